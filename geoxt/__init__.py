@@ -1,0 +1,63 @@
+"""Deep learning on geospatial data, natively in xarray and STAC."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from geoxt import accessor as accessor
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "intersection": "geoxt.align",
+    "union": "geoxt.align",
+    "open_cogs": "geoxt.layers",
+    "open_stac": "geoxt.layers",
+    "Legend": "geoxt.legend",
+    "Window": "geoxt.windows",
+    "to_cog": "geoxt.predict",
+}
+_MODULES = (
+    "align", "bridge", "errors", "grid", "layers", "models", "plot", "predict", "samplers", "source", "splits",
+    "template", "testing", "trainers",
+)  # fmt: skip
+
+__all__ = [
+    "Legend",
+    "Window",
+    "__version__",
+    "align",
+    "bridge",
+    "errors",
+    "grid",
+    "intersection",
+    "layers",
+    "models",
+    "open_cogs",
+    "open_stac",
+    "plot",
+    "predict",
+    "samplers",
+    "source",
+    "splits",
+    "template",
+    "testing",
+    "to_cog",
+    "trainers",
+    "union",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is first used, so that `import geoxt` is quick."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"geoxt.{name}")
+    msg = f"module 'geoxt' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

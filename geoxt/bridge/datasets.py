@@ -1,0 +1,210 @@
+"""Torch datasets and loaders over windows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+import xarray as xr
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from geoxt.bridge.reading import Kind, Sample, channels_of, read_batch, single
+from geoxt.errors import InputError
+from geoxt.samplers import Plan
+from geoxt.windows import Window
+
+Transform = Callable[[Sample], Sample]
+
+
+class WindowDataset(Dataset[Sample]):
+    """A map-style torch dataset: one sample a window.
+
+    Parameters
+    ----------
+    data
+        A layer, or a Dataset of layers on one grid.
+    windows
+        A sampler, or windows of the grid.
+    transform
+        Applied to every sample, or to every batch by `loader`.
+    dtype
+        "float32": continuous layers become float32. "stored": they keep their type where torch has it.
+    threads
+        Windows of a batch that are read at once. By default the number of cores, and 1 in workers.
+
+    Notes
+    -----
+    It pickles without handles, so it goes to workers by fork or spawn. Indexing takes numbers and windows.
+    """
+
+    def __init__(
+        self,
+        data: xr.DataArray | xr.Dataset,
+        windows: Plan | Sequence[Window],
+        *,
+        transform: Transform | None = None,
+        dtype: Kind = "float32",
+        threads: int | None = None,
+    ) -> None:
+        self.grid, self.channels = channels_of(data, dtype=dtype)
+        self.windows = windows
+        self.transform = transform
+        self.threads = threads
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int | Window) -> Sample:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int | Window]) -> list[Sample]:
+        """Return samples that are read together."""
+        batch = self.read(indices)
+        samples = [single(batch, place) for place in range(len(indices))]
+        return samples if self.transform is None else [self.transform(s) for s in samples]
+
+    def read(self, indices: Sequence[int | Window]) -> Sample:
+        """Return one batch of windows, before any transform."""
+        windows = [i if isinstance(i, Window) else self.windows[i] for i in indices]
+        return read_batch(self.grid, self.channels, windows, self._map())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the threads behind."""
+        return self.__dict__ | {"_pool": None}
+
+    def _map(self) -> Any:
+        """Return what maps over windows: threads of this process, or the built-in."""
+        count = self.threads
+        if count is None:
+            count = 1 if torch.utils.data.get_worker_info() is not None else len(os.sched_getaffinity(0))
+        if count <= 1:
+            return map
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(count, "geoxt-read")
+        return self._pool[1].map
+
+
+class _Batches(Dataset[Sample]):
+    """The same windows, a whole batch an item."""
+
+    def __init__(self, samples: WindowDataset) -> None:
+        self.samples = samples
+
+    def __getitem__(self, windows: Sequence[Window]) -> Sample:
+        batch = self.samples.read(windows)
+        return batch if self.samples.transform is None else self.samples.transform(batch)
+
+
+class BatchPlan(Sampler[list[Window]]):
+    """Batches of a sampler's windows in their order; `set_epoch` takes the plan of another epoch.
+
+    Parameters
+    ----------
+    windows
+        A sampler, or windows.
+    batch_size
+        Windows in a batch.
+    drop_last
+        Leave out a last batch that is not full.
+    """
+
+    def __init__(self, windows: Plan | Sequence[Window], batch_size: int, *, drop_last: bool = False) -> None:
+        self.windows, self.batch_size, self.drop_last = windows, batch_size, drop_last
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the windows of another epoch; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.windows), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[list[Window]]:
+        windows = self.windows.at(self.epoch) if isinstance(self.windows, Plan) else self.windows
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield [windows[i] for i in range(start, min(start + self.batch_size, len(windows)))]
+
+
+def to_torch(
+    data: xr.DataArray | xr.Dataset,
+    windows: Plan | Iterable[Window],
+    *,
+    transform: Transform | None = None,
+    dtype: Kind = "float32",
+    threads: int | None = None,
+) -> WindowDataset:
+    """Return a map-style torch dataset of windows.
+
+    Parameters
+    ----------
+    data
+        A layer, or a Dataset of layers on one grid.
+    windows
+        A sampler, or windows of that grid.
+    transform
+        Applied to every sample.
+    dtype
+        "float32": continuous layers become float32. "stored": they keep their type where torch has it.
+    threads
+        Windows of a batch that are read at once. By default the number of cores, and 1 in workers.
+
+    Returns
+    -------
+    WindowDataset
+        Samples as `read_batch` describes them, without the batch dimension.
+    """
+    chosen = windows if isinstance(windows, Plan) else list(windows)
+    return WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
+
+
+def loader(
+    data: xr.DataArray | xr.Dataset,
+    windows: Plan | Iterable[Window],
+    *,
+    batch_size: int = 1,
+    workers: int = 0,
+    threads: int | None = None,
+    transform: Transform | None = None,
+    dtype: Kind = "float32",
+    drop_last: bool = False,
+    **options: Any,
+) -> DataLoader[Sample]:
+    """Return a torch DataLoader of batches of windows, read whole batches at a time.
+
+    Parameters
+    ----------
+    data
+        A layer, or a Dataset of layers on one grid.
+    windows
+        A sampler, or windows of that grid. Batches keep their order, so the order does not depend on workers.
+    batch_size
+        Windows in a batch.
+    workers
+        Processes that read; 0 reads in this one, with threads.
+    threads
+        Windows of a batch that one process reads at once. By default the number of cores, and 1 in workers.
+    transform
+        Applied to every batch.
+    dtype
+        "float32": continuous layers become float32. "stored": they keep their type where torch has it.
+    drop_last
+        Leave out a last batch that is not full.
+    **options
+        Passed on to `torch.utils.data.DataLoader`: `pin_memory`, `prefetch_factor`, `multiprocessing_context`, …
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+        Yields dicts; see `geoxt.bridge.read_batch` for their keys and shapes.
+    """
+    if batch_size < 1:
+        msg = f"Cannot make batches of {batch_size} windows: pass batch_size=1 or more."
+        raise InputError(msg)
+    samples = to_torch(data, windows, transform=transform, dtype=dtype, threads=threads)
+    plan = BatchPlan(samples.windows, batch_size, drop_last=drop_last)
+    return DataLoader(_Batches(samples), sampler=plan, batch_size=None, num_workers=workers, **options)

@@ -1,0 +1,36 @@
+"""The STAC catalogs that serve the known layers."""
+
+from __future__ import annotations
+
+from geoxt.layers.sensors.spec import Collection
+
+
+def planetary_computer(name: str, *files: str, nodata: float | None = None) -> Collection:
+    """Return a collection of Microsoft's Planetary Computer; `files` are the bands that it serves, by default all."""
+    return Collection(
+        id=name,
+        catalog="Planetary Computer",
+        url="https://planetarycomputer.microsoft.com/api/stac/v1",
+        files=files or ("*",),
+        access="planetary-computer",
+        nodata=nodata,
+    )
+
+
+def earth_search(name: str, *files: str, paid: bool = False, harmonised: str | None = None) -> Collection:
+    """Return a collection of Element 84's Earth Search; `paid` where reading is at the reader's cost."""
+    return Collection(
+        id=name,
+        catalog="Earth Search",
+        url="https://earth-search.aws.element84.com/v1",
+        files=files or ("*",),
+        access="requester-pays" if paid else None,
+        harmonised=harmonised,
+    )
+
+
+def usgs(name: str, *files: str) -> Collection:
+    """Return a collection of USGS LandsatLook."""
+    return Collection(
+        id=name, catalog="USGS LandsatLook", url="https://landsatlook.usgs.gov/stac-server", files=files or ("*",)
+    )

@@ -1,0 +1,92 @@
+"""The classes of the Chesapeake Bay land cover and land use products: code, name and colour."""
+
+from __future__ import annotations
+
+COVER_7 = (
+    (1, "Water", "#00c5ff"),
+    (2, "Tree Canopy and Shrubs", "#267300"),
+    (3, "Low Vegetation", "#a3ff73"),
+    (4, "Barren", "#ffaa00"),
+    (5, "Impervious Surfaces", "#9c9c9c"),
+    (6, "Impervious Roads", "#000000"),
+    (7, "Aberdeen Proving Ground", "#c500ff"),
+)
+COVER_13 = (
+    (1, "Water", "#00c5ff"),
+    (2, "Emergent Wetlands", "#00a884"),
+    (3, "Tree Canopy", "#267300"),
+    (4, "Shrubland", "#4ce600"),
+    (5, "Low Vegetation", "#a3ff73"),
+    (6, "Barren", "#ffaa00"),
+    (7, "Structures", "#ff0000"),
+    (8, "Impervious Surfaces", "#9c9c9c"),
+    (9, "Impervious Roads", "#000000"),
+    (10, "Tree Canopy over Structures", "#737300"),
+    (11, "Tree Canopy over Impervious Surfaces", "#e6e600"),
+    (12, "Tree Canopy over Impervious Roads", "#ffff73"),
+    (13, "Aberdeen Proving Ground", "#c500ff"),
+)
+USE_2013 = (
+    (1, "Impervious Roads", "#000000"),
+    (2, "Impervious Non-Roads", "#730000"),
+    (3, "Tree Canopy over Impervious Surfaces", "#55ff00"),
+    (4, "Water", "#0070ff"),
+    (5, "Tidal Wetlands", "#00ffc5"),
+    (6, "Floodplain Wetlands", "#00e6a9"),
+    (7, "Other Wetlands", "#00e6a9"),
+    (8, "Forest", "#267300"),
+    (9, "Tree Canopy over Turf Grass", "#aaff00"),
+    (10, "Mixed Open", "#a87000"),
+    (11, "Fractional Turf (small)", "#ffbee8"),
+    (12, "Fractional Turf (medium)", "#ffbee8"),
+    (13, "Fractional Turf (large)", "#ffbee8"),
+    (14, "Fractional Impervious", "#c500ff"),
+    (15, "Turf Grass", "#ffff73"),
+    (16, "Cropland", "#e69800"),
+    (17, "Pasture/Hay", "#e69800"),
+)
+
+# Of the 2022 edition's 54 classes, those that are known by code and colour; their names are not known here.
+EDITION_2022 = tuple(
+    (code, f"class {code}", color)
+    for code, color in (
+        (11, "#005ce6"),
+        (12, "#005ce6"),
+        (13, "#005ce6"),
+        (14, "#005ce6"),
+        (15, "#005ce6"),
+        (21, "#000000"),
+        (22, "#eb0602"),
+        (23, "#595959"),
+        (24, "#8a8a88"),
+        (25, "#8a8a88"),
+        (26, "#8a8a88"),
+        (27, "#737300"),
+        (28, "#e9ffbe"),
+        (29, "#ffff73"),
+        (41, "#267300"),
+        (42, "#38a800"),
+        (51, "#ffff73"),
+        (52, "#ffff73"),
+        (53, "#ffff73"),
+        (54, "#aaff00"),
+        (55, "#aaff00"),
+        (56, "#aaff00"),
+        (62, "#4dd194"),
+        (63, "#4dd194"),
+        (64, "#38a800"),
+        (65, "#267300"),
+        (72, "#baf5d9"),
+        (73, "#baf5d9"),
+        (74, "#38a800"),
+        (75, "#267300"),
+        (83, "#ffd37f"),
+        (84, "#ffd37f"),
+        (85, "#ffd37f"),
+        (91, "#00a884"),
+        (92, "#00a884"),
+        (93, "#00a884"),
+        (94, "#38a800"),
+        (95, "#267300"),
+    )
+)

@@ -1,0 +1,1 @@
+"""The pixel engine: windowed reads from files, coordinates between grids, and resampling."""

@@ -1,0 +1,173 @@
+"""Windowed reads from raster files, through rasterio handles that are kept open for each process and thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+
+from geoxt.errors import CRSError, ReadError
+from geoxt.grid import parse_crs
+from geoxt.types import Array, SomeCRS
+from geoxt.windows import Window
+
+HANDLES = int(os.environ.get("GEOXT_HANDLES", "128"))
+"""Files kept open by one thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What the header of a raster file says; reading it touches no pixel."""
+
+    href: str
+    """Path or URL of the file."""
+    grid: GeoBox
+    """Grid of the full-resolution pixels."""
+    dtypes: tuple[str, ...]
+    """Data type of each band."""
+    nodata: tuple[float | None, ...]
+    """Value that marks missing pixels, per band."""
+    masked: tuple[bool, ...]
+    """Whether an internal mask or an alpha band says which pixels are valid, per band."""
+    alpha: tuple[bool, ...]
+    """Whether the band is itself an alpha band."""
+    scales: tuple[float, ...]
+    """Factor from stored to physical values, per band."""
+    offsets: tuple[float, ...]
+    """Added after the factor, per band."""
+    names: tuple[str | None, ...]
+    """Band descriptions."""
+    colors: dict[int, tuple[int, int, int, int]] | None
+    """Colour table of the first band: code to red, green, blue, alpha."""
+    tags: dict[str, str]
+    """Metadata of the file."""
+
+
+class _Handles(threading.local):
+    """Open datasets of one thread, least recently used first; empty again after a fork."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.open: OrderedDict[Any, rasterio.DatasetReader] = OrderedDict()
+
+    def get(self, href: str, **options: Any) -> rasterio.DatasetReader:
+        if self.pid != os.getpid():
+            _inherited.append(self.open)
+            self.pid, self.open = os.getpid(), OrderedDict()
+        key = (href, *options.items()) if options else href
+        found = self.open.get(key)
+        if found is not None:
+            self.open.move_to_end(key)
+            return found
+        found = _open(href, **options)
+        self.open[key] = found
+        if len(self.open) > HANDLES:
+            self.open.popitem(last=False)[1].close()
+        return found
+
+    def drop(self, href: str) -> None:
+        for key in [k for k in self.open if k == href or (isinstance(k, tuple) and k[0] == href)]:
+            self.open.pop(key).close()
+
+
+_inherited: list[Any] = []
+_handles = _Handles()
+
+
+def _open(href: str, **options: Any) -> rasterio.DatasetReader:
+    try:
+        return rasterio.open(href, **options)
+    except (RasterioError, OSError) as error:
+        msg = f"Cannot open {href}: {error}. Check the path, or leave the file out."
+        raise ReadError(msg) from error
+
+
+def read_header(href: str, *, crs: SomeCRS | None = None) -> Header:
+    """Read the header of a raster file.
+
+    Parameters
+    ----------
+    href
+        Path or URL that GDAL can open.
+    crs
+        CRS to take where the file has none; never overrides one that it has.
+
+    Raises
+    ------
+    ReadError
+        Where the file cannot be opened.
+    CRSError
+        Where it has no CRS, and none was given, or is placed by control points only.
+    """
+    with _open(href) as file:
+        found = file.crs or crs
+        if found is None:
+            how = "only ground control points" if file.gcps[0] else "no CRS"
+            msg = (
+                f"Cannot place {href} on Earth: the file has {how}. Pass crs='EPSG:…' if you know it, or warp it first."
+            )
+            raise CRSError(msg)
+        flags = file.mask_flag_enums
+        alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
+        return Header(
+            href=href,
+            grid=GeoBox(file.shape, file.transform, parse_crs(found)),
+            dtypes=file.dtypes,
+            nodata=file.nodatavals,
+            masked=tuple(MaskFlags.per_dataset in f for f in flags),
+            alpha=alpha,
+            scales=file.scales,
+            offsets=file.offsets,
+            names=file.descriptions,
+            colors=file.colormap(1) if file.colorinterp[0] == ColorInterp.palette else None,
+            tags=file.tags(),
+        )
+
+
+def read(href: str, bands: Sequence[int], window: Window, *, masks: bool = False) -> tuple[Array, Array | None]:
+    """Read a window of a file in its own grid.
+
+    Parameters
+    ----------
+    href
+        Path or URL of the file; its handle stays open in this thread.
+    bands
+        Band numbers, the first is 1.
+    window
+        Rectangle of the file's pixels, inside it.
+    masks
+        Also return the mask that the file keeps (internal mask or alpha).
+
+    Returns
+    -------
+    values : (band, height, width), in the stored type
+    valid : (band, height, width) of bool, or `None` where no masks were asked for
+
+    Raises
+    ------
+    ReadError
+        Where the pixels cannot be read; the handle is dropped, so that another try opens the file again.
+    """
+    bounds = ((window.row, window.row + window.height), (window.col, window.col + window.width))
+    try:
+        file = _handles.get(href)
+        values = file.read(list(bands), window=bounds)
+        valid = file.read_masks(list(bands), window=bounds) != 0 if masks else None
+    except ReadError:
+        raise
+    except (RasterioError, OSError, ValueError) as error:
+        _handles.drop(href)
+        msg = f"Cannot read {href}, rows {bounds[0]} and columns {bounds[1]}: {error}. Is the file whole?"
+        raise ReadError(msg) from error
+    return values, valid
+
+
+__all__ = ["HANDLES", "Header", "read", "read_header"]

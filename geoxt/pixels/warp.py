@@ -1,0 +1,281 @@
+"""The kernel: pixels of a source raster at given coordinates, nearest or bilinear.
+
+Bilinear goes through `torch.nn.functional.grid_sample` over all bands at once. Its coordinates are rounded to
+2**-13 pixel and its input stands in a buffer whose sides are powers of two, so that every number on the way is exact
+in float32: the same pixel gets the same bits from any window. Next to invalid pixels the weights of the valid ones are
+renormalised, and the result is valid where these weigh 0.5 or more.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import torch
+from torch.nn.functional import grid_sample
+
+from geoxt.pixels.mapping import Mapping
+from geoxt.types import Array, Floats, Mask
+from geoxt.windows import Window
+
+TILE = 256
+"""Pixels: wider windows are resampled tile by tile, so that the buffer stays in cache and its sides below 2**11."""
+FINENESS = 2.0**-13
+"""Source pixels: coordinates of bilinear samples are rounded to multiples of this."""
+WIDEN = 1.05
+"""Source pixels a target pixel beyond which the bilinear kernel widens to the ratio, as GDAL's does."""
+_local = threading.local()
+
+
+def nearest(values: Array, origin: tuple[int, int], coordinates: Floats) -> tuple[Array, Mask | None]:
+    """Return the source pixel that holds each coordinate.
+
+    Parameters
+    ----------
+    values
+        (band, rows, cols) of a window of the source.
+    origin
+        Row and column of the source at which the window starts.
+    coordinates
+        (2, height, width) in source pixels, 0 at the centre of the first.
+
+    Returns
+    -------
+    values : (band, height, width)
+    inside : (height, width), false beyond the window; `None` where all lie inside
+    """
+    _, rows, cols = values.shape
+    y = np.floor(coordinates[0] + (0.5 - origin[0])).astype("int32")
+    x = np.floor(coordinates[1] + (0.5 - origin[1])).astype("int32")
+    inside = None
+    if y.min() < 0 or x.min() < 0 or y.max() >= rows or x.max() >= cols:
+        inside = (y >= 0) & (x >= 0) & (y < rows) & (x < cols)
+        np.clip(y, 0, rows - 1, out=y)
+        np.clip(x, 0, cols - 1, out=x)
+    y *= cols
+    y += x
+    return values.reshape(values.shape[0], -1).take(y.astype("intp"), axis=1), inside
+
+
+def bilinear(
+    values: Array, valid: Mask | None, origin: tuple[int, int], mapping: Mapping, window: Window
+) -> tuple[Array, Mask | None]:
+    """Return the source at the pixels of a window of the target, linear between the four nearest pixels.
+
+    Parameters
+    ----------
+    values
+        (band, rows, cols) of a window of the source; what lies beyond it counts as invalid.
+    valid
+        Which of them are valid; `None` for all. Invalid values are not looked at.
+    origin
+        Row and column of the source at which the window starts.
+    mapping
+        From the target grid to the source grid.
+    window
+        Rectangle of the target grid.
+
+    Returns
+    -------
+    values : (band, height, width), float64 for 32-bit integers and float64, else float32
+    valid : (band, height, width) or `None` where all are valid
+
+    Notes
+    -----
+    Where a target pixel is over 5 % larger than a source pixel, the triangle kernel widens to the ratio (GDAL's rule).
+    """
+    kernel = _widened if max(mapping.scale) > WIDEN else _four
+    if max(window.height, window.width) <= TILE:
+        return kernel(values, valid, origin, mapping, window)
+    out = np.empty((values.shape[0], *window.shape), _working(values.dtype))
+    flags: Mask | None = None
+    for tile in tiles(window):
+        here = tile.within(window)
+        cut = _cut(values.shape, origin, mapping, tile)
+        piece: Array = np.zeros((1, 1, 1), out.dtype)
+        good: Mask | None = np.zeros((1, 1, 1), bool)
+        if cut is not None:
+            rows, cols = cut
+            piece, good = kernel(
+                values[:, rows, cols],
+                None if valid is None else valid[:, rows, cols],
+                (origin[0] + rows.start, origin[1] + cols.start),
+                mapping,
+                tile,
+            )
+        out[:, *here] = piece
+        if good is not None:
+            flags = np.ones(out.shape, bool) if flags is None else flags
+            flags[:, *here] = good
+    return out, flags
+
+
+def tiles(window: Window) -> list[Window]:
+    """Return the pieces of a window, none larger than 256 pixels."""
+    bottom, right = window.stop
+    return [
+        Window(row, col, min(TILE, bottom - row), min(TILE, right - col))
+        for row in range(window.row, bottom, TILE)
+        for col in range(window.col, right, TILE)
+    ]
+
+
+def reach(mapping: Mapping, extent: tuple[Floats, Floats], *, linear: bool) -> Window:
+    """Return the window of the source, perhaps beyond its edge, that a kernel needs for an extent of coordinates."""
+    margin = np.ceil(np.maximum(mapping.scale, 1)) if linear else np.full(2, 0.5)
+    low, high = np.floor(extent[0] - margin), np.ceil(extent[1] + margin) + 1
+    return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
+
+
+def _cut(shape: tuple[int, ...], origin: tuple[int, int], mapping: Mapping, tile: Window) -> tuple[slice, slice] | None:
+    """Return the part of the source window that one tile needs."""
+    extent = mapping.extent(tile, mapping.nodes(tile))
+    outer = Window(*origin, shape[1], shape[2])
+    need = None if extent is None else reach(mapping, extent, linear=True).intersect(outer)
+    return None if need is None else need.within(outer)
+
+
+def _four(
+    values: Array, valid: Mask | None, origin: tuple[int, int], mapping: Mapping, window: Window
+) -> tuple[Array, Mask | None]:
+    """Sample the four nearest pixels, all bands at once."""
+    bands, rows, cols = values.shape
+    nodes = mapping.nodes(window)
+    sides = _power(rows + 2), _power(cols + 2)
+    start = origin[0] - 1, origin[1] - 1
+    edge = _beyond(mapping, window, nodes, Window(*origin, rows, cols))
+    masked = edge or valid is not None
+    channels = 2 * bands if masked else bands
+    buffer = _buffer(channels, sides, _working(values.dtype))
+    _fill(buffer, values, valid, masked=masked)
+    places = _places(mapping, window, nodes, start, sides, (rows, cols), clip=edge)
+    sampled = grid_sample(
+        torch.from_numpy(buffer)[None],
+        torch.from_numpy(places.astype(buffer.dtype, copy=False))[None],
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )[0].numpy()
+    if not masked:
+        return sampled, None
+    return _renormalise(sampled[:bands], sampled[bands:])
+
+
+def _beyond(mapping: Mapping, window: Window, nodes: Floats, inner: Window) -> bool:
+    """Tell whether a pixel of the window lies beyond the centres of the outermost source pixels."""
+    if not np.isfinite(nodes).all():
+        return True
+    extent = mapping.extent(window, nodes)
+    assert extent is not None
+    low, high = extent
+    bottom, right = inner.stop
+    return bool(low[0] < inner.row or low[1] < inner.col or high[0] > bottom - 1 or high[1] > right - 1)
+
+
+def _fill(buffer: Array, values: Array, valid: Mask | None, *, masked: bool) -> None:
+    """Put the source into the buffer, one pixel from its edge; behind the values, the weight of what is invalid."""
+    bands, rows, cols = values.shape
+    inner = buffer[:bands, 1 : rows + 1, 1 : cols + 1]
+    if not masked:
+        inner[...] = values
+        return
+    buffer[:bands, : rows + 2, : cols + 2] = 0
+    buffer[bands:, : rows + 2, : cols + 2] = 1
+    if valid is None:
+        inner[...] = values
+        buffer[bands:, 1 : rows + 1, 1 : cols + 1] = 0
+    else:
+        np.copyto(inner, values, where=valid, casting="unsafe")
+        np.logical_not(valid, out=buffer[bands:, 1 : rows + 1, 1 : cols + 1], casting="unsafe")
+
+
+def _places(
+    mapping: Mapping,
+    window: Window,
+    nodes: Floats,
+    start: tuple[int, int],
+    sides: tuple[int, int],
+    inner: tuple[int, int],
+    *,
+    clip: bool,
+) -> Floats:
+    """Return what `grid_sample` takes, (height, width, 2), x before y, -1 and 1 at the outer edges of the buffer."""
+    scale = 2 / sides[0], 2 / sides[1]
+    bias = 1 / sides[0] - 1, 1 / sides[1] - 1
+    magic = tuple(1.5 * 2**52 * FINENESS * s for s in scale)
+    found = mapping.coordinates(window, nodes, origin=start, scale=scale, bias=bias, magic=(magic[0], magic[1]))
+    if clip:
+        for axis in (0, 1):
+            np.clip(found[axis], bias[axis], bias[axis] + (inner[axis] + 1) * scale[axis], out=found[axis])
+    places = np.empty((*window.shape, 2), "float32")
+    places[..., 0], places[..., 1] = found[1], found[0]
+    return places
+
+
+def _renormalise(sums: Array, missing: Array) -> tuple[Array, Mask | None]:
+    """Divide by the weight of the valid pixels, where some but not all are valid."""
+    if not missing.any():
+        return sums, None
+    valid = missing <= 0.5
+    partly = valid & (missing > 0)
+    np.divide(sums, 1 - missing, out=sums, where=partly)
+    return sums, valid
+
+
+def _widened(
+    values: Array, valid: Mask | None, origin: tuple[int, int], mapping: Mapping, window: Window
+) -> tuple[Array, Mask | None]:
+    """Sample with a triangle kernel as wide as the ratio of the pixels."""
+    bands, rows, cols = values.shape
+    ratios = np.maximum(mapping.scale, 1.0)
+    taps = np.ceil(ratios).astype(int)
+    found = mapping.coordinates(window, mapping.nodes(window)) - np.reshape(origin, (2, 1, 1))
+    found = np.clip(found, -4096, max(rows, cols) + 4096)
+    base = np.floor(found)
+    along = found - base
+    work = _working(values.dtype)
+    flat = np.zeros((bands, rows + 1, cols + 1), work)
+    share = np.zeros((bands, rows + 1, cols + 1), work)
+    flat[:, :rows, :cols] = values if valid is None else np.where(valid, values, 0)
+    share[:, :rows, :cols] = 1 if valid is None else valid
+    flat, share = flat.reshape(bands, -1), share.reshape(bands, -1)
+    total = np.zeros((bands, *window.shape), work)
+    weight, full = np.zeros_like(total), np.zeros(window.shape, work)
+    y_taps = [_tap(base[0], along[0], k, ratios[0], rows) for k in range(1 - taps[0], taps[0] + 1)]
+    x_taps = [_tap(base[1], along[1], k, ratios[1], cols) for k in range(1 - taps[1], taps[1] + 1)]
+    for y, wy in y_taps:
+        for x, wx in x_taps:
+            w = (wy * wx).astype(work)
+            index = y * (cols + 1) + x
+            total += w * flat.take(index, axis=1)
+            weight += w * share.take(index, axis=1)
+            full += w
+    good = weight >= 0.5 * full
+    np.divide(total, weight, out=total, where=good)
+    return total, None if good.all() else good
+
+
+def _tap(base: Floats, along: Floats, tap: int, ratio: float, size: int) -> tuple[Array, Floats]:
+    """Return the pixel of one tap along one axis, `size` for those outside, and its triangle weight."""
+    index = (base + tap).astype("intp")
+    weight = np.maximum(1 - np.abs(tap - along) / ratio, 0)
+    return np.where((index >= 0) & (index < size), index, size), weight
+
+
+def _buffer(channels: int, sides: tuple[int, int], dtype: np.dtype[np.floating]) -> Array:
+    """Return this thread's buffer; what stands in it is finite."""
+    kept: dict[tuple[int, ...], Array] = _local.__dict__.setdefault("buffers", {})
+    key = (*sides, dtype.itemsize)
+    found = kept.get(key)
+    if found is None or len(found) < channels:
+        found = kept[key] = np.zeros((channels, *sides), dtype)
+    return found[:channels]
+
+
+def _working(dtype: np.dtype) -> np.dtype[np.floating]:
+    wide = dtype.itemsize >= 4 and dtype != np.float32
+    return np.dtype("float64" if wide else "float32")
+
+
+def _power(size: int) -> int:
+    return 1 << max(size - 1, 1).bit_length()

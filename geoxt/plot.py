@@ -1,0 +1,278 @@
+"""Figures of layers: stretched images, class maps with a legend, several side by side, sheets of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from geoxt.errors import InputError, MissingDependency
+from geoxt.grid import grid_of
+from geoxt.legend import Legend
+from geoxt.source import is_categorical, nodata_of, view_of
+from geoxt.types import Array, Mask
+from geoxt.windows import Window
+
+__all__ = ["classes", "compare", "plot", "rgb", "samples"]
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NATURAL = ("red", "green", "blue")
+_PIXELS = 1200
+"""Most pixels along a side of a panel; a larger layer is thinned out."""
+_PERCENT = (2.0, 98.0)
+"""Percentiles of the valid pixels that become black and white."""
+
+
+def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Array:
+    """Return a picture of a layer, stretched between percentiles 2 and 98 of each band.
+
+    Parameters
+    ----------
+    layer
+        Continuous: (band, y, x), (y, x), or with a time of one step. It is computed.
+    bands
+        Names or positions of the bands for red, green and blue. By default those so called, in the names or common
+        names; else the third, second and first, as sensors count from blue; else the first in grey.
+
+    Returns
+    -------
+    ndarray
+        float32 (y, x, 4), red, green, blue and opacity, 0 to 1; where a band is not valid it is transparent.
+    """
+    values, valid = _cube(layer)
+    chosen = _natural(layer, len(values)) if bands is None else [_position(layer, band) for band in bands]
+    return _stretch(values[chosen], valid[chosen].all(axis=0))
+
+
+def classes(layer: xr.DataArray, legend: Legend | None = None) -> Array:
+    """Return a picture of a categorical layer in its colours.
+
+    Returns
+    -------
+    ndarray
+        float32 (y, x, 4), red, green, blue and opacity, 0 to 1; nodata and codes that the legend lacks are transparent.
+    """
+    legend = legend or Legend.of(layer)
+    values = _plane(layer.to_numpy(), layer)
+    known = legend.encode(values, missing=-1) >= 0
+    nodata = nodata_of(layer)
+    if nodata is not None:
+        known &= values != nodata
+    return np.dstack((legend.rgb(values) / 255, known)).astype("float32")
+
+
+def plot(layer: xr.DataArray, *, title: str | None = None, legend: Legend | None = None) -> Figure:
+    """Draw a layer: a categorical one in its colours with a legend, any other one as a stretched image.
+
+    Parameters
+    ----------
+    layer
+        Dimensions (y, x), (band, y, x), or with a time of one step. It is computed, thinned out where it is large.
+    title
+        Stands above it; the layer's long name, or name, by default.
+    legend
+        Classes to show; by default the layer's own.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Save it with `figure.savefig(path)`.
+    """
+    return compare({title or str(layer.attrs.get("long_name", layer.name or "")): layer}, legend=legend)
+
+
+def compare(
+    panels: Mapping[str, xr.DataArray],
+    *,
+    legend: Legend | None = None,
+    outlines: Iterable[Window] = (),
+    title: str | None = None,
+) -> Figure:
+    """Draw layers of one grid side by side, with one legend for all class maps.
+
+    Parameters
+    ----------
+    panels
+        Layers by the title of their panel. Categorical ones are drawn in their colours, others as stretched images.
+    legend
+        Classes to show; by default those of the first categorical layer.
+    outlines
+        Windows of the grid to outline on every panel.
+    title
+        Stands above all panels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Save it with `figure.savefig(path)`.
+    """
+    rows, cols = grid_of(next(iter(panels.values()))).shape
+    maps = [layer for layer in panels.values() if is_categorical(layer)]
+    legend = legend or (Legend.of(maps[0]) if maps else None)
+    width = 4.4 * len(panels)
+    figure = _figure(width, 4.2 * rows / cols + (1.2 if legend else 0.6))
+    windows = list(outlines)
+    for axes, (name, layer) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        thin = _thin(layer)
+        picture = classes(thin, legend) if is_categorical(layer) else rgb(thin)
+        axes.imshow(picture, extent=(0, cols, rows, 0), interpolation="nearest")
+        for window in windows:
+            _outline(axes, window)
+        _bare(axes, name)
+    if legend:
+        _legend(figure, legend, columns=max(int(width / 2), 1))
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def samples(
+    data: xr.Dataset, windows: Iterable[Window], *, image: str = "image", mask: str = "mask", columns: int = 8
+) -> Figure:
+    """Draw windows of an image, each above its mask, as training sees them.
+
+    Parameters
+    ----------
+    data
+        Layers on one grid; the mask is categorical.
+    windows
+        Windows of the grid, such as some of a sampler's.
+    image, mask
+        Names of the layers.
+    columns
+        Samples in a row.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Save it with `figure.savefig(path)`.
+    """
+    chosen = list(windows)
+    if not chosen:
+        msg = "Cannot draw samples without windows: pass some of a sampler's."
+        raise InputError(msg)
+    columns = min(columns, len(chosen))
+    rows = -(-len(chosen) // columns)
+    legend = Legend.of(data[mask])
+    figure = _figure(1.5 * columns, 3.1 * rows + 0.7)
+    axes = figure.subplots(2 * rows, columns, squeeze=False)
+    for one in axes.flat:
+        _bare(one, None)
+    for index, window in enumerate(chosen):
+        row, column = divmod(index, columns)
+        picture, labels = _pictures(data, window, image, mask, legend)
+        axes[2 * row, column].imshow(picture, interpolation="nearest")
+        axes[2 * row + 1, column].imshow(labels, interpolation="nearest")
+    _legend(figure, legend, columns=max(int(0.75 * columns), 1))
+    return figure
+
+
+def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: Legend) -> tuple[Array, Array]:
+    values, valid = view_of(data[image]).read(window)
+    chosen = _natural(data[image], values.shape[1])
+    picture = _stretch(values[0, chosen].astype("float32"), valid[0, chosen].all(axis=0))
+    codes, known = (part[0, 0] for part in view_of(data[mask]).read(window))
+    known = known & (legend.encode(codes, missing=-1) >= 0)
+    return picture, np.dstack((legend.rgb(codes) / 255, known)).astype("float32")
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return a figure that belongs to no window and needs no display."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        msg = "Cannot draw without matplotlib: pip install 'geoxt[plot]'."
+        raise MissingDependency(msg) from error
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _legend(figure: Figure, legend: Legend, *, columns: int) -> None:
+    from matplotlib.patches import Patch
+
+    patches = [
+        Patch(facecolor=color, edgecolor="0.3", linewidth=0.5, label=name)
+        for name, color in zip(legend.names, legend.colors, strict=True)
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(columns, len(patches)), frameon=False)
+
+
+def _outline(axes: Axes, window: Window) -> None:
+    from matplotlib.patches import Rectangle
+
+    corner = (window.col, window.row)
+    axes.add_patch(Rectangle(corner, window.width, window.height, fill=False, edgecolor="white", linewidth=1.6))
+    axes.add_patch(Rectangle(corner, window.width, window.height, fill=False, edgecolor="black", linewidth=0.7))
+
+
+def _bare(axes: Axes, title: str | None) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+    if title:
+        axes.set_title(title)
+
+
+def _thin(layer: xr.DataArray) -> xr.DataArray:
+    step = max(-(-max(layer.sizes["y"], layer.sizes["x"]) // _PIXELS), 1)
+    return layer.isel(y=slice(None, None, step), x=slice(None, None, step))
+
+
+def _cube(layer: xr.DataArray) -> tuple[Array, Mask]:
+    """Return values float32 (band, y, x) of a layer in memory or lazy, and which are valid."""
+    ordered = layer.transpose(..., "y", "x")
+    values = ordered.to_numpy()
+    nodata = nodata_of(layer)
+    valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+    if nodata is not None and not np.isnan(nodata):
+        valid &= values != nodata
+    shape = (-1, *values.shape[-2:])
+    _plane(values[..., :1, :1], layer, band=True)
+    return values.reshape(shape).astype("float32"), valid.reshape(shape)
+
+
+def _plane(values: Array, layer: xr.DataArray, *, band: bool = False) -> Array:
+    """Return values without dimensions of length one, where what is left is a picture."""
+    most = 3 if band else 2
+    extra = [f"{dim} ({size})" for dim, size in layer.sizes.items() if size > 1 and dim not in {"band", "y", "x"}]
+    extra += [f"band ({layer.sizes['band']})"] if not band and layer.sizes.get("band", 1) > 1 else []
+    if extra:
+        msg = f"Cannot draw {layer.name!r}: it also has {', '.join(extra)}. Choose one with isel()."
+        raise InputError(msg)
+    return values.reshape(values.shape[-most:] if values.ndim >= most else values.shape)
+
+
+def _stretch(values: Array, valid: Mask) -> Array:
+    """Return (y, x, 4) of one or three bands."""
+    out = np.zeros((*values.shape[-2:], 4), "float32")
+    if valid.any():
+        for channel in range(3):
+            band = values[min(channel, len(values) - 1)]
+            low, high = np.percentile(band[valid], _PERCENT)
+            out[..., channel] = np.clip((band - low) / max(high - low, 1e-12), 0, 1)
+    out[~valid] = 0
+    out[..., 3] = valid
+    return out
+
+
+def _natural(layer: xr.DataArray, count: int) -> list[int]:
+    for coord in ("band", "common_name"):
+        names = [str(name).lower() for name in np.atleast_1d(layer[coord].values)] if coord in layer.coords else []
+        if all(color in names for color in _NATURAL):
+            return [names.index(color) for color in _NATURAL]
+    return [2, 1, 0] if count >= 3 else [0]
+
+
+def _position(layer: xr.DataArray, band: str | int) -> int:
+    if isinstance(band, int):
+        return band
+    names = [str(name) for name in np.atleast_1d(layer["band"].values)] if "band" in layer.coords else []
+    if band not in names:
+        msg = f"Cannot draw the band {band!r} of {layer.name!r}: it has {', '.join(names) or 'no band names'}. Pass bands="
+        raise InputError(msg + " names or positions.")
+    return names.index(band)

@@ -1,0 +1,112 @@
+"""Regions: where windows may lie, as rectangles of a grid that share no pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import GridError, OverlapError
+from geoxt.grid import grid_of, offset, whole
+from geoxt.source import View, view_of
+from geoxt.types import Floats
+from geoxt.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Rectangles of one grid that share no pixel."""
+
+    grid: GeoBox
+    """The grid that the rectangles refer to."""
+    windows: tuple[Window, ...]
+    """The rectangles, in pixels of the grid."""
+
+    def __iter__(self) -> Iterator[Window]:
+        return iter(self.windows)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels in all of the rectangles."""
+        return sum(w.height * w.width for w in self.windows)
+
+    @property
+    def geometry(self) -> shapely.Geometry:
+        """The region in pixels of the grid (x is the column, y the row)."""
+        return shapely.union_all([box(w) for w in self.windows])
+
+    def on(self, grid: GeoBox) -> Region:
+        """Return the region on another grid of the same pixels, cut to its extent.
+
+        Raises
+        ------
+        GridError
+            Where the grids do not coincide.
+        """
+        place = offset(self.grid, grid)
+        if place is None:
+            msg = "Cannot use a region of one grid on another whose pixels do not coincide. Split the layer you sample."
+            raise GridError(msg)
+        moved = (w.shift(*place).intersect(whole(grid)) for w in self.windows)
+        return Region(grid, tuple(w for w in moved if w is not None))
+
+
+def box(window: Window) -> shapely.Polygon:
+    """Return a window as a polygon (x is the column, y the row)."""
+    bottom, right = window.stop
+    return shapely.box(window.col, window.row, right, bottom)
+
+
+def layers_in(data: xr.DataArray | xr.Dataset) -> list[xr.DataArray]:
+    """Return the layers of a Dataset, or the one layer itself: all that have y and x."""
+    if isinstance(data, xr.DataArray):
+        return [data]
+    return [layer for layer in data.data_vars.values() if {"y", "x"} <= set(layer.dims)]
+
+
+def views_in(data: xr.DataArray | xr.Dataset) -> list[View]:
+    """Return the views of all layers."""
+    return [view_of(layer) for layer in layers_in(data)]
+
+
+def region_of(data: xr.DataArray | xr.Dataset, region: Region | None) -> Region:
+    """Return the region on the grid of the data; the whole grid where none is given."""
+    grid = grid_of(data)
+    return Region(grid, (whole(grid),)) if region is None else region.on(grid)
+
+
+def shares(windows: Iterable[Window] | Floats, footprint: shapely.Geometry) -> Floats:
+    """Return the share of each window that lies in a footprint (pixels), 0 to 1."""
+    if isinstance(windows, np.ndarray):
+        row, col, height, width = windows.T
+        boxes = shapely.box(col, row, col + width, row + height)
+    else:
+        boxes = np.array([box(w) for w in windows])
+    shapely.prepare(footprint)
+    inside = shapely.contains_properly(footprint, boxes)
+    out: Floats = inside.astype("float64")
+    rest = np.flatnonzero(~inside)
+    out[rest] = shapely.area(shapely.intersection(boxes[rest], footprint)) / shapely.area(boxes[rest])
+    return out
+
+
+def footprint_of(data: xr.DataArray | xr.Dataset) -> shapely.Geometry:
+    """Return where all layers can hold valid pixels, in pixels of the grid.
+
+    Raises
+    ------
+    OverlapError
+        Where there is no such place.
+    """
+    found = shapely.intersection_all([view.footprint() for view in views_in(data)])
+    if shapely.area(found) == 0:
+        msg = "Cannot sample: no place lies in the footprints of all layers. Check their extents with layer.odc.geobox."
+        raise OverlapError(msg)
+    return found

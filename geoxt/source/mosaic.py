@@ -1,0 +1,333 @@
+"""Mosaic: scenes on one grid. The first valid pixel wins."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+from dask.base import normalize_token
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import ReadError, ReadWarning
+from geoxt.grid import COINCIDE, footprint, offset, to_pixels, whole
+from geoxt.pixels import reader
+from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.sample import sample
+from geoxt.source.pixels import within
+from geoxt.source.scenes import Asset, Scene
+from geoxt.types import Array, Mask, Resampling
+from geoxt.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mosaic:
+    """Scenes on one grid."""
+
+    grid: GeoBox
+    """The grid that windows refer to."""
+    scenes: tuple[Scene, ...]
+    """All scenes; each holds an asset or `None` for every band."""
+    steps: tuple[tuple[int, ...], ...]
+    """For each time step, the positions of its scenes; the first that is valid at a pixel gives its value."""
+    bands: tuple[str, ...]
+    """Names of the bands."""
+    dtype: np.dtype[Any]
+    """Data type of the layer."""
+    nodata: float | None = None
+    """Value of invalid pixels; `None`: NaN for floating point, else 0."""
+    resampling: Resampling = "bilinear"
+    """How pixels come onto the grid."""
+    clips: tuple[GeoBox, ...] = ()
+    """Grids beyond which nothing is valid, from layers that were cut before they were aligned."""
+    errors: Literal["raise", "nodata"] = "raise"
+    """What to do with a scene that cannot be read."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Time steps, bands, rows, columns."""
+        return len(self.steps), len(self.bands), *self.grid.shape
+
+    @property
+    def fill(self) -> float:
+        """Value of invalid pixels."""
+        if self.nodata is not None:
+            return self.nodata
+        return np.nan if self.dtype.kind == "f" else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is worked out on use: trees, mappings, warnings given."""
+        return {name: self.__dict__[name] for name in self.__dataclass_fields__}
+
+    def __dask_tokenize__(self) -> Any:
+        """Return all that decides the pixels."""
+        return normalize_token((
+            type(self).__name__, self.grid, self.scenes, self.steps, self.bands, str(self.dtype), self.nodata,
+            self.resampling, self.clips, self.errors,
+        ))  # fmt: skip
+
+    def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> Mosaic:
+        """Return the same scenes on another grid; nothing is read, and pixels are still resampled once."""
+        return replace(self, grid=grid, resampling=resampling or self.resampling)
+
+    def choose(self, times: Sequence[int], bands: Sequence[int], *, clip: tuple[GeoBox, ...] = ()) -> Mosaic:
+        """Return some of the time steps and bands; beyond the clips nothing is valid."""
+        kept = self.clips + tuple(c for c in clip if c not in self.clips and not self._fills(c))
+        if list(bands) == list(range(len(self.bands))):
+            scenes = self.scenes
+        else:
+            scenes = tuple(replace(s, assets=tuple(s.assets[b] for b in bands)) for s in self.scenes)
+        names = tuple(self.bands[b] for b in bands)
+        return replace(self, scenes=scenes, bands=names, steps=tuple(self.steps[t] for t in times), clips=kept)
+
+    def _fills(self, clip: GeoBox) -> bool:
+        """Tell whether a grid holds every scene, so that it clips nothing."""
+        if clip.crs != self.grid.crs:
+            return False
+        place = offset(clip, self.grid)
+        if place is None:
+            return False
+        rows, cols = clip.shape
+        box = shapely.box(place[1], place[0], place[1] + cols, place[0] + rows).buffer(COINCIDE)
+        return all(box.contains(outline) for outline in self._outlines)
+
+    def stackable(self, other: Mosaic) -> bool:
+        """Tell whether another mosaic can lie over or under this one, as one source."""
+        mine = (self.grid, self.bands, self.dtype, self.nodata, self.resampling, self.clips, self.errors)
+        theirs = (other.grid, other.bands, other.dtype, other.nodata, other.resampling, other.clips, other.errors)
+        return mine == theirs and len(self.steps) == len(other.steps) == 1
+
+    def beneath(self, others: Sequence[Mosaic]) -> Mosaic:
+        """Return one mosaic of this one and others beneath it."""
+        scenes, step = list(self.scenes), list(self.steps[0])
+        for other in others:
+            step += [len(scenes) + i for i in other.steps[0]]
+            scenes += other.scenes
+        return replace(self, scenes=tuple(scenes), steps=(tuple(step),))
+
+    def footprint(self) -> shapely.Geometry:
+        """Return the outlines of the scenes, in pixels of the grid (x is the column, y the row)."""
+        outlines = [*self._outlines]
+        for clip in self.clips:
+            outlines = list(shapely.intersection(outlines, self._outline(clip)))
+        rows, cols = self.grid.shape
+        return shapely.intersection(shapely.union_all(outlines), shapely.box(0, 0, cols, rows))
+
+    def scenes_in(self, window: Window, *, step: int) -> list[Scene]:
+        """Return the scenes of a time step that may touch a window, in order of priority."""
+        return [self.scenes[i] for i in self._hits(window, step)]
+
+    def read(
+        self, window: Window, *, times: Sequence[int] | None = None, bands: Sequence[int] | None = None
+    ) -> tuple[Array, Mask]:
+        """Return values and validity (time, band, height, width) of a window.
+
+        Raises
+        ------
+        ReadError
+            Where a file cannot be read and `errors` is "raise".
+        """
+        steps = range(len(self.steps)) if times is None else times
+        chosen = tuple(range(len(self.bands)) if bands is None else bands)
+        found = [self._step(window, step, chosen) for step in steps]
+        if len(found) == 1:
+            return found[0][0][None], found[0][1][None]
+        shape = (len(chosen), *window.shape)
+        values = np.stack([f[0] for f in found]) if found else np.empty((0, *shape), self.dtype)
+        valid = np.stack([f[1] for f in found]) if found else np.empty((0, *shape), bool)
+        return values, valid
+
+    def _step(self, window: Window, step: int, bands: tuple[int, ...]) -> tuple[Array, Mask]:
+        shape = (len(bands), *window.shape)
+        values: Array | None = None
+        valid: Mask | None = None
+        for index in self._hits(window, step):
+            found = self._scene(index, window, bands)
+            if found is None:
+                continue
+            new, good = found
+            if values is None:
+                values, valid = new, good
+            else:
+                assert valid is not None
+                better = ~valid if good is None else good & ~valid
+                values[better] = new[better]
+                valid = None if good is None else valid | good
+            if valid is None or valid.all():
+                valid = None
+                break
+        if values is None:
+            return np.full(shape, self.fill, self.dtype), np.zeros(shape, bool)
+        return self._finish(window, values, valid)
+
+    def _finish(self, window: Window, values: Array, valid: Mask | None) -> tuple[Array, Mask]:
+        for clip in self.clips:
+            inside = self._within(clip, window)
+            if inside is not None:
+                valid = np.broadcast_to(inside, values.shape) if valid is None else valid & inside
+        if whole(self.grid).intersect(window) is None or not whole(self.grid).contains(window):
+            inside = _inside(window, whole(self.grid))
+            valid = np.broadcast_to(inside, values.shape) if valid is None else valid & inside
+        if valid is None:
+            return values, np.broadcast_to(True, values.shape)
+        np.copyto(values, np.asarray(self.fill).astype(self.dtype), where=~valid)
+        return values, valid
+
+    def _scene(self, index: int, window: Window, bands: tuple[int, ...]) -> tuple[Array, Mask | None] | None:
+        """Return one scene at a window, in the layer's type; `None` where it does not touch it."""
+        parts = self._parts(index, bands)
+        try:
+            found = [(places, self._part(part, window)) for places, part in parts]
+        except ReadError as error:
+            if self.errors == "raise":
+                msg = f"{error} (scene {self.scenes[index].id!r}; errors='nodata' would go on without it)"
+                raise ReadError(msg) from error
+            self._warn(index, error)
+            return None
+        if len(found) == 1 and len(found[0][0]) == len(bands):
+            return found[0][1]
+        if all(one is None for _, one in found):
+            return None
+        values = np.empty((len(bands), *window.shape), self.dtype)
+        valid = np.zeros(values.shape, bool)
+        for places, one in found:
+            if one is not None:
+                values[places] = one[0]
+                valid[places] = True if one[1] is None else one[1]
+        return values, valid
+
+    def _part(self, part: _Part, window: Window) -> tuple[Array, Mask | None] | None:
+        """Return the bands of a scene that share a grid."""
+        found = sample(part.fetch, part.mapping, window, self.resampling)
+        if found is None:
+            return None
+        values, valid = found
+        if values.dtype != self.dtype:
+            if self.dtype.kind in "iu" and values.dtype.kind == "f":
+                values = np.rint(values, out=values)
+            values = values.astype(self.dtype)
+        return values, valid
+
+    def _parts(self, index: int, bands: tuple[int, ...]) -> list[tuple[list[int], _Part]]:
+        """Return the assets of a scene that share a grid, with the places of their bands in the result."""
+        cache: dict[Any, list[tuple[list[int], _Part]]] = self.__dict__.setdefault("_plans", {})
+        key = index, bands
+        found = cache.get(key)
+        if found is None:
+            groups: dict[GeoBox, list[int]] = {}
+            assets = [self.scenes[index].assets[b] for b in bands]
+            for place, asset in enumerate(assets):
+                if asset is not None:
+                    groups.setdefault(asset.grid, []).append(place)
+            found = [
+                (places, _Part([a for p in places if (a := assets[p]) is not None], Mapping(self.grid, grid)))
+                for grid, places in groups.items()
+            ]
+            cache[key] = found
+        return found
+
+    @cached_property
+    def _outlines(self) -> list[shapely.Polygon]:
+        return [self._outline(scene.grid) for scene in self.scenes]
+
+    def _outline(self, grid: GeoBox) -> shapely.Polygon:
+        """Return the outline of a grid in pixels of this one; on a geographic grid, at the nearest turn of 360."""
+        assert self.grid.crs is not None
+        outline = footprint(grid, self.grid.crs)
+        if self.grid.crs.geographic:
+            middle = self.grid.affine.c + self.grid.affine.a * self.grid.shape[1] / 2
+            turns = np.rint((middle - outline.centroid.x) / 360) * 360
+            outline = shapely.transform(outline, lambda p: p + np.array((turns, 0)))
+        return shapely.transform(outline, to_pixels(self.grid))
+
+    @cached_property
+    def _trees(self) -> tuple[shapely.STRtree, ...]:
+        return tuple(shapely.STRtree([self._outlines[i] for i in step]) for step in self.steps)
+
+    def _hits(self, window: Window, step: int) -> Iterator[int]:
+        bottom, right = window.stop
+        box = shapely.box(window.col - 1, window.row - 1, right + 1, bottom + 1)
+        places = np.sort(self._trees[step].query(box))
+        return (self.steps[step][int(place)] for place in places)
+
+    def _within(self, clip: GeoBox, window: Window) -> Mask | None:
+        """Return which pixels of a window lie inside a clip; `None` where all do."""
+        cache: dict[GeoBox, Mapping] = self.__dict__.setdefault("_clips", {})
+        mapping = cache.get(clip)
+        if mapping is None:
+            mapping = cache.setdefault(clip, Mapping(self.grid, clip))
+        return within(mapping, clip, window)
+
+    def _warn(self, index: int, error: ReadError) -> None:
+        warned: set[int] = self.__dict__.setdefault("_warned", set())
+        if index not in warned:
+            warned.add(index)
+            warnings.warn(f"{error} Its pixels are taken as nodata.", ReadWarning, stacklevel=2)
+
+
+class _Part:
+    """The assets of one scene that share a grid, and the way there from the mosaic's grid."""
+
+    __slots__ = ("_files", "mapping", "shape")
+
+    def __init__(self, assets: list[Asset], mapping: Mapping) -> None:
+        self.mapping = mapping
+        self.shape = (int(assets[0].grid.shape[0]), int(assets[0].grid.shape[1]))
+        files: dict[str, list[tuple[int, Asset]]] = {}
+        for place, asset in enumerate(assets):
+            files.setdefault(asset.href, []).append((place, asset))
+        self._files = [
+            (href, [p for p, _ in some], [a.band for _, a in some], [a.nodata for _, a in some], some[0][1].masked)
+            for href, some in files.items()
+        ]
+
+    def fetch(self, window: Window) -> tuple[Array, Mask | None]:
+        """Read a window of the assets' own grid."""
+        if len(self._files) == 1:
+            href, _, bands, nodata, masked = self._files[0]
+            values, valid = reader.read(href, bands, window, masks=masked)
+            return values, _valid(values, valid, nodata)
+        count = sum(len(places) for _, places, *_ in self._files)
+        out: Array | None = None
+        flags: Mask | None = None
+        for href, places, bands, nodata, masked in self._files:
+            values, valid = reader.read(href, bands, window, masks=masked)
+            valid = _valid(values, valid, nodata)
+            if out is None:
+                out = np.empty((count, *window.shape), values.dtype)
+            elif values.dtype != out.dtype:
+                out = out.astype(np.result_type(out, values))
+            out[places] = values
+            if valid is not None:
+                flags = np.ones(out.shape, bool) if flags is None else flags
+                flags[places] = valid
+        assert out is not None
+        return out, flags
+
+
+def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mask | None:
+    """Return which values are valid, `None` where all are."""
+    for place, mark in enumerate(nodata):
+        good: Mask | None = None
+        if values.dtype.kind == "f":
+            good = ~np.isnan(values[place])
+        if mark is not None and not np.isnan(mark):
+            differs = values[place] != np.asarray(mark).astype(values.dtype)
+            good = differs if good is None else good & differs
+        if good is not None and not good.all():
+            valid = np.ones(values.shape, bool) if valid is None else valid
+            valid[place] &= good
+    return None if valid is not None and valid.all() else valid
+
+
+def _inside(window: Window, outer: Window) -> Mask:
+    """Return which pixels of a window lie inside another."""
+    flags = np.zeros(window.shape, bool)
+    shared = window.intersect(outer)
+    if shared is not None:
+        flags[shared.within(window)] = True
+    return flags

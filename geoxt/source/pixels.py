@@ -1,0 +1,128 @@
+"""Pixels: any other layer as a source: arrays in memory, and dask arrays that something was done to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask.array
+import numpy as np
+import shapely
+from odc.geo.geobox import GeoBox
+
+from geoxt.grid import footprint, to_pixels
+from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.sample import sample
+from geoxt.types import Array, Mask, Resampling
+from geoxt.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pixels:
+    """An array on one grid, read onto the same or another grid."""
+
+    array: Any
+    """(time, band, y, x): a numpy or dask array."""
+    own: GeoBox
+    """The grid of the array."""
+    grid: GeoBox
+    """The grid that windows refer to."""
+    nodata: float | None = None
+    """Value that marks missing pixels; NaN always does."""
+    resampling: Resampling = "bilinear"
+    """How pixels come onto the grid, where it is not the array's own."""
+    clips: tuple[GeoBox, ...] = ()
+    """Grids beyond which nothing is valid, from layers that were cut before they were aligned."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the array."""
+        return np.dtype(self.array.dtype)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Time steps, bands, rows, columns."""
+        return int(self.array.shape[0]), int(self.array.shape[1]), *self.grid.shape
+
+    @property
+    def fill(self) -> float:
+        """Value of invalid pixels."""
+        if self.nodata is not None:
+            return self.nodata
+        return np.nan if self.dtype.kind == "f" else 0
+
+    def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> Pixels:
+        """Return the same array on another grid; nothing is computed."""
+        return replace(self, grid=grid, resampling=resampling or self.resampling)
+
+    def footprint(self) -> shapely.Geometry:
+        """Return the outline of the array, in pixels of the grid (x is the column, y the row)."""
+        rows, cols = self.grid.shape
+        box = shapely.box(0, 0, cols, rows)
+        if self.own == self.grid:
+            return box
+        assert self.grid.crs is not None
+        outline = shapely.transform(footprint(self.own, self.grid.crs), to_pixels(self.grid))
+        return shapely.intersection(outline, box)
+
+    def read(
+        self, window: Window, *, times: Sequence[int] | None = None, bands: Sequence[int] | None = None
+    ) -> tuple[Array, Mask]:
+        """Return values and validity (time, band, height, width) of a window; dask is computed in this thread."""
+        steps = range(self.array.shape[0]) if times is None else times
+        chosen = list(range(self.array.shape[1]) if bands is None else bands)
+        mapping = Mapping(self.grid, self.own)
+        shape = (len(steps), len(chosen), *window.shape)
+        values, valid = np.full(shape, self.fill, self.dtype), np.zeros(shape, bool)
+        for place, step in enumerate(steps):
+            found = self._read(mapping, window, step, chosen)
+            if found is not None:
+                values[place], valid[place] = found
+        for clip in self.clips:
+            inside = within(Mapping(self.grid, clip), clip, window)
+            if inside is not None:
+                valid &= inside
+                values[~valid] = self.fill
+        return values, valid
+
+    def _read(self, mapping: Mapping, window: Window, step: int, bands: list[int]) -> tuple[Array, Mask] | None:
+        def fetch(need: Window) -> tuple[Array, Mask | None]:
+            rows, cols = slice(need.row, need.stop[0]), slice(need.col, need.stop[1])
+            piece = self.array[step, bands, rows, cols]
+            if isinstance(piece, dask.array.Array):
+                piece = piece.compute(scheduler="synchronous")
+            return piece, valid_in(piece, self.nodata)
+
+        found = sample(fetch, mapping, window, self.resampling)
+        return None if found is None else finish(*found, self.dtype, self.fill)
+
+
+def within(mapping: Mapping, clip: GeoBox, window: Window) -> Mask | None:
+    """Return which pixels of a window lie inside a clip, to which the mapping leads; `None` where all do."""
+    found = np.floor(mapping.coordinates(window, mapping.nodes(window)) + 0.5)
+    rows, cols = clip.shape
+    inside = (found[0] >= 0) & (found[0] < rows) & (found[1] >= 0) & (found[1] < cols)
+    return None if inside.all() else inside
+
+
+def valid_in(values: Array, nodata: float | None) -> Mask | None:
+    """Return which values are neither nodata nor NaN; `None` where all are valid."""
+    good: Mask | None = None
+    if values.dtype.kind == "f":
+        good = ~np.isnan(values)
+    if nodata is not None and not np.isnan(nodata):
+        differs = values != nodata
+        good = differs if good is None else good & differs
+    return None if good is None or good.all() else good
+
+
+def finish(values: Array, valid: Mask | None, dtype: np.dtype[Any], fill: float) -> tuple[Array, Mask]:
+    """Return resampled values in the layer's type, integers rounded, the fill value where they are invalid."""
+    if valid is None:
+        valid = np.broadcast_to(True, values.shape)
+    else:
+        values = np.where(valid, values, fill)
+    if values.dtype != dtype:
+        values = (np.rint(values) if dtype.kind in "iu" and values.dtype.kind == "f" else values).astype(dtype)
+    return values, valid

@@ -1,0 +1,45 @@
+"""Scenes: what is known of each acquisition before any pixel is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """One band of one scene: a band of a raster file."""
+
+    href: str
+    """Path or URL that GDAL can open."""
+    band: int
+    """Number of the band in the file; the first is 1."""
+    grid: GeoBox
+    """The file's own grid."""
+    dtype: str
+    """Stored data type."""
+    nodata: float | None = None
+    """Stored value that marks missing pixels."""
+    masked: bool = False
+    """Whether the file keeps a mask or an alpha band of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One acquisition of one raster product."""
+
+    id: str
+    """Name, for messages and attributes."""
+    assets: tuple[Asset | None, ...]
+    """One for each band of the mosaic; `None` where the scene lacks it."""
+    start: np.datetime64 | None = None
+    """Beginning of the interval in which it was acquired (UTC)."""
+    end: np.datetime64 | None = None
+    """End of that interval (UTC)."""
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid of the scene's first band."""
+        return next(a.grid for a in self.assets if a is not None)

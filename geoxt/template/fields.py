@@ -1,0 +1,159 @@
+"""One field of a path template: how its text is recognised, read and written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+from geoxt.errors import InputError
+
+Value = str | int | datetime
+"""What a field holds: text, a whole number or a date (naive, UTC)."""
+Interval = tuple[datetime, datetime]
+"""First and last moment, both included, to the microsecond (UTC)."""
+Kind = Literal["text", "choice", "date", "integer", "regex"]
+
+_DIGITS = {"Y": 4, "y": 2, "m": 2, "d": 2, "j": 3, "H": 2, "M": 2, "S": 2, "f": 6}
+_STEPS = {
+    "S": timedelta(seconds=1),
+    "M": timedelta(minutes=1),
+    "H": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "j": timedelta(days=1),
+}
+_TICK = timedelta(microseconds=1)
+_REGEX_SIGNS = frozenset("\\[](){}*?^$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A named part of a path."""
+
+    name: str
+    """A Python identifier; one that begins with `_` is passed over."""
+    form: str
+    """What the template says after the colon; empty for any text."""
+    kind: Kind
+    """How the form is meant."""
+    regex: str
+    """A regular expression for its text."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The texts that a field of alternatives may have; none for the other kinds."""
+        return tuple(self.form.split("|")) if self.kind == "choice" else ()
+
+    def read(self, text: str) -> Value:
+        """Return the value of a text that fits; `ValueError` for a date that no calendar has."""
+        match self.kind:
+            case "date":
+                return datetime.strptime(text, self.form)  # noqa: DTZ007 - dates in names are UTC without saying so
+            case "integer":
+                return int(text)
+            case _:
+                return text
+
+    def write(self, value: Value | date) -> str:
+        """Return the text that reads as this value; `InputError` where there is none."""
+        text = self._text(value)
+        if text is None or "/" in text or not re.fullmatch(self.regex, text) or self.read(text) != _moment(value):
+            wants = repr(self.form) if self.form else "text within one folder level"
+            msg = f"Cannot write {value!r} as {{{self.name}}}: it takes {wants}. Pass {self.name}= of that form."
+            raise InputError(msg)
+        return text
+
+    def _text(self, value: Value | date) -> str | None:
+        match self.kind:
+            case "date":
+                return value.strftime(self.form) if isinstance(value, date) else None
+            case "integer":
+                whole = isinstance(value, int) and not isinstance(value, bool)
+                return f"{value:0{self.form[:-1] or 1}d}" if whole else None
+            case _:
+                return value if isinstance(value, str) else None
+
+
+def parse_field(text: str) -> Field:
+    """Return the field that stands between braces in a template, as `time:%Y%m%d`."""
+    name, _, form = text.partition(":")
+    if not name.isidentifier():
+        msg = f"Cannot read the field {{{text}}}: {name!r} is no name. Write {{name}} or {{name:form}}."
+        raise InputError(msg)
+    kind = _kind(form)
+    return Field(name=name, form=form, kind=kind, regex=_regex(form, kind, text))
+
+
+def covered(field: Field, value: Value) -> Interval:
+    """Return the time that a date covers: a whole day where the form ends with the day, and so on."""
+    if not isinstance(value, datetime):
+        msg = f"Cannot tell the time of {{{field.name}}}={value!r}. Pass a datetime."
+        raise InputError(msg)
+    unit = next(sign for sign in "fSMHdjmYy" if f"%{sign}" in field.form)
+    return value, _next(value, unit) - _TICK if unit != "f" else value
+
+
+def _next(value: datetime, unit: str) -> datetime:
+    """Return the first moment after the second, hour, day, month or year that begins here."""
+    if unit in _STEPS:
+        return value + _STEPS[unit]
+    if unit == "m" and value.month < 12:
+        return value.replace(month=value.month + 1)
+    return value.replace(year=value.year + 1, month=1)
+
+
+def _moment(value: Value | date) -> Value:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - dates in names are UTC without saying so
+    return value
+
+
+def _kind(form: str) -> Kind:
+    if not form:
+        return "text"
+    if "%" in form:
+        return "date"
+    if re.fullmatch(r"[1-9]?[0-9]*d", form):
+        return "integer"
+    return "regex" if _REGEX_SIGNS & set(form) else "choice"
+
+
+def _regex(form: str, kind: Kind, text: str) -> str:
+    match kind:
+        case "text":
+            return "[^/]+?"
+        case "choice":
+            return "|".join(re.escape(choice) for choice in form.split("|"))
+        case "integer":
+            return f"[0-9]{{{form[:-1]}}}" if form != "d" else "0|[1-9][0-9]*"
+        case "date":
+            return _date_regex(form, text)
+        case "regex":
+            return _checked(form, text)
+        case _:
+            raise AssertionError(kind)
+
+
+def _date_regex(form: str, text: str) -> str:
+    signs = re.findall("%(.)", form)
+    if not set(signs) <= set(_DIGITS) or not {"Y", "y"} & set(signs) or len(set(signs)) < len(signs):
+        takes = " ".join(f"%{sign}" for sign in _DIGITS)
+        msg = f"Cannot read the date of {{{text}}}. Write a year (%Y or %y) and what follows, each once, from {takes}."
+        raise InputError(msg)
+    pieces = re.split("(%.)", form)
+    return "".join(f"[0-9]{{{_DIGITS[p[1]]}}}" if p.startswith("%") else re.escape(p) for p in pieces)
+
+
+def _checked(form: str, text: str) -> str:
+    try:
+        groups = re.compile(form).groupindex
+    except re.error as error:
+        msg = (
+            f"Cannot read the regular expression of {{{text}}}: {error}. Mend it, or quote its signs with a backslash."
+        )
+        raise InputError(msg) from error
+    if groups:
+        msg = f"Cannot use named groups in {{{text}}}: found {', '.join(groups)}. Make them fields of their own."
+        raise InputError(msg)
+    return form

@@ -1,0 +1,257 @@
+"""Static STAC catalogs and ItemCollections that describe rasters on disk."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import rasterio
+import shapely
+import shapely.geometry
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from shapely.affinity import translate
+
+__all__ = ["Band", "Category", "make_item", "write_catalog", "write_items"]
+
+_SCHEMA = "https://stac-extensions.github.io/{}/schema.json"
+_PROJECTION, _RASTER = _SCHEMA.format("projection/v2.0.0"), _SCHEMA.format("raster/v1.1.0")
+_EO, _CLASSIFICATION = _SCHEMA.format("eo/v1.1.0"), _SCHEMA.format("classification/v2.0.0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """What a catalog says of one asset that measures something."""
+
+    name: str
+    """The producer's name, such as "SR_B4"."""
+    common_name: str
+    """STAC's common name, such as "red"."""
+    wavelength: float
+    """Centre of the band, micrometres."""
+    scale: float = 1.0
+    """Physical value = number * scale + offset."""
+    offset: float = 0.0
+    """See `scale`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Category:
+    """One class of an asset that classifies."""
+
+    value: int
+    """Code in the raster."""
+    name: str
+    """What it is called."""
+    color: str
+    """"#rrggbb"."""
+
+
+def make_item(
+    name: str,
+    files: Mapping[str, str | Path],
+    *,
+    time: datetime | tuple[datetime, datetime],
+    collection: str | None = None,
+    bands: Mapping[str, Band] | None = None,
+    categories: Sequence[Category] = (),
+    footprint: Sequence[tuple[float, float]] | None = None,
+    **properties: Any,
+) -> pystac.Item:
+    """
+    Describe rasters as one STAC item.
+
+    Grids, dtypes and nodata are read from the files' headers. ``proj:code`` stands in the item where all files share
+    it and in each asset where they do not; ``proj:shape`` and ``proj:transform`` stand in each asset.
+
+    Parameters
+    ----------
+    name
+        The item's id.
+    files
+        Path of each asset, by its key. Hrefs are absolute; `write_catalog` makes them relative.
+    time
+        When it was acquired, or (start, end) of what it covers. Naive times are UTC.
+    collection
+        Id of the collection to which it belongs.
+    bands
+        Facts about each asset that measures something, by its key.
+    categories
+        Classes of the assets that are not in `bands`.
+    footprint
+        Corners of the area that has data, in the CRS of the first raster. By default, the raster's own.
+    properties
+        More properties. A double underscore in a name stands for a colon: ``eo__cloud_cover=3``.
+    """
+    heads = {key: _head(Path(path)) for key, path in files.items()}
+    first = next(iter(heads.values())).grid
+    geometry, bbox = _geographic(footprint or first.extent.exterior.coords[:-1], str(first.crs))
+    moment, start, end = (None, *time) if isinstance(time, tuple) else (time, None, None)
+    item = pystac.Item(
+        id=name,
+        geometry=geometry,
+        bbox=bbox,
+        datetime=_utc(moment),
+        start_datetime=_utc(start),
+        end_datetime=_utc(end),
+        properties={key.replace("__", ":"): value for key, value in properties.items()},
+        collection=collection,
+        stac_extensions=[_PROJECTION, _RASTER],
+    )
+    item.stac_extensions += [_EO] if bands else []
+    item.stac_extensions += [_CLASSIFICATION] if categories else []
+    codes = {_code(head.grid) for head in heads.values()}
+    if len(codes) == 1:
+        item.properties["proj:code"] = codes.pop()
+    for key, head in heads.items():
+        fields = head.fields(bands.get(key) if bands else None, categories)
+        if codes:
+            fields["proj:code"] = _code(head.grid)
+        item.add_asset(key, pystac.Asset(href=str(head.path.absolute()), **_kind(head, key, bands), extra_fields=fields))
+    return item
+
+
+def write_catalog(
+    root: str | Path, items: Iterable[pystac.Item], *, name: str = "catalog", titles: Mapping[str, str] | None = None
+) -> Path:
+    """
+    Write a static, self-contained catalog: ``catalog.json``, a folder a collection, a folder an item.
+
+    Parameters
+    ----------
+    root
+        Folder of ``catalog.json``. All hrefs are relative, so a folder that holds rasters and catalog can be moved.
+    items
+        Items that name their collections, or none of which does.
+    name
+        Id of the catalog.
+    titles
+        Title of each collection, by its id.
+
+    Returns
+    -------
+    Path
+        ``catalog.json``.
+    """
+    titles = titles or {}
+    catalog = pystac.Catalog(id=name, description=titles.get(name, "Generated rasters."))
+    groups: dict[str | None, list[pystac.Item]] = {}
+    for item in items:
+        groups.setdefault(item.collection_id, []).append(item.clone())
+    for key, members in groups.items():
+        parent = catalog if key is None else _collection(key, members, titles.get(key, key))
+        if parent is not catalog:
+            catalog.add_child(parent)
+        for member in members:
+            parent.add_item(member)
+    catalog.normalize_hrefs(str(Path(root).absolute()))
+    catalog.make_all_asset_hrefs_relative()
+    catalog.save(pystac.CatalogType.SELF_CONTAINED)
+    return Path(root) / "catalog.json"
+
+
+def write_items(path: str | Path, items: Iterable[pystac.Item], *, relative: bool = False) -> Path:
+    """
+    Write a STAC ItemCollection: one GeoJSON file that holds whole items.
+
+    Parameters
+    ----------
+    path
+        Where to write.
+    items
+        The items.
+    relative
+        Whether hrefs are relative to the file. The standard does not say to what an href in an ItemCollection is
+        relative, so they are absolute by default.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    features = []
+    for item in items:
+        feature = item.to_dict(include_self_link=False, transform_hrefs=False) | {"links": []}
+        for asset in feature["assets"].values() if relative else ():
+            asset["href"] = Path(os.path.relpath(asset["href"], path.parent)).as_posix()
+        features.append(feature)
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}, indent=1), encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """What a raster's header says."""
+
+    path: Path
+    grid: GeoBox
+    dtypes: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+
+    def fields(self, band: Band | None, categories: Sequence[Category]) -> dict[str, Any]:
+        """Return the asset's fields of the extensions."""
+        layers = [
+            {"data_type": dtype} | ({} if nodata is None else {"nodata": nodata})
+            for dtype, nodata in zip(self.dtypes, self.nodata, strict=True)
+        ]
+        fields: dict[str, Any] = {"proj:shape": list(self.grid.shape.yx), "proj:transform": list(self.grid.affine[:6])}
+        if band is not None:
+            layers = [layer | {"scale": band.scale, "offset": band.offset} for layer in layers]
+            words = {"name": band.name, "common_name": band.common_name, "center_wavelength": band.wavelength}
+            fields["eo:bands"] = [words]
+        elif categories:
+            fields["classification:classes"] = [_class(category) for category in categories]
+        return fields | {"raster:bands": layers}
+
+
+def _head(path: Path) -> _Head:
+    with rasterio.open(path) as file:
+        grid = GeoBox(file.shape, Affine(*file.transform[:6]), file.crs and file.crs.to_wkt())
+        return _Head(path=path, grid=grid, dtypes=file.dtypes, nodata=file.nodatavals)
+
+
+def _geographic(corners: Sequence[tuple[float, float]], crs: str) -> tuple[dict[str, Any], list[float]]:
+    """GeoJSON and bounding box of a ring, cut in two at the antimeridian (RFC 7946, sections 3.1.9 and 5.2)."""
+    ring = np.array([*corners, corners[0]])
+    steps = np.linspace(0, 1, 8, endpoint=False)[:, np.newaxis]
+    dense = np.concatenate([start + steps * (end - start) for start, end in itertools.pairwise(ring)])
+    west, south = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*dense.T)
+    area = shapely.Polygon(np.column_stack([np.unwrap(west, period=360), south]))
+    left, bottom, right, top = area.bounds
+    if right > 180:
+        parts = [area & shapely.box(-180, -90, 180, 90), translate(area & shapely.box(180, -90, 540, 90), xoff=-360)]
+        area, right = shapely.MultiPolygon(parts), right - 360
+    elif left < -180:
+        parts = [area & shapely.box(-180, -90, 180, 90), translate(area & shapely.box(-540, -90, -180, 90), xoff=360)]
+        area, left = shapely.MultiPolygon(parts), left + 360
+    return dict(shapely.geometry.mapping(area)), [left, bottom, right, top]
+
+
+def _kind(head: _Head, key: str, bands: Mapping[str, Band] | None) -> dict[str, Any]:
+    media = pystac.MediaType.COG if head.path.suffix.lower() in (".tif", ".tiff") else None
+    return {"media_type": media, "roles": ["data"], "title": bands[key].common_name if bands and key in bands else key}
+
+
+def _class(category: Category) -> dict[str, Any]:
+    name = category.name.replace(" ", "_")
+    return {"value": category.value, "name": name, "title": category.name, "color_hint": category.color.lstrip("#")}
+
+
+def _code(grid: GeoBox) -> str | None:
+    return None if grid.crs is None or grid.crs.epsg is None else f"EPSG:{grid.crs.epsg}"
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+
+
+def _collection(name: str, items: Sequence[pystac.Item], title: str) -> pystac.Collection:
+    return pystac.Collection(
+        id=name, title=title, description=title, license="other", extent=pystac.Extent.from_items(items)
+    )

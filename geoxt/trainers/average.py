@@ -1,0 +1,91 @@
+"""A running average of the weights: validated and kept in place of the last ones, which jump about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from geoxt.models.network import PREFIX
+
+_RAW = "raw_network"
+
+
+class WeightAverage(pl.Callback):
+    """Keeps an exponential moving average of a task's network.
+
+    Validation and test see the average, checkpoints hold it (and the raw weights beside it), and at the end of training
+    the model has it. Lightning 2.6 has such a callback; this one also serves older releases.
+
+    Parameters
+    ----------
+    decay
+        Share of the average that stays at each step.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.average: AveragedModel | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start from the first weights."""
+        del trainer
+        if self.average is None:
+            rule = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(_network(pl_module), multi_avg_fn=rule, use_buffers=True)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take in the weights of a step."""
+        del trainer, outputs, batch, batch_idx
+        assert self.average is not None
+        self.average.update_parameters(_network(pl_module))
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the average in place."""
+        if trainer.training or trainer.validating:
+            self._swap(pl_module)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the raw weights back."""
+        if trainer.training or trainer.validating:
+            self._swap(pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the average in the model."""
+        del trainer
+        self._swap(pl_module)
+        self.average = None
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put the average where a checkpoint's weights are read from."""
+        del trainer, pl_module
+        if self.average is None:
+            return
+        state = checkpoint["state_dict"]
+        averaged = {f"{PREFIX}{name}": value for name, value in self.average.module.state_dict().items()}
+        checkpoint[_RAW] = {name: state[name] for name in averaged}
+        checkpoint["state_dict"] = state | averaged
+
+    def _swap(self, module: pl.LightningModule) -> None:
+        if self.average is None:
+            return
+        raw, average = _network(module).state_dict(), self.average.module.state_dict()
+        with torch.no_grad():
+            for name, value in raw.items():
+                kept = value.clone()
+                value.copy_(average[name])
+                average[name].copy_(kept)
+
+
+def _network(module: pl.LightningModule) -> nn.Module:
+    network = module.network
+    assert isinstance(network, nn.Module)
+    return network

@@ -1,0 +1,98 @@
+"""What training has to know of pixels beforehand: mean and deviation of each band, and which class codes there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import xarray as xr
+
+from geoxt.errors import InputError, LabelError
+from geoxt.legend import Legend
+from geoxt.source import is_categorical, view_of
+from geoxt.types import Floats
+from geoxt.windows import Window
+
+MOST_CODES = 256
+"""More distinct values than this are no class codes: no legend could tell them apart."""
+_BLOCK = 1024
+"""Pixels: side of the windows in which a whole layer is read."""
+
+
+def band_statistics(layer: xr.DataArray, windows: Iterable[Window]) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation of each band, float64, over the valid pixels of some windows.
+
+    Pixels that lie in several windows count as often. A band that does not vary gets a deviation of one.
+
+    Raises
+    ------
+    InputError
+        Where a band has no valid pixel.
+
+    References
+    ----------
+    Chan et al. 1979, https://doi.org/10.1007/978-3-642-51461-6_3 (merging of moments, exact for large offsets)
+    """
+    view = view_of(layer)
+    count = np.zeros(view.shape[1])
+    mean, spread = np.zeros_like(count), np.zeros_like(count)
+    for window in windows:
+        values, valid = (np.moveaxis(part, 1, 0).reshape(len(count), -1) for part in view.read(window))
+        number = valid.sum(axis=1)
+        filled = np.where(valid, values, 0).astype("float64")
+        own = filled.sum(axis=1) / np.maximum(number, 1)
+        total, step = np.maximum(count + number, 1), own - mean
+        spread += np.where(valid, (filled - own[:, None]) ** 2, 0).sum(axis=1) + step**2 * count * number / total
+        mean, count = mean + step * number / total, count + number
+    if not count.all():
+        msg = f"Cannot scale band {int(count.argmin()) + 1} of {layer.name!r}: it has no valid pixel. Leave it out."
+        raise InputError(msg)
+    deviation = np.sqrt(spread / count)
+    return mean, np.where(deviation > 0, deviation, 1.0)
+
+
+def legend_of(layer: xr.DataArray, *, most: int = MOST_CODES) -> Legend:
+    """Return the classes that a label layer really holds, by reading all of it.
+
+    Parameters
+    ----------
+    layer
+        Integer class codes (y, x). Names and colours come from its CF attributes, where it has them.
+    most
+        Classes that there may be at most.
+
+    Raises
+    ------
+    LabelError
+        Where pixels are no class codes: not integers, more than `most` distinct ones, or none at all.
+    """
+    name = layer.name or "the layer"
+    if layer.dtype.kind not in "iub":
+        msg = f"Cannot take {name!r} as labels: its type is {layer.dtype}. Pass a raster of integer class codes."
+        raise LabelError(msg)
+    codes = _codes(layer, most)
+    if not codes:
+        msg = f"Cannot take {name!r} as labels: it has no valid pixel where the image lies. Pass labels that cover it."
+        raise LabelError(msg)
+    if len(codes) > most:
+        msg = f"Cannot take {name!r} as labels: it has more than the {most} classes expected, such as the codes "
+        shown = ", ".join(map(str, codes[:6]))
+        raise LabelError(msg + f"{shown}. Pass a raster of class codes, or expect more classes (up to {MOST_CODES}).")
+    known = Legend.of(layer) if is_categorical(layer) else Legend((), ())
+    if set(codes) <= set(known.codes):
+        return known.only(codes)
+    return Legend(tuple(codes), tuple(known.name(code) for code in codes))
+
+
+def _codes(layer: xr.DataArray, most: int) -> list[int]:
+    """Return the distinct valid codes, ascending; reading stops once there are too many."""
+    view = view_of(layer)
+    rows, cols = view.grid.shape
+    found: set[int] = set()
+    for row in range(0, rows, _BLOCK):
+        for col in range(0, cols, _BLOCK):
+            values, valid = view.read(Window(row, col, min(_BLOCK, rows - row), min(_BLOCK, cols - col)))
+            found |= set(np.unique(values[valid]).tolist())
+            if len(found) > most:
+                return sorted(found)
+    return sorted(found)

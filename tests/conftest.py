@@ -1,0 +1,69 @@
+"""What holds for every test: loopback alone, small hypothesis runs in CI, GPU tests only where there is one."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+
+import hypothesis
+import pytest
+
+LOCAL_NAMES = {"", "localhost", socket.gethostname()}
+NETWORK_EVENTS = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"}
+
+
+class NetworkBlockedError(RuntimeError):
+    """A test reached for the network; not an OSError, so that no retry or fallback hides it."""
+
+
+def is_local(address) -> bool:
+    """Tell whether a socket address, or the host alone, stays on this machine."""
+    host = address[0] if isinstance(address, tuple) else address
+    if isinstance(host, bytes):
+        host = host.decode(errors="replace")
+    if not isinstance(host, str) or host in LOCAL_NAMES or host.startswith(("/", "\0")):
+        return True  # no host at all, this machine's own name, or the path of a Unix socket
+    try:
+        ip = ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return False
+    return ip.is_loopback or ip.is_unspecified
+
+
+def block_network(event: str, args: tuple) -> None:
+    """Refuse to resolve or to reach any other machine (an audit hook: forked workers inherit it)."""
+    if event not in NETWORK_EVENTS:
+        return
+    address = args[1] if event in {"socket.connect", "socket.sendto"} else args[0]
+    if not is_local(address):
+        msg = f"Tests use no network but loopback: {event} to {address!r}."
+        raise NetworkBlockedError(msg)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Close the network, for Python here and through curl's own variables for GDAL and for child processes."""
+    sys.addaudithook(block_network)
+    closed = "http://127.0.0.1:9"  # the discard port: nothing listens there
+    os.environ.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy"), closed))
+    os.environ.update(no_proxy="localhost,127.0.0.1,::1", NO_PROXY="localhost,127.0.0.1,::1")
+
+    hypothesis.settings.register_profile("ci", max_examples=15, deadline=None, derandomize=True, print_blob=True)
+    hypothesis.settings.register_profile("local", max_examples=30, deadline=None)
+    hypothesis.settings.register_profile("deep", max_examples=1000, deadline=None)
+    profile = "ci" if os.environ.get("CI") else "local"
+    if not config.getoption("--hypothesis-profile", default=None):
+        hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", profile))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked `gpu` where there is no CUDA device."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch  # only where a test asks for it
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

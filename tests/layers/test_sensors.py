@@ -1,0 +1,455 @@
+"""Known layers: every spec is sound in itself, and says what the fact sheets say."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from geoxt.errors import InputError
+from geoxt.layers.sensors import find_qa, names, of_item, of_path, qa_valid, resolve_bands, spec
+
+FACTS = Path(__file__).parents[3] / "shared" / "facts" / "datasets"
+facts = pytest.mark.skipif(not FACTS.is_dir(), reason="the fact sheets are not here")
+
+EXAMPLES = {
+    "landsat1": "LM01_L1TP_032030_19730801_20200909_02_T2_B4.TIF",
+    "landsat2": "LM02_L1TP_032030_19760801_20200909_02_T2_B4.TIF",
+    "landsat3": "LM03_L1TP_032030_19790801_20200909_02_T2_B4.TIF",
+    "landsat4mss": "LM04_L1TP_022032_19830801_20200909_02_T2_B1.TIF",
+    "landsat4tm": "LT04_L2SP_022032_19830801_20200909_02_T1_SR_B1.TIF",
+    "landsat5mss": "LM05_L1TP_022032_19850801_20200909_02_T2_B1.TIF",
+    "landsat5tm": "LT05_L2SP_022032_19850801_20200909_02_T1_ST_B6.TIF",
+    "landsat7": "LE07_L2SP_044033_20210329_20210424_02_T1_SR_B1.TIF",
+    "landsat8": "LC08_L2SP_023032_20210622_20210629_02_T1_SR_B4.TIF",
+    "landsat9": "LC09_L2SP_023032_20220622_20230629_02_T1_QA_PIXEL.TIF",
+    "sentinel1": "S1A_IW_20221204T161641_DVR_RTC30_G_gpuned_1AE1_VV.tif",
+    "sentinel1_grd": "s1a-iw-grd-vv-20170613t165043-20170613t165108-017018-01c5b7-001.tiff",
+    "sentinel2": "T26EMU_20220414T110751_B02_10m.jp2",
+    "sentinel2_l1c": "T26EMU_20220414T110751_B10.jp2",
+    "naip": "m_3807511_ne_18_060_20181104.tif",
+    "cdl": "2023_30m_cdls.tif",
+    "chesapeake_lc_7": "Baywide_7class_20132014.tif",
+    "chesapeake_lc_13": "Baywide_13Class_20132014.tif",
+    "chesapeake_lu": None,  # only ever seen in a STAC catalog
+    "chesapeake_lulc": "de_lulc_2018_2022-Edition.tif",
+    "canadian_building_footprints": "Alberta.geojson",
+}
+LANDSAT_SHEET = {name: "landsat" for name in names() if name.startswith("landsat")}
+
+
+def sheet(name):
+    return yaml.safe_load((FACTS / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def product(number):
+    """Return a Landsat product of the sheet, with what it has in common with another."""
+    products = {one["id"]: one for one in sheet("landsat")["products"]}
+    one = products[number]
+    return products[one["same_as"]] | one if "same_as" in one else one
+
+
+# --- every spec is sound in itself
+
+
+def test_there_is_an_example_for_each():
+    assert set(EXAMPLES) == set(names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_bands_are_unique_and_can_be_asked_for(name):
+    known = spec(name)
+    every = (*known.bands, *known.extras)
+    assert len({band.name for band in every}) == len(every)
+    files = [file for band in every for file in band.files]
+    assert len(set(files)) == len(files)
+    common = [band.common for band in known.bands if band.common]
+    assert len(set(common)) == len(common)
+    for band in every:
+        assert resolve_bands(known, band.name) == (band,)
+    for band in known.bands:
+        assert band.common is None or resolve_bands(known, band.common) == (band,)
+        for file in band.files:
+            assert resolve_bands(known, file)[0].name == band.name
+    assert len(resolve_bands(known)) == len(known.default_bands or known.bands)
+    assert len(resolve_bands(known, known.rgb)) in {0, 3}
+
+
+@pytest.mark.parametrize("name", names())
+def test_kinds_have_what_they_need(name):
+    known = spec(name)
+    assert (known.legend is None) == (known.kind == "image")
+    assert bool(known.bands) == (known.kind != "shapes")
+    assert known.licence
+    assert known.cite
+    if known.legend:
+        assert len(set(known.legend.codes)) == len(known.legend) > 0
+        assert all(re.fullmatch("#[0-9a-f]{6}", color) for color in known.legend.colors)
+    for qa in known.qa:
+        assert resolve_bands(known, qa.band)
+        assert len(set(qa.names)) == len(qa.names)
+        bits = [bit for flag in qa.flags for bit in range(flag.bit, flag.bit + flag.length)]
+        assert len(set(bits)) == len(bits)
+        for one in qa.names:
+            assert qa_valid(np.array([64 + 128]), qa, one).shape == (1,)
+    for collection in known.collections:
+        assert collection.url.startswith("https://")
+        assert known in of_item(collection.id)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if EXAMPLES[name]])
+def test_a_file_is_known_by_its_name(name):
+    known, example = spec(name), EXAMPLES[name]
+    named = known.identify(f"https://host/some/folder/{example}?sig=a/b")
+    assert known in of_path(example)
+    assert named.scene
+    assert named.band is None or resolve_bands(known, named.band)
+    assert known.identify(f"x{example}") is None
+    for template in known.files:
+        fields = template.match(example)
+        if fields is not None:
+            ext = example.rpartition(".")[2]
+            assert template.fill(fields | ({"_ext": ext} if "_ext" in template.pattern else {})) == example
+
+
+def test_the_bands_of_a_scene_belong_together():
+    stem = "LC08_L2SP_023032_20210622_20210629_02_T1_"
+    one, two, level1 = (spec("landsat8").identify(stem + end) for end in ("SR_B4.TIF", "QA_PIXEL.TIF", "B4.TIF"))
+    assert one.scene == two.scene == level1.scene == "LC08_L2SP_023032_20210622_20210629_02_T1"
+    assert (one.band, one.file, two.band, level1.file) == ("B4", "SR_B4", "QA_PIXEL", "B4")
+    assert (one.start, one.end) == (datetime(2021, 6, 22), datetime(2021, 6, 22, 23, 59, 59, 999999))  # noqa: DTZ001
+
+
+def test_times_come_from_names_or_from_the_product():
+    year = spec("cdl").identify("2023_30m_cdls.tif")
+    assert (year.start.isoformat(), year.end.isoformat()) == ("2023-01-01T00:00:00", "2023-12-31T23:59:59.999999")
+    both = spec("chesapeake_lc_7").identify("Baywide_7class_20132014.tif")
+    assert (both.start.year, both.end.year) == (2013, 2014)
+    radar = spec("sentinel1_grd").identify(EXAMPLES["sentinel1_grd"])
+    assert (radar.start.second, radar.end.second) == (43, 8)
+    assert spec("canadian_building_footprints").identify("Alberta.geojson").start is None
+    assert spec("canadian_building_footprints").identify("Parks.geojson") is None
+
+
+def test_a_safe_tree_tells_the_baseline():
+    safe = "S2A_MSIL2A_20220412T162841_N0400_R083_T16TFM_20220412T202300.SAFE"
+    path = f"{safe}/GRANULE/L2A_T16TFM/IMG_DATA/R10m/T16TFM_20220412T162841_B02_10m.jp2"
+    named = spec("sentinel2").identify(path)
+    assert named.fields["baseline"] == "0400"
+    assert spec("sentinel2").radiometry(named.file, baseline=named.fields["baseline"]).offset == -0.1
+    assert spec("sentinel2").scenes[1].match(safe)["tile"] == "16TFM"
+    assert named.scene == safe.removesuffix(".SAFE")
+
+
+# --- names of layers and bands
+
+
+def test_a_layer_by_other_spellings():
+    assert spec("Landsat-8") is spec("landsat_8") is spec("landsat8")
+    assert spec("sentinel_2").name == "sentinel2"
+    with pytest.raises(InputError, match="Did you mean landsat8"):
+        spec("landsat88")
+    with pytest.raises(InputError, match="Known are landsat1"):
+        spec("qqqq")
+
+
+@pytest.mark.parametrize(
+    ("layer", "wanted", "found", "files"),
+    [
+        ("landsat8", "SR_B4", "B4", ("SR_B4",)),
+        ("landsat8", "B4", "B4", ("SR_B4", "B4")),
+        ("landsat8", "SR_B4.TIF", "B4", ("SR_B4",)),
+        ("landsat8", "red", "B4", ("SR_B4", "B4")),
+        ("landsat8", "nir", "B5", ("SR_B5", "B5")),
+        ("landsat8", "lwir11", "B10", ("ST_B10", "B10")),
+        ("landsat8", "qa_pixel", "QA_PIXEL", ("QA_PIXEL",)),
+        ("landsat1", "red", "B5", ("B5",)),
+        ("landsat7", "B6_VCID_2", "B6_VCID_2", ("B6_VCID_2",)),
+        ("sentinel2", "B4", "B04", ("B04",)),
+        ("sentinel2", "b8a", "B8A", ("B8A",)),
+        ("sentinel2", "nir", "B08", ("B08",)),
+        ("sentinel2", "rededge2", "B06", ("B06",)),
+        ("sentinel2", "scl", "SCL", ("SCL",)),
+        ("sentinel1", "vh", "VH", ("VH",)),
+        ("naip", "NIR", "NIR", ()),
+    ],
+)
+def test_a_band_by_any_name(layer, wanted, found, files):
+    (band,) = resolve_bands(spec(layer), [wanted])
+    assert (band.name, band.files[: len(files)]) == (found, files)
+
+
+@pytest.mark.parametrize(
+    ("layer", "wanted", "says"),
+    [
+        ("sentinel2", ["rededge"], r"may mean B05 \(rededge1\), B06 \(rededge2\), B07 \(rededge3\)"),
+        ("landsat8", ["swir"], r"may mean B6 \(swir16\), B7 \(swir22\)"),
+        ("naip", ["image"], r"may mean R \(red\), G"),
+        ("landsat8", ["SR_B44"], "Did you mean .*SR_B4"),
+        ("sentinel2", ["B10"], "Cannot find band 'B10' of sentinel2"),
+        ("canadian_building_footprints", ["red"], "it has no bands"),
+        ("landsat8", ["red", "B4"], "'red' and 'B4' mean the same"),
+    ],
+)
+def test_a_band_that_cannot_be_told(layer, wanted, says):
+    with pytest.raises(InputError, match=says):
+        resolve_bands(spec(layer), wanted)
+
+
+@pytest.mark.parametrize(
+    ("collection", "platform", "instruments", "found"),
+    [
+        ("landsat-c2-l2", "landsat-8", ("oli", "tirs"), ["landsat8"]),
+        ("landsat-c2l2-sr", "LANDSAT_7", ("ETM",), ["landsat7"]),
+        ("landsat-c2l2-sr", None, ("oli", "tirs"), ["landsat8", "landsat9"]),
+        ("landsat-c2l1", "landsat-5", ("mss",), ["landsat5mss"]),
+        ("landsat-c2-l1", "landsat-5", (), ["landsat5mss"]),
+        ("sentinel-2-l2a", "Sentinel-2B", ("msi",), ["sentinel2"]),
+        ("sentinel-1-rtc", None, (), ["sentinel1"]),
+        ("naip", None, (), ["naip"]),
+        ("usda-cdl", None, (), ["cdl"]),
+        ("chesapeake-lc-7", None, (), ["chesapeake_lc_7"]),
+        ("another", None, (), []),
+    ],
+)
+def test_the_layer_of_a_stac_item(collection, platform, instruments, found):
+    assert [known.name for known in of_item(collection, platform=platform, instruments=instruments)] == found
+
+
+def test_a_collection_serves_the_files_of_its_level():
+    known = spec("landsat8")
+    (red,) = resolve_bands(known, "red")
+    assert known.collection("landsat-c2-l2").file(red) == "SR_B4"
+    assert known.collection("landsat-c2l1").file(red) == "B4"
+    assert known.collection("landsat-c2l2-st").file(red) is None
+
+
+# --- radiometry and quality
+
+
+def test_landsat_radiometry():
+    known = spec("landsat8")
+    assert (known.radiometry("SR_B4").scale, known.radiometry("SR_B4").offset) == (0.0000275, -0.2)
+    assert (known.radiometry("ST_B10").scale, known.radiometry("ST_B10").offset) == (0.00341802, 149.0)
+    assert known.radiometry("ST_EMIS").scale == 0.0001
+    assert known.radiometry("B4") is None
+    assert known.radiometry("QA_PIXEL") is None
+
+
+@pytest.mark.parametrize(
+    ("baseline", "offset"), [("03.01", 0), ("N0301", 0), ("04.00", -0.1), ("0400", -0.1), ("N0510", -0.1)]
+)
+def test_sentinel2_radiometry_goes_by_the_baseline(baseline, offset):
+    assert spec("sentinel2").radiometry("B04", baseline=baseline).offset == offset
+    assert spec("sentinel2").radiometry("AOT").scale == 0.001
+    assert spec("sentinel2").radiometry("SCL") is None
+
+
+@pytest.mark.parametrize("baseline", [None, "N9999", "99.99", "new"])
+def test_an_unknown_baseline_is_not_guessed(baseline):
+    with pytest.raises(InputError, match="depend on the processing baseline"):
+        spec("sentinel2").radiometry("B04", baseline=baseline)
+
+
+def test_landsat_quality_bits():
+    pixel = find_qa(spec("landsat8").qa, "clouds")
+    values = np.array([1, 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 7, 3 << 8, 2 << 8], dtype=np.uint16)
+    assert qa_valid(values, pixel, "clouds").tolist() == [
+        False,
+        True,
+        False,
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+        True,
+    ]
+    assert qa_valid(values, pixel, ["shadows", "snow"]).tolist() == [False] + [True] * 4 + [False] * 2 + [True] * 3
+    assert qa_valid(values, pixel, "cloud_confidence:high").tolist() == [False] + [True] * 7 + [False, True]
+    assert qa_valid(values.reshape(2, 5), pixel, "cloud").shape == (2, 5)
+    with pytest.raises(InputError, match="it tells clouds, shadows"):
+        qa_valid(values, pixel, "rain")
+
+
+def test_each_instrument_tells_what_it_can():
+    assert "cirrus" not in find_qa(spec("landsat5tm").qa, "clouds").names
+    confidence = [f"cloud_confidence:{value}" for value in ("not_set", "low", "reserved", "high")]
+    assert list(find_qa(spec("landsat1").qa, "clouds").names) == ["clouds", "fill", "cloud", *confidence]
+    with pytest.raises(InputError, match="Cannot mask shadows in landsat1: no one band tells"):
+        find_qa(spec("landsat1").qa, "shadows", layer="landsat1")
+    assert find_qa(spec("landsat8").qa, "saturated").band == "QA_RADSAT"
+    with pytest.raises(InputError, match="It has no quality band"):
+        find_qa(spec("naip").qa, "clouds")
+
+
+def test_sentinel2_scene_classes():
+    scl = find_qa(spec("sentinel2").qa, "clouds")
+    kept = {
+        what: np.flatnonzero(~qa_valid(np.arange(12), scl, what)).tolist() for what in ("clouds", "shadows", "snow")
+    }
+    assert kept == {"clouds": [0, 8, 9, 10], "shadows": [0, 3], "snow": [0, 11]}
+
+
+# --- the same as the fact sheets
+
+
+def rows(legend):
+    return list(zip(legend.codes, legend.names, legend.colors, strict=True))
+
+
+def of_sheet(items):
+    return [(item["id"], item["name"].replace("_", " "), item["color"]) for item in items]
+
+
+@facts
+def test_classes_are_those_of_the_sheets():
+    cdl = sheet("cdl")["classes"]
+    assert rows(spec("cdl").legend) == of_sheet(cdl["items"])
+    assert len(spec("cdl").legend) == cdl["count"] == 134
+    bay = sheet("chesapeake_land_cover")["classes"]
+    assert rows(spec("chesapeake_lc_7").legend) == of_sheet(bay["items"])
+    assert rows(spec("chesapeake_lc_13").legend) == of_sheet(bay["lc_13"])
+    assert rows(spec("chesapeake_lu").legend) == of_sheet(bay["lu_2013"])
+    edition = spec("chesapeake_lulc").legend
+    assert dict(zip(edition.codes, edition.colors, strict=True)) == bay["lulc_2022_palette"]
+    assert rows(spec("sentinel2").qa[0].legend) == of_sheet(sheet("sentinel_2")["qa"][0]["classes"])
+    buildings = sheet("canadian_building_footprints")
+    assert spec("canadian_building_footprints").legend.names == ("building",)
+    assert spec("canadian_building_footprints").files[0].choices("province") == tuple(buildings["samples"]["per_file"])
+
+
+@facts
+@pytest.mark.parametrize("name", LANDSAT_SHEET)
+def test_landsat_bands_are_those_of_the_sheet(name):
+    known, one = spec(name), product(name)
+    for band, fact in zip(known.bands, one["bands"], strict=True):
+        assert (band.name, band.common, list(band.limits)) == (fact["name"], fact["common_name"], fact["range_um"])
+        assert band.wavelength == pytest.approx(fact["wavelength_um"], abs=1e-9)
+        assert band.resolution == fact["native_gsd_m"]
+    assert list(known.default_bands) == one["default_bands"]
+    assert list(known.rgb) == one["rgb"]
+    assert list(known.mission) == one["mission"]
+    assert known.resolution == one["pixel_m"]
+
+
+@facts
+def test_landsat_quality_bits_are_those_of_the_sheet():
+    carried = {"OLI/TIRS": "landsat8", "OLI": "landsat8", "TM": "landsat5tm", "ETM+": "landsat7", "MSS": "landsat1"}
+    compared = 0
+    for fact in sheet("landsat")["qa"]:
+        for sensor in fact["sensor"].split(", "):
+            qa = next(qa for qa in spec(carried[sensor]).qa if qa.band == fact["band"])
+            assert [(flag.name, flag.bit, flag.length) for flag in qa.flags] == [
+                (bit["name"], bit["bit"], bit["length"]) for bit in fact["bits"]
+            ]
+            for flag, bit in zip(qa.flags, fact["bits"], strict=True):
+                assert flag.length == 1 or list(flag.values) == list(bit["values"].values())
+            compared += 1
+    assert compared == 10
+
+
+@facts
+def test_landsat_scales_are_those_of_the_sheet():
+    scales, known = sheet("landsat")["scale_offset"], spec("landsat7")
+    assert known.radiometry("SR_B1").scale == scales["SR_B*"]["scale"]
+    assert known.radiometry("SR_B1").offset == scales["SR_B*"]["offset"]
+    assert known.radiometry("SR_ATMOS_OPACITY").scale == scales["SR_ATMOS_OPACITY (L4-7)"]["scale"]
+    for fact in scales["ST ancillary"]:
+        assert known.radiometry(fact["band"]).scale == fact["scale"]
+        assert resolve_bands(known, fact["band"])[0].nodata == fact["nodata"]
+
+
+@facts
+def test_sentinel_bands_are_those_of_the_sheets():
+    optical, radar = sheet("sentinel_2"), sheet("sentinel_1")
+    for band, fact in zip(spec("sentinel2_l1c").bands, optical["bands"], strict=True):
+        assert (band.name, band.common, band.wavelength) == (fact["name"], fact["common_name"], fact["wavelength_um"])
+        assert band.resolution == fact["native_gsd_m"]
+        assert (band in spec("sentinel2").bands) == fact["in_l2a"]
+    for band, fact in zip(spec("sentinel1").bands, radar["bands"], strict=True):
+        assert (band.name, band.common, band.resolution) == (fact["name"], fact["common_name"], fact["native_gsd_m"])
+        assert band.wavelength == pytest.approx(299_792.458 / fact["frequency_ghz"], abs=1)  # its 55500 is rounded
+    known = [(band.name, band.common, band.index) for band in spec("naip").bands]
+    assert known == [(fact["name"], fact["common_name"], fact["index"]) for fact in sheet("naip")["bands"]]
+
+
+@facts
+@pytest.mark.parametrize(
+    ("name", "facts_of"),
+    [
+        *LANDSAT_SHEET.items(),
+        ("sentinel1", "sentinel_1"),
+        ("sentinel1_grd", "sentinel_1"),
+        ("sentinel2", "sentinel_2"),
+        ("sentinel2_l1c", "sentinel_2"),
+        ("naip", "naip"),
+        ("cdl", "cdl"),
+        ("chesapeake_lulc", "chesapeake_land_cover"),
+        ("canadian_building_footprints", "canadian_building_footprints"),
+    ],
+)
+def test_collections_and_names_of_files_are_those_of_the_sheets(name, facts_of):
+    known, facts_sheet = spec(name), sheet(facts_of)
+    served = {
+        (entry["url"], one)
+        for entry in facts_sheet["stac"]
+        for one in [*entry.get("collections", ()), *([entry["collection"]] if "collection" in entry else ())]
+    }
+    assert {(collection.url, collection.id) for collection in known.collections} <= served
+    for naming in facts_sheet["file_naming"]:
+        example = naming.get("example", "")
+        for template in (*known.files, *known.scenes):
+            fields = template.match(example)
+            if fields is None:
+                continue
+            groups = re.match(naming["regex"], example).groupdict()
+            for group, text in groups.items():
+                value = fields.get({"pol": "band", "start": "date"}.get(group, group))
+                if isinstance(value, str):
+                    assert value == text
+                elif isinstance(value, int):
+                    assert value == int(text)
+
+
+@facts
+def test_every_example_of_the_sheets_is_known():
+    for one in ("landsat", "sentinel_1", "sentinel_2", "naip", "cdl", "chesapeake_land_cover"):
+        for naming in sheet(one)["file_naming"]:
+            if "example" in naming:
+                every = [template for name in names() for template in (*spec(name).files, *spec(name).scenes)]
+                assert any(template.match(naming["example"]) for template in every), naming["example"]
+
+
+@facts
+def test_every_collection_of_the_sheets_is_known():
+    for one in ("landsat", "sentinel_1", "sentinel_2", "naip", "cdl", "chesapeake_land_cover"):
+        for entry in sheet(one)["stac"]:
+            for collection in [
+                *entry.get("collections", ()),
+                *([entry["collection"]] if "collection" in entry else ()),
+            ]:
+                assert of_item(collection), collection
+
+
+@facts
+@pytest.mark.parametrize(
+    ("one", "name"), [("sentinel_2", "sentinel2"), ("landsat", "landsat8"), ("landsat", "landsat7")]
+)
+def test_asset_keys_of_the_sheets_mean_bands(one, name):
+    known, found = spec(name), set()
+    for entry in sheet(one)["stac"]:
+        if known.collection(entry.get("collection", "")) is None or entry["url"] not in {
+            c.url for c in known.collections
+        }:
+            continue
+        assets = entry["assets"] if isinstance(entry["assets"], dict) else {}
+        for key in [*assets.get("bands", ()), *assets.get("reflectance", ()), *assets.get("ancillary", ())]:
+            if key in {"coastal", "atmos_opacity"} and name.startswith("landsat"):
+                continue  # of the one instrument, not of the other
+            assert len(resolve_bands(known, key)) == 1
+            found.add(key)
+    assert len(found) > 10

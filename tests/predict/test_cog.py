@@ -1,0 +1,98 @@
+"""Written COGs: valid, equal to the layer, with everything a reader of maps wants; and nothing half written."""
+
+import re
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+import xarray as xr
+
+from geoxt.errors import InputError, OutputError
+from geoxt.grid import coordinates, grid_of
+from geoxt.legend import Legend
+from geoxt.predict import cog, require_writable, to_cog
+from geoxt.testing import make_grid
+
+LEGEND = Legend((1, 5, 9), ("open water", "forest & scrub", "city"), ("#0000ff", "#00ff00", "#ff0000"))
+
+
+def make_map(shape=(700, 600), chunks=None):
+    blocks = np.random.default_rng(0).choice([0, 1, 5, 9], (shape[0] // 20 + 1, shape[1] // 20 + 1))
+    values = np.kron(blocks, np.ones((20, 20)))[: shape[0], : shape[1]].astype("uint8")
+    attrs = {"_FillValue": np.uint8(0), **LEGEND.attrs()}
+    layer = xr.DataArray(values, dims=("y", "x"), coords=coordinates(make_grid(shape)), attrs=attrs, name="map")
+    return layer if chunks is None else layer.chunk(chunks)
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 300, "x": 250}])
+def test_a_categorical_map_is_a_valid_cog_with_colours_names_and_nodata(tmp_path, chunks):
+    layer = make_map(chunks=chunks)
+    path = to_cog(layer, tmp_path / "deep" / "map.tif")
+    with rasterio.open(path) as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        np.testing.assert_array_equal(file.read(1), layer)
+        assert file.crs == rasterio.CRS.from_wkt(grid_of(layer).crs.to_wkt())
+        assert file.transform == grid_of(layer).affine
+        assert file.nodata == 0
+        assert {code: file.colormap(1)[code] for code in LEGEND.codes} == LEGEND.colormap()
+        assert file.overviews(1) == [2]
+        assert set(np.unique(file.read(1, out_shape=(350, 300)))) <= {0, 1, 5, 9}
+        assert file.tags(1)["flag_values"] == "1 5 9"
+        assert file.tags(1)["flag_meanings"] == "open_water forest_&_scrub city"
+    assert [one.name for one in path.parent.iterdir() if one.name.startswith(".")] == []
+
+
+def test_gdal_finds_the_class_names(tmp_path):
+    path = to_cog(make_map(), tmp_path / "map.tif")
+    rasterio.shutil.copy(path, tmp_path / "map.vrt", driver="VRT")
+    names = [one.text for one in ET.parse(tmp_path / "map.vrt").iter("Category")]  # noqa: S314 (our own file)
+    assert dict(enumerate(names)) == {**dict.fromkeys(range(10)), 1: "open water", 5: "forest & scrub", 9: "city"}
+
+
+def test_rio_cogeo_agrees(tmp_path):
+    validate = pytest.importorskip("rio_cogeo").cog_validate
+    valid, errors, warnings = validate(str(to_cog(make_map(), tmp_path / "map.tif")))
+    assert (valid, errors, warnings) == (True, [], [])
+
+
+def test_a_continuous_layer_keeps_bands_and_nan(tmp_path):
+    values = np.random.default_rng(0).normal(size=(2, 520, 530)).astype("float32")
+    values[:, :9] = np.nan
+    coords = {"band": ["a", "b"], **coordinates(make_grid((520, 530)))}
+    layer = xr.DataArray(values, dims=("band", "y", "x"), coords=coords, attrs={"_FillValue": np.nan})
+    to_cog(make_map(), tmp_path / "map.tif")
+    path = to_cog(layer, tmp_path / "map.tif")
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(), values)
+        assert file.descriptions == ("a", "b")
+        assert np.isnan(file.nodata)
+    assert not (tmp_path / "map.tif.aux.xml").exists()
+
+
+def test_a_write_that_fails_leaves_the_older_file(tmp_path, monkeypatch):
+    path = to_cog(make_map(), tmp_path / "map.tif")
+    before = path.read_bytes()
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cog.rasterio.shutil, "copy", full)
+    with pytest.raises(OutputError, match=re.escape(f"Cannot write {str(path)!r}: [Errno 28] No space left on device")):
+        to_cog(make_map((20, 20)), path)
+    assert path.read_bytes() == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]
+
+
+def test_an_output_that_cannot_be_written_is_known_beforehand(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="Pass a path in a folder that can be written to"):
+        require_writable(tmp_path / "file" / "map.tif")
+    with pytest.raises(OutputError, match="it is a folder"):
+        require_writable(tmp_path)
+
+
+def test_a_layer_in_time_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"Cannot write the dimensions \('time', 'y', 'x'\)"):
+        to_cog(make_map().expand_dims(time=2), tmp_path / "map.tif")

@@ -1,0 +1,226 @@
+"""Whole-scene prediction: identity gives the input back, chunks change nothing, nodata stays, and names come along."""
+
+import pickle
+
+import dask
+import dask.array
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from dask.base import tokenize
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from geoxt.errors import InputError, ReadError
+from geoxt.grid import coordinates, grid_of
+from geoxt.legend import Legend
+from geoxt.models import Card, Network
+from geoxt.predict import predict
+from geoxt.testing import make_grid
+from geoxt.windows import Window
+
+BANDS = ("green", "red", "nir")
+
+
+def make_layer(shape=(70, 53), *, bands=BANDS, nodata=None, seed=0, chunks=None):
+    values = np.random.default_rng(seed).normal(100, 30, (len(bands), *shape)).astype("float32")
+    layer = xr.DataArray(
+        values, dims=("band", "y", "x"), coords={"band": list(bands), **coordinates(make_grid(shape))}, name="image"
+    )
+    if nodata is not None:
+        layer.attrs["_FillValue"] = nodata
+    return layer if chunks is None else layer.chunk(chunks)
+
+
+def make_network(bands=BANDS, **options):
+    card = Card(
+        task="segmentation",
+        model="test_unet",
+        bands=bands,
+        mean=(100.0,) * len(bands),
+        std=(30.0,) * len(bands),
+        codes=(7, 2, 40),
+        names=("open water", "forest", "city"),
+        colors=("#0000ff", "#00ff00", "#ff0000"),
+        size=(32, 32),
+        **options,
+    )
+    return Network(card)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    shape=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    share=st.floats(0, 0.99),
+    batch_size=st.integers(1, 5),
+    blend=st.sampled_from(["linear", "none"]),
+)
+def test_an_identity_model_returns_the_input(shape, size, share, batch_size, blend):
+    layer = make_layer(shape)
+    overlap = tuple(int(share * length) for length in size)
+    same = predict(
+        layer, nn.Identity(), size=size, overlap=overlap, batch_size=batch_size, blend=blend, output="values"
+    )
+    np.testing.assert_array_equal(same.to_numpy(), layer.to_numpy())
+    assert grid_of(same) == grid_of(layer)
+
+
+def test_a_pixel_that_lacks_a_band_stays_nodata():
+    layer = make_layer(nodata=-1.0)
+    holes = np.random.default_rng(1).random(layer.shape) < 0.05
+    layer = layer.copy(data=np.where(holes, np.float32(-1), layer))
+    same = predict(layer, nn.Identity(), size=16, overlap=4, output="values")
+    gone = holes.any(axis=0)
+    assert np.isnan(same.to_numpy()[:, gone]).all()
+    np.testing.assert_array_equal(same.to_numpy()[:, ~gone], layer.to_numpy()[:, ~gone])
+    classes = predict(layer, make_network(), size=32, overlap=8)
+    assert classes.dtype == np.uint8
+    assert classes.attrs["_FillValue"] == 255
+    np.testing.assert_array_equal(classes.to_numpy() == 255, gone)
+
+
+@pytest.mark.parametrize("chunks", [{"y": 20, "x": 53}, {"y": 70, "x": 7}, {"y": 33, "x": 31}])
+def test_neither_the_inputs_nor_the_outputs_chunks_change_a_bit(chunks):
+    network = make_network()
+    options = {"size": 32, "overlap": 9, "batch_size": 3, "output": "probabilities"}
+    whole = predict(make_layer(), network, **options).to_numpy()
+    chunked = predict(make_layer(chunks={"band": 1, **chunks}), network, **options)
+    np.testing.assert_array_equal(chunked.to_numpy(), whole)
+    part = chunked.isel(y=slice(11, 52), x=slice(3, 40))
+    np.testing.assert_array_equal(part.to_numpy(), whole[:, 11:52, 3:40])
+    np.testing.assert_array_equal(chunked.isel(y=5, band=[2, 0], x=[30, 3]).to_numpy(), whole[[2, 0], 5][:, [30, 3]])
+
+
+def test_the_result_is_the_weighted_mean_that_plain_numpy_gives():
+    network, layer = make_network().eval(), make_layer((40, 40))
+    found = predict(layer, network, size=24, overlap=8, output="probabilities").to_numpy()
+    ramp = np.minimum(np.minimum(np.arange(1, 25), np.arange(24, 0, -1)) / 9, 1)
+    total, share = np.zeros((3, 40, 40)), np.zeros((40, 40))
+    for row in (0, 16):
+        for col in (0, 16):
+            tile = torch.from_numpy(layer.to_numpy()[None, :, row : row + 24, col : col + 24])
+            with torch.inference_mode():
+                output = network(tile).softmax(dim=1)[0].numpy()
+            total[:, row : row + 24, col : col + 24] += output * np.outer(ramp, ramp)
+            share[row : row + 24, col : col + 24] += np.outer(ramp, ramp)
+    np.testing.assert_allclose(found, total / share, atol=1e-5)
+
+
+def test_classes_are_the_most_probable_and_carry_names_and_colours():
+    network, layer = make_network(nodata=0), make_layer()
+    classes = predict(layer, network, size=32, overlap=8)
+    chances = predict(layer, network, size=32, overlap=8, output="probabilities")
+    np.testing.assert_array_equal(classes, np.array([7, 2, 40])[chances.to_numpy().argmax(axis=0)])
+    np.testing.assert_allclose(chances.sum("band"), 1, rtol=1e-5)
+    assert list(chances["band"].values) == ["open water", "forest", "city"]
+    assert Legend.of(classes) == network.card.legend
+    assert classes.attrs["_FillValue"] == 0
+
+
+def test_nothing_is_computed_before_it_is_asked_for_and_then_only_what_is_needed():
+    reads = []
+
+    class Counts(nn.Module):
+        def forward(self, images):
+            reads.append(len(images))
+            return images
+
+    def fail(*_args, **_kwargs):
+        pytest.fail("predict computed its input")
+
+    values = dask.array.from_array(make_layer((200, 200)).to_numpy(), chunks=(3, 50, 50))
+    layer = make_layer((200, 200)).copy(data=values)
+    with dask.config.set(scheduler=fail):
+        lazy = predict(layer, Counts(), size=32, overlap=0, batch_size=1, output="values")
+    assert dask.is_dask_collection(lazy.data)
+    reads.clear()
+    corner = lazy.isel(y=slice(0, 32), x=slice(0, 32))
+    np.testing.assert_array_equal(corner.to_numpy(), layer.to_numpy()[:, :32, :32])
+
+
+def test_bands_are_matched_by_name():
+    network = make_network()
+    layer = make_layer(bands=(*BANDS, "swir"))
+    wanted = predict(layer.sel(band=list(BANDS)), network, size=32, overlap=0).to_numpy()
+    turned = layer.isel(band=[3, 2, 0, 1])
+    np.testing.assert_array_equal(predict(turned, network, size=32, overlap=0).to_numpy(), wanted)
+    nameless = layer.sel(band=list(BANDS)).drop_vars("band")
+    np.testing.assert_array_equal(predict(nameless, network, size=32, overlap=0).to_numpy(), wanted)
+
+
+def test_the_model_is_taken_as_it_is_now():
+    network, layer = make_network(), make_layer()
+    before = predict(layer, network, size=32, overlap=0, output="probabilities")
+    token = tokenize(before.data)
+    assert tokenize(predict(layer, network, size=32, overlap=0, output="probabilities").data) == token
+    with torch.no_grad():
+        network.body.head[-1].bias += 10 * torch.arange(3)
+    after = predict(layer, network, size=32, overlap=0, output="probabilities")
+    assert tokenize(after.data) != token
+    assert not np.array_equal(before, after)
+    assert network.training
+
+
+def test_a_map_pickles_and_computes_elsewhere_to_the_same():
+    lazy = predict(make_layer(), make_network(), size=32, overlap=8)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(lazy)).to_numpy(), lazy.to_numpy())  # noqa: S301
+
+
+def test_a_layer_smaller_than_a_tile_and_a_layer_without_bands():
+    assert predict(make_layer((5, 9)), make_network(), size=32, overlap=8).shape == (5, 9)
+    flat = make_layer(bands=("one",)).isel(band=0, drop=True)
+    np.testing.assert_array_equal(predict(flat, nn.Identity(), size=16, overlap=2, output="values")[0], flat)
+
+
+class Halves(nn.Module):
+    def forward(self, images):
+        return images[..., ::2, ::2]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda x: x.isel(band=[0, 1]), {}, "no band 'nir', only green, red"),
+        (lambda x: x.drop_vars("band").isel(band=[0, 1]), {}, "2 bands without names"),
+        (lambda x: x.expand_dims(time=2), {}, "2 time steps"),
+        (lambda x: x, {"output": "labels"}, "output='labels'"),
+        (lambda x: x, {"overlap": 32}, "overlap"),
+        (lambda x: x, {"overlap": -1}, "overlap=-1"),
+        (lambda x: x, {"size": 0}, "size=0"),
+        (lambda x: x, {"batch_size": 0}, "batch_size=0"),
+        (lambda x: x, {"blend": "hann"}, "blend='hann'"),
+        (lambda x: x, {"legend": Legend((1,), ("a",))}, "3 channels .* legend of 1 classes"),
+    ],
+)
+def test_what_cannot_be_predicted_is_refused_at_once(change, options, message):
+    with pytest.raises(InputError, match=message):
+        predict(change(make_layer()), make_network(), **{"size": 32, "overlap": 8, **options})
+
+
+def test_a_model_that_gives_no_map_is_refused():
+    with pytest.raises(InputError, match="Cannot map with this model"):
+        predict(make_layer(), Halves(), size=32, overlap=8, output="values")
+
+
+def test_a_checkpoint_that_is_none_is_refused(tmp_path):
+    (tmp_path / "no.ckpt").write_text("text")
+    with pytest.raises(ReadError, match=r"Cannot read the checkpoint .*no\.ckpt"):
+        predict(make_layer(), tmp_path / "no.ckpt")
+    with pytest.raises(ReadError, match="FileNotFoundError"):
+        predict(make_layer(), tmp_path / "missing.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match="no model card"):
+        predict(make_layer(), tmp_path / "other.ckpt")
+
+
+def test_a_window_reads_no_more_than_the_tiles_that_touch_it(monkeypatch):
+    from geoxt.source import View
+
+    seen = []
+    read = View.read
+    monkeypatch.setattr(View, "read", lambda view, window: seen.append(window) or read(view, window))
+    predict(make_layer((100, 100)), nn.Identity(), size=20, overlap=4, output="values")[:, :16, :16].compute()
+    assert seen == [Window(0, 0, 20, 20)]

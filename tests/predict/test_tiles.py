@@ -1,0 +1,65 @@
+"""The lattice covers a scene, a part of it meets the whole's tiles, and the weights blend to one."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoxt.errors import InputError
+from geoxt.predict.tiles import Lattice
+from geoxt.windows import Window
+
+
+@st.composite
+def lattices(draw):
+    size = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    overlap = tuple(draw(st.integers(0, length - 1)) for length in size)
+    return Lattice(shape=draw(st.tuples(st.integers(1, 40), st.integers(1, 40))), size=size, overlap=overlap)
+
+
+@given(lattices(), st.data())
+def test_tiles_cover_the_scene_and_a_part_meets_those_of_the_whole_that_touch_it(lattice, data):
+    rows, cols = lattice.shape
+    whole = list(lattice.touching(Window(0, 0, rows, cols)))
+    covered = np.zeros((rows + lattice.size[0], cols + lattice.size[1]), int)
+    for tile in whole:
+        assert tile.row >= 0
+        assert tile.col >= 0
+        covered[tile.row : tile.stop[0], tile.col : tile.stop[1]] += 1
+    assert (covered[:rows, :cols] > 0).all()
+    assert len(set(whole)) == len(whole)
+
+    row, col = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
+    part = Window(row, col, data.draw(st.integers(1, rows - row)), data.draw(st.integers(1, cols - col)))
+    assert list(lattice.touching(part)) == [tile for tile in whole if tile.intersect(part)]
+
+
+@given(lattices())
+def test_tiles_reach_over_the_edge_only_where_the_scene_is_smaller_than_a_tile(lattice):
+    for tile in lattice.touching(Window(0, 0, *lattice.shape)):
+        for stop, length, size in zip(tile.stop, lattice.shape, lattice.size, strict=True):
+            assert stop <= max(length, size)
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 4])
+def test_linear_weights_of_two_neighbours_sum_to_one(overlap):
+    size, step = 8, 8 - overlap
+    row = Lattice(shape=(9, 9), size=(1, size), overlap=(0, overlap)).weights()[0]
+    line = np.zeros(step + size)
+    line[:size] += row
+    line[step:] += row
+    np.testing.assert_allclose(line[overlap:-overlap] if overlap else line, 1)
+
+
+def test_weights_are_above_zero_and_symmetric():
+    weight = Lattice(shape=(9, 9), size=(7, 9), overlap=(6, 3)).weights()
+    assert (weight > 0).all()
+    np.testing.assert_array_equal(weight, weight[::-1, ::-1])
+    assert (Lattice(shape=(9, 9), size=(2, 2), overlap=(1, 1), blend="none").weights() == 1).all()
+
+
+def test_what_cannot_be_tiled_is_refused():
+    with pytest.raises(InputError, match="0 to size - 1"):
+        Lattice(shape=(10, 10), size=(4, 4), overlap=(4, 0))
+    with pytest.raises(InputError, match="blend='hann'"):
+        Lattice(shape=(9, 9), size=(4, 4), overlap=(1, 1), blend="hann")

@@ -1,0 +1,111 @@
+"""Holds the floors of docs/architecture.md: imports only go down, none go round, and `import geoxt` stays light."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "geoxt"
+FLOORS = (
+    "errors types",
+    "windows grid legend template models transforms",
+    "pixels",
+    "source",
+    "layers samplers splits align plot",
+    "bridge accessor datasets",
+    "trainers predict",
+    "geoxt cli demo __main__ testing",
+)
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
+LIGHTNING = {"lightning", "pytorch_lightning"}
+TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "segmentation_models_pytorch"}
+FORBIDDEN = {
+    "errors types windows grid legend template": TORCH | {"matplotlib"},
+    "layers samplers splits datasets align testing": TORCH | {"matplotlib"},
+    "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
+    "pixels source bridge": LIGHTNING | {"matplotlib"},
+    "trainers predict": {"matplotlib"},
+}
+OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchmetrics", "matplotlib"}
+OPTIONAL |= {"pyogrio", "geopandas", "pystac_client", "distributed", "hypothesis"}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+
+
+def part(module: str) -> str:
+    """Return the part of the package that a module belongs to; the package itself is the façade."""
+    return module.split(".")[1] if "." in module else module
+
+
+def imports(module: str, nodes) -> set[str]:
+    """Return the absolute names that import statements among the nodes ask for; of geoxt's own, the modules."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno} imports relatively: write the module in full"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in FILES else node.module for name in names}
+    return found
+
+
+def hidden(tree: ast.Module) -> list[ast.stmt]:
+    """Return the imports that stand inside functions."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node for function in functions for node in ast.walk(function)]
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_only_go_down(module):
+    assert part(module) in FLOOR, f"{module} stands on no floor: give it one here and in docs/architecture.md"
+    own = {name for name in imports(module, ast.walk(TREES[module])) if name.split(".")[0] == "geoxt"}
+    assert {name for name in own if FLOOR[part(name)] > FLOOR[part(module)]} == set()
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_forbidden_imports(module):
+    roots = {name.split(".")[0] for name in imports(module, ast.walk(TREES[module]))}
+    forbidden = {name for parts, names in FORBIDDEN.items() if part(module) in parts.split() for name in names}
+    assert roots & forbidden == set()
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_only_optional_packages_are_imported_inside_functions(module):
+    assert {name for name in imports(module, hidden(TREES[module])) if name.split(".")[0] not in OPTIONAL} == set()
+
+
+def test_only_the_facade_and_the_accessor_import_by_name():
+    doors = {name for name, tree in TREES.items() if "importlib" in imports(name, ast.walk(tree))}
+    assert doors <= {"geoxt", "geoxt.accessor"}  # they bind what stands above or beside them, on first use
+
+
+def test_no_import_goes_round():
+    graph = {name: imports(name, ast.walk(tree)) & set(FILES) - {name} for name, tree in TREES.items()}
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+def test_importing_geoxt_is_light():
+    code = "import time, sys; t = time.perf_counter(); import geoxt; print(time.perf_counter() - t, *sys.modules)"
+    runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(3)]
+    seconds = [float(run.stdout.split()[0]) for run in runs]
+    loaded = set(runs[0].stdout.split()[1:])
+    assert loaded & {"torch", "pytorch_lightning", "lightning", "matplotlib"} == set()
+    assert min(seconds) < 1.5
+
+
+def test_functions_of_the_facade_hold_when_modules_of_their_name_are_loaded():
+    code = "import geoxt.align, geoxt.predict; print(callable(geoxt.align), callable(geoxt.predict))"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["True", "True"]

@@ -1,0 +1,103 @@
+"""Legends: the same classes as values, as CF attributes and as a colour table."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from geoxt.errors import LabelError
+from geoxt.legend import Legend, palette
+
+LAND = Legend((1, 21, 176), ("Corn", "Dbl Crop WinWht/Soybeans", "no_data"), ("#FFD200", "#6e6e00", "#e8ffbd"))
+
+WORDS = st.text(st.characters(codec="ascii", categories=["L", "N"], include_characters="_/&()"), min_size=1).filter(
+    lambda word: word.strip("_")
+)
+COLORS = st.integers(0, 0xFFFFFF).map("#{:06x}".format)
+
+
+@st.composite
+def legends(draw):
+    codes = draw(st.lists(st.integers(-(2**31), 2**31), min_size=1, max_size=12, unique=True))
+    many = {"min_size": len(codes), "max_size": len(codes)}
+    return Legend(
+        tuple(codes),
+        tuple(draw(st.lists(WORDS, **many))),
+        draw(st.one_of(st.just(()), st.tuples(*[COLORS] * len(codes)))),
+    )
+
+
+@given(legends())
+def test_attributes_give_the_legend_back(legend):
+    attrs = legend.attrs()
+    assert Legend.of(xr.DataArray(0, attrs=attrs)) == legend
+    assert len(attrs["flag_meanings"].split()) == len(attrs["flag_colors"].split()) == len(legend)
+
+
+@given(legends())
+def test_a_colormap_gives_the_legend_back(legend):
+    again = Legend.from_colormap(legend.colormap(), dict(zip(legend.codes, legend.names, strict=True)))
+    assert again == legend.only(sorted(legend.codes)) or sorted(legend.codes) != list(legend.codes)
+    assert again.colormap() == legend.colormap()
+
+
+@given(legends(), st.data())
+def test_encode_and_decode_against_a_loop(legend, data):
+    at = data.draw(hnp.arrays(np.int64, (3, 4), elements=st.integers(0, len(legend) - 1)))
+    codes = np.array([[legend.codes[i] for i in row] for row in at])
+    np.testing.assert_array_equal(legend.encode(codes), at)
+    np.testing.assert_array_equal(legend.decode(at), codes)
+
+
+def test_the_attributes_are_those_of_cf():
+    attrs = LAND.attrs()
+    assert attrs["flag_meanings"] == "Corn Dbl_Crop_WinWht/Soybeans no_data"
+    assert attrs["flag_colors"] == "#ffd200 #6e6e00 #e8ffbd"
+    assert attrs["flag_values"].dtype == np.uint8
+    assert LAND.names[2] == "no data"
+
+
+def test_attributes_survive_netcdf_like_lists():
+    layer = xr.DataArray(0, attrs={"flag_values": [1, 2], "flag_meanings": "a b"})
+    assert Legend.of(layer) == Legend((1, 2), ("a", "b"))
+    assert Legend.of(xr.DataArray(0, attrs={"flag_values": 3})).names == ("3",)
+    with pytest.raises(LabelError, match="no attribute flag_values"):
+        Legend.of(xr.DataArray(0))
+
+
+def test_a_colormap_without_names_takes_what_is_not_black():
+    table = {0: (0, 0, 0, 255), 1: (255, 210, 0, 255), 2: (0, 0, 0, 255), 7: (0, 0, 1, 255)}
+    assert Legend.from_colormap(table) == Legend((1, 7), ("1", "7"), ("#ffd200", "#000001"))
+    assert Legend.from_colormap(table, {7: "sea"}, codes=[2, 7]).names == ("2", "sea")
+
+
+def test_unknown_codes_are_named_or_stood_in_for():
+    values = np.array([[1, 176], [5, 200]])
+    with pytest.raises(LabelError, match="5, 200 not among the legend's 3 codes"):
+        LAND.encode(values)
+    assert LAND.encode(values, missing=-1).tolist() == [[0, 2], [-1, -1]]
+    assert LAND.rgb(values).tolist() == [[[255, 210, 0], [232, 255, 189]], [[0, 0, 0], [0, 0, 0]]]
+    assert (LAND.name(21), LAND.name(5)) == ("Dbl Crop WinWht/Soybeans", "5")
+    assert LAND.only([176, 1, 9]).codes == (1, 176)
+
+
+def test_default_colours_differ_and_stay():
+    assert len(set(palette(64))) == 64
+    assert palette(5) == palette(64)[:5]
+
+
+@pytest.mark.parametrize(
+    ("codes", "names", "colors", "says"),
+    [
+        ((1, 2), ("a",), (), "2 codes, 1 names"),
+        ((1, 1), ("a", "b"), (), "codes 1 stand twice"),
+        ((1, 2), ("a", " "), (), "the name of code 2 is empty"),
+        ((1, 2), ("a", "b"), ("#fff", "#000000"), "'#fff' is no colour"),
+        ((1, 2), ("a", "b"), ("#ffffff",), "1 colours"),
+    ],
+)
+def test_a_legend_that_contradicts_itself(codes, names, colors, says):
+    with pytest.raises(LabelError, match=says):
+        Legend(codes, names, colors)
