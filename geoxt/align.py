@@ -14,6 +14,7 @@ from geoxt.errors import InputError, OverlapError
 from geoxt.grid import coordinates, footprint, grid_of, label, offset, overlap, snap, whole
 from geoxt.source import Mosaic, Pixels, Source, View, is_categorical, nodata_of, resampling_of, to_layer, view_of
 from geoxt.source.graph import warp_dask
+from geoxt.source.layer import plain_dims
 from geoxt.types import Resampling
 from geoxt.windows import Window
 
@@ -65,6 +66,7 @@ def _align(
         msg = f"Cannot align {layer.name!r} by {how!r}: it holds class codes. Pass resampling='nearest' or 'mode'."
         raise InputError(msg)
     view = view_of(layer)
+    layer = plain_dims(layer)
     dims = [d for d in view.dims if d not in {"y", "x"}]
     coords = {
         str(name): c for name, c in layer.coords.items() if not {"y", "x"} & set(c.dims) and name != "spatial_ref"

@@ -38,6 +38,8 @@ _MOST_CLASSES = 64
 """Classes that labels may have, unless told otherwise: an image taken for labels by mistake has more values."""
 _PIXELS = 750_000
 """Training pixels in an epoch: a few seconds on two cores."""
+_STEPS = 20
+"""Steps of the optimiser in an epoch, about."""
 _BLOCKS = 72
 """Blocks to split a scene into: enough for a dozen to be held out, as large as that allows."""
 
@@ -96,7 +98,9 @@ def run(job: Demo, *, say: Say = lambda _: None) -> Report:
     data = _open(job, say)
     size, block = _sizes(job, data)
     split = blocks(data, size=block, seed=job.seed)
-    module = DataModule(data, split, size=size, length=max(_PIXELS // size**2, 64), seed=job.seed)
+    length = max(_PIXELS // size**2, 64)
+    batch = min(max(length // _STEPS, 4), 16)
+    module = DataModule(data, split, size=size, length=length, batch_size=batch, seed=job.seed)
     say(f"split     {_count(split)} blocks of {block} px for training / validation / test; windows of {size} px")
     _save(plot.samples(data, list(module.windows)[:16]), files["samples.png"])
 

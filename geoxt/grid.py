@@ -67,10 +67,28 @@ def grid_of(layer: xr.DataArray | xr.Dataset | GeoBox) -> GeoBox:
     if not isinstance(grid, GeoBox):
         msg = f"Cannot find the grid of {name!r}: its y and x coordinates are missing or not regular."
         raise GridError(msg)
+    _require_regular(name, layer, grid)
     if grid.crs is None:
         msg = f"Cannot place {name!r} on Earth: it has no CRS. Give it one, e.g. layer.odc.assign_crs('EPSG:32615')."
         raise CRSError(msg)
     return GeoBox(grid.shape, grid.affine, parse_crs(grid.crs))
+
+
+def _require_regular(name: Hashable, layer: xr.DataArray | xr.Dataset, grid: GeoBox) -> None:
+    """Check that coordinates are there, and evenly spaced."""
+    for axis, dim in enumerate(("y", "x")):
+        if dim not in layer.coords:
+            msg = f"Cannot find the grid of {name!r}: it has no {dim} coordinates. Assign them, or align() it instead."
+            raise GridError(msg)
+        places = layer[dim].to_numpy()
+        steps = np.diff(places)
+        if len(steps) and np.abs(places - np.linspace(places[0], places[-1], len(places))).max() > abs(steps[0]) / 100:
+            worst = int(np.argmax(np.abs(steps - np.median(steps))))
+            msg = f"Cannot find the grid of {name!r}: {dim} is not evenly spaced, it steps by {steps[worst]:g} at {worst}."
+            raise GridError(msg + f" Others are {np.median(steps):g}. Choose {dim} by slices.")
+        if len(places) != grid.shape[axis]:
+            msg = f"Cannot find the grid of {name!r}: {len(places)} {dim} coordinates for {grid.shape[axis]} pixels."
+            raise GridError(msg)
 
 
 def coordinates(grid: GeoBox) -> Mapping[Hashable, xr.DataArray]:
@@ -151,6 +169,40 @@ def footprint(grid: GeoBox, crs: CRS) -> shapely.Polygon:
     return shapely.Polygon(np.c_[x, y])
 
 
+def outline(grid: GeoBox, base: GeoBox) -> shapely.Polygon | None:
+    """Return the outline of a grid in pixels of another (x is the column, y the row), at the nearest turn of 360.
+
+    It is `None` where there is no such outline: for grids that hold a pole, go round the Earth, or reach beyond
+    what the other's CRS can say. They may touch any part of the base.
+    """
+    assert base.crs is not None
+    try:
+        found = footprint(grid, base.crs)
+    except CRSError:
+        return None
+    if base.crs.geographic:
+        middle = base.affine.c + base.affine.a * base.shape[1] / 2
+        turns = np.rint((middle - found.centroid.x) / 360) * 360
+        found = shapely.transform(found, lambda p: p + np.array((turns, 0)))
+    found = shapely.transform(found, to_pixels(base))
+    if grid.crs == base.crs:
+        return found
+    return found if found.is_valid and _holds(found, grid, base) else None
+
+
+def _holds(found: shapely.Polygon, grid: GeoBox, base: GeoBox) -> bool:
+    """Tell whether an outline holds what lies inside the grid, as it does where its CRS is smooth there."""
+    t = np.linspace(0.05, 0.95, 7)
+    cols, rows = (g.ravel() for g in np.meshgrid(t * grid.shape[1], t * grid.shape[0]))
+    a = grid.affine
+    x, y = transformer(grid.crs, base.crs).transform(a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f)
+    points = to_pixels(base)(np.c_[x, y])
+    if base.crs is not None and base.crs.geographic:
+        turn = abs(360 / base.affine.a)
+        points[:, 0] += np.rint((found.centroid.x - points[:, 0]) / turn) * turn
+    return bool(np.isfinite(points).all() and shapely.contains_xy(found.buffer(1), points).all())
+
+
 def transformer(source: CRS | None, target: CRS | None) -> pyproj.Transformer:
     """Return the pyproj transformer from one CRS to another, x before y."""
     assert source is not None
@@ -187,17 +239,37 @@ def snap(
 
 def overlap(grid: GeoBox, other: GeoBox) -> Window | None:
     """Return the window of `grid` that holds every one of its pixels the other grid touches, or `None`."""
-    assert grid.crs is not None
-    outline = footprint(other, grid.crs)
-    if grid.crs.geographic:
-        centre = grid.affine.c + grid.affine.a * grid.shape[1] / 2
-        turns = np.rint((centre - outline.centroid.x) / 360)
-        outline = shapely.transform(outline, lambda p: p + np.array((turns * 360, 0)))
-    pixels = shapely.transform(outline, to_pixels(grid))
-    left, top, right, bottom = pixels.bounds
+    found = outline(other, grid)
+    if found is None:
+        return _overlap_by_points(grid, other)
+    left, top, right, bottom = found.bounds
     row, col = int(np.floor(top + COINCIDE)), int(np.floor(left + COINCIDE))
     height, width = int(np.ceil(bottom - COINCIDE)) - row, int(np.ceil(right - COINCIDE)) - col
     return Window(row, col, max(height, 1), max(width, 1)).intersect(whole(grid))
+
+
+def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
+    """Return the overlap to a 64th of the grid, from points of the grid that lie on the other."""
+    rows, cols = (np.linspace(0, n, 65) for n in grid.shape)
+    a = grid.affine
+    x = a.a * cols + a.b * rows[:, None] + a.c
+    y = a.d * cols + a.e * rows[:, None] + a.f
+    x, y = transformer(grid.crs, other.crs).transform(x, y)
+    if other.crs is not None and other.crs.geographic:
+        middle = (other.affine @ (other.shape[1] / 2, other.shape[0] / 2))[0]
+        x = x - 360 * np.rint((x - middle) / 360)
+    points = to_pixels(other)(np.c_[x.ravel(), y.ravel()])
+    with np.errstate(invalid="ignore"):
+        inside = ((points >= 0) & (points <= (other.shape[1], other.shape[0]))).all(1).reshape(x.shape)
+    if not inside.any():
+        return None
+    spans = []
+    for edges, hit in ((rows, inside.any(1)), (cols, inside.any(0))):
+        first, last = np.flatnonzero(hit)[[0, -1]]
+        low, high = edges[max(first - 1, 0)], edges[min(last + 1, 64)]
+        spans.append((int(np.floor(low)), int(np.ceil(high))))
+    (top, bottom), (left, right) = spans
+    return Window(top, left, bottom - top, right - left).intersect(whole(grid))
 
 
 def to_pixels(grid: GeoBox) -> Callable[[Floats], Floats]:

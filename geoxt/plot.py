@@ -46,7 +46,7 @@ def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Arr
     """
     values, valid = _cube(layer)
     chosen = _natural(layer, len(values)) if bands is None else [_position(layer, band) for band in bands]
-    return _stretch(values[chosen], valid[chosen].all(axis=0))
+    return _stretch(values[chosen], np.all(valid[chosen], axis=0))
 
 
 def classes(layer: xr.DataArray, legend: Legend | None = None) -> Array:
@@ -83,7 +83,9 @@ def plot(layer: xr.DataArray, *, title: str | None = None, legend: Legend | None
     matplotlib.figure.Figure
         Save it with `figure.savefig(path)`.
     """
-    return compare({title or str(layer.attrs.get("long_name", layer.name or "")): layer}, legend=legend)
+    return compare(
+        {title or str(layer.attrs.get("long_name", "" if layer.name is None else layer.name)): layer}, legend=legend
+    )
 
 
 def compare(
@@ -125,7 +127,7 @@ def compare(
             _outline(axes, window)
         _bare(axes, name)
     if legend:
-        _legend(figure, legend, columns=max(int(width / 2), 1))
+        _legend(figure, legend, width=width)
     if title:
         figure.suptitle(title)
     return figure
@@ -168,14 +170,14 @@ def samples(
         picture, labels = _pictures(data, window, image, mask, legend)
         axes[2 * row, column].imshow(picture, interpolation="nearest")
         axes[2 * row + 1, column].imshow(labels, interpolation="nearest")
-    _legend(figure, legend, columns=max(int(0.75 * columns), 1))
+    _legend(figure, legend, width=1.5 * columns)
     return figure
 
 
 def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: Legend) -> tuple[Array, Array]:
     values, valid = view_of(data[image]).read(window)
     chosen = _natural(data[image], values.shape[1])
-    picture = _stretch(values[0, chosen].astype("float32"), valid[0, chosen].all(axis=0))
+    picture = _stretch(values[0, chosen].astype("float32"), np.all(valid[0, chosen], axis=0))
     codes, known = (part[0, 0] for part in view_of(data[mask]).read(window))
     known = known & (legend.encode(codes, missing=-1) >= 0)
     return picture, np.dstack((legend.rgb(codes) / 255, known)).astype("float32")
@@ -191,14 +193,16 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
-def _legend(figure: Figure, legend: Legend, *, columns: int) -> None:
+def _legend(figure: Figure, legend: Legend, *, width: float) -> None:
+    """Draw a legend below all panels, in as few rows as fit a width in inches."""
     from matplotlib.patches import Patch
 
     patches = [
         Patch(facecolor=color, edgecolor="0.3", linewidth=0.5, label=name)
         for name, color in zip(legend.names, legend.colors, strict=True)
     ]
-    figure.legend(handles=patches, loc="outside lower center", ncols=min(columns, len(patches)), frameon=False)
+    rows = -(-len(patches) // max(int(width / (0.6 + 0.1 * max(map(len, legend.names)))), 1))
+    figure.legend(handles=patches, loc="outside lower center", ncols=-(-len(patches) // rows), frameon=False)
 
 
 def _outline(axes: Axes, window: Window) -> None:
@@ -273,6 +277,7 @@ def _position(layer: xr.DataArray, band: str | int) -> int:
         return band
     names = [str(name) for name in np.atleast_1d(layer["band"].values)] if "band" in layer.coords else []
     if band not in names:
-        msg = f"Cannot draw the band {band!r} of {layer.name!r}: it has {', '.join(names) or 'no band names'}. Pass bands="
-        raise InputError(msg + " names or positions.")
+        found = ", ".join(names) or "no band names"
+        msg = f"Cannot draw the band {band!r} of {layer.name!r}: it has {found}. Pass bands= names or positions."
+        raise InputError(msg)
     return names.index(band)

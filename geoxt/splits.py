@@ -72,11 +72,14 @@ def blocks(
         msg = f"Cannot split into shares={tuple(shares)}: pass three shares that add up to 1."
         raise InputError(msg)
     grid = grid_of(data)
+    if buffer < 0:
+        msg = f"Cannot keep blocks apart by buffer={buffer}: pass pixels, 0 or more."
+        raise InputError(msg)
     found = _lattice(grid, parse_size(size), buffer)
     found = _touching(found, data)
     order = np.random.default_rng([seed, 7]).permutation(len(found))
     counts = _deal(len(found), shares)
-    if min(c for c, s in zip(counts, shares, strict=True) if s > 0) < 1:
+    if sum(counts) != len(found):
         msg = f"Cannot deal {len(found)} blocks of {size} pixels into shares={tuple(shares)}: a part gets none. "
         raise InputError(msg + "Pass a smaller size.")
     ends = np.cumsum(counts)

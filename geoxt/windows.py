@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from geoxt.errors import InputError
 from geoxt.types import SomeSize
 
@@ -73,7 +75,7 @@ class Window:
 
 def parse_size(size: SomeSize, *, what: str = "size") -> tuple[int, int]:
     """Return (height, width) in pixels from one number or a pair."""
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = (size, size) if isinstance(size, (int, float, np.number)) else size
     if int(height) != height or int(width) != width or height < 1 or width < 1:
         msg = f"Cannot use {what}={size!r}: pass whole pixels of 1 or more, one number or (height, width)."
         raise InputError(msg)

@@ -51,9 +51,14 @@ class Channel:
 
     def read(self, window: Window, values: Array, valid: Array) -> None:
         """Read a window into arrays: values by `shape`, validity (time, height, width) or (height, width)."""
-        found, good = self.view.read(window)
+        found, good = self.view.read(window, dtype=self.dtype)
         values[...] = found.reshape(values.shape)
-        valid[...] = good.all(axis=1).reshape(valid.shape)
+        valid[...] = True if _everywhere(good) else good.all(axis=1).reshape(valid.shape)
+
+
+def _everywhere(good: Array) -> bool:
+    """Tell whether a mask is one true value, broadcast: nothing to reduce."""
+    return not any(good.strides) and bool(good.flat[0])
 
 
 def channels_of(data: xr.DataArray | xr.Dataset, *, dtype: Kind = "float32") -> tuple[GeoBox, tuple[Channel, ...]]:
@@ -96,7 +101,8 @@ def _channel(name: str, layer: xr.DataArray, dtype: Kind) -> Channel:
 def _tensor_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the smallest type torch computes with that holds the stored one."""
     wider = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
-    return np.dtype(wider.get(str(dtype), dtype))
+    native = dtype.newbyteorder("=")
+    return np.dtype(wider.get(str(native), native))
 
 
 def read_batch(grid: GeoBox, channels: Sequence[Channel], windows: Sequence[Window], run: Any = None) -> Sample:

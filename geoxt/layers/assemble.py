@@ -36,8 +36,8 @@ class Product:
     """Attributes of the layer, beside nodata and legend."""
     coords: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Further coordinates along the bands, such as their common names."""
-    keep_band: bool = True
-    """Whether the layer has a band dimension."""
+    categorical: bool = False
+    """Whether pixels are class codes; the layer then has no band dimension."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +76,10 @@ def assemble(scenes: Sequence[Scene], product: Product, placement: Placement) ->
         msg = "Cannot open a layer: there are no scenes. Widen the selection."
         raise InputError(msg)
     assets = [a for s in scenes for a in s.assets if a is not None]
-    nodata = _nodata(assets, placement.nodata)
     dtype = np.result_type(*{a.dtype for a in assets})
+    nodata = _nodata(assets, placement.nodata, dtype)
     _check_type(dtype, scenes[0].id)
-    resampling = placement.resampling or ("nearest" if product.legend else "bilinear")
+    resampling = placement.resampling or ("nearest" if product.categorical else "bilinear")
     steps, times = _steps(scenes, placement.groupby)
     source = Mosaic(
         grid=placement.grid or choose_grid(scenes, crs=placement.crs, resolution=placement.resolution),
@@ -91,11 +91,13 @@ def assemble(scenes: Sequence[Scene], product: Product, placement: Placement) ->
         resampling=resampling,
         errors=placement.errors,
     )
-    dims = ["time"] * (times is not None) + ["band"] * product.keep_band + ["y", "x"]
+    dims = ["time"] * (times is not None) + ["band"] * (not product.categorical) + ["y", "x"]
     coords: dict[str, Any] = {} if times is None else {"time": times}
-    if product.keep_band:
+    if not product.categorical:
         coords |= {"band": list(product.bands), **{k: ("band", list(v)) for k, v in product.coords.items()}}
     attrs = dict(product.attrs) | (product.legend.attrs() if product.legend else {})
+    if product.categorical:
+        attrs.setdefault("flag_values", np.empty(0, dtype))
     if nodata is not None:
         attrs["_FillValue"] = dtype.type(nodata).item()
     return to_layer(source, dims=dims, coords=coords, attrs=attrs, name=placement.name, chunks=placement.chunks)
@@ -169,13 +171,25 @@ def _size(grid: GeoBox) -> tuple[float, float]:
 
 
 def _axis_aligned(grid: GeoBox) -> bool:
-    return bool(grid.affine.b == 0 and grid.affine.d == 0 and grid.affine.a > 0 and grid.affine.e < 0)
+    return bool(grid.affine.b == 0 and grid.affine.d == 0)
 
 
-def _nodata(assets: Sequence[Asset], given: float | None) -> float | None:
+def _nodata(assets: Sequence[Asset], given: float | None, dtype: np.dtype[Any]) -> float | None:
     if given is not None:
+        if representable(given, str(dtype)) is None:
+            msg = f"Cannot mark missing pixels by nodata={given:g}: no {dtype} pixel can have it. Pass one that it can."
+            raise InputError(msg)
         return given
     return next((a.nodata for a in assets if a.nodata is not None), None)
+
+
+def representable(nodata: float | None, dtype: str) -> float | None:
+    """Return a nodata value, or `None` where no pixel of the type can have it."""
+    kind = np.dtype(dtype)
+    if nodata is None or kind.kind not in "iu":
+        return nodata
+    limits = np.iinfo(kind)
+    return nodata if limits.min <= nodata <= limits.max and nodata == int(nodata) else None
 
 
 def _check_type(dtype: np.dtype[Any], scene: str) -> None:

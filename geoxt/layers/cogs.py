@@ -16,7 +16,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
-from geoxt.layers.assemble import GroupBy, Placement, Product, assemble
+from geoxt.layers.assemble import GroupBy, Placement, Product, assemble, representable
 from geoxt.layers.sensors import LayerSpec, Named, resolve_bands, spec
 from geoxt.legend import Legend
 from geoxt.pixels.reader import Header, read_header
@@ -205,7 +205,7 @@ def product_of(bands: Sequence[str], facts: LayerSpec, legend: Legend | None) ->
         "wavelength": tuple(b.wavelength if b and b.wavelength is not None else np.nan for b in known),
     }
     attrs: dict[Hashable, Any] = {"long_name": facts.title}
-    return Product(bands=tuple(bands), legend=legend, attrs=attrs, coords=coords, keep_band=legend is None)
+    return Product(bands=tuple(bands), legend=legend, attrs=attrs, coords=coords, categorical=legend is not None)
 
 
 def _plain(headers: Sequence[Header], *, categorical: bool | None) -> tuple[list[Scene], Product]:
@@ -237,7 +237,7 @@ def _plain(headers: Sequence[Header], *, categorical: bool | None) -> tuple[list
             msg = f"Cannot take {first[0].href!r} as class codes: there are {len(names)} bands. Pass one, or bands=[…]."
             raise InputError(msg)
         legend = Legend.from_colormap(colors) if colors else None
-    return scenes, Product(bands=names, legend=legend, keep_band=not categorical)
+    return scenes, Product(bands=names, legend=legend, categorical=categorical)
 
 
 def choose_bands(
@@ -270,26 +270,17 @@ def asset_of(header: Header, band: int, nodata: float | None = None) -> Asset:
         band=band,
         grid=header.grid,
         dtype=dtype,
-        nodata=_representable(nodata if stored is None else stored, dtype),
+        nodata=representable(nodata if stored is None else stored, dtype),
         masked=header.masked[band - 1],
     )
 
 
 def _with_nodata(scene: Scene, nodata: float) -> Scene:
     assets = tuple(
-        a if a is None or a.nodata is not None else replace(a, nodata=_representable(nodata, a.dtype))
+        a if a is None or a.nodata is not None else replace(a, nodata=representable(nodata, a.dtype))
         for a in scene.assets
     )
     return replace(scene, assets=assets)
-
-
-def _representable(nodata: float | None, dtype: str) -> float | None:
-    """Return a nodata value, or `None` where no pixel of the type can have it."""
-    kind = np.dtype(dtype)
-    if nodata is None or kind.kind not in "iu":
-        return nodata
-    limits = np.iinfo(kind)
-    return nodata if limits.min <= nodata <= limits.max and nodata == int(nodata) else None
 
 
 def _count(header: Header) -> int:

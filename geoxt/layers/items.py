@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pystac
@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, ReadError
 from geoxt.grid import parse_crs
-from geoxt.layers.assemble import GroupBy, Placement, Product, assemble
+from geoxt.layers.assemble import GroupBy, Placement, Product, assemble, representable
 from geoxt.layers.cogs import asset_of, moment
 from geoxt.layers.sensors import LayerSpec, resolve_bands, spec
 from geoxt.legend import Legend
@@ -109,7 +109,7 @@ def open_stac(
         legend=legend,
         attrs={"long_name": facts.title} if facts else {},
         coords={"common_name": tuple(e.common or "" for e in first), "wavelength": tuple(waves)},
-        keep_band=legend is None,
+        categorical=legend is not None,
     )
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, groupby=groupby, nodata=nodata, resampling=resampling,
@@ -166,7 +166,7 @@ def read_items(source: SomeItems, *, collections: str | Sequence[str] | None = N
     return items
 
 
-def _items(source: SomeItems) -> Iterable[pystac.Item]:
+def _items(source: Any) -> Iterable[pystac.Item]:
     match source:
         case str() | os.PathLike():
             yield from _from_file(os.fspath(source))
@@ -181,12 +181,12 @@ def _items(source: SomeItems) -> Iterable[pystac.Item]:
             for feature in features:
                 yield from _items(feature)
         case {"type": "Feature"}:
-            yield pystac.Item.from_dict(dict(cast("Mapping[str, Any]", source)))
+            yield pystac.Item.from_dict(dict(source))
         case Mapping():
             msg = f"Cannot open a dict of type {source.get('type')!r}: pass a STAC item or ItemCollection."
             raise InputError(msg)
         case Iterable():
-            for one in cast("Iterable[Any]", source):
+            for one in source:
                 yield from _items(one)
         case _:
             msg = f"Cannot open {type(source).__name__}: pass a catalog, an ItemCollection or items."
@@ -305,7 +305,7 @@ def _asset(item: pystac.Item, entry: _Entry, nodata: float | None) -> Asset:
     if grid is None or dtype is None:
         return asset_of(read_header(href), entry.index, nodata)
     mark = entry.facts.get("nodata")
-    mark = nodata if mark is None else float(mark)
+    mark = representable(nodata if mark is None else float(mark), str(dtype))
     return Asset(href=href, band=entry.index, grid=grid, dtype=str(dtype), nodata=mark)
 
 

@@ -7,21 +7,20 @@ that asks for them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoxt.grid import offset, transformer
-from geoxt.types import Array, Floats
+from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
 STEPS = (32, 16, 8, 4, 2, 1)
 TOLERANCE = 2.5e-4
-"""Source pixels: the error allowed at the middle of a control cell, where it is greatest (more beyond a scale of 4)."""
+"""Source pixels: the error allowed in the middle of a control cell and of its edges (more beyond a scale of 4)."""
 QUANTUM = 2.0**-16
 FAR = 2.0**24
 """Source pixels: a place that no raster reaches; stands for what cannot be transformed."""
+FRACTIONS = {step: np.arange(step) / step for step in STEPS}
 
 
 class Mapping:
@@ -37,29 +36,25 @@ class Mapping:
     Coordinates are counted in pixels of the source, 0 at the centre of its first pixel.
     """
 
-    __slots__ = (
-        "_affine", "_centre", "_limit", "_project", "scale", "shift", "source", "source_shape", "step", "target",
-        "to_source",
-    )  # fmt: skip
+    __slots__ = ("_affine", "_centre", "_limit", "_project", "_to_source", "scale", "shift", "source", "step", "target")
 
     def __init__(self, target: GeoBox, source: GeoBox) -> None:
-        self.target = target
-        self.source = source
-        self.source_shape = int(source.shape[0]), int(source.shape[1])
-        self.to_source = ~source.affine
+        self.target, self.source = target, source
+        self._to_source = ~source.affine
         self.shift = offset(target, source)
-        self._affine = self.to_source @ target.affine if target.crs == source.crs else None
+        """Rows and columns from the target to the source where the two coincide, else `None`."""
+        self._affine = self._to_source @ target.affine if target.crs == source.crs else None
         self._project = None if self._affine is not None else transformer(target.crs, source.crs)
         geographic = source.crs is not None and source.crs.geographic
         self._centre = (source.affine @ (source.shape[1] / 2, source.shape[0] / 2))[0] if geographic else None
-        inside = self._inside(source)
+        inside = self._inside()
         self.scale = self._scale(inside)
         """Source pixels for one target pixel, along y and x."""
-        self._limit = 8 * max(*self.scale, 1e-6)
         self.step = STEPS[0] if self._affine is not None else self._choose_step(inside)
+        self._limit = 8 * max(*self.scale, 1e-6) * self.step
 
     def points(self, rows: Array, cols: Array) -> Floats:
-        """Return exact source coordinates (2, ...), y before x, of target pixels."""
+        """Return exact source coordinates (2, ...), y before x, of target pixels; NaN where there are none."""
         a = self._affine or self.target.affine
         rows, cols = rows + 0.5, cols + 0.5
         x, y = a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f
@@ -67,122 +62,37 @@ class Mapping:
             x, y = self._project.transform(x, y)
             if self._centre is not None:
                 x = x - 360 * np.rint((x - self._centre) / 360)
-            b = self.to_source
-            x, y = b.a * x + b.b * y + b.c, b.d * x + b.e * y + b.f
+            b = self._to_source
+            with np.errstate(invalid="ignore"):
+                x, y = b.a * x + b.b * y + b.c, b.d * x + b.e * y + b.f
         found = np.stack((y, x)) - 0.5
         return np.where(np.abs(found) < FAR, found, np.nan)
 
-    def nodes(self, window: Window) -> Floats:
-        """Return the control nodes (2, n, m) whose cells cover a window, rounded to 2**-16 pixel."""
-        first, last = self._cells(window)
-        rows = np.arange(first[0], last[0] + 2, dtype="float64") * self.step
-        cols = np.arange(first[1], last[1] + 2, dtype="float64") * self.step
-        found = self.points(*np.broadcast_arrays(rows[:, None], cols[None, :]))
-        return np.asarray(np.rint(found / QUANTUM) * QUANTUM)
+    def patch(self, window: Window) -> Patch:
+        """Return the coordinates of a window's pixels, as the control cells that cover it."""
+        return Patch(self, window)
 
-    def coordinates(
-        self,
-        window: Window,
-        nodes: Floats,
-        *,
-        origin: tuple[float, float] = (0, 0),
-        scale: tuple[float, float] = (1, 1),
-        bias: tuple[float, float] = (0, 0),
-        magic: tuple[float, float] | None = None,
-    ) -> Floats:
-        """Return source coordinates (2, height, width), y before x, of a window's pixels.
+    def broken(self, nodes: Floats) -> Mask | None:
+        """Return which cells between nodes hold a jump or a point that has no coordinates; `None` for none."""
+        with np.errstate(invalid="ignore"):
+            down = np.abs(nodes[:, 1:] - nodes[:, :-1]) < self._limit
+            across = np.abs(nodes[:, :, 1:] - nodes[:, :, :-1]) < self._limit
+        if down.all() and across.all():
+            return None
+        down, across = np.asarray(down.all(0)), np.asarray(across.all(0))
+        return np.asarray(~(down[:, :-1] & down[:, 1:] & across[:-1] & across[1:]))
 
-        Parameters
-        ----------
-        window
-            Rectangle of the target grid.
-        nodes
-            What `nodes` gave for this window or for one around it with the same first cell.
-        origin, scale, bias
-            The result is `(coordinate - origin) * scale + bias`; exact where these are dyadic.
-        magic
-            Numbers added before the last sum and taken off after it: they round the result to their last bit.
-        """
-        step = self.step
-        first, _ = self._cells(window)
-        broken = self._broken(nodes)
-        if broken.any():
-            nodes = np.where(np.isfinite(nodes), nodes, -FAR)
-        plain = _column(-np.array(origin)) + nodes
-        plain *= _column(scale)
-        plain += _column(bias)
-        rows = np.arange(window.row, window.row + window.height)
-        cell, along = rows // step - first[0], (rows % step / step)[:, None]
-        upper = plain[:, cell]
-        lines = upper + (plain[:, cell + 1] - upper) * along
-        starts, slopes = lines[:, :, :-1], np.diff(lines, axis=2)
-        if magic is not None:
-            starts = starts + _column(magic)
-        found = slopes[..., None] * (np.arange(step) / step)
-        found += starts[..., None]
-        if magic is not None:
-            found -= _column(magic)[..., None]
-        skip = window.col - first[1] * step
-        found = found.reshape(2, window.height, -1)[:, :, skip : skip + window.width]
-        if broken.any():
-            self._mend(found, window, broken, (np.array(origin), np.array(scale), np.array(bias)))
-        return found
-
-    def extent(self, window: Window, nodes: Floats) -> tuple[Floats, Floats] | None:
-        """Return the least and greatest source coordinates (y, x) of a window's pixels; `None` where it has none."""
-        if self._broken(nodes).any():
-            found = self.coordinates(window, nodes).reshape(2, -1)
-            found = found[:, (found > -FAR).all(0)]
-        else:
-            found = self._vertices(window, nodes).reshape(2, -1)
-        return (found.min(1), found.max(1)) if found.size else None
-
-    def _vertices(self, window: Window, nodes: Floats) -> Floats:
-        """Return the corners of the control cells, cut to the window: the extremes are among them."""
-        step, (bottom, right) = self.step, window.stop
-        first, last = window.row % step / step, (bottom - 1) % step / step
-        ends = nodes[:, 0] + (nodes[:, 1] - nodes[:, 0]) * first, nodes[:, -2] + (nodes[:, -1] - nodes[:, -2]) * last
-        cut = np.concatenate((ends[0][:, None], nodes[:, 1:-1], ends[1][:, None]), axis=1)
-        first, last = window.col % step / step, (right - 1) % step / step
-        a, b = cut[:, :, 0], cut[:, :, -2]
-        sides = a + (cut[:, :, 1] - a) * first, b + (cut[:, :, -1] - b) * last
-        return np.concatenate((sides[0][..., None], cut[:, :, 1:-1], sides[1][..., None]), axis=2)
-
-    def _cells(self, window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
-        step, (bottom, right) = self.step, window.stop
-        return (window.row // step, window.col // step), ((bottom - 1) // step, (right - 1) // step)
-
-    def _broken(self, nodes: Floats) -> Array:
-        """Tell which cells hold a jump or a point that cannot be transformed."""
-        if self._project is None:
-            return np.zeros((1, 1), bool)
-        limit = self._limit * self.step
-        down, across = np.diff(nodes, axis=1), np.diff(nodes, axis=2)
-        smooth_down = np.asarray((np.abs(down) < limit).all(0))
-        smooth_across = np.asarray((np.abs(across) < limit).all(0))
-        return np.asarray(~(smooth_down[:, :-1] & smooth_down[:, 1:] & smooth_across[:-1] & smooth_across[1:]))
-
-    def _mend(self, found: Floats, window: Window, broken: Array, terms: tuple[Array, Array, Array]) -> None:
-        """Transform every pixel of the broken cells by itself."""
-        (first_row, first_col), _ = self._cells(window)
-        rows = np.arange(window.row, window.row + window.height)
-        cols = np.arange(window.col, window.col + window.width)
-        here = broken[(rows // self.step - first_row)[:, None], (cols // self.step - first_col)[None, :]]
-        y, x = np.nonzero(here)
-        exact = self.points(rows[y].astype("float64"), cols[x].astype("float64"))
-        exact = np.where(np.isfinite(exact).all(0), np.rint(exact / QUANTUM) * QUANTUM, -FAR)
-        origin, scale, bias = (t[:, None] for t in terms)
-        found[:, y, x] = (exact - origin) * scale + bias
-
-    def _inside(self, source: GeoBox) -> Floats:
+    def _inside(self) -> Floats:
         """Return target pixels (2, n), row before column, spread over the source."""
         t = np.linspace(0.02, 0.98, 9)
-        rows, cols = (g.ravel() for g in np.meshgrid(t * source.shape[0], t * source.shape[1], indexing="ij"))
-        a, back = source.affine, ~self.target.affine
+        shape = self.source.shape
+        rows, cols = (g.ravel() for g in np.meshgrid(t * shape[0], t * shape[1], indexing="ij"))
+        a, back = self.source.affine, ~self.target.affine
         x, y = a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f
         if self._project is not None:
             x, y = self._project.transform(x, y, direction="INVERSE")
-        found = np.stack((back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c))
+        with np.errstate(invalid="ignore"):
+            found = np.stack((back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c))
         return found[:, np.isfinite(found).all(0)]
 
     def _scale(self, inside: Floats) -> tuple[float, float]:
@@ -191,25 +101,136 @@ class Mapping:
             return float(np.hypot(a.d, a.e)), float(np.hypot(a.a, a.b))
         here = self.points(inside[0], inside[1])
         down, across = self.points(inside[0] + 1, inside[1]), self.points(inside[0], inside[1] + 1)
-        steps = np.abs(down - here) + np.abs(across - here)
-        squares = np.sqrt((down - here) ** 2 + (across - here) ** 2)
-        if not np.isfinite(steps).all(0).any():
+        lengths = np.sqrt((down - here) ** 2 + (across - here) ** 2)
+        lengths = lengths[:, np.isfinite(lengths).all(0)]
+        if not lengths.size:
             return 1.0, 1.0
-        y, x = np.nanmedian(squares, axis=1)
+        y, x = np.median(lengths, axis=1)
         return float(y), float(x)
 
     def _choose_step(self, inside: Floats) -> int:
-        """Return the widest spacing of nodes whose error stays within the tolerance."""
+        """Return the widest spacing of nodes whose error stays within the tolerance.
+
+        The middles of a cell's edges count too: between conformal projections coordinates are harmonic, so in the
+        middle of the cell the errors along rows and along columns cancel.
+        """
+        allowed = TOLERANCE * max(1, max(self.scale) / 4)
         for step in STEPS[:-1]:
             row, col = np.floor(inside / step) * step
-            corners = [self.points(row + i * step, col + j * step) for i in (0, 1) for j in (0, 1)]
-            error = np.abs(self.points(row + step / 2, col + step / 2) - sum(corners) / 4)
-            if not np.isfinite(error).any():
-                continue
-            if np.nanmax(error) < TOLERANCE * max(1, max(self.scale) / 4):
+            a, b = self.points(row, col), self.points(row + step, col)
+            c, d = self.points(row, col + step), self.points(row + step, col + step)
+            half = step / 2
+            errors = np.concatenate(
+                (
+                    self.points(row + half, col + half) - (a + b + c + d) / 4,
+                    self.points(row + half, col) - (a + b) / 2,
+                    self.points(row, col + half) - (a + c) / 2,
+                ),
+            )
+            errors = np.abs(errors[np.isfinite(errors)])
+            if errors.size and errors.max() < allowed:
                 return step
         return STEPS[-1]
 
 
-def _column(pair: Any) -> Floats:
-    return np.asarray(pair, dtype="float64").reshape(2, 1, 1)
+class Patch:
+    """The control cells that cover a window of the target grid.
+
+    Parameters
+    ----------
+    mapping
+        From the target grid to the source grid.
+    window
+        Rectangle of the target grid.
+    """
+
+    __slots__ = ("broken", "extent", "first", "mapping", "nodes", "window")
+
+    def __init__(self, mapping: Mapping, window: Window) -> None:
+        step, (bottom, right) = mapping.step, window.stop
+        self.mapping, self.window = mapping, window
+        self.first = window.row // step, window.col // step
+        rows = np.arange(self.first[0], (bottom - 1) // step + 2, dtype="float64") * step
+        cols = np.arange(self.first[1], (right - 1) // step + 2, dtype="float64") * step
+        shape = len(rows), len(cols)
+        found = mapping.points(np.repeat(rows, shape[1]), np.tile(cols, shape[0])).reshape(2, *shape)
+        self.nodes: Floats = np.rint(found * (1 / QUANTUM)) * QUANTUM
+        """(2, n, m): source coordinates of the corners of the cells, y before x, rounded to 2**-16 pixel."""
+        self.broken = mapping.broken(self.nodes)
+        """(n - 1, m - 1): cells whose pixels have to be transformed one by one; `None` for none."""
+        self.extent = self._extent()
+        """Least and greatest source coordinates (y, x) of the window's pixels; `None` where none has any."""
+
+    def coordinates(
+        self,
+        *,
+        origin: tuple[float, float] = (0, 0),
+        scale: tuple[float, float] = (1, 1),
+        bias: tuple[float, float] = (0, 0),
+        magic: tuple[float, float] | None = None,
+    ) -> Floats:
+        """Return source coordinates (2, height, width), y before x, of the window's pixels.
+
+        Parameters
+        ----------
+        origin, scale, bias
+            The result is `(coordinate - origin) * scale + bias`; exact where these are dyadic.
+        magic
+            Numbers added before the last sum and taken off after it: they round the result to their last bit.
+        """
+        step, window = self.mapping.step, self.window
+        nodes = self.nodes if self.broken is None else np.where(np.isfinite(self.nodes), self.nodes, -FAR)
+        plain = (nodes - _column(origin)) * _column(scale) + _column(bias)
+        rows = np.arange(window.row, window.row + window.height)
+        cell = rows // step - self.first[0]
+        upper = plain[:, cell]
+        lines = upper + (plain[:, cell + 1] - upper) * (rows % step / step)[:, None]
+        starts, slopes = lines[:, :, :-1], lines[:, :, 1:] - lines[:, :, :-1]
+        if magic is not None:
+            starts = starts + _column(magic)
+        found = slopes[..., None] * FRACTIONS[step]
+        found += starts[..., None]
+        if magic is not None:
+            found -= _column(magic)[..., None]
+        skip = window.col - self.first[1] * step
+        found = found.reshape(2, window.height, -1)[:, :, skip : skip + window.width]
+        if self.broken is not None:
+            self._mend(found, self.broken, np.array((origin, scale, bias, magic or (0, 0)))[..., None])
+        return found
+
+    def _extent(self) -> tuple[Floats, Floats] | None:
+        if self.broken is None:
+            found = self._vertices().reshape(2, -1)
+        else:
+            found = self.coordinates().reshape(2, -1)
+            found = found[:, (found > -FAR).all(0)]
+        return (found.min(1), found.max(1)) if found.size else None
+
+    def _vertices(self) -> Floats:
+        """Return the corners of the control cells, cut to the window: the extremes are among them."""
+        step, (bottom, right), nodes = self.mapping.step, self.window.stop, self.nodes
+        start, end = self.window.row % step / step, (bottom - 1) % step / step
+        cut = nodes.copy()
+        cut[:, 0] = nodes[:, 0] + (nodes[:, 1] - nodes[:, 0]) * start
+        cut[:, -1] = nodes[:, -2] + (nodes[:, -1] - nodes[:, -2]) * end
+        start, end = self.window.col % step / step, (right - 1) % step / step
+        first = cut[:, :, 0] + (cut[:, :, 1] - cut[:, :, 0]) * start
+        cut[:, :, -1] = cut[:, :, -2] + (cut[:, :, -1] - cut[:, :, -2]) * end
+        cut[:, :, 0] = first
+        return cut
+
+    def _mend(self, found: Floats, broken: Mask, terms: Floats) -> None:
+        """Transform every pixel of the broken cells by itself."""
+        step, window = self.mapping.step, self.window
+        rows = np.arange(window.row, window.row + window.height)
+        cols = np.arange(window.col, window.col + window.width)
+        here = broken[(rows // step - self.first[0])[:, None], (cols // step - self.first[1])[None, :]]
+        y, x = np.nonzero(here)
+        exact = self.mapping.points(rows[y].astype("float64"), cols[x].astype("float64"))
+        exact = np.where(np.isfinite(exact).all(0), np.rint(exact / QUANTUM) * QUANTUM, -FAR)
+        origin, scale, bias, magic = terms
+        found[:, y, x] = ((exact - origin) * scale + bias + magic) - magic
+
+
+def _column(pair: tuple[float, float]) -> Floats:
+    return np.array(pair, dtype="float64").reshape(2, 1, 1)

@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 
 from geoxt.errors import CRSError, ReadError
 from geoxt.grid import parse_crs
+from geoxt.pixels.raw import open_raw
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
@@ -51,14 +52,24 @@ class Header:
     """Metadata of the file."""
 
 
+class _Handle:
+    """An open file: through GDAL, and past it where nothing needs decoding."""
+
+    __slots__ = ("file", "raw")
+
+    def __init__(self, href: str, **options: Any) -> None:
+        self.file = _open(href, **options)
+        self.raw = None if options else open_raw(self.file, href)
+
+
 class _Handles(threading.local):
-    """Open datasets of one thread, least recently used first; empty again after a fork."""
+    """Open files of one thread, least recently used first; empty again after a fork."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.open: OrderedDict[Any, rasterio.DatasetReader] = OrderedDict()
+        self.open: OrderedDict[Any, _Handle] = OrderedDict()
 
-    def get(self, href: str, **options: Any) -> rasterio.DatasetReader:
+    def get(self, href: str, **options: Any) -> _Handle:
         if self.pid != os.getpid():
             _inherited.append(self.open)
             self.pid, self.open = os.getpid(), OrderedDict()
@@ -67,15 +78,14 @@ class _Handles(threading.local):
         if found is not None:
             self.open.move_to_end(key)
             return found
-        found = _open(href, **options)
-        self.open[key] = found
+        found = self.open[key] = _Handle(href, **options)
         if len(self.open) > HANDLES:
-            self.open.popitem(last=False)[1].close()
+            self.open.popitem(last=False)[1].file.close()
         return found
 
     def drop(self, href: str) -> None:
         for key in [k for k in self.open if k == href or (isinstance(k, tuple) and k[0] == href)]:
-            self.open.pop(key).close()
+            self.open.pop(key).file.close()
 
 
 _inherited: list[Any] = []
@@ -158,9 +168,11 @@ def read(href: str, bands: Sequence[int], window: Window, *, masks: bool = False
     """
     bounds = ((window.row, window.row + window.height), (window.col, window.col + window.width))
     try:
-        file = _handles.get(href)
-        values = file.read(list(bands), window=bounds)
-        valid = file.read_masks(list(bands), window=bounds) != 0 if masks else None
+        handle = _handles.get(href)
+        values = None if handle.raw is None else handle.raw.read(bands, window)
+        if values is None:
+            values = handle.file.read(list(bands), window=bounds)
+        valid = handle.file.read_masks(list(bands), window=bounds) != 0 if masks else None
     except ReadError:
         raise
     except (RasterioError, OSError, ValueError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 
 from geoxt.errors import InputError
 from geoxt.pixels import gdal, warp
-from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.mapping import Mapping, Patch
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
@@ -43,14 +43,13 @@ def sample(fetch: Fetch, mapping: Mapping, window: Window, resampling: Resamplin
     valid : (band, height, width) or `None` where all are valid
         The whole result is `None` where the source does not touch the window. Invalid values are arbitrary.
     """
-    raster = Window(0, 0, *mapping.source_shape)
+    raster = Window(0, 0, *mapping.source.shape)
     if mapping.shift is not None:
         return _copy(fetch, raster, window.shift(*mapping.shift))
-    nodes = mapping.nodes(window)
-    extent = mapping.extent(window, nodes)
-    if extent is None:
+    patch = mapping.patch(window)
+    if patch.extent is None:
         return None
-    need = reach(mapping, extent, resampling).intersect(raster)
+    need = reach(mapping, patch.extent, resampling).intersect(raster)
     if need is None:
         return None
     if need.height * need.width > LARGEST and max(window.shape) > SMALLEST:
@@ -58,9 +57,9 @@ def sample(fetch: Fetch, mapping: Mapping, window: Window, resampling: Resamplin
     values, valid = fetch(need)
     match resampling:
         case "nearest":
-            return _nearest(values, valid, need, mapping.coordinates(window, nodes))
+            return warp.nearest(values, valid, (need.row, need.col), patch)
         case "bilinear":
-            return _bilinear(values, valid, need, mapping, window)
+            return _bilinear(values, valid, need, patch)
         case "average" | "mode" | "min" | "max" | "cubic" | "lanczos":
             valid = _finite(values, valid)
             return gdal.warp(values, valid, need, mapping.source, mapping, window, resampling)
@@ -118,19 +117,8 @@ def _copy(fetch: Fetch, raster: Window, wanted: Window) -> tuple[Array, Mask | N
     return out, flags
 
 
-def _nearest(values: Array, valid: Mask | None, need: Window, places: Array) -> tuple[Array, Mask | None]:
-    origin = need.row, need.col
-    found, inside = warp.nearest(values, origin, places)
-    flags = None if valid is None else warp.nearest(valid, origin, places)[0]
-    if inside is not None:
-        flags = np.broadcast_to(inside, found.shape) if flags is None else flags & inside
-    return found, flags
-
-
-def _bilinear(
-    values: Array, valid: Mask | None, need: Window, mapping: Mapping, window: Window
-) -> tuple[Array, Mask | None]:
-    return warp.bilinear(values, _finite(values, valid), (need.row, need.col), mapping, window)
+def _bilinear(values: Array, valid: Mask | None, need: Window, patch: Patch) -> tuple[Array, Mask | None]:
+    return warp.bilinear(values, _finite(values, valid), (need.row, need.col), patch)
 
 
 def _finite(values: Array, valid: Mask | None) -> Mask | None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
-from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.mapping import Mapping, Patch
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
@@ -27,39 +27,43 @@ WIDEN = 1.05
 _local = threading.local()
 
 
-def nearest(values: Array, origin: tuple[int, int], coordinates: Floats) -> tuple[Array, Mask | None]:
-    """Return the source pixel that holds each coordinate.
+def nearest(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
+    """Return the source pixels in which the pixels of a window of the target lie.
 
     Parameters
     ----------
     values
         (band, rows, cols) of a window of the source.
+    valid
+        Which of them are valid; `None` for all.
     origin
         Row and column of the source at which the window starts.
-    coordinates
-        (2, height, width) in source pixels, 0 at the centre of the first.
+    patch
+        Where the pixels of a window of the target lie in the source.
 
     Returns
     -------
     values : (band, height, width)
-    inside : (height, width), false beyond the window; `None` where all lie inside
+    valid : (band, height, width), false beyond the source; `None` where all are valid
     """
-    _, rows, cols = values.shape
-    y = np.floor(coordinates[0] + (0.5 - origin[0])).astype("int32")
-    x = np.floor(coordinates[1] + (0.5 - origin[1])).astype("int32")
+    bands, rows, cols = values.shape
+    found = patch.coordinates(origin=(origin[0] - 0.5, origin[1] - 0.5))
     inside = None
-    if y.min() < 0 or x.min() < 0 or y.max() >= rows or x.max() >= cols:
-        inside = (y >= 0) & (x >= 0) & (y < rows) & (x < cols)
-        np.clip(y, 0, rows - 1, out=y)
-        np.clip(x, 0, cols - 1, out=x)
-    y *= cols
-    y += x
-    return values.reshape(values.shape[0], -1).take(y.astype("intp"), axis=1), inside
+    if _beyond(patch, Window(*origin, rows, cols), margin=0.5):
+        inside = (found[0] >= 0) & (found[1] >= 0) & (found[0] < rows) & (found[1] < cols)
+        found[0].clip(0, rows - 1, out=found[0])
+        found[1].clip(0, cols - 1, out=found[1])
+    index = found[0].astype("intp")
+    index *= cols
+    index += found[1].astype("intp")
+    sampled = values.reshape(bands, -1).take(index, axis=1, mode="clip")
+    flags = None if valid is None else valid.reshape(bands, -1).take(index, axis=1, mode="clip")
+    if inside is not None:
+        flags = np.broadcast_to(inside, sampled.shape) if flags is None else flags & inside
+    return sampled, flags
 
 
-def bilinear(
-    values: Array, valid: Mask | None, origin: tuple[int, int], mapping: Mapping, window: Window
-) -> tuple[Array, Mask | None]:
+def bilinear(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
     """Return the source at the pixels of a window of the target, linear between the four nearest pixels.
 
     Parameters
@@ -70,10 +74,8 @@ def bilinear(
         Which of them are valid; `None` for all. Invalid values are not looked at.
     origin
         Row and column of the source at which the window starts.
-    mapping
-        From the target grid to the source grid.
-    window
-        Rectangle of the target grid.
+    patch
+        Where the pixels of a window of the target lie in the source.
 
     Returns
     -------
@@ -84,14 +86,15 @@ def bilinear(
     -----
     Where a target pixel is over 5 % larger than a source pixel, the triangle kernel widens to the ratio (GDAL's rule).
     """
+    mapping, window = patch.mapping, patch.window
     kernel = _widened if max(mapping.scale) > WIDEN else _four
     if max(window.height, window.width) <= TILE:
-        return kernel(values, valid, origin, mapping, window)
+        return kernel(values, valid, origin, patch)
     out = np.empty((values.shape[0], *window.shape), _working(values.dtype))
     flags: Mask | None = None
     for tile in tiles(window):
-        here = tile.within(window)
-        cut = _cut(values.shape, origin, mapping, tile)
+        here, small = tile.within(window), mapping.patch(tile)
+        cut = _cut(values.shape, origin, small)
         piece: Array = np.zeros((1, 1, 1), out.dtype)
         good: Mask | None = np.zeros((1, 1, 1), bool)
         if cut is not None:
@@ -100,8 +103,7 @@ def bilinear(
                 values[:, rows, cols],
                 None if valid is None else valid[:, rows, cols],
                 (origin[0] + rows.start, origin[1] + cols.start),
-                mapping,
-                tile,
+                small,
             )
         out[:, *here] = piece
         if good is not None:
@@ -127,28 +129,24 @@ def reach(mapping: Mapping, extent: tuple[Floats, Floats], *, linear: bool) -> W
     return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
 
 
-def _cut(shape: tuple[int, ...], origin: tuple[int, int], mapping: Mapping, tile: Window) -> tuple[slice, slice] | None:
+def _cut(shape: tuple[int, ...], origin: tuple[int, int], patch: Patch) -> tuple[slice, slice] | None:
     """Return the part of the source window that one tile needs."""
-    extent = mapping.extent(tile, mapping.nodes(tile))
     outer = Window(*origin, shape[1], shape[2])
-    need = None if extent is None else reach(mapping, extent, linear=True).intersect(outer)
+    need = None if patch.extent is None else reach(patch.mapping, patch.extent, linear=True).intersect(outer)
     return None if need is None else need.within(outer)
 
 
-def _four(
-    values: Array, valid: Mask | None, origin: tuple[int, int], mapping: Mapping, window: Window
-) -> tuple[Array, Mask | None]:
+def _four(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
     """Sample the four nearest pixels, all bands at once."""
     bands, rows, cols = values.shape
-    nodes = mapping.nodes(window)
     sides = _power(rows + 2), _power(cols + 2)
     start = origin[0] - 1, origin[1] - 1
-    edge = _beyond(mapping, window, nodes, Window(*origin, rows, cols))
+    edge = _beyond(patch, Window(*origin, rows, cols))
     masked = edge or valid is not None
     channels = 2 * bands if masked else bands
     buffer = _buffer(channels, sides, _working(values.dtype))
     _fill(buffer, values, valid, masked=masked)
-    places = _places(mapping, window, nodes, start, sides, (rows, cols), clip=edge)
+    places = _places(patch, start, sides, (rows, cols), clip=edge)
     sampled = grid_sample(
         torch.from_numpy(buffer)[None],
         torch.from_numpy(places.astype(buffer.dtype, copy=False))[None],
@@ -161,15 +159,16 @@ def _four(
     return _renormalise(sampled[:bands], sampled[bands:])
 
 
-def _beyond(mapping: Mapping, window: Window, nodes: Floats, inner: Window) -> bool:
-    """Tell whether a pixel of the window lies beyond the centres of the outermost source pixels."""
-    if not np.isfinite(nodes).all():
+def _beyond(patch: Patch, inner: Window, *, margin: float = 0) -> bool:
+    """Tell whether a pixel lies beyond the centres of the outermost source pixels, by a margin or more."""
+    if patch.broken is not None or patch.extent is None:
         return True
-    extent = mapping.extent(window, nodes)
-    assert extent is not None
-    low, high = extent
+    low, high = patch.extent
     bottom, right = inner.stop
-    return bool(low[0] < inner.row or low[1] < inner.col or high[0] > bottom - 1 or high[1] > right - 1)
+    top, left = inner.row - margin, inner.col - margin
+    if low[0] < top or low[1] < left or high[0] > bottom - 1 + margin or high[1] > right - 1 + margin:
+        return True
+    return bool(margin and (high[0] == bottom - 1 + margin or high[1] == right - 1 + margin))
 
 
 def _fill(buffer: Array, values: Array, valid: Mask | None, *, masked: bool) -> None:
@@ -190,9 +189,7 @@ def _fill(buffer: Array, values: Array, valid: Mask | None, *, masked: bool) -> 
 
 
 def _places(
-    mapping: Mapping,
-    window: Window,
-    nodes: Floats,
+    patch: Patch,
     start: tuple[int, int],
     sides: tuple[int, int],
     inner: tuple[int, int],
@@ -203,11 +200,11 @@ def _places(
     scale = 2 / sides[0], 2 / sides[1]
     bias = 1 / sides[0] - 1, 1 / sides[1] - 1
     magic = tuple(1.5 * 2**52 * FINENESS * s for s in scale)
-    found = mapping.coordinates(window, nodes, origin=start, scale=scale, bias=bias, magic=(magic[0], magic[1]))
+    found = patch.coordinates(origin=start, scale=scale, bias=bias, magic=(magic[0], magic[1]))
     if clip:
         for axis in (0, 1):
             np.clip(found[axis], bias[axis], bias[axis] + (inner[axis] + 1) * scale[axis], out=found[axis])
-    places = np.empty((*window.shape, 2), "float32")
+    places = np.empty((*patch.window.shape, 2), "float32")
     places[..., 0], places[..., 1] = found[1], found[0]
     return places
 
@@ -222,14 +219,12 @@ def _renormalise(sums: Array, missing: Array) -> tuple[Array, Mask | None]:
     return sums, valid
 
 
-def _widened(
-    values: Array, valid: Mask | None, origin: tuple[int, int], mapping: Mapping, window: Window
-) -> tuple[Array, Mask | None]:
+def _widened(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
     """Sample with a triangle kernel as wide as the ratio of the pixels."""
     bands, rows, cols = values.shape
-    ratios = np.maximum(mapping.scale, 1.0)
+    ratios, window = np.maximum(patch.mapping.scale, 1.0), patch.window
     taps = np.ceil(ratios).astype(int)
-    found = mapping.coordinates(window, mapping.nodes(window)) - np.reshape(origin, (2, 1, 1))
+    found = patch.coordinates() - np.reshape(origin, (2, 1, 1))
     found = np.clip(found, -4096, max(rows, cols) + 4096)
     base = np.floor(found)
     along = found - base

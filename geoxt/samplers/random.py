@@ -56,6 +56,9 @@ class RandomSampler(Plan):
         if length < 1:
             msg = f"Cannot draw {length} windows: pass length=1 or more."
             raise InputError(msg)
+        if seed < 0:
+            msg = f"Cannot draw with seed={seed}: pass 0 or more."
+            raise InputError(msg)
         self.length, self.seed, self.epoch = length, seed, 0
         self.region = region_of(data, region)
         self.min_covered = min_covered

@@ -78,7 +78,7 @@ def _need(mapping: Mapping, window: Window, own: GeoBox, resampling: Resampling)
     raster = Window(0, 0, *own.shape)
     if mapping.shift is not None:
         return window.shift(*mapping.shift).intersect(raster)
-    extent = mapping.extent(window, mapping.nodes(window))
+    extent = mapping.patch(window).extent
     return None if extent is None else reach(mapping, extent, resampling).intersect(raster)
 
 

@@ -13,7 +13,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError
-from geoxt.grid import coordinates, grid_of, whole
+from geoxt.grid import coordinates, grid_of, offset, part, whole
 from geoxt.source.lazy import Untouched, to_dask, untouched
 from geoxt.source.pixels import Pixels
 from geoxt.source.protocol import Source
@@ -57,15 +57,15 @@ class View:
         """Data type of the layer."""
         return self.source.dtype
 
-    def read(self, window: Window) -> tuple[Array, Mask]:
+    def read(self, window: Window, *, dtype: np.dtype[Any] | None = None) -> tuple[Array, Mask]:
         """Return values and validity (time, band, height, width) of a window of the layer.
 
         Values are what computing the layer gives. Beyond the layer, nothing is valid and the value is the fill value:
-        the layer's nodata, else NaN for floating point and 0 for integers.
+        the layer's nodata, else NaN for floating point and 0 for integers. `dtype` gives them in another type.
         """
         times = self.times if window.time is None else [self.times[t] for t in window.time]
         moved = window.shift(self.window.row, self.window.col)
-        values, valid = self.source.read(moved, times=times, bands=self.bands)
+        values, valid = self.source.read(moved, times=times, bands=self.bands, dtype=dtype)
         if self.window.contains(moved):
             return values, valid
         inside = np.zeros(window.shape, bool)
@@ -102,13 +102,14 @@ def view_of(layer: xr.DataArray) -> View:
         Where the layer has other dimensions, no regular grid or no CRS.
     """
     grid = grid_of(layer)
+    layer = plain_dims(layer)
     extra = [str(d) for d in layer.dims if d not in DIMS]
     if extra:
         msg = f"Cannot read {layer.name!r} by windows: it has the dimensions {extra} beside (time, band, y, x)."
         raise GridError(msg + " Choose along them with isel(), or rename them.")
     chosen = layer.chunks is not None and layer.dims[-2:] == ("y", "x")
     found = untouched(layer.data) if chosen else None
-    if found is not None and _axes(layer) == found.axes:
+    if found is not None and _axes(layer) == found.axes and _as_opened(layer, grid, found):
         return _direct(layer, grid, found)
     ordered = layer.transpose(*DIMS, missing_dims="ignore")
     array = ordered.data
@@ -119,6 +120,20 @@ def view_of(layer: xr.DataArray) -> View:
     dims = tuple(str(d) for d in ordered.dims)
     times, bands = tuple(range(array.shape[0])), tuple(range(array.shape[1]))
     return View(source=source, grid=grid, window=whole(grid), times=times, bands=bands, dims=dims)
+
+
+def plain_dims(layer: xr.DataArray) -> xr.DataArray:
+    """Return a layer whose bands and times stand under names of their own ("mask_band") with plain ones ("band")."""
+    names = {d: plain for d in layer.dims for plain in DIMS[:2] if str(d).endswith(f"_{plain}")}
+    names = {d: plain for d, plain in names.items() if plain not in layer.dims}
+    return layer.rename(names) if len(set(names.values())) == len(names) else layer
+
+
+def _as_opened(layer: xr.DataArray, grid: GeoBox, found: Untouched) -> bool:
+    """Tell whether a layer's coordinates and nodata still are what its source says."""
+    source, stated = found.source, nodata_of(layer)
+    same = stated == source.nodata or (stated is not None and source.nodata is not None and stated != stated)  # noqa: PLR0124
+    return same and offset(grid, part(source.grid, found.window)) == (0, 0)
 
 
 def _axes(layer: xr.DataArray) -> tuple[int, ...]:

@@ -14,11 +14,11 @@ from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import ReadError, ReadWarning
-from geoxt.grid import COINCIDE, footprint, offset, to_pixels, whole
+from geoxt.grid import COINCIDE, offset, outline, whole
 from geoxt.pixels import reader
 from geoxt.pixels.mapping import Mapping
 from geoxt.pixels.sample import sample
-from geoxt.source.pixels import within
+from geoxt.source.pixels import in_type, valid_in, within
 from geoxt.source.scenes import Asset, Scene
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
@@ -93,7 +93,7 @@ class Mosaic:
             return False
         rows, cols = clip.shape
         box = shapely.box(place[1], place[0], place[1] + cols, place[0] + rows).buffer(COINCIDE)
-        return all(box.contains(outline) for outline in self._outlines)
+        return all(box.contains(one) for one in self._outlines)
 
     def stackable(self, other: Mosaic) -> bool:
         """Tell whether another mosaic can lie over or under this one, as one source."""
@@ -122,7 +122,12 @@ class Mosaic:
         return [self.scenes[i] for i in self._hits(window, step)]
 
     def read(
-        self, window: Window, *, times: Sequence[int] | None = None, bands: Sequence[int] | None = None
+        self,
+        window: Window,
+        *,
+        times: Sequence[int] | None = None,
+        bands: Sequence[int] | None = None,
+        dtype: np.dtype[Any] | None = None,
     ) -> tuple[Array, Mask]:
         """Return values and validity (time, band, height, width) of a window.
 
@@ -133,20 +138,21 @@ class Mosaic:
         """
         steps = range(len(self.steps)) if times is None else times
         chosen = tuple(range(len(self.bands)) if bands is None else bands)
-        found = [self._step(window, step, chosen) for step in steps]
+        kind = dtype or self.dtype
+        found = [self._step(window, step, chosen, kind) for step in steps]
         if len(found) == 1:
             return found[0][0][None], found[0][1][None]
         shape = (len(chosen), *window.shape)
-        values = np.stack([f[0] for f in found]) if found else np.empty((0, *shape), self.dtype)
+        values = np.stack([f[0] for f in found]) if found else np.empty((0, *shape), kind)
         valid = np.stack([f[1] for f in found]) if found else np.empty((0, *shape), bool)
         return values, valid
 
-    def _step(self, window: Window, step: int, bands: tuple[int, ...]) -> tuple[Array, Mask]:
+    def _step(self, window: Window, step: int, bands: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Mask]:
         shape = (len(bands), *window.shape)
         values: Array | None = None
         valid: Mask | None = None
         for index in self._hits(window, step):
-            found = self._scene(index, window, bands)
+            found = self._scene(index, window, bands, dtype)
             if found is None:
                 continue
             new, good = found
@@ -161,7 +167,7 @@ class Mosaic:
                 valid = None
                 break
         if values is None:
-            return np.full(shape, self.fill, self.dtype), np.zeros(shape, bool)
+            return np.full(shape, self.fill, dtype), np.zeros(shape, bool)
         return self._finish(window, values, valid)
 
     def _finish(self, window: Window, values: Array, valid: Mask | None) -> tuple[Array, Mask]:
@@ -174,14 +180,16 @@ class Mosaic:
             valid = np.broadcast_to(inside, values.shape) if valid is None else valid & inside
         if valid is None:
             return values, np.broadcast_to(True, values.shape)
-        np.copyto(values, np.asarray(self.fill).astype(self.dtype), where=~valid)
+        np.copyto(values, np.asarray(self.fill).astype(values.dtype), where=~valid)
         return values, valid
 
-    def _scene(self, index: int, window: Window, bands: tuple[int, ...]) -> tuple[Array, Mask | None] | None:
-        """Return one scene at a window, in the layer's type; `None` where it does not touch it."""
+    def _scene(
+        self, index: int, window: Window, bands: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> tuple[Array, Mask | None] | None:
+        """Return one scene at a window; `None` where it does not touch it."""
         parts = self._parts(index, bands)
         try:
-            found = [(places, self._part(part, window)) for places, part in parts]
+            found = [(places, self._part(part, window, dtype)) for places, part in parts]
         except ReadError as error:
             if self.errors == "raise":
                 msg = f"{error} (scene {self.scenes[index].id!r}; errors='nodata' would go on without it)"
@@ -192,7 +200,7 @@ class Mosaic:
             return found[0][1]
         if all(one is None for _, one in found):
             return None
-        values = np.empty((len(bands), *window.shape), self.dtype)
+        values = np.empty((len(bands), *window.shape), dtype)
         valid = np.zeros(values.shape, bool)
         for places, one in found:
             if one is not None:
@@ -200,17 +208,13 @@ class Mosaic:
                 valid[places] = True if one[1] is None else one[1]
         return values, valid
 
-    def _part(self, part: _Part, window: Window) -> tuple[Array, Mask | None] | None:
+    def _part(self, part: _Part, window: Window, dtype: np.dtype[Any]) -> tuple[Array, Mask | None] | None:
         """Return the bands of a scene that share a grid."""
         found = sample(part.fetch, part.mapping, window, self.resampling)
         if found is None:
             return None
         values, valid = found
-        if values.dtype != self.dtype:
-            if self.dtype.kind in "iu" and values.dtype.kind == "f":
-                values = np.rint(values, out=values)
-            values = values.astype(self.dtype)
-        return values, valid
+        return in_type(values, self.dtype, dtype), valid
 
     def _parts(self, index: int, bands: tuple[int, ...]) -> list[tuple[list[int], _Part]]:
         """Return the assets of a scene that share a grid, with the places of their bands in the result."""
@@ -235,14 +239,10 @@ class Mosaic:
         return [self._outline(scene.grid) for scene in self.scenes]
 
     def _outline(self, grid: GeoBox) -> shapely.Polygon:
-        """Return the outline of a grid in pixels of this one; on a geographic grid, at the nearest turn of 360."""
-        assert self.grid.crs is not None
-        outline = footprint(grid, self.grid.crs)
-        if self.grid.crs.geographic:
-            middle = self.grid.affine.c + self.grid.affine.a * self.grid.shape[1] / 2
-            turns = np.rint((middle - outline.centroid.x) / 360) * 360
-            outline = shapely.transform(outline, lambda p: p + np.array((turns, 0)))
-        return shapely.transform(outline, to_pixels(self.grid))
+        """Return the outline of a grid in pixels of this one; the whole of this one where there is no outline."""
+        rows, cols = self.grid.shape
+        found = outline(grid, self.grid)
+        return shapely.box(0, 0, cols, rows) if found is None else found
 
     @cached_property
     def _trees(self) -> tuple[shapely.STRtree, ...]:
@@ -311,6 +311,8 @@ class _Part:
 
 def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mask | None:
     """Return which values are valid, `None` where all are."""
+    if valid is None and len(set(nodata)) == 1:
+        return valid_in(values, nodata[0])
     for place, mark in enumerate(nodata):
         good: Mask | None = None
         if values.dtype.kind == "f":

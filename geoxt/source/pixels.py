@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import footprint, to_pixels
+from geoxt.grid import outline
 from geoxt.pixels.mapping import Mapping
 from geoxt.pixels.sample import sample
 from geoxt.types import Array, Mask, Resampling
@@ -62,19 +62,23 @@ class Pixels:
         box = shapely.box(0, 0, cols, rows)
         if self.own == self.grid:
             return box
-        assert self.grid.crs is not None
-        outline = shapely.transform(footprint(self.own, self.grid.crs), to_pixels(self.grid))
-        return shapely.intersection(outline, box)
+        found = outline(self.own, self.grid)
+        return box if found is None else shapely.intersection(found, box)
 
     def read(
-        self, window: Window, *, times: Sequence[int] | None = None, bands: Sequence[int] | None = None
+        self,
+        window: Window,
+        *,
+        times: Sequence[int] | None = None,
+        bands: Sequence[int] | None = None,
+        dtype: np.dtype[Any] | None = None,
     ) -> tuple[Array, Mask]:
         """Return values and validity (time, band, height, width) of a window; dask is computed in this thread."""
         steps = range(self.array.shape[0]) if times is None else times
         chosen = list(range(self.array.shape[1]) if bands is None else bands)
         mapping = Mapping(self.grid, self.own)
         shape = (len(steps), len(chosen), *window.shape)
-        values, valid = np.full(shape, self.fill, self.dtype), np.zeros(shape, bool)
+        values, valid = np.full(shape, self.fill, dtype or self.dtype), np.zeros(shape, bool)
         for place, step in enumerate(steps):
             found = self._read(mapping, window, step, chosen)
             if found is not None:
@@ -100,8 +104,13 @@ class Pixels:
 
 def within(mapping: Mapping, clip: GeoBox, window: Window) -> Mask | None:
     """Return which pixels of a window lie inside a clip, to which the mapping leads; `None` where all do."""
-    found = np.floor(mapping.coordinates(window, mapping.nodes(window)) + 0.5)
     rows, cols = clip.shape
+    patch = mapping.patch(window)
+    if patch.broken is None and patch.extent is not None:
+        (top, left), (bottom, right) = patch.extent
+        if min(top, left) >= 0 and bottom <= rows - 1 and right <= cols - 1:
+            return None
+    found = np.floor(patch.coordinates() + 0.5)
     inside = (found[0] >= 0) & (found[0] < rows) & (found[1] >= 0) & (found[1] < cols)
     return None if inside.all() else inside
 
@@ -123,6 +132,11 @@ def finish(values: Array, valid: Mask | None, dtype: np.dtype[Any], fill: float)
         valid = np.broadcast_to(True, values.shape)
     else:
         values = np.where(valid, values, fill)
-    if values.dtype != dtype:
-        values = (np.rint(values) if dtype.kind in "iu" and values.dtype.kind == "f" else values).astype(dtype)
-    return values, valid
+    return in_type(values, dtype, dtype), valid
+
+
+def in_type(values: Array, stored: np.dtype[Any], dtype: np.dtype[Any]) -> Array:
+    """Return resampled values as a layer of one type would hold them, given in another type."""
+    if stored.kind in "iu" and values.dtype.kind == "f":
+        values = np.rint(values, out=values)
+    return values if values.dtype == dtype else values.astype(stored, copy=False).astype(dtype, copy=False)

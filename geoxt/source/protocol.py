@@ -32,13 +32,25 @@ class Source(Protocol):
         """Time steps, bands, rows, columns."""
 
     @property
+    def nodata(self) -> float | None:
+        """Value that marks missing pixels, `None` where there is none."""
+
+    @property
     def fill(self) -> float:
         """Value of invalid pixels."""
 
     def read(
-        self, window: Window, *, times: Sequence[int] | None = None, bands: Sequence[int] | None = None
+        self,
+        window: Window,
+        *,
+        times: Sequence[int] | None = None,
+        bands: Sequence[int] | None = None,
+        dtype: np.dtype[Any] | None = None,
     ) -> tuple[Array, Mask]:
-        """Return values and validity (time, band, height, width) of a window; outside the grid nothing is valid."""
+        """Return values and validity (time, band, height, width) of a window; outside the grid nothing is valid.
+
+        Values are those of the layer's type, given as `dtype`: integers stay whole numbers.
+        """
 
     def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> Source:
         """Return the same pixels on another grid, resampled once."""

@@ -84,7 +84,7 @@ def distinct(shape: Sequence[int], dtype: DTypeLike = "uint16") -> NDArray[Any]:
     row, col = np.indices(shape[-2:])
     plane = np.arange(int(np.prod(shape[:-2]))).reshape(*shape[:-2], 1, 1)
     period = min(251, _room(kind))  # the largest prime that a byte holds
-    return ((row * 16 + col + plane * 37) % period + 1).astype(kind)
+    return np.asarray((row * 16 + col + plane * 37) % period + 1, kind)
 
 
 def _room(kind: np.dtype[Any]) -> int:
@@ -168,7 +168,11 @@ def write_cog(
     if alpha is not None:
         cube = np.concatenate([cube, np.asarray(alpha, cube.dtype)[np.newaxis]])
     cog = tiled and overviews is None and not external
-    layout = _cog_options(blocksize, resampling, creation) if cog else _tiff_options(tiled, blocksize, creation)
+    layout = (
+        _cog_options(blocksize, resampling, creation)
+        if cog
+        else _tiff_options(tiled=tiled, blocksize=blocksize, creation=creation)
+    )
     count, height, width = cube.shape
     profile = {"count": count, "height": height, "width": width, "dtype": cube.dtype, "nodata": nodata}
     with (
@@ -184,7 +188,7 @@ def write_cog(
         if mask is not None:
             file.write_mask(np.asarray(mask, bool))
     if overviews and not cog:
-        with rasterio.open(path, "r" if external else "r+") as file:
+        with rasterio.Env(TIFF_USE_OVR=external), rasterio.open(path, "r+") as file:
             file.build_overviews(list(overviews), Resampling[resampling])
     if names:
         _write_categories(path, names)
@@ -227,7 +231,7 @@ def _cog_options(blocksize: int, resampling: str, creation: Mapping[str, Any]) -
     return options
 
 
-def _tiff_options(tiled: bool, blocksize: int, creation: Mapping[str, Any]) -> dict[str, Any]:
+def _tiff_options(*, tiled: bool, blocksize: int, creation: Mapping[str, Any]) -> dict[str, Any]:
     blocks = {"tiled": True, "blockxsize": blocksize, "blockysize": blocksize} if tiled else {}
     return {"driver": "GTiff", **blocks, **creation}
 

@@ -131,14 +131,15 @@ def _noise(rng: np.random.Generator, pixel: float, shortest: float, longest: flo
 
 
 def _standard(field: Floats) -> Floats:
-    return (field - field.mean()) / field.std()
+    standard: Floats = (field - field.mean()) / field.std()
+    return standard
 
 
 def _slope(field: Floats) -> Floats:
     """Steepness of a field a metre, kept off zero so that ``abs(field) / slope`` is about the distance to its zero."""
     down, across = (np.roll(field, -1, axis) - np.roll(field, 1, axis) for axis in (0, 1))
     steep: Floats = np.hypot(down, across) / (2 * _COARSE)
-    return np.maximum(steep, 0.35 * steep.mean())
+    return np.asarray(np.maximum(steep, 0.35 * steep.mean()))
 
 
 def _lookup(table: NDArray[np.float32], col: Floats, row: Floats) -> NDArray[np.float32]:

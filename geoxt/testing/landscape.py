@@ -135,7 +135,9 @@ def _farms(land: Land, east: Floats, north: Floats, smooth: Smooth, texture: Tex
     yard = np.where((use > 0.8) & (part == 0), yard, np.float32(1e6))
     return Cover(
         kind=np.where(grass, GRASS, np.where(corn, CORN, SOY)).astype("uint8"),
-        vigour=np.where(grass, 0.9 * dense - 0.45 + 0.25 * smooth.patch, 1.5 * dense - 0.75 + pattern),
+        vigour=np.where(
+            grass, 0.9 * dense - 0.45 + 0.25 * smooth.patch, np.clip(1.5 * dense - 0.75 + pattern, -1.2, 1.1)
+        ),
         soil=np.where(grass, 0.25 * smooth.soil, 0.9 * ground - 0.45 + 0.25 * smooth.soil),
         paved=0.6 * _ramp(road, 34, 6),
         roof=0.7 * _ramp(yard, 45, 15),
@@ -207,7 +209,7 @@ def _highways(cover: Cover, east: Floats, north: Floats, smooth: Smooth) -> Cove
 
 
 def _waters(cover: Cover, east: Floats, north: Floats, smooth: Smooth) -> Cover:
-    """A silty river with islands, oxbow lakes on its flood plain, and reservoirs along creeks."""
+    """Lay a silty river with islands, oxbow lakes on its flood plain, and reservoirs along creeks."""
     river, plain = _river(east, north, smooth)
     creek, branch = _creeks(smooth)
     width = 330 + 70 * smooth.region
@@ -248,9 +250,9 @@ def _river(east: Floats, north: Floats, smooth: Smooth) -> tuple[Floats, Floats]
 
 def _ramp(distance: Floats, outer: float, inner: float) -> Floats:
     """Fall from 1 within `inner` to 0 beyond `outer`: the share of a 30 m pixel that a line covers."""
-    return np.clip((outer - distance) / (outer - inner), 0, 1)
+    return np.asarray(np.clip((outer - distance) / (outer - inner), 0, 1))
 
 
 def _to_line(place: Floats, spacing: float) -> Floats:
     """Distance to the nearest of equally spaced lines, in units of `place`."""
-    return np.abs((place / spacing + 0.5) % 1 - 0.5) * np.float32(spacing)
+    return np.asarray(np.abs((place / spacing + 0.5) % 1 - 0.5) * np.float32(spacing))

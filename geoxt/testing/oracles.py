@@ -16,7 +16,7 @@ __all__ = ["Resampled", "bilinear", "kernel_scale", "nearest", "source_places", 
 
 Floats = NDArray[np.float64]
 
-_WIDEN_BELOW = 0.95  # GDAL widens a kernel where a target pixel is over 5 % larger (alg/gdalwarpkernel.cpp)
+_WIDEN_BELOW = 0.95  # GDAL widens its kernel where target pixels are over 5 % larger (alg/gdalwarpkernel.cpp)
 
 
 class Resampled(NamedTuple):
@@ -135,12 +135,13 @@ def widened_bilinear(
     Returns
     -------
     Resampled
-        The same as `bilinear` where both scales are 0.95 or more. Where one is less, the other axis is scaled too,
-        but reaches no further than its two neighbours.
+        The same as `bilinear` where both scales are 0.95 or more. Where either is less, the kernel widens along each
+        axis whose scale is below 1.
 
     Notes
     -----
-    GDAL itself takes a target pixel for valid where the source pixel under its centre is.
+    The values are GDAL's to 1e-9 of their range, but two rules differ. GDAL takes a target pixel for valid where the
+    source pixel under its centre is; and in a source of one row or column it takes the nearest pixel.
     """
     scale = scale or kernel_scale(src_grid, dst_grid)
     widen = min(scale) < _WIDEN_BELOW
@@ -225,7 +226,7 @@ def _wkt(grid: GeoBox) -> str:
 def _to_whole(place: Floats) -> Floats:
     """Distance to the nearest whole number."""
     finite = np.where(np.isfinite(place), place, 0.5)
-    return np.abs(finite - np.rint(finite))
+    return np.asarray(np.abs(finite - np.rint(finite)))
 
 
 def _pixel(row: Floats, col: Floats, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], Any, Any]:
@@ -237,4 +238,4 @@ def _pixel(row: Floats, col: Floats, shape: tuple[int, int]) -> tuple[NDArray[np
 def _valid(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
     if nodata is None:
         return np.ones(values.shape, bool)
-    return ~np.isnan(values) if np.isnan(nodata) else values != nodata
+    return np.asarray(~np.isnan(values) if np.isnan(nodata) else values != nodata)

@@ -124,4 +124,4 @@ def _light(rng: np.random.Generator, grid: GeoBox) -> NDArray[np.float32]:
     height, width = grid.shape.yx
     turn = rng.uniform(0, 2 * np.pi)
     lean = np.cos(turn) * np.linspace(-1, 1, height)[:, np.newaxis] + np.sin(turn) * np.linspace(-1, 1, width)
-    return (1 + 0.05 * lean).astype("float32")
+    return np.asarray(1 + 0.05 * lean, "float32")

@@ -116,7 +116,8 @@ def make_item(
         fields = head.fields(bands.get(key) if bands else None, categories)
         if codes:
             fields["proj:code"] = _code(head.grid)
-        item.add_asset(key, pystac.Asset(href=str(head.path.absolute()), **_kind(head, key, bands), extra_fields=fields))
+        words = _words(head, key, bands)
+        item.add_asset(key, pystac.Asset(href=str(head.path.absolute()), extra_fields=fields, **words))
     return item
 
 
@@ -222,18 +223,18 @@ def _geographic(corners: Sequence[tuple[float, float]], crs: str) -> tuple[dict[
     steps = np.linspace(0, 1, 8, endpoint=False)[:, np.newaxis]
     dense = np.concatenate([start + steps * (end - start) for start, end in itertools.pairwise(ring)])
     west, south = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*dense.T)
-    area = shapely.Polygon(np.column_stack([np.unwrap(west, period=360), south]))
-    left, bottom, right, top = area.bounds
-    if right > 180:
-        parts = [area & shapely.box(-180, -90, 180, 90), translate(area & shapely.box(180, -90, 540, 90), xoff=-360)]
-        area, right = shapely.MultiPolygon(parts), right - 360
-    elif left < -180:
-        parts = [area & shapely.box(-180, -90, 180, 90), translate(area & shapely.box(-540, -90, -180, 90), xoff=360)]
-        area, left = shapely.MultiPolygon(parts), left + 360
+    whole = shapely.Polygon(np.column_stack([np.unwrap(west, period=360), south]))
+    left, bottom, right, top = whole.bounds
+    turn = 360 if left < -180 else -360 if right > 180 else 0
+    if not turn:
+        return dict(shapely.geometry.mapping(whole)), [left, bottom, right, top]
+    near, far = shapely.box(-180, -90, 180, 90), shapely.box(-180 - turn, -90, 180 - turn, 90)
+    area = shapely.union_all([whole & near, translate(whole & far, xoff=turn)])
+    left, right = (left + 360, right) if turn > 0 else (left, right - 360)
     return dict(shapely.geometry.mapping(area)), [left, bottom, right, top]
 
 
-def _kind(head: _Head, key: str, bands: Mapping[str, Band] | None) -> dict[str, Any]:
+def _words(head: _Head, key: str, bands: Mapping[str, Band] | None) -> dict[str, Any]:
     media = pystac.MediaType.COG if head.path.suffix.lower() in (".tif", ".tiff") else None
     return {"media_type": media, "roles": ["data"], "title": bands[key].common_name if bands and key in bands else key}
 

@@ -128,7 +128,7 @@ def grid_pairs(
     second = first if same else draw(st.sampled_from(others))
     place = draw(_places(_common(first, second) or PLACES[first]))
     size, scale = draw(st.sampled_from((10.0, 30.0, 100.0))), draw(st.floats(*scales))
-    kinds = {"place": place, "shape": shape, "south_up": south_up, "rotated": rotated}
+    kinds: dict[str, Any] = {"place": place, "shape": shape, "south_up": south_up, "rotated": rotated}
     src = draw(grids(crs=first, metres=size, **kinds))
     dst = draw(grids(crs=second, metres=size * scale, **kinds))
     return GridPair(src=src, dst=dst, scale=scale)

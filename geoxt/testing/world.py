@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pystac
@@ -119,7 +120,7 @@ def make_world(
     """
     root = Path(root).absolute()
     land = make_land(seed, Transformer.from_crs("EPSG:4326", ALBERS, always_xy=True).transform(*_MIDDLE))
-    creation = {"blocksize": blocksize, "compress": compress, "predictor": 2}
+    creation: dict[str, Any] = {"blocksize": blocksize, "compress": compress, "predictor": 2}
     creation |= {"predictor": 1} if compress.lower() in ("none", "packbits") else {}
     grids, files, items = {}, {}, []
     for index, scene in enumerate(_PASSES[:scenes]):
@@ -171,15 +172,13 @@ def _lattice(left: float, top: float, resolution: float) -> Affine:
     return Affine(resolution, 0, float(left), 0, -resolution, float(top))
 
 
-def _write_scene(
-    root: Path, name: str, land: Land, grid: GeoBox, *, seed: int, **creation: int | str
-) -> tuple[Path, ...]:
+def _write_scene(root: Path, name: str, land: Land, grid: GeoBox, *, seed: int, **creation: Any) -> tuple[Path, ...]:
     values = observe(land, grid, seed=seed)
     files = [f"{name}_SR_B{number}.TIF" for number in range(2, 8)]
     return write_bands(root / "landsat", values, names=files, grid=grid, nodata=0, **creation)
 
 
-def _write_labels(path: Path, land: Land, grid: GeoBox, **creation: int | str) -> Path:
+def _write_labels(path: Path, land: Land, grid: GeoBox, **creation: Any) -> Path:
     names, colors = ({item.code: getattr(item, field) for item in CLASSES} for field in ("name", "color"))
     return write_cog(path, label(land, grid), grid=grid, nodata=0, names=names, colors=colors, **creation)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from geoxt.models.network import PREFIX
 
@@ -23,7 +23,8 @@ class WeightAverage(pl.Callback):
     Parameters
     ----------
     decay
-        Share of the average that stays at each step.
+        Share of the average that stays at each step. It rises to this over the first steps, so that the random weights
+        of the start are soon forgotten.
     """
 
     def __init__(self, decay: float) -> None:
@@ -35,8 +36,7 @@ class WeightAverage(pl.Callback):
         """Start from the first weights."""
         del trainer
         if self.average is None:
-            rule = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(_network(pl_module), multi_avg_fn=rule, use_buffers=True)
+            self.average = AveragedModel(_network(pl_module), avg_fn=self._step, use_buffers=True)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -73,6 +73,13 @@ class WeightAverage(pl.Callback):
         averaged = {f"{PREFIX}{name}": value for name, value in self.average.module.state_dict().items()}
         checkpoint[_RAW] = {name: state[name] for name in averaged}
         checkpoint["state_dict"] = state | averaged
+
+    def _step(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        """Return the next average of one tensor, after `count` steps."""
+        if not average.is_floating_point():
+            return current
+        decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
+        return average.lerp(current, 1 - decay)
 
     def _swap(self, module: pl.LightningModule) -> None:
         if self.average is None:

@@ -156,7 +156,7 @@ def _whole_batches(length: int, batch_size: int) -> int:
 
 def _bands(image: xr.DataArray) -> tuple[str, ...]:
     if "band" not in image.dims:
-        return (str(image.name or "band 1"),)
+        return ("image" if image.name is None else str(image.name),)
     if "band" not in image.coords:
         return tuple(f"band {index + 1}" for index in range(image.sizes["band"]))
     return tuple(map(str, image["band"].values))

@@ -24,6 +24,11 @@ from geoxt.types import SomePath
 Progress = Literal["bar", "lines", "none"]
 """A progress bar and a line of scores an epoch, the lines alone, or nothing."""
 
+_NOISE = (
+    ".*does not have many workers.*",  # windows are read by threads: workers would cost more than they give
+    ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # Lightning 2.6 on torch >= 2.10, about itself
+)
+
 
 def fit(
     task: Task,
@@ -149,7 +154,7 @@ def _repeatable(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out what Lightning says of itself: the hardware it found, tips, and that loaders could have more workers."""
+    """Leave out what Lightning says of itself: the hardware it found, its tips, its own use of deprecated torch."""
     loggers: list[Any] = [
         logging.getLogger(f"pytorch_lightning.{name}") for name in ("utilities.rank_zero", "callbacks")
     ]
@@ -158,7 +163,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            for message in _NOISE:
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -66,7 +66,7 @@ def legend_of(layer: xr.DataArray, *, most: int = MOST_CODES) -> Legend:
     LabelError
         Where pixels are no class codes: not integers, more than `most` distinct ones, or none at all.
     """
-    name = layer.name or "the layer"
+    name = "the layer" if layer.name is None else layer.name
     if layer.dtype.kind not in "iub":
         msg = f"Cannot take {name!r} as labels: its type is {layer.dtype}. Pass a raster of integer class codes."
         raise LabelError(msg)

@@ -59,18 +59,10 @@ class Task(pl.LightningModule):
         indices: Tensor = self.codes(batch[self.kind.target])
         return indices.where(known, IGNORE)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Turn and flip the samples of a training batch."""
-        del dataloader_idx
-        if not (self.trainer.training and self.recipe.augment):
-            return batch
-        keys = [key for layer in (self.kind.image, self.kind.target) for key in (layer, f"{layer}_valid")]
-        return {**batch, **dict(zip(keys, turn_and_flip([batch[key] for key in keys]), strict=True))}
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch, whose samples are turned and flipped first."""
         del batch_idx
-        return self._loss(batch, "train")[0]
+        return self._loss(self._augment(batch) if self.recipe.augment else batch, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count what is right and wrong in a batch of the validation part."""
@@ -111,6 +103,10 @@ class Task(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the card in the checkpoint."""
         checkpoint[CARD] = self.card.to_dict()
+
+    def _augment(self, batch: Batch) -> Batch:
+        keys = [key for layer in (self.kind.image, self.kind.target) for key in (layer, f"{layer}_valid")]
+        return {**batch, **dict(zip(keys, turn_and_flip([batch[key] for key in keys]), strict=True))}
 
     def _loss(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor, Tensor]:
         logits = self(batch[self.kind.image], batch[f"{self.kind.image}_valid"])

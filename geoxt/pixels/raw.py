@@ -1,0 +1,114 @@
+"""Windows of uncompressed GeoTIFFs, straight from the file: nothing to decode, so GDAL's block cache only costs time.
+
+GDAL says where the blocks lie; the bytes come by `pread`, which needs no lock, survives a fork, and reports a file that
+was cut short (a memory map would end the process instead). Whatever is not plain is left to GDAL.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import rasterio
+from rasterio.enums import Interleaving
+
+from geoxt.types import Array
+from geoxt.windows import Window
+
+LOCAL = ("/vsi", "http:", "https:", "s3:", "gs:", "zip:", "tar:", "netcdf:", "hdf5:")
+ORDER = {"little": b"II", "big": b"MM"}[sys.byteorder]
+_local = threading.local()
+
+
+class RawTiff:
+    """An uncompressed GeoTIFF whose blocks can be read without GDAL.
+
+    Parameters
+    ----------
+    file
+        The open dataset; it is asked for the places of blocks, when they are first needed.
+    descriptor
+        A file descriptor of the same file; closed with this object.
+    """
+
+    def __init__(self, file: rasterio.DatasetReader, descriptor: int) -> None:
+        self._file, self._descriptor = file, descriptor
+        self._dtype = np.dtype(file.dtypes[0])
+        self._block = file.block_shapes[0]
+        self._contiguous = file.count > 1 and file.interleaving == Interleaving.pixel
+        self._samples = file.count if self._contiguous else 1
+        self._offsets: dict[tuple[int, int, int], int] = {}
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    def read(self, bands: Sequence[int], window: Window) -> Array | None:
+        """Return (band, height, width) of a window inside the file; `None` where it takes GDAL to read it."""
+        out = np.empty((len(bands), *window.shape), self._dtype)
+        high, wide = self._block
+        bottom, right = window.stop
+        planes = [(1, slice(None))] if self._contiguous else [(band, slice(n, n + 1)) for n, band in enumerate(bands)]
+        chosen = [band - 1 for band in bands] if self._contiguous else [0]
+        for band, place in planes:
+            for down in range(window.row // high, (bottom - 1) // high + 1):
+                top = max(window.row, down * high)
+                rows = min(bottom, (down + 1) * high) - top
+                for across in range(window.col // wide, (right - 1) // wide + 1):
+                    left = max(window.col, across * wide)
+                    end = min(right, (across + 1) * wide)
+                    strip = self._strip(band, down, across, top - down * high, rows)
+                    if strip is None:
+                        return None
+                    part = strip[:, left - across * wide : end - across * wide, chosen]
+                    target = out[
+                        place, top - window.row : top - window.row + rows, left - window.col : end - window.col
+                    ]
+                    target[...] = part.transpose(2, 0, 1)
+        return out
+
+    def _strip(self, band: int, down: int, across: int, first: int, rows: int) -> Array | None:
+        """Return some full rows of a block: (rows, block width, samples), valid until the next call of this thread."""
+        start = self._offset(band, down, across)
+        if not start:
+            return None
+        width = self._block[1] * self._samples
+        size = rows * width * self._dtype.itemsize
+        buffer = _buffer(size)
+        if os.preadv(self._descriptor, [buffer], start + first * width * self._dtype.itemsize) != size:
+            return None
+        return np.frombuffer(buffer, self._dtype, rows * width).reshape(rows, self._block[1], self._samples)
+
+    def _offset(self, band: int, down: int, across: int) -> int:
+        key = band, down, across
+        found = self._offsets.get(key)
+        if found is None:
+            text = self._file.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band)
+            found = self._offsets[key] = int(text or 0)
+        return found
+
+
+def open_raw(file: rasterio.DatasetReader, href: str) -> RawTiff | None:
+    """Return a GeoTIFF as a raw file, or `None` where it is not plain: compressed, remote, packed or of other order."""
+    if file.driver != "GTiff" or href.startswith(LOCAL) or file.compression is not None or len(set(file.dtypes)) > 1:
+        return None
+    if np.dtype(file.dtypes[0]).kind not in "iuf" or "NBITS" in file.tags(1, ns="IMAGE_STRUCTURE"):
+        return None
+    try:
+        descriptor = os.open(href, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None
+    if os.pread(descriptor, 2, 0) != ORDER:
+        os.close(descriptor)
+        return None
+    return RawTiff(file, descriptor)
+
+
+def _buffer(size: int) -> memoryview:
+    """Return this thread's buffer, as long as asked for."""
+    held: bytearray | None = getattr(_local, "buffer", None)
+    if held is None or len(held) < size:
+        held = _local.buffer = bytearray(size)
+    return memoryview(held)[:size]

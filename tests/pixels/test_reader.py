@@ -1,0 +1,155 @@
+"""Headers and windowed reads against rasterio; handles are kept, bounded, and never shared across threads or forks."""
+
+import multiprocessing
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoxt.errors import CRSError, ReadError
+from geoxt.pixels import reader
+from geoxt.testing import distinct, make_grid
+from geoxt.windows import Window
+
+GRID = make_grid((90, 70))
+
+
+@pytest.fixture(scope="module")
+def path(write):
+    return write(distinct((3, 90, 70)), GRID, nodata=0, bands=["red", "green", "blue"])
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The files that are opened, in order; no handle is left from other tests."""
+    reader._handles.open.clear()
+    hrefs, real = [], rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda href, *a, **k: hrefs.append(href) or real(href, *a, **k))
+    return hrefs
+
+
+@given(st.integers(0, 80), st.integers(0, 60), st.integers(1, 10), st.integers(1, 10), st.permutations([1, 2, 3]))
+def test_a_read_is_what_rasterio_reads(path, row, col, height, width, bands):
+    values, valid = reader.read(path, bands, Window(row, col, height, width))
+    whole = distinct((3, 90, 70))[[b - 1 for b in bands]]
+    assert np.array_equal(values, whole[:, row : row + height, col : col + width])
+    assert valid is None
+
+
+def test_masks_come_along_where_asked(write):
+    mask = np.eye(90, 70, dtype=bool)
+    for options in ({"mask": mask}, {"alpha": mask.astype("uint16") * 255}):
+        href = write(distinct((2, 90, 70)), GRID, **options)
+        assert reader.read_header(href).masked[:2] == (True, True)
+        _, valid = reader.read(href, [1, 2], Window(0, 0, 90, 70), masks=True)
+        assert np.array_equal(valid, np.stack([mask, mask]))
+
+
+def test_a_header_says_what_the_file_says(write):
+    href = write(distinct((2, 90, 70)), GRID, nodata=3, bands=["a", "b"], scale=0.1, offset=-5.0, alpha=np.ones((90, 70)))
+    found = reader.read_header(href)
+    assert found.grid == GRID
+    assert found.dtypes == ("uint16",) * 3
+    assert found.nodata[:2] == (3, 3)
+    assert found.alpha == (False, False, True)
+    assert (found.scales[0], found.offsets[0], found.names[:2]) == (0.1, -5.0, ("a", "b"))
+    assert found.colors is None
+
+
+@pytest.mark.parametrize("options", [{"south_up": True}, {"degrees": 20.0}, {"crs": "EPSG:5070", "left": 0.0}])
+def test_a_header_has_the_grid_of_any_file(write, options):
+    grid = make_grid((20, 30), **options)
+    assert reader.read_header(write(distinct((20, 30)), grid, point=True)).grid.affine.almost_equals(grid.affine, 1e-6)
+
+
+def test_a_file_stays_open(path, opened):
+    for col in range(5):
+        reader.read(path, [1], Window(0, col, 4, 4))
+    assert opened == [path]
+
+
+def test_no_more_files_stay_open_than_allowed(write, opened, monkeypatch):
+    monkeypatch.setattr(reader, "HANDLES", 3)
+    paths = [write(distinct((8, 8)), make_grid((8, 8))) for _ in range(5)]
+    del opened[:]
+    for href in [*paths, *paths[-3:]]:
+        reader.read(href, [1], Window(0, 0, 8, 8))
+    assert opened == paths
+    assert len(reader._handles.open) == 3
+    reader.read(paths[0], [1], Window(0, 0, 8, 8))
+    assert opened[-1] == paths[0]
+
+
+def test_threads_have_handles_of_their_own_and_read_the_same(path, opened):
+    windows = [Window(r, c, 16, 16) for r in range(0, 70, 5) for c in range(0, 50, 5)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda w: reader.read(path, [1, 2, 3], w)[0], windows))
+    whole = distinct((3, 90, 70))
+    assert all(np.array_equal(f, whole[:, *w.within(Window(0, 0, 90, 70))]) for f, w in zip(found, windows, strict=True))
+    assert 1 <= len(opened) <= 4
+    assert path not in reader._handles.open
+
+
+def child(path, queue):
+    before = reader._handles.open.get(path)
+    values, _ = reader.read(path, [2], Window(5, 6, 7, 8))
+    queue.put((os.getpid(), reader._handles.open[path] is before, values))
+
+
+def test_a_forked_process_opens_files_anew(path):
+    reader.read(path, [1], Window(0, 0, 4, 4))
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=child, args=(path, queue))
+    process.start()
+    pid, same, values = queue.get(timeout=20)
+    process.join(20)
+    assert pid != os.getpid()
+    assert not same
+    assert np.array_equal(values[0], distinct((3, 90, 70))[1, 5:12, 6:14])
+
+
+def test_a_truncated_file_is_named_and_its_handle_dropped(write):
+    href = write(distinct((1, 512, 512)), make_grid((512, 512)))
+    with open(href, "r+b") as file:  # noqa: PTH123
+        file.truncate(os.path.getsize(href) // 2)
+    with pytest.raises(ReadError, match=rf"Cannot read {href}, rows \(500, 510\).*whole\?"):
+        reader.read(href, [1], Window(500, 500, 10, 10))
+    assert href not in reader._handles.open
+
+
+@pytest.mark.parametrize("window", [Window(-1, 0, 4, 4), Window(88, 0, 4, 4), Window(0, 900, 4, 4)])
+def test_a_window_beyond_the_file_is_never_made_up(path, window):
+    """Callers cut windows to the raster; what rasterio would silently shorten must not come back as if whole."""
+    with pytest.raises((ReadError, AssertionError)):
+        reader.read(path, [1], window)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    href = str(tmp_path / "gone.tif")
+    with pytest.raises(ReadError, match=rf"Cannot open {href}.*Check the path, or leave the file out"):
+        reader.read_header(href)
+    with pytest.raises(ReadError, match=rf"Cannot open {href}"):
+        reader.read(href, [1], Window(0, 0, 1, 1))
+
+
+def test_a_file_that_is_no_raster_is_named(tmp_path):
+    href = tmp_path / "table.csv"
+    href.write_text("a,b\n1,2\n")
+    with pytest.raises(ReadError, match=f"Cannot open {href}"):
+        reader.read_header(str(href))
+
+
+def test_a_file_without_a_crs_is_refused_unless_one_is_given(write):
+    href = write(distinct((8, 8)), make_grid((8, 8), crs=None))
+    with pytest.raises(CRSError, match=rf"Cannot place {href} on Earth: the file has no CRS.*=.*EPSG"):
+        reader.read_header(href)
+    assert reader.read_header(href, crs=32615).grid == make_grid((8, 8))
+
+
+def test_a_crs_that_is_given_never_overrides_that_of_the_file(path):
+    assert reader.read_header(path, crs=5070).grid == GRID

@@ -1,0 +1,247 @@
+"""The kernels against exact oracles, with nodata and widened, and against GDAL's exact warp where rasterio can ask for it."""
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from rasterio.warp import Resampling, reproject
+
+from geoxt.grid import parse_crs, part, to_rasterio, transformer, whole
+from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.sample import sample
+from geoxt.testing import distinct, make_grid, oracles
+from geoxt.testing import strategies as some
+from geoxt.windows import Window
+
+SMALL = some.shapes(1, 72)
+TIE = 1e-3  # source pixels: nearest may differ where a coordinate is closer to the edge between two pixels
+STEP = 0.01  # bilinear may differ by this share of the greatest step between neighbouring pixels
+
+
+def fetch_from(values, valid=None):
+    def fetch(window):
+        rows, cols = window.within(Window(0, 0, *values.shape[-2:]))
+        return values[:, rows, cols], None if valid is None else valid[:, rows, cols]
+
+    return fetch
+
+
+def warp(values, valid, pair, window=None, how="bilinear"):
+    """What `sample` gives, NaN (or 0) where it is not valid; and where it is."""
+    mapping, window = Mapping(pair.dst, pair.src), window or whole(pair.dst)
+    found = sample(fetch_from(values, valid), mapping, window, how)
+    if found is None:
+        return np.zeros((len(values), *window.shape), values.dtype), np.zeros((len(values), *window.shape), bool)
+    good = np.ones(found[0].shape, bool) if found[1] is None else np.broadcast_to(found[1], found[0].shape)
+    return found[0], good
+
+
+def rough(shape, seed=0, dtype="float32"):
+    """Noise between 0 and 1: neighbours differ by at most one, and any wrong coordinate shows."""
+    return np.random.default_rng(seed).random(shape).astype(dtype)
+
+
+def true_scale(pair):
+    y, x = Mapping(pair.dst, pair.src).scale
+    return (1 / x, 1 / y) if max(x, y) > 1.05 else (1.0, 1.0)
+
+
+def widened(values, valid, pair):
+    """The oracle with the engine's ratio of pixels; its kernel widens along an axis by the ratio where that is over 1."""
+    scale = tuple(min(s, 1.0) for s in true_scale(pair))
+    return oracles._triangle(values, valid, pair.src, pair.dst, scale)
+
+
+@given(some.grid_pairs(shape=SMALL), st.sampled_from(["uint8", "int16", "uint32", "float32", "float64", "bool"]))
+def test_nearest_takes_the_pixel_in_which_a_centre_lies(pair, dtype):
+    values = distinct((2, *pair.src.shape), "uint16").astype(dtype)
+    exact = oracles.nearest(values, pair.src, pair.dst)
+    found, good = warp(values, None, pair, how="nearest")
+    sure = exact.margin > TIE
+    assert found.dtype == values.dtype
+    assert np.array_equal(good[:, sure], np.broadcast_to(exact.valid, good.shape)[:, sure])
+    assert np.array_equal(found[:, sure & exact.valid], exact.values[:, sure & exact.valid])
+
+
+@given(some.grid_pairs(shape=SMALL, scales=(0.3, 1.0)), st.data())
+def test_bilinear_is_exact_next_to_nodata_too(pair, data):
+    values = rough((1, *pair.src.shape), data.draw(st.integers(0, 99)))
+    valid = data.draw(some.masks(tuple(pair.src.shape)))
+    exact = widened(values, valid, pair)
+    found, good = warp(np.where(valid, values, np.float32(9999)), valid[None], pair)
+    sure = exact.margin > STEP
+    assert np.array_equal(good[0][sure], exact.valid[sure])
+    assert np.abs(found[0] - exact.values[0])[sure & exact.valid].max(initial=0) < STEP
+
+
+@given(some.grid_pairs(shape=SMALL, scales=(1.1, 4.0)), st.data())
+def test_the_kernel_widens_where_target_pixels_are_larger(pair, data):
+    values = rough((1, *pair.src.shape), data.draw(st.integers(0, 99)))
+    valid = data.draw(some.masks(tuple(pair.src.shape)))
+    exact = widened(values, valid, pair)
+    found, good = warp(np.where(valid, values, np.float32(9999)), valid[None], pair)
+    sure = exact.margin > STEP
+    assert np.array_equal(good[0][sure], exact.valid[sure])
+    assert np.abs(found[0] - exact.values[0])[sure & exact.valid].max(initial=0) < STEP
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32615", "EPSG:32616", "EPSG:3857"])
+@pytest.mark.parametrize("ratio", [1.3, 3.0])
+def test_it_widens_as_much_as_gdal_says(crs, ratio):
+    """GDAL's ratio is that of the rectangle that holds the target in the source, which a turn makes larger."""
+    src = make_grid((90, 90))
+    x, y = transformer(src.crs, parse_crs(crs)).transform(601_000, 4_549_000)
+    size = ratio * 30 / (0.754 if crs == "EPSG:3857" else 1)
+    pair = some.GridPair(src=src, dst=make_grid((20, 20), crs=crs, left=x, top=y, resolution=size), scale=ratio)
+    down, across = Mapping(pair.dst, pair.src).scale
+    gdal_across, gdal_down = oracles.kernel_scale(pair.src, pair.dst, clip=False)
+    assert 0.9 < gdal_across * across < 1.01
+    assert 0.9 < gdal_down * down < 1.01
+
+
+@pytest.mark.parametrize("ratio", [0.4, 1.0, 1.04, 1.2, 3.0])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint32", "float64"])
+def test_a_constant_stays_what_it_is(ratio, dtype):
+    src, dst = make_grid((60, 60)), make_grid((15, 15), left=600_311, top=4_549_777, resolution=30 * ratio)
+    value = np.iinfo(dtype).max if dtype != "float64" else 0.1
+    values = np.full((1, 60, 60), value, dtype)
+    found, good = sample(fetch_from(values), Mapping(dst, src), whole(dst), "bilinear")
+    assert good is None or good.all()
+    assert np.allclose(found, float(value), rtol=1e-12 if dtype in ("uint32", "float64") else 1e-6)
+
+
+@given(some.grid_pairs(shape=SMALL), st.sampled_from(["nearest", "bilinear"]), st.data())
+def test_a_window_has_the_bits_of_the_whole(pair, how, data):
+    values = rough((2, *pair.src.shape)) * 1000
+    valid = np.broadcast_to(data.draw(some.masks(tuple(pair.src.shape))), values.shape)
+    full, fine = warp(values, valid, pair, window=whole(pair.dst).pad(20), how=how)
+    window = Window(*data.draw(some.windows(tuple(pair.dst.shape))))
+    found, good = warp(values, valid, pair, window, how)
+    outer = whole(pair.dst).pad(20)
+    shared = window.intersect(outer)
+    mine, its = shared.within(window), shared.within(outer)
+    assert np.array_equal(good[:, *mine], fine[:, *its])
+    assert np.array_equal(found[:, *mine][good[:, *mine]], full[:, *its][fine[:, *its]])
+
+
+ALBERS = {"crs": "EPSG:5070", "left": 348_000, "top": 2_019_000}  # a little inside of make_grid's own corner
+SEAMS = {
+    "albers": (make_grid((600, 600)), make_grid((600, 600), **ALBERS)),
+    "over the pole": (
+        GeoBox((700, 700), Affine(4000, 0, -1.4e6, 0, -4000, 1.4e6), "EPSG:3413"),
+        GeoBox((400, 720), Affine(0.5, 0, -180, 0, -0.03, 90), "EPSG:4326"),
+    ),
+    "world to the pole": (
+        GeoBox((720, 1440), Affine(0.25, 0, -180, 0, -0.25, 90), "EPSG:4326"),
+        GeoBox((400, 400), Affine(26_000, 0, -5.2e6, 0, -26_000, 5.2e6), "EPSG:3413"),
+    ),
+    "world to the antimeridian": (
+        GeoBox((720, 1440), Affine(0.25, 0, -180, 0, -0.25, 90), "EPSG:4326"),
+        GeoBox((400, 400), Affine(25_000, 0, -4.5e6, 0, -25_000, 8e6), "EPSG:32601"),
+    ),
+    "world to the pacific": (
+        GeoBox((720, 1440), Affine(0.25, 0, -180, 0, -0.25, 90), "EPSG:4326"),
+        GeoBox((300, 600), Affine(25_000, 0, -4e6, 0, -25_000, 3.6e6), "EPSG:3832"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEAMS)
+@pytest.mark.parametrize("how", ["nearest", "bilinear"])
+def test_large_windows_have_the_bits_of_small_ones(name, how):
+    src, dst = SEAMS[name]
+    pair = some.GridPair(src=src, dst=dst, scale=1.0)
+    values = rough((1, *src.shape)) * 1000
+    full, fine = warp(values, None, pair, how=how)
+    assert fine.mean() > 0.2
+    for row, col in np.random.default_rng(0).integers(0, np.array(dst.shape) - 90, (12, 2)).tolist():
+        window = Window(row, col, 90, 90)
+        rows, cols = window.within(whole(dst))
+        found, good = warp(values, None, pair, window, how)
+        assert np.array_equal(good, fine[:, rows, cols])
+        assert np.array_equal(found[good], full[:, rows, cols][good])
+
+
+@pytest.mark.parametrize("name", SEAMS)
+def test_seams_and_poles_are_those_of_the_oracle(name):
+    src, dst = SEAMS[name]
+    values = distinct((1, *src.shape), "float32")
+    exact = oracles.nearest(values, src, dst)
+    found, good = warp(values, None, some.GridPair(src=src, dst=dst, scale=1.0), how="nearest")
+    sure = (exact.margin > TIE) & exact.valid
+    assert sure.sum() > 1000
+    assert good[0][sure].all()
+    assert not good[0][~exact.valid & (exact.margin > TIE)].any()
+    assert (found[0][sure] != exact.values[0][sure]).mean() == 0
+
+
+def test_infinite_and_missing_values_do_not_spread():
+    src, dst = make_grid((40, 40)), make_grid((30, 30), left=600_010, top=4_549_990)
+    values = rough((1, 40, 40))
+    plain, _ = warp(values, None, some.GridPair(src=src, dst=dst, scale=1.0))
+    values[0, 10, 10], values[0, 20, 20] = np.nan, np.inf
+    found, good = warp(values, None, some.GridPair(src=src, dst=dst, scale=1.0))
+    assert np.isfinite(found[good]).all()
+    touched = np.zeros((30, 30), bool)
+    for at in (10, 20):
+        touched[at - 1 : at + 2, at - 1 : at + 2] = True
+    assert np.array_equal(found[0][~touched], plain[0][~touched])
+    assert (~good).sum() <= 2
+
+
+EXACT = tuple(int(p) for p in rasterio.__version__.split(".")[:2]) >= (1, 5)
+
+
+@pytest.mark.skipif(not EXACT, reason="rasterio before 1.5 does not pass a tolerance on to GDAL")
+@given(some.grid_pairs(shape=some.shapes(8, 64), scales=(0.3, 1.0)))
+def test_gdal_without_tolerance_gives_the_same(pair):
+    values = rough((1, *pair.src.shape))
+    for how in ("nearest", "bilinear"):
+        exact = np.full((1, *pair.dst.shape), np.nan, "float32")
+        a, b = to_rasterio(pair.src), to_rasterio(pair.dst)
+        reproject(
+            values, exact, src_transform=a["transform"], src_crs=a["crs"], dst_transform=b["transform"],
+            dst_crs=b["crs"], dst_nodata=np.nan, resampling=Resampling[how], tolerance=0, XSCALE=1, YSCALE=1,
+        )  # fmt: skip
+        found, good = warp(values, None, pair, how=how)
+        col, row = oracles.source_places(pair.src, pair.dst)
+        height, width = pair.src.shape
+        inner = (col > 0.5) & (row > 0.5) & (col < width - 0.5) & (row < height - 0.5)
+        if how == "nearest":
+            inner &= oracles.nearest(values, pair.src, pair.dst).margin > TIE
+        if max(Mapping(pair.dst, pair.src).scale) > 1.05:
+            continue
+        assert good[0][inner].all()
+        assert np.abs(found - exact)[0][inner].max(initial=0) < STEP
+
+
+@pytest.mark.parametrize("how", ["average", "mode", "min", "max", "cubic", "lanczos"])
+def test_gdal_methods_have_the_same_bits_from_any_window(how):
+    pair = some.GridPair(
+        src=make_grid((90, 90), resolution=30.0),
+        dst=make_grid((40, 40), **ALBERS, resolution=70.0),
+        scale=2.3,
+    )
+    values = np.rint(rough((2, 90, 90)) * 50)
+    full, fine = warp(values, None, pair, how=how)
+    assert fine.mean() > 0.1
+    for window in (Window(3, 5, 20, 17), Window(-4, -6, 30, 30), Window(25, 25, 15, 15)):
+        found, good = warp(values, None, pair, window, how)
+        shared = window.intersect(whole(pair.dst))
+        mine, its = shared.within(window), shared.within(whole(pair.dst))
+        assert np.array_equal(good[:, *mine], fine[:, *its])
+        assert np.array_equal(found[:, *mine][good[:, *mine]], full[:, *its][fine[:, *its]])
+
+
+def test_the_part_of_a_grid_is_resampled_like_the_whole():
+    """The control grid is anchored at a grid's origin: another origin may differ, but not by more than its tolerance."""
+    src, dst = SEAMS["albers"]
+    values = rough((1, *src.shape))
+    window = Window(101, 57, 64, 64)
+    full, fine = warp(values, None, some.GridPair(src=src, dst=dst, scale=1.0), window)
+    found, good = warp(values, None, some.GridPair(src=src, dst=part(dst, window), scale=1.0))
+    assert np.array_equal(fine, good)
+    assert np.abs(found - full)[fine].max() < STEP

@@ -1,0 +1,127 @@
+"""The command line: one sentence and exit code 2 for input that cannot do, before any time is spent on it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from geoxt import __version__
+from geoxt.cli import main
+from geoxt.testing import make_grid, write_cog
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write an image (image.tif) or labels (labels.tif) of 96 x 96 pixels, and return the path as text."""
+    rng = np.random.default_rng(0)
+
+    def make(name, values=None, **grid):
+        if values is None:
+            shape = (3, 96, 96) if name == "image.tif" else (96, 96)
+            values = rng.integers(1, 200 if name == "image.tif" else 4, shape).astype("uint8")
+        return str(write_cog(tmp_path / name, values, grid=make_grid((96, 96), **grid), nodata=0, blocksize=128))
+
+    return make
+
+
+def refused(capsys, *argv):
+    """Run a command that must fail, and return its one line on stderr."""
+    assert main([*map(str, argv)]) == 2
+    said = capsys.readouterr()
+    lines = said.err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("geoxt: Cannot ")
+    assert "train " not in said.out
+    return lines[0]
+
+
+def test_files_that_match_nothing(capsys, tmp_path, write):
+    line = refused(capsys, "demo", "--out", tmp_path / "out", "--image", tmp_path / "no*.tif", "--labels", "x.tif")
+    assert "no*.tif" in line
+    image = write("image.tif")
+    line = refused(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", tmp_path / "none.tif")
+    assert "none.tif" in line
+
+
+def test_a_file_that_is_no_raster(capsys, tmp_path, write):
+    (tmp_path / "text.tif").write_text("no raster")
+    image = write("image.tif")
+    line = refused(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", tmp_path / "text.tif")
+    assert "text.tif" in line
+
+
+def test_a_raster_without_a_crs(capsys, tmp_path, write):
+    image, labels = write("image.tif", crs=None), write("labels.tif")
+    assert "image.tif" in refused(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", labels)
+
+
+def test_layers_that_do_not_overlap(capsys, tmp_path, write):
+    image, labels = write("image.tif"), write("labels.tif", left=900_000.0)
+    line = refused(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", labels)
+    assert "image" in line
+    assert "mask" in line
+
+
+def test_labels_with_more_classes_than_expected(capsys, tmp_path, write):
+    image, labels = write("image.tif"), write("labels.tif")
+    out = tmp_path / "out"
+    line = refused(capsys, "demo", "--out", out, "--image", image, "--labels", labels, "--classes", 2)
+    assert "more than the 2 classes expected" in line
+    ramp = write("ramp.tif", (np.arange(96 * 96) % 5000 + 1).astype("uint16").reshape(96, 96))
+    assert "more than the 64" in refused(capsys, "demo", "--out", out, "--image", image, "--labels", ramp)
+    height = write("height.tif", np.random.default_rng(0).random((96, 96)).astype("float32"))
+    assert "its type is float32" in refused(capsys, "demo", "--out", out, "--image", image, "--labels", height)
+
+
+def test_an_output_that_cannot_be_written(capsys, tmp_path, write):
+    (tmp_path / "file").touch()
+    line = refused(capsys, "demo", "--out", tmp_path / "file" / "out")
+    assert "file/out" in line
+    (tmp_path / "out" / "map.tif").mkdir(parents=True)
+    assert "it is a folder" in refused(capsys, "demo", "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--image", "{image}"], "pass --labels as well"),
+        (["--labels", "{labels}"], "pass --image as well"),
+        (["--epochs", "0"], "0 epochs"),
+        (["--seed", "-1"], "seed -1"),
+        (["--model", "u-net"], "named 'u-net'"),
+        (
+            ["--image", "{image}", "--labels", "{labels}", "--block", "16", "--size", "32"],
+            "windows of 32 px in blocks of 16",
+        ),
+        (["--image", "{image}", "--labels", "{labels}", "--block", "96"], "1 blocks of 96"),
+    ],
+)
+def test_options_that_contradict_the_data_or_each_other(capsys, tmp_path, write, argv, message):
+    paths = {"image": write("image.tif"), "labels": write("labels.tif")}
+    assert message in refused(capsys, "demo", "--out", tmp_path / "out", *[one.format(**paths) for one in argv])
+
+
+def test_files_of_ones_own_from_the_shell(capsys, tmp_path, write):
+    labels = np.kron(np.random.default_rng(0).integers(1, 4, (12, 12)), np.ones((8, 8))).astype("uint8")
+    write("image.tif", np.stack([labels * 50, labels, 9 - labels]))
+    argv = ["--labels", write("labels.tif", labels), "--epochs", "2", "--model", "test_unet"]
+    assert main(["demo", "--out", str(tmp_path / "out"), "--image", str(tmp_path / "im*.tif"), *argv]) == 0
+    said = capsys.readouterr()
+    assert "epoch 2/2" in said.out
+    assert "held-out blocks" in said.out
+    assert said.err == ""
+
+
+def test_the_version_needs_no_torch():
+    code = (
+        "import sys; from geoxt.cli import main\ntry: main(['--version'])\nfinally: assert 'torch' not in sys.modules"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == f"geoxt {__version__}\n"
+
+
+def test_no_command_at_all_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "COMMAND" in capsys.readouterr().err

@@ -1,0 +1,86 @@
+"""Figures: the picture arrays are what numpy says, and every figure draws without a display."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from geoxt import plot
+from geoxt.errors import InputError
+from geoxt.grid import coordinates
+from geoxt.legend import Legend
+from geoxt.testing import make_grid
+from geoxt.windows import Window
+
+LEGEND = Legend((1, 5), ("water", "forest"), ("#0000ff", "#00ff00"))
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 1000, (4, 40, 30)).astype("uint16")
+    image[:, :2] = 0
+    mask = rng.choice([0, 1, 5, 9], (40, 30)).astype("uint8")
+    return xr.Dataset(
+        {
+            "image": (("band", "y", "x"), image, {"_FillValue": 0}),
+            "mask": (("y", "x"), mask, {"_FillValue": 0, **LEGEND.attrs()}),
+        },
+        coords={"band": ["blue", "green", "red", "nir"], **coordinates(make_grid((40, 30)))},
+    )
+
+
+def test_rgb_takes_the_bands_by_name_and_stretches_them(data):
+    picture = plot.rgb(data["image"])
+    red = data["image"].sel(band="red").to_numpy()[2:].astype("float64")
+    low, high = np.percentile(red, (2, 98))
+    np.testing.assert_allclose(picture[2:, :, 0], np.clip((red - low) / (high - low), 0, 1), atol=1e-6)
+    assert (picture[:2] == 0).all()
+    assert (picture[2:, :, 3] == 1).all()
+    named = plot.rgb(data["image"].assign_coords(band=list("abcd"), common_name=("band", ["blue", "green", "red", ""])))
+    np.testing.assert_array_equal(named, picture)
+    np.testing.assert_array_equal(plot.rgb(data["image"].drop_vars("band")), picture)
+    np.testing.assert_array_equal(plot.rgb(data["image"], bands=["red", 1, "blue"]), picture)
+
+
+def test_one_band_is_grey_and_a_flat_or_empty_one_is_drawn(data):
+    grey = plot.rgb(data["image"].isel(band=0))
+    np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
+    assert (plot.rgb(xr.zeros_like(data["image"])) == 0).all()
+    assert np.isfinite(plot.rgb(xr.ones_like(data["image"]))).all()
+
+
+def test_classes_have_their_colours_and_all_else_is_transparent(data):
+    mask = data["mask"].to_numpy()
+    picture = plot.classes(data["mask"])
+    assert (picture[mask == 1] == (0, 0, 1, 1)).all()
+    assert (picture[mask == 5] == (0, 1, 0, 1)).all()
+    assert (picture[(mask == 0) | (mask == 9), 3] == 0).all()
+
+
+def test_figures_draw(data, tmp_path):
+    windows = [Window(0, 0, 8, 8), Window(30, 20, 8, 8), Window(36, 26, 8, 8)]
+    figures = [
+        plot.plot(data["image"]),
+        plot.plot(data["mask"], title="mask"),
+        plot.compare({"image": data["image"], "labels": data["mask"]}, outlines=windows[:2], title="both"),
+        plot.samples(data, windows, columns=2),
+    ]
+    for index, figure in enumerate(figures):
+        figure.savefig(tmp_path / f"{index}.png")
+        assert (tmp_path / f"{index}.png").stat().st_size > 2000
+    assert [axes.get_title() for axes in figures[2].axes] == ["image", "labels"]
+    assert [text.get_text() for text in figures[2].legends[0].get_texts()] == ["water", "forest"]
+
+
+def test_a_large_layer_is_thinned_out(data):
+    large = xr.DataArray(np.ones((4000, 10), "uint8"), dims=("y", "x"), coords=coordinates(make_grid((4000, 10))))
+    assert plot.plot(large).axes[0].images[0].get_array().shape[0] == 1000
+
+
+def test_what_cannot_be_drawn_is_refused(data):
+    with pytest.raises(InputError, match="no windows|without windows"):
+        plot.samples(data, [])
+    with pytest.raises(InputError, match=r"also has time \(3\)"):
+        plot.rgb(data["image"].expand_dims(time=3))
+    with pytest.raises(InputError, match="band 'swir' of 'image': it has blue"):
+        plot.rgb(data["image"], bands=["swir"])

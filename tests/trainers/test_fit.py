@@ -1,0 +1,163 @@
+"""Fitting: it learns, repeats for a seed, keeps the best epoch, honours validity, and leaves torch as it was."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from geoxt.errors import InputError
+from geoxt.grid import coordinates
+from geoxt.legend import Legend
+from geoxt.models import from_checkpoint
+from geoxt.predict import predict, score
+from geoxt.splits import blocks
+from geoxt.testing import make_grid
+from geoxt.trainers import DataModule, Recipe, Task, fit
+from geoxt.trainers.codes import IGNORE
+from geoxt.trainers.data import tiles
+from geoxt.windows import Window
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Two bands, of which the first tells the class; codes 3 and 11; a strip without labels and one without image."""
+    rng = np.random.default_rng(0)
+    field = np.kron(rng.random((12, 12)) < 0.5, np.ones((8, 8), bool))
+    image = np.stack([np.where(field, 900, 100), np.full(field.shape, 50)]) + rng.normal(0, 20, (2, *field.shape))
+    mask = np.where(field, 11, 3).astype("uint8")
+    image[:, :, :4], mask[:4] = -1, 0
+    coords = coordinates(make_grid(field.shape))
+    legend = Legend((3, 11), ("low", "high"))
+    return xr.Dataset(
+        {
+            "image": (("band", "y", "x"), image.astype("float32"), {"_FillValue": -1.0}),
+            "mask": (("y", "x"), mask, {"_FillValue": 0, **legend.attrs()}),
+        },
+        coords={"band": ["nir", "red"], **coords},
+    )
+
+
+@pytest.fixture
+def module(data):
+    return DataModule(data, blocks(data, size=24), size=16, length=32, batch_size=8)
+
+
+def weights(network):
+    return torch.cat([value.flatten().double() for value in network.state_dict().values()])
+
+
+def test_it_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path, capsys):
+    task = Task(module.card(model="test_unet"))
+    history = fit(task, module, epochs=4, checkpoint=tmp_path / "model.ckpt", progress="lines")
+    assert history[-1]["val/accuracy"] > 0.9
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
+    assert {"train/loss", "val/loss", "val/miou", "val/iou/low", "val/iou/high"} <= set(history[0])
+    assert capsys.readouterr().out.splitlines()[0].startswith("epoch 1/4  loss ")
+    assert [one.name for one in tmp_path.iterdir()] == ["model.ckpt"]
+
+    network = from_checkpoint(tmp_path / "model.ckpt")
+    assert network.card == task.card
+    assert network.card.bands == ("nir", "red")
+    assert (network.card.codes, network.card.names, network.card.nodata) == ((3, 11), ("low", "high"), 0)
+    assert torch.equal(weights(network), weights(task.network))
+    found = predict(data["image"], tmp_path / "model.ckpt", size=32, overlap=8)
+    np.testing.assert_array_equal(found, predict(data["image"], task, size=32, overlap=8))
+    assert (found.to_numpy()[:, :4] == 0).all()
+    assert score(found, data["mask"], region=module.split.test)["accuracy"] > 0.9
+
+
+def test_the_same_seed_gives_the_same_weights(data):
+    runs = []
+    for seed in (1, 1, 2):
+        module = DataModule(data, blocks(data, size=24, seed=seed), size=16, length=16, batch_size=8, seed=seed)
+        task = Task(module.card(model="test_unet", dropout=0.1), seed=seed)
+        runs.append((fit(task, module, epochs=2, seed=seed, progress="none"), weights(task.network)))
+        torch.rand(3)
+    assert runs[0][0] == runs[1][0]
+    assert torch.equal(runs[0][1], runs[1][1])
+    assert not torch.equal(runs[0][1], runs[2][1])
+
+
+def test_the_global_generator_and_algorithms_stay_as_they_were(module):
+    before = torch.get_rng_state()
+    fit(Task(module.card(model="test_unet")), module, epochs=1, progress="none")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "plateau", "constant"])
+def test_every_schedule_and_loss_runs_without_averaging_too(module, schedule):
+    recipe = Recipe(schedule=schedule, loss="cross_entropy+dice", average=None, monitor="val/loss", augment=False)
+    history = fit(Task(module.card(model="test_unet"), recipe), module, epochs=2, progress="none")
+    assert history[1]["train/loss"] < history[0]["train/loss"]
+
+
+def test_the_best_epoch_is_kept_not_the_last(module):
+    task = Task(module.card(model="test_unet"), Recipe(lr=0.5, schedule="constant", average=None))
+    history = fit(task, module, epochs=4, progress="none")
+    best = max(epoch["val/accuracy"] for epoch in history)
+    counts = task.val
+    counts.reset()
+    with torch.no_grad():
+        for batch in module.val_dataloader():
+            counts.update(task(batch["image"], batch["image_valid"]).argmax(dim=1), task.target(batch))
+    assert (counts.compute().diagonal().sum() / counts.compute().sum()).item() == pytest.approx(best)
+
+
+def test_pixels_without_image_or_label_are_no_target(module):
+    task = Task(module.card(model="test_unet"))
+    batch = next(iter(module.train_dataloader()))
+    target = task.target(batch)
+    known = batch["image_valid"] & batch["mask_valid"]
+    assert 0 < known.sum() < known.numel()
+    assert torch.equal(target != IGNORE, known)
+    assert torch.equal(torch.tensor([3, 11])[target[known]], batch["mask"][known])
+
+
+def test_what_is_not_valid_does_not_reach_the_model(module):
+    task = Task(module.card(model="test_unet")).eval()
+    image, valid = torch.full((1, 2, 16, 16), 300.0), torch.ones(1, 16, 16, dtype=torch.bool)
+    valid[:, :8] = False
+    other = image.where(valid[:, None], math.nan)
+    assert torch.equal(task(image, valid), task(other, valid))
+
+
+def test_validation_sees_every_pixel_of_its_part_once(module):
+    seen = np.zeros(module.split.grid.shape, int)
+    for outer in module.split.val:
+        for tile in tiles(outer, (10, 7)):
+            assert outer.contains(tile)
+            seen[tile.row : tile.stop[0], tile.col : tile.stop[1]] += 1
+    wanted = np.zeros_like(seen)
+    for outer in module.split.val:
+        wanted[outer.row : outer.stop[0], outer.col : outer.stop[1]] = 1
+    np.testing.assert_array_equal(seen, wanted)
+    assert max(tile.height for tile in tiles(Window(0, 0, 23, 5), (10, 7))) == 8
+
+
+def test_what_cannot_be_trained_is_refused(module, data):
+    card = module.card(model="test_unet")
+    with pytest.raises(InputError, match="loss='focal': pass one of cross_entropy"):
+        Task(card, Recipe(loss="focal"))
+    with pytest.raises(InputError, match="0 epochs"):
+        fit(Task(card), module, epochs=0)
+    with pytest.raises(InputError, match="by 'val/f1': pass Recipe"):
+        fit(Task(card, Recipe(monitor="val/f1")), module, epochs=1, progress="none")
+    with pytest.raises(InputError, match="schedule='cosine'"):
+        fit(Task(card, Recipe(schedule="cosine")), module, epochs=1, progress="none")
+    with pytest.raises(InputError, match="task named 'regression'"):
+        module.card(task="regression")
+    with pytest.raises(InputError, match="2 time steps"):
+        DataModule(data.expand_dims(time=2), module.split, size=16)
+
+
+def test_a_validation_part_without_labels_is_refused(data):
+    split = blocks(data, size=24)
+    bare = data.copy(deep=True)
+    for window in split.val:
+        bare["mask"][window.row : window.stop[0], window.col : window.stop[1]] = 0
+    module = DataModule(bare, split, size=16, length=8, batch_size=8)
+    with pytest.raises(InputError, match="no labelled pixel lies in the validation part"):
+        fit(Task(module.card(model="test_unet")), module, epochs=1, progress="none")
