@@ -78,13 +78,13 @@ def _require_regular(name: Hashable, layer: xr.DataArray | xr.Dataset, grid: Geo
     """Check that coordinates are there, and evenly spaced."""
     for axis, dim in enumerate(("y", "x")):
         if dim not in layer.coords:
-            msg = f"Cannot find the grid of {name!r}: it has no {dim} coordinates. Assign them, or align() it instead."
+            msg = f"Cannot find the grid of {name!r}: not regular, as it has no {dim} coordinates. Assign them."
             raise GridError(msg)
         places = layer[dim].to_numpy()
         steps = np.diff(places)
         if len(steps) and np.abs(places - np.linspace(places[0], places[-1], len(places))).max() > abs(steps[0]) / 100:
             worst = int(np.argmax(np.abs(steps - np.median(steps))))
-            msg = f"Cannot find the grid of {name!r}: {dim} is not evenly spaced, it steps by {steps[worst]:g} at {worst}."
+            msg = f"Cannot find the grid of {name!r}: {dim} is not regular, it steps by {steps[worst]:g} at {worst}."
             raise GridError(msg + f" Others are {np.median(steps):g}. Choose {dim} by slices.")
         if len(places) != grid.shape[axis]:
             msg = f"Cannot find the grid of {name!r}: {len(places)} {dim} coordinates for {grid.shape[axis]} pixels."
@@ -162,7 +162,8 @@ def footprint(grid: GeoBox, crs: CRS) -> shapely.Polygon:
     if grid.crs != crs:
         x, y = transformer(grid.crs, crs).transform(x, y)
         if crs.geographic:
-            x = x[0] + (x - x[0] + 180) % 360 - 180
+            with np.errstate(invalid="ignore"):
+                x = x[0] + (x - x[0] + 180) % 360 - 180
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         msg = f"Cannot bring {grid.boundingbox} from {label(grid.crs)} to {label(crs)}: points fall outside it."
         raise CRSError(msg + " Pass another crs=…")

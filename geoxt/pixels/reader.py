@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
@@ -22,6 +23,10 @@ from geoxt.windows import Window
 
 HANDLES = int(os.environ.get("GEOXT_HANDLES", "128"))
 """Files kept open by one thread."""
+
+
+SLACK = 0.1
+"""How much coarser than wanted an overview may be, in pixels of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +137,7 @@ def read_header(href: str, *, crs: SomeCRS | None = None) -> Header:
             grid=GeoBox(file.shape, file.transform, parse_crs(found)),
             dtypes=file.dtypes,
             nodata=file.nodatavals,
-            masked=tuple(MaskFlags.per_dataset in f for f in flags),
+            masked=tuple(any(alpha) or MaskFlags.per_dataset in f for f in flags),
             alpha=alpha,
             scales=file.scales,
             offsets=file.offsets,
@@ -142,7 +147,36 @@ def read_header(href: str, *, crs: SomeCRS | None = None) -> Header:
         )
 
 
-def read(href: str, bands: Sequence[int], window: Window, *, masks: bool = False) -> tuple[Array, Array | None]:
+def overview(href: str, *, ratio: float) -> tuple[int, tuple[int, int]] | None:
+    """Return the number and shape of the coarsest overview whose pixels are no larger than a ratio allows.
+
+    Parameters
+    ----------
+    href
+        Path or URL of the file.
+    ratio
+        Pixels of the file for one pixel that is wanted.
+
+    Returns
+    -------
+    The overview's number, 0 for the first, and its rows and columns; `None` where the full resolution is best.
+
+    Notes
+    -----
+    As gdalwarp does (`-ovr AUTO`), an overview up to 0.1 coarser than the ratio is taken too.
+    """
+    file = _handles.get(href).file
+    factors = file.overviews(1)
+    fitting = [n for n, factor in enumerate(factors) if 1 < factor <= ratio + SLACK]
+    if not fitting:
+        return None
+    level = max(fitting, key=lambda n: factors[n])
+    return level, _handles.get(href, overview_level=level).file.shape
+
+
+def read(
+    href: str, bands: Sequence[int], window: Window, *, masks: bool = False, level: int | None = None
+) -> tuple[Array, Array | None]:
     """Read a window of a file in its own grid.
 
     Parameters
@@ -155,6 +189,8 @@ def read(href: str, bands: Sequence[int], window: Window, *, masks: bool = False
         Rectangle of the file's pixels, inside it.
     masks
         Also return the mask that the file keeps (internal mask or alpha).
+    level
+        Number of the overview to read, to whose pixels the window then refers; `None` for the full resolution.
 
     Returns
     -------
@@ -168,11 +204,11 @@ def read(href: str, bands: Sequence[int], window: Window, *, masks: bool = False
     """
     bounds = ((window.row, window.row + window.height), (window.col, window.col + window.width))
     try:
-        handle = _handles.get(href)
+        handle = _handles.get(href) if level is None else _handles.get(href, overview_level=level)
         values = None if handle.raw is None else handle.raw.read(bands, window)
         if values is None:
             values = handle.file.read(list(bands), window=bounds)
-        valid = handle.file.read_masks(list(bands), window=bounds) != 0 if masks else None
+        valid = _mask(handle.file, list(bands), bounds) if masks else None
     except ReadError:
         raise
     except (RasterioError, OSError, ValueError) as error:
@@ -180,6 +216,14 @@ def read(href: str, bands: Sequence[int], window: Window, *, masks: bool = False
         msg = f"Cannot read {href}, rows {bounds[0]} and columns {bounds[1]}: {error}. Is the file whole?"
         raise ReadError(msg) from error
     return values, valid
+
+
+def _mask(file: rasterio.DatasetReader, bands: list[int], bounds: Any) -> Array:
+    """Return which pixels an internal mask or an alpha band calls valid; GDAL itself takes few alpha bands as masks."""
+    if ColorInterp.alpha in file.colorinterp:
+        alpha = file.read(file.colorinterp.index(ColorInterp.alpha) + 1, window=bounds) != 0
+        return np.broadcast_to(alpha, (len(bands), *alpha.shape)).copy()
+    return np.asarray(file.read_masks(bands, window=bounds) != 0)
 
 
 __all__ = ["HANDLES", "Header", "read", "read_header"]

@@ -22,6 +22,8 @@ TILE = 256
 """Pixels: wider windows are resampled tile by tile, so that the buffer stays in cache and its sides below 2**11."""
 FINENESS = 2.0**-13
 """Source pixels: coordinates of bilinear samples are rounded to multiples of this."""
+WIDEST = 250
+"""Source pixels that a tile spans where the kernel is widened: a buffer of 256 stays in the second-level cache."""
 WIDEN = 1.05
 """Source pixels a target pixel beyond which the bilinear kernel widens to the ratio, as GDAL's does."""
 _local = threading.local()
@@ -88,11 +90,12 @@ def bilinear(values: Array, valid: Mask | None, origin: tuple[int, int], patch: 
     """
     mapping, window = patch.mapping, patch.window
     kernel = _widened if max(mapping.scale) > WIDEN else _four
-    if max(window.height, window.width) <= TILE:
+    side = _tile(mapping)
+    if max(window.height, window.width) <= side:
         return kernel(values, valid, origin, patch)
     out = np.empty((values.shape[0], *window.shape), _working(values.dtype))
     flags: Mask | None = None
-    for tile in tiles(window):
+    for tile in tiles(window, side):
         here, small = tile.within(window), mapping.patch(tile)
         cut = _cut(values.shape, origin, small)
         piece: Array = np.zeros((1, 1, 1), out.dtype)
@@ -112,14 +115,20 @@ def bilinear(values: Array, valid: Mask | None, origin: tuple[int, int], patch: 
     return out, flags
 
 
-def tiles(window: Window) -> list[Window]:
-    """Return the pieces of a window, none larger than 256 pixels."""
+def tiles(window: Window, side: int) -> list[Window]:
+    """Return the pieces of a window, none larger than a side in pixels."""
     bottom, right = window.stop
     return [
-        Window(row, col, min(TILE, bottom - row), min(TILE, right - col))
-        for row in range(window.row, bottom, TILE)
-        for col in range(window.col, right, TILE)
+        Window(row, col, min(side, bottom - row), min(side, right - col))
+        for row in range(window.row, bottom, side)
+        for col in range(window.col, right, side)
     ]
+
+
+def _tile(mapping: Mapping) -> int:
+    """Return how wide a window of the target may be to be resampled at once."""
+    ratio = max(mapping.scale)
+    return TILE if ratio <= WIDEN else max(int(WIDEST / ratio), 8)
 
 
 def reach(mapping: Mapping, extent: tuple[Floats, Floats], *, linear: bool) -> Window:
@@ -220,41 +229,63 @@ def _renormalise(sums: Array, missing: Array) -> tuple[Array, Mask | None]:
 
 
 def _widened(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
-    """Sample with a triangle kernel as wide as the ratio of the pixels."""
+    """Sample with a triangle kernel as wide as the ratio of the pixels.
+
+    Neighbouring taps are fetched in pairs, by one bilinear sample between them, all bands at once.
+    """
     bands, rows, cols = values.shape
-    ratios, window = np.maximum(patch.mapping.scale, 1.0), patch.window
-    taps = np.ceil(ratios).astype(int)
-    found = patch.coordinates() - np.reshape(origin, (2, 1, 1))
-    found = np.clip(found, -4096, max(rows, cols) + 4096)
+    sides = _power(rows + 2), _power(cols + 2)
+    masked = valid is not None or _beyond(patch, Window(*origin, rows, cols), margin=-max(patch.mapping.scale) - 1)
+    buffer = _buffer(2 * bands if masked else bands, sides, _working(values.dtype))
+    _fill(buffer, values, valid, masked=masked)
+    source = torch.from_numpy(buffer)[None]
+    found = patch.coordinates(origin=(origin[0] - 1, origin[1] - 1))
+    flat = (found[0][:, :1], found[1][:1]) if patch.mapping.separable else (found[0], found[1])
+    pairs = [
+        _pairs(flat[axis], patch.mapping.scale[axis], sides[axis], (rows, cols)[axis], buffer.dtype) for axis in (0, 1)
+    ]
+    shape = patch.window.shape
+    total, full = np.zeros((len(buffer), *shape), buffer.dtype), np.zeros(shape, buffer.dtype)
+    places = np.empty((1, *shape, 2), buffer.dtype)
+    here = torch.from_numpy(places)
+    for y, wy in pairs[0]:
+        places[0, ..., 1] = y
+        for x, wx in pairs[1]:
+            places[0, ..., 0] = x
+            weight = wy * wx
+            part = grid_sample(source, here, mode="bilinear", padding_mode="border", align_corners=False)[0].numpy()
+            part *= weight
+            total += part
+            full += weight
+    if not masked:
+        return total / full, None
+    return _weighed(total[:bands], total[bands:], full)
+
+
+def _pairs(
+    found: Floats, scale: float, side: int, size: int, dtype: np.dtype[np.floating]
+) -> list[tuple[Array, Array]]:
+    """Return, for each pair of neighbouring taps along one axis, where to sample and the weight of both together."""
+    ratio = max(scale, 1.0)
+    reach = int(np.ceil(ratio))
     base = np.floor(found)
-    along = found - base
-    work = _working(values.dtype)
-    flat = np.zeros((bands, rows + 1, cols + 1), work)
-    share = np.zeros((bands, rows + 1, cols + 1), work)
-    flat[:, :rows, :cols] = values if valid is None else np.where(valid, values, 0)
-    share[:, :rows, :cols] = 1 if valid is None else valid
-    flat, share = flat.reshape(bands, -1), share.reshape(bands, -1)
-    total = np.zeros((bands, *window.shape), work)
-    weight, full = np.zeros_like(total), np.zeros(window.shape, work)
-    y_taps = [_tap(base[0], along[0], k, ratios[0], rows) for k in range(1 - taps[0], taps[0] + 1)]
-    x_taps = [_tap(base[1], along[1], k, ratios[1], cols) for k in range(1 - taps[1], taps[1] + 1)]
-    for y, wy in y_taps:
-        for x, wx in x_taps:
-            w = (wy * wx).astype(work)
-            index = y * (cols + 1) + x
-            total += w * flat.take(index, axis=1)
-            weight += w * share.take(index, axis=1)
-            full += w
-    good = weight >= 0.5 * full
-    np.divide(total, weight, out=total, where=good)
-    return total, None if good.all() else good
+    along = (found - base).astype(dtype)
+    out = []
+    for tap in range(1 - reach, reach, 2):
+        near, far = (np.maximum(1 - np.abs(k - along) / dtype.type(ratio), 0) for k in (tap, tap + 1))
+        both = near + far
+        share = np.divide(far, both, out=np.zeros_like(far), where=both > 0)
+        place = np.clip(base + tap + np.rint(share.astype("float64") / FINENESS) * FINENESS, 0, size + 1)
+        out.append((((place * 2 + 1) / side - 1).astype(dtype), both))
+    return out
 
 
-def _tap(base: Floats, along: Floats, tap: int, ratio: float, size: int) -> tuple[Array, Floats]:
-    """Return the pixel of one tap along one axis, `size` for those outside, and its triangle weight."""
-    index = (base + tap).astype("intp")
-    weight = np.maximum(1 - np.abs(tap - along) / ratio, 0)
-    return np.where((index >= 0) & (index < size), index, size), weight
+def _weighed(total: Array, missing: Array, full: Array) -> tuple[Array, Mask | None]:
+    """Divide by the weight of the valid pixels; valid where it is at least half of the whole."""
+    present = full - missing
+    valid = np.where(missing == 0, full, present) >= full / 2
+    np.divide(total, np.where(missing == 0, full, present), out=total, where=valid)
+    return total, None if valid.all() else valid
 
 
 def _buffer(channels: int, sides: tuple[int, int], dtype: np.dtype[np.floating]) -> Array:

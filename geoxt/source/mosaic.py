@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import shapely
+from affine import Affine
 from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
@@ -22,6 +23,11 @@ from geoxt.source.pixels import in_type, valid_in, within
 from geoxt.source.scenes import Asset, Scene
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
+
+AVERAGING = {"bilinear", "cubic", "lanczos", "average"}
+"""Methods that may read overviews; the others choose or count pixels, which an overview has averaged away."""
+COARSER = 1.9
+"""Source pixels for one target pixel from which overviews are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -228,7 +234,7 @@ class Mosaic:
                 if asset is not None:
                     groups.setdefault(asset.grid, []).append(place)
             found = [
-                (places, _Part([a for p in places if (a := assets[p]) is not None], Mapping(self.grid, grid)))
+                (places, _Part([a for p in places if (a := assets[p]) is not None], self.grid, grid, self.resampling))
                 for grid, places in groups.items()
             ]
             cache[key] = found
@@ -272,11 +278,13 @@ class Mosaic:
 class _Part:
     """The assets of one scene that share a grid, and the way there from the mosaic's grid."""
 
-    __slots__ = ("_files", "mapping", "shape")
+    __slots__ = ("_files", "level", "mapping")
 
-    def __init__(self, assets: list[Asset], mapping: Mapping) -> None:
-        self.mapping = mapping
-        self.shape = (int(assets[0].grid.shape[0]), int(assets[0].grid.shape[1]))
+    def __init__(self, assets: list[Asset], target: GeoBox, own: GeoBox, resampling: Resampling) -> None:
+        self.mapping = Mapping(target, own)
+        self.level: int | None = None
+        if resampling in AVERAGING and min(self.mapping.scale) >= COARSER:
+            self._choose_overview({a.href for a in assets})
         files: dict[str, list[tuple[int, Asset]]] = {}
         for place, asset in enumerate(assets):
             files.setdefault(asset.href, []).append((place, asset))
@@ -285,17 +293,28 @@ class _Part:
             for href, some in files.items()
         ]
 
+    def _choose_overview(self, hrefs: set[str]) -> None:
+        """Read from an overview where the target is coarse enough and all files have the same one."""
+        found = {reader.overview(href, ratio=min(self.mapping.scale)) for href in hrefs}
+        one = found.pop() if len(found) == 1 else None
+        if one is None:
+            return
+        self.level, shape = one
+        own = self.mapping.source
+        zoom = Affine.scale(own.shape[1] / shape[1], own.shape[0] / shape[0])
+        self.mapping = Mapping(self.mapping.target, GeoBox(shape, own.affine @ zoom, own.crs))
+
     def fetch(self, window: Window) -> tuple[Array, Mask | None]:
         """Read a window of the assets' own grid."""
         if len(self._files) == 1:
             href, _, bands, nodata, masked = self._files[0]
-            values, valid = reader.read(href, bands, window, masks=masked)
+            values, valid = reader.read(href, bands, window, masks=masked, level=self.level)
             return values, _valid(values, valid, nodata)
         count = sum(len(places) for _, places, *_ in self._files)
         out: Array | None = None
         flags: Mask | None = None
         for href, places, bands, nodata, masked in self._files:
-            values, valid = reader.read(href, bands, window, masks=masked)
+            values, valid = reader.read(href, bands, window, masks=masked, level=self.level)
             valid = _valid(values, valid, nodata)
             if out is None:
                 out = np.empty((count, *window.shape), values.dtype)

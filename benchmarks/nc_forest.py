@@ -1,0 +1,82 @@
+"""A U-Net of `geoxt demo` against a random forest that sees single pixels: same image, same labels, same blocks.
+
+python benchmarks/nc_forest.py --image 'nc-landsat7/lsat7_2000_[1-57]0.tif' --labels nc-landsat7/landclass96.tif
+
+The forest learns from the pixels of the training blocks (of all blocks but the test ones with `--all`), and both are
+scored on the test blocks. Needs scikit-learn.
+"""
+# ruff: noqa: INP001, T201
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+
+from geoxt.align import intersection
+from geoxt.demo import Demo, run
+from geoxt.layers import open_cogs
+from geoxt.source import view_of
+from geoxt.windows import Window
+
+
+def pixels(data, rectangles):
+    """Return bands (pixel, band) and codes (pixel,) where both are valid in some rectangles."""
+    bands, codes = [], []
+    for rectangle in rectangles:
+        window = Window(*rectangle)
+        values, valid = view_of(data["image"]).read(window)
+        labels, known = view_of(data["mask"]).read(window)
+        good = valid[0].all(axis=0) & known[0, 0]
+        bands.append(values[0][:, good].T)
+        codes.append(labels[0, 0][good])
+    return np.concatenate(bands), np.concatenate(codes)
+
+
+def forest(data, parts, seed):
+    """Return the accuracy on the second of two lists of rectangles of a forest that learnt from the first."""
+    (learnt, classes), (other, truth) = (pixels(data, part) for part in parts)
+    model = RandomForestClassifier(200, min_samples_leaf=5, max_samples=0.5, n_jobs=-1, random_state=seed)
+    return float((model.fit(learnt, classes).predict(other) == truth).mean())
+
+
+def main():
+    """Compare the two for some seeds: each has its own split."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image", nargs="+", required=True)
+    parser.add_argument("--labels", required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--all", action="store_true", help="the forest also learns from the validation blocks")
+    args = parser.parse_args()
+    data = intersection(
+        image=open_cogs(args.image), mask=open_cogs(args.labels, categorical=True, resampling="nearest"), grid="image"
+    )
+    print("seed  majority  forest  geoxt  seconds (geoxt)")
+    for seed in range(args.seeds):
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as out:
+            job = Demo(
+                out=Path(out),
+                seed=seed,
+                image=tuple(args.image),
+                labels=args.labels,
+                epochs=args.epochs,
+                progress="none",
+            )
+            found = run(job).metrics
+        seconds = time.perf_counter() - start
+        blocks = found["blocks"]
+        train = blocks["train"] + (blocks["val"] if args.all else [])
+        other = forest(data, (train, blocks["test"]), seed)
+        print(
+            f"{seed:>4}  {found['majority']:8.3f}  {other:6.3f}  {found['accuracy']:5.3f}  {seconds:7.0f}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()

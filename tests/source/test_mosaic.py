@@ -1,0 +1,347 @@
+"""Mosaics against the oracle: the first valid pixel wins, whatever grids the scenes have; files that fail are named."""
+
+import copy
+import os
+import pickle
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from dask.base import tokenize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from geoxt.align import align
+from geoxt.errors import ReadError, ReadWarning
+from geoxt.grid import whole
+from geoxt.layers import open_cogs
+from geoxt.layers.cogs import asset_of
+from geoxt.pixels import reader
+from geoxt.source import Mosaic, Scene, view_of
+from geoxt.testing import distinct, make_grid, oracles
+from geoxt.testing import strategies as some
+from geoxt.windows import Window
+
+ALBERS = make_grid((120, 120), crs="EPSG:5070", left=348_500, top=2_018_000)
+
+
+def mosaic_of(*scenes, grid=None, **options):
+    """A mosaic of files; each scene is a path or a list of paths, a band each."""
+    made, count = [], 0
+    for number, paths in enumerate(scenes):
+        headers = [reader.read_header(p) for p in ([paths] if isinstance(paths, str) else paths)]
+        assets = tuple(asset_of(h, b + 1) for h in headers for b in range(len(h.dtypes)))
+        count = len(assets)
+        made.append(Scene(id=f"scene{number}", assets=assets))
+    given_options = {"nodata": made[0].assets[0].nodata, "dtype": np.dtype(made[0].assets[0].dtype), **options}
+    return Mosaic(
+        grid=grid or made[0].grid,
+        scenes=tuple(made),
+        steps=(tuple(range(len(made))),),
+        bands=tuple(f"b{n}" for n in range(count)),
+        **given_options,
+    )
+
+
+def truncate(path):
+    with open(path, "r+b") as file:  # noqa: PTH123
+        file.truncate(os.path.getsize(path) // 2)
+
+
+def first_valid(results, fill):
+    """The oracle: of several resampled rasters, the first that is valid at each pixel; and where all are sure."""
+    values = np.full(results[0].values.shape, fill, results[0].values.dtype)
+    valid = np.zeros(results[0].valid.shape, bool)
+    sure = np.ones_like(valid)
+    for one in results:
+        better = one.valid & ~valid
+        values[:, better] = one.values[:, better]
+        sure &= one.margin > 1e-3
+        valid |= one.valid
+    return values, valid, sure
+
+
+@settings(max_examples=15)
+@given(st.permutations([0, 1, 2]), st.integers(0, 99), st.data())
+def test_the_first_valid_pixel_wins_across_two_crs(write, order, seed, data):
+    rng = np.random.default_rng(seed)
+    places = [
+        make_grid((60, 70)),
+        make_grid((60, 70), left=600_900, top=4_549_600),
+        make_grid((70, 60), crs="EPSG:32616", left=100_000, top=4_553_000),
+    ]
+    arrays = [distinct((1, *g.shape), "int32") + 10_000 * n for n, g in enumerate(places)]
+    arrays = [np.where(rng.random(a.shape) < 0.3, 0, a) for a in arrays]
+    paths = [write(a, g, nodata=0) for a, g in zip(arrays, places, strict=True)]
+    source = mosaic_of(*(paths[i] for i in order), grid=ALBERS, resampling="nearest")
+    exact = [oracles.nearest(arrays[i], places[i], ALBERS, 0) for i in order]
+    values, valid, sure = first_valid(exact, 0)
+    found, good = source.read(whole(ALBERS))
+    assert valid.sum() > 4000
+    assert np.array_equal(good[0, 0][sure], valid[sure])
+    assert np.array_equal(found[0, 0][sure], values[0][sure])
+    window = Window(*data.draw(some.windows(tuple(ALBERS.shape))))
+    part, fine = source.read(window)
+    shared = window.intersect(whole(ALBERS))
+    if shared is None:
+        assert not fine.any()
+    else:
+        mine, its = shared.within(window), shared.within(whole(ALBERS))
+        assert np.array_equal(part[:, :, *mine], found[:, :, *its])
+        assert np.array_equal(fine[:, :, *mine], good[:, :, *its])
+        assert fine.sum() == fine[:, :, *mine].sum()
+
+
+@settings(max_examples=12)
+@given(some.grid_pairs(shape=some.shapes(4, 60)), st.sampled_from(["nearest", "bilinear"]), st.data())
+def test_windows_chunks_and_the_whole_have_the_same_bits(write, pair, how, data):
+    shape = (2, *pair.src.shape)
+    values, _, nodata = data.draw(some.nodata_rasters(shape))
+    path = write(values, pair.src, nodata=nodata)
+    layer = open_cogs(path, grid=pair.dst, resampling=how)
+    full, valid = view_of(layer).read(whole(pair.dst))
+    for size in (data.draw(st.integers(3, 70)), 1024):
+        chunked = open_cogs(path, grid=pair.dst, resampling=how, chunks=size)
+        assert np.array_equal(chunked.compute(scheduler="synchronous").values, full[0], equal_nan=full.dtype.kind == "f")
+    window = Window(*data.draw(some.windows(tuple(pair.dst.shape))))
+    found, good = view_of(layer).read(window)
+    shared = window.intersect(whole(pair.dst))
+    if shared is not None:
+        mine, its = shared.within(window), shared.within(whole(pair.dst))
+        assert np.array_equal(good[:, :, *mine], valid[:, :, *its])
+        assert np.array_equal(found[:, :, *mine], full[:, :, *its], equal_nan=full.dtype.kind == "f")
+
+
+def test_a_window_at_the_bulge_of_a_curved_edge_is_read(write):
+    """The outline of a scene is a polygon; its edges may bend outwards by more than a pixel between two corners."""
+    grid = GeoBox((400, 1200), Affine(0.1, 0, -60, 0, -0.05, 80), "EPSG:4326")
+    values = distinct((1, 400, 1200), "float32")
+    target = GeoBox((600, 600), Affine(9000, 0, -2.7e6, 0, -9000, 0), "EPSG:3413")
+    source = mosaic_of(write(values, grid), grid=target, resampling="nearest")
+    exact = oracles.nearest(values, grid, target)
+    ring = exact.valid & ~eroded(exact.valid)
+    for row, col in np.argwhere(ring)[::7].tolist():
+        if exact.margin[row, col] > 1e-3:
+            found, good = source.read(Window(row, col, 1, 1))
+            assert good.all(), (row, col)
+            assert found.item() == exact.values[0, row, col]
+
+
+def eroded(mask):
+    inner = np.zeros_like(mask)
+    inner[1:-1, 1:-1] = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+    return inner
+
+
+PLACES = {
+    "world to utm": (
+        GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326"),
+        make_grid((60, 60), resolution=20_000.0),
+    ),
+    "world to albers": (
+        GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326"),
+        make_grid((60, 60), crs="EPSG:5070", left=-2e6, top=3e6, resolution=60_000.0),
+    ),
+    "world to mercator": (
+        GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326"),
+        make_grid((60, 60), crs="EPSG:3857", left=-9e6, top=5e6, resolution=60_000.0),
+    ),
+    "world to the pole": (
+        GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326"),
+        make_grid((60, 60), crs="EPSG:3413", left=-1.5e6, top=1.5e6, resolution=50_000.0),
+    ),
+    "the pole to the world": (
+        make_grid((60, 60), crs="EPSG:3413", left=-1.5e6, top=1.5e6, resolution=50_000.0),
+        GeoBox((60, 360), Affine(1, 0, -180, 0, -0.5, 90), "EPSG:4326"),
+    ),
+    "across the antimeridian to utm": (
+        GeoBox((200, 200), Affine(0.1, 0, 170, 0, -0.1, 60), "EPSG:4326"),
+        make_grid((90, 90), crs="EPSG:32601", left=0, top=6.2e6, resolution=8000.0),
+    ),
+    "utm to degrees west of the antimeridian": (
+        make_grid((200, 200), crs="EPSG:32601", left=150_000, top=6.2e6, resolution=1000.0),
+        GeoBox((200, 300), Affine(0.01, 0, 177.5, 0, -0.01, 56), "EPSG:4326"),
+    ),
+    "utm to degrees east of the antimeridian": (
+        make_grid((200, 200), crs="EPSG:32601", left=150_000, top=6.2e6, resolution=1000.0),
+        GeoBox((200, 300), Affine(0.01, 0, -180, 0, -0.01, 56), "EPSG:4326"),
+    ),
+    "utm to the east end of mercator": (
+        make_grid((200, 200), crs="EPSG:32601", left=150_000, top=6.2e6, resolution=1000.0),
+        make_grid((200, 200), crs="EPSG:3857", left=19_737_508, top=7.5e6, resolution=1500.0),
+    ),
+    "utm to the west end of mercator": (
+        make_grid((200, 200), crs="EPSG:32601", left=150_000, top=6.2e6, resolution=1000.0),
+        make_grid((200, 200), crs="EPSG:3857", left=-20_037_508, top=7.5e6, resolution=1500.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_seams_and_poles_come_out_right_through_files_and_windows(write, name):
+    own, target = PLACES[name]
+    values = distinct((1, *own.shape), "float32")
+    exact = oracles.nearest(values, own, target)
+    layer = align(open_cogs(write(values, own)), target, resampling="nearest")
+    sure = exact.margin > 1e-3
+    assert exact.valid.sum() > 1000
+    found, good = (part[0, 0] for part in view_of(layer).read(whole(target)))
+    assert np.array_equal(good[sure], exact.valid[sure])
+    assert np.array_equal(found[sure & good], exact.values[0][sure & good])
+    for row in range(0, target.shape[0] - 9, 25):
+        for col in range(0, target.shape[1] - 9, 25):
+            part, fine = (p[0, 0] for p in view_of(layer).read(Window(row, col, 9, 9)))
+            assert np.array_equal(fine, good[row : row + 9, col : col + 9])
+            assert np.array_equal(part[fine], found[row : row + 9, col : col + 9][fine])
+
+
+def test_bands_of_several_resolutions_come_onto_one_grid(write):
+    fine, coarse = make_grid((60, 60), resolution=10.0), make_grid((20, 20), resolution=30.0)
+    a, b = distinct((60, 60), "int32"), distinct((20, 20), "int32")
+    source = mosaic_of([write(a, fine), write(b, coarse)], resampling="nearest")
+    values, valid = source.read(Window(6, 9, 30, 30))
+    assert valid.all()
+    assert np.array_equal(values[0, 0], a[6:36, 9:39])
+    assert np.array_equal(values[0, 1], np.repeat(np.repeat(b, 3, 0), 3, 1)[6:36, 9:39])
+
+
+def test_a_scene_without_a_band_leaves_it_to_the_next(write):
+    grid = make_grid((20, 20))
+    source = mosaic_of(write(distinct((2, 20, 20)), grid), write(distinct((2, 20, 20)) + 5000, grid))
+    first = replace(source.scenes[0], assets=(source.scenes[0].assets[0], None))
+    values, valid = replace(source, scenes=(first, source.scenes[1])).read(Window(0, 0, 20, 20))
+    assert valid.all()
+    assert values[0, 0, 0, 0] == 1
+    assert values[0, 1, 0, 0] == 5401
+
+
+def test_bands_are_valid_each_by_itself(write):
+    values = distinct((2, 20, 20))
+    values[0, :10] = 0
+    under = write(distinct((2, 20, 20)) + 5000, make_grid((20, 20)), nodata=0)
+    found, valid = mosaic_of(write(values, make_grid((20, 20)), nodata=0), under).read(Window(0, 0, 20, 20))
+    assert valid.all()
+    assert (found[0, 0, :10] > 5000).all()
+    assert (found[0, 0, 10:] < 5000).all()
+    assert (found[0, 1] < 5000).all()
+
+
+def test_a_nodata_of_its_own_becomes_that_of_the_mosaic(write):
+    grid, beside = make_grid((20, 20)), make_grid((20, 20), left=600_600)
+    a, b = np.full((20, 20), 7, "int16"), np.full((20, 20), 9, "int16")
+    a[:5], b[:5] = -1, -2
+    source = mosaic_of(write(a, grid, nodata=-1), write(b, beside, nodata=-2), grid=make_grid((20, 40)))
+    values, valid = source.read(Window(0, 0, 20, 40))
+    assert not valid[0, 0, :5].any()
+    assert valid[0, 0, 5:].all()
+    assert (values[0, 0, :5] == -1).all()
+
+
+@pytest.mark.parametrize("nodata", [np.nan, -9999.0, -3.4028234663852886e38])
+def test_missing_floats_are_told_by_any_nodata(write, nodata):
+    values = distinct((20, 20), "float32")
+    values[3:6, 3:6] = nodata
+    values[10, 10] = np.nan
+    found, valid = mosaic_of(write(values, make_grid((20, 20)), nodata=nodata)).read(Window(0, 0, 20, 20))
+    assert (~valid).sum() == 10
+    assert np.array_equal(found[0, 0], np.where(np.isnan(values), np.float32(nodata), values), equal_nan=True)
+
+
+def test_infinite_pixels_are_copied_and_kept_out_of_sums(write):
+    values = distinct((30, 30), "float32")
+    values[10, 10] = np.inf
+    layer = open_cogs(write(values, make_grid((30, 30))))
+    assert np.isinf(layer.values[0, 10, 10])
+    moved = align(layer, make_grid((30, 30), left=600_010)).values
+    assert not np.isinf(moved).any()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+def test_integers_are_rounded_once_and_stay_in_range(write, dtype):
+    kind = np.dtype(dtype)
+    top = np.iinfo(kind).max if kind.kind in "iu" else 1e30
+    values = np.where(np.indices((40, 40)).sum(0) % 7 == 0, top, 3).astype(kind)
+    target = make_grid((30, 30), left=600_007, top=4_549_980, resolution=31.0)
+    found, valid = mosaic_of(write(values, make_grid((40, 40))), grid=target).read(whole(target))
+    exact = oracles.bilinear(values[None], None, make_grid((40, 40)), target)
+    assert found.dtype == kind
+    assert valid.all()
+    allowed = 0.5 + 0.01 * float(top) if kind.kind in "iu" else 0.01 * top
+    assert np.abs(found[0, 0].astype("float64") - exact.values[0]).max() <= allowed
+
+
+def test_a_truncated_file_is_named_with_its_scene(write):
+    path = write(distinct((1, 512, 512)), make_grid((512, 512)))
+    truncate(path)
+    with pytest.raises(ReadError, match=rf"{path}.*scene 'scene0'; errors='nodata' would go on"):
+        mosaic_of(path).read(Window(480, 480, 16, 16))
+
+
+def test_a_vanished_file_is_named_with_its_scene(write):
+    path = write(distinct((1, 64, 64)), make_grid((64, 64)))
+    source = mosaic_of(path)
+    os.unlink(path)  # noqa: PTH108
+    with pytest.raises(ReadError, match=rf"Cannot open {path}.*scene 'scene0'"):
+        source.read(Window(0, 0, 16, 16))
+
+
+def test_on_request_it_is_nodata_and_said_once_a_scene(write):
+    bad = [write(distinct((1, 512, 512)), make_grid((512, 512)), nodata=0) for _ in range(2)]
+    good = write(distinct((1, 512, 512)) + 9, make_grid((512, 512)), nodata=0)
+    source = mosaic_of(*bad, good, errors="nodata")
+    for path in bad:
+        truncate(path)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for row in (480, 490):
+            values, valid = source.read(Window(row, 480, 16, 16))
+            assert valid.all()
+            assert values[0, 0, 0, 0] == distinct((512, 512))[row, 480] + 9
+        assert mosaic_of(*bad, errors="nodata").read(Window(480, 480, 4, 4))[1].sum() == 0
+    first, second, *_ = [w for w in seen if w.category is ReadWarning]
+    assert bad[0] in str(first.message)
+    assert "scene" in str(first.message) or bad[0] in str(first.message)
+    assert bad[1] in str(second.message)
+    assert len([w for w in seen if w.category is ReadWarning]) == 4
+
+
+def test_a_scene_not_touched_by_a_window_is_not_opened(write, monkeypatch):
+    paths = [write(distinct((1, 32, 32)), make_grid((32, 32), left=600_000 + 3000 * n)) for n in range(4)]
+    source = mosaic_of(*paths, grid=make_grid((32, 400)))
+    opened, real = [], reader.read
+    monkeypatch.setattr(reader, "read", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
+    source.read(Window(0, 205, 10, 10))
+    assert opened == [paths[2]]
+    assert source.scenes_in(Window(0, 205, 10, 10), step=0) == [source.scenes[2]]
+
+
+def test_the_scene_below_is_not_read_where_the_upper_one_is_whole(write, monkeypatch):
+    paths = [write(distinct((1, 32, 32)), make_grid((32, 32))) for _ in range(2)]
+    opened, real = [], reader.read
+    monkeypatch.setattr(reader, "read", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
+    mosaic_of(*paths).read(Window(0, 0, 10, 10))
+    assert opened == [paths[0]]
+
+
+def test_it_pickles_without_what_it_has_worked_out(write):
+    source = mosaic_of(write(distinct((2, 64, 64)), make_grid((64, 64))), grid=ALBERS)
+    fresh = len(pickle.dumps(source))
+    before = source.read(Window(0, 0, 64, 64))
+    assert len(pickle.dumps(source)) == fresh
+    for other in (pickle.loads(pickle.dumps(source)), copy.deepcopy(source)):
+        assert tokenize(other) == tokenize(source)
+        after = other.read(Window(0, 0, 64, 64))
+        assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_footprint_is_where_pixels_can_be(write):
+    beside = make_grid((20, 20), left=600_900)
+    source = mosaic_of(
+        write(distinct((20, 20)), make_grid((20, 20))), write(distinct((20, 20)), beside), grid=make_grid((30, 60))
+    )
+    expected = shapely.union(shapely.box(0, 0, 20, 20), shapely.box(30, 0, 50, 20))
+    assert source.footprint().symmetric_difference(expected).area < 1e-6

@@ -1,0 +1,105 @@
+"""Arrays as sources: the same pixels as from a file, for numpy and dask, of any dtype and with any gaps."""
+
+import pickle
+
+import dask.array
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoxt.align import align
+from geoxt.grid import coordinates, whole
+from geoxt.layers import open_cogs
+from geoxt.source import Pixels, view_of
+from geoxt.testing import distinct, make_grid, oracles
+from geoxt.testing import strategies as some
+from geoxt.windows import Window
+
+
+def layer_of(values, grid, **attrs):
+    dims = ("band", "y", "x")[-values.ndim :]
+    return xr.DataArray(values, dims=dims, coords=coordinates(grid), attrs=attrs, name="array")
+
+
+@given(some.grid_pairs(shape=some.shapes(2, 50), rotated=False), st.sampled_from(["nearest", "bilinear"]), st.data())
+def test_an_array_a_dask_array_and_a_file_give_the_same_bits(write, pair, how, data):
+    values, _, nodata = data.draw(some.nodata_rasters((2, *pair.src.shape)))
+    file = open_cogs(write(values, pair.src, nodata=nodata), grid=pair.dst, resampling=how)
+    own = pair.src
+    found = {
+        "file": view_of(file).read(whole(pair.dst)),
+        "numpy": Pixels(array=values[None], own=own, grid=pair.dst, nodata=nodata, resampling=how).read(whole(pair.dst)),
+        "dask": Pixels(
+            array=dask.array.from_array(values[None], chunks=(1, 1, 17, 13)), own=own, grid=pair.dst, nodata=nodata,
+            resampling=how,
+        ).read(whole(pair.dst)),
+    }  # fmt: skip
+    for name in ("numpy", "dask"):
+        for a, b in zip(found[name], found["file"], strict=True):
+            assert a.dtype == b.dtype
+            assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), name
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">f4", ">f8", "bool", "int8", "uint32", "int64", "uint64", "float16", "float64"])
+@pytest.mark.parametrize("chunks", [None, 16])
+def test_an_array_of_any_dtype_is_aligned(dtype, chunks):
+    grid, target = make_grid((40, 40)), make_grid((30, 30), left=600_100, top=4_549_900, resolution=20.0)
+    values = (distinct((40, 40), "uint16") % 100).astype(dtype)
+    layer = layer_of(values, grid)
+    moved = align(layer if chunks is None else layer.chunk(chunks), target, resampling="nearest")
+    exact = oracles.nearest(values, grid, target)
+    sure = exact.margin > 1e-3
+    assert moved.dtype.newbyteorder("=") == layer.dtype.newbyteorder("=")
+    assert np.array_equal(moved.values[sure], exact.values[sure])
+    if np.dtype(dtype).kind != "b":
+        smooth = align(layer if chunks is None else layer.chunk(chunks), target, resampling="bilinear").values
+        assert np.abs(smooth.astype("float64") - oracles.bilinear(values, None, grid, target).values).max() < 1
+
+
+def test_time_and_band_stay_in_their_places():
+    grid, target = make_grid((30, 30)), make_grid((20, 20), resolution=20.0)
+    values = distinct((3, 2, 30, 30), "float64")
+    layer = xr.DataArray(
+        values, dims=("time", "band", "y", "x"), coords={"time": [3, 1, 2], "band": ["a", "b"], **coordinates(grid)}
+    )
+    for one in (layer, layer.chunk(8), layer.transpose("y", "band", "x", "time")):
+        moved = align(one, target).transpose("time", "band", "y", "x")
+        assert moved.time.values.tolist() == [3, 1, 2]
+        for t in range(3):
+            for b in range(2):
+                exact = oracles.bilinear(values[t, b], None, grid, target)
+                assert np.allclose(moved.values[t, b][exact.valid], exact.values[exact.valid], atol=0.05)
+
+
+def test_a_pixel_that_is_nodata_or_nan_is_not_valid():
+    grid = make_grid((20, 20))
+    values = distinct((20, 20), "float32")
+    values[2, 2], values[4, 4] = np.nan, -9999
+    for layer in (layer_of(values, grid, _FillValue=-9999), layer_of(values, grid, _FillValue=-9999).chunk(7)):
+        _, valid = view_of(layer).read(Window(0, 0, 20, 20))
+        assert np.argwhere(~valid[0, 0]).tolist() == [[2, 2], [4, 4]]
+
+
+def test_what_lies_beyond_has_the_fill_value():
+    grid = make_grid((9, 9))
+    for attrs, dtype, fill in [({}, "int16", 0), ({"_FillValue": -5}, "int16", -5), ({}, "float32", np.nan)]:
+        values, valid = view_of(layer_of(np.ones((9, 9), dtype), grid, **attrs)).read(Window(-2, 7, 4, 4))
+        assert np.array_equal(values[0, 0, 0], np.full(4, fill, dtype), equal_nan=dtype == "float32")
+        assert valid.sum() == 4
+
+
+def test_a_huge_window_of_a_small_array_is_filled():
+    layer = align(layer_of(distinct((8, 8), "uint16"), make_grid((8, 8))), make_grid((8, 8), resolution=20.0))
+    values, valid = view_of(layer).read(Window(-600, -700, 1400, 1500))
+    assert values.shape == (1, 1, 1400, 1500)
+    assert valid.sum() == 64
+
+
+def test_it_pickles():
+    grid, target = make_grid((20, 20)), make_grid((9, 9), resolution=40.0)
+    for array in (distinct((1, 1, 20, 20)), dask.array.from_array(distinct((1, 1, 20, 20)), chunks=8)):
+        source = Pixels(array=array, own=grid, grid=target)
+        other = pickle.loads(pickle.dumps(source))
+        assert np.array_equal(source.read(whole(target))[0], other.read(whole(target))[0])
