@@ -12,19 +12,24 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from sklearn.ensemble import RandomForestClassifier
 
 from geoxt.align import intersection
 from geoxt.demo import Demo, run
 from geoxt.layers import open_cogs
 from geoxt.source import view_of
+from geoxt.types import Array
 from geoxt.windows import Window
 
+Rectangles = Sequence[tuple[int, int, int, int]]
 
-def pixels(data, rectangles):
+
+def pixels(data: xr.Dataset, rectangles: Rectangles) -> tuple[Array, Array]:
     """Return bands (pixel, band) and codes (pixel,) where both are valid in some rectangles."""
     bands, codes = [], []
     for rectangle in rectangles:
@@ -37,14 +42,14 @@ def pixels(data, rectangles):
     return np.concatenate(bands), np.concatenate(codes)
 
 
-def forest(data, parts, seed):
+def forest(data: xr.Dataset, parts: tuple[Rectangles, Rectangles], seed: int) -> float:
     """Return the accuracy on the second of two lists of rectangles of a forest that learnt from the first."""
     (learnt, classes), (other, truth) = (pixels(data, part) for part in parts)
     model = RandomForestClassifier(200, min_samples_leaf=5, max_samples=0.5, n_jobs=-1, random_state=seed)
     return float((model.fit(learnt, classes).predict(other) == truth).mean())
 
 
-def main():
+def main() -> None:
     """Compare the two for some seeds: each has its own split."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", nargs="+", required=True)

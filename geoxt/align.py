@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError, OverlapError
-from geoxt.grid import coordinates, footprint, grid_of, label, offset, overlap, snap, whole
+from geoxt.errors import CRSError, InputError, OverlapError
+from geoxt.grid import coordinates, footprint, grid_of, label, offset, overlap, parse_crs, snap, whole
 from geoxt.source import Mosaic, Pixels, Source, View, is_categorical, nodata_of, resampling_of, to_layer, view_of
 from geoxt.source.graph import warp_dask
 from geoxt.source.layer import plain_dims
@@ -293,9 +293,10 @@ def _name(layer: xr.DataArray) -> str:
 
 def _bounds(grid: GeoBox) -> str:
     """Return longitudes and latitudes, short."""
-    if grid.crs is None:
-        return str(tuple(grid.boundingbox))
-    west, south, east, north = grid.geographic_extent.boundingbox
+    try:
+        west, south, east, north = footprint(grid, parse_crs("EPSG:4326")).bounds
+    except CRSError:
+        return f"{tuple(grid.boundingbox)}"
     return f"{west:.2f} to {east:.2f} E, {south:.2f} to {north:.2f} N"
 
 

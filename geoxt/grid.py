@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,15 @@ def parse_crs(crs: SomeCRS) -> CRS:
         Where the value names no coordinate reference system.
     """
     try:
-        parsed = CRS(crs)
+        return _parsed(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
     except Exception as error:
         msg = f"Cannot read a coordinate reference system from {crs!r}: pass crs= an EPSG code such as 'EPSG:32615'."
         raise CRSError(msg) from error
+
+
+@lru_cache(256)
+def _parsed(crs: SomeCRS) -> CRS:
+    parsed = CRS(crs)
     epsg = parsed.to_epsg()
     return CRS(f"EPSG:{epsg}") if epsg is not None else parsed
 

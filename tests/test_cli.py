@@ -74,7 +74,7 @@ def test_labels_with_more_classes_than_expected(capsys, tmp_path, write):
     assert "its type is float32" in refused(capsys, "demo", "--out", out, "--image", image, "--labels", height)
 
 
-def test_an_output_that_cannot_be_written(capsys, tmp_path, write):
+def test_an_output_that_cannot_be_written(capsys, tmp_path):
     (tmp_path / "file").touch()
     line = refused(capsys, "demo", "--out", tmp_path / "file" / "out")
     assert "file/out" in line

@@ -72,7 +72,7 @@ def test_figures_draw(data, tmp_path):
     assert [text.get_text() for text in figures[2].legends[0].get_texts()] == ["water", "forest"]
 
 
-def test_a_large_layer_is_thinned_out(data):
+def test_a_large_layer_is_thinned_out():
     large = xr.DataArray(np.ones((4000, 10), "uint8"), dims=("y", "x"), coords=coordinates(make_grid((4000, 10))))
     assert plot.plot(large).axes[0].images[0].get_array().shape[0] == 1000
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob as globbing
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +16,10 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
 from geoxt.layers.assemble import GroupBy, Placement, Product, assemble, representable
+from geoxt.layers.index import headers
 from geoxt.layers.sensors import LayerSpec, Named, resolve_bands, spec
 from geoxt.legend import Legend
-from geoxt.pixels.reader import Header, read_header
+from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
 from geoxt.types import Resampling, SomeCRS, SomePaths
 
@@ -99,12 +99,11 @@ def open_cogs(
     """
     found = find(paths)
     facts = spec(layer) if isinstance(layer, str) else layer
-    with ThreadPoolExecutor(min(8, len(found))) as pool:
-        headers = list(pool.map(lambda href: read_header(href, crs=source_crs), found))
+    read = headers(found, crs=source_crs)
     if facts is None:
-        scenes, product = _plain(headers, categorical=categorical)
+        scenes, product = _plain(read, categorical=categorical)
     else:
-        scenes, product = _known(headers, facts, categorical=categorical)
+        scenes, product = _known(read, facts, categorical=categorical)
     if bands is not None:
         scenes, product = choose_bands(scenes, product, bands, facts)
     if nodata is None and facts is not None:
@@ -145,11 +144,11 @@ def find(paths: SomePaths) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _known(headers: Sequence[Header], facts: LayerSpec, *, categorical: bool | None) -> tuple[list[Scene], Product]:
+def _known(files: Sequence[Header], facts: LayerSpec, *, categorical: bool | None) -> tuple[list[Scene], Product]:
     """Return the scenes of a known layer, from what its file names say."""
     groups: dict[str, dict[str, Asset]] = {}
     says: dict[str, Named] = {}
-    for header in headers:
+    for header in files:
         named, members = _identify(header, facts)
         scene = named.scene
         mine = groups.setdefault(scene, {})
@@ -208,10 +207,10 @@ def product_of(bands: Sequence[str], facts: LayerSpec, legend: Legend | None) ->
     return Product(bands=tuple(bands), legend=legend, attrs=attrs, coords=coords, categorical=legend is not None)
 
 
-def _plain(headers: Sequence[Header], *, categorical: bool | None) -> tuple[list[Scene], Product]:
+def _plain(files: Sequence[Header], *, categorical: bool | None) -> tuple[list[Scene], Product]:
     """Return the scenes of unknown files: those on one grid are the bands of one scene."""
     groups: dict[GeoBox, list[Header]] = {}
-    for header in headers:
+    for header in files:
         groups.setdefault(header.grid, []).append(header)
     counts = {sum(_count(h) for h in some) for some in groups.values()}
     if len(counts) > 1:

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.pixels.mapping import Mapping
 from geoxt.pixels.sample import reach, sample
-from geoxt.source.pixels import finish, valid_in
+from geoxt.source.pixels import copied, finish, valid_in
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
@@ -120,7 +120,11 @@ def _warp_block(
             piece = values[None, *part.within(Window(*origin, *values.shape))]
             return piece, valid_in(piece, nodata)
 
-        found = sample(fetch, mapping, window, resampling)
-        if found is not None:
-            result[...] = finish(*found, out.dtype, fill)[0][0]
+        if mapping.shift is not None:
+            moved = copied(fetch, mapping, window, out.dtype, fill)
+        else:
+            found = sample(fetch, mapping, window, resampling)
+            moved = None if found is None else finish(*found, out.dtype, fill)
+        if moved is not None:
+            result[...] = moved[0][0]
     return out

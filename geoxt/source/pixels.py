@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.grid import outline
 from geoxt.pixels.mapping import Mapping
-from geoxt.pixels.sample import sample
+from geoxt.pixels.sample import Fetch, sample
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
@@ -98,8 +98,27 @@ class Pixels:
                 piece = piece.compute(scheduler="synchronous")
             return piece, valid_in(piece, self.nodata)
 
+        if mapping.shift is not None:
+            return copied(fetch, mapping, window, self.dtype, self.fill)
         found = sample(fetch, mapping, window, self.resampling)
         return None if found is None else finish(*found, self.dtype, self.fill)
+
+
+def copied(
+    fetch: Fetch, mapping: Mapping, window: Window, dtype: np.dtype[Any], fill: float
+) -> tuple[Array, Mask] | None:
+    """Return the pixels of a grid that coincides, as they are, those that count as missing too; beyond it the fill."""
+    assert mapping.shift is not None
+    wanted = window.shift(*mapping.shift)
+    inside = wanted.intersect(Window(0, 0, *mapping.source.shape))
+    if inside is None:
+        return None
+    piece, good = fetch(inside)
+    values, valid = np.full((len(piece), *window.shape), fill, dtype), np.zeros((len(piece), *window.shape), bool)
+    here = inside.within(wanted)
+    values[:, *here] = piece
+    valid[:, *here] = True if good is None else good
+    return values, valid
 
 
 def within(mapping: Mapping, clip: GeoBox, window: Window) -> Mask | None:

@@ -77,7 +77,7 @@ def legend_of(layer: xr.DataArray, *, most: int = MOST_CODES) -> Legend:
     if len(codes) > most:
         msg = f"Cannot take {name!r} as labels: it has more than the {most} classes expected, such as the codes "
         shown = ", ".join(map(str, codes[:6]))
-        raise LabelError(msg + f"{shown}. Pass a raster of class codes, or expect more classes (up to {MOST_CODES}).")
+        raise LabelError(msg + f"{shown}. Pass a raster of class codes, or allow more by most= (--classes).")
     known = Legend.of(layer) if is_categorical(layer) else Legend((), ())
     if set(codes) <= set(known.codes):
         return known.only(codes)

@@ -1,0 +1,101 @@
+"""Windows on a lattice: every pixel covered, none outside unless padded, and each as often as it says."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoxt.errors import InputError
+from geoxt.grid import coordinates, grid_of, whole
+from geoxt.samplers import GridSampler, Region
+from geoxt.testing import make_grid
+from geoxt.windows import Window
+
+
+def make_layer(shape):
+    return xr.DataArray(np.zeros(shape, "uint8"), dims=("y", "x"), coords=coordinates(make_grid(shape)))
+
+
+def cover(windows, shape, room=64):
+    board = np.zeros((shape[0] + 2 * room, shape[1] + 2 * room), int)
+    for window in windows:
+        board[window.within(Window(-room, -room, *board.shape))] += 1
+    return board[room:-room, room:-room], board.sum()
+
+
+sizes = st.tuples(st.integers(1, 20), st.integers(1, 20))
+
+
+@given(st.tuples(st.integers(1, 60), st.integers(1, 60)), sizes, st.sampled_from(["shift", "pad", "drop"]))
+def test_windows_that_touch_cover_everything(shape, size, edge):
+    layer = make_layer(shape)
+    fits = size[0] <= shape[0] and size[1] <= shape[1]
+    if not fits and edge != "pad":
+        with pytest.raises(InputError, match=rf"window of {size[0]} x {size[1]} pixels with edge='{edge}'.*smaller"):
+            GridSampler(layer, size=size, edge=edge)
+        return
+    sampler = GridSampler(layer, size=size, edge=edge)
+    found = list(sampler)
+    assert len(found) == len(sampler) == len(set(found))
+    count, total = cover(found, shape)
+    match edge:
+        case "shift":
+            assert count.min() == 1
+            assert count.sum() == total
+        case "pad":
+            assert (count == 1).all()
+            assert total >= count.sum()
+        case _:
+            whole_rows, whole_cols = (n // s * s for n, s in zip(shape, size, strict=True))
+            assert (count[:whole_rows, :whole_cols] == 1).all()
+            assert count.sum() == whole_rows * whole_cols == total
+
+
+@given(st.tuples(st.integers(20, 60), st.integers(20, 60)), sizes, st.data())
+def test_overlapping_windows_leave_no_gap(shape, size, data):
+    stride = tuple(data.draw(st.integers(1, s)) for s in size)
+    count, _ = cover(GridSampler(make_layer(shape), size=size, stride=stride), shape)
+    assert count.min() >= 1
+    rows, cols = (-(-s // t) for s, t in zip(size, stride, strict=True))
+    assert count.max() <= (rows + 1) * (cols + 1)
+
+
+def test_windows_go_row_by_row():
+    found = [(w.row, w.col) for w in GridSampler(make_layer((50, 40)), size=20)]
+    assert found == [(0, 0), (0, 20), (20, 0), (20, 20), (30, 0), (30, 20)]
+
+
+@pytest.mark.parametrize("edge", ["shift", "drop"])
+def test_windows_lie_wholly_in_the_region(edge):
+    layer = make_layer((60, 60))
+    region = Region(grid_of(layer), (Window(3, 4, 25, 30), Window(40, 0, 17, 60)))
+    found = list(GridSampler(layer, size=8, region=region, edge=edge))
+    assert all(sum(r.contains(w) for r in region) == 1 for w in found)
+    count, _ = cover(found, (60, 60))
+    assert (count > 0).sum() == (region.pixels if edge == "shift" else 24 * 24 + 16 * 56)
+
+
+def test_every_epoch_is_the_same_and_slices_are_plans():
+    sampler = GridSampler(make_layer((60, 60)), size=16)
+    assert sampler.at(9) is sampler
+    assert list(sampler[2:5]) == list(sampler)[2:5]
+    with pytest.raises(IndexError):
+        sampler[len(sampler)]
+
+
+def test_the_whole_layer_is_one_window():
+    layer = make_layer((60, 50))
+    assert list(GridSampler(layer, size=(60, 50))) == [whole(grid_of(layer))]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 16, "edge": "wrap"}, r"edge='wrap': pass 'shift', 'pad' or 'drop'"),
+        ({"size": 16, "stride": 0}, r"stride=0: pass whole pixels"),
+    ],
+)
+def test_what_makes_no_lattice_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        GridSampler(make_layer((60, 60)), **options)

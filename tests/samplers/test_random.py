@@ -1,0 +1,167 @@
+"""Random windows: as many as asked, wholly inside, equally likely, the same for a seed, and near each other in a batch."""
+
+import pickle
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoxt.errors import InputError, OverlapError
+from geoxt.grid import coordinates, grid_of, part, whole
+from geoxt.samplers import RandomBatchSampler, RandomSampler, Region
+from geoxt.testing import make_grid
+from geoxt.windows import Window
+
+
+def make_layer(shape=(60, 80), **options):
+    return xr.DataArray(np.zeros(shape, "uint8"), dims=("y", "x"), coords=coordinates(make_grid(shape, **options)))
+
+
+def region_on(layer, *windows):
+    return Region(grid_of(layer), tuple(Window(*w) for w in windows))
+
+
+@given(st.integers(1, 60), st.integers(1, 80), st.integers(1, 40), st.integers(0, 2**40))
+def test_it_yields_as_many_windows_as_it_says_and_all_inside(height, width, length, seed):
+    layer = make_layer()
+    sampler = RandomSampler(layer, size=(height, width), length=length, seed=seed)
+    found = list(sampler)
+    assert len(found) == len(sampler) == length
+    assert all(w.shape == (height, width) for w in found)
+    assert all(whole(grid_of(layer)).contains(w) for w in found)
+    assert found == [sampler[i] for i in range(length)]
+    assert found == list(RandomSampler(layer, size=(height, width), length=length, seed=seed))
+
+
+def test_epochs_differ_and_repeat_and_other_seeds_give_others():
+    layer = make_layer()
+    first = RandomSampler(layer, size=8, length=50, seed=3)
+    assert first.at(0) == first
+    assert first.at(4) == first.at(4) == first.at(2).at(4)
+    assert len({tuple(map(str, s)) for s in (first, first.at(1), first.at(2), RandomSampler(layer, size=8, length=50))}) == 4
+    assert first.at(7) == pickle.loads(pickle.dumps(first)).at(7)
+
+
+def test_a_longer_epoch_begins_like_a_shorter_one_of_any_platform():
+    sampler = RandomSampler(make_layer(), size=(8, 9), length=4, seed=1)
+    assert [(w.row, w.col) for w in sampler] == [(w.row, w.col) for w in RandomSampler(make_layer(), size=(8, 9), length=4, seed=1)]
+    assert all(isinstance(w.row, int) for w in sampler)
+
+
+def test_every_place_is_equally_likely():
+    """Chi-square over all places at which a window fits, of two rectangles of unlike size."""
+    layer = make_layer()
+    region = region_on(layer, (0, 0, 12, 14), (30, 40, 10, 25))
+    sampler = RandomSampler(layer, size=8, length=26_000, seed=0, region=region)
+    places = {(r, c) for r in range(5) for c in range(7)} | {(30 + r, 40 + c) for r in range(3) for c in range(18)}
+    found = [(w.row, w.col) for w in sampler]
+    assert set(found) == places
+    counts = np.unique(np.array(found), axis=0, return_counts=True)[1]
+    expected = len(found) / len(places)
+    chi = ((counts - expected) ** 2 / expected).sum()
+    freedom = len(places) - 1
+    assert abs(chi - freedom) < 4 * np.sqrt(2 * freedom)
+
+
+def test_every_pixel_can_be_drawn():
+    layer = make_layer((20, 24))
+    seen = np.zeros((20, 24), bool)
+    for window in RandomSampler(layer, size=(6, 7), length=4000, seed=0):
+        seen[window.within(Window(0, 0, 20, 24))] = True
+    assert seen.all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 50), st.integers(4, 20), st.integers(4, 30)), min_size=1, max_size=1))
+def test_windows_lie_wholly_in_one_rectangle_of_the_region(rectangles):
+    layer = make_layer()
+    region = region_on(layer, *rectangles, (55, 70, 5, 9))
+    for window in RandomSampler(layer, size=4, length=60, region=region):
+        assert sum(r.contains(window) for r in region) == 1
+
+
+def test_windows_are_covered_by_every_layer():
+    image = make_layer((60, 80))
+    mask = np.zeros((60, 80), "uint8")
+    ds = xr.Dataset({"image": image, "mask": (("y", "x"), mask)})
+    assert len(RandomSampler(ds, size=16, length=10)) == 10
+
+
+def test_a_region_of_a_cut_layer_is_moved_along():
+    layer = make_layer()
+    region = region_on(layer, (20, 30, 20, 20))
+    cut = layer.isel(y=slice(10, 60), x=slice(25, 80))
+    for window in RandomSampler(cut, size=8, length=40, region=region):
+        assert Window(10, 5, 20, 20).contains(window)
+    outside = region_on(make_layer(), (0, 0, 5, 5))
+    with pytest.raises(InputError, match="Cannot place a window of 8 x 8 pixels.*Pass a smaller size"):
+        RandomSampler(cut, size=8, length=4, region=outside)
+
+
+@pytest.mark.parametrize("side", [4, 9])
+def test_batches_lie_in_a_block(side):
+    layer = make_layer((200, 200))
+    sampler = RandomBatchSampler(layer, size=16, length=20 * side, batch_size=side, seed=2)
+    found = list(sampler)
+    assert len(found) == 20 * side
+    spread = []
+    for start in range(0, len(found), side):
+        batch = found[start : start + side]
+        rows, cols = [w.row for w in batch], [w.col for w in batch]
+        assert max(rows) - min(rows) + 16 <= sampler.block[0]
+        assert max(cols) - min(cols) + 16 <= sampler.block[1]
+        spread.append((min(rows), min(cols)))
+    assert len(set(spread)) > 10
+    assert all(whole(grid_of(layer)).contains(w) for w in found)
+
+
+def test_batches_stay_in_the_region_and_repeat():
+    layer = make_layer((200, 200))
+    region = region_on(layer, (10, 10, 40, 40), (100, 100, 60, 80))
+    options = {"size": 16, "length": 44, "batch_size": 8, "block": 64, "region": region}
+    sampler = RandomBatchSampler(layer, **options, seed=5)
+    assert all(any(r.contains(w) for r in region) for w in sampler)
+    assert len(sampler) == 44
+    assert sampler == RandomBatchSampler(layer, **options, seed=5)
+    assert sampler.at(3) == sampler.at(3) != sampler
+
+
+def test_batches_begin_everywhere():
+    sampler = RandomBatchSampler(make_layer((80, 80)), size=16, length=8000, batch_size=4, seed=0)
+    seen = np.zeros((80, 80), bool)
+    for window in sampler:
+        seen[window.within(Window(0, 0, 80, 80))] = True
+    assert seen.all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 90, "length": 1}, r"window of 90 x 90 pixels: the largest rectangle .* is 60 x 80.*smaller size"),
+        ({"size": 0, "length": 1}, r"size=0: pass whole pixels"),
+        ({"size": 8, "length": 0}, r"Cannot draw 0 windows: pass length=1"),
+        ({"size": 8, "length": 3, "seed": -1}, r"seed=-1.*pass"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        RandomSampler(make_layer(), **options)
+
+
+def test_a_layer_whose_files_lie_elsewhere_cannot_be_covered(tmp_path):
+    from geoxt.align import align
+    from geoxt.layers import open_cogs
+    from geoxt.testing import write_cog
+
+    path = write_cog(tmp_path / "a.tif", np.ones((60, 60), "uint8"), grid=make_grid((60, 60)), tiled=False)
+    corner = align(open_cogs(path), make_grid((60, 60), left=600_000 + 30 * 54, top=4_550_000 - 30 * 54))
+    with pytest.raises(OverlapError, match=r"windows of 32 x 32 pixels covered to 0.5: 0 found.*smaller"):
+        RandomSampler(corner, size=32, length=4)
+    assert len(RandomSampler(corner, size=32, length=4, min_covered=0)) == 4
+
+
+def test_a_window_of_a_part_is_a_window_of_the_whole():
+    grid = make_grid((60, 80))
+    window = Window(3, 4, 5, 6)
+    assert part(part(grid, Window(10, 10, 40, 40)), window) == part(grid, window.shift(10, 10))

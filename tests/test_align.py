@@ -1,0 +1,310 @@
+"""Aligning, intersecting and uniting: nothing is read, pixels are resampled once, and what overlaps is kept."""
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.warp import Resampling, reproject
+
+from geoxt.align import align, intersection, union
+from geoxt.errors import InputError, OverlapError
+from geoxt.grid import coordinates, footprint, grid_of, offset, parse_crs, part, to_rasterio, whole
+from geoxt.layers import open_cogs
+from geoxt.pixels import reader
+from geoxt.source import view_of
+from geoxt.testing import distinct, make_grid, oracles, write_cog
+from geoxt.testing import strategies as some
+from geoxt.windows import Window
+
+GRID = make_grid((80, 90))
+ALBERS = make_grid((60, 70), crs="EPSG:5070", left=349_200, top=2_017_000)
+COLORS = {1: "#ff0000", 2: "#00ff00", 3: "#0000ff"}
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory):
+    """Write an array as a raster file of a new name; returns its path."""
+    folder = tmp_path_factory.mktemp("align")
+
+    def write_one(values, grid, **options):
+        number = len(list(folder.iterdir()))
+        return str(write_cog(folder / f"{number}.tif", values, grid=grid, tiled=False, **options))
+
+    return write_one
+
+
+@pytest.fixture(scope="module")
+def image(write):
+    return open_cogs(write(distinct((3, 80, 90), "int32"), GRID, nodata=0, bands=["r", "g", "b"]), name="image")
+
+
+@pytest.fixture(scope="module")
+def labels(write):
+    values = (distinct((90, 90), "uint8") % 3) + 1
+    grid = make_grid((90, 90), crs="EPSG:5070", left=348_800, top=2_017_800)
+    return open_cogs(write(values, grid, nodata=0, colors=COLORS), name="labels")
+
+
+@pytest.fixture
+def nothing_read(monkeypatch):
+    """Fail where a pixel is read or anything is computed."""
+
+    def refuse(*_, **__):
+        msg = "a pixel was read"
+        raise AssertionError(msg)
+
+    monkeypatch.setattr(reader, "read", refuse)
+    with dask.config.set(scheduler=refuse):
+        yield refuse
+
+
+def values_of(layer):
+    return layer.compute(scheduler="synchronous").values
+
+
+def test_opening_aligning_intersecting_and_uniting_read_no_pixel(write, image, labels, nothing_read):
+    path = write(distinct((3, 80, 90), "int32"), make_grid((80, 90), left=601_500), nodata=0, bands=["r", "g", "b"])
+    other = open_cogs(path)
+    align(labels, image)
+    align(image, labels)
+    align(align(image, labels), image)
+    align(image + 1, labels)
+    ds = intersection(image=image, mask=labels)
+    assert ds.image.chunks is not None
+    union(image, other)
+    intersection(image=image, mask=labels, grid="mask").isel(x=slice(3, 9))
+
+
+def test_the_result_lies_on_the_other_grid_and_keeps_what_the_layer_says(image, labels):
+    moved = align(labels, image)
+    assert grid_of(moved) == grid_of(image)
+    assert moved.attrs == labels.attrs
+    assert (moved.name, moved.dtype, moved.dims) == (labels.name, labels.dtype, labels.dims)
+    assert np.array_equal(moved.x, image.x)
+    assert np.array_equal(moved.y, image.y)
+    assert moved.spatial_ref == image.spatial_ref
+    assert align(image, labels).band.values.tolist() == ["r", "g", "b"]
+
+
+def test_labels_are_never_interpolated(image, labels):
+    source = view_of(labels)
+    values, _ = source.read(whole(source.grid))
+    exact = oracles.nearest(values[0, 0], source.grid, GRID, 0)
+    moved = values_of(align(labels, image))
+    sure = exact.margin > 1e-3
+    assert np.array_equal(moved[sure], exact.values[sure])
+    for how in ("bilinear", "cubic", "average"):
+        with pytest.raises(InputError, match=rf"align 'labels' by '{how}': it holds class codes. Pass resampling="):
+            align(labels, image, resampling=how)
+
+
+@settings(max_examples=15)
+@given(some.grid_pairs(shape=some.shapes(3, 50)), st.data(), st.sampled_from(["nearest", "bilinear"]))
+def test_aligning_twice_is_aligning_once(write, pair, data, how):
+    values, _, nodata = data.draw(some.nodata_rasters((1, *pair.src.shape)))
+    layer = open_cogs(write(values, pair.src, nodata=nodata), resampling=how)
+    around = part(pair.src, whole(pair.src).pad(data.draw(st.integers(1, 9))))
+    between = data.draw(st.sampled_from([around, make_wide(pair.src)]))
+    try:
+        once = align(layer, pair.dst, resampling=how)
+    except OverlapError:
+        return
+    twice = align(align(layer, between, resampling=how), pair.dst, resampling=how)
+    assert np.array_equal(values_of(once), values_of(twice), equal_nan=values.dtype.kind == "f")
+
+
+def make_wide(grid):
+    """A coarse grid that holds another one: in degrees, or in its own CRS where a pole or the antimeridian is near."""
+    crs = parse_crs(4326) if grid.crs in (parse_crs(32615), parse_crs(32616), parse_crs(5070)) else grid.crs
+    left, bottom, right, top = footprint(grid, crs).bounds
+    size = max(right - left, top - bottom) / 8
+    return make_grid((24, 24), crs=str(crs), left=left - 8 * size, top=top + 8 * size, resolution=size)
+
+
+def test_aligning_through_a_smaller_grid_shows_no_more_than_it_does(image):
+    small = part(GRID, Window(20, 30, 25, 26))
+    through, once = align(align(image, small), ALBERS), align(image, ALBERS)
+    inside = oracles.nearest(np.ones((25, 26)), small, ALBERS).valid
+    sure = oracles.nearest(np.ones((25, 26)), small, ALBERS).margin > 1e-3
+    found, full = values_of(through), values_of(once)
+    assert np.array_equal(found[:, sure & inside], full[:, sure & inside])
+    assert (found[:, sure & ~inside] == 0).all()
+
+
+def test_a_cut_layer_is_aligned_like_its_computed_self_inside(image):
+    cut = image.isel(y=slice(10, 50), x=slice(5, 60), band=[2, 0])
+    lazy, eager = align(cut, ALBERS), align(cut.compute(), ALBERS)
+    a, b = values_of(lazy), values_of(eager)
+    assert lazy.band.values.tolist() == ["b", "r"]
+    inner = part(grid_of(cut), Window(1, 1, 38, 53))
+    sure = oracles.nearest(np.ones(tuple(inner.shape)), inner, ALBERS)
+    assert np.array_equal(a[:, sure.valid], b[:, sure.valid])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a.assign_coords(x=a.x + 300),
+        lambda a: a.odc.assign_crs("EPSG:32616"),
+        lambda a: a.assign_attrs(_FillValue=-5),
+        lambda a: a.drop_attrs(deep=False),
+    ],
+    ids=["moved", "another crs", "another nodata", "no nodata"],
+)
+def test_what_a_person_says_of_a_layer_counts(image, change):
+    changed = change(image)
+    grid = grid_of(changed)
+    target = make_grid((50, 50), crs=str(grid.crs), left=600_310, top=4_550_200)
+    lazy, eager = align(changed, target), align(changed.compute(), target)
+    assert np.array_equal(values_of(lazy), values_of(eager))
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(0, 0), (3, 5), (-7, 11), (79, 89)])
+def test_whole_pixel_shifts_are_copied(image, rows, cols):
+    target = make_grid((40, 40), left=600_000 + 30 * cols, top=4_550_000 - 30 * rows)
+    moved = values_of(align(image, target))
+    expected = np.zeros_like(moved)
+    shared = Window(rows, cols, 40, 40).intersect(whole(GRID))
+    mine, its = shared.within(Window(rows, cols, 40, 40)), shared.within(whole(GRID))
+    expected[:, *mine] = distinct((3, 80, 90), "int32")[:, *its]
+    assert np.array_equal(moved, expected)
+
+
+def test_a_layer_on_the_grid_already_is_itself(image):
+    again = align(image, image)
+    assert again.data.name == image.data.name
+
+
+def test_layers_apart_are_refused_with_both_places(image):
+    far = make_grid((9, 9), crs="EPSG:32645")
+    with pytest.raises(OverlapError, match=r"'image' lies in -9.* E, 4.* N \(EPSG:32615\), .*EPSG:32645.*Pass layers"):
+        align(image, far)
+    layer = xr.DataArray(np.ones((9, 9)), dims=("y", "x"), coords=coordinates(far), name="far")
+    with pytest.raises(OverlapError, match=r"'image' lies in .*'far' lies in"):
+        intersection(image=image, far=layer)
+
+
+@pytest.mark.parametrize("how", ["average", "mode", "min", "max", "cubic", "lanczos"])
+def test_other_methods_are_gdals(write, how):
+    src, dst = make_grid((90, 90)), make_grid((30, 30), left=600_040, top=4_549_930, resolution=70.0)
+    values = np.random.default_rng(0).integers(0, 50, (1, 90, 90)).astype("float32")
+    exact = np.zeros((1, *dst.shape), "float32")
+    a, b = to_rasterio(src), to_rasterio(dst)
+    reproject(
+        values, exact, src_transform=a["transform"], src_crs=a["crs"], dst_transform=b["transform"],
+        dst_crs=b["crs"], resampling=Resampling[how],
+    )  # fmt: skip
+    moved = values_of(align(open_cogs(write(values, src)), dst, resampling=how))
+    assert np.allclose(moved, exact, atol=1e-3)
+
+
+@pytest.mark.parametrize("how", ["nearest", "bilinear"])
+def test_gdals_own_warp_is_near(image, how):
+    """GDAL's transformer is loose by an eighth of a pixel, so its values may differ by as much of a step."""
+    values = distinct((1, 80, 90), "float32")
+    ramp = np.indices((80, 90)).sum(0, dtype="float32")[None]
+    for array, bound in ((values, None), (ramp, 0.3)):
+        exact = np.full((1, *ALBERS.shape), np.nan, "float32")
+        a, b = to_rasterio(GRID), to_rasterio(ALBERS)
+        reproject(
+            array, exact, src_transform=a["transform"], src_crs=a["crs"], dst_transform=b["transform"],
+            dst_crs=b["crs"], dst_nodata=np.nan, resampling=Resampling[how],
+        )  # fmt: skip
+        layer = xr.DataArray(array, dims=("band", "y", "x"), coords=coordinates(GRID))
+        found = values_of(align(layer, ALBERS, resampling=how))
+        both = np.isfinite(found) & np.isfinite(exact)
+        assert both.mean() > 0.5
+        if bound is None:
+            assert how == "bilinear" or (found != exact)[both].mean() < 0.05
+        elif how == "bilinear":
+            assert np.abs(found - exact)[both].max() < bound
+
+
+def test_an_intersection_is_cut_to_what_all_share(image, labels):
+    ds = intersection(image=image, mask=labels)
+    place = offset(grid_of(ds.image), GRID)
+    assert place is not None
+    assert ds.image.shape[1:] == ds.mask.shape
+    rows, cols = (slice(s, s + n) for s, n in zip(place, ds.mask.shape, strict=True))
+    assert np.array_equal(values_of(ds.image), distinct((3, 80, 90), "int32")[:, rows, cols])
+    assert np.array_equal(values_of(ds.mask), values_of(align(labels, image))[rows, cols])
+    assert view_of(ds.image).direct
+    assert view_of(ds.mask).direct
+
+
+def test_an_intersection_lies_on_the_grid_that_is_chosen(image, labels):
+    assert offset(grid_of(intersection(image=image, mask=labels, grid="mask").image), grid_of(labels)) is not None
+    assert offset(grid_of(intersection(image=image, mask=labels, grid=ALBERS).image), ALBERS) is not None
+    assert grid_of(intersection(image=image, mask=labels, grid=labels).mask).crs == grid_of(labels).crs
+    with pytest.raises(InputError, match=r"grid of 'dem': the layers are \['image', 'mask'\]. Pass grid="):
+        intersection(image=image, mask=labels, grid="dem")
+    with pytest.raises(InputError, match="pass layers by name"):
+        intersection()
+
+
+def test_layers_with_other_bands_stand_side_by_side_and_are_read(write, image):
+    other = open_cogs(write(distinct((2, 80, 90), "float32"), GRID, bands=["vv", "vh"]), name="radar")
+    ds = intersection(image=image, radar=other)
+    assert ds.sizes["y"] == 80
+    for name, expected in (("image", distinct((3, 80, 90), "int32")), ("radar", distinct((2, 80, 90), "float32"))):
+        view = view_of(ds[name])
+        assert view.direct
+        assert np.array_equal(view.read(whole(GRID))[0][0], expected)
+    moved = align(ds["radar"], ALBERS)
+    assert moved.sizes["y"] == 60
+
+
+def test_a_union_covers_both_and_the_first_wins(write):
+    second = make_grid((80, 90), left=600_000 + 30 * 40, top=4_550_000 + 30 * 20)
+    a, b = distinct((1, 80, 90), "int32"), distinct((1, 80, 90), "int32") + 50_000
+    a[:, 10:20] = 0
+    layers = [open_cogs(write(v, g, nodata=0), name="x") for v, g in ((a, GRID), (b, second))]
+    found = union(*layers)
+    assert found.shape == (1, 100, 130)
+    expected = np.zeros((1, 100, 130), "int32")
+    expected[:, :80, 40:] = b
+    np.copyto(expected[:, 20:, :90], a, where=a != 0)
+    assert np.array_equal(values_of(found), expected)
+    assert view_of(found).direct
+    touched = union(layers[0] + 0, layers[1])
+    assert np.array_equal(values_of(touched), expected)
+
+
+def test_layers_of_two_kinds_are_not_united(image, labels):
+    with pytest.raises(InputError, match=r"Cannot unite 'image' and 'labels': their .* Make them the same"):
+        union(image, labels)
+    with pytest.raises(InputError, match=r"their band are \['r', 'g', 'b'\] and \['r', 'g'\]"):
+        union(image, image.isel(band=[0, 1]))
+
+
+def test_layers_across_two_zones_are_united(write):
+    zone = make_grid((80, 80), crs="EPSG:32616", left=96_500, top=4_560_000)
+    a, b = np.full((1, 80, 90), 1, "int16"), np.full((1, 80, 80), 2, "int16")
+    found = union(*(open_cogs(write(v, g, nodata=0)) for v, g in ((a, GRID), (b, zone))))
+    values = values_of(found)
+    assert grid_of(found).crs == GRID.crs
+    assert (values == 1).sum() == 80 * 90
+    exact = oracles.nearest(b[0], zone, grid_of(found), 0)
+    assert abs((values == 2).sum() + 80 * 90 - (exact.valid | (values[0] == 1)).sum()) < 400
+
+
+def test_a_crs_written_out_in_full_is_the_same_crs(write, image):
+    from pyproj import CRS as Proj
+
+    grid = make_grid((80, 90), crs=Proj.from_epsg(32615).to_wkt("WKT1_GDAL"))
+    layer = open_cogs(write(distinct((3, 80, 90), "int32"), grid, nodata=0))
+    assert view_of(align(layer, image)).source.grid == grid_of(image)
+    assert np.array_equal(values_of(align(layer, image)), distinct((3, 80, 90), "int32"))
+
+
+def test_a_layer_of_rioxarray_is_aligned(write):
+    rioxarray = pytest.importorskip("rioxarray")
+    path = write(distinct((2, 80, 90), "float32"), GRID, nodata=-1)
+    for chunks in (None, 32):
+        with rioxarray.open_rasterio(path, chunks=chunks) as layer:
+            found = values_of(align(layer, ALBERS))
+            assert np.array_equal(found, values_of(align(open_cogs(path), ALBERS)))
+
+
