@@ -19,8 +19,8 @@ _HOMES = {
     "to_cog": "geoxt.predict",
 }
 _MODULES = (
-    "align", "bridge", "errors", "grid", "layers", "models", "plot", "predict", "samplers", "source", "splits",
-    "template", "testing", "trainers",
+    "align", "bridge", "errors", "footprints", "grid", "layers", "models", "plot", "predict", "samplers", "source",
+    "splits", "template", "testing", "trainers",
 )  # fmt: skip
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "align",
     "bridge",
     "errors",
+    "footprints",
     "grid",
     "intersection",
     "layers",

@@ -11,7 +11,8 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError, InputError, OverlapError
-from geoxt.grid import coordinates, footprint, grid_of, label, offset, overlap, parse_crs, snap, whole
+from geoxt.footprints import footprint, overlap
+from geoxt.grid import coordinates, grid_of, label, offset, parse_crs, snap, whole
 from geoxt.source import Mosaic, Pixels, Source, View, is_categorical, nodata_of, resampling_of, to_layer, view_of
 from geoxt.source.graph import warp_dask
 from geoxt.source.layer import plain_dims
@@ -259,7 +260,7 @@ def _cover(base: GeoBox, grids: Sequence[GeoBox]) -> GeoBox:
 def _require_kind(first: xr.DataArray, other: xr.DataArray) -> None:
     names: list[tuple[str, Any, Any]] = [("dimensions", set(first.dims), set(other.dims))]
     shared = [d for d in ("band", "time") if d in first.coords and d in other.coords]
-    names += [(d, list(np.atleast_1d(first[d])), list(np.atleast_1d(other[d]))) for d in shared]
+    names += [(d, np.atleast_1d(first[d]).tolist(), np.atleast_1d(other[d]).tolist()) for d in shared]
     names.append(("nodata", nodata_of(first), nodata_of(other)))
     names.append(("classes", _codes(first), _codes(other)))
     for what, a, b in names:

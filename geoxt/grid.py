@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyproj
-import shapely
 import xarray as xr
 from affine import Affine
 from odc.geo import CRS
@@ -16,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from geoxt.errors import CRSError, GridError
-from geoxt.types import Floats, SomeCRS
+from geoxt.types import SomeCRS
 from geoxt.windows import Window
 
 COINCIDE = 1e-3
@@ -157,59 +156,6 @@ def label(crs: CRS | None) -> str:
     return f"EPSG:{epsg}" if epsg else str(crs.proj.name)
 
 
-def footprint(grid: GeoBox, crs: CRS) -> shapely.Polygon:
-    """Return the outline of a grid in a CRS, 16 points an edge; longitudes are kept together at the antimeridian."""
-    t = np.linspace(0, 1, 17)[:-1]
-    edge = np.concatenate([np.c_[t, 0 * t], np.c_[1 + 0 * t, t], np.c_[1 - t, 1 + 0 * t], np.c_[0 * t, 1 - t]])
-    rows, cols = grid.shape
-    a = grid.affine
-    x = a.a * edge[:, 0] * cols + a.b * edge[:, 1] * rows + a.c
-    y = a.d * edge[:, 0] * cols + a.e * edge[:, 1] * rows + a.f
-    if grid.crs != crs:
-        x, y = transformer(grid.crs, crs).transform(x, y)
-        if crs.geographic:
-            with np.errstate(invalid="ignore"):
-                x = x[0] + (x - x[0] + 180) % 360 - 180
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        msg = f"Cannot bring {grid.boundingbox} from {label(grid.crs)} to {label(crs)}: points fall outside it."
-        raise CRSError(msg + " Pass another crs=…")
-    return shapely.Polygon(np.c_[x, y])
-
-
-def outline(grid: GeoBox, base: GeoBox) -> shapely.Polygon | None:
-    """Return the outline of a grid in pixels of another (x is the column, y the row), at the nearest turn of 360.
-
-    It is `None` where there is no such outline: for grids that hold a pole, go round the Earth, or reach beyond
-    what the other's CRS can say. They may touch any part of the base.
-    """
-    assert base.crs is not None
-    try:
-        found = footprint(grid, base.crs)
-    except CRSError:
-        return None
-    if base.crs.geographic:
-        middle = base.affine.c + base.affine.a * base.shape[1] / 2
-        turns = np.rint((middle - found.centroid.x) / 360) * 360
-        found = shapely.transform(found, lambda p: p + np.array((turns, 0)))
-    found = shapely.transform(found, to_pixels(base))
-    if grid.crs == base.crs:
-        return found
-    return found if found.is_valid and _holds(found, grid, base) else None
-
-
-def _holds(found: shapely.Polygon, grid: GeoBox, base: GeoBox) -> bool:
-    """Tell whether an outline holds what lies inside the grid, as it does where its CRS is smooth there."""
-    t = np.linspace(0.05, 0.95, 7)
-    cols, rows = (g.ravel() for g in np.meshgrid(t * grid.shape[1], t * grid.shape[0]))
-    a = grid.affine
-    x, y = transformer(grid.crs, base.crs).transform(a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f)
-    points = to_pixels(base)(np.c_[x, y])
-    if base.crs is not None and base.crs.geographic:
-        turn = abs(360 / base.affine.a)
-        points[:, 0] += np.rint((found.centroid.x - points[:, 0]) / turn) * turn
-    return bool(np.isfinite(points).all() and shapely.contains_xy(found.buffer(1), points).all())
-
-
 def transformer(source: CRS | None, target: CRS | None) -> pyproj.Transformer:
     """Return the pyproj transformer from one CRS to another, x before y."""
     assert source is not None
@@ -242,49 +188,3 @@ def snap(
     r1 = np.ceil((anchor.f - bottom) / ry - tolerance)
     affine = Affine(rx, 0, anchor.c + c0 * rx, 0, -ry, anchor.f - r0 * ry)
     return GeoBox((max(int(r1 - r0), 1), max(int(c1 - c0), 1)), affine, crs)
-
-
-def overlap(grid: GeoBox, other: GeoBox) -> Window | None:
-    """Return the window of `grid` that holds every one of its pixels the other grid touches, or `None`."""
-    found = outline(other, grid)
-    if found is None:
-        return _overlap_by_points(grid, other)
-    left, top, right, bottom = found.bounds
-    row, col = int(np.floor(top + COINCIDE)), int(np.floor(left + COINCIDE))
-    height, width = int(np.ceil(bottom - COINCIDE)) - row, int(np.ceil(right - COINCIDE)) - col
-    return Window(row, col, max(height, 1), max(width, 1)).intersect(whole(grid))
-
-
-def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
-    """Return the overlap to a 64th of the grid, from points of the grid that lie on the other."""
-    rows, cols = (np.linspace(0, n, 65) for n in grid.shape)
-    a = grid.affine
-    x = a.a * cols + a.b * rows[:, None] + a.c
-    y = a.d * cols + a.e * rows[:, None] + a.f
-    x, y = transformer(grid.crs, other.crs).transform(x, y)
-    if other.crs is not None and other.crs.geographic:
-        middle = (other.affine @ (other.shape[1] / 2, other.shape[0] / 2))[0]
-        x = x - 360 * np.rint((x - middle) / 360)
-    points = to_pixels(other)(np.c_[x.ravel(), y.ravel()])
-    with np.errstate(invalid="ignore"):
-        inside = ((points >= 0) & (points <= (other.shape[1], other.shape[0]))).all(1).reshape(x.shape)
-    if not inside.any():
-        return None
-    spans = []
-    for edges, hit in ((rows, inside.any(1)), (cols, inside.any(0))):
-        first, last = np.flatnonzero(hit)[[0, -1]]
-        low, high = edges[max(first - 1, 0)], edges[min(last + 1, 64)]
-        spans.append((int(np.floor(low)), int(np.ceil(high))))
-    (top, bottom), (left, right) = spans
-    return Window(top, left, bottom - top, right - left).intersect(whole(grid))
-
-
-def to_pixels(grid: GeoBox) -> Callable[[Floats], Floats]:
-    """Return what turns points (n, 2) in the CRS into (column, row) of a grid, 0 at its corner."""
-    inverse = ~grid.affine
-
-    def convert(points: Floats) -> Floats:
-        x, y = points[:, 0], points[:, 1]
-        return np.c_[inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f]
-
-    return convert

@@ -10,7 +10,8 @@ from rasterio.warp import Resampling, reproject
 
 from geoxt.align import align, intersection, union
 from geoxt.errors import InputError, OverlapError
-from geoxt.grid import coordinates, footprint, grid_of, offset, parse_crs, part, to_rasterio, whole
+from geoxt.footprints import footprint
+from geoxt.grid import coordinates, grid_of, offset, parse_crs, part, to_rasterio, whole
 from geoxt.layers import open_cogs
 from geoxt.pixels import reader
 from geoxt.source import view_of
@@ -306,5 +307,3 @@ def test_a_layer_of_rioxarray_is_aligned(write):
         with rioxarray.open_rasterio(path, chunks=chunks) as layer:
             found = values_of(align(layer, ALBERS))
             assert np.array_equal(found, values_of(align(open_cogs(path), ALBERS)))
-
-

@@ -140,7 +140,7 @@ def test_names_and_choices():
     assert template.choices("split") == ("train", "test")
     assert template.choices("id") == template.choices("no") == ()
     assert str(template) == LEVIR
-    assert pickle.loads(pickle.dumps(template)) == template  # noqa: S301 - made here
+    assert pickle.loads(pickle.dumps(template)) == template
 
 
 def test_glob_escapes_what_the_template_means_literally():

@@ -14,7 +14,8 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
-from geoxt.grid import footprint, label, parse_crs, require_one_crs, snap
+from geoxt.footprints import footprint
+from geoxt.grid import label, parse_crs, require_one_crs, snap
 from geoxt.legend import Legend
 from geoxt.source import Asset, Mosaic, Scene, to_layer
 from geoxt.types import Resampling, SomeCRS

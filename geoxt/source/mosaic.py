@@ -15,12 +15,13 @@ from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import ReadError, ReadWarning
-from geoxt.grid import COINCIDE, offset, outline, whole
+from geoxt.footprints import outline, outlines
+from geoxt.grid import COINCIDE, offset, whole
 from geoxt.pixels import reader
 from geoxt.pixels.mapping import Mapping
 from geoxt.pixels.sample import sample
 from geoxt.source.pixels import in_type, valid_in, within
-from geoxt.source.scenes import Asset, Scene
+from geoxt.source.scenes import Asset, Scene, token_of
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
@@ -72,7 +73,7 @@ class Mosaic:
     def __dask_tokenize__(self) -> Any:
         """Return all that decides the pixels."""
         return normalize_token((
-            type(self).__name__, self.grid, self.scenes, self.steps, self.bands, str(self.dtype), self.nodata,
+            type(self).__name__, self.grid, token_of(self.scenes), self.steps, self.bands, str(self.dtype), self.nodata,
             self.resampling, self.clips, self.errors,
         ))  # fmt: skip
 
@@ -242,7 +243,11 @@ class Mosaic:
 
     @cached_property
     def _outlines(self) -> list[shapely.Polygon]:
-        return [self._outline(scene.grid) for scene in self.scenes]
+        rows, cols = self.grid.shape
+        everywhere = shapely.box(0, 0, cols, rows)
+        unique = {scene.grid: None for scene in self.scenes}
+        found = dict(zip(unique, outlines(list(unique), self.grid), strict=True))
+        return [found[scene.grid] or everywhere for scene in self.scenes]
 
     def _outline(self, grid: GeoBox) -> shapely.Polygon:
         """Return the outline of a grid in pixels of this one; the whole of this one where there is no outline."""

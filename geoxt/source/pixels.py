@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import outline
+from geoxt.footprints import outline
 from geoxt.pixels.mapping import Mapping
 from geoxt.pixels.sample import Fetch, sample
 from geoxt.types import Array, Mask, Resampling

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from dask.base import tokenize
 from odc.geo.geobox import GeoBox
 
 
@@ -43,3 +44,18 @@ class Scene:
     def grid(self) -> GeoBox:
         """The grid of the scene's first band."""
         return next(a.grid for a in self.assets if a is not None)
+
+
+_tokens: dict[int, tuple[tuple[Scene, ...], str]] = {}
+KEPT = 32
+"""Sets of scenes whose tokens are remembered."""
+
+
+def token_of(scenes: tuple[Scene, ...]) -> str:
+    """Return dask's token of scenes, worked out once: aligning a hundred thousand of them names them again."""
+    found = _tokens.get(id(scenes))
+    if found is None or found[0] is not scenes:
+        while len(_tokens) >= KEPT:
+            _tokens.pop(next(iter(_tokens)), None)
+        found = _tokens[id(scenes)] = scenes, tokenize(scenes)
+    return found[1]

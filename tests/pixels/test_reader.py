@@ -50,7 +50,9 @@ def test_masks_come_along_where_asked(write):
 
 
 def test_a_header_says_what_the_file_says(write):
-    href = write(distinct((2, 90, 70)), GRID, nodata=3, bands=["a", "b"], scale=0.1, offset=-5.0, alpha=np.ones((90, 70)))
+    href = write(
+        distinct((2, 90, 70)), GRID, nodata=3, bands=["a", "b"], scale=0.1, offset=-5.0, alpha=np.ones((90, 70))
+    )
     found = reader.read_header(href)
     assert found.grid == GRID
     assert found.dtypes == ("uint16",) * 3
@@ -89,7 +91,9 @@ def test_threads_have_handles_of_their_own_and_read_the_same(path, opened):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda w: reader.read(path, [1, 2, 3], w)[0], windows))
     whole = distinct((3, 90, 70))
-    assert all(np.array_equal(f, whole[:, *w.within(Window(0, 0, 90, 70))]) for f, w in zip(found, windows, strict=True))
+    assert all(
+        np.array_equal(f, whole[:, *w.within(Window(0, 0, 90, 70))]) for f, w in zip(found, windows, strict=True)
+    )
     assert 1 <= len(opened) <= 4
     assert path not in reader._handles.open
 

@@ -166,7 +166,7 @@ def test_the_model_is_taken_as_it_is_now():
 
 def test_a_map_pickles_and_computes_elsewhere_to_the_same():
     lazy = predict(make_layer(), make_network(), size=32, overlap=8)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(lazy)).to_numpy(), lazy.to_numpy())  # noqa: S301
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(lazy)).to_numpy(), lazy.to_numpy())
 
 
 def test_a_layer_smaller_than_a_tile_and_a_layer_without_bands():

@@ -81,15 +81,15 @@ def one_band(layer, draw):
     return layer.isel(band=draw(st.integers(-bands_of(layer), bands_of(layer) - 1))) if bands_of(layer) else layer
 
 
-def first_band_by_name(layer, draw):  # noqa: ARG001
+def first_band_by_name(layer, draw):
     return layer.sel(band=[layer.band.values[0]]) if bands_of(layer) and "band" in layer.indexes else layer
 
 
-def doubled(layer, draw):  # noqa: ARG001
+def doubled(layer, draw):
     return xr.concat([layer, layer + 1], "band", join="outer") if bands_of(layer) else layer
 
 
-def rolled(layer, draw):  # noqa: ARG001
+def rolled(layer, draw):
     return layer.rolling(x=3, center=True, min_periods=1).mean() if layer.sizes["x"] > 3 else layer
 
 

@@ -106,7 +106,9 @@ def test_windows_chunks_and_the_whole_have_the_same_bits(write, pair, how, data)
     full, valid = view_of(layer).read(whole(pair.dst))
     for size in (data.draw(st.integers(3, 70)), 1024):
         chunked = open_cogs(path, grid=pair.dst, resampling=how, chunks=size)
-        assert np.array_equal(chunked.compute(scheduler="synchronous").values, full[0], equal_nan=full.dtype.kind == "f")
+        assert np.array_equal(
+            chunked.compute(scheduler="synchronous").values, full[0], equal_nan=full.dtype.kind == "f"
+        )
     window = Window(*data.draw(some.windows(tuple(pair.dst.shape))))
     found, good = view_of(layer).read(window)
     shared = window.intersect(whole(pair.dst))

@@ -42,7 +42,9 @@ def test_an_array_a_dask_array_and_a_file_give_the_same_bits(write, pair, how, d
             assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), name
 
 
-@pytest.mark.parametrize("dtype", [">u2", ">f4", ">f8", "bool", "int8", "uint32", "int64", "uint64", "float16", "float64"])
+@pytest.mark.parametrize(
+    "dtype", [">u2", ">f4", ">f8", "bool", "int8", "uint32", "int64", "uint64", "float16", "float64"]
+)
 @pytest.mark.parametrize("chunks", [None, 16])
 def test_an_array_of_any_dtype_is_aligned(dtype, chunks):
     grid, target = make_grid((40, 40)), make_grid((30, 30), left=600_100, top=4_549_900, resolution=20.0)

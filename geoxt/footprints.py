@@ -1,0 +1,147 @@
+"""Footprints: where a grid lies in another CRS or on another grid, poles and antimeridian included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import shapely
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import CRSError
+from geoxt.grid import COINCIDE, label, transformer, whole
+from geoxt.types import Array, Floats, Mask
+from geoxt.windows import Window
+
+
+def footprint(grid: GeoBox, crs: CRS) -> shapely.Polygon:
+    """Return the outline of a grid in a CRS, 16 points an edge; longitudes are kept together at the antimeridian."""
+    x, y = _spread(_EDGE, np.array([grid.affine[:6]]), np.array([grid.shape]))[0].T
+    if grid.crs != crs:
+        x, y = transformer(grid.crs, crs).transform(x, y)
+        if crs.geographic:
+            with np.errstate(invalid="ignore"):
+                x = _turned(x, x[0])
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        msg = f"Cannot bring {grid.boundingbox} from {label(grid.crs)} to {label(crs)}: points fall outside it."
+        raise CRSError(msg + " Pass another crs=…")
+    return shapely.Polygon(np.c_[x, y])
+
+
+def outline(grid: GeoBox, base: GeoBox) -> shapely.Polygon | None:
+    """Return the outline of a grid in pixels of another; see `outlines`."""
+    return outlines([grid], base)[0]
+
+
+def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | None]:
+    """Return the outlines of grids in pixels of another (x is the column, y the row), at the nearest turn of 360.
+
+    One is `None` where there is no such outline: for grids that hold a pole, go round the Earth, or reach beyond what
+    the other's CRS can say. They may touch any part of the base.
+    """
+    found: list[shapely.Polygon | None] = [None] * len(grids)
+    groups: dict[CRS | None, list[int]] = {}
+    for place, grid in enumerate(grids):
+        groups.setdefault(grid.crs, []).append(place)
+    for crs, places in groups.items():
+        affines = np.array([grids[p].affine[:6] for p in places])
+        shapes = np.array([grids[p].shape for p in places])
+        points = _spread(_EDGE, affines, shapes)
+        if crs == base.crs:
+            polygons = shapely.polygons(to_pixels(base)(points.reshape(-1, 2)).reshape(points.shape))
+            good = np.ones(len(places), bool)
+        else:
+            polygons, good = _projected(points, _spread(_INNER, affines, shapes), crs, base)
+        for p, polygon, holds in zip(places, np.atleast_1d(np.asarray(polygons)), good, strict=True):
+            found[p] = polygon if holds else None
+    return found
+
+
+_T = np.linspace(0, 1, 17)[:-1]
+_EDGE = np.concatenate([np.c_[_T, 0 * _T], np.c_[1 + 0 * _T, _T], np.c_[1 - _T, 1 + 0 * _T], np.c_[0 * _T, 1 - _T]])
+_INNER = np.stack(np.meshgrid(np.linspace(0.05, 0.95, 7), np.linspace(0.05, 0.95, 7)), axis=-1).reshape(-1, 2)
+
+
+def _spread(unit: Floats, affines: Floats, shapes: Array) -> Floats:
+    """Return points of the unit square on each of several grids, in their CRS: (grid, point, 2)."""
+    cols, rows = unit[:, 0] * shapes[:, 1:2], unit[:, 1] * shapes[:, 0:1]
+    a, b, c, d, e, f = affines.T[..., None]
+    return np.stack((a * cols + b * rows + c, d * cols + e * rows + f), axis=-1)
+
+
+def _projected(edges: Floats, inner: Floats, crs: CRS | None, base: GeoBox) -> tuple[Array, Mask]:
+    """Return polygons in pixels of the base, and which of them hold what lies inside their grids.
+
+    They do where the CRS is smooth there; not where the grid holds a pole or an edge of the CRS.
+    """
+    project = transformer(crs, base.crs)
+    places = [np.stack(project.transform(p[..., 0], p[..., 1]), axis=-1) for p in (edges, inner)]
+    if base.crs is not None and base.crs.geographic:
+        middle = base.affine.c + base.affine.a * base.shape[1] / 2
+        with np.errstate(invalid="ignore"):
+            for p in places:
+                p[..., 0] = _turned(p[..., 0], places[0][:, :1, 0])
+            turn = 360 * np.rint((middle - places[0][..., 0].mean(1)) / 360)
+        for p in places:
+            p[..., 0] += turn[:, None]
+    finite = np.isfinite(places[0]).all((1, 2)) & np.isfinite(places[1]).all((1, 2))
+    to = to_pixels(base)
+    edge, inside = (to(np.where(finite[:, None, None], p, 0).reshape(-1, 2)).reshape(p.shape) for p in places)
+    polygons: Array = np.asarray(shapely.polygons(edge))
+    good = finite & shapely.is_valid(polygons)
+    wide: Array = np.asarray(shapely.buffer(polygons[good], 1))
+    held = np.asarray(shapely.contains_xy(wide[:, None], inside[good][..., 0], inside[good][..., 1]))
+    good[good] = held.all(1)
+    return polygons, good
+
+
+def _turned(longitude: Floats, first: Floats) -> Floats:
+    """Return longitudes within half a turn of the first."""
+    return first + (longitude - first + 180) % 360 - 180
+
+
+def overlap(grid: GeoBox, other: GeoBox) -> Window | None:
+    """Return the window of `grid` that holds every one of its pixels the other grid touches, or `None`."""
+    found = outline(other, grid)
+    if found is None:
+        return _overlap_by_points(grid, other)
+    left, top, right, bottom = found.bounds
+    row, col = int(np.floor(top + COINCIDE)), int(np.floor(left + COINCIDE))
+    height, width = int(np.ceil(bottom - COINCIDE)) - row, int(np.ceil(right - COINCIDE)) - col
+    return Window(row, col, max(height, 1), max(width, 1)).intersect(whole(grid))
+
+
+def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
+    """Return the overlap to a 64th of the grid, from points of the grid that lie on the other."""
+    rows, cols = (np.linspace(0, n, 65) for n in grid.shape)
+    a = grid.affine
+    x = a.a * cols + a.b * rows[:, None] + a.c
+    y = a.d * cols + a.e * rows[:, None] + a.f
+    x, y = transformer(grid.crs, other.crs).transform(x, y)
+    if other.crs is not None and other.crs.geographic:
+        middle = (other.affine @ (other.shape[1] / 2, other.shape[0] / 2))[0]
+        x = x - 360 * np.rint((x - middle) / 360)
+    points = to_pixels(other)(np.c_[x.ravel(), y.ravel()])
+    with np.errstate(invalid="ignore"):
+        inside = ((points >= 0) & (points <= (other.shape[1], other.shape[0]))).all(1).reshape(x.shape)
+    if not inside.any():
+        return None
+    spans = []
+    for edges, hit in ((rows, inside.any(1)), (cols, inside.any(0))):
+        first, last = np.flatnonzero(hit)[[0, -1]]
+        low, high = edges[max(first - 1, 0)], edges[min(last + 1, 64)]
+        spans.append((int(np.floor(low)), int(np.ceil(high))))
+    (top, bottom), (left, right) = spans
+    return Window(top, left, bottom - top, right - left).intersect(whole(grid))
+
+
+def to_pixels(grid: GeoBox) -> Callable[[Floats], Floats]:
+    """Return what turns points (n, 2) in the CRS into (column, row) of a grid, 0 at its corner."""
+    inverse = ~grid.affine
+
+    def convert(points: Floats) -> Floats:
+        x, y = points[:, 0], points[:, 1]
+        return np.c_[inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f]
+
+    return convert

@@ -1,0 +1,165 @@
+"""Loaders: the same batches for any number of workers, threads and start method; epochs; pickling; transforms."""
+
+import os
+import pickle
+
+import dask
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch.utils.data import DataLoader
+
+from geoxt.align import align
+from geoxt.bridge import BatchPlan, WindowDataset, loader, to_torch
+from geoxt.errors import GridError, InputError, ReadError
+from geoxt.layers import open_cogs
+from geoxt.samplers import GridSampler, RandomSampler
+from geoxt.testing import distinct, make_grid, write_cog
+from geoxt.windows import Window
+
+
+@pytest.fixture(scope="module")
+def sampler(ds):
+    return RandomSampler(ds, size=32, length=10, seed=0, min_covered=0.1)
+
+
+def equal(one, other):
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert torch.equal(value, other[key]) if isinstance(value, torch.Tensor) else value == other[key], key
+    return True
+
+
+def same_batches(one, other):
+    return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture(scope="module")
+def plain(ds, sampler):
+    """The batches read in this process by one thread."""
+    return list(loader(ds, sampler, batch_size=4, threads=1))
+
+
+def test_batches_are_the_windows_in_their_order(ds, sampler, plain):
+    assert [len(b["image"]) for b in plain] == [4, 4, 2]
+    samples = WindowDataset(ds, sampler, threads=1)
+    assert torch.equal(torch.cat([b["image"] for b in plain]), torch.stack([samples[n]["image"] for n in range(10)]))
+    assert len(loader(ds, sampler, batch_size=4)) == 3
+    assert len(list(loader(ds, sampler, batch_size=4, drop_last=True))) == 2
+
+
+@pytest.mark.parametrize("threads", [None, 2, 5])
+def test_threads_change_nothing(ds, sampler, plain, threads):
+    assert same_batches(plain, list(loader(ds, sampler, batch_size=4, threads=threads)))
+
+
+@pytest.mark.parametrize(("workers", "start"), [(1, "fork"), (2, "fork"), (2, "spawn")])
+def test_workers_change_nothing_even_after_threaded_dask(ds, sampler, plain, workers, start):
+    ds.image.compute(scheduler="threads")
+    torch.nn.functional.conv2d(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 3, 3))
+    list(loader(ds, sampler, batch_size=5, threads=2))
+    found = list(loader(ds, sampler, batch_size=4, workers=workers, multiprocessing_context=start, timeout=60))
+    assert same_batches(plain, found)
+
+
+def test_a_touched_dataset_goes_to_workers_too(ds, sampler):
+    touched = ds.assign(image=ds.image / 2)
+    touched.image.compute(scheduler="threads")
+    here = list(loader(touched, sampler, batch_size=5))
+    assert same_batches(here, list(loader(touched, sampler, batch_size=5, workers=1, timeout=60)))
+
+
+def test_torchs_own_loader_gives_the_same(ds, sampler, plain):
+    assert same_batches(plain, list(DataLoader(WindowDataset(ds, sampler), batch_size=4)))
+
+
+def test_epochs_take_other_windows_and_repeat(ds, sampler):
+    batches = loader(ds, sampler, batch_size=4)
+    first = list(batches)
+    batches.sampler.set_epoch(1)
+    second = list(batches)
+    batches.sampler.set_epoch(0)
+    assert same_batches(first, list(batches))
+    assert not torch.equal(first[0]["bounds"], second[0]["bounds"])
+    expected = sampler.at(1)
+    assert torch.equal(second[0]["image"], torch.stack([WindowDataset(ds, expected)[n]["image"] for n in range(4)]))
+
+
+def test_a_fixed_plan_is_the_same_in_every_epoch(ds):
+    plan = BatchPlan(GridSampler(ds, size=64), 3)
+    first = list(plan)
+    plan.set_epoch(5)
+    assert list(plan) == first
+    assert len(plan) == len(first)
+
+
+def test_windows_may_be_a_list_or_generator(ds):
+    windows = [Window(0, 0, 16, 16), Window(5, 5, 16, 16)]
+    assert len(to_torch(ds, iter(windows))) == 2
+    assert torch.equal(to_torch(ds, windows)[-1]["image"], to_torch(ds, windows)[Window(5, 5, 16, 16)]["image"])
+
+
+def test_transforms_see_samples_in_datasets_and_batches_in_loaders(ds, sampler):
+    def double(sample):
+        return sample | {"image": sample["image"] * 2, "rank": sample["image"].ndim}
+
+    plain = to_torch(ds, sampler)[0]["image"]
+    sample = to_torch(ds, sampler, transform=double)[0]
+    assert torch.equal(sample["image"], plain * 2)
+    assert sample["rank"] == 3
+    assert next(iter(loader(ds, sampler, batch_size=2, transform=double)))["rank"] == 4
+
+
+def test_it_pickles_small_and_without_threads(ds, sampler):
+    samples = WindowDataset(ds, sampler, threads=2)
+    before = samples.read([0, 1])
+    content = pickle.dumps(samples)
+    assert len(content) < 100_000
+    assert equal(before, pickle.loads(content).read([0, 1]))
+
+
+def test_no_handle_stays_with_an_epoch(ds, sampler):
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH112, PTH208
+    for _ in range(5):
+        list(loader(ds, sampler, batch_size=4, threads=1))
+    after = len(os.listdir("/proc/self/fd")) if before else 0  # noqa: PTH208
+    assert after <= before + 4
+
+
+def test_no_batch_is_refused(ds, sampler):
+    with pytest.raises(InputError, match="batches of 0 windows: pass batch_size=1"):
+        loader(ds, sampler, batch_size=0)
+
+
+def test_windows_of_two_sizes_are_refused_in_the_loader(ds):
+    windows = [Window(0, 0, 8, 8), Window(0, 0, 9, 9)]
+    with pytest.raises(GridError, match="several sizes"):
+        list(loader(ds, windows, batch_size=2))
+    assert [b["image"].shape[-1] for b in loader(ds, windows)] == [8, 9]
+
+
+def test_a_broken_file_is_named_by_workers_and_here(tmp_path):
+    path = write_cog(tmp_path / "broken.tif", distinct((1, 512, 512)), grid=make_grid((512, 512)), tiled=False)
+    layer = open_cogs(path)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    for workers in (0, 1):
+        with pytest.raises(ReadError, match="broken"):
+            list(loader(layer, [Window(490, 0, 16, 16)], workers=workers))
+
+
+@pytest.mark.slow
+def test_dask_workers_compute_what_one_process_does(ds):
+    distributed = pytest.importorskip("distributed")
+    layer = align(ds.image, make_grid((100, 100), crs="EPSG:5070", left=349_000, top=2_017_000), chunks=40)
+    local = xr.Dataset({"image": layer, "more": layer * 2 + 1}).compute(scheduler="synchronous")
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with (
+        dask.config.set({"distributed.worker.daemon": True}),
+        distributed.LocalCluster(**options) as cluster,
+        distributed.Client(cluster),
+    ):
+        there = xr.Dataset({"image": layer, "more": layer * 2 + 1}).compute()
+    for name in ("image", "more"):
+        assert np.array_equal(there[name], local[name])

@@ -1,0 +1,143 @@
+"""Batches: what computing the layers gives, in torch's types, with validity and the place of every window."""
+
+import dask
+import dask.array
+import numpy as np
+import pytest
+import rasterio.windows
+import torch
+import xarray as xr
+from torch.utils.data import default_collate
+
+from geoxt.bridge.reading import channels_of, geometry, read_batch, single
+from geoxt.errors import GridError
+from geoxt.grid import coordinates, grid_of
+from geoxt.testing import distinct, make_grid
+from geoxt.windows import Window
+
+WINDOWS = [Window(0, 0, 32, 24), Window(30, 20, 32, 24), Window(-5, 140, 32, 24)]
+
+
+def layer_of(values, **attrs):
+    dims = ("time", "band", "y", "x")[-values.ndim :]
+    return xr.DataArray(values, dims=dims, coords=coordinates(make_grid(values.shape[-2:])), attrs=attrs)
+
+
+def expected(layer, window):
+    """The computed layer in a window that may reach over the edge, padded with nodata."""
+    values = layer.compute(scheduler="synchronous").values
+    rows, cols = values.shape[-2:]
+    out = np.full((*values.shape[:-2], *window.shape), layer.attrs.get("_FillValue", 0), values.dtype)
+    shared = window.intersect(Window(0, 0, rows, cols))
+    out[..., *shared.within(window)] = values[..., *shared.within(Window(0, 0, rows, cols))]
+    return out
+
+
+def test_a_batch_is_what_the_layers_compute(ds):
+    batch = read_batch(*channels_of(ds), WINDOWS)
+    assert (batch["image"].dtype, batch["mask"].dtype) == (torch.float32, torch.int64)
+    assert (batch["image"].shape, batch["mask"].shape) == ((3, 3, 32, 24), (3, 32, 24))
+    for n, window in enumerate(WINDOWS):
+        for name in ("image", "mask"):
+            found, exact = batch[name][n].numpy(), expected(ds[name], window)
+            assert np.array_equal(found, exact)
+    assert set(np.unique(batch["mask"])) <= {0, 1, 5, 250}
+
+
+def test_a_pixel_is_valid_where_all_bands_are(ds):
+    batch = read_batch(*channels_of(ds), WINDOWS)
+    image = (batch["image"] != 0).all(dim=1)
+    assert batch["image_valid"].dtype == torch.bool
+    assert torch.equal(batch["image_valid"], image)
+    assert torch.equal(batch["mask_valid"], batch["mask"] != 0)
+    assert not batch["image_valid"][1, 10:20, 10:24].any()
+    assert not batch["image_valid"][2, :5].any()
+
+
+def test_an_untouched_dataset_is_read_past_dask(ds, monkeypatch):
+    def refuse(*_, **__):
+        msg = "asked dask"
+        raise AssertionError(msg)
+
+    monkeypatch.setattr(dask.array.Array, "compute", refuse)
+    with dask.config.set(scheduler=refuse):
+        read_batch(*channels_of(ds), WINDOWS)
+        read_batch(*channels_of(ds.isel(x=slice(3, 99), band=[2, 0])), [Window(0, 0, 9, 9)])
+
+
+def test_a_touched_dataset_is_read_as_it_computes(ds):
+    touched = ds.assign(image=(ds.image.astype("float64") / 7).where(ds.mask != 5))
+    window = Window(30, 20, 32, 24)
+    batch = read_batch(*channels_of(touched), [window])
+    exact = touched.image.isel(y=slice(30, 62), x=slice(20, 44)).compute().values.astype("float32")
+    assert np.array_equal(batch["image"][0].numpy(), exact, equal_nan=True)
+    assert not batch["image_valid"][0][np.isnan(exact).any(0)].any()
+
+
+def test_places_are_those_of_rasterio(ds):
+    grid = grid_of(ds)
+    found = geometry(grid, WINDOWS)
+    for n, w in enumerate(WINDOWS):
+        window = rasterio.windows.Window(w.col, w.row, w.width, w.height)
+        assert np.allclose(found["bounds"][n], rasterio.windows.bounds(window, grid.affine), rtol=0, atol=1e-6)
+        assert np.allclose(
+            found["transform"][n], rasterio.windows.transform(window, grid.affine)[:6], rtol=0, atol=1e-6
+        )
+    assert (found["bounds"].dtype, found["transform"].dtype) == (torch.float64, torch.float64)
+    assert found["crs"] == ["EPSG:32615"] * 3
+
+
+@pytest.mark.parametrize("options", [{"south_up": True}, {"degrees": 30.0}])
+def test_bounds_hold_the_corners_of_any_grid(options):
+    grid = make_grid((50, 60), **options)
+    found = geometry(grid, [Window(10, 20, 8, 6)])["bounds"][0].numpy()
+    corners = np.array([grid.affine @ (col, row) for col in (20, 26) for row in (10, 18)])
+    assert np.allclose(found, [*corners.min(0), *corners.max(0)])
+
+
+@pytest.mark.parametrize(
+    ("stored", "kept"),
+    [
+        ("uint8", "uint8"), ("int16", "int16"), ("uint16", "int32"), ("uint32", "int64"), (">u2", "int32"),
+        (">f4", "float32"), ("float64", "float64"), ("bool", "bool"), ("int8", "int8"),
+    ],
+)  # fmt: skip
+def test_tensors_are_float32_or_as_stored(stored, kept):
+    layer = layer_of((distinct((2, 20, 20)) % 100).astype(stored))
+    plain = read_batch(*channels_of(layer), [Window(0, 0, 8, 8)])["image"]
+    same = read_batch(*channels_of(layer, dtype="stored"), [Window(0, 0, 8, 8)])["image"]
+    assert plain.dtype == torch.float32
+    assert str(same.dtype) == f"torch.{kept}"
+    assert np.array_equal(plain.numpy(), same.numpy().astype("float32"))
+
+
+def test_dimensions_that_are_absent_are_left_out():
+    for shape in ((20, 20), (3, 20, 20), (4, 3, 20, 20)):
+        batch = read_batch(*channels_of(layer_of(distinct(shape, "float32"))), [Window(0, 0, 8, 9)] * 2)
+        assert batch["image"].shape == (2, *shape[:-2], 8, 9)
+        assert batch["image_valid"].shape == (2, *([4] if len(shape) == 4 else []), 8, 9)
+
+
+def test_a_window_takes_its_time_steps():
+    values = distinct((4, 3, 20, 20), "float32")
+    batch = read_batch(*channels_of(layer_of(values)), [Window(2, 3, 8, 9, (3, 1))])
+    assert np.array_equal(batch["image"][0], values[[3, 1], :, 2:10, 3:12])
+    assert batch["image_valid"].shape == (1, 2, 8, 9)
+
+
+def test_a_lone_layer_is_image_or_mask(ds):
+    assert set(read_batch(*channels_of(ds.image), WINDOWS[:1])) >= {"image", "image_valid", "bounds"}
+    assert set(read_batch(*channels_of(ds.mask), WINDOWS[:1])) >= {"mask", "mask_valid", "bounds"}
+
+
+def test_samples_put_together_are_the_batch(ds):
+    batch = read_batch(*channels_of(ds), WINDOWS)
+    again = default_collate([single(batch, n) for n in range(3)])
+    assert batch.keys() == again.keys()
+    for key, value in batch.items():
+        assert torch.equal(value, again[key]) if isinstance(value, torch.Tensor) else value == again[key]
+
+
+def test_windows_of_two_sizes_make_no_batch(ds):
+    with pytest.raises(GridError, match=r"several sizes \[\(8, 8\), \(8, 9\)\] into one batch. Pass batch_size=1"):
+        read_batch(*channels_of(ds), [Window(0, 0, 8, 8), Window(0, 0, 8, 9)])

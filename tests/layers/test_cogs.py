@@ -1,0 +1,369 @@
+"""Opening files: what headers say becomes a layer with the files' own pixels; what cannot be chosen is refused."""
+
+from datetime import datetime
+
+import dask
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+from geoxt.errors import CRSError, GridError, InputError, ReadError
+from geoxt.grid import grid_of, offset, whole
+from geoxt.layers import open_cogs
+from geoxt.layers.sensors import spec
+from geoxt.pixels import reader
+from geoxt.source import is_categorical, view_of
+from geoxt.testing import distinct, make_grid, write_bands
+from geoxt.windows import Window
+
+GRID = make_grid((60, 70))
+COLORS = {1: "#ff0000", 2: "#00ff00", 5: "#0000ff"}
+
+
+def values_of(layer):
+    return layer.compute(scheduler="synchronous").values
+
+
+def refuse(*_, **__):
+    msg = "a pixel was read"
+    raise AssertionError(msg)
+
+
+def landsat(folder, *, days=("20190701", "20190717"), lefts=(600_000, 600_900), bands=(2, 3, 4), **options):
+    names = [f"LC08_L2SP_026031_{day}_20200827_02_T1" for day in days]
+    for n, (name, left) in enumerate(zip(names, lefts, strict=True)):
+        values = distinct((len(bands), 60, 70)) + 20_000 * n
+        files = [f"{name}_SR_B{b}.TIF" for b in bands]
+        grid = make_grid((60, 70), left=left)
+        write_bands(folder, values, names=files, grid=grid, nodata=0, tiled=False, **options)
+    return str(folder / "*_SR_B[2-7].TIF"), names
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+def test_a_layer_has_the_pixels_of_its_file(write, dtype):
+    path = write(distinct((2, 60, 70), dtype), GRID)
+    layer = open_cogs(path)
+    assert (layer.dims, layer.dtype) == (("band", "y", "x"), np.dtype(dtype))
+    assert grid_of(layer) == GRID
+    with rasterio.open(path) as file:
+        assert np.array_equal(values_of(layer), file.read())
+    assert "_FillValue" not in layer.attrs
+
+
+def test_opening_reads_no_pixel(write, tmp_path, monkeypatch):
+    path = write(distinct((2, 60, 70)), GRID)
+    pattern, _ = landsat(tmp_path)
+    monkeypatch.setattr(reader, "read", refuse)
+    with dask.config.set(scheduler=refuse):
+        open_cogs(path)
+        open_cogs(pattern, layer="landsat8")
+        open_cogs(path, crs="EPSG:5070", resolution=30, chunks=16)
+
+
+def test_every_file_is_opened_once(tmp_path, monkeypatch):
+    pattern, _ = landsat(tmp_path)
+    opened, real = [], rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
+    open_cogs(pattern, layer="landsat8")
+    assert len(opened) == len(set(opened)) == 6
+
+
+def test_landsat_files_become_bands_of_scenes(tmp_path):
+    pattern, names = landsat(tmp_path)
+    layer = open_cogs(pattern, layer="landsat8")
+    assert layer.band.values.tolist() == ["SR_B2", "SR_B3", "SR_B4"] or len(set(layer.band.values)) == 3
+    assert layer.common_name.values.tolist() == ["blue", "green", "red"]
+    assert (layer.shape, layer.attrs["_FillValue"]) == ((3, 60, 100), 0)
+    expected = np.zeros((3, 60, 100), "uint16")
+    expected[:, :, 30:] = distinct((3, 60, 70)) + 20_000
+    expected[:, :, :70] = distinct((3, 60, 70))
+    assert np.array_equal(values_of(layer), expected)
+    assert [s.id for s in view_of(layer).source.scenes] == names
+
+
+@pytest.mark.parametrize("groupby", ["time", "day", None])
+def test_scenes_become_steps_in_time(tmp_path, groupby):
+    pattern, _ = landsat(tmp_path, days=("20190717", "20190701"))
+    layer = open_cogs(pattern, layer="landsat8", groupby=groupby)
+    assert layer.dims == ("time", "band", "y", "x")
+    assert layer.time.values.tolist() == np.array(["2019-07-01", "2019-07-17"], "datetime64[ns]").tolist()
+    values = values_of(layer)
+    assert (values[0, :, :, :30] == 0).all() != (values[1, :, :, :30] == 0).all()
+    assert values[0].max() != values[1].max()
+
+
+@pytest.mark.parametrize("wanted", [["red", "blue"], ["SR_B4", "SR_B2"]])
+def test_bands_are_chosen_by_their_own_or_common_names(tmp_path, wanted):
+    pattern, _ = landsat(tmp_path)
+    layer = open_cogs(pattern, layer="landsat8", bands=wanted)
+    assert layer.common_name.values.tolist() == ["red", "blue"]
+    assert np.array_equal(values_of(layer)[:, 0, 0], distinct((3, 60, 70))[[2, 0], 0, 0])
+
+
+def test_a_band_that_is_not_there_is_refused(write, tmp_path):
+    pattern, _ = landsat(tmp_path)
+    with pytest.raises(InputError, match=r"Cannot .*'?(swir16|SR_B6)'?"):
+        open_cogs(pattern, layer="landsat8", bands=["swir16"])
+    path = write(distinct((2, 60, 70)), GRID, bands=["vv", "vh"])
+    assert open_cogs(path, bands=["vh"]).band.values.tolist() == ["vh"]
+    with pytest.raises(InputError, match=r"open the bands \['hh'\]: the files have \['vv', 'vh'\].*bands="):
+        open_cogs(path, bands=["hh"])
+
+
+def test_a_scene_that_lacks_a_band_is_refused_by_name(tmp_path):
+    pattern, names = landsat(tmp_path)
+    (tmp_path / f"{names[1]}_SR_B3.TIF").unlink()
+    with pytest.raises(InputError, match=rf"scene '{names[1]}' lacks the bands \[.*B3.*Pass files"):
+        open_cogs(pattern, layer="landsat8")
+
+
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path, write):
+    landsat(tmp_path)
+    write(distinct((60, 70)), GRID, name="other.tif", folder=tmp_path)
+    with pytest.raises(InputError, match=r"Cannot take '.*other.tif' as landsat8: its name is not of the form.*Leave"):
+        open_cogs([str(tmp_path / "*.TIF"), str(tmp_path / "other.tif")], layer="landsat8")
+
+
+def test_a_date_is_needed_to_group_by_time(write):
+    paths = [write(distinct((60, 70)), GRID), write(distinct((60, 70)), make_grid((60, 70), left=603_000))]
+    with pytest.raises(InputError, match=r"group scenes by time: scene 'raster' has no date. Pass groupby='mosaic'"):
+        open_cogs(paths, groupby="time")
+
+
+def test_cropland_has_its_classes(write):
+    codes = np.random.default_rng(0).choice(np.array([1, 5, 0], "uint8"), (60, 70))
+    path = write(codes, make_grid((60, 70), crs="EPSG:5070"), name="2019_30m_cdls.tif")
+    layer = open_cogs(path, layer="cdl")
+    assert layer.dims == ("y", "x")
+    assert is_categorical(layer)
+    assert layer.geoml.legend == spec("cdl").legend
+    assert layer.geoml.legend.name(5) == "Soybeans"
+    assert layer.attrs["_FillValue"] == 0
+    assert np.array_equal(values_of(layer), codes)
+    assert view_of(layer).source.scenes[0].start == np.datetime64(datetime(2019, 1, 1), "ns")  # noqa: DTZ001
+
+
+def test_a_palette_makes_class_codes(write):
+    codes = np.random.default_rng(0).choice(np.array([1, 2, 5], "uint8"), (60, 70))
+    layer = open_cogs(write(codes, GRID, colors=COLORS, nodata=0))
+    assert (layer.dims, is_categorical(layer), view_of(layer).source.resampling) == (("y", "x"), True, "nearest")
+    assert layer.attrs["flag_values"].tolist() == [1, 2, 5]
+    assert layer.attrs["flag_colors"].split() == list(COLORS.values())
+    plain = open_cogs(write(codes, GRID, colors=COLORS), categorical=False)
+    assert (plain.dims, is_categorical(plain)) == (("band", "y", "x"), False)
+
+
+def test_a_ramp_of_greys_is_imagery(write):
+    greys = {n: f"#{n:02x}{n:02x}{n:02x}" for n in range(256)}
+    layer = open_cogs(write(distinct((60, 70), "uint8"), GRID, colors=greys))
+    assert not is_categorical(layer)
+    assert layer.dims == ("band", "y", "x")
+
+
+@pytest.mark.parametrize("colors", [None, dict.fromkeys(range(4), "#000000")])
+def test_codes_without_colours_are_never_interpolated(write, colors):
+    codes = np.random.default_rng(0).choice(np.array([1, 9], "uint8"), (60, 70))
+    layer = open_cogs(write(codes, GRID, **({"colors": colors} if colors else {})), categorical=True)
+    moved = layer.geoml.align(make_grid((50, 50), left=600_010, resolution=17.0))
+    assert set(np.unique(values_of(moved))) <= {0, 1, 9}
+    assert is_categorical(layer)
+
+
+def test_several_bands_are_no_class_codes(write):
+    with pytest.raises(InputError, match=r"class codes: there are 2 bands. Pass one, or bands="):
+        open_cogs(write(distinct((2, 60, 70), "uint8"), GRID), categorical=True)
+
+
+def test_a_file_a_band_is_named_by_what_differs(write, tmp_path):
+    for n, name in enumerate(("scene_10.tif", "scene_20.tif", "scene_30.tif")):
+        write(distinct((60, 70)) + n, GRID, name=name, folder=tmp_path)
+    layer = open_cogs(str(tmp_path / "scene_*.tif"))
+    assert len(set(layer.band.values)) == 3
+    assert all(str(n) in str(b) for n, b in zip((1, 2, 3), layer.band.values, strict=True))
+    assert values_of(layer)[:, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_descriptions_name_bands(write):
+    layer = open_cogs(write(distinct((2, 60, 70)), GRID, bands=["vv", "vh"]))
+    assert layer.band.values.tolist() == ["vv", "vh"]
+    assert open_cogs(write(distinct((2, 60, 70)), GRID)).band.values.tolist() == ["band_1", "band_2"]
+
+
+def test_files_that_may_be_bands_or_scenes_are_refused(write):
+    paths = [
+        write(distinct((60, 70)), GRID),
+        write(distinct((60, 70)), GRID),
+        write(distinct((60, 70)), make_grid((60, 70), left=1e5)),
+    ]
+    with pytest.raises(InputError, match=r"Cannot tell bands from scenes: 2 bands share .* 1 .*Pass"):
+        open_cogs(paths)
+
+
+@pytest.mark.parametrize("options", [{}, {"nodata": -9999}, {"nodata": 300}, {"nodata": 0.5}])
+def test_a_nodata_that_no_pixel_can_have_is_refused_or_is_none(write, options):
+    path = write(distinct((60, 70), "uint8"), GRID)
+    if not options:
+        assert view_of(open_cogs(path)).read(whole(GRID))[1].all()
+        return
+    with pytest.raises(InputError, match=rf"nodata={options['nodata']}.*uint8"):
+        open_cogs(path, **options)
+
+
+@pytest.mark.parametrize("nodata", [-9999.9, 0.1, 1e20, float("nan")])
+def test_an_odd_nodata_of_floats_keeps_a_layer_untouched(write, nodata):
+    values = distinct((60, 70), "float32")
+    values[:5] = nodata
+    for layer in (open_cogs(write(values, GRID, nodata=nodata)), open_cogs(write(values, GRID), nodata=nodata)):
+        view = view_of(layer)
+        assert view.direct
+        assert (~view.read(whole(GRID))[1]).sum() == 5 * 70
+
+
+def test_a_nodata_for_files_that_say_none(write):
+    layer = open_cogs(write(distinct((60, 70)), GRID), nodata=7)
+    assert layer.attrs["_FillValue"] == 7
+    assert (~view_of(layer).read(whole(GRID))[1]).sum() == 1
+    said = open_cogs(write(distinct((60, 70)), GRID, nodata=3), nodata=7)
+    assert np.argwhere(~view_of(said).read(whole(GRID))[1][0, 0]).tolist() == [[0, 2]]
+
+
+LAYOUTS = {
+    "south-up": {"grid": {"south_up": True}},
+    "pixel is point": {"write": {"point": True}},
+    "striped": {"write": {"tiled": False}},
+    "tiled": {"write": {"tiled": True, "blocksize": 16, "overviews": (2,)}},
+    "cog": {"write": {"tiled": True}},
+    "external overviews": {"write": {"tiled": True, "overviews": (2, 4), "external": True}},
+    "deflate": {"write": {"compress": "deflate", "predictor": 2}},
+    "zstd": {"write": {"tiled": True, "compress": "zstd"}},
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_pixels_stand_where_they_are_however_a_file_is_laid_out(write, name):
+    grid = make_grid((60, 70), **LAYOUTS[name].get("grid", {}))
+    values = distinct((60, 70))
+    layer = open_cogs(write(values, grid, **LAYOUTS[name].get("write", {})))
+    found = values_of(layer)[0]
+    expected = values[::-1] if name == "south-up" else values
+    assert grid_of(layer).affine.e < 0
+    assert np.array_equal(found, expected)
+    x, y = grid.affine @ (10.5, 20.5)
+    assert layer.sel(x=x, y=y, method="nearest").item() == values[20, 10]
+
+
+def test_a_turned_file_comes_onto_a_north_up_grid(write):
+    grid = make_grid((60, 70), degrees=30.0)
+    values = distinct((60, 70), "float32")
+    layer = open_cogs(write(values, grid), resampling="nearest")
+    own = grid_of(layer)
+    assert (own.affine.b, own.affine.d) == (0, 0)
+    from geoxt.testing import oracles
+
+    exact = oracles.nearest(values, grid, own)
+    sure = exact.margin > 1e-3
+    found, valid = view_of(layer).read(whole(own))
+    assert np.array_equal(valid[0, 0][sure], exact.valid[sure])
+    assert np.array_equal(found[0, 0][sure & exact.valid], exact.values[sure & exact.valid])
+    assert exact.valid.sum() > 0.95 * 60 * 70
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+@pytest.mark.parametrize("kind", ["mask", "alpha"])
+def test_masks_and_alpha_bands_say_what_is_valid(write, count, kind):
+    mask = np.ones((60, 70), bool)
+    mask[:20] = False
+    given = {"mask": mask} if kind == "mask" else {"alpha": mask * 255}
+    layer = open_cogs(write(distinct((count, 60, 70), "uint8"), GRID, **given))
+    assert layer.sizes["band"] == count
+    values, valid = view_of(layer).read(whole(GRID))
+    assert np.array_equal(valid[0], np.broadcast_to(mask, (count, 60, 70)))
+    assert (values[0][:, :20] == 0).all()
+    assert np.array_equal(values_of(layer), values[0])
+
+
+def test_what_has_no_crs_is_refused_unless_one_is_given(write):
+    path = write(distinct((60, 70)), make_grid((60, 70), crs=None))
+    with pytest.raises(CRSError, match=rf"Cannot place {path} on Earth: the file has no CRS.*EPSG"):
+        open_cogs(path)
+    assert grid_of(open_cogs(path, source_crs=32615)) == GRID
+
+
+def test_the_remedy_for_a_missing_crs_names_an_argument_of_the_opener(write):
+    with pytest.raises(CRSError, match="source_crs="):
+        open_cogs(write(distinct((60, 70)), make_grid((60, 70), crs=None)))
+
+
+def test_patterns_that_match_nothing_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"Cannot find any file for '.*nothing\*.tif'. Pass an existing path"):
+        open_cogs(str(tmp_path / "nothing*.tif"))
+    with pytest.raises(InputError, match=r"a folder: add a pattern"):
+        open_cogs(tmp_path)
+    with pytest.raises(InputError, match="empty list"):
+        open_cogs([])
+
+
+def test_two_crs_need_a_choice(write):
+    paths = [
+        write(distinct((60, 70)), GRID, name="a.tif"),
+        write(distinct((60, 70)), make_grid((60, 70), crs="EPSG:32616", left=96_000, top=4_561_000), name="b.tif"),
+    ]
+    with pytest.raises(CRSError, match=r"'a' is in EPSG:32615, 'b' in EPSG:32616. Pass crs="):
+        open_cogs(paths)
+    layer = open_cogs(paths, crs="EPSG:32616")
+    assert offset(grid_of(layer), make_grid((60, 70), crs="EPSG:32616", left=96_000, top=4_561_000)) is not None
+    assert view_of(layer).read(whole(grid_of(layer)))[1].mean() > 0.5
+    albers = open_cogs(paths, crs="EPSG:5070", resolution=30)
+    assert grid_of(albers).affine.a == 30
+
+
+def test_two_resolutions_need_a_choice(write):
+    paths = [
+        write(distinct((60, 70)), GRID, name="a.tif"),
+        write(distinct((90, 90)), make_grid((90, 90), resolution=20.0), name="b.tif"),
+    ]
+    with pytest.raises(GridError, match=r"'a' has pixels of 30, 'b' of 20 .*Pass resolution=30 or resolution=20"):
+        open_cogs(paths)
+    assert grid_of(open_cogs(paths, resolution=20)).affine.a == 20
+    with pytest.raises(GridError, match="resolution=0"):
+        open_cogs(paths, resolution=0)
+
+
+def test_complex_pixels_are_refused_by_name(write):
+    path = write(np.ones((60, 70), "complex64"), GRID, name="slc.tif")
+    with pytest.raises(InputError, match=r"scene 'slc': its pixels are complex64, not real"):
+        open_cogs(path)
+
+
+def test_what_is_no_raster_is_refused_by_name(tmp_path):
+    path = tmp_path / "broken.tif"
+    path.write_bytes(b"II*\0 not a tiff")
+    with pytest.raises(ReadError, match=rf"Cannot open {path}"):
+        open_cogs(path)
+
+
+def test_a_grid_may_be_given(write):
+    target = make_grid((20, 20), left=600_300)
+    layer = open_cogs(write(distinct((60, 70)), GRID), grid=target)
+    assert grid_of(layer) == target
+    assert np.array_equal(values_of(layer)[0], distinct((60, 70))[:20, 10:30])
+
+
+def test_chunks_names_and_paths_are_taken_in_every_form(write, tmp_path):
+    path = write(distinct((2, 60, 70)), GRID, folder=tmp_path)
+    assert open_cogs(path, chunks=32).chunks == ((2,), (32, 28), (32, 32, 6))
+    assert open_cogs(path, chunks={"x": 70, "band": 1}).chunks == ((1, 1), (60,), (70,))
+    assert open_cogs(tmp_path / "*.tif", name="dem").name == "dem"
+    xr.testing.assert_identical(open_cogs([path, path]), open_cogs(path))
+
+
+def test_scenes_far_apart_make_a_lazy_layer_of_any_size(write):
+    paths = [
+        write(distinct((8, 8)), make_grid((8, 8), left=300_000, top=9_000_000)),
+        write(distinct((8, 8)), make_grid((8, 8))),
+    ]
+    layer = open_cogs(paths, nodata=0)
+    assert layer.sizes["y"] > 100_000
+    assert view_of(layer).read(Window(0, 0, 8, 8))[1].all()
+    assert not view_of(layer).read(Window(50_000, 0, 8, 8))[1].any()
