@@ -36,14 +36,15 @@ def opened(data: Path, *, into: str) -> xr.Dataset:
 
 
 def drawn(both: xr.Dataset, sampler: str, *, count: int, batch: int, seed: int = 0) -> Plan | list[Window]:
-    """Return windows: "random", "random-batch", or the first ones of a "grid" from the middle of the layers on."""
+    """Return windows: "random", "random-batch", or a run of a "grid", from three eighths of it on."""
     match sampler:
         case "random":
             return RandomSampler(both, size=SIZE, length=count, seed=seed)
         case "random-batch":
             return RandomBatchSampler(both, size=SIZE, length=count, batch_size=batch, seed=seed)
         case "grid":
-            return GridSampler(both, size=SIZE, stride=STRIDE)[:count]
+            plan = GridSampler(both, size=SIZE, stride=STRIDE)
+            return plan[3 * len(plan) // 8 :][:count]
         case _:
             msg = f"Cannot draw windows by {sampler!r}: pass 'random', 'random-batch' or 'grid'."
             raise ValueError(msg)

@@ -49,6 +49,7 @@ def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | No
         shapes = np.array([grids[p].shape for p in places])
         points = _spread(_EDGE, affines, shapes)
         if crs == base.crs:
+            points[..., 0] += _turns(points, base)[:, None]
             polygons = shapely.polygons(to_pixels(base)(points.reshape(-1, 2)).reshape(points.shape))
             good = np.ones(len(places), bool)
         else:
@@ -78,11 +79,10 @@ def _projected(edges: Floats, inner: Floats, crs: CRS | None, base: GeoBox) -> t
     project = transformer(crs, base.crs)
     places = [np.stack(project.transform(p[..., 0], p[..., 1]), axis=-1) for p in (edges, inner)]
     if base.crs is not None and base.crs.geographic:
-        middle = base.affine.c + base.affine.a * base.shape[1] / 2
         with np.errstate(invalid="ignore"):
             for p in places:
                 p[..., 0] = _turned(p[..., 0], places[0][:, :1, 0])
-            turn = 360 * np.rint((middle - places[0][..., 0].mean(1)) / 360)
+        turn = _turns(places[0], base)
         for p in places:
             p[..., 0] += turn[:, None]
     finite = np.isfinite(places[0]).all((1, 2)) & np.isfinite(places[1]).all((1, 2))
@@ -94,6 +94,15 @@ def _projected(edges: Floats, inner: Floats, crs: CRS | None, base: GeoBox) -> t
     held = np.asarray(shapely.contains_xy(wide[:, None], inside[good][..., 0], inside[good][..., 1]))
     good[good] = held.all(1)
     return polygons, good
+
+
+def _turns(points: Floats, base: GeoBox) -> Floats:
+    """Return the degrees by which outlines (grid, point, 2) lie next to the base; 0 where it is not in degrees."""
+    if base.crs is None or not base.crs.geographic:
+        return np.zeros(len(points))
+    middle = (base.affine @ (base.shape[1] / 2, base.shape[0] / 2))[0]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(360 * np.rint((middle - points[..., 0].mean(1)) / 360))
 
 
 def _turned(longitude: Floats, first: Floats) -> Floats:

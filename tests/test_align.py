@@ -2,6 +2,7 @@
 
 import dask
 import numpy as np
+import pyproj
 import pytest
 import xarray as xr
 from hypothesis import given, settings
@@ -101,7 +102,7 @@ def test_labels_are_never_interpolated(image, labels):
             align(labels, image, resampling=how)
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(some.grid_pairs(shape=some.shapes(3, 50)), st.data(), st.sampled_from(["nearest", "bilinear"]))
 def test_aligning_twice_is_aligning_once(write, pair, data, how):
     values, _, nodata = data.draw(some.nodata_rasters((1, *pair.src.shape)))
@@ -292,9 +293,7 @@ def test_layers_across_two_zones_are_united(write):
 
 
 def test_a_crs_written_out_in_full_is_the_same_crs(write, image):
-    from pyproj import CRS as Proj
-
-    grid = make_grid((80, 90), crs=Proj.from_epsg(32615).to_wkt("WKT1_GDAL"))
+    grid = make_grid((80, 90), crs=pyproj.CRS.from_epsg(32615).to_wkt("WKT1_GDAL"))
     layer = open_cogs(write(distinct((3, 80, 90), "int32"), grid, nodata=0))
     assert view_of(align(layer, image)).source.grid == grid_of(image)
     assert np.array_equal(values_of(align(layer, image)), distinct((3, 80, 90), "int32"))

@@ -180,8 +180,9 @@ def _nodata(assets: Sequence[Asset], given: float | None, dtype: np.dtype[Any]) 
         if representable(given, str(dtype)) is None:
             msg = f"Cannot mark missing pixels by nodata={given:g}: no {dtype} pixel can have it. Pass one that it can."
             raise InputError(msg)
-        return given
-    return next((a.nodata for a in assets if a.nodata is not None), None)
+        return float(dtype.type(given).item())
+    found = next((a.nodata for a in assets if a.nodata is not None), None)
+    return None if found is None else float(dtype.type(found).item())
 
 
 def representable(nodata: float | None, dtype: str) -> float | None:

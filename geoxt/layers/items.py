@@ -171,12 +171,10 @@ def _items(source: Any) -> Iterable[pystac.Item]:
         case str() | os.PathLike():
             yield from _from_file(os.fspath(source))
         case pystac.Item():
-            source.make_asset_hrefs_absolute()
-            yield source
+            yield _absolute(source)
         case pystac.Catalog():
             for item in source.get_items(recursive=True):
-                item.make_asset_hrefs_absolute()
-                yield item
+                yield _absolute(item)
         case {"type": "FeatureCollection", "features": features}:
             for feature in features:
                 yield from _items(feature)
@@ -206,13 +204,19 @@ def _from_file(path: str) -> Iterable[pystac.Item]:
             for feature in content["features"]:
                 item = pystac.Item.from_dict(feature)
                 item.set_self_href(str(Path(path).absolute()))
-                item.make_asset_hrefs_absolute()
-                yield item
+                yield _absolute(item)
         case "Feature":
             yield from _items(pystac.Item.from_file(path))
         case kind:
             msg = f"Cannot read STAC from {path!r}: its type is {kind!r}. Pass a catalog, an item or an ItemCollection."
             raise InputError(msg)
+
+
+def _absolute(item: pystac.Item) -> pystac.Item:
+    """Return an item whose hrefs are absolute, where it says what they are relative to."""
+    if item.get_self_href() is not None:
+        item.make_asset_hrefs_absolute()
+    return item
 
 
 def _collection(path: str) -> pystac.Collection:
@@ -302,6 +306,11 @@ def _asset(item: pystac.Item, entry: _Entry, nodata: float | None) -> Asset:
     grid = _grid(item, entry.asset)
     dtype = entry.facts.get("data_type")
     href = entry.asset.href
+    if item.get_self_href() is None and pystac.utils.make_absolute_href(href, "/") != href:
+        msg = (
+            f"Cannot find asset {entry.key!r} of item {item.id!r}: its href {href!r} is relative, and the item says not"
+        )
+        raise InputError(msg + " to what. Pass the item's file, or item.set_self_href(…) first.")
     if grid is None or dtype is None:
         return asset_of(read_header(href), entry.index, nodata)
     mark = entry.facts.get("nodata")

@@ -8,6 +8,7 @@ that asks for them.
 from __future__ import annotations
 
 import numpy as np
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.grid import offset, transformer
@@ -39,6 +40,7 @@ class Mapping:
     __slots__ = ("_affine", "_centre", "_limit", "_project", "_to_source", "scale", "shift", "source", "step", "target")
 
     def __init__(self, target: GeoBox, source: GeoBox) -> None:
+        source = _near(source, target)
         self.target, self.source = target, source
         self._to_source = ~source.affine
         self.shift = offset(target, source)
@@ -237,6 +239,15 @@ class Patch:
         exact = np.where(np.isfinite(exact).all(0), np.rint(exact / QUANTUM) * QUANTUM, -FAR)
         origin, scale, bias, magic = terms
         found[:, y, x] = ((exact - origin) * scale + bias + magic) - magic
+
+
+def _near(source: GeoBox, target: GeoBox) -> GeoBox:
+    """Return a grid in degrees moved by whole turns, next to another of the same CRS."""
+    if source.crs != target.crs or source.crs is None or not source.crs.geographic:
+        return source
+    middles = [(g.affine @ (g.shape[1] / 2, g.shape[0] / 2))[0] for g in (target, source)]
+    turns = round((middles[0] - middles[1]) / 360)
+    return GeoBox(source.shape, Affine.translation(360 * turns, 0) @ source.affine, source.crs) if turns else source
 
 
 def _column(pair: tuple[float, float]) -> Floats:

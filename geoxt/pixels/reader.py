@@ -126,10 +126,8 @@ def read_header(href: str, *, crs: SomeCRS | None = None) -> Header:
         found = file.crs or crs
         if found is None:
             how = "only ground control points" if file.gcps[0] else "no CRS"
-            msg = (
-                f"Cannot place {href} on Earth: the file has {how}. Pass crs='EPSG:…' if you know it, or warp it first."
-            )
-            raise CRSError(msg)
+            msg = f"Cannot place {href} on Earth: the file has {how}."
+            raise CRSError(msg + " Pass source_crs='EPSG:…' if you know it, or warp it first.")
         flags = file.mask_flag_enums
         alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
         return Header(

@@ -14,7 +14,7 @@ from geoxt.layers import open_cogs
 from geoxt.layers.sensors import spec
 from geoxt.pixels import reader
 from geoxt.source import is_categorical, view_of
-from geoxt.testing import distinct, make_grid, write_bands
+from geoxt.testing import distinct, make_grid, oracles, write_bands
 from geoxt.windows import Window
 
 GRID = make_grid((60, 70))
@@ -72,7 +72,7 @@ def test_every_file_is_opened_once(tmp_path, monkeypatch):
 def test_landsat_files_become_bands_of_scenes(tmp_path):
     pattern, names = landsat(tmp_path)
     layer = open_cogs(pattern, layer="landsat8")
-    assert layer.band.values.tolist() == ["SR_B2", "SR_B3", "SR_B4"] or len(set(layer.band.values)) == 3
+    assert layer.band.values.tolist() == ["B2", "B3", "B4"]
     assert layer.common_name.values.tolist() == ["blue", "green", "red"]
     assert (layer.shape, layer.attrs["_FillValue"]) == ((3, 60, 100), 0)
     expected = np.zeros((3, 60, 100), "uint16")
@@ -103,7 +103,7 @@ def test_bands_are_chosen_by_their_own_or_common_names(tmp_path, wanted):
 
 def test_a_band_that_is_not_there_is_refused(write, tmp_path):
     pattern, _ = landsat(tmp_path)
-    with pytest.raises(InputError, match=r"Cannot .*'?(swir16|SR_B6)'?"):
+    with pytest.raises(InputError, match=r"Cannot open the bands \['(swir16|B6|SR_B6)'\]: the files have"):
         open_cogs(pattern, layer="landsat8", bands=["swir16"])
     path = write(distinct((2, 60, 70)), GRID, bands=["vv", "vh"])
     assert open_cogs(path, bands=["vh"]).band.values.tolist() == ["vh"]
@@ -250,7 +250,7 @@ def test_pixels_stand_where_they_are_however_a_file_is_laid_out(write, name):
     assert grid_of(layer).affine.e < 0
     assert np.array_equal(found, expected)
     x, y = grid.affine @ (10.5, 20.5)
-    assert layer.sel(x=x, y=y, method="nearest").item() == values[20, 10]
+    assert layer.sel(x=x, y=y, method="nearest").values == values[20, 10]
 
 
 def test_a_turned_file_comes_onto_a_north_up_grid(write):
@@ -259,8 +259,6 @@ def test_a_turned_file_comes_onto_a_north_up_grid(write):
     layer = open_cogs(write(values, grid), resampling="nearest")
     own = grid_of(layer)
     assert (own.affine.b, own.affine.d) == (0, 0)
-    from geoxt.testing import oracles
-
     exact = oracles.nearest(values, grid, own)
     sure = exact.margin > 1e-3
     found, valid = view_of(layer).read(whole(own))
@@ -274,8 +272,8 @@ def test_a_turned_file_comes_onto_a_north_up_grid(write):
 def test_masks_and_alpha_bands_say_what_is_valid(write, count, kind):
     mask = np.ones((60, 70), bool)
     mask[:20] = False
-    given = {"mask": mask} if kind == "mask" else {"alpha": mask * 255}
-    layer = open_cogs(write(distinct((count, 60, 70), "uint8"), GRID, **given))
+    given = {"mask": mask} if kind == "mask" else {"alpha": mask * 65535}
+    layer = open_cogs(write(distinct((count, 60, 70)), GRID, **given))
     assert layer.sizes["band"] == count
     values, valid = view_of(layer).read(whole(GRID))
     assert np.array_equal(valid[0], np.broadcast_to(mask, (count, 60, 70)))

@@ -86,7 +86,10 @@ def test_bands_are_chosen_by_key_common_name_or_their_own(world):
 
 def test_items_are_grouped_by_day(world):
     layer = open_stac(world.catalog, collections="landsat-c2-l2", crs="EPSG:32615", groupby="day")
-    assert layer.time.values.astype("datetime64[D]").tolist() == [datetime(2019, 7, 1).date(), datetime(2019, 7, 8).date()]  # noqa: DTZ001
+    assert layer.time.values.astype("datetime64[D]").tolist() == [
+        datetime(2019, 7, 1).date(),
+        datetime(2019, 7, 8).date(),
+    ]  # noqa: DTZ001
 
 
 def test_two_crs_need_a_choice(world):
@@ -143,9 +146,16 @@ def test_assets_of_several_bands_are_opened_band_by_band(write):
 
 def test_thumbnails_and_texts_are_passed_over(write):
     item = make_item("one", {"b": write(distinct((60, 70)), GRID)}, time=WHEN)
-    item.add_asset("thumbnail", pystac.Asset("x.tif", roles=["thumbnail"], media_type=pystac.MediaType.COG))
-    item.add_asset("index", pystac.Asset("x.html", media_type="text/html"))
+    item.add_asset("thumbnail", pystac.Asset("/x.tif", roles=["thumbnail"], media_type=pystac.MediaType.COG))
+    item.add_asset("index", pystac.Asset("/x.html", media_type="text/html"))
     assert open_stac(item).band.values.tolist() == ["b"]
+
+
+def test_a_relative_href_without_a_place_is_refused_by_name(write):
+    item = make_item("one", {"b": write(distinct((60, 70)), GRID)}, time=WHEN)
+    item.assets["b"].href = "b.tif"
+    with pytest.raises(InputError, match=r"item 'one'.*b\.tif"):
+        open_stac(item)
 
 
 def test_items_across_the_antimeridian_lie_side_by_side(write):

@@ -1,4 +1,4 @@
-"""The kernels against exact oracles, with nodata and widened, and against GDAL's exact warp where rasterio can ask for it."""
+"""The kernels against exact oracles, with nodata and widened, and against GDAL's exact warp."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def true_scale(pair):
 
 
 def widened(values, valid, pair):
-    """The oracle with the engine's ratio of pixels; its kernel widens along an axis by the ratio where that is over 1."""
+    """The oracle with the engine's ratio of pixels, where that is over one."""
     scale = tuple(min(s, 1.0) for s in true_scale(pair))
     return oracles._triangle(values, valid, pair.src, pair.dst, scale)
 
@@ -237,7 +237,7 @@ def test_gdal_methods_have_the_same_bits_from_any_window(how):
 
 
 def test_the_part_of_a_grid_is_resampled_like_the_whole():
-    """The control grid is anchored at a grid's origin: another origin may differ, but not by more than its tolerance."""
+    """The control grid is anchored at a grid's origin; another origin differs by no more than its tolerance."""
     src, dst = SEAMS["albers"]
     values = rough((1, *src.shape))
     window = Window(101, 57, 64, 64)

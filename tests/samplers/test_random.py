@@ -1,4 +1,4 @@
-"""Random windows: as many as asked, wholly inside, equally likely, the same for a seed, and near each other in a batch."""
+"""Random windows: as many as asked, wholly inside, equally likely, the same for a seed, and near in a batch."""
 
 import pickle
 

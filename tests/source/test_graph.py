@@ -1,4 +1,4 @@
-"""Touched layers onto another grid: the bits of the array in memory, small tasks, and only the blocks that are needed."""
+"""Touched layers onto another grid: the bits of the computed layer, small tasks, only the blocks that are needed."""
 
 import pickle
 
@@ -22,7 +22,7 @@ def layer_of(values, grid, **attrs):
     return xr.DataArray(values, dims=dims, coords=coordinates(grid), attrs=attrs)
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(some.grid_pairs(shape=some.shapes(2, 50), rotated=False), st.sampled_from(["nearest", "bilinear"]), st.data())
 def test_it_has_the_bits_of_the_computed_layer_for_any_chunks(pair, how, data):
     values, _, nodata = data.draw(some.nodata_rasters((2, 2, *pair.src.shape)))

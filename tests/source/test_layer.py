@@ -161,7 +161,7 @@ def assert_reads_what_it_computes(layer, draw):
     assert grid_of(layer) == view.grid
 
 
-@settings(max_examples=60)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.lists(st.sampled_from(sorted(OPERATIONS)), min_size=1, max_size=4), st.data())
 def test_after_any_operations_a_window_is_what_computing_gives(layer, names, data):
     for name in names:
@@ -170,14 +170,14 @@ def test_after_any_operations_a_window_is_what_computing_gives(layer, names, dat
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-@settings(max_examples=3)
+@settings(max_examples=max(settings.default.max_examples // 10, 2))
 @given(data=st.data())
 def test_after_each_operation_alone_too(layer, cube, name, data):
     for one in (layer, cube):
         assert_reads_what_it_computes(OPERATIONS[name](one, data.draw), data.draw)
 
 
-@settings(max_examples=8)
+@settings(max_examples=settings.default.max_examples // 3)
 @given(name=st.sampled_from(["rows", "bands", "plus", "where", "upside down"]), data=st.data())
 def test_after_zarr_too(layer, tmp_path_factory, name, data):
     path = tmp_path_factory.mktemp("zarr") / f"{next(count)}.zarr"

@@ -137,7 +137,7 @@ def test_tasks_are_small_however_many_there_are(write, size):
     assert len(pickle.dumps(roots[0])) < 20_000
 
 
-TOKEN = """
+SCRIPT = """
 import sys
 from dask.base import tokenize
 from geoxt.align import align
@@ -151,11 +151,11 @@ found = tokenize(layer.data), tokenize(other.data), other.data.name
 
 def test_tokens_are_the_same_in_every_process(write, monkeypatch):
     path = write(distinct((2, 90, 90)), make_grid((90, 90)), nodata=0)
-    command = [sys.executable, "-W", "ignore", "-c", TOKEN + "print(found)", path]
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT + "print(found)", path]
     there = subprocess.run(command, env={"PYTHONHASHSEED": "1"}, capture_output=True, text=True, check=True).stdout
     monkeypatch.setattr(sys, "argv", ["", path])
     here = {}
-    exec(TOKEN, here)  # noqa: S102 (the same lines in this process)
+    exec(SCRIPT, here)  # noqa: S102 (the same lines in this process)
     assert there.strip() == str(here["found"])
 
 
