@@ -102,7 +102,7 @@ def compare(
     panels
         Layers by the title of their panel. Categorical ones are drawn in their colours, others as stretched images.
     legend
-        Classes to show; by default those of the first categorical layer.
+        Classes to show; by default those that occur.
     outlines
         Windows of the grid to outline on every panel.
     title
@@ -114,14 +114,14 @@ def compare(
         Save it with `figure.savefig(path)`.
     """
     rows, cols = grid_of(next(iter(panels.values()))).shape
-    maps = [layer for layer in panels.values() if is_categorical(layer)]
-    legend = legend or (Legend.of(maps[0]) if maps else None)
+    thinned = {name: _thin(layer).compute() for name, layer in panels.items()}
+    maps = [layer for layer in thinned.values() if is_categorical(layer)]
+    legend = legend or (_shown(Legend.of(maps[0]), maps) if maps else None)
     width = 4.4 * len(panels)
     figure = _figure(width, 4.2 * rows / cols + (1.2 if legend else 0.6))
     windows = list(outlines)
-    for axes, (name, layer) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        thin = _thin(layer)
-        picture = classes(thin, legend) if is_categorical(layer) else rgb(thin)
+    for axes, (name, thin) in zip(figure.subplots(1, len(panels), squeeze=False)[0], thinned.items(), strict=True):
+        picture = classes(thin, legend) if is_categorical(thin) else rgb(thin)
         axes.imshow(picture, extent=(0, cols, rows, 0), interpolation="nearest")
         for window in windows:
             _outline(axes, window)
@@ -160,7 +160,8 @@ def samples(
         raise InputError(msg)
     columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
-    legend = Legend.of(data[mask])
+    codes = [view_of(data[mask]).read(window)[0] for window in chosen]
+    legend = Legend.of(data[mask]).only({code for some in codes for code in np.unique(some).tolist()})
     figure = _figure(1.5 * columns, 3.1 * rows + 0.7)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     for one in axes.flat:
@@ -172,6 +173,11 @@ def samples(
         axes[2 * row + 1, column].imshow(labels, interpolation="nearest")
     _legend(figure, legend, width=1.5 * columns)
     return figure
+
+
+def _shown(legend: Legend, maps: Iterable[xr.DataArray]) -> Legend:
+    """Return the classes that occur in maps; all of them where none does."""
+    return legend.only({code for layer in maps for code in np.unique(layer).tolist()}) or legend
 
 
 def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: Legend) -> tuple[Array, Array]:

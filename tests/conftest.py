@@ -48,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     closed = "http://127.0.0.1:9"  # the discard port: nothing listens there
     os.environ.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy"), closed))
     os.environ.update(no_proxy="localhost,127.0.0.1,::1", NO_PROXY="localhost,127.0.0.1,::1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that spin for a busy core cost ten times what they save
+    os.environ.setdefault("GEOXT_CACHE", "")  # tests leave nothing in the user's cache
 
     hypothesis.settings.register_profile("ci", max_examples=15, deadline=None, derandomize=True, print_blob=True)
     hypothesis.settings.register_profile("local", max_examples=30, deadline=None)

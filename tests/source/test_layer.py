@@ -181,7 +181,8 @@ def test_after_each_operation_alone_too(layer, cube, name, data):
 @given(name=st.sampled_from(["rows", "bands", "plus", "where", "upside down"]), data=st.data())
 def test_after_zarr_too(layer, tmp_path_factory, name, data):
     path = tmp_path_factory.mktemp("zarr") / f"{next(count)}.zarr"
-    OPERATIONS[name](layer, data.draw).rename("v").to_dataset().to_zarr(path, zarr_format=2)
+    changed = OPERATIONS[name](layer, data.draw).chunk({"y": 16, "x": 16})
+    changed.rename("v").to_dataset().to_zarr(path, zarr_format=2)
     with xr.open_zarr(path, decode_coords="all") as back:
         assert_reads_what_it_computes(back["v"], data.draw)
 

@@ -27,15 +27,13 @@ def layer_of(values, grid, **attrs):
 def test_an_array_a_dask_array_and_a_file_give_the_same_bits(write, pair, how, data):
     values, _, nodata = data.draw(some.nodata_rasters((2, *pair.src.shape)))
     file = open_cogs(write(values, pair.src, nodata=nodata), grid=pair.dst, resampling=how)
-    own = pair.src
+    chunked = dask.array.from_array(values[None], chunks=(1, 1, 17, 13))
+    options = {"own": pair.src, "grid": pair.dst, "nodata": nodata, "resampling": how}
     found = {
         "file": view_of(file).read(whole(pair.dst)),
-        "numpy": Pixels(array=values[None], own=own, grid=pair.dst, nodata=nodata, resampling=how).read(whole(pair.dst)),
-        "dask": Pixels(
-            array=dask.array.from_array(values[None], chunks=(1, 1, 17, 13)), own=own, grid=pair.dst, nodata=nodata,
-            resampling=how,
-        ).read(whole(pair.dst)),
-    }  # fmt: skip
+        "numpy": Pixels(array=values[None], **options).read(whole(pair.dst)),
+        "dask": Pixels(array=chunked, **options).read(whole(pair.dst)),
+    }
     for name in ("numpy", "dask"):
         for a, b in zip(found[name], found["file"], strict=True):
             assert a.dtype == b.dtype
