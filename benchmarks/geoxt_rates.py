@@ -25,7 +25,8 @@ def layers(data: Path, into: str) -> xr.Dataset:
     if into != "memory":
         return opened(data, into=into)
     both = opened(data, into="aligned")
-    rows, cols = (slice(n // 2 - MEMORY // 2, n // 2 + MEMORY // 2) for n in (both.sizes["y"], both.sizes["x"]))
+    middle = [n // 2 for n in (both.sizes["y"], both.sizes["x"])]
+    rows, cols = (slice(max(n - MEMORY // 2, 0), n + MEMORY // 2) for n in middle)
     return both.isel(y=rows, x=cols).load()
 
 
