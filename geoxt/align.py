@@ -13,7 +13,18 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import CRSError, InputError, OverlapError
 from geoxt.footprints import footprint, overlap
 from geoxt.grid import coordinates, grid_of, label, offset, parse_crs, snap, whole
-from geoxt.source import Mosaic, Pixels, Source, View, is_categorical, nodata_of, resampling_of, to_layer, view_of
+from geoxt.source import (
+    Mosaic,
+    Pixels,
+    Shapes,
+    Source,
+    View,
+    is_categorical,
+    nodata_of,
+    resampling_of,
+    to_layer,
+    view_of,
+)
 from geoxt.source.graph import warp_dask
 from geoxt.source.layer import plain_dims
 from geoxt.types import Resampling
@@ -72,11 +83,15 @@ def _align(
     coords = {
         str(name): c for name, c in layer.coords.items() if not {"y", "x"} & set(c.dims) and name != "spatial_ref"
     }
-    if isinstance(getattr(view.source, "array", None), dask.array.Array):
-        array = warp_dask(layer.transpose(..., "y", "x").data, view.grid, target, how, nodata_of(layer), chunks)
-        ordered = [*[d for d in layer.dims if d not in {"y", "x"}], "y", "x"]
+    if isinstance(view.source, Pixels) and isinstance(view.source.array, dask.array.Array):
+        array = warp_dask(view.source.array, view.grid, target, how, nodata_of(layer), chunks)
+        array = array[tuple(slice(None) if d in dims else 0 for d in ("time", "band"))]
         return xr.DataArray(
-            array, dims=ordered, coords={**coords, **coordinates(target)}, attrs=dict(layer.attrs), name=layer.name
+            array,
+            dims=[*dims, "y", "x"],
+            coords={**coords, **coordinates(target)},
+            attrs=dict(layer.attrs),
+            name=layer.name,
         )
     source = retarget(view, target, how)
     return to_layer(source, dims=[*dims, "y", "x"], coords=coords, attrs=layer.attrs, name=layer.name, chunks=chunks)
@@ -95,6 +110,8 @@ def retarget(view: View, target: GeoBox, how: Resampling) -> Source:
                 return Pixels(array=array, own=own, grid=target, nodata=source.nodata, resampling=how)
             clips = (*source.clips, *_clip(view))
             return Pixels(array=array, own=source.own, grid=target, nodata=source.nodata, resampling=how, clips=clips)
+        case Shapes() as source:
+            return source.clip(view.grid).onto(target)
         case _ as source:
             return source.onto(target, resampling=how)
 

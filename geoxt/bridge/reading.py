@@ -67,9 +67,13 @@ def channels_of(data: xr.DataArray | xr.Dataset, *, dtype: Kind = "float32") -> 
     Raises
     ------
     GridError
-        Where the layers lie on several grids.
+        Where there is no layer, or the layers lie on several grids.
     """
     layers = layers_in(data)
+    if not layers:
+        found = [str(name) for name in data.data_vars] if isinstance(data, xr.Dataset) else []
+        msg = f"Cannot read windows: no variable among {found} has the dimensions y and x. Pass a Dataset of layers."
+        raise GridError(msg)
     grid = grid_of(layers[0])
     for layer in layers[1:]:
         other = grid_of(layer)

@@ -111,6 +111,8 @@ def view_of(layer: xr.DataArray) -> View:
     found = untouched(layer.data) if chosen else None
     if found is not None and _axes(layer) == found.axes and _as_opened(layer, grid, found):
         return _direct(layer, grid, found)
+    if layer.chunks is None and not getattr(layer.variable, "_in_memory", True):
+        layer = layer.chunk()  # lazy without dask: asking for its data would load it whole
     ordered = layer.transpose(*DIMS, missing_dims="ignore")
     array = ordered.data
     for axis, dim in enumerate(DIMS[:2]):

@@ -9,8 +9,9 @@ import torch
 import xarray as xr
 from torch.utils.data import default_collate
 
+from geoxt.align import intersection
 from geoxt.bridge.reading import channels_of, geometry, read_batch, single
-from geoxt.errors import GridError
+from geoxt.errors import GridError, InputError
 from geoxt.grid import coordinates, grid_of
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
@@ -141,3 +142,18 @@ def test_samples_put_together_are_the_batch(ds):
 def test_windows_of_two_sizes_make_no_batch(ds):
     with pytest.raises(GridError, match=r"several sizes \[\(8, 8\), \(8, 9\)\] into one batch. Pass batch_size=1"):
         read_batch(*channels_of(ds), [Window(0, 0, 8, 8), Window(0, 0, 8, 9)])
+
+
+def test_layers_keep_times_and_bands_of_their_own():
+    steps = [np.array([f"{y}-01-01" for y in years], "datetime64[ns]") for years in ((2020, 2021), (2018, 2019, 2020))]
+    a = layer_of(distinct((2, 2, 20, 20), "float32")).assign_coords(time=steps[0], band=["r", "g"])
+    b = layer_of(distinct((3, 1, 20, 20), "float32")).assign_coords(time=steps[1], band=["vv"])
+    batch = read_batch(*channels_of(intersection(a=a, b=b)), [Window(1, 2, 8, 9)] * 2)
+    assert (batch["a"].shape, batch["b"].shape) == ((2, 2, 2, 8, 9), (2, 3, 1, 8, 9))
+    assert np.array_equal(batch["b"][1], b[:, :, 1:9, 2:11])
+    assert (batch["a_valid"].shape, batch["b_valid"].shape) == ((2, 2, 8, 9), (2, 3, 8, 9))
+
+
+def test_a_dataset_without_layers_is_refused():
+    with pytest.raises(InputError, match="no .*y.*x"):
+        channels_of(xr.Dataset({"count": 1}))

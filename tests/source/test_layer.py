@@ -81,7 +81,7 @@ def one_band(layer, draw):
     return layer.isel(band=draw(st.integers(-bands_of(layer), bands_of(layer) - 1))) if bands_of(layer) else layer
 
 
-def first_band_by_name(layer, draw):  # noqa: ARG001
+def first_band_by_name(layer, draw):
     named = bands_of(layer) and "band" in layer.indexes and layer.indexes["band"].is_unique
     return layer.sel(band=[layer.band.values[0]]) if named else layer
 
