@@ -5,7 +5,6 @@
 It is the bound for any loader that reads through GDAL: nothing is converted, stacked or collated. A mix is a number of
 threads, each with handles of its own.
 """
-# ruff: noqa: INP001, T201
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Patches a second, counted the same way for every library (needs nothing but Python)."""
-# ruff: noqa: INP001
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@
 
 A mix is workers:threads. Batches are float32 images and int64 masks, collated, with validity and places beside them.
 """
-# ruff: noqa: INP001, T201
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Tables and machine facts for the results that the benchmarks write."""
-# ruff: noqa: INP001
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ The two take turns, each run in a process of its own, files in the page cache; r
 Writes results/samplers.md, samplers.json and samplers.png (the tables of Figure 3 of
 https://arxiv.org/abs/2111.08872). `--quick` takes a few minutes, the whole about an hour and a half.
 """
-# ruff: noqa: INP001, S603, T201
+# ruff: noqa: S603
 
 from __future__ import annotations
 

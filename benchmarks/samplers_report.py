@@ -1,5 +1,4 @@
 """The rates of `samplers.py` as tables and as a figure."""
-# ruff: noqa: INP001
 
 from __future__ import annotations
 
@@ -82,13 +81,14 @@ def by_size(middle: Middle) -> str:
 
 def pages(middle: Middle, args: argparse.Namespace) -> list[str]:
     """Return the parts of samplers.md."""
+    how = (
+        f"Made by `work.py` and `samplers.py`; medians of {args.repeats} alternating runs, files in the page cache. "
+        "TorchGeo 0.10.1 reads with 2 workers; geoxt with workers:threads as given."
+    )
     parts = [
         "# Patches a second, beside TorchGeo",
-        "Patches of 7 x 224 x 224 float32 and 224 x 224 int64, collated; the grid sampler's stride is 112. Made by "
-        "`work.py` and `samplers.py`; medians of "
-        f"{args.repeats} alternating runs, files in the page cache. TorchGeo 0.10.1 reads with 2 workers; geoxt with "
-        "workers:threads as given.",
-        machine("geoxt", "torch", "rasterio", "numpy"),
+        f"Patches of 7 x 224 x 224 float32 and 224 x 224 int64, collated; the grid sampler's stride is 112. {how}",
+        machine("torch", "rasterio", "numpy"),
         "## Batches of 32",
         against(middle),
     ]
@@ -102,7 +102,7 @@ def pages(middle: Middle, args: argparse.Namespace) -> list[str]:
 
 def draw(middle: Middle, path: Path) -> None:
     """Draw rates against batch size: geoxt's in full lines, TorchGeo's dashed."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 (only for those who draw)
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -115,7 +115,7 @@ def draw(middle: Middle, path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel="patches a second")
     axes.set_xticks(sizes, [str(n) for n in sizes])
     axes.minorticks_off()
-    axes.set_yticks([n for n in (10, 20, 50, 100, 200, 500, 1000, 2000)])
+    axes.set_yticks([10, 20, 50, 100, 200, 500, 1000, 2000])
     axes.set_yticklabels([f"{n:.0f}" for n in axes.get_yticks()])
     axes.grid(visible=True, alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -5,7 +5,6 @@
 It runs in an environment of its own, which has TorchGeo and not geoxt: Python 3.12, `pip install torchgeo==0.10.1`.
 A mix is the number of workers; TorchGeo reads with one thread in each.
 """
-# ruff: noqa: INP001, T201
 
 from __future__ import annotations
 

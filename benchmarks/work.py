@@ -8,7 +8,6 @@ tilted footprint; neighbours overlap by 1400 pixels. The crop map is one uint8 G
     python benchmarks/work.py DATA --compress zstd           or deflate; both with a horizontal predictor
     python benchmarks/work.py DATA --aligned                 also the same on the crop map's grid, in DATA/aligned
 """
-# ruff: noqa: INP001, T201
 
 from __future__ import annotations
 
@@ -126,11 +125,11 @@ def write_map(folder: Path, some: list[Place], size: int, compress: str) -> None
 
 def write_aligned(data: Path, compress: str, side: int = 2048) -> None:
     """Write the scenes' mosaic on the grid of the crop map, a file a band, and that part of the crop map."""
-    from work_layers import opened  # noqa: PLC0415 (geoxt is needed for this alone)
+    from work_layers import opened
 
-    from geoxt.grid import to_rasterio, whole  # noqa: PLC0415
-    from geoxt.pixels.warp import tiles  # noqa: PLC0415
-    from geoxt.source import view_of  # noqa: PLC0415
+    from geoxt.grid import to_rasterio, whole
+    from geoxt.pixels.warp import tiles
+    from geoxt.source import view_of
 
     both = opened(data, into="cdl")
     grid, pieces = both.geoml.grid, tiles(whole(both.geoml.grid), side)

@@ -1,5 +1,4 @@
 """The work's files as geoxt layers on one grid, and the windows that samplers draw of them."""
-# ruff: noqa: INP001
 
 from __future__ import annotations
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +17,13 @@ import xarray as xr
 
 from geoxt import plot
 from geoxt.align import intersection
-from geoxt.errors import InputError, OutputError
+from geoxt.errors import CRSError, GeoxtError, InputError, LabelError, OutputError
 from geoxt.grid import grid_of, label
 from geoxt.layers import open_cogs, open_stac
+from geoxt.layers.cogs import find
 from geoxt.predict import predict, require_writable, score, to_cog
 from geoxt.samplers import Region
+from geoxt.source import view_of
 from geoxt.splits import Split, blocks
 from geoxt.testing import make_world
 from geoxt.trainers import DataModule, Progress, Task, fit, legend_of
@@ -32,16 +36,29 @@ Say = Callable[[str], None]
 """Shows a line of text."""
 
 OUTPUTS = ("map.tif", "map.png", "samples.png", "metrics.json", "model.ckpt")
+_BESIDE = "map.tif.aux.xml"
+"""The map's class names, where GDAL looks for them."""
 _CRS = "EPSG:32615"
 """Of the made world's map: the zone of half of its scenes. The others, and the labels, come onto its grid."""
 _MOST_CLASSES = 64
 """Classes that labels may have, unless told otherwise: an image taken for labels by mistake has more values."""
+FEWEST = 2
+"""Classes below which there is nothing to learn."""
 _PIXELS = 750_000
 """Training pixels in an epoch: a few seconds on two cores."""
 _STEPS = 20
 """Steps of the optimiser in an epoch, about."""
 _BLOCKS = 72
 """Blocks to split a scene into: enough for a dozen to be held out, as large as that allows."""
+_FEW = 5, 1000
+"""Held-out blocks and pixels with labels, below which scores are left to chance."""
+_REMEDIES = {
+    "image": "Pass --image files of one grid, with a CRS: leave the others out, or bring them onto it first (gdalwarp; "
+    "gdal_edit.py -a_srs EPSG:… gives a CRS to a file without one).",
+    "labels": "Pass --labels one band of class codes with a CRS (gdal_translate -b 1 takes one band; "
+    "gdal_edit.py -a_srs EPSG:… gives a CRS to a file without one).",
+}
+"""What to do on the command line where the Python functions name arguments that it lacks, by layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,17 +104,27 @@ class Report:
 def run(job: Demo, *, say: Say = lambda _: None) -> Report:
     """Open, align, split, train, predict, write and score.
 
+    All outputs come into their folder together, at the end: a run that fails leaves those of an earlier one as they
+    were.
+
     Raises
     ------
     GeoxtError
         Where an input or the output is at fault; before any training.
     """
     start = time.perf_counter()
+    _check(job)
+    with _together(Path(job.out)) as folder:
+        metrics = _run(job, {name: folder / name for name in OUTPUTS}, say)
     files = {name: Path(job.out) / name for name in OUTPUTS}
-    _check(job, files)
+    return Report(files=files, metrics=metrics, seconds=time.perf_counter() - start)
+
+
+def _run(job: Demo, files: Mapping[str, Path], say: Say) -> dict[str, Any]:
+    """Do it all, write to the given files, and return what `metrics.json` holds."""
     data = _open(job, say)
     size, block = _sizes(job, data)
-    split = blocks(data, size=block, seed=job.seed)
+    split, labelled = _split(data, block, job.seed)
     length = max(_PIXELS // size**2, 64)
     batch = min(max(length // _STEPS, 4), 16)
     module = DataModule(data, split, size=size, length=length, batch_size=batch, seed=job.seed)
@@ -112,19 +139,23 @@ def run(job: Demo, *, say: Say = lambda _: None) -> Report:
     to_cog(predict(data["image"], task, batch_size=4), files["map.tif"])
     found = open_cogs(files["map.tif"], categorical=True)
     scores = score(found, data["mask"], region=split.test)
-    metrics = {**scores, **_facts(job, task, split, block, size), "history": history}
+    metrics = {**scores, **_facts(job, task, split, block, size), "labelled": labelled, "history": history}
     _write_json(metrics, files["metrics.json"])
     _save(_picture(data, found, split, scores), files["map.png"])
-    return Report(files=files, metrics=metrics, seconds=time.perf_counter() - start)
+    return metrics
 
 
 def describe(report: Report) -> str:
     """Return what was written and how good it is, as text of several lines."""
     metrics = report.metrics
+    held, labelled = len(metrics["blocks"]["test"]), metrics["labelled"]["test"]
+    where = f"{held} held-out blocks" if labelled == held else f"{labelled} of {held} held-out blocks that have labels"
+    few = labelled < _FEW[0] or metrics["pixels"] < _FEW[1]
     lines = [f"{name:<14}{path}" for name, path in report.files.items()]
     lines += [
         "",
-        f"On the {len(metrics['blocks']['test'])} held-out blocks ({metrics['pixels']:,} pixels):",
+        f"On the {where} ({metrics['pixels']:,} pixels):",
+        *["  so few that another --seed may score quite differently" for _ in range(few)],
         f"  accuracy {metrics['accuracy']:6.1%}   (the most frequent class alone: {metrics['majority']:.1%})",
         f"  mean IoU {metrics['miou']:6.1%}",
     ]
@@ -133,20 +164,67 @@ def describe(report: Report) -> str:
     return "\n".join([*lines, "", f"{report.seconds:.0f} s"])
 
 
-def _check(job: Demo, files: Mapping[str, Path]) -> None:
+def _check(job: Demo) -> None:
     """Refuse what can be known to fail, before anything takes time."""
     if (job.image is None) != (job.labels is None):
         given, missing = ("--image", "--labels") if job.labels is None else ("--labels", "--image")
         msg = f"Cannot train with {given} alone: pass {missing} as well, or neither for a made world."
         raise InputError(msg)
-    if job.epochs < 1:
-        msg = f"Cannot train for {job.epochs} epochs: pass --epochs 1 or more."
-        raise InputError(msg)
-    if job.seed < 0:
-        msg = f"Cannot use the seed {job.seed}: pass --seed 0 or more."
-        raise InputError(msg)
-    for path in files.values():
-        require_writable(path)
+    least = {"epochs": 1, "seed": 0, "classes": FEWEST, "block": 1, "size": 1}
+    for option, lowest in least.items():
+        given = getattr(job, option)
+        if given is not None and given < lowest:
+            msg = f"Cannot use --{option} {given}: pass --{option} {lowest} or more."
+            raise InputError(msg)
+    if job.image is not None and job.labels is not None:
+        _require_apart(job.image, job.labels)
+
+
+def _require_apart(image: Sequence[str], labels: str) -> None:
+    """Refuse labels that are among the image's files: a model that is shown the answers scores well."""
+    shown = find(image)
+    truth = {str(Path(path).resolve()) for path in find(labels)}
+    both = [path for path in shown if str(Path(path).resolve()) in truth]
+    if both:
+        msg = f"Cannot learn {labels!r} from an image that holds it: --image matches {both[0]!r} too."
+        raise InputError(msg + " Pass a pattern that leaves it out.")
+
+
+@contextmanager
+def _together(out: Path) -> Iterator[Path]:
+    """Yield a folder for all outputs; they come into `out` at the end, or not at all, and then no new folder stays."""
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        for name in OUTPUTS:
+            require_writable(out / name)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".geoxt-") as name:
+            folder = Path(name)
+            try:
+                yield folder
+            except OutputError as error:
+                raise OutputError(str(error).replace(name, str(out))) from error
+            for one in (*OUTPUTS, _BESIDE):
+                if (folder / one).exists():
+                    (folder / one).replace(out / one)
+                else:
+                    (out / one).unlink(missing_ok=True)
+    finally:
+        for folder in new:
+            with suppress(OSError):  # not empty: the outputs, or the made world
+                folder.rmdir()
+
+
+@contextmanager
+def _for_the_shell(layer: str) -> Iterator[None]:
+    """Give errors of opening a remedy in terms of the command line, where theirs names arguments in Python."""
+    try:
+        yield
+    except GeoxtError as error:
+        found, _, remedy = str(error).rpartition(" Pass ")
+        if not re.search(r"\w=", remedy):
+            raise
+        msg = f"{found or str(error)} {_REMEDIES[layer]}"
+        raise type(error)(msg) from error
 
 
 def _open(job: Demo, say: Say) -> xr.Dataset:
@@ -158,33 +236,89 @@ def _open(job: Demo, say: Say) -> xr.Dataset:
         image = open_stac(catalog, collections=["landsat-c2-l2"], crs=_CRS, name="image")
         labels = open_stac(catalog, collections=["usda-cdl"], name="labels")
     else:
-        image = open_cogs(job.image, name="image")
-        labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="labels")
+        with _for_the_shell("image"):
+            image = open_cogs(job.image, name="image")
+        with _for_the_shell("labels"):
+            labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="labels")
     _announce(say, image, labels)
-    data = intersection(image=image, mask=labels, grid="image")
-    legend = legend_of(data["mask"], most=job.classes or _MOST_CLASSES)
+    data = intersection(image=image, labels=labels, grid="image")
+    legend = legend_of(data["labels"], most=_MOST_CLASSES if job.classes is None else job.classes)
+    if len(legend) < FEWEST:
+        msg = f"Cannot learn to tell classes apart: the labels hold {legend.names[0]!r} alone where the image lies."
+        raise LabelError(msg + " Pass labels of two classes or more.")
+    data = data.rename(labels="mask")
     data["mask"] = data["mask"].assign_attrs(legend.attrs())
     rows, cols = grid_of(data).shape
-    say(f"align     {rows} x {cols} px in {label(grid_of(data).crs)}, {len(legend)} classes: {', '.join(legend.names)}")
+    say(
+        f"align     {rows} x {cols} px in {label(grid_of(data).crs)}, {len(legend)} classes: {', '.join(legend.distinct_names)}"
+    )
     return data
 
 
 def _announce(say: Say, *layers: xr.DataArray) -> None:
     for layer in layers:
         grid = grid_of(layer)
-        bands = f"{layer.sizes['band']} bands" if "band" in layer.dims else "classes"
-        say(f"open      {layer.name}: {grid.shape[0]} x {grid.shape[1]} px, {bands}, {label(grid.crs)}")
+        held = _many(layer.sizes["band"], "band") if "band" in layer.dims else "classes"
+        if layer.name == "labels" and layer.dtype.kind == "f":
+            held += f" ({layer.dtype}, taken as whole numbers)"
+        say(f"open      {layer.name}: {grid.shape[0]} x {grid.shape[1]} px, {held}, {label(grid.crs)}")
+        _require_degrees(layer)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _require_degrees(layer: xr.DataArray) -> None:
+    """Refuse a CRS in degrees for coordinates that are none: most often, metres were given the wrong CRS."""
+    grid = grid_of(layer)
+    assert grid.crs is not None
+    west, south, east, north = grid.boundingbox.bbox
+    if grid.crs.geographic and (max(-west, east) > 540 or max(-south, north) > 100):
+        where = f"its CRS {label(grid.crs)} counts degrees, but it reaches from ({west:g}, {south:g}) to "
+        msg = f"Cannot place {layer.name!r} on Earth: {where}({east:g}, {north:g})."
+        raise CRSError(msg + " Give the file the CRS that it is in: gdal_edit.py -a_srs EPSG:…")
 
 
 def _sizes(job: Demo, data: xr.Dataset) -> tuple[int, int]:
     """Return the side of a training window and of a block, in pixels: multiples of 8 that suit the scene."""
     rows, cols = grid_of(data).shape
-    block = job.block or min(max(round(math.sqrt(rows * cols / _BLOCKS) / 16) * 16, 16), 128)
-    size = job.size or max(block * 3 // 4 // 8 * 8, 8)
-    if not 0 < size <= block:
+    block, size = job.block, job.size
+    if block is None:
+        block = min(max(round(math.sqrt(rows * cols / _BLOCKS) / 16) * 16, 16), 128)
+    if size is None:
+        size = min(max(block * 3 // 4 // 8 * 8, 8), block)
+    if size > block:
         msg = f"Cannot train on windows of {size} px in blocks of {block} px: pass --size of 1 to {block}."
         raise InputError(msg)
     return size, block
+
+
+def _split(data: xr.Dataset, block: int, seed: int) -> tuple[Split, dict[str, int]]:
+    """Return a split of which each part has labels, and the number of each part's blocks that have some.
+
+    Blocks are dealt at random; where that leaves a part without labels, so that each part has its share of them.
+    """
+    rows, cols = grid_of(data).shape
+    try:
+        split = blocks(data, size=block, seed=seed)
+        labelled = _labelled(data["mask"], split)
+        if not all(labelled.values()):
+            split = blocks(data, size=block, seed=seed, labels=data["mask"])
+            labelled = _labelled(data["mask"], split)
+    except InputError as error:
+        msg = f"Cannot split {rows} x {cols} px into training, validation and test by blocks of {block} px: "
+        raise InputError(msg + "there are too few. Pass a smaller --block, or a larger image.") from error
+    if not all(labelled.values()):
+        msg = f"Cannot train, validate and test: labels lie in {_many(sum(labelled.values()), 'block')} of {block} px."
+        raise InputError(msg + " Pass a smaller --block, another --seed, or labels of a larger area.")
+    return split, labelled
+
+
+def _labelled(mask: xr.DataArray, split: Split) -> dict[str, int]:
+    """Return how many blocks of each part have labels."""
+    view = view_of(mask)
+    return {name: sum(bool(view.read(w)[1].any()) for w in region) for name, region in split.parts.items()}
 
 
 def _facts(job: Demo, task: Task, split: Split, block: int, size: int) -> dict[str, Any]:
@@ -225,9 +359,7 @@ def _picture(data: xr.Dataset, found: xr.DataArray, split: Split, scores: Mappin
 
 def _save(figure: Figure, path: Path) -> None:
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            figure.savefig(Path(folder) / path.name)
-            (Path(folder) / path.name).replace(path)
+        figure.savefig(path)
     except OSError as error:
         msg = f"Cannot write {str(path)!r}: {error}. Free space there, or pass another --out."
         raise OutputError(msg) from error

@@ -109,7 +109,8 @@ class Legend:
 
     def attrs(self) -> dict[str, Any]:
         """Return CF's `flag_values` and `flag_meanings`, and `flag_colors` (no CF name stands for them)."""
-        small = np.result_type(np.min_scalar_type(min(self.codes)), np.min_scalar_type(max(self.codes)))
+        ends = (min(self.codes), max(self.codes)) if self.codes else (0,)
+        small = np.result_type(*map(np.min_scalar_type, ends))
         return {
             "flag_values": np.array(self.codes, dtype=small),
             "flag_meanings": " ".join(name.replace(" ", "_") for name in self.names),
@@ -135,10 +136,11 @@ class Legend:
         LabelError
             If a value is no code of the legend, and nothing was given to stand for it.
         """
-        order = np.argsort(self.codes)
-        ordered = np.asarray(self.codes)[order]
-        at = np.minimum(np.searchsorted(ordered, values), len(self) - 1)
-        known = ordered[at] == values
+        codes = np.asarray(self.codes or (0,))  # a legend of no classes looks up in one code, and finds nothing
+        order = np.argsort(codes)
+        ordered = codes[order]
+        at = np.minimum(np.searchsorted(ordered, values), len(codes) - 1)
+        known = (ordered[at] == values) & bool(self.codes)
         if missing is None and not known.all():
             strange = np.unique(np.asarray(values)[~known])
             shown = ", ".join(str(value) for value in strange[:_SHOWN]) + (", ..." if len(strange) > _SHOWN else "")
@@ -163,6 +165,33 @@ class Legend:
         keep = set(codes)
         rows = [row for row in zip(self.codes, self.names, self.colors, strict=True) if row[0] in keep]
         return Legend.from_rows(rows)
+
+    def covering(self, codes: Iterable[int]) -> Legend:
+        """Return the legend of some codes; those that this one lacks come last, named by number, in colours not taken.
+
+        Examples
+        --------
+        >>> Legend((1, 2), ("corn", "rice"), ("#ff0000", "#00ff00")).covering([2, 7]).names
+        ('rice', '7')
+        """
+        wanted = list(dict.fromkeys(codes))
+        kept = self.only(wanted)
+        new = [code for code in wanted if code not in self.codes]
+        free = [color for color in palette(len(wanted)) if color not in kept.colors][: len(new)]
+        return Legend((*kept.codes, *new), (*kept.names, *map(str, new)), (*kept.colors, *free))
+
+    @property
+    def distinct_names(self) -> tuple[str, ...]:
+        """The names, each once: those that several classes share are told apart by their codes, `"corn (1)"`.
+
+        Examples
+        --------
+        >>> Legend((1, 2, 5), ("corn", "rice", "corn")).distinct_names
+        ('corn (1)', 'rice', 'corn (5)')
+        """
+        full = tuple(f"{name} ({code})" for code, name in zip(self.codes, self.names, strict=True))
+        told = tuple(long if self.names.count(name) > 1 else name for name, long in zip(self.names, full, strict=True))
+        return told if len(set(told)) == len(told) else full
 
     def name(self, code: int) -> str:
         """Return the name of a code, or the code itself as text where the legend has no such code."""

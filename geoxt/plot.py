@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -160,8 +162,8 @@ def samples(
         raise InputError(msg)
     columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
-    codes = [view_of(data[mask]).read(window)[0] for window in chosen]
-    legend = Legend.of(data[mask]).only({code for some in codes for code in np.unique(some).tolist()})
+    read = [view_of(data[mask]).read(window) for window in chosen]
+    legend = _occurring(Legend.of(data[mask]), [codes[valid] for codes, valid in read])
     figure = _figure(1.5 * columns, 3.1 * rows + 0.7)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     for one in axes.flat:
@@ -171,13 +173,28 @@ def samples(
         picture, labels = _pictures(data, window, image, mask, legend)
         axes[2 * row, column].imshow(picture, interpolation="nearest")
         axes[2 * row + 1, column].imshow(labels, interpolation="nearest")
-    _legend(figure, legend, width=1.5 * columns)
+    if legend:
+        _legend(figure, legend, width=1.5 * columns)
     return figure
 
 
 def _shown(legend: Legend, maps: Iterable[xr.DataArray]) -> Legend:
     """Return the classes that occur in maps; all of them where none does."""
-    return legend.only({code for layer in maps for code in np.unique(layer).tolist()}) or legend
+    found = [layer.to_numpy()[_valid(layer)] for layer in maps]
+    return _occurring(legend, found) or legend
+
+
+def _valid(layer: xr.DataArray) -> Mask:
+    """Return which pixels of a layer in memory are finite, and not its nodata."""
+    values, nodata = layer.to_numpy(), nodata_of(layer)
+    valid: Mask = np.isfinite(values)
+    return valid if nodata is None else valid & (values != nodata)
+
+
+def _occurring(legend: Legend, found: Iterable[Array]) -> Legend:
+    """Return the classes that occur; of a legend that names none, the codes that do."""
+    codes = sorted({int(code) for some in found for code in np.unique(some).tolist()})
+    return legend.only(codes) if legend else legend.covering(codes)
 
 
 def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: Legend) -> tuple[Array, Array]:
@@ -196,7 +213,16 @@ def _figure(width: float, height: float) -> Figure:
     except ImportError as error:
         msg = "Cannot draw without matplotlib: pip install 'geoxt[plot]'."
         raise MissingDependency(msg) from error
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]  # noqa: SLF001 (how notebooks show it)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    """Return a figure as PNG: notebooks show figures by themselves only once pyplot was imported."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
 
 
 def _legend(figure: Figure, legend: Legend, *, width: float) -> None:

@@ -35,7 +35,7 @@ FORBIDDEN = {
     "trainers predict": {"matplotlib"},
 }
 OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchmetrics", "matplotlib"}
-OPTIONAL |= {"pyogrio", "geopandas", "pystac_client", "distributed", "hypothesis"}
+OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", "hypothesis"}
 
 
 def module_name(path: Path) -> str:

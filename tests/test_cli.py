@@ -125,3 +125,37 @@ def test_no_command_at_all_is_a_usage_error(capsys):
     with pytest.raises(SystemExit, match="2"):
         main([])
     assert "COMMAND" in capsys.readouterr().err
+
+
+def test_labels_of_one_class(capsys, tmp_path, write):
+    image, labels = write("image.tif"), write("labels.tif", np.ones((96, 96), "uint8"))
+    line = refused(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", labels)
+    assert "two classes or more" in line
+
+
+def test_labels_among_the_images_files(capsys, tmp_path, write):
+    write("image.tif")
+    labels = write("labels.tif")
+    line = refused(capsys, "demo", "--out", tmp_path / "out", "--image", tmp_path / "*.tif", "--labels", labels)
+    assert "leaves it out" in line
+
+
+def test_an_interrupt_while_training_ends_with_the_shells_code(monkeypatch, capsys, tmp_path, write):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geoxt.trainers.task.Task.training_step", stop)
+    out = tmp_path / "out"
+    arguments = [
+        "--image",
+        write("image.tif"),
+        "--labels",
+        write("labels.tif"),
+        "--model",
+        "test_unet",
+        "--epochs",
+        "1",
+    ]
+    assert main(["demo", "--out", str(out), *arguments]) == 130
+    assert capsys.readouterr().err.endswith("geoxt: interrupted\n")
+    assert [path.name for path in out.iterdir()] == ["samples.png"]

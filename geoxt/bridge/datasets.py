@@ -12,7 +12,9 @@ import xarray as xr
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geoxt.bridge.reading import Kind, Sample, channels_of, read_batch, single
-from geoxt.errors import InputError
+from geoxt.bridge.room import Room
+from geoxt.errors import GridError, InputError
+from geoxt.grid import label
 from geoxt.samplers import Plan
 from geoxt.windows import Window
 
@@ -50,10 +52,15 @@ class WindowDataset(Dataset[Sample]):
         threads: int | None = None,
     ) -> None:
         self.grid, self.channels = channels_of(data, dtype=dtype)
+        if isinstance(windows, Plan) and windows.grid != self.grid:
+            sides = [f"{g.shape[0]} x {g.shape[1]} in {label(g.crs)}" for g in (windows.grid, self.grid)]
+            msg = f"Cannot read windows of one grid ({sides[0]}) from layers on another ({sides[1]})."
+            raise GridError(msg + " Make the sampler from the same layers.")
         self.windows = windows
         self.transform = transform
         self.threads = threads
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._room = Room()
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -70,7 +77,7 @@ class WindowDataset(Dataset[Sample]):
     def read(self, indices: Sequence[int | Window]) -> Sample:
         """Return one batch of windows, before any transform."""
         windows = [i if isinstance(i, Window) else self.windows[i] for i in indices]
-        return read_batch(self.grid, self.channels, windows, self._map())
+        return read_batch(self.grid, self.channels, windows, self._map(), self._room)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the threads behind."""

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.bridge.room import Room
 from geoxt.errors import GridError
 from geoxt.grid import grid_of, label
 from geoxt.samplers.regions import layers_in
@@ -45,7 +46,7 @@ class Channel:
     def shape(self, window: Window) -> tuple[int, ...]:
         """Return the shape of the tensor of a window: (time, band, height, width), absent dimensions left out."""
         sizes = dict(zip(("time", "band"), self.view.shape[:2], strict=True))
-        if window.time is not None:
+        if window.time is not None and "time" in self.view.dims:
             sizes["time"] = len(window.time)
         return (*(sizes[d] for d in self.view.dims if d in sizes), *window.shape)
 
@@ -109,7 +110,9 @@ def _tensor_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(wider.get(str(native), native))
 
 
-def read_batch(grid: GeoBox, channels: Sequence[Channel], windows: Sequence[Window], run: Any = None) -> Sample:
+def read_batch(
+    grid: GeoBox, channels: Sequence[Channel], windows: Sequence[Window], run: Any = None, room: Room | None = None
+) -> Sample:
     """Read windows of one size into one batch.
 
     Parameters
@@ -122,6 +125,8 @@ def read_batch(grid: GeoBox, channels: Sequence[Channel], windows: Sequence[Wind
         One or more windows of the same height, width and number of time steps.
     run
         Maps a function over windows, such as a thread pool's `map`; the built-in `map` by default.
+    room
+        Where the tensors' memory comes from; new for each batch by default.
 
     Returns
     -------
@@ -138,8 +143,9 @@ def read_batch(grid: GeoBox, channels: Sequence[Channel], windows: Sequence[Wind
         )
         raise GridError(msg)
     count = len(windows)
-    values = {c.name: np.empty((count, *c.shape(first)), c.dtype) for c in channels}
-    valid = {c.name: np.empty((count, *_valid_shape(c, first)), bool) for c in channels}
+    room = room or Room()
+    values = {c.name: room.array((count, *c.shape(first)), c.dtype) for c in channels}
+    valid = {c.name: room.array((count, *_valid_shape(c, first)), np.dtype(bool)) for c in channels}
 
     def fill(place: int) -> None:
         for c in channels:

@@ -1,7 +1,8 @@
-"""Open layers: from raster files and from STAC."""
+"""Open layers: from raster files, from STAC and from vector files."""
 
 from geoxt.layers.cogs import open_cogs
 from geoxt.layers.items import open_stac
 from geoxt.layers.sensors import LayerSpec, names, spec
+from geoxt.layers.vector import features, open_vector
 
-__all__ = ["LayerSpec", "names", "open_cogs", "open_stac", "spec"]
+__all__ = ["LayerSpec", "features", "names", "open_cogs", "open_stac", "open_vector", "spec"]

@@ -7,20 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import shapely.affinity
 import xarray as xr
 from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
-from geoxt.footprints import footprint
 from geoxt.grid import label, parse_crs, require_one_crs, snap
+from geoxt.layers.area import Area
+from geoxt.layers.extent import bounds_in
+from geoxt.layers.radiometry import attrs_of
+from geoxt.layers.time import Composite, GroupBy, ordered, steps_of
 from geoxt.legend import Legend
+from geoxt.pixels.access import Access
 from geoxt.source import Asset, Mosaic, Scene, to_layer
-from geoxt.types import Resampling, SomeCRS
+from geoxt.types import Floats, Resampling, SomeCRS
 
-GroupBy = Literal["mosaic", "time", "day"] | None
 SAME = 1e-6
 """Resolutions that differ by a smaller share are the same."""
 
@@ -39,6 +41,8 @@ class Product:
     """Further coordinates along the bands, such as their common names."""
     categorical: bool = False
     """Whether pixels are class codes; the layer then has no band dimension."""
+    units: tuple[str, ...] = ()
+    """Unit of each band's physical values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +55,14 @@ class Placement:
     """Pixel size in CRS units: one number, or (width, height)."""
     grid: GeoBox | None = None
     """The whole grid; excludes the two above."""
+    area: Area | None = None
+    """What the layer is cut to, unless its whole grid is given."""
     groupby: GroupBy = "mosaic"
     """Which scenes share a time step."""
+    composite: Composite = "first"
+    """How the scenes of a step become one image."""
+    rescale: bool = False
+    """Whether pixels become physical values, float32 with NaN where there are none."""
     nodata: float | None = None
     """Stored value of missing pixels, where the files do not say."""
     resampling: Resampling | None = None
@@ -63,6 +73,8 @@ class Placement:
     """What to do with a scene that cannot be read."""
     name: str | None = None
     """Name of the layer."""
+    access: Access | None = None
+    """How files are opened."""
 
 
 def assemble(scenes: Sequence[Scene], product: Product, placement: Placement) -> xr.DataArray:
@@ -76,21 +88,25 @@ def assemble(scenes: Sequence[Scene], product: Product, placement: Placement) ->
     if not scenes:
         msg = "Cannot open a layer: there are no scenes. Widen the selection."
         raise InputError(msg)
-    assets = [a for s in scenes for a in s.assets if a is not None]
-    dtype = np.result_type(*{a.dtype for a in assets})
-    nodata = _nodata(assets, placement.nodata, dtype)
-    _check_type(dtype, scenes[0].id)
-    resampling = placement.resampling or ("nearest" if product.categorical else "bilinear")
-    steps, times = _steps(scenes, placement.groupby)
+    dtype, nodata = _pixels(scenes, product, placement)
+    rescale = placement.rescale and not product.categorical
+    steps, times = steps_of(scenes, placement.groupby)
+    steps, composite = ordered(scenes, steps, placement.composite)
+    if product.categorical and composite in {"mean", "median"}:
+        msg = f"Cannot take the {composite} of class codes. Pass composite='first', 'latest' or 'least cloudy'."
+        raise InputError(msg)
     source = Mosaic(
-        grid=placement.grid or choose_grid(scenes, crs=placement.crs, resolution=placement.resolution),
+        grid=_grid(scenes, placement),
         scenes=tuple(scenes),
         steps=steps,
         bands=product.bands,
-        dtype=dtype,
-        nodata=nodata,
-        resampling=resampling,
+        dtype=np.dtype("float32") if rescale else dtype,
+        nodata=float("nan") if rescale else nodata,
+        resampling=placement.resampling or ("nearest" if product.categorical else "bilinear"),
         errors=placement.errors,
+        composite=composite,
+        rescale=rescale,
+        access=placement.access,
     )
     dims = ["time"] * (times is not None) + ["band"] * (not product.categorical) + ["y", "x"]
     coords: dict[str, Any] = {} if times is None else {"time": times}
@@ -99,9 +115,34 @@ def assemble(scenes: Sequence[Scene], product: Product, placement: Placement) ->
     attrs = dict(product.attrs) | (product.legend.attrs() if product.legend else {})
     if product.categorical:
         attrs.setdefault("flag_values", np.empty(0, dtype))
-    if nodata is not None:
-        attrs["_FillValue"] = dtype.type(nodata).item()
+    else:
+        attrs |= attrs_of(scenes, product.units, rescale=rescale)
+    if source.nodata is not None:
+        attrs["_FillValue"] = source.dtype.type(source.nodata).item()
     return to_layer(source, dims=dims, coords=coords, attrs=attrs, name=placement.name, chunks=placement.chunks)
+
+
+def _pixels(scenes: Sequence[Scene], product: Product, placement: Placement) -> tuple[np.dtype[Any], float | None]:
+    """Return the data type of stored pixels, and what marks missing ones."""
+    assets = [a for s in scenes for a in s.assets if a is not None]
+    dtype = np.result_type(*{a.dtype for a in assets})
+    nodata = _nodata(assets, placement.nodata, dtype)
+    _check_type(dtype, scenes[0].id)
+    _check_resampling(product, placement.resampling)
+    return dtype, nodata
+
+
+def _check_resampling(product: Product, how: Resampling | None) -> None:
+    if product.categorical and how not in {None, "nearest", "mode"}:
+        msg = f"Cannot resample class codes by {how!r}. Pass resampling='nearest' or 'mode'."
+        raise InputError(msg)
+
+
+def _grid(scenes: Sequence[Scene], placement: Placement) -> GeoBox:
+    if placement.grid is not None:
+        return placement.grid
+    found = choose_grid(scenes, crs=placement.crs, resolution=placement.resolution)
+    return found if placement.area is None else placement.area.cut(found)
 
 
 def choose_grid(
@@ -129,10 +170,9 @@ def choose_grid(
     chosen = _pair(resolution) if resolution is not None else _resolution(own or list(grids), target, grids)
     lattice = [g for g in own if _axis_aligned(g) and np.allclose(_size(g), chosen, rtol=SAME)]
     anchor = lattice[0].affine if lattice else Affine.identity()
-    outlines = [footprint(grid, target) for grid in grids]
+    bounds = bounds_in(list(grids), target)
     if target.geographic:
-        outlines = _together(outlines)
-    bounds = np.array([o.bounds for o in outlines])
+        bounds = _together(bounds)
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
     return snap((left, bottom, right, top), chosen, anchor, target)
 
@@ -149,14 +189,14 @@ def _resolution(grids: Sequence[GeoBox], target: CRS, names: Mapping[GeoBox, str
     return sizes[0]
 
 
-def _together(outlines: list[Any]) -> list[Any]:
+def _together(bounds: Floats) -> Floats:
     """Bring longitudes to one side of the antimeridian, where that makes the whole narrower."""
-    middles = np.array([o.centroid.x for o in outlines])
+    middles = bounds[:, [0, 2]].mean(1)
     turned = np.where(middles < 0, middles + 360, middles)
     if np.ptp(turned) < np.ptp(middles):
-        shifts = turned - middles
-        return [shapely.affinity.translate(o, s) for o, s in zip(outlines, shifts, strict=True)]
-    return outlines
+        shift = turned - middles
+        return bounds + np.stack((shift, 0 * shift, shift, 0 * shift), axis=1)
+    return bounds
 
 
 def _pair(resolution: float | tuple[float, float]) -> tuple[float, float]:
@@ -198,30 +238,3 @@ def _check_type(dtype: np.dtype[Any], scene: str) -> None:
     if dtype.kind not in "iufb":
         msg = f"Cannot open scene {scene!r}: its pixels are {dtype}, not real numbers. Write its parts as real bands."
         raise InputError(msg)
-
-
-def _steps(scenes: Sequence[Scene], groupby: GroupBy) -> tuple[tuple[tuple[int, ...], ...], Any]:
-    """Return the scenes of each time step, and the steps' times (`None` without a time dimension)."""
-    if groupby == "mosaic":
-        return (tuple(range(len(scenes))),), None
-    starts = [s.start for s in scenes]
-    if any(s is None for s in starts):
-        lacking = scenes[starts.index(None)].id
-        msg = f"Cannot group scenes by {groupby or 'scene'}: scene {lacking!r} has no date. Pass groupby='mosaic'."
-        raise InputError(msg)
-    order = sorted(range(len(scenes)), key=lambda i: (starts[i], i))
-    match groupby:
-        case None:
-            keys: list[Any] = list(range(len(scenes)))
-        case "time":
-            keys = starts
-        case "day":
-            keys = [s.astype("datetime64[D]") for s in starts if s is not None]
-        case _:
-            msg = f"Cannot group scenes by {groupby!r}: pass groupby='mosaic', 'time', 'day' or None."
-            raise InputError(msg)
-    groups: dict[Any, list[int]] = {}
-    for i in order:
-        groups.setdefault(keys[i], []).append(i)
-    times = np.array([starts[g[0]] for g in groups.values()], dtype="datetime64[ns]")
-    return tuple(tuple(g) for g in groups.values()), times

@@ -20,6 +20,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.grid import parse_crs
+from geoxt.pixels.access import Access
 from geoxt.pixels.reader import Header, read_header
 from geoxt.types import SomeCRS
 
@@ -32,7 +33,7 @@ THREADS = 8
 Stamp = list[int]
 
 
-def headers(hrefs: Sequence[str], *, crs: SomeCRS | None = None) -> list[Header]:
+def headers(hrefs: Sequence[str], *, crs: SomeCRS | None = None, access: Access | None = None) -> list[Header]:
     """Return the headers of files, from the index where it has them.
 
     Parameters
@@ -41,6 +42,8 @@ def headers(hrefs: Sequence[str], *, crs: SomeCRS | None = None) -> list[Header]
         Paths or URLs; URLs are always read.
     crs
         CRS of files that have none; with it, no index is used.
+    access
+        How files are opened.
 
     Raises
     ------
@@ -62,7 +65,8 @@ def headers(hrefs: Sequence[str], *, crs: SomeCRS | None = None) -> list[Header]
     missing = [href for href in hrefs if href not in found]
     if missing:
         with ThreadPoolExecutor(min(THREADS, len(missing))) as pool:
-            found |= zip(missing, pool.map(lambda href: read_header(href, crs=crs), missing), strict=True)
+            options = {"crs": crs} if access is None else {"crs": crs, "access": access}
+            found |= zip(missing, pool.map(lambda href: read_header(href, **options), missing), strict=True)
         for folder, index in indexes.items():
             fresh = [href for href in folders[folder] if href in missing]
             index |= {Path(h).name: {"stamp": stamps[h], "header": _encode(found[h])} for h in fresh}

@@ -7,6 +7,8 @@ that asks for them.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -21,7 +23,8 @@ TOLERANCE = 2.5e-4
 QUANTUM = 2.0**-16
 FAR = 2.0**24
 """Source pixels: a place that no raster reaches; stands for what cannot be transformed."""
-FRACTIONS = {step: np.arange(step) / step for step in STEPS}
+ALONE = 200_000
+"""Multiplications of a matrix product below which it stays in its thread."""
 
 
 class Mapping:
@@ -194,15 +197,11 @@ class Patch:
         cell = rows // step - self.first[0]
         upper = plain[:, cell]
         lines = upper + (plain[:, cell + 1] - upper) * (rows % step / step)[:, None]
-        starts, slopes = lines[:, :, :-1], lines[:, :, 1:] - lines[:, :, :-1]
-        if magic is not None:
-            starts = starts + _column(magic)
-        found = slopes[..., None] * FRACTIONS[step]
-        found += starts[..., None]
-        if magic is not None:
-            found -= _column(magic)[..., None]
         skip = window.col - self.first[1] * step
-        found = found.reshape(2, window.height, -1)[:, :, skip : skip + window.width]
+        found = _across(lines, _hats(step, lines.shape[2], skip, window.width))
+        if magic is not None:
+            found += _column(magic)
+            found -= _column(magic)
         if self.broken is not None:
             self._mend(found, self.broken, np.array((origin, scale, bias, magic or (0, 0)))[..., None])
         return found
@@ -248,6 +247,26 @@ def _near(source: GeoBox, target: GeoBox) -> GeoBox:
     middles = [(g.affine @ (g.shape[1] / 2, g.shape[0] / 2))[0] for g in (target, source)]
     turns = round((middles[0] - middles[1]) / 360)
     return GeoBox(source.shape, Affine.translation(360 * turns, 0) @ source.affine, source.crs) if turns else source
+
+
+@lru_cache(maxsize=256)
+def _hats(step: int, nodes: int, skip: int, width: int) -> Floats:
+    """Return the weight of each node (rows) at each of some pixels (columns)."""
+    places = (np.arange(width) + skip) / step
+    return np.clip(1 - np.abs(np.arange(nodes)[:, None] - places), 0, None)
+
+
+def _across(lines: Floats, weights: Floats) -> Floats:
+    """Multiply (2, height, nodes) by (nodes, width): all sums are exact, so their order does not matter.
+
+    Rows are taken by the piece, each too small for the linear algebra library to use threads of its own.
+    """
+    axes, height, nodes = lines.shape
+    found = np.empty((axes, height, weights.shape[1]))
+    piece = max(ALONE // max(nodes * weights.shape[1], 1), 1)
+    for start in range(0, height, piece):
+        np.matmul(lines[:, start : start + piece], weights, out=found[:, start : start + piece])
+    return found
 
 
 def _column(pair: tuple[float, float]) -> Floats:

@@ -45,9 +45,13 @@ class RawTiff:
     def __del__(self) -> None:
         os.close(self._descriptor)
 
-    def read(self, bands: Sequence[int], window: Window) -> Array | None:
-        """Return (band, height, width) of a window inside the file; `None` where it takes GDAL to read it."""
-        out = np.empty((len(bands), *window.shape), self._dtype)
+    def read(self, bands: Sequence[int], window: Window, out: Array | None = None) -> Array | None:
+        """Return (band, height, width) of a window inside the file; `None` where it takes GDAL to read it.
+
+        They stand in `out`, where that is given and of the file's type.
+        """
+        if out is None or out.dtype != self._dtype:
+            out = np.empty((len(bands), *window.shape), self._dtype)
         high, wide = self._block
         bottom, right = window.stop
         planes = [(1, slice(None))] if self._contiguous else [(band, slice(n, n + 1)) for n, band in enumerate(bands)]

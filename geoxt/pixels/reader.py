@@ -17,6 +17,7 @@ from rasterio.errors import RasterioError
 
 from geoxt.errors import CRSError, ReadError
 from geoxt.grid import parse_crs
+from geoxt.pixels.access import Access, plain
 from geoxt.pixels.raw import open_raw
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
@@ -62,19 +63,19 @@ class _Handle:
 
     __slots__ = ("file", "raw")
 
-    def __init__(self, href: str, **options: Any) -> None:
-        self.file = _open(href, **options)
+    def __init__(self, href: str, access: Access | None, **options: Any) -> None:
+        self.file = _open(href, access, **options)
         self.raw = None if options else open_raw(self.file, href)
 
 
 class _Handles(threading.local):
-    """Open files of one thread, least recently used first; empty again after a fork."""
+    """Open files of one thread by their unsigned address, least recently used first; empty again after a fork."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.open: OrderedDict[Any, _Handle] = OrderedDict()
 
-    def get(self, href: str, **options: Any) -> _Handle:
+    def get(self, href: str, access: Access | None = None, **options: Any) -> _Handle:
         if self.pid != os.getpid():
             _inherited.append(self.open)
             self.pid, self.open = os.getpid(), OrderedDict()
@@ -83,7 +84,7 @@ class _Handles(threading.local):
         if found is not None:
             self.open.move_to_end(key)
             return found
-        found = self.open[key] = _Handle(href, **options)
+        found = self.open[key] = _Handle(href, access, **options)
         if len(self.open) > HANDLES:
             self.open.popitem(last=False)[1].file.close()
         return found
@@ -97,15 +98,22 @@ _inherited: list[Any] = []
 _handles = _Handles()
 
 
-def _open(href: str, **options: Any) -> rasterio.DatasetReader:
+def _open(href: str, access: Access | None = None, **options: Any) -> rasterio.DatasetReader:
     try:
-        return rasterio.open(href, **options)
+        return rasterio.open(href, **options) if access is None else access.open(href, **options)
+    except ReadError:
+        raise
     except (RasterioError, OSError) as error:
-        msg = f"Cannot open {href}: {error}. Check the path, or leave the file out."
-        raise ReadError(msg) from error
+        msg = f"Cannot open {plain(href)}: {plain(str(error))}. Check the path, or leave the file out."
+        raise ReadError(msg) from _cause(error)
 
 
-def read_header(href: str, *, crs: SomeCRS | None = None) -> Header:
+def _cause(error: Exception) -> Exception | None:
+    """Return an error that may be shown as the cause of another: one that tells no signature."""
+    return error if plain(str(error)) == str(error) else None
+
+
+def read_header(href: str, *, crs: SomeCRS | None = None, access: Access | None = None) -> Header:
     """Read the header of a raster file.
 
     Parameters
@@ -114,6 +122,8 @@ def read_header(href: str, *, crs: SomeCRS | None = None) -> Header:
         Path or URL that GDAL can open.
     crs
         CRS to take where the file has none; never overrides one that it has.
+    access
+        How the file is opened; `None` for as it is.
 
     Raises
     ------
@@ -122,11 +132,11 @@ def read_header(href: str, *, crs: SomeCRS | None = None) -> Header:
     CRSError
         Where it has no CRS, and none was given, or is placed by control points only.
     """
-    with _open(href) as file:
+    with _open(href, access) as file:
         found = file.crs or crs
         if found is None:
             how = "only ground control points" if file.gcps[0] else "no CRS"
-            msg = f"Cannot place {href} on Earth: the file has {how}."
+            msg = f"Cannot place {plain(href)} on Earth: the file has {how}."
             raise CRSError(msg + " Pass source_crs='EPSG:…' if you know it, or warp it first.")
         flags = file.mask_flag_enums
         alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
@@ -145,7 +155,7 @@ def read_header(href: str, *, crs: SomeCRS | None = None) -> Header:
         )
 
 
-def overview(href: str, *, ratio: float) -> tuple[int, tuple[int, int]] | None:
+def overview(href: str, *, ratio: float, access: Access | None = None) -> tuple[int, tuple[int, int]] | None:
     """Return the number and shape of the coarsest overview whose pixels are no larger than a ratio allows.
 
     Parameters
@@ -154,6 +164,8 @@ def overview(href: str, *, ratio: float) -> tuple[int, tuple[int, int]] | None:
         Path or URL of the file.
     ratio
         Pixels of the file for one pixel that is wanted.
+    access
+        How the file is opened; `None` for as it is.
 
     Returns
     -------
@@ -163,17 +175,23 @@ def overview(href: str, *, ratio: float) -> tuple[int, tuple[int, int]] | None:
     -----
     As gdalwarp does (`-ovr AUTO`), an overview up to 0.1 coarser than the ratio is taken too.
     """
-    file = _handles.get(href).file
+    file = _handles.get(href, access).file
     factors = file.overviews(1)
     fitting = [n for n, factor in enumerate(factors) if 1 < factor <= ratio + SLACK]
     if not fitting:
         return None
     level = max(fitting, key=lambda n: factors[n])
-    return level, _handles.get(href, overview_level=level).file.shape
+    return level, _handles.get(href, access, overview_level=level).file.shape
 
 
 def read(
-    href: str, bands: Sequence[int], window: Window, *, masks: bool = False, level: int | None = None
+    href: str,
+    bands: Sequence[int],
+    window: Window,
+    *,
+    masks: bool = False,
+    level: int | None = None,
+    access: Access | None = None,
 ) -> tuple[Array, Array | None]:
     """Read a window of a file in its own grid.
 
@@ -189,6 +207,8 @@ def read(
         Also return the mask that the file keeps (internal mask or alpha).
     level
         Number of the overview to read, to whose pixels the window then refers; `None` for the full resolution.
+    access
+        How the file is opened; `None` for as it is.
 
     Returns
     -------
@@ -198,11 +218,29 @@ def read(
     Raises
     ------
     ReadError
-        Where the pixels cannot be read; the handle is dropped, so that another try opens the file again.
+        Where the pixels cannot be read; the handle is dropped, so that another try opens the file again. A signed
+        file is opened and read again once, by a new signature: the old one may have expired.
     """
+    if access is None or access.sign is None:
+        return _read(href, bands, window, masks, level, access)
+    try:
+        return _read(href, bands, window, masks, level, access)
+    except ReadError:
+        _handles.drop(href)
+    return _read(href, bands, window, masks, level, access)
+
+
+def _read(
+    href: str,
+    bands: Sequence[int],
+    window: Window,
+    masks: bool,  # noqa: FBT001
+    level: int | None,
+    access: Access | None,
+) -> tuple[Array, Array | None]:
     bounds = ((window.row, window.row + window.height), (window.col, window.col + window.width))
     try:
-        handle = _handles.get(href) if level is None else _handles.get(href, overview_level=level)
+        handle = _handles.get(href, access) if level is None else _handles.get(href, access, overview_level=level)
         values = None if handle.raw is None else handle.raw.read(bands, window)
         if values is None:
             values = handle.file.read(list(bands), window=bounds)
@@ -211,8 +249,9 @@ def read(
         raise
     except (RasterioError, OSError, ValueError) as error:
         _handles.drop(href)
-        msg = f"Cannot read {href}, rows {bounds[0]} and columns {bounds[1]}: {error}. Is the file whole?"
-        raise ReadError(msg) from error
+        where = f"{plain(href)}, rows {bounds[0]} and columns {bounds[1]}"
+        msg = f"Cannot read {where}: {plain(str(error))}. Is the file whole?"
+        raise ReadError(msg) from _cause(error)
     return values, valid
 
 

@@ -152,8 +152,9 @@ def _four(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Pat
     start = origin[0] - 1, origin[1] - 1
     edge = _beyond(patch, Window(*origin, rows, cols))
     masked = edge or valid is not None
-    channels = 2 * bands if masked else bands
-    buffer = _buffer(channels, sides, _working(values.dtype))
+    valid = _common(valid)
+    weights = 0 if not masked else 1 if valid is None else len(valid)
+    buffer = _buffer(bands + weights, sides, _working(values.dtype))
     _fill(buffer, values, valid, masked=masked)
     places = _places(patch, start, sides, (rows, cols), clip=edge)
     sampled = grid_sample(
@@ -166,6 +167,11 @@ def _four(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Pat
     if not masked:
         return sampled, None
     return _renormalise(sampled[:bands], sampled[bands:])
+
+
+def _common(valid: Mask | None) -> Mask | None:
+    """Return validity once for all bands, where these are valid at the same pixels."""
+    return valid if valid is None or len(valid) == 1 or not (valid[1:] == valid[:1]).all() else valid[:1]
 
 
 def _beyond(patch: Patch, inner: Window, *, margin: float = 0) -> bool:
@@ -225,7 +231,7 @@ def _renormalise(sums: Array, missing: Array) -> tuple[Array, Mask | None]:
     valid = missing <= 0.5
     partly = valid & (missing > 0)
     np.divide(sums, 1 - missing, out=sums, where=partly)
-    return sums, valid
+    return sums, np.broadcast_to(valid, sums.shape)
 
 
 def _widened(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
@@ -236,7 +242,9 @@ def _widened(values: Array, valid: Mask | None, origin: tuple[int, int], patch: 
     bands, rows, cols = values.shape
     sides = _power(rows + 2), _power(cols + 2)
     masked = valid is not None or _beyond(patch, Window(*origin, rows, cols), margin=-max(patch.mapping.scale) - 1)
-    buffer = _buffer(2 * bands if masked else bands, sides, _working(values.dtype))
+    valid = _common(valid)
+    weights = 0 if not masked else 1 if valid is None else len(valid)
+    buffer = _buffer(bands + weights, sides, _working(values.dtype))
     _fill(buffer, values, valid, masked=masked)
     source = torch.from_numpy(buffer)[None]
     found = patch.coordinates(origin=(origin[0] - 1, origin[1] - 1))
@@ -285,7 +293,7 @@ def _weighed(total: Array, missing: Array, full: Array) -> tuple[Array, Mask | N
     present = full - missing
     valid = np.where(missing == 0, full, present) >= full / 2
     np.divide(total, np.where(missing == 0, full, present), out=total, where=valid)
-    return total, None if valid.all() else valid
+    return total, None if valid.all() else np.broadcast_to(valid, total.shape)
 
 
 def _buffer(channels: int, sides: tuple[int, int], dtype: np.dtype[np.floating]) -> Array:

@@ -15,7 +15,7 @@ import rasterio.shutil
 import xarray as xr
 from rasterio.errors import RasterioError
 
-from geoxt.errors import InputError, OutputError
+from geoxt.errors import GeoxtError, InputError, OutputError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, nodata_of
@@ -26,6 +26,8 @@ _BLOCK = 512
 """Pixels: side of a COG's tiles, GDAL's own default."""
 _MOST_NAMES = 65536
 """GDAL lists category names from code 0 up; beyond this a list would be mostly blanks."""
+_WIDER = {"bool": "uint8", "float16": "float32"}
+"""Types that rasterio cannot write, and those that hold the same values."""
 
 
 def to_cog(layer: xr.DataArray, path: SomePath) -> Path:
@@ -35,7 +37,8 @@ def to_cog(layer: xr.DataArray, path: SomePath) -> Path:
     ----------
     layer
         Dimensions (y, x) or (band, y, x). It is computed chunk by chunk. A categorical one gets a colour table (where
-        its type is uint8), class names, and overviews by mode; any other one overviews by average.
+        its type is uint8), class names, and overviews by mode; any other one overviews by average. Booleans become
+        uint8, 0 and 1, and float16 becomes float32.
     path
         Where to write. An older file of that name is replaced, once the new one is whole.
 
@@ -46,6 +49,10 @@ def to_cog(layer: xr.DataArray, path: SomePath) -> Path:
 
     Raises
     ------
+    InputError
+        Where no GeoTIFF can hold the layer: its dimensions, or its type.
+    ReadError
+        Where a file that the layer comes from cannot be read.
     OutputError
         Where the file cannot be written.
 
@@ -59,15 +66,21 @@ def to_cog(layer: xr.DataArray, path: SomePath) -> Path:
         found = tuple(map(str, layer.dims))
         msg = f"Cannot write the dimensions {found} as a COG: choose with isel() down to (band, y, x)."
         raise InputError(msg)
-    layer = layer.transpose("band", "y", "x", missing_dims="ignore")
+    layer = _storable(layer.transpose("band", "y", "x", missing_dims="ignore"))
     require_writable(path)
+    beside = path.with_name(f"{path.name}.aux.xml")
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            whole, cog = Path(folder) / "whole.tif", Path(folder) / "cog.tif"
+            whole, cog, names = (Path(folder) / name for name in ("whole.tif", "cog.tif", "names.xml"))
             _write(layer, whole)
             rasterio.shutil.copy(whole, cog, driver="COG", **_cog_options(layer))
+            _write_names(layer, names)
+            beside.unlink(missing_ok=True)
             cog.replace(path)
-        _write_names(layer, path)
+            if names.exists():
+                names.replace(beside)
+    except GeoxtError:
+        raise
     except (OSError, RasterioError) as error:
         msg = f"Cannot write {str(path)!r}: {error}. Free space there, or pass another path."
         raise OutputError(msg) from error
@@ -93,6 +106,15 @@ def require_writable(path: SomePath) -> None:
     if path.is_dir():
         msg = f"Cannot write {str(path)!r}: it is a folder. Pass the path of a file."
         raise OutputError(msg)
+
+
+def _storable(layer: xr.DataArray) -> xr.DataArray:
+    """Return the layer in a type that a GeoTIFF can hold."""
+    layer = layer.astype(_WIDER.get(layer.dtype.name, layer.dtype), copy=False)
+    if not rasterio.dtypes.check_dtype(layer.dtype):
+        msg = f"Cannot write pixels of type {layer.dtype} as a COG: no GeoTIFF can hold them. "
+        raise InputError(msg + "Pass numbers, e.g. layer.astype('float32').")
+    return layer
 
 
 def _write(layer: xr.DataArray, path: Path) -> None:
@@ -133,6 +155,8 @@ def _describe(layer: xr.DataArray, file: Any) -> None:
     if not is_categorical(layer):
         return
     legend = Legend.of(layer)
+    if not legend:
+        return
     tags = {key: " ".join(map(str, np.atleast_1d(value))) for key, value in legend.attrs().items()}
     for index in range(1, file.count + 1):
         file.update_tags(index, **tags)
@@ -153,15 +177,13 @@ def _cog_options(layer: xr.DataArray) -> dict[str, Any]:
 
 
 def _write_names(layer: xr.DataArray, path: Path) -> None:
-    """Write GDAL's category names beside the file, or drop those of the file that it replaces."""
-    beside = path.with_name(f"{path.name}.aux.xml")
-    beside.unlink(missing_ok=True)
-    if not is_categorical(layer):
+    """Write GDAL's category names, where the layer has some and GDAL can number them."""
+    legend = Legend.of(layer) if is_categorical(layer) else None
+    if not legend:
         return
-    legend = Legend.of(layer)
     if min(legend.codes) < 0 or max(legend.codes) >= _MOST_NAMES:
         return
     known = dict(zip(legend.codes, legend.names, strict=True))
     rows = "".join(f"<Category>{escape(known.get(code, ''))}</Category>" for code in range(max(known) + 1))
     text = f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}</CategoryNames></PAMRasterBand></PAMDataset>\n'
-    beside.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")

@@ -183,5 +183,5 @@ def _layer(array: Blended, classes: Legend | None) -> xr.DataArray:
         attrs |= {"long_name": "predicted class", **classes.attrs()}
     elif classes is not None:
         attrs |= {"long_name": "probability of a class"}
-        coords["band"] = xr.DataArray(list(classes.names), dims="band")
+        coords["band"] = xr.DataArray(list(classes.distinct_names), dims="band")
     return xr.DataArray(lazy, dims=dims, coords=coords, attrs=attrs, name="prediction")

@@ -34,7 +34,7 @@ def score(found: xr.DataArray, labels: xr.DataArray, *, region: Region | None = 
     -------
     dict
         `accuracy`, `miou`, `majority` (what calling every pixel the most frequent class would score), `iou` by class
-        name, and the number of `pixels`: those where both are valid. A predicted code that is no class counts as wrong.
+        name (with its code where classes share a name), and the number of `pixels`: those where both are valid. A predicted code that is no class counts as wrong.
 
     Raises
     ------
@@ -59,4 +59,4 @@ def score(found: xr.DataArray, labels: xr.DataArray, *, region: Region | None = 
             "Cannot score the map: where it was held out there are no labels. Split into smaller blocks, or otherwise."
         )
         raise OverlapError(msg)
-    return summarise(counts, legend.names)
+    return summarise(counts, legend.distinct_names)

@@ -1,8 +1,31 @@
-"""Samplers: which windows to read. All are seeded, immutable sequences of windows, and read no pixel."""
+"""Samplers: which windows to read. All are seeded, immutable sequences of windows.
+
+They read no pixel, but where asked: labels to balance, weights, and the share of valid pixels.
+"""
 
 from geoxt.samplers.grids import GridSampler
-from geoxt.samplers.plans import Plan
+from geoxt.samplers.plans import Plan, Shard
+from geoxt.samplers.points import PointSampler
 from geoxt.samplers.random import RandomBatchSampler, RandomSampler
 from geoxt.samplers.regions import Region
+from geoxt.samplers.scope import Options
+from geoxt.samplers.stratified import StratifiedSampler
+from geoxt.samplers.times import Times, time_intervals, time_periods, time_steps
+from geoxt.samplers.triplet import TripletSampler
 
-__all__ = ["GridSampler", "Plan", "RandomBatchSampler", "RandomSampler", "Region"]
+__all__ = [
+    "GridSampler",
+    "Options",
+    "Plan",
+    "PointSampler",
+    "RandomBatchSampler",
+    "RandomSampler",
+    "Region",
+    "Shard",
+    "StratifiedSampler",
+    "Times",
+    "TripletSampler",
+    "time_intervals",
+    "time_periods",
+    "time_steps",
+]

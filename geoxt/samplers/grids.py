@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, Unpack
 
 import numpy as np
 import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.samplers.plans import Plan, Table
-from geoxt.samplers.random import covered
-from geoxt.samplers.regions import Region, footprint_of, region_of
+from geoxt.samplers.regions import Region
+from geoxt.samplers.scope import Options, Scope, pixels, require_margin, scope_of
 from geoxt.types import SomeSize
-from geoxt.windows import Window, parse_size
+from geoxt.windows import Window
 
 Edge = Literal["shift", "pad", "drop"]
 
@@ -27,14 +28,15 @@ class GridSampler(Plan):
     size
         Pixels: one number, or (height, width).
     stride
-        Pixels from one window to the next; the size by default, so that windows touch.
-    region
-        Where windows lie; the whole grid by default.
+        From one window to the next, in the units of `size`; the size by default, so that windows touch.
     edge
         At the end of a rectangle: "shift" moves the last window back inside, "pad" lets it reach over the edge (what
-        lies beyond is invalid, or belongs to another part of a split), "drop" leaves it out.
-    min_covered
-        Least share of a window that lies in the footprints of all layers. At 0, any overlap will do.
+        lies beyond the grid is invalid), "drop" leaves it out. An area of any outline takes one lattice over its
+        bounds: with "shift" and "pad" the windows that hold some of it, with "drop", and in a part of a split, those
+        wholly inside.
+    **options
+        `region`, `units`, `times`, `min_covered` (0 by default) and `min_valid`; see `geoxt.samplers.Options`. With
+        times, every window comes with every group of them that is covered, one group after the other.
 
     Raises
     ------
@@ -48,22 +50,54 @@ class GridSampler(Plan):
         *,
         size: SomeSize,
         stride: SomeSize | None = None,
-        region: Region | None = None,
         edge: Edge = "shift",
-        min_covered: float = 0.0,
+        **options: Unpack[Options],
     ) -> None:
-        self.size = parse_size(size)
-        self.stride = self.size if stride is None else parse_size(stride, what="stride")
-        self.region = region_of(data, region)
-        self.edge = edge
-        tables = [_lattice(w, self.size, self.stride, edge) for w in self.region]
+        if options.get("placement", "inside") != "inside":
+            msg = (
+                f"Cannot lay a lattice with placement={options['placement']!r}: pass edge='pad' to reach over the edge."
+            )
+            raise InputError(msg)
+        scope = scope_of(data, size, **{"min_covered": 0.0, **options})  # type: ignore[arg-type]
+        units = options.get("units", "pixels")
+        self.size, self.region, self.edge = scope.size, scope.region, edge
+        self.stride = self.size if stride is None else pixels(stride, scope.grid, units, what="stride")
+        outers = [_hull(self.region)] if self.region.joined else list(self.region)
+        tables = [_lattice(w, self.size, self.stride, edge) for w in outers]
+        if edge == "pad" and not self.region.joined:
+            require_margin(self.region, max(_overreach(t, w) for t, w in zip(tables, outers, strict=True)))
         table = np.concatenate([t for t in tables if len(t)] or [np.empty((0, 4), "int64")])
-        if len(table):
-            table = table[covered(table, footprint_of(data), min_covered)]
+        if edge != "drop" and self.region.margin is None:
+            scope = replace(scope, placement="touching")
+        table, steps = _at_times(table, scope)
         if not len(table):
             msg = f"Cannot place any window of {self.size[0]} x {self.size[1]} pixels with edge={edge!r}. "
             raise InputError(msg + "Pass a smaller size, or edge='pad'.")
-        super().__init__(self.region.grid, table)
+        super().__init__(scope.grid, table, steps)
+
+
+def _at_times(table: Table, scope: Scope) -> tuple[Table, Table | None]:
+    """Return the windows that hold what they must, for each group of time steps."""
+    if scope.times is not None and scope.times.take is not None:
+        msg = f"Cannot take {scope.times.take} random steps on a lattice: make times= without take."
+        raise InputError(msg)
+    found, groups = [], []
+    for group in range(scope.groups):
+        good = scope.accepts(table, np.full(len(table), group))
+        found.append(table[good])
+        groups.append(np.full(int(good.sum()), group))
+    return np.concatenate(found), scope.steps(np.random.default_rng(0), np.concatenate(groups))
+
+
+def _hull(region: Region) -> Window:
+    """Return the smallest window that holds a region."""
+    low, high = np.min([(w.row, w.col) for w in region], 0), np.max([w.stop for w in region], 0)
+    return Window(*low.tolist(), *(high - low).tolist())
+
+
+def _overreach(table: Table, outer: Window) -> int:
+    """Return by how many pixels windows reach over the end of a rectangle."""
+    return int((table[:, :2] + table[:, 2:] - outer.stop).max(initial=0))
 
 
 def _lattice(outer: Window, size: tuple[int, int], stride: tuple[int, int], edge: Edge) -> Table:

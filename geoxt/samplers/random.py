@@ -1,23 +1,22 @@
-"""Random windows: uniform over all places where a window fits."""
+"""Random windows: uniform over all places where a window may lie, one by one or in batches that lie close together."""
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import numpy as np
-import shapely
 import xarray as xr
 
-from geoxt.errors import InputError, OverlapError
-from geoxt.samplers.plans import Plan, Table
-from geoxt.samplers.regions import Region, footprint_of, region_of, shares
+from geoxt.errors import InputError
+from geoxt.samplers.cells import Cells
+from geoxt.samplers.places import Places, fill
+from geoxt.samplers.plans import Seeded, Table, parse_length
+from geoxt.samplers.scope import Options, pixels, scope_of
 from geoxt.types import SomeSize
-from geoxt.windows import parse_size
-
-TRIES = 200
-"""Rounds of drawing before a sampler gives up on finding windows that are covered well enough."""
 
 
-class RandomSampler(Plan):
-    """Windows at random places, each place where one fits equally likely.
+class RandomSampler(Seeded):
+    """Windows at random places, each place where one may lie equally likely.
 
     Parameters
     ----------
@@ -29,10 +28,13 @@ class RandomSampler(Plan):
         Number of windows in an epoch.
     seed
         The same seed gives the same windows, on any machine and for any number of workers.
-    region
-        Where windows lie, wholly; the whole grid by default.
-    min_covered
-        Least share of a window that lies in the footprints of all layers, 0 to 1. At 0, any overlap will do.
+    weights
+        A layer (y, x) on the same grid: places are drawn in proportion to its value at the window's centre. It is read
+        once, block by block; on a grid of over a million pixels the mean of a cell of several pixels stands for them.
+        By default all are equally likely.
+    **options
+        `region`, `placement`, `units`, `times`, `min_covered` (0.5 by default) and `min_valid`; see
+        `geoxt.samplers.Options`.
 
     Raises
     ------
@@ -40,6 +42,24 @@ class RandomSampler(Plan):
         Where a window fits nowhere in the region.
     OverlapError
         Where no window is covered well enough.
+
+    Notes
+    -----
+    Uniform over places. With `placement="touching"` it is uniform over pixels as well: each is in as many places as any
+    other. With "inside", a pixel nearer to the region's edge than a window's size is in fewer: a corner pixel in one.
+    With several groups of time steps, all pairs of a place and a group that are covered are equally likely.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from geoxt.grid import coordinates
+    >>> from geoxt.testing import make_grid
+    >>> layer = xr.DataArray(np.zeros((60, 80)), dims=("y", "x"), coords=coordinates(make_grid((60, 80))))
+    >>> sampler = RandomSampler(layer, size=16, length=8, seed=1)
+    >>> len(list(sampler)) == len(sampler) == 8, sampler.at(2) == sampler.at(2), sampler.at(2) == sampler
+    (True, True, False)
+    >>> len(sampler.shard(rank=0, world_size=2)), len(sampler.skip(6))
+    (4, 2)
     """
 
     def __init__(
@@ -49,60 +69,49 @@ class RandomSampler(Plan):
         size: SomeSize,
         length: int,
         seed: int = 0,
-        region: Region | None = None,
-        min_covered: float = 0.5,
+        weights: xr.DataArray | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        self.size = parse_size(size)
-        if length < 1:
-            msg = f"Cannot draw {length} windows: pass length=1 or more."
-            raise InputError(msg)
-        if seed < 0:
-            msg = f"Cannot draw with seed={seed}: pass 0 or more."
-            raise InputError(msg)
-        self.length, self.seed, self.epoch = length, seed, 0
-        self.region = region_of(data, region)
-        self.min_covered = min_covered
-        self.footprint = footprint_of(data)
-        super().__init__(self.region.grid, self._draw())
+        self.length = parse_length(length)
+        self.scope = scope_of(data, size, **options)
+        self.size = self.scope.size
+        self.places = Places(self.scope)
+        self.cells = None if weights is None else Cells.of(weights, self.scope.grid)
+        self._start(self.scope.grid, seed)
 
-    def at(self, epoch: int) -> RandomSampler:
-        """Return the plan of another epoch: other windows, and for the same epoch always the same."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.epoch = epoch
-        Plan.__init__(other, self.grid, other._draw())
-        return other
-
-    def _draw(self) -> Table:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        places = Places(self.region, self.size)
-        found: list[Table] = []
-        count = 0
-        for _ in range(TRIES):
-            table = places.draw(rng, self.length)
-            table = table[covered(table, self.footprint, self.min_covered)]
-            found.append(table)
-            count += len(table)
-            if count >= self.length:
-                return np.concatenate(found)[: self.length]
-        msg = (
-            f"Cannot find {self.length} windows of {self.size[0]} x {self.size[1]} pixels covered to "
-            f"{self.min_covered:g}: {count} found in {TRIES * self.length} places. Pass a smaller size or min_covered."
-        )
-        raise OverlapError(msg)
+    def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None]:
+        places, cells = self.places, self.cells
+        if cells is None:
+            table, group = fill(self.scope, rng, self.length, lambda rng, slots: places.draw(rng, len(slots)))
+        else:
+            back = np.array(self.size) // 2
+            table, group = fill(
+                self.scope,
+                rng,
+                self.length,
+                lambda rng, slots: places.windows(cells.draw(rng, len(slots)) - back),
+                fits=lambda found, _: places.holds(found),
+            )
+        return table, self.scope.steps(rng, group)
 
 
-class RandomBatchSampler(RandomSampler):
+class RandomBatchSampler(Seeded):
     """Windows in batches: those of a batch lie in one block of the grid, so that their files are read together.
 
     Parameters
     ----------
-    data, size, length, seed, region, min_covered
+    data, size, length, seed, **options
         As for `RandomSampler`.
     batch_size
         Windows in a batch; give the loader the same number.
     block
-        Pixels: side of the block in which a batch lies. By default the root of `batch_size` times the size.
+        Side of the block in which a batch lies, in the units of `size`. By default the root of `batch_size` times the
+        size.
+
+    Notes
+    -----
+    Every window, seen alone, is as uniform as one of `RandomSampler`: blocks lie on a lattice that is shifted at random
+    for each batch, and are drawn in proportion to the places in them. A batch takes one group of time steps.
     """
 
     def __init__(
@@ -114,87 +123,46 @@ class RandomBatchSampler(RandomSampler):
         batch_size: int,
         block: SomeSize | None = None,
         seed: int = 0,
-        region: Region | None = None,
-        min_covered: float = 0.5,
+        **options: Unpack[Options],
     ) -> None:
-        height, width = parse_size(size)
-        side = int(np.ceil(np.sqrt(batch_size)))
-        self.block = (height * side, width * side) if block is None else parse_size(block, what="block")
-        self.batch_size = batch_size
-        super().__init__(data, size=size, length=length, seed=seed, region=region, min_covered=min_covered)
-
-    def _draw(self) -> Table:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        places = Places(self.region, self.size)
-        batches: list[Table] = []
-        missing = self.length
-        for _ in range(TRIES * self.length):
-            if missing <= 0:
-                return np.concatenate(batches)[: self.length]
-            first = places.draw(rng, 1)
-            if not covered(first, self.footprint, self.min_covered)[0]:
-                continue
-            near = places.near(rng, first[0], self.block, 4 * self.batch_size)
-            table = np.concatenate((first, near[covered(near, self.footprint, self.min_covered)]))[: self.batch_size]
-            if len(table) == self.batch_size:
-                batches.append(table)
-                missing -= len(table)
-        msg = f"Cannot find batches of {self.batch_size} windows covered to {self.min_covered:g}. Pass a smaller one."
-        raise OverlapError(msg)
-
-
-class Places:
-    """All places at which a window fits wholly into a region; drawing takes each with the same probability.
-
-    Parameters
-    ----------
-    region
-        Rectangles that share no pixel.
-    size
-        Height and width of the window.
-    """
-
-    def __init__(self, region: Region, size: tuple[int, int]) -> None:
-        self.size = size
-        fitting = [w for w in region if w.height >= size[0] and w.width >= size[1]]
-        if not fitting:
-            largest = max(((w.height, w.width) for w in region), default=(0, 0))
-            msg = (
-                f"Cannot place a window of {size[0]} x {size[1]} pixels: the largest rectangle of the region is "
-                f"{largest[0]} x {largest[1]}. Pass a smaller size, or split into larger blocks."
-            )
+        if batch_size < 1:
+            msg = f"Cannot draw batches of {batch_size} windows: pass batch_size=1 or more."
             raise InputError(msg)
-        self.corners = np.array([(w.row, w.col) for w in fitting])
-        self.room = np.array([(w.height - size[0] + 1, w.width - size[1] + 1) for w in fitting])
-        self.ends = np.cumsum(self.room.prod(1))
+        self.length, self.batch_size = parse_length(length), batch_size
+        self.scope = scope_of(data, size, **options)
+        self.size = self.scope.size
+        side = int(np.ceil(np.sqrt(batch_size)))
+        whole = (self.size[0] * side, self.size[1] * side)
+        self.block = (
+            whole if block is None else pixels(block, self.scope.grid, options.get("units", "pixels"), what="block")
+        )
+        if min(np.subtract(self.block, self.size)) < 0:
+            msg = f"Cannot draw windows of {self.size} pixels in a block of {self.block}: pass a larger block."
+            raise InputError(msg)
+        self.places = Places(self.scope)
+        self._start(self.scope.grid, seed, unit=batch_size)
 
-    def __len__(self) -> int:
-        return int(self.ends[-1])
+    def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None]:
+        places = self.places
+        count = -(-self.length // self.batch_size)
+        first, turn = fill(self.scope, rng, count, lambda rng, slots: places.draw(rng, len(slots)))
+        low, high = self._around(rng, first)
+        batch = np.repeat(np.arange(count), self.batch_size)[: self.length]
+        rest, group = fill(
+            self.scope,
+            rng,
+            self.length,
+            lambda rng, slots: places.windows(rng.integers(low[batch[slots]], high[batch[slots]])),
+            group=turn[batch],
+        )
+        rest[:: self.batch_size] = first
+        return rest, self.scope.steps(rng, group)
 
-    def draw(self, rng: np.random.Generator, count: int) -> Table:
-        """Return (count, 4): row, column, height, width."""
-        place = rng.integers(0, self.ends[-1], count)
-        which = np.searchsorted(self.ends, place, side="right")
-        within = place - np.where(which > 0, self.ends[which - 1], 0)
-        row, col = np.divmod(within, self.room[which, 1])
-        return self._table(self.corners[which] + np.c_[row, col])
-
-    def near(self, rng: np.random.Generator, window: Table, block: tuple[int, int], count: int) -> Table:
-        """Return windows in the rectangle that holds a window, within a block around it."""
-        row, col = int(window[0]), int(window[1])
-        inside = (self.corners <= (row, col)) & ((row, col) < self.corners + self.room)
-        which = int(np.flatnonzero(inside.all(1))[0])
-        reach = np.maximum(np.array(block) - self.size, 0)
-        low = np.maximum(self.corners[which], np.array((row, col)) - reach // 2)
-        high = np.minimum(self.corners[which] + self.room[which], np.array((row, col)) - reach // 2 + reach + 1)
-        return self._table(rng.integers(low, high, (count, 2)))
-
-    def _table(self, corners: Table) -> Table:
-        sizes = np.broadcast_to(self.size, corners.shape)
-        return np.concatenate((corners, sizes), axis=1).astype("int64")
-
-
-def covered(table: Table, footprint: shapely.Geometry, least: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return which windows lie in a footprint to at least some share."""
-    share = shares(table.astype("float64"), footprint)
-    return np.asarray(share > 0 if least <= 0 else share >= least - 1e-9)
+    def _around(self, rng: np.random.Generator, first: Table) -> tuple[Table, Table]:
+        """Return the places, from and to, of the block that holds each window, of a lattice of its own."""
+        which = self.places.within(first)
+        corner, span = self.places.outer[which], self.places.span[which]
+        reach: Table = np.array(self.block) - np.array(self.size) + 1
+        shift = rng.integers(0, reach, first[:, :2].shape)
+        low = first[:, :2] - (first[:, :2] - corner + shift) % reach
+        return np.maximum(low, corner), np.minimum(low + reach, corner + span)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import GridError, OverlapError
+from geoxt.errors import GridError
 from geoxt.grid import grid_of, offset, whole
 from geoxt.source import View, view_of
 from geoxt.types import Floats
@@ -25,6 +25,12 @@ class Region:
     """The grid that the rectangles refer to."""
     windows: tuple[Window, ...]
     """The rectangles, in pixels of the grid."""
+    joined: bool = False
+    """Whether a window may lie across several rectangles, as in an area of any outline; else it lies within one."""
+    margin: int | None = None
+    """Pixels by which windows may reach over the rectangles without touching another part of a split; `None`: any."""
+    times: tuple[np.datetime64, ...] | None = None
+    """Time steps that belong to the region (datetime64[ns]); `None`: all."""
 
     def __iter__(self) -> Iterator[Window]:
         return iter(self.windows)
@@ -55,7 +61,7 @@ class Region:
             msg = "Cannot use a region of one grid on another whose pixels do not coincide. Split the layer you sample."
             raise GridError(msg)
         moved = (w.shift(*place).intersect(whole(grid)) for w in self.windows)
-        return Region(grid, tuple(w for w in moved if w is not None))
+        return replace(self, grid=grid, windows=tuple(w for w in moved if w is not None))
 
 
 def box(window: Window) -> shapely.Polygon:
@@ -90,23 +96,8 @@ def shares(windows: Iterable[Window] | Floats, footprint: shapely.Geometry) -> F
     else:
         boxes = np.array([box(w) for w in windows])
     shapely.prepare(footprint)
-    inside = shapely.contains_properly(footprint, boxes)
+    inside = shapely.covers(footprint, boxes)
     out: Floats = inside.astype("float64")
     rest = np.flatnonzero(~inside)
     out[rest] = shapely.area(shapely.intersection(boxes[rest], footprint)) / shapely.area(boxes[rest])
     return out
-
-
-def footprint_of(data: xr.DataArray | xr.Dataset) -> shapely.Geometry:
-    """Return where all layers can hold valid pixels, in pixels of the grid.
-
-    Raises
-    ------
-    OverlapError
-        Where there is no such place.
-    """
-    found = shapely.intersection_all([view.footprint() for view in views_in(data)])
-    if shapely.area(found) == 0:
-        msg = "Cannot sample: no place lies in the footprints of all layers. Check their extents with layer.odc.geobox."
-        raise OverlapError(msg)
-    return found

@@ -61,11 +61,16 @@ class View:
         """Return values and validity (time, band, height, width) of a window of the layer.
 
         Values are what computing the layer gives. Beyond the layer, nothing is valid and the value is the fill value:
-        the layer's nodata, else NaN for floating point and 0 for integers. `dtype` gives them in another type.
+        the layer's nodata, else NaN for floating point and 0 for integers. Infinite values stay, but are not valid.
+        A layer without times is the same in all of them. `dtype` gives them in another type.
         """
-        times = self.times if window.time is None else [self.times[t] for t in window.time]
+        static = window.time is None or "time" not in self.dims
+        times = self.times if static else [self.times[t] for t in window.time or ()]
         moved = window.shift(self.window.row, self.window.col)
         values, valid = self.source.read(moved, times=times, bands=self.bands, dtype=dtype)
+        if self.source.dtype.kind == "f":
+            finite = np.isfinite(values)
+            valid = valid if finite.all() else valid & finite
         if self.window.contains(moved):
             return values, valid
         inside = np.zeros(window.shape, bool)
@@ -182,9 +187,9 @@ def to_layer(
     axes = tuple(DIMS.index(d) for d in dims)
     sizes = parse_chunks(chunks)
     array = to_dask(source, axes=axes, chunks=tuple(sizes[d] for d in dims))
-    return xr.DataArray(
-        array, dims=tuple(dims), coords={**coords, **coordinates(source.grid)}, attrs=dict(attrs), name=name
-    )
+    layer = xr.DataArray(array, dims=tuple(dims), coords={**coords, **coordinates(source.grid)}, attrs=dict(attrs))
+    layer.name = name  # given to the constructor, None would mean the name of the dask array
+    return layer
 
 
 def parse_chunks(chunks: Mapping[str, int] | int | None) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Mosaic: scenes on one grid. The first valid pixel wins."""
+"""Mosaic: scenes on one grid. The first valid pixel wins, or a composite is made of all of them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,21 @@ from typing import Any, Literal
 
 import numpy as np
 import shapely
-from affine import Affine
 from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import ReadError, ReadWarning
 from geoxt.footprints import outline, outlines
 from geoxt.grid import COINCIDE, offset, whole
-from geoxt.pixels import reader
+from geoxt.pixels.access import Access
 from geoxt.pixels.mapping import Mapping
 from geoxt.pixels.sample import sample
-from geoxt.source.pixels import in_type, valid_in, within
+from geoxt.source.composite import Reduction, compose
+from geoxt.source.part import Part
+from geoxt.source.pixels import in_type, within
 from geoxt.source.scenes import Asset, Scene, token_of
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
-
-AVERAGING = {"bilinear", "cubic", "lanczos", "average"}
-"""Methods that may read overviews; the others choose or count pixels, which an overview has averaged away."""
-COARSER = 1.9
-"""Source pixels for one target pixel from which overviews are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +36,7 @@ class Mosaic:
     scenes: tuple[Scene, ...]
     """All scenes; each holds an asset or `None` for every band."""
     steps: tuple[tuple[int, ...], ...]
-    """For each time step, the positions of its scenes; the first that is valid at a pixel gives its value."""
+    """For each time step, the positions of its scenes, in order of priority."""
     bands: tuple[str, ...]
     """Names of the bands."""
     dtype: np.dtype[Any]
@@ -53,6 +49,12 @@ class Mosaic:
     """Grids beyond which nothing is valid, from layers that were cut before they were aligned."""
     errors: Literal["raise", "nodata"] = "raise"
     """What to do with a scene that cannot be read."""
+    composite: Reduction = "first"
+    """How the scenes of a step become one image: by the first that is valid at a pixel, or of all that are."""
+    rescale: bool = False
+    """Whether values are physical: numbers times the scale of their scene and band, plus the offset."""
+    access: Access | None = None
+    """How files are opened; `None` for as they are. It does not decide the pixels."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -74,7 +76,7 @@ class Mosaic:
         """Return all that decides the pixels."""
         return normalize_token((
             type(self).__name__, self.grid, token_of(self.scenes), self.steps, self.bands, str(self.dtype), self.nodata,
-            self.resampling, self.clips, self.errors,
+            self.resampling, self.clips, self.errors, self.composite, self.rescale,
         ))  # fmt: skip
 
     def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> Mosaic:
@@ -104,9 +106,12 @@ class Mosaic:
 
     def stackable(self, other: Mosaic) -> bool:
         """Tell whether another mosaic can lie over or under this one, as one source."""
-        mine = (self.grid, self.bands, self.dtype, self.nodata, self.resampling, self.clips, self.errors)
-        theirs = (other.grid, other.bands, other.dtype, other.nodata, other.resampling, other.clips, other.errors)
-        return mine == theirs and len(self.steps) == len(other.steps) == 1
+        mine, theirs = (
+            (m.grid, m.bands, m.dtype, _mark(m.nodata), m.resampling, m.clips, m.errors, m.rescale, m.access)
+            for m in (self, other)
+        )
+        alone = all(len(m.steps) == 1 and m.composite == "first" for m in (self, other))
+        return mine == theirs and alone
 
     def beneath(self, others: Sequence[Mosaic]) -> Mosaic:
         """Return one mosaic of this one and others beneath it."""
@@ -155,6 +160,8 @@ class Mosaic:
         return values, valid
 
     def _step(self, window: Window, step: int, bands: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Mask]:
+        if self.composite != "first":
+            return self._compose(window, step, bands, dtype)
         shape = (len(bands), *window.shape)
         values: Array | None = None
         valid: Mask | None = None
@@ -176,6 +183,17 @@ class Mosaic:
         if values is None:
             return np.full(shape, self.fill, dtype), np.zeros(shape, bool)
         return self._finish(window, values, valid)
+
+    def _compose(self, window: Window, step: int, bands: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Mask]:
+        """Return a composite of all scenes of a step."""
+        found = (self._scene(index, window, bands, self.dtype) for index in self._hits(window, step))
+        image = compose((one for one in found if one is not None), self.composite)
+        if image is None:
+            shape = (len(bands), *window.shape)
+            return np.full(shape, self.fill, dtype), np.zeros(shape, bool)
+        values, valid = image
+        values[~valid] = 0  # what is arbitrary may not fit the type
+        return self._finish(window, in_type(values, self.dtype, dtype), None if valid.all() else valid)
 
     def _finish(self, window: Window, values: Array, valid: Mask | None) -> tuple[Array, Mask]:
         for clip in self.clips:
@@ -215,17 +233,19 @@ class Mosaic:
                 valid[places] = True if one[1] is None else one[1]
         return values, valid
 
-    def _part(self, part: _Part, window: Window, dtype: np.dtype[Any]) -> tuple[Array, Mask | None] | None:
+    def _part(self, part: Part, window: Window, dtype: np.dtype[Any]) -> tuple[Array, Mask | None] | None:
         """Return the bands of a scene that share a grid."""
         found = sample(part.fetch, part.mapping, window, self.resampling)
         if found is None:
             return None
         values, valid = found
+        if self.rescale:
+            values = part.physical(values)
         return in_type(values, self.dtype, dtype), valid
 
-    def _parts(self, index: int, bands: tuple[int, ...]) -> list[tuple[list[int], _Part]]:
+    def _parts(self, index: int, bands: tuple[int, ...]) -> list[tuple[list[int], Part]]:
         """Return the assets of a scene that share a grid, with the places of their bands in the result."""
-        cache: dict[Any, list[tuple[list[int], _Part]]] = self.__dict__.setdefault("_plans", {})
+        cache: dict[Any, list[tuple[list[int], Part]]] = self.__dict__.setdefault("_plans", {})
         key = index, bands
         found = cache.get(key)
         if found is None:
@@ -235,11 +255,15 @@ class Mosaic:
                 if asset is not None:
                     groups.setdefault(asset.grid, []).append(place)
             found = [
-                (places, _Part([a for p in places if (a := assets[p]) is not None], self.grid, grid, self.resampling))
+                (places, self._new_part([a for p in places if (a := assets[p]) is not None], grid, index))
                 for grid, places in groups.items()
             ]
             cache[key] = found
         return found
+
+    def _new_part(self, assets: list[Asset], grid: GeoBox, index: int) -> Part:
+        quality = self.scenes[index].quality
+        return Part(assets, self.grid, grid, self.resampling, quality=quality, access=self.access)
 
     @cached_property
     def _outlines(self) -> list[shapely.Polygon]:
@@ -280,76 +304,6 @@ class Mosaic:
             warnings.warn(f"{error} Its pixels are taken as nodata.", ReadWarning, stacklevel=2)
 
 
-class _Part:
-    """The assets of one scene that share a grid, and the way there from the mosaic's grid."""
-
-    __slots__ = ("_files", "level", "mapping")
-
-    def __init__(self, assets: list[Asset], target: GeoBox, own: GeoBox, resampling: Resampling) -> None:
-        self.mapping = Mapping(target, own)
-        self.level: int | None = None
-        if resampling in AVERAGING and min(self.mapping.scale) >= COARSER:
-            self._choose_overview({a.href for a in assets})
-        files: dict[str, list[tuple[int, Asset]]] = {}
-        for place, asset in enumerate(assets):
-            files.setdefault(asset.href, []).append((place, asset))
-        self._files = [
-            (href, [p for p, _ in some], [a.band for _, a in some], [a.nodata for _, a in some], some[0][1].masked)
-            for href, some in files.items()
-        ]
-
-    def _choose_overview(self, hrefs: set[str]) -> None:
-        """Read from an overview where the target is coarse enough and all files have the same one."""
-        found = {reader.overview(href, ratio=min(self.mapping.scale)) for href in hrefs}
-        one = found.pop() if len(found) == 1 else None
-        if one is None:
-            return
-        self.level, shape = one
-        own = self.mapping.source
-        zoom = Affine.scale(own.shape[1] / shape[1], own.shape[0] / shape[0])
-        self.mapping = Mapping(self.mapping.target, GeoBox(shape, own.affine @ zoom, own.crs))
-
-    def fetch(self, window: Window) -> tuple[Array, Mask | None]:
-        """Read a window of the assets' own grid."""
-        if len(self._files) == 1:
-            href, _, bands, nodata, masked = self._files[0]
-            values, valid = reader.read(href, bands, window, masks=masked, level=self.level)
-            return values, _valid(values, valid, nodata)
-        count = sum(len(places) for _, places, *_ in self._files)
-        out: Array | None = None
-        flags: Mask | None = None
-        for href, places, bands, nodata, masked in self._files:
-            values, valid = reader.read(href, bands, window, masks=masked, level=self.level)
-            valid = _valid(values, valid, nodata)
-            if out is None:
-                out = np.empty((count, *window.shape), values.dtype)
-            elif values.dtype != out.dtype:
-                out = out.astype(np.result_type(out, values))
-            out[places] = values
-            if valid is not None:
-                flags = np.ones(out.shape, bool) if flags is None else flags
-                flags[places] = valid
-        assert out is not None
-        return out, flags
-
-
-def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mask | None:
-    """Return which values are valid, `None` where all are."""
-    if valid is None and len(set(nodata)) == 1:
-        return valid_in(values, nodata[0])
-    for place, mark in enumerate(nodata):
-        good: Mask | None = None
-        if values.dtype.kind == "f":
-            good = ~np.isnan(values[place])
-        if mark is not None and not np.isnan(mark):
-            differs = values[place] != np.asarray(mark).astype(values.dtype)
-            good = differs if good is None else good & differs
-        if good is not None and not good.all():
-            valid = np.ones(values.shape, bool) if valid is None else valid
-            valid[place] &= good
-    return None if valid is not None and valid.all() else valid
-
-
 def _inside(window: Window, outer: Window) -> Mask:
     """Return which pixels of a window lie inside another."""
     flags = np.zeros(window.shape, bool)
@@ -357,3 +311,8 @@ def _inside(window: Window, outer: Window) -> Mask:
     if shared is not None:
         flags[shared.within(window)] = True
     return flags
+
+
+def _mark(nodata: float | None) -> float | str | None:
+    """Return a nodata value that is equal to itself."""
+    return "nan" if nodata is not None and np.isnan(nodata) else nodata

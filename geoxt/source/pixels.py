@@ -78,17 +78,25 @@ class Pixels:
         chosen = list(range(self.array.shape[1]) if bands is None else bands)
         mapping = Mapping(self.grid, self.own)
         shape = (len(steps), len(chosen), *window.shape)
-        values, valid = np.full(shape, self.fill, dtype or self.dtype), np.zeros(shape, bool)
+        values, valid = self._filled(shape, dtype or self.dtype), np.zeros(shape, bool)
         for place, step in enumerate(steps):
             found = self._read(mapping, window, step, chosen)
-            if found is not None:
-                values[place], valid[place] = found
+            if found is None:
+                continue
+            pixels, valid[place] = found
+            if values.dtype.kind in "iu" and pixels.dtype.kind == "f":
+                pixels = np.where(valid[place], pixels, self.fill if np.isfinite(self.fill) else 0)
+            values[place] = pixels
         for clip in self.clips:
             inside = within(Mapping(self.grid, clip), clip, window)
             if inside is not None:
                 valid &= inside
                 values[~valid] = self.fill
         return values, valid
+
+    def _filled(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return an array of the fill value, 0 where the type cannot hold it."""
+        return np.full(shape, 0 if dtype.kind in "iu" and not np.isfinite(self.fill) else self.fill, dtype)
 
     def _read(self, mapping: Mapping, window: Window, step: int, bands: list[int]) -> tuple[Array, Mask] | None:
         def fetch(need: Window) -> tuple[Array, Mask | None]:

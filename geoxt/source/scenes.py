@@ -14,7 +14,7 @@ class Asset:
     """One band of one scene: a band of a raster file."""
 
     href: str
-    """Path or URL that GDAL can open."""
+    """Path or URL that GDAL can open, not signed."""
     band: int
     """Number of the band in the file; the first is 1."""
     grid: GeoBox
@@ -25,6 +25,20 @@ class Asset:
     """Stored value that marks missing pixels."""
     masked: bool = False
     """Whether the file keeps a mask or an alpha band of its own."""
+    scale: float = 1.0
+    """Physical units per stored unit."""
+    offset: float = 0.0
+    """Physical value of a stored 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """A quality band of a scene, and what it takes out."""
+
+    asset: Asset
+    """The band: whole numbers."""
+    out: tuple[tuple[int, int, int], ...]
+    """What is taken out, as (bit, mask, value): pixels where `(number >> bit) & mask == value` for any of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +53,10 @@ class Scene:
     """Beginning of the interval in which it was acquired (UTC)."""
     end: np.datetime64 | None = None
     """End of that interval (UTC)."""
+    cloud_cover: float | None = None
+    """Share of its pixels that clouds cover, in percent."""
+    quality: tuple[Quality, ...] = ()
+    """What says which of its pixels are taken out; they are as missing ones in every band."""
 
     @property
     def grid(self) -> GeoBox:

@@ -88,7 +88,10 @@ def fit(
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
             )
-            trainer.fit(task, datamodule=data)
+            try:
+                trainer.fit(task, datamodule=data)
+            except SystemExit as stop:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from stop
         kept = Path(best.best_model_path)
         task.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"])
         if checkpoint is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from geoxt.errors import LabelError
 from geoxt.trainers.codes import IGNORE
 
 
@@ -53,7 +54,15 @@ def summarise(counts: Tensor, names: Sequence[str]) -> dict[str, Any]:
 
     Classes that are neither in the labels nor predicted have no IoU (`None`) and do not enter the mean. Where there are
     more counts than names, the last ones are of no class: predicting them is wrong, and they have no IoU of their own.
+
+    Raises
+    ------
+    LabelError
+        Where two classes have one name: one of them would be lost.
     """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        msg = f"Cannot list scores by name: {twice[0]!r} names several classes. Pass Legend.distinct_names."
+        raise LabelError(msg)
     each = iou(counts)[: len(names)]
     return {
         "accuracy": accuracy(counts),

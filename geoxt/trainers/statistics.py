@@ -10,7 +10,7 @@ import xarray as xr
 from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, view_of
-from geoxt.types import Floats
+from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
 MOST_CODES = 256
@@ -57,17 +57,18 @@ def legend_of(layer: xr.DataArray, *, most: int = MOST_CODES) -> Legend:
     Parameters
     ----------
     layer
-        Integer class codes (y, x). Names and colours come from its CF attributes, where it has them.
+        Class codes (y, x): integers, or floating point that holds whole numbers. Names and colours come from its CF
+        attributes, where it has them; a code that they lack is named by its number.
     most
         Classes that there may be at most.
 
     Raises
     ------
     LabelError
-        Where pixels are no class codes: not integers, more than `most` distinct ones, or none at all.
+        Where pixels are no class codes: not whole numbers, more than `most` distinct ones, or none at all.
     """
     name = "the layer" if layer.name is None else layer.name
-    if layer.dtype.kind not in "iub":
+    if layer.dtype.kind not in "iubf":
         msg = f"Cannot take {name!r} as labels: its type is {layer.dtype}. Pass a raster of integer class codes."
         raise LabelError(msg)
     codes = _codes(layer, most)
@@ -79,9 +80,7 @@ def legend_of(layer: xr.DataArray, *, most: int = MOST_CODES) -> Legend:
         shown = ", ".join(map(str, codes[:6]))
         raise LabelError(msg + f"{shown}. Pass a raster of class codes, or allow more by most= (--classes).")
     known = Legend.of(layer) if is_categorical(layer) else Legend((), ())
-    if set(codes) <= set(known.codes):
-        return known.only(codes)
-    return Legend(tuple(codes), tuple(known.name(code) for code in codes))
+    return known.covering(codes)
 
 
 def _codes(layer: xr.DataArray, most: int) -> list[int]:
@@ -92,7 +91,16 @@ def _codes(layer: xr.DataArray, most: int) -> list[int]:
     for row in range(0, rows, _BLOCK):
         for col in range(0, cols, _BLOCK):
             values, valid = view.read(Window(row, col, min(_BLOCK, rows - row), min(_BLOCK, cols - col)))
-            found |= set(np.unique(values[valid]).tolist())
+            found |= set(_whole(np.unique(values[valid]), layer))
             if len(found) > most:
                 return sorted(found)
     return sorted(found)
+
+
+def _whole(values: Array, layer: xr.DataArray) -> list[int]:
+    """Return values as integers; GIS software exports class codes as floating point, too."""
+    broken = values[values != np.round(values)] if values.dtype.kind == "f" else values[:0]
+    if len(broken):
+        msg = f"Cannot take {layer.name!r} as labels: its type is {layer.dtype}, and {broken[0]:g} is no whole number."
+        raise LabelError(msg + " Pass a raster of class codes.")
+    return [int(value) for value in values]

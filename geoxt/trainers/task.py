@@ -56,7 +56,7 @@ class Task(pl.LightningModule):
     def target(self, batch: Batch) -> Tensor:
         """Return class indices (N, H, W); `IGNORE` where image or label is not valid or the code is of no class."""
         known = batch[f"{self.kind.target}_valid"] & batch[f"{self.kind.image}_valid"]
-        indices: Tensor = self.codes(batch[self.kind.target])
+        indices: Tensor = self.codes(batch[self.kind.target].long())
         return indices.where(known, IGNORE)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -124,5 +124,5 @@ class Task(pl.LightningModule):
 
     def _log_scores(self, stage: str) -> None:
         counts = self._counts(stage)
-        self.log_dict(flatten(summarise(counts.compute().cpu(), self.card.names), stage))
+        self.log_dict(flatten(summarise(counts.compute().cpu(), self.card.legend.distinct_names), stage))
         counts.reset()

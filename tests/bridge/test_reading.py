@@ -157,3 +157,24 @@ def test_layers_keep_times_and_bands_of_their_own():
 def test_a_dataset_without_layers_is_refused():
     with pytest.raises(InputError, match="no .*y.*x"):
         channels_of(xr.Dataset({"count": 1}))
+
+
+def test_a_static_layer_stands_beside_one_with_times():
+    grid = make_grid((20, 20))
+    image = xr.DataArray(distinct((3, 20, 20)), dims=("time", "y", "x"), coords=coordinates(grid), name="image")
+    mask = xr.DataArray(distinct((20, 20)), dims=("y", "x"), coords=coordinates(grid), attrs={"flag_values": [1]})
+    found, channels = channels_of(xr.Dataset({"image": image, "mask": mask}))
+    batch = read_batch(found, channels, [Window(2, 3, 8, 8, (2, 0)), Window(0, 0, 8, 8, (1, 2))])
+    assert batch["image"].shape == (2, 2, 8, 8)
+    assert batch["mask"].shape == (2, 8, 8)
+    assert np.array_equal(batch["image"][0], image.values[[2, 0], 2:10, 3:11])
+    assert np.array_equal(batch["mask"][0], mask.values[2:10, 3:11])
+
+
+def test_infinite_pixels_are_not_valid():
+    values = np.ones((8, 8), "float32")
+    values[3, 4] = np.inf
+    layer = xr.DataArray(values, dims=("y", "x"), coords=coordinates(make_grid((8, 8))), name="image")
+    found, channels = channels_of(layer)
+    batch = read_batch(found, channels, [Window(0, 0, 8, 8)])
+    assert np.argwhere(~batch["image_valid"][0].numpy()).tolist() == [[3, 4]]

@@ -10,7 +10,7 @@ import xarray as xr
 
 from geoxt.errors import CRSError, InputError, ReadError
 from geoxt.grid import grid_of, whole
-from geoxt.layers import items, open_cogs, open_stac
+from geoxt.layers import open_cogs, open_stac
 from geoxt.pixels import reader
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item, make_world, write_catalog, write_items
@@ -58,7 +58,6 @@ def test_no_header_is_read_where_metadata_say_enough(world, monkeypatch):
         msg = "a file was opened"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(items, "read_header", refuse)
     monkeypatch.setattr(rasterio, "open", refuse)
     monkeypatch.setattr(reader, "read", refuse)
     layer = open_stac(world.catalog, collections=["landsat-c2-l2"], crs="EPSG:32616")
@@ -116,6 +115,21 @@ def test_an_item_without_projection_is_read_from_its_header(tmp_path, write):
     layer = open_stac(write_items(tmp_path / "items.json", [item]))
     assert grid_of(layer) == GRID
     assert layer.attrs["_FillValue"] == 0
+
+
+def test_one_header_tells_the_type_of_a_collection(write, monkeypatch):
+    made = []
+    for n in range(3):
+        path = write(distinct((60, 70), "int16"), make_grid((60, 70), left=600_000 + 2100 * n), nodata=-1, scale=0.5)
+        made.append(make_item(f"i{n}", {"b": path}, time=WHEN, collection="unknown"))
+        del made[-1].assets["b"].extra_fields["raster:bands"]
+    opened, real = [], rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda href, **options: (opened.append(href), real(href, **options))[1])
+    layer = open_stac(made)
+    assert opened == [made[0].assets["b"].href]
+    assert (layer.dtype, layer.attrs["_FillValue"], layer.attrs["scales"]) == (np.dtype("int16"), -1, [0.5])
+    assert open_stac(made, dtype="int16", nodata=-1).attrs["_FillValue"] == -1
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize(("stated", "found"), [(-9999, None), ("nan", None), (241, 241)])

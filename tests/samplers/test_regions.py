@@ -9,7 +9,8 @@ from geoxt.errors import GridError, OverlapError
 from geoxt.grid import coordinates, part
 from geoxt.layers import open_cogs
 from geoxt.samplers import Plan, Region
-from geoxt.samplers.regions import footprint_of, region_of, shares
+from geoxt.samplers.footprints import footprint_of
+from geoxt.samplers.regions import region_of, shares
 from geoxt.testing import make_grid, write_cog
 from geoxt.windows import Window
 

@@ -7,7 +7,7 @@ import difflib
 from geoxt.errors import InputError
 from geoxt.layers.sensors import aerial, buildings, landcover, landsat, sentinel1, sentinel2
 from geoxt.layers.sensors.bands import resolve_bands
-from geoxt.layers.sensors.qa import Flag, Qa, find_qa, qa_valid
+from geoxt.layers.sensors.qa import Flag, Qa, find_qa, qa_tests, qa_valid
 from geoxt.layers.sensors.radiometry import Radiometry
 from geoxt.layers.sensors.spec import Band, Collection, LayerSpec, Named
 from geoxt.types import SomePath
@@ -24,6 +24,7 @@ __all__ = [
     "names",
     "of_item",
     "of_path",
+    "qa_tests",
     "qa_valid",
     "resolve_bands",
     "spec",

@@ -22,6 +22,7 @@ NAIP = LayerSpec(
         Template(_QUAD + ".{_ext:tif|jp2}"),
         Template(_QUAD + "_{processing_date:%Y%m%d}.{_ext:tif|jp2}"),
     ),
+    dtypes=(("*", "uint8"),),
     collections=(planetary_computer("naip"), earth_search("naip", paid=True)),
     mission=("2003-01-01", None),
     licence="public domain",

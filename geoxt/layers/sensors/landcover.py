@@ -31,6 +31,7 @@ CDL = LayerSpec(
     ),
     crs="EPSG:5070",  # unverified: the files spell it out without a code
     nodata=0,
+    dtypes=(("*", "uint8"),),
     ignore=(0,),
     legend=Legend.from_rows(CLASSES),
     collections=(planetary_computer("usda-cdl"),),
@@ -66,6 +67,7 @@ def _chesapeake(
         crs="ESRI:102039",
         resolution=1,
         nodata=nodata,
+        dtypes=(("*", "uint8"),),
         ignore=tuple(sorted({0, nodata})),
         legend=Legend.from_rows(classes),
         collections=collections,

@@ -113,6 +113,7 @@ def _spec(
         scenes=(Template(scene), Template(f"{scene}.tar")),
         resolution=60 if "mss" in instrument.names else 30,
         nodata=0,
+        dtypes=(*bands.DTYPES, ("B*", "uint16" if "oli" in instrument.names else "uint8")),
         rules=bands.RULES,
         qa=instrument.qa,
         collections=instrument.collections,

@@ -27,6 +27,16 @@ RULES = (
 )
 
 
+# Level 1 of the older instruments has 8 bits.
+DTYPES = (
+    ("SR_QA_AEROSOL", "uint8"),
+    ("SR_CLOUD_QA", "uint8"),
+    (_OPACITY[0], "int16"),
+    *((file, "int16") for file, *_ in _AUXILIARY),
+    *((file, "uint16") for file in ("SR_B*", "ST_B*", "QA_*")),
+)
+
+
 def _band(name: str, common: str, limits: tuple[float, float], resolution: int, *files: str) -> Band:
     """Return a band; it has a Level-2 and a Level-1 file unless other files are named."""
     spelt = files or (f"SR_{name}", name)

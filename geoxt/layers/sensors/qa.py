@@ -11,6 +11,9 @@ from geoxt.errors import InputError
 from geoxt.legend import Legend
 from geoxt.types import Array, Mask
 
+_ALL = 0xFFFFFFFF
+"""A mask that leaves all bits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
@@ -79,11 +82,28 @@ def qa_valid(values: Array, qa: Qa, what: str | Sequence[str]) -> Mask:
     >>> qa_valid(np.array([0, 1, 8, 64]), cloud, "cloud")
     array([ True, False, False,  True])
     """
-    numbers = np.asarray(values)
-    bad = np.zeros(numbers.shape, dtype=bool)
-    for name in _members(qa, [what] if isinstance(what, str) else what):
-        bad |= _is(numbers, qa, name)
-    return ~bad
+    numbers = np.asarray(values).astype("int64")
+    good = np.ones(numbers.shape, dtype=bool)
+    for bit, mask, value in qa_tests(qa, what):
+        good &= (numbers >> bit) & mask != value
+    return good
+
+
+def qa_tests(qa: Qa, what: str | Sequence[str]) -> tuple[tuple[int, int, int], ...]:
+    """Return what `qa_valid` takes out, as (bit, mask, value): numbers where `(number >> bit) & mask == value`.
+
+    Raises
+    ------
+    InputError
+        If the band does not tell that.
+
+    Examples
+    --------
+    >>> qa_tests(Qa(band="QA", flags=(Flag(name="cloud", bit=3),)), "cloud")
+    ((3, 1, 1),)
+    """
+    names = _members(qa, [what] if isinstance(what, str) else what)
+    return tuple(dict.fromkeys(test for name in names for test in _tests(qa, name)))
 
 
 def find_qa(bands: Sequence[Qa], what: str | Sequence[str], *, layer: str = "") -> Qa:
@@ -112,15 +132,15 @@ def _members(qa: Qa, what: Sequence[str]) -> list[str]:
     return members
 
 
-def _is(numbers: Array, qa: Qa, name: str) -> Mask:
-    """Tell where a flag is set, or where a class is."""
+def _tests(qa: Qa, name: str) -> list[tuple[int, int, int]]:
+    """Return the tests of a flag or of a class."""
     if qa.legend:
-        codes = [code for code, known in zip(qa.legend.codes, qa.legend.names, strict=True) if _key(known) == name]
-        return np.asarray(np.isin(numbers, codes))
+        codes = zip(qa.legend.codes, qa.legend.names, strict=True)
+        return [(0, _ALL, code) for code, known in codes if _key(known) == name]
     name, _, value = name.partition(":")
     flag = next(flag for flag in qa.flags if flag.name == name)
     wanted = flag.values.index(value) if value else 1
-    return np.asarray((numbers >> flag.bit) & ((1 << flag.length) - 1) == wanted)
+    return [(flag.bit, (1 << flag.length) - 1, wanted)]
 
 
 def _key(name: str) -> str:

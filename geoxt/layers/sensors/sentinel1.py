@@ -40,6 +40,7 @@ RTC = LayerSpec(
     default_bands=("VV", "VH"),
     files=(Template(_RTC_FILE),),
     nodata=0,  # of ASF's files; unverified
+    dtypes=(("*", "float32"),),
     collections=(planetary_computer("sentinel-1-rtc", nodata=-32768),),
     mission=("2014-04-03", None),  # unverified
     licence=_LICENCE,
@@ -54,6 +55,7 @@ GRD = LayerSpec(
     files=(Template(_GRD_FILE),),
     scenes=(Template(_GRD_SCENE), Template(f"{_GRD_SCENE}.SAFE")),
     nodata=0,
+    dtypes=(("*", "uint16"),),
     collections=(planetary_computer("sentinel-1-grd"), earth_search("sentinel-1-grd", paid=True)),
     mission=("2014-04-03", None),  # unverified
     licence=_LICENCE,

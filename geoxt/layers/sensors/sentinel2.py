@@ -107,6 +107,7 @@ def _sentinel2(
         files=tuple(Template(file.replace("WHOLE", safe) + _END) for file in files),
         scenes=(Template(safe), Template(f"{safe}.SAFE")),
         nodata=0,
+        dtypes=(("B*", "uint16"), ("AOT", "uint16"), ("WVP", "uint16"), ("*", "uint8")),
         rules=_RULES,
         qa=qa,
         collections=collections,

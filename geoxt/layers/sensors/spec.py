@@ -116,6 +116,8 @@ class LayerSpec:
     """Number of pixels without data."""
     ignore: tuple[int, ...] = ()
     """Codes that are no class to learn; for labels."""
+    dtypes: tuple[tuple[str, str], ...] = ()
+    """Data types: (shell pattern of bands as file names spell them, or else of their names; type), the first holds."""
     rules: tuple[Radiometry, ...] = ()
     """Scales and offsets; the first that fits a band holds."""
     legend: Legend | None = None
@@ -167,6 +169,10 @@ class LayerSpec:
     def radiometry(self, file: str, *, baseline: str | None = None) -> Radiometry | None:
         """Return scale and offset of a band as file names spell it; see `radiometry.choose`."""
         return choose(self.rules, file, baseline=baseline, layer=self.name)
+
+    def dtype(self, file: str) -> str | None:
+        """Return the data type of a band as file names spell it, or `None` where it is not known."""
+        return next((dtype for pattern, dtype in self.dtypes if fnmatchcase(file, pattern)), None)
 
     def collection(self, name: str) -> Collection | None:
         """Return the first collection of that id, or `None` where no known catalog serves the layer under it."""

@@ -27,7 +27,7 @@ def pixels(windows, shape):
 
 @given(
     st.tuples(st.integers(48, 200), st.integers(48, 200)),
-    st.integers(12, 40),
+    st.integers(12, 24),
     st.integers(0, 4),
     st.integers(0, 99),
     st.sampled_from([(0.6, 0.2, 0.2), (0.8, 0.1, 0.1), (0.5, 0.5, 0.0), (1 / 3, 1 / 3, 1 / 3)]),

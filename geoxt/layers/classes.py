@@ -1,0 +1,107 @@
+"""The classes of a vector layer: codes for an attribute's values, their legend, and the type that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geoxt.errors import InputError, LabelError
+from geoxt.legend import Legend, palette
+from geoxt.pixels.vectors import VectorHeader, read_column
+from geoxt.source.features import Value, plain
+
+SHOWN = 5
+"""Values that a message names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coding:
+    """What an attribute's values mean."""
+
+    codes: tuple[tuple[Value, int], ...]
+    """Value and code."""
+    names: dict[int, str]
+    """Name of each code."""
+
+
+def coding_of(header: VectorHeader, column: str | None, classes: Any, legend: Legend | None, title: str) -> Coding:
+    """Return the codes of an attribute's values, and their names.
+
+    Raises
+    ------
+    InputError, LabelError
+        Where classes are given without an attribute, or do not follow from its values.
+    """
+    if column is None:
+        if classes is not None:
+            msg = f"Cannot give classes to {header.path!r}: no attribute was chosen. Pass column= one of "
+            raise InputError(msg + f"{list(header.columns)}.")
+        return Coding(codes=((None, 1),), names={1: legend.name(1) if legend and 1 in legend.codes else title})
+    places, values = plain(read_column(header, column))
+    if classes is None:
+        pairs = _automatic(header, column, values, int((places < 0).sum()))
+    else:
+        pairs = _given(header, column, values, classes, missing=bool((places < 0).any()))
+    names: dict[int, str] = {}
+    for value, code in pairs:
+        known = legend is not None and code in legend.codes
+        names.setdefault(code, legend.name(code) if legend and known else "missing" if value is None else str(value))
+    return Coding(codes=tuple(pairs), names=dict(sorted(names.items())))
+
+
+def _automatic(header: VectorHeader, column: str, values: list[Value], missing: int) -> list[tuple[Value, int]]:
+    what = f"Cannot tell the classes of {header.path!r} by {column!r}"
+    if missing:
+        msg = f"{what}: {missing} of {header.count} features have no value. Pass classes= the values to draw; "
+        raise LabelError(msg + "others are left out, None among them takes those.")
+    if all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+        return [(v, int(v)) for v in values if v is not None]
+    strange = [v for v in values if not isinstance(v, str)]
+    if strange:
+        msg = f"{what}: its value {strange[0]!r} is neither a text nor a whole number. Pass classes= a code for each."
+        raise LabelError(msg)
+    return [(v, code) for code, v in enumerate(values, 1)]
+
+
+def _given(
+    header: VectorHeader, column: str, values: list[Value], classes: Any, *, missing: bool
+) -> list[tuple[Value, int]]:
+    """Return the codes that the caller chose."""
+    rows = classes.items() if isinstance(classes, Mapping) else ((v, code) for code, v in enumerate(classes, 1))
+    pairs = [(v.item() if isinstance(v, np.generic) else v, int(code)) for v, code in rows]
+    present = {*values, *([None] if missing else [])}
+    if not present & {v for v, _ in pairs}:
+        shown = ", ".join(map(repr, values[:SHOWN])) + (", ..." if len(values) > SHOWN else "")
+        msg = f"Cannot find any of classes= {[v for v, _ in pairs][:SHOWN]} in {column!r} of {header.path!r}: "
+        raise LabelError(msg + f"it holds {shown}. Pass classes= some of these.")
+    return pairs
+
+
+def require_apart(coding: Coding, background: int, header: VectorHeader) -> None:
+    """Check that no class has the background's code."""
+    if background in coding.names:
+        msg = f"Cannot tell features of {header.path!r} from the background: class {coding.names[background]!r} has "
+        raise LabelError(msg + f"its code {background}. Pass background= another code, or classes=.")
+
+
+def legend_of(coding: Coding, background: int, nodata: int | None, legend: Legend | None) -> Legend:
+    """Return the classes of the layer: the background first, unless it is missing; never what is missing."""
+    codes = list(coding.names)
+    colors = dict(zip(codes, palette(len(codes)), strict=True))
+    if legend is not None:
+        colors |= {code: color for code, color in zip(legend.codes, legend.colors, strict=True) if code in colors}
+    rows = [(code, coding.names[code], colors[code]) for code in codes]
+    first = legend.name(background) if legend is not None and background in legend.codes else "background"
+    return Legend.from_rows(row for row in [(background, first, "#000000"), *rows] if row[0] != nodata)
+
+
+def type_of(codes: Sequence[int]) -> np.dtype[Any]:
+    """Return the smallest integer type that holds all codes."""
+    for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"):
+        limits = np.iinfo(name)
+        if limits.min <= min(codes) and max(codes) <= limits.max:
+            return np.dtype(name)
+    return np.dtype("int64")

@@ -1,0 +1,262 @@
+"""Raster files -> scenes: by what the names of a known layer's files say, else by the grids of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import InputError
+from geoxt.layers.assemble import Product, representable
+from geoxt.layers.quality import SomeMask, quality_of, wanted
+from geoxt.layers.radiometry import known
+from geoxt.layers.sensors import LayerSpec, Named, Radiometry, resolve_bands
+from geoxt.layers.time import moment
+from geoxt.legend import Legend
+from geoxt.pixels.reader import Header
+from geoxt.source import Asset, Scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """What a file of a known layer holds."""
+
+    named: Named
+    """What its name says."""
+    bands: dict[str, tuple[Asset, str]]
+    """Its bands by name, and the unit of each one's physical values."""
+
+
+def known_scenes(
+    files: Sequence[Header],
+    facts: LayerSpec,
+    *,
+    categorical: bool | None = None,
+    mask: SomeMask | None = None,
+    rescale: bool = False,
+    spare: bool = True,
+) -> tuple[list[Scene], Product]:
+    """Return the scenes of a known layer, from what its file names say.
+
+    Parameters
+    ----------
+    files
+        Headers, of quality bands too where something is masked.
+    facts
+        The layer.
+    categorical
+        `False` for class codes that are taken as measurements.
+    mask
+        What is taken out, by name.
+    rescale
+        Whether scale and offset are needed.
+    spare
+        Whether the quality bands that are needed for masking alone are left out of the layer.
+
+    Raises
+    ------
+    InputError
+        Where names are of another form, scenes differ in bands, or what is needed is not there.
+    """
+    groups: dict[str, dict[str, Asset]] = {}
+    says: dict[str, Named] = {}
+    units: dict[str, str] = {}
+    for header in files:
+        file = _identify(header, facts, rescale=rescale)
+        scene = file.named.scene
+        _add(groups.setdefault(scene, {}), file, scene, header.href)
+        units |= {band: unit for band, (_, unit) in file.bands.items()}
+        says.setdefault(scene, file.named)
+    present = {band for mine in groups.values() for band in mine}
+    hidden = set(wanted(facts, mask, scene=next(iter(groups)))) if mask and spare else set()
+    ordered = [b.name for b in (*facts.bands, *facts.extras) if b.name in present - hidden]
+    scenes = [_scene(scene, mine, ordered, says[scene], facts, mask) for scene, mine in groups.items()]
+    legend = facts.legend if categorical is not False else None
+    return scenes, product_of(ordered, facts, legend, units)
+
+
+def _add(mine: dict[str, Asset], file: _File, scene: str, href: str) -> None:
+    for band, (asset, _) in file.bands.items():
+        if band in mine:
+            msg = f"Cannot place {href!r}: scene {scene!r} has band {band!r} from {mine[band].href!r} already."
+            raise InputError(msg + " Leave one of the two out.")
+        mine[band] = asset
+
+
+def _scene(
+    scene: str, mine: dict[str, Asset], ordered: list[str], says: Named, facts: LayerSpec, mask: SomeMask | None
+) -> Scene:
+    lacking = [band for band in ordered if band not in mine]
+    if lacking:
+        msg = f"Cannot make one layer: scene {scene!r} lacks the bands {lacking} that others have."
+        raise InputError(msg + " Pass files of the same bands for every scene.")
+
+    def quality(band: str) -> Asset:
+        if band not in mine:
+            msg = f"Cannot mask {mask!r} in scene {scene!r}: its quality band {band} is not among the files."
+            raise InputError(msg + " Add its file to the paths, or leave mask= out.")
+        return mine[band]
+
+    return Scene(
+        id=scene,
+        assets=tuple(mine[band] for band in ordered),
+        start=moment(says.start),
+        end=moment(says.end),
+        quality=quality_of(facts, mask, scene, quality),
+    )
+
+
+def _identify(header: Header, facts: LayerSpec, *, rescale: bool) -> _File:
+    """Return what a file's name says, and the bands that the file holds."""
+    named = facts.identify(header.href)
+    if named is None:
+        msg = f"Cannot take {header.href!r} as {facts.name}: its name is not of the form {facts.patterns[0]}."
+        raise InputError(msg + " Leave it out, or open it without layer=.")
+    held = [b for b in facts.bands if named.band is None and b.index <= len(header.dtypes)]
+    if named.band is not None:
+        held = [b for b in (*facts.bands, *facts.extras) if b.name == named.band]
+    if not held:
+        msg = f"Cannot take {header.href!r} as {facts.name}: it has no band {named.file!r}. Leave the file out."
+        raise InputError(msg)
+    baseline = str(named.fields["baseline"]) if "baseline" in named.fields else None
+    bands = {}
+    for band in held:
+        rule = known(facts, band, named.file, baseline=baseline, strict=rescale and not _stated(header, band.index))
+        bands[band.name] = asset_of(header, band.index, band.nodata, rule), rule.unit if rule else "1"
+    return _File(named=named, bands=bands)
+
+
+def product_of(bands: Sequence[str], facts: LayerSpec, legend: Legend | None, units: Mapping[str, str]) -> Product:
+    """Return what the scenes of a known layer have in common."""
+    by_name = {b.name: b for b in (*facts.bands, *facts.extras)}
+    own = [by_name.get(b) for b in bands]
+    coords = {
+        "common_name": tuple((b.common or "") if b else "" for b in own),
+        "wavelength": tuple(b.wavelength if b and b.wavelength is not None else np.nan for b in own),
+    }
+    attrs: dict[Hashable, Any] = {"long_name": facts.title}
+    return Product(
+        bands=tuple(bands), legend=legend, attrs=attrs, coords=coords, categorical=legend is not None,
+        units=tuple(units.get(b, "1") for b in bands),
+    )  # fmt: skip
+
+
+def plain_scenes(files: Sequence[Header], *, categorical: bool | None) -> tuple[list[Scene], Product]:
+    """Return the scenes of unknown files: those on one grid are the bands of one scene."""
+    groups: dict[GeoBox, list[Header]] = {}
+    for header in files:
+        groups.setdefault(header.grid, []).append(header)
+    counts = {sum(_count(h) for h in some) for some in groups.values()}
+    if len(counts) > 1:
+        sizes = {sum(_count(h) for h in some): some[0].href for some in groups.values()}
+        (m, a), (n, b), *_ = sizes.items()
+        msg = f"Cannot tell bands from scenes: {m} bands share the grid of {a!r}, {n} that of {b!r}. "
+        raise InputError(msg + "Pass files of one grid, or layer=… for a known layer.")
+    first = next(iter(groups.values()))
+    names = _band_names(first)
+    scenes = [
+        Scene(
+            id=Path(some[0].href).stem,
+            assets=tuple(asset_of(h, n) for h in some for n in range(1, len(h.dtypes) + 1) if not h.alpha[n - 1]),
+        )
+        for some in groups.values()
+    ]
+    colors = first[0].colors
+    if categorical is None:
+        categorical = colors is not None and not _grey(colors)
+    legend = None
+    if categorical:
+        if len(names) > 1:
+            msg = f"Cannot take {first[0].href!r} as class codes: there are {len(names)} bands. Pass one, or bands=[…]."
+            raise InputError(msg)
+        legend = Legend.from_colormap(colors) if colors else None
+    return scenes, Product(bands=names, legend=legend, categorical=categorical)
+
+
+def choose_bands(
+    scenes: Sequence[Scene], product: Product, bands: Sequence[str], facts: LayerSpec | None
+) -> tuple[list[Scene], Product]:
+    """Return scenes and product with some of the bands, in the order given.
+
+    Raises
+    ------
+    InputError
+        Where a band is not there.
+    """
+    names = list(bands) if facts is None else [b.name for b in resolve_bands(facts, bands)]
+    missing = [b for b in names if b not in product.bands]
+    if missing:
+        msg = f"Cannot open the bands {missing}: the files have {list(product.bands)}. Pass bands=… from these."
+        raise InputError(msg)
+    places = [product.bands.index(b) for b in names]
+    units = tuple(product.units[p] for p in places) if product.units else ()
+    chosen = [replace(s, assets=tuple(s.assets[p] for p in places)) for s in scenes]
+    coords = {k: tuple(v[p] for p in places) for k, v in product.coords.items()}
+    return chosen, replace(product, bands=tuple(names), coords=coords, units=units)
+
+
+def asset_of(header: Header, band: int, nodata: float | None = None, rule: Radiometry | None = None) -> Asset:
+    """Return the asset that a band of a file is; nodata and radiometry are the file's own, where it says them."""
+    dtype = header.dtypes[band - 1]
+    own = _stated(header, band) or rule is None
+    stored = header.nodata[band - 1]
+    return Asset(
+        href=header.href,
+        band=band,
+        grid=header.grid,
+        dtype=dtype,
+        nodata=representable(nodata if stored is None else stored, dtype),
+        masked=header.masked[band - 1],
+        scale=header.scales[band - 1] if own or rule is None else rule.scale,
+        offset=header.offsets[band - 1] if own or rule is None else rule.offset,
+    )
+
+
+def _stated(header: Header, band: int) -> bool:
+    """Tell whether a file says how its numbers are scaled."""
+    return (header.scales[band - 1], header.offsets[band - 1]) != (1.0, 0.0)
+
+
+def with_nodata(scene: Scene, nodata: float) -> Scene:
+    """Return a scene whose bands have a nodata value where they say none."""
+    assets = tuple(
+        a if a is None or a.nodata is not None else replace(a, nodata=representable(nodata, a.dtype))
+        for a in scene.assets
+    )
+    return replace(scene, assets=assets)
+
+
+def _count(header: Header) -> int:
+    return sum(not a for a in header.alpha)
+
+
+def _band_names(headers: Sequence[Header]) -> tuple[str, ...]:
+    """Return band names: descriptions where they tell bands apart, else what differs in the file names."""
+    described = [n for h in headers for n, a in zip(h.names, h.alpha, strict=True) if not a]
+    if all(described) and len(set(described)) == len(described):
+        return tuple(str(n) for n in described)
+    if len(headers) == 1:
+        return tuple(f"band_{n}" for n in range(1, _count(headers[0]) + 1))
+    stems = [Path(h.href).stem for h in headers]
+    start, end = _shared(stems), _shared([s[::-1] for s in stems])
+    names = []
+    for stem, header in zip(stems, headers, strict=True):
+        core = stem[start : len(stem) - end] or stem
+        names += [core] if _count(header) == 1 else [f"{core}_{n}" for n in range(1, _count(header) + 1)]
+    return tuple(names) if len(set(names)) == len(names) else tuple(f"band_{n}" for n in range(1, len(names) + 1))
+
+
+def _shared(texts: Sequence[str]) -> int:
+    """Return how many letters all texts begin with."""
+    return next(
+        (i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), min(map(len, texts))
+    )
+
+
+def _grey(colors: Mapping[int, tuple[int, ...]]) -> bool:
+    """Tell whether a colour table is a ramp of greys, as some programs give to imagery."""
+    return all(c[0] == c[1] == c[2] for c in colors.values())

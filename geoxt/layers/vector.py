@@ -1,0 +1,229 @@
+"""Vector files as layers: polygons, lines and points, drawn on the grid of another layer as windows are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import GridError, InputError, OverlapError
+from geoxt.grid import grid_of, label
+from geoxt.layers.classes import coding_of, legend_of, require_apart, type_of
+from geoxt.layers.sensors import LayerSpec, spec
+from geoxt.legend import Legend
+from geoxt.pixels.vectors import Bounds, VectorHeader, read_vector_header
+from geoxt.source import Located, Shapes, to_layer, view_of
+from geoxt.source.outlined import bounds_in
+from geoxt.types import SomeCRS, SomePath
+from geoxt.windows import Window
+
+
+def open_vector(
+    path: SomePath,
+    *,
+    like: xr.DataArray | xr.Dataset | None = None,
+    grid: GeoBox | None = None,
+    layer: str | LayerSpec | None = None,
+    layer_name: str | None = None,
+    column: str | None = None,
+    classes: Mapping[Any, int] | Sequence[Any] | None = None,
+    legend: Legend | None = None,
+    background: int = 0,
+    nodata: int | None = None,
+    all_touched: bool = False,
+    by: str | None = None,
+    instances: bool = False,
+    source_crs: SomeCRS | None = None,
+    chunks: Mapping[str, int] | int | None = None,
+    name: str | None = None,
+) -> xr.DataArray:
+    """Open a vector file as a lazy layer of class codes.
+
+    The header and, where classes come from an attribute, that attribute of all features are read. Geometries are not:
+    each process reads those near the grid once, when it is first asked for a window, and draws what touches the window.
+
+    Parameters
+    ----------
+    path
+        GeoPackage, GeoJSON, Shapefile, FlatGeobuf or whatever else pyogrio opens, or a GeoParquet file (with pyarrow).
+    like
+        The layer on whose grid to draw.
+    grid
+        The grid itself; excludes `like`.
+    layer
+        Name of a known layer of shapes ("canadian_building_footprints"), which says what its classes and CRS are.
+    layer_name
+        Which layer of a file that has several.
+    column
+        The attribute that tells classes apart: whole numbers are the codes, texts get codes from 1 in sorted order (of
+        all the file, so that every grid has the same). Without it all features have code 1.
+    classes
+        Codes of the attribute's values: a mapping, or values for the codes 1, 2, and so on. Features of other values
+        are left out; `None` as a value stands for a missing one.
+    legend
+        Names and colours of the codes, in place of the attribute's values and colours that differ.
+    background
+        Code where no feature lies.
+    nodata
+        Code of pixels that count as missing; by default there is none, and the background is a class like others. Pass
+        the background's where it is not known what lies between features. Samplers then take features alone as covered:
+        give them a small `min_covered=`.
+    all_touched
+        Polygons cover all pixels that they share area with, in place of those whose centre they hold.
+    by
+        An attribute that orders overlapping features: the one with the largest value lies on top, those without a value
+        at the bottom. By default, and where values are equal, the one with the larger number in the file (FID) does.
+    instances
+        Pixels hold the number of their feature in place of its class: the file's own number (FID) plus one, the row
+        plus one in GeoParquet. It is the same on every grid. See `features` for boxes.
+    source_crs
+        CRS of a file that has none.
+    chunks
+        Dask chunk sizes: one number for y and x, or by dimension. By default 1024 pixels.
+    name
+        Name of the layer; by default that of the known layer, else of the layer in the file.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dimensions (y, x), dask-backed, of the smallest integer type that holds the codes (int64 for instances), with
+        CF `flag_values` and `flag_meanings`, `flag_colors`, and `_FillValue` where `nodata` is given.
+
+    Raises
+    ------
+    InputError
+        Where the file, its layer or its attribute is not there, or there are no features.
+    LabelError
+        Where codes cannot be told from the attribute, or one is the background's.
+    CRSError, OverlapError, GridError
+        Where the file has no CRS, does not overlap the grid, or no grid was given.
+    ReadError, MissingDependency
+        Where the file cannot be opened, or the package that opens it is missing.
+
+    Notes
+    -----
+    A polygon covers the pixels whose centre it holds (OGC simple features, DOI 10.62973/06-103r4, say what it holds).
+    A centre on an edge that two polygons share belongs to the one right of or below it, so that there is no gap and no
+    pixel of both. Lines and points cover the pixels that they pass through. Polygons that are not valid are mended by
+    `shapely.make_valid`. Edges are straight in the file's CRS; where they bend on the grid they are split until they
+    are within 1/64 pixel of it. Aligning the layer draws it anew on the other grid.
+
+    Examples
+    --------
+    >>> import geoxt
+    >>> mask = geoxt.open_vector("fields.gpkg", like=image, column="crop")  # doctest: +SKIP
+    >>> pair = geoxt.intersection(image=image, mask=mask)  # doctest: +SKIP
+    """
+    target = _grid(like, grid)
+    facts = _known(layer, path)
+    own = facts.crs if facts is not None and source_crs is None else source_crs
+    header = read_vector_header(path, layer=layer_name, crs=own)
+    _require_features(header, target)
+    for what, attribute in (("column", column), ("by", by)):
+        _require_column(header, what, attribute)
+    if legend is None and facts is not None:
+        legend = facts.legend
+    name = name or (facts.name if facts else header.layer or Path(header.path).stem)
+    title = facts.title if facts else name
+    coding = coding_of(header, column, classes, legend, title)
+    require_apart(coding, background, header)
+    codes = [*coding.names, background, *([] if nodata is None else [nodata])]
+    source = Shapes(
+        file=header, grid=target, dtype=np.dtype("int64") if instances else type_of(codes), column=column,
+        classes=coding.codes, by=by, instances=instances, all_touched=all_touched, background=background,
+        nodata=None if nodata is None else float(nodata),
+    )  # fmt: skip
+    attrs: dict[Any, Any] = {"long_name": title}
+    if instances:
+        attrs["flag_values"] = np.empty(0, source.dtype)
+    else:
+        attrs |= legend_of(coding, background, nodata, legend).attrs()
+    if nodata is not None:
+        attrs["_FillValue"] = source.dtype.type(nodata).item()
+    return to_layer(source, dims=["y", "x"], coords={}, attrs=attrs, name=name, chunks=chunks)
+
+
+def features(layer: xr.DataArray, window: Window) -> Located:
+    """Return the features of a vector layer in a window: ids, class codes, boxes and outlines.
+
+    Parameters
+    ----------
+    layer
+        As `open_vector` returned it, or cut or aligned since.
+    window
+        Rectangle of the layer's grid, such as samplers yield.
+
+    Returns
+    -------
+    Located
+        In the order in which they are painted; what lies beyond the window is cut off.
+
+    Raises
+    ------
+    InputError
+        Where the layer comes from something else.
+    """
+    view = view_of(layer)
+    if not isinstance(view.source, Shapes):
+        msg = f"Cannot find the features of {layer.name!r}: its pixels do not come from a vector file as it was opened."
+        raise InputError(msg + " Pass a layer from open_vector().")
+    return view.source.features(window.shift(view.window.row, view.window.col))
+
+
+def _grid(like: xr.DataArray | xr.Dataset | None, grid: GeoBox | None) -> GeoBox:
+    if (like is None) == (grid is None):
+        found = "neither" if like is None else "both"
+        msg = f"Cannot choose the grid to draw on: of like= and grid=, {found} was given. Pass like= a layer, or grid=."
+        raise GridError(msg)
+    chosen = grid_of(like if grid is None else grid)  # type: ignore[arg-type]
+    if chosen.crs is None:
+        msg = f"Cannot draw on a grid of {chosen.shape[0]} x {chosen.shape[1]} pixels without a CRS. Pass one with it."
+        raise GridError(msg)
+    return chosen
+
+
+def _known(layer: str | LayerSpec | None, path: SomePath) -> LayerSpec | None:
+    facts = spec(layer) if isinstance(layer, str) else layer
+    if facts is None:
+        return None
+    if facts.kind != "shapes":
+        msg = f"Cannot open {str(path)!r} as {facts.name}: that is a layer of {facts.kind}. Use open_cogs() for it."
+        raise InputError(msg)
+    if facts.identify(path) is None:
+        msg = f"Cannot take {str(path)!r} as {facts.name}: its name is not of the form {facts.patterns[0]}."
+        raise InputError(msg + " Open it without layer=.")
+    return facts
+
+
+def _require_features(header: VectorHeader, grid: GeoBox) -> None:
+    """Check that there are features, and that their extent meets the grid."""
+    where = f"{header.path!r}" + (f", layer {header.layer!r}," if header.layer else "")
+    if not header.count:
+        msg = f"Cannot draw {where}: there are no features in it. Pass a file that has some, or another layer_name=."
+        raise InputError(msg)
+    near, own = bounds_in(grid, header.crs), header.bounds
+    if near is not None and (own is None or _meet(near, own)):
+        return
+    lies = f"lies in {_short(own)}" if own else "lies elsewhere"
+    at = f"{_short(near)}" if near else "no place there"
+    msg = f"Cannot draw {where} on the grid: it {lies} ({label(header.crs)}), the grid in {at}."
+    raise OverlapError(msg + " Pass like= a layer of the same place.")
+
+
+def _meet(a: Bounds, b: Bounds) -> bool:
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+
+
+def _short(bounds: Bounds) -> str:
+    left, bottom, right, top = bounds
+    return f"x {left:.6g} to {right:.6g}, y {bottom:.6g} to {top:.6g}"
+
+
+def _require_column(header: VectorHeader, what: str, column: str | None) -> None:
+    if column is not None and column not in header.columns:
+        msg = f"Cannot find the attribute {column!r} in {header.path!r}: it has {list(header.columns)}."
+        raise InputError(msg + f" Pass {what}= one of these.")

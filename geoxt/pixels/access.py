@@ -1,0 +1,75 @@
+"""How a file is got at: its address signed, and GDAL's settings in place, at the moment when it is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import rasterio
+from rasterio.env import getenv, hasenv, setenv
+
+from geoxt.errors import ReadError
+
+Sign = Callable[[str], str]
+"""Turns an address as catalogs have it into one that can be opened for a while."""
+SECRET = re.compile("SECRET|TOKEN|PASSWORD|ACCESS_KEY|USERPWD|SAS|AUTH|COOKIE|HEADER|CONNECTION_STRING", re.IGNORECASE)
+"""Settings that are not captured from the surroundings: each process has its own."""
+_QUERY = re.compile(r"\?[^\s'\"?=]+=[^\s'\"]*")
+_USER = re.compile(r"(\w://)[^\s/@]+@")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What opening files takes; it travels to workers with the layer, and its repr tells no value."""
+
+    sign: Sign | None = None
+    """Called with the address each time that a file is opened; for worker processes it has to pickle."""
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """GDAL's configuration options by name."""
+
+    def open(self, href: str, **options: Any) -> rasterio.DatasetReader:
+        """Open a file, under its settings and by its signed address."""
+        address = self.address(href)
+        if not self.env:
+            return rasterio.open(address, **options)
+        with rasterio.Env():
+            setenv(**dict(self.env))  # rasterio.Env itself refuses AWS's keys
+            return rasterio.open(address, **options)
+
+    def address(self, href: str) -> str:
+        """Return the address to open.
+
+        Raises
+        ------
+        ReadError
+            Where it cannot be signed.
+        """
+        if self.sign is None:
+            return href
+        try:
+            return self.sign(href)
+        except Exception as error:  # noqa: BLE001 (whatever a signer raises)
+            msg = f"Cannot sign {plain(href)}: {type(error).__name__}: {plain(str(error))}. Pass another sign=."
+            raise ReadError(msg) from None  # its traceback could show what it signs with
+
+
+def access_of(sign: Sign | None, env: Mapping[str, object] | None) -> Access | None:
+    """Return how files are opened, with the settings of an enclosing `rasterio.Env` below those given.
+
+    Secrets of the enclosing environment are left out: pass them in `env`, or set them in the workers' environment.
+    `None` where nothing is special.
+    """
+    around = {k: v for k, v in (getenv() if hasenv() else {}).items() if not SECRET.search(str(k))}
+    chosen = {str(k).upper(): _text(v) for k, v in {**around, **(env or {})}.items()}
+    return Access(sign=sign, env=tuple(sorted(chosen.items()))) if sign is not None or chosen else None
+
+
+def plain(text: str) -> str:
+    """Return a text without what addresses in it may hide: query strings, user names and passwords."""
+    return _USER.sub(r"\1", _QUERY.sub("?…", text))
+
+
+def _text(value: object) -> str:
+    return {True: "YES", False: "NO"}[value] if isinstance(value, bool) else str(value)

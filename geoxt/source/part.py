@@ -1,0 +1,140 @@
+"""Part: the bands of one scene that share a grid, read from its files, and the way there from the mosaic's grid."""
+
+from __future__ import annotations
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from geoxt.pixels import reader
+from geoxt.pixels.access import Access
+from geoxt.pixels.mapping import Mapping
+from geoxt.source.pixels import valid_in
+from geoxt.source.quality import Clear
+from geoxt.source.scenes import Asset, Quality
+from geoxt.types import Array, Floats, Mask, Resampling
+from geoxt.windows import Window
+
+AVERAGING = {"bilinear", "cubic", "lanczos", "average"}
+"""Methods that may read overviews; the others choose or count pixels, which an overview has averaged away."""
+COARSER = 1.9
+"""Source pixels for one target pixel from which overviews are looked for."""
+
+
+class Part:
+    """The assets of one scene that share a grid.
+
+    Parameters
+    ----------
+    assets
+        The bands.
+    target, own
+        The grid that is wanted, and that of the assets.
+    resampling
+        How pixels come onto the target.
+    quality
+        What takes pixels out, in the assets' own grid, before they are resampled. With it no overview is read: its
+        pixels are averages of those taken out, too.
+    access
+        How files are opened.
+    """
+
+    __slots__ = ("_access", "_clear", "_files", "_scales", "level", "mapping")
+
+    def __init__(
+        self,
+        assets: list[Asset],
+        target: GeoBox,
+        own: GeoBox,
+        resampling: Resampling,
+        *,
+        quality: tuple[Quality, ...] = (),
+        access: Access | None = None,
+    ) -> None:
+        self.mapping = Mapping(target, own)
+        self.level: int | None = None
+        self._access = access
+        self._clear = [Clear(one, own, access) for one in quality]
+        scales: Floats = np.array([(a.scale, a.offset) for a in assets], "float64").T[:, :, None, None]
+        self._scales = None if (scales[0] == 1).all() and (scales[1] == 0).all() else scales
+        if not quality and resampling in AVERAGING and min(self.mapping.scale) >= COARSER:
+            self._choose_overview({a.href for a in assets})
+        files: dict[str, list[tuple[int, Asset]]] = {}
+        for place, asset in enumerate(assets):
+            files.setdefault(asset.href, []).append((place, asset))
+        self._files = [
+            (href, [p for p, _ in some], [a.band for _, a in some], [a.nodata for _, a in some], some[0][1].masked)
+            for href, some in files.items()
+        ]
+
+    def _choose_overview(self, hrefs: set[str]) -> None:
+        """Read from an overview where the target is coarse enough and all files have the same one."""
+        found = {reader.overview(href, ratio=min(self.mapping.scale), access=self._access) for href in hrefs}
+        one = found.pop() if len(found) == 1 else None
+        if one is None:
+            return
+        self.level, shape = one
+        own = self.mapping.source
+        zoom = Affine.scale(own.shape[1] / shape[1], own.shape[0] / shape[0])
+        self.mapping = Mapping(self.mapping.target, GeoBox(shape, own.affine @ zoom, own.crs))
+
+    def fetch(self, window: Window) -> tuple[Array, Mask | None]:
+        """Read a window of the assets' own grid; what a quality band takes out is not valid."""
+        if not self._clear:
+            return self._fetch(window)
+        values, valid = self._fetch(window)
+        for one in self._clear:
+            good = one.read(window)
+            if good is not None:
+                valid = np.broadcast_to(good, values.shape) if valid is None else valid & good
+        return values, valid
+
+    def physical(self, values: Array) -> Array:
+        """Return stored numbers as physical values, scaled band by band."""
+        if self._scales is None:
+            return values
+        kind = np.result_type(values.dtype, "float32")
+        scale, offset = self._scales.astype(kind)
+        return values.astype(kind, copy=False) * scale + offset
+
+    def _fetch(self, window: Window) -> tuple[Array, Mask | None]:
+        if len(self._files) == 1:
+            href, _, bands, nodata, masked = self._files[0]
+            values, valid = self._read(href, bands, window, masked)
+            return values, _valid(values, valid, nodata)
+        count = sum(len(places) for _, places, *_ in self._files)
+        out: Array | None = None
+        flags: Mask | None = None
+        for href, places, bands, nodata, masked in self._files:
+            values, valid = self._read(href, bands, window, masked)
+            valid = _valid(values, valid, nodata)
+            if out is None:
+                out = np.empty((count, *window.shape), values.dtype)
+            elif values.dtype != out.dtype:
+                out = out.astype(np.result_type(out, values))
+            out[places] = values
+            if valid is not None:
+                flags = np.ones(out.shape, bool) if flags is None else flags
+                flags[places] = valid
+        assert out is not None
+        return out, flags
+
+    def _read(self, href: str, bands: list[int], window: Window, masked: bool) -> tuple[Array, Mask | None]:  # noqa: FBT001
+        return reader.read(href, bands, window, masks=masked, level=self.level, access=self._access)
+
+
+def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mask | None:
+    """Return which values are valid, `None` where all are."""
+    if valid is None and len(set(nodata)) == 1:
+        return valid_in(values, nodata[0])
+    for place, mark in enumerate(nodata):
+        good: Mask | None = None
+        if values.dtype.kind == "f":
+            good = np.isfinite(values[place])
+        if mark is not None and not np.isnan(mark):
+            differs = values[place] != np.asarray(mark).astype(values.dtype)
+            good = differs if good is None else good & differs
+        if good is not None and not good.all():
+            valid = np.ones(values.shape, bool) if valid is None else valid
+            valid[place] &= good
+    return None if valid is not None and valid.all() else valid

@@ -1,0 +1,93 @@
+"""Areas: a layer is cut to whole pixels of its own lattice, across the antimeridian too."""
+
+import numpy as np
+import pytest
+import shapely
+import shapely.geometry
+
+from geoxt.errors import InputError, OverlapError
+from geoxt.grid import offset, transformer
+from geoxt.layers.area import area_of
+from geoxt.layers.extent import bounds_in, longitudes
+from geoxt.testing import make_grid
+
+GRID = make_grid((200, 300))
+LEFT, BOTTOM, RIGHT, TOP = GRID.boundingbox
+
+
+def degrees(x, y):
+    return transformer(GRID.crs, make_grid((1, 1), crs="EPSG:4326").crs).transform(x, y)
+
+
+def test_a_cut_holds_the_box_and_keeps_the_lattice():
+    west, south = degrees(LEFT + 2000, BOTTOM + 2000)
+    east, north = degrees(LEFT + 5000, BOTTOM + 4000)
+    cut = area_of((west, south, east, north), None).cut(GRID)
+    row, col = offset(cut, GRID)
+    assert 0 <= row < row + cut.shape[0] <= 200
+    assert 0 <= col < col + cut.shape[1] <= 300
+    left, bottom, right, top = cut.boundingbox
+    assert left <= LEFT + 2000
+    assert right >= LEFT + 5000
+    assert bottom <= BOTTOM + 2000
+    assert top >= BOTTOM + 4000
+    assert cut.shape[0] < 80
+    assert cut.shape[1] < 110
+
+
+@pytest.mark.parametrize("form", ["shapely", "geojson", "feature"])
+def test_a_geometry_cuts_by_its_bounds(form):
+    west, south = degrees(LEFT + 2000, BOTTOM + 2000)
+    shape = shapely.Point(west, south).buffer(0.01)
+    given = {
+        "shapely": shape,
+        "geojson": shapely.geometry.mapping(shape),
+        "feature": {"type": "Feature", "geometry": shapely.geometry.mapping(shape)},
+    }[form]
+    assert area_of(None, given).cut(GRID) == area_of(shape.bounds, None).cut(GRID)
+
+
+def test_a_box_may_cross_the_antimeridian():
+    grid = make_grid((20, 40), crs="EPSG:4326", left=178, top=2, resolution=0.1)
+    cut = area_of((179, 0.5, -179.5, 1.5), None).cut(grid)
+    assert np.allclose(cut.boundingbox, (179, 0.5, 180.5, 1.5))
+    halves = shapely.MultiPolygon([shapely.box(179, 0.5, 180, 1.5), shapely.box(-180, 0.5, -179.5, 1.5)])
+    assert area_of(None, halves).cut(grid) == cut
+
+
+def test_items_are_told_by_their_outline():
+    area = area_of(None, shapely.Polygon([(0, 0), (2, 0), (0, 2)]))
+    assert area.touches(shapely.geometry.mapping(shapely.box(0.5, 0.5, 0.6, 0.6)))
+    assert not area.touches(shapely.geometry.mapping(shapely.box(1.8, 1.8, 2, 2)))
+    assert area.touches(None)
+    assert area_of((170, -1, -170, 1), None).touches(shapely.geometry.mapping(shapely.box(-179, 0, -178, 1)))
+
+
+@pytest.mark.parametrize(
+    ("bbox", "intersects", "says"),
+    [
+        ((0, 0, 1), None, "Cannot read the bounds"),
+        ((0, 1, 1, 0), None, "west, south, east and north"),
+        ((0, 0, 1, float("nan")), None, "Cannot read the bounds"),
+        ((0, 0, 1, 1), shapely.box(0, 0, 1, 1), "both given"),
+        (None, "POINT (1 1)", "Cannot read a geometry"),
+        (None, shapely.Polygon(), "empty geometry"),
+    ],
+)
+def test_what_is_no_area_is_refused(bbox, intersects, says):
+    with pytest.raises(InputError, match=says):
+        area_of(bbox, intersects)
+
+
+def test_an_area_elsewhere_is_refused():
+    with pytest.raises(OverlapError, match=r"Cannot cut the layer to 10 to 11 E.*EPSG:32615.*Pass another bbox="):
+        area_of((10, 50, 11, 51), None).cut(GRID)
+
+
+def test_bounds_of_many_grids_are_those_of_each():
+    grids = [make_grid((9, 9), left=600_000 + 5000 * n, crs=f"EPSG:3261{4 + n % 2}") for n in range(6)]
+    grids.append(make_grid((9, 9), crs="EPSG:5070", left=0, top=2_000_000))
+    together = bounds_in(grids, GRID.crs)
+    assert np.array_equal(together, np.concatenate([bounds_in([g], GRID.crs) for g in grids]))
+    assert np.allclose(bounds_in([GRID], GRID.crs), [GRID.boundingbox])
+    assert np.allclose(longitudes([make_grid((1, 1), crs="EPSG:32615", left=499_985)]), -93)

@@ -1,0 +1,163 @@
+"""Radiometry: physical values from catalogs, sensor facts and files, scene by scene; and clouds taken out by name."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from geoxt.align import align
+from geoxt.errors import InputError
+from geoxt.grid import whole
+from geoxt.layers import open_cogs, open_stac
+from geoxt.layers.radiometry import baseline_of
+from geoxt.source import view_of
+from geoxt.testing import distinct, make_grid, make_item, write_cog
+
+WHEN = datetime(2022, 5, 17, 10, 30, tzinfo=UTC)
+GRID = make_grid((40, 50))
+LANDSAT = "LC08_L2SP_02303{}_20210622_20210629_02_T1_{}.TIF"
+VALUES = distinct((40, 50)) * 20
+
+
+def values_of(layer):
+    return layer.compute(scheduler="synchronous").values
+
+
+def sentinel(path, name="S2A", *, collection="sentinel-2-l2a", stated=None, **properties):
+    """A Sentinel-2 item of one red band that says no more of its pixels than catalogs do."""
+    item = make_item(name, {"B04": path}, time=WHEN, collection=collection, instruments=["msi"], **properties)
+    item.assets["B04"].extra_fields["raster:bands"] = [stated] if stated else []
+    return item
+
+
+@pytest.fixture(scope="module")
+def red(write):
+    return write(VALUES, GRID, nodata=0)
+
+
+@pytest.mark.parametrize(
+    ("properties", "stated", "scale", "offset"),
+    [
+        ({"s2__processing_baseline": "02.12"}, None, 0.0001, 0),
+        ({"s2__processing_baseline": "05.10"}, None, 0.0001, -0.1),
+        ({"sentinel__product_id": "S2B_MSIL2A_20220107T063239_N0301_R077_T42TUM_20220107T084202"}, None, 0.0001, 0),
+        ({"s2__product_uri": "S2B_MSIL2A_20220207T063239_N0400_R077_T42TUM_20220107T084202.SAFE"}, None, 0.0001, -0.1),
+        ({"s2__processing_baseline": "05.10", "earthsearch__boa_offset_applied": True}, None, 0.0001, 0),
+        ({"s2__processing_baseline": "05.10", "earthsearch__boa_offset_applied": False}, None, 0.0001, -0.1),
+        ({"earthsearch__boa_offset_applied": True}, {"scale": 0.0001, "offset": -0.1}, 0.0001, 0),
+        ({"earthsearch__boa_offset_applied": False}, {"scale": 0.0001, "offset": -0.1}, 0.0001, -0.1),
+        ({"earthsearch__boa_offset_applied": True}, None, 0.0001, 0),
+        ({}, {"scale": 0.5, "offset": 7}, 0.5, 7),
+    ],
+)
+def test_sentinel2_goes_by_baseline_unless_the_catalog_says(red, properties, stated, scale, offset):
+    item = sentinel(red, stated=stated, **properties)
+    plain, physical = (open_stac(item, rescale=r) for r in (False, True))
+    assert plain.dtype == "uint16"
+    assert (plain.attrs["scales"], plain.attrs["offsets"]) == ([scale], [offset])
+    assert np.array_equal(values_of(plain)[0], VALUES)
+    assert physical.dtype == "float32"
+    assert np.isnan(physical.attrs["_FillValue"])
+    assert physical.attrs["radiometry"].startswith("physical")
+    assert np.allclose(values_of(physical)[0], VALUES * scale + offset, rtol=1e-6, atol=1e-6)
+
+
+def test_scenes_of_two_baselines_agree_once_rescaled(write):
+    grids = [make_grid((40, 50)), make_grid((40, 50), left=601_500)]
+    stored = [np.full((40, 50), number, "uint16") for number in (2000, 3000)]
+    pairs = zip(("02.12", "04.00"), grids, stored, strict=True)
+    items = [sentinel(write(v, g, nodata=0), b, s2__processing_baseline=b) for b, g, v in pairs]
+    assert "differ between scenes" in open_stac(items).attrs["radiometry"]
+    assert np.allclose(values_of(open_stac(items, rescale=True)), 0.2)
+
+
+def test_a_baseline_that_is_needed_is_not_guessed(red):
+    item = sentinel(red)
+    assert "radiometry" not in open_stac(item).attrs
+    with pytest.raises(InputError, match="depend on the processing baseline"):
+        open_stac(item, rescale=True)
+
+
+def test_missing_pixels_are_nan_and_bilinear_is_not_rounded(write):
+    values = VALUES.copy()
+    values[:10] = 0
+    layer = open_stac(sentinel(write(values, GRID, nodata=0), s2__processing_baseline="05.10"), rescale=True)
+    assert np.isnan(values_of(layer)[0, :10]).all()
+    assert not np.isnan(values_of(layer)[0, 10:]).any()
+    shifted = make_grid((39, 49), left=600_010, top=4_549_990)
+    found = view_of(align(layer, shifted)).read(whole(shifted))[0]
+    stored = view_of(align(open_cogs(write(values.astype("float32"), GRID, nodata=0)), shifted)).read(whole(shifted))[0]
+    assert np.allclose(found[0, 0, 12:], stored[0, 0, 12:] * 0.0001 - 0.1, rtol=1e-5)
+
+
+def test_the_scale_of_a_file_is_read(write):
+    path = write(VALUES, GRID, nodata=0, scale=0.5, offset=3)
+    layer = open_cogs(path, rescale=True)
+    assert np.allclose(values_of(layer)[0], VALUES * 0.5 + 3)
+    assert open_cogs(path).attrs["scales"] == [0.5]
+    assert open_cogs(path).attrs["offsets"] == [3.0]
+    assert "radiometry" not in open_cogs(write(VALUES, GRID)).attrs
+
+
+def landsat(folder, *, clouds=None, rows=(1,)):
+    paths = []
+    for row in rows:
+        names = [folder / LANDSAT.format(row, band) for band in ("SR_B4", "SR_B5")]
+        paths += [str(write_cog(name, VALUES, grid=GRID, nodata=0)) for name in names]
+        if clouds is not None:
+            qa = np.where(clouds, 1 << 3, 1 << 6).astype("uint16")
+            paths.append(str(write_cog(folder / LANDSAT.format(row, "QA_PIXEL"), qa, grid=GRID, nodata=1)))
+    return paths
+
+
+def test_landsat_files_are_rescaled_and_masked(tmp_path):
+    clouds = np.random.default_rng(1).random((40, 50)) < 0.3
+    paths = landsat(tmp_path, clouds=clouds)
+    layer = open_cogs(paths, layer="landsat8", mask="clouds", rescale=True)
+    assert layer.band.values.tolist() == ["B4", "B5"]
+    assert layer.attrs["units"] == "1"
+    assert np.array_equal(np.isnan(values_of(layer)[0]), clouds)
+    assert np.allclose(values_of(layer)[0][~clouds], VALUES[~clouds] * 0.0000275 - 0.2, atol=1e-6)
+    stored = open_cogs(paths, layer="landsat8", mask=["clouds"], bands=["red", "qa_pixel"])
+    assert stored.band.values.tolist() == ["B4", "QA_PIXEL"]
+    assert np.array_equal(values_of(stored)[0], np.where(clouds, 0, VALUES))
+    assert open_cogs(paths, layer="landsat8").band.values.tolist() == ["B4", "B5", "QA_PIXEL"]
+
+
+def test_items_are_masked_by_the_quality_band_of_their_sensor(tmp_path):
+    clouds = np.random.default_rng(2).random((40, 50)) < 0.3
+    red, _, qa = landsat(tmp_path, clouds=clouds)
+    item = make_item(
+        "LC08", {"red": red, "qa_pixel": qa}, time=WHEN, collection="landsat-c2-l2", platform="landsat-8",
+        instruments=["oli", "tirs"],
+    )  # fmt: skip
+    item.assets["qa_pixel"].roles = ["cloud"]
+    layer = open_stac(item, mask="clouds")
+    assert layer.band.values.tolist() == ["red"]
+    assert np.array_equal(values_of(layer)[0], np.where(clouds, 0, VALUES))
+    with pytest.raises(InputError, match="Cannot mask fog in landsat8: no one band tells"):
+        open_stac(item, mask="fog")
+
+
+def test_a_mask_that_cannot_be_told_is_refused(tmp_path, write):
+    with pytest.raises(InputError, match="quality band QA_PIXEL is not among the files. Add its file"):
+        open_cogs(landsat(tmp_path), layer="landsat8", mask="clouds")
+    path = write(VALUES, GRID)
+    with pytest.raises(InputError, match="Pass layer= of a known layer"):
+        open_cogs(path, mask="clouds")
+    with pytest.raises(InputError, match="what its quality bands mean is not known. Pass layer="):
+        open_stac(make_item("one", {"b": path}, time=WHEN), mask="clouds")
+
+
+def test_quality_bands_are_never_interpolated(tmp_path):
+    qa = landsat(tmp_path, clouds=np.zeros((40, 50), bool))[2]
+    item = make_item("LC08", {"qa_pixel": qa}, time=WHEN, collection="landsat-c2-l2", platform="landsat-8")
+    layer = open_stac(item, bands=["qa_pixel"])
+    assert layer.dims == ("y", "x")
+    assert view_of(layer).source.resampling == "nearest"
+
+
+def test_a_baseline_is_found_where_catalogs_write_it():
+    assert baseline_of({"s2:processing_baseline": "05.10"}) == "05.10"
+    assert baseline_of({}, "S2A_MSIL2A_20220412T162841_N0400_R083_T16TFM_20220412T202300") == "0400"
+    assert baseline_of({}) is None

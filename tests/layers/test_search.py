@@ -1,0 +1,220 @@
+"""Where items come from: an API on loopback, page by page, and stac-geoparquet; and which of them are taken."""
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pystac
+import pytest
+import shapely
+import shapely.geometry
+
+from geoxt.errors import InputError, ReadError
+from geoxt.layers import open_stac
+from geoxt.layers.area import area_of
+from geoxt.layers.parquet import read_parquet
+from geoxt.layers.search import read_items
+from geoxt.layers.selection import Selection, interval, times_of
+from geoxt.source import view_of
+from geoxt.testing import distinct, make_grid, make_item, write_items
+
+START = datetime(2022, 5, 17, 10, 30, tzinfo=UTC)
+PAGE = 2
+
+
+@pytest.fixture(scope="module")
+def items(write):
+    made = []
+    for n in range(5):
+        path = write(distinct((20, 20)), make_grid((20, 20), left=600_000 + 600 * n), nodata=0)
+        kind = "even" if n % 2 == 0 else "odd"
+        when = START + timedelta(days=n)
+        made.append(make_item(f"i{n}", {"red": path}, time=when, collection=kind, eo__cloud_cover=n))
+    return made
+
+
+class Api(BaseHTTPRequestHandler):
+    """A STAC API of a few items; it notes what it is asked, and filters by collection and place."""
+
+    def do_GET(self):
+        if self.path.startswith("/denied"):
+            self.send_error(403)
+            return
+        root = self.server.root
+        core = "https://api.stacspec.org/v1.0.0/"
+        rules = [core + "core", core + "item-search", core + "item-search#filter", "cql2-json", "cql2-text"]
+        rules.append("http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter")
+        links = [{"rel": rel, "href": root} for rel in ("self", "root")]
+        links.append({"rel": "search", "href": f"{root}/search", "type": "application/geo+json", "method": "POST"})
+        self.answer({
+            "type": "Catalog", "id": "api", "stac_version": "1.0.0", "description": "A few items.", "links": links,
+            "conformsTo": rules,
+        })  # fmt: skip
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(asked)
+        found = [i for i in self.server.items if i["collection"] in asked.get("collections", [i["collection"]])]
+        if "bbox" in asked:
+            box = shapely.box(*asked["bbox"])
+            found = [i for i in found if shapely.geometry.shape(i["geometry"]).intersects(box)]
+        at, count = asked.get("token", 0), min(PAGE, asked.get("limit", PAGE))
+        links = []
+        if at + count < len(found):
+            body = asked | {"token": at + count}
+            links = [{"rel": "next", "href": f"{self.server.root}/search", "method": "POST", "body": body}]
+        self.answer({"type": "FeatureCollection", "features": found[at : at + count], "links": links})
+
+    def answer(self, content):
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def api(items):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    server.root, server.asked = f"http://127.0.0.1:{server.server_port}", []
+    server.items = [item.to_dict(include_self_link=False, transform_hrefs=False) | {"links": []} for item in items]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def names(layer):
+    return [s.id for s in view_of(layer).source.scenes]
+
+
+def test_an_api_is_searched_page_by_page(api, items):
+    pytest.importorskip("pystac_client")
+    api.asked.clear()
+    layer = open_stac(api.root, bands=["red"])
+    assert names(layer) == [i.id for i in items]
+    assert len(api.asked) == 3
+    assert np.array_equal(
+        layer.compute(scheduler="synchronous").values, open_stac(items, bands=["red"]).compute(scheduler="synchronous")
+    )
+
+
+def test_an_api_filters_by_what_is_asked(api, items):
+    pystac_client = pytest.importorskip("pystac_client")
+    api.asked.clear()
+    query = {"op": "<", "args": [{"property": "eo:cloud_cover"}, 50]}
+    west, south, _, north = items[2].bbox
+    layer = open_stac(
+        pystac_client.Client.open(api.root), collections="even", bbox=(west, south, west + 1e-3, north), query=query,
+        datetime="2022-05-17/2022-05", limit=2,
+    )  # fmt: skip
+    assert names(layer) == ["i2"]
+    (asked,) = api.asked
+    assert asked["collections"] == ["even"]
+    assert asked["filter"] == query
+    assert asked["datetime"] == "2022-05-17T00:00:00.000Z/2022-05-31T23:59:59.999Z"
+    assert names(open_stac(api.root, limit=3)) == ["i0", "i1", "i2"]
+    shape = shapely.box(*items[0].bbox).centroid.buffer(0.001)
+    assert open_stac(api.root, intersects=shape, limit=1).sizes["x"] < 20
+    assert api.asked[-1]["intersects"]["type"] == "Polygon"
+
+
+def test_an_api_that_refuses_is_named(api):
+    pytest.importorskip("pystac_client")
+    with pytest.raises(ReadError, match="Cannot read STAC from 'http://127.*/denied.…': HTTP Error 403"):
+        open_stac(f"{api.root}/denied?key=xyz")
+    with pytest.raises(ReadError, match="Cannot read STAC from 'http://127.0.0.1:9'"):
+        open_stac("http://127.0.0.1:9")
+    with pytest.raises(InputError, match="Cannot take limit=0"):
+        open_stac(api.root, limit=0)
+
+
+def test_what_is_no_api_is_filtered_here(items, tmp_path):
+    chosen = {
+        "collections": Selection(collections=("odd",)),
+        "times": Selection(times=times_of("2022-05-18/2022-05-19")),
+        "area": Selection(area=area_of(items[0].bbox, None)),
+        "limit": Selection(limit=1),
+    }
+    path = str(write_items(tmp_path / "items.json", items))
+    found = {key: [i.id for i in read_items(path, one)] for key, one in chosen.items()}
+    assert found["collections"] == ["i1", "i3"]
+    assert found["times"] == ["i1", "i2"]
+    assert found["area"][0] == "i0"
+    assert len(found["area"]) < 5
+    assert found["limit"] == ["i0"]
+    with pytest.raises(InputError, match="Cannot filter by query=.*only a STAC API can"):
+        open_stac(path, query="eo:cloud_cover < 10")
+    with pytest.raises(InputError, match="no items that were asked for"):
+        open_stac(path, datetime="2031")
+
+
+def test_lines_of_items_are_read(items, tmp_path):
+    path = tmp_path / "items.ndjson"
+    path.write_text("\n".join(json.dumps(i.to_dict(transform_hrefs=False)) for i in items), encoding="utf-8")
+    assert names(open_stac(path)) == [i.id for i in items]
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "last"),
+    [
+        ("2020-06", "2020-06-01", "2020-06-30T23:59:59.999"),
+        ("2020-06-03/..", "2020-06-03", None),
+        ("../2020", None, "2020-12-31T23:59:59.999"),
+        ("2020-06-03T10:00:00Z", "2020-06-03T10:00", "2020-06-03T10:00"),
+        ("2020-06-03T10:00:00+02:00/", "2020-06-03T08:00", None),
+        (("2020-01-01", datetime(2020, 2, 1, tzinfo=UTC)), "2020-01-01", "2020-02-01"),
+        (datetime(2020, 2, 1, tzinfo=UTC), "2020-02-01", "2020-02-01"),
+    ],
+)
+def test_times_are_read_as_stac_has_them(given, first, last):
+    found = [None if t is None else t.astype("datetime64[ms]") for t in times_of(given)]
+    assert found == [None if t is None else np.datetime64(t, "ms") for t in (first, last)]
+
+
+@pytest.mark.parametrize("given", ["soon", "2020/2021/2022", "2020-13"])
+def test_what_is_no_time_is_refused(given):
+    with pytest.raises(InputError, match=r"Cannot read an interval of time from .* Pass datetime="):
+        times_of(given)
+
+
+def test_an_item_of_an_interval_keeps_it(write):
+    path = write(distinct((20, 20)), make_grid((20, 20)))
+    item = make_item("year", {"b": path}, time=(datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 12, 31, tzinfo=UTC)))
+    assert interval(item) == (np.datetime64("2020-01-01", "ns"), np.datetime64("2020-12-31", "ns"))
+    assert names(open_stac(item, datetime="2020-06")) == ["year"]
+    (scene,) = view_of(open_stac(item, groupby="time")).source.scenes
+    assert (scene.start, scene.end) == interval(item)
+
+
+def test_stac_geoparquet_is_its_items(items, tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = []
+    for item in items:
+        row = item.to_dict(include_self_link=False, transform_hrefs=False)
+        properties = row.pop("properties") | {"datetime": item.datetime, "gsd": None}
+        row["geometry"] = shapely.to_wkb(shapely.geometry.shape(row["geometry"]))
+        row["bbox"] = dict(zip(("xmin", "ymin", "xmax", "ymax"), row["bbox"], strict=True))
+        rows.append(row | properties | {"links": []})
+    path = str(tmp_path / "items.parquet")
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+    assert [pystac.Item.from_dict(d).datetime for d in read_parquet(path)] == [i.datetime for i in items]
+    layer, exact = (open_stac(s, collections="even", bands=["red"], groupby="day") for s in (path, items))
+    assert layer.identical(exact)
+    assert layer.data.name == exact.data.name
+    parquet.write_table(arrow.Table.from_pylist([{"id": "a"}]), path)
+    with pytest.raises(InputError, match=r"it has no columns \['assets', 'geometry'\]"):
+        open_stac(path)
+    (tmp_path / "broken.parquet").write_text("no")
+    with pytest.raises(ReadError, match="Cannot read stac-geoparquet"):
+        open_stac(str(tmp_path / "broken.parquet"))

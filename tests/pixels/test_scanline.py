@@ -1,0 +1,149 @@
+"""Outlines on pixels against brute force: shapely asks each pixel's centre, or each pixel's square, one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from geoxt.pixels.scanline import paint, spans
+from geoxt.source.outlined import outlined
+from geoxt.windows import Window
+
+SHAPE = (12, 14)
+GRID = GeoBox(SHAPE, Affine.identity(), "EPSG:32615")  # its coordinates are its pixels
+WHOLE = Window(0, 0, *SHAPE)
+SQUARES = np.array([[shapely.box(c, r, c + 1, r + 1) for c in range(SHAPE[1])] for r in range(SHAPE[0])])
+
+
+def drawn(geometries, *, all_touched=False, window=WHOLE, grid=GRID):
+    """Return the position of the last geometry that covers each pixel, from 1."""
+    geometries = np.array(geometries, dtype=object)
+    found, feature = outlined(geometries, grid.crs, grid, path="test", ids=np.arange(len(geometries)))
+    out = np.zeros(window.shape, np.int32)
+    paint(out, spans(found, np.arange(len(found)), window, all_touched=all_touched), feature + 1)
+    return out
+
+
+def holds_centres(polygon):
+    """Return whether a polygon holds each centre, seen a little right of it and even less below it."""
+    rows, cols = np.indices(SHAPE)
+    return shapely.contains_xy(polygon, cols + 0.5 + 2.0**-22, rows + 0.5 + 2.0**-38)
+
+
+eighths = st.tuples(st.integers(-24, 136), st.integers(-24, 120)).map(lambda p: (p[0] / 8, p[1] / 8))
+odd = st.tuples(st.integers(-24, 136), st.integers(-24, 120)).map(lambda p: (p[0] / 8 + 1 / 16, p[1] / 8 + 1 / 16))
+
+
+@st.composite
+def polygons(draw, points=eighths):
+    """Draw a valid polygon, some with a hole, whose vertices often lie on centres and corners of pixels."""
+    shell = shapely.Polygon(draw(st.lists(points, min_size=3, max_size=6, unique=True)))
+    if draw(st.booleans()):
+        shell = shell.convex_hull
+    assume(shell.geom_type == "Polygon" and shell.is_valid and shell.area > 0)
+    hole = shapely.Polygon(draw(st.lists(points, min_size=3, max_size=3, unique=True)))
+    with_hole = shapely.Polygon(shell.exterior, [hole.exterior])
+    return with_hole if hole.is_valid and with_hole.is_valid and hole.area > 0 else shell
+
+
+@given(polygons())
+@example(shapely.box(2, 3, 5, 7))
+@example(shapely.box(2.5, 3.5, 5.5, 7.5))
+@example(shapely.Polygon([(0, 0), (10, 10), (0, 10)]))
+def test_a_polygon_covers_the_pixels_whose_centre_it_holds(polygon):
+    np.testing.assert_array_equal(drawn([polygon]) == 1, holds_centres(polygon))
+
+
+@given(polygons())
+@example(shapely.box(2, 3, 5, 7))
+@example(shapely.Polygon([(0, 0), (10, 10), (0, 10)]))
+def test_all_touched_covers_the_pixels_that_share_area(polygon):
+    shared = shapely.area(shapely.intersection(SQUARES, polygon)) > 1e-12
+    np.testing.assert_array_equal(drawn([polygon], all_touched=True) == 1, shared)
+
+
+@given(st.lists(odd, min_size=2, max_size=5, unique=True))
+def test_a_line_covers_the_pixels_that_it_passes_through(points):
+    line = shapely.LineString(points)
+    passed = shapely.length(shapely.intersection(SQUARES, line)) > 1e-9
+    np.testing.assert_array_equal(drawn([line]) == 1, passed)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "pixels"),
+    [
+        (shapely.Point(3, 5), [(5, 3)]),
+        (shapely.Point(3.99, 5.99), [(5, 3)]),
+        (shapely.LineString([(2, 4), (5, 4)]), [(4, 2), (4, 3), (4, 4)]),
+        (shapely.LineString([(2, 4), (2, 6)]), [(4, 2), (5, 2)]),
+        (shapely.LineString([(0, 0), (3, 3)]), [(0, 0), (1, 1), (2, 2)]),
+        (shapely.LineString([(3, 3), (0, 0)]), [(0, 0), (1, 1), (2, 2)]),
+        (shapely.LineString([(3, 0), (0, 3)]), [(0, 2), (1, 1), (2, 0)]),
+        (shapely.MultiPoint([(0.5, 0.5), (1.5, 2.5)]), [(0, 0), (2, 1)]),
+        (shapely.GeometryCollection([shapely.Point(1, 1), shapely.MultiPoint([(4, 4)])]), [(1, 1), (4, 4)]),
+    ],
+)
+def test_points_and_lines_on_the_edges_of_pixels_belong_to_those_right_of_and_below_them(geometry, pixels):
+    expected = np.zeros(SHAPE, int)
+    expected[tuple(np.transpose(pixels))] = 1
+    np.testing.assert_array_equal(drawn([geometry]), expected)
+
+
+@given(st.lists(eighths, min_size=4, max_size=12, unique=True))
+def test_neighbours_leave_no_gap_and_share_no_pixel(points):
+    corners = [(0, 0), (14, 0), (14, 12), (0, 12)]
+    triangles = shapely.get_parts(shapely.delaunay_triangles(shapely.MultiPoint([*corners, *points])))
+    hull = shapely.convex_hull(shapely.MultiPoint([*corners, *points]))
+    assume(np.isclose(shapely.area(triangles).sum(), shapely.area(hull), rtol=1e-12))
+    alone = sum((drawn([t]) for t in triangles), start=np.zeros(SHAPE, int))
+    np.testing.assert_array_equal(alone, 1)
+    turned = [shapely.reverse(t) for t in triangles]
+    np.testing.assert_array_equal(drawn(triangles), drawn(turned))
+
+
+@given(polygons(), polygons(), st.integers(-3, 12), st.integers(-3, 14), st.integers(1, 9), st.integers(1, 9))
+def test_a_window_is_part_of_the_whole_and_later_ones_lie_on_top(first, second, row, col, height, width):
+    wide = Window(-4, -4, 32, 32)
+    window = Window(row, col, height, width)
+    grid = GeoBox((40, 40), Affine.translation(-8, -8), "EPSG:32615")
+    for all_touched in (False, True):
+        whole = drawn([first, second], all_touched=all_touched, window=wide.shift(8, 8), grid=grid)
+        part = drawn([first, second], all_touched=all_touched, window=window.shift(8, 8), grid=grid)
+        np.testing.assert_array_equal(part, whole[window.within(wide)])
+        one, two = (drawn([g], all_touched=all_touched, window=wide.shift(8, 8), grid=grid) for g in (first, second))
+        np.testing.assert_array_equal(whole, np.where(two == 1, 2, one))
+
+
+@given(polygons(), st.integers(0, 2**20), st.integers(0, 2**20))
+def test_where_the_grid_begins_changes_nothing(polygon, right, down):
+    moved = GeoBox(SHAPE, Affine.translation(right, down), "EPSG:32615")
+    there = shapely.transform(polygon, lambda p: p + np.array((right, down)))
+    for all_touched in (False, True):
+        expected = drawn([polygon], all_touched=all_touched)
+        np.testing.assert_array_equal(drawn([there], all_touched=all_touched, grid=moved), expected)
+
+
+def test_a_polygon_of_many_vertices_is_read_by_runs():
+    turn = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
+    polygon = shapely.Polygon(np.c_[7 + 5 * np.cos(turn), 6 + 5 * np.sin(turn)])
+    np.testing.assert_array_equal(drawn([polygon]) == 1, holds_centres(polygon))
+    window = Window(3, 4, 2, 5)
+    np.testing.assert_array_equal(drawn([polygon], window=window), drawn([polygon])[3:5, 4:9])
+
+
+def test_an_invalid_polygon_is_mended():
+    bow = shapely.Polygon([(1, 1), (9, 9), (9, 1), (1, 9)])
+    np.testing.assert_array_equal(drawn([bow]) == 1, holds_centres(shapely.make_valid(bow)))
+    flat = shapely.Polygon([(1, 1), (9, 9), (1, 1)])
+    assert not drawn([flat, None, shapely.Polygon()], all_touched=True).any()
+
+
+def test_many_pixels_are_painted_in_batches(monkeypatch):
+    monkeypatch.setattr("geoxt.pixels.scanline.BATCH", 5)
+    np.testing.assert_array_equal(drawn([shapely.box(1, 1, 9, 9), shapely.box(4, 4, 12, 12)])[3:6, 3:6],
+                                  [[1, 1, 1], [1, 2, 2], [1, 2, 2]])  # fmt: skip

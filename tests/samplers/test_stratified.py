@@ -1,0 +1,145 @@
+"""Windows by class: balanced however rare, every pixel of a class equally likely, and the labels read once."""
+
+import dask.array
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoxt.errors import GridError, InputError, LabelError
+from geoxt.grid import coordinates, grid_of
+from geoxt.samplers import Region, StratifiedSampler
+from geoxt.samplers.regions import Region as AnyRegion
+from geoxt.samplers.strata import strata_of
+from geoxt.samplers.streaming import stream
+from geoxt.source import view_of
+from geoxt.testing import make_grid
+from geoxt.windows import Window
+
+
+def make_labels(values, **attrs):
+    values = np.asarray(values, "uint8")
+    attrs = {"flag_values": np.unique(values), **attrs}
+    return xr.DataArray(values, dims=("y", "x"), coords=coordinates(make_grid(values.shape)), attrs=attrs, name="mask")
+
+
+def rare(shape=(200, 220)):
+    values = np.zeros(shape, "uint8")
+    values[:, 100:] = 1
+    values[37, 5], values[150, 215] = 2, 2
+    values[80:84, 60:64] = 9
+    return values
+
+
+def test_rare_classes_are_drawn_as_often_as_others():
+    values = rare()
+    sampler = StratifiedSampler(make_labels(values), size=16, length=400, seed=1)
+    assert sampler.strata.codes == (0, 1, 2, 9)
+    assert sampler.strata.counts.tolist() == np.unique(values, return_counts=True)[1].tolist()
+    codes, count = np.unique(sampler.drawn, return_counts=True)
+    assert count.tolist() == [100] * 4
+    inside = [values[w.within(Window(0, 0, *values.shape))] for w in sampler]
+    assert all((w == code).any() for w, code in zip(inside, sampler.drawn, strict=True))
+    assert {(int(w.row <= 37), w.col) for w, c in zip(sampler, sampler.drawn, strict=True) if c == 2}
+    weighted = StratifiedSampler(make_labels(values), size=16, length=300, weights={2: 2, 1: 1})
+    assert np.unique(weighted.drawn, return_counts=True)[1].tolist() == [100, 200]
+    natural = StratifiedSampler(make_labels(values), size=16, length=1000, weights="natural")
+    assert abs((natural.drawn == 1).mean() - 120 / 220) < 0.01
+    assert codes.tolist() == [0, 1, 2, 9]
+
+
+def test_every_window_with_a_pixel_of_the_class_can_be_drawn():
+    values = np.zeros((12, 14), "uint8")
+    values[4, 5] = values[4, 8] = 3
+    sampler = StratifiedSampler(make_labels(values), size=4, length=4000, weights={3: 1})
+    found = {(w.row, w.col) for w in sampler}
+    holds = {(r, c) for r in range(9) for c in range(11) if (values[r : r + 4, c : c + 4] == 3).any()}
+    assert found == holds
+
+
+@given(st.integers(1, 40), st.integers(0, 99))
+def test_kept_pixels_are_of_their_class_and_no_more_than_asked(keep, seed):
+    values = np.random.default_rng(seed).choice(4, (30, 35), p=(0.5, 0.4, 0.08, 0.02)).astype("uint8")
+    layer = make_labels(values)
+    region = Region(grid_of(layer), (Window(3, 4, 20, 11), Window(10, 20, 20, 15)))
+    strata = strata_of(view_of(layer), region, keep=keep, seed=seed)
+    inside = np.zeros(values.shape, bool)
+    inside[3:23, 4:15] = inside[10:30, 20:35] = True
+    for code, count, places in zip(strata.codes, strata.counts, strata.places, strict=True):
+        assert count == (values == code)[inside].sum()
+        assert len(places) == min(keep, count) == len(np.unique(places, axis=0))
+        assert (values[tuple(places.T)] == code).all()
+        assert inside[tuple(places.T)].all()
+
+
+def test_which_pixels_are_kept_is_uniform_over_blocks(monkeypatch):
+    """Chi-square of kept pixels over 200 seeds, on a layer of several blocks."""
+    monkeypatch.setattr("geoxt.samplers.strata.stream", lambda view, region: stream(view, region, block=8))
+    layer = make_labels(np.zeros((20, 20)))
+    view, region = view_of(layer), AnyRegion(grid_of(layer), (Window(0, 0, 20, 20),))
+    count = np.zeros((20, 20), int)
+    for seed in range(400):
+        places = strata_of(view, region, keep=30, seed=seed).places[0]
+        count[tuple(places.T)] += 1
+    expected = 400 * 30 / 400
+    chi = ((count - expected) ** 2 / (expected * (1 - 30 / 400))).sum()
+    assert abs(chi - 399) < 4 * np.sqrt(2 * 399)
+
+
+def test_lazy_labels_are_read_once_and_block_by_block():
+    reads = []
+    values = np.zeros((2100, 1500), "uint8")
+    values[2050, 1400] = 5
+
+    def load(block_info=None):
+        (a, b), (c, d) = block_info[None]["array-location"]
+        reads.append((a, c))
+        return values[a:b, c:d]
+
+    array = dask.array.map_blocks(
+        load, chunks=((1024, 1024, 52), (1024, 476)), dtype="uint8", meta=np.empty((0, 0), "uint8")
+    )
+    layer = xr.DataArray(
+        array, dims=("y", "x"), coords=coordinates(make_grid(values.shape)), attrs={"flag_values": np.array([0, 5])}
+    )
+    sampler = StratifiedSampler(layer, size=32, length=10)
+    assert sorted(reads) == sorted({(r, c) for r in (0, 1024, 2048) for c in (0, 1024)})
+    sampler.at(5)
+    assert len(reads) == 6
+    assert [
+        code in np.unique(values[w.within(Window(0, 0, *values.shape))])
+        for w, code in zip(sampler, sampler.drawn, strict=True)
+    ]
+
+
+def test_nodata_is_no_class_and_the_region_bounds_windows():
+    values = rare()
+    layer = make_labels(values, _FillValue=0)
+    region = Region(grid_of(layer), (Window(0, 0, 100, 110),))
+    sampler = StratifiedSampler(layer, size=16, length=60, region=region)
+    assert sampler.strata.codes == (1, 2, 9)
+    assert all(Window(0, 0, 100, 110).contains(w) for w in sampler)
+
+
+def test_labels_that_will_not_do():
+    layer = make_labels(rare())
+    image = make_labels(rare()).rename("image")
+    image.attrs = {}
+    assert len(StratifiedSampler(xr.Dataset({"a": image, "b": layer}), size=8, length=4)) == 4
+    for options, error, message in (
+        ({"labels": layer[1:]}, GridError, r"'mask' as labels: it lies on another grid.*align"),
+        ({"labels": layer.expand_dims(time=2)}, InputError, r"2 time steps and 1 bands. Choose one"),
+        ({"labels": "class"}, InputError, r"labels 'class' among \['image'\]"),
+        ({}, InputError, r"of which 0 hold classes. Pass labels="),
+        (
+            {"labels": layer, "weights": {7: 1}},
+            LabelError,
+            r"Cannot draw class 7: the labels have pixels of \[0, 1, 2, 9\]",
+        ),
+        ({"labels": layer, "weights": "equal"}, LabelError, r"weights='equal': pass 'balanced'"),
+        ({"labels": layer, "keep": 0}, InputError, r"keep=0"),
+        ({"labels": layer.where(False)}, LabelError, r"no valid pixel in the region"),
+    ):
+        with pytest.raises(error, match=message):
+            StratifiedSampler(image, size=8, length=4, **options)

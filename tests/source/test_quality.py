@@ -1,0 +1,115 @@
+"""Quality bands: what they take out is gone before any resampling, and windows stay windows of the whole."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from dask.base import tokenize
+
+from geoxt.grid import whole
+from geoxt.layers import open_cogs
+from geoxt.layers.sensors import find_qa, qa_tests, qa_valid, spec
+from geoxt.source import Mosaic, Quality, view_of
+from geoxt.source.quality import left
+from geoxt.testing import distinct, make_grid
+from geoxt.windows import Window
+
+GRID = make_grid((60, 70), resolution=20)
+FINE = make_grid((120, 140), resolution=10)
+ALBERS = GRID.to_crs("EPSG:5070", resolution=23)
+
+
+def masked(layer, path, out):
+    """A layer's source with a quality band in every scene."""
+    source = view_of(layer).source
+    asset = view_of(open_cogs(path)).source.scenes[0].assets[0]
+    scenes = tuple(replace(s, quality=(Quality(asset=asset, out=out),)) for s in source.scenes)
+    return replace(source, scenes=scenes)
+
+
+@pytest.mark.parametrize("name", ["landsat8", "landsat7", "landsat1", "sentinel2"])
+def test_tests_take_out_what_the_facts_do(name):
+    for qa in spec(name).qa:
+        numbers = np.arange(1 << 16, dtype="uint16")
+        for what in qa.names:
+            assert np.array_equal(left(numbers, qa_tests(qa, what)), qa_valid(numbers, qa, what))
+    small = np.arange(12, dtype="uint8").reshape(3, 4)
+    assert np.array_equal(left(small, ((0, 0xFF, 3),)), small != 3)
+    assert np.array_equal(left(small.astype("int32") - 5, ((0, 1, 1),)), (small - 5) % 2 == 0)
+
+
+@pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic"])
+def test_a_cloud_is_as_nodata_in_the_file(write, how):
+    """The oracle: the same file with the clouds burnt in as nodata."""
+    rng = np.random.default_rng(3)
+    values = distinct((1, 60, 70)) + 100
+    clouds = rng.random((60, 70)) < 0.2
+    bright = np.where(clouds, 60_000, values).astype("uint16")
+    qa = write(np.where(clouds, 8, 64).astype("uint16"), GRID)
+    source = masked(open_cogs(write(bright, GRID, nodata=0), grid=ALBERS, resampling=how), qa, ((3, 1, 1),))
+    burnt = open_cogs(write(np.where(clouds, 0, values).astype("uint16"), GRID, nodata=0), grid=ALBERS, resampling=how)
+    exact, valid = view_of(burnt).read(whole(ALBERS))
+    found, good = source.read(whole(ALBERS))
+    assert 0 < good.sum() < valid.size
+    assert np.array_equal(good, valid)
+    assert np.array_equal(found, exact)
+
+
+def test_a_coarser_quality_band_is_decided_on_the_grid_of_the_bands(write):
+    values = distinct((1, 120, 140))
+    classes = np.random.default_rng(4).integers(4, 11, (60, 70)).astype("uint8")
+    out = qa_tests(find_qa(spec("sentinel2").qa, "clouds"), "clouds")
+    source = masked(open_cogs(write(values, FINE, nodata=0)), write(classes, GRID, nodata=0), out)
+    found, good = source.read(whole(FINE))
+    kept = (classes < 8).repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(good[0, 0], kept)
+    assert np.array_equal(found[0], np.where(kept, values, 0))
+
+
+def test_beyond_the_quality_band_nothing_is_left(write):
+    values = distinct((1, 60, 70))
+    half = make_grid((60, 35), resolution=20)
+    source = masked(open_cogs(write(values, GRID, nodata=0)), write(np.zeros((60, 35), "uint16"), half), ((3, 1, 1),))
+    good = source.read(whole(GRID))[1][0, 0]
+    assert good[:, :35].all()
+    assert not good[:, 35:].any()
+    assert not source.read(Window(0, 40, 10, 10))[1].any()
+
+
+def test_masked_windows_and_chunks_have_the_bits_of_the_whole(write):
+    classes = np.random.default_rng(6).integers(0, 12, (60, 70)).astype("uint8")
+    out = qa_tests(find_qa(spec("sentinel2").qa, "clouds"), ["clouds", "shadows"])
+    layer = open_cogs(write(distinct((2, 120, 140)), FINE, nodata=0), grid=ALBERS)
+    source = masked(layer, write(classes, GRID), out)
+    values, valid = source.read(whole(ALBERS))
+    for window in (Window(0, 0, 17, 50), Window(13, 29, 16, 8), Window(31, 25, 1, 1)):
+        part, good = source.read(window)
+        rows, cols = window.within(whole(ALBERS))
+        assert np.array_equal(part, values[:, :, rows, cols])
+        assert np.array_equal(good, valid[:, :, rows, cols])
+
+
+def test_with_a_mask_no_overview_is_read(write):
+    """An overview has averaged clouds into its pixels."""
+    clouds = np.zeros((256, 256), bool)
+    clouds[::2, ::2] = True
+    grid = make_grid((256, 256))
+    values = np.where(clouds, 50_000, 100).astype("uint16")
+    path = write(values, grid, nodata=0, tiled=True, overviews=[2, 4], resampling="average")
+    coarse = make_grid((64, 64), resolution=120)
+    plain = open_cogs(path, grid=coarse)
+    assert view_of(plain).read(whole(coarse))[0].max() > 100
+    found, good = masked(plain, write(clouds.astype("uint8"), grid), ((0, 1, 1),)).read(whole(coarse))
+    assert good.all()
+    assert (found == 100).all()
+
+
+def test_it_pickles_and_has_a_token_of_its_own(write):
+    path, qa = write(distinct((1, 60, 70)), GRID), write(np.zeros((60, 70), "uint8"), GRID)
+    one, other = (masked(open_cogs(path), qa, ((bit, 1, 1),)) for bit in (3, 4))
+    one.read(whole(GRID))
+    again = pickle.loads(pickle.dumps(one))
+    assert isinstance(again, Mosaic)
+    assert tokenize(again) == tokenize(one) != tokenize(other)
+    assert np.array_equal(again.read(whole(GRID))[0], one.read(whole(GRID))[0])

@@ -1,0 +1,108 @@
+"""Stratified blocks and folds: like shares of every class, each block in test once, nothing shared."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoxt.errors import InputError, LabelError
+from geoxt.grid import coordinates, grid_of
+from geoxt.splits import blocks, check, folds
+from geoxt.splits.balance import balanced, class_counts, deal
+from geoxt.testing import make_grid
+from geoxt.windows import Window
+
+
+def make_labels(shape=(160, 160), seed=0):
+    """Classes in patches: frequent, scattered, and one that fills few blocks."""
+    rng = np.random.default_rng(seed)
+    patches = rng.choice(4, (shape[0] // 16, shape[1] // 16), p=(0.6, 0.25, 0.1, 0.05))
+    values = np.kron(patches, np.ones((16, 16))).astype("uint8")
+    attrs = {"flag_values": np.arange(4), "_FillValue": 255}
+    return xr.DataArray(values, dims=("y", "x"), coords=coordinates(make_grid(shape)), attrs=attrs, name="mask")
+
+
+def class_shares(split, layer):
+    values = layer.to_numpy()
+    outer = Window(0, 0, *values.shape)
+    count = np.array(
+        [
+            sum((np.bincount(values[w.within(outer)].ravel(), minlength=4) for w in part), np.zeros(4))
+            for part in split.parts.values()
+        ]
+    )
+    return count / count.sum(0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_part_has_its_share_of_every_class(seed):
+    layer = make_labels(seed=seed)
+    plain, even = (blocks(layer, size=16, labels=labels, seed=seed) for labels in (None, layer))
+    check(even)
+    aim = np.array([[0.6], [0.2], [0.2]])
+    assert [len(p) for p in even.parts.values()] == [len(p) for p in plain.parts.values()]
+    assert abs(class_shares(even, layer) - aim).max() < 0.15  # the rarest class has about five blocks
+    assert ((class_shares(even, layer) - aim) ** 2).sum() < 0.5 * ((class_shares(plain, layer) - aim) ** 2).sum() + 1e-3
+    assert blocks(layer, size=16, labels=layer, seed=seed) == even
+
+
+@given(st.integers(2, 5), st.integers(8, 40), st.integers(1, 6), st.integers(0, 99))
+def test_swaps_never_make_it_worse_nor_change_numbers(parts, count, classes, seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 50, (count, classes)).astype(float)
+    shares = np.full(parts, 1 / parts)
+    part = rng.permutation(np.repeat(np.arange(parts), deal(count, shares)))
+    found = balanced(counts, part, shares, rng)
+    assert np.bincount(found, minlength=parts).tolist() == np.bincount(part, minlength=parts).tolist()
+
+    def off(which):
+        weight = np.c_[counts, counts.sum(1)]
+        weight = weight / np.maximum(weight.sum(0), 1)
+        return sum(((weight[which == p].sum(0) - s) ** 2).sum() for p, s in enumerate(shares))
+
+    assert off(found) <= off(part) + 1e-9
+
+
+@given(st.integers(1, 60), st.lists(st.floats(0, 1), min_size=2, max_size=5))
+def test_deals_add_up_and_leave_no_part_empty(count, weights):
+    total = sum(weights)
+    if total < 0.1:
+        return
+    shares = [w / total for w in weights]
+    dealt = deal(count, shares)
+    some = sum(s > 0 for s in shares)
+    if count >= some:
+        assert sum(dealt) == count
+        assert all((d > 0) == (s > 0) for d, s in zip(dealt, shares, strict=True))
+
+
+@given(st.integers(3, 6), st.integers(0, 3), st.booleans(), st.integers(0, 9))
+def test_each_block_is_in_test_once(count, buffer, even, seed):
+    layer = make_labels((96, 96))
+    found = folds(layer, size=24, count=count, buffer=buffer, labels=layer if even else None, seed=seed)
+    assert len(found) == count
+    tests = [w for split in found for w in split.test]
+    everything = {w for part in found[0].parts.values() for w in part}
+    assert len(tests) == len(set(tests)) == 16
+    assert set(tests) == everything
+    for fold, split in enumerate(found):
+        check(split)
+        assert {w for part in split.parts.values() for w in part} == everything
+        assert split.val == found[(fold + 1) % count].test
+        assert split.train.margin == buffer
+
+
+def test_labels_are_read_once():
+    layer = make_labels()
+    counts = class_counts(layer, grid_of(layer), [Window(0, 0, 160, 80), Window(0, 80, 160, 80)])
+    assert counts.sum() == 160 * 160
+    assert counts[0].tolist() == np.bincount(layer.to_numpy()[:, :80].ravel(), minlength=4).tolist()
+    with pytest.raises(LabelError, match=r"classes of 'mask': it has 0 in the blocks"):
+        blocks(layer, size=16, labels=(layer * 0 + 255).assign_attrs(layer.attrs).rename("mask"))
+
+
+@pytest.mark.parametrize("count", [2, 99])
+def test_folds_that_cannot_be(count):
+    with pytest.raises(InputError, match=rf"Cannot make {count} folds of 25 blocks.*pass a count"):
+        folds(make_labels(), size=32, count=count)
