@@ -83,7 +83,7 @@ def pages(middle: Middle, args: argparse.Namespace) -> list[str]:
     """Return the parts of samplers.md."""
     how = (
         f"Made by `work.py` and `samplers.py`; medians of {args.repeats} alternating runs, files in the page cache. "
-        "TorchGeo 0.10.1 reads with 2 workers; geoxt with workers:threads as given."
+        "TorchGeo 0.10.1 reads with 0 or 2 workers, geoxt with workers:threads as given; the better median counts."
     )
     parts = [
         "# Patches a second, beside TorchGeo",

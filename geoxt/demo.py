@@ -114,7 +114,7 @@ def run(job: Demo, *, say: Say = lambda _: None) -> Report:
     """
     start = time.perf_counter()
     _check(job)
-    with _together(Path(job.out)) as folder:
+    with _for_the_shell(), _together(Path(job.out)) as folder:
         metrics = _run(job, {name: folder / name for name in OUTPUTS}, say)
     files = {name: Path(job.out) / name for name in OUTPUTS}
     return Report(files=files, metrics=metrics, seconds=time.perf_counter() - start)
@@ -150,12 +150,12 @@ def describe(report: Report) -> str:
     metrics = report.metrics
     held, labelled = len(metrics["blocks"]["test"]), metrics["labelled"]["test"]
     where = f"{held} held-out blocks" if labelled == held else f"{labelled} of {held} held-out blocks that have labels"
-    few = labelled < _FEW[0] or metrics["pixels"] < _FEW[1]
+    chance = labelled < _FEW[0] or metrics["pixels"] < _FEW[1]
+    few = ", so few that another --seed may score otherwise" if chance else ""
     lines = [f"{name:<14}{path}" for name, path in report.files.items()]
     lines += [
         "",
-        f"On the {where} ({metrics['pixels']:,} pixels):",
-        *["  so few that another --seed may score quite differently" for _ in range(few)],
+        f"On the {where} ({metrics['pixels']:,} pixels){few}:",
         f"  accuracy {metrics['accuracy']:6.1%}   (the most frequent class alone: {metrics['majority']:.1%})",
         f"  mean IoU {metrics['miou']:6.1%}",
     ]
@@ -215,16 +215,16 @@ def _together(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _for_the_shell(layer: str) -> Iterator[None]:
-    """Give errors of opening a remedy in terms of the command line, where theirs names arguments in Python."""
+def _for_the_shell(layer: str | None = None) -> Iterator[None]:
+    """Give errors in terms of the command line where they name arguments in Python: of opening, with a remedy."""
     try:
         yield
     except GeoxtError as error:
-        found, _, remedy = str(error).rpartition(" Pass ")
-        if not re.search(r"\w=", remedy):
-            raise
-        msg = f"{found or str(error)} {_REMEDIES[layer]}"
-        raise type(error)(msg) from error
+        text = re.sub(r"; \w+=[^;()]*(?=\))", "", str(error))
+        found, _, remedy = text.rpartition(" Pass ")
+        if layer is not None and re.search(r"\w=", remedy):
+            text = f"{found} {_REMEDIES[layer]}"
+        raise type(error)(text) from error
 
 
 def _open(job: Demo, say: Say) -> xr.Dataset:
@@ -249,9 +249,8 @@ def _open(job: Demo, say: Say) -> xr.Dataset:
     data = data.rename(labels="mask")
     data["mask"] = data["mask"].assign_attrs(legend.attrs())
     rows, cols = grid_of(data).shape
-    say(
-        f"align     {rows} x {cols} px in {label(grid_of(data).crs)}, {len(legend)} classes: {', '.join(legend.distinct_names)}"
-    )
+    names = ", ".join(legend.distinct_names)
+    say(f"align     {rows} x {cols} px in {label(grid_of(data).crs)}, {len(legend)} classes: {names}")
     return data
 
 
@@ -302,13 +301,13 @@ def _split(data: xr.Dataset, block: int, seed: int) -> tuple[Split, dict[str, in
     rows, cols = grid_of(data).shape
     try:
         split = blocks(data, size=block, seed=seed)
-        labelled = _labelled(data["mask"], split)
-        if not all(labelled.values()):
-            split = blocks(data, size=block, seed=seed, labels=data["mask"])
-            labelled = _labelled(data["mask"], split)
     except InputError as error:
         msg = f"Cannot split {rows} x {cols} px into training, validation and test by blocks of {block} px: "
         raise InputError(msg + "there are too few. Pass a smaller --block, or a larger image.") from error
+    labelled = _labelled(data["mask"], split)
+    if not all(labelled.values()):
+        split = blocks(data, size=block, seed=seed, labels=data["mask"])
+        labelled = _labelled(data["mask"], split)
     if not all(labelled.values()):
         msg = f"Cannot train, validate and test: labels lie in {_many(sum(labelled.values()), 'block')} of {block} px."
         raise InputError(msg + " Pass a smaller --block, another --seed, or labels of a larger area.")

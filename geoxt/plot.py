@@ -214,12 +214,13 @@ def _figure(width: float, height: float) -> Figure:
         msg = "Cannot draw without matplotlib: pip install 'geoxt[plot]'."
         raise MissingDependency(msg) from error
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]  # noqa: SLF001 (how notebooks show it)
+    # A figure is shown by itself in a notebook only once pyplot was imported; by this method, always.
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
     return figure
 
 
 def _png(figure: Figure) -> bytes:
-    """Return a figure as PNG: notebooks show figures by themselves only once pyplot was imported."""
+    """Return a figure as the bytes of a PNG."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()

@@ -53,14 +53,46 @@ def test_a_file_that_is_no_raster(capsys, tmp_path, write):
 
 def test_a_raster_without_a_crs(capsys, tmp_path, write):
     image, labels = write("image.tif", crs=None), write("labels.tif")
-    assert "image.tif" in refused(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", labels)
+    line = refused(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", labels)
+    assert "image.tif on Earth: the file has no CRS. Pass --image files" in line
+    assert "crs=" not in line
+
+
+def test_remedies_are_those_of_the_command_line_not_of_python(capsys, tmp_path, write):
+    image, labels = write("image.tif"), write("labels.tif")
+    finer = str(write_cog(tmp_path / "finer.tif", np.ones((3, 96, 96), "uint8"), grid=make_grid((96, 96), resolution=15.0)))
+    out = tmp_path / "out"
+    line = refused(capsys, "demo", "--out", out, "--image", image, finer, "--labels", labels)
+    assert "Pass --image files of one grid" in line
+    assert "resolution=" not in line
+    line = refused(capsys, "demo", "--out", out, "--image", image, "--labels", finer)
+    assert "3 bands. Pass --labels one band" in line
+    assert "bands=" not in line
+
+
+def test_metres_under_a_crs_in_degrees(capsys, tmp_path, write):
+    image, labels = write("image.tif"), write("labels.tif", crs="EPSG:4326")
+    line = refused(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", labels)
+    assert "'labels' on Earth: its CRS EPSG:4326 counts degrees" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_cut_short_leaves_nothing_behind(capsys, tmp_path, write):
+    labels = write("labels.tif")
+    noise = np.random.default_rng(0).integers(1, 200, (3, 96, 96)).astype("uint8")
+    image = write_cog(tmp_path / "image.tif", noise, grid=make_grid((96, 96)), nodata=0, blocksize=32)
+    image.write_bytes(image.read_bytes()[: -(image.stat().st_size // 3)])
+    line = refused(capsys, "demo", "--out", tmp_path / "new" / "out", "--image", image, "--labels", labels)
+    assert "image.tif" in line
+    assert "errors=" not in line
+    assert not (tmp_path / "new").exists()
 
 
 def test_layers_that_do_not_overlap(capsys, tmp_path, write):
     image, labels = write("image.tif"), write("labels.tif", left=900_000.0)
     line = refused(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", labels)
-    assert "image" in line
-    assert "mask" in line
+    assert "'image' lies in" in line
+    assert "'labels' lies in" in line
 
 
 def test_labels_with_more_classes_than_expected(capsys, tmp_path, write):
@@ -71,7 +103,7 @@ def test_labels_with_more_classes_than_expected(capsys, tmp_path, write):
     ramp = write("ramp.tif", (np.arange(96 * 96) % 5000 + 1).astype("uint16").reshape(96, 96))
     assert "more than the 64" in refused(capsys, "demo", "--out", out, "--image", image, "--labels", ramp)
     height = write("height.tif", np.random.default_rng(0).random((96, 96)).astype("float32"))
-    assert "its type is float32" in refused(capsys, "demo", "--out", out, "--image", image, "--labels", height)
+    assert "is no whole number" in refused(capsys, "demo", "--out", out, "--image", image, "--labels", height)
 
 
 def test_an_output_that_cannot_be_written(capsys, tmp_path):
@@ -87,14 +119,21 @@ def test_an_output_that_cannot_be_written(capsys, tmp_path):
     [
         (["--image", "{image}"], "pass --labels as well"),
         (["--labels", "{labels}"], "pass --image as well"),
-        (["--epochs", "0"], "0 epochs"),
-        (["--seed", "-1"], "seed -1"),
+        (["--epochs", "0"], "--epochs 0: pass --epochs 1 or more"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--block", "-5"], "--block -5: pass --block 1 or more"),
+        (["--block", "0"], "--block 0"),
+        (["--size", "0"], "--size 0"),
+        (["--classes", "0"], "--classes 0: pass --classes 2 or more"),
         (["--model", "u-net"], "named 'u-net'"),
         (
             ["--image", "{image}", "--labels", "{labels}", "--block", "16", "--size", "32"],
             "windows of 32 px in blocks of 16",
         ),
-        (["--image", "{image}", "--labels", "{labels}", "--block", "96"], "1 blocks of 96"),
+        (
+            ["--image", "{image}", "--labels", "{labels}", "--block", "96"],
+            "Cannot split 96 x 96 px into training, validation and test by blocks of 96 px",
+        ),
     ],
 )
 def test_options_that_contradict_the_data_or_each_other(capsys, tmp_path, write, argv, message):
@@ -105,11 +144,14 @@ def test_options_that_contradict_the_data_or_each_other(capsys, tmp_path, write,
 def test_files_of_ones_own_from_the_shell(capsys, tmp_path, write):
     labels = np.kron(np.random.default_rng(0).integers(1, 4, (12, 12)), np.ones((8, 8))).astype("uint8")
     write("image.tif", np.stack([labels * 50, labels, 9 - labels]))
-    argv = ["--labels", write("labels.tif", labels), "--epochs", "2", "--model", "test_unet"]
+    labels[40:] = 0
+    argv = ["--labels", write("labels.tif", labels.astype("float32")), "--epochs", "2", "--model", "test_unet"]
     assert main(["demo", "--out", str(tmp_path / "out"), "--image", str(tmp_path / "im*.tif"), *argv]) == 0
     said = capsys.readouterr()
     assert "epoch 2/2" in said.out
-    assert "held-out blocks" in said.out
+    assert "classes (float32, taken as whole numbers)" in said.out
+    assert "held-out blocks that have labels" in said.out
+    assert "so few that another --seed may score otherwise" in said.out
     assert said.err == ""
 
 
@@ -146,16 +188,11 @@ def test_an_interrupt_while_training_ends_with_the_shells_code(monkeypatch, caps
 
     monkeypatch.setattr("geoxt.trainers.task.Task.training_step", stop)
     out = tmp_path / "out"
-    arguments = [
-        "--image",
-        write("image.tif"),
-        "--labels",
-        write("labels.tif"),
-        "--model",
-        "test_unet",
-        "--epochs",
-        "1",
-    ]
-    assert main(["demo", "--out", str(out), *arguments]) == 130
+    out.mkdir()
+    older = {out / name for name in ("map.tif", "map.tif.aux.xml", "metrics.json", "samples.png")}
+    for path in older:
+        path.write_text("older")
+    files = ["--image", write("image.tif"), "--labels", write("labels.tif")]
+    assert main(["demo", "--out", str(out), *files, "--model", "test_unet", "--epochs", "1"]) == 130
     assert capsys.readouterr().err.endswith("geoxt: interrupted\n")
-    assert [path.name for path in out.iterdir()] == ["samples.png"]
+    assert {path for path in out.iterdir() if path.read_text() == "older"} == older

@@ -83,6 +83,31 @@ def test_unknown_codes_are_named_or_stood_in_for():
     assert LAND.only([176, 1, 9]).codes == (1, 176)
 
 
+def test_codes_that_a_legend_lacks_are_added_and_the_others_keep_their_colours():
+    whole = LAND.covering([176, 5, 1, 7])
+    assert (whole.codes, whole.names) == ((1, 176, 5, 7), ("Corn", "no data", "5", "7"))
+    assert whole.colors[:2] == ("#ffd200", "#e8ffbd")
+    assert len(set(whole.colors)) == 4
+    taken = Legend((1, 2), ("a", "b"), palette(2)[::-1]).covering([1, 2, 3])
+    assert taken.colors == (*palette(2)[::-1], palette(3)[2])
+    assert Legend((), ()).covering([4, 2]) == Legend((4, 2), ("4", "2"))
+
+
+def test_names_that_classes_share_are_told_apart():
+    assert Legend((1, 5, 7), ("corn", "corn", "rice")).distinct_names == ("corn (1)", "corn (5)", "rice")
+    assert len(set(Legend((1, 5, 7), ("corn", "corn", "corn (1)")).distinct_names)) == 3
+    assert LAND.distinct_names == LAND.names
+
+
+def test_a_legend_of_no_classes_knows_no_pixel():
+    empty = Legend((), ())
+    assert Legend.of(xr.DataArray(0, attrs=empty.attrs())) == empty
+    assert empty.encode(np.array([[0, 3]]), missing=-1).tolist() == [[-1, -1]]
+    assert empty.rgb(np.array([0, 3])).tolist() == [[0, 0, 0], [0, 0, 0]]
+    with pytest.raises(LabelError, match="0, 3 not among the legend's 0 codes"):
+        empty.encode(np.array([0, 3]))
+
+
 def test_default_colours_differ_and_stay():
     assert len(set(palette(64))) == 64
     assert palette(5) == palette(64)[:5]

@@ -1,5 +1,7 @@
 """Figures: the picture arrays are what numpy says, and every figure draws without a display."""
 
+import pickle
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -70,6 +72,27 @@ def test_figures_draw(data, tmp_path):
         assert (tmp_path / f"{index}.png").stat().st_size > 2000
     assert [axes.get_title() for axes in figures[2].axes] == ["image", "labels"]
     assert [text.get_text() for text in figures[2].legends[0].get_texts()] == ["water", "forest"]
+
+
+def test_windows_without_labels_are_drawn_without_a_legend(data):
+    bare = data.assign(mask=xr.zeros_like(data["mask"]))
+    figure = plot.samples(bare, [Window(4, 0, 8, 8)])
+    assert figure.legends == []
+    assert (figure.axes[1].images[0].get_array()[..., 3] == 0).all()
+
+
+def test_classes_without_a_legend_are_named_by_their_codes(data):
+    unnamed = data["mask"].assign_attrs(Legend((), ()).attrs())
+    figure = plot.plot(unnamed)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["1", "5", "9"]
+    blank = plot.plot(xr.zeros_like(unnamed))
+    assert blank.legends == []
+
+
+def test_a_notebook_shows_a_figure_without_pyplot(data):
+    figure = plot.plot(data["mask"])
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert pickle.loads(pickle.dumps(figure))._repr_png_() == figure._repr_png_()
 
 
 def test_a_large_layer_is_thinned_out():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
+from geoxt.footprints import overlap
 from geoxt.layers.assemble import Product, representable
 from geoxt.layers.quality import SomeMask, quality_of, wanted
 from geoxt.layers.radiometry import known
@@ -156,6 +158,7 @@ def plain_scenes(files: Sequence[Header], *, categorical: bool | None) -> tuple[
         (m, a), (n, b), *_ = sizes.items()
         msg = f"Cannot tell bands from scenes: {m} bands share the grid of {a!r}, {n} that of {b!r}. "
         raise InputError(msg + "Pass files of one grid, or layer=… for a known layer.")
+    _require_one_size(groups)
     first = next(iter(groups.values()))
     names = _band_names(first)
     scenes = [
@@ -167,14 +170,38 @@ def plain_scenes(files: Sequence[Header], *, categorical: bool | None) -> tuple[
     ]
     colors = first[0].colors
     if categorical is None:
-        categorical = colors is not None and not _grey(colors)
+        categorical = "flag_meanings" in first[0].tags or (colors is not None and not _grey(colors))
     legend = None
     if categorical:
         if len(names) > 1:
             msg = f"Cannot take {first[0].href!r} as class codes: there are {len(names)} bands. Pass one, or bands=[…]."
             raise InputError(msg)
-        legend = Legend.from_colormap(colors) if colors else None
+        legend = _legend(first[0])
     return scenes, Product(bands=names, legend=legend, categorical=categorical)
+
+
+def _legend(file: Header) -> Legend | None:
+    """Return the classes that a file states: by CF's flags in its tags, as `to_cog` writes them, or by its colours."""
+    if "flag_meanings" in file.tags:
+        parts = {key: file.tags.get(f"flag_{key}", "").split() for key in ("values", "meanings", "colors")}
+        names = parts["meanings"] or parts["values"]
+        return Legend(tuple(map(int, parts["values"])), tuple(names), tuple(parts["colors"]))
+    return Legend.from_colormap(file.colors) if file.colors else None
+
+
+def _require_one_size(groups: Mapping[GeoBox, Sequence[Header]]) -> None:
+    """Refuse files of one place and several pixel sizes: they are bands, and as scenes one would hide the other."""
+    first: dict[Any, tuple[GeoBox, str]] = {}
+    for grid, some in groups.items():
+        first.setdefault((round(grid.affine.a, 9), round(grid.affine.e, 9), grid.crs), (grid, some[0].href))
+    for (one, a), (other, b) in itertools.combinations(first.values(), 2):
+        shared = overlap(one, other) if one.crs == other.crs else None
+        if shared is not None and shared.height * shared.width > one.shape[0] * one.shape[1] / 2:
+            msg = (
+                f"Cannot tell bands from scenes: {a!r} and {b!r} lie on one place with pixels of different sizes. Open"
+            )
+            msg += " each size apart; bring bands together by intersection(a=…, b=…), scenes by union(a, b)."
+            raise InputError(msg)
 
 
 def choose_bands(

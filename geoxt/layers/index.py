@@ -24,7 +24,7 @@ from geoxt.pixels.access import Access
 from geoxt.pixels.reader import Header, read_header
 from geoxt.types import SomeCRS
 
-FORMAT = 1
+FORMAT = 2
 """Number of the layout; an index of another is made anew."""
 WORTHWHILE = 16
 """Files of one folder from which an index is kept."""

@@ -55,7 +55,7 @@ class Header:
     colors: dict[int, tuple[int, int, int, int]] | None
     """Colour table of the first band: code to red, green, blue, alpha."""
     tags: dict[str, str]
-    """Metadata of the file."""
+    """Metadata of the file and of its first band."""
 
 
 class _Handle:
@@ -151,7 +151,7 @@ def read_header(href: str, *, crs: SomeCRS | None = None, access: Access | None 
             offsets=file.offsets,
             names=file.descriptions,
             colors=file.colormap(1) if file.colorinterp[0] == ColorInterp.palette else None,
-            tags=file.tags(),
+            tags=file.tags() | file.tags(1),
         )
 
 
@@ -192,6 +192,7 @@ def read(
     masks: bool = False,
     level: int | None = None,
     access: Access | None = None,
+    out: Array | None = None,
 ) -> tuple[Array, Array | None]:
     """Read a window of a file in its own grid.
 
@@ -209,6 +210,8 @@ def read(
         Number of the overview to read, to whose pixels the window then refers; `None` for the full resolution.
     access
         How the file is opened; `None` for as it is.
+    out
+        (band, height, width) in which the values may be put; they are elsewhere where its type is not the file's.
 
     Returns
     -------
@@ -222,12 +225,12 @@ def read(
         file is opened and read again once, by a new signature: the old one may have expired.
     """
     if access is None or access.sign is None:
-        return _read(href, bands, window, masks, level, access)
+        return _read(href, bands, window, masks, level, access, out)
     try:
-        return _read(href, bands, window, masks, level, access)
+        return _read(href, bands, window, masks, level, access, out)
     except ReadError:
         _handles.drop(href)
-    return _read(href, bands, window, masks, level, access)
+    return _read(href, bands, window, masks, level, access, out)
 
 
 def _read(
@@ -237,11 +240,12 @@ def _read(
     masks: bool,  # noqa: FBT001
     level: int | None,
     access: Access | None,
+    out: Array | None,
 ) -> tuple[Array, Array | None]:
     bounds = ((window.row, window.row + window.height), (window.col, window.col + window.width))
     try:
         handle = _handles.get(href, access) if level is None else _handles.get(href, access, overview_level=level)
-        values = None if handle.raw is None else handle.raw.read(bands, window)
+        values = None if handle.raw is None else handle.raw.read(bands, window, out)
         if values is None:
             values = handle.file.read(list(bands), window=bounds)
         valid = _mask(handle.file, list(bands), bounds) if masks else None

@@ -119,8 +119,8 @@ def spans(outlines: Outlines, parts: Ints, window: Window, *, all_touched: bool)
         found.append(_filled(rank[area], x0[area], y0[area], x1[area], y1[area], window))
     crossing = np.ones_like(area) if all_touched else ~area
     if crossing.any():
-        edges = (e[crossing] for e in (rank, x0, y0, x1, y1))
-        found.append(_touched(*edges, ~area[crossing], window))
+        corners = x0[crossing], y0[crossing], x1[crossing], y1[crossing]
+        found.append(_touched(rank[crossing], *corners, ~area[crossing], window))
     if not found:
         empty = np.empty(0, np.int64)
         return Spans(rank=empty, start=empty, length=empty)

@@ -34,7 +34,8 @@ def score(found: xr.DataArray, labels: xr.DataArray, *, region: Region | None = 
     -------
     dict
         `accuracy`, `miou`, `majority` (what calling every pixel the most frequent class would score), `iou` by class
-        name (with its code where classes share a name), and the number of `pixels`: those where both are valid. A predicted code that is no class counts as wrong.
+        name (`Legend.distinct_names`), and the number of `pixels`: those where both are valid. A predicted code that is
+        no class counts as wrong.
 
     Raises
     ------

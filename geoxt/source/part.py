@@ -39,7 +39,7 @@ class Part:
         How files are opened.
     """
 
-    __slots__ = ("_access", "_clear", "_files", "_scales", "level", "mapping")
+    __slots__ = ("_access", "_clear", "_dtype", "_files", "_nodata", "_scales", "level", "mapping")
 
     def __init__(
         self,
@@ -59,6 +59,8 @@ class Part:
         self._scales = None if (scales[0] == 1).all() and (scales[1] == 0).all() else scales
         if not quality and resampling in AVERAGING and min(self.mapping.scale) >= COARSER:
             self._choose_overview({a.href for a in assets})
+        self._dtype = np.result_type(*{a.dtype for a in assets})
+        self._nodata = [a.nodata for a in assets]
         files: dict[str, list[tuple[int, Asset]]] = {}
         for place, asset in enumerate(assets):
             files.setdefault(asset.href, []).append((place, asset))
@@ -102,25 +104,27 @@ class Part:
             href, _, bands, nodata, masked = self._files[0]
             values, valid = self._read(href, bands, window, masked)
             return values, _valid(values, valid, nodata)
-        count = sum(len(places) for _, places, *_ in self._files)
-        out: Array | None = None
+        out = np.empty((len(self._nodata), *window.shape), self._dtype)
         flags: Mask | None = None
-        for href, places, bands, nodata, masked in self._files:
-            values, valid = self._read(href, bands, window, masked)
-            valid = _valid(values, valid, nodata)
-            if out is None:
-                out = np.empty((count, *window.shape), values.dtype)
-            elif values.dtype != out.dtype:
-                out = out.astype(np.result_type(out, values))
-            out[places] = values
+        for href, places, bands, _, masked in self._files:
+            here = out[places[0] : places[0] + 1] if len(places) == 1 else None
+            values, valid = self._read(href, bands, window, masked, here)
+            if values is not here:
+                out[places] = values
             if valid is not None:
                 flags = np.ones(out.shape, bool) if flags is None else flags
                 flags[places] = valid
-        assert out is not None
-        return out, flags
+        return out, _valid(out, flags, self._nodata)
 
-    def _read(self, href: str, bands: list[int], window: Window, masked: bool) -> tuple[Array, Mask | None]:  # noqa: FBT001
-        return reader.read(href, bands, window, masks=masked, level=self.level, access=self._access)
+    def _read(
+        self,
+        href: str,
+        bands: list[int],
+        window: Window,
+        masked: bool,  # noqa: FBT001
+        out: Array | None = None,
+    ) -> tuple[Array, Mask | None]:
+        return reader.read(href, bands, window, masks=masked, level=self.level, access=self._access, out=out)
 
 
 def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mask | None:
@@ -130,7 +134,7 @@ def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mas
     for place, mark in enumerate(nodata):
         good: Mask | None = None
         if values.dtype.kind == "f":
-            good = np.isfinite(values[place])
+            good = ~np.isnan(values[place])
         if mark is not None and not np.isnan(mark):
             differs = values[place] != np.asarray(mark).astype(values.dtype)
             good = differs if good is None else good & differs

@@ -148,9 +148,16 @@ def valid_in(values: Array, nodata: float | None) -> Mask | None:
     if values.dtype.kind == "f":
         good = ~np.isnan(values)
     if nodata is not None and not np.isnan(nodata):
-        differs = values != nodata
+        differs = values != _typed(nodata, values.dtype)
         good = differs if good is None else good & differs
     return None if good is None or good.all() else good
+
+
+def _typed(nodata: float, dtype: np.dtype[Any]) -> Any:
+    """Return nodata in the type of the values where that is the same number: to compare then takes a quarter."""
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+    same = limits is not None and limits.min <= nodata <= limits.max and nodata == int(nodata)
+    return dtype.type(nodata) if same else nodata
 
 
 def finish(values: Array, valid: Mask | None, dtype: np.dtype[Any], fill: float) -> tuple[Array, Mask]:

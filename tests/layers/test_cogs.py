@@ -12,7 +12,9 @@ from geoxt.errors import CRSError, GridError, InputError, ReadError
 from geoxt.grid import grid_of, offset, whole
 from geoxt.layers import open_cogs
 from geoxt.layers.sensors import spec
+from geoxt.legend import Legend
 from geoxt.pixels import reader
+from geoxt.predict import to_cog
 from geoxt.source import is_categorical, view_of
 from geoxt.testing import distinct, make_grid, oracles, write_bands
 from geoxt.windows import Window
@@ -319,13 +321,37 @@ def test_two_crs_need_a_choice(write):
 def test_two_resolutions_need_a_choice(write):
     paths = [
         write(distinct((60, 70)), GRID, name="a.tif"),
-        write(distinct((90, 90)), make_grid((90, 90), resolution=20.0), name="b.tif"),
+        write(distinct((90, 90)), make_grid((90, 90), left=601_800, resolution=20.0), name="b.tif"),
     ]
     with pytest.raises(GridError, match=r"'a' has pixels of 30, 'b' of 20 .*Pass resolution=30 or resolution=20"):
         open_cogs(paths)
     assert grid_of(open_cogs(paths, resolution=20)).affine.a == 20
     with pytest.raises(GridError, match="resolution=0"):
         open_cogs(paths, resolution=0)
+
+
+def test_bands_of_two_resolutions_are_no_scenes(write):
+    paths = [
+        write(distinct((60, 70)), GRID, name="a.tif"),
+        write(distinct((120, 140)), make_grid((120, 140), resolution=15.0), name="b.tif"),
+    ]
+    for options in ({}, {"resolution": 30}):
+        with pytest.raises(InputError, match=r"a.tif' and '.*b.tif' lie on one place.*intersection.*union"):
+            open_cogs(paths, **options)
+
+
+def test_a_map_that_was_written_opens_with_its_classes(write, tmp_path):
+    names, colors = {-2: "deep water", 3: "land"}, {-2: "#0000ff", 3: "#00ff00"}
+    path = write(np.full((60, 70), 3, "uint8"), GRID, names={1: "a b", 3: "land"}, colors={1: "#010203", 3: "#00ff00"})
+    legend = open_cogs(path).geoml.legend
+    assert (legend.codes, legend.names, legend.colors) == ((1, 3), ("a b", "land"), ("#010203", "#00ff00"))
+    layer = (
+        open_cogs(path)
+        .astype("int16")
+        .assign_attrs(Legend(tuple(names), tuple(names.values()), tuple(colors.values())).attrs())
+    )
+    to_cog(layer, tmp_path / "map.tif")
+    assert open_cogs(tmp_path / "map.tif").geoml.legend.names == ("deep water", "land")
 
 
 def test_complex_pixels_are_refused_by_name(write):

@@ -9,7 +9,7 @@ import rasterio
 import rasterio.shutil
 import xarray as xr
 
-from geoxt.errors import InputError, OutputError
+from geoxt.errors import InputError, OutputError, ReadError
 from geoxt.grid import coordinates, grid_of
 from geoxt.legend import Legend
 from geoxt.predict import cog, require_writable, to_cog
@@ -83,6 +83,38 @@ def test_a_write_that_fails_leaves_the_older_file(tmp_path, monkeypatch):
         to_cog(make_map((20, 20)), path)
     assert path.read_bytes() == before
     assert sorted(one.name for one in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [("bool", "uint8"), ("float16", "float32"), ("int64", "int64")])
+def test_types_that_no_geotiff_has_become_wider_ones(tmp_path, dtype, stored):
+    layer = (make_map((40, 30)) > 3).astype(dtype).drop_attrs(deep=False)
+    with rasterio.open(to_cog(layer, tmp_path / "map.tif")) as file:
+        assert file.dtypes == (stored,)
+        np.testing.assert_array_equal(file.read(1), layer.astype(stored))
+
+
+def test_a_type_without_numbers_is_refused(tmp_path):
+    with pytest.raises(InputError, match="Cannot write pixels of type object as a COG"):
+        to_cog(make_map((40, 30)).drop_attrs(deep=False).astype(object), tmp_path / "map.tif")
+
+
+def test_an_input_that_cannot_be_read_is_no_output_error(tmp_path):
+    def cut(block):
+        msg = "Cannot read in.tif."
+        raise ReadError(msg)
+
+    layer = make_map((40, 30), chunks=20)
+    broken = layer.copy(data=layer.data.map_blocks(cut, dtype="uint8", meta=np.empty((0, 0), "uint8")))
+    with pytest.raises(ReadError, match="Cannot read in.tif"):
+        to_cog(broken, tmp_path / "map.tif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_without_a_legend_are_written_without_names(tmp_path):
+    path = to_cog(make_map((40, 30)).assign_attrs(Legend((), ()).attrs()), tmp_path / "map.tif")
+    assert [one.name for one in tmp_path.iterdir()] == ["map.tif"]
+    with rasterio.open(path) as file:
+        assert "flag_values" not in file.tags(1)
 
 
 def test_an_output_that_cannot_be_written_is_known_beforehand(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
+from geoxt.errors import LabelError
 from geoxt.trainers.codes import IGNORE
 from geoxt.trainers.scores import Confusion, confusion, flatten, summarise
 
@@ -54,6 +55,11 @@ def test_what_was_predicted_as_no_class_is_wrong():
     counts = torch.tensor([[3, 1], [0, 0]])
     assert summarise(counts, ["a"])["iou"] == {"a": 0.75}
     assert summarise(counts, ["a"])["accuracy"] == 0.75
+
+
+def test_two_classes_of_one_name_are_refused_not_merged():
+    with pytest.raises(LabelError, match="'Corn' names several classes"):
+        summarise(torch.eye(2, dtype=torch.int64), ("Corn", "Corn"))
 
 
 def test_nothing_counted_is_nan():

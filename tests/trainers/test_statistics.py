@@ -44,13 +44,25 @@ def test_classes_are_those_that_are_there_with_their_names():
     plain = legend_of(make_layer(values, _FillValue=0))
     assert (plain.codes, plain.names) == ((1, 3), ("1", "3"))
     values[0, 0] = 5
-    assert legend_of(make_layer(values, _FillValue=0, **legend.attrs())).names == ("a", "c", "5")
+    grown = legend_of(make_layer(values, _FillValue=0, **legend.attrs()))
+    assert grown.names == ("a", "c", "5")
+    assert grown.colors[:2] == legend.only([1, 3]).colors
+
+
+def test_whole_numbers_in_floating_point_are_codes():
+    values = np.full((40, 30), 3, "float32")
+    values[:4], values[9:12], values[20] = 1, -9999, np.nan
+    layer = make_layer(values, _FillValue=-9999.0)
+    assert legend_of(layer).codes == (1, 3)
+    values[30, 4] = 2.5
+    with pytest.raises(LabelError, match="its type is float32, and 2.5 is no whole number"):
+        legend_of(layer)
 
 
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        (np.zeros((40, 30), "float32"), {}, "its type is float32"),
+        (np.full((40, 30), 1j), {}, "its type is complex128"),
         (np.zeros((40, 30), "uint8"), {}, "no valid pixel"),
         (
             np.arange(1200, dtype="int16").reshape(40, 30),
