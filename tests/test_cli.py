@@ -60,7 +60,9 @@ def test_a_raster_without_a_crs(capsys, tmp_path, write):
 
 def test_remedies_are_those_of_the_command_line_not_of_python(capsys, tmp_path, write):
     image, labels = write("image.tif"), write("labels.tif")
-    finer = str(write_cog(tmp_path / "finer.tif", np.ones((3, 96, 96), "uint8"), grid=make_grid((96, 96), resolution=15.0)))
+    finer = str(
+        write_cog(tmp_path / "finer.tif", np.ones((3, 96, 96), "uint8"), grid=make_grid((96, 96), resolution=15.0))
+    )
     out = tmp_path / "out"
     line = refused(capsys, "demo", "--out", out, "--image", image, finer, "--labels", labels)
     assert "Pass --image files of one grid" in line
@@ -145,7 +147,18 @@ def test_files_of_ones_own_from_the_shell(capsys, tmp_path, write):
     labels = np.kron(np.random.default_rng(0).integers(1, 4, (12, 12)), np.ones((8, 8))).astype("uint8")
     write("image.tif", np.stack([labels * 50, labels, 9 - labels]))
     labels[40:] = 0
-    argv = ["--labels", write("labels.tif", labels.astype("float32")), "--epochs", "2", "--model", "test_unet"]
+    argv = [
+        "--labels",
+        write("labels.tif", labels.astype("float32")),
+        "--epochs",
+        "2",
+        "--model",
+        "test_unet",
+        "--block",
+        "24",
+        "--size",
+        "24",
+    ]
     assert main(["demo", "--out", str(tmp_path / "out"), "--image", str(tmp_path / "im*.tif"), *argv]) == 0
     said = capsys.readouterr()
     assert "epoch 2/2" in said.out

@@ -128,6 +128,9 @@ def _pixels(scenes: Sequence[Scene], product: Product, placement: Placement) -> 
     dtype = np.result_type(*{a.dtype for a in assets})
     nodata = _nodata(assets, placement.nodata, dtype)
     _check_type(dtype, scenes[0].id)
+    if placement.errors not in {"raise", "nodata"}:
+        msg = f"Cannot treat files that fail by errors={placement.errors!r}: pass errors='raise' or 'nodata'."
+        raise InputError(msg)
     _check_resampling(product, placement.resampling)
     return dtype, nodata
 

@@ -28,7 +28,7 @@ def open_cogs(
     paths: SomePaths,
     *,
     layer: str | LayerSpec | None = None,
-    bands: Sequence[str] | None = None,
+    bands: str | Sequence[str] | None = None,
     crs: SomeCRS | None = None,
     resolution: float | tuple[float, float] | None = None,
     grid: GeoBox | None = None,
@@ -134,7 +134,7 @@ def open_cogs(
     else:
         scenes, product = plain_scenes(read, categorical=categorical)
     if bands is not None:
-        scenes, product = choose_bands(scenes, product, bands, facts)
+        scenes, product = choose_bands(scenes, product, [bands] if isinstance(bands, str) else bands, facts)
     if nodata is None and facts is not None:
         nodata = facts.nodata
     if nodata is not None:

@@ -34,7 +34,7 @@ def open_stac(
     query: str | Mapping[str, object] | None = None,
     limit: int | None = None,
     layer: str | LayerSpec | None = None,
-    bands: Sequence[str] | None = None,
+    bands: str | Sequence[str] | None = None,
     crs: SomeCRS | None = None,
     resolution: float | tuple[float, float] | None = None,
     grid: GeoBox | None = None,
@@ -148,7 +148,7 @@ def open_stac(
     )  # fmt: skip
     facts = facts_of(found) if layer is None else [spec(layer) if isinstance(layer, str) else layer] * len(found)
     tables = [entries(item, known) for item, known in zip(found, facts, strict=True)]
-    chosen = choose(tables, found, bands, facts)
+    chosen = choose(tables, found, [bands] if isinstance(bands, str) else bands, facts)
     rows = zip(found, facts, tables, chosen, strict=True)
     items = [Item(item=item, facts=known, table=table, chosen=some) for item, known, table, some in rows]
     access = access_of(sign, env)

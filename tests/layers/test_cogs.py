@@ -391,3 +391,13 @@ def test_scenes_far_apart_make_a_lazy_layer_of_any_size(write):
     assert layer.sizes["y"] > 100_000
     assert view_of(layer).read(Window(0, 0, 8, 8))[1].all()
     assert not view_of(layer).read(Window(50_000, 0, 8, 8))[1].any()
+
+
+def test_one_band_may_be_named_alone(write):
+    path = write(distinct((2, 60, 70)), GRID, bands=["red", "nir"])
+    assert open_cogs(path, bands="nir").band.values.tolist() == ["nir"]
+
+
+def test_what_to_do_with_failures_is_one_of_two(write):
+    with pytest.raises(InputError, match="errors='x'.*errors='raise' or 'nodata'"):
+        open_cogs(write(distinct((60, 70)), GRID), errors="x")
