@@ -149,7 +149,9 @@ def describe(report: Report) -> str:
     """Return what was written and how good it is, as text of several lines."""
     metrics = report.metrics
     held, labelled = len(metrics["blocks"]["test"]), metrics["labelled"]["test"]
-    where = f"{held} held-out blocks" if labelled == held else f"{labelled} of {held} held-out blocks that have labels"
+    where = (
+        _many(held, "held-out block") if labelled == held else f"{labelled} of {held} held-out blocks that have labels"
+    )
     chance = labelled < _FEW[0] or metrics["pixels"] < _FEW[1]
     few = ", so few that another --seed may score otherwise" if chance else ""
     lines = [f"{name:<14}{path}" for name, path in report.files.items()]
