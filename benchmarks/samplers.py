@@ -52,7 +52,7 @@ def once(args: argparse.Namespace, rates: Rates) -> None:
     theirs = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
     for into in ("cdl", "landsat"):
         run([*ours, "--into", into, "--mix", *MIXES], ("geoxt", "main", into), rates)
-        long = [*theirs, "--into", into, "--mix", *PEER_MIXES, "--count", str(args.count)]  # its block cache warms up
+        long = [*theirs, "--into", into, "--mix", *args.peer_mix, "--count", str(args.count)]
         run(long, ("torchgeo", "main", into), rates)
     if args.aligned:
         bare = [sys.executable, str(HERE / "bare_rates.py"), args.data, "--count", str(args.count)]
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--count", type=int, default=1024, help="patches a rate of geoxt's is taken over")
     parser.add_argument("--peer-count", type=int, default=256, help="the same, of TorchGeo's, but for the first table")
+    parser.add_argument("--peer-mix", nargs="+", default=PEER_MIXES, help="worker processes that TorchGeo tries")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="batch sizes; none leaves the figure out")
     parser.add_argument("--quick", action="store_true", help="once, few patches, two batch sizes")
     parser.add_argument("--redraw", action="store_true", help="only write the results that are there anew")
@@ -92,8 +93,8 @@ def main() -> None:
     noted = RESULTS / "samplers.json"
     if not args.redraw:
         rates: Rates = defaultdict(list)
-        print(f"{warm(Path(args.data)) / 1e9:.1f} GB in the page cache", flush=True)
         for _ in range(args.repeats):
+            print(f"{warm(Path(args.data)) / 1e9:.1f} GB read into the page cache", flush=True)
             once(args, rates)
             if args.sizes:
                 sizes(args, rates)
