@@ -5,7 +5,6 @@ python benchmarks/nc_forest.py --image 'nc-landsat7/lsat7_2000_[1-57]0.tif' --la
 The forest learns from the pixels of the training blocks (of all blocks but the test ones with `--all`), and both are
 scored on the test blocks. Needs scikit-learn.
 """
-# ruff: noqa: INP001, T201
 
 from __future__ import annotations
 
