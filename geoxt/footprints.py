@@ -41,9 +41,12 @@ def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | No
     the other's CRS can say. They may touch any part of the base.
     """
     found: list[shapely.Polygon | None] = [None] * len(grids)
+    named: dict[int, list[int]] = {}
+    for place, grid in enumerate(grids):  # by the object first: a CRS takes long to hash
+        named.setdefault(id(grid.crs), []).append(place)
     groups: dict[CRS | None, list[int]] = {}
-    for place, grid in enumerate(grids):
-        groups.setdefault(grid.crs, []).append(place)
+    for places in named.values():
+        groups.setdefault(grids[places[0]].crs, []).extend(places)
     for crs, places in groups.items():
         affines = np.array([grids[p].affine[:6] for p in places])
         shapes = np.array([grids[p].shape for p in places])

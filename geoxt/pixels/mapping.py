@@ -25,6 +25,8 @@ FAR = 2.0**24
 """Source pixels: a place that no raster reaches; stands for what cannot be transformed."""
 ALONE = 200_000
 """Multiplications of a matrix product below which it stays in its thread."""
+PIECE = 256
+"""Pixels: columns of a window whose coordinates are worked out together."""
 
 
 class Mapping:
@@ -154,24 +156,39 @@ class Patch:
         From the target grid to the source grid.
     window
         Rectangle of the target grid.
+    outer
+        The cells of a window around this one, which hold those of this one; worked out anew by default.
     """
 
     __slots__ = ("broken", "extent", "first", "mapping", "nodes", "window")
 
-    def __init__(self, mapping: Mapping, window: Window) -> None:
+    def __init__(self, mapping: Mapping, window: Window, outer: Patch | None = None) -> None:
         step, (bottom, right) = mapping.step, window.stop
         self.mapping, self.window = mapping, window
         self.first = window.row // step, window.col // step
-        rows = np.arange(self.first[0], (bottom - 1) // step + 2, dtype="float64") * step
-        cols = np.arange(self.first[1], (right - 1) // step + 2, dtype="float64") * step
-        shape = len(rows), len(cols)
-        found = mapping.points(np.repeat(rows, shape[1]), np.tile(cols, shape[0])).reshape(2, *shape)
-        self.nodes: Floats = np.rint(found * (1 / QUANTUM)) * QUANTUM
+        last = (bottom - 1) // step + 1, (right - 1) // step + 1
+        self.nodes: Floats = self._nodes(last) if outer is None else outer.nodes[:, *outer.cells(self.first, last)]
         """(2, n, m): source coordinates of the corners of the cells, y before x, rounded to 2**-16 pixel."""
         self.broken = mapping.broken(self.nodes)
         """(n - 1, m - 1): cells whose pixels have to be transformed one by one; `None` for none."""
         self.extent = self._extent()
         """Least and greatest source coordinates (y, x) of the window's pixels; `None` where none has any."""
+
+    def part(self, window: Window) -> Patch:
+        """Return the cells that cover a window within this one."""
+        return Patch(self.mapping, window, self)
+
+    def cells(self, first: tuple[int, int], last: tuple[int, int]) -> tuple[slice, slice]:
+        """Return where the nodes from a first to a last one stand among these."""
+        (top, left), (bottom, right), (row, col) = first, last, self.first
+        return slice(top - row, bottom - row + 1), slice(left - col, right - col + 1)
+
+    def _nodes(self, last: tuple[int, int]) -> Floats:
+        step = self.mapping.step
+        rows, cols = (np.arange(self.first[a], last[a] + 1, dtype="float64") * step for a in (0, 1))
+        shape = len(rows), len(cols)
+        found = self.mapping.points(np.repeat(rows, shape[1]), np.tile(cols, shape[0])).reshape(2, *shape)
+        return np.asarray(np.rint(found * (1 / QUANTUM)) * QUANTUM)
 
     def coordinates(
         self,
@@ -197,8 +214,7 @@ class Patch:
         cell = rows // step - self.first[0]
         upper = plain[:, cell]
         lines = upper + (plain[:, cell + 1] - upper) * (rows % step / step)[:, None]
-        skip = window.col - self.first[1] * step
-        found = _across(lines, _hats(step, lines.shape[2], skip, window.width))
+        found = _across(lines, step, window.col - self.first[1] * step, window.width)
         if magic is not None:
             found += _column(magic)
             found -= _column(magic)
@@ -256,16 +272,23 @@ def _hats(step: int, nodes: int, skip: int, width: int) -> Floats:
     return np.clip(1 - np.abs(np.arange(nodes)[:, None] - places), 0, None)
 
 
-def _across(lines: Floats, weights: Floats) -> Floats:
-    """Multiply (2, height, nodes) by (nodes, width): all sums are exact, so their order does not matter.
+def _across(lines: Floats, step: int, skip: int, width: int) -> Floats:
+    """Return (2, height, width) between nodes (2, height, nodes), of which the first lies `skip` pixels to the left.
 
-    Rows are taken by the piece, each too small for the linear algebra library to use threads of its own.
+    It is a product with the weights of the nodes, by pieces of the width: a node has no weight far from it. All sums
+    are exact, so their order does not matter. Rows are taken by the piece too, each too small for the linear algebra
+    library to use threads of its own.
     """
-    axes, height, nodes = lines.shape
-    found = np.empty((axes, height, weights.shape[1]))
-    piece = max(ALONE // max(nodes * weights.shape[1], 1), 1)
-    for start in range(0, height, piece):
-        np.matmul(lines[:, start : start + piece], weights, out=found[:, start : start + piece])
+    axes, height, _ = lines.shape
+    found = np.empty((axes, height, width))
+    for left in range(0, width, PIECE):
+        cols = slice(left, min(left + PIECE, width))
+        first, last = (left + skip) // step, (cols.stop - 1 + skip) // step + 1
+        weights = _hats(step, last + 1 - first, (left + skip) % step, cols.stop - left)
+        some = max(ALONE // weights.size, 1)
+        for top in range(0, height, some):
+            rows = slice(top, top + some)
+            np.matmul(lines[:, rows, first : last + 1], weights, out=found[:, rows, cols])
     return found
 
 

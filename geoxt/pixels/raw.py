@@ -54,43 +54,42 @@ class RawTiff:
             out = np.empty((len(bands), *window.shape), self._dtype)
         high, wide = self._block
         bottom, right = window.stop
-        planes = [(1, slice(None))] if self._contiguous else [(band, slice(n, n + 1)) for n, band in enumerate(bands)]
-        chosen = [band - 1 for band in bands] if self._contiguous else [0]
-        for band, place in planes:
-            for down in range(window.row // high, (bottom - 1) // high + 1):
-                top = max(window.row, down * high)
-                rows = min(bottom, (down + 1) * high) - top
-                for across in range(window.col // wide, (right - 1) // wide + 1):
-                    left = max(window.col, across * wide)
-                    end = min(right, (across + 1) * wide)
-                    strip = self._strip(band, down, across, top - down * high, rows)
+        across = [
+            (n, slice(left - n * wide, end - n * wide), slice(left - window.col, end - window.col))
+            for n in range(window.col // wide, (right - 1) // wide + 1)
+            for left, end in [(max(window.col, n * wide), min(right, (n + 1) * wide))]
+        ]
+        for down in range(window.row // high, (bottom - 1) // high + 1):
+            top = max(window.row, down * high)
+            rows = min(bottom, (down + 1) * high) - top
+            here = slice(top - window.row, top - window.row + rows)
+            for n, found, place in across:
+                for number, band in enumerate(bands[:1] if self._contiguous else bands):
+                    strip = self._strip(band, down, n, top - down * high, rows)
                     if strip is None:
                         return None
-                    part = strip[:, left - across * wide : end - across * wide, chosen]
-                    target = out[
-                        place, top - window.row : top - window.row + rows, left - window.col : end - window.col
-                    ]
-                    target[...] = part.transpose(2, 0, 1)
+                    if self._contiguous:
+                        chosen = [band - 1 for band in bands]
+                        out[:, here, place] = strip[:, found, chosen].transpose(2, 0, 1)
+                    else:
+                        out[number, here, place] = strip[:, found, 0]
         return out
 
     def _strip(self, band: int, down: int, across: int, first: int, rows: int) -> Array | None:
         """Return some full rows of a block: (rows, block width, samples), valid until the next call of this thread."""
-        start = self._offset(band, down, across)
+        start = self._offsets.get((band, down, across)) or self._offset(band, down, across)
         if not start:
             return None
         width = self._block[1] * self._samples
         size = rows * width * self._dtype.itemsize
-        buffer = _buffer(size)
-        if os.preadv(self._descriptor, [buffer], start + first * width * self._dtype.itemsize) != size:
+        held = _buffer(size)
+        if os.preadv(self._descriptor, [held[:size].data], start + first * width * self._dtype.itemsize) != size:
             return None
-        return np.frombuffer(buffer, self._dtype, rows * width).reshape(rows, self._block[1], self._samples)
+        return held[:size].view(self._dtype).reshape(rows, self._block[1], self._samples)
 
     def _offset(self, band: int, down: int, across: int) -> int:
-        key = band, down, across
-        found = self._offsets.get(key)
-        if found is None:
-            text = self._file.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band)
-            found = self._offsets[key] = int(text or 0)
+        text = self._file.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band)
+        found = self._offsets[band, down, across] = int(text or 0)
         return found
 
 
@@ -110,9 +109,9 @@ def open_raw(file: rasterio.DatasetReader, href: str) -> RawTiff | None:
     return RawTiff(file, descriptor)
 
 
-def _buffer(size: int) -> memoryview:
-    """Return this thread's buffer, as long as asked for."""
-    held: bytearray | None = getattr(_local, "buffer", None)
+def _buffer(size: int) -> Array:
+    """Return this thread's buffer of bytes, as long as asked for or longer."""
+    held: Array | None = getattr(_local, "buffer", None)
     if held is None or len(held) < size:
-        held = _local.buffer = bytearray(size)
-    return memoryview(held)[:size]
+        held = _local.buffer = np.empty(size, "uint8")
+    return held

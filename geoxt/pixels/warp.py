@@ -96,15 +96,16 @@ def bilinear(values: Array, valid: Mask | None, origin: tuple[int, int], patch: 
     out = np.empty((values.shape[0], *window.shape), _working(values.dtype))
     flags: Mask | None = None
     for tile in tiles(window, side):
-        here, small = tile.within(window), mapping.patch(tile)
+        here, small = tile.within(window), patch.part(tile)
         cut = _cut(values.shape, origin, small)
         piece: Array = np.zeros((1, 1, 1), out.dtype)
         good: Mask | None = np.zeros((1, 1, 1), bool)
         if cut is not None:
             rows, cols = cut
+            some = None if valid is None else valid[:, rows, cols]
             piece, good = kernel(
                 values[:, rows, cols],
-                None if valid is None else valid[:, rows, cols],
+                None if some is None or some.all() else some,
                 (origin[0] + rows.start, origin[1] + cols.start),
                 small,
             )

@@ -166,17 +166,21 @@ class Mosaic:
         values: Array | None = None
         valid: Mask | None = None
         for index in self._hits(window, step):
-            found = self._scene(index, window, bands, dtype)
-            if found is None:
-                continue
-            new, good = found
-            if values is None:
-                values, valid = new, good
+            if values is None or valid is None:
+                found = self._scene(index, window, bands, dtype)
+                if found is None:
+                    continue
+                values, valid = found
             else:
-                assert valid is not None
-                better = ~valid if good is None else good & ~valid
-                values[better] = new[better]
-                valid = None if good is None else valid | good
+                here = _where_missing(valid, window)
+                found = self._scene(index, here, bands, dtype)
+                if found is None:
+                    continue
+                place = (slice(None), *here.within(window))
+                valid = valid if valid.flags.writeable else valid.copy()
+                better = ~valid[place] if found[1] is None else found[1] & ~valid[place]
+                values[place][better] = found[0][better]
+                valid[place] |= better
             if valid is None or valid.all():
                 valid = None
                 break
@@ -269,9 +273,11 @@ class Mosaic:
     def _outlines(self) -> list[shapely.Polygon]:
         rows, cols = self.grid.shape
         everywhere = shapely.box(0, 0, cols, rows)
-        unique = {scene.grid: None for scene in self.scenes}
-        found = dict(zip(unique, outlines(list(unique), self.grid), strict=True))
-        return [found[scene.grid] or everywhere for scene in self.scenes]
+        grids = [scene.grid for scene in self.scenes]
+        keys = [(id(g.crs), g.affine, *g.shape) for g in grids]  # a grid itself takes long to hash
+        unique = dict(zip(keys, grids, strict=True))
+        found = dict(zip(unique, outlines(list(unique.values()), self.grid), strict=True))
+        return [found[key] or everywhere for key in keys]
 
     def _outline(self, grid: GeoBox) -> shapely.Polygon:
         """Return the outline of a grid in pixels of this one; the whole of this one where there is no outline."""
@@ -302,6 +308,14 @@ class Mosaic:
         if index not in warned:
             warned.add(index)
             warnings.warn(f"{error} Its pixels are taken as nodata.", ReadWarning, stacklevel=2)
+
+
+def _where_missing(valid: Mask, window: Window) -> Window:
+    """Return the part of a window in which pixels are missing: at least one is."""
+    missing = np.argwhere(~valid.all(axis=(0, 1))), np.argwhere(~valid.all(axis=(0, 2)))
+    cols, rows = (found[:, 0] for found in missing)
+    height, width = rows[-1] - rows[0] + 1, cols[-1] - cols[0] + 1
+    return Window(window.row + int(rows[0]), window.col + int(cols[0]), int(height), int(width))
 
 
 def _inside(window: Window, outer: Window) -> Mask:
