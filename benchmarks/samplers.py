@@ -68,7 +68,7 @@ def once(args: argparse.Namespace, rates: Rates) -> None:
 def sizes(args: argparse.Namespace, rates: Rates) -> None:
     """Let both libraries make batches of several sizes."""
     some = [str(size) for size in args.sizes]
-    ours = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count), "--mix", "0:2"]
+    ours = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count), "--mix", "0:2", "2:1"]
     theirs = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
     run([*ours, "--batch", *some], ("geoxt", "sizes", "cdl"), rates)
     run([*theirs, "--batch", *some], ("torchgeo", "sizes", "cdl"), rates)

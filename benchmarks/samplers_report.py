@@ -108,8 +108,8 @@ def draw(middle: Middle, path: Path) -> None:
     axes = figure.add_subplot()
     for library, style in (("geoxt", "-"), ("torchgeo", "--")):
         for sampler in SAMPLERS:
-            found = {int(k[4]): r for k, r in middle.items() if k[:2] == (library, "sizes") and k[3] == sampler}
-            sizes = sorted(found)
+            sizes = sorted({int(k[4]) for k in middle if k[:2] == (library, "sizes")})
+            found = {n: best(middle, library, "sizes", "cdl", sampler, str(n))[0] for n in sizes}
             name = f"{'TorchGeo' if library == 'torchgeo' else library}, {sampler}"
             axes.plot(sizes, [found[n] for n in sizes], style, marker="o", color=COLORS[sampler], label=name)
     axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel="patches a second")

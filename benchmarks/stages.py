@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from geoxt.bridge.reading import Channel
+from geoxt.bridge.runs import runs
 from geoxt.pixels import reader, warp
 from geoxt.pixels.mapping import Patch
 from geoxt.source import Mosaic
@@ -63,13 +64,13 @@ def stages(channels: Sequence[Channel], windows: Sequence[Window], repeats: int 
     All windows have their turn before the next repeat, so that none finds its own blocks in GDAL's cache.
     """
     shape = windows[0].shape
-    room = {c.name: (np.empty(c.shape(windows[0]), c.dtype), np.empty(shape, bool)) for c in channels}
+    room = {c.name: (np.empty((1, *c.shape(windows[0])), c.dtype), np.empty((1, *shape), bool)) for c in channels}
     quickest: dict[Window, dict[str, float]] = {}
     for _ in range(repeats):
         for window in windows:
             with watched() as seconds:
                 for channel in channels:
-                    channel.read(window, *room[channel.name])
+                    channel.read(runs([window])[0], *room[channel.name])
             if window not in quickest or seconds["window"] < quickest[window]["window"]:
                 quickest[window] = dict(seconds)
     return {name: 1e3 * sum(q[name] for q in quickest.values()) / len(quickest) for name in STEPS}

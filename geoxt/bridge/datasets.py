@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
 import xarray as xr
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from geoxt.bridge.reading import Kind, Sample, channels_of, read_batch, single
+from geoxt.bridge.reading import Kind, Sample, batch_bytes, channels_of, read_batch, single
 from geoxt.bridge.room import Room
+from geoxt.bridge.shared import Filled, Ring, Slot
 from geoxt.errors import GridError, InputError
 from geoxt.grid import label
 from geoxt.samplers import Plan
 from geoxt.windows import Window
 
 Transform = Callable[[Sample], Sample]
+HELD = 2
+"""Batches that a training loop holds at once: the one it works on, and the next while it is handed over."""
 
 
 class WindowDataset(Dataset[Sample]):
@@ -74,10 +78,10 @@ class WindowDataset(Dataset[Sample]):
         samples = [single(batch, place) for place in range(len(indices))]
         return samples if self.transform is None else [self.transform(s) for s in samples]
 
-    def read(self, indices: Sequence[int | Window]) -> Sample:
-        """Return one batch of windows, before any transform."""
+    def read(self, indices: Sequence[int | Window], room: Room | Slot | None = None) -> Sample:
+        """Return one batch of windows, before any transform; its tensors lie in a room, this dataset's by default."""
         windows = [i if isinstance(i, Window) else self.windows[i] for i in indices]
-        return read_batch(self.grid, self.channels, windows, self._map(), self._room)
+        return read_batch(self.grid, self.channels, windows, self._map(), room or self._room)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the threads behind."""
@@ -95,15 +99,82 @@ class WindowDataset(Dataset[Sample]):
         return self._pool[1].map
 
 
-class _Batches(Dataset[Sample]):
+class _Batches(Dataset[Any]):
     """The same windows, a whole batch an item."""
 
     def __init__(self, samples: WindowDataset) -> None:
         self.samples = samples
+        self.ring: Ring | None = None
+        """Where workers put batches."""
 
-    def __getitem__(self, windows: Sequence[Window]) -> Sample:
-        batch = self.samples.read(windows)
+    def __getitem__(self, order: tuple[int | None, Sequence[Window]]) -> Sample | Filled:
+        slot, windows = order
+        if slot is None or self.ring is None:
+            return self._batch(windows)
+        return self.ring.fill(slot, partial(self._batch, windows))
+
+    def largest(self, plan: Any) -> int:
+        """Return the bytes of a batch of a plan, all as large as its first window."""
+        windows = plan.windows
+        return batch_bytes(self.samples.channels, windows[0], plan.batch_size) if len(windows) else 1
+
+    def _batch(self, windows: Sequence[Window], room: Room | Slot | None = None) -> Sample:
+        batch = self.samples.read(windows, room)
         return batch if self.samples.transform is None else self.samples.transform(batch)
+
+
+class Loader(DataLoader[Any]):
+    """A torch DataLoader of whole batches. Its workers read into memory that they share with it.
+
+    Without workers a thread reads the next batch while the last is worked on.
+    """
+
+    dataset: _Batches
+    ring: Ring | None = None
+    """Memory for the workers' batches, while no iterator uses it."""
+
+    @property
+    def _index_sampler(self) -> Any:
+        """What workers are asked for: a slot of the ring, and windows."""
+        return _Orders(self.sampler, self.dataset.ring)
+
+    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
+        """Return an iterator over the batches of an epoch."""
+        if not self.num_workers:
+            return ahead(super().__iter__())
+        kept = self.dataset.ring if self.persistent_workers else self.ring
+        slots = self.num_workers * (self.prefetch_factor or 2) + HELD
+        ring = self.dataset.ring = kept or Ring(slots, self.dataset.largest(self.sampler))
+        self.ring = None
+        return self._received(super().__iter__(), ring)
+
+    def _received(self, batches: Iterator[Any], ring: Ring) -> Iterator[Sample]:
+        for batch in batches:
+            yield ring.batch(batch) if isinstance(batch, Filled) else batch
+        self.ring = ring
+
+
+class _Orders(Sized, Iterable[Any]):
+    """Batches of windows, each with the slot of a ring where it goes, if there is a ring with a free one."""
+
+    def __init__(self, batches: Any, ring: Ring | None) -> None:
+        self.batches, self.ring = batches, ring
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[int | None, Any]]:
+        return self.ring.orders(self.batches) if self.ring else ((None, batch) for batch in self.batches)
+
+
+def ahead(batches: Iterator[Sample]) -> Iterator[Sample]:
+    """Yield batches, each read by a thread while the one before it is worked on."""
+    with ThreadPoolExecutor(1, "geoxt-ahead") as reading:
+        coming = reading.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reading.submit(next, batches, None)
+            yield batch
+            del batch
 
 
 class BatchPlan(Sampler[list[Window]]):
@@ -214,4 +285,4 @@ def loader(
         raise InputError(msg)
     samples = to_torch(data, windows, transform=transform, dtype=dtype, threads=threads)
     plan = BatchPlan(samples.windows, batch_size, drop_last=drop_last)
-    return DataLoader(_Batches(samples), sampler=plan, batch_size=None, num_workers=workers, **options)
+    return Loader(_Batches(samples), sampler=plan, batch_size=None, num_workers=workers, **options)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.bridge.room import Room
+from geoxt.bridge.runs import Run, runs
+from geoxt.bridge.shared import ALIGN, Slot
 from geoxt.errors import GridError
 from geoxt.grid import grid_of, label
 from geoxt.samplers.regions import layers_in
@@ -36,6 +39,10 @@ class Channel:
     """Whether its pixels are class codes, which become int64."""
     dtype: np.dtype[Any]
     """Type of its tensor."""
+    axis: str = ""
+    """Name of its time dimension in the Dataset; empty where it has none."""
+    dates: Array | None = None
+    """(time,) datetime64[ns] of its steps; `None` where it has no time dimension, or one without dates."""
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -45,21 +52,37 @@ class Channel:
 
     def shape(self, window: Window) -> tuple[int, ...]:
         """Return the shape of the tensor of a window: (time, band, height, width), absent dimensions left out."""
-        sizes = dict(zip(("time", "band"), self.view.shape[:2], strict=True))
-        if window.time is not None and "time" in self.view.dims:
-            sizes["time"] = len(window.time)
+        sizes = {"time": len(self.steps(window)), "band": self.view.shape[1]}
         return (*(sizes[d] for d in self.view.dims if d in sizes), *window.shape)
 
-    def read(self, window: Window, values: Array, valid: Array) -> None:
-        """Read a window into arrays: values by `shape`, validity (time, height, width) or (height, width)."""
+    def steps(self, window: Window) -> tuple[int, ...]:
+        """Return the time steps of a window; those that it names are of the Dataset's "time" and of no other axis."""
+        every = tuple(range(self.view.shape[0]))
+        return every if window.time is None or self.axis != "time" else window.time
+
+    def valid_shape(self, window: Window) -> tuple[int, ...]:
+        """Return the shape of a window's validity: that of the tensor without bands."""
+        shape = self.shape(window)
+        return shape[: -3 if "band" in self.view.dims else -2] + shape[-2:]
+
+    def read(self, run: Run, values: Array, valid: Array) -> None:
+        """Read a run of windows into a batch's arrays: values (window, …) by `shape`, validity without bands.
+
+        Where the arrays have room for more time steps than the windows, the last are the fill value, and not valid.
+        """
+        window = run.whole if self.axis == "time" else replace(run.whole, time=None)
         found, good = self.view.read(window, dtype=self.dtype)
-        values[...] = found.reshape(values.shape)
-        valid[...] = True if _everywhere(good) else good.all(axis=1).reshape(valid.shape)
-
-
-def _everywhere(good: Array) -> bool:
-    """Tell whether a mask is one true value, broadcast: nothing to reduce."""
-    return not any(good.strides) and bool(good.flat[0])
+        width, some = values.shape[-1], slice(None)
+        if self.axis and len(found) < values.shape[1]:
+            some = slice(len(found))
+            values[run.start : run.start + len(run.lefts), len(found) :] = self.view.source.fill
+            valid[run.start : run.start + len(run.lefts), len(found) :] = False
+        everywhere = not any(good.strides) and bool(good.flat[0])  # one true value, broadcast: nothing to reduce
+        flags: Array = good if everywhere else np.asarray(good.all(axis=1))
+        for place, left in enumerate(run.lefts, run.start):
+            to, flag = (values[place][some], valid[place][some]) if self.axis else (values[place], valid[place])
+            to[...] = found[..., left : left + width].reshape(to.shape)
+            flag[...] = True if everywhere else flags[..., left : left + width].reshape(flag.shape)
 
 
 def channels_of(data: xr.DataArray | xr.Dataset, *, dtype: Kind = "float32") -> tuple[GeoBox, tuple[Channel, ...]]:
@@ -100,7 +123,10 @@ def _name(layer: xr.DataArray, data: xr.DataArray | xr.Dataset) -> str:
 def _channel(name: str, layer: xr.DataArray, dtype: Kind) -> Channel:
     categorical = is_categorical(layer)
     kind = np.dtype("int64") if categorical else _tensor_type(layer.dtype) if dtype == "stored" else np.dtype("float32")
-    return Channel(name=name, view=view_of(layer), categorical=categorical, dtype=kind)
+    axis = next((str(d) for d in layer.dims if str(d) == "time" or str(d).endswith("_time")), "")
+    dates = layer[axis].values if axis in layer.coords and layer[axis].dtype.kind == "M" else None
+    exact = None if dates is None else dates.astype("datetime64[ns]")
+    return Channel(name=name, view=view_of(layer), categorical=categorical, dtype=kind, axis=axis, dates=exact)
 
 
 def _tensor_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -111,7 +137,11 @@ def _tensor_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def read_batch(
-    grid: GeoBox, channels: Sequence[Channel], windows: Sequence[Window], run: Any = None, room: Room | None = None
+    grid: GeoBox,
+    channels: Sequence[Channel],
+    windows: Sequence[Window],
+    run: Any = None,
+    room: Room | Slot | None = None,
 ) -> Sample:
     """Read windows of one size into one batch.
 
@@ -122,7 +152,7 @@ def read_batch(
     channels
         The layers.
     windows
-        One or more windows of the same height, width and number of time steps.
+        One or more windows of the same height and width. Of several numbers of time steps, the shorter are padded.
     run
         Maps a function over windows, such as a thread pool's `map`; the built-in `map` by default.
     room
@@ -133,9 +163,11 @@ def read_batch(
     dict
         For each layer, `<name>` (batch, time, band, height, width) with absent dimensions left out, and
         `<name>_valid` (batch, time, height, width), true where all bands are valid; `bounds` (batch, 4) float64:
-        left, bottom, right, top; `transform` (batch, 6) float64: the affine's a to f; `crs`, a list of names.
+        left, bottom, right, top; `transform` (batch, 6) float64: the affine's a to f; `crs`, a list of names. Where
+        layers have a time dimension, under its name `time` (batch, time) int64, nanoseconds since 1970 (the least
+        number where there is no date), and `time_valid` (batch, time), false for steps that only pad.
     """
-    first = windows[0]
+    first = max(windows, key=lambda w: len(w.time or ()))
     if any(w.shape != first.shape for w in windows):
         sizes = sorted({w.shape for w in windows})
         msg = (
@@ -145,24 +177,41 @@ def read_batch(
     count = len(windows)
     room = room or Room()
     values = {c.name: room.array((count, *c.shape(first)), c.dtype) for c in channels}
-    valid = {c.name: room.array((count, *_valid_shape(c, first)), np.dtype(bool)) for c in channels}
+    valid = {c.name: room.array((count, *c.valid_shape(first)), np.dtype(bool)) for c in channels}
 
-    def fill(place: int) -> None:
+    def fill(some: Run) -> None:
         for c in channels:
-            c.read(windows[place], values[c.name][place], valid[c.name][place])
+            c.read(some, values[c.name], valid[c.name])
 
-    for _ in (run or map)(fill, range(count)):
+    for _ in (run or map)(fill, runs(windows)):
         pass
     batch: Sample = {}
     for c in channels:
         batch[c.name] = torch.from_numpy(values[c.name])
         batch[f"{c.name}_valid"] = torch.from_numpy(valid[c.name])
-    return batch | geometry(grid, windows)
+    return batch | times(channels, windows) | geometry(grid, windows)
 
 
-def _valid_shape(channel: Channel, window: Window) -> tuple[int, ...]:
-    shape = channel.shape(window)
-    return shape[: -3 if "band" in channel.view.dims else -2] + shape[-2:]
+def times(channels: Sequence[Channel], windows: Sequence[Window]) -> Sample:
+    """Return the dates of windows, as they stand in a batch: once for each time dimension."""
+    found: Sample = {}
+    for axis, channel in {c.axis: c for c in channels if c.axis}.items():
+        steps = [channel.steps(w) for w in windows]
+        dates = np.full((len(windows), max(map(len, steps))), np.iinfo("int64").min)
+        real = np.zeros(dates.shape, bool)
+        for place, some in enumerate(steps):
+            real[place, : len(some)] = True
+            if channel.dates is not None:
+                dates[place, : len(some)] = channel.dates[list(some)].astype("int64")
+        found |= {axis: torch.from_numpy(dates), f"{axis}_valid": torch.from_numpy(real)}
+    return found
+
+
+def batch_bytes(channels: Sequence[Channel], window: Window, count: int) -> int:
+    """Return the bytes of a batch's values and validity, each array's rounded up to whole lines of the cache."""
+    sizes = [count * prod(c.shape(window)) * c.dtype.itemsize for c in channels]
+    sizes += [count * prod(c.valid_shape(window)) for c in channels]
+    return sum(-(-size // ALIGN) * ALIGN for size in sizes)
 
 
 def geometry(grid: GeoBox, windows: Sequence[Window]) -> Sample:

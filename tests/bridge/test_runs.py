@@ -1,0 +1,49 @@
+"""Runs: neighbours read as one give what each gives alone."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoxt.bridge import read_batch
+from geoxt.bridge.reading import channels_of
+from geoxt.bridge.runs import LONGEST, runs
+from geoxt.samplers import GridSampler
+from geoxt.windows import Window
+
+WINDOWS = st.lists(st.builds(Window, st.integers(0, 3), st.integers(-5, 60), st.just(7), st.just(10)), min_size=1)
+
+
+@given(WINDOWS)
+def test_every_window_has_its_place_in_one_run_and_nothing_else_is_read(windows):
+    found = runs(windows)
+    places = [run.start + n for run in found for n in range(len(run.lefts))]
+    assert places == list(range(len(windows)))
+    for run in found:
+        inside = [Window(run.whole.row, run.whole.col + left, 7, 10) for left in run.lefts]
+        assert inside == windows[run.start : run.start + len(inside)]
+        columns = np.unique([c for w in inside for c in range(w.col, w.col + 10)])
+        assert run.whole.width == len(columns)
+        assert len(run.lefts) <= LONGEST
+
+
+def test_rows_and_times_do_not_mix():
+    windows = [
+        Window(0, 0, 4, 4),
+        Window(0, 4, 4, 4),
+        Window(1, 8, 4, 4),
+        Window(1, 9, 4, 4, (0,)),
+        Window(1, 8, 4, 4, (0,)),
+    ]
+    assert [len(run.lefts) for run in runs(windows)] == [2, 1, 1, 1]
+
+
+def test_a_grid_is_read_in_runs_to_the_same_bits(ds):
+    plan = list(GridSampler(ds, size=32, stride=16, edge="pad"))
+    assert len(runs(plan)) < len(plan) / 3
+    grid, channels = channels_of(ds)
+    together = read_batch(grid, channels, plan)
+    for place, window in enumerate(plan):
+        alone = read_batch(grid, channels, [window])
+        for key in ("image", "mask", "image_valid", "mask_valid", "bounds"):
+            assert torch.equal(alone[key][0], together[key][place]), (key, window)

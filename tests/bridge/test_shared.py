@@ -1,0 +1,164 @@
+"""Shared memory: batches of workers come without a copy, are never overwritten while held, and nothing leaks."""
+
+import gc
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from geoxt.bridge import loader
+from geoxt.bridge.datasets import HELD, ahead
+from geoxt.bridge.shared import Ring
+from geoxt.errors import ReadError
+from geoxt.samplers import RandomSampler
+from geoxt.windows import Window
+
+PREFETCH = 2
+
+
+@pytest.fixture(scope="module")
+def sampler(ds):
+    return RandomSampler(ds, size=24, length=48, seed=3)
+
+
+@pytest.fixture(scope="module")
+def plain(ds, sampler):
+    return list(loader(ds, sampler, batch_size=4, threads=1))
+
+
+def workers(ds, sampler, count=1, **options):
+    return loader(ds, sampler, batch_size=4, workers=count, timeout=60, **options)
+
+
+def same(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(v, b[k]) if isinstance(v, torch.Tensor) else v == b[k] for k, v in a.items())
+    return True
+
+
+def test_a_slot_is_filled_again_once_its_tensors_are_gone(ds, sampler, plain):
+    places = set()
+    for batch, expected in zip(workers(ds, sampler), plain, strict=True):
+        places.add(batch["image"].data_ptr())
+        assert same([batch], [expected])
+    assert len(places) <= PREFETCH + HELD < len(plain)
+
+
+def test_batches_that_are_kept_stay_as_they_were(ds, sampler, plain):
+    batches = workers(ds, sampler, 2)
+    kept = list(batches)
+    assert same(kept, plain)
+    again = list(batches)
+    assert same(kept, plain)
+    assert same(again, plain)
+
+
+def test_one_tensor_or_view_holds_the_slot(ds, sampler, plain):
+    views = [batch["mask"][1:] for batch in workers(ds, sampler)]
+    assert all(torch.equal(view, batch["mask"][1:]) for view, batch in zip(views, plain, strict=True))
+
+
+def test_an_epoch_given_up_leaves_the_next_whole(ds, sampler, plain):
+    for persistent in (False, True):
+        batches = workers(ds, sampler, 2, persistent_workers=persistent)
+        next(iter(batches))
+        assert same(list(batches), plain)
+        assert same(list(batches), plain)
+
+
+def test_two_epochs_at_once_do_not_mix(ds, sampler, plain):
+    batches = workers(ds, sampler)
+    assert all(same([a], [b]) for a, b in zip(batches, batches, strict=True))
+
+
+def test_what_a_transform_makes_comes_too(ds, sampler, plain):
+    def change(batch):
+        flipped = batch["image"].transpose(-1, -2)
+        return batch | {"image": flipped, "ones": torch.ones(300, 300), "few": torch.arange(3), "text": "a"}
+
+    for batch, expected in zip(workers(ds, sampler, transform=change), plain, strict=True):
+        assert torch.equal(batch["image"], expected["image"].transpose(-1, -2))
+        assert torch.equal(batch["mask"], expected["mask"])
+        assert (batch["ones"].sum().item(), batch["few"].tolist(), batch["text"]) == (90_000, [0, 1, 2], "a")
+
+
+def test_a_batch_larger_than_the_first_comes_too(ds):
+    windows = [Window(0, 0, 8, 8), Window(0, 0, 64, 64), Window(0, 0, 8, 8)]
+    found = list(loader(ds, windows, workers=1, timeout=60))
+    assert same(found, list(loader(ds, windows)))
+
+
+def test_batches_are_pinned_where_asked_for(ds, sampler, monkeypatch):
+    ring = Ring(1, 64)
+    filled = ring.fill(
+        0, lambda room: {"a": torch.from_numpy(room.array((4,), np.dtype("float32"))).fill_(7), "crs": ["x"]}
+    )
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self.clone())
+    assert filled.pin_memory()["a"].tolist() == [7] * 4
+    assert list(ring._free) == [0]
+
+
+def test_a_ring_pickles_as_nothing_outside_a_start_of_workers(ds, sampler):
+    batches = workers(ds, sampler)
+    next(iter(batches))
+    assert batches.dataset.ring is not None
+    assert pickle.loads(pickle.dumps(batches.dataset)).ring is None
+
+
+def test_a_slot_is_lent_once_and_comes_back():
+    ring = Ring(2, 100)
+    orders = ring.orders("abcd")
+    (first, _), (second, _), (third, _) = (next(orders) for _ in range(3))
+    assert {first, second} == {0, 1}
+    assert third is None
+    filled = ring.fill(first, lambda room: {"a": torch.from_numpy(room.array((3, 5), np.dtype("int64")))})
+    batch = ring.batch(pickle.loads(pickle.dumps(filled)))
+    assert batch["a"].shape == (3, 5)
+    assert not ring._free
+    row = batch["a"][0]
+    del batch
+    gc.collect()
+    assert not ring._free
+    del row
+    gc.collect()
+    assert next(orders) == (first, "d")
+
+
+def test_an_array_that_does_not_fit_is_made_anew():
+    ring = Ring(1, 64)
+    filled = ring.fill(0, lambda room: {"a": torch.from_numpy(room.array((100,), np.dtype("float64"))).fill_(2)})
+    assert ring.batch(filled)["a"].sum() == 200
+    assert list(ring._free) == [0]
+
+
+def test_the_next_batch_is_read_while_the_last_is_worked_on():
+    read = []
+
+    def batches():
+        for n in range(4):
+            read.append(n)
+            yield {"n": n}
+
+    found = ahead(batches())
+    assert next(found) == {"n": 0}
+    assert [b["n"] for b in found] == [1, 2, 3]
+    assert read == [0, 1, 2, 3]
+    given_up = ahead(batches())
+    next(given_up)
+    given_up.close()
+    assert read[-2:] == [0, 1]
+
+
+def test_an_error_comes_where_its_batch_would(ds):
+    def broken():
+        yield {"n": 0}
+        msg = "cut short"
+        raise ReadError(msg)
+
+    found = ahead(broken())
+    assert next(found) == {"n": 0}
+    with pytest.raises(ReadError, match="cut short"):
+        next(found)
