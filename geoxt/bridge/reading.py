@@ -77,7 +77,7 @@ class Channel:
             some = slice(len(found))
             values[run.start : run.start + len(run.lefts), len(found) :] = self.view.source.fill
             valid[run.start : run.start + len(run.lefts), len(found) :] = False
-        everywhere = not any(good.strides) and bool(good.flat[0])  # one true value, broadcast: nothing to reduce
+        everywhere = bool(good.size and not any(good.strides) and good.flat[0])  # one true value: nothing to reduce
         flags: Array = good if everywhere else np.asarray(good.all(axis=1))
         for place, left in enumerate(run.lefts, run.start):
             to, flag = (values[place][some], valid[place][some]) if self.axis else (values[place], valid[place])

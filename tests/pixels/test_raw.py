@@ -1,0 +1,99 @@
+"""Plain GeoTIFFs past GDAL: the same blocks where GDAL finds them, the same pixels, and nothing that is not plain."""
+
+import os
+
+import numpy as np
+import pytest
+import rasterio
+
+from geoxt.pixels.raw import block_offsets, open_raw
+from geoxt.windows import Window
+
+SHAPE = (3, 70, 90)
+TILED = {"tiled": True, "blockxsize": 32, "blockysize": 16}
+PLAIN = [
+    TILED,
+    TILED | {"interleave": "band"},
+    TILED | {"interleave": "pixel"},
+    {"interleave": "band"},
+    {"interleave": "pixel", "blockysize": 7},
+    {"blockysize": 70, "interleave": "band"},
+    TILED | {"bigtiff": "yes", "interleave": "band"},
+    {"count": 1, "blockysize": 70},
+    {"count": 1, "bigtiff": "yes", "blockysize": 70},
+]
+
+
+def write(path, **options):
+    profile = {"driver": "GTiff", "width": 90, "height": 70, "count": 3, "dtype": "uint16"} | options
+    values = np.arange(np.prod(SHAPE)).reshape(SHAPE)[: profile["count"]].astype(profile["dtype"])
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(values)
+    return values
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("options", PLAIN, ids=str)
+def test_blocks_lie_where_gdal_finds_them_and_hold_the_pixels(tmp_path, options):
+    path = str(tmp_path / "a.tif")
+    values = write(path, **options)
+    with rasterio.open(path) as file:
+        raw = open_raw(file, path)
+        assert raw is not None
+        for plane, rows in enumerate(raw._offsets):
+            for down, row in enumerate(rows):
+                for across, start in enumerate(row):
+                    told = file.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=plane + 1)
+                    assert start == int(told)
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            top, left = int(rng.integers(0, 69)), int(rng.integers(0, 89))
+            window = Window(top, left, int(rng.integers(1, 71 - top)), int(rng.integers(1, 91 - left)))
+            bands = rng.permutation(len(values))[: rng.integers(1, len(values) + 1)] + 1
+            expected = values[bands - 1, top : window.stop[0], left : window.stop[1]]
+            assert np.array_equal(raw.read(bands.tolist(), window), expected)
+            out = np.empty(expected.shape, "uint16")
+            assert raw.read(bands.tolist(), window, out) is out
+            assert np.array_equal(out, expected)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    "options", [{"compress": "deflate"}, {"endianness": "big"}, {"nbits": 12}, {"dtype": "complex64"}], ids=str
+)
+def test_what_is_not_plain_is_left_to_gdal(tmp_path, options):
+    path = str(tmp_path / "a.tif")
+    write(path, **options)
+    with rasterio.open(path) as file:
+        assert open_raw(file, path) is None
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_block_that_was_never_written_is_left_to_gdal(tmp_path):
+    path = str(tmp_path / "a.tif")
+    profile = {"driver": "GTiff", "width": 90, "height": 70, "count": 1, "dtype": "uint16", "sparse_ok": True, **TILED}
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(np.ones((1, 16, 32), "uint16"), window=((0, 16), (0, 32)))
+    with rasterio.open(path) as file:
+        raw = open_raw(file, path)
+        assert raw.read([1], Window(0, 0, 16, 32)).all()
+        assert raw.read([1], Window(0, 30, 16, 32)) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"II*\0", b"II*\0\xff\xff\xff\x7f" + bytes(8), b"no raster at all, but text"])
+def test_what_is_no_tiff_has_no_blocks(tmp_path, content):
+    path = tmp_path / "a.tif"
+    path.write_bytes(content)
+    descriptor = os.open(path, os.O_RDONLY)
+    assert block_offsets(descriptor) is None
+    os.close(descriptor)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_file_cut_short_gives_nothing_past_its_end(tmp_path):
+    path = str(tmp_path / "a.tif")
+    write(path, **TILED, interleave="band")
+    with rasterio.open(path) as file:
+        raw = open_raw(file, path)
+        os.truncate(path, raw._offsets[2][4][2] + 5)
+        assert raw.read([3], Window(0, 0, 70, 90)) is None
