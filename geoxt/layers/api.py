@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import pystac
 
 from geoxt.errors import InputError, MissingDependency, ReadError
+from geoxt.pixels import retry
 from geoxt.pixels.access import plain
+from geoxt.pixels.retry import DELAY, LATER
 
 PAGE = 250
 """Items asked for at once."""
+RETRIES = 5
+"""How often a request is repeated that is answered by "later", or not at all."""
 
 
 def is_api(content: Mapping[str, Any]) -> bool:
@@ -41,6 +46,7 @@ def search(source: Any, *, seconds: float, **criteria: Any) -> list[pystac.Item]
     """
     try:
         import pystac_client
+        from pystac_client import stac_api_io
         from pystac_client.exceptions import APIError
     except ImportError as error:
         msg = "Cannot search a STAC API: it takes pystac-client. Install it with pip install 'geoxt[stac]'."
@@ -52,8 +58,26 @@ def search(source: Any, *, seconds: float, **criteria: Any) -> list[pystac.Item]
     given = {key: value for key, value in criteria.items() if value is not None}
     where = plain(source) if isinstance(source, str) else plain(str(source.self_href))
     try:
-        client = pystac_client.Client.open(source, timeout=seconds) if isinstance(source, str) else source
-        return list(client.search(**given, limit=PAGE if most is None else min(most, PAGE)).items())
+        if isinstance(source, str):  # by itself it repeats no search, which is a POST
+            later: dict[str, Any] = {"status_forcelist": sorted(LATER), "allowed_methods": None}
+            patience = stac_api_io.Retry(RETRIES, connect=1, backoff_factor=DELAY, **later)  # type: ignore[attr-defined]  # urllib3's
+            io = stac_api_io.StacApiIO(max_retries=patience)
+            source = pystac_client.Client.open(source, stac_io=io, timeout=seconds)
+        client = source
+        if "filter" in given and not client.conforms_to("FILTER"):
+            msg = f"Cannot filter by query={given['filter']!r} at {where}: the API cannot. Leave query= out."
+            raise InputError(msg)
+        if isinstance(given.get("filter"), str):  # as text it goes into the URL: few APIs take it in a body
+            given |= {"method": "GET", "filter_lang": "cql2-text"}
+        found = client.search(**given, limit=PAGE if most is None else min(most, PAGE))
+        for tries in count(1):
+            try:
+                return list(found.items())
+            except APIError as error:
+                if tries > RETRIES or "Connection broken" not in str(error):  # an answer that was cut short
+                    raise
+            retry.sleep(DELAY * 2 ** (tries - 1))
     except (APIError, NotImplementedError, OSError) as error:  # those of requests are of the last kind
         msg = f"Cannot search {where}: {plain(str(error))}. Check the URL, and what the API can filter by."
         raise ReadError(msg) from None
+    raise AssertionError

@@ -20,6 +20,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.grid import parse_crs
+from geoxt.pixels import remote
 from geoxt.pixels.access import Access
 from geoxt.pixels.reader import Header, read_header
 from geoxt.types import SomeCRS
@@ -64,7 +65,8 @@ def headers(hrefs: Sequence[str], *, crs: SomeCRS | None = None, access: Access 
                 found[href] = _decode(href, entry["header"])
     missing = [href for href in hrefs if href not in found]
     if missing:
-        with ThreadPoolExecutor(min(THREADS, len(missing))) as pool:
+        most = remote.THREADS if any(map(remote.is_remote, missing)) else THREADS
+        with ThreadPoolExecutor(min(most, len(missing))) as pool:
             options = {"crs": crs} if access is None else {"crs": crs, "access": access}
             found |= zip(missing, pool.map(lambda href: read_header(href, **options), missing), strict=True)
         for folder, index in indexes.items():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import rasterio
 from rasterio.env import getenv, hasenv, setenv
 
 from geoxt.errors import ReadError
+from geoxt.pixels.remote import FORGETTING, SETTINGS, is_remote
 
 Sign = Callable[[str], str]
 """Turns an address as catalogs have it into one that can be opened for a while."""
@@ -31,12 +35,46 @@ class Access:
 
     def open(self, href: str, **options: Any) -> rasterio.DatasetReader:
         """Open a file, under its settings and by its signed address."""
-        address = self.address(href)
-        if not self.env:
+        return self.open_at(self.address(href), **options)
+
+    def open_at(self, address: str, *, cached: bool = True, **options: Any) -> rasterio.DatasetReader:
+        """Open a file by the address that GDAL is given."""
+        with self.around(address, cached=cached):
             return rasterio.open(address, **options)
+
+    @contextmanager
+    def around(self, address: str, *, cached: bool = True) -> Iterator[None]:
+        """Have the settings in place, to open or to read a file.
+
+        A remote file gets those of `remote.SETTINGS` where neither these, nor an enclosing `rasterio.Env`, nor the
+        environment say otherwise; GDAL itself repeats no request, as `retry` does. Without `cached`, GDAL asks nobody,
+        and forgets all that it knows of a remote file when it is closed, or could not be opened.
+        """
+        settings = dict(self.env)
+        if is_remote(address):
+            settings = {k: v for k, v in SETTINGS.items() if self.setting(k) is None} | settings
+            settings["GDAL_HTTP_MAX_RETRY"] = "0"
+            if not cached:
+                settings |= FORGETTING
+        if not settings:
+            yield
+            return
         with rasterio.Env():
-            setenv(**dict(self.env))  # rasterio.Env itself refuses AWS's keys
-            return rasterio.open(address, **options)
+            setenv(**settings)  # rasterio.Env itself refuses AWS's keys
+            yield
+
+    def settled(self) -> Access:
+        """Return the same with the settings of an enclosing `rasterio.Env` of this thread, for another thread."""
+        around = {str(k).upper(): _text(v) for k, v in getenv().items()} if hasenv() else {}
+        return replace(self, env=tuple(sorted((around | dict(self.env)).items()))) if around else self
+
+    def setting(self, name: str) -> str | None:
+        """Return what the caller chose for one of GDAL's options: here, in an enclosing Env, or in the environment."""
+        chosen = dict(self.env).get(name)
+        if chosen is None and hasenv():
+            around = getenv().get(name)
+            chosen = None if around is None else _text(around)
+        return os.environ.get(name) if chosen is None else chosen
 
     def address(self, href: str) -> str:
         """Return the address to open.
@@ -69,6 +107,15 @@ def access_of(sign: Sign | None, env: Mapping[str, object] | None) -> Access | N
 def plain(text: str) -> str:
     """Return a text without what addresses in it may hide: query strings, user names and passwords."""
     return _USER.sub(r"\1", _QUERY.sub("?…", text))
+
+
+def _plainly(record: logging.LogRecord) -> bool:
+    """Leave nothing secret in what rasterio logs of GDAL's warnings, which name addresses as they were signed."""
+    record.msg, record.args = plain(record.getMessage()), ()
+    return True
+
+
+logging.getLogger("rasterio._env").addFilter(_plainly)
 
 
 def _text(value: object) -> str:

@@ -1,13 +1,17 @@
-"""Windowed reads from raster files, through rasterio handles that are kept open for each process and thread."""
+"""Windowed reads from raster files, through rasterio handles that are kept open.
+
+Handles of local files are kept for each thread, those of remote files for a process. What is remote is tried again.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
@@ -17,8 +21,10 @@ from rasterio.errors import RasterioError
 
 from geoxt.errors import CRSError, ReadError
 from geoxt.grid import parse_crs
+from geoxt.pixels import remote
 from geoxt.pixels.access import Access, plain
 from geoxt.pixels.raw import open_raw
+from geoxt.pixels.retry import persist
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
@@ -26,6 +32,7 @@ HANDLES = int(os.environ.get("GEOXT_HANDLES", "128"))
 """Files kept open by one thread."""
 
 
+T = TypeVar("T")
 SLACK = 0.1
 """How much coarser than wanted an overview may be, in pixels of the file."""
 
@@ -63,9 +70,9 @@ class _Handle:
 
     __slots__ = ("file", "raw")
 
-    def __init__(self, href: str, access: Access | None, **options: Any) -> None:
-        self.file = _open(href, access, **options)
-        self.raw = None if options else open_raw(self.file, href)
+    def __init__(self, file: rasterio.DatasetReader, address: str, *, full: bool) -> None:
+        self.file = file
+        self.raw = open_raw(file, address) if full else None
 
 
 class _Handles(threading.local):
@@ -84,7 +91,7 @@ class _Handles(threading.local):
         if found is not None:
             self.open.move_to_end(key)
             return found
-        found = self.open[key] = _Handle(href, access, **options)
+        found = self.open[key] = _Handle(_open(href, access, **options), href, full=not options)
         if len(self.open) > HANDLES:
             self.open.popitem(last=False)[1].file.close()
         return found
@@ -132,27 +139,33 @@ def read_header(href: str, *, crs: SomeCRS | None = None, access: Access | None 
     CRSError
         Where it has no CRS, and none was given, or is placed by control points only.
     """
+    if _far(href, access):
+        return _patiently(href, access, None, f"Cannot open {plain(href)}", lambda h: _header(h.file, href, crs))()
     with _open(href, access) as file:
-        found = file.crs or crs
-        if found is None:
-            how = "only ground control points" if file.gcps[0] else "no CRS"
-            msg = f"Cannot place {plain(href)} on Earth: the file has {how}."
-            raise CRSError(msg + " Pass source_crs='EPSG:…' if you know it, or warp it first.")
-        flags = file.mask_flag_enums
-        alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
-        return Header(
-            href=href,
-            grid=GeoBox(file.shape, file.transform, parse_crs(found)),
-            dtypes=file.dtypes,
-            nodata=file.nodatavals,
-            masked=tuple(any(alpha) or MaskFlags.per_dataset in f for f in flags),
-            alpha=alpha,
-            scales=file.scales,
-            offsets=file.offsets,
-            names=file.descriptions,
-            colors=file.colormap(1) if file.colorinterp[0] == ColorInterp.palette else None,
-            tags=file.tags() | file.tags(1),
-        )
+        return _header(file, href, crs)
+
+
+def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None) -> Header:
+    found = file.crs or crs
+    if found is None:
+        how = "only ground control points" if file.gcps[0] else "no CRS"
+        msg = f"Cannot place {plain(href)} on Earth: the file has {how}."
+        raise CRSError(msg + " Pass source_crs='EPSG:…' if you know it, or warp it first.")
+    flags = file.mask_flag_enums
+    alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
+    return Header(
+        href=href,
+        grid=GeoBox(file.shape, file.transform, parse_crs(found)),
+        dtypes=file.dtypes,
+        nodata=file.nodatavals,
+        masked=tuple(any(alpha) or MaskFlags.per_dataset in f for f in flags),
+        alpha=alpha,
+        scales=file.scales,
+        offsets=file.offsets,
+        names=file.descriptions,
+        colors=file.colormap(1) if file.colorinterp[0] == ColorInterp.palette else None,
+        tags=file.tags() | file.tags(1),
+    )
 
 
 def overview(href: str, *, ratio: float, access: Access | None = None) -> tuple[int, tuple[int, int]] | None:
@@ -175,13 +188,19 @@ def overview(href: str, *, ratio: float, access: Access | None = None) -> tuple[
     -----
     As gdalwarp does (`-ovr AUTO`), an overview up to 0.1 coarser than the ratio is taken too.
     """
-    file = _handles.get(href, access).file
-    factors = file.overviews(1)
+    factors = _ask(href, access, None, lambda file: file.overviews(1))
     fitting = [n for n, factor in enumerate(factors) if 1 < factor <= ratio + SLACK]
     if not fitting:
         return None
     level = max(fitting, key=lambda n: factors[n])
-    return level, _handles.get(href, access, overview_level=level).file.shape
+    return level, _ask(href, access, level, lambda file: file.shape)
+
+
+def _ask(href: str, access: Access | None, level: int | None, ask: Callable[[rasterio.DatasetReader], T]) -> T:
+    """Return what an open file says."""
+    if _far(href, access):
+        return _patiently(href, access, level, f"Cannot open {plain(href)}", lambda handle: ask(handle.file))()
+    return ask(_handles.get(href, access, **_options(level)).file)
 
 
 def read(
@@ -199,7 +218,7 @@ def read(
     Parameters
     ----------
     href
-        Path or URL of the file; its handle stays open in this thread.
+        Path or URL of the file; its handle stays open.
     bands
         Band numbers, the first is 1.
     window
@@ -221,42 +240,110 @@ def read(
     Raises
     ------
     ReadError
-        Where the pixels cannot be read; the handle is dropped, so that another try opens the file again. A signed
-        file is opened and read again once, by a new signature: the old one may have expired.
+        Where the pixels cannot be read; the handle is dropped, so that another try opens the file again. Remote and
+        signed files are opened and read again some times before, each time by a new signature.
     """
-    if access is None or access.sign is None:
-        return _read(href, bands, window, masks, level, access, out)
-    try:
-        return _read(href, bands, window, masks, level, access, out)
-    except ReadError:
-        _handles.drop(href)
-    return _read(href, bands, window, masks, level, access, out)
+    return start(href, bands, window, masks=masks, level=level, access=access, out=out)()
 
 
-def _read(
+def start(
     href: str,
     bands: Sequence[int],
     window: Window,
+    *,
+    masks: bool = False,
+    level: int | None = None,
+    access: Access | None = None,
+    out: Array | None = None,
+) -> Callable[[], tuple[Array, Array | None]]:
+    """Begin to read a window; return what waits for it and gives what `read` does.
+
+    Several remote files are so read at once. A local file is read when it is waited for.
+    """
+
+    def use(handle: _Handle) -> tuple[Array, Array | None]:
+        return _pixels(handle, bands, window, masks, out)
+
+    if _far(href, access):
+        return _patiently(href, access, level, f"Cannot read {_where(href, window)}", use)
+
+    def now() -> tuple[Array, Array | None]:
+        try:
+            return use(_handles.get(href, access, **_options(level)))
+        except ReadError:
+            raise
+        except (RasterioError, OSError, ValueError) as error:
+            _handles.drop(href)
+            msg = f"Cannot read {_where(href, window)}: {plain(str(error))}. Is the file whole?"
+            raise ReadError(msg) from _cause(error)
+
+    return now
+
+
+def _where(href: str, window: Window) -> str:
+    bottom, right = window.stop
+    return f"{plain(href)}, rows {(window.row, bottom)} and columns {(window.col, right)}"
+
+
+def _pixels(
+    handle: _Handle,
+    bands: Sequence[int],
+    window: Window,
     masks: bool,  # noqa: FBT001
-    level: int | None,
-    access: Access | None,
     out: Array | None,
 ) -> tuple[Array, Array | None]:
     bounds = ((window.row, window.row + window.height), (window.col, window.col + window.width))
+    values = None if handle.raw is None else handle.raw.read(bands, window, out)
+    if values is None:
+        values = handle.file.read(list(bands), window=bounds)
+    return values, _mask(handle.file, list(bands), bounds) if masks else None
+
+
+def _far(href: str, access: Access | None) -> bool:
+    """Tell whether a file is read with patience: it is remote, or its address is signed."""
+    return (access is not None and access.sign is not None) or remote.is_remote(href)
+
+
+def _patiently(
+    href: str, access: Access | None, level: int | None, what: str, use: Callable[[_Handle], T]
+) -> Callable[[], T]:
+    """Begin to use a remote file, in a thread that talks to servers; return what waits for it, and tries again."""
+    access = (access or Access()).settled()
+    options = _options(level)
+
+    def make() -> _Handle:
+        address = access.address(href)
+        with _forgetting(access, address):
+            return _Handle(access.open_at(address, **options), address, full=not options)
+
+    def once() -> T:
+        with remote.borrowed(href, (access.env, *options.items()), make) as handle:
+            address = handle.file.name
+            with _forgetting(access, address), access.around(address):  # GDAL reads some settings at each request
+                return use(handle)
+
+    first = [remote.submit(once)]
+
+    def attempt() -> T:
+        return (first.pop() if first else remote.submit(once)).result()
+
+    return lambda: persist(attempt, lambda: remote.drop(href), href, access, what)
+
+
+@contextmanager
+def _forgetting(access: Access, address: str) -> Iterator[None]:
+    """After an error, have GDAL forget what it knows of a file: that it is not there, or an answer cut short."""
     try:
-        handle = _handles.get(href, access) if level is None else _handles.get(href, access, overview_level=level)
-        values = None if handle.raw is None else handle.raw.read(bands, window, out)
-        if values is None:
-            values = handle.file.read(list(bands), window=bounds)
-        valid = _mask(handle.file, list(bands), bounds) if masks else None
-    except ReadError:
+        yield
+    except (RasterioError, OSError, ValueError):
+        if remote.is_remote(address):
+            with suppress(RasterioError, OSError):
+                access.open_at(address, cached=False).close()
         raise
-    except (RasterioError, OSError, ValueError) as error:
-        _handles.drop(href)
-        where = f"{plain(href)}, rows {bounds[0]} and columns {bounds[1]}"
-        msg = f"Cannot read {where}: {plain(str(error))}. Is the file whole?"
-        raise ReadError(msg) from _cause(error)
-    return values, valid
+
+
+def _options(level: int | None) -> dict[str, Any]:
+    return {} if level is None else {"overview_level": level}
 
 
 def _mask(file: rasterio.DatasetReader, bands: list[int], bounds: Any) -> Array:

@@ -16,6 +16,9 @@ from odc.geo import CRS
 
 from geoxt.errors import CRSError, InputError, MissingDependency, ReadError
 from geoxt.grid import parse_crs
+from geoxt.pixels.access import plain
+from geoxt.pixels.remote import SETTINGS, is_remote
+from geoxt.pixels.retry import DELAY, RETRIES
 from geoxt.types import Array, SomeCRS, SomePath
 
 PARQUET = (".parquet", ".geoparquet")
@@ -77,12 +80,12 @@ def read_vector_header(path: SomePath, *, layer: str | None = None, crs: SomeCRS
     """
     href = os.fspath(path)
     if not href.startswith(REMOTE) and not Path(href).exists():
-        msg = f"Cannot find the vector file {href!r}. Pass the path of one that is there."
+        msg = f"Cannot find the vector file {plain(href)!r}. Pass the path of one that is there."
         raise InputError(msg)
     own, columns, count, bounds, layer = _parquet_header(href) if _is_parquet(href) else _ogr_header(href, layer)
     if own is None and crs is None:
-        msg = f"Cannot place {href!r} on Earth: the file has no CRS. Pass source_crs=, e.g. source_crs='EPSG:4326'."
-        raise CRSError(msg)
+        msg = f"Cannot place {plain(href)!r} on Earth: the file has no CRS."
+        raise CRSError(msg + " Pass source_crs=, e.g. source_crs='EPSG:4326'.")
     return VectorHeader(
         path=href, layer=layer, crs=parse_crs(crs if own is None else own), columns=columns, count=count, bounds=bounds
     )
@@ -94,7 +97,7 @@ def read_column(header: VectorHeader, column: str) -> Array:
         if _is_parquet(header.path):
             table = _parquet().ParquetFile(header.path).read(columns=[column])
             return np.asarray(table[column].to_pandas())
-        found = _pyogrio().raw.read(header.path, layer=header.layer, columns=[column], read_geometry=False)
+        found = _pyogrio(header.path).raw.read(header.path, layer=header.layer, columns=[column], read_geometry=False)
         return np.asarray(found[3][0])
 
 
@@ -120,7 +123,7 @@ def read_features(header: VectorHeader, *, columns: Sequence[str] = (), bounds: 
         if _is_parquet(header.path):
             ids, geometry, values = _read_parquet(header.path, names, bounds)
         else:
-            said, ids, geometry, fields = _pyogrio().raw.read(
+            said, ids, geometry, fields = _pyogrio(header.path).raw.read(
                 header.path, layer=header.layer, columns=names, bbox=bounds, return_fids=True, force_2d=True
             )
             values = dict(zip(map(str, said["fields"]), fields, strict=True))  # in the file's order, not in ours
@@ -142,16 +145,21 @@ def _readable(href: str) -> Iterator[None]:
     except MissingDependency:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, shapely.errors.ShapelyError) as error:
-        msg = f"Cannot read the vector file {href!r}: {error} Check that it is whole, or convert it to GeoPackage."
-        raise ReadError(msg) from error
+        said = f"{plain(href)!r}: {plain(str(error))}"
+        msg = f"Cannot read the vector file {said} Check that it is whole, or convert it to GeoPackage."
+        raise ReadError(msg) from (error if plain(str(error)) == str(error) else None)
 
 
-def _pyogrio() -> Any:
+def _pyogrio(href: str) -> Any:
     try:
         import pyogrio
     except ImportError as error:
         msg = "Cannot read vector files without pyogrio. Install it: pip install 'geoxt[vector]'."
         raise MissingDependency(msg) from error
+    if is_remote(href):  # pyogrio has a GDAL of its own, whose settings are for the whole process
+        patience = {**SETTINGS, "GDAL_HTTP_MAX_RETRY": str(RETRIES), "GDAL_HTTP_RETRY_DELAY": str(DELAY)}
+        unset = {k: v for k, v in patience.items() if pyogrio.get_gdal_config_option(k) is None}
+        pyogrio.set_gdal_config_options(unset)
     return pyogrio
 
 
@@ -169,15 +177,15 @@ Found = tuple[SomeCRS | None, tuple[str, ...], int, Bounds | None, str | None]
 
 
 def _ogr_header(href: str, layer: str | None) -> Found:
-    pyogrio = _pyogrio()
+    pyogrio = _pyogrio(href)
     with _readable(href):
         names = [str(name) for name in pyogrio.list_layers(href)[:, 0]]
     if not names or (layer is not None and layer not in names):
         what = f"layer {layer!r}" if names else "any layer"
-        msg = f"Cannot find {what} in {href!r}: it has {names}. Pass layer_name= one of these."
+        msg = f"Cannot find {what} in {plain(href)!r}: it has {names}. Pass layer_name= one of these."
         raise InputError(msg)
     if layer is None and len(names) > 1:
-        msg = f"Cannot choose one layer of {href!r}: it has {names}. Pass layer_name= one of these."
+        msg = f"Cannot choose one layer of {plain(href)!r}: it has {names}. Pass layer_name= one of these."
         raise InputError(msg)
     chosen = layer or names[0]
     with _readable(href):

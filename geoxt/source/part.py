@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -102,13 +104,16 @@ class Part:
     def _fetch(self, window: Window) -> tuple[Array, Mask | None]:
         if len(self._files) == 1:
             href, _, bands, nodata, masked = self._files[0]
-            values, valid = self._read(href, bands, window, masked)
+            values, valid = self._start(href, bands, window, masked)()
             return values, _valid(values, valid, nodata)
         out = np.empty((len(self._nodata), *window.shape), self._dtype)
         flags: Mask | None = None
+        begun = []
         for href, places, bands, _, masked in self._files:
             here = out[places[0] : places[0] + 1] if len(places) == 1 else None
-            values, valid = self._read(href, bands, window, masked, here)
+            begun.append((places, here, self._start(href, bands, window, masked, here)))
+        for places, here, wait in begun:
+            values, valid = wait()
             if values is not here:
                 out[places] = values
             if valid is not None:
@@ -116,15 +121,16 @@ class Part:
                 flags[places] = valid
         return out, _valid(out, flags, self._nodata)
 
-    def _read(
+    def _start(
         self,
         href: str,
         bands: list[int],
         window: Window,
         masked: bool,  # noqa: FBT001
         out: Array | None = None,
-    ) -> tuple[Array, Mask | None]:
-        return reader.read(href, bands, window, masks=masked, level=self.level, access=self._access, out=out)
+    ) -> Callable[[], tuple[Array, Mask | None]]:
+        """Begin to read the bands of one file: those of several remote ones arrive together."""
+        return reader.start(href, bands, window, masks=masked, level=self.level, access=self._access, out=out)
 
 
 def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mask | None:

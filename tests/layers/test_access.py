@@ -1,5 +1,6 @@
 """Access: signed when a file is opened, settings restored in workers, and nothing secret told."""
 
+import logging
 import pickle
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -12,7 +13,7 @@ from rasterio.env import getenv
 
 from geoxt.errors import ReadError
 from geoxt.layers import open_cogs, open_stac
-from geoxt.pixels import reader
+from geoxt.pixels import remote, retry
 from geoxt.pixels.access import Access, access_of, plain
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item
@@ -53,17 +54,22 @@ def test_what_expired_is_signed_again(item, monkeypatch):
     view = view_of(open_stac(item, sign=sign))
     view.read(WINDOW)
     dropped = []
+    monkeypatch.setattr(retry, "sleep", dropped.append)
 
     class Expired:
         """A file whose signature ran out."""
 
-        def __getattr__(self, name):
-            msg = f"HTTP 403, no {name}"
+        name = item.assets["b"].href
+
+        def read(self, *_, **__):
+            msg = "HTTP response code: 403"
             raise rasterio.errors.RasterioIOError(msg)
 
-    handle = reader._handles.get(item.assets["b"].href)
+        def close(self):
+            dropped.append(self)
+
+    (handle,) = next(found for key, found in remote._shared._idle.items() if key[0] == item.assets["b"].href)
     handle.raw, handle.file = None, Expired()
-    monkeypatch.setattr(reader._Handles, "drop", lambda self, href: dropped.append(self.open.pop(href, None)))
     values, _ = view.read(WINDOW)
     assert np.array_equal(values[0, 0], distinct((40, 50))[:5, :5])
     assert len(signed_hrefs) == 2
@@ -122,7 +128,7 @@ def to_nowhere(href):
 
 
 @pytest.mark.parametrize(
-    ("signer", "says"), [(bad, "Cannot sign .*RuntimeError"), (to_nowhere, "Cannot open .*raster")]
+    ("signer", "says"), [(bad, "Cannot sign .*RuntimeError"), (to_nowhere, "Cannot read .*raster")]
 )
 def test_errors_name_the_file_and_no_signature(item, signer, says):
     with pytest.raises(ReadError, match=says) as caught:
@@ -141,3 +147,8 @@ def test_files_are_signed_too(item):
 
 def test_access_says_what_it_is_without_its_settings():
     assert repr(Access(env=(("A", "xyz"),))) == "Access(sign=None)"
+
+
+def test_what_rasterio_logs_is_plain(caplog):
+    logging.getLogger("rasterio._env").warning("CPLE in %s", "https://me:pw@a.b/c.tif?sig=xyz: 0")
+    assert caplog.messages == ["CPLE in https://a.b/c.tif?… 0"]

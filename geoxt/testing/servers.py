@@ -1,0 +1,157 @@
+"""Servers on loopback, for tests and measurements: files with ranges (nginx where it is, else our own), S3 (moto)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+from urllib.request import Request as Call
+from urllib.request import urlopen
+
+from geoxt.testing.processes import PATIENCE, free_port, serve, start
+from geoxt.testing.wire import Answer, Loopback, Request
+
+__all__ = ["Bucket", "FileServer", "has_moto", "serve_files", "serve_s3"]
+
+NGINX = """
+daemon off; worker_processes 1; pid {home}/pid; error_log {home}/errors crit;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; keepalive_requests 100000; sendfile on; tcp_nodelay on;
+  client_body_temp_path {home}/a; proxy_temp_path {home}/b; fastcgi_temp_path {home}/c; uwsgi_temp_path {home}/d;
+  scgi_temp_path {home}/e;
+  server {{ listen 127.0.0.1:{port}; location / {{ root {folder}; }} }}
+}}
+"""
+
+
+class FileServer(Loopback):
+    """Serves the files of a folder, with range requests (RFC 9110, section 14), in a thread of this process.
+
+    Parameters
+    ----------
+    folder
+        Root of the paths.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        self._folder = Path(folder).resolve()
+
+    async def answer(self, request: Request) -> Answer | None:
+        """Return a file, or the range of it that was asked for."""
+        path = (self._folder / unquote(request.path.split("?", 1)[0]).lstrip("/")).resolve()
+        if request.method not in {"GET", "HEAD"}:
+            return Answer(status=405)
+        if not path.is_relative_to(self._folder) or not path.is_file():
+            return Answer(status=404, body=b"not found")
+        content = await asyncio.to_thread(path.read_bytes)
+        if request.range is None:
+            return self._whole(request, content)
+        first, last = request.range
+        if first >= len(content):
+            return Answer(status=416, headers={"content-range": f"bytes */{len(content)}"})
+        part = content[first : None if last is None else last + 1]
+        where = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
+        return Answer(status=206, headers={"content-range": where, "accept-ranges": "bytes"}, body=part)
+
+    @staticmethod
+    def _whole(request: Request, content: bytes) -> Answer:
+        headers = {"accept-ranges": "bytes", "content-length": str(len(content))}
+        return Answer(status=200, headers=headers, body=b"" if request.method == "HEAD" else content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """An empty bucket of an S3 server."""
+
+    url: str
+    """Address of the server."""
+    name: str = "rasters"
+    """Name of the bucket."""
+    settings: Mapping[str, str] = field(repr=False)
+    """GDAL's configuration options for it, credentials among them."""
+
+    def put(self, path: str | Path, key: str) -> str:
+        """Store a file; return its "s3://" address."""
+        _call(f"{self.url}/{self.name}/{key}", Path(path).read_bytes())
+        return f"s3://{self.name}/{key}"
+
+    def through(self, url: str) -> dict[str, str]:
+        """Return the settings for the same bucket behind a proxy."""
+        return {**self.settings, "AWS_S3_ENDPOINT": url.removeprefix("http://")}
+
+
+@contextmanager
+def serve_files(folder: str | Path, *, nginx: bool | None = None) -> Iterator[str]:
+    """Serve a folder by HTTP with range requests; give the address.
+
+    Parameters
+    ----------
+    folder
+        Its files.
+    nginx
+        Whether by nginx, in a process of its own, or by `FileServer`; by default nginx where it is installed.
+    """
+    found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if nginx is False or (nginx is None and found is None):
+        with start(__name__, str(folder)) as url:
+            yield url
+        return
+    if found is None:
+        msg = "Cannot serve by nginx: it is not on the path. Install it, or pass nginx=False."
+        raise FileNotFoundError(msg)
+    with tempfile.TemporaryDirectory() as home:
+        port, config = free_port(), Path(home) / "nginx.conf"
+        config.write_text(NGINX.format(home=home, port=port, folder=Path(folder).resolve()), encoding="utf-8")
+        command = [found, "-c", str(config), "-e", f"{home}/errors"]
+        if os.getuid() == 0:
+            command += ["-g", "user root;"]  # else its workers could not read the caller's folders
+        with serve(command, f"http://127.0.0.1:{port}") as url:
+            yield url
+
+
+@contextmanager
+def serve_s3(name: str = "rasters") -> Iterator[Bucket]:
+    """Serve one empty bucket by moto, in a process of its own."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with serve(command, f"http://127.0.0.1:{port}") as url:
+        _call(f"{url}/{name}", b"")
+        settings = {
+            "AWS_S3_ENDPOINT": f"127.0.0.1:{port}", "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE",
+            "AWS_ACCESS_KEY_ID": "testing-key", "AWS_SECRET_ACCESS_KEY": "testing-secret",
+            "AWS_REGION": "us-east-1",
+        }  # fmt: skip
+        yield Bucket(url=url, name=name, settings=settings)
+
+
+def has_moto() -> bool:
+    """Tell whether moto's server is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("moto", "flask"))
+
+
+def _call(url: str, body: bytes) -> None:
+    call = Call(url, data=body, method="PUT", headers={"content-type": "application/octet-stream"})  # noqa: S310
+    with urlopen(call, timeout=PATIENCE) as answer:  # noqa: S310 (loopback alone)
+        answer.read()
+
+
+def main() -> None:
+    """Serve a folder until the process is ended; the address is printed first."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder")
+    FileServer(parser.parse_args().folder).run()
+
+
+if __name__ == "__main__":
+    main()

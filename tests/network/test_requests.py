@@ -1,0 +1,129 @@
+"""How often servers are asked: a header once, a window with few requests, and nothing for what lies beside a file."""
+
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import rasterio
+
+import geoxt
+from geoxt.layers import open_cogs
+from geoxt.pixels import remote
+from geoxt.pixels.access import Access
+from geoxt.source import view_of
+from geoxt.windows import Window
+
+
+def test_a_header_is_read_once_for_all_threads(proxy, address, truth):
+    layer = open_cogs([address("red.tif"), address("nir.tif")])
+    view = view_of(layer)
+    windows = [Window(r, c, 64, 64) for r in range(0, 512, 128) for c in range(0, 512, 128)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda w: view.read(w)[0][0], windows))
+    for window, values in zip(windows, found, strict=True):
+        assert np.array_equal(values, truth[:, *window.within(Window(0, 0, 512, 512))])
+    headers = [(r.method, r.path) for r in proxy.seen if r.range is None or r.range[0] == 0]
+    assert len(headers) == len(set(headers)) == 4  # of two files: size, and first bytes
+    assert {path.split("?")[0] for _, path in headers} == {"/red.tif", "/nir.tif"}
+
+
+def test_a_window_takes_few_requests(proxy, address):
+    view = view_of(open_cogs([address("red.tif"), address("nir.tif")]))
+    proxy.forget()
+    view.read(Window(200, 200, 128, 128))  # four blocks of each file, in two rows of blocks
+    assert max(proxy.counts.values()) <= 2
+    proxy.forget()
+    view.read(Window(210, 210, 100, 100))
+    assert not proxy.counts  # the same blocks are still there
+
+
+def test_nothing_is_looked_for_beside_a_file(proxy, address):
+    view_of(open_cogs(address("red.tif"))).read(Window(0, 0, 9, 9))
+    assert set(proxy.counts) == {"/red.tif"}
+
+
+def test_the_bands_of_a_window_are_asked_for_at_once(proxy, address, monkeypatch):
+    view = view_of(open_cogs([address("red.tif"), address("nir.tif")]))
+    begun = []
+    real = remote.submit
+    monkeypatch.setattr(remote, "submit", lambda call: begun.append(real(call)) or begun[-1])
+    seen = []
+
+    def waited(self, timeout=None):
+        seen.append(len(begun))
+        return real_result(self, timeout)
+
+    real_result = type(real(int)).result
+    monkeypatch.setattr(type(real(int)), "result", waited)
+    view.read(Window(0, 0, 9, 9))
+    assert seen[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("href", "far"),
+    [
+        ("https://a.b/c.tif", True), ("/vsicurl/http://a.b/c.tif", True), ("/vsis3/a/b.tif", True), ("s3://a/b", True),
+        ("gs://a/b", True), ("az://a/b", True), ("/vsizip//vsicurl/http://a.b/c.zip/d.tif", True),
+        ("zip+https://a.b/c.zip!d.tif", True), ("/vsizip//data/c.zip/d.tif", False), ("/data/https/c.tif", False),
+        ("data/c.tif", False), ("/vsimem/c.tif", False),
+    ],
+)  # fmt: skip
+def test_what_is_remote(href, far):
+    assert remote.is_remote(href) is far
+
+
+def test_what_the_caller_sets_wins(monkeypatch):
+    seen = {}
+
+    def note(address, **options):
+        seen.update(rasterio.env.getenv() if rasterio.env.hasenv() else {})
+
+    monkeypatch.setattr(rasterio, "open", note)
+    monkeypatch.setenv("GDAL_HTTP_CONNECTTIMEOUT", "3")
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="NO", GDAL_HTTP_LOW_SPEED_TIME="8"):
+        Access(env=(("GDAL_HTTP_TIMEOUT", "4"), ("GDAL_HTTP_LOW_SPEED_TIME", "9"))).open("https://a.b/c.tif")
+    assert seen["GDAL_HTTP_TIMEOUT"] == "4"
+    assert seen["GDAL_HTTP_LOW_SPEED_TIME"] == "9"
+    assert str(seen["GDAL_DISABLE_READDIR_ON_OPEN"]) in {"NO", "False"}
+    assert "GDAL_HTTP_CONNECTTIMEOUT" not in seen  # GDAL takes it from the environment
+    assert seen["GDAL_INGESTED_BYTES_AT_OPEN"] == "32768"
+    seen.clear()
+    Access().open("data/c.tif")
+    assert "GDAL_HTTP_TIMEOUT" not in seen
+
+
+def test_workers_read_the_same(proxy, address, truth):
+    layer = open_cogs([address("red.tif"), address("nir.tif")], env={"GDAL_HTTP_USERAGENT": "geoxt-worker-test"})
+    view_of(layer).read(Window(0, 0, 9, 9))  # this process has connections, which the workers must not share
+    proxy.forget()
+    windows = [Window(128 * n, 128 * n, 128, 128) for n in range(4)]
+    loader = geoxt.bridge.loader(layer, windows, batch_size=1, workers=2, dtype="stored")
+    for window, batch in zip(windows, loader, strict=True):
+        assert np.array_equal(batch["image"][0].numpy(), truth[:, *window.within(Window(0, 0, 512, 512))])
+    agents = {r.headers.get("user-agent") for r in proxy.seen}
+    assert agents == {"geoxt-worker-test"}
+
+
+def test_a_fresh_process_gets_the_settings(proxy, address, tmp_path):
+    layer = open_cogs(address("red.tif"), env={"GDAL_HTTP_USERAGENT": "geoxt-other-process"})
+    (tmp_path / "layer").write_bytes(pickle.dumps(view_of(layer).source))
+    proxy.forget()
+    code = (
+        "import pickle, sys; from geoxt.windows import Window; "
+        "s = pickle.load(open(sys.argv[1], 'rb')); assert s.read(Window(0, 0, 9, 9))[1].all()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "layer")], check=True)
+    assert {r.headers.get("user-agent") for r in proxy.seen} == {"geoxt-other-process"}
+    assert len(proxy.seen) <= 3
+
+
+def test_many_windows_of_a_remote_layer_are_read_at_once(proxy, address, rasters):
+    far, near = open_cogs(address("red.tif")), open_cogs(rasters / "red.tif")
+    assert (view_of(far).remote, view_of(near).remote) == (True, False)
+    window = [Window(0, 0, 9, 9)]
+    assert geoxt.bridge.to_torch(far, window)._map().__self__._max_workers == remote.WINDOWS
+    chosen = geoxt.bridge.to_torch(far, window, threads=3)._map()
+    assert chosen.__self__._max_workers == 3
