@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import shapely
@@ -10,7 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError
-from geoxt.grid import COINCIDE, label, transformer, whole
+from geoxt.grid import COINCIDE, label, parse_crs, transformer, whole
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
@@ -62,6 +63,47 @@ def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | No
     return found
 
 
+def narrowed(outlines: Sequence[shapely.Geometry], places: Array, base: GeoBox) -> list[Any]:
+    """Return outlines in pixels of a grid without what lies clearly outside of places, longitudes and latitudes.
+
+    Catalogs round such places, thin them out, and leave open whether their edges are straight on the map or in degrees.
+    So a place is taken both ways and widened by `SLACK` of the outline's longer side and `LEAST` pixels. An outline
+    that it does not touch, or on whose grid it cannot be drawn, is left as it is: it can only be of something else.
+    """
+    shapes: Array = np.asarray(outlines, object)
+    said: Array = shapely.force_2d(np.asarray(places, object))
+    straight, bent = _drawn(said, base), _drawn(shapely.segmentize(said, _STEP), base)
+    bounds = shapely.bounds(shapes)
+    margin = SLACK * (bounds[:, 2:] - bounds[:, :2]).max(1) + LEAST
+    wide: Array = np.asarray(shapely.buffer(shapely.union(straight, bent), margin, quad_segs=2))
+    use: Mask = ~np.asarray(shapely.is_missing(wide)) & ~np.asarray(shapely.covers(wide, shapes))
+    inside = shapely.intersection(shapes[use], wide[use])
+    shapes[use] = np.where(shapely.is_empty(inside), shapes[use], inside)
+    return shapes.tolist()
+
+
+def _drawn(shapes: Array, base: GeoBox) -> Array:
+    """Return polygons of longitudes and latitudes in pixels of a grid; `None` where they have no place on it."""
+    degrees = parse_crs("EPSG:4326")
+    points, owner = shapely.get_coordinates(shapes, return_index=True)
+    x, y = points.T if base.crs == degrees else transformer(degrees, base.crs).transform(*points.T)
+    moved = to_pixels(base)(np.c_[x, y])
+    good = np.asarray(np.isfinite(moved).all(1))
+    out = shapely.set_coordinates(shapes.copy(), np.where(good[:, None], moved, 0))
+    lost = np.union1d(owner[~good], np.flatnonzero(shapely.is_empty(shapes)))
+    out[lost.astype(int)] = None
+    out = shapely.make_valid(out)
+    if base.crs is None or not base.crs.geographic:
+        return out
+    turn = np.array([360 / abs(base.affine.a), 0])
+    east, west = shapely.transform(out, lambda p: p + turn), shapely.transform(out, lambda p: p - turn)
+    return np.asarray(shapely.union(shapely.union(out, east), west))
+
+
+SLACK, LEAST = 0.01, 8.0
+"""By how much a place that is said may be wrong: a share of the longer side, and pixels beside."""
+_STEP = 0.05
+"""Degrees between points of an edge that is straight in degrees."""
 _T = np.linspace(0, 1, 17)[:-1]
 _EDGE = np.concatenate([np.c_[_T, 0 * _T], np.c_[1 + 0 * _T, _T], np.c_[1 - _T, 1 + 0 * _T], np.c_[0 * _T, 1 - _T]])
 _INNER = np.stack(np.meshgrid(np.linspace(0.05, 0.95, 7), np.linspace(0.05, 0.95, 7)), axis=-1).reshape(-1, 2)

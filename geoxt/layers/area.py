@@ -40,6 +40,12 @@ class Area:
         west, south, east, north = self.bounds
         return GeoBox((1, 1), Affine(east - west, 0, west, 0, south - north, north), "EPSG:4326")
 
+    @property
+    def label(self) -> str:
+        """Its bounds, for messages."""
+        west, south, east, north = self.bounds
+        return f"{west:g} to {east:g} E, {south:g} to {north:g} N"
+
     def touches(self, geometry: Mapping[str, Any] | None) -> bool:
         """Tell whether a GeoJSON geometry touches it; one that is not stated may."""
         return geometry is None or bool(shapely.intersects(self.shape, shapely.geometry.shape(dict(geometry))))
@@ -54,9 +60,7 @@ class Area:
         """
         found = overlap(grid, self.grid)
         if found is None:
-            west, south, east, north = self.bounds
-            place = f"{west:g} to {east:g} E, {south:g} to {north:g} N"
-            msg = f"Cannot cut the layer to {place}: its scenes lie elsewhere ({label(grid.crs)})."
+            msg = f"Cannot cut the layer to {self.label}: its scenes lie elsewhere ({label(grid.crs)})."
             raise OverlapError(msg + " Pass another bbox= or intersects=.")
         rows, cols = found.within(whole(grid))
         return grid[rows, cols]

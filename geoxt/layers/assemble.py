@@ -198,7 +198,7 @@ def _together(bounds: Floats) -> Floats:
     turned = np.where(middles < 0, middles + 360, middles)
     if np.ptp(turned) < np.ptp(middles):
         shift = turned - middles
-        return bounds + np.stack((shift, 0 * shift, shift, 0 * shift), axis=1)
+        return np.asarray(bounds + np.stack((shift, 0 * shift, shift, 0 * shift), axis=1))
     return bounds
 
 

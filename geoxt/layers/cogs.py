@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import glob as globbing
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, overload
 
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, OverlapError
+from geoxt.footprints import overlap
+from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, assemble
 from geoxt.layers.files import asset_of, choose_bands, known_scenes, plain_scenes, with_nodata
+from geoxt.layers.finding import find, gather
 from geoxt.layers.index import headers
+from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.quality import SomeMask
 from geoxt.layers.sensors import LayerSpec, spec
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.access import Sign, access_of
 from geoxt.types import Resampling, SomeCRS, SomePaths
 
-REMOTE = ("http://", "https://", "s3://", "gs://", "az://", "/vsi")
 
-
-def open_cogs(
+@overload
+def open_cogs(paths: SomePaths, *, crs: Literal["native"], **options: Any) -> xr.DataTree: ...
+@overload
+def open_cogs(paths: SomePaths, *, crs: SomeCRS | None = None, **options: Any) -> xr.DataArray: ...
+def open_cogs(  # type: ignore[misc]  # options of the two above are its own
     paths: SomePaths,
     *,
     layer: str | LayerSpec | None = None,
     bands: str | Sequence[str] | None = None,
+    bbox: SomeBounds | None = None,
+    intersects: SomeGeometry | None = None,
     crs: SomeCRS | None = None,
     resolution: float | tuple[float, float] | None = None,
     grid: GeoBox | None = None,
@@ -45,8 +50,8 @@ def open_cogs(
     sign: Sign | None = None,
     env: Mapping[str, object] | None = None,
     name: str | None = None,
-) -> xr.DataArray:
-    """Open raster files as one lazy layer.
+) -> xr.DataArray | xr.DataTree:
+    """Open raster files as one lazy layer, or as a tree with a layer for each CRS.
 
     Only headers are read. Files of the same grid are the bands of one scene; scenes are mosaicked, the first valid
     pixel wins (in the order of `paths`).
@@ -54,15 +59,22 @@ def open_cogs(
     Parameters
     ----------
     paths
-        A path or glob pattern, or a list of them; URLs and GDAL's `/vsi…` paths are taken as they are.
+        A path or glob pattern, or a list of them; URLs and GDAL's `/vsi…` paths are taken as they are. A folder, a
+        Sentinel `.SAFE` tree or an archive (`.zip`, `.tar`) stands for the files of a known layer in it, at any depth:
+        of the bands asked for, else of those that the layer opens by itself, each in the sensor's own pixel size.
     layer
         Name of a known layer ("landsat8", "cdl", …; `geoxt.layers.names()`), which says how file names give band and
-        date, and what the bands and classes are. Without it, bands are named by their descriptions or file names.
+        date, and what the bands and classes are. Without it, bands are named by their descriptions or file names;
+        for folders and archives it is the one that names its files so.
     bands
         Bands to open, in this order: the sensor's own names ("SR_B4"), or common names ("red").
+    bbox, intersects
+        Take scenes that touch this place only, and cut the layer to it: west, south, east and north in degrees (west
+        greater than east across the antimeridian), or a geometry of longitudes and latitudes, whose bounds count.
     crs, resolution, grid
         Where the layer shall lie: a CRS, a pixel size in its units, or a whole grid. By default the CRS and
-        resolution that all files share.
+        resolution that all files share. "native" for the CRS leaves every scene in its own, and its pixels as they are;
+        bands of several pixel sizes then need a resolution, onto which the others are resampled.
     groupby
         Which scenes share a time step. "mosaic": all, no time dimension. `None`: one step a scene. "time", "day" (UTC),
         "solar_day" (by the sun at the scene's centre), or a frequency of pandas such as "MS" or "7D"; dates come from
@@ -77,7 +89,9 @@ def open_cogs(
         of the quality band, before that band is resampled.
     rescale
         Give physical values, number * scale + offset of each scene and band, as float32 with NaN where there are none.
-        Scale and offset come from the file, else from what is known of the layer. Class codes are not rescaled.
+        Scale and offset come from the file, else from the scene's metadata beside it (Landsat's `*_MTL.txt` or
+        `.json`, for Level 1; `MTD_MSI*.xml` of a `.SAFE` tree), else from what is known of the layer. Class codes are
+        not rescaled.
     categorical
         Whether pixels are class codes, which are never interpolated. By default so for known label layers, and for
         files with a colour table that is not a ramp of greys.
@@ -120,8 +134,8 @@ def open_cogs(
     >>> import geoxt
     >>> landsat = geoxt.open_cogs("landsat/*_SR_B[2-7].TIF", layer="landsat8")  # doctest: +SKIP
     """
-    found = find(paths)
-    facts = spec(layer) if isinstance(layer, str) else layer
+    area = area_of(bbox, intersects)
+    found, facts = gather(paths, spec(layer) if isinstance(layer, str) else layer, bands=bands, mask=mask)
     access = access_of(sign, env)
     read = headers(found, crs=source_crs, access=access)
     if facts is not None:
@@ -134,44 +148,23 @@ def open_cogs(
     else:
         scenes, product = plain_scenes(read, categorical=categorical)
     if bands is not None:
-        scenes, product = choose_bands(scenes, product, [bands] if isinstance(bands, str) else bands, facts)
+        names = [bands] if isinstance(bands, str) else bands
+        scenes, product = choose_bands(scenes, product, names, facts, categorical=categorical)
     if nodata is None and facts is not None:
         nodata = facts.nodata
     if nodata is not None:
         scenes = [with_nodata(s, nodata) for s in scenes]
+    if area is not None:
+        scenes = [one for one in scenes if overlap(one.grid, area.grid) is not None]
+        if not scenes:
+            msg = f"Cannot cut the layer to {area.label}: none of its files lies there."
+            raise OverlapError(msg + " Pass another bbox= or intersects=.")
     placement = Placement(
-        crs=crs, resolution=resolution, grid=grid, groupby=groupby, composite=composite, rescale=rescale,
+        crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, access=access,
         name=name or (facts.name if facts else None),
     )  # fmt: skip
-    return assemble(scenes, product, placement)
-
-
-def find(paths: SomePaths) -> list[str]:
-    """Return the files that paths and glob patterns name, sorted within each pattern.
-
-    Raises
-    ------
-    InputError
-        Where a pattern matches nothing, or a path is not there.
-    """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found: list[str] = []
-    for one in (os.fspath(g) for g in given):
-        if one.startswith(REMOTE):
-            found.append(one)
-            continue
-        matches = [one] if Path(one).is_file() else sorted(globbing.glob(one, recursive=True))  # noqa: PTH207 (absolute patterns too)
-        matches = [m for m in matches if Path(m).is_file()]
-        if not matches:
-            where = " (a folder: add a pattern such as '*.tif')" if Path(one).is_dir() else ""
-            msg = f"Cannot find any file for {one!r}{where}. Pass an existing path or a pattern that matches."
-            raise InputError(msg)
-        found += matches
-    if not found:
-        msg = "Cannot open a layer from an empty list of paths. Pass at least one file."
-        raise InputError(msg)
-    return list(dict.fromkeys(found))
+    return assemble_native(scenes, product, placement) if is_native(crs) else assemble(scenes, product, placement)
 
 
 __all__ = ["asset_of", "find", "open_cogs"]

@@ -59,4 +59,4 @@ def _by_crs(grids: Sequence[GeoBox]) -> dict[CRS | None, list[int]]:
 def _points(grid: GeoBox, unit: Floats) -> Floats:
     """Return points of the unit square on a grid, in its CRS."""
     a, (cols, rows) = grid.affine, (unit * (grid.shape[1], grid.shape[0])).T
-    return np.c_[a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f]
+    return np.asarray(np.c_[a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f])

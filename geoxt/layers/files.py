@@ -17,6 +17,7 @@ from geoxt.layers.assemble import Product, representable
 from geoxt.layers.quality import SomeMask, quality_of, wanted
 from geoxt.layers.radiometry import known
 from geoxt.layers.sensors import LayerSpec, Named, Radiometry, resolve_bands
+from geoxt.layers.sidecars import Sidecars
 from geoxt.layers.time import moment
 from geoxt.legend import Legend
 from geoxt.pixels.reader import Header
@@ -66,19 +67,35 @@ def known_scenes(
     """
     groups: dict[str, dict[str, Asset]] = {}
     says: dict[str, Named] = {}
+    read: list[Named] = []
     units: dict[str, str] = {}
+    beside = Sidecars(facts)
     for header in files:
-        file = _identify(header, facts, rescale=rescale)
+        file = _identify(header, facts, beside, rescale=rescale)
         scene = file.named.scene
         _add(groups.setdefault(scene, {}), file, scene, header.href)
         units |= {band: unit for band, (_, unit) in file.bands.items()}
         says.setdefault(scene, file.named)
+        read.append(file.named)
+    _require_one_level(read)
     present = {band for mine in groups.values() for band in mine}
     hidden = set(wanted(facts, mask, scene=next(iter(groups)))) if mask and spare else set()
     ordered = [b.name for b in (*facts.bands, *facts.extras) if b.name in present - hidden]
     scenes = [_scene(scene, mine, ordered, says[scene], facts, mask) for scene, mine in groups.items()]
-    legend = facts.legend if categorical is not False else None
-    return scenes, product_of(ordered, facts, legend, units)
+    return scenes, product_of(ordered, facts, units, categorical=categorical)
+
+
+def _require_one_level(read: Sequence[Named]) -> None:
+    """Refuse a band that names spell in two ways, as Level 1 and Level 2 do: its numbers mean different things."""
+    first: dict[str, Named] = {}
+    for one in read:
+        other = first.setdefault(one.band, one) if one.band is not None else one
+        if one.file != other.file:
+            msg = (
+                f"Cannot make one layer: band {one.band!r} is {other.file} in scene {other.scene!r}, and {one.file} in"
+            )
+            msg += f" scene {one.scene!r}, which are different products. Pass files of one of them;"
+            raise InputError(msg + f" of folders, pass bands=[{one.file!r}, …].")
 
 
 def _add(mine: dict[str, Asset], file: _File, scene: str, href: str) -> None:
@@ -112,7 +129,7 @@ def _scene(
     )
 
 
-def _identify(header: Header, facts: LayerSpec, *, rescale: bool) -> _File:
+def _identify(header: Header, facts: LayerSpec, beside: Sidecars, *, rescale: bool) -> _File:
     """Return what a file's name says, and the bands that the file holds."""
     named = facts.identify(header.href)
     if named is None:
@@ -125,14 +142,18 @@ def _identify(header: Header, facts: LayerSpec, *, rescale: bool) -> _File:
         msg = f"Cannot take {header.href!r} as {facts.name}: it has no band {named.file!r}. Leave the file out."
         raise InputError(msg)
     baseline = str(named.fields["baseline"]) if "baseline" in named.fields else None
+    own = beside.of(header.href, named.scene, named.file)
     bands = {}
     for band in held:
-        rule = known(facts, band, named.file, baseline=baseline, strict=rescale and not _stated(header, band.index))
+        strict = rescale and not _stated(header, band.index)
+        rule = known(facts, band, named.file, baseline=baseline, strict=strict, own=own, scene=named.scene)
         bands[band.name] = asset_of(header, band.index, band.nodata, rule), rule.unit if rule else "1"
     return _File(named=named, bands=bands)
 
 
-def product_of(bands: Sequence[str], facts: LayerSpec, legend: Legend | None, units: Mapping[str, str]) -> Product:
+def product_of(
+    bands: Sequence[str], facts: LayerSpec, units: Mapping[str, str], *, categorical: bool | None = None
+) -> Product:
     """Return what the scenes of a known layer have in common."""
     by_name = {b.name: b for b in (*facts.bands, *facts.extras)}
     own = [by_name.get(b) for b in bands]
@@ -141,10 +162,17 @@ def product_of(bands: Sequence[str], facts: LayerSpec, legend: Legend | None, un
         "wavelength": tuple(b.wavelength if b and b.wavelength is not None else np.nan for b in own),
     }
     attrs: dict[Hashable, Any] = {"long_name": facts.title}
-    return Product(
-        bands=tuple(bands), legend=legend, attrs=attrs, coords=coords, categorical=legend is not None,
-        units=tuple(units.get(b, "1") for b in bands),
-    )  # fmt: skip
+    product = Product(bands=tuple(bands), attrs=attrs, coords=coords, units=tuple(units.get(b, "1") for b in bands))
+    return _classified(product, facts, categorical)
+
+
+def _classified(product: Product, facts: LayerSpec, categorical: bool | None) -> Product:  # noqa: FBT001
+    """Return a product with its classes: those of a label layer, or of a quality band that is opened alone."""
+    qa = next((qa for qa in facts.qa if product.bands == (qa.band,)), None)
+    legend = facts.legend or (qa.legend if qa is not None else None)
+    if categorical is False or (legend is None and qa is None):
+        return replace(product, legend=None, categorical=False)
+    return replace(product, legend=legend, categorical=True)
 
 
 def plain_scenes(files: Sequence[Header], *, categorical: bool | None) -> tuple[list[Scene], Product]:
@@ -205,7 +233,12 @@ def _require_one_size(groups: Mapping[GeoBox, Sequence[Header]]) -> None:
 
 
 def choose_bands(
-    scenes: Sequence[Scene], product: Product, bands: Sequence[str], facts: LayerSpec | None
+    scenes: Sequence[Scene],
+    product: Product,
+    bands: Sequence[str],
+    facts: LayerSpec | None,
+    *,
+    categorical: bool | None = None,
 ) -> tuple[list[Scene], Product]:
     """Return scenes and product with some of the bands, in the order given.
 
@@ -223,7 +256,8 @@ def choose_bands(
     units = tuple(product.units[p] for p in places) if product.units else ()
     chosen = [replace(s, assets=tuple(s.assets[p] for p in places)) for s in scenes]
     coords = {k: tuple(v[p] for p in places) for k, v in product.coords.items()}
-    return chosen, replace(product, bands=tuple(names), coords=coords, units=units)
+    product = replace(product, bands=tuple(names), coords=coords, units=units)
+    return chosen, product if facts is None else _classified(product, facts, categorical)
 
 
 def asset_of(header: Header, band: int, nodata: float | None = None, rule: Radiometry | None = None) -> Asset:
@@ -278,10 +312,10 @@ def _band_names(headers: Sequence[Header]) -> tuple[str, ...]:
 
 
 def _shared(texts: Sequence[str]) -> int:
-    """Return how many letters all texts begin with."""
-    return next(
-        (i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), min(map(len, texts))
-    )
+    """Return how many letters all texts begin with, whole words alone."""
+    pairs = enumerate(zip(*texts, strict=False))
+    same = next((i for i, letters in pairs if len(set(letters)) > 1), min(map(len, texts)))
+    return next((i + 1 for i in range(same - 1, -1, -1) if not texts[0][i].isalnum()), 0)
 
 
 def _grey(colors: Mapping[int, tuple[int, ...]]) -> bool:

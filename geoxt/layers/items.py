@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, Product, assemble
 from geoxt.layers.bands import choose, entries, legend_of
 from geoxt.layers.known import facts_of
+from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.quality import SomeMask
 from geoxt.layers.scenes import Choice, Item, scenes_of, units_of
 from geoxt.layers.search import SomeItems, read_items
@@ -24,7 +25,11 @@ from geoxt.pixels.access import Sign, access_of
 from geoxt.types import Resampling, SomeCRS
 
 
-def open_stac(
+@overload
+def open_stac(source: SomeItems, *, crs: Literal["native"], **options: Any) -> xr.DataTree: ...
+@overload
+def open_stac(source: SomeItems, *, crs: SomeCRS | None = None, **options: Any) -> xr.DataArray: ...
+def open_stac(  # type: ignore[misc]  # options of the two above are its own
     source: SomeItems,
     *,
     collections: str | Sequence[str] | None = None,
@@ -50,8 +55,8 @@ def open_stac(
     sign: Sign | None = None,
     env: Mapping[str, object] | None = None,
     name: str | None = None,
-) -> xr.DataArray:
-    """Open STAC items as one lazy layer.
+) -> xr.DataArray | xr.DataTree:
+    """Open STAC items as one lazy layer, or as a tree with a layer for each CRS.
 
     No pixel is read. Grids come from the projection extension, types and missing pixels from the raster extension or
     from what is known of the sensor; a header is read only where these do not tell.
@@ -59,8 +64,8 @@ def open_stac(
     Parameters
     ----------
     source
-        URL of a STAC API, a client of one, a static catalog, an ItemCollection or an item (a file, a URL, a pystac
-        object or a dict), a list of items, or a stac-geoparquet file.
+        URL of a STAC API or of one collection of it, a client of one, a static catalog, an ItemCollection or an item
+        (a file, a URL, a pystac object or a dict), a list of items, or a stac-geoparquet file.
     collections
         Take items of these collections only.
     bbox, intersects
@@ -79,7 +84,9 @@ def open_stac(
         names of bands within an asset. By default those that the layer opens by itself, else all raster assets that
         hold data; as far as every item has them.
     crs, resolution, grid
-        Where the layer shall lie. By default the CRS and resolution that all items share.
+        Where the layer shall lie. By default the CRS and resolution that all items share. "native" for the CRS leaves
+        every item in its own, and its pixels as they are; bands of several pixel sizes then need a resolution, onto
+        which the others are resampled.
     groupby
         Which items share a time step. "mosaic": all, no time dimension. `None`: one step an item. "time", "day" (UTC),
         "solar_day" (by the sun at the item's centre), or a frequency of pandas such as "MS" or "7D".
@@ -121,6 +128,10 @@ def open_stac(
         `classification:classes`, or labels of a known layer). Dask-backed, in the stored type unless rescaled. `time`
         is when the first item of each step begins, UTC; for a frequency, the label of its bin. `attrs` tells what the
         numbers are (`radiometry`, and `scales` and `offsets` of the bands where numbers are as stored).
+    xarray.DataTree
+        For `crs="native"`: a child for each CRS, named by it ("epsg_32615"), a Dataset of the layer under its name,
+        with the times of its own items. Items of one CRS whose pixels do not coincide have a child each
+        ("epsg_32615_2"); one that lies beyond the box is left out.
 
     Raises
     ------
@@ -160,10 +171,11 @@ def open_stac(
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, access=access,
         name=name or found[0].collection_id,
     )  # fmt: skip
-    return assemble(scenes_of(items, choice), _product(items), placement)
+    scenes, product = scenes_of(items, choice), _product(items, choice)
+    return assemble_native(scenes, product, placement) if is_native(crs) else assemble(scenes, product, placement)
 
 
-def _product(items: Sequence[Item]) -> Product:
+def _product(items: Sequence[Item], choice: Choice) -> Product:
     """Return what the scenes of items have in common."""
     first = items[0]
     bands, known = first.chosen, first.facts
@@ -178,7 +190,7 @@ def _product(items: Sequence[Item]) -> Product:
             "wavelength": tuple(np.nan if e.wavelength is None else e.wavelength for e in bands),
         },
         categorical=legend is not None or _is_flags(first),
-        units=units_of(first),
+        units=units_of(first, choice),
     )
 
 

@@ -44,8 +44,12 @@ def known(
     baseline: str | None = None,
     harmonised: bool = False,
     strict: bool = False,
+    own: Mapping[str, Radiometry] | None = None,
+    scene: str = "",
 ) -> Radiometry | None:
-    """Return scale and offset that the facts of a layer tell of a band, `None` where they tell none.
+    """Return scale and offset that a scene's own metadata, or else the facts of a layer, tell of a band.
+
+    `None` where they tell none.
 
     Parameters
     ----------
@@ -56,16 +60,29 @@ def known(
     harmonised
         Whether pixels already contain the offset.
     strict
-        Whether a baseline that is needed and not known is an error; else nothing is told.
+        Whether it is an error that a baseline, or metadata of the scene, are needed and not there; else nothing is
+        told.
+    own
+        What a file with the scene's metadata says, by band as file names spell them.
+    scene
+        Name of the scene, for the error.
     """
     if facts is None or band is None:
         return None
+    spelt = file or band.name
+    if own and spelt in own:
+        return own[spelt]
     try:
-        return facts.radiometry(file or band.name, baseline="00.00" if harmonised else baseline)
+        rule = facts.radiometry(spelt, baseline="00.00" if harmonised else baseline)
     except InputError:
         if strict:
             raise
         return None
+    if rule is None and strict and facts.sidecar is not None and facts.sidecar.covers(spelt):
+        names = " or ".join(repr(name.format(scene=scene)) for name in facts.sidecar.names)
+        msg = f"Cannot rescale band {spelt} of scene {scene!r}: its scale stands in {names}, which is not beside it"
+        raise InputError(msg + " or does not tell it. Put the file there, or pass rescale=False.")
+    return rule
 
 
 def is_harmonised(properties: Mapping[str, Any], also: str | None = None) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pystac
+import shapely
+import shapely.geometry
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -18,6 +20,7 @@ from geoxt.layers.quality import SomeMask, quality_of
 from geoxt.layers.radiometry import baseline_of, is_harmonised, known, stated
 from geoxt.layers.selection import interval
 from geoxt.layers.sensors import LayerSpec, Radiometry
+from geoxt.layers.sidecars import Scales, scales_of_item
 from geoxt.pixels.access import Access, plain
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
@@ -86,14 +89,18 @@ def scenes_of(items: Sequence[Item], choice: Choice) -> list[Scene]:
                 end=end,
                 cloud_cover=None if cloud is None else float(cloud),
                 quality=quality_of(one.facts, choice.mask, one.item.id, quality),
+                place=_place(one.item),
             )
         )
     return scenes
 
 
-def units_of(one: Item) -> tuple[str, ...]:
+def units_of(one: Item, choice: Choice) -> tuple[str, ...]:
     """Return the unit of each band's physical values."""
-    rules = (_radiometry(one, entry, strict=False) for entry in one.chosen)
+    rules = [_radiometry(one, entry, strict=False) for entry in one.chosen]
+    if choice.rescale and None in rules:
+        own = scales_of_item(one.item, one.facts, choice.access)
+        rules = [_radiometry(one, entry, strict=False, own=own) for entry in one.chosen]
     return tuple(rule.unit if rule is not None else "1" for rule in rules)
 
 
@@ -108,6 +115,19 @@ def _quality_entries(one: Item, mask: SomeMask | None) -> list[Entry]:
     return found
 
 
+def _place(item: pystac.Item) -> bytes | None:
+    """Return where an item has data, WKB; `None` for a mere box, which says no more than the grid, and for no area."""
+    if item.geometry is None:
+        return None
+    try:
+        shape = shapely.geometry.shape(item.geometry)
+        box = shapely.equals_exact(shape.normalize(), shape.envelope.normalize(), 1e-9)
+        told = shape.geom_type in {"Polygon", "MultiPolygon"} and shape.area > 0 and not box
+    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
+        return None
+    return bytes(shapely.to_wkb(shape)) if told else None
+
+
 _NOTHING = Asset(href="", band=1, grid=GeoBox((1, 1), Affine.identity(), None), dtype="uint8")
 
 
@@ -119,6 +139,7 @@ class _Headers:
         self._own: dict[str, Header] = {}
         self._shared: dict[tuple[str | None, str], Header] = {}
         self._grids: dict[int, GeoBox | None] = {}
+        self._scales: dict[int, Scales] = {}
 
     def prepare(self, wanted: Sequence[tuple[Item, Entry]]) -> None:
         """Read the headers that some bands need."""
@@ -140,6 +161,13 @@ class _Headers:
             self._grids[key] = grid_of_asset(one.item, entry.asset)
         return self._grids[key]
 
+    def _scales_of(self, one: Item) -> Scales:
+        """Return what the metadata file of an item says of its bands; read once."""
+        key = id(one.item)
+        if key not in self._scales:
+            self._scales[key] = scales_of_item(one.item, one.facts, self._choice.access)
+        return self._scales[key]
+
     def asset(self, one: Item, entry: Entry) -> Asset:
         """Return what is known of a band's pixels."""
         href, place = entry.asset.href, entry.index - 1
@@ -150,7 +178,9 @@ class _Headers:
         assert grid is not None
         dtype = header.dtypes[place] if header is not None else _dtype(one, entry, self._choice)
         assert dtype is not None
-        rule = _radiometry(one, entry, strict=self._choice.rescale)
+        rule = _radiometry(one, entry, strict=False)
+        if rule is None and self._choice.rescale:
+            rule = _radiometry(one, entry, strict=True, own=self._scales_of(one))
         if rule is None and header is not None:
             rule = Radiometry(scale=header.scales[place], offset=header.offsets[place])
         return Asset(
@@ -192,7 +222,7 @@ def _nodata(one: Item, entry: Entry, choice: Choice, header: Header | None) -> f
     return served.nodata if served is not None and served.nodata is not None else one.facts.nodata
 
 
-def _radiometry(one: Item, entry: Entry, *, strict: bool) -> Radiometry | None:
+def _radiometry(one: Item, entry: Entry, *, strict: bool, own: Scales | None = None) -> Radiometry | None:
     properties = one.item.properties
     also = None
     if one.facts is not None:
@@ -206,6 +236,8 @@ def _radiometry(one: Item, entry: Entry, *, strict: bool) -> Radiometry | None:
         baseline=baseline_of(properties, one.item.id),
         harmonised=applied,
         strict=strict,
+        own=own,
+        scene=one.item.id,
     )
     return replace(rule, offset=0.0) if rule is not None and applied else rule
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
-from urllib.request import Request, urlopen
+from urllib.parse import urljoin
 
 import numpy as np
 import pystac
@@ -19,6 +20,7 @@ from geoxt.layers.api import is_api, search
 from geoxt.layers.parquet import ENDINGS, read_parquet
 from geoxt.layers.selection import Selection, chosen_of
 from geoxt.pixels.access import plain
+from geoxt.pixels.retry import fetch
 from geoxt.types import SomePath
 
 SomeItems = SomePath | pystac.Catalog | pystac.ItemCollection | pystac.Item | Mapping[str, Any] | Iterable[Any]
@@ -40,7 +42,13 @@ def read_items(source: SomeItems, chosen: Selection | None = None) -> list[pysta
     chosen = chosen or Selection()
     if isinstance(source, str) and source.startswith(WEB) and not source.split("?", 1)[0].endswith(ENDINGS):
         content = _fetch(source)
-        source = source if is_api(content) else _located(content, source)
+        place = _collection_of(content, source)
+        if place is not None:
+            source, chosen = place[0], _narrowed(chosen, place[1])
+        elif not is_api(content):
+            source = (
+                _pages(content, source) if content.get("type") == "FeatureCollection" else _located(content, source)
+            )
     if (isinstance(source, str) and source.startswith(WEB)) or hasattr(source, "conforms_to"):
         found = _searched(source, chosen)
     else:
@@ -52,6 +60,40 @@ def read_items(source: SomeItems, chosen: Selection | None = None) -> list[pysta
         msg = "Cannot open a layer: the catalog holds no items that were asked for. Widen the selection."
         raise InputError(msg)
     return found
+
+
+def _collection_of(content: Mapping[str, Any], url: str) -> tuple[str, str] | None:
+    """Return the URL of an API and the id of the collection in it that a page is; `None` for another page."""
+    if content.get("type") != "Collection":
+        return None
+    links = {link.get("rel"): link.get("href") for link in content.get("links") or ()}
+    if "items" not in links:
+        return None
+    root = urljoin(url, str(links.get("root") or links.get("parent") or "../.."))
+    return (root, str(content["id"])) if root != url and is_api(_fetch(root)) else None
+
+
+def _narrowed(chosen: Selection, collection: str) -> Selection:
+    if chosen.collections is not None and collection not in chosen.collections:
+        msg = f"Cannot search collection {collection!r} for items of {list(chosen.collections)}."
+        raise InputError(msg + " Leave collections= out, or pass the URL of the whole API.")
+    return replace(chosen, collections=(collection,))
+
+
+def _pages(page: Mapping[str, Any], url: str) -> Iterator[pystac.Item]:
+    """Yield the items of a page of an API, and of all pages that follow it."""
+    seen = {url}
+    while True:
+        yield from _located(page, url)
+        following = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
+        if following is None:
+            return
+        url = urljoin(url, str(following.get("href")))
+        if following.get("method", "GET") != "GET" or url in seen:
+            msg = f"Cannot go on from {plain(url)!r}: its next page is not one to get."
+            raise ReadError(msg + " Pass the URL of the API or of the collection, and what to search for.")
+        seen.add(url)
+        page = _fetch(url)
 
 
 def _searched(source: Any, chosen: Selection) -> list[pystac.Item]:
@@ -140,8 +182,7 @@ def _load(path: str) -> dict[str, Any]:
 
 def _fetch(url: str) -> dict[str, Any]:
     try:
-        with urlopen(Request(url, headers={"Accept": "application/json"}), timeout=SECONDS) as answer:  # noqa: S310 (http alone)
-            return cast("dict[str, Any]", json.load(answer))
+        return cast("dict[str, Any]", json.loads(fetch(url, seconds=SECONDS, headers={"Accept": "application/json"})))
     except (OSError, ValueError) as error:
         msg = f"Cannot read STAC from {plain(url)!r}: {plain(str(error))}. Pass the URL of a STAC API or of a catalog."
         raise ReadError(msg) from None

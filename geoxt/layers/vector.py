@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import xarray as xr
@@ -18,14 +18,21 @@ from geoxt.legend import Legend
 from geoxt.pixels.vectors import Bounds, VectorHeader, read_vector_header
 from geoxt.source import Located, Shapes, to_layer, view_of
 from geoxt.source.outlined import bounds_in
+from geoxt.trees import grids_of, tree_of
 from geoxt.types import SomeCRS, SomePath
 from geoxt.windows import Window
 
 
+@overload
+def open_vector(path: SomePath, *, like: xr.DataTree, **options: Any) -> xr.DataTree: ...
+@overload
 def open_vector(
+    path: SomePath, *, like: xr.DataArray | xr.Dataset | None = None, grid: GeoBox | None = None, **options: Any
+) -> xr.DataArray: ...
+def open_vector(  # type: ignore[misc]  # options of the two above are its own
     path: SomePath,
     *,
-    like: xr.DataArray | xr.Dataset | None = None,
+    like: xr.DataArray | xr.Dataset | xr.DataTree | None = None,
     grid: GeoBox | None = None,
     layer: str | LayerSpec | None = None,
     layer_name: str | None = None,
@@ -40,8 +47,8 @@ def open_vector(
     source_crs: SomeCRS | None = None,
     chunks: Mapping[str, int] | int | None = None,
     name: str | None = None,
-) -> xr.DataArray:
-    """Open a vector file as a lazy layer of class codes.
+) -> xr.DataArray | xr.DataTree:
+    """Open a vector file as a lazy layer of class codes, or as a tree with a layer for each grid of another tree.
 
     The header and, where classes come from an attribute, that attribute of all features are read. Geometries are not:
     each process reads those near the grid once, when it is first asked for a window, and draws what touches the window.
@@ -51,7 +58,7 @@ def open_vector(
     path
         GeoPackage, GeoJSON, Shapefile, FlatGeobuf or whatever else pyogrio opens, or a GeoParquet file (with pyarrow).
     like
-        The layer on whose grid to draw.
+        The layer on whose grid to draw; of a tree, on the grid of each child.
     grid
         The grid itself; excludes `like`.
     layer
@@ -92,6 +99,8 @@ def open_vector(
     xarray.DataArray
         Dimensions (y, x), dask-backed, of the smallest integer type that holds the codes (int64 for instances), with
         CF `flag_values` and `flag_meanings`, `flag_colors`, and `_FillValue` where `nodata` is given.
+    xarray.DataTree
+        For a tree: its children that the file's extent meets, each a Dataset of the layer under its name.
 
     Raises
     ------
@@ -118,11 +127,11 @@ def open_vector(
     >>> mask = geoxt.open_vector("fields.gpkg", like=image, column="crop")  # doctest: +SKIP
     >>> pair = geoxt.intersection(image=image, mask=mask)  # doctest: +SKIP
     """
-    target = _grid(like, grid)
+    targets = _grids(like, grid)
     facts = _known(layer, path)
     own = facts.crs if facts is not None and source_crs is None else source_crs
     header = read_vector_header(path, layer=layer_name, crs=own)
-    _require_features(header, target)
+    targets = _featured(header, targets)
     for what, attribute in (("column", column), ("by", by)):
         _require_column(header, what, attribute)
     if legend is None and facts is not None:
@@ -132,19 +141,25 @@ def open_vector(
     coding = coding_of(header, column, classes, legend, title)
     require_apart(coding, background, header)
     codes = [*coding.names, background, *([] if nodata is None else [nodata])]
+    attrs: dict[Any, Any] = {"long_name": title}
     source = Shapes(
-        file=header, grid=target, dtype=np.dtype("int64") if instances else type_of(codes), column=column,
-        classes=coding.codes, by=by, instances=instances, all_touched=all_touched, background=background,
+        file=header, grid=next(iter(targets.values())), dtype=np.dtype("int64") if instances else type_of(codes),
+        column=column, classes=coding.codes, by=by, instances=instances, all_touched=all_touched, background=background,
         nodata=None if nodata is None else float(nodata),
     )  # fmt: skip
-    attrs: dict[Any, Any] = {"long_name": title}
     if instances:
         attrs["flag_values"] = np.empty(0, source.dtype)
     else:
         attrs |= legend_of(coding, background, nodata, legend).attrs()
     if nodata is not None:
         attrs["_FillValue"] = source.dtype.type(nodata).item()
-    return to_layer(source, dims=["y", "x"], coords={}, attrs=attrs, name=name, chunks=chunks)
+    found = {
+        node: to_layer(source.onto(target), dims=["y", "x"], coords={}, attrs=attrs, name=name, chunks=chunks)
+        for node, target in targets.items()
+    }
+    if not isinstance(like, xr.DataTree):
+        return found[""]
+    return tree_of({node: layer.to_dataset() for node, layer in found.items()})
 
 
 def features(layer: xr.DataArray, window: Window) -> Located:
@@ -184,6 +199,27 @@ def _grid(like: xr.DataArray | xr.Dataset | None, grid: GeoBox | None) -> GeoBox
         msg = f"Cannot draw on a grid of {chosen.shape[0]} x {chosen.shape[1]} pixels without a CRS. Pass one with it."
         raise GridError(msg)
     return chosen
+
+
+def _grids(like: xr.DataArray | xr.Dataset | xr.DataTree | None, grid: GeoBox | None) -> dict[str, GeoBox]:
+    """Return the grids to draw on by node; a lone one has no name."""
+    if isinstance(like, xr.DataTree) and grid is None:
+        return grids_of(like)
+    return {"": _grid(like, grid)}  # type: ignore[arg-type]  # refuses both
+
+
+def _featured(header: VectorHeader, grids: dict[str, GeoBox]) -> dict[str, GeoBox]:
+    """Return the grids that the features' extent meets; at least one must."""
+    found, missed = {}, None
+    for node, grid in grids.items():
+        try:
+            _require_features(header, grid)
+            found[node] = grid
+        except OverlapError as error:
+            missed = error
+    if not found and missed is not None:
+        raise missed
+    return found
 
 
 def _known(layer: str | LayerSpec | None, path: SomePath) -> LayerSpec | None:

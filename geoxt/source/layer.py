@@ -48,6 +48,11 @@ class View:
         return not (isinstance(self.source, Pixels) and isinstance(self.source.array, dask.array.Array))
 
     @property
+    def remote(self) -> bool:
+        """Whether its windows come over a network: then many are read at once."""
+        return bool(getattr(self.source, "remote", False))
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """Time steps, bands, rows, columns; 1 for a dimension that the layer lacks."""
         return len(self.times), len(self.bands), *self.grid.shape

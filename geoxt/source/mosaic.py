@@ -14,10 +14,11 @@ from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import ReadError, ReadWarning
-from geoxt.footprints import outline, outlines
+from geoxt.footprints import narrowed, outline, outlines
 from geoxt.grid import COINCIDE, offset, whole
 from geoxt.pixels.access import Access
 from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.remote import is_remote
 from geoxt.pixels.sample import sample
 from geoxt.source.composite import Reduction, compose
 from geoxt.source.part import Part
@@ -60,6 +61,11 @@ class Mosaic:
     def shape(self) -> tuple[int, int, int, int]:
         """Time steps, bands, rows, columns."""
         return len(self.steps), len(self.bands), *self.grid.shape
+
+    @cached_property
+    def remote(self) -> bool:
+        """Whether files are behind a network, as far as their addresses say: many windows are then read at once."""
+        return any(is_remote(a.href) for scene in self.scenes for a in scene.assets if a is not None)
 
     @property
     def fill(self) -> float:
@@ -122,8 +128,12 @@ class Mosaic:
         return replace(self, scenes=tuple(scenes), steps=(tuple(step),))
 
     def footprint(self) -> shapely.Geometry:
-        """Return the outlines of the scenes, in pixels of the grid (x is the column, y the row)."""
-        outlines = [*self._outlines]
+        """Return where scenes can have valid pixels, in pixels of the grid (x is the column, y the row).
+
+        It is the outline of a scene's grid, less what lies clearly outside the place where it is said to have data; see
+        `footprints.narrowed`.
+        """
+        outlines = [*self._reaches]
         for clip in self.clips:
             outlines = list(shapely.intersection(outlines, self._outline(clip)))
         rows, cols = self.grid.shape
@@ -278,6 +288,17 @@ class Mosaic:
         unique = dict(zip(keys, grids, strict=True))
         found = dict(zip(unique, outlines(list(unique.values()), self.grid), strict=True))
         return [found[key] or everywhere for key in keys]
+
+    @cached_property
+    def _reaches(self) -> list[shapely.Geometry]:
+        """Return the outlines of scenes, narrowed to where they may have data if their files mark what is missing."""
+        found: list[shapely.Geometry] = [*self._outlines]
+        told = [i for i, scene in enumerate(self.scenes) if scene.place is not None and scene.marks]
+        if told:
+            places = shapely.from_wkb([self.scenes[i].place for i in told])
+            for i, one in zip(told, narrowed([found[i] for i in told], places, self.grid), strict=True):
+                found[i] = one
+        return found
 
     def _outline(self, grid: GeoBox) -> shapely.Polygon:
         """Return the outline of a grid in pixels of this one; the whole of this one where there is no outline."""

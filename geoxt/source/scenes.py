@@ -57,6 +57,14 @@ class Scene:
     """Share of its pixels that clouds cover, in percent."""
     quality: tuple[Quality, ...] = ()
     """What says which of its pixels are taken out; they are as missing ones in every band."""
+    place: bytes | None = None
+    """Where it has data, about: polygons of longitudes and latitudes, WKB. It decides no pixel, and serves to leave out
+    places without data; `None` where nobody says it."""
+
+    @property
+    def marks(self) -> bool:
+        """Whether the files of all its bands tell which pixels are missing."""
+        return all(a.nodata is not None or a.masked for a in self.assets if a is not None)
 
     @property
     def grid(self) -> GeoBox:

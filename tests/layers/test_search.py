@@ -4,6 +4,7 @@ import json
 import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pystac
@@ -43,11 +44,18 @@ class Api(BaseHTTPRequestHandler):
             self.send_error(403)
             return
         root = self.server.root
+        if self.path.startswith("/search?"):
+            asked = dict(parse_qsl(self.path.partition("?")[2]))
+            self.server.asked.append(asked)
+            found = [i for i in self.server.items if i["properties"]["eo:cloud_cover"] < int(asked["filter"][-1])]
+            self.answer({"type": "FeatureCollection", "features": found, "links": []})
+            return
         core = "https://api.stacspec.org/v1.0.0/"
         rules = [core + "core", core + "item-search", core + "item-search#filter", "cql2-json", "cql2-text"]
         rules.append("http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter")
         links = [{"rel": rel, "href": root} for rel in ("self", "root")]
-        links.append({"rel": "search", "href": f"{root}/search", "type": "application/geo+json", "method": "POST"})
+        search = {"rel": "search", "href": f"{root}/search", "type": "application/geo+json"}
+        links += [search | {"method": method} for method in ("POST", "GET")]
         self.answer({
             "type": "Catalog", "id": "api", "stac_version": "1.0.0", "description": "A few items.", "links": links,
             "conformsTo": rules,
@@ -125,6 +133,14 @@ def test_an_api_filters_by_what_is_asked(api, items):
     shape = shapely.box(*items[0].bbox).centroid.buffer(0.001)
     assert open_stac(api.root, intersects=shape, limit=1).sizes["x"] < 20
     assert api.asked[-1]["intersects"]["type"] == "Polygon"
+
+
+def test_a_filter_in_words_goes_into_the_url(api):
+    pytest.importorskip("pystac_client")
+    api.asked.clear()
+    assert names(open_stac(api.root, query="eo:cloud_cover < 3")) == ["i0", "i1", "i2"]
+    (asked,) = api.asked
+    assert (asked["filter"], asked["filter-lang"]) == ("eo:cloud_cover < 3", "cql2-text")
 
 
 def test_an_api_that_refuses_is_named(api):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 from geoxt.errors import InputError
 from geoxt.layers.sensors import aerial, buildings, landcover, landsat, sentinel1, sentinel2
 from geoxt.layers.sensors.bands import resolve_bands
 from geoxt.layers.sensors.qa import Flag, Qa, find_qa, qa_tests, qa_valid
 from geoxt.layers.sensors.radiometry import Radiometry
-from geoxt.layers.sensors.spec import Band, Collection, LayerSpec, Named
+from geoxt.layers.sensors.spec import Band, Collection, LayerSpec, Named, Sidecar
 from geoxt.types import SomePath
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "Named",
     "Qa",
     "Radiometry",
+    "Sidecar",
     "find_qa",
+    "is_scene",
     "names",
     "of_item",
     "of_path",
@@ -67,8 +70,26 @@ def spec(name: str) -> LayerSpec:
 
 
 def of_path(path: SomePath) -> tuple[LayerSpec, ...]:
-    """Return the layers that name their files like this path or URL; none for an unknown kind."""
-    return tuple(known for known in _SPECS.values() if known.identify(path) is not None)
+    """Return the layers that name their files like this path or URL; none for an unknown kind.
+
+    Where several do, and a folder or archive on the way to the file is called as a scene is, those of that scene.
+    """
+    found = tuple(known for known in _SPECS.values() if known.identify(path) is not None)
+    if len(found) < 2:
+        return found
+    names = str(path).split("?", 1)[0].replace("}", "").split("/")[:-1]
+    return tuple(known for known in found if any(_calls(known, name) for name in names)) or found
+
+
+def is_scene(path: SomePath) -> bool:
+    """Tell whether a folder or an archive is called as a scene of some known layer is."""
+    name = str(path).rstrip("/").rpartition("/")[2]
+    return any(_calls(known, name) for known in _SPECS.values())
+
+
+def _calls(known: LayerSpec, name: str) -> bool:
+    bare = re.sub(r"(\.SAFE)?(\.zip|\.tar|\.tar\.gz|\.tgz)?$", "", name, flags=re.IGNORECASE)
+    return any(template.match(bare) is not None for template in known.scenes)
 
 
 def of_item(

@@ -8,7 +8,7 @@ from geoxt.layers.sensors import landsat_bands as bands
 from geoxt.layers.sensors import landsat_qa as flags
 from geoxt.layers.sensors.catalogs import earth_search, planetary_computer, usgs
 from geoxt.layers.sensors.qa import Qa
-from geoxt.layers.sensors.spec import Band, Collection, LayerSpec
+from geoxt.layers.sensors.spec import Band, Collection, LayerSpec, Sidecar
 from geoxt.template import Template
 
 _SCENE = (
@@ -26,6 +26,8 @@ _LEVEL2 = (
     usgs("landsat-c2l2-st", *_ST),
     _USGS_L1,
 )
+_MTL = Sidecar(form="landsat-mtl", names=("{scene}_MTL.json", "{scene}_MTL.txt"), files=("B*",))
+"""Speaks of Level 1 alone here: the scales of Level 2 are rules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ def _spec(
     scene = f"L{{sensor:{instrument.letters}}}{number:02d}_{_SCENE}"
     return LayerSpec(
         name=f"landsat{number}{suffix}",
-        title=f"Landsat {number} {label}, Collection 2",
+        title=f"Landsat {number} {label}",
         kind="image",
         bands=instrument.bands,
         extras=instrument.extras,
@@ -115,6 +117,7 @@ def _spec(
         nodata=0,
         dtypes=(*bands.DTYPES, ("B*", "uint16" if "oli" in instrument.names else "uint8")),
         rules=bands.RULES,
+        sidecar=_MTL,
         qa=instrument.qa,
         collections=instrument.collections,
         platforms=(f"landsat-{number}",),

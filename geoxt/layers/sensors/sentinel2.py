@@ -5,7 +5,7 @@ from __future__ import annotations
 from geoxt.layers.sensors.catalogs import earth_search, planetary_computer
 from geoxt.layers.sensors.qa import Qa
 from geoxt.layers.sensors.radiometry import Radiometry
-from geoxt.layers.sensors.spec import Band, Collection, LayerSpec
+from geoxt.layers.sensors.spec import Band, Collection, LayerSpec, Sidecar
 from geoxt.legend import Legend
 from geoxt.template import Template
 
@@ -38,8 +38,8 @@ _L2A_EXTRAS = (
     Band(name="SCL", resolution=20, files=("SCL",), assets=("SCL", "scl")),
     Band(name="AOT", files=("AOT",), assets=("AOT", "aot")),
     Band(name="WVP", files=("WVP",), assets=("WVP", "wvp")),
-    Band(name="MSK_CLDPRB", assets=("cloud",)),
-    Band(name="MSK_SNWPRB", assets=("snow",)),
+    Band(name="MSK_CLDPRB", resolution=20, files=("MSK_CLDPRB",), assets=("cloud",)),
+    Band(name="MSK_SNWPRB", resolution=20, files=("MSK_SNWPRB",), assets=("snow",)),
     _TCI,
 )
 _RULES = (
@@ -83,6 +83,7 @@ _BAND = r"{band:B[018][\dA]|AOT|WVP|SCL|TCI}"
 _FLAT = r"T{tile:\d{2}[A-Z]{3}}_{date:%Y%m%dT%H%M%S}_" + _BAND
 _IN_SAFE = r".SAFE/GRANULE/{_granule}/IMG_DATA/FOLDERT{tile}_{_taken:\d{8}T\d{6}}_" + _BAND
 _SIZE = "{resolution:10m|20m|60m}"
+_IN_L2A = "WHOLE" + _IN_SAFE.replace("FOLDERT", f"R{_SIZE}/FILE") + "_{resolution}"
 _END = ".{_ext:jp2|tif}"
 
 
@@ -109,6 +110,9 @@ def _sentinel2(
         nodata=0,
         dtypes=(("B*", "uint16"), ("AOT", "uint16"), ("WVP", "uint16"), ("*", "uint8")),
         rules=_RULES,
+        sidecar=Sidecar(
+            form="sentinel2-mtd", names=(f"MTD_MSI{level}.xml",), within=".SAFE", files=("B*", "AOT", "WVP")
+        ),
         qa=qa,
         collections=collections,
         instruments=("msi",),
@@ -123,7 +127,13 @@ L2A = _sentinel2(
     "L2A",
     bands=tuple(band for band in _OPTICAL if band.name != "B10"),
     extras=_L2A_EXTRAS,
-    files=("WHOLE" + _IN_SAFE.replace("FOLDER", f"R{_SIZE}/") + "_{resolution}", f"{_FLAT}_{_SIZE}", _FLAT),
+    files=(
+        _IN_L2A.replace("FILE", "T"),
+        _IN_L2A.replace("FILE", "L2A_T"),  # until 2018
+        "WHOLE.SAFE/GRANULE/{_granule}/QI_DATA/{band:MSK_CLDPRB|MSK_SNWPRB}_{resolution:20m|60m}",
+        f"{_FLAT}_{_SIZE}",
+        _FLAT,
+    ),
     collections=(
         planetary_computer("sentinel-2-l2a"),
         earth_search("sentinel-2-l2a", harmonised="earthsearch:boa_offset_applied"),

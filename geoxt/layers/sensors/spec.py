@@ -67,6 +67,32 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """A file that comes with a scene's bands and says how their numbers are scaled."""
+
+    form: Literal["landsat-mtl", "sentinel2-mtd"]
+    """What it is written in."""
+    names: tuple[str, ...]
+    """What it may be called, the best first; `{scene}` stands for the scene."""
+    within: str | None = None
+    """Ending of the folder in which it lies, above the bands; `None` where it lies beside them."""
+    files: tuple[str, ...] = ("*",)
+    """Bands of which it speaks, as file names spell them; shell patterns."""
+
+    def covers(self, file: str | None) -> bool:
+        """Tell whether it speaks of a band."""
+        return file is not None and any(fnmatchcase(file, pattern) for pattern in self.files)
+
+    def folder(self, href: str) -> str | None:
+        """Return the folder in which it lies, from the path of a band; `None` where the path has no such folder."""
+        above = href.replace("\\", "/").rpartition("/")[0]
+        if self.within is None:
+            return above or "."
+        start, ending, _ = above.rpartition(self.within + "/")
+        return start + ending[:-1] if ending else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
     """What a file's name says."""
 
@@ -120,6 +146,8 @@ class LayerSpec:
     """Data types: (shell pattern of bands as file names spell them, or else of their names; type), the first holds."""
     rules: tuple[Radiometry, ...] = ()
     """Scales and offsets; the first that fits a band holds."""
+    sidecar: Sidecar | None = None
+    """Which file says them of each scene; where it is there, it holds before the rules."""
     legend: Legend | None = None
     """The classes of labels and shapes."""
     qa: tuple[Qa, ...] = ()

@@ -1,0 +1,123 @@
+"""A layer in another process: its settings and its signer are there when a file is opened, as a server sees it."""
+
+import base64
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator import methodcaller
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from geoxt.layers import open_cogs, open_stac
+from geoxt.source import view_of
+from geoxt.testing import distinct, make_grid, make_item
+from geoxt.windows import Window
+
+GRID = make_grid((300, 300))
+VALUES = distinct((300, 300))
+READ = """
+import base64, pickle, sys
+from geoxt.source import view_of
+from geoxt.windows import Window
+layer = pickle.loads(base64.b64decode(sys.stdin.read()))
+values, valid = view_of(layer).read(Window(10, 20, 30, 40))
+assert valid.all()
+print(base64.b64encode(pickle.dumps(values)).decode())
+"""
+
+
+class Bucket(BaseHTTPRequestHandler):
+    """As much of S3 as GDAL needs to read a file: whole or by ranges, to who pays and shows a key."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, *, body):
+        self.server.seen.append((self.path, dict(self.headers.items())))
+        paid = self.headers.get("x-amz-request-payer") == "requester" and "AKTEST" in str(self.headers["Authorization"])
+        content = Path(self.server.file).read_bytes() if paid and self.path == "/bucket/scene.tif" else None
+        first, last = 0, len(content or b"") - 1
+        status = 403 if not paid else 404 if content is None else 200
+        if content is not None and self.headers.get("Range"):
+            low, high = self.headers["Range"].removeprefix("bytes=").split("-")
+            first, last, status = int(low), min(int(high), last), 206
+        part = b"" if content is None else content[first : last + 1]
+        self.send_response(status)
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        if body:
+            self.wfile.write(part)
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@pytest.fixture
+def bucket(write):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+    server.seen, server.file = [], write(VALUES, GRID, nodata=0, tiled=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def elsewhere(layer):
+    """Return a window as a fresh process reads it from a pickle of the layer."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GDAL_"))}
+    text = base64.b64encode(pickle.dumps(layer)).decode()
+    done = subprocess.run(
+        [sys.executable, "-c", READ], input=text, capture_output=True, text=True, check=False, env=clean, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return pickle.loads(base64.b64decode(done.stdout))
+
+
+def test_who_pays_and_with_which_key_goes_to_a_worker(bucket):
+    host = f"127.0.0.1:{bucket.server_port}"
+    keys = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": "xyz"}
+    around = {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "NO", "AWS_REGION": "us-east-1"}
+    around |= {
+        "AWS_REQUEST_PAYER": "requester",
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_HTTP_MAX_RETRY": "0",
+    }
+    with rasterio.Env(**around):
+        layer = open_cogs("s3://bucket/scene.tif", env=keys)
+    opened = len(bucket.seen)
+    assert opened
+    here = view_of(layer).read(Window(10, 20, 30, 40))[0]  # outside of the environment that was around it
+    assert np.array_equal(here[0, 0], VALUES[10:40, 20:60])
+    bucket.seen.clear()
+    assert np.array_equal(elsewhere(layer), here)
+    assert bucket.seen
+    for path, sent in bucket.seen:
+        assert path.startswith("/bucket/")
+        assert sent["x-amz-request-payer"] == "requester"
+        assert "Credential=AKTEST/" in sent["Authorization"]
+        assert "xyz" not in str(sent)
+
+
+def test_a_signer_goes_to_a_worker(write):
+    path = write(VALUES, GRID, nodata=0)
+    item = make_item("one", {"b": path}, time=datetime(2022, 5, 17, tzinfo=UTC))
+    item.assets["b"].href = path.replace("raster.tif", "unsigned-raster.tif")
+    layer = open_stac(item, sign=methodcaller("replace", "unsigned-", ""), env={"GDAL_HTTP_TIMEOUT": 5})
+    assert np.array_equal(elsewhere(layer)[0, 0], VALUES[10:40, 20:60])
