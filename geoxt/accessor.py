@@ -1,4 +1,4 @@
-"""`.geoml`: the functions of geoxt, bound to a layer or a Dataset of layers."""
+"""`.geoml`: the functions of geoxt, bound to a layer, a Dataset of layers, or a tree of several CRSs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.grid import grid_of
+from geoxt.trees import grids_of
 
 
 class _Bound:
@@ -24,13 +25,17 @@ class _Bound:
 
 
 class Geoml:
-    """What geoxt does with a layer; each method is the function of the same name, with the layer as its subject."""
+    """What geoxt does with data; each method is the function of the same name, with the data as its subject."""
 
-    def __init__(self, data: xr.DataArray | xr.Dataset) -> None:
+    def __init__(self, data: Any) -> None:
         self.data = data
 
     loader = _Bound("geoxt.bridge:loader")
     to_torch = _Bound("geoxt.bridge:to_torch")
+
+
+class GridGeoml(Geoml):
+    """What lies on one grid."""
 
     @property
     def grid(self) -> GeoBox:
@@ -39,16 +44,32 @@ class Geoml:
 
 
 @xr.register_dataset_accessor("geoml")
-class DatasetGeoml(Geoml):
+class DatasetGeoml(GridGeoml):
     """`.geoml` of a Dataset of layers on one grid."""
 
 
+@xr.register_datatree_accessor("geoml")
+class TreeGeoml(Geoml):
+    """`.geoml` of a tree of layers in several CRSs."""
+
+    align = _Bound("geoxt.align:align")
+    predict = _Bound("geoxt.predict:predict")
+    plot = _Bound("geoxt.plot:plot")
+
+    @property
+    def grids(self) -> dict[str, GeoBox]:
+        """The grid of each child, by node."""
+        return grids_of(self.data)
+
+
 @xr.register_dataarray_accessor("geoml")
-class ArrayGeoml(Geoml):
+class ArrayGeoml(GridGeoml):
     """`.geoml` of a layer."""
 
     align = _Bound("geoxt.align:align")
     predict = _Bound("geoxt.predict:predict")
     plot = _Bound("geoxt.plot:plot")
+    predict_vector = _Bound("geoxt.predict:predict_vector")
     to_cog = _Bound("geoxt.predict:to_cog")
+    to_zarr = _Bound("geoxt.predict:to_zarr")
     legend = property(lambda self: import_module("geoxt.legend").Legend.of(self.data), doc="Codes, names and colours.")

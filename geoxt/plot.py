@@ -14,10 +14,11 @@ from geoxt.errors import InputError, MissingDependency
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, nodata_of, view_of
+from geoxt.trees import children
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
-__all__ = ["classes", "compare", "plot", "rgb", "samples"]
+__all__ = ["classes", "compare", "pictures", "plot", "rgb", "samples"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,13 +69,14 @@ def classes(layer: xr.DataArray, legend: Legend | None = None) -> Array:
     return np.dstack((legend.rgb(values) / 255, known)).astype("float32")
 
 
-def plot(layer: xr.DataArray, *, title: str | None = None, legend: Legend | None = None) -> Figure:
+def plot(layer: xr.DataArray | xr.DataTree, *, title: str | None = None, legend: Legend | None = None) -> Figure:
     """Draw a layer: a categorical one in its colours with a legend, any other one as a stretched image.
 
     Parameters
     ----------
     layer
-        Dimensions (y, x), (band, y, x), or with a time of one step. It is computed, thinned out where it is large.
+        Dimensions (y, x), (band, y, x), or with a time of one step. It is computed, thinned out where it is large. Of a
+        tree, all layers of all children, side by side.
     title
         Stands above it; the layer's long name, or name, by default.
     legend
@@ -85,9 +87,23 @@ def plot(layer: xr.DataArray, *, title: str | None = None, legend: Legend | None
     matplotlib.figure.Figure
         Save it with `figure.savefig(path)`.
     """
+    if isinstance(layer, xr.DataTree):
+        return compare(_panels(layer), legend=legend, title=title)
     return compare(
         {title or str(layer.attrs.get("long_name", "" if layer.name is None else layer.name)): layer}, legend=legend
     )
+
+
+def _panels(tree: xr.DataTree) -> dict[str, xr.DataArray]:
+    """Return the layers of a tree by the titles of their panels."""
+    found = [
+        (node, str(name), layer)
+        for node, child in children(tree).items()
+        for name, layer in child.data_vars.items()
+        if {"y", "x"} <= set(layer.dims)
+    ]
+    lone = len({name for _, name, _ in found}) == 1
+    return {node if lone else f"{node}: {name}": layer for node, name, layer in found}
 
 
 def compare(
@@ -97,7 +113,7 @@ def compare(
     outlines: Iterable[Window] = (),
     title: str | None = None,
 ) -> Figure:
-    """Draw layers of one grid side by side, with one legend for all class maps.
+    """Draw layers side by side, with one legend for all class maps.
 
     Parameters
     ----------
@@ -115,14 +131,15 @@ def compare(
     matplotlib.figure.Figure
         Save it with `figure.savefig(path)`.
     """
-    rows, cols = grid_of(next(iter(panels.values()))).shape
+    shapes = [grid_of(layer).shape for layer in panels.values()]
     thinned = {name: _thin(layer).compute() for name, layer in panels.items()}
     maps = [layer for layer in thinned.values() if is_categorical(layer)]
     legend = legend or (_shown(Legend.of(maps[0]), maps) if maps else None)
     width = 4.4 * len(panels)
-    figure = _figure(width, 4.2 * rows / cols + (1.2 if legend else 0.6))
+    figure = _figure(width, 4.2 * max(rows / cols for rows, cols in shapes) + (1.2 if legend else 0.6))
     windows = list(outlines)
-    for axes, (name, thin) in zip(figure.subplots(1, len(panels), squeeze=False)[0], thinned.items(), strict=True):
+    places = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (rows, cols), (name, thin) in zip(places, shapes, thinned.items(), strict=True):
         picture = classes(thin, legend) if is_categorical(thin) else rgb(thin)
         axes.imshow(picture, extent=(0, cols, rows, 0), interpolation="nearest")
         for window in windows:
@@ -132,6 +149,42 @@ def compare(
         _legend(figure, legend, width=width)
     if title:
         figure.suptitle(title)
+    return figure
+
+
+def pictures(
+    panels: Mapping[str, Array],
+    *,
+    boxes: Iterable[tuple[tuple[float, float, float, float], str]] = (),
+    title: str | None = None,
+) -> Figure:
+    """Draw pictures side by side.
+
+    Parameters
+    ----------
+    panels
+        Red, green and blue (y, x, 3), uint8 or 0 to 1, by the title of the panel.
+    boxes
+        Rectangles to outline on the first one: left, top, right and bottom in pixels, and a colour.
+    title
+        Stands above all panels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Save it with `figure.savefig(path)`.
+    """
+    count = max(len(panels), 1)
+    figure = _figure(3.4 * count, 3.8)
+    axes = figure.subplots(1, count, squeeze=False)[0]
+    for place, (name, picture) in zip(axes, panels.items(), strict=False):
+        place.imshow(picture, interpolation="nearest")
+        _bare(place, name)
+    for (left, top, right, bottom), color in boxes:
+        corners = (left, right, right, left, left), (top, top, bottom, bottom, top)
+        axes[0].plot(*corners, color=color, linewidth=1.2)
+    if title:
+        figure.suptitle(title, fontsize=9)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""A window: a rectangle of a grid, in pixels, and the time steps it takes."""
+"""A window: a rectangle of a grid, in pixels, the time steps it takes, and the child of a tree it is of."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class Window:
     """Columns, at least one."""
     time: tuple[int, ...] | None = None
     """Positions along the time dimension; `None` takes all of them."""
+    node: str | None = None
+    """The child of a tree to whose grid it refers; `None` where there is one grid."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -42,13 +44,12 @@ class Window:
 
     def shift(self, rows: int, cols: int) -> Window:
         """Return the same window, moved by whole pixels."""
-        return Window(self.row + rows, self.col + cols, self.height, self.width, self.time)
+        return Window(self.row + rows, self.col + cols, self.height, self.width, self.time, self.node)
 
     def pad(self, pixels: int) -> Window:
         """Return the window grown by a number of pixels on every side (shrunk if negative)."""
-        return Window(
-            self.row - pixels, self.col - pixels, self.height + 2 * pixels, self.width + 2 * pixels, self.time
-        )
+        height, width = self.height + 2 * pixels, self.width + 2 * pixels
+        return Window(self.row - pixels, self.col - pixels, height, width, self.time, self.node)
 
     def intersect(self, other: Window) -> Window | None:
         """Return the part that two windows of one grid share, or `None`."""
@@ -56,7 +57,7 @@ class Window:
         bottom, right = min(self.stop[0], other.stop[0]), min(self.stop[1], other.stop[1])
         if bottom <= row or right <= col:
             return None
-        return Window(row, col, bottom - row, right - col, self.time)
+        return Window(row, col, bottom - row, right - col, self.time, self.node)
 
     def contains(self, other: Window) -> bool:
         """Tell whether another window lies wholly inside this one."""

@@ -57,7 +57,7 @@ def nothing_read(monkeypatch):
         msg = "a pixel was read"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(reader, "read", refuse)
+    monkeypatch.setattr(reader, "start", refuse)
     with dask.config.set(scheduler=refuse):
         yield refuse
 

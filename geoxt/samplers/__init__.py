@@ -7,7 +7,7 @@ from geoxt.samplers.grids import GridSampler
 from geoxt.samplers.plans import Plan, Shard
 from geoxt.samplers.points import PointSampler
 from geoxt.samplers.random import RandomBatchSampler, RandomSampler
-from geoxt.samplers.regions import Region
+from geoxt.samplers.regions import Region, TreeRegion
 from geoxt.samplers.scope import Options
 from geoxt.samplers.stratified import StratifiedSampler
 from geoxt.samplers.times import Times, time_intervals, time_periods, time_steps
@@ -24,6 +24,7 @@ __all__ = [
     "Shard",
     "StratifiedSampler",
     "Times",
+    "TreeRegion",
     "TripletSampler",
     "time_intervals",
     "time_periods",

@@ -11,7 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, OverlapError
-from geoxt.footprints import to_pixels
+from geoxt.footprints import footprint, to_pixels
 from geoxt.grid import label, parse_crs, transformer, whole
 from geoxt.samplers.regions import Region
 from geoxt.types import Array
@@ -63,14 +63,40 @@ def in_pixels(region: SomeRegion, grid: GeoBox) -> Any:
     """Return a geometry in pixels of a grid, its edges straight in their own CRS."""
     geometry, crs = _parse(region)
     if crs is not None and crs != grid.crs:
-        left, bottom, right, top = geometry.bounds
-        project = transformer(crs, grid.crs)
-        dense = shapely.segmentize(geometry, max(right - left, top - bottom, 1e-9) / _STEPS)
-        geometry = shapely.transform(dense, lambda p: np.c_[project.transform(p[:, 0], p[:, 1])])
+        given, geometry = geometry, _projected(geometry, crs, grid)
+        if not np.isfinite(shapely.get_coordinates(geometry)).all():
+            geometry = _projected(_near(given, crs, grid), crs, grid)
         if not np.isfinite(shapely.get_coordinates(geometry)).all():
             msg = f"Cannot bring a region from {label(crs)} to {label(grid.crs)}: points fall outside it. Cut it first."
             raise InputError(msg)
     return shapely.make_valid(shapely.transform(geometry, to_pixels(grid)))
+
+
+def _projected(geometry: Any, crs: CRS, grid: GeoBox) -> Any:
+    """Return a geometry in the CRS of a grid, where it can be said there; its edges are straight in their own."""
+    left, bottom, right, top = geometry.bounds
+    project = transformer(crs, grid.crs)
+    dense = shapely.segmentize(geometry, max(right - left, top - bottom, 1e-9) / _STEPS)
+    return shapely.transform(dense, lambda p: np.c_[project.transform(p[:, 0], p[:, 1])])
+
+
+def _near(geometry: Any, crs: CRS, grid: GeoBox) -> Any:
+    """Return the part of a geometry that lies on a grid or within its own size of it.
+
+    Raises
+    ------
+    OverlapError
+        Where there is none.
+    """
+    left, bottom, right, top = footprint(grid, crs).bounds
+    wide, high = right - left, top - bottom
+    found = shapely.intersection(geometry, shapely.box(left - wide, bottom - high, right + wide, top + high))
+    if shapely.is_empty(found):
+        msg = f"Cannot sample in the region: it lies far from the grid, which is at {left:.6g} to {right:.6g}, "
+        raise OverlapError(
+            msg + f"{bottom:.6g} to {top:.6g} in {label(crs)}. Pass region=(geometry, crs) of the layer."
+        )
+    return found
 
 
 def _parse(region: SomeRegion) -> tuple[Any, CRS | None]:
@@ -94,6 +120,13 @@ def _parse(region: SomeRegion) -> tuple[Any, CRS | None]:
 
 def _crs(crs: Any) -> CRS | None:
     return None if crs is None else parse_crs(crs)
+
+
+def states_crs(region: SomeRegion) -> bool:
+    """Tell whether a region says where on Earth it is, whatever the grid."""
+    if isinstance(region, Region):
+        return True
+    return _parse(region)[1] is not None
 
 
 def rectangles(geometry: Any, grid: GeoBox) -> tuple[Window, ...]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, OverlapError
 from geoxt.samplers.streaming import BLOCK, plane_of, stream
 from geoxt.types import Floats
 
@@ -35,7 +35,9 @@ class Cells:
         Raises
         ------
         InputError
-            Where a weight is negative or infinite, or none is above 0.
+            Where a weight is negative or infinite.
+        OverlapError
+            Where none is above 0.
         """
         rows, cols = grid.shape
         side = 1
@@ -54,7 +56,7 @@ class Cells:
         ends = np.cumsum(sums.ravel())
         if not ends[-1] > 0:
             msg = f"Cannot draw by the weights {weights.name!r}: all are 0 or invalid. Pass some above 0."
-            raise InputError(msg)
+            raise OverlapError(msg)
         return cls(side=side, shape=(rows, cols), ends=ends)
 
     def draw(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
@@ -62,4 +64,4 @@ class Cells:
         cell = np.searchsorted(self.ends, rng.random(count) * self.ends[-1], side="right")
         row, col = np.divmod(np.minimum(cell, len(self.ends) - 1), -(-self.shape[1] // self.side))
         low = np.c_[row, col] * self.side
-        return rng.integers(low, np.minimum(low + self.side, self.shape))
+        return np.asarray(rng.integers(low, np.minimum(low + self.side, self.shape)))

@@ -14,6 +14,7 @@ from geoxt.errors import GridError
 from geoxt.grid import coordinates, grid_of, offset
 from geoxt.plot import compare
 from geoxt.samplers.regions import Region
+from geoxt.trees import layers_of
 from geoxt.types import Array
 from geoxt.windows import Window
 
@@ -25,67 +26,90 @@ _UNITS = ("#d7301f", "#2b8cbe", "#238b45", "#6a51a3", "#e6ab02", "#e7298a", "#00
 
 
 class Windows(Protocol):
-    """Windows of one grid."""
+    """Windows of one grid, or of the grids of a tree."""
 
-    grid: GeoBox
-    """The grid that they refer to."""
     unit: int
     """How many of them belong together."""
+
+    @property
+    def grids(self) -> Mapping[str, GeoBox]:
+        """The grid of each child of a tree by node; of one grid, it alone."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Window: ...
 
 
-def draw_windows(windows: Windows, layer: xr.DataArray | None, *, most: int, title: str) -> Figure:
+def draw_windows(windows: Windows, layer: xr.DataArray | xr.DataTree | None, *, most: int, title: str) -> Figure:
     """Draw the outlines of windows over a layer, those of a batch or a triplet in one colour."""
-    figure = canvas(windows.grid, layer, title)
-    axes = figure.axes[0]
+    figure = canvas(windows.grids, layer, title)
+    panels: dict[str | None, Any] = dict(zip(windows.grids, figure.axes, strict=False))
+    panels[None] = figure.axes[0]
     units = -(-len(windows) // windows.unit)
     chosen = np.unique(np.linspace(0, units - 1, min(units, max(most // windows.unit, 1))).astype(int))
     for index in (u * windows.unit + i for u in chosen.tolist() for i in range(windows.unit)):
         if index >= len(windows):
             break
         color = _UNITS[index // windows.unit % len(_UNITS)] if windows.unit > 1 else _UNITS[0]
+        axes = panels[windows[index].node]
         xs, ys = _ring(windows[index])
         axes.plot(xs, ys, color="white", linewidth=1.8, alpha=0.8)
         axes.plot(xs, ys, color=color, linewidth=0.9)
     return figure
 
 
-def draw_parts(grid: GeoBox, parts: Mapping[str, Region], layer: xr.DataArray | None, title: str) -> Figure:
-    """Draw regions over a layer, filled in a colour each, with a legend."""
-    figure = canvas(grid, layer, title)
-    axes = figure.axes[0]
-    handles = []
-    for name, region in parts.items():
-        rings = _outlines(region)
-        if not rings:
-            continue
-        color = COLORS.get(name, _UNITS[0])
-        gap = np.full((1, 2), np.nan)
-        path = np.concatenate([np.concatenate((ring, gap)) for ring in rings])
-        for ring in rings:
-            axes.fill(ring[:, 0], ring[:, 1], color=color, alpha=0.45, linewidth=0)
-        handles += axes.plot(path[:, 0], path[:, 1], color=color, linewidth=0.8, label=name)
-    figure.legend(handles=handles, loc="outside upper center", ncols=max(len(handles), 1), frameon=False)
+def draw_parts(
+    grids: Mapping[str, GeoBox],
+    parts: Mapping[str, Mapping[str, Region]],
+    layer: xr.DataArray | xr.DataTree | None,
+    title: str,
+) -> Figure:
+    """Draw the regions of each grid over a layer, filled in a colour each, with a legend."""
+    figure = canvas(grids, layer, title)
+    handles: dict[str, Any] = {}
+    for axes, node in zip(figure.axes, grids, strict=False):
+        for name, region in parts[node].items():
+            found = _filled(axes, name, region)
+            if found is not None:
+                handles[name] = found
+    loc = "outside upper center" if list(grids) == [""] else "outside lower center"  # the title stands above
+    figure.legend(handles=list(handles.values()), loc=loc, ncols=max(len(handles), 1), frameon=False)
     return figure
 
 
-def canvas(grid: GeoBox, layer: xr.DataArray | None, title: str) -> Figure:
-    """Return a figure of a layer, or of the bare grid, whose axes count pixels."""
-    if layer is None:
-        figure = compare({title: _bare(grid)})
-    else:
-        place = offset(grid_of(layer), grid)
-        if place != (0, 0) or grid_of(layer).shape != grid.shape:
-            msg = f"Cannot draw over {layer.name!r}: it lies on another grid. Pass a layer on the sampled grid."
+def _filled(axes: Any, name: str, region: Region) -> Any:
+    """Fill a region in the colour of its part; returns its outline for the legend, `None` where it is empty."""
+    rings = _outlines(region)
+    if not rings:
+        return None
+    color = COLORS.get(name, _UNITS[0])
+    gap = np.full((1, 2), np.nan)
+    path = np.concatenate([np.concatenate((ring, gap)) for ring in rings])
+    for ring in rings:
+        axes.fill(ring[:, 0], ring[:, 1], color=color, alpha=0.45, linewidth=0)
+    (line,) = axes.plot(path[:, 0], path[:, 1], color=color, linewidth=0.8, label=name)
+    return line
+
+
+def canvas(grids: Mapping[str, GeoBox], layer: xr.DataArray | xr.DataTree | None, title: str) -> Figure:
+    """Return a figure of a layer, or of the bare grid, whose axes count pixels; a panel for each child of a tree."""
+    lone = list(grids) == [""]
+    given = layers_of(layer) if isinstance(layer, xr.DataTree) else {"": layer}
+    panels = {}
+    for node, grid in grids.items():
+        found = given.get(node) if layer is not None else _bare(grid)
+        place = None if found is None else offset(grid_of(found), grid)
+        if found is None or place != (0, 0) or grid_of(found).shape != grid.shape:
+            name = found.name if found is not None else getattr(layer, "name", None)
+            what = "a layer" if lone else "a tree with a layer for each child"
+            msg = f"Cannot draw over {name!r}: it lies on another grid. Pass {what} on the sampled grid."
             raise GridError(msg)
-        figure = compare({title: layer})
-    axes = figure.axes[0]
-    axes.set_xlim(0, grid.shape[1])
-    axes.set_ylim(grid.shape[0], 0)
-    for side in axes.spines.values():
-        side.set_visible(True)
+        panels[node] = found
+    figure = compare({title: panels[""]}) if lone else compare(panels, title=title)
+    for axes, grid in zip(figure.axes, grids.values(), strict=False):
+        axes.set_xlim(0, grid.shape[1])
+        axes.set_ylim(grid.shape[0], 0)
+        for side in axes.spines.values():
+            side.set_visible(True)
     return figure
 
 

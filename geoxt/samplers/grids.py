@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, Unpack
 
 import numpy as np
 import xarray as xr
 
-from geoxt.errors import InputError
-from geoxt.samplers.plans import Plan, Table
+from geoxt.errors import InputError, OverlapError
+from geoxt.samplers.plans import Plan, Table, gathered
 from geoxt.samplers.regions import Region
 from geoxt.samplers.scope import Options, Scope, pixels, require_margin, scope_of
+from geoxt.samplers.trees import plant
 from geoxt.types import SomeSize
 from geoxt.windows import Window
 
@@ -24,7 +26,7 @@ class GridSampler(Plan):
     Parameters
     ----------
     data
-        A layer, or a Dataset of layers on one grid.
+        A layer, a Dataset of layers on one grid, or a tree of these: then one child's windows after the other's.
     size
         Pixels: one number, or (height, width).
     stride
@@ -46,7 +48,7 @@ class GridSampler(Plan):
 
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset,
+        data: xr.DataArray | xr.Dataset | xr.DataTree,
         *,
         size: SomeSize,
         stride: SomeSize | None = None,
@@ -58,6 +60,12 @@ class GridSampler(Plan):
                 f"Cannot lay a lattice with placement={options['placement']!r}: pass edge='pad' to reach over the edge."
             )
             raise InputError(msg)
+        if isinstance(data, xr.DataTree):
+            parts = plant(
+                data, options, lambda _, child, own: GridSampler(child, size=size, stride=stride, edge=edge, **own)
+            )
+            _join(self, parts)
+            return
         scope = scope_of(data, size, **{"min_covered": 0.0, **options})  # type: ignore[arg-type]
         units = options.get("units", "pixels")
         self.size, self.region, self.edge = scope.size, scope.region, edge
@@ -72,8 +80,16 @@ class GridSampler(Plan):
         table, steps = _at_times(table, scope)
         if not len(table):
             msg = f"Cannot place any window of {self.size[0]} x {self.size[1]} pixels with edge={edge!r}. "
-            raise InputError(msg + "Pass a smaller size, or edge='pad'.")
+            raise OverlapError(msg + "Pass a smaller size, or edge='pad'.")
         super().__init__(scope.grid, table, steps)
+
+
+def _join(plan: Plan, parts: Mapping[str, Plan]) -> None:
+    """Make a plan that of a tree: the windows of each child, one child after the other."""
+    which = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
+    found = [(np.flatnonzero(which == n), p.table, p.steps) for n, p in enumerate(parts.values())]
+    table, steps = gathered(len(which), found)
+    Plan.__init__(plan, {node: part.grid for node, part in parts.items()}, table, steps, which=which)
 
 
 def _at_times(table: Table, scope: Scope) -> tuple[Table, Table | None]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from geoxt.errors import InputError, OverlapError
+from geoxt.errors import OverlapError
 from geoxt.samplers.plans import Table
 from geoxt.samplers.scope import Scope
 from geoxt.types import Mask
@@ -45,7 +45,7 @@ class Places:
                 f"Cannot place a window of {self.size[0]} x {self.size[1]} pixels: the largest rectangle of the region "
                 f"is {largest[0]} x {largest[1]}. Pass a smaller size, or split into larger blocks."
             )
-            raise InputError(msg)
+            raise OverlapError(msg)
         self.outer, self.span = corners[fitting], room[fitting]
         self.corners, self.room = _possible(self.outer, self.span, scope)
         self.ends = np.cumsum(self.room.prod(1))
@@ -148,6 +148,7 @@ def fill(
     *,
     fits: Callable[[Table, npt.NDArray[np.int64]], Mask] | None = None,
     group: npt.NDArray[np.int64] | None = None,
+    otherwise: Table | None = None,
 ) -> tuple[Table, npt.NDArray[np.int64]]:
     """Return windows and their groups of time steps, drawn anew until each holds what it must.
 
@@ -165,6 +166,8 @@ def fill(
         Tells which proposals will do otherwise, given with their slots.
     group
         The group of each window. By default drawn with it, or in turn, as the times say.
+    otherwise
+        Windows for the slots that find none in all rounds; by default that is an error.
     """
     table, at = np.zeros((count, 4), "int64"), np.zeros(count, "int64")
     fixed = group
@@ -184,6 +187,9 @@ def fill(
         pending = np.setdiff1d(pending, slot, assume_unique=True)
         if not len(pending):
             return table, at
+    if otherwise is not None and fixed is not None:
+        table[pending], at[pending] = otherwise[pending], fixed[pending]
+        return table, at
     raise no_windows(scope, count, count - len(pending))
 
 

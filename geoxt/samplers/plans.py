@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Self, overload
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError
+from geoxt.errors import GridError, InputError
 from geoxt.samplers.drawing import Figure, draw_windows
 from geoxt.samplers.saving import load_table, save_table
-from geoxt.types import SomePath
+from geoxt.types import Floats, SomePath
 from geoxt.windows import Window
 
 Table = npt.NDArray[np.int64]
+Where = GeoBox | Mapping[str, GeoBox]
+"""A grid, or the grids of a tree's children by node."""
 
 
 class Plan:
-    """A sequence of windows of one grid.
+    """A sequence of windows of one grid, or of the grids of a tree.
 
     Parameters
     ----------
-    grid
-        The grid that the windows refer to.
+    where
+        The grid that the windows refer to; for a tree the grid of each child, by node.
     table
         (n, 4) of int64: row, column, height, width of each window.
     steps
         (n, k) of int64: positions along time of each window, rows that hold fewer filled up with -1. `None` takes all.
     unit
         Windows that stay together, in a batch or a triplet; `shard` deals whole ones.
+    which
+        (n,) of int64, for a tree: the position of each window's child among its grids.
     """
 
-    def __init__(self, grid: GeoBox, table: Table, steps: Table | None = None, *, unit: int = 1) -> None:
-        self.grid = grid
+    def __init__(
+        self, where: Where, table: Table, steps: Table | None = None, *, unit: int = 1, which: Table | None = None
+    ) -> None:
+        self.where = where
         self.table = table
         self.steps = steps
         self.unit = unit
-        table.setflags(write=False)
-        if steps is not None:
-            steps.setflags(write=False)
+        self.which = which
+        for array in (table, steps, which):
+            if array is not None:
+                array.setflags(write=False)
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid that the windows refer to.
+
+        Raises
+        ------
+        GridError
+            For a plan over a tree, which has several.
+        """
+        if isinstance(self.where, GeoBox):
+            return self.where
+        msg = f"Cannot name one grid of windows over a tree: they lie in the children {list(self.where)}. Use them "
+        raise GridError(msg + "with the tree, or take those of one child by plan.of(node).")
+
+    @property
+    def grids(self) -> Mapping[str, GeoBox]:
+        """The grids of a tree's children that windows lie in, by node; of one grid, it alone under an empty name."""
+        return {"": self.where} if isinstance(self.where, GeoBox) else dict(self.where)
+
+    def of(self, node: str) -> Plan:
+        """Return the windows of one child of a tree, in their order, as a fixed plan of its grid."""
+        if self.which is None or node not in self.grids:
+            msg = f"Cannot take the windows of node {node!r}: the plan is over {list(self.grids)}. Pass one of these."
+            raise InputError(msg)
+        own = np.flatnonzero(self.which == list(self.grids).index(node))
+        steps = None if self.steps is None else self.steps[own]
+        return Plan(self.grids[node], self.table[own], steps, unit=self.unit)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -58,7 +93,15 @@ class Plan:
             return self.only(np.arange(len(self))[index])
         time = None if self.steps is None else tuple(s for s in self.steps[index].tolist() if s >= 0)
         row, col, height, width = self.table[index].tolist()
-        return Window(row, col, height, width, time)
+        node = None if self.which is None else self._nodes[self.which[index]]
+        return Window(row, col, height, width, time, node)
+
+    @property
+    def _nodes(self) -> tuple[str, ...]:
+        found: tuple[str, ...] | None = self.__dict__.get("_names")
+        if found is None:
+            found = self.__dict__["_names"] = tuple(self.grids)
+        return found
 
     def at(self, epoch: int) -> Plan:  # noqa: ARG002 (a fixed plan is the same in every epoch)
         """Return the plan of an epoch."""
@@ -92,21 +135,23 @@ class Plan:
 
     def save(self, path: SomePath) -> None:
         """Write the windows with their grid to a file (NumPy's `.npz`), to be loaded by `Plan.load`."""
-        save_table(path, self.grid, self.table, self.steps, self.unit)
+        save_table(path, self.where, self.table, self.steps, self.unit, self.which)
 
     @classmethod
     def load(cls, path: SomePath) -> Plan:
         """Read a plan that was saved: the same windows in the same order, in every epoch."""
-        grid, table, steps, unit = load_table(path)
-        return Plan(grid, table, steps, unit=unit)
+        where, table, steps, unit, which = load_table(path)
+        return Plan(where, table, steps, unit=unit, which=which)
 
-    def plot(self, layer: xr.DataArray | None = None, *, most: int = 500, title: str | None = None) -> Figure:
+    def plot(
+        self, layer: xr.DataArray | xr.DataTree | None = None, *, most: int = 500, title: str | None = None
+    ) -> Figure:
         """Draw the windows, over a layer where one is given.
 
         Parameters
         ----------
         layer
-            On the plan's grid; (y, x), (band, y, x), or with a time of one step.
+            On the plan's grid; (y, x), (band, y, x), or with a time of one step. For a tree, a tree of such layers.
         most
             Windows that are outlined, at most: some of them, from first to last. Those of a batch or triplet have one
             colour.
@@ -118,14 +163,13 @@ class Plan:
     def only(self, index: npt.NDArray[np.int64]) -> Plan:
         """Return some of the windows by their positions, as a fixed plan."""
         steps = None if self.steps is None else self.steps[index]
-        return Plan(self.grid, self.table[index], steps, unit=self.unit)
+        which = None if self.which is None else self.which[index]
+        return Plan(self.where, self.table[index], steps, unit=self.unit, which=which)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Plan) or self.grid != other.grid or not np.array_equal(self.table, other.table):
+        if not isinstance(other, Plan) or self.where != other.where or not np.array_equal(self.table, other.table):
             return False
-        if self.steps is None or other.steps is None:
-            return self.steps is other.steps
-        return np.array_equal(self.steps, other.steps)
+        return _same(self.steps, other.steps) and _same(self.which, other.which)
 
     __hash__: Any = None
 
@@ -154,7 +198,7 @@ class Shard(Plan):
         if even:
             chosen &= unit < len(plan) // plan.unit // world_size * world_size
         own = plan.only(np.flatnonzero(chosen))
-        super().__init__(own.grid, own.table, own.steps, unit=plan.unit)
+        super().__init__(own.where, own.table, own.steps, unit=plan.unit, which=own.which)
 
     def at(self, epoch: int) -> Shard:
         """Return this process's windows of another epoch."""
@@ -162,29 +206,82 @@ class Shard(Plan):
 
 
 class Seeded(Plan):
-    """A plan that is drawn anew for every epoch from a seed; what draws defines `_draw`."""
+    """A plan that is drawn anew for every epoch from a seed; what draws defines `_draw`.
+
+    Over a tree it has a sampler for each child, and deals its units (windows, batches, triplets) to them.
+    """
 
     seed: int
     epoch: int
+    length: int | None
+    parts: Mapping[str, Any] | None = None
+    """The samplers of a tree's children, by node."""
+    shares: Floats
+    """How often each child of a tree is drawn."""
+    _per: ClassVar[int] = 1
+    """Windows to one of `length`."""
 
     def at(self, epoch: int) -> Self:
         """Return the plan of another epoch: other windows, and for the same epoch always the same."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._start(self.grid, self.seed, epoch, unit=self.unit)
+        other._start(self.where, self.seed, epoch, unit=self.unit)
         return other
 
-    def _start(self, grid: GeoBox, seed: int, epoch: int = 0, *, unit: int = 1) -> None:
+    def _start(self, where: Where, seed: int, epoch: int = 0, *, unit: int = 1) -> None:
         """Draw the windows of an epoch; a sampler calls it when all else is set."""
         if seed < 0 or epoch < 0:
             msg = f"Cannot draw with seed={seed} in epoch {epoch}: pass 0 or more."
             raise InputError(msg)
-        self.seed, self.epoch = seed, epoch
-        table, steps = self._draw(np.random.default_rng([seed, epoch]))
-        Plan.__init__(self, grid, table, steps, unit=unit)
+        self.seed, self.epoch, self.unit = seed, epoch, unit
+        rng = np.random.default_rng([seed, epoch])
+        if self.parts is None:
+            table, steps = self._draw(rng, self.length)
+            which = None
+        else:
+            table, steps, which = self._draw_tree(rng, list(self.parts.values()))
+        Plan.__init__(self, where, table, steps, unit=unit, which=which)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None]:
+    def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
+        """Return the windows of one grid, as many as `length` says, and their time steps."""
         raise NotImplementedError
+
+    def _draw_tree(self, rng: np.random.Generator, parts: list[Self]) -> tuple[Table, Table | None, Table]:
+        """Return the windows of a tree, their time steps, and the child of each: whole units, in proportion."""
+        assert self.length is not None
+        total = self.length * self._per
+        unit = dealt(rng, -(-total // self.unit), self.shares)
+        which = np.repeat(unit, self.unit)[:total]
+        found = []
+        for number, part in enumerate(parts):
+            slots = np.flatnonzero(which == number)
+            if len(slots):
+                found.append((slots, *part._draw(rng, len(slots) // self._per)))  # noqa: SLF001 (of its own kind)
+        return *gathered(total, found), which
+
+
+def gathered(total: int, found: list[tuple[npt.NDArray[np.int64], Table, Table | None]]) -> tuple[Table, Table | None]:
+    """Return windows and time steps in one order, of those of several children: (their places in it, both)."""
+    table = np.zeros((total, 4), "int64")
+    wide = max((s.shape[1] for _, _, s in found if s is not None), default=0)
+    steps = np.full((total, wide), -1, "int64")
+    for slots, own, taken in found:
+        table[slots] = own
+        if taken is not None:
+            steps[slots, : taken.shape[1]] = taken
+    return table, steps if any(s is not None for _, _, s in found) else None
+
+
+def dealt(rng: np.random.Generator, count: int, shares: Floats) -> Table:
+    """Return a kind for each of some windows: in number as near to the shares as can be, in random order."""
+    points = (np.arange(count) + rng.random()) / count
+    ends = np.cumsum(shares)
+    which = np.minimum(np.searchsorted(ends, points, side="right"), len(shares) - 1)
+    return rng.permutation(which)
+
+
+def _same(one: Table | None, other: Table | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 def parse_length(length: int) -> int:

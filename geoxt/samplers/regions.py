@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,6 +62,22 @@ class Region:
             raise GridError(msg)
         moved = (w.shift(*place).intersect(whole(grid)) for w in self.windows)
         return replace(self, grid=grid, windows=tuple(w for w in moved if w is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRegion:
+    """Regions of a tree's children, such as a part of a split."""
+
+    parts: Mapping[str, Region]
+    """The region of each child, by node; on the ground, those of several children may overlap."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts.values()))
+
+    @property
+    def pixels(self) -> int:
+        """Pixels in all of the children's rectangles."""
+        return sum(region.pixels for region in self.parts.values())
 
 
 def box(window: Window) -> shapely.Polygon:

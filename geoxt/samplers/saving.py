@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +17,38 @@ from geoxt.grid import label, parse_crs
 from geoxt.types import Array, SomePath
 
 _FORMAT = "geoxt plan 1"
+Where = GeoBox | Mapping[str, GeoBox]
 
 
-def save_table(path: SomePath, grid: GeoBox, table: Array, steps: Array | None, unit: int) -> None:
-    """Write windows and their grid.
+def save_table(path: SomePath, where: Where, table: Array, steps: Array | None, unit: int, which: Array | None) -> None:
+    """Write windows and their grid, or the grids of a tree's children.
+
+    A file of that name is replaced when all is written.
 
     Raises
     ------
     OutputError
         Where the file cannot be written.
     """
-    facts = json.dumps({"format": _FORMAT, "grid": grid_facts(grid), "unit": unit})
-    arrays: dict[str, Any] = {"table": table} if steps is None else {"table": table, "steps": steps}
+    single = isinstance(where, GeoBox)
+    places = {"grid": grid_facts(where)} if single else {"grids": {n: grid_facts(g) for n, g in where.items()}}  # type: ignore[arg-type, union-attr]
+    facts = json.dumps({"format": _FORMAT, **places, "unit": unit})
+    given = {"table": table, "steps": steps, "which": which}
+    arrays: dict[str, Any] = {name: array for name, array in given.items() if array is not None}
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with Path(path).open("wb") as file:
+        with partial.open("wb") as file:
             np.savez_compressed(file, facts=np.array(facts), **arrays)
+        partial.replace(target)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         msg = f"Cannot save the plan to {str(path)!r}: {error}. Pass a path in a folder that can be written."
         raise OutputError(msg) from error
 
 
-def load_table(path: SomePath) -> tuple[GeoBox, Array, Array | None, int]:
-    """Read what `save_table` wrote: grid, windows, steps, unit.
+def load_table(path: SomePath) -> tuple[Where, Array, Array | None, int, Array | None]:
+    """Read what `save_table` wrote: grid or grids, windows, steps, unit, and the child of each window.
 
     Raises
     ------
@@ -45,9 +57,10 @@ def load_table(path: SomePath) -> tuple[GeoBox, Array, Array | None, int]:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            grid = grid_from(facts["grid"])
-            return grid, file["table"], dict(file).get("steps"), int(facts["unit"])
+            facts, arrays = json.loads(str(file["facts"])), dict(file)
+        grids = facts.get("grids")
+        where = grid_from(facts["grid"]) if grids is None else {n: grid_from(g) for n, g in grids.items()}
+        return where, arrays["table"], arrays.get("steps"), int(facts["unit"]), arrays.get("which")
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"Cannot load a plan from {str(path)!r}: {error}. Pass a file that Plan.save wrote."
         raise ReadError(msg) from error

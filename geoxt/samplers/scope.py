@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
@@ -16,7 +17,7 @@ from geoxt.grid import grid_of
 from geoxt.samplers.areas import SomeRegion, parse_region
 from geoxt.samplers.footprints import footprints_of
 from geoxt.samplers.plans import Table
-from geoxt.samplers.regions import Region, shares, views_in
+from geoxt.samplers.regions import Region, TreeRegion, shares, views_in
 from geoxt.samplers.times import Times, count_steps, stamps_of
 from geoxt.source import View
 from geoxt.types import Mask
@@ -31,14 +32,14 @@ class Options(TypedDict):
 
     region: NotRequired[SomeRegion | None]
     """Where windows lie: a `Region` (a part of a split), a GeoDataFrame, (geometry, crs), or bounds (left, bottom,
-    right, top) in the CRS of the layer. The whole grid by default."""
+    right, top) in the CRS of the layer, which of a tree has to be said: (bounds, crs). The whole grid by default."""
     placement: NotRequired[Placement]
     """How windows lie in the region. "inside": wholly, so that pixels near its edge are drawn less often. "centred":
     with their centre pixel. "touching": with at least one pixel, so that every pixel is drawn equally often. The last
     two reach over the edge; beyond the grid nothing is valid."""
     units: NotRequired[Units]
     """Whether sizes and distances are given in pixels or in units of the layer's CRS, then rounded to whole pixels."""
-    times: NotRequired[Times | None]
+    times: NotRequired[Times | Mapping[str, Times] | None]
     """Time steps that a window takes: `time_steps`, `time_periods`, `time_intervals`. By default all."""
     min_covered: NotRequired[float]
     """Least share of a window that lies in the footprints of all layers, 0 to 1. At 0, any overlap will do. By default
@@ -139,7 +140,7 @@ def scope_of(
     region: SomeRegion | None = None,
     placement: Placement = "inside",
     units: Units = "pixels",
-    times: Times | None = None,
+    times: Times | Mapping[str, Times] | None = None,
     min_covered: float | None = None,
     min_valid: float = 0.0,
 ) -> Scope:
@@ -151,6 +152,11 @@ def scope_of(
         if not 0 <= share <= 1:
             msg = f"Cannot sample with {name}={share}: pass a share of 0 to 1."
             raise InputError(msg)
+    if isinstance(times, Mapping) or isinstance(region, TreeRegion):
+        msg = (
+            "Cannot sample one grid by the times or the region of a tree's children. Pass the tree itself, or those of"
+        )
+        raise InputError(msg + " one child: times[node], region.parts[node].")
     where = parse_region(region, grid)
     times = _times(data, where, times)
     lone = len(where) == 1

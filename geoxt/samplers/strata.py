@@ -19,6 +19,10 @@ MOST_CODES = 1024
 """More distinct values than this are no class codes."""
 
 
+class UnlabelledError(LabelError):
+    """Labels without a valid pixel."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strata:
     """Where the pixels of each class lie."""
@@ -29,6 +33,10 @@ class Strata:
     """Valid pixels of each class in the region."""
     places: tuple[npt.NDArray[np.int64], ...]
     """(n, 2) of each class: row and column of the pixels that were kept."""
+
+    def count(self, code: int) -> int:
+        """Return the pixels of a class, 0 where there is none."""
+        return int(self.counts[self.codes.index(code)]) if code in self.codes else 0
 
 
 def strata_of(view: View, region: Region, *, keep: int = KEEP, seed: int = 0) -> Strata:
@@ -74,7 +82,7 @@ def strata_of(view: View, region: Region, *, keep: int = KEEP, seed: int = 0) ->
             raise LabelError(msg)
     if not held:
         msg = "Cannot find any class: the labels have no valid pixel in the region. Pass another region."
-        raise LabelError(msg)
+        raise UnlabelledError(msg)
     codes = tuple(sorted(held))
     places = tuple(held[c][1][np.lexsort(held[c][1].T[::-1])] for c in codes)
     return Strata(codes=codes, counts=np.array([counts[c] for c in codes]), places=places)
@@ -117,4 +125,4 @@ def shares_of(strata: Strata, weights: object) -> Floats:
             f"Cannot draw classes by weights={weights!r}: pass 'balanced', 'natural', or weights of 0 or more by code."
         )
         raise LabelError(msg)
-    return found / found.sum()
+    return np.asarray(found / found.sum())

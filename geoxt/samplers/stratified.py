@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Unpack
+from typing import Literal, Self, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, OverlapError
+from geoxt.samplers.ground import pixel_area
 from geoxt.samplers.places import Places, fill
-from geoxt.samplers.plans import Seeded, Table, parse_length
-from geoxt.samplers.scope import Options, scope_of
-from geoxt.samplers.strata import KEEP, shares_of, strata_of
+from geoxt.samplers.plans import Seeded, Table, dealt, gathered, parse_length
+from geoxt.samplers.scope import Options, Scope, scope_of
+from geoxt.samplers.strata import KEEP, Strata, UnlabelledError, shares_of, strata_of
 from geoxt.samplers.streaming import plane_of
+from geoxt.samplers.trees import layer_in, plant
 from geoxt.source import is_categorical
 from geoxt.types import SomeSize
 
@@ -25,13 +27,15 @@ class StratifiedSampler(Seeded):
     Parameters
     ----------
     data
-        A layer, or a Dataset of layers on one grid.
+        A layer, a Dataset of layers on one grid, or a tree of these. Of a tree, a class is drawn first, then a child in
+        proportion to the class's pixels, by their area on the ground.
     size
         Pixels: one number, or (height, width).
     length
         Number of windows in an epoch.
     labels
-        The class codes: a layer on the grid of the data, or the name of one of its layers. By default the only
+        The class codes: a layer on the grid of the data (of a tree, a tree of these), or the name of one of its layers.
+        By default the only
         categorical layer of the data. It is read once, block by block, when the sampler is made; epochs read nothing.
     weights
         How often windows are drawn for a class: "balanced" draws all equally often, "natural" in proportion to their
@@ -54,14 +58,16 @@ class StratifiedSampler(Seeded):
     """
 
     drawn: npt.NDArray[np.int64]
+    scope: Scope
+    strata: Strata
 
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset,
+        data: xr.DataArray | xr.Dataset | xr.DataTree,
         *,
         size: SomeSize,
         length: int,
-        labels: xr.DataArray | str | None = None,
+        labels: xr.DataArray | xr.DataTree | str | None = None,
         weights: Literal["balanced", "natural"] | Mapping[int, float] = "balanced",
         keep: int = KEEP,
         seed: int = 0,
@@ -71,6 +77,17 @@ class StratifiedSampler(Seeded):
         if keep < 1 or seed < 0:
             msg = f"Cannot draw with keep={keep} and seed={seed}: pass 1 or more pixels, and a seed of 0 or more."
             raise InputError(msg)
+        if isinstance(data, xr.DataTree):
+            self.parts = plant(
+                data, options, lambda *one: self._part(*one, size=size, labels=labels, keep=keep, seed=seed)
+            )
+            self.strata = _together([part.strata for part in self.parts.values()])
+            self.shares = shares_of(self.strata, weights if isinstance(weights, str) else dict(weights))
+            self._start({node: part.grid for node, part in self.parts.items()}, seed)
+            return
+        if isinstance(labels, xr.DataTree):
+            msg = f"Cannot take the labels of {len(labels.children)} grids for one: pass labels= a layer on its grid."
+            raise InputError(msg)
         self.scope = scope_of(data, size, **options)
         self.size = self.scope.size
         self.places = Places(self.scope)
@@ -79,8 +96,52 @@ class StratifiedSampler(Seeded):
         self.shares = shares_of(self.strata, weights if isinstance(weights, str) else dict(weights))
         self._start(self.scope.grid, seed)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None]:
-        which = _dealt(rng, self.length, self.shares)
+    @staticmethod
+    def _part(
+        node: str,
+        child: xr.Dataset,
+        options: Options,
+        *,
+        size: SomeSize,
+        labels: xr.DataArray | xr.DataTree | str | None,
+        keep: int,
+        seed: int,
+    ) -> StratifiedSampler:
+        """Return the sampler of a tree's child; it has no place where no pixel has a class."""
+        try:
+            own = layer_in(labels, node, "labels")
+            return StratifiedSampler(
+                child, size=size, length=1, labels=own, weights="natural", keep=keep, seed=seed, **options
+            )
+        except UnlabelledError as error:
+            raise OverlapError(str(error)) from error
+
+    def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
+        assert length is not None
+        which = dealt(rng, length, self.shares)
+        self.drawn = np.array(self.strata.codes)[which]
+        return self._windows(rng, which)
+
+    def _draw_tree(self, rng: np.random.Generator, parts: list[Self]) -> tuple[Table, Table | None, Table]:
+        """Return windows of classes that are drawn over all children, each of a child that has pixels of its class."""
+        assert self.length is not None
+        self.drawn = np.array(self.strata.codes)[dealt(rng, self.length, self.shares)]
+        area = [pixel_area(part.scope.grid) for part in parts]
+        which = np.zeros(self.length, "int64")
+        for code in np.unique(self.drawn):
+            slots = np.flatnonzero(self.drawn == code)
+            held = np.array([part.strata.count(int(code)) * a for part, a in zip(parts, area, strict=True)])
+            which[slots] = dealt(rng, len(slots), held / held.sum())
+        found = []
+        for number, part in enumerate(parts):
+            slots = np.flatnonzero(which == number)
+            if len(slots):
+                classes = np.searchsorted(part.strata.codes, self.drawn[slots])
+                found.append((slots, *part._windows(rng, classes)))  # noqa: SLF001 (of its own kind)
+        return *gathered(self.length, found), which
+
+    def _windows(self, rng: np.random.Generator, which: npt.NDArray[np.int64]) -> tuple[Table, Table | None]:
+        """Return a window for each of some classes, by their positions."""
         ends = np.cumsum([0, *map(len, self.strata.places)])
         pixels = np.concatenate(self.strata.places)
 
@@ -89,8 +150,7 @@ class StratifiedSampler(Seeded):
             pixel = pixels[rng.integers(low, high)]
             return self.places.windows(pixel - rng.integers(0, self.size, pixel.shape))
 
-        table, group = fill(self.scope, rng, self.length, propose, fits=lambda found, _: self.places.holds(found))
-        self.drawn = np.array(self.strata.codes)[which]
+        table, group = fill(self.scope, rng, len(which), propose, fits=lambda found, _: self.places.holds(found))
         return table, self.scope.steps(rng, group)
 
 
@@ -114,9 +174,8 @@ def labels_of(data: xr.DataArray | xr.Dataset, labels: xr.DataArray | str | None
     return found[0]
 
 
-def _dealt(rng: np.random.Generator, count: int, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return a class for each of some windows: in number as near to the shares as can be, in random order."""
-    points = (np.arange(count) + rng.random()) / count
-    ends = np.cumsum(shares)
-    which = np.minimum(np.searchsorted(ends, points, side="right"), len(shares) - 1)
-    return rng.permutation(which)
+def _together(strata: list[Strata]) -> Strata:
+    """Return the classes of several grids with the pixels of all; where these lie, each knows by itself."""
+    codes = sorted({code for one in strata for code in one.codes})
+    counts = [sum(one.count(code) for one in strata) for code in codes]
+    return Strata(codes=tuple(codes), counts=np.array(counts), places=())

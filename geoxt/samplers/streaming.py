@@ -47,14 +47,14 @@ def stream(view: View, region: Region | None = None, *, block: int = BLOCK) -> I
     for row in range(0, outer.height, block):
         for col in range(0, outer.width, block):
             window = Window(row, col, min(block, outer.height - row), min(block, outer.width - col))
-            inside = None if within is None else _inside(within, window)
-            if inside is not None and not inside.any():
+            own = None if within is None else inside(within, window)
+            if own is not None and not own.any():
                 continue
             values, valid = (part[0, 0] for part in view.read(window))
-            yield window, values, valid if inside is None else valid & inside
+            yield window, values, valid if own is None else valid & own
 
 
-def _inside(rectangles: Array, window: Window) -> Mask:
+def inside(rectangles: Array, window: Window) -> Mask:
     """Return which pixels of a window lie in some rectangles (top, left, bottom, right)."""
     bottom, right = window.stop
     top_, left_, bottom_, right_ = rectangles.T

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from geoxt.errors import InputError
+from geoxt.trees import children
 from geoxt.types import Array
 
 Order = Literal["random", "sequential"]
@@ -73,21 +74,25 @@ class Times:
         return np.array(drawn, "int64").reshape(-1, self.take)
 
 
-def time_steps(
-    data: xr.DataArray | xr.Dataset,
+@overload
+def time_steps(data: xr.DataArray | xr.Dataset, **options: Any) -> Times: ...
+@overload
+def time_steps(data: xr.DataTree, **options: Any) -> dict[str, Times]: ...
+def time_steps(  # type: ignore[misc]  # options of the two above are its own
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
     *,
     length: int = 1,
     stride: int | None = None,
     spacing: int = 1,
     during: tuple[SomeTime, SomeTime] | None = None,
     order: Order = "random",
-) -> Times:
+) -> Times | dict[str, Times]:
     """Return single time steps, or runs of steps that follow each other.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset, with a time dimension.
+        A layer, or a Dataset, with a time dimension; or a tree of these, for the times of each child by node.
     length
         Steps in a run.
     stride
@@ -99,6 +104,11 @@ def time_steps(
     order
         Whether samplers take runs at random or in turn.
     """
+    if isinstance(data, xr.DataTree):
+        return _each(
+            data,
+            lambda d: time_steps(d, length=length, stride=stride, spacing=spacing, during=during, order=order),
+        )
     if min(length, spacing, length if stride is None else stride) < 1:
         msg = f"Cannot take runs of length={length}, stride={stride}, spacing={spacing}: pass whole steps of 1 or more."
         raise InputError(msg)
@@ -112,14 +122,18 @@ def time_steps(
     return Times(groups=groups, order=order)
 
 
-def time_periods(
-    data: xr.DataArray | xr.Dataset,
+@overload
+def time_periods(data: xr.DataArray | xr.Dataset, period: str, **options: Any) -> Times: ...
+@overload
+def time_periods(data: xr.DataTree, period: str, **options: Any) -> dict[str, Times]: ...
+def time_periods(  # type: ignore[misc]  # options of the two above are its own
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
     period: str,
     *,
     take: int | None = None,
     during: tuple[SomeTime, SomeTime] | None = None,
     order: Order = "random",
-) -> Times:
+) -> Times | dict[str, Times]:
     """Return the steps of each calendar period, such as a month.
 
     Parameters
@@ -133,6 +147,8 @@ def time_periods(
     during, order
         As for `time_steps`.
     """
+    if isinstance(data, xr.DataTree):
+        return _each(data, lambda d: time_periods(d, period, take=take, during=during, order=order))
     among = _during(data, during)
     try:
         names = pd.DatetimeIndex(stamps_of(data)[among]).to_period(period)
@@ -143,13 +159,21 @@ def time_periods(
     return Times(groups=tuple(tuple(among[ordinal == o].tolist()) for o in np.unique(ordinal)), take=take, order=order)
 
 
+@overload
 def time_intervals(
-    data: xr.DataArray | xr.Dataset,
+    data: xr.DataArray | xr.Dataset, intervals: Sequence[tuple[SomeTime, SomeTime]], **options: Any
+) -> Times: ...
+@overload
+def time_intervals(
+    data: xr.DataTree, intervals: Sequence[tuple[SomeTime, SomeTime]], **options: Any
+) -> dict[str, Times]: ...
+def time_intervals(  # type: ignore[misc]  # options of the two above are its own
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
     intervals: Sequence[tuple[SomeTime, SomeTime]],
     *,
     take: int | None = None,
     order: Order = "random",
-) -> Times:
+) -> Times | dict[str, Times]:
     """Return the steps in each of some intervals; intervals without any are left out.
 
     Parameters
@@ -161,8 +185,24 @@ def time_intervals(
     take, order
         As for `time_periods`.
     """
+    if isinstance(data, xr.DataTree):
+        return _each(data, lambda d: time_intervals(d, intervals, take=take, order=order))
     groups = tuple(tuple(positions(data, one).tolist()) for one in intervals)
     return Times(groups=groups, take=take, order=order)
+
+
+def _each(tree: xr.DataTree, make: Callable[[xr.Dataset], Times]) -> dict[str, Times]:
+    """Return the times of each child of a tree that has some."""
+    found: dict[str, Times] = {}
+    missed: InputError | None = None
+    for node, child in children(tree).items():
+        try:
+            found[node] = make(child)
+        except InputError as error:
+            missed = missed or error
+    if not found and missed is not None:
+        raise missed
+    return found
 
 
 def positions(data: xr.DataArray | xr.Dataset, interval: tuple[SomeTime, SomeTime]) -> npt.NDArray[np.int64]:

@@ -11,7 +11,8 @@ import xarray as xr
 from geoxt.errors import InputError
 from geoxt.samplers.places import Places, fill
 from geoxt.samplers.plans import Seeded, Table, parse_length
-from geoxt.samplers.scope import Options, pixels, scope_of
+from geoxt.samplers.scope import Options, Scope, pixels, scope_of
+from geoxt.samplers.trees import ground, plant, shares
 from geoxt.types import Mask, SomeSize
 
 
@@ -21,7 +22,7 @@ class TripletSampler(Seeded):
     Parameters
     ----------
     data
-        A layer, or a Dataset of layers on one grid.
+        A layer, a Dataset of layers on one grid, or a tree of these: each triplet then lies in one child.
     size
         Pixels: one number, or (height, width).
     length
@@ -49,9 +50,12 @@ class TripletSampler(Seeded):
     Jean et al. 2019, Tile2Vec, https://doi.org/10.1609/aaai.v33i01.33013967
     """
 
+    _per = 3
+    scope: Scope
+
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset,
+        data: xr.DataArray | xr.Dataset | xr.DataTree,
         *,
         size: SomeSize,
         length: int,
@@ -61,6 +65,17 @@ class TripletSampler(Seeded):
         **options: Unpack[Options],
     ) -> None:
         self.length = parse_length(length)
+        if isinstance(data, xr.DataTree):
+            self.parts = plant(
+                data,
+                options,
+                lambda _, child, own: TripletSampler(
+                    child, size=size, length=1, radius=radius, distance=distance, seed=seed, **own
+                ),
+            )
+            self.shares = shares({node: ground(part.scope) for node, part in self.parts.items()})
+            self._start({node: part.grid for node, part in self.parts.items()}, seed, unit=3)
+            return
         self.scope = scope_of(data, size, **options)
         self.size = self.scope.size
         units = options.get("units", "pixels")
@@ -73,8 +88,9 @@ class TripletSampler(Seeded):
         self.places = Places(self.scope)
         self._start(self.scope.grid, seed, unit=3)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None]:
-        scope, places, count = self.scope, self.places, self.length
+    def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
+        assert length is not None
+        scope, places, count = self.scope, self.places, length
         anchor, group = fill(scope, rng, count, lambda rng, slots: places.draw(rng, len(slots)))
 
         def near(rng: np.random.Generator, slots: npt.NDArray[np.int64]) -> Table:
@@ -101,4 +117,4 @@ class TripletSampler(Seeded):
 def _apart(table: Table, other: Table) -> npt.NDArray[np.float64]:
     """Return how far windows of one size lie apart, in pixels."""
     step = (table - other)[:, :2].astype("float64")
-    return np.hypot(step[:, 0], step[:, 1])
+    return np.asarray(np.hypot(step[:, 0], step[:, 1]))

@@ -8,6 +8,7 @@ from geoxt.splits.blocks import blocks, folds
 from geoxt.splits.checks import check
 from geoxt.splits.places import by_column, by_region
 from geoxt.splits.times import by_time
+from geoxt.splits.trees import TreeSplit
 from geoxt.splits.values import Split
 
-__all__ = ["Split", "blocks", "by_column", "by_region", "by_time", "check", "folds"]
+__all__ = ["Split", "TreeSplit", "blocks", "by_column", "by_region", "by_time", "check", "folds"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,9 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import LabelError
+from geoxt.samplers.plans import Table
 from geoxt.samplers.strata import MOST_CODES, by_code
-from geoxt.samplers.streaming import BLOCK, plane_of
+from geoxt.samplers.streaming import BLOCK, inside, plane_of
 from geoxt.types import Floats
 from geoxt.windows import Window
 
@@ -40,28 +41,44 @@ def class_counts(labels: xr.DataArray, grid: GeoBox, blocks: Sequence[Window]) -
     LabelError
         Where the layer holds no valid pixel in any block, or more values than class codes could be.
     """
+    return table_of(class_rows(labels, grid, [[block] for block in blocks]), repr(labels.name))
+
+
+def class_rows(labels: xr.DataArray, grid: GeoBox, blocks: Sequence[Sequence[Window]]) -> list[dict[int, int]]:
+    """Return the valid pixels of each class, by code, in each block, which is some rectangles."""
     view = plane_of(labels, grid, what="labels")
     rows: list[dict[int, int]] = []
     for block in blocks:
         row: dict[int, int] = {}
-        for tile in _tiles(block):
+        corners = np.array([(w.row, w.col, *w.stop) for w in block], "int64").reshape(-1, 4)
+        for tile in _tiles(corners):
             values, valid = (part[0, 0] for part in view.read(tile))
+            if len(block) > 1:
+                valid = valid & inside(corners, tile)
             for code, place in by_code(values, valid):
                 row[code] = row.get(code, 0) + len(place)
         rows.append(row)
+    return rows
+
+
+def table_of(rows: Sequence[Mapping[int, float]], name: str) -> Floats:
+    """Return (block, class) of the counts by code in each block."""
     codes = sorted(set().union(*rows))
     if not 0 < len(codes) <= MOST_CODES:
-        msg = f"Cannot split by the classes of {labels.name!r}: it has {len(codes)} in the blocks. Pass labels= a "
+        msg = f"Cannot split by the classes of {name}: it has {len(codes)} in the blocks. Pass labels= a "
         raise LabelError(msg + f"layer of 1 to {MOST_CODES} class codes.")
     return np.array([[row.get(code, 0) for code in codes] for row in rows], "float64")
 
 
-def _tiles(block: Window) -> list[Window]:
-    bottom, right = block.stop
+def _tiles(corners: Table) -> list[Window]:
+    """Return windows that cover some rectangles (top, left, bottom, right)."""
+    if not len(corners):
+        return []
+    (top, left), (bottom, right) = corners[:, :2].min(0).tolist(), corners[:, 2:].max(0).tolist()
     return [
         Window(row, col, min(BLOCK, bottom - row), min(BLOCK, right - col))
-        for row in range(block.row, bottom, BLOCK)
-        for col in range(block.col, right, BLOCK)
+        for row in range(top, bottom, BLOCK)
+        for col in range(left, right, BLOCK)
     ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,39 +14,49 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.samplers.footprints import footprint_of
+from geoxt.samplers.ground import pixel_area
 from geoxt.samplers.regions import Region
 from geoxt.samplers.regions import shares as covered
-from geoxt.splits.balance import balanced, class_counts, deal
+from geoxt.samplers.trees import layer_in
+from geoxt.splits.balance import balanced, class_counts, class_rows, deal, table_of
 from geoxt.splits.checks import check
+from geoxt.splits.ground import Ground, ground_of
+from geoxt.splits.trees import TreeSplit
 from geoxt.splits.values import Split
-from geoxt.types import SomeSize
+from geoxt.types import Floats, SomeSize
 from geoxt.windows import Window, parse_size
 
 
-def blocks(
-    data: xr.DataArray | xr.Dataset,
+@overload
+def blocks(data: xr.DataArray | xr.Dataset, *, size: SomeSize, **options: Any) -> Split: ...
+@overload
+def blocks(data: xr.DataTree, *, size: SomeSize, **options: Any) -> TreeSplit: ...
+def blocks(  # type: ignore[misc]  # options of the two above are its own
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
     *,
     size: SomeSize,
     shares: Sequence[float] = (0.6, 0.2, 0.2),
     buffer: int = 0,
-    labels: xr.DataArray | None = None,
+    labels: xr.DataArray | xr.DataTree | None = None,
     seed: int = 0,
-) -> Split:
+) -> Split | TreeSplit:
     """Split a grid into square blocks, dealt at random to train, validation and test.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset of layers on one grid.
+        A layer, a Dataset of layers on one grid, or a tree of these. The blocks of a tree lie on the grid of its first
+        child and go on beyond it: a pixel of any child belongs to the block that holds all of it, so that no ground is
+        shared where children overlap.
     size
-        Pixels: side of the blocks; those at the right and lower edge may be smaller.
+        Pixels: side of the blocks; those at the right and lower edge may be smaller. Of a tree, the first child's.
     shares
         Of the blocks: train, validation, test.
     buffer
         Pixels taken off every block on each side, so that blocks of two parts lie at least twice as far apart.
     labels
-        A layer of class codes on the same grid: the blocks are then dealt so that each part has about its share of the
-        pixels of every class. It is read once, block by block.
+        A layer of class codes on the same grid (of a tree, a tree of these): the blocks are then dealt so that each
+        part has about its share of the pixels of every class. It is read once, block by block.
     seed
         The same seed gives the same split.
 
@@ -52,6 +64,8 @@ def blocks(
     -------
     Split
         Regions that share no pixel.
+    TreeSplit
+        Of a tree: regions of each child that share no ground with those of others.
 
     Raises
     ------
@@ -71,27 +85,30 @@ def blocks(
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         msg = f"Cannot split into shares={tuple(shares)}: pass three shares that add up to 1."
         raise InputError(msg)
-    grid, found = _blocks(data, size, buffer)
+    found = _blocks(data, size, buffer)
     counts = deal(len(found), shares)
     if sum(counts) != len(found) or not len(found):
         msg = f"Cannot deal {len(found)} blocks of {size} pixels into shares={tuple(shares)}: a part gets none. "
         raise InputError(msg + "Pass a smaller size.")
-    part = _dealt(found, counts, shares, labels, grid, seed)
-    train, val, test = (_region(grid, found, part == p, buffer) for p in range(3))
-    split = Split(train=train, val=val, test=test)
+    part = _dealt(found, counts, shares, labels, seed)
+    split = found.split(*(part == p for p in range(3)))
     check(split)
     return split
 
 
-def folds(
-    data: xr.DataArray | xr.Dataset,
+@overload
+def folds(data: xr.DataArray | xr.Dataset, *, size: SomeSize, **options: Any) -> tuple[Split, ...]: ...
+@overload
+def folds(data: xr.DataTree, *, size: SomeSize, **options: Any) -> tuple[TreeSplit, ...]: ...
+def folds(  # type: ignore[misc]  # options of the two above are its own
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
     *,
     size: SomeSize,
     count: int = 5,
     buffer: int = 0,
-    labels: xr.DataArray | None = None,
+    labels: xr.DataArray | xr.DataTree | None = None,
     seed: int = 0,
-) -> tuple[Split, ...]:
+) -> tuple[Split, ...] | tuple[TreeSplit, ...]:
     """Split a grid into blocks several times, so that each block is in test once: cross-validation.
 
     Parameters
@@ -111,49 +128,106 @@ def folds(
     InputError
         Where there are fewer blocks than folds.
     """
-    grid, found = _blocks(data, size, buffer)
+    found = _blocks(data, size, buffer)
     if not 3 <= count <= len(found):
         msg = (
             f"Cannot make {count} folds of {len(found)} blocks of {size} pixels: pass a count of 3 or more, and a size "
         )
         raise InputError(msg + "that gives as many blocks.")
     shares = [1 / count] * count
-    part = _dealt(found, deal(len(found), shares), shares, labels, grid, seed)
-    splits = []
+    part = _dealt(found, deal(len(found), shares), shares, labels, seed)
+    splits: list[Any] = []
     for fold in range(count):
         test, val = part == fold, part == (fold + 1) % count
-        regions = [_region(grid, found, chosen, buffer) for chosen in (~test & ~val, val, test)]
-        splits.append(Split(train=regions[0], val=regions[1], test=regions[2]))
+        splits.append(found.split(~test & ~val, val, test))
         check(splits[-1])
     return tuple(splits)
 
 
-def _blocks(data: xr.DataArray | xr.Dataset, size: SomeSize, buffer: int) -> tuple[GeoBox, list[Window]]:
-    """Return the grid and its blocks."""
-    grid = grid_of(data)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Blocks:
+    """Blocks of one grid."""
+
+    grid: GeoBox
+    """The grid."""
+    blocks: tuple[Window, ...]
+    """Its blocks, the buffer taken off."""
+    buffer: int
+    """Pixels."""
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def split(self, *chosen: npt.NDArray[np.bool_]) -> Split:
+        """Return the split whose parts have some of the blocks each."""
+        regions = [
+            Region(self.grid, tuple(self.blocks[i] for i in np.flatnonzero(own)), margin=self.buffer) for own in chosen
+        ]
+        return Split(train=regions[0], val=regions[1], test=regions[2])
+
+    def counts(self, labels: xr.DataArray | xr.DataTree) -> Floats:
+        """Return (block, class): the valid pixels of each class in each block."""
+        if isinstance(labels, xr.DataTree):
+            msg = f"Cannot split one grid by the labels of {len(labels.children)}: pass labels= a layer on its grid."
+            raise InputError(msg)
+        return class_counts(labels, self.grid, self.blocks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TreeBlocks:
+    """Blocks of the ground under the children of a tree."""
+
+    ground: Ground
+    """The blocks, and the grids over them."""
+
+    def __len__(self) -> int:
+        return len(self.ground.blocks)
+
+    def split(self, *chosen: npt.NDArray[np.bool_]) -> TreeSplit:
+        """Return the split whose parts have some of the blocks each."""
+        found = {}
+        for node in self.ground.grids:
+            train, val, test = (self.ground.region(node, own) for own in chosen)
+            found[node] = Split(train=train, val=val, test=test)
+        return TreeSplit(children=found)
+
+    def counts(self, labels: xr.DataArray | xr.DataTree) -> Floats:
+        """Return (block, class): the pixels of each class in each block, of all children, by their area."""
+        ground = self.ground
+        rows: list[dict[int, float]] = [{} for _ in ground.blocks]
+        for node, grid in ground.grids.items():
+            layer, area = layer_in(labels, node, "labels"), pixel_area(grid)
+            assert isinstance(layer, xr.DataArray)
+            found = class_rows(layer, grid, [ground.rectangles(node, block) for block in range(len(self))])
+            for total, row in zip(rows, found, strict=True):
+                for code, count in row.items():
+                    total[code] = total.get(code, 0) + count * area
+        return table_of(rows, "the tree")
+
+
+def _blocks(data: xr.DataArray | xr.Dataset | xr.DataTree, size: SomeSize, buffer: int) -> _Blocks | _TreeBlocks:
+    """Return the blocks of a grid, or of a tree."""
     if buffer < 0:
         msg = f"Cannot keep blocks apart by buffer={buffer}: pass pixels, 0 or more."
         raise InputError(msg)
-    return grid, _touching(_lattice(grid, parse_size(size), buffer), data)
+    if isinstance(data, xr.DataTree):
+        return _TreeBlocks(ground=ground_of(data, parse_size(size), buffer))
+    grid = grid_of(data)
+    return _Blocks(grid=grid, blocks=tuple(_touching(_lattice(grid, parse_size(size), buffer), data)), buffer=buffer)
 
 
 def _dealt(
-    found: list[Window],
+    found: _Blocks | _TreeBlocks,
     counts: Sequence[int],
     shares: Sequence[float],
-    labels: xr.DataArray | None,
-    grid: GeoBox,
+    labels: xr.DataArray | xr.DataTree | None,
     seed: int,
 ) -> npt.NDArray[np.int64]:
     """Return the number of the part to which each block goes."""
     rng = np.random.default_rng([seed, 7])
     part = np.empty(len(found), "int64")
     part[rng.permutation(len(found))] = np.repeat(np.arange(len(counts)), counts)
-    return part if labels is None else balanced(class_counts(labels, grid, found), part, shares, rng)
-
-
-def _region(grid: GeoBox, found: list[Window], chosen: npt.NDArray[np.bool_], buffer: int) -> Region:
-    return Region(grid, tuple(found[i] for i in np.flatnonzero(chosen)), margin=buffer)
+    return part if labels is None else balanced(found.counts(labels), part, shares, rng)
 
 
 def _lattice(grid: GeoBox, size: tuple[int, int], buffer: int) -> list[Window]:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import shapely
 
 from geoxt.errors import InputError
-from geoxt.samplers.regions import Region
+from geoxt.grid import offset
+from geoxt.samplers.regions import Region, TreeRegion
+from geoxt.splits.ground import moved, near
+from geoxt.splits.trees import TreeSplit
 from geoxt.splits.values import Split
 from geoxt.types import Array
 
+_SEGMENT = 32
+"""Pixels: edges of a region are split to this length before they are brought to another CRS."""
+_TOUCH = 1e-3
+"""Pixels: area that regions may share by the rounding of their edges."""
+SomePart = Region | TreeRegion
 
-def check(train: Split | Region, val: Region | None = None, test: Region | None = None) -> None:
+
+def check(train: Split | TreeSplit | SomePart, val: SomePart | None = None, test: SomePart | None = None) -> None:
     """Prove that no two parts of a split share a pixel, or that they share no time step.
+
+    Of a tree, every child's regions are compared with those of every other child as well, on the ground.
 
     Parameters
     ----------
@@ -29,14 +40,47 @@ def check(train: Split | Region, val: Region | None = None, test: Region | None 
         Where two parts share pixels at the same time, their buffers meet, or they are closer in time than the gap; the
         message names them and how much it is.
     """
-    if isinstance(train, Split):
-        parts, gap = train.parts, train.gap
+    if isinstance(train, (Split, TreeSplit)):
+        parts, gap = dict[str, SomePart](train.parts), train.gap
     else:
         given = {"train": train, "val": val, "test": test}
         parts, gap = {name: region for name, region in given.items() if region is not None}, None
     for a, b in combinations(parts, 2):
-        if not _apart_in_time(a, parts[a], b, parts[b], gap):
-            _require_apart(a, parts[a], b, parts[b])
+        for (node, first), (other, second) in product(_regions(parts[a]), _regions(parts[b])):
+            if not len(first) or not len(second) or _apart_in_time(a, first, b, second, gap):
+                continue
+            if node == other or offset(second.grid, first.grid) is not None:
+                _require_apart(a, first, b, second)
+            else:
+                _require_apart_on_the_ground(f"{a} in {node}", first, f"{b} in {other}", second)
+
+
+def _regions(part: SomePart) -> list[tuple[str, Region]]:
+    return list(part.parts.items()) if isinstance(part, TreeRegion) else [("", part)]
+
+
+def _require_apart_on_the_ground(a: str, first: Region, b: str, second: Region) -> None:
+    """Check that regions of two CRSs share no ground, their margins around them included."""
+    place = near(first.grid, second.grid)
+    reach = max(second.margin or 0, 1)
+    rows, cols = second.grid.shape
+    if place is not None and not place.buffer(reach).intersects(
+        shapely.box(-reach, -reach, cols + reach, rows + reach)
+    ):
+        return
+    mine = moved(shapely.segmentize(_grown(first), _SEGMENT), first.grid, second.grid)
+    shared = shapely.area(shapely.intersection(mine, _grown(second)))
+    if shared > _TOUCH:
+        margins = f", with their buffers of {first.margin or 0} and {second.margin or 0}" if first.margin else ""
+        msg = f"Cannot use the split: {a} and {b} share the ground of {shared:.3g} pixels{margins}. Make them apart."
+        raise InputError(msg)
+
+
+def _grown(region: Region) -> shapely.Geometry:
+    """Return a region in pixels, with its margin around each of its rectangles."""
+    m = region.margin or 0
+    table = np.array([(w.col - m, w.row - m, w.stop[1] + m, w.stop[0] + m) for w in region], "float64")
+    return shapely.union_all(shapely.box(*table.T))
 
 
 def _apart_in_time(a: str, first: Region, b: str, second: Region, gap: np.timedelta64 | None) -> bool:
@@ -57,7 +101,7 @@ def nearest(stamps: Array, others: Array) -> Array:
     """Return the time from each stamp to the nearest of others, which are sorted."""
     after = np.searchsorted(others, stamps)
     low, high = others[np.maximum(after - 1, 0)], others[np.minimum(after, len(others) - 1)]
-    return np.minimum(np.abs(stamps - low), np.abs(high - stamps))
+    return np.asarray(np.minimum(np.abs(stamps - low), np.abs(high - stamps)))
 
 
 def _require_apart(a: str, first: Region, b: str, second: Region) -> None:

@@ -11,33 +11,37 @@ import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, OverlapError
 from geoxt.grid import grid_of
-from geoxt.samplers.areas import SomeRegion, area, in_pixels
-from geoxt.samplers.regions import Region
+from geoxt.samplers.areas import SomeRegion, area, in_pixels, states_crs
+from geoxt.samplers.regions import Region, TreeRegion
 from geoxt.splits.balance import deal
 from geoxt.splits.checks import check
+from geoxt.splits.ground import HALF
 from geoxt.splits.saving import PARTS
+from geoxt.splits.trees import TreeSplit
 from geoxt.splits.values import Split
+from geoxt.trees import grids_of
 
 
 def by_region(
-    data: xr.DataArray | xr.Dataset,
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
     *,
     train: SomeRegion,
     val: SomeRegion | None = None,
     test: SomeRegion | None = None,
     buffer: int = 0,
-) -> Split:
+) -> Split | TreeSplit:
     """Split a grid by regions: such as counties, catchments, or the west and the east.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset of layers on one grid.
+        A layer, a Dataset of layers on one grid, or a tree of these.
     train, val, test
         For each part a GeoDataFrame, (geometry, crs), or bounds or a geometry in the CRS of the layer; a part may be
-        left out. A pixel belongs to the part in which its centre lies.
+        left out. A pixel belongs to the part in which its centre lies; of a tree, to that in which all of it lies, so
+        that no ground is shared where children overlap.
     buffer
         Pixels taken off every region along its edge.
 
@@ -45,6 +49,8 @@ def by_region(
     -------
     Split
         Regions that share no pixel; windows lie wholly in them.
+    TreeSplit
+        Of a tree: regions of each child that share no ground with those of others.
 
     Raises
     ------
@@ -56,16 +62,47 @@ def by_region(
     if buffer < 0:
         msg = f"Cannot keep regions apart by buffer={buffer}: pass pixels, 0 or more."
         raise InputError(msg)
-    grid = grid_of(data)
-    given = zip(PARTS, (train, val, test), strict=True)
-    first, second, third = (_part(name, region, grid, buffer) for name, region in given)
-    split = Split(train=first, val=second, test=third)
+    given = dict(zip(PARTS, (train, val, test), strict=True))
+    if isinstance(data, xr.DataTree):
+        split: Split | TreeSplit = _over_tree(data, given, buffer)
+    else:
+        grid = grid_of(data)
+        split = _split({name: _part(name, region, grid, buffer) for name, region in given.items()})
     check(split)
     return split
 
 
+def _over_tree(tree: xr.DataTree, given: Mapping[str, SomeRegion | None], buffer: int) -> TreeSplit:
+    """Return the split of a tree: of each child the pixels that lie wholly in a part's region."""
+    grids = grids_of(tree)
+    found: dict[str, dict[str, Region]] = {node: {} for node in grids}
+    for name, region in given.items():
+        for node, grid in grids.items():
+            found[node][name] = _in_child(name, region, node, grid, buffer)
+        if region is not None and not any(found[node][name] for node in grids):
+            msg = f"Cannot split: the region for {name} holds no pixel of the children {list(grids)}. "
+            raise OverlapError(msg + f"Pass {name}=(geometry, crs) that overlaps them.")
+    return TreeSplit(children={node: _split(parts) for node, parts in found.items()})
+
+
+def _split(parts: Mapping[str, Region]) -> Split:
+    return Split(train=parts["train"], val=parts["val"], test=parts["test"])
+
+
+def _in_child(name: str, region: SomeRegion | None, node: str, grid: GeoBox, buffer: int) -> Region:
+    if isinstance(region, TreeRegion):
+        region = region.parts.get(node)
+    elif region is not None and (isinstance(region, Region) or not states_crs(region)):
+        msg = f"Cannot place the region for {name} in a tree: its children have several CRSs."
+        raise InputError(msg + f" Pass {name}=(geometry or bounds, crs), or a GeoDataFrame with a CRS.")
+    try:
+        return _part(name, region, grid, buffer, inner=HALF)
+    except OverlapError:
+        return Region(grid, (), joined=True, margin=buffer)
+
+
 def by_column(
-    data: xr.DataArray | xr.Dataset,
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
     frame: Any,
     column: str,
     *,
@@ -73,13 +110,13 @@ def by_column(
     shares: Sequence[float] = (0.6, 0.2, 0.2),
     buffer: int = 0,
     seed: int = 0,
-) -> Split:
+) -> Split | TreeSplit:
     """Split a grid by a column of a table of areas: rows with the same value stay together.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset of layers on one grid.
+        A layer, a Dataset of layers on one grid, or a tree of these.
     frame
         A GeoDataFrame of areas.
     column
@@ -135,13 +172,14 @@ def _values(
     return {name: [found[i] for i in order[ends[p] : ends[p + 1]]] for p, name in enumerate(PARTS)}
 
 
-def _part(name: str, region: SomeRegion | None, grid: GeoBox, buffer: int) -> Region:
+def _part(name: str, region: SomeRegion | None, grid: GeoBox, buffer: int, inner: float = 0.0) -> Region:
+    """Return the region of one part; pixels whose centre lies less than `inner` from its edge are left out."""
     if region is None:
         return Region(grid, (), joined=True, margin=buffer)
     if isinstance(region, Region):
         return replace(region.on(grid), margin=buffer if region.margin is None else region.margin)
     geometry = in_pixels(region, grid)
-    if buffer:
+    if buffer or inner:
         # the far corner of a square of pixels lies at the root of two; one more for centres that stand for pixels
-        geometry = shapely.buffer(geometry, -(buffer * 2**0.5 + 1))
+        geometry = shapely.buffer(geometry, -(buffer * 2**0.5 + 1 if buffer else inner))
     return replace(area(geometry, grid, what=name), joined=True, margin=buffer)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
 from geoxt.grid import grid_of, whole
@@ -14,26 +16,28 @@ from geoxt.samplers.regions import Region
 from geoxt.samplers.times import SomeTime, positions, stamps_of
 from geoxt.splits.checks import check, nearest
 from geoxt.splits.saving import PARTS
+from geoxt.splits.trees import TreeSplit
 from geoxt.splits.values import Split
+from geoxt.trees import children
 from geoxt.types import Array
 
 Interval = tuple[SomeTime, SomeTime]
 
 
 def by_time(
-    data: xr.DataArray | xr.Dataset,
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
     *,
     train: Interval,
     val: Interval | None = None,
     test: Interval | None = None,
     gap: Any = None,
-) -> Split:
+) -> Split | TreeSplit:
     """Split the time steps of data: learn from the past, measure in the future.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset of layers, with a time coordinate.
+        A layer, or a Dataset of layers, with a time coordinate; or a tree of these, each with times of its own.
     train, val, test
         First and last moment of each part, both included; a part may be left out.
     gap
@@ -44,34 +48,60 @@ def by_time(
     -------
     Split
         The whole grid thrice, with time steps that are not shared. Samplers take only a part's own steps.
+    TreeSplit
+        Of a tree: such a split of each child, with no time step shared between children either.
 
     Raises
     ------
     InputError
         Where intervals overlap, or one has no step left.
     """
-    stamps, grid = stamps_of(data), grid_of(data)
     wait = np.timedelta64(0, "ns") if gap is None else pd.Timedelta(gap).to_timedelta64().astype("m8[ns]")
     if wait < np.timedelta64(0, "ns"):
         msg = f"Cannot keep parts apart by gap={gap!r}: pass a time of 0 or more, such as '30D'."
         raise InputError(msg)
     given = dict(zip(PARTS, (train, val, test), strict=True))
-    own: dict[str, Array] = {}
-    later = np.empty(0, "datetime64[ns]")
-    for name in reversed(PARTS):
-        interval = given[name]
-        found = np.empty(0, later.dtype) if interval is None else stamps[positions(data, interval)]
-        _require(name, interval, found, later)
-        if gap is not None and len(later) and len(found):
-            found = found[nearest(found, later) >= wait]
-            _require(name, interval, found, later)
-        own[name], later = found, np.sort(np.concatenate((later, found)))
-    regions = {
-        name: Region(grid, () if given[name] is None else (whole(grid),), times=tuple(own[name])) for name in PARTS
+    every = children(data) if isinstance(data, xr.DataTree) else {"": data}
+    own = _steps(every, given, None if gap is None else wait)
+    splits = {
+        node: Split(
+            **{name: _region(grid_of(one), own[name][node], given[name]) for name in PARTS},
+            gap=None if gap is None else wait,
+        )
+        for node, one in every.items()
     }
-    split = Split(**regions, gap=None if gap is None else wait)
+    split = TreeSplit(children=splits) if isinstance(data, xr.DataTree) else splits[""]
     check(split)
     return split
+
+
+def _steps(
+    every: Mapping[str, xr.DataArray | xr.Dataset], given: Mapping[str, Interval | None], gap: np.timedelta64 | None
+) -> dict[str, dict[str, Array]]:
+    """Return the time steps of each part, by its name and the node of a child."""
+    own: dict[str, dict[str, Array]] = {}
+    later: Array = np.empty(0, "datetime64[ns]")
+    for name in reversed(PARTS):
+        interval = given[name]
+        found = {
+            node: later[:0] if interval is None else stamps_of(one)[positions(one, interval)]
+            for node, one in every.items()
+        }
+        _require(name, interval, _all(found), later)
+        if gap is not None and len(later):
+            found = {n: some[nearest(some, later) >= gap] if len(some) else some for n, some in found.items()}
+            _require(name, interval, _all(found), later)
+        own[name], later = found, np.unique(np.concatenate((later, _all(found))))
+    return own
+
+
+def _all(found: Mapping[str, Array]) -> Array:
+    return np.concatenate(list(found.values()))
+
+
+def _region(grid: GeoBox, stamps: Array, interval: Interval | None) -> Region:
+    """Return all of a grid at some time steps; none of it where there are none."""
+    return Region(grid, () if interval is None or not len(stamps) else (whole(grid),), times=tuple(stamps))
 
 
 def _require(name: str, interval: Interval | None, found: Array, later: Array) -> None:

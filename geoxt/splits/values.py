@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.errors import ReadError
 from geoxt.samplers.drawing import Figure, draw_parts
 from geoxt.samplers.regions import Region
 from geoxt.splits.saving import PARTS, Facts, frame_of, load_facts, save_facts
@@ -52,7 +53,7 @@ class Split:
         MissingDependency
             For GeoParquet without geopandas and pyarrow.
         """
-        save_facts(path, self._facts())
+        save_facts(path, {"": self.facts()})
 
     @classmethod
     def load(cls, path: SomePath) -> Split:
@@ -63,7 +64,15 @@ class Split:
         ReadError
             Where the file is missing, or no split.
         """
-        facts = load_facts(path)
+        found = load_facts(path)
+        if "" not in found:
+            msg = f"Cannot load a split of one grid from {str(path)!r}: it is of a tree. Use TreeSplit.load for it."
+            raise ReadError(msg)
+        return cls.from_facts(found[""])
+
+    @classmethod
+    def from_facts(cls, facts: Facts) -> Split:
+        """Return the split that plain values describe."""
         regions = {
             name: Region(
                 facts.grid,
@@ -78,14 +87,15 @@ class Split:
 
     def to_geodataframe(self) -> Any:
         """Return the rectangles as a GeoDataFrame in WGS 84 with the columns part, row, col, height and width."""
-        return frame_of(self._facts())
+        return frame_of({"": self.facts()})
 
     def plot(self, layer: xr.DataArray | None = None, *, title: str | None = None) -> Figure:
         """Draw the parts, over a layer on the split's grid where one is given; returns a matplotlib figure."""
         counts = ", ".join(f"{name} {region.pixels:,}" for name, region in self.parts.items() if region)
-        return draw_parts(self.grid, self.parts, layer, title or f"Pixels: {counts}")
+        return draw_parts({"": self.grid}, {"": self.parts}, layer, title or f"Pixels: {counts}")
 
-    def _facts(self) -> Facts:
+    def facts(self) -> Facts:
+        """Return all that the split says, as plain values."""
         parts = self.parts
         return Facts(
             grid=self.grid,

@@ -1,0 +1,212 @@
+"""Splits over a tree: no ground is shared between parts, in a child or across children; saved, loaded, drawn."""
+
+from functools import cache
+from itertools import permutations
+
+import numpy as np
+import pytest
+import shapely
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoxt.errors import InputError, OverlapError, ReadError
+from geoxt.grid import coordinates, transformer
+from geoxt.samplers import GridSampler, RandomSampler, Region, TreeRegion
+from geoxt.splits import Split, TreeSplit, blocks, by_column, by_region, by_time, check, folds
+from geoxt.testing import make_grid
+from geoxt.trees import tree_of
+
+GRIDS = {
+    "west": make_grid((70, 80), crs="EPSG:32615", left=748_000, top=4_567_000),
+    "east": make_grid((60, 90), crs="EPSG:32616", left=246_000, top=4_567_000),
+    "fine": make_grid((90, 90), crs="EPSG:5070", left=496_500, top=2_038_000, resolution=20),
+}
+ZONES = [((-90.3, 40, -90.03, 42), "EPSG:4326"), ((-90.03, 40, -89.5, 42), "EPSG:4326")]
+
+
+@cache
+def make_tree(nodes=tuple(GRIDS), *, timed=False):
+    found = {}
+    for n, node in enumerate(nodes):
+        grid = GRIDS[node]
+        codes = np.ones(grid.shape, "uint8")
+        codes[:, grid.shape[1] // 2 :] = 2
+        child = xr.Dataset({"mask": (("y", "x"), codes, {"flag_values": [1, 2]})}, coords=coordinates(grid))
+        if timed:
+            child["image"] = ("time", "y", "x"), np.zeros((4, *grid.shape), "uint8")
+            child["time"] = xr.date_range(f"2021-01-{1 + 10 * n:02d}", periods=4, freq="30D")
+        found[node] = child
+    return tree_of(found)
+
+
+def on_the_map(region, grow=0):
+    """Every pixel of a tree's region as a polygon in Albers, grown by a share of its size: an oracle in its own way."""
+    found = []
+    for node, own in region.parts.items():
+        grid, pixels = (
+            GRIDS[node],
+            [(w.row + r, w.col + c) for w in own for r in range(w.height) for c in range(w.width)],
+        )
+        if pixels:
+            row, col = np.array(pixels).T
+            low, far = np.array([-grow, 1 + grow])
+            x = np.stack([col + low, col + far, col + far, col + low], 1)
+            y = np.stack([row + low, row + low, row + far, row + far], 1)
+            a = grid.affine
+            x, y = transformer(grid.crs, GRIDS["fine"].crs).transform(a.a * x + a.c, a.e * y + a.f)
+            found += list(shapely.polygons(np.stack([x, y], -1)))
+    return found
+
+
+def shared(one, other):
+    """Return the largest area that a pixel of one region shares with a pixel of another, square metres."""
+    a, b = np.array(one), np.array(other)
+    if not len(a) or not len(b):
+        return 0.0
+    i, j = shapely.STRtree(b).query(a)
+    return float(shapely.area(shapely.intersection(a[i], b[j])).max(initial=0))
+
+
+@settings(max_examples=6, deadline=None)
+@given(size=st.integers(12, 40), buffer=st.integers(0, 3), seed=st.integers(0, 9), first=st.sampled_from(sorted(GRIDS)))
+def test_blocks_of_two_parts_share_no_ground(size, buffer, seed, first):
+    nodes = (first, *(n for n in GRIDS if n != first))
+    split = blocks(make_tree(nodes), size=size, buffer=buffer, seed=seed)
+    polygons = {name: on_the_map(region, grow=0.4 * buffer) for name, region in split.parts.items()}
+    for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
+        assert shared(polygons[a], polygons[b]) < 1e-3
+
+
+def test_few_pixels_are_lost_between_blocks():
+    split = blocks(make_tree(), size=30)
+    assert split == blocks(make_tree(), size=30)
+    total = sum(g.shape[0] * g.shape[1] for g in GRIDS.values())
+    assert sum(region.pixels for region in split.parts.values()) > 0.85 * total
+    assert split.children["west"].train.pixels % 10 == 0  # whole blocks of the first child's own pixels
+
+
+def test_classes_are_balanced_over_all_children():
+    tree = make_tree()
+    plain, fair = blocks(tree, size=16, seed=3), blocks(tree, size=16, seed=3, labels=tree)
+    off = []
+    for split in (plain, fair):
+        counts = np.zeros((3, 2))
+        for row, region in enumerate(split.parts.values()):
+            for node, own in region.parts.items():
+                codes = make_tree()[node]["mask"].values
+                area = GRIDS[node].resolution.x ** 2
+                for w in own:
+                    block = codes[w.row : w.stop[0], w.col : w.stop[1]]
+                    counts[row] += [(block == 1).sum() * area, (block == 2).sum() * area]
+        off.append(abs(counts / counts.sum(0) - np.array([[0.6], [0.2], [0.2]])).max())
+    assert off[1] < 0.04
+    assert off[1] <= off[0]
+
+
+def test_folds_have_each_block_in_test_once():
+    found = folds(make_tree(), size=20, count=3)
+    boards = {node: np.zeros(grid.shape, int) for node, grid in GRIDS.items()}
+    for split in found:
+        for node, own in split.test.parts.items():
+            for w in own:
+                boards[node][w.row : w.stop[0], w.col : w.stop[1]] += 1
+    assert all(board.max() == 1 and board.mean() > 0.8 for board in boards.values())
+
+
+def test_regions_that_meet_share_no_ground():
+    geopandas = pytest.importorskip("geopandas")
+    split = by_region(make_tree(), train=ZONES[0], test=ZONES[1])
+    assert shared(on_the_map(split.train), on_the_map(split.test)) < 1e-3
+    assert split.train.pixels > 2000
+    assert split.test.pixels > 2000
+    assert not len(split.val)
+    boxes = [shapely.box(*bounds) for bounds, _ in ZONES]
+    frame = geopandas.GeoDataFrame({"part": ["train", "test"]}, geometry=boxes, crs="EPSG:4326")
+    assert by_column(make_tree(), frame, "part") == split
+    apart = by_region(make_tree(), train=ZONES[0], test=ZONES[1], buffer=2)
+    assert shared(on_the_map(apart.train, grow=2), on_the_map(apart.test, grow=2)) < 1e-3
+    with pytest.raises(InputError, match=r"region for train in a tree.*Pass train=\(geometry or bounds, crs\)"):
+        by_region(make_tree(), train=(0, 0, 9, 9))
+    with pytest.raises(OverlapError, match=r"region for val holds no pixel of the children"):
+        by_region(make_tree(), train=ZONES[0], val=((0, 0, 1, 1), "EPSG:4326"))
+
+
+@pytest.mark.parametrize(("one", "other"), list(permutations(GRIDS, 2)))
+def test_ground_that_children_share_is_found(one, other):
+    """Train in one child and test in another, over the whole of both: they overlap on the ground."""
+    regions = {node: Region(grid, (_all(grid),)) for node, grid in GRIDS.items()}
+    with pytest.raises(InputError, match=rf"train in {one} and test in {other} share the ground of"):
+        check(TreeRegion({one: regions[one]}), test=TreeRegion({other: regions[other]}))
+
+
+def _all(grid):
+    from geoxt.grid import whole
+
+    return whole(grid)
+
+
+def test_margins_count_across_children():
+    split = by_region(make_tree(), train=ZONES[0], test=ZONES[1])
+    check(split)
+    wide = {
+        name: TreeRegion({n: Region(r.grid, r.windows, margin=2) for n, r in region.parts.items()})
+        for name, region in split.parts.items()
+    }
+    with pytest.raises(InputError, match="share the ground of .*with their buffers of 2 and 2|less than their buffers"):
+        check(wide["train"], test=wide["test"])
+
+
+def test_a_split_in_time_shares_no_step_between_children():
+    tree = make_tree(timed=True)
+    split = by_time(tree, train=("2021-01", "2021-02"), test=("2021-03", "2021-06"), gap="15D")
+    train, test = (
+        np.concatenate([np.array(r.times, "M8[ns]") for r in part.parts.values()]) for part in (split.train, split.test)
+    )
+    assert len(train)
+    assert len(test)
+    assert np.abs(test[:, None] - train).min() >= np.timedelta64(15, "D")
+    windows = RandomSampler(tree, size=8, length=20, region=split.train)
+    for w in windows:
+        stamps = tree[w.node].time.values[list(w.time)]
+        assert np.isin(stamps, train).all()
+    late = by_time(tree, train=("2021-01-01", "2021-01-05"), test=("2021-03", "2021-06"))
+    assert {n: len(r) for n, r in late.train.parts.items()} == {"west": 1, "east": 0, "fine": 0}
+    with pytest.raises(InputError, match="shares 3 time steps"):
+        by_time(tree, train=("2021-01", "2021-03"), test=("2021-03", "2021-06"))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda t: blocks(t, size=20, buffer=1), lambda t: by_region(t, train=ZONES[0], test=ZONES[1])]
+)
+def test_a_split_of_a_tree_is_kept_in_a_file(make, tmp_path):
+    split = make(make_tree())
+    split.save(tmp_path / "split.geojson")
+    assert TreeSplit.load(tmp_path / "split.geojson") == split
+    assert [p.name for p in tmp_path.iterdir()] == ["split.geojson"]
+    frame = split.to_geodataframe()
+    assert set(frame.node) == set(GRIDS)
+    with pytest.raises(ReadError, match=r"it is of a tree. Use TreeSplit.load"):
+        Split.load(tmp_path / "split.geojson")
+    blocks(make_tree()["west"].to_dataset(), size=20).save(tmp_path / "one.geojson")
+    with pytest.raises(ReadError, match=r"it is of one grid. Use Split.load"):
+        TreeSplit.load(tmp_path / "one.geojson")
+
+
+def test_samplers_keep_to_a_part():
+    split = blocks(make_tree(), size=24, buffer=1)
+    for sampler in (
+        RandomSampler(make_tree(), size=6, length=60, region=split.test),
+        GridSampler(make_tree(), size=6, region=split.test),
+    ):
+        assert len({w.node for w in sampler}) == 3
+        windows = TreeRegion({n: Region(GRIDS[n], tuple(sampler.of(n))) for n in sampler.grids})
+        assert shared(on_the_map(windows), on_the_map(split.train)) < 1e-3
+
+
+def test_a_split_is_drawn_over_each_child():
+    pytest.importorskip("matplotlib")
+    split = blocks(make_tree(), size=24)
+    images = make_tree()
+    for layer in (None, images):
+        assert [axes.get_title() for axes in split.plot(layer).figure.axes] == list(GRIDS)

@@ -1,0 +1,169 @@
+"""Layers and trees of several CRSs together: nothing is read, pixels are resampled once, and the first valid wins."""
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+import geoxt
+from geoxt.align import align, intersection, union
+from geoxt.errors import InputError, OverlapError
+from geoxt.grid import grid_of, offset, whole
+from geoxt.pixels import reader
+from geoxt.source import Mosaic, view_of
+from geoxt.testing import distinct, make_grid, write_cog
+from geoxt.trees import children, grids_of, layers_of, tree_of
+
+WEST = {"crs": "EPSG:32615", "left": 748_000.0, "top": 4_567_000.0}
+EAST = {"crs": "EPSG:32616", "left": 246_800.0, "top": 4_567_000.0}
+ALBERS = make_grid((120, 120), crs="EPSG:5070", left=495_500, top=2_039_500)
+COLORS = {1: "#ff0000", 2: "#00ff00", 3: "#0000ff"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("trees")
+
+
+@pytest.fixture(scope="module")
+def paths(folder):
+    """A scene in each of two zones, which overlap on the ground, with gaps."""
+    found = []
+    for n, place in enumerate((WEST, EAST)):
+        values = distinct((2, 90, 100)) + 20_000 * n
+        values[:, 20:40, 30:60] = 0
+        found.append(
+            str(write_cog(folder / f"{n}.tif", values, grid=make_grid((90, 100), **place), nodata=0, tiled=False))
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def tree(paths):
+    return geoxt.open_cogs(paths, crs="native", name="image")
+
+
+@pytest.fixture(scope="module")
+def labels(folder):
+    codes = (distinct(ALBERS.shape, "uint8") % 3) + 1
+    path = write_cog(folder / "labels.tif", codes, grid=ALBERS, nodata=0, colors=COLORS, tiled=False)
+    return geoxt.open_cogs(str(path), name="labels")
+
+
+@pytest.fixture
+def nothing_read(monkeypatch):
+    def refuse(*_, **__):
+        msg = "a pixel was read"
+        raise AssertionError(msg)
+
+    monkeypatch.setattr(reader, "start", refuse)
+    with dask.config.set(scheduler=refuse):
+        yield
+
+
+def test_nothing_is_read(tree, labels, nothing_read):
+    assert isinstance(intersection(image=tree, mask=labels), xr.DataTree)
+    assert isinstance(intersection(image=tree, mask=labels, grid="mask"), xr.Dataset)
+    assert isinstance(union(tree, labels.to_dataset(name="image").image), xr.DataTree)
+    assert isinstance(align(tree, labels), xr.DataArray)
+    assert isinstance(tree.geoml.align(tree), xr.DataTree)
+
+
+def test_a_layer_comes_onto_each_child_as_it_would_alone(tree, labels):
+    moved = labels.geoml.align(tree)
+    assert grids_of(moved) == grids_of(tree)
+    for child in children(moved).values():
+        xr.testing.assert_identical(child.labels.compute(), align(labels, grid_of(child)).compute())
+
+
+def test_an_intersection_keeps_the_images_pixels_and_moves_the_labels(tree, labels):
+    pair = intersection(image=tree, mask=labels, grid="image")
+    for node, child in children(pair).items():
+        own = tree[node].image
+        assert offset(grid_of(child), grid_of(own)) is not None
+        xr.testing.assert_equal(child.image.compute(), own.sel(x=child.x, y=child.y).compute())
+        xr.testing.assert_equal(child["mask"].compute(), align(labels, grid_of(child)).compute())
+        assert view_of(child.image).direct
+        assert view_of(child["mask"]).direct
+
+
+def test_a_tree_onto_a_layer_is_what_opening_onto_its_grid_gives(tree, paths):
+    """One resampling: the files' pixels on the target grid, the first valid one in the order of scenes."""
+    target = make_grid((70, 80), crs="EPSG:5070", left=496_500, top=2_038_500)
+    moved = tree.geoml.align(target)
+    view = view_of(moved)
+    assert isinstance(view.source, Mosaic)
+    assert len(view.source.scenes) == 2
+    expected = geoxt.open_cogs(paths, grid=target).compute()
+    assert 0 < (expected == 0).mean() < 0.9
+    assert np.array_equal(moved.compute(), expected)
+    assert np.array_equal(view.read(whole(target))[0][0], expected)
+
+
+def test_cut_children_show_nothing_beyond_their_cut(tree):
+    """Mosaics that are clipped each in its own way are joined pixel by pixel."""
+    cut = tree.map_over_datasets(lambda child: child.isel(x=slice(10, 90)) if "image" in child else child)
+    target = make_grid((60, 70), crs="EPSG:5070", left=496_500, top=2_038_500)
+    first, second = (align(layer, target).compute() for layer in layers_of(cut).values())
+    expected = xr.where(first != 0, first, second)
+    found = align(cut, target)
+    assert np.array_equal(found.compute(), expected)
+    assert found.dtype == "uint16"
+    assert ((first != 0) & (second != 0)).any()
+
+
+def test_steps_of_the_same_time_are_one_step(folder):
+    files = []
+    for n, (place, row, day) in enumerate(
+        ((WEST, "024031", "0701"), (EAST, "023031", "0701"), (EAST, "023031", "0717"))
+    ):
+        name = f"LC08_L2SP_{row}_2019{day}_20200827_02_T1_SR_B2.TIF"
+        grid = make_grid((60, 60), **place)
+        files.append(str(write_cog(folder / name, distinct((60, 60)) + 9000 * n, grid=grid, nodata=0, tiled=False)))
+    tree = geoxt.open_cogs(files, layer="landsat8", crs="native", groupby="day")
+    assert [child.sizes["time"] for child in children(tree).values()] == [1, 2]
+    target = make_grid((60, 70), crs="EPSG:5070", left=495_800, top=2_038_600)
+    moved = align(tree, target)
+    expected = geoxt.open_cogs(files, layer="landsat8", grid=target, groupby="day")
+    assert moved.time.dt.strftime("%m%d").values.tolist() == ["0701", "0717"]
+    assert np.array_equal(moved.compute(), expected.compute())
+
+
+def test_of_two_trees_children_that_coincide_are_copied(tree, labels):
+    drawn = labels.geoml.align(tree)
+    pair = intersection(image=tree, mask=drawn)
+    for node, child in children(pair).items():
+        assert np.array_equal(child["mask"], drawn[node].labels)
+    other = labels.to_dataset(name="labels")
+    pair = intersection(image=tree, mask=tree_of({"epsg_5070": other}))
+    for child in children(pair).values():
+        assert np.array_equal(child["mask"], align(labels, grid_of(child)))
+
+
+def test_a_union_unites_what_coincides_and_sets_the_rest_beside_it(tree, paths, folder):
+    more = write_cog(
+        folder / "more.tif", distinct((2, 40, 40)), grid=make_grid((40, 40), **{**WEST, "left": 750_400.0}), nodata=0,
+        tiled=False,
+    )  # fmt: skip
+    both = union(tree, geoxt.open_cogs(str(more), name="image"))
+    assert list(children(both)) == ["epsg_32615", "epsg_32616"]
+    assert np.array_equal(both["epsg_32615/image"], geoxt.open_cogs([paths[0], str(more)]))
+    xr.testing.assert_identical(both["epsg_32616/image"].compute(), tree["epsg_32616/image"].compute())
+
+
+def test_what_cannot_be_brought_together_is_refused(tree, labels):
+    far = geoxt.open_cogs(view_of(tree["epsg_32615"].image).source.scenes[0].assets[0].href, crs="EPSG:32615")
+    far = far.assign_coords(x=far.x + 900_000)
+    with pytest.raises(
+        OverlapError, match=r"do not overlap: they lie in EPSG:32615 at .* E, .*, the tree in EPSG:32615"
+    ):
+        align(far, tree)
+    with pytest.raises(OverlapError, match=r"EPSG:32615 at .*; EPSG:32616 at .*, the grid in EPSG:5070 at"):
+        align(tree, make_grid((9, 9), crs="EPSG:5070", left=0, top=0))
+    with pytest.raises(OverlapError, match=r"Cannot intersect \['image', 'mask'\]: in none of the children"):
+        intersection(image=tree, mask=far)
+    pair = intersection(image=tree, mask=labels)
+    with pytest.raises(InputError, match=r"'epsg_32615' holds \['image', 'mask'\]. Choose one"):
+        align(pair, labels)
+    with pytest.raises(InputError, match=r"grid of 'image2': the layers are \['image'\]"):
+        intersection(image=tree, grid="image2")
