@@ -1,28 +1,29 @@
-"""Torch datasets and loaders over windows."""
+"""Map-style torch datasets: one sample a window."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import torch
 import xarray as xr
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
-from geoxt.bridge.reading import Kind, Sample, batch_bytes, channels_of, read_batch, single
+from geoxt.bridge.reading import Kind, Sample, channels_of, read_batch, single
 from geoxt.bridge.room import Room
-from geoxt.bridge.shared import Filled, Ring, Slot
+from geoxt.bridge.shared import Slot
+from geoxt.bridge.trees import TreeDataset
+from geoxt.bridge.xbatch import is_generator, windows_of
 from geoxt.errors import GridError, InputError
 from geoxt.grid import label
+from geoxt.pixels.remote import WINDOWS
 from geoxt.samplers import Plan
+from geoxt.trees import children
 from geoxt.windows import Window
 
 Transform = Callable[[Sample], Sample]
-HELD = 2
-"""Batches that a training loop holds at once: the one it works on, and the next while it is handed over."""
 
 
 class WindowDataset(Dataset[Sample]):
@@ -39,7 +40,7 @@ class WindowDataset(Dataset[Sample]):
     dtype
         "float32": continuous layers become float32. "stored": they keep their type where torch has it.
     threads
-        Windows of a batch that are read at once. By default the number of cores, and 1 in workers.
+        Windows of a batch that are read at once. By default the number of cores, and 1 in workers; 32 for remote files.
 
     Notes
     -----
@@ -92,6 +93,8 @@ class WindowDataset(Dataset[Sample]):
         count = self.threads
         if count is None:
             count = 1 if torch.utils.data.get_worker_info() is not None else len(os.sched_getaffinity(0))
+            if any(c.view.remote for c in self.channels):
+                count = WINDOWS  # they wait for servers, not for cores
         if count <= 1:
             return map
         if self._pool is None or self._pool[0] != os.getpid():
@@ -99,190 +102,56 @@ class WindowDataset(Dataset[Sample]):
         return self._pool[1].map
 
 
-class _Batches(Dataset[Any]):
-    """The same windows, a whole batch an item."""
-
-    def __init__(self, samples: WindowDataset) -> None:
-        self.samples = samples
-        self.ring: Ring | None = None
-        """Where workers put batches."""
-
-    def __getitem__(self, order: tuple[int | None, Sequence[Window]]) -> Sample | Filled:
-        slot, windows = order
-        if slot is None or self.ring is None:
-            return self._batch(windows)
-        return self.ring.fill(slot, partial(self._batch, windows))
-
-    def largest(self, plan: Any) -> int:
-        """Return the bytes of a batch of a plan, all as large as its first window."""
-        windows = plan.windows
-        return batch_bytes(self.samples.channels, windows[0], plan.batch_size) if len(windows) else 1
-
-    def _batch(self, windows: Sequence[Window], room: Room | Slot | None = None) -> Sample:
-        batch = self.samples.read(windows, room)
-        return batch if self.samples.transform is None else self.samples.transform(batch)
-
-
-class Loader(DataLoader[Any]):
-    """A torch DataLoader of whole batches. Its workers read into memory that they share with it.
-
-    Without workers a thread reads the next batch while the last is worked on.
-    """
-
-    dataset: _Batches
-    ring: Ring | None = None
-    """Memory for the workers' batches, while no iterator uses it."""
-
-    @property
-    def _index_sampler(self) -> Any:
-        """What workers are asked for: a slot of the ring, and windows."""
-        return _Orders(self.sampler, self.dataset.ring)
-
-    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
-        """Return an iterator over the batches of an epoch."""
-        if not self.num_workers:
-            return ahead(super().__iter__())
-        kept = self.dataset.ring if self.persistent_workers else self.ring
-        slots = self.num_workers * (self.prefetch_factor or 2) + HELD
-        ring = self.dataset.ring = kept or Ring(slots, self.dataset.largest(self.sampler))
-        self.ring = None
-        return self._received(super().__iter__(), ring)
-
-    def _received(self, batches: Iterator[Any], ring: Ring) -> Iterator[Sample]:
-        for batch in batches:
-            yield ring.batch(batch) if isinstance(batch, Filled) else batch
-        self.ring = ring
-
-
-class _Orders(Sized, Iterable[Any]):
-    """Batches of windows, each with the slot of a ring where it goes, if there is a ring with a free one."""
-
-    def __init__(self, batches: Any, ring: Ring | None) -> None:
-        self.batches, self.ring = batches, ring
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[tuple[int | None, Any]]:
-        return self.ring.orders(self.batches) if self.ring else ((None, batch) for batch in self.batches)
-
-
-def ahead(batches: Iterator[Sample]) -> Iterator[Sample]:
-    """Yield batches, each read by a thread while the one before it is worked on."""
-    with ThreadPoolExecutor(1, "geoxt-ahead") as reading:
-        coming = reading.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = reading.submit(next, batches, None)
-            yield batch
-            del batch
-
-
-class BatchPlan(Sampler[list[Window]]):
-    """Batches of a sampler's windows in their order; `set_epoch` takes the plan of another epoch.
-
-    Parameters
-    ----------
-    windows
-        A sampler, or windows.
-    batch_size
-        Windows in a batch.
-    drop_last
-        Leave out a last batch that is not full.
-    """
-
-    def __init__(self, windows: Plan | Sequence[Window], batch_size: int, *, drop_last: bool = False) -> None:
-        self.windows, self.batch_size, self.drop_last = windows, batch_size, drop_last
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Take the windows of another epoch; Lightning calls this before each."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        whole, rest = divmod(len(self.windows), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
-
-    def __iter__(self) -> Iterator[list[Window]]:
-        windows = self.windows.at(self.epoch) if isinstance(self.windows, Plan) else self.windows
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield [windows[i] for i in range(start, min(start + self.batch_size, len(windows)))]
-
-
-def to_torch(
-    data: xr.DataArray | xr.Dataset,
+@overload
+def to_torch(data: xr.DataTree, windows: Plan | Iterable[Window], **options: Any) -> TreeDataset: ...
+@overload
+def to_torch(data: xr.DataArray | xr.Dataset, windows: Plan | Iterable[Window], **options: Any) -> WindowDataset: ...
+def to_torch(  # type: ignore[misc]  # options of the two above are its own
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
     windows: Plan | Iterable[Window],
     *,
     transform: Transform | None = None,
     dtype: Kind = "float32",
     threads: int | None = None,
-) -> WindowDataset:
+) -> WindowDataset | TreeDataset:
     """Return a map-style torch dataset of windows.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset of layers on one grid.
+        A layer, a Dataset of layers on one grid, or a tree of these.
     windows
-        A sampler, or windows of that grid.
+        A sampler, or windows of that grid; of a tree, windows with a node. An `xbatcher.BatchGenerator` is taken as the
+        windows that its selectors are.
     transform
         Applied to every sample.
     dtype
         "float32": continuous layers become float32. "stored": they keep their type where torch has it.
     threads
-        Windows of a batch that are read at once. By default the number of cores, and 1 in workers.
+        Windows of a batch that are read at once. By default the number of cores, and 1 in workers; 32 for remote files.
 
     Returns
     -------
     WindowDataset
         Samples as `read_batch` describes them, without the batch dimension.
+    TreeDataset
+        For a tree: the same, of the child that each window says.
     """
+    if is_generator(windows):
+        windows = _flat(windows, data)
     chosen = windows if isinstance(windows, Plan) else list(windows)
+    if isinstance(data, xr.DataTree):
+        parts = {n: WindowDataset(child, (), dtype=dtype, threads=threads) for n, child in children(data).items()}
+        return TreeDataset(parts, chosen, transform=transform)
     return WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
 
 
-def loader(
-    data: xr.DataArray | xr.Dataset,
-    windows: Plan | Iterable[Window],
-    *,
-    batch_size: int = 1,
-    workers: int = 0,
-    threads: int | None = None,
-    transform: Transform | None = None,
-    dtype: Kind = "float32",
-    drop_last: bool = False,
-    **options: Any,
-) -> DataLoader[Sample]:
-    """Return a torch DataLoader of batches of windows, read whole batches at a time.
-
-    Parameters
-    ----------
-    data
-        A layer, or a Dataset of layers on one grid.
-    windows
-        A sampler, or windows of that grid. Batches keep their order, so the order does not depend on workers.
-    batch_size
-        Windows in a batch.
-    workers
-        Processes that read; 0 reads in this one, with threads.
-    threads
-        Windows of a batch that one process reads at once. By default the number of cores, and 1 in workers.
-    transform
-        Applied to every batch.
-    dtype
-        "float32": continuous layers become float32. "stored": they keep their type where torch has it.
-    drop_last
-        Leave out a last batch that is not full.
-    **options
-        Passed on to `torch.utils.data.DataLoader`: `pin_memory`, `prefetch_factor`, `multiprocessing_context`, …
-
-    Returns
-    -------
-    torch.utils.data.DataLoader
-        Yields dicts; see `geoxt.bridge.read_batch` for their keys and shapes.
-    """
-    if batch_size < 1:
-        msg = f"Cannot make batches of {batch_size} windows: pass batch_size=1 or more."
-        raise InputError(msg)
-    samples = to_torch(data, windows, transform=transform, dtype=dtype, threads=threads)
-    plan = BatchPlan(samples.windows, batch_size, drop_last=drop_last)
-    return Loader(_Batches(samples), sampler=plan, batch_size=None, num_workers=workers, **options)
+def _flat(generator: Any, data: Any) -> list[Window]:
+    """Return the windows of all batches of a generator of xbatcher."""
+    found = windows_of(generator, data)
+    if found is None:
+        msg = (
+            "Cannot take the generator's selectors as windows: they cut another dimension than y, x and time, or refer"
+        )
+        raise InputError(msg + " to another grid than the layers'. geoml.loader() computes such batches as they are.")
+    return [window for batch in found for window in batch]

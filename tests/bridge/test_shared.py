@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from geoxt.bridge import loader
-from geoxt.bridge.datasets import HELD, ahead
+from geoxt.bridge.loading import HELD, ahead
 from geoxt.bridge.shared import Ring
 from geoxt.errors import ReadError
 from geoxt.samplers import RandomSampler

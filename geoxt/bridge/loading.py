@@ -1,0 +1,230 @@
+"""Loaders: whole batches of windows, read by threads or by workers that share memory with their parent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import xarray as xr
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from geoxt.bridge.datasets import Transform, WindowDataset, to_torch
+from geoxt.bridge.reading import Kind, Sample, batch_bytes
+from geoxt.bridge.room import Room
+from geoxt.bridge.shared import Filled, Ring, Slot
+from geoxt.bridge.trees import TreeBatchPlan, TreeDataset
+from geoxt.bridge.xbatch import ComputedBatches, is_generator, windows_of
+from geoxt.errors import InputError
+from geoxt.samplers import Plan
+from geoxt.windows import Window
+
+HELD = 2
+"""Batches that a training loop holds at once: the one it works on, and the next while it is handed over."""
+
+
+class _Batches(Dataset[Any]):
+    """The same windows, a whole batch an item."""
+
+    def __init__(self, samples: WindowDataset | TreeDataset) -> None:
+        self.samples = samples
+        self.ring: Ring | None = None
+        """Where workers put batches."""
+
+    def __getitem__(self, order: tuple[int | None, Sequence[Window]]) -> Sample | Filled:
+        slot, windows = order
+        if slot is None or self.ring is None:
+            return self._batch(windows)
+        return self.ring.fill(slot, partial(self._batch, windows))
+
+    def largest(self, plan: Any) -> int:
+        """Return the bytes of a batch of a plan, all as large as its first window."""
+        windows = plan.windows
+        return batch_bytes(self.samples.channels, windows[0], plan.batch_size) if len(windows) else 1
+
+    def _batch(self, windows: Sequence[Window], room: Room | Slot | None = None) -> Sample:
+        batch = self.samples.read(windows, room)
+        return batch if self.samples.transform is None else self.samples.transform(batch)
+
+
+class Loader(DataLoader[Any]):
+    """A torch DataLoader of whole batches. Its workers read into memory that they share with it.
+
+    Without workers a thread reads the next batch while the last is worked on.
+    """
+
+    dataset: _Batches
+    ring: Ring | None = None
+    """Memory for the workers' batches, while no iterator uses it."""
+
+    @property
+    def _index_sampler(self) -> Any:
+        """What workers are asked for: a slot of the ring, and windows."""
+        return _Orders(self.sampler, self.dataset.ring)
+
+    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
+        """Return an iterator over the batches of an epoch."""
+        if not self.num_workers:
+            return ahead(super().__iter__())
+        kept = self.dataset.ring if self.persistent_workers else self.ring
+        slots = self.num_workers * (self.prefetch_factor or 2) + HELD
+        ring = self.dataset.ring = kept or Ring(slots, self.dataset.largest(self.sampler))
+        self.ring = None
+        return self._received(super().__iter__(), ring)
+
+    def _received(self, batches: Iterator[Any], ring: Ring) -> Iterator[Sample]:
+        for batch in batches:
+            yield ring.batch(batch) if isinstance(batch, Filled) else batch
+        self.ring = ring
+
+
+class _Orders(Sized, Iterable[Any]):
+    """Batches of windows, each with the slot of a ring where it goes, if there is a ring with a free one."""
+
+    def __init__(self, batches: Any, ring: Ring | None) -> None:
+        self.batches, self.ring = batches, ring
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[int | None, Any]]:
+        return self.ring.orders(self.batches) if self.ring else ((None, batch) for batch in self.batches)
+
+
+def ahead(batches: Iterator[Sample]) -> Iterator[Sample]:
+    """Yield batches, each read by a thread while the one before it is worked on."""
+    with ThreadPoolExecutor(1, "geoxt-ahead") as reading:
+        coming = reading.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reading.submit(next, batches, None)
+            yield batch
+            del batch
+
+
+class BatchPlan(Sampler[list[Window]]):
+    """Batches of a sampler's windows in their order; `set_epoch` takes the plan of another epoch.
+
+    Parameters
+    ----------
+    windows
+        A sampler, or windows.
+    batch_size
+        Windows in a batch.
+    drop_last
+        Leave out a last batch that is not full.
+    """
+
+    def __init__(self, windows: Plan | Sequence[Window], batch_size: int, *, drop_last: bool = False) -> None:
+        self.windows, self.batch_size, self.drop_last = windows, batch_size, drop_last
+        self.epoch = 0
+        self.first, self.done = 0, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the windows of another epoch; Lightning calls this before each."""
+        self.epoch = max(epoch, self.first)
+
+    def begin(self, epoch: int, done: int) -> None:
+        """Begin with some epoch, after some of its batches, to go on where a training was cut off."""
+        self.first, self.done = epoch, done
+        self.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.windows), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[list[Window]]:
+        windows = self.windows.at(self.epoch) if isinstance(self.windows, Plan) else self.windows
+        done = self.done if self.epoch == self.first else 0
+        for start in range(done * self.batch_size, len(self) * self.batch_size, self.batch_size):
+            yield [windows[i] for i in range(start, min(start + self.batch_size, len(windows)))]
+
+
+class FixedBatches(Sampler[list[Window]]):
+    """Batches that are made already.
+
+    Parameters
+    ----------
+    batches
+        The windows of each.
+    """
+
+    def __init__(self, batches: Sequence[Sequence[Window]]) -> None:
+        self.batches = [list(batch) for batch in batches]
+        self.windows = [window for batch in self.batches for window in batch]
+        self.batch_size = max(map(len, self.batches), default=1)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Window]]:
+        return iter(self.batches)
+
+
+def loader(
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
+    windows: Plan | Iterable[Window],
+    *,
+    batch_size: int | None = 1,
+    workers: int = 0,
+    threads: int | None = None,
+    transform: Transform | None = None,
+    dtype: Kind = "float32",
+    drop_last: bool = False,
+    **options: Any,
+) -> DataLoader[Sample]:
+    """Return a torch DataLoader of batches of windows, read whole batches at a time.
+
+    Parameters
+    ----------
+    data
+        A layer, a Dataset of layers on one grid, or a tree of these.
+    windows
+        A sampler, or windows of that grid; of a tree, windows with a node. Batches keep their order, so the order does
+        not depend on workers. An `xbatcher.BatchGenerator` is taken as the windows that its selectors are; where they
+        are none, its batches are computed, under the names of its variables only.
+    batch_size
+        Windows in a batch; `None` for the batches of an `xbatcher.BatchGenerator` as it makes them.
+    workers
+        Processes that read; 0 reads in this one, with threads.
+    threads
+        Windows of a batch that one process reads at once. By default the number of cores, and 1 in workers; 32 for
+        remote files.
+    transform
+        Applied to every batch.
+    dtype
+        "float32": continuous layers become float32. "stored": they keep their type where torch has it.
+    drop_last
+        Leave out a last batch that is not full.
+    **options
+        Passed on to `torch.utils.data.DataLoader`: `pin_memory`, `prefetch_factor`, `multiprocessing_context`, …
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+        Yields dicts; see `geoxt.bridge.read_batch` for their keys and shapes. Of a tree, a batch may hold windows of
+        several children (`crs` tells them apart) as long as their tensors have one shape; others are grouped.
+    """
+    if batch_size is not None and batch_size < 1:
+        msg = f"Cannot make batches of {batch_size} windows: pass batch_size=1 or more."
+        raise InputError(msg)
+    if isinstance(windows, Plan) and batch_size and batch_size % windows.unit and windows.unit % batch_size:
+        msg = f"Cannot make batches of {batch_size} windows: {type(windows).__name__} draws {windows.unit} that belong"
+        raise InputError(msg + f" together. Pass batch_size={windows.unit}, or a multiple of it.")
+    own = windows_of(windows, data) if is_generator(windows) else None
+    if is_generator(windows) and own is None:
+        return DataLoader(ComputedBatches(windows, dtype=dtype), batch_size=None, num_workers=workers, **options)
+    if own is not None:
+        windows = [window for batch in own for window in batch]
+    elif batch_size is None:
+        msg = "Cannot tell how many windows make a batch: only generators of xbatcher make their own. Pass batch_size=…"
+        raise InputError(msg)
+    samples = to_torch(data, windows, transform=transform, dtype=dtype, threads=threads)
+    plan: Sampler[list[Window]]
+    if batch_size is None:
+        plan = FixedBatches(own or [])
+    elif isinstance(samples, TreeDataset):
+        plan = TreeBatchPlan(samples.windows, batch_size, kind=samples.kind, drop_last=drop_last)
+    else:
+        plan = BatchPlan(samples.windows, batch_size, drop_last=drop_last)
+    return Loader(_Batches(samples), sampler=plan, batch_size=None, num_workers=workers, **options)

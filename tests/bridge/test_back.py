@@ -1,0 +1,109 @@
+"""Back on the grid: what was read and laid again is what was there, at any zoom and over any windows."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from geoxt.bridge import loader, to_xarray
+from geoxt.errors import GridError, InputError
+from geoxt.grid import grid_of
+from geoxt.legend import Legend
+from geoxt.samplers import GridSampler, RandomSampler
+from geoxt.testing import make_grid
+from geoxt.windows import Window
+
+GRID = make_grid((40, 50))
+RAMP = np.arange(2000.0).reshape(40, 50)
+
+
+def cut(windows):
+    return np.stack([RAMP[w.row : w.stop[0], w.col : w.stop[1]] for w in windows])
+
+
+@given(st.lists(st.builds(Window, st.integers(0, 30), st.integers(0, 40), st.just(10), st.just(10)), min_size=1))
+def test_windows_come_back_where_they_were(windows):
+    found = to_xarray(cut(windows), windows, like=GRID)
+    top, left = min(w.row for w in windows), min(w.col for w in windows)
+    seen = np.full(RAMP.shape, np.nan)
+    for w in windows:
+        seen[w.row : w.stop[0], w.col : w.stop[1]] = RAMP[w.row : w.stop[0], w.col : w.stop[1]]
+    rows, cols = found.shape
+    assert np.array_equal(found.values, seen[top : top + rows, left : left + cols], equal_nan=True)
+    assert grid_of(found).affine == GRID[top : top + rows, left : left + cols].affine
+    assert np.isnan(found.attrs["_FillValue"])
+
+
+def test_a_batch_of_the_loader_comes_back(ds):
+    sampler = GridSampler(ds, size=32, stride=32, edge="shift")
+    batches = list(loader(ds, sampler, batch_size=len(sampler)))
+    whole = to_xarray(batches[0]["image"], batches[0])
+    assert grid_of(whole) == grid_of(ds.image)
+    assert np.array_equal(whole.values, ds.image.values)
+    again = to_xarray(batches[0]["image"], sampler)
+    assert again.identical(whole)
+    part = next(iter(loader(ds, RandomSampler(ds, size=16, length=3, seed=1), batch_size=3)))
+    some = to_xarray(part["mask"], part, fill=255, legend=Legend.of(ds.mask))
+    inside = ds.mask.sel(y=some.y, x=some.x).values
+    assert np.array_equal(some.values[some.values != 255], inside[some.values != 255])
+    assert some.attrs["flag_meanings"] == ds.mask.attrs["flag_meanings"]
+    assert some.attrs["_FillValue"] == 255
+
+
+def test_the_first_window_wins():
+    windows = [Window(0, 0, 4, 4), Window(0, 2, 4, 4)]
+    found = to_xarray(torch.stack([torch.zeros(4, 4), torch.ones(4, 4)]), windows, like=GRID)
+    assert found.values.tolist() == [[0] * 4 + [1] * 2] * 4
+
+
+@pytest.mark.parametrize(("side", "pixel"), [(2, 4), (16, 0.5)])
+def test_coarser_and_finer_values_have_larger_and_smaller_pixels(side, pixel):
+    windows = [Window(0, 0, 8, 8), Window(8, 16, 8, 8)]
+    values = torch.arange(2 * 3 * side * side, dtype=torch.float64).reshape(2, 3, side, side)
+    found = to_xarray(values, windows, like=GRID)
+    assert found.dims == ("band", "y", "x")
+    assert grid_of(found).affine.a == GRID.affine.a * pixel
+    assert (found.x[0] - grid_of(found).affine.a / 2).item() == GRID.affine.c
+    assert np.array_equal(found.values[:, :side, :side], values[0])
+    assert np.array_equal(found.values[:, side:, 2 * side :], values[1])
+    assert np.isnan(found.values[:, :side, 2 * side :]).all()
+
+
+def test_series_have_time_before_bands():
+    assert to_xarray(np.zeros((1, 5, 2, 4, 4)), [Window(0, 0, 4, 4)], like=GRID).dims == ("time", "band", "y", "x")
+
+
+def test_what_cannot_be_laid_is_refused(ds):
+    one = [Window(0, 0, 4, 4)]
+    batch = {"transform": torch.zeros(1, 6), "bounds": torch.zeros(1, 4), "crs": ["EPSG:32615"]}
+    turned = next(iter(loader(ds, [Window(0, 0, 4, 4), Window(9, 9, 4, 4)], batch_size=2)))
+    turned["transform"][1, 2] += 7
+    cases = [
+        (np.zeros((2, 4, 4)), one, {"like": GRID}, InputError, "2 values on 1 windows"),
+        (np.zeros((4, 4)), one, {"like": GRID}, InputError, "shape \\(4, 4\\)"),
+        (np.zeros((1, 4, 4)), one, {}, InputError, "Pass like="),
+        (np.zeros((1, 3, 3)), [Window(1, 0, 4, 4)], {"like": GRID}, None, ""),
+        (np.zeros((2, 2, 2)), [Window(0, 0, 4, 4), Window(1, 0, 4, 4)], {"like": GRID}, GridError, "between"),
+        (np.zeros((2, 4, 4), int), [*one, Window(9, 9, 4, 4)], {"like": GRID}, InputError, "Pass fill="),
+        (np.zeros((2, 4, 4)), [*one, Window(0, 0, 5, 4)], {"like": GRID}, InputError, "sizes"),
+        (np.zeros((1, 4, 4)), {"crs": []}, {}, InputError, "has no 'transform'"),
+        (np.zeros((1, 4, 4)), batch, {}, InputError, "'<layer>_valid'"),
+        (np.zeros((2, 4, 4)), turned, {}, GridError, "lies 9.*columns"),
+        (np.zeros((2, 4, 4)), turned | {"crs": ["EPSG:1", "EPSG:2"]}, {}, GridError, "One CRS|one CRS"),
+    ]
+    for values, windows, options, error, text in cases:
+        if error is None:
+            assert to_xarray(values, windows, **options).shape == (3, 3)
+            continue
+        with pytest.raises(error, match=text):
+            to_xarray(values, windows, **options)
+
+
+def test_a_grid_serves_as_well_as_a_layer(ds):
+    assert isinstance(grid_of(ds.image), GeoBox)
+    values = np.zeros((1, 4, 4))
+    assert to_xarray(values, [Window(1, 2, 4, 4)], like=ds).identical(
+        to_xarray(values, [Window(1, 2, 4, 4)], like=grid_of(ds.image))
+    )

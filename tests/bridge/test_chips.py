@@ -1,0 +1,83 @@
+"""Samples as tensors: the same numbers, the keys of windows, and a way to other processes."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from geoxt.bridge.chips import collate
+from geoxt.datasets import info, load
+from geoxt.errors import InputError
+from geoxt.testing.trees import make_tree
+
+
+@pytest.fixture
+def change(tmp_path):
+    tree = make_tree(info("levircd_plus"), tmp_path)
+    return load(tree.spec, tmp_path)
+
+
+def test_tensors_hold_what_the_layers_hold(change):
+    sample, layers = change.to_torch()[1], change[1]
+    assert sample["image"].dtype == torch.float32
+    assert sample["mask"].dtype == torch.int64
+    np.testing.assert_array_equal(sample["image"].numpy(), layers["image"].values)
+    np.testing.assert_array_equal(sample["mask"].numpy(), layers["mask"].values)
+    assert sample["image_valid"].shape == (2, 12, 12)
+    assert sample["mask_valid"].all()
+    assert change.to_torch(dtype="stored")[1]["image"].dtype == torch.uint8
+
+
+def test_some_assets_and_a_transform(change):
+    chosen = change.to_torch(keys=["mask"], transform=lambda sample: {**sample, "more": 1})[0]
+    assert set(chosen) == {"mask", "mask_valid", "more"}
+    with pytest.raises(InputError, match="Cannot read 'masks'"):
+        change.to_torch(keys=["masks"])
+
+
+def test_it_goes_to_other_processes(tmp_path):
+    tree = make_tree(info("tropical_cyclone"), tmp_path)
+    samples = load(tree.spec, tmp_path).to_torch()
+    first = samples[0]
+    again = pickle.loads(pickle.dumps(samples))
+    assert again.data.reader.tables == {}
+    assert again[0]["label"] == first["label"]
+    assert first["label"].dtype == torch.float32
+
+
+def test_boxes_and_masks_of_objects(tmp_path):
+    tree = make_tree(info("vhr10"), tmp_path)
+    samples = load(tree.spec, tmp_path).to_torch()
+    none, some = samples[0], samples[len(samples) - 1]
+    assert none["boxes"].shape == (0, 4)
+    assert none["masks"].shape == (0, *none["image"].shape[-2:])
+    for box, mask in zip(some["boxes"].tolist(), some["masks"], strict=True):
+        rows, cols = torch.nonzero(mask, as_tuple=True)
+        assert [cols.min(), rows.min(), cols.max() + 1, rows.max() + 1] == box
+    batch = collate([none, some])
+    assert batch["image"].shape == (2, *none["image"].shape)
+    assert [len(boxes) for boxes in batch["boxes"]] == [0, len(some["boxes"])]
+
+
+def test_instances_become_boxes(tmp_path):
+    tree = make_tree(info("spacenet2"), tmp_path)
+    sample = load(tree.spec, tmp_path, "train").to_torch()[0]
+    assert len(sample["boxes"]) == 2  # as many shapes as the tree draws
+    np.testing.assert_array_equal(sample["masks"].sum(dim=0) > 0, sample["mask"] == 1)
+    assert sample["crs"] == "EPSG:32631"
+
+
+def test_nodata_is_not_valid(tmp_path):
+    spec = info("spacenet2")
+    tree = make_tree(spec, tmp_path)
+    found = load(tree.spec, tmp_path, "train")
+    low = int(found.read(0)["image"].min())
+    image = replace(spec.assets["image"], nodata=low)
+    marked = load(replace(tree.spec, assets={**spec.assets, "image": image}), tmp_path, "train")
+    sample = marked.to_torch(dtype="stored")[0]
+    np.testing.assert_array_equal(~sample["image_valid"], (sample["image"] == low).any(dim=0))
+    assert not sample["image_valid"].all()

@@ -1,0 +1,80 @@
+"""The normaliser: numpy's numbers over all valid pixels at once, whatever the windows."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from geoxt.bridge import Statistics, statistics
+from geoxt.bridge.statistics import KEPT
+from geoxt.errors import InputError
+from geoxt.grid import coordinates
+from geoxt.samplers import GridSampler, RandomSampler
+from geoxt.testing import make_grid
+from geoxt.windows import Window
+
+
+def layer_of(values, **attrs):
+    coords = coordinates(make_grid(values.shape[-2:])) | {"band": ["red", "nir"]}
+    return xr.DataArray(values, dims=("band", "y", "x"), coords=coords, attrs=attrs)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
+def test_they_are_numpys_over_the_valid_pixels(dtype):
+    rng = np.random.default_rng(0)
+    values = (rng.normal(100, 9, (2, 60, 70)) + np.array([[[0]], [[50]]])).astype(dtype)
+    values[:, rng.random((60, 70)) < 0.2] = 7
+    layer = layer_of(values, _FillValue=7)
+    found = statistics(layer, GridSampler(layer, size=20, stride=20, edge="pad"), percentiles=(0, 2, 33.3, 50, 98, 100))
+    valid = [band[band != 7].astype("float64") for band in values]
+    assert found.bands == ("red", "nir")
+    assert found.count == tuple(map(len, valid))
+    assert np.allclose(found.mean, [v.mean() for v in valid], rtol=1e-13)
+    assert np.allclose(found.std, [v.std() for v in valid], rtol=1e-12)
+    for percent, numbers in found.percentiles.items():
+        assert np.allclose(numbers, [np.percentile(v, percent) for v in valid], rtol=1e-12), percent
+
+
+def test_large_offsets_lose_nothing():
+    values = np.random.default_rng(1).normal(0, 1, (2, 50, 50)) + 1e9
+    layer = layer_of(values)
+    found = statistics(layer, [Window(r, 0, 10, 50) for r in range(0, 50, 10)])
+    assert np.allclose(found.std, values.std(axis=(1, 2)), rtol=1e-9)
+
+
+def test_a_random_choice_stands_for_a_long_stream():
+    values = np.random.default_rng(2).random((2, 600, 600), "float32")
+    layer = layer_of(values)
+    assert values[0].size > KEPT
+    windows = list(GridSampler(layer, size=100, stride=100))
+    found = statistics(layer, windows, percentiles=(1, 50, 99))
+    for percent, numbers in found.percentiles.items():
+        assert np.allclose(numbers, percent / 100, atol=0.005)
+    assert found == statistics(layer, windows, percentiles=(1, 50, 99))
+    assert found != statistics(layer, windows, percentiles=(1, 50, 99), seed=1)
+
+
+def test_it_normalises_and_goes_into_json():
+    values = np.random.default_rng(3).normal(5, 2, (2, 40, 40)).astype("float32")
+    layer = layer_of(values)
+    found = statistics(layer, RandomSampler(layer, size=40, length=1, seed=0))
+    image = found.normalise(torch.from_numpy(values)[None])
+    assert torch.allclose(image.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-5)
+    assert torch.allclose(image.std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-5)
+    assert torch.allclose(found.restore(image), torch.from_numpy(values), atol=1e-5)
+    assert Statistics.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    with pytest.raises(InputError, match="3 bands by the statistics of 2: red, nir"):
+        found.normalise(torch.zeros(1, 3, 4, 4))
+
+
+def test_a_band_that_does_not_vary_has_a_deviation_of_one():
+    assert statistics(layer_of(np.full((2, 8, 8), 3.0)), [Window(0, 0, 8, 8)]).std == (1.0, 1.0)
+
+
+def test_a_band_without_valid_pixels_is_named():
+    values = np.ones((2, 8, 8))
+    values[1] = np.nan
+    with pytest.raises(InputError, match="'nir'.*no window has a valid pixel"):
+        statistics(layer_of(values), [Window(0, 0, 8, 8)])

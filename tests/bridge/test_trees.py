@@ -1,0 +1,157 @@
+"""Tensors of a tree: the pixels of each child, on its own grid; batches of one shape, for any number of workers."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import geoxt
+from geoxt.bridge import TreeBatchPlan, TreeDataset, loader, to_torch
+from geoxt.bridge.trees import batches
+from geoxt.errors import GridError
+from geoxt.grid import grid_of
+from geoxt.samplers import GridSampler, Plan, RandomBatchSampler, RandomSampler
+from geoxt.source import view_of
+from geoxt.testing import distinct, make_grid, make_world, write_cog
+from geoxt.trees import children
+from geoxt.windows import Window
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Scenes in two zones beside land cover."""
+    world = make_world(tmp_path_factory.mktemp("world"), size=128, blocksize=128)
+    image = geoxt.open_cogs(world.images, layer="landsat8", crs="native", name="image")
+    return geoxt.intersection(image=image, mask=geoxt.open_cogs(world.labels, layer="cdl"))
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(
+        torch.equal(v, other[k]) if isinstance(v, torch.Tensor) else v == other[k] for k, v in one.items()
+    )
+
+
+def test_a_batch_holds_the_pixels_of_each_child(pair):
+    sampler = RandomSampler(pair, size=24, length=14, seed=3)
+    found = list(pair.geoml.loader(sampler, batch_size=4))
+    assert [len(batch["crs"]) for batch in found] == [4, 4, 4, 2]
+    windows = iter(sampler)
+    mixed = 0
+    for batch in found:
+        mixed += len(set(batch["crs"])) > 1
+        for place in range(len(batch["crs"])):
+            window = next(windows)
+            child = pair[window.node].to_dataset()
+            values, valid = view_of(child.image).read(window)
+            assert batch["crs"][place] == str(grid_of(child).crs)
+            assert np.array_equal(batch["image"][place], values[0].astype("float32"))
+            assert np.array_equal(batch["image_valid"][place], valid[0].all(0))
+            assert np.array_equal(batch["mask"][place], view_of(child["mask"]).read(window)[0][0, 0])
+            a = grid_of(child).affine
+            assert tuple(batch["transform"][place][[2, 5]].tolist()) == a @ (window.col, window.row)
+    assert mixed
+
+
+@pytest.mark.parametrize(
+    "options", [{"workers": 2}, {"threads": 3}, {"workers": 1, "multiprocessing_context": "spawn"}]
+)
+def test_workers_and_threads_change_nothing(pair, options):
+    sampler = RandomSampler(pair, size=16, length=10)
+    plain = list(loader(pair, sampler, batch_size=4, threads=1))
+    assert all(equal(a, b) for a, b in zip(plain, loader(pair, sampler, batch_size=4, **options), strict=True))
+
+
+def test_a_batch_of_a_batch_sampler_is_of_one_child(pair):
+    sampler = RandomBatchSampler(pair, size=16, length=24, batch_size=4)
+    found = list(loader(pair, sampler, batch_size=4))
+    assert all(len(set(batch["crs"])) == 1 for batch in found)
+    assert {batch["crs"][0] for batch in found} == {"EPSG:32615", "EPSG:32616"}
+
+
+def test_a_dataset_is_map_style_and_pickles(pair):
+    windows = list(RandomSampler(pair, size=16, length=5))
+    samples = to_torch(pair, windows)
+    assert isinstance(samples, TreeDataset)
+    again = pickle.loads(pickle.dumps(samples))
+    one = samples.__getitems__([3, 0])
+    assert equal(again[3], one[0])
+    assert equal(samples[windows[0]], one[1])
+    doubled = to_torch(pair, windows, transform=lambda s: s | {"image": 2 * s["image"]})
+    assert torch.equal(doubled[1]["image"], 2 * samples[1]["image"])
+
+
+def test_windows_without_a_child_or_of_other_trees_are_refused(pair):
+    with pytest.raises(GridError, match=r"it says no node, and the children are \['epsg_3261"):
+        to_torch(pair, [Window(0, 0, 8, 8)])[0]
+    with pytest.raises(GridError, match=r"it is of node 'north'"):
+        to_torch(pair, [Window(0, 0, 8, 8, node="north")])[0]
+    sampler = RandomSampler(pair, size=8, length=3)
+    child = pair["epsg_32615"].to_dataset()
+    with pytest.raises(GridError, match=r"plan\.of\(node\)"):
+        to_torch(child, sampler)
+    with pytest.raises(GridError, match="Make the sampler from the same tree"):
+        to_torch(pair, RandomSampler(child, size=8, length=3))
+    assert len(to_torch(child, sampler.of("epsg_32615"))) == sum(w.node == "epsg_32615" for w in sampler)
+    differ = xr.DataTree.from_dict({"a": child, "b": child[["image"]]})
+    with pytest.raises(GridError, match=r"'a' has the layers \['image', 'mask'\], 'b' \['image'\]"):
+        to_torch(differ, sampler)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """Children of two pixel sizes."""
+    folder = tmp_path_factory.mktemp("uneven")
+    paths = []
+    for n, size in enumerate((30, 15)):
+        grid = make_grid((80, 80), crs=f"EPSG:{32615 + n}", left=500_000, resolution=size)
+        paths.append(str(write_cog(folder / f"{n}.tif", distinct((80, 80)) + n, grid=grid, tiled=False)))
+    return geoxt.open_cogs(paths, crs="native")
+
+
+def test_windows_of_several_shapes_are_grouped(uneven):
+    sampler = RandomSampler(uneven, size=240, units="crs", length=21)
+    lazy = loader(uneven, sampler, batch_size=4)
+    found = list(lazy)
+    shapes = [tuple(batch["image"].shape) for batch in found]
+    assert len(found) == len(lazy)
+    assert {shape[-2:] for shape in shapes} == {(8, 8), (16, 16)}
+    assert sum(shape[0] for shape in shapes) == 21
+    assert len(list(loader(uneven, sampler, batch_size=4, drop_last=True))) == sum(shape[0] == 4 for shape in shapes)
+    windows = [w for batch in lazy.sampler for w in batch]
+    assert sorted(windows, key=repr) == sorted(sampler, key=repr)
+    with pytest.raises(GridError, match="Cannot stack windows of the children"):
+        to_torch(uneven, sampler).read(list(sampler))
+    assert len(to_torch(uneven, sampler).__getitems__(list(range(21)))) == 21
+
+
+def test_an_epoch_is_that_of_the_sampler(uneven):
+    sampler = RandomSampler(uneven, size=240, units="crs", length=21)
+    plan = loader(uneven, sampler, batch_size=4).sampler
+    assert isinstance(plan, TreeBatchPlan)
+    plan.set_epoch(2)
+    assert sorted((w for b in plan for w in b), key=repr) == sorted(sampler.at(2), key=repr)
+    assert len(plan) == len(list(plan))
+
+
+def test_batches_of_one_kind_keep_their_order():
+    plain = batches(np.zeros(10, int), 4)
+    assert [b.tolist() for b in plain] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    grouped = batches(np.array([0, 1, 0, 1, 1, 0, 0]), 2)
+    assert [b.tolist() for b in grouped] == [[0, 2], [1, 3], [5, 6], [4]]
+
+
+def test_every_pixel_of_a_lattice_comes_back_once(pair):
+    sampler = GridSampler(pair, size=50, edge="pad")
+    seen = {node: np.zeros(grid_of(child).shape, "float32") for node, child in children(pair).items()}
+    order = iter(sampler)
+    for batch in loader(pair, sampler, batch_size=5):
+        for place in range(len(batch["crs"])):
+            window = next(order)
+            outer = Window(0, 0, *seen[window.node].shape)
+            inner = window.intersect(outer)
+            seen[window.node][inner.within(outer)] += batch["image"][place, 2].numpy()[inner.within(window)]
+    for node, child in children(pair).items():
+        assert np.array_equal(seen[node], child.image[2].compute())
+    assert isinstance(sampler, Plan)

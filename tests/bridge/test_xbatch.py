@@ -1,0 +1,81 @@
+"""Generators of xbatcher: the engine reads what xbatcher would compute; what it would lose is said."""
+
+import dask
+import numpy as np
+import pytest
+import torch
+
+from geoxt.bridge import loader, to_torch
+from geoxt.bridge.xbatch import is_generator, windows_of
+from geoxt.errors import GeoxtWarning, InputError
+from geoxt.samplers import GridSampler
+
+xbatcher = pytest.importorskip("xbatcher")
+
+
+def generator(ds, **options):
+    return xbatcher.BatchGenerator(ds, **{"input_dims": {"y": 50, "x": 40}, "preload_batch": False} | options)
+
+
+def test_the_engine_reads_what_xbatcher_computes(ds, monkeypatch):
+    batches = generator(ds)
+    computed = [batch.compute(scheduler="synchronous") for batch in batches]
+
+    def refuse(*_, **__):
+        msg = "asked dask"
+        raise AssertionError(msg)
+
+    monkeypatch.setattr(dask, "compute", refuse)
+    found = list(loader(ds, batches, batch_size=None))
+    assert len(found) == len(computed) == 12
+    for ours, theirs in zip(found, computed, strict=True):
+        assert np.array_equal(ours["image"][0], theirs.image.values.astype("float32"))
+        assert np.array_equal(ours["mask"][0], theirs.mask.values)
+        assert ours["bounds"].shape == (1, 4)
+
+
+def test_its_batches_of_several_windows_stay_together(ds):
+    batches = generator(ds, concat_input_dims=True)
+    (found,) = list(loader(ds, batches, batch_size=None))
+    assert found["image"].shape == (12, 3, 50, 40)
+    assert [len(b["image"]) for b in loader(ds, batches, batch_size=5)] == [5, 5, 2]
+    assert len(to_torch(ds, batches)) == 12
+
+
+def test_overlaps_and_workers(ds):
+    batches = generator(ds, input_dims={"y": 50, "x": 40}, input_overlap={"y": 25, "x": 20})
+    here = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None)])
+    there = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None, workers=2, timeout=60)])
+    assert torch.equal(here, there)
+    assert len(here) == 5 * 7
+
+
+def test_a_part_of_the_layers_has_its_windows_where_it_lies(ds):
+    part = ds.isel(y=slice(50, 150), x=slice(40, 160))
+    (first, *_) = loader(ds, generator(part), batch_size=1)
+    assert np.array_equal(first["mask"][0], ds.mask.values[50:100, 40:80])
+
+
+def test_edges_that_it_loses_are_said(ds):
+    with pytest.warns(GeoxtWarning, match="the last 30 of 150 along y and the last 20 of 160 along x.*GridSampler"):
+        found = windows_of(generator(ds, input_dims={"y": 60, "x": 70}), ds)
+    assert len(found) == 4
+    assert len(GridSampler(ds, size=(60, 70), stride=(60, 70), edge="shift")) == 9
+
+
+def test_what_is_no_window_is_computed_even_in_workers_after_threads(ds):
+    batches = generator(ds.image, input_dims={"band": 2, "y": 150})
+    ds.image.compute(scheduler="threads")
+    with pytest.warns(GeoxtWarning, match="the last 1 of 3 along band"):
+        found = list(loader(ds.image, batches, batch_size=None, workers=1, timeout=60))
+    theirs = [batch.compute(scheduler="synchronous").values for batch in batches]
+    assert len(found) == len(theirs)
+    assert all(np.array_equal(a["image"], b) for a, b in zip(found, theirs, strict=True))
+    with pytest.warns(GeoxtWarning), pytest.raises(InputError, match="cut another dimension"):
+        to_torch(ds.image, batches)
+
+
+def test_only_generators_make_their_own_batches(ds):
+    assert not is_generator(GridSampler(ds, size=32))
+    with pytest.raises(InputError, match="Pass batch_size="):
+        loader(ds, GridSampler(ds, size=32), batch_size=None)
