@@ -1,7 +1,23 @@
-"""Architectures: plain torch modules for any number of bands, built by name from a registry; and trained networks."""
+"""Architectures: plain torch modules for any bands, built by name; pretrained weights; and trained networks."""
 
 from geoxt.models.card import Card
 from geoxt.models.network import Network, from_checkpoint
-from geoxt.models.registry import ARCHITECTURES, Architecture, create, names
+from geoxt.models.pretrained import ALIASES, Loaded, Weights, load, weights_info, weights_names
+from geoxt.models.registry import ARCHITECTURES, Architecture, create, info, names
 
-__all__ = ["ARCHITECTURES", "Architecture", "Card", "Network", "create", "from_checkpoint", "names"]
+__all__ = [
+    "ALIASES",
+    "ARCHITECTURES",
+    "Architecture",
+    "Card",
+    "Loaded",
+    "Network",
+    "Weights",
+    "create",
+    "from_checkpoint",
+    "info",
+    "load",
+    "names",
+    "weights_info",
+    "weights_names",
+]

@@ -23,8 +23,20 @@ def _softmax(logits: Tensor) -> Tensor:
     return logits.softmax(dim=1)
 
 
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"segmentation": _softmax}
-"""From logits (N, K, H, W) to what can be averaged over overlapping tiles, by the card's task."""
+def _as_it_is(values: Tensor) -> Tensor:
+    return values
+
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "segmentation": _softmax,
+    "change": _softmax,
+    "time-series": _softmax,
+    "classification": _softmax,
+    "multilabel": torch.sigmoid,
+    "regression": _as_it_is,
+    "pixelwise-regression": _as_it_is,
+}
+"""From outputs (N, K, H, W) or (N, K) to what can be averaged over overlapping tiles, by the card's task."""
 
 
 class Network(nn.Module):
@@ -56,7 +68,7 @@ class Network(nn.Module):
         """
         scaled = (image - self.mean) / self.std
         if valid is not None:
-            scaled = scaled.where(valid[:, None], 0)
+            scaled = scaled.where(valid.unsqueeze(-3), 0)
         logits: Tensor = self.body(scaled)
         return logits
 

@@ -1,106 +1,93 @@
-"""The registry of architectures: a row each, and one function that builds from it."""
+"""The registry of architectures: one function that builds any of them by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
 from geoxt.errors import InputError
-from geoxt.models.unet import UNet
+from geoxt.models.architecture import Architecture
+from geoxt.models.catalog import ARCHITECTURES, classifier
+from geoxt.models.libraries import timm
 
+__all__ = ["ARCHITECTURES", "TIMM", "Architecture", "create", "info", "names"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """What the registry knows of one architecture."""
-
-    name: str
-    """The name that `create` takes."""
-    task: str
-    """The kind of task it is made for, such as `"segmentation"`."""
-    build: Callable[..., nn.Module]
-    """Makes the module: takes `in_chans`, `classes` and the options."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Every option and its default. Values are plain, so that a checkpoint can carry them."""
-    reference: str
-    """Where it was published."""
-
-
-_UNET = "Ronneberger et al. 2015, https://doi.org/10.1007/978-3-319-24574-4_28"
-
-ARCHITECTURES: Mapping[str, Architecture] = {
-    row.name: row
-    for row in (
-        Architecture(
-            name="unet",
-            task="segmentation",
-            build=UNet,
-            options={
-                "encoder": "tu-resnet18",
-                "weights": None,
-                "depth": 3,
-                "decoder": (64, 32, 16),
-                "detail": 32,
-                "dropout": 0.2,
-            },
-            reference=_UNET,
-        ),
-        Architecture(
-            name="test_unet",
-            task="segmentation",
-            build=UNet,
-            options={
-                "encoder": "tu-test_resnet",
-                "weights": None,
-                "depth": 2,
-                "decoder": (8, 8),
-                "detail": 8,
-                "dropout": 0.0,
-            },
-            reference=_UNET,
-        ),
-    )
-}
-"""All architectures, by name. `test_*` are the tiny ones that tests build."""
+TIMM = "timm/"
+"""What stands before the name of any model of timm."""
 
 
 def names(*, task: str | None = None) -> tuple[str, ...]:
-    """Return the names that `create` takes, for one task or for all of them.
+    """Return the names that `create` takes, for one task or for all; `"timm/"` and a name of timm's work as well.
 
     Examples
     --------
-    >>> names(task="segmentation")
-    ('unet', 'test_unet')
+    >>> names(task="change")[:3]
+    ('fc_ef', 'fc_siam_conc', 'fc_siam_diff')
     """
-    return tuple(row.name for row in ARCHITECTURES.values() if task in (None, row.task))
+    return tuple(row.name for row in ARCHITECTURES.values() if task is None or task in row.tasks)
 
 
-def create(name: str, *, in_chans: int, classes: int, **options: Any) -> nn.Module:
+def info(name: str) -> Architecture:
+    """Return what is known of an architecture: its tasks, shapes, options and reference.
+
+    Raises
+    ------
+    InputError
+        Where the name is unknown.
+
+    Examples
+    --------
+    >>> info("fc_siam_diff").takes, info("fc_siam_diff").gives
+    ('(N, 2, C, H, W)', '(N, K, H, W); features (N, F, H, W)')
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if name.startswith(TIMM) and timm().is_model(name.removeprefix(TIMM)):
+        return classifier(name, name.removeprefix(TIMM), "timm, https://doi.org/10.5281/zenodo.4414861")
+    known = [f"{TIMM}{one}" for one in timm().list_models()] if name.startswith(TIMM) else list(ARCHITECTURES)
+    close = get_close_matches(name, known, n=1)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    others = ", ".join(one for one in ARCHITECTURES if not one.startswith("test_"))
+    msg = f"Cannot build a model named {name!r}. {hint}Pass one of {others}, or 'timm/' and a name of timm's."
+    raise InputError(msg)
+
+
+def create(
+    name: str,
+    *,
+    in_chans: int | None = None,
+    bands: Sequence[str] | None = None,
+    classes: int | None = None,
+    **options: Any,
+) -> nn.Module:
     """Build a model by name.
 
     Parameters
     ----------
     name
-        One of `names()`.
+        One of `names()`, or `"timm/"` and the name of any model of timm, for classification.
     in_chans
         Number of bands of an input image.
+    bands
+        Names of the bands instead, in order; `geoxt.models.load` then knows them.
     classes
-        Number of classes: channels of the output.
+        Number of classes, or of numbers to be regressed: channels of the output.
     options
-        The architecture's own options; `ARCHITECTURES[name].options` lists them with their defaults.
+        The architecture's own options; `info(name).options` lists them with their defaults.
 
     Returns
     -------
     torch.nn.Module
-        For segmentation it maps float32 (N, `in_chans`, H, W) to logits (N, `classes`, H, W), for any H and W.
+        `info(name)` says what it takes and gives. For segmentation it maps float32 (N, `in_chans`, H, W) to logits
+        (N, `classes`, H, W), for any H and W.
 
     Raises
     ------
     InputError
-        Where the name or an option is unknown, or a number is below one.
+        Where the name or an option is unknown, or a number is missing or below one.
 
     Examples
     --------
@@ -109,21 +96,34 @@ def create(name: str, *, in_chans: int, classes: int, **options: Any) -> nn.Modu
     >>> model(torch.zeros(1, 4, 30, 41)).shape
     torch.Size([1, 3, 30, 41])
     """
-    row = _row(name)
-    if in_chans < 1 or classes < 1:
-        msg = f"Cannot build {name!r} with in_chans={in_chans} and classes={classes}: pass 1 or more of each."
+    row = info(name)
+    count = _count(name, in_chans, bands)
+    if count < 1 or (classes is not None and classes < 1):
+        msg = f"Cannot build {name!r} with in_chans={count} and classes={classes}: pass 1 or more of each."
+        raise InputError(msg)
+    if classes is None and not row.headless:
+        msg = f"Cannot build {name!r} without knowing the length of its output: pass classes=."
         raise InputError(msg)
     unknown = sorted(set(options) - set(row.options))
-    if unknown:
+    if unknown and not row.open:
         msg = f"Cannot build {name!r} with the option {unknown[0]!r}: pass some of {', '.join(row.options)}."
         raise InputError(msg)
-    return row.build(in_chans=in_chans, classes=classes, **{**row.options, **options})
+    model = row.build(in_chans=count, classes=classes, **{**row.options, **options})
+    if bands is not None:
+        object.__setattr__(model, "bands", tuple(bands))
+    return model
 
 
-def _row(name: str) -> Architecture:
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name]
-    close = get_close_matches(name, ARCHITECTURES, n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    msg = f"Cannot build a model named {name!r}. {hint}Pass one of {', '.join(ARCHITECTURES)}."
-    raise InputError(msg)
+def _count(name: str, in_chans: int | None, bands: Sequence[str] | None) -> int:
+    if bands is None:
+        if in_chans is None:
+            msg = f"Cannot build {name!r} without knowing its bands: pass in_chans= or bands=."
+            raise InputError(msg)
+        return in_chans
+    if isinstance(bands, str) or len(set(bands)) != len(bands):
+        msg = f"Cannot build {name!r} for bands={bands!r}: pass a list of names, each once."
+        raise InputError(msg)
+    if in_chans not in {None, len(bands)}:
+        msg = f"Cannot build {name!r} with in_chans={in_chans} for {len(bands)} bands: pass only one of the two."
+        raise InputError(msg)
+    return len(bands)

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from geoxt.errors import InputError, MissingDependency
+from geoxt.errors import InputError
+from geoxt.models.libraries import smp
+from geoxt.models.padding import pad
 
 
 class UNet(nn.Module):
@@ -66,24 +67,28 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, classes, H, W) of images (N, in_chans, H, W), float32."""
+        logits: Tensor = self.head(self.features(image))
+        return logits
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return features (N, F, H, W) of images (N, in_chans, H, W): what the last layer sees."""
         height, width = image.shape[-2:]
-        padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        image = F.pad(image, padding, mode="replicate") if any(padding) else image
-        features = self.decoder(self.encoder(image))
+        image = pad(image, self.multiple)
+        features: Tensor = self.decoder(self.encoder(image))
         if self.detail is not None:
             features = torch.cat([features, self.detail(image)], dim=1)
-        logits: Tensor = self.head(features)
-        return logits[..., :height, :width]
+        return features[..., :height, :width]
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The part that pretrained weights are for."""
+        encoder: nn.Module = self.encoder
+        return encoder
 
 
 def _halves(name: str, weights: str | None, depth: int, steps: tuple[int, ...], in_chans: int) -> tuple[Any, Any]:
     try:
-        import segmentation_models_pytorch as smp
-    except ImportError as error:
-        msg = "Cannot build a U-Net without segmentation-models-pytorch: pip install 'geoxt[train]'."
-        raise MissingDependency(msg) from error
-    try:
-        unet = smp.Unet(
+        unet = smp().Unet(
             name, encoder_weights=weights, encoder_depth=depth, decoder_channels=steps, in_channels=in_chans, classes=1
         )
     except (KeyError, RuntimeError) as error:

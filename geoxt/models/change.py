@@ -1,0 +1,135 @@
+"""Change detection of Daudt et al. 2018: FC-EF, FC-Siam-conc and FC-Siam-diff, one U-Net with three ways of fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geoxt.errors import InputError
+from geoxt.models.padding import pad
+
+Fusion = Literal["early", "concatenate", "difference"]
+"""What the decoder sees of two dates: images stacked at the door, both dates' features, or |first - second| of them."""
+Deepest = Literal["second", "difference"]
+"""What a siamese decoder starts from: the second date's deepest features, or |first - second| of them."""
+_SKIPS = {"early": 1, "concatenate": 2, "difference": 1}
+
+
+class ChangeUNet(nn.Module):
+    """A U-Net over a pair of images.
+
+    FC-EF stacks the two images (`fusion="early"`). The siamese ones run one encoder over both: FC-Siam-conc hands the
+    features of both dates to the decoder, FC-Siam-diff the absolute value of their difference. As in the authors' code
+    the decoder starts from the second date's deepest features, so that the result depends on the order of the dates;
+    with `deepest="difference"` that of FC-Siam-diff does not.
+
+    Parameters
+    ----------
+    in_chans
+        Bands of one image of the pair.
+    classes
+        Channels of the output.
+    fusion
+        Where the two dates meet.
+    deepest
+        What the decoder of a siamese network starts from.
+    widths
+        Channels of each stage; each stage halves the image.
+    depths
+        Convolutions of each stage.
+    dropout
+        Share of channels dropped after each convolution in training.
+
+    References
+    ----------
+    Daudt et al. 2018, https://doi.org/10.1109/ICIP.2018.8451652, https://arxiv.org/abs/1810.08462
+    """
+
+    def __init__(
+        self,
+        *,
+        in_chans: int,
+        classes: int,
+        fusion: Fusion,
+        deepest: Deepest,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if fusion not in _SKIPS or deepest not in {"second", "difference"}:
+            found = f"fusion={fusion!r} and deepest={deepest!r}"
+            msg = f"Cannot build a change U-Net with {found}: pass one of {', '.join(_SKIPS)}; second or difference."
+            raise InputError(msg)
+        if len(widths) != len(depths) or min(depths) < 2:
+            found = f"widths={tuple(widths)} and depths={tuple(depths)}"
+            msg = f"Cannot build a change U-Net with {found}: pass as many of each, and 2 convolutions or more a stage."
+            raise InputError(msg)
+        self.fusion, self.deepest = fusion, deepest
+        first = 2 * in_chans if fusion == "early" else in_chans
+        befores = [first, *widths[:-1]]
+        self.encoder = nn.ModuleList(
+            _stage([before, *[width] * depth], dropout)
+            for before, width, depth in zip(befores, widths, depths, strict=True)
+        )
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(width, width, 3, stride=2, padding=1, output_padding=1) for width in reversed(widths)
+        )
+        skips = 1 + _SKIPS[fusion]
+        afters = [widths[0], *widths[:-1]]
+        self.decoder = nn.ModuleList(
+            _stage([skips * width, *[width] * (depth - 1), after], dropout)
+            for width, depth, after in list(zip(widths, depths, afters, strict=True))[:0:-1]
+        )
+        self.decoder.append(_stage([skips * widths[0], *[widths[0]] * (depths[0] - 1)], dropout))
+        self.head = nn.Conv2d(widths[0], classes, 3, padding=1)
+
+    def forward(self, pair: Tensor) -> Tensor:
+        """Return logits (N, classes, H, W) of pairs (N, 2, in_chans, H, W), float32."""
+        logits: Tensor = self.head(self.features(pair))
+        return logits
+
+    def features(self, pair: Tensor) -> Tensor:
+        """Return features (N, F, H, W) of pairs (N, 2, in_chans, H, W): what the last layer sees."""
+        height, width = pair.shape[-2:]
+        multiple = 2 ** len(self.encoder)
+        if self.fusion == "early":
+            skips, found = self._encode(pad(pair.flatten(1, 2), multiple))
+        else:
+            first, start = self._encode(pad(pair[:, 0], multiple))
+            second, found = self._encode(pad(pair[:, 1], multiple))
+            skips = [self._fuse(before, after) for before, after in zip(first, second, strict=True)]
+            found = (start - found).abs() if self.deepest == "difference" else found
+        for up, skip, stage in zip(self.ups, reversed(skips), self.decoder, strict=True):
+            found = stage(torch.cat([up(found), skip], dim=1))
+        return found[..., :height, :width]
+
+    def _encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        skips = []
+        for stage in self.encoder:
+            skips.append(stage(image))
+            image = F.max_pool2d(skips[-1], 2)
+        return skips, image
+
+    def _fuse(self, first: Tensor, second: Tensor) -> Tensor:
+        return (first - second).abs() if self.fusion == "difference" else torch.cat([first, second], dim=1)
+
+
+def _stage(widths: Sequence[int], dropout: float) -> nn.Sequential:
+    """Convolutions of 3 x 3 from each of the widths to the next."""
+    stage = nn.Sequential()
+    for before, after in pairwise(widths):
+        stage.extend(
+            [
+                nn.Conv2d(before, after, 3, padding=1),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+                nn.Dropout2d(dropout),
+            ]
+        )
+    return stage

@@ -1,0 +1,140 @@
+"""L-TAE: attention over the dates of a time series with one learnt question a head (Garnot and Landrieu 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geoxt.errors import InputError
+
+
+class LTAE(nn.Module):
+    """A lightweight temporal attention encoder, applied to each pixel alone.
+
+    Dates that are not valid have no influence at all: attention passes them over, and so do the statistics of the first
+    normalisation. Where no date is valid, all count alike.
+
+    Parameters
+    ----------
+    in_chans
+        Channels of the input, a multiple of `heads`.
+    out_chans
+        Channels of the output, a multiple of `heads`.
+    heads
+        Heads of attention; each has its own share of the channels.
+    width
+        Channels that the heads share, a multiple of `heads`.
+    keys
+        Length of a key.
+    period
+        Slowest wave of the encoding of dates, in units of the positions.
+    dropout
+        Share dropped in training.
+
+    References
+    ----------
+    Garnot and Landrieu 2020, https://doi.org/10.1007/978-3-030-65742-0_12, https://arxiv.org/abs/2007.00586
+    """
+
+    def __init__(
+        self, in_chans: int, out_chans: int, *, heads: int, width: int, keys: int, period: float, dropout: float
+    ) -> None:
+        super().__init__()
+        if in_chans % heads or out_chans % heads or width % heads:
+            found = f"{in_chans}, {width} and {out_chans} channels"
+            msg = f"Cannot share {found} among {heads} heads: pass multiples of it, or other heads=."
+            raise InputError(msg)
+        self.heads, self.keys = heads, keys
+        self.norm_in = nn.GroupNorm(heads, in_chans)
+        self.widen = nn.Conv1d(in_chans, width, 1)
+        self.to_keys = nn.Linear(width, heads * keys)
+        self.queries = nn.Parameter(torch.empty(heads, keys))
+        for weight in (self.to_keys.weight, self.queries):
+            nn.init.normal_(weight, std=(2 / keys) ** 0.5)
+        self.mlp = nn.Sequential(nn.Linear(width, out_chans), nn.BatchNorm1d(out_chans), nn.ReLU(), nn.Dropout(dropout))
+        self.norm_out = nn.GroupNorm(heads, out_chans)
+        self.dropout = nn.Dropout(dropout)
+        self.waves: Tensor
+        self.register_buffer("waves", _waves(width // heads, period), persistent=False)
+
+    def forward(self, series: Tensor, positions: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Sum a series up over its dates.
+
+        Parameters
+        ----------
+        series
+            Float32 (M, T, in_chans): M pixels, T dates.
+        positions
+            Float32 (M, T): when, usually in days.
+        valid
+            Bool (M, T): which dates count.
+
+        Returns
+        -------
+        summary, attention
+            Float32 (M, out_chans), and (heads, M, T), which sums to one over the dates.
+        """
+        count, dates, _ = series.shape
+        normal = _group_norm(series.transpose(1, 2), self.norm_in, valid)
+        values = self.widen(normal).transpose(1, 2) + self._when(positions)
+        keys = self.to_keys(values).view(count, dates, self.heads, self.keys)
+        scores = torch.einsum("mthk,hk->hmt", keys, self.queries) / self.keys**0.5
+        if valid is not None:
+            scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
+        attention = scores.softmax(dim=-1)
+        shares = values.view(count, dates, self.heads, -1)
+        summary = torch.einsum("hmt,mthc->mhc", self.dropout(attention), shares).flatten(1)
+        return self.norm_out(self.mlp(summary)), attention
+
+    def _when(self, positions: Tensor) -> Tensor:
+        angles = positions[..., None] / self.waves
+        even = torch.arange(len(self.waves), device=angles.device) % 2 == 0
+        return torch.where(even, angles.sin(), angles.cos()).repeat(1, 1, self.heads)
+
+
+def _waves(count: int, period: float) -> Tensor:
+    """Wave lengths over 2 pi: pairs of a sine and a cosine share one, from 1 to nearly `period`."""
+    return period ** (2 * (torch.arange(count) // 2) / count)
+
+
+def _group_norm(series: Tensor, norm: nn.GroupNorm, valid: Tensor | None) -> Tensor:
+    """Normalise (M, C, T) over each group's channels and the valid dates."""
+    if valid is None:
+        return norm(series)
+    count, channels, dates = series.shape
+    grouped = series.view(count, norm.num_groups, -1, dates)
+    weight = valid[:, None, None].to(series.dtype)
+    number = weight.sum(dim=-1, keepdim=True).clamp(min=1) * grouped.shape[2]
+    mean = (grouped * weight).sum(dim=(2, 3), keepdim=True) / number
+    variance = ((grouped - mean).square() * weight).sum(dim=(2, 3), keepdim=True) / number
+    normal = ((grouped - mean) * (variance + norm.eps).rsqrt()).view(count, channels, dates)
+    return torch.addcmul(norm.bias[:, None], normal, norm.weight[:, None])
+
+
+def at_pixels(series: Tensor) -> Tensor:
+    """Return (N, T, C, H, W) as pixels (N * H * W, T, C)."""
+    return series.permute(0, 3, 4, 1, 2).flatten(0, 2)
+
+
+def every_pixel(values: Tensor | None, height: int, width: int) -> Tensor | None:
+    """Return what holds for an image (N, T) for each of its pixels (N * H * W, T)."""
+    return None if values is None else values.repeat_interleave(height * width, dim=0)
+
+
+def days(series: Tensor, positions: Tensor | None) -> Tensor:
+    """Return positions (N, T) as float32; where there are none, the number of each date."""
+    if positions is None:
+        return torch.arange(series.shape[1], device=series.device, dtype=series.dtype).expand(len(series), -1)
+    return positions.to(series.dtype)
+
+
+def without(series: Tensor, valid: Tensor | None) -> Tensor:
+    """Set dates that are not valid to zero, so that NaN there cannot spread."""
+    return series if valid is None else series.masked_fill(~valid[:, :, None, None, None], 0)
+
+
+def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize attention (heads, N, T, h, w) to `size`, linearly: it still sums to one over the dates."""
+    resized = F.interpolate(masks.flatten(0, 1), size, mode="bilinear", align_corners=False)
+    return resized.view(*masks.shape[:3], *size)

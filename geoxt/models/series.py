@@ -1,0 +1,202 @@
+"""Segmentation of time series: U-TAE (Garnot and Landrieu 2021), and L-TAE on each pixel and its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from geoxt.errors import InputError
+from geoxt.models.ltae import LTAE, at_pixels, days, every_pixel, resize, without
+from geoxt.models.padding import pad
+
+_GROUPS = 4
+
+
+class PixelSeries(nn.Module):
+    """Two convolutions on each date, L-TAE over the dates of each pixel, and a linear layer.
+
+    Parameters
+    ----------
+    in_chans
+        Bands of one date.
+    classes
+        Channels of the output.
+    width
+        Channels of the features of a date, a multiple of `heads`.
+    heads, keys, period, dropout
+        As in `LTAE`.
+    """
+
+    def __init__(
+        self, *, in_chans: int, classes: int, width: int, heads: int, keys: int, period: float, dropout: float
+    ) -> None:
+        super().__init__()
+        self.stem = _convolutions([in_chans, width, width], norm="group")
+        self.time = LTAE(width, width, heads=heads, width=width, keys=keys, period=period, dropout=dropout)
+        self.head = nn.Conv2d(width, classes, 1)
+
+    def forward(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """Return logits (N, classes, H, W) of series (N, T, in_chans, H, W); see `UTAE.forward`."""
+        logits: Tensor = self.head(self.features(series, valid, positions))
+        return logits
+
+    def features(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """Return features (N, width, H, W): what the last layer sees."""
+        rows, columns = series.shape[-2:]
+        images = pad(without(series, valid).flatten(0, 1), 1, least=2)
+        height, width = images.shape[-2:]
+        dates = self.stem(images).unflatten(0, series.shape[:2])
+        when, known = (every_pixel(one, height, width) for one in (days(series, positions), valid))
+        assert when is not None
+        summary, _ = self.time(at_pixels(dates), when, known)
+        return summary.view(len(series), height, width, -1).permute(0, 3, 1, 2)[..., :rows, :columns]
+
+
+class UTAE(nn.Module):
+    """A U-Net whose encoder runs on each date, with L-TAE at the deepest level and its attention on every skip.
+
+    As published, but that dates that are not valid have no influence at all, and that the last convolution gives logits
+    as they are, without a normalisation and a rectifier after it.
+
+    Parameters
+    ----------
+    in_chans
+        Bands of one date.
+    classes
+        Channels of the output.
+    encoder
+        Channels of each level, finest first; each but the first halves the image. Multiples of `heads`.
+    decoder
+        Channels of each level on the way back, finest first; the last equals the encoder's.
+    heads, width, keys, period, dropout
+        As in `LTAE`.
+
+    References
+    ----------
+    Garnot and Landrieu 2021, https://doi.org/10.1109/ICCV48922.2021.00483, https://arxiv.org/abs/2107.07933
+    """
+
+    def __init__(
+        self,
+        *,
+        in_chans: int,
+        classes: int,
+        encoder: Sequence[int],
+        decoder: Sequence[int],
+        heads: int,
+        width: int,
+        keys: int,
+        period: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if len(encoder) != len(decoder) or encoder[-1] != decoder[-1]:
+            found = f"encoder={tuple(encoder)} and decoder={tuple(decoder)}"
+            msg = f"Cannot build a U-TAE with {found}: pass as many levels in both, with the same last number."
+            raise InputError(msg)
+        self.multiple = 2 ** (len(encoder) - 1)
+        self.stem = _convolutions([in_chans, encoder[0], encoder[0]], norm="group")
+        self.downs = nn.ModuleList(_Down(before, after) for before, after in pairwise(encoder))
+        self.time = LTAE(encoder[-1], encoder[-1], heads=heads, width=width, keys=keys, period=period, dropout=dropout)
+        levels = range(len(encoder) - 1, 0, -1)
+        self.ups = nn.ModuleList(_Up(decoder[level], decoder[level - 1], encoder[level - 1]) for level in levels)
+        self.last = _convolutions([decoder[0], decoder[0]], norm="batch")
+        self.head = nn.Conv2d(decoder[0], classes, 3, padding=1, padding_mode="reflect")
+
+    def forward(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """Segment time series.
+
+        Parameters
+        ----------
+        series
+            Float32 (N, T, in_chans, H, W).
+        valid
+            Bool (N, T): which dates count; all of them where it is left out.
+        positions
+            Numbers (N, T): when, usually in days; the number of each date where it is left out.
+
+        Returns
+        -------
+        Tensor
+            Logits (N, classes, H, W).
+        """
+        height, width = series.shape[-2:]
+        logits: Tensor = self.head(self._whole(series, valid, positions))
+        return logits[..., :height, :width]
+
+    def features(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """Return features (N, decoder[0], H, W): what the last layer sees."""
+        height, width = series.shape[-2:]
+        return self._whole(series, valid, positions)[..., :height, :width]
+
+    def _whole(self, series: Tensor, valid: Tensor | None, positions: Tensor | None) -> Tensor:
+        """Return the features of the padded images."""
+        found = self.stem(pad(without(series, valid).flatten(0, 1), self.multiple, least=2 * self.multiple))
+        levels = [found]
+        for down in self.downs:
+            found = down(found)
+            levels.append(found)
+        dates = [level.unflatten(0, series.shape[:2]) for level in levels]
+        found, attention = self._over_time(dates[-1], days(series, positions), valid)
+        for up, level in zip(self.ups, dates[-2::-1], strict=True):
+            found = up(found, _collapse(level, attention))
+        features: Tensor = self.last(found)
+        return features
+
+    def _over_time(self, dates: Tensor, when: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        count, steps, _, height, width = dates.shape
+        days_of, known = (every_pixel(one, height, width) for one in (when, valid))
+        summary, attention = self.time(at_pixels(dates), days_of, known)
+        image = summary.view(count, height, width, -1).permute(0, 3, 1, 2)
+        return image, attention.view(-1, count, height, width, steps).permute(0, 1, 4, 2, 3)
+
+
+def _collapse(dates: Tensor, attention: Tensor) -> Tensor:
+    """Sum (N, T, C, H, W) over the dates: each head's attention (heads, N, T, h, w) weighs its share of channels."""
+    height, width = dates.shape[-2:]
+    weight = resize(attention, (height, width))
+    shares = dates.reshape(*dates.shape[:2], len(attention), -1, height, width)
+    return torch.einsum("hntyx,nthcyx->nhcyx", weight, shares).flatten(1, 2)
+
+
+class _Down(nn.Module):
+    """Halve the image, then two convolutions, the second beside a way round it."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.halve = _block(nn.Conv2d(before, before, 4, stride=2, padding=1, padding_mode="reflect"), "group")
+        self.first = _convolutions([before, after], norm="group")
+        self.second = _convolutions([after, after], norm="group")
+
+    def forward(self, image: Tensor) -> Tensor:
+        found: Tensor = self.first(self.halve(image))
+        return found + self.second(found)
+
+
+class _Up(nn.Module):
+    """Double the image, join it with a skip, then two convolutions, the second beside a way round it."""
+
+    def __init__(self, before: int, after: int, skip: int) -> None:
+        super().__init__()
+        self.skip = _block(nn.Conv2d(skip, skip, 1), "batch")
+        self.grow = _block(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), "batch")
+        self.first = _convolutions([after + skip, after], norm="batch")
+        self.second = _convolutions([after, after], norm="batch")
+
+    def forward(self, image: Tensor, skip: Tensor) -> Tensor:
+        found: Tensor = self.first(torch.cat([self.grow(image), self.skip(skip)], dim=1))
+        return found + self.second(found)
+
+
+def _convolutions(widths: Sequence[int], norm: str) -> nn.Sequential:
+    pairs = pairwise(widths)
+    return nn.Sequential(*[_block(nn.Conv2d(a, b, 3, padding=1, padding_mode="reflect"), norm) for a, b in pairs])
+
+
+def _block(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: str) -> nn.Sequential:
+    width = convolution.out_channels
+    normal = nn.GroupNorm(_GROUPS, width) if norm == "group" else nn.BatchNorm2d(width)
+    return nn.Sequential(convolution, normal, nn.ReLU())

