@@ -1,0 +1,62 @@
+"""Symbols: arithmetic on names gives text, so that a formula is written once, as code, and shown from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_ADD, _MULTIPLY, _POWER, _ATOM = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A name, or what arithmetic made of names.
+
+    Examples
+    --------
+    >>> nir, red = Symbol("nir"), Symbol("red")
+    >>> str(2.5 * (nir - red) / (nir + red) ** 0.5)
+    '2.5 * (nir - red) / (nir + red) ** 0.5'
+    """
+
+    text: str
+    """How it is written."""
+    rank: int = _ATOM
+    """How tightly its last operator binds: 0 for sums, 1 for products, 2 for powers, 3 for names."""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __add__(self, other: Symbol | float) -> Symbol:
+        return _joined(self, "+", other, _ADD)
+
+    def __radd__(self, other: float) -> Symbol:
+        return _joined(other, "+", self, _ADD)
+
+    def __sub__(self, other: Symbol | float) -> Symbol:
+        return _joined(self, "-", other, _ADD)
+
+    def __rsub__(self, other: float) -> Symbol:
+        return _joined(other, "-", self, _ADD)
+
+    def __mul__(self, other: Symbol | float) -> Symbol:
+        return _joined(self, "*", other, _MULTIPLY)
+
+    def __rmul__(self, other: float) -> Symbol:
+        return _joined(other, "*", self, _MULTIPLY)
+
+    def __truediv__(self, other: Symbol | float) -> Symbol:
+        return _joined(self, "/", other, _MULTIPLY)
+
+    def __rtruediv__(self, other: float) -> Symbol:
+        return _joined(other, "/", self, _MULTIPLY)
+
+    def __pow__(self, other: float) -> Symbol:
+        return _joined(self, "**", other, _POWER)
+
+
+def _joined(left: Symbol | float, sign: str, right: Symbol | float, rank: int) -> Symbol:
+    """Return two sides with an operator between them, bracketed where reading from the left would regroup them."""
+    sides = [side if isinstance(side, Symbol) else Symbol(f"{side:g}") for side in (left, right)]
+    weak = (sides[0].rank < rank, sides[1].rank <= rank)
+    texts = [f"({side.text})" if loose else side.text for side, loose in zip(sides, weak, strict=True)]
+    return Symbol(f"{texts[0]} {sign} {texts[1]}", rank)

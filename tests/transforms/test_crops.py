@@ -1,0 +1,56 @@
+"""Crops: numpy's slices, the places of their pixels, and boxes cut to them."""
+
+import numpy as np
+import pytest
+import torch
+
+from geoxt.errors import InputError
+from geoxt.transforms import CenterCrop, RandomCrop, crop
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_crops_are_slices_whose_affine_leads_to_their_places(make, centres, rotated):
+    batch = make(height=7, width=9, steps=2, rotated=rotated)
+    corners = [(0, 0), (3, 4), (2, 1)]
+    found = crop(batch, torch.tensor(corners), (4, 5))
+    for at, (row, col) in enumerate(corners):
+        for name in ("image", "image_valid", "mask", "mask_valid"):
+            expected = batch[name][at].numpy()[..., row : row + 4, col : col + 5]
+            assert np.array_equal(found[name][at], expected), name
+    x_y = centres(found["transform"], 4, 5)
+    np.testing.assert_allclose(x_y, found["image"][:, 0].numpy(), rtol=0, atol=1e-9)
+
+
+def test_bounds_are_those_of_the_new_window(batch):
+    found = crop(batch, torch.tensor([[1, 2]] * 3), (3, 4))
+    left, top = batch["transform"][:, 2] + 60, batch["transform"][:, 5] - 30
+    assert torch.equal(found["bounds"], torch.stack([left, top - 90, left + 120, top], dim=1))
+
+
+def test_boxes_are_cut_and_those_beyond_leave_with_all_that_is_theirs(batch, boxes_around):
+    found = crop(batch, torch.tensor([[0, 0], [1, 3], [3, 2]]), 3)
+    assert [len(one) for one in found["boxes"]] == [1, 1, 1]
+    assert [one.tolist() for one in found["labels"]] == [[7], [8], [11]]
+    for at in range(3):
+        assert np.array_equal(found["boxes"][at], boxes_around(found["masks"][at]))
+
+
+def test_places_are_drawn_everywhere_and_again_from_the_seed(make):
+    batch = make(count=200, height=4, width=5)
+    del batch["boxes"]
+    found = RandomCrop((3, 2), seed=5)(batch)
+    corners = found["transform"][:, [2, 5]] - batch["transform"][:, [2, 5]]
+    assert len(np.unique(corners.numpy(), axis=0)) == 2 * 4
+    assert torch.equal(found["image"], RandomCrop((3, 2), seed=5)(batch)["image"])
+
+
+def test_the_middle_is_cut_out(batch):
+    assert torch.equal(CenterCrop(2)(batch)["mask"], batch["mask"][:, 2:4, 2:4])
+
+
+def test_a_window_that_is_too_large_is_refused(batch):
+    for transform in (RandomCrop(7), CenterCrop((2, 7))):
+        with pytest.raises(InputError, match="pass a smaller size="):
+            transform(batch)
+    with pytest.raises(InputError, match="0 x 3 pixels"):
+        RandomCrop((0, 3))

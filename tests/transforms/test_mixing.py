@@ -1,0 +1,111 @@
+"""Mixing: numpy's weighted means and pasted rectangles, labels in the same shares, places marked lost."""
+
+import numpy as np
+import pytest
+import torch
+
+from geoxt.errors import InputError
+from geoxt.transforms import CutMix, MixUp, SlideMix, cutmix, mixup, slide
+
+
+@pytest.fixture
+def windows(make):
+    found = make(count=4, steps=2)
+    for name in ("boxes", "labels", "masks"):
+        del found[name]
+    return found
+
+
+@pytest.fixture
+def images(windows):
+    return {name: value for name, value in windows.items() if not name.startswith("mask")}
+
+
+def test_mixup_is_the_weighted_mean(images):
+    partners, shares = torch.tensor([1, 0, 3, 3]), torch.tensor([0.25, 0.5, 1.0, 0.75])
+    found = mixup(images, partners, shares, image="image", label="label", classes=4)
+    pixels, weights = images["image"].numpy(), shares.numpy()[:, None, None, None, None]
+    expected = weights * pixels + (1 - weights) * pixels[partners.numpy()]
+    np.testing.assert_allclose(found["image"].numpy(), expected, rtol=1e-12)
+    assert found["label"].tolist() == [[0.25, 0.75, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    both = images["image_valid"] & images["image_valid"][partners]
+    assert torch.equal(found["image_valid"][[0, 1, 3]], both[[0, 1, 3]])
+    assert torch.equal(found["image_valid"][2], images["image_valid"][2])
+    assert found["transform"].isnan().all(1).tolist() == [True, True, False, True]
+    assert torch.equal(found["image"][2], images["image"][2])
+
+
+def test_labels_that_are_numbers_are_mixed_as_they_are(images):
+    images["label"] = torch.tensor([0.0, 10.0, 20.0, 30.0])
+    found = mixup(images, torch.tensor([1, 0, 3, 2]), torch.full((4,), 0.5), image="image", label="label", classes=None)
+    assert found["label"].tolist() == [5, 5, 25, 25]
+
+
+def test_class_codes_have_no_mean(windows, images):
+    with pytest.raises(InputError, match=r"mean of class codes \['mask'\]"):
+        MixUp()(windows)
+    with pytest.raises(InputError, match="Cannot mix labels 0 to 3, classes=3"):
+        MixUp(classes=3)(images)
+
+
+def test_cutmix_pastes_the_same_rectangle_into_every_layer(windows):
+    frames = torch.tensor([[0, 0, 3, 6], [1, 2, 4, 4], [2, 2, 2, 5], [0, 0, 6, 6]])
+    partners = torch.tensor([1, 2, 3, 0])
+    found = cutmix(windows, partners, frames, label="label", classes=4)
+    for name in ("image", "image_valid", "mask", "mask_valid"):
+        expected = windows[name].numpy().copy()
+        for at, (top, left, bottom, right) in enumerate(frames.tolist()):
+            pasted = windows[name][partners[at]].numpy()
+            expected[at, ..., top:bottom, left:right] = pasted[..., top:bottom, left:right]
+        assert np.array_equal(found[name].numpy(), expected), name
+    assert found["transform"].isnan().all(1).tolist() == [True, True, False, True]
+    assert torch.equal(found["bounds"][2], windows["bounds"][2])
+    expected = [[0.5, 0.5, 0, 0], [0, 5 / 6, 1 / 6, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
+    torch.testing.assert_close(found["label"], torch.tensor(expected))
+
+
+def test_slides_are_those_of_numpy(windows):
+    shifts = torch.tensor([[2, 0], [0, -1], [0, 0], [6, 0]])
+    found = slide(windows, shifts)
+    for name in ("image", "image_valid", "mask", "mask_valid"):
+        for at, shift in enumerate(shifts.tolist()):
+            assert np.array_equal(found[name][at].numpy(), np.roll(windows[name][at].numpy(), shift, (-2, -1)))
+    assert found["transform"].isnan().all(1).tolist() == [True, True, False, False]
+    assert torch.equal(found["label"], windows["label"])
+
+
+def test_shares_are_drawn_from_all_of_the_window_and_labels_follow(make):
+    batch = {"image": torch.arange(300.0).reshape(300, 1, 1, 1).expand(300, 1, 20, 20), "label": torch.arange(300)}
+    found = CutMix(0.8, classes=300, seed=0)(batch)
+    own = (found["image"] == batch["image"]).flatten(1).float().mean(1)
+    torch.testing.assert_close(found["label"].diagonal(), own)
+    assert (own == 1).float().mean() == pytest.approx(0.2, abs=0.12)
+    assert own.min() < 0.2
+    assert own[own < 1].std() > 0.15
+
+
+def test_mixup_draws_pairs_and_again_from_the_seed(images):
+    first, second = (MixUp(classes=4, seed=3)(images) for _ in range(2))
+    assert torch.equal(first["image"], second["image"])
+    assert not torch.equal(first["image"], images["image"])
+    torch.testing.assert_close(first["label"].sum(1), torch.ones(4))
+    none = MixUp(0.0, classes=4)(images)
+    assert torch.equal(none["image"], images["image"])
+    assert torch.equal(none["transform"], images["transform"])
+
+
+def test_slides_go_both_ways_along_one_axis():
+    image = torch.arange(64.0).reshape(1, 1, 8, 8).expand(300, 1, 8, 8)
+    found = SlideMix(0.5, seed=0)({"image": image})["image"][:, 0, 0, 0].long()
+    rows, cols = found // 8, found % 8
+    assert ((rows == 0) | (cols == 0)).all()
+    assert (rows > 0).float().mean() == pytest.approx(0.22, abs=0.07)
+    assert set(rows.tolist()) == set(cols.tolist()) == set(range(8))
+
+
+def test_boxes_are_not_torn(batch):
+    for transform in (CutMix(), SlideMix()):
+        with pytest.raises(InputError, match="Cannot mix samples with boxes"):
+            transform(batch)
+    with pytest.raises(InputError, match="alpha=0"):
+        MixUp(alpha=0)
