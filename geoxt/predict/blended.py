@@ -5,57 +5,63 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from dask.base import normalize_token
 
+from geoxt.predict.feed import Feed, Held
+from geoxt.predict.pieces import Piece, Pieces
+from geoxt.predict.pool import ahead
 from geoxt.predict.runner import Runner
+from geoxt.predict.strip import Finish, Strip
 from geoxt.predict.tiles import Lattice
-from geoxt.source import View
-from geoxt.types import Array, Floats, Mask
+from geoxt.types import Array
 from geoxt.windows import Window
 
 _ONE_AT_A_TIME = threading.RLock()
-"""torch spreads one batch over all cores: two chunks at once would share them, and take twice the memory."""
+"""One region uses all cores: two at once would share them, and take twice the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Blended:
-    """A model's output over a scene: (channel, y, x), or (y, x) where the best channel is picked."""
+    """A model's output over a scene: ([time,] channel, y, x), without channels where the best one is picked."""
 
-    view: View
-    """Reads windows of the scene."""
+    feed: Feed
+    """Reads tiles of the scene."""
     runner: Runner
     """The model."""
     lattice: Lattice
-    """Where the tiles lie, and how they are weighted where they overlap."""
-    channels: int
-    """Number of channels of the output."""
-    codes: Array | None
-    """Code of each channel, to pick the best one by; `None` keeps all channels."""
-    dtype: np.dtype[Any]
-    """Data type of the result."""
-    nodata: float
-    """Value where the scene is not valid in every band."""
+    """Where the tiles lie on the output's grid, and how they are weighted where they overlap."""
+    finish: Finish
+    """What blended sums become."""
+    steps: int | None
+    """Number of time steps that are mapped one by one; `None` where the map has no time."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Channels (unless one is picked), rows, columns."""
-        rows, cols = self.lattice.shape
-        return (rows, cols) if self.codes is not None else (self.channels, rows, cols)
+        """Time steps, channels (unless one is picked), rows, columns."""
+        times = () if self.steps is None else (self.steps,)
+        return (*times, *self.finish.front, *self.lattice.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the map."""
+        return self.finish.dtype
 
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
         return len(self.shape)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the pieces that are kept."""
+        return {name: self.__dict__[name] for name in self.__dataclass_fields__}
+
     def __dask_tokenize__(self) -> Any:
-        """Return all that decides the values; dask itself does not look into what stands in here."""
-        view = (self.view.source, self.view.window, self.view.times, self.view.bands)
-        codes = None if self.codes is None else self.codes.tolist()
-        kind = (self.channels, codes, str(self.dtype), self.nodata)
-        return normalize_token(("Blended", view, self.runner, self.lattice, kind))
+        """Return all that decides the values."""
+        return normalize_token(("Blended", self.feed, self.runner, self.lattice, self.finish.token, self.steps))
 
     def __getitem__(self, key: Any) -> Array:
         """Work out the rectangle that holds the key, then take the key out of it."""
@@ -68,54 +74,71 @@ class Blended:
             return np.empty(shape, self.dtype).squeeze(dropped)
         rows, cols = places[-2:]
         window = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
-        values = self.read(window)
-        places = [*places[:-2], rows - window.row, cols - window.col]
-        return np.asarray(values[np.ix_(*places)].squeeze(dropped))
+        inner = (*places[:-2], rows - window.row, cols - window.col)
+        if self.steps is None:
+            return _take(self.read(window), inner).squeeze(dropped)
+        found = np.stack([_take(self.read(window, step), inner[1:]) for step in inner[0].tolist()])
+        return found.squeeze(dropped)
 
-    def read(self, window: Window) -> Array:
-        """Return the result in a window of the scene."""
-        with _ONE_AT_A_TIME:
-            values, valid = self._blend(window)
-        if self.codes is None:
-            return np.where(valid, values, self.nodata).astype(self.dtype)
-        return np.where(valid, self.codes[values.argmax(axis=0)], self.nodata).astype(self.dtype)
+    def read(self, window: Window, step: int = 0) -> Array:
+        """Return the map in a window of the output's grid, of one time step.
 
-    def _blend(self, window: Window) -> tuple[Floats, Mask]:
-        """Return the weighted mean of the tiles, float64 (channel, h, w), and validity (h, w).
-
-        Sums are float64, so that equal values of overlapping tiles come out as they went in.
+        Tiles come row by row; as soon as none of those to come touches a row of pixels, that row is finished, so that
+        sums are held for one row of tiles alone.
         """
-        weight = self.lattice.weights()
-        total, share = np.zeros((self.channels, *window.shape)), np.zeros(window.shape)
-        valid = np.zeros(window.shape, bool)
-        for tile, output, good in self._outputs(window):
-            part = tile.intersect(window)
-            assert part is not None
-            there, here = part.within(window), part.within(tile)
-            total[:, *there] += output[:, *here] * weight[here]
-            share[there] += weight[here]
-            valid[there] |= good[here]
-        return np.divide(total, share, out=total, where=share > 0), valid
+        with _ONE_AT_A_TIME:
+            strip = Strip(window=window, height=self.lattice.size[0], finish=self.finish)
+            weight = self.lattice.weights()
+            for tile, piece in self._pieces(window, step):
+                strip.start(tile.row)
+                part = tile.intersect(window)
+                assert part is not None
+                strip.add(part, piece, weight[part.within(tile)])
+            return strip.result()
 
-    def _outputs(self, window: Window) -> Iterator[tuple[Window, Array, Mask]]:
-        """Yield the tiles that touch a window and hold a valid pixel, with the model's output and validity."""
-        batch: list[tuple[Window, Array, Mask]] = []
+    @property
+    def _kept(self) -> Pieces:
+        found: Pieces = self.__dict__.setdefault("_pieces_kept", Pieces())
+        return found
+
+    def _pieces(self, window: Window, step: int) -> Iterator[tuple[Window, Piece]]:
+        """Yield the tiles that touch a window, row by row, with what of their output is at hand or worked out."""
+        scene = Window(0, 0, *self.lattice.shape)
+        known: dict[Window, Piece | None] = {}
         for tile in self.lattice.touching(window):
-            image, good = self._tile(tile)
-            if good.any():
-                batch.append((tile, image, good))
-            if len(batch) == self.runner.batch_size:
-                yield from self._run(batch)
-                batch = []
-        if batch:
-            yield from self._run(batch)
+            need = tile.intersect(window)
+            assert need is not None
+            known[tile] = self._kept.get(step, tile, need)
+        fresh = [tile for tile, piece in known.items() if piece is None]
+        held = self.feed.held(fresh, step)
+        worked = chain.from_iterable(ahead(lambda tiles: self._run(held, tiles), _batches(fresh, self.runner)))
+        for tile, piece in known.items():
+            if piece is not None:
+                yield tile, piece
+                continue
+            found = next(worked)
+            self._kept.keep(step, tile, found, window, scene.shape)
+            yield tile, found
 
-    def _run(self, batch: list[tuple[Window, Array, Mask]]) -> Iterator[tuple[Window, Array, Mask]]:
-        tiles, images, valid = zip(*batch, strict=True)
-        yield from zip(tiles, self.runner(np.stack(images), np.stack(valid)), valid, strict=True)
+    def _run(self, held: Held, tiles: tuple[Window, ...]) -> list[Piece]:
+        """Read a batch of tiles and run the model on it, unless nothing in it is valid."""
+        images, known, valid = zip(*map(held.tile, tiles), strict=True)
+        some = [bool(good.any()) for good in valid]
+        output = self.runner(np.stack(images), np.stack(known)) if any(some) else None
+        return [
+            Piece(window=tile, values=output[place] if output is not None and some[place] else None, valid=valid[place])
+            for place, tile in enumerate(tiles)
+        ]
 
-    def _tile(self, tile: Window) -> tuple[Array, Mask]:
-        """Return a tile of the scene, float32 (band, h, w), zero where not valid; and where every band is."""
-        values, valid = self.view.read(tile)
-        good = valid[0].all(axis=0)
-        return np.where(good, values[0], 0).astype(np.float32), good
+
+def _batches(tiles: list[Window], runner: Runner) -> Iterator[tuple[Window, ...]]:
+    size = runner.batch_size
+    return (tuple(tiles[start : start + size]) for start in range(0, len(tiles), size))
+
+
+def _take(values: Array, places: tuple[Array, ...]) -> Array:
+    """Return the outer product of places of an array; the array itself where these are all of it."""
+    whole = all(len(place) == length for place, length in zip(places, values.shape, strict=True))
+    if whole and all((np.diff(place) == 1).all() for place in places):
+        return values
+    return values[np.ix_(*places)]

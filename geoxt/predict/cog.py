@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -16,22 +13,26 @@ import xarray as xr
 from rasterio.errors import RasterioError
 
 from geoxt.errors import GeoxtError, InputError, OutputError
-from geoxt.grid import grid_of
 from geoxt.legend import Legend
+from geoxt.predict.parts import BLOCK, Save, assemble
+from geoxt.predict.regions import regions_of, write
+from geoxt.predict.staging import require_writable, staging
 from geoxt.source import is_categorical, nodata_of
 from geoxt.types import SomePath
-from geoxt.windows import Window
 
-_BLOCK = 512
-"""Pixels: side of a COG's tiles, GDAL's own default."""
+_SIDE = 2048
+"""Pixels: side of the regions of a layer without chunks."""
 _MOST_NAMES = 65536
 """GDAL lists category names from code 0 up; beyond this a list would be mostly blanks."""
 _WIDER = {"bool": "uint8", "float16": "float32"}
 """Types that rasterio cannot write, and those that hold the same values."""
 
 
-def to_cog(layer: xr.DataArray, path: SomePath) -> Path:
+def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
     """Write a layer as a COG.
+
+    It is computed and written region by region, a chunk each, into a hidden folder beside the output; under a dask
+    cluster whose workers see that folder, they do so. The file appears under its name once it is whole.
 
     Parameters
     ----------
@@ -41,6 +42,11 @@ def to_cog(layer: xr.DataArray, path: SomePath) -> Path:
         uint8, 0 and 1, and float16 becomes float32.
     path
         Where to write. An older file of that name is replaced, once the new one is whole.
+    resume
+        Whether regions that an interrupted write of the same layer has finished are taken over, and whether they are
+        kept after an error or an interrupt. The files that the layer is read from must not have changed.
+    progress
+        Whether to show a progress bar; by default where standard error is a terminal.
 
     Returns
     -------
@@ -68,44 +74,35 @@ def to_cog(layer: xr.DataArray, path: SomePath) -> Path:
         raise InputError(msg)
     layer = _storable(layer.transpose("band", "y", "x", missing_dims="ignore"))
     require_writable(path)
-    beside = path.with_name(f"{path.name}.aux.xml")
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            whole, cog, names = (Path(folder) / name for name in ("whole.tif", "cog.tif", "names.xml"))
-            _write(layer, whole)
-            rasterio.shutil.copy(whole, cog, driver="COG", **_cog_options(layer))
-            _write_names(layer, names)
-            beside.unlink(missing_ok=True)
-            cog.replace(path)
-            if names.exists():
-                names.replace(beside)
-    except GeoxtError:
-        raise
-    except (OSError, RasterioError) as error:
-        msg = f"Cannot write {str(path)!r}: {error}. Free space there, or pass another path."
-        raise OutputError(msg) from error
+    with staging(layer, path, "cog", resume=resume) as folder:
+        try:
+            _write(layer, path, folder, progress)
+        except GeoxtError:
+            raise
+        except (OSError, RasterioError) as error:
+            msg = f"Cannot write {str(path)!r}: {error}. Free space there, or pass another path."
+            raise OutputError(msg) from error
     return path
 
 
-def require_writable(path: SomePath) -> None:
-    """Make the folder of an output and try to write there.
-
-    Raises
-    ------
-    OutputError
-        Where the folder cannot be made or written to, or the path is a folder itself.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        msg = f"Cannot write {str(path)!r}: {error.strerror or error}. Pass a path in a folder that can be written to."
-        raise OutputError(msg) from error
-    if path.is_dir():
-        msg = f"Cannot write {str(path)!r}: it is a folder. Pass the path of a file."
-        raise OutputError(msg)
+def _write(layer: xr.DataArray, path: Path, folder: Path, progress: bool | None) -> None:  # noqa: FBT001
+    """Write all regions, make one file of them, and move it to its place."""
+    regions = regions_of(layer, side=_SIDE)
+    write(regions, Save(folder=folder), folder, progress=progress, label=path.name)
+    whole = assemble(regions, folder)
+    with rasterio.open(whole, "r+") as file:
+        nodata = nodata_of(layer)
+        if nodata is not None:
+            file.nodata = nodata
+        _describe(layer, file)
+    cog, names, beside = folder / "cog.tif", folder / "names.xml", path.with_name(f"{path.name}.aux.xml")
+    with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"):
+        rasterio.shutil.copy(whole, cog, driver="COG", **_cog_options(layer))
+    _write_names(layer, names)
+    beside.unlink(missing_ok=True)
+    cog.replace(path)
+    if names.exists():
+        names.replace(beside)
 
 
 def _storable(layer: xr.DataArray) -> xr.DataArray:
@@ -115,35 +112,6 @@ def _storable(layer: xr.DataArray) -> xr.DataArray:
         msg = f"Cannot write pixels of type {layer.dtype} as a COG: no GeoTIFF can hold them. "
         raise InputError(msg + "Pass numbers, e.g. layer.astype('float32').")
     return layer
-
-
-def _write(layer: xr.DataArray, path: Path) -> None:
-    """Write a plain tiled file, window by window, with all that a COG is to carry."""
-    grid = grid_of(layer)
-    assert grid.crs is not None
-    rows, cols = grid.shape
-    profile: dict[str, Any] = {"driver": "GTiff", "tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK}
-    profile |= {"height": rows, "width": cols, "count": layer.sizes.get("band", 1), "dtype": layer.dtype}
-    profile |= {"crs": grid.crs.to_wkt(), "transform": grid.affine, "nodata": nodata_of(layer), "bigtiff": "if_safer"}
-    with rasterio.open(path, "w", **profile) as file:
-        _describe(layer, file)
-        for window in _chunks(layer):
-            piece = layer.isel(y=slice(window.row, window.stop[0]), x=slice(window.col, window.stop[1]))
-            values = piece.to_numpy().reshape(-1, *window.shape)
-            file.write(values, window=rasterio.windows.Window(window.col, window.row, window.width, window.height))
-
-
-def _chunks(layer: xr.DataArray) -> Iterator[Window]:
-    """Yield the windows of the chunks, so that each is computed once; of a layer without chunks, rows of blocks."""
-    sizes = layer.chunksizes or {"y": _split(layer.sizes["y"])}
-    rows, cols = (sizes.get(dim) or (layer.sizes[dim],) for dim in ("y", "x"))
-    tops, lefts = np.cumsum([0, *rows[:-1]]).tolist(), np.cumsum([0, *cols[:-1]]).tolist()
-    for (top, height), (left, width) in itertools.product(zip(tops, rows, strict=True), zip(lefts, cols, strict=True)):
-        yield Window(top, left, height, width)
-
-
-def _split(length: int) -> tuple[int, ...]:
-    return tuple(min(_BLOCK, length - start) for start in range(0, length, _BLOCK))
 
 
 def _describe(layer: xr.DataArray, file: Any) -> None:
@@ -168,7 +136,7 @@ def _cog_options(layer: xr.DataArray) -> dict[str, Any]:
     predictor = {"f": "FLOATING_POINT"}.get(layer.dtype.kind, "NO" if is_categorical(layer) else "STANDARD")
     overviews = "MODE" if is_categorical(layer) else "AVERAGE"
     return {
-        "BLOCKSIZE": _BLOCK,
+        "BLOCKSIZE": BLOCK,
         "COMPRESS": "DEFLATE",
         "PREDICTOR": predictor,
         "OVERVIEW_RESAMPLING": overviews,

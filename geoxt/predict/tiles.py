@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,8 +12,11 @@ from geoxt.errors import InputError
 from geoxt.types import Floats
 from geoxt.windows import Window
 
-Blend = Literal["linear", "none"]
+Blend = Literal["linear", "gaussian", "hann", "none"]
 """How overlapping tiles are weighted: less towards their edges, or all alike."""
+
+_SHARPNESS = 8
+"""Standard deviations of a Gaussian in a tile's side, as nnU-Net has it (https://doi.org/10.1038/s41592-020-01008-z)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,8 @@ class Lattice:
     overlap: tuple[int, int]
     """Rows and columns that neighbours share, at least."""
     blend: Blend = "linear"
-    """`"linear"` weights rise from a tile's edge inwards over the overlap, `"none"` are all alike."""
+    """`"linear"` weights rise from a tile's edge inwards over the overlap, `"hann"` do so along half a cosine wave,
+    `"gaussian"` fall from the tile's centre in all of it, and `"none"` are all alike."""
 
     def __post_init__(self) -> None:
         if not all(0 <= overlap < size for overlap, size in zip(self.overlap, self.size, strict=True)):
@@ -66,16 +70,15 @@ class Lattice:
     def weights(self) -> Floats:
         """Return the weight of each pixel of a tile, float64 (height, width), all above zero.
 
-        Linear weights of two neighbours sum to one where they overlap.
+        Linear and Hann weights of two neighbours sum to one where they overlap.
 
         Examples
         --------
         >>> Lattice(shape=(9, 9), size=(1, 4), overlap=(0, 2)).weights().round(2)
         array([[0.33, 0.67, 0.67, 0.33]])
         """
-        if self.blend == "none":
-            return np.ones(self.size)
-        down, across = (_ramp(size, overlap) for size, overlap in zip(self.size, self.overlap, strict=True))
+        ramp = _RAMPS[self.blend]
+        down, across = (ramp(size, overlap) for size, overlap in zip(self.size, self.overlap, strict=True))
         return np.multiply.outer(down, across)
 
     @property
@@ -84,6 +87,29 @@ class Lattice:
         return self.size[0] - self.overlap[0], self.size[1] - self.overlap[1]
 
 
-def _ramp(size: int, overlap: int) -> Floats:
+def _linear(size: int, overlap: int) -> Floats:
     edge = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1))
     return np.minimum(edge / (overlap + 1), 1.0)
+
+
+def _hann(size: int, overlap: int) -> Floats:
+    return np.sin(np.pi / 2 * _linear(size, overlap)) ** 2
+
+
+def _gaussian(size: int, overlap: int) -> Floats:
+    del overlap
+    places = (np.arange(size) + 0.5) / size - 0.5
+    return np.exp(-0.5 * (_SHARPNESS * places) ** 2)
+
+
+def _alike(size: int, overlap: int) -> Floats:
+    del overlap
+    return np.ones(size)
+
+
+_RAMPS: Mapping[Blend, Callable[[int, int], Floats]] = {
+    "linear": _linear,
+    "gaussian": _gaussian,
+    "hann": _hann,
+    "none": _alike,
+}

@@ -56,14 +56,14 @@ def make_network(bands=BANDS, **options):
     size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
     share=st.floats(0, 0.99),
     batch_size=st.integers(1, 5),
-    blend=st.sampled_from(["linear", "none"]),
+    blend=st.sampled_from(["linear", "gaussian", "hann", "none"]),
+    chunks=st.none() | st.integers(1, 60),
 )
-def test_an_identity_model_returns_the_input(shape, size, share, batch_size, blend):
+def test_an_identity_model_returns_the_input(shape, size, share, batch_size, blend, chunks):
     layer = make_layer(shape)
     overlap = tuple(int(share * length) for length in size)
-    same = predict(
-        layer, nn.Identity(), size=size, overlap=overlap, batch_size=batch_size, blend=blend, output="values"
-    )
+    options = {"size": size, "overlap": overlap, "batch_size": batch_size, "blend": blend, "chunks": chunks}
+    same = predict(layer, nn.Identity(), output="values", **options)
     np.testing.assert_array_equal(same.to_numpy(), layer.to_numpy())
     assert grid_of(same) == grid_of(layer)
 
@@ -92,6 +92,18 @@ def test_neither_the_inputs_nor_the_outputs_chunks_change_a_bit(chunks):
     part = chunked.isel(y=slice(11, 52), x=slice(3, 40))
     np.testing.assert_array_equal(part.to_numpy(), whole[:, 11:52, 3:40])
     np.testing.assert_array_equal(chunked.isel(y=5, band=[2, 0], x=[30, 3]).to_numpy(), whole[[2, 0], 5][:, [30, 3]])
+
+
+def test_the_number_of_cores_changes_no_bit():
+    before, layer = torch.get_num_threads(), make_layer()
+    made = predict(layer, make_network(), size=32, overlap=8, output="probabilities")
+    wanted = made.to_numpy()
+    try:
+        torch.set_num_threads(3)
+        np.testing.assert_array_equal(made.to_numpy(), wanted)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_result_is_the_weighted_mean_that_plain_numpy_gives():
@@ -147,6 +159,9 @@ def test_bands_are_matched_by_name():
     wanted = predict(layer.sel(band=list(BANDS)), network, size=32, overlap=0).to_numpy()
     turned = layer.isel(band=[3, 2, 0, 1])
     np.testing.assert_array_equal(predict(turned, network, size=32, overlap=0).to_numpy(), wanted)
+    renamed = layer.assign_coords(band=["B03", *BANDS[1:], "swir"])
+    found = predict(renamed, network, size=32, overlap=0, bands={"green": "B03"})
+    np.testing.assert_array_equal(found.to_numpy(), wanted)
     nameless = layer.sel(band=list(BANDS)).drop_vars("band")
     np.testing.assert_array_equal(predict(nameless, network, size=32, overlap=0).to_numpy(), wanted)
 
@@ -183,15 +198,18 @@ class Halves(nn.Module):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda x: x.isel(band=[0, 1]), {}, "no band 'nir', only green, red"),
+        (lambda x: x.isel(band=[0, 1]), {}, "no band 'nir', only green, red.*bands={'nir'"),
         (lambda x: x.drop_vars("band").isel(band=[0, 1]), {}, "2 bands without names"),
-        (lambda x: x.expand_dims(time=2), {}, "2 time steps"),
         (lambda x: x, {"output": "labels"}, "output='labels'"),
         (lambda x: x, {"overlap": 32}, "overlap"),
         (lambda x: x, {"overlap": -1}, "overlap=-1"),
         (lambda x: x, {"size": 0}, "size=0"),
         (lambda x: x, {"batch_size": 0}, "batch_size=0"),
-        (lambda x: x, {"blend": "hann"}, "blend='hann'"),
+        (lambda x: x, {"blend": "cosine"}, "blend='cosine'"),
+        (lambda x: x, {"output": "boxes"}, r"predict_vector\(\)"),
+        (lambda x: x, {"chunks": 0}, "chunks=0"),
+        (lambda x: x, {"bands": {"blue": "B02"}}, "Cannot give the band 'blue'"),
+        (lambda x: x, {"head": "mask"}, "head='mask' of a model that gives one output alone"),
         (lambda x: x, {"legend": Legend((1,), ("a",))}, "3 channels .* legend of 1 classes"),
     ],
 )
@@ -223,4 +241,23 @@ def test_a_window_reads_no_more_than_the_tiles_that_touch_it(monkeypatch):
     read = View.read
     monkeypatch.setattr(View, "read", lambda view, window: seen.append(window) or read(view, window))
     predict(make_layer((100, 100)), nn.Identity(), size=20, overlap=4, output="values")[:, :16, :16].compute()
-    assert seen == [Window(0, 0, 20, 20)]
+    assert seen == [Window(0, 0, 20, 20, (0,))]
+
+
+def test_no_tile_runs_twice_where_the_chunks_of_a_map_are_computed_in_order(monkeypatch):
+    from geoxt.source import View
+
+    seen = []
+    read = View.read
+    monkeypatch.setattr(View, "read", lambda view, window: seen.append(window) or read(view, window))
+    layer = make_layer((90, 75))
+    made = predict(layer, nn.Identity(), size=16, overlap=4, output="values", chunks=24, batch_size=2)
+    assert made.data.numblocks == (1, 4, 4)
+    for row in range(4):
+        for col in range(4):
+            np.testing.assert_array_equal(made.data.blocks[0, row, col], _block(layer, row, col))
+    assert len(seen) == len(set(seen)) == 8 * 6
+
+
+def _block(layer, row, col):
+    return layer.to_numpy()[:, row * 24 : row * 24 + 24, col * 24 : col * 24 + 24]

@@ -41,25 +41,38 @@ def test_tiles_reach_over_the_edge_only_where_the_scene_is_smaller_than_a_tile(l
             assert stop <= max(length, size)
 
 
+@pytest.mark.parametrize("blend", ["linear", "hann"])
 @pytest.mark.parametrize("overlap", [0, 1, 4])
-def test_linear_weights_of_two_neighbours_sum_to_one(overlap):
+def test_linear_and_hann_weights_of_two_neighbours_sum_to_one(overlap, blend):
     size, step = 8, 8 - overlap
-    row = Lattice(shape=(9, 9), size=(1, size), overlap=(0, overlap)).weights()[0]
+    row = Lattice(shape=(9, 9), size=(1, size), overlap=(0, overlap), blend=blend).weights()[0]
     line = np.zeros(step + size)
     line[:size] += row
     line[step:] += row
     np.testing.assert_allclose(line[overlap:-overlap] if overlap else line, 1)
 
 
-def test_weights_are_above_zero_and_symmetric():
-    weight = Lattice(shape=(9, 9), size=(7, 9), overlap=(6, 3)).weights()
+@pytest.mark.parametrize("blend", ["linear", "hann", "gaussian"])
+def test_weights_are_above_zero_symmetric_and_fall_towards_the_edge(blend):
+    weight = Lattice(shape=(9, 9), size=(7, 9), overlap=(6, 3), blend=blend).weights()
     assert (weight > 0).all()
-    np.testing.assert_array_equal(weight, weight[::-1, ::-1])
+    np.testing.assert_allclose(weight, weight[::-1, ::-1], rtol=1e-12)
+    assert (np.diff(weight[:4], axis=0) > 0).all()
+    assert (np.diff(weight[:, :5], axis=1) >= 0).all()
+
+
+def test_gaussian_weights_are_those_of_a_normal_density():
+    row = Lattice(shape=(9, 9), size=(1, 8), overlap=(0, 2), blend="gaussian").weights()[0]
+    places = np.arange(8) - 3.5
+    np.testing.assert_allclose(row / row.max(), np.exp(-(places**2) / 2) / np.exp(-0.125))
+
+
+def test_all_weights_are_alike_where_nothing_is_blended():
     assert (Lattice(shape=(9, 9), size=(2, 2), overlap=(1, 1), blend="none").weights() == 1).all()
 
 
 def test_what_cannot_be_tiled_is_refused():
     with pytest.raises(InputError, match="0 to size - 1"):
         Lattice(shape=(10, 10), size=(4, 4), overlap=(4, 0))
-    with pytest.raises(InputError, match="blend='hann'"):
-        Lattice(shape=(9, 9), size=(4, 4), overlap=(1, 1), blend="hann")
+    with pytest.raises(InputError, match="blend='cosine'"):
+        Lattice(shape=(9, 9), size=(4, 4), overlap=(1, 1), blend="cosine")

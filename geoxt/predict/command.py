@@ -1,0 +1,101 @@
+"""`geoxt predict`: images and a checkpoint become a map in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoxt.errors import InputError
+from geoxt.layers import open_cogs
+from geoxt.models.network import from_checkpoint
+from geoxt.predict.bands import choose_bands
+from geoxt.predict.cog import to_cog
+from geoxt.predict.scene import predict
+from geoxt.predict.staging import require_writable
+from geoxt.predict.store import to_zarr
+from geoxt.predict.vector import predict_vector
+from geoxt.predict.vector_file import DRIVERS, to_vector
+
+RASTERS = {".tif": to_cog, ".tiff": to_cog, ".zarr": to_zarr}
+"""What writes a map, by the ending of its name."""
+_THINGS = {"detection", "instance-segmentation"}
+"""Tasks whose models find things rather than map pixels."""
+_PIXELS = {"regression", "pixelwise-regression"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What `geoxt predict` was asked to do."""
+
+    images: tuple[str, ...]
+    """Raster files or glob patterns; their bands go by file or band name."""
+    model: str
+    """Path of the checkpoint."""
+    out: str
+    """Where to write: .tif, .zarr, or for things .gpkg, .geojson, .fgb, .shp."""
+    output: str | None = None
+    """The kind of map; by default what the model is for."""
+    bands: Mapping[str, str] | None = None
+    """The images' name of a band by the model's."""
+    options: Mapping[str, Any]
+    """`size`, `overlap`, `blend` and `batch_size`, where they were given."""
+    score: float | None = None
+    """Least score of things."""
+    resume: bool = True
+    """Whether finished regions are kept after an interrupt."""
+    progress: bool | None = None
+    """Whether to show a progress bar."""
+
+
+def run(job: Job) -> Path:
+    """Predict and write, and return the path.
+
+    Raises
+    ------
+    GeoxtError
+        Where an input or the output is at fault.
+    """
+    network = from_checkpoint(job.model)
+    things = network.card.task in _THINGS
+    write = _writer(job.out, things=things)
+    if write is not to_zarr:
+        require_writable(job.out)
+    layer = open_cogs(list(job.images))
+    choose_bands(layer, network.card, job.bands, mend="Pass images that hold them, or --bands MODEL=IMAGE pairs.")
+    options = {key: value for key, value in job.options.items() if value is not None}
+    if things:
+        options.pop("blend", None)
+        if job.score is not None:
+            options["score"] = job.score
+        found = predict_vector(layer, network, bands=job.bands, progress=job.progress, **options)
+        return to_vector(found, job.out)
+    output: Any = job.output or ("regression" if network.card.task in _PIXELS else "classes")
+    made = predict(layer, network, output=output, bands=job.bands, **options)
+    return write(made, job.out, resume=job.resume, progress=job.progress)
+
+
+def parse_bands(pairs: list[str]) -> dict[str, str]:
+    """Return bands from `model=image` pairs.
+
+    Raises
+    ------
+    InputError
+        Where one is no such pair.
+    """
+    wrong = [pair for pair in pairs if pair.count("=") != 1]
+    if wrong:
+        msg = f"Cannot read --bands {wrong[0]!r}: pass pairs such as nir=B08, the model's name before the image's."
+        raise InputError(msg)
+    return dict(pair.split("=") for pair in pairs)
+
+
+def _writer(out: str, *, things: bool) -> Callable[..., Path]:
+    known: Mapping[str, Any] = dict.fromkeys(DRIVERS, to_vector) if things else RASTERS
+    suffix = Path(out).suffix.lower()
+    if suffix not in known:
+        what = "finds things" if things else "maps pixels"
+        msg = f"Cannot write {out!r}: the model {what}. Pass --out with one of {', '.join(known)}."
+        raise InputError(msg)
+    return known[suffix]

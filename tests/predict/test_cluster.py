@@ -1,0 +1,110 @@
+"""A dask cluster of two processes: the same bits, one model a worker, small tasks, and nothing lost with a worker."""
+
+import os
+import signal
+from contextlib import contextmanager
+
+import cloudpickle
+import dask
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+from geoxt.grid import coordinates
+from geoxt.models import Card, Network
+from geoxt.predict import predict, regions, to_cog, to_zarr
+from geoxt.predict.progress import Bar
+from geoxt.testing import make_grid
+
+distributed = pytest.importorskip("distributed")
+
+
+@contextmanager
+def loaded_once(module):
+    """Let workers, also those that come for killed ones, start from a process that has a module loaded."""
+    context = distributed.utils.get_mp_context()  # names what it loads itself; later calls leave that as it is
+    context.set_forkserver_preload(["distributed", module])
+    yield
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
+        loaded_once("geoxt.predict"),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
+        ) as cluster,
+        distributed.Client(cluster) as one,
+    ):
+        yield one
+
+
+def make_layer():
+    values = np.random.default_rng(0).normal(100, 30, (3, 96, 80)).astype("float32")
+    values[0, 10:20, 5:9] = np.nan
+    coords = {"band": ["green", "red", "nir"], **coordinates(make_grid((96, 80)))}
+    return xr.DataArray(values, dims=("band", "y", "x"), coords=coords)
+
+
+def make_map(**options):
+    card = Card(
+        task="segmentation", model="test_unet", bands=("green", "red", "nir"), mean=(100.0,) * 3, std=(30.0,) * 3,
+        codes=(1, 2, 3), names=("a", "b", "c"), colors=("#0000ff", "#00ff00", "#ff0000"), size=(32, 32),
+    )  # fmt: skip
+    return predict(make_layer(), Network(card), size=32, overlap=8, batch_size=2, chunks=24, **options)
+
+
+def alone(made):
+    with dask.config.set(scheduler="synchronous"):
+        return made.to_numpy()
+
+
+def test_a_cluster_gives_the_same_bits_and_loads_the_model_once_a_worker(client):
+    made = make_map(output="probabilities")
+    assert made.data.npartitions == 16
+
+    def loads():
+        from geoxt.predict import runner
+
+        return runner.LOADS
+
+    np.testing.assert_array_equal(made.to_numpy(), alone(made))
+    assert set(client.run(loads).values()) == {1}
+
+
+def test_tasks_do_not_carry_the_model():
+    made = make_map()
+    (optimised,) = dask.optimize(made.data)
+    sizes = sorted(len(cloudpickle.dumps(task)) for task in dict(optimised.__dask_graph__()).values())
+    model = len(cloudpickle.dumps(make_map().data.dask))
+    assert sizes[-2] < 3000 < sizes[-1] < model
+    assert len(sizes) == 17
+
+
+@pytest.mark.parametrize("write", [to_cog, to_zarr])
+def test_killing_a_worker_midway_loses_nothing(client, tmp_path, monkeypatch, write):
+    client.wait_for_workers(2)
+    pids = sorted(client.run(os.getpid).values())
+    killed = []
+
+    class Kills(Bar):
+        def step(self):
+            super().step()
+            if not killed:
+                killed.append(pids[0])
+                os.kill(pids[0], signal.SIGKILL)
+
+    monkeypatch.setattr(regions, "Bar", Kills)
+    made = make_map()
+    path = write(made, tmp_path / "map")
+    assert killed
+    assert pids[0] not in client.run(os.getpid).values()
+    if write is to_cog:
+        with rasterio.open(path) as file:
+            found = file.read(1)
+    else:
+        found = xr.open_zarr(path, mask_and_scale=False)["prediction"].to_numpy()
+    np.testing.assert_array_equal(found, alone(made))
+    assert list(tmp_path.glob(".map*")) == []

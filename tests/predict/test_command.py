@@ -1,0 +1,99 @@
+"""`geoxt predict`: the map that predict gives, in a file; errors in one line; nothing half-written."""
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+import xarray as xr
+
+from geoxt import cli
+from geoxt.layers import open_cogs
+from geoxt.models import Card, Network
+from geoxt.models.mlm import MLM, to_stac
+from geoxt.models.network import CARD, PREFIX
+from geoxt.predict import predict, regions
+from geoxt.predict.progress import Bar
+from geoxt.testing import make_grid, write_cog
+
+BANDS = ("green", "red", "nir")
+
+
+def make_card(**options):
+    return Card(
+        task="segmentation", model="test_unet", bands=BANDS, mean=(100.0,) * 3, std=(30.0,) * 3, codes=(7, 2, 40),
+        names=("open water", "forest", "city"), colors=("#0000ff", "#00ff00", "#ff0000"), size=(32, 32), **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    network = Network(make_card())
+    state = {f"{PREFIX}{name}": value for name, value in network.state_dict().items()}
+    card = network.card
+    torch.save({CARD: card.to_dict(), MLM: to_stac(card), "state_dict": state}, folder / "model.ckpt")
+    values = np.random.default_rng(0).integers(1, 255, (3, 70, 60)).astype("uint8")
+    write_cog(folder / "image.tif", values, grid=make_grid((70, 60)), nodata=0, bands=("nir", "green", "B04"))
+    return folder
+
+
+def run(files, out, *options):
+    base = ["predict", str(files / "image.tif"), "--model", str(files / "model.ckpt"), "--out", str(out)]
+    return cli.main([*base, *options])
+
+
+TILES = ("--size", "32", "--overlap", "8", "--batch", "3", "--blend", "hann")
+
+
+def test_the_file_holds_what_predict_gives(files, tmp_path, capsys):
+    out = tmp_path / "map.tif"
+    assert run(files, out, *TILES, "--bands", "red=B04") == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    layer = open_cogs(files / "image.tif")
+    wanted = predict(layer, files / "model.ckpt", size=32, overlap=8, batch_size=3, blend="hann", bands={"red": "B04"})
+    with rasterio.open(out) as file:
+        np.testing.assert_array_equal(file.read(1), wanted)
+        assert file.colormap(1)[7] == (0, 0, 255, 255)
+    assert run(files, tmp_path / "map.zarr", *TILES, "--bands", "red=B04", "--output", "probabilities") == 0
+    stored = xr.open_zarr(tmp_path / "map.zarr")["prediction"]
+    assert list(stored["band"].values) == ["open water", "forest", "city"]
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "words"),
+    [
+        ("map.tif", (), ["has no band 'red', only nir, green, B04", "--bands MODEL=IMAGE"]),
+        ("map.tif", ("--bands", "red"), ["Cannot read --bands 'red'", "nir=B08"]),
+        ("map.tif", ("--bands", "red=B04", "--size", "32", "--overlap", "32"), ["overlap"]),
+        ("map.gpkg", ("--bands", "red=B04"), ["the model maps pixels", ".tif, .tiff, .zarr"]),
+        ("map.tif", ("--model", "missing.ckpt"), ["Cannot read the checkpoint 'missing.ckpt'"]),
+    ],
+)
+def test_an_error_is_one_line_and_exits_2(files, tmp_path, capsys, out, options, words):
+    assert run(files, tmp_path / out, *options) == 2
+    found = capsys.readouterr().err
+    assert found.startswith("geoxt: Cannot")
+    assert found.count("\n") == 1
+    assert [word for word in words if word not in found] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--no-resume",)])
+def test_ctrl_c_leaves_nothing_half_written(files, tmp_path, capsys, monkeypatch, options):
+    class Stops(Bar):
+        def step(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(regions, "Bar", Stops)
+    assert run(files, tmp_path / "map.tif", *TILES, "--bands", "red=B04", *options) == 130
+    told = capsys.readouterr().err
+    assert told.startswith("geoxt: interrupted")
+    left = list(tmp_path.iterdir())
+    if options:
+        assert left == []
+    else:
+        assert "1 finished regions are kept in" in told
+        assert [one.name.endswith(".parts") for one in left] == [True]
+    monkeypatch.undo()
+    assert run(files, tmp_path / "map.tif", *TILES, "--bands", "red=B04") == 0
+    assert {one.name for one in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml"}

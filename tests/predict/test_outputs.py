@@ -1,0 +1,179 @@
+"""Kinds of outputs: time, features on a coarser grid, several heads, quantities; each against a loop in numpy."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+from geoxt.errors import InputError
+from geoxt.grid import coordinates, grid_of
+from geoxt.legend import Legend
+from geoxt.predict import predict
+from geoxt.testing import make_grid
+
+
+def make_layer(shape=(24, 20), *, bands=3, times=None, nodata=None):
+    sizes = {} if times is None else {"time": times}
+    sizes |= {"band": bands, "y": shape[0], "x": shape[1]}
+    values = np.random.default_rng(0).normal(size=tuple(sizes.values())).astype("float32")
+    coords = {"band": [f"b{i}" for i in range(bands)], **coordinates(make_grid(shape))}
+    if times is not None:
+        coords["time"] = np.array(["2024-01-01", "2024-02-01", "2024-03-01"], "datetime64[ns]")[:times]
+    layer = xr.DataArray(values, dims=tuple(sizes), coords=coords)
+    return layer if nodata is None else layer.assign_attrs(_FillValue=nodata)
+
+
+class Means(nn.Module):
+    """The mean of each block of 4 x 4 pixels."""
+
+    def forward(self, images):
+        return nn.functional.avg_pool2d(images, 4)
+
+
+class Vector(nn.Module):
+    """One vector for a tile: the mean of each band, and a count."""
+
+    def forward(self, images):
+        means = images.mean(dim=(2, 3))
+        return torch.cat([means, torch.ones_like(means[:, :1])], dim=1)
+
+
+class Series(nn.Module):
+    """The last date less the first."""
+
+    def forward(self, series):
+        return series[:, -1] - series[:, 0]
+
+
+class Heads(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, images):
+        found = {"twice": 2 * images, "first": images[:, :1]}
+        return found if self.kind == "dict" else tuple(found.values())
+
+
+def test_each_time_step_is_mapped_alone():
+    layer = make_layer(times=3)
+    found = predict(layer, nn.Identity(), size=8, overlap=3, output="values", chunks=10)
+    assert found.dims == ("time", "band", "y", "x")
+    assert found.chunksizes["time"] == (1, 1, 1)
+    np.testing.assert_array_equal(found.to_numpy(), layer.to_numpy())
+    np.testing.assert_array_equal(found["time"], layer["time"])
+    np.testing.assert_array_equal(found.isel(time=[2, 0], y=slice(3, 9)), layer.isel(time=[2, 0], y=slice(3, 9)))
+    classes = predict(layer, nn.Identity(), size=8, overlap=3)
+    assert classes.dims == ("time", "y", "x")
+    np.testing.assert_array_equal(classes.to_numpy(), layer.to_numpy().argmax(axis=1))
+
+
+def test_a_whole_series_is_one_input():
+    layer = make_layer(times=3, nodata=-9.0)
+    gone = np.zeros(layer.shape, bool)
+    gone[0, 1, :4, :4] = True  # a step lacks a band there
+    gone[:, :, 10:, 15:] = True  # no step holds anything there
+    layer = layer.copy(data=np.where(gone, np.float32(-9), layer))
+    found = predict(layer, Series(), series=True, size=8, overlap=2, output="values")
+    assert found.dims == ("band", "y", "x")
+    clean = np.where(gone.any(axis=1, keepdims=True), 0, layer.to_numpy())
+    wanted = np.where(gone.all(axis=(0, 1)), np.nan, clean[2] - clean[0])
+    np.testing.assert_array_equal(found.to_numpy(), wanted)
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (23, 18), (3, 2)])
+@pytest.mark.parametrize("overlap", [0, 4, 8])
+def test_embeddings_lie_on_the_grid_of_the_models_stride(shape, overlap):
+    layer = make_layer(shape)
+    found = predict(layer, Means(), size=12, overlap=overlap, output="embeddings")
+    rows, cols = -(-shape[0] // 4), -(-shape[1] // 4)
+    assert found.shape == (3, rows, cols)
+    grid, own = grid_of(found), grid_of(layer)
+    assert (grid.affine.a, grid.affine.e) == (4 * own.affine.a, 4 * own.affine.e)
+    assert (grid.affine.c, grid.affine.f) == (own.affine.c, own.affine.f)
+    padded = np.zeros((3, rows * 4, cols * 4), "float32")
+    padded[:, : shape[0], : shape[1]] = layer
+    wanted = padded.reshape(3, rows, 4, cols, 4).mean(axis=(2, 4))
+    np.testing.assert_allclose(found.to_numpy(), wanted, atol=1e-6)
+
+
+def test_a_cell_of_embeddings_is_nodata_where_no_pixel_of_it_is_valid():
+    layer = make_layer(nodata=-9.0)
+    values = layer.to_numpy().copy()
+    values[0, 4:9, 8:12] = -9
+    found = predict(layer.copy(data=values), Means(), size=12, overlap=4, output="embeddings")
+    gone = np.zeros((6, 5), bool)
+    gone[1, 2] = True
+    np.testing.assert_array_equal(np.isnan(found.to_numpy()).all(axis=0), gone)
+
+
+def test_one_vector_for_a_tile_makes_a_map_of_tiles():
+    layer = make_layer((16, 24))
+    found = predict(layer, Vector(), size=8, output="embeddings")
+    assert found.shape == (4, 2, 3)
+    wanted = layer.to_numpy().reshape(3, 2, 8, 3, 8).mean(axis=(2, 4))
+    np.testing.assert_allclose(found.to_numpy()[:3], wanted, atol=1e-6)
+    assert (found[3] == 1).all()
+
+
+def test_features_come_from_the_models_own_embed_before_its_output():
+    class Embeds(nn.Identity):
+        def embed(self, images):
+            return images[:, :2] + 1
+
+    layer = make_layer()
+    found = predict(layer, Embeds(), size=8, overlap=2, output="embeddings")
+    np.testing.assert_allclose(found.to_numpy(), layer.to_numpy()[:2] + 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "twice", "first"), [("dict", "twice", "first"), ("tuple", 0, 1)])
+def test_one_of_several_heads_is_chosen(kind, twice, first):
+    layer = make_layer()
+    options = {"size": 8, "overlap": 2, "output": "values"}
+    np.testing.assert_array_equal(predict(layer, Heads(kind), head=twice, **options).to_numpy(), 2 * layer.to_numpy())
+    np.testing.assert_array_equal(predict(layer, Heads(kind), head=first, **options).to_numpy(), layer[:1].to_numpy())
+    with pytest.raises(InputError, match=f"head=None of a model that gives {twice!r}, {first!r}"):
+        predict(layer, Heads(kind), **options)
+
+
+def test_logits_and_probabilities_carry_class_names():
+    layer, legend = make_layer(), Legend((3, 1, 7), ("a", "b", "c"))
+    options = {"size": 8, "overlap": 2, "legend": legend}
+    logits = predict(layer, nn.Identity(), output="logits", **options)
+    chances = predict(layer, nn.Identity(), output="probabilities", **options)
+    assert list(logits["band"].values) == list(chances["band"].values) == ["a", "b", "c"]
+    np.testing.assert_array_equal(logits.to_numpy(), layer.to_numpy())
+    power = np.exp(layer.to_numpy().astype("float64"))
+    np.testing.assert_allclose(chances.to_numpy(), power / power.sum(axis=0), rtol=1e-5)
+
+
+def test_a_regression_of_one_channel_is_no_class():
+    layer = make_layer(bands=1)
+    found = predict(layer, nn.Identity(), size=8, overlap=2, output="regression")
+    assert found.attrs["long_name"] == "predicted quantity"
+    np.testing.assert_array_equal(found.to_numpy(), layer.to_numpy())
+    with pytest.raises(InputError, match="probabilities of 1 channel"):
+        predict(layer, nn.Identity(), size=8, overlap=2)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (Means(), {"output": "values"}, "gives \\(3, 3\\).*output='embeddings'"),
+        (Means(), {"output": "embeddings", "overlap": 3}, "overlap= a multiple of 4"),
+        (Means(), {"output": "embeddings", "size": 13}, "stride is no whole number"),
+    ],
+)
+def test_a_stride_that_fits_no_grid_is_refused(model, options, message):
+    with pytest.raises(InputError, match=message):
+        predict(make_layer(), model, **{"size": 12, **options})
+
+
+def test_settings_of_a_model_that_are_no_weights_tell_maps_apart():
+    layer = make_layer()
+    names = {
+        predict(layer, Heads(kind), head=head, size=8, output="values").data.name
+        for kind, head in (("dict", "twice"), ("dict", "first"), ("tuple", 0))
+    }
+    assert len(names) == 3

@@ -1,0 +1,72 @@
+"""Predicting a tree: each child as it would be alone, lazily; end to end from scenes in two zones to one map."""
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from torch import nn
+
+import geoxt
+from geoxt.errors import InputError
+from geoxt.grid import coordinates, grid_of
+from geoxt.predict import predict
+from geoxt.testing import make_grid
+from geoxt.trees import children, tree_of
+
+GRIDS = {
+    "west": make_grid((50, 60), crs="EPSG:32615", left=748_000, top=4_567_000),
+    "east": make_grid((40, 70), crs="EPSG:32616", left=246_800, top=4_567_000),
+}
+
+
+def refuse(*_, **__):
+    msg = "something was computed"
+    raise AssertionError(msg)
+
+
+@pytest.fixture
+def tree():
+    found = {}
+    for n, (node, grid) in enumerate(GRIDS.items()):
+        values = np.random.default_rng(n).normal(size=(2, *grid.shape)).astype("float32")
+        image = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(grid)).chunk(y=32, x=32)
+        mask = xr.DataArray(np.ones(grid.shape, "uint8"), dims=("y", "x"), attrs={"flag_values": [1]})
+        found[node] = xr.Dataset({"image": image, "mask": mask})
+    return tree_of(found)
+
+
+def test_each_child_is_mapped_as_it_would_be_alone(tree):
+    model = nn.Conv2d(2, 3, 3, padding=1)
+    with dask.config.set(scheduler=refuse):
+        found = tree.geoml.predict(model, size=32, overlap=8)
+    assert isinstance(found, xr.DataTree)
+    for node, child in children(found).items():
+        assert grid_of(child) == GRIDS[node]
+        alone = predict(tree[node]["image"], model, size=32, overlap=8)
+        xr.testing.assert_identical(child.prediction.compute(), alone.compute())
+    one = found.geoml.align(make_grid((40, 40), crs="EPSG:5070", left=496_500, top=2_038_500))
+    assert one.dims == ("y", "x")
+    assert set(np.unique(one)) <= {0, 1, 2, 255}
+
+
+def test_an_identity_gives_every_child_back(tree):
+    found = predict(tree, nn.Identity(), size=16, overlap=4, output="values")
+    for node, child in children(found).items():
+        np.testing.assert_allclose(child.prediction, tree[node]["image"], atol=1e-6)
+
+
+def test_a_child_without_one_image_is_refused(tree):
+    masks = tree.map_over_datasets(lambda child: child[["mask"]] if "mask" in child else child)
+    with pytest.raises(InputError, match=r"'west' holds \['mask'\], 0 of which are images"):
+        predict(masks, nn.Identity())
+
+
+def test_the_accessor_of_a_tree_is_small_and_says_what_it_does(tree):
+    pytest.importorskip("matplotlib")
+    names = [name for name in dir(geoxt.accessor.TreeGeoml) if not name.startswith("_")]
+    assert set(names) == {"align", "grids", "loader", "plot", "predict", "to_torch"}
+    assert tree.geoml.grids == GRIDS
+    assert geoxt.accessor.TreeGeoml.align is geoxt.align.align
+    assert [axes.get_title() for axes in tree.geoml.plot().axes] == [
+        f"{node}: {name}" for node in GRIDS for name in ("image", "mask")
+    ]

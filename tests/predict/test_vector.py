@@ -1,0 +1,177 @@
+"""Things found in a whole scene: each once, on the ground, however it was cut into tiles."""
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+import torch
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.features import rasterize
+from torch import nn
+
+from geoxt.errors import InputError, OutputError
+from geoxt.grid import coordinates, grid_of
+from geoxt.legend import Legend
+from geoxt.predict import predict_vector, to_vector
+from geoxt.predict.suppress import suppress
+from geoxt.testing import make_grid
+
+
+class Finder(nn.Module):
+    """Finds every run of equal positive values: the box of what a tile shows of it, label and score by its value."""
+
+    def __init__(self, *, masks=False):
+        super().__init__()
+        self.masks = masks
+
+    def forward(self, images):
+        return [self.found(image[0]) for image in images]
+
+    def found(self, image):
+        boxes, labels, scores, masks = [], [], [], []
+        for value in image[image > 0].unique().tolist():
+            rows, cols = torch.nonzero(image == value, as_tuple=True)
+            boxes.append([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1])
+            labels.append(int(value) % 3 + 1)
+            scores.append(0.5 + value / 1000 + len(rows) / 1e7)
+            masks.append((image == value).float()[None])
+        size = image.shape
+        found = {
+            "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+            "labels": torch.tensor(labels, dtype=torch.int64),
+            "scores": torch.tensor(scores, dtype=torch.float32),
+        }
+        return found | ({"masks": torch.stack(masks) if masks else torch.zeros(0, 1, *size)} if self.masks else {})
+
+
+def make_layer(shape=(90, 110), *, boxes=(), nodata=None):
+    values = np.zeros((1, *shape), "float32")
+    for value, (left, top, right, bottom) in enumerate(boxes, start=1):
+        values[0, top:bottom, left:right] = value
+    coords = {"band": ["gray"], **coordinates(make_grid(shape))}
+    layer = xr.DataArray(values, dims=("band", "y", "x"), coords=coords)
+    return layer if nodata is None else layer.assign_attrs(_FillValue=nodata)
+
+
+BOXES = ((3, 4, 12, 10), (28, 20, 40, 33), (60, 60, 70, 69), (100, 80, 110, 90), (45, 5, 47, 8))
+
+
+def pixels(frame, layer):
+    """Return outlines in pixels (left, top, right, bottom), sorted."""
+    inverse = ~grid_of(layer).affine
+    found = []
+    for one in frame.geometry:
+        (left, top), (right, bottom) = (
+            inverse @ (x, y) for x, y in ((one.bounds[0], one.bounds[3]), (one.bounds[2], one.bounds[1]))
+        )
+        found.append(tuple(round(value, 6) for value in (left, top, right, bottom)))
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(110, 0), (40, 16), (33, 15), ((48, 30), (14, 20))])
+@pytest.mark.parametrize("masks", [False, True])
+def test_each_thing_is_found_once_and_whole(size, overlap, masks):
+    layer = make_layer(boxes=BOXES)
+    found = predict_vector(layer, Finder(masks=masks), size=size, overlap=overlap, batch_size=3)
+    assert pixels(found, layer) == sorted(BOXES)
+    assert found.crs == grid_of(layer).crs.to_wkt()
+    assert (np.diff(found["score"]) <= 0).all()
+
+
+def test_scores_codes_and_names_come_along():
+    layer, legend = make_layer(boxes=BOXES), Legend((10, 20, 30), ("car", "house", "car"))
+    found = predict_vector(layer, Finder(), size=40, overlap=16, legend=legend)
+    values = [round((score - 0.5) * 1000) for score in found["score"]]
+    assert list(found["code"]) == [(10, 20, 30)[value % 3] for value in values]
+    assert set(found["class"]) <= {"car (10)", "house", "car (30)"}
+    few = predict_vector(layer, Finder(), size=40, overlap=16, score=float(found["score"].iloc[1]) - 1e-5)
+    assert len(few) == 2
+
+
+def test_the_outline_of_an_instance_is_that_of_its_pixels():
+    layer = make_layer()
+    shape = shapely.Polygon([(30, 30), (50, 30), (50, 36), (36, 36), (36, 50), (30, 50)])
+    values = rasterize([shape], (90, 110)).astype("float32")[None]
+    found = predict_vector(layer.copy(data=values), Finder(masks=True), size=64, overlap=32)
+    assert len(found) == 1
+    drawn = rasterize(found.geometry, (90, 110), transform=grid_of(layer).affine)
+    np.testing.assert_array_equal(drawn, values[0])
+
+
+def test_nothing_is_found_on_nodata_nor_where_there_is_nothing():
+    layer = make_layer(boxes=BOXES[:2], nodata=2.0)
+    assert pixels(predict_vector(layer, Finder(), size=40, overlap=16), layer) == [BOXES[0]]
+    empty = predict_vector(make_layer(), Finder(), size=40, overlap=16)
+    assert list(empty.columns) == ["score", "code", "class", "geometry"]
+    assert len(empty) == 0
+    assert empty.crs is not None
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_suppression_is_that_of_a_plain_loop(data):
+    count = data.draw(st.integers(0, 12))
+    place = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 6), st.integers(1, 6))
+    boxes = [data.draw(place) for _ in range(count)]
+    scores = np.array(data.draw(st.lists(st.integers(1, 50), min_size=count, max_size=count, unique=True)), float)
+    classes = np.array(data.draw(st.lists(st.integers(0, 1), min_size=count, max_size=count)), int)
+    cut = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool)
+    shapes = np.array([shapely.box(x, y, x + w, y + h) for x, y, w, h in boxes], object)
+    kept: list[int] = []
+    for one in sorted(range(count), key=lambda i: (cut[i], -scores[i])):
+        for other in kept:
+            shared = shapes[one].intersection(shapes[other]).area
+            union = shapes[one].area + shapes[other].area - shared
+            same = shared > 0.4 * union or (cut[one] and shared > 0.5 * shapes[one].area)
+            if same and classes[one] == classes[other]:
+                break
+        else:
+            kept.append(one)
+    found = suppress(shapes, scores, classes, cut, threshold=0.4)
+    assert found.tolist() == sorted(kept, key=lambda i: -scores[i])
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "fgb", "geojson", "shp"])
+def test_a_vector_file_holds_what_was_found(tmp_path, ending):
+    layer = make_layer(boxes=BOXES)
+    found = predict_vector(layer, Finder(), size=40, overlap=16)
+    path = to_vector(found, tmp_path / "deep" / f"things.{ending}")
+    back = geopandas.read_file(path).to_crs(found.crs)
+    assert sorted(back["score"].round(6)) == sorted(found["score"].round(6))
+    assert sorted(back["class"]) == sorted(found["class"])
+    areas = np.sort(shapely.area(found.geometry))
+    np.testing.assert_allclose(np.sort(shapely.area(back.geometry)), areas, rtol=1e-3)
+    assert [one for one in path.parent.iterdir() if one.name.startswith(".")] == []
+
+
+def test_a_vector_file_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch):
+    found = predict_vector(make_layer(boxes=BOXES), Finder(), size=40, overlap=16)
+    path = to_vector(found, tmp_path / "things.gpkg")
+    before = path.read_bytes()
+
+    def half(frame, path, **options):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(geopandas.GeoDataFrame, "to_file", half)
+    with pytest.raises(OutputError, match="No space left on device"):
+        to_vector(found, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(InputError, match=r"'.csv' is no vector format"):
+        to_vector(found, tmp_path / "things.csv")
+
+
+@pytest.mark.parametrize(
+    ("layer", "model", "options", "message"),
+    [
+        (make_layer(), nn.Identity(), {}, "Cannot find things with this model: it gives a list"),
+        (make_layer().expand_dims(time=2), Finder(), {}, "2 time steps"),
+        (make_layer(boxes=BOXES), Finder(), {"legend": Legend((1,), ("a",))}, "labels 1 to 3 .* legend of 1 classes"),
+    ],
+)
+def test_what_finds_nothing_at_all_is_refused(layer, model, options, message):
+    with pytest.raises(InputError, match=message):
+        predict_vector(layer, model, size=32, overlap=8, **options)
