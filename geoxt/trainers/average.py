@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from geoxt.models.network import PREFIX
 
 _RAW = "raw_network"
+_STEPS = "averaged_steps"
 
 
 class WeightAverage(pl.Callback):
@@ -31,12 +32,18 @@ class WeightAverage(pl.Callback):
         super().__init__()
         self.decay = decay
         self.average: AveragedModel | None = None
+        self._saved: tuple[dict[str, Tensor], Tensor] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start from the first weights."""
+        """Start from the first weights, or where a checkpoint left off: with its average, and its raw weights."""
         del trainer
         if self.average is None:
             self.average = AveragedModel(_network(pl_module), avg_fn=self._step, use_buffers=True)
+        if self._saved is not None:
+            raw, steps = self._saved
+            self.average.n_averaged.copy_(steps)
+            _network(pl_module).load_state_dict(raw)
+            self._saved = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -72,7 +79,17 @@ class WeightAverage(pl.Callback):
         state = checkpoint["state_dict"]
         averaged = {f"{PREFIX}{name}": value for name, value in self.average.module.state_dict().items()}
         checkpoint[_RAW] = {name: state[name] for name in averaged}
+        checkpoint[_STEPS] = self.average.n_averaged.clone()
         checkpoint["state_dict"] = state | averaged
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remember the raw weights; the module itself has been given the average."""
+        del trainer, pl_module
+        if _RAW in checkpoint:
+            raw = {name.removeprefix(PREFIX): value for name, value in checkpoint[_RAW].items()}
+            self._saved = raw, checkpoint[_STEPS]
 
     def _step(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
         """Return the next average of one tensor, after `count` steps."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import xarray as xr
 from torch.utils.data import DataLoader
 
@@ -19,6 +18,7 @@ from geoxt.samplers import RandomSampler, Region
 from geoxt.source import nodata_of
 from geoxt.splits import Split
 from geoxt.trainers.kinds import kind_of
+from geoxt.trainers.resume import Resumable
 from geoxt.trainers.statistics import band_statistics, legend_of
 from geoxt.types import SomeSize
 from geoxt.windows import Window, parse_size
@@ -27,7 +27,7 @@ _STATISTICS = 256
 """Training windows that the bands' mean and deviation are taken from, at most."""
 
 
-class DataModule(pl.LightningDataModule):
+class DataModule(Resumable):
     """Random windows for training, and every pixel once for validation and test, each from its part of a split.
 
     Parameters
@@ -49,6 +49,8 @@ class DataModule(pl.LightningDataModule):
         Seed of the training windows; each epoch has others.
     workers
         Processes that read windows.
+    times
+        Whether windows hold all time steps, as tasks of change and of time series want them.
     """
 
     def __init__(
@@ -62,13 +64,13 @@ class DataModule(pl.LightningDataModule):
         length: int = 320,
         seed: int = 0,
         workers: int = 0,
+        times: bool = False,
     ) -> None:
         super().__init__()
-        if data.sizes.get("time", 1) > 1:
-            msg = f"Cannot train on {data.sizes['time']} time steps at once: choose one, e.g. data.isel(time=0)."
-            raise InputError(msg)
-        single = {dim: 0 for dim in ("time",) if dim in data.dims}
-        self.data = data.isel(single)
+        if data.sizes.get("time", 1) > 1 and not times:
+            msg = f"Cannot train on {data.sizes['time']} time steps at once: choose one, e.g. data.isel(time=0), or "
+            raise InputError(msg + "pass times=True for a task that takes several.")
+        self.data = data if times or "time" not in data.dims else data.isel(time=0)
         self.split = split
         self.size = parse_size(size)
         self.eval_size = parse_size(eval_size, what="eval_size")
@@ -80,7 +82,7 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training windows; Lightning tells the loader the epoch, and each has others."""
-        return loader(self.data, self.windows, batch_size=self.batch_size, workers=self.workers)
+        return self.going_on(loader(self.data, self.windows, batch_size=self.batch_size, workers=self.workers))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation windows."""
@@ -120,7 +122,7 @@ class DataModule(pl.LightningDataModule):
             task=task,
             model=model,
             options=options,
-            bands=_bands(image),
+            bands=bands_of(image),
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
             codes=classes.codes,
@@ -154,7 +156,8 @@ def _whole_batches(length: int, batch_size: int) -> int:
     return max(length // batch_size, 1) * batch_size
 
 
-def _bands(image: xr.DataArray) -> tuple[str, ...]:
+def bands_of(image: xr.DataArray) -> tuple[str, ...]:
+    """Return the names of the bands of a layer, numbers where they have none."""
     if "band" not in image.dims:
         return ("image" if image.name is None else str(image.name),)
     if "band" not in image.coords:

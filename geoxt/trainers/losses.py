@@ -1,4 +1,4 @@
-"""Losses of pixelwise classes; pixels marked `IGNORE` count in none of them."""
+"""Losses of classes, one to an image or a pixel; what is marked `IGNORE` counts in none of them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,49 @@ from torch.nn import functional as F
 
 from geoxt.trainers.codes import IGNORE
 
-Loss = Callable[[Tensor, Tensor, float], Tensor]
-"""Takes logits (N, K, H, W), class indices int64 (N, H, W) and the label smoothing; returns one number."""
+Loss = Callable[[Tensor, Tensor, float, Tensor | None], Tensor]
+"""Takes outputs (N, K, ...), targets, the label smoothing and a weight for each class (K,); returns one number."""
+
+GAMMA = 2.0
+"""How much less the focal loss heeds what is right already (Lin et al. 2017)."""
 
 
-def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross entropy over labelled pixels; zero where there is none."""
-    total = F.cross_entropy(logits, target, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum")
-    return total / (target != IGNORE).sum().clamp(min=1)
+def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+    """Return the mean cross entropy over what is labelled, weighted by class; zero where nothing is.
+
+    Parameters
+    ----------
+    logits
+        (N, K, ...), for any dimensions behind.
+    target
+        Class indices int64 (N, ...).
+    smoothing
+        Share of the target that is spread over all classes.
+    weights
+        (K,), by class.
+    """
+    total = F.cross_entropy(
+        logits, target, weight=weights, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum"
+    )
+    return total / _weight_of(target, weights)
 
 
-def dice(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+def focal(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+    """Return the cross entropy, each term times the square of how far its probability is from one.
+
+    References
+    ----------
+    Lin et al. 2017, https://doi.org/10.1109/ICCV.2017.324
+    """
+    each = F.cross_entropy(
+        logits, target, weight=weights, ignore_index=IGNORE, label_smoothing=smoothing, reduction="none"
+    )
+    index = target.where(target != IGNORE, 0)
+    sure = logits.softmax(dim=1).gather(1, index[:, None])[:, 0]
+    return ((1 - sure) ** GAMMA * each).sum() / _weight_of(target, weights)
+
+
+def dice(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Return one minus the soft Dice coefficient, averaged over the classes that the batch holds.
 
     References
@@ -28,24 +60,71 @@ def dice(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     Milletari et al. 2016, https://doi.org/10.1109/3DV.2016.79
     """
     del smoothing  # has no meaning here; the argument keeps the losses interchangeable
-    known = target != IGNORE
-    truth = F.one_hot(target.where(known, 0), logits.shape[1]).movedim(-1, 1) * known[:, None]
-    share = logits.softmax(dim=1) * known[:, None]
-    both = (share * truth).sum(dim=(0, 2, 3))
-    size = share.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
-    present = truth.sum(dim=(0, 2, 3)) > 0
-    coefficient = 2 * both / size.clamp(min=1e-6)
-    return torch.where(present, 1 - coefficient, 0).sum() / present.sum().clamp(min=1)
+    both, share, truth = _overlap(logits, target)
+    return _mean(1 - 2 * both / (share + truth).clamp(min=1e-6), truth > 0, weights)
 
 
-def cross_entropy_dice(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+def jaccard(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+    """Return one minus the soft intersection over union, averaged over the classes that the batch holds.
+
+    References
+    ----------
+    Rahman & Wang 2016, https://doi.org/10.1007/978-3-319-50835-1_22
+    """
+    del smoothing
+    both, share, truth = _overlap(logits, target)
+    return _mean(1 - both / (share + truth - both).clamp(min=1e-6), truth > 0, weights)
+
+
+def one_against_rest(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+    """Return the mean binary cross entropy of each class against all others."""
+    known = (target != IGNORE)[:, None]
+    truth = _one_hot(target, logits.shape[1]).to(logits.dtype) * (1 - smoothing) + smoothing / 2
+    each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    scale = known.to(logits.dtype) if weights is None else known * weights.view(-1, *[1] * (logits.ndim - 2))
+    return (each * scale).sum() / scale.expand_as(each).sum().clamp(min=torch.finfo(logits.dtype).tiny)
+
+
+def cross_entropy_dice(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Return the sum of both losses: cross entropy for pixels, Dice for rare classes."""
-    return cross_entropy(logits, target, smoothing) + dice(logits, target)
+    return cross_entropy(logits, target, smoothing, weights) + dice(logits, target, smoothing, weights)
 
+
+CLASSES: Mapping[str, Loss] = {"cross_entropy": cross_entropy, "focal": focal, "bce": one_against_rest}
+"""Losses for one class an image, by name."""
 
 PIXEL_CLASSES: Mapping[str, Loss] = {
-    "cross_entropy": cross_entropy,
+    **CLASSES,
     "dice": dice,
+    "jaccard": jaccard,
     "cross_entropy+dice": cross_entropy_dice,
 }
 """Losses for one class a pixel, by name."""
+
+
+def _weight_of(target: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the sum of the weights of what is labelled, at least one where weights are ones, and never zero."""
+    known = target != IGNORE
+    if weights is None:
+        return known.sum().clamp(min=1)
+    return weights[target.where(known, 0)].mul(known).sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def _one_hot(target: Tensor, classes: int) -> Tensor:
+    return F.one_hot(target.where(target != IGNORE, 0), classes).movedim(-1, 1)
+
+
+def _overlap(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return for each class what is shared, predicted and true, summed over batch and pixels."""
+    known = (target != IGNORE)[:, None]
+    truth = _one_hot(target, logits.shape[1]) * known
+    share = logits.softmax(dim=1) * known
+    others = (0, *range(2, logits.ndim))
+    return (share * truth).sum(dim=others), share.sum(dim=others), truth.sum(dim=others)
+
+
+def _mean(each: Tensor, present: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return torch.where(present, each, 0).sum() / present.sum().clamp(min=1)
+    scale = weights * present
+    return (each * scale).sum() / scale.sum().clamp(min=torch.finfo(scale.dtype).tiny)

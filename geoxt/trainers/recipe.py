@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Schedule = Literal["one-cycle", "plateau", "constant"]
-"""How the learning rate moves: up and down once, down when the validation loss stalls, or not at all."""
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: jsonargparse reads defaults from __dict__
 class Recipe:
     """Loss, optimiser and schedule of a training run."""
 
     lr: float = 2e-3
-    """Highest learning rate of AdamW."""
+    """Highest learning rate."""
     weight_decay: float = 0.05
-    """AdamW's weight decay."""
-    schedule: Schedule = "one-cycle"
-    """How the learning rate moves."""
-    loss: str = "cross_entropy"
-    """Name of a loss of the task."""
+    """The optimiser's weight decay."""
+    optimizer: str = "AdamW"
+    """Name of an optimiser in `torch.optim`."""
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    """Its other arguments."""
+    schedule: str = "one-cycle"
+    """How the learning rate moves: `"one-cycle"` up and down once, `"plateau"` down when the validation loss stalls,
+    `"constant"` not at all; or the name of any schedule in `torch.optim.lr_scheduler`, which moves once an epoch."""
+    schedule_options: Mapping[str, Any] = field(default_factory=dict)
+    """The schedule's other arguments."""
+    loss: str | None = None
+    """Name of a loss of the task; `None` takes its first."""
+    class_weights: str | tuple[float, ...] | None = None
+    """Weight of each class in the loss: numbers, or `"balanced"` for the inverse of its share of the training part."""
     smoothing: float = 0.1
     """Label smoothing: share of the target spread over all classes. Labels drawn on a map are never all right."""
     augment: bool = True
     """Whether training samples are flipped and turned at random."""
     average: float | None = 0.98
     """Decay of the running average of the weights that is validated and kept; `None` keeps the last weights."""
-    monitor: str = "val/accuracy"
-    """Score on the validation part by which the best epoch is chosen."""
+    channels_last: bool = False
+    """Whether images lie in memory pixel by pixel, not band by band: for many models quicker, by half on a CPU."""
+    test_turns: bool = False
+    """Whether tests average the outputs for all eight flips and quarter turns of an image."""
+    monitor: str | None = None
+    """Score on the validation part by which the best epoch is chosen; `None` takes the task's own."""

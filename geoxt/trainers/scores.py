@@ -79,6 +79,30 @@ def flatten(summary: Mapping[str, Any], stage: str) -> dict[str, float]:
     return flat | {f"{stage}/iou/{name}": value for name, value in summary["iou"].items() if value is not None}
 
 
+def report_pixels(counts: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Return accuracy, mean IoU, and IoU by class name."""
+    flat = flatten(summarise(counts, names), "")
+    return {name.removeprefix("/"): value for name, value in flat.items()}
+
+
+def report_images(counts: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Return accuracy, mean recall (balanced accuracy), mean F1, and recall, precision and F1 by class name.
+
+    Classes that are neither there nor predicted have none, and do not enter the means.
+    """
+    right, true, said = counts.diagonal().double(), counts.sum(dim=1), counts.sum(dim=0)
+    each = {"recall": right / true, "precision": right / said, "f1": 2 * right / (true + said)}
+    scores = {
+        "accuracy": accuracy(counts),
+        "recall": float(each["recall"].nanmean()),
+        "f1": float(each["f1"].nanmean()),
+    }
+    for score, values in each.items():
+        pairs = zip(names, values, strict=True)
+        scores |= {f"{score}/{name}": float(value) for name, value in pairs if not value.isnan()}
+    return scores
+
+
 class Confusion(Metric):
     """The confusion matrix as a torchmetrics metric, summed over batches and processes."""
 

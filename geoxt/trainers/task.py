@@ -1,25 +1,34 @@
-"""The one LightningModule: a card says what is learnt, a recipe says how."""
+"""The one LightningModule that learns from targets: a card says what is learnt, a recipe says how."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torchmetrics import Metric
 
 from geoxt.errors import InputError
 from geoxt.models import Card, Network
+from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
-from geoxt.trainers.augment import turn_and_flip
-from geoxt.trainers.codes import IGNORE, Codes
+from geoxt.trainers.augment import dihedral, turn_and_flip
+from geoxt.trainers.boxes import Things, things, turn
+from geoxt.trainers.codes import Codes
 from geoxt.trainers.kinds import kind_of
+from geoxt.trainers.losses import Loss
+from geoxt.trainers.optimizers import configure
 from geoxt.trainers.recipe import Recipe
-from geoxt.trainers.scores import Confusion, flatten, summarise
+from geoxt.trainers.shares import balanced, class_counts
+from geoxt.trainers.targets import Batch, entry, validity
 
-Batch = dict[str, Any]
-"""A batch of samples, as the bridge's loader makes it."""
+Transform = Callable[[Batch], Batch]
+"""Changes a batch of training samples, such as an augmentation of `geoxt.transforms`."""
 
 
 class Task(pl.LightningModule):
@@ -28,41 +37,73 @@ class Task(pl.LightningModule):
     Parameters
     ----------
     card
-        Architecture, bands, scaling and classes.
+        Kind of task, architecture, bands, scaling and classes (or the names of what is measured, in the order of the
+        model's channels).
     recipe
         Loss, optimiser and schedule.
     seed
         Seed of the initial weights.
+    names
+        Where samples have other names than the kind of task: `{"image": …, "target": …}`.
+    transform
+        Takes the place of flips and turns as augmentation of training batches.
     """
 
-    def __init__(self, card: Card, recipe: Recipe | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        card: Card,
+        recipe: Recipe | None = None,
+        *,
+        seed: int = 0,
+        names: Mapping[str, str] | None = None,
+        transform: Transform | None = None,
+    ) -> None:
         super().__init__()
         self.card = card
         self.recipe = recipe or Recipe()
-        self.kind = kind_of(card.task)
-        if self.recipe.loss not in self.kind.losses:
-            msg = f"Cannot train {card.task} with loss={self.recipe.loss!r}: pass one of {', '.join(self.kind.losses)}."
-            raise InputError(msg)
+        other: Any = names or {}
+        self.kind = replace(kind_of(card.task), **other)
+        self.transform = transform
+        self.loss = self._loss_by_name()
         self.network = Network(card, seed=seed)
+        if self.recipe.channels_last:
+            self.network.to(memory_format=torch.channels_last)
         self.codes = Codes(card.codes)
-        self.val = Confusion(len(card.codes))
-        self.test = Confusion(len(card.codes))
+        self.val: Metric = self.kind.tally(len(card.codes))
+        self.test: Metric = self.kind.tally(len(card.codes))
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", self._given_weights(), persistent=False)
+
+    @property
+    def monitor(self) -> str:
+        """The score by which the best epoch is chosen."""
+        return self.recipe.monitor or self.kind.monitor
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return logits (N, K, H, W) of images (N, C, H, W) in the units of the layer; see `Network`."""
-        logits: Tensor = self.network(image if image.ndim == 4 else image[:, None], valid)
-        return logits
+        """Return the model's output for images in the units of the layer; see `Network`.
+
+        Images are (N, C, H, W), or (N, T, C, H, W) for several times; a dimension of one band may be left out.
+        """
+        whole = 5 if self.kind.times else 4
+        image = image if image.ndim == whole else image.unsqueeze(-3)
+        if self.recipe.channels_last and not self.kind.times:
+            image = image.contiguous(memory_format=torch.channels_last)
+        output: Tensor = self.network(image, valid)
+        return output
 
     def target(self, batch: Batch) -> Tensor:
-        """Return class indices (N, H, W); `IGNORE` where image or label is not valid or the code is of no class."""
-        known = batch[f"{self.kind.target}_valid"] & batch[f"{self.kind.image}_valid"]
-        indices: Tensor = self.codes(batch[self.kind.target].long())
-        return indices.where(known, IGNORE)
+        """Return what shall be learnt of a batch: `IGNORE` or NaN where image or label is not valid."""
+        assert self.kind.find is not None
+        return self.kind.find(batch, self.kind.image, self.kind.target, self.codes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, whose samples are turned and flipped first."""
+        """Return the loss of a batch, whose samples are augmented first."""
         del batch_idx
-        return self._loss(self._augment(batch) if self.recipe.augment else batch, "train")[0]
+        if self.transform is not None:
+            batch = self.transform(batch)
+        if self.kind.things:
+            return self._loss_of_things(batch)
+        return self._loss(self._augment(batch) if self._turns else batch, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count what is right and wrong in a batch of the validation part."""
@@ -74,6 +115,17 @@ class Task(pl.LightningModule):
         del batch_idx
         self._score(batch, "test")
 
+    def on_fit_start(self) -> None:
+        """Weigh classes by their shares of the training part, where the recipe says so."""
+        if self.recipe.class_weights == "balanced":
+            trainer: Any = self.trainer
+            source = trainer.datamodule
+            with torch.random.fork_rng():
+                counts = class_counts(
+                    source.train_dataloader(), lambda b: self.target(_here(b, self.device)), self._many
+                )
+            self.class_weights = balanced(counts).to(self.device)
+
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the validation part."""
         self._log_scores("val")
@@ -83,46 +135,117 @@ class Task(pl.LightningModule):
         self._log_scores("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW and the recipe's schedule."""
-        recipe = self.recipe
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-        match recipe.schedule:
-            case "constant":
-                return optimizer
-            case "plateau":
-                plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=3)
-                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/loss"}}
-            case "one-cycle":
-                steps = max(int(self.trainer.estimated_stepping_batches), 2)
-                cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps, pct_start=0.2)
-                return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
-            case _:
-                msg = f"Cannot train with schedule={recipe.schedule!r}: pass 'one-cycle', 'plateau' or 'constant'."
-                raise InputError(msg)
+        """Return the recipe's optimiser and schedule."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        watched = "val/loss" if not self.kind.things else "train/loss"
+        return configure(self.recipe, self.network.parameters(), steps=steps, monitor=watched)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the card in the checkpoint."""
+        """Keep the card in the checkpoint, and the STAC item that says the same."""
         checkpoint[CARD] = self.card.to_dict()
+        checkpoint[MLM] = to_stac(self.card, weights=sum(one.numel() for one in self.network.parameters()))
+
+    @property
+    def _turns(self) -> bool:
+        return self.recipe.augment and self.transform is None
+
+    @property
+    def _many(self) -> int:
+        return len(self.card.codes)
+
+    def _loss_by_name(self) -> Loss | None:
+        losses, name = self.kind.losses, self.recipe.loss
+        if not losses and name is None:
+            return None
+        if name is not None and name not in losses:
+            of = ", ".join(losses) or "no loss at all: the model has its own"
+            msg = f"Cannot train {self.card.task} with loss={name!r}: pass one of {of}."
+            raise InputError(msg)
+        return losses[name or next(iter(losses))]
+
+    def _given_weights(self) -> Tensor | None:
+        given, classes = self.recipe.class_weights, self._many
+        if given is None or given == "balanced":
+            if given and not (self.kind.classes or self.kind.name == "multilabel"):
+                msg = f"Cannot weigh the classes of {self.card.task}: it has none. Pass class_weights=None."
+                raise InputError(msg)
+            return None
+        if isinstance(given, str) or len(given) != classes:
+            msg = f"Cannot weigh {classes} classes by class_weights={given!r}: pass as many numbers, or 'balanced'."
+            raise InputError(msg)
+        return torch.tensor(given, dtype=torch.float32)
 
     def _augment(self, batch: Batch) -> Batch:
-        keys = [key for layer in (self.kind.image, self.kind.target) for key in (layer, f"{layer}_valid")]
+        layers = (self.kind.image, self.kind.target) if self.kind.pixels else (self.kind.image,)
+        keys = [key for layer in layers for key in (layer, f"{layer}_valid") if key in batch]
         return {**batch, **dict(zip(keys, turn_and_flip([batch[key] for key in keys]), strict=True))}
 
     def _loss(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor, Tensor]:
-        logits = self(batch[self.kind.image], batch[f"{self.kind.image}_valid"])
+        assert self.loss is not None
+        output = self._output(entry(batch, self.kind.image), validity(batch, self.kind.image), stage)
         target = self.target(batch)
-        loss = self.kind.losses[self.recipe.loss](logits, target, self.recipe.smoothing if stage == "train" else 0.0)
+        smoothing = self.recipe.smoothing if stage == "train" else 0.0
+        loss = self.loss(output, target, smoothing, self.class_weights)
         self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(target))
-        return loss, logits, target
+        return loss, output, target
+
+    def _output(self, image: Tensor, valid: Tensor | None, stage: str) -> Tensor:
+        """Return the output for images; in tests, if the recipe says so, the mean over all flips and turns.
+
+        Of classes, probabilities are averaged, and their logarithms returned.
+        """
+        if stage != "test" or not self.recipe.test_turns:
+            output: Tensor = self(image, valid)
+            return output
+        found = []
+        for turns, flip in product(range(4), (False, True)):
+            moved = None if valid is None else dihedral(valid, turns=turns, flip=flip)
+            output = self(dihedral(image, turns=turns, flip=flip), moved)
+            output = output.softmax(dim=1) if self.kind.classes else output
+            if self.kind.pixels:
+                output = torch.rot90(output, -turns, (-2, -1))
+                output = output.flip(-1) if flip else output
+            found.append(output)
+        mean = torch.stack(found).mean(dim=0)
+        return mean.clamp(min=torch.finfo(mean.dtype).tiny).log() if self.kind.classes else mean
+
+    def _loss_of_things(self, batch: Batch) -> Tensor:
+        """Return the sum of the losses that a detector itself gives."""
+        images, there = self._scaled(batch), things(batch, self.codes, masks=self.kind.masks)
+        if self._turns:
+            images, there = turn(images, there)
+        losses = self.network.body(list(images), there)
+        loss: Tensor = sum(losses.values(), start=images.new_zeros(()))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        return loss
+
+    def _scaled(self, batch: Batch) -> Tensor:
+        images: Tensor = (entry(batch, self.kind.image) - self.network.mean) / self.network.std
+        valid = validity(batch, self.kind.image)
+        return images if valid is None else images.where(valid[:, None], 0)
 
     def _score(self, batch: Batch, stage: str) -> None:
-        _, logits, target = self._loss(batch, stage)
-        self._counts(stage).update(logits.argmax(dim=1), target)
+        tally = self._tally(stage)
+        if self.kind.things:
+            found: list[Things] = self.network.body(list(self._scaled(batch)))
+            tally.update(found, things(batch, self.codes, masks=self.kind.masks))
+            return
+        _, output, target = self._loss(batch, stage)
+        tally.update(output.argmax(dim=1) if self.kind.classes else output, target)
 
-    def _counts(self, stage: str) -> Confusion:
+    def _tally(self, stage: str) -> Metric:
         return self.val if stage == "val" else self.test
 
     def _log_scores(self, stage: str) -> None:
-        counts = self._counts(stage)
-        self.log_dict(flatten(summarise(counts.compute().cpu(), self.card.legend.distinct_names), stage))
-        counts.reset()
+        tally = self._tally(stage)
+        found = _here(tally.compute(), torch.device("cpu"))
+        scores = self.kind.report(found, self.card.legend.distinct_names)
+        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+        tally.reset()
+
+
+def _here(values: Any, device: torch.device) -> Any:
+    """Return tensors, or a mapping of them, on a device."""
+    if isinstance(values, Tensor):
+        return values.to(device)
+    return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()}

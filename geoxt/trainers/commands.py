@@ -1,0 +1,222 @@
+"""The commands `geoxt fit` and `geoxt experiment`: a configuration file becomes a training, or many."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from geoxt.errors import GeoxtError, InputError, MissingDependency
+from geoxt.models import from_checkpoint
+from geoxt.trainers.chips import ChipModule, score_chips
+from geoxt.trainers.experiment import Experiment, run
+from geoxt.trainers.fit import BEST, NOISE, Progress, evaluate, restore, resumable
+from geoxt.trainers.learning import Learning, build
+from geoxt.trainers.named import Files, Named
+
+MODULES = (ChipModule, Files, Named)
+"""Data modules that a configuration can name without their module."""
+SCORES = "scores.json"
+Say = Callable[[str], None]
+
+
+def learner(data: pl.LightningDataModule, learn: Learning, seed: int = 0) -> pl.LightningModule:
+    """Return the module that learns from data.
+
+    Parameters
+    ----------
+    data
+        Set by the configuration's own `data`.
+    learn
+        What to learn, and how.
+    seed
+        Of the initial weights.
+    """
+    return build(learn, data, seed=seed)
+
+
+def fit_command(arguments: Sequence[str], *, say: Say = print) -> dict[str, float]:
+    """Train as the arguments say, with Lightning's command line; go on where the same run was cut off.
+
+    The folder given by `--out` gets `config.yaml`, `best.ckpt`, `last.ckpt` and, where there is a test part,
+    `scores.json`.
+
+    Parameters
+    ----------
+    arguments
+        Such as `["--config", "x.yaml", "--trainer.max_epochs", "3"]`.
+    say
+        Shows a line.
+
+    Returns
+    -------
+    dict
+        Scores on the test part.
+    """
+    with _plainly("fit"):
+        cli = _cli(list(arguments))
+        out = Path(cli.config["out"])
+        last = resumable(cli.trainer, cli.model, out, patience=cli.config["patience"], every=cli.config["every"])
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=last)
+        restore(cli.model, out / BEST)
+        scores = evaluate(cli.model, cli.datamodule)
+    if scores:
+        (out / SCORES).write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    say(f"model     {out / BEST}")
+    for name, value in scores.items():
+        say(f"{name:<40}{value:8.4f}")
+    return scores
+
+
+def experiment_command(config: str, out: str, *, say: Say = print, progress: Progress = "none") -> dict[str, Any]:
+    """Run the experiment that a configuration describes, or what is left of it.
+
+    Parameters
+    ----------
+    config
+        A YAML file: `data` (class_path and init_args), and the fields of `Experiment`.
+    out
+        Folder of the results.
+    say
+        Shows a line.
+    progress
+        What to show of each training.
+    """
+    with _plainly("experiment"):
+        parser = _jsonargparse().ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(Experiment, as_group=False)
+        parser.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
+        text = _read(config)
+        parsed = parser.parse_string(text)
+        chosen = _instantiate(parser, _without(parsed, "data"))
+        experiment = Experiment(**{name: chosen[name] for name in inspect.signature(Experiment).parameters})
+        described = parsed["data"]
+
+        def data(seed: int, epochs: int) -> pl.LightningDataModule:
+            return _data_module(described, seed=seed, epochs=epochs)
+
+        report = run(experiment, data, out, say=say, progress=progress)
+    say(f"\n{(Path(out) / 'results.md').read_text(encoding='utf-8')}")
+    return report
+
+
+def score_command(model: str, chips: str, *, side: int | None = None, turns: bool = True, say: Say = print) -> None:
+    """Score a checkpoint on the chips of a folder or zip, and show the shares that are right.
+
+    Parameters
+    ----------
+    model
+        A checkpoint of a classification.
+    chips
+        As `read_chips` takes it.
+    side
+        Pixels: side to which chips are scaled.
+    turns
+        Whether to average over all flips and turns.
+    say
+        Shows a line.
+    """
+    scores = score_chips(from_checkpoint(model), chips, side=side, turns=turns)
+    for name, value in scores.items():
+        say(f"{name:<40}{value:8.4f}" if name != "chips" else f"{name:<40}{value:8.0f}")
+
+
+def _cli(arguments: list[str]) -> Any:
+    _jsonargparse()
+    from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+    class Command(LightningCLI):
+        """Lightning's, with a folder for the run, and data that the model is described by."""
+
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_argument("--out", type=str, default="geoxt-fit", help="folder of the run")
+            parser.add_argument("--patience", type=int | None, default=None, help="epochs before it stops early")
+            parser.add_argument("--every", type=int, default=0, help="steps after which it is kept to go on from")
+            parser.link_arguments("data", "model.data", apply_on="instantiate")
+            parser.link_arguments("out", "trainer.default_root_dir")
+
+    return Command(
+        learner,
+        pl.LightningDataModule,
+        subclass_mode_data=True,
+        run=False,
+        seed_everything_default=0,
+        trainer_defaults={"logger": False, "max_epochs": 10, "enable_model_summary": False, "num_sanity_val_steps": 0},
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={"exit_on_error": False},
+        args=arguments,
+    )
+
+
+def _data_module(described: Any, *, seed: int, epochs: int) -> pl.LightningDataModule:
+    """Return the data module that a configuration describes, with a run's seed and epochs where it takes them."""
+    parser = _jsonargparse().ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
+    plain = described.clone()
+    for name, value in {"seed": seed, "epochs": epochs}.items():
+        if name in plain["init_args"]:
+            plain["init_args"][name] = value
+    module: pl.LightningDataModule = _instantiate(parser, parser.parse_object({"data": plain.as_dict()}))["data"]
+    return module
+
+
+def _instantiate(parser: Any, parsed: Any) -> Any:
+    """Make what a configuration describes; jsonargparse has renamed what does it."""
+    return getattr(parser, "instantiate", parser.instantiate_classes)(parsed)
+
+
+@contextmanager
+def _plainly(command: str) -> Iterator[None]:
+    """Give what is wrong with a configuration in one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+            warnings.filterwarnings(
+                "ignore", message=r"(?s).*(JSONARGPARSE_DEPRECATION_WARNINGS|deprecated.*jsonargparse)"
+            )
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module="jsonargparse|pytorch_lightning")
+            for noise in NOISE:
+                warnings.filterwarnings("ignore", message=noise)
+            yield
+    except GeoxtError:
+        raise
+    except SystemExit as stop:
+        if stop.code in {0, None}:  # help was asked for
+            raise
+        raise KeyboardInterrupt from stop  # what Lightning makes of Ctrl-C
+    except Exception as error:
+        if type(error).__name__ not in {"ArgumentError", "NSKeyError", "MisconfigurationException"}:
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = ". ".join(lines[:3]).rstrip(".:")
+        msg = f"Cannot {command} by this configuration: {said}. Mend that in --config, or see geoxt {command} --help."
+        raise InputError(msg) from error
+
+
+def _read(config: str) -> str:
+    try:
+        return Path(config).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"Cannot read the configuration {config!r}: {error}. Pass --config a YAML file."
+        raise InputError(msg) from error
+
+
+def _without(config: Any, name: str) -> Any:
+    rest = config.clone()
+    del rest[name]
+    return rest
+
+
+def _jsonargparse() -> Any:
+    try:
+        import jsonargparse
+    except ImportError as error:
+        msg = "Cannot read a configuration without jsonargparse: pip install 'geoxt[train]'."
+        raise MissingDependency(msg) from error
+    return jsonargparse

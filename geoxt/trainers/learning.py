@@ -1,0 +1,102 @@
+"""What to learn, as a configuration says it: the kind of task or the method, the model, its weights and the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+
+from geoxt.errors import InputError
+from geoxt.models import load, weights_names
+from geoxt.models.network import CARD, PREFIX, Network
+from geoxt.trainers.kinds import KINDS
+from geoxt.trainers.recipe import Recipe
+from geoxt.trainers.selfsup import METHODS, SelfSupervised
+from geoxt.trainers.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots: jsonargparse reads defaults from __dict__
+class Learning:
+    """What to learn and how, but for the data."""
+
+    task: str = "segmentation"
+    """A kind of task, or a method of self-supervision."""
+    model: str = "unet"
+    """Name of an architecture in `geoxt.models`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The architecture's own options."""
+    weights: str | None = None
+    """Where to start: a name of `geoxt.models.weights_names()`, or a checkpoint of geoxt's; `None` for random."""
+    missing: Literal["mean", "random", "zero"] = "mean"
+    """How bands begin that the weights do not know."""
+    bands: Mapping[str, str] = field(default_factory=dict)
+    """The weights' names of the data's bands, where they differ."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Where samples have other names than the kind of task: `{"image": …, "target": …}`."""
+    method: Mapping[str, Any] = field(default_factory=dict)
+    """The method's own options, and `positives`; for self-supervision."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """Loss, optimiser and schedule."""
+
+
+def build(learning: Learning, data: Any, *, seed: int = 0) -> pl.LightningModule:
+    """Return the module that learns from a data module.
+
+    Parameters
+    ----------
+    learning
+        What to learn.
+    data
+        A data module that has `card`.
+    seed
+        Of the initial weights.
+
+    Raises
+    ------
+    InputError
+        Where something in it is unknown, or weights do not fit.
+    """
+    if learning.task in METHODS:
+        card = data.card(model=learning.model, **learning.options)
+        options = dict(learning.method)
+        positives = options.pop("positives", None)
+        module: Any = SelfSupervised(
+            card, learning.task, positives=positives, recipe=learning.recipe, options=options, seed=seed
+        )
+    elif learning.task in KINDS:
+        card = data.card(model=learning.model, task=learning.task, **learning.options)
+        module = Task(card, learning.recipe, seed=seed, names=learning.names)
+    else:
+        msg = f"Cannot learn task={learning.task!r}: pass one of {', '.join([*KINDS, *METHODS])}."
+        raise InputError(msg)
+    if learning.weights is not None:
+        start(module.network, learning)
+    return module
+
+
+def start(network: Network, learning: Learning) -> None:
+    """Load the weights to start from into a network, in place: all that fit, but the last layer."""
+    name = learning.weights
+    assert name is not None
+    if name in weights_names() or ("/" in name and not name.endswith((".ckpt", ".pt", ".pth"))):
+        load(network.body, name, bands=network.card.bands, missing=learning.missing, alias=dict(learning.bands) or None)
+        return
+    try:
+        checkpoint = torch.load(name, map_location="cpu", weights_only=True)
+        state = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
+        bands = tuple(checkpoint[CARD]["bands"])
+    except Exception as error:  # torch raises errors of a dozen types for a file that is no checkpoint
+        msg = f"Cannot start from weights={name!r} ({type(error).__name__}): pass a checkpoint of geoxt's, or one of "
+        raise InputError(msg + f"{', '.join(list(weights_names())[:6])}, …") from error
+    if bands != network.card.bands:
+        msg = f"Cannot start from {name!r}: it knows the bands {', '.join(bands)}, the data has "
+        raise InputError(msg + f"{', '.join(network.card.bands)}. Write its encoder by encoder_weights, and load that.")
+    own = network.state_dict()
+    fitting = {k: v for k, v in state.items() if k.startswith("body.") and k in own and own[k].shape == v.shape}
+    if not fitting:
+        msg = f"Cannot start from {name!r}: none of its weights fit {network.card.model!r}. Pass the same model=."
+        raise InputError(msg)
+    network.load_state_dict(fitting, strict=False)
