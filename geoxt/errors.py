@@ -45,3 +45,7 @@ class GeoxtWarning(UserWarning):
 
 class ReadWarning(GeoxtWarning):
     """A scene that could not be read and was taken as nodata on request."""
+
+
+class DatasetWarning(GeoxtWarning):
+    """A dataset on disk that is not the whole of what was released."""

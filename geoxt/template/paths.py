@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,16 @@ class Template:
     def names(self) -> tuple[str, ...]:
         """Names of the fields that a match returns, in order."""
         return tuple(name for name in parse(self.pattern).fields if not name.startswith("_"))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the fields that `fill` needs, in order: those that a match passes over too."""
+        return tuple(parse(self.pattern).fields)
+
+    def form(self, name: str) -> str:
+        """Return what the template says after the colon of a field; empty for any text, and for no field of it."""
+        fields = parse(self.pattern).fields
+        return fields[name].form if name in fields else ""
 
     def choices(self, name: str) -> tuple[str, ...]:
         """Return the texts that a field of alternatives may have; none for a field of another form."""
@@ -106,10 +116,18 @@ class Template:
                 pieces.append(part if part == FOLDERS else glob.escape(part))
         return "".join(pieces)
 
-    def find(self, root: SomePath) -> Iterator[tuple[Path, Fields]]:
+    def find(self, root: SomePath, *, listed: Callable[[str], None] | None = None) -> Iterator[tuple[Path, Fields]]:
         """Yield every path under a folder that fits, with its fields, in the order of names.
 
         Folders are listed only where the template leaves their names open.
+
+        Parameters
+        ----------
+        root
+            The folder.
+        listed
+            Called with each folder that is listed, relative to `root`: what was found holds while these stay as they
+            are.
 
         Raises
         ------
@@ -120,7 +138,7 @@ class Template:
         if not folder.is_dir():
             msg = f"Cannot look for {self.pattern!r} in {str(folder)!r}: it is not a folder. Pass one that exists."
             raise InputError(msg)
-        for relative in _walk(str(folder), "", parse(self.pattern).levels):
+        for relative in _walk(str(folder), "", parse(self.pattern).levels, listed or _nothing):
             fields = self.match(relative)
             if fields is not None:
                 yield folder / relative, fields
@@ -157,21 +175,28 @@ def _posix(path: SomePath) -> str:
     return text.replace(os.sep, "/") if os.sep != "/" else text
 
 
-def _walk(root: str, above: str, levels: tuple[Level, ...]) -> Iterator[str]:
+def _nothing(_: str) -> None:
+    """Do nothing."""
+
+
+def _walk(root: str, above: str, levels: tuple[Level, ...], listed: Callable[[str], None]) -> Iterator[str]:
     """Yield the relative paths of which each level fits, taken alone."""
     level, below = levels[0], levels[1:]
     if level.literal == FOLDERS:
-        yield from _walk(root, above, below)
+        yield from _walk(root, above, below, listed)
+        listed(above)
         for name in _listed(root, above, folders=True):
-            yield from _walk(root, f"{above}{name}/", levels)
+            yield from _walk(root, f"{above}{name}/", levels, listed)
         return
+    if level.literal is None:
+        listed(above)
     if level.literal is not None:
         names = [level.literal] if os.path.lexists(f"{root}/{above}{level.literal}") else []
     else:
         names = [name for name in _listed(root, above, folders=bool(below)) if level.regex.fullmatch(name)]
     for name in names:
         if below:
-            yield from _walk(root, f"{above}{name}/", below)
+            yield from _walk(root, f"{above}{name}/", below, listed)
         else:
             yield f"{above}{name}"
 

@@ -1,0 +1,32 @@
+"""Benchmark datasets as data: a spec of facts each, one engine that finds, fetches, checks, reads, splits and draws."""
+
+from geoxt.datasets.assets import Array, Asset, Audio, Boxes, Raster, Table, Vector
+from geoxt.datasets.catalog import info, names
+from geoxt.datasets.dataset import Dataset, load
+from geoxt.datasets.fetch import fetch
+from geoxt.datasets.spec import Archive, Folders, Lists, Named, Rule, Runs, Spec, Statistics
+from geoxt.datasets.verify import Report
+
+__all__ = [
+    "Archive",
+    "Array",
+    "Asset",
+    "Audio",
+    "Boxes",
+    "Dataset",
+    "Folders",
+    "Lists",
+    "Named",
+    "Raster",
+    "Report",
+    "Rule",
+    "Runs",
+    "Spec",
+    "Statistics",
+    "Table",
+    "Vector",
+    "fetch",
+    "info",
+    "load",
+    "names",
+]

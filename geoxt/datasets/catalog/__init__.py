@@ -1,0 +1,96 @@
+"""All benchmark datasets as data: `names()` lists them, `info(name)` returns the spec of one."""
+
+from __future__ import annotations
+
+import difflib
+
+from geoxt.datasets.catalog import (
+    advance,
+    bigearthnet,
+    change,
+    chesapeake,
+    cowc,
+    crops,
+    cyclone,
+    etci,
+    footprints,
+    gaofen,
+    isprs,
+    landcoverai,
+    pictures,
+    scenes,
+    seco,
+    sen12ms,
+    so2sat,
+    spacenet,
+    vhr10,
+    xview2,
+    zuericrop,
+)
+from geoxt.datasets.spec import Spec
+from geoxt.errors import InputError
+from geoxt.layers import sensors as layers
+
+_MODULES = (
+    advance,
+    bigearthnet,
+    scenes,
+    so2sat,
+    cyclone,
+    vhr10,
+    spacenet,
+    change,
+    sen12ms,
+    crops,
+    etci,
+    footprints,
+    zuericrop,
+    seco,
+    chesapeake,
+    pictures,
+    cowc,
+    gaofen,
+    isprs,
+    landcoverai,
+    xview2,
+)
+_SPECS: dict[str, Spec] = {spec.name: spec for module in _MODULES for spec in module.SPECS}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the datasets."""
+    return tuple(_SPECS)
+
+
+def info(name: str) -> Spec:
+    """Return what is known of a dataset.
+
+    Parameters
+    ----------
+    name
+        One of `names()`; case, blanks, hyphens and underscores do not matter.
+
+    Raises
+    ------
+    InputError
+        If no dataset has that name.
+
+    Examples
+    --------
+    >>> info("EuroSAT").samples
+    27000
+    """
+    known = {_plain(own): own for own in _SPECS}
+    if _plain(name) not in known:
+        near = [known[key] for key in difflib.get_close_matches(_plain(name), known, n=3)]
+        if _plain(name) in map(_plain, layers.names()):
+            msg = f"Cannot describe {name!r} as a dataset: it is a layer. "
+            raise InputError(msg + f"Open its files by open_cogs(..., layer={name!r}).")
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known are {', '.join(_SPECS)}."
+        msg = f"Cannot find a dataset named {name!r}. {hint} Pass one of these, or a Spec of your own."
+        raise InputError(msg)
+    return _SPECS[known[_plain(name)]]
+
+
+def _plain(name: str) -> str:
+    return "".join(sign for sign in name.lower() if sign not in " -_+.")

@@ -1,0 +1,305 @@
+"""BigEarthNet: several land-cover classes a patch, Sentinel-2 with the Sentinel-1 of about the same day; v1 and v2."""
+
+from __future__ import annotations
+
+from geoxt.datasets.assets import Raster, Table
+from geoxt.datasets.spec import Archive, Lists, Spec, Statistics, classes, sensor_bands
+
+_CLASSES = classes(
+    """
+    Urban fabric
+    Industrial or commercial units
+    Arable land
+    Permanent crops
+    Pastures
+    Complex cultivation patterns
+    Land principally occupied by agriculture, with significant areas of natural vegetation
+    Agro-forestry areas
+    Broad-leaved forest
+    Coniferous forest
+    Mixed forest
+    Natural grassland and sparsely vegetated areas
+    Moors, heathland and sclerophyllous vegetation
+    Transitional woodland, shrub
+    Beaches, dunes, sands
+    Inland wetlands
+    Coastal wetlands
+    Inland waters
+    Marine waters
+    """,
+    colors=(
+        "#e6004d",
+        "#cc4df2",
+        "#ffffa8",
+        "#e68000",
+        "#e6e64d",
+        "#ffe64d",
+        "#e6cc4d",
+        "#f2cca6",
+        "#80ff00",
+        "#00a600",
+        "#4dff00",
+        "#ccf24d",
+        "#a6ff80",
+        "#a6f200",
+        "#e6e6e6",
+        "#a6a6ff",
+        "#ccccff",
+        "#80f2e6",
+        "#e6f2ff",
+    ),
+)
+_TO_19 = {
+    "Continuous urban fabric": "Urban fabric",
+    "Discontinuous urban fabric": "Urban fabric",
+    "Road and rail networks and associated land": None,
+    "Port areas": None,
+    "Airports": None,
+    "Mineral extraction sites": None,
+    "Dump sites": None,
+    "Construction sites": None,
+    "Green urban areas": None,
+    "Sport and leisure facilities": None,
+    "Non-irrigated arable land": "Arable land",
+    "Permanently irrigated land": "Arable land",
+    "Rice fields": "Arable land",
+    "Vineyards": "Permanent crops",
+    "Fruit trees and berry plantations": "Permanent crops",
+    "Olive groves": "Permanent crops",
+    "Annual crops associated with permanent crops": "Permanent crops",
+    "Natural grassland": "Natural grassland and sparsely vegetated areas",
+    "Moors and heathland": "Moors, heathland and sclerophyllous vegetation",
+    "Sclerophyllous vegetation": "Moors, heathland and sclerophyllous vegetation",
+    "Transitional woodland/shrub": "Transitional woodland, shrub",
+    "Bare rock": None,
+    "Sparsely vegetated areas": "Natural grassland and sparsely vegetated areas",
+    "Burnt areas": None,
+    "Inland marshes": "Inland wetlands",
+    "Peatbogs": "Inland wetlands",
+    "Salt marshes": "Coastal wetlands",
+    "Salines": "Coastal wetlands",
+    "Intertidal flats": None,
+    "Water courses": "Inland waters",
+    "Water bodies": "Inland waters",
+    "Coastal lagoons": "Marine waters",
+    "Estuaries": "Marine waters",
+    "Sea and ocean": "Marine waters",
+}
+"""The classes of the patches' files by those of the 19-class scheme where they differ; `None` for those left out."""
+_S2 = sensor_bands("sentinel2", "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12")
+_S1 = sensor_bands("sentinel1_grd", "VV VH")
+_ORDER = "B01|B02|B03|B04|B05|B06|B07|B08|B8A|B09|B11|B12"
+_S2_NAME = r"S2[AB]_MSIL2A_\d{8}T\d{5,6}_\d+_\d+"
+_S1_NAME = r"S1[AB]_IW_GRDH_1SDV_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d+_\d+"
+_STATISTICS = (
+    Statistics(
+        asset="image",
+        mean=(
+            340.76769064,
+            429.9430203,
+            614.21682446,
+            590.23569706,
+            950.68368468,
+            1792.46290469,
+            2075.46795189,
+            2218.94553375,
+            2266.46036911,
+            2246.0605464,
+            1594.42694882,
+            1009.32729131,
+        ),
+        std=(
+            554.81258967,
+            572.41639287,
+            582.87945694,
+            675.88746967,
+            729.89827633,
+            1096.01480586,
+            1273.45393088,
+            1365.45589904,
+            1356.13789355,
+            1302.3292881,
+            1079.19066363,
+            818.86747235,
+        ),
+        units="DN",
+        source="rsim BigEarthNet models",
+    ),
+    Statistics(
+        asset="sar",
+        mean=(-12.619993741972035, -19.29044597721542),
+        std=(5.115911777546365, 5.464428464912864),
+        units="dB",
+        source="rsim BigEarthNet models",
+    ),
+)
+
+V1 = Spec(
+    name="bigearthnet",
+    title="BigEarthNet",
+    task="multilabel",
+    source="Sentinel-1/2",
+    classes=_CLASSES,
+    assets={
+        "image": Raster(
+            f"BigEarthNet-v1.0/{{patch:{_S2_NAME}}}/{{patch}}_{{band:{_ORDER}}}.tif",
+            bands=_S2,
+            dtype="uint16",
+            shape=(120, 120),
+            own_size=True,
+            scale=0.0001,
+        ),
+        "sar": Raster(
+            f"BigEarthNet-S1-v1.0/{{s1:{_S1_NAME}}}/{{s1}}_{{band:VV|VH}}.tif",
+            bands=_S1,
+            dtype="float32",
+            shape=(120, 120),
+            optional=True,
+        ),
+        "label": Table(
+            f"BigEarthNet-v1.0/{{patch:{_S2_NAME}}}/{{patch}}_labels_metadata.json",
+            value="labels",
+            gives="classes",
+            renames=_TO_19,
+        ),
+    },
+    archives=(
+        Archive(
+            file="BigEarthNet-S1-v1.0.tar.gz",
+            url="https://zenodo.org/records/12687186/files/BigEarthNet-S1-v1.0.tar.gz",
+            md5="94ced73440dea8c7b9645ee738c5a172",
+            holds=("BigEarthNet-S1-v1.0/",),
+        ),
+        Archive(
+            file="BigEarthNet-S2-v1.0.tar.gz",
+            url="https://zenodo.org/records/12687186/files/BigEarthNet-S2-v1.0.tar.gz",
+            md5="5a64e9ce38deb036a435a7b59494924c",
+            sha256="58744cf96b8cf02a7bd339a4a9602deea774ae98c6fe209f0d48d7ee0eef5700",
+            size=70032164579,
+            holds=("BigEarthNet-v1.0/",),
+        ),
+        Archive(
+            file="bigearthnet-train.csv",
+            url="https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits/train.csv?inline=false",
+            md5="623e501b38ab7b12fe44f0083c00986d",
+        ),
+        Archive(
+            file="bigearthnet-val.csv",
+            url="https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits/val.csv?inline=false",
+            md5="22efe8ed9cbd71fa10742ff7df2b7978",
+        ),
+        Archive(
+            file="bigearthnet-test.csv",
+            url="https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits/test.csv?inline=false",
+            md5="697fb90677e30571b9ac7699b7e5b432",
+        ),
+    ),
+    splits=Lists(path="bigearthnet-{split:train|val|test}.csv", columns=("{patch}", "{s1}")),
+    samples=590326,
+    sizes={"train": 269695, "val": 123723, "test": 125866},
+    resolution=(10,),
+    georeferenced=True,
+    modality="SAR, MSI",
+    statistics=_STATISTICS,
+    cite="10.1109/MGRS.2021.3089174",
+    licence="CDLA-Permissive-1.0",
+    homepage="https://bigearth.net/",
+    quirks=(
+        "Bands have 120, 60 or 20 pixels a side; all are brought to 120, between pixels bilinear.",
+        "Names of some Sentinel-2 patches lack the leading zero of the hour.",
+        "57 patches have none of the 19 classes; the splits leave out those with snow or clouds.",
+        "Only the lists pair Sentinel-2 with Sentinel-1: patches in none of them have no 'sar'.",
+    ),
+    row="BigEarthNet",
+    examples={
+        "patch": ("S2A_MSIL2A_20170613T101031_87_48", "S2B_MSIL2A_20170924T93020_69_24"),
+        "s1": ("S1A_IW_GRDH_1SDV_20170613T165043_33UUP_87_48", "S1A_IW_GRDH_1SDV_20170924T165043_33UUP_69_24"),
+    },
+)
+_TILE = r"S2[AB]_MSIL2A_\d{8}T\d{6}_N9999_R\d{3}_T\d{2}[A-Z]{3}"
+_PATCH = f"{{_tile:{_TILE}}}/{{patch:{_TILE}_\\d+_\\d+}}/{{patch}}"
+
+V2 = Spec(
+    name="bigearthnet_v2",
+    title="BigEarthNet v2 (reBEN)",
+    task="multilabel",
+    source="Sentinel-1/2",
+    classes=_CLASSES,
+    assets={
+        "image": Raster(
+            f"BigEarthNet-S2/{_PATCH}_{{band:{_ORDER}}}.tif",
+            bands=_S2,
+            dtype="uint16",
+            shape=(120, 120),
+            own_size=True,
+            scale=0.0001,
+        ),
+        "sar": Raster(
+            f"BigEarthNet-S1/{{_scene}}/{{s1:{_S1_NAME}}}/{{s1}}_{{band:VV|VH}}.tif",
+            bands=_S1,
+            dtype="float32",
+            shape=(120, 120),
+            optional=True,
+        ),
+        "label": Table(
+            "metadata.parquet", columns={"patch_id": "{patch}"}, value="labels", gives="classes", optional=True
+        ),
+    },
+    archives=(
+        Archive(
+            file="BigEarthNet-S1.tar.gzaa",
+            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/BigEarthNet-S1.tar.gzaa",
+            sha256="073255325113a90cc03a68b81adeea66e27c2ad6ad986f5926935c5639386a69",
+            holds=("BigEarthNet-S1/",),
+            join="BigEarthNet-S1.tar.gz",
+        ),
+        Archive(
+            file="BigEarthNet-S1.tar.gzab",
+            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/BigEarthNet-S1.tar.gzab",
+            sha256="0b5a53fec6cd77bb7375b46370b6608bbee10d65a20bb0d26dd89765b4bf951c",
+            holds=("BigEarthNet-S1/",),
+            join="BigEarthNet-S1.tar.gz",
+        ),
+        Archive(
+            file="BigEarthNet-S2.tar.gzaa",
+            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/BigEarthNet-S2.tar.gzaa",
+            sha256="a44e4c9d8dde1affd7107640dd0070b811ca848205363f8dd8f75bebccea0ed3",
+            holds=("BigEarthNet-S2/",),
+            join="BigEarthNet-S2.tar.gz",
+        ),
+        Archive(
+            file="BigEarthNet-S2.tar.gzab",
+            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/BigEarthNet-S2.tar.gzab",
+            sha256="e0bfe57038e07ff09add42e5bff108d221da10a6e45533fd2eb4ac05e6d90dc2",
+            holds=("BigEarthNet-S2/",),
+            join="BigEarthNet-S2.tar.gz",
+        ),
+        Archive(
+            file="metadata.parquet",
+            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/metadata.parquet",
+            md5="55687065e77b6d0b0f1ff604a6e7b49c",
+        ),
+    ),
+    splits=Lists(
+        path="metadata.parquet",
+        columns={"patch_id": "{patch}", "s1_name": "{s1}", "split": "{split:train|validation|test}"},
+        names={"validation": "val"},
+    ),
+    samples=549488,
+    sizes={"train": 237871, "val": 122342, "test": 119825},
+    resolution=(10,),
+    georeferenced=True,
+    modality="SAR, MSI",
+    statistics=_STATISTICS,
+    cite="https://arxiv.org/abs/2407.03653",
+    licence="CDLA-Permissive-1.0",
+    homepage="https://bigearth.net/",
+    unverified=("sample counts", "columns of metadata.parquet"),
+    examples={
+        "_tile": ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP",),
+        "patch": ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43",),
+        "s1": ("S1A_IW_GRDH_1SDV_20170613T165043_33UUP_75_43",),
+        "_scene": ("S1A_IW_GRDH_1SDV_20170613T165043",),
+    },
+)
+SPECS = (V1, V2)

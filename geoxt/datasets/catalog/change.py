@@ -1,0 +1,36 @@
+"""Change between two dates: LEVIR-CD+."""
+
+from __future__ import annotations
+
+from geoxt.datasets.assets import Raster
+from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
+
+LEVIRCD = Spec(
+    name="levircd_plus",
+    title="LEVIR-CD+",
+    task="change",
+    source="Google Earth",
+    classes=classes("no_change change"),
+    assets={
+        "image": Raster("LEVIR-CD+/{split:train|test}/{time:A|B}/{id}.png", bands=RGB, shape=(1024, 1024)),
+        "mask": Raster("LEVIR-CD+/{split:train|test}/label/{id}.png", codes={0: 0, 255: 1}, shape=(1024, 1024)),
+    },
+    archives=(
+        Archive(
+            file="LEVIR-CD+.zip",
+            url="https://huggingface.co/datasets/satellite-image-deep-learning/LEVIR-CD/resolve/d4f83dcbb571ee7573079129a5c327d18592a849/LEVIR-CD+.zip",
+            md5="1adf156f628aa32fb2e8fe6cada16c04",
+            holds=("LEVIR-CD+/",),
+        ),
+    ),
+    splits=Folders(),
+    samples=985,
+    sizes={"train": 637, "test": 348},
+    resolution=(0.5,),
+    cite="10.3390/rs13245094",
+    homepage="https://github.com/S2Looking/Dataset",
+    quirks=("Only buildings that are new or gone are marked.", "No validation split is published."),
+    unverified=("split sizes",),
+    row="LEVIR-CD+",
+)
+SPECS = (LEVIRCD,)

@@ -1,0 +1,81 @@
+"""Chesapeake CVPR: land cover of 1 m on aerial images, with coarser layers of the same tiles, in six states."""
+
+from __future__ import annotations
+
+from geoxt.datasets.assets import Raster
+from geoxt.datasets.spec import Archive, Folders, Spec, plain_bands
+from geoxt.legend import Legend
+
+_STATES = ("de_1m_2013", "md_1m_2013", "va_1m_2014", "wv_1m_2014", "pa_1m_2013", "ny_1m_2013")
+_TILE = r"{tile:m_\d{7}_(?:ne|nw|se|sw)_1[78]}"
+_FILE = f"{{state:{'|'.join(_STATES)}}}_extended-debuffered-{{split:train|val|test}}_tiles/{_TILE}_1_"
+_AERIAL = plain_bands("red green blue nir")
+_SIDES = (7500, 6000)
+_LANDSAT = plain_bands(" ".join(f"band{at}" for at in range(1, 10)))
+_PRIOR = plain_bands(" ".join(f"prior{at}" for at in range(1, 5)))
+_AT = "https://lilawildlife.blob.core.windows.net/lila-wildlife/lcmcvpr2019"
+
+CHESAPEAKE = Spec(
+    name="chesapeake_cvpr",
+    title="Chesapeake CVPR",
+    task="segmentation",
+    source="NAIP, Landsat 8",
+    classes=Legend.from_rows(
+        (
+            (1, "water", "#00c5ff"),
+            (2, "tree canopy / forest", "#267300"),
+            (3, "low vegetation / field", "#a3ff73"),
+            (4, "barren land", "#ffaa00"),
+            (5, "impervious (other)", "#9c9c9c"),
+            (6, "impervious (road)", "#000000"),
+            (15, "no data", "#ffffff"),
+        )
+    ),
+    assets={
+        "image": Raster(_FILE + "naip-new.tif", bands=_AERIAL, shape=_SIDES),
+        "image_old": Raster(_FILE + "naip-old.tif", bands=_AERIAL, shape=_SIDES),
+        "leaf_on": Raster(_FILE + "landsat-leaf-on.tif", bands=_LANDSAT, dtype="float32", shape=_SIDES),
+        "leaf_off": Raster(_FILE + "landsat-leaf-off.tif", bands=_LANDSAT, dtype="float32", shape=_SIDES),
+        "nlcd": Raster(_FILE + "nlcd.tif", bands=plain_bands("nlcd"), shape=_SIDES),
+        "buildings": Raster(_FILE + "buildings.tif", bands=plain_bands("buildings"), shape=_SIDES),
+        "prior": Raster(
+            _FILE + "prior_from_cooccurrences_101_31_no_osm_no_buildings.tif",
+            bands=_PRIOR,
+            shape=_SIDES,
+            optional=True,
+        ),
+        "mask": Raster(_FILE + "lc.tif", codes={}, ignore=(15, 0), shape=_SIDES),
+    },
+    archives=(
+        Archive(
+            file="cvpr_chesapeake_landcover.zip",
+            url=f"{_AT}/cvpr_chesapeake_landcover.zip",
+            md5="1225ccbb9590e9396875f221e5031514",
+            holds=tuple(f"{state}_" for state in _STATES),
+        ),
+        Archive(
+            file="cvpr_chesapeake_landcover_prior_extension.zip",
+            url="https://zenodo.org/records/5866525/files/cvpr_chesapeake_landcover_prior_extension.zip?download=1",
+            md5="402f41d07823c8faf7ea6960d7c4e17a",
+        ),
+    ),
+    splits=Folders(),
+    sizes={"train": 600, "val": 30, "test": 120},
+    size="about 7,500x6,000",
+    resolution=(1,),
+    georeferenced=True,
+    modality="RGB, NIR, MSI",
+    cite="10.1109/CVPR.2019.01301",
+    licence="CDLA-Permissive-1.0",
+    homepage="https://lila.science/datasets/chesapeakelandcover",
+    quirks=(
+        "Each tile lies in its own UTM zone, 17 or 18: give `layer()` a crs.",
+        "All layers are on the grid of 1 m; read only what you need, as `to_torch(keys=('image', 'mask'))`.",
+        "Both 0 and 15 mean no label; here both are 15.",
+        "The authors' four classes put barren and impervious land together.",
+        "The paper's experiments are by state: the field `state` of a sample says it.",
+    ),
+    unverified=("tiles of each split", "bands and data type of Landsat and the prior", "licence"),
+    examples={"tile": tuple(f"m_38075{at:02d}_ne_18" for at in range(18))},
+)
+SPECS = (CHESAPEAKE,)

@@ -1,0 +1,131 @@
+"""COWC: cars overhead with context, patches with or without a car, and patches with a number of cars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from geoxt.datasets.assets import Raster, Table
+from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
+
+_AT = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets"
+_FOLDER = (
+    "{place:Toronto_ISPRS|Selwyn_LINZ|Potsdam_ISPRS|Vaihingen_ISPRS|Columbus_CSUAV_AFRL|Utah_AGRC}/{split:train|test}"
+)
+_DETECTION = _FOLDER + "/{kind:car|neg}.{scene}.{top:5d}.{left:5d}.{angle:3d}.png"
+_COUNTING = _FOLDER + "/{patch}.png"
+_QUIRKS = (
+    "Both sets have folders of the same names: keep each in a root of its own.",
+    "Columbus and Vaihingen are grey and colour-infrared images stored as three bands.",
+)
+
+
+def _lists(task: str, name: str, sums: Mapping[str, str]) -> tuple[Archive, ...]:
+    """Return the lists of a set, which say split and label of a patch."""
+    files = {split: f"COWC_{split}_list_{name}.txt" for split in sums}
+    return tuple(
+        Archive(file=f"{file}.bz2", url=f"{_AT}/{task}/{file}.bz2", md5=sums[split], holds=(file,))
+        for split, file in files.items()
+    )
+
+
+def _patches(task: str, sums: Mapping[str, str]) -> tuple[Archive, ...]:
+    """Return the archives of a set, one a place."""
+    files = {place: f"COWC_{task.title()}_{place}.tbz" for place in sums}
+    return tuple(
+        Archive(file=file, url=f"{_AT}/{task}/{file}", md5=sums[place], holds=(f"{place}/",))
+        for place, file in files.items()
+    )
+
+
+COWC_DETECTION = Spec(
+    name="cowc_detection",
+    title="COWC detection",
+    task="classification",
+    source="CSUAV AFRL, ISPRS, LINZ, AGRC",
+    classes=classes("not_car car"),
+    assets={
+        "image": Raster(_DETECTION, bands=RGB),
+        "label": Table(
+            "COWC_{split:train|test}_list_detection.txt",
+            columns=(_DETECTION,),
+            separator=" ",
+            value=1,
+            gives="class",
+            renames={"0": "not car", "1": "car"},
+        ),
+    },
+    archives=(
+        *_lists(
+            "detection",
+            "detection",
+            {"train": "c954a5a3dac08c220b10cfbeec83893c", "test": "c6c2d0a78f12a2ad88b286b724a57c1a"},
+        ),
+        *_patches(
+            "detection",
+            {
+                "Toronto_ISPRS": "11af24f43b198b0f13c8e94814008a48",
+                "Selwyn_LINZ": "22fd37a86961010f5d519a7da0e1fc72",
+                "Potsdam_ISPRS": "bf053545cc1915d8b6597415b746fe48",
+                "Vaihingen_ISPRS": "23945d5b22455450a938382ccc2a8b27",
+                "Columbus_CSUAV_AFRL": "f40522dc97bea41b10117d4a5b946a6f",
+                "Utah_AGRC": "195da7c9443a939a468c9f232fd86ee3",
+            },
+        ),
+    ),
+    splits=Folders(),
+    samples=388435,
+    sizes={"train": 308988, "test": 79447},
+    resolution=(0.15,),
+    cite="10.1007/978-3-319-46487-9_48",
+    licence="AGPL-3.0-only",
+    homepage="https://gdo152.llnl.gov/cowc/",
+    quirks=(
+        *_QUIRKS,
+        "Turned copies of a car share scene, top and left: a validation split has to keep them together.",
+    ),
+    unverified=("split sizes", "bands of Columbus and Vaihingen"),
+    row="COWC",
+)
+
+COWC_COUNTING = Spec(
+    name="cowc_counting",
+    title="COWC counting",
+    task="regression",
+    source="CSUAV AFRL, ISPRS, LINZ, AGRC",
+    assets={
+        "image": Raster(_COUNTING, bands=RGB),
+        "label": Table(
+            "COWC_{split:train|test}_list_64_class.txt", columns=(_COUNTING,), separator=" ", value=1, gives="number"
+        ),
+    },
+    archives=(
+        *_lists(
+            "counting",
+            "64_class",
+            {"train": "187543d20fa6d591b8da51136e8ef8fb", "test": "930cfd6e160a7b36db03146282178807"},
+        ),
+        *_patches(
+            "counting",
+            {
+                "Toronto_ISPRS": "bc2613196dfa93e66d324ae43e7c1fdb",
+                "Selwyn_LINZ": "ea842ae055f5c74d0d933d2194764545",
+                "Potsdam_ISPRS": "19a77ab9932b722ef52b197d70e68ce7",
+                "Vaihingen_ISPRS": "4009c1e420566390746f5b4db02afdb9",
+                "Columbus_CSUAV_AFRL": "daf8033c4e8ceebbf2c3cac3fabb8b10",
+                "Utah_AGRC": "777ec107ed2a3d54597a739ce74f95ad",
+            },
+        ),
+    ),
+    splits=Folders(),
+    samples=41346,
+    sizes={"train": 37890, "test": 3456},
+    resolution=(0.15,),
+    cite="10.1007/978-3-319-46487-9_48",
+    licence="AGPL-3.0-only",
+    homepage="https://gdo152.llnl.gov/cowc/",
+    quirks=(*_QUIRKS, "Labels are numbers of cars, 0 to 63.", "The outermost 32 pixels of a patch are grey."),
+    unverified=("split sizes", "bands of Columbus and Vaihingen", "grey borders"),
+    paper="388,435 samples; these are the detection set alone, the counting set has 41,346 more",
+    row="COWC",
+)
+SPECS = (COWC_DETECTION, COWC_COUNTING)

@@ -1,0 +1,51 @@
+"""Tropical cyclones: wind speed from infrared images of geostationary satellites."""
+
+from __future__ import annotations
+
+from geoxt.datasets.assets import Raster, Table
+from geoxt.datasets.spec import Archive, Folders, Spec, plain_bands
+
+_AT = "https://source.coop/radiantearth/nasa-tropical-storm-challenge"
+_NAME = {"Image ID": "{storm:[a-z]{3}}_{frame:3d}"}
+
+CYCLONE = Spec(
+    name="tropical_cyclone",
+    title="Tropical Cyclone Wind Estimation",
+    task="regression",
+    source="GOES 8-16",
+    assets={
+        "image": Raster(
+            "{split:train|test}/{storm:[a-z]{3}}_{frame:3d}.jpg",
+            bands=plain_bands("lwir11", wavelengths=(10.3,)),
+            shape=(366, 366),
+        ),
+        "label": Table("{_part:training|test}_set_labels.csv", columns=_NAME, value="Wind Speed"),
+        "seconds": Table("{_part:training|test}_set_features.csv", columns=_NAME, value="Relative Time"),
+    },
+    archives=(
+        Archive(file="train", holds=("train/",), manual=f"Copy the folder train from {_AT}."),
+        Archive(file="test", holds=("test/",), manual=f"Copy the folder test from {_AT}."),
+        Archive(file="training_set_labels.csv", manual=f"Copy it from {_AT}."),
+        Archive(file="training_set_features.csv", manual=f"Copy it from {_AT}."),
+        Archive(file="test_set_labels.csv", manual=f"Copy it from {_AT}."),
+        Archive(file="test_set_features.csv", manual=f"Copy it from {_AT}."),
+    ),
+    splits=Folders(),
+    samples=114634,
+    sizes={"train": 70257, "test": 44377},
+    resolution=(4000, 8000),
+    modality="infrared",
+    cite="10.1109/JSTARS.2020.3011907",
+    licence="CC-BY-4.0",
+    homepage=_AT,
+    quirks=(
+        "Wind speed in knots; `seconds` since the storm began.",
+        "Storms occur in both splits, test images later than train images of the same storm.",
+        "A few images are not 366 x 366.",
+    ),
+    unverified=("names of the images", "units"),
+    paper="108,110 samples of 256x256, MSI; the release has 114,634 of 366x366 in one infrared band",
+    row="Tropical Cyclone Wind Estimation",
+    examples={"storm": ("abc", "abd")},
+)
+SPECS = (CYCLONE,)

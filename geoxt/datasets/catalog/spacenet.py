@@ -1,0 +1,116 @@
+"""SpaceNet 2: outlines of buildings on images of WorldView-3; SpaceNet 1, 4 and 7 stand in `footprints`."""
+
+from __future__ import annotations
+
+from geoxt.datasets.assets import Raster, Vector
+from geoxt.datasets.spec import Archive, Folders, Spec, classes
+from geoxt.layers.sensors import Band
+
+WORLDVIEW3 = (
+    Band(name="Coastal", common="coastal", wavelength=0.425, limits=(0.4, 0.45), resolution=1.24, index=1),
+    Band(name="Blue", common="blue", wavelength=0.48, limits=(0.45, 0.51), resolution=1.24, index=2),
+    Band(name="Green", common="green", wavelength=0.545, limits=(0.51, 0.58), resolution=1.24, index=3),
+    Band(name="Yellow", common="yellow", wavelength=0.605, limits=(0.585, 0.625), resolution=1.24, index=4),
+    Band(name="Red", common="red", wavelength=0.66, limits=(0.63, 0.69), resolution=1.24, index=5),
+    Band(name="RedEdge", common="rededge", wavelength=0.725, limits=(0.705, 0.745), resolution=1.24, index=6),
+    Band(name="NIR1", common="nir", wavelength=0.8325, limits=(0.77, 0.895), resolution=1.24, index=7),
+    Band(name="NIR2", common="nir09", wavelength=0.95, limits=(0.86, 1.04), resolution=1.24, index=8),
+)
+"""The eight bands of WorldView-3 in the visible and near infrared."""
+_CITY = "AOI_{aoi:2_Vegas|3_Paris|4_Shanghai|5_Khartoum}_{_part:Train|Test_public}"
+_ROOT = "SN2_buildings/{split:train|test}/**/" + _CITY
+_SHAPES = _ROOT + "/geojson/buildings/buildings_AOI_{aoi}_img{n:d}.geojson"
+_LABELLED = {"split": ("train",)}
+
+SPACENET2 = Spec(
+    name="spacenet2",
+    title="SpaceNet 2",
+    task="instances",
+    source="WorldView-3",
+    classes=classes("background building"),
+    assets={
+        "image": Raster(
+            _ROOT + "/MUL-PanSharpen/MUL-PanSharpen_AOI_{aoi}_img{n:d}.tif",
+            bands=WORLDVIEW3,
+            dtype="uint16",
+            shape=(650, 650),
+            nodata=0,
+        ),
+        "mask": Vector(_SHAPES, only=_LABELLED, broken="empty"),
+        "instances": Vector(_SHAPES, only=_LABELLED, broken="empty", value="number"),
+    },
+    archives=(
+        Archive(
+            file="SN2_buildings_train_AOI_2_Vegas.tar.gz",
+            url="s3://spacenet-dataset/spacenet/SN2_buildings/tarballs/SN2_buildings_train_AOI_2_Vegas.tar.gz",
+            md5="307da318bc43aaf9481828f92eda9126",
+            into="SN2_buildings/train",
+            holds=("SN2_buildings/train/AOI_2_Vegas_Train/",),
+        ),
+        Archive(
+            file="SN2_buildings_train_AOI_3_Paris.tar.gz",
+            url="s3://spacenet-dataset/spacenet/SN2_buildings/tarballs/SN2_buildings_train_AOI_3_Paris.tar.gz",
+            md5="4db469e3e4e7bf025368ad730aec0888",
+            into="SN2_buildings/train",
+            holds=("SN2_buildings/train/AOI_3_Paris_Train/",),
+        ),
+        Archive(
+            file="SN2_buildings_train_AOI_4_Shanghai.tar.gz",
+            url="s3://spacenet-dataset/spacenet/SN2_buildings/tarballs/SN2_buildings_train_AOI_4_Shanghai.tar.gz",
+            md5="986129eecd3e842ebc2063d43b407adb",
+            into="SN2_buildings/train",
+            holds=("SN2_buildings/train/AOI_4_Shanghai_Train/",),
+        ),
+        Archive(
+            file="SN2_buildings_train_AOI_5_Khartoum.tar.gz",
+            url="s3://spacenet-dataset/spacenet/SN2_buildings/tarballs/SN2_buildings_train_AOI_5_Khartoum.tar.gz",
+            md5="462b4bf0466c945d708befabd4d9115b",
+            into="SN2_buildings/train",
+            holds=("SN2_buildings/train/AOI_5_Khartoum_Train/",),
+        ),
+        Archive(
+            file="AOI_2_Vegas_Test_public.tar.gz",
+            url="s3://spacenet-dataset/spacenet/SN2_buildings/tarballs/AOI_2_Vegas_Test_public.tar.gz",
+            md5="d45405afd6629e693e2f9168b1291ea3",
+            into="SN2_buildings/test",
+            holds=("SN2_buildings/test/AOI_2_Vegas_Test_public/",),
+        ),
+        Archive(
+            file="AOI_3_Paris_Test_public.tar.gz",
+            url="s3://spacenet-dataset/spacenet/SN2_buildings/tarballs/AOI_3_Paris_Test_public.tar.gz",
+            md5="2eaee95303e88479246e4ee2f2279b7f",
+            into="SN2_buildings/test",
+            holds=("SN2_buildings/test/AOI_3_Paris_Test_public/",),
+        ),
+        Archive(
+            file="AOI_4_Shanghai_Test_public.tar.gz",
+            url="s3://spacenet-dataset/spacenet/SN2_buildings/tarballs/AOI_4_Shanghai_Test_public.tar.gz",
+            md5="f51dc51fa484dc7fb89b3697bd15a950",
+            into="SN2_buildings/test",
+            holds=("SN2_buildings/test/AOI_4_Shanghai_Test_public/",),
+        ),
+        Archive(
+            file="AOI_5_Khartoum_Test_public.tar.gz",
+            url="s3://spacenet-dataset/spacenet/SN2_buildings/tarballs/AOI_5_Khartoum_Test_public.tar.gz",
+            md5="037d7be10530f0dd1c43d4ef79f3236e",
+            into="SN2_buildings/test",
+            holds=("SN2_buildings/test/AOI_5_Khartoum_Test_public/",),
+        ),
+    ),
+    splits=Folders(),
+    sizes={"train": 10592},
+    resolution=(0.3,),
+    georeferenced=True,
+    modality="MSI",
+    cite="https://arxiv.org/abs/1807.01232",
+    licence="CC-BY-SA-4.0",
+    homepage="https://spacenet.ai/spacenet-buildings-dataset-v2/",
+    quirks=(
+        "The test images come without outlines.",
+        "Some GeoJSON files are empty or cannot be parsed: they count as images without buildings.",
+        "Besides the eight sharpened bands the release has them unsharpened, panchromatic and as 16 bit RGB.",
+    ),
+    unverified=("names of the files within the archives", "dtype"),
+    row="SpaceNet 1, 2, 4, 7",
+)
+SPECS = (SPACENET2,)

@@ -1,0 +1,62 @@
+"""xView2: buildings before and after disasters, with four grades of damage."""
+
+from __future__ import annotations
+
+from geoxt.datasets.assets import Raster
+from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
+
+_NAME = "{disaster:[a-z-]+}_{id:8d}"
+_ASK = "Register at https://xview2.org/dataset and download it there."
+
+XVIEW2 = Spec(
+    name="xview2",
+    title="xView2",
+    task="change",
+    source="Maxar",
+    classes=classes(
+        "background no-damage minor-damage major-damage destroyed",
+        colors=("#000000", "#008000", "#0000ff", "#ffa500", "#ff0000"),
+    ),
+    assets={
+        "image": Raster(
+            f"{{split:train|test}}/images/{_NAME}_{{time:pre|post}}_disaster.png", bands=RGB, shape=(1024, 1024)
+        ),
+        "mask": Raster(f"{{split:train|test}}/targets/{_NAME}_post_disaster_target.png", codes={}, shape=(1024, 1024)),
+        "before": Raster(
+            f"{{split:train|test}}/targets/{_NAME}_pre_disaster_target.png", codes={0: 0, 1: 1}, shape=(1024, 1024)
+        ),
+    },
+    archives=(
+        Archive(
+            file="train_images_labels_targets.tar.gz",
+            md5="a20ebbfb7eb3452785b63ad02ffd1e16",
+            sha256="a5941b7a3e523eafc4aeaa740a1c83f1af6a18c894e7e8c62dd830a76921ecd4",
+            holds=("train/",),
+            manual=_ASK,
+        ),
+        Archive(
+            file="test_images_labels_targets.tar.gz",
+            md5="1b39c47e05d1319c17cc8763cee6fe0c",
+            sha256="0fcdbfe3ee7d0842729dd2230217e74b2f12be35546ff666df4dae5388e2541c",
+            holds=("test/",),
+            manual=_ASK,
+        ),
+    ),
+    splits=Folders(),
+    samples=3732,
+    sizes={"train": 2799, "test": 933},
+    resolution=(0.8,),
+    cite="https://arxiv.org/abs/1911.09296",
+    licence="CC-BY-NC-SA-4.0",
+    homepage="https://xview2.org/dataset",
+    quirks=(
+        "`mask` is the damage after the disaster; `before` has every building as undamaged.",
+        "Outlines were drawn before and moved onto the image after, which does not lie exactly on the first.",
+        "The folders labels hold outlines in degrees as JSON, which are not read; tier3 and hold are releases apart.",
+    ),
+    unverified=("split sizes",),
+    paper="4 classes; the masks have background besides",
+    row="xView2",
+    examples={"disaster": ("guatemala-volcano", "hurricane-florence", "palu-tsunami", "socal-fire")},
+)
+SPECS = (XVIEW2,)

@@ -1,0 +1,193 @@
+"""ZueriCrop: crops of fields from a year of Sentinel-2; semantic masks and numbered fields."""
+
+from __future__ import annotations
+
+from geoxt.datasets.assets import Array
+from geoxt.datasets.spec import Archive, Runs, Spec, classes, sensor_bands
+
+_AT = "https://hf.co/datasets/isaaccorley/zuericrop/resolve/8ac0f416fbaab032d8670cc55f984b9f079e86b2"
+_CLASSES = classes(
+    """
+    unknown/background
+    summer barley
+    Winter barley
+    oats
+    triticale
+    mixed fodder cereals
+    Feed wheat according to the list of varieties swiss granum
+    grain maize
+    wild emmer, einkorn wheat
+    summer wheat
+    Winter wheat (without forage wheat of the variety list swiss granum)
+    rye
+    mixed cereals for bread production
+    Spelt
+    maize for seed production (by contract)
+    Mads d'ensilage et mads vert
+    Sugar beets
+    fodder beet
+    potatoes
+    potatoes for planting (by contract)
+    summer rapeseed for oil production
+    Winter rape for cooking oil
+    soy
+    Sunflowers
+    flax
+    hemp
+    Field beans for animal feed
+    protein peas for animal fodder
+    lupine for fodder
+    oil pumpkins
+    tobacco
+    millet
+    Ensiled grain
+    false flax (camelina sativa)
+    Annual free-range vegetables, without canned vegetables
+    Ground-canned vegetables
+    chicory roots
+    buckwheat
+    sorghum
+    Annual berries (e.g., strawberries)
+    single-year regrowing ressources (Kenaf and others)
+    Annual spice and medicinal plants
+    Annual horticultural outdoor crops (flowers, turf etc.)
+    Conservation headlands
+    fallow
+    rotational set-aside
+    Hem on arable land
+    Poppy
+    safflower
+    lentils
+    Mixtures of field beans, protein peas and lupines for animal feed with cereals, at least 30% legume content at harvest
+    Bloom strips for pollinators and other beneficials
+    mustard
+    Winter rape as a renewable raw material
+    Sunflowers as regrowing ressource
+    open arable land, eligible for subsidies (region-specific biodiversity area)
+    Other open arable land, eligible
+    Other open arable land, not eligible
+    Art meadows (without pastures)
+    Other artificial meadow, eligible (eg pork pasture, poultry pasture)
+    Extensively used meadows (without pastures)
+    Little intensively used meadows (without pastures)
+    Other permanent pastures (without pastures)
+    Pastures (pastures, other pastures without summer pastures)
+    Extensively used pastures
+    Forest pastures (without wooded area)
+    Hay meadows in the summering area, other meadows
+    Hay meadows in the summering area, type extensively used meadow
+    Forest pastures (without wooded area)
+    fodder legumes (Fabaceae) for seed production (by contract)
+    fodder grasses for seed production (by contract)
+    Riverside meadows along rivers (without pastures)
+    Other green area (permanent green area), entitled to contributions
+    Remaining green area (permanent green areas), not eligible
+    vines
+    Fruit plants (apples)
+    Fruit plants (pears)
+    Fruit plants (Steinobs)
+    Perennial berries
+    Perennial spice and medicinal plants
+    Perennial renewable resources (miscanthus, etc.)
+    hop
+    rhubarb
+    asparagus
+    Christmas trees
+    Nursery of forest plants outside the forest zone
+    Ornamental shrubs, ornamental shrubs and ornamental shrubs
+    Other nurseries (roses, fruits, etc.)
+    Vineyards with natural biodiversity
+    Truffle plants (in production)
+    Mulberry trees (feeding silkworms)
+    Cultivated selven (chestnut trees)
+    Perennial horticultural outdoor crops (not in the greenhouse)
+    vines nursery
+    Other fruit plants (kiwis, elderberries, etc.)
+    vines (region-specific biodiversity area)
+    Other areas with permanent crops, eligible
+    Other areas with permanent crops, not eligible
+    Vegetable crops in greenhouses with solid foundations
+    Other specialized crops in greenhouses with solid foundations
+    Horticultural crops in greenhouses with solid foundations
+    Vegetable crops in protected cultivation without firm foundations
+    Other special crops in protected cultivation without firm foundations
+    Horticultural crops in protected cultivation without firm foundations
+    Other crops in protected cultivation without a firm foundation
+    other cultures in protected cultivation with solid foundation)
+    Other crops in protected cultivation without firm foundations, not eligible
+    Scattering areas in the LN
+    Hedge, field and bank shrubs (with herbaceous area)
+    Hedgerow, field and bank shrubs (with buffer strips)
+    Hedgerow, field and bank shrubs (with buffer strips) (region-specific biodiversity production area)
+    Other areas within the LN, entitled to contribute
+    Other areas within the LN, not eligible
+    Forest
+    Other unproductive areas (eg mulched areas, heavily weedy areas, hedges without buffer strips)
+    Areas without main agricultural purpose (developed building land, playground, riding, camping, golf, air and military spaces
+    Ditches, ponds, ponds
+    Ruderal areas, cairns and ramparts
+    dry stone walls
+    non-asphalted, natural paths
+    Region-specific biodiversity promotion areas
+    home gardens
+    agricultural production in buildings (e.g. champignons, brussel sprouts)
+    Summer pastures
+    Other areas outside the LN and SF
+    """  # noqa: E501 - names as labels.csv has them
+)
+
+ZUERICROP = Spec(
+    name="zuericrop",
+    title="ZueriCrop",
+    task="segmentation",
+    source="Sentinel-2",
+    classes=_CLASSES,
+    assets={
+        "image": Array(
+            "ZueriCrop.hdf5",
+            key="data",
+            axes="ntyxb",
+            dtype="float64",
+            shape=(142, 24, 24, 9),
+            bands=sensor_bands("sentinel2", "B08 B03 B02 B04 B05 B06 B07 B11 B12"),
+        ),
+        "mask": Array("ZueriCrop.hdf5", key="gt", axes="nyxb", dtype="int16", shape=(24, 24, 1), codes={}, ignore=(0,)),
+        "instances": Array(
+            "ZueriCrop.hdf5", key="gt_instance", axes="nyxb", dtype="int32", shape=(24, 24, 1), value="number"
+        ),
+        "cloud": Array("ZueriCrop.hdf5", key="cloud_cover", axes="ntyx", dtype="float64", shape=(142, 24, 24)),
+    },
+    archives=(
+        Archive(
+            file="ZueriCrop.hdf5",
+            url=f"{_AT}/ZueriCrop.hdf5",
+            md5="1635231df67f3d25f4f1e62c98e221a4",
+            sha256="738536d3a28154e9a47ab8431b325a0213e80e7b75e8df9f7f42cc815b322fde",
+        ),
+        Archive(
+            file="labels.csv",
+            url=f"{_AT}/labels.csv",
+            md5="5118398c7a5bbc246f5f6bb35d8d529b",
+            sha256="9bd634d09075e5a196a6b32ed81cb75dba50aa926644f1deb2a0a27f27af82ad",
+        ),
+    ),
+    splits=Runs(fractions=dict.fromkeys(("fold1", "fold2", "fold3", "fold4", "fold5"), 0.2)),
+    samples=27977,
+    size="24x24",
+    resolution=(10,),
+    modality="MSI",
+    cite="10.1016/j.rse.2021.112603",
+    licence="CC-BY-NC-4.0",
+    homepage="https://github.com/0zgur0/multi-stage-convSTAR-network",
+    quirks=(
+        "142 dates of 2019 a sample, in order; the file does not say which.",
+        "The near infrared band comes first; reflectance is the number times 0.0001.",
+        "Fields are numbered within a sample.",
+        "The folds are fifths of the file; the authors use samples of which 90 % have a label.",
+        "The paper's 48 classes are the fourth level of labels.csv, of the 80 vegetation classes among these 124.",
+    ),
+    unverified=("27,977 samples", "data types", "order of the bands", "wording of the licence"),
+    paper="116K samples are fields, in 27,977 images; 48 classes are one of four levels, the masks have 124",
+    row="ZueriCrop",
+)
+SPECS = (ZUERICROP,)

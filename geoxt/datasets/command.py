@@ -1,0 +1,44 @@
+"""What `geoxt datasets` does: list, info, fetch, verify."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+
+from geoxt.datasets.catalog import info, names
+from geoxt.datasets.dataset import load
+from geoxt.datasets.fetch import fetch
+from geoxt.datasets.pages import describe, size_words
+from geoxt.errors import DatasetWarning, InputError, ReadError
+
+
+def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool = False) -> None:
+    """Run one of the commands, and say what it finds.
+
+    Raises
+    ------
+    ReadError
+        Where a dataset is not whole.
+    """
+    match args.action:
+        case "list":
+            for name in names():
+                spec = info(name)
+                say(f"{name:<20} {spec.task:<16} {spec.samples or '':>8} {size_words(spec):>13}  {spec.title}")
+        case "info":
+            say(describe(info(args.name)))
+        case "fetch":
+            root = fetch(args.name, args.root, checksum=args.checksum, progress=progress)
+            say(f"{info(args.name).title} is in {root}")
+        case "verify":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DatasetWarning)  # the report says it too
+                report = load(args.name, args.root, missing="skip").verify(deep=args.deep)
+            say(str(report))
+            if not report.ok:
+                msg = f"{args.name!r} in {args.root!r} has {len(report.problems)} problems. Fetch it again."
+                raise ReadError(msg)
+        case _:
+            msg = f"Cannot do {args.action!r}: pass list, info, fetch or verify."
+            raise InputError(msg)

@@ -1,0 +1,144 @@
+"""Bring a dataset to disk: download, verify, extract, and leave nothing half-done.
+
+A folder `.geoxt` below the root holds a lock, what is being extracted, and a note for each archive that is in place.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from geoxt.datasets.archives import extract, is_archive, move_into
+from geoxt.datasets.catalog import info
+from geoxt.datasets.download import download, require_checksum
+from geoxt.datasets.lock import locked
+from geoxt.datasets.spec import Archive, Spec
+from geoxt.errors import InputError, OutputError, ReadError
+from geoxt.types import SomePath
+
+
+def fetch(name: str | Spec, root: SomePath, *, checksum: bool = True, progress: bool = False) -> Path:
+    """Bring all files of a dataset below a folder.
+
+    What is there already is left as it is; what stopped half-way goes on. Processes that fetch into the same folder
+    wait for each other.
+
+    Parameters
+    ----------
+    name
+        One of `names()`, or a spec.
+    root
+        Where to put it; it is made.
+    checksum
+        Compare every file with its published checksum before it is used.
+    progress
+        Show a bar for each download (with tqdm).
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ReadError
+        Where a file cannot be had, is not what was published, or cannot be extracted; or where an account stands before
+        it: the message then says what to put where.
+    OutputError
+        Where the folder cannot be written.
+    """
+    spec = info(name) if isinstance(name, str) else name
+    place = Path(root)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with locked(place / ".geoxt" / "lock"):
+            for left in (place / ".geoxt").glob("extract-*"):
+                shutil.rmtree(left)
+            for group in _groups(spec):
+                _bring(spec, group, place, checksum=checksum, progress=progress)
+    except ReadError:
+        raise
+    except OSError as error:
+        msg = f"Cannot write {spec.name!r} to {str(place)!r}: {error}. Pass root= of a folder with room."
+        raise OutputError(msg) from error
+    return place
+
+
+def in_place(archive: Archive, root: Path) -> bool:
+    """Tell whether what an archive holds is below the root, whole."""
+    if (root / ".geoxt" / f"{_flat(archive)}.moving").exists():
+        return False
+    if (root / ".geoxt" / f"{_flat(archive)}.done").exists():
+        return True
+    if not is_archive(archive.join or archive.file):
+        return all(_begins(root, start) for start in archive.holds or (archive.file,))
+    return bool(archive.holds) and all(_begins(root, start) for start in archive.holds)
+
+
+def _begins(root: Path, start: str) -> bool:
+    """Tell whether any path begins so."""
+    path = root / start
+    if start.endswith("/"):
+        return path.is_dir() and any(path.iterdir())
+    return path.exists() or any(path.parent.glob(f"{path.name}*"))
+
+
+def _groups(spec: Spec) -> list[list[Archive]]:
+    """Return the archives, parts of one together."""
+    groups: dict[str, list[Archive]] = {}
+    for archive in spec.archives:
+        groups.setdefault(archive.join or archive.file, []).append(archive)
+    return list(groups.values())
+
+
+def _bring(spec: Spec, group: Sequence[Archive], root: Path, *, checksum: bool, progress: bool) -> None:
+    first = group[0]
+    notes = root / ".geoxt"
+    if in_place(first, root):
+        target = _target(first, root)
+        if checksum and target.is_file() and not (notes / f"{_flat(first)}.done").exists():
+            require_checksum(first, target)
+            (notes / f"{_flat(first)}.done").touch()
+        return
+    paths = [_have(spec, archive, root, checksum=checksum, progress=progress) for archive in group]
+    name = first.join or first.file
+    if not is_archive(name):
+        target = _target(first, root)
+        if paths[0] != target:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            paths[0].replace(target)
+        (notes / f"{_flat(first)}.done").touch()
+        return
+    folder = extract(name, paths, notes)
+    moving, done = notes / f"{_flat(first)}.moving", notes / f"{_flat(first)}.done"
+    moving.touch()
+    move_into(folder, root / first.into)
+    done.touch()
+    moving.unlink()
+
+
+def _have(spec: Spec, archive: Archive, root: Path, *, checksum: bool, progress: bool) -> Path:
+    """Return a file that is there, verified, or download it."""
+    path = root / archive.file
+    if path.is_file():
+        if checksum:
+            require_checksum(archive, path)
+        return path
+    if archive.url is None:
+        how = archive.manual or f"See {spec.homepage}."
+        msg = f"Cannot download {archive.file!r} of {spec.name!r}: it is given to people, not to programs. {how} "
+        raise ReadError(msg + f"Put it at {str(path)!r} and fetch again.")
+    if not archive.url.startswith(("http://", "https://", "ftp://", "s3://", "file://")):
+        msg = f"Cannot download {archive.url!r}: only http, https, ftp and s3 are known. Mend the spec."
+        raise InputError(msg)
+    return download(archive, root, checksum=checksum, progress=progress)
+
+
+def _target(archive: Archive, root: Path) -> Path:
+    """Return where a file that is no archive belongs."""
+    return root / (archive.holds[0] if archive.holds else archive.file)
+
+
+def _flat(archive: Archive) -> str:
+    return (archive.join or archive.file).replace("/", "_")

@@ -1,0 +1,85 @@
+"""The files of one asset: found by its templates, grouped by the fields that name a sample."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from geoxt.datasets.arrays import rows_of
+from geoxt.datasets.assets import Array, Asset, Boxes, Table
+from geoxt.template import Template, Value
+
+Key = tuple[Value, ...]
+"""Values of an asset's names, for one sample."""
+Slot = tuple[Value | None, Value | None]
+"""Time and band of a file; `None` where its path has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The files of an asset."""
+
+    names: tuple[str, ...]
+    """Fields that name a sample."""
+    rows: dict[Key, dict[Slot, str] | None]
+    """Paths below the root by time and band for each sample; `None` where the template gives them."""
+
+
+def find_asset(asset: Asset, root: Path, listed: Callable[[str], None]) -> Found:
+    """Return the files of an asset; where only the last folders' contents are known beforehand, they are not listed."""
+    shallow = folder_of(asset)
+    if shallow is not None:
+        rows: dict[Key, dict[Slot, str] | None] = {
+            tuple(fields[name] for name in asset.names): None for _, fields in shallow.find(root, listed=listed)
+        }
+        return Found(names=asset.names, rows=rows)
+    found: dict[Key, dict[Slot, str] | None] = {}
+    for template in asset.templates:
+        for path, fields in template.find(root, listed=listed):
+            key = tuple(fields[name] for name in asset.names)
+            slots = found.setdefault(key, {})
+            assert slots is not None
+            slots.setdefault((fields.get("time"), fields.get("band")), path.relative_to(root).as_posix())
+    if isinstance(asset, Array):
+        return _by_row(asset, root, found)
+    return Found(names=asset.names, rows=found)
+
+
+def _by_row(asset: Array, root: Path, found: dict[Key, dict[Slot, str] | None]) -> Found:
+    rows: dict[Key, dict[Slot, str] | None] = {}
+    for key, slots in found.items():
+        path = next(iter((slots or {}).values()))
+        rows |= dict.fromkeys(((*key, row) for row in range(rows_of(root / path, asset.key))), slots)
+    return Found(names=(*asset.names, "row"), rows=rows)
+
+
+def is_shared(asset: Asset) -> bool:
+    """Tell whether one file of the asset holds many samples, each in a row."""
+    return isinstance(asset, Boxes) or (isinstance(asset, Table) and bool(asset.columns))
+
+
+@lru_cache(maxsize=256)
+def _cut(pattern: str, *, full: bool) -> Template | None:
+    """Return the template without the last levels that name nothing new, `None` where there is none to leave out."""
+    levels = re.split(r"/(?![^{}]*\})", pattern)
+    names = set(Template(pattern).names) - {"band"}
+    for count in range(1, len(levels)):
+        if full and names <= set(Template("/".join(levels[:count])).names):
+            return Template("/".join(levels[:count]))
+    return None
+
+
+def folder_of(asset: Asset) -> Template | None:
+    """Return the template of the folder that holds all files of a sample, where that folder's path tells their names.
+
+    Not where a time is in the path, or a passed-over field: those files have to be seen.
+    """
+    if len(asset.templates) > 1 or not asset.names:
+        return None
+    pattern = asset.templates[0].pattern
+    open_names = "{_" in pattern or "**" in pattern or "time" in asset.templates[0].names
+    needs_choice = "band" in asset.templates[0].names and not asset.templates[0].choices("band")
+    return _cut(pattern, full=not open_names and not needs_choice)

@@ -1,0 +1,307 @@
+"""One sample: its files -> arrays as they are stored, or lazy layers. Every file is read once, when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from geoxt.datasets.arrays import Row
+from geoxt.datasets.assets import Array as ArrayAsset
+from geoxt.datasets.assets import Asset, Audio, Boxes, Raster, Table, Vector
+from geoxt.datasets.audio import read_wav
+from geoxt.datasets.entries import Entry, name_of
+from geoxt.datasets.finding import is_shared
+from geoxt.datasets.labels import folder_label, read_label
+from geoxt.datasets.rasters import Image, Part
+from geoxt.datasets.rows import read_object, read_rows
+from geoxt.datasets.shapes import Drawing, empty_objects, read_coco
+from geoxt.datasets.spec import Spec
+from geoxt.errors import ReadError
+from geoxt.grid import coordinates
+from geoxt.types import Array
+
+Sample = dict[str, Any]
+"""What one sample has, by key."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Reader:
+    """Reads samples of a dataset below a root."""
+
+    spec: Spec
+    """The dataset."""
+    root: Path
+    """Folder with its files."""
+    bands: Mapping[str, tuple[int, ...]]
+    """Positions of the bands to read, by asset; assets that are not in it have no bands, or are left out."""
+    leave: frozenset[str] = frozenset()
+    """Assets that are not read."""
+    tables: dict[str, dict[tuple[Any, ...], Any]] = field(default_factory=dict)
+    """What shared files say, by asset and fields; read on first use."""
+
+    def __getstate__(self) -> Any:
+        return self.spec, self.root, self.bands, self.leave
+
+    def __setstate__(self, state: Any) -> None:
+        self.spec, self.root, self.bands, self.leave = state
+        self.tables = {}
+
+    def assets(self, entry: Entry) -> dict[str, Asset]:
+        """Return the assets that a sample has."""
+        return {
+            key: asset
+            for key, asset in self.spec.assets.items()
+            if key not in self.leave and (key in entry.files or (is_shared(asset)))
+        }
+
+    def pixels(self, key: str, asset: Asset, entry: Entry) -> Image | Row:
+        """Return what reads the pixels of an asset."""
+        files = entry.paths(key, asset)
+        if isinstance(asset, ArrayAsset):
+            path = str(self.root / next(iter(files.values())))
+            row = entry.fields["row"]
+            assert isinstance(row, int)
+            bands = self.bands.get(key, ())
+            return Row(asset=asset, path=path, row=row, bands=bands, legend=self.spec.classes)
+        assert isinstance(asset, Raster)
+        choices = asset.templates[0].choices("band")
+        steps = _times(asset, entry, key)
+        ordered = sorted(
+            files,
+            key=lambda slot: (
+                steps.index(slot[0]) if steps else 0,
+                choices.index(str(slot[1])) if choices else 0,
+            ),
+        )
+        return Image(
+            asset=asset,
+            paths=tuple(str(self.root / files[slot]) for slot in ordered),
+            times=len({time for time, _ in files}),
+            bands=self.bands.get(key, ()),
+            legend=self.spec.classes,
+            crs=self.spec.crs,
+        )
+
+    def read(self, entry: Entry) -> tuple[Sample, GeoBox | None]:
+        """Return the arrays and labels of a sample, and the grid of its first image."""
+        out: Sample = {}
+        grids: dict[str, GeoBox | None] = {}
+        for key, asset in self.assets(entry).items():
+            if isinstance(asset, Raster) or (isinstance(asset, ArrayAsset) and asset.gives is None):
+                values, grids[key] = self.pixels(key, asset, entry).read()
+                out[key] = _squeezed(_fixed(values, asset, entry), asset)
+            elif isinstance(asset, Vector):
+                grid = grids[asset.on] if asset.on in grids else self._grid(asset.on, entry)
+                out[key] = _fixed(self.drawing(key, asset, entry).read(grid, self._legend(asset)), asset, entry)
+            else:
+                out |= self.plain(key, asset, entry)
+        return out | self.own_label(entry), next((g for g in grids.values() if g is not None), None)
+
+    def lazy(self, entry: Entry) -> Sample:
+        """Return the layers and labels of a sample; pixels are read when a layer is computed."""
+        out: Sample = {}
+        for key, asset in self.assets(entry).items():
+            if isinstance(asset, Raster) or (isinstance(asset, ArrayAsset) and asset.gives is None):
+                shape, kind, grid = self.pixels(key, asset, entry).header()
+                out[key] = self._layer(key, asset, entry, shape, kind, grid)
+            elif isinstance(asset, Vector):
+                grid = self._grid(asset.on, entry)
+                shape = (1, 1, *(grid.shape.yx if grid else (0, 0)))
+                out[key] = self._layer(key, asset, entry, shape, np.dtype("int32"), grid)
+            else:
+                out |= self.plain(key, asset, entry)
+        return out | self.own_label(entry)
+
+    def value(self, key: str, entry: Entry, *, part: Part | None = None) -> Array:
+        """Return the pixels of one asset of a sample, or of an image a part."""
+        asset = self.spec.assets[key]
+        if isinstance(asset, Vector):
+            found = self.drawing(key, asset, entry).read(self._grid(asset.on, entry), self._legend(asset))
+            return _fixed(found, asset, entry).astype("int32")
+        pixels = self.pixels(key, asset, entry)
+        values, _ = (replace(pixels, part=part) if isinstance(pixels, Image) else pixels).read()
+        return _squeezed(_fixed(values, asset, entry), asset)
+
+    def drawing(self, key: str, asset: Vector, entry: Entry) -> Drawing:
+        """Return what draws the shapes of an asset."""
+        return Drawing(asset=asset, path=str(self.root / next(iter(entry.paths(key, asset).values()))))
+
+    def plain(self, key: str, asset: Asset, entry: Entry) -> Sample:
+        """Return labels, boxes and recordings, which are read at once."""
+        if isinstance(asset, Boxes):
+            return (
+                dict(self.row(key, asset, entry) or empty_objects()) if asset.belongs(entry.fields) else empty_objects()
+            )
+        if isinstance(asset, Table) and is_shared(asset):
+            if not asset.belongs(entry.fields):
+                return {}
+            found = self.row(key, asset, entry)
+            return {} if found is None else {key: found}
+        path = self.root / next(iter(entry.paths(key, asset).values()))
+        if isinstance(asset, Table):
+            content = read_object(path)
+            if asset.value not in content:
+                msg = f"Cannot read the labels in {str(path)!r}: it has no {asset.value!r}. Fetch the dataset again."
+                raise ReadError(msg)
+            return {key: read_label(content[str(asset.value)], asset, self.spec.classes, str(path))}
+        if isinstance(asset, Audio):
+            return {key: _fixed(read_wav(path)[0], asset, entry)}
+        assert isinstance(asset, ArrayAsset)
+        row = self.pixels(key, asset, entry)
+        assert isinstance(row, Row)
+        return {key: read_label(row.raw(), asset, self.spec.classes, f"{path}[{row.row}]")}
+
+    def own_label(self, entry: Entry) -> Sample:
+        """Return the class that the path says, where it does."""
+        if "label" not in entry.fields or "label" in self.spec.assets:
+            return {}
+        return {"label": folder_label(self.spec, str(entry.fields["label"]), name_of(entry.fields))}
+
+    def row(self, key: str, asset: Asset, entry: Entry) -> Any:
+        """Return what a shared file says of a sample; `None` where it says nothing and need not."""
+        if key not in self.tables:
+            self.tables[key] = self._table(asset)
+        table = self.tables[key]
+        names = table.get((), ())
+        found = table.get(tuple(entry.fields.get(name) for name in names)) if names else None
+        if found is None and not asset.optional and not isinstance(asset, Boxes):
+            msg = (
+                f"Cannot find {name_of(entry.fields)} in {asset.path!r} below {str(self.root)!r}: it has no such row. "
+            )
+            raise ReadError(msg + "Fetch the dataset again.")
+        return found
+
+    def _table(self, asset: Asset) -> dict[tuple[Any, ...], Any]:
+        """Return what the shared files of an asset say, by fields; under `()` the names of these."""
+        out: dict[tuple[Any, ...], Any] = {}
+        files = [found for template in asset.templates for found in template.find(self.root)]
+        if not files and not asset.optional:
+            msg = (
+                f"Cannot find {asset.path!r} below {str(self.root)!r}. Fetch the dataset again, or pass download=True."
+            )
+            raise ReadError(msg)
+        for path, outer in files:
+            for fields, value in self._said(asset, path):
+                known = {**outer, **fields}
+                out.setdefault((), tuple(known))
+                out[tuple(known.values())] = value
+        return out
+
+    def _said(self, asset: Asset, path: Path) -> Any:
+        if isinstance(asset, Boxes):
+            assert self.spec.classes is not None
+            yield from read_coco(path, asset, self.spec.classes)
+            return
+        assert isinstance(asset, Table)
+        for fields, row in read_rows(path, asset.columns, separator=asset.separator):
+            if asset.value not in row:
+                msg = f"Cannot read the table {str(path)!r}: it has no column {asset.value!r}, but "
+                raise ReadError(msg + f"{', '.join(map(str, row))}. Fetch the dataset again.")
+            yield fields, read_label(row[asset.value], asset, self.spec.classes, str(path))
+
+    def _legend(self, asset: Vector) -> Any:
+        return None if asset.value == "number" else self.spec.classes
+
+    def _grid(self, on: str, entry: Entry) -> GeoBox | None:
+        return self.pixels(on, self.spec.assets[on], entry).header()[2]
+
+    def _layer(
+        self, key: str, asset: Asset, entry: Entry, shape: tuple[int, ...], kind: Any, grid: GeoBox | None
+    ) -> xr.DataArray:
+        dims = _dims(asset)
+        sizes = dict(zip(("time", "band", "y", "x"), shape, strict=True))
+        lazy = Lazy(reader=self, key=key, entry=entry, shape=tuple(sizes[d] for d in dims), dtype=np.dtype(kind))
+        array = dask.array.from_array(lazy, chunks=-1, asarray=False, lock=False, meta=np.empty((0,) * lazy.ndim, kind))
+        coords: dict[Any, Any] = dict(coordinates(grid)) if grid is not None else {}
+        if "band" in dims and isinstance(asset, Raster | ArrayAsset) and asset.bands:
+            chosen = self.bands.get(key) or range(len(asset.bands))
+            coords["band"] = [asset.bands[at].name for at in chosen]
+        if "time" in dims and key in entry.files:
+            coords["time"] = _times(asset, entry, key) or list(range(sizes["time"]))
+        attrs: dict[str, Any] = {}
+        if is_mask(asset) and self.spec.classes is not None and not _numbered(asset):
+            attrs = self.spec.classes.attrs()
+            if isinstance(asset, Raster | ArrayAsset | Vector) and asset.ignore:
+                attrs["_FillValue"] = asset.ignore[0]
+        elif getattr(asset, "nodata", None) is not None:
+            attrs = {"_FillValue": asset.nodata}  # type: ignore[attr-defined]
+        return xr.DataArray(array, coords, dims, name=key, attrs=attrs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lazy:
+    """The pixels of one asset of one sample, as an array that dask reads."""
+
+    reader: Reader
+    """What reads them."""
+    key: str
+    """The asset."""
+    entry: Entry
+    """The sample."""
+    shape: tuple[int, ...]
+    """Sizes."""
+    dtype: np.dtype[Any]
+    """Data type."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> Array:
+        part = self._part(key)
+        if part is None:
+            return self.reader.value(self.key, self.entry)[key]
+        return self.reader.value(self.key, self.entry, part=part)[(*key[:-2], slice(None), slice(None))]
+
+    def _part(self, key: Any) -> Part | None:
+        """Return what a key takes of the image's rows and columns, `None` where all has to be read."""
+        asset = self.reader.spec.assets[self.key]
+        if not isinstance(asset, Raster) or asset.own_size or asset.fix or len(key) != self.ndim:
+            return None
+        if not all(isinstance(one, slice) for one in key[-2:]):
+            return None
+        shape = self.shape[-2], self.shape[-1]
+        (top, bottom, down), (left, right, across) = (k.indices(n) for k, n in zip(key[-2:], shape, strict=True))
+        if (down, across) != (1, 1) or top >= bottom or left >= right or (bottom - top, right - left) == shape:
+            return None
+        return Part(rows=(top, bottom), columns=(left, right), shape=shape)
+
+
+def is_mask(asset: Asset) -> bool:
+    """Tell whether pixels of an asset are class codes."""
+    return isinstance(asset, Vector) or (isinstance(asset, Raster | ArrayAsset) and asset.is_mask)
+
+
+def _numbered(asset: Asset) -> bool:
+    """Tell whether a mask tells shapes apart, and not classes."""
+    return isinstance(asset, Vector | Raster | ArrayAsset) and asset.value == "number"
+
+
+def _dims(asset: Asset) -> tuple[str, ...]:
+    timed = "t" in asset.axes if isinstance(asset, ArrayAsset) else "time" in asset.templates[0].names
+    return (*(("time",) if timed else ()), *(() if is_mask(asset) else ("band",)), "y", "x")
+
+
+def _squeezed(values: Array, asset: Asset) -> Array:
+    dims = _dims(asset)
+    return values.reshape([n for d, n in zip(("time", "band", "y", "x"), values.shape, strict=True) if d in dims])
+
+
+def _times(asset: Asset, entry: Entry, key: str) -> list[Any]:
+    if isinstance(asset, ArrayAsset):
+        return []
+    there = {time for time, _ in entry.paths(key, asset) if time is not None}
+    choices = asset.templates[0].choices("time")
+    return sorted(there, key=lambda time: choices.index(str(time)) if choices else str(time))
+
+
+def _fixed(values: Array, asset: Asset, entry: Entry) -> Array:
+    return values if asset.fix is None else asset.fix(values, dict(entry.fields))

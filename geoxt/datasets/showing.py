@@ -1,0 +1,79 @@
+"""Figures of samples: images and masks side by side, boxes outlined, labels in the title."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from geoxt.datasets.entries import Entry, name_of
+from geoxt.datasets.reading import Reader, Sample
+from geoxt.datasets.spec import Spec
+from geoxt.legend import Legend, palette
+from geoxt.plot import pictures
+from geoxt.source import is_categorical
+from geoxt.types import Array
+
+_NATURAL = ("red", "green", "blue")
+_PERCENT = (2.0, 98.0)
+_MOST = 6
+"""Panels in a figure, at most."""
+
+
+def draw(spec: Spec, sample: Sample, reader: Reader, entry: Entry) -> Any:
+    """Draw a sample; what comes is a figure of matplotlib."""
+    layers = [panel for key, layer in sample.items() if isinstance(layer, xr.DataArray) for panel in _steps(key, layer)]
+    panels = {title: _shown(layer, spec, reader) for title, layer in layers[:_MOST]}
+    return pictures(panels, boxes=_boxes(sample, spec.classes), title=_title(spec, sample, entry))
+
+
+def _steps(key: str, layer: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    if "time" not in layer.dims:
+        return [(key, layer)]
+    return [(f"{key} {layer.time.values[at]}", layer.isel(time=at)) for at in range(layer.sizes["time"])]
+
+
+def _shown(layer: xr.DataArray, spec: Spec, reader: Reader) -> Array:
+    """Return classes in their colours, numbered shapes in colours that differ, all else as a stretched image."""
+    if is_categorical(layer):
+        return Legend.of(layer).rgb(layer.values)
+    if "band" in layer.dims:
+        return _picture(layer, spec, layer.name, reader)
+    numbers = [int(number) for number in np.unique(layer.values)]
+    colors = ("#000000", *palette(max(len(numbers) - 1, 0))) if numbers[0] == 0 else palette(len(numbers))
+    return Legend(tuple(numbers), tuple(map(str, numbers)), colors).rgb(layer.values)
+
+
+def _picture(layer: xr.DataArray, spec: Spec, key: Any, reader: Reader) -> Array:
+    """Return red, green and blue where there are such bands, else the first one or three, stretched."""
+    bands = getattr(spec.assets[str(key)], "bands", ())
+    chosen = [bands[at] for at in reader.bands.get(str(key), ())]
+    commons = [band.common for band in chosen]
+    values = np.asarray(layer.values, np.float32)
+    if all(name in commons for name in _NATURAL):
+        values = values[[commons.index(name) for name in _NATURAL]]
+    else:
+        values = values[:3] if len(values) >= 3 else values[:1]
+    finite = np.where(np.isfinite(values), values, 0)
+    low, high = (np.percentile(finite, p, axis=(1, 2), keepdims=True) for p in _PERCENT)
+    shown = np.clip((finite - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return np.moveaxis(np.broadcast_to(shown, (3, *shown.shape[1:])), 0, -1)
+
+
+def _boxes(sample: Sample, legend: Legend | None) -> Iterator[tuple[tuple[float, float, float, float], str]]:
+    for box, code in zip(sample.get("boxes", ()), sample.get("labels", ()), strict=True):
+        left, top, right, bottom = (float(side) for side in box)
+        yield (left, top, right, bottom), legend.colors[legend.codes.index(int(code))] if legend else "#ffff00"
+
+
+def _title(spec: Spec, sample: Sample, entry: Entry) -> str:
+    parts = [spec.title, name_of(entry.fields)]
+    label = sample.get("label")
+    if label is not None and spec.classes is not None:
+        codes = [spec.classes.codes[at] for at in np.flatnonzero(label)] if np.ndim(label) else [int(label)]
+        parts.append(", ".join(spec.classes.name(code) for code in codes))
+    elif label is not None:
+        parts.append(f"{float(label):g}")
+    return "\n".join(parts)

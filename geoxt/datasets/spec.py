@@ -1,0 +1,244 @@
+"""A dataset as data: what it is of, where its files are, how they are split. `load` and `fetch` read nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from geoxt.datasets.assets import Array, Asset, Raster, Rows, Vector
+from geoxt.errors import InputError
+from geoxt.layers.sensors import Band, resolve_bands
+from geoxt.layers.sensors import spec as layer_spec
+from geoxt.legend import Legend, palette
+from geoxt.template import Template
+
+Task = Literal[
+    "classification", "multilabel", "regression", "segmentation", "change", "detection", "instances", "self-supervised"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """A file to fetch: an archive to extract, or a file that is used as it is."""
+
+    file: str
+    """Its name below the root; the ending says how it is extracted."""
+    url: str | None = None
+    """Where it is (http, https, ftp, s3); `None` where an account or a form stands before it."""
+    md5: str | None = None
+    """Published checksum; `None` where none is known."""
+    sha256: str | None = None
+    """Published checksum; `None` where none is known."""
+    size: int | None = None
+    """Bytes, where known."""
+    into: str = ""
+    """Folder below the root that it is extracted in; the root where empty."""
+    holds: tuple[str, ...] = ()
+    """Beginnings of the paths, below the root, that it makes; the file itself where empty."""
+    join: str | None = None
+    """Name of the archive of which it is a part (tar.gzaa, tar.gzab, …); parts stand in their order."""
+    manual: str | None = None
+    """How to get it where there is no `url`: what to ask whom for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """The field `split` of the paths says the split."""
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Split by text in the path, where they differ ("training": "train")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lists:
+    """Lists of samples say the split, and may tell further fields of a sample."""
+
+    path: str
+    """Template of the lists, with `{split:…}`; or of one table, with the split in a column."""
+    columns: Rows
+    """What their columns hold, as templates of the sample's fields."""
+    separator: str = ","
+    """What stands between the columns of a text."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Split by text, where they differ."""
+    official: bool = True
+    """Whether they come with the dataset; else from others who work with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A fixed choice of samples, by the value of a field."""
+
+    field: str
+    """The field."""
+    values: Mapping[str, tuple[str | int, ...]]
+    """Its values by split; samples of other values are in none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A split of our own, where none is published: seeded, the same on every machine, and never across groups."""
+
+    fractions: Mapping[str, float] = field(default_factory=lambda: {"train": 0.6, "val": 0.2, "test": 0.2})
+    """Share of each split; they sum to 1."""
+    seed: int = 0
+    """Seed of the order."""
+    group: tuple[str, ...] = ()
+    """Fields that samples of one group share: a scene, a storm, a place. A group is in one split whole."""
+    block: float | None = None
+    """Side of square blocks, in metres, that are in one split whole; for georeferenced images."""
+
+    @property
+    def name(self) -> str:
+        """What the rule is, in words."""
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in self.fractions.items())
+        by = f"blocks of {self.block:g} m" if self.block else " and ".join(self.group) or "sample"
+        return f"by {by}: {parts} (seed {self.seed})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """Samples in the order of their names, cut into runs."""
+
+    fractions: Mapping[str, float]
+    """Share of each split; they sum to 1. A run ends before sample number floor(sum of shares x samples)."""
+
+
+Splits = Folders | Lists | Named | Rule | Runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Published mean and standard deviation of an asset's bands."""
+
+    asset: str
+    """Key of the asset."""
+    mean: tuple[float, ...]
+    """A band each, in the asset's order."""
+    std: tuple[float, ...]
+    """A band each."""
+    units: str
+    """What they are in: "DN", "dB", "as stored"."""
+    source: str
+    """Who published them, over which part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """All that is known of a dataset."""
+
+    name: str
+    """What users pass to `load`."""
+    title: str
+    """What people call it."""
+    task: Task
+    """What one learns from it."""
+    source: str
+    """Who or what took the images."""
+    assets: Mapping[str, Asset]
+    """Kinds of files by key of the sample; the first one's files are the samples."""
+    classes: Legend | None = None
+    """Codes, names and colours; `None` for regression and self-supervision."""
+    archives: tuple[Archive, ...] = ()
+    """What to fetch."""
+    splits: Splits | None = None
+    """How it is split; `None` where it is whole."""
+    samples: int | None = None
+    """Samples of the whole release."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Samples of each split."""
+    size: str = ""
+    """Height x width of the images in pixels, where it is not that of the first asset."""
+    resolution: tuple[float, ...] = ()
+    """Pixel size in metres: one, or the smallest and largest."""
+    georeferenced: bool = False
+    """Whether its images lie on Earth, so that they open as a layer."""
+    crs: str | None = None
+    """CRS of images whose files do not say; only where it is documented."""
+    modality: str = "RGB"
+    """What bands there are, in a word or two."""
+    statistics: tuple[Statistics, ...] = ()
+    """Published statistics."""
+    cite: str = ""
+    """DOI or URL."""
+    licence: str | None = None
+    """SPDX id or name; `None` where none is stated."""
+    homepage: str = ""
+    """Where it is described."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Class by text of `{label}`, where they differ by more than underscores."""
+    quirks: tuple[str, ...] = ()
+    """What surprises."""
+    unverified: tuple[str, ...] = ()
+    """Facts here that nobody has checked on the data."""
+    paper: str = ""
+    """Where Table 1 of the paper says otherwise: what it says."""
+    row: str = ""
+    """Its row in Table 1 of the paper; empty for what is not in it."""
+    examples: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    """Two or more values of a field as the release has them; needed for fields that are regular expressions."""
+
+    def __post_init__(self) -> None:
+        if not self.assets:
+            msg = f"Cannot describe {self.name!r} without assets. Pass assets= with one or more."
+            raise InputError(msg)
+        for key, asset in self.assets.items():
+            on = getattr(asset, "on", None)
+            if isinstance(asset, Vector) and on not in self.assets:
+                msg = f"Cannot draw {key!r} of {self.name!r} on {on!r}: it has {', '.join(self.assets)}. Pass on=."
+                raise InputError(msg)
+
+    @property
+    def lead(self) -> Asset:
+        """The asset whose files are the samples."""
+        return next(iter(self.assets.values()))
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The bands of all assets, in order."""
+        return tuple(b for a in self.assets.values() if isinstance(a, Raster | Array) for b in a.bands)
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that can be loaded."""
+        match self.splits:
+            case None:
+                return ()
+            case Folders(names=names):
+                texts = self.lead.templates[0].choices("split")
+                return tuple(dict.fromkeys(names.get(text, text) for text in texts))
+            case Lists(path=path, columns=columns, names=names):
+                held = columns.values() if isinstance(columns, Mapping) else columns
+                texts = next((c for p in (path, *held) if (c := Template(p).choices("split"))), ())
+                return tuple(dict.fromkeys(names.get(text, text) for text in texts))
+            case Named(values=values):
+                return tuple(values)
+            case Rule(fractions=fractions) | Runs(fractions=fractions):
+                return tuple(fractions)
+            case _:
+                raise AssertionError(self.splits)
+
+
+def sensor_bands(layer: str, names: str) -> tuple[Band, ...]:
+    """Return bands of a known layer, in the order of their names: `sensor_bands("sentinel2", "B04 B03")`."""
+    return resolve_bands(layer_spec(layer), names.split())
+
+
+def plain_bands(names: str, *, wavelengths: tuple[float, ...] = ()) -> tuple[Band, ...]:
+    """Return bands without a sensor: `plain_bands("red green blue")`; common names, with wavelengths where given."""
+    waves = wavelengths or (None,) * len(names.split())
+    return tuple(
+        Band(name=name, common=name, wavelength=wave, index=at)
+        for at, (name, wave) in enumerate(zip(names.split(), waves, strict=True), start=1)
+    )
+
+
+def classes(names: str, *, colors: tuple[str, ...] = (), first: int = 0) -> Legend:
+    """Return the legend of class names that stand in lines (or, in one line, between blanks), counted from `first`."""
+    each = [name.strip() for name in names.strip().split("\n")] if "\n" in names.strip() else names.split()
+    return Legend(tuple(range(first, first + len(each))), tuple(each), colors or palette(len(each)))
+
+
+RGB = plain_bands("red green blue")
+"""The bands of a plain picture."""

@@ -1,0 +1,122 @@
+"""Extracting: every kind, parts joined, and nothing that leaves the folder or fills the disk."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import tarfile
+import zipfile
+
+import pytest
+
+from geoxt.datasets import archives
+from geoxt.datasets.archives import extract, move_into
+from geoxt.errors import ReadError
+
+CONTENT = {"a/one.txt": b"one", "a/b/two.txt": b"two" * 1000}
+
+
+def packed(name: str) -> bytes:
+    out = io.BytesIO()
+    if name.endswith("zip"):
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+            for path, content in CONTENT.items():
+                file.writestr(path, content)
+        return out.getvalue()
+    with tarfile.open(
+        fileobj=out, mode={"tar": "w", "gz": "w:gz", "tbz": "w:bz2", "xz": "w:xz"}[name.rsplit(".", 1)[-1]]
+    ) as file:
+        for path, content in CONTENT.items():
+            info = tarfile.TarInfo(path)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def held(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.tbz", "x.tar.xz"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_extracts_all_of_it(tmp_path, name, parts):
+    content = packed(name)
+    cut = -(-len(content) // parts)
+    paths = [tmp_path / f"{name}a{at}" for at in range(parts)]
+    for at, path in enumerate(paths):
+        path.write_bytes(content[at * cut : (at + 1) * cut])
+    assert held(extract(name, paths, tmp_path / "work")) == CONTENT
+
+
+@pytest.mark.parametrize(("name", "pack"), [("list.txt.bz2", bz2.compress), ("list.txt.gz", gzip.compress)])
+def test_single_files(tmp_path, name, pack):
+    (tmp_path / name).write_bytes(pack(b"lines"))
+    assert held(extract(name, [tmp_path / name], tmp_path / "work")) == {"list.txt": b"lines"}
+
+
+@pytest.mark.parametrize("bad", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "C:/out.txt", "..\\out.txt"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_no_path_leaves_the_folder(tmp_path, bad, kind):
+    path = tmp_path / f"x.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(bad, "x")
+    else:
+        with tarfile.open(path, "w") as file:
+            file.addfile(tarfile.TarInfo(bad), io.BytesIO())
+    with pytest.raises(ReadError, match="leaves the folder"):
+        extract(path.name, [path], tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, "work"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+def test_no_links_and_devices(tmp_path, kind):
+    info = tarfile.TarInfo("link")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        file.addfile(info)
+    with pytest.raises(ReadError, match="is a link or a device"):
+        extract("x.tar", [tmp_path / "x.tar"], tmp_path / "work")
+
+
+def test_no_links_in_zips(tmp_path):
+    info = zipfile.ZipInfo("link")
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr(info, "/etc/passwd")
+    with pytest.raises(ReadError, match="is a link"):
+        extract("x.zip", [tmp_path / "x.zip"], tmp_path / "work")
+
+
+def test_not_more_than_it_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "FLOOR", 1000)
+    monkeypatch.setattr(archives, "RATIO", 2)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros", bytes(1_000_000))
+    with pytest.raises(ReadError, match="holds more than it may"):
+        extract("x.zip", [tmp_path / "x.zip"], tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
+def test_a_broken_archive_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(packed(name)[:-40])
+    with pytest.raises(ReadError, match=rf"Cannot extract .*{name}.*fetch it again"):
+        extract(name, [tmp_path / name], tmp_path / "work")
+
+
+def test_rar_by_hand(tmp_path):
+    (tmp_path / "x.rar").write_bytes(b"Rar!")
+    with pytest.raises(ReadError, match="Extract it by hand into"):
+        extract("x.rar", [tmp_path / "x.rar"], tmp_path / "work")
+
+
+def test_folders_of_one_name_become_one(tmp_path):
+    for root, name in (("old", "one"), ("new", "two")):
+        (tmp_path / root / "a").mkdir(parents=True)
+        (tmp_path / root / "a" / name).write_text(name)
+    move_into(tmp_path / "new", tmp_path / "old")
+    assert held(tmp_path / "old") == {"a/one": b"one", "a/two": b"two"}
+    assert not (tmp_path / "new").exists()

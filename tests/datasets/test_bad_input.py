@@ -1,0 +1,164 @@
+"""What is wrong with a tree is an error with the path, or is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from geoxt.datasets import Raster, info, load
+from geoxt.datasets.spec import classes
+from geoxt.errors import DatasetWarning, InputError, LabelError, ReadError
+from geoxt.testing.chips import write_image
+from geoxt.testing.trees import make_tree
+
+
+def test_a_missing_mask(tree):
+    (tree.root / "ponds/train/mask/s000.png").unlink()
+    with pytest.raises(ReadError, match=r"1 samples lack files: split=train/place=s000: no mask .*missing='skip'"):
+        load(tree.spec, tree.root)
+    found = load(tree.spec, tree.root, missing="skip")
+    assert len(found) == 1
+    assert "no mask" in found.left_out[0]
+    assert not found.verify().ok
+
+
+def test_a_file_gone_since(tree):
+    found = load(tree.spec, tree.root)
+    path = tree.root / "ponds/test/image/s001.png"
+    path.unlink()
+    with pytest.raises(ReadError, match=r"ponds/test/image/s001\.png.*Fetch the dataset again"):
+        found.read(0)
+    assert any("s001.png is missing" in problem for problem in found.verify().problems)
+
+
+def test_an_extra_file_is_passed_over_and_said(tree):
+    for name in ("Thumbs.db", "train/image/notes.txt"):
+        (tree.root / "ponds" / name).write_text("x")
+    found = load(tree.spec, tree.root)
+    assert len(found) == 2
+    report = found.verify()
+    assert report.ok
+    assert report.extra == ("ponds/Thumbs.db", "ponds/train/image/notes.txt")
+
+
+@pytest.mark.parametrize("end", ["png", "jpg", "tif"])
+def test_a_corrupt_image(ponds, tmp_path, end):
+    image = Raster("ponds/{split:train|test}/image/{place}." + end, bands=ponds.bands, shape=(64, 96))
+    tree = make_tree(replace(ponds, assets={"image": image}), tmp_path)
+    found = load(tree.spec, tmp_path)
+    path = tmp_path / f"ponds/test/image/s001.{end}"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ReadError, match=rf"Cannot read the image .*s001\.{end}"):
+        found.read(0)
+    assert not found.verify(deep=True).ok
+
+
+def test_a_mask_with_unknown_codes(tree):
+    path = tree.root / "ponds/test/mask/s001.png"
+    write_image(path, np.array([[[0, 255, 7], [9, 9, 0]]], np.uint8), None)
+    with pytest.raises(LabelError, match=r"class of 3 pixels in .*s001\.png.*: 7, 9 are none of the codes"):
+        load(tree.spec, tree.root).read(0)
+
+
+def test_colours_that_are_no_class(ponds, tmp_path):
+    mask = Raster("ponds/{split:train|test}/mask/{place}.png", colors="exact", shape=(64, 96))
+    painted = replace(ponds, assets={**ponds.assets, "mask": mask})
+    tree = make_tree(painted, tmp_path)
+    found = load(tree.spec, tmp_path)
+    assert set(np.unique(found.read(0)["mask"])) == {0, 1}
+    path = tmp_path / "ponds/test/mask/s001.png"
+    write_image(path, np.full((3, 12, 18), 9, np.uint8), None)
+    with pytest.raises(LabelError, match=r"#090909 are none of the colours"):
+        found.read(0)
+
+
+def test_nearly_the_colours(ponds, tmp_path):
+    legend = classes("land water", colors=("#000000", "#ffff00"))
+    mask = Raster("ponds/{split:train|test}/mask/{place}.png", colors="snap", shape=(64, 96))
+    tree = make_tree(replace(ponds, classes=legend, assets={**ponds.assets, "mask": mask}), tmp_path)
+    path = tmp_path / "ponds/test/mask/s001.png"
+    write_image(path, np.array([[[252, 3]], [[255, 90]], [[0, 1]]], np.uint8), None)
+    assert load(tree.spec, tmp_path).read(0)["mask"].tolist() == [[1, 0]]
+
+
+def test_a_class_folder_that_is_missing_is_said(tmp_path):
+    tree = make_tree(info("ucmerced"), tmp_path)
+    for path in (tmp_path / "UCMerced_LandUse/Images/river").iterdir():
+        path.unlink()
+    with pytest.warns(DatasetWarning, match="no samples of 1 of its classes: river"):
+        found = load(tree.spec, tmp_path)
+    assert len(found) == 20
+
+
+def test_a_folder_that_is_no_class(tmp_path):
+    tree = make_tree(info("ucmerced"), tmp_path)
+    (tmp_path / "UCMerced_LandUse/Images/river").rename(tmp_path / "UCMerced_LandUse/Images/volcano")
+    strange = tmp_path / "UCMerced_LandUse/Images/volcano"
+    path = next(strange.iterdir())
+    path.rename(strange / path.name.replace("river", "volcano"))
+    with pytest.raises(LabelError, match=r"class 'volcano' of '.*volcano/volcano.*\.tif'"):
+        load(tree.spec, tmp_path)
+
+
+def test_a_label_that_is_no_class(tmp_path):
+    tree = make_tree(info("bigearthnet"), tmp_path)
+    path = next(tmp_path.rglob("*_labels_metadata.json"))
+    path.write_text(json.dumps({"labels": ["Volcanoes"]}))
+    found = load(tree.spec, tmp_path)
+    with pytest.raises(LabelError, match=r"'Volcanoes' of .*_labels_metadata\.json"):
+        found.read(0)
+    path.write_text("{")
+    with pytest.raises(ReadError, match=r"Cannot read the labels in .*_labels_metadata\.json"):
+        found.read(0)
+
+
+def test_rows_and_columns_that_are_missing(tmp_path):
+    tree = make_tree(info("tropical_cyclone"), tmp_path)
+    path = tmp_path / "test_set_labels.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:1]))
+    with pytest.raises(ReadError, match="has no such row"):
+        load(tree.spec, tmp_path).read(0)
+    path.write_text("\n".join([lines[0].replace("Wind Speed", "wind"), *lines[1:]]))
+    with pytest.raises(ReadError, match="no column 'Wind Speed'"):
+        load(tree.spec, tmp_path).read(0)
+
+
+def test_boxes_of_unknown_things(tmp_path):
+    tree = make_tree(info("vhr10"), tmp_path)
+    path = tmp_path / "NWPU VHR-10 dataset/annotations.json"
+    path.write_text(path.read_text().replace("airplane", "zeppelin"))
+    found = load(tree.spec, tmp_path)
+    with pytest.raises(LabelError, match="category 'zeppelin'"):
+        found.read(len(tree.samples) - 1)
+
+
+def test_outlines_that_cannot_be_parsed(tmp_path):
+    tree = make_tree(info("spacenet2"), tmp_path)
+    found = load(tree.spec, tmp_path, "train")
+    assert found.read(0)["mask"].any()
+    next(iter((tmp_path / found.entries[0].paths("mask", tree.spec.assets["mask"])[None, None],))).write_text("{")
+    assert not found.read(0)["mask"].any()
+
+
+def test_names_splits_and_bands_that_are_not_there(tree):
+    with pytest.raises(InputError, match="Did you mean eurosat"):
+        load("eurosatt", tree.root)
+    with pytest.raises(InputError, match="split 'val' of 'ponds': it has train, test"):
+        load(tree.spec, tree.root, "val")
+    with pytest.raises(InputError, match="band 'nir' of 'ponds': it has red"):
+        load(tree.spec, tree.root, bands="nir")
+    with pytest.raises(InputError, match="Use its samples"):
+        load(tree.spec, tree.root).layer()
+
+
+def test_lists_that_are_not_there(tmp_path):
+    tree = make_tree(info("ucmerced"), tmp_path)
+    for path in tmp_path.glob("*.txt"):
+        path.unlink()
+    assert len(load(tree.spec, tmp_path)) == 21
+    with pytest.raises(ReadError, match=r"lists .*they are not there.*download=True"):
+        load(tree.spec, tmp_path, "train")

@@ -1,0 +1,165 @@
+"""Fetching from a server on loopback: resumed, verified, locked, and nothing half-done."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from geoxt.datasets import Archive, fetch, load
+from geoxt.datasets.download import download
+from geoxt.errors import InputError, ReadError
+from geoxt.testing.proxy import proxied
+from geoxt.testing.servers import serve_files
+
+download_module = sys.modules["geoxt.datasets.download"]
+fetch_module = sys.modules["geoxt.datasets.fetch"]
+
+
+def files(root: Path) -> set[str]:
+    return {
+        path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and ".geoxt" not in str(path)
+    }
+
+
+def test_load_fetches_what_is_not_there(packed, tmp_path):
+    spec, *_ = packed
+    with pytest.raises(ReadError, match="Pass download=True"):
+        load(spec, tmp_path / "new")
+    found = load(spec, tmp_path / "new", download=True)
+    assert len(found) == 2
+    assert "ponds.zip" in files(tmp_path / "new")
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory):
+    """Return a file of some size on a server behind a proxy, and the proxy."""
+    folder = tmp_path_factory.mktemp("big")
+    content = os.urandom(300_000)
+    (folder / "part.bin").write_bytes(content)
+    with serve_files(folder, nginx=False) as url, proxied(url) as proxy:
+        yield content, proxy
+
+
+@pytest.fixture
+def big(behind):
+    behind[1].forget()
+    return behind
+
+
+def ask(archive, folder, **options):
+    folder.mkdir(exist_ok=True)
+    return download(archive, folder, **{"checksum": True, "progress": False, **options})
+
+
+def sum_of(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_connection_that_is_cut_goes_on_where_it_was(big, tmp_path):
+    content, proxy = big
+    proxy.fail(kind="cut", keep=0.6)
+    archive = Archive(file="part.bin", url=f"{proxy.url}/part.bin", sha256=sum_of(content))
+    found = ask(archive, tmp_path / "out")
+    assert found.read_bytes() == content
+    ranges = [request.headers.get("range") for request in proxy.seen if request.method == "GET"]
+    assert ranges[0] is None
+    assert ranges[1].startswith("bytes=")
+    assert int(ranges[1][6:-1]) >= 100_000
+    assert files(tmp_path / "out") == {"part.bin"}
+
+
+def test_what_came_is_kept_for_the_next_time(big, tmp_path, monkeypatch):
+    content, proxy = big
+    monkeypatch.setattr(download_module, "TRIES", 1)
+    archive = Archive(file="part.bin", url=f"{proxy.url}/part.bin", sha256=sum_of(content))
+    proxy.fail(kind="cut", keep=0.5)
+    proxy.fail(kind="status", status=503)
+    with pytest.raises(ReadError, match="fetch again to go on"):
+        ask(archive, tmp_path / "out")
+    half = (tmp_path / "out" / "part.bin.part").stat().st_size
+    assert 0 < half < len(content)
+    assert not (tmp_path / "out" / "part.bin").exists()
+    assert ask(archive, tmp_path / "out").read_bytes() == content
+
+
+def test_gives_up_where_nothing_comes(big, tmp_path):
+    _, proxy = big
+    archive = Archive(file="part.bin", url=f"{proxy.url}/none.bin")
+    with pytest.raises(ReadError, match=r"none\.bin.*404"):
+        ask(archive, tmp_path / "out")
+
+
+def test_a_wrong_checksum_leaves_nothing(big, tmp_path):
+    content, proxy = big
+    archive = Archive(file="part.bin", url=f"{proxy.url}/part.bin", md5="0" * 32)
+    with pytest.raises(ReadError, match="another checksum than md5:0000"):
+        ask(archive, tmp_path / "out")
+    assert files(tmp_path / "out") == set()
+    assert ask(archive, tmp_path / "out", checksum=False).read_bytes() == content
+
+
+def test_a_file_that_was_put_there_is_verified(packed, tmp_path):
+    spec, folder, _ = packed
+    root = tmp_path / "by-hand"
+    root.mkdir()
+    (root / "ponds.zip").write_bytes((folder / "ponds.zip").read_bytes()[:-7])
+    with pytest.raises(ReadError, match=r"ponds\.zip.*its sha256 is .*Remove it"):
+        fetch(spec, root)
+    assert files(root) == {"ponds.zip"}
+
+
+def test_an_interrupted_extraction_is_told_and_mended(packed, tmp_path, monkeypatch):
+    spec, *_ = packed
+    root = tmp_path / "root"
+
+    def stop(folder, target):
+        next(folder.iterdir()).replace(target / "ponds")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch_module, "move_into", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(spec, root)
+    with pytest.raises(ReadError, match="cut short"):
+        load(spec, root)
+    assert len(load(spec, root, download=True)) == 2
+    assert sorted(path.name for path in (root / ".geoxt").iterdir()) == ["lock", "ponds.zip.done"]
+
+
+def test_processes_wait_for_each_other(packed, tmp_path):
+    spec, _, url = packed
+    code = (
+        "import sys; from geoxt.datasets import Archive, fetch, info; from dataclasses import replace\n"
+        "spec = replace(info('levircd_plus'), archives=(Archive(file='ponds.zip', url=sys.argv[1], sha256=sys.argv[2],"
+        " holds=('ponds/',)),)); fetch(spec, sys.argv[3])"
+    )
+    root = tmp_path / "shared"
+    command = [sys.executable, "-c", code, f"{url}/ponds.zip", spec.archives[0].sha256, str(root)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+    ends = [(process.communicate()[1], process.returncode) for process in running]
+    assert [code for _, code in ends] == [0, 0], ends
+    assert len(load(replace(spec, archives=()), root)) == 2
+
+
+def test_what_only_people_get_is_told(ponds, tmp_path):
+    by_form = replace(ponds, archives=(Archive(file="ponds.zip", manual="Ask the kite club."),))
+    with pytest.raises(ReadError, match=r"Ask the kite club\. Put it at .*ponds\.zip"):
+        fetch(by_form, tmp_path / "root")
+
+
+def test_strange_addresses_are_refused(ponds, tmp_path):
+    odd = replace(ponds, archives=(Archive(file="ponds.zip", url="gopher://ponds"),))
+    with pytest.raises(InputError, match="only http"):
+        fetch(odd, tmp_path / "root")
+
+
+def test_objects_of_public_buckets_have_an_address():
+    assert download_module.address("s3://spacenet-dataset/a/b.tar.gz") == (
+        "https://spacenet-dataset.s3.amazonaws.com/a/b.tar.gz"
+    )

@@ -1,0 +1,165 @@
+"""The index: what is listed, what is kept, how assets join, and how our own rule splits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoxt.datasets import Lists, Named, Rule, info, load
+from geoxt.datasets.entries import Entry
+from geoxt.datasets.index import build
+from geoxt.datasets.splits import assign
+from geoxt.errors import ReadError
+from geoxt.testing.trees import make_tree
+
+NAME = "S2A_MSIL2A_20170613T101031_{}_{}"
+
+
+@pytest.fixture
+def patches(tmp_path, monkeypatch):
+    """Return a root with the folders of many patches, nothing in them, and a cache of its own."""
+    monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "root"
+    for row in range(40):
+        for col in range(30):
+            (root / "BigEarthNet-v1.0" / NAME.format(row, col)).mkdir(parents=True)
+    return root
+
+
+def test_folders_of_samples_are_not_listed(patches):
+    listed = []
+    entries, _ = build(info("bigearthnet"), patches, listed=listed.append)
+    assert len(entries) == 1200
+    assert set(listed) == {"BigEarthNet-v1.0/"}  # neither the patches nor what is not there
+    files = entries[0].paths("image", info("bigearthnet").lead)
+    assert len(files) == 12
+    assert files[None, "B8A"] == f"BigEarthNet-v1.0/{NAME.format(0, 0)}/{NAME.format(0, 0)}_B8A.tif"
+
+
+def test_the_index_is_kept_until_a_folder_changes(patches, monkeypatch):
+    first = load("bigearthnet", patches)
+    with monkeypatch.context() as patch:
+        patch.setattr("geoxt.datasets.cache.build", None)  # would fail if it were called
+        again = load("bigearthnet", patches)
+    assert again.entries == first.entries
+    (patches / "BigEarthNet-v1.0" / NAME.format(99, 99)).mkdir()
+    assert len(load("bigearthnet", patches)) == 1201
+    lists = patches / "bigearthnet-train.csv"
+    lists.write_text(f"{NAME.format(99, 99)},S1A_IW_GRDH_1SDV_20170613T165043_33UUP_99_99\n")
+    assert load("bigearthnet", patches, "train").fields(0)["patch"] == NAME.format(99, 99)
+
+
+def test_a_broken_index_is_made_anew(patches, tmp_path):
+    load("bigearthnet", patches)
+    kept = next((tmp_path / "cache" / "datasets").iterdir())
+    kept.write_text(json.dumps({"watched": []}))
+    assert len(load("bigearthnet", patches)) == 1200
+
+
+def test_times_are_kept(tree, monkeypatch, tmp_path):
+    monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("geoxt.datasets.cache.WORTHWHILE", 1)
+    tree = make_tree(info("levircd_plus"), tmp_path / "levir")
+    first = load(tree.spec, tree.root)
+    again = load(tree.spec, tree.root)
+    assert list((tmp_path / "cache" / "datasets").iterdir())
+    assert again.entries == first.entries
+    assert list(again[0]["image"].time.values) == ["A", "B"]
+
+
+def test_only_one_file_may_belong(ponds, tmp_path):
+    tree = make_tree(ponds, tmp_path)
+    mask = replace(ponds.assets["mask"], path="ponds/{split:train|test}/mask/{place}{version:|_v2}.png")
+    spec = replace(ponds, assets={**ponds.assets, "mask": mask})
+    assert len(load(spec, tmp_path)) == len(tree.samples)
+    (tmp_path / "ponds/test/mask/s001_v2.png").write_bytes((tmp_path / "ponds/test/mask/s001.png").read_bytes())
+    with pytest.raises(OSError, match="may both belong to one sample"):
+        load(spec, tmp_path)
+
+
+def entries(labels, groups=None):
+    fields = [{"label": label, "n": at} for at, label in enumerate(labels)]
+    if groups:
+        fields = [{**one, "group": group} for one, group in zip(fields, groups, strict=True)]
+    return [Entry(fields=one, files={}) for one in fields]
+
+
+@given(counts=st.lists(st.integers(5, 40), min_size=1, max_size=4), seed=st.integers(0, 5))
+def test_a_rule_keeps_the_shares_of_each_class(counts, seed):
+    spec = replace(info("advance"), splits=Rule(seed=seed))
+    some = entries([f"c{k}" for k, count in enumerate(counts) for _ in range(count)])
+    of = assign(spec, some)
+    for k, count in enumerate(counts):
+        own = [split for entry, split in zip(some, of, strict=True) if entry.fields["label"] == f"c{k}"]
+        for name, share in (("train", 0.6), ("val", 0.2), ("test", 0.2)):
+            assert abs(own.count(name) - share * count) <= 1
+    shuffled = np.random.default_rng(seed).permutation(len(some))
+    assert [assign(spec, [some[i] for i in shuffled])[at] for at in range(len(some))] == [of[i] for i in shuffled]
+
+
+def test_a_rule_keeps_groups_together():
+    spec = replace(info("advance"), splits=Rule(group=("group",)))
+    some = entries(["a", "b"] * 60, [f"g{at // 6}" for at in range(120)])
+    of = {}
+    for entry, split in zip(some, assign(spec, some), strict=True):
+        of.setdefault(entry.fields["group"], set()).add(split)
+    assert all(len(splits) == 1 for splits in of.values())
+    assert {split for splits in of.values() for split in splits} == {"train", "val", "test"}
+
+
+def test_a_rule_keeps_blocks_together(tmp_path):
+    spec = replace(info("eurosat"), splits=Rule(block=5000), samples=None)
+    tree = make_tree(spec, tmp_path)
+    parts = {split: load(tree.spec, tmp_path, split) for split in spec.split_names}
+    assert sum(map(len, parts.values())) == len(tree.samples)
+    blocks = [
+        {
+            int(part[at]["image"].odc.geobox.extent.to_crs("EPSG:6933").centroid.coords[0][0] // 5000)
+            for at in range(len(part))
+        }
+        for part in parts.values()
+    ]
+    assert not blocks[0] & blocks[1]
+    assert not blocks[0] & blocks[2]
+
+
+def test_named_samples(tmp_path):
+    named = Named(field="n", values={"train": (1, 2, 3), "test": (4,)})
+    spec = replace(info("vhr10"), splits=named)
+    tree = make_tree(spec, tmp_path)
+    assert {split: len(load(tree.spec, tmp_path, split)) for split in ("train", "test")} == dict(tree.splits)
+
+
+def test_lists_name_their_splits():
+    assert info("bigearthnet_v2").split_names == ("train", "val", "test")
+    assert isinstance(info("eurosat").splits, Lists)
+    assert Path(info("eurosat").splits.path).suffix == ".txt"
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_times_of_a_fixed_choice_stand_in_its_order(tmp_path):
+    spec = info("xview2")
+    make_tree(spec, tmp_path)
+    found = load(spec, tmp_path)
+    image = found[0]["image"]
+    assert list(image.time.values) == ["pre", "post"]  # the alphabet has them the other way
+    for at, time in enumerate(("pre", "post")):
+        with rasterio.open(tmp_path / spec.lead.templates[0].fill({**found.fields(0), "time": time})) as file:
+            np.testing.assert_array_equal(image.values[at], file.read())
+
+
+def test_a_time_of_a_fixed_choice_that_is_missing_is_told(tmp_path):
+    spec = info("xview2")
+    tree = make_tree(spec, tmp_path)
+    next(tmp_path.rglob("train/images/*_post_disaster.png")).unlink()
+    with pytest.raises(ReadError, match="no post of image"):
+        load(spec, tmp_path)
+    kept = load(spec, tmp_path, missing="skip")
+    assert len(kept) == len(tree.samples) - 1

@@ -1,0 +1,121 @@
+"""Masks that are no class codes, codes that nobody knows, splits in runs, and parts of large images."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.errors import NotGeoreferencedWarning
+
+from geoxt.datasets import Runs, info, load, rasters
+from geoxt.datasets.entries import Entry
+from geoxt.datasets.splits import assign
+from geoxt.errors import InputError, ReadError
+from geoxt.source import is_categorical
+from geoxt.testing.chips import write_image
+from geoxt.testing.trees import make_tree
+
+
+def stored_in(path):
+    """Return what an image file holds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as file:
+            return file.read()
+
+
+@given(count=st.integers(0, 400), shares=st.sampled_from([(0.2,) * 5, (0.75, 0.25), (0.1,) * 10]))
+def test_runs_follow_each_other(count, shares):
+    spec = replace(info("zuericrop"), splits=Runs(fractions={f"run{at}": share for at, share in enumerate(shares)}))
+    of = assign(spec, [Entry(fields={"row": at}, files={}) for at in range(count)])
+    assert len(of) == count
+    assert of == sorted(of)
+    for at in range(len(shares)):
+        end = int(count * round(sum(shares[: at + 1]), 6))
+        assert all(split <= f"run{at}" for split in of[:end])
+        assert all(split > f"run{at}" for split in of[end:])
+
+
+def test_a_fold_of_zuericrop_is_a_fifth_of_the_file(tmp_path):
+    pytest.importorskip("h5py")
+    tree = make_tree(info("zuericrop"), tmp_path)
+    count = len(tree.samples)
+    second = load(tree.spec, tmp_path, "fold2")
+    assert [second.fields(at)["row"] for at in range(len(second))] == list(range(int(count * 0.2), int(count * 0.4)))
+
+
+def test_numbers_of_fields_are_no_classes(tmp_path):
+    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    path = tmp_path / "data/1/1_field_id.tif"
+    stored = stored_in(path)[0]
+    sample = load(tree.spec, tmp_path)[1]
+    assert stored.max() > max(tree.spec.classes.codes)
+    np.testing.assert_array_equal(sample["fields"].values, stored)
+    assert sample["fields"].dtype == sample["fields"].values.dtype == np.int32
+    assert not is_categorical(sample["fields"])
+    assert is_categorical(sample["mask"])
+
+
+def test_land_under_no_shape_may_be_unknown(tmp_path):
+    tree = make_tree(info("benin_cashews"), tmp_path)
+    found = load(tree.spec, tmp_path)
+    assert found[0]["mask"].attrs["_FillValue"] == 0
+    codes, sample = found.read(0)["mask"], found.to_torch()[0]
+    assert set(np.unique(codes)) == {0, 1, 2}
+    np.testing.assert_array_equal(sample["mask_valid"].numpy(), codes != 0)
+
+
+def test_a_part_of_an_image_is_read_as_a_part(tmp_path, monkeypatch):
+    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    found, shapes = load(tree.spec, tmp_path), []
+    image = found[0]["image"]
+    whole = image.values
+    real = rasters._open
+    monkeypatch.setattr(rasters, "_open", lambda path: Watched(real(path), shapes))
+    for y, x in ((slice(2, 7), slice(3, 5)), (slice(-4, None), slice(0, 1)), (slice(None), slice(1, 4))):
+        shapes.clear()
+        np.testing.assert_array_equal(image.isel(y=y, x=x).values, whole[..., y, x])
+        assert set(shapes) == {(1, *whole[0, 0, y, x].shape)}
+    for y, x in ((slice(None, None, 2), slice(0, 3)), (slice(3, 3), slice(None)), (3, slice(0, 2))):
+        np.testing.assert_array_equal(image.isel(y=y, x=x).values, whole[..., y, x])
+    np.testing.assert_array_equal(found[0]["mask"][3:5, 2:4].values, found.read(0)["mask"][3:5, 2:4])
+
+
+class Watched:
+    """An open image that notes the shapes of what is read of it."""
+
+    def __init__(self, file, shapes) -> None:
+        self.file, self.shapes = file, shapes
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def read(self, *args, **kwargs):
+        values = self.file.read(*args, **kwargs)
+        self.shapes.append(values.shape)
+        return values
+
+
+def test_a_part_of_files_of_several_sizes_is_an_error(tmp_path):
+    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    image = load(tree.spec, tmp_path)[0]["image"]
+    path = next(tmp_path.glob("data/0/*/0_B03_*.tif"))
+    write_image(path, stored_in(path)[:, :9], None)
+    with pytest.raises(ReadError, match="B03"):
+        image[..., :4, :4].compute()
+
+
+def test_a_layer_is_no_dataset():
+    with pytest.raises(InputError, match="open_cogs"):
+        info("NAIP")

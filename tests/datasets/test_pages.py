@@ -1,0 +1,54 @@
+"""The catalogue as people read it: the docs' tables, the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from geoxt import cli, datasets
+from geoxt.datasets.pages import benchmark_table, describe, filled
+from geoxt.testing.trees import make_tree
+
+PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
+
+
+def test_the_docs_show_the_specs():
+    page = PAGE.read_text(encoding="utf-8")
+    assert filled(page) == page, "run: python -m geoxt.datasets.pages docs/datasets.md"
+
+
+def test_the_table_has_a_row_a_dataset():
+    rows = benchmark_table().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == list(datasets.names())
+    assert len({row.count("|") for row in rows}) == 1
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_a_dataset_is_described(name):
+    spec = datasets.info(name)
+    text = describe(spec)
+    assert all(band.name in text for band in spec.bands)
+    assert all(quirk in text for quirk in spec.quirks)
+
+
+def test_the_command_lists_and_describes(capsys):
+    assert cli.main(["datasets", "list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(datasets.names())
+    assert cli.main(["datasets", "info", "EuroSAT"]) == 0
+    assert "B8A nir08 0.8647" in capsys.readouterr().out
+    assert cli.main(["datasets", "info", "eurosatt"]) == 2
+    assert "Did you mean eurosat" in capsys.readouterr().err
+
+
+def test_the_command_verifies(capsys, tmp_path):
+    make_tree(datasets.info("levircd_plus"), tmp_path)
+    assert cli.main(["datasets", "verify", "levircd_plus", str(tmp_path), "--deep"]) == 2
+    said = capsys.readouterr()
+    assert "2 samples, where the release has 985" in said.out
+    assert "1 problems" in said.err
+
+
+def test_the_command_says_what_to_put_where(capsys, tmp_path):
+    assert cli.main(["datasets", "fetch", "tropical_cyclone", str(tmp_path)]) == 2
+    assert "Copy the folder train from https://source.coop" in capsys.readouterr().err
