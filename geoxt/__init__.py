@@ -20,8 +20,8 @@ _HOMES = {
     "to_cog": "geoxt.predict",
 }
 _MODULES = (
-    "align", "bridge", "errors", "footprints", "grid", "layers", "models", "plot", "predict", "samplers", "source",
-    "splits", "template", "testing", "trainers",
+    "align", "bridge", "datasets", "errors", "footprints", "grid", "indices", "layers", "models", "plot",
+    "predict", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
 )  # fmt: skip
 
 __all__ = [
@@ -30,9 +30,11 @@ __all__ = [
     "__version__",
     "align",
     "bridge",
+    "datasets",
     "errors",
     "footprints",
     "grid",
+    "indices",
     "intersection",
     "layers",
     "models",
@@ -48,6 +50,7 @@ __all__ = [
     "testing",
     "to_cog",
     "trainers",
+    "transforms",
     "union",
 ]
 

@@ -1,4 +1,4 @@
-"""The command line: `geoxt demo`."""
+"""The command line: `geoxt demo`, `geoxt fit`, `geoxt experiment`, `geoxt predict`, `geoxt datasets`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from geoxt import __version__
-from geoxt.errors import GeoxtError, MissingDependency
+from geoxt.errors import GeoxtError, InputError, MissingDependency
 
 FAILED = 2
 """Exit code where the input was at fault; argparse has the same."""
@@ -26,14 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv
         The arguments; those of the process by default.
     """
-    args = parser().parse_args(argv)
+    args, further = parser().parse_known_args(argv)
+    if further and args.command != "fit":
+        parser().error(f"unrecognized arguments: {' '.join(further)}")
+    args.further = further
+    commands = {"demo": _demo, "predict": _predict, "datasets": _datasets, "fit": _fit, "experiment": _experiment}
     try:
-        _demo(args)
+        commands[args.command](args)
     except GeoxtError as error:
-        print(f"geoxt: {error}", file=sys.stderr)
+        print(" ".join([f"geoxt: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print("geoxt: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("; ".join(["geoxt: interrupted", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -62,7 +66,83 @@ def parser() -> argparse.ArgumentParser:
     training.add_argument("--model", default="unet", metavar="NAME", help="an architecture (default: %(default)s)")
     training.add_argument("--block", type=int, metavar="PIXELS", help="side of the blocks that are held out whole")
     training.add_argument("--size", type=int, metavar="PIXELS", help="side of the training windows")
+    _add_training(commands)
+    _add_predict(commands)
+    _add_datasets(commands)
     return top
+
+
+def _add_training(commands: Any) -> None:
+    commands.add_parser(
+        "fit",
+        add_help=False,
+        help="train as a configuration says, with Lightning's command line",
+        description="Takes --config FILE, --out DIR and every option of Lightning's command line.",
+    )
+    experiment = commands.add_parser(
+        "experiment",
+        help="run a grid of settings, repeat the best over seeds, and tabulate; or score a model on chips",
+        description="Run what a configuration describes. An experiment that was cut off goes on at the same step.",
+    )
+    what = experiment.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", metavar="FILE", help="YAML: data, learning, training, grid, seeds, compare")
+    what.add_argument("--score", metavar="CHIPS", help="score --model on the chips of a folder or zip instead")
+    experiment.add_argument("--out", default="geoxt-experiment", metavar="DIR", help="results (default: %(default)s)")
+    experiment.add_argument("--model", metavar="FILE", help="with --score: a checkpoint")
+    experiment.add_argument("--size", type=int, metavar="PIXELS", help="with --score: side to which chips are scaled")
+
+
+def _fit(args: argparse.Namespace) -> None:
+    _module("geoxt.trainers.commands").fit_command(args.further or ["--help"])
+
+
+def _experiment(args: argparse.Namespace) -> None:
+    commands = _module("geoxt.trainers.commands")
+    if args.score is None:
+        commands.experiment_command(args.config, args.out, progress="bar" if sys.stderr.isatty() else "lines")
+        return
+    if args.model is None:
+        msg = "Cannot score chips without a model: pass --model, a checkpoint."
+        raise InputError(msg)
+    commands.score_command(args.model, args.score, side=args.size)
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="map images with a trained model",
+        description="Map whole images with a checkpoint, in overlapping tiles, whatever their size. An interrupted "
+        "run goes on where it stopped.",
+    )
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
+    predict.add_argument("--model", required=True, metavar="FILE", help="a checkpoint that geoxt wrote")
+    predict.add_argument("--out", required=True, metavar="FILE", help=".tif (COG) or .zarr; for detectors .gpkg, ...")
+    predict.add_argument("--bands", nargs="+", metavar="MODEL=IMAGE", help="the images' names of the model's bands")
+    predict.add_argument(
+        "--output", choices=["classes", "probabilities", "logits", "regression", "embeddings"], help="what to map"
+    )
+    tiles = predict.add_argument_group("tiles")
+    tiles.add_argument("--size", type=int, metavar="PIXELS", help="side of the tiles")
+    tiles.add_argument("--overlap", type=int, metavar="PIXELS", help="what neighbours share (default: a quarter)")
+    tiles.add_argument("--blend", choices=["linear", "gaussian", "hann", "none"], help="how they are weighted there")
+    tiles.add_argument("--batch", type=int, metavar="N", help="tiles that run at once")
+    predict.add_argument("--score", type=float, metavar="X", help="least score of what a detector finds")
+    predict.add_argument("--no-resume", action="store_true", help="start anew, and keep nothing after Ctrl-C")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    command = _module("geoxt.predict.command")
+    job = command.Job(
+        images=tuple(args.images),
+        model=args.model,
+        out=args.out,
+        output=args.output,
+        bands=command.parse_bands(args.bands) if args.bands else None,
+        options={"size": args.size, "overlap": args.overlap, "blend": args.blend, "batch_size": args.batch},
+        score=args.score,
+        resume=not args.no_resume,
+    )
+    print(command.run(job))
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -82,6 +162,25 @@ def _demo(args: argparse.Namespace) -> None:
     report = demo.run(job, say=lambda line: print(line, flush=True))
     print()
     print(demo.describe(report))
+
+
+def _add_datasets(commands: Any) -> None:
+    datasets = commands.add_parser("datasets", help="list, describe, fetch and verify benchmark datasets")
+    actions = datasets.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="name all datasets")
+    info = actions.add_parser("info", help="say what is known of one")
+    fetch = actions.add_parser("fetch", help="download, verify and extract one")
+    fetch.add_argument("--no-checksum", dest="checksum", action="store_false", help="trust what comes")
+    verify = actions.add_parser("verify", help="compare files with what the dataset should have")
+    verify.add_argument("--deep", action="store_true", help="read every sample too")
+    for action in (info, fetch, verify):
+        action.add_argument("name", metavar="NAME", help="as `geoxt datasets list` has it")
+    for action in (fetch, verify):
+        action.add_argument("root", metavar="DIR", help="folder of its files")
+
+
+def _datasets(args: argparse.Namespace) -> None:
+    _module("geoxt.datasets.command").run(args, print, progress=sys.stderr.isatty())
 
 
 def _module(name: str) -> Any:

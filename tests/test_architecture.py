@@ -16,10 +16,10 @@ import geoxt
 PACKAGE = Path(__file__).parents[1] / "geoxt"
 FLOORS = (
     "errors types",
-    "windows grid footprints legend template models transforms",
+    "windows grid footprints legend template trees models transforms",
     "pixels",
     "source",
-    "layers samplers splits align plot",
+    "layers samplers splits align plot indices",
     "bridge accessor datasets",
     "trainers predict",
     "geoxt cli demo __main__ testing",
@@ -28,14 +28,15 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 LIGHTNING = {"lightning", "pytorch_lightning"}
 TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "segmentation_models_pytorch"}
 FORBIDDEN = {
-    "errors types windows grid footprints legend template": TORCH | {"matplotlib"},
+    "errors types windows grid footprints legend template trees": TORCH | {"matplotlib"},
     "layers samplers splits datasets align testing": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
     "pixels source bridge": LIGHTNING | {"matplotlib"},
     "trainers predict": {"matplotlib"},
 }
 OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchmetrics", "matplotlib"}
-OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", "hypothesis"}
+OPTIONAL |= {"h5py", "jsonargparse", "kornia", "pooch", "safetensors", "torchvision", "tqdm"}
+OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", "hypothesis", "zarr"}
 
 
 def module_name(path: Path) -> str:
@@ -91,7 +92,8 @@ def test_only_optional_packages_are_imported_inside_functions(module):
 
 def test_only_the_doors_import_by_name():
     doors = {name for name, tree in TREES.items() if "importlib" in imports(name, ast.walk(tree))}
-    assert doors <= {"geoxt", "geoxt.accessor", "geoxt.cli"}  # what they bind is loaded on first use
+    # what they bind is loaded on first use
+    assert doors <= {"geoxt", "geoxt.accessor", "geoxt.cli", "geoxt.datasets.dataset"}
 
 
 def test_no_import_goes_round():

@@ -40,7 +40,8 @@ def pip_packages(torch: str) -> dict[str, str]:
 def conda_packages(path: Path) -> dict[str, str]:
     """Return the bound of each package of an environment file: its lists are flat, so lines suffice."""
     lines = path.read_text().partition("dependencies:")[2].splitlines()
-    found = dict(split(line.strip().removeprefix("- ")) for line in lines if line.strip().startswith("- "))
+    items = [line.strip().removeprefix("- ") for line in lines if line.strip().startswith("- ")]
+    found = dict(split(item) for item in items if item != "pip:")
     del found["pip"], found["python"]
     return found
 
