@@ -5,7 +5,8 @@
 
 The two take turns, each run in a process of its own, files in the page cache; rates are medians over the repeats.
 Writes results/samplers.md, samplers.json and samplers.png (the tables of Figure 3 of
-https://arxiv.org/abs/2111.08872). `--quick` takes some minutes, the whole some hours.
+https://arxiv.org/abs/2111.08872). `--quick` takes some minutes, the whole about an hour; `--parts` and `--more` let it
+be taken in parts.
 """
 # ruff: noqa: S603
 
@@ -25,9 +26,10 @@ from report import RESULTS, write
 from samplers_report import draw, pages
 
 HERE = Path(__file__).parent
-MIXES = ("0:1", "0:2", "2:1")
+MIXES = ("0:2", "2:1")
 PEER_MIXES = ("0", "2")
 """Both libraries are given a choice, and the better median counts."""
+PARTS = ("main", "files", "sizes")
 SIZES = (8, 16, 32, 64, 128, 256)
 Key = tuple[str, ...]
 """Library, experiment, kind of files, sampler, batch size, mix."""
@@ -47,22 +49,37 @@ def run(command: Sequence[str], key: Key, rates: Rates) -> None:
 
 
 def once(args: argparse.Namespace, rates: Rates) -> None:
-    """Let both libraries do all of the work, one after the other."""
+    """Let both libraries do the work of each part, one after the other."""
+    if "main" in args.parts:
+        grids(args, rates)
+    if "files" in args.parts and args.aligned:
+        files(args, rates)
+    if "sizes" in args.parts:
+        sizes(args, rates)
+
+
+def grids(args: argparse.Namespace, rates: Rates) -> None:
+    """Let both libraries draw from both grids."""
     ours = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count)]
     theirs = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
     for into in ("cdl", "landsat"):
         run([*ours, "--into", into, "--mix", *MIXES], ("geoxt", "main", into), rates)
         long = [*theirs, "--into", into, "--mix", *args.peer_mix, "--count", str(args.count)]
         run(long, ("torchgeo", "main", into), rates)
-    if args.aligned:
-        bare = [sys.executable, str(HERE / "bare_rates.py"), args.data, "--count", str(args.count)]
-        run(bare, ("rasterio", "files", "aligned"), rates)
-        for into in ("aligned", "memory"):
-            run([*ours, "--into", into, "--mix", *MIXES], ("geoxt", "files", into), rates)
-        run([*theirs, "--into", "aligned"], ("torchgeo", "files", "aligned"), rates)
-        for into in ("cdl", "aligned"):
-            run([*theirs, "--into", into, "--no-cache"], ("torchgeo", "open", into), rates)
-            run(["env", "GEOXT_HANDLES=1", *ours, "--into", into, "--mix", "0:2"], ("geoxt", "open", into), rates)
+
+
+def files(args: argparse.Namespace, rates: Rates) -> None:
+    """Let both libraries read aligned files, plain reads beside them, and open files for each read."""
+    ours = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count)]
+    theirs = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
+    bare = [sys.executable, str(HERE / "bare_rates.py"), args.data, "--count", str(args.count)]
+    run(bare, ("rasterio", "files", "aligned"), rates)
+    for into in ("aligned", "memory"):
+        run([*ours, "--into", into, "--mix", *MIXES], ("geoxt", "files", into), rates)
+    run([*theirs, "--into", "aligned"], ("torchgeo", "files", "aligned"), rates)
+    for into in ("cdl", "aligned"):
+        run([*theirs, "--into", into, "--no-cache"], ("torchgeo", "open", into), rates)
+        run(["env", "GEOXT_HANDLES=1", *ours, "--into", into, "--mix", "0:2"], ("geoxt", "open", into), rates)
 
 
 def sizes(args: argparse.Namespace, rates: Rates) -> None:
@@ -83,7 +100,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1024, help="patches a rate of geoxt's is taken over")
     parser.add_argument("--peer-count", type=int, default=256, help="the same, of TorchGeo's, but for the first table")
     parser.add_argument("--peer-mix", nargs="+", default=PEER_MIXES, help="worker processes that TorchGeo tries")
-    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="batch sizes; none leaves the figure out")
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="batch sizes")
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="tables to measure")
+    parser.add_argument("--more", action="store_true", help="add to the rates that are noted already")
     parser.add_argument("--quick", action="store_true", help="once, few patches, two batch sizes")
     parser.add_argument("--redraw", action="store_true", help="only write the results that are there anew")
     args = parser.parse_args()
@@ -93,17 +112,19 @@ def main() -> None:
     noted = RESULTS / "samplers.json"
     if not args.redraw:
         rates: Rates = defaultdict(list)
+        if args.more:
+            rates |= {tuple(key): found for *key, found in json.loads(noted.read_text())}
         for _ in range(args.repeats):
             print(f"{warm(Path(args.data)) / 1e9:.1f} GB read into the page cache", flush=True)
             once(args, rates)
-            if args.sizes:
-                sizes(args, rates)
-        RESULTS.mkdir(exist_ok=True)
-        noted.write_text(json.dumps([[*key, found] for key, found in sorted(rates.items())], indent=0) + "\n")
-    middle = {tuple(key): median(found) for *key, found in json.loads(noted.read_text())}
+            RESULTS.mkdir(exist_ok=True)
+            noted.write_text(json.dumps([[*key, found] for key, found in sorted(rates.items())]) + "\n")
+    args.counts = sorted({len(found) for *_, found in json.loads(noted.read_text())})
+    every = {tuple(key): found for *key, found in json.loads(noted.read_text())}
+    middle = {key: median(found) for key, found in every.items()}
     if any(key[1] == "sizes" for key in middle):
         draw(middle, RESULTS / "samplers.png")
-    print(write("samplers.md", pages(middle, args)).read_text())
+    print(write("samplers.md", pages(middle, every, args)).read_text())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from geoxt.windows import Window
 STEPS: Mapping[str, tuple[Any, str]] = {
     "window": (Channel, "read"),
     "mosaic": (Mosaic, "read"),
-    "decode": (reader, "read"),
+    "decode": (reader, "_pixels"),
     "nodes": (Patch, "__init__"),
     "coordinates": (Patch, "coordinates"),
     "places": (warp, "_places"),
