@@ -230,6 +230,9 @@ def _nodata(assets: Sequence[Asset], given: float | None, dtype: np.dtype[Any]) 
 
 def representable(nodata: float | None, dtype: str) -> float | None:
     """Return a nodata value, or `None` where no pixel of the type can have it."""
+    if dtype == "complex_int16":  # GDAL's own; numpy has no such type
+        msg = "Cannot open a raster of complex_int16 pixels: they are not real numbers. Write its parts as real bands."
+        raise InputError(msg)
     kind = np.dtype(dtype)
     if nodata is None or kind.kind not in "iu":
         return nodata

@@ -24,6 +24,8 @@ from geoxt.windows import Window
 LOCAL = ("/vsi", "http:", "https:", "s3:", "gs:", "zip:", "tar:", "netcdf:", "hdf5:")
 OFFSETS = (273, 324)
 """Tags of a TIFF that say where its strips or its tiles lie."""
+STORED = {262: range(5), 266: range(2)}
+"""Photometric interpretations that GDAL gives as they are stored, not as RGB; and a byte's first bit first."""
 KINDS = {3: "u2", 4: "u4", 13: "u4", 16: "u8"}
 """Types of the numbers there."""
 ORDER = {"little": b"II", "big": b"MM"}[sys.byteorder]
@@ -120,7 +122,9 @@ def open_raw(file: rasterio.DatasetReader, href: str) -> RawTiff | None:
 
 
 def block_offsets(descriptor: int) -> Array | None:
-    """Return where the tiles or strips of a TIFF's first image lie; `None` where it is none, or of other byte order.
+    """Return where the tiles or strips of a TIFF's first image lie.
+
+    `None` where it is no TIFF, one of other byte or bit order, or one whose colours GDAL converts (CMYK, YCbCr, Lab).
 
     References
     ----------
@@ -140,6 +144,8 @@ def block_offsets(descriptor: int) -> Array | None:
         return None
     table = os.pread(descriptor, length * struct.unpack(counter, count)[0], start + size)
     for tag, kind, number, value in struct.iter_unpack(entry, table[: len(table) // length * length]):
+        if tag in STORED and int.from_bytes(value[:2], sys.byteorder) not in STORED[tag]:
+            return None
         if tag in OFFSETS and kind in KINDS:
             return _numbers(descriptor, np.dtype(KINDS[kind]), number, value)
     return None

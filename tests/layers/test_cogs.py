@@ -360,6 +360,16 @@ def test_a_map_that_was_written_opens_with_its_classes(write, tmp_path):
     assert open_cogs(tmp_path / "map.tif").geoml.legend.names == ("deep water", "land")
 
 
+def test_complex_integers_which_numpy_lacks_are_refused_too(tmp_path):
+    with rasterio.open(
+        tmp_path / "slc.tif", "w", driver="GTiff", width=8, height=8, count=1, dtype="complex_int16", crs="EPSG:32615",
+        transform=rasterio.transform.from_origin(5e5, 4e6, 10, 10),
+    ):  # fmt: skip
+        pass
+    with pytest.raises(InputError, match="complex_int16 pixels: they are not real"):
+        open_cogs(tmp_path / "slc.tif")
+
+
 def test_complex_pixels_are_refused_by_name(write):
     path = write(np.ones((60, 70), "complex64"), GRID, name="slc.tif")
     with pytest.raises(InputError, match=r"scene 'slc': its pixels are complex64, not real"):

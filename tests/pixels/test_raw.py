@@ -1,12 +1,13 @@
 """Plain GeoTIFFs past GDAL: the same blocks where GDAL finds them, the same pixels, and nothing that is not plain."""
 
 import os
+import struct
 
 import numpy as np
 import pytest
 import rasterio
 
-from geoxt.pixels.raw import block_offsets, open_raw
+from geoxt.pixels.raw import ORDER, block_offsets, open_raw
 from geoxt.windows import Window
 
 SHAPE = (3, 70, 90)
@@ -26,7 +27,8 @@ PLAIN = [
 
 def write(path, **options):
     profile = {"driver": "GTiff", "width": 90, "height": 70, "count": 3, "dtype": "uint16"} | options
-    values = np.arange(np.prod(SHAPE)).reshape(SHAPE)[: profile["count"]].astype(profile["dtype"])
+    shape = profile["count"], *SHAPE[1:]
+    values = np.arange(np.prod(shape)).reshape(shape).astype(profile["dtype"])
     with rasterio.open(path, "w", **profile) as file:
         file.write(values)
     return values
@@ -59,7 +61,16 @@ def test_blocks_lie_where_gdal_finds_them_and_hold_the_pixels(tmp_path, options)
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize(
-    "options", [{"compress": "deflate"}, {"endianness": "big"}, {"nbits": 12}, {"dtype": "complex64"}], ids=str
+    "options",
+    [
+        {"compress": "deflate"},
+        {"endianness": "big"},
+        {"nbits": 12},
+        {"dtype": "complex64"},
+        {"dtype": "uint8", "photometric": "cielab"},
+        {"dtype": "uint8", "photometric": "cmyk", "count": 4},
+    ],
+    ids=str,
 )
 def test_what_is_not_plain_is_left_to_gdal(tmp_path, options):
     path = str(tmp_path / "a.tif")
@@ -78,6 +89,18 @@ def test_a_block_that_was_never_written_is_left_to_gdal(tmp_path):
         raw = open_raw(file, path)
         assert raw.read([1], Window(0, 0, 16, 32)).all()
         assert raw.read([1], Window(0, 30, 16, 32)) is None
+
+
+@pytest.mark.parametrize(("tag", "value", "plain"), [(262, 1, True), (262, 5, False), (266, 1, True), (266, 2, False)])
+def test_colours_that_gdal_converts_and_bits_in_other_order_are_left_to_it(tmp_path, tag, value, plain):
+    path = tmp_path / "a.tif"
+    entries = struct.pack("=HHIHH", tag, 3, 1, value, 0) + struct.pack("=HHII", 273, 4, 1, 99)
+    path.write_bytes(ORDER + struct.pack("=HIH", 42, 8, 2) + entries + bytes(4))
+    descriptor = os.open(path, os.O_RDONLY)
+    found = block_offsets(descriptor)
+    os.close(descriptor)
+    assert (found is not None and found.tolist() == [99]) is plain
+    assert (found is None) is not plain
 
 
 @pytest.mark.parametrize("content", [b"", b"II*\0", b"II*\0\xff\xff\xff\x7f" + bytes(8), b"no raster at all, but text"])
