@@ -11,6 +11,7 @@ import xarray as xr
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geoxt.bridge.datasets import Transform, WindowDataset, to_torch
+from geoxt.bridge.epochs import Epochs
 from geoxt.bridge.reading import Kind, Sample, batch_bytes
 from geoxt.bridge.room import Room
 from geoxt.bridge.shared import Filled, Ring, Slot
@@ -102,7 +103,7 @@ def ahead(batches: Iterator[Sample]) -> Iterator[Sample]:
             del batch
 
 
-class BatchPlan(Sampler[list[Window]]):
+class BatchPlan(Epochs[list[Window]]):
     """Batches of a sampler's windows in their order; `set_epoch` takes the plan of another epoch.
 
     Parameters
@@ -116,28 +117,17 @@ class BatchPlan(Sampler[list[Window]]):
     """
 
     def __init__(self, windows: Plan | Sequence[Window], batch_size: int, *, drop_last: bool = False) -> None:
+        super().__init__()
         self.windows, self.batch_size, self.drop_last = windows, batch_size, drop_last
-        self.epoch = 0
-        self.first, self.done = 0, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Take the windows of another epoch; Lightning calls this before each."""
-        self.epoch = max(epoch, self.first)
-
-    def begin(self, epoch: int, done: int) -> None:
-        """Begin with some epoch, after some of its batches, to go on where a training was cut off."""
-        self.first, self.done = epoch, done
-        self.set_epoch(epoch)
-
-    def __len__(self) -> int:
+    def _count(self) -> int:
         whole, rest = divmod(len(self.windows), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[list[Window]]:
+    def _batches(self, start: int) -> Iterator[list[Window]]:
         windows = self.windows.at(self.epoch) if isinstance(self.windows, Plan) else self.windows
-        done = self.done if self.epoch == self.first else 0
-        for start in range(done * self.batch_size, len(self) * self.batch_size, self.batch_size):
-            yield [windows[i] for i in range(start, min(start + self.batch_size, len(windows)))]
+        for first in range(start * self.batch_size, self._count() * self.batch_size, self.batch_size):
+            yield [windows[i] for i in range(first, min(first + self.batch_size, len(windows)))]
 
 
 class FixedBatches(Sampler[list[Window]]):
@@ -204,6 +194,12 @@ def loader(
     torch.utils.data.DataLoader
         Yields dicts; see `geoxt.bridge.read_batch` for their keys and shapes. Of a tree, a batch may hold windows of
         several children (`crs` tells them apart) as long as their tensors have one shape; others are grouped.
+
+    Notes
+    -----
+    `loader.sampler.set_epoch(epoch)` takes a sampler's windows of another epoch. `loader.sampler.begin(epoch, done)`
+    goes on in an epoch of which some batches are done: what comes is what would have come, `len(loader)` says how many
+    are left, and the epochs after it are whole. For several ranks, pass `sampler.shard(rank, world_size)`.
     """
     if batch_size is not None and batch_size < 1:
         msg = f"Cannot make batches of {batch_size} windows: pass batch_size=1 or more."

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import default_convert
 
 from geoxt.types import Array
 
@@ -78,9 +79,12 @@ class Slot:
 
     def pack(self, value: Any) -> Any:
         """Return what is sent in place of a value: where it lies in the slot, or the value."""
-        if not isinstance(value, torch.Tensor) or value.device.type != "cpu" or value.requires_grad:
+        if type(value) is not torch.Tensor or value.device.type != "cpu" or value.requires_grad:
             return value
-        array = value.numpy()
+        try:
+            array = value.numpy()
+        except (TypeError, RuntimeError):  # bfloat16, sparse, conjugate: numpy has no such thing
+            return value
         start = array.ctypes.data - self._memory.ctypes.data
         if 0 <= start < len(self._memory) and array.flags.c_contiguous:
             return Place(start=start, shape=array.shape, dtype=str(array.dtype))
@@ -121,24 +125,28 @@ class Ring:
         self._free |= dict.fromkeys(self._sent)  # asked for by an earlier iterator, and never received
         self._sent.clear()
         for batch in batches:
-            slot = next(reversed(self._free), None)  # the last that was freed may still be in the cache
-            if slot is not None:
-                del self._free[slot]
+            try:
+                slot = self._free.popitem()[0]  # at once: other threads free slots; the last may still be in the cache
                 self._sent.add(slot)
+            except KeyError:
+                slot = None
             yield slot, batch
 
     def memory(self, slot: int) -> Array:
         """Return the bytes of a slot."""
         return np.frombuffer(self._raw, "uint8", self.size, slot * self.size)
 
-    def fill(self, slot: int, read: Callable[[Slot], dict[str, Any]]) -> Filled:
-        """Let a batch be read into a slot, and return what is sent to the parent."""
+    def fill(self, slot: int, read: Callable[[Slot], Any]) -> Any:
+        """Let a batch be read into a slot, and return what is sent to the parent; what is no dict goes as it is."""
         memory = self.memory(slot)
         if slot not in self._mapped:
             self._mapped.add(slot)
             memory[::AROUND].max()  # to read is to map the pages around too; to write maps them one by one
         room = Slot(memory)
-        return Filled(ring=self._name, slot=slot, values={k: room.pack(v) for k, v in read(room).items()})
+        found = default_convert(read(room))  # type: ignore[no-untyped-call]  # as torch does past the ring
+        if not isinstance(found, dict):
+            return found
+        return Filled(ring=self._name, slot=slot, values={k: room.pack(v) for k, v in found.items()})
 
     def batch(self, filled: Filled) -> dict[str, Any]:
         """Return the tensors of a batch; its slot is free when the last of them is gone."""
@@ -153,7 +161,8 @@ class Ring:
                 lease.hold(lent)
                 out[name] = torch.from_numpy(lent)
             else:
-                out[name] = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+                inline = isinstance(value, np.ndarray) and value.dtype.kind not in "SUO"
+                out[name] = torch.from_numpy(value) if inline else value
         lease.drop()
         return out
 

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from odc.geo.geobox import GeoBox
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
+from geoxt.bridge.epochs import Epochs
 from geoxt.bridge.reading import Channel, Sample, single
 from geoxt.bridge.room import Room
 from geoxt.errors import GridError
@@ -146,7 +147,7 @@ def _merged(found: Sequence[tuple[list[int], Sample]], count: int, room: Any) ->
     return batch
 
 
-class TreeBatchPlan(Sampler[list[Window]]):
+class TreeBatchPlan(Epochs[list[Window]]):
     """Batches of a sampler's windows over a tree, in their order as far as tensors of a batch must have one shape.
 
     Parameters
@@ -169,27 +170,23 @@ class TreeBatchPlan(Sampler[list[Window]]):
         kind: Callable[[Window], Hashable],
         drop_last: bool = False,
     ) -> None:
+        super().__init__()
         self.windows, self.batch_size, self.drop_last = windows, batch_size, drop_last
         self.kind = kind
-        self.epoch = 0
         self._made: tuple[int, list[npt.NDArray[np.int64]]] | None = None
 
-    def set_epoch(self, epoch: int) -> None:
-        """Take the windows of another epoch; Lightning calls this before each."""
-        self.epoch = epoch
+    def _count(self) -> int:
+        return len(self._places(self._at()))
 
-    def __len__(self) -> int:
-        return len(self._batches(self._at()))
-
-    def __iter__(self) -> Iterator[list[Window]]:
+    def _batches(self, start: int) -> Iterator[list[Window]]:
         windows = self._at()
-        for places in self._batches(windows):
+        for places in self._places(windows)[start:]:
             yield [windows[place] for place in places.tolist()]
 
     def _at(self) -> Plan | Sequence[Window]:
         return self.windows.at(self.epoch) if isinstance(self.windows, Plan) else self.windows
 
-    def _batches(self, windows: Plan | Sequence[Window]) -> list[npt.NDArray[np.int64]]:
+    def _places(self, windows: Plan | Sequence[Window]) -> list[npt.NDArray[np.int64]]:
         """Return the positions of each batch's windows."""
         if self._made is None or self._made[0] != self.epoch:
             found = batches(_kinds(windows, self.kind), self.batch_size)

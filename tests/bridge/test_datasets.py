@@ -94,6 +94,36 @@ def test_a_fixed_plan_is_the_same_in_every_epoch(ds):
     assert len(plan) == len(first)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_goes_on_where_it_was_cut_off(ds, sampler, workers):
+    through = loader(ds, sampler, batch_size=3)
+    through.sampler.set_epoch(1)
+    cut = list(through)
+    through.sampler.set_epoch(2)
+    following = list(through)
+    resumed = loader(ds, sampler, batch_size=3, workers=workers)
+    resumed.sampler.begin(1, 2)
+    assert len(resumed) == 2
+    assert same_batches(cut[2:], list(resumed))
+    resumed.sampler.set_epoch(2)
+    assert len(resumed) == 4
+    assert same_batches(following, list(resumed))
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_length_is_what_is_yielded_wherever_it_begins(ds, sampler, done, drop_last):
+    plan = BatchPlan(sampler, 3, drop_last=drop_last)
+    whole = len(plan)
+    plan.begin(4, done)
+    assert len(plan) == len(list(plan)) == whole - done
+    plan.begin(4, done, whole=True)
+    assert len(plan) == len(list(plan)) + done
+    with pytest.raises(InputError, match=rf"after {whole + 1} batches: it has {whole}"):
+        plan.begin(4, whole + 1)
+    assert plan.epoch == 4
+
+
 def test_windows_may_be_a_list_or_generator(ds):
     windows = [Window(0, 0, 16, 16), Window(5, 5, 16, 16)]
     assert len(to_torch(ds, iter(windows))) == 2

@@ -85,6 +85,27 @@ def test_what_a_transform_makes_comes_too(ds, sampler, plain):
         assert (batch["ones"].sum().item(), batch["few"].tolist(), batch["text"]) == (90_000, [0, 1, 2], "a")
 
 
+def test_what_numpy_cannot_hold_and_what_is_no_tensor_comes_as_without_workers(ds, sampler):
+    def change(batch):
+        half = batch["image"].to(torch.bfloat16)
+        return {"half": half, "names": np.array(batch["crs"]), "numbers": np.arange(3), "in": {"a": np.ones(2)}}
+
+    alone = loader(ds, sampler, batch_size=4, transform=change)
+    for found, expected in zip(workers(ds, sampler, transform=change), alone, strict=True):
+        assert found.keys() == expected.keys()
+        assert found["half"].dtype == torch.bfloat16
+        assert torch.equal(found["half"], expected["half"])
+        assert found["names"].tolist() == expected["names"].tolist()
+        assert torch.equal(found["numbers"], expected["numbers"])
+        assert torch.equal(found["in"]["a"], expected["in"]["a"])
+
+
+def test_a_transform_may_return_a_pair(ds, sampler, plain):
+    found = list(workers(ds, sampler, transform=lambda batch: (batch["image"], batch["mask"])))
+    assert all(torch.equal(image, batch["image"]) for (image, _), batch in zip(found, plain, strict=True))
+    assert all(torch.equal(mask, batch["mask"]) for (_, mask), batch in zip(found, plain, strict=True))
+
+
 def test_a_batch_larger_than_the_first_comes_too(ds):
     windows = [Window(0, 0, 8, 8), Window(0, 0, 64, 64), Window(0, 0, 8, 8)]
     found = list(loader(ds, windows, workers=1, timeout=60))

@@ -135,6 +135,19 @@ def test_an_epoch_is_that_of_the_sampler(uneven):
     assert len(plan) == len(list(plan))
 
 
+def test_an_epoch_of_a_tree_goes_on_where_it_was_cut_off(uneven):
+    sampler = RandomSampler(uneven, size=240, units="crs", length=21)
+    through, resumed = (loader(uneven, sampler, batch_size=4, drop_last=True).sampler for _ in range(2))
+    through.set_epoch(3)
+    resumed.begin(3, 2)
+    assert list(resumed) == list(through)[2:]
+    assert len(resumed) == len(through) - 2
+    for plan in (through, resumed):
+        plan.set_epoch(4)
+    assert list(resumed) == list(through)
+    assert len(resumed) == len(through)
+
+
 def test_batches_of_one_kind_keep_their_order():
     plain = batches(np.zeros(10, int), 4)
     assert [b.tolist() for b in plain] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
