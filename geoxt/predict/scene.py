@@ -35,6 +35,8 @@ from geoxt.windows import parse_size
 T = TypeVar("T", xr.DataArray, xr.DataTree)
 _SERIES = {"change", "time-series"}
 """Tasks whose models take all time steps at once."""
+_PAIR = 2
+"""Time steps that a model of change takes."""
 _MOST = 4096
 """Pixels: longest side of a chunk. Every tile runs once where chunks are computed in order; where they are not, those
 on the edge of a chunk run in each chunk that they touch."""
@@ -119,6 +121,9 @@ def predict(
     card = network.card if isinstance(network, Network) else None
     chosen = choose_bands(layer, card, bands)
     whole = card is not None and card.task in _SERIES if series is None else series
+    if whole and card is not None and card.task == "change" and chosen.sizes.get("time", 1) != _PAIR:
+        msg = f"Cannot predict change from {chosen.sizes.get('time', 1)} time steps: the model compares {_PAIR}. "
+        raise InputError(msg + "Pass a layer of two, such as xr.concat([before, after], 'time').")
     runner = Runner.of(network, stage=kind.stage, batch_size=batch_size, head=head)
     plan = _plan(view_of(chosen), runner, kind, series=whole, size=parse_size(size), overlap=overlap, blend=blend)
     classes = legend or (card.legend if card and kind.classes else _numbered(plan.channels))

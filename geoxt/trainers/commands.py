@@ -16,9 +16,11 @@ from geoxt.errors import GeoxtError, InputError, MissingDependency
 from geoxt.models import from_checkpoint
 from geoxt.trainers.chips import ChipModule, score_chips
 from geoxt.trainers.experiment import Experiment, run
-from geoxt.trainers.fit import BEST, NOISE, Progress, evaluate, restore, resumable
+from geoxt.trainers.fit import Progress, evaluate, restore, resumable
 from geoxt.trainers.learning import Learning, build
 from geoxt.trainers.named import Files, Named
+from geoxt.trainers.surroundings import NOISE
+from geoxt.trainers.watching import BEST
 
 MODULES = (ChipModule, Files, Named)
 """Data modules that a configuration can name without their module."""

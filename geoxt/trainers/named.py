@@ -95,7 +95,7 @@ class Named(SetModule):
         workers: int = 0,
     ) -> None:
         parts = [datasets.load(name, root, split, bands) for split in splits]
-        self.classes = parts[0].classes
+        self.classes = _learnt(parts[0].spec)
         self.bands = tuple(band.name for band in parts[0].bands.get("image", ()))
         samples = [part.to_torch() for part in parts]
         super().__init__(*samples, batch_size=batch_size, eval_size=eval_size, seed=seed, workers=workers)
@@ -112,3 +112,9 @@ class Named(SetModule):
         """Describe a model for these samples; see `SetModule.card`."""
         chosen = bands or self.bands or None
         return super().card(model=model, task=task, legend=legend or self.classes, bands=chosen, **options)
+
+
+def _learnt(spec: datasets.Spec) -> Legend | None:
+    """Return the classes without those that mean that there is no label: such pixels are not valid."""
+    without = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
+    return spec.classes and spec.classes.only([code for code in spec.classes.codes if code not in without])

@@ -77,8 +77,8 @@ class Keep(pl.Callback):
 class Plan(Protocol):
     """The batches of a loader, which can begin anywhere."""
 
-    def begin(self, epoch: int, done: int) -> None:
-        """Begin with an epoch, after some of its batches."""
+    def begin(self, epoch: int, done: int, *, whole: bool = False) -> None:
+        """Begin with an epoch, after some of its batches, which `len` counts as well where it is to be whole."""
 
 
 class Resumable(pl.LightningDataModule):
@@ -104,5 +104,5 @@ class Resumable(pl.LightningDataModule):
     def going_on(self, loader: DataLoader[Any]) -> DataLoader[Any]:
         """Return the loader of training batches, set to begin where the training was cut off."""
         plan = cast("Plan", loader.sampler)
-        plan.begin(*self._begun)
+        plan.begin(*self._begun, whole=True)
         return loader

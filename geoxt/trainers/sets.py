@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from geoxt.bridge.epochs import Epochs
 from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend
 from geoxt.models import Card
@@ -172,7 +173,7 @@ class SetModule(Resumable):
         return DataLoader(_Batches(samples), sampler=plan, batch_size=None, num_workers=self.workers, **many)
 
 
-class Shuffled(Sampler[list[int]]):
+class Shuffled(Epochs[list[int]]):
     """Full batches of numbers in another order each epoch; a last batch that would not be full is left out.
 
     Parameters
@@ -186,24 +187,15 @@ class Shuffled(Sampler[list[int]]):
     """
 
     def __init__(self, count: int, batch_size: int, *, seed: int = 0) -> None:
+        super().__init__()
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.epoch = self.first = self.done = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Take the order of another epoch; Lightning calls this before each."""
-        self.epoch = max(epoch, self.first)
-
-    def begin(self, epoch: int, done: int) -> None:
-        """Begin with an epoch, after some of its batches."""
-        self.first, self.done = epoch, done
-        self.set_epoch(epoch)
-
-    def __len__(self) -> int:
+    def _count(self) -> int:
         return self.count // self.batch_size
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def _batches(self, start: int) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        for batch in range(self.done if self.epoch == self.first else 0, len(self)):
+        for batch in range(start, self._count()):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
 
 

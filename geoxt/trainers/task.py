@@ -30,6 +30,9 @@ from geoxt.trainers.targets import Batch, entry, validity
 Transform = Callable[[Batch], Batch]
 """Changes a batch of training samples, such as an augmentation of `geoxt.transforms`."""
 
+_WEIGHTS = "class_weights"
+"""Where a checkpoint keeps the weights of classes."""
+
 
 class Task(pl.LightningModule):
     """Trains and runs a model on images in their own units and labels in their own codes.
@@ -73,6 +76,7 @@ class Task(pl.LightningModule):
         self.test: Metric = self.kind.tally(len(card.codes))
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", self._given_weights(), persistent=False)
+        self._weighed = False
 
     @property
     def monitor(self) -> str:
@@ -116,8 +120,10 @@ class Task(pl.LightningModule):
         self._score(batch, "test")
 
     def on_fit_start(self) -> None:
-        """Weigh classes by their shares of the training part, where the recipe says so."""
-        if self.recipe.class_weights == "balanced":
+        """Weigh classes by their shares of the training part, where the recipe says so; going on, as before."""
+        if self.recipe.class_weights == "balanced" and self._weighed:
+            self._weighed = False
+        elif self.recipe.class_weights == "balanced":
             trainer: Any = self.trainer
             source = trainer.datamodule
             with torch.random.fork_rng():
@@ -144,6 +150,14 @@ class Task(pl.LightningModule):
         """Keep the card in the checkpoint, and the STAC item that says the same."""
         checkpoint[CARD] = self.card.to_dict()
         checkpoint[MLM] = to_stac(self.card, weights=sum(one.numel() for one in self.network.parameters()))
+        if self.class_weights is not None:
+            checkpoint[_WEIGHTS] = self.class_weights.cpu()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the weights of classes: the windows left in an epoch would give others than the whole first one."""
+        if _WEIGHTS in checkpoint:
+            self.class_weights = checkpoint[_WEIGHTS].to(self.device)
+            self._weighed = True
 
     @property
     def _turns(self) -> bool:

@@ -1,6 +1,7 @@
 """Whole-scene prediction: identity gives the input back, chunks change nothing, nodata stays, and names come along."""
 
 import pickle
+from dataclasses import replace
 
 import dask
 import dask.array
@@ -216,6 +217,15 @@ class Halves(nn.Module):
 def test_what_cannot_be_predicted_is_refused_at_once(change, options, message):
     with pytest.raises(InputError, match=message):
         predict(change(make_layer()), make_network(), **{"size": 32, "overlap": 8, **options})
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_change_wants_two_dates(steps):
+    layer = make_layer()
+    card = replace(make_network().card, task="change", model="test_fc_siam_diff", options={})
+    layer = layer if steps == 1 else layer.expand_dims(time=steps)
+    with pytest.raises(InputError, match=f"change from {steps} time steps"):
+        predict(layer, Network(card), size=32, overlap=8)
 
 
 def test_a_model_that_gives_no_map_is_refused():

@@ -15,9 +15,11 @@ import torch
 from geoxt.cli import FAILED, main
 from geoxt.errors import InputError, ReadError
 from geoxt.models import from_checkpoint
+from geoxt.trainers import SetModule
 from geoxt.trainers.chips import ChipModule, read_chips, scaled, score_chips, stratified
-from geoxt.trainers.experiment import changed, summary, table
+from geoxt.trainers.experiment import Experiment, Training, changed, run, summary, table
 from geoxt.trainers.learning import Learning
+from geoxt.trainers.tables import best_of
 
 
 def write(image, path):
@@ -221,3 +223,25 @@ def test_a_summary_has_the_sample_deviation():
     assert math.isclose(found["std"], 0.03605551275463988)
     text = table({"grid": [], "groups": [{"settings": {}, "runs": runs, "summary": summary(runs)}]})
     assert "0.9400 ± 0.0361" in text
+
+
+@pytest.mark.parametrize(
+    ("monitor", "best"),
+    [("val/accuracy", 3), ("val/iou/Floss field", 3), ("val/loss", 1), ("val/rmse", 1), ("val/mae/height", 1)],
+)
+def test_the_best_run_has_the_least_error_or_the_highest_score(monitor, best):
+    runs = [{"monitor": monitor, "best": value} for value in (2, 1, 3, math.nan)]
+    assert best_of(runs)["best"] == best
+
+
+def test_an_experiment_without_a_validation_part_keeps_the_last_epoch(tmp_path):
+    def data(seed, epochs):
+        del epochs
+        return SetModule([{"image": torch.full((1, 8, 8), float(at)), "label": at % 2} for at in range(8)], seed=seed)
+
+    learning = Learning(task="classification", model="test_classifier")
+    found = run(Experiment(learning=learning, training=Training(epochs=2), seeds=(0,)), data, tmp_path)
+    (one,) = found["groups"][0]["runs"]
+    assert (one["monitor"], one["scores"]) == ("train/loss", {})
+    (kept,) = tmp_path.glob("runs/*/model.ckpt")
+    assert torch.load(kept, weights_only=True)["epoch"] == 1

@@ -1,9 +1,11 @@
 """Fitting: it learns, repeats for a seed, keeps the best epoch, honours validity, and leaves torch as it was."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 import xarray as xr
 
@@ -12,6 +14,7 @@ from geoxt.grid import coordinates
 from geoxt.legend import Legend
 from geoxt.models import from_checkpoint
 from geoxt.predict import predict, score
+from geoxt.samplers import Region
 from geoxt.splits import blocks
 from geoxt.testing import make_grid
 from geoxt.trainers import DataModule, Recipe, Task, fit
@@ -104,6 +107,33 @@ def test_the_best_epoch_is_kept_not_the_last(module):
         for batch in module.val_dataloader():
             counts.update(task(batch["image"], batch["image_valid"]).argmax(dim=1), task.target(batch))
     assert (counts.compute().diagonal().sum() / counts.compute().sum()).item() == pytest.approx(best)
+
+
+def test_a_task_that_was_fitted_before_trains_in_training_mode_again(module):
+    task, modes = Task(module.card(model="test_unet")), []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, *_):
+            modes.append(all(part.training for part in task.network.modules()))
+
+    for _ in range(2):
+        fit(task, module, epochs=1, progress="none", callbacks=[Watch()])
+        assert not task.training
+    assert modes == [True] * 8
+
+
+def test_without_a_validation_part_the_last_epoch_is_kept(data, tmp_path):
+    split = blocks(data, size=24)
+    module = DataModule(data, replace(split, val=Region(split.grid, ())), size=16, length=32, batch_size=8)
+    task = Task(module.card(model="test_unet"))
+    kept, folder = tmp_path / "model.ckpt", tmp_path / "run"
+    history = fit(task, module, epochs=2, progress="none", checkpoint=kept, resume=folder)
+    found = torch.load(kept, weights_only=True)
+    assert (found["epoch"], len(history)) == (1, 2)
+    assert torch.equal(weights(from_checkpoint(kept)), weights(task.network))
+    again = Task(task.card, seed=1)
+    assert fit(again, module, epochs=2, progress="none", checkpoint=kept, resume=folder) == history
+    assert torch.equal(weights(again.network), weights(task.network))
 
 
 def test_pixels_without_image_or_label_are_no_target(module):

@@ -92,6 +92,14 @@ def test_a_training_stopped_at_a_step_ends_like_one_that_ran_through(stop, tmp_p
     assert [one["val/loss"] for one in again] == [one["val/loss"] for one in scores]
 
 
+def test_classes_weigh_as_before_when_a_training_goes_on(tmp_path):
+    recipe = {"class_weights": "balanced"}
+    through, _ = train(recipe=recipe)
+    train(batches=3, recipe=recipe, resume=tmp_path, every=1)
+    resumed, _ = train(recipe=recipe, resume=tmp_path, every=1)
+    assert equal(resumed, through)
+
+
 @pytest.mark.parametrize(
     "options",
     [
