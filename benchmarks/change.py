@@ -1,0 +1,232 @@
+"""Change detection on two Landsat scenes of Taizhou: siamese networks against a threshold of the change vector.
+
+    python benchmarks/change.py --out change        # trains what is left to train, writes results/change.md
+
+Both see the same layer (each date standardised by its own pixels of the training half) and learn from the western half;
+the eastern half is held out, 20 columns (600 m) away. What is labelled there is scored, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import report
+import xarray as xr
+from rasterio.errors import NotGeoreferencedWarning
+
+from geoxt.grid import grid_of
+from geoxt.layers import open_cogs
+from geoxt.legend import Legend
+from geoxt.predict import predict
+from geoxt.samplers import Region
+from geoxt.splits import Split, by_region
+from geoxt.trainers import DataModule, band_statistics
+from geoxt.trainers.commands import experiment_command
+
+SCENES = {"2000TM": "2000-03-17", "2003TM": "2003-02-06"}
+"""Dates by file, as the headers tell."""
+BANDS = ("blue", "green", "red", "nir", "swir16", "swir22")
+CLASSES = Legend((0, 1), ("unchanged", "changed"), ("#d0d0d0", "#d01c1c"))
+UNKNOWN = 255
+BUFFER = 10
+"""Columns taken off each half where they meet."""
+CONFIG = Path(__file__).with_name("change.yaml")
+MEASURES = ("precision", "recall", "F1", "IoU", "accuracy")
+
+Values = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.bool_]
+
+
+class Taizhou(DataModule):
+    """Windows of both dates, from the western half; the east is the test part.
+
+    Parameters
+    ----------
+    folder
+        Where `2000TM`, `2003TM`, `change.bmp` and `unchanged.bmp` are.
+    size, batch_size, length, seed
+        As for `DataModule`.
+    """
+
+    def __init__(self, folder: str, *, size: int = 64, batch_size: int = 16, length: int = 320, seed: int = 0) -> None:
+        data, split = read(Path(folder))
+        super().__init__(data, split, size=size, batch_size=batch_size, length=length, seed=seed, times=True)
+
+
+def read(folder: Path) -> tuple[xr.Dataset, Split]:
+    """Return `image` (time, band, y, x), standardised by date, and `mask` (y, x); and the halves."""
+    scenes = [open_cogs(folder / name).assign_coords(band=list(BANDS)) for name in SCENES]
+    split = halves(scenes[0])
+    scenes = [standardised(scene, *band_statistics(scene, split.train)) for scene in scenes]
+    dates = xr.DataArray(np.array(list(SCENES.values()), "datetime64[ns]"), dims="time", name="time")
+    image = xr.concat(scenes, dates)
+    changed, unchanged = (bitmap(folder / f"{name}.bmp") for name in ("change", "unchanged"))
+    codes = np.select([changed, unchanged], [1, 0], UNKNOWN).astype("uint8")
+    mask = xr.DataArray(codes, dims=("y", "x"), attrs={**CLASSES.attrs(), "_FillValue": UNKNOWN})
+    return xr.Dataset({"image": image, "mask": mask}), split
+
+
+def halves(layer: xr.DataArray) -> Split:
+    """Return the west to learn from, and the east; no part is for validation, the number of epochs is fixed."""
+    left, bottom, right, top = grid_of(layer).boundingbox.bbox
+    middle, apart = (left + right) / 2, BUFFER * grid_of(layer).resolution.x
+    west, east = (left, bottom, middle - apart, top), (middle + apart, bottom, right, top)
+    return by_region(layer, train=west, test=east)
+
+
+def standardised(scene: xr.DataArray, mean: Values, std: Values) -> xr.DataArray:
+    """Return a scene, lazily, with mean 0 and deviation 1 in each band."""
+    by_band = {"dims": "band", "coords": {"band": scene["band"]}}
+    found = (scene.astype("float32") - xr.DataArray(mean, **by_band)) / xr.DataArray(std, **by_band)
+    return found.astype("float32")
+
+
+def bitmap(path: Path) -> Classes:
+    """Return where a picture without georeference is not black."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as file:
+            return file.read(1) > 0
+
+
+def magnitude(image: xr.DataArray) -> Values:
+    """Return the length of each pixel's change vector (y, x)."""
+    values = image.to_numpy().astype("float64")
+    return np.sqrt(((values[1] - values[0]) ** 2).sum(axis=0))
+
+
+def otsu(values: Values, bins: int = 1024) -> float:
+    """Return the threshold that parts values into the two groups furthest apart (Otsu 1979).
+
+    References
+    ----------
+    https://doi.org/10.1109/TSMC.1979.4310076
+    """
+    counts, edges = np.histogram(values, bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = counts.cumsum()
+    above = counts.sum() - below
+    sums = (counts * centres).cumsum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(edges[1:][np.nanargmax(between)])
+
+
+def best(values: Values, truth: Classes) -> float:
+    """Return the threshold with the highest F1."""
+    order = np.argsort(-values)
+    right = truth[order].cumsum()
+    f1 = 2 * right / (np.arange(1, len(values) + 1) + truth.sum())
+    return float(values[order][f1.argmax()])
+
+
+def measure(found: Classes, truth: Classes) -> dict[str, float]:
+    """Return precision, recall, F1 and IoU of change, and the share of all pixels that is right."""
+    hit, said, there = (found & truth).sum(), found.sum(), truth.sum()
+    return {
+        "precision": float(hit / max(said, 1)),
+        "recall": float(hit / there),
+        "F1": float(2 * hit / (said + there)),
+        "IoU": float(hit / (said + there - hit)),
+        "accuracy": float((found == truth).mean()),
+    }
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The labelled pixels of a half."""
+
+    inside: Classes
+    """Which pixels they are, (y, x)."""
+    changed: Classes
+    """Which of them have changed, (pixel,)."""
+
+    @classmethod
+    def of(cls, mask: xr.DataArray, region: Region) -> Truth:
+        """Return the labelled pixels of a region."""
+        codes, inside = mask.to_numpy(), np.zeros(mask.shape, bool)
+        for window in region:
+            inside[window.row : window.row + window.height, window.col : window.col + window.width] = True
+        inside &= codes != UNKNOWN
+        return cls(inside, codes[inside] == 1)
+
+
+def thresholds(data: xr.Dataset, learnt: Truth, held: Truth) -> dict[str, dict[str, float]]:
+    """Return the scores of change vector analysis on the held-out half, by how the threshold was found."""
+    length = magnitude(data["image"])
+    west = length[:, : length.shape[1] // 2 - BUFFER]
+    chosen = {
+        "CVA, Otsu's threshold": otsu(west.ravel()),
+        "CVA, best threshold of the training half": best(length[learnt.inside], learnt.changed),
+    }
+    return {name: measure(length[held.inside] > at, held.changed) | {"at": at} for name, at in chosen.items()}
+
+
+def networks(data: xr.Dataset, held: Truth, out: Path) -> dict[str, list[dict[str, float]]]:
+    """Return the scores of each run on the held-out half, by model."""
+    scores: dict[str, list[dict[str, float]]] = {}
+    for path in sorted((out / "runs").glob("*/result.json")):
+        run = json.loads(path.read_text())
+        found = predict(data["image"], path.with_name("model.ckpt")).to_numpy()
+        one = measure(found[held.inside] == 1, held.changed) | {"seconds": run["seconds"], "seed": run["seed"]}
+        scores.setdefault(run["config"]["learning"]["model"], []).append(one)
+    return scores
+
+
+def write(simple: dict, learnt: dict, held: Truth) -> Path:
+    """Write the results."""
+    rows = [[name, "", *_percent(one), ""] for name, one in simple.items()]
+    for model, runs in sorted(learnt.items(), reverse=True):
+        cells = [f"{100 * statistics.fmean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
+                 for values in ([run[key] for run in runs] for key in MEASURES)]  # fmt: skip
+        minutes = statistics.fmean(run["seconds"] for run in runs) / 60
+        rows.append([f"`{model}`", str(len(runs)), *cells, f"{minutes:.1f}"])
+        rows += [[f"`{model}`, seed {run['seed']}", "", *_percent(run), ""] for run in runs]
+    pixels, changed = held.changed.size, int(held.changed.sum())
+    at = ", ".join(f"{one['at']:.2f}" for one in simple.values())
+    about = (
+        "Landsat scenes of 2000-03-17 and 2003-02-06, six bands, 400 x 400 px. Learnt in the west, for a fixed number "
+        f"of epochs; scored on what is labelled in the east: {pixels:,} pixels, of which {changed:,} have changed. "
+        f"{2 * BUFFER} columns between them are left out. All in percent; precision, recall, F1 and IoU are those of "
+        "change. Mean ± sample standard deviation (n - 1) over seeds."
+    )
+    vectors = (
+        "Change vector analysis takes the length of the difference of the two dates, each band of each date at mean 0 "
+        f"and deviation 1 over the training half; its thresholds are {at}. The networks see the same bands, and train "
+        "as [change.yaml](../change.yaml) says."
+    )
+    title = "# Change detection on Taizhou"
+    ran = "`python benchmarks/change.py --out change`. " + report.machine("torch", "rasterio")
+    table = report.table(["method", "seeds", *MEASURES, "minutes a run"], rows)
+    return report.write("change.md", [title, ran, about, table, vectors])
+
+
+def _percent(scores: dict[str, float]) -> list[str]:
+    return [f"{100 * scores[key]:.1f}" for key in MEASURES]
+
+
+def main() -> None:
+    """Train, score and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/change-taizhou"))
+    parser.add_argument("--out", type=Path, default=Path("change"), help="folder of the experiment")
+    args = parser.parse_args()
+    data, split = read(args.data)
+    held, learnt = (Truth.of(data["mask"], region) for region in (split.test, split.train))
+    simple = thresholds(data, learnt, held)
+    for name, one in simple.items():
+        print(name, {key: round(value, 4) for key, value in one.items()})
+    experiment_command(str(CONFIG), str(args.out))
+    print(write(simple, networks(data, held, args.out), held).read_text())
+
+
+if __name__ == "__main__":
+    main()
