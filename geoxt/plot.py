@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,10 @@ _PIXELS = 1200
 """Most pixels along a side of a panel; a larger layer is thinned out."""
 _PERCENT = (2.0, 98.0)
 """Percentiles of the valid pixels that become black and white."""
+_MANY = 12
+"""Classes of a legend up to which its letters are of common size."""
+_LETTERS = (10.0, 7.0)
+"""Points: size of letters of a legend of some classes, and of many."""
 
 
 def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Array:
@@ -135,8 +140,8 @@ def compare(
     thinned = {name: _thin(layer).compute() for name, layer in panels.items()}
     maps = [layer for layer in thinned.values() if is_categorical(layer)]
     legend = legend or (_shown(Legend.of(maps[0]), maps) if maps else None)
-    width = 4.4 * len(panels)
-    figure = _figure(width, 4.2 * max(rows / cols for rows, cols in shapes) + (1.2 if legend else 0.6))
+    key = _key(legend, 4.4 * len(panels))
+    figure = _figure(key.width, 4.2 * max(rows / cols for rows, cols in shapes) + 0.6 + key.height)
     windows = list(outlines)
     places = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (rows, cols), (name, thin) in zip(places, shapes, thinned.items(), strict=True):
@@ -146,7 +151,7 @@ def compare(
             _outline(axes, window)
         _bare(axes, name)
     if legend:
-        _legend(figure, legend, width=width)
+        _legend(figure, legend, key)
     if title:
         figure.suptitle(title)
     return figure
@@ -217,7 +222,8 @@ def samples(
     rows = -(-len(chosen) // columns)
     read = [view_of(data[mask]).read(window) for window in chosen]
     legend = _occurring(Legend.of(data[mask]), [codes[valid] for codes, valid in read])
-    figure = _figure(1.5 * columns, 3.1 * rows + 0.7)
+    key = _key(legend, 1.5 * columns)
+    figure = _figure(key.width, 3.1 * rows + 0.2 + key.height)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     for one in axes.flat:
         _bare(one, None)
@@ -227,7 +233,7 @@ def samples(
         axes[2 * row, column].imshow(picture, interpolation="nearest")
         axes[2 * row + 1, column].imshow(labels, interpolation="nearest")
     if legend:
-        _legend(figure, legend, width=1.5 * columns)
+        _legend(figure, legend, key)
     return figure
 
 
@@ -279,16 +285,41 @@ def _png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def _legend(figure: Figure, legend: Legend, *, width: float) -> None:
-    """Draw a legend below all panels, in as few rows as fit a width in inches."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Key:
+    """Room for a legend below a figure."""
+
+    columns: int
+    """Classes side by side."""
+    points: float
+    """Size of its letters."""
+    width: float
+    """Inches: of the figure, at least that of one class."""
+    height: float
+    """Inches; 0 without a legend."""
+
+
+def _key(legend: Legend | None, width: float) -> _Key:
+    """Return the room for a legend in as few rows as fit a width in inches; many classes have small letters."""
+    if not legend:
+        return _Key(columns=1, points=_LETTERS[0], width=width, height=0)
+    count, longest = len(legend.names), max(map(len, legend.names))
+    points = _LETTERS[count > _MANY]
+    one = points / 72 * (5 + 0.62 * longest)  # swatch and gaps, in letters' sizes; a letter is as wide as 0.62 of its
+    rows = -(-count // max(int(width / one), 1))
+    return _Key(columns=-(-count // rows), points=points, width=max(width, one), height=0.3 + 1.7 * rows * points / 72)
+
+
+def _legend(figure: Figure, legend: Legend, key: _Key) -> None:
+    """Draw a legend below all panels."""
     from matplotlib.patches import Patch
 
     patches = [
         Patch(facecolor=color, edgecolor="0.3", linewidth=0.5, label=name)
         for name, color in zip(legend.names, legend.colors, strict=True)
     ]
-    rows = -(-len(patches) // max(int(width / (0.6 + 0.1 * max(map(len, legend.names)))), 1))
-    figure.legend(handles=patches, loc="outside lower center", ncols=-(-len(patches) // rows), frameon=False)
+    columns, points = key.columns, key.points
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=points, frameon=False)
 
 
 def _outline(axes: Axes, window: Window) -> None:

@@ -89,6 +89,23 @@ def test_classes_without_a_legend_are_named_by_their_codes(data):
     assert blank.legends == []
 
 
+@pytest.mark.parametrize("count", [3, 30, 200])
+def test_a_legend_of_any_length_lies_below_the_map_and_on_the_figure(count):
+    codes = np.arange(1, count + 1, dtype="uint8")
+    legend = Legend(tuple(codes.tolist()), tuple(f"Dbl Crop Triticale/Corn {c}" for c in codes), ("#267000",) * count)
+    rows = np.tile(codes, (count, 1))
+    layer = xr.DataArray(rows, dims=("y", "x"), coords=coordinates(make_grid(rows.shape)), attrs=legend.attrs())
+    both = xr.Dataset({"mask": layer, "image": layer.astype("float32").drop_attrs()})
+    for figure in (plot.plot(layer), plot.samples(both, [Window(0, 0, 1, count)])):
+        figure.draw_without_rendering()
+        key = figure.legends[0].get_window_extent()
+        assert len(figure.legends[0].get_texts()) == count
+        assert key.x0 >= 0
+        assert key.y0 >= 0
+        assert key.x1 <= figure.bbox.x1
+        assert key.y1 <= min(axes.get_window_extent().y0 for axes in figure.axes)
+
+
 def test_a_notebook_shows_a_figure_without_pyplot(data):
     figure = plot.plot(data["mask"])
     assert figure._repr_png_().startswith(b"\x89PNG")

@@ -39,7 +39,8 @@ class ChipDataset(TorchDataset[Sample]):
     A sample has, by key of the dataset: `image` (time, band, y, x), absent dimensions left out, and `image_valid`
     (time, y, x), true where no band is nodata; `mask` of class codes as int64, and `mask_valid`, true where there is a
     label; `label`, int64, or float32 for numbers and for several classes (ones for those that are there); `boxes`
-    (n, 4) float32 left, top, right, bottom in pixels, `labels` (n,) int64 and `masks` (n, y, x) uint8; recordings as
+    (n, 4) float32 left, top, right, bottom in pixels, `labels` (n,) int64 (of numbered shapes where the mask is read,
+    or there is one class) and `masks` (n, y, x) uint8; recordings as
     float32 (channel, time); and, of georeferenced images, `bounds`, `transform` and `crs`. It pickles without open
     files, so it goes to workers by fork or spawn.
     """
@@ -80,7 +81,7 @@ class ChipDataset(TorchDataset[Sample]):
         if "boxes" in values:
             sample |= _objects(values, _size(sample))
         elif "instances" in sample:
-            sample |= _from_instances(sample["instances"].numpy())
+            sample |= _from_instances(sample["instances"].numpy(), self._codes(sample))
         if grid is not None:
             sample |= single(geometry(grid, [whole(grid)]), 0)
         return sample if self.transform is None else self.transform(sample)
@@ -97,6 +98,14 @@ class ChipDataset(TorchDataset[Sample]):
         if values.dtype.kind == "f":
             good &= np.isfinite(values)
         return {key: torch.from_numpy(self._typed(values)), f"{key}_valid": torch.from_numpy(good.all(axis=-3))}
+
+    def _codes(self, sample: Sample) -> Array | None:
+        """Return the class of every pixel that is in a numbered shape; `None` where neither mask nor legend tell."""
+        if "mask" in sample:
+            return sample["mask"].numpy()
+        legend = self.data.classes
+        only = legend.codes[-1] if legend is not None and len(legend) == 2 else None
+        return None if only is None else np.full(tuple(sample["instances"].shape), only)
 
     def _typed(self, values: Array) -> Array:
         if self.dtype == "float32":
@@ -127,19 +136,19 @@ def _objects(values: Sample, size: tuple[int, int]) -> Sample:
     return {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in kinds.items()}
 
 
-def _from_instances(numbers: Array) -> Sample:
-    """Return boxes and masks of shapes that are numbered from 1; all are of class 1."""
+def _from_instances(numbers: Array, codes: Array | None) -> Sample:
+    """Return boxes and masks of shapes that are numbered from 1, and the class that most pixels of each have."""
     found = [number for number in np.unique(numbers).tolist() if number]
     masks = np.stack([numbers == number for number in found]) if found else np.zeros((0, *numbers.shape), bool)
     boxes = np.zeros((len(found), 4), np.float32)
     for box, mask in zip(boxes, masks, strict=True):
         rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box[:] = cols[0], rows[0], cols[-1] + 1, rows[-1] + 1
-    return {
-        "boxes": torch.from_numpy(boxes),
-        "labels": torch.ones(len(found), dtype=torch.int64),
-        "masks": torch.from_numpy(masks.astype(np.uint8)),
-    }
+    out = {"boxes": torch.from_numpy(boxes), "masks": torch.from_numpy(masks.astype(np.uint8))}
+    if codes is not None:
+        of = [int(np.bincount(codes[mask]).argmax()) for mask in masks]
+        out["labels"] = torch.tensor(of, dtype=torch.int64)
+    return out
 
 
 def collate(samples: Sequence[Sample]) -> Sample:

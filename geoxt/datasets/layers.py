@@ -16,6 +16,7 @@ from geoxt.errors import InputError
 from geoxt.layers import LayerSpec, open_cogs
 from geoxt.layers.index import headers
 from geoxt.layers.sensors import Band
+from geoxt.source import nodata_of
 
 
 def open_layer(
@@ -39,7 +40,19 @@ def open_layer(
     if asset.own_size and not {"resolution", "grid"} & set(chosen):
         first = headers(paths[: len(asset.bands)], crs=spec.crs)
         chosen["resolution"] = min(abs(header.grid.resolution.x) for header in first)
-    return open_cogs(paths, layer=layer_spec(spec, key, asset), **{"name": key, **chosen})
+    layer: Any = open_cogs(paths, layer=layer_spec(spec, key, asset), **{"name": key, **chosen})
+    if not asset.is_mask or len(asset.ignore) < 2:
+        return layer
+    if isinstance(layer, xr.DataTree):
+        return layer.map_over_datasets(lambda node: node.map(_one_mark, keep_attrs=True, args=(asset.ignore,)))
+    return _one_mark(layer, asset.ignore)
+
+
+def _one_mark(layer: xr.DataArray, ignore: Sequence[int]) -> xr.DataArray:
+    """Return a layer of codes, lazily, where all codes without label are its nodata: of that it has one."""
+    mark = nodata_of(layer)
+    assert mark is not None
+    return layer.where(~layer.isin(ignore), layer.dtype.type(mark))
 
 
 def layer_spec(spec: Spec, key: str, asset: Raster) -> LayerSpec:
@@ -58,7 +71,8 @@ def layer_spec(spec: Spec, key: str, asset: Raster) -> LayerSpec:
         bands=bands,
         files=asset.templates,
         nodata=asset.ignore[0] if asset.is_mask and asset.ignore else asset.nodata,
-        legend=spec.classes if asset.is_mask else None,
+        ignore=asset.ignore,
+        legend=spec.classes if asset.is_mask and asset.value == "code" else None,
         licence=spec.licence,
         cite=spec.cite,
     )

@@ -49,6 +49,11 @@ def corrections() -> str:
     return "\n".join(f"* {info(name).title}: {info(name).paper}." for name in names() if info(name).paper)
 
 
+def gallery() -> str:
+    """Return the pictures of samples, which the build of the docs draws, in Markdown."""
+    return "\n\n".join(f"![A sample of {info(name).title}](_static/datasets/{name}.png)" for name in names())
+
+
 def describe(spec: Spec) -> str:
     """Return all that is known of a dataset, for people."""
     lines = [f"{spec.title} ({spec.name}): {spec.task}", ""]
@@ -153,6 +158,7 @@ def filled(text: str) -> str:
     """Return a page of the docs with its tables made anew."""
     for name, content in (
         ("table 1", benchmark_table()),
+        ("pictures", gallery()),
         ("corrections", corrections()),
         ("table 2", layer_table()),
     ):

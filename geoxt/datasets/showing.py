@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -20,19 +21,28 @@ _NATURAL = ("red", "green", "blue")
 _PERCENT = (2.0, 98.0)
 _MOST = 6
 """Panels in a figure, at most."""
+_LETTERS = 48
+"""Letters of the title that fit above a panel."""
 
 
 def draw(spec: Spec, sample: Sample, reader: Reader, entry: Entry) -> Any:
     """Draw a sample; what comes is a figure of matplotlib."""
     layers = [panel for key, layer in sample.items() if isinstance(layer, xr.DataArray) for panel in _steps(key, layer)]
-    panels = {title: _shown(layer, spec, reader) for title, layer in layers[:_MOST]}
-    return pictures(panels, boxes=_boxes(sample, spec.classes), title=_title(spec, sample, entry))
+    last = [layer for layer in layers if is_categorical(layer[1])][-_MOST:]
+    others = [layer for layer in layers if not is_categorical(layer[1])][: _MOST - min(len(last), _MOST - 1)]
+    panels = {title: _shown(layer, spec, reader) for title, layer in [*others, *last][:_MOST]}
+    title = "\n".join(
+        part for line in _title(spec, sample, entry).splitlines() for part in wrap(line, _LETTERS * max(len(panels), 1))
+    )
+    return pictures(panels, boxes=_boxes(sample, spec.classes), title=title)
 
 
 def _steps(key: str, layer: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
     if "time" not in layer.dims:
         return [(key, layer)]
-    return [(f"{key} {layer.time.values[at]}", layer.isel(time=at)) for at in range(layer.sizes["time"])]
+    times = layer.time.values
+    texts = np.datetime_as_string(times, "D") if times.dtype.kind == "M" else times
+    return [(f"{key} {text}", layer.isel(time=at)) for at, text in enumerate(texts)]
 
 
 def _shown(layer: xr.DataArray, spec: Spec, reader: Reader) -> Array:

@@ -23,7 +23,7 @@ from geoxt.datasets.catalog import _SPECS
 from geoxt.datasets.reading import is_mask
 from geoxt.datasets.spec import Lists, Named, Rule
 from geoxt.errors import InputError
-from geoxt.source import is_categorical
+from geoxt.source import is_categorical, nodata_of
 from geoxt.template import Template
 from geoxt.testing.servers import serve_files
 from geoxt.testing.trees import make_tree, pack
@@ -205,7 +205,7 @@ def test_opens_as_a_layer(trees, name):
     key = next(iter(found.bands))
     assert list(layer.band.values) == [band.name for band in found.bands[key]]
     sample = found[0][key]
-    own = sample.isel(time=0) if "time" in sample.dims else sample
+    own = sample.isel(time=0, drop=True) if "time" in sample.dims else sample
     there = layer.sel(x=own.x, y=own.y, method="nearest")
     template = tree.spec.lead.templates[0]
     if "date" in found.fields(0) and "time" in there.dims:
@@ -240,6 +240,7 @@ def test_a_layer_of_masks_has_the_codes_of_the_samples(trees, name, key):
     kept = np.isin(own.values, sorted({*tree.spec.classes.codes} - {*tree.spec.assets[key].ignore}))
     np.testing.assert_array_equal(there[kept], own.values[kept])
     assert kept.any()
+    assert kept.all() or set(np.unique(there[~kept])) == {nodata_of(layer)}
 
 
 @pytest.mark.parametrize("name", NAMES)

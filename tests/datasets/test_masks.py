@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 
+from geoxt.align import intersection
 from geoxt.datasets import Runs, info, load, rasters
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
-from geoxt.source import is_categorical
+from geoxt.source import is_categorical, nodata_of
 from geoxt.testing.chips import write_image
 from geoxt.testing.trees import make_tree
 
@@ -61,6 +62,49 @@ def test_numbers_of_fields_are_no_classes(tmp_path):
     assert is_categorical(sample["mask"])
 
 
+def test_numbered_fields_have_the_class_that_the_mask_says(tmp_path):
+    pytest.importorskip("h5py")
+    tree = make_tree(info("zuericrop"), tmp_path)
+    found = load(tree.spec, tmp_path)
+    stored, sample = found.read(3), found.to_torch()[3]
+    numbers = [number for number in np.unique(stored["instances"]) if number]
+    assert len(numbers) == len(sample["labels"]) == len(sample["masks"]) > 3
+    for number, label, mask in zip(numbers, sample["labels"], sample["masks"], strict=True):
+        own = stored["mask"][stored["instances"] == number].tolist()
+        assert own.count(int(label)) == max(map(own.count, own))
+        np.testing.assert_array_equal(mask.numpy(), stored["instances"] == number)
+    assert "labels" not in found.to_torch(keys=("image", "instances"))[3]
+
+
+def test_buildings_are_of_their_one_class(tmp_path):
+    tree = make_tree(info("spacenet1"), tmp_path)
+    found = load(tree.spec, tmp_path, "train")
+    for keys in (("image", "mask", "instances"), ("image", "instances")):
+        assert found.to_torch(keys=keys)[0]["labels"].tolist() == [1, 1]
+
+
+def test_mirrors_may_write_the_folder_of_a_tile_otherwise(tmp_path):
+    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    before = load(tree.spec, tmp_path)[1]["image"].values
+    (tmp_path / "data/1").rename(tmp_path / "data/01")
+    found = load(tree.spec, tmp_path)
+    assert found.verify(deep=True).ok
+    np.testing.assert_array_equal(found[1]["image"].values, before)
+
+
+def test_one_set_of_outlines_serves_all_views(tmp_path):
+    tree = make_tree(info("spacenet4"), tmp_path)
+    first = next(tmp_path.glob("SN4_buildings/train/**/Atlanta_*7_*"))
+    for path in list(first.rglob("*.tif")):
+        other = tmp_path / str(path.relative_to(tmp_path)).replace("nadir7", "nadir53")
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.write_bytes(path.read_bytes())
+    found = load(replace(tree.spec, samples=None), tmp_path, "train")
+    assert [found.fields(at)["angle"] for at in range(len(found))] == [7, 53]
+    np.testing.assert_array_equal(found[0]["mask"].values, found[1]["mask"].values)
+    assert found[0]["mask"].values.any()
+
+
 def test_land_under_no_shape_may_be_unknown(tmp_path):
     tree = make_tree(info("benin_cashews"), tmp_path)
     found = load(tree.spec, tmp_path)
@@ -68,6 +112,22 @@ def test_land_under_no_shape_may_be_unknown(tmp_path):
     codes, sample = found.read(0)["mask"], found.to_torch()[0]
     assert set(np.unique(codes)) == {0, 1, 2}
     np.testing.assert_array_equal(sample["mask_valid"].numpy(), codes != 0)
+
+
+@pytest.mark.parametrize(("name", "mark"), [("chesapeake_cvpr", 15), ("sen12ms", 0)])
+def test_all_codes_without_label_are_nodata_of_the_layer(tmp_path, name, mark):
+    tree = make_tree(info(name), tmp_path)
+    found = load(tree.spec, tmp_path)[:1]
+    stored = stored_in(tmp_path / next(iter(found.entries[0].paths("mask", tree.spec.assets["mask"]).values())))[0]
+    assert {0, 15 if mark else 255} <= set(np.unique(stored))
+    layer = found.layer("mask")
+    wanted = np.where(np.isin(stored, tree.spec.assets["mask"].ignore), mark, stored)
+    assert (layer.chunks is not None, layer.dtype, nodata_of(layer)) == (True, stored.dtype, mark)
+    np.testing.assert_array_equal(layer.values, wanted)
+    joined = intersection(image=found.layer(), labels=layer, grid="image").labels
+    np.testing.assert_array_equal(joined.values, wanted)
+    native = found.layer("mask", crs="native")
+    np.testing.assert_array_equal(next(iter(native.leaves))["mask"].values, wanted)
 
 
 def test_a_part_of_an_image_is_read_as_a_part(tmp_path, monkeypatch):

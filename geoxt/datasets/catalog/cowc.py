@@ -83,7 +83,7 @@ COWC_DETECTION = Spec(
         *_QUIRKS,
         "Turned copies of a car share scene, top and left: a validation split has to keep them together.",
     ),
-    unverified=("split sizes", "bands of Columbus and Vaihingen"),
+    unverified=("split sizes", "bands of Columbus and Vaihingen", "folders in the paths of the lists"),
     row="COWC",
 )
 
@@ -124,7 +124,7 @@ COWC_COUNTING = Spec(
     licence="AGPL-3.0-only",
     homepage="https://gdo152.llnl.gov/cowc/",
     quirks=(*_QUIRKS, "Labels are numbers of cars, 0 to 63.", "The outermost 32 pixels of a patch are grey."),
-    unverified=("split sizes", "bands of Columbus and Vaihingen", "grey borders"),
+    unverified=("split sizes", "bands of Columbus and Vaihingen", "grey borders", "folders in the paths of the lists"),
     paper="388,435 samples; these are the detection set alone, the counting set has 41,346 more",
     row="COWC",
 )

@@ -108,7 +108,7 @@ VAIHINGEN = Spec(
         "Tiles have world files and no CRS.",
         "Numbers of areas have gaps.",
     ),
-    unverified=("further folders of the first archive",),
+    unverified=("further folders of the first archive", "usual size of a tile"),
     paper="bands RGB; the release has near infrared, red and green",
     row="Vaihingen",
 )
