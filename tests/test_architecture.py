@@ -102,12 +102,11 @@ def test_no_import_goes_round():
 
 
 def test_importing_geoxt_is_light():
-    code = "import time, sys; t = time.perf_counter(); import geoxt; print(time.perf_counter() - t, *sys.modules)"
-    runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(3)]
-    seconds = [float(run.stdout.split()[0]) for run in runs]
-    loaded = set(runs[0].stdout.split()[1:])
+    code = "import sys, geoxt; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(run.stdout.split())
+    assert "geoxt" in loaded
     assert loaded & {"torch", "pytorch_lightning", "lightning", "matplotlib"} == set()
-    assert min(seconds) < 1.5
 
 
 def test_no_function_of_the_facade_has_the_name_of_a_module():

@@ -67,6 +67,7 @@ def draw_parts(
     figure = canvas(grids, layer, title)
     handles: dict[str, Any] = {}
     for axes, node in zip(figure.axes, grids, strict=False):
+        axes.title.set_fontsize(9)  # millions of pixels of three parts fit over one panel
         for name, region in parts[node].items():
             found = _filled(axes, name, region)
             if found is not None:
