@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Any
+
 import geoxt
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pictures import draw_all
 
 project = "geoxt"
 author = "geoxt developers"
@@ -37,3 +44,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "geoxt"
 html_static_path = ["_static"]
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
+
+
+def setup(app: Any) -> None:
+    """Draw the datasets before pages are read."""
+    app.connect("builder-inited", lambda app: draw_all(Path(app.srcdir) / "_static" / "datasets"))

@@ -42,10 +42,12 @@ def open_layer(
         chosen["resolution"] = min(abs(header.grid.resolution.x) for header in first)
     layer: Any = open_cogs(paths, layer=layer_spec(spec, key, asset), **{"name": key, **chosen})
     if not asset.is_mask or len(asset.ignore) < 2:
-        return layer
-    if isinstance(layer, xr.DataTree):
-        return layer.map_over_datasets(lambda node: node.map(_one_mark, keep_attrs=True, args=(asset.ignore,)))
-    return _one_mark(layer, asset.ignore)
+        opened: xr.DataArray = layer
+    elif isinstance(layer, xr.DataTree):
+        opened = layer.map_over_datasets(lambda node: node.map(_one_mark, keep_attrs=True, args=(asset.ignore,)))
+    else:
+        opened = _one_mark(layer, asset.ignore)
+    return opened
 
 
 def _one_mark(layer: xr.DataArray, ignore: Sequence[int]) -> xr.DataArray:

@@ -21,7 +21,7 @@ _NATURAL = ("red", "green", "blue")
 _PERCENT = (2.0, 98.0)
 _MOST = 6
 """Panels in a figure, at most."""
-_LETTERS = 48
+_LETTERS = 42
 """Letters of the title that fit above a panel."""
 
 

@@ -55,7 +55,7 @@ class Lists:
     """Lists of samples say the split, and may tell further fields of a sample."""
 
     path: str
-    """Template of the lists, with `{split:…}`; or of one table, with the split in a column."""
+    """Template of the lists, with a field `split`; or of one table, with the split in a column."""
     columns: Rows
     """What their columns hold, as templates of the sample's fields."""
     separator: str = ","

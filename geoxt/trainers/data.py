@@ -104,7 +104,8 @@ class DataModule(Resumable):
         task
             Name of the kind of task.
         legend
-            The classes; by default those that the labels hold, which reads all of them once.
+            The classes, or the names of what is measured numbered from 0; by default the classes that the labels hold,
+            which reads all of them once, or numbers.
         options
             The architecture's own options.
 
@@ -115,7 +116,7 @@ class DataModule(Resumable):
         """
         kind = kind_of(task)
         image, labels = self.data[kind.image], self.data[kind.target]
-        classes = legend or legend_of(labels)
+        classes = legend or (legend_of(labels) if kind.classes else _numbered(labels.sizes.get("band", 1)))
         mean, std = band_statistics(image, list(self.windows)[:_STATISTICS])
         nodata = nodata_of(labels)
         return Card(
@@ -135,6 +136,11 @@ class DataModule(Resumable):
     def _each_once(self, region: Region) -> DataLoader[Any]:
         windows = [tile for outer in region.on(grid_of(self.data)) for tile in tiles(outer, self.eval_size)]
         return loader(self.data, windows, batch_size=1, workers=self.workers)
+
+
+def _numbered(count: int) -> Legend:
+    """Return names of measured channels: their numbers."""
+    return Legend(tuple(range(count)), tuple(map(str, range(count))))
 
 
 def tiles(outer: Window, size: tuple[int, int]) -> Iterator[Window]:

@@ -130,6 +130,13 @@ def test_all_codes_without_label_are_nodata_of_the_layer(tmp_path, name, mark):
     np.testing.assert_array_equal(next(iter(native.leaves))["mask"].values, wanted)
 
 
+def test_a_figure_has_the_mask_however_many_images_there_are(tmp_path):
+    pytest.importorskip("matplotlib")
+    tree = make_tree(info("chesapeake_cvpr"), tmp_path)
+    titles = [axes.get_title() for axes in load(tree.spec, tmp_path).plot(0).axes]
+    assert titles == ["image", "image_old", "leaf_on", "leaf_off", "nlcd", "mask"]
+
+
 def test_a_part_of_an_image_is_read_as_a_part(tmp_path, monkeypatch):
     tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
     found, shapes = load(tree.spec, tmp_path), []
