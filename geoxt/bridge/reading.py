@@ -183,7 +183,8 @@ def read_batch(
         for c in channels:
             c.read(some, values[c.name], valid[c.name])
 
-    for _ in (run or map)(fill, runs(windows)):
+    whole = all(getattr(c.view.source, "errors", "raise") == "raise" for c in channels)
+    for _ in (run or map)(fill, runs(windows) if whole else runs(windows, longest=1)):  # what fails, fails alone
         pass
     batch: Sample = {}
     for c in channels:

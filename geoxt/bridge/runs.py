@@ -27,11 +27,11 @@ class Run:
     """Column of each within the rectangle."""
 
 
-def runs(windows: Sequence[Window]) -> list[Run]:
-    """Return windows of one shape as runs, in their order; most windows are a run of their own."""
+def runs(windows: Sequence[Window], *, longest: int = LONGEST) -> list[Run]:
+    """Return windows of one shape as runs of so many at most, in their order; most are a run of their own."""
     found: list[Run] = []
     for place, window in enumerate(windows):
-        joined = _joined(found[-1], window) if found else None
+        joined = _joined(found[-1], window) if found and len(found[-1].lefts) < longest else None
         if joined is None:
             found.append(Run(whole=window, start=place, lefts=(0,)))
         else:
@@ -44,6 +44,6 @@ def _joined(run: Run, window: Window) -> Run | None:
     first, left = run.whole, window.col - run.whole.col
     last = run.lefts[-1]
     near = first.row == window.row and first.time == window.time and last <= left <= last + window.width
-    if not near or len(run.lefts) == LONGEST:
+    if not near:
         return None
     return Run(whole=replace(first, width=left + window.width), start=run.start, lefts=(*run.lefts, left))

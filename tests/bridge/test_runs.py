@@ -1,6 +1,9 @@
 """Runs: neighbours read as one give what each gives alone."""
 
+import os
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +11,10 @@ from hypothesis import strategies as st
 from geoxt.bridge import read_batch
 from geoxt.bridge.reading import channels_of
 from geoxt.bridge.runs import LONGEST, runs
+from geoxt.errors import ReadWarning
+from geoxt.layers import open_cogs
 from geoxt.samplers import GridSampler
+from geoxt.testing import distinct, make_grid, write_cog
 from geoxt.windows import Window
 
 WINDOWS = st.lists(st.builds(Window, st.integers(0, 3), st.integers(-5, 60), st.just(7), st.just(10)), min_size=1)
@@ -47,3 +53,16 @@ def test_a_grid_is_read_in_runs_to_the_same_bits(ds):
         alone = read_batch(grid, channels, [window])
         for key in ("image", "mask", "image_valid", "mask_valid", "bounds"):
             assert torch.equal(alone[key][0], together[key][place]), (key, window)
+
+
+def test_where_failures_are_nodata_a_window_fails_alone(tmp_path):
+    path = write_cog(tmp_path / "a.tif", distinct((1, 64, 128)), grid=make_grid((64, 128)), nodata=0, blocksize=32)
+    layer = open_cogs(path, errors="nodata")
+    os.truncate(path, os.path.getsize(path) - 200)  # noqa: PTH202
+    windows = [Window(row, col, 16, 16) for row in (0, 16, 32, 48) for col in range(0, 128, 16)]
+    grid, channels = channels_of(layer)
+    with pytest.warns(ReadWarning, match="taken as nodata"):
+        together = read_batch(grid, channels, windows)
+    alone = [read_batch(grid, channels, [window]) for window in windows]
+    assert torch.equal(together["image_valid"], torch.cat([one["image_valid"] for one in alone]))
+    assert 0 < together["image_valid"].float().mean() < 1
