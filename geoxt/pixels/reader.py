@@ -115,6 +115,13 @@ def _open(href: str, access: Access | None = None, **options: Any) -> rasterio.D
         raise ReadError(msg) from _cause(error)
 
 
+def _said(error: BaseException) -> str:
+    """Return what GDAL says; of an error that only points at the one before it, what that says."""
+    if "See previous exception" in str(error) and error.__cause__ is not None:
+        return _said(error.__cause__)
+    return plain(str(error)).rstrip(".")
+
+
 def _cause(error: Exception) -> Exception | None:
     """Return an error that may be shown as the cause of another: one that tells no signature."""
     return error if plain(str(error)) == str(error) else None
@@ -274,7 +281,7 @@ def start(
             raise
         except (RasterioError, OSError, ValueError) as error:
             _handles.drop(href)
-            msg = f"Cannot read {_where(href, window)}: {plain(str(error))}. Is the file whole?"
+            msg = f"Cannot read {_where(href, window)}: {_said(error)}. Is the file whole?"
             raise ReadError(msg) from _cause(error)
 
     return now
