@@ -38,7 +38,7 @@ class Quality:
     asset: Asset
     """The band: whole numbers."""
     out: tuple[tuple[int, int, int], ...]
-    """What is taken out, as (bit, mask, value): pixels where `(number >> bit) & mask == value` for any of these."""
+    """Triples (bit, mask, value); pixels are taken out where `(number >> bit) & mask == value` for any of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
