@@ -1,6 +1,4 @@
-"""Opening files: what headers say becomes a layer with the files' own pixels; what cannot be chosen is refused."""
-
-from datetime import datetime
+"""Opening files: headers become a layer, with bands and scenes by their names; what cannot be chosen is refused."""
 
 import dask
 import numpy as np
@@ -12,16 +10,12 @@ import xarray as xr
 from geoxt.errors import CRSError, GridError, InputError, OverlapError, ReadError
 from geoxt.grid import grid_of, offset, parse_crs, transformer, whole
 from geoxt.layers import open_cogs
-from geoxt.layers.sensors import spec
-from geoxt.legend import Legend
 from geoxt.pixels import reader
-from geoxt.predict import to_cog
-from geoxt.source import is_categorical, view_of
-from geoxt.testing import distinct, make_grid, oracles, write_bands
+from geoxt.source import view_of
+from geoxt.testing import distinct, make_grid, write_bands
 from geoxt.windows import Window
 
 GRID = make_grid((60, 70))
-COLORS = {1: "#ff0000", 2: "#00ff00", 5: "#0000ff"}
 
 
 def values_of(layer):
@@ -134,50 +128,6 @@ def test_a_date_is_needed_to_group_by_time(write):
         open_cogs(paths, groupby="time")
 
 
-def test_cropland_has_its_classes(write):
-    codes = np.random.default_rng(0).choice(np.array([1, 5, 0], "uint8"), (60, 70))
-    path = write(codes, make_grid((60, 70), crs="EPSG:5070"), name="2019_30m_cdls.tif")
-    layer = open_cogs(path, layer="cdl")
-    assert layer.dims == ("y", "x")
-    assert is_categorical(layer)
-    assert layer.geoml.legend == spec("cdl").legend
-    assert layer.geoml.legend.name(5) == "Soybeans"
-    assert layer.attrs["_FillValue"] == 0
-    assert np.array_equal(values_of(layer), codes)
-    assert view_of(layer).source.scenes[0].start == np.datetime64(datetime(2019, 1, 1), "ns")  # noqa: DTZ001
-
-
-def test_a_palette_makes_class_codes(write):
-    codes = np.random.default_rng(0).choice(np.array([1, 2, 5], "uint8"), (60, 70))
-    layer = open_cogs(write(codes, GRID, colors=COLORS, nodata=0))
-    assert (layer.dims, is_categorical(layer), view_of(layer).source.resampling) == (("y", "x"), True, "nearest")
-    assert layer.attrs["flag_values"].tolist() == [1, 2, 5]
-    assert layer.attrs["flag_colors"].split() == list(COLORS.values())
-    plain = open_cogs(write(codes, GRID, colors=COLORS), categorical=False)
-    assert (plain.dims, is_categorical(plain)) == (("band", "y", "x"), False)
-
-
-def test_a_ramp_of_greys_is_imagery(write):
-    greys = {n: f"#{n:02x}{n:02x}{n:02x}" for n in range(256)}
-    layer = open_cogs(write(distinct((60, 70), "uint8"), GRID, colors=greys))
-    assert not is_categorical(layer)
-    assert layer.dims == ("band", "y", "x")
-
-
-@pytest.mark.parametrize("colors", [None, dict.fromkeys(range(4), "#000000")])
-def test_codes_without_colours_are_never_interpolated(write, colors):
-    codes = np.random.default_rng(0).choice(np.array([1, 9], "uint8"), (60, 70))
-    layer = open_cogs(write(codes, GRID, **({"colors": colors} if colors else {})), categorical=True)
-    moved = layer.geoml.align(make_grid((50, 50), left=600_010, resolution=17.0))
-    assert set(np.unique(values_of(moved))) <= {0, 1, 9}
-    assert is_categorical(layer)
-
-
-def test_several_bands_are_no_class_codes(write):
-    with pytest.raises(InputError, match=r"class codes: there are 2 bands. Pass one, or bands="):
-        open_cogs(write(distinct((2, 60, 70), "uint8"), GRID), categorical=True)
-
-
 def test_a_file_a_band_is_named_by_what_differs(write, tmp_path):
     for n, name in enumerate(("scene_10.tif", "scene_20.tif", "scene_30.tif")):
         write(distinct((60, 70)) + n, GRID, name=name, folder=tmp_path)
@@ -206,87 +156,6 @@ def test_files_that_may_be_bands_or_scenes_are_refused(write):
     ]
     with pytest.raises(InputError, match=r"Cannot tell bands from scenes: 2 bands share .* 1 .*Pass"):
         open_cogs(paths)
-
-
-@pytest.mark.parametrize("options", [{}, {"nodata": -9999}, {"nodata": 300}, {"nodata": 0.5}])
-def test_a_nodata_that_no_pixel_can_have_is_refused_or_is_none(write, options):
-    path = write(distinct((60, 70), "uint8"), GRID)
-    if not options:
-        assert view_of(open_cogs(path)).read(whole(GRID))[1].all()
-        return
-    with pytest.raises(InputError, match=rf"nodata={options['nodata']}.*uint8"):
-        open_cogs(path, **options)
-
-
-@pytest.mark.parametrize("nodata", [-9999.9, 0.1, 1e20, float("nan")])
-def test_an_odd_nodata_of_floats_keeps_a_layer_untouched(write, nodata):
-    values = distinct((60, 70), "float32")
-    values[:5] = nodata
-    for layer in (open_cogs(write(values, GRID, nodata=nodata)), open_cogs(write(values, GRID), nodata=nodata)):
-        view = view_of(layer)
-        assert view.direct
-        assert (~view.read(whole(GRID))[1]).sum() == 5 * 70
-
-
-def test_a_nodata_for_files_that_say_none(write):
-    layer = open_cogs(write(distinct((60, 70)), GRID), nodata=7)
-    assert layer.attrs["_FillValue"] == 7
-    assert (~view_of(layer).read(whole(GRID))[1]).sum() == 1
-    said = open_cogs(write(distinct((60, 70)), GRID, nodata=3), nodata=7)
-    assert np.argwhere(~view_of(said).read(whole(GRID))[1][0, 0]).tolist() == [[0, 2]]
-
-
-LAYOUTS = {
-    "south-up": {"grid": {"south_up": True}},
-    "pixel is point": {"write": {"point": True}},
-    "striped": {"write": {"tiled": False}},
-    "tiled": {"write": {"tiled": True, "blocksize": 16, "overviews": (2,)}},
-    "cog": {"write": {"tiled": True}},
-    "external overviews": {"write": {"tiled": True, "overviews": (2, 4), "external": True}},
-    "deflate": {"write": {"compress": "deflate", "predictor": 2}},
-    "zstd": {"write": {"tiled": True, "compress": "zstd"}},
-}
-
-
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_pixels_stand_where_they_are_however_a_file_is_laid_out(write, name):
-    grid = make_grid((60, 70), **LAYOUTS[name].get("grid", {}))
-    values = distinct((60, 70))
-    layer = open_cogs(write(values, grid, **LAYOUTS[name].get("write", {})))
-    found = values_of(layer)[0]
-    expected = values[::-1] if name == "south-up" else values
-    assert grid_of(layer).affine.e < 0
-    assert np.array_equal(found, expected)
-    x, y = grid.affine @ (10.5, 20.5)
-    assert layer.sel(x=x, y=y, method="nearest").values == values[20, 10]
-
-
-def test_a_turned_file_comes_onto_a_north_up_grid(write):
-    grid = make_grid((60, 70), degrees=30.0)
-    values = distinct((60, 70), "float32")
-    layer = open_cogs(write(values, grid), resampling="nearest")
-    own = grid_of(layer)
-    assert (own.affine.b, own.affine.d) == (0, 0)
-    exact = oracles.nearest(values, grid, own)
-    sure = exact.margin > 1e-3
-    found, valid = view_of(layer).read(whole(own))
-    assert np.array_equal(valid[0, 0][sure], exact.valid[sure])
-    assert np.array_equal(found[0, 0][sure & exact.valid], exact.values[sure & exact.valid])
-    assert exact.valid.sum() > 0.95 * 60 * 70
-
-
-@pytest.mark.parametrize("count", [1, 3, 4])
-@pytest.mark.parametrize("kind", ["mask", "alpha"])
-def test_masks_and_alpha_bands_say_what_is_valid(write, count, kind):
-    mask = np.ones((60, 70), bool)
-    mask[:20] = False
-    given = {"mask": mask} if kind == "mask" else {"alpha": mask * 65535}
-    layer = open_cogs(write(distinct((count, 60, 70)), GRID, **given))
-    assert layer.sizes["band"] == count
-    values, valid = view_of(layer).read(whole(GRID))
-    assert np.array_equal(valid[0], np.broadcast_to(mask, (count, 60, 70)))
-    assert (values[0][:, :20] == 0).all()
-    assert np.array_equal(values_of(layer), values[0])
 
 
 def test_what_has_no_crs_is_refused_unless_one_is_given(write):
@@ -344,36 +213,6 @@ def test_bands_of_two_resolutions_are_no_scenes(write):
     for options in ({}, {"resolution": 30}):
         with pytest.raises(InputError, match=r"a.tif' and '.*b.tif' lie on one place.*intersection.*union"):
             open_cogs(paths, **options)
-
-
-def test_a_map_that_was_written_opens_with_its_classes(write, tmp_path):
-    names, colors = {-2: "deep water", 3: "land"}, {-2: "#0000ff", 3: "#00ff00"}
-    path = write(np.full((60, 70), 3, "uint8"), GRID, names={1: "a b", 3: "land"}, colors={1: "#010203", 3: "#00ff00"})
-    legend = open_cogs(path).geoml.legend
-    assert (legend.codes, legend.names, legend.colors) == ((1, 3), ("a b", "land"), ("#010203", "#00ff00"))
-    layer = (
-        open_cogs(path)
-        .astype("int16")
-        .assign_attrs(Legend(tuple(names), tuple(names.values()), tuple(colors.values())).attrs())
-    )
-    to_cog(layer, tmp_path / "map.tif")
-    assert open_cogs(tmp_path / "map.tif").geoml.legend.names == ("deep water", "land")
-
-
-def test_complex_integers_which_numpy_lacks_are_refused_too(tmp_path):
-    with rasterio.open(
-        tmp_path / "slc.tif", "w", driver="GTiff", width=8, height=8, count=1, dtype="complex_int16", crs="EPSG:32615",
-        transform=rasterio.transform.from_origin(5e5, 4e6, 10, 10),
-    ):  # fmt: skip
-        pass
-    with pytest.raises(InputError, match="complex_int16 pixels: they are not real"):
-        open_cogs(tmp_path / "slc.tif")
-
-
-def test_complex_pixels_are_refused_by_name(write):
-    path = write(np.ones((60, 70), "complex64"), GRID, name="slc.tif")
-    with pytest.raises(InputError, match=r"scene 'slc': its pixels are complex64, not real"):
-        open_cogs(path)
 
 
 def test_what_is_no_raster_is_refused_by_name(tmp_path):

@@ -1,18 +1,13 @@
-"""Known layers: every spec is sound in itself, and says what the fact sheets say."""
+"""Known layers: every spec is sound in itself, and knows files, items, bands and pixels by what they say."""
 
 import re
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from geoxt.errors import InputError
 from geoxt.layers.sensors import find_qa, names, of_item, of_path, qa_valid, resolve_bands, spec
-
-FACTS = Path(__file__).parents[3] / "shared" / "facts" / "datasets"
-facts = pytest.mark.skipif(not FACTS.is_dir(), reason="the fact sheets are not here")
 
 EXAMPLES = {
     "landsat1": "LM01_L1TP_032030_19730801_20200909_02_T2_B4.TIF",
@@ -37,18 +32,6 @@ EXAMPLES = {
     "chesapeake_lulc": "de_lulc_2018_2022-Edition.tif",
     "canadian_building_footprints": "Alberta.geojson",
 }
-LANDSAT_SHEET = {name: "landsat" for name in names() if name.startswith("landsat")}
-
-
-def sheet(name):
-    return yaml.safe_load((FACTS / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
-def product(number):
-    """Return a Landsat product of the sheet, with what it has in common with another."""
-    products = {one["id"]: one for one in sheet("landsat")["products"]}
-    one = products[number]
-    return products[one["same_as"]] | one if "same_as" in one else one
 
 
 # --- every spec is sound in itself
@@ -292,164 +275,3 @@ def test_sentinel2_scene_classes():
         what: np.flatnonzero(~qa_valid(np.arange(12), scl, what)).tolist() for what in ("clouds", "shadows", "snow")
     }
     assert kept == {"clouds": [0, 8, 9, 10], "shadows": [0, 3], "snow": [0, 11]}
-
-
-# --- the same as the fact sheets
-
-
-def rows(legend):
-    return list(zip(legend.codes, legend.names, legend.colors, strict=True))
-
-
-def of_sheet(items):
-    return [(item["id"], item["name"].replace("_", " "), item["color"]) for item in items]
-
-
-@facts
-def test_classes_are_those_of_the_sheets():
-    cdl = sheet("cdl")["classes"]
-    assert rows(spec("cdl").legend) == of_sheet(cdl["items"])
-    assert len(spec("cdl").legend) == cdl["count"] == 134
-    bay = sheet("chesapeake_land_cover")["classes"]
-    assert rows(spec("chesapeake_lc_7").legend) == of_sheet(bay["items"])
-    assert rows(spec("chesapeake_lc_13").legend) == of_sheet(bay["lc_13"])
-    assert rows(spec("chesapeake_lu").legend) == of_sheet(bay["lu_2013"])
-    edition = spec("chesapeake_lulc").legend
-    assert dict(zip(edition.codes, edition.colors, strict=True)) == bay["lulc_2022_palette"]
-    assert rows(spec("sentinel2").qa[0].legend) == of_sheet(sheet("sentinel_2")["qa"][0]["classes"])
-    buildings = sheet("canadian_building_footprints")
-    assert spec("canadian_building_footprints").legend.names == ("building",)
-    assert spec("canadian_building_footprints").files[0].choices("province") == tuple(buildings["samples"]["per_file"])
-
-
-@facts
-@pytest.mark.parametrize("name", LANDSAT_SHEET)
-def test_landsat_bands_are_those_of_the_sheet(name):
-    known, one = spec(name), product(name)
-    for band, fact in zip(known.bands, one["bands"], strict=True):
-        assert (band.name, band.common, list(band.limits)) == (fact["name"], fact["common_name"], fact["range_um"])
-        assert band.wavelength == pytest.approx(fact["wavelength_um"], abs=1e-9)
-        assert band.resolution == fact["native_gsd_m"]
-    assert list(known.default_bands) == one["default_bands"]
-    assert list(known.rgb) == one["rgb"]
-    assert list(known.mission) == one["mission"]
-    assert known.resolution == one["pixel_m"]
-
-
-@facts
-def test_landsat_quality_bits_are_those_of_the_sheet():
-    carried = {"OLI/TIRS": "landsat8", "OLI": "landsat8", "TM": "landsat5tm", "ETM+": "landsat7", "MSS": "landsat1"}
-    compared = 0
-    for fact in sheet("landsat")["qa"]:
-        for sensor in fact["sensor"].split(", "):
-            qa = next(qa for qa in spec(carried[sensor]).qa if qa.band == fact["band"])
-            assert [(flag.name, flag.bit, flag.length) for flag in qa.flags] == [
-                (bit["name"], bit["bit"], bit["length"]) for bit in fact["bits"]
-            ]
-            for flag, bit in zip(qa.flags, fact["bits"], strict=True):
-                assert flag.length == 1 or list(flag.values) == list(bit["values"].values())
-            compared += 1
-    assert compared == 10
-
-
-@facts
-def test_landsat_scales_are_those_of_the_sheet():
-    scales, known = sheet("landsat")["scale_offset"], spec("landsat7")
-    assert known.radiometry("SR_B1").scale == scales["SR_B*"]["scale"]
-    assert known.radiometry("SR_B1").offset == scales["SR_B*"]["offset"]
-    assert known.radiometry("SR_ATMOS_OPACITY").scale == scales["SR_ATMOS_OPACITY (L4-7)"]["scale"]
-    for fact in scales["ST ancillary"]:
-        assert known.radiometry(fact["band"]).scale == fact["scale"]
-        assert resolve_bands(known, fact["band"])[0].nodata == fact["nodata"]
-
-
-@facts
-def test_sentinel_bands_are_those_of_the_sheets():
-    optical, radar = sheet("sentinel_2"), sheet("sentinel_1")
-    for band, fact in zip(spec("sentinel2_l1c").bands, optical["bands"], strict=True):
-        assert (band.name, band.common, band.wavelength) == (fact["name"], fact["common_name"], fact["wavelength_um"])
-        assert band.resolution == fact["native_gsd_m"]
-        assert (band in spec("sentinel2").bands) == fact["in_l2a"]
-    for band, fact in zip(spec("sentinel1").bands, radar["bands"], strict=True):
-        assert (band.name, band.common, band.resolution) == (fact["name"], fact["common_name"], fact["native_gsd_m"])
-        assert band.wavelength == pytest.approx(299_792.458 / fact["frequency_ghz"], abs=1)  # its 55500 is rounded
-    known = [(band.name, band.common, band.index) for band in spec("naip").bands]
-    assert known == [(fact["name"], fact["common_name"], fact["index"]) for fact in sheet("naip")["bands"]]
-
-
-@facts
-@pytest.mark.parametrize(
-    ("name", "facts_of"),
-    [
-        *LANDSAT_SHEET.items(),
-        ("sentinel1", "sentinel_1"),
-        ("sentinel1_grd", "sentinel_1"),
-        ("sentinel2", "sentinel_2"),
-        ("sentinel2_l1c", "sentinel_2"),
-        ("naip", "naip"),
-        ("cdl", "cdl"),
-        ("chesapeake_lulc", "chesapeake_land_cover"),
-        ("canadian_building_footprints", "canadian_building_footprints"),
-    ],
-)
-def test_collections_and_names_of_files_are_those_of_the_sheets(name, facts_of):
-    known, facts_sheet = spec(name), sheet(facts_of)
-    served = {
-        (entry["url"], one)
-        for entry in facts_sheet["stac"]
-        for one in [*entry.get("collections", ()), *([entry["collection"]] if "collection" in entry else ())]
-    }
-    assert {(collection.url, collection.id) for collection in known.collections} <= served
-    for naming in facts_sheet["file_naming"]:
-        example = naming.get("example", "")
-        for template in (*known.files, *known.scenes):
-            fields = template.match(example)
-            if fields is None:
-                continue
-            groups = re.match(naming["regex"], example).groupdict()
-            for group, text in groups.items():
-                value = fields.get({"pol": "band", "start": "date"}.get(group, group))
-                if isinstance(value, str):
-                    assert value == text
-                elif isinstance(value, int):
-                    assert value == int(text)
-
-
-@facts
-def test_every_example_of_the_sheets_is_known():
-    for one in ("landsat", "sentinel_1", "sentinel_2", "naip", "cdl", "chesapeake_land_cover"):
-        for naming in sheet(one)["file_naming"]:
-            if "example" in naming:
-                every = [template for name in names() for template in (*spec(name).files, *spec(name).scenes)]
-                assert any(template.match(naming["example"]) for template in every), naming["example"]
-
-
-@facts
-def test_every_collection_of_the_sheets_is_known():
-    for one in ("landsat", "sentinel_1", "sentinel_2", "naip", "cdl", "chesapeake_land_cover"):
-        for entry in sheet(one)["stac"]:
-            for collection in [
-                *entry.get("collections", ()),
-                *([entry["collection"]] if "collection" in entry else ()),
-            ]:
-                assert of_item(collection), collection
-
-
-@facts
-@pytest.mark.parametrize(
-    ("one", "name"), [("sentinel_2", "sentinel2"), ("landsat", "landsat8"), ("landsat", "landsat7")]
-)
-def test_asset_keys_of_the_sheets_mean_bands(one, name):
-    known, found = spec(name), set()
-    for entry in sheet(one)["stac"]:
-        if known.collection(entry.get("collection", "")) is None or entry["url"] not in {
-            c.url for c in known.collections
-        }:
-            continue
-        assets = entry["assets"] if isinstance(entry["assets"], dict) else {}
-        for key in [*assets.get("bands", ()), *assets.get("reflectance", ()), *assets.get("ancillary", ())]:
-            if key in {"coastal", "atmos_opacity"} and name.startswith("landsat"):
-                continue  # of the one instrument, not of the other
-            assert len(resolve_bands(known, key)) == 1
-            found.add(key)
-    assert len(found) > 10
