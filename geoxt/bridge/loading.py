@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import xarray as xr
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_worker_info
 
 from geoxt.bridge.datasets import Transform, WindowDataset, to_torch
 from geoxt.bridge.epochs import Epochs
@@ -26,33 +26,40 @@ HELD = 2
 
 
 class _Batches(Dataset[Any]):
-    """The same windows, a whole batch an item."""
+    """The same windows, a whole batch an item: as it is read, or in a worker as it is handed on."""
 
-    def __init__(self, samples: WindowDataset | TreeDataset) -> None:
-        self.samples = samples
+    def __init__(self, samples: WindowDataset | TreeDataset, collate: Callable[[Any], Any] | None) -> None:
+        self.samples, self.collate = samples, collate or default_convert
         self.ring: Ring | None = None
         """Where workers put batches."""
 
     def __getitem__(self, order: tuple[int | None, Sequence[Window]]) -> Sample | Filled:
         slot, windows = order
+        if get_worker_info() is None:
+            return self.samples.read(windows)
         if slot is None or self.ring is None:
             return self._batch(windows)
         return self.ring.fill(slot, partial(self._batch, windows))
+
+    def finished(self, batch: Sample) -> Any:
+        """Return what is handed on of a batch as it is read."""
+        found = batch if self.samples.transform is None else self.samples.transform(batch)
+        return self.collate(found)
 
     def largest(self, plan: Any) -> int:
         """Return the bytes of a batch of a plan, all as large as its first window."""
         windows = plan.windows
         return batch_bytes(self.samples.channels, windows[0], plan.batch_size) if len(windows) else 1
 
-    def _batch(self, windows: Sequence[Window], room: Room | Slot | None = None) -> Sample:
-        batch = self.samples.read(windows, room)
-        return batch if self.samples.transform is None else self.samples.transform(batch)
+    def _batch(self, windows: Sequence[Window], room: Room | Slot | None = None) -> Any:
+        return self.finished(self.samples.read(windows, room))
 
 
 class Loader(DataLoader[Any]):
     """A torch DataLoader of whole batches. Its workers read into memory that they share with it.
 
-    Without workers a thread reads the next batch while the last is worked on.
+    Without workers a thread reads the next batch while the last is worked on; transforms run in the thread that asks
+    for batches, so that what they draw from torch's global generator is in step with what the model draws.
     """
 
     dataset: _Batches
@@ -67,12 +74,19 @@ class Loader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
         """Return an iterator over the batches of an epoch."""
         if not self.num_workers:
-            return ahead(super().__iter__())
+            return self._finished(ahead(super().__iter__()))
         kept = self.dataset.ring if self.persistent_workers else self.ring
         slots = self.num_workers * (self.prefetch_factor or 2) + HELD
         ring = self.dataset.ring = kept or Ring(slots, self.dataset.largest(self.sampler))
         self.ring = None
         return self._received(super().__iter__(), ring)
+
+    def _finished(self, batches: Iterator[Sample]) -> Iterator[Any]:
+        for batch in batches:
+            found = self.dataset.finished(batch)
+            del batch  # its memory is free for the next one as soon as the loop is done with it
+            yield found
+            del found
 
     def _received(self, batches: Iterator[Any], ring: Ring) -> Iterator[Sample]:
         for batch in batches:
@@ -181,13 +195,15 @@ def loader(
         Windows of a batch that one process reads at once. By default the number of cores, and 1 in workers; 32 for
         remote files.
     transform
-        Applied to every batch.
+        Applied to every batch, in a worker if there are any. Let it keep no tensor of a batch: the next is read into
+        the same memory.
     dtype
         "float32": continuous layers become float32. "stored": they keep their type where torch has it.
     drop_last
         Leave out a last batch that is not full.
     **options
         Passed on to `torch.utils.data.DataLoader`: `pin_memory`, `prefetch_factor`, `multiprocessing_context`, …
+        `collate_fn` gets each batch as the transform leaves it.
 
     Returns
     -------
@@ -223,4 +239,5 @@ def loader(
         plan = TreeBatchPlan(samples.windows, batch_size, kind=samples.kind, drop_last=drop_last)
     else:
         plan = BatchPlan(samples.windows, batch_size, drop_last=drop_last)
-    return Loader(_Batches(samples), sampler=plan, batch_size=None, num_workers=workers, **options)
+    batches = _Batches(samples, options.pop("collate_fn", None))
+    return Loader(batches, sampler=plan, batch_size=None, num_workers=workers, **options)

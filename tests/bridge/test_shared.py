@@ -183,3 +183,26 @@ def test_an_error_comes_where_its_batch_would(ds):
     assert next(found) == {"n": 0}
     with pytest.raises(ReadError, match="cut short"):
         next(found)
+
+
+def shout(batch):
+    return {"total": batch["image"].sum(), "crs": batch["crs"][0]}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_collate_function_gets_batches_and_not_their_places_in_memory(ds, sampler, plain, count):
+    found = list(loader(ds, sampler, batch_size=4, workers=count, collate_fn=shout))
+    assert [one["total"] for one in found] == [batch["image"].sum() for batch in plain]
+    assert found[0]["crs"] == plain[0]["crs"][0]
+
+
+def noisy(batch):
+    return batch | {"noise": torch.rand(())}
+
+
+def test_a_transform_draws_in_step_with_its_loop_though_reading_is_ahead(ds, sampler):
+    batches = iter(loader(ds, sampler, batch_size=4, transform=noisy))
+    torch.manual_seed(0)  # the iterator itself has drawn its seed
+    drawn = torch.stack([one for batch in batches for one in (batch["noise"], torch.rand(()))])
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.stack([torch.rand(()) for _ in drawn]))
