@@ -1,4 +1,4 @@
-"""The command line: `geoxt demo`, `geoxt fit`, `geoxt experiment`, `geoxt predict`, `geoxt datasets`."""
+"""The command line: `geoxt demo`, `geoxt fit`, `geoxt experiment`, `geoxt predict`, `geoxt datasets`, `geoxt bench`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if further and args.command != "fit":
         parser().error(f"unrecognized arguments: {' '.join(further)}")
     args.further = further
-    commands = {"demo": _demo, "predict": _predict, "datasets": _datasets, "fit": _fit, "experiment": _experiment}
+    commands = {
+        "demo": _demo,
+        "fit": _fit,
+        "experiment": _experiment,
+        "predict": _predict,
+        "datasets": _datasets,
+        "bench": _bench,
+    }
     try:
         commands[args.command](args)
     except GeoxtError as error:
@@ -69,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     _add_training(commands)
     _add_predict(commands)
     _add_datasets(commands)
+    _add_bench(commands)
     return top
 
 
@@ -114,7 +122,13 @@ def _add_predict(commands: Any) -> None:
         description="Map whole images with a checkpoint, in overlapping tiles, whatever their size. An interrupted "
         "run goes on where it stopped.",
     )
-    predict.add_argument("images", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
+    predict.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="raster files or patterns: all bands of one image; for a model of change or of time series one argument a "
+        "date, in order, patterns in quotes (later dates are brought onto the grid of the first)",
+    )
     predict.add_argument("--model", required=True, metavar="FILE", help="a checkpoint that geoxt wrote")
     predict.add_argument("--out", required=True, metavar="FILE", help=".tif (COG) or .zarr; for detectors .gpkg, ...")
     predict.add_argument("--bands", nargs="+", metavar="MODEL=IMAGE", help="the images' names of the model's bands")
@@ -181,6 +195,31 @@ def _add_datasets(commands: Any) -> None:
 
 def _datasets(args: argparse.Namespace) -> None:
     _module("geoxt.datasets.command").run(args, print, progress=sys.stderr.isatty())
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure how fast windows come from your files",
+        description="Read windows of your own files through the loader, and time each mix of workers and threads.",
+    )
+    bench.add_argument("image", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
+    bench.add_argument("--labels", metavar="FILE", help="raster of class codes, put on the image's grid")
+    bench.add_argument("--layer", metavar="NAME", help="a known layer that the image is, such as landsat8")
+    bench.add_argument("--size", type=int, default=256, metavar="PIXELS", help="of a window (default: %(default)s)")
+    bench.add_argument("--batch", type=int, default=32, metavar="N", help="windows in a batch (default: %(default)s)")
+    bench.add_argument("--batches", type=int, default=16, metavar="N", help="that are timed (default: %(default)s)")
+    bench.add_argument("--grid", action="store_true", help="read windows side by side rather than at random")
+    bench.add_argument("--workers", type=int, nargs="+", metavar="N", help="to try (default: 0, 1, 2, 4, ...)")
+    bench.add_argument("--repeats", type=int, default=3, metavar="N", help="medians of (default: %(default)s)")
+
+
+def _bench(args: argparse.Namespace) -> None:
+    bench = _module("geoxt.bench")
+    given = {name: value for name, value in vars(args).items() if name in bench.Bench.__dataclass_fields__}
+    given |= {"image": tuple(args.image), "workers": tuple(args.workers) if args.workers else None}
+    job = bench.Bench(**given)
+    print(bench.describe(job, bench.run(job, say=lambda line: print(line, flush=True))))
 
 
 def _module(name: str) -> Any:

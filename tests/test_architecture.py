@@ -22,7 +22,7 @@ FLOORS = (
     "layers samplers splits align plot indices",
     "bridge accessor datasets",
     "trainers predict",
-    "geoxt cli demo __main__ testing",
+    "geoxt cli demo bench __main__ testing",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 LIGHTNING = {"lightning", "pytorch_lightning"}

@@ -9,6 +9,7 @@ from typing import Any, overload
 
 import torch
 import xarray as xr
+from dask.system import CPU_COUNT
 from torch.utils.data import Dataset
 
 from geoxt.bridge.reading import Kind, Sample, channels_of, read_batch, single
@@ -92,7 +93,7 @@ class WindowDataset(Dataset[Sample]):
         """Return what maps over windows: threads of this process, or the built-in."""
         count = self.threads
         if count is None:
-            count = 1 if torch.utils.data.get_worker_info() is not None else len(os.sched_getaffinity(0))
+            count = 1 if torch.utils.data.get_worker_info() is not None else CPU_COUNT
             if any(c.view.remote for c in self.channels):
                 count = WINDOWS  # they wait for servers, not for cores
         if count <= 1:

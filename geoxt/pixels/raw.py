@@ -99,7 +99,12 @@ class RawTiff:
 
 
 def open_raw(file: rasterio.DatasetReader, href: str) -> RawTiff | None:
-    """Return a GeoTIFF as a raw file, or `None` where it is not plain: compressed, remote, packed or of other order."""
+    """Return a GeoTIFF as a raw file, or `None` where it is not plain: compressed, remote, packed or of other order.
+
+    Where the system has no positioned reads (Windows), no file is.
+    """
+    if not hasattr(os, "preadv"):  # Windows
+        return None
     if file.driver != "GTiff" or href.startswith(LOCAL) or file.compression is not None or len(set(file.dtypes)) > 1:
         return None
     if np.dtype(file.dtypes[0]).kind not in "iuf" or "NBITS" in file.tags(1, ns="IMAGE_STRUCTURE"):

@@ -147,7 +147,8 @@ def _forked() -> None:
     _shared = _Shared()
 
 
-os.register_at_fork(after_in_child=_forked)
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _close() -> None:

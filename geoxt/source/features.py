@@ -123,7 +123,8 @@ def _unlock() -> None:
     _lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_unlock)
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_unlock)
 
 
 def _read(file: VectorHeader, grid: GeoBox, column: str | None, classes: Mapping[Value, int], by: str | None) -> Index:

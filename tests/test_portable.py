@@ -1,0 +1,41 @@
+"""Systems that lack what Linux has: nothing that imports geoxt needs fork, positioned reads or a set of cores."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from geoxt.layers import open_cogs
+from geoxt.pixels import raw
+from geoxt.source import view_of
+from geoxt.testing import distinct, make_grid, write_cog
+from geoxt.windows import Window
+
+LACKING = ("register_at_fork", "sched_getaffinity", "preadv", "pread", "fork")
+WITHOUT = f"""
+import os
+import dask, pystac, rasterio, shapely, torch, xarray
+for name in {LACKING}:
+    if hasattr(os, name):
+        delattr(os, name)
+import geoxt.bridge, geoxt.datasets, geoxt.layers, geoxt.splits
+"""
+
+
+def test_geoxt_is_imported_where_there_is_no_fork():
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_files_are_read_by_gdal_where_there_are_no_positioned_reads(tmp_path, monkeypatch):
+    values, window = distinct((2, 60, 70)), Window(row=7, col=9, height=20, width=30)
+    opened = []
+    monkeypatch.setattr(raw, "block_offsets", opened.append)
+    for name in ("a.tif", "b.tif"):
+        file = write_cog(tmp_path / name, values, grid=make_grid((60, 70)), compress=None)
+        found, valid = view_of(open_cogs(file)).read(window)
+        assert valid.all()
+        assert np.array_equal(found[0], values[:, 7:27, 9:39])
+        assert len(opened) == 1  # of the first file alone
+        monkeypatch.delattr(os, "preadv", raising=False)
