@@ -161,16 +161,18 @@ def choose_grid(
         Where they have several resolutions and none was chosen.
     """
     grids: dict[GeoBox, str] = {}
+    files: dict[GeoBox, str] = {}
     for scene in scenes:
         for asset in scene.assets:
-            if asset is not None:
-                grids.setdefault(asset.grid, scene.id)
+            if asset is not None and asset.grid not in grids:
+                grids[asset.grid] = scene.id
+                files[asset.grid] = asset.href.partition("?")[0].rpartition("/")[2]
     if crs is None:
         target = require_one_crs((name, grid.crs) for grid, name in grids.items() if grid.crs is not None)
     else:
         target = parse_crs(crs)
     own = [grid for grid in grids if grid.crs == target]
-    chosen = _pair(resolution) if resolution is not None else _resolution(own or list(grids), target, grids)
+    chosen = _pair(resolution) if resolution is not None else _resolution(own or list(grids), target, grids, files)
     lattice = [g for g in own if _axis_aligned(g) and np.allclose(_size(g), chosen, rtol=SAME)]
     anchor = lattice[0].affine if lattice else Affine.identity()
     bounds = bounds_in(list(grids), target)
@@ -180,13 +182,18 @@ def choose_grid(
     return snap((left, bottom, right, top), chosen, anchor, target)
 
 
-def _resolution(grids: Sequence[GeoBox], target: CRS, names: Mapping[GeoBox, str]) -> tuple[float, float]:
+def _resolution(
+    grids: Sequence[GeoBox], target: CRS, scenes: Mapping[GeoBox, str], files: Mapping[GeoBox, str]
+) -> tuple[float, float]:
     """Return the one pixel size that all grids have in the target CRS."""
     sizes = [_size(g) if g.crs == target and _axis_aligned(g) else _size(g.to_crs(target)) for g in grids]
     for grid, size in zip(grids, sizes, strict=True):
         if grids[0].crs == target and not np.allclose(size, sizes[0], rtol=SAME):
             a, b = f"{sizes[0][0]:g}", f"{size[0]:g}"
-            where = f"{names[grids[0]]!r} has pixels of {a}, {names[grid]!r} of {b} units of {label(target)}"
+            one = scenes[grids[0]] == scenes[grid]  # its bands differ: their files tell them apart
+            first, other = (files[g] if one else scenes[g] for g in (grids[0], grid))
+            of = f" of {scenes[grid]!r}" if one and scenes[grid] not in (first, other) else ""
+            where = f"{first!r}{of} has pixels of {a}, {other!r} of {b} units of {label(target)}"
             msg = f"Cannot choose one resolution: {where}. Pass resolution={a} or resolution={b}."
             raise GridError(msg)
     return sizes[0]

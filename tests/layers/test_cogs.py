@@ -205,6 +205,15 @@ def test_two_resolutions_need_a_choice(write):
         open_cogs(paths, resolution=0)
 
 
+def test_bands_of_one_scene_are_told_apart_by_their_files(write, tmp_path):
+    name = "LC08_L2SP_026031_20190701_20200827_02_T1"
+    write(distinct((60, 70)), GRID, name=f"{name}_SR_B4.TIF", folder=tmp_path)
+    finer = make_grid((120, 140), resolution=15.0)
+    write(distinct((120, 140)), finer, name=f"{name}_SR_B5.TIF", folder=tmp_path)
+    with pytest.raises(GridError, match=rf"'{name}_SR_B4.TIF' has pixels of 30, '{name}_SR_B5.TIF' of 15 units"):
+        open_cogs(str(tmp_path / "*.TIF"), layer="landsat8")
+
+
 def test_bands_of_two_resolutions_are_no_scenes(write):
     paths = [
         write(distinct((60, 70)), GRID, name="a.tif"),
