@@ -192,7 +192,7 @@ def _resolution(
             a, b = f"{sizes[0][0]:g}", f"{size[0]:g}"
             one = scenes[grids[0]] == scenes[grid]  # its bands differ: their files tell them apart
             first, other = (files[g] if one else scenes[g] for g in (grids[0], grid))
-            of = f" of {scenes[grid]!r}" if one and scenes[grid] not in (first, other) else ""
+            of = f" of {scenes[grid]!r}" if one and scenes[grid] not in first else ""
             where = f"{first!r}{of} has pixels of {a}, {other!r} of {b} units of {label(target)}"
             msg = f"Cannot choose one resolution: {where}. Pass resolution={a} or resolution={b}."
             raise GridError(msg)
