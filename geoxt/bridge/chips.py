@@ -17,6 +17,7 @@ from geoxt.datasets.assets import Audio, Vector
 from geoxt.datasets.reading import is_mask
 from geoxt.errors import InputError
 from geoxt.grid import whole
+from geoxt.legend import Legend
 from geoxt.types import Array
 
 
@@ -61,6 +62,18 @@ class ChipDataset(TorchDataset[Sample]):
             data = data.only(keys)
         self.data, self.transform, self.dtype = data, transform, dtype
 
+    @property
+    def classes(self) -> Legend | None:
+        """Codes, names and colours of what is labelled, without the codes that mean that there is no label."""
+        spec = self.data.spec
+        without = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
+        return spec.classes and spec.classes.only([code for code in spec.classes.codes if code not in without])
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands of `image`; none where the dataset does not say."""
+        return tuple(band.name for band in self.data.bands.get("image", ()))
+
     def __len__(self) -> int:
         return len(self.data)
 
@@ -91,7 +104,7 @@ class ChipDataset(TorchDataset[Sample]):
         if is_mask(asset):
             ignored = getattr(asset, "ignore", ())
             codes = values.astype(np.int64)
-            valid = codes != ignored[0] if ignored else np.ones(codes.shape, bool)
+            valid = ~np.isin(codes, ignored) if ignored else np.ones(codes.shape, bool)
             return {key: torch.from_numpy(codes), f"{key}_valid": torch.from_numpy(valid)}
         nodata = getattr(asset, "nodata", None)
         good = np.ones(values.shape, bool) if nodata is None else values != nodata

@@ -4,7 +4,7 @@ from geoxt.datasets.assets import Array, Asset, Audio, Boxes, Raster, Table, Vec
 from geoxt.datasets.catalog import info, names
 from geoxt.datasets.dataset import Dataset, load
 from geoxt.datasets.fetch import fetch
-from geoxt.datasets.spec import Archive, Folders, Lists, Named, Rule, Runs, Spec, Statistics
+from geoxt.datasets.spec import Archive, Folders, Level, Lists, Named, Rule, Runs, Spec, Statistics
 from geoxt.datasets.verify import Report
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Boxes",
     "Dataset",
     "Folders",
+    "Level",
     "Lists",
     "Named",
     "Raster",

@@ -31,6 +31,8 @@ class _Files(threading.local):
         kept = self.open.get(path)
         stamp = _stamp(path)
         if kept is None or kept[1] != stamp:
+            if kept is not None:
+                kept[0].close()  # else HDF5 would go on with what it knows of the file
             kept = self.open[path] = _open(path), stamp
         return kept[0]
 

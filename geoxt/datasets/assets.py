@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from geoxt.errors import InputError
@@ -17,6 +18,16 @@ Rows = Mapping[str, str] | tuple[str, ...]
 """What the columns of a table hold: a template by name of a column; or by place, in a table without a header."""
 Gives = Literal["class", "classes", "number", "onehot"]
 """One class, several classes (multi-hot), a number, or one class as a row of ones and zeros."""
+
+
+@lru_cache(maxsize=1024)  # asked for with every sample
+def _templates(path: str | tuple[str, ...]) -> tuple[Template, ...]:
+    return tuple(Template(one) for one in ((path,) if isinstance(path, str) else path))
+
+
+@lru_cache(maxsize=1024)
+def _names(path: str | tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in _templates(path)[0].names if name not in {"time", "band"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +47,12 @@ class Asset:
     @property
     def templates(self) -> tuple[Template, ...]:
         """The templates of its path."""
-        return tuple(Template(path) for path in ((self.path,) if isinstance(self.path, str) else self.path))
+        return _templates(self.path)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Fields of its path that name the sample."""
-        return tuple(name for name in self.templates[0].names if name not in {"time", "band"})
+        return _names(self.path)
 
     def belongs(self, fields: Mapping[str, Value | None]) -> bool:
         """Tell whether samples of these fields have it."""

@@ -24,8 +24,8 @@ def read_wav(path: Path) -> tuple[Array, int]:
     try:
         with wave.open(str(path), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            raw = file.readframes(file.getnframes())
-        values = np.frombuffer(raw, _TYPES[width]).reshape(-1, channels).T.astype(np.float32)
+            count, raw = file.getnframes(), file.readframes(file.getnframes())
+        values = np.frombuffer(raw, _TYPES[width]).reshape(count, channels).T.astype(np.float32)
     except (OSError, EOFError, KeyError, ValueError, wave.Error) as error:
         msg = f"Cannot read the recording {str(path)!r}: {type(error).__name__} {error}. Fetch the dataset again."
         raise ReadError(msg) from error

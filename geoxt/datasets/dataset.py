@@ -15,15 +15,17 @@ from geoxt.datasets.assets import Array, Raster
 from geoxt.datasets.cache import indexed
 from geoxt.datasets.catalog import info
 from geoxt.datasets.entries import Entry
-from geoxt.datasets.fetch import fetch
+from geoxt.datasets.fetch import by_hand, fetch
 from geoxt.datasets.index import Missing
 from geoxt.datasets.labels import folder_label
-from geoxt.datasets.layers import centres, open_layer
+from geoxt.datasets.layers import open_layer
+from geoxt.datasets.places import outlines
 from geoxt.datasets.reading import Reader, Sample
 from geoxt.datasets.showing import draw
-from geoxt.datasets.spec import Lists, Rule, Spec
+from geoxt.datasets.spec import Folders, Lists, Rule, Spec
 from geoxt.datasets.splits import assign
 from geoxt.datasets.verify import Report, check
+from geoxt.datasets.windows import cut, strangers
 from geoxt.errors import DatasetWarning, InputError, ReadError
 from geoxt.layers.sensors import Band
 from geoxt.legend import Legend
@@ -116,8 +118,11 @@ class Dataset(Sequence[Sample]):
         Raises
         ------
         InputError
-            Where the dataset is not georeferenced.
+            Where the dataset is not georeferenced, or its splits are windows of the same images.
         """
+        if self.spec.window and self.split is not None:
+            msg = f"Cannot open split {self.split!r} of {self.spec.name!r} as a layer: it is windows of images that "
+            raise InputError(msg + "other splits share. Load it without split=, and split the layer by geoxt.splits.")
         return open_layer(self.spec, self.root, self.entries, key, options)
 
     def verify(self, *, deep: bool = False) -> Report:
@@ -135,6 +140,7 @@ def load(
     split: str | None = None,
     bands: str | Sequence[str] | None = None,
     *,
+    level: str | None = None,
     download: bool = False,
     checksum: bool = True,
     missing: Missing = "raise",
@@ -148,9 +154,11 @@ def load(
     root
         Folder with the extracted files.
     split
-        One of the splits that `info(name).split_names` gives; `None` for all samples.
+        One of the splits that `info(name).split_names` gives; `None` for all samples but those that came apart.
     bands
         Bands to read, in this order, by name or common name; images without any of them are left out of the samples.
+    level
+        Which classes the masks have, where they have several: one of `info(name).levels`.
     download
         Fetch what is not there; see `fetch`.
     checksum
@@ -166,7 +174,7 @@ def load(
     Raises
     ------
     InputError
-        Where the name, the split or a band is not known.
+        Where the name, the split, the level or a band is not known.
     ReadError
         Where files are missing.
 
@@ -176,34 +184,58 @@ def load(
     >>> train = geoxt.datasets.load("eurosat", "data", split="train", download=True)  # doctest: +SKIP
     """
     spec = info(name) if isinstance(name, str) else name
+    spec = spec if level is None else spec.at(level)
     if split is not None and split not in spec.split_names:
-        known = ", ".join(spec.split_names) or "none"
-        msg = f"Cannot find split {split!r} of {spec.name!r}: it has {known}. Pass one of these, or none for all."
+        known = f"it has {', '.join(spec.split_names)}. Pass one of these, or none" if spec.split_names else ""
+        msg = f"Cannot find split {split!r} of {spec.name!r}: {known or 'it is whole. Pass none'} for all."
         raise InputError(msg)
     place = Path(root)
     if download:
         fetch(spec, place, checksum=checksum)
     chosen, leave = _bands(spec, bands)
     _require_there(spec, place)
-    entries, left_out = indexed(spec, place, missing=missing)
+    released = _released(spec, split)
+    entries, left_out = indexed(released, place, missing=missing)
     if not entries:
-        raise ReadError(_nothing_there(spec, place))
+        others = released is not spec and any(True for _ in spec.lead.templates[0].find(place))
+        raise ReadError(_empty(spec, place, split) if others else _nothing_there(spec, place))
     _check_classes(spec, place, entries)
-    if split is not None:
-        entries = _of_split(spec, place, entries, split)
+    if left_out and missing == "raise":  # all that is no error: what lists name
+        warnings.warn(f"{spec.name!r} in {str(place)!r}: {left_out[0]}.", DatasetWarning, stacklevel=2)
     reader = Reader(spec=spec, root=place, bands=chosen, leave=leave)
+    if spec.window:
+        entries = cut(reader, entries)
+    if split is not None:
+        reader, entries = _of_split(reader, entries, split)
     return Dataset(reader, entries, split=split, left_out=left_out)
 
 
-def _of_split(spec: Spec, root: Path, entries: list[Entry], split: str) -> list[Entry]:
+def _released(spec: Spec, split: str | None) -> Spec:
+    """Return the dataset without the splits that came apart from it, or of these the one that is asked for."""
+    if not isinstance(spec.splits, Folders) or not spec.splits.apart:
+        return spec
+    key, lead = next(iter(spec.assets.items()))
+    wanted = [one for one in spec.split_names if one not in spec.splits.apart]
+    wanted = [split] if split in spec.splits.apart else wanted
+    texts = tuple(t for t in lead.templates[0].choices("split") if spec.splits.names.get(t, t) in wanted)
+    return replace(spec, assets={**spec.assets, key: replace(lead, only={**lead.only, "split": texts})})
+
+
+def _of_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Reader, list[Entry]]:
+    """Return the samples of a split, and what reads them."""
+    spec, root = reader.spec, reader.root
     if isinstance(spec.splits, Lists) and all(entry.listed is None for entry in entries):
         found = list(Template(spec.splits.path).find(root))
         why = "none of its samples is in them" if found else "they are not there"
         msg = f"Cannot split {spec.name!r} by the lists {spec.splits.path!r} below {str(root)!r}: {why}. "
         raise ReadError(msg + "Pass download=True to fetch them.")
-    places = centres(spec, root, entries) if isinstance(spec.splits, Rule) and spec.splits.block else None
+    places = outlines(spec, root, entries) if isinstance(spec.splits, Rule) and spec.splits.block else None
     of = assign(spec, entries, places=places)
-    return [entry for entry, one in zip(entries, of, strict=True) if one == split]
+    if split not in of:
+        raise ReadError(_empty(spec, root, split, of))
+    if isinstance(spec.splits, Rule) and spec.splits.shapes:
+        reader = replace(reader, away=tuple(strangers(reader, entries, of, split, spec.splits.shapes)))
+    return reader, [entry for entry, one in zip(entries, of, strict=True) if one == split]
 
 
 def _bands(spec: Spec, wanted: str | Sequence[str] | None) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
@@ -230,6 +262,9 @@ def _bands(spec: Spec, wanted: str | Sequence[str] | None) -> tuple[dict[str, tu
 
 
 def _require_there(spec: Spec, root: Path) -> None:
+    if root.is_file():
+        msg = f"Cannot open {spec.name!r} in {str(root)!r}: it is a file. Pass root= of the folder that it lies in, "
+        raise ReadError(msg + "and download=True to extract what is in it.")
     if not root.is_dir():
         raise ReadError(_nothing_there(spec, root))
     half = sorted(path.name for path in (root / ".geoxt").glob("*.moving"))
@@ -238,10 +273,20 @@ def _require_there(spec: Spec, root: Path) -> None:
         raise ReadError(msg + "cut short. Pass download=True, or run `geoxt datasets fetch`, to end it.")
 
 
+def _empty(spec: Spec, root: Path, split: str | None, of: Sequence[str | None] = ()) -> str:
+    part = "without the splits that came apart" if split is None else f"of split {split!r}"
+    there = ", ".join(f"{of.count(one):,} of {one!r}" for one in spec.split_names if one in of) or "others"
+    hand = next((a for a in spec.archives if a.manual and (split is None or f"{split}/" in a.holds)), None)
+    how = "Pass download=True to fetch it, or root= of a folder that has all of it."
+    if hand is not None:
+        how = f"{hand.manual} Put it at {str(root / hand.file)!r}, and pass download=True."
+    return f"Cannot find samples of {spec.name!r} {part} in {str(root)!r}: there are {there}. {how}"
+
+
 def _nothing_there(spec: Spec, root: Path) -> str:
     looks = spec.lead.templates[0].pattern
-    manual = next((a.manual for a in spec.archives if a.manual), None)
-    how = f"{manual} " if manual else "Pass download=True to fetch it, or root= of the folder that has it."
+    how = by_hand(spec, root)
+    how = f"{how} Then pass download=True." if how else "Pass download=True to fetch it, or root= of its folder."
     return f"Cannot find {spec.name!r} in {str(root)!r}: nothing there is like {looks!r}. {how}".rstrip()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from geoxt.datasets.assets import Asset
 from geoxt.datasets.finding import Slot
+from geoxt.datasets.rasters import Part
 from geoxt.template import Fields, Value
 
 
@@ -20,6 +21,8 @@ class Entry:
     """By asset: paths below the root by time and band; `None` where the template gives them."""
     listed: str | None = None
     """Split that the lists say."""
+    part: Part | None = None
+    """What of its images it is, where samples are windows of large ones."""
 
     def paths(self, key: str, asset: Asset) -> dict[Slot, str]:
         """Return the paths of an asset by time and band, below the root."""

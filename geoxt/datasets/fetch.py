@@ -50,12 +50,19 @@ def fetch(name: str | Spec, root: SomePath, *, checksum: bool = True, progress: 
     """
     spec = info(name) if isinstance(name, str) else name
     place = Path(root)
+    if place.is_file():
+        msg = f"Cannot fetch {spec.name!r} into {str(place)!r}: it is a file. Pass root= of a folder."
+        raise OutputError(msg)
+    if not any(archive.url for archive in spec.archives) and by_hand(spec, place):
+        raise ReadError(_refused(spec, place))  # before a folder is made for nothing
     try:
         place.mkdir(parents=True, exist_ok=True)
         with locked(place / ".geoxt" / "lock"):
             for left in (place / ".geoxt").glob("extract-*"):
                 shutil.rmtree(left)
-            for group in _groups(spec):
+            for group in sorted(_groups(spec), key=lambda some: some[0].url is None):  # what needs no one first
+                if group[0].apart and group[0].url is None and not (place / group[0].file).is_file():
+                    continue
                 _bring(spec, group, place, checksum=checksum, progress=progress)
     except ReadError:
         raise
@@ -63,6 +70,20 @@ def fetch(name: str | Spec, root: SomePath, *, checksum: bool = True, progress: 
         msg = f"Cannot write {spec.name!r} to {str(place)!r}: {error}. Pass root= of a folder with room."
         raise OutputError(msg) from error
     return place
+
+
+def by_hand(spec: Spec, root: Path) -> str:
+    """Return what people have to get and where to put it, of all that is not there; nothing where nothing is."""
+    places: dict[str, list[str]] = {}
+    for one in spec.archives:
+        if not (one.url or one.apart or in_place(one, root) or (root / one.file).is_file()):
+            places.setdefault(one.manual or f"See {spec.homepage}.", []).append(repr(str(root / one.file)))
+    return " ".join(f"{how} Put it at {' and '.join(paths)}." for how, paths in places.items())
+
+
+def _refused(spec: Spec, root: Path) -> str:
+    msg = f"Cannot download {spec.name!r}: what is missing is given to people, not to programs. {by_hand(spec, root)} "
+    return msg + "Then fetch again."
 
 
 def in_place(archive: Archive, root: Path) -> bool:
@@ -73,15 +94,16 @@ def in_place(archive: Archive, root: Path) -> bool:
         return True
     if not is_archive(archive.join or archive.file):
         return all(_begins(root, start) for start in archive.holds or (archive.file,))
-    return bool(archive.holds) and all(_begins(root, start) for start in archive.holds)
+    return bool(archive.holds) and all(_begins(root, start, but=archive.file) for start in archive.holds)
 
 
-def _begins(root: Path, start: str) -> bool:
-    """Tell whether any path begins so."""
+def _begins(root: Path, start: str, *, but: str | None = None) -> bool:
+    """Tell whether any path begins so, but that of the archive itself and what has come of it."""
     path = root / start
     if start.endswith("/"):
         return path.is_dir() and any(path.iterdir())
-    return path.exists() or any(path.parent.glob(f"{path.name}*"))
+    own = {} if but is None else {root / but, root / f"{but}.part", root / f"{but}.part.tag"}
+    return path.exists() or any(other not in own for other in path.parent.glob(f"{path.name}*"))
 
 
 def _groups(spec: Spec) -> list[list[Archive]]:
@@ -126,9 +148,7 @@ def _have(spec: Spec, archive: Archive, root: Path, *, checksum: bool, progress:
             require_checksum(archive, path)
         return path
     if archive.url is None:
-        how = archive.manual or f"See {spec.homepage}."
-        msg = f"Cannot download {archive.file!r} of {spec.name!r}: it is given to people, not to programs. {how} "
-        raise ReadError(msg + f"Put it at {str(path)!r} and fetch again.")
+        raise ReadError(_refused(spec, root))
     if not archive.url.startswith(("http://", "https://", "ftp://", "s3://", "file://")):
         msg = f"Cannot download {archive.url!r}: only http, https, ftp and s3 are known. Mend the spec."
         raise InputError(msg)

@@ -33,16 +33,16 @@ def find_asset(asset: Asset, root: Path, listed: Callable[[str], None]) -> Found
     shallow = folder_of(asset)
     if shallow is not None:
         rows: dict[Key, dict[Slot, str] | None] = {
-            tuple(fields[name] for name in asset.names): None for _, fields in shallow.find(root, listed=listed)
+            tuple(fields[name] for name in asset.names): None for _, fields in shallow.below(root, listed=listed)
         }
         return Found(names=asset.names, rows=rows)
     found: dict[Key, dict[Slot, str] | None] = {}
     for template in asset.templates:
-        for path, fields in template.find(root, listed=listed):
+        for path, fields in template.below(root, listed=listed):
             key = tuple(fields[name] for name in asset.names)
             slots = found.setdefault(key, {})
             assert slots is not None
-            slots.setdefault((fields.get("time"), fields.get("band")), path.relative_to(root).as_posix())
+            slots.setdefault((fields.get("time"), fields.get("band")), path)
     if isinstance(asset, Array):
         return _by_row(asset, root, found)
     return Found(names=asset.names, rows=found)

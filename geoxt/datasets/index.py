@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from geoxt.datasets.assets import Asset, Raster
 from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.finding import Found, find_asset, is_shared
-from geoxt.datasets.spec import Lists, Spec
+from geoxt.datasets.spec import Lists, Named, Spec
 from geoxt.datasets.splits import read_lists
 from geoxt.errors import ReadError
 from geoxt.template import Fields, Value
@@ -37,8 +37,11 @@ def build(
         if lead.belongs(dict(zip(base.names, key, strict=True)))
     ]
     entries.sort(key=lambda entry: [_order(value) for value in entry.fields.values()])
+    unseen: list[str] = []
     if isinstance(spec.splits, Lists):
-        entries = _with_lists(entries, read_lists(spec.splits, root), base.names)
+        entries, unseen = _with_lists(entries, read_lists(spec.splits, root), base.names)
+    elif isinstance(spec.splits, Named):
+        unseen = _unnamed(entries, spec.splits)
     problems = [p for p in (_incomplete(lead_key, lead, entry) for entry in entries) if p]
     for key, asset in others.items():
         entries, lost = _join(entries, key, asset, find_asset(asset, root, listed))
@@ -46,6 +49,8 @@ def build(
     if problems and missing == "raise":
         raise ReadError(_says(spec, root, problems))
     bad = {problem.partition(":")[0] for problem in problems}
+    if unseen:
+        problems.append(f"{len(unseen):,} samples that the splits name are not there, such as {unseen[0]}")
     return [entry for entry in entries if name_of(entry.fields) not in bad], problems
 
 
@@ -55,8 +60,8 @@ def _order(value: Value | None) -> tuple[str, float, str]:
 
 def _with_lists(
     entries: list[Entry], lists: Iterable[tuple[str | None, Fields]], names: tuple[str, ...]
-) -> list[Entry]:
-    """Tell each sample its split, and the fields that the lists say more than its path."""
+) -> tuple[list[Entry], list[str]]:
+    """Tell each sample its split, and the fields that the lists say more than its path; name those not there."""
     said: dict[tuple[Value, ...], tuple[str | None, Fields]] = {}
     shared: tuple[str, ...] = ()
     for split, fields in lists:
@@ -66,7 +71,14 @@ def _with_lists(
     for entry in entries:
         split, more = said.get(tuple(entry.fields[name] for name in shared), (None, {}))
         out.append(Entry(fields={**entry.fields, **more}, files=entry.files, listed=split))
-    return out
+    there = {tuple(entry.fields[name] for name in shared) for entry in entries}
+    return out, [name_of(dict(zip(shared, own, strict=True))) for own in said if own not in there]
+
+
+def _unnamed(entries: Sequence[Entry], splits: Named) -> list[str]:
+    """Return what the splits name of which there is no sample."""
+    there = {entry.fields[splits.field] for entry in entries}
+    return [name_of({splits.field: one}) for some in splits.values.values() for one in some if one not in there]
 
 
 def _join(entries: list[Entry], key: str, asset: Asset, found: Found) -> tuple[list[Entry], list[str]]:

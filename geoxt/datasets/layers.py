@@ -16,7 +16,6 @@ from geoxt.errors import InputError
 from geoxt.layers import LayerSpec, open_cogs
 from geoxt.layers.index import headers
 from geoxt.layers.sensors import Band
-from geoxt.source import nodata_of
 
 
 def open_layer(
@@ -33,28 +32,16 @@ def open_layer(
     if asset.colors or asset.fix or any(stored != code for stored, code in (asset.codes or {}).items()):
         msg = f"Cannot open {key!r} of {spec.name!r} as a layer: its files hold other numbers than the class codes. "
         raise InputError(msg + "Use its samples, which are decoded.")
-    paths = [str(root / path) for entry in entries if key in entry.files for path in entry.paths(key, asset).values()]
+    found = [str(root / path) for entry in entries if key in entry.files for path in entry.paths(key, asset).values()]
+    paths = list(dict.fromkeys(found))  # windows of one image share its files
     chosen: dict[str, Any] = {"source_crs": spec.crs, **options} if spec.crs else dict(options)
     if any("%" in asset.templates[0].form(field) for field in asset.templates[0].names):
         chosen = {"groupby": "time", **chosen}
     if asset.own_size and not {"resolution", "grid"} & set(chosen):
         first = headers(paths[: len(asset.bands)], crs=spec.crs)
         chosen["resolution"] = min(abs(header.grid.resolution.x) for header in first)
-    layer: Any = open_cogs(paths, layer=layer_spec(spec, key, asset), **{"name": key, **chosen})
-    if not asset.is_mask or len(asset.ignore) < 2:
-        opened: xr.DataArray = layer
-    elif isinstance(layer, xr.DataTree):
-        opened = layer.map_over_datasets(lambda node: node.map(_one_mark, keep_attrs=True, args=(asset.ignore,)))
-    else:
-        opened = _one_mark(layer, asset.ignore)
-    return opened
-
-
-def _one_mark(layer: xr.DataArray, ignore: Sequence[int]) -> xr.DataArray:
-    """Return a layer of codes, lazily, where all codes without label are its nodata: of that it has one."""
-    mark = nodata_of(layer)
-    assert mark is not None
-    return layer.where(~layer.isin(ignore), layer.dtype.type(mark))
+    layer: xr.DataArray = open_cogs(paths, layer=layer_spec(spec, key, asset), **{"name": key, **chosen})
+    return layer
 
 
 def layer_spec(spec: Spec, key: str, asset: Raster) -> LayerSpec:
@@ -78,15 +65,3 @@ def layer_spec(spec: Spec, key: str, asset: Raster) -> LayerSpec:
         licence=spec.licence,
         cite=spec.cite,
     )
-
-
-def centres(spec: Spec, root: Path, entries: Sequence[Entry]) -> list[tuple[float, float]]:
-    """Return where the images of samples lie: metres east and north on the equal-area grid of the whole Earth."""
-    key, asset = next(iter(spec.assets.items()))
-    paths = [str(root / next(iter(entry.paths(key, asset).values()))) for entry in entries]
-    found = headers(paths, crs=spec.crs) if spec.crs else headers(paths)
-    out = []
-    for header in found:
-        centre = header.grid.extent.to_crs("EPSG:6933").centroid.coords[0]
-        out.append((float(centre[0]), float(centre[1])))
-    return out

@@ -60,6 +60,7 @@ def describe(spec: Spec) -> str:
     lines += [f"{what:<12}{value}" for what, value in _facts(spec) if value]
     for title, rows in (
         ("classes", [f"{code} {name}" for code, name in zip(*_classes(spec), strict=True)]),
+        ("levels", [f"{name}: {len(level.classes)} classes" for name, level in spec.levels.items()]),
         ("bands", [f"{b.name} {b.common or ''} {_number(b.wavelength)}".rstrip() for b in spec.bands]),
         ("samples", [f"{key}: {_path(asset.path)}" for key, asset in spec.assets.items()]),
         ("files", [_archive(archive) for archive in spec.archives]),
@@ -74,9 +75,15 @@ def split_words(spec: Spec) -> str:
     sizes = ", ".join(f"{name} {count:,}" for name, count in spec.sizes.items())
     match spec.splits:
         case None:
-            return f"within images: {sizes}" if sizes else "none"
+            return "none"
         case Rule() as rule:
-            return f"ours, {rule.name}"
+            return f"ours, {rule.words(spec.window)}"
+        case Folders(apart=apart) if apart:
+            own, more = (
+                ", ".join(f"{name} {count:,}" for name, count in spec.sizes.items() if (name in apart) is further)
+                for further in (False, True)
+            )
+            return f"official: {own}; apart from it: {more or ', '.join(apart)}"
         case Lists(official=False):
             return f"lists by others: {sizes or ', '.join(spec.split_names)}"
         case Folders() | Lists() | Named() | Runs():
@@ -88,7 +95,8 @@ def split_words(spec: Spec) -> str:
 def size_words(spec: Spec) -> str:
     """Return the size of the images in pixels."""
     first = next((a for a in spec.assets.values() if isinstance(a, Raster)), None)
-    return spec.size or (f"{first.shape[0]:,}x{first.shape[1]:,}" if first else "")
+    whole = spec.size or (f"{first.shape[0]:,}x{first.shape[1]:,}" if first else "")
+    return f"{spec.window}x{spec.window} of {whole}" if spec.window else whole
 
 
 def _row(spec: Spec) -> tuple[str, ...]:
@@ -97,7 +105,7 @@ def _row(spec: Spec) -> tuple[str, ...]:
         f"`{spec.name}`",
         TASKS[spec.task],
         spec.source,
-        f"{spec.samples:,}" if spec.samples else sum_words(spec),
+        sum_words(spec),
         class_words(spec),
         size_words(spec),
         "-".join(_number(value) for value in spec.resolution),
@@ -109,17 +117,22 @@ def _row(spec: Spec) -> tuple[str, ...]:
 def class_words(spec: Spec) -> str:
     """Return the number of classes, without those that mean that there is no label."""
     without = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
-    return str(len({*spec.classes.codes} - without)) if spec.classes else "-"
+    counts = {name: len({*level.classes.codes} - without) for name, level in spec.levels.items()}
+    more = "; ".join(f"`{name}` {count}" for name, count in counts.items())
+    own = str(len({*spec.classes.codes} - without)) if spec.classes else "-"
+    return f"{own} ({more})" if more else own
 
 
 def sum_words(spec: Spec) -> str:
-    """Return the number of samples whose number is known."""
-    return f"{sum(spec.sizes.values()):,}" if spec.sizes else "?"
+    """Return the number of samples, as far as it is known; of windows, images times windows of each."""
+    total = spec.samples or sum(spec.sizes.values())
+    each = f" x {spec.windows} windows" if spec.window else ""
+    return f"{total:,}{each}" if total else "?"
 
 
 def _facts(spec: Spec) -> Iterable[tuple[str, str]]:
     yield "source", spec.source
-    yield "samples", f"{spec.samples:,}" if spec.samples else sum_words(spec)
+    yield "samples", sum_words(spec)
     yield "splits", split_words(spec)
     yield "size", f"{size_words(spec)} pixels"
     yield "resolution", " to ".join(_number(value) for value in spec.resolution) + " m"

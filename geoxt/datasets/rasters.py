@@ -42,6 +42,19 @@ class Part:
     shape: tuple[int, int]
     """Height and width of the whole image."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the part."""
+        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
+
+    def within(self, outer: Part | None) -> Part:
+        """Return the same pixels as a part of the image that this is a part of a part of."""
+        if outer is None:
+            return self
+        (top, _), (left, _) = outer.rows, outer.columns
+        rows, columns = (top + self.rows[0], top + self.rows[1]), (left + self.columns[0], left + self.columns[1])
+        return Part(rows=rows, columns=columns, shape=outer.shape)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
@@ -78,6 +91,8 @@ class Image:
                     if file.height > best[1]:
                         best, kind = (file.count, *file.shape), np.dtype(file.dtypes[0])
                         grid = _grid(file, self.crs)
+        if self.part is not None:
+            best, grid = (best[0], *self.part.size), _cropped(grid, self.part)
         count = len(self.bands) or (1 if self.per_time > 1 or self.asset.channel else best[0])
         if self.asset.is_mask:
             return (self.times, 1, *best[1:]), code_type(self.asset, self.legend, kind), grid
@@ -93,7 +108,7 @@ class Image:
             raise ReadError(msg)
         values = np.stack([step[0] for step in steps]) if len(steps) > 1 else steps[0][0][np.newaxis]
         if self.asset.is_mask:
-            bands = values if self.asset.colors else values[:, (self.asset.channel or 1) - 1]
+            bands = values if self.asset.colors else values[:, 0]
             values = decode(bands, self.asset, self.legend, self.paths[0])[:, np.newaxis]
         return values, steps[0][1]
 
@@ -105,7 +120,7 @@ class Image:
         paths = [self.paths[time * self.per_time + at] for at in self._chosen()]
         if self.per_time == 1:
             wanted = [b + 1 for b in self.bands] or None
-            if self.asset.channel and not self.asset.is_mask:
+            if self.asset.channel:
                 wanted = [self.asset.channel]
             return _read(paths[0], wanted, self.crs, self.part)
         read = [_read(path, [self.asset.channel or 1], self.crs, self.part) for path in paths]
@@ -146,7 +161,7 @@ def _read(path: str, bands: list[int] | None, crs: str | None, part: Part | None
             msg = f"Cannot read a part of {path!r}: its size is {file.shape}, that of the first file {part.shape}."
             raise ReadError(msg + " Fetch the dataset again.")
         try:
-            return file.read(bands, window=part and (part.rows, part.columns)), _grid(file, crs)
+            return file.read(bands, window=part and (part.rows, part.columns)), _cropped(_grid(file, crs), part)
         except (RasterioError, OSError) as error:
             raise ReadError(_corrupt(path, error)) from error
 
@@ -161,9 +176,15 @@ def _open(path: str) -> rasterio.DatasetReader:
 
 
 def _corrupt(path: str, error: Exception) -> str:
-    return f"Cannot read the image {path!r}: {error}. Fetch the dataset again."
+    told = str(error.__cause__ if "See previous exception" in str(error) and error.__cause__ else error)
+    said = told.removeprefix(f"{path}: ").rstrip(".")
+    return f"Cannot read the image {path!r}: {said}. Fetch the dataset again."
 
 
 def _grid(file: rasterio.DatasetReader, crs: str | None) -> GeoBox | None:
     found = file.crs or (crs if not file.transform.is_identity else None)
     return GeoBox(file.shape, file.transform, parse_crs(found)) if found else None
+
+
+def _cropped(grid: GeoBox | None, part: Part | None) -> GeoBox | None:
+    return grid if grid is None or part is None else grid[slice(*part.rows), slice(*part.columns)]

@@ -22,7 +22,7 @@ from geoxt.datasets.labels import folder_label, read_label
 from geoxt.datasets.rasters import Image, Part
 from geoxt.datasets.rows import read_object, read_rows
 from geoxt.datasets.shapes import Drawing, empty_objects, read_coco
-from geoxt.datasets.spec import Spec
+from geoxt.datasets.spec import Rule, Spec
 from geoxt.errors import ReadError
 from geoxt.grid import coordinates
 from geoxt.types import Array
@@ -43,14 +43,16 @@ class Reader:
     """Positions of the bands to read, by asset; assets that are not in it have no bands, or are left out."""
     leave: frozenset[str] = frozenset()
     """Assets that are not read."""
+    away: tuple[int, ...] = ()
+    """Numbers of shapes that are in another split, though these samples show some of their pixels."""
     tables: dict[str, dict[tuple[Any, ...], Any]] = field(default_factory=dict)
     """What shared files say, by asset and fields; read on first use."""
 
     def __getstate__(self) -> Any:
-        return self.spec, self.root, self.bands, self.leave
+        return self.spec, self.root, self.bands, self.leave, self.away
 
     def __setstate__(self, state: Any) -> None:
-        self.spec, self.root, self.bands, self.leave = state
+        self.spec, self.root, self.bands, self.leave, self.away = state
         self.tables = {}
 
     def assets(self, entry: Entry) -> dict[str, Asset]:
@@ -87,6 +89,7 @@ class Reader:
             bands=self.bands.get(key, ()),
             legend=self.spec.classes,
             crs=self.spec.crs,
+            part=entry.part,
         )
 
     def read(self, entry: Entry) -> tuple[Sample, GeoBox | None]:
@@ -96,7 +99,7 @@ class Reader:
         for key, asset in self.assets(entry).items():
             if isinstance(asset, Raster) or (isinstance(asset, ArrayAsset) and asset.gives is None):
                 values, grids[key] = self.pixels(key, asset, entry).read()
-                out[key] = _squeezed(_fixed(values, asset, entry), asset)
+                out[key] = self._own(_squeezed(_fixed(values, asset, entry), asset), key, entry)
             elif isinstance(asset, Vector):
                 grid = grids[asset.on] if asset.on in grids else self._grid(asset.on, entry)
                 out[key] = _fixed(self.drawing(key, asset, entry).read(grid, self._legend(asset)), asset, entry)
@@ -125,9 +128,28 @@ class Reader:
         if isinstance(asset, Vector):
             found = self.drawing(key, asset, entry).read(self._grid(asset.on, entry), self._legend(asset))
             return _fixed(found, asset, entry).astype("int32")
-        pixels = self.pixels(key, asset, entry)
-        values, _ = (replace(pixels, part=part) if isinstance(pixels, Image) else pixels).read()
-        return _squeezed(_fixed(values, asset, entry), asset)
+        values, _ = self._part(self.pixels(key, asset, entry), part).read()
+        return self._own(_squeezed(_fixed(values, asset, entry), asset), key, entry, part=part)
+
+    def _own(self, values: Array, key: str, entry: Entry, *, part: Part | None = None) -> Array:
+        """Return a mask without the shapes that are in another split, all else as it is."""
+        asset = self.spec.assets[key]
+        if not self.away or not is_mask(asset):
+            return values
+        assert isinstance(self.spec.splits, Rule)
+        shapes = str(self.spec.splits.shapes)
+        numbers = values
+        if key != shapes:
+            numbers, _ = self._part(self.pixels(shapes, self.spec.assets[shapes], entry), part).read()
+        blank = next(iter(getattr(asset, "ignore", ())), 0)
+        return np.where(np.isin(numbers.reshape(values.shape), self.away), values.dtype.type(blank), values)
+
+    @staticmethod
+    def _part(pixels: Image | Row, part: Part | None) -> Image | Row:
+        """Return what reads a part of the pixels that a sample has, all of them where `part` is `None`."""
+        if part is None or not isinstance(pixels, Image):
+            return pixels
+        return replace(pixels, part=part.within(pixels.part))
 
     def drawing(self, key: str, asset: Vector, entry: Entry) -> Drawing:
         """Return what draws the shapes of an asset."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from geoxt.datasets.assets import Array, Asset, Raster, Rows, Vector
@@ -40,6 +41,8 @@ class Archive:
     """Name of the archive of which it is a part (tar.gzaa, tar.gzab, …); parts stand in their order."""
     manual: str | None = None
     """How to get it where there is no `url`: what to ask whom for."""
+    apart: bool = False
+    """Whether it came apart from the release: without a `url` it is passed over where it is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class Folders:
 
     names: Mapping[str, str] = field(default_factory=dict)
     """Split by text in the path, where they differ ("training": "train")."""
+    apart: tuple[str, ...] = ()
+    """Splits that came apart from the release: loaded by their name alone, and in no count of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +92,19 @@ class Rule:
     group: tuple[str, ...] = ()
     """Fields that samples of one group share: a scene, a storm, a place. A group is in one split whole."""
     block: float | None = None
-    """Side of square blocks, in metres, that are in one split whole; for georeferenced images."""
+    """Side of square blocks, in metres, that are in one split whole; for georeferenced images. A sample that overlaps
+    one of a later split is in none."""
+    shapes: str | None = None
+    """Key of a mask that numbers shapes, for windows: a shape is in one split, the one with most of its pixels; windows
+    of the others show no label there."""
 
-    @property
-    def name(self) -> str:
-        """What the rule is, in words."""
+    def words(self, window: int | None = None) -> str:
+        """Return what the rule is, in words; `window` is the side of the windows that samples are, in pixels."""
         parts = ", ".join(f"{name} {share:.0%}" for name, share in self.fractions.items())
-        by = f"blocks of {self.block:g} m" if self.block else " and ".join(self.group) or "sample"
-        return f"by {by}: {parts} (seed {self.seed})"
+        by = [f"blocks of {self.block:,g} m"] if self.block else list(self.group)
+        by += [f"blocks of {window}x{window} pixels"] if window else []
+        whole = f", {self.shapes} whole" if self.shapes else ""
+        return f"by {' and '.join(by) or 'sample'}{whole}: {parts} (seed {self.seed})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +116,20 @@ class Runs:
 
 
 Splits = Folders | Lists | Named | Rule | Runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """Other classes of the same masks: a coarser legend, or one that stands in another band of their files."""
+
+    classes: Legend
+    """Codes, names and colours."""
+    codes: Mapping[int, int] = field(default_factory=dict)
+    """Class code by stored number, others are errors; empty where numbers are the codes."""
+    channel: int | None = None
+    """Band of the file, from 1; that of the asset where `None`."""
+    mask: str = "mask"
+    """Key of the masks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +164,17 @@ class Spec:
     """Kinds of files by key of the sample; the first one's files are the samples."""
     classes: Legend | None = None
     """Codes, names and colours; `None` for regression and self-supervision."""
+    levels: Mapping[str, Level] = field(default_factory=dict)
+    """Other classes that its masks have, by the name that `load(level=)` takes."""
     archives: tuple[Archive, ...] = ()
     """What to fetch."""
     splits: Splits | None = None
     """How it is split; `None` where it is whole."""
+    window: int | None = None
+    """Side in pixels of the squares that samples are cut into, where images are few and large: on a lattice from the
+    upper left; the last ones are moved inwards, over the ones before, so that all are whole."""
     samples: int | None = None
-    """Samples of the whole release."""
+    """Samples of the whole release, without the splits that came apart; of windows, the images they are cut from."""
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Samples of each split."""
     size: str = ""
@@ -188,6 +217,9 @@ class Spec:
             if isinstance(asset, Vector) and on not in self.assets:
                 msg = f"Cannot draw {key!r} of {self.name!r} on {on!r}: it has {', '.join(self.assets)}. Pass on=."
                 raise InputError(msg)
+            if self.window and not (isinstance(asset, Vector) or (isinstance(asset, Raster) and not asset.own_size)):
+                msg = f"Cannot cut {key!r} of {self.name!r} into windows of {self.window} pixels: only images of one "
+                raise InputError(msg + "size and shapes are cut. Leave window= out.")
 
     @property
     def lead(self) -> Asset:
@@ -198,6 +230,32 @@ class Spec:
     def bands(self) -> tuple[Band, ...]:
         """The bands of all assets, in order."""
         return tuple(b for a in self.assets.values() if isinstance(a, Raster | Array) for b in a.bands)
+
+    @property
+    def windows(self) -> int:
+        """Samples that an image of the usual size is cut into."""
+        if self.window is None or not isinstance(self.lead, Raster):
+            return 1
+        return math.prod(-(-side // self.window) for side in self.lead.shape)
+
+    def at(self, level: str) -> Spec:
+        """Return what is known of the dataset with the classes of another level.
+
+        Raises
+        ------
+        InputError
+            Where it has no such level.
+        """
+        if level not in self.levels:
+            msg = f"Cannot find level {level!r} of {self.name!r}: it has {', '.join(self.levels) or 'none'}. "
+            raise InputError(msg + "Pass level= of these, or leave it out.")
+        chosen = self.levels[level]
+        asset = self.assets[chosen.mask]
+        assert isinstance(asset, Raster | Array)
+        other: Asset = replace(asset, codes=chosen.codes)
+        if isinstance(other, Raster):
+            other = replace(other, channel=chosen.channel or other.channel)
+        return replace(self, classes=chosen.classes, assets={**self.assets, chosen.mask: other})
 
     @property
     def split_names(self) -> tuple[str, ...]:
@@ -238,6 +296,12 @@ def classes(names: str, *, colors: tuple[str, ...] = (), first: int = 0) -> Lege
     """Return the legend of class names that stand in lines (or, in one line, between blanks), counted from `first`."""
     each = [name.strip() for name in names.strip().split("\n")] if "\n" in names.strip() else names.split()
     return Legend(tuple(range(first, first + len(each))), tuple(each), colors or palette(len(each)))
+
+
+def coded(names: str) -> Legend:
+    """Return the legend of classes that stand in lines, each after its code: `coded("10 Dense forests")`."""
+    lines = [line.strip().partition(" ") for line in names.strip().split("\n")]
+    return Legend(tuple(int(code) for code, _, _ in lines), tuple(name for _, _, name in lines), palette(len(lines)))
 
 
 RGB = plain_bands("red green blue")

@@ -7,14 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
+import shapely
+
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.rows import read_rows
 from geoxt.datasets.spec import Folders, Lists, Named, Rule, Runs, Spec
 from geoxt.errors import InputError
 from geoxt.template import Fields, Template, Value
+from geoxt.types import Array
 
-Places = Sequence[tuple[float, float]]
-"""Centres of the samples' images, in metres."""
+_ROUNDING = 1e-4
+"""Share of an image that one beside it may seem to cover."""
 
 
 def read_lists(lists: Lists, root: Path) -> Iterator[tuple[str | None, Fields]]:
@@ -28,7 +32,7 @@ def read_lists(lists: Lists, root: Path) -> Iterator[tuple[str | None, Fields]]:
             yield (lists.names.get(split, split) if split else None), known
 
 
-def assign(spec: Spec, entries: Sequence[Entry], *, places: Places | None = None) -> list[str | None]:
+def assign(spec: Spec, entries: Sequence[Entry], *, places: Array | None = None) -> list[str | None]:
     """Return the split of each sample; `None` for those that are in none.
 
     Parameters
@@ -38,7 +42,7 @@ def assign(spec: Spec, entries: Sequence[Entry], *, places: Places | None = None
     entries
         All of its samples.
     places
-        Where their images lie, for a rule by blocks.
+        Outlines of their images (sample,), in metres, for a rule by blocks.
     """
     match spec.splits:
         case None:
@@ -52,7 +56,7 @@ def assign(spec: Spec, entries: Sequence[Entry], *, places: Places | None = None
         case Runs(fractions=fractions):
             return _in_runs(fractions, len(entries))
         case Rule() as rule:
-            return _by_rule(rule, entries, places)
+            return _by_rule(rule, entries, places, spec.window)
         case _:
             raise AssertionError(spec.splits)
 
@@ -63,13 +67,13 @@ def _in_runs(fractions: Mapping[str, float], count: int) -> list[str | None]:
     return [name for name, start, end in zip(fractions, ends, ends[1:], strict=False) for _ in range(start, end)]
 
 
-def _by_rule(rule: Rule, entries: Sequence[Entry], places: Places | None) -> list[str | None]:
+def _by_rule(rule: Rule, entries: Sequence[Entry], places: Array | None, window: int | None) -> list[str | None]:
     """Order the groups of each class by a hash of their names, and cut the order by the fractions."""
     if abs(sum(rule.fractions.values()) - 1) > 1e-9:
         msg = f"Cannot split by {dict(rule.fractions)}: the fractions sum to {sum(rule.fractions.values())}, not to 1."
         raise InputError(msg + " Pass fractions= that do.")
-    groups = [_group(rule, e.fields, None if places is None else places[at]) for at, e in enumerate(entries)]
-    alone = not rule.group and rule.block is None
+    groups = _groups(rule, entries, places, window)
+    alone = not rule.group and rule.block is None and window is None
     strata: dict[Value | None, dict[str, bytes]] = {}
     for group, entry in zip(groups, entries, strict=True):
         stratum = entry.fields.get("label") if alone else None
@@ -79,14 +83,38 @@ def _by_rule(rule: Rule, entries: Sequence[Entry], places: Places | None) -> lis
         order = sorted(keys, key=lambda group: keys[group])
         for place, group in enumerate(order):
             of[stratum, group] = _part(rule.fractions, (place + 0.5) / len(order))
-    return [of[e.fields.get("label") if alone else None, g] for g, e in zip(groups, entries, strict=True)]
+    parts = [of[e.fields.get("label") if alone else None, g] for g, e in zip(groups, entries, strict=True)]
+    return list(parts) if places is None else _apart(parts, places, list(rule.fractions))
 
 
-def _group(rule: Rule, fields: Mapping[str, Value], place: tuple[float, float] | None) -> str:
-    if rule.block is not None and place is not None:
-        return f"{place[0] // rule.block:.0f},{place[1] // rule.block:.0f}"
-    names = rule.group or tuple(fields)
-    return "/".join(str(fields[name]) for name in names)
+def _groups(rule: Rule, entries: Sequence[Entry], places: Array | None, window: int | None) -> list[str]:
+    """Return the group of each sample: its block, or the fields that its group shares, or itself."""
+    if rule.block is not None and places is not None:
+        centres = shapely.get_coordinates(shapely.centroid(places)) // rule.block
+        return [f"{x:.0f},{y:.0f}" for x, y in centres.tolist()]
+    return ["/".join(_shared(rule, entry, window)) for entry in entries]
+
+
+def _shared(rule: Rule, entry: Entry, window: int | None) -> Iterator[str]:
+    """Yield what samples of one group share; a window that was moved inwards is in the block that it begins in."""
+    names = rule.group if rule.group or window else tuple(entry.fields)
+    yield from (str(entry.fields[name]) for name in names)
+    if entry.part is not None and window:
+        yield f"{entry.part.rows[0] // window},{entry.part.columns[0] // window}"
+
+
+def _apart(parts: Sequence[str], places: Array, order: Sequence[str]) -> list[str | None]:
+    """Take samples out of a split that overlap one of a later split by more than rounding."""
+    pairs = shapely.STRtree(places).query(places, predicate="intersects").T
+    rank = np.array([order.index(part) for part in parts])
+    pairs = pairs[rank[pairs[:, 0]] < rank[pairs[:, 1]]]
+    one, other = places[pairs[:, 0]], places[pairs[:, 1]]
+    common = shapely.area(shapely.intersection(one, other))
+    pairs = pairs[common > _ROUNDING * np.minimum(shapely.area(one), shapely.area(other))]
+    out: list[str | None] = list(parts)
+    for at in pairs[:, 0].tolist():
+        out[at] = None
+    return out
 
 
 def _part(fractions: Mapping[str, float], at: float) -> str:

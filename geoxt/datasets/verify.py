@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.finding import is_shared
 from geoxt.datasets.reading import Reader
-from geoxt.datasets.spec import Lists
+from geoxt.datasets.spec import Folders, Lists
+from geoxt.datasets.windows import first_windows
 from geoxt.errors import GeoxtError
 from geoxt.template import Template
 
@@ -21,7 +22,7 @@ class Report:
     """What was found."""
 
     samples: int
-    """Samples that are there."""
+    """Samples that are there; of windows, the images that they are cut from."""
     expected: int | None
     """Samples that the whole release has, where known."""
     problems: tuple[str, ...]
@@ -47,7 +48,7 @@ def check(
 ) -> Report:
     """Return what is missing, too much, or with `deep` cannot be read."""
     spec, root = reader.spec, reader.root
-    expected = spec.samples if whole else None
+    expected, count = spec.samples if whole else None, len(first_windows(entries))
     problems = list(left_out)
     known: set[str] = set()
     for entry in entries:
@@ -57,10 +58,10 @@ def check(
             known |= paths
         if deep:
             problems += _unreadable(reader, entry)
-    if expected is not None and len(entries) != expected:
-        problems.append(f"{len(entries)} samples, where the release has {expected}")
+    if expected is not None and count != expected:
+        problems.append(f"{count} samples, where the release has {expected}")
     return Report(
-        samples=len(entries),
+        samples=count,
         expected=expected,
         problems=tuple(problems),
         extra=tuple(sorted(_extra(reader, known))) if whole else (),
@@ -81,9 +82,13 @@ def _extra(reader: Reader, known: set[str]) -> Iterator[str]:
     shared = [t for asset in spec.assets.values() if is_shared(asset) for t in asset.templates]
     shared += [Template(spec.splits.path)] if isinstance(spec.splits, Lists) else []
     archives = {archive.file for archive in spec.archives}
+    apart = spec.splits.apart if isinstance(spec.splits, Folders) else ()
+    others = [t for asset in spec.assets.values() for t in asset.templates] if apart else []
     for folder, names, files in os.walk(root):
         names[:] = [name for name in names if not name.startswith(".")]
         for file in files:
             path = os.path.relpath(os.path.join(folder, file), root).replace(os.sep, "/")  # noqa: PTH118
-            if path not in known and path not in archives and not any(t.match(path) is not None for t in shared):
+            if path in known or path in archives or any(t.match(path) is not None for t in shared):
+                continue
+            if not any((t.match(path) or {}).get("split") in apart for t in others):
                 yield path

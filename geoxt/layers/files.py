@@ -147,7 +147,8 @@ def _identify(header: Header, facts: LayerSpec, beside: Sidecars, *, rescale: bo
     for band in held:
         strict = rescale and not _stated(header, band.index)
         rule = known(facts, band, named.file, baseline=baseline, strict=strict, own=own, scene=named.scene)
-        bands[band.name] = asset_of(header, band.index, band.nodata, rule), rule.unit if rule else "1"
+        asset = replace(asset_of(header, band.index, band.nodata, rule), unlabelled=facts.ignore)
+        bands[band.name] = asset, rule.unit if rule else "1"
     return _File(named=named, bands=bands)
 
 

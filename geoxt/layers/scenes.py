@@ -189,6 +189,7 @@ class _Headers:
             grid=grid,
             dtype=dtype,
             nodata=representable(_nodata(one, entry, self._choice, header), dtype),
+            unlabelled=one.facts.ignore if one.facts is not None else (),
             masked=header.masked[place] if header else False,
             scale=rule.scale if rule else 1.0,
             offset=rule.offset if rule else 0.0,

@@ -41,7 +41,7 @@ class Part:
         How files are opened.
     """
 
-    __slots__ = ("_access", "_clear", "_dtype", "_files", "_nodata", "_scales", "level", "mapping")
+    __slots__ = ("_access", "_clear", "_dtype", "_files", "_nodata", "_scales", "_unlabelled", "level", "mapping")
 
     def __init__(
         self,
@@ -63,6 +63,8 @@ class Part:
             self._choose_overview({a.href for a in assets})
         self._dtype = np.result_type(*{a.dtype for a in assets})
         self._nodata = [a.nodata for a in assets]
+        further = [tuple(code for code in a.unlabelled if code != a.nodata) for a in assets]
+        self._unlabelled = [(place, codes) for place, codes in enumerate(further) if codes]
         files: dict[str, list[tuple[int, Asset]]] = {}
         for place, asset in enumerate(assets):
             files.setdefault(asset.href, []).append((place, asset))
@@ -84,9 +86,9 @@ class Part:
 
     def fetch(self, window: Window) -> tuple[Array, Mask | None]:
         """Read a window of the assets' own grid; what a quality band takes out is not valid."""
-        if not self._clear:
-            return self._fetch(window)
         values, valid = self._fetch(window)
+        for place, codes in self._unlabelled:
+            valid = _without(values, valid, place, codes)
         for one in self._clear:
             good = one.read(window)
             if good is not None:
@@ -131,6 +133,16 @@ class Part:
     ) -> Callable[[], tuple[Array, Mask | None]]:
         """Begin to read the bands of one file: those of several remote ones arrive together."""
         return reader.start(href, bands, window, masks=masked, level=self.level, access=self._access, out=out)
+
+
+def _without(values: Array, valid: Mask | None, place: int, codes: tuple[int, ...]) -> Mask | None:
+    """Return which values are valid where some numbers of one band are not; `None` where all are."""
+    good = np.logical_and.reduce([values[place] != code for code in codes])
+    if good.all():
+        return valid
+    valid = np.ones(values.shape, bool) if valid is None else valid.copy()
+    valid[place] &= good
+    return valid
 
 
 def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mask | None:

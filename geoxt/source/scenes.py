@@ -23,6 +23,8 @@ class Asset:
     """Stored data type."""
     nodata: float | None = None
     """Stored value that marks missing pixels."""
+    unlabelled: tuple[int, ...] = ()
+    """Further stored values of missing pixels, such as codes that mean that nobody knows."""
     masked: bool = False
     """Whether the file keeps a mask or an alpha band of its own."""
     scale: float = 1.0

@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.datasets.assets import Array as ArrayAsset
 from geoxt.datasets.assets import Asset, Audio, Boxes, Raster, Rows, Table, Vector
-from geoxt.datasets.spec import Spec
+from geoxt.datasets.spec import Rule, Spec
 from geoxt.template import Template, Value
 from geoxt.testing.cogs import make_grid
 
@@ -71,11 +71,11 @@ def size_of(spec: Spec, shape: tuple[int, int], scale: float = 1) -> tuple[int, 
 
 
 def grid_for(spec: Spec, shape: tuple[int, int], at: int, full: tuple[int, int]) -> GeoBox:
-    """Return where a sample lies: samples side by side, of the size that the release has on the ground."""
+    """Return where a sample lies: samples side by side, of the size that the release has on the ground, or a block."""
     ground = (spec.resolution or (10,))[0] * min(full)
-    return make_grid(
-        shape, crs=spec.crs or "EPSG:32631", left=500_000 + at * 2 * ground, resolution=ground / min(shape)
-    )
+    block = spec.splits.block if isinstance(spec.splits, Rule) else None
+    step = 2 * max(ground, block or 0)
+    return make_grid(shape, crs=spec.crs or "EPSG:32631", left=500_000 + at * step, resolution=ground / min(shape))
 
 
 def _raster(
@@ -94,11 +94,23 @@ def _raster(
         assert spec.classes is not None
         if asset.colors:
             return np.moveaxis(spec.classes.rgb(rng.choice(spec.classes.codes, shape)), -1, 0), grid
-        stored = [*(asset.codes or spec.classes.codes), *asset.ignore]
-        return np.stack([rng.choice(stored, shape)] * (asset.channel or 1)).astype(asset.dtype), grid
+        return np.stack([rng.choice(codes, shape) for codes in _stored_codes(spec, asset)]).astype(asset.dtype), grid
     count = 1 if band else len(asset.bands) or 1
     count = max(count, asset.channel or 1)
-    return _numbers((count, *shape), np.dtype(asset.dtype), rng), grid
+    values = _numbers((count, *shape), np.dtype(asset.dtype), rng)
+    if asset.nodata is not None:
+        values[:, 0, 0] = asset.nodata
+    return values, grid
+
+
+def _stored_codes(spec: Spec, asset: Raster) -> list[list[int]]:
+    """Return the numbers that each band of a mask's files holds: those of the classes, or of the level that it has."""
+    assert spec.classes is not None
+    mine = [*(asset.codes or spec.classes.codes), *asset.ignore]
+    other = {one.channel: [*(one.codes or one.classes.codes), *asset.ignore] for one in spec.levels.values()}
+    at = asset.channel or 1
+    most = max([at, *(channel or 1 for channel in other)])
+    return [mine if band == at else other.get(band, mine) for band in range(1, most + 1)]
 
 
 def _numbers(shape: Sequence[int], kind: np.dtype[Any], rng: np.random.Generator) -> NDArray[Any]:

@@ -20,14 +20,16 @@ import numpy as np
 
 from geoxt.datasets.assets import Array as ArrayAsset
 from geoxt.datasets.assets import Asset
-from geoxt.datasets.spec import Lists, Named, Rule, Runs, Spec
+from geoxt.datasets.spec import Folders, Lists, Named, Rule, Runs, Spec
 from geoxt.template import Template, Value
-from geoxt.testing.chips import write_asset, write_table
+from geoxt.testing.chips import SIDE, write_asset, write_table
 
 __all__ = ["Tree", "fields_of", "make_tree", "pack"]
 
 _EACH = 5
 """Samples of a class where our own rule splits: enough for each split to have one."""
+_ACROSS = 3
+"""Windows across an image, where samples are windows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Tree:
     root: Path
     """Folder with the files."""
     spec: Spec
-    """The spec, with as many samples as the tree has."""
+    """The spec, with as many samples as the tree has, and windows as small as its images."""
     samples: tuple[Mapping[str, Value], ...]
     """Fields of each sample, those of all assets and passed-over ones too."""
     splits: Mapping[str, int]
@@ -59,9 +61,10 @@ def make_tree(spec: Spec, root: Path) -> Tree:
         having = [fields for fields in samples if asset.belongs(fields)]
         for path, some in _by_file(asset, having).items():
             write_asset(spec, key, asset, root / path, some, samples)
-    return Tree(
-        root=root, spec=replace(spec, samples=len(samples)), samples=samples, splits=_write_lists(spec, root, samples)
-    )
+    apart = spec.splits.apart if isinstance(spec.splits, Folders) else ()
+    count = sum(fields.get("split") not in apart for fields in samples)
+    small = replace(spec, samples=count, window=spec.window and -(-SIDE // _ACROSS))
+    return Tree(root=root, spec=small, samples=samples, splits=_write_lists(spec, root, samples))
 
 
 def fields_of(spec: Spec) -> tuple[Mapping[str, Value], ...]:
@@ -80,7 +83,7 @@ def fields_of(spec: Spec) -> tuple[Mapping[str, Value], ...]:
     wheels = [name for name in lead if name == "label" or fields[name].choices(name) or name in named]
     sizes = [len(named.get(name) or _choices(spec, name, fields[name])) for name in wheels]
     rows = isinstance(spec.lead, ArrayAsset)
-    repeats = _EACH if isinstance(spec.splits, Rule) else 1 if wheels and not rows else 3
+    repeats = _EACH if isinstance(spec.splits, Rule) and not spec.window else 1 if wheels and not rows else 3
     repeats = max(repeats, -(-len(spec.classes or ()) // max(int(np.prod(sizes)), 1))) if rows else repeats
     count = int(np.prod(sizes)) * repeats
     out, seen = [], dict[str, int]()

@@ -1,13 +1,37 @@
-"""A small dataset of our own that shows what an engine must do: classes in folders, lists, one zip."""
+"""Trees of all datasets, each written once; and a small dataset of our own that shows what an engine must do."""
 
 from __future__ import annotations
 
 import pytest
 
-from geoxt.datasets import Archive, Folders, Raster, Spec
+from geoxt.datasets import Archive, Folders, Raster, Spec, info
+from geoxt.datasets.assets import Array
 from geoxt.datasets.spec import RGB, classes
 from geoxt.testing.servers import serve_files
 from geoxt.testing.trees import make_tree, pack
+
+
+def needs(spec) -> None:
+    """Skip where an optional package is not installed."""
+    if any(isinstance(asset, Array) for asset in spec.assets.values()):
+        pytest.importorskip("h5py")
+    texts = [t.pattern for asset in spec.assets.values() for t in asset.templates]
+    if any(text.endswith(".parquet") for text in texts):
+        pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(scope="session")
+def trees(tmp_path_factory):
+    """Return the tree of a dataset, each written once."""
+    made = {}
+
+    def tree(name):
+        needs(info(name))
+        if name not in made:
+            made[name] = make_tree(info(name), tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return tree
 
 
 @pytest.fixture
@@ -33,10 +57,17 @@ def tree(ponds, tmp_path):
     return make_tree(ponds, tmp_path / "tree")
 
 
-@pytest.fixture
-def packed(tree, tmp_path):
-    """Return the spec with the address of its archive, the folder that is served, and the address."""
-    folder = tmp_path / "served"
-    folder.mkdir()
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """Return a folder that is served, and its address."""
+    folder = tmp_path_factory.mktemp("served")
     with serve_files(folder, nginx=False) as url:
-        yield pack(tree, folder, url), folder, url
+        yield folder, url
+
+
+@pytest.fixture
+def packed(tree, served, tmp_path):
+    """Return the spec with the address of its archive, the folder that is served, and the address."""
+    folder, url = served[0] / tmp_path.name, f"{served[1]}/{tmp_path.name}"
+    folder.mkdir()
+    return pack(tree, folder, url), folder, url

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geoxt.datasets import Raster, info, load
+from geoxt.datasets import Raster, fetch, info, load
 from geoxt.datasets.spec import classes
-from geoxt.errors import DatasetWarning, InputError, LabelError, ReadError
+from geoxt.errors import DatasetWarning, InputError, LabelError, OutputError, ReadError
 from geoxt.testing.chips import write_image
 from geoxt.testing.trees import make_tree
 
@@ -88,7 +88,8 @@ def test_a_class_folder_that_is_missing_is_said(tmp_path):
     tree = make_tree(info("ucmerced"), tmp_path)
     for path in (tmp_path / "UCMerced_LandUse/Images/river").iterdir():
         path.unlink()
-    with pytest.warns(DatasetWarning, match="no samples of 1 of its classes: river"):
+    gone = pytest.warns(DatasetWarning, match="1 samples that the splits name are not there, such as label=river/n=17")
+    with gone, pytest.warns(DatasetWarning, match="no samples of 1 of its classes: river"):
         found = load(tree.spec, tmp_path)
     assert len(found) == 20
 
@@ -162,3 +163,70 @@ def test_lists_that_are_not_there(tmp_path):
     assert len(load(tree.spec, tmp_path)) == 21
     with pytest.raises(ReadError, match=r"lists .*they are not there.*download=True"):
         load(tree.spec, tmp_path, "train")
+
+
+def test_a_sample_that_only_a_list_names(tmp_path):
+    tree = make_tree(info("landcoverai"), tmp_path)
+    for path in tmp_path.glob("output/s001_2*"):
+        path.unlink()
+    with pytest.warns(DatasetWarning, match=r"1 samples that the splits name are not there, such as tile=s001/n=2\."):
+        found = load(tree.spec, tmp_path)
+    assert len(found) == 2
+    assert "tile=s001/n=2" in found.left_out[0]
+    assert not found.verify().ok
+
+
+def test_a_tile_that_is_named_and_not_there(tmp_path):
+    tree = make_tree(info("potsdam"), tmp_path)
+    for path in tmp_path.rglob("top_potsdam_7_9_*"):
+        path.unlink()
+    with pytest.warns(DatasetWarning, match="not there, such as tile=7_9"):
+        assert len(load(tree.spec, tmp_path)) == len(tree.samples) - 1
+
+
+def test_a_split_that_is_not_there(tree):
+    for path in (tree.root / "ponds/test").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(ReadError, match=r"split 'test' in .*: there are 1 of 'train'\. Pass download=True"):
+        load(tree.spec, tree.root, "test")
+    whole = replace(tree.spec, splits=None)
+    with pytest.raises(InputError, match="Cannot find split 'test' of 'ponds': it is whole. Pass none for all"):
+        load(whole, tree.root, "test")
+
+
+def test_a_file_as_root(ponds, tmp_path):
+    path = tmp_path / "ponds.zip"
+    path.write_bytes(b"x")
+    with pytest.raises(ReadError, match=r"ponds\.zip': it is a file\. Pass root= of the folder that it lies in"):
+        load(ponds, path)
+    with pytest.raises(OutputError, match=r"ponds\.zip': it is a file\. Pass root= of a folder"):
+        fetch(ponds, path)
+
+
+def test_a_recording_that_is_cut(tmp_path):
+    tree = make_tree(info("advance"), tmp_path)
+    path = next(tmp_path.glob("sound/airport/*"))
+    path.write_bytes(path.read_bytes()[:-7])
+    found = load(tree.spec, tmp_path)
+    at = next(at for at in range(len(found)) if found.fields(at)["id"] == path.stem)
+    with pytest.raises(ReadError, match=rf"Cannot read the recording .*{path.name}"):
+        found.read(at)
+
+
+def test_an_hdf5_file_that_is_cut_while_it_is_read(tmp_path):
+    pytest.importorskip("h5py")
+    tree = make_tree(info("so2sat"), tmp_path)
+    found = load(tree.spec, tmp_path)
+    found.read(0)
+    path = tmp_path / "validation.h5"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    at = next(at for at in range(len(found)) if found.fields(at)["split"] == "validation")
+    with pytest.raises(ReadError, match=r"Cannot open the HDF5 file .*validation\.h5.*truncated"):
+        found.read(at)
+
+
+def test_what_the_library_says_of_a_cut_image(tree):
+    path = tree.root / "ponds/test/image/s001.png"
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(ReadError, match=r"s001\.png': .*libpng.*[^.]\. Fetch the dataset again"):
+        load(tree.spec, tree.root).read(0)

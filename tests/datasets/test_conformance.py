@@ -1,90 +1,58 @@
-"""Every dataset, from its own spec: found, fetched, verified, read, split, drawn, learnt from; held to the facts."""
+"""Every dataset, from its own spec: found, fetched, verified, read, split, drawn."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import warnings
 from dataclasses import replace
 from datetime import date, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from geoxt import datasets
-from geoxt.bridge.chips import collate
-from geoxt.datasets.assets import Array, Audio, Raster
+from geoxt.datasets.assets import Audio, Raster
 from geoxt.datasets.catalog import _SPECS
 from geoxt.datasets.reading import is_mask
-from geoxt.datasets.spec import Lists, Named, Rule
+from geoxt.datasets.spec import Lists, Rule
 from geoxt.errors import InputError
 from geoxt.source import is_categorical, nodata_of
 from geoxt.template import Template
-from geoxt.testing.servers import serve_files
-from geoxt.testing.trees import make_tree, pack
+from geoxt.testing.chips import size_of
+from geoxt.testing.trees import pack
 
-FACTS = Path(__file__).parents[3] / "shared" / "facts" / "datasets"
 NAMES = datasets.names()
-SHEETS = {
-    "eurosat_rgb": "eurosat",
-    "bigearthnet_v2": "bigearthnet",
-    "seasonal_contrast_100k": "seasonal_contrast",
-    "cowc_detection": "cowc",
-    "cowc_counting": "cowc",
-    "landcoverai": "landcoverai",
-    "landcoverai_scenes": "landcoverai",
-}
-"""Sheets of facts that are of more than one dataset."""
-CSS = {"green": "#008000", "blue": "#0000ff", "orange": "#ffa500", "red": "#ff0000"}
-"""Colours that the sheets name."""
-
-
-def needs(spec) -> None:
-    """Skip where an optional package is not installed."""
-    if any(isinstance(asset, Array) for asset in spec.assets.values()):
-        pytest.importorskip("h5py")
-    texts = [t.pattern for asset in spec.assets.values() for t in asset.templates]
-    if any(text.endswith(".parquet") for text in texts):
-        pytest.importorskip("pyarrow")
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory):
-    """Return the tree of a dataset, each written once."""
-    made = {}
-
-    def tree(name):
-        needs(datasets.info(name))
-        if name not in made:
-            made[name] = make_tree(datasets.info(name), tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return tree
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served")
-    with serve_files(folder, nginx=False) as url:
-        yield folder, url
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_finds_every_sample_and_verifies(trees, name):
     tree = trees(name)
     found = datasets.load(tree.spec, tree.root)
-    assert len(found) == len(tree.samples)
+    assert len(found) == _count(tree)
     names = [n for n in found.spec.lead.names if n != "row"]
-    wanted = {tuple(fields[n] for n in names) for fields in tree.samples}
+    wanted = {tuple(fields[n] for n in names) for fields in _released(tree)}
     assert {tuple(found.fields(at)[n] for n in names) for at in range(len(found))} == wanted
     report = found.verify(deep=True)
     assert report.ok, str(report)
     assert report.extra == ()
+
+
+def _released(tree):
+    """Return the samples of a tree without those of splits that came apart."""
+    apart = getattr(tree.spec.splits, "apart", ())
+    return [fields for fields in tree.samples if fields.get("split") not in apart]
+
+
+def _count(tree):
+    """Return how many samples a tree has: of windows, as many as are needed to cover each image."""
+    if tree.spec.window is None:
+        return len(_released(tree))
+    shape = size_of(tree.spec, tree.spec.lead.shape)
+    return len(tree.samples) * math.prod(math.ceil(side / tree.spec.window) for side in shape)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,7 +63,8 @@ def test_splits_share_no_sample_and_leave_none_out(trees, name):
         assert {split: len(part) for split, part in parts.items()} == dict(tree.splits)
     keys = [str(part.fields(at)) for part in parts.values() for at in range(len(part))]
     assert len(keys) == len(set(keys))
-    assert len(keys) == (len(tree.samples) if parts else 0)
+    apart = len(tree.samples) - len(_released(tree))
+    assert len(keys) == (_count(tree) + apart if parts else 0)
     assert all(len(part) for part in parts.values())
 
 
@@ -162,41 +131,6 @@ def test_draws_a_sample(trees, name):
     assert tree.spec.title in figure.get_suptitle()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_learns_one_step(trees, name):
-    tree = trees(name)
-    samples = datasets.load(tree.spec, tree.root).to_torch()
-    chosen = [sample for sample in (samples[at] for at in range(len(samples))) if len(_target(sample))][-2:]
-    batch = collate(chosen)
-    image = batch["image"] if isinstance(batch["image"], torch.Tensor) else batch["image"][0][None]
-    image = image.flatten(1, 2) if image.ndim == 5 else image
-    wanted = torch.stack([_target(sample) for sample in chosen])[: len(image)]
-    torch.manual_seed(0)
-    net = torch.nn.Linear(image.shape[1], wanted.shape[1])
-    features = (image / image.abs().amax().clamp(min=1)).mean(dim=(2, 3))
-    losses = []
-    for _ in range(3):
-        loss = ((net(features) - wanted) ** 2).mean()
-        net.zero_grad()
-        loss.backward()
-        with torch.no_grad():
-            for weight in net.parameters():
-                weight.sub_(0.1 * weight.grad)
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-
-
-def _target(sample) -> torch.Tensor:
-    """Return numbers to learn of a sample: of its label, mask, boxes, or where there is none its image."""
-    if "label" in sample:
-        return sample["label"].float().reshape(-1) + 1
-    if "mask" in sample:
-        return sample["mask"].float().mean().reshape(1) + 1
-    if "boxes" in sample:
-        return sample["boxes"].mean(dim=0) if len(sample["boxes"]) else torch.zeros(0)
-    return sample["image"].float().mean().reshape(1)
-
-
 @pytest.mark.parametrize("name", [name for name in NAMES if datasets.info(name).georeferenced])
 def test_opens_as_a_layer(trees, name):
     tree = trees(name)
@@ -243,66 +177,6 @@ def test_a_layer_of_masks_has_the_codes_of_the_samples(trees, name, key):
     assert kept.all() or set(np.unique(there[~kept])) == {nodata_of(layer)}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_agrees_with_the_facts(name):
-    sheet = FACTS / f"{SHEETS.get(name, name)}.yaml"
-    if not sheet.is_file():
-        pytest.skip("the facts are not here")
-    spec, facts = datasets.info(name), _own(name, yaml.safe_load(sheet.read_text(encoding="utf-8")))
-    items = facts["classes"]["items"]
-    if spec.classes is not None and items:
-        shown = [(item["id"], " ".join(item["name"].replace("_", " ").split())) for item in items]
-        assert list(zip(spec.classes.codes, spec.classes.names, strict=True)) == shown
-        colors = [CSS.get(item.get("color"), item.get("color")) for item in items]
-        assert all(own == said.lower() for own, said in zip(spec.classes.colors, colors, strict=True) if said)
-    assert spec.samples in {facts["samples"]["total"], *facts["samples"].get("locations", {}).values(), None}
-    for split, count in facts["samples"]["splits"].items():
-        assert spec.sizes.get(split, count) == count or isinstance(count, dict)
-    if isinstance(spec.splits, Named):
-        for split, values in spec.splits.values.items():
-            if stems := {Path(text).stem for text in facts["splits"].get(split, ())}:
-                files = {Path(spec.lead.templates[0].fill({spec.splits.field: value})).stem for value in values}
-                found = {stem for stem in stems for file in files if file == stem or file.startswith(f"{stem}_")}
-                assert found == stems
-                assert len(files) == len(values) == len(stems)
-    published = {a["file"]: a for a in [*facts["archives"], *facts["splits"].get("sources", [])] if a.get("file")}
-    sums = {
-        a.get(kind) for a in [*published.values(), *facts["splits"].get("sources", [])] for kind in ("md5", "sha256")
-    }
-    for archive in spec.archives:
-        assert {archive.md5, archive.sha256} <= sums | {None}, archive.file
-        said = published.get(archive.file, {})
-        assert said.get("url") in {archive.url, None} or archive.manual
-    numbers = {pair for n in facts["normalization"] if "std" in n for pair in zip(n["mean"], n["std"], strict=True)}
-    assert {pair for own in spec.statistics for pair in zip(own.mean, own.std, strict=True)} <= numbers
-    waves = {band["name"]: band.get("wavelength_um") for band in facts["bands"]}
-    for band in spec.bands:
-        if band.wavelength is not None and waves.get(band.name) and waves[band.name] < 1000:
-            assert band.wavelength == pytest.approx(waves[band.name])
-    cited = [c.get("doi") or c.get("url") for c in facts["citation"]]
-    cited += [c.get("url") for c in facts["citation"]]
-    assert spec.cite in cited
-    assert (facts["license"]["id"] or None) == spec.licence
-    assert spec.georeferenced is facts["georeferenced"]["value"] or name in SHEETS
-
-
-def _own(name, facts):
-    """Return the facts of a sheet that are of one dataset: of a variant, a task, or whole scenes."""
-    if variants := [v for v in facts["variants"] if v["id"] == name]:
-        facts["archives"] = [a for v in variants for a in v.get("archives", [v.get("archive")])]
-        facts["samples"] = next((v["samples"] for v in variants if "samples" in v), facts["samples"])
-        facts["bands"] = []
-    task = name.removeprefix(f"{SHEETS.get(name, name)}_")
-    if any(archive.get("task") == task for archive in facts["archives"]):
-        facts["archives"] = [archive for archive in facts["archives"] if archive["task"] == task]
-        counts = facts["samples"]["splits"].items()
-        splits = {split.removeprefix(f"{task}_"): count for split, count in counts if split.startswith(task)}
-        facts["samples"] = {"total": sum(splits.values()), "splits": splits}
-    if task == "scenes":
-        facts["samples"] = {"total": sum(one["count"] for one in facts["image"]["scenes"]), "splits": {}}
-    return facts
-
-
 def test_few_need_a_function_of_their_own():
     assert sum(any(a.fix for a in spec.assets.values()) for spec in _SPECS.values()) <= 5
 
@@ -312,7 +186,8 @@ def test_rules_of_our_own_are_told_and_grouped(name):
     spec = datasets.info(name)
     if isinstance(spec.splits, Rule):
         assert set(spec.splits.group) <= {n for a in spec.assets.values() for t in a.templates for n in t.names}
-        assert spec.splits.block or not spec.georeferenced or spec.splits.group
+        assert spec.splits.block or spec.window or not spec.georeferenced or spec.splits.group
+        assert spec.splits.shapes in {None, *spec.assets}
     if isinstance(spec.splits, Lists):
         assert spec.split_names
 

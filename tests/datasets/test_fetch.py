@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import os
 import subprocess
@@ -15,7 +16,6 @@ from geoxt.datasets import Archive, fetch, load
 from geoxt.datasets.download import download
 from geoxt.errors import InputError, ReadError
 from geoxt.testing.proxy import proxied
-from geoxt.testing.servers import serve_files
 
 download_module = sys.modules["geoxt.datasets.download"]
 fetch_module = sys.modules["geoxt.datasets.fetch"]
@@ -37,12 +37,12 @@ def test_load_fetches_what_is_not_there(packed, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory):
+def behind(served):
     """Return a file of some size on a server behind a proxy, and the proxy."""
-    folder = tmp_path_factory.mktemp("big")
+    folder, url = served
     content = os.urandom(300_000)
     (folder / "part.bin").write_bytes(content)
-    with serve_files(folder, nginx=False) as url, proxied(url) as proxy:
+    with proxied(url) as proxy:
         yield content, proxy
 
 
@@ -132,25 +132,56 @@ def test_an_interrupted_extraction_is_told_and_mended(packed, tmp_path, monkeypa
     assert sorted(path.name for path in (root / ".geoxt").iterdir()) == ["lock", "ponds.zip.done"]
 
 
+TWICE = """
+import os, sys
+from dataclasses import replace
+import pooch
+from geoxt.datasets import Archive, fetch, info
+
+url, sha256, root = sys.argv[1:]
+archive = Archive(file="ponds.zip", url=url, sha256=sha256, holds=("ponds/",))
+other = os.fork()
+fetch(replace(info("levircd_plus"), archives=(archive,)), root)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) if other else 0)
+"""
+"""A program that is two processes when it comes to fetching."""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
 def test_processes_wait_for_each_other(packed, tmp_path):
     spec, _, url = packed
-    code = (
-        "import sys; from geoxt.datasets import Archive, fetch, info; from dataclasses import replace\n"
-        "spec = replace(info('levircd_plus'), archives=(Archive(file='ponds.zip', url=sys.argv[1], sha256=sys.argv[2],"
-        " holds=('ponds/',)),)); fetch(spec, sys.argv[3])"
-    )
     root = tmp_path / "shared"
-    command = [sys.executable, "-c", code, f"{url}/ponds.zip", spec.archives[0].sha256, str(root)]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
-    ends = [(process.communicate()[1], process.returncode) for process in running]
-    assert [code for _, code in ends] == [0, 0], ends
+    command = [sys.executable, "-c", TWICE, f"{url}/ponds.zip", spec.archives[0].sha256, str(root)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
     assert len(load(replace(spec, archives=()), root)) == 2
 
 
 def test_what_only_people_get_is_told(ponds, tmp_path):
-    by_form = replace(ponds, archives=(Archive(file="ponds.zip", manual="Ask the kite club."),))
-    with pytest.raises(ReadError, match=r"Ask the kite club\. Put it at .*ponds\.zip"):
+    ask = "Ask the kite club."
+    by_form = replace(ponds, archives=tuple(Archive(file=name, manual=ask) for name in ("ponds.zip", "lists.zip")))
+    told = r"Ask the kite club\. Put it at .*ponds\.zip' and .*lists\.zip'\. Then"
+    with pytest.raises(ReadError, match=f"{told} fetch again"):
         fetch(by_form, tmp_path / "root")
+    with pytest.raises(ReadError, match=f"{told} pass download=True"):
+        load(by_form, tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+
+
+def test_what_needs_no_one_comes_first(packed, tmp_path):
+    spec, *_ = packed
+    mixed = replace(spec, archives=(Archive(file="more.zip", manual="Ask.", holds=("more/",)), *spec.archives))
+    with pytest.raises(ReadError, match=r"Ask\. Put it at .*more\.zip'\."):
+        fetch(mixed, tmp_path / "root")
+    assert len(load(spec, tmp_path / "root")) == 2
+
+
+def test_an_archive_is_not_what_it_holds(ponds, tmp_path):
+    content = b"a list"
+    (tmp_path / "list.txt.bz2").write_bytes(bz2.compress(content))
+    spec = replace(ponds, archives=(Archive(file="list.txt.bz2", holds=("list.txt",), manual="Ask."),))
+    fetch(spec, tmp_path)
+    assert (tmp_path / "list.txt").read_bytes() == content
 
 
 def test_strange_addresses_are_refused(ponds, tmp_path):

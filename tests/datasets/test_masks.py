@@ -17,9 +17,10 @@ from geoxt.datasets import Runs, info, load, rasters
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
-from geoxt.source import is_categorical, nodata_of
+from geoxt.source import Mosaic, is_categorical, nodata_of, view_of
 from geoxt.testing.chips import write_image
 from geoxt.testing.trees import make_tree
+from geoxt.windows import Window
 
 
 def stored_in(path):
@@ -54,7 +55,7 @@ def test_numbers_of_fields_are_no_classes(tmp_path):
     tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
     path = tmp_path / "data/1/1_field_id.tif"
     stored = stored_in(path)[0]
-    sample = load(tree.spec, tmp_path)[1]
+    sample = load(replace(tree.spec, window=None), tmp_path)[1]
     assert stored.max() > max(tree.spec.classes.codes)
     np.testing.assert_array_equal(sample["fields"].values, stored)
     assert sample["fields"].dtype == sample["fields"].values.dtype == np.int32
@@ -85,9 +86,10 @@ def test_buildings_are_of_their_one_class(tmp_path):
 
 def test_mirrors_may_write_the_folder_of_a_tile_otherwise(tmp_path):
     tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
-    before = load(tree.spec, tmp_path)[1]["image"].values
+    spec = replace(tree.spec, window=None)
+    before = load(spec, tmp_path)[1]["image"].values
     (tmp_path / "data/1").rename(tmp_path / "data/01")
-    found = load(tree.spec, tmp_path)
+    found = load(spec, tmp_path)
     assert found.verify(deep=True).ok
     np.testing.assert_array_equal(found[1]["image"].values, before)
 
@@ -107,7 +109,7 @@ def test_one_set_of_outlines_serves_all_views(tmp_path):
 
 def test_land_under_no_shape_may_be_unknown(tmp_path):
     tree = make_tree(info("benin_cashews"), tmp_path)
-    found = load(tree.spec, tmp_path)
+    found = load(replace(tree.spec, window=None), tmp_path)
     assert found[0]["mask"].attrs["_FillValue"] == 0
     codes, sample = found.read(0)["mask"], found.to_torch()[0]
     assert set(np.unique(codes)) == {0, 1, 2}
@@ -124,6 +126,11 @@ def test_all_codes_without_label_are_nodata_of_the_layer(tmp_path, name, mark):
     wanted = np.where(np.isin(stored, tree.spec.assets["mask"].ignore), mark, stored)
     assert (layer.chunks is not None, layer.dtype, nodata_of(layer)) == (True, stored.dtype, mark)
     np.testing.assert_array_equal(layer.values, wanted)
+    view = view_of(layer)
+    assert isinstance(view.source, Mosaic), "windows are read from the files, without dask"
+    values, valid = view.read(Window(1, 2, 6, 5))
+    np.testing.assert_array_equal(values[0, 0], wanted[1:7, 2:7])
+    np.testing.assert_array_equal(valid[0, 0], wanted[1:7, 2:7] != mark)
     joined = intersection(image=found.layer(), labels=layer, grid="image").labels
     np.testing.assert_array_equal(joined.values, wanted)
     native = found.layer("mask", crs="native")
@@ -139,7 +146,7 @@ def test_a_figure_has_the_mask_however_many_images_there_are(tmp_path):
 
 def test_a_part_of_an_image_is_read_as_a_part(tmp_path, monkeypatch):
     tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
-    found, shapes = load(tree.spec, tmp_path), []
+    found, shapes = load(replace(tree.spec, window=None), tmp_path), []
     image = found[0]["image"]
     whole = image.values
     real = rasters._open
@@ -176,7 +183,7 @@ class Watched:
 
 def test_a_part_of_files_of_several_sizes_is_an_error(tmp_path):
     tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
-    image = load(tree.spec, tmp_path)[0]["image"]
+    image = load(replace(tree.spec, window=None), tmp_path)[0]["image"]
     path = next(tmp_path.glob("data/0/*/0_B03_*.tif"))
     write_image(path, stored_in(path)[:, :9], None)
     with pytest.raises(ReadError, match="B03"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Audio, Raster
-from geoxt.datasets.spec import RGB, Archive, Rule, Spec, classes
+from geoxt.datasets.hosted import hosted
+from geoxt.datasets.spec import RGB, Rule, Spec, classes
 
 ADVANCE = Spec(
     name="advance",
@@ -31,19 +32,12 @@ ADVANCE = Spec(
         "image": Raster("vision/{label}/{id}.jpg", bands=RGB, shape=(512, 512)),
         "audio": Audio("sound/{label}/{id}.wav", rate=22050, seconds=10),
     },
-    archives=(
-        Archive(
-            file="ADVANCE_vision.zip",
-            url="https://zenodo.org/records/3828124/files/ADVANCE_vision.zip?download=1",
-            md5="a9e8748219ef5864d3b5a8979a67b471",
-            holds=("vision/",),
-        ),
-        Archive(
-            file="ADVANCE_sound.zip",
-            url="https://zenodo.org/records/3828124/files/ADVANCE_sound.zip?download=1",
-            md5="a2d12f2d2a64f5c3d3a9d8c09aaf1c31",
-            holds=("sound/",),
-        ),
+    archives=hosted(
+        "https://zenodo.org/records/3828124/files/{}?download=1",
+        """
+        ADVANCE_vision.zip a9e8748219ef5864d3b5a8979a67b471 vision/
+        ADVANCE_sound.zip a2d12f2d2a64f5c3d3a9d8c09aaf1c31 sound/
+        """,
     ),
     splits=Rule(fractions={"train": 0.7, "val": 0.1, "test": 0.2}),
     samples=5075,

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.assets import Raster, Table
-from geoxt.datasets.spec import Archive, Lists, Spec, Statistics, classes, sensor_bands
+from dataclasses import replace
 
+from geoxt.datasets.assets import Asset, Raster, Table
+from geoxt.datasets.hosted import hosted
+from geoxt.datasets.spec import Lists, Spec, Statistics, classes, sensor_bands
+
+_COLORS = (
+    "#e6004d #cc4df2 #ffffa8 #e68000 #e6e64d #ffe64d #e6cc4d #f2cca6 #80ff00 #00a600 "
+    "#4dff00 #ccf24d #a6ff80 #a6f200 #e6e6e6 #a6a6ff #ccccff #80f2e6 #e6f2ff"
+)
 _CLASSES = classes(
     """
     Urban fabric
@@ -27,27 +34,7 @@ _CLASSES = classes(
     Inland waters
     Marine waters
     """,
-    colors=(
-        "#e6004d",
-        "#cc4df2",
-        "#ffffa8",
-        "#e68000",
-        "#e6e64d",
-        "#ffe64d",
-        "#e6cc4d",
-        "#f2cca6",
-        "#80ff00",
-        "#00a600",
-        "#4dff00",
-        "#ccf24d",
-        "#a6ff80",
-        "#a6f200",
-        "#e6e6e6",
-        "#a6a6ff",
-        "#ccccff",
-        "#80f2e6",
-        "#e6f2ff",
-    ),
+    colors=tuple(_COLORS.split()),
 )
 _TO_19 = {
     "Continuous urban fabric": "Urban fabric",
@@ -86,8 +73,6 @@ _TO_19 = {
     "Sea and ocean": "Marine waters",
 }
 """The classes of the patches' files by those of the 19-class scheme where they differ; `None` for those left out."""
-_S2 = sensor_bands("sentinel2", "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12")
-_S1 = sensor_bands("sentinel1_grd", "VV VH")
 _ORDER = "B01|B02|B03|B04|B05|B06|B07|B08|B8A|B09|B11|B12"
 _S2_NAME = r"S2[AB]_MSIL2A_\d{8}T\d{5,6}_\d+_\d+"
 _S1_NAME = r"S1[AB]_IW_GRDH_1SDV_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d+_\d+"
@@ -134,64 +119,53 @@ _STATISTICS = (
     ),
 )
 
+
+def _assets(s2: str, s1: str, label: Table) -> dict[str, Asset]:
+    """Return what both versions hold, by the beginnings of the files' names."""
+    optical, radar = sensor_bands("sentinel2", _ORDER.replace("|", " ")), sensor_bands("sentinel1_grd", "VV VH")
+    size = (120, 120)
+    return {
+        "image": Raster(
+            f"{s2}_{{band:{_ORDER}}}.tif", bands=optical, dtype="uint16", shape=size, own_size=True, scale=0.0001
+        ),
+        "sar": Raster(f"{s1}_{{band:VV|VH}}.tif", bands=radar, dtype="float32", shape=size, optional=True),
+        "label": label,
+    }
+
+
 V1 = Spec(
     name="bigearthnet",
     title="BigEarthNet",
     task="multilabel",
     source="Sentinel-1/2",
     classes=_CLASSES,
-    assets={
-        "image": Raster(
-            f"BigEarthNet-v1.0/{{patch:{_S2_NAME}}}/{{patch}}_{{band:{_ORDER}}}.tif",
-            bands=_S2,
-            dtype="uint16",
-            shape=(120, 120),
-            own_size=True,
-            scale=0.0001,
-        ),
-        "sar": Raster(
-            f"BigEarthNet-S1-v1.0/{{s1:{_S1_NAME}}}/{{s1}}_{{band:VV|VH}}.tif",
-            bands=_S1,
-            dtype="float32",
-            shape=(120, 120),
-            optional=True,
-        ),
-        "label": Table(
+    assets=_assets(
+        f"BigEarthNet-v1.0/{{patch:{_S2_NAME}}}/{{patch}}",
+        f"BigEarthNet-S1-v1.0/{{s1:{_S1_NAME}}}/{{s1}}",
+        Table(
             f"BigEarthNet-v1.0/{{patch:{_S2_NAME}}}/{{patch}}_labels_metadata.json",
             value="labels",
             gives="classes",
             renames=_TO_19,
         ),
-    },
+    ),
     archives=(
-        Archive(
-            file="BigEarthNet-S1-v1.0.tar.gz",
-            url="https://zenodo.org/records/12687186/files/BigEarthNet-S1-v1.0.tar.gz",
-            md5="94ced73440dea8c7b9645ee738c5a172",
-            holds=("BigEarthNet-S1-v1.0/",),
+        *hosted(
+            "https://zenodo.org/records/12687186/files",
+            """
+            BigEarthNet-S1-v1.0.tar.gz 94ced73440dea8c7b9645ee738c5a172 BigEarthNet-S1-v1.0/
+            BigEarthNet-S2-v1.0.tar.gz 5a64e9ce38deb036a435a7b59494924c
+                58744cf96b8cf02a7bd339a4a9602deea774ae98c6fe209f0d48d7ee0eef5700 70032164579 BigEarthNet-v1.0/
+            """,
         ),
-        Archive(
-            file="BigEarthNet-S2-v1.0.tar.gz",
-            url="https://zenodo.org/records/12687186/files/BigEarthNet-S2-v1.0.tar.gz",
-            md5="5a64e9ce38deb036a435a7b59494924c",
-            sha256="58744cf96b8cf02a7bd339a4a9602deea774ae98c6fe209f0d48d7ee0eef5700",
-            size=70032164579,
-            holds=("BigEarthNet-v1.0/",),
-        ),
-        Archive(
-            file="bigearthnet-train.csv",
-            url="https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits/train.csv?inline=false",
-            md5="623e501b38ab7b12fe44f0083c00986d",
-        ),
-        Archive(
-            file="bigearthnet-val.csv",
-            url="https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits/val.csv?inline=false",
-            md5="22efe8ed9cbd71fa10742ff7df2b7978",
-        ),
-        Archive(
-            file="bigearthnet-test.csv",
-            url="https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits/test.csv?inline=false",
-            md5="697fb90677e30571b9ac7699b7e5b432",
+        *hosted(
+            "https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits/{}?inline=false",
+            """
+            train.csv 623e501b38ab7b12fe44f0083c00986d
+            val.csv 22efe8ed9cbd71fa10742ff7df2b7978
+            test.csv 697fb90677e30571b9ac7699b7e5b432
+            """,
+            prefix="bigearthnet-",
         ),
     ),
     splits=Lists(path="bigearthnet-{split:train|val|test}.csv", columns=("{patch}", "{s1}")),
@@ -217,68 +191,25 @@ V1 = Spec(
     },
 )
 _TILE = r"S2[AB]_MSIL2A_\d{8}T\d{6}_N9999_R\d{3}_T\d{2}[A-Z]{3}"
-_PATCH = f"{{_tile:{_TILE}}}/{{patch:{_TILE}_\\d+_\\d+}}/{{patch}}"
 
-V2 = Spec(
+V2 = replace(
+    V1,
     name="bigearthnet_v2",
     title="BigEarthNet v2 (reBEN)",
-    task="multilabel",
-    source="Sentinel-1/2",
-    classes=_CLASSES,
-    assets={
-        "image": Raster(
-            f"BigEarthNet-S2/{_PATCH}_{{band:{_ORDER}}}.tif",
-            bands=_S2,
-            dtype="uint16",
-            shape=(120, 120),
-            own_size=True,
-            scale=0.0001,
-        ),
-        "sar": Raster(
-            f"BigEarthNet-S1/{{_scene}}/{{s1:{_S1_NAME}}}/{{s1}}_{{band:VV|VH}}.tif",
-            bands=_S1,
-            dtype="float32",
-            shape=(120, 120),
-            optional=True,
-        ),
-        "label": Table(
-            "metadata.parquet", columns={"patch_id": "{patch}"}, value="labels", gives="classes", optional=True
-        ),
-    },
-    archives=(
-        Archive(
-            file="BigEarthNet-S1.tar.gzaa",
-            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/BigEarthNet-S1.tar.gzaa",
-            sha256="073255325113a90cc03a68b81adeea66e27c2ad6ad986f5926935c5639386a69",
-            holds=("BigEarthNet-S1/",),
-            join="BigEarthNet-S1.tar.gz",
-        ),
-        Archive(
-            file="BigEarthNet-S1.tar.gzab",
-            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/BigEarthNet-S1.tar.gzab",
-            sha256="0b5a53fec6cd77bb7375b46370b6608bbee10d65a20bb0d26dd89765b4bf951c",
-            holds=("BigEarthNet-S1/",),
-            join="BigEarthNet-S1.tar.gz",
-        ),
-        Archive(
-            file="BigEarthNet-S2.tar.gzaa",
-            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/BigEarthNet-S2.tar.gzaa",
-            sha256="a44e4c9d8dde1affd7107640dd0070b811ca848205363f8dd8f75bebccea0ed3",
-            holds=("BigEarthNet-S2/",),
-            join="BigEarthNet-S2.tar.gz",
-        ),
-        Archive(
-            file="BigEarthNet-S2.tar.gzab",
-            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/BigEarthNet-S2.tar.gzab",
-            sha256="e0bfe57038e07ff09add42e5bff108d221da10a6e45533fd2eb4ac05e6d90dc2",
-            holds=("BigEarthNet-S2/",),
-            join="BigEarthNet-S2.tar.gz",
-        ),
-        Archive(
-            file="metadata.parquet",
-            url="https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2/metadata.parquet",
-            md5="55687065e77b6d0b0f1ff604a6e7b49c",
-        ),
+    assets=_assets(
+        f"BigEarthNet-S2/{{_tile:{_TILE}}}/{{patch:{_TILE}_\\d+_\\d+}}/{{patch}}",
+        f"BigEarthNet-S1/{{_scene}}/{{s1:{_S1_NAME}}}/{{s1}}",
+        Table("metadata.parquet", columns={"patch_id": "{patch}"}, value="labels", gives="classes", optional=True),
+    ),
+    archives=hosted(
+        "https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2",
+        """
+        BigEarthNet-S1.tar.gzaa 073255325113a90cc03a68b81adeea66e27c2ad6ad986f5926935c5639386a69 BigEarthNet-S1/
+        BigEarthNet-S1.tar.gzab 0b5a53fec6cd77bb7375b46370b6608bbee10d65a20bb0d26dd89765b4bf951c BigEarthNet-S1/
+        BigEarthNet-S2.tar.gzaa a44e4c9d8dde1affd7107640dd0070b811ca848205363f8dd8f75bebccea0ed3 BigEarthNet-S2/
+        BigEarthNet-S2.tar.gzab e0bfe57038e07ff09add42e5bff108d221da10a6e45533fd2eb4ac05e6d90dc2 BigEarthNet-S2/
+        metadata.parquet 55687065e77b6d0b0f1ff604a6e7b49c
+        """,
     ),
     splits=Lists(
         path="metadata.parquet",
@@ -287,14 +218,10 @@ V2 = Spec(
     ),
     samples=549488,
     sizes={"train": 237871, "val": 122342, "test": 119825},
-    resolution=(10,),
-    georeferenced=True,
-    modality="SAR, MSI",
-    statistics=_STATISTICS,
     cite="https://arxiv.org/abs/2407.03653",
-    licence="CDLA-Permissive-1.0",
-    homepage="https://bigearth.net/",
+    quirks=V1.quirks[:1],
     unverified=("sample counts", "columns of metadata.parquet"),
+    row="",
     examples={
         "_tile": ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP",),
         "patch": ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43",),

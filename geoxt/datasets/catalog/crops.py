@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster, Vector
-from geoxt.datasets.spec import Archive, Spec, classes, sensor_bands
+from geoxt.datasets.spec import Archive, Rule, Spec, classes, sensor_bands
 from geoxt.layers.sensors import Band
 
 _NAMES = "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12"
@@ -55,16 +55,18 @@ KENYA = Spec(
         Archive(file="data", holds=("data/",), manual=f"Copy the folder data from {_IN_KENYA}."),
         Archive(file="FieldIds.csv", manual=f"Copy it from {_IN_KENYA}."),
     ),
-    sizes={"train": 3286, "test": 1402},
+    splits=Rule(group=("tile",), shapes="fields"),
+    window=256,
+    samples=4,
     resolution=(10,),
     modality="MSI",
     cite="10.34911/rdnt.dw605x",
     licence="CC-BY-SA-4.0",
     homepage=_IN_KENYA,
     quirks=(
-        "A sample is one of four tiles with 13 dates; the counts are of fields, which are a few pixels wide.",
-        "The split is within the tiles: training fields have a class in the mask, others a number in `fields`.",
-        "FieldIds.csv lists the fields of both splits.",
+        "A sample is a window of one of four tiles with 13 dates; fields are a few pixels wide.",
+        "The contest splits fields, not places: 3,286 have a class, the 1,402 to be told only a number in `fields`.",
+        "Splits here are of places and share no field; FieldIds.csv lists the fields of the contest's.",
         "Some mirrors write the tile's folder as 00, its files as 0.",
     ),
     unverified=("scale", "whether files say where they lie"),
@@ -102,6 +104,8 @@ BENIN = Spec(
         Archive(file="imagery", holds=("imagery/",), manual=f"Copy the folder imagery from {_IN_BENIN}."),
         Archive(file="labels/00.geojson", manual=f"Copy it from {_IN_BENIN}."),
     ),
+    splits=Rule(),
+    window=256,
     samples=70,
     resolution=(10,),
     georeferenced=True,
@@ -110,7 +114,7 @@ BENIN = Spec(
     licence="CC-BY-4.0",
     homepage=_IN_BENIN,
     quirks=(
-        "A sample is a date of the one site, and all have the same mask: split `layer()` in space, not by date.",
+        "A sample is a window of one date of the one site; a place is in one split on all dates, under one mask.",
         "GeoJSON in metres (UTM), against the standard.",
         "The documentation says 71 dates.",
     ),

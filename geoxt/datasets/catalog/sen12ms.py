@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import Archive, Lists, Spec, classes, sensor_bands
+from geoxt.datasets.spec import Archive, Level, Lists, Spec, classes, coded, sensor_bands
 
 _IGBP = classes(
     """
@@ -46,6 +46,84 @@ _IGBP = classes(
         "#1c0dff",
     ),
 )
+_SIMPLE = classes(
+    """
+    Forest
+    Shrubland
+    Savanna
+    Grassland
+    Wetlands
+    Croplands
+    Urban/Built-up
+    Snow/Ice
+    Barren
+    Water
+    """,
+    first=1,
+    colors=(
+        "#009900",
+        "#c6b044",
+        "#fbff13",
+        "#b6ff05",
+        "#27ff87",
+        "#c24f44",
+        "#a5a5a5",
+        "#69fff8",
+        "#f9ffa4",
+        "#1c0dff",
+    ),
+)
+_MERGED = (1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 6, 8, 9, 10)
+"""Simplified class of each class of the IGBP."""
+_COVER = coded(
+    """
+    1 Barren
+    2 Permanent snow and ice
+    3 Water bodies
+    11 Evergreen needleleaf forests
+    12 Evergreen broadleaf forests
+    13 Deciduous needleleaf forests
+    14 Deciduous broadleaf forests
+    15 Mixed broadleaf/needleleaf forests
+    16 Mixed broadleaf evergreen/deciduous forests
+    21 Open forests
+    22 Sparse forests
+    31 Dense herbaceous
+    32 Sparse herbaceous
+    41 Dense shrublands
+    42 Shrubland/grassland mosaics
+    43 Sparse shrublands
+    """
+)
+_USE = coded(
+    """
+    1 Barren
+    2 Permanent snow and ice
+    3 Water bodies
+    9 Urban and built-up lands
+    10 Dense forests
+    20 Open forests
+    25 Forest/cropland mosaics
+    30 Natural herbaceous
+    35 Natural herbaceous/croplands mosaics
+    36 Herbaceous croplands
+    40 Shrublands
+    """
+)
+_HYDROLOGY = coded(
+    """
+    1 Barren
+    2 Permanent snow and ice
+    3 Water bodies
+    10 Dense forests
+    20 Open forests
+    27 Woody wetlands
+    30 Grasslands
+    40 Shrublands
+    50 Herbaceous wetlands
+    51 Tundra
+    """
+)
 _SEASON = "{season:ROIs1158_spring|ROIs1868_summer|ROIs1970_fall|ROIs2017_winter}"
 _PATH = _SEASON + "/PART_{scene:d}/{season}_PART_{scene}_p{patch:d}.tif"
 _FTP = "ftp://m1474000:m1474000@dataserv.ub.tum.de"
@@ -72,6 +150,13 @@ SEN12MS = Spec(
     task="segmentation",
     source="Sentinel-1/2, MODIS",
     classes=_IGBP,
+    levels={
+        "igbp": Level(classes=_IGBP, channel=1),
+        "simplified": Level(classes=_SIMPLE, codes=dict(enumerate(_MERGED, start=1)), channel=1),
+        "lccs_land_cover": Level(classes=_COVER, channel=2),
+        "lccs_land_use": Level(classes=_USE, channel=3),
+        "lccs_surface_hydrology": Level(classes=_HYDROLOGY, channel=4),
+    },
     assets={
         "image": Raster(
             _PATH.replace("PART", "s2"),
@@ -106,13 +191,18 @@ SEN12MS = Spec(
     homepage="https://mediatum.ub.tum.de/1474000",
     quirks=(
         "Sentinel-1 in dB, -25 to 0; Sentinel-2 at the top of the atmosphere, reflectance x 10,000.",
-        "The mask is the first of four land covers in its file, that of the IGBP, made for pixels of 500 m.",
+        "A file has four land covers of MODIS, made for pixels of 500 m; the mask is that of the IGBP, or of `level`.",
+        "`simplified` merges the 17 classes of the IGBP to 10, as the contest DFC2020 did.",
         "Neighbouring patches overlap by half; scene numbers are of one season.",
         "ROIs1868_summer_s1_146_p202 is damaged, and in neither split.",
         "There is no validation list: hold scenes out, as TorchGeo does with a fifth of them.",
     ),
-    unverified=("colours of the classes", "codes without label (0 and 255)", "seasons are those of the north"),
-    paper="33 classes; a mask has 17 (IGBP), the other 16 are of another scheme (LCCS) in the same file",
+    unverified=(
+        "colours of the classes; those of the LCCS levels are ours",
+        "codes without label (0 and 255)",
+        "seasons are those of the north",
+    ),
+    paper="33 classes are 17 of the IGBP and 16 of the LCCS land cover, which are two of the four bands of a mask",
     row="SEN12MS",
 )
 SPECS = (SEN12MS,)

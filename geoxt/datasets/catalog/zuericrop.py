@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Array
-from geoxt.datasets.spec import Archive, Runs, Spec, classes, sensor_bands
+from geoxt.datasets.spec import Archive, Level, Runs, Spec, classes, sensor_bands
 
 _AT = "https://hf.co/datasets/isaaccorley/zuericrop/resolve/8ac0f416fbaab032d8670cc55f984b9f079e86b2"
 _CLASSES = classes(
@@ -135,6 +135,67 @@ _CLASSES = classes(
     Other areas outside the LN and SF
     """  # noqa: E501 - names as labels.csv has them
 )
+_TIERS = """
+75: Apples < OrchardCrop < Orchards
+17: Beets < BroadLeafRowCrop < Field crops
+39 78: Berries < Berries < Special crops
+43 51 120: Biodiversity encouragement area < BiodiversityArea < Grassland
+37: Buckwheat < SmallGrainCereal < Field crops
+91: Chestnut < OrchardCrop < Orchards
+36: Chicory < VegetableCrop < Field crops
+8: EinkornWheat < SmallGrainCereal < Field crops
+44 45: Fallow < Fallow < Special crops
+26: Field bean < BroadLeafRowCrop < Field crops
+113: Forest < Forest < Forest
+121: Gardens < Gardens < Special crops
+5 12 32: Grain < SmallGrainCereal < Field crops
+108 109 110: Hedge < Hedge < Special crops
+25: Hemp < BroadLeafRowCrop < Field crops
+81: Hops < OrchardCrop < Orchards
+69: Legumes < BroadLeafRowCrop < Field crops
+24 33: Linen < BroadLeafRowCrop < Field crops
+28: Lupine < BroadLeafRowCrop < Field crops
+7 14 15: Maize < LargeGrainCereal < Field crops
+58 59 60 61 62 66 67 71: Meadow < Meadow < Grassland
+50: MixedCrop < CropMix < Field crops
+114: Multiple < Multiple < Special crops
+52: Mustard < BroadLeafRowCrop < Field crops
+3: Oat < SmallGrainCereal < Field crops
+63 64 65 68 123: Pasture < Pasture < Grassland
+76: Pears < OrchardCrop < Orchards
+27: Peas < BroadLeafRowCrop < Field crops
+18 19: Potatoes < BroadLeafRowCrop < Field crops
+29: Pumpkin < VegetableCrop < Field crops
+11: Rye < SmallGrainCereal < Field crops
+31 38: Sorghum < LargeGrainCereal < Field crops
+22: Soy < BroadLeafRowCrop < Field crops
+13: Spelt < SmallGrainCereal < Field crops
+77: StoneFruit < OrchardCrop < Orchards
+16: Sugar beets < BroadLeafRowCrop < Field crops
+1: SummerBarley < SmallGrainCereal < Field crops
+20: SummerRapeseed < BroadLeafRowCrop < Field crops
+9: SummerWheat < SmallGrainCereal < Field crops
+23 54: Sunflowers < BroadLeafRowCrop < Field crops
+30: Tobacco < BroadLeafRowCrop < Field crops
+84 85: TreeCrop < TreeCrop < Orchards
+34 35: Vegetables < VegetableCrop < Field crops
+74 88 93 95: Vines < OrchardCrop < Orchards
+4 6: Wheat < SmallGrainCereal < Field crops
+2: WinterBarley < SmallGrainCereal < Field crops
+21 53: WinterRapeseed < BroadLeafRowCrop < Field crops
+10: WinterWheat < SmallGrainCereal < Field crops
+"""
+"""Codes of the 80 kinds of vegetation that the authors use: their names in the fourth, third and second tier."""
+
+
+def _tier(place: int) -> Level:
+    """Return the classes of a tier (0 for the fourth): its names in order of the alphabet from 1, all others 0."""
+    rows = [line.split(": ") for line in _TIERS.strip().split("\n")]
+    of = {int(code): names.split(" < ")[place] for codes, names in rows for code in codes.split()}
+    names = sorted(set(of.values()))
+    codes = {code: names.index(of[code]) + 1 if code in of else 0 for code in _CLASSES.codes}
+    return Level(classes=classes("\n".join(["unknown/background", *names])), codes=codes)
+
 
 ZUERICROP = Spec(
     name="zuericrop",
@@ -142,6 +203,7 @@ ZUERICROP = Spec(
     task="instances",
     source="Sentinel-2",
     classes=_CLASSES,
+    levels={"tier4": _tier(0), "tier3": _tier(1), "tier2": _tier(2)},
     assets={
         "image": Array(
             "ZueriCrop.hdf5",
@@ -184,10 +246,11 @@ ZUERICROP = Spec(
         "The near infrared band comes first; reflectance is the number times 0.0001.",
         "Fields are numbered within a sample.",
         "The folds are fifths of the file; the authors use samples of which 90 % have a label.",
-        "The paper's 48 classes are the fourth level of labels.csv, of the 80 vegetation classes among these 124.",
+        "`level` merges the 80 classes that the authors use to 48 (tier4, as in the paper), 16 (tier3) or 5 (tier2).",
+        "There all other classes are without label, though `instances` numbers their fields.",
     ),
     unverified=("27,977 samples", "data types", "order of the bands", "wording of the licence"),
-    paper="116K samples are fields, in 27,977 images; 48 classes are one of four levels, the masks have 124",
+    paper="116K samples are fields, in 27,977 images; 48 classes are the level tier4, the masks have 124",
     row="ZueriCrop",
 )
 SPECS = (ZUERICROP,)

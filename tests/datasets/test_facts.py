@@ -1,0 +1,231 @@
+"""Every spec is held to its sheet of facts; what a sheet does not say is listed, so that a newly empty fact fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from geoxt import datasets
+from geoxt.datasets.spec import Named
+
+FACTS = Path(__file__).parents[3] / "shared" / "facts" / "datasets"
+NAMES = datasets.names()
+SHEETS = {
+    "eurosat_rgb": "eurosat",
+    "bigearthnet_v2": "bigearthnet",
+    "seasonal_contrast_100k": "seasonal_contrast",
+    "cowc_detection": "cowc",
+    "cowc_counting": "cowc",
+    "landcoverai_scenes": "landcoverai",
+}
+"""Sheets of facts that are of more than one dataset."""
+CSS = {"green": "#008000", "blue": "#0000ff", "orange": "#ffa500", "red": "#ff0000"}
+"""Colours that the sheets name."""
+UNKNOWN = {
+    ("advance", "colours"),
+    ("benin_cashews", "colours"),
+    ("benin_cashews", "file imagery"),
+    ("benin_cashews", "file labels/00.geojson"),
+    ("chesapeake_cvpr", "colour of 15"),
+    ("chesapeake_cvpr", "samples"),
+    ("cowc_detection", "colours"),
+    ("cv4a_kenya_crop_type", "colours"),
+    ("cv4a_kenya_crop_type", "file FieldIds.csv"),
+    ("cv4a_kenya_crop_type", "file data"),
+    ("etci2021", "colours"),
+    ("eurosat", "colours"),
+    ("eurosat_rgb", "colours"),
+    ("landcoverai", "colour of 0"),
+    ("landcoverai_scenes", "colour of 0"),
+    ("levircd_plus", "colours"),
+    ("patternnet", "colours"),
+    ("potsdam", "sums of 5_Labels_all.zip"),
+    ("potsdam", "url of 4_Ortho_RGBIR.zip"),
+    ("potsdam", "url of 5_Labels_all.zip"),
+    ("resisc45", "colours"),
+    ("spacenet1", "colours"),
+    ("spacenet1", "samples"),
+    ("spacenet2", "colours"),
+    ("spacenet4", "colours"),
+    ("spacenet7", "colours"),
+    ("tropical_cyclone", "file test"),
+    ("tropical_cyclone", "file test_set_features.csv"),
+    ("tropical_cyclone", "file test_set_labels.csv"),
+    ("tropical_cyclone", "file train"),
+    ("tropical_cyclone", "file training_set_features.csv"),
+    ("tropical_cyclone", "file training_set_labels.csv"),
+    ("tropical_cyclone", "wavelength of lwir11"),
+    ("ucmerced", "colours"),
+    ("vaihingen", "url of ISPRS_semantic_labeling_Vaihingen.zip"),
+    ("vaihingen", "url of ISPRS_semantic_labeling_Vaihingen_ground_truth_COMPLETE.zip"),
+    ("vhr10", "colours"),
+    ("xview2", "colour of 0"),
+    ("xview2", "file hold_images_labels_targets.tar.gz"),
+    ("xview2", "file tier3.tar.gz"),
+    ("xview2", "url of test_images_labels_targets.tar.gz"),
+    ("xview2", "url of train_images_labels_targets.tar.gz"),
+    ("zuericrop", "colours"),
+}
+"""What a sheet does not say of a dataset."""
+OTHERWISE = {
+    ("cowc_counting", "classes"): "it counts",
+    ("etci2021", "url of test_without_ref_labels.zip"): "Google Drive gives it to people alone",
+    ("etci2021", "url of train.zip"): "Google Drive gives it to people alone",
+    ("etci2021", "url of val_with_ref_labels.zip"): "Google Drive gives it to people alone",
+    ("eurosat_rgb", "georeferenced"): "the pictures are not",
+    ("gid15", "url of gid-15.zip"): "Google Drive gives it to people alone",
+    ("landcoverai", "georeferenced"): "its chips are not, the scenes are",
+    ("vhr10", "size of negative"): "a kind of image, not a split",
+    ("vhr10", "size of positive"): "a kind of image, not a split",
+}
+"""Where a spec differs from its sheet, and why."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_agrees_with_the_facts(name):
+    spec, facts = datasets.info(name), facts_of(name)
+    unknown = set()
+    for field, own, said in [*_counts(spec, facts), *_classes(spec, facts), *_files(spec, facts), *_other(spec, facts)]:
+        if said is None:
+            unknown.add(field)
+        elif (name, field) in OTHERWISE:
+            assert own != said, f"{field} agrees: take it out of OTHERWISE"
+        else:
+            assert own == said, field
+    assert unknown == {field for dataset, field in UNKNOWN if dataset == name}
+
+
+def facts_of(name):
+    """Return the facts of a dataset."""
+    sheet = FACTS / f"{SHEETS.get(name, name)}.yaml"
+    if not sheet.is_file():
+        pytest.skip("the facts are not here")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is there
+    return _own(name, yaml.load(sheet.read_text(encoding="utf-8"), loader))  # noqa: S506
+
+
+def _own(name, facts):
+    """Return the facts of a sheet that are of one dataset: of a variant, a task, whole scenes, places or tiles."""
+    samples = facts["samples"]
+    if variants := [v for v in facts["variants"] if v["id"] == name]:
+        facts["archives"] = [a for v in variants for a in v.get("archives", [v.get("archive")])]
+        facts["samples"] = next((v["samples"] for v in variants if "samples" in v), samples)
+    task = name.removeprefix(f"{SHEETS.get(name, name)}_")
+    if any(archive.get("task") == task for archive in facts["archives"]):
+        facts["archives"] = [archive for archive in facts["archives"] if archive["task"] == task]
+        splits = {k.removeprefix(f"{task}_"): n for k, n in samples["splits"].items() if k.startswith(task)}
+        facts["samples"] = {"total": sum(splits.values()), "splits": splits}
+    if task == "scenes":
+        facts["samples"] = {"total": sum(one["count"] for one in facts["image"]["scenes"]), "splits": {}}
+    if "locations" in samples:
+        samples["total"] = samples["locations"]["100k" if name.endswith("100k") else "1m"]
+    if "tiles" in samples:
+        facts["samples"] = {"total": samples["tiles"], "splits": {}}
+    return facts
+
+
+def _counts(spec, facts):
+    samples = facts["samples"]
+    more = {**samples.get("extra", {}), **samples.get("unlabelled_or_extra", {})}
+    total, counted = samples["total"], sum(v for k, v in more.items() if "(" in k and k != "unverified")
+    yield "samples", spec.samples or sum(spec.sizes.values()), total and total + counted
+    said = {}
+    for split, count in samples["splits"].items():
+        if isinstance(count, int):
+            said[split.removesuffix("_public")] = count
+        elif set(count) & set(spec.split_names):  # a place, with its splits
+            said |= {one: said.get(one, 0) + number for one, number in count.items()}
+        else:  # a split, with its places
+            said[split] = sum(count.values())
+    said |= {key.partition(" ")[0]: count for key, count in more.items() if key != "unverified"}
+    for split in {*spec.sizes, *said}:
+        yield f"size of {split}", spec.sizes.get(split), said.get(split)
+    if isinstance(spec.splits, Named):
+        for split, values in spec.splits.values.items():
+            if stems := {Path(text).stem for text in facts["splits"].get(split, ())}:
+                files = {Path(spec.lead.templates[0].fill({spec.splits.field: value})).stem for value in values}
+                found = {stem for stem in stems for file in files if file == stem or file.startswith(f"{stem}_")}
+                yield f"files of {split}", (found, len(files), len(values)), (stems, len(stems), len(stems))
+
+
+def _classes(spec, facts):
+    items = facts["classes"]["items"]
+    if spec.classes is None or not items:
+        yield "classes", spec.classes is not None, bool(items)
+        return
+    yield "classes", dict(zip(spec.classes.codes, spec.classes.names, strict=True)), _named(items)
+    colors = {item["id"]: CSS.get(item.get("color"), item.get("color")) for item in items}
+    for code, color in zip(spec.classes.codes, spec.classes.colors, strict=True):
+        if any(colors.values()):
+            yield f"colour of {code}", color, (colors[code] or "").lower() or None
+    if not any(colors.values()):
+        yield "colours", spec.classes.colors, None
+
+
+def _named(items):
+    return {item["id"]: " ".join(item["name"].replace("_", " ").split()) for item in items}
+
+
+def _files(spec, facts):
+    published = {a["file"]: a for a in [*facts["archives"], *facts["splits"].get("sources", [])] if a.get("file")}
+    by_url = {a["url"]: a for a in facts["splits"].get("sources", []) if "url" in a}
+    for archive in spec.archives:
+        said = published.get(archive.file) or by_url.get(archive.url)
+        if said is None:
+            yield f"file {archive.file}", archive, None
+            continue
+        yield f"url of {archive.file}", archive.url, said.get("url")
+        sums = said.get("md5"), said.get("sha256")
+        yield f"sums of {archive.file}", (archive.md5, archive.sha256), sums if any(sums) else None
+
+
+def _other(spec, facts):
+    numbers = {pair for n in facts["normalization"] if "std" in n for pair in zip(n["mean"], n["std"], strict=True)}
+    own = {pair for one in spec.statistics for pair in zip(one.mean, one.std, strict=True)}
+    yield "statistics", own - numbers, set()
+    waves = {
+        str(band.get(key)).replace("B0", "B"): band.get("wavelength_um")
+        for band in facts["bands"]
+        for key in ("name", "alias")
+    }
+    for band in spec.bands:
+        if band.wavelength is not None:
+            said = waves.get(band.name.replace("B0", "B"))
+            yield f"wavelength of {band.name}", band.wavelength, said and pytest.approx(said, rel=1e-3)
+    cited = {c.get(kind) for c in facts["citation"] for kind in ("doi", "url")} - {None}
+    yield "citation", spec.cite in cited, True
+    yield "licence", (spec.licence,), (facts["license"]["id"],)
+    yield "georeferenced", spec.georeferenced, facts["georeferenced"]["value"]
+
+
+@pytest.mark.parametrize(("level", "tier"), [("tier4", "tier4"), ("tier3", "tier3"), ("tier2", "tier2")])
+def test_tiers_of_zuericrop_are_those_of_the_sheet(level, tier):
+    items, spec = facts_of("zuericrop")["classes"]["items"], datasets.info("zuericrop")
+    chosen = spec.levels[level]
+    used = {item["id"]: item[tier].replace("_", " ") for item in items if item.get("used")}
+    assert {stored: chosen.classes.name(code) for stored, code in chosen.codes.items() if code} == used
+    assert set(chosen.codes) == set(spec.classes.codes)
+    assert chosen.classes.codes == tuple(range(len(set(used.values())) + 1))
+    assert len(spec.levels["tier4"].classes) == 1 + paper_count("zuericrop")
+
+
+def paper_count(name):
+    """Return how many classes the paper says that a dataset has."""
+    return facts_of(name)["classes"]["paper_count"]
+
+
+def test_land_covers_of_sen12ms_are_those_of_the_sheet():
+    said, levels = facts_of("sen12ms")["classes"], datasets.info("sen12ms").levels
+    names = {1: "igbp", 2: "lccs_land_cover", 3: "lccs_land_use", 4: "lccs_surface_hydrology"}
+    for layer in said["lc_layers"]:
+        level = levels[names[layer["band"]]]
+        assert level.channel == layer["band"]
+        own = dict(zip(level.classes.codes, level.classes.names, strict=True))
+        assert own == (layer.get("classes") or _named(said["items"]))
+    simple = levels["simplified"]
+    merged = [(item["id"], item["name"], item["color"]) for item in said["simplified_items"]]
+    assert list(zip(simple.classes.codes, simple.classes.names, simple.classes.colors, strict=True)) == merged
+    assert simple.codes == {item["id"]: item["simplified"] for item in said["items"]}
+    assert len(levels["igbp"].classes) + len(levels["lccs_land_cover"].classes) == paper_count("sen12ms")

@@ -1,0 +1,150 @@
+"""Every dataset is learnt for one step by the real trainers: gradients reach each band, and what is unknown counts not.
+
+Samples are those that `to_torch` gives, batches those of the data module, models the tiny ones of the registry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from torch.utils.data import Subset
+
+from geoxt import datasets
+from geoxt.legend import Legend
+from geoxt.trainers import Recipe, SetModule, Task, fit
+from geoxt.trainers.selfsup import SelfSupervised
+
+BATCH = 4
+THINGS = 2
+"""Images in a batch of a detector, which makes them larger first."""
+PLAIN = Recipe(augment=False, average=None, smoothing=0)
+MODELS = {
+    "classification": "test_classifier",
+    "multilabel": "test_classifier",
+    "regression": "test_classifier",
+    "segmentation": "test_unet",
+    "time-series": "test_utae",
+    "change": "test_fc_siam_conc",
+    "detection": "test_faster_rcnn",
+    "instance-segmentation": "test_mask_rcnn",
+    "self-supervised": "test_classifier",
+}
+TARGETS = {"detection": "boxes", "instance-segmentation": "boxes", "self-supervised": "image"}
+"""What a sample has to have of each kind, where it is neither label nor mask."""
+
+
+def kinds(spec) -> tuple[str, ...]:
+    """Return the kinds of tasks that a dataset is for; one of many dates is learnt as a series, and as one image."""
+    many = "time" in spec.lead.templates[0].names or "t" in getattr(spec.lead, "axes", "")
+    match spec.task:
+        case "segmentation":
+            return ("time-series",) if many else ("segmentation",)
+        case "instances":
+            return ("time-series", "instance-segmentation") if many else ("instance-segmentation",)
+        case task:
+            return (task,)
+
+
+CASES = [(name, kind) for name in datasets.names() for kind in kinds(datasets.info(name))]
+
+
+class Gradients(Callback):
+    """Keeps the gradient of the first layer, and counts steps."""
+
+    def on_after_backward(self, trainer, module) -> None:
+        first = next(weight for weight in module.network.body.parameters() if weight.ndim == 4)
+        self.first, self.steps = first.grad.clone(), trainer.global_step + 1
+
+
+def averaged(sample):
+    """Return a sample of many dates as one image."""
+    if sample["image"].ndim < 4:
+        return sample
+    return {**sample, "image": sample["image"].mean(0), "image_valid": sample["image_valid"].all(0)}
+
+
+def has(sample, target) -> bool:
+    """Tell whether a sample has something to learn from."""
+    return sample.get(target, torch.ones(0)).numel() > 0 and bool(sample.get(f"{target}_valid", torch.ones(1)).any())
+
+
+def samples_of(found, kind):
+    """Return some samples that have what is learnt."""
+    target = TARGETS.get(kind, "mask" if "mask" in found.spec.assets else "label")
+    keys = [key for key in ("image", "mask", "instances", "boxes", "label") if key in found.spec.assets]
+    samples = found.to_torch(keys=keys, transform=averaged if kind == "instance-segmentation" else None)
+    chosen = [at for at in reversed(range(len(samples))) if has(samples[at], target)]
+    return Subset(samples, chosen[: THINGS if target == "boxes" else BATCH])
+
+
+def learner(module, found, kind):
+    """Return what learns it: a `Task`, or for images alone `SelfSupervised`."""
+    spec, names = found.spec, [band.name for band in found.bands["image"]]
+    given = {"model": MODELS[kind], "bands": names}
+    if kind == "self-supervised":
+        card = module.card(task="change", legend=Legend((0,), ("embedding",)), **given)
+        options = {"hidden": 16, "out": 8}
+        card = replace(card, task="classification")
+        return SelfSupervised(card, "simclr", positives="times", recipe=PLAIN, views=None, options=options)
+    ignored = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
+    legend = spec.classes and spec.classes.only([code for code in spec.classes.codes if code not in ignored])
+    return Task(module.card(task=kind, legend=legend, **given), PLAIN)
+
+
+def loss_of(task, batch) -> torch.Tensor:
+    torch.manual_seed(0)  # a detector draws the places that it learns from
+    return task.training_step(batch, 0).detach()
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_learns_one_step(trees, name, kind):
+    tree = trees(name)
+    found = datasets.load(tree.spec, tree.root)
+    samples = samples_of(found, kind)
+    module = SetModule(samples, samples, batch_size=BATCH)
+    task, seen = learner(module, found, kind), Gradients()
+    before = torch.cat([weight.detach().flatten() for weight in task.network.parameters()])
+    scores = fit(task, module, epochs=1, progress="none", accelerator="cpu", callbacks=[seen])
+    after = torch.cat([weight.detach().flatten() for weight in task.network.parameters()])
+    assert seen.steps == 1
+    assert torch.isfinite(torch.tensor(scores[0]["train/loss"]))
+    assert torch.isfinite(after).all()
+    assert not torch.equal(before, after)
+    bands = len(found.bands["image"])
+    assert seen.first.shape[1] == bands
+    assert (seen.first.abs().amax(dim=(0, 2, 3)) > 0).all(), "a band has no part in the loss"
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_what_is_unknown_does_not_count(trees, name, kind):
+    tree = trees(name)
+    found = datasets.load(tree.spec, tree.root)
+    module = SetModule(samples_of(found, kind), batch_size=BATCH)
+    task = learner(module, found, kind)
+    task.log = lambda *_, **__: None  # there is no trainer to log for
+    batch = next(iter(module.train_dataloader()))
+    if getattr(tree.spec.assets["image"], "nodata", None) is not None:
+        assert not batch["image_valid"][..., 0, 0].any(), "the files say that there is nothing"
+    batch["image_valid"][..., 0, 0] = False
+    loss = loss_of(task, batch)
+    hidden = ~batch["image_valid"].unsqueeze(-3)
+    strange = torch.where(hidden, batch["image"] + 1e4, batch["image"])
+    assert torch.equal(loss_of(task, {**batch, "image": strange}), loss)
+    assert not torch.equal(loss_of(task, {**batch, "image": batch["image"].flip(-1)}), loss)
+    if not isinstance(task, Task) or not task.kind.pixels:
+        return
+    unknown = ~batch["mask_valid"]
+    assert unknown.any() == bool(tree.spec.assets["mask"].ignore)
+    unknown[..., 0, 0] = True
+    for code in (task.card.codes[0], task.card.codes[-1]):
+        changed = torch.where(unknown, code, batch["mask"])
+        assert torch.equal(loss_of(task, {**batch, "mask": changed}), loss)
+    others = torch.where(unknown, batch["mask"], batch["mask"].roll(1, -1))
+    assert not torch.equal(loss_of(task, {**batch, "mask": others}), loss)
+
+
+def test_every_kind_of_task_is_learnt():
+    assert {kind for _, kind in CASES} == set(MODELS)

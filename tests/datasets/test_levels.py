@@ -1,0 +1,138 @@
+"""Further classes of the same masks, and splits that came apart from a release."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rasterio
+
+from geoxt.datasets import fetch, info, load, names
+from geoxt.errors import InputError, LabelError, ReadError
+from geoxt.source import nodata_of
+from geoxt.testing.chips import write_image
+from geoxt.testing.trees import make_tree
+
+LEVELS = [(name, level) for name in names() for level in info(name).levels]
+PARTS = ["train", "test", "hold", "tier3"]
+
+
+@pytest.mark.parametrize(("name", "level"), LEVELS)
+def test_a_level_gives_other_classes_of_the_same_masks(trees, name, level):
+    tree = trees(name)
+    chosen = tree.spec.levels[level]
+    own, found = load(tree.spec, tree.root), load(tree.spec, tree.root, level=level)
+    assert found.classes is chosen.classes
+    stored = stored_mask(own, chosen)
+    wanted = np.zeros_like(stored)
+    for code in np.unique(stored):
+        wanted[stored == code] = chosen.codes.get(int(code), 0) if chosen.codes else code * (code != 255)
+    sample = found[0]["mask"]
+    np.testing.assert_array_equal(found.read(0)["mask"], wanted)
+    np.testing.assert_array_equal(sample.values, wanted)
+    assert sample.dtype == sample.values.dtype
+    assert sample.attrs["flag_values"].tolist() == list(chosen.classes.codes)
+    assert nodata_of(sample) == 0
+    np.testing.assert_array_equal(found.read(0)["image"], own.read(0)["image"])
+
+
+def stored_mask(own, chosen):
+    """Return what the file of the first sample's mask holds, in the band of a level."""
+    if own.spec.name == "zuericrop":
+        return own.read(0)["mask"].astype(int)
+    path = next(iter(own.entries[0].paths("mask", own.spec.assets["mask"]).values()))
+    with rasterio.open(own.root / path) as file:
+        return file.read(chosen.channel).astype(int)
+
+
+def test_a_layer_has_the_codes_of_the_level(trees):
+    tree = trees("sen12ms")
+    found = load(tree.spec, tree.root, level="lccs_land_use")
+    layer, sample = found[:1].layer("mask"), found[0]["mask"]
+    there = layer.values == layer.attrs.get("_FillValue", 0)
+    np.testing.assert_array_equal(layer.values[~there], sample.values[~there])
+    assert (~there).any()
+    with pytest.raises(InputError, match="other numbers than the class codes"):
+        load(tree.spec, tree.root, level="simplified").layer("mask")
+
+
+def test_a_code_that_the_level_does_not_have_is_an_error(tmp_path):
+    tree = make_tree(info("sen12ms"), tmp_path)
+    found = load(tree.spec, tmp_path, level="lccs_land_use")
+    path = tmp_path / next(iter(found.entries[0].paths("mask", found.spec.assets["mask"]).values()))
+    with rasterio.open(path, "r+") as file:
+        band = file.read(3)
+        band[:2] = 77
+        file.write(band, 3)
+    with pytest.raises(LabelError, match=rf"{path.name}'.*: 77 are none"):
+        found.read(0)
+    assert load(tree.spec, tmp_path).read(0)["mask"].size
+
+
+def test_a_file_without_the_band_of_a_level_is_an_error(tmp_path):
+    tree = make_tree(info("sen12ms"), tmp_path)
+    found = load(tree.spec, tmp_path, level="lccs_land_use")
+    path = tmp_path / next(iter(found.entries[0].paths("mask", found.spec.assets["mask"]).values()))
+    write_image(path, np.ones((1, 12, 12), "uint16"), None)
+    with pytest.raises(ReadError, match=rf"Cannot read band 3 of '.*{path.name}': it has 1"):
+        found.read(0)
+
+
+@pytest.mark.parametrize("level", ["", "tier5", "TIER4"])
+def test_a_level_that_is_not_there(level):
+    with pytest.raises(InputError, match=rf"level '{level}' of 'zuericrop': it has tier4, tier3, tier2\. Pass level="):
+        load("zuericrop", "nowhere", level=level)
+    with pytest.raises(InputError, match=r"of 'eurosat': it has none"):
+        load("eurosat", "nowhere", level="tier4")
+
+
+def test_splits_that_came_apart_are_loaded_by_name_alone(trees):
+    tree = trees("xview2")
+    assert tree.spec.split_names == tuple(PARTS)
+    of = {split: [load(tree.spec, tree.root, split).fields(at) for at in range(tree.splits[split])] for split in PARTS}
+    assert {fields["split"] for split in PARTS for fields in of[split]} == set(PARTS)
+    released = load(tree.spec, tree.root)
+    assert [released.fields(at) for at in range(len(released))] == sorted(
+        of["train"] + of["test"], key=lambda fields: (fields["split"], fields["disaster"], fields["id"])
+    )
+    assert released.verify(deep=True).ok
+    assert released.verify().extra == ()
+    (tree.root / "tier3" / "note.txt").write_text("x")
+    assert load(tree.spec, tree.root).verify().extra == ("tier3/note.txt",)
+    (tree.root / "tier3" / "note.txt").unlink()
+
+
+def test_a_release_without_them_is_whole(tmp_path):
+    tree = make_tree(info("xview2"), tmp_path)
+    for split in ("hold", "tier3"):
+        (tmp_path / split).rename(tmp_path.parent / f"{tmp_path.name}-{split}")
+    assert fetch(tree.spec, tmp_path, checksum=False) == tmp_path
+    assert load(tree.spec, tmp_path, download=True, checksum=False).verify().ok
+    with pytest.raises(ReadError, match=r"samples of 'xview2' of split 'tier3'.*Register at https://xview2\.org"):
+        load(tree.spec, tmp_path, "tier3")
+
+
+def test_what_came_apart_may_lack_files(tmp_path):
+    tree = make_tree(info("xview2"), tmp_path)
+    for path in (tmp_path / "tier3/targets").iterdir():
+        path.unlink()
+    assert load(tree.spec, tmp_path).verify(deep=True).ok
+    assert len(load(tree.spec, tmp_path, "hold")) == tree.splits["hold"]
+    with pytest.raises(ReadError, match="split=tier3.*no mask"):
+        load(tree.spec, tmp_path, "tier3")
+
+
+def test_only_what_came_apart_is_no_release(tmp_path):
+    tree = make_tree(info("xview2"), tmp_path)
+    for split in ("train", "test"):
+        (tmp_path / split).rename(tmp_path.parent / f"{tmp_path.name}-{split}")
+    with pytest.raises(ReadError, match="without the splits that came apart"):
+        load(tree.spec, tmp_path)
+    assert len(load(tree.spec, tmp_path, "tier3")) == tree.splits["tier3"]
+    with pytest.raises(ReadError, match=r"Register at https://xview2.*train_images_labels_targets\.tar\.gz"):
+        fetch(tree.spec, tmp_path)
+
+
+@pytest.mark.parametrize("split", ["", "tier1", "Train"])
+def test_a_split_that_is_not_there(split):
+    with pytest.raises(InputError, match=rf"split '{split}' of 'xview2': it has train, test, hold, tier3"):
+        load("xview2", "nowhere", split)

@@ -1,0 +1,286 @@
+"""Samples that are windows of large images, and splits of our own: by blocks, with shapes whole, sharing no pixel."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+import rasterio
+
+from geoxt.datasets import Raster, Rule, info, load, names, places
+from geoxt.datasets.entries import Entry
+from geoxt.datasets.splits import assign
+from geoxt.errors import InputError, ReadError
+from geoxt.testing.chips import write_image
+from geoxt.testing.cogs import make_grid
+from geoxt.testing.trees import make_tree
+
+CUT = ("cv4a_kenya_crop_type", "benin_cashews")
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
+def parts_of(tree):
+    return {split: load(tree.spec, tree.root, split) for split in tree.spec.split_names}
+
+
+def place_of(found, at):
+    """Return the image that a window is of, whatever its date, and its rows and columns."""
+    part = found.entries[at].part
+    image = found.fields(at).get("tile")
+    return image, (*part.rows, *part.columns)
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_windows_cover_every_pixel_and_are_of_one_size(trees, name):
+    tree = trees(name)
+    found = load(tree.spec, tree.root)
+    covered = {}
+    for at in range(len(found)):
+        part = found.entries[at].part
+        assert part.size == (tree.spec.window, tree.spec.window)
+        covered.setdefault(str(found.fields(at).get("tile", found.fields(at).get("date"))), np.zeros(part.shape, int))[
+            slice(*part.rows), slice(*part.columns)
+        ] += 1
+    assert len(covered) == len(tree.samples)
+    assert all(count.min() == 1 for count in covered.values())
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_windows_of_two_splits_share_no_pixel(trees, name):
+    parts = parts_of(trees(name))
+    pixels = {
+        split: {
+            (image, y, x)
+            for image, (top, bottom, left, right) in (place_of(part, at) for at in range(len(part)))
+            for y in range(top, bottom)
+            for x in range(left, right)
+        }
+        for split, part in parts.items()
+    }
+    assert all(pixels.values())
+    assert all(not one & other for one, other in combinations(pixels.values(), 2))
+
+
+def test_a_place_is_in_one_split_on_all_dates(trees):
+    tree = trees("benin_cashews")
+    dates = {fields["date"] for fields in tree.samples}
+    for part in parts_of(tree).values():
+        at_date = {}
+        for at in range(len(part)):
+            at_date.setdefault(part.fields(at)["date"], set()).add(place_of(part, at))
+        assert set(at_date) == dates
+        assert len({frozenset(some) for some in at_date.values()}) == 1
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_window_is_that_part_of_the_image(trees, name):
+    tree = trees(name)
+    whole, cut = load(replace(tree.spec, window=None), tree.root), load(tree.spec, tree.root)
+    per = len(cut) // len(whole)
+    for at in (0, per - 1, len(cut) - 1):
+        image, lazy, read = whole[at // per], cut[at], cut.read(at)
+        rows, columns = slice(*cut.entries[at].part.rows), slice(*cut.entries[at].part.columns)
+        assert (cut.fields(at)["top"], cut.fields(at)["left"]) == (rows.start, columns.start)
+        for key, layer in image.items():
+            own = layer[..., rows, columns]
+            np.testing.assert_array_equal(lazy[key].values, own.values)
+            np.testing.assert_array_equal(read[key], own.values)
+            np.testing.assert_array_equal(lazy[key][..., 1:3, 2:].values, own[..., 1:3, 2:].values)
+            assert set(lazy[key].coords) == set(own.coords)
+            for axis in {"y", "x"} & set(own.coords):
+                np.testing.assert_allclose(lazy[key][axis], own[axis], rtol=0, atol=1e-6)
+
+
+def test_no_field_lies_in_two_splits_and_none_is_lost(tmp_path):
+    tree = fields_in_squares(tmp_path)
+    parts, everything = parts_of(tree), load(tree.spec, tmp_path)
+    seen = {split: numbers_in(part) for split, part in parts.items()}
+    assert all(seen.values())
+    assert all(not one & other for one, other in combinations(seen.values(), 2))
+    assert set().union(*seen.values()) == numbers_in(everything)
+
+
+def fields_in_squares(root):
+    """Return a tree of CV4A whose fields are squares of 3 x 3 pixels, so that windows of 4 x 4 cut them."""
+    tree = make_tree(info("cv4a_kenya_crop_type"), root)
+    for tile in range(4):
+        with rasterio.open(root / f"data/{tile}/{tile}_label.tif") as file:
+            height, width = file.shape
+        rows, columns = np.indices((height, width)) // 3
+        numbers = 1 + tile * 1000 + rows * 50 + columns
+        write_image(root / f"data/{tile}/{tile}_field_id.tif", numbers[np.newaxis].astype("int32"), None)
+        write_image(root / f"data/{tile}/{tile}_label.tif", (1 + numbers % 7)[np.newaxis].astype("uint8"), None)
+    return tree
+
+
+def numbers_in(part):
+    numbers = part.only(["fields"])
+    return {int(number) for at in range(len(part)) for number in np.unique(numbers.read(at)["fields"])} - {0}
+
+
+def test_a_split_shows_its_own_fields_as_they_are_and_others_without_label(tmp_path):
+    tree = fields_in_squares(tmp_path)
+    everything = load(tree.spec, tmp_path).only(["mask", "fields"])
+    entries = {place_of(everything, at): at for at in range(len(everything))}
+    hidden = 0
+    for part in parts_of(tree).values():
+        own, masks, both = numbers_in(part), part.only(["mask"]), part.only(["mask", "fields"])
+        for at in range(0, len(part), 2):
+            read, stored, lazy = both.read(at), everything.read(entries[place_of(part, at)]), both[at]
+            kept = np.isin(stored["fields"], sorted(own))
+            hidden += (~kept).sum()
+            for key in ("mask", "fields"):
+                np.testing.assert_array_equal(read[key], np.where(kept, stored[key], 0))
+                np.testing.assert_array_equal(lazy[key].values, read[key])
+                np.testing.assert_array_equal(lazy[key][1:, :2].values, read[key][1:, :2])
+                assert read[key].dtype == stored[key].dtype
+            np.testing.assert_array_equal(masks.read(at)["mask"], read["mask"])
+            tensors = pickle.loads(pickle.dumps(part.to_torch(keys=["mask"])))[at]
+            np.testing.assert_array_equal(tensors["mask"].numpy(), read["mask"])
+            np.testing.assert_array_equal(tensors["mask_valid"].numpy(), kept)
+    assert hidden > 50
+
+
+def test_a_field_is_where_most_of_it_is(tmp_path):
+    tree = fields_in_squares(tmp_path)
+    everything = load(tree.spec, tmp_path).only(["fields"])
+    of = assign(tree.spec, everything.entries)
+    pixels = {}
+    for at, split in enumerate(of):
+        for number, count in zip(*np.unique(everything.read(at)["fields"], return_counts=True), strict=True):
+            pixels.setdefault(int(number), dict.fromkeys(tree.spec.split_names, 0))[split] += int(count)
+    wanted = {split: set() for split in tree.spec.split_names}
+    for number, counts in pixels.items():
+        wanted[max(counts, key=counts.get)].add(number)
+    assert {split: numbers_in(part) for split, part in parts_of(tree).items()} == wanted
+
+
+def test_images_are_counted_once(trees):
+    tree = trees("benin_cashews")
+    report = load(tree.spec, tree.root).verify()
+    assert (report.samples, report.expected, report.ok) == (len(tree.samples), len(tree.samples), True)
+    gone = load(replace(tree.spec, samples=70), tree.root).verify()
+    assert gone.problems == (f"{len(tree.samples)} samples, where the release has 70",)
+
+
+def test_a_split_of_windows_is_no_layer(trees):
+    tree = trees("benin_cashews")
+    with pytest.raises(InputError, match=r"split 'test' .* as a layer: .*other splits share.*geoxt\.splits"):
+        load(tree.spec, tree.root, "test").layer()
+
+
+def test_a_small_image_is_one_window(trees):
+    tree = trees("benin_cashews")
+    found = load(replace(tree.spec, window=99), tree.root)
+    assert len(found) == len(tree.samples)
+    assert found[0]["image"].shape[-2:] == found.entries[0].part.shape
+
+
+def test_only_images_and_shapes_are_cut():
+    with pytest.raises(InputError, match="Cannot cut 'boxes' of 'vhr10' into windows of 64 pixels"):
+        replace(info("vhr10"), window=64)
+    with pytest.raises(InputError, match="Cannot cut 'image' of 'seasonal_contrast'"):
+        replace(info("seasonal_contrast"), window=64)
+
+
+def test_masks_of_another_size_than_the_image_are_an_error(tmp_path):
+    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    write_image(tmp_path / "data/2/2_label.tif", np.zeros((1, 5, 6), np.uint8), None)
+    found = load(tree.spec, tmp_path)
+    at = next(at for at in range(len(found)) if found.fields(at)["tile"] == "2")
+    with pytest.raises(ReadError, match=r"2_label\.tif.*\(5, 6\).*\(18, 12\)"):
+        found.read(at)
+
+
+SEEN = Raster("{place}.tif", bands=info("seasonal_contrast").bands[:1], shape=(8, 8))
+
+
+def scattered(root, corners, side=8):
+    """Write an image of 10 m pixels for each lower left corner (metres), and return a dataset of them."""
+    for at, (left, bottom) in enumerate(corners):
+        grid = make_grid((side, side), crs="EPSG:6933", left=left, top=bottom + 10 * side, resolution=10)
+        write_image(root / f"p{at:03d}.tif", np.full((1, side, side), at % 250 + 1, np.uint8), grid)
+    rule = Rule(fractions={"train": 0.5, "test": 0.5}, block=1000)
+    return replace(info("seasonal_contrast"), assets={"image": SEEN}, splits=rule, samples=None, examples={})
+
+
+def test_places_of_a_block_are_together_and_images_of_two_splits_share_no_pixel(tmp_path):
+    rng = np.random.default_rng(5)
+    corners = [(10 * int(x), 10 * int(y)) for x, y in rng.integers(0, 500, (200, 2))]
+    spec = scattered(tmp_path, corners)
+    parts = {split: load(spec, tmp_path, split) for split in ("train", "test")}
+    at = {split: [corners[int(part.fields(n)["place"][1:])] for n in range(len(part))] for split, part in parts.items()}
+    blocks = {split: {((x + 40) // 1000, (y + 40) // 1000) for x, y in some} for split, some in at.items()}
+    assert not blocks["train"] & blocks["test"]
+    apart = [max(abs(x - u), abs(y - v)) for x, y in at["train"] for u, v in at["test"]]
+    assert min(apart) >= 80
+    assert 0 < 200 - sum(map(len, parts.values())) < 20
+    assert all(len(part) > 60 for part in parts.values())
+
+
+def test_images_that_only_touch_stay(tmp_path):
+    spec = scattered(tmp_path, [(80 * at, 80 * row) for at in range(40) for row in range(2)])
+    assert sum(len(load(spec, tmp_path, split)) for split in ("train", "test")) == 80
+
+
+def test_of_two_that_overlap_the_one_in_the_later_split_stays(tmp_path):
+    spec = scattered(tmp_path, [(900, 0), (970, 0), (5000, 0), (7000, 0), (9000, 0)])
+    for seed in range(20):
+        seeded = replace(spec, splits=replace(spec.splits, seed=seed))
+        of = {
+            load(seeded, tmp_path, split).fields(at)["place"]: split
+            for split in ("train", "test")
+            for at in range(len(load(seeded, tmp_path, split)))
+        }
+        if len(of) < 5:
+            break
+    assert len(of) == 4
+    assert [of[name] for name in ("p000", "p001") if name in of] == ["test"]
+
+
+def test_outlines_are_kept_until_a_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(places, "WORTHWHILE", 5)
+    root = tmp_path / "root"
+    root.mkdir()
+    spec = scattered(root, [(2000 * at, 0) for at in range(6)])
+    before = [load(spec, root, "test").fields(at) for at in range(3)]
+    read = []
+    real = places.headers
+    monkeypatch.setattr(places, "headers", lambda paths, **options: read.append(len(paths)) or real(paths, **options))
+    assert [load(spec, root, "test").fields(at) for at in range(3)] == before
+    assert read == []
+    for kept in (tmp_path / "cache/datasets").glob("*places*"):
+        kept.write_bytes(b"broken")
+    assert [load(spec, root, "test").fields(at) for at in range(3)] == before
+    assert read == [6] * 1
+    grid = make_grid((8, 8), crs="EPSG:6933", left=50_000, top=80, resolution=10)
+    write_image(root / "p000.tif", np.ones((1, 8, 8), np.uint8), grid)
+    load(spec, root, "test")
+    assert read == [6, 6]
+
+
+def test_the_rule_does_not_depend_on_the_order():
+    rule = Rule(group=("storm",), seed=3)
+    spec = replace(info("seasonal_contrast"), splits=rule)
+    entries = [Entry(fields={"storm": at // 3, "frame": at}, files={}) for at in range(90)]
+    of = assign(spec, entries)
+    assert assign(spec, entries[::-1]) == of[::-1]
+    assert all(len({of[at], of[at + 1], of[at + 2]}) == 1 for at in range(0, 90, 3))
+    assert assign(replace(spec, splits=replace(rule, seed=4)), entries) != of
+
+
+@pytest.mark.parametrize("name", [n for n in names() if isinstance(info(n).splits, Rule)])
+def test_each_rule_is_told(name):
+    spec = info(name)
+    words = spec.splits.words(spec.window)
+    assert f"seed {spec.splits.seed}" in words
+    assert all(f"{split} {share:.0%}" in words for split, share in spec.splits.fractions.items())
+    assert spec.window is None or f"{spec.window}x{spec.window} pixels" in words
+
+
+def test_every_spec_without_official_splits_has_a_rule():
+    assert [name for name in names() if info(name).splits is None] == []
