@@ -7,7 +7,7 @@ from geoxt.trainers.experiment import Experiment, Training
 from geoxt.trainers.fit import Progress, evaluate, fit
 from geoxt.trainers.kinds import KINDS, Kind
 from geoxt.trainers.learning import Learning, build
-from geoxt.trainers.named import Files, Named
+from geoxt.trainers.named import Files, Images, Named
 from geoxt.trainers.recipe import Recipe
 from geoxt.trainers.scores import Confusion, confusion, summarise
 from geoxt.trainers.selfsup import METHODS, SelfSupervised, Views, WindowModule, encoder_weights
@@ -23,6 +23,7 @@ __all__ = [
     "DataModule",
     "Experiment",
     "Files",
+    "Images",
     "Kind",
     "Learning",
     "Named",

@@ -10,9 +10,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchvision.ops import box_iou
 
-from geoxt.trainers.augment import dihedral
+from geoxt.trainers.augment import code_of, drawn
 from geoxt.trainers.codes import IGNORE, Codes
 from geoxt.trainers.targets import Batch, entry
+from geoxt.transforms import turn as turned
 
 Things = dict[str, Tensor]
 """The things in one image: `boxes` (M, 4) as left, top, right, bottom in pixels; `labels` (M,); `masks` (M, H, W)."""
@@ -43,28 +44,14 @@ def things(batch: Batch, codes: Codes, *, masks: bool) -> list[Things]:
 def turn(images: Tensor, all_things: Sequence[Things]) -> tuple[Tensor, list[Things]]:
     """Turn and flip each square image at random, and its things alike; those not square are turned halfway."""
     square = images.shape[-1] == images.shape[-2]
-    turned, moved = [], []
-    for image, one in zip(images, all_things, strict=True):
-        turns = int(torch.randint(4 if square else 2, ())) * (1 if square else 2)
-        flip = bool(torch.randint(2, ()))
-        turned.append(dihedral(image, turns=turns, flip=flip))
-        new = {**one, "boxes": turn_boxes(one["boxes"], image.shape[-2:], turns=turns, flip=flip)}
-        if "masks" in one:
-            new["masks"] = dihedral(one["masks"], turns=turns, flip=flip)
-        moved.append(new)
-    return torch.stack(turned), moved
-
-
-def turn_boxes(boxes: Tensor, size: Sequence[int], *, turns: int, flip: bool) -> Tensor:
-    """Return boxes (M, 4) of an image (height, width) that `dihedral` flipped and turned."""
-    left, top, right, bottom = boxes.unbind(dim=1)
-    height, width = size
-    if flip:
-        left, right = width - right, width - left
-    for _ in range(turns):
-        left, top, right, bottom = top, width - right, bottom, width - left
-        height, width = width, height
-    return torch.stack([left, top, right, bottom], dim=1)
+    plan = [drawn(1, square=square)[0] for _ in images]
+    batch: Batch = {"image": images, **{name: [one[name] for one in all_things] for name in ("boxes", "masks")
+                                        if all_things and name in all_things[0]}}  # fmt: skip
+    moved = turned(batch, [code_of(turns, flip=flip) for turns, flip in plan])
+    own = [name for name in ("boxes", "masks") if name in moved]
+    return moved["image"], [
+        {**one, **{name: moved[name][place] for name in own}} for place, one in enumerate(all_things)
+    ]
 
 
 class AveragePrecision(Metric):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import yaml  # type: ignore[import-untyped]  # Lightning brings it
 
 from geoxt.errors import GeoxtError, InputError, MissingDependency
 from geoxt.models import from_checkpoint
@@ -18,13 +19,15 @@ from geoxt.trainers.chips import ChipModule, score_chips
 from geoxt.trainers.experiment import Experiment, run
 from geoxt.trainers.fit import Progress, evaluate, restore, resumable
 from geoxt.trainers.learning import Learning, build
-from geoxt.trainers.named import Files, Named
+from geoxt.trainers.named import Files, Images, Named
 from geoxt.trainers.surroundings import NOISE
 from geoxt.trainers.watching import BEST
 
-MODULES = (ChipModule, Files, Named)
+MODULES = (ChipModule, Files, Images, Named)
 """Data modules that a configuration can name without their module."""
 SCORES = "scores.json"
+_DATASET = "dataset"
+"""In a configuration: a dataset of `geoxt.datasets` by name, in place of `data`."""
 Say = Callable[[str], None]
 
 
@@ -62,7 +65,7 @@ def fit_command(arguments: Sequence[str], *, say: Say = print) -> dict[str, floa
         Scores on the test part.
     """
     with _plainly("fit"):
-        cli = _cli(list(arguments))
+        cli = _cli(_with_datasets(arguments))
         out = Path(cli.config["out"])
         last = resumable(cli.trainer, cli.model, out, patience=cli.config["patience"], every=cli.config["every"])
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=last)
@@ -82,7 +85,7 @@ def experiment_command(config: str, out: str, *, say: Say = print, progress: Pro
     Parameters
     ----------
     config
-        A YAML file: `data` (class_path and init_args), and the fields of `Experiment`.
+        A YAML file: `data` (class_path and init_args) or `dataset`, and the fields of `Experiment`.
     out
         Folder of the results.
     say
@@ -94,8 +97,7 @@ def experiment_command(config: str, out: str, *, say: Say = print, progress: Pro
         parser = _jsonargparse().ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(Experiment, as_group=False)
         parser.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
-        text = _read(config)
-        parsed = parser.parse_string(text)
+        parsed = parser.parse_string(_expanded(_read(config), config))
         chosen = _instantiate(parser, _without(parsed, "data"))
         experiment = Experiment(**{name: chosen[name] for name in inspect.signature(Experiment).parameters})
         described = parsed["data"]
@@ -193,6 +195,8 @@ def _plainly(command: str) -> Iterator[None]:
             raise
         raise KeyboardInterrupt from stop  # what Lightning makes of Ctrl-C
     except Exception as error:
+        if (cause := _cause(error)) is not None:
+            raise cause from error
         if type(error).__name__ not in {"ArgumentError", "NSKeyError", "MisconfigurationException"}:
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -201,12 +205,50 @@ def _plainly(command: str) -> Iterator[None]:
         raise InputError(msg) from error
 
 
+def _cause(error: BaseException) -> GeoxtError | None:
+    """Return what a data module or a model said, which jsonargparse wraps into what no reader needs."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, GeoxtError):
+        seen = seen.__cause__ or seen.__context__
+    return seen
+
+
 def _read(config: str) -> str:
     try:
         return Path(config).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         msg = f"Cannot read the configuration {config!r}: {error}. Pass --config a YAML file."
         raise InputError(msg) from error
+
+
+def _with_datasets(arguments: Sequence[str]) -> list[str]:
+    """Return arguments whose configurations name a data module where they named a dataset."""
+    plain = [part for one in arguments for part in (one.split("=", 1) if one.startswith("--config=") else [one])]
+    found = list(plain)
+    for place, one in enumerate(plain[:-1]):
+        if one in {"--config", "-c"}:
+            text = _read(plain[place + 1])
+            found[place + 1] = _expanded(text, plain[place + 1]) if _DATASET in text else plain[place + 1]
+    return found
+
+
+def _expanded(text: str, config: str) -> str:
+    """Return a configuration in which `dataset: NAME`, or a mapping with its name, is the data module of that name."""
+    try:
+        plain = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        msg = f"Cannot read the configuration {config!r}: {said}. Mend the YAML there."
+        raise InputError(msg) from error
+    if not isinstance(plain, dict) or _DATASET not in plain:
+        return text
+    if "data" in plain:
+        msg = f"Cannot train by {config!r}: it names both {_DATASET} and data. Leave one of them out."
+        raise InputError(msg)
+    named = plain.pop(_DATASET)
+    options = named if isinstance(named, dict) else {"name": named}
+    named = {"data": {"class_path": Named.__name__, "init_args": options}, **plain}
+    return str(yaml.safe_dump(named, sort_keys=False))
 
 
 def _without(config: Any, name: str) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -16,10 +17,11 @@ from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.samplers import RandomSampler, Region
 from geoxt.source import nodata_of
-from geoxt.splits import Split
+from geoxt.splits import Split, TreeSplit
 from geoxt.trainers.kinds import kind_of
 from geoxt.trainers.resume import Resumable
 from geoxt.trainers.statistics import band_statistics, legend_of
+from geoxt.trees import children, tree_of
 from geoxt.types import SomeSize
 from geoxt.windows import Window, parse_size
 
@@ -33,9 +35,11 @@ class DataModule(Resumable):
     Parameters
     ----------
     data
-        Layers on one grid, by the names that the task wants: `image` and `mask` for segmentation.
+        Layers on one grid, by the names that the task wants: `image` and `mask` for segmentation. Or a tree of these,
+        as `crs="native"` opens scenes of several CRSs: every child is learnt from in proportion to its area, and
+        validated and tested on its own grid.
     split
-        Where training, validation and test windows lie.
+        Where training, validation and test windows lie; of a tree, that of `splits.blocks(tree, …)`.
     size
         Height and width of a training window, in pixels.
     eval_size
@@ -55,8 +59,8 @@ class DataModule(Resumable):
 
     def __init__(
         self,
-        data: xr.Dataset,
-        split: Split,
+        data: xr.Dataset | xr.DataTree,
+        split: Split | TreeSplit,
         *,
         size: SomeSize,
         eval_size: SomeSize = 256,
@@ -67,10 +71,12 @@ class DataModule(Resumable):
         times: bool = False,
     ) -> None:
         super().__init__()
-        if data.sizes.get("time", 1) > 1 and not times:
-            msg = f"Cannot train on {data.sizes['time']} time steps at once: choose one, e.g. data.isel(time=0), or "
-            raise InputError(msg + "pass times=True for a task that takes several.")
-        self.data = data if times or "time" not in data.dims else data.isel(time=0)
+        if isinstance(data, xr.DataTree) != isinstance(split, TreeSplit):
+            kinds = f"{type(data).__name__} by a {type(split).__name__}"
+            msg = f"Cannot train on a {kinds}: a tree wants the split of a tree, as splits.blocks(tree, size=…) gives "
+            raise InputError(msg + "it, and layers of one grid one of theirs.")
+        own = {node: _at_once(child, node, times=times) for node, child in _children(data).items()}
+        self.data: xr.Dataset | xr.DataTree = tree_of(own) if isinstance(data, xr.DataTree) else own[""]
         self.split = split
         self.size = parse_size(size)
         self.eval_size = parse_size(eval_size, what="eval_size")
@@ -86,11 +92,11 @@ class DataModule(Resumable):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation windows."""
-        return self._each_once(self.split.val)
+        return self._each_once("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the test windows."""
-        return self._each_once(self.split.test)
+        return self._each_once("test")
 
     def card(
         self, *, model: str = "unet", task: str = "segmentation", legend: Legend | None = None, **options: Any
@@ -115,15 +121,17 @@ class DataModule(Resumable):
             Bands by name, their mean and deviation over (at most 256) training windows, and the classes.
         """
         kind = kind_of(task)
-        image, labels = self.data[kind.image], self.data[kind.target]
-        classes = legend or (legend_of(labels) if kind.classes else _numbered(labels.sizes.get("band", 1)))
-        mean, std = band_statistics(image, list(self.windows)[:_STATISTICS])
-        nodata = nodata_of(labels)
+        image, labels = layer_of(self.data, kind.image), layer_of(self.data, kind.target)
+        first = next(iter(_children(self.data).values()))[kind.target]
+        classes = legend or (legend_of(labels) if kind.classes else _numbered(first.sizes.get("band", 1)))
+        windows = [self.windows[at] for at in range(min(len(self.windows), _STATISTICS))]
+        mean, std = band_statistics(image, windows)
+        nodata = nodata_of(first)
         return Card(
             task=task,
             model=model,
             options=options,
-            bands=bands_of(image),
+            bands=shared_bands(self.data, kind.image),
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
             codes=classes.codes,
@@ -133,9 +141,71 @@ class DataModule(Resumable):
             size=self.size,
         )
 
-    def _each_once(self, region: Region) -> DataLoader[Any]:
-        windows = [tile for outer in region.on(grid_of(self.data)) for tile in tiles(outer, self.eval_size)]
+    def _each_once(self, part: Literal["val", "test"]) -> DataLoader[Any]:
+        """Return every pixel of a part once: of a tree, every pixel of each child's region."""
+        region: Any = getattr(self.split, part)
+        regions: Mapping[str, Region] = region.parts if isinstance(self.split, TreeSplit) else {"": region}
+        windows = []
+        for node, child in _children(self.data).items():
+            own = regions.get(node)
+            for outer in () if own is None else own.on(grid_of(child)):
+                steps = _steps(child, own)
+                windows += [replace(tile, node=node or None, time=steps) for tile in tiles(outer, self.eval_size)]
         return loader(self.data, windows, batch_size=1, workers=self.workers)
+
+
+def _children(data: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return the Datasets of a tree by node, or the one Dataset under an empty name."""
+    return children(data) if isinstance(data, xr.DataTree) else {"": data}
+
+
+def layer_of(data: xr.Dataset | xr.DataTree, name: str) -> xr.DataArray | xr.DataTree:
+    """Return one of the layers; of a tree, a tree with it alone in each child.
+
+    Raises
+    ------
+    InputError
+        Where there is none of that name.
+    """
+    for node, child in _children(data).items():
+        if name not in child:
+            where = f" in {node!r}" if node else ""
+            msg = f"Cannot learn without the layer {name!r}{where}: there are {list(map(str, child.data_vars))}. "
+            raise InputError(msg + f"Rename one, as data.rename(…={name!r}) does.")
+    if isinstance(data, xr.DataTree):
+        return tree_of({node: child[[name]] for node, child in children(data).items()})
+    return data[name]
+
+
+def shared_bands(data: xr.Dataset | xr.DataTree, name: str) -> tuple[str, ...]:
+    """Return the names of a layer's bands, which all children of a tree must have.
+
+    Raises
+    ------
+    InputError
+        Where they differ.
+    """
+    found = {node: bands_of(child[name]) for node, child in _children(data).items()}
+    if len(set(found.values())) > 1:
+        msg = f"Cannot learn from children with different bands: {found}. Choose the same in each, in one order."
+        raise InputError(msg)
+    return next(iter(found.values()))
+
+
+def _at_once(data: xr.Dataset, node: str, *, times: bool) -> xr.Dataset:
+    """Return the time steps that a model is given at once: all of several, or the only one."""
+    if data.sizes.get("time", 1) > 1 and not times:
+        where = f" of {node!r}" if node else ""
+        msg = f"Cannot train on {data.sizes['time']} time steps{where} at once: choose one, e.g. data.isel(time=0), or "
+        raise InputError(msg + "pass times=True for a task that takes several.")
+    return data if times or "time" not in data.dims else data.isel(time=0)
+
+
+def _steps(data: xr.Dataset, region: Region | None) -> tuple[int, ...] | None:
+    """Return the positions of the time steps that belong to a region; `None` for all."""
+    if region is None or region.times is None or "time" not in data.dims:
+        return None
+    return tuple(np.flatnonzero(np.isin(data["time"].to_numpy().astype("datetime64[ns]"), region.times)).tolist())
 
 
 def _numbered(count: int) -> Legend:

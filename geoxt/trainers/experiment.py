@@ -171,6 +171,8 @@ class _Runner:
         """Return the result of a run: that which is kept, or else of doing it."""
         learning = changed(self.experiment.learning, settings)
         config = plain({"learning": learning, "training": training, "seed": seed})
+        if not learning.transforms:
+            del config["learning"]["transforms"]  # so that runs of before there were any are still known
         label = " ".join(f"{name}={cell(value)}" for name, value in settings.items()) or "as configured"
         folder = self.out / "runs" / _folder(settings, seed, training.epochs)
         known = kept(folder / RESULT, config)

@@ -16,7 +16,15 @@ from geoxt.trainers.losses import CLASSES, PIXEL_CLASSES, Loss
 from geoxt.trainers.measures import LABELS, VALUES
 from geoxt.trainers.scores import Confusion, report_images, report_pixels
 from geoxt.trainers.tallies import Errors, Labels, report_errors, report_labels
-from geoxt.trainers.targets import Batch, image_class, image_labels, image_values, pixel_classes, pixel_values
+from geoxt.trainers.targets import (
+    Batch,
+    change_classes,
+    image_class,
+    image_labels,
+    image_values,
+    pixel_classes,
+    pixel_values,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +57,8 @@ class Kind:
     """Whether the target is a list of things in each image."""
     masks: bool = False
     """Whether things have masks."""
+    model: str
+    """The architecture that is taken where none is named."""
 
 
 def _masks(classes: int) -> AveragePrecision:
@@ -63,6 +73,7 @@ _PIXELS: Any = {
     "report": report_pixels,
     "monitor": "val/accuracy",
     "pixels": True,
+    "model": "unet",
 }
 _VALUES: Any = {
     "losses": VALUES,
@@ -83,9 +94,9 @@ KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind(name="segmentation", **_PIXELS),
-        Kind(name="change", times=True, **_PIXELS),
-        Kind(name="time-series", times=True, **_PIXELS),
-        Kind(name="pixelwise-regression", target="target", find=pixel_values, pixels=True, **_VALUES),
+        Kind(name="change", times=True, **{**_PIXELS, "find": change_classes, "model": "fc_siam_diff"}),
+        Kind(name="time-series", times=True, **{**_PIXELS, "model": "utae"}),
+        Kind(name="pixelwise-regression", target="target", find=pixel_values, pixels=True, model="unet", **_VALUES),
         Kind(
             name="classification",
             target="label",
@@ -94,6 +105,7 @@ KINDS: Mapping[str, Kind] = {
             tally=Confusion,
             report=report_images,
             monitor="val/accuracy",
+            model="resnet18",
         ),
         Kind(
             name="multilabel",
@@ -104,10 +116,11 @@ KINDS: Mapping[str, Kind] = {
             report=report_labels,
             monitor="val/map",
             classes=False,
+            model="resnet18",
         ),
-        Kind(name="regression", target="label", find=image_values, **_VALUES),
-        Kind(name="detection", tally=AveragePrecision, **_THINGS),
-        Kind(name="instance-segmentation", tally=_masks, masks=True, **_THINGS),
+        Kind(name="regression", target="label", find=image_values, model="resnet18", **_VALUES),
+        Kind(name="detection", tally=AveragePrecision, model="faster_rcnn", **_THINGS),
+        Kind(name="instance-segmentation", tally=_masks, masks=True, model="mask_rcnn", **_THINGS),
     )
 }
 """All kinds of tasks, by name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,16 +16,20 @@ from geoxt.trainers.kinds import KINDS
 from geoxt.trainers.recipe import Recipe
 from geoxt.trainers.selfsup import METHODS, SelfSupervised
 from geoxt.trainers.task import Task
+from geoxt.trainers.transforming import SomeTransform, transform_of
+
+_ENCODER = "resnet18"
+"""What self-supervision trains where no model is named."""
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: jsonargparse reads defaults from __dict__
 class Learning:
     """What to learn and how, but for the data."""
 
-    task: str = "segmentation"
-    """A kind of task, or a method of self-supervision."""
-    model: str = "unet"
-    """Name of an architecture in `geoxt.models`."""
+    task: str | None = None
+    """A kind of task, or a method of self-supervision; by default what the data is for, else segmentation."""
+    model: str | None = None
+    """Name of an architecture in `geoxt.models`; by default one of the task's."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The architecture's own options."""
     weights: str | None = None
@@ -38,6 +42,9 @@ class Learning:
     """Where samples have other names than the kind of task: `{"image": …, "target": …}`."""
     method: Mapping[str, Any] = field(default_factory=dict)
     """The method's own options, and `positives`; for self-supervision."""
+    transforms: Sequence[SomeTransform] = ()
+    """What is done to training batches, one after the other, in place of the recipe's flips and turns: transforms of
+    `geoxt.transforms` by name, or import paths; with arguments as `class_path` and `init_args`."""
     recipe: Recipe = field(default_factory=Recipe)
     """Loss, optimiser and schedule."""
 
@@ -59,18 +66,28 @@ def build(learning: Learning, data: Any, *, seed: int = 0) -> pl.LightningModule
     InputError
         Where something in it is unknown, or weights do not fit.
     """
-    if learning.task in METHODS:
-        card = data.card(model=learning.model, **learning.options)
+    task = learning.task or getattr(data, "task", None) or "segmentation"
+    transform = transform_of(learning.transforms, image=learning.names.get("image"))  # before what takes long
+    if task in METHODS:
+        card = data.card(model=learning.model or _ENCODER, **learning.options)
         options = dict(learning.method)
         positives = options.pop("positives", None)
         module: Any = SelfSupervised(
-            card, learning.task, positives=positives, recipe=learning.recipe, options=options, seed=seed
+            card,
+            task,
+            positives=positives,
+            recipe=learning.recipe,
+            transform=transform,
+            options=options,
+            seed=seed,
         )
-    elif learning.task in KINDS:
-        card = data.card(model=learning.model, task=learning.task, **learning.options)
-        module = Task(card, learning.recipe, seed=seed, names=learning.names)
+    elif task in KINDS:
+        card = data.card(model=learning.model or KINDS[task].model, task=task, **learning.options)
+        if card.codes == tuple(range(len(card.codes))):
+            transform = transform_of(learning.transforms, image=learning.names.get("image"), classes=len(card.codes))
+        module = Task(card, learning.recipe, seed=seed, names=learning.names, transform=transform)
     else:
-        msg = f"Cannot learn task={learning.task!r}: pass one of {', '.join([*KINDS, *METHODS])}."
+        msg = f"Cannot learn task={task!r}: pass one of {', '.join([*KINDS, *METHODS])}."
         raise InputError(msg)
     if learning.weights is not None:
         start(module.network, learning)

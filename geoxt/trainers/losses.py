@@ -25,15 +25,13 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0, weight
     logits
         (N, K, ...), for any dimensions behind.
     target
-        Class indices int64 (N, ...).
+        Class indices int64 (N, ...), or where samples were mixed the shares of classes, float (N, K).
     smoothing
         Share of the target that is spread over all classes.
     weights
         (K,), by class.
     """
-    total = F.cross_entropy(
-        logits, target, weight=weights, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum"
-    )
+    total = _entropy(logits, target, smoothing, weights, "sum")
     return total / _weight_of(target, weights)
 
 
@@ -44,11 +42,12 @@ def focal(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tenso
     ----------
     Lin et al. 2017, https://doi.org/10.1109/ICCV.2017.324
     """
-    each = F.cross_entropy(
-        logits, target, weight=weights, ignore_index=IGNORE, label_smoothing=smoothing, reduction="none"
-    )
-    index = target.where(target != IGNORE, 0)
-    sure = logits.softmax(dim=1).gather(1, index[:, None])[:, 0]
+    each = _entropy(logits, target, smoothing, weights, "none")
+    share = logits.softmax(dim=1)
+    if target.is_floating_point():
+        sure = (share * target).sum(dim=1)
+    else:
+        sure = share.gather(1, target.where(target != IGNORE, 0)[:, None])[:, 0]
     return ((1 - sure) ** GAMMA * each).sum() / _weight_of(target, weights)
 
 
@@ -78,8 +77,10 @@ def jaccard(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Ten
 
 def one_against_rest(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Return the mean binary cross entropy of each class against all others."""
-    known = (target != IGNORE)[:, None]
-    truth = _one_hot(target, logits.shape[1]).to(logits.dtype) * (1 - smoothing) + smoothing / 2
+    mixed = target.is_floating_point()
+    known = torch.ones_like(target[:, :1], dtype=torch.bool) if mixed else (target != IGNORE)[:, None]
+    truth = target if mixed else _one_hot(target, logits.shape[1])
+    truth = truth.to(logits.dtype) * (1 - smoothing) + smoothing / 2
     each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     scale = known.to(logits.dtype) if weights is None else known * weights.view(-1, *[1] * (logits.ndim - 2))
     return (each * scale).sum() / scale.expand_as(each).sum().clamp(min=torch.finfo(logits.dtype).tiny)
@@ -102,8 +103,24 @@ PIXEL_CLASSES: Mapping[str, Loss] = {
 """Losses for one class a pixel, by name."""
 
 
+def _entropy(logits: Tensor, target: Tensor, smoothing: float, weights: Tensor | None, reduction: str) -> Tensor:
+    mixed = target.is_floating_point()  # shares of classes: none is to be ignored, and torch takes no index for it
+    ignore = {} if mixed else {"ignore_index": IGNORE}
+    return F.cross_entropy(
+        logits,
+        target,
+        weight=weights,
+        label_smoothing=smoothing,
+        reduction=reduction,
+        **ignore,  # type: ignore[arg-type]
+    )
+
+
 def _weight_of(target: Tensor, weights: Tensor | None) -> Tensor:
     """Return the sum of the weights of what is labelled, at least one where weights are ones, and never zero."""
+    if target.is_floating_point():
+        whole = (target if weights is None else target * weights).sum()
+        return whole.clamp(min=torch.finfo(whole.dtype).tiny)
     known = target != IGNORE
     if weights is None:
         return known.sum().clamp(min=1)

@@ -1,47 +1,74 @@
-"""Data modules that a configuration can name: raster files, and benchmark datasets by name."""
+"""Data modules that a configuration can name: any two layers, images alone, and benchmark datasets by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
 
 from geoxt import datasets
 from geoxt.align import intersection
-from geoxt.layers import open_cogs
+from geoxt.errors import InputError
 from geoxt.legend import Legend
 from geoxt.models import Card
-from geoxt.splits import blocks
+from geoxt.samplers import RandomSampler, Times, TripletSampler
+from geoxt.splits import Split, TreeSplit, blocks
 from geoxt.trainers.data import DataModule
+from geoxt.trainers.opening import Layer, SomeLayer, open_named
+from geoxt.trainers.selfsup import WindowModule
 from geoxt.trainers.sets import SetModule
+from geoxt.trees import layers_of
+
+_SHARES = (0.6, 0.2, 0.2)
+_PARTS = ("train", "val", "test")
+_TASKS = {"instances": "instance-segmentation"}
+"""What datasets are for, where tasks have other names."""
+_POSITIVES = Literal["same", "times", "neighbours"]
 
 
 class Files(DataModule):
-    """Windows of raster files: an image, and labels in any CRS and resolution, split by blocks.
+    """Windows of any two layers: an image, and labels in any CRS and resolution, by a split.
 
     Parameters
     ----------
     image
-        Paths and patterns of the image's files.
+        Paths and patterns of raster files. Or where the layer is and how to open it: `files`, `stac` (items, a
+        collection, a catalog, an API) or `vector`, and options of `open_cogs`, `open_stac` or `open_vector`. With
+        `crs: native` scenes of several CRSs stay on their own grids.
     labels
-        File of class codes, or of values.
+        The same of class codes, or of values.
     target
         Name of what is learnt: `mask` for classes; `target` for values, which are interpolated.
     block
         Pixels: side of the blocks that are dealt to training, validation and test.
+    buffer
+        Pixels taken off every block on each side.
+    shares
+        Of the blocks: training, validation, test.
     split_seed
         Of the split.
+    split
+        A file that a split was saved to (`split.save`), in place of blocks.
+    times
+        Whether windows hold all time steps, for tasks of change and of time series.
     size, eval_size, batch_size, length, seed, workers
         As for `DataModule`.
     """
 
     def __init__(
         self,
-        image: list[str],
-        labels: str,
+        image: SomeLayer,
+        labels: SomeLayer,
         *,
         target: str = "mask",
         block: int = 128,
+        buffer: int = 0,
+        shares: Sequence[float] = _SHARES,
         split_seed: int = 0,
+        split: str | None = None,
+        times: bool = False,
         size: int = 96,
         eval_size: int = 256,
         batch_size: int = 16,
@@ -50,19 +77,70 @@ class Files(DataModule):
         workers: int = 0,
     ) -> None:
         classes = target == "mask"
-        learnt = open_cogs(labels, categorical=classes, resampling="nearest" if classes else "bilinear", name="labels")
-        data = intersection(image=open_cogs(image, name="image"), labels=learnt, grid="image").rename(labels=target)
-        split = blocks(data, size=block, seed=split_seed)
+        seen = open_named(image, name="image")
+        how = {"categorical": classes, "resampling": "nearest" if classes else "bilinear"}
+        learnt = open_named(labels, name="labels", like=seen, **how)
+        layers: dict[str, Any] = {"image": seen, target: learnt}
+        data = intersection(grid="image", **layers)
+        parts = (
+            _saved(split, data) if split else blocks(data, size=block, buffer=buffer, shares=shares, seed=split_seed)
+        )
         super().__init__(
             data,
-            split,
+            parts,
             size=size,
             eval_size=eval_size,
             batch_size=batch_size,
             length=length,
             seed=seed,
             workers=workers,
+            times=times,
         )
+        self.task = "segmentation" if classes else "pixelwise-regression"
+
+
+class Images(WindowModule):
+    """Windows of an image without labels, for self-supervision.
+
+    Parameters
+    ----------
+    image
+        As for `Files`.
+    positives
+        Which windows show the same, as the method wants them: "same" one window; "times" two time steps of one;
+        "neighbours" triplets of a window, its neighbour and a distant one.
+    radius
+        Pixels: the farthest that a neighbour lies away.
+    size
+        Pixels: height and width of a window.
+    length
+        Windows in an epoch; of triplets, how many.
+    seed
+        Of the windows; each epoch has others.
+    batch_size, workers
+        As for `WindowModule`.
+    """
+
+    def __init__(
+        self,
+        image: SomeLayer,
+        *,
+        positives: _POSITIVES = "same",
+        radius: int = 64,
+        size: int = 96,
+        length: int = 320,
+        batch_size: int = 32,
+        seed: int = 0,
+        workers: int = 0,
+    ) -> None:
+        layer = open_named(image, name="image")
+        windows: Any
+        if positives == "neighbours":
+            windows = TripletSampler(layer, size=size, length=length, radius=radius, seed=seed)
+        else:
+            own = {"times": _pairs(layer)} if positives == "times" else {}
+            windows = RandomSampler(layer, size=size, length=length, seed=seed, **own)
+        super().__init__(layer, windows, batch_size=batch_size, workers=workers)
 
 
 class Named(SetModule):
@@ -73,9 +151,12 @@ class Named(SetModule):
     name
         One of `geoxt.datasets.names()`.
     root
-        Folder with its files.
+        Folder with its files; by default `data/NAME` where the command is run.
+    download
+        Whether to fetch what is not there.
     splits
-        Its names of the training, validation and test part; the last may be left out.
+        Its names of the training, validation and test part; the last may be left out. By default those of train, val
+        and test that it has.
     bands
         Bands to read, by name; all by default.
     batch_size, eval_size, seed, workers
@@ -85,20 +166,25 @@ class Named(SetModule):
     def __init__(
         self,
         name: str,
-        root: str,
+        root: str | None = None,
         *,
-        splits: Sequence[str] = ("train", "val", "test"),
+        download: bool = False,
+        splits: Sequence[str] | None = None,
         bands: list[str] | None = None,
         batch_size: int = 32,
         eval_size: int | None = None,
         seed: int = 0,
         workers: int = 0,
     ) -> None:
-        parts = [datasets.load(name, root, split, bands) for split in splits]
-        self.classes = _learnt(parts[0].spec)
-        self.bands = tuple(band.name for band in parts[0].bands.get("image", ()))
-        samples = [part.to_torch() for part in parts]
-        super().__init__(*samples, batch_size=batch_size, eval_size=eval_size, seed=seed, workers=workers)
+        spec = datasets.info(name)
+        place = Path("data") / name if root is None else root
+        chosen = _parts(spec) if splits is None else dict(zip(_PARTS, splits, strict=False))
+        parts = {part: datasets.load(name, place, split, bands, download=download) for part, split in chosen.items()}
+        self.task = _TASKS.get(spec.task, spec.task)
+        samples = {part: own.to_torch() for part, own in parts.items()}
+        train = samples.pop("train")
+        self.classes, self.bands = train.classes, train.bands
+        super().__init__(train, **samples, batch_size=batch_size, eval_size=eval_size, seed=seed, workers=workers)
 
     def card(
         self,
@@ -114,7 +200,21 @@ class Named(SetModule):
         return super().card(model=model, task=task, legend=legend or self.classes, bands=chosen, **options)
 
 
-def _learnt(spec: datasets.Spec) -> Legend | None:
-    """Return the classes without those that mean that there is no label: such pixels are not valid."""
-    without = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
-    return spec.classes and spec.classes.only([code for code in spec.classes.codes if code not in without])
+def _parts(spec: datasets.Spec) -> dict[str, str]:
+    """Return the splits of a dataset that are its training, validation and test part."""
+    found = {part: part for part in _PARTS if part in spec.split_names}
+    if "train" not in found:
+        msg = f"Cannot tell the training part of {spec.name!r}: it has {', '.join(spec.split_names) or 'no splits'}. "
+        raise InputError(msg + "Pass splits= the names of the training, validation and test part.")
+    return found
+
+
+def _pairs(layer: Layer) -> Any:
+    """Return what takes any two time steps, of a tree in each child."""
+    parts = layers_of(layer) if isinstance(layer, xr.DataTree) else {"": layer}
+    found = {node: Times(groups=(tuple(range(one.sizes.get("time", 1))),), take=2) for node, one in parts.items()}
+    return found if isinstance(layer, xr.DataTree) else found[""]
+
+
+def _saved(path: str, data: xr.Dataset | xr.DataTree) -> Split | TreeSplit:
+    return TreeSplit.load(path) if isinstance(data, xr.DataTree) else Split.load(path)

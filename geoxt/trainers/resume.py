@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -10,12 +11,22 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-_EPOCH, _BATCHES = "epoch", "batches"
-_RANDOM = "random_state"
+from geoxt.errors import InputError
+
+_EPOCH, _BATCHES, _OF = "epoch", "batches", "of"
+_RANDOM, _ASKED = "random_state", "asked"
+_PLANNED = {"one-cycle", "OneCycleLR"}
+"""Schedules whose every step depends on how many there are in all."""
+_PLANNED_BY = (
+    ("epochs", "epochs", "--trainer.max_epochs"),
+    ("accumulate", "batches a step", "--trainer.accumulate_grad_batches"),
+)
 
 
 class Keep(pl.Callback):
     """Keeps all that a training needs to go on, in one file: at the start of each epoch, and every so many steps.
+
+    Going on with another number of epochs, or of batches a step, is refused where the schedule is planned by them.
 
     With the weights, the optimiser and the schedule it keeps torch's random state, and the data module keeps how far it
     has come (`Resumable`).
@@ -57,15 +68,15 @@ class Keep(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep torch's random state."""
-        del trainer, pl_module
+        """Keep torch's random state, and what the training was asked for."""
         checkpoint[_RANDOM] = torch.get_rng_state()
+        checkpoint[_ASKED] = _asked(trainer, pl_module)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Remember the random state: what starts the loaders still draws from it."""
-        del trainer, pl_module
+        require_same_plan(checkpoint, _asked(trainer, pl_module), where=self.path)
         self._random = checkpoint[_RANDOM].cpu()
 
     def _keep(self, trainer: pl.Trainer) -> None:
@@ -74,11 +85,48 @@ class Keep(pl.Callback):
         half.replace(self.path)
 
 
+def require_same_plan(kept: Mapping[str, Any], asked: Mapping[str, Any], *, where: Path) -> None:
+    """Refuse to go on with what was kept where its schedule does not reach to what is asked for.
+
+    Raises
+    ------
+    InputError
+        Where the kept training is further than the epochs asked for, or its schedule was planned for other steps.
+    """
+    before, done = kept.get(_ASKED, asked), int(kept["epoch"])
+    cannot = f"Cannot go on with the training kept in {str(where.parent)!r}: "
+    if 0 < asked["epochs"] <= done and asked["epochs"] < before["epochs"]:
+        msg = f"{cannot}it is in epoch {done + 1} of {before['epochs']}, and {asked['epochs']} are asked for. "
+        raise InputError(msg + f"Pass epochs={before['epochs']} (--trainer.max_epochs) as before, or another folder.")
+    for name, what, option in _PLANNED_BY:
+        if before[name] != asked[name] and before["schedule"] in _PLANNED:
+            msg = f"{cannot}its schedule {before['schedule']!r} was planned for {before[name]} {what}, and "
+            msg += f"{asked[name]} are asked for. Pass {name}={before[name]} ({option}) to end it as planned, or "
+            raise InputError(msg + "another folder; a recipe with schedule='constant' can go on for longer.")
+    for name in ("schedule", "optimizer"):
+        if before[name] != asked[name]:
+            msg = f"{cannot}it was begun with {name}={before[name]!r}, and {asked[name]!r} is asked for. "
+            raise InputError(msg + f"Pass {name}={before[name]!r}, or another folder to start anew.")
+
+
+def _asked(trainer: pl.Trainer, task: pl.LightningModule) -> dict[str, Any]:
+    recipe: Any = task.recipe
+    return {
+        "epochs": trainer.max_epochs or -1,
+        "accumulate": trainer.accumulate_grad_batches,
+        "schedule": recipe.schedule,
+        "optimizer": recipe.optimizer,
+    }
+
+
 class Plan(Protocol):
     """The batches of a loader, which can begin anywhere."""
 
     def begin(self, epoch: int, done: int, *, whole: bool = False) -> None:
         """Begin with an epoch, after some of its batches, which `len` counts as well where it is to be whole."""
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
 
 
 class Resumable(pl.LightningDataModule):
@@ -87,6 +135,7 @@ class Resumable(pl.LightningDataModule):
     def __init__(self) -> None:
         super().__init__()
         self._begun = 0, 0
+        self._of: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch, and the batches of it that have been learnt from."""
@@ -95,14 +144,25 @@ class Resumable(pl.LightningDataModule):
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
         learnt = progress.processed
         epoch, batches = divmod(learnt, int(trainer.num_training_batches))
-        return {_EPOCH: epoch, _BATCHES: batches}
+        return {_EPOCH: epoch, _BATCHES: batches, _OF: self._of}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where `state_dict` was made."""
         self._begun = state_dict[_EPOCH], state_dict[_BATCHES]
+        self._of = state_dict.get(_OF)
 
     def going_on(self, loader: DataLoader[Any]) -> DataLoader[Any]:
-        """Return the loader of training batches, set to begin where the training was cut off."""
+        """Return the loader of training batches, set to begin where the training was cut off.
+
+        Raises
+        ------
+        InputError
+            Where an epoch had another number of batches then.
+        """
         plan = cast("Plan", loader.sampler)
+        if self._of is not None and len(plan) != self._of:
+            msg = f"Cannot go on in an epoch of {len(plan)} batches: the training was kept in one of {self._of}. Pass "
+            raise InputError(msg + "the data and batch_size= as before, or another folder to start anew.")
+        self._of = len(plan)
         plan.begin(*self._begun, whole=True)
         return loader

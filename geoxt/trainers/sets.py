@@ -122,7 +122,7 @@ class SetModule(Resumable):
             (names or {}).get(key, default) for key, default in (("image", kind.image), ("target", kind.target))
         )
         few = [self.train[int(at)] for at in _spread(len(self.train))]
-        mean, std = _statistics([_bands_first(entry(dict(one), image), times=kind.times) for one in few])
+        mean, std = _statistics([_pixels(dict(one), image, times=kind.times) for one in few])
         given = bands or getattr(self.train, "bands", None) or [f"band {at + 1}" for at in range(len(mean))]
         if len(given) != len(mean):
             msg = f"Cannot name {len(mean)} bands by {', '.join(given)}: pass bands= as many names."
@@ -260,11 +260,28 @@ def _bands_first(image: Tensor, *, times: bool) -> Tensor:
     return image if image.ndim == 3 and not times else image[None]
 
 
+def _pixels(sample: Batch, image: str, *, times: bool) -> Tensor:
+    """Return pixels by band (C, ...), as float64 with NaN where the sample says that they are not valid."""
+    found = _bands_first(entry(sample, image), times=times).double()
+    valid = sample.get(f"{image}_valid")
+    return found if valid is None else found.where(torch.as_tensor(valid), torch.nan)
+
+
 def _statistics(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of each band, float64; a band that does not vary has a deviation of one."""
-    flat = torch.stack(
-        [torch.stack([one.double().flatten(1).mean(1), (one.double() ** 2).flatten(1).mean(1)]) for one in images]
-    )
-    mean, square = flat.mean(dim=0)
+    """Return mean and deviation of each band over valid pixels, float64; one that does not vary has a deviation of one.
+
+    Raises
+    ------
+    InputError
+        Where a band has no valid pixel.
+    """
+    known = torch.stack([one.flatten(1).isfinite().double().mean(1) for one in images])
+    if not bool((known.sum(dim=0) > 0).all()):
+        band = int(known.sum(dim=0).argmin()) + 1
+        msg = f"Cannot scale band {band}: it has no valid pixel in {len(images)} training samples. Leave it out."
+        raise InputError(msg)
+    parts = [one.where(one.isfinite(), 0).flatten(1) for one in images]
+    flat = torch.stack([torch.stack([one.mean(1), (one**2).mean(1)]) for one in parts])
+    mean, square = flat.mean(dim=0) / known.mean(dim=0)
     deviation = (square - mean**2).clamp(min=0).sqrt()
     return mean, deviation.where(deviation > 0, 1.0)

@@ -25,7 +25,8 @@ from geoxt.trainers.losses import Loss
 from geoxt.trainers.optimizers import configure
 from geoxt.trainers.recipe import Recipe
 from geoxt.trainers.shares import balanced, class_counts
-from geoxt.trainers.targets import Batch, entry, validity
+from geoxt.trainers.targets import Batch, entry, seen, validity
+from geoxt.trainers.transforming import STREAMS, go_on, states, transformed
 
 Transform = Callable[[Batch], Batch]
 """Changes a batch of training samples, such as an augmentation of `geoxt.transforms`."""
@@ -103,8 +104,10 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, whose samples are augmented first."""
         del batch_idx
+        batch = seen(batch, self.kind.image)
         if self.transform is not None:
-            batch = self.transform(batch)
+            codes = self.kind.target if self.kind.pixels and self.kind.classes else None
+            batch = transformed(self.transform, batch, image=self.kind.image, target=codes)
         if self.kind.things:
             return self._loss_of_things(batch)
         return self._loss(self._augment(batch) if self._turns else batch, "train")[0]
@@ -152,12 +155,16 @@ class Task(pl.LightningModule):
         checkpoint[MLM] = to_stac(self.card, weights=sum(one.numel() for one in self.network.parameters()))
         if self.class_weights is not None:
             checkpoint[_WEIGHTS] = self.class_weights.cpu()
+        if self.transform is not None:
+            checkpoint[STREAMS] = states(self.transform)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the weights of classes: the windows left in an epoch would give others than the whole first one."""
+        """Take over class weights, as the windows left in an epoch would give others, and where transforms drew."""
         if _WEIGHTS in checkpoint:
             self.class_weights = checkpoint[_WEIGHTS].to(self.device)
             self._weighed = True
+        if STREAMS in checkpoint or self.transform is not None:
+            go_on(self.transform, checkpoint.get(STREAMS, ()))
 
     @property
     def _turns(self) -> bool:
@@ -239,7 +246,7 @@ class Task(pl.LightningModule):
         return images if valid is None else images.where(valid[:, None], 0)
 
     def _score(self, batch: Batch, stage: str) -> None:
-        tally = self._tally(stage)
+        tally, batch = self._tally(stage), seen(batch, self.kind.image)
         if self.kind.things:
             found: list[Things] = self.network.body(list(self._scaled(batch)))
             tally.update(found, things(batch, self.codes, masks=self.kind.masks))

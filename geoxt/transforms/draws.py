@@ -42,6 +42,19 @@ class Draws:
             self._stream = os.getpid(), torch.Generator().manual_seed(start)
         return self._stream[1]
 
+    @property
+    def state(self) -> Tensor | None:
+        """Where the stream stands, to go on from; `None` where there is none of its own, or nothing was drawn."""
+        return None if self.seed is None or self._stream is None else self._stream[1].get_state()
+
+    @state.setter
+    def state(self, state: Tensor | None) -> None:
+        self._stream = None
+        if state is not None:
+            generator = torch.Generator()
+            generator.set_state(state.cpu())
+            self._stream = os.getpid(), generator
+
     def uniform(self, *shape: int) -> Tensor:
         """Return numbers from 0 to 1, float32."""
         return torch.rand(shape, generator=self.generator)

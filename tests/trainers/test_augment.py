@@ -26,3 +26,18 @@ def test_a_batch_that_is_not_square_keeps_its_shape():
     (turned,) = turn_and_flip([torch.rand(32, 3, 4, 6)])
     assert turned.shape == (32, 3, 4, 6)
     assert len({tuple(one.flatten().tolist()) for one in turned}) == 32
+
+
+def test_turns_are_those_of_torch_and_draws_stay_the_same():
+    tensor = torch.rand(2, 3, 5, 5)
+    for turns in range(4):
+        for flip in (False, True):
+            wanted = torch.rot90(tensor.flip(-1) if flip else tensor, turns, (-2, -1))
+            assert torch.equal(dihedral(tensor, turns=turns, flip=flip), wanted)
+    torch.manual_seed(4)
+    turns, flips = torch.randint(4, (8,)), torch.randint(2, (8,)).bool()
+    torch.manual_seed(4)
+    (found,) = turn_and_flip([torch.arange(8 * 9).reshape(8, 3, 3)])
+    for place, one in enumerate(torch.arange(8 * 9).reshape(8, 3, 3)):
+        flipped = one.flip(-1) if flips[place] else one
+        assert torch.equal(found[place], torch.rot90(flipped, int(turns[place])))

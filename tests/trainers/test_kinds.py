@@ -14,8 +14,7 @@ from torchvision.ops import masks_to_boxes
 
 from geoxt.errors import InputError, LabelError
 from geoxt.trainers import KINDS, Recipe, SetModule, Task, fit
-from geoxt.trainers.augment import dihedral
-from geoxt.trainers.boxes import THRESHOLDS, AveragePrecision, turn_boxes
+from geoxt.trainers.boxes import THRESHOLDS, AveragePrecision, turn
 from geoxt.trainers.codes import IGNORE
 from geoxt.trainers.fit import evaluate
 from geoxt.trainers.scores import confusion, report_images
@@ -177,15 +176,23 @@ def test_errors_are_those_of_torchmetrics():
     assert scores["rmse/b"] == pytest.approx(((found - truth)[:, 1][known[:, 1]] ** 2).mean().sqrt().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("turns", range(4))
-@pytest.mark.parametrize("flip", [False, True])
-def test_boxes_turn_as_their_masks_do(turns, flip):
-    masks = torch.zeros(2, 12, 20)
+@pytest.mark.parametrize("size", [(20, 20), (12, 20)])
+def test_things_turn_as_their_masks_and_images_do(size):
+    masks = torch.zeros(2, *size, dtype=torch.uint8)
     masks[0, 2:5, 3:9] = 1
     masks[1, 8:12, 10:20] = 1
     edge = torch.tensor([0, 0, 1, 1])  # masks_to_boxes gives the last pixel, not what lies behind it
-    found = turn_boxes(masks_to_boxes(masks) + edge, (12, 20), turns=turns, flip=flip)
-    torch.testing.assert_close(found, masks_to_boxes(dihedral(masks, turns=turns, flip=flip)) + edge)
+    one = {"boxes": masks_to_boxes(masks) + edge, "labels": torch.tensor([1, 2]), "masks": masks}
+    images = masks.sum(0)[None].repeat(40, 3, 1, 1).float()
+    torch.manual_seed(0)
+    turned, moved = turn(images, [one] * 40)
+    assert len({tuple(image.flatten().tolist()) for image in turned}) == (8 if size[0] == size[1] else 4)
+    for image, thing in zip(turned, moved, strict=True):
+        assert torch.equal(image[0], thing["masks"].sum(0).float())
+        torch.testing.assert_close(thing["boxes"], masks_to_boxes(thing["masks"]) + edge)
+    torch.manual_seed(0)
+    plain = turn(images, [{name: one[name] for name in ("boxes", "labels")}] * 40)
+    assert torch.equal(plain[0], turned)
 
 
 def test_average_precision_is_that_of_a_known_case():

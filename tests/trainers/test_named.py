@@ -1,15 +1,25 @@
 """Data modules that a configuration names: raster files, and datasets of the catalogue; a step of each is learnt."""
 
+import json
+from dataclasses import replace
+
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 import torch
+from shapely import box
 
 from geoxt import datasets
+from geoxt.cli import FAILED, main
 from geoxt.errors import InputError
-from geoxt.testing import make_grid
+from geoxt.grid import grid_of
+from geoxt.models import create, from_checkpoint
+from geoxt.models.registry import ARCHITECTURES, Architecture
+from geoxt.testing import make_grid, make_world
 from geoxt.testing.trees import make_tree
-from geoxt.trainers import Files, Named, Task, fit
+from geoxt.trainers import Files, Named, Recipe, SetModule, Task, fit
+from geoxt.trainers.codes import IGNORE
 
 
 def weights(task):
@@ -75,8 +85,18 @@ def test_bands_are_chosen_by_name(tree):
 
 
 def test_a_split_that_is_not_there(tree):
+    made = tree("levircd_plus")
     with pytest.raises(InputError, match="split 'val' of 'levircd_plus': it has train, test"):
-        Named("levircd_plus", str(tree("levircd_plus").root))
+        Named("levircd_plus", str(made.root), splits=("train", "val", "test"))
+    module = Named("levircd_plus", str(made.root))
+    assert (module.val, len(module.test)) == (None, len(datasets.load("levircd_plus", made.root, "test")))
+
+
+def test_without_a_training_part_splits_are_asked_for(monkeypatch):
+    spec = replace(datasets.info("eurosat"), splits=None)
+    monkeypatch.setattr("geoxt.trainers.named.datasets.info", lambda _: spec)
+    with pytest.raises(InputError, match="the training part of 'eurosat': it has no splits. Pass splits="):
+        Named("eurosat")
 
 
 def write(path, values):
@@ -103,3 +123,129 @@ def test_files_are_split_by_blocks_and_learnt(tmp_path, target):
     assert len(own.card.bands) == 2
     assert own.card.codes == ((1, 2) if target == "mask" else (0,))
     assert np.isfinite(scores["val/loss"])
+
+
+def test_ignored_codes_reach_loss_and_scores_as_ignored(tree):
+    made = tree("chesapeake_cvpr")  # 15 and 0 are no land cover
+    samples = datasets.load("chesapeake_cvpr", made.root, "train").to_torch(keys=["image", "mask"])
+    module = SetModule(samples, batch_size=2)
+    card = module.card(model="test_unet", task="segmentation")
+    assert (card.codes, card.bands) == ((1, 2, 3, 4, 5, 6), ("red", "green", "blue", "nir"))
+    assert card.names == made.spec.classes.only(card.codes).names
+    batch = next(iter(module.train_dataloader()))
+    ignored = torch.isin(batch["mask"], torch.tensor([15, 0]))
+    assert 0 < ignored.sum() < ignored.numel()
+    task = Task(card, Recipe(average=None)).eval()
+    task.log = lambda *_, **__: None  # there is no trainer
+    assert torch.equal(task.target(batch) == IGNORE, ignored)
+    other = {**batch, "mask": batch["mask"].where(~ignored, 3)}  # a class, where there is no label
+    with torch.no_grad():
+        assert torch.equal(task._loss(batch, "train")[0], task._loss(other, "train")[0])
+        task._score(other, "val")
+    assert task.val.compute().sum() == (~ignored).sum()
+
+
+def test_one_line_names_a_dataset(tmp_path, monkeypatch, capsys):
+    made = make_tree(datasets.info("eurosat_rgb"), tmp_path / "data" / "eurosat_rgb")
+    monkeypatch.chdir(tmp_path)
+    one = Architecture(name="tiny", task="classification", build=create_tiny, takes="", gives="", reference="")
+    monkeypatch.setitem(ARCHITECTURES, "resnet18", one)  # what classification takes by default, in small
+    (tmp_path / "fit.yaml").write_text("dataset: eurosat_rgb\n")
+    more = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--out", "run"]
+    assert main(["fit", "--config", "fit.yaml", *more]) == 0
+    card = from_checkpoint(tmp_path / "run" / "best.ckpt").card
+    assert (card.task, card.model, card.names) == ("classification", "resnet18", made.spec.classes.names)
+    assert "test/accuracy" in json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert "name: eurosat_rgb" in (tmp_path / "run" / "config.yaml").read_text()
+
+    (tmp_path / "all.yaml").write_text(
+        "dataset: {name: eurosat_rgb, batch_size: 8}\nlearning: {model: test_classifier}\n"
+        "training: {epochs: 1}\nseeds: [0]\n"
+    )
+    assert main(["experiment", "--config", "all.yaml", "--out", "all"]) == 0
+    assert (tmp_path / "all" / "results.md").exists()
+
+    capsys.readouterr()
+    for text, said in (
+        ("dataset: eurosat_rbg\n", "eurosat_rbg"),
+        ("dataset: ucmerced\n", "Pass download=True to fetch it, or root="),
+        ("dataset: eurosat_rgb\ndata: {class_path: Named}\n", "both dataset and data"),
+        ("dataset: [\n", "Mend the YAML"),
+    ):
+        (tmp_path / "fit.yaml").write_text(text)
+        assert main(["fit", "--config=fit.yaml", *more]) == FAILED
+        assert said in capsys.readouterr().err
+
+
+def create_tiny(in_chans, classes):
+    return create("test_classifier", in_chans=in_chans, classes=classes)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"), size=128, blocksize=128)
+
+
+STAC = """
+data:
+  class_path: Files
+  init_args:
+    image: {{stac: {items}, collections: landsat-c2-l2, crs: {crs}, bands: [red, nir08]}}
+    labels: {{stac: {items}, collections: usda-cdl}}
+    {split}
+    size: 24
+    eval_size: 64
+    batch_size: 4
+    length: 8
+model: {{learn: {{model: test_unet}}}}
+"""
+
+
+@pytest.mark.parametrize(("crs", "zones"), [("EPSG:32615", 1), ("native", 2)])
+def test_stac_items_of_two_layers_are_learnt_by_a_configuration_alone(world, tmp_path, crs, zones):
+    text = STAC.format(items=world.items, crs=crs, split="block: 32\n    buffer: 2\n    shares: [0.5, 0.25, 0.25]")
+    (tmp_path / "fit.yaml").write_text(text)
+    more = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--out", str(tmp_path / "run")]
+    assert main(["fit", "--config", str(tmp_path / "fit.yaml"), *more]) == 0
+    card = from_checkpoint(tmp_path / "run" / "best.ckpt").card
+    assert (card.task, card.bands, set(card.names) <= set(world.names)) == ("segmentation", ("red", "nir08"), True)
+    image = {"stac": str(world.items), "collections": "landsat-c2-l2", "crs": crs, "bands": ["red"]}
+    module = Files(image, {"stac": str(world.items), "collections": "usda-cdl"}, size=32, block=32)
+    assert len(module.split.train.parts if zones == 2 else [0]) == zones
+
+
+def test_a_saved_split_shapes_and_what_cannot_be_opened(world, tmp_path):
+    image = {"stac": str(world.items), "collections": "landsat-c2-l2", "crs": "EPSG:32615", "bands": ["red"]}
+    first = Files(image, str(world.labels), size=32, block=32, split_seed=3)
+    first.split.save(tmp_path / "split.geojson")
+    again = Files(image, str(world.labels), size=32, split=str(tmp_path / "split.geojson"))
+    assert again.split.parts == first.split.parts
+    np.testing.assert_array_equal(again.data["mask"].isel(y=slice(9)), first.data["mask"].isel(y=slice(9)))
+
+    grid = grid_of(first.data)
+    left, bottom, right, top = grid.extent.boundingbox
+    field = gpd.GeoDataFrame({"kind": [4]}, geometry=[box(left, bottom, (left + right) / 2, top)], crs=str(grid.crs))
+    field.to_file(tmp_path / "fields.gpkg")
+    drawn = Files(image, {"vector": str(tmp_path / "fields.gpkg"), "column": "kind"}, size=32, block=32)
+    assert set(np.unique(drawn.data["mask"])) == {0, 4}
+
+    for wrong, said in (
+        ({"file": "x.tif"}, "it has none of files, stac and vector"),
+        ({"files": "x.tif", "stac": "y"}, "it has files and stac of"),
+        ({"files": "x.tif", "band": ["red"]}, "Cannot open image with 'band': open_cogs takes bands, bbox"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Files(wrong, str(world.labels))
+
+
+def test_images_alone_are_learnt_by_a_configuration(world, tmp_path):
+    text = STAC.format(items=world.items, crs="native", split="").replace("Files", "Images")
+    text = "".join(line for line in text.splitlines(keepends=True) if "labels" not in line and "eval" not in line)
+    text = text.replace("length: 8", "length: 4\n    positives: neighbours\n    radius: 20").replace(
+        "size: 4", "size: 6"
+    )
+    text = text.replace("{model: test_unet}", "{task: tile2vec, model: test_classifier}")
+    (tmp_path / "fit.yaml").write_text(text)
+    more = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--out", str(tmp_path / "run")]
+    assert main(["fit", "--config", str(tmp_path / "fit.yaml"), *more]) == 0
+    assert from_checkpoint(tmp_path / "run" / "best.ckpt").card.bands == ("red", "nir08")

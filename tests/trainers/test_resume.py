@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from geoxt.errors import InputError
 from geoxt.models.registry import ARCHITECTURES, Architecture
 from geoxt.trainers import Recipe, SetModule, Task, fit
 
@@ -66,13 +67,13 @@ class Doomed(Task):
         return super().training_step(batch, batch_idx)
 
 
-def train(*, batches=None, workers=0, recipe=None, **options):
+def train(*, batches=None, workers=0, recipe=None, epochs=3, batch_size=4, **options):
     recipe = Recipe(lr=0.05, **(recipe or {}))
-    data = SetModule(Chips(24), Chips(10, seed=1), batch_size=4, seed=3, workers=workers)
+    data = SetModule(Chips(24), Chips(10, seed=1), batch_size=batch_size, seed=3, workers=workers)
     task = (Task if batches is None else Doomed)(data.card(model="tiny"), recipe, seed=1)
     task.left = batches
     with pytest.raises(Killed) if batches else nullcontext():
-        history = fit(task, data, epochs=3, seed=2, progress="none", **options)
+        history = fit(task, data, epochs=epochs, seed=2, progress="none", **options)
     if batches:
         return None
     return task.network.state_dict(), history
@@ -121,3 +122,35 @@ def test_a_finished_training_gives_the_same_again(tmp_path):
     again, history = train(resume=tmp_path)
     assert equal(through, again)
     assert [one["val/loss"] for one in history] == [one["val/loss"] for one in scores]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_a_schedule_without_an_end_goes_on_for_longer(schedule, tmp_path):
+    recipe = {"schedule": schedule}
+    through, scores = train(epochs=5, recipe=recipe)
+    train(epochs=3, recipe=recipe, resume=tmp_path, every=2)
+    longer, history = train(epochs=5, recipe=recipe, resume=tmp_path, every=2)
+    assert equal(longer, through)
+    assert [one["val/loss"] for one in history] == [one["val/loss"] for one in scores]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"epochs": 5},
+            r"'one-cycle' was planned for 3 epochs, and 5 are asked for. Pass epochs=3 \(--trainer.max_epochs",
+        ),
+        ({"epochs": 2}, "it is in epoch 3 of 3, and 2 are asked for. Pass epochs=3"),
+        ({"accumulate": 2}, "planned for 1 batches a step, and 2 are asked for. Pass accumulate=1"),
+        ({"recipe": {"schedule": "constant"}}, "begun with schedule='one-cycle', and 'constant' is asked for"),
+        ({"recipe": {"optimizer": "SGD"}}, "begun with optimizer='AdamW', and 'SGD'"),
+        ({"batch_size": 6}, "an epoch of 4 batches: the training was kept in one of 6"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_said(options, said, tmp_path):
+    train(resume=tmp_path, every=2)
+    before = (tmp_path / "last.ckpt").read_bytes()
+    with pytest.raises(InputError, match=said):
+        train(resume=tmp_path, **options)
+    assert (tmp_path / "last.ckpt").read_bytes() == before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -19,6 +19,7 @@ from geoxt.trainers.selfsup.encoder import Encoder
 from geoxt.trainers.selfsup.methods import METHODS, Method
 from geoxt.trainers.selfsup.views import Views
 from geoxt.trainers.targets import Batch, entry, validity
+from geoxt.trainers.transforming import STREAMS, go_on, states, transformed
 
 Positives = Literal["same", "times", "neighbours"]
 """Which two images show the same: one image twice; a place at two times; a place and its neighbour."""
@@ -44,6 +45,8 @@ class SelfSupervised(pl.LightningModule):
         Optimiser and schedule.
     views
         How images are changed; `None` leaves them as they are but for flips and turns.
+    transform
+        Changes training batches before views are made of them.
     options
         The method's own options.
     seed
@@ -63,10 +66,12 @@ class SelfSupervised(pl.LightningModule):
         positives: Positives | None = None,
         recipe: Recipe | None = None,
         views: Views | None = Views(),  # noqa: B008 (a frozen value)
+        transform: Callable[[Batch], Batch] | None = None,
         options: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.transform = transform
         self.card, self.recipe = card, recipe or Recipe(average=None)
         self.positives: Positives = positives or ("neighbours" if method == "tile2vec" else "same")
         self.views = views or Views(crop=1, brightness=0, contrast=0, drop=0, noise=0)
@@ -96,6 +101,8 @@ class SelfSupervised(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of views of a batch."""
         del batch_idx
+        if self.transform is not None:
+            batch = transformed(self.transform, batch, image="image")
         return self._loss(batch, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -119,6 +126,13 @@ class SelfSupervised(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the card in the checkpoint."""
         checkpoint[CARD] = self.card.to_dict()
+        if self.transform is not None:
+            checkpoint[STREAMS] = states(self.transform)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over where transforms drew."""
+        if STREAMS in checkpoint or self.transform is not None:
+            go_on(self.transform, checkpoint.get(STREAMS, ()))
 
     def _require(self, method: str) -> None:
         if method not in METHODS:

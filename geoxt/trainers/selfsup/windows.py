@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from geoxt.bridge import loader
 from geoxt.models import Card
 from geoxt.samplers import Plan
-from geoxt.trainers.data import bands_of
+from geoxt.trainers.data import layer_of, shared_bands
 from geoxt.trainers.resume import Resumable
 from geoxt.trainers.selfsup.module import EMBEDDING
 from geoxt.trainers.statistics import band_statistics
@@ -26,7 +26,7 @@ class WindowModule(Resumable):
     Parameters
     ----------
     data
-        A Dataset with the layer `image`, or that layer alone.
+        A Dataset with the layer `image`, or that layer alone; or a tree of either.
     train
         Windows to train on; each epoch takes the sampler's own.
     val
@@ -39,7 +39,7 @@ class WindowModule(Resumable):
 
     def __init__(
         self,
-        data: xr.Dataset | xr.DataArray,
+        data: xr.Dataset | xr.DataArray | xr.DataTree,
         train: Plan,
         val: Plan | None = None,
         *,
@@ -74,14 +74,15 @@ class WindowModule(Resumable):
         options
             The architecture's own options.
         """
-        image, first = self.data["image"], self.train[0]
-        mean, std = band_statistics(image, list(self.train)[:_STATISTICS])
+        first = self.train[0]
+        image, bands = layer_of(self.data, "image"), shared_bands(self.data, "image")
+        mean, std = band_statistics(image, [self.train[at] for at in range(min(len(self.train), _STATISTICS))])
         height, width = size or first.shape
         return Card(
             task="classification",
             model=model,
             options=options,
-            bands=bands_of(image),
+            bands=bands,
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
             codes=(0,),

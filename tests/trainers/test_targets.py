@@ -1,0 +1,112 @@
+"""Targets: a pixel is known where label and image are valid, of a change at every date, of a series at any."""
+
+import pytest
+import torch
+
+from geoxt.errors import InputError
+from geoxt.trainers import Recipe, SetModule, Task, fit
+from geoxt.trainers.codes import IGNORE, Codes
+from geoxt.trainers.kinds import KINDS
+from geoxt.trainers.targets import change_classes, pixel_classes, seen
+
+MODELS = {"change": "test_fc_siam_diff", "time-series": "test_utae", "segmentation": "test_unet"}
+
+
+def series(times=2, size=16):
+    """Two samples of classes 3 and 4, with every combination of valid dates and labels somewhere."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(2, times, 2, size, size, generator=generator)
+    mask = (image[:, 0, 0] > 0.5).long() + 3
+    valid = torch.rand(2, times, size, size, generator=generator) > 0.4
+    known = torch.rand(2, size, size, generator=generator) > 0.2
+    return {"image": image, "image_valid": valid, "mask": mask, "mask_valid": known}
+
+
+def expected(batch, how):
+    """Return where a pixel is known, by a loop over pixels."""
+    valid, label = batch["image_valid"], batch["mask_valid"]
+    found = torch.zeros_like(label)
+    for sample, row, col in [tuple(place) for place in torch.ones_like(label).nonzero().tolist()]:
+        dates = [bool(step[row, col]) for step in valid[sample]]
+        found[sample, row, col] = how(dates) and bool(label[sample, row, col])
+    return found
+
+
+@pytest.mark.parametrize(("kind", "how"), [("change", all), ("time-series", any)])
+def test_a_pixel_of_several_dates_is_known_where_they_are_valid(kind, how):
+    batch = series()
+    target = KINDS[kind].find(batch, "image", "mask", Codes((3, 4)))
+    known = expected(batch, how)
+    assert 0 < known.sum() < known.numel()
+    assert torch.equal(target != IGNORE, known)
+    assert torch.equal(target[known] + 3, batch["mask"][known])
+
+
+@pytest.mark.parametrize(("kind", "how"), [("change", all), ("time-series", any)])
+def test_neither_loss_nor_scores_count_other_pixels(kind, how):
+    batch = series()
+    data = SetModule([{name: value[at] for name, value in batch.items()} for at in range(2)], batch_size=2)
+    task = Task(data.card(model=MODELS[kind], task=kind), Recipe(average=None)).eval()
+    task.log = lambda *_, **__: None  # there is no trainer
+    known = expected(batch, how)
+    other = {**batch, "mask": batch["mask"].where(known, 7 - batch["mask"])}  # the other class, where it is not known
+    with torch.no_grad():
+        assert torch.equal(task._loss(batch, "train")[0], task._loss(other, "train")[0])
+        task._score(other, "val")
+    assert task.val.compute().sum() == known.sum()
+
+
+def test_without_validity_all_is_known_and_codes_of_no_class_are_not():
+    batch = series()
+    plain = {"image": batch["image"], "mask": batch["mask"]}
+    for find in (change_classes, pixel_classes):
+        assert (find(plain, "image", "mask", Codes((3, 4))) != IGNORE).all()
+        assert torch.equal(find(plain, "image", "mask", Codes((3,))) == IGNORE, batch["mask"] == 4)
+
+
+def test_labels_of_several_times_are_refused():
+    batch = series() | {"mask": torch.zeros(2, 2, 16, 16)}
+    with pytest.raises(InputError, match=r"'mask' of the shape \(2, 2, 16, 16\): one map of classes a sample"):
+        pixel_classes(batch, "image", "mask", Codes((0,)))
+    one = {"image": batch["image"], "mask": torch.full((2, 1, 16, 16), 3), "mask_valid": torch.ones(2, 1, 16, 16) > 0}
+    assert pixel_classes(one, "image", "mask", Codes((3,))).shape == (2, 16, 16)
+
+
+def test_numbers_that_are_not_finite_count_nowhere():
+    generator = torch.Generator().manual_seed(1)
+    image = torch.rand(4, 2, 16, 16, generator=generator) * 50
+    mask, valid = (image[:, 0] > 25).long(), torch.rand(4, 16, 16, generator=generator) > 0.2
+    holes = torch.rand(4, 16, 16, generator=generator) > 0.8
+    broken = image.clone()
+    broken[:, 1][holes] = torch.nan
+    broken[0, 0, 0, 0] = torch.inf
+    known = valid & broken.isfinite().all(1)
+    samples = [{"image": broken[at], "image_valid": valid[at], "mask": mask[at]} for at in range(4)]
+    data = SetModule(samples, batch_size=4)
+    card = data.card(model="test_unet", task="segmentation")
+    for band in range(2):
+        good = valid & broken[:, band].isfinite()
+        assert card.mean[band] == pytest.approx(image[:, band][good].double().mean().item())
+        assert card.std[band] == pytest.approx(image[:, band][good].double().std(correction=0).item())
+    task = Task(card, Recipe(average=None)).eval()
+    task.log = lambda *_, **__: None  # there is no trainer
+    with torch.no_grad():
+        batch = {"image": broken, "image_valid": valid, "mask": mask}
+        loss, _, target = task._loss(seen(batch, "image"), "train")
+        task._score(batch, "val")
+        plain = task._loss({"image": image, "image_valid": known, "mask": mask}, "train")[0]
+    assert torch.equal(target != IGNORE, known)
+    assert torch.equal(loss, plain)
+    assert task.val.compute().sum() == known.sum()
+    with pytest.raises(InputError, match="band 2: it has no valid pixel in 2 training samples"):
+        SetModule([{"image": torch.stack([one, one * torch.nan])} for one in image[:2, 0]]).card(
+            model="test_classifier", task="regression", legend=None
+        )
+
+
+def test_images_of_several_sizes_are_refused():
+    samples = [{"image": torch.rand(1, size, size), "label": at % 2} for at, size in enumerate((8, 9, 8, 9))]
+    data = SetModule(samples, batch_size=4)
+    task = Task(data.card(model="test_classifier", task="classification"))
+    with pytest.raises(InputError, match="Cannot stack 'image' into one batch: samples have the shapes"):
+        fit(task, data, epochs=1, progress="none")

@@ -1,0 +1,216 @@
+"""Transforms that a configuration names: applied to training batches alone, drawn by the seed, and resumed exactly."""
+
+import json
+
+import pytest
+import torch
+from kornia.augmentation import RandomAffine
+from torch import nn
+from torch.nn import functional as F
+
+from geoxt import transforms
+from geoxt.cli import FAILED, main
+from geoxt.errors import InputError
+from geoxt.trainers import Learning, Recipe, SetModule, Task, build, fit
+from geoxt.trainers.losses import CLASSES
+from geoxt.trainers.transforming import transform_of, transformed
+
+CLOUDS = {"class_path": "Clouds", "init_args": {"p": 1.0, "seed": 5}}
+AFFINE = {
+    "class_path": "Augment",
+    "init_args": {"steps": [{"class_path": "RandomAffine", "init_args": {"degrees": 9}}]},
+}
+
+
+class Pictures:
+    """Samples with two bands and a mask, whose class codes are 0 and 7."""
+
+    def __init__(self, count, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        self.image = torch.rand(count, 2, 16, 16, generator=generator)
+        self.mask = (self.image[:, 0] > 0.5).to(torch.uint8) * 7
+
+    def __len__(self):
+        return len(self.image)
+
+    def __getitem__(self, index):
+        return {"image": self.image[index], "mask": self.mask[index], "label": int(index) % 3}
+
+
+class Shift(nn.Module):
+    """Adds one to the image: a transform of the user's own."""
+
+    def forward(self, batch):
+        return {**batch, "image": batch["image"] + 1}
+
+
+def module():
+    return SetModule(Pictures(12), Pictures(4, seed=1), batch_size=4)
+
+
+def learning(*described, **recipe):
+    recipe = Recipe(**({"lr": 0.01} | recipe))
+    return Learning(task="segmentation", model="test_unet", transforms=described, recipe=recipe)
+
+
+def seen(task, data, **options):
+    """Train; return the images that the network was given in training, and in validation."""
+    given = {True: [], False: []}
+    task.network.register_forward_pre_hook(lambda net, inputs: given[net.training].append(inputs[0].clone()))
+    fit(task, data, epochs=1, progress="none", **options)
+    return torch.cat(given[True]), torch.cat(given[False])
+
+
+def test_described_transforms_change_training_batches_and_no_others():
+    plain = seen(build(learning(augment=False), module()), module())
+    shifted = seen(build(learning(f"{__name__}.Shift"), module()), module())
+    assert torch.equal(shifted[0], plain[0] + 1)
+    assert torch.equal(shifted[1], plain[1])
+
+
+def test_they_are_those_that_python_makes_and_draw_by_the_seed():
+    described = transform_of(["RandomTurn", CLOUDS, AFFINE])
+    made = nn.Sequential(
+        transforms.RandomTurn(), transforms.Clouds(1.0, seed=5), transforms.Augment(RandomAffine(degrees=9))
+    )
+    batch = next(iter(module().train_dataloader()))
+    found = []
+    for one in (described, made):
+        torch.manual_seed(3)
+        found.append(transformed(one, batch, image="image"))
+    assert torch.equal(found[0]["image"], found[1]["image"])
+    assert torch.equal(found[0]["mask"], found[1]["mask"])
+    assert not torch.equal(found[0]["image"], batch["image"])
+    assert set(found[0]["mask"].unique().tolist()) <= {0, 7}  # stored as uint8, and yet never interpolated
+    runs = [seen(build(learning("RandomTurn", CLOUDS), module()), module(), seed=seed)[0] for seed in (1, 1, 2)]
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+class Killed(BaseException):
+    """What ends a training that is killed."""
+
+
+@pytest.mark.parametrize("stop", [2, 4, 6])
+def test_a_training_with_transforms_goes_on_exactly(stop, tmp_path, monkeypatch):
+    def train(batches=None, **options):
+        task = build(learning("RandomTurn", CLOUDS, {"class_path": "RandomCrop", "init_args": {"size": 8}}), module())
+        step, left = task.training_step, [batches]
+
+        def doomed(*args):
+            if left[0] == 0:
+                raise Killed
+            left[0] = None if left[0] is None else left[0] - 1
+            return step(*args)
+
+        task.training_step = doomed
+        fit(task, module(), epochs=3, progress="none", **options)
+        return task.network.state_dict()
+
+    through = train()
+    with pytest.raises(Killed):
+        train(batches=stop, resume=tmp_path, every=1)
+    resumed = train(resume=tmp_path, every=1)
+    assert all(torch.equal(resumed[name], through[name]) for name in through)
+    with pytest.raises(InputError, match="kept with 3 transforms that draw, and now has 0"):
+        fit(build(learning(), module()), module(), epochs=3, progress="none", resume=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        ("RandomTurm", "Cannot find the transform 'RandomTurm': pass one of Augment, CenterCrop, Clouds"),
+        ("os.path", "Cannot find the transform 'os.path'"),
+        ("no.such.Thing", "Cannot import the transform 'no.such.Thing': No module named 'no'"),
+        ("Normalize", "validation and prediction would lack"),
+        ("geoxt.transforms.AppendIndices", "validation and prediction would lack"),
+        ({"class_path": "Clouds", "init_args": {"q": 1}}, "unexpected keyword argument 'q'. It takes p, coverage"),
+        ({"Clouds": {}}, "pass a name, or class_path"),
+        ({"class_path": "Augment", "init_args": {"steps": ["Blur"]}}, "Cannot find the transform 'Blur'"),
+        ({"class_path": "RandomCrop", "init_args": {"size": 0}}, "size= of one pixel or more"),
+    ],
+)
+def test_what_cannot_be_made_is_said(described, said):
+    with pytest.raises(InputError) as caught:
+        transform_of([described])
+    assert said in str(caught.value)
+    with pytest.raises(InputError, match="pass a list"):
+        transform_of(described)
+
+
+def test_a_transform_that_changes_the_bands_is_refused():
+    task = Task(
+        module().card(model="test_unet", task="segmentation"), transform=lambda b: b | {"image": b["image"][:, :1]}
+    )
+    with pytest.raises(InputError, match=r"shape \(4, 1, 16, 16\): it was \(4, 2, 16, 16\) before transforms"):
+        fit(task, module(), epochs=1, progress="none")
+
+
+def test_mixed_labels_are_learnt_as_shares_of_classes():
+    class Labelled(Pictures):
+        def __getitem__(self, index):
+            return {name: value for name, value in super().__getitem__(index).items() if name != "mask"}
+
+    data = SetModule(Labelled(12), Labelled(4, seed=1), batch_size=4)
+    task = build(Learning(task="classification", model="test_classifier", transforms=["MixUp"]), data)
+    batch = {"image": torch.rand(4, 2, 8, 8), "label": torch.tensor([0, 1, 2, 2])}
+    torch.manual_seed(0)
+    mixed = task.transform(batch)
+    shares = task.target(mixed)
+    assert shares.shape == (4, 3)
+    torch.testing.assert_close(shares, mixed["label"])
+    assert ((shares > 0).sum(dim=1) > 1).any()
+    history = fit(task, data, epochs=1, progress="none")
+    assert history[0]["train/loss"] > 0
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2.0, 0.5])])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", CLASSES)
+def test_losses_of_whole_shares_are_those_of_classes(name, smoothing, weights):
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(6, 3, generator=generator), torch.tensor([0, 1, 2, 2, 1, 0])
+    whole = F.one_hot(target, 3).float()
+    wanted = CLASSES[name](logits, target, smoothing, weights)
+    torch.testing.assert_close(CLASSES[name](logits, whole, smoothing, weights), wanted)
+    half = (whole + whole.flip(0)) / 2
+    if smoothing == 0 and weights is None and name == "cross_entropy":
+        by_hand = -(half * logits.log_softmax(dim=1)).sum(dim=1).mean()
+        torch.testing.assert_close(CLASSES[name](logits, half), by_hand)
+
+
+CONFIG = """
+data: {{class_path: ChipModule, init_args: {{path: {chips}, shares: [0.5, 0.25, 0.25], batch_size: 4}}}}
+"""
+LEARN = """{
+  task: classification, model: test_classifier,
+  transforms: [RandomTurn, {class_path: geoxt.transforms.Clouds, init_args: {p: 0.5, seed: 3}}]}
+"""
+
+
+@pytest.fixture
+def chips(tmp_path, monkeypatch):
+    """Eight chips of two classes, in memory."""
+    labels = torch.arange(8) % 2
+    images = torch.randint(0, 200, (8, 3, 16, 16), dtype=torch.uint8)
+    monkeypatch.setattr("geoxt.trainers.chips.read_chips", lambda _: (images, labels, ("Lake", "Roof")))
+    return tmp_path / "chips"
+
+
+def test_both_commands_take_them_and_keep_them_with_the_run(chips, tmp_path, capsys):
+    path, out = tmp_path / "fit.yaml", tmp_path / "run"
+    path.write_text(CONFIG.format(chips=chips) + f"model: {{learn: {LEARN}}}")
+    arguments = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--out", str(out)]
+    assert main(["fit", "--config", str(path), *arguments]) == 0
+    kept = (out / "config.yaml").read_text()
+    assert "- RandomTurn\n" in kept
+    assert "class_path: geoxt.transforms.Clouds" in kept
+    path.write_text(path.read_text().replace("RandomTurn", "RandomTurm"))
+    assert main(["fit", "--config", str(path), *arguments]) == FAILED
+    assert "Cannot find the transform 'RandomTurm'" in capsys.readouterr().err
+
+    rest = "training: {epochs: 1}\nseeds: [0]\ngrid: {transforms: [[], [RandomTurn]]}\n"
+    path.write_text(CONFIG.format(chips=chips) + f"learning: {LEARN}{rest}")
+    assert main(["experiment", "--config", str(path), "--out", str(tmp_path / "all")]) == 0
+    report = json.loads((tmp_path / "all" / "results.json").read_text())
+    assert [one["config"]["learning"].get("transforms") for one in report["grid"]] == [None, ["RandomTurn"]]

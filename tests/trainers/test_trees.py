@@ -1,0 +1,156 @@
+"""Training on a tree, layers of several CRSs: it learns what one zone does, and scores count each pixel once."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from geoxt.errors import InputError
+from geoxt.grid import coordinates, grid_of
+from geoxt.legend import Legend
+from geoxt.samplers import RandomSampler
+from geoxt.source import view_of
+from geoxt.splits import blocks, by_time
+from geoxt.testing import make_grid
+from geoxt.trainers import DataModule, Learning, Task, WindowModule, band_statistics, build, evaluate, fit, legend_of
+from geoxt.trees import children, tree_of
+
+ZONES = {"west": ("EPSG:32615", 700_000), "east": ("EPSG:32616", 300_000)}
+
+
+def zone(name, seed, *, codes=(3, 11), shift=0):
+    """Two bands, of which the first tells the class; a strip without labels and one without image."""
+    rng = np.random.default_rng(seed)
+    crs, left = ZONES[name]
+    field = np.kron(rng.random((8, 8)) < 0.5, np.ones((8, 8), bool))
+    image = np.stack([np.where(field, 900, 100), np.full(field.shape, 50)]) + rng.normal(0, 20, (2, *field.shape))
+    mask = np.where(field, codes[1], codes[0]).astype("uint8")
+    image[:, :, :4], mask[:4] = -1, 0
+    legend = Legend(codes, tuple(f"class {code}" for code in codes))
+    return xr.Dataset(
+        {
+            "image": (("band", "y", "x"), (image + shift).astype("float32"), {"_FillValue": -1.0}),
+            "mask": (("y", "x"), mask, {"_FillValue": 0, **legend.attrs()}),
+        },
+        coords={"band": ["nir", "red"], **coordinates(make_grid(field.shape, crs=crs, left=left))},
+    )
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return tree_of({"west": zone("west", 0), "east": zone("east", 1)})
+
+
+@pytest.fixture(scope="module")
+def module(tree):
+    return DataModule(tree, blocks(tree, size=16, seed=1), size=16, eval_size=12, length=32, batch_size=8)
+
+
+def brute_force(task, data, module, part):
+    """Return accuracy and the number of pixels, from the arrays themselves."""
+    right = count = 0
+    for node, child in children(data).items():
+        inside = np.zeros(grid_of(child).shape, bool)
+        for window in getattr(module.split, part).parts[node]:
+            assert not inside[window.row : window.stop[0], window.col : window.stop[1]].any()
+            inside[window.row : window.stop[0], window.col : window.stop[1]] = True
+            piece = child.isel(y=slice(window.row, window.stop[0]), x=slice(window.col, window.stop[1]))
+            image, mask = (torch.from_numpy(piece[name].to_numpy()) for name in ("image", "mask"))
+            valid = (image != -1).all(0)
+            with torch.no_grad():
+                said = torch.tensor(task.card.codes)[task(image[None], valid[None]).argmax(1)[0]]
+            known = valid & (mask != 0)
+            right, count = right + int((said == mask)[known].sum()), count + int(known.sum())
+    return right / count, count
+
+
+def test_a_tree_is_learnt_as_one_zone_is_and_scored_on_all_of_it(tree, module):
+    alone = tree["west"].to_dataset()
+    one = DataModule(alone, blocks(alone, size=16, seed=1), size=16, length=32, batch_size=8)
+    single = Task(one.card(model="test_unet"))
+    assert max(epoch["val/accuracy"] for epoch in fit(single, one, epochs=4, progress="none")) > 0.9
+
+    task = Task(module.card(model="test_unet"))
+    history = fit(task, module, epochs=4, progress="none")
+    assert max(epoch["val/accuracy"] for epoch in history) > 0.9
+    module.eval_size = (64, 64)  # whole blocks: the model is given what brute force gives it
+    wanted, count = brute_force(task, tree, module, "test")
+    assert evaluate(task, module)["test/accuracy"] == pytest.approx(wanted)
+    assert wanted > 0.8
+    task.test.reset()
+    for batch in module.test_dataloader():
+        task.test.update(torch.zeros(batch["mask"].shape, dtype=torch.int64), task.target(batch))
+    assert task.test.compute().sum() == count
+
+
+def test_every_pixel_of_a_part_comes_once(tree, module):
+    module.eval_size = (12, 7)
+    seen = {node: np.zeros(grid_of(child).shape, int) for node, child in children(tree).items()}
+    by_crs = {str(grid_of(child).crs): node for node, child in children(tree).items()}
+    for batch in module.val_dataloader():
+        node = by_crs[batch["crs"][0]]
+        left, top = (float(batch["transform"][0][at]) for at in (2, 5))
+        col, row = (round(place) for place in ~grid_of(tree[node].to_dataset()).affine @ (left, top))
+        height, width = batch["mask"].shape[-2:]
+        seen[node][row : row + height, col : col + width] += 1
+    for node, region in module.split.val.parts.items():
+        wanted = np.zeros_like(seen[node])
+        for window in region:
+            wanted[window.row : window.stop[0], window.col : window.stop[1]] = 1
+        np.testing.assert_array_equal(seen[node], wanted)
+    assert sum(one.sum() for one in seen.values()) == module.split.val.pixels > 0
+
+
+def test_the_card_is_that_of_all_children(tree, module):
+    card = module.card(model="test_unet")
+    assert (card.bands, card.codes, card.nodata) == (("nir", "red"), (3, 11), 0)
+    pixels = [[], []]
+    for window in list(module.windows)[:256]:
+        values, valid = view_of(tree[window.node]["image"]).read(window)
+        for band in range(2):
+            pixels[band].append(values[0, band][valid[0, band]].astype("float64"))
+    assert {window.node for window in module.windows} == {"west", "east"}
+    np.testing.assert_allclose(card.mean, [np.concatenate(one).mean() for one in pixels])
+    np.testing.assert_allclose(card.std, [np.concatenate(one).std() for one in pixels])
+    other = tree_of({"west": zone("west", 0), "east": zone("east", 1, codes=(3, 5))})
+    legend = legend_of(tree_of({node: child[["mask"]] for node, child in children(other).items()}))
+    assert (legend.codes, legend.names) == ((3, 11, 5), ("class 3", "class 11", "class 5"))
+
+
+def test_what_does_not_fit_together_is_refused(tree):
+    east = zone("east", 1)
+    with pytest.raises(InputError, match="a tree wants the split of a tree"):
+        DataModule(tree, blocks(east, size=16), size=16)
+    odd = tree_of({"west": zone("west", 0), "east": east.assign_coords(band=["red", "nir"])})
+    with pytest.raises(InputError, match="children with different bands"):
+        DataModule(odd, blocks(odd, size=16), size=16).card()
+    fewer = tree_of({"west": zone("west", 0)[["image"]], "east": east.isel(band=[0])[["image"]]})
+    with pytest.raises(InputError, match="children have different ones: {'west': 2, 'east': 1}"):
+        band_statistics(fewer, [])
+    other = tree_of({node: child.rename(mask="labels") for node, child in children(tree).items()})
+    with pytest.raises(InputError, match="without the layer 'mask' in 'west': there are"):
+        DataModule(other, blocks(other, size=16), size=16).card()
+    late = tree_of({"west": zone("west", 0), "east": east.expand_dims(time=2)})
+    with pytest.raises(InputError, match="2 time steps of 'east' at once"):
+        DataModule(late, blocks(late, size=16), size=16)
+
+
+def test_without_labels_a_tree_is_learnt_too(tree):
+    data = WindowModule(tree, RandomSampler(tree, size=16, length=8), batch_size=4)
+    task = build(Learning(task="simclr", model="test_classifier"), data)
+    history = fit(task, data, epochs=1, progress="none")
+    assert np.isfinite(history[0]["train/loss"])
+
+
+def test_validation_of_a_split_in_time_takes_its_own_steps():
+    one = zone("west", 0)
+    times = np.array(
+        ["2020-01-01", "2020-02-01", "2020-07-01", "2020-08-01", "2020-11-01", "2020-12-01"], "datetime64[ns]"
+    )
+    image = xr.concat([one["image"] + at for at in range(6)], xr.DataArray(times, dims="time"))
+    data = xr.Dataset({"image": image.assign_attrs(one["image"].attrs), "mask": one["mask"]})
+    split = by_time(data, train=("2020-01", "2020-02"), val=("2020-07", "2020-08"), test=("2020-11", "2020-12"))
+    module = DataModule(data, split, size=16, eval_size=64, times=True, batch_size=2, length=2)
+    batch = next(iter(module.val_dataloader()))
+    assert batch["image"].shape == (1, 2, 2, 64, 64)
+    np.testing.assert_array_equal(batch["image"][0], image.isel(time=[2, 3]))
