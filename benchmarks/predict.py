@@ -1,7 +1,7 @@
 """Whole-scene prediction: its rate beside the model's bare forward rate, and its memory on 20,000 x 20,000 x 6 pixels.
 
     python benchmarks/predict.py rate     # a U-Net (ResNet-18) on a scene in a file, into an array and into a COG
-    python benchmarks/predict.py memory   # a cheap model on a 4.8 GB scene into a COG, resident memory over time
+    python benchmarks/predict.py memory   # a cheap model on scenes of 1.2 and 4.8 GB into COGs, memory over time
     python benchmarks/predict.py report   # results/predict.md and results/predict.png of both
 
 Each measurement runs in a process of its own, so that one's memory is not the other's.
@@ -152,28 +152,34 @@ def alone(command: str, folder: Path, side: int) -> dict:
     """Run a measurement in a process of its own, on a scene that is written here."""
     if not (scene := folder / f"scene-{side}.tif").exists():
         write_scene(scene, side)
-    target = folder / f"{command}.json"
+    target = folder / f"{command}-{side}.json"
     options = ["--inner", target, "--folder", folder, "--side", side]
     subprocess.run([sys.executable, __file__, command, *map(str, options)], check=True)  # noqa: S603 (this very script)
     return json.loads(target.read_text())
 
 
-def figure(found: dict, path: Path) -> None:
-    """Draw resident memory over time."""
+def figure(runs: list[dict], path: Path) -> None:
+    """Draw resident memory over time, a line for each size of scene."""
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(7, 3), layout="constrained")
     axes = drawing.subplots()
-    seconds, gigabytes = zip(*found["course"], strict=True)
-    axes.plot(seconds, gigabytes, color="#1f5f8b")
+    for found, color in zip(runs, ("#8fb4cc", "#1f5f8b"), strict=True):
+        seconds, gigabytes = zip(*found["course"], strict=True)
+        scene = f"{found['side']:,} x {found['side']:,} x {BANDS}, {gigabytes_of(found):.1f} GB"
+        axes.plot(seconds, gigabytes, color=color, label=scene)
     axes.axhline(LIMIT, color="#b03030", linestyle="--", linewidth=1, label=f"{LIMIT:g} GB allowed")
-    axes.axhline(found["side"] ** 2 * BANDS * 2 / 1e9, color="#888888", linestyle=":", linewidth=1, label="the scene")
-    axes.set(xlabel="seconds", ylabel="resident memory, GB", ylim=(0, None), xlim=(0, seconds[-1]))
+    axes.set(xlabel="seconds", ylabel="resident memory, GB", ylim=(0, None), xlim=(0, None))
     axes.legend(frameon=False)
     drawing.savefig(path, dpi=120)
 
 
-def write_report(rates: dict, found: dict) -> Path:
+def gigabytes_of(found: dict) -> float:
+    """Return how large a scene is in memory, GB."""
+    return found["side"] ** 2 * BANDS * 2 / 1e9
+
+
+def write_report(rates: dict, runs: list[dict]) -> Path:
     """Write the results."""
     pixels, ran = rates["side"] ** 2 / 1e6, rates["tiles"] * SIZE**2 / 1e6
     rows, shares = [], []
@@ -189,9 +195,8 @@ def write_report(rates: dict, found: dict) -> Path:
     head = ["round", "bare, one batch on all cores", "bare, a batch a core", "tiles to an array", "tiles to a COG",
             "map to an array", "map to a COG", "share, array", "share, COG"]  # fmt: skip
     report.RESULTS.mkdir(exist_ok=True)
-    figure(found, report.RESULTS / "predict.png")
-    gigabytes = found["side"] ** 2 * BANDS * 2 / 1e9
-    side, size = f"{rates['side']:,} x {rates['side']:,} x {BANDS}", f"{found['side']:,} x {found['side']:,} x {BANDS}"
+    figure(runs, report.RESULTS / "predict.png")
+    side = f"{rates['side']:,} x {rates['side']:,} x {BANDS}"
     about_rate = (
         f"The registry's U-Net (ResNet-18, {BANDS} bands, 5 classes) on a uint16 scene of {side} pixels in a file; "
         f"tiles of {SIZE} px that overlap by {OVERLAP}, {BATCH} a batch, float32. All in Mpx/s. *Bare* is the forward "
@@ -201,11 +206,15 @@ def write_report(rates: dict, found: dict) -> Path:
         "quicker than during the bare run."
     )
     about_memory = (
-        f"A scene of {size} uint16 ({gigabytes:.1f} GB; the file has {found['scene'] / 1e9:.1f} GB) through one 3 x 3 "
-        f"convolution into a COG of class codes ({found['map'] / 1e6:.0f} MB, with overviews), tiles of 512 px: "
-        f"{found['seconds']:.0f} s, peak resident memory {found['peak']:.2f} GB, of which {found['before']:.2f} GB are "
-        f"Python, torch and GDAL. At most {LIMIT:g} GB is asked."
+        "uint16 scenes through one 3 x 3 convolution into COGs of class codes with overviews, tiles of 512 px. Peaks "
+        "are of resident memory; what it was before is that of Python, torch and GDAL. At most "
+        f"{LIMIT:g} GB is asked for the larger one."
     )
+    lines = [
+        [f"{one['side']:,} x {one['side']:,} x {BANDS}", f"{gigabytes_of(one):.1f}", f"{one['map'] / 1e6:.0f}",
+         f"{one['seconds']:.0f}", f"{one['before']:.2f}", f"{one['peak']:.2f}"]
+        for one in runs
+    ]  # fmt: skip
     shares_found = f"{middle['array']:.0%} to an array, {middle['COG']:.0%} to a COG"
     parts = [
         "# Whole-scene prediction",
@@ -216,6 +225,7 @@ def write_report(rates: dict, found: dict) -> Path:
         f"Median share: {shares_found}; at least {LEAST:.0%} is asked.",
         "## Memory",
         about_memory,
+        report.table(["scene", "scene, GB", "map, MB", "seconds", "before, GB", "peak, GB"], lines),
         "![Resident memory over time](predict.png)",
     ]
     return report.write("predict.md", parts)
@@ -226,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["rate", "memory", "report"])
     parser.add_argument("--folder", type=Path, help="where files are put (default: a temporary folder)")
-    parser.add_argument("--side", type=int, help="pixels (default: 2560 for rate, 20000 for memory)")
+    parser.add_argument("--side", type=int, help="pixels (default: 2560 for rate; 20000, and half of it, for memory)")
     parser.add_argument("--inner", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inner:
@@ -236,16 +246,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = args.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        sides = {"rate": 2560, "memory": 20_000}
+        large = args.side or 20_000
+        sides = {"rate": [args.side or 2560], "memory": [large // 2, large]}
         asked = [args.command] if args.command != "report" else ["rate", "memory"]
         found = {}
         for one in asked:
-            known = folder / f"{one}.json"
-            again = args.command != "report" or not known.exists()
-            found[one] = alone(one, folder, args.side or sides[one]) if again else json.loads(known.read_text())
-            print(one, json.dumps({k: v for k, v in found[one].items() if k != "course"}, indent=1))
+            runs = []
+            for side in sides[one]:
+                known = folder / f"{one}-{side}.json"
+                again = args.command != "report" or not known.exists()
+                runs.append(alone(one, folder, side) if again else json.loads(known.read_text()))
+                print(one, json.dumps({k: v for k, v in runs[-1].items() if k != "course"}, indent=1))
+            found[one] = runs
         if args.command == "report":
-            print(write_report(found["rate"], found["memory"]))
+            print(write_report(found["rate"][0], found["memory"]))
 
 
 if __name__ == "__main__":

@@ -26,11 +26,15 @@ TASKS: Mapping[str, str] = {
     "multilabel": "scene-classification",
     "detection": "object-detection",
     "instance-segmentation": "instance-segmentation",
+    "embedding": "similarity-search",
 }
-"""The extension's name of a task, by a card's."""
-_SERIES = {"change", "time-series"}
-_IMAGES = {"classification", "multilabel", "regression"}
+"""The extension's name of a task, by a card's; it has no other names than a list of its own."""
+_DATES = {"change": 2, "time-series": -1}
+"""Dates that go in; any number of them is -1."""
+_IMAGES = {"classification", "multilabel", "regression", "embedding"}
 _THINGS = {"detection", "instance-segmentation"}
+_RELEASE = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+"""Of the framework's version the extension takes semantic ones alone, and torch's nightly builds have none."""
 
 
 def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None) -> dict[str, Any]:
@@ -54,21 +58,24 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
     ----------
     STAC MLM 1.4, https://github.com/stac-extensions/mlm
     """
-    task = TASKS.get(card.task, card.task)
+    tasks = [TASKS[card.task]] if card.task in TASKS else []
+    release = _RELEASE.match(str(torch.__version__))
     name = _name(f"geoxt-{card.model}-{card.task}")
+    bands = [{"name": band} for band in card.bands]
     properties: dict[str, Any] = {
         "datetime": None,
         "start_datetime": "1900-01-01T00:00:00Z",
         "end_datetime": "9999-12-31T23:59:59Z",
-        "bands": [{"name": band} for band in card.bands],
+        "bands": bands,
         "mlm:name": name,
         "mlm:architecture": card.model,
-        "mlm:tasks": [task],
+        "mlm:tasks": tasks,
         "mlm:framework": "PyTorch",
-        "mlm:framework_version": str(torch.__version__),
         "mlm:input": [_input(card)],
-        "mlm:output": [_output(card, task)],
+        "mlm:output": [_output(card, tasks, *one) for one in _results(card)],
     }
+    if release is not None:
+        properties["mlm:framework_version"] = release[0]
     if weights is not None:
         properties["mlm:total_parameters"] = weights
     asset = {
@@ -77,6 +84,7 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
         "type": "application/octet-stream; framework=pytorch",
         "roles": ["mlm:model"],
         "mlm:artifact_type": "torch.save",
+        "bands": bands,  # MLM wants them in the properties, where STAC 1.1 has those alone that an asset has too
     }
     return {
         "type": "Feature",
@@ -92,31 +100,42 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
 
 def _input(card: Card) -> dict[str, Any]:
     """Return what goes in: pixels in the layer's own units; the network itself scales each band."""
-    times = [(-1, "time")] if card.task in _SERIES else []
+    times = [(_DATES[card.task], "time")] if card.task in _DATES else []
     shape = [(-1, "batch"), *times, (len(card.bands), "bands"), (card.size[0], "height"), (card.size[1], "width")]
     scaling = [{"type": "z-score", "mean": mean, "stddev": std} for mean, std in zip(card.mean, card.std, strict=True)]
     return {
         "name": "image",
         "bands": list(card.bands),
-        "input": _array(shape),
+        "input": _array(shape, "float32"),
         "value_scaling": scaling,
         "resize_type": None,
         "pre_processing_function": None,
     }
 
 
-def _output(card: Card, task: str) -> dict[str, Any]:
-    """Return what comes out: a channel for each class or quantity."""
-    places = [] if card.task in _IMAGES else [(card.size[0], "height"), (card.size[1], "width")]
-    shape = [(-1, "batch"), (len(card.codes), "channel"), *places]
-    if card.task in _THINGS:
-        shape = [(-1, "batch"), (-1, "box"), (4, "coordinate")]
-    regression = task == "regression"
+def _results(card: Card) -> list[tuple[str, list[tuple[int, str]], str]]:
+    """Return what comes out: names, shapes and data types; a channel for each class or quantity, or lists of things."""
+    height, width = (card.size[0], "height"), (card.size[1], "width")
+    if card.task not in _THINGS:
+        name = "values" if TASKS.get(card.task) == "regression" else "logits"
+        places = [] if card.task in _IMAGES else [height, width]
+        return [(name, [(-1, "batch"), (len(card.codes), "channel"), *places], "float32")]
+    each = [(-1, "batch"), (-1, "box")]
+    found = [
+        ("boxes", [*each, (4, "coordinate")], "float32"),
+        ("labels", each, "int64"),
+        ("scores", each, "float32"),
+    ]
+    return found + ([("masks", [*each, height, width], "float32")] if card.task == "instance-segmentation" else [])
+
+
+def _output(card: Card, tasks: list[str], name: str, shape: list[tuple[int, str]], kind: str) -> dict[str, Any]:
+    """Return what the extension says of one result; those that tell classes apart name them."""
     return {
-        "name": "values" if regression else "boxes" if card.task in _THINGS else "logits",
-        "tasks": [task],
-        "result": _array(shape),
-        "classification:classes": [] if regression else _classes(card),
+        "name": name,
+        "tasks": tasks,
+        "result": _array(shape, kind),
+        "classification:classes": _classes(card) if name in {"logits", "labels"} else [],
         "post_processing_function": None,
     }
 
@@ -131,11 +150,11 @@ def _classes(card: Card) -> list[dict[str, Any]]:
     return found
 
 
-def _array(shape: list[tuple[int, str]]) -> dict[str, Any]:
+def _array(shape: list[tuple[int, str]], kind: str) -> dict[str, Any]:
     return {
         "shape": [length for length, _ in shape],
         "dim_order": [dim for _, dim in shape],
-        "data_type": "float32",
+        "data_type": kind,
     }
 
 

@@ -11,7 +11,12 @@ from geoxt.models.card import Card
 
 
 def choose_bands(
-    layer: xr.DataArray, card: Card | None, names: Mapping[str, str] | None = None, *, mend: str | None = None
+    layer: xr.DataArray,
+    card: Card | None,
+    names: Mapping[str, str] | None = None,
+    *,
+    what: str = "the layer",
+    mend: str | None = None,
 ) -> xr.DataArray:
     """Return the bands that a model wants, in its order.
 
@@ -23,6 +28,8 @@ def choose_bands(
         The model's card; without one the layer stays as it is.
     names
         The layer's name of a band by the model's own, where they differ.
+    what
+        What an error calls the layer.
     mend
         What an error proposes where bands are missing; by default the argument that gives their names.
 
@@ -42,13 +49,13 @@ def choose_bands(
         msg = f"Cannot give the band {strange[0]!r} to a model that wants {', '.join(card.bands)}: "
         raise InputError(msg + "pass bands={the model's name: the layer's name}.")
     if "band" not in layer.coords or "band" not in layer.dims:
-        return _nameless(layer, card)
+        return _nameless(layer, card, what)
     found = [str(name) for name in layer["band"].values]
     wanted = [known.get(name, name) for name in card.bands]
     missing = [name for name in wanted if name not in found]
     if missing:
         listed = ", ".join(map(repr, missing))
-        msg = f"Cannot predict: the layer has no band {listed}, only {', '.join(found)}; the model was trained on "
+        msg = f"Cannot predict: {what} has no band {listed}, only {', '.join(found)}; the model was trained on "
         given = {name: "..." for name, own in zip(card.bands, wanted, strict=True) if own in missing}
         msg += f"{', '.join(card.bands)}. "
         raise InputError(msg + (mend or f"Open these, or pass the layer's names for them: bands={given}."))
@@ -57,9 +64,9 @@ def choose_bands(
     return layer.isel(band=[found.index(name) for name in wanted])
 
 
-def _nameless(layer: xr.DataArray, card: Card) -> xr.DataArray:
+def _nameless(layer: xr.DataArray, card: Card, what: str) -> xr.DataArray:
     count = layer.sizes.get("band", 1)
     if count == len(card.bands):
         return layer
-    msg = f"Cannot predict: the layer has {count} bands without names, the model wants {', '.join(card.bands)}."
+    msg = f"Cannot predict: {what} has {count} bands without names, the model wants {', '.join(card.bands)}."
     raise InputError(msg + " Choose and name them: layer.assign_coords(band=[...]).")

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoxt.errors import InputError
+import xarray as xr
+
+from geoxt.errors import InputError, OutputError
 from geoxt.layers import open_cogs
+from geoxt.layers.finding import find
+from geoxt.models.card import Card
 from geoxt.models.network import from_checkpoint
 from geoxt.predict.bands import choose_bands
 from geoxt.predict.cog import to_cog
+from geoxt.predict.dates import open_dates, require_dates
 from geoxt.predict.scene import predict
 from geoxt.predict.staging import require_writable
 from geoxt.predict.store import to_zarr
@@ -22,6 +27,8 @@ RASTERS = {".tif": to_cog, ".tiff": to_cog, ".zarr": to_zarr}
 """What writes a map, by the ending of its name."""
 _THINGS = {"detection", "instance-segmentation"}
 """Tasks whose models find things rather than map pixels."""
+_DATES = {"change", "time-series"}
+"""Tasks whose models take several dates."""
 _PIXELS = {"regression", "pixelwise-regression"}
 
 
@@ -30,7 +37,8 @@ class Job:
     """What `geoxt predict` was asked to do."""
 
     images: tuple[str, ...]
-    """Raster files or glob patterns; their bands go by file or band name."""
+    """Raster files or glob patterns, whose bands go by file or band name: together one image, or for a model of change
+    or of time series an image of each date."""
     model: str
     """Path of the checkpoint."""
     out: str
@@ -60,20 +68,43 @@ def run(job: Job) -> Path:
     network = from_checkpoint(job.model)
     things = network.card.task in _THINGS
     write = _writer(job.out, things=things)
+    _require_apart(job)
     if write is not to_zarr:
         require_writable(job.out)
-    layer = open_cogs(list(job.images))
-    choose_bands(layer, network.card, job.bands, mend="Pass images that hold them, or --bands MODEL=IMAGE pairs.")
+    layer = _open(job, network.card)
     options = {key: value for key, value in job.options.items() if value is not None}
     if things:
         options.pop("blend", None)
         if job.score is not None:
             options["score"] = job.score
-        found = predict_vector(layer, network, bands=job.bands, progress=job.progress, **options)
+        found = predict_vector(layer, network, progress=job.progress, **options)
         return to_vector(found, job.out)
     output: Any = job.output or ("regression" if network.card.task in _PIXELS else "classes")
-    made = predict(layer, network, output=output, bands=job.bands, **options)
+    made = predict(layer, network, output=output, **options)
     return write(made, job.out, resume=job.resume, progress=job.progress)
+
+
+def _require_apart(job: Job) -> None:
+    """Refuse to write over what is read."""
+    out = Path(job.out).resolve()
+    for one in (*find(list(job.images), folders=True), job.model):
+        if Path(one).resolve() == out:
+            msg = f"Cannot write {job.out!r}: it is what the map is made from. Pass --out another path."
+            raise OutputError(msg)
+
+
+def _open(job: Job, card: Card) -> xr.DataArray:
+    """Open the images: the model's bands, in its order and by its names."""
+
+    def choose(layer: xr.DataArray, what: str) -> xr.DataArray:
+        mend = "Pass images that hold them, or --bands MODEL=IMAGE pairs."
+        found = choose_bands(layer, card, job.bands, what=what, mend=mend)
+        return found.assign_coords(band=list(card.bands)) if "band" in found.dims else found
+
+    if card.task in _DATES:
+        require_dates(card.task, job.images)
+        return open_dates(job.images, choose)
+    return choose(open_cogs(list(job.images)), "the layer")
 
 
 def parse_bands(pairs: list[str]) -> dict[str, str]:

@@ -21,13 +21,15 @@ class Feed:
     """Reads windows of the scene."""
     series: bool
     """Whether the model takes all time steps of a tile at once."""
+    every: bool = False
+    """Whether a pixel of a series has to be valid in every time step, as change wants it; else one step suffices."""
     factor: tuple[int, int]
     """Rows and columns of the scene for one row and one column of the model's output."""
 
     def __dask_tokenize__(self) -> Any:
         """Return what decides the tiles; dask itself does not look into views."""
         view = (self.view.source, self.view.window, self.view.times, self.view.bands)
-        return normalize_token(("Feed", view, self.series, self.factor))
+        return normalize_token(("Feed", view, self.series, self.every, self.factor))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,14 +82,14 @@ class Held:
         """Return what the model takes of a tile of the output's grid, and where its output is valid.
 
         The image is float32 (..., band, height, width), zero where not valid; validity is that of all bands of a step
-        together. The output is valid where a pixel below it is valid, in any step of a series.
+        together. The output is valid where a pixel below it is valid: of a series in any step, or in every one.
         """
         values, valid = self._read(self.feed.fine(tile))
         known: Mask = np.asarray(valid.all(axis=1))
         image = values.astype(np.float32)
         if not known.all():
             np.copyto(image, 0, where=~known[:, None])
-        good: Mask = np.asarray(known.any(axis=0))
+        good: Mask = np.asarray(known.all(axis=0) if self.feed.every else known.any(axis=0))
         if self.feed.factor != (1, 1):
             rows, cols = self.feed.factor
             good = np.asarray(good.reshape(tile.height, rows, tile.width, cols).any(axis=(1, 3)))

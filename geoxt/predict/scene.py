@@ -33,7 +33,9 @@ from geoxt.types import SomePath, SomeSize
 from geoxt.windows import parse_size
 
 T = TypeVar("T", xr.DataArray, xr.DataTree)
-_SERIES = {"change", "time-series"}
+_CHANGE = "change"
+"""The task whose models compare two dates: a pixel that lacks one of them has nothing to be compared with."""
+_SERIES = {_CHANGE, "time-series"}
 """Tasks whose models take all time steps at once."""
 _PAIR = 2
 """Time steps that a model of change takes."""
@@ -89,7 +91,7 @@ def predict(
         Key or position of one output, of a model that gives several.
     series
         Whether the model takes all time steps of a tile at once, (N, T, C, H, W); by default each step is mapped alone,
-        unless the model's card tells otherwise.
+        unless the model's card tells otherwise. Change takes two, the earlier one first.
     legend
         Codes, names and colours of the channels; by default the model's own, or 0, 1, 2, ...
     chunks
@@ -99,9 +101,12 @@ def predict(
     -------
     DataArray
         Lazy, on the grid of `layer`: ([time,] y, x) for classes, with CF `flag_values`, `flag_meanings` and
-        `flag_colors`, else ([time,] band, y, x). Pixels that are not valid in every band of the layer (in no time step,
-        for a series) hold `_FillValue`. The same for any chunks, cluster and number of cores: tiles lie on one lattice
-        over the whole layer, and each batch runs on one core. The model is copied, as it is now.
+        `flag_colors`, else ([time,] band, y, x). The same for any chunks, cluster and number of cores: tiles lie on one
+        lattice over the whole layer, and each batch runs on one core. The model is copied, as it is now.
+
+        A step of a pixel is valid where all its bands are. Pixels that are not valid hold `_FillValue`: of a model of
+        change those that lack either date, of a series those that lack every date. Where only some dates of a series
+        lack, the model sees the mean of each band there.
     DataTree
         Of a tree: such a map for each child, as "prediction", on its own grid.
 
@@ -121,11 +126,13 @@ def predict(
     card = network.card if isinstance(network, Network) else None
     chosen = choose_bands(layer, card, bands)
     whole = card is not None and card.task in _SERIES if series is None else series
-    if whole and card is not None and card.task == "change" and chosen.sizes.get("time", 1) != _PAIR:
+    pair = whole and card is not None and card.task == _CHANGE
+    if pair and chosen.sizes.get("time", 1) != _PAIR:
         msg = f"Cannot predict change from {chosen.sizes.get('time', 1)} time steps: the model compares {_PAIR}. "
         raise InputError(msg + "Pass a layer of two, such as xr.concat([before, after], 'time').")
     runner = Runner.of(network, stage=kind.stage, batch_size=batch_size, head=head)
-    plan = _plan(view_of(chosen), runner, kind, series=whole, size=parse_size(size), overlap=overlap, blend=blend)
+    view, shape = view_of(chosen), parse_size(size)
+    plan = _plan(view, runner, kind, series=whole, every=pair, size=shape, overlap=overlap, blend=blend)
     classes = legend or (card.legend if card and kind.classes else _numbered(plan.channels))
     if (kind.classes or legend) and len(classes) != plan.channels:
         count = f"the {plan.channels} channels of the model by a legend of {len(classes)} classes"
@@ -178,6 +185,7 @@ def _plan(
     kind: Kind,
     *,
     series: bool,
+    every: bool,
     size: tuple[int, int],
     overlap: SomeSize | None,
     blend: Blend,
@@ -193,7 +201,7 @@ def _plan(
     if factor != (1, 1):
         grid = GeoBox((rows, cols), grid.affine @ Affine.scale(factor[1], factor[0]), grid.crs)
     lattice = Lattice(shape=(rows, cols), size=(found[0], found[1]), overlap=shared, blend=blend)
-    feed = Feed(view=view, series=series, factor=factor)
+    feed = Feed(view=view, series=series, every=every, factor=factor)
     return _Plan(feed=feed, lattice=lattice, grid=grid, channels=channels)
 
 

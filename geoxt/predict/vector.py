@@ -48,6 +48,8 @@ class _Thing:
     """The model's label."""
     cut: bool
     """Whether it reaches an edge of its tile beyond which the scene goes on."""
+    tile: Window
+    """The tile that shows it."""
 
 
 def predict_vector(
@@ -59,6 +61,7 @@ def predict_vector(
     batch_size: int = 2,
     score: float = 0.5,
     iou: float = 0.5,
+    agnostic: bool = True,
     bands: Mapping[str, str] | None = None,
     legend: Legend | None = None,
     progress: bool | None = None,
@@ -83,8 +86,11 @@ def predict_vector(
     score
         Least score of what is kept.
     iou
-        Intersection over union above which two things of one class are the same; the better one stays. What its tile's
-        edge cuts off gives way to what another tile saw whole.
+        Intersection over union above which two finds are the same thing; the better one stays. What its tile's edge
+        cuts off gives way to what another tile saw whole.
+    agnostic
+        Whether finds of other classes are the same thing too: neighbouring tiles may see one thing and name it in two
+        ways. Otherwise only those of one class are, for things that stand in one another and are as large.
     bands
         The layer's name of a band by the model's name for it, where they differ.
     legend
@@ -125,7 +131,7 @@ def predict_vector(
         found = f"labels {labels.min()} to {labels.max()}"
         msg = f"Cannot name the {found} of the model by a legend of {len(names)} classes: pass legend=."
         raise InputError(msg)
-    kept = _merged(things, labels, iou)
+    kept = _merged(things, labels, iou, agnostic=agnostic)
     places = labels[kept] - 1
     columns = {
         "score": np.array([things[one].score for one in kept], "float64"),
@@ -189,6 +195,7 @@ class _Job:
                 score=float(found["scores"][place]),
                 label=int(found["labels"][place]),
                 cut=self._is_cut(tile, (left, top, right, bottom)),
+                tile=tile,
             )
 
     def _is_cut(self, tile: Window, box: tuple[float, float, float, float]) -> bool:
@@ -211,13 +218,16 @@ def _things(job: _Job, lattice: Lattice, batch_size: int, progress: bool | None)
             yield from found
 
 
-def _merged(things: Sequence[_Thing], labels: Array, iou: float) -> Array:
+def _merged(things: Sequence[_Thing], labels: Array, iou: float, *, agnostic: bool) -> Array:
     """Return the positions of those that stay."""
     if not things:
         return np.zeros(0, int)
     shapes = np.array([one.shape for one in things], object)
     scores = np.array([one.score for one in things], "float64")
-    return suppress(shapes, scores, labels, np.array([one.cut for one in things], bool), threshold=iou)
+    cut = np.array([one.cut for one in things], bool)
+    corners = [(one.tile.col, one.tile.row, one.tile.stop[1], one.tile.stop[0]) for one in things]
+    tiles = shapely.box(*np.array(corners, "float64").T)
+    return suppress(shapes, scores, labels, cut, threshold=iou, tiles=tiles, agnostic=agnostic)
 
 
 def _outline(mask: Array) -> shapely.Geometry | None:

@@ -5,6 +5,7 @@ import re
 
 import pystac
 import pytest
+import torch
 
 from geoxt.models import Card
 from geoxt.models.mlm import TASKS, to_stac
@@ -68,6 +69,95 @@ def test_the_checkpoint_is_the_items_asset():
 def test_every_task_has_a_name_that_the_extension_knows(task):
     _, found = extension(make_card(task))
     assert [mlm.TaskType(one) for one in found.tasks] == found.tasks
-    (output,), (image,) = found.output, found.input
-    assert len(output.result.shape) == len(output.result.dim_order) == len(set(output.result.dim_order))
+    (image,) = found.input
+    for output in found.output:
+        assert len(output.result.shape) == len(output.result.dim_order) == len(set(output.result.dim_order))
     assert ("time" in image.input.dim_order) == (task in {"change", "time-series"})
+
+
+def test_change_takes_two_dates_and_a_series_any():
+    shapes = {task: extension(make_card(task))[1].input[0].input.shape for task in ("change", "time-series")}
+    assert shapes == {"change": [-1, 2, 2, 32, 48], "time-series": [-1, -1, 2, 32, 48]}
+
+
+@pytest.mark.parametrize("task", ["detection", "instance-segmentation"])
+def test_a_detector_states_all_that_it_gives(task):
+    _, found = extension(make_card(task))
+    names = [output.name for output in found.output]
+    assert names == ["boxes", "labels", "scores", *(["masks"] if task == "instance-segmentation" else [])]
+    classes = {output.name: [one.value for one in output.classes or ()] for output in found.output}
+    assert classes == {name: [7, 2] if name == "labels" else [] for name in names}
+
+
+def test_a_task_that_the_extension_has_no_name_for_is_left_out():
+    assert to_stac(make_card("counting"))["properties"]["mlm:tasks"] == []
+
+
+@pytest.mark.parametrize(("version", "wanted"), [("2.9.1+cu126", "2.9.1"), ("2.10.0a0+git1", "2.10.0"), ("main", None)])
+def test_the_frameworks_version_is_a_semantic_one(monkeypatch, version, wanted):
+    monkeypatch.setattr(torch, "__version__", version)
+    assert to_stac(make_card())["properties"].get("mlm:framework_version") == wanted
+
+
+# What follows is version 1.4 of the extension, https://github.com/stac-extensions/mlm, and what it takes over from
+# others: data types and sizes from STAC 1.1, classes from version 2.0 of the classification extension.
+PROPERTIES = {
+    "mlm:name": r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]",
+    "mlm:architecture": r".+",
+    "mlm:framework": r".+",
+    "mlm:framework_version": r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)",
+    "mlm:tasks": list,
+    "mlm:input": list,
+    "mlm:output": list,
+    "mlm:total_parameters": int,
+}
+REQUIRED = PROPERTIES.keys() - {"mlm:framework", "mlm:framework_version", "mlm:total_parameters"}
+IO = {"mlm:input": ("name", "bands", "input"), "mlm:output": ("name", "tasks", "result")}
+ARRAY = {"shape", "dim_order", "data_type"}
+FURTHER = {
+    "mlm:input": {"description", "value_scaling", "resize_type", "pre_processing_function"},
+    "mlm:output": {"description", "classification:classes", "post_processing_function"},
+}
+TYPES = {"uint8", "int16", "int32", "int64", "uint16", "float16", "float32", "float64"}
+
+
+def conforms(value, rule):
+    return bool(re.fullmatch(rule, value)) if isinstance(rule, str) else type(value) is rule
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_item_has_what_the_specification_requires_and_nothing_that_it_does_not_know(task):
+    item = json.loads(json.dumps(to_stac(make_card(task), weights=7), allow_nan=False))
+    properties = item["properties"]
+    own = {name for name in properties if name.startswith("mlm:")}
+    assert own >= REQUIRED
+    assert {name for name in own if name not in PROPERTIES or not conforms(properties[name], PROPERTIES[name])} == set()
+    for field, required in IO.items():
+        assert properties[field]
+        for one in properties[field]:
+            assert set(required) <= set(one) <= set(required) | FURTHER[field]
+            array = one[required[2]]
+            assert set(array) == ARRAY
+            assert array["data_type"] in TYPES
+            assert all(type(length) is int and (length == -1 or length > 0) for length in array["shape"])
+            assert all(re.fullmatch("[a-z-_]+", dim) for dim in array["dim_order"])
+            for kind in one.get("classification:classes", ()):
+                assert {"value", "name"} <= set(kind) <= {"value", "name", "title", "color_hint"}
+                assert type(kind["value"]) is int
+                assert re.fullmatch("[0-9A-F]{6}", kind["color_hint"])
+    described = {band["name"] for band in properties["bands"]}
+    assert {band for one in properties["mlm:input"] for band in one["bands"]} == described
+    models = [asset for asset in item["assets"].values() if "mlm:model" in asset["roles"]]
+    assert len(models) == 1
+    assert models[0]["mlm:artifact_type"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_item_is_one_of_stac_itself(task):
+    pytest.importorskip("jsonschema")
+    item = pystac.Item.from_dict(to_stac(make_card(task)))
+    item.stac_extensions = []  # their schemas are not shipped with pystac, and tests have no network
+    assert item.validate()
+    del item.assets["model"].extra_fields["bands"]  # in the properties alone they are against STAC 1.1
+    with pytest.raises(pystac.STACValidationError):
+        item.validate()

@@ -1,5 +1,7 @@
 """`geoxt predict`: the map that predict gives, in a file; errors in one line; nothing half-written."""
 
+import shutil
+
 import numpy as np
 import pytest
 import rasterio
@@ -76,6 +78,18 @@ def test_an_error_is_one_line_and_exits_2(files, tmp_path, capsys, out, options,
     assert found.count("\n") == 1
     assert [word for word in words if word not in found] == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["image.tif", "./image.tif"])
+def test_the_image_itself_is_never_written_over(files, tmp_path, capsys, monkeypatch, name):
+    shutil.copy(files / "image.tif", tmp_path / "image.tif")
+    before = (tmp_path / "image.tif").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    asked = ["predict", "im*.tif", "--model", str(files / "model.ckpt"), "--out", name, "--bands", "red=B04"]
+    assert cli.main(asked) == 2
+    assert "it is what the map is made from" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["image.tif"]
+    assert (tmp_path / "image.tif").read_bytes() == before
 
 
 @pytest.mark.parametrize("options", [(), ("--no-resume",)])

@@ -113,24 +113,62 @@ def test_nothing_is_found_on_nodata_nor_where_there_is_nothing():
 @given(st.data())
 def test_suppression_is_that_of_a_plain_loop(data):
     count = data.draw(st.integers(0, 12))
+    agnostic, tiled = data.draw(st.booleans()), data.draw(st.booleans())
     place = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 6), st.integers(1, 6))
     boxes = [data.draw(place) for _ in range(count)]
     scores = np.array(data.draw(st.lists(st.integers(1, 50), min_size=count, max_size=count, unique=True)), float)
     classes = np.array(data.draw(st.lists(st.integers(0, 1), min_size=count, max_size=count)), int)
     cut = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool)
     shapes = np.array([shapely.box(x, y, x + w, y + h) for x, y, w, h in boxes], object)
+    grown = [data.draw(st.tuples(*[st.integers(0, 3)] * 4)) for _ in range(count)]
+    tiles = np.array(
+        [
+            shapely.box(x - a, y - b, x + w + c, y + h + d)
+            for (x, y, w, h), (a, b, c, d) in zip(boxes, grown, strict=True)
+        ],
+        object,
+    )
     kept: list[int] = []
     for one in sorted(range(count), key=lambda i: (cut[i], -scores[i])):
         for other in kept:
             shared = shapes[one].intersection(shapes[other]).area
-            union = shapes[one].area + shapes[other].area - shared
-            same = shared > 0.4 * union or (cut[one] and shared > 0.5 * shapes[one].area)
-            if same and classes[one] == classes[other]:
+            seen = shapes[other].intersection(tiles[one]) if tiled and cut[one] else shapes[other]
+            alike = classes[one] == classes[other]
+            same = shared > 0.4 * (shapes[one].area + seen.area - shared) and (alike or agnostic)
+            if same or (alike and cut[one] and shared > 0.5 * shapes[one].area):
                 break
         else:
             kept.append(one)
-    found = suppress(shapes, scores, classes, cut, threshold=0.4)
+    found = suppress(shapes, scores, classes, cut, threshold=0.4, tiles=tiles if tiled else None, agnostic=agnostic)
     assert found.tolist() == sorted(kept, key=lambda i: -scores[i])
+
+
+class Wavers(Finder):
+    """Names a thing by how far right it lies in a tile, so that two tiles name it differently."""
+
+    def found(self, image):
+        found = super().found(image)
+        right = found["boxes"][:, 0] > image.shape[1] / 2
+        return found | {"labels": torch.where(right, 2, 1), "scores": found["scores"] + 0.1 * right}
+
+
+def test_a_thing_that_two_tiles_name_differently_is_one_thing_of_the_surer_name():
+    layer = make_layer(boxes=[(28, 20, 36, 30), (65, 60, 75, 69)])
+    both = predict_vector(layer, Wavers(), size=40, overlap=20, agnostic=False)
+    assert sorted(both["code"]) == [1, 1, 2, 2]
+    one = predict_vector(layer, Wavers(), size=40, overlap=20)
+    assert list(one["code"]) == [2, 2]
+    assert pixels(one, layer) == [(28, 20, 36, 30), (65, 60, 75, 69)]
+
+
+def test_a_cut_part_of_another_name_gives_way_to_the_whole_but_a_small_thing_in_a_large_one_stays():
+    layer = make_layer(boxes=[(30, 20, 48, 30)])
+    halves = predict_vector(layer, Wavers(), size=40, overlap=20)
+    assert pixels(halves, layer) == [(30, 20, 48, 30)]
+    values = make_layer(boxes=[(2, 2, 38, 38)]).to_numpy()
+    values[0, 10:14, 10:14] = 2
+    nested = predict_vector(layer.copy(data=values), Finder(), size=40, overlap=20)
+    assert pixels(nested, layer) == [(2, 2, 38, 38), (10, 10, 14, 14)]
 
 
 @pytest.mark.parametrize("ending", ["gpkg", "fgb", "geojson", "shp"])
