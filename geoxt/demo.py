@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,11 +16,12 @@ import xarray as xr
 
 from geoxt import plot
 from geoxt.align import intersection
-from geoxt.errors import CRSError, GeoxtError, InputError, LabelError, OutputError
+from geoxt.errors import CRSError, InputError, LabelError, OutputError
 from geoxt.grid import grid_of, label
 from geoxt.layers import open_cogs, open_stac
 from geoxt.layers.cogs import find
 from geoxt.predict import predict, require_writable, score, to_cog
+from geoxt.predict.shell import for_the_shell
 from geoxt.samplers import Region
 from geoxt.source import view_of
 from geoxt.splits import Split, blocks
@@ -114,7 +114,7 @@ def run(job: Demo, *, say: Say = lambda _: None) -> Report:
     """
     start = time.perf_counter()
     _check(job)
-    with _for_the_shell(), _together(Path(job.out)) as folder:
+    with for_the_shell(), _together(Path(job.out)) as folder:
         metrics = _run(job, {name: folder / name for name in OUTPUTS}, say)
     files = {name: Path(job.out) / name for name in OUTPUTS}
     return Report(files=files, metrics=metrics, seconds=time.perf_counter() - start)
@@ -216,19 +216,6 @@ def _together(out: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-@contextmanager
-def _for_the_shell(layer: str | None = None) -> Iterator[None]:
-    """Give errors in terms of the command line where they name arguments in Python: of opening, with a remedy."""
-    try:
-        yield
-    except GeoxtError as error:
-        text = re.sub(r"; \w+=[^;()]*(?=\))", "", str(error))
-        found, _, remedy = text.rpartition(" Pass ")
-        if layer is not None and re.search(r"\w=", remedy):
-            text = f"{found} {_REMEDIES[layer]}"
-        raise type(error)(text) from error
-
-
 def _open(job: Demo, say: Say) -> xr.Dataset:
     """Return image and mask on the image's grid, and the mask with the classes that it holds."""
     if job.image is None or job.labels is None:
@@ -238,9 +225,9 @@ def _open(job: Demo, say: Say) -> xr.Dataset:
         image = open_stac(catalog, collections=["landsat-c2-l2"], crs=_CRS, name="image")
         labels = open_stac(catalog, collections=["usda-cdl"], name="labels")
     else:
-        with _for_the_shell("image"):
+        with for_the_shell(_REMEDIES["image"]):
             image = open_cogs(job.image, name="image")
-        with _for_the_shell("labels"):
+        with for_the_shell(_REMEDIES["labels"]):
             labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="labels")
     _announce(say, image, labels)
     data = intersection(image=image, labels=labels, grid="image")

@@ -49,3 +49,7 @@ class ReadWarning(GeoxtWarning):
 
 class DatasetWarning(GeoxtWarning):
     """A dataset on disk that is not the whole of what was released."""
+
+
+class LabelWarning(GeoxtWarning):
+    """Labels of no class, which are left out."""

@@ -47,7 +47,7 @@ def choose_bands(
     strange = [name for name in known if name not in card.bands]
     if strange:
         msg = f"Cannot give the band {strange[0]!r} to a model that wants {', '.join(card.bands)}: "
-        raise InputError(msg + "pass bands={the model's name: the layer's name}.")
+        raise InputError(msg + "pass bands= the layer's names by some of these.")
     if "band" not in layer.coords or "band" not in layer.dims:
         return _nameless(layer, card, what)
     found = [str(name) for name in layer["band"].values]

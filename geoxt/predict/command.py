@@ -18,6 +18,7 @@ from geoxt.predict.bands import choose_bands
 from geoxt.predict.cog import to_cog
 from geoxt.predict.dates import open_dates, require_dates
 from geoxt.predict.scene import predict
+from geoxt.predict.shell import for_the_shell
 from geoxt.predict.staging import require_writable
 from geoxt.predict.store import to_zarr
 from geoxt.predict.vector import predict_vector
@@ -30,6 +31,14 @@ _THINGS = {"detection", "instance-segmentation"}
 _DATES = {"change", "time-series"}
 """Tasks whose models take several dates."""
 _PIXELS = {"regression", "pixelwise-regression"}
+_OPTIONS = {name: f"--{name}" for name in ("size", "overlap", "blend", "output", "score", "bands")}
+_OPTIONS |= {"batch_size": "--batch"}
+"""Options of the command, by the arguments in Python that errors name."""
+_REMEDY = (
+    "Pass images of one grid, with a CRS: leave the others out, or bring them onto it first (gdalwarp; "
+    "gdal_edit.py -a_srs EPSG:… gives a CRS to a file without one)."
+)
+"""What to do where images cannot be opened together, and Python has an argument for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +74,11 @@ def run(job: Job) -> Path:
     GeoxtError
         Where an input or the output is at fault.
     """
+    with for_the_shell(options=_OPTIONS):
+        return _run(job)
+
+
+def _run(job: Job) -> Path:
     network = from_checkpoint(job.model)
     things = network.card.task in _THINGS
     write = _writer(job.out, things=things)
@@ -103,8 +117,10 @@ def _open(job: Job, card: Card) -> xr.DataArray:
 
     if card.task in _DATES:
         require_dates(card.task, job.images)
-        return open_dates(job.images, choose)
-    return choose(open_cogs(list(job.images)), "the layer")
+    with for_the_shell(_REMEDY, options=_OPTIONS):
+        if card.task in _DATES:
+            return open_dates(job.images, choose)
+        return choose(open_cogs(list(job.images)), "the layer")
 
 
 def parse_bands(pairs: list[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import yaml  # type: ignore[import-untyped]  # Lightning brings it
+import yaml  # type: ignore[import-untyped]
 
 from geoxt.errors import GeoxtError, InputError, MissingDependency
 from geoxt.models import from_checkpoint
@@ -20,7 +21,7 @@ from geoxt.trainers.experiment import Experiment, run
 from geoxt.trainers.fit import Progress, evaluate, restore, resumable
 from geoxt.trainers.learning import Learning, build
 from geoxt.trainers.named import Files, Images, Named
-from geoxt.trainers.surroundings import NOISE
+from geoxt.trainers.surroundings import NOISE, quiet
 from geoxt.trainers.watching import BEST
 
 MODULES = (ChipModule, Files, Images, Named)
@@ -28,6 +29,12 @@ MODULES = (ChipModule, Files, Images, Named)
 SCORES = "scores.json"
 _DATASET = "dataset"
 """In a configuration: a dataset of `geoxt.datasets` by name, in place of `data`."""
+_DESCRIPTION = (
+    "Train as a configuration says: --config FILE (YAML: data or dataset, model.learn, trainer, out). Any option below "
+    "can stand in it, or come after it. --out DIR gets the model; the same command goes on where it was cut off."
+)
+_ARGUMENT = re.compile(r"(?<![\w.(?&/{'\"-])([a-z_]+)= ?(?![=>])")
+"""An argument in Python that an error names, but for those of a call that it shows."""
 Say = Callable[[str], None]
 
 
@@ -64,7 +71,7 @@ def fit_command(arguments: Sequence[str], *, say: Say = print) -> dict[str, floa
     dict
         Scores on the test part.
     """
-    with _plainly("fit"):
+    with _plainly("fit"), quiet():
         cli = _cli(_with_datasets(arguments))
         out = Path(cli.config["out"])
         last = resumable(cli.trainer, cli.model, out, patience=cli.config["patience"], every=cli.config["every"])
@@ -153,7 +160,7 @@ def _cli(arguments: list[str]) -> Any:
         seed_everything_default=0,
         trainer_defaults={"logger": False, "max_epochs": 10, "enable_model_summary": False, "num_sanity_val_steps": 0},
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={"exit_on_error": False},
+        parser_kwargs={"exit_on_error": False, "prog": "geoxt fit", "description": _DESCRIPTION},
         args=arguments,
     )
 
@@ -188,21 +195,37 @@ def _plainly(command: str) -> Iterator[None]:
             for noise in NOISE:
                 warnings.filterwarnings("ignore", message=noise)
             yield
-    except GeoxtError:
-        raise
+    except GeoxtError as error:
+        raise _retold(error) from error
     except SystemExit as stop:
         if stop.code in {0, None}:  # help was asked for
             raise
         raise KeyboardInterrupt from stop  # what Lightning makes of Ctrl-C
     except Exception as error:
         if (cause := _cause(error)) is not None:
-            raise cause from error
+            raise _retold(cause) from error
         if type(error).__name__ not in {"ArgumentError", "NSKeyError", "MisconfigurationException"}:
             raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = ". ".join(lines[:3]).rstrip(".:")
+        said = _said(f"{error}\n{error.__cause__ or ''}")
         msg = f"Cannot {command} by this configuration: {said}. Mend that in --config, or see geoxt {command} --help."
         raise InputError(msg) from error
+
+
+def _said(text: str) -> str:
+    """Return what jsonargparse says is wrong: of a class's arguments, what stands below all the types that it tried."""
+    lines = [line.strip(" -") for line in text.splitlines() if line.strip()]
+    for place, line in enumerate(lines[:-1]):
+        if line.startswith("Problem with given class_path"):
+            return f"{line.removeprefix('Problem with given ').rstrip(':')}: {lines[place + 1]}".rstrip(".:")
+    return ". ".join(lines[:3]).rstrip(".:")
+
+
+def _retold(error: GeoxtError) -> GeoxtError:
+    """Return an error that names arguments as a configuration has them, `name: value`, rather than as Python."""
+    again = type(error)(_ARGUMENT.sub(r"\1: ", str(error)))
+    for note in getattr(error, "__notes__", ()):
+        again.add_note(note)
+    return again
 
 
 def _cause(error: BaseException) -> GeoxtError | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from geoxt.errors import InputError, OutputError
 from geoxt.trainers.resume import Keep
@@ -144,9 +144,17 @@ def resumable(
     learner = cast("Learner", task)
     best = best_epoch(folder, learner)
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks[:] = [one for one in callbacks if not _by_default(one)]
     callbacks[:0] = average(learner.recipe)  # before what keeps checkpoints
-    callbacks += [*early(learner, patience), best, Keep(folder / LAST, every=every)]
+    callbacks += [History(lines=True), *early(learner, patience), best, Keep(folder / LAST, every=every)]
     return folder / LAST if (folder / LAST).exists() else None
+
+
+def _by_default(callback: pl.Callback) -> bool:
+    """Tell whether it is what keeps the last epoch, once more, where Lightning was asked for nothing."""
+    if type(callback) is not ModelCheckpoint:
+        return False
+    return callback.dirpath is None and callback.filename is None and callback.monitor is None
 
 
 def restore(task: pl.LightningModule, best: Path) -> None:

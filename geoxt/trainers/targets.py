@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geoxt.errors import InputError
-from geoxt.trainers.codes import IGNORE, Codes
+from geoxt.trainers.codes import Codes
 
 Batch = dict[str, Any]
 """A batch of samples: tensors by name, and for layers `<name>_valid`."""
@@ -108,9 +108,9 @@ def image_values(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:
 
 
 def _classes(batch: Batch, image: str, target: str, codes: Codes, over: _Over) -> Tensor:
-    indices: Tensor = codes(_flat(entry(batch, target), target).long())
-    known = _known(batch, image, target, over)
-    return indices if known is None else indices.where(known, IGNORE)
+    mask = _flat(entry(batch, target), target).long()
+    indices: Tensor = codes(mask, _known(batch, image, target, over))
+    return indices
 
 
 def _flat(mask: Tensor, name: str) -> Tensor:

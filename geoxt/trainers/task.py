@@ -72,7 +72,7 @@ class Task(pl.LightningModule):
         self.network = Network(card, seed=seed)
         if self.recipe.channels_last:
             self.network.to(memory_format=torch.channels_last)
-        self.codes = Codes(card.codes)
+        self.codes = Codes(card.codes, nodata=card.nodata)
         self.val: Metric = self.kind.tally(len(card.codes))
         self.test: Metric = self.kind.tally(len(card.codes))
         self.class_weights: Tensor | None
@@ -110,7 +110,13 @@ class Task(pl.LightningModule):
             batch = transformed(self.transform, batch, image=self.kind.image, target=codes)
         if self.kind.things:
             return self._loss_of_things(batch)
-        return self._loss(self._augment(batch) if self._turns else batch, "train")[0]
+        try:
+            return self._loss(self._augment(batch) if self._turns else batch, "train")[0]
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # torch's batch norm
+                raise
+            msg = f"Cannot normalise a batch of one image of {self.card.size} pixels: {self.card.model!r} makes "
+            raise InputError(msg + "one value a channel of it. Pass batch_size=2 or more, or a larger size.") from error
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count what is right and wrong in a batch of the validation part."""

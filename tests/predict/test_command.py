@@ -9,12 +9,14 @@ import torch
 import xarray as xr
 
 from geoxt import cli
+from geoxt.errors import InputError, OutputError
 from geoxt.layers import open_cogs
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD, PREFIX
 from geoxt.predict import predict, regions
 from geoxt.predict.progress import Bar
+from geoxt.predict.shell import for_the_shell
 from geoxt.testing import make_grid, write_cog
 
 BANDS = ("green", "red", "nir")
@@ -67,6 +69,8 @@ def test_the_file_holds_what_predict_gives(files, tmp_path, capsys):
         ("map.tif", (), ["has no band 'red', only nir, green, B04", "--bands MODEL=IMAGE"]),
         ("map.tif", ("--bands", "red"), ["Cannot read --bands 'red'", "nir=B08"]),
         ("map.tif", ("--bands", "red=B04", "--size", "32", "--overlap", "32"), ["overlap"]),
+        ("map.tif", ("--bands", "rot=B04"), ["Cannot give the band 'rot'", "pass --bands the layer's names"]),
+        ("map.tif", ("--bands", "red=B04", "--batch", "0"), ["with --batch 0"]),
         ("map.gpkg", ("--bands", "red=B04"), ["the model maps pixels", ".tif, .tiff, .zarr"]),
         ("map.tif", ("--model", "missing.ckpt"), ["Cannot read the checkpoint 'missing.ckpt'"]),
     ],
@@ -111,3 +115,35 @@ def test_ctrl_c_leaves_nothing_half_written(files, tmp_path, capsys, monkeypatch
     monkeypatch.undo()
     assert run(files, tmp_path / "map.tif", *TILES, "--bands", "red=B04") == 0
     assert {one.name for one in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml"}
+
+
+def test_what_cannot_be_opened_is_mended_on_the_command_line(files, tmp_path, capsys):
+    values = np.ones((3, 64, 64), "uint8")
+    nowhere = write_cog(tmp_path / "nowhere.tif", values, grid=make_grid((64, 64), crs=None), bands=BANDS)
+    noise = np.random.default_rng(0).integers(1, 255, (3, 64, 64)).astype("uint8")
+    broken = write_cog(tmp_path / "broken.tif", noise, grid=make_grid((64, 64)), bands=BANDS, compress="DEFLATE")
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+    for image, words in (
+        (nowhere, ["has no CRS", "gdal_edit.py -a_srs"]),
+        (broken, ["Cannot read", "(scene 'broken')"]),
+    ):
+        out = tmp_path / "out" / "map.tif"
+        assert cli.main(["predict", str(image), "--model", str(files / "model.ckpt"), "--out", str(out)]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert [word for word in words if word not in said] == []
+        assert "source_crs" not in said
+        assert "errors=" not in said
+        assert list(out.parent.iterdir()) == []
+
+
+def test_an_error_retold_for_the_shell_keeps_what_was_noted():
+    error = OutputError("Cannot write with size=3 (scene 'a'; errors='nodata' would go on). Pass crs= one.")
+    error.add_note("2 regions are kept")
+    with pytest.raises(OutputError) as found, for_the_shell("Pass a file.", options={"size": "--size"}):
+        raise error
+    assert str(found.value) == "Cannot write with --size 3 (scene 'a'). Pass a file."
+    assert found.value.__notes__ == error.__notes__
+    plain = InputError("Cannot. Pass --bands MODEL=IMAGE.")
+    with pytest.raises(InputError) as kept, for_the_shell("Pass a file."):
+        raise plain
+    assert kept.value is plain

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import shutil
 import statistics
 import warnings
@@ -17,6 +18,7 @@ from geoxt.errors import InputError, ReadError
 from geoxt.models import from_checkpoint
 from geoxt.trainers import SetModule
 from geoxt.trainers.chips import ChipModule, read_chips, scaled, score_chips, stratified
+from geoxt.trainers.commands import _retold
 from geoxt.trainers.experiment import Experiment, Training, changed, run, summary, table
 from geoxt.trainers.learning import Learning
 from geoxt.trainers.tables import best_of
@@ -116,7 +118,8 @@ def test_fit_trains_keeps_its_configuration_and_scores(chips, tmp_path, capsys):
     path.write_text(CONFIG.format(chips=chips) + "model:\n  learn:" + LEARN.replace("\n  ", "\n    ") + f"out: {out}\n")
     arguments = ["fit", "--config", str(path), "--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false"]
     assert main(arguments) == 0
-    assert {"best.ckpt", "last.ckpt", "config.yaml", "scores.json"} <= {one.name for one in out.iterdir()}
+    assert {"best.ckpt", "last.ckpt", "config.yaml", "scores.json"} == {one.name for one in out.iterdir()}
+    assert re.findall(r"^epoch (.)/2  loss", capsys.readouterr().out, re.MULTILINE) == ["1", "2"]
     assert "test_classifier" in (out / "config.yaml").read_text()
     scores = json.loads((out / "scores.json").read_text())
     assert scores["test/accuracy"] == pytest.approx(
@@ -146,7 +149,7 @@ def score_of_part(checkpoint, data):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("task: poetry", "task='poetry': pass one of segmentation"),
+        ("task: poetry", "task: 'poetry': pass one of segmentation"),
         ("model: resnot", "named 'resnot'"),
         ("speed: 3", "speed"),
         ("recipe: {lr: fast}", "fast"),
@@ -161,6 +164,32 @@ def test_what_is_wrong_with_a_configuration_is_said_in_one_line(chips, tmp_path,
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_wrong_argument_of_the_data_is_named(chips, tmp_path, capsys):
+    path = tmp_path / "fit.yaml"
+    path.write_text(
+        CONFIG.format(chips=chips).replace("sizes", "sides") + f"model:\n  learn: {{}}\nout: {tmp_path / 'run'}\n"
+    )
+    assert main(["fit", "--config", str(path)]) == FAILED
+    error = capsys.readouterr().err
+    assert "ChipModule': Option 'sides' is not accepted" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("no CRS. Pass source_crs='EPSG:…' if you know it.", "no CRS. Pass source_crs: 'EPSG:…' if you know it."),
+        ("Pass bands= from ['red'].", "Pass bands: from ['red']."),
+        ("e.g. data.isel(time=0), --every=2, 'year=2020/a.tif', a?b=c", None),
+    ],
+)
+def test_errors_name_arguments_as_a_configuration_has_them(said, wanted):
+    error = ReadError(said)
+    error.add_note("kept")
+    found = _retold(error)
+    assert (type(found), str(found), found.__notes__) == (ReadError, wanted or said, ["kept"])
 
 
 def test_an_experiment_tries_the_grid_repeats_the_best_and_tabulates(config, tmp_path, capsys):

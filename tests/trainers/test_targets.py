@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, LabelWarning
 from geoxt.trainers import Recipe, SetModule, Task, fit
 from geoxt.trainers.codes import IGNORE, Codes
 from geoxt.trainers.kinds import KINDS
@@ -61,7 +61,9 @@ def test_without_validity_all_is_known_and_codes_of_no_class_are_not():
     plain = {"image": batch["image"], "mask": batch["mask"]}
     for find in (change_classes, pixel_classes):
         assert (find(plain, "image", "mask", Codes((3, 4))) != IGNORE).all()
-        assert torch.equal(find(plain, "image", "mask", Codes((3,))) == IGNORE, batch["mask"] == 4)
+        with pytest.warns(LabelWarning, match="hold 4, "):
+            found = find(plain, "image", "mask", Codes((3,)))
+        assert torch.equal(found == IGNORE, batch["mask"] == 4)
 
 
 def test_labels_of_several_times_are_refused():
@@ -109,4 +111,11 @@ def test_images_of_several_sizes_are_refused():
     data = SetModule(samples, batch_size=4)
     task = Task(data.card(model="test_classifier", task="classification"))
     with pytest.raises(InputError, match="Cannot stack 'image' into one batch: samples have the shapes"):
+        fit(task, data, epochs=1, progress="none")
+
+
+def test_a_batch_of_one_that_cannot_be_normalised_is_refused():
+    data = SetModule([{"image": torch.rand(1, 32, 32), "label": at} for at in range(2)], batch_size=1)
+    task = Task(data.card(model="test_classifier", task="classification"))
+    with pytest.raises(InputError, match=r"one image of \(32, 32\) pixels: 'test_classifier' .* Pass batch_size=2"):
         fit(task, data, epochs=1, progress="none")
