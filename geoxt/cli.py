@@ -185,6 +185,7 @@ def _add_datasets(commands: Any) -> None:
     info = actions.add_parser("info", help="say what is known of one")
     fetch = actions.add_parser("fetch", help="download, verify and extract one")
     fetch.add_argument("--no-checksum", dest="checksum", action="store_false", help="trust what comes")
+    fetch.add_argument("--again", action="store_true", help="extract anew, over what is broken or missing")
     verify = actions.add_parser("verify", help="compare files with what the dataset should have")
     verify.add_argument("--deep", action="store_true", help="read every sample too")
     for action in (info, fetch, verify):

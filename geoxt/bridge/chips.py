@@ -41,9 +41,9 @@ class ChipDataset(TorchDataset[Sample]):
     (time, y, x), true where no band is nodata; `mask` of class codes as int64, and `mask_valid`, true where there is a
     label; `label`, int64, or float32 for numbers and for several classes (ones for those that are there); `boxes`
     (n, 4) float32 left, top, right, bottom in pixels, `labels` (n,) int64 (of numbered shapes where the mask is read,
-    or there is one class) and `masks` (n, y, x) uint8; recordings as
-    float32 (channel, time); and, of georeferenced images, `bounds`, `transform` and `crs`. It pickles without open
-    files, so it goes to workers by fork or spawn.
+    or there is one class; shapes of which the mask says that they have no label are left out) and `masks` (n, y, x)
+    uint8; recordings as float32 (channel, time); and, of georeferenced images, `bounds`, `transform` and `crs`. It
+    pickles without open files, so it goes to workers by fork or spawn.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ChipDataset(TorchDataset[Sample]):
         if "boxes" in values:
             sample |= _objects(values, _size(sample))
         elif "instances" in sample:
-            sample |= _from_instances(sample["instances"].numpy(), self._codes(sample))
+            sample |= _from_instances(sample["instances"].numpy(), self._codes(sample), self._labelled(sample))
         if grid is not None:
             sample |= single(geometry(grid, [whole(grid)]), 0)
         return sample if self.transform is None else self.transform(sample)
@@ -119,6 +119,12 @@ class ChipDataset(TorchDataset[Sample]):
         legend = self.data.classes
         only = legend.codes[-1] if legend is not None and len(legend) == 2 else None
         return None if only is None else np.full(tuple(sample["instances"].shape), only)
+
+    @staticmethod
+    def _labelled(sample: Sample) -> Array:
+        """Return where the class of a numbered shape may be told: everywhere without a mask."""
+        found = sample["mask_valid"] if "mask" in sample else sample["instances_valid"]
+        return np.asarray(found.numpy())
 
     def _typed(self, values: Array) -> Array:
         if self.dtype == "float32":
@@ -149,9 +155,12 @@ def _objects(values: Sample, size: tuple[int, int]) -> Sample:
     return {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in kinds.items()}
 
 
-def _from_instances(numbers: Array, codes: Array | None) -> Sample:
-    """Return boxes and masks of shapes that are numbered from 1, and the class that most pixels of each have."""
-    found = [number for number in np.unique(numbers).tolist() if number]
+def _from_instances(numbers: Array, codes: Array | None, labelled: Array) -> Sample:
+    """Return boxes and masks of shapes that are numbered from 1, and the class that most labelled pixels of each have.
+
+    Shapes without a labelled pixel are left out.
+    """
+    found = [number for number in np.unique(numbers[labelled]).tolist() if number]
     masks = np.stack([numbers == number for number in found]) if found else np.zeros((0, *numbers.shape), bool)
     boxes = np.zeros((len(found), 4), np.float32)
     for box, mask in zip(boxes, masks, strict=True):
@@ -159,7 +168,7 @@ def _from_instances(numbers: Array, codes: Array | None) -> Sample:
         box[:] = cols[0], rows[0], cols[-1] + 1, rows[-1] + 1
     out = {"boxes": torch.from_numpy(boxes), "masks": torch.from_numpy(masks.astype(np.uint8))}
     if codes is not None:
-        of = [int(np.bincount(codes[mask]).argmax()) for mask in masks]
+        of = [int(np.bincount(codes[mask & labelled]).argmax()) for mask in masks]
         out["labels"] = torch.tensor(of, dtype=torch.int64)
     return out
 

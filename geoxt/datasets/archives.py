@@ -7,6 +7,7 @@ import gzip
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -26,7 +27,10 @@ RATIO = 200
 """How many times the size of an archive its content may have."""
 FLOOR = 1 << 30
 """Bytes that the content of any archive may have."""
-_BROKEN = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, NotImplementedError)
+_BROKEN = (
+    OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError,
+    struct.error,
+)  # fmt: skip
 
 
 def is_archive(name: str) -> bool:
@@ -98,6 +102,9 @@ def _unzip(file: IO[bytes], folder: Path, room: int) -> None:
             name = member.filename
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise ReadError(_unsafe(name, "is a link"))
+            if member.flag_bits & 1:
+                msg = f"Cannot extract the member {name!r}: it needs a password. Extract the archive by hand."
+                raise ReadError(msg)
             place = _place(folder, name)
             if member.is_dir():
                 place.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
         case "info":
             say(describe(info(args.name)))
         case "fetch":
-            root = fetch(args.name, args.root, checksum=args.checksum, progress=progress)
+            root = fetch(args.name, args.root, checksum=args.checksum, progress=progress, again=args.again)
             say(f"{info(args.name).title} is in {root}")
         case "verify":
             with warnings.catch_warnings():
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
                 report = load(args.name, args.root, missing="skip").verify(deep=args.deep)
             say(str(report))
             if not report.ok:
-                msg = f"{args.name!r} in {args.root!r} has {len(report.problems)} problems. Fetch it again."
+                msg = f"{args.name!r} in {args.root!r} has {len(report.problems)} problems. Fetch it with --again."
                 raise ReadError(msg)
         case _:
             msg = f"Cannot do {args.action!r}: pass list, info, fetch or verify."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import xarray as xr
 
@@ -22,10 +22,10 @@ from geoxt.datasets.layers import open_layer
 from geoxt.datasets.places import outlines
 from geoxt.datasets.reading import Reader, Sample
 from geoxt.datasets.showing import draw
-from geoxt.datasets.spec import Folders, Lists, Rule, Spec
+from geoxt.datasets.spec import Folders, Lists, Rule, Runs, Spec
 from geoxt.datasets.splits import assign
 from geoxt.datasets.verify import Report, check
-from geoxt.datasets.windows import cut, strangers
+from geoxt.datasets.windows import cut, first_windows, strangers
 from geoxt.errors import DatasetWarning, InputError, ReadError
 from geoxt.layers.sensors import Band
 from geoxt.legend import Legend
@@ -189,6 +189,9 @@ def load(
         known = f"it has {', '.join(spec.split_names)}. Pass one of these, or none" if spec.split_names else ""
         msg = f"Cannot find split {split!r} of {spec.name!r}: {known or 'it is whole. Pass none'} for all."
         raise InputError(msg)
+    if missing not in get_args(Missing):
+        msg = f"Cannot open {spec.name!r} with missing={missing!r}. Pass 'raise' or 'skip'."
+        raise InputError(msg)
     place = Path(root)
     if download:
         fetch(spec, place, checksum=checksum)
@@ -229,6 +232,10 @@ def _of_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Reader,
         why = "none of its samples is in them" if found else "they are not there"
         msg = f"Cannot split {spec.name!r} by the lists {spec.splits.path!r} below {str(root)!r}: {why}. "
         raise ReadError(msg + "Pass download=True to fetch them.")
+    count = len(first_windows(entries))
+    if isinstance(spec.splits, Rule | Runs) and spec.samples is not None and count != spec.samples:
+        msg = f"{spec.name!r} in {str(root)!r} has {count:,} samples, the release {spec.samples:,}: its splits are cut "
+        warnings.warn(f"{msg}from what is there, and are not those of the release.", DatasetWarning, stacklevel=3)
     places = outlines(spec, root, entries) if isinstance(spec.splits, Rule) and spec.splits.block else None
     of = assign(spec, entries, places=places)
     if split not in of:

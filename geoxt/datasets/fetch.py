@@ -1,6 +1,7 @@
 """Bring a dataset to disk: download, verify, extract, and leave nothing half-done.
 
-A folder `.geoxt` below the root holds a lock, what is being extracted, and a note for each archive that is in place.
+A folder `.geoxt` below the root holds a lock, what is being extracted, and a note for each archive that is in place:
+what it made, a line each.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from geoxt.errors import InputError, OutputError, ReadError
 from geoxt.types import SomePath
 
 
-def fetch(name: str | Spec, root: SomePath, *, checksum: bool = True, progress: bool = False) -> Path:
+def fetch(
+    name: str | Spec, root: SomePath, *, checksum: bool = True, progress: bool = False, again: bool = False
+) -> Path:
     """Bring all files of a dataset below a folder.
 
     What is there already is left as it is; what stopped half-way goes on. Processes that fetch into the same folder
@@ -34,6 +37,9 @@ def fetch(name: str | Spec, root: SomePath, *, checksum: bool = True, progress: 
         Compare every file with its published checksum before it is used.
     progress
         Show a bar for each download (with tqdm).
+    again
+        Extract archives anew that are in place, over what is broken or missing; those that are still there are not
+        downloaded again.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def fetch(name: str | Spec, root: SomePath, *, checksum: bool = True, progress: 
             for group in sorted(_groups(spec), key=lambda some: some[0].url is None):  # what needs no one first
                 if group[0].apart and group[0].url is None and not (place / group[0].file).is_file():
                     continue
-                _bring(spec, group, place, checksum=checksum, progress=progress)
+                _bring(spec, group, place, checksum=checksum, progress=progress, again=again)
     except ReadError:
         raise
     except OSError as error:
@@ -90,8 +96,9 @@ def in_place(archive: Archive, root: Path) -> bool:
     """Tell whether what an archive holds is below the root, whole."""
     if (root / ".geoxt" / f"{_flat(archive)}.moving").exists():
         return False
-    if (root / ".geoxt" / f"{_flat(archive)}.done").exists():
-        return True
+    done = root / ".geoxt" / f"{_flat(archive)}.done"
+    if done.exists():
+        return all((root / path).exists() for path in done.read_text(encoding="utf-8").splitlines())
     if not is_archive(archive.join or archive.file):
         return all(_begins(root, start) for start in archive.holds or (archive.file,))
     return bool(archive.holds) and all(_begins(root, start, but=archive.file) for start in archive.holds)
@@ -114,30 +121,34 @@ def _groups(spec: Spec) -> list[list[Archive]]:
     return list(groups.values())
 
 
-def _bring(spec: Spec, group: Sequence[Archive], root: Path, *, checksum: bool, progress: bool) -> None:
-    first = group[0]
+def _bring(spec: Spec, group: Sequence[Archive], root: Path, *, checksum: bool, progress: bool, again: bool) -> None:
+    first, target = group[0], _target(group[0], root)
     notes = root / ".geoxt"
-    if in_place(first, root):
-        target = _target(first, root)
-        if checksum and target.is_file() and not (notes / f"{_flat(first)}.done").exists():
+    done = notes / f"{_flat(first)}.done"
+    name = first.join or first.file
+    if in_place(first, root) and not (again and is_archive(name)):
+        if checksum and target.is_file() and (again or not done.exists()):
             require_checksum(first, target)
-            (notes / f"{_flat(first)}.done").touch()
+            done.write_text(_below(target, root), encoding="utf-8")
         return
     paths = [_have(spec, archive, root, checksum=checksum, progress=progress) for archive in group]
-    name = first.join or first.file
     if not is_archive(name):
-        target = _target(first, root)
         if paths[0] != target:
             target.parent.mkdir(parents=True, exist_ok=True)
             paths[0].replace(target)
-        (notes / f"{_flat(first)}.done").touch()
+        done.write_text(_below(target, root), encoding="utf-8")
         return
     folder = extract(name, paths, notes)
-    moving, done = notes / f"{_flat(first)}.moving", notes / f"{_flat(first)}.done"
+    made = "\n".join(_below(root / first.into / path.name, root) for path in sorted(folder.iterdir()))
+    moving = notes / f"{_flat(first)}.moving"
     moving.touch()
     move_into(folder, root / first.into)
-    done.touch()
+    done.write_text(made, encoding="utf-8")
     moving.unlink()
+
+
+def _below(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def _have(spec: Spec, archive: Archive, root: Path, *, checksum: bool, progress: bool) -> Path:

@@ -67,7 +67,7 @@ def _rows(path: Path, separator: str, *, header: bool) -> Iterator[Mapping[Any, 
             for line in lines:
                 if line:
                     yield dict(zip(names, line, strict=False)) if names else dict(enumerate(line))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: Unicode, and what pyarrow says
         msg = f"Cannot read the table {str(path)!r}: {error}. Fetch the dataset again."
         raise ReadError(msg) from error
 

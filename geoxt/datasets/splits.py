@@ -69,9 +69,9 @@ def _in_runs(fractions: Mapping[str, float], count: int) -> list[str | None]:
 
 def _by_rule(rule: Rule, entries: Sequence[Entry], places: Array | None, window: int | None) -> list[str | None]:
     """Order the groups of each class by a hash of their names, and cut the order by the fractions."""
-    if abs(sum(rule.fractions.values()) - 1) > 1e-9:
-        msg = f"Cannot split by {dict(rule.fractions)}: the fractions sum to {sum(rule.fractions.values())}, not to 1."
-        raise InputError(msg + " Pass fractions= that do.")
+    if abs(sum(rule.fractions.values()) - 1) > 1e-9 or min(rule.fractions.values()) < 0:
+        msg = f"Cannot split by {dict(rule.fractions)}: the fractions sum to {sum(rule.fractions.values())}, not to 1, "
+        raise InputError(msg + "or are negative. Pass fractions= that are shares.")
     groups = _groups(rule, entries, places, window)
     alone = not rule.group and rule.block is None and window is None
     strata: dict[Value | None, dict[str, bytes]] = {}

@@ -159,6 +159,8 @@ class Named(SetModule):
         and test that it has.
     bands
         Bands to read, by name; all by default.
+    level
+        Which classes the masks have, where they have several: one of `geoxt.datasets.info(name).levels`.
     batch_size, eval_size, seed, workers
         As for `SetModule`.
     """
@@ -171,6 +173,7 @@ class Named(SetModule):
         download: bool = False,
         splits: Sequence[str] | None = None,
         bands: list[str] | None = None,
+        level: str | None = None,
         batch_size: int = 32,
         eval_size: int | None = None,
         seed: int = 0,
@@ -179,7 +182,10 @@ class Named(SetModule):
         spec = datasets.info(name)
         place = Path("data") / name if root is None else root
         chosen = _parts(spec) if splits is None else dict(zip(_PARTS, splits, strict=False))
-        parts = {part: datasets.load(name, place, split, bands, download=download) for part, split in chosen.items()}
+        parts = {
+            part: datasets.load(name, place, split, bands, level=level, download=download)
+            for part, split in chosen.items()
+        }
         self.task = _TASKS.get(spec.task, spec.task)
         samples = {part: own.to_torch() for part, own in parts.items()}
         train = samples.pop("train")

@@ -120,3 +120,24 @@ def test_folders_of_one_name_become_one(tmp_path):
     move_into(tmp_path / "new", tmp_path / "old")
     assert held(tmp_path / "old") == {"a/one": b"one", "a/two": b"two"}
     assert not (tmp_path / "new").exists()
+
+
+def test_an_archive_with_a_password_is_told(tmp_path):
+    content = bytearray(packed("x.zip"))
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.find(mark) + flags] |= 1
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(ReadError, match=r"'a/one\.txt': it needs a password. Extract the archive by hand"):
+        extract("x.zip", [tmp_path / "x.zip"], tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("header", [{"path": "a/one\0.txt"}, {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}])
+def test_a_header_that_makes_no_sense_is_told(tmp_path, header):
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        member = tarfile.TarInfo("a/one.txt")
+        member.size, member.pax_headers = 1, header
+        file.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(ReadError, match=r"Cannot extract '.*x\.tar': ValueError"):
+        extract("x.tar", [tmp_path / "x.tar"], tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geoxt.datasets import Raster, fetch, info, load
+from geoxt.datasets import Raster, Rule, fetch, info, load
 from geoxt.datasets.spec import classes
 from geoxt.errors import DatasetWarning, InputError, LabelError, OutputError, ReadError
 from geoxt.testing.chips import write_image
@@ -154,6 +154,8 @@ def test_names_splits_and_bands_that_are_not_there(tree):
         load(tree.spec, tree.root, bands="nir")
     with pytest.raises(InputError, match="Use its samples"):
         load(tree.spec, tree.root).layer()
+    with pytest.raises(InputError, match="missing='ignore'. Pass 'raise' or 'skip'"):
+        load(tree.spec, tree.root, missing="ignore")
 
 
 def test_lists_that_are_not_there(tmp_path):
@@ -162,6 +164,14 @@ def test_lists_that_are_not_there(tmp_path):
         path.unlink()
     assert len(load(tree.spec, tmp_path)) == 21
     with pytest.raises(ReadError, match=r"lists .*they are not there.*download=True"):
+        load(tree.spec, tmp_path, "train")
+
+
+def test_a_list_that_is_cut(tmp_path):
+    pytest.importorskip("pyarrow")
+    tree = make_tree(info("bigearthnet_v2"), tmp_path)
+    (tmp_path / "metadata.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ReadError, match=r"Cannot read the table '.*metadata\.parquet'"):
         load(tree.spec, tmp_path, "train")
 
 
@@ -230,3 +240,17 @@ def test_what_the_library_says_of_a_cut_image(tree):
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(ReadError, match=r"s001\.png': .*libpng.*[^.]\. Fetch the dataset again"):
         load(tree.spec, tree.root).read(0)
+
+
+def test_a_rule_over_a_part_of_the_release_is_said(ponds, tmp_path):
+    tree = make_tree(replace(ponds, splits=Rule(group=("place",), fractions={"train": 0.5, "test": 0.5})), tmp_path)
+    assert len(load(tree.spec, tmp_path, "train")) == len(tree.samples) // 2
+    whole = replace(tree.spec, samples=800)
+    with pytest.warns(DatasetWarning, match=f"has {len(tree.samples)} samples, the release 800: its splits are cut"):
+        load(whole, tmp_path, "train")
+
+
+@pytest.mark.parametrize("shares", [{"train": 0.5}, {"train": 1.2, "test": -0.2}])
+def test_shares_that_are_none(tree, shares):
+    with pytest.raises(InputError, match="Pass fractions= that are shares"):
+        load(replace(tree.spec, splits=Rule(fractions=shares)), tree.root, "train")

@@ -163,7 +163,8 @@ MASKS = [
 def test_a_layer_of_masks_has_the_codes_of_the_samples(trees, name, key):
     tree = trees(name)
     found = datasets.load(tree.spec, tree.root)
-    if tree.spec.assets[key].colors:
+    mask = tree.spec.assets[key]
+    if mask.colors or any(stored != code for stored, code in (mask.codes or {}).items()):
         with pytest.raises(InputError, match="Use its samples"):
             found.layer(key)
         return

@@ -194,3 +194,35 @@ def test_objects_of_public_buckets_have_an_address():
     assert download_module.address("s3://spacenet-dataset/a/b.tar.gz") == (
         "https://spacenet-dataset.s3.amazonaws.com/a/b.tar.gz"
     )
+
+
+def test_what_was_removed_since_is_fetched_anew(packed, tmp_path):
+    spec, *_ = packed
+    root = fetch(spec, tmp_path / "root")
+    (root / "ponds").rename(tmp_path / "away")
+    with pytest.raises(ReadError, match="Pass download=True"):
+        load(spec, root)
+    assert load(spec, root, download=True).verify(deep=True).ok
+
+
+def test_what_broke_since_is_extracted_again(packed, tmp_path):
+    spec, *_ = packed
+    root = fetch(spec, tmp_path / "root")
+    broken = next((root / "ponds").rglob("*.png"))
+    broken.write_bytes(b"")
+    fetch(spec, root)
+    assert not load(spec, root).verify(deep=True).ok
+    fetch(replace(spec, archives=(replace(spec.archives[0], url="http://127.0.0.1:9/gone.zip"),)), root, again=True)
+    assert load(spec, root).verify(deep=True).ok
+
+
+def test_again_compares_a_single_file_with_its_checksum(packed, tmp_path):
+    spec, folder, url = packed
+    (folder / "list.txt").write_bytes(b"a list")
+    archive = Archive(file="list.txt", url=f"{url}/list.txt", sha256=sum_of(b"a list"))
+    root = fetch(replace(spec, archives=(archive,)), tmp_path / "root")
+    (root / "list.txt").write_bytes(b"no list")
+    with pytest.raises(ReadError, match=r"list\.txt.*Remove it and fetch it again"):
+        fetch(replace(spec, archives=(archive,)), root, again=True)
+    (root / "list.txt").unlink()
+    assert (fetch(replace(spec, archives=(archive,)), root) / "list.txt").read_bytes() == b"a list"

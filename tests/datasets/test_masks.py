@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.align import intersection
+from geoxt.bridge.chips import _from_instances
 from geoxt.datasets import Runs, info, load, rasters
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
@@ -75,6 +76,26 @@ def test_numbered_fields_have_the_class_that_the_mask_says(tmp_path):
         assert own.count(int(label)) == max(map(own.count, own))
         np.testing.assert_array_equal(mask.numpy(), stored["instances"] == number)
     assert "labels" not in found.to_torch(keys=("image", "instances"))[3]
+
+
+def test_fields_without_label_are_no_things(tmp_path):
+    pytest.importorskip("h5py")
+    tree = make_tree(info("zuericrop"), tmp_path)
+    found = load(tree.spec, tmp_path, level="tier4")
+    left_out = 0
+    for stored, sample in ((found.read(at), found.to_torch()[at]) for at in range(len(found))):
+        labelled = [n for n in np.unique(stored["instances"]) if n and stored["mask"][stored["instances"] == n].any()]
+        left_out += len(np.unique(stored["instances"])) - 1 - len(labelled)
+        assert len(sample["masks"]) == len(sample["boxes"]) == len(sample["labels"]) == len(labelled)
+        assert (sample["labels"] > 0).all()
+    assert left_out > 0
+
+
+def test_pixels_without_label_do_not_outvote_a_class():
+    numbers, codes = np.array([[1, 1, 1, 2, 0]]), np.array([[0, 0, 4, 0, 4]])
+    found = _from_instances(numbers, codes, codes != 0)
+    assert (found["labels"].tolist(), found["masks"].tolist()) == ([4], [[[1, 1, 1, 0, 0]]])
+    assert found["boxes"].tolist() == [[0, 0, 3, 1]]
 
 
 def test_buildings_are_of_their_one_class(tmp_path):

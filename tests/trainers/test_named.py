@@ -168,13 +168,26 @@ def test_one_line_names_a_dataset(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     for text, said in (
         ("dataset: eurosat_rbg\n", "eurosat_rbg"),
-        ("dataset: ucmerced\n", "Pass download=True to fetch it, or root="),
+        ("dataset: ucmerced\n", "Pass download: True to fetch it, or root: of"),
         ("dataset: eurosat_rgb\ndata: {class_path: Named}\n", "both dataset and data"),
         ("dataset: [\n", "Mend the YAML"),
     ):
         (tmp_path / "fit.yaml").write_text(text)
         assert main(["fit", "--config=fit.yaml", *more]) == FAILED
         assert said in capsys.readouterr().err
+
+
+def test_a_configuration_chooses_the_classes_of_a_mask(tree, tmp_path):
+    made = tree("sen12ms")
+    (tmp_path / "fit.yaml").write_text(
+        f"dataset: {{name: sen12ms, root: {made.root}, level: lccs_land_use, batch_size: 4}}\n"
+        "model: {learn: {model: test_unet}}\n"
+    )
+    more = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--out", str(tmp_path / "run")]
+    assert main(["fit", "--config", str(tmp_path / "fit.yaml"), *more]) == 0
+    own = from_checkpoint(tmp_path / "run" / "best.ckpt").card
+    wanted = made.spec.levels["lccs_land_use"].classes
+    assert own.names == tuple(name for code, name in zip(wanted.codes, wanted.names, strict=True) if code)
 
 
 def create_tiny(in_chans, classes):
