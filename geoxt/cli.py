@@ -16,6 +16,8 @@ FAILED = 2
 """Exit code where the input was at fault; argparse has the same."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
+CUT = 141
+"""Exit code where the output was closed before its end, as shells give it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     try:
         commands[args.command](args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # what reads the output has enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CUT
     except GeoxtError as error:
         print(" ".join([f"geoxt: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return FAILED

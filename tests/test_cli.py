@@ -209,3 +209,12 @@ def test_an_interrupt_while_training_ends_with_the_shells_code(monkeypatch, caps
     assert main(["demo", "--out", str(out), *files, "--model", "test_unet", "--epochs", "1"]) == 130
     assert capsys.readouterr().err.endswith("geoxt: interrupted\n")
     assert {path for path in out.iterdir() if path.read_text() == "older"} == older
+
+
+def test_output_that_is_cut_short_is_no_error():
+    """A pipe whose reader is gone, as after `geoxt datasets list | head -1`."""
+    call = [sys.executable, "-c", "import sys; from geoxt.cli import main; sys.exit(main(['datasets', 'list']))"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, "")

@@ -192,7 +192,7 @@ def load(
     if missing not in get_args(Missing):
         msg = f"Cannot open {spec.name!r} with missing={missing!r}. Pass 'raise' or 'skip'."
         raise InputError(msg)
-    place = Path(root)
+    place = Path(root).expanduser()
     if download:
         fetch(spec, place, checksum=checksum)
     chosen, leave = _bands(spec, bands)

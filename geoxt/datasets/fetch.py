@@ -55,7 +55,7 @@ def fetch(
         Where the folder cannot be written.
     """
     spec = info(name) if isinstance(name, str) else name
-    place = Path(root)
+    place = Path(root).expanduser()
     if place.is_file():
         msg = f"Cannot fetch {spec.name!r} into {str(place)!r}: it is a file. Pass root= of a folder."
         raise OutputError(msg)
