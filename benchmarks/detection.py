@@ -135,9 +135,9 @@ def train(model: str, learn: Windows, check: Windows, out: Path) -> dict:
     return took
 
 
-def whole(image: xr.DataArray, model: Path) -> Frame:
+def whole(image: xr.DataArray, model: Path, *, agnostic: bool = False) -> Frame:
     """Return what is found in a scene, merged across its windows."""
-    return predict_vector(image, model, size=SIZE, overlap=OVERLAP, score=0.05, batch_size=4)
+    return predict_vector(image, model, size=SIZE, overlap=OVERLAP, score=0.05, batch_size=4, agnostic=agnostic)
 
 
 def piecewise(image: xr.DataArray, model: Path, overlap: int) -> Frame:
@@ -254,9 +254,9 @@ def write(rows: dict[str, dict], took: dict[str, dict], places: Sequence[Place])
         f"{HELD_OUT} held out ({number} things of up to {LARGEST} px), scored as wholes."
     )
     methods = (
-        f"`predict_vector` runs windows of {SIZE} px that overlap by {OVERLAP} and merges what they find. Beside it "
-        "stand the same model and windows with all that each finds, and windows that abut. The classifier takes each "
-        "pixel to the nearest of 12 mean spectra; connected pixels are a thing."
+        f"`predict_vector` runs windows of {SIZE} px that overlap by {OVERLAP} and merges finds of one class, or any "
+        "(`agnostic=True`). Beside it stand the same model and windows with all that each finds, and abutting windows. "
+        "The classifier takes each pixel to the nearest of 12 mean spectra; connected pixels are a thing."
     )
     measures = (
         "All in percent, average precision as COCO has it (at an overlap of 0.5, and over 0.5 to 0.95), of finds with "
@@ -293,6 +293,7 @@ def main() -> None:
         path = args.out / f"{model}.ckpt"
         ways = {
             "`predict_vector`": whole,
+            "`predict_vector(agnostic=True)`": partial(whole, agnostic=True),
             "each window's finds": partial(piecewise, overlap=OVERLAP),
             "abutting windows": partial(piecewise, overlap=0),
         }

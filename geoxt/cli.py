@@ -147,6 +147,7 @@ def _add_predict(commands: Any) -> None:
     tiles.add_argument("--blend", choices=["linear", "gaussian", "hann", "none"], help="how they are weighted there")
     tiles.add_argument("--batch", type=int, metavar="N", help="tiles that run at once")
     predict.add_argument("--score", type=float, metavar="X", help="least score of what a detector finds")
+    predict.add_argument("--agnostic", action="store_true", help="keep the surest class alone of a detector's finds")
     predict.add_argument("--no-resume", action="store_true", help="start anew, and keep nothing after Ctrl-C")
 
 
@@ -160,6 +161,7 @@ def _predict(args: argparse.Namespace) -> None:
         bands=command.parse_bands(args.bands) if args.bands else None,
         options={"size": args.size, "overlap": args.overlap, "blend": args.blend, "batch_size": args.batch},
         score=args.score,
+        agnostic=args.agnostic,
         resume=not args.no_resume,
     )
     print(command.run(job))

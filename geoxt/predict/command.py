@@ -60,6 +60,8 @@ class Job:
     """`size`, `overlap`, `blend` and `batch_size`, where they were given."""
     score: float | None = None
     """Least score of things."""
+    agnostic: bool = False
+    """Whether things of several classes in one place are one, of the surest."""
     resume: bool = True
     """Whether finished regions are kept after an interrupt."""
     progress: bool | None = None
@@ -91,7 +93,7 @@ def _run(job: Job) -> Path:
         options.pop("blend", None)
         if job.score is not None:
             options["score"] = job.score
-        found = predict_vector(layer, network, progress=job.progress, **options)
+        found = predict_vector(layer, network, progress=job.progress, agnostic=job.agnostic, **options)
         return to_vector(found, job.out)
     output: Any = job.output or ("regression" if network.card.task in _PIXELS else "classes")
     made = predict(layer, network, output=output, **options)

@@ -61,7 +61,7 @@ def predict_vector(
     batch_size: int = 2,
     score: float = 0.5,
     iou: float = 0.5,
-    agnostic: bool = True,
+    agnostic: bool = False,
     bands: Mapping[str, str] | None = None,
     legend: Legend | None = None,
     progress: bool | None = None,
@@ -90,7 +90,7 @@ def predict_vector(
         cuts off gives way to what another tile saw whole.
     agnostic
         Whether finds of other classes are the same thing too: neighbouring tiles may see one thing and name it in two
-        ways. Otherwise only those of one class are, for things that stand in one another and are as large.
+        ways, and only the surer name stays. By default only those of one class are, as detectors themselves have it.
     bands
         The layer's name of a band by the model's name for it, where they differ.
     legend

@@ -35,6 +35,8 @@ _DESCRIPTION = (
 )
 _ARGUMENT = re.compile(r"(?<![\w.(?&/{'\"-])([a-z_]+)= ?(?![=>])")
 """An argument in Python that an error names, but for those of a call that it shows."""
+_SETTINGS = {"alias": "bands"}
+"""Settings that have another name than the argument in Python."""
 Say = Callable[[str], None]
 
 
@@ -222,10 +224,16 @@ def _said(text: str) -> str:
 
 def _retold(error: GeoxtError) -> GeoxtError:
     """Return an error that names arguments as a configuration has them, `name: value`, rather than as Python."""
-    again = type(error)(_ARGUMENT.sub(r"\1: ", str(error)))
+    again = type(error)(_ARGUMENT.sub(_setting, str(error)))
     for note in getattr(error, "__notes__", ()):
         again.add_note(note)
     return again
+
+
+def _setting(argument: re.Match[str]) -> str:
+    """Return an argument as a setting: one without a value stands in a sentence, before a comma or a stop."""
+    name, after = _SETTINGS.get(argument[1], argument[1]), argument.string[argument.end() : argument.end() + 1]
+    return f"{name}:" if after in {",", "."} else f"{name}: "
 
 
 def _cause(error: BaseException) -> GeoxtError | None:

@@ -154,20 +154,20 @@ class Wavers(Finder):
 
 def test_a_thing_that_two_tiles_name_differently_is_one_thing_of_the_surer_name():
     layer = make_layer(boxes=[(28, 20, 36, 30), (65, 60, 75, 69)])
-    both = predict_vector(layer, Wavers(), size=40, overlap=20, agnostic=False)
+    both = predict_vector(layer, Wavers(), size=40, overlap=20)
     assert sorted(both["code"]) == [1, 1, 2, 2]
-    one = predict_vector(layer, Wavers(), size=40, overlap=20)
+    one = predict_vector(layer, Wavers(), size=40, overlap=20, agnostic=True)
     assert list(one["code"]) == [2, 2]
     assert pixels(one, layer) == [(28, 20, 36, 30), (65, 60, 75, 69)]
 
 
 def test_a_cut_part_of_another_name_gives_way_to_the_whole_but_a_small_thing_in_a_large_one_stays():
     layer = make_layer(boxes=[(30, 20, 48, 30)])
-    halves = predict_vector(layer, Wavers(), size=40, overlap=20)
+    halves = predict_vector(layer, Wavers(), size=40, overlap=20, agnostic=True)
     assert pixels(halves, layer) == [(30, 20, 48, 30)]
     values = make_layer(boxes=[(2, 2, 38, 38)]).to_numpy()
     values[0, 10:14, 10:14] = 2
-    nested = predict_vector(layer.copy(data=values), Finder(), size=40, overlap=20)
+    nested = predict_vector(layer.copy(data=values), Finder(), size=40, overlap=20, agnostic=True)
     assert pixels(nested, layer) == [(2, 2, 38, 38), (10, 10, 14, 14)]
 
 

@@ -181,6 +181,7 @@ def test_a_wrong_argument_of_the_data_is_named(chips, tmp_path, capsys):
     ("said", "wanted"),
     [
         ("no CRS. Pass source_crs='EPSG:…' if you know it.", "no CRS. Pass source_crs: 'EPSG:…' if you know it."),
+        ("bands. Pass alias=, a mapping of names.", "bands. Pass bands:, a mapping of names."),
         ("Pass bands= from ['red'].", "Pass bands: from ['red']."),
         ("e.g. data.isel(time=0), --every=2, 'year=2020/a.tif', a?b=c", None),
     ],
