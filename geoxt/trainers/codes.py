@@ -32,7 +32,7 @@ class Codes(nn.Module):
     --------
     >>> import torch
     >>> codes = Codes([11, 42, 7])
-    >>> codes(torch.tensor([7, 11, 0]))
+    >>> codes(torch.tensor([7, 11, -1]))
     tensor([   2,    0, -100])
     >>> codes.decode(torch.tensor([2, 0]))
     tensor([ 7, 11])

@@ -47,6 +47,7 @@ def tree(tmp_path):
     return write
 
 
+@pytest.mark.filterwarnings("ignore:.*the release 800:geoxt.errors.DatasetWarning")  # the trees are miniatures
 @pytest.mark.parametrize(
     ("name", "task", "model", "splits"),
     [
