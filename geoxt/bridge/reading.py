@@ -17,7 +17,7 @@ from geoxt.bridge.runs import Run, runs
 from geoxt.bridge.shared import ALIGN, Slot
 from geoxt.errors import GridError
 from geoxt.grid import grid_of, label
-from geoxt.samplers.regions import layers_in
+from geoxt.regions.region import layers_in
 from geoxt.source import View, is_categorical, view_of
 from geoxt.types import Array
 from geoxt.windows import Window

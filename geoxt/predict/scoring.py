@@ -11,8 +11,8 @@ import xarray as xr
 from geoxt.errors import GridError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
+from geoxt.regions.region import region_of
 from geoxt.samplers import Region
-from geoxt.samplers.regions import region_of
 from geoxt.source import view_of
 from geoxt.trainers.codes import IGNORE
 from geoxt.trainers.scores import confusion, summarise

@@ -3,11 +3,11 @@
 They read no pixel, but where asked: labels to balance, weights, and the share of valid pixels.
 """
 
+from geoxt.regions.region import Region, TreeRegion
 from geoxt.samplers.grids import GridSampler
 from geoxt.samplers.plans import Plan, Shard
 from geoxt.samplers.points import PointSampler
 from geoxt.samplers.random import RandomBatchSampler, RandomSampler
-from geoxt.samplers.regions import Region, TreeRegion
 from geoxt.samplers.scope import Options
 from geoxt.samplers.stratified import StratifiedSampler
 from geoxt.samplers.times import Times, time_intervals, time_periods, time_steps

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import GridError
 from geoxt.grid import coordinates, grid_of, offset
 from geoxt.plot import compare
-from geoxt.samplers.regions import Region
+from geoxt.regions.region import Region
 from geoxt.trees import layers_of
 from geoxt.types import Array
 from geoxt.windows import Window

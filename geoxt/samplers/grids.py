@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from geoxt.errors import InputError, OverlapError
+from geoxt.regions.region import Region
 from geoxt.samplers.plans import Plan, Table, gathered
-from geoxt.samplers.regions import Region
 from geoxt.samplers.scope import Options, Scope, pixels, require_margin, scope_of
 from geoxt.samplers.trees import plant
 from geoxt.types import SomeSize

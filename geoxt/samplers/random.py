@@ -9,8 +9,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from geoxt.errors import InputError
+from geoxt.regions.geodesic_area import pixel_area
 from geoxt.samplers.cells import Cells
-from geoxt.samplers.ground import pixel_area
 from geoxt.samplers.places import Places, fill
 from geoxt.samplers.plans import Seeded, Table, parse_length
 from geoxt.samplers.scope import Options, Scope, pixels, scope_of

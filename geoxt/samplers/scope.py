@@ -14,10 +14,10 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
-from geoxt.samplers.areas import SomeRegion, parse_region
-from geoxt.samplers.footprints import footprints_of
+from geoxt.regions.rasterize import SomeRegion, parse_region
+from geoxt.regions.region import Region, TreeRegion, shares, views_in
+from geoxt.regions.valid_footprint import footprints_of
 from geoxt.samplers.plans import Table
-from geoxt.samplers.regions import Region, TreeRegion, shares, views_in
 from geoxt.samplers.times import Times, count_steps, stamps_of
 from geoxt.source import View
 from geoxt.types import Mask

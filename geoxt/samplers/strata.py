@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoxt.errors import LabelError
-from geoxt.samplers.regions import Region
+from geoxt.regions.region import Region
 from geoxt.samplers.streaming import stream
 from geoxt.source import View
 from geoxt.types import Array, Floats

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from geoxt.errors import InputError, OverlapError
-from geoxt.samplers.ground import pixel_area
+from geoxt.regions.geodesic_area import pixel_area
 from geoxt.samplers.places import Places, fill
 from geoxt.samplers.plans import Seeded, Table, dealt, gathered, parse_length
 from geoxt.samplers.scope import Options, Scope, scope_of

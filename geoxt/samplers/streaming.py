@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
 from geoxt.grid import grid_of, offset, whole
-from geoxt.samplers.regions import Region
+from geoxt.regions.region import Region
 from geoxt.source import View, view_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window

@@ -10,8 +10,8 @@ import shapely
 import xarray as xr
 
 from geoxt.footprints import outlines
+from geoxt.regions.region import views_in
 from geoxt.samplers.plans import Table
-from geoxt.samplers.regions import views_in
 from geoxt.samplers.scope import Scope
 from geoxt.source import Mosaic, View
 

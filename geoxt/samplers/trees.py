@@ -11,9 +11,9 @@ import xarray as xr
 
 from geoxt.errors import GridError, InputError, OverlapError
 from geoxt.grid import grid_of
-from geoxt.samplers.areas import states_crs
-from geoxt.samplers.ground import ground_area
-from geoxt.samplers.regions import Region, TreeRegion
+from geoxt.regions.geodesic_area import ground_area
+from geoxt.regions.rasterize import states_crs
+from geoxt.regions.region import Region, TreeRegion
 from geoxt.samplers.scope import Options, Scope
 from geoxt.samplers.times import Times
 from geoxt.trees import children, layers_of

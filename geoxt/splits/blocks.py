@@ -13,10 +13,10 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
-from geoxt.samplers.footprints import footprint_of
-from geoxt.samplers.ground import pixel_area
-from geoxt.samplers.regions import Region
-from geoxt.samplers.regions import shares as covered
+from geoxt.regions.geodesic_area import pixel_area
+from geoxt.regions.region import Region
+from geoxt.regions.region import shares as covered
+from geoxt.regions.valid_footprint import footprint_of
 from geoxt.samplers.trees import layer_in
 from geoxt.splits.balance import balanced, class_counts, class_rows, deal, table_of
 from geoxt.splits.checks import check

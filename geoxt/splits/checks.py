@@ -9,7 +9,7 @@ import shapely
 
 from geoxt.errors import InputError
 from geoxt.grid import offset
-from geoxt.samplers.regions import Region, TreeRegion
+from geoxt.regions.region import Region, TreeRegion
 from geoxt.splits.ground import moved, near
 from geoxt.splits.trees import TreeSplit
 from geoxt.splits.values import Split

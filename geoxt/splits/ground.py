@@ -16,10 +16,10 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import CRSError
 from geoxt.footprints import outline, to_pixels
 from geoxt.grid import grid_of, label, offset, transformer, whole
-from geoxt.samplers.areas import rectangles
-from geoxt.samplers.footprints import footprint_of
-from geoxt.samplers.ground import pixel_area
-from geoxt.samplers.regions import Region, shares
+from geoxt.regions.geodesic_area import pixel_area
+from geoxt.regions.rasterize import rectangles
+from geoxt.regions.region import Region, shares
+from geoxt.regions.valid_footprint import footprint_of
 from geoxt.trees import children
 from geoxt.windows import Window
 

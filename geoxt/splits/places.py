@@ -13,8 +13,8 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.grid import grid_of
-from geoxt.samplers.areas import SomeRegion, area, in_pixels, states_crs
-from geoxt.samplers.regions import Region, TreeRegion
+from geoxt.regions.rasterize import SomeRegion, area, in_pixels, states_crs
+from geoxt.regions.region import Region, TreeRegion
 from geoxt.splits.balance import deal
 from geoxt.splits.checks import check
 from geoxt.splits.ground import HALF

@@ -11,8 +11,8 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import ReadError
+from geoxt.regions.region import TreeRegion
 from geoxt.samplers.drawing import Figure, draw_parts
-from geoxt.samplers.regions import TreeRegion
 from geoxt.splits.saving import PARTS, frame_of, load_facts, save_facts
 from geoxt.splits.values import Split
 from geoxt.types import SomePath

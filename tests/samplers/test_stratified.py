@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from geoxt.errors import GridError, InputError, LabelError
 from geoxt.grid import coordinates, grid_of
+from geoxt.regions.region import Region as AnyRegion
 from geoxt.samplers import Region, StratifiedSampler
-from geoxt.samplers.regions import Region as AnyRegion
 from geoxt.samplers.strata import strata_of
 from geoxt.samplers.streaming import stream
 from geoxt.source import view_of

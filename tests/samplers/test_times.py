@@ -7,6 +7,7 @@ import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
+from geoxt.regions.valid_footprint import footprints_of
 from geoxt.samplers import (
     GridSampler,
     PointSampler,
@@ -18,7 +19,6 @@ from geoxt.samplers import (
     time_periods,
     time_steps,
 )
-from geoxt.samplers.footprints import footprints_of
 from geoxt.source import Asset, Mosaic, Scene, to_layer
 from geoxt.testing import make_grid
 from geoxt.windows import Window

@@ -11,6 +11,8 @@ from pyproj import Geod
 
 from geoxt.errors import GridError, InputError, OverlapError
 from geoxt.grid import coordinates, whole
+from geoxt.regions.geodesic_area import ground_area, pixel_area
+from geoxt.regions.region import box
 from geoxt.samplers import (
     GridSampler,
     Plan,
@@ -25,8 +27,6 @@ from geoxt.samplers import (
     time_periods,
     time_steps,
 )
-from geoxt.samplers.ground import ground_area, pixel_area
-from geoxt.samplers.regions import box
 from geoxt.testing import make_grid
 from geoxt.trees import tree_of
 from geoxt.windows import Window

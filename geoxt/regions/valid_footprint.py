@@ -9,7 +9,7 @@ import shapely
 import xarray as xr
 
 from geoxt.errors import OverlapError
-from geoxt.samplers.regions import views_in
+from geoxt.regions.region import views_in
 from geoxt.source import Mosaic, View
 
 

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint, to_pixels
 from geoxt.grid import label, parse_crs, transformer, whole
-from geoxt.samplers.regions import Region
+from geoxt.regions.region import Region
 from geoxt.types import Array
 from geoxt.windows import Window
 

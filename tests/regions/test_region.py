@@ -8,9 +8,9 @@ from geoxt.align import align
 from geoxt.errors import GridError, OverlapError
 from geoxt.grid import coordinates, part
 from geoxt.layers import open_cogs
+from geoxt.regions.region import region_of, shares
+from geoxt.regions.valid_footprint import footprint_of
 from geoxt.samplers import Plan, Region
-from geoxt.samplers.footprints import footprint_of
-from geoxt.samplers.regions import region_of, shares
 from geoxt.testing import make_grid, write_cog
 from geoxt.windows import Window
 
