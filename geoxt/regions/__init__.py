@@ -1,1 +1,1 @@
-"""geoxt/regions"""
+"""Regions: the part of a grid that samplers draw from and that splits divide."""
