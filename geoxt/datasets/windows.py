@@ -12,7 +12,7 @@ import numpy as np
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.rasters import Part
 from geoxt.datasets.reading import Reader
-from geoxt.samplers.grids import positions
+from geoxt.samplers.grid_sampler import positions
 
 
 def cut(reader: Reader, images: Sequence[Entry]) -> list[Entry]:

@@ -4,13 +4,13 @@ They read no pixel, but where asked: labels to balance, weights, and the share o
 """
 
 from geoxt.regions.region import Region, TreeRegion
-from geoxt.samplers.grids import GridSampler
-from geoxt.samplers.plans import Plan, Shard
+from geoxt.samplers.constraints import Options
+from geoxt.samplers.grid_sampler import GridSampler
 from geoxt.samplers.points import PointSampler
-from geoxt.samplers.random import RandomBatchSampler, RandomSampler
-from geoxt.samplers.scope import Options
+from geoxt.samplers.random_sampler import RandomBatchSampler, RandomSampler
+from geoxt.samplers.sequence import Plan, Shard
 from geoxt.samplers.stratified import StratifiedSampler
-from geoxt.samplers.times import Times, time_intervals, time_periods, time_steps
+from geoxt.samplers.time_windows import Times, time_intervals, time_periods, time_steps
 from geoxt.samplers.triplet import TripletSampler
 
 __all__ = [

@@ -13,9 +13,9 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import to_pixels
 from geoxt.grid import grid_of, parse_crs, transformer
-from geoxt.samplers.plans import Seeded, Table, gathered, parse_length
-from geoxt.samplers.scope import Options, Scope, require_margin, scope_of
-from geoxt.samplers.trees import plant
+from geoxt.samplers.constraints import Options, Scope, require_margin, scope_of
+from geoxt.samplers.sequence import Seeded, Table, gathered, parse_length
+from geoxt.samplers.tree_sampler import plant
 from geoxt.types import Array, Floats, Mask, SomeSize
 
 SomePoints = Any

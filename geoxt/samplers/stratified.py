@@ -11,12 +11,12 @@ import xarray as xr
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.regions.geodesic_area import pixel_area
-from geoxt.samplers.places import Places, fill
-from geoxt.samplers.plans import Seeded, Table, dealt, gathered, parse_length
-from geoxt.samplers.scope import Options, Scope, scope_of
+from geoxt.samplers.candidates import Places, fill
+from geoxt.samplers.constraints import Options, Scope, scope_of
+from geoxt.samplers.sequence import Seeded, Table, dealt, gathered, parse_length
 from geoxt.samplers.strata import KEEP, Strata, UnlabelledError, shares_of, strata_of
 from geoxt.samplers.streaming import plane_of
-from geoxt.samplers.trees import layer_in, plant
+from geoxt.samplers.tree_sampler import layer_in, plant
 from geoxt.source import is_categorical
 from geoxt.types import SomeSize
 

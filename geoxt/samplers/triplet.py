@@ -9,10 +9,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from geoxt.errors import InputError
-from geoxt.samplers.places import Places, fill
-from geoxt.samplers.plans import Seeded, Table, parse_length
-from geoxt.samplers.scope import Options, Scope, pixels, scope_of
-from geoxt.samplers.trees import ground, plant, shares
+from geoxt.samplers.candidates import Places, fill
+from geoxt.samplers.constraints import Options, Scope, pixels, scope_of
+from geoxt.samplers.sequence import Seeded, Table, parse_length
+from geoxt.samplers.tree_sampler import ground, plant, shares
 from geoxt.types import Mask, SomeSize
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import LabelError
-from geoxt.samplers.plans import Table
+from geoxt.samplers.sequence import Table
 from geoxt.samplers.strata import MOST_CODES, by_code
 from geoxt.samplers.streaming import BLOCK, inside, plane_of
 from geoxt.types import Floats

@@ -17,7 +17,7 @@ from geoxt.regions.geodesic_area import pixel_area
 from geoxt.regions.region import Region
 from geoxt.regions.region import shares as covered
 from geoxt.regions.valid_footprint import footprint_of
-from geoxt.samplers.trees import layer_in
+from geoxt.samplers.tree_sampler import layer_in
 from geoxt.splits.balance import balanced, class_counts, class_rows, deal, table_of
 from geoxt.splits.checks import check
 from geoxt.splits.ground import Ground, ground_of

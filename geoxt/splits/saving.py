@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import MissingDependency, OutputError, ReadError
 from geoxt.grid import transformer
-from geoxt.samplers.saving import grid_facts, grid_from
+from geoxt.samplers.sampler_files import grid_facts, grid_from
 from geoxt.types import SomePath
 
 PARTS = ("train", "val", "test")

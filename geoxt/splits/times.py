@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.grid import grid_of, whole
 from geoxt.regions.region import Region
-from geoxt.samplers.times import SomeTime, positions, stamps_of
+from geoxt.samplers.time_windows import SomeTime, positions, stamps_of
 from geoxt.splits.checks import check, nearest
 from geoxt.splits.saving import PARTS
 from geoxt.splits.trees import TreeSplit

@@ -10,8 +10,8 @@ import xarray as xr
 from geoxt.errors import InputError, OverlapError
 from geoxt.grid import coordinates, grid_of
 from geoxt.samplers import RandomBatchSampler, RandomSampler, Region, TripletSampler, time_steps
-from geoxt.samplers.places import Places
-from geoxt.samplers.scope import scope_of
+from geoxt.samplers.candidates import Places
+from geoxt.samplers.constraints import scope_of
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 

@@ -7,8 +7,8 @@ import xarray as xr
 from geoxt.grid import coordinates, grid_of
 from geoxt.layers import open_cogs
 from geoxt.samplers import RandomBatchSampler, time_steps
-from geoxt.samplers.scope import scope_of
-from geoxt.samplers.territories import territories
+from geoxt.samplers.constraints import scope_of
+from geoxt.samplers.scene_ownership import territories
 from geoxt.testing import distinct, make_grid, write_bands, write_cog
 
 SIZES = {"a": ((60, 50), 600_000, 4_550_000), "b": ((60, 60), 600_900, 4_549_700), "c": ((40, 40), 601_000, 4_548_700)}

@@ -10,12 +10,12 @@ import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.regions.geodesic_area import pixel_area
-from geoxt.samplers.cells import Cells
-from geoxt.samplers.places import Places, fill
-from geoxt.samplers.plans import Seeded, Table, parse_length
-from geoxt.samplers.scope import Options, Scope, pixels, scope_of
-from geoxt.samplers.territories import territories
-from geoxt.samplers.trees import ground, layer_in, plant, shares
+from geoxt.samplers.candidates import Places, fill
+from geoxt.samplers.constraints import Options, Scope, pixels, scope_of
+from geoxt.samplers.scene_ownership import territories
+from geoxt.samplers.sequence import Seeded, Table, parse_length
+from geoxt.samplers.tree_sampler import ground, layer_in, plant, shares
+from geoxt.samplers.weight_grid import Cells
 from geoxt.types import Mask, SomeSize
 
 

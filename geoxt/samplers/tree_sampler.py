@@ -14,8 +14,8 @@ from geoxt.grid import grid_of
 from geoxt.regions.geodesic_area import ground_area
 from geoxt.regions.rasterize import states_crs
 from geoxt.regions.region import Region, TreeRegion
-from geoxt.samplers.scope import Options, Scope
-from geoxt.samplers.times import Times
+from geoxt.samplers.constraints import Options, Scope
+from geoxt.samplers.time_windows import Times
 from geoxt.trees import children, layers_of
 from geoxt.types import Floats
 

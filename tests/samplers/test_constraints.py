@@ -16,7 +16,7 @@ from geoxt.grid import coordinates, grid_of
 from geoxt.layers import open_cogs
 from geoxt.regions.rasterize import parse_region, rectangles
 from geoxt.samplers import GridSampler, PointSampler, RandomSampler, Region, StratifiedSampler
-from geoxt.samplers.scope import pixels
+from geoxt.samplers.constraints import pixels
 from geoxt.testing import make_grid, write_cog
 from geoxt.windows import Window
 

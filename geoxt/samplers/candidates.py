@@ -9,8 +9,8 @@ import numpy.typing as npt
 import shapely
 
 from geoxt.errors import OverlapError
-from geoxt.samplers.plans import Table
-from geoxt.samplers.scope import Scope
+from geoxt.samplers.constraints import Scope
+from geoxt.samplers.sequence import Table
 from geoxt.types import Mask
 from geoxt.windows import Window
 

@@ -11,9 +11,9 @@ import xarray as xr
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.regions.region import Region
-from geoxt.samplers.plans import Plan, Table, gathered
-from geoxt.samplers.scope import Options, Scope, pixels, require_margin, scope_of
-from geoxt.samplers.trees import plant
+from geoxt.samplers.constraints import Options, Scope, pixels, require_margin, scope_of
+from geoxt.samplers.sequence import Plan, Table, gathered
+from geoxt.samplers.tree_sampler import plant
 from geoxt.types import SomeSize
 from geoxt.windows import Window
 

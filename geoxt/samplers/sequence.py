@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
 from geoxt.samplers.drawing import Figure, draw_windows
-from geoxt.samplers.saving import load_table, save_table
+from geoxt.samplers.sampler_files import load_table, save_table
 from geoxt.types import Floats, SomePath
 from geoxt.windows import Window
 

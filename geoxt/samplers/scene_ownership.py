@@ -11,8 +11,8 @@ import xarray as xr
 
 from geoxt.footprints import outlines
 from geoxt.regions.region import views_in
-from geoxt.samplers.plans import Table
-from geoxt.samplers.scope import Scope
+from geoxt.samplers.constraints import Scope
+from geoxt.samplers.sequence import Table
 from geoxt.source import Mosaic, View
 
 

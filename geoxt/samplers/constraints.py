@@ -17,8 +17,8 @@ from geoxt.grid import grid_of
 from geoxt.regions.rasterize import SomeRegion, parse_region
 from geoxt.regions.region import Region, TreeRegion, shares, views_in
 from geoxt.regions.valid_footprint import footprints_of
-from geoxt.samplers.plans import Table
-from geoxt.samplers.times import Times, count_steps, stamps_of
+from geoxt.samplers.sequence import Table
+from geoxt.samplers.time_windows import Times, count_steps, stamps_of
 from geoxt.source import View
 from geoxt.types import Mask
 from geoxt.windows import Window, parse_size
