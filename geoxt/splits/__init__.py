@@ -4,11 +4,11 @@ By blocks of a grid (at random or with like shares of each class), in folds of t
 column of a table. Each is a value: it can be checked, drawn, saved and loaded.
 """
 
-from geoxt.splits.blocks import blocks, folds
+from geoxt.splits.by_block import blocks, folds
+from geoxt.splits.by_region import by_column, by_region
+from geoxt.splits.by_time import by_time
 from geoxt.splits.checks import check
-from geoxt.splits.places import by_column, by_region
-from geoxt.splits.times import by_time
-from geoxt.splits.trees import TreeSplit
-from geoxt.splits.values import Split
+from geoxt.splits.split import Split
+from geoxt.splits.tree_split import TreeSplit
 
 __all__ = ["Split", "TreeSplit", "blocks", "by_column", "by_region", "by_time", "check", "folds"]

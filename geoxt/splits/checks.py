@@ -10,9 +10,9 @@ import shapely
 from geoxt.errors import InputError
 from geoxt.grid import offset
 from geoxt.regions.region import Region, TreeRegion
-from geoxt.splits.ground import moved, near
-from geoxt.splits.trees import TreeSplit
-from geoxt.splits.values import Split
+from geoxt.splits.split import Split
+from geoxt.splits.tree_blocks import moved, near
+from geoxt.splits.tree_split import TreeSplit
 from geoxt.types import Array
 
 _SEGMENT = 32

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import ReadError
 from geoxt.regions.region import Region
 from geoxt.samplers.drawing import Figure, draw_parts
-from geoxt.splits.saving import PARTS, Facts, frame_of, load_facts, save_facts
+from geoxt.splits.split_files import PARTS, Facts, frame_of, load_facts, save_facts
 from geoxt.types import SomePath
 from geoxt.windows import Window
 

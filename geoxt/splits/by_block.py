@@ -20,9 +20,9 @@ from geoxt.regions.valid_footprint import footprint_of
 from geoxt.samplers.tree_sampler import layer_in
 from geoxt.splits.balance import balanced, class_counts, class_rows, deal, table_of
 from geoxt.splits.checks import check
-from geoxt.splits.ground import Ground, ground_of
-from geoxt.splits.trees import TreeSplit
-from geoxt.splits.values import Split
+from geoxt.splits.split import Split
+from geoxt.splits.tree_blocks import Ground, ground_of
+from geoxt.splits.tree_split import TreeSplit
 from geoxt.types import Floats, SomeSize
 from geoxt.windows import Window, parse_size
 

@@ -15,9 +15,9 @@ from geoxt.grid import grid_of, whole
 from geoxt.regions.region import Region
 from geoxt.samplers.time_windows import SomeTime, positions, stamps_of
 from geoxt.splits.checks import check, nearest
-from geoxt.splits.saving import PARTS
-from geoxt.splits.trees import TreeSplit
-from geoxt.splits.values import Split
+from geoxt.splits.split import Split
+from geoxt.splits.split_files import PARTS
+from geoxt.splits.tree_split import TreeSplit
 from geoxt.trees import children
 from geoxt.types import Array
 

@@ -17,10 +17,10 @@ from geoxt.regions.rasterize import SomeRegion, area, in_pixels, states_crs
 from geoxt.regions.region import Region, TreeRegion
 from geoxt.splits.balance import deal
 from geoxt.splits.checks import check
-from geoxt.splits.ground import HALF
-from geoxt.splits.saving import PARTS
-from geoxt.splits.trees import TreeSplit
-from geoxt.splits.values import Split
+from geoxt.splits.split import Split
+from geoxt.splits.split_files import PARTS
+from geoxt.splits.tree_blocks import HALF
+from geoxt.splits.tree_split import TreeSplit
 from geoxt.trees import grids_of
 
 

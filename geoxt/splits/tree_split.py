@@ -13,8 +13,8 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import ReadError
 from geoxt.regions.region import TreeRegion
 from geoxt.samplers.drawing import Figure, draw_parts
-from geoxt.splits.saving import PARTS, frame_of, load_facts, save_facts
-from geoxt.splits.values import Split
+from geoxt.splits.split import Split
+from geoxt.splits.split_files import PARTS, frame_of, load_facts, save_facts
 from geoxt.types import SomePath
 
 
