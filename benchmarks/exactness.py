@@ -22,8 +22,8 @@ from rasterio.warp import reproject
 from report import machine, table, write
 
 from geoxt.grid import parse_crs, to_rasterio, transformer, whole
-from geoxt.pixels.mapping import Mapping
-from geoxt.pixels.sample import sample
+from geoxt.pixels.resample import sample
+from geoxt.pixels.transform import Mapping
 from geoxt.testing import oracles
 from geoxt.types import Array, Mask
 from geoxt.windows import Window

@@ -13,7 +13,7 @@ import numpy as np
 from geoxt.bridge.reading import Channel
 from geoxt.bridge.runs import runs
 from geoxt.pixels import reader, warp
-from geoxt.pixels.mapping import Patch
+from geoxt.pixels.transform import Patch
 from geoxt.source import Mosaic
 from geoxt.windows import Window
 

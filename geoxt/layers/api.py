@@ -10,7 +10,7 @@ import pystac
 
 from geoxt.errors import InputError, MissingDependency, ReadError
 from geoxt.pixels import retry
-from geoxt.pixels.access import plain
+from geoxt.pixels.credentials import plain
 from geoxt.pixels.retry import DELAY, LATER
 
 PAGE = 250

@@ -19,7 +19,7 @@ from geoxt.layers.extent import bounds_in
 from geoxt.layers.radiometry import attrs_of
 from geoxt.layers.time import Composite, GroupBy, ordered, steps_of
 from geoxt.legend import Legend
-from geoxt.pixels.access import Access
+from geoxt.pixels.credentials import Access
 from geoxt.source import Asset, Mosaic, Scene, to_layer
 from geoxt.types import Floats, Resampling, SomeCRS
 

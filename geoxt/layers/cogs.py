@@ -19,7 +19,7 @@ from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.quality import SomeMask
 from geoxt.layers.sensors import LayerSpec, spec
 from geoxt.layers.time import Composite, GroupBy
-from geoxt.pixels.access import Sign, access_of
+from geoxt.pixels.credentials import Sign, access_of
 from geoxt.types import Resampling, SomeCRS, SomePaths
 
 

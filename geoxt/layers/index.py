@@ -21,7 +21,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.grid import parse_crs
 from geoxt.pixels import remote
-from geoxt.pixels.access import Access
+from geoxt.pixels.credentials import Access
 from geoxt.pixels.reader import Header, read_header
 from geoxt.types import SomeCRS
 

@@ -21,7 +21,7 @@ from geoxt.layers.search import SomeItems, read_items
 from geoxt.layers.selection import Selection, SomeTimes, times_of
 from geoxt.layers.sensors import LayerSpec, spec
 from geoxt.layers.time import Composite, GroupBy
-from geoxt.pixels.access import Sign, access_of
+from geoxt.pixels.credentials import Sign, access_of
 from geoxt.types import Resampling, SomeCRS
 
 

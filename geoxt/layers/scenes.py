@@ -21,7 +21,7 @@ from geoxt.layers.radiometry import baseline_of, is_harmonised, known, stated
 from geoxt.layers.selection import interval
 from geoxt.layers.sensors import LayerSpec, Radiometry
 from geoxt.layers.sidecars import Scales, scales_of_item
-from geoxt.pixels.access import Access, plain
+from geoxt.pixels.credentials import Access, plain
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
 

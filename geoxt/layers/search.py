@@ -19,7 +19,7 @@ from geoxt.errors import InputError, ReadError
 from geoxt.layers.api import is_api, search
 from geoxt.layers.parquet import ENDINGS, read_parquet
 from geoxt.layers.selection import Selection, chosen_of
-from geoxt.pixels.access import plain
+from geoxt.pixels.credentials import plain
 from geoxt.pixels.retry import fetch
 from geoxt.types import SomePath
 

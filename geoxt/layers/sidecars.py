@@ -18,7 +18,7 @@ import pystac
 from geoxt.errors import ReadError
 from geoxt.layers.finding import read_inside
 from geoxt.layers.sensors import LayerSpec, Radiometry, Sidecar
-from geoxt.pixels.access import Access, plain
+from geoxt.pixels.credentials import Access, plain
 from geoxt.pixels.retry import fetch
 
 Scales = Mapping[str, Radiometry]

@@ -15,7 +15,7 @@ from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
 from geoxt.grid import part, to_rasterio
-from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.transform import Mapping
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 

@@ -22,7 +22,7 @@ from rasterio.errors import RasterioError
 from geoxt.errors import CRSError, ReadError
 from geoxt.grid import parse_crs
 from geoxt.pixels import remote
-from geoxt.pixels.access import Access, plain
+from geoxt.pixels.credentials import Access, plain
 from geoxt.pixels.raw import open_raw
 from geoxt.pixels.retry import persist
 from geoxt.types import Array, SomeCRS

@@ -22,7 +22,7 @@ from urllib.request import Request, urlopen
 from rasterio.errors import RasterioError
 
 from geoxt.errors import GeoxtError, ReadError
-from geoxt.pixels.access import Access, plain
+from geoxt.pixels.credentials import Access, plain
 
 T = TypeVar("T")
 RETRIES, DELAY = 3, 0.5

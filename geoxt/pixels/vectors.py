@@ -16,7 +16,7 @@ from odc.geo import CRS
 
 from geoxt.errors import CRSError, InputError, MissingDependency, ReadError
 from geoxt.grid import parse_crs
-from geoxt.pixels.access import plain
+from geoxt.pixels.credentials import plain
 from geoxt.pixels.remote import SETTINGS, is_remote
 from geoxt.pixels.retry import DELAY, RETRIES
 from geoxt.types import Array, SomeCRS, SomePath

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
-from geoxt.pixels.mapping import Mapping, Patch
+from geoxt.pixels.transform import Mapping, Patch
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 

@@ -11,8 +11,8 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from odc.geo.geobox import GeoBox
 
-from geoxt.pixels.mapping import Mapping
-from geoxt.pixels.sample import reach, sample
+from geoxt.pixels.resample import reach, sample
+from geoxt.pixels.transform import Mapping
 from geoxt.source.pixels import copied, finish, valid_in
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window

@@ -16,10 +16,10 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import ReadError, ReadWarning
 from geoxt.footprints import narrowed, outline, outlines
 from geoxt.grid import COINCIDE, offset, whole
-from geoxt.pixels.access import Access
-from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.credentials import Access
 from geoxt.pixels.remote import is_remote
-from geoxt.pixels.sample import sample
+from geoxt.pixels.resample import sample
+from geoxt.pixels.transform import Mapping
 from geoxt.source.composite import Reduction, compose
 from geoxt.source.part import Part
 from geoxt.source.pixels import in_type, within

@@ -9,8 +9,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.pixels import reader
-from geoxt.pixels.access import Access
-from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.credentials import Access
+from geoxt.pixels.transform import Mapping
 from geoxt.source.pixels import valid_in
 from geoxt.source.quality import Clear
 from geoxt.source.scenes import Asset, Quality

@@ -12,8 +12,8 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from geoxt.footprints import outline
-from geoxt.pixels.mapping import Mapping
-from geoxt.pixels.sample import Fetch, sample
+from geoxt.pixels.resample import Fetch, sample
+from geoxt.pixels.transform import Mapping
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 

@@ -8,9 +8,9 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoxt.pixels import reader
-from geoxt.pixels.access import Access
-from geoxt.pixels.mapping import Mapping
-from geoxt.pixels.sample import sample
+from geoxt.pixels.credentials import Access
+from geoxt.pixels.resample import sample
+from geoxt.pixels.transform import Mapping
 from geoxt.source.pixels import valid_in
 from geoxt.source.scenes import Quality
 from geoxt.types import Array, Mask

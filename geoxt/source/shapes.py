@@ -13,8 +13,8 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.footprints import outlines
 from geoxt.grid import whole
-from geoxt.pixels.mapping import Mapping
 from geoxt.pixels.scanline import Ints, Outlines, paint, spans
+from geoxt.pixels.transform import Mapping
 from geoxt.pixels.vectors import VectorHeader
 from geoxt.source.features import Index, Value, index_of
 from geoxt.source.pixels import within

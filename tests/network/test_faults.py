@@ -13,7 +13,7 @@ import pytest
 from geoxt.errors import ReadError, ReadWarning
 from geoxt.layers import open_cogs
 from geoxt.pixels import retry
-from geoxt.pixels.access import Access
+from geoxt.pixels.credentials import Access
 from geoxt.pixels.reader import read_header
 from geoxt.source import view_of
 from geoxt.windows import Window

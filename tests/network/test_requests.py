@@ -12,7 +12,7 @@ import rasterio
 import geoxt
 from geoxt.layers import open_cogs
 from geoxt.pixels import remote
-from geoxt.pixels.access import Access
+from geoxt.pixels.credentials import Access
 from geoxt.source import view_of
 from geoxt.windows import Window
 

@@ -10,8 +10,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.warp import Resampling, reproject
 
 from geoxt.grid import parse_crs, part, to_rasterio, transformer, whole
-from geoxt.pixels.mapping import Mapping
-from geoxt.pixels.sample import sample
+from geoxt.pixels.resample import sample
+from geoxt.pixels.transform import Mapping
 from geoxt.testing import distinct, make_grid, oracles
 from geoxt.testing import strategies as some
 from geoxt.windows import Window

@@ -10,8 +10,8 @@ from rasterio.windows import Window as FileWindow
 from geoxt.errors import InputError
 from geoxt.grid import whole
 from geoxt.pixels import reader
-from geoxt.pixels.mapping import Mapping
-from geoxt.pixels.sample import sample
+from geoxt.pixels.resample import sample
+from geoxt.pixels.transform import Mapping
 from geoxt.testing import distinct, make_grid
 from geoxt.testing import strategies as some
 from geoxt.windows import Window

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from geoxt.grid import whole
-from geoxt.pixels.mapping import Mapping
+from geoxt.pixels.transform import Mapping
 from geoxt.testing import make_grid, oracles
 from geoxt.testing import strategies as some
 from geoxt.windows import Window

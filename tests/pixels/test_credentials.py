@@ -14,7 +14,7 @@ from rasterio.env import getenv
 from geoxt.errors import ReadError
 from geoxt.layers import open_cogs, open_stac
 from geoxt.pixels import remote, retry
-from geoxt.pixels.access import Access, access_of, plain
+from geoxt.pixels.credentials import Access, access_of, plain
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item
 from geoxt.windows import Window

@@ -9,7 +9,7 @@ import numpy as np
 
 from geoxt.errors import InputError
 from geoxt.pixels import gdal, warp
-from geoxt.pixels.mapping import Mapping, Patch
+from geoxt.pixels.transform import Mapping, Patch
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
