@@ -24,7 +24,7 @@ from geoxt.source import (
     to_layer,
     view_of,
 )
-from geoxt.source.graph import warp_dask
+from geoxt.source.dask_warp import warp_dask
 from geoxt.source.layer import plain_dims
 from geoxt.types import Resampling
 

@@ -17,7 +17,7 @@ from geoxt.layers.sensors import LayerSpec, spec
 from geoxt.legend import Legend
 from geoxt.pixels.vectors import Bounds, VectorHeader, read_vector_header
 from geoxt.source import Located, Shapes, to_layer, view_of
-from geoxt.source.outlined import bounds_in
+from geoxt.source.project_geometries import bounds_in
 from geoxt.trees import grids_of, tree_of
 from geoxt.types import SomeCRS, SomePath
 from geoxt.windows import Window

@@ -1,11 +1,11 @@
 """Where a layer's pixels come from: scenes in files, shapes in files, or any other array."""
 
+from geoxt.source.array_source import Pixels
 from geoxt.source.layer import View, is_categorical, nodata_of, resampling_of, to_layer, view_of
 from geoxt.source.mosaic import Mosaic
-from geoxt.source.pixels import Pixels
 from geoxt.source.protocol import Source
-from geoxt.source.scenes import Asset, Quality, Scene
-from geoxt.source.shapes import Located, Shapes
+from geoxt.source.scene_assets import Asset, Quality, Scene
+from geoxt.source.vector_source import Located, Shapes
 
 __all__ = [
     "Asset",

@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.pixels.scanline import Ints, Outlines
 from geoxt.pixels.vectors import Features, VectorHeader, read_features
-from geoxt.source.outlined import bounds_in, outlined
+from geoxt.source.project_geometries import bounds_in, outlined
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 

@@ -14,8 +14,8 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError
 from geoxt.grid import coordinates, grid_of, offset, part, whole
-from geoxt.source.lazy import Untouched, to_dask, untouched
-from geoxt.source.pixels import Pixels
+from geoxt.source.array_source import Pixels
+from geoxt.source.dask_source import Untouched, to_dask, untouched
 from geoxt.source.protocol import Source
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window

@@ -20,10 +20,10 @@ from geoxt.pixels.credentials import Access
 from geoxt.pixels.remote import is_remote
 from geoxt.pixels.resample import sample
 from geoxt.pixels.transform import Mapping
+from geoxt.source.array_source import in_type, within
+from geoxt.source.asset_group import Part
 from geoxt.source.composite import Reduction, compose
-from geoxt.source.part import Part
-from geoxt.source.pixels import in_type, within
-from geoxt.source.scenes import Asset, Scene, token_of
+from geoxt.source.scene_assets import Asset, Scene, token_of
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 

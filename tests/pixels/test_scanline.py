@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from geoxt.pixels.scanline import paint, spans
-from geoxt.source.outlined import outlined
+from geoxt.source.project_geometries import outlined
 from geoxt.windows import Window
 
 SHAPE = (12, 14)

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.pixels.resample import reach, sample
 from geoxt.pixels.transform import Mapping
-from geoxt.source.pixels import copied, finish, valid_in
+from geoxt.source.array_source import copied, finish, valid_in
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 

@@ -11,8 +11,8 @@ from geoxt.pixels import reader
 from geoxt.pixels.credentials import Access
 from geoxt.pixels.resample import sample
 from geoxt.pixels.transform import Mapping
-from geoxt.source.pixels import valid_in
-from geoxt.source.scenes import Quality
+from geoxt.source.array_source import valid_in
+from geoxt.source.scene_assets import Quality
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 

@@ -16,8 +16,8 @@ from geoxt.grid import whole
 from geoxt.pixels.scanline import Ints, Outlines, paint, spans
 from geoxt.pixels.transform import Mapping
 from geoxt.pixels.vectors import VectorHeader
+from geoxt.source.array_source import within
 from geoxt.source.features import Index, Value, index_of
-from geoxt.source.pixels import within
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 

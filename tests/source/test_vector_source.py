@@ -23,7 +23,7 @@ from geoxt.errors import CRSError, ReadError
 from geoxt.pixels.vectors import read_vector_header
 from geoxt.source import Shapes, to_layer, view_of
 from geoxt.source import features as module
-from geoxt.source.outlined import bounds_in
+from geoxt.source.project_geometries import bounds_in
 from geoxt.windows import Window
 
 UTM = GeoBox((150, 170), Affine(30, 0, 500_000, 0, -30, 4_650_000), "EPSG:32615")
@@ -184,7 +184,9 @@ def test_the_whole_world_on_a_grid_in_metres_and_over_the_pole(write):
 
 def test_a_feature_beyond_the_grids_crs_is_named(write, monkeypatch):
     path = write([shapely.box(500_000, 4_649_000, 501_000, 4_650_000)])
-    monkeypatch.setattr("geoxt.source.outlined._transform", lambda project, points: np.full_like(points, np.inf))
+    monkeypatch.setattr(
+        "geoxt.source.project_geometries._transform", lambda project, points: np.full_like(points, np.inf)
+    )
     with pytest.raises(CRSError, match="feature 1 of"):
         source(path, GeoBox((9, 9), Affine(0.001, 0, -93, 0, -0.001, 42), "EPSG:4326")).index  # noqa: B018
 
@@ -208,7 +210,7 @@ def test_the_later_feature_lies_on_top_or_the_one_with_the_largest_value(write):
 
 @pytest.mark.parametrize("few", [0, 10])
 def test_nodata_decides_what_is_valid_and_where_samples_are_drawn(write, monkeypatch, few):
-    monkeypatch.setattr("geoxt.source.shapes.FEW", few)
+    monkeypatch.setattr("geoxt.source.vector_source.FEW", few)
     path = write(boxes((10, 10, 30, 20), (100, 100, 101, 101)))
     plain = source(path)
     assert plain.read(Window(0, 0, 150, 170))[1].all()

@@ -11,9 +11,9 @@ from odc.geo.geobox import GeoBox
 from geoxt.pixels import reader
 from geoxt.pixels.credentials import Access
 from geoxt.pixels.transform import Mapping
-from geoxt.source.pixels import valid_in
-from geoxt.source.quality import Clear
-from geoxt.source.scenes import Asset, Quality
+from geoxt.source.array_source import valid_in
+from geoxt.source.quality_mask import Clear
+from geoxt.source.scene_assets import Asset, Quality
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 

@@ -11,7 +11,7 @@ from geoxt.grid import whole
 from geoxt.layers import open_cogs
 from geoxt.layers.sensors import find_qa, qa_tests, qa_valid, spec
 from geoxt.source import Mosaic, Quality, view_of
-from geoxt.source.quality import left
+from geoxt.source.quality_mask import left
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 

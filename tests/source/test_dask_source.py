@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from geoxt.layers import open_cogs
 from geoxt.source import Mosaic, Pixels
-from geoxt.source.lazy import SourceArray, to_dask, untouched
+from geoxt.source.dask_source import SourceArray, to_dask, untouched
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 

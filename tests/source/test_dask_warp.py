@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from geoxt.align import align
 from geoxt.grid import coordinates
-from geoxt.source.graph import warp_dask
+from geoxt.source.dask_warp import warp_dask
 from geoxt.testing import distinct, make_grid
 from geoxt.testing import strategies as some
 
