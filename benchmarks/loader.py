@@ -27,8 +27,8 @@ from torch.utils.data import DataLoader
 from work_layers import drawn, opened
 
 from geoxt.bridge import WindowDataset, WindowStream, read_batch
+from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.reading import channels_of
-from geoxt.bridge.room import Room
 from geoxt.samplers import Plan
 
 BATCH = 32

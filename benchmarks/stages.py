@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from geoxt.bridge.coalesce import runs
 from geoxt.bridge.reading import Channel
-from geoxt.bridge.runs import runs
 from geoxt.pixels import reader, warp
 from geoxt.pixels.transform import Patch
 from geoxt.source import Mosaic

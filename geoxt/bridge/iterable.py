@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import IterableDataset
 
-from geoxt.bridge.datasets import WindowDataset
 from geoxt.bridge.reading import Sample
+from geoxt.bridge.window_dataset import WindowDataset
 from geoxt.samplers import Plan
 
 TOGETHER = 8

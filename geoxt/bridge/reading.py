@@ -12,9 +12,9 @@ import torch
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.bridge.room import Room
-from geoxt.bridge.runs import Run, runs
-from geoxt.bridge.shared import ALIGN, Slot
+from geoxt.bridge.buffer_pool import Room
+from geoxt.bridge.coalesce import Run, runs
+from geoxt.bridge.shared_memory import ALIGN, Slot
 from geoxt.errors import GridError
 from geoxt.grid import grid_of, label
 from geoxt.regions.region import layers_in

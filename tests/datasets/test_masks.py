@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.align import intersection
-from geoxt.bridge.chips import _from_instances
+from geoxt.bridge.sample_dataset import _from_instances
 from geoxt.datasets import Runs, info, load, rasters
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign

@@ -9,7 +9,7 @@ import xarray as xr
 
 import geoxt
 from geoxt.bridge import TreeBatchPlan, TreeDataset, loader, to_torch
-from geoxt.bridge.trees import batches
+from geoxt.bridge.tree_dataset import batches
 from geoxt.errors import GridError
 from geoxt.grid import grid_of
 from geoxt.samplers import GridSampler, Plan, RandomBatchSampler, RandomSampler

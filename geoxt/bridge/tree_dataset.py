@@ -11,9 +11,9 @@ import torch
 from odc.geo.geobox import GeoBox
 from torch.utils.data import Dataset
 
+from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.epochs import Epochs
 from geoxt.bridge.reading import Channel, Sample, single
-from geoxt.bridge.room import Room
 from geoxt.errors import GridError
 from geoxt.samplers import Plan
 from geoxt.windows import Window

@@ -12,11 +12,11 @@ import xarray as xr
 from dask.system import CPU_COUNT
 from torch.utils.data import Dataset
 
+from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.reading import Kind, Sample, channels_of, read_batch, single
-from geoxt.bridge.room import Room
-from geoxt.bridge.shared import Slot
-from geoxt.bridge.trees import TreeDataset
-from geoxt.bridge.xbatch import is_generator, windows_of
+from geoxt.bridge.shared_memory import Slot
+from geoxt.bridge.tree_dataset import TreeDataset
+from geoxt.bridge.xbatcher import is_generator, windows_of
 from geoxt.errors import GridError, InputError
 from geoxt.grid import label
 from geoxt.pixels.remote import WINDOWS

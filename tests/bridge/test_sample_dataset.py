@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoxt.bridge.chips import collate
+from geoxt.bridge.sample_dataset import collate
 from geoxt.datasets import info, load
 from geoxt.errors import InputError
 from geoxt.testing.trees import make_tree

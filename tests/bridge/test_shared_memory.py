@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from geoxt.bridge import loader
-from geoxt.bridge.loading import HELD, ahead
-from geoxt.bridge.shared import Ring
+from geoxt.bridge.loader import HELD, ahead
+from geoxt.bridge.shared_memory import Ring
 from geoxt.errors import ReadError
 from geoxt.samplers import RandomSampler
 from geoxt.windows import Window

@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import torch
 
-from geoxt.bridge.room import SPARE, Room
+from geoxt.bridge.buffer_pool import SPARE, Room
 
 FLOAT = np.dtype("float32")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from geoxt.bridge import loader, to_torch
-from geoxt.bridge.xbatch import is_generator, windows_of
+from geoxt.bridge.xbatcher import is_generator, windows_of
 from geoxt.errors import GeoxtWarning, InputError
 from geoxt.samplers import GridSampler
 

@@ -10,13 +10,13 @@ from typing import Any
 import xarray as xr
 from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_worker_info
 
-from geoxt.bridge.datasets import Transform, WindowDataset, to_torch
+from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.epochs import Epochs
 from geoxt.bridge.reading import Kind, Sample, batch_bytes
-from geoxt.bridge.room import Room
-from geoxt.bridge.shared import Filled, Ring, Slot
-from geoxt.bridge.trees import TreeBatchPlan, TreeDataset
-from geoxt.bridge.xbatch import ComputedBatches, is_generator, windows_of
+from geoxt.bridge.shared_memory import Filled, Ring, Slot
+from geoxt.bridge.tree_dataset import TreeBatchPlan, TreeDataset
+from geoxt.bridge.window_dataset import Transform, WindowDataset, to_torch
+from geoxt.bridge.xbatcher import ComputedBatches, is_generator, windows_of
 from geoxt.errors import InputError
 from geoxt.samplers import Plan
 from geoxt.windows import Window

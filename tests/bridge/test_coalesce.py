@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoxt.bridge import read_batch
+from geoxt.bridge.coalesce import LONGEST, runs
 from geoxt.bridge.reading import channels_of
-from geoxt.bridge.runs import LONGEST, runs
 from geoxt.errors import ReadWarning
 from geoxt.layers import open_cogs
 from geoxt.samplers import GridSampler
