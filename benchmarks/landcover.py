@@ -22,7 +22,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from geoxt import demo
-from geoxt.align import align, intersection
+from geoxt.alignment import align, intersection
 from geoxt.layers import open_cogs
 from geoxt.models import Network, from_checkpoint
 from geoxt.predict import predict, score

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from sklearn.ensemble import RandomForestClassifier
 
-from geoxt.align import intersection
+from geoxt.alignment import intersection
 from geoxt.demo import Demo, run
 from geoxt.layers import open_cogs
 from geoxt.source import view_of

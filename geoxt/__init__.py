@@ -10,8 +10,9 @@ from geoxt import accessor as accessor
 __version__ = "0.1.0"
 
 _HOMES = {
-    "intersection": "geoxt.align",
-    "union": "geoxt.align",
+    "align": "geoxt.alignment",
+    "intersection": "geoxt.alignment",
+    "union": "geoxt.alignment",
     "open_cogs": "geoxt.layers",
     "open_stac": "geoxt.layers",
     "open_vector": "geoxt.layers",
@@ -20,7 +21,7 @@ _HOMES = {
     "to_cog": "geoxt.predict",
 }
 _MODULES = (
-    "align", "bridge", "datasets", "errors", "footprints", "grid", "indices", "layers", "models", "plot",
+    "alignment", "bridge", "datasets", "errors", "footprints", "grid", "indices", "layers", "models", "plot",
     "predict", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
 )  # fmt: skip
 

@@ -52,7 +52,7 @@ class DatasetGeoml(GridGeoml):
 class TreeGeoml(Geoml):
     """`.geoml` of a tree of layers in several CRSs."""
 
-    align = _Bound("geoxt.align:align")
+    align = _Bound("geoxt.alignment:align")
     predict = _Bound("geoxt.predict:predict")
     plot = _Bound("geoxt.plot:plot")
 
@@ -66,7 +66,7 @@ class TreeGeoml(Geoml):
 class ArrayGeoml(GridGeoml):
     """`.geoml` of a layer."""
 
-    align = _Bound("geoxt.align:align")
+    align = _Bound("geoxt.alignment:align")
     predict = _Bound("geoxt.predict:predict")
     plot = _Bound("geoxt.plot:plot")
     predict_vector = _Bound("geoxt.predict:predict_vector")

@@ -11,7 +11,7 @@ from statistics import median
 import xarray as xr
 from dask.system import CPU_COUNT
 
-from geoxt.align import intersection
+from geoxt.alignment import intersection
 from geoxt.bridge import loader
 from geoxt.errors import InputError
 from geoxt.grid import grid_of, label

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from geoxt import plot
-from geoxt.align import intersection
+from geoxt.alignment import intersection
 from geoxt.errors import CRSError, InputError, LabelError, OutputError
 from geoxt.grid import grid_of, label
 from geoxt.layers import open_cogs, open_stac

@@ -9,7 +9,7 @@ import xarray as xr
 import geoxt  # noqa: F401 (registers the accessor)
 from geoxt import bridge
 from geoxt.accessor import ArrayGeoml, DatasetGeoml
-from geoxt.align import align
+from geoxt.alignment import align
 from geoxt.errors import CRSError, LabelError
 from geoxt.grid import coordinates, grid_of
 from geoxt.testing import distinct, make_grid

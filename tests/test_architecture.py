@@ -19,7 +19,8 @@ FLOORS = (
     "windows grid footprints legend template trees models transforms",
     "pixels",
     "source",
-    "layers samplers splits align plot indices",
+    "regions",
+    "layers samplers splits alignment plot indices",
     "bridge accessor datasets",
     "trainers predict",
     "geoxt cli demo bench __main__ testing",
@@ -29,7 +30,7 @@ LIGHTNING = {"lightning", "pytorch_lightning"}
 TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "segmentation_models_pytorch"}
 FORBIDDEN = {
     "errors types windows grid footprints legend template trees": TORCH | {"matplotlib"},
-    "layers samplers splits datasets align testing": TORCH | {"matplotlib"},
+    "layers samplers splits datasets alignment testing regions": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
     "pixels source bridge": LIGHTNING | {"matplotlib"},
     "trainers predict": {"matplotlib"},

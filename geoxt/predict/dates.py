@@ -12,7 +12,7 @@ import xarray as xr
 from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
-from geoxt.align import align
+from geoxt.alignment import align
 from geoxt.errors import InputError
 from geoxt.layers import open_cogs
 from geoxt.source import View, to_layer, view_of

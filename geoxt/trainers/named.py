@@ -9,7 +9,7 @@ from typing import Any, Literal
 import xarray as xr
 
 from geoxt import datasets
-from geoxt.align import intersection
+from geoxt.alignment import intersection
 from geoxt.errors import InputError
 from geoxt.legend import Legend
 from geoxt.models import Card

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geoxt.align import intersection
+from geoxt.alignment import intersection
 from geoxt.layers import open_cogs
 from geoxt.testing import distinct, make_grid, write_cog
 

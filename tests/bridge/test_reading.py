@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch.utils.data import default_collate
 
-from geoxt.align import intersection
+from geoxt.alignment import intersection
 from geoxt.bridge.reading import channels_of, geometry, read_batch, single
 from geoxt.errors import GridError, InputError
 from geoxt.grid import coordinates, grid_of

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch.utils.data import DataLoader
 
-from geoxt.align import align
+from geoxt.alignment import align
 from geoxt.bridge import BatchPlan, WindowDataset, loader, to_torch
 from geoxt.errors import GridError, InputError, ReadError
 from geoxt.layers import open_cogs

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 
-from geoxt.align import intersection
+from geoxt.alignment import intersection
 from geoxt.bridge.sample_dataset import _from_instances
 from geoxt.datasets import Runs, info, load, rasters
 from geoxt.datasets.entries import Entry

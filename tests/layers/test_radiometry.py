@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from geoxt.align import align
+from geoxt.alignment import align
 from geoxt.errors import InputError
 from geoxt.grid import whole
 from geoxt.layers import open_cogs, open_stac

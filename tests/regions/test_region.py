@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from geoxt.align import align
+from geoxt.alignment import align
 from geoxt.errors import GridError, OverlapError
 from geoxt.grid import coordinates, part
 from geoxt.layers import open_cogs

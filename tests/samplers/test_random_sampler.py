@@ -161,7 +161,7 @@ def test_what_cannot_be_drawn_is_refused(options, message):
 
 
 def test_a_layer_whose_files_lie_elsewhere_cannot_be_covered(tmp_path):
-    from geoxt.align import align
+    from geoxt.alignment import align
     from geoxt.layers import open_cogs
     from geoxt.testing import write_cog
 

@@ -9,7 +9,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoxt.align import align
+from geoxt.alignment import align
 from geoxt.grid import coordinates, whole
 from geoxt.layers import open_cogs
 from geoxt.source import Pixels, view_of

@@ -140,7 +140,7 @@ def test_tasks_are_small_however_many_there_are(write, size):
 SCRIPT = """
 import sys
 from dask.base import tokenize
-from geoxt.align import align
+from geoxt.alignment import align
 from geoxt.layers import open_cogs
 from geoxt.testing import make_grid
 layer = open_cogs(sys.argv[1], chunks=32)

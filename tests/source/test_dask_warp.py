@@ -10,7 +10,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoxt.align import align
+from geoxt.alignment import align
 from geoxt.grid import coordinates
 from geoxt.source.dask_warp import warp_dask
 from geoxt.testing import distinct, make_grid

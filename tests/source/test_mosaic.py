@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from geoxt.align import align
+from geoxt.alignment import align
 from geoxt.errors import ReadError, ReadWarning
 from geoxt.grid import whole
 from geoxt.layers import open_cogs

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.align.onto import onto_grid, warped
-from geoxt.align.together import dataset, require_kind, shared, united, valid_of
+from geoxt.alignment.combine import dataset, require_kind, shared, united, valid_of
+from geoxt.alignment.retarget import onto_grid, warped
 from geoxt.errors import OverlapError
 from geoxt.footprints import footprint, overlap
 from geoxt.grid import grid_of, label, offset, parse_crs

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.warp import Resampling, reproject
 
-from geoxt.align import align, intersection, union
+from geoxt.alignment import align, intersection, union
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint
 from geoxt.grid import coordinates, grid_of, offset, parse_crs, part, to_rasterio, whole

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.align.onto import onto_grid, require_overlap, warped
+from geoxt.alignment.retarget import onto_grid, require_overlap, warped
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint, overlap
 from geoxt.grid import coordinates, grid_of, offset, snap, whole

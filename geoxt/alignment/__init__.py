@@ -8,9 +8,9 @@ from typing import Any, overload
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.align.onto import onto_grid, require_overlap, retarget
-from geoxt.align.together import dataset, shared, united
-from geoxt.align.trees import onto_tree, shared_grid, shared_tree, tree_onto, united_tree
+from geoxt.alignment.align_tree import onto_tree, shared_grid, shared_tree, tree_onto, united_tree
+from geoxt.alignment.combine import dataset, shared, united
+from geoxt.alignment.retarget import onto_grid, require_overlap, retarget
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.types import Resampling

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import geoxt
-from geoxt.align import align, intersection, union
+from geoxt.alignment import align, intersection, union
 from geoxt.errors import InputError, OverlapError
 from geoxt.grid import grid_of, offset, whole
 from geoxt.pixels import reader
