@@ -32,7 +32,7 @@ from scipy.ndimage import gaussian_filter
 from geoxt.bridge import WindowDataset
 from geoxt.grid import grid_of
 from geoxt.layers import open_cogs, open_vector
-from geoxt.layers.vector import features
+from geoxt.layers.vector.open import features
 from geoxt.predict import predict_vector
 from geoxt.samplers import RandomSampler
 from geoxt.trainers import Recipe, SetModule, Task, fit

@@ -19,7 +19,7 @@ from geoxt.alignment import intersection
 from geoxt.errors import CRSError, InputError, LabelError, OutputError
 from geoxt.grid import grid_of, label
 from geoxt.layers import open_cogs, open_stac
-from geoxt.layers.cogs import find
+from geoxt.layers.files.open import find
 from geoxt.predict import predict, require_writable, score, to_cog
 from geoxt.predict.shell import for_the_shell
 from geoxt.samplers import Region

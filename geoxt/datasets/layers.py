@@ -14,7 +14,7 @@ from geoxt.datasets.entries import Entry
 from geoxt.datasets.spec import Spec
 from geoxt.errors import InputError
 from geoxt.layers import LayerSpec, open_cogs
-from geoxt.layers.index import headers
+from geoxt.layers.headers import headers
 from geoxt.layers.sensors import Band
 
 

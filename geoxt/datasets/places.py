@@ -16,7 +16,7 @@ from geoxt.datasets.cache import home
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.spec import Spec
 from geoxt.grid import parse_crs, transformer
-from geoxt.layers.index import headers
+from geoxt.layers.headers import headers
 from geoxt.types import Array
 
 EQUAL_AREA = "EPSG:6933"

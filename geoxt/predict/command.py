@@ -11,7 +11,7 @@ import xarray as xr
 
 from geoxt.errors import InputError, OutputError
 from geoxt.layers import open_cogs
-from geoxt.layers.finding import find
+from geoxt.layers.files.paths import find
 from geoxt.models.card import Card
 from geoxt.models.network import from_checkpoint
 from geoxt.predict.bands import choose_bands

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from geoxt.errors import ReadError
-from geoxt.layers import api, open_stac, search
+from geoxt.layers import open_stac
+from geoxt.layers.stac import api, sources
 from geoxt.source import view_of
 from geoxt.testing import make_item
 from geoxt.testing.proxy import proxied
@@ -77,7 +78,7 @@ def test_an_api_that_stays_away_is_an_error(catalog, waits):
 
 @pytest.mark.parametrize("path", ["", "/search"])
 def test_an_api_that_says_nothing_is_given_up(path, catalog, monkeypatch, waits):
-    monkeypatch.setattr(search, "SECONDS", 0.2)
+    monkeypatch.setattr(sources, "SECONDS", 0.2)
     monkeypatch.setattr(api, "RETRIES", 1)
     catalog.fail("hang", path=path, times=1000)
     with pytest.raises(ReadError, match="timed out"):

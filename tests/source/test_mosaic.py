@@ -20,7 +20,7 @@ from geoxt.alignment import align
 from geoxt.errors import ReadError, ReadWarning
 from geoxt.grid import whole
 from geoxt.layers import open_cogs
-from geoxt.layers.cogs import asset_of
+from geoxt.layers.files.open import asset_of
 from geoxt.pixels import reader
 from geoxt.source import Mosaic, Scene, view_of
 from geoxt.testing import distinct, make_grid, oracles

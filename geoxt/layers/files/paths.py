@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from geoxt.errors import InputError, ReadError
-from geoxt.layers.quality import SomeMask, wanted
+from geoxt.layers.exclude import SomeMask, wanted
 from geoxt.layers.sensors import LayerSpec, Named, is_scene, of_path, resolve_bands
 from geoxt.types import SomePaths
 

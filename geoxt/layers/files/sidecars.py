@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 import pystac
 
 from geoxt.errors import ReadError
-from geoxt.layers.finding import read_inside
+from geoxt.layers.files.paths import read_inside
 from geoxt.layers.sensors import LayerSpec, Radiometry, Sidecar
 from geoxt.pixels.credentials import Access, plain
 from geoxt.pixels.retry import fetch

@@ -16,9 +16,9 @@ import pystac
 import shapely
 
 from geoxt.errors import InputError, ReadError
-from geoxt.layers.api import is_api, search
-from geoxt.layers.parquet import ENDINGS, read_parquet
-from geoxt.layers.selection import Selection, chosen_of
+from geoxt.layers.stac.api import is_api, search
+from geoxt.layers.stac.filters import Selection, chosen_of
+from geoxt.layers.stac.parquet import ENDINGS, read_parquet
 from geoxt.pixels.credentials import plain
 from geoxt.pixels.retry import fetch
 from geoxt.types import SomePath

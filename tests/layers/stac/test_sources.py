@@ -15,9 +15,9 @@ import shapely.geometry
 from geoxt.errors import InputError, ReadError
 from geoxt.layers import open_stac
 from geoxt.layers.area import area_of
-from geoxt.layers.parquet import read_parquet
-from geoxt.layers.search import read_items
-from geoxt.layers.selection import Selection, interval, times_of
+from geoxt.layers.stac.filters import Selection, interval, times_of
+from geoxt.layers.stac.parquet import read_parquet
+from geoxt.layers.stac.sources import read_items
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item, write_items
 

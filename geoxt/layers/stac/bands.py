@@ -9,8 +9,8 @@ from typing import Any
 import pystac
 
 from geoxt.errors import InputError
-from geoxt.layers.known import bands_at
 from geoxt.layers.sensors import Band, LayerSpec, resolve_bands
+from geoxt.layers.stac.products import bands_at
 from geoxt.legend import Legend
 
 RASTER = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2")

@@ -12,8 +12,9 @@ import pytest
 import shapely
 
 from geoxt.errors import InputError, ReadError
-from geoxt.layers import api as client
-from geoxt.layers import open_stac, search
+from geoxt.layers import open_stac
+from geoxt.layers.stac import api as client
+from geoxt.layers.stac import sources
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item, write_items
 
@@ -109,8 +110,8 @@ def test_a_collection_of_an_api_is_searched(server, items, ending):
 
 @pytest.mark.parametrize(("path", "count"), [("collections/even/items?limit=1", 4), ("search?limit=2", COUNT)])
 def test_what_an_api_answers_is_followed_to_its_last_page(server, path, count, monkeypatch):
-    asked, real = [], search._fetch
-    monkeypatch.setattr(search, "_fetch", lambda url: asked.append(url) or real(url))
+    asked, real = [], sources._fetch
+    monkeypatch.setattr(sources, "_fetch", lambda url: asked.append(url) or real(url))
     assert len(set(names(open_stac(f"{server}/{path}")))) == count
     pages = len(asked)
     assert pages >= 4
@@ -123,7 +124,7 @@ def test_pages_that_cannot_be_followed_are_no_silent_end(items, monkeypatch):
     features = [item.to_dict(include_self_link=False, transform_hrefs=False) for item in items[:2]]
     page = {"type": "FeatureCollection", "features": features}
     link = {"rel": "next", "href": "https://a.b/search", "method": "POST", "body": {"token": "x"}}
-    monkeypatch.setattr(search, "_fetch", lambda url: page | {"links": [link]})
+    monkeypatch.setattr(sources, "_fetch", lambda url: page | {"links": [link]})
     with pytest.raises(ReadError, match="Cannot go on from 'https://a.b/search'.*Pass the URL of the API"):
         open_stac("https://a.b/search")
     link["method"] = "GET"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geoxt.errors import ReadError
-from geoxt.layers import index
+from geoxt.layers import headers
 from geoxt.pixels import reader
 from geoxt.testing import distinct, make_grid, write_cog
 
@@ -35,7 +35,7 @@ def opened(monkeypatch):
         seen.append(href)
         return reader.read_header(href, crs=crs)
 
-    monkeypatch.setattr(index, "read_header", spy)
+    monkeypatch.setattr(headers, "read_header", spy)
     return seen
 
 
@@ -44,40 +44,40 @@ def paths(folder):
 
 
 def test_a_second_opening_reads_no_header_and_finds_the_same(folder, opened):
-    first = index.headers(paths(folder))
+    first = headers.headers(paths(folder))
     assert opened == paths(folder)
     opened.clear()
-    second = index.headers(paths(folder))
+    second = headers.headers(paths(folder))
     assert opened == []
     assert [repr(h) for h in second] == [repr(h) for h in first]
     assert [hash(h.grid) for h in second] == [hash(h.grid) for h in first]
 
 
 def test_a_file_that_changed_is_read_again(folder, opened):
-    index.headers(paths(folder))
+    headers.headers(paths(folder))
     opened.clear()
     path = paths(folder)[3]
     write_cog(path, distinct((32, 32)), grid=make_grid((32, 32)), nodata=7)
-    found = index.headers(paths(folder))
+    found = headers.headers(paths(folder))
     assert opened == [path]
     assert found[3].grid.shape == (32, 32)
     assert found[3].nodata == (7,)
 
 
 def test_few_files_and_a_given_crs_leave_no_index(folder, tmp_path):
-    index.headers(paths(folder)[: index.WORTHWHILE - 1])
-    index.headers(paths(folder), crs="EPSG:32615")
+    headers.headers(paths(folder)[: headers.WORTHWHILE - 1])
+    headers.headers(paths(folder), crs="EPSG:32615")
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 0}', None])
 def test_a_damaged_index_is_made_anew(folder, tmp_path, opened, damage):
-    index.headers(paths(folder))
+    headers.headers(paths(folder))
     (place,) = (tmp_path / "cache" / "headers").iterdir()
     whole = place.read_text()
     place.write_text(whole[: len(whole) // 2] if damage is None else damage)
     opened.clear()
-    index.headers(paths(folder))
+    headers.headers(paths(folder))
     assert len(opened) == COUNT
     assert len(json.loads(place.read_text())["files"]) == COUNT
 
@@ -86,9 +86,9 @@ def test_without_a_place_to_write_headers_are_still_read(folder, monkeypatch, tm
     (tmp_path / "file").write_text("")
     for place in ("", str(tmp_path / "file" / "below")):
         monkeypatch.setenv("GEOXT_CACHE", place)
-        assert len(index.headers(paths(folder))) == COUNT
+        assert len(headers.headers(paths(folder))) == COUNT
 
 
 def test_a_missing_file_is_named(folder):
     with pytest.raises(ReadError, match=r"Cannot open .*gone\.tif"):
-        index.headers([*paths(folder), str(folder / "gone.tif")])
+        headers.headers([*paths(folder), str(folder / "gone.tif")])

@@ -14,13 +14,13 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.grid import parse_crs
 from geoxt.layers.assemble import representable
-from geoxt.layers.bands import Entry, find
-from geoxt.layers.index import headers
-from geoxt.layers.quality import SomeMask, quality_of
+from geoxt.layers.exclude import SomeMask, quality_of
+from geoxt.layers.files.sidecars import Scales, scales_of_item
+from geoxt.layers.headers import headers
 from geoxt.layers.radiometry import baseline_of, is_harmonised, known, stated
-from geoxt.layers.selection import interval
 from geoxt.layers.sensors import LayerSpec, Radiometry
-from geoxt.layers.sidecars import Scales, scales_of_item
+from geoxt.layers.stac.bands import Entry, find
+from geoxt.layers.stac.filters import interval
 from geoxt.pixels.credentials import Access, plain
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene

@@ -12,11 +12,11 @@ from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import overlap
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, assemble
-from geoxt.layers.files import asset_of, choose_bands, known_scenes, plain_scenes, with_nodata
-from geoxt.layers.finding import find, gather
-from geoxt.layers.index import headers
+from geoxt.layers.exclude import SomeMask
+from geoxt.layers.files.paths import find, gather
+from geoxt.layers.files.scenes import asset_of, choose_bands, known_scenes, plain_scenes, with_nodata
+from geoxt.layers.headers import headers
 from geoxt.layers.native import assemble_native, is_native
-from geoxt.layers.quality import SomeMask
 from geoxt.layers.sensors import LayerSpec, spec
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.credentials import Sign, access_of

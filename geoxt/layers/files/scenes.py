@@ -14,10 +14,10 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.footprints import overlap
 from geoxt.layers.assemble import Product, representable
-from geoxt.layers.quality import SomeMask, quality_of, wanted
+from geoxt.layers.exclude import SomeMask, quality_of, wanted
+from geoxt.layers.files.sidecars import Sidecars
 from geoxt.layers.radiometry import known
 from geoxt.layers.sensors import LayerSpec, Named, Radiometry, resolve_bands
-from geoxt.layers.sidecars import Sidecars
 from geoxt.layers.time import moment
 from geoxt.legend import Legend
 from geoxt.pixels.reader import Header

@@ -12,8 +12,8 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError, OverlapError
 from geoxt.grid import grid_of, label
-from geoxt.layers.classes import coding_of, legend_of, require_apart, type_of
 from geoxt.layers.sensors import LayerSpec, spec
+from geoxt.layers.vector.classes import coding_of, legend_of, require_apart, type_of
 from geoxt.legend import Legend
 from geoxt.pixels.vectors import Bounds, VectorHeader, read_vector_header
 from geoxt.source import Located, Shapes, to_layer, view_of

@@ -12,14 +12,14 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, Product, assemble
-from geoxt.layers.bands import choose, entries, legend_of
-from geoxt.layers.known import facts_of
+from geoxt.layers.exclude import SomeMask
 from geoxt.layers.native import assemble_native, is_native
-from geoxt.layers.quality import SomeMask
-from geoxt.layers.scenes import Choice, Item, scenes_of, units_of
-from geoxt.layers.search import SomeItems, read_items
-from geoxt.layers.selection import Selection, SomeTimes, times_of
 from geoxt.layers.sensors import LayerSpec, spec
+from geoxt.layers.stac.bands import choose, entries, legend_of
+from geoxt.layers.stac.filters import Selection, SomeTimes, times_of
+from geoxt.layers.stac.products import facts_of
+from geoxt.layers.stac.scenes import Choice, Item, scenes_of, units_of
+from geoxt.layers.stac.sources import SomeItems, read_items
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.credentials import Sign, access_of
 from geoxt.types import Resampling, SomeCRS

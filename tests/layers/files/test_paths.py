@@ -12,7 +12,7 @@ import rasterio
 from geoxt.errors import CRSError, GridError, InputError, ReadError
 from geoxt.grid import grid_of
 from geoxt.layers import open_cogs, open_stac
-from geoxt.layers.finding import ARCHIVES, read_inside
+from geoxt.layers.files.paths import ARCHIVES, read_inside
 from geoxt.layers.sensors import is_scene, of_path, spec
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item, write_cog
