@@ -1,1 +1,1 @@
-"""geoxt/layers/files"""
+"""Layers from raster files: paths, scenes and the metadata files beside them."""

@@ -1,1 +1,1 @@
-"""geoxt/layers/stac"""
+"""Layers from STAC: sources, filters, bands and scenes."""

@@ -1,1 +1,1 @@
-"""geoxt/layers/vector"""
+"""Layers from vector files: features and their classes."""
