@@ -14,7 +14,7 @@ from geoxt.bridge.reading import Sample, geometry, single
 from geoxt.datasets import Dataset, Raster
 from geoxt.datasets.assets import Array as ArrayAsset
 from geoxt.datasets.assets import Audio, Vector
-from geoxt.datasets.reading import is_mask
+from geoxt.datasets.read_sample import is_mask
 from geoxt.errors import InputError
 from geoxt.grid import whole
 from geoxt.legend import Legend

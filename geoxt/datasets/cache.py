@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from geoxt.datasets.entries import Entry
-from geoxt.datasets.index import Missing, build
+from geoxt.datasets.sample_index import Missing, build
 from geoxt.datasets.spec import Lists, Spec
 from geoxt.template import Template, Value
 

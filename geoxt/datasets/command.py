@@ -9,7 +9,7 @@ from collections.abc import Callable
 from geoxt.datasets.catalog import info, names
 from geoxt.datasets.dataset import load
 from geoxt.datasets.fetch import fetch
-from geoxt.datasets.pages import describe, size_words
+from geoxt.datasets.tables import describe, size_words
 from geoxt.errors import DatasetWarning, InputError, ReadError
 
 

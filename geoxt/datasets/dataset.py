@@ -11,21 +11,21 @@ from typing import Any, get_args
 
 import xarray as xr
 
+from geoxt.datasets.as_layer import open_layer
 from geoxt.datasets.assets import Array, Raster
 from geoxt.datasets.cache import indexed
 from geoxt.datasets.catalog import info
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.fetch import by_hand, fetch
-from geoxt.datasets.index import Missing
+from geoxt.datasets.image_windows import cut, first_windows, strangers
 from geoxt.datasets.labels import folder_label
-from geoxt.datasets.layers import open_layer
-from geoxt.datasets.places import outlines
-from geoxt.datasets.reading import Reader, Sample
-from geoxt.datasets.showing import draw
+from geoxt.datasets.locations import outlines
+from geoxt.datasets.plot import draw
+from geoxt.datasets.read_sample import Reader, Sample
+from geoxt.datasets.sample_index import Missing
 from geoxt.datasets.spec import Folders, Lists, Rule, Runs, Spec
 from geoxt.datasets.splits import assign
 from geoxt.datasets.verify import Report, check
-from geoxt.datasets.windows import cut, first_windows, strangers
 from geoxt.errors import DatasetWarning, InputError, ReadError
 from geoxt.layers.sensors import Band
 from geoxt.legend import Legend

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from geoxt.datasets.assets import Asset
-from geoxt.datasets.finding import Slot
+from geoxt.datasets.find_files import Slot
 from geoxt.datasets.rasters import Part
 from geoxt.template import Fields, Value
 

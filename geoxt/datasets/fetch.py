@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from geoxt.datasets.archives import extract, is_archive, move_into
 from geoxt.datasets.catalog import info
 from geoxt.datasets.download import download, require_checksum
+from geoxt.datasets.extract import extract, is_archive, move_into
 from geoxt.datasets.lock import locked
 from geoxt.datasets.spec import Archive, Spec
 from geoxt.errors import InputError, OutputError, ReadError

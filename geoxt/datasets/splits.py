@@ -11,8 +11,8 @@ import numpy as np
 import shapely
 
 from geoxt.datasets.entries import Entry
-from geoxt.datasets.rows import read_rows
 from geoxt.datasets.spec import Folders, Lists, Named, Rule, Runs, Spec
+from geoxt.datasets.table_rows import read_rows
 from geoxt.errors import InputError
 from geoxt.template import Fields, Template, Value
 from geoxt.types import Array

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from geoxt.datasets.entries import Entry, name_of
-from geoxt.datasets.finding import is_shared
-from geoxt.datasets.reading import Reader
+from geoxt.datasets.find_files import is_shared
+from geoxt.datasets.image_windows import first_windows
+from geoxt.datasets.read_sample import Reader
 from geoxt.datasets.spec import Folders, Lists
-from geoxt.datasets.windows import first_windows
 from geoxt.errors import GeoxtError
 from geoxt.template import Template
 

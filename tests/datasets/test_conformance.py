@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from geoxt import datasets
 from geoxt.datasets.assets import Audio, Raster
 from geoxt.datasets.catalog import _SPECS
-from geoxt.datasets.reading import is_mask
+from geoxt.datasets.read_sample import is_mask
 from geoxt.datasets.spec import Lists, Rule
 from geoxt.errors import InputError
 from geoxt.source import is_categorical, nodata_of

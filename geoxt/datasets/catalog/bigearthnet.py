@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Asset, Raster, Table
-from geoxt.datasets.hosted import hosted
 from geoxt.datasets.spec import Lists, Spec, Statistics, classes, sensor_bands
 
 _COLORS = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.hosted import hosted
 from geoxt.datasets.spec import RGB, Lists, Rule, Spec, classes
 
 _AT = "https://hf.co/datasets/dragon7/LandCover.ai/resolve/262c75fbbf77d107f0a8335e9eef1f6234481d08"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Array
-from geoxt.datasets.hosted import hosted
 from geoxt.datasets.spec import Folders, Spec, Statistics, classes, sensor_bands
 from geoxt.layers.sensors import Band
 

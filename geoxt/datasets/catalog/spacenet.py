@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Raster, Vector
-from geoxt.datasets.hosted import hosted
 from geoxt.datasets.spec import Folders, Spec, classes
 from geoxt.layers.sensors import Band
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.hosted import hosted
 from geoxt.datasets.spec import RGB, Lists, Rule, Spec, Statistics, classes
 
 _RESISC = "https://hf.co/datasets/isaaccorley/resisc45/resolve/883edc0eee77b2c84225472f10f126e3ed83fa6e"

@@ -10,8 +10,8 @@ import zipfile
 
 import pytest
 
-from geoxt.datasets import archives
-from geoxt.datasets.archives import extract, move_into
+from geoxt.datasets import extract
+from geoxt.datasets.extract import extract, move_into
 from geoxt.errors import ReadError
 
 CONTENT = {"a/one.txt": b"one", "a/b/two.txt": b"two" * 1000}
@@ -91,8 +91,8 @@ def test_no_links_in_zips(tmp_path):
 
 
 def test_not_more_than_it_may(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "FLOOR", 1000)
-    monkeypatch.setattr(archives, "RATIO", 2)
+    monkeypatch.setattr(extract, "FLOOR", 1000)
+    monkeypatch.setattr(extract, "RATIO", 2)
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("zeros", bytes(1_000_000))
     with pytest.raises(ReadError, match="holds more than it may"):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from geoxt.datasets import Lists, Named, Rule, info, load
 from geoxt.datasets.entries import Entry
-from geoxt.datasets.index import build
+from geoxt.datasets.sample_index import build
 from geoxt.datasets.splits import assign
 from geoxt.errors import ReadError
 from geoxt.testing.trees import make_tree

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from geoxt import cli, datasets
-from geoxt.datasets.pages import benchmark_table, describe, filled
+from geoxt.datasets.tables import benchmark_table, describe, filled
 from geoxt.testing.trees import make_tree
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 
 def test_the_docs_show_the_specs():
     page = PAGE.read_text(encoding="utf-8")
-    assert filled(page) == page, "run: python -m geoxt.datasets.pages docs/datasets.md"
+    assert filled(page) == page, "run: python -m geoxt.datasets.tables docs/datasets.md"
 
 
 def test_the_table_has_a_row_a_dataset():

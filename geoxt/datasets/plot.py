@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from geoxt.datasets.entries import Entry, name_of
-from geoxt.datasets.reading import Reader, Sample
+from geoxt.datasets.read_sample import Reader, Sample
 from geoxt.datasets.spec import Spec
 from geoxt.legend import Legend, palette
 from geoxt.plot import pictures

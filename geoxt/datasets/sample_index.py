@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from geoxt.datasets.assets import Asset, Raster
 from geoxt.datasets.entries import Entry, name_of
-from geoxt.datasets.finding import Found, find_asset, is_shared
+from geoxt.datasets.find_files import Found, find_asset, is_shared
 from geoxt.datasets.spec import Lists, Named, Spec
 from geoxt.datasets.splits import read_lists
 from geoxt.errors import ReadError

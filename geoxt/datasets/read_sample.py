@@ -17,12 +17,12 @@ from geoxt.datasets.assets import Array as ArrayAsset
 from geoxt.datasets.assets import Asset, Audio, Boxes, Raster, Table, Vector
 from geoxt.datasets.audio import read_wav
 from geoxt.datasets.entries import Entry, name_of
-from geoxt.datasets.finding import is_shared
+from geoxt.datasets.find_files import is_shared
 from geoxt.datasets.labels import folder_label, read_label
 from geoxt.datasets.rasters import Image, Part
-from geoxt.datasets.rows import read_object, read_rows
-from geoxt.datasets.shapes import Drawing, empty_objects, read_coco
 from geoxt.datasets.spec import Rule, Spec
+from geoxt.datasets.table_rows import read_object, read_rows
+from geoxt.datasets.vector_labels import Drawing, empty_objects, read_coco
 from geoxt.errors import ReadError
 from geoxt.grid import coordinates
 from geoxt.types import Array

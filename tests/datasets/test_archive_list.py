@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from geoxt.datasets import Archive
-from geoxt.datasets.hosted import hosted
+from geoxt.datasets.archive_list import hosted
 from geoxt.errors import InputError
 
 MD5, SHA256 = "0123456789abcdef" * 2, "fedcba9876543210" * 4

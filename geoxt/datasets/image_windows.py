@@ -11,7 +11,7 @@ import numpy as np
 
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.rasters import Part
-from geoxt.datasets.reading import Reader
+from geoxt.datasets.read_sample import Reader
 from geoxt.samplers.grid_sampler import positions
 
 

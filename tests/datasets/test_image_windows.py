@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from geoxt.datasets import Raster, Rule, info, load, names, places
+from geoxt.datasets import Raster, Rule, info, load, locations, names
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
@@ -243,14 +243,16 @@ def test_of_two_that_overlap_the_one_in_the_later_split_stays(tmp_path):
 
 def test_outlines_are_kept_until_a_file_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(places, "WORTHWHILE", 5)
+    monkeypatch.setattr(locations, "WORTHWHILE", 5)
     root = tmp_path / "root"
     root.mkdir()
     spec = scattered(root, [(2000 * at, 0) for at in range(6)])
     before = [load(spec, root, "test").fields(at) for at in range(3)]
     read = []
-    real = places.headers
-    monkeypatch.setattr(places, "headers", lambda paths, **options: read.append(len(paths)) or real(paths, **options))
+    real = locations.headers
+    monkeypatch.setattr(
+        locations, "headers", lambda paths, **options: read.append(len(paths)) or real(paths, **options)
+    )
     assert [load(spec, root, "test").fields(at) for at in range(3)] == before
     assert read == []
     for kept in (tmp_path / "cache/datasets").glob("*places*"):
