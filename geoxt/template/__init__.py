@@ -12,6 +12,6 @@ A field that is repeated has the same text everywhere, and needs its form only o
 """
 
 from geoxt.template.fields import Field, Interval, Value
-from geoxt.template.paths import Fields, Template
+from geoxt.template.path_template import Fields, Template
 
 __all__ = ["Field", "Fields", "Interval", "Template", "Value"]

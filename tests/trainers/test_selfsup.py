@@ -14,7 +14,7 @@ from geoxt.models import create, from_checkpoint, load
 from geoxt.samplers import RandomSampler, Times, TripletSampler
 from geoxt.testing import make_grid
 from geoxt.trainers import Recipe, fit
-from geoxt.trainers.selfsup import METHODS, SelfSupervised, Views, WindowModule, encoder_weights, losses
+from geoxt.trainers.selfsup import METHODS, SelfSupervised, Views, WindowModule, contrastive_losses, encoder_weights
 from geoxt.trainers.selfsup.masking import choose, cut
 from geoxt.trainers.selfsup.methods import follow
 
@@ -38,7 +38,7 @@ def unit(array):
 def test_byol_is_the_square_distance_of_unit_vectors():
     first, second = vectors(7), vectors(7, seed=1)
     wanted = ((unit(first.numpy()) - unit(second.numpy())) ** 2).sum(axis=1).mean()
-    assert losses.byol(first, second).item() == pytest.approx(wanted)
+    assert contrastive_losses.byol(first, second).item() == pytest.approx(wanted)
 
 
 def test_nt_xent_is_that_of_brute_force():
@@ -48,7 +48,7 @@ def test_nt_xent_is_that_of_brute_force():
     for i in range(12):
         others = [np.exp(both[i] @ both[k] / 0.3) for k in range(12) if k != i]
         terms.append(-np.log(np.exp(both[i] @ both[(i + 6) % 12] / 0.3) / sum(others)))
-    assert losses.nt_xent(first, second, 0.3).item() == pytest.approx(np.mean(terms))
+    assert contrastive_losses.nt_xent(first, second, 0.3).item() == pytest.approx(np.mean(terms))
 
 
 def test_info_nce_is_that_of_brute_force():
@@ -56,7 +56,7 @@ def test_info_nce_is_that_of_brute_force():
     q, k, n = unit(query.numpy()), unit(key.numpy()), negatives.numpy()
     right = np.exp((q * k).sum(axis=1) / 0.2)
     wanted = -np.log(right / (right + np.exp(q @ n.T / 0.2).sum(axis=1))).mean()
-    assert losses.info_nce(query, key, negatives, 0.2).item() == pytest.approx(wanted)
+    assert contrastive_losses.info_nce(query, key, negatives, 0.2).item() == pytest.approx(wanted)
 
 
 def test_the_triplet_loss_is_that_of_brute_force():
@@ -65,7 +65,7 @@ def test_the_triplet_loss_is_that_of_brute_force():
     lengths = sum(np.linalg.norm(one, axis=1).mean() for one in (a, n, d))
     wanted = np.maximum(near - far + 0.5, 0).mean() + 0.01 * lengths
     assert 0 < (near - far + 0.5 > 0).sum() < 8
-    assert losses.triplet(a, n, d, margin=0.5, penalty=0.01).item() == pytest.approx(wanted)
+    assert contrastive_losses.triplet(a, n, d, margin=0.5, penalty=0.01).item() == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -76,7 +76,7 @@ def test_masked_error_counts_hidden_patches_only(normalise):
     if normalise:
         truth = (truth - truth.mean(-1, keepdims=True)) / np.sqrt(truth.var(-1, keepdims=True, ddof=1) + 1e-6)
     wanted = ((found.numpy() - truth) ** 2).mean(-1)[hidden.numpy()].mean()
-    assert losses.masked_error(found, patches, hidden, normalise=normalise).item() == pytest.approx(wanted)
+    assert contrastive_losses.masked_error(found, patches, hidden, normalise=normalise).item() == pytest.approx(wanted)
 
 
 def test_patches_are_cut_row_by_row_and_chosen_at_random():

@@ -9,7 +9,7 @@ from geoxt.errors import InputError
 from geoxt.layers.sensors import aerial, buildings, landcover, landsat, sentinel1, sentinel2
 from geoxt.layers.sensors.bands import resolve_bands
 from geoxt.layers.sensors.qa import Flag, Qa, find_qa, qa_tests, qa_valid
-from geoxt.layers.sensors.radiometry import Radiometry
+from geoxt.layers.sensors.scale_offset import Radiometry
 from geoxt.layers.sensors.spec import Band, Collection, LayerSpec, Named, Sidecar
 from geoxt.types import SomePath
 

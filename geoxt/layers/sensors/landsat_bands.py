@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geoxt.layers.sensors.radiometry import Radiometry
+from geoxt.layers.sensors.scale_offset import Radiometry
 from geoxt.layers.sensors.spec import Band
 
 _AUXILIARY = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from geoxt.layers.sensors.catalogs import earth_search, planetary_computer
 from geoxt.layers.sensors.qa import Qa
-from geoxt.layers.sensors.radiometry import Radiometry
+from geoxt.layers.sensors.scale_offset import Radiometry
 from geoxt.layers.sensors.spec import Band, Collection, LayerSpec, Sidecar
 from geoxt.legend import Legend
 from geoxt.template import Template

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from geoxt.layers.sensors.qa import Qa
-from geoxt.layers.sensors.radiometry import Radiometry, choose
+from geoxt.layers.sensors.scale_offset import Radiometry, choose
 from geoxt.legend import Legend
 from geoxt.template import Fields, Interval, Template, Value
 from geoxt.types import SomePath

@@ -1,6 +1,6 @@
 """Pretrained weights as data: what they are, where they lie, and how they come into a model with other bands."""
 
-from geoxt.models.pretrained.bands import ALIASES
+from geoxt.models.pretrained.band_mapping import ALIASES
 from geoxt.models.pretrained.loading import Loaded, load
 from geoxt.models.pretrained.table import Weights, weights_info, weights_names
 

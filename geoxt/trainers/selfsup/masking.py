@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
-from geoxt.trainers.selfsup import losses
+from geoxt.trainers.selfsup import contrastive_losses
 from geoxt.trainers.selfsup.encoder import Encoder
 
 
@@ -74,7 +74,9 @@ class MAE(nn.Module):
         unseen = self.unseen.to(found.dtype).expand(len(image), patches.shape[1] - found.shape[1], -1)
         whole = torch.cat([found, unseen], dim=1)
         whole = whole.gather(1, back[..., None].expand(-1, -1, whole.shape[-1])) + self.positions
-        return losses.masked_error(self.draw(self.decoder(whole)), patches, hidden, normalise=self.normalise)
+        return contrastive_losses.masked_error(
+            self.draw(self.decoder(whole)), patches, hidden, normalise=self.normalise
+        )
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         """Do nothing."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geoxt.trainers.selfsup import losses
+from geoxt.trainers.selfsup import contrastive_losses
 from geoxt.trainers.selfsup.encoder import Encoder
 from geoxt.trainers.selfsup.masking import MAE
 
@@ -71,7 +71,7 @@ class BYOL(nn.Module):
         with torch.no_grad():
             targets = self.target(first), self.target(second)
         found = [self.predictor(self.projector(encoder(view))) for view in (first, second)]
-        return losses.byol(found[0], targets[1]) + losses.byol(found[1], targets[0])
+        return contrastive_losses.byol(found[0], targets[1]) + contrastive_losses.byol(found[1], targets[0])
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         """Move the copy."""
@@ -100,7 +100,7 @@ class SimCLR(nn.Module):
     def loss(self, encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
         """Return the loss of two views."""
         first, second = (self.projector(encoder(view)) for view in views)
-        return losses.nt_xent(first, second, self.temperature)
+        return contrastive_losses.nt_xent(first, second, self.temperature)
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         """Do nothing."""
@@ -156,7 +156,7 @@ class MoCo(nn.Module):
         with torch.no_grad():
             keys = F.normalize(self.target(second), dim=1)
         self._keys = keys if self.training else None
-        return losses.info_nce(self.projector(encoder(first)), keys, self.queue.clone(), self.temperature)
+        return contrastive_losses.info_nce(self.projector(encoder(first)), keys, self.queue.clone(), self.temperature)
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         """Move the copy, and put the batch's keys in place of the oldest."""
@@ -187,7 +187,7 @@ class Tile2Vec(nn.Module):
     def loss(self, encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
         """Return the loss of a batch of triplets."""
         anchor, neighbour, distant = (encoder(view) for view in views)
-        return losses.triplet(anchor, neighbour, distant, margin=self.margin, penalty=self.penalty)
+        return contrastive_losses.triplet(anchor, neighbour, distant, margin=self.margin, penalty=self.penalty)
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         """Do nothing."""
