@@ -25,7 +25,8 @@ from geoxt import demo
 from geoxt.alignment import align, intersection
 from geoxt.layers import open_cogs
 from geoxt.models import Network, from_checkpoint
-from geoxt.predict import predict, score
+from geoxt.predict import predict
+from geoxt.predict.scoring import score
 from geoxt.samplers import Region
 from geoxt.splits import Split, blocks
 from geoxt.trainers import DataModule

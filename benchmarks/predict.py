@@ -31,9 +31,10 @@ from torch import nn
 
 from geoxt.layers import open_cogs
 from geoxt.models import create
-from geoxt.predict import pool, predict, to_cog
+from geoxt.predict import pool, predict
 from geoxt.predict.tiles import Lattice
 from geoxt.windows import Window as Part
+from geoxt.writers import to_cog
 
 BANDS = 6
 SIZE, OVERLAP, BATCH = 256, 64, 8

@@ -18,11 +18,12 @@ _HOMES = {
     "open_vector": "geoxt.layers",
     "Legend": "geoxt.legend",
     "Window": "geoxt.windows",
-    "to_cog": "geoxt.predict",
+    "to_cog": "geoxt.writers",
+    "to_zarr": "geoxt.writers",
 }
 _MODULES = (
-    "alignment", "bridge", "datasets", "errors", "footprints", "grid", "indices", "layers", "models", "plot",
-    "predict", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
+    "alignment", "bridge", "datasets", "errors", "footprints", "grid", "indices", "layers", "metrics", "models", "plot",
+    "regions", "samplers", "source", "splits", "template", "testing", "trainers", "transforms", "writers",
 )  # fmt: skip
 
 __all__ = [

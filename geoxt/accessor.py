@@ -70,6 +70,6 @@ class ArrayGeoml(GridGeoml):
     predict = _Bound("geoxt.predict:predict")
     plot = _Bound("geoxt.plot:plot")
     predict_vector = _Bound("geoxt.predict:predict_vector")
-    to_cog = _Bound("geoxt.predict:to_cog")
-    to_zarr = _Bound("geoxt.predict:to_zarr")
+    to_cog = _Bound("geoxt.writers:to_cog")
+    to_zarr = _Bound("geoxt.writers:to_zarr")
     legend = property(lambda self: import_module("geoxt.legend").Legend.of(self.data), doc="Codes, names and colours.")

@@ -20,7 +20,8 @@ from geoxt.errors import CRSError, InputError, LabelError, OutputError
 from geoxt.grid import grid_of, label
 from geoxt.layers import open_cogs, open_stac
 from geoxt.layers.files.open import find
-from geoxt.predict import predict, require_writable, score, to_cog
+from geoxt.predict import predict
+from geoxt.predict.scoring import score
 from geoxt.predict.shell import for_the_shell
 from geoxt.samplers import Region
 from geoxt.source import view_of
@@ -28,6 +29,7 @@ from geoxt.splits import Split, blocks
 from geoxt.testing import make_world
 from geoxt.trainers import DataModule, Progress, Task, fit, legend_of
 from geoxt.types import SomePath
+from geoxt.writers import require_writable, to_cog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,9 +20,10 @@ FLOORS = (
     "pixels",
     "source",
     "regions",
-    "layers samplers splits alignment plot indices",
+    "layers samplers splits alignment plot indices metrics",
     "bridge accessor datasets",
-    "trainers predict",
+    "writers",
+    "trainers inference",
     "geoxt cli demo bench __main__ testing",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
@@ -32,8 +33,9 @@ FORBIDDEN = {
     "errors types windows grid footprints legend template trees": TORCH | {"matplotlib"},
     "layers samplers splits datasets alignment testing regions": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
-    "pixels source bridge": LIGHTNING | {"matplotlib"},
-    "trainers predict": {"matplotlib"},
+    "pixels source bridge metrics": LIGHTNING | {"matplotlib"},
+    "trainers inference": {"matplotlib"},
+    "writers": TORCH | {"matplotlib"},
 }
 OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchmetrics", "matplotlib"}
 OPTIONAL |= {"h5py", "jsonargparse", "kornia", "pooch", "safetensors", "torchvision", "tqdm"}
@@ -94,7 +96,7 @@ def test_only_optional_packages_are_imported_inside_functions(module):
 def test_only_the_doors_import_by_name():
     doors = {name for name, tree in TREES.items() if "importlib" in imports(name, ast.walk(tree))}
     # what they bind is loaded on first use
-    assert doors <= {"geoxt", "geoxt.accessor", "geoxt.cli", "geoxt.datasets.dataset", "geoxt.predict"}
+    assert doors <= {"geoxt", "geoxt.accessor", "geoxt.cli", "geoxt.datasets.dataset", "geoxt.inference"}
 
 
 def test_no_import_goes_round():

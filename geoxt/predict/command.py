@@ -15,14 +15,14 @@ from geoxt.layers.files.paths import find
 from geoxt.models.card import Card
 from geoxt.models.network import from_checkpoint
 from geoxt.predict.bands import choose_bands
-from geoxt.predict.cog import to_cog
 from geoxt.predict.dates import open_dates, require_dates
 from geoxt.predict.scene import predict
 from geoxt.predict.shell import for_the_shell
-from geoxt.predict.staging import require_writable
-from geoxt.predict.store import to_zarr
 from geoxt.predict.vector import predict_vector
-from geoxt.predict.vector_file import DRIVERS, to_vector
+from geoxt.writers.cog import to_cog
+from geoxt.writers.staging import require_writable
+from geoxt.writers.vector import DRIVERS, to_vector
+from geoxt.writers.zarr import to_zarr
 
 RASTERS = {".tif": to_cog, ".tiff": to_cog, ".zarr": to_zarr}
 """What writes a map, by the ending of its name."""

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from geoxt.writers import blocks
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -34,6 +36,9 @@ class StoppedError(RuntimeError):
 def stop() -> None:
     """Let all that runs end after the batches that are in flight."""
     _STOPS[0] += 1
+
+
+blocks.on_interrupt(stop)
 
 
 def ahead(job: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:

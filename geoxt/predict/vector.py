@@ -21,7 +21,6 @@ from geoxt.models.network import Network
 from geoxt.predict.bands import choose_bands
 from geoxt.predict.feed import Feed
 from geoxt.predict.pool import ahead
-from geoxt.predict.progress import Bar
 from geoxt.predict.runner import Runner
 from geoxt.predict.scene import network_of, parse_overlap
 from geoxt.predict.suppress import suppress
@@ -29,6 +28,7 @@ from geoxt.predict.tiles import Lattice
 from geoxt.source import view_of
 from geoxt.types import Array, Mask, SomePath, SomeSize
 from geoxt.windows import Window, parse_size
+from geoxt.writers.progress import Bar
 
 _EDGE = 1.5
 """Pixels: a box this close to its tile's edge is taken to be cut off by it."""

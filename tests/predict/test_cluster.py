@@ -13,9 +13,10 @@ import xarray as xr
 
 from geoxt.grid import coordinates
 from geoxt.models import Card, Network
-from geoxt.predict import predict, regions, to_cog, to_zarr
-from geoxt.predict.progress import Bar
+from geoxt.predict import predict
 from geoxt.testing import make_grid
+from geoxt.writers import blocks, to_cog, to_zarr
+from geoxt.writers.progress import Bar
 
 distributed = pytest.importorskip("distributed")
 
@@ -96,7 +97,7 @@ def test_killing_a_worker_midway_loses_nothing(client, tmp_path, monkeypatch, wr
                 killed.append(pids[0])
                 os.kill(pids[0], signal.SIGKILL)
 
-    monkeypatch.setattr(regions, "Bar", Kills)
+    monkeypatch.setattr(blocks, "Bar", Kills)
     made = make_map()
     path = write(made, tmp_path / "map")
     assert killed

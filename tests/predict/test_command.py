@@ -14,10 +14,11 @@ from geoxt.layers import open_cogs
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD, PREFIX
-from geoxt.predict import predict, regions
-from geoxt.predict.progress import Bar
+from geoxt.predict import predict
 from geoxt.predict.shell import for_the_shell
 from geoxt.testing import make_grid, write_cog
+from geoxt.writers import blocks
+from geoxt.writers.progress import Bar
 
 BANDS = ("green", "red", "nir")
 
@@ -102,7 +103,7 @@ def test_ctrl_c_leaves_nothing_half_written(files, tmp_path, capsys, monkeypatch
         def step(self):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(regions, "Bar", Stops)
+    monkeypatch.setattr(blocks, "Bar", Stops)
     assert run(files, tmp_path / "map.tif", *TILES, "--bands", "red=B04", *options) == 130
     told = capsys.readouterr().err
     assert told.startswith("geoxt: interrupted")

@@ -8,9 +8,6 @@ import sys
 import geoxt.predict
 import geoxt.predict.command
 print(*sorted({name.split(".")[0] for name in sys.modules} | {name for name in sys.modules if "geoxt.t" in name}))
-from geoxt.predict import score
-assert score is geoxt.predict.score
-assert callable(score)
 """
 
 

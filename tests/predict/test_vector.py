@@ -14,9 +14,10 @@ from torch import nn
 from geoxt.errors import InputError, OutputError
 from geoxt.grid import coordinates, grid_of
 from geoxt.legend import Legend
-from geoxt.predict import predict_vector, to_vector
+from geoxt.predict import predict_vector
 from geoxt.predict.suppress import suppress
 from geoxt.testing import make_grid
+from geoxt.writers import to_vector
 
 
 class Finder(nn.Module):

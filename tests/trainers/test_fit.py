@@ -13,7 +13,8 @@ from geoxt.errors import InputError
 from geoxt.grid import coordinates
 from geoxt.legend import Legend
 from geoxt.models import from_checkpoint
-from geoxt.predict import predict, score
+from geoxt.predict import predict
+from geoxt.predict.scoring import score
 from geoxt.samplers import Region
 from geoxt.splits import blocks
 from geoxt.testing import make_grid

@@ -11,9 +11,9 @@ from geoxt.grid import grid_of, whole
 from geoxt.layers import open_cogs
 from geoxt.layers.sensors import spec
 from geoxt.legend import Legend
-from geoxt.predict import to_cog
 from geoxt.source import is_categorical, view_of
 from geoxt.testing import distinct, make_grid, oracles
+from geoxt.writers import to_cog
 
 GRID = make_grid((60, 70))
 COLORS = {1: "#ff0000", 2: "#00ff00", 5: "#0000ff"}

@@ -14,11 +14,11 @@ from rasterio.errors import RasterioError
 
 from geoxt.errors import GeoxtError, InputError, OutputError
 from geoxt.legend import Legend
-from geoxt.predict.parts import BLOCK, Save, assemble
-from geoxt.predict.regions import regions_of, write
-from geoxt.predict.staging import require_writable, staging
 from geoxt.source import is_categorical, nodata_of
 from geoxt.types import SomePath
+from geoxt.writers.blocks import regions_of, write
+from geoxt.writers.staging import require_writable, staging
+from geoxt.writers.vrt import BLOCK, Save, assemble
 
 _SIDE = 2048
 """Pixels: side of the regions of a layer without chunks."""

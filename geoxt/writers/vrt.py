@@ -16,9 +16,9 @@ from rasterio import dtypes
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.grid import grid_of
-from geoxt.predict.regions import Regions
-from geoxt.predict.staging import part
 from geoxt.types import Array
+from geoxt.writers.blocks import Regions
+from geoxt.writers.staging import part
 
 BLOCK = 512
 """Pixels: side of a COG's tiles, GDAL's own default."""

@@ -11,8 +11,8 @@ import rasterio
 import xarray as xr
 
 from geoxt.errors import InputError, OutputError
-from geoxt.predict import to_cog, to_zarr
-from geoxt.predict.staging import done
+from geoxt.writers import to_cog, to_zarr
+from geoxt.writers.staging import done
 
 SCENE = """
 import os

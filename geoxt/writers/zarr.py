@@ -13,9 +13,9 @@ import xarray as xr
 
 from geoxt.errors import GeoxtError, MissingDependency, OutputError
 from geoxt.grid import grid_of
-from geoxt.predict.regions import Regions, regions_of, write
-from geoxt.predict.staging import part, require_folder, staging
 from geoxt.types import Array, SomePath
+from geoxt.writers.blocks import Regions, regions_of, write
+from geoxt.writers.staging import part, require_folder, staging
 
 _SIDE = 1024
 """Pixels: longest side of the store's own chunks, and the side of those of a layer that has none."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from geoxt.errors import InputError, OutputError
-from geoxt.predict.staging import require_writable
 from geoxt.types import SomePath
+from geoxt.writers.staging import require_writable
 
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "FlatGeobuf", ".shp": "ESRI Shapefile"}
 """GDAL's name of each format, by the ending of a file's name."""

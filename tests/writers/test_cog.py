@@ -12,8 +12,8 @@ import xarray as xr
 from geoxt.errors import InputError, OutputError, ReadError
 from geoxt.grid import coordinates, grid_of
 from geoxt.legend import Legend
-from geoxt.predict import cog, require_writable, to_cog
 from geoxt.testing import make_grid
+from geoxt.writers import cog, require_writable, to_cog
 
 LEGEND = Legend((1, 5, 9), ("open water", "forest & scrub", "city"), ("#0000ff", "#00ff00", "#ff0000"))
 

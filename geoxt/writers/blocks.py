@@ -14,13 +14,19 @@ import numpy as np
 import xarray as xr
 from dask.delayed import delayed
 
-from geoxt.predict import pool
-from geoxt.predict.progress import Bar
-from geoxt.predict.staging import done
 from geoxt.types import Array
+from geoxt.writers.progress import Bar
+from geoxt.writers.staging import done
 
+_INTERRUPTS: list[Callable[[], None]] = []
+"""Called where writing ends early: they stop the threads that still compute blocks."""
 Save = Callable[[Array, int], int]
 """Writes the values of a region, given its number, and returns that number. It pickles."""
+
+
+def on_interrupt(stop: Callable[[], None]) -> None:
+    """Register a function that stops computing where writing ends early, by an error or by Ctrl-C."""
+    _INTERRUPTS.append(stop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +77,8 @@ def _here(regions: Regions, save: Save, todo: Sequence[int]) -> Iterator[int]:
             values = regions.layer.data[regions.places[index]].compute()
             yield save(values, index)
     except BaseException:
-        pool.stop()  # the threads of dask would go on to the end of the region
+        for stop in _INTERRUPTS:  # the threads of dask would compute the block to its end
+            stop()
         raise
 
 
