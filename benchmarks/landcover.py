@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from geoxt import demo
 from geoxt.alignment import align, intersection
 from geoxt.layers import open_cogs
+from geoxt.metrics.maps import score
 from geoxt.models import Network, from_checkpoint
 from geoxt.predict import predict
-from geoxt.predict.scoring import score
 from geoxt.samplers import Region
 from geoxt.splits import Split, blocks
 from geoxt.trainers import DataModule

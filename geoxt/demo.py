@@ -20,8 +20,8 @@ from geoxt.errors import CRSError, InputError, LabelError, OutputError
 from geoxt.grid import grid_of, label
 from geoxt.layers import open_cogs, open_stac
 from geoxt.layers.files.open import find
+from geoxt.metrics.maps import score
 from geoxt.predict import predict
-from geoxt.predict.scoring import score
 from geoxt.predict.shell import for_the_shell
 from geoxt.samplers import Region
 from geoxt.source import view_of

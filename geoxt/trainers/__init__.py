@@ -1,5 +1,6 @@
 """Training: tasks as data over one LightningModule, self-supervision over another, data modules, fits, experiments."""
 
+from geoxt.metrics.confusion import Confusion, confusion, summarise
 from geoxt.trainers.average import WeightAverage
 from geoxt.trainers.chips import ChipModule, score_chips, stratified
 from geoxt.trainers.data import DataModule
@@ -9,7 +10,6 @@ from geoxt.trainers.kinds import KINDS, Kind
 from geoxt.trainers.learning import Learning, build
 from geoxt.trainers.named import Files, Images, Named
 from geoxt.trainers.recipe import Recipe
-from geoxt.trainers.scores import Confusion, confusion, summarise
 from geoxt.trainers.selfsup import METHODS, SelfSupervised, Views, WindowModule, encoder_weights
 from geoxt.trainers.sets import SetModule
 from geoxt.trainers.statistics import band_statistics, legend_of

@@ -10,8 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchvision.ops import box_iou
 
+from geoxt.metrics.label_codes import IGNORE, Codes
 from geoxt.trainers.augment import code_of, drawn
-from geoxt.trainers.codes import IGNORE, Codes
 from geoxt.trainers.targets import Batch, entry
 from geoxt.transforms import turn as turned
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from geoxt.errors import InputError
+from geoxt.metrics.confusion import Confusion, report_images, report_pixels
+from geoxt.metrics.label_codes import Codes
+from geoxt.metrics.multilabel import Errors, Labels, report_errors, report_labels
 from geoxt.trainers.boxes import AveragePrecision, report_precision
-from geoxt.trainers.codes import Codes
 from geoxt.trainers.losses import CLASSES, PIXEL_CLASSES, Loss
 from geoxt.trainers.measures import LABELS, VALUES
-from geoxt.trainers.scores import Confusion, report_images, report_pixels
-from geoxt.trainers.tallies import Errors, Labels, report_errors, report_labels
 from geoxt.trainers.targets import (
     Batch,
     change_classes,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geoxt.trainers.codes import IGNORE
+from geoxt.metrics.label_codes import IGNORE
 
 Loss = Callable[[Tensor, Tensor, float, Tensor | None], Tensor]
 """Takes outputs (N, K, ...), targets, the label smoothing and a weight for each class (K,); returns one number."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geoxt.errors import LabelError
-from geoxt.trainers.codes import IGNORE
+from geoxt.metrics.label_codes import IGNORE
 from geoxt.trainers.targets import Batch
 
 

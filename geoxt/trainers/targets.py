@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geoxt.errors import InputError
-from geoxt.trainers.codes import Codes
+from geoxt.metrics.label_codes import Codes
 
 Batch = dict[str, Any]
 """A batch of samples: tensors by name, and for layers `<name>_valid`."""

@@ -14,12 +14,12 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from geoxt.errors import InputError
+from geoxt.metrics.label_codes import Codes
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
 from geoxt.trainers.augment import dihedral, turn_and_flip
 from geoxt.trainers.boxes import Things, things, turn
-from geoxt.trainers.codes import Codes
 from geoxt.trainers.kinds import kind_of
 from geoxt.trainers.losses import Loss
 from geoxt.trainers.optimizers import configure

@@ -12,14 +12,14 @@ import xarray as xr
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
 from geoxt.legend import Legend
+from geoxt.metrics.label_codes import IGNORE
+from geoxt.metrics.maps import score
 from geoxt.models import from_checkpoint
 from geoxt.predict import predict
-from geoxt.predict.scoring import score
 from geoxt.samplers import Region
 from geoxt.splits import blocks
 from geoxt.testing import make_grid
 from geoxt.trainers import DataModule, Recipe, Task, fit
-from geoxt.trainers.codes import IGNORE
 from geoxt.trainers.data import tiles
 from geoxt.windows import Window
 

@@ -13,13 +13,13 @@ from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 from torchvision.ops import masks_to_boxes
 
 from geoxt.errors import InputError, LabelError
+from geoxt.metrics.confusion import confusion, report_images
+from geoxt.metrics.label_codes import IGNORE
+from geoxt.metrics.multilabel import Errors, Labels, report_errors, report_labels
 from geoxt.trainers import KINDS, Recipe, SetModule, Task, fit
 from geoxt.trainers.boxes import THRESHOLDS, AveragePrecision, turn
-from geoxt.trainers.codes import IGNORE
 from geoxt.trainers.fit import evaluate
-from geoxt.trainers.scores import confusion, report_images
 from geoxt.trainers.shares import balanced, class_counts
-from geoxt.trainers.tallies import Errors, Labels, report_errors, report_labels
 
 SIZE = 32
 

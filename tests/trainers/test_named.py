@@ -14,12 +14,12 @@ from geoxt import datasets
 from geoxt.cli import FAILED, main
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
+from geoxt.metrics.label_codes import IGNORE
 from geoxt.models import create, from_checkpoint
 from geoxt.models.registry import ARCHITECTURES, Architecture
 from geoxt.testing import make_grid, make_world
 from geoxt.testing.trees import make_tree
 from geoxt.trainers import Files, Named, Recipe, SetModule, Task, fit
-from geoxt.trainers.codes import IGNORE
 
 
 def weights(task):

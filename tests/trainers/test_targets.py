@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from geoxt.errors import InputError, LabelWarning
+from geoxt.metrics.label_codes import IGNORE, Codes
 from geoxt.trainers import Recipe, SetModule, Task, fit
-from geoxt.trainers.codes import IGNORE, Codes
 from geoxt.trainers.kinds import KINDS
 from geoxt.trainers.targets import change_classes, pixel_classes, seen
 

@@ -7,8 +7,8 @@ import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from geoxt.errors import LabelError
-from geoxt.trainers.codes import IGNORE
-from geoxt.trainers.scores import Confusion, confusion, flatten, summarise
+from geoxt.metrics.confusion import Confusion, confusion, flatten, summarise
+from geoxt.metrics.label_codes import IGNORE
 
 
 @pytest.fixture

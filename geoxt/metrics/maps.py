@@ -11,11 +11,11 @@ import xarray as xr
 from geoxt.errors import GridError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
+from geoxt.metrics.confusion import confusion, summarise
+from geoxt.metrics.label_codes import IGNORE
 from geoxt.regions.region import region_of
 from geoxt.samplers import Region
 from geoxt.source import view_of
-from geoxt.trainers.codes import IGNORE
-from geoxt.trainers.scores import confusion, summarise
 
 
 def score(found: xr.DataArray, labels: xr.DataArray, *, region: Region | None = None) -> dict[str, Any]:

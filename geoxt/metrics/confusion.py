@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from geoxt.errors import LabelError
-from geoxt.trainers.codes import IGNORE
+from geoxt.metrics.label_codes import IGNORE
 
 
 def confusion(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
