@@ -22,14 +22,14 @@ import report
 import xarray as xr
 from rasterio.errors import NotGeoreferencedWarning
 
+from geoxt.cli.fit import experiment_command
 from geoxt.grid import grid_of
+from geoxt.inference import predict
 from geoxt.layers import open_cogs
 from geoxt.legend import Legend
-from geoxt.predict import predict
 from geoxt.samplers import Region
 from geoxt.splits import Split, by_region
 from geoxt.trainers import DataModule, band_statistics
-from geoxt.trainers.commands import experiment_command
 
 SCENES = {"2000TM": "2000-03-17", "2003TM": "2003-02-06"}
 """Dates by file, as the headers tell."""

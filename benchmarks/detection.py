@@ -31,9 +31,9 @@ from scipy.ndimage import gaussian_filter
 
 from geoxt.bridge import WindowDataset
 from geoxt.grid import grid_of
+from geoxt.inference import detect
 from geoxt.layers import open_cogs, open_vector
 from geoxt.layers.vector.open import features
-from geoxt.predict import predict_vector
 from geoxt.samplers import RandomSampler
 from geoxt.trainers import Recipe, SetModule, Task, fit
 from geoxt.trainers.boxes import AveragePrecision
@@ -137,7 +137,7 @@ def train(model: str, learn: Windows, check: Windows, out: Path) -> dict:
 
 def whole(image: xr.DataArray, model: Path, *, agnostic: bool = False) -> Frame:
     """Return what is found in a scene, merged across its windows."""
-    return predict_vector(image, model, size=SIZE, overlap=OVERLAP, score=0.05, batch_size=4, agnostic=agnostic)
+    return detect(image, model, size=SIZE, overlap=OVERLAP, score=0.05, batch_size=4, agnostic=agnostic)
 
 
 def piecewise(image: xr.DataArray, model: Path, overlap: int) -> Frame:
@@ -145,7 +145,7 @@ def piecewise(image: xr.DataArray, model: Path, overlap: int) -> Frame:
     step, side = SIZE - overlap, image.sizes["y"]
     starts = sorted({min(start, side - SIZE) for start in range(0, side - overlap, step)})
     parts = [image.isel(y=slice(row, row + SIZE), x=slice(col, col + SIZE)) for row in starts for col in starts]
-    found = [predict_vector(part, model, size=SIZE, overlap=0, score=0.05) for part in parts]
+    found = [detect(part, model, size=SIZE, overlap=0, score=0.05) for part in parts]
     return pd.concat([one for one in found if len(one)], ignore_index=True)
 
 
@@ -254,7 +254,7 @@ def write(rows: dict[str, dict], took: dict[str, dict], places: Sequence[Place])
         f"{HELD_OUT} held out ({number} things of up to {LARGEST} px), scored as wholes."
     )
     methods = (
-        f"`predict_vector` runs windows of {SIZE} px that overlap by {OVERLAP} and merges finds of one class, or any "
+        f"`detect` runs windows of {SIZE} px that overlap by {OVERLAP} and merges finds of one class, or any "
         "(`agnostic=True`). Beside it stand the same model and windows with all that each finds, and abutting windows. "
         "The classifier takes each pixel to the nearest of 12 mean spectra; connected pixels are a thing."
     )
@@ -292,8 +292,8 @@ def main() -> None:
         took[model] = train(model, windows, few, args.out)
         path = args.out / f"{model}.ckpt"
         ways = {
-            "`predict_vector`": whole,
-            "`predict_vector(agnostic=True)`": partial(whole, agnostic=True),
+            "`detect`": whole,
+            "`detect(agnostic=True)`": partial(whole, agnostic=True),
             "each window's finds": partial(piecewise, overlap=OVERLAP),
             "abutting windows": partial(piecewise, overlap=0),
         }

@@ -21,17 +21,17 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from geoxt import demo
 from geoxt.alignment import align, intersection
+from geoxt.cli import demo
+from geoxt.cli.fit import experiment_command
+from geoxt.inference import predict
 from geoxt.layers import open_cogs
 from geoxt.metrics.maps import score
 from geoxt.models import Network, from_checkpoint
-from geoxt.predict import predict
 from geoxt.samplers import Region
 from geoxt.splits import Split, blocks
 from geoxt.trainers import DataModule
 from geoxt.trainers.augment import dihedral
-from geoxt.trainers.commands import experiment_command
 
 BLOCK = 64
 """Pixels: side of the demo's blocks for a scene of this size."""

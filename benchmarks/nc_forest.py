@@ -19,7 +19,7 @@ import xarray as xr
 from sklearn.ensemble import RandomForestClassifier
 
 from geoxt.alignment import intersection
-from geoxt.demo import Demo, run
+from geoxt.cli.demo import Demo, run
 from geoxt.layers import open_cogs
 from geoxt.source import view_of
 from geoxt.types import Array

@@ -29,10 +29,10 @@ import xarray as xr
 from rasterio.windows import Window
 from torch import nn
 
+from geoxt.inference import predict, thread_pool
+from geoxt.inference.tiles import Lattice
 from geoxt.layers import open_cogs
 from geoxt.models import create
-from geoxt.predict import pool, predict
-from geoxt.predict.tiles import Lattice
 from geoxt.windows import Window as Part
 from geoxt.writers import to_cog
 
@@ -122,7 +122,7 @@ def bare(model: nn.Module, batches: int) -> dict[str, float]:
             model(images)
 
     found = {}
-    for name, run in (("all cores", map), ("a core", pool.ahead)):
+    for name, run in (("all cores", map), ("a core", thread_pool.ahead)):
         list(run(forward, range(2)))
         start = time.perf_counter()
         list(run(forward, range(batches)))

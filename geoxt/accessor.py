@@ -53,7 +53,7 @@ class TreeGeoml(Geoml):
     """`.geoml` of a tree of layers in several CRSs."""
 
     align = _Bound("geoxt.alignment:align")
-    predict = _Bound("geoxt.predict:predict")
+    predict = _Bound("geoxt.inference:predict")
     plot = _Bound("geoxt.plot:plot")
 
     @property
@@ -67,9 +67,9 @@ class ArrayGeoml(GridGeoml):
     """`.geoml` of a layer."""
 
     align = _Bound("geoxt.alignment:align")
-    predict = _Bound("geoxt.predict:predict")
+    predict = _Bound("geoxt.inference:predict")
     plot = _Bound("geoxt.plot:plot")
-    predict_vector = _Bound("geoxt.predict:predict_vector")
+    detect = _Bound("geoxt.inference:detect")
     to_cog = _Bound("geoxt.writers:to_cog")
     to_zarr = _Bound("geoxt.writers:to_zarr")
     legend = property(lambda self: import_module("geoxt.legend").Legend.of(self.data), doc="Codes, names and colours.")

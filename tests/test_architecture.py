@@ -24,7 +24,7 @@ FLOORS = (
     "bridge accessor datasets",
     "writers",
     "trainers inference",
-    "geoxt cli demo bench __main__ testing",
+    "geoxt cli __main__ testing",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 LIGHTNING = {"lightning", "pytorch_lightning"}
@@ -96,7 +96,7 @@ def test_only_optional_packages_are_imported_inside_functions(module):
 def test_only_the_doors_import_by_name():
     doors = {name for name, tree in TREES.items() if "importlib" in imports(name, ast.walk(tree))}
     # what they bind is loaded on first use
-    assert doors <= {"geoxt", "geoxt.accessor", "geoxt.cli", "geoxt.datasets.dataset", "geoxt.inference"}
+    assert doors <= {"geoxt", "geoxt.accessor", "geoxt.cli", "geoxt.datasets.dataset"}
 
 
 def test_no_import_goes_round():

@@ -22,7 +22,7 @@ def to_vector(frame: Any, path: SomePath) -> Path:
     Parameters
     ----------
     frame
-        What `predict_vector` gives, or any other.
+        What `detect` gives, or any other.
     path
         Where to write; its ending tells the format: .gpkg, .geojson, .fgb or .shp. GeoJSON is in WGS 84, as RFC 7946
         wants it. An older file of that name is replaced, once the new one is whole.

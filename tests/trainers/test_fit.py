@@ -11,11 +11,11 @@ import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
+from geoxt.inference import predict
 from geoxt.legend import Legend
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.metrics.maps import score
 from geoxt.models import from_checkpoint
-from geoxt.predict import predict
 from geoxt.samplers import Region
 from geoxt.splits import blocks
 from geoxt.testing import make_grid

@@ -24,7 +24,7 @@ import xarray as xr
 from torch import nn
 
 from geoxt.grid import coordinates
-from geoxt.predict import predict
+from geoxt.inference import predict
 from geoxt.testing import make_grid
 
 
@@ -54,7 +54,7 @@ def make(folder):
 """
 KILLED = """
 import os, sys
-from geoxt.predict import to_cog, to_zarr
+from geoxt.inference import to_cog, to_zarr
 exec(open(sys.argv[1]).read())
 
 for name, write in (("cog", to_cog), ("zarr", to_zarr)):

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from dask.base import normalize_token
 
-from geoxt.predict.feed import Feed, Held
-from geoxt.predict.pieces import Piece, Pieces
-from geoxt.predict.pool import ahead
-from geoxt.predict.runner import Runner
-from geoxt.predict.strip import Finish, Strip
-from geoxt.predict.tiles import Lattice
+from geoxt.inference.accumulator import Finish, Strip
+from geoxt.inference.runner import Runner
+from geoxt.inference.thread_pool import ahead
+from geoxt.inference.tile_cache import Piece, Pieces
+from geoxt.inference.tile_reader import Feed, Held
+from geoxt.inference.tiles import Lattice
 from geoxt.types import Array
 from geoxt.windows import Window
 

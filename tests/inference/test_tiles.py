@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoxt.errors import InputError
-from geoxt.predict.tiles import Lattice
+from geoxt.inference.tiles import Lattice
 from geoxt.windows import Window
 
 

@@ -9,13 +9,13 @@ import torch
 import xarray as xr
 
 from geoxt import cli
+from geoxt.cli.errors import for_the_shell
 from geoxt.errors import InputError, OutputError
+from geoxt.inference import predict
 from geoxt.layers import open_cogs
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD, PREFIX
-from geoxt.predict import predict
-from geoxt.predict.shell import for_the_shell
 from geoxt.testing import make_grid, write_cog
 from geoxt.writers import blocks
 from geoxt.writers.progress import Bar

@@ -107,11 +107,11 @@ def _add_training(commands: Any) -> None:
 
 
 def _fit(args: argparse.Namespace) -> None:
-    _module("geoxt.trainers.commands").fit_command(args.further or ["--help"])
+    _module("geoxt.cli.fit").fit_command(args.further or ["--help"])
 
 
 def _experiment(args: argparse.Namespace) -> None:
-    commands = _module("geoxt.trainers.commands")
+    commands = _module("geoxt.cli.fit")
     if args.score is None:
         commands.experiment_command(args.config, args.out, progress="bar" if sys.stderr.isatty() else "lines")
         return
@@ -152,7 +152,7 @@ def _add_predict(commands: Any) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    command = _module("geoxt.predict.command")
+    command = _module("geoxt.cli.predict")
     job = command.Job(
         images=tuple(args.images),
         model=args.model,
@@ -168,7 +168,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _demo(args: argparse.Namespace) -> None:
-    demo = _module("geoxt.demo")
+    demo = _module("geoxt.cli.demo")
     job = demo.Demo(
         out=args.out,
         seed=args.seed,
@@ -203,7 +203,7 @@ def _add_datasets(commands: Any) -> None:
 
 
 def _datasets(args: argparse.Namespace) -> None:
-    _module("geoxt.datasets.command").run(args, print, progress=sys.stderr.isatty())
+    _module("geoxt.cli.datasets").run(args, print, progress=sys.stderr.isatty())
 
 
 def _add_bench(commands: Any) -> None:
@@ -224,7 +224,7 @@ def _add_bench(commands: Any) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    bench = _module("geoxt.bench")
+    bench = _module("geoxt.cli.bench")
     given = {name: value for name, value in vars(args).items() if name in bench.Bench.__dataclass_fields__}
     given |= {"image": tuple(args.image), "workers": tuple(args.workers) if args.workers else None}
     job = bench.Bench(**given)

@@ -8,8 +8,8 @@ import torch
 import xarray as xr
 
 from geoxt.grid import coordinates
+from geoxt.inference import predict
 from geoxt.models import Card, Network
-from geoxt.predict import predict
 from geoxt.testing import make_grid
 
 BANDS = ("green", "red", "nir")

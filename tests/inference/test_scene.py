@@ -16,9 +16,9 @@ from torch import nn
 
 from geoxt.errors import InputError, ReadError
 from geoxt.grid import coordinates, grid_of
+from geoxt.inference import predict
 from geoxt.legend import Legend
 from geoxt.models import Card, Network
-from geoxt.predict import predict
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 
@@ -207,7 +207,7 @@ class Halves(nn.Module):
         (lambda x: x, {"size": 0}, "size=0"),
         (lambda x: x, {"batch_size": 0}, "batch_size=0"),
         (lambda x: x, {"blend": "cosine"}, "blend='cosine'"),
-        (lambda x: x, {"output": "boxes"}, r"predict_vector\(\)"),
+        (lambda x: x, {"output": "boxes"}, r"detect\(\)"),
         (lambda x: x, {"chunks": 0}, "chunks=0"),
         (lambda x: x, {"bands": {"blue": "B02"}}, "Cannot give the band 'blue'"),
         (lambda x: x, {"head": "mask"}, "head='mask' of a model that gives one output alone"),

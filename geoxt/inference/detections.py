@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError, MissingDependency
 from geoxt.grid import grid_of
+from geoxt.inference.model_bands import choose_bands
+from geoxt.inference.nms import suppress
+from geoxt.inference.runner import Runner
+from geoxt.inference.scene import network_of, parse_overlap
+from geoxt.inference.thread_pool import ahead
+from geoxt.inference.tile_reader import Feed
+from geoxt.inference.tiles import Lattice
 from geoxt.legend import Legend
 from geoxt.models.network import Network
-from geoxt.predict.bands import choose_bands
-from geoxt.predict.feed import Feed
-from geoxt.predict.pool import ahead
-from geoxt.predict.runner import Runner
-from geoxt.predict.scene import network_of, parse_overlap
-from geoxt.predict.suppress import suppress
-from geoxt.predict.tiles import Lattice
 from geoxt.source import view_of
 from geoxt.types import Array, Mask, SomePath, SomeSize
 from geoxt.windows import Window, parse_size
@@ -52,7 +52,7 @@ class _Thing:
     """The tile that shows it."""
 
 
-def predict_vector(
+def detect(
     layer: xr.DataArray,
     model: nn.Module | SomePath,
     *,

@@ -8,9 +8,9 @@ import xarray as xr
 
 from geoxt import cli
 from geoxt.grid import coordinates
+from geoxt.inference import predict
 from geoxt.models import Card, Network
 from geoxt.models.network import CARD, PREFIX
-from geoxt.predict import predict
 from geoxt.testing import make_grid, write_cog
 
 BANDS = ("green", "red", "nir")

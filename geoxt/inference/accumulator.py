@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.predict.pieces import Piece
+from geoxt.inference.tile_cache import Piece
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
 

@@ -56,7 +56,7 @@ def output_of(name: str) -> Kind:
         Where there is none of that name.
     """
     if name not in OUTPUTS:
-        hint = " For boxes use predict_vector()." if name in {"boxes", "instances"} else ""
+        hint = " For boxes use detect()." if name in {"boxes", "instances"} else ""
         msg = f"Cannot predict output={name!r}: pass one of {', '.join(OUTPUTS)}.{hint}"
         raise InputError(msg)
     return OUTPUTS[name]

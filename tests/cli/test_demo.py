@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from geoxt.demo import OUTPUTS, Demo, describe, run
+from geoxt.cli.demo import OUTPUTS, Demo, describe, run
 from geoxt.models import from_checkpoint
 
 TINY = {"epochs": 1, "model": "test_unet", "scene": 160, "progress": "none"}

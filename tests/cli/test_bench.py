@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from geoxt import bench
-from geoxt.cli import main
+from geoxt.cli import bench, main
 from geoxt.testing import make_grid, write_cog
 
 

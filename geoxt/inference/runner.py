@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
+from geoxt.inference.fingerprint import fingerprint
+from geoxt.inference.output_kinds import Stage
 from geoxt.models.network import Network
-from geoxt.predict.fingerprint import fingerprint
-from geoxt.predict.outputs import Stage
 from geoxt.types import Array, Mask
 
 LOADED: dict[str, nn.Module] = {}

@@ -16,13 +16,13 @@ import xarray as xr
 
 from geoxt import plot
 from geoxt.alignment import intersection
+from geoxt.cli.errors import for_the_shell
 from geoxt.errors import CRSError, InputError, LabelError, OutputError
 from geoxt.grid import grid_of, label
+from geoxt.inference import predict
 from geoxt.layers import open_cogs, open_stac
 from geoxt.layers.files.open import find
 from geoxt.metrics.maps import score
-from geoxt.predict import predict
-from geoxt.predict.shell import for_the_shell
 from geoxt.samplers import Region
 from geoxt.source import view_of
 from geoxt.splits import Split, blocks

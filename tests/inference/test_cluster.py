@@ -12,8 +12,8 @@ import rasterio
 import xarray as xr
 
 from geoxt.grid import coordinates
+from geoxt.inference import predict
 from geoxt.models import Card, Network
-from geoxt.predict import predict
 from geoxt.testing import make_grid
 from geoxt.writers import blocks, to_cog, to_zarr
 from geoxt.writers.progress import Bar
@@ -33,7 +33,7 @@ def loaded_once(module):
 def client():
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
-        loaded_once("geoxt.predict"),
+        loaded_once("geoxt.inference"),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
         ) as cluster,
@@ -67,7 +67,7 @@ def test_a_cluster_gives_the_same_bits_and_loads_the_model_once_a_worker(client)
     assert made.data.npartitions == 16
 
     def loads():
-        from geoxt.predict import runner
+        from geoxt.inference import runner
 
         return runner.LOADS
 

@@ -5,8 +5,8 @@ import sys
 
 CODE = """
 import sys
-import geoxt.predict
-import geoxt.predict.command
+import geoxt.inference
+import geoxt.cli.predict
 print(*sorted({name.split(".")[0] for name in sys.modules} | {name for name in sys.modules if "geoxt.t" in name}))
 """
 

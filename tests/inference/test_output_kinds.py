@@ -8,8 +8,8 @@ from torch import nn
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates, grid_of
+from geoxt.inference import predict
 from geoxt.legend import Legend
-from geoxt.predict import predict
 from geoxt.testing import make_grid
 
 

@@ -9,7 +9,7 @@ from torch import nn
 import geoxt
 from geoxt.errors import InputError
 from geoxt.grid import coordinates, grid_of
-from geoxt.predict import predict
+from geoxt.inference import predict
 from geoxt.testing import make_grid
 from geoxt.trees import children, tree_of
 

@@ -17,17 +17,17 @@ from torch import nn
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
+from geoxt.inference.accumulator import Finish
+from geoxt.inference.blended_array import Blended
+from geoxt.inference.model_bands import choose_bands
+from geoxt.inference.output_kinds import Kind, Output, output_of
+from geoxt.inference.predict_tree import over_tree
+from geoxt.inference.runner import Runner
+from geoxt.inference.tile_reader import Feed
+from geoxt.inference.tiles import Blend, Lattice
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.network import Network, from_checkpoint
-from geoxt.predict.bands import choose_bands
-from geoxt.predict.blended import Blended
-from geoxt.predict.feed import Feed
-from geoxt.predict.outputs import Kind, Output, output_of
-from geoxt.predict.runner import Runner
-from geoxt.predict.strip import Finish
-from geoxt.predict.tiles import Blend, Lattice
-from geoxt.predict.trees import over_tree
 from geoxt.source import View, view_of
 from geoxt.types import SomePath, SomeSize
 from geoxt.windows import parse_size

@@ -13,9 +13,9 @@ from torch import nn
 
 from geoxt.errors import InputError, OutputError
 from geoxt.grid import coordinates, grid_of
+from geoxt.inference import detect
+from geoxt.inference.nms import suppress
 from geoxt.legend import Legend
-from geoxt.predict import predict_vector
-from geoxt.predict.suppress import suppress
 from geoxt.testing import make_grid
 from geoxt.writers import to_vector
 
@@ -75,7 +75,7 @@ def pixels(frame, layer):
 @pytest.mark.parametrize("masks", [False, True])
 def test_each_thing_is_found_once_and_whole(size, overlap, masks):
     layer = make_layer(boxes=BOXES)
-    found = predict_vector(layer, Finder(masks=masks), size=size, overlap=overlap, batch_size=3)
+    found = detect(layer, Finder(masks=masks), size=size, overlap=overlap, batch_size=3)
     assert pixels(found, layer) == sorted(BOXES)
     assert found.crs == grid_of(layer).crs.to_wkt()
     assert (np.diff(found["score"]) <= 0).all()
@@ -83,11 +83,11 @@ def test_each_thing_is_found_once_and_whole(size, overlap, masks):
 
 def test_scores_codes_and_names_come_along():
     layer, legend = make_layer(boxes=BOXES), Legend((10, 20, 30), ("car", "house", "car"))
-    found = predict_vector(layer, Finder(), size=40, overlap=16, legend=legend)
+    found = detect(layer, Finder(), size=40, overlap=16, legend=legend)
     values = [round((score - 0.5) * 1000) for score in found["score"]]
     assert list(found["code"]) == [(10, 20, 30)[value % 3] for value in values]
     assert set(found["class"]) <= {"car (10)", "house", "car (30)"}
-    few = predict_vector(layer, Finder(), size=40, overlap=16, score=float(found["score"].iloc[1]) - 1e-5)
+    few = detect(layer, Finder(), size=40, overlap=16, score=float(found["score"].iloc[1]) - 1e-5)
     assert len(few) == 2
 
 
@@ -95,7 +95,7 @@ def test_the_outline_of_an_instance_is_that_of_its_pixels():
     layer = make_layer()
     shape = shapely.Polygon([(30, 30), (50, 30), (50, 36), (36, 36), (36, 50), (30, 50)])
     values = rasterize([shape], (90, 110)).astype("float32")[None]
-    found = predict_vector(layer.copy(data=values), Finder(masks=True), size=64, overlap=32)
+    found = detect(layer.copy(data=values), Finder(masks=True), size=64, overlap=32)
     assert len(found) == 1
     drawn = rasterize(found.geometry, (90, 110), transform=grid_of(layer).affine)
     np.testing.assert_array_equal(drawn, values[0])
@@ -103,8 +103,8 @@ def test_the_outline_of_an_instance_is_that_of_its_pixels():
 
 def test_nothing_is_found_on_nodata_nor_where_there_is_nothing():
     layer = make_layer(boxes=BOXES[:2], nodata=2.0)
-    assert pixels(predict_vector(layer, Finder(), size=40, overlap=16), layer) == [BOXES[0]]
-    empty = predict_vector(make_layer(), Finder(), size=40, overlap=16)
+    assert pixels(detect(layer, Finder(), size=40, overlap=16), layer) == [BOXES[0]]
+    empty = detect(make_layer(), Finder(), size=40, overlap=16)
     assert list(empty.columns) == ["score", "code", "class", "geometry"]
     assert len(empty) == 0
     assert empty.crs is not None
@@ -155,27 +155,27 @@ class Wavers(Finder):
 
 def test_a_thing_that_two_tiles_name_differently_is_one_thing_of_the_surer_name():
     layer = make_layer(boxes=[(28, 20, 36, 30), (65, 60, 75, 69)])
-    both = predict_vector(layer, Wavers(), size=40, overlap=20)
+    both = detect(layer, Wavers(), size=40, overlap=20)
     assert sorted(both["code"]) == [1, 1, 2, 2]
-    one = predict_vector(layer, Wavers(), size=40, overlap=20, agnostic=True)
+    one = detect(layer, Wavers(), size=40, overlap=20, agnostic=True)
     assert list(one["code"]) == [2, 2]
     assert pixels(one, layer) == [(28, 20, 36, 30), (65, 60, 75, 69)]
 
 
 def test_a_cut_part_of_another_name_gives_way_to_the_whole_but_a_small_thing_in_a_large_one_stays():
     layer = make_layer(boxes=[(30, 20, 48, 30)])
-    halves = predict_vector(layer, Wavers(), size=40, overlap=20, agnostic=True)
+    halves = detect(layer, Wavers(), size=40, overlap=20, agnostic=True)
     assert pixels(halves, layer) == [(30, 20, 48, 30)]
     values = make_layer(boxes=[(2, 2, 38, 38)]).to_numpy()
     values[0, 10:14, 10:14] = 2
-    nested = predict_vector(layer.copy(data=values), Finder(), size=40, overlap=20, agnostic=True)
+    nested = detect(layer.copy(data=values), Finder(), size=40, overlap=20, agnostic=True)
     assert pixels(nested, layer) == [(2, 2, 38, 38), (10, 10, 14, 14)]
 
 
 @pytest.mark.parametrize("ending", ["gpkg", "fgb", "geojson", "shp"])
 def test_a_vector_file_holds_what_was_found(tmp_path, ending):
     layer = make_layer(boxes=BOXES)
-    found = predict_vector(layer, Finder(), size=40, overlap=16)
+    found = detect(layer, Finder(), size=40, overlap=16)
     path = to_vector(found, tmp_path / "deep" / f"things.{ending}")
     back = geopandas.read_file(path).to_crs(found.crs)
     assert sorted(back["score"].round(6)) == sorted(found["score"].round(6))
@@ -186,7 +186,7 @@ def test_a_vector_file_holds_what_was_found(tmp_path, ending):
 
 
 def test_a_vector_file_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch):
-    found = predict_vector(make_layer(boxes=BOXES), Finder(), size=40, overlap=16)
+    found = detect(make_layer(boxes=BOXES), Finder(), size=40, overlap=16)
     path = to_vector(found, tmp_path / "things.gpkg")
     before = path.read_bytes()
 
@@ -213,4 +213,4 @@ def test_a_vector_file_that_cannot_be_written_leaves_the_older_one(tmp_path, mon
 )
 def test_what_finds_nothing_at_all_is_refused(layer, model, options, message):
     with pytest.raises(InputError, match=message):
-        predict_vector(layer, model, size=32, overlap=8, **options)
+        detect(layer, model, size=32, overlap=8, **options)

@@ -9,16 +9,16 @@ from typing import Any
 
 import xarray as xr
 
+from geoxt.cli.errors import for_the_shell
 from geoxt.errors import InputError, OutputError
+from geoxt.inference.detections import detect
+from geoxt.inference.model_bands import choose_bands
+from geoxt.inference.scene import predict
+from geoxt.inference.time_series import open_dates, require_dates
 from geoxt.layers import open_cogs
 from geoxt.layers.files.paths import find
 from geoxt.models.card import Card
 from geoxt.models.network import from_checkpoint
-from geoxt.predict.bands import choose_bands
-from geoxt.predict.dates import open_dates, require_dates
-from geoxt.predict.scene import predict
-from geoxt.predict.shell import for_the_shell
-from geoxt.predict.vector import predict_vector
 from geoxt.writers.cog import to_cog
 from geoxt.writers.staging import require_writable
 from geoxt.writers.vector import DRIVERS, to_vector
@@ -93,7 +93,7 @@ def _run(job: Job) -> Path:
         options.pop("blend", None)
         if job.score is not None:
             options["score"] = job.score
-        found = predict_vector(layer, network, progress=job.progress, agnostic=job.agnostic, **options)
+        found = detect(layer, network, progress=job.progress, agnostic=job.agnostic, **options)
         return to_vector(found, job.out)
     output: Any = job.output or ("regression" if network.card.task in _PIXELS else "classes")
     made = predict(layer, network, output=output, **options)

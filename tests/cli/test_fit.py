@@ -14,11 +14,11 @@ import rasterio
 import torch
 
 from geoxt.cli import FAILED, main
+from geoxt.cli.fit import _retold
 from geoxt.errors import InputError, ReadError
 from geoxt.models import from_checkpoint
 from geoxt.trainers import SetModule
 from geoxt.trainers.chips import ChipModule, read_chips, scaled, score_chips, stratified
-from geoxt.trainers.commands import _retold
 from geoxt.trainers.experiment import Experiment, Training, changed, run, summary, table
 from geoxt.trainers.learning import Learning
 from geoxt.trainers.tables import best_of
