@@ -36,7 +36,7 @@ from geoxt.layers import open_cogs, open_vector
 from geoxt.layers.vector.open import features
 from geoxt.samplers import RandomSampler
 from geoxt.trainers import Recipe, SetModule, Task, fit
-from geoxt.trainers.boxes import AveragePrecision
+from geoxt.trainers.tasks.detection_targets import AveragePrecision
 
 SIZE, OVERLAP, SIDE = 128, 48, 640
 TRAINING, HELD_OUT = 4, 2

@@ -20,7 +20,7 @@ import yaml
 
 from geoxt.cli.fit import experiment_command
 from geoxt.models import from_checkpoint
-from geoxt.trainers.chips import classify, read_chips, stratified
+from geoxt.trainers.datamodules.image_folder import classify, read_chips, stratified
 
 CONFIG = Path(__file__).with_name("eurosat.yaml")
 PAPER = {"ImageNet": ("98.11", "ResNet50"), "random": ("87.33", "ResNet50")}

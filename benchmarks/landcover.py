@@ -31,7 +31,7 @@ from geoxt.models import Network, from_checkpoint
 from geoxt.samplers import Region
 from geoxt.splits import Split, blocks
 from geoxt.trainers import DataModule
-from geoxt.trainers.augment import dihedral
+from geoxt.trainers.tasks.flips import dihedral
 
 BLOCK = 64
 """Pixels: side of the demo's blocks for a scene of this size."""

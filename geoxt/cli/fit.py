@@ -16,13 +16,13 @@ import yaml  # type: ignore[import-untyped]
 
 from geoxt.errors import GeoxtError, InputError, MissingDependency
 from geoxt.models import from_checkpoint
-from geoxt.trainers.chips import ChipModule, score_chips
-from geoxt.trainers.experiment import Experiment, run
-from geoxt.trainers.fit import Progress, evaluate, restore, resumable
-from geoxt.trainers.learning import Learning, build
-from geoxt.trainers.named import Files, Images, Named
-from geoxt.trainers.surroundings import NOISE, quiet
-from geoxt.trainers.watching import BEST
+from geoxt.trainers.config.build import Learning, build
+from geoxt.trainers.config.datamodules import Files, Images, Named
+from geoxt.trainers.datamodules.image_folder import ChipModule, score_chips
+from geoxt.trainers.experiments.run import Experiment, run
+from geoxt.trainers.loop.callbacks import BEST
+from geoxt.trainers.loop.determinism import NOISE, quiet
+from geoxt.trainers.loop.fit import Progress, evaluate, restore, resumable
 
 MODULES = (ChipModule, Files, Images, Named)
 """Data modules that a configuration can name without their module."""

@@ -1,19 +1,19 @@
 """Training: tasks as data over one LightningModule, self-supervision over another, data modules, fits, experiments."""
 
 from geoxt.metrics.confusion import Confusion, confusion, summarise
-from geoxt.trainers.average import WeightAverage
-from geoxt.trainers.chips import ChipModule, score_chips, stratified
-from geoxt.trainers.data import DataModule
-from geoxt.trainers.experiment import Experiment, Training
-from geoxt.trainers.fit import Progress, evaluate, fit
-from geoxt.trainers.kinds import KINDS, Kind
-from geoxt.trainers.learning import Learning, build
-from geoxt.trainers.named import Files, Images, Named
-from geoxt.trainers.recipe import Recipe
+from geoxt.trainers.config.build import Learning, build
+from geoxt.trainers.config.datamodules import Files, Images, Named
+from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.datamodules.band_statistics import band_statistics, legend_of
+from geoxt.trainers.datamodules.image_folder import ChipModule, score_chips, stratified
+from geoxt.trainers.datamodules.layer_windows import DataModule
+from geoxt.trainers.datamodules.samples import SetModule
+from geoxt.trainers.experiments.run import Experiment, Training
+from geoxt.trainers.loop.ema import WeightAverage
+from geoxt.trainers.loop.fit import Progress, evaluate, fit
 from geoxt.trainers.selfsup import METHODS, SelfSupervised, Views, WindowModule, encoder_weights
-from geoxt.trainers.sets import SetModule
-from geoxt.trainers.statistics import band_statistics, legend_of
-from geoxt.trainers.task import Task
+from geoxt.trainers.tasks.module import Task
+from geoxt.trainers.tasks.registry import KINDS, Kind
 
 __all__ = [
     "KINDS",

@@ -199,7 +199,7 @@ def test_an_interrupt_while_training_ends_with_the_shells_code(monkeypatch, caps
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("geoxt.trainers.task.Task.training_step", stop)
+    monkeypatch.setattr("geoxt.trainers.tasks.module.Task.training_step", stop)
     out = tmp_path / "out"
     out.mkdir()
     older = {out / name for name in ("map.tif", "map.tif.aux.xml", "metrics.json", "samples.png")}

@@ -18,10 +18,10 @@ from geoxt.cli.fit import _retold
 from geoxt.errors import InputError, ReadError
 from geoxt.models import from_checkpoint
 from geoxt.trainers import SetModule
-from geoxt.trainers.chips import ChipModule, read_chips, scaled, score_chips, stratified
-from geoxt.trainers.experiment import Experiment, Training, changed, run, summary, table
-from geoxt.trainers.learning import Learning
-from geoxt.trainers.tables import best_of
+from geoxt.trainers.config.build import Learning
+from geoxt.trainers.datamodules.image_folder import ChipModule, read_chips, scaled, score_chips, stratified
+from geoxt.trainers.experiments.report import best_of
+from geoxt.trainers.experiments.run import Experiment, Training, changed, run, summary, table
 
 
 def write(image, path):

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 from geoxt.errors import LabelWarning
 from geoxt.legend import Legend
 from geoxt.metrics.label_codes import IGNORE, Codes
-from geoxt.trainers.boxes import things
-from geoxt.trainers.targets import image_class, pixel_classes
+from geoxt.trainers.tasks.detection_targets import things
+from geoxt.trainers.tasks.targets import image_class, pixel_classes
 
 codes = st.lists(st.integers(-5, 300), min_size=1, max_size=8, unique=True)
 

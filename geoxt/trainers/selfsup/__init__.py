@@ -1,11 +1,11 @@
 """Self-supervision: encoders that learn from images alone, by BYOL, SimCLR, MoCo, MAE or Tile2Vec."""
 
+from geoxt.trainers.datamodules.unlabeled import WindowModule
 from geoxt.trainers.selfsup.encoder import Encoder, encoder_weights
 from geoxt.trainers.selfsup.masking import MAE
 from geoxt.trainers.selfsup.methods import BYOL, METHODS, MoCo, SimCLR, Tile2Vec
 from geoxt.trainers.selfsup.module import SelfSupervised
 from geoxt.trainers.selfsup.views import Views
-from geoxt.trainers.selfsup.windows import WindowModule
 
 __all__ = [
     "BYOL",

@@ -13,13 +13,13 @@ from torch import Tensor
 from geoxt.errors import InputError
 from geoxt.models import Card, Network
 from geoxt.models.network import CARD
-from geoxt.trainers.optimizers import configure
-from geoxt.trainers.recipe import Recipe
+from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.config.transforms import STREAMS, go_on, states, transformed
+from geoxt.trainers.loop.optimizers import configure
 from geoxt.trainers.selfsup.encoder import Encoder
 from geoxt.trainers.selfsup.methods import METHODS, Method
 from geoxt.trainers.selfsup.views import Views
-from geoxt.trainers.targets import Batch, entry, validity
-from geoxt.trainers.transforming import STREAMS, go_on, states, transformed
+from geoxt.trainers.tasks.targets import Batch, entry, validity
 
 Positives = Literal["same", "times", "neighbours"]
 """Which two images show the same: one image twice; a place at two times; a place and its neighbour."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geoxt.trainers.augment import turn_and_flip
+from geoxt.trainers.tasks.flips import turn_and_flip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

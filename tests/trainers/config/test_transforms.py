@@ -12,8 +12,8 @@ from geoxt import transforms
 from geoxt.cli import FAILED, main
 from geoxt.errors import InputError
 from geoxt.trainers import Learning, Recipe, SetModule, Task, build, fit
-from geoxt.trainers.losses import CLASSES
-from geoxt.trainers.transforming import transform_of, transformed
+from geoxt.trainers.config.transforms import transform_of, transformed
+from geoxt.trainers.tasks.losses import CLASSES
 
 CLOUDS = {"class_path": "Clouds", "init_args": {"p": 1.0, "seed": 5}}
 AFFINE = {
@@ -193,7 +193,9 @@ def chips(tmp_path, monkeypatch):
     """Eight chips of two classes, in memory."""
     labels = torch.arange(8) % 2
     images = torch.randint(0, 200, (8, 3, 16, 16), dtype=torch.uint8)
-    monkeypatch.setattr("geoxt.trainers.chips.read_chips", lambda _: (images, labels, ("Lake", "Roof")))
+    monkeypatch.setattr(
+        "geoxt.trainers.datamodules.image_folder.read_chips", lambda _: (images, labels, ("Lake", "Roof"))
+    )
     return tmp_path / "chips"
 
 

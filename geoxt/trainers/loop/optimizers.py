@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from geoxt.errors import InputError
-from geoxt.trainers.recipe import Recipe
+from geoxt.trainers.config.recipe import Recipe
 
 _PLATEAU = {"patience": 3}
 _CYCLE = {"pct_start": 0.2}

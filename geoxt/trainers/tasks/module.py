@@ -18,15 +18,15 @@ from geoxt.metrics.label_codes import Codes
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
-from geoxt.trainers.augment import dihedral, turn_and_flip
-from geoxt.trainers.boxes import Things, things, turn
-from geoxt.trainers.kinds import kind_of
-from geoxt.trainers.losses import Loss
-from geoxt.trainers.optimizers import configure
-from geoxt.trainers.recipe import Recipe
-from geoxt.trainers.shares import balanced, class_counts
-from geoxt.trainers.targets import Batch, entry, seen, validity
-from geoxt.trainers.transforming import STREAMS, go_on, states, transformed
+from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.config.transforms import STREAMS, go_on, states, transformed
+from geoxt.trainers.loop.optimizers import configure
+from geoxt.trainers.tasks.class_weights import balanced, class_counts
+from geoxt.trainers.tasks.detection_targets import Things, things, turn
+from geoxt.trainers.tasks.flips import dihedral, turn_and_flip
+from geoxt.trainers.tasks.losses import Loss
+from geoxt.trainers.tasks.registry import kind_of
+from geoxt.trainers.tasks.targets import Batch, entry, seen, validity
 
 Transform = Callable[[Batch], Batch]
 """Changes a batch of training samples, such as an augmentation of `geoxt.transforms`."""

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from geoxt.errors import InputError, ReadError
-from geoxt.trainers.augment import dihedral
-from geoxt.trainers.sets import SetModule, Shuffled
+from geoxt.trainers.datamodules.samples import SetModule, Shuffled
+from geoxt.trainers.tasks.flips import dihedral
 from geoxt.types import SomePath
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}

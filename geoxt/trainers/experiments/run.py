@@ -15,11 +15,11 @@ from typing import Any
 import pytorch_lightning as pl
 
 from geoxt.errors import InputError
-from geoxt.trainers.fit import Precision, Progress, evaluate, fit
-from geoxt.trainers.kept import kept, make, plain, write
-from geoxt.trainers.learning import Learning, build
-from geoxt.trainers.tables import best_of, cell, summary, table
-from geoxt.trainers.watching import falls
+from geoxt.trainers.config.build import Learning, build
+from geoxt.trainers.experiments.report import best_of, cell, summary, table
+from geoxt.trainers.experiments.results import kept, make, plain, write
+from geoxt.trainers.loop.callbacks import falls
+from geoxt.trainers.loop.fit import Precision, Progress, evaluate, fit
 from geoxt.types import SomePath
 
 Say = Callable[[str], None]

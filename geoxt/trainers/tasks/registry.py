@@ -13,10 +13,9 @@ from geoxt.errors import InputError
 from geoxt.metrics.confusion import Confusion, report_images, report_pixels
 from geoxt.metrics.label_codes import Codes
 from geoxt.metrics.multilabel import Errors, Labels, report_errors, report_labels
-from geoxt.trainers.boxes import AveragePrecision, report_precision
-from geoxt.trainers.losses import CLASSES, PIXEL_CLASSES, Loss
-from geoxt.trainers.measures import LABELS, VALUES
-from geoxt.trainers.targets import (
+from geoxt.trainers.tasks.detection_targets import AveragePrecision, report_precision
+from geoxt.trainers.tasks.losses import CLASSES, PIXEL_CLASSES, Loss
+from geoxt.trainers.tasks.targets import (
     Batch,
     change_classes,
     image_class,
@@ -25,6 +24,7 @@ from geoxt.trainers.targets import (
     pixel_classes,
     pixel_values,
 )
+from geoxt.trainers.tasks.value_losses import LABELS, VALUES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

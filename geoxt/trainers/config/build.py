@@ -12,11 +12,11 @@ import torch
 from geoxt.errors import InputError
 from geoxt.models import load, weights_names
 from geoxt.models.network import CARD, PREFIX, Network
-from geoxt.trainers.kinds import KINDS
-from geoxt.trainers.recipe import Recipe
+from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.config.transforms import SomeTransform, transform_of
 from geoxt.trainers.selfsup import METHODS, SelfSupervised
-from geoxt.trainers.task import Task
-from geoxt.trainers.transforming import SomeTransform, transform_of
+from geoxt.trainers.tasks.module import Task
+from geoxt.trainers.tasks.registry import KINDS
 
 _ENCODER = "resnet18"
 """What self-supervision trains where no model is named."""

@@ -6,8 +6,8 @@ import torch
 from geoxt.errors import InputError, LabelWarning
 from geoxt.metrics.label_codes import IGNORE, Codes
 from geoxt.trainers import Recipe, SetModule, Task, fit
-from geoxt.trainers.kinds import KINDS
-from geoxt.trainers.targets import change_classes, pixel_classes, seen
+from geoxt.trainers.tasks.registry import KINDS
+from geoxt.trainers.tasks.targets import change_classes, pixel_classes, seen
 
 MODELS = {"change": "test_fc_siam_diff", "time-series": "test_utae", "segmentation": "test_unet"}
 

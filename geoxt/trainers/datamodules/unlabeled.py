@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader
 from geoxt.bridge import loader
 from geoxt.models import Card
 from geoxt.samplers import Plan
-from geoxt.trainers.data import layer_of, shared_bands
-from geoxt.trainers.resume import Resumable
+from geoxt.trainers.datamodules.band_statistics import band_statistics
+from geoxt.trainers.datamodules.layer_windows import layer_of, shared_bands
+from geoxt.trainers.loop.resume import Resumable
 from geoxt.trainers.selfsup.module import EMBEDDING
-from geoxt.trainers.statistics import band_statistics
 
 _STATISTICS = 256
 """Windows that the bands' mean and deviation are taken from, at most."""

@@ -20,7 +20,7 @@ from geoxt.samplers import Region
 from geoxt.splits import blocks
 from geoxt.testing import make_grid
 from geoxt.trainers import DataModule, Recipe, Task, fit
-from geoxt.trainers.data import tiles
+from geoxt.trainers.datamodules.layer_windows import tiles
 from geoxt.windows import Window
 
 

@@ -14,10 +14,10 @@ from geoxt.bridge.epochs import Epochs
 from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend
 from geoxt.models import Card
-from geoxt.trainers.kinds import Kind, kind_of
-from geoxt.trainers.resume import Resumable
-from geoxt.trainers.statistics import MOST_CODES
-from geoxt.trainers.targets import Batch, entry
+from geoxt.trainers.datamodules.band_statistics import MOST_CODES
+from geoxt.trainers.loop.resume import Resumable
+from geoxt.trainers.tasks.registry import Kind, kind_of
+from geoxt.trainers.tasks.targets import Batch, entry
 
 _STATISTICS = 1024
 """Training samples that the bands' mean and deviation are taken from, at most."""

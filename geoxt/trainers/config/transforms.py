@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from geoxt import transforms
 from geoxt.errors import InputError, MissingDependency
-from geoxt.trainers.targets import Batch, entry
+from geoxt.trainers.tasks.targets import Batch, entry
 from geoxt.transforms.draws import Draws
 
 _Plain = bool | int | float | str | None

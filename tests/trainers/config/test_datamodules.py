@@ -95,7 +95,7 @@ def test_a_split_that_is_not_there(tree):
 
 def test_without_a_training_part_splits_are_asked_for(monkeypatch):
     spec = replace(datasets.info("eurosat"), splits=None)
-    monkeypatch.setattr("geoxt.trainers.named.datasets.info", lambda _: spec)
+    monkeypatch.setattr("geoxt.trainers.config.datamodules.datasets.info", lambda _: spec)
     with pytest.raises(InputError, match="the training part of 'eurosat': it has no splits. Pass splits="):
         Named("eurosat")
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from geoxt.metrics.label_codes import IGNORE
-from geoxt.trainers.losses import PIXEL_CLASSES, cross_entropy, dice, focal, jaccard, one_against_rest
-from geoxt.trainers.measures import LABELS, VALUES, bce, binary_focal
+from geoxt.trainers.tasks.losses import PIXEL_CLASSES, cross_entropy, dice, focal, jaccard, one_against_rest
+from geoxt.trainers.tasks.value_losses import LABELS, VALUES, bce, binary_focal
 
 
 @pytest.fixture

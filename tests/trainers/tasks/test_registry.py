@@ -17,9 +17,9 @@ from geoxt.metrics.confusion import confusion, report_images
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.metrics.multilabel import Errors, Labels, report_errors, report_labels
 from geoxt.trainers import KINDS, Recipe, SetModule, Task, fit
-from geoxt.trainers.boxes import THRESHOLDS, AveragePrecision, turn
-from geoxt.trainers.fit import evaluate
-from geoxt.trainers.shares import balanced, class_counts
+from geoxt.trainers.loop.fit import evaluate
+from geoxt.trainers.tasks.class_weights import balanced, class_counts
+from geoxt.trainers.tasks.detection_targets import THRESHOLDS, AveragePrecision, turn
 
 SIZE = 32
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from geoxt.trainers.augment import dihedral, turn_and_flip
+from geoxt.trainers.tasks.flips import dihedral, turn_and_flip
 
 
 def all_eight(image):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geoxt.trainers.losses import GAMMA, Loss
+from geoxt.trainers.tasks.losses import GAMMA, Loss
 
 
 def bce(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:

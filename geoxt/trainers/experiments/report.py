@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from geoxt.trainers.watching import falls
+from geoxt.trainers.loop.callbacks import falls
 
 
 def best_of(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.samplers import RandomSampler, Times, TripletSampler
 from geoxt.splits import Split, TreeSplit, blocks
-from geoxt.trainers.data import DataModule
-from geoxt.trainers.opening import Layer, SomeLayer, open_named
+from geoxt.trainers.config.layers import Layer, SomeLayer, open_named
+from geoxt.trainers.datamodules.layer_windows import DataModule
+from geoxt.trainers.datamodules.samples import SetModule
 from geoxt.trainers.selfsup import WindowModule
-from geoxt.trainers.sets import SetModule
 from geoxt.trees import layers_of
 
 _SHARES = (0.6, 0.2, 0.2)

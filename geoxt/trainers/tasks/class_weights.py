@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geoxt.errors import LabelError
 from geoxt.metrics.label_codes import IGNORE
-from geoxt.trainers.targets import Batch
+from geoxt.trainers.tasks.targets import Batch
 
 
 def class_counts(batches: Iterable[Batch], target: Callable[[Batch], Tensor], classes: int) -> Tensor:

@@ -12,8 +12,8 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from geoxt.errors import InputError
-from geoxt.trainers.average import WeightAverage
-from geoxt.trainers.recipe import Recipe
+from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.loop.ema import WeightAverage
 
 BEST = "best.ckpt"
 """In the folder of a training: its best epoch."""

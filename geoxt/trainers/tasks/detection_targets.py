@@ -11,8 +11,8 @@ from torchmetrics import Metric
 from torchvision.ops import box_iou
 
 from geoxt.metrics.label_codes import IGNORE, Codes
-from geoxt.trainers.augment import code_of, drawn
-from geoxt.trainers.targets import Batch, entry
+from geoxt.trainers.tasks.flips import code_of, drawn
+from geoxt.trainers.tasks.targets import Batch, entry
 from geoxt.transforms import turn as turned
 
 Things = dict[str, Tensor]

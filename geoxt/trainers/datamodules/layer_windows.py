@@ -18,9 +18,9 @@ from geoxt.models import Card
 from geoxt.samplers import RandomSampler, Region
 from geoxt.source import nodata_of
 from geoxt.splits import Split, TreeSplit
-from geoxt.trainers.kinds import kind_of
-from geoxt.trainers.resume import Resumable
-from geoxt.trainers.statistics import band_statistics, legend_of
+from geoxt.trainers.datamodules.band_statistics import band_statistics, legend_of
+from geoxt.trainers.loop.resume import Resumable
+from geoxt.trainers.tasks.registry import kind_of
 from geoxt.trees import children, tree_of
 from geoxt.types import SomeSize
 from geoxt.windows import Window, parse_size

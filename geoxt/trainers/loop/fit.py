@@ -14,10 +14,10 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from geoxt.errors import InputError, OutputError
-from geoxt.trainers.resume import Keep
-from geoxt.trainers.surroundings import compiled_for_now, quiet, repeatable
-from geoxt.trainers.task import Task
-from geoxt.trainers.watching import History, Learner, average, best_epoch, early
+from geoxt.trainers.loop.callbacks import History, Learner, average, best_epoch, early
+from geoxt.trainers.loop.determinism import compiled_for_now, quiet, repeatable
+from geoxt.trainers.loop.resume import Keep
+from geoxt.trainers.tasks.module import Task
 from geoxt.types import SomePath
 
 Progress = Literal["bar", "lines", "none"]

@@ -1,0 +1,1 @@
+"""geoxt/trainers/config"""
