@@ -1,1 +1,1 @@
-"""geoxt/trainers/datamodules"""
+"""Data modules: windows of layers, samples of datasets, image folders and unlabeled windows."""

@@ -1,1 +1,1 @@
-"""geoxt/trainers/experiments"""
+"""Experiments: runs over a grid of settings, their results and the tables that report them."""

@@ -1,1 +1,1 @@
-"""geoxt/trainers/loop"""
+"""The training loop: fit, callbacks, resume from checkpoints, optimizers and determinism."""
