@@ -8,8 +8,10 @@ Writes results/exactness.md. Takes about five minutes.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,11 @@ from report import machine, table, write
 from geoxt.grid import parse_crs, to_rasterio, transformer, whole
 from geoxt.pixels.resample import sample
 from geoxt.pixels.transform import Mapping
-from geoxt.testing import oracles
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for tests/support
+from support import oracles  # noqa: E402
 
 SIDE = 512
 """Pixels of the target."""

@@ -23,8 +23,10 @@ from report import machine, table, write
 import geoxt
 from geoxt.samplers import RandomSampler
 from geoxt.testing import make_grid, write_cog
-from geoxt.testing.proxy import Proxy, proxied
-from geoxt.testing.servers import serve_files
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for tests/support
+from support.proxy import Proxy, proxied  # noqa: E402
+from support.servers import serve_files  # noqa: E402
 
 BANDS = [f"B{n}" for n in range(1, 8)]
 SIDE, SIZE, RESOLUTION = 4096, 224, 30.0

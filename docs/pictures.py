@@ -6,9 +6,10 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from support.dataset_trees import make_tree
+
 from geoxt import datasets
 from geoxt.errors import DatasetWarning
-from geoxt.testing.trees import make_tree
 
 
 def draw_all(folder: Path) -> None:

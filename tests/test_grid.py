@@ -7,12 +7,13 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from support import oracles
+from support import strategies as some
 
 from geoxt import grid as grids
 from geoxt.errors import CRSError, GridError
 from geoxt.footprints import overlap
-from geoxt.testing import make_grid, oracles
-from geoxt.testing import strategies as some
+from geoxt.testing import make_grid
 from geoxt.windows import Window
 
 WORLD = GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326")

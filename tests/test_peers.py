@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import rioxarray
 import xarray as xr
+from support import oracles
 
 from geoxt import open_cogs
 from geoxt.grid import coordinates, grid_of, offset
-from geoxt.testing import make_grid, oracles, write_cog
+from geoxt.testing import make_grid, write_cog
 
 LOOSE = 0.125
 """Source pixels: how far GDAL's default transformer may be off."""

@@ -8,6 +8,8 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.warp import Resampling, reproject
+from support import oracles
+from support import strategies as some
 
 from geoxt.alignment import align, intersection, union
 from geoxt.errors import InputError, OverlapError
@@ -16,8 +18,7 @@ from geoxt.grid import coordinates, grid_of, offset, parse_crs, part, to_rasteri
 from geoxt.layers import open_cogs
 from geoxt.pixels import reader
 from geoxt.source import view_of
-from geoxt.testing import distinct, make_grid, oracles, write_cog
-from geoxt.testing import strategies as some
+from geoxt.testing import distinct, make_grid, write_cog
 from geoxt.windows import Window
 
 GRID = make_grid((80, 90))

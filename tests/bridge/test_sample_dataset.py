@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.dataset_trees import make_tree
 
 from geoxt.bridge.sample_dataset import collate
 from geoxt.datasets import info, load
 from geoxt.errors import InputError
-from geoxt.testing.trees import make_tree
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from support.dataset_trees import make_tree, pack
+from support.servers import serve_files
 
 from geoxt.datasets import Archive, Folders, Raster, Spec, info
 from geoxt.datasets.assets import Array
 from geoxt.datasets.spec import RGB, classes
-from geoxt.testing.servers import serve_files
-from geoxt.testing.trees import make_tree, pack
 
 
 def needs(spec) -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.dataset_trees import make_tree
+from support.sample_files import write_image
 
 from geoxt.datasets import Raster, Rule, fetch, info, load
 from geoxt.datasets.spec import classes
 from geoxt.errors import DatasetWarning, InputError, LabelError, OutputError, ReadError
-from geoxt.testing.chips import write_image
-from geoxt.testing.trees import make_tree
 
 
 def test_a_missing_mask(tree):

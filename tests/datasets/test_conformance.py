@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.dataset_trees import pack
+from support.sample_files import size_of
 
 from geoxt import datasets
 from geoxt.datasets.assets import Audio, Raster
@@ -22,8 +24,6 @@ from geoxt.datasets.spec import Lists, Rule
 from geoxt.errors import InputError
 from geoxt.source import is_categorical, nodata_of
 from geoxt.template import Template
-from geoxt.testing.chips import size_of
-from geoxt.testing.trees import pack
 
 NAMES = datasets.names()
 

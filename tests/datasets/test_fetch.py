@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.proxy import proxied
 
 from geoxt.datasets import Archive, fetch, load
 from geoxt.datasets.download import download
 from geoxt.errors import InputError, ReadError
-from geoxt.testing.proxy import proxied
 
 download_module = sys.modules["geoxt.datasets.download"]
 fetch_module = sys.modules["geoxt.datasets.fetch"]

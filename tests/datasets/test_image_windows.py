@@ -9,14 +9,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 import rasterio
+from support.dataset_trees import make_tree
+from support.sample_files import write_image
 
 from geoxt.datasets import Raster, Rule, info, load, locations, names
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
-from geoxt.testing.chips import write_image
 from geoxt.testing.cogs import make_grid
-from geoxt.testing.trees import make_tree
 
 CUT = ("cv4a_kenya_crop_type", "benin_cashews")
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

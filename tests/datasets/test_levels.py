@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
+from support.dataset_trees import make_tree
+from support.sample_files import write_image
 
 from geoxt.datasets import fetch, info, load, names
 from geoxt.errors import InputError, LabelError, ReadError
 from geoxt.source import nodata_of
-from geoxt.testing.chips import write_image
-from geoxt.testing.trees import make_tree
 
 LEVELS = [(name, level) for name in names() for level in info(name).levels]
 PARTS = ["train", "test", "hold", "tier3"]

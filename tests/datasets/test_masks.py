@@ -11,6 +11,8 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
+from support.dataset_trees import make_tree
+from support.sample_files import write_image
 
 from geoxt.alignment import intersection
 from geoxt.bridge.sample_dataset import _from_instances
@@ -19,8 +21,6 @@ from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
 from geoxt.source import Mosaic, is_categorical, nodata_of, view_of
-from geoxt.testing.chips import write_image
-from geoxt.testing.trees import make_tree
 from geoxt.windows import Window
 
 

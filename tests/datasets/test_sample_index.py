@@ -11,13 +11,13 @@ import pytest
 import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from support.dataset_trees import make_tree
 
 from geoxt.datasets import Lists, Named, Rule, info, load
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.sample_index import build
 from geoxt.datasets.splits import assign
 from geoxt.errors import ReadError
-from geoxt.testing.trees import make_tree
 
 NAME = "S2A_MSIL2A_20170613T101031_{}_{}"
 

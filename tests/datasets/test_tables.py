@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.dataset_trees import make_tree
 
 from geoxt import cli, datasets
 from geoxt.datasets.tables import benchmark_table, describe, filled
-from geoxt.testing.trees import make_tree
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from support.proxy import proxied
+from support.servers import serve_files
 
 from geoxt.pixels import remote, retry
 from geoxt.testing import distinct, make_grid, write_cog
-from geoxt.testing.proxy import proxied
-from geoxt.testing.servers import serve_files
 
 SHAPE = (512, 512)
 GRID = make_grid(SHAPE)

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from support.proxy import proxied
+from support.wire import Answer, Loopback
 
 from geoxt.errors import ReadError
 from geoxt.layers import open_stac
 from geoxt.layers.stac import api, sources
 from geoxt.source import view_of
 from geoxt.testing import make_item
-from geoxt.testing.proxy import proxied
-from geoxt.testing.wire import Answer, Loopback
 from geoxt.windows import Window
 
 CORE = "https://api.stacspec.org/v1.0.0/"

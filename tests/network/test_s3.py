@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from support.proxy import proxied
+from support.servers import has_moto, serve_s3
 
 from geoxt.errors import ReadError
 from geoxt.layers import open_cogs
 from geoxt.source import view_of
-from geoxt.testing.proxy import proxied
-from geoxt.testing.servers import has_moto, serve_s3
 from geoxt.windows import Window
 
 pytestmark = pytest.mark.skipif(not has_moto(), reason="needs moto[s3,server]")

@@ -6,6 +6,7 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.windows import Window as FileWindow
+from support import strategies as some
 
 from geoxt.errors import InputError
 from geoxt.grid import whole
@@ -13,7 +14,6 @@ from geoxt.pixels import reader
 from geoxt.pixels.resample import sample
 from geoxt.pixels.transform import Mapping
 from geoxt.testing import distinct, make_grid
-from geoxt.testing import strategies as some
 from geoxt.windows import Window
 
 

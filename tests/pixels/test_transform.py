@@ -8,11 +8,12 @@ from affine import Affine
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from support import oracles
+from support import strategies as some
 
 from geoxt.grid import whole
 from geoxt.pixels.transform import Mapping
-from geoxt.testing import make_grid, oracles
-from geoxt.testing import strategies as some
+from geoxt.testing import make_grid
 from geoxt.windows import Window
 
 WORLD = GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326")

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.warp import Resampling, reproject
+from support import oracles
+from support import strategies as some
 
 from geoxt.grid import parse_crs, part, to_rasterio, transformer, whole
 from geoxt.pixels.resample import sample
 from geoxt.pixels.transform import Mapping
-from geoxt.testing import distinct, make_grid, oracles
-from geoxt.testing import strategies as some
+from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 
 SMALL = some.shapes(1, 72)

@@ -8,13 +8,14 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from support import oracles
+from support import strategies as some
 
 from geoxt.alignment import align
 from geoxt.grid import coordinates, whole
 from geoxt.layers import open_cogs
 from geoxt.source import Pixels, view_of
-from geoxt.testing import distinct, make_grid, oracles
-from geoxt.testing import strategies as some
+from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 
 

@@ -9,12 +9,12 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import strategies as some
 
 from geoxt.alignment import align
 from geoxt.grid import coordinates
 from geoxt.source.dask_warp import warp_dask
 from geoxt.testing import distinct, make_grid
-from geoxt.testing import strategies as some
 
 
 def layer_of(values, grid, **attrs):

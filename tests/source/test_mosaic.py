@@ -15,6 +15,8 @@ from dask.base import tokenize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from support import oracles
+from support import strategies as some
 
 from geoxt.alignment import align
 from geoxt.errors import ReadError, ReadWarning
@@ -23,8 +25,7 @@ from geoxt.layers import open_cogs
 from geoxt.layers.files.open import asset_of
 from geoxt.pixels import reader
 from geoxt.source import Mosaic, Scene, view_of
-from geoxt.testing import distinct, make_grid, oracles
-from geoxt.testing import strategies as some
+from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 
 ALBERS = make_grid((120, 120), crs="EPSG:5070", left=348_500, top=2_018_000)

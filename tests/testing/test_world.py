@@ -7,9 +7,9 @@ import pystac
 import pytest
 import rasterio
 from rasterio.enums import ColorInterp
+from support.oracles import nearest
 
 from geoxt.testing import make_world
-from geoxt.testing.oracles import nearest
 from geoxt.testing.sensor import footprint
 
 SIZE = 320

@@ -5,6 +5,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 import rasterio
+from support import oracles
 
 from geoxt.errors import InputError
 from geoxt.grid import grid_of, whole
@@ -12,7 +13,7 @@ from geoxt.layers import open_cogs
 from geoxt.layers.sensors import spec
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, view_of
-from geoxt.testing import distinct, make_grid, oracles
+from geoxt.testing import distinct, make_grid
 from geoxt.writers import to_cog
 
 GRID = make_grid((60, 70))

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import torch
 from shapely import box
+from support.dataset_trees import make_tree
 
 from geoxt import datasets
 from geoxt.cli import FAILED, main
@@ -18,7 +19,6 @@ from geoxt.metrics.label_codes import IGNORE
 from geoxt.models import create, from_checkpoint
 from geoxt.models.registry import ARCHITECTURES, Architecture
 from geoxt.testing import make_grid, make_world
-from geoxt.testing.trees import make_tree
 from geoxt.trainers import Files, Named, Recipe, SetModule, Task, fit
 
 

@@ -17,8 +17,8 @@ from urllib.parse import unquote
 from urllib.request import Request as Call
 from urllib.request import urlopen
 
-from geoxt.testing.processes import PATIENCE, free_port, serve, start
-from geoxt.testing.wire import Answer, Loopback, Request
+from support.processes import PATIENCE, free_port, serve, start
+from support.wire import Answer, Loopback, Request
 
 __all__ = ["Bucket", "FileServer", "has_moto", "serve_files", "serve_s3"]
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geoxt.testing.oracles import source_places
-from geoxt.testing.strategies import (
+from support.oracles import source_places
+from support.strategies import (
     PLACES,
     dtypes,
     grid_pairs,

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from urllib.request import Request as Call
 from urllib.request import urlopen
 
-from geoxt.testing.processes import start
-from geoxt.testing.wire import Answer, Loopback, Request, parse_head
+from support.processes import start
+from support.wire import Answer, Loopback, Request, parse_head
 
 __all__ = ["Fault", "Proxy", "Server", "proxied"]
 

@@ -9,8 +9,8 @@ from rasterio.warp import Resampling, reproject
 
 from geoxt.errors import CRSError
 from geoxt.testing import distinct, make_grid
-from geoxt.testing.oracles import bilinear, kernel_scale, nearest, source_places, widened_bilinear
-from geoxt.testing.strategies import grid_pairs, masks, shapes
+from support.oracles import bilinear, kernel_scale, nearest, source_places, widened_bilinear
+from support.strategies import grid_pairs, masks, shapes
 
 EXACT = tuple(int(part) for part in rasterio.__version__.split(".")[:2]) >= (1, 5)
 NODATA = -9999.0

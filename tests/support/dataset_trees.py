@@ -22,7 +22,7 @@ from geoxt.datasets.assets import Array as ArrayAsset
 from geoxt.datasets.assets import Asset
 from geoxt.datasets.spec import Folders, Lists, Named, Rule, Runs, Spec
 from geoxt.template import Template, Value
-from geoxt.testing.chips import SIDE, write_asset, write_table
+from support.sample_files import SIDE, write_asset, write_table
 
 __all__ = ["Tree", "fields_of", "make_tree", "pack"]
 

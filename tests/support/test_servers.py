@@ -5,8 +5,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from geoxt.testing.proxy import proxied
-from geoxt.testing.servers import serve_files
+from support.proxy import proxied
+from support.servers import serve_files
 
 CONTENT = bytes(range(256)) * 8
 

@@ -1,0 +1,1 @@
+"""Support for tests: servers on loopback, oracles, generated dataset trees and hypothesis strategies."""
