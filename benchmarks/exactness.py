@@ -30,7 +30,7 @@ from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for tests/support
-from support import oracles  # noqa: E402
+from support import oracles
 
 SIDE = 512
 """Pixels of the target."""

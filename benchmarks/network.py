@@ -25,8 +25,8 @@ from geoxt.samplers import RandomSampler
 from geoxt.testing import make_grid, write_cog
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for tests/support
-from support.proxy import Proxy, proxied  # noqa: E402
-from support.servers import serve_files  # noqa: E402
+from support.proxy import Proxy, proxied
+from support.servers import serve_files
 
 BANDS = [f"B{n}" for n in range(1, 8)]
 SIDE, SIZE, RESOLUTION = 4096, 224, 30.0

@@ -5,4 +5,4 @@ from geoxt.inference.output_kinds import Output
 from geoxt.inference.scene import predict
 from geoxt.inference.tiles import Blend
 
-__all__ = ["Blend", "Output", "predict", "detect"]
+__all__ = ["Blend", "Output", "detect", "predict"]

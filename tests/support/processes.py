@@ -30,7 +30,7 @@ def start(module: str, *arguments: str) -> Iterator[str]:
 @contextmanager
 def serve(command: list[str], url: str) -> Iterator[str]:
     """Run a server from when it takes connections; give its address."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait(process, url)
             yield url
