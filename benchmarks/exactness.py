@@ -23,9 +23,9 @@ from rasterio.enums import Resampling as Method
 from rasterio.warp import reproject
 from report import machine, table, write
 
-from geoxt.grid import parse_crs, to_rasterio, transformer, whole
+from geoxt.grid import full_window, parse_crs, to_rasterio, transformer
 from geoxt.pixels.resample import sample
-from geoxt.pixels.transform import Mapping
+from geoxt.pixels.transform import PixelTransform
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
@@ -81,14 +81,16 @@ def case(pair: str, scale: float, *, bands: int = 1, metres: float = 30.0, side:
     return Case(source=source, target=target, values=values)
 
 
-def ours(one: Case, how: Any, mapping: Mapping | None = None, window: Window | None = None) -> tuple[Array, Mask]:
+def ours(
+    one: Case, how: Any, mapping: PixelTransform | None = None, window: Window | None = None
+) -> tuple[Array, Mask]:
     """Return what geoxt gives, and where it is valid."""
 
     def fetch(need: Window) -> tuple[Array, None]:
-        rows, cols = need.within(whole(one.source))
+        rows, cols = need.within(full_window(one.source))
         return one.values[:, rows, cols], None
 
-    found = sample(fetch, mapping or Mapping(one.target, one.source), window or whole(one.target), how)
+    found = sample(fetch, mapping or PixelTransform(one.target, one.source), window or full_window(one.target), how)
     assert found is not None
     values, valid = found
     return values, np.ones(values.shape, bool) if valid is None else valid
@@ -107,7 +109,7 @@ def gdal(one: Case, how: str, **options: Any) -> Array:
 
 def scales_of(one: Case) -> tuple[float, float]:
     """Return target pixels for one source pixel, along x and y, as the oracle and GDAL's XSCALE take them."""
-    down, across = Mapping(one.target, one.source).scale
+    down, across = PixelTransform(one.target, one.source).scale
     return 1 / across, 1 / down
 
 
@@ -149,7 +151,7 @@ def times(exact_gdal: dict[str, Any], repeats: int) -> str:
     for title, (pair, scale, metres) in work.items():
         for how in ("nearest", "bilinear"):
             one = case(pair, scale, bands=7, metres=metres, side=224)
-            mapping = Mapping(one.target, one.source)
+            mapping = PixelTransform(one.target, one.source)
             calls: Sequence[Callable[[], Any]] = (
                 lambda one=one, how=how, mapping=mapping: ours(one, how, mapping),
                 lambda one=one, how=how: gdal(one, how, **exact_gdal),

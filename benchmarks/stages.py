@@ -13,7 +13,7 @@ import numpy as np
 from geoxt.bridge.coalesce import runs
 from geoxt.bridge.reading import Channel
 from geoxt.pixels import reader, warp
-from geoxt.pixels.transform import Patch
+from geoxt.pixels.transform import ControlGrid
 from geoxt.source import Mosaic
 from geoxt.windows import Window
 
@@ -21,8 +21,8 @@ STEPS: Mapping[str, tuple[Any, str]] = {
     "window": (Channel, "read"),
     "mosaic": (Mosaic, "read"),
     "decode": (reader, "_pixels"),
-    "nodes": (Patch, "__init__"),
-    "coordinates": (Patch, "coordinates"),
+    "nodes": (ControlGrid, "__init__"),
+    "coordinates": (ControlGrid, "coordinates"),
     "places": (warp, "_places"),
     "buffer": (warp, "_fill"),
     "bilinear": (warp, "bilinear"),

@@ -127,12 +127,12 @@ def write_aligned(data: Path, compress: str, side: int = 2048) -> None:
     """Write the scenes' mosaic on the grid of the crop map, a file a band, and that part of the crop map."""
     from work_layers import opened
 
-    from geoxt.grid import to_rasterio, whole
+    from geoxt.grid import full_window, to_rasterio
     from geoxt.pixels.warp import tiles
     from geoxt.source import view_of
 
     both = opened(data, into="cdl")
-    grid, pieces = both.geoml.grid, tiles(whole(both.geoml.grid), side)
+    grid, pieces = both.geoml.grid, tiles(full_window(both.geoml.grid), side)
     where = {"width": grid.shape[1], "height": grid.shape[0], **to_rasterio(grid)}
     scene = "LC08_L2SP_026031_20190701_20200827_02_T1_SR_B"
     names = {"image": [f"landsat/{scene}{n}.TIF" for n in range(1, 8)], "mask": ["cdl/2019_30m_cdls.tif"]}
@@ -143,7 +143,7 @@ def write_aligned(data: Path, compress: str, side: int = 2048) -> None:
         for band, name in enumerate(files):
             with rasterio.open(data / "aligned" / name, "w", **options) as file:
                 for values, piece in _read(view, band, pieces):
-                    rows, cols = piece.within(whole(grid))
+                    rows, cols = piece.within(full_window(grid))
                     file.write(values, 1, window=((rows.start, rows.stop), (cols.start, cols.stop)))
 
 

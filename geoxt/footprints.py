@@ -11,7 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError
-from geoxt.grid import COINCIDE, label, parse_crs, transformer, whole
+from geoxt.grid import COINCIDE, full_window, label, parse_crs, transformer
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
@@ -163,7 +163,7 @@ def overlap(grid: GeoBox, other: GeoBox) -> Window | None:
     left, top, right, bottom = found.bounds
     row, col = int(np.floor(top + COINCIDE)), int(np.floor(left + COINCIDE))
     height, width = int(np.ceil(bottom - COINCIDE)) - row, int(np.ceil(right - COINCIDE)) - col
-    return Window(row, col, max(height, 1), max(width, 1)).intersect(whole(grid))
+    return Window(row, col, max(height, 1), max(width, 1)).intersect(full_window(grid))
 
 
 def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
@@ -187,7 +187,7 @@ def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
         low, high = edges[max(first - 1, 0)], edges[min(last + 1, 64)]
         spans.append((int(np.floor(low)), int(np.ceil(high))))
     (top, bottom), (left, right) = spans
-    return Window(top, left, bottom - top, right - left).intersect(whole(grid))
+    return Window(top, left, bottom - top, right - left).intersect(full_window(grid))
 
 
 def to_pixels(grid: GeoBox) -> Callable[[Floats], Floats]:

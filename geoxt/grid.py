@@ -112,12 +112,12 @@ def to_rasterio(grid: GeoBox) -> dict[str, Any]:
     return {"crs": grid.crs.to_wkt(), "transform": grid.affine}
 
 
-def whole(grid: GeoBox) -> Window:
+def full_window(grid: GeoBox) -> Window:
     """Return the window that covers a grid."""
     return Window(0, 0, grid.shape[0], grid.shape[1])
 
 
-def offset(grid: GeoBox, base: GeoBox) -> tuple[int, int] | None:
+def pixel_offset(grid: GeoBox, base: GeoBox) -> tuple[int, int] | None:
     """Return the rows and columns by which `grid` is shifted in `base`, or `None` where they do not coincide."""
     if grid.crs != base.crs:
         return None

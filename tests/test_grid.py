@@ -24,7 +24,7 @@ def make_layer(grid, name="dem"):
 
 
 def close(one, other, pixel=1e-3):
-    place = grids.offset(one, other)
+    place = grids.pixel_offset(one, other)
     return one.shape == other.shape and place == (0, 0) and one.affine.almost_equals(other.affine, pixel)
 
 
@@ -40,7 +40,7 @@ def test_a_sliced_layer_lies_on_that_part_of_the_grid(grid, data):
     layer = make_layer(grid).isel(y=slice(row, row + height), x=slice(col, col + width))
     expected = grids.part(grid, Window(row, col, height, width))
     assert close(grids.grid_of(layer), expected)
-    assert grids.offset(expected, grid) == (row, col)
+    assert grids.pixel_offset(expected, grid) == (row, col)
 
 
 def test_every_second_pixel_makes_a_coarser_grid():
@@ -51,7 +51,7 @@ def test_every_second_pixel_makes_a_coarser_grid():
 def test_a_grid_is_its_own_grid():
     grid = make_grid((3, 4))
     assert grids.grid_of(grid) is grid
-    assert grids.whole(grid) == Window(0, 0, 3, 4)
+    assert grids.full_window(grid) == Window(0, 0, 3, 4)
 
 
 def test_coordinates_named_otherwise_are_refused_with_the_remedy():
@@ -95,10 +95,10 @@ def test_several_crs_are_refused_by_name():
 @pytest.mark.parametrize("shift", [0.5, 0.002, -0.01])
 def test_grids_shifted_by_part_of_a_pixel_do_not_coincide(shift):
     base = make_grid((9, 9))
-    assert grids.offset(make_grid((9, 9), left=600_000 + 30 * shift), base) is None
-    assert grids.offset(make_grid((9, 9), left=600_000 + 30 * 2), base) == (0, 2)
-    assert grids.offset(make_grid((9, 9), crs="EPSG:32616"), base) is None
-    assert grids.offset(make_grid((9, 9), resolution=30.01), base) is None
+    assert grids.pixel_offset(make_grid((9, 9), left=600_000 + 30 * shift), base) is None
+    assert grids.pixel_offset(make_grid((9, 9), left=600_000 + 30 * 2), base) == (0, 2)
+    assert grids.pixel_offset(make_grid((9, 9), crs="EPSG:32616"), base) is None
+    assert grids.pixel_offset(make_grid((9, 9), resolution=30.01), base) is None
 
 
 @given(some.grid_pairs(scales=(0.3, 4.0)))
@@ -122,13 +122,13 @@ def test_a_grid_across_the_antimeridian_overlaps_on_both_sides(left):
     grid = GeoBox((20, 20), Affine(1, 0, left, 0, -1, 60), "EPSG:4326")
     for crs in ("EPSG:32660", "EPSG:32601"):
         near = GeoBox((50, 50), Affine(3000, 0, 400_000, 0, -3000, 6_000_000), crs)
-        assert overlap(near, grid) == grids.whole(near)
+        assert overlap(near, grid) == grids.full_window(near)
 
 
 def test_every_grid_on_earth_overlaps_the_world():
     for crs in ("EPSG:32615", "EPSG:5070", "EPSG:3413"):
         near = GeoBox((50, 50), Affine(3000, 0, 100_000, 0, -3000, 2_000_000), crs)
-        assert overlap(near, WORLD) == grids.whole(near), crs
+        assert overlap(near, WORLD) == grids.full_window(near), crs
         assert overlap(WORLD, near) is not None, crs
 
 
@@ -152,4 +152,4 @@ def test_a_snapped_grid_covers_the_bounds_on_the_lattice(left, bottom, width, he
     assert box.bottom - slack <= bounds[1] < box.bottom + size
     assert box.top + slack >= bounds[3] > box.top - size
     lattice = GeoBox((9, 9), anchor, "EPSG:32615")
-    assert grids.offset(grid, lattice) is not None
+    assert grids.pixel_offset(grid, lattice) is not None

@@ -7,7 +7,7 @@ import xarray as xr
 from support import oracles
 
 from geoxt import open_cogs
-from geoxt.grid import coordinates, grid_of, offset
+from geoxt.grid import coordinates, grid_of, pixel_offset
 from geoxt.testing import make_grid, write_cog
 
 LOOSE = 0.125
@@ -44,7 +44,7 @@ def test_continuous_values_differ_by_no_more_than_a_loose_pixel(tmp_path, target
     layer, peer = opened(tmp_path, values, nodata=-9999.0)
     ours, theirs = layer.geoml.align(target), peer.rio.reproject_match(target, resampling=1)
     assert grid_of(ours) == grid_of(target)
-    assert offset(grid_of(ours), grid_of(theirs)) == (0, 0)
+    assert pixel_offset(grid_of(ours), grid_of(theirs)) == (0, 0)
     assert ours.shape == theirs.shape
     assert ours.rio.crs == theirs.rio.crs
     assert ours.rio.nodata == theirs.rio.nodata

@@ -14,7 +14,7 @@ from geoxt.alignment.combine import dataset, require_kind, shared, united, valid
 from geoxt.alignment.retarget import onto_grid, warped
 from geoxt.errors import OverlapError
 from geoxt.footprints import footprint, overlap
-from geoxt.grid import grid_of, label, offset, parse_crs
+from geoxt.grid import grid_of, label, parse_crs, pixel_offset
 from geoxt.source import Mosaic, is_categorical, resampling_of, to_layer, view_of
 from geoxt.trees import grids_of, layers_of, node_names, tree_of
 from geoxt.types import Resampling
@@ -97,7 +97,7 @@ def united_tree(trees: Sequence[xr.DataArray | xr.DataTree], chunks: Chunks = No
     """Return one tree of several: children whose pixels coincide are united, all others stand side by side."""
     groups: list[list[xr.DataArray]] = []
     for layer in (one for tree in trees for one in _layers(tree)):
-        same = next((g for g in groups if offset(grid_of(layer), grid_of(g[0])) is not None), None)
+        same = next((g for g in groups if pixel_offset(grid_of(layer), grid_of(g[0])) is not None), None)
         if same is None:
             groups.append([layer])
         else:
@@ -120,7 +120,7 @@ def _layers(data: xr.DataArray | xr.DataTree) -> list[xr.DataArray]:
 def _near(data: xr.DataArray | xr.DataTree, grid: GeoBox) -> list[xr.DataArray]:
     """Return the layers that overlap a grid: where there are such whose pixels coincide with its own, these alone."""
     found = [layer for layer in _layers(data) if overlap(grid, grid_of(layer)) is not None]
-    return [layer for layer in found if offset(grid_of(layer), grid) is not None] or found
+    return [layer for layer in found if pixel_offset(grid_of(layer), grid) is not None] or found
 
 
 def _joined(

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.alignment.retarget import onto_grid, require_overlap, warped
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint, overlap
-from geoxt.grid import coordinates, grid_of, offset, snap, whole
+from geoxt.grid import coordinates, full_window, grid_of, pixel_offset, snap
 from geoxt.source import Mosaic, is_categorical, nodata_of, resampling_of, to_layer, view_of
 from geoxt.types import Resampling
 from geoxt.windows import Window
@@ -28,7 +28,7 @@ def shared(
     OverlapError
         Where there is none.
     """
-    window: Window | None = whole(base)
+    window: Window | None = full_window(base)
     for name, layer in layers.items():
         require_overlap(base_name, base, name, grid_of(layer))
         found = overlap(base, grid_of(layer))
@@ -38,12 +38,16 @@ def shared(
             raise OverlapError(msg)
         window = common
     assert window is not None
-    rows, cols = window.within(whole(base))
+    rows, cols = window.within(full_window(base))
     target = base[rows, cols]
     out = {}
     for name, layer in layers.items():
-        place = offset(target, grid_of(layer))
-        if place is not None and resampling is None and whole(grid_of(layer)).contains(whole(target).shift(*place)):
+        place = pixel_offset(target, grid_of(layer))
+        if (
+            place is not None
+            and resampling is None
+            and full_window(grid_of(layer)).contains(full_window(target).shift(*place))
+        ):
             row, col = place
             piece = layer.isel(y=slice(row, row + target.shape[0]), x=slice(col, col + target.shape[1]))
             out[name] = piece.assign_coords(coordinates(target))

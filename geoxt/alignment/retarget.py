@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError, InputError, OverlapError
 from geoxt.footprints import footprint, overlap
-from geoxt.grid import coordinates, grid_of, label, parse_crs, whole
+from geoxt.grid import coordinates, full_window, grid_of, label, parse_crs
 from geoxt.source import (
     Mosaic,
     Pixels,
@@ -79,7 +79,7 @@ def retarget(view: View, target: GeoBox, how: Resampling) -> Source:
             return source.choose(view.times, view.bands, clip=_clip(view)).onto(target, resampling=how)
         case Pixels() as source:
             array = source.array[np.ix_(view.times, view.bands)]
-            rows, cols = view.window.within(whole(source.grid))
+            rows, cols = view.window.within(full_window(source.grid))
             if source.own == source.grid:
                 own, array = view.grid, array[:, :, rows, cols]
                 return Pixels(array=array, own=own, grid=target, nodata=source.nodata, resampling=how)

@@ -16,7 +16,7 @@ from geoxt.datasets.assets import Array as ArrayAsset
 from geoxt.datasets.assets import Audio, Vector
 from geoxt.datasets.read_sample import is_mask
 from geoxt.errors import InputError
-from geoxt.grid import whole
+from geoxt.grid import full_window
 from geoxt.legend import Legend
 from geoxt.types import Array
 
@@ -96,7 +96,7 @@ class ChipDataset(TorchDataset[Sample]):
         elif "instances" in sample:
             sample |= _from_instances(sample["instances"].numpy(), self._codes(sample), self._labelled(sample))
         if grid is not None:
-            sample |= single(geometry(grid, [whole(grid)]), 0)
+            sample |= single(geometry(grid, [full_window(grid)]), 0)
         return sample if self.transform is None else self.transform(sample)
 
     def _pixels(self, key: str, asset: Any, values: Array) -> Sample:

@@ -13,7 +13,7 @@ import xarray as xr
 from torch.utils.data import Dataset
 
 from geoxt.errors import CRSError, GeoxtWarning, GridError
-from geoxt.grid import grid_of, offset
+from geoxt.grid import grid_of, pixel_offset
 from geoxt.windows import Window
 
 Selector = Mapping[Any, slice]
@@ -50,7 +50,7 @@ def windows_of(generator: Any, data: xr.DataArray | xr.Dataset | xr.DataTree) ->
     if isinstance(data, xr.DataTree):
         return None
     try:
-        moved = offset(grid_of(chosen), grid_of(data))
+        moved = pixel_offset(grid_of(chosen), grid_of(data))
     except (GridError, CRSError):
         return None
     if moved is None:

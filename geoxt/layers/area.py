@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GeoxtError, InputError, OverlapError
 from geoxt.footprints import overlap
-from geoxt.grid import label, whole
+from geoxt.grid import full_window, label
 
 SomeBounds = Sequence[float]
 """West, south, east, north in degrees; west is greater than east across the antimeridian."""
@@ -62,7 +62,7 @@ class Area:
         if found is None:
             msg = f"Cannot cut the layer to {self.label}: its scenes lie elsewhere ({label(grid.crs)})."
             raise OverlapError(msg + " Pass another bbox= or intersects=.")
-        rows, cols = found.within(whole(grid))
+        rows, cols = found.within(full_window(grid))
         return grid[rows, cols]
 
 

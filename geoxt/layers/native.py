@@ -12,7 +12,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, OverlapError
-from geoxt.grid import label, offset
+from geoxt.grid import label, pixel_offset
 from geoxt.layers.assemble import SAME, Placement, Product, assemble, choose_grid
 from geoxt.source import Scene
 from geoxt.trees import node_names, tree_of
@@ -37,7 +37,7 @@ class Lattice:
 
     def add(self, grid: GeoBox) -> bool:
         """Take up a grid, where its pixels coincide with those of the base."""
-        place = offset(grid, self.base)
+        place = pixel_offset(grid, self.base)
         if place is not None:
             self.corners.append((*place, place[0] + grid.shape[0], place[1] + grid.shape[1]))
         return place is not None
@@ -110,7 +110,7 @@ def _own_grids(scene: Scene) -> list[GeoBox]:
         if grid.affine.b or grid.affine.d:
             msg = f"Cannot keep the pixels of scene {scene.id!r} as they are: its grid is turned, {grid.affine[:6]}."
             raise GridError(msg + " Pass crs=… to bring it onto one that is not.")
-        if offset(grid, grids[0]) is None:
+        if pixel_offset(grid, grids[0]) is None:
             sizes = [f"{abs(g.affine.a):g} x {abs(g.affine.e):g}" for g in (grids[0], grid)]
             msg = f"Cannot keep the bands of scene {scene.id!r} as they are on one grid: their pixels are {sizes[0]} "
             msg += f"and {sizes[1]} units of {label(grid.crs)}" + (", shifted" if sizes[0] == sizes[1] else "")

@@ -15,7 +15,7 @@ from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
 from geoxt.grid import part, to_rasterio
-from geoxt.pixels.transform import Mapping
+from geoxt.pixels.transform import PixelTransform
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
@@ -26,7 +26,7 @@ EXACT = 1e-9
 """Pixels: the tolerance given to GDAL's transformer, which takes 0 as "work it out"."""
 
 
-def reach(mapping: Mapping, extent: tuple[Array, Array], resampling: Resampling) -> Window:
+def reach(mapping: PixelTransform, extent: tuple[Array, Array], resampling: Resampling) -> Window:
     """Return the window of the source, perhaps beyond its edge, that a method needs for an extent of coordinates."""
     margin = np.ceil(RADIUS.get(resampling, 1) * np.maximum(mapping.scale, 1)) + 2
     low, high = np.floor(extent[0] - margin), np.ceil(extent[1] + margin) + 1
@@ -34,7 +34,13 @@ def reach(mapping: Mapping, extent: tuple[Array, Array], resampling: Resampling)
 
 
 def warp(
-    values: Array, valid: Mask | None, need: Window, source: GeoBox, mapping: Mapping, window: Window, how: Resampling
+    values: Array,
+    valid: Mask | None,
+    need: Window,
+    source: GeoBox,
+    mapping: PixelTransform,
+    window: Window,
+    how: Resampling,
 ) -> tuple[Array, Mask | None]:
     """Return a source raster at the pixels of a window of the target grid.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from geoxt.errors import InputError
 from geoxt.pixels import gdal, warp
-from geoxt.pixels.transform import Mapping, Patch
+from geoxt.pixels.transform import ControlGrid, PixelTransform
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
@@ -23,7 +23,9 @@ SMALLEST = 64
 """Pixels: no part is smaller than this."""
 
 
-def sample(fetch: Fetch, mapping: Mapping, window: Window, resampling: Resampling) -> tuple[Array, Mask | None] | None:
+def sample(
+    fetch: Fetch, mapping: PixelTransform, window: Window, resampling: Resampling
+) -> tuple[Array, Mask | None] | None:
     """Return a source raster at the pixels of a window of the target grid.
 
     Parameters
@@ -68,7 +70,7 @@ def sample(fetch: Fetch, mapping: Mapping, window: Window, resampling: Resamplin
             raise InputError(msg)
 
 
-def reach(mapping: Mapping, extent: tuple[Floats, Floats], resampling: Resampling) -> Window:
+def reach(mapping: PixelTransform, extent: tuple[Floats, Floats], resampling: Resampling) -> Window:
     """Return the window of the source, perhaps beyond its edge, that an extent of coordinates needs."""
     if resampling in gdal.METHODS:
         return gdal.reach(mapping, extent, resampling)
@@ -76,7 +78,7 @@ def reach(mapping: Mapping, extent: tuple[Floats, Floats], resampling: Resamplin
 
 
 def _quarters(
-    fetch: Fetch, mapping: Mapping, window: Window, resampling: Resampling
+    fetch: Fetch, mapping: PixelTransform, window: Window, resampling: Resampling
 ) -> tuple[Array, Mask | None] | None:
     """Sample a window part by part, so that no part needs too much of the source at once."""
     half = max(window.height // 2, 1), max(window.width // 2, 1)
@@ -117,7 +119,7 @@ def _copy(fetch: Fetch, raster: Window, wanted: Window) -> tuple[Array, Mask | N
     return out, flags
 
 
-def _bilinear(values: Array, valid: Mask | None, need: Window, patch: Patch) -> tuple[Array, Mask | None]:
+def _bilinear(values: Array, valid: Mask | None, need: Window, patch: ControlGrid) -> tuple[Array, Mask | None]:
     return warp.bilinear(values, _finite(values, valid), (need.row, need.col), patch)
 
 

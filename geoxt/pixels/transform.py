@@ -13,7 +13,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import offset, transformer
+from geoxt.grid import pixel_offset, transformer
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
@@ -29,7 +29,7 @@ PIECE = 256
 """Pixels: columns of a window whose coordinates are worked out together."""
 
 
-class Mapping:
+class PixelTransform:
     """Coordinates of a target grid's pixels in the pixels of a source grid.
 
     Parameters
@@ -48,7 +48,7 @@ class Mapping:
         source = _near(source, target)
         self.target, self.source = target, source
         self._to_source = ~source.affine
-        self.shift = offset(target, source)
+        self.shift = pixel_offset(target, source)
         """Rows and columns from the target to the source where the two coincide, else `None`."""
         self._affine = self._to_source @ target.affine if target.crs == source.crs else None
         self._project = None if self._affine is not None else transformer(target.crs, source.crs)
@@ -80,9 +80,9 @@ class Mapping:
         """Whether source rows depend on target rows alone, and columns on columns."""
         return self._affine is not None and self._affine.b == 0 and self._affine.d == 0
 
-    def patch(self, window: Window) -> Patch:
+    def patch(self, window: Window) -> ControlGrid:
         """Return the coordinates of a window's pixels, as the control cells that cover it."""
-        return Patch(self, window)
+        return ControlGrid(self, window)
 
     def broken(self, nodes: Floats) -> Mask | None:
         """Return which cells between nodes hold a jump or a point that has no coordinates; `None` for none."""
@@ -147,7 +147,7 @@ class Mapping:
         return STEPS[-1]
 
 
-class Patch:
+class ControlGrid:
     """The control cells that cover a window of the target grid.
 
     Parameters
@@ -162,7 +162,7 @@ class Patch:
 
     __slots__ = ("broken", "extent", "first", "mapping", "nodes", "window")
 
-    def __init__(self, mapping: Mapping, window: Window, outer: Patch | None = None) -> None:
+    def __init__(self, mapping: PixelTransform, window: Window, outer: ControlGrid | None = None) -> None:
         step, (bottom, right) = mapping.step, window.stop
         self.mapping, self.window = mapping, window
         self.first = window.row // step, window.col // step
@@ -174,9 +174,9 @@ class Patch:
         self.extent = self._extent()
         """Least and greatest source coordinates (y, x) of the window's pixels; `None` where none has any."""
 
-    def part(self, window: Window) -> Patch:
+    def part(self, window: Window) -> ControlGrid:
         """Return the cells that cover a window within this one."""
-        return Patch(self.mapping, window, self)
+        return ControlGrid(self.mapping, window, self)
 
     def cells(self, first: tuple[int, int], last: tuple[int, int]) -> tuple[slice, slice]:
         """Return where the nodes from a first to a last one stand among these."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
-from geoxt.pixels.transform import Mapping, Patch
+from geoxt.pixels.transform import ControlGrid, PixelTransform
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
@@ -29,7 +29,9 @@ WIDEN = 1.05
 _local = threading.local()
 
 
-def nearest(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
+def nearest(
+    values: Array, valid: Mask | None, origin: tuple[int, int], patch: ControlGrid
+) -> tuple[Array, Mask | None]:
     """Return the source pixels in which the pixels of a window of the target lie.
 
     Parameters
@@ -65,7 +67,9 @@ def nearest(values: Array, valid: Mask | None, origin: tuple[int, int], patch: P
     return sampled, flags
 
 
-def bilinear(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
+def bilinear(
+    values: Array, valid: Mask | None, origin: tuple[int, int], patch: ControlGrid
+) -> tuple[Array, Mask | None]:
     """Return the source at the pixels of a window of the target, linear between the four nearest pixels.
 
     Parameters
@@ -126,27 +130,27 @@ def tiles(window: Window, side: int) -> list[Window]:
     ]
 
 
-def _tile(mapping: Mapping) -> int:
+def _tile(mapping: PixelTransform) -> int:
     """Return how wide a window of the target may be to be resampled at once."""
     ratio = max(mapping.scale)
     return TILE if ratio <= WIDEN else max(int(WIDEST / ratio), 8)
 
 
-def reach(mapping: Mapping, extent: tuple[Floats, Floats], *, linear: bool) -> Window:
+def reach(mapping: PixelTransform, extent: tuple[Floats, Floats], *, linear: bool) -> Window:
     """Return the window of the source, perhaps beyond its edge, that a kernel needs for an extent of coordinates."""
     margin = np.ceil(np.maximum(mapping.scale, 1)) if linear else np.full(2, 0.5)
     low, high = np.floor(extent[0] - margin), np.ceil(extent[1] + margin) + 1
     return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
 
 
-def _cut(shape: tuple[int, ...], origin: tuple[int, int], patch: Patch) -> tuple[slice, slice] | None:
+def _cut(shape: tuple[int, ...], origin: tuple[int, int], patch: ControlGrid) -> tuple[slice, slice] | None:
     """Return the part of the source window that one tile needs."""
     outer = Window(*origin, shape[1], shape[2])
     need = None if patch.extent is None else reach(patch.mapping, patch.extent, linear=True).intersect(outer)
     return None if need is None else need.within(outer)
 
 
-def _four(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
+def _four(values: Array, valid: Mask | None, origin: tuple[int, int], patch: ControlGrid) -> tuple[Array, Mask | None]:
     """Sample the four nearest pixels, all bands at once."""
     bands, rows, cols = values.shape
     sides = _power(rows + 2), _power(cols + 2)
@@ -175,7 +179,7 @@ def _common(valid: Mask | None) -> Mask | None:
     return valid if valid is None or len(valid) == 1 or not (valid[1:] == valid[:1]).all() else valid[:1]
 
 
-def _beyond(patch: Patch, inner: Window, *, margin: float = 0) -> bool:
+def _beyond(patch: ControlGrid, inner: Window, *, margin: float = 0) -> bool:
     """Tell whether a pixel lies beyond the centres of the outermost source pixels, by a margin or more."""
     if patch.broken is not None or patch.extent is None:
         return True
@@ -205,7 +209,7 @@ def _fill(buffer: Array, values: Array, valid: Mask | None, *, masked: bool) -> 
 
 
 def _places(
-    patch: Patch,
+    patch: ControlGrid,
     start: tuple[int, int],
     sides: tuple[int, int],
     inner: tuple[int, int],
@@ -235,7 +239,9 @@ def _renormalise(sums: Array, missing: Array) -> tuple[Array, Mask | None]:
     return sums, np.broadcast_to(valid, sums.shape)
 
 
-def _widened(values: Array, valid: Mask | None, origin: tuple[int, int], patch: Patch) -> tuple[Array, Mask | None]:
+def _widened(
+    values: Array, valid: Mask | None, origin: tuple[int, int], patch: ControlGrid
+) -> tuple[Array, Mask | None]:
     """Sample with a triangle kernel as wide as the ratio of the pixels.
 
     Neighbouring taps are fetched in pairs, by one bilinear sample between them, all bands at once.

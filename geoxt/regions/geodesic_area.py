@@ -9,7 +9,7 @@ import pyproj
 import shapely
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import parse_crs, transformer, whole
+from geoxt.grid import full_window, parse_crs, transformer
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 _STEPS = 64
@@ -39,7 +39,7 @@ def ground_area(geometry: shapely.Geometry, grid: GeoBox) -> float:
 def pixel_area(grid: GeoBox) -> float:
     """Return the mean area of a pixel, square metres."""
     rows, cols = grid.shape
-    window = whole(grid)
+    window = full_window(grid)
     return ground_area(shapely.box(0, 0, *window.stop[::-1]), grid) / (rows * cols)
 
 

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint, to_pixels
-from geoxt.grid import label, parse_crs, transformer, whole
+from geoxt.grid import full_window, label, parse_crs, transformer
 from geoxt.regions.region import Region
 from geoxt.types import Array
 from geoxt.windows import Window
@@ -37,7 +37,7 @@ def parse_region(region: SomeRegion | None, grid: GeoBox) -> Region:
         Where an area holds the centre of no pixel of the grid.
     """
     if region is None:
-        return Region(grid, (whole(grid),))
+        return Region(grid, (full_window(grid),))
     if isinstance(region, Region):
         return region.on(grid)
     return area(in_pixels(region, grid), grid, what=type(region).__name__)

@@ -11,7 +11,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError
-from geoxt.grid import grid_of, offset, whole
+from geoxt.grid import full_window, grid_of, pixel_offset
 from geoxt.source import View, view_of
 from geoxt.types import Floats
 from geoxt.windows import Window
@@ -56,11 +56,11 @@ class Region:
         GridError
             Where the grids do not coincide.
         """
-        place = offset(self.grid, grid)
+        place = pixel_offset(self.grid, grid)
         if place is None:
             msg = "Cannot use a region of one grid on another whose pixels do not coincide. Split the layer you sample."
             raise GridError(msg)
-        moved = (w.shift(*place).intersect(whole(grid)) for w in self.windows)
+        moved = (w.shift(*place).intersect(full_window(grid)) for w in self.windows)
         return replace(self, grid=grid, windows=tuple(w for w in moved if w is not None))
 
 
@@ -101,7 +101,7 @@ def views_in(data: xr.DataArray | xr.Dataset) -> list[View]:
 def region_of(data: xr.DataArray | xr.Dataset, region: Region | None) -> Region:
     """Return the region on the grid of the data; the whole grid where none is given."""
     grid = grid_of(data)
-    return Region(grid, (whole(grid),)) if region is None else region.on(grid)
+    return Region(grid, (full_window(grid),)) if region is None else region.on(grid)
 
 
 def shares(windows: Iterable[Window] | Floats, footprint: shapely.Geometry) -> Floats:

@@ -11,7 +11,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError
-from geoxt.grid import coordinates, grid_of, offset
+from geoxt.grid import coordinates, grid_of, pixel_offset
 from geoxt.plot import compare
 from geoxt.regions.region import Region
 from geoxt.trees import layers_of
@@ -98,7 +98,7 @@ def canvas(grids: Mapping[str, GeoBox], layer: xr.DataArray | xr.DataTree | None
     panels = {}
     for node, grid in grids.items():
         found = given.get(node) if layer is not None else _bare(grid)
-        place = None if found is None else offset(grid_of(found), grid)
+        place = None if found is None else pixel_offset(grid_of(found), grid)
         if found is None or place != (0, 0) or grid_of(found).shape != grid.shape:
             name = found.name if found is not None else getattr(layer, "name", None)
             what = "a layer" if lone else "a tree with a layer for each child"

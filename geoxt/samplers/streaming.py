@@ -9,7 +9,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
-from geoxt.grid import grid_of, offset, whole
+from geoxt.grid import full_window, grid_of, pixel_offset
 from geoxt.regions.region import Region
 from geoxt.source import View, view_of
 from geoxt.types import Array, Mask
@@ -30,7 +30,7 @@ def plane_of(layer: xr.DataArray, grid: GeoBox, *, what: str) -> View:
         Where it has several bands or time steps.
     """
     own = grid_of(layer)
-    if own.shape != grid.shape or offset(own, grid) != (0, 0):
+    if own.shape != grid.shape or pixel_offset(own, grid) != (0, 0):
         msg = f"Cannot use {layer.name!r} as {what}: it lies on another grid. Bring it there with layer.geoml.align(…)."
         raise GridError(msg)
     view = view_of(layer)
@@ -42,7 +42,7 @@ def plane_of(layer: xr.DataArray, grid: GeoBox, *, what: str) -> View:
 
 def stream(view: View, region: Region | None = None, *, block: int = BLOCK) -> Iterator[tuple[Window, Array, Mask]]:
     """Yield each block of a layer once: its window, its values (y, x), and where they are valid and in the region."""
-    outer = whole(view.grid)
+    outer = full_window(view.grid)
     within = None if region is None else np.array([(w.row, w.col, *w.stop) for w in region]).reshape(-1, 4)
     for row in range(0, outer.height, block):
         for col in range(0, outer.width, block):

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.footprints import outline
 from geoxt.pixels.resample import Fetch, sample
-from geoxt.pixels.transform import Mapping
+from geoxt.pixels.transform import PixelTransform
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
@@ -76,7 +76,7 @@ class Pixels:
         """Return values and validity (time, band, height, width) of a window; dask is computed in this thread."""
         steps = range(self.array.shape[0]) if times is None else times
         chosen = list(range(self.array.shape[1]) if bands is None else bands)
-        mapping = Mapping(self.grid, self.own)
+        mapping = PixelTransform(self.grid, self.own)
         shape = (len(steps), len(chosen), *window.shape)
         values, valid = self._filled(shape, dtype or self.dtype), np.zeros(shape, bool)
         for place, step in enumerate(steps):
@@ -88,7 +88,7 @@ class Pixels:
                 pixels = np.where(valid[place], pixels, self.fill if np.isfinite(self.fill) else 0)
             values[place] = pixels
         for clip in self.clips:
-            inside = within(Mapping(self.grid, clip), clip, window)
+            inside = within(PixelTransform(self.grid, clip), clip, window)
             if inside is not None:
                 valid &= inside
                 values[~valid] = self.fill
@@ -98,7 +98,7 @@ class Pixels:
         """Return an array of the fill value, 0 where the type cannot hold it."""
         return np.full(shape, 0 if dtype.kind in "iu" and not np.isfinite(self.fill) else self.fill, dtype)
 
-    def _read(self, mapping: Mapping, window: Window, step: int, bands: list[int]) -> tuple[Array, Mask] | None:
+    def _read(self, mapping: PixelTransform, window: Window, step: int, bands: list[int]) -> tuple[Array, Mask] | None:
         def fetch(need: Window) -> tuple[Array, Mask | None]:
             rows, cols = slice(need.row, need.stop[0]), slice(need.col, need.stop[1])
             piece = self.array[step, bands, rows, cols]
@@ -113,7 +113,7 @@ class Pixels:
 
 
 def copied(
-    fetch: Fetch, mapping: Mapping, window: Window, dtype: np.dtype[Any], fill: float
+    fetch: Fetch, mapping: PixelTransform, window: Window, dtype: np.dtype[Any], fill: float
 ) -> tuple[Array, Mask] | None:
     """Return the pixels of a grid that coincides, as they are, those that count as missing too; beyond it the fill."""
     assert mapping.shift is not None
@@ -129,7 +129,7 @@ def copied(
     return values, valid
 
 
-def within(mapping: Mapping, clip: GeoBox, window: Window) -> Mask | None:
+def within(mapping: PixelTransform, clip: GeoBox, window: Window) -> Mask | None:
     """Return which pixels of a window lie inside a clip, to which the mapping leads; `None` where all do."""
     rows, cols = clip.shape
     patch = mapping.patch(window)

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.pixels import reader
 from geoxt.pixels.credentials import Access
-from geoxt.pixels.transform import Mapping
+from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import valid_in
 from geoxt.source.quality_mask import Clear
 from geoxt.source.scene_assets import Asset, Quality
@@ -53,7 +53,7 @@ class Part:
         quality: tuple[Quality, ...] = (),
         access: Access | None = None,
     ) -> None:
-        self.mapping = Mapping(target, own)
+        self.mapping = PixelTransform(target, own)
         self.level: int | None = None
         self._access = access
         self._clear = [Clear(one, own, access) for one in quality]
@@ -82,7 +82,7 @@ class Part:
         self.level, shape = one
         own = self.mapping.source
         zoom = Affine.scale(own.shape[1] / shape[1], own.shape[0] / shape[0])
-        self.mapping = Mapping(self.mapping.target, GeoBox(shape, own.affine @ zoom, own.crs))
+        self.mapping = PixelTransform(self.mapping.target, GeoBox(shape, own.affine @ zoom, own.crs))
 
     def fetch(self, window: Window) -> tuple[Array, Mask | None]:
         """Read a window of the assets' own grid; what a quality band takes out is not valid."""

@@ -12,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 from odc.geo.geobox import GeoBox
 
 from geoxt.pixels.resample import reach, sample
-from geoxt.pixels.transform import Mapping
+from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import copied, finish, valid_in
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
@@ -46,7 +46,7 @@ def warp_dask(
     given = {"y": chunks, "x": chunks} if isinstance(chunks, int) else dict(chunks or {})
     sizes = given.get("y", CHUNK), given.get("x", CHUNK)
     rows, cols = dask.array.core.normalize_chunks(sizes, target.shape, dtype=array.dtype)
-    mapping = Mapping(target, own)
+    mapping = PixelTransform(target, own)
     fill = nodata if nodata is not None else (np.nan if array.dtype.kind == "f" else 0)
     name = "warp-" + tokenize(array.name, own, target, resampling, nodata, sizes)
     edges = [np.cumsum((0, *c)) for c in array.chunks[-2:]]
@@ -73,7 +73,7 @@ def warp_dask(
     )
 
 
-def _need(mapping: Mapping, window: Window, own: GeoBox, resampling: Resampling) -> Window | None:
+def _need(mapping: PixelTransform, window: Window, own: GeoBox, resampling: Resampling) -> Window | None:
     """Return the part of the array that a window needs."""
     raster = Window(0, 0, *own.shape)
     if mapping.shift is not None:
@@ -99,7 +99,7 @@ def _warp_block(
     blocks: list[list[Array]],
     origin: tuple[int, int],
     need: Window | None,
-    mapping: Mapping,
+    mapping: PixelTransform,
     window: Window,
     resampling: Resampling,
     nodata: float | None,

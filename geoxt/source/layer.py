@@ -13,7 +13,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError
-from geoxt.grid import coordinates, grid_of, offset, part, whole
+from geoxt.grid import coordinates, full_window, grid_of, part, pixel_offset
 from geoxt.source.array_source import Pixels
 from geoxt.source.dask_source import Untouched, to_dask, untouched
 from geoxt.source.protocol import Source
@@ -131,7 +131,7 @@ def view_of(layer: xr.DataArray) -> View:
     source = Pixels(array=array, own=grid, grid=grid, nodata=nodata_of(layer), resampling=resampling_of(layer))
     dims = tuple(str(d) for d in ordered.dims)
     times, bands = tuple(range(array.shape[0])), tuple(range(array.shape[1]))
-    return View(source=source, grid=grid, window=whole(grid), times=times, bands=bands, dims=dims)
+    return View(source=source, grid=grid, window=full_window(grid), times=times, bands=bands, dims=dims)
 
 
 def plain_dims(layer: xr.DataArray) -> xr.DataArray:
@@ -145,7 +145,7 @@ def _as_opened(layer: xr.DataArray, grid: GeoBox, found: Untouched) -> bool:
     """Tell whether a layer's coordinates and nodata still are what its source says."""
     source, stated = found.source, nodata_of(layer)
     same = stated == source.nodata or (stated is not None and source.nodata is not None and stated != stated)  # noqa: PLR0124
-    return same and offset(grid, part(source.grid, found.window)) == (0, 0)
+    return same and pixel_offset(grid, part(source.grid, found.window)) == (0, 0)
 
 
 def _axes(layer: xr.DataArray) -> tuple[int, ...]:

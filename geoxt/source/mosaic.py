@@ -15,11 +15,11 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import ReadError, ReadWarning
 from geoxt.footprints import narrowed, outline, outlines
-from geoxt.grid import COINCIDE, offset, whole
+from geoxt.grid import COINCIDE, full_window, pixel_offset
 from geoxt.pixels.credentials import Access
 from geoxt.pixels.remote import is_remote
 from geoxt.pixels.resample import sample
-from geoxt.pixels.transform import Mapping
+from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import in_type, within
 from geoxt.source.asset_group import Part
 from geoxt.source.composite import Reduction, compose
@@ -103,7 +103,7 @@ class Mosaic:
         """Tell whether a grid holds every scene, so that it clips nothing."""
         if clip.crs != self.grid.crs:
             return False
-        place = offset(clip, self.grid)
+        place = pixel_offset(clip, self.grid)
         if place is None:
             return False
         rows, cols = clip.shape
@@ -214,8 +214,8 @@ class Mosaic:
             inside = self._within(clip, window)
             if inside is not None:
                 valid = np.broadcast_to(inside, values.shape) if valid is None else valid & inside
-        if whole(self.grid).intersect(window) is None or not whole(self.grid).contains(window):
-            inside = _inside(window, whole(self.grid))
+        if full_window(self.grid).intersect(window) is None or not full_window(self.grid).contains(window):
+            inside = _inside(window, full_window(self.grid))
             valid = np.broadcast_to(inside, values.shape) if valid is None else valid & inside
         if valid is None:
             return values, np.broadcast_to(True, values.shape)
@@ -318,10 +318,10 @@ class Mosaic:
 
     def _within(self, clip: GeoBox, window: Window) -> Mask | None:
         """Return which pixels of a window lie inside a clip; `None` where all do."""
-        cache: dict[GeoBox, Mapping] = self.__dict__.setdefault("_clips", {})
+        cache: dict[GeoBox, PixelTransform] = self.__dict__.setdefault("_clips", {})
         mapping = cache.get(clip)
         if mapping is None:
-            mapping = cache.setdefault(clip, Mapping(self.grid, clip))
+            mapping = cache.setdefault(clip, PixelTransform(self.grid, clip))
         return within(mapping, clip, window)
 
     def _warn(self, index: int, error: ReadError) -> None:

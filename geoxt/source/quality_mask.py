@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.pixels import reader
 from geoxt.pixels.credentials import Access
 from geoxt.pixels.resample import sample
-from geoxt.pixels.transform import Mapping
+from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import valid_in
 from geoxt.source.scene_assets import Quality
 from geoxt.types import Array, Mask
@@ -37,7 +37,7 @@ class Clear:
 
     def __init__(self, quality: Quality, grid: GeoBox, access: Access | None) -> None:
         self._quality, self._access = quality, access
-        self._mapping = Mapping(grid, quality.asset.grid)
+        self._mapping = PixelTransform(grid, quality.asset.grid)
 
     def read(self, window: Window) -> Mask | None:
         """Return which pixels (height, width) of a window of the grid are left; `None` where all are."""

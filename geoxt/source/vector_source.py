@@ -12,9 +12,9 @@ from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
 from geoxt.footprints import outlines
-from geoxt.grid import whole
+from geoxt.grid import full_window
 from geoxt.pixels.scanline import Ints, Outlines, paint, spans
-from geoxt.pixels.transform import Mapping
+from geoxt.pixels.transform import PixelTransform
 from geoxt.pixels.vectors import VectorHeader
 from geoxt.source.array_source import within
 from geoxt.source.features import Index, Value, index_of
@@ -92,11 +92,11 @@ class Shapes:
         return found
 
     @property
-    def _clips(self) -> list[tuple[GeoBox, Mapping]]:
+    def _clips(self) -> list[tuple[GeoBox, PixelTransform]]:
         """The clips, and the way to each from the grid."""
-        found: list[tuple[GeoBox, Mapping]] | None = self.__dict__.get("_ways")
+        found: list[tuple[GeoBox, PixelTransform]] | None = self.__dict__.get("_ways")
         if found is None:
-            found = self.__dict__["_ways"] = [(clip, Mapping(self.grid, clip)) for clip in self.clips]
+            found = self.__dict__["_ways"] = [(clip, PixelTransform(self.grid, clip)) for clip in self.clips]
         return found
 
     def __getstate__(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class Shapes:
             Where the file cannot be read.
         """
         values = np.full(window.shape, self.fill, dtype or self.dtype)
-        inside = window.intersect(whole(self.grid))
+        inside = window.intersect(full_window(self.grid))
         valid: Mask | None = np.zeros(window.shape, bool)
         if inside == window:
             values.fill(self.background)

@@ -11,7 +11,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
-from geoxt.grid import grid_of, whole
+from geoxt.grid import full_window, grid_of
 from geoxt.regions.region import Region
 from geoxt.samplers.time_windows import SomeTime, positions, stamps_of
 from geoxt.splits.checks import check, nearest
@@ -101,7 +101,7 @@ def _all(found: Mapping[str, Array]) -> Array:
 
 def _region(grid: GeoBox, stamps: Array, interval: Interval | None) -> Region:
     """Return all of a grid at some time steps; none of it where there are none."""
-    return Region(grid, () if interval is None or not len(stamps) else (whole(grid),), times=tuple(stamps))
+    return Region(grid, () if interval is None or not len(stamps) else (full_window(grid),), times=tuple(stamps))
 
 
 def _require(name: str, interval: Interval | None, found: Array, later: Array) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from geoxt.errors import InputError
-from geoxt.grid import offset
+from geoxt.grid import pixel_offset
 from geoxt.regions.region import Region, TreeRegion
 from geoxt.splits.split import Split
 from geoxt.splits.tree_blocks import moved, near
@@ -49,7 +49,7 @@ def check(train: Split | TreeSplit | SomePart, val: SomePart | None = None, test
         for (node, first), (other, second) in product(_regions(parts[a]), _regions(parts[b])):
             if not len(first) or not len(second) or _apart_in_time(a, first, b, second, gap):
                 continue
-            if node == other or offset(second.grid, first.grid) is not None:
+            if node == other or pixel_offset(second.grid, first.grid) is not None:
                 _require_apart(a, first, b, second)
             else:
                 _require_apart_on_the_ground(f"{a} in {node}", first, f"{b} in {other}", second)

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError
 from geoxt.footprints import outline, to_pixels
-from geoxt.grid import grid_of, label, offset, transformer, whole
+from geoxt.grid import full_window, grid_of, label, pixel_offset, transformer
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.regions.rasterize import rectangles
 from geoxt.regions.region import Region, shares
@@ -47,9 +47,9 @@ class Ground:
     def region(self, node: str, chosen: npt.NDArray[np.bool_]) -> Region:
         """Return the pixels of a child that lie wholly in some of the blocks."""
         grid, own = self.grids[node], [b for b, good in zip(self.blocks, chosen, strict=True) if good]
-        place = offset(grid, self.base)
+        place = pixel_offset(grid, self.base)
         if place is not None:
-            moved = (block.shift(-place[0], -place[1]).intersect(whole(grid)) for block in own)
+            moved = (block.shift(-place[0], -place[1]).intersect(full_window(grid)) for block in own)
             return Region(grid, tuple(w for w in moved if w is not None and _thick(w, own)), margin=self.buffer)
         windows = rectangles(self._within(grid, own), grid)
         return Region(grid, windows, joined=True, margin=self._margin(grid))

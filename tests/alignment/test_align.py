@@ -14,7 +14,7 @@ from support import strategies as some
 from geoxt.alignment import align, intersection, union
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint
-from geoxt.grid import coordinates, grid_of, offset, parse_crs, part, to_rasterio, whole
+from geoxt.grid import coordinates, full_window, grid_of, parse_crs, part, pixel_offset, to_rasterio
 from geoxt.layers import open_cogs
 from geoxt.pixels import reader
 from geoxt.source import view_of
@@ -93,7 +93,7 @@ def test_the_result_lies_on_the_other_grid_and_keeps_what_the_layer_says(image, 
 
 def test_labels_are_never_interpolated(image, labels):
     source = view_of(labels)
-    values, _ = source.read(whole(source.grid))
+    values, _ = source.read(full_window(source.grid))
     exact = oracles.nearest(values[0, 0], source.grid, GRID, 0)
     moved = values_of(align(labels, image))
     sure = exact.margin > 1e-3
@@ -108,7 +108,7 @@ def test_labels_are_never_interpolated(image, labels):
 def test_aligning_twice_is_aligning_once(write, pair, data, how):
     values, _, nodata = data.draw(some.nodata_rasters((1, *pair.src.shape)))
     layer = open_cogs(write(values, pair.src, nodata=nodata), resampling=how)
-    around = part(pair.src, whole(pair.src).pad(data.draw(st.integers(1, 9))))
+    around = part(pair.src, full_window(pair.src).pad(data.draw(st.integers(1, 9))))
     between = data.draw(st.sampled_from([around, make_wide(pair.src)]))
     try:
         once = align(layer, pair.dst, resampling=how)
@@ -169,8 +169,8 @@ def test_whole_pixel_shifts_are_copied(image, rows, cols):
     target = make_grid((40, 40), left=600_000 + 30 * cols, top=4_550_000 - 30 * rows)
     moved = values_of(align(image, target))
     expected = np.zeros_like(moved)
-    shared = Window(rows, cols, 40, 40).intersect(whole(GRID))
-    mine, its = shared.within(Window(rows, cols, 40, 40)), shared.within(whole(GRID))
+    shared = Window(rows, cols, 40, 40).intersect(full_window(GRID))
+    mine, its = shared.within(Window(rows, cols, 40, 40)), shared.within(full_window(GRID))
     expected[:, *mine] = distinct((3, 80, 90), "int32")[:, *its]
     assert np.array_equal(moved, expected)
 
@@ -227,7 +227,7 @@ def test_gdals_own_warp_is_near(image, how):
 
 def test_an_intersection_is_cut_to_what_all_share(image, labels):
     ds = intersection(image=image, mask=labels)
-    place = offset(grid_of(ds.image), GRID)
+    place = pixel_offset(grid_of(ds.image), GRID)
     assert place is not None
     assert ds.image.shape[1:] == ds.mask.shape
     rows, cols = (slice(s, s + n) for s, n in zip(place, ds.mask.shape, strict=True))
@@ -238,8 +238,8 @@ def test_an_intersection_is_cut_to_what_all_share(image, labels):
 
 
 def test_an_intersection_lies_on_the_grid_that_is_chosen(image, labels):
-    assert offset(grid_of(intersection(image=image, mask=labels, grid="mask").image), grid_of(labels)) is not None
-    assert offset(grid_of(intersection(image=image, mask=labels, grid=ALBERS).image), ALBERS) is not None
+    assert pixel_offset(grid_of(intersection(image=image, mask=labels, grid="mask").image), grid_of(labels)) is not None
+    assert pixel_offset(grid_of(intersection(image=image, mask=labels, grid=ALBERS).image), ALBERS) is not None
     assert grid_of(intersection(image=image, mask=labels, grid=labels).mask).crs == grid_of(labels).crs
     with pytest.raises(InputError, match=r"grid of 'dem': the layers are \['image', 'mask'\]. Pass grid="):
         intersection(image=image, mask=labels, grid="dem")
@@ -254,7 +254,7 @@ def test_layers_with_other_bands_stand_side_by_side_and_are_read(write, image):
     for name, expected in (("image", distinct((3, 80, 90), "int32")), ("radar", distinct((2, 80, 90), "float32"))):
         view = view_of(ds[name])
         assert view.direct
-        assert np.array_equal(view.read(whole(GRID))[0][0], expected)
+        assert np.array_equal(view.read(full_window(GRID))[0][0], expected)
     moved = align(ds["radar"], ALBERS)
     assert moved.sizes["y"] == 60
 

@@ -8,7 +8,7 @@ import xarray as xr
 import geoxt
 from geoxt.alignment import align, intersection, union
 from geoxt.errors import InputError, OverlapError
-from geoxt.grid import grid_of, offset, whole
+from geoxt.grid import full_window, grid_of, pixel_offset
 from geoxt.pixels import reader
 from geoxt.source import Mosaic, view_of
 from geoxt.testing import distinct, make_grid, write_cog
@@ -80,7 +80,7 @@ def test_an_intersection_keeps_the_images_pixels_and_moves_the_labels(tree, labe
     pair = intersection(image=tree, mask=labels, grid="image")
     for node, child in children(pair).items():
         own = tree[node].image
-        assert offset(grid_of(child), grid_of(own)) is not None
+        assert pixel_offset(grid_of(child), grid_of(own)) is not None
         xr.testing.assert_equal(child.image.compute(), own.sel(x=child.x, y=child.y).compute())
         xr.testing.assert_equal(child["mask"].compute(), align(labels, grid_of(child)).compute())
         assert view_of(child.image).direct
@@ -97,7 +97,7 @@ def test_a_tree_onto_a_layer_is_what_opening_onto_its_grid_gives(tree, paths):
     expected = geoxt.open_cogs(paths, grid=target).compute()
     assert 0 < (expected == 0).mean() < 0.9
     assert np.array_equal(moved.compute(), expected)
-    assert np.array_equal(view.read(whole(target))[0][0], expected)
+    assert np.array_equal(view.read(full_window(target))[0][0], expected)
 
 
 def test_cut_children_show_nothing_beyond_their_cut(tree):

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from geoxt.datasets import extract
+from geoxt.datasets import extract as extraction
 from geoxt.datasets.extract import extract, move_into
 from geoxt.errors import ReadError
 
@@ -91,8 +91,8 @@ def test_no_links_in_zips(tmp_path):
 
 
 def test_not_more_than_it_may(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "FLOOR", 1000)
-    monkeypatch.setattr(extract, "RATIO", 2)
+    monkeypatch.setattr(extraction, "FLOOR", 1000)
+    monkeypatch.setattr(extraction, "RATIO", 2)
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("zeros", bytes(1_000_000))
     with pytest.raises(ReadError, match="holds more than it may"):

@@ -6,7 +6,7 @@ import shapely
 import shapely.geometry
 
 from geoxt.errors import InputError, OverlapError
-from geoxt.grid import offset, transformer
+from geoxt.grid import pixel_offset, transformer
 from geoxt.layers.area import area_of
 from geoxt.layers.extent import bounds_in, longitudes
 from geoxt.testing import make_grid
@@ -23,7 +23,7 @@ def test_a_cut_holds_the_box_and_keeps_the_lattice():
     west, south = degrees(LEFT + 2000, BOTTOM + 2000)
     east, north = degrees(LEFT + 5000, BOTTOM + 4000)
     cut = area_of((west, south, east, north), None).cut(GRID)
-    row, col = offset(cut, GRID)
+    row, col = pixel_offset(cut, GRID)
     assert 0 <= row < row + cut.shape[0] <= 200
     assert 0 <= col < col + cut.shape[1] <= 300
     left, bottom, right, top = cut.boundingbox

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import geoxt
 from geoxt.errors import GridError, InputError, OverlapError
-from geoxt.grid import grid_of, label, offset, whole
+from geoxt.grid import full_window, grid_of, label, pixel_offset
 from geoxt.pixels import reader
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid
@@ -57,20 +57,20 @@ def test_there_is_a_child_for_each_crs_in_the_order_of_scenes(tree, scenes):
 def test_every_window_is_bit_equal_to_the_file_that_shows(tree, scenes, data):
     name = data.draw(st.sampled_from(sorted(scenes)))
     path, own = scenes[name]
-    layer = next(c.image for c in children(tree).values() if offset(own, grid_of(c)) is not None)
+    layer = next(c.image for c in children(tree).values() if pixel_offset(own, grid_of(c)) is not None)
     rows, cols = own.shape
     row, col = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
     window = Window(row, col, data.draw(st.integers(1, rows - row)), data.draw(st.integers(1, cols - col)))
     with rasterio.open(path) as file:
         expected = file.read(window=rasterio.windows.Window(col, row, window.width, window.height))
-    place = window.shift(*offset(own, grid_of(layer)))
-    lazy = layer[(slice(None), *place.within(whole(grid_of(layer))))].compute(scheduler="synchronous").to_numpy()
+    place = window.shift(*pixel_offset(own, grid_of(layer)))
+    lazy = layer[(slice(None), *place.within(full_window(grid_of(layer))))].compute(scheduler="synchronous").to_numpy()
     values, valid = view_of(layer).read(place)
     free = np.ones(window.shape, bool)
     if name == "c":  # beneath "a", which was given first
-        over = whole(scenes["a"][1]).intersect(window.shift(*offset(own, scenes["a"][1])))
+        over = full_window(scenes["a"][1]).intersect(window.shift(*pixel_offset(own, scenes["a"][1])))
         if over is not None:
-            free[over.within(window.shift(*offset(own, scenes["a"][1])))] = False
+            free[over.within(window.shift(*pixel_offset(own, scenes["a"][1])))] = False
     assert valid.all()
     assert np.array_equal(values[0], lazy)
     assert np.array_equal(lazy[:, free], expected[:, free])

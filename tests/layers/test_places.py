@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoxt.footprints import SLACK
-from geoxt.grid import grid_of, parse_crs, transformer, whole
+from geoxt.grid import full_window, grid_of, parse_crs, transformer
 from geoxt.layers import open_stac
 from geoxt.samplers import RandomSampler
 from geoxt.source import view_of
@@ -48,7 +48,7 @@ def tilted(write, *, grid=GRID, geometry=None, nodata=0, name="tilted", **option
 def hidden(layer):
     """Return how many valid pixels lie outside of the footprint."""
     view = view_of(layer)
-    _, valid = view.read(whole(grid_of(layer)))
+    _, valid = view.read(full_window(grid_of(layer)))
     rows, cols = np.nonzero(valid[0, 0])
     return int((~shapely.intersects_xy(view.footprint(), cols + 0.5, rows + 0.5)).sum())
 

@@ -7,7 +7,7 @@ import pytest
 
 from geoxt.alignment import align
 from geoxt.errors import InputError
-from geoxt.grid import whole
+from geoxt.grid import full_window
 from geoxt.layers import open_cogs, open_stac
 from geoxt.layers.radiometry import baseline_of
 from geoxt.source import view_of
@@ -85,8 +85,10 @@ def test_missing_pixels_are_nan_and_bilinear_is_not_rounded(write):
     assert np.isnan(values_of(layer)[0, :10]).all()
     assert not np.isnan(values_of(layer)[0, 10:]).any()
     shifted = make_grid((39, 49), left=600_010, top=4_549_990)
-    found = view_of(align(layer, shifted)).read(whole(shifted))[0]
-    stored = view_of(align(open_cogs(write(values.astype("float32"), GRID, nodata=0)), shifted)).read(whole(shifted))[0]
+    found = view_of(align(layer, shifted)).read(full_window(shifted))[0]
+    stored = view_of(align(open_cogs(write(values.astype("float32"), GRID, nodata=0)), shifted)).read(
+        full_window(shifted)
+    )[0]
     assert np.allclose(found[0, 0, 12:], stored[0, 0, 12:] * 0.0001 - 0.1, rtol=1e-5)
 
 

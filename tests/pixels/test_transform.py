@@ -11,8 +11,8 @@ from odc.geo.geobox import GeoBox
 from support import oracles
 from support import strategies as some
 
-from geoxt.grid import whole
-from geoxt.pixels.transform import Mapping
+from geoxt.grid import full_window
+from geoxt.pixels.transform import PixelTransform
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 
@@ -45,8 +45,8 @@ def coordinates(mapping, window):
 def error(source, target):
     """The greatest distance in source pixels, over the target's pixels that lie in the source."""
     col, row = oracles.source_places(source, target)
-    mapping = Mapping(target, source)
-    found = coordinates(mapping, whole(target)) + 0.5
+    mapping = PixelTransform(target, source)
+    found = coordinates(mapping, full_window(target)) + 0.5
     inside = (col > 0) & (row > 0) & (col < source.shape[1]) & (row < source.shape[0])
     exact = np.stack((row, col))
     return np.abs(found - exact)[:, inside].max(initial=0) / max(1, max(mapping.scale) / 4)
@@ -64,7 +64,7 @@ def test_coordinates_are_right_where_projections_bend(name):
 
 @given(some.grid_pairs(scales=(0.3, 4.0)), st.data())
 def test_a_pixel_has_the_same_coordinates_from_any_window(pair, data):
-    mapping = Mapping(pair.dst, pair.src)
+    mapping = PixelTransform(pair.dst, pair.src)
     window = Window(*data.draw(some.windows(tuple(pair.dst.shape), over=40)))
     around = window.pad(data.draw(st.integers(0, 50)))
     assert np.array_equal(coordinates(mapping, window), coordinates(mapping, around)[:, *window.within(around)])
@@ -72,8 +72,8 @@ def test_a_pixel_has_the_same_coordinates_from_any_window(pair, data):
 
 @pytest.mark.parametrize("name", WIDE)
 def test_so_it_has_across_seams_and_poles(name):
-    mapping = Mapping(*reversed(WIDE[name]))
-    outer = whole(mapping.target)
+    mapping = PixelTransform(*reversed(WIDE[name]))
+    outer = full_window(mapping.target)
     full = coordinates(mapping, outer)
     for row in range(0, outer.height - 16, 23):
         for col in range(0, outer.width - 16, 61):
@@ -83,7 +83,7 @@ def test_so_it_has_across_seams_and_poles(name):
 
 @given(some.grid_pairs(scales=(0.3, 4.0)), st.data())
 def test_the_extent_holds_the_coordinates_and_is_tight(pair, data):
-    mapping = Mapping(pair.dst, pair.src)
+    mapping = PixelTransform(pair.dst, pair.src)
     window = Window(*data.draw(some.windows(tuple(pair.dst.shape), over=40)))
     patch = mapping.patch(window)
     found = patch.coordinates().reshape(2, -1)
@@ -97,28 +97,28 @@ def test_the_scale_is_how_many_source_pixels_a_target_pixel_takes(pair):
     col, row = oracles.source_places(pair.src, pair.dst)
     inside = (col > 0) & (row > 0) & (col < pair.src.shape[1]) & (row < pair.src.shape[0])
     assume(inside[1:-1, 1:-1].any() if min(inside.shape) > 2 else False)
-    y, x = Mapping(pair.dst, pair.src).scale
+    y, x = PixelTransform(pair.dst, pair.src).scale
     steps = [np.hypot(*np.gradient(place))[inside] for place in (row, col)]
     assert y == pytest.approx(np.median(steps[0]), rel=0.05)
     assert x == pytest.approx(np.median(steps[1]), rel=0.05)
 
 
 def test_grids_a_whole_number_of_pixels_apart_are_shifted():
-    assert Mapping(make_grid((9, 9)), make_grid((30, 30), left=600_000 - 90)).shift == (0, 3)
-    assert Mapping(make_grid((9, 9)), make_grid((30, 30), left=600_000 - 100)).shift is None
-    assert Mapping(make_grid((9, 9), south_up=True), make_grid((9, 9))).shift is None
+    assert PixelTransform(make_grid((9, 9)), make_grid((30, 30), left=600_000 - 90)).shift == (0, 3)
+    assert PixelTransform(make_grid((9, 9)), make_grid((30, 30), left=600_000 - 100)).shift is None
+    assert PixelTransform(make_grid((9, 9), south_up=True), make_grid((9, 9))).shift is None
 
 
 @pytest.mark.parametrize("window", [Window(2**26, 0, 4, 4), Window(0, -(2**27), 4, 4), Window(-(2**30), 2**30, 4, 4)])
 @pytest.mark.parametrize("crs", ["EPSG:32615", "EPSG:5070", "EPSG:4326"])
 def test_places_beyond_all_rasters_have_no_extent_or_a_far_one(window, crs):
-    mapping = Mapping(make_grid((64, 64), resolution=20.0), make_grid((64, 64), crs=crs))
+    mapping = PixelTransform(make_grid((64, 64), resolution=20.0), make_grid((64, 64), crs=crs))
     extent = mapping.patch(window).extent
     assert extent is None or (extent[0] > 64).any() or (extent[1] < 0).any()
 
 
 def test_a_mapping_pickles():
-    mapping = Mapping(make_grid((40, 40), crs="EPSG:5070", left=0, top=2e6), make_grid((40, 40)))
+    mapping = PixelTransform(make_grid((40, 40), crs="EPSG:5070", left=0, top=2e6), make_grid((40, 40)))
     other = pickle.loads(pickle.dumps(mapping))
     window = Window(0, 0, 40, 40)
     assert np.array_equal(coordinates(mapping, window), coordinates(other, window))

@@ -11,9 +11,9 @@ from rasterio.warp import Resampling, reproject
 from support import oracles
 from support import strategies as some
 
-from geoxt.grid import parse_crs, part, to_rasterio, transformer, whole
+from geoxt.grid import full_window, parse_crs, part, to_rasterio, transformer
 from geoxt.pixels.resample import sample
-from geoxt.pixels.transform import Mapping
+from geoxt.pixels.transform import PixelTransform
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 
@@ -32,7 +32,7 @@ def fetch_from(values, valid=None):
 
 def warp(values, valid, pair, window=None, how="bilinear"):
     """What `sample` gives, NaN (or 0) where it is not valid; and where it is."""
-    mapping, window = Mapping(pair.dst, pair.src), window or whole(pair.dst)
+    mapping, window = PixelTransform(pair.dst, pair.src), window or full_window(pair.dst)
     found = sample(fetch_from(values, valid), mapping, window, how)
     if found is None:
         return np.zeros((len(values), *window.shape), values.dtype), np.zeros((len(values), *window.shape), bool)
@@ -46,7 +46,7 @@ def rough(shape, seed=0, dtype="float32"):
 
 
 def true_scale(pair):
-    y, x = Mapping(pair.dst, pair.src).scale
+    y, x = PixelTransform(pair.dst, pair.src).scale
     return (1 / x, 1 / y) if max(x, y) > 1.05 else (1.0, 1.0)
 
 
@@ -97,7 +97,7 @@ def test_it_widens_as_much_as_gdal_says(crs, ratio):
     x, y = transformer(src.crs, parse_crs(crs)).transform(601_000, 4_549_000)
     size = ratio * 30 / (0.754 if crs == "EPSG:3857" else 1)
     pair = some.GridPair(src=src, dst=make_grid((20, 20), crs=crs, left=x, top=y, resolution=size), scale=ratio)
-    down, across = Mapping(pair.dst, pair.src).scale
+    down, across = PixelTransform(pair.dst, pair.src).scale
     gdal_across, gdal_down = oracles.kernel_scale(pair.src, pair.dst, clip=False)
     assert 0.9 < gdal_across * across < 1.01
     assert 0.9 < gdal_down * down < 1.01
@@ -109,7 +109,7 @@ def test_a_constant_stays_what_it_is(ratio, dtype):
     src, dst = make_grid((60, 60)), make_grid((15, 15), left=600_311, top=4_549_777, resolution=30 * ratio)
     value = np.iinfo(dtype).max if dtype != "float64" else 0.1
     values = np.full((1, 60, 60), value, dtype)
-    found, good = sample(fetch_from(values), Mapping(dst, src), whole(dst), "bilinear")
+    found, good = sample(fetch_from(values), PixelTransform(dst, src), full_window(dst), "bilinear")
     assert good is None or good.all()
     assert np.allclose(found, float(value), rtol=1e-12 if dtype in ("uint32", "float64") else 1e-6)
 
@@ -118,10 +118,10 @@ def test_a_constant_stays_what_it_is(ratio, dtype):
 def test_a_window_has_the_bits_of_the_whole(pair, how, data):
     values = rough((2, *pair.src.shape)) * 1000
     valid = np.broadcast_to(data.draw(some.masks(tuple(pair.src.shape))), values.shape)
-    full, fine = warp(values, valid, pair, window=whole(pair.dst).pad(20), how=how)
+    full, fine = warp(values, valid, pair, window=full_window(pair.dst).pad(20), how=how)
     window = Window(*data.draw(some.windows(tuple(pair.dst.shape))))
     found, good = warp(values, valid, pair, window, how)
-    outer = whole(pair.dst).pad(20)
+    outer = full_window(pair.dst).pad(20)
     shared = window.intersect(outer)
     mine, its = shared.within(window), shared.within(outer)
     assert np.array_equal(good[:, *mine], fine[:, *its])
@@ -160,7 +160,7 @@ def test_large_windows_have_the_bits_of_small_ones(name, how):
     assert fine.mean() > 0.2
     for row, col in np.random.default_rng(0).integers(0, np.array(dst.shape) - 90, (12, 2)).tolist():
         window = Window(row, col, 90, 90)
-        rows, cols = window.within(whole(dst))
+        rows, cols = window.within(full_window(dst))
         found, good = warp(values, None, pair, window, how)
         assert np.array_equal(good, fine[:, rows, cols])
         assert np.array_equal(found[good], full[:, rows, cols][good])
@@ -213,7 +213,7 @@ def test_gdal_without_tolerance_gives_the_same(pair):
         inner = (col > 0.5) & (row > 0.5) & (col < width - 0.5) & (row < height - 0.5)
         if how == "nearest":
             inner &= oracles.nearest(values, pair.src, pair.dst).margin > TIE
-        if max(Mapping(pair.dst, pair.src).scale) > 1.05:
+        if max(PixelTransform(pair.dst, pair.src).scale) > 1.05:
             continue
         assert good[0][inner].all()
         assert np.abs(found - exact)[0][inner].max(initial=0) < STEP
@@ -231,8 +231,8 @@ def test_gdal_methods_have_the_same_bits_from_any_window(how):
     assert fine.mean() > 0.1
     for window in (Window(3, 5, 20, 17), Window(-4, -6, 30, 30), Window(25, 25, 15, 15)):
         found, good = warp(values, None, pair, window, how)
-        shared = window.intersect(whole(pair.dst))
-        mine, its = shared.within(window), shared.within(whole(pair.dst))
+        shared = window.intersect(full_window(pair.dst))
+        mine, its = shared.within(window), shared.within(full_window(pair.dst))
         assert np.array_equal(good[:, *mine], fine[:, *its])
         assert np.array_equal(found[:, *mine][good[:, *mine]], full[:, *its][fine[:, *its]])
 

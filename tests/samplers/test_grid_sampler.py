@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoxt.errors import InputError
-from geoxt.grid import coordinates, grid_of, whole
+from geoxt.grid import coordinates, full_window, grid_of
 from geoxt.samplers import GridSampler, Region
 from geoxt.testing import make_grid
 from geoxt.windows import Window
@@ -86,7 +86,7 @@ def test_every_epoch_is_the_same_and_slices_are_plans():
 
 def test_the_whole_layer_is_one_window():
     layer = make_layer((60, 50))
-    assert list(GridSampler(layer, size=(60, 50))) == [whole(grid_of(layer))]
+    assert list(GridSampler(layer, size=(60, 50))) == [full_window(grid_of(layer))]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import shapely
 import xarray as xr
 
 from geoxt.errors import InputError, OverlapError
-from geoxt.grid import coordinates, grid_of, transformer, whole
+from geoxt.grid import coordinates, full_window, grid_of, transformer
 from geoxt.samplers import PointSampler, Region
 from geoxt.samplers.points import pixels_of
 from geoxt.testing import make_grid
@@ -40,7 +40,7 @@ def test_each_point_is_in_the_middle_of_its_window():
         [w.row + 2, w.col + 3] for w in sampler
     ] == np.floor(PLACES[:4]).astype(int).tolist()
     inside = PointSampler(make_layer(), points=points, size=(4, 7), placement="inside")
-    assert all(whole(grid_of(make_layer())).contains(w) for w in inside)
+    assert all(full_window(grid_of(make_layer())).contains(w) for w in inside)
     region = Region(grid, (Window(0, 0, 10, 10),))
     assert PointSampler(make_layer(), points=points, size=4, region=region, min_covered=0).index.tolist() == [0, 1]
     assert PointSampler(make_layer(), points=points, size=4, min_covered=0.9).index.tolist() == [0, 3]

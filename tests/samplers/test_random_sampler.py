@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoxt.errors import InputError, OverlapError
-from geoxt.grid import coordinates, grid_of, part, whole
+from geoxt.grid import coordinates, full_window, grid_of, part
 from geoxt.samplers import RandomBatchSampler, RandomSampler, Region
 from geoxt.testing import make_grid
 from geoxt.windows import Window
@@ -30,7 +30,7 @@ def test_it_yields_as_many_windows_as_it_says_and_all_inside(height, width, leng
     found = list(sampler)
     assert len(found) == len(sampler) == length
     assert all(w.shape == (height, width) for w in found)
-    assert all(whole(grid_of(layer)).contains(w) for w in found)
+    assert all(full_window(grid_of(layer)).contains(w) for w in found)
     assert found == [sampler[i] for i in range(length)]
     assert found == list(RandomSampler(layer, size=(height, width), length=length, seed=seed))
 
@@ -124,7 +124,7 @@ def test_batches_lie_in_a_block(side):
         assert max(cols) - min(cols) + 16 <= sampler.block[1]
         spread.append((min(rows), min(cols)))
     assert len(set(spread)) > 10
-    assert all(whole(grid_of(layer)).contains(w) for w in found)
+    assert all(full_window(grid_of(layer)).contains(w) for w in found)
 
 
 def test_batches_stay_in_the_region_and_repeat():

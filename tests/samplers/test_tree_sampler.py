@@ -10,7 +10,7 @@ import xarray as xr
 from pyproj import Geod
 
 from geoxt.errors import GridError, InputError, OverlapError
-from geoxt.grid import coordinates, whole
+from geoxt.grid import coordinates, full_window
 from geoxt.regions.geodesic_area import ground_area, pixel_area
 from geoxt.regions.region import box
 from geoxt.samplers import (
@@ -159,7 +159,7 @@ def test_every_pixel_of_every_child_is_drawn():
     sampler = RandomSampler(make_tree(), size=8, length=6000, placement="touching")
     boards = {node: np.zeros(grid.shape, int) for node, grid in sampler.grids.items()}
     for w in sampler:
-        outer = whole(GRIDS[w.node])
+        outer = full_window(GRIDS[w.node])
         boards[w.node][w.intersect(outer).within(outer)] += 1
     assert all(board.min() > 0 for board in boards.values())
 
@@ -171,7 +171,7 @@ def test_a_lattice_covers_every_child_exactly():
         assert sampler.of(node) == GridSampler(tree[node].to_dataset(), size=10, edge="pad")
         board = np.zeros(grid.shape, int)
         for w in sampler.of(node):
-            board[w.intersect(whole(grid)).within(whole(grid))] += 1
+            board[w.intersect(full_window(grid)).within(full_window(grid))] += 1
         assert (board == 1).all()
 
 
@@ -180,7 +180,7 @@ def test_a_class_is_drawn_wherever_its_pixels_lie():
     assert np.unique(sampler.drawn, return_counts=True)[1].tolist() == [100, 100, 100]
     assert sampler.strata.counts.sum() == sum(g.shape[0] * g.shape[1] for g in GRIDS.values())
     for code, w in zip(sampler.drawn.tolist(), sampler, strict=True):
-        assert code in make_tree()[w.node]["mask"].values[w.within(whole(GRIDS[w.node]))]
+        assert code in make_tree()[w.node]["mask"].values[w.within(full_window(GRIDS[w.node]))]
     nodes = {w.node for code, w in zip(sampler.drawn.tolist(), sampler, strict=True) if code == 7}
     assert nodes == {"fine"}
 

@@ -12,7 +12,7 @@ from support import oracles
 from support import strategies as some
 
 from geoxt.alignment import align
-from geoxt.grid import coordinates, whole
+from geoxt.grid import coordinates, full_window
 from geoxt.layers import open_cogs
 from geoxt.source import Pixels, view_of
 from geoxt.testing import distinct, make_grid
@@ -31,9 +31,9 @@ def test_an_array_a_dask_array_and_a_file_give_the_same_bits(write, pair, how, d
     chunked = dask.array.from_array(values[None], chunks=(1, 1, 17, 13))
     options = {"own": pair.src, "grid": pair.dst, "nodata": nodata, "resampling": how}
     found = {
-        "file": view_of(file).read(whole(pair.dst)),
-        "numpy": Pixels(array=values[None], **options).read(whole(pair.dst)),
-        "dask": Pixels(array=chunked, **options).read(whole(pair.dst)),
+        "file": view_of(file).read(full_window(pair.dst)),
+        "numpy": Pixels(array=values[None], **options).read(full_window(pair.dst)),
+        "dask": Pixels(array=chunked, **options).read(full_window(pair.dst)),
     }
     for name in ("numpy", "dask"):
         for a, b in zip(found[name], found["file"], strict=True):
@@ -103,4 +103,4 @@ def test_it_pickles():
     for array in (distinct((1, 1, 20, 20)), dask.array.from_array(distinct((1, 1, 20, 20)), chunks=8)):
         source = Pixels(array=array, own=grid, grid=target)
         other = pickle.loads(pickle.dumps(source))
-        assert np.array_equal(source.read(whole(target))[0], other.read(whole(target))[0])
+        assert np.array_equal(source.read(full_window(target))[0], other.read(full_window(target))[0])

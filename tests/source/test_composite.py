@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from geoxt.errors import InputError
-from geoxt.grid import whole
+from geoxt.grid import full_window
 from geoxt.layers import open_cogs
 from geoxt.source import view_of
 from geoxt.source.composite import compose
@@ -62,7 +62,7 @@ def test_a_mosaic_is_composed_of_its_scenes(files, how):
         valid = ~np.isnan(stack).all(0)
         exact = np.zeros(valid.shape)
         exact[valid] = np.rint(ORACLE[how](stack[:, valid], axis=0))
-    values, good = view_of(layer).read(whole(layer.geoml.grid))
+    values, good = view_of(layer).read(full_window(layer.geoml.grid))
     assert layer.dtype == "uint16"
     assert np.array_equal(good[0], valid)
     assert np.array_equal(values[0], exact.astype("uint16"))
@@ -72,14 +72,16 @@ def test_a_mosaic_is_composed_of_its_scenes(files, how):
 def test_windows_and_chunks_have_the_bits_of_the_whole(files, how):
     options = {"crs": "EPSG:5070", "resolution": 37, "composite": how, "rescale": how == "mean"}
     layer = open_cogs(files[0], **options)
-    values, valid = view_of(layer).read(whole(layer.geoml.grid))
+    values, valid = view_of(layer).read(full_window(layer.geoml.grid))
     for size in (7, 33):
         chunks = open_cogs(files[0], chunks=size, **options).compute(scheduler="synchronous").values
         assert np.array_equal(chunks, values[0], equal_nan=options["rescale"])
     window = Window(11, 13, 20, 9)
     part, good = view_of(layer).read(window)
-    assert np.array_equal(part, values[:, :, *window.within(whole(layer.geoml.grid))], equal_nan=options["rescale"])
-    assert np.array_equal(good, valid[:, :, *window.within(whole(layer.geoml.grid))])
+    assert np.array_equal(
+        part, values[:, :, *window.within(full_window(layer.geoml.grid))], equal_nan=options["rescale"]
+    )
+    assert np.array_equal(good, valid[:, :, *window.within(full_window(layer.geoml.grid))])
 
 
 def test_what_decides_pixels_decides_the_token(files):

@@ -20,7 +20,7 @@ from support import strategies as some
 
 from geoxt.alignment import align
 from geoxt.errors import ReadError, ReadWarning
-from geoxt.grid import whole
+from geoxt.grid import full_window
 from geoxt.layers import open_cogs
 from geoxt.layers.files.open import asset_of
 from geoxt.pixels import reader
@@ -81,17 +81,17 @@ def test_the_first_valid_pixel_wins_across_two_crs(write, order, seed, data):
     source = mosaic_of(*(paths[i] for i in order), grid=ALBERS, resampling="nearest")
     exact = [oracles.nearest(arrays[i], places[i], ALBERS, 0) for i in order]
     values, valid, sure = first_valid(exact, 0)
-    found, good = source.read(whole(ALBERS))
+    found, good = source.read(full_window(ALBERS))
     assert valid.sum() > 5000
     assert np.array_equal(good[0, 0][sure], valid[sure])
     assert np.array_equal(found[0, 0][sure], values[0][sure])
     window = Window(*data.draw(some.windows(tuple(ALBERS.shape))))
     part, fine = source.read(window)
-    shared = window.intersect(whole(ALBERS))
+    shared = window.intersect(full_window(ALBERS))
     if shared is None:
         assert not fine.any()
     else:
-        mine, its = shared.within(window), shared.within(whole(ALBERS))
+        mine, its = shared.within(window), shared.within(full_window(ALBERS))
         assert np.array_equal(part[:, :, *mine], found[:, :, *its])
         assert np.array_equal(fine[:, :, *mine], good[:, :, *its])
         assert fine.sum() == fine[:, :, *mine].sum()
@@ -104,7 +104,7 @@ def test_windows_chunks_and_the_whole_have_the_same_bits(write, pair, how, data)
     values, _, nodata = data.draw(some.nodata_rasters(shape))
     path = write(values, pair.src, nodata=nodata)
     layer = open_cogs(path, grid=pair.dst, resampling=how)
-    full, valid = view_of(layer).read(whole(pair.dst))
+    full, valid = view_of(layer).read(full_window(pair.dst))
     for size in (data.draw(st.integers(3, 70)), 1024):
         chunked = open_cogs(path, grid=pair.dst, resampling=how, chunks=size)
         assert np.array_equal(
@@ -112,9 +112,9 @@ def test_windows_chunks_and_the_whole_have_the_same_bits(write, pair, how, data)
         )
     window = Window(*data.draw(some.windows(tuple(pair.dst.shape))))
     found, good = view_of(layer).read(window)
-    shared = window.intersect(whole(pair.dst))
+    shared = window.intersect(full_window(pair.dst))
     if shared is not None:
-        mine, its = shared.within(window), shared.within(whole(pair.dst))
+        mine, its = shared.within(window), shared.within(full_window(pair.dst))
         assert np.array_equal(good[:, :, *mine], valid[:, :, *its])
         assert np.array_equal(found[:, :, *mine], full[:, :, *its], equal_nan=full.dtype.kind == "f")
 
@@ -192,7 +192,7 @@ def test_seams_and_poles_come_out_right_through_files_and_windows(write, name):
     layer = align(open_cogs(write(values, own)), target, resampling="nearest")
     sure = exact.margin > 1e-3
     assert exact.valid.sum() > 1000
-    found, good = (part[0, 0] for part in view_of(layer).read(whole(target)))
+    found, good = (part[0, 0] for part in view_of(layer).read(full_window(target)))
     assert np.array_equal(good[sure], exact.valid[sure])
     assert np.array_equal(found[sure & good], exact.values[0][sure & good])
     for row in range(0, target.shape[0] - 9, 25):
@@ -269,7 +269,7 @@ def test_integers_are_rounded_once_and_stay_in_range(write, dtype):
     top = np.iinfo(kind).max if kind.kind in "iu" else 1e30
     values = np.where(np.indices((40, 40)).sum(0) % 7 == 0, top, 3).astype(kind)
     target = make_grid((30, 30), left=600_007, top=4_549_980, resolution=31.0)
-    found, valid = mosaic_of(write(values, make_grid((40, 40))), grid=target).read(whole(target))
+    found, valid = mosaic_of(write(values, make_grid((40, 40))), grid=target).read(full_window(target))
     exact = oracles.bilinear(values[None], None, make_grid((40, 40)), target)
     assert found.dtype == kind
     assert valid.all()

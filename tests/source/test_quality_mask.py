@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dask.base import tokenize
 
-from geoxt.grid import whole
+from geoxt.grid import full_window
 from geoxt.layers import open_cogs
 from geoxt.layers.sensors import find_qa, qa_tests, qa_valid, spec
 from geoxt.source import Mosaic, Quality, view_of
@@ -49,8 +49,8 @@ def test_a_cloud_is_as_nodata_in_the_file(write, how):
     qa = write(np.where(clouds, 8, 64).astype("uint16"), GRID)
     source = masked(open_cogs(write(bright, GRID, nodata=0), grid=ALBERS, resampling=how), qa, ((3, 1, 1),))
     burnt = open_cogs(write(np.where(clouds, 0, values).astype("uint16"), GRID, nodata=0), grid=ALBERS, resampling=how)
-    exact, valid = view_of(burnt).read(whole(ALBERS))
-    found, good = source.read(whole(ALBERS))
+    exact, valid = view_of(burnt).read(full_window(ALBERS))
+    found, good = source.read(full_window(ALBERS))
     assert 0 < good.sum() < valid.size
     assert np.array_equal(good, valid)
     assert np.array_equal(found, exact)
@@ -61,7 +61,7 @@ def test_a_coarser_quality_band_is_decided_on_the_grid_of_the_bands(write):
     classes = np.random.default_rng(4).integers(4, 11, (60, 70)).astype("uint8")
     out = qa_tests(find_qa(spec("sentinel2").qa, "clouds"), "clouds")
     source = masked(open_cogs(write(values, FINE, nodata=0)), write(classes, GRID, nodata=0), out)
-    found, good = source.read(whole(FINE))
+    found, good = source.read(full_window(FINE))
     kept = (classes < 8).repeat(2, 0).repeat(2, 1)
     assert np.array_equal(good[0, 0], kept)
     assert np.array_equal(found[0], np.where(kept, values, 0))
@@ -71,7 +71,7 @@ def test_beyond_the_quality_band_nothing_is_left(write):
     values = distinct((1, 60, 70))
     half = make_grid((60, 35), resolution=20)
     source = masked(open_cogs(write(values, GRID, nodata=0)), write(np.zeros((60, 35), "uint16"), half), ((3, 1, 1),))
-    good = source.read(whole(GRID))[1][0, 0]
+    good = source.read(full_window(GRID))[1][0, 0]
     assert good[:, :35].all()
     assert not good[:, 35:].any()
     assert not source.read(Window(0, 40, 10, 10))[1].any()
@@ -82,10 +82,10 @@ def test_masked_windows_and_chunks_have_the_bits_of_the_whole(write):
     out = qa_tests(find_qa(spec("sentinel2").qa, "clouds"), ["clouds", "shadows"])
     layer = open_cogs(write(distinct((2, 120, 140)), FINE, nodata=0), grid=ALBERS)
     source = masked(layer, write(classes, GRID), out)
-    values, valid = source.read(whole(ALBERS))
+    values, valid = source.read(full_window(ALBERS))
     for window in (Window(0, 0, 17, 50), Window(13, 29, 16, 8), Window(31, 25, 1, 1)):
         part, good = source.read(window)
-        rows, cols = window.within(whole(ALBERS))
+        rows, cols = window.within(full_window(ALBERS))
         assert np.array_equal(part, values[:, :, rows, cols])
         assert np.array_equal(good, valid[:, :, rows, cols])
 
@@ -99,8 +99,8 @@ def test_with_a_mask_no_overview_is_read(write):
     path = write(values, grid, nodata=0, tiled=True, overviews=[2, 4], resampling="average")
     coarse = make_grid((64, 64), resolution=120)
     plain = open_cogs(path, grid=coarse)
-    assert view_of(plain).read(whole(coarse))[0].max() > 100
-    found, good = masked(plain, write(clouds.astype("uint8"), grid), ((0, 1, 1),)).read(whole(coarse))
+    assert view_of(plain).read(full_window(coarse))[0].max() > 100
+    found, good = masked(plain, write(clouds.astype("uint8"), grid), ((0, 1, 1),)).read(full_window(coarse))
     assert good.all()
     assert (found == 100).all()
 
@@ -108,8 +108,8 @@ def test_with_a_mask_no_overview_is_read(write):
 def test_it_pickles_and_has_a_token_of_its_own(write):
     path, qa = write(distinct((1, 60, 70)), GRID), write(np.zeros((60, 70), "uint8"), GRID)
     one, other = (masked(open_cogs(path), qa, ((bit, 1, 1),)) for bit in (3, 4))
-    one.read(whole(GRID))
+    one.read(full_window(GRID))
     again = pickle.loads(pickle.dumps(one))
     assert isinstance(again, Mosaic)
     assert tokenize(again) == tokenize(one) != tokenize(other)
-    assert np.array_equal(again.read(whole(GRID))[0], one.read(whole(GRID))[0])
+    assert np.array_equal(again.read(full_window(GRID))[0], one.read(full_window(GRID))[0])

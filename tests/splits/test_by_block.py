@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from geoxt.errors import InputError
-from geoxt.grid import coordinates, grid_of, whole
+from geoxt.grid import coordinates, full_window, grid_of
 from geoxt.samplers import GridSampler, RandomBatchSampler, RandomSampler, Region
 from geoxt.splits import Split, blocks, check
 from geoxt.testing import make_grid
@@ -107,4 +107,4 @@ def test_blocks_lie_on_the_grid(rows, cols):
     assume(rows * cols > 300)
     layer = make_layer((rows, cols))
     split = blocks(layer, size=8)
-    assert all(whole(split.grid).contains(w) for part in (split.train, split.val, split.test) for w in part)
+    assert all(full_window(split.grid).contains(w) for part in (split.train, split.val, split.test) for w in part)

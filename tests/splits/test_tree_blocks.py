@@ -141,9 +141,9 @@ def test_ground_that_children_share_is_found(one, other):
 
 
 def _all(grid):
-    from geoxt.grid import whole
+    from geoxt.grid import full_window
 
-    return whole(grid)
+    return full_window(grid)
 
 
 def test_margins_count_across_children():

@@ -8,7 +8,7 @@ import shapely
 import xarray as xr
 
 from geoxt.errors import CRSError, GridError, InputError, OverlapError, ReadError
-from geoxt.grid import grid_of, offset, parse_crs, transformer, whole
+from geoxt.grid import full_window, grid_of, parse_crs, pixel_offset, transformer
 from geoxt.layers import open_cogs
 from geoxt.pixels import reader
 from geoxt.source import view_of
@@ -187,8 +187,8 @@ def test_two_crs_need_a_choice(write):
     with pytest.raises(CRSError, match=r"'a' is in EPSG:32615, 'b' in EPSG:32616. Pass crs="):
         open_cogs(paths)
     layer = open_cogs(paths, crs="EPSG:32616")
-    assert offset(grid_of(layer), make_grid((60, 70), crs="EPSG:32616", left=96_000, top=4_561_000)) is not None
-    assert view_of(layer).read(whole(grid_of(layer)))[1].mean() > 0.5
+    assert pixel_offset(grid_of(layer), make_grid((60, 70), crs="EPSG:32616", left=96_000, top=4_561_000)) is not None
+    assert view_of(layer).read(full_window(grid_of(layer)))[1].mean() > 0.5
     albers = open_cogs(paths, crs="EPSG:5070", resolution=30)
     assert grid_of(albers).affine.a == 30
 

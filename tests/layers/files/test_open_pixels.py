@@ -8,7 +8,7 @@ import rasterio
 from support import oracles
 
 from geoxt.errors import InputError
-from geoxt.grid import grid_of, whole
+from geoxt.grid import full_window, grid_of
 from geoxt.layers import open_cogs
 from geoxt.layers.sensors import spec
 from geoxt.legend import Legend
@@ -72,7 +72,7 @@ def test_several_bands_are_no_class_codes(write):
 def test_a_nodata_that_no_pixel_can_have_is_refused_or_is_none(write, options):
     path = write(distinct((60, 70), "uint8"), GRID)
     if not options:
-        assert view_of(open_cogs(path)).read(whole(GRID))[1].all()
+        assert view_of(open_cogs(path)).read(full_window(GRID))[1].all()
         return
     with pytest.raises(InputError, match=rf"nodata={options['nodata']}.*uint8"):
         open_cogs(path, **options)
@@ -85,15 +85,15 @@ def test_an_odd_nodata_of_floats_keeps_a_layer_untouched(write, nodata):
     for layer in (open_cogs(write(values, GRID, nodata=nodata)), open_cogs(write(values, GRID), nodata=nodata)):
         view = view_of(layer)
         assert view.direct
-        assert (~view.read(whole(GRID))[1]).sum() == 5 * 70
+        assert (~view.read(full_window(GRID))[1]).sum() == 5 * 70
 
 
 def test_a_nodata_for_files_that_say_none(write):
     layer = open_cogs(write(distinct((60, 70)), GRID), nodata=7)
     assert layer.attrs["_FillValue"] == 7
-    assert (~view_of(layer).read(whole(GRID))[1]).sum() == 1
+    assert (~view_of(layer).read(full_window(GRID))[1]).sum() == 1
     said = open_cogs(write(distinct((60, 70)), GRID, nodata=3), nodata=7)
-    assert np.argwhere(~view_of(said).read(whole(GRID))[1][0, 0]).tolist() == [[0, 2]]
+    assert np.argwhere(~view_of(said).read(full_window(GRID))[1][0, 0]).tolist() == [[0, 2]]
 
 
 LAYOUTS = {
@@ -129,7 +129,7 @@ def test_a_turned_file_comes_onto_a_north_up_grid(write):
     assert (own.affine.b, own.affine.d) == (0, 0)
     exact = oracles.nearest(values, grid, own)
     sure = exact.margin > 1e-3
-    found, valid = view_of(layer).read(whole(own))
+    found, valid = view_of(layer).read(full_window(own))
     assert np.array_equal(valid[0, 0][sure], exact.valid[sure])
     assert np.array_equal(found[0, 0][sure & exact.valid], exact.values[sure & exact.valid])
     assert exact.valid.sum() > 0.95 * 60 * 70
@@ -143,7 +143,7 @@ def test_masks_and_alpha_bands_say_what_is_valid(write, count, kind):
     given = {"mask": mask} if kind == "mask" else {"alpha": mask * 65535}
     layer = open_cogs(write(distinct((count, 60, 70)), GRID, **given))
     assert layer.sizes["band"] == count
-    values, valid = view_of(layer).read(whole(GRID))
+    values, valid = view_of(layer).read(full_window(GRID))
     assert np.array_equal(valid[0], np.broadcast_to(mask, (count, 60, 70)))
     assert (values[0][:, :20] == 0).all()
     assert np.array_equal(values_of(layer), values[0])

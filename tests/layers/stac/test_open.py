@@ -9,7 +9,7 @@ import rasterio
 import xarray as xr
 
 from geoxt.errors import CRSError, InputError, ReadError
-from geoxt.grid import grid_of, whole
+from geoxt.grid import full_window, grid_of
 from geoxt.layers import open_cogs, open_stac
 from geoxt.pixels import reader
 from geoxt.source import view_of
@@ -139,7 +139,7 @@ def test_a_nodata_that_no_pixel_can_have_is_none(write, stated, found):
     item.assets["b"].extra_fields["raster:bands"][0]["nodata"] = stated
     layer = open_stac(item)
     assert layer.attrs.get("_FillValue") == found
-    assert (~view_of(layer).read(whole(GRID))[1]).sum() == (0 if found is None else (values == found).sum())
+    assert (~view_of(layer).read(full_window(GRID))[1]).sum() == (0 if found is None else (values == found).sum())
 
 
 def test_an_item_that_is_opened_stays_as_it_was(write):
@@ -175,7 +175,7 @@ def test_items_across_the_antimeridian_lie_side_by_side(write):
     made = [make_item(f"i{n}", {"b": write(distinct((20, 20)) + n, g)}, time=WHEN) for n, g in enumerate(grids)]
     layer = open_stac(made)
     assert layer.shape == (1, 20, 40)
-    assert view_of(layer).read(whole(grid_of(layer)))[1].all()
+    assert view_of(layer).read(full_window(grid_of(layer)))[1].all()
 
 
 def test_what_is_no_catalog_is_refused(tmp_path):
