@@ -29,7 +29,7 @@ from work_layers import drawn, opened
 from geoxt.bridge import WindowDataset, WindowStream, read_batch
 from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.reading import channels_of
-from geoxt.samplers import Plan
+from geoxt.samplers import WindowSequence
 
 BATCH = 32
 MIXES = ((0, 1), (0, 2), (1, 1), (2, 1))
@@ -40,7 +40,7 @@ BAR = 0.20
 """Share of the engine's time that a loader may add."""
 
 
-def engine(both: xr.Dataset, plan: Plan, workers: int, threads: int) -> float:
+def engine(both: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
     """Return patches a second of the engine alone, by some processes (0: by this one) that share nothing."""
     if not workers:
         return rate(_batches(both, plan, 0, 1, threads), lambda found: len(found["image"]))
@@ -55,14 +55,14 @@ def engine(both: xr.Dataset, plan: Plan, workers: int, threads: int) -> float:
     return sum(found)
 
 
-def _alone(both: xr.Dataset, plan: Plan, first: int, of: int, threads: int, ready: Any, ends: Any) -> None:
+def _alone(both: xr.Dataset, plan: WindowSequence, first: int, of: int, threads: int, ready: Any, ends: Any) -> None:
     """Read every so many batches, and send the rate."""
     batches = _batches(both, plan, first, of, threads)
     ready.wait()
     ends.put(rate(batches, lambda found: len(found["image"])))
 
 
-def _batches(both: xr.Dataset, plan: Plan, first: int, step: int, threads: int) -> Any:
+def _batches(both: xr.Dataset, plan: WindowSequence, first: int, step: int, threads: int) -> Any:
     """Yield batches as the engine reads them, one after the other."""
     grid, channels = channels_of(both)
     room = Room()
@@ -71,17 +71,17 @@ def _batches(both: xr.Dataset, plan: Plan, first: int, step: int, threads: int) 
             yield read_batch(grid, channels, list(plan[start : start + BATCH]), pool.map if pool else map, room)
 
 
-def loaded(both: xr.Dataset, plan: Plan, workers: int, threads: int) -> float:
+def loaded(both: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
     """Return patches a second of `geoml.loader`."""
     return _rate(both.geoml.loader(plan, batch_size=BATCH, workers=workers, threads=threads), workers)
 
 
-def mapped(both: xr.Dataset, plan: Plan, workers: int, threads: int) -> float:
+def mapped(both: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
     """Return patches a second of torch's own loader over the map-style dataset."""
     return _rate(DataLoader(WindowDataset(both, plan, threads=threads), batch_size=BATCH, num_workers=workers), workers)
 
 
-def streamed(both: xr.Dataset, plan: Plan, workers: int, threads: int) -> float:
+def streamed(both: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
     """Return patches a second of torch's own loader over the iterable-style dataset."""
     stream = WindowStream(WindowDataset(both, plan, threads=threads), together=BATCH)
     return _rate(DataLoader(stream, batch_size=BATCH, num_workers=workers), workers)
@@ -91,7 +91,7 @@ def _rate(batches: Any, workers: int) -> float:
     return rate(batches, lambda found: len(found["image"]), skip=max(workers, 1))
 
 
-WAYS: dict[str, Callable[[xr.Dataset, Plan, int, int], float]] = {
+WAYS: dict[str, Callable[[xr.Dataset, WindowSequence, int, int], float]] = {
     "engine alone": engine,
     "geoml.loader": loaded,
     "torch's DataLoader, map-style": mapped,
@@ -105,7 +105,7 @@ def throughput(both: xr.Dataset, count: int, repeats: int) -> str:
     for turn in range(repeats):
         for workers, threads in MIXES:
             plan = drawn(both, "random", count=count + 2 * BATCH, batch=BATCH, seed=turn)
-            assert isinstance(plan, Plan)
+            assert isinstance(plan, WindowSequence)
             order = list(WAYS.items())
             for name, way in order[turn % len(order) :] + order[: turn % len(order)]:
                 found.setdefault((name, (workers, threads)), []).append(way(both, plan, workers, threads))

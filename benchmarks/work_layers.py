@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 import geoxt
-from geoxt.samplers import GridSampler, Plan, RandomBatchSampler, RandomSampler
+from geoxt.samplers import GridSampler, RandomBatchSampler, RandomSampler, WindowSequence
 from geoxt.windows import Window
 
 BANDS = [f"SR_B{n}" for n in range(1, 8)]
@@ -34,7 +34,7 @@ def opened(data: Path, *, into: str) -> xr.Dataset:
     return geoxt.intersection(image=scenes, mask=crops, grid="image" if into == "landsat" else "mask")
 
 
-def drawn(both: xr.Dataset, sampler: str, *, count: int, batch: int, seed: int = 0) -> Plan | list[Window]:
+def drawn(both: xr.Dataset, sampler: str, *, count: int, batch: int, seed: int = 0) -> WindowSequence | list[Window]:
     """Return windows: "random", "random-batch", or a run of a "grid", from three eighths of it on."""
     match sampler:
         case "random":

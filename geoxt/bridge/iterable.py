@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset
 
 from geoxt.bridge.reading import Sample
 from geoxt.bridge.window_dataset import WindowDataset
-from geoxt.samplers import Plan
+from geoxt.samplers import WindowSequence
 
 TOGETHER = 8
 """Windows that are read at once."""
@@ -44,7 +44,7 @@ class WindowStream(IterableDataset[Sample]):
 
     def __iter__(self) -> Iterator[Sample]:
         windows = self.samples.windows
-        if isinstance(windows, Plan):
+        if isinstance(windows, WindowSequence):
             windows = windows.at(self.epoch)
         worker = torch.utils.data.get_worker_info()
         first, workers = (worker.id, worker.num_workers) if worker else (0, 1)

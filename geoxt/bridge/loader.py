@@ -18,7 +18,7 @@ from geoxt.bridge.tree_dataset import TreeBatchPlan, TreeDataset
 from geoxt.bridge.window_dataset import Transform, WindowDataset, to_torch
 from geoxt.bridge.xbatcher import ComputedBatches, is_generator, windows_of
 from geoxt.errors import InputError
-from geoxt.samplers import Plan
+from geoxt.samplers import WindowSequence
 from geoxt.windows import Window
 
 HELD = 2
@@ -130,7 +130,7 @@ class BatchPlan(Epochs[list[Window]]):
         Leave out a last batch that is not full.
     """
 
-    def __init__(self, windows: Plan | Sequence[Window], batch_size: int, *, drop_last: bool = False) -> None:
+    def __init__(self, windows: WindowSequence | Sequence[Window], batch_size: int, *, drop_last: bool = False) -> None:
         super().__init__()
         self.windows, self.batch_size, self.drop_last = windows, batch_size, drop_last
 
@@ -139,7 +139,7 @@ class BatchPlan(Epochs[list[Window]]):
         return whole + (rest > 0 and not self.drop_last)
 
     def _batches(self, start: int) -> Iterator[list[Window]]:
-        windows = self.windows.at(self.epoch) if isinstance(self.windows, Plan) else self.windows
+        windows = self.windows.at(self.epoch) if isinstance(self.windows, WindowSequence) else self.windows
         for first in range(start * self.batch_size, self._count() * self.batch_size, self.batch_size):
             yield [windows[i] for i in range(first, min(first + self.batch_size, len(windows)))]
 
@@ -167,7 +167,7 @@ class FixedBatches(Sampler[list[Window]]):
 
 def loader(
     data: xr.DataArray | xr.Dataset | xr.DataTree,
-    windows: Plan | Iterable[Window],
+    windows: WindowSequence | Iterable[Window],
     *,
     batch_size: int | None = 1,
     workers: int = 0,
@@ -220,7 +220,7 @@ def loader(
     if batch_size is not None and batch_size < 1:
         msg = f"Cannot make batches of {batch_size} windows: pass batch_size=1 or more."
         raise InputError(msg)
-    if isinstance(windows, Plan) and batch_size and batch_size % windows.unit and windows.unit % batch_size:
+    if isinstance(windows, WindowSequence) and batch_size and batch_size % windows.unit and windows.unit % batch_size:
         msg = f"Cannot make batches of {batch_size} windows: {type(windows).__name__} draws {windows.unit} that belong"
         raise InputError(msg + f" together. Pass batch_size={windows.unit}, or a multiple of it.")
     own = windows_of(windows, data) if is_generator(windows) else None

@@ -16,7 +16,7 @@ from geoxt.bridge.reading import Sample
 from geoxt.errors import GridError, InputError
 from geoxt.grid import coordinates, grid_of, parse_crs, part
 from geoxt.legend import Legend
-from geoxt.samplers import Plan
+from geoxt.samplers import WindowSequence
 from geoxt.types import Array
 from geoxt.windows import Window
 
@@ -38,7 +38,7 @@ class _Laid:
 
 def to_xarray(
     values: torch.Tensor | Array,
-    windows: Plan | Sequence[Window] | Sample,
+    windows: WindowSequence | Sequence[Window] | Sample,
     *,
     like: xr.DataArray | xr.Dataset | GeoBox | None = None,
     fill: float | None = None,
@@ -97,14 +97,14 @@ def to_xarray(
     return xr.DataArray(out, dims=(*DIMS[array.ndim - 1], "y", "x"), coords=coordinates(laid.grid), attrs=attrs)
 
 
-def _of_windows(windows: Plan | Sequence[Window], values: Array, like: Any) -> _Laid:
+def _of_windows(windows: WindowSequence | Sequence[Window], values: Array, like: Any) -> _Laid:
     """Lay windows of a grid."""
     some = list(windows)
     _require_count(len(some), values)
     if len({w.node for w in some}) > 1:
         msg = "Cannot lay windows of several children of a tree on one grid. Pass those of one child at a time."
         raise GridError(msg)
-    if isinstance(windows, Plan):
+    if isinstance(windows, WindowSequence):
         grid = windows.grid
     elif like is None:
         msg = "Cannot lay windows on a grid: a list of windows does not say which. Pass like=, the layer they are of."

@@ -15,7 +15,7 @@ from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.epochs import Epochs
 from geoxt.bridge.reading import Channel, Sample, single
 from geoxt.errors import GridError
-from geoxt.samplers import Plan
+from geoxt.samplers import WindowSequence
 from geoxt.windows import Window
 
 
@@ -47,13 +47,13 @@ class TreeDataset(Dataset[Sample]):
     def __init__(
         self,
         parts: Mapping[str, Part],
-        windows: Plan | Sequence[Window],
+        windows: WindowSequence | Sequence[Window],
         *,
         transform: Callable[[Sample], Sample] | None = None,
     ) -> None:
         self.parts = dict(parts)
         _require_names(self.parts)
-        if isinstance(windows, Plan):
+        if isinstance(windows, WindowSequence):
             _require_grids(self.parts, windows)
         self.windows = windows
         self.transform = transform
@@ -121,7 +121,7 @@ def _require_names(parts: Mapping[str, Part]) -> None:
             raise GridError(msg + " Choose the same in each with tree.map_over_datasets(…).")
 
 
-def _require_grids(parts: Mapping[str, Part], plan: Plan) -> None:
+def _require_grids(parts: Mapping[str, Part], plan: WindowSequence) -> None:
     """Check that a plan was made of the tree."""
     own = {node: part.grid for node, part in parts.items()}
     strange = [node for node, grid in plan.grids.items() if own.get(node) != grid]
@@ -164,7 +164,7 @@ class TreeBatchPlan(Epochs[list[Window]]):
 
     def __init__(
         self,
-        windows: Plan | Sequence[Window],
+        windows: WindowSequence | Sequence[Window],
         batch_size: int,
         *,
         kind: Callable[[Window], Hashable],
@@ -183,10 +183,10 @@ class TreeBatchPlan(Epochs[list[Window]]):
         for places in self._places(windows)[start:]:
             yield [windows[place] for place in places.tolist()]
 
-    def _at(self) -> Plan | Sequence[Window]:
-        return self.windows.at(self.epoch) if isinstance(self.windows, Plan) else self.windows
+    def _at(self) -> WindowSequence | Sequence[Window]:
+        return self.windows.at(self.epoch) if isinstance(self.windows, WindowSequence) else self.windows
 
-    def _places(self, windows: Plan | Sequence[Window]) -> list[npt.NDArray[np.int64]]:
+    def _places(self, windows: WindowSequence | Sequence[Window]) -> list[npt.NDArray[np.int64]]:
         """Return the positions of each batch's windows."""
         if self._made is None or self._made[0] != self.epoch:
             found = batches(_kinds(windows, self.kind), self.batch_size)
@@ -206,9 +206,9 @@ def batches(kinds: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int6
     return sorted(found, key=lambda places: (len(places) < size, places[-1]))
 
 
-def _kinds(windows: Plan | Sequence[Window], kind: Callable[[Window], Hashable]) -> npt.NDArray[np.int64]:
+def _kinds(windows: WindowSequence | Sequence[Window], kind: Callable[[Window], Hashable]) -> npt.NDArray[np.int64]:
     """Return a number for the kind of each window; one window of each child, shape and number of steps is asked."""
-    if isinstance(windows, Plan):
+    if isinstance(windows, WindowSequence):
         taken = np.zeros(len(windows)) if windows.steps is None else (windows.steps >= 0).sum(1)
         child = np.zeros(len(windows)) if windows.which is None else windows.which
         _, first, of = np.unique(

@@ -20,7 +20,7 @@ from geoxt.bridge.xbatcher import is_generator, windows_of
 from geoxt.errors import GridError, InputError
 from geoxt.grid import label
 from geoxt.pixels.remote import WINDOWS
-from geoxt.samplers import Plan
+from geoxt.samplers import WindowSequence
 from geoxt.trees import children
 from geoxt.windows import Window
 
@@ -51,14 +51,14 @@ class WindowDataset(Dataset[Sample]):
     def __init__(
         self,
         data: xr.DataArray | xr.Dataset,
-        windows: Plan | Sequence[Window],
+        windows: WindowSequence | Sequence[Window],
         *,
         transform: Transform | None = None,
         dtype: Kind = "float32",
         threads: int | None = None,
     ) -> None:
         self.grid, self.channels = channels_of(data, dtype=dtype)
-        if isinstance(windows, Plan) and windows.grid != self.grid:
+        if isinstance(windows, WindowSequence) and windows.grid != self.grid:
             sides = [f"{g.shape[0]} x {g.shape[1]} in {label(g.crs)}" for g in (windows.grid, self.grid)]
             msg = f"Cannot read windows of one grid ({sides[0]}) from layers on another ({sides[1]})."
             raise GridError(msg + " Make the sampler from the same layers.")
@@ -104,12 +104,14 @@ class WindowDataset(Dataset[Sample]):
 
 
 @overload
-def to_torch(data: xr.DataTree, windows: Plan | Iterable[Window], **options: Any) -> TreeDataset: ...
+def to_torch(data: xr.DataTree, windows: WindowSequence | Iterable[Window], **options: Any) -> TreeDataset: ...
 @overload
-def to_torch(data: xr.DataArray | xr.Dataset, windows: Plan | Iterable[Window], **options: Any) -> WindowDataset: ...
+def to_torch(
+    data: xr.DataArray | xr.Dataset, windows: WindowSequence | Iterable[Window], **options: Any
+) -> WindowDataset: ...
 def to_torch(  # type: ignore[misc]  # options of the two above are its own
     data: xr.DataArray | xr.Dataset | xr.DataTree,
-    windows: Plan | Iterable[Window],
+    windows: WindowSequence | Iterable[Window],
     *,
     transform: Transform | None = None,
     dtype: Kind = "float32",
@@ -140,7 +142,7 @@ def to_torch(  # type: ignore[misc]  # options of the two above are its own
     """
     if is_generator(windows):
         windows = _flat(windows, data)
-    chosen = windows if isinstance(windows, Plan) else list(windows)
+    chosen = windows if isinstance(windows, WindowSequence) else list(windows)
     if isinstance(data, xr.DataTree):
         parts = {n: WindowDataset(child, (), dtype=dtype, threads=threads) for n, child in children(data).items()}
         return TreeDataset(parts, chosen, transform=transform)

@@ -8,7 +8,7 @@ from geoxt.samplers.constraints import Options
 from geoxt.samplers.grid_sampler import GridSampler
 from geoxt.samplers.points import PointSampler
 from geoxt.samplers.random_sampler import RandomBatchSampler, RandomSampler
-from geoxt.samplers.sequence import Plan, Shard
+from geoxt.samplers.sequence import Shard, WindowSequence
 from geoxt.samplers.stratified import StratifiedSampler
 from geoxt.samplers.time_windows import Times, time_intervals, time_periods, time_steps
 from geoxt.samplers.triplet import TripletSampler
@@ -16,7 +16,7 @@ from geoxt.samplers.triplet import TripletSampler
 __all__ = [
     "GridSampler",
     "Options",
-    "Plan",
+    "WindowSequence",
     "PointSampler",
     "RandomBatchSampler",
     "RandomSampler",

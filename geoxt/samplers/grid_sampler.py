@@ -12,15 +12,15 @@ import xarray as xr
 from geoxt.errors import InputError, OverlapError
 from geoxt.regions.region import Region
 from geoxt.samplers.constraints import Options, Scope, pixels, require_margin, scope_of
-from geoxt.samplers.sequence import Plan, Table, gathered
-from geoxt.samplers.tree_sampler import plant
+from geoxt.samplers.sequence import Table, WindowSequence, gathered
+from geoxt.samplers.tree_sampler import sampler_per_node
 from geoxt.types import SomeSize
 from geoxt.windows import Window
 
 Edge = Literal["shift", "pad", "drop"]
 
 
-class GridSampler(Plan):
+class GridSampler(WindowSequence):
     """Windows on a lattice over each rectangle of a region.
 
     Parameters
@@ -61,7 +61,7 @@ class GridSampler(Plan):
             )
             raise InputError(msg)
         if isinstance(data, xr.DataTree):
-            parts = plant(
+            parts = sampler_per_node(
                 data, options, lambda _, child, own: GridSampler(child, size=size, stride=stride, edge=edge, **own)
             )
             _join(self, parts)
@@ -84,12 +84,12 @@ class GridSampler(Plan):
         super().__init__(scope.grid, table, steps)
 
 
-def _join(plan: Plan, parts: Mapping[str, Plan]) -> None:
+def _join(plan: WindowSequence, parts: Mapping[str, WindowSequence]) -> None:
     """Make a plan that of a tree: the windows of each child, one child after the other."""
     which = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
     found = [(np.flatnonzero(which == n), p.table, p.steps) for n, p in enumerate(parts.values())]
     table, steps = gathered(len(which), found)
-    Plan.__init__(plan, {node: part.grid for node, part in parts.items()}, table, steps, which=which)
+    WindowSequence.__init__(plan, {node: part.grid for node, part in parts.items()}, table, steps, which=which)
 
 
 def _at_times(table: Table, scope: Scope) -> tuple[Table, Table | None]:

@@ -15,7 +15,7 @@ from geoxt.footprints import to_pixels
 from geoxt.grid import grid_of, parse_crs, transformer
 from geoxt.samplers.constraints import Options, Scope, require_margin, scope_of
 from geoxt.samplers.sequence import Seeded, Table, gathered, parse_length
-from geoxt.samplers.tree_sampler import plant
+from geoxt.samplers.tree_sampler import sampler_per_node
 from geoxt.types import Array, Floats, Mask, SomeSize
 
 SomePoints = Any
@@ -126,7 +126,7 @@ class PointSampler(Seeded):
             left = np.setdiff1d(left, part.chosen)
             return part
 
-        self.parts = plant(tree, options, make)
+        self.parts = sampler_per_node(tree, options, make)
         parts = self.parts.values()
         chosen, group = (np.concatenate(a) for a in zip(*((p.chosen, p.group) for p in parts), strict=True))
         child = np.repeat(np.arange(len(parts)), [len(p.chosen) for p in parts])

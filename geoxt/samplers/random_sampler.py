@@ -14,7 +14,7 @@ from geoxt.samplers.candidates import Places, fill
 from geoxt.samplers.constraints import Options, Scope, pixels, scope_of
 from geoxt.samplers.scene_ownership import territories
 from geoxt.samplers.sequence import Seeded, Table, parse_length
-from geoxt.samplers.tree_sampler import ground, layer_in, plant, shares
+from geoxt.samplers.tree_sampler import ground, layer_in, sampler_per_node, shares
 from geoxt.samplers.weight_grid import Cells
 from geoxt.types import Mask, SomeSize
 
@@ -81,7 +81,9 @@ class RandomSampler(Seeded):
     ) -> None:
         self.length = parse_length(length)
         if isinstance(data, xr.DataTree):
-            self.parts = plant(data, options, lambda *one: self._part(*one, size=size, seed=seed, weights=weights))
+            self.parts = sampler_per_node(
+                data, options, lambda *one: self._part(*one, size=size, seed=seed, weights=weights)
+            )
             self.shares = shares({node: _weight(part) for node, part in self.parts.items()})
             self._start({node: part.grid for node, part in self.parts.items()}, seed)
             return
@@ -172,7 +174,7 @@ class RandomBatchSampler(Seeded):
             raise InputError(msg)
         self.length, self.batch_size = parse_length(length), batch_size
         if isinstance(data, xr.DataTree):
-            self.parts = plant(
+            self.parts = sampler_per_node(
                 data,
                 options,
                 lambda _, child, own: RandomBatchSampler(

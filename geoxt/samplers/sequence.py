@@ -21,7 +21,7 @@ Where = GeoBox | Mapping[str, GeoBox]
 """A grid, or the grids of a tree's children by node."""
 
 
-class Plan:
+class WindowSequence:
     """A sequence of windows of one grid, or of the grids of a tree.
 
     Parameters
@@ -69,14 +69,14 @@ class Plan:
         """The grids of a tree's children that windows lie in, by node; of one grid, it alone under an empty name."""
         return {"": self.where} if isinstance(self.where, GeoBox) else dict(self.where)
 
-    def of(self, node: str) -> Plan:
+    def of(self, node: str) -> WindowSequence:
         """Return the windows of one child of a tree, in their order, as a fixed plan of its grid."""
         if self.which is None or node not in self.grids:
             msg = f"Cannot take the windows of node {node!r}: the plan is over {list(self.grids)}. Pass one of these."
             raise InputError(msg)
         own = np.flatnonzero(self.which == list(self.grids).index(node))
         steps = None if self.steps is None else self.steps[own]
-        return Plan(self.grids[node], self.table[own], steps, unit=self.unit)
+        return WindowSequence(self.grids[node], self.table[own], steps, unit=self.unit)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -87,8 +87,8 @@ class Plan:
     @overload
     def __getitem__(self, index: int) -> Window: ...
     @overload
-    def __getitem__(self, index: slice) -> Plan: ...
-    def __getitem__(self, index: int | slice) -> Window | Plan:
+    def __getitem__(self, index: slice) -> WindowSequence: ...
+    def __getitem__(self, index: int | slice) -> Window | WindowSequence:
         if isinstance(index, slice):
             return self.only(np.arange(len(self))[index])
         time = None if self.steps is None else tuple(s for s in self.steps[index].tolist() if s >= 0)
@@ -103,7 +103,7 @@ class Plan:
             found = self.__dict__["_names"] = tuple(self.grids)
         return found
 
-    def at(self, epoch: int) -> Plan:  # noqa: ARG002 (a fixed plan is the same in every epoch)
+    def at(self, epoch: int) -> WindowSequence:  # noqa: ARG002 (a fixed plan is the same in every epoch)
         """Return the plan of an epoch."""
         return self
 
@@ -122,7 +122,7 @@ class Plan:
         """
         return Shard(self, rank, world_size, even=even)
 
-    def skip(self, count: int) -> Plan:
+    def skip(self, count: int) -> WindowSequence:
         """Return the rest of this epoch after a number of windows, to go on where a run was cut off.
 
         The epochs after it are those of the sampler itself: `sampler.at(epoch).skip(done)`, then `sampler.at(epoch +
@@ -138,10 +138,10 @@ class Plan:
         save_table(path, self.where, self.table, self.steps, self.unit, self.which)
 
     @classmethod
-    def load(cls, path: SomePath) -> Plan:
+    def load(cls, path: SomePath) -> WindowSequence:
         """Read a plan that was saved: the same windows in the same order, in every epoch."""
         where, table, steps, unit, which = load_table(path)
-        return Plan(where, table, steps, unit=unit, which=which)
+        return WindowSequence(where, table, steps, unit=unit, which=which)
 
     def plot(
         self, layer: xr.DataArray | xr.DataTree | None = None, *, most: int = 500, title: str | None = None
@@ -160,14 +160,18 @@ class Plan:
         """
         return draw_windows(self, layer, most=most, title=title or f"{type(self).__name__}, {len(self)} windows")
 
-    def only(self, index: npt.NDArray[np.int64]) -> Plan:
+    def only(self, index: npt.NDArray[np.int64]) -> WindowSequence:
         """Return some of the windows by their positions, as a fixed plan."""
         steps = None if self.steps is None else self.steps[index]
         which = None if self.which is None else self.which[index]
-        return Plan(self.where, self.table[index], steps, unit=self.unit, which=which)
+        return WindowSequence(self.where, self.table[index], steps, unit=self.unit, which=which)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Plan) or self.where != other.where or not np.array_equal(self.table, other.table):
+        if (
+            not isinstance(other, WindowSequence)
+            or self.where != other.where
+            or not np.array_equal(self.table, other.table)
+        ):
             return False
         return _same(self.steps, other.steps) and _same(self.which, other.which)
 
@@ -177,7 +181,7 @@ class Plan:
         return f"<{type(self).__name__}: {len(self)} windows>"
 
 
-class Shard(Plan):
+class Shard(WindowSequence):
     """The windows of one of several processes: every `world_size`-th window, batch or triplet of a plan.
 
     Parameters
@@ -188,7 +192,7 @@ class Shard(Plan):
         As for `Plan.shard`.
     """
 
-    def __init__(self, plan: Plan, rank: int, world_size: int, *, even: bool = True) -> None:
+    def __init__(self, plan: WindowSequence, rank: int, world_size: int, *, even: bool = True) -> None:
         if not 0 <= rank < world_size:
             msg = f"Cannot shard for rank={rank} of world_size={world_size}: pass a rank of 0 to {world_size - 1}."
             raise InputError(msg)
@@ -205,7 +209,7 @@ class Shard(Plan):
         return Shard(self.plan.at(epoch), self.rank, self.world_size, even=self.even)
 
 
-class Seeded(Plan):
+class Seeded(WindowSequence):
     """A plan that is drawn anew for every epoch from a seed; what draws defines `_draw`.
 
     Over a tree it has a sampler for each child, and deals its units (windows, batches, triplets) to them.
@@ -240,7 +244,7 @@ class Seeded(Plan):
             which = None
         else:
             table, steps, which = self._draw_tree(rng, list(self.parts.values()))
-        Plan.__init__(self, where, table, steps, unit=unit, which=which)
+        WindowSequence.__init__(self, where, table, steps, unit=unit, which=which)
 
     def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
         """Return the windows of one grid, as many as `length` says, and their time steps."""

@@ -16,7 +16,7 @@ from geoxt.samplers.constraints import Options, Scope, scope_of
 from geoxt.samplers.sequence import Seeded, Table, dealt, gathered, parse_length
 from geoxt.samplers.strata import KEEP, Strata, UnlabelledError, shares_of, strata_of
 from geoxt.samplers.streaming import plane_of
-from geoxt.samplers.tree_sampler import layer_in, plant
+from geoxt.samplers.tree_sampler import layer_in, sampler_per_node
 from geoxt.source import is_categorical
 from geoxt.types import SomeSize
 
@@ -78,7 +78,7 @@ class StratifiedSampler(Seeded):
             msg = f"Cannot draw with keep={keep} and seed={seed}: pass 1 or more pixels, and a seed of 0 or more."
             raise InputError(msg)
         if isinstance(data, xr.DataTree):
-            self.parts = plant(
+            self.parts = sampler_per_node(
                 data, options, lambda *one: self._part(*one, size=size, labels=labels, keep=keep, seed=seed)
             )
             self.strata = _together([part.strata for part in self.parts.values()])

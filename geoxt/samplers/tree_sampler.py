@@ -22,7 +22,9 @@ from geoxt.types import Floats
 T = TypeVar("T")
 
 
-def plant(tree: xr.DataTree, options: Options, make: Callable[[str, xr.Dataset, Options], T]) -> dict[str, T]:
+def sampler_per_node(
+    tree: xr.DataTree, options: Options, make: Callable[[str, xr.Dataset, Options], T]
+) -> dict[str, T]:
     """Return what `make` gives for each child of a tree in which a window finds a place, by node.
 
     Raises

@@ -12,7 +12,7 @@ from geoxt.errors import InputError
 from geoxt.samplers.candidates import Places, fill
 from geoxt.samplers.constraints import Options, Scope, pixels, scope_of
 from geoxt.samplers.sequence import Seeded, Table, parse_length
-from geoxt.samplers.tree_sampler import ground, plant, shares
+from geoxt.samplers.tree_sampler import ground, sampler_per_node, shares
 from geoxt.types import Mask, SomeSize
 
 
@@ -66,7 +66,7 @@ class TripletSampler(Seeded):
     ) -> None:
         self.length = parse_length(length)
         if isinstance(data, xr.DataTree):
-            self.parts = plant(
+            self.parts = sampler_per_node(
                 data,
                 options,
                 lambda _, child, own: TripletSampler(

@@ -12,7 +12,7 @@ from geoxt.bridge import TreeBatchPlan, TreeDataset, loader, to_torch
 from geoxt.bridge.tree_dataset import batches
 from geoxt.errors import GridError
 from geoxt.grid import grid_of
-from geoxt.samplers import GridSampler, Plan, RandomBatchSampler, RandomSampler
+from geoxt.samplers import GridSampler, RandomBatchSampler, RandomSampler, WindowSequence
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_world, write_cog
 from geoxt.trees import children
@@ -167,4 +167,4 @@ def test_every_pixel_of_a_lattice_comes_back_once(pair):
             seen[window.node][inner.within(outer)] += batch["image"][place, 2].numpy()[inner.within(window)]
     for node, child in children(pair).items():
         assert np.array_equal(seen[node], child.image[2].compute())
-    assert isinstance(sampler, Plan)
+    assert isinstance(sampler, WindowSequence)

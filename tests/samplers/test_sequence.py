@@ -17,12 +17,12 @@ from geoxt.errors import InputError, OutputError, ReadError
 from geoxt.grid import coordinates
 from geoxt.samplers import (
     GridSampler,
-    Plan,
     PointSampler,
     RandomBatchSampler,
     RandomSampler,
     StratifiedSampler,
     TripletSampler,
+    WindowSequence,
     time_periods,
     time_steps,
 )
@@ -83,7 +83,7 @@ def test_a_plan_is_a_sequence_that_repeats(make, timed):
 @given(world=st.integers(1, 5), epoch=st.integers(0, 2))
 def test_shards_share_no_window_and_follow_the_epochs(make, world, epoch):
     plan = made(make)
-    numbers = Plan(GRID, np.c_[np.arange(len(plan)), np.zeros((len(plan), 3), "int64") + 1], unit=plan.unit)
+    numbers = WindowSequence(GRID, np.c_[np.arange(len(plan)), np.zeros((len(plan), 3), "int64") + 1], unit=plan.unit)
     shards = [numbers.shard(rank, world) for rank in range(world)]
     rows = [w.row for shard in shards for w in shard]
     assert len(rows) == len(set(rows)) > len(plan) - world * plan.unit
@@ -112,7 +112,7 @@ def test_a_saved_plan_is_the_same(make, timed, tmp_path):
     ds = make_data()
     plan = make(ds, **({"times": time_steps(ds, length=2)} if timed else {})).at(1)
     plan.save(tmp_path / "plan.npz")
-    loaded = Plan.load(tmp_path / "plan.npz")
+    loaded = WindowSequence.load(tmp_path / "plan.npz")
     assert loaded == plan
     assert list(loaded) == list(plan)
     assert (loaded.grid, loaded.unit) == (plan.grid, plan.unit)
@@ -135,14 +135,14 @@ for name, make in plans.MAKERS.items():
     data = make_data()
     for name, make in MAKERS.items():
         seed = {} if name == "grid" else {"seed": 7}
-        assert Plan.load(tmp_path / f"{name}.npz") == make(data, times=time_steps(data), **seed).at(2)
+        assert WindowSequence.load(tmp_path / f"{name}.npz") == make(data, times=time_steps(data), **seed).at(2)
 
 
 def test_files_that_are_no_plan_are_refused(tmp_path):
     (tmp_path / "other.npz").write_bytes(b"nothing")
     for name in ("other.npz", "none.npz"):
         with pytest.raises(ReadError, match=rf"Cannot load a plan from '.*{name}'.*Plan.save"):
-            Plan.load(tmp_path / name)
+            WindowSequence.load(tmp_path / name)
     with pytest.raises(OutputError, match=r"Cannot save the plan to .*Pass a path"):
         GridSampler(make_data(), size=16).save(tmp_path / "no" / "plan.npz")
     with pytest.raises(InputError, match=r"rank=2 of world_size=2: pass a rank of 0 to 1"):

@@ -15,7 +15,6 @@ from geoxt.regions.geodesic_area import ground_area, pixel_area
 from geoxt.regions.region import box
 from geoxt.samplers import (
     GridSampler,
-    Plan,
     PointSampler,
     RandomBatchSampler,
     RandomSampler,
@@ -23,6 +22,7 @@ from geoxt.samplers import (
     StratifiedSampler,
     TreeRegion,
     TripletSampler,
+    WindowSequence,
     time_intervals,
     time_periods,
     time_steps,
@@ -109,7 +109,7 @@ def test_a_plan_over_a_tree_keeps_all_promises(make, timed, tmp_path):
     assert make(tree, **options) == plan == pickle.loads(pickle.dumps(plan))
     assert plan.at(3) == plan.at(3)
     plan.save(tmp_path / "plan.npz")
-    assert Plan.load(tmp_path / "plan.npz") == plan
+    assert WindowSequence.load(tmp_path / "plan.npz") == plan
     assert [p.name for p in tmp_path.iterdir()] == ["plan.npz"]
     assert list(plan.skip(3)) == windows[3:]
     shards = [list(plan.shard(rank, 2, even=False)) for rank in range(2)]

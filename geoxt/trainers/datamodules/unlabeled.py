@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from geoxt.bridge import loader
 from geoxt.models import Card
-from geoxt.samplers import Plan
+from geoxt.samplers import WindowSequence
 from geoxt.trainers.datamodules.band_statistics import band_statistics
 from geoxt.trainers.datamodules.layer_windows import layer_of, shared_bands
 from geoxt.trainers.loop.resume import Resumable
@@ -40,8 +40,8 @@ class WindowModule(Resumable):
     def __init__(
         self,
         data: xr.Dataset | xr.DataArray | xr.DataTree,
-        train: Plan,
-        val: Plan | None = None,
+        train: WindowSequence,
+        val: WindowSequence | None = None,
         *,
         batch_size: int = 32,
         workers: int = 0,
