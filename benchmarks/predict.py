@@ -122,7 +122,7 @@ def bare(model: nn.Module, batches: int) -> dict[str, float]:
             model(images)
 
     found = {}
-    for name, run in (("all cores", map), ("a core", thread_pool.ahead)):
+    for name, run in (("all cores", map), ("a core", thread_pool.prefetch)):
         list(run(forward, range(2)))
         start = time.perf_counter()
         list(run(forward, range(batches)))

@@ -104,7 +104,7 @@ def united(layers: Sequence[xr.DataArray], chunks: Mapping[str, int] | int | Non
     views = [view_of(layer) for layer in moved]
     sources = [v.source for v in views if isinstance(v.source, Mosaic)]
     if len(sources) == len(layers) and all(s.stackable(sources[0]) for s in sources):
-        source = sources[0].beneath(sources[1:])
+        source = sources[0].stack_under(sources[1:])
         dims = [d for d in views[0].dims if d not in {"y", "x"}]
         coords = {str(n): c for n, c in moved[0].coords.items() if n not in {"y", "x", "spatial_ref"}}
         return to_layer(

@@ -74,7 +74,7 @@ class Loader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
         """Return an iterator over the batches of an epoch."""
         if not self.num_workers:
-            return self._finished(ahead(super().__iter__()))
+            return self._finished(prefetch(super().__iter__()))
         kept = self.dataset.ring if self.persistent_workers else self.ring
         slots = self.num_workers * (self.prefetch_factor or 2) + HELD
         ring = self.dataset.ring = kept or Ring(slots, self.dataset.largest(self.sampler))
@@ -107,7 +107,7 @@ class _Orders(Sized, Iterable[Any]):
         return self.ring.orders(self.batches) if self.ring else ((None, batch) for batch in self.batches)
 
 
-def ahead(batches: Iterator[Sample]) -> Iterator[Sample]:
+def prefetch(batches: Iterator[Sample]) -> Iterator[Sample]:
     """Yield batches, each read by a thread while the one before it is worked on."""
     with ThreadPoolExecutor(1, "geoxt-ahead") as reading:
         coming = reading.submit(next, batches, None)

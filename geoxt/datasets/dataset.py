@@ -17,7 +17,7 @@ from geoxt.datasets.cache import indexed
 from geoxt.datasets.catalog import info
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.fetch import by_hand, fetch
-from geoxt.datasets.image_windows import cut, first_windows, strangers
+from geoxt.datasets.image_windows import cut, first_windows, instances_of_other_splits
 from geoxt.datasets.labels import folder_label
 from geoxt.datasets.locations import outlines
 from geoxt.datasets.plot import draw
@@ -241,7 +241,7 @@ def _of_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Reader,
     if split not in of:
         raise ReadError(_empty(spec, root, split, of))
     if isinstance(spec.splits, Rule) and spec.splits.shapes:
-        reader = replace(reader, away=tuple(strangers(reader, entries, of, split, spec.splits.shapes)))
+        reader = replace(reader, away=tuple(instances_of_other_splits(reader, entries, of, split, spec.splits.shapes)))
     return reader, [entry for entry, one in zip(entries, of, strict=True) if one == split]
 
 

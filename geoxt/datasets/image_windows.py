@@ -46,7 +46,9 @@ def first_windows(entries: Sequence[Entry]) -> list[Entry]:
     return [e for e in entries if e.part is None or (e.part.rows[0], e.part.columns[0]) == (0, 0)]
 
 
-def strangers(reader: Reader, entries: Sequence[Entry], of: Sequence[str | None], split: str, key: str) -> list[int]:
+def instances_of_other_splits(
+    reader: Reader, entries: Sequence[Entry], of: Sequence[str | None], split: str, key: str
+) -> list[int]:
     """Return the numbers of shapes that windows of a split show, but of which another split has more pixels.
 
     Parameters

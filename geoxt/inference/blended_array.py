@@ -13,7 +13,7 @@ from dask.base import normalize_token
 
 from geoxt.inference.accumulator import Finish, Strip
 from geoxt.inference.runner import Runner
-from geoxt.inference.thread_pool import ahead
+from geoxt.inference.thread_pool import prefetch
 from geoxt.inference.tile_cache import Piece, Pieces
 from geoxt.inference.tile_reader import Feed, Held
 from geoxt.inference.tiles import Lattice
@@ -111,7 +111,7 @@ class Blended:
             known[tile] = self._kept.get(step, tile, need)
         fresh = [tile for tile, piece in known.items() if piece is None]
         held = self.feed.held(fresh, step)
-        worked = chain.from_iterable(ahead(lambda tiles: self._run(held, tiles), _batches(fresh, self.runner)))
+        worked = chain.from_iterable(prefetch(lambda tiles: self._run(held, tiles), _batches(fresh, self.runner)))
         for tile, piece in known.items():
             if piece is not None:
                 yield tile, piece

@@ -20,7 +20,7 @@ from geoxt.inference.model_bands import choose_bands
 from geoxt.inference.nms import suppress
 from geoxt.inference.runner import Runner
 from geoxt.inference.scene import network_of, parse_overlap
-from geoxt.inference.thread_pool import ahead
+from geoxt.inference.thread_pool import prefetch
 from geoxt.inference.tile_reader import Feed
 from geoxt.inference.tiles import Lattice
 from geoxt.legend import Legend
@@ -213,7 +213,7 @@ def _things(job: _Job, lattice: Lattice, batch_size: int, progress: bool | None)
     tiles = list(lattice.touching(Window(0, 0, *lattice.shape)))
     batches = [tiles[start : start + batch_size] for start in range(0, len(tiles), batch_size)]
     with Bar(len(batches), "detect", show=progress) as bar:
-        for found in ahead(job, batches):
+        for found in prefetch(job, batches):
             bar.step()
             yield from found
 

@@ -41,7 +41,7 @@ def stop() -> None:
 blocks.on_interrupt(stop)
 
 
-def ahead(job: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+def prefetch(job: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
     """Yield `job(item)` for each item, in order, while the next ones already run.
 
     There is one more in flight than there are threads, and no more: memory is bounded by that.

@@ -89,7 +89,9 @@ class Access:
         try:
             return self.sign(href)
         except Exception as error:  # noqa: BLE001 (whatever a signer raises)
-            msg = f"Cannot sign {plain(href)}: {type(error).__name__}: {plain(str(error))}. Pass another sign=."
+            msg = (
+                f"Cannot sign {redact_url(href)}: {type(error).__name__}: {redact_url(str(error))}. Pass another sign=."
+            )
             raise ReadError(msg) from None  # its traceback could show what it signs with
 
 
@@ -104,14 +106,14 @@ def access_of(sign: Sign | None, env: Mapping[str, object] | None) -> Access | N
     return Access(sign=sign, env=tuple(sorted(chosen.items()))) if sign is not None or chosen else None
 
 
-def plain(text: str) -> str:
+def redact_url(text: str) -> str:
     """Return a text without what addresses in it may hide: query strings, user names and passwords."""
     return _USER.sub(r"\1", _QUERY.sub("?…", text))
 
 
 def _plainly(record: logging.LogRecord) -> bool:
     """Leave nothing secret in what rasterio logs of GDAL's warnings, which name addresses as they were signed."""
-    record.msg, record.args = plain(record.getMessage()), ()
+    record.msg, record.args = redact_url(record.getMessage()), ()
     return True
 
 

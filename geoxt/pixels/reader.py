@@ -22,9 +22,9 @@ from rasterio.errors import RasterioError
 from geoxt.errors import CRSError, ReadError
 from geoxt.grid import parse_crs
 from geoxt.pixels import remote
-from geoxt.pixels.credentials import Access, plain
+from geoxt.pixels.credentials import Access, redact_url
 from geoxt.pixels.raw import open_raw
-from geoxt.pixels.retry import persist
+from geoxt.pixels.retry import retry
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
@@ -111,7 +111,7 @@ def _open(href: str, access: Access | None = None, **options: Any) -> rasterio.D
     except ReadError:
         raise
     except (RasterioError, OSError) as error:
-        msg = f"Cannot open {plain(href)}: {plain(str(error))}. Check the path, or leave the file out."
+        msg = f"Cannot open {redact_url(href)}: {redact_url(str(error))}. Check the path, or leave the file out."
         raise ReadError(msg) from _cause(error)
 
 
@@ -119,12 +119,12 @@ def _said(error: BaseException) -> str:
     """Return what GDAL says; of an error that only points at the one before it, what that says."""
     if "See previous exception" in str(error) and error.__cause__ is not None:
         return _said(error.__cause__)
-    return plain(str(error)).rstrip(".")
+    return redact_url(str(error)).rstrip(".")
 
 
 def _cause(error: Exception) -> Exception | None:
     """Return an error that may be shown as the cause of another: one that tells no signature."""
-    return error if plain(str(error)) == str(error) else None
+    return error if redact_url(str(error)) == str(error) else None
 
 
 def read_header(href: str, *, crs: SomeCRS | None = None, access: Access | None = None) -> Header:
@@ -147,7 +147,7 @@ def read_header(href: str, *, crs: SomeCRS | None = None, access: Access | None 
         Where it has no CRS, and none was given, or is placed by control points only.
     """
     if _far(href, access):
-        return _patiently(href, access, None, f"Cannot open {plain(href)}", lambda h: _header(h.file, href, crs))()
+        return _patiently(href, access, None, f"Cannot open {redact_url(href)}", lambda h: _header(h.file, href, crs))()
     with _open(href, access) as file:
         return _header(file, href, crs)
 
@@ -156,7 +156,7 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None) -> Hea
     found = file.crs or crs
     if found is None:
         how = "only ground control points" if file.gcps[0] else "no CRS"
-        msg = f"Cannot place {plain(href)} on Earth: the file has {how}."
+        msg = f"Cannot place {redact_url(href)} on Earth: the file has {how}."
         raise CRSError(msg + " Pass source_crs='EPSG:…' if you know it, or warp it first.")
     flags = file.mask_flag_enums
     alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
@@ -206,7 +206,7 @@ def overview(href: str, *, ratio: float, access: Access | None = None) -> tuple[
 def _ask(href: str, access: Access | None, level: int | None, ask: Callable[[rasterio.DatasetReader], T]) -> T:
     """Return what an open file says."""
     if _far(href, access):
-        return _patiently(href, access, level, f"Cannot open {plain(href)}", lambda handle: ask(handle.file))()
+        return _patiently(href, access, level, f"Cannot open {redact_url(href)}", lambda handle: ask(handle.file))()
     return ask(_handles.get(href, access, **_options(level)).file)
 
 
@@ -289,7 +289,7 @@ def start(
 
 def _where(href: str, window: Window) -> str:
     bottom, right = window.stop
-    return f"{plain(href)}, rows {(window.row, bottom)} and columns {(window.col, right)}"
+    return f"{redact_url(href)}, rows {(window.row, bottom)} and columns {(window.col, right)}"
 
 
 def _pixels(
@@ -334,7 +334,7 @@ def _patiently(
     def attempt() -> T:
         return (first.pop() if first else remote.submit(once)).result()
 
-    return lambda: persist(attempt, lambda: remote.drop(href), href, access, what)
+    return lambda: retry(attempt, lambda: remote.drop(href), href, access, what)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from urllib.request import Request, urlopen
 from rasterio.errors import RasterioError
 
 from geoxt.errors import GeoxtError, ReadError
-from geoxt.pixels.credentials import Access, plain
+from geoxt.pixels.credentials import Access, redact_url
 
 T = TypeVar("T")
 RETRIES, DELAY = 3, 0.5
@@ -49,7 +49,7 @@ class Refusal:
         return f"HTTP {self.code}" + ("" if self.wait is None else f", which asks to come again in {self.wait:g} s")
 
 
-def persist(call: Callable[[], T], again: Callable[[], None], href: str, access: Access, what: str) -> T:
+def retry(call: Callable[[], T], again: Callable[[], None], href: str, access: Access, what: str) -> T:
     """Return what a call gives, trying again where it fails.
 
     Parameters
@@ -119,7 +119,13 @@ def fetch(url: str, *, seconds: float, headers: Mapping[str, str] | None = None)
 
 
 def _message(what: str, text: str, refusal: Refusal | None, tries: int, *, final: bool) -> str:
-    said = plain(text) if refusal is None else str(refusal) if _CODE.search(text) else f"{plain(text)} ({refusal})"
+    said = (
+        redact_url(text)
+        if refusal is None
+        else str(refusal)
+        if _CODE.search(text)
+        else f"{redact_url(text)} ({refusal})"
+    )
     times = "tried once" if tries == 1 else f"tried {tries} times"
     remedy = (
         "Check the address, and who may read it (sign=, env=)."

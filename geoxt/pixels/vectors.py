@@ -16,7 +16,7 @@ from odc.geo import CRS
 
 from geoxt.errors import CRSError, InputError, MissingDependency, ReadError
 from geoxt.grid import parse_crs
-from geoxt.pixels.credentials import plain
+from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.remote import SETTINGS, is_remote
 from geoxt.pixels.retry import DELAY, RETRIES
 from geoxt.types import Array, SomeCRS, SomePath
@@ -80,11 +80,11 @@ def read_vector_header(path: SomePath, *, layer: str | None = None, crs: SomeCRS
     """
     href = os.fspath(path)
     if not href.startswith(REMOTE) and not Path(href).exists():
-        msg = f"Cannot find the vector file {plain(href)!r}. Pass the path of one that is there."
+        msg = f"Cannot find the vector file {redact_url(href)!r}. Pass the path of one that is there."
         raise InputError(msg)
     own, columns, count, bounds, layer = _parquet_header(href) if _is_parquet(href) else _ogr_header(href, layer)
     if own is None and crs is None:
-        msg = f"Cannot place {plain(href)!r} on Earth: the file has no CRS."
+        msg = f"Cannot place {redact_url(href)!r} on Earth: the file has no CRS."
         raise CRSError(msg + " Pass source_crs=, e.g. source_crs='EPSG:4326'.")
     return VectorHeader(
         path=href, layer=layer, crs=parse_crs(crs if own is None else own), columns=columns, count=count, bounds=bounds
@@ -145,9 +145,9 @@ def _readable(href: str) -> Iterator[None]:
     except MissingDependency:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, shapely.errors.ShapelyError) as error:
-        said = f"{plain(href)!r}: {plain(str(error))}"
+        said = f"{redact_url(href)!r}: {redact_url(str(error))}"
         msg = f"Cannot read the vector file {said} Check that it is whole, or convert it to GeoPackage."
-        raise ReadError(msg) from (error if plain(str(error)) == str(error) else None)
+        raise ReadError(msg) from (error if redact_url(str(error)) == str(error) else None)
 
 
 def _pyogrio(href: str) -> Any:
@@ -182,10 +182,10 @@ def _ogr_header(href: str, layer: str | None) -> Found:
         names = [str(name) for name in pyogrio.list_layers(href)[:, 0]]
     if not names or (layer is not None and layer not in names):
         what = f"layer {layer!r}" if names else "any layer"
-        msg = f"Cannot find {what} in {plain(href)!r}: it has {names}. Pass layer_name= one of these."
+        msg = f"Cannot find {what} in {redact_url(href)!r}: it has {names}. Pass layer_name= one of these."
         raise InputError(msg)
     if layer is None and len(names) > 1:
-        msg = f"Cannot choose one layer of {plain(href)!r}: it has {names}. Pass layer_name= one of these."
+        msg = f"Cannot choose one layer of {redact_url(href)!r}: it has {names}. Pass layer_name= one of these."
         raise InputError(msg)
     chosen = layer or names[0]
     with _readable(href):

@@ -134,7 +134,7 @@ class WindowSequence:
         return self[count:]
 
     def save(self, path: SomePath) -> None:
-        """Write the windows with their grid to a file (NumPy's `.npz`), to be loaded by `Plan.load`."""
+        """Write the windows with their grid to a file (NumPy's `.npz`), to be loaded by `WindowSequence.load`."""
         save_table(path, self.where, self.table, self.steps, self.unit, self.which)
 
     @classmethod
@@ -189,7 +189,7 @@ class Shard(WindowSequence):
     plan
         Of all processes.
     rank, world_size, even
-        As for `Plan.shard`.
+        As for `WindowSequence.shard`.
     """
 
     def __init__(self, plan: WindowSequence, rank: int, world_size: int, *, even: bool = True) -> None:

@@ -23,7 +23,7 @@ COARSER = 1.9
 """Source pixels for one target pixel from which overviews are looked for."""
 
 
-class Part:
+class AssetGroup:
     """The assets of one scene that share a grid.
 
     Parameters

@@ -48,7 +48,7 @@ class Index:
         return np.sort(self.tree.query(box).astype(np.int64))
 
 
-def plain(values: Array) -> tuple[Ints, list[Value]]:
+def factorize(values: Array) -> tuple[Ints, list[Value]]:
     """Return each value's position among the distinct ones, -1 where it is missing, and these, sorted.
 
     Numbers that are whole become integers. A blank text counts as missing.
@@ -136,7 +136,7 @@ def _read(file: VectorHeader, grid: GeoBox, column: str | None, classes: Mapping
     codes, known = _codes(None if column is None else read.columns.get(column), classes, len(read.ids))
     order = np.arange(len(codes))
     if by is not None and by in read.columns:
-        order = np.argsort(plain(read.columns[by])[0], kind="stable")
+        order = np.argsort(factorize(read.columns[by])[0], kind="stable")
     order = order[known[order]]
     ids, codes, geometry = read.ids[order], codes[order], read.geometry[order]
     outlines, feature = outlined(geometry, file.crs, grid, path=file.path, ids=ids)
@@ -150,7 +150,7 @@ def _codes(values: Array | None, classes: Mapping[Value, int], count: int) -> tu
     """Return the code of each feature, and whether it has one."""
     if values is None:
         return np.full(count, next(iter(classes.values())), np.int64), np.ones(count, bool)
-    places, distinct = plain(values)
+    places, distinct = factorize(values)
     found = [classes.get(v) for v in (*distinct, None)]  # a missing value has place -1, the last
     codes = np.array([0 if c is None else c for c in found], np.int64)
     return codes[places], np.array([c is not None for c in found])[places]

@@ -21,7 +21,7 @@ from geoxt.pixels.remote import is_remote
 from geoxt.pixels.resample import sample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import in_type, within
-from geoxt.source.asset_group import Part
+from geoxt.source.asset_group import AssetGroup
 from geoxt.source.composite import Reduction, compose
 from geoxt.source.scene_assets import Asset, Scene, token_of
 from geoxt.types import Array, Mask, Resampling
@@ -119,7 +119,7 @@ class Mosaic:
         alone = all(len(m.steps) == 1 and m.composite == "first" for m in (self, other))
         return mine == theirs and alone
 
-    def beneath(self, others: Sequence[Mosaic]) -> Mosaic:
+    def stack_under(self, others: Sequence[Mosaic]) -> Mosaic:
         """Return one mosaic of this one and others beneath it."""
         scenes, step = list(self.scenes), list(self.steps[0])
         for other in others:
@@ -247,7 +247,7 @@ class Mosaic:
                 valid[places] = True if one[1] is None else one[1]
         return values, valid
 
-    def _part(self, part: Part, window: Window, dtype: np.dtype[Any]) -> tuple[Array, Mask | None] | None:
+    def _part(self, part: AssetGroup, window: Window, dtype: np.dtype[Any]) -> tuple[Array, Mask | None] | None:
         """Return the bands of a scene that share a grid."""
         found = sample(part.fetch, part.mapping, window, self.resampling)
         if found is None:
@@ -257,9 +257,9 @@ class Mosaic:
             values = part.physical(values)
         return in_type(values, self.dtype, dtype), valid
 
-    def _parts(self, index: int, bands: tuple[int, ...]) -> list[tuple[list[int], Part]]:
+    def _parts(self, index: int, bands: tuple[int, ...]) -> list[tuple[list[int], AssetGroup]]:
         """Return the assets of a scene that share a grid, with the places of their bands in the result."""
-        cache: dict[Any, list[tuple[list[int], Part]]] = self.__dict__.setdefault("_plans", {})
+        cache: dict[Any, list[tuple[list[int], AssetGroup]]] = self.__dict__.setdefault("_plans", {})
         key = index, bands
         found = cache.get(key)
         if found is None:
@@ -275,9 +275,9 @@ class Mosaic:
             cache[key] = found
         return found
 
-    def _new_part(self, assets: list[Asset], grid: GeoBox, index: int) -> Part:
+    def _new_part(self, assets: list[Asset], grid: GeoBox, index: int) -> AssetGroup:
         quality = self.scenes[index].quality
-        return Part(assets, self.grid, grid, self.resampling, quality=quality, access=self.access)
+        return AssetGroup(assets, self.grid, grid, self.resampling, quality=quality, access=self.access)
 
     @cached_property
     def _outlines(self) -> list[shapely.Polygon]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from geoxt.bridge import loader
-from geoxt.bridge.loader import HELD, ahead
+from geoxt.bridge.loader import HELD, prefetch
 from geoxt.bridge.shared_memory import Ring
 from geoxt.errors import ReadError
 from geoxt.samplers import RandomSampler
@@ -163,11 +163,11 @@ def test_the_next_batch_is_read_while_the_last_is_worked_on():
             read.append(n)
             yield {"n": n}
 
-    found = ahead(batches())
+    found = prefetch(batches())
     assert next(found) == {"n": 0}
     assert [b["n"] for b in found] == [1, 2, 3]
     assert read == [0, 1, 2, 3]
-    given_up = ahead(batches())
+    given_up = prefetch(batches())
     next(given_up)
     given_up.close()
     assert read[-2:] == [0, 1]
@@ -179,7 +179,7 @@ def test_an_error_comes_where_its_batch_would(ds):
         msg = "cut short"
         raise ReadError(msg)
 
-    found = ahead(broken())
+    found = prefetch(broken())
     assert next(found) == {"n": 0}
     with pytest.raises(ReadError, match="cut short"):
         next(found)

@@ -339,5 +339,5 @@ def test_steps_and_bands_that_are_asked_for_are_given(write):
     ],
 )
 def test_plain_values(values, places, distinct):
-    found = module.plain(values)
+    found = module.factorize(values)
     assert (found[0].tolist(), found[1]) == (places, distinct)

@@ -18,7 +18,7 @@ import pystac
 from geoxt.errors import ReadError
 from geoxt.layers.files.paths import read_inside
 from geoxt.layers.sensors import LayerSpec, Radiometry, Sidecar
-from geoxt.pixels.credentials import Access, plain
+from geoxt.pixels.credentials import Access, redact_url
 from geoxt.pixels.retry import fetch
 
 Scales = Mapping[str, Radiometry]
@@ -98,7 +98,7 @@ def _fetch(href: str, access: Access | None) -> bytes:
     try:
         return fetch(address, seconds=SECONDS)
     except (OSError, ValueError) as error:
-        msg = f"Cannot read {plain(href)}: {plain(str(error))}. It says how bands are scaled: pass rescale=False."
+        msg = f"Cannot read {redact_url(href)}: {redact_url(str(error))}. It says how bands are scaled: pass rescale=False."
         raise ReadError(msg) from None  # its traceback could show a signature
 
 
@@ -119,7 +119,7 @@ def scales_in(content: bytes, sidecar: Sidecar, path: str) -> Scales:
             case _:
                 raise AssertionError(sidecar.form)
     except (ValueError, KeyError, ET.ParseError) as error:
-        msg = f"Cannot read scales from {plain(path)!r}: {type(error).__name__}: {error}. Is the file whole?"
+        msg = f"Cannot read scales from {redact_url(path)!r}: {type(error).__name__}: {error}. Is the file whole?"
         raise ReadError(msg) from error
 
 

@@ -10,7 +10,7 @@ import pystac
 
 from geoxt.errors import InputError, MissingDependency, ReadError
 from geoxt.pixels import retry
-from geoxt.pixels.credentials import plain
+from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.retry import DELAY, LATER
 
 PAGE = 250
@@ -56,7 +56,7 @@ def search(source: Any, *, seconds: float, **criteria: Any) -> list[pystac.Item]
         msg = f"Cannot take limit={most} items. Pass limit= above zero, or leave it out for all."
         raise InputError(msg)
     given = {key: value for key, value in criteria.items() if value is not None}
-    where = plain(source) if isinstance(source, str) else plain(str(source.self_href))
+    where = redact_url(source) if isinstance(source, str) else redact_url(str(source.self_href))
     try:
         if isinstance(source, str):  # by itself it repeats no search, which is a POST
             later: dict[str, Any] = {"status_forcelist": sorted(LATER), "allowed_methods": None}
@@ -78,6 +78,6 @@ def search(source: Any, *, seconds: float, **criteria: Any) -> list[pystac.Item]
                     raise
             retry.sleep(DELAY * 2 ** (tries - 1))
     except (APIError, NotImplementedError, OSError) as error:  # those of requests are of the last kind
-        msg = f"Cannot search {where}: {plain(str(error))}. Check the URL, and what the API can filter by."
+        msg = f"Cannot search {where}: {redact_url(str(error))}. Check the URL, and what the API can filter by."
         raise ReadError(msg) from None
     raise AssertionError

@@ -21,7 +21,7 @@ from geoxt.layers.radiometry import baseline_of, is_harmonised, known, stated
 from geoxt.layers.sensors import LayerSpec, Radiometry
 from geoxt.layers.stac.bands import Entry, find
 from geoxt.layers.stac.filters import interval
-from geoxt.pixels.credentials import Access, plain
+from geoxt.pixels.credentials import Access, redact_url
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
 
@@ -259,7 +259,7 @@ def _file(one: Item, entry: Entry) -> str:
 def _require_absolute(item: pystac.Item, entry: Entry) -> None:
     href = entry.asset.href
     if item.get_self_href() is None and pystac.utils.make_absolute_href(href, "/") != href:
-        msg = f"Cannot find asset {entry.key!r} of item {item.id!r}: its href {plain(href)!r} is relative,"
+        msg = f"Cannot find asset {entry.key!r} of item {item.id!r}: its href {redact_url(href)!r} is relative,"
         raise InputError(msg + " and the item says not to what. Pass the item's file, or item.set_self_href(…) first.")
 
 

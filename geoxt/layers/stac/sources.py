@@ -19,7 +19,7 @@ from geoxt.errors import InputError, ReadError
 from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, chosen_of
 from geoxt.layers.stac.parquet import ENDINGS, read_parquet
-from geoxt.pixels.credentials import plain
+from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.retry import fetch
 from geoxt.types import SomePath
 
@@ -90,7 +90,7 @@ def _pages(page: Mapping[str, Any], url: str) -> Iterator[pystac.Item]:
             return
         url = urljoin(url, str(following.get("href")))
         if following.get("method", "GET") != "GET" or url in seen:
-            msg = f"Cannot go on from {plain(url)!r}: its next page is not one to get."
+            msg = f"Cannot go on from {redact_url(url)!r}: its next page is not one to get."
             raise ReadError(msg + " Pass the URL of the API or of the collection, and what to search for.")
         seen.add(url)
         page = _fetch(url)
@@ -158,7 +158,7 @@ def _located(content: Mapping[str, Any], href: str) -> Any:
         case "Feature":
             return _placed(content, href)
         case kind:
-            msg = f"Cannot read STAC from {plain(href)!r}: its type is {kind!r}."
+            msg = f"Cannot read STAC from {redact_url(href)!r}: its type is {kind!r}."
             raise InputError(msg + " Pass a catalog, an item or an ItemCollection.")
 
 
@@ -184,7 +184,7 @@ def _fetch(url: str) -> dict[str, Any]:
     try:
         return cast("dict[str, Any]", json.loads(fetch(url, seconds=SECONDS, headers={"Accept": "application/json"})))
     except (OSError, ValueError) as error:
-        msg = f"Cannot read STAC from {plain(url)!r}: {plain(str(error))}. Pass the URL of a STAC API or of a catalog."
+        msg = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}. Pass the URL of a STAC API or of a catalog."
         raise ReadError(msg) from None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend, palette
 from geoxt.pixels.vectors import VectorHeader, read_column
-from geoxt.source.features import Value, plain
+from geoxt.source.features import Value, factorize
 
 SHOWN = 5
 """Values that a message names."""
@@ -40,7 +40,7 @@ def coding_of(header: VectorHeader, column: str | None, classes: Any, legend: Le
             msg = f"Cannot give classes to {header.path!r}: no attribute was chosen. Pass column= one of "
             raise InputError(msg + f"{list(header.columns)}.")
         return Coding(codes=((None, 1),), names={1: legend.name(1) if legend and 1 in legend.codes else title})
-    places, values = plain(read_column(header, column))
+    places, values = factorize(read_column(header, column))
     if classes is None:
         pairs = _automatic(header, column, values, int((places < 0).sum()))
     else:

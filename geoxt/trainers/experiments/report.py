@@ -7,12 +7,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from geoxt.trainers.loop.callbacks import falls
+from geoxt.trainers.loop.callbacks import lower_is_better
 
 
 def best_of(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the run with the best score; one that is not a number is worse than any."""
-    sign = -1 if falls(runs[0]["monitor"]) else 1
+    sign = -1 if lower_is_better(runs[0]["monitor"]) else 1
     return max(runs, key=lambda one: sign * one["best"] if not math.isnan(one["best"]) else -math.inf)
 
 

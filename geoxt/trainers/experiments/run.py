@@ -17,8 +17,8 @@ import pytorch_lightning as pl
 from geoxt.errors import InputError
 from geoxt.trainers.config.build import Learning, build
 from geoxt.trainers.experiments.report import best_of, cell, summary, table
-from geoxt.trainers.experiments.results import kept, make, plain, write
-from geoxt.trainers.loop.callbacks import falls
+from geoxt.trainers.experiments.results import kept, make, to_json, write
+from geoxt.trainers.loop.callbacks import lower_is_better
 from geoxt.trainers.loop.fit import Precision, Progress, evaluate, fit
 from geoxt.types import SomePath
 
@@ -135,7 +135,7 @@ def run(
     ]
     groups: list[dict[str, Any]] = [{"settings": best, "runs": repeated}, *others]
     report = {
-        "experiment": plain(experiment),
+        "experiment": to_json(experiment),
         "grid": tried,
         "best": best,
         "groups": [group | {"summary": summary(group["runs"])} for group in groups],
@@ -170,7 +170,7 @@ class _Runner:
     def run(self, settings: Settings, seed: int, training: Training) -> dict[str, Any]:
         """Return the result of a run: that which is kept, or else of doing it."""
         learning = changed(self.experiment.learning, settings)
-        config = plain({"learning": learning, "training": training, "seed": seed})
+        config = to_json({"learning": learning, "training": training, "seed": seed})
         if not learning.transforms:
             del config["learning"]["transforms"]  # so that runs of before there were any are still known
         label = " ".join(f"{name}={cell(value)}" for name, value in settings.items()) or "as configured"
@@ -209,7 +209,7 @@ class _Runner:
         seconds = time.perf_counter() - start + before
         scores = evaluate(module, data)
         monitor = module.monitor if module.monitor in history[0] else "train/loss"  # without a validation part
-        best = (min if falls(monitor) else max)(one[monitor] for one in history)
+        best = (min if lower_is_better(monitor) else max)(one[monitor] for one in history)
         at = next(one for one in history if one[monitor] == best)
         scores |= {name: value for name, value in at.items() if name.startswith("val/")}
         return {

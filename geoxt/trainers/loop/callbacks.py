@@ -45,13 +45,13 @@ def early(task: Learner, patience: int | None) -> list[pl.Callback]:
     return [EarlyStopping(task.monitor, patience=patience, mode=_mode(task.monitor))]
 
 
-def falls(monitor: str) -> bool:
+def lower_is_better(monitor: str) -> bool:
     """Tell whether less of a score is better: of losses and errors, also of one channel (`val/rmse/height`)."""
     return monitor.endswith(("loss", "rmse", "mae")) or monitor.split("/")[1:2] in (["rmse"], ["mae"])
 
 
 def _mode(monitor: str) -> Literal["min", "max"]:
-    return "min" if falls(monitor) else "max"
+    return "min" if lower_is_better(monitor) else "max"
 
 
 def best_epoch(folder: Path, task: Learner) -> ModelCheckpoint:
