@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from geoxt.errors import LabelWarning
 from geoxt.legend import Legend
 from geoxt.metrics.label_codes import IGNORE, Codes
-from geoxt.trainers.tasks.detection_targets import things
+from geoxt.trainers.tasks.detection_targets import detection_targets
 from geoxt.trainers.tasks.targets import image_class, pixel_classes
 
 codes = st.lists(st.integers(-5, 300), min_size=1, max_size=8, unique=True)
@@ -49,7 +49,7 @@ def test_labels_of_no_class_are_warned_of_once(kind):
             )
         if kind == "image":
             return bool((image_class({"label": mask[0, 0]}, "image", "label", codes) >= 0).all())
-        return len(things({"boxes": [BOX], "labels": [mask[0, 0, :1]]}, codes, masks=False)[0]["boxes"]) == 1
+        return len(detection_targets({"boxes": [BOX], "labels": [mask[0, 0, :1]]}, codes, masks=False)[0]["boxes"]) == 1
 
     codes = Codes((3, 4), nodata=7)
     with pytest.warns(LabelWarning, match=r"hold 9, codes of none of the classes 3, 4: .* card\(legend=\)"):

@@ -125,7 +125,7 @@ def states(transform: Any) -> list[Tensor | None]:
     return [draws.state for draws in streams(transform)]
 
 
-def go_on(transform: Any, kept: Sequence[Tensor | None]) -> None:
+def restore_rng(transform: Any, kept: Sequence[Tensor | None]) -> None:
     """Let the streams of a transform go on where `states` found them.
 
     Raises

@@ -14,7 +14,7 @@ from geoxt.errors import InputError
 from geoxt.models import Card, Network
 from geoxt.models.network import CARD
 from geoxt.trainers.config.recipe import Recipe
-from geoxt.trainers.config.transforms import STREAMS, go_on, states, transformed
+from geoxt.trainers.config.transforms import STREAMS, restore_rng, states, transformed
 from geoxt.trainers.loop.optimizers import configure
 from geoxt.trainers.selfsup.encoder import Encoder
 from geoxt.trainers.selfsup.methods import METHODS, Method
@@ -132,7 +132,7 @@ class SelfSupervised(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over where transforms drew."""
         if STREAMS in checkpoint or self.transform is not None:
-            go_on(self.transform, checkpoint.get(STREAMS, ()))
+            restore_rng(self.transform, checkpoint.get(STREAMS, ()))
 
     def _require(self, method: str) -> None:
         if method not in METHODS:

@@ -15,7 +15,7 @@ from geoxt.trainers.tasks.flips import code_of, drawn
 from geoxt.trainers.tasks.targets import Batch, entry
 from geoxt.transforms import turn as turned
 
-Things = dict[str, Tensor]
+Instances = dict[str, Tensor]
 """The things in one image: `boxes` (M, 4) as left, top, right, bottom in pixels; `labels` (M,); `masks` (M, H, W)."""
 
 THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))
@@ -23,7 +23,7 @@ THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))
 _RECALLS = torch.linspace(0, 1, 101, dtype=torch.float64)
 
 
-def things(batch: Batch, codes: Codes, *, masks: bool) -> list[Things]:
+def detection_targets(batch: Batch, codes: Codes, *, masks: bool) -> list[Instances]:
     """Return the things of each image; those of no known class, and those without extent, are left out.
 
     A batch has `boxes`, `labels` and, for instances, `masks`: a list with a tensor for each image. Labels become class
@@ -41,7 +41,7 @@ def things(batch: Batch, codes: Codes, *, masks: bool) -> list[Things]:
     return found
 
 
-def turn(images: Tensor, all_things: Sequence[Things]) -> tuple[Tensor, list[Things]]:
+def turn(images: Tensor, all_things: Sequence[Instances]) -> tuple[Tensor, list[Instances]]:
     """Turn and flip each square image at random, and its things alike; those not square are turned halfway."""
     square = images.shape[-1] == images.shape[-2]
     plan = [drawn(1, square=square)[0] for _ in images]

@@ -19,14 +19,14 @@ from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
 from geoxt.trainers.config.recipe import Recipe
-from geoxt.trainers.config.transforms import STREAMS, go_on, states, transformed
+from geoxt.trainers.config.transforms import STREAMS, restore_rng, states, transformed
 from geoxt.trainers.loop.optimizers import configure
 from geoxt.trainers.tasks.class_weights import balanced, class_counts
-from geoxt.trainers.tasks.detection_targets import Things, things, turn
+from geoxt.trainers.tasks.detection_targets import Instances, detection_targets, turn
 from geoxt.trainers.tasks.flips import dihedral, turn_and_flip
 from geoxt.trainers.tasks.losses import Loss
 from geoxt.trainers.tasks.registry import kind_of
-from geoxt.trainers.tasks.targets import Batch, entry, seen, validity
+from geoxt.trainers.tasks.targets import Batch, entry, mask_nonfinite, validity
 
 Transform = Callable[[Batch], Batch]
 """Changes a batch of training samples, such as an augmentation of `geoxt.transforms`."""
@@ -104,7 +104,7 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, whose samples are augmented first."""
         del batch_idx
-        batch = seen(batch, self.kind.image)
+        batch = mask_nonfinite(batch, self.kind.image)
         if self.transform is not None:
             codes = self.kind.target if self.kind.pixels and self.kind.classes else None
             batch = transformed(self.transform, batch, image=self.kind.image, target=codes)
@@ -170,7 +170,7 @@ class Task(pl.LightningModule):
             self.class_weights = checkpoint[_WEIGHTS].to(self.device)
             self._weighed = True
         if STREAMS in checkpoint or self.transform is not None:
-            go_on(self.transform, checkpoint.get(STREAMS, ()))
+            restore_rng(self.transform, checkpoint.get(STREAMS, ()))
 
     @property
     def _turns(self) -> bool:
@@ -238,7 +238,7 @@ class Task(pl.LightningModule):
 
     def _loss_of_things(self, batch: Batch) -> Tensor:
         """Return the sum of the losses that a detector itself gives."""
-        images, there = self._scaled(batch), things(batch, self.codes, masks=self.kind.masks)
+        images, there = self._scaled(batch), detection_targets(batch, self.codes, masks=self.kind.masks)
         if self._turns:
             images, there = turn(images, there)
         losses = self.network.body(list(images), there)
@@ -252,10 +252,10 @@ class Task(pl.LightningModule):
         return images if valid is None else images.where(valid[:, None], 0)
 
     def _score(self, batch: Batch, stage: str) -> None:
-        tally, batch = self._tally(stage), seen(batch, self.kind.image)
+        tally, batch = self._tally(stage), mask_nonfinite(batch, self.kind.image)
         if self.kind.things:
-            found: list[Things] = self.network.body(list(self._scaled(batch)))
-            tally.update(found, things(batch, self.codes, masks=self.kind.masks))
+            found: list[Instances] = self.network.body(list(self._scaled(batch)))
+            tally.update(found, detection_targets(batch, self.codes, masks=self.kind.masks))
             return
         _, output, target = self._loss(batch, stage)
         tally.update(output.argmax(dim=1) if self.kind.classes else output, target)

@@ -38,7 +38,7 @@ def validity(batch: Batch, name: str) -> Tensor | None:
     return found
 
 
-def seen(batch: Batch, image: str) -> Batch:
+def mask_nonfinite(batch: Batch, image: str) -> Batch:
     """Return a batch in which numbers of the image that are not finite are not valid; where there is none, as it is."""
     pixels: Tensor = entry(batch, image)
     if not isinstance(pixels, Tensor):

@@ -7,7 +7,7 @@ from geoxt.errors import InputError, LabelWarning
 from geoxt.metrics.label_codes import IGNORE, Codes
 from geoxt.trainers import Recipe, SetModule, Task, fit
 from geoxt.trainers.tasks.registry import KINDS
-from geoxt.trainers.tasks.targets import change_classes, pixel_classes, seen
+from geoxt.trainers.tasks.targets import change_classes, mask_nonfinite, pixel_classes
 
 MODELS = {"change": "test_fc_siam_diff", "time-series": "test_utae", "segmentation": "test_unet"}
 
@@ -94,7 +94,7 @@ def test_numbers_that_are_not_finite_count_nowhere():
     task.log = lambda *_, **__: None  # there is no trainer
     with torch.no_grad():
         batch = {"image": broken, "image_valid": valid, "mask": mask}
-        loss, _, target = task._loss(seen(batch, "image"), "train")
+        loss, _, target = task._loss(mask_nonfinite(batch, "image"), "train")
         task._score(batch, "val")
         plain = task._loss({"image": image, "image_valid": known, "mask": mask}, "train")[0]
     assert torch.equal(target != IGNORE, known)
