@@ -29,7 +29,7 @@ from geoxt.layers import open_cogs
 from geoxt.legend import Legend
 from geoxt.samplers import Region
 from geoxt.splits import Split, by_region
-from geoxt.trainers import DataModule, band_statistics
+from geoxt.trainers import WindowDataModule, band_statistics
 
 SCENES = {"2000TM": "2000-03-17", "2003TM": "2003-02-06"}
 """Dates by file, as the headers tell."""
@@ -45,7 +45,7 @@ Values = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.bool_]
 
 
-class Taizhou(DataModule):
+class Taizhou(WindowDataModule):
     """Windows of both dates, from the western half; the east is the test part.
 
     Parameters

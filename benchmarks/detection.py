@@ -35,7 +35,7 @@ from geoxt.inference import detect
 from geoxt.layers import open_cogs, open_vector
 from geoxt.layers.vector.open import features
 from geoxt.samplers import RandomSampler
-from geoxt.trainers import Recipe, SetModule, Task, fit
+from geoxt.trainers import Recipe, SampleDataModule, Task, fit
 from geoxt.trainers.tasks.detection_targets import AveragePrecision
 
 SIZE, OVERLAP, SIDE = 128, 48, 640
@@ -126,7 +126,7 @@ def train(model: str, learn: Windows, check: Windows, out: Path) -> dict:
     done = out / f"{model}.json"
     if done.exists():
         return json.loads(done.read_text())
-    data = SetModule(learn, check, batch_size=BATCH, seed=SEED)
+    data = SampleDataModule(learn, check, batch_size=BATCH, seed=SEED)
     task = Task(data.card(model=model, task=MODELS[model], **OPTIONS), Recipe(lr=1e-3), seed=SEED)
     start = time.process_time()
     history = fit(task, data, epochs=EPOCHS[model], seed=SEED, checkpoint=out / f"{model}.ckpt", progress="lines")

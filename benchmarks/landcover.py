@@ -30,7 +30,7 @@ from geoxt.metrics.maps import score
 from geoxt.models import Network, from_checkpoint
 from geoxt.samplers import Region
 from geoxt.splits import Split, blocks
-from geoxt.trainers import DataModule
+from geoxt.trainers import WindowDataModule
 from geoxt.trainers.tasks.flips import dihedral
 
 BLOCK = 64
@@ -41,7 +41,7 @@ LABELS = "landclass96.tif"
 CONFIG = Path(__file__).with_name("landcover.yaml")
 
 
-class Raleigh(DataModule):
+class Raleigh(WindowDataModule):
     """Windows of the scene and of its land cover; the split is that of the demo for the same seed.
 
     Parameters

@@ -27,7 +27,7 @@ from geoxt.samplers import Region
 from geoxt.source import view_of
 from geoxt.splits import Split, blocks
 from geoxt.testing import make_world
-from geoxt.trainers import DataModule, Progress, Task, fit, legend_of
+from geoxt.trainers import Progress, Task, WindowDataModule, fit, legend_of
 from geoxt.types import SomePath
 from geoxt.writers import require_writable, to_cog
 
@@ -129,7 +129,7 @@ def _run(job: Demo, files: Mapping[str, Path], say: Say) -> dict[str, Any]:
     split, labelled = _split(data, block, job.seed)
     length = max(_PIXELS // size**2, 64)
     batch = min(max(length // _STEPS, 4), 16)
-    module = DataModule(data, split, size=size, length=length, batch_size=batch, seed=job.seed)
+    module = WindowDataModule(data, split, size=size, length=length, batch_size=batch, seed=job.seed)
     say(f"split     {_count(split)} blocks of {block} px for training / validation / test; windows of {size} px")
     _save(plot.samples(data, list(module.windows)[:16]), files["samples.png"])
 

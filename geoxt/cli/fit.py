@@ -17,14 +17,14 @@ import yaml  # type: ignore[import-untyped]
 from geoxt.errors import GeoxtError, InputError, MissingDependency
 from geoxt.models import from_checkpoint
 from geoxt.trainers.config.build import Learning, build
-from geoxt.trainers.config.datamodules import Files, Images, Named
-from geoxt.trainers.datamodules.image_folder import ChipModule, score_chips
+from geoxt.trainers.config.datamodules import BenchmarkDataModule, LayerDataModule, UnlabeledLayerDataModule
+from geoxt.trainers.datamodules.image_folder import ImageFolderDataModule, score_chips
 from geoxt.trainers.experiments.run import Experiment, run
 from geoxt.trainers.loop.callbacks import BEST
 from geoxt.trainers.loop.determinism import NOISE, quiet
 from geoxt.trainers.loop.fit import Progress, evaluate, restore, resumable
 
-MODULES = (ChipModule, Files, Images, Named)
+MODULES = (ImageFolderDataModule, LayerDataModule, UnlabeledLayerDataModule, BenchmarkDataModule)
 """Data modules that a configuration can name without their module."""
 SCORES = "scores.json"
 _DATASET = "dataset"
@@ -278,7 +278,7 @@ def _expanded(text: str, config: str) -> str:
         raise InputError(msg)
     named = plain.pop(_DATASET)
     options = named if isinstance(named, dict) else {"name": named}
-    named = {"data": {"class_path": Named.__name__, "init_args": options}, **plain}
+    named = {"data": {"class_path": BenchmarkDataModule.__name__, "init_args": options}, **plain}
     return str(yaml.safe_dump(named, sort_keys=False))
 
 

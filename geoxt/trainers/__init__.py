@@ -2,40 +2,40 @@
 
 from geoxt.metrics.confusion import Confusion, confusion, summarise
 from geoxt.trainers.config.build import Learning, build
-from geoxt.trainers.config.datamodules import Files, Images, Named
+from geoxt.trainers.config.datamodules import BenchmarkDataModule, LayerDataModule, UnlabeledLayerDataModule
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.datamodules.band_statistics import band_statistics, legend_of
-from geoxt.trainers.datamodules.image_folder import ChipModule, score_chips, stratified
-from geoxt.trainers.datamodules.layer_windows import DataModule
-from geoxt.trainers.datamodules.samples import SetModule
+from geoxt.trainers.datamodules.image_folder import ImageFolderDataModule, score_chips, stratified
+from geoxt.trainers.datamodules.layer_windows import WindowDataModule
+from geoxt.trainers.datamodules.samples import SampleDataModule
 from geoxt.trainers.experiments.run import Experiment, Training
 from geoxt.trainers.loop.ema import WeightAverage
 from geoxt.trainers.loop.fit import Progress, evaluate, fit
-from geoxt.trainers.selfsup import METHODS, SelfSupervised, Views, WindowModule, encoder_weights
+from geoxt.trainers.selfsup import METHODS, SelfSupervised, UnlabeledDataModule, Views, encoder_weights
 from geoxt.trainers.tasks.module import Task
 from geoxt.trainers.tasks.registry import KINDS, Kind
 
 __all__ = [
     "KINDS",
     "METHODS",
-    "ChipModule",
+    "ImageFolderDataModule",
     "Confusion",
-    "DataModule",
+    "WindowDataModule",
     "Experiment",
-    "Files",
-    "Images",
+    "LayerDataModule",
+    "UnlabeledLayerDataModule",
     "Kind",
     "Learning",
-    "Named",
+    "BenchmarkDataModule",
     "Progress",
     "Recipe",
     "SelfSupervised",
-    "SetModule",
+    "SampleDataModule",
     "Task",
     "Training",
     "Views",
     "WeightAverage",
-    "WindowModule",
+    "UnlabeledDataModule",
     "band_statistics",
     "build",
     "confusion",

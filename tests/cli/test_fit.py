@@ -17,9 +17,9 @@ from geoxt.cli import FAILED, main
 from geoxt.cli.fit import _retold
 from geoxt.errors import InputError, ReadError
 from geoxt.models import from_checkpoint
-from geoxt.trainers import SetModule
+from geoxt.trainers import SampleDataModule
 from geoxt.trainers.config.build import Learning
-from geoxt.trainers.datamodules.image_folder import ChipModule, read_chips, scaled, score_chips, stratified
+from geoxt.trainers.datamodules.image_folder import ImageFolderDataModule, read_chips, scaled, score_chips, stratified
 from geoxt.trainers.experiments.report import best_of
 from geoxt.trainers.experiments.run import Experiment, Training, changed, run, summary, table
 
@@ -49,7 +49,7 @@ def chips(tmp_path_factory):
 
 CONFIG = """
 data:
-  class_path: ChipModule
+  class_path: ImageFolderDataModule
   init_args: {{path: {chips}, shares: [0.6, 0.2, 0.2], sizes: [16, 32], batch_size: 12, split_seed: 3}}
 """
 LEARN = """
@@ -102,7 +102,7 @@ def test_a_split_is_stratified_and_shares_nothing():
 
 
 def test_chips_grow_over_the_epochs(chips):
-    data = ChipModule(str(chips), sizes=(16, 24, 32), epochs=6, batch_size=8)
+    data = ImageFolderDataModule(str(chips), sizes=(16, 24, 32), epochs=6, batch_size=8)
     loader, sides = data.train_dataloader(), []
     for epoch in range(6):
         loader.sampler.set_epoch(epoch)
@@ -123,7 +123,9 @@ def test_fit_trains_keeps_its_configuration_and_scores(chips, tmp_path, capsys):
     assert "test_classifier" in (out / "config.yaml").read_text()
     scores = json.loads((out / "scores.json").read_text())
     assert scores["test/accuracy"] == pytest.approx(
-        score_of_part(out / "best.ckpt", ChipModule(str(chips), shares=(0.6, 0.2, 0.2), split_seed=3, sizes=(32,)))
+        score_of_part(
+            out / "best.ckpt", ImageFolderDataModule(str(chips), shares=(0.6, 0.2, 0.2), split_seed=3, sizes=(32,))
+        )
     )
     kept = (out / "best.ckpt").read_bytes()
     (out / "scores.json").unlink()
@@ -173,7 +175,7 @@ def test_a_wrong_argument_of_the_data_is_named(chips, tmp_path, capsys):
     )
     assert main(["fit", "--config", str(path)]) == FAILED
     error = capsys.readouterr().err
-    assert "ChipModule': Option 'sides' is not accepted" in error
+    assert "ImageFolderDataModule': Option 'sides' is not accepted" in error
     assert error.count("\n") == 1
 
 
@@ -267,7 +269,9 @@ def test_the_best_run_has_the_least_error_or_the_highest_score(monitor, best):
 def test_an_experiment_without_a_validation_part_keeps_the_last_epoch(tmp_path):
     def data(seed, epochs):
         del epochs
-        return SetModule([{"image": torch.full((1, 8, 8), float(at)), "label": at % 2} for at in range(8)], seed=seed)
+        return SampleDataModule(
+            [{"image": torch.full((1, 8, 8), float(at)), "label": at % 2} for at in range(8)], seed=seed
+        )
 
     learning = Learning(task="classification", model="test_classifier")
     found = run(Experiment(learning=learning, training=Training(epochs=2), seeds=(0,)), data, tmp_path)

@@ -14,7 +14,7 @@ from pytorch_lightning import Callback
 
 from geoxt import datasets
 from geoxt.legend import Legend
-from geoxt.trainers import Recipe, SetModule, Task, fit
+from geoxt.trainers import Recipe, SampleDataModule, Task, fit
 from geoxt.trainers.selfsup import SelfSupervised
 
 BATCH = 4
@@ -116,7 +116,9 @@ def loss_of(task, batch) -> torch.Tensor:
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_learns_one_step(lesson, name, kind):
     found, samples = lesson(name, kind)
-    module = SetModule(samples, None if kind in TARGETS else samples, batch_size=BATCH)  # detectors score at length
+    module = SampleDataModule(
+        samples, None if kind in TARGETS else samples, batch_size=BATCH
+    )  # detectors score at length
     task, seen = learner(module, found, kind), Gradients()
     before = torch.cat([weight.detach().flatten() for weight in task.network.parameters()])
     scores = fit(task, module, epochs=1, progress="none", accelerator="cpu", callbacks=[seen])
@@ -133,7 +135,7 @@ def test_learns_one_step(lesson, name, kind):
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_what_is_unknown_does_not_count(lesson, name, kind):
     found, samples = lesson(name, kind)
-    module = SetModule(samples, batch_size=BATCH)
+    module = SampleDataModule(samples, batch_size=BATCH)
     task = learner(module, found, kind)
     task.log = lambda *_, **__: None  # there is no trainer to log for
     batch = next(iter(module.train_dataloader()))

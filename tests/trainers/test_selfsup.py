@@ -14,7 +14,14 @@ from geoxt.models import create, from_checkpoint, load
 from geoxt.samplers import RandomSampler, Times, TripletSampler
 from geoxt.testing import make_grid
 from geoxt.trainers import Recipe, fit
-from geoxt.trainers.selfsup import METHODS, SelfSupervised, Views, WindowModule, contrastive_losses, encoder_weights
+from geoxt.trainers.selfsup import (
+    METHODS,
+    SelfSupervised,
+    UnlabeledDataModule,
+    Views,
+    contrastive_losses,
+    encoder_weights,
+)
 from geoxt.trainers.selfsup.masking import choose, cut
 from geoxt.trainers.selfsup.methods import follow
 
@@ -129,12 +136,12 @@ def scene():
 def module_of(scene, positives):
     if positives == "times":
         both = Times(groups=((0, 1, 2),), take=2)
-        return WindowModule(scene, RandomSampler(scene, size=32, length=24, times=both), batch_size=6)
+        return UnlabeledDataModule(scene, RandomSampler(scene, size=32, length=24, times=both), batch_size=6)
     still = scene.isel(time=0)
     if positives == "neighbours":
         plan = TripletSampler(still, size=32, length=8, radius=12, distance=40)
-        return WindowModule(still, plan, plan, batch_size=12)
-    return WindowModule(still, RandomSampler(still, size=32, length=24), batch_size=6)
+        return UnlabeledDataModule(still, plan, plan, batch_size=12)
+    return UnlabeledDataModule(still, RandomSampler(still, size=32, length=24), batch_size=6)
 
 
 def learner(scene, method, positives, **options):

@@ -16,9 +16,9 @@ from geoxt.models import Card
 from geoxt.samplers import RandomSampler, Times, TripletSampler
 from geoxt.splits import Split, TreeSplit, blocks
 from geoxt.trainers.config.layers import Layer, SomeLayer, open_named
-from geoxt.trainers.datamodules.layer_windows import DataModule
-from geoxt.trainers.datamodules.samples import SetModule
-from geoxt.trainers.selfsup import WindowModule
+from geoxt.trainers.datamodules.layer_windows import WindowDataModule
+from geoxt.trainers.datamodules.samples import SampleDataModule
+from geoxt.trainers.selfsup import UnlabeledDataModule
 from geoxt.trees import layers_of
 
 _SHARES = (0.6, 0.2, 0.2)
@@ -28,7 +28,7 @@ _TASKS = {"instances": "instance-segmentation"}
 _POSITIVES = Literal["same", "times", "neighbours"]
 
 
-class Files(DataModule):
+class LayerDataModule(WindowDataModule):
     """Windows of any two layers: an image, and labels in any CRS and resolution, by a split.
 
     Parameters
@@ -54,7 +54,7 @@ class Files(DataModule):
     times
         Whether windows hold all time steps, for tasks of change and of time series.
     size, eval_size, batch_size, length, seed, workers
-        As for `DataModule`.
+        As for `WindowDataModule`.
     """
 
     def __init__(
@@ -99,13 +99,13 @@ class Files(DataModule):
         self.task = "segmentation" if classes else "pixelwise-regression"
 
 
-class Images(WindowModule):
+class UnlabeledLayerDataModule(UnlabeledDataModule):
     """Windows of an image without labels, for self-supervision.
 
     Parameters
     ----------
     image
-        As for `Files`.
+        As for `LayerDataModule`.
     positives
         Which windows show the same, as the method wants them: "same" one window; "times" two time steps of one;
         "neighbours" triplets of a window, its neighbour and a distant one.
@@ -118,7 +118,7 @@ class Images(WindowModule):
     seed
         Of the windows; each epoch has others.
     batch_size, workers
-        As for `WindowModule`.
+        As for `UnlabeledDataModule`.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Images(WindowModule):
         super().__init__(layer, windows, batch_size=batch_size, workers=workers)
 
 
-class Named(SetModule):
+class BenchmarkDataModule(SampleDataModule):
     """Samples of a benchmark dataset of `geoxt.datasets`, by its own splits.
 
     Parameters
@@ -162,7 +162,7 @@ class Named(SetModule):
     level
         Which classes the masks have, where they have several: one of `geoxt.datasets.info(name).levels`.
     batch_size, eval_size, seed, workers
-        As for `SetModule`.
+        As for `SampleDataModule`.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class Named(SetModule):
         bands: Sequence[str] | None = None,
         **options: Any,
     ) -> Card:
-        """Describe a model for these samples; see `SetModule.card`."""
+        """Describe a model for these samples; see `SampleDataModule.card`."""
         chosen = bands or self.bands or None
         return super().card(model=model, task=task, legend=legend or self.classes, bands=chosen, **options)
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from geoxt.errors import InputError, ReadError
-from geoxt.trainers.datamodules.samples import SetModule, Shuffled
+from geoxt.trainers.datamodules.samples import SampleDataModule, Shuffled
 from geoxt.trainers.tasks.flips import dihedral
 from geoxt.types import SomePath
 
@@ -136,7 +136,7 @@ def scaled(images: Tensor, size: int | None) -> Tensor:
     return F.interpolate(found, size=(size, size), mode="bilinear", align_corners=False)
 
 
-class ChipModule(SetModule):
+class ImageFolderDataModule(SampleDataModule):
     """Chips of a folder or zip, split at random into stratified parts.
 
     Parameters

@@ -29,7 +29,7 @@ _STATISTICS = 256
 """Training windows that the bands' mean and deviation are taken from, at most."""
 
 
-class DataModule(Resumable):
+class WindowDataModule(Resumable):
     """Random windows for training, and every pixel once for validation and test, each from its part of a split.
 
     Parameters

@@ -35,7 +35,7 @@ class Samples(Protocol):
         """Return a sample."""
 
 
-class SetModule(Resumable):
+class SampleDataModule(Resumable):
     """Batches of the samples of map-style datasets: shuffled for training, in order for validation and test.
 
     Parameters

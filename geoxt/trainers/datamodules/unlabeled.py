@@ -20,7 +20,7 @@ _STATISTICS = 256
 """Windows that the bands' mean and deviation are taken from, at most."""
 
 
-class WindowModule(Resumable):
+class UnlabeledDataModule(Resumable):
     """Batches of the windows of samplers.
 
     Parameters

@@ -1,6 +1,6 @@
 """Self-supervision: encoders that learn from images alone, by BYOL, SimCLR, MoCo, MAE or Tile2Vec."""
 
-from geoxt.trainers.datamodules.unlabeled import WindowModule
+from geoxt.trainers.datamodules.unlabeled import UnlabeledDataModule
 from geoxt.trainers.selfsup.encoder import Encoder, encoder_weights
 from geoxt.trainers.selfsup.masking import MAE
 from geoxt.trainers.selfsup.methods import BYOL, METHODS, MoCo, SimCLR, Tile2Vec
@@ -17,6 +17,6 @@ __all__ = [
     "SimCLR",
     "Tile2Vec",
     "Views",
-    "WindowModule",
+    "UnlabeledDataModule",
     "encoder_weights",
 ]

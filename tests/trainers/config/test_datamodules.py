@@ -19,7 +19,7 @@ from geoxt.metrics.label_codes import IGNORE
 from geoxt.models import create, from_checkpoint
 from geoxt.models.registry import ARCHITECTURES, Architecture
 from geoxt.testing import make_grid, make_world
-from geoxt.trainers import Files, Named, Recipe, SetModule, Task, fit
+from geoxt.trainers import BenchmarkDataModule, LayerDataModule, Recipe, SampleDataModule, Task, fit
 
 
 def weights(task):
@@ -58,7 +58,7 @@ def tree(tmp_path):
 )
 def test_a_dataset_is_learnt_by_its_own_splits(tree, name, task, model, splits):
     made = tree(name)
-    module = Named(name, str(made.root), splits=splits, batch_size=4)
+    module = BenchmarkDataModule(name, str(made.root), splits=splits, batch_size=4)
     parts = (module.train, module.val, module.test)
     for split, part in zip(splits, parts, strict=False):
         assert len(part) == len(datasets.load(name, made.root, split))
@@ -71,14 +71,14 @@ def test_a_dataset_is_learnt_by_its_own_splits(tree, name, task, model, splits):
 
 def test_codes_without_label_are_no_class_to_learn(tree):
     made = tree("chesapeake_cvpr")
-    module = Named("chesapeake_cvpr", str(made.root), batch_size=2)
+    module = BenchmarkDataModule("chesapeake_cvpr", str(made.root), batch_size=2)
     own, scores = learnt(module, model="test_unet", task="segmentation")
     assert own.card.codes == (1, 2, 3, 4, 5, 6)
     assert "val/iou/no data" not in scores
 
 
 def test_bands_are_chosen_by_name(tree):
-    module = Named("eurosat", str(tree("eurosat").root), bands=["nir", "red"])
+    module = BenchmarkDataModule("eurosat", str(tree("eurosat").root), bands=["nir", "red"])
     card = module.card(model="test_classifier")
     assert card.bands == ("B08", "B04")
     pixels = torch.stack([module.train[at]["image"] for at in range(len(module.train))]).double()
@@ -88,8 +88,8 @@ def test_bands_are_chosen_by_name(tree):
 def test_a_split_that_is_not_there(tree):
     made = tree("levircd_plus")
     with pytest.raises(InputError, match="split 'val' of 'levircd_plus': it has train, test"):
-        Named("levircd_plus", str(made.root), splits=("train", "val", "test"))
-    module = Named("levircd_plus", str(made.root))
+        BenchmarkDataModule("levircd_plus", str(made.root), splits=("train", "val", "test"))
+    module = BenchmarkDataModule("levircd_plus", str(made.root))
     assert (module.val, len(module.test)) == (None, len(datasets.load("levircd_plus", made.root, "test")))
 
 
@@ -97,7 +97,7 @@ def test_without_a_training_part_splits_are_asked_for(monkeypatch):
     spec = replace(datasets.info("eurosat"), splits=None)
     monkeypatch.setattr("geoxt.trainers.config.datamodules.datasets.info", lambda _: spec)
     with pytest.raises(InputError, match="the training part of 'eurosat': it has no splits. Pass splits="):
-        Named("eurosat")
+        BenchmarkDataModule("eurosat")
 
 
 def write(path, values):
@@ -115,7 +115,7 @@ def test_files_are_split_by_blocks_and_learnt(tmp_path, target):
     labels = labels.astype("uint8" if target == "mask" else "float32")
     write(tmp_path / "image.tif", (labels * 100 + rng.normal(0, 5, (2, 96, 96))).astype("float32"))
     write(tmp_path / "labels.tif", labels)
-    module = Files(
+    module = LayerDataModule(
         [str(tmp_path / "image.tif")], str(tmp_path / "labels.tif"), target=target, block=16, size=16, eval_size=16,
         batch_size=4, length=8,
     )  # fmt: skip
@@ -129,7 +129,7 @@ def test_files_are_split_by_blocks_and_learnt(tmp_path, target):
 def test_ignored_codes_reach_loss_and_scores_as_ignored(tree):
     made = tree("chesapeake_cvpr")  # 15 and 0 are no land cover
     samples = datasets.load("chesapeake_cvpr", made.root, "train").to_torch(keys=["image", "mask"])
-    module = SetModule(samples, batch_size=2)
+    module = SampleDataModule(samples, batch_size=2)
     card = module.card(model="test_unet", task="segmentation")
     assert (card.codes, card.bands) == ((1, 2, 3, 4, 5, 6), ("red", "green", "blue", "nir"))
     assert card.names == made.spec.classes.only(card.codes).names
@@ -170,7 +170,7 @@ def test_one_line_names_a_dataset(tmp_path, monkeypatch, capsys):
     for text, said in (
         ("dataset: eurosat_rbg\n", "eurosat_rbg"),
         ("dataset: ucmerced\n", "Pass download: True to fetch it, or root: of"),
-        ("dataset: eurosat_rgb\ndata: {class_path: Named}\n", "both dataset and data"),
+        ("dataset: eurosat_rgb\ndata: {class_path: BenchmarkDataModule}\n", "both dataset and data"),
         ("dataset: [\n", "Mend the YAML"),
     ):
         (tmp_path / "fit.yaml").write_text(text)
@@ -202,7 +202,7 @@ def world(tmp_path_factory):
 
 STAC = """
 data:
-  class_path: Files
+  class_path: LayerDataModule
   init_args:
     image: {{stac: {items}, collections: landsat-c2-l2, crs: {crs}, bands: [red, nir08]}}
     labels: {{stac: {items}, collections: usda-cdl}}
@@ -224,15 +224,15 @@ def test_stac_items_of_two_layers_are_learnt_by_a_configuration_alone(world, tmp
     card = from_checkpoint(tmp_path / "run" / "best.ckpt").card
     assert (card.task, card.bands, set(card.names) <= set(world.names)) == ("segmentation", ("red", "nir08"), True)
     image = {"stac": str(world.items), "collections": "landsat-c2-l2", "crs": crs, "bands": ["red"]}
-    module = Files(image, {"stac": str(world.items), "collections": "usda-cdl"}, size=32, block=32)
+    module = LayerDataModule(image, {"stac": str(world.items), "collections": "usda-cdl"}, size=32, block=32)
     assert len(module.split.train.parts if zones == 2 else [0]) == zones
 
 
 def test_a_saved_split_shapes_and_what_cannot_be_opened(world, tmp_path):
     image = {"stac": str(world.items), "collections": "landsat-c2-l2", "crs": "EPSG:32615", "bands": ["red"]}
-    first = Files(image, str(world.labels), size=32, block=32, split_seed=3)
+    first = LayerDataModule(image, str(world.labels), size=32, block=32, split_seed=3)
     first.split.save(tmp_path / "split.geojson")
-    again = Files(image, str(world.labels), size=32, split=str(tmp_path / "split.geojson"))
+    again = LayerDataModule(image, str(world.labels), size=32, split=str(tmp_path / "split.geojson"))
     assert again.split.parts == first.split.parts
     np.testing.assert_array_equal(again.data["mask"].isel(y=slice(9)), first.data["mask"].isel(y=slice(9)))
 
@@ -240,7 +240,7 @@ def test_a_saved_split_shapes_and_what_cannot_be_opened(world, tmp_path):
     left, bottom, right, top = grid.extent.boundingbox
     field = gpd.GeoDataFrame({"kind": [4]}, geometry=[box(left, bottom, (left + right) / 2, top)], crs=str(grid.crs))
     field.to_file(tmp_path / "fields.gpkg")
-    drawn = Files(image, {"vector": str(tmp_path / "fields.gpkg"), "column": "kind"}, size=32, block=32)
+    drawn = LayerDataModule(image, {"vector": str(tmp_path / "fields.gpkg"), "column": "kind"}, size=32, block=32)
     assert set(np.unique(drawn.data["mask"])) == {0, 4}
 
     for wrong, said in (
@@ -249,11 +249,11 @@ def test_a_saved_split_shapes_and_what_cannot_be_opened(world, tmp_path):
         ({"files": "x.tif", "band": ["red"]}, "Cannot open image with 'band': open_cogs takes bands, bbox"),
     ):
         with pytest.raises(InputError, match=said):
-            Files(wrong, str(world.labels))
+            LayerDataModule(wrong, str(world.labels))
 
 
 def test_images_alone_are_learnt_by_a_configuration(world, tmp_path):
-    text = STAC.format(items=world.items, crs="native", split="").replace("Files", "Images")
+    text = STAC.format(items=world.items, crs="native", split="").replace("LayerDataModule", "UnlabeledLayerDataModule")
     text = "".join(line for line in text.splitlines(keepends=True) if "labels" not in line and "eval" not in line)
     text = text.replace("length: 8", "length: 4\n    positives: neighbours\n    radius: 20").replace(
         "size: 4", "size: 6"

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from geoxt import transforms
 from geoxt.cli import FAILED, main
 from geoxt.errors import InputError
-from geoxt.trainers import Learning, Recipe, SetModule, Task, build, fit
+from geoxt.trainers import Learning, Recipe, SampleDataModule, Task, build, fit
 from geoxt.trainers.config.transforms import transform_of, transformed
 from geoxt.trainers.tasks.losses import CLASSES
 
@@ -45,7 +45,7 @@ class Shift(nn.Module):
 
 
 def module():
-    return SetModule(Pictures(12), Pictures(4, seed=1), batch_size=4)
+    return SampleDataModule(Pictures(12), Pictures(4, seed=1), batch_size=4)
 
 
 def learning(*described, **recipe):
@@ -151,7 +151,7 @@ def test_mixed_labels_are_learnt_as_shares_of_classes():
         def __getitem__(self, index):
             return {name: value for name, value in super().__getitem__(index).items() if name != "mask"}
 
-    data = SetModule(Labelled(12), Labelled(4, seed=1), batch_size=4)
+    data = SampleDataModule(Labelled(12), Labelled(4, seed=1), batch_size=4)
     task = build(Learning(task="classification", model="test_classifier", transforms=["MixUp"]), data)
     batch = {"image": torch.rand(4, 2, 8, 8), "label": torch.tensor([0, 1, 2, 2])}
     torch.manual_seed(0)
@@ -180,7 +180,7 @@ def test_losses_of_whole_shares_are_those_of_classes(name, smoothing, weights):
 
 
 CONFIG = """
-data: {{class_path: ChipModule, init_args: {{path: {chips}, shares: [0.5, 0.25, 0.25], batch_size: 4}}}}
+data: {{class_path: ImageFolderDataModule, init_args: {{path: {chips}, shares: [0.5, 0.25, 0.25], batch_size: 4}}}}
 """
 LEARN = """{
   task: classification, model: test_classifier,

@@ -12,7 +12,17 @@ from geoxt.samplers import RandomSampler
 from geoxt.source import view_of
 from geoxt.splits import blocks, by_time
 from geoxt.testing import make_grid
-from geoxt.trainers import DataModule, Learning, Task, WindowModule, band_statistics, build, evaluate, fit, legend_of
+from geoxt.trainers import (
+    Learning,
+    Task,
+    UnlabeledDataModule,
+    WindowDataModule,
+    band_statistics,
+    build,
+    evaluate,
+    fit,
+    legend_of,
+)
 from geoxt.trees import children, tree_of
 
 ZONES = {"west": ("EPSG:32615", 700_000), "east": ("EPSG:32616", 300_000)}
@@ -43,7 +53,7 @@ def tree():
 
 @pytest.fixture(scope="module")
 def module(tree):
-    return DataModule(tree, blocks(tree, size=16, seed=1), size=16, eval_size=12, length=32, batch_size=8)
+    return WindowDataModule(tree, blocks(tree, size=16, seed=1), size=16, eval_size=12, length=32, batch_size=8)
 
 
 def brute_force(task, data, module, part):
@@ -66,7 +76,7 @@ def brute_force(task, data, module, part):
 
 def test_a_tree_is_learnt_as_one_zone_is_and_scored_on_all_of_it(tree, module):
     alone = tree["west"].to_dataset()
-    one = DataModule(alone, blocks(alone, size=16, seed=1), size=16, length=32, batch_size=8)
+    one = WindowDataModule(alone, blocks(alone, size=16, seed=1), size=16, length=32, batch_size=8)
     single = Task(one.card(model="test_unet"))
     assert max(epoch["val/accuracy"] for epoch in fit(single, one, epochs=4, progress="none")) > 0.9
 
@@ -120,23 +130,23 @@ def test_the_card_is_that_of_all_children(tree, module):
 def test_what_does_not_fit_together_is_refused(tree):
     east = zone("east", 1)
     with pytest.raises(InputError, match="a tree wants the split of a tree"):
-        DataModule(tree, blocks(east, size=16), size=16)
+        WindowDataModule(tree, blocks(east, size=16), size=16)
     odd = tree_of({"west": zone("west", 0), "east": east.assign_coords(band=["red", "nir"])})
     with pytest.raises(InputError, match="children with different bands"):
-        DataModule(odd, blocks(odd, size=16), size=16).card()
+        WindowDataModule(odd, blocks(odd, size=16), size=16).card()
     fewer = tree_of({"west": zone("west", 0)[["image"]], "east": east.isel(band=[0])[["image"]]})
     with pytest.raises(InputError, match="children have different ones: {'west': 2, 'east': 1}"):
         band_statistics(fewer, [])
     other = tree_of({node: child.rename(mask="labels") for node, child in children(tree).items()})
     with pytest.raises(InputError, match="without the layer 'mask' in 'west': there are"):
-        DataModule(other, blocks(other, size=16), size=16).card()
+        WindowDataModule(other, blocks(other, size=16), size=16).card()
     late = tree_of({"west": zone("west", 0), "east": east.expand_dims(time=2)})
     with pytest.raises(InputError, match="2 time steps of 'east' at once"):
-        DataModule(late, blocks(late, size=16), size=16)
+        WindowDataModule(late, blocks(late, size=16), size=16)
 
 
 def test_without_labels_a_tree_is_learnt_too(tree):
-    data = WindowModule(tree, RandomSampler(tree, size=16, length=8), batch_size=4)
+    data = UnlabeledDataModule(tree, RandomSampler(tree, size=16, length=8), batch_size=4)
     task = build(Learning(task="simclr", model="test_classifier"), data)
     history = fit(task, data, epochs=1, progress="none")
     assert np.isfinite(history[0]["train/loss"])
@@ -150,7 +160,7 @@ def test_validation_of_a_split_in_time_takes_its_own_steps():
     image = xr.concat([one["image"] + at for at in range(6)], xr.DataArray(times, dims="time"))
     data = xr.Dataset({"image": image.assign_attrs(one["image"].attrs), "mask": one["mask"]})
     split = by_time(data, train=("2020-01", "2020-02"), val=("2020-07", "2020-08"), test=("2020-11", "2020-12"))
-    module = DataModule(data, split, size=16, eval_size=64, times=True, batch_size=2, length=2)
+    module = WindowDataModule(data, split, size=16, eval_size=64, times=True, batch_size=2, length=2)
     batch = next(iter(module.val_dataloader()))
     assert batch["image"].shape == (1, 2, 2, 64, 64)
     np.testing.assert_array_equal(batch["image"][0], image.isel(time=[2, 3]))

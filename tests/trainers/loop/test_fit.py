@@ -19,7 +19,7 @@ from geoxt.models import from_checkpoint
 from geoxt.samplers import Region
 from geoxt.splits import blocks
 from geoxt.testing import make_grid
-from geoxt.trainers import DataModule, Recipe, Task, fit
+from geoxt.trainers import Recipe, Task, WindowDataModule, fit
 from geoxt.trainers.datamodules.layer_windows import tiles
 from geoxt.windows import Window
 
@@ -45,7 +45,7 @@ def data():
 
 @pytest.fixture
 def module(data):
-    return DataModule(data, blocks(data, size=24), size=16, length=32, batch_size=8)
+    return WindowDataModule(data, blocks(data, size=24), size=16, length=32, batch_size=8)
 
 
 def weights(network):
@@ -75,7 +75,7 @@ def test_it_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path, 
 def test_the_same_seed_gives_the_same_weights(data):
     runs = []
     for seed in (1, 1, 2):
-        module = DataModule(data, blocks(data, size=24, seed=seed), size=16, length=16, batch_size=8, seed=seed)
+        module = WindowDataModule(data, blocks(data, size=24, seed=seed), size=16, length=16, batch_size=8, seed=seed)
         task = Task(module.card(model="test_unet", dropout=0.1), seed=seed)
         runs.append((fit(task, module, epochs=2, seed=seed, progress="none"), weights(task.network)))
         torch.rand(3)
@@ -125,7 +125,7 @@ def test_a_task_that_was_fitted_before_trains_in_training_mode_again(module):
 
 def test_without_a_validation_part_the_last_epoch_is_kept(data, tmp_path):
     split = blocks(data, size=24)
-    module = DataModule(data, replace(split, val=Region(split.grid, ())), size=16, length=32, batch_size=8)
+    module = WindowDataModule(data, replace(split, val=Region(split.grid, ())), size=16, length=32, batch_size=8)
     task = Task(module.card(model="test_unet"))
     kept, folder = tmp_path / "model.ckpt", tmp_path / "run"
     history = fit(task, module, epochs=2, progress="none", checkpoint=kept, resume=folder)
@@ -181,7 +181,7 @@ def test_what_cannot_be_trained_is_refused(module, data):
     with pytest.raises(InputError, match="task named 'poetry'"):
         module.card(task="poetry")
     with pytest.raises(InputError, match="2 time steps"):
-        DataModule(data.expand_dims(time=2), module.split, size=16)
+        WindowDataModule(data.expand_dims(time=2), module.split, size=16)
 
 
 def test_a_validation_part_without_labels_is_refused(data):
@@ -189,6 +189,6 @@ def test_a_validation_part_without_labels_is_refused(data):
     bare = data.copy(deep=True)
     for window in split.val:
         bare["mask"][window.row : window.stop[0], window.col : window.stop[1]] = 0
-    module = DataModule(bare, split, size=16, length=8, batch_size=8)
+    module = WindowDataModule(bare, split, size=16, length=8, batch_size=8)
     with pytest.raises(InputError, match="no labelled pixel lies in the validation part"):
         fit(Task(module.card(model="test_unet")), module, epochs=1, progress="none")

@@ -8,7 +8,7 @@ from torch import nn
 
 from geoxt.errors import InputError
 from geoxt.models.registry import ARCHITECTURES, Architecture
-from geoxt.trainers import Recipe, SetModule, Task, fit
+from geoxt.trainers import Recipe, SampleDataModule, Task, fit
 
 
 class Tiny(nn.Module):
@@ -69,7 +69,7 @@ class Doomed(Task):
 
 def train(*, batches=None, workers=0, recipe=None, epochs=3, batch_size=4, **options):
     recipe = Recipe(lr=0.05, **(recipe or {}))
-    data = SetModule(Chips(24), Chips(10, seed=1), batch_size=batch_size, seed=3, workers=workers)
+    data = SampleDataModule(Chips(24), Chips(10, seed=1), batch_size=batch_size, seed=3, workers=workers)
     task = (Task if batches is None else Doomed)(data.card(model="tiny"), recipe, seed=1)
     task.left = batches
     with pytest.raises(Killed) if batches else nullcontext():

@@ -16,7 +16,7 @@ from geoxt.errors import InputError, LabelError
 from geoxt.metrics.confusion import confusion, report_images
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.metrics.multilabel import Errors, Labels, report_errors, report_labels
-from geoxt.trainers import KINDS, Recipe, SetModule, Task, fit
+from geoxt.trainers import KINDS, Recipe, SampleDataModule, Task, fit
 from geoxt.trainers.loop.fit import evaluate
 from geoxt.trainers.tasks.class_weights import balanced, class_counts
 from geoxt.trainers.tasks.detection_targets import THRESHOLDS, AveragePrecision, turn
@@ -97,7 +97,7 @@ CASES = {
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_trains_and_is_scored(name):
     model, make = CASES[name]
-    data = SetModule(Made(make, 4), Made(make, 2, seed=1), Made(make, 2, seed=2), batch_size=2)
+    data = SampleDataModule(Made(make, 4), Made(make, 2, seed=1), Made(make, 2, seed=2), batch_size=2)
     task = Task(data.card(model=model, task=name), Recipe(average=None))
     before = [weight.clone() for weight in task.network.parameters()]
     history = fit(task, data, epochs=1, progress="none")
@@ -111,7 +111,7 @@ def test_every_kind_trains_and_is_scored(name):
 @pytest.mark.parametrize("name", ["segmentation", "pixelwise-regression"])
 def test_what_is_not_valid_counts_neither_in_loss_nor_in_scores(name):
     model, make = CASES[name]
-    data = SetModule(Made(make, 4), batch_size=4)
+    data = SampleDataModule(Made(make, 4), batch_size=4)
     task = Task(data.card(model=model, task=name)).eval()
     task.log = lambda *_, **__: None  # there is no trainer
     batch = next(iter(data.train_dataloader()))
@@ -239,7 +239,7 @@ def test_class_weights_are_counted_batch_by_batch():
 
 
 def test_what_a_kind_lacks_is_refused():
-    data = SetModule(Made(valued, 4), batch_size=2)
+    data = SampleDataModule(Made(valued, 4), batch_size=2)
     card = data.card(model="test_classifier", task="regression")
     with pytest.raises(InputError, match="classes of regression: it has none"):
         Task(card, Recipe(class_weights="balanced"))

@@ -5,7 +5,7 @@ import torch
 
 from geoxt.errors import InputError, LabelWarning
 from geoxt.metrics.label_codes import IGNORE, Codes
-from geoxt.trainers import Recipe, SetModule, Task, fit
+from geoxt.trainers import Recipe, SampleDataModule, Task, fit
 from geoxt.trainers.tasks.registry import KINDS
 from geoxt.trainers.tasks.targets import change_classes, mask_nonfinite, pixel_classes
 
@@ -45,7 +45,7 @@ def test_a_pixel_of_several_dates_is_known_where_they_are_valid(kind, how):
 @pytest.mark.parametrize(("kind", "how"), [("change", all), ("time-series", any)])
 def test_neither_loss_nor_scores_count_other_pixels(kind, how):
     batch = series()
-    data = SetModule([{name: value[at] for name, value in batch.items()} for at in range(2)], batch_size=2)
+    data = SampleDataModule([{name: value[at] for name, value in batch.items()} for at in range(2)], batch_size=2)
     task = Task(data.card(model=MODELS[kind], task=kind), Recipe(average=None)).eval()
     task.log = lambda *_, **__: None  # there is no trainer
     known = expected(batch, how)
@@ -84,7 +84,7 @@ def test_numbers_that_are_not_finite_count_nowhere():
     broken[0, 0, 0, 0] = torch.inf
     known = valid & broken.isfinite().all(1)
     samples = [{"image": broken[at], "image_valid": valid[at], "mask": mask[at]} for at in range(4)]
-    data = SetModule(samples, batch_size=4)
+    data = SampleDataModule(samples, batch_size=4)
     card = data.card(model="test_unet", task="segmentation")
     for band in range(2):
         good = valid & broken[:, band].isfinite()
@@ -101,21 +101,21 @@ def test_numbers_that_are_not_finite_count_nowhere():
     assert torch.equal(loss, plain)
     assert task.val.compute().sum() == known.sum()
     with pytest.raises(InputError, match="band 2: it has no valid pixel in 2 training samples"):
-        SetModule([{"image": torch.stack([one, one * torch.nan])} for one in image[:2, 0]]).card(
+        SampleDataModule([{"image": torch.stack([one, one * torch.nan])} for one in image[:2, 0]]).card(
             model="test_classifier", task="regression", legend=None
         )
 
 
 def test_images_of_several_sizes_are_refused():
     samples = [{"image": torch.rand(1, size, size), "label": at % 2} for at, size in enumerate((8, 9, 8, 9))]
-    data = SetModule(samples, batch_size=4)
+    data = SampleDataModule(samples, batch_size=4)
     task = Task(data.card(model="test_classifier", task="classification"))
     with pytest.raises(InputError, match="Cannot stack 'image' into one batch: samples have the shapes"):
         fit(task, data, epochs=1, progress="none")
 
 
 def test_a_batch_of_one_that_cannot_be_normalised_is_refused():
-    data = SetModule([{"image": torch.rand(1, 32, 32), "label": at} for at in range(2)], batch_size=1)
+    data = SampleDataModule([{"image": torch.rand(1, 32, 32), "label": at} for at in range(2)], batch_size=1)
     task = Task(data.card(model="test_classifier", task="classification"))
     with pytest.raises(InputError, match=r"one image of \(32, 32\) pixels: 'test_classifier' .* Pass batch_size=2"):
         fit(task, data, epochs=1, progress="none")
