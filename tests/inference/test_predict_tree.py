@@ -66,7 +66,7 @@ def test_the_accessor_of_a_tree_is_small_and_says_what_it_does(tree):
     names = [name for name in dir(geoxt.accessor.TreeGeoml) if not name.startswith("_")]
     assert set(names) == {"align", "grids", "loader", "plot", "predict", "to_torch"}
     assert tree.geoml.grids == GRIDS
-    assert geoxt.accessor.TreeGeoml.align is geoxt.alignment
+    assert geoxt.accessor.TreeGeoml.align is geoxt.align
     assert [axes.get_title() for axes in tree.geoml.plot().axes] == [
         f"{node}: {name}" for node in GRIDS for name in ("image", "mask")
     ]

@@ -54,7 +54,7 @@ def make(folder):
 """
 KILLED = """
 import os, sys
-from geoxt.inference import to_cog, to_zarr
+from geoxt.writers import to_cog, to_zarr
 exec(open(sys.argv[1]).read())
 
 for name, write in (("cog", to_cog), ("zarr", to_zarr)):

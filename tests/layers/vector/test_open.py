@@ -96,7 +96,7 @@ def test_opening_reads_no_geometry_and_computes_nothing(write, monkeypatch):
     monkeypatch.setattr("geoxt.source.features.read_features", fail)
     with dask.config.set(scheduler=fail):
         layer = open_vector(path, grid=GRID, column="crop", chunks=32)
-        moved = geoxt.alignment(layer, GRID.zoom_out(2))
+        moved = geoxt.align(layer, GRID.zoom_out(2))
         assert view_of(moved[3:, 2:]).direct
     assert layer.chunks == ((32, 32), (32, 32, 16))
     assert isinstance(pickle.loads(pickle.dumps(layer)), xr.DataArray)
@@ -277,10 +277,10 @@ def test_aligning_draws_anew_within_what_was_shown(write):
     path = write(crop=["rye", "oat", "rye", "maize"])
     layer, finer = open_vector(path, grid=GRID, column="crop"), GRID.zoom_out(0.5)
     np.testing.assert_array_equal(
-        geoxt.alignment(layer, finer), open_vector(path, grid=finer, column="crop").to_numpy()
+        geoxt.align(layer, finer), open_vector(path, grid=finer, column="crop").to_numpy()
     )
     cut = open_vector(path, grid=GRID, column="crop", nodata=255)[:10, :10]
-    moved = geoxt.alignment(cut, finer)
+    moved = geoxt.align(cut, finer)
     assert (moved[20:] == 255).all()
     assert (moved[:20, 20:] == 255).all()
     np.testing.assert_array_equal(moved[:20:2, :20:2], cut)
