@@ -16,7 +16,6 @@ from geoxt.samplers.triplet import TripletSampler
 __all__ = [
     "GridSampler",
     "Options",
-    "WindowSequence",
     "PointSampler",
     "RandomBatchSampler",
     "RandomSampler",
@@ -26,6 +25,7 @@ __all__ = [
     "Times",
     "TreeRegion",
     "TripletSampler",
+    "WindowSequence",
     "time_intervals",
     "time_periods",
     "time_steps",

@@ -98,7 +98,8 @@ def _fetch(href: str, access: Access | None) -> bytes:
     try:
         return fetch(address, seconds=SECONDS)
     except (OSError, ValueError) as error:
-        msg = f"Cannot read {redact_url(href)}: {redact_url(str(error))}. It says how bands are scaled: pass rescale=False."
+        msg = f"Cannot read {redact_url(href)}: {redact_url(str(error))}."
+        msg += " It says how bands are scaled: pass rescale=False."
         raise ReadError(msg) from None  # its traceback could show a signature
 
 

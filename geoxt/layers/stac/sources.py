@@ -184,7 +184,8 @@ def _fetch(url: str) -> dict[str, Any]:
     try:
         return cast("dict[str, Any]", json.loads(fetch(url, seconds=SECONDS, headers={"Accept": "application/json"})))
     except (OSError, ValueError) as error:
-        msg = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}. Pass the URL of a STAC API or of a catalog."
+        msg = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
+        msg += " Pass the URL of a STAC API or of a catalog."
         raise ReadError(msg) from None
 
 

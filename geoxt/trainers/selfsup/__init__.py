@@ -16,7 +16,7 @@ __all__ = [
     "SelfSupervised",
     "SimCLR",
     "Tile2Vec",
-    "Views",
     "UnlabeledDataModule",
+    "Views",
     "encoder_weights",
 ]

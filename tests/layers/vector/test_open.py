@@ -276,9 +276,7 @@ def test_workers_draw_the_same(write, image, method):
 def test_aligning_draws_anew_within_what_was_shown(write):
     path = write(crop=["rye", "oat", "rye", "maize"])
     layer, finer = open_vector(path, grid=GRID, column="crop"), GRID.zoom_out(0.5)
-    np.testing.assert_array_equal(
-        geoxt.align(layer, finer), open_vector(path, grid=finer, column="crop").to_numpy()
-    )
+    np.testing.assert_array_equal(geoxt.align(layer, finer), open_vector(path, grid=finer, column="crop").to_numpy())
     cut = open_vector(path, grid=GRID, column="crop", nodata=255)[:10, :10]
     moved = geoxt.align(cut, finer)
     assert (moved[20:] == 255).all()
