@@ -47,8 +47,8 @@ class Access:
         """Have the settings in place, to open or to read a file.
 
         A remote file gets those of `remote.SETTINGS` where neither these, nor an enclosing `rasterio.Env`, nor the
-        environment say otherwise; GDAL itself repeats no request, as `retry` does. Without `cached`, GDAL asks nobody,
-        and forgets all that it knows of a remote file when it is closed, or could not be opened.
+        environment say otherwise; GDAL's own retries are off (`gdal_retry` has its own). Without `cached`, GDAL asks
+        nobody, and forgets all that it knows of a remote file when it is closed, or could not be opened.
         """
         settings = dict(self.env)
         if is_remote(address):

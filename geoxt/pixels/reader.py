@@ -23,8 +23,8 @@ from geoxt.errors import CRSError, ReadError
 from geoxt.grid import parse_crs
 from geoxt.pixels import remote
 from geoxt.pixels.credentials import Access, redact_url
+from geoxt.pixels.gdal_retry import retry_read
 from geoxt.pixels.raw import open_raw
-from geoxt.pixels.retry import retry
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
@@ -334,7 +334,7 @@ def _patiently(
     def attempt() -> T:
         return (first.pop() if first else remote.submit(once)).result()
 
-    return lambda: retry(attempt, lambda: remote.drop(href), href, access, what)
+    return lambda: retry_read(attempt, lambda: remote.drop(href), href, access, what)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from geoxt.errors import CRSError, InputError, MissingDependency, ReadError
 from geoxt.grid import parse_crs
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.remote import SETTINGS, is_remote
-from geoxt.pixels.retry import DELAY, RETRIES
+from geoxt.retry import DEFAULT
 from geoxt.types import Array, SomeCRS, SomePath
 
 PARQUET = (".parquet", ".geoparquet")
@@ -157,7 +157,11 @@ def _pyogrio(href: str) -> Any:
         msg = "Cannot read vector files without pyogrio. Install it: pip install 'geoxt[vector]'."
         raise MissingDependency(msg) from error
     if is_remote(href):  # pyogrio has a GDAL of its own, whose settings are for the whole process
-        patience = {**SETTINGS, "GDAL_HTTP_MAX_RETRY": str(RETRIES), "GDAL_HTTP_RETRY_DELAY": str(DELAY)}
+        patience = {
+            **SETTINGS,
+            "GDAL_HTTP_MAX_RETRY": str(DEFAULT.retries),
+            "GDAL_HTTP_RETRY_DELAY": str(DEFAULT.delay),
+        }
         unset = {k: v for k, v in patience.items() if pyogrio.get_gdal_config_option(k) is None}
         pyogrio.set_gdal_config_options(unset)
     return pyogrio

@@ -3,6 +3,7 @@
 import logging
 import pickle
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -11,9 +12,10 @@ import rasterio
 from dask.base import tokenize
 from rasterio.env import getenv
 
+from geoxt import retry
 from geoxt.errors import ReadError
 from geoxt.layers import open_cogs, open_stac
-from geoxt.pixels import remote, retry
+from geoxt.pixels import remote
 from geoxt.pixels.credentials import Access, access_of, redact_url
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item
@@ -36,7 +38,7 @@ def item(write):
     signed_hrefs.clear()
     path = write(distinct((40, 50)), GRID, nodata=0)
     made = make_item("one", {"b": path}, time=WHEN)
-    made.assets["b"].href = path.replace("raster.tif", "unsigned-raster.tif")
+    made.assets["b"].href = str(Path(path).with_name(f"unsigned-{Path(path).name}"))
     return made
 
 
@@ -128,7 +130,7 @@ def to_nowhere(href):
 
 
 @pytest.mark.parametrize(
-    ("signer", "says"), [(bad, "Cannot sign .*RuntimeError"), (to_nowhere, "Cannot read .*raster")]
+    ("signer", "says"), [(bad, "Cannot sign .*RuntimeError"), (to_nowhere, "Cannot read .*unsigned")]
 )
 def test_errors_name_the_file_and_no_signature(item, signer, says):
     with pytest.raises(ReadError, match=says) as caught:

@@ -5,7 +5,8 @@ import pytest
 from support.proxy import proxied
 from support.servers import serve_files
 
-from geoxt.pixels import remote, retry
+from geoxt import retry
+from geoxt.pixels import remote
 from geoxt.testing import distinct, make_grid, write_cog
 
 SHAPE = (512, 512)

@@ -11,6 +11,7 @@ from support.wire import Answer, Loopback
 from geoxt.errors import ReadError
 from geoxt.layers import open_stac
 from geoxt.layers.stac import api, sources
+from geoxt.retry import RetryPolicy
 from geoxt.source import view_of
 from geoxt.testing import make_item
 from geoxt.windows import Window
@@ -52,7 +53,7 @@ def catalog(served, rasters, address, monkeypatch):
     item.assets["red"].href = address("red.tif")
     server.item = item.to_dict(include_self_link=False, transform_hrefs=False)
     before.forget()
-    monkeypatch.setattr(api, "DELAY", 0.001)
+    monkeypatch.setattr(api, "DEFAULT", RetryPolicy(delay=0.001))
     return before
 
 

@@ -19,7 +19,7 @@ from geoxt.errors import ReadError
 from geoxt.layers.files.paths import read_inside
 from geoxt.layers.sensors import LayerSpec, Radiometry, Sidecar
 from geoxt.pixels.credentials import Access, redact_url
-from geoxt.pixels.retry import fetch
+from geoxt.retry import fetch
 
 Scales = Mapping[str, Radiometry]
 """Scale and offset of bands, as file names spell them."""
@@ -96,7 +96,7 @@ def scales_of_item(item: pystac.Item, facts: LayerSpec | None, access: Access | 
 def _fetch(href: str, access: Access | None) -> bytes:
     address = href if access is None else access.address(href)
     try:
-        return fetch(address, seconds=SECONDS)
+        return fetch(address, timeout=SECONDS)
     except (OSError, ValueError) as error:
         msg = f"Cannot read {redact_url(href)}: {redact_url(str(error))}."
         msg += " It says how bands are scaled: pass rescale=False."

@@ -8,10 +8,10 @@ from typing import Any
 
 import pystac
 
+from geoxt import retry
 from geoxt.errors import InputError, MissingDependency, ReadError
-from geoxt.pixels import retry
 from geoxt.pixels.credentials import redact_url
-from geoxt.pixels.retry import DELAY, LATER
+from geoxt.retry import DEFAULT, TRANSIENT_STATUS
 
 PAGE = 250
 """Items asked for at once."""
@@ -59,8 +59,8 @@ def search(source: Any, *, seconds: float, **criteria: Any) -> list[pystac.Item]
     where = redact_url(source) if isinstance(source, str) else redact_url(str(source.self_href))
     try:
         if isinstance(source, str):  # by itself it repeats no search, which is a POST
-            later: dict[str, Any] = {"status_forcelist": sorted(LATER), "allowed_methods": None}
-            patience = stac_api_io.Retry(RETRIES, connect=1, backoff_factor=DELAY, **later)  # type: ignore[attr-defined]  # urllib3's
+            later: dict[str, Any] = {"status_forcelist": sorted(TRANSIENT_STATUS), "allowed_methods": None}
+            patience = stac_api_io.Retry(RETRIES, connect=1, backoff_factor=DEFAULT.delay, **later)  # type: ignore[attr-defined]  # urllib3's
             io = stac_api_io.StacApiIO(max_retries=patience)
             source = pystac_client.Client.open(source, stac_io=io, timeout=seconds)
         client = source
@@ -76,7 +76,7 @@ def search(source: Any, *, seconds: float, **criteria: Any) -> list[pystac.Item]
             except APIError as error:
                 if tries > RETRIES or "Connection broken" not in str(error):  # an answer that was cut short
                     raise
-            retry.sleep(DELAY * 2 ** (tries - 1))
+            retry.sleep(DEFAULT.delay * 2 ** (tries - 1))
     except (APIError, NotImplementedError, OSError) as error:  # those of requests are of the last kind
         msg = f"Cannot search {where}: {redact_url(str(error))}. Check the URL, and what the API can filter by."
         raise ReadError(msg) from None

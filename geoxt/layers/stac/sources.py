@@ -20,7 +20,7 @@ from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, chosen_of
 from geoxt.layers.stac.parquet import ENDINGS, read_parquet
 from geoxt.pixels.credentials import redact_url
-from geoxt.pixels.retry import fetch
+from geoxt.retry import fetch
 from geoxt.types import SomePath
 
 SomeItems = SomePath | pystac.Catalog | pystac.ItemCollection | pystac.Item | Mapping[str, Any] | Iterable[Any]
@@ -182,7 +182,7 @@ def _load(path: str) -> dict[str, Any]:
 
 def _fetch(url: str) -> dict[str, Any]:
     try:
-        return cast("dict[str, Any]", json.loads(fetch(url, seconds=SECONDS, headers={"Accept": "application/json"})))
+        return cast("dict[str, Any]", json.loads(fetch(url, timeout=SECONDS, headers={"Accept": "application/json"})))
     except (OSError, ValueError) as error:
         msg = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
         msg += " Pass the URL of a STAC API or of a catalog."

@@ -1,0 +1,121 @@
+"""Where geoxt caches files, and how it writes a file or folder so that readers never see half of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from geoxt.types import SomePath
+
+
+def cache_folder(name: str = "") -> Path | None:
+    """Return the folder of a cache, which may not exist yet.
+
+    Parameters
+    ----------
+    name
+        Subfolder of the cache: "headers", "datasets", "weights".
+
+    Returns
+    -------
+    Path or None
+        Below the environment variable `GEOXT_CACHE` if it is set, else below the user's cache folder
+        (`~/.cache/geoxt` on Linux). `None` if `GEOXT_CACHE` is empty, which switches caching off.
+
+    Examples
+    --------
+    >>> os.environ["GEOXT_CACHE"] = "/tmp/geoxt"
+    >>> cache_folder("headers").as_posix()
+    '/tmp/geoxt/headers'
+    >>> del os.environ["GEOXT_CACHE"]
+    """
+    root = os.environ.get("GEOXT_CACHE")
+    if root == "":
+        return None
+    return (Path(root) if root else user_cache_path("geoxt", appauthor=False)) / name
+
+
+@contextmanager
+def atomic_write(path: SomePath, *, fsync: bool = True) -> Iterator[Path]:
+    """Write a file or folder under a temporary path, and move it to `path` once it is complete.
+
+    The temporary path has the same name in a hidden folder beside `path`, so that writers which derive a format, layer
+    name or sidecar from the name work unchanged. Sidecars written beside it (`.aux.xml`, `.shx`) are moved along,
+    before the file itself. If the block raises, nothing at `path` changes and the temporary folder is removed.
+
+    Parameters
+    ----------
+    path
+        Path of the result. Its folder must exist. An existing file or folder is replaced.
+    fsync
+        Whether to flush files to disk before the move, so that a power failure cannot leave an empty file. Pass False
+        for caches that can be rebuilt. Files inside a folder are never flushed: a Zarr store has thousands.
+
+    Yields
+    ------
+    Path
+        Temporary path to write to.
+
+    Raises
+    ------
+    OSError
+        If the temporary folder cannot be created, nothing was written to the temporary path, or it cannot be moved.
+
+    Examples
+    --------
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with atomic_write(folder / "scores.json") as temporary:
+    ...     _ = temporary.write_text("{}")
+    >>> [file.name for file in folder.iterdir()]
+    ['scores.json']
+    """
+    path = Path(path)
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    try:
+        temporary = folder / path.name
+        yield temporary
+        if fsync:
+            for written in folder.iterdir():
+                _fsync(written)
+        for sidecar in sorted(folder.iterdir()):
+            if sidecar != temporary:
+                sidecar.replace(path.with_name(sidecar.name))
+        _replace(temporary, path)
+        if fsync:
+            _fsync(path.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename a file or folder over another; `os.replace` alone refuses a target folder that is not empty."""
+    if not target.is_dir() or target.is_symlink() or not source.is_dir():
+        source.replace(target)
+        return
+    previous = source.with_name(f"{source.name}.previous")  # removed with the temporary folder
+    target.rename(previous)
+    try:
+        source.rename(target)
+    except OSError:
+        previous.rename(target)
+        raise
+
+
+def _fsync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk; Windows cannot open folders."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+__all__ = ["atomic_write", "cache_folder"]

@@ -1,0 +1,112 @@
+"""Cache folders and atomic writes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from geoxt.storage import atomic_write, cache_folder
+
+
+def entries(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_cache_folder_follows_the_environment_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv("GEOXT_CACHE", str(tmp_path))
+    assert cache_folder("headers") == tmp_path / "headers"
+    assert cache_folder() == tmp_path
+    assert entries(tmp_path) == []
+
+
+def test_cache_folder_defaults_to_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("GEOXT_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.platform", "linux")
+    folder = cache_folder("headers")
+    assert folder is not None
+    assert folder.parts[-2:] == ("geoxt", "headers")
+
+
+def test_empty_environment_variable_switches_caching_off(monkeypatch):
+    monkeypatch.setenv("GEOXT_CACHE", "")
+    assert cache_folder("headers") is None
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+def test_atomic_write_replaces_a_file_at_the_end(tmp_path, fsync):
+    path = tmp_path / "scores.json"
+    path.write_text("old")
+    with atomic_write(path, fsync=fsync) as temporary:
+        temporary.write_text("new")
+        assert temporary.name == path.name
+        assert temporary.parent.parent == tmp_path
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert entries(tmp_path) == ["scores.json"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failed_write_leaves_the_previous_file(tmp_path, error):
+    path = tmp_path / "scores.json"
+    path.write_text("old")
+
+    def fail():
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_text() == "old"
+    assert entries(tmp_path) == ["scores.json"]
+
+
+def test_atomic_write_moves_sidecars_before_the_file(tmp_path):
+    with atomic_write(tmp_path / "map.tif") as temporary:
+        temporary.write_text("pixels")
+        temporary.with_name("map.tif.aux.xml").write_text("names")
+    assert entries(tmp_path) == ["map.tif", "map.tif.aux.xml"]
+
+
+def test_atomic_write_replaces_a_folder_that_is_not_empty(tmp_path):
+    path = tmp_path / "map.zarr"
+    path.mkdir()
+    (path / "old").touch()
+    with atomic_write(path) as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert entries(tmp_path) == ["map.zarr"]
+    assert entries(path) == ["new"]
+
+
+def test_folder_that_cannot_be_moved_is_restored(tmp_path, monkeypatch):
+    path = tmp_path / "map.zarr"
+    path.mkdir()
+    (path / "old").touch()
+    rename = Path.rename
+
+    def failing_rename(self, target):
+        if Path(target) == path and self.name == path.name:
+            raise OSError
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing_rename)
+    with pytest.raises(OSError), atomic_write(path) as temporary:  # noqa: PT011 (any)
+        temporary.mkdir()
+    assert entries(path) == ["old"]
+    assert entries(tmp_path) == ["map.zarr"]
+
+
+def test_nothing_written_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "scores.json"):
+        pass
+    assert entries(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_written_file_has_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").touch()
+    with atomic_write(tmp_path / "written") as temporary:
+        temporary.touch()
+    assert (tmp_path / "written").stat().st_mode == (tmp_path / "usual").stat().st_mode
