@@ -33,7 +33,7 @@ def measure(both: xr.Dataset, sampler: str, batch: int, count: int, workers: int
     """Return the rate of one epoch."""
     skip = max(workers, 1)
     windows = drawn(both, sampler, count=count + skip * batch, batch=batch)
-    loader = both.geoml.loader(windows, batch_size=batch, workers=workers, threads=threads)
+    loader = both.geoml.loader(windows, batch_size=batch, num_workers=workers, threads=threads)
     return rate(loader, lambda found: len(found["image"]), skip=skip)
 
 

@@ -73,7 +73,7 @@ def _batches(both: xr.Dataset, plan: WindowSequence, first: int, step: int, thre
 
 def loaded(both: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
     """Return patches a second of `geoml.loader`."""
-    return _rate(both.geoml.loader(plan, batch_size=BATCH, workers=workers, threads=threads), workers)
+    return _rate(both.geoml.loader(plan, batch_size=BATCH, num_workers=workers, threads=threads), workers)
 
 
 def mapped(both: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
@@ -138,7 +138,7 @@ def peak(data: Path, batches: int, workers: int, threads: int) -> float:
     plan = drawn(both, "random", count=BATCH * batches, batch=BATCH)
     me = os.getpid()
     before, most = held([me]), 0.0
-    for _ in both.geoml.loader(plan, batch_size=BATCH, workers=workers, threads=threads):
+    for _ in both.geoml.loader(plan, batch_size=BATCH, num_workers=workers, threads=threads):
         children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
         most = max(most, held([me, *map(int, children)]) - before)
     return most

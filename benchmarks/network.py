@@ -68,7 +68,7 @@ def ours(url: str, count: int, batch: int, workers: int, threads: int | None) ->
     opened = time.perf_counter() - start
     plan = RandomSampler(layer, size=SIZE, length=count, seed=1)
     seen, bounds, start = 0, [], time.perf_counter()
-    for found in layer.geoml.loader(plan, batch_size=batch, workers=workers, threads=threads):
+    for found in layer.geoml.loader(plan, batch_size=batch, num_workers=workers, threads=threads):
         seen += len(found["image"])
         bounds += found["bounds"].tolist()
         last = float(found["image"].sum())

@@ -170,7 +170,7 @@ def loader(
     windows: WindowSequence | Iterable[Window],
     *,
     batch_size: int | None = 1,
-    workers: int = 0,
+    num_workers: int = 0,
     threads: int | None = None,
     transform: Transform | None = None,
     dtype: Kind = "float32",
@@ -189,7 +189,7 @@ def loader(
         are none, its batches are computed, under the names of its variables only.
     batch_size
         Windows in a batch; `None` for the batches of an `xbatcher.BatchGenerator` as it makes them.
-    workers
+    num_workers
         Processes that read; 0 reads in this one, with threads.
     threads
         Windows of a batch that one process reads at once. By default the number of cores, and 1 in workers; 32 for
@@ -225,7 +225,7 @@ def loader(
         raise InputError(msg + f" together. Pass batch_size={windows.unit}, or a multiple of it.")
     own = windows_of(windows, data) if is_generator(windows) else None
     if is_generator(windows) and own is None:
-        return DataLoader(ComputedBatches(windows, dtype=dtype), batch_size=None, num_workers=workers, **options)
+        return DataLoader(ComputedBatches(windows, dtype=dtype), batch_size=None, num_workers=num_workers, **options)
     if own is not None:
         windows = [window for batch in own for window in batch]
     elif batch_size is None:
@@ -240,4 +240,4 @@ def loader(
     else:
         plan = BatchPlan(samples.windows, batch_size, drop_last=drop_last)
     batches = _Batches(samples, options.pop("collate_fn", None))
-    return Loader(batches, sampler=plan, batch_size=None, num_workers=workers, **options)
+    return Loader(batches, sampler=plan, batch_size=None, num_workers=num_workers, **options)

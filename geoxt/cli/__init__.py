@@ -219,14 +219,14 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument("--batch", type=int, default=32, metavar="N", help="windows in a batch (default: %(default)s)")
     bench.add_argument("--batches", type=int, default=16, metavar="N", help="that are timed (default: %(default)s)")
     bench.add_argument("--grid", action="store_true", help="read windows side by side rather than at random")
-    bench.add_argument("--workers", type=int, nargs="+", metavar="N", help="to try (default: 0, 1, 2, 4, ...)")
+    bench.add_argument("--num-workers", type=int, nargs="+", metavar="N", help="to try (default: 0, 1, 2, 4, ...)")
     bench.add_argument("--repeats", type=int, default=3, metavar="N", help="medians of (default: %(default)s)")
 
 
 def _bench(args: argparse.Namespace) -> None:
     bench = _module("geoxt.cli.bench")
     given = {name: value for name, value in vars(args).items() if name in bench.Bench.__dataclass_fields__}
-    given |= {"image": tuple(args.image), "workers": tuple(args.workers) if args.workers else None}
+    given |= {"image": tuple(args.image), "num_workers": tuple(args.num_workers) if args.num_workers else None}
     job = bench.Bench(**given)
     print(bench.describe(job, bench.run(job, say=lambda line: print(line, flush=True))))
 

@@ -42,7 +42,7 @@ class Bench:
     """Batches that are timed."""
     grid: bool = False
     """Whether to read windows side by side rather than at random."""
-    workers: tuple[int, ...] | None = None
+    num_workers: tuple[int, ...] | None = None
     """Numbers of worker processes to try; `None` tries none, and powers of two up to the number of cores."""
     repeats: int = 3
     """How often each mix is timed; the mixes take turns."""
@@ -52,7 +52,7 @@ class Bench:
 class Rate:
     """How fast a mix was."""
 
-    workers: int
+    num_workers: int
     """Processes that read; 0 is the one that trains."""
     threads: int
     """Windows that each reads at once."""
@@ -100,7 +100,7 @@ def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
         for mix in mixes[turn % len(mixes) :] + mixes[: turn % len(mixes)]:
             found[mix].append(_rate(job, data, mix))
     rates = [
-        Rate(workers=w, threads=t, windows=median(n for n, _ in some), megabytes=median(b for _, b in some))
+        Rate(num_workers=w, threads=t, windows=median(n for n, _ in some), megabytes=median(b for _, b in some))
         for (w, t), some in found.items()
     ]
     return tuple(sorted(rates, key=lambda rate: -rate.windows))
@@ -109,12 +109,13 @@ def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
 def describe(job: Bench, rates: Sequence[Rate]) -> str:
     """Return the rates, the quickest first, and the loader to write, as text of several lines."""
     best = rates[0]
+    mix = f"batch_size={job.batch}, num_workers={best.num_workers}, threads={best.threads}"
     return "\n".join(
         [
             "workers  threads  windows/s      MB/s",
-            *(f"{one.workers:7d}  {one.threads:7d}  {one.windows:9.1f}  {one.megabytes:8.1f}" for one in rates),
+            *(f"{one.num_workers:7d}  {one.threads:7d}  {one.windows:9.1f}  {one.megabytes:8.1f}" for one in rates),
             "",
-            f"Quickest: loader(sampler, batch_size={job.batch}, workers={best.workers}, threads={best.threads})",
+            f"Quickest: loader(sampler, {mix})",
         ]
     )
 
@@ -125,8 +126,9 @@ def _check(job: Bench) -> None:
         if getattr(job, option) < lowest:
             msg = f"Cannot measure with --{option} {getattr(job, option)}: pass {lowest} or more."
             raise InputError(msg)
-    if job.workers is not None and min(job.workers, default=-1) < 0:
-        msg = f"Cannot measure with --workers {' '.join(map(str, job.workers))}: pass numbers of processes, 0 or more."
+    if job.num_workers is not None and min(job.num_workers, default=-1) < 0:
+        counts = " ".join(map(str, job.num_workers))
+        msg = f"Cannot measure with --num-workers {counts}: pass numbers of processes, 0 or more."
         raise InputError(msg)
 
 
@@ -141,7 +143,7 @@ def _open(job: Bench) -> xr.Dataset:
 
 def _mixes(job: Bench) -> list[Mix]:
     """Return the mixes to try: without workers one thread, and one a core; with workers one thread each."""
-    counts = (0, *(2**n for n in range(CPU_COUNT.bit_length()))) if job.workers is None else job.workers
+    counts = (0, *(2**n for n in range(CPU_COUNT.bit_length()))) if job.num_workers is None else job.num_workers
     alone = [(0, 1), (0, CPU_COUNT)] if CPU_COUNT > 1 else [(0, 1)]
     return list(dict.fromkeys(mix for count in counts for mix in (alone if count == 0 else [(count, 1)])))
 
@@ -155,7 +157,7 @@ def _rate(job: Bench, data: xr.Dataset, mix: Mix) -> tuple[float, float]:
     random = RandomSampler(data, size=job.size, length=length, seed=0)
     plan = list(islice(cycle(GridSampler(data, size=job.size)), length)) if job.grid else random
     size = start = last = 0.0
-    for place, batch in enumerate(loader(data, plan, batch_size=job.batch, workers=workers, threads=threads)):
+    for place, batch in enumerate(loader(data, plan, batch_size=job.batch, num_workers=workers, threads=threads)):
         last = time.perf_counter()
         if place < skip:
             start = last

@@ -28,7 +28,7 @@ def plain(ds, sampler):
 
 
 def workers(ds, sampler, count=1, **options):
-    return loader(ds, sampler, batch_size=4, workers=count, timeout=60, **options)
+    return loader(ds, sampler, batch_size=4, num_workers=count, timeout=60, **options)
 
 
 def same(one, other):
@@ -108,7 +108,7 @@ def test_a_transform_may_return_a_pair(ds, sampler, plain):
 
 def test_a_batch_larger_than_the_first_comes_too(ds):
     windows = [Window(0, 0, 8, 8), Window(0, 0, 64, 64), Window(0, 0, 8, 8)]
-    found = list(loader(ds, windows, workers=1, timeout=60))
+    found = list(loader(ds, windows, num_workers=1, timeout=60))
     assert same(found, list(loader(ds, windows)))
 
 
@@ -191,7 +191,7 @@ def shout(batch):
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_collate_function_gets_batches_and_not_their_places_in_memory(ds, sampler, plain, count):
-    found = list(loader(ds, sampler, batch_size=4, workers=count, collate_fn=shout))
+    found = list(loader(ds, sampler, batch_size=4, num_workers=count, collate_fn=shout))
     assert [one["total"] for one in found] == [batch["image"].sum() for batch in plain]
     assert found[0]["crs"] == plain[0]["crs"][0]
 

@@ -45,7 +45,7 @@ def test_dates_are_nanoseconds_of_the_steps_taken(series):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_ragged_series_are_padded_with_what_is_not_valid(series, workers):
     windows = [Window(0, 0, 8, 8, (2,)), Window(0, 4, 8, 8, (0, 1, 3)), Window(5, 5, 8, 8, ())]
-    (batch,) = loader(series, windows, batch_size=3, workers=workers)
+    (batch,) = loader(series, windows, batch_size=3, num_workers=workers)
     assert batch["image"].shape == (3, 3, 2, 8, 8)
     assert batch["time_valid"].tolist() == [[True, False, False], [True] * 3, [False] * 3]
     assert torch.equal(batch["image_valid"].all(dim=(2, 3)), batch["time_valid"])

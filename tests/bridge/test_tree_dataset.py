@@ -55,7 +55,7 @@ def test_a_batch_holds_the_pixels_of_each_child(pair):
 
 
 @pytest.mark.parametrize(
-    "options", [{"workers": 2}, {"threads": 3}, {"workers": 1, "multiprocessing_context": "spawn"}]
+    "options", [{"num_workers": 2}, {"threads": 3}, {"num_workers": 1, "multiprocessing_context": "spawn"}]
 )
 def test_workers_and_threads_change_nothing(pair, options):
     sampler = RandomSampler(pair, size=16, length=10)

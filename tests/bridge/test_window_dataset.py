@@ -59,7 +59,7 @@ def test_workers_change_nothing_even_after_threaded_dask(ds, sampler, plain, wor
     ds.image.compute(scheduler="threads")
     torch.nn.functional.conv2d(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 3, 3))
     list(loader(ds, sampler, batch_size=5, threads=2))
-    found = list(loader(ds, sampler, batch_size=4, workers=workers, multiprocessing_context=start, timeout=60))
+    found = list(loader(ds, sampler, batch_size=4, num_workers=workers, multiprocessing_context=start, timeout=60))
     assert same_batches(plain, found)
 
 
@@ -67,7 +67,7 @@ def test_a_touched_dataset_goes_to_workers_too(ds, sampler):
     touched = ds.assign(image=ds.image / 2)
     touched.image.compute(scheduler="threads")
     here = list(loader(touched, sampler, batch_size=5))
-    assert same_batches(here, list(loader(touched, sampler, batch_size=5, workers=1, timeout=60)))
+    assert same_batches(here, list(loader(touched, sampler, batch_size=5, num_workers=1, timeout=60)))
 
 
 def test_torchs_own_loader_gives_the_same(ds, sampler, plain):
@@ -101,7 +101,7 @@ def test_an_epoch_goes_on_where_it_was_cut_off(ds, sampler, workers):
     cut = list(through)
     through.sampler.set_epoch(2)
     following = list(through)
-    resumed = loader(ds, sampler, batch_size=3, workers=workers)
+    resumed = loader(ds, sampler, batch_size=3, num_workers=workers)
     resumed.sampler.begin(1, 2)
     assert len(resumed) == 2
     assert same_batches(cut[2:], list(resumed))
@@ -176,7 +176,7 @@ def test_a_broken_file_is_named_by_workers_and_here(tmp_path):
         file.truncate(path.stat().st_size // 2)
     for workers in (0, 1):
         with pytest.raises(ReadError, match="broken"):
-            list(loader(layer, [Window(490, 0, 16, 16)], workers=workers))
+            list(loader(layer, [Window(490, 0, 16, 16)], num_workers=workers))
 
 
 @pytest.mark.slow

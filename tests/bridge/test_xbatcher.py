@@ -45,7 +45,7 @@ def test_its_batches_of_several_windows_stay_together(ds):
 def test_overlaps_and_workers(ds):
     batches = generator(ds, input_dims={"y": 50, "x": 40}, input_overlap={"y": 25, "x": 20})
     here = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None)])
-    there = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None, workers=2, timeout=60)])
+    there = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None, num_workers=2, timeout=60)])
     assert torch.equal(here, there)
     assert len(here) == 5 * 7
 
@@ -67,7 +67,7 @@ def test_what_is_no_window_is_computed_even_in_workers_after_threads(ds):
     batches = generator(ds.image, input_dims={"band": 2, "y": 150})
     ds.image.compute(scheduler="threads")
     with pytest.warns(GeoxtWarning, match="the last 1 of 3 along band"):
-        found = list(loader(ds.image, batches, batch_size=None, workers=1, timeout=60))
+        found = list(loader(ds.image, batches, batch_size=None, num_workers=1, timeout=60))
     theirs = [batch.compute(scheduler="synchronous").values for batch in batches]
     assert len(found) == len(theirs)
     assert all(np.array_equal(a["image"], b) for a, b in zip(found, theirs, strict=True))

@@ -25,15 +25,15 @@ def labels(tmp_path):
 def test_every_mix_reads_the_same_windows(image, monkeypatch, grid):
     seen, real = {}, bench.loader
 
-    def spy(data, plan, *, workers=0, threads=None, **options):
+    def spy(data, plan, *, num_workers=0, threads=None, **options):
         if threads is not None:  # else the first window, which is timed alone
-            seen.setdefault((workers, threads), []).append([*plan])
-        return real(data, plan, workers=workers, threads=threads, **options)
+            seen.setdefault((num_workers, threads), []).append([*plan])
+        return real(data, plan, num_workers=num_workers, threads=threads, **options)
 
     monkeypatch.setattr(bench, "loader", spy)
     monkeypatch.setattr(bench, "CPU_COUNT", 2)
-    rates = bench.run(bench.Bench(image=(image,), size=16, batch=4, batches=3, workers=(0,), repeats=2, grid=grid))
-    assert {(rate.workers, rate.threads) for rate in rates} == set(seen) == {(0, 1), (0, 2)}
+    rates = bench.run(bench.Bench(image=(image,), size=16, batch=4, batches=3, num_workers=(0,), repeats=2, grid=grid))
+    assert {(rate.num_workers, rate.threads) for rate in rates} == set(seen) == {(0, 1), (0, 2)}
     assert [rate.windows for rate in rates] == sorted((rate.windows for rate in rates), reverse=True)
     plans = [plan for some in seen.values() for plan in some]
     assert len(plans) == 4
@@ -52,10 +52,10 @@ def test_powers_of_two_are_tried(monkeypatch):
 
 def test_the_command_tells_the_loader_to_write(image, labels, capsys):
     argv = ["bench", image, "--labels", labels, "--size", "16", "--batch", "2", "--batches", "2", "--repeats", "1"]
-    assert main([*argv, "--workers", "1"]) == 0
+    assert main([*argv, "--num-workers", "1"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^open +image 3 x \d+ x \d+ uint8, mask \d+ x \d+ uint8 in EPSG:32615", said, re.MULTILINE)
-    assert "workers=1, threads=1)" in said
+    assert "num_workers=1, threads=1)" in said
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_command_tells_the_loader_to_write(image, labels, capsys):
     [
         (["--size", "500"], "windows of 500 px from 96 x 96 px.* Pass --size 96 or less"),
         (["--batches", "1"], "--batches 1: pass 2 or more"),
-        (["--workers", "-1"], "--workers -1: pass numbers of processes"),
+        (["--num-workers", "-1"], "--num-workers -1: pass numbers of processes"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(image, capsys, options, says):

@@ -100,7 +100,7 @@ def test_workers_read_the_same(proxy, address, truth):
     view_of(layer).read(Window(0, 0, 9, 9))  # this process has connections, which the workers must not share
     proxy.forget()
     windows = [Window(128 * n, 128 * n, 128, 128) for n in range(4)]
-    loader = geoxt.bridge.loader(layer, windows, batch_size=1, workers=2, dtype="stored")
+    loader = geoxt.bridge.loader(layer, windows, batch_size=1, num_workers=2, dtype="stored")
     for window, batch in zip(windows, loader, strict=True):
         assert np.array_equal(batch["image"][0].numpy(), truth[:, *window.within(Window(0, 0, 512, 512))])
     agents = {r.headers.get("user-agent") for r in proxy.seen}

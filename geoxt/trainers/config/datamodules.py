@@ -53,7 +53,7 @@ class LayerDataModule(WindowDataModule):
         A file that a split was saved to (`split.save`), in place of blocks.
     times
         Whether windows hold all time steps, for tasks of change and of time series.
-    size, eval_size, batch_size, length, seed, workers
+    size, eval_size, batch_size, length, seed, num_workers
         As for `WindowDataModule`.
     """
 
@@ -74,7 +74,7 @@ class LayerDataModule(WindowDataModule):
         batch_size: int = 16,
         length: int = 320,
         seed: int = 0,
-        workers: int = 0,
+        num_workers: int = 0,
     ) -> None:
         classes = target == "mask"
         seen = open_named(image, name="image")
@@ -93,7 +93,7 @@ class LayerDataModule(WindowDataModule):
             batch_size=batch_size,
             length=length,
             seed=seed,
-            workers=workers,
+            num_workers=num_workers,
             times=times,
         )
         self.task = "segmentation" if classes else "pixelwise-regression"
@@ -117,7 +117,7 @@ class UnlabeledLayerDataModule(UnlabeledDataModule):
         Windows in an epoch; of triplets, how many.
     seed
         Of the windows; each epoch has others.
-    batch_size, workers
+    batch_size, num_workers
         As for `UnlabeledDataModule`.
     """
 
@@ -131,7 +131,7 @@ class UnlabeledLayerDataModule(UnlabeledDataModule):
         length: int = 320,
         batch_size: int = 32,
         seed: int = 0,
-        workers: int = 0,
+        num_workers: int = 0,
     ) -> None:
         layer = open_named(image, name="image")
         windows: Any
@@ -140,7 +140,7 @@ class UnlabeledLayerDataModule(UnlabeledDataModule):
         else:
             own = {"times": _pairs(layer)} if positives == "times" else {}
             windows = RandomSampler(layer, size=size, length=length, seed=seed, **own)
-        super().__init__(layer, windows, batch_size=batch_size, workers=workers)
+        super().__init__(layer, windows, batch_size=batch_size, num_workers=num_workers)
 
 
 class BenchmarkDataModule(SampleDataModule):
@@ -161,7 +161,7 @@ class BenchmarkDataModule(SampleDataModule):
         Bands to read, by name; all by default.
     level
         Which classes the masks have, where they have several: one of `geoxt.datasets.info(name).levels`.
-    batch_size, eval_size, seed, workers
+    batch_size, eval_size, seed, num_workers
         As for `SampleDataModule`.
     """
 
@@ -177,7 +177,7 @@ class BenchmarkDataModule(SampleDataModule):
         batch_size: int = 32,
         eval_size: int | None = None,
         seed: int = 0,
-        workers: int = 0,
+        num_workers: int = 0,
     ) -> None:
         spec = datasets.info(name)
         place = Path("data") / name if root is None else root
@@ -190,7 +190,9 @@ class BenchmarkDataModule(SampleDataModule):
         samples = {part: own.to_torch() for part, own in parts.items()}
         train = samples.pop("train")
         self.classes, self.bands = train.classes, train.bands
-        super().__init__(train, **samples, batch_size=batch_size, eval_size=eval_size, seed=seed, workers=workers)
+        super().__init__(
+            train, **samples, batch_size=batch_size, eval_size=eval_size, seed=seed, num_workers=num_workers
+        )
 
     def card(
         self,

@@ -51,7 +51,7 @@ class WindowDataModule(Resumable):
         Training windows in an epoch; a whole number of batches is taken.
     seed
         Seed of the training windows; each epoch has others.
-    workers
+    num_workers
         Processes that read windows.
     times
         Whether windows hold all time steps, as tasks of change and of time series want them.
@@ -67,7 +67,7 @@ class WindowDataModule(Resumable):
         batch_size: int = 16,
         length: int = 320,
         seed: int = 0,
-        workers: int = 0,
+        num_workers: int = 0,
         times: bool = False,
     ) -> None:
         super().__init__()
@@ -81,14 +81,14 @@ class WindowDataModule(Resumable):
         self.size = parse_size(size)
         self.eval_size = parse_size(eval_size, what="eval_size")
         self.batch_size = batch_size
-        self.workers = workers
+        self.num_workers = num_workers
         self.windows = RandomSampler(
             self.data, size=self.size, length=_whole_batches(length, batch_size), seed=seed, region=split.train
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training windows; Lightning tells the loader the epoch, and each has others."""
-        return self.going_on(loader(self.data, self.windows, batch_size=self.batch_size, workers=self.workers))
+        return self.going_on(loader(self.data, self.windows, batch_size=self.batch_size, num_workers=self.num_workers))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation windows."""
@@ -151,7 +151,7 @@ class WindowDataModule(Resumable):
             for outer in () if own is None else own.on(grid_of(child)):
                 steps = _steps(child, own)
                 windows += [replace(tile, node=node or None, time=steps) for tile in tiles(outer, self.eval_size)]
-        return loader(self.data, windows, batch_size=1, workers=self.workers)
+        return loader(self.data, windows, batch_size=1, num_workers=self.num_workers)
 
 
 def _children(data: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:

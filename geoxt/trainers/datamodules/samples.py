@@ -48,7 +48,7 @@ class SampleDataModule(Resumable):
         Samples in a batch of validation and test; by default as in training.
     seed
         Of the order of training samples; each epoch has another.
-    workers
+    num_workers
         Processes that read samples.
     """
 
@@ -61,7 +61,7 @@ class SampleDataModule(Resumable):
         batch_size: int = 32,
         eval_size: int | None = None,
         seed: int = 0,
-        workers: int = 0,
+        num_workers: int = 0,
     ) -> None:
         super().__init__()
         if batch_size < 1 or len(train) < 1:
@@ -70,7 +70,7 @@ class SampleDataModule(Resumable):
         self.train, self.val, self.test = train, val, test
         self.batch_size = min(batch_size, len(train))
         self.eval_size = eval_size or batch_size
-        self.seed, self.workers = seed, workers
+        self.seed, self.num_workers = seed, num_workers
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return training batches, all full: the order is that of the seed and the epoch, whatever the workers."""
@@ -169,8 +169,8 @@ class SampleDataModule(Resumable):
         return self._loader(samples, InTurn(len(samples), self.eval_size))
 
     def _loader(self, samples: Samples, plan: Sampler[list[int]]) -> DataLoader[Any]:
-        many: Any = {"multiprocessing_context": "spawn"} if self.workers else {}
-        return DataLoader(_Batches(samples), sampler=plan, batch_size=None, num_workers=self.workers, **many)
+        many: Any = {"multiprocessing_context": "spawn"} if self.num_workers else {}
+        return DataLoader(_Batches(samples), sampler=plan, batch_size=None, num_workers=self.num_workers, **many)
 
 
 class Shuffled(Epochs[list[int]]):

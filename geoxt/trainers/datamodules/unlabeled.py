@@ -33,7 +33,7 @@ class UnlabeledDataModule(Resumable):
         Windows to validate on, always the same.
     batch_size
         Windows in a batch; of triplets, a multiple of 3.
-    workers
+    num_workers
         Processes that read windows.
     """
 
@@ -44,23 +44,23 @@ class UnlabeledDataModule(Resumable):
         val: WindowSequence | None = None,
         *,
         batch_size: int = 32,
-        workers: int = 0,
+        num_workers: int = 0,
     ) -> None:
         super().__init__()
         self.data = data.rename("image").to_dataset() if isinstance(data, xr.DataArray) else data
         self.train, self.val = train, val
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.num_workers = batch_size, num_workers
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return training batches, all full."""
-        whole = loader(self.data, self.train, batch_size=self.batch_size, workers=self.workers, drop_last=True)
+        whole = loader(self.data, self.train, batch_size=self.batch_size, num_workers=self.num_workers, drop_last=True)
         return self.going_on(whole)
 
     def val_dataloader(self) -> Any:
         """Return validation batches."""
         if self.val is None:
             return []
-        return loader(self.data, self.val, batch_size=self.batch_size, workers=self.workers, drop_last=True)
+        return loader(self.data, self.val, batch_size=self.batch_size, num_workers=self.num_workers, drop_last=True)
 
     def card(self, *, model: str, size: Sequence[int] | None = None, **options: Any) -> Card:
         """Describe an encoder for these data.

@@ -255,7 +255,7 @@ def test_an_intersection_goes_into_a_loader(write, image):
     pair = geoxt.intersection(image=image, mask=open_vector(path, grid=finer, column="crop"))
     assert (pair.sizes["y"], pair.sizes["x"]) == GRID.shape
     assert isinstance(view_of(pair["mask"]).source, Shapes)
-    batches = list(loader(pair, GridSampler(pair, size=32, stride=32), batch_size=2, workers=0))
+    batches = list(loader(pair, GridSampler(pair, size=32, stride=32), batch_size=2, num_workers=0))
     assert str(batches[0]["mask"].dtype) == "torch.int64"
     samples = to_torch(pair, [Window(0, 0, 64, 80)])[0]
     np.testing.assert_array_equal(samples["mask"], painted([3, 2, 3, 1])[:64, :80])
@@ -268,7 +268,7 @@ def test_workers_draw_the_same(write, image, method):
     options = {"batch_size": 1, "threads": 1}
     plan = [Window(0, 0, 40, 40), Window(20, 30, 40, 40)]
     here = list(loader(pair, plan, **options))
-    there = list(loader(pair, plan, workers=1, multiprocessing_context=method, **options))
+    there = list(loader(pair, plan, num_workers=1, multiprocessing_context=method, **options))
     for a, b in zip(here, there, strict=True):
         np.testing.assert_array_equal(a["mask"], b["mask"])
 

@@ -67,9 +67,9 @@ class Doomed(Task):
         return super().training_step(batch, batch_idx)
 
 
-def train(*, batches=None, workers=0, recipe=None, epochs=3, batch_size=4, **options):
+def train(*, batches=None, num_workers=0, recipe=None, epochs=3, batch_size=4, **options):
     recipe = Recipe(lr=0.05, **(recipe or {}))
-    data = SampleDataModule(Chips(24), Chips(10, seed=1), batch_size=batch_size, seed=3, workers=workers)
+    data = SampleDataModule(Chips(24), Chips(10, seed=1), batch_size=batch_size, seed=3, num_workers=num_workers)
     task = (Task if batches is None else Doomed)(data.card(model="tiny"), recipe, seed=1)
     task.left = batches
     with pytest.raises(Killed) if batches else nullcontext():
