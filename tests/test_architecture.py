@@ -15,7 +15,7 @@ import geoxt
 
 PACKAGE = Path(__file__).parents[1] / "geoxt"
 FLOORS = (
-    "errors types storage retry",
+    "errors types storage retry tasks",
     "windows grid footprints legend template trees models transforms",
     "pixels",
     "source",
@@ -30,8 +30,8 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 LIGHTNING = {"lightning", "pytorch_lightning"}
 TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "segmentation_models_pytorch"}
 FORBIDDEN = {
-    "errors types storage retry windows grid footprints legend template trees": TORCH | {"matplotlib"},
-    "errors types storage retry": {"rasterio", "xarray", "dask"},
+    "errors types storage retry tasks windows grid footprints legend template trees": TORCH | {"matplotlib"},
+    "errors types storage retry tasks": {"rasterio", "xarray", "dask"},
     "layers samplers splits datasets alignment testing regions": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
     "pixels source bridge metrics": LIGHTNING | {"matplotlib"},

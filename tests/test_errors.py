@@ -1,0 +1,136 @@
+"""Errors carry fields, and every argument that a remedy names exists."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import pickle
+from pathlib import Path
+
+import pytest
+
+import geoxt
+from geoxt import errors
+from geoxt.errors import CRSError, GeoxtError, InputError, MissingDependency, OutputError, ReadError, arguments_of
+
+PACKAGE = Path(geoxt.__file__).parent
+ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, GeoxtError)]
+NAMES = {kind.__name__ for kind in ERRORS}
+
+
+def raised_remedies():
+    """Yield the file, the enclosing functions and the literal text of every `remedy=` in the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        for call in ast.walk(tree):
+            if not isinstance(call, ast.Call):
+                continue
+            for keyword in call.keywords:
+                if keyword.arg == "remedy":
+                    around = [f for f in functions if f.lineno <= call.lineno <= (f.end_lineno or 0)]
+                    yield f"{path.relative_to(PACKAGE)}:{call.lineno}", around, literal_text(keyword.value)
+
+
+def literal_text(node: ast.expr) -> str:
+    """Return the literal parts of a string expression; interpolated values are empty."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(literal_text(value) for value in values)
+        case ast.BinOp(left=left, right=right):
+            return literal_text(left) + literal_text(right)
+        case ast.IfExp(body=body, orelse=orelse):
+            return literal_text(body) + " " + literal_text(orelse)
+        case _:
+            return ""
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    given = function.args
+    return {argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+
+
+def public_parameters() -> set[str]:
+    """Return the parameter names of all public functions, and the fields of all public classes."""
+    names: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
+                names |= parameters(node)
+            elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                names |= {
+                    field.target.id
+                    for field in node.body
+                    if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+                }
+    return names
+
+
+def test_arguments_named_by_remedies_are_parameters():
+    known = public_parameters()
+    unknown = [
+        f"{place}: {{{name}}}"
+        for place, functions, remedy in raised_remedies()
+        for name in arguments_of(remedy)
+        if name not in known and not any(name in parameters(function) for function in functions)
+    ]
+    assert not unknown
+
+
+def test_remedies_name_no_cli_flag():
+    assert not [place for place, _, remedy in raised_remedies() if "--" in remedy and not place.startswith("cli/")]
+
+
+def test_str_shows_arguments_as_in_python():
+    error = CRSError("Cannot choose one CRS.", remedy="Pass {crs:'native'}. Or pass {crs}.")
+    assert str(error) == "Cannot choose one CRS. Pass crs='native'. Or pass crs=."
+
+
+def test_render_shows_arguments_as_flags():
+    error = CRSError("Cannot choose one CRS", remedy="Pass {crs:'native'}, or {crs} of a scene.")
+    assert error.render({"crs": "--crs"}) == "Cannot choose one CRS. Pass --crs native, or --crs of a scene."
+
+
+def test_render_leaves_out_sentences_with_arguments_that_have_no_flag():
+    error = InputError("Cannot read.", remedy="Pass {bands}. Or pass {crs}, such as {crs:'native'}. See the docs.")
+    assert error.render({"crs": "--crs"}) == "Cannot read. Pass --crs, such as --crs native. See the docs."
+    assert error.render({}, otherwise="See --help.") == "Cannot read. See the docs."
+    assert InputError("No.", remedy="Pass {bands}.").render({}, otherwise="See --help.") == "No. See --help."
+
+
+def test_render_takes_a_function_of_the_argument():
+    error = InputError("Cannot train.", remedy="Pass {max_epochs:10}.")
+    assert error.render(lambda name: f"{name}:") == "Cannot train. Pass max_epochs: 10."
+
+
+def test_braces_of_problems_and_doubled_braces_are_literal():
+    error = InputError("Cannot find '{id}.tif'.", remedy="Write {{id}} once in {path}.")
+    assert str(error) == "Cannot find '{id}.tif'. Write {id} once in path=."
+    assert error.render({"path": "--path"}) == "Cannot find '{id}.tif'. Write {id} once in --path."
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_one_argument_is_the_message(kind):
+    error = kind("Cannot read x: pass y")
+    assert str(error) == "Cannot read x: pass y"
+    assert error.args == ("Cannot read x: pass y",)
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+@pytest.mark.parametrize("duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy])
+def test_fields_survive_pickling(kind, duplicate):
+    error = kind("Cannot read.", remedy="Pass {size}.", value=3, argument="size")
+    error.add_note("In scene 'a'.")
+    again = duplicate(error)
+    assert type(again) is kind
+    assert (again.problem, again.remedy, again.value, again.argument) == ("Cannot read.", "Pass {size}.", 3, "size")
+    assert again.__notes__ == ["In scene 'a'."]
+
+
+def test_errors_are_also_builtin_errors():
+    assert issubclass(InputError, ValueError)
+    assert issubclass(ReadError, OSError)
+    assert issubclass(OutputError, OSError)
+    assert issubclass(MissingDependency, ImportError)
