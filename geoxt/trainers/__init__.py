@@ -9,7 +9,6 @@ from geoxt.trainers.datamodules.image_folder import ImageFolderDataModule, score
 from geoxt.trainers.datamodules.layer_windows import WindowDataModule
 from geoxt.trainers.datamodules.samples import SampleDataModule
 from geoxt.trainers.experiments.run import Experiment, Training
-from geoxt.trainers.loop.ema import WeightAverage
 from geoxt.trainers.loop.fit import Progress, evaluate, fit
 from geoxt.trainers.selfsup import METHODS, SelfSupervised, UnlabeledDataModule, Views, encoder_weights
 from geoxt.trainers.tasks.module import Task
@@ -34,7 +33,6 @@ __all__ = [
     "UnlabeledDataModule",
     "UnlabeledLayerDataModule",
     "Views",
-    "WeightAverage",
     "WindowDataModule",
     "band_statistics",
     "build",

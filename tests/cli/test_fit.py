@@ -55,7 +55,7 @@ data:
 LEARN = """
   task: classification
   model: test_classifier
-  recipe: {lr: 0.01, average: 0.5, test_turns: true}
+  recipe: {lr: 0.01, ema_decay: 0.5, test_time_augmentation: true}
 """
 
 

@@ -20,7 +20,7 @@ from geoxt.trainers.selfsup import SelfSupervised
 BATCH = 4
 THINGS = 2
 """Images in a batch of a detector, which makes them larger first."""
-PLAIN = Recipe(augment=False, average=None, smoothing=0)
+PLAIN = Recipe(augment=False, ema_decay=None, label_smoothing=0)
 MODELS = {
     "classification": "test_classifier",
     "multilabel": "test_classifier",

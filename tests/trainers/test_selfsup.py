@@ -148,7 +148,7 @@ def learner(scene, method, positives, **options):
     data = module_of(scene, positives)
     card = data.card(model="test_vit", img_size=32) if method == "mae" else data.card(model="test_classifier")
     task = SelfSupervised(
-        card, method, positives=positives, recipe=Recipe(lr=2e-3, average=None, **options), options=SMALL[method]
+        card, method, positives=positives, recipe=Recipe(lr=2e-3, ema_decay=None, **options), options=SMALL[method]
     )
     return task, data
 

@@ -28,15 +28,15 @@ class Recipe:
     """Name of a loss of the task; `None` takes its first."""
     class_weights: str | tuple[float, ...] | None = None
     """Weight of each class in the loss: numbers, or `"balanced"` for the inverse of its share of the training part."""
-    smoothing: float = 0.1
+    label_smoothing: float = 0.1
     """Label smoothing: share of the target spread over all classes. Labels drawn on a map are never all right."""
     augment: bool = True
     """Whether training samples are flipped and turned at random."""
-    average: float | None = 0.98
+    ema_decay: float | None = 0.98
     """Decay of the running average of the weights that is validated and kept; `None` keeps the last weights."""
     channels_last: bool = False
     """Whether images lie in memory pixel by pixel, not band by band: for many models quicker, by half on a CPU."""
-    test_turns: bool = False
+    test_time_augmentation: bool = False
     """Whether tests average the outputs for all eight flips and quarter turns of an image."""
     monitor: str | None = None
     """Score on the validation part by which the best epoch is chosen; `None` takes the task's own."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from torch import nn
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+from torch import Tensor, nn
 
 from geoxt.errors import InputError
 from geoxt.trainers.config.recipe import Recipe
-from geoxt.trainers.loop.ema import WeightAverage
 
 BEST = "best.ckpt"
 """In the folder of a training: its best epoch."""
@@ -30,9 +29,31 @@ class Learner(Protocol):
         """The score by which the best epoch is chosen; None keeps the last."""
 
 
-def average(recipe: Recipe) -> list[pl.Callback]:
-    """Return what keeps the running average, where the recipe wants one."""
-    return [] if recipe.average is None else [WeightAverage(recipe.average)]
+def weight_averaging(recipe: Recipe) -> list[pl.Callback]:
+    """Return Lightning's callback for an exponential moving average (EMA) of the weights, if the recipe has a decay."""
+    return [] if recipe.ema_decay is None else [WeightAveraging(avg_fn=ema_average(recipe.ema_decay))]
+
+
+def ema_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Return the averaging function of an EMA whose decay rises to its final value during the first steps.
+
+    The decay after n steps is ``min(decay, (1 + n) / (10 + n))``, the warm-up of TensorFlow's
+    ``ExponentialMovingAverage(num_updates=n)``: the random initial weights are soon forgotten, which Lightning's
+    ``EMAWeightAveraging`` with its constant decay lacks.
+
+    Parameters
+    ----------
+    decay
+        Weight of the former average at each step, in [0, 1).
+    """
+
+    def step(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        if not average.is_floating_point():  # counters, such as those of batch normalization
+            return current
+        weight = min(decay, (1 + int(count)) / (10 + int(count)))
+        return average.lerp(current, 1 - weight)
+
+    return step
 
 
 def early(task: Learner, patience: int | None) -> list[pl.Callback]:

@@ -16,6 +16,7 @@ NOISE = (
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # Lightning 2.6 on torch >= 2.10, about itself
     ".*Checkpoint directory .* exists and is not empty.*",  # that of a training that goes on
     ".*your dataloader is not resumable.*",  # the data module is, which Lightning does not look at
+    r".*callbacks used to create the checkpoint.*\['WeightAveraging'\].*",  # refused with an error right after
     ".*No positive samples.*",  # of a label that a part lacks; it has no score
     r".*Total length of .\w+. across ranks is zero.*",  # there need be no validation part
 )

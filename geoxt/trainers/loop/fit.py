@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from geoxt.errors import InputError, OutputError
-from geoxt.trainers.loop.callbacks import History, Learner, average, best_epoch, early
+from geoxt.trainers.loop.callbacks import History, Learner, best_epoch, early, weight_averaging
 from geoxt.trainers.loop.determinism import compiled_for_now, quiet, repeatable
 from geoxt.trainers.loop.resume import Keep
 from geoxt.trainers.tasks.module import Task
@@ -112,7 +112,7 @@ def fit(
                 devices=1,
                 max_epochs=epochs,
                 callbacks=[
-                    *average(learner.recipe),
+                    *weight_averaging(learner.recipe),
                     history,
                     *early(learner, patience),
                     best,
@@ -145,7 +145,7 @@ def resumable(
     best = best_epoch(folder, learner)
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     callbacks[:] = [one for one in callbacks if not _by_default(one)]
-    callbacks[:0] = average(learner.recipe)  # before what keeps checkpoints
+    callbacks[:0] = weight_averaging(learner.recipe)  # before what keeps checkpoints
     callbacks += [History(lines=True), *early(learner, patience), best, Keep(folder / LAST, every=every)]
     return folder / LAST if (folder / LAST).exists() else None
 

@@ -103,10 +103,10 @@ def require_same_plan(kept: Mapping[str, Any], asked: Mapping[str, Any], *, wher
             msg = f"{cannot}its schedule {before['schedule']!r} was planned for {before[name]} {what}, and "
             msg += f"{asked[name]} are asked for. Pass {name}={before[name]} ({option}) to end it as planned, or "
             raise InputError(msg + "another folder; a recipe with schedule='constant' can go on for longer.")
-    for name in ("schedule", "optimizer"):
-        if before[name] != asked[name]:
-            msg = f"{cannot}it was begun with {name}={before[name]!r}, and {asked[name]!r} is asked for. "
-            raise InputError(msg + f"Pass {name}={before[name]!r}, or another folder to start anew.")
+    for name in ("schedule", "optimizer", "ema_decay"):
+        if before.get(name) != asked[name]:
+            msg = f"{cannot}it was begun with {name}={before.get(name)!r}, and {asked[name]!r} is asked for. "
+            raise InputError(msg + f"Pass {name}={before.get(name)!r}, or another folder to start anew.")
 
 
 def _asked(trainer: pl.Trainer, task: pl.LightningModule) -> dict[str, Any]:
@@ -116,6 +116,7 @@ def _asked(trainer: pl.Trainer, task: pl.LightningModule) -> dict[str, Any]:
         "accumulate": trainer.accumulate_grad_batches,
         "schedule": recipe.schedule,
         "optimizer": recipe.optimizer,
+        "ema_decay": recipe.ema_decay,
     }
 
 

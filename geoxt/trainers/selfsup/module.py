@@ -72,7 +72,7 @@ class SelfSupervised(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.transform = transform
-        self.card, self.recipe = card, recipe or Recipe(average=None)
+        self.card, self.recipe = card, recipe or Recipe(ema_decay=None)
         self.positives: Positives = positives or ("neighbours" if method == "tile2vec" else "same")
         self.views = views or Views(crop=1, brightness=0, contrast=0, drop=0, noise=0)
         self._require(method)

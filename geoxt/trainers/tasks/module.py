@@ -75,8 +75,7 @@ class Task(pl.LightningModule):
         self.codes = Codes(card.codes, nodata=card.nodata)
         self.val: Metric = self.kind.tally(len(card.codes))
         self.test: Metric = self.kind.tally(len(card.codes))
-        self.class_weights: Tensor | None
-        self.register_buffer("class_weights", self._given_weights(), persistent=False)
+        self.class_weights = self._given_weights()  # no buffer: averaged copies of the module would lack it
         self._weighed = False
 
     @property
@@ -139,7 +138,7 @@ class Task(pl.LightningModule):
                 counts = class_counts(
                     source.train_dataloader(), lambda b: self.target(_here(b, self.device)), self._many
                 )
-            self.class_weights = balanced(counts).to(self.device)
+            self.class_weights = balanced(counts)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the validation part."""
@@ -160,14 +159,14 @@ class Task(pl.LightningModule):
         checkpoint[CARD] = self.card.to_dict()
         checkpoint[MLM] = to_stac(self.card, weights=sum(one.numel() for one in self.network.parameters()))
         if self.class_weights is not None:
-            checkpoint[_WEIGHTS] = self.class_weights.cpu()
+            checkpoint[_WEIGHTS] = self.class_weights
         if self.transform is not None:
             checkpoint[STREAMS] = states(self.transform)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over class weights, as the windows left in an epoch would give others, and where transforms drew."""
         if _WEIGHTS in checkpoint:
-            self.class_weights = checkpoint[_WEIGHTS].to(self.device)
+            self.class_weights = checkpoint[_WEIGHTS].cpu()
             self._weighed = True
         if STREAMS in checkpoint or self.transform is not None:
             restore_rng(self.transform, checkpoint.get(STREAMS, ()))
@@ -211,8 +210,9 @@ class Task(pl.LightningModule):
         assert self.loss is not None
         output = self._output(entry(batch, self.kind.image), validity(batch, self.kind.image), stage)
         target = self.target(batch)
-        smoothing = self.recipe.smoothing if stage == "train" else 0.0
-        loss = self.loss(output, target, smoothing, self.class_weights)
+        smoothing = self.recipe.label_smoothing if stage == "train" else 0.0
+        weights = None if self.class_weights is None else self.class_weights.to(output.device)
+        loss = self.loss(output, target, smoothing, weights)
         self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(target))
         return loss, output, target
 
@@ -221,7 +221,7 @@ class Task(pl.LightningModule):
 
         Of classes, probabilities are averaged, and their logarithms returned.
         """
-        if stage != "test" or not self.recipe.test_turns:
+        if stage != "test" or not self.recipe.test_time_augmentation:
             output: Tensor = self(image, valid)
             return output
         found = []

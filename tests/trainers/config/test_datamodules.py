@@ -136,7 +136,7 @@ def test_ignored_codes_reach_loss_and_scores_as_ignored(tree):
     batch = next(iter(module.train_dataloader()))
     ignored = torch.isin(batch["mask"], torch.tensor([15, 0]))
     assert 0 < ignored.sum() < ignored.numel()
-    task = Task(card, Recipe(average=None)).eval()
+    task = Task(card, Recipe(ema_decay=None)).eval()
     task.log = lambda *_, **__: None  # there is no trainer
     assert torch.equal(task.target(batch) == IGNORE, ignored)
     other = {**batch, "mask": batch["mask"].where(~ignored, 3)}  # a class, where there is no label

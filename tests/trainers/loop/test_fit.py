@@ -93,13 +93,13 @@ def test_the_global_generator_and_algorithms_stay_as_they_were(module):
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "plateau", "constant"])
 def test_every_schedule_and_loss_runs_without_averaging_too(module, schedule):
-    recipe = Recipe(schedule=schedule, loss="cross_entropy+dice", average=None, monitor="val/loss", augment=False)
+    recipe = Recipe(schedule=schedule, loss="cross_entropy+dice", ema_decay=None, monitor="val/loss", augment=False)
     history = fit(Task(module.card(model="test_unet"), recipe), module, epochs=2, progress="none")
     assert history[1]["train/loss"] < history[0]["train/loss"]
 
 
 def test_the_best_epoch_is_kept_not_the_last(module):
-    task = Task(module.card(model="test_unet"), Recipe(lr=0.5, schedule="constant", average=None))
+    task = Task(module.card(model="test_unet"), Recipe(lr=0.5, schedule="constant", ema_decay=None))
     history = fit(task, module, epochs=4, progress="none")
     best = max(epoch["val/accuracy"] for epoch in history)
     counts = task.val

@@ -104,7 +104,7 @@ def test_classes_weigh_as_before_when_a_training_goes_on(tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"recipe": {"average": None, "schedule": "StepLR", "schedule_options": {"step_size": 1}}},
+        {"recipe": {"ema_decay": None, "schedule": "StepLR", "schedule_options": {"step_size": 1}}},
         {"recipe": {"optimizer": "SGD", "optimizer_options": {"momentum": 0.9}, "schedule": "plateau"}},
         {"accumulate": 2, "patience": 5, "clip": 1.0},
         {"recipe": {"class_weights": "balanced"}},
@@ -145,6 +145,7 @@ def test_a_schedule_without_an_end_goes_on_for_longer(schedule, tmp_path):
         ({"accumulate": 2}, "planned for 1 batches a step, and 2 are asked for. Pass accumulate=1"),
         ({"recipe": {"schedule": "constant"}}, "begun with schedule='one-cycle', and 'constant' is asked for"),
         ({"recipe": {"optimizer": "SGD"}}, "begun with optimizer='AdamW', and 'SGD'"),
+        ({"recipe": {"ema_decay": None}}, "begun with ema_decay=0.98, and None is asked for"),
         ({"batch_size": 6}, "an epoch of 4 batches: the training was kept in one of 6"),
     ],
 )

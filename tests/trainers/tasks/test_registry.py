@@ -98,7 +98,7 @@ CASES = {
 def test_every_kind_trains_and_is_scored(name):
     model, make = CASES[name]
     data = SampleDataModule(Made(make, 4), Made(make, 2, seed=1), Made(make, 2, seed=2), batch_size=2)
-    task = Task(data.card(model=model, task=name), Recipe(average=None))
+    task = Task(data.card(model=model, task=name), Recipe(ema_decay=None))
     before = [weight.clone() for weight in task.network.parameters()]
     history = fit(task, data, epochs=1, progress="none")
     assert np.isfinite(history[0]["train/loss"])

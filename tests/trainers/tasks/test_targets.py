@@ -46,7 +46,7 @@ def test_a_pixel_of_several_dates_is_known_where_they_are_valid(kind, how):
 def test_neither_loss_nor_scores_count_other_pixels(kind, how):
     batch = series()
     data = SampleDataModule([{name: value[at] for name, value in batch.items()} for at in range(2)], batch_size=2)
-    task = Task(data.card(model=MODELS[kind], task=kind), Recipe(average=None)).eval()
+    task = Task(data.card(model=MODELS[kind], task=kind), Recipe(ema_decay=None)).eval()
     task.log = lambda *_, **__: None  # there is no trainer
     known = expected(batch, how)
     other = {**batch, "mask": batch["mask"].where(known, 7 - batch["mask"])}  # the other class, where it is not known
@@ -90,7 +90,7 @@ def test_numbers_that_are_not_finite_count_nowhere():
         good = valid & broken[:, band].isfinite()
         assert card.mean[band] == pytest.approx(image[:, band][good].double().mean().item())
         assert card.std[band] == pytest.approx(image[:, band][good].double().std(correction=0).item())
-    task = Task(card, Recipe(average=None)).eval()
+    task = Task(card, Recipe(ema_decay=None)).eval()
     task.log = lambda *_, **__: None  # there is no trainer
     with torch.no_grad():
         batch = {"image": broken, "image_valid": valid, "mask": mask}
