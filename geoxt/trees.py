@@ -1,9 +1,10 @@
-"""Trees: several grids side by side, an `xarray.DataTree` with a child of layers for each."""
+"""Nodes of a tree: layers on several grids by node name; data on one grid is a tree whose only node is ""."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import xarray as xr
 from odc.geo import CRS
@@ -12,47 +13,113 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import GridError, InputError
 from geoxt.grid import grid_of, label
 
+SomeData = xr.DataArray | xr.Dataset | xr.DataTree
+"""A layer, a Dataset of layers on one grid, or a tree of such Datasets."""
+T = TypeVar("T")
 
-def children(tree: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Return the Datasets of layers in a tree, by the path of their nodes, in order.
+
+def nodes_of(data: SomeData) -> dict[str, xr.Dataset]:
+    """Return the Datasets of a layer, a Dataset or a tree by node name.
+
+    Public functions call this once; code below them handles the mapping, whatever the number of grids.
+
+    Parameters
+    ----------
+    data
+        A layer, a Dataset of layers on one grid, or a tree of such Datasets.
+
+    Returns
+    -------
+    dict
+        Of a tree: the Dataset of each node that holds a layer (a variable with y and x), by its path relative to the
+        root, in order. Of a layer or a Dataset: the Dataset under the name "". Nothing is computed.
 
     Raises
     ------
     GridError
-        Where no node holds a layer.
+        If no node of a tree holds a layer.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> layer = xr.DataArray(np.zeros((2, 3)), dims=("y", "x"), name="elevation")
+    >>> {node: list(ds.data_vars) for node, ds in nodes_of(layer).items()}
+    {'': ['elevation']}
+    >>> list(nodes_of(xr.DataTree.from_dict({"west": layer.to_dataset(), "east": layer.to_dataset()})))
+    ['west', 'east']
     """
-    found = {}
-    for node in tree.subtree:
-        if any({"y", "x"} <= set(a.dims) for a in node.data_vars.values()):
-            found[node.relative_to(tree)] = node.to_dataset()
-    if not found:
-        names = [node.path for node in tree.leaves]
+    if isinstance(data, xr.DataArray):
+        name = "layer" if data.name is None or data.name in data.coords else data.name
+        return {"": data.to_dataset(name=name)}
+    if isinstance(data, xr.Dataset):
+        return {"": data}
+    nodes = {
+        node.relative_to(data).removeprefix("."): node.to_dataset()
+        for node in data.subtree
+        if any(is_layer(variable) for variable in node.data_vars.values())
+    }
+    if not nodes:
+        names = [node.path for node in data.leaves]
         msg = f"Cannot find layers in the tree: none of its nodes {names} has a variable with y and x."
         raise GridError(msg + " Pass a tree as open_cogs(…, crs='native') gives it.")
-    return found
+    return nodes
 
 
-def grids_of(tree: xr.DataTree) -> dict[str, GeoBox]:
-    """Return the grid of each child of a tree, by node."""
-    return {node: grid_of(child) for node, child in children(tree).items()}
+def from_nodes(nodes: Mapping[str, T], *, like: SomeData) -> T | xr.DataTree:
+    """Return values by node in the structure of `like`: a DataTree for a tree, else the value of the only node.
+
+    Parameters
+    ----------
+    nodes
+        A layer or a Dataset for each node.
+    like
+        The data whose nodes they are.
+    """
+    if not isinstance(like, xr.DataTree):
+        return nodes[""]
+    return xr.DataTree.from_dict(
+        {
+            node or "/": a.to_dataset(name=a.name or "layer") if isinstance(a, xr.DataArray) else a
+            for node, a in nodes.items()
+        }  # type: ignore[misc]
+    )
 
 
-def layers_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
-    """Return the one layer that each child of a tree holds, by node.
+def is_layer(variable: xr.DataArray) -> bool:
+    """Return whether a variable is a layer: whether it has the dimensions y and x."""
+    return {"y", "x"} <= set(variable.dims)
+
+
+def children(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return the Datasets of layers in a tree, by the path of their nodes, in order."""
+    return nodes_of(tree)
+
+
+def grids_of(data: SomeData) -> dict[str, GeoBox]:
+    """Return the grid of each node: of a layer or a Dataset under the name ""."""
+    return {node: grid_of(ds) for node, ds in nodes_of(data).items()}
+
+
+def layers_of(data: SomeData) -> dict[str, xr.DataArray]:
+    """Return the only layer of each node: of a layer or a Dataset under the name "".
 
     Raises
     ------
     InputError
-        Where a child holds several; the message names them.
+        If a node holds several layers; the message names them.
     """
-    found = {}
-    for node, child in children(tree).items():
-        names = [str(n) for n, a in child.data_vars.items() if {"y", "x"} <= set(a.dims)]
-        if len(names) > 1:
-            msg = f"Cannot take one layer of the tree: {node!r} holds {names}. Choose one with"
-            raise InputError(msg + f" tree.map_over_datasets(lambda child: child[[{names[0]!r}]]).")
-        found[node] = child[names[0]]
-    return found
+    if isinstance(data, xr.DataArray):
+        return {"": data}
+    layers = {}
+    for node, ds in nodes_of(data).items():
+        names = [str(name) for name, variable in ds.data_vars.items() if is_layer(variable)]
+        if len(names) != 1:
+            place = f"node {node!r}" if node else "the Dataset"
+            msg = f"Cannot take one layer of the data: {place} holds {names}. Choose one, e.g. with"
+            select = "tree.map_over_datasets(lambda ds: ds[['image']])" if node else "ds[['image']]"
+            raise InputError(f"{msg} {select}.")
+        layers[node] = ds[names[0]]
+    return layers
 
 
 def tree_of(parts: Mapping[str, xr.Dataset]) -> xr.DataTree:

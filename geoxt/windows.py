@@ -1,4 +1,4 @@
-"""A window: a rectangle of a grid, in pixels, the time steps it takes, and the child of a tree it is of."""
+"""Windows: rectangles of a grid in pixels, with their time steps and the tree node of their grid."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Window:
     """Columns, at least one."""
     time: tuple[int, ...] | None = None
     """Positions along the time dimension; `None` takes all of them."""
-    node: str | None = None
-    """The child of a tree to whose grid it refers; `None` where there is one grid."""
+    node: str = ""
+    """Name of the tree node whose grid the window refers to; "" for data on one grid."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:

@@ -105,7 +105,7 @@ class TreeDataset(Dataset[Sample]):
 
     def _node(self, window: Window) -> str:
         if window.node not in self.parts:
-            what = "says no node" if window.node is None else f"is of node {window.node!r}"
+            what = f"is of node {window.node!r}" if window.node else "names no node"
             msg = f"Cannot read {window} from the tree: it {what}, and the children are {list(self.parts)}."
             raise GridError(msg + " Pass windows of a sampler over the tree, or Window(…, node=…).")
         return window.node
@@ -210,9 +210,8 @@ def _kinds(windows: WindowSequence | Sequence[Window], kind: Callable[[Window], 
     """Return a number for the kind of each window; one window of each child, shape and number of steps is asked."""
     if isinstance(windows, WindowSequence):
         taken = np.zeros(len(windows)) if windows.steps is None else (windows.steps >= 0).sum(1)
-        child = np.zeros(len(windows)) if windows.which is None else windows.which
         _, first, of = np.unique(
-            np.c_[child, windows.table[:, 2:], taken], axis=0, return_index=True, return_inverse=True
+            np.c_[windows.node_index, windows.table[:, 2:], taken], axis=0, return_index=True, return_inverse=True
         )
         asked = [kind(windows[int(place)]) for place in first]
     else:

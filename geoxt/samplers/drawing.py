@@ -42,8 +42,7 @@ class Windows(Protocol):
 def draw_windows(windows: Windows, layer: xr.DataArray | xr.DataTree | None, *, most: int, title: str) -> Figure:
     """Draw the outlines of windows over a layer, those of a batch or a triplet in one colour."""
     figure = canvas(windows.grids, layer, title)
-    panels: dict[str | None, Any] = dict(zip(windows.grids, figure.axes, strict=False))
-    panels[None] = figure.axes[0]
+    panels: dict[str, Any] = dict(zip(windows.grids, figure.axes, strict=False))
     units = -(-len(windows) // windows.unit)
     chosen = np.unique(np.linspace(0, units - 1, min(units, max(most // windows.unit, 1))).astype(int))
     for index in (u * windows.unit + i for u in chosen.tolist() for i in range(windows.unit)):

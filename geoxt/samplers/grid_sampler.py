@@ -81,7 +81,7 @@ class GridSampler(WindowSequence):
         if not len(table):
             msg = f"Cannot place any window of {self.size[0]} x {self.size[1]} pixels with edge={edge!r}. "
             raise OverlapError(msg + "Pass a smaller size, or edge='pad'.")
-        super().__init__(scope.grid, table, steps)
+        super().__init__({"": scope.grid}, table, steps)
 
 
 def _join(plan: WindowSequence, parts: Mapping[str, WindowSequence]) -> None:
@@ -89,7 +89,7 @@ def _join(plan: WindowSequence, parts: Mapping[str, WindowSequence]) -> None:
     which = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
     found = [(np.flatnonzero(which == n), p.table, p.steps) for n, p in enumerate(parts.values())]
     table, steps = gathered(len(which), found)
-    WindowSequence.__init__(plan, {node: part.grid for node, part in parts.items()}, table, steps, which=which)
+    WindowSequence.__init__(plan, {node: part.grid for node, part in parts.items()}, table, steps, node_index=which)
 
 
 def _at_times(table: Table, scope: Scope) -> tuple[Table, Table | None]:

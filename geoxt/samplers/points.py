@@ -94,7 +94,7 @@ class PointSampler(Seeded):
         self.chosen, self.group, self.around = chosen[good], group[good], table[good]
         self.outer = outer[self.chosen]
         self.weights = _shares(given, self.chosen)
-        self._start(self.scope.grid, seed)
+        self._start({"": self.scope.grid}, seed)
 
     def _plant(
         self,

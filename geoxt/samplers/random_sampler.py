@@ -94,7 +94,7 @@ class RandomSampler(Seeded):
         self.size = self.scope.size
         self.places = Places(self.scope)
         self.cells = None if weights is None else Cells.of(weights, self.scope.grid)
-        self._start(self.scope.grid, seed)
+        self._start({"": self.scope.grid}, seed)
 
     @staticmethod
     def _part(
@@ -196,7 +196,7 @@ class RandomBatchSampler(Seeded):
             raise InputError(msg)
         self.places = Places(self.scope)
         self.territories = territories(data, self.scope)
-        self._start(self.scope.grid, seed, unit=batch_size)
+        self._start({"": self.scope.grid}, seed, unit=batch_size)
 
     def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
         assert length is not None

@@ -17,11 +17,12 @@ from geoxt.grid import label, parse_crs
 from geoxt.types import Array, SomePath
 
 _FORMAT = "geoxt plan 1"
-Where = GeoBox | Mapping[str, GeoBox]
 
 
-def save_table(path: SomePath, where: Where, table: Array, steps: Array | None, unit: int, which: Array | None) -> None:
-    """Write windows and their grid, or the grids of a tree's children.
+def save_table(
+    path: SomePath, grids: Mapping[str, GeoBox], table: Array, steps: Array | None, unit: int, node_index: Array
+) -> None:
+    """Write windows and the grid of each node.
 
     A file of that name is replaced when all is written.
 
@@ -30,11 +31,9 @@ def save_table(path: SomePath, where: Where, table: Array, steps: Array | None, 
     OutputError
         Where the file cannot be written.
     """
-    single = isinstance(where, GeoBox)
-    places = {"grid": grid_facts(where)} if single else {"grids": {n: grid_facts(g) for n, g in where.items()}}  # type: ignore[arg-type, union-attr]
-    facts = json.dumps({"format": _FORMAT, **places, "unit": unit})
-    given = {"table": table, "steps": steps, "which": which}
-    arrays: dict[str, Any] = {name: array for name, array in given.items() if array is not None}
+    places = {node: grid_facts(grid) for node, grid in grids.items()}
+    facts = json.dumps({"format": _FORMAT, "grids": places, "unit": unit})
+    arrays: dict[str, Any] = {"table": table, "which": node_index} | ({} if steps is None else {"steps": steps})
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -47,8 +46,8 @@ def save_table(path: SomePath, where: Where, table: Array, steps: Array | None, 
         raise OutputError(msg) from error
 
 
-def load_table(path: SomePath) -> tuple[Where, Array, Array | None, int, Array | None]:
-    """Read what `save_table` wrote: grid or grids, windows, steps, unit, and the child of each window.
+def load_table(path: SomePath) -> tuple[dict[str, GeoBox], Array, Array | None, int, Array | None]:
+    """Read what `save_table` wrote: grids, windows, steps, unit, and the position of each window's node.
 
     Raises
     ------
@@ -58,9 +57,9 @@ def load_table(path: SomePath) -> tuple[Where, Array, Array | None, int, Array |
     try:
         with np.load(path, allow_pickle=False) as file:
             facts, arrays = json.loads(str(file["facts"])), dict(file)
-        grids = facts.get("grids")
-        where = grid_from(facts["grid"]) if grids is None else {n: grid_from(g) for n, g in grids.items()}
-        return where, arrays["table"], arrays.get("steps"), int(facts["unit"]), arrays.get("which")
+        # files written before version 1 of geoxt hold one "grid" and no "which"
+        grids = {node: grid_from(grid) for node, grid in (facts.get("grids") or {"": facts["grid"]}).items()}
+        return grids, arrays["table"], arrays.get("steps"), int(facts["unit"]), arrays.get("which")
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"Cannot load a plan from {str(path)!r}: {error}. Pass a file that Plan.save wrote."
         raise ReadError(msg) from error

@@ -17,8 +17,6 @@ from geoxt.types import Floats, SomePath
 from geoxt.windows import Window
 
 Table = npt.NDArray[np.int64]
-Where = GeoBox | Mapping[str, GeoBox]
-"""A grid, or the grids of a tree's children by node."""
 
 
 class WindowSequence:
@@ -26,57 +24,59 @@ class WindowSequence:
 
     Parameters
     ----------
-    where
-        The grid that the windows refer to; for a tree the grid of each child, by node.
+    grids
+        The grid of each node; of data on one grid {"": grid}.
     table
         (n, 4) of int64: row, column, height, width of each window.
     steps
-        (n, k) of int64: positions along time of each window, rows that hold fewer filled up with -1. `None` takes all.
+        (n, k) of int64: positions along time of each window; shorter rows are padded with -1. `None`: all time steps.
     unit
-        Windows that stay together, in a batch or a triplet; `shard` deals whole ones.
-    which
-        (n,) of int64, for a tree: the position of each window's child among its grids.
+        Number of consecutive windows that stay together, such as a batch or a triplet; `shard` deals whole units.
+    node_index
+        (n,) of int64: the position of each window's node in `grids`; by default the first.
     """
 
     def __init__(
-        self, where: Where, table: Table, steps: Table | None = None, *, unit: int = 1, which: Table | None = None
+        self,
+        grids: Mapping[str, GeoBox],
+        table: Table,
+        steps: Table | None = None,
+        *,
+        unit: int = 1,
+        node_index: Table | None = None,
     ) -> None:
-        self.where = where
+        self.grids = dict(grids)
         self.table = table
         self.steps = steps
         self.unit = unit
-        self.which = which
-        for array in (table, steps, which):
+        self.node_index = np.zeros(len(table), "int64") if node_index is None else node_index
+        self._nodes = tuple(self.grids)
+        for array in (table, steps, self.node_index):
             if array is not None:
                 array.setflags(write=False)
 
     @property
     def grid(self) -> GeoBox:
-        """The grid that the windows refer to.
+        """The only grid of the windows.
 
         Raises
         ------
         GridError
-            For a plan over a tree, which has several.
+            If they refer to several.
         """
-        if isinstance(self.where, GeoBox):
-            return self.where
-        msg = f"Cannot name one grid of windows over a tree: they lie in the children {list(self.where)}. Use them "
-        raise GridError(msg + "with the tree, or take those of one child by plan.of(node).")
-
-    @property
-    def grids(self) -> Mapping[str, GeoBox]:
-        """The grids of a tree's children that windows lie in, by node; of one grid, it alone under an empty name."""
-        return {"": self.where} if isinstance(self.where, GeoBox) else dict(self.where)
+        if len(self.grids) == 1:
+            return next(iter(self.grids.values()))
+        msg = f"Cannot name one grid of windows over a tree: they lie in the nodes {list(self.grids)}. Use them "
+        raise GridError(msg + "with the tree, or take those of one node by windows.of(node).")
 
     def of(self, node: str) -> WindowSequence:
-        """Return the windows of one child of a tree, in their order, as a fixed plan of its grid."""
-        if self.which is None or node not in self.grids:
-            msg = f"Cannot take the windows of node {node!r}: the plan is over {list(self.grids)}. Pass one of these."
+        """Return the windows of one node, in order, as a fixed sequence on its grid alone."""
+        if node not in self.grids:
+            msg = f"Cannot take the windows of node {node!r}: the windows lie in {list(self.grids)}. Pass one of these."
             raise InputError(msg)
-        own = np.flatnonzero(self.which == list(self.grids).index(node))
-        steps = None if self.steps is None else self.steps[own]
-        return WindowSequence(self.grids[node], self.table[own], steps, unit=self.unit)
+        index = np.flatnonzero(self.node_index == self._nodes.index(node))
+        steps = None if self.steps is None else self.steps[index]
+        return WindowSequence({"": self.grids[node]}, self.table[index], steps, unit=self.unit)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -93,15 +93,7 @@ class WindowSequence:
             return self.only(np.arange(len(self))[index])
         time = None if self.steps is None else tuple(s for s in self.steps[index].tolist() if s >= 0)
         row, col, height, width = self.table[index].tolist()
-        node = None if self.which is None else self._nodes[self.which[index]]
-        return Window(row, col, height, width, time, node)
-
-    @property
-    def _nodes(self) -> tuple[str, ...]:
-        found: tuple[str, ...] | None = self.__dict__.get("_names")
-        if found is None:
-            found = self.__dict__["_names"] = tuple(self.grids)
-        return found
+        return Window(row, col, height, width, time, self._nodes[self.node_index[index]])
 
     def at(self, epoch: int) -> WindowSequence:  # noqa: ARG002 (a fixed plan is the same in every epoch)
         """Return the plan of an epoch."""
@@ -135,13 +127,13 @@ class WindowSequence:
 
     def save(self, path: SomePath) -> None:
         """Write the windows with their grid to a file (NumPy's `.npz`), to be loaded by `WindowSequence.load`."""
-        save_table(path, self.where, self.table, self.steps, self.unit, self.which)
+        save_table(path, self.grids, self.table, self.steps, self.unit, self.node_index)
 
     @classmethod
     def load(cls, path: SomePath) -> WindowSequence:
         """Read a plan that was saved: the same windows in the same order, in every epoch."""
-        where, table, steps, unit, which = load_table(path)
-        return WindowSequence(where, table, steps, unit=unit, which=which)
+        grids, table, steps, unit, node_index = load_table(path)
+        return WindowSequence(grids, table, steps, unit=unit, node_index=node_index)
 
     def plot(
         self, layer: xr.DataArray | xr.DataTree | None = None, *, most: int = 500, title: str | None = None
@@ -163,17 +155,16 @@ class WindowSequence:
     def only(self, index: npt.NDArray[np.int64]) -> WindowSequence:
         """Return some of the windows by their positions, as a fixed plan."""
         steps = None if self.steps is None else self.steps[index]
-        which = None if self.which is None else self.which[index]
-        return WindowSequence(self.where, self.table[index], steps, unit=self.unit, which=which)
+        return WindowSequence(self.grids, self.table[index], steps, unit=self.unit, node_index=self.node_index[index])
 
     def __eq__(self, other: object) -> bool:
         if (
             not isinstance(other, WindowSequence)
-            or self.where != other.where
+            or list(self.grids.items()) != list(other.grids.items())
             or not np.array_equal(self.table, other.table)
         ):
             return False
-        return _same(self.steps, other.steps) and _same(self.which, other.which)
+        return _same(self.steps, other.steps) and _same(self.node_index, other.node_index)
 
     __hash__: Any = None
 
@@ -202,7 +193,7 @@ class Shard(WindowSequence):
         if even:
             chosen &= unit < len(plan) // plan.unit // world_size * world_size
         own = plan.only(np.flatnonzero(chosen))
-        super().__init__(own.where, own.table, own.steps, unit=plan.unit, which=own.which)
+        super().__init__(own.grids, own.table, own.steps, unit=plan.unit, node_index=own.node_index)
 
     def at(self, epoch: int) -> Shard:
         """Return this process's windows of another epoch."""
@@ -229,10 +220,10 @@ class Seeded(WindowSequence):
         """Return the plan of another epoch: other windows, and for the same epoch always the same."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._start(self.where, self.seed, epoch, unit=self.unit)
+        other._start(self.grids, self.seed, epoch, unit=self.unit)
         return other
 
-    def _start(self, where: Where, seed: int, epoch: int = 0, *, unit: int = 1) -> None:
+    def _start(self, grids: Mapping[str, GeoBox], seed: int, epoch: int = 0, *, unit: int = 1) -> None:
         """Draw the windows of an epoch; a sampler calls it when all else is set."""
         if seed < 0 or epoch < 0:
             msg = f"Cannot draw with seed={seed} in epoch {epoch}: pass 0 or more."
@@ -244,7 +235,7 @@ class Seeded(WindowSequence):
             which = None
         else:
             table, steps, which = self._draw_tree(rng, list(self.parts.values()))
-        WindowSequence.__init__(self, where, table, steps, unit=unit, which=which)
+        WindowSequence.__init__(self, grids, table, steps, unit=unit, node_index=which)
 
     def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
         """Return the windows of one grid, as many as `length` says, and their time steps."""

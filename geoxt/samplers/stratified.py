@@ -94,7 +94,7 @@ class StratifiedSampler(Seeded):
         view = plane_of(labels_of(data, labels), self.scope.grid, what="labels")
         self.strata = strata_of(view, self.scope.region, keep=keep, seed=seed)
         self.shares = shares_of(self.strata, weights if isinstance(weights, str) else dict(weights))
-        self._start(self.scope.grid, seed)
+        self._start({"": self.scope.grid}, seed)
 
     @staticmethod
     def _part(

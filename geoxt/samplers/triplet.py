@@ -86,7 +86,7 @@ class TripletSampler(Seeded):
             raise InputError(msg + "distance=… of the radius or more.")
         self.distance = far
         self.places = Places(self.scope)
-        self._start(self.scope.grid, seed, unit=3)
+        self._start({"": self.scope.grid}, seed, unit=3)
 
     def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
         assert length is not None

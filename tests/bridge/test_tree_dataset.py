@@ -83,7 +83,7 @@ def test_a_dataset_is_map_style_and_pickles(pair):
 
 
 def test_windows_without_a_child_or_of_other_trees_are_refused(pair):
-    with pytest.raises(GridError, match=r"it says no node, and the children are \['epsg_3261"):
+    with pytest.raises(GridError, match=r"it names no node, and the children are \['epsg_3261"):
         to_torch(pair, [Window(0, 0, 8, 8)])[0]
     with pytest.raises(GridError, match=r"it is of node 'north'"):
         to_torch(pair, [Window(0, 0, 8, 8, node="north")])[0]

@@ -52,10 +52,10 @@ def test_without_a_region_it_is_the_whole_grid():
 
 def test_plans_are_immutable_values():
     table = np.array([[0, 1, 2, 3], [4, 5, 6, 7]])
-    plan = WindowSequence(GRID, table)
+    plan = WindowSequence({"": GRID}, table)
     assert list(plan) == [Window(0, 1, 2, 3), Window(4, 5, 6, 7)]
-    assert plan == WindowSequence(GRID, table.copy())
-    assert plan != WindowSequence(make_grid((40, 51)), table.copy())
+    assert plan == WindowSequence({"": GRID}, table.copy())
+    assert plan != WindowSequence({"": make_grid((40, 51))}, table.copy())
     with pytest.raises(ValueError, match="read-only"):
         plan.table[0, 0] = 9
     assert "2 windows" in repr(plan)

@@ -83,7 +83,9 @@ def test_a_plan_is_a_sequence_that_repeats(make, timed):
 @given(world=st.integers(1, 5), epoch=st.integers(0, 2))
 def test_shards_share_no_window_and_follow_the_epochs(make, world, epoch):
     plan = made(make)
-    numbers = WindowSequence(GRID, np.c_[np.arange(len(plan)), np.zeros((len(plan), 3), "int64") + 1], unit=plan.unit)
+    numbers = WindowSequence(
+        {"": GRID}, np.c_[np.arange(len(plan)), np.zeros((len(plan), 3), "int64") + 1], unit=plan.unit
+    )
     shards = [numbers.shard(rank, world) for rank in range(world)]
     rows = [w.row for shard in shards for w in shard]
     assert len(rows) == len(set(rows)) > len(plan) - world * plan.unit

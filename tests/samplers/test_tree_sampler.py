@@ -118,7 +118,7 @@ def test_a_plan_over_a_tree_keeps_all_promises(make, timed, tmp_path):
         own = plan.of(node)
         assert own.grid == GRIDS[node]
         assert list(own) == [_plain(w) for w in windows if w.node == node]
-    with pytest.raises(GridError, match=r"children \['west', 'east', 'fine'\].*plan\.of\(node\)"):
+    with pytest.raises(GridError, match=r"nodes \['west', 'east', 'fine'\].*windows\.of\(node\)"):
         _ = plan.grid
 
 
@@ -137,7 +137,7 @@ def test_children_are_drawn_in_proportion_to_their_ground():
     sampler = RandomSampler(make_tree(), size=8, length=4000)
     area = np.array([GRIDS[n].shape[0] * GRIDS[n].shape[1] * (15 if n == "fine" else 30) ** 2 for n in sampler.grids])
     assert list(sampler.grids) == ["west", "east", "fine"]
-    assert np.bincount(sampler.which) / 4000 == pytest.approx(area / area.sum(), abs=2e-3)
+    assert np.bincount(sampler.node_index) / 4000 == pytest.approx(area / area.sum(), abs=2e-3)
 
 
 def test_weights_of_a_tree_count_by_their_ground():
@@ -148,7 +148,7 @@ def test_weights_of_a_tree_count_by_their_ground():
     weights = tree_of({n: layer.to_dataset(name="w") for n, layer in layers.items()})
     drawn = RandomSampler(make_tree(), size=8, length=400, weights=weights)
     assert list(drawn.grids) == ["west", "fine"]
-    assert np.bincount(drawn.which) / 400 == pytest.approx([1 / 3, 2 / 3], abs=5e-3)
+    assert np.bincount(drawn.node_index) / 400 == pytest.approx([1 / 3, 2 / 3], abs=5e-3)
     with pytest.raises(InputError, match=r"Cannot draw by weights of 4 grids on one"):
         RandomSampler(make_tree()["west"].to_dataset(), size=8, length=4, weights=weights)
     with pytest.raises(InputError, match=r"weights of node 'west'"):
@@ -262,6 +262,6 @@ def test_a_plan_is_drawn_over_each_child(tmp_path):
     for layer in (None, images):
         figure = plan.plot(layer)
         assert [axes.get_title() for axes in figure.axes] == ["west", "east"]
-        assert [len(axes.lines) for axes in figure.axes] == [2 * n for n in np.bincount(plan.which)]
+        assert [len(axes.lines) for axes in figure.axes] == [2 * n for n in np.bincount(plan.node_index)]
     with pytest.raises(GridError, match="Pass a tree with a layer for each child"):
         plan.plot(tree["west"]["mask"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -35,7 +35,7 @@ def band_statistics(layer: xr.DataArray | xr.DataTree, windows: Iterable[Window]
     ----------
     Chan et al. 1979, https://doi.org/10.1007/978-3-642-51461-6_3 (merging of moments, exact for large offsets)
     """
-    layers = _layers(layer)
+    layers = layers_of(layer)
     views = {node: view_of(one) for node, one in layers.items()}
     bands = {view.shape[1] for view in views.values()}
     if len(bands) > 1:
@@ -45,7 +45,7 @@ def band_statistics(layer: xr.DataArray | xr.DataTree, windows: Iterable[Window]
     count = np.zeros(bands.pop())
     mean, spread = np.zeros_like(count), np.zeros_like(count)
     for window in windows:
-        view = views[window.node if isinstance(layer, xr.DataTree) else None]
+        view = views[window.node]
         values, valid = (np.moveaxis(part, 1, 0).reshape(len(count), -1) for part in view.read(window))
         number = valid.sum(axis=1)
         filled = np.where(valid, values, 0).astype("float64")
@@ -59,13 +59,6 @@ def band_statistics(layer: xr.DataArray | xr.DataTree, windows: Iterable[Window]
         raise InputError(msg)
     deviation = np.sqrt(spread / count)
     return mean, np.where(deviation > 0, deviation, 1.0)
-
-
-def _layers(layer: xr.DataArray | xr.DataTree) -> Mapping[str | None, xr.DataArray]:
-    """Return the layer of each child by node, or the one layer under no name."""
-    if isinstance(layer, xr.DataTree):
-        return dict(layers_of(layer).items())
-    return {None: layer}
 
 
 def legend_of(layer: xr.DataArray | xr.DataTree, *, most: int = MOST_CODES) -> Legend:
@@ -85,7 +78,7 @@ def legend_of(layer: xr.DataArray | xr.DataTree, *, most: int = MOST_CODES) -> L
     LabelError
         Where pixels are no class codes: not whole numbers, more than `most` distinct ones, or none at all.
     """
-    layers = list(_layers(layer).values())
+    layers = list(layers_of(layer).values())
     name = "the layer" if layers[0].name is None else layers[0].name
     codes: list[int] = []
     for one in layers:

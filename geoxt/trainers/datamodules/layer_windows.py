@@ -150,7 +150,7 @@ class WindowDataModule(Resumable):
             own = regions.get(node)
             for outer in () if own is None else own.on(grid_of(child)):
                 steps = _steps(child, own)
-                windows += [replace(tile, node=node or None, time=steps) for tile in tiles(outer, self.eval_size)]
+                windows += [replace(tile, node=node, time=steps) for tile in tiles(outer, self.eval_size)]
         return loader(self.data, windows, batch_size=1, num_workers=self.num_workers)
 
 
