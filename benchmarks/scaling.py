@@ -87,7 +87,7 @@ def opening(folder: Path, count: int) -> str:
     rows = []
     for title in ("first: every header read", "second: from the index"):
         start = time.perf_counter()
-        geoxt.open_cogs(files, layer="landsat8")
+        geoxt.open_cogs(files, product="landsat8")
         rows.append([title, f"{len(files):,}", f"{time.perf_counter() - start:.2f}"])
     return table(["open", "files", "seconds"], rows)
 

@@ -28,9 +28,9 @@ def opened(data: Path, *, into: str) -> xr.Dataset:
         zone, on which the crop map and the other zone are warped. "aligned": files that lie on one grid already.
     """
     folder = data / "aligned" if into == "aligned" else data
-    crops = geoxt.open_cogs(folder / "cdl" / "*.tif", layer="cdl")
+    crops = geoxt.open_cogs(folder / "cdl" / "*.tif", product="cdl")
     crs = SCENE_CRS if into == "landsat" else crops.odc.crs
-    scenes = geoxt.open_cogs(folder / "landsat" / "*.TIF", layer="landsat8", bands=BANDS, crs=crs)
+    scenes = geoxt.open_cogs(folder / "landsat" / "*.TIF", product="landsat8", bands=BANDS, crs=crs)
     return geoxt.intersection(image=scenes, mask=crops, grid="image" if into == "landsat" else "mask")
 
 

@@ -214,7 +214,7 @@ def _add_bench(commands: Any) -> None:
     )
     bench.add_argument("image", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
     bench.add_argument("--labels", metavar="FILE", help="raster of class codes, put on the image's grid")
-    bench.add_argument("--layer", metavar="NAME", help="a known layer that the image is, such as landsat8")
+    bench.add_argument("--product", metavar="NAME", help="known product of the image, such as landsat8")
     bench.add_argument("--size", type=int, default=256, metavar="PIXELS", help="of a window (default: %(default)s)")
     bench.add_argument("--batch", type=int, default=32, metavar="N", help="windows in a batch (default: %(default)s)")
     bench.add_argument("--batches", type=int, default=16, metavar="N", help="that are timed (default: %(default)s)")

@@ -32,8 +32,8 @@ class Bench:
     """Paths and patterns of the image's files."""
     labels: str | None = None
     """File of class codes, which comes onto the image's grid; `None` reads the image alone."""
-    layer: str | None = None
-    """Name of a known layer that the image is, such as "landsat8"."""
+    product: str | None = None
+    """Name of the known product of the image, such as "landsat8"."""
     size: int = 256
     """Pixels: side of a window."""
     batch: int = 32
@@ -134,7 +134,7 @@ def _check(job: Bench) -> None:
 
 def _open(job: Bench) -> xr.Dataset:
     """Return the layers on the image's grid."""
-    image = open_cogs(job.image, layer=job.layer, name="image")
+    image = open_cogs(job.image, product=job.product, name="image")
     if job.labels is None:
         return xr.Dataset({"image": image})
     labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="mask")

@@ -13,9 +13,9 @@ from geoxt.datasets.assets import Raster
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.spec import Spec
 from geoxt.errors import InputError
-from geoxt.layers import LayerSpec, open_cogs
+from geoxt.layers import Product, open_cogs
 from geoxt.layers.headers import headers
-from geoxt.layers.sensors import Band
+from geoxt.layers.products import Band
 
 
 def open_layer(
@@ -40,11 +40,11 @@ def open_layer(
     if asset.own_size and not {"resolution", "grid"} & set(chosen):
         first = headers(paths[: len(asset.bands)], crs=spec.crs)
         chosen["resolution"] = min(abs(header.grid.resolution.x) for header in first)
-    layer: xr.DataArray = open_cogs(paths, layer=layer_spec(spec, key, asset), **{"name": key, **chosen})
+    layer: xr.DataArray = open_cogs(paths, product=layer_spec(spec, key, asset), **{"name": key, **chosen})
     return layer
 
 
-def layer_spec(spec: Spec, key: str, asset: Raster) -> LayerSpec:
+def layer_spec(spec: Spec, key: str, asset: Raster) -> Product:
     """Return an asset as what is known of a layer."""
     template = asset.templates[0]
     choices = template.choices("band")
@@ -53,7 +53,7 @@ def layer_spec(spec: Spec, key: str, asset: Raster) -> LayerSpec:
     else:
         given = asset.bands or (Band(name=key),)
         bands = tuple(replace(band, files=(), index=at) for at, band in enumerate(given, start=asset.channel or 1))
-    return LayerSpec(
+    return Product(
         name=spec.name,
         title=spec.title,
         kind="labels" if asset.is_mask else "image",

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from geoxt.errors import InputError
-from geoxt.layers.sensors import Band
+from geoxt.layers.products import Band
 from geoxt.template import Fields, Template, Value
 from geoxt.types import Array as Values
 

@@ -27,7 +27,7 @@ from geoxt.datasets.spec import Folders, Lists, Rule, Runs, Spec
 from geoxt.datasets.splits import assign
 from geoxt.datasets.verify import Report, check
 from geoxt.errors import DatasetWarning, InputError, ReadError
-from geoxt.layers.sensors import Band
+from geoxt.layers.products import Band
 from geoxt.legend import Legend
 from geoxt.template import Template
 from geoxt.types import SomePath

@@ -9,8 +9,8 @@ from typing import Literal
 
 from geoxt.datasets.assets import Array, Asset, Raster, Rows, Vector
 from geoxt.errors import InputError
-from geoxt.layers.sensors import Band, resolve_bands
-from geoxt.layers.sensors import spec as layer_spec
+from geoxt.layers.products import Band, resolve_bands
+from geoxt.layers.products import get as layer_spec
 from geoxt.legend import Legend, palette
 from geoxt.template import Template
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from geoxt.datasets.assets import Raster
 from geoxt.datasets.catalog import info, names
 from geoxt.datasets.spec import Archive, Folders, Lists, Named, Rule, Runs, Spec
-from geoxt.layers.sensors import names as layer_names
-from geoxt.layers.sensors import spec as layer_spec
+from geoxt.layers.products import get as layer_spec
+from geoxt.layers.products import names as layer_names
 
 TASKS = {
     "classification": "C",

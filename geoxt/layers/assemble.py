@@ -28,7 +28,7 @@ SAME = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class LayerMetadata:
     """What scenes have in common, whether they came from STAC items or from files."""
 
     bands: tuple[str, ...]
@@ -77,7 +77,7 @@ class Placement:
     """How files are opened."""
 
 
-def assemble(scenes: Sequence[Scene], product: Product, placement: Placement) -> xr.DataArray:
+def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placement) -> xr.DataArray:
     """Return the lazy layer that scenes make.
 
     Raises
@@ -122,7 +122,9 @@ def assemble(scenes: Sequence[Scene], product: Product, placement: Placement) ->
     return to_layer(source, dims=dims, coords=coords, attrs=attrs, name=placement.name, chunks=placement.chunks)
 
 
-def _pixels(scenes: Sequence[Scene], product: Product, placement: Placement) -> tuple[np.dtype[Any], float | None]:
+def _pixels(
+    scenes: Sequence[Scene], product: LayerMetadata, placement: Placement
+) -> tuple[np.dtype[Any], float | None]:
     """Return the data type of stored pixels, and what marks missing ones."""
     assets = [a for s in scenes for a in s.assets if a is not None]
     dtype = np.result_type(*{a.dtype for a in assets})
@@ -135,7 +137,7 @@ def _pixels(scenes: Sequence[Scene], product: Product, placement: Placement) -> 
     return dtype, nodata
 
 
-def _check_resampling(product: Product, how: Resampling | None) -> None:
+def _check_resampling(product: LayerMetadata, how: Resampling | None) -> None:
     if product.categorical and how not in {None, "nearest", "mode"}:
         msg = f"Cannot resample class codes by {how!r}. Pass resampling='nearest' or 'mode'."
         raise InputError(msg)

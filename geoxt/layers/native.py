@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, OverlapError
 from geoxt.grid import label, pixel_offset
-from geoxt.layers.assemble import SAME, Placement, Product, assemble, choose_grid
+from geoxt.layers.assemble import SAME, LayerMetadata, Placement, assemble, choose_grid
 from geoxt.source import Scene
 from geoxt.trees import node_names, tree_of
 from geoxt.types import SomeCRS
@@ -50,7 +50,7 @@ class Lattice:
         return GeoBox((bottom - top, right - left), self.base.affine @ Affine.translation(left, top), self.base.crs)
 
 
-def assemble_native(scenes: Sequence[Scene], product: Product, placement: Placement) -> xr.DataTree:
+def assemble_native(scenes: Sequence[Scene], product: LayerMetadata, placement: Placement) -> xr.DataTree:
     """Return a tree of lazy layers: a child for each CRS in which scenes lie, on the pixels of its scenes.
 
     Scenes of one CRS whose pixels do not coincide lie in children of their own. Children stand in the order of their

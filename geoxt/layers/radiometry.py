@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from geoxt.errors import InputError
-from geoxt.layers.sensors import Band, LayerSpec, Radiometry
+from geoxt.layers.products import Band, Product, Radiometry
 from geoxt.source import Asset, Scene
 
 HARMONISED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
@@ -37,7 +37,7 @@ def stated(entry: Mapping[str, Any]) -> Radiometry | None:
 
 
 def known(
-    facts: LayerSpec | None,
+    facts: Product | None,
     band: Band | None,
     file: str | None,
     *,

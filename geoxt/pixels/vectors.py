@@ -186,10 +186,10 @@ def _ogr_header(href: str, layer: str | None) -> Found:
         names = [str(name) for name in pyogrio.list_layers(href)[:, 0]]
     if not names or (layer is not None and layer not in names):
         what = f"layer {layer!r}" if names else "any layer"
-        msg = f"Cannot find {what} in {redact_url(href)!r}: it has {names}. Pass layer_name= one of these."
+        msg = f"Cannot find {what} in {redact_url(href)!r}: it has {names}. Pass layer= one of these."
         raise InputError(msg)
     if layer is None and len(names) > 1:
-        msg = f"Cannot choose one layer of {redact_url(href)!r}: it has {names}. Pass layer_name= one of these."
+        msg = f"Cannot choose one layer of {redact_url(href)!r}: it has {names}. Pass layer= one of these."
         raise InputError(msg)
     chosen = layer or names[0]
     with _readable(href):

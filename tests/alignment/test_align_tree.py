@@ -120,11 +120,11 @@ def test_steps_of_the_same_time_are_one_step(folder):
         name = f"LC08_L2SP_{row}_2019{day}_20200827_02_T1_SR_B2.TIF"
         grid = make_grid((60, 60), **place)
         files.append(str(write_cog(folder / name, distinct((60, 60)) + 9000 * n, grid=grid, nodata=0, tiled=False)))
-    tree = geoxt.open_cogs(files, layer="landsat8", crs="native", groupby="day")
+    tree = geoxt.open_cogs(files, product="landsat8", crs="native", groupby="day")
     assert [child.sizes["time"] for child in children(tree).values()] == [1, 2]
     target = make_grid((60, 70), crs="EPSG:5070", left=495_800, top=2_038_600)
     moved = align(tree, target)
-    expected = geoxt.open_cogs(files, layer="landsat8", grid=target, groupby="day")
+    expected = geoxt.open_cogs(files, product="landsat8", grid=target, groupby="day")
     assert moved.time.dt.strftime("%m%d").values.tolist() == ["0701", "0717"]
     assert np.array_equal(moved.compute(), expected.compute())
 

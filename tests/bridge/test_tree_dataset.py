@@ -23,8 +23,8 @@ from geoxt.windows import Window
 def pair(tmp_path_factory):
     """Scenes in two zones beside land cover."""
     world = make_world(tmp_path_factory.mktemp("world"), size=128, blocksize=128)
-    image = geoxt.open_cogs(world.images, layer="landsat8", crs="native", name="image")
-    return geoxt.intersection(image=image, mask=geoxt.open_cogs(world.labels, layer="cdl"))
+    image = geoxt.open_cogs(world.images, product="landsat8", crs="native", name="image")
+    return geoxt.intersection(image=image, mask=geoxt.open_cogs(world.labels, product="cdl"))
 
 
 def equal(one, other):

@@ -115,15 +115,15 @@ def landsat(folder, *, clouds=None, rows=(1,)):
 def test_landsat_files_are_rescaled_and_masked(tmp_path):
     clouds = np.random.default_rng(1).random((40, 50)) < 0.3
     paths = landsat(tmp_path, clouds=clouds)
-    layer = open_cogs(paths, layer="landsat8", mask="clouds", rescale=True)
+    layer = open_cogs(paths, product="landsat8", exclude="clouds", rescale=True)
     assert layer.band.values.tolist() == ["B4", "B5"]
     assert layer.attrs["units"] == "1"
     assert np.array_equal(np.isnan(values_of(layer)[0]), clouds)
     assert np.allclose(values_of(layer)[0][~clouds], VALUES[~clouds] * 0.0000275 - 0.2, atol=1e-6)
-    stored = open_cogs(paths, layer="landsat8", mask=["clouds"], bands=["red", "qa_pixel"])
+    stored = open_cogs(paths, product="landsat8", exclude=["clouds"], bands=["red", "qa_pixel"])
     assert stored.band.values.tolist() == ["B4", "QA_PIXEL"]
     assert np.array_equal(values_of(stored)[0], np.where(clouds, 0, VALUES))
-    assert open_cogs(paths, layer="landsat8").band.values.tolist() == ["B4", "B5", "QA_PIXEL"]
+    assert open_cogs(paths, product="landsat8").band.values.tolist() == ["B4", "B5", "QA_PIXEL"]
 
 
 def test_items_are_masked_by_the_quality_band_of_their_sensor(tmp_path):
@@ -134,21 +134,21 @@ def test_items_are_masked_by_the_quality_band_of_their_sensor(tmp_path):
         instruments=["oli", "tirs"],
     )  # fmt: skip
     item.assets["qa_pixel"].roles = ["cloud"]
-    layer = open_stac(item, mask="clouds")
+    layer = open_stac(item, exclude="clouds")
     assert layer.band.values.tolist() == ["red"]
     assert np.array_equal(values_of(layer)[0], np.where(clouds, 0, VALUES))
-    with pytest.raises(InputError, match="Cannot mask fog in landsat8: no one band tells"):
-        open_stac(item, mask="fog")
+    with pytest.raises(InputError, match="Cannot exclude fog in landsat8: no one band tells"):
+        open_stac(item, exclude="fog")
 
 
 def test_a_mask_that_cannot_be_told_is_refused(tmp_path, write):
     with pytest.raises(InputError, match="quality band QA_PIXEL is not among the files. Add its file"):
-        open_cogs(landsat(tmp_path), layer="landsat8", mask="clouds")
+        open_cogs(landsat(tmp_path), product="landsat8", exclude="clouds")
     path = write(VALUES, GRID)
-    with pytest.raises(InputError, match="Pass layer= of a known layer"):
-        open_cogs(path, mask="clouds")
-    with pytest.raises(InputError, match="what its quality bands mean is not known. Pass layer="):
-        open_stac(make_item("one", {"b": path}, time=WHEN), mask="clouds")
+    with pytest.raises(InputError, match="Pass product= of a known product"):
+        open_cogs(path, exclude="clouds")
+    with pytest.raises(InputError, match="what its quality bands mean is not known. Pass product="):
+        open_stac(make_item("one", {"b": path}, time=WHEN), exclude="clouds")
 
 
 def test_quality_bands_are_never_interpolated(tmp_path):

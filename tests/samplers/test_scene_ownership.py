@@ -70,7 +70,7 @@ def test_one_scene_or_several_steps_at_once_have_no_territories(scenes, tmp_path
     for n, (day, left) in enumerate((("0701", 600_000), ("0701", 600_900), ("0717", 600_000))):
         name = f"LC08_L2SP_02603{n}_2019{day}_20200827_02_T1_SR_B2.TIF"
         write_bands(tmp_path, distinct((1, 60, 60)), names=[name], grid=make_grid((60, 60), left=left), tiled=False)
-    series = open_cogs(str(tmp_path / "*.TIF"), layer="landsat8", groupby="day")
+    series = open_cogs(str(tmp_path / "*.TIF"), product="landsat8", groupby="day")
     assert territories(series, scope_of(series, 8)) is None
     found = territories(series, scope_of(series, 8, times=time_steps(series)))
     assert [len(trees) for trees in found.trees] == [1, 0]

@@ -8,8 +8,8 @@ import pytest
 from dask.base import tokenize
 
 from geoxt.grid import full_window
-from geoxt.layers import open_cogs
-from geoxt.layers.sensors import find_qa, qa_tests, qa_valid, spec
+from geoxt.layers import open_cogs, products
+from geoxt.layers.products import find_qa, qa_tests, qa_valid
 from geoxt.source import Mosaic, Quality, view_of
 from geoxt.source.quality_mask import left
 from geoxt.testing import distinct, make_grid
@@ -30,7 +30,7 @@ def masked(layer, path, out):
 
 @pytest.mark.parametrize("name", ["landsat8", "landsat7", "landsat1", "sentinel2"])
 def test_tests_take_out_what_the_facts_do(name):
-    for qa in spec(name).qa:
+    for qa in products.get(name).qa:
         numbers = np.arange(1 << 16, dtype="uint16")
         for what in qa.names:
             assert np.array_equal(left(numbers, qa_tests(qa, what)), qa_valid(numbers, qa, what))
@@ -59,7 +59,7 @@ def test_a_cloud_is_as_nodata_in_the_file(write, how):
 def test_a_coarser_quality_band_is_decided_on_the_grid_of_the_bands(write):
     values = distinct((1, 120, 140))
     classes = np.random.default_rng(4).integers(4, 11, (60, 70)).astype("uint8")
-    out = qa_tests(find_qa(spec("sentinel2").qa, "clouds"), "clouds")
+    out = qa_tests(find_qa(products.get("sentinel2").qa, "clouds"), "clouds")
     source = masked(open_cogs(write(values, FINE, nodata=0)), write(classes, GRID, nodata=0), out)
     found, good = source.read(full_window(FINE))
     kept = (classes < 8).repeat(2, 0).repeat(2, 1)
@@ -79,7 +79,7 @@ def test_beyond_the_quality_band_nothing_is_left(write):
 
 def test_masked_windows_and_chunks_have_the_bits_of_the_whole(write):
     classes = np.random.default_rng(6).integers(0, 12, (60, 70)).astype("uint8")
-    out = qa_tests(find_qa(spec("sentinel2").qa, "clouds"), ["clouds", "shadows"])
+    out = qa_tests(find_qa(products.get("sentinel2").qa, "clouds"), ["clouds", "shadows"])
     layer = open_cogs(write(distinct((2, 120, 140)), FINE, nodata=0), grid=ALBERS)
     source = masked(layer, write(classes, GRID), out)
     values, valid = source.read(full_window(ALBERS))

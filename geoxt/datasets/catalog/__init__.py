@@ -29,7 +29,7 @@ from geoxt.datasets.catalog import (
 )
 from geoxt.datasets.spec import Spec
 from geoxt.errors import InputError
-from geoxt.layers import sensors as layers
+from geoxt.layers import products
 
 _MODULES = (
     advance,
@@ -83,9 +83,9 @@ def info(name: str) -> Spec:
     known = {_plain(own): own for own in _SPECS}
     if _plain(name) not in known:
         near = [known[key] for key in difflib.get_close_matches(_plain(name), known, n=3)]
-        if _plain(name) in map(_plain, layers.names()):
-            msg = f"Cannot describe {name!r} as a dataset: it is a layer. "
-            raise InputError(msg + f"Open its files by open_cogs(..., layer={name!r}).")
+        if _plain(name) in map(_plain, products.names()):
+            msg = f"Cannot describe {name!r} as a dataset: it is a product. "
+            raise InputError(msg + f"Open its files by open_cogs(..., product={name!r}).")
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known are {', '.join(_SPECS)}."
         msg = f"Cannot find a dataset named {name!r}. {hint} Pass one of these, or a Spec of your own."
         raise InputError(msg)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from geoxt.datasets.assets import Raster, Vector
 from geoxt.datasets.catalog.spacenet import WORLDVIEW3
 from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes, plain_bands
-from geoxt.layers.sensors import Band
+from geoxt.layers.products import Band
 
 _WORLDVIEW2 = tuple(replace(band, resolution=2.0) for band in WORLDVIEW3)
 _PAN = (Band(name="PAN", common="pan", wavelength=0.625, limits=(0.45, 0.8), resolution=0.5),)

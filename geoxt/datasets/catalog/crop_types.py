@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from geoxt.datasets.assets import Raster, Vector
 from geoxt.datasets.spec import Archive, Rule, Spec, classes, sensor_bands
-from geoxt.layers.sensors import Band
+from geoxt.layers.products import Band
 
 _NAMES = "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12"
 _BAND = "{band:" + _NAMES.replace(" ", "|") + "}"

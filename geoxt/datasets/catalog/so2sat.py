@@ -5,7 +5,7 @@ from __future__ import annotations
 from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Array
 from geoxt.datasets.spec import Folders, Spec, Statistics, classes, sensor_bands
-from geoxt.layers.sensors import Band
+from geoxt.layers.products import Band
 
 _WAVE = sensor_bands("sentinel1", "VV")[0].wavelength
 _SEN1 = (

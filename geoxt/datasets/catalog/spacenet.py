@@ -5,7 +5,7 @@ from __future__ import annotations
 from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Raster, Vector
 from geoxt.datasets.spec import Folders, Spec, classes
-from geoxt.layers.sensors import Band
+from geoxt.layers.products import Band
 
 WORLDVIEW3 = (
     Band(name="Coastal", common="coastal", wavelength=0.425, limits=(0.4, 0.45), resolution=1.24, index=1),

@@ -10,14 +10,15 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import overlap
+from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, assemble
-from geoxt.layers.exclude import SomeMask
+from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.files.paths import find, gather
 from geoxt.layers.files.scenes import asset_of, choose_bands, known_scenes, plain_scenes, with_nodata
 from geoxt.layers.headers import headers
 from geoxt.layers.native import assemble_native, is_native
-from geoxt.layers.sensors import LayerSpec, spec
+from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.credentials import Sign, access_of
 from geoxt.types import Resampling, SomeCRS, SomePaths
@@ -30,7 +31,7 @@ def open_cogs(paths: SomePaths, *, crs: SomeCRS | None = None, **options: Any) -
 def open_cogs(  # type: ignore[misc]  # options of the two above are its own
     paths: SomePaths,
     *,
-    layer: str | LayerSpec | None = None,
+    product: str | Product | None = None,
     bands: str | Sequence[str] | None = None,
     bbox: SomeBounds | None = None,
     intersects: SomeGeometry | None = None,
@@ -39,7 +40,7 @@ def open_cogs(  # type: ignore[misc]  # options of the two above are its own
     grid: GeoBox | None = None,
     groupby: GroupBy = "mosaic",
     composite: Composite = "first",
-    mask: SomeMask | None = None,
+    exclude: SomeFlags = (),
     rescale: bool = False,
     categorical: bool | None = None,
     nodata: float | None = None,
@@ -62,10 +63,10 @@ def open_cogs(  # type: ignore[misc]  # options of the two above are its own
         A path or glob pattern, or a list of them; URLs and GDAL's `/vsi…` paths are taken as they are. A folder, a
         Sentinel `.SAFE` tree or an archive (`.zip`, `.tar`) stands for the files of a known layer in it, at any depth:
         of the bands asked for, else of those that the layer opens by itself, each in the sensor's own pixel size.
-    layer
-        Name of a known layer ("landsat8", "cdl", …; `geoxt.layers.names()`), which says how file names give band and
-        date, and what the bands and classes are. Without it, bands are named by their descriptions or file names;
-        for folders and archives it is the one that names its files so.
+    product
+        Name of a known product ("landsat8", "cdl", …; see `geoxt.layers.products.names()`), which defines its file
+        names, bands and classes. By default bands are named by their descriptions or file names, and the product of
+        folders and archives is the one whose file names match.
     bands
         Bands to open, in this order: the sensor's own names ("SR_B4"), or common names ("red").
     bbox, intersects
@@ -83,7 +84,7 @@ def open_cogs(  # type: ignore[misc]  # options of the two above are its own
         How the scenes of a step become one image: by the "first" valid pixel (in order of time; of a mosaic, in that of
         `paths`) or the "latest" scene's; or by the "median", "mean", "min" or "max" of the valid pixels, rounded to the
         layer's type.
-    mask
+    exclude
         What is taken out, by name: "clouds", "shadows", "snow", … or a list of these, as the quality band of a known
         layer tells; its files have to be among `paths`. It is decided on the grid of each band, by the nearest pixel
         of the quality band, before that band is resampled.
@@ -132,24 +133,26 @@ def open_cogs(  # type: ignore[misc]  # options of the two above are its own
     Examples
     --------
     >>> import geoxt
-    >>> landsat = geoxt.open_cogs("landsat/*_SR_B[2-7].TIF", layer="landsat8")  # doctest: +SKIP
+    >>> landsat = geoxt.open_cogs("landsat/*_SR_B[2-7].TIF", product="landsat8")  # doctest: +SKIP
     """
     area = area_of(bbox, intersects)
-    found, facts = gather(paths, spec(layer) if isinstance(layer, str) else layer, bands=bands, mask=mask)
+    found, facts = gather(
+        paths, products.get(product) if isinstance(product, str) else product, bands=bands, exclude=exclude
+    )
     access = access_of(sign, env)
     read = headers(found, crs=source_crs, access=access)
     if facts is not None:
-        scenes, product = known_scenes(
-            read, facts, categorical=categorical, mask=mask, rescale=rescale, spare=bands is None
+        scenes, metadata = known_scenes(
+            read, facts, categorical=categorical, exclude=exclude, rescale=rescale, spare=bands is None
         )
-    elif mask:
-        msg = f"Cannot mask {mask!r}: what the files are is not known."
-        raise InputError(msg + " Pass layer= of a known layer, or leave mask= out.")
+    elif exclude:
+        msg = f"Cannot exclude {exclude!r}: what the files are is not known."
+        raise InputError(msg + " Pass product= of a known product, or leave exclude= out.")
     else:
-        scenes, product = plain_scenes(read, categorical=categorical)
+        scenes, metadata = plain_scenes(read, categorical=categorical)
     if bands is not None:
         names = [bands] if isinstance(bands, str) else bands
-        scenes, product = choose_bands(scenes, product, names, facts, categorical=categorical)
+        scenes, metadata = choose_bands(scenes, metadata, names, facts, categorical=categorical)
     if nodata is None and facts is not None:
         nodata = facts.nodata
     if nodata is not None:
@@ -164,7 +167,7 @@ def open_cogs(  # type: ignore[misc]  # options of the two above are its own
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, access=access,
         name=name or (facts.name if facts else None),
     )  # fmt: skip
-    return assemble_native(scenes, product, placement) if is_native(crs) else assemble(scenes, product, placement)
+    return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
 
 
 __all__ = ["asset_of", "find", "open_cogs"]

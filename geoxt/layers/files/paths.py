@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from geoxt.errors import InputError, ReadError
-from geoxt.layers.exclude import SomeMask, wanted
-from geoxt.layers.sensors import LayerSpec, Named, is_scene, of_path, resolve_bands
+from geoxt.layers.exclude import SomeFlags, wanted
+from geoxt.layers.products import FileFields, Product, is_scene_name, match_path, resolve_bands
 from geoxt.types import SomePaths
 
 REMOTE = ("http://", "https://", "s3://", "gs://", "az://", "/vsi")
@@ -20,7 +20,7 @@ ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tar.gz": "/vsitar/", ".tgz
 """GDAL's file systems by the endings of archives."""
 _INSIDE = re.compile(r"/vsi(zip|tar)/(?:\{([^}]+)\}|(.+?\.(?:zip|tar\.gz|tar|tgz)))/(.+)", re.IGNORECASE)
 
-File = tuple[str, Named]
+File = tuple[str, FileFields]
 """A file of a known layer: its path, and what its name says."""
 
 
@@ -47,7 +47,9 @@ def find(paths: SomePaths, *, folders: bool = False) -> list[str]:
             continue
         plain = Path(one).is_file() or (folders and Path(one).is_dir())
         matches = [one] if plain else sorted(globbing.glob(one, recursive=True))  # noqa: PTH207 (absolute patterns too)
-        matches = [m for m in matches if plain or Path(m).is_file() or (folders and is_scene(m) and Path(m).is_dir())]
+        matches = [
+            m for m in matches if plain or Path(m).is_file() or (folders and is_scene_name(m) and Path(m).is_dir())
+        ]
         if not matches:
             where = " (a folder: add a pattern such as '*.tif')" if Path(one).is_dir() else ""
             msg = f"Cannot find any file for {one!r}{where}. Pass an existing path or a pattern that matches."
@@ -60,8 +62,8 @@ def find(paths: SomePaths, *, folders: bool = False) -> list[str]:
 
 
 def gather(
-    paths: SomePaths, facts: LayerSpec | None, *, bands: str | Sequence[str] | None, mask: SomeMask | None
-) -> tuple[list[str], LayerSpec | None]:
+    paths: SomePaths, facts: Product | None, *, bands: str | Sequence[str] | None, exclude: SomeFlags
+) -> tuple[list[str], Product | None]:
     """Return the files that paths name, and the layer that they are of.
 
     A folder or an archive stands for the files of a known layer in it, at any depth: of the bands that are asked for,
@@ -76,7 +78,7 @@ def gather(
         The layer; `None` for the one that names its files as those in the folders and archives are.
     bands
         Bands that are asked for.
-    mask
+    exclude
         What shall be taken out, by name.
 
     Raises
@@ -93,7 +95,7 @@ def gather(
     known = facts or _layer_of(inside)
     held = {place: _known_in(place, files, known) for place, files in inside.items()}
     every = [file for files in held.values() for file in files]
-    keep = _wanted(every, known, bands, mask, next(iter(held)))
+    keep = _wanted(every, known, bands, exclude, next(iter(held)))
     out: list[str] = []
     for place in places:
         out += [place] if place not in held else _native([file for file in held[place] if _is(file, keep)], known)
@@ -119,7 +121,7 @@ def _members(place: str) -> Iterable[str]:
         folders.sort()
         for name in sorted(files):
             path = os.path.join(folder, name)  # noqa: PTH118 (keeps paths as they were given)
-            if _system(name) is not None and is_scene(name):
+            if _system(name) is not None and is_scene_name(name):
                 yield from _members(path)
             else:
                 yield path
@@ -162,12 +164,12 @@ def read_inside(path: str) -> bytes | None:
         raise ReadError(msg) from error
 
 
-def _layer_of(inside: dict[str, list[str]]) -> LayerSpec:
+def _layer_of(inside: dict[str, list[str]]) -> Product:
     """Return the one layer that names its files as those in some folders and archives are named."""
-    found: dict[str, tuple[LayerSpec, str]] = {}
+    found: dict[str, tuple[Product, str]] = {}
     common: set[str] | None = None
     for path in (path for files in inside.values() for path in files):
-        fitting = [one for one in of_path(path) if one.kind != "shapes"]
+        fitting = [one for one in match_path(path) if one.kind != "shapes"]
         found |= {one.name: (one, path) for one in fitting if one.name not in found}
         if fitting:
             names = {one.name for one in fitting}
@@ -178,20 +180,20 @@ def _layer_of(inside: dict[str, list[str]]) -> LayerSpec:
     if not found:
         seen = _seen([path for files in inside.values() for path in files])
         msg = f"Cannot find files of any known layer in {where}: {seen}."
-        raise InputError(msg + " Pass layer= of a known one, or a pattern such as '*.tif' for other files.")
+        raise InputError(msg + " Pass product= of a known one, or a pattern such as '*.tif' for other files.")
     named = ", ".join(f"{name} ({path!r})" for name, (_, path) in found.items())
-    msg = f"Cannot choose one layer for {where}: files in it may be of {named}. Pass layer= of one of these."
+    msg = f"Cannot choose one layer for {where}: files in it may be of {named}. Pass product= of one of these."
     raise InputError(msg)
 
 
-def _known_in(place: str, files: list[str], facts: LayerSpec) -> list[File]:
+def _known_in(place: str, files: list[str], facts: Product) -> list[File]:
     """Return the files of a layer among those of a folder or archive."""
     named = ((path, facts.identify(path)) for path in files)
     found = [(path, says) for path, says in named if says is not None]
     if not found:
         forms = " or ".join(repr(pattern) for pattern in facts.patterns) or "a form that nobody knows"
         msg = f"Cannot find files of {facts.name} in {place!r}: names of the form {forms} were looked for; "
-        raise InputError(msg + f"{_seen(files)}. Pass layer= of another known layer, or a pattern for other files.")
+        raise InputError(msg + f"{_seen(files)}. Pass product= of another known layer, or a pattern for other files.")
     return found
 
 
@@ -203,7 +205,7 @@ def _seen(files: list[str]) -> str:
 
 
 def _wanted(
-    files: Sequence[File], facts: LayerSpec, bands: str | Sequence[str] | None, mask: SomeMask | None, place: str
+    files: Sequence[File], facts: Product, bands: str | Sequence[str] | None, exclude: SomeFlags, place: str
 ) -> dict[str, tuple[str, ...]]:
     """Return the bands to open, and how their files may spell them where a name says it: for any, nothing."""
     held = dict.fromkeys(says.band for _, says in files)
@@ -220,8 +222,8 @@ def _wanted(
         measured = [band.name for band in facts.bands]
         choices = ([name for name in some if name in held] for some in (usual, measured, held))
         keep = {str(name): () for name in next((some for some in choices if some), ())}
-    if mask:
-        keep |= {band: () for band in wanted(facts, mask, scene=files[0][1].scene) if band not in keep}
+    if exclude:
+        keep |= {band: () for band in wanted(facts, exclude, scene=files[0][1].scene) if band not in keep}
     return keep
 
 
@@ -230,7 +232,7 @@ def _is(file: File, keep: dict[str, tuple[str, ...]]) -> bool:
     return band is None or (band in keep and (not keep[band] or spelt in keep[band]))
 
 
-def _native(files: Sequence[File], facts: LayerSpec) -> list[str]:
+def _native(files: Sequence[File], facts: Product) -> list[str]:
     """Return one file for each band of each scene: of several pixel sizes the sensor's own, else the finest."""
     own = {band.name: band.resolution for band in (*facts.bands, *facts.extras)}
     groups: dict[tuple[str, str | None], dict[int, str]] = {}

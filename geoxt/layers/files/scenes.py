@@ -13,11 +13,11 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
 from geoxt.footprints import overlap
-from geoxt.layers.assemble import Product, representable
-from geoxt.layers.exclude import SomeMask, quality_of, wanted
+from geoxt.layers.assemble import LayerMetadata, representable
+from geoxt.layers.exclude import SomeFlags, quality_of, wanted
 from geoxt.layers.files.sidecars import Sidecars
+from geoxt.layers.products import FileFields, Product, Radiometry, resolve_bands
 from geoxt.layers.radiometry import known
-from geoxt.layers.sensors import LayerSpec, Named, Radiometry, resolve_bands
 from geoxt.layers.time import moment
 from geoxt.legend import Legend
 from geoxt.pixels.reader import Header
@@ -28,7 +28,7 @@ from geoxt.source import Asset, Scene
 class _File:
     """What a file of a known layer holds."""
 
-    named: Named
+    named: FileFields
     """What its name says."""
     bands: dict[str, tuple[Asset, str]]
     """Its bands by name, and the unit of each one's physical values."""
@@ -36,13 +36,13 @@ class _File:
 
 def known_scenes(
     files: Sequence[Header],
-    facts: LayerSpec,
+    facts: Product,
     *,
     categorical: bool | None = None,
-    mask: SomeMask | None = None,
+    exclude: SomeFlags = (),
     rescale: bool = False,
     spare: bool = True,
-) -> tuple[list[Scene], Product]:
+) -> tuple[list[Scene], LayerMetadata]:
     """Return the scenes of a known layer, from what its file names say.
 
     Parameters
@@ -53,7 +53,7 @@ def known_scenes(
         The layer.
     categorical
         `False` for class codes that are taken as measurements.
-    mask
+    exclude
         What is taken out, by name.
     rescale
         Whether scale and offset are needed.
@@ -66,8 +66,8 @@ def known_scenes(
         Where names are of another form, scenes differ in bands, or what is needed is not there.
     """
     groups: dict[str, dict[str, Asset]] = {}
-    says: dict[str, Named] = {}
-    read: list[Named] = []
+    says: dict[str, FileFields] = {}
+    read: list[FileFields] = []
     units: dict[str, str] = {}
     beside = Sidecars(facts)
     for header in files:
@@ -79,15 +79,15 @@ def known_scenes(
         read.append(file.named)
     _require_one_level(read)
     present = {band for mine in groups.values() for band in mine}
-    hidden = set(wanted(facts, mask, scene=next(iter(groups)))) if mask and spare else set()
+    hidden = set(wanted(facts, exclude, scene=next(iter(groups)))) if exclude and spare else set()
     ordered = [b.name for b in (*facts.bands, *facts.extras) if b.name in present - hidden]
-    scenes = [_scene(scene, mine, ordered, says[scene], facts, mask) for scene, mine in groups.items()]
+    scenes = [_scene(scene, mine, ordered, says[scene], facts, exclude) for scene, mine in groups.items()]
     return scenes, product_of(ordered, facts, units, categorical=categorical)
 
 
-def _require_one_level(read: Sequence[Named]) -> None:
+def _require_one_level(read: Sequence[FileFields]) -> None:
     """Refuse a band that names spell in two ways, as Level 1 and Level 2 do: its numbers mean different things."""
-    first: dict[str, Named] = {}
+    first: dict[str, FileFields] = {}
     for one in read:
         other = first.setdefault(one.band, one) if one.band is not None else one
         if one.file != other.file:
@@ -107,7 +107,7 @@ def _add(mine: dict[str, Asset], file: _File, scene: str, href: str) -> None:
 
 
 def _scene(
-    scene: str, mine: dict[str, Asset], ordered: list[str], says: Named, facts: LayerSpec, mask: SomeMask | None
+    scene: str, mine: dict[str, Asset], ordered: list[str], says: FileFields, facts: Product, exclude: SomeFlags
 ) -> Scene:
     lacking = [band for band in ordered if band not in mine]
     if lacking:
@@ -116,8 +116,8 @@ def _scene(
 
     def quality(band: str) -> Asset:
         if band not in mine:
-            msg = f"Cannot mask {mask!r} in scene {scene!r}: its quality band {band} is not among the files."
-            raise InputError(msg + " Add its file to the paths, or leave mask= out.")
+            msg = f"Cannot exclude {exclude!r} in scene {scene!r}: its quality band {band} is not among the files."
+            raise InputError(msg + " Add its file to the paths, or leave exclude= out.")
         return mine[band]
 
     return Scene(
@@ -125,16 +125,16 @@ def _scene(
         assets=tuple(mine[band] for band in ordered),
         start=moment(says.start),
         end=moment(says.end),
-        quality=quality_of(facts, mask, scene, quality),
+        quality=quality_of(facts, exclude, scene, quality),
     )
 
 
-def _identify(header: Header, facts: LayerSpec, beside: Sidecars, *, rescale: bool) -> _File:
+def _identify(header: Header, facts: Product, beside: Sidecars, *, rescale: bool) -> _File:
     """Return what a file's name says, and the bands that the file holds."""
     named = facts.identify(header.href)
     if named is None:
         msg = f"Cannot take {header.href!r} as {facts.name}: its name is not of the form {facts.patterns[0]}."
-        raise InputError(msg + " Leave it out, or open it without layer=.")
+        raise InputError(msg + " Leave it out, or open it without product=.")
     held = [b for b in facts.bands if named.band is None and b.index <= len(header.dtypes)]
     if named.band is not None:
         held = [b for b in (*facts.bands, *facts.extras) if b.name == named.band]
@@ -153,8 +153,8 @@ def _identify(header: Header, facts: LayerSpec, beside: Sidecars, *, rescale: bo
 
 
 def product_of(
-    bands: Sequence[str], facts: LayerSpec, units: Mapping[str, str], *, categorical: bool | None = None
-) -> Product:
+    bands: Sequence[str], facts: Product, units: Mapping[str, str], *, categorical: bool | None = None
+) -> LayerMetadata:
     """Return what the scenes of a known layer have in common."""
     by_name = {b.name: b for b in (*facts.bands, *facts.extras)}
     own = [by_name.get(b) for b in bands]
@@ -163,11 +163,13 @@ def product_of(
         "wavelength": tuple(b.wavelength if b and b.wavelength is not None else np.nan for b in own),
     }
     attrs: dict[Hashable, Any] = {"long_name": facts.title}
-    product = Product(bands=tuple(bands), attrs=attrs, coords=coords, units=tuple(units.get(b, "1") for b in bands))
+    product = LayerMetadata(
+        bands=tuple(bands), attrs=attrs, coords=coords, units=tuple(units.get(b, "1") for b in bands)
+    )
     return _classified(product, facts, categorical)
 
 
-def _classified(product: Product, facts: LayerSpec, categorical: bool | None) -> Product:  # noqa: FBT001
+def _classified(product: LayerMetadata, facts: Product, categorical: bool | None) -> LayerMetadata:  # noqa: FBT001
     """Return a product with its classes: those of a label layer, or of a quality band that is opened alone."""
     qa = next((qa for qa in facts.qa if product.bands == (qa.band,)), None)
     legend = facts.legend or (qa.legend if qa is not None else None)
@@ -176,7 +178,7 @@ def _classified(product: Product, facts: LayerSpec, categorical: bool | None) ->
     return replace(product, legend=legend, categorical=True)
 
 
-def plain_scenes(files: Sequence[Header], *, categorical: bool | None) -> tuple[list[Scene], Product]:
+def plain_scenes(files: Sequence[Header], *, categorical: bool | None) -> tuple[list[Scene], LayerMetadata]:
     """Return the scenes of unknown files: those on one grid are the bands of one scene."""
     groups: dict[GeoBox, list[Header]] = {}
     for header in files:
@@ -186,7 +188,7 @@ def plain_scenes(files: Sequence[Header], *, categorical: bool | None) -> tuple[
         sizes = {sum(_count(h) for h in some): some[0].href for some in groups.values()}
         (m, a), (n, b), *_ = sizes.items()
         msg = f"Cannot tell bands from scenes: {m} bands share the grid of {a!r}, {n} that of {b!r}. "
-        raise InputError(msg + "Pass files of one grid, or layer=… for a known layer.")
+        raise InputError(msg + "Pass files of one grid, or product=… for a known layer.")
     _require_one_size(groups)
     first = next(iter(groups.values()))
     names = _band_names(first)
@@ -206,7 +208,7 @@ def plain_scenes(files: Sequence[Header], *, categorical: bool | None) -> tuple[
             msg = f"Cannot take {first[0].href!r} as class codes: there are {len(names)} bands. Pass one, or bands=[…]."
             raise InputError(msg)
         legend = _legend(first[0])
-    return scenes, Product(bands=names, legend=legend, categorical=categorical)
+    return scenes, LayerMetadata(bands=names, legend=legend, categorical=categorical)
 
 
 def _legend(file: Header) -> Legend | None:
@@ -235,12 +237,12 @@ def _require_one_size(groups: Mapping[GeoBox, Sequence[Header]]) -> None:
 
 def choose_bands(
     scenes: Sequence[Scene],
-    product: Product,
+    product: LayerMetadata,
     bands: Sequence[str],
-    facts: LayerSpec | None,
+    facts: Product | None,
     *,
     categorical: bool | None = None,
-) -> tuple[list[Scene], Product]:
+) -> tuple[list[Scene], LayerMetadata]:
     """Return scenes and product with some of the bands, in the order given.
 
     Raises

@@ -17,7 +17,7 @@ import pystac
 
 from geoxt.errors import ReadError
 from geoxt.layers.files.paths import read_inside
-from geoxt.layers.sensors import LayerSpec, Radiometry, Sidecar
+from geoxt.layers.products import Product, Radiometry, Sidecar
 from geoxt.pixels.credentials import Access, redact_url
 from geoxt.retry import fetch
 
@@ -41,7 +41,7 @@ class Sidecars:
         Returns the content of a file, `None` where there is none.
     """
 
-    def __init__(self, facts: LayerSpec | None, read: Callable[[str], bytes | None] = read_inside) -> None:
+    def __init__(self, facts: Product | None, read: Callable[[str], bytes | None] = read_inside) -> None:
         self._sidecar = None if facts is None else facts.sidecar
         self._read = read
         self._known: dict[tuple[str, str], Scales] = {}
@@ -73,7 +73,7 @@ class Sidecars:
         return {}
 
 
-def scales_of_item(item: pystac.Item, facts: LayerSpec | None, access: Access | None) -> Scales:
+def scales_of_item(item: pystac.Item, facts: Product | None, access: Access | None) -> Scales:
     """Return what the metadata file among an item's assets says of its bands; nothing where there is none.
 
     Raises

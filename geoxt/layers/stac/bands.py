@@ -9,8 +9,8 @@ from typing import Any
 import pystac
 
 from geoxt.errors import InputError
-from geoxt.layers.sensors import Band, LayerSpec, resolve_bands
-from geoxt.layers.stac.products import bands_at
+from geoxt.layers.products import Band, Product, resolve_bands
+from geoxt.layers.stac.match_products import bands_at
 from geoxt.legend import Legend
 
 RASTER = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2")
@@ -42,7 +42,7 @@ class Entry:
     """The band of the known layer that it is."""
 
 
-def entries(item: pystac.Item, facts: LayerSpec | None) -> list[Entry]:
+def entries(item: pystac.Item, facts: Product | None) -> list[Entry]:
     """Return the bands of all raster assets of an item that hold data."""
     found = []
     for key, asset in item.assets.items():
@@ -53,7 +53,7 @@ def entries(item: pystac.Item, facts: LayerSpec | None) -> list[Entry]:
     return found
 
 
-def _of_asset(key: str, asset: pystac.Asset, item: pystac.Item, facts: LayerSpec | None) -> list[Entry]:
+def _of_asset(key: str, asset: pystac.Asset, item: pystac.Item, facts: Product | None) -> list[Entry]:
     extra = asset.extra_fields
     optical = [_spelt(one, item) for one in extra.get("eo:bands") or extra.get("bands") or ()]
     raster = extra.get("raster:bands") or extra.get("bands") or ()
@@ -86,7 +86,7 @@ def _spelt(band: Any, item: pystac.Item) -> Mapping[str, Any]:
     return table[band] if isinstance(band, int) and 0 <= band < len(table) else {"name": str(band)}
 
 
-def _band(facts: LayerSpec | None, held: list[Band], own: str | None, index: int, count: int) -> Band | None:
+def _band(facts: Product | None, held: list[Band], own: str | None, index: int, count: int) -> Band | None:
     """Return the known band that one of an asset's bands is: by the asset's key, else by its own name."""
     if len(held) == 1 and count == 1:
         return held[0]
@@ -100,7 +100,7 @@ def choose(
     tables: Sequence[list[Entry]],
     items: Sequence[pystac.Item],
     bands: Sequence[str] | None,
-    facts: Sequence[LayerSpec | None],
+    facts: Sequence[Product | None],
 ) -> list[list[Entry]]:
     """Return each item's bands, the same for all and in the same order.
 
@@ -117,7 +117,7 @@ def choose(
     return [[find(table, band, item, known) for band in bands] for table, item, known in rows]
 
 
-def _default(tables: Sequence[list[Entry]], facts: Sequence[LayerSpec | None]) -> list[list[Entry]]:
+def _default(tables: Sequence[list[Entry]], facts: Sequence[Product | None]) -> list[list[Entry]]:
     """Return the layer's own choice of bands, else all that hold data, as far as every item has them."""
     known = facts[0]
     mine = [e for e in tables[0] if _is_data(e)]
@@ -148,7 +148,7 @@ def _is_data(entry: Entry) -> bool:
     return not roles or bool(roles & DATA)
 
 
-def find(table: list[Entry], name: str, item: pystac.Item, facts: LayerSpec | None) -> Entry:
+def find(table: list[Entry], name: str, item: pystac.Item, facts: Product | None) -> Entry:
     """Return the band of an item that a name means: an asset's key, else the sensor's own or a common name.
 
     Raises
@@ -173,14 +173,14 @@ def find(table: list[Entry], name: str, item: pystac.Item, facts: LayerSpec | No
     raise InputError(msg)
 
 
-def _resolved(facts: LayerSpec, name: str) -> Band | None:
+def _resolved(facts: Product, name: str) -> Band | None:
     try:
         return resolve_bands(facts, [name])[0]
     except InputError:
         return None
 
 
-def legend_of(entry: Entry, facts: LayerSpec | None) -> Legend | None:
+def legend_of(entry: Entry, facts: Product | None) -> Legend | None:
     """Return the classes of a band: those that the classification extension states, else those that are known."""
     classes = entry.facts.get("classification:classes")
     if classes:

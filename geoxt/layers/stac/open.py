@@ -10,14 +10,15 @@ import numpy.typing as npt
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
-from geoxt.layers.assemble import Placement, Product, assemble
-from geoxt.layers.exclude import SomeMask
+from geoxt.layers.assemble import LayerMetadata, Placement, assemble
+from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.native import assemble_native, is_native
-from geoxt.layers.sensors import LayerSpec, spec
+from geoxt.layers.products import Product
 from geoxt.layers.stac.bands import choose, entries, legend_of
 from geoxt.layers.stac.filters import Selection, SomeTimes, times_of
-from geoxt.layers.stac.products import facts_of
+from geoxt.layers.stac.match_products import facts_of
 from geoxt.layers.stac.scenes import Choice, Item, scenes_of, units_of
 from geoxt.layers.stac.sources import SomeItems, read_items
 from geoxt.layers.time import Composite, GroupBy
@@ -38,14 +39,14 @@ def open_stac(  # type: ignore[misc]  # options of the two above are its own
     datetime: SomeTimes | None = None,
     query: str | Mapping[str, object] | None = None,
     limit: int | None = None,
-    layer: str | LayerSpec | None = None,
+    product: str | Product | None = None,
     bands: str | Sequence[str] | None = None,
     crs: SomeCRS | None = None,
     resolution: float | tuple[float, float] | None = None,
     grid: GeoBox | None = None,
     groupby: GroupBy = "mosaic",
     composite: Composite = "first",
-    mask: SomeMask | None = None,
+    exclude: SomeFlags = (),
     rescale: bool = False,
     nodata: float | None = None,
     dtype: npt.DTypeLike | None = None,
@@ -77,8 +78,9 @@ def open_stac(  # type: ignore[misc]  # options of the two above are its own
         A CQL2 filter, as text or JSON; for a STAC API.
     limit
         The most items to take.
-    layer
-        Name of a known layer. By default the one that each item's collection and platform, or file names, tell.
+    product
+        Name of a known product (`geoxt.layers.products.names()`). By default matched by each
+        item's collection, platform and instruments, else by file names.
     bands
         Bands to open, in this order: asset keys ("B04"), common names ("red"), the sensor's own names ("SR_B4"), or the
         names of bands within an asset. By default those that the layer opens by itself, else all raster assets that
@@ -94,7 +96,7 @@ def open_stac(  # type: ignore[misc]  # options of the two above are its own
         How the items of a step become one image: by the "first" valid pixel (in order of time; of a mosaic, as they
         are given), the "latest" or the "least cloudy" item's (`eo:cloud_cover`); or by the "median", "mean", "min" or
         "max" of the valid pixels, rounded to the layer's type.
-    mask
+    exclude
         What is taken out, by name: "clouds", "shadows", "snow", … or a list of these, as the quality band of the
         sensor tells (Landsat QA_PIXEL, Sentinel-2 SCL). It is read in its own grid, and decided on the grid of each
         band, by its nearest pixel, before that band is resampled: nothing of a cloud enters its neighbours.
@@ -157,31 +159,39 @@ def open_stac(  # type: ignore[misc]  # options of the two above are its own
             limit=limit,
         ),
     )  # fmt: skip
-    facts = facts_of(found) if layer is None else [spec(layer) if isinstance(layer, str) else layer] * len(found)
+    facts = (
+        facts_of(found)
+        if product is None
+        else [products.get(product) if isinstance(product, str) else product] * len(found)
+    )
     tables = [entries(item, known) for item, known in zip(found, facts, strict=True)]
     chosen = choose(tables, found, [bands] if isinstance(bands, str) else bands, facts)
     rows = zip(found, facts, tables, chosen, strict=True)
     items = [Item(item=item, facts=known, table=table, chosen=some) for item, known, table, some in rows]
     access = access_of(sign, env)
     choice = Choice(
-        dtype=None if dtype is None else str(np.dtype(dtype)), nodata=nodata, rescale=rescale, mask=mask, access=access
+        dtype=None if dtype is None else str(np.dtype(dtype)),
+        nodata=nodata,
+        rescale=rescale,
+        exclude=exclude,
+        access=access,
     )
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, access=access,
         name=name or found[0].collection_id,
     )  # fmt: skip
-    scenes, product = scenes_of(items, choice), _product(items, choice)
-    return assemble_native(scenes, product, placement) if is_native(crs) else assemble(scenes, product, placement)
+    scenes, metadata = scenes_of(items, choice), _metadata_of(items, choice)
+    return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
 
 
-def _product(items: Sequence[Item], choice: Choice) -> Product:
+def _metadata_of(items: Sequence[Item], choice: Choice) -> LayerMetadata:
     """Return what the scenes of items have in common."""
     first = items[0]
     bands, known = first.chosen, first.facts
     legend = legend_of(bands[0], known) if len(bands) == 1 else None
     titles = {one.facts.title for one in items if one.facts is not None}
-    return Product(
+    return LayerMetadata(
         bands=tuple(e.name for e in bands),
         legend=legend,
         attrs={"long_name": titles.pop()} if len(titles) == 1 else {},

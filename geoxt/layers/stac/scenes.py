@@ -14,11 +14,11 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.grid import parse_crs
 from geoxt.layers.assemble import representable
-from geoxt.layers.exclude import SomeMask, quality_of
+from geoxt.layers.exclude import SomeFlags, quality_of
 from geoxt.layers.files.sidecars import Scales, scales_of_item
 from geoxt.layers.headers import headers
+from geoxt.layers.products import Product, Radiometry
 from geoxt.layers.radiometry import baseline_of, is_harmonised, known, stated
-from geoxt.layers.sensors import LayerSpec, Radiometry
 from geoxt.layers.stac.bands import Entry, find
 from geoxt.layers.stac.filters import interval
 from geoxt.pixels.credentials import Access, redact_url
@@ -36,7 +36,7 @@ class Choice:
     """Stored value of missing pixels."""
     rescale: bool = False
     """Whether scale and offset are needed."""
-    mask: SomeMask | None = None
+    exclude: SomeFlags = ()
     """What is taken out, by name."""
     access: Access | None = None
     """How files are opened."""
@@ -48,7 +48,7 @@ class Item:
 
     item: pystac.Item
     """The item."""
-    facts: LayerSpec | None
+    facts: Product | None
     """The layer that it is of."""
     table: list[Entry]
     """All its bands."""
@@ -71,7 +71,7 @@ def scenes_of(items: Sequence[Item], choice: Choice) -> list[Scene]:
     """
     lookup = _Headers(choice)
     wanted = [(one, entry) for one in items for entry in one.chosen]
-    wanted += [(one, entry) for one in items for entry in _quality_entries(one, choice.mask)]
+    wanted += [(one, entry) for one in items for entry in _quality_entries(one, choice.exclude)]
     lookup.prepare(wanted)
     scenes = []
     for one in items:
@@ -88,7 +88,7 @@ def scenes_of(items: Sequence[Item], choice: Choice) -> list[Scene]:
                 start=start,
                 end=end,
                 cloud_cover=None if cloud is None else float(cloud),
-                quality=quality_of(one.facts, choice.mask, one.item.id, quality),
+                quality=quality_of(one.facts, choice.exclude, one.item.id, quality),
                 place=_place(one.item),
             )
         )
@@ -104,14 +104,14 @@ def units_of(one: Item, choice: Choice) -> tuple[str, ...]:
     return tuple(rule.unit if rule is not None else "1" for rule in rules)
 
 
-def _quality_entries(one: Item, mask: SomeMask | None) -> list[Entry]:
+def _quality_entries(one: Item, exclude: SomeFlags) -> list[Entry]:
     found: list[Entry] = []
 
     def remember(band: str) -> Asset:
         found.append(find(one.table, band, one.item, one.facts))
         return _NOTHING
 
-    quality_of(one.facts, mask, one.item.id, remember)
+    quality_of(one.facts, exclude, one.item.id, remember)
     return found
 
 

@@ -12,7 +12,8 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError, OverlapError
 from geoxt.grid import grid_of, label
-from geoxt.layers.sensors import LayerSpec, spec
+from geoxt.layers import products
+from geoxt.layers.products import Product
 from geoxt.layers.vector.classes import coding_of, legend_of, require_apart, type_of
 from geoxt.legend import Legend
 from geoxt.pixels.vectors import Bounds, VectorHeader, read_vector_header
@@ -34,8 +35,8 @@ def open_vector(  # type: ignore[misc]  # options of the two above are its own
     *,
     like: xr.DataArray | xr.Dataset | xr.DataTree | None = None,
     grid: GeoBox | None = None,
-    layer: str | LayerSpec | None = None,
-    layer_name: str | None = None,
+    product: str | Product | None = None,
+    layer: str | None = None,
     column: str | None = None,
     classes: Mapping[Any, int] | Sequence[Any] | None = None,
     legend: Legend | None = None,
@@ -61,10 +62,10 @@ def open_vector(  # type: ignore[misc]  # options of the two above are its own
         The layer on whose grid to draw; of a tree, on the grid of each child.
     grid
         The grid itself; excludes `like`.
+    product
+        Name of a known product of shapes ("canadian_building_footprints"), which says what its classes and CRS are.
     layer
-        Name of a known layer of shapes ("canadian_building_footprints"), which says what its classes and CRS are.
-    layer_name
-        Which layer of a file that has several.
+        Layer of a file that has several.
     column
         The attribute that tells classes apart: whole numbers are the codes, texts get codes from 1 in sorted order (of
         all the file, so that every grid has the same). Without it all features have code 1.
@@ -128,9 +129,9 @@ def open_vector(  # type: ignore[misc]  # options of the two above are its own
     >>> pair = geoxt.intersection(image=image, mask=mask)  # doctest: +SKIP
     """
     targets = _grids(like, grid)
-    facts = _known(layer, path)
+    facts = _known(product, path)
     own = facts.crs if facts is not None and source_crs is None else source_crs
-    header = read_vector_header(path, layer=layer_name, crs=own)
+    header = read_vector_header(path, layer=layer, crs=own)
     targets = _featured(header, targets)
     for what, attribute in (("column", column), ("by", by)):
         _require_column(header, what, attribute)
@@ -167,7 +168,7 @@ def features(layer: xr.DataArray, window: Window) -> Located:
 
     Parameters
     ----------
-    layer
+    product
         As `open_vector` returned it, or cut or aligned since.
     window
         Rectangle of the layer's grid, such as samplers yield.
@@ -222,8 +223,8 @@ def _featured(header: VectorHeader, grids: dict[str, GeoBox]) -> dict[str, GeoBo
     return found
 
 
-def _known(layer: str | LayerSpec | None, path: SomePath) -> LayerSpec | None:
-    facts = spec(layer) if isinstance(layer, str) else layer
+def _known(product: str | Product | None, path: SomePath) -> Product | None:
+    facts = products.get(product) if isinstance(product, str) else product
     if facts is None:
         return None
     if facts.kind != "shapes":
@@ -231,7 +232,7 @@ def _known(layer: str | LayerSpec | None, path: SomePath) -> LayerSpec | None:
         raise InputError(msg)
     if facts.identify(path) is None:
         msg = f"Cannot take {str(path)!r} as {facts.name}: its name is not of the form {facts.patterns[0]}."
-        raise InputError(msg + " Open it without layer=.")
+        raise InputError(msg + " Open it without product=.")
     return facts
 
 
@@ -239,7 +240,7 @@ def _require_features(header: VectorHeader, grid: GeoBox) -> None:
     """Check that there are features, and that their extent meets the grid."""
     where = f"{header.path!r}" + (f", layer {header.layer!r}," if header.layer else "")
     if not header.count:
-        msg = f"Cannot draw {where}: there are no features in it. Pass a file that has some, or another layer_name=."
+        msg = f"Cannot draw {where}: there are no features in it. Pass a file that has some, or another layer=."
         raise InputError(msg)
     near, own = bounds_in(grid, header.crs), header.bounds
     if near is not None and (own is None or _meet(near, own)):

@@ -54,7 +54,7 @@ def test_opening_reads_no_pixel(write, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "start", refuse)
     with dask.config.set(scheduler=refuse):
         open_cogs(path)
-        open_cogs(pattern, layer="landsat8")
+        open_cogs(pattern, product="landsat8")
         open_cogs(path, crs="EPSG:5070", resolution=30, chunks=16)
 
 
@@ -62,13 +62,13 @@ def test_every_file_is_opened_once(tmp_path, monkeypatch):
     pattern, _ = landsat(tmp_path)
     opened, real = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
-    open_cogs(pattern, layer="landsat8")
+    open_cogs(pattern, product="landsat8")
     assert len(opened) == len(set(opened)) == 6
 
 
 def test_landsat_files_become_bands_of_scenes(tmp_path):
     pattern, names = landsat(tmp_path)
-    layer = open_cogs(pattern, layer="landsat8")
+    layer = open_cogs(pattern, product="landsat8")
     assert layer.band.values.tolist() == ["B2", "B3", "B4"]
     assert layer.common_name.values.tolist() == ["blue", "green", "red"]
     assert (layer.shape, layer.attrs["_FillValue"]) == ((3, 60, 100), 0)
@@ -82,7 +82,7 @@ def test_landsat_files_become_bands_of_scenes(tmp_path):
 @pytest.mark.parametrize("groupby", ["time", "day", None])
 def test_scenes_become_steps_in_time(tmp_path, groupby):
     pattern, _ = landsat(tmp_path, days=("20190717", "20190701"))
-    layer = open_cogs(pattern, layer="landsat8", groupby=groupby)
+    layer = open_cogs(pattern, product="landsat8", groupby=groupby)
     assert layer.dims == ("time", "band", "y", "x")
     assert layer.time.values.tolist() == np.array(["2019-07-01", "2019-07-17"], "datetime64[ns]").tolist()
     values = values_of(layer)
@@ -93,7 +93,7 @@ def test_scenes_become_steps_in_time(tmp_path, groupby):
 @pytest.mark.parametrize("wanted", [["red", "blue"], ["SR_B4", "SR_B2"]])
 def test_bands_are_chosen_by_their_own_or_common_names(tmp_path, wanted):
     pattern, _ = landsat(tmp_path)
-    layer = open_cogs(pattern, layer="landsat8", bands=wanted)
+    layer = open_cogs(pattern, product="landsat8", bands=wanted)
     assert layer.common_name.values.tolist() == ["red", "blue"]
     assert np.array_equal(values_of(layer)[:, 0, 0], distinct((3, 60, 70))[[2, 0], 0, 0])
 
@@ -101,7 +101,7 @@ def test_bands_are_chosen_by_their_own_or_common_names(tmp_path, wanted):
 def test_a_band_that_is_not_there_is_refused(write, tmp_path):
     pattern, _ = landsat(tmp_path)
     with pytest.raises(InputError, match=r"Cannot open the bands \['(swir16|B6|SR_B6)'\]: the files have"):
-        open_cogs(pattern, layer="landsat8", bands=["swir16"])
+        open_cogs(pattern, product="landsat8", bands=["swir16"])
     path = write(distinct((2, 60, 70)), GRID, bands=["vv", "vh"])
     assert open_cogs(path, bands=["vh"]).band.values.tolist() == ["vh"]
     with pytest.raises(InputError, match=r"open the bands \['hh'\]: the files have \['vv', 'vh'\].*bands="):
@@ -112,14 +112,14 @@ def test_a_scene_that_lacks_a_band_is_refused_by_name(tmp_path):
     pattern, names = landsat(tmp_path)
     (tmp_path / f"{names[1]}_SR_B3.TIF").unlink()
     with pytest.raises(InputError, match=rf"scene '{names[1]}' lacks the bands \[.*B3.*Pass files"):
-        open_cogs(pattern, layer="landsat8")
+        open_cogs(pattern, product="landsat8")
 
 
 def test_a_file_of_another_kind_is_refused_by_name(tmp_path, write):
     landsat(tmp_path)
     write(distinct((60, 70)), GRID, name="other.tif", folder=tmp_path)
     with pytest.raises(InputError, match=r"Cannot take '.*other.tif' as landsat8: its name is not of the form.*Leave"):
-        open_cogs([str(tmp_path / "*.TIF"), str(tmp_path / "other.tif")], layer="landsat8")
+        open_cogs([str(tmp_path / "*.TIF"), str(tmp_path / "other.tif")], product="landsat8")
 
 
 def test_a_date_is_needed_to_group_by_time(write):
@@ -173,7 +173,7 @@ def test_the_remedy_for_a_missing_crs_names_an_argument_of_the_opener(write):
 def test_patterns_that_match_nothing_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"Cannot find any file for '.*nothing\*.tif'. Pass an existing path"):
         open_cogs(str(tmp_path / "nothing*.tif"))
-    with pytest.raises(InputError, match=r"files of any known layer in .*: it holds no file. Pass layer="):
+    with pytest.raises(InputError, match=r"files of any known layer in .*: it holds no file. Pass product="):
         open_cogs(tmp_path)
     with pytest.raises(InputError, match="empty list"):
         open_cogs([])
@@ -211,7 +211,7 @@ def test_bands_of_one_scene_are_told_apart_by_their_files(write, tmp_path):
     finer = make_grid((120, 140), resolution=15.0)
     write(distinct((120, 140)), finer, name=f"{name}_SR_B5.TIF", folder=tmp_path)
     with pytest.raises(GridError, match=rf"'{name}_SR_B4.TIF' has pixels of 30, '{name}_SR_B5.TIF' of 15 units"):
-        open_cogs(str(tmp_path / "*.TIF"), layer="landsat8")
+        open_cogs(str(tmp_path / "*.TIF"), product="landsat8")
 
 
 def test_bands_of_two_resolutions_are_no_scenes(write):
@@ -259,22 +259,22 @@ def test_scenes_far_apart_make_a_lazy_layer_of_any_size(write):
 
 def test_a_layer_is_cut_to_a_place_as_from_a_catalog(tmp_path):
     pattern, names = landsat(tmp_path, lefts=(600_000, 606_000))
-    layer = open_cogs(pattern, layer="landsat8", groupby="day")
+    layer = open_cogs(pattern, product="landsat8", groupby="day")
     lon, lat = transformer(GRID.crs, parse_crs("EPSG:4326")).transform([606_320, 606_880], [4_549_100, 4_549_400])
     for options in (
         {"bbox": (lon[0], lat[0], lon[1], lat[1])},
         {"intersects": shapely.box(lon[0], lat[0], lon[1], lat[1])},
     ):
-        part = open_cogs(pattern, layer="landsat8", groupby="day", **options)
+        part = open_cogs(pattern, product="landsat8", groupby="day", **options)
         assert [s.id for s in view_of(part).source.scenes] == names[1:]
         assert part.sizes["time"] == 1
         assert 18 <= part.sizes["x"] <= 24
         whole_scene = layer.isel(time=1).sel(x=part.x, y=part.y)
         assert np.array_equal(values_of(part)[0], values_of(whole_scene))
     with pytest.raises(OverlapError, match=r"Cannot cut the layer to 10 to 11 E, 50 to 51 N: none of its files.*bbox="):
-        open_cogs(pattern, layer="landsat8", bbox=(10, 50, 11, 51))
+        open_cogs(pattern, product="landsat8", bbox=(10, 50, 11, 51))
     with pytest.raises(InputError, match="both given"):
-        open_cogs(pattern, layer="landsat8", bbox=(10, 50, 11, 51), intersects=shapely.box(10, 50, 11, 51))
+        open_cogs(pattern, product="landsat8", bbox=(10, 50, 11, 51), intersects=shapely.box(10, 50, 11, 51))
 
 
 def test_one_band_may_be_named_alone(write):

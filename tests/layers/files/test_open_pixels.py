@@ -9,8 +9,7 @@ from support import oracles
 
 from geoxt.errors import InputError
 from geoxt.grid import full_window, grid_of
-from geoxt.layers import open_cogs
-from geoxt.layers.sensors import spec
+from geoxt.layers import open_cogs, products
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, view_of
 from geoxt.testing import distinct, make_grid
@@ -27,10 +26,10 @@ def values_of(layer):
 def test_cropland_has_its_classes(write):
     codes = np.random.default_rng(0).choice(np.array([1, 5, 0], "uint8"), (60, 70))
     path = write(codes, make_grid((60, 70), crs="EPSG:5070"), name="2019_30m_cdls.tif")
-    layer = open_cogs(path, layer="cdl")
+    layer = open_cogs(path, product="cdl")
     assert layer.dims == ("y", "x")
     assert is_categorical(layer)
-    assert layer.geoml.legend == spec("cdl").legend
+    assert layer.geoml.legend == products.get("cdl").legend
     assert layer.geoml.legend.name(5) == "Soybeans"
     assert layer.attrs["_FillValue"] == 0
     assert np.array_equal(values_of(layer), codes)

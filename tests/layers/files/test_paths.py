@@ -11,9 +11,9 @@ import rasterio
 
 from geoxt.errors import CRSError, GridError, InputError, ReadError
 from geoxt.grid import grid_of
-from geoxt.layers import open_cogs, open_stac
+from geoxt.layers import open_cogs, open_stac, products
 from geoxt.layers.files.paths import ARCHIVES, read_inside
-from geoxt.layers.sensors import is_scene, of_path, spec
+from geoxt.layers.products import is_scene_name, match_path
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item, write_cog
 
@@ -104,7 +104,7 @@ def test_a_safe_tree_opens_by_bands_in_their_own_sizes(tmp_path, level):
         assert (layer.dtype, layer.attrs["_FillValue"]) == (np.dtype("uint16"), 0)
         assert grid_of(layer).affine.a == size
         assert np.array_equal(values_of(layer), [pixels(name, size) for name in names])
-    known = spec("sentinel2" if level == "L2A" else "sentinel2_l1c")
+    known = products.get("sentinel2" if level == "L2A" else "sentinel2_l1c")
     assert layer.attrs["long_name"] == known.title
     assert layer.common_name.values.tolist() == ["coastal", "nir09"]
     (scene,) = view_of(layer).source.scenes
@@ -135,7 +135,7 @@ def test_scene_classes_are_as_from_a_catalog(l2a):
     image = l2a / "GRANULE" / "L2A_T16TFM_A035554_20220412T163635" / "IMG_DATA" / "R20m" / f"{STEM}_SCL_20m.jp2"
     item = make_item("one", {"SCL": image}, time=WHEN, collection="sentinel-2-l2a")
     served = open_stac(item, bands=["SCL"])
-    assert served.geoml.legend == layer.geoml.legend == spec("sentinel2").qa[0].legend
+    assert served.geoml.legend == layer.geoml.legend == products.get("sentinel2").qa[0].legend
     assert layer.dims == served.dims == ("y", "x")
     assert np.array_equal(values_of(layer), values_of(served))
     assert open_cogs(l2a, bands="SCL", categorical=False).dims == ("band", "y", "x")
@@ -143,7 +143,7 @@ def test_scene_classes_are_as_from_a_catalog(l2a):
 
 @jp2
 def test_clouds_of_a_safe_tree_are_taken_out(l2a):
-    layer = open_cogs(l2a, bands=["B05"], mask="clouds")
+    layer = open_cogs(l2a, bands=["B05"], exclude="clouds")
     clouds = np.isin(pixels("SCL", 20), (0, 8, 9, 10))
     assert 0.2 < clouds.mean() < 0.5
     assert np.array_equal(values_of(layer)[0], np.where(clouds, 0, pixels("B05", 20)))
@@ -215,7 +215,7 @@ def test_a_packed_landsat_scene_is_as_its_folder(tmp_path, ending):
     assert np.array_equal(values_of(layer), values_of(plain))
     assert np.array_equal(values_of(plain)[1], distinct((40, 50)) + 3000)
     assert open_cogs(archive, bands=["ST_B10", "qa_pixel"]).band.values.tolist() == ["B10", "QA_PIXEL"]
-    assert (values_of(open_cogs(archive, mask="clouds")) == 0).all()
+    assert (values_of(open_cogs(archive, exclude="clouds")) == 0).all()
     shutil.rmtree(folder)
     assert np.array_equal(values_of(open_cogs(tmp_path)), values_of(layer))  # a folder of archives
 
@@ -241,18 +241,18 @@ def test_what_was_looked_for_is_said(tmp_path):
     with pytest.raises(
         InputError, match=r"Cannot find files of sentinel2 in '.*': names of the form 'S2.* 4 files: 'LC"
     ):
-        open_cogs(tmp_path, layer="sentinel2")
+        open_cogs(tmp_path, product="sentinel2")
     with pytest.raises(
         InputError, match=r"Cannot find the bands \['B3'\] in '.*': its files have \['B10', 'B4',.*bands="
     ):
         open_cogs(tmp_path, bands=["green"])
     landsat(tmp_path, LANDSAT.replace("LC08", "LC09"))
-    with pytest.raises(InputError, match=r"may be of landsat8 \('.*'\), landsat9 \('.*'\). Pass layer="):
+    with pytest.raises(InputError, match=r"may be of landsat8 \('.*'\), landsat9 \('.*'\). Pass product="):
         open_cogs(tmp_path)
-    assert len(view_of(open_cogs(tmp_path, layer="landsat9")).source.scenes) == 1
+    assert len(view_of(open_cogs(tmp_path, product="landsat9")).source.scenes) == 1
     other = tmp_path / "other"
     write_cog(other / "some.tif", distinct((40, 50)), grid=GRID)
-    with pytest.raises(InputError, match=r"any known layer in '.*other': it holds 1 files: 'some.tif'. Pass layer="):
+    with pytest.raises(InputError, match=r"any known layer in '.*other': it holds 1 files: 'some.tif'. Pass product="):
         open_cogs(other)
 
 
@@ -295,12 +295,12 @@ def test_radar_on_the_ground_range_is_found_and_refused_with_a_reason(tmp_path):
 
 
 def test_scenes_are_told_by_their_names():
-    assert is_scene(f"/data/{LANDSAT}.tar")
-    assert is_scene("S2A_MSIL1C_20220412T162841_N0400_R083_T16TFM_20220412T202300.SAFE/")
-    assert not is_scene("/data/scenes.tar")
+    assert is_scene_name(f"/data/{LANDSAT}.tar")
+    assert is_scene_name("S2A_MSIL1C_20220412T162841_N0400_R083_T16TFM_20220412T202300.SAFE/")
+    assert not is_scene_name("/data/scenes.tar")
     inside = "S2A_MSI{0}_20220412T162841_N0400_R083_T16TFM_20220412T202300.SAFE/a/" + f"{STEM}_B02.jp2"
-    assert [one.name for one in of_path(inside.format("L1C"))] == ["sentinel2_l1c"]
-    assert [one.name for one in of_path(f"{STEM}_B02.jp2")] == ["sentinel2", "sentinel2_l1c"]
+    assert [one.name for one in match_path(inside.format("L1C"))] == ["sentinel2_l1c"]
+    assert [one.name for one in match_path(f"{STEM}_B02.jp2")] == ["sentinel2", "sentinel2_l1c"]
 
 
 def test_files_are_read_wherever_they_lie(tmp_path):

@@ -68,7 +68,7 @@ def test_level_1_becomes_reflectance_and_radiance(tmp_path, form, collection):
     assert layer.dtype == "float32"
     assert "units" not in layer.attrs
     assert np.allclose(values_of(layer), expected(), rtol=1e-6)
-    red = open_cogs(tmp_path / f"{STEM}_B4.TIF", layer="landsat8", rescale=True)
+    red = open_cogs(tmp_path / f"{STEM}_B4.TIF", product="landsat8", rescale=True)
     assert red.attrs["units"] == "1"
     assert np.allclose(values_of(red)[0], expected()[0], rtol=1e-6)
     stored = open_cogs(tmp_path, bands=["B4"])
@@ -107,8 +107,8 @@ def test_items_of_level_1_are_rescaled_by_their_metadata_asset(tmp_path):
     named = {"collection": "landsat-c2l1", "platform": "LANDSAT_8", "instruments": ["OLI_TIRS"]}
     item = make_item(STEM, files, time=WHEN, **named)
     with pytest.raises(InputError, match=f"Cannot rescale band B4 of scene '{STEM}'"):
-        open_stac(item, layer="landsat8", rescale=True)
+        open_stac(item, product="landsat8", rescale=True)
     item.assets["MTL.json"] = type(item.assets["red"])(href=str(tmp_path / f"{STEM}_MTL.json"), roles=["metadata"])
-    layer = open_stac(item, layer="landsat8", rescale=True, bands=["red", "lwir11"])
+    layer = open_stac(item, product="landsat8", rescale=True, bands=["red", "lwir11"])
     assert np.allclose(values_of(layer), expected(), rtol=1e-6)
-    assert view_of(open_stac(item, layer="landsat8", bands=["red"])).source.scenes[0].assets[0].scale == 1
+    assert view_of(open_stac(item, product="landsat8", bands=["red"])).source.scenes[0].assets[0].scale == 1

@@ -41,7 +41,7 @@ def test_a_catalog_is_its_files(world, form):
     }
     source = sources[form]() if callable(sources[form]) else sources[form]
     layer = open_stac(source, collections="landsat-c2-l2", crs="EPSG:32615")
-    files = open_cogs(world.images, layer="landsat8", crs="EPSG:32615")
+    files = open_cogs(world.images, product="landsat8", crs="EPSG:32615")
     assert grid_of(layer) == grid_of(files)
     assert layer.common_name.values.tolist() == list(world.bands)
     assert layer.attrs["_FillValue"] == files.attrs["_FillValue"]
@@ -71,7 +71,7 @@ def test_labels_have_their_classes(world):
     assert legend.codes == world.codes
     assert legend.names == world.names
     assert legend.colors == world.colors
-    assert same_pixels(layer, open_cogs(world.labels, layer="cdl"))
+    assert same_pixels(layer, open_cogs(world.labels, product="cdl"))
 
 
 def test_bands_are_chosen_by_key_common_name_or_their_own(world):

@@ -10,7 +10,7 @@ from geoxt.errors import GridError
 from geoxt.layers import open_stac
 from geoxt.source import view_of
 
-ROOT = Path(__file__).parents[3] / "shared" / "data" / "stac"
+ROOT = Path(__file__).parents[4] / "shared" / "data" / "stac"
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="the samples of real catalogs are not here")
 EARTH, PLANETARY = "earth-search/", "planetary-computer/"
 V0 = EARTH + "S2B_42TUM_20220107_0_L2A.json"
@@ -73,7 +73,7 @@ def test_scene_classes_have_their_legend(path, band):
 
 @pytest.mark.parametrize("path", [V0, C1, LANDSAT8, LANDSAT7, SENTINEL2, USGS])
 def test_clouds_can_be_taken_out(path):
-    layer = open_stac(str(ROOT / path), bands=["red"], mask=["clouds", "shadows"])
+    layer = open_stac(str(ROOT / path), bands=["red"], exclude=["clouds", "shadows"])
     (scene,) = view_of(layer).source.scenes
     assert [q.asset.dtype for q in scene.quality] == ["uint8" if "S2B" in path else "uint16"]
 
@@ -102,6 +102,6 @@ def test_naip_is_one_layer_a_year():
 def test_stac_geoparquet_as_served():
     pytest.importorskip("pyarrow")
     path = str(ROOT / "100-sentinel-2-items.parquet")
-    layer = open_stac(path, bands=["red"], crs="EPSG:3857", resolution=100, groupby="solar_day", mask="clouds")
+    layer = open_stac(path, bands=["red"], crs="EPSG:3857", resolution=100, groupby="solar_day", exclude="clouds")
     assert layer.sizes["time"] == 99
     assert len(open_stac(path, bands=["red"], crs="EPSG:3857", resolution=100, groupby="MS").time) == 10

@@ -151,11 +151,11 @@ def test_the_largest_value_lies_on_top(write):
 def test_a_layer_of_several_is_chosen_by_name(write):
     write(layer="fields")
     path = write(layer="roads", append=True, geometries=[on_ground((0, 0, 4, 4))])
-    assert int(open_vector(path, grid=GRID, layer_name="roads").sum()) == 16
-    with pytest.raises(errors.InputError, match=r"one layer of .* it has \['fields', 'roads'\]\. Pass layer_name="):
+    assert int(open_vector(path, grid=GRID, layer="roads").sum()) == 16
+    with pytest.raises(errors.InputError, match=r"one layer of .* it has \['fields', 'roads'\]\. Pass layer="):
         open_vector(path, grid=GRID)
-    with pytest.raises(errors.InputError, match=r"layer 'paths' in .* Pass layer_name="):
-        open_vector(path, grid=GRID, layer_name="paths")
+    with pytest.raises(errors.InputError, match=r"layer 'paths' in .* Pass layer="):
+        open_vector(path, grid=GRID, layer="paths")
 
 
 def test_a_file_without_crs_says_how_to_give_one(write):
@@ -178,8 +178,12 @@ def test_what_cannot_be_opened_says_what_mends_it(write, tmp_path, image):
         ({"column": "code"}, errors.LabelError, r"class '0' has its code 0\. Pass background="),
         ({"column": "crop", "classes": ["wheat"]}, errors.LabelError, r"\['wheat'\] in 'crop' .*'oat', 'rye'"),
         ({"classes": ["wheat"]}, errors.InputError, r"no attribute was chosen\. Pass column="),
-        ({"layer": "landsat8"}, errors.InputError, r"layer of image\. Use open_cogs"),
-        ({"layer": "canadian_building_footprints"}, errors.InputError, r"not of the form .*\. Open it without layer="),
+        ({"product": "landsat8"}, errors.InputError, r"layer of image\. Use open_cogs"),
+        (
+            {"product": "canadian_building_footprints"},
+            errors.InputError,
+            r"not of the form .*\. Open it without product=",
+        ),
     ]:
         with pytest.raises(kind, match=words):
             open_vector(path, grid=GRID, **options)
@@ -303,7 +307,7 @@ def test_known_buildings(tmp_path):
     feature = {"type": "Feature", "properties": {}, "geometry": box}
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     grid = GeoBox((10, 10), Affine(0.02, 0, -79.55, 0, -0.02, 43.65), "EPSG:4326")
-    layer = open_vector(path, grid=grid, layer="canadian_building_footprints")
+    layer = open_vector(path, grid=grid, product="canadian_building_footprints")
     assert layer.name == "canadian_building_footprints"
     assert layer.attrs["long_name"] == "Microsoft Canadian Building Footprints"
     assert geoxt.Legend.of(layer).names == ("background", "building")

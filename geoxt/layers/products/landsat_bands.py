@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from geoxt.layers.sensors.scale_offset import Radiometry
-from geoxt.layers.sensors.spec import Band
+from geoxt.layers.products.product import Band
+from geoxt.layers.products.scale_offset import Radiometry
 
 _AUXILIARY = (
     ("ST_ATRAN", "atran", 0.0001, "1"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geoxt.layers.sensors.spec import LayerSpec
+from geoxt.layers.products.product import Product
 from geoxt.legend import Legend
 from geoxt.template import Template
 
@@ -22,7 +22,7 @@ _PROVINCES = (
     "YukonTerritory",
 )
 
-CANADA = LayerSpec(
+CANADA = Product(
     name="canadian_building_footprints",
     title="Microsoft Canadian Building Footprints",
     kind="shapes",
@@ -32,4 +32,4 @@ CANADA = LayerSpec(
     licence="ODbL-1.0",
     cite="https://github.com/microsoft/CanadianBuildingFootprints",
 )
-SPECS = (CANADA,)
+PRODUCTS = (CANADA,)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from geoxt.layers.sensors.catalogs import earth_search, planetary_computer
-from geoxt.layers.sensors.qa import Qa
-from geoxt.layers.sensors.scale_offset import Radiometry
-from geoxt.layers.sensors.spec import Band, Collection, LayerSpec, Sidecar
+from geoxt.layers.products.catalogs import earth_search, planetary_computer
+from geoxt.layers.products.product import Band, Collection, Product, Sidecar
+from geoxt.layers.products.qa import Qa
+from geoxt.layers.products.scale_offset import Radiometry
 from geoxt.legend import Legend
 from geoxt.template import Template
 
@@ -96,9 +96,9 @@ def _sentinel2(
     files: tuple[str, ...],
     collections: tuple[Collection, ...],
     qa: tuple[Qa, ...] = (),
-) -> LayerSpec:
+) -> Product:
     safe = _SAFE.replace("LEVEL", level)
-    return LayerSpec(
+    return Product(
         name=name,
         title=f"Sentinel-2 {level}",
         kind="image",
@@ -149,4 +149,4 @@ L1C = _sentinel2(
     files=("WHOLE" + _IN_SAFE.replace("FOLDER", ""), _FLAT),
     collections=(earth_search("sentinel-2-l1c", paid=True),),
 )
-SPECS = (L2A, L1C)
+PRODUCTS = (L2A, L1C)

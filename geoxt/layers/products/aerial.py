@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from geoxt.layers.sensors.catalogs import earth_search, planetary_computer
-from geoxt.layers.sensors.spec import Band, LayerSpec
+from geoxt.layers.products.catalogs import earth_search, planetary_computer
+from geoxt.layers.products.product import Band, Product
 from geoxt.template import Template
 
 _QUAD = r"m_{quadrangle:\d{7}}_{quarter_quad:ne|nw|se|sw}_{utm_zone:2d}_{resolution:[0-9a-z]{1,3}}_{date:%Y%m%d}"
 _BANDS = (("R", "red"), ("G", "green"), ("B", "blue"), ("NIR", "nir"))
 
-NAIP = LayerSpec(
+NAIP = Product(
     name="naip",
     title="National Agriculture Imagery Program",
     kind="image",
@@ -28,4 +28,4 @@ NAIP = LayerSpec(
     licence="public domain",
     cite="https://www.fisheries.noaa.gov/inport/item/49508/citation",
 )
-SPECS = (NAIP,)
+PRODUCTS = (NAIP,)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from geoxt.layers.sensors import names, of_item, resolve_bands, spec
+from geoxt.layers import products
+from geoxt.layers.products import match_item, names, resolve_bands
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "datasets"
 facts = pytest.mark.skipif(not FACTS.is_dir(), reason="the fact sheets are not here")
@@ -35,24 +36,25 @@ def of_sheet(items):
 @facts
 def test_classes_are_those_of_the_sheets():
     cdl = sheet("cdl")["classes"]
-    assert rows(spec("cdl").legend) == of_sheet(cdl["items"])
-    assert len(spec("cdl").legend) == cdl["count"] == 134
+    assert rows(products.get("cdl").legend) == of_sheet(cdl["items"])
+    assert len(products.get("cdl").legend) == cdl["count"] == 134
     bay = sheet("chesapeake_land_cover")["classes"]
-    assert rows(spec("chesapeake_lc_7").legend) == of_sheet(bay["items"])
-    assert rows(spec("chesapeake_lc_13").legend) == of_sheet(bay["lc_13"])
-    assert rows(spec("chesapeake_lu").legend) == of_sheet(bay["lu_2013"])
-    edition = spec("chesapeake_lulc").legend
+    assert rows(products.get("chesapeake_lc_7").legend) == of_sheet(bay["items"])
+    assert rows(products.get("chesapeake_lc_13").legend) == of_sheet(bay["lc_13"])
+    assert rows(products.get("chesapeake_lu").legend) == of_sheet(bay["lu_2013"])
+    edition = products.get("chesapeake_lulc").legend
     assert dict(zip(edition.codes, edition.colors, strict=True)) == bay["lulc_2022_palette"]
-    assert rows(spec("sentinel2").qa[0].legend) == of_sheet(sheet("sentinel_2")["qa"][0]["classes"])
+    assert rows(products.get("sentinel2").qa[0].legend) == of_sheet(sheet("sentinel_2")["qa"][0]["classes"])
     buildings = sheet("canadian_building_footprints")
-    assert spec("canadian_building_footprints").legend.names == ("building",)
-    assert spec("canadian_building_footprints").files[0].choices("province") == tuple(buildings["samples"]["per_file"])
+    canada = products.get("canadian_building_footprints")
+    assert canada.legend.names == ("building",)
+    assert canada.files[0].choices("province") == tuple(buildings["samples"]["per_file"])
 
 
 @facts
 @pytest.mark.parametrize("name", LANDSAT_SHEET)
 def test_landsat_bands_are_those_of_the_sheet(name):
-    known, one = spec(name), product(name)
+    known, one = products.get(name), product(name)
     for band, fact in zip(known.bands, one["bands"], strict=True):
         assert (band.name, band.common, list(band.limits)) == (fact["name"], fact["common_name"], fact["range_um"])
         assert band.wavelength == pytest.approx(fact["wavelength_um"], abs=1e-9)
@@ -69,7 +71,7 @@ def test_landsat_quality_bits_are_those_of_the_sheet():
     compared = 0
     for fact in sheet("landsat")["qa"]:
         for sensor in fact["sensor"].split(", "):
-            qa = next(qa for qa in spec(carried[sensor]).qa if qa.band == fact["band"])
+            qa = next(qa for qa in products.get(carried[sensor]).qa if qa.band == fact["band"])
             assert [(flag.name, flag.bit, flag.length) for flag in qa.flags] == [
                 (bit["name"], bit["bit"], bit["length"]) for bit in fact["bits"]
             ]
@@ -81,7 +83,7 @@ def test_landsat_quality_bits_are_those_of_the_sheet():
 
 @facts
 def test_landsat_scales_are_those_of_the_sheet():
-    scales, known = sheet("landsat")["scale_offset"], spec("landsat7")
+    scales, known = sheet("landsat")["scale_offset"], products.get("landsat7")
     assert known.radiometry("SR_B1").scale == scales["SR_B*"]["scale"]
     assert known.radiometry("SR_B1").offset == scales["SR_B*"]["offset"]
     assert known.radiometry("SR_ATMOS_OPACITY").scale == scales["SR_ATMOS_OPACITY (L4-7)"]["scale"]
@@ -93,14 +95,14 @@ def test_landsat_scales_are_those_of_the_sheet():
 @facts
 def test_sentinel_bands_are_those_of_the_sheets():
     optical, radar = sheet("sentinel_2"), sheet("sentinel_1")
-    for band, fact in zip(spec("sentinel2_l1c").bands, optical["bands"], strict=True):
+    for band, fact in zip(products.get("sentinel2_l1c").bands, optical["bands"], strict=True):
         assert (band.name, band.common, band.wavelength) == (fact["name"], fact["common_name"], fact["wavelength_um"])
         assert band.resolution == fact["native_gsd_m"]
-        assert (band in spec("sentinel2").bands) == fact["in_l2a"]
-    for band, fact in zip(spec("sentinel1").bands, radar["bands"], strict=True):
+        assert (band in products.get("sentinel2").bands) == fact["in_l2a"]
+    for band, fact in zip(products.get("sentinel1").bands, radar["bands"], strict=True):
         assert (band.name, band.common, band.resolution) == (fact["name"], fact["common_name"], fact["native_gsd_m"])
         assert band.wavelength == pytest.approx(299_792.458 / fact["frequency_ghz"], abs=1)  # its 55500 is rounded
-    known = [(band.name, band.common, band.index) for band in spec("naip").bands]
+    known = [(band.name, band.common, band.index) for band in products.get("naip").bands]
     assert known == [(fact["name"], fact["common_name"], fact["index"]) for fact in sheet("naip")["bands"]]
 
 
@@ -120,7 +122,7 @@ def test_sentinel_bands_are_those_of_the_sheets():
     ],
 )
 def test_collections_and_names_of_files_are_those_of_the_sheets(name, facts_of):
-    known, facts_sheet = spec(name), sheet(facts_of)
+    known, facts_sheet = products.get(name), sheet(facts_of)
     served = {
         (entry["url"], one)
         for entry in facts_sheet["stac"]
@@ -147,7 +149,9 @@ def test_every_example_of_the_sheets_is_known():
     for one in ("landsat", "sentinel_1", "sentinel_2", "naip", "cdl", "chesapeake_land_cover"):
         for naming in sheet(one)["file_naming"]:
             if "example" in naming:
-                every = [template for name in names() for template in (*spec(name).files, *spec(name).scenes)]
+                every = [
+                    template for name in names() for template in (*products.get(name).files, *products.get(name).scenes)
+                ]
                 assert any(template.match(naming["example"]) for template in every), naming["example"]
 
 
@@ -159,7 +163,7 @@ def test_every_collection_of_the_sheets_is_known():
                 *entry.get("collections", ()),
                 *([entry["collection"]] if "collection" in entry else ()),
             ]:
-                assert of_item(collection), collection
+                assert match_item(collection), collection
 
 
 @facts
@@ -167,7 +171,7 @@ def test_every_collection_of_the_sheets_is_known():
     ("one", "name"), [("sentinel_2", "sentinel2"), ("landsat", "landsat8"), ("landsat", "landsat7")]
 )
 def test_asset_keys_of_the_sheets_mean_bands(one, name):
-    known, found = spec(name), set()
+    known, found = products.get(name), set()
     for entry in sheet(one)["stac"]:
         if known.collection(entry.get("collection", "")) is None or entry["url"] not in {
             c.url for c in known.collections

@@ -7,8 +7,8 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from geoxt.layers.sensors.qa import Qa
-from geoxt.layers.sensors.scale_offset import Radiometry, choose
+from geoxt.layers.products.qa import Qa
+from geoxt.layers.products.scale_offset import Radiometry, choose
 from geoxt.legend import Legend
 from geoxt.template import Fields, Interval, Template, Value
 from geoxt.types import SomePath
@@ -93,7 +93,7 @@ class Sidecar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class FileFields:
     """What a file's name says."""
 
     scene: str
@@ -111,11 +111,11 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerSpec:
-    """Facts of a kind of layer, one source's product."""
+class Product:
+    """A known kind of data: its bands, file names, catalogs, radiometry and classes."""
 
     name: str
-    """What users pass as `layer=`."""
+    """Value of `product=`."""
     title: str
     """What people call it."""
     kind: Literal["image", "labels", "shapes"]
@@ -170,7 +170,7 @@ class LayerSpec:
         """The names of files, as one writes templates."""
         return tuple(template.pattern for template in self.files)
 
-    def identify(self, path: SomePath) -> Named | None:
+    def identify(self, path: SomePath) -> FileFields | None:
         """Return what the name of a file says, from its path or URL; `None` for a name of another kind."""
         plain = str(path).split("?", 1)[0]
         for template in self.files:
@@ -178,7 +178,7 @@ class LayerSpec:
             if fields is not None:
                 start, end = template.interval(fields) or self.period or (None, None)
                 file = str(fields["band"]) if "band" in fields else None
-                return Named(
+                return FileFields(
                     scene=self._scene(fields), band=self._band(file), file=file, start=start, end=end, fields=fields
                 )
         return None
@@ -196,7 +196,7 @@ class LayerSpec:
 
     def radiometry(self, file: str, *, baseline: str | None = None) -> Radiometry | None:
         """Return scale and offset of a band as file names spell it; see `radiometry.choose`."""
-        return choose(self.rules, file, baseline=baseline, layer=self.name)
+        return choose(self.rules, file, baseline=baseline, product=self.name)
 
     def dtype(self, file: str) -> str | None:
         """Return the data type of a band as file names spell it, or `None` where it is not known."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from geoxt.layers.sensors import landsat_bands as bands
-from geoxt.layers.sensors import landsat_qa as flags
-from geoxt.layers.sensors.catalogs import earth_search, planetary_computer, usgs
-from geoxt.layers.sensors.qa import Qa
-from geoxt.layers.sensors.spec import Band, Collection, LayerSpec, Sidecar
+from geoxt.layers.products import landsat_bands as bands
+from geoxt.layers.products import landsat_qa as flags
+from geoxt.layers.products.catalogs import earth_search, planetary_computer, usgs
+from geoxt.layers.products.product import Band, Collection, Product, Sidecar
+from geoxt.layers.products.qa import Qa
 from geoxt.template import Template
 
 _SCENE = (
@@ -101,9 +101,9 @@ _OLI = _Instrument(
 
 def _spec(
     number: int, instrument: _Instrument, mission: tuple[str, str | None], label: str, suffix: str = ""
-) -> LayerSpec:
+) -> Product:
     scene = f"L{{sensor:{instrument.letters}}}{number:02d}_{_SCENE}"
-    return LayerSpec(
+    return Product(
         name=f"landsat{number}{suffix}",
         title=f"Landsat {number} {label}",
         kind="image",
@@ -129,7 +129,7 @@ def _spec(
 
 
 # The last days of the missions are unverified.
-SPECS = (
+PRODUCTS = (
     _spec(1, _EARLY_MSS, ("1972-07-23", "1978-01-06"), "MSS"),
     _spec(2, _EARLY_MSS, ("1975-01-22", "1982-02-25"), "MSS"),
     _spec(3, _EARLY_MSS, ("1978-03-05", "1983-03-31"), "MSS"),

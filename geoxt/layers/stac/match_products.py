@@ -6,18 +6,19 @@ from collections.abc import Iterable
 
 import pystac
 
-from geoxt.layers.sensors import Band, LayerSpec, of_item, of_path, spec
+from geoxt.layers import products
+from geoxt.layers.products import Band, Product, match_item, match_path
 
 OTHER_NAMES = {"sentinel-s2-l2a-cogs": "sentinel2", "sentinel-s2-l1c": "sentinel2_l1c", "s2_l2a_c1": "sentinel2"}
 """Layers of collections that no catalog of today serves: of Earth Search v0, and copies of its v1."""
 
 
-def facts_of(items: Iterable[pystac.Item]) -> list[LayerSpec | None]:
+def facts_of(items: Iterable[pystac.Item]) -> list[Product | None]:
     """Return the layer that each item is of, by collection, platform and instruments, else by the names of its files.
 
     `None` for one that nothing is known of, or that may be of several.
     """
-    found: dict[tuple[str, str, tuple[str, ...]], tuple[LayerSpec, ...]] = {}
+    found: dict[tuple[str, str, tuple[str, ...]], tuple[Product, ...]] = {}
     out = []
     for item in items:
         platform = str(item.properties.get("platform") or item.properties.get("eo:platform") or "")
@@ -29,25 +30,25 @@ def facts_of(items: Iterable[pystac.Item]) -> list[LayerSpec | None]:
     return out
 
 
-def _by_collection(collection: str, platform: str, instruments: tuple[str, ...]) -> tuple[LayerSpec, ...]:
+def _by_collection(collection: str, platform: str, instruments: tuple[str, ...]) -> tuple[Product, ...]:
     if collection in OTHER_NAMES:
-        return (spec(OTHER_NAMES[collection]),)
-    return of_item(collection, platform=platform or None, instruments=instruments)
+        return (products.get(OTHER_NAMES[collection]),)
+    return match_item(collection, platform=platform or None, instruments=instruments)
 
 
-def _by_files(item: pystac.Item, among: tuple[LayerSpec, ...]) -> LayerSpec | None:
+def _by_files(item: pystac.Item, among: tuple[Product, ...]) -> Product | None:
     for asset in item.assets.values():
         if (asset.media_type or "image").startswith("image/"):
-            fitting = [one for one in of_path(asset.href) if not among or one in among]
+            fitting = [one for one in match_path(asset.href) if not among or one in among]
             if len(fitting) == 1:
                 return fitting[0]
     return None
 
 
-_indexes: dict[int, tuple[LayerSpec, dict[str, list[Band]]]] = {}
+_indexes: dict[int, tuple[Product, dict[str, list[Band]]]] = {}
 
 
-def bands_at(facts: LayerSpec, key: str) -> list[Band]:
+def bands_at(facts: Product, key: str) -> list[Band]:
     """Return the bands of a layer that an asset's key, or the name of a band, may mean."""
     held = _indexes.get(id(facts))
     if held is None or held[0] is not facts:

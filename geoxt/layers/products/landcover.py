@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from geoxt.layers.sensors import chesapeake_classes as chesapeake
-from geoxt.layers.sensors.catalogs import planetary_computer
-from geoxt.layers.sensors.cdl_classes import CLASSES
-from geoxt.layers.sensors.spec import Band, Collection, LayerSpec
+from geoxt.layers.products import chesapeake_classes as chesapeake
+from geoxt.layers.products.catalogs import planetary_computer
+from geoxt.layers.products.cdl_classes import CLASSES
+from geoxt.layers.products.product import Band, Collection, Product
 from geoxt.legend import Legend
 from geoxt.template import Interval, Template
 
-CDL = LayerSpec(
+CDL = Product(
     name="cdl",
     title="USDA NASS Cropland Data Layer",
     kind="labels",
@@ -55,9 +55,9 @@ def _chesapeake(
     collection: str | None = None,
     nodata: int = 0,
     cite: str = _LAND_COVER,
-) -> LayerSpec:
+) -> Product:
     collections: tuple[Collection, ...] = (planetary_computer(collection, nodata=nodata),) if collection else ()
-    return LayerSpec(
+    return Product(
         name=f"chesapeake_{name}",
         title=f"Chesapeake Bay {title}",
         kind="labels",
@@ -77,7 +77,7 @@ def _chesapeake(
     )
 
 
-SPECS = (
+PRODUCTS = (
     CDL,
     _chesapeake(
         "lc_7",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from geoxt.layers.sensors.catalogs import earth_search, planetary_computer
-from geoxt.layers.sensors.spec import Band, LayerSpec
+from geoxt.layers.products.catalogs import earth_search, planetary_computer
+from geoxt.layers.products.product import Band, Product
 from geoxt.template import Template
 
 _LICENCE = "Copernicus Sentinel Data Terms"
@@ -32,7 +32,7 @@ _RTC_FILE = (
     r"_{product:[0-9A-Z]{4}}_{band:HH|HV|VV|VH}.{_ext:tif|tiff}"
 )
 
-RTC = LayerSpec(
+RTC = Product(
     name="sentinel1",
     title="Sentinel-1 RTC (gamma0, linear power unless its file name says otherwise)",
     kind="image",
@@ -46,7 +46,7 @@ RTC = LayerSpec(
     licence=_LICENCE,
     cite="https://sentiwiki.copernicus.eu/web/s1-mission",
 )
-GRD = LayerSpec(
+GRD = Product(
     name="sentinel1_grd",
     title="Sentinel-1 GRD (amplitude, placed by ground control points)",
     kind="image",
@@ -61,4 +61,4 @@ GRD = LayerSpec(
     licence=_LICENCE,
     cite="https://sentiwiki.copernicus.eu/web/s1-mission",
 )
-SPECS = (RTC, GRD)
+PRODUCTS = (RTC, GRD)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from geoxt.errors import InputError
-from geoxt.layers.sensors import find_qa, names, of_item, of_path, qa_valid, resolve_bands, spec
+from geoxt.layers import products
+from geoxt.layers.products import find_qa, match_item, match_path, names, qa_valid, resolve_bands
 
 EXAMPLES = {
     "landsat1": "LM01_L1TP_032030_19730801_20200909_02_T2_B4.TIF",
@@ -43,7 +44,7 @@ def test_there_is_an_example_for_each():
 
 @pytest.mark.parametrize("name", names())
 def test_bands_are_unique_and_can_be_asked_for(name):
-    known = spec(name)
+    known = products.get(name)
     every = (*known.bands, *known.extras)
     assert len({band.name for band in every}) == len(every)
     files = [file for band in every for file in band.files]
@@ -62,7 +63,7 @@ def test_bands_are_unique_and_can_be_asked_for(name):
 
 @pytest.mark.parametrize("name", names())
 def test_kinds_have_what_they_need(name):
-    known = spec(name)
+    known = products.get(name)
     assert (known.legend is None) == (known.kind == "image")
     assert bool(known.bands) == (known.kind != "shapes")
     assert known.licence
@@ -79,14 +80,14 @@ def test_kinds_have_what_they_need(name):
             assert qa_valid(np.array([64 + 128]), qa, one).shape == (1,)
     for collection in known.collections:
         assert collection.url.startswith("https://")
-        assert known in of_item(collection.id)
+        assert known in match_item(collection.id)
 
 
 @pytest.mark.parametrize("name", [name for name in names() if EXAMPLES[name]])
 def test_a_file_is_known_by_its_name(name):
-    known, example = spec(name), EXAMPLES[name]
+    known, example = products.get(name), EXAMPLES[name]
     named = known.identify(f"https://host/some/folder/{example}?sig=a/b")
-    assert known in of_path(example)
+    assert known in match_path(example)
     assert named.scene
     assert named.band is None or resolve_bands(known, named.band)
     assert known.identify(f"x{example}") is None
@@ -99,30 +100,32 @@ def test_a_file_is_known_by_its_name(name):
 
 def test_the_bands_of_a_scene_belong_together():
     stem = "LC08_L2SP_023032_20210622_20210629_02_T1_"
-    one, two, level1 = (spec("landsat8").identify(stem + end) for end in ("SR_B4.TIF", "QA_PIXEL.TIF", "B4.TIF"))
+    one, two, level1 = (
+        products.get("landsat8").identify(stem + end) for end in ("SR_B4.TIF", "QA_PIXEL.TIF", "B4.TIF")
+    )
     assert one.scene == two.scene == level1.scene == "LC08_L2SP_023032_20210622_20210629_02_T1"
     assert (one.band, one.file, two.band, level1.file) == ("B4", "SR_B4", "QA_PIXEL", "B4")
     assert (one.start, one.end) == (datetime(2021, 6, 22), datetime(2021, 6, 22, 23, 59, 59, 999999))  # noqa: DTZ001
 
 
 def test_times_come_from_names_or_from_the_product():
-    year = spec("cdl").identify("2023_30m_cdls.tif")
+    year = products.get("cdl").identify("2023_30m_cdls.tif")
     assert (year.start.isoformat(), year.end.isoformat()) == ("2023-01-01T00:00:00", "2023-12-31T23:59:59.999999")
-    both = spec("chesapeake_lc_7").identify("Baywide_7class_20132014.tif")
+    both = products.get("chesapeake_lc_7").identify("Baywide_7class_20132014.tif")
     assert (both.start.year, both.end.year) == (2013, 2014)
-    radar = spec("sentinel1_grd").identify(EXAMPLES["sentinel1_grd"])
+    radar = products.get("sentinel1_grd").identify(EXAMPLES["sentinel1_grd"])
     assert (radar.start.second, radar.end.second) == (43, 8)
-    assert spec("canadian_building_footprints").identify("Alberta.geojson").start is None
-    assert spec("canadian_building_footprints").identify("Parks.geojson") is None
+    assert products.get("canadian_building_footprints").identify("Alberta.geojson").start is None
+    assert products.get("canadian_building_footprints").identify("Parks.geojson") is None
 
 
 def test_a_safe_tree_tells_the_baseline():
     safe = "S2A_MSIL2A_20220412T162841_N0400_R083_T16TFM_20220412T202300.SAFE"
     path = f"{safe}/GRANULE/L2A_T16TFM/IMG_DATA/R10m/T16TFM_20220412T162841_B02_10m.jp2"
-    named = spec("sentinel2").identify(path)
+    named = products.get("sentinel2").identify(path)
     assert named.fields["baseline"] == "0400"
-    assert spec("sentinel2").radiometry(named.file, baseline=named.fields["baseline"]).offset == -0.1
-    assert spec("sentinel2").scenes[1].match(safe)["tile"] == "16TFM"
+    assert products.get("sentinel2").radiometry(named.file, baseline=named.fields["baseline"]).offset == -0.1
+    assert products.get("sentinel2").scenes[1].match(safe)["tile"] == "16TFM"
     assert named.scene == safe.removesuffix(".SAFE")
 
 
@@ -130,12 +133,12 @@ def test_a_safe_tree_tells_the_baseline():
 
 
 def test_a_layer_by_other_spellings():
-    assert spec("Landsat-8") is spec("landsat_8") is spec("landsat8")
-    assert spec("sentinel_2").name == "sentinel2"
+    assert products.get("Landsat-8") is products.get("landsat_8") is products.get("landsat8")
+    assert products.get("sentinel_2").name == "sentinel2"
     with pytest.raises(InputError, match="Did you mean landsat8"):
-        spec("landsat88")
-    with pytest.raises(InputError, match="Known are landsat1"):
-        spec("qqqq")
+        products.get("landsat88")
+    with pytest.raises(InputError, match="Known products: landsat1"):
+        products.get("qqqq")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ def test_a_layer_by_other_spellings():
     ],
 )
 def test_a_band_by_any_name(layer, wanted, found, files):
-    (band,) = resolve_bands(spec(layer), [wanted])
+    (band,) = resolve_bands(products.get(layer), [wanted])
     assert (band.name, band.files[: len(files)]) == (found, files)
 
 
@@ -178,7 +181,7 @@ def test_a_band_by_any_name(layer, wanted, found, files):
 )
 def test_a_band_that_cannot_be_told(layer, wanted, says):
     with pytest.raises(InputError, match=says):
-        resolve_bands(spec(layer), wanted)
+        resolve_bands(products.get(layer), wanted)
 
 
 @pytest.mark.parametrize(
@@ -198,11 +201,11 @@ def test_a_band_that_cannot_be_told(layer, wanted, says):
     ],
 )
 def test_the_layer_of_a_stac_item(collection, platform, instruments, found):
-    assert [known.name for known in of_item(collection, platform=platform, instruments=instruments)] == found
+    assert [known.name for known in match_item(collection, platform=platform, instruments=instruments)] == found
 
 
 def test_a_collection_serves_the_files_of_its_level():
-    known = spec("landsat8")
+    known = products.get("landsat8")
     (red,) = resolve_bands(known, "red")
     assert known.collection("landsat-c2-l2").file(red) == "SR_B4"
     assert known.collection("landsat-c2l1").file(red) == "B4"
@@ -213,7 +216,7 @@ def test_a_collection_serves_the_files_of_its_level():
 
 
 def test_landsat_radiometry():
-    known = spec("landsat8")
+    known = products.get("landsat8")
     assert (known.radiometry("SR_B4").scale, known.radiometry("SR_B4").offset) == (0.0000275, -0.2)
     assert (known.radiometry("ST_B10").scale, known.radiometry("ST_B10").offset) == (0.00341802, 149.0)
     assert known.radiometry("ST_EMIS").scale == 0.0001
@@ -225,19 +228,19 @@ def test_landsat_radiometry():
     ("baseline", "offset"), [("03.01", 0), ("N0301", 0), ("04.00", -0.1), ("0400", -0.1), ("N0510", -0.1)]
 )
 def test_sentinel2_radiometry_goes_by_the_baseline(baseline, offset):
-    assert spec("sentinel2").radiometry("B04", baseline=baseline).offset == offset
-    assert spec("sentinel2").radiometry("AOT").scale == 0.001
-    assert spec("sentinel2").radiometry("SCL") is None
+    assert products.get("sentinel2").radiometry("B04", baseline=baseline).offset == offset
+    assert products.get("sentinel2").radiometry("AOT").scale == 0.001
+    assert products.get("sentinel2").radiometry("SCL") is None
 
 
 @pytest.mark.parametrize("baseline", [None, "N9999", "99.99", "new"])
 def test_an_unknown_baseline_is_not_guessed(baseline):
     with pytest.raises(InputError, match="depend on the processing baseline"):
-        spec("sentinel2").radiometry("B04", baseline=baseline)
+        products.get("sentinel2").radiometry("B04", baseline=baseline)
 
 
 def test_landsat_quality_bits():
-    pixel = find_qa(spec("landsat8").qa, "clouds")
+    pixel = find_qa(products.get("landsat8").qa, "clouds")
     values = np.array([1, 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 7, 3 << 8, 2 << 8], dtype=np.uint16)
     assert qa_valid(values, pixel, "clouds").tolist() == [
         False,
@@ -259,18 +262,18 @@ def test_landsat_quality_bits():
 
 
 def test_each_instrument_tells_what_it_can():
-    assert "cirrus" not in find_qa(spec("landsat5tm").qa, "clouds").names
+    assert "cirrus" not in find_qa(products.get("landsat5tm").qa, "clouds").names
     confidence = [f"cloud_confidence:{value}" for value in ("not_set", "low", "reserved", "high")]
-    assert list(find_qa(spec("landsat1").qa, "clouds").names) == ["clouds", "fill", "cloud", *confidence]
-    with pytest.raises(InputError, match="Cannot mask shadows in landsat1: no one band tells"):
-        find_qa(spec("landsat1").qa, "shadows", layer="landsat1")
-    assert find_qa(spec("landsat8").qa, "saturated").band == "QA_RADSAT"
+    assert list(find_qa(products.get("landsat1").qa, "clouds").names) == ["clouds", "fill", "cloud", *confidence]
+    with pytest.raises(InputError, match="Cannot exclude shadows in landsat1: no one band tells"):
+        find_qa(products.get("landsat1").qa, "shadows", product="landsat1")
+    assert find_qa(products.get("landsat8").qa, "saturated").band == "QA_RADSAT"
     with pytest.raises(InputError, match="It has no quality band"):
-        find_qa(spec("naip").qa, "clouds")
+        find_qa(products.get("naip").qa, "clouds")
 
 
 def test_sentinel2_scene_classes():
-    scl = find_qa(spec("sentinel2").qa, "clouds")
+    scl = find_qa(products.get("sentinel2").qa, "clouds")
     kept = {
         what: np.flatnonzero(~qa_valid(np.arange(12), scl, what)).tolist() for what in ("clouds", "shadows", "snow")
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geoxt.layers.sensors.spec import Collection
+from geoxt.layers.products.product import Collection
 
 
 def planetary_computer(name: str, *files: str, nodata: float | None = None) -> Collection:

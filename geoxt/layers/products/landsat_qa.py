@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geoxt.layers.sensors.qa import Flag, Qa
+from geoxt.layers.products.qa import Flag, Qa
 
 _CLOUD = ("not_set", "low", "medium", "high")
 _LEVELS = ("not_set", "low", "reserved", "high")

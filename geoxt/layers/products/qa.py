@@ -106,7 +106,7 @@ def qa_tests(qa: Qa, what: str | Sequence[str]) -> tuple[tuple[int, int, int], .
     return tuple(dict.fromkeys(test for name in names for test in _tests(qa, name)))
 
 
-def find_qa(bands: Sequence[Qa], what: str | Sequence[str], *, layer: str = "") -> Qa:
+def find_qa(bands: Sequence[Qa], what: str | Sequence[str], *, product: str = "") -> Qa:
     """Return the first quality band that tells all of `what`; `InputError` where none does."""
     wanted = {_key(name) for name in ([what] if isinstance(what, str) else what)}
     for qa in bands:
@@ -114,8 +114,8 @@ def find_qa(bands: Sequence[Qa], what: str | Sequence[str], *, layer: str = "") 
             return qa
     known = "; ".join(f"{qa.band}: {', '.join(qa.names)}" for qa in bands) or "no quality band"
     msg = (
-        f"Cannot mask {', '.join(sorted(wanted))} in {layer or 'the layer'}: no one band tells. "
-        f"It has {known}. Pass mask= of one of them."
+        f"Cannot exclude {', '.join(sorted(wanted))} in {product or 'the product'}: no one band tells. "
+        f"It has {known}. Pass exclude= of one of them."
     )
     raise InputError(msg)
 

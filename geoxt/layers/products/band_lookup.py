@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from geoxt.errors import InputError
-from geoxt.layers.sensors.spec import Band, LayerSpec
+from geoxt.layers.products.product import Band, Product
 
 
-def resolve_bands(spec: LayerSpec, wanted: str | Sequence[str] | None = None) -> tuple[Band, ...]:
+def resolve_bands(spec: Product, wanted: str | Sequence[str] | None = None) -> tuple[Band, ...]:
     """Return the bands that some names mean, in the order of the names.
 
     Parameters
@@ -42,7 +42,7 @@ def resolve_bands(spec: LayerSpec, wanted: str | Sequence[str] | None = None) ->
     return bands
 
 
-def _one(spec: LayerSpec, name: str) -> Band:
+def _one(spec: Product, name: str) -> Band:
     known, key = (*spec.bands, *spec.extras), _key(name)
     own = [band for band in known if _key(band.name) == key]
     file = [replace(band, files=(f,)) for band in known for f in band.files if _key(f) == key]
@@ -55,11 +55,11 @@ def _one(spec: LayerSpec, name: str) -> Band:
     raise InputError(_several(spec, name, found) if found else _unknown(spec, name, known))
 
 
-def _several(spec: LayerSpec, name: str, found: list[Band]) -> str:
+def _several(spec: Product, name: str, found: list[Band]) -> str:
     return f"Cannot choose one band of {spec.name} for {name!r}: it may mean {_shown(found)}. Pass one of these names."
 
 
-def _unknown(spec: LayerSpec, name: str, known: tuple[Band, ...]) -> str:
+def _unknown(spec: Product, name: str, known: tuple[Band, ...]) -> str:
     spelt = {_key(s): s for band in known for s in (*band.assets, *band.files, band.common, band.name) if s}
     near = [spelt[key] for key in difflib.get_close_matches(_key(name), spelt, n=3)]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""

@@ -31,7 +31,7 @@ class Radiometry:
 
 
 def choose(
-    rules: tuple[Radiometry, ...], file: str, *, baseline: str | None = None, layer: str = ""
+    rules: tuple[Radiometry, ...], file: str, *, baseline: str | None = None, product: str = ""
 ) -> Radiometry | None:
     """Return the rule for a band, or `None` where its numbers stand for themselves or only its metadata tells.
 
@@ -43,8 +43,8 @@ def choose(
         The band as file names spell it, as "SR_B4".
     baseline
         The scene's processing baseline, as "04.00", "N0400" or "0400".
-    layer
-        Name of the layer, for the error.
+    product
+        Name of the product, for the error.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def choose(
     number = _number(baseline)
     if number is None or number == _REPROCESSED:
         msg = (
-            f"Cannot choose the scale and offset of band {file} of {layer or 'the layer'}: they depend on the "
+            f"Cannot choose the scale and offset of band {file} of {product or 'the product'}: they depend on the "
             f"processing baseline, which is {baseline!r}. Pass rescale=False, or the baseline as '04.00'."
         )
         raise InputError(msg)

@@ -1,0 +1,149 @@
+"""Registry of known products: `names()` lists them, `get(name)` returns one, `describe(name)` its summary as text."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from geoxt.errors import InputError
+from geoxt.layers.products import aerial, buildings, landcover, landsat, sentinel1, sentinel2
+from geoxt.layers.products.band_lookup import resolve_bands
+from geoxt.layers.products.product import Band, Collection, FileFields, Product, Sidecar
+from geoxt.layers.products.qa import Flag, Qa, find_qa, qa_tests, qa_valid
+from geoxt.layers.products.scale_offset import Radiometry
+from geoxt.types import SomePath
+
+__all__ = [
+    "Band",
+    "Collection",
+    "FileFields",
+    "Flag",
+    "Product",
+    "Qa",
+    "Radiometry",
+    "Sidecar",
+    "describe",
+    "find_qa",
+    "get",
+    "is_scene_name",
+    "match_item",
+    "match_path",
+    "names",
+    "qa_tests",
+    "qa_valid",
+    "resolve_bands",
+]
+
+_MODULES = (landsat, sentinel1, sentinel2, aerial, landcover, buildings)
+_PRODUCTS: dict[str, Product] = {product.name: product for module in _MODULES for product in module.PRODUCTS}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the known products."""
+    return tuple(_PRODUCTS)
+
+
+def get(name: str) -> Product:
+    """Return a known product.
+
+    Parameters
+    ----------
+    name
+        One of `names()`; case, blanks, hyphens and underscores are ignored.
+
+    Raises
+    ------
+    InputError
+        If no product has this name.
+
+    Examples
+    --------
+    >>> [band.common for band in resolve_bands(get("Landsat-8"), ["SR_B5", "B4"])]
+    ['nir08', 'red']
+    """
+    by_key = {_key(known): known for known in _PRODUCTS}
+    if _key(name) not in by_key:
+        near = [by_key[key] for key in difflib.get_close_matches(_key(name), by_key, n=3)]
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known products: {', '.join(_PRODUCTS)}."
+        msg = f"Cannot find a product named {name!r}. {hint} Pass product= of a known one, or leave it out."
+        raise InputError(msg)
+    return _PRODUCTS[by_key[_key(name)]]
+
+
+def describe(name: str) -> str:
+    """Return a summary of a known product: kind, bands, pixel size, classes, licence and reference.
+
+    Raises
+    ------
+    InputError
+        If no product has this name.
+
+    Examples
+    --------
+    >>> print(describe("cdl").splitlines()[0])
+    cdl: Cropland Data Layer (labels)
+    """
+    product = get(name)
+    sizes = sorted({band.resolution for band in product.bands if band.resolution})
+    bands = ", ".join(f"{band.name} ({band.common})" if band.common else band.name for band in product.bands)
+    lines = {
+        "bands": bands,
+        "pixel size": f"{product.resolution:g} m" if product.resolution else ", ".join(f"{size:g} m" for size in sizes),
+        "classes": str(len(product.legend)) if product.legend else "",
+        "quality": "; ".join(f"{qa.band}: {', '.join(qa.names)}" for qa in product.qa),
+        "STAC": ", ".join(f"{collection.id} ({collection.catalog})" for collection in product.collections),
+        "licence": product.licence or "",
+        "reference": product.cite or "",
+    }
+    head = f"{product.name}: {product.title} ({product.kind})"
+    return "\n".join([head, *(f"  {key}: {text}" for key, text in lines.items() if text)])
+
+
+def match_path(path: SomePath) -> tuple[Product, ...]:
+    """Return the products whose file name templates match a path or URL.
+
+    If several match, and a folder or archive in the path has the name of a scene of some of them, return those.
+    """
+    matches = tuple(product for product in _PRODUCTS.values() if product.identify(path) is not None)
+    if len(matches) < 2:
+        return matches
+    parents = str(path).split("?", 1)[0].replace("}", "").split("/")[:-1]
+    return tuple(p for p in matches if any(_matches_scene(p, parent) for parent in parents)) or matches
+
+
+def is_scene_name(path: SomePath) -> bool:
+    """Return whether the name of a folder or archive matches a scene template of a known product."""
+    name = str(path).rstrip("/").rpartition("/")[2]
+    return any(_matches_scene(product, name) for product in _PRODUCTS.values())
+
+
+def match_item(
+    collection: str, *, platform: str | None = None, instruments: tuple[str, ...] = ()
+) -> tuple[Product, ...]:
+    """Return the products that a STAC item may belong to.
+
+    Parameters
+    ----------
+    collection
+        Id of the item's collection.
+    platform, instruments
+        Properties of the item, if present; they distinguish the Landsat satellites.
+    """
+    platform_key = _key(platform or "")
+    item_instruments = {instrument.lower() for instrument in instruments}
+    return tuple(
+        product
+        for product in _PRODUCTS.values()
+        if product.collection(collection)
+        and (not platform_key or not product.platforms or platform_key in map(_key, product.platforms))
+        and (not item_instruments or not product.instruments or item_instruments & set(product.instruments))
+    )
+
+
+def _matches_scene(product: Product, name: str) -> bool:
+    stem = re.sub(r"(\.SAFE)?(\.zip|\.tar|\.tar\.gz|\.tgz)?$", "", name, flags=re.IGNORECASE)
+    return any(template.match(stem) is not None for template in product.scenes)
+
+
+def _key(name: str) -> str:
+    return "".join(char for char in name.lower() if char not in " -_")
