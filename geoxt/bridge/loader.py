@@ -14,8 +14,9 @@ from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.epochs import Epochs
 from geoxt.bridge.reading import Kind, Sample, batch_bytes
 from geoxt.bridge.shared_memory import Filled, Ring, Slot
+from geoxt.bridge.to_torch import to_torch
 from geoxt.bridge.tree_dataset import TreeBatchPlan, TreeDataset
-from geoxt.bridge.window_dataset import Transform, WindowDataset, to_torch
+from geoxt.bridge.window_dataset import Transform, WindowDataset
 from geoxt.bridge.xbatcher import ComputedBatches, is_generator, windows_of
 from geoxt.errors import InputError
 from geoxt.samplers import WindowSequence

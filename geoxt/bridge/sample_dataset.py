@@ -21,7 +21,7 @@ from geoxt.legend import Legend
 from geoxt.types import Array
 
 
-class ChipDataset(TorchDataset[Sample]):
+class SampleDataset(TorchDataset[Sample]):
     """A map-style torch dataset of a dataset's samples.
 
     Parameters
@@ -170,15 +170,4 @@ def _from_instances(numbers: Array, codes: Array | None, labelled: Array) -> Sam
     if codes is not None:
         of = [int(np.bincount(codes[mask & labelled]).argmax()) for mask in masks]
         out["labels"] = torch.tensor(of, dtype=torch.int64)
-    return out
-
-
-def collate(samples: Sequence[Sample]) -> Sample:
-    """Return samples as one batch: tensors of one size are stacked, all else stands in lists."""
-    keys = [key for key in samples[0] if all(key in sample for sample in samples)]
-    out: Sample = {}
-    for key in keys:
-        values = [sample[key] for sample in samples]
-        same = all(isinstance(v, torch.Tensor) and v.shape == values[0].shape for v in values)
-        out[key] = torch.stack(values) if same and key not in {"boxes", "labels", "masks"} else values
     return out

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, overload
+from typing import Any
 
 import torch
 import xarray as xr
@@ -15,13 +15,10 @@ from torch.utils.data import Dataset
 from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.reading import Kind, Sample, channels_of, read_batch, single
 from geoxt.bridge.shared_memory import Slot
-from geoxt.bridge.tree_dataset import TreeDataset
-from geoxt.bridge.xbatcher import is_generator, windows_of
-from geoxt.errors import GridError, InputError
+from geoxt.errors import GridError
 from geoxt.grid import label
 from geoxt.pixels.remote import WINDOWS
 from geoxt.samplers import WindowSequence
-from geoxt.trees import children
 from geoxt.windows import Window
 
 Transform = Callable[[Sample], Sample]
@@ -101,60 +98,3 @@ class WindowDataset(Dataset[Sample]):
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = os.getpid(), ThreadPoolExecutor(count, "geoxt-read")
         return self._pool[1].map
-
-
-@overload
-def to_torch(data: xr.DataTree, windows: WindowSequence | Iterable[Window], **options: Any) -> TreeDataset: ...
-@overload
-def to_torch(
-    data: xr.DataArray | xr.Dataset, windows: WindowSequence | Iterable[Window], **options: Any
-) -> WindowDataset: ...
-def to_torch(  # type: ignore[misc]  # options of the two above are its own
-    data: xr.DataArray | xr.Dataset | xr.DataTree,
-    windows: WindowSequence | Iterable[Window],
-    *,
-    transform: Transform | None = None,
-    dtype: Kind = "float32",
-    threads: int | None = None,
-) -> WindowDataset | TreeDataset:
-    """Return a map-style torch dataset of windows.
-
-    Parameters
-    ----------
-    data
-        A layer, a Dataset of layers on one grid, or a tree of these.
-    windows
-        A sampler, or windows of that grid; of a tree, windows with a node. An `xbatcher.BatchGenerator` is taken as the
-        windows that its selectors are.
-    transform
-        Applied to every sample.
-    dtype
-        "float32": continuous layers become float32. "stored": they keep their type where torch has it.
-    threads
-        Windows of a batch that are read at once. By default the number of cores, and 1 in workers; 32 for remote files.
-
-    Returns
-    -------
-    WindowDataset
-        Samples as `read_batch` describes them, without the batch dimension.
-    TreeDataset
-        For a tree: the same, of the child that each window says.
-    """
-    if is_generator(windows):
-        windows = _flat(windows, data)
-    chosen = windows if isinstance(windows, WindowSequence) else list(windows)
-    if isinstance(data, xr.DataTree):
-        parts = {n: WindowDataset(child, (), dtype=dtype, threads=threads) for n, child in children(data).items()}
-        return TreeDataset(parts, chosen, transform=transform)
-    return WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
-
-
-def _flat(generator: Any, data: Any) -> list[Window]:
-    """Return the windows of all batches of a generator of xbatcher."""
-    found = windows_of(generator, data)
-    if found is None:
-        msg = (
-            "Cannot take the generator's selectors as windows: they cut another dimension than y, x and time, or refer"
-        )
-        raise InputError(msg + " to another grid than the layers'. geoml.loader() computes such batches as they are.")
-    return [window for batch in found for window in batch]

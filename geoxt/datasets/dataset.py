@@ -130,8 +130,8 @@ class Dataset(Sequence[Sample]):
         return check(self.reader, self.entries, self.left_out, whole=self.split is None, deep=deep)
 
     def to_torch(self, **options: Any) -> Any:
-        """Return a map-style torch dataset of these samples; see `geoxt.bridge.sample_dataset.ChipDataset`."""
-        return import_module("geoxt.bridge.sample_dataset").ChipDataset(self, **options)
+        """Return a map-style torch dataset of these samples; see `geoxt.bridge.to_torch`."""
+        return import_module("geoxt.bridge").to_torch(self, **options)
 
 
 def load(

@@ -10,9 +10,10 @@ import pytest
 import torch
 from support.dataset_trees import make_tree
 
-from geoxt.bridge.sample_dataset import collate
+from geoxt.bridge import collate, to_torch
 from geoxt.datasets import info, load
 from geoxt.errors import InputError
+from geoxt.windows import Window
 
 
 @pytest.fixture
@@ -22,26 +23,26 @@ def change(tmp_path):
 
 
 def test_tensors_hold_what_the_layers_hold(change):
-    sample, layers = change.to_torch()[1], change[1]
+    sample, layers = to_torch(change)[1], change[1]
     assert sample["image"].dtype == torch.float32
     assert sample["mask"].dtype == torch.int64
     np.testing.assert_array_equal(sample["image"].numpy(), layers["image"].values)
     np.testing.assert_array_equal(sample["mask"].numpy(), layers["mask"].values)
     assert sample["image_valid"].shape == (2, 12, 12)
     assert sample["mask_valid"].all()
-    assert change.to_torch(dtype="stored")[1]["image"].dtype == torch.uint8
+    assert to_torch(change, dtype="stored")[1]["image"].dtype == torch.uint8
 
 
 def test_some_assets_and_a_transform(change):
-    chosen = change.to_torch(keys=["mask"], transform=lambda sample: {**sample, "more": 1})[0]
+    chosen = to_torch(change, keys=["mask"], transform=lambda sample: {**sample, "more": 1})[0]
     assert set(chosen) == {"mask", "mask_valid", "more"}
     with pytest.raises(InputError, match="Cannot read 'masks'"):
-        change.to_torch(keys=["masks"])
+        to_torch(change, keys=["masks"])
 
 
 def test_it_goes_to_other_processes(tmp_path):
     tree = make_tree(info("tropical_cyclone"), tmp_path)
-    samples = load(tree.spec, tmp_path).to_torch()
+    samples = to_torch(load(tree.spec, tmp_path))
     first = samples[0]
     again = pickle.loads(pickle.dumps(samples))
     assert again.data.reader.tables == {}
@@ -51,7 +52,7 @@ def test_it_goes_to_other_processes(tmp_path):
 
 def test_boxes_and_masks_of_objects(tmp_path):
     tree = make_tree(info("vhr10"), tmp_path)
-    samples = load(tree.spec, tmp_path).to_torch()
+    samples = to_torch(load(tree.spec, tmp_path))
     none, some = samples[0], samples[len(samples) - 1]
     assert none["boxes"].shape == (0, 4)
     assert none["masks"].shape == (0, *none["image"].shape[-2:])
@@ -65,7 +66,7 @@ def test_boxes_and_masks_of_objects(tmp_path):
 
 def test_instances_become_boxes(tmp_path):
     tree = make_tree(info("spacenet2"), tmp_path)
-    sample = load(tree.spec, tmp_path, "train").to_torch()[0]
+    sample = to_torch(load(tree.spec, tmp_path, "train"))[0]
     assert len(sample["boxes"]) == 2  # as many shapes as the tree draws
     np.testing.assert_array_equal(sample["masks"].sum(dim=0) > 0, sample["mask"] == 1)
     assert sample["crs"] == "EPSG:32631"
@@ -78,6 +79,13 @@ def test_nodata_is_not_valid(tmp_path):
     low = int(found.read(0)["image"].min())
     image = replace(spec.assets["image"], nodata=low)
     marked = load(replace(tree.spec, assets={**spec.assets, "image": image}), tmp_path, "train")
-    sample = marked.to_torch(dtype="stored")[0]
+    sample = to_torch(marked, dtype="stored")[0]
     np.testing.assert_array_equal(~sample["image_valid"], (sample["image"] == low).any(dim=0))
     assert not sample["image_valid"].all()
+
+
+def test_windows_are_for_layers_alone(change, ds):
+    with pytest.raises(InputError, match="Cannot read windows of the dataset 'levircd_plus'"):
+        to_torch(change, [Window(0, 0, 4, 4)])
+    with pytest.raises(InputError, match="Cannot make samples of a Dataset without windows"):
+        to_torch(ds)

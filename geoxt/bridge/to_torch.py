@@ -1,0 +1,112 @@
+"""Map-style torch datasets of layers and of benchmark datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
+
+import xarray as xr
+
+from geoxt.bridge.reading import Kind
+from geoxt.bridge.sample_dataset import SampleDataset
+from geoxt.bridge.tree_dataset import TreeDataset
+from geoxt.bridge.window_dataset import Transform, WindowDataset
+from geoxt.bridge.xbatcher import is_generator, windows_of
+from geoxt.datasets import Dataset
+from geoxt.errors import InputError
+from geoxt.samplers import WindowSequence
+from geoxt.trees import children
+from geoxt.windows import Window
+
+
+@overload
+def to_torch(
+    data: xr.DataTree,
+    windows: WindowSequence | Iterable[Window],
+    *,
+    transform: Transform | None = None,
+    dtype: Kind = "float32",
+    threads: int | None = None,
+) -> TreeDataset: ...
+@overload
+def to_torch(
+    data: xr.DataArray | xr.Dataset,
+    windows: WindowSequence | Iterable[Window],
+    *,
+    transform: Transform | None = None,
+    dtype: Kind = "float32",
+    threads: int | None = None,
+) -> WindowDataset: ...
+@overload
+def to_torch(
+    data: Dataset,
+    *,
+    transform: Transform | None = None,
+    dtype: Kind = "float32",
+    keys: Sequence[str] | None = None,
+) -> SampleDataset: ...
+def to_torch(
+    data: xr.DataArray | xr.Dataset | xr.DataTree | Dataset,
+    windows: WindowSequence | Iterable[Window] | None = None,
+    *,
+    transform: Transform | None = None,
+    dtype: Kind = "float32",
+    threads: int | None = None,
+    keys: Sequence[str] | None = None,
+) -> WindowDataset | TreeDataset | SampleDataset:
+    """Return a map-style torch dataset: windows of layers, or the samples of a benchmark dataset.
+
+    Parameters
+    ----------
+    data
+        A layer, a Dataset of layers on one grid, a tree of these, or a dataset as `geoxt.datasets.load` returns it.
+    windows
+        Of layers: a sampler, or windows of their grid; windows of a tree name their node. The selectors of an
+        `xbatcher.BatchGenerator` are read as windows.
+    transform
+        Applied to every sample.
+    dtype
+        "float32": continuous layers become float32. "stored": they keep their dtype if torch supports it.
+    threads
+        Of layers: windows of a batch that are read concurrently. Default: the number of cores, 1 in worker processes,
+        32 for remote files.
+    keys
+        Of a benchmark dataset: assets to read. Default: all.
+
+    Returns
+    -------
+    WindowDataset
+        Of layers: samples as `read_batch` describes them, without the batch dimension.
+    SampleDataset
+        Of a benchmark dataset. Collate its samples with `geoxt.bridge.collate`.
+
+    Raises
+    ------
+    InputError
+        If layers come without windows, or a benchmark dataset with windows.
+    """
+    if isinstance(data, Dataset):
+        if windows is not None:
+            msg = f"Cannot read windows of the dataset {data.spec.name!r}: its samples are cut already."
+            raise InputError(msg + " Leave windows= out, or open its images as a layer with data.layer().")
+        return SampleDataset(data, transform=transform, dtype=dtype, keys=keys)
+    if windows is None or keys is not None:
+        msg = f"Cannot make samples of a {type(data).__name__} without windows or by keys=."
+        raise InputError(msg + " Pass windows=, a sampler or a list of Window.")
+    if is_generator(windows):
+        windows = _generator_windows(windows, data)
+    chosen = windows if isinstance(windows, WindowSequence) else list(windows)
+    if isinstance(data, xr.DataTree):
+        parts = {n: WindowDataset(child, (), dtype=dtype, threads=threads) for n, child in children(data).items()}
+        return TreeDataset(parts, chosen, transform=transform)
+    return WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
+
+
+def _generator_windows(generator: Any, data: Any) -> list[Window]:
+    """Return the windows of all batches of an xbatcher generator."""
+    batches = windows_of(generator, data)
+    if batches is None:
+        msg = "Cannot read the generator's selectors as windows: they cut another dimension than y, x and time, or"
+        msg += " refer to another grid than the layers'."
+        raise InputError(msg + " geoml.loader() computes such batches instead.")
+    return [window for batch in batches for window in batch]
