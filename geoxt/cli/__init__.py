@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args
 
 from geoxt import __version__
 from geoxt.errors import GeoxtError, InputError, MissingDependency
+from geoxt.tasks import Output
 
 FAILED = 2
 """Exit code where the input was at fault; argparse has the same."""
@@ -138,9 +139,7 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("--model", required=True, metavar="FILE", help="a checkpoint that geoxt wrote")
     predict.add_argument("--out", required=True, metavar="FILE", help=".tif (COG) or .zarr; for detectors .gpkg, ...")
     predict.add_argument("--bands", nargs="+", metavar="MODEL=IMAGE", help="the images' names of the model's bands")
-    predict.add_argument(
-        "--output", choices=["classes", "probabilities", "logits", "regression", "embeddings"], help="what to map"
-    )
+    predict.add_argument("--output", choices=get_args(Output), help="what to map")
     tiles = predict.add_argument_group("tiles")
     tiles.add_argument("--size", type=int, metavar="PIXELS", help="side of the tiles")
     tiles.add_argument("--overlap", type=int, metavar="PIXELS", help="what neighbours share (default: a quarter)")

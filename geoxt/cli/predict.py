@@ -26,11 +26,6 @@ from geoxt.writers.zarr import to_zarr
 
 RASTERS = {".tif": to_cog, ".tiff": to_cog, ".zarr": to_zarr}
 """What writes a map, by the ending of its name."""
-_THINGS = {"detection", "instance-segmentation"}
-"""Tasks whose models find things rather than map pixels."""
-_DATES = {"change", "time-series"}
-"""Tasks whose models take several dates."""
-_PIXELS = {"regression", "pixelwise-regression"}
 _OPTIONS = {name: f"--{name}" for name in ("size", "overlap", "blend", "output", "score", "bands")}
 _OPTIONS |= {"batch_size": "--batch"}
 """Options of the command, by the arguments in Python that errors name."""
@@ -82,7 +77,8 @@ def run(job: Job) -> Path:
 
 def _run(job: Job) -> Path:
     network = from_checkpoint(job.model)
-    things = network.card.task in _THINGS
+    task = network.card.kind
+    things = task.target == "instances"
     write = _writer(job.out, things=things)
     _require_apart(job)
     if write is not to_zarr:
@@ -95,7 +91,7 @@ def _run(job: Job) -> Path:
             options["score"] = job.score
         found = detect(layer, network, progress=job.progress, agnostic=job.agnostic, **options)
         return to_vector(found, job.out)
-    output: Any = job.output or ("regression" if network.card.task in _PIXELS else "classes")
+    output: Any = job.output or task.output
     made = predict(layer, network, output=output, **options)
     return write(made, job.out, resume=job.resume, progress=job.progress)
 
@@ -117,10 +113,10 @@ def _open(job: Job, card: Card) -> xr.DataArray:
         found = choose_bands(layer, card, job.bands, what=what, mend=mend)
         return found.assign_coords(band=list(card.bands)) if "band" in found.dims else found
 
-    if card.task in _DATES:
+    if card.kind.takes_series:
         require_dates(card.task, job.images)
     with for_the_shell(_REMEDY, options=_OPTIONS):
-        if card.task in _DATES:
+        if card.kind.takes_series:
             return open_dates(job.images, choose)
         return choose(open_cogs(list(job.images)), "the layer")
 

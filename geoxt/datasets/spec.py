@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from geoxt.datasets.assets import Array, Asset, Raster, Rows, Vector
 from geoxt.errors import InputError
 from geoxt.layers.products import Band, resolve_bands
 from geoxt.layers.products import get as layer_spec
 from geoxt.legend import Legend, palette
+from geoxt.tasks import TaskName
 from geoxt.template import Template
-
-Task = Literal[
-    "classification", "multilabel", "regression", "segmentation", "change", "detection", "instances", "self-supervised"
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +152,7 @@ class Spec:
     """What users pass to `load`."""
     title: str
     """What people call it."""
-    task: Task
+    task: TaskName
     """What one learns from it."""
     source: str
     """Who or what took the images."""

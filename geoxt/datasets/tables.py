@@ -11,18 +11,7 @@ from geoxt.datasets.catalog import info, names
 from geoxt.datasets.spec import Archive, Folders, Lists, Named, Rule, Runs, Spec
 from geoxt.layers.products import get as layer_spec
 from geoxt.layers.products import names as layer_names
-
-TASKS = {
-    "classification": "C",
-    "multilabel": "C",
-    "regression": "R",
-    "segmentation": "S",
-    "change": "D",
-    "detection": "I",
-    "instances": "I",
-    "self-supervised": "T",
-}
-"""The paper's letters: classification, regression, segmentation, instances, time series, change detection."""
+from geoxt.tasks import TASKS
 
 
 def benchmark_table() -> str:
@@ -103,7 +92,7 @@ def _row(spec: Spec) -> tuple[str, ...]:
     return (
         spec.title,
         f"`{spec.name}`",
-        TASKS[spec.task],
+        TASKS[spec.task].letter,
         spec.source,
         sum_words(spec),
         class_words(spec),

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from geoxt.errors import InputError
+from geoxt.tasks import Output
 
-Output = Literal["classes", "probabilities", "logits", "regression", "embeddings", "values"]
-"""The most probable class of each pixel; a band of probabilities or of logits for each class; a band for each
-regressed quantity; features, on a coarser grid where the model gives them so; or the model's output as it is."""
 Stage = Literal["raw", "activated", "probabilities", "embeddings"]
 """How far a model's output is taken: as it is, through its own last step, to probabilities, or to features."""
 

@@ -20,7 +20,7 @@ from geoxt.grid import coordinates
 from geoxt.inference.accumulator import Finish
 from geoxt.inference.blended_array import Blended
 from geoxt.inference.model_bands import choose_bands
-from geoxt.inference.output_kinds import Kind, Output, output_of
+from geoxt.inference.output_kinds import Kind, output_of
 from geoxt.inference.predict_tree import over_tree
 from geoxt.inference.runner import Runner
 from geoxt.inference.tile_reader import Feed
@@ -29,16 +29,11 @@ from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.network import Network, from_checkpoint
 from geoxt.source import View, view_of
+from geoxt.tasks import Output
 from geoxt.types import SomePath, SomeSize
 from geoxt.windows import parse_size
 
 T = TypeVar("T", xr.DataArray, xr.DataTree)
-_CHANGE = "change"
-"""The task whose models compare two dates: a pixel that lacks one of them has nothing to be compared with."""
-_SERIES = {_CHANGE, "time-series"}
-"""Tasks whose models take all time steps at once."""
-_PAIR = 2
-"""Time steps that a model of change takes."""
 _MOST = 4096
 """Pixels: longest side of a chunk. Every tile runs once where chunks are computed in order; where they are not, those
 on the edge of a chunk run in each chunk that they touch."""
@@ -125,10 +120,12 @@ def predict(
     kind = output_of(output)
     card = network.card if isinstance(network, Network) else None
     chosen = choose_bands(layer, card, bands)
-    whole = card is not None and card.task in _SERIES if series is None else series
-    pair = whole and card is not None and card.task == _CHANGE
-    if pair and chosen.sizes.get("time", 1) != _PAIR:
-        msg = f"Cannot predict change from {chosen.sizes.get('time', 1)} time steps: the model compares {_PAIR}. "
+    dates = 1 if card is None else card.kind.dates
+    whole = dates != 1 if series is None else series
+    # a pixel that is invalid at one of a fixed number of dates cannot be compared with itself
+    pair = whole and dates > 1
+    if pair and chosen.sizes.get("time", 1) != dates:
+        msg = f"Cannot predict change from {chosen.sizes.get('time', 1)} time steps: the model compares {dates}. "
         raise InputError(msg + "Pass a layer of two, such as xr.concat([before, after], 'time').")
     runner = Runner.of(network, stage=kind.stage, batch_size=batch_size, head=head)
     view, shape = view_of(chosen), parse_size(size)

@@ -12,6 +12,7 @@ import xarray as xr
 from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
+from geoxt import tasks
 from geoxt.alignment import align
 from geoxt.errors import InputError
 from geoxt.layers import open_cogs
@@ -128,10 +129,11 @@ def require_dates(task: str, images: Sequence[str]) -> None:
     InputError
         Where a model of change has other than two, or a model of time series fewer.
     """
-    right = len(images) == PAIR if task == "change" else len(images) >= PAIR
+    dates = tasks.get(task).dates
+    right = len(images) == dates if dates > 1 else len(images) >= PAIR
     if right:
         return
-    wanted = "two dates, the earlier one first" if task == "change" else "a series of two dates or more, in order"
+    wanted = "two dates, the earlier one first" if dates > 1 else "a series of two dates or more, in order"
     msg = f"Cannot predict {task} from {len(images)} {'image' if len(images) == 1 else 'images'}: the model takes "
     raise InputError(
         msg + f"{wanted}. Pass one IMAGE for each; where a date has a file for each band, a pattern in quotes."

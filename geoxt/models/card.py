@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from geoxt import tasks
 from geoxt.errors import InputError
 from geoxt.legend import Legend
+from geoxt.tasks import TaskKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +40,16 @@ class Card:
     """Height and width of the training windows, in pixels."""
 
     def __post_init__(self) -> None:
+        tasks.get(self.task)
         if not len(self.bands) == len(self.mean) == len(self.std):
             count = f"{len(self.bands)} bands, {len(self.mean)} means and {len(self.std)} deviations"
             msg = f"Cannot make a card with {count}: pass as many of each."
             raise InputError(msg)
+
+    @property
+    def kind(self) -> TaskKind:
+        """Facts of the task."""
+        return tasks.get(self.task)
 
     @property
     def legend(self) -> Legend:

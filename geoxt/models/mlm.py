@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,23 +15,6 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 )
-TASKS: Mapping[str, str] = {
-    "segmentation": "semantic-segmentation",
-    "change": "semantic-segmentation",
-    "time-series": "semantic-segmentation",
-    "pixelwise-regression": "regression",
-    "regression": "regression",
-    "classification": "scene-classification",
-    "multilabel": "scene-classification",
-    "detection": "object-detection",
-    "instance-segmentation": "instance-segmentation",
-    "embedding": "similarity-search",
-}
-"""The extension's name of a task, by a card's; it has no other names than a list of its own."""
-_DATES = {"change": 2, "time-series": -1}
-"""Dates that go in; any number of them is -1."""
-_IMAGES = {"classification", "multilabel", "regression", "embedding"}
-_THINGS = {"detection", "instance-segmentation"}
 _RELEASE = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 """Of the framework's version the extension takes semantic ones alone, and torch's nightly builds have none."""
 
@@ -58,7 +40,7 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
     ----------
     STAC MLM 1.4, https://github.com/stac-extensions/mlm
     """
-    tasks = [TASKS[card.task]] if card.task in TASKS else []
+    tasks = [card.kind.mlm] if card.kind.mlm else []
     release = _RELEASE.match(str(torch.__version__))
     name = _name(f"geoxt-{card.model}-{card.task}")
     bands = [{"name": band} for band in card.bands]
@@ -100,7 +82,7 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
 
 def _input(card: Card) -> dict[str, Any]:
     """Return what goes in: pixels in the layer's own units; the network itself scales each band."""
-    times = [(_DATES[card.task], "time")] if card.task in _DATES else []
+    times = [(card.kind.dates, "time")] if card.kind.takes_series else []
     shape = [(-1, "batch"), *times, (len(card.bands), "bands"), (card.size[0], "height"), (card.size[1], "width")]
     scaling = [{"type": "z-score", "mean": mean, "stddev": std} for mean, std in zip(card.mean, card.std, strict=True)]
     return {
@@ -116,9 +98,9 @@ def _input(card: Card) -> dict[str, Any]:
 def _results(card: Card) -> list[tuple[str, list[tuple[int, str]], str]]:
     """Return what comes out: names, shapes and data types; a channel for each class or quantity, or lists of things."""
     height, width = (card.size[0], "height"), (card.size[1], "width")
-    if card.task not in _THINGS:
-        name = "values" if TASKS.get(card.task) == "regression" else "logits"
-        places = [] if card.task in _IMAGES else [height, width]
+    if card.kind.target != "instances":
+        name = "values" if card.kind.activation == "identity" else "logits"
+        places = [height, width] if card.kind.target == "pixels" else []
         return [(name, [(-1, "batch"), (len(card.codes), "channel"), *places], "float32")]
     each = [(-1, "batch"), (-1, "box")]
     found = [
@@ -126,7 +108,7 @@ def _results(card: Card) -> list[tuple[str, list[tuple[int, str]], str]]:
         ("labels", each, "int64"),
         ("scores", each, "float32"),
     ]
-    return found + ([("masks", [*each, height, width], "float32")] if card.task == "instance-segmentation" else [])
+    return found + ([("masks", [*each, height, width], "float32")] if card.kind.has_masks else [])
 
 
 def _output(card: Card, tasks: list[str], name: str, shape: list[tuple[int, str]], kind: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from geoxt.errors import InputError, ReadError
 from geoxt.models.card import Card
 from geoxt.models.registry import create
+from geoxt.tasks import Activation
 from geoxt.types import SomePath
 
 CARD = "geoxt"
@@ -23,20 +24,16 @@ def _softmax(logits: Tensor) -> Tensor:
     return logits.softmax(dim=1)
 
 
-def _as_it_is(values: Tensor) -> Tensor:
+def _identity(values: Tensor) -> Tensor:
     return values
 
 
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "segmentation": _softmax,
-    "change": _softmax,
-    "time-series": _softmax,
-    "classification": _softmax,
-    "multilabel": torch.sigmoid,
-    "regression": _as_it_is,
-    "pixelwise-regression": _as_it_is,
+ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
+    "softmax": _softmax,
+    "sigmoid": torch.sigmoid,
+    "identity": _identity,
 }
-"""From outputs (N, K, H, W) or (N, K) to what can be averaged over overlapping tiles, by the card's task."""
+"""Functions from model outputs (N, K, H, W) or (N, K) to what tiles average, by name."""
 
 
 class Network(nn.Module):
@@ -74,7 +71,11 @@ class Network(nn.Module):
 
     def activate(self, logits: Tensor) -> Tensor:
         """Return probabilities of logits."""
-        return ACTIVATIONS[self.card.task](logits)
+        activation = self.card.kind.activation
+        if activation is None:
+            msg = f"Cannot compute probabilities of a model for {self.card.task}: it has no activation."
+            raise InputError(msg, remedy="Pass {output:'embeddings'}, or call detect() for a detector.")
+        return ACTIVATIONS[activation](logits)
 
 
 def from_checkpoint(path: SomePath) -> Network:

@@ -12,16 +12,13 @@ from geoxt.trainers.experiments.run import Experiment, Training
 from geoxt.trainers.loop.fit import Progress, evaluate, fit
 from geoxt.trainers.selfsup import METHODS, SelfSupervised, UnlabeledDataModule, Views, encoder_weights
 from geoxt.trainers.tasks.module import Task
-from geoxt.trainers.tasks.registry import KINDS, Kind
 
 __all__ = [
-    "KINDS",
     "METHODS",
     "BenchmarkDataModule",
     "Confusion",
     "Experiment",
     "ImageFolderDataModule",
-    "Kind",
     "LayerDataModule",
     "Learning",
     "Progress",

@@ -42,7 +42,7 @@ def kinds(spec) -> tuple[str, ...]:
     match spec.task:
         case "segmentation":
             return ("time-series",) if many else ("segmentation",)
-        case "instances":
+        case "instance-segmentation":
             return ("time-series", "instance-segmentation") if many else ("instance-segmentation",)
         case task:
             return (task,)

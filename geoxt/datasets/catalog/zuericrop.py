@@ -200,7 +200,7 @@ def _tier(place: int) -> Level:
 ZUERICROP = Spec(
     name="zuericrop",
     title="ZueriCrop",
-    task="instances",
+    task="instance-segmentation",
     source="Sentinel-2",
     classes=_CLASSES,
     levels={"tier4": _tier(0), "tier3": _tier(1), "tier2": _tier(2)},

@@ -12,13 +12,12 @@ import torch
 from geoxt.errors import InputError
 from geoxt.models import load, weights_names
 from geoxt.models.network import CARD, PREFIX, Network
+from geoxt.tasks import TASKS, names
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import SomeTransform, transform_of
 from geoxt.trainers.selfsup import METHODS, SelfSupervised
 from geoxt.trainers.tasks.module import Task
-from geoxt.trainers.tasks.registry import KINDS
 
-_ENCODER = "resnet18"
 """What self-supervision trains where no model is named."""
 
 
@@ -69,7 +68,7 @@ def build(learning: Learning, data: Any, *, seed: int = 0) -> pl.LightningModule
     task = learning.task or getattr(data, "task", None) or "segmentation"
     transform = transform_of(learning.transforms, image=learning.names.get("image"))  # before what takes long
     if task in METHODS:
-        card = data.card(model=learning.model or _ENCODER, **learning.options)
+        card = data.card(model=learning.model or TASKS["self-supervised"].model, **learning.options)
         options = dict(learning.method)
         positives = options.pop("positives", None)
         module: Any = SelfSupervised(
@@ -81,13 +80,13 @@ def build(learning: Learning, data: Any, *, seed: int = 0) -> pl.LightningModule
             options=options,
             seed=seed,
         )
-    elif task in KINDS:
-        card = data.card(model=learning.model or KINDS[task].model, task=task, **learning.options)
+    elif task in names(supervised=True):
+        card = data.card(model=learning.model or TASKS[task].model, task=task, **learning.options)
         if card.codes == tuple(range(len(card.codes))):
             transform = transform_of(learning.transforms, image=learning.names.get("image"), classes=len(card.codes))
         module = Task(card, learning.recipe, seed=seed, names=learning.names, transform=transform)
     else:
-        msg = f"Cannot learn task={task!r}: pass one of {', '.join([*KINDS, *METHODS])}."
+        msg = f"Cannot learn task={task!r}: pass one of {', '.join([*names(supervised=True), *METHODS])}."
         raise InputError(msg)
     if learning.weights is not None:
         start(module.network, learning)

@@ -23,8 +23,6 @@ from geoxt.trees import layers_of
 
 _SHARES = (0.6, 0.2, 0.2)
 _PARTS = ("train", "val", "test")
-_TASKS = {"instances": "instance-segmentation"}
-"""What datasets are for, where tasks have other names."""
 _POSITIVES = Literal["same", "times", "neighbours"]
 
 
@@ -186,7 +184,7 @@ class BenchmarkDataModule(SampleDataModule):
             part: datasets.load(name, place, split, bands, level=level, download=download)
             for part, split in chosen.items()
         }
-        self.task = _TASKS.get(spec.task, spec.task)
+        self.task = spec.task
         samples = {part: own.to_torch() for part, own in parts.items()}
         train = samples.pop("train")
         self.classes, self.bands = train.classes, train.bands

@@ -20,7 +20,7 @@ from geoxt.source import nodata_of
 from geoxt.splits import Split, TreeSplit
 from geoxt.trainers.datamodules.band_statistics import band_statistics, legend_of
 from geoxt.trainers.loop.resume import Resumable
-from geoxt.trainers.tasks.registry import kind_of
+from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trees import children, tree_of
 from geoxt.types import SomeSize
 from geoxt.windows import Window, parse_size
@@ -120,10 +120,10 @@ class WindowDataModule(Resumable):
         Card
             Bands by name, their mean and deviation over (at most 256) training windows, and the classes.
         """
-        kind = kind_of(task)
-        image, labels = layer_of(self.data, kind.image), layer_of(self.data, kind.target)
-        first = next(iter(_children(self.data).values()))[kind.target]
-        classes = legend or (legend_of(labels) if kind.classes else _numbered(first.sizes.get("band", 1)))
+        kind = supervision_of(task).kind
+        image, labels = layer_of(self.data, "image"), layer_of(self.data, kind.key or "")
+        first = next(iter(_children(self.data).values()))[kind.key or ""]
+        classes = legend or (legend_of(labels) if kind.is_categorical else _numbered(first.sizes.get("band", 1)))
         windows = [self.windows[at] for at in range(min(len(self.windows), _STATISTICS))]
         mean, std = band_statistics(image, windows)
         nodata = nodata_of(first)
@@ -131,7 +131,7 @@ class WindowDataModule(Resumable):
             task=task,
             model=model,
             options=options,
-            bands=shared_bands(self.data, kind.image),
+            bands=shared_bands(self.data, "image"),
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
             codes=classes.codes,

@@ -14,9 +14,10 @@ from geoxt.bridge.epochs import Epochs
 from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend
 from geoxt.models import Card
+from geoxt.tasks import TaskKind
 from geoxt.trainers.datamodules.band_statistics import MOST_CODES
 from geoxt.trainers.loop.resume import Resumable
-from geoxt.trainers.tasks.registry import Kind, kind_of
+from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trainers.tasks.targets import Batch, entry
 
 _STATISTICS = 1024
@@ -117,12 +118,12 @@ class SampleDataModule(Resumable):
         Card
             With mean and deviation of each band over (at most 1024) training samples.
         """
-        kind = kind_of(task)
+        kind = supervision_of(task).kind
         image, target = (
-            (names or {}).get(key, default) for key, default in (("image", kind.image), ("target", kind.target))
+            (names or {}).get(key, default) for key, default in (("image", "image"), ("target", kind.key or ""))
         )
         few = [self.train[int(at)] for at in _spread(len(self.train))]
-        mean, std = _statistics([_pixels(dict(one), image, times=kind.times) for one in few])
+        mean, std = _statistics([_pixels(dict(one), image, times=kind.takes_series) for one in few])
         given = bands or getattr(self.train, "bands", None) or [f"band {at + 1}" for at in range(len(mean))]
         if len(given) != len(mean):
             msg = f"Cannot name {len(mean)} bands by {', '.join(given)}: pass bands= as many names."
@@ -141,15 +142,15 @@ class SampleDataModule(Resumable):
             size=tuple(few[0][image].shape[-2:]),
         )
 
-    def _legend(self, kind: Kind, target: str) -> Legend:
+    def _legend(self, kind: TaskKind, target: str) -> Legend:
         named = getattr(self.train, "classes", None)
         if isinstance(named, Legend):
             return named
         if named:
-            start = 1 if kind.things else 0
+            start = 1 if kind.target == "instances" else 0
             return Legend(tuple(range(start, start + len(named))), tuple(map(str, named)))
-        key = "labels" if kind.things else target
-        if not (kind.classes or kind.things):
+        key = "labels" if kind.target == "instances" else target
+        if kind.activation not in {"softmax", None}:
             one = entry(dict(self.train[0]), key)
             plain = one.shape[0] if one.ndim in {1, 3} else 1
             return Legend(tuple(range(plain)), tuple(map(str, range(plain))))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -25,7 +24,7 @@ from geoxt.trainers.tasks.class_weights import balanced, class_counts
 from geoxt.trainers.tasks.detection_targets import Instances, detection_targets, turn
 from geoxt.trainers.tasks.flips import dihedral, turn_and_flip
 from geoxt.trainers.tasks.losses import Loss
-from geoxt.trainers.tasks.registry import kind_of
+from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trainers.tasks.targets import Batch, entry, mask_nonfinite, validity
 
 Transform = Callable[[Batch], Batch]
@@ -65,49 +64,51 @@ class Task(pl.LightningModule):
         super().__init__()
         self.card = card
         self.recipe = recipe or Recipe()
-        other: Any = names or {}
-        self.kind = replace(kind_of(card.task), **other)
+        self.supervision = supervision_of(card.task)
+        self.kind = self.supervision.kind
+        keys = {"image": "image", "target": self.kind.key or "", **(names or {})}
+        self.image_key, self.target_key = keys["image"], keys["target"]
         self.transform = transform
         self.loss = self._loss_by_name()
         self.network = Network(card, seed=seed)
         if self.recipe.channels_last:
             self.network.to(memory_format=torch.channels_last)
         self.codes = Codes(card.codes, nodata=card.nodata)
-        self.val: Metric = self.kind.tally(len(card.codes))
-        self.test: Metric = self.kind.tally(len(card.codes))
+        self.val: Metric = self.supervision.metric(len(card.codes))
+        self.test: Metric = self.supervision.metric(len(card.codes))
         self.class_weights = self._given_weights()  # no buffer: averaged copies of the module would lack it
         self._weighed = False
 
     @property
     def monitor(self) -> str:
         """The score by which the best epoch is chosen."""
-        return self.recipe.monitor or self.kind.monitor
+        return self.recipe.monitor or str(self.kind.monitor)
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return the model's output for images in the units of the layer; see `Network`.
 
         Images are (N, C, H, W), or (N, T, C, H, W) for several times; a dimension of one band may be left out.
         """
-        whole = 5 if self.kind.times else 4
+        whole = 5 if self.kind.takes_series else 4
         image = image if image.ndim == whole else image.unsqueeze(-3)
-        if self.recipe.channels_last and not self.kind.times:
+        if self.recipe.channels_last and not self.kind.takes_series:
             image = image.contiguous(memory_format=torch.channels_last)
         output: Tensor = self.network(image, valid)
         return output
 
     def target(self, batch: Batch) -> Tensor:
         """Return what shall be learnt of a batch: `IGNORE` or NaN where image or label is not valid."""
-        assert self.kind.find is not None
-        return self.kind.find(batch, self.kind.image, self.kind.target, self.codes)
+        assert self.supervision.target is not None
+        return self.supervision.target(batch, self.image_key, self.target_key, self.codes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, whose samples are augmented first."""
         del batch_idx
-        batch = mask_nonfinite(batch, self.kind.image)
+        batch = mask_nonfinite(batch, self.image_key)
         if self.transform is not None:
-            codes = self.kind.target if self.kind.pixels and self.kind.classes else None
-            batch = transformed(self.transform, batch, image=self.kind.image, target=codes)
-        if self.kind.things:
+            codes = self.target_key if self.kind.target == "pixels" and self.kind.is_categorical else None
+            batch = transformed(self.transform, batch, image=self.image_key, target=codes)
+        if self.kind.target == "instances":
             return self._loss_of_things(batch)
         try:
             return self._loss(self._augment(batch) if self._turns else batch, "train")[0]
@@ -151,7 +152,7 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the recipe's optimiser and schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
-        watched = "val/loss" if not self.kind.things else "train/loss"
+        watched = "val/loss" if self.kind.target != "instances" else "train/loss"
         return configure(self.recipe, self.network.parameters(), steps=steps, monitor=watched)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -180,7 +181,7 @@ class Task(pl.LightningModule):
         return len(self.card.codes)
 
     def _loss_by_name(self) -> Loss | None:
-        losses, name = self.kind.losses, self.recipe.loss
+        losses, name = self.supervision.losses, self.recipe.loss
         if not losses and name is None:
             return None
         if name is not None and name not in losses:
@@ -192,7 +193,7 @@ class Task(pl.LightningModule):
     def _given_weights(self) -> Tensor | None:
         given, classes = self.recipe.class_weights, self._many
         if given is None or given == "balanced":
-            if given and not (self.kind.classes or self.kind.name == "multilabel"):
+            if given and self.kind.activation not in {"softmax", "sigmoid"}:
                 msg = f"Cannot weigh the classes of {self.card.task}: it has none. Pass class_weights=None."
                 raise InputError(msg)
             return None
@@ -202,13 +203,13 @@ class Task(pl.LightningModule):
         return torch.tensor(given, dtype=torch.float32)
 
     def _augment(self, batch: Batch) -> Batch:
-        layers = (self.kind.image, self.kind.target) if self.kind.pixels else (self.kind.image,)
+        layers = (self.image_key, self.target_key) if self.kind.target == "pixels" else (self.image_key,)
         keys = [key for layer in layers for key in (layer, f"{layer}_valid") if key in batch]
         return {**batch, **dict(zip(keys, turn_and_flip([batch[key] for key in keys]), strict=True))}
 
     def _loss(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor, Tensor]:
         assert self.loss is not None
-        output = self._output(entry(batch, self.kind.image), validity(batch, self.kind.image), stage)
+        output = self._output(entry(batch, self.image_key), validity(batch, self.image_key), stage)
         target = self.target(batch)
         smoothing = self.recipe.label_smoothing if stage == "train" else 0.0
         weights = None if self.class_weights is None else self.class_weights.to(output.device)
@@ -228,17 +229,17 @@ class Task(pl.LightningModule):
         for turns, flip in product(range(4), (False, True)):
             moved = None if valid is None else dihedral(valid, turns=turns, flip=flip)
             output = self(dihedral(image, turns=turns, flip=flip), moved)
-            output = output.softmax(dim=1) if self.kind.classes else output
-            if self.kind.pixels:
+            output = output.softmax(dim=1) if self.kind.is_categorical else output
+            if self.kind.target == "pixels":
                 output = torch.rot90(output, -turns, (-2, -1))
                 output = output.flip(-1) if flip else output
             found.append(output)
         mean = torch.stack(found).mean(dim=0)
-        return mean.clamp(min=torch.finfo(mean.dtype).tiny).log() if self.kind.classes else mean
+        return mean.clamp(min=torch.finfo(mean.dtype).tiny).log() if self.kind.is_categorical else mean
 
     def _loss_of_things(self, batch: Batch) -> Tensor:
         """Return the sum of the losses that a detector itself gives."""
-        images, there = self._scaled(batch), detection_targets(batch, self.codes, masks=self.kind.masks)
+        images, there = self._scaled(batch), detection_targets(batch, self.codes, masks=self.kind.has_masks)
         if self._turns:
             images, there = turn(images, there)
         losses = self.network.body(list(images), there)
@@ -247,18 +248,18 @@ class Task(pl.LightningModule):
         return loss
 
     def _scaled(self, batch: Batch) -> Tensor:
-        images: Tensor = (entry(batch, self.kind.image) - self.network.mean) / self.network.std
-        valid = validity(batch, self.kind.image)
+        images: Tensor = (entry(batch, self.image_key) - self.network.mean) / self.network.std
+        valid = validity(batch, self.image_key)
         return images if valid is None else images.where(valid[:, None], 0)
 
     def _score(self, batch: Batch, stage: str) -> None:
-        tally, batch = self._tally(stage), mask_nonfinite(batch, self.kind.image)
-        if self.kind.things:
+        tally, batch = self._tally(stage), mask_nonfinite(batch, self.image_key)
+        if self.kind.target == "instances":
             found: list[Instances] = self.network.body(list(self._scaled(batch)))
-            tally.update(found, detection_targets(batch, self.codes, masks=self.kind.masks))
+            tally.update(found, detection_targets(batch, self.codes, masks=self.kind.has_masks))
             return
         _, output, target = self._loss(batch, stage)
-        tally.update(output.argmax(dim=1) if self.kind.classes else output, target)
+        tally.update(output.argmax(dim=1) if self.kind.is_categorical else output, target)
 
     def _tally(self, stage: str) -> Metric:
         return self.val if stage == "val" else self.test
@@ -266,7 +267,7 @@ class Task(pl.LightningModule):
     def _log_scores(self, stage: str) -> None:
         tally = self._tally(stage)
         found = _here(tally.compute(), torch.device("cpu"))
-        scores = self.kind.report(found, self.card.legend.distinct_names)
+        scores = self.supervision.report(found, self.card.legend.distinct_names)
         self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
         tally.reset()
 

@@ -1,20 +1,23 @@
-"""Kinds of tasks as data: how each finds its target in a batch, by which losses it learns and how it is scored."""
+"""How each supervised task learns from a batch: its target, its losses, its metric and its scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 from torchmetrics import Metric
 
+from geoxt import tasks
 from geoxt.errors import InputError
 from geoxt.metrics.confusion import Confusion, report_images, report_pixels
 from geoxt.metrics.label_codes import Codes
 from geoxt.metrics.multilabel import Errors, Labels, report_errors, report_labels
+from geoxt.tasks import TASKS, TaskKind
 from geoxt.trainers.tasks.detection_targets import AveragePrecision, report_precision
-from geoxt.trainers.tasks.losses import CLASSES, PIXEL_CLASSES, Loss
+from geoxt.trainers.tasks.losses import PIXEL_CLASSES, Loss
 from geoxt.trainers.tasks.targets import (
     Batch,
     change_classes,
@@ -26,115 +29,59 @@ from geoxt.trainers.tasks.targets import (
 )
 from geoxt.trainers.tasks.value_losses import LABELS, VALUES
 
+LOSSES: Mapping[str, Mapping[str, Loss]] = {"softmax": PIXEL_CLASSES, "sigmoid": LABELS, "identity": VALUES}
+"""Losses by the activation of the model's output and by name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """What `Task` needs to know of one kind of task."""
+class Supervision:
+    """Functions that `Task` needs to learn one kind of task from labels."""
 
-    name: str
-    """The name that a card carries."""
-    image: str = "image"
-    """Name of the layer that goes into the model."""
-    target: str
-    """Name of the layer, or of the entry of a sample, that is learnt."""
-    losses: Mapping[str, Loss]
-    """Losses by name; a recipe chooses one, by default the first. None where the model has its own."""
-    find: Callable[[Batch, str, str, Codes], Tensor] | None = None
-    """Finds the target in a batch. None for things (boxes), which the model takes as they are."""
-    tally: Callable[[int], Metric]
-    """Makes what adds up outputs and targets, for a number of classes or channels."""
+    kind: TaskKind
+    """Facts of the task."""
+    target: Callable[[Batch, str, str, Codes], Tensor] | None = None
+    """Computes the target of a batch, given the keys of image and labels; `None` for detectors, which take lists of
+    instances."""
+    metric: Callable[[int], Metric]
+    """Makes the metric, given the number of classes or channels."""
     report: Callable[[Any, tuple[str, ...]], Mapping[str, float]]
-    """From the tally and the names of classes or channels to scores by name."""
-    monitor: str
-    """Score on the validation part by which the best epoch is chosen, unless a recipe names another."""
-    classes: bool = True
-    """Whether the model tells classes apart (its highest output counts) rather than gives values."""
-    pixels: bool = False
-    """Whether the target has the pixels of the image, and is flipped with it."""
-    times: bool = False
-    """Whether the model takes several times: images (N, T, C, H, W)."""
-    things: bool = False
-    """Whether the target is a list of things in each image."""
-    masks: bool = False
-    """Whether things have masks."""
-    model: str
-    """The architecture that is taken where none is named."""
+    """Computes scores by name from the metric's value and the names of the classes or channels."""
+
+    @property
+    def losses(self) -> Mapping[str, Loss]:
+        """Losses by name, the default first; empty if the model computes its own loss."""
+        return {name: LOSSES[self.kind.activation or ""][name] for name in self.kind.losses}
 
 
-def _masks(classes: int) -> AveragePrecision:
-    return AveragePrecision(classes, masks=True)
-
-
-_PIXELS: Any = {
-    "target": "mask",
-    "losses": PIXEL_CLASSES,
-    "find": pixel_classes,
-    "tally": Confusion,
-    "report": report_pixels,
-    "monitor": "val/accuracy",
-    "pixels": True,
-    "model": "unet",
-}
-_VALUES: Any = {
-    "losses": VALUES,
-    "tally": Errors,
-    "report": report_errors,
-    "monitor": "val/loss",
-    "classes": False,
-}
-_THINGS: Any = {
-    "target": "boxes",
-    "losses": {},
-    "report": report_precision,
-    "monitor": "val/map",
-    "things": True,
+_PIXELS: Any = {"metric": Confusion, "report": report_pixels}
+_VALUES: Any = {"metric": Errors, "report": report_errors}
+_FUNCTIONS: Mapping[str, Mapping[str, Any]] = {
+    "segmentation": {"target": pixel_classes, **_PIXELS},
+    "change": {"target": change_classes, **_PIXELS},
+    "time-series": {"target": pixel_classes, **_PIXELS},
+    "pixelwise-regression": {"target": pixel_values, **_VALUES},
+    "classification": {"target": image_class, "metric": Confusion, "report": report_images},
+    "multilabel": {"target": image_labels, "metric": Labels, "report": report_labels},
+    "regression": {"target": image_values, **_VALUES},
+    "detection": {"metric": AveragePrecision, "report": report_precision},
+    "instance-segmentation": {"metric": partial(AveragePrecision, masks=True), "report": report_precision},
 }
 
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind(name="segmentation", **_PIXELS),
-        Kind(name="change", times=True, **{**_PIXELS, "find": change_classes, "model": "fc_siam_diff"}),
-        Kind(name="time-series", times=True, **{**_PIXELS, "model": "utae"}),
-        Kind(name="pixelwise-regression", target="target", find=pixel_values, pixels=True, model="unet", **_VALUES),
-        Kind(
-            name="classification",
-            target="label",
-            losses=CLASSES,
-            find=image_class,
-            tally=Confusion,
-            report=report_images,
-            monitor="val/accuracy",
-            model="resnet18",
-        ),
-        Kind(
-            name="multilabel",
-            target="label",
-            losses=LABELS,
-            find=image_labels,
-            tally=Labels,
-            report=report_labels,
-            monitor="val/map",
-            classes=False,
-            model="resnet18",
-        ),
-        Kind(name="regression", target="label", find=image_values, model="resnet18", **_VALUES),
-        Kind(name="detection", tally=AveragePrecision, model="faster_rcnn", **_THINGS),
-        Kind(name="instance-segmentation", tally=_masks, masks=True, model="mask_rcnn", **_THINGS),
-    )
+SUPERVISION: Mapping[str, Supervision] = {
+    name: Supervision(kind=TASKS[name], **_FUNCTIONS[name]) for name in tasks.names(supervised=True)
 }
-"""All kinds of tasks, by name."""
+"""Supervision of all tasks that are learnt from labels, by name."""
 
 
-def kind_of(name: str) -> Kind:
-    """Return a kind of task by name.
+def supervision_of(name: str) -> Supervision:
+    """Return the supervision of a task by name.
 
     Raises
     ------
     InputError
-        Where there is none of that name.
+        If no task of this name is learnt from labels.
     """
-    if name not in KINDS:
-        msg = f"Cannot train a task named {name!r}: pass one of {', '.join(KINDS)}."
+    if name not in SUPERVISION:
+        msg = f"Cannot train a task named {name!r}: pass one of {', '.join(SUPERVISION)}."
         raise InputError(msg)
-    return KINDS[name]
+    return SUPERVISION[name]

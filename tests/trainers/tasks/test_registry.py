@@ -12,11 +12,12 @@ from torchmetrics.classification import (
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 from torchvision.ops import masks_to_boxes
 
+from geoxt import tasks
 from geoxt.errors import InputError, LabelError
 from geoxt.metrics.confusion import confusion, report_images
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.metrics.multilabel import Errors, Labels, report_errors, report_labels
-from geoxt.trainers import KINDS, Recipe, SampleDataModule, Task, fit
+from geoxt.trainers import Recipe, SampleDataModule, Task, fit
 from geoxt.trainers.loop.fit import evaluate
 from geoxt.trainers.tasks.class_weights import balanced, class_counts
 from geoxt.trainers.tasks.detection_targets import THRESHOLDS, AveragePrecision, turn
@@ -94,7 +95,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", tasks.names(supervised=True))
 def test_every_kind_trains_and_is_scored(name):
     model, make = CASES[name]
     data = SampleDataModule(Made(make, 4), Made(make, 2, seed=1), Made(make, 2, seed=2), batch_size=2)
@@ -115,7 +116,7 @@ def test_what_is_not_valid_counts_neither_in_loss_nor_in_scores(name):
     task = Task(data.card(model=model, task=name)).eval()
     task.log = lambda *_, **__: None  # there is no trainer
     batch = next(iter(data.train_dataloader()))
-    layer = task.kind.target
+    layer = task.target_key
     batch[f"{layer}_valid"] = torch.rand(4, SIZE, SIZE) > 0.5
     batch["image_valid"] = torch.rand(4, SIZE, SIZE) > 0.3
     other = dict(batch)

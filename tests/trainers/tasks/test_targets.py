@@ -6,7 +6,7 @@ import torch
 from geoxt.errors import InputError, LabelWarning
 from geoxt.metrics.label_codes import IGNORE, Codes
 from geoxt.trainers import Recipe, SampleDataModule, Task, fit
-from geoxt.trainers.tasks.registry import KINDS
+from geoxt.trainers.tasks.registry import SUPERVISION
 from geoxt.trainers.tasks.targets import change_classes, mask_nonfinite, pixel_classes
 
 MODELS = {"change": "test_fc_siam_diff", "time-series": "test_utae", "segmentation": "test_unet"}
@@ -35,7 +35,7 @@ def expected(batch, how):
 @pytest.mark.parametrize(("kind", "how"), [("change", all), ("time-series", any)])
 def test_a_pixel_of_several_dates_is_known_where_they_are_valid(kind, how):
     batch = series()
-    target = KINDS[kind].find(batch, "image", "mask", Codes((3, 4)))
+    target = SUPERVISION[kind].target(batch, "image", "mask", Codes((3, 4)))
     known = expected(batch, how)
     assert 0 < known.sum() < known.numel()
     assert torch.equal(target != IGNORE, known)
