@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoxt import accessor as accessor
 
+if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers and IDEs
+    from geoxt import alignment as alignment
+    from geoxt import bridge as bridge
+    from geoxt import datasets as datasets
+    from geoxt import errors as errors
+    from geoxt import footprints as footprints
+    from geoxt import grid as grid
+    from geoxt import indices as indices
+    from geoxt import inference as inference
+    from geoxt import layers as layers
+    from geoxt import metrics as metrics
+    from geoxt import models as models
+    from geoxt import plot as plot
+    from geoxt import regions as regions
+    from geoxt import samplers as samplers
+    from geoxt import source as source
+    from geoxt import splits as splits
+    from geoxt import template as template
+    from geoxt import testing as testing
+    from geoxt import trainers as trainers
+    from geoxt import transforms as transforms
+    from geoxt import writers as writers
+    from geoxt.alignment import align as align
+    from geoxt.alignment import intersection as intersection
+    from geoxt.alignment import union as union
+    from geoxt.inference import detect as detect
+    from geoxt.inference import predict as predict
+    from geoxt.layers import open_cogs as open_cogs
+    from geoxt.layers import open_stac as open_stac
+    from geoxt.layers import open_vector as open_vector
+    from geoxt.legend import Legend as Legend
+    from geoxt.windows import Window as Window
+    from geoxt.writers import to_cog as to_cog
+    from geoxt.writers import to_zarr as to_zarr
+
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULE_OF = {
+    "Legend": "geoxt.legend",
+    "Window": "geoxt.windows",
     "align": "geoxt.alignment",
+    "detect": "geoxt.inference",
     "intersection": "geoxt.alignment",
-    "union": "geoxt.alignment",
     "open_cogs": "geoxt.layers",
     "open_stac": "geoxt.layers",
     "open_vector": "geoxt.layers",
-    "detect": "geoxt.inference",
     "predict": "geoxt.inference",
-    "Legend": "geoxt.legend",
-    "Window": "geoxt.windows",
     "to_cog": "geoxt.writers",
     "to_zarr": "geoxt.writers",
+    "union": "geoxt.alignment",
 }
+"""Module of each function and class of the package."""
 _MODULES = (
-    "alignment", "bridge", "datasets", "errors", "footprints", "grid", "indices", "inference",
-    "layers", "metrics", "models", "plot",
-    "regions", "samplers", "source", "splits", "template", "testing", "trainers", "transforms", "writers",
+    "alignment", "bridge", "datasets", "errors", "footprints", "grid", "indices", "inference", "layers", "metrics",
+    "models", "plot", "regions", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
+    "writers",
 )  # fmt: skip
 
 __all__ = [
@@ -68,9 +104,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is first used, so that `import geoxt` is quick."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    """Import a public name on first use (PEP 562), so that `import geoxt` is fast and loads no torch."""
+    if name in _MODULE_OF:
+        return getattr(import_module(_MODULE_OF[name]), name)
     if name in _MODULES:
         return import_module(f"geoxt.{name}")
     msg = f"module 'geoxt' has no attribute {name!r}"

@@ -1,75 +1,251 @@
-"""`.geoml`: the functions of geoxt, bound to a layer, a Dataset of layers, or a tree of several CRSs."""
+"""`.geoml`: the functions of geoxt as methods of DataArrays, Datasets and DataTrees.
+
+Each method is the function of the same name, with the data as its first argument. The definitions below state the
+signatures for type checkers and IDEs; at run time the function itself is bound on first use, so that importing geoxt
+loads no torch and `help(layer.geoml.align)` shows the function's docstring.
+"""
+# mypy: disable-error-code="empty-body"
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.grid import grid_of
+from geoxt.legend import Legend
 from geoxt.trees import grids_of
+from geoxt.types import Resampling, SomePath, SomeSize
+from geoxt.windows import Window
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import nn
+    from torch.utils.data import DataLoader
+
+    from geoxt.bridge.reading import Kind, Sample
+    from geoxt.bridge.tree_dataset import TreeDataset
+    from geoxt.bridge.window_dataset import Transform, WindowDataset
+    from geoxt.inference.output_kinds import Output
+    from geoxt.inference.tiles import Blend
+    from geoxt.samplers import WindowSequence
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class _Bind(Protocol):
+    """A decorator that keeps the signature."""
+
+    def __call__(self, declared: Method, /) -> Method: ...
 
 
 class _Bound:
-    """A function of geoxt as a method: imported on first use, with its own name, signature and docstring."""
+    """A function as a method: imported on first use, with its own name, signature and docstring."""
 
-    def __init__(self, path: str) -> None:
-        self.module, self.name = path.split(":")
+    def __init__(self, module: str, declared: Callable[..., Any]) -> None:
+        self.module, self.declared, self.__doc__ = module, declared, declared.__doc__
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        function = getattr(import_module(self.module), self.name)
-        return function if instance is None else MethodType(function, instance.data)
+        function = getattr(import_module(self.module), self.declared.__name__)
+        return function if instance is None else MethodType(function, instance._data)  # noqa: SLF001
 
 
-class Geoml:
-    """What geoxt does with data; each method is the function of the same name, with the data as its subject."""
+def _function_of(module: str) -> _Bind:
+    """Bind the function of the same name in a module, imported on first use."""
+
+    def bind(declared: Method) -> Method:
+        return cast("Method", _Bound(module, declared))
+
+    return bind
+
+
+class _Accessor:
+    """Methods of every kind of data."""
 
     def __init__(self, data: Any) -> None:
-        self.data = data
+        self._data = data
 
-    loader = _Bound("geoxt.bridge:loader")
-    to_torch = _Bound("geoxt.bridge:to_torch")
+    @_function_of("geoxt.bridge")
+    def loader(
+        self,
+        windows: WindowSequence | Iterable[Window],
+        *,
+        batch_size: int | None = 1,
+        num_workers: int = 0,
+        threads: int | None = None,
+        transform: Transform | None = None,
+        dtype: Kind = "float32",
+        drop_last: bool = False,
+        **options: Any,
+    ) -> DataLoader[Sample]:
+        """Return a DataLoader of the windows' pixels; see `geoxt.bridge.loader`."""
 
+    @_function_of("geoxt.bridge")
+    def to_torch(
+        self,
+        windows: WindowSequence | Iterable[Window],
+        *,
+        transform: Transform | None = None,
+        dtype: Kind = "float32",
+        threads: int | None = None,
+    ) -> WindowDataset | TreeDataset:
+        """Return a torch Dataset of the windows' pixels; see `geoxt.bridge.to_torch`."""
 
-class GridGeoml(Geoml):
-    """What lies on one grid."""
-
-    @property
-    def grid(self) -> GeoBox:
-        """The grid of the layer: CRS, affine and shape."""
-        return grid_of(self.data)
-
-
-@xr.register_dataset_accessor("geoml")
-class DatasetGeoml(GridGeoml):
-    """`.geoml` of a Dataset of layers on one grid."""
-
-
-@xr.register_datatree_accessor("geoml")
-class TreeGeoml(Geoml):
-    """`.geoml` of a tree of layers in several CRSs."""
-
-    align = _Bound("geoxt.alignment:align")
-    predict = _Bound("geoxt.inference:predict")
-    plot = _Bound("geoxt.plot:plot")
-
-    @property
-    def grids(self) -> dict[str, GeoBox]:
-        """The grid of each child, by node."""
-        return grids_of(self.data)
+    @_function_of("geoxt.plot")
+    def plot(self, *, title: str | None = None, legend: Legend | None = None) -> Figure:
+        """Draw the data; see `geoxt.plot.plot`."""
 
 
 @xr.register_dataarray_accessor("geoml")
-class ArrayGeoml(GridGeoml):
-    """`.geoml` of a layer."""
+class DataArrayAccessor(_Accessor):
+    """`.geoml` of a DataArray."""
 
-    align = _Bound("geoxt.alignment:align")
-    predict = _Bound("geoxt.inference:predict")
-    plot = _Bound("geoxt.plot:plot")
-    detect = _Bound("geoxt.inference:detect")
-    to_cog = _Bound("geoxt.writers:to_cog")
-    to_zarr = _Bound("geoxt.writers:to_zarr")
-    legend = property(lambda self: import_module("geoxt.legend").Legend.of(self.data), doc="Codes, names and colours.")
+    @property
+    def grid(self) -> GeoBox:
+        """The grid: CRS, affine and shape."""
+        return grid_of(self._data)
+
+    @property
+    def legend(self) -> Legend:
+        """Class codes, names and colors, from the attributes."""
+        return Legend.of(self._data)
+
+    @_function_of("geoxt.alignment")
+    def align(
+        self,
+        other: xr.DataArray | xr.Dataset | xr.DataTree | GeoBox,
+        *,
+        resampling: Resampling | None = None,
+        chunks: Mapping[str, int] | int | None = None,
+    ) -> xr.DataArray:
+        """Return the layer on the grid of another; see `geoxt.align`."""
+
+    @_function_of("geoxt.inference")
+    def predict(
+        self,
+        model: nn.Module | SomePath,
+        *,
+        size: SomeSize = 256,
+        overlap: SomeSize | None = None,
+        batch_size: int = 8,
+        blend: Blend = "linear",
+        output: Output = "classes",
+        bands: Mapping[str, str] | None = None,
+        head: str | int | None = None,
+        series: bool | None = None,
+        legend: Legend | None = None,
+        chunks: int | None = None,
+    ) -> xr.DataArray:
+        """Return a lazy map of the model's predictions; see `geoxt.predict`."""
+
+    @_function_of("geoxt.inference")
+    def detect(
+        self,
+        model: nn.Module | SomePath,
+        *,
+        size: SomeSize = 512,
+        overlap: SomeSize | None = None,
+        batch_size: int = 2,
+        score: float = 0.5,
+        iou: float = 0.5,
+        agnostic: bool = False,
+        bands: Mapping[str, str] | None = None,
+        legend: Legend | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """Return the model's detections as a GeoDataFrame; see `geoxt.detect`."""
+
+    @_function_of("geoxt.writers")
+    def to_cog(self, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
+        """Write the layer as a cloud-optimized GeoTIFF; see `geoxt.to_cog`."""
+
+    @_function_of("geoxt.writers")
+    def to_zarr(self, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
+        """Write the layer as a Zarr store; see `geoxt.to_zarr`."""
+
+
+@xr.register_dataset_accessor("geoml")
+class DatasetAccessor(_Accessor):
+    """`.geoml` of a Dataset: layers, or the bands of one layer, on one grid."""
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid: CRS, affine and shape."""
+        return grid_of(self._data)
+
+    @_function_of("geoxt.plot")
+    def samples(
+        self, windows: Iterable[Window], *, image: str = "image", mask: str = "mask", columns: int = 8
+    ) -> Figure:
+        """Draw windows of an image above their masks; see `geoxt.plot.samples`."""
+
+    @_function_of("geoxt.alignment")
+    def align(
+        self,
+        other: xr.DataArray | xr.Dataset | xr.DataTree | GeoBox,
+        *,
+        resampling: Resampling | None = None,
+        chunks: Mapping[str, int] | int | None = None,
+    ) -> xr.Dataset:
+        """Return the layers on the grid of another; see `geoxt.align`."""
+
+    @_function_of("geoxt.inference")
+    def predict(
+        self,
+        model: nn.Module | SomePath,
+        *,
+        size: SomeSize = 256,
+        overlap: SomeSize | None = None,
+        batch_size: int = 8,
+        blend: Blend = "linear",
+        output: Output = "classes",
+        bands: Mapping[str, str] | None = None,
+        head: str | int | None = None,
+        series: bool | None = None,
+        legend: Legend | None = None,
+        chunks: int | None = None,
+    ) -> xr.DataArray:
+        """Return a lazy map of the model's predictions; see `geoxt.predict`."""
+
+
+@xr.register_datatree_accessor("geoml")
+class DataTreeAccessor(_Accessor):
+    """`.geoml` of a DataTree: layers in several CRSs, a node for each grid."""
+
+    @property
+    def grids(self) -> dict[str, GeoBox]:
+        """The grid of each node."""
+        return grids_of(self._data)
+
+    @_function_of("geoxt.alignment")
+    def align(
+        self,
+        other: xr.DataArray | xr.Dataset | xr.DataTree | GeoBox,
+        *,
+        resampling: Resampling | None = None,
+        chunks: Mapping[str, int] | int | None = None,
+    ) -> xr.DataArray | xr.DataTree:
+        """Return the tree on the grid, or grids, of another; see `geoxt.align`."""
+
+    @_function_of("geoxt.inference")
+    def predict(
+        self,
+        model: nn.Module | SomePath,
+        *,
+        size: SomeSize = 256,
+        overlap: SomeSize | None = None,
+        batch_size: int = 8,
+        blend: Blend = "linear",
+        output: Output = "classes",
+        bands: Mapping[str, str] | None = None,
+        head: str | int | None = None,
+        series: bool | None = None,
+        legend: Legend | None = None,
+        chunks: int | None = None,
+    ) -> xr.DataTree:
+        """Return a lazy map of the model's predictions for each node; see `geoxt.predict`."""

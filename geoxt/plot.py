@@ -74,41 +74,48 @@ def classes(layer: xr.DataArray, legend: Legend | None = None) -> Array:
     return np.dstack((legend.rgb(values) / 255, known)).astype("float32")
 
 
-def plot(layer: xr.DataArray | xr.DataTree, *, title: str | None = None, legend: Legend | None = None) -> Figure:
-    """Draw a layer: a categorical one in its colours with a legend, any other one as a stretched image.
+def plot(
+    data: xr.DataArray | xr.Dataset | xr.DataTree, *, title: str | None = None, legend: Legend | None = None
+) -> Figure:
+    """Plot layers side by side: categorical ones in their class colors, others as stretched images.
 
     Parameters
     ----------
-    layer
-        Dimensions (y, x), (band, y, x), or with a time of one step. It is computed, thinned out where it is large. Of a
-        tree, all layers of all children, side by side.
+    data
+        A layer with dims (y, x), (band, y, x), or with a time dimension of length 1. Of a Dataset or tree, every layer
+        gets a panel. Pixels are computed; a large layer is subsampled.
     title
-        Stands above it; the layer's long name, or name, by default.
+        Title of the figure; by default the layer's `long_name`, or its name.
     legend
-        Classes to show; by default the layer's own.
+        Classes to show; by default those of the layer.
 
     Returns
     -------
     matplotlib.figure.Figure
         Save it with `figure.savefig(path)`.
     """
-    if isinstance(layer, xr.DataTree):
-        return compare(_panels(layer), legend=legend, title=title)
-    return compare(
-        {title or str(layer.attrs.get("long_name", "" if layer.name is None else layer.name)): layer}, legend=legend
-    )
+    if isinstance(data, xr.DataArray):
+        name = str(data.attrs.get("long_name", "" if data.name is None else data.name))
+        return compare({title or name: data}, legend=legend)
+    return compare(_panels(data), legend=legend, title=title)
 
 
-def _panels(tree: xr.DataTree) -> dict[str, xr.DataArray]:
-    """Return the layers of a tree by the titles of their panels."""
-    found = [
-        (node, str(name), layer)
-        for node, child in children(tree).items()
+def _panels(data: xr.Dataset | xr.DataTree) -> dict[str, xr.DataArray]:
+    """Return the layers of a Dataset or tree by panel title."""
+    nodes = children(data) if isinstance(data, xr.DataTree) else {"": data}
+    layers = {
+        (node, str(name)): layer
+        for node, child in nodes.items()
         for name, layer in child.data_vars.items()
         if {"y", "x"} <= set(layer.dims)
-    ]
-    lone = len({name for _, name, _ in found}) == 1
-    return {node if lone else f"{node}: {name}": layer for node, name, layer in found}
+    }
+    if not layers:
+        raise InputError("Cannot plot the Dataset: none of its variables has the dims y and x.", argument="data")
+    same_name = len({name for _, name in layers}) == 1
+    return {
+        node if node and same_name else f"{node}: {name}".removeprefix(": "): layer
+        for (node, name), layer in layers.items()
+    }
 
 
 def compare(

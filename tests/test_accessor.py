@@ -1,4 +1,4 @@
-"""`.geoml` binds the functions of geoxt: same results, same names, same texts, and not many of them."""
+"""`.geoml` binds the functions of geoxt: same results, names, signatures and docstrings."""
 
 import inspect
 
@@ -8,7 +8,7 @@ import xarray as xr
 
 import geoxt  # noqa: F401 (registers the accessor)
 from geoxt import bridge
-from geoxt.accessor import ArrayGeoml, DatasetGeoml
+from geoxt.accessor import DataArrayAccessor, DatasetAccessor, DataTreeAccessor, _Bound
 from geoxt.alignment import align
 from geoxt.errors import CRSError, LabelError
 from geoxt.grid import coordinates, grid_of
@@ -23,26 +23,44 @@ def layer():
     )
 
 
-def members(kind):
-    return [name for name in dir(kind) if not name.startswith("_")]
+ACCESSORS = [DataArrayAccessor, DatasetAccessor, DataTreeAccessor]
 
 
-@pytest.mark.parametrize("kind", [ArrayGeoml, DatasetGeoml])
-def test_members_are_few_and_every_one_says_what_it_does(kind):
-    names = members(kind)
+def members(accessor):
+    return [name for name in dir(accessor) if not name.startswith("_")]
+
+
+def declarations(accessor):
+    """Return the declared function of each bound method by name."""
+    bound = {name: member for kind in reversed(accessor.__mro__) for name, member in vars(kind).items()}
+    return {name: member.declared for name, member in bound.items() if isinstance(member, _Bound)}
+
+
+METHODS = [(accessor, name) for accessor in ACCESSORS for name in declarations(accessor)]
+
+
+@pytest.mark.parametrize("accessor", ACCESSORS)
+def test_members_are_few_and_documented(accessor):
+    names = members(accessor)
     assert len(names) <= 12
     for name in names:
-        assert inspect.getdoc(getattr(kind, name)), name
+        assert inspect.getdoc(getattr(accessor, name)), name
 
 
-def test_a_method_is_the_function_with_its_own_text(layer):
-    assert ArrayGeoml.align is align
+@pytest.mark.parametrize(("accessor", "name"), METHODS)
+def test_declared_signature_equals_signature_of_function(accessor, name):
+    declared = list(inspect.signature(declarations(accessor)[name]).parameters.values())[1:]
+    assert declared == list(inspect.signature(getattr(accessor, name)).parameters.values())[1:]
+
+
+def test_methods_are_the_functions_with_their_docstrings(layer):
+    assert DataArrayAccessor.align is align
     assert layer.geoml.align.__doc__ == align.__doc__
-    assert ArrayGeoml.loader is bridge.loader is DatasetGeoml.loader
+    assert DataArrayAccessor.loader is bridge.loader is DatasetAccessor.loader
     assert list(inspect.signature(layer.geoml.align).parameters) == list(inspect.signature(align).parameters)[1:]
 
 
-def test_methods_do_what_functions_do(layer):
+def test_methods_return_what_functions_return(layer):
     target = make_grid((20, 20), left=600_010)
     xr.testing.assert_identical(layer.geoml.align(target), align(layer, target))
     windows = [Window(0, 0, 8, 8)]
@@ -52,6 +70,18 @@ def test_methods_do_what_functions_do(layer):
     assert next(iter(layer.to_dataset(name="dem").geoml.loader(windows)))["dem"].shape == (1, 8, 8)
 
 
+def test_a_dataset_and_a_tree_plot_every_layer(layer):
+    both = layer.to_dataset(name="dem").assign(slope=layer * 2)
+    assert len(both.geoml.plot().axes) == 2
+    assert len(xr.DataTree.from_dict({"a": both}).geoml.plot().axes) == 2
+
+
+def test_a_dataset_draws_samples(layer):
+    mask = (layer % 2).astype("uint8").assign_attrs(flag_values=np.array([0, 1], "uint8"), flag_meanings="even odd")
+    pair = layer.to_dataset(name="image").assign(mask=mask)
+    assert len(pair.geoml.samples([Window(0, 0, 8, 8), Window(8, 8, 8, 8)]).axes) == 4
+
+
 def test_a_legend_is_read_from_attributes(layer):
     with pytest.raises(LabelError, match="flag_values"):
         _ = layer.geoml.legend
@@ -59,7 +89,7 @@ def test_a_legend_is_read_from_attributes(layer):
     assert coded.geoml.legend.names == ("water", "open land")
 
 
-def test_errors_of_a_property_are_not_hidden():
+def test_errors_of_properties_are_raised():
     plain = xr.DataArray(np.ones((3, 3)), dims=("y", "x"), coords={"y": [2, 1, 0], "x": [0, 1, 2]})
     with pytest.raises(CRSError, match="no CRS"):
         _ = plain.geoml.grid

@@ -63,10 +63,10 @@ def test_a_child_without_one_image_is_refused(tree):
 
 def test_the_accessor_of_a_tree_is_small_and_says_what_it_does(tree):
     pytest.importorskip("matplotlib")
-    names = [name for name in dir(geoxt.accessor.TreeGeoml) if not name.startswith("_")]
+    names = [name for name in dir(geoxt.accessor.DataTreeAccessor) if not name.startswith("_")]
     assert set(names) == {"align", "grids", "loader", "plot", "predict", "to_torch"}
     assert tree.geoml.grids == GRIDS
-    assert geoxt.accessor.TreeGeoml.align is geoxt.align
+    assert geoxt.accessor.DataTreeAccessor.align is geoxt.align
     assert [axes.get_title() for axes in tree.geoml.plot().axes] == [
         f"{node}: {name}" for node in GRIDS for name in ("image", "mask")
     ]
