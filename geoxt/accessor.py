@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from geoxt.bridge.reading import Kind, Sample
     from geoxt.bridge.tree_dataset import TreeDataset
     from geoxt.bridge.window_dataset import Transform, WindowDataset
-    from geoxt.inference.output_kinds import Output
     from geoxt.inference.tiles import Blend
     from geoxt.samplers import WindowSequence
+    from geoxt.tasks import Output
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

@@ -21,10 +21,11 @@ FLOORS = (
     "source",
     "regions",
     "layers samplers splits alignment plot indices metrics",
-    "bridge accessor datasets",
+    "bridge datasets",
     "writers",
     "trainers inference",
-    "geoxt cli __main__ testing",
+    "accessor testing",
+    "geoxt cli __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 LIGHTNING = {"lightning", "pytorch_lightning"}

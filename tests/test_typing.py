@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from mypy import api
 
 import geoxt
-
-api = pytest.importorskip("mypy.api")
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(set(geoxt.__all__) - {"__version__"})

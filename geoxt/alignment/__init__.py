@@ -20,12 +20,22 @@ Layer = xr.DataArray | xr.DataTree
 
 
 @overload
-def align(layer: xr.DataArray, other: xr.DataArray | xr.Dataset | GeoBox, **options: Any) -> xr.DataArray: ...
+def align(
+    layer: Layer,
+    other: xr.DataArray | xr.Dataset | GeoBox,
+    *,
+    resampling: Resampling | None = None,
+    chunks: Mapping[str, int] | int | None = None,
+) -> xr.DataArray: ...
 @overload
-def align(layer: xr.DataTree, other: xr.DataArray | xr.Dataset | GeoBox, **options: Any) -> xr.DataArray: ...
-@overload
-def align(layer: Layer, other: xr.DataTree, **options: Any) -> xr.DataTree: ...
-def align(  # type: ignore[misc]  # options of the two above are its own
+def align(
+    layer: Layer,
+    other: xr.DataTree,
+    *,
+    resampling: Resampling | None = None,
+    chunks: Mapping[str, int] | int | None = None,
+) -> xr.DataTree: ...
+def align(
     layer: Layer,
     other: xr.DataArray | xr.Dataset | xr.DataTree | GeoBox,
     *,
