@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyproj
@@ -20,6 +20,8 @@ from geoxt.windows import Window
 
 COINCIDE = 1e-3
 """Pixels: two grids coincide where their pixels are nowhere further apart than this from a whole-pixel shift."""
+
+T = TypeVar("T", bound=xr.DataArray | xr.Dataset)
 
 
 def parse_crs(crs: SomeCRS) -> CRS:
@@ -61,6 +63,7 @@ def grid_of(layer: xr.DataArray | xr.Dataset | GeoBox) -> GeoBox:
     """
     if isinstance(layer, GeoBox):
         return layer
+    layer = with_yx_dims(layer)
     name = getattr(layer, "name", None) or type(layer).__name__
     if not {"y", "x"} <= set(layer.dims):
         found = tuple(map(str, layer.dims))
@@ -77,6 +80,13 @@ def grid_of(layer: xr.DataArray | xr.Dataset | GeoBox) -> GeoBox:
         msg = f"Cannot place {name!r} on Earth: it has no CRS. Give it one, e.g. layer.odc.assign_crs('EPSG:32615')."
         raise CRSError(msg)
     return GeoBox(grid.shape, grid.affine, parse_crs(grid.crs))
+
+
+def with_yx_dims(data: T) -> T:
+    """Return data with spatial dimensions named y and x; odc-stac names them latitude and longitude in degrees."""
+    if not {"latitude", "longitude"} <= set(data.dims):
+        return data
+    return cast("T", data.rename(latitude="y", longitude="x"))
 
 
 def _require_regular(name: Hashable, layer: xr.DataArray | xr.Dataset, grid: GeoBox) -> None:

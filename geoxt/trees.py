@@ -11,7 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
-from geoxt.grid import grid_of, label
+from geoxt.grid import grid_of, label, with_yx_dims
 
 SomeData = xr.DataArray | xr.Dataset | xr.DataTree
 """A layer, a Dataset of layers on one grid, or a tree of such Datasets."""
@@ -32,7 +32,8 @@ def nodes_of(data: SomeData) -> dict[str, xr.Dataset]:
     -------
     dict
         Of a tree: the Dataset of each node that holds a layer (a variable with y and x), by its path relative to the
-        root, in order. Of a layer or a Dataset: the Dataset under the name "". Nothing is computed.
+        root, in order. Of a layer or a Dataset: the Dataset under the name "", with latitude and longitude renamed to y
+        and x. Nothing is computed.
 
     Raises
     ------
@@ -48,6 +49,8 @@ def nodes_of(data: SomeData) -> dict[str, xr.Dataset]:
     >>> list(nodes_of(xr.DataTree.from_dict({"west": layer.to_dataset(), "east": layer.to_dataset()})))
     ['west', 'east']
     """
+    if not isinstance(data, xr.DataTree):
+        data = with_yx_dims(data)
     if isinstance(data, xr.DataArray):
         name = "layer" if data.name is None or data.name in data.coords else data.name
         return {"": data.to_dataset(name=name)}

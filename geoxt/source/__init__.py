@@ -1,6 +1,7 @@
 """Where a layer's pixels come from: scenes in files, shapes in files, or any other array."""
 
 from geoxt.source.array_source import Pixels
+from geoxt.source.band_dataset import is_band_dataset, stack_bands, unstack_bands
 from geoxt.source.layer import View, is_categorical, nodata_of, resampling_of, to_layer, view_of
 from geoxt.source.mosaic import Mosaic
 from geoxt.source.protocol import Source
@@ -17,9 +18,12 @@ __all__ = [
     "Shapes",
     "Source",
     "View",
+    "is_band_dataset",
     "is_categorical",
     "nodata_of",
     "resampling_of",
+    "stack_bands",
     "to_layer",
+    "unstack_bands",
     "view_of",
 ]

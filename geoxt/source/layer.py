@@ -13,7 +13,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError
-from geoxt.grid import coordinates, full_window, grid_of, part, pixel_offset
+from geoxt.grid import coordinates, full_window, grid_of, part, pixel_offset, with_yx_dims
 from geoxt.source.array_source import Pixels
 from geoxt.source.dask_source import Untouched, to_dask, untouched
 from geoxt.source.protocol import Source
@@ -135,7 +135,8 @@ def view_of(layer: xr.DataArray) -> View:
 
 
 def plain_dims(layer: xr.DataArray) -> xr.DataArray:
-    """Return a layer whose bands and times stand under names of their own ("mask_band") with plain ones ("band")."""
+    """Return a layer with dimensions time, band, y and x: "mask_band" is renamed band, latitude is renamed y."""
+    layer = with_yx_dims(layer)
     names = {d: plain for d in layer.dims for plain in DIMS[:2] if str(d).endswith(f"_{plain}")}
     names = {d: plain for d, plain in names.items() if plain not in layer.dims}
     return layer.rename(names) if len(set(names.values())) == len(names) else layer
