@@ -24,7 +24,7 @@ from rasterio.warp import reproject
 from report import machine, table, write
 
 from geoxt.grid import full_window, parse_crs, to_rasterio, transformer
-from geoxt.pixels.resample import sample
+from geoxt.pixels.resample import resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
@@ -90,7 +90,7 @@ def ours(
         rows, cols = need.within(full_window(one.source))
         return one.values[:, rows, cols], None
 
-    found = sample(fetch, mapping or PixelTransform(one.target, one.source), window or full_window(one.target), how)
+    found = resample(fetch, mapping or PixelTransform(one.target, one.source), window or full_window(one.target), how)
     assert found is not None
     values, valid = found
     return values, np.ones(values.shape, bool) if valid is None else valid

@@ -12,7 +12,7 @@ import numpy as np
 
 from geoxt.bridge.coalesce import runs
 from geoxt.bridge.reading import Channel
-from geoxt.pixels import reader, warp
+from geoxt.pixels import kernels, reader
 from geoxt.pixels.transform import ControlGrid
 from geoxt.source import Mosaic
 from geoxt.windows import Window
@@ -23,11 +23,11 @@ STEPS: Mapping[str, tuple[Any, str]] = {
     "decode": (reader, "_pixels"),
     "nodes": (ControlGrid, "__init__"),
     "coordinates": (ControlGrid, "coordinates"),
-    "places": (warp, "_places"),
-    "buffer": (warp, "_fill"),
-    "bilinear": (warp, "bilinear"),
-    "nearest": (warp, "nearest"),
-    "grid_sample": (warp, "grid_sample"),
+    "places": (kernels, "_places"),
+    "buffer": (kernels, "_fill"),
+    "bilinear": (kernels, "bilinear"),
+    "nearest": (kernels, "nearest"),
+    "grid_sample": (kernels, "grid_sample"),
 }
 """Functions that are timed; one that others call stands within them."""
 

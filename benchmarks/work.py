@@ -128,7 +128,7 @@ def write_aligned(data: Path, compress: str, side: int = 2048) -> None:
     from work_layers import opened
 
     from geoxt.grid import full_window, to_rasterio
-    from geoxt.pixels.warp import tiles
+    from geoxt.pixels.kernels import tiles
     from geoxt.source import view_of
 
     both = opened(data, into="cdl")

@@ -11,7 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError
-from geoxt.grid import COINCIDE, full_window, label, parse_crs, transformer
+from geoxt.grid import COINCIDE, crs_name, full_window, parse_crs, transformer
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
@@ -25,7 +25,7 @@ def footprint(grid: GeoBox, crs: CRS) -> shapely.Polygon:
             with np.errstate(invalid="ignore"):
                 x = _turned(x, x[0])
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        msg = f"Cannot bring {grid.boundingbox} from {label(grid.crs)} to {label(crs)}: points fall outside it."
+        msg = f"Cannot bring {grid.boundingbox} from {crs_name(grid.crs)} to {crs_name(crs)}: points fall outside it."
         raise CRSError(msg + " Pass another crs=…")
     return shapely.Polygon(np.c_[x, y])
 
@@ -63,7 +63,7 @@ def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | No
     return found
 
 
-def narrowed(outlines: Sequence[shapely.Geometry], places: Array, base: GeoBox) -> list[Any]:
+def clip_to_footprints(outlines: Sequence[shapely.Geometry], places: Array, base: GeoBox) -> list[Any]:
     """Return outlines in pixels of a grid without what lies clearly outside of places, longitudes and latitudes.
 
     Catalogs round such places, thin them out, and leave open whether their edges are straight on the map or in degrees.

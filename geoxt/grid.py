@@ -111,7 +111,7 @@ def coordinates(grid: GeoBox) -> Mapping[Hashable, xr.DataArray]:
     return xr_coords(grid, dims=("y", "x"))
 
 
-def part(grid: GeoBox, window: Window) -> GeoBox:
+def window_grid(grid: GeoBox, window: Window) -> GeoBox:
     """Return the grid of a window of a grid; the window may reach over the edge."""
     return GeoBox(window.shape, grid.affine @ Affine.translation(window.col, window.row), grid.crs)
 
@@ -153,12 +153,12 @@ def require_one_crs(crs: Iterable[tuple[str, CRS]]) -> CRS:
         seen.setdefault(one, name)
     if len(seen) > 1:
         (first, a), (second, b) = list(seen.items())[:2]
-        msg = f"Cannot choose one CRS: {a!r} is in {label(first)}, {b!r} in {label(second)}. Pass crs=…"
+        msg = f"Cannot choose one CRS: {a!r} is in {crs_name(first)}, {b!r} in {crs_name(second)}. Pass crs=…"
         raise CRSError(msg)
     return next(iter(seen))
 
 
-def label(crs: CRS | None) -> str:
+def crs_name(crs: CRS | None) -> str:
     """Return a short name for a CRS: its EPSG code where it has one."""
     if crs is None:
         return "no CRS"
@@ -173,7 +173,7 @@ def transformer(source: CRS | None, target: CRS | None) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(source.proj, target.proj, always_xy=True)
 
 
-def snap(
+def snap_grid(
     bounds: tuple[float, float, float, float], resolution: tuple[float, float], anchor: Affine, crs: CRS
 ) -> GeoBox:
     """Return the smallest grid that covers `bounds`, on the lattice of `anchor`.

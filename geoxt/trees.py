@@ -11,7 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
-from geoxt.grid import grid_of, label, with_yx_dims
+from geoxt.grid import crs_name, grid_of, with_yx_dims
 
 SomeData = xr.DataArray | xr.Dataset | xr.DataTree
 """A layer, a Dataset of layers on one grid, or a tree of such Datasets."""
@@ -140,7 +140,7 @@ def node_names(places: Iterable[CRS | None]) -> list[str]:
     """
     names: list[str] = []
     for crs in places:
-        plain = re.sub(r"[^0-9a-z]+", "_", label(crs).lower()).strip("_")
+        plain = re.sub(r"[^0-9a-z]+", "_", crs_name(crs).lower()).strip("_")
         number, name = 1, plain
         while name in names:
             number += 1

@@ -38,7 +38,7 @@ def test_a_sliced_layer_lies_on_that_part_of_the_grid(grid, data):
     row, col = data.draw(st.integers(0, 39)), data.draw(st.integers(0, 29))
     height, width = data.draw(st.integers(1, 40 - row)), data.draw(st.integers(1, 30 - col))
     layer = make_layer(grid).isel(y=slice(row, row + height), x=slice(col, col + width))
-    expected = grids.part(grid, Window(row, col, height, width))
+    expected = grids.window_grid(grid, Window(row, col, height, width))
     assert close(grids.grid_of(layer), expected)
     assert grids.pixel_offset(expected, grid) == (row, col)
 
@@ -145,7 +145,7 @@ def test_a_grid_round_the_pole_overlaps_all_longitudes():
 def test_a_snapped_grid_covers_the_bounds_on_the_lattice(left, bottom, width, height, size):
     anchor = Affine(size, 0, 3.25, 0, -size, -8.5)
     bounds = (left, bottom, left + width, bottom + height)
-    grid = grids.snap(bounds, (size, size), anchor, grids.parse_crs(32615))
+    grid = grids.snap_grid(bounds, (size, size), anchor, grids.parse_crs(32615))
     box, slack = grid.boundingbox, 1e-5 * size
     assert box.left - slack <= bounds[0] < box.left + size
     assert box.right + slack >= bounds[2] > box.right - size

@@ -69,7 +69,7 @@ def test_class_codes_differ_only_near_the_edges_of_pixels(tmp_path, target):
 
 def test_align_reads_nothing_where_reproject_match_loads(tmp_path, target, monkeypatch):
     layer, _ = opened(tmp_path, np.ones(SOURCE.shape, "uint8"), nodata=0)
-    monkeypatch.setattr("geoxt.pixels.reader.start", lambda *_, **__: pytest.fail("a pixel was read"))
+    monkeypatch.setattr("geoxt.pixels.reader.start_read", lambda *_, **__: pytest.fail("a pixel was read"))
     moved = layer.geoml.align(target)
     assert moved.chunks is not None
     assert moved.attrs.items() >= {"_FillValue": 0}.items()

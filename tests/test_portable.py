@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from geoxt.layers import open_cogs
-from geoxt.pixels import raw
+from geoxt.pixels import raw_tiff
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, write_cog
 from geoxt.windows import Window
@@ -31,7 +31,7 @@ def test_geoxt_is_imported_where_there_is_no_fork():
 def test_files_are_read_by_gdal_where_there_are_no_positioned_reads(tmp_path, monkeypatch):
     values, window = distinct((2, 60, 70)), Window(row=7, col=9, height=20, width=30)
     opened = []
-    monkeypatch.setattr(raw, "block_offsets", opened.append)
+    monkeypatch.setattr(raw_tiff, "block_offsets", opened.append)
     for name in ("a.tif", "b.tif"):
         file = write_cog(tmp_path / name, values, grid=make_grid((60, 70)), compress=None)
         found, valid = view_of(open_cogs(file)).read(window)

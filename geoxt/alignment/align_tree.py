@@ -14,7 +14,7 @@ from geoxt.alignment.combine import dataset, require_kind, shared, united, valid
 from geoxt.alignment.retarget import onto_grid, warped
 from geoxt.errors import OverlapError
 from geoxt.footprints import footprint, overlap
-from geoxt.grid import grid_of, label, parse_crs, pixel_offset
+from geoxt.grid import crs_name, grid_of, parse_crs, pixel_offset
 from geoxt.source import Mosaic, is_categorical, resampling_of, to_layer, view_of
 from geoxt.trees import grids_of, layers_of, node_names, tree_of
 from geoxt.types import Resampling
@@ -151,7 +151,7 @@ def _alike(first: xr.DataArray, other: xr.DataArray) -> bool:
 def _stackable(mosaics: Sequence[Mosaic]) -> bool:
     """Tell whether scenes of mosaics on one grid can be those of one mosaic."""
     facts = [
-        (m.bands, m.dtype, repr(m.nodata), m.resampling, m.clips, m.errors, m.composite, m.rescale, m.access)
+        (m.bands, m.dtype, repr(m.nodata), m.resampling, m.clips, m.errors, m.composite, m.rescale, m.credentials)
         for m in mosaics
     ]
     return all(one == facts[0] for one in facts)
@@ -185,7 +185,7 @@ def _apart(data: xr.DataArray | xr.DataTree, name: str, others: Any) -> OverlapE
     places = []
     for grid in (*map(grid_of, _layers(data)), *others):
         west, south, east, north = footprint(grid, wgs84).bounds
-        places.append(f"{label(grid.crs)} at {west:.2f} to {east:.2f} E, {south:.2f} to {north:.2f} N")
+        places.append(f"{crs_name(grid.crs)} at {west:.2f} to {east:.2f} E, {south:.2f} to {north:.2f} N")
     count = len(_layers(data))
     msg = f"Cannot bring layers together that do not overlap: they lie in {'; '.join(places[:count])}, {name} in "
     return OverlapError(msg + "; ".join(places[count:]) + ". Pass layers of one place.")

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.alignment.retarget import onto_grid, require_overlap, warped
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint, overlap
-from geoxt.grid import coordinates, full_window, grid_of, pixel_offset, snap
+from geoxt.grid import coordinates, full_window, grid_of, pixel_offset, snap_grid
 from geoxt.source import Mosaic, is_categorical, nodata_of, resampling_of, to_layer, view_of
 from geoxt.types import Resampling
 from geoxt.windows import Window
@@ -131,7 +131,7 @@ def _cover(base: GeoBox, grids: Sequence[GeoBox]) -> GeoBox:
     bounds = np.array([base.boundingbox[:4] if g == base else footprint(g, base.crs).bounds for g in grids])
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
     size = abs(base.affine.a), abs(base.affine.e)
-    return snap((left, bottom, right, top), size, base.affine, base.crs)
+    return snap_grid((left, bottom, right, top), size, base.affine, base.crs)
 
 
 def require_kind(first: xr.DataArray, other: xr.DataArray) -> None:

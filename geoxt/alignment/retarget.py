@@ -11,12 +11,12 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError, InputError, OverlapError
 from geoxt.footprints import footprint, overlap
-from geoxt.grid import coordinates, full_window, grid_of, label, parse_crs
+from geoxt.grid import coordinates, crs_name, full_window, grid_of, parse_crs
 from geoxt.source import (
+    ArraySource,
     Mosaic,
-    Pixels,
-    Shapes,
     Source,
+    VectorSource,
     View,
     is_categorical,
     nodata_of,
@@ -25,7 +25,7 @@ from geoxt.source import (
     view_of,
 )
 from geoxt.source.dask_warp import warp_dask
-from geoxt.source.layer import plain_dims
+from geoxt.source.layer import standard_dims
 from geoxt.types import Resampling
 
 
@@ -53,12 +53,12 @@ def warped(
         msg = f"Cannot align {layer.name!r} by {how!r}: it holds class codes. Pass resampling='nearest' or 'mode'."
         raise InputError(msg)
     view = view_of(layer)
-    layer = plain_dims(layer)
+    layer = standard_dims(layer)
     dims = [d for d in view.dims if d not in {"y", "x"}]
     coords = {
         str(name): c for name, c in layer.coords.items() if not {"y", "x"} & set(c.dims) and name != "spatial_ref"
     }
-    if isinstance(view.source, Pixels) and isinstance(view.source.array, dask.array.Array):
+    if isinstance(view.source, ArraySource) and isinstance(view.source.array, dask.array.Array):
         array = warp_dask(view.source.array, view.grid, target, how, nodata_of(layer), chunks)
         array = array[tuple(slice(None) if d in dims else 0 for d in ("time", "band"))]
         return xr.DataArray(
@@ -77,15 +77,17 @@ def retarget(view: View, target: GeoBox, how: Resampling) -> Source:
     match view.source:
         case Mosaic() as source:
             return source.choose(view.times, view.bands, clip=_clip(view)).onto(target, resampling=how)
-        case Pixels() as source:
+        case ArraySource() as source:
             array = source.array[np.ix_(view.times, view.bands)]
             rows, cols = view.window.within(full_window(source.grid))
             if source.own == source.grid:
                 own, array = view.grid, array[:, :, rows, cols]
-                return Pixels(array=array, own=own, grid=target, nodata=source.nodata, resampling=how)
+                return ArraySource(array=array, own=own, grid=target, nodata=source.nodata, resampling=how)
             clips = (*source.clips, *_clip(view))
-            return Pixels(array=array, own=source.own, grid=target, nodata=source.nodata, resampling=how, clips=clips)
-        case Shapes() as source:
+            return ArraySource(
+                array=array, own=source.own, grid=target, nodata=source.nodata, resampling=how, clips=clips
+            )
+        case VectorSource() as source:
             return source.clip(view.grid).onto(target)
         case _ as source:
             return source.onto(target, resampling=how)
@@ -106,7 +108,7 @@ def require_overlap(name: Hashable, grid: GeoBox, other_name: Hashable, other: G
     """
     if overlap(grid, other) is not None:
         return
-    places = [f"{n!r} lies in {_bounds(g)} ({label(g.crs)})" for n, g in ((name, grid), (other_name, other))]
+    places = [f"{n!r} lies in {_bounds(g)} ({crs_name(g.crs)})" for n, g in ((name, grid), (other_name, other))]
     msg = f"Cannot bring layers together that do not overlap: {places[0]}, {places[1]}. Pass layers of one place."
     raise OverlapError(msg)
 

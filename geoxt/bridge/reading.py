@@ -16,7 +16,7 @@ from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.coalesce import Run, runs
 from geoxt.bridge.shared_memory import ALIGN, Slot
 from geoxt.errors import GridError
-from geoxt.grid import grid_of, label
+from geoxt.grid import crs_name, grid_of
 from geoxt.regions.region import layers_in
 from geoxt.source import View, is_categorical, view_of
 from geoxt.types import Array
@@ -103,7 +103,7 @@ def channels_of(data: xr.DataArray | xr.Dataset, *, dtype: Kind = "float32") -> 
         other = grid_of(layer)
         if other != grid:
             sizes = [
-                f"{x.name!r}: {g.shape[0]} x {g.shape[1]} in {label(g.crs)}"
+                f"{x.name!r}: {g.shape[0]} x {g.shape[1]} in {crs_name(g.crs)}"
                 for x, g in ((layers[0], grid), (layer, other))
             ]
             msg = (
@@ -230,7 +230,7 @@ def geometry(grid: GeoBox, windows: Sequence[Window]) -> Sample:
     return {
         "bounds": torch.from_numpy(bounds),
         "transform": torch.from_numpy(transform),
-        "crs": [label(grid.crs)] * len(windows),
+        "crs": [crs_name(grid.crs)] * len(windows),
     }
 
 

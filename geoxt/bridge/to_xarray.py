@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.bridge.reading import Sample
 from geoxt.errors import GridError, InputError
-from geoxt.grid import coordinates, grid_of, parse_crs, part
+from geoxt.grid import coordinates, grid_of, parse_crs, window_grid
 from geoxt.legend import Legend
 from geoxt.samplers import WindowSequence
 from geoxt.types import Array
@@ -158,7 +158,7 @@ def _laid(grid: GeoBox, rects: Sequence[tuple[int, int, int, int]], shape: tuple
     table = np.array(rects, "float64")
     top, left = table[:, 0].min(), table[:, 1].min()
     bottom, right = table[:, 0].max() + height, table[:, 1].max() + width
-    rectangle = part(grid, Window(int(top), int(left), int(bottom - top), int(right - left)))
+    rectangle = window_grid(grid, Window(int(top), int(left), int(bottom - top), int(right - left)))
     zoom = shape[0] / height, shape[1] / width
     starts = (table[:, :2] - (top, left)) * zoom
     sides = (bottom - top) * zoom[0], (right - left) * zoom[1]

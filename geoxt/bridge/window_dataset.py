@@ -16,7 +16,7 @@ from geoxt.bridge.buffer_pool import Room
 from geoxt.bridge.reading import Kind, Sample, channels_of, read_batch, single
 from geoxt.bridge.shared_memory import Slot
 from geoxt.errors import GridError
-from geoxt.grid import label
+from geoxt.grid import crs_name
 from geoxt.pixels.remote import WINDOWS
 from geoxt.samplers import WindowSequence
 from geoxt.windows import Window
@@ -56,7 +56,7 @@ class WindowDataset(Dataset[Sample]):
     ) -> None:
         self.grid, self.channels = channels_of(data, dtype=dtype)
         if isinstance(windows, WindowSequence) and windows.grid != self.grid:
-            sides = [f"{g.shape[0]} x {g.shape[1]} in {label(g.crs)}" for g in (windows.grid, self.grid)]
+            sides = [f"{g.shape[0]} x {g.shape[1]} in {crs_name(g.crs)}" for g in (windows.grid, self.grid)]
             msg = f"Cannot read windows of one grid ({sides[0]}) from layers on another ({sides[1]})."
             raise GridError(msg + " Make the sampler from the same layers.")
         self.windows = windows

@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 from geoxt.alignment import intersection
 from geoxt.bridge import loader
 from geoxt.errors import InputError
-from geoxt.grid import grid_of, label
+from geoxt.grid import crs_name, grid_of
 from geoxt.layers import open_cogs
 from geoxt.samplers import GridSampler, RandomSampler
 
@@ -87,7 +87,7 @@ def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
     data = _open(job)
     grid = grid_of(data)
     held = ", ".join(f"{name} {' x '.join(map(str, layer.shape))} {layer.dtype}" for name, layer in data.items())
-    say(f"open      {held} in {label(grid.crs)}, {time.perf_counter() - start:.2f} s")
+    say(f"open      {held} in {crs_name(grid.crs)}, {time.perf_counter() - start:.2f} s")
     if min(grid.shape) < job.size:
         msg = f"Cannot read windows of {job.size} px from {grid.shape[0]} x {grid.shape[1]} px where all layers lie."
         raise InputError(msg + f" Pass --size {min(grid.shape)} or less.")

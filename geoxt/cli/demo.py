@@ -18,7 +18,7 @@ from geoxt import plot
 from geoxt.alignment import intersection
 from geoxt.cli.errors import for_the_shell
 from geoxt.errors import CRSError, InputError, LabelError, OutputError
-from geoxt.grid import grid_of, label
+from geoxt.grid import crs_name, grid_of
 from geoxt.inference import predict
 from geoxt.layers import open_cogs, open_stac
 from geoxt.layers.files.open import find
@@ -241,7 +241,7 @@ def _open(job: Demo, say: Say) -> xr.Dataset:
     data["mask"] = data["mask"].assign_attrs(legend.attrs())
     rows, cols = grid_of(data).shape
     names = ", ".join(legend.distinct_names)
-    say(f"align     {rows} x {cols} px in {label(grid_of(data).crs)}, {len(legend)} classes: {names}")
+    say(f"align     {rows} x {cols} px in {crs_name(grid_of(data).crs)}, {len(legend)} classes: {names}")
     return data
 
 
@@ -251,7 +251,7 @@ def _announce(say: Say, *layers: xr.DataArray) -> None:
         held = _many(layer.sizes["band"], "band") if "band" in layer.dims else "classes"
         if layer.name == "labels" and layer.dtype.kind == "f":
             held += f" ({layer.dtype}, taken as whole numbers)"
-        say(f"open      {layer.name}: {grid.shape[0]} x {grid.shape[1]} px, {held}, {label(grid.crs)}")
+        say(f"open      {layer.name}: {grid.shape[0]} x {grid.shape[1]} px, {held}, {crs_name(grid.crs)}")
         _require_degrees(layer)
 
 
@@ -265,7 +265,7 @@ def _require_degrees(layer: xr.DataArray) -> None:
     assert grid.crs is not None
     west, south, east, north = grid.boundingbox.bbox
     if grid.crs.geographic and (max(-west, east) > 540 or max(-south, north) > 100):
-        where = f"its CRS {label(grid.crs)} counts degrees, but it reaches from ({west:g}, {south:g}) to "
+        where = f"its CRS {crs_name(grid.crs)} counts degrees, but it reaches from ({west:g}, {south:g}) to "
         msg = f"Cannot place {layer.name!r} on Earth: {where}({east:g}, {north:g})."
         raise CRSError(msg + " Give the file the CRS that it is in: gdal_edit.py -a_srs EPSG:…")
 
@@ -321,7 +321,7 @@ def _facts(job: Demo, task: Task, split: Split, block: int, size: int) -> dict[s
         "classes": dict(zip(map(str, card.codes), card.names, strict=True)),
         "blocks": {"size": block, **{part: _rectangles(getattr(split, part)) for part in ("train", "val", "test")}},
         "grid": {
-            "crs": label(split.grid.crs),
+            "crs": crs_name(split.grid.crs),
             "transform": list(split.grid.affine)[:6],
             "shape": list(split.grid.shape),
         },

@@ -18,7 +18,7 @@ from geoxt.datasets.assets import Boxes, Vector
 from geoxt.errors import LabelError, ReadError
 from geoxt.grid import parse_crs, transformer
 from geoxt.legend import Legend
-from geoxt.pixels.vectors import read_features, read_vector_header
+from geoxt.pixels.vector_file import read_features, read_vector_header
 from geoxt.template import Fields, Template
 from geoxt.types import Array
 

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GeoxtError, InputError, OverlapError
 from geoxt.footprints import overlap
-from geoxt.grid import full_window, label
+from geoxt.grid import crs_name, full_window
 
 SomeBounds = Sequence[float]
 """West, south, east, north in degrees; west is greater than east across the antimeridian."""
@@ -60,7 +60,7 @@ class Area:
         """
         found = overlap(grid, self.grid)
         if found is None:
-            msg = f"Cannot cut the layer to {self.label}: its scenes lie elsewhere ({label(grid.crs)})."
+            msg = f"Cannot cut the layer to {self.label}: its scenes lie elsewhere ({crs_name(grid.crs)})."
             raise OverlapError(msg + " Pass another bbox= or intersects=.")
         rows, cols = found.within(full_window(grid))
         return grid[rows, cols]

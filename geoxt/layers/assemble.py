@@ -13,13 +13,13 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
-from geoxt.grid import label, parse_crs, require_one_crs, snap
+from geoxt.grid import crs_name, parse_crs, require_one_crs, snap_grid
 from geoxt.layers.area import Area
 from geoxt.layers.extent import bounds_in
 from geoxt.layers.radiometry import attrs_of
 from geoxt.layers.time import Composite, GroupBy, ordered, steps_of
 from geoxt.legend import Legend
-from geoxt.pixels.credentials import Access
+from geoxt.pixels.credentials import Credentials
 from geoxt.source import Asset, Mosaic, Scene, to_layer
 from geoxt.types import Floats, Resampling, SomeCRS
 
@@ -73,7 +73,7 @@ class Placement:
     """What to do with a scene that cannot be read."""
     name: str | None = None
     """Name of the layer."""
-    access: Access | None = None
+    credentials: Credentials | None = None
     """How files are opened."""
 
 
@@ -106,7 +106,7 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
         errors=placement.errors,
         composite=composite,
         rescale=rescale,
-        access=placement.access,
+        credentials=placement.credentials,
     )
     dims = ["time"] * (times is not None) + ["band"] * (not product.categorical) + ["y", "x"]
     coords: dict[str, Any] = {} if times is None else {"time": times}
@@ -181,7 +181,7 @@ def choose_grid(
     if target.geographic:
         bounds = _together(bounds)
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
-    return snap((left, bottom, right, top), chosen, anchor, target)
+    return snap_grid((left, bottom, right, top), chosen, anchor, target)
 
 
 def _resolution(
@@ -195,7 +195,7 @@ def _resolution(
             one = scenes[grids[0]] == scenes[grid]  # its bands differ: their files tell them apart
             first, other = (files[g] if one else scenes[g] for g in (grids[0], grid))
             of = f" of {scenes[grid]!r}" if one and scenes[grid] not in first else ""
-            where = f"{first!r}{of} has pixels of {a}, {other!r} of {b} units of {label(target)}"
+            where = f"{first!r}{of} has pixels of {a}, {other!r} of {b} units of {crs_name(target)}"
             msg = f"Cannot choose one resolution: {where}. Pass resolution={a} or resolution={b}."
             raise GridError(msg)
     return sizes[0]

@@ -1,4 +1,4 @@
-"""Quality: from the names of what shall be taken out to the quality bands of each scene."""
+"""QualityBand: from the names of what shall be taken out to the quality bands of each scene."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from geoxt.errors import InputError
 from geoxt.layers.products import Product, Qa, find_qa, qa_tests
-from geoxt.source import Asset, Quality
+from geoxt.source import Asset, QualityBand
 
 SomeFlags = str | Sequence[str]
 """What to take out, by name: "clouds", or ["clouds", "shadows"]."""
@@ -36,11 +36,11 @@ def wanted(facts: Product | None, what: SomeFlags, *, scene: str) -> dict[str, t
 
 def quality_of(
     facts: Product | None, what: SomeFlags | None, scene: str, find: Callable[[str], Asset]
-) -> tuple[Quality, ...]:
+) -> tuple[QualityBand, ...]:
     """Return the quality bands of a scene, whose assets `find` returns by the bands' names."""
     if what is None or (not isinstance(what, str) and not what):
         return ()
-    return tuple(Quality(asset=find(band), out=out) for band, out in wanted(facts, what, scene=scene).items())
+    return tuple(QualityBand(asset=find(band), out=out) for band, out in wanted(facts, what, scene=scene).items())
 
 
 def _one_for_all(bands: Sequence[Qa], names: Sequence[str]) -> Qa | None:

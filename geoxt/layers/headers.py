@@ -21,7 +21,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.grid import parse_crs
 from geoxt.pixels import remote
-from geoxt.pixels.credentials import Access
+from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.reader import Header, read_header
 from geoxt.types import SomeCRS
 
@@ -34,7 +34,9 @@ THREADS = 8
 Stamp = list[int]
 
 
-def headers(hrefs: Sequence[str], *, crs: SomeCRS | None = None, access: Access | None = None) -> list[Header]:
+def headers(
+    hrefs: Sequence[str], *, crs: SomeCRS | None = None, credentials: Credentials | None = None
+) -> list[Header]:
     """Return the headers of files, from the index where it has them.
 
     Parameters
@@ -43,7 +45,7 @@ def headers(hrefs: Sequence[str], *, crs: SomeCRS | None = None, access: Access 
         Paths or URLs; URLs are always read.
     crs
         CRS of files that have none; with it, no index is used.
-    access
+    credentials
         How files are opened.
 
     Raises
@@ -67,7 +69,7 @@ def headers(hrefs: Sequence[str], *, crs: SomeCRS | None = None, access: Access 
     if missing:
         most = remote.THREADS if any(map(remote.is_remote, missing)) else THREADS
         with ThreadPoolExecutor(min(most, len(missing))) as pool:
-            options = {"crs": crs} if access is None else {"crs": crs, "access": access}
+            options = {"crs": crs} if credentials is None else {"crs": crs, "credentials": credentials}
             found |= zip(missing, pool.map(lambda href: read_header(href, **options), missing), strict=True)
         for folder, index in indexes.items():
             fresh = [href for href in folders[folder] if href in missing]

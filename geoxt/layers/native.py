@@ -12,7 +12,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, OverlapError
-from geoxt.grid import label, pixel_offset
+from geoxt.grid import crs_name, pixel_offset
 from geoxt.layers.assemble import SAME, LayerMetadata, Placement, assemble, choose_grid
 from geoxt.source import Scene
 from geoxt.trees import node_names, tree_of
@@ -64,7 +64,9 @@ def assemble_native(scenes: Sequence[Scene], product: LayerMetadata, placement: 
         Where nothing lies in the area.
     """
     if placement.grid is not None:
-        msg = f"Cannot keep scenes in their own CRSs on one grid ({label(placement.grid.crs)}): crs='native' and grid="
+        msg = (
+            f"Cannot keep scenes in their own CRSs on one grid ({crs_name(placement.grid.crs)}): crs='native' and grid="
+        )
         raise GridError(msg + " are both given. Pass one of them.")
     found = _lattices(scenes) if placement.resolution is None else _by_crs(scenes, placement.resolution)
     name = placement.name or ("mask" if product.categorical else "image")
@@ -113,7 +115,7 @@ def _own_grids(scene: Scene) -> list[GeoBox]:
         if pixel_offset(grid, grids[0]) is None:
             sizes = [f"{abs(g.affine.a):g} x {abs(g.affine.e):g}" for g in (grids[0], grid)]
             msg = f"Cannot keep the bands of scene {scene.id!r} as they are on one grid: their pixels are {sizes[0]} "
-            msg += f"and {sizes[1]} units of {label(grid.crs)}" + (", shifted" if sizes[0] == sizes[1] else "")
+            msg += f"and {sizes[1]} units of {crs_name(grid.crs)}" + (", shifted" if sizes[0] == sizes[1] else "")
             raise GridError(msg + ". Pass bands= that share their pixels, or resolution=… to resample the others.")
     return grids
 

@@ -14,7 +14,7 @@ import rasterio
 from rasterio.env import getenv, hasenv, setenv
 
 from geoxt.errors import ReadError
-from geoxt.pixels.remote import FORGETTING, SETTINGS, is_remote
+from geoxt.pixels.remote import CACHE_BYPASS, SETTINGS, is_remote
 
 Sign = Callable[[str], str]
 """Turns an address as catalogs have it into one that can be opened for a while."""
@@ -25,7 +25,7 @@ _USER = re.compile(r"(\w://)[^\s/@]+@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Credentials:
     """What opening files takes; it travels to workers with the layer, and its repr tells no value."""
 
     sign: Sign | None = None
@@ -55,7 +55,7 @@ class Access:
             settings = {k: v for k, v in SETTINGS.items() if self.setting(k) is None} | settings
             settings["GDAL_HTTP_MAX_RETRY"] = "0"
             if not cached:
-                settings |= FORGETTING
+                settings |= CACHE_BYPASS
         if not settings:
             yield
             return
@@ -63,7 +63,7 @@ class Access:
             setenv(**settings)  # rasterio.Env itself refuses AWS's keys
             yield
 
-    def settled(self) -> Access:
+    def settled(self) -> Credentials:
         """Return the same with the settings of an enclosing `rasterio.Env` of this thread, for another thread."""
         around = {str(k).upper(): _text(v) for k, v in getenv().items()} if hasenv() else {}
         return replace(self, env=tuple(sorted((around | dict(self.env)).items()))) if around else self
@@ -95,7 +95,7 @@ class Access:
             raise ReadError(msg) from None  # its traceback could show what it signs with
 
 
-def access_of(sign: Sign | None, env: Mapping[str, object] | None) -> Access | None:
+def make_credentials(sign: Sign | None, env: Mapping[str, object] | None) -> Credentials | None:
     """Return how files are opened, with the settings of an enclosing `rasterio.Env` below those given.
 
     Secrets of the enclosing environment are left out: pass them in `env`, or set them in the workers' environment.
@@ -103,7 +103,7 @@ def access_of(sign: Sign | None, env: Mapping[str, object] | None) -> Access | N
     """
     around = {k: v for k, v in (getenv() if hasenv() else {}).items() if not SECRET.search(str(k))}
     chosen = {str(k).upper(): _text(v) for k, v in {**around, **(env or {})}.items()}
-    return Access(sign=sign, env=tuple(sorted(chosen.items()))) if sign is not None or chosen else None
+    return Credentials(sign=sign, env=tuple(sorted(chosen.items()))) if sign is not None or chosen else None
 
 
 def redact_url(text: str) -> str:

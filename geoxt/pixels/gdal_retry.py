@@ -19,7 +19,7 @@ from rasterio.errors import RasterioError
 
 from geoxt import retry
 from geoxt.errors import GeoxtError, ReadError
-from geoxt.pixels.credentials import Access, redact_url
+from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.retry import DEFAULT, TRANSIENT_STATUS, RetryPolicy
 
 T = TypeVar("T")
@@ -42,7 +42,9 @@ class Refusal:
         return f"HTTP {self.status}{wait}"
 
 
-def retry_read(call: Callable[[], T], reset: Callable[[], None], href: str, access: Access, problem: str) -> T:
+def retry_read(
+    call: Callable[[], T], reset: Callable[[], None], href: str, credentials: Credentials, problem: str
+) -> T:
     """Return the result of a GDAL read, repeated after transient errors.
 
     Parameters
@@ -53,7 +55,7 @@ def retry_read(call: Callable[[], T], reset: Callable[[], None], href: str, acce
         Closes the handles that the failed attempt left open.
     href
         Unsigned address of the file.
-    access
+    credentials
         How the file is opened. Its `GDAL_HTTP_MAX_RETRY` and `GDAL_HTTP_RETRY_DELAY` override the default policy.
     problem
         Start of the error message: "Cannot read …".
@@ -63,7 +65,7 @@ def retry_read(call: Callable[[], T], reset: Callable[[], None], href: str, acce
     ReadError
         If the error is final or all retries failed.
     """
-    policy = _policy(access)
+    policy = _policy(credentials)
     for attempt in count(1):
         try:
             return call()
@@ -72,8 +74,8 @@ def retry_read(call: Callable[[], T], reset: Callable[[], None], href: str, acce
         except (RasterioError, OSError, ValueError) as error:
             text = _error_text(error)
         reset()
-        refusal = _ask_server(href, access, text)
-        final = _is_final(text, refusal, access, attempt)
+        refusal = _ask_server(href, credentials, text)
+        final = _is_final(text, refusal, credentials, attempt)
         wait = None if final else policy.wait(attempt, refusal.retry_after if refusal else None)
         if wait is None:
             raise ReadError(_message(problem, text, refusal, attempt, final=final))
@@ -94,8 +96,8 @@ def _message(problem: str, text: str, refusal: Refusal | None, attempts: int, *,
     return f"{problem}: tried {times}, last error: {reason.rstrip('.')}. {remedy}"
 
 
-def _policy(access: Access) -> RetryPolicy:
-    retries, delay = access.setting("GDAL_HTTP_MAX_RETRY"), access.setting("GDAL_HTTP_RETRY_DELAY")
+def _policy(credentials: Credentials) -> RetryPolicy:
+    retries, delay = credentials.setting("GDAL_HTTP_MAX_RETRY"), credentials.setting("GDAL_HTTP_RETRY_DELAY")
     return RetryPolicy(
         retries=DEFAULT.retries if retries is None else int(retries),
         delay=DEFAULT.delay if delay is None else float(delay),
@@ -112,16 +114,16 @@ def _error_text(error: BaseException | None) -> str:
     return "; ".join(messages)
 
 
-def _is_final(text: str, refusal: Refusal | None, access: Access, attempt: int) -> bool:
+def _is_final(text: str, refusal: Refusal | None, credentials: Credentials, attempt: int) -> bool:
     """Return whether a retry cannot help."""
     match = _STATUS.search(text)
     status = int(match[1]) if match else refusal.status if refusal else 0
     if status == FORBIDDEN:
-        return access.sign is None or attempt > 1
+        return credentials.sign is None or attempt > 1
     return 400 <= status < 500 and status not in TRANSIENT_STATUS
 
 
-def _ask_server(href: str, access: Access, text: str) -> Refusal | None:
+def _ask_server(href: str, credentials: Credentials, text: str) -> Refusal | None:
     """Request one byte to learn what GDAL's error lacks: the HTTP status and `Retry-After`."""
     match = _STATUS.search(text)
     status = int(match[1]) if match else None
@@ -129,9 +131,9 @@ def _ask_server(href: str, access: Access, text: str) -> Refusal | None:
     final = status is not None and status not in TRANSIENT_STATUS
     if final or "timed out" in text or not href.startswith(("http://", "https://")):
         return unexplained
-    timeout = float(access.setting("GDAL_HTTP_CONNECTTIMEOUT") or 10)
+    timeout = float(credentials.setting("GDAL_HTTP_CONNECTTIMEOUT") or 10)
     try:
-        request = Request(access.address(href), headers={"Range": "bytes=0-0"})  # noqa: S310 (http alone)
+        request = Request(credentials.address(href), headers={"Range": "bytes=0-0"})  # noqa: S310 (http alone)
         with urlopen(request, timeout=timeout):  # noqa: S310
             return unexplained
     except HTTPError as error:

@@ -22,9 +22,9 @@ from rasterio.errors import RasterioError
 from geoxt.errors import CRSError, ReadError
 from geoxt.grid import parse_crs
 from geoxt.pixels import remote
-from geoxt.pixels.credentials import Access, redact_url
+from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.gdal_retry import retry_read
-from geoxt.pixels.raw import open_raw
+from geoxt.pixels.raw_tiff import open_raw
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
@@ -82,7 +82,7 @@ class _Handles(threading.local):
         self.pid = os.getpid()
         self.open: OrderedDict[Any, _Handle] = OrderedDict()
 
-    def get(self, href: str, access: Access | None = None, **options: Any) -> _Handle:
+    def get(self, href: str, credentials: Credentials | None = None, **options: Any) -> _Handle:
         if self.pid != os.getpid():
             _inherited.append(self.open)
             self.pid, self.open = os.getpid(), OrderedDict()
@@ -91,7 +91,7 @@ class _Handles(threading.local):
         if found is not None:
             self.open.move_to_end(key)
             return found
-        found = self.open[key] = _Handle(_open(href, access, **options), href, full=not options)
+        found = self.open[key] = _Handle(_open(href, credentials, **options), href, full=not options)
         if len(self.open) > HANDLES:
             self.open.popitem(last=False)[1].file.close()
         return found
@@ -105,9 +105,9 @@ _inherited: list[Any] = []
 _handles = _Handles()
 
 
-def _open(href: str, access: Access | None = None, **options: Any) -> rasterio.DatasetReader:
+def _open(href: str, credentials: Credentials | None = None, **options: Any) -> rasterio.DatasetReader:
     try:
-        return rasterio.open(href, **options) if access is None else access.open(href, **options)
+        return rasterio.open(href, **options) if credentials is None else credentials.open(href, **options)
     except ReadError:
         raise
     except (RasterioError, OSError) as error:
@@ -127,7 +127,7 @@ def _cause(error: Exception) -> Exception | None:
     return error if redact_url(str(error)) == str(error) else None
 
 
-def read_header(href: str, *, crs: SomeCRS | None = None, access: Access | None = None) -> Header:
+def read_header(href: str, *, crs: SomeCRS | None = None, credentials: Credentials | None = None) -> Header:
     """Read the header of a raster file.
 
     Parameters
@@ -136,7 +136,7 @@ def read_header(href: str, *, crs: SomeCRS | None = None, access: Access | None 
         Path or URL that GDAL can open.
     crs
         CRS to take where the file has none; never overrides one that it has.
-    access
+    credentials
         How the file is opened; `None` for as it is.
 
     Raises
@@ -146,9 +146,11 @@ def read_header(href: str, *, crs: SomeCRS | None = None, access: Access | None 
     CRSError
         Where it has no CRS, and none was given, or is placed by control points only.
     """
-    if _far(href, access):
-        return _patiently(href, access, None, f"Cannot open {redact_url(href)}", lambda h: _header(h.file, href, crs))()
-    with _open(href, access) as file:
+    if _far(href, credentials):
+        return _patiently(
+            href, credentials, None, f"Cannot open {redact_url(href)}", lambda h: _header(h.file, href, crs)
+        )()
+    with _open(href, credentials) as file:
         return _header(file, href, crs)
 
 
@@ -175,7 +177,9 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None) -> Hea
     )
 
 
-def overview(href: str, *, ratio: float, access: Access | None = None) -> tuple[int, tuple[int, int]] | None:
+def choose_overview(
+    href: str, *, ratio: float, credentials: Credentials | None = None
+) -> tuple[int, tuple[int, int]] | None:
     """Return the number and shape of the coarsest overview whose pixels are no larger than a ratio allows.
 
     Parameters
@@ -184,7 +188,7 @@ def overview(href: str, *, ratio: float, access: Access | None = None) -> tuple[
         Path or URL of the file.
     ratio
         Pixels of the file for one pixel that is wanted.
-    access
+    credentials
         How the file is opened; `None` for as it is.
 
     Returns
@@ -195,19 +199,23 @@ def overview(href: str, *, ratio: float, access: Access | None = None) -> tuple[
     -----
     As gdalwarp does (`-ovr AUTO`), an overview up to 0.1 coarser than the ratio is taken too.
     """
-    factors = _ask(href, access, None, lambda file: file.overviews(1))
+    factors = _ask(href, credentials, None, lambda file: file.overviews(1))
     fitting = [n for n, factor in enumerate(factors) if 1 < factor <= ratio + SLACK]
     if not fitting:
         return None
     level = max(fitting, key=lambda n: factors[n])
-    return level, _ask(href, access, level, lambda file: file.shape)
+    return level, _ask(href, credentials, level, lambda file: file.shape)
 
 
-def _ask(href: str, access: Access | None, level: int | None, ask: Callable[[rasterio.DatasetReader], T]) -> T:
+def _ask(
+    href: str, credentials: Credentials | None, level: int | None, ask: Callable[[rasterio.DatasetReader], T]
+) -> T:
     """Return what an open file says."""
-    if _far(href, access):
-        return _patiently(href, access, level, f"Cannot open {redact_url(href)}", lambda handle: ask(handle.file))()
-    return ask(_handles.get(href, access, **_options(level)).file)
+    if _far(href, credentials):
+        return _patiently(
+            href, credentials, level, f"Cannot open {redact_url(href)}", lambda handle: ask(handle.file)
+        )()
+    return ask(_handles.get(href, credentials, **_options(level)).file)
 
 
 def read(
@@ -217,7 +225,7 @@ def read(
     *,
     masks: bool = False,
     level: int | None = None,
-    access: Access | None = None,
+    credentials: Credentials | None = None,
     out: Array | None = None,
 ) -> tuple[Array, Array | None]:
     """Read a window of a file in its own grid.
@@ -234,7 +242,7 @@ def read(
         Also return the mask that the file keeps (internal mask or alpha).
     level
         Number of the overview to read, to whose pixels the window then refers; `None` for the full resolution.
-    access
+    credentials
         How the file is opened; `None` for as it is.
     out
         (band, height, width) in which the values may be put; they are elsewhere where its type is not the file's.
@@ -250,17 +258,17 @@ def read(
         Where the pixels cannot be read; the handle is dropped, so that another try opens the file again. Remote and
         signed files are opened and read again some times before, each time by a new signature.
     """
-    return start(href, bands, window, masks=masks, level=level, access=access, out=out)()
+    return start_read(href, bands, window, masks=masks, level=level, credentials=credentials, out=out)()
 
 
-def start(
+def start_read(
     href: str,
     bands: Sequence[int],
     window: Window,
     *,
     masks: bool = False,
     level: int | None = None,
-    access: Access | None = None,
+    credentials: Credentials | None = None,
     out: Array | None = None,
 ) -> Callable[[], tuple[Array, Array | None]]:
     """Begin to read a window; return what waits for it and gives what `read` does.
@@ -271,12 +279,12 @@ def start(
     def use(handle: _Handle) -> tuple[Array, Array | None]:
         return _pixels(handle, bands, window, masks, out)
 
-    if _far(href, access):
-        return _patiently(href, access, level, f"Cannot read {_where(href, window)}", use)
+    if _far(href, credentials):
+        return _patiently(href, credentials, level, f"Cannot read {_where(href, window)}", use)
 
     def now() -> tuple[Array, Array | None]:
         try:
-            return use(_handles.get(href, access, **_options(level)))
+            return use(_handles.get(href, credentials, **_options(level)))
         except ReadError:
             raise
         except (RasterioError, OSError, ValueError) as error:
@@ -306,27 +314,30 @@ def _pixels(
     return values, _mask(handle.file, list(bands), bounds) if masks else None
 
 
-def _far(href: str, access: Access | None) -> bool:
+def _far(href: str, credentials: Credentials | None) -> bool:
     """Tell whether a file is read with patience: it is remote, or its address is signed."""
-    return (access is not None and access.sign is not None) or remote.is_remote(href)
+    return (credentials is not None and credentials.sign is not None) or remote.is_remote(href)
 
 
 def _patiently(
-    href: str, access: Access | None, level: int | None, what: str, use: Callable[[_Handle], T]
+    href: str, credentials: Credentials | None, level: int | None, what: str, use: Callable[[_Handle], T]
 ) -> Callable[[], T]:
     """Begin to use a remote file, in a thread that talks to servers; return what waits for it, and tries again."""
-    access = (access or Access()).settled()
+    credentials = (credentials or Credentials()).settled()
     options = _options(level)
 
     def make() -> _Handle:
-        address = access.address(href)
-        with _forgetting(access, address):
-            return _Handle(access.open_at(address, **options), address, full=not options)
+        address = credentials.address(href)
+        with _forgetting(credentials, address):
+            return _Handle(credentials.open_at(address, **options), address, full=not options)
 
     def once() -> T:
-        with remote.borrowed(href, (access.env, *options.items()), make) as handle:
+        with remote.borrow_handle(href, (credentials.env, *options.items()), make) as handle:
             address = handle.file.name
-            with _forgetting(access, address), access.around(address):  # GDAL reads some settings at each request
+            with (
+                _forgetting(credentials, address),
+                credentials.around(address),
+            ):  # GDAL reads some settings at each request
                 return use(handle)
 
     first = [remote.submit(once)]
@@ -334,18 +345,18 @@ def _patiently(
     def attempt() -> T:
         return (first.pop() if first else remote.submit(once)).result()
 
-    return lambda: retry_read(attempt, lambda: remote.drop(href), href, access, what)
+    return lambda: retry_read(attempt, lambda: remote.close_handles(href), href, credentials, what)
 
 
 @contextmanager
-def _forgetting(access: Access, address: str) -> Iterator[None]:
+def _forgetting(credentials: Credentials, address: str) -> Iterator[None]:
     """After an error, have GDAL forget what it knows of a file: that it is not there, or an answer cut short."""
     try:
         yield
     except (RasterioError, OSError, ValueError):
         if remote.is_remote(address):
             with suppress(RasterioError, OSError):
-                access.open_at(address, cached=False).close()
+                credentials.open_at(address, cached=False).close()
         raise
 
 

@@ -39,7 +39,7 @@ SETTINGS = MappingProxyType(
 )
 """What GDAL is told of remote files where nobody says otherwise: to give up in bounded time, to look for no files
 beside them, and to read a header at once and keep it."""
-FORGETTING = MappingProxyType(
+CACHE_BYPASS = MappingProxyType(
     {
         "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{k}/" for k in ("curl", "s3", "gs", "az", "adls", "oss", "swift")),
         "GDAL_HTTP_CONNECTTIMEOUT": "0.001",
@@ -164,7 +164,7 @@ def submit(call: Callable[[], T]) -> Future[T]:
 
 
 @contextmanager
-def borrowed(href: str, options: tuple[Any, ...], make: Callable[[], T]) -> Iterator[T]:
+def borrow_handle(href: str, options: tuple[Any, ...], make: Callable[[], T]) -> Iterator[T]:
     """Give an open file to one thread; afterwards others may have it, but where reading failed it is closed.
 
     Parameters
@@ -192,6 +192,6 @@ def borrowed(href: str, options: tuple[Any, ...], make: Callable[[], T]) -> Iter
     _shared.keep(key, found)
 
 
-def drop(href: str) -> None:
+def close_handles(href: str) -> None:
     """Close the files of an address that nobody reads."""
     _shared.drop(href)

@@ -8,12 +8,12 @@ from typing import get_args
 import numpy as np
 
 from geoxt.errors import InputError
-from geoxt.pixels import gdal, warp
+from geoxt.pixels import gdal_warp, kernels
 from geoxt.pixels.transform import ControlGrid, PixelTransform
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
-Fetch = Callable[[Window], tuple[Array, Mask | None]]
+FetchWindow = Callable[[Window], tuple[Array, Mask | None]]
 """Reads a window that lies inside the source: values (band, height, width), and which are valid (`None`: all)."""
 
 
@@ -23,8 +23,8 @@ SMALLEST = 64
 """Pixels: no part is smaller than this."""
 
 
-def sample(
-    fetch: Fetch, mapping: PixelTransform, window: Window, resampling: Resampling
+def resample(
+    fetch: FetchWindow, mapping: PixelTransform, window: Window, resampling: Resampling
 ) -> tuple[Array, Mask | None] | None:
     """Return a source raster at the pixels of a window of the target grid.
 
@@ -51,7 +51,7 @@ def sample(
     patch = mapping.patch(window)
     if patch.extent is None:
         return None
-    need = reach(mapping, patch.extent, resampling).intersect(raster)
+    need = source_window(mapping, patch.extent, resampling).intersect(raster)
     if need is None:
         return None
     if need.height * need.width > LARGEST and max(window.shape) > SMALLEST:
@@ -59,26 +59,26 @@ def sample(
     values, valid = fetch(need)
     match resampling:
         case "nearest":
-            return warp.nearest(values, valid, (need.row, need.col), patch)
+            return kernels.nearest(values, valid, (need.row, need.col), patch)
         case "bilinear":
             return _bilinear(values, valid, need, patch)
         case "average" | "mode" | "min" | "max" | "cubic" | "lanczos":
             valid = _finite(values, valid)
-            return gdal.warp(values, valid, need, mapping.source, mapping, window, resampling)
+            return gdal_warp.warp(values, valid, need, mapping.source, mapping, window, resampling)
         case _:
             msg = f"Cannot resample by {resampling!r}: pass resampling= one of {', '.join(get_args(Resampling))}."
             raise InputError(msg)
 
 
-def reach(mapping: PixelTransform, extent: tuple[Floats, Floats], resampling: Resampling) -> Window:
+def source_window(mapping: PixelTransform, extent: tuple[Floats, Floats], resampling: Resampling) -> Window:
     """Return the window of the source, perhaps beyond its edge, that an extent of coordinates needs."""
-    if resampling in gdal.METHODS:
-        return gdal.reach(mapping, extent, resampling)
-    return warp.reach(mapping, extent, linear=resampling != "nearest")
+    if resampling in gdal_warp.METHODS:
+        return gdal_warp.source_window(mapping, extent, resampling)
+    return kernels.source_window(mapping, extent, linear=resampling != "nearest")
 
 
 def _quarters(
-    fetch: Fetch, mapping: PixelTransform, window: Window, resampling: Resampling
+    fetch: FetchWindow, mapping: PixelTransform, window: Window, resampling: Resampling
 ) -> tuple[Array, Mask | None] | None:
     """Sample a window part by part, so that no part needs too much of the source at once."""
     half = max(window.height // 2, 1), max(window.width // 2, 1)
@@ -91,7 +91,7 @@ def _quarters(
     out: Array | None = None
     flags: Mask | None = None
     for piece in parts:
-        found = sample(fetch, mapping, piece, resampling)
+        found = resample(fetch, mapping, piece, resampling)
         if found is None:
             continue
         if out is None:
@@ -104,7 +104,7 @@ def _quarters(
     return None if out is None else (out, flags)
 
 
-def _copy(fetch: Fetch, raster: Window, wanted: Window) -> tuple[Array, Mask | None] | None:
+def _copy(fetch: FetchWindow, raster: Window, wanted: Window) -> tuple[Array, Mask | None] | None:
     inside = wanted.intersect(raster)
     if inside is None:
         return None
@@ -120,7 +120,7 @@ def _copy(fetch: Fetch, raster: Window, wanted: Window) -> tuple[Array, Mask | N
 
 
 def _bilinear(values: Array, valid: Mask | None, need: Window, patch: ControlGrid) -> tuple[Array, Mask | None]:
-    return warp.bilinear(values, _finite(values, valid), (need.row, need.col), patch)
+    return kernels.bilinear(values, _finite(values, valid), (need.row, need.col), patch)
 
 
 def _finite(values: Array, valid: Mask | None) -> Mask | None:

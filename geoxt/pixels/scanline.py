@@ -24,7 +24,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlines:
+class PixelGeometries:
     """Polygons, lines and points as rows of vertices; a point is an edge of no length."""
 
     points: Floats
@@ -43,12 +43,12 @@ class Outlines:
     """(parts + 1,): the first run of each part, then their number."""
 
     @classmethod
-    def of(cls, points: Floats, rings: Ints, parts: Ints, areas: Mask) -> Outlines:
+    def of(cls, points: Floats, rings: Ints, parts: Ints, areas: Mask) -> PixelGeometries:
         """Return outlines with their runs."""
         edges = np.diff(rings) - 1
         counts = -(-edges // RUN)
         ring = np.repeat(np.arange(len(counts)), counts)
-        first = rings[:-1][ring] + RUN * ranges(np.zeros_like(counts), counts)
+        first = rings[:-1][ring] + RUN * concatenate_ranges(np.zeros_like(counts), counts)
         last = np.minimum(first + RUN, rings[1:][ring] - 1)
         rows = np.append(points[:, 1], 0.0)
         ends = np.c_[first, last + 1].ravel()
@@ -74,8 +74,8 @@ class Outlines:
     def take(self, which: Ints, shift: float = 0.0) -> tuple[Floats, Ints, Ints, Mask]:
         """Return points, rings, parts and areas of some of the parts, moved by some columns."""
         first, last = self.parts[which], self.parts[which + 1]
-        ring = ranges(first, last)
-        points = self.points[ranges(self.rings[ring], self.rings[ring + 1])] + (shift, 0.0)
+        ring = concatenate_ranges(first, last)
+        points = self.points[concatenate_ranges(self.rings[ring], self.rings[ring + 1])] + (shift, 0.0)
         rings = np.concatenate(([0], np.cumsum(self.rings[ring + 1] - self.rings[ring])))
         return points, rings, np.concatenate(([0], np.cumsum(last - first))), self.areas[which]
 
@@ -92,7 +92,7 @@ class Spans:
     """(spans,): pixels."""
 
 
-def spans(outlines: Outlines, parts: Ints, window: Window, *, all_touched: bool) -> Spans:
+def find_spans(outlines: PixelGeometries, parts: Ints, window: Window, *, all_touched: bool) -> Spans:
     """Return what parts cover of a window.
 
     Parameters
@@ -131,7 +131,7 @@ def spans(outlines: Outlines, parts: Ints, window: Window, *, all_touched: bool)
     return Spans(rank=rank[order], start=start[order], length=length[order])
 
 
-def paint(out: Array, found: Spans, values: Array) -> None:
+def burn(out: Array, found: Spans, values: Array) -> None:
     """Give the pixels of spans their part's value; a later one wins.
 
     Parameters
@@ -150,11 +150,11 @@ def paint(out: Array, found: Spans, values: Array) -> None:
         last = max(int(np.searchsorted(ends, done + BATCH)), first + 1)
         start, length = found.start[first:last], found.length[first:last]
         # numpy promises no order where a place stands twice, but assigns from first to last; the tests hold it to that
-        flat[ranges(start, start + length)] = np.repeat(values[found.rank[first:last]], length)
+        flat[concatenate_ranges(start, start + length)] = np.repeat(values[found.rank[first:last]], length)
         first = last
 
 
-def ranges(starts: Ints, stops: Ints) -> Ints:
+def concatenate_ranges(starts: Ints, stops: Ints) -> Ints:
     """Return whole numbers from each start up to its stop, one after another."""
     lengths = stops - starts
     ends = np.cumsum(lengths)
@@ -162,16 +162,16 @@ def ranges(starts: Ints, stops: Ints) -> Ints:
     return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
 
 
-def _edges(outlines: Outlines, parts: Ints, window: Window) -> tuple[Ints, Floats, Floats, Floats, Floats]:
+def _edges(outlines: PixelGeometries, parts: Ints, window: Window) -> tuple[Ints, Floats, Floats, Floats, Floats]:
     """Return rank, upper end and lower end of the edges of parts that reach the rows of a window."""
     top, bottom = window.row, window.stop[0]
     starts, stops = outlines.part_runs[parts], outlines.part_runs[parts + 1]
-    run, rank = ranges(starts, stops), np.repeat(np.arange(len(parts)), stops - starts)
+    run, rank = concatenate_ranges(starts, stops), np.repeat(np.arange(len(parts)), stops - starts)
     heights = outlines.heights[run]
     near = (heights[:, 0] <= bottom) & (heights[:, 1] >= top)
     run, rank = run[near], rank[near]
     first, last = outlines.runs[run].T
-    edge, rank = ranges(first, last), np.repeat(rank, last - first)
+    edge, rank = concatenate_ranges(first, last), np.repeat(rank, last - first)
     (xa, ya), (xb, yb) = outlines.points[edge].T, outlines.points[edge + 1].T
     near = (np.minimum(ya, yb) <= bottom) & (np.maximum(ya, yb) >= top)
     rank, xa, ya, xb, yb = rank[near], xa[near], ya[near], xb[near], yb[near]
@@ -185,7 +185,7 @@ def _filled(rank: Ints, x0: Floats, y0: Floats, x1: Floats, y1: Floats, window: 
     first = np.maximum(np.ceil(y0 - 0.5).astype(np.int64), top)
     last = np.minimum(np.ceil(y1 - 0.5).astype(np.int64), top + height)
     counts = np.maximum(last - first, 0)
-    edge, row = np.repeat(np.arange(len(rank)), counts), ranges(first, first + counts)
+    edge, row = np.repeat(np.arange(len(rank)), counts), concatenate_ranges(first, first + counts)
     base = np.floor(x0 - 0.5)  # what follows is small and the same wherever the grid begins: no bit is lost to size
     dx, dy = (x1 - x0)[edge], (y1 - y0)[edge]
     crossed = (x0 - 0.5 - base)[edge] + (row + 0.5 - y0[edge]) * dx / dy
@@ -208,7 +208,7 @@ def _touched(
     last = np.where(closed, np.maximum(last, first + 1), last)
     first, last = np.maximum(first, top), np.minimum(last, top + height)
     counts = np.maximum(last - first, 0)
-    edge, row = np.repeat(np.arange(len(rank)), counts), ranges(first, first + counts)
+    edge, row = np.repeat(np.arange(len(rank)), counts), concatenate_ranges(first, first + counts)
     base = np.floor(x0)
     begin, end = (x0 - base)[edge], (x1 - base)[edge]
     y0, y1 = y0[edge], y1[edge]

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint, to_pixels
-from geoxt.grid import full_window, label, parse_crs, transformer
+from geoxt.grid import crs_name, full_window, parse_crs, transformer
 from geoxt.regions.region import Region
 from geoxt.types import Array
 from geoxt.windows import Window
@@ -67,7 +67,7 @@ def in_pixels(region: SomeRegion, grid: GeoBox) -> Any:
         if not np.isfinite(shapely.get_coordinates(geometry)).all():
             geometry = _projected(_near(given, crs, grid), crs, grid)
         if not np.isfinite(shapely.get_coordinates(geometry)).all():
-            msg = f"Cannot bring a region from {label(crs)} to {label(grid.crs)}: points fall outside it. Cut it first."
+            msg = f"Cannot bring a region from {crs_name(crs)} to {crs_name(grid.crs)}: points fall outside it."
             raise InputError(msg)
     return shapely.make_valid(shapely.transform(geometry, to_pixels(grid)))
 
@@ -94,7 +94,7 @@ def _near(geometry: Any, crs: CRS, grid: GeoBox) -> Any:
     if shapely.is_empty(found):
         msg = f"Cannot sample in the region: it lies far from the grid, which is at {left:.6g} to {right:.6g}, "
         raise OverlapError(
-            msg + f"{bottom:.6g} to {top:.6g} in {label(crs)}. Pass region=(geometry, crs) of the layer."
+            msg + f"{bottom:.6g} to {top:.6g} in {crs_name(crs)}. Pass region=(geometry, crs) of the layer."
         )
     return found
 

@@ -13,7 +13,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import OutputError, ReadError
-from geoxt.grid import label, parse_crs
+from geoxt.grid import crs_name, parse_crs
 from geoxt.types import Array, SomePath
 
 _FORMAT = "geoxt plan 1"
@@ -68,7 +68,7 @@ def load_table(path: SomePath) -> tuple[dict[str, GeoBox], Array, Array | None, 
 def grid_facts(grid: GeoBox) -> dict[str, Any]:
     """Return a grid as plain values: CRS (EPSG code or WKT), transform, shape."""
     assert grid.crs is not None
-    name = label(grid.crs)
+    name = crs_name(grid.crs)
     crs = name if name.startswith("EPSG:") else grid.crs.to_wkt()
     return {"crs": crs, "transform": list(grid.affine[:6]), "shape": [int(n) for n in grid.shape]}
 

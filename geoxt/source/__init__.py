@@ -1,23 +1,23 @@
 """Where a layer's pixels come from: scenes in files, shapes in files, or any other array."""
 
-from geoxt.source.array_source import Pixels
+from geoxt.source.array_source import ArraySource
 from geoxt.source.band_dataset import is_band_dataset, stack_bands, unstack_bands
 from geoxt.source.layer import View, is_categorical, nodata_of, resampling_of, to_layer, view_of
 from geoxt.source.mosaic import Mosaic
 from geoxt.source.protocol import Source
-from geoxt.source.scene_assets import Asset, Quality, Scene
-from geoxt.source.vector_source import Located, Shapes
+from geoxt.source.scene_assets import Asset, QualityBand, Scene
+from geoxt.source.vector_source import VectorSource, WindowFeatures
 
 __all__ = [
+    "ArraySource",
     "Asset",
-    "Located",
     "Mosaic",
-    "Pixels",
-    "Quality",
+    "QualityBand",
     "Scene",
-    "Shapes",
     "Source",
+    "VectorSource",
     "View",
+    "WindowFeatures",
     "is_band_dataset",
     "is_categorical",
     "nodata_of",

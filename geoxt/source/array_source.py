@@ -12,14 +12,14 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from geoxt.footprints import outline
-from geoxt.pixels.resample import Fetch, sample
+from geoxt.pixels.resample import FetchWindow, resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pixels:
+class ArraySource:
     """An array on one grid, read onto the same or another grid."""
 
     array: Any
@@ -52,7 +52,7 @@ class Pixels:
             return self.nodata
         return np.nan if self.dtype.kind == "f" else 0
 
-    def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> Pixels:
+    def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> ArraySource:
         """Return the same array on another grid; nothing is computed."""
         return replace(self, grid=grid, resampling=resampling or self.resampling)
 
@@ -88,7 +88,7 @@ class Pixels:
                 pixels = np.where(valid[place], pixels, self.fill if np.isfinite(self.fill) else 0)
             values[place] = pixels
         for clip in self.clips:
-            inside = within(PixelTransform(self.grid, clip), clip, window)
+            inside = clip_mask(PixelTransform(self.grid, clip), clip, window)
             if inside is not None:
                 valid &= inside
                 values[~valid] = self.fill
@@ -104,16 +104,16 @@ class Pixels:
             piece = self.array[step, bands, rows, cols]
             if isinstance(piece, dask.array.Array):
                 piece = piece.compute(scheduler="synchronous")
-            return piece, valid_in(piece, self.nodata)
+            return piece, valid_mask(piece, self.nodata)
 
         if mapping.shift is not None:
-            return copied(fetch, mapping, window, self.dtype, self.fill)
-        found = sample(fetch, mapping, window, self.resampling)
-        return None if found is None else finish(*found, self.dtype, self.fill)
+            return copy_window(fetch, mapping, window, self.dtype, self.fill)
+        found = resample(fetch, mapping, window, self.resampling)
+        return None if found is None else finish_resampled(*found, self.dtype, self.fill)
 
 
-def copied(
-    fetch: Fetch, mapping: PixelTransform, window: Window, dtype: np.dtype[Any], fill: float
+def copy_window(
+    fetch: FetchWindow, mapping: PixelTransform, window: Window, dtype: np.dtype[Any], fill: float
 ) -> tuple[Array, Mask] | None:
     """Return the pixels of a grid that coincides, as they are, those that count as missing too; beyond it the fill."""
     assert mapping.shift is not None
@@ -129,7 +129,7 @@ def copied(
     return values, valid
 
 
-def within(mapping: PixelTransform, clip: GeoBox, window: Window) -> Mask | None:
+def clip_mask(mapping: PixelTransform, clip: GeoBox, window: Window) -> Mask | None:
     """Return which pixels of a window lie inside a clip, to which the mapping leads; `None` where all do."""
     rows, cols = clip.shape
     patch = mapping.patch(window)
@@ -142,7 +142,7 @@ def within(mapping: PixelTransform, clip: GeoBox, window: Window) -> Mask | None
     return None if inside.all() else inside
 
 
-def valid_in(values: Array, nodata: float | None) -> Mask | None:
+def valid_mask(values: Array, nodata: float | None) -> Mask | None:
     """Return which values are neither nodata nor NaN; `None` where all are valid."""
     good: Mask | None = None
     if values.dtype.kind == "f":
@@ -160,16 +160,16 @@ def _typed(nodata: float, dtype: np.dtype[Any]) -> Any:
     return dtype.type(nodata) if same else nodata
 
 
-def finish(values: Array, valid: Mask | None, dtype: np.dtype[Any], fill: float) -> tuple[Array, Mask]:
+def finish_resampled(values: Array, valid: Mask | None, dtype: np.dtype[Any], fill: float) -> tuple[Array, Mask]:
     """Return resampled values in the layer's type, integers rounded, the fill value where they are invalid."""
     if valid is None:
         valid = np.broadcast_to(True, values.shape)
     else:
         values = np.where(valid, values, fill)
-    return in_type(values, dtype, dtype), valid
+    return cast_values(values, dtype, dtype), valid
 
 
-def in_type(values: Array, stored: np.dtype[Any], dtype: np.dtype[Any]) -> Array:
+def cast_values(values: Array, stored: np.dtype[Any], dtype: np.dtype[Any]) -> Array:
     """Return resampled values as a layer of one type would hold them, given in another type."""
     if stored.kind in "iu" and values.dtype.kind == "f":
         values = np.rint(values, out=values)

@@ -9,11 +9,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.pixels import reader
-from geoxt.pixels.credentials import Access
+from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.transform import PixelTransform
-from geoxt.source.array_source import valid_in
-from geoxt.source.quality_mask import Clear
-from geoxt.source.scene_assets import Asset, Quality
+from geoxt.source.array_source import valid_mask
+from geoxt.source.quality_mask import QualityMask
+from geoxt.source.scene_assets import Asset, QualityBand
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
@@ -37,11 +37,11 @@ class AssetGroup:
     quality
         What takes pixels out, in the assets' own grid, before they are resampled. With it no overview is read: its
         pixels are averages of those taken out, too.
-    access
+    credentials
         How files are opened.
     """
 
-    __slots__ = ("_access", "_clear", "_dtype", "_files", "_nodata", "_scales", "_unlabelled", "level", "mapping")
+    __slots__ = ("_clear", "_credentials", "_dtype", "_files", "_nodata", "_scales", "_unlabelled", "level", "mapping")
 
     def __init__(
         self,
@@ -50,13 +50,13 @@ class AssetGroup:
         own: GeoBox,
         resampling: Resampling,
         *,
-        quality: tuple[Quality, ...] = (),
-        access: Access | None = None,
+        quality: tuple[QualityBand, ...] = (),
+        credentials: Credentials | None = None,
     ) -> None:
         self.mapping = PixelTransform(target, own)
         self.level: int | None = None
-        self._access = access
-        self._clear = [Clear(one, own, access) for one in quality]
+        self._credentials = credentials
+        self._clear = [QualityMask(one, own, credentials) for one in quality]
         scales: Floats = np.array([(a.scale, a.offset) for a in assets], "float64").T[:, :, None, None]
         self._scales = None if (scales[0] == 1).all() and (scales[1] == 0).all() else scales
         if not quality and resampling in AVERAGING and min(self.mapping.scale) >= COARSER:
@@ -75,7 +75,9 @@ class AssetGroup:
 
     def _choose_overview(self, hrefs: set[str]) -> None:
         """Read from an overview where the target is coarse enough and all files have the same one."""
-        found = {reader.overview(href, ratio=min(self.mapping.scale), access=self._access) for href in hrefs}
+        found = {
+            reader.choose_overview(href, ratio=min(self.mapping.scale), credentials=self._credentials) for href in hrefs
+        }
         one = found.pop() if len(found) == 1 else None
         if one is None:
             return
@@ -132,7 +134,9 @@ class AssetGroup:
         out: Array | None = None,
     ) -> Callable[[], tuple[Array, Mask | None]]:
         """Begin to read the bands of one file: those of several remote ones arrive together."""
-        return reader.start(href, bands, window, masks=masked, level=self.level, access=self._access, out=out)
+        return reader.start_read(
+            href, bands, window, masks=masked, level=self.level, credentials=self._credentials, out=out
+        )
 
 
 def _without(values: Array, valid: Mask | None, place: int, codes: tuple[int, ...]) -> Mask | None:
@@ -148,7 +152,7 @@ def _without(values: Array, valid: Mask | None, place: int, codes: tuple[int, ..
 def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mask | None:
     """Return which values are valid, `None` where all are."""
     if valid is None and len(set(nodata)) == 1:
-        return valid_in(values, nodata[0])
+        return valid_mask(values, nodata[0])
     for place, mark in enumerate(nodata):
         good: Mask | None = None
         if values.dtype.kind == "f":

@@ -78,7 +78,7 @@ def to_dask(source: Source, *, axes: tuple[int, ...], chunks: tuple[Any, ...]) -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Untouched:
+class SourceSelection:
     """What an untouched dask array shows: a rectangle, some steps and some bands of a source."""
 
     source: Source
@@ -93,7 +93,7 @@ class Untouched:
     """Which of (time, band, y, x) each of its dimensions is."""
 
 
-def untouched(array: Any) -> Untouched | None:
+def find_selection(array: Any) -> SourceSelection | None:
     """Return where a dask array's pixels come from, or `None` where anything but choosing was done to them.
 
     The graph decides: a source array, and nothing but `getitem` behind it. Names, attributes and coordinates do not
@@ -116,7 +116,7 @@ def untouched(array: Any) -> Untouched | None:
     if not contiguous or axes[-2:] != (2, 3) or min(len(times), len(bands)) == 0:
         return None
     window = Window(int(rows[0]), int(cols[0]), len(rows), len(cols))
-    return Untouched(
+    return SourceSelection(
         source=base.source, window=window, times=tuple(times.tolist()), bands=tuple(bands.tolist()), axes=axes
     )
 

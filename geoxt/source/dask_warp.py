@@ -11,9 +11,9 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from odc.geo.geobox import GeoBox
 
-from geoxt.pixels.resample import reach, sample
+from geoxt.pixels.resample import resample, source_window
 from geoxt.pixels.transform import PixelTransform
-from geoxt.source.array_source import copied, finish, valid_in
+from geoxt.source.array_source import copy_window, finish_resampled, valid_mask
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
@@ -79,7 +79,7 @@ def _need(mapping: PixelTransform, window: Window, own: GeoBox, resampling: Resa
     if mapping.shift is not None:
         return window.shift(*mapping.shift).intersect(raster)
     extent = mapping.patch(window).extent
-    return None if extent is None else reach(mapping, extent, resampling).intersect(raster)
+    return None if extent is None else source_window(mapping, extent, resampling).intersect(raster)
 
 
 def _blocks(
@@ -118,13 +118,13 @@ def _warp_block(
 
         def fetch(part: Window, values: Array = values) -> tuple[Array, Mask | None]:
             piece = values[None, *part.within(Window(*origin, *values.shape))]
-            return piece, valid_in(piece, nodata)
+            return piece, valid_mask(piece, nodata)
 
         if mapping.shift is not None:
-            moved = copied(fetch, mapping, window, out.dtype, fill)
+            moved = copy_window(fetch, mapping, window, out.dtype, fill)
         else:
-            found = sample(fetch, mapping, window, resampling)
-            moved = None if found is None else finish(*found, out.dtype, fill)
+            found = resample(fetch, mapping, window, resampling)
+            moved = None if found is None else finish_resampled(*found, out.dtype, fill)
         if moved is not None:
             result[...] = moved[0][0]
     return out

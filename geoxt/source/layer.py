@@ -13,9 +13,9 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError
-from geoxt.grid import coordinates, full_window, grid_of, part, pixel_offset, with_yx_dims
-from geoxt.source.array_source import Pixels
-from geoxt.source.dask_source import Untouched, to_dask, untouched
+from geoxt.grid import coordinates, full_window, grid_of, pixel_offset, window_grid, with_yx_dims
+from geoxt.source.array_source import ArraySource
+from geoxt.source.dask_source import SourceSelection, find_selection, to_dask
 from geoxt.source.protocol import Source
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
@@ -45,7 +45,7 @@ class View:
     @property
     def direct(self) -> bool:
         """Whether windows are read past dask: from files, or from an array in memory."""
-        return not (isinstance(self.source, Pixels) and isinstance(self.source.array, dask.array.Array))
+        return not (isinstance(self.source, ArraySource) and isinstance(self.source.array, dask.array.Array))
 
     @property
     def remote(self) -> bool:
@@ -112,13 +112,13 @@ def view_of(layer: xr.DataArray) -> View:
         Where the layer has other dimensions, no regular grid or no CRS.
     """
     grid = grid_of(layer)
-    layer = plain_dims(layer)
+    layer = standard_dims(layer)
     extra = [str(d) for d in layer.dims if d not in DIMS]
     if extra:
         msg = f"Cannot read {layer.name!r} by windows: it has the dimensions {extra} beside (time, band, y, x)."
         raise GridError(msg + " Choose along them with isel(), or rename them.")
     chosen = layer.chunks is not None and layer.dims[-2:] == ("y", "x")
-    found = untouched(layer.data) if chosen else None
+    found = find_selection(layer.data) if chosen else None
     if found is not None and _axes(layer) == found.axes and _as_opened(layer, grid, found):
         return _direct(layer, grid, found)
     if layer.chunks is None and not getattr(layer.variable, "_in_memory", True):
@@ -128,13 +128,13 @@ def view_of(layer: xr.DataArray) -> View:
     for axis, dim in enumerate(DIMS[:2]):
         if dim not in layer.dims:
             array = array[(slice(None),) * axis + (None,)]
-    source = Pixels(array=array, own=grid, grid=grid, nodata=nodata_of(layer), resampling=resampling_of(layer))
+    source = ArraySource(array=array, own=grid, grid=grid, nodata=nodata_of(layer), resampling=resampling_of(layer))
     dims = tuple(str(d) for d in ordered.dims)
     times, bands = tuple(range(array.shape[0])), tuple(range(array.shape[1]))
     return View(source=source, grid=grid, window=full_window(grid), times=times, bands=bands, dims=dims)
 
 
-def plain_dims(layer: xr.DataArray) -> xr.DataArray:
+def standard_dims(layer: xr.DataArray) -> xr.DataArray:
     """Return a layer with dimensions time, band, y and x: "mask_band" is renamed band, latitude is renamed y."""
     layer = with_yx_dims(layer)
     names = {d: plain for d in layer.dims for plain in DIMS[:2] if str(d).endswith(f"_{plain}")}
@@ -142,18 +142,18 @@ def plain_dims(layer: xr.DataArray) -> xr.DataArray:
     return layer.rename(names) if len(set(names.values())) == len(names) else layer
 
 
-def _as_opened(layer: xr.DataArray, grid: GeoBox, found: Untouched) -> bool:
+def _as_opened(layer: xr.DataArray, grid: GeoBox, found: SourceSelection) -> bool:
     """Tell whether a layer's coordinates and nodata still are what its source says."""
     source, stated = found.source, nodata_of(layer)
     same = stated == source.nodata or (stated is not None and source.nodata is not None and stated != stated)  # noqa: PLR0124
-    return same and pixel_offset(grid, part(source.grid, found.window)) == (0, 0)
+    return same and pixel_offset(grid, window_grid(source.grid, found.window)) == (0, 0)
 
 
 def _axes(layer: xr.DataArray) -> tuple[int, ...]:
     return tuple(DIMS.index(str(d)) for d in layer.dims)
 
 
-def _direct(layer: xr.DataArray, grid: GeoBox, found: Untouched) -> View:
+def _direct(layer: xr.DataArray, grid: GeoBox, found: SourceSelection) -> View:
     return View(
         source=found.source,
         grid=grid,

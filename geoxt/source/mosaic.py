@@ -14,13 +14,13 @@ from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import ReadError, ReadWarning
-from geoxt.footprints import narrowed, outline, outlines
+from geoxt.footprints import clip_to_footprints, outline, outlines
 from geoxt.grid import COINCIDE, full_window, pixel_offset
-from geoxt.pixels.credentials import Access
+from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.remote import is_remote
-from geoxt.pixels.resample import sample
+from geoxt.pixels.resample import resample
 from geoxt.pixels.transform import PixelTransform
-from geoxt.source.array_source import in_type, within
+from geoxt.source.array_source import cast_values, clip_mask
 from geoxt.source.asset_group import AssetGroup
 from geoxt.source.composite import Reduction, compose
 from geoxt.source.scene_assets import Asset, Scene, token_of
@@ -54,7 +54,7 @@ class Mosaic:
     """How the scenes of a step become one image: by the first that is valid at a pixel, or of all that are."""
     rescale: bool = False
     """Whether values are physical: numbers times the scale of their scene and band, plus the offset."""
-    access: Access | None = None
+    credentials: Credentials | None = None
     """How files are opened; `None` for as they are. It does not decide the pixels."""
 
     @property
@@ -113,7 +113,7 @@ class Mosaic:
     def stackable(self, other: Mosaic) -> bool:
         """Tell whether another mosaic can lie over or under this one, as one source."""
         mine, theirs = (
-            (m.grid, m.bands, m.dtype, _mark(m.nodata), m.resampling, m.clips, m.errors, m.rescale, m.access)
+            (m.grid, m.bands, m.dtype, _mark(m.nodata), m.resampling, m.clips, m.errors, m.rescale, m.credentials)
             for m in (self, other)
         )
         alone = all(len(m.steps) == 1 and m.composite == "first" for m in (self, other))
@@ -131,7 +131,7 @@ class Mosaic:
         """Return where scenes can have valid pixels, in pixels of the grid (x is the column, y the row).
 
         It is the outline of a scene's grid, less what lies clearly outside the place where it is said to have data; see
-        `footprints.narrowed`.
+        `footprints.clip_to_footprints`.
         """
         outlines = [*self._reaches]
         for clip in self.clips:
@@ -207,7 +207,7 @@ class Mosaic:
             return np.full(shape, self.fill, dtype), np.zeros(shape, bool)
         values, valid = image
         values[~valid] = 0  # what is arbitrary may not fit the type
-        return self._finish(window, in_type(values, self.dtype, dtype), None if valid.all() else valid)
+        return self._finish(window, cast_values(values, self.dtype, dtype), None if valid.all() else valid)
 
     def _finish(self, window: Window, values: Array, valid: Mask | None) -> tuple[Array, Mask]:
         for clip in self.clips:
@@ -249,13 +249,13 @@ class Mosaic:
 
     def _part(self, part: AssetGroup, window: Window, dtype: np.dtype[Any]) -> tuple[Array, Mask | None] | None:
         """Return the bands of a scene that share a grid."""
-        found = sample(part.fetch, part.mapping, window, self.resampling)
+        found = resample(part.fetch, part.mapping, window, self.resampling)
         if found is None:
             return None
         values, valid = found
         if self.rescale:
             values = part.physical(values)
-        return in_type(values, self.dtype, dtype), valid
+        return cast_values(values, self.dtype, dtype), valid
 
     def _parts(self, index: int, bands: tuple[int, ...]) -> list[tuple[list[int], AssetGroup]]:
         """Return the assets of a scene that share a grid, with the places of their bands in the result."""
@@ -277,7 +277,7 @@ class Mosaic:
 
     def _new_part(self, assets: list[Asset], grid: GeoBox, index: int) -> AssetGroup:
         quality = self.scenes[index].quality
-        return AssetGroup(assets, self.grid, grid, self.resampling, quality=quality, access=self.access)
+        return AssetGroup(assets, self.grid, grid, self.resampling, quality=quality, credentials=self.credentials)
 
     @cached_property
     def _outlines(self) -> list[shapely.Polygon]:
@@ -296,7 +296,7 @@ class Mosaic:
         told = [i for i, scene in enumerate(self.scenes) if scene.place is not None and scene.marks]
         if told:
             places = shapely.from_wkb([self.scenes[i].place for i in told])
-            for i, one in zip(told, narrowed([found[i] for i in told], places, self.grid), strict=True):
+            for i, one in zip(told, clip_to_footprints([found[i] for i in told], places, self.grid), strict=True):
                 found[i] = one
         return found
 
@@ -322,7 +322,7 @@ class Mosaic:
         mapping = cache.get(clip)
         if mapping is None:
             mapping = cache.setdefault(clip, PixelTransform(self.grid, clip))
-        return within(mapping, clip, window)
+        return clip_mask(mapping, clip, window)
 
     def _warn(self, index: int, error: ReadError) -> None:
         warned: set[int] = self.__dict__.setdefault("_warned", set())

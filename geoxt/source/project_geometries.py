@@ -15,9 +15,9 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError
 from geoxt.footprints import to_pixels
-from geoxt.grid import label, transformer
-from geoxt.pixels.scanline import QUANTUM, Ints, Outlines
-from geoxt.pixels.vectors import Bounds
+from geoxt.grid import crs_name, transformer
+from geoxt.pixels.scanline import QUANTUM, Ints, PixelGeometries
+from geoxt.pixels.vector_file import Bounds
 from geoxt.types import Array, Floats, Mask
 
 TOLERANCE = 2.0**-6
@@ -34,7 +34,7 @@ FAR = 1.0
 """Share of its size beyond which geometries are cut off before they are projected."""
 
 
-def bounds_in(grid: GeoBox, crs: CRS) -> Bounds | None:
+def bounds_in_crs(grid: GeoBox, crs: CRS) -> Bounds | None:
     """Return a rectangle in a CRS that holds a grid; `None` where no point of the grid has a place there."""
     side = np.linspace(0, 1, SAMPLES)
     cols, rows = (g.ravel() for g in np.meshgrid(side * grid.shape[1], side * grid.shape[0]))
@@ -57,7 +57,9 @@ def bounds_in(grid: GeoBox, crs: CRS) -> Bounds | None:
     return float(left), float(bottom), float(right), float(top)
 
 
-def outlined(geometry: Array, crs: CRS, grid: GeoBox, *, path: str, ids: Array) -> tuple[Outlines, Ints]:
+def project_geometries(
+    geometry: Array, crs: CRS, grid: GeoBox, *, path: str, ids: Array
+) -> tuple[PixelGeometries, Ints]:
     """Return geometries as outlines on a grid, those alone that touch it, and the position of each part's geometry.
 
     Parameters
@@ -87,10 +89,10 @@ def outlined(geometry: Array, crs: CRS, grid: GeoBox, *, path: str, ids: Array) 
         if lost.any():
             ring = int(np.searchsorted(rings, np.flatnonzero(lost)[0], "right")) - 1
             which = ids[feature[int(np.searchsorted(first_rings, ring, "right")) - 1]]
-            msg = f"Cannot bring feature {which} of {path!r} from {label(crs)} to {label(grid.crs)}: it reaches "
+            msg = f"Cannot bring feature {which} of {path!r} from {crs_name(crs)} to {crs_name(grid.crs)}: it reaches "
             raise CRSError(msg + "beyond it. Pass a grid in a CRS that holds all of it.")
     pixels = to_pixels(grid)(points)
-    whole = Outlines.of(pixels, rings, first_rings, areas)
+    whole = PixelGeometries.of(pixels, rings, first_rings, areas)
     return _placed(whole, feature, grid)
 
 
@@ -117,7 +119,7 @@ def _parts(geometry: Array) -> tuple[Array, Ints]:
 
 def _cut(parts: Array, feature: Ints, crs: CRS, grid: GeoBox) -> tuple[Array, Ints]:
     """Cut off what lies far from the grid, where its CRS may have no place for it."""
-    near = bounds_in(grid, crs)
+    near = bounds_in_crs(grid, crs)
     if near is None or not len(parts):
         return parts, feature
     left, bottom, right, top = near
@@ -165,7 +167,7 @@ def _projected(points: Floats, rings: Ints, crs: CRS, grid: GeoBox) -> tuple[Flo
         placed[:, 0] = _beside(placed[:, 0], first)
     ring = np.repeat(np.arange(len(rings) - 1), np.diff(rings))
     fresh = np.ones(len(points), bool)
-    near = bounds_in(grid, crs)
+    near = bounds_in_crs(grid, crs)
     reach = (
         np.inf if near is None else np.hypot(near[2] - near[0], near[3] - near[1]) / 8
     )  # a circle ends where it began
@@ -222,7 +224,7 @@ def _beside(longitude: Floats, other: Floats) -> Floats:
         return np.asarray(longitude - 360 * np.rint((longitude - other) / 360))
 
 
-def _placed(found: Outlines, feature: Ints, grid: GeoBox) -> tuple[Outlines, Ints]:
+def _placed(found: PixelGeometries, feature: Ints, grid: GeoBox) -> tuple[PixelGeometries, Ints]:
     """Return the parts that touch the grid, rounded to its lattice; in degrees at every turn at which they do."""
     bounds, (rows, cols) = found.bounds(), grid.shape
     geographic = grid.crs is not None and grid.crs.geographic
@@ -236,12 +238,12 @@ def _placed(found: Outlines, feature: Ints, grid: GeoBox) -> tuple[Outlines, Int
         kept.append(which)
     points, rings, parts, areas = (np.concatenate(p) for p in zip(*_joined(pieces), strict=True))
     points = np.rint(points / QUANTUM) * QUANTUM
-    out = Outlines.of(points, np.append(rings, len(points)), np.append(parts, len(rings)), areas)
+    out = PixelGeometries.of(points, np.append(rings, len(points)), np.append(parts, len(rings)), areas)
     owner = feature[np.concatenate(kept)]
     if len(pieces) == 1:
         return out, owner
     order = np.argsort(owner, kind="stable")
-    return Outlines.of(*out.take(order)), owner[order]
+    return PixelGeometries.of(*out.take(order)), owner[order]
 
 
 def _turns(bounds: Floats, cols: int, turn: float) -> range:

@@ -34,7 +34,7 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
+class QualityBand:
     """A quality band of a scene, and what it takes out."""
 
     asset: Asset
@@ -57,7 +57,7 @@ class Scene:
     """End of that interval (UTC)."""
     cloud_cover: float | None = None
     """Share of its pixels that clouds cover, in percent."""
-    quality: tuple[Quality, ...] = ()
+    quality: tuple[QualityBand, ...] = ()
     """What says which of its pixels are taken out; they are as missing ones in every band."""
     place: bytes | None = None
     """Where it has data, about: polygons of longitudes and latitudes, WKB. It decides no pixel, and serves to leave out

@@ -13,11 +13,11 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.footprints import outlines
 from geoxt.grid import full_window
-from geoxt.pixels.scanline import Ints, Outlines, paint, spans
+from geoxt.pixels.scanline import Ints, PixelGeometries, burn, find_spans
 from geoxt.pixels.transform import PixelTransform
-from geoxt.pixels.vectors import VectorHeader
-from geoxt.source.array_source import within
-from geoxt.source.features import Index, Value, index_of
+from geoxt.pixels.vector_file import VectorHeader
+from geoxt.source.array_source import clip_mask
+from geoxt.source.feature_index import FeatureIndex, Value, feature_index
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
@@ -28,7 +28,7 @@ CELL = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Located:
+class WindowFeatures:
     """Features of a window, for detection and instance segmentation."""
 
     ids: Ints
@@ -42,7 +42,7 @@ class Located:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Shapes:
+class VectorSource:
     """Features of a vector file on a grid.
 
     A process reads those that touch the grid once, when a window is first asked for; a pickle holds the path alone.
@@ -82,11 +82,11 @@ class Shapes:
         return 0 if self.nodata is None else self.nodata
 
     @property
-    def index(self) -> Index:
+    def index(self) -> FeatureIndex:
         """The features that touch the grid; read once in a process."""
-        found: Index | None = self.__dict__.get("_index")
+        found: FeatureIndex | None = self.__dict__.get("_index")
         if found is None:
-            found = self.__dict__["_index"] = index_of(
+            found = self.__dict__["_index"] = feature_index(
                 self.file, self.grid, column=self.column, classes=self.classes, by=self.by
             )
         return found
@@ -111,12 +111,12 @@ class Shapes:
             self.clips,
         ))  # fmt: skip
 
-    def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> Shapes:
+    def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> VectorSource:
         """Return the same features drawn on another grid: nothing is resampled, whatever `resampling` says."""
         del resampling
         return replace(self, grid=grid)
 
-    def clip(self, grid: GeoBox) -> Shapes:
+    def clip(self, grid: GeoBox) -> VectorSource:
         """Return the same features, beyond a grid nothing valid."""
         return self if grid in self.clips else replace(self, clips=(*self.clips, grid))
 
@@ -177,7 +177,7 @@ class Shapes:
             return values[None, None], valid[None, None]
         return np.broadcast_to(values, shape).copy(), np.broadcast_to(valid, shape)
 
-    def features(self, window: Window) -> Located:
+    def features(self, window: Window) -> WindowFeatures:
         """Return the features that share area with a window (lines and points: that meet it), in painting order."""
         index = self.index
         parts = index.touching(window)
@@ -190,15 +190,15 @@ class Shapes:
         some = np.split(shapes[keep], starts[1:]) if len(which) else []
         joined = np.array([s[0] if len(s) == 1 else shapely.union_all(s) for s in some], object)
         boxes = shapely.bounds(joined).reshape(-1, 4)
-        return Located(ids=index.ids[which], codes=index.codes[which], boxes=boxes, geometry=joined)
+        return WindowFeatures(ids=index.ids[which], codes=index.codes[which], boxes=boxes, geometry=joined)
 
     def _draw(self, out: Array, window: Window) -> None:
         index = self.index
         parts = index.touching(window)
         if len(parts):
-            found = spans(index.outlines, parts, window, all_touched=self.all_touched)
+            found = find_spans(index.outlines, parts, window, all_touched=self.all_touched)
             values = index.ids if self.instances else index.codes
-            paint(out, found, values[index.feature[parts]].astype(out.dtype))
+            burn(out, found, values[index.feature[parts]].astype(out.dtype))
 
     def _valid(self, values: Array, valid: Mask | None, window: Window) -> Mask | None:
         """Return which pixels are valid; `None` where all are."""
@@ -206,7 +206,7 @@ class Shapes:
             known = values != self.nodata
             valid = known if valid is None else valid & known
         for clip, mapping in self._clips:
-            inside = within(mapping, clip, window)
+            inside = clip_mask(mapping, clip, window)
             if inside is not None:
                 valid = inside if valid is None else valid & inside
         return None if valid is not None and valid.all() else valid
@@ -223,7 +223,7 @@ def _blocks(bounds: Floats, shape: tuple[int, int]) -> Array:
     return np.asarray(shapely.box(col * size, row * size, (col + 1) * size, (row + 1) * size))
 
 
-def _polygons(outlines: Outlines, parts: Ints, window: Window) -> Array:
+def _polygons(outlines: PixelGeometries, parts: Ints, window: Window) -> Array:
     """Return parts as shapely geometries, in pixels of a window."""
     shapes = np.empty(len(parts), object)
     for place, part in enumerate(parts):

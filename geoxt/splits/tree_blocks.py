@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError
 from geoxt.footprints import outline, to_pixels
-from geoxt.grid import full_window, grid_of, label, pixel_offset, transformer
+from geoxt.grid import crs_name, full_window, grid_of, pixel_offset, transformer
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.regions.rasterize import rectangles
 from geoxt.regions.region import Region, shares
@@ -92,7 +92,7 @@ def ground_of(tree: xr.DataTree, size: tuple[int, int], buffer: int) -> Ground:
     places = []
     for node, child in parts.items():
         if near(grids[node], base) is None:
-            msg = f"Cannot lay blocks over {node!r}: it does not fit into the first child's CRS, {label(base.crs)}."
+            msg = f"Cannot lay blocks over {node!r}: it does not fit into the first child's CRS, {crs_name(base.crs)}."
             raise CRSError(msg + " Split by_region, or split parts of the tree that lie nearer to each other.")
         places.append(moved(_dense(footprint_of(child)), grids[node], base))
     found = _lattice(shapely.union_all(places), size, buffer)
@@ -125,7 +125,7 @@ def moved(geometry: shapely.Geometry, grid: GeoBox, base: GeoBox) -> shapely.Geo
 
     found = shapely.transform(geometry, move)
     if not np.isfinite(shapely.get_coordinates(found)).all():
-        msg = f"Cannot bring a region from {label(grid.crs)} to {label(base.crs)}: points fall outside it."
+        msg = f"Cannot bring a region from {crs_name(grid.crs)} to {crs_name(base.crs)}: points fall outside it."
         raise CRSError(msg + " Split parts of the tree that lie nearer to each other.")
     return shapely.make_valid(found)
 

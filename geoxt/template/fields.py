@@ -85,7 +85,7 @@ def parse_field(text: str) -> Field:
     return Field(name=name, form=form, kind=kind, regex=_regex(form, kind, text))
 
 
-def covered(field: Field, value: Value) -> Interval:
+def date_interval(field: Field, value: Value) -> Interval:
     """Return the time that a date covers: a whole day where the form ends with the day, and so on."""
     if not isinstance(value, datetime):
         msg = f"Cannot tell the time of {{{field.name}}}={value!r}. Pass a datetime."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoxt.errors import InputError
-from geoxt.template.fields import Field, Interval, Value, covered
+from geoxt.template.fields import Field, Interval, Value, date_interval
 from geoxt.template.parsing import FOLDERS, Level, Parsed, parse
 from geoxt.types import SomePath
 
@@ -158,7 +158,7 @@ class Template:
         if not dates:
             return None
         last = next((field for field in dates if field.name == "stop"), dates[0])
-        return covered(dates[0], fields[dates[0].name])[0], covered(last, fields[last.name])[1]
+        return date_interval(dates[0], fields[dates[0].name])[0], date_interval(last, fields[last.name])[1]
 
     def _require(self, parsed: Parsed, fields: Mapping[str, Value]) -> None:
         if missing := [name for name in parsed.fields if name not in fields]:

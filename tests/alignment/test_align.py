@@ -14,7 +14,7 @@ from support import strategies as some
 from geoxt.alignment import align, intersection, union
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint
-from geoxt.grid import coordinates, full_window, grid_of, parse_crs, part, pixel_offset, to_rasterio
+from geoxt.grid import coordinates, full_window, grid_of, parse_crs, pixel_offset, to_rasterio, window_grid
 from geoxt.layers import open_cogs
 from geoxt.pixels import reader
 from geoxt.source import view_of
@@ -58,7 +58,7 @@ def nothing_read(monkeypatch):
         msg = "a pixel was read"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(reader, "start", refuse)
+    monkeypatch.setattr(reader, "start_read", refuse)
     with dask.config.set(scheduler=refuse):
         yield refuse
 
@@ -108,7 +108,7 @@ def test_labels_are_never_interpolated(image, labels):
 def test_aligning_twice_is_aligning_once(write, pair, data, how):
     values, _, nodata = data.draw(some.nodata_rasters((1, *pair.src.shape)))
     layer = open_cogs(write(values, pair.src, nodata=nodata), resampling=how)
-    around = part(pair.src, full_window(pair.src).pad(data.draw(st.integers(1, 9))))
+    around = window_grid(pair.src, full_window(pair.src).pad(data.draw(st.integers(1, 9))))
     between = data.draw(st.sampled_from([around, make_wide(pair.src)]))
     try:
         once = align(layer, pair.dst, resampling=how)
@@ -127,7 +127,7 @@ def make_wide(grid):
 
 
 def test_aligning_through_a_smaller_grid_shows_no_more_than_it_does(image):
-    small = part(GRID, Window(20, 30, 25, 26))
+    small = window_grid(GRID, Window(20, 30, 25, 26))
     through, once = align(align(image, small), ALBERS), align(image, ALBERS)
     inside = oracles.nearest(np.ones((25, 26)), small, ALBERS).valid
     sure = oracles.nearest(np.ones((25, 26)), small, ALBERS).margin > 1e-3
@@ -141,7 +141,7 @@ def test_a_cut_layer_is_aligned_like_its_computed_self_inside(image):
     lazy, eager = align(cut, ALBERS), align(cut.compute(), ALBERS)
     a, b = values_of(lazy), values_of(eager)
     assert lazy.band.values.tolist() == ["b", "r"]
-    inner = part(grid_of(cut), Window(1, 1, 38, 53))
+    inner = window_grid(grid_of(cut), Window(1, 1, 38, 53))
     sure = oracles.nearest(np.ones(tuple(inner.shape)), inner, ALBERS)
     assert np.array_equal(a[:, sure.valid], b[:, sure.valid])
 

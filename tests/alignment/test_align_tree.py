@@ -56,7 +56,7 @@ def nothing_read(monkeypatch):
         msg = "a pixel was read"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(reader, "start", refuse)
+    monkeypatch.setattr(reader, "start_read", refuse)
     with dask.config.set(scheduler=refuse):
         yield
 

@@ -16,7 +16,7 @@ from geoxt import retry
 from geoxt.errors import ReadError
 from geoxt.layers import open_cogs, open_stac
 from geoxt.pixels import remote
-from geoxt.pixels.credentials import Access, access_of, redact_url
+from geoxt.pixels.credentials import Credentials, make_credentials, redact_url
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item
 from geoxt.windows import Window
@@ -81,7 +81,7 @@ def test_what_expired_is_signed_again(item, monkeypatch):
 def test_a_layer_goes_to_another_process(item):
     layer = open_stac(item, sign=sign, env={"GDAL_HTTP_TIMEOUT": 5})
     again = pickle.loads(pickle.dumps(layer))
-    assert view_of(again).source.access == view_of(layer).source.access
+    assert view_of(again).source.credentials == view_of(layer).source.credentials
     assert np.array_equal(again.compute(scheduler="synchronous").values, layer.compute(scheduler="synchronous").values)
 
 
@@ -104,12 +104,12 @@ def test_settings_are_in_place_when_a_file_is_opened(item, monkeypatch):
 
 
 def test_keys_given_are_set_and_those_around_are_not_captured():
-    given = access_of(None, {"AWS_SECRET_ACCESS_KEY": "xyz", "GDAL_DISABLE_READDIR_ON_OPEN": True})
+    given = make_credentials(None, {"AWS_SECRET_ACCESS_KEY": "xyz", "GDAL_DISABLE_READDIR_ON_OPEN": True})
     assert dict(given.env) == {"AWS_SECRET_ACCESS_KEY": "xyz", "GDAL_DISABLE_READDIR_ON_OPEN": "YES"}
     with rasterio.Env(GDAL_HTTP_USERPWD="me:xyz", GDAL_HTTP_BEARER="t", CPL_CURL_VERBOSE="NO"):
-        assert "USERPWD" not in str(access_of(None, None).env)
-        assert b"me:xyz" not in pickle.dumps(access_of(sign, {}))
-    assert access_of(None, None) is None
+        assert "USERPWD" not in str(make_credentials(None, None).env)
+        assert b"me:xyz" not in pickle.dumps(make_credentials(sign, {}))
+    assert make_credentials(None, None) is None
 
 
 def test_secrets_are_not_told(item):
@@ -148,7 +148,7 @@ def test_files_are_signed_too(item):
 
 
 def test_access_says_what_it_is_without_its_settings():
-    assert repr(Access(env=(("A", "xyz"),))) == "Access(sign=None)"
+    assert repr(Credentials(env=(("A", "xyz"),))) == "Access(sign=None)"
 
 
 def test_what_rasterio_logs_is_plain(caplog):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import geoxt
 from geoxt.errors import GridError, InputError, OverlapError
-from geoxt.grid import full_window, grid_of, label, pixel_offset
+from geoxt.grid import crs_name, full_window, grid_of, pixel_offset
 from geoxt.pixels import reader
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid
@@ -47,7 +47,7 @@ def tree(scenes):
 def test_there_is_a_child_for_each_crs_in_the_order_of_scenes(tree, scenes):
     assert isinstance(tree, xr.DataTree)
     assert list(children(tree)) == ["epsg_32615", "epsg_32616", "epsg_4326"]
-    assert [label(grid.crs) for grid in grids_of(tree).values()] == ["EPSG:32615", "EPSG:32616", "EPSG:4326"]
+    assert [crs_name(grid.crs) for grid in grids_of(tree).values()] == ["EPSG:32615", "EPSG:32616", "EPSG:4326"]
     assert all(list(child.data_vars) == ["image"] for child in children(tree).values())
     assert grids_of(tree)["epsg_32615"].shape == (70, 80)
     assert grids_of(tree)["epsg_4326"] == scenes["d"][1]
@@ -80,7 +80,7 @@ def test_opening_reads_no_pixel(scenes, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError
 
-    monkeypatch.setattr(reader, "start", refuse)
+    monkeypatch.setattr(reader, "start_read", refuse)
     with dask.config.set(scheduler=refuse):
         geoxt.open_cogs([path for path, _ in scenes.values()], crs="native")
 

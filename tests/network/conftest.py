@@ -63,7 +63,7 @@ def address(proxy, request):
 
     yield at
     for file in ("red.tif", "nir.tif"):
-        remote.drop(at(file))
+        remote.close_handles(at(file))
 
 
 @pytest.fixture

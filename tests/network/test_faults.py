@@ -10,7 +10,7 @@ import pytest
 
 from geoxt.errors import ReadError, ReadWarning
 from geoxt.layers import open_cogs
-from geoxt.pixels.credentials import Access
+from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.reader import read_header
 from geoxt.retry import DEFAULT
 from geoxt.source import view_of
@@ -120,13 +120,13 @@ def test_a_server_that_never_answers_is_given_up(proxy, address, waits):
 
 def test_threads_that_wait_for_one_address_give_up_together(proxy, address):
     proxy.fail("hang", times=FOREVER)
-    access = Access(env=tuple({**QUICK, "GDAL_HTTP_MAX_RETRY": "0"}.items()))
+    credentials = Credentials(env=tuple({**QUICK, "GDAL_HTTP_MAX_RETRY": "0"}.items()))
     together = threading.Barrier(8)
 
     def header(_):
         together.wait()
         with pytest.raises(ReadError, match="tried once"):
-            read_header(address("red.tif"), access=access)
+            read_header(address("red.tif"), credentials=credentials)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(header, range(8)))

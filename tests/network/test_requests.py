@@ -12,7 +12,7 @@ import rasterio
 import geoxt
 from geoxt.layers import open_cogs
 from geoxt.pixels import remote
-from geoxt.pixels.credentials import Access
+from geoxt.pixels.credentials import Credentials
 from geoxt.source import view_of
 from geoxt.windows import Window
 
@@ -84,14 +84,14 @@ def test_what_the_caller_sets_wins(monkeypatch):
     monkeypatch.setattr(rasterio, "open", note)
     monkeypatch.setenv("GDAL_HTTP_CONNECTTIMEOUT", "3")
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="NO", GDAL_HTTP_LOW_SPEED_TIME="8"):
-        Access(env=(("GDAL_HTTP_TIMEOUT", "4"), ("GDAL_HTTP_LOW_SPEED_TIME", "9"))).open("https://a.b/c.tif")
+        Credentials(env=(("GDAL_HTTP_TIMEOUT", "4"), ("GDAL_HTTP_LOW_SPEED_TIME", "9"))).open("https://a.b/c.tif")
     assert seen["GDAL_HTTP_TIMEOUT"] == "4"
     assert seen["GDAL_HTTP_LOW_SPEED_TIME"] == "9"
     assert str(seen["GDAL_DISABLE_READDIR_ON_OPEN"]) in {"NO", "False"}
     assert "GDAL_HTTP_CONNECTTIMEOUT" not in seen  # GDAL takes it from the environment
     assert seen["GDAL_INGESTED_BYTES_AT_OPEN"] == "32768"
     seen.clear()
-    Access().open("data/c.tif")
+    Credentials().open("data/c.tif")
     assert "GDAL_HTTP_TIMEOUT" not in seen
 
 

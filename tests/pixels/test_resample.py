@@ -11,7 +11,7 @@ from support import strategies as some
 from geoxt.errors import InputError
 from geoxt.grid import full_window
 from geoxt.pixels import reader
-from geoxt.pixels.resample import sample
+from geoxt.pixels.resample import resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
@@ -38,7 +38,7 @@ def test_coinciding_grids_are_copied(rows, cols, data, how):
     values = distinct((2, 40, 50), "float64") + 0.1
     target = make_grid((40, 50), left=600_000 + 30 * cols, top=4_550_000 - 30 * rows)
     window = Window(*data.draw(some.windows((40, 50))))
-    found = sample(Fetch(values), PixelTransform(target, make_grid((40, 50))), window, how)
+    found = resample(Fetch(values), PixelTransform(target, make_grid((40, 50))), window, how)
     moved = window.shift(rows, cols)
     shared = moved.intersect(whole_of(values))
     if shared is None:
@@ -57,7 +57,7 @@ def test_a_copy_is_what_rasterio_reads(write, dtype, options):
     grid = make_grid((70, 60))
     path = write(distinct((3, 70, 60), dtype), grid, **options)
     target = make_grid((20, 10), left=600_000 + 300, top=4_550_000 - 900)
-    found, valid = sample(
+    found, valid = resample(
         lambda need: reader.read(path, [3, 1], need), PixelTransform(target, grid), full_window(target), "bilinear"
     )
     with rasterio.open(path) as file:
@@ -70,7 +70,7 @@ def test_only_the_pixels_near_a_window_are_read_and_only_once(pair, data, how):
     fetch = Fetch(distinct((1, *pair.src.shape), "float32"))
     mapping = PixelTransform(pair.dst, pair.src)
     window = Window(*data.draw(some.windows(tuple(pair.dst.shape))))
-    found = sample(fetch, mapping, window, how)
+    found = resample(fetch, mapping, window, how)
     assert len(fetch.asked) == (0 if found is None else 1)
     for asked in fetch.asked:
         assert whole_of(fetch.values).contains(asked)
@@ -84,20 +84,20 @@ def test_a_window_beside_the_raster_reads_nothing(how):
     fetch = Fetch(distinct((1, 40, 40), "float32"))
     mapping = PixelTransform(make_grid((40, 40), resolution=20.0), make_grid((40, 40)))
     for window in (Window(0, 900, 8, 8), Window(-500, -500, 20, 20), Window(2**26, 0, 4, 4)):
-        assert sample(fetch, mapping, window, how) is None
+        assert resample(fetch, mapping, window, how) is None
     assert fetch.asked == []
 
 
 def test_a_method_that_is_not_there_is_refused_by_name():
     mapping = PixelTransform(make_grid((40, 40), resolution=20.0), make_grid((40, 40)))
     with pytest.raises(InputError, match=r"Cannot resample by 'spline': pass resampling= one of nearest"):
-        sample(Fetch(distinct((1, 40, 40))), mapping, Window(0, 0, 8, 8), "spline")
+        resample(Fetch(distinct((1, 40, 40))), mapping, Window(0, 0, 8, 8), "spline")
 
 
 def test_one_pixel_is_enough():
     fetch = Fetch(np.full((1, 1, 1), 7, "uint16"))
     target = make_grid((6, 6), left=600_000 - 15, top=4_550_000 + 15, resolution=10.0)
     for how, count in (("nearest", 9), ("bilinear", 4)):
-        values, valid = sample(fetch, PixelTransform(target, make_grid((1, 1))), full_window(target), how)
+        values, valid = resample(fetch, PixelTransform(target, make_grid((1, 1))), full_window(target), how)
         assert valid.sum() == count
         assert np.allclose(values[valid], 7, rtol=1e-6)

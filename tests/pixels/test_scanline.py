@@ -10,8 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from geoxt.pixels.scanline import paint, spans
-from geoxt.source.project_geometries import outlined
+from geoxt.pixels.scanline import burn, find_spans
+from geoxt.source.project_geometries import project_geometries
 from geoxt.windows import Window
 
 SHAPE = (12, 14)
@@ -23,9 +23,9 @@ SQUARES = np.array([[shapely.box(c, r, c + 1, r + 1) for c in range(SHAPE[1])] f
 def drawn(geometries, *, all_touched=False, window=WHOLE, grid=GRID):
     """Return the position of the last geometry that covers each pixel, from 1."""
     geometries = np.array(geometries, dtype=object)
-    found, feature = outlined(geometries, grid.crs, grid, path="test", ids=np.arange(len(geometries)))
+    found, feature = project_geometries(geometries, grid.crs, grid, path="test", ids=np.arange(len(geometries)))
     out = np.zeros(window.shape, np.int32)
-    paint(out, spans(found, np.arange(len(found)), window, all_touched=all_touched), feature + 1)
+    burn(out, find_spans(found, np.arange(len(found)), window, all_touched=all_touched), feature + 1)
     return out
 
 

@@ -6,7 +6,7 @@ import xarray as xr
 
 from geoxt.alignment import align
 from geoxt.errors import GridError, OverlapError
-from geoxt.grid import coordinates, part
+from geoxt.grid import coordinates, window_grid
 from geoxt.layers import open_cogs
 from geoxt.regions.region import region_of, shares
 from geoxt.regions.valid_footprint import footprint_of
@@ -24,7 +24,7 @@ def test_a_region_counts_its_pixels():
 
 def test_a_region_moves_to_a_part_of_its_grid_and_is_cut():
     region = Region(GRID, (Window(0, 0, 20, 20), Window(30, 40, 10, 10)))
-    moved = region.on(part(GRID, Window(10, 5, 20, 20)))
+    moved = region.on(window_grid(GRID, Window(10, 5, 20, 20)))
     assert moved.windows == (Window(0, 0, 10, 15),)
     with pytest.raises(GridError, match=r"do not coincide. Split the layer you sample"):
         region.on(make_grid((40, 50), left=600_010))

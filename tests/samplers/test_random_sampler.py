@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoxt.errors import InputError, OverlapError
-from geoxt.grid import coordinates, full_window, grid_of, part
+from geoxt.grid import coordinates, full_window, grid_of, window_grid
 from geoxt.samplers import RandomBatchSampler, RandomSampler, Region
 from geoxt.testing import make_grid
 from geoxt.windows import Window
@@ -175,4 +175,4 @@ def test_a_layer_whose_files_lie_elsewhere_cannot_be_covered(tmp_path):
 def test_a_window_of_a_part_is_a_window_of_the_whole():
     grid = make_grid((60, 80))
     window = Window(3, 4, 5, 6)
-    assert part(part(grid, Window(10, 10, 40, 40)), window) == part(grid, window.shift(10, 10))
+    assert window_grid(window_grid(grid, Window(10, 10, 40, 40)), window) == window_grid(grid, window.shift(10, 10))

@@ -14,7 +14,7 @@ from support import strategies as some
 from geoxt.alignment import align
 from geoxt.grid import coordinates, full_window
 from geoxt.layers import open_cogs
-from geoxt.source import Pixels, view_of
+from geoxt.source import ArraySource, view_of
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 
@@ -32,8 +32,8 @@ def test_an_array_a_dask_array_and_a_file_give_the_same_bits(write, pair, how, d
     options = {"own": pair.src, "grid": pair.dst, "nodata": nodata, "resampling": how}
     found = {
         "file": view_of(file).read(full_window(pair.dst)),
-        "numpy": Pixels(array=values[None], **options).read(full_window(pair.dst)),
-        "dask": Pixels(array=chunked, **options).read(full_window(pair.dst)),
+        "numpy": ArraySource(array=values[None], **options).read(full_window(pair.dst)),
+        "dask": ArraySource(array=chunked, **options).read(full_window(pair.dst)),
     }
     for name in ("numpy", "dask"):
         for a, b in zip(found[name], found["file"], strict=True):
@@ -101,6 +101,6 @@ def test_a_huge_window_of_a_small_array_is_filled():
 def test_it_pickles():
     grid, target = make_grid((20, 20)), make_grid((9, 9), resolution=40.0)
     for array in (distinct((1, 1, 20, 20)), dask.array.from_array(distinct((1, 1, 20, 20)), chunks=8)):
-        source = Pixels(array=array, own=grid, grid=target)
+        source = ArraySource(array=array, own=grid, grid=target)
         other = pickle.loads(pickle.dumps(source))
         assert np.array_equal(source.read(full_window(target))[0], other.read(full_window(target))[0])

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoxt.layers import open_cogs
-from geoxt.source import Mosaic, Pixels
-from geoxt.source.dask_source import SourceArray, to_dask, untouched
+from geoxt.source import ArraySource, Mosaic
+from geoxt.source.dask_source import SourceArray, find_selection, to_dask
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 
 SHAPE = (2, 3, 20, 30)
 VALUES = distinct(SHAPE, "int32")
-SOURCE = Pixels(array=VALUES, own=make_grid((20, 30)), grid=make_grid((20, 30)))
+SOURCE = ArraySource(array=VALUES, own=make_grid((20, 30)), grid=make_grid((20, 30)))
 
 
 def picks(length):
@@ -52,7 +52,7 @@ def test_what_a_graph_shows_is_what_it_computes(keys):
     for axis, key in reversed(list(enumerate(keys))):
         array = array[(slice(None),) * axis + (key,)]
     assert np.array_equal(array.compute(scheduler="synchronous"), expected(keys))
-    shown = untouched(array)
+    shown = find_selection(array)
     if shown is None:
         return
     values, _ = SOURCE.read(shown.window, times=shown.times, bands=shown.bands)
@@ -67,7 +67,7 @@ def test_slices_of_slices_are_still_shown(data):
         rows, cols = array.shape[2:]
         row, col = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
         array = array[:, :, row : data.draw(st.integers(row + 1, rows)), col : data.draw(st.integers(col + 1, cols))]
-    shown = untouched(array)
+    shown = find_selection(array)
     assert shown is not None
     assert shown.window.shape == array.shape[2:]
     values, _ = SOURCE.read(shown.window, times=shown.times, bands=shown.bands)
@@ -108,7 +108,7 @@ def _set(array):
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_is_shown_after_a_change_is_still_true(change):
     array = CHANGES[change](to_dask(SOURCE, axes=(0, 1, 2, 3), chunks=(1, -1, 7, 11)))
-    shown = untouched(array)
+    shown = find_selection(array)
     if shown is not None:
         values, _ = SOURCE.read(shown.window, times=shown.times, bands=shown.bands)
         assert np.array_equal(values, array.compute(scheduler="synchronous"))
@@ -117,7 +117,7 @@ def test_whatever_is_shown_after_a_change_is_still_true(change):
 
 
 def test_a_numpy_array_shows_nothing():
-    assert untouched(VALUES) is None
+    assert find_selection(VALUES) is None
 
 
 def tasks_of(array):
@@ -160,7 +160,7 @@ def test_tokens_are_the_same_in_every_process(write, monkeypatch):
 
 
 def mosaic(path):
-    return untouched(open_cogs(path).data).source
+    return find_selection(open_cogs(path).data).source
 
 
 def test_a_token_tells_sources_apart_by_what_decides_the_pixels(write):
@@ -184,7 +184,9 @@ def test_large_arrays_that_differ_in_one_pixel_have_names_of_their_own():
     changed = big.copy()
     changed[0, 0, 200, 200] = 1
     grid = make_grid((400, 400))
-    names = {to_dask(Pixels(array=a, own=grid, grid=grid), axes=(2, 3), chunks=(64, 64)).name for a in (big, changed)}
+    names = {
+        to_dask(ArraySource(array=a, own=grid, grid=grid), axes=(2, 3), chunks=(64, 64)).name for a in (big, changed)
+    }
     assert len(names) == 2
 
 

@@ -315,8 +315,8 @@ def test_on_request_it_is_nodata_and_said_once_a_scene(write):
 def test_a_scene_not_touched_by_a_window_is_not_opened(write, monkeypatch):
     paths = [write(distinct((1, 32, 32)), make_grid((32, 32), left=600_000 + 3000 * n)) for n in range(4)]
     source = mosaic_of(*paths, grid=make_grid((32, 400)))
-    opened, real = [], reader.start
-    monkeypatch.setattr(reader, "start", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
+    opened, real = [], reader.start_read
+    monkeypatch.setattr(reader, "start_read", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
     source.read(Window(0, 205, 10, 10))
     assert opened == [paths[2]]
     assert source.scenes_in(Window(0, 205, 10, 10), step=0) == [source.scenes[2]]
@@ -324,8 +324,8 @@ def test_a_scene_not_touched_by_a_window_is_not_opened(write, monkeypatch):
 
 def test_the_scene_below_is_not_read_where_the_upper_one_is_whole(write, monkeypatch):
     paths = [write(distinct((1, 32, 32)), make_grid((32, 32))) for _ in range(2)]
-    opened, real = [], reader.start
-    monkeypatch.setattr(reader, "start", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
+    opened, real = [], reader.start_read
+    monkeypatch.setattr(reader, "start_read", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
     mosaic_of(*paths).read(Window(0, 0, 10, 10))
     assert opened == [paths[0]]
 

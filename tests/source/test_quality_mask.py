@@ -1,4 +1,4 @@
-"""Quality bands: what they take out is gone before any resampling, and windows stay windows of the whole."""
+"""QualityBand bands: what they take out is gone before any resampling, and windows stay windows of the whole."""
 
 import pickle
 from dataclasses import replace
@@ -10,8 +10,8 @@ from dask.base import tokenize
 from geoxt.grid import full_window
 from geoxt.layers import open_cogs, products
 from geoxt.layers.products import find_qa, qa_tests, qa_valid
-from geoxt.source import Mosaic, Quality, view_of
-from geoxt.source.quality_mask import left
+from geoxt.source import Mosaic, QualityBand, view_of
+from geoxt.source.quality_mask import not_excluded
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 
@@ -24,7 +24,7 @@ def masked(layer, path, out):
     """A layer's source with a quality band in every scene."""
     source = view_of(layer).source
     asset = view_of(open_cogs(path)).source.scenes[0].assets[0]
-    scenes = tuple(replace(s, quality=(Quality(asset=asset, out=out),)) for s in source.scenes)
+    scenes = tuple(replace(s, quality=(QualityBand(asset=asset, out=out),)) for s in source.scenes)
     return replace(source, scenes=scenes)
 
 
@@ -33,10 +33,10 @@ def test_tests_take_out_what_the_facts_do(name):
     for qa in products.get(name).qa:
         numbers = np.arange(1 << 16, dtype="uint16")
         for what in qa.names:
-            assert np.array_equal(left(numbers, qa_tests(qa, what)), qa_valid(numbers, qa, what))
+            assert np.array_equal(not_excluded(numbers, qa_tests(qa, what)), qa_valid(numbers, qa, what))
     small = np.arange(12, dtype="uint8").reshape(3, 4)
-    assert np.array_equal(left(small, ((0, 0xFF, 3),)), small != 3)
-    assert np.array_equal(left(small.astype("int32") - 5, ((0, 1, 1),)), (small - 5) % 2 == 0)
+    assert np.array_equal(not_excluded(small, ((0, 0xFF, 3),)), small != 3)
+    assert np.array_equal(not_excluded(small.astype("int32") - 5, ((0, 1, 1),)), (small - 5) % 2 == 0)
 
 
 @pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic"])

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError, ReadError
-from geoxt.pixels.vectors import read_vector_header
-from geoxt.source import Shapes, to_layer, view_of
-from geoxt.source import features as module
-from geoxt.source.project_geometries import bounds_in
+from geoxt.pixels.vector_file import read_vector_header
+from geoxt.source import VectorSource, to_layer, view_of
+from geoxt.source import feature_index as module
+from geoxt.source.project_geometries import bounds_in_crs
 from geoxt.windows import Window
 
 UTM = GeoBox((150, 170), Affine(30, 0, 500_000, 0, -30, 4_650_000), "EPSG:32615")
@@ -47,7 +47,7 @@ def write(tmp_path_factory):
 
 def source(path, grid=UTM, **options):
     options = {"dtype": np.dtype("uint8"), **options}
-    return Shapes(file=read_vector_header(path), grid=grid, **options)
+    return VectorSource(file=read_vector_header(path), grid=grid, **options)
 
 
 def pixels(shapes, window=None):
@@ -179,7 +179,7 @@ def test_the_whole_world_on_a_grid_in_metres_and_over_the_pole(write):
     rows, cols = np.indices(polar.shape)
     _, lat = on_ground(polar, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
     np.testing.assert_array_equal(pixels(source(cap, polar)).ravel() == 1, lat > 80)
-    assert bounds_in(polar, source(cap).file.crs)[:3:2] == (-360, 360)
+    assert bounds_in_crs(polar, source(cap).file.crs)[:3:2] == (-360, 360)
 
 
 def test_a_feature_beyond_the_grids_crs_is_named(write, monkeypatch):

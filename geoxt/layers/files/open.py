@@ -20,7 +20,7 @@ from geoxt.layers.headers import headers
 from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
-from geoxt.pixels.credentials import Sign, access_of
+from geoxt.pixels.credentials import Sign, make_credentials
 from geoxt.types import Resampling, SomeCRS, SomePaths
 
 
@@ -139,8 +139,8 @@ def open_cogs(  # type: ignore[misc]  # options of the two above are its own
     found, facts = gather(
         paths, products.get(product) if isinstance(product, str) else product, bands=bands, exclude=exclude
     )
-    access = access_of(sign, env)
-    read = headers(found, crs=source_crs, access=access)
+    credentials = make_credentials(sign, env)
+    read = headers(found, crs=source_crs, credentials=credentials)
     if facts is not None:
         scenes, metadata = known_scenes(
             read, facts, categorical=categorical, exclude=exclude, rescale=rescale, spare=bands is None
@@ -164,7 +164,7 @@ def open_cogs(  # type: ignore[misc]  # options of the two above are its own
             raise OverlapError(msg + " Pass another bbox= or intersects=.")
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
-        nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, access=access,
+        nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, credentials=credentials,
         name=name or (facts.name if facts else None),
     )  # fmt: skip
     return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)

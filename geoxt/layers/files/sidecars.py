@@ -18,7 +18,7 @@ import pystac
 from geoxt.errors import ReadError
 from geoxt.layers.files.paths import read_inside
 from geoxt.layers.products import Product, Radiometry, Sidecar
-from geoxt.pixels.credentials import Access, redact_url
+from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.retry import fetch
 
 Scales = Mapping[str, Radiometry]
@@ -73,7 +73,7 @@ class Sidecars:
         return {}
 
 
-def scales_of_item(item: pystac.Item, facts: Product | None, access: Access | None) -> Scales:
+def scales_of_item(item: pystac.Item, facts: Product | None, credentials: Credentials | None) -> Scales:
     """Return what the metadata file among an item's assets says of its bands; nothing where there is none.
 
     Raises
@@ -87,14 +87,14 @@ def scales_of_item(item: pystac.Item, facts: Product | None, access: Access | No
     hrefs = [asset.href for asset in item.assets.values()]
     for ending in endings:
         for href in (h for h in hrefs if h.split("?", 1)[0].endswith(ending)):
-            content = _fetch(href, access) if href.startswith(("http://", "https://")) else read_inside(href)
+            content = _fetch(href, credentials) if href.startswith(("http://", "https://")) else read_inside(href)
             if content is not None:
                 return scales_in(content, facts.sidecar, href)
     return {}
 
 
-def _fetch(href: str, access: Access | None) -> bytes:
-    address = href if access is None else access.address(href)
+def _fetch(href: str, credentials: Credentials | None) -> bytes:
+    address = href if credentials is None else credentials.address(href)
     try:
         return fetch(address, timeout=SECONDS)
     except (OSError, ValueError) as error:

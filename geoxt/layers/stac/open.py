@@ -22,7 +22,7 @@ from geoxt.layers.stac.match_products import facts_of
 from geoxt.layers.stac.scenes import Choice, Item, scenes_of, units_of
 from geoxt.layers.stac.sources import SomeItems, read_items
 from geoxt.layers.time import Composite, GroupBy
-from geoxt.pixels.credentials import Sign, access_of
+from geoxt.pixels.credentials import Sign, make_credentials
 from geoxt.types import Resampling, SomeCRS
 
 
@@ -168,17 +168,17 @@ def open_stac(  # type: ignore[misc]  # options of the two above are its own
     chosen = choose(tables, found, [bands] if isinstance(bands, str) else bands, facts)
     rows = zip(found, facts, tables, chosen, strict=True)
     items = [Item(item=item, facts=known, table=table, chosen=some) for item, known, table, some in rows]
-    access = access_of(sign, env)
+    credentials = make_credentials(sign, env)
     choice = Choice(
         dtype=None if dtype is None else str(np.dtype(dtype)),
         nodata=nodata,
         rescale=rescale,
         exclude=exclude,
-        access=access,
+        credentials=credentials,
     )
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
-        nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, access=access,
+        nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, credentials=credentials,
         name=name or found[0].collection_id,
     )  # fmt: skip
     scenes, metadata = scenes_of(items, choice), _metadata_of(items, choice)

@@ -21,7 +21,7 @@ from geoxt.layers.products import Product, Radiometry
 from geoxt.layers.radiometry import baseline_of, is_harmonised, known, stated
 from geoxt.layers.stac.bands import Entry, find
 from geoxt.layers.stac.filters import interval
-from geoxt.pixels.credentials import Access, redact_url
+from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
 
@@ -38,7 +38,7 @@ class Choice:
     """Whether scale and offset are needed."""
     exclude: SomeFlags = ()
     """What is taken out, by name."""
-    access: Access | None = None
+    credentials: Credentials | None = None
     """How files are opened."""
 
 
@@ -99,7 +99,7 @@ def units_of(one: Item, choice: Choice) -> tuple[str, ...]:
     """Return the unit of each band's physical values."""
     rules = [_radiometry(one, entry, strict=False) for entry in one.chosen]
     if choice.rescale and None in rules:
-        own = scales_of_item(one.item, one.facts, choice.access)
+        own = scales_of_item(one.item, one.facts, choice.credentials)
         rules = [_radiometry(one, entry, strict=False, own=own) for entry in one.chosen]
     return tuple(rule.unit if rule is not None else "1" for rule in rules)
 
@@ -150,7 +150,7 @@ class _Headers:
                 own[entry.asset.href] = None
             elif _dtype(one, entry, self._choice) is None:
                 shared.setdefault(_kind(one, entry), entry.asset.href)
-        read = headers(list(dict.fromkeys([*own, *shared.values()])), access=self._choice.access)
+        read = headers(list(dict.fromkeys([*own, *shared.values()])), credentials=self._choice.credentials)
         by_href = {header.href: header for header in read}
         self._own = {href: by_href[href] for href in own}
         self._shared = {kind: by_href[href] for kind, href in shared.items()}
@@ -165,7 +165,7 @@ class _Headers:
         """Return what the metadata file of an item says of its bands; read once."""
         key = id(one.item)
         if key not in self._scales:
-            self._scales[key] = scales_of_item(one.item, one.facts, self._choice.access)
+            self._scales[key] = scales_of_item(one.item, one.facts, self._choice.credentials)
         return self._scales[key]
 
     def asset(self, one: Item, entry: Entry) -> Asset:

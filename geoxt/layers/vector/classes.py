@@ -10,8 +10,8 @@ import numpy as np
 
 from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend, palette
-from geoxt.pixels.vectors import VectorHeader, read_column
-from geoxt.source.features import Value, factorize
+from geoxt.pixels.vector_file import VectorHeader, read_column
+from geoxt.source.feature_index import Value, factorize
 
 SHOWN = 5
 """Values that a message names."""

@@ -11,14 +11,14 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError, OverlapError
-from geoxt.grid import grid_of, label
+from geoxt.grid import crs_name, grid_of
 from geoxt.layers import products
 from geoxt.layers.products import Product
 from geoxt.layers.vector.classes import coding_of, legend_of, require_apart, type_of
 from geoxt.legend import Legend
-from geoxt.pixels.vectors import Bounds, VectorHeader, read_vector_header
-from geoxt.source import Located, Shapes, to_layer, view_of
-from geoxt.source.project_geometries import bounds_in
+from geoxt.pixels.vector_file import Bounds, VectorHeader, read_vector_header
+from geoxt.source import VectorSource, WindowFeatures, to_layer, view_of
+from geoxt.source.project_geometries import bounds_in_crs
 from geoxt.trees import grids_of, tree_of
 from geoxt.types import SomeCRS, SomePath
 from geoxt.windows import Window
@@ -143,7 +143,7 @@ def open_vector(  # type: ignore[misc]  # options of the two above are its own
     require_apart(coding, background, header)
     codes = [*coding.names, background, *([] if nodata is None else [nodata])]
     attrs: dict[Any, Any] = {"long_name": title}
-    source = Shapes(
+    source = VectorSource(
         file=header, grid=next(iter(targets.values())), dtype=np.dtype("int64") if instances else type_of(codes),
         column=column, classes=coding.codes, by=by, instances=instances, all_touched=all_touched, background=background,
         nodata=None if nodata is None else float(nodata),
@@ -163,7 +163,7 @@ def open_vector(  # type: ignore[misc]  # options of the two above are its own
     return tree_of({node: layer.to_dataset() for node, layer in found.items()})
 
 
-def features(layer: xr.DataArray, window: Window) -> Located:
+def features(layer: xr.DataArray, window: Window) -> WindowFeatures:
     """Return the features of a vector layer in a window: ids, class codes, boxes and outlines.
 
     Parameters
@@ -175,7 +175,7 @@ def features(layer: xr.DataArray, window: Window) -> Located:
 
     Returns
     -------
-    Located
+    WindowFeatures
         In the order in which they are painted; what lies beyond the window is cut off.
 
     Raises
@@ -184,7 +184,7 @@ def features(layer: xr.DataArray, window: Window) -> Located:
         Where the layer comes from something else.
     """
     view = view_of(layer)
-    if not isinstance(view.source, Shapes):
+    if not isinstance(view.source, VectorSource):
         msg = f"Cannot find the features of {layer.name!r}: its pixels do not come from a vector file as it was opened."
         raise InputError(msg + " Pass a layer from open_vector().")
     return view.source.features(window.shift(view.window.row, view.window.col))
@@ -242,12 +242,12 @@ def _require_features(header: VectorHeader, grid: GeoBox) -> None:
     if not header.count:
         msg = f"Cannot draw {where}: there are no features in it. Pass a file that has some, or another layer=."
         raise InputError(msg)
-    near, own = bounds_in(grid, header.crs), header.bounds
+    near, own = bounds_in_crs(grid, header.crs), header.bounds
     if near is not None and (own is None or _meet(near, own)):
         return
     lies = f"lies in {_short(own)}" if own else "lies elsewhere"
     at = f"{_short(near)}" if near else "no place there"
-    msg = f"Cannot draw {where} on the grid: it {lies} ({label(header.crs)}), the grid in {at}."
+    msg = f"Cannot draw {where} on the grid: it {lies} ({crs_name(header.crs)}), the grid in {at}."
     raise OverlapError(msg + " Pass like= a layer of the same place.")
 
 

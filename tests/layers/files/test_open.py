@@ -51,7 +51,7 @@ def test_a_layer_has_the_pixels_of_its_file(write, dtype):
 def test_opening_reads_no_pixel(write, tmp_path, monkeypatch):
     path = write(distinct((2, 60, 70)), GRID)
     pattern, _ = landsat(tmp_path)
-    monkeypatch.setattr(reader, "start", refuse)
+    monkeypatch.setattr(reader, "start_read", refuse)
     with dask.config.set(scheduler=refuse):
         open_cogs(path)
         open_cogs(pattern, product="landsat8")

@@ -59,7 +59,7 @@ def test_no_header_is_read_where_metadata_say_enough(world, monkeypatch):
         raise AssertionError(msg)
 
     monkeypatch.setattr(rasterio, "open", refuse)
-    monkeypatch.setattr(reader, "start", refuse)
+    monkeypatch.setattr(reader, "start_read", refuse)
     layer = open_stac(world.catalog, collections=["landsat-c2-l2"], crs="EPSG:32616")
     assert layer.shape[0] == 6
     assert open_stac(world.catalog, collections="usda-cdl").dims == ("y", "x")

@@ -20,9 +20,9 @@ from geoxt import errors
 from geoxt.bridge import loader, to_torch
 from geoxt.grid import coordinates
 from geoxt.layers import features, open_vector
-from geoxt.pixels.vectors import read_features, read_vector_header
+from geoxt.pixels.vector_file import read_features, read_vector_header
 from geoxt.samplers import GridSampler
-from geoxt.source import Shapes, view_of
+from geoxt.source import VectorSource, view_of
 from geoxt.windows import Window
 
 pytestmark = pytest.mark.filterwarnings("ignore:'crs' was not provided")
@@ -93,7 +93,7 @@ def test_opening_reads_no_geometry_and_computes_nothing(write, monkeypatch):
     def fail(*args, **options):
         raise AssertionError
 
-    monkeypatch.setattr("geoxt.source.features.read_features", fail)
+    monkeypatch.setattr("geoxt.source.feature_index.read_features", fail)
     with dask.config.set(scheduler=fail):
         layer = open_vector(path, grid=GRID, column="crop", chunks=32)
         moved = geoxt.align(layer, GRID.zoom_out(2))
@@ -258,7 +258,7 @@ def test_an_intersection_goes_into_a_loader(write, image):
     finer = GeoBox((200, 200), Affine(15, 0, 499_700, 0, -15, 4_650_300), "EPSG:32615")
     pair = geoxt.intersection(image=image, mask=open_vector(path, grid=finer, column="crop"))
     assert (pair.sizes["y"], pair.sizes["x"]) == GRID.shape
-    assert isinstance(view_of(pair["mask"]).source, Shapes)
+    assert isinstance(view_of(pair["mask"]).source, VectorSource)
     batches = list(loader(pair, GridSampler(pair, size=32, stride=32), batch_size=2, num_workers=0))
     assert str(batches[0]["mask"].dtype) == "torch.int64"
     samples = to_torch(pair, [Window(0, 0, 64, 80)])[0]

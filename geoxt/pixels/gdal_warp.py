@@ -14,7 +14,7 @@ from rasterio.enums import Resampling as Method
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
-from geoxt.grid import part, to_rasterio
+from geoxt.grid import to_rasterio, window_grid
 from geoxt.pixels.transform import PixelTransform
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
@@ -26,7 +26,7 @@ EXACT = 1e-9
 """Pixels: the tolerance given to GDAL's transformer, which takes 0 as "work it out"."""
 
 
-def reach(mapping: PixelTransform, extent: tuple[Array, Array], resampling: Resampling) -> Window:
+def source_window(mapping: PixelTransform, extent: tuple[Array, Array], resampling: Resampling) -> Window:
     """Return the window of the source, perhaps beyond its edge, that a method needs for an extent of coordinates."""
     margin = np.ceil(RADIUS.get(resampling, 1) * np.maximum(mapping.scale, 1)) + 2
     low, high = np.floor(extent[0] - margin), np.ceil(extent[1] + margin) + 1
@@ -72,9 +72,9 @@ def warp(
         return np.concatenate([v for v, _ in bands]), np.concatenate(flags)
     profile: dict[str, Any] = {
         "driver": "GTiff", "count": len(values), "height": need.height, "width": need.width,
-        "dtype": values.dtype, **to_rasterio(part(source, need)),
+        "dtype": values.dtype, **to_rasterio(window_grid(source, need)),
     }  # fmt: skip
-    target = to_rasterio(part(mapping.target, window))
+    target = to_rasterio(window_grid(mapping.target, window))
     scale_y, scale_x = mapping.scale
     options = {
         "resampling": METHODS[how], "tolerance": EXACT, "add_alpha": True, "width": window.width,

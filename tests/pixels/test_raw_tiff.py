@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from geoxt.pixels.raw import ORDER, block_offsets, open_raw
+from geoxt.pixels.raw_tiff import ORDER, block_offsets, open_raw
 from geoxt.windows import Window
 
 SHAPE = (3, 70, 90)

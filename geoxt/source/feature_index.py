@@ -14,9 +14,9 @@ import pandas as pd
 import shapely
 from odc.geo.geobox import GeoBox
 
-from geoxt.pixels.scanline import Ints, Outlines
-from geoxt.pixels.vectors import Features, VectorHeader, read_features
-from geoxt.source.project_geometries import bounds_in, outlined
+from geoxt.pixels.scanline import Ints, PixelGeometries
+from geoxt.pixels.vector_file import Features, VectorHeader, read_features
+from geoxt.source.project_geometries import bounds_in_crs, project_geometries
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
@@ -27,10 +27,10 @@ KEPT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class FeatureIndex:
     """Features on a grid, in the order in which they are painted."""
 
-    outlines: Outlines
+    outlines: PixelGeometries
     """What they look like."""
     feature: Ints
     """(parts,): the feature of each part."""
@@ -72,12 +72,12 @@ def _plain(value: Any) -> Value:
 
 
 _lock = threading.Lock()
-_indexes: OrderedDict[Any, Index] = OrderedDict()
+_indexes: OrderedDict[Any, FeatureIndex] = OrderedDict()
 
 
-def index_of(
+def feature_index(
     file: VectorHeader, grid: GeoBox, *, column: str | None, classes: Sequence[tuple[Value, int]], by: str | None
-) -> Index:
+) -> FeatureIndex:
     """Return the features of a file that touch a grid; a process reads them once, as long as the file is the same.
 
     Parameters
@@ -127,8 +127,10 @@ if hasattr(os, "register_at_fork"):  # there is no fork on Windows
     os.register_at_fork(after_in_child=_unlock)
 
 
-def _read(file: VectorHeader, grid: GeoBox, column: str | None, classes: Mapping[Value, int], by: str | None) -> Index:
-    near = bounds_in(grid, file.crs)
+def _read(
+    file: VectorHeader, grid: GeoBox, column: str | None, classes: Mapping[Value, int], by: str | None
+) -> FeatureIndex:
+    near = bounds_in_crs(grid, file.crs)
     if near is None:
         read = Features(ids=np.empty(0, np.int64), geometry=np.empty(0, object), columns={})
     else:
@@ -139,11 +141,11 @@ def _read(file: VectorHeader, grid: GeoBox, column: str | None, classes: Mapping
         order = np.argsort(factorize(read.columns[by])[0], kind="stable")
     order = order[known[order]]
     ids, codes, geometry = read.ids[order], codes[order], read.geometry[order]
-    outlines, feature = outlined(geometry, file.crs, grid, path=file.path, ids=ids)
+    outlines, feature = project_geometries(geometry, file.crs, grid, path=file.path, ids=ids)
     left, top, right, bottom = outlines.bounds().T
     tree = shapely.STRtree(shapely.box(left, top, right, bottom))
     tree.query(shapely.box(0, 0, 1, 1))  # builds it, before threads ask
-    return Index(outlines=outlines, feature=feature, ids=ids + 1, codes=codes, tree=tree)
+    return FeatureIndex(outlines=outlines, feature=feature, ids=ids + 1, codes=codes, tree=tree)
 
 
 def _codes(values: Array | None, classes: Mapping[Value, int], count: int) -> tuple[Ints, Mask]:

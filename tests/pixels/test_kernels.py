@@ -11,8 +11,8 @@ from rasterio.warp import Resampling, reproject
 from support import oracles
 from support import strategies as some
 
-from geoxt.grid import full_window, parse_crs, part, to_rasterio, transformer
-from geoxt.pixels.resample import sample
+from geoxt.grid import full_window, parse_crs, to_rasterio, transformer, window_grid
+from geoxt.pixels.resample import resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
@@ -33,7 +33,7 @@ def fetch_from(values, valid=None):
 def warp(values, valid, pair, window=None, how="bilinear"):
     """What `sample` gives, NaN (or 0) where it is not valid; and where it is."""
     mapping, window = PixelTransform(pair.dst, pair.src), window or full_window(pair.dst)
-    found = sample(fetch_from(values, valid), mapping, window, how)
+    found = resample(fetch_from(values, valid), mapping, window, how)
     if found is None:
         return np.zeros((len(values), *window.shape), values.dtype), np.zeros((len(values), *window.shape), bool)
     good = np.ones(found[0].shape, bool) if found[1] is None else np.broadcast_to(found[1], found[0].shape)
@@ -109,7 +109,7 @@ def test_a_constant_stays_what_it_is(ratio, dtype):
     src, dst = make_grid((60, 60)), make_grid((15, 15), left=600_311, top=4_549_777, resolution=30 * ratio)
     value = np.iinfo(dtype).max if dtype != "float64" else 0.1
     values = np.full((1, 60, 60), value, dtype)
-    found, good = sample(fetch_from(values), PixelTransform(dst, src), full_window(dst), "bilinear")
+    found, good = resample(fetch_from(values), PixelTransform(dst, src), full_window(dst), "bilinear")
     assert good is None or good.all()
     assert np.allclose(found, float(value), rtol=1e-12 if dtype in ("uint32", "float64") else 1e-6)
 
@@ -243,6 +243,6 @@ def test_the_part_of_a_grid_is_resampled_like_the_whole():
     values = rough((1, *src.shape))
     window = Window(101, 57, 64, 64)
     full, fine = warp(values, None, some.GridPair(src=src, dst=dst, scale=1.0), window)
-    found, good = warp(values, None, some.GridPair(src=src, dst=part(dst, window), scale=1.0))
+    found, good = warp(values, None, some.GridPair(src=src, dst=window_grid(dst, window), scale=1.0))
     assert np.array_equal(fine, good)
     assert np.abs(found - full)[fine].max() < STEP

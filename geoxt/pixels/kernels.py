@@ -136,7 +136,7 @@ def _tile(mapping: PixelTransform) -> int:
     return TILE if ratio <= WIDEN else max(int(WIDEST / ratio), 8)
 
 
-def reach(mapping: PixelTransform, extent: tuple[Floats, Floats], *, linear: bool) -> Window:
+def source_window(mapping: PixelTransform, extent: tuple[Floats, Floats], *, linear: bool) -> Window:
     """Return the window of the source, perhaps beyond its edge, that a kernel needs for an extent of coordinates."""
     margin = np.ceil(np.maximum(mapping.scale, 1)) if linear else np.full(2, 0.5)
     low, high = np.floor(extent[0] - margin), np.ceil(extent[1] + margin) + 1
@@ -146,7 +146,7 @@ def reach(mapping: PixelTransform, extent: tuple[Floats, Floats], *, linear: boo
 def _cut(shape: tuple[int, ...], origin: tuple[int, int], patch: ControlGrid) -> tuple[slice, slice] | None:
     """Return the part of the source window that one tile needs."""
     outer = Window(*origin, shape[1], shape[2])
-    need = None if patch.extent is None else reach(patch.mapping, patch.extent, linear=True).intersect(outer)
+    need = None if patch.extent is None else source_window(patch.mapping, patch.extent, linear=True).intersect(outer)
     return None if need is None else need.within(outer)
 
 
