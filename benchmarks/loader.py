@@ -26,9 +26,8 @@ from report import machine, table, write
 from torch.utils.data import DataLoader
 from work_layers import drawn, opened
 
-from geoxt.bridge import WindowDataset, WindowStream, read_batch
-from geoxt.bridge.buffer_pool import Room
-from geoxt.bridge.reading import channels_of
+from geoxt.bridge import WindowDataset, WindowStream, read_batch, readers_of
+from geoxt.bridge.buffer_pool import BufferPool
 from geoxt.samplers import WindowSequence
 
 BATCH = 32
@@ -64,11 +63,11 @@ def _alone(both: xr.Dataset, plan: WindowSequence, first: int, of: int, threads:
 
 def _batches(both: xr.Dataset, plan: WindowSequence, first: int, step: int, threads: int) -> Any:
     """Yield batches as the engine reads them, one after the other."""
-    grid, channels = channels_of(both)
-    room = Room()
+    nodes, buffers = readers_of(both), BufferPool()
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         for start in range(first * BATCH, len(plan), step * BATCH):
-            yield read_batch(grid, channels, list(plan[start : start + BATCH]), pool.map if pool else map, room)
+            windows = list(plan[start : start + BATCH])
+            yield read_batch(nodes, windows, map_reads=pool.map if pool else map, buffers=buffers)
 
 
 def loaded(both: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
@@ -83,7 +82,7 @@ def mapped(both: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -
 
 def streamed(both: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
     """Return patches a second of torch's own loader over the iterable-style dataset."""
-    stream = WindowStream(WindowDataset(both, plan, threads=threads), together=BATCH)
+    stream = WindowStream(WindowDataset(both, plan, threads=threads), chunk_size=BATCH)
     return _rate(DataLoader(stream, batch_size=BATCH, num_workers=workers), workers)
 
 

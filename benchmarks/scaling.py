@@ -26,7 +26,7 @@ from work import PIXEL, places, write_map, write_scenes
 from work_layers import drawn, opened
 
 import geoxt
-from geoxt.bridge.reading import channels_of
+from geoxt.bridge import readers_of
 from geoxt.source import Mosaic, Scene, view_of
 
 CROWDS = (10, 1_000, 100_000)
@@ -122,8 +122,8 @@ def packed(folder: Path, size: int, count: int) -> str:
         warm(data)
         both = opened(data, into="cdl")
         windows = list(drawn(both, "random", count=count, batch=32))
-        _, channels = channels_of(both)
-        found = shares(stages(channels, windows, 3))
+        layers = list(readers_of(both)[""].layers.values())
+        found = shares(stages(layers, windows, 3))
         total = sum(found.values())
         rows.append([kind, f"{total:.2f}", *[f"{part:.2f} ({part / total:.0%})" for part in found.values()]])
     return table(["compression", "ms a window", "read and decode", "warp", "validity, mosaic, copy"], rows)
@@ -134,8 +134,8 @@ def steps(data: Path, count: int) -> str:
     found = {}
     for into in ("cdl", "landsat"):
         both = opened(data, into=into)
-        _, channels = channels_of(both)
-        found[into] = stages(channels, list(drawn(both, "random", count=count, batch=32)))
+        layers = list(readers_of(both)[""].layers.values())
+        found[into] = stages(layers, list(drawn(both, "random", count=count, batch=32)))
     names = [n for n in found["cdl"] if any(found[i][n] for i in found)]
     rows = [[name, *[f"{found[into][name]:.3f}" for into in found]] for name in names]
     return table(["step (some hold others)", "into the crop map's grid", "into the scenes' grid"], rows)

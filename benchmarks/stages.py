@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.bridge.coalesce import runs
-from geoxt.bridge.reading import Channel
+from geoxt.bridge.coalesce import coalesce
+from geoxt.bridge.layer_reader import LayerReader
 from geoxt.pixels import kernels, reader
 from geoxt.pixels.transform import ControlGrid
 from geoxt.source import Mosaic
 from geoxt.windows import Window
 
 STEPS: Mapping[str, tuple[Any, str]] = {
-    "window": (Channel, "read"),
+    "window": (LayerReader, "read"),
     "mosaic": (Mosaic, "read"),
     "decode": (reader, "_pixels"),
     "nodes": (ControlGrid, "__init__"),
@@ -58,19 +58,19 @@ def _timed(call: Callable[..., Any], name: str, seconds: dict[str, float]) -> Ca
     return timed
 
 
-def stages(channels: Sequence[Channel], windows: Sequence[Window], repeats: int = 7) -> dict[str, float]:
+def stages(layers: Sequence[LayerReader], windows: Sequence[Window], repeats: int = 7) -> dict[str, float]:
     """Return milliseconds of each step for one window of all layers: means over windows of their quickest repeat.
 
     All windows have their turn before the next repeat, so that none finds its own blocks in GDAL's cache.
     """
     shape = windows[0].shape
-    room = {c.name: (np.empty((1, *c.shape(windows[0])), c.dtype), np.empty((1, *shape), bool)) for c in channels}
+    buffers = {a.name: (np.empty((1, *a.shape(windows[0])), a.dtype), np.empty((1, *shape), bool)) for a in layers}
     quickest: dict[Window, dict[str, float]] = {}
     for _ in range(repeats):
         for window in windows:
             with watched() as seconds:
-                for channel in channels:
-                    channel.read(runs([window])[0], *room[channel.name])
+                for layer in layers:
+                    layer.read(coalesce([window])[0], *buffers[layer.name])
             if window not in quickest or seconds["window"] < quickest[window]["window"]:
                 quickest[window] = dict(seconds)
     return {name: 1e3 * sum(q[name] for q in quickest.values()) / len(quickest) for name in STEPS}

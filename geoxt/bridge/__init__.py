@@ -1,29 +1,32 @@
-"""The only door from xarray to torch: windows become samples, batches and loaders."""
+"""Layers to torch and back: windows as samples, batches and loaders, and model outputs as DataArrays."""
 
+from geoxt.bridge.batch_sampler import WindowBatchSampler
 from geoxt.bridge.collate import collate
-from geoxt.bridge.iterable import WindowStream
-from geoxt.bridge.loader import BatchPlan, Loader, loader
-from geoxt.bridge.reading import Sample, read_batch
+from geoxt.bridge.layer_reader import LayerReader, NodeReader, readers_of
+from geoxt.bridge.loader import Loader, loader
+from geoxt.bridge.read_batch import Sample, read_batch
 from geoxt.bridge.sample_dataset import SampleDataset
-from geoxt.bridge.statistics import Statistics, statistics
+from geoxt.bridge.statistics import BandStatistics, RunningMoments, statistics
 from geoxt.bridge.to_torch import to_torch
 from geoxt.bridge.to_xarray import to_xarray
-from geoxt.bridge.tree_dataset import TreeBatchPlan, TreeDataset
 from geoxt.bridge.window_dataset import WindowDataset
+from geoxt.bridge.window_stream import WindowStream
 
 __all__ = [
-    "BatchPlan",
+    "BandStatistics",
+    "LayerReader",
     "Loader",
+    "NodeReader",
+    "RunningMoments",
     "Sample",
     "SampleDataset",
-    "Statistics",
-    "TreeBatchPlan",
-    "TreeDataset",
+    "WindowBatchSampler",
     "WindowDataset",
     "WindowStream",
     "collate",
     "loader",
     "read_batch",
+    "readers_of",
     "statistics",
     "to_torch",
     "to_xarray",

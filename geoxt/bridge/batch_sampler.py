@@ -1,165 +1,34 @@
-"""Windows of a tree -> tensors: each is read on the grid of its child; a batch holds tensors of one shape."""
+"""Torch samplers of batches of windows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from odc.geo.geobox import GeoBox
-from torch.utils.data import Dataset
+from torch.utils.data import Sampler
 
-from geoxt.bridge.buffer_pool import Room
-from geoxt.bridge.epochs import Epochs
-from geoxt.bridge.reading import Channel, Sample, single
-from geoxt.errors import GridError
+from geoxt.bridge.epoch_sampler import EpochSampler
 from geoxt.samplers import WindowSequence
 from geoxt.windows import Window
 
-
-class Part(Protocol):
-    """What reads the windows of one child."""
-
-    grid: GeoBox
-    """The child's grid."""
-    channels: tuple[Channel, ...]
-    """Its layers."""
-
-    def read(self, indices: Sequence[Any], room: Any = None) -> Sample:
-        """Return one batch of windows."""
+Indices = npt.NDArray[np.int64]
 
 
-class TreeDataset(Dataset[Sample]):
-    """A map-style torch dataset over a tree: one sample a window, which says the child that it is of.
-
-    Parameters
-    ----------
-    parts
-        What reads the windows of each child, by node.
-    windows
-        A sampler over the tree, or windows with a node.
-    transform
-        Applied to every sample, or to every batch by `loader`.
-    """
-
-    def __init__(
-        self,
-        parts: Mapping[str, Part],
-        windows: WindowSequence | Sequence[Window],
-        *,
-        transform: Callable[[Sample], Sample] | None = None,
-    ) -> None:
-        self.parts = dict(parts)
-        _require_names(self.parts)
-        if isinstance(windows, WindowSequence):
-            _require_grids(self.parts, windows)
-        self.windows = windows
-        self.transform = transform
-        self._room = Room()
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        """The layers of the first child."""
-        return next(iter(self.parts.values())).channels
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, index: int | Window) -> Sample:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: Sequence[int | Window]) -> list[Sample]:
-        """Return samples; those whose tensors have one shape are read together."""
-        windows = [i if isinstance(i, Window) else self.windows[i] for i in indices]
-        kinds = [self.kind(window) for window in windows]
-        out: list[Sample] = [{}] * len(windows)
-        for kind in dict.fromkeys(kinds):
-            own = [place for place, one in enumerate(kinds) if one == kind]
-            batch = self.read([windows[place] for place in own])
-            for row, place in enumerate(own):
-                out[place] = single(batch, row)
-        return out if self.transform is None else [self.transform(sample) for sample in out]
-
-    def read(self, indices: Sequence[int | Window], room: Any = None) -> Sample:
-        """Return one batch of windows whose tensors have one shape, before any transform."""
-        windows = [i if isinstance(i, Window) else self.windows[i] for i in indices]
-        places: dict[str, list[int]] = {}
-        for place, window in enumerate(windows):
-            places.setdefault(self._node(window), []).append(place)
-        if len(places) == 1:
-            return self.parts[next(iter(places))].read(windows, room or self._room)
-        kinds = {self.kind(window) for window in windows}
-        if len(kinds) > 1:
-            msg = f"Cannot stack windows of the children {list(places)} into one batch: their layers have the shapes "
-            msg += " and ".join(str([shape for _, shape, _ in kind]) for kind in kinds)
-            raise GridError(msg + ". Pass batch_size=1, or let loader() group them.")
-        found = [(own, self.parts[node].read([windows[p] for p in own])) for node, own in places.items()]
-        return _merged(found, len(windows), room or self._room)
-
-    def kind(self, window: Window) -> tuple[Any, ...]:
-        """Return what decides the tensors of a window: name, shape and type of each layer."""
-        channels = self.parts[self._node(window)].channels
-        return tuple((c.name, c.shape(window), str(c.dtype)) for c in channels)
-
-    def _node(self, window: Window) -> str:
-        if window.node not in self.parts:
-            what = f"is of node {window.node!r}" if window.node else "names no node"
-            msg = f"Cannot read {window} from the tree: it {what}, and the children are {list(self.parts)}."
-            raise GridError(msg + " Pass windows of a sampler over the tree, or Window(…, node=…).")
-        return window.node
-
-
-def _require_names(parts: Mapping[str, Part]) -> None:
-    """Check that all children have the same layers."""
-    names = {node: sorted(c.name for c in part.channels) for node, part in parts.items()}
-    first = next(iter(names))
-    for node, own in names.items():
-        if own != names[first]:
-            msg = f"Cannot read a tree whose children differ: {first!r} has the layers {names[first]}, {node!r} {own}."
-            raise GridError(msg + " Choose the same in each with tree.map_over_datasets(…).")
-
-
-def _require_grids(parts: Mapping[str, Part], plan: WindowSequence) -> None:
-    """Check that a plan was made of the tree."""
-    own = {node: part.grid for node, part in parts.items()}
-    strange = [node for node, grid in plan.grids.items() if own.get(node) != grid]
-    if strange:
-        msg = f"Cannot read windows of {strange[0] or 'one grid'!r} from a tree of the children {list(own)}: their"
-        raise GridError(msg + " grids differ. Make the sampler from the same tree.")
-
-
-def _merged(found: Sequence[tuple[list[int], Sample]], count: int, room: Any) -> Sample:
-    """Return one batch of those of several children, each with the places of its windows."""
-    batch: Sample = {}
-    for name, value in found[0][1].items():
-        if isinstance(value, torch.Tensor):
-            kind = value.numpy().dtype
-            batch[name] = torch.from_numpy(room.array((count, *value.shape[1:]), kind))
-            for places, own in found:
-                batch[name][places] = own[name]
-        else:
-            batch[name] = [None] * count
-            for places, own in found:
-                for place, one in zip(places, own[name], strict=True):
-                    batch[name][place] = one
-    return batch
-
-
-class TreeBatchPlan(Epochs[list[Window]]):
-    """Batches of a sampler's windows over a tree, in their order as far as tensors of a batch must have one shape.
+class WindowBatchSampler(EpochSampler[list[Window]]):
+    """Yields batches of windows in order, as far as the tensors of a batch have one shape; else grouped by shape.
 
     Parameters
     ----------
     windows
-        A sampler, or windows.
+        A sampler, or windows. `set_epoch` draws the windows of a sampler's epoch.
     batch_size
         Windows in a batch.
     kind
-        Tells which windows can stand in one batch.
+        Returns equal values for windows that can share a batch. It is called once for each node, size and number of
+        time steps. By default all windows can.
     drop_last
-        Leave out batches that are not full.
+        Whether to leave out batches that are not full.
     """
 
     def __init__(
@@ -167,54 +36,88 @@ class TreeBatchPlan(Epochs[list[Window]]):
         windows: WindowSequence | Sequence[Window],
         batch_size: int,
         *,
-        kind: Callable[[Window], Hashable],
+        kind: Callable[[Window], Hashable] | None = None,
         drop_last: bool = False,
     ) -> None:
         super().__init__()
-        self.windows, self.batch_size, self.drop_last = windows, batch_size, drop_last
-        self.kind = kind
-        self._made: tuple[int, list[npt.NDArray[np.int64]]] | None = None
+        self.windows, self.batch_size, self.kind, self.drop_last = windows, batch_size, kind, drop_last
+        self._drawn: tuple[int, WindowSequence | Sequence[Window], list[Indices]] | None = None
 
     def _count(self) -> int:
-        return len(self._places(self._at()))
+        return len(self._draw()[1])
 
     def _batches(self, start: int) -> Iterator[list[Window]]:
-        windows = self._at()
-        for places in self._places(windows)[start:]:
-            yield [windows[place] for place in places.tolist()]
+        windows, batches = self._draw()
+        for indices in batches[start:]:
+            yield [windows[index] for index in indices.tolist()]
 
-    def _at(self) -> WindowSequence | Sequence[Window]:
-        return self.windows.at(self.epoch) if isinstance(self.windows, WindowSequence) else self.windows
+    def _draw(self) -> tuple[WindowSequence | Sequence[Window], list[Indices]]:
+        """Return the windows of the epoch, and the indices of each batch; drawn once per epoch."""
+        if self._drawn is None or self._drawn[0] != self.epoch:
+            windows = self.windows.at(self.epoch) if isinstance(self.windows, WindowSequence) else self.windows
+            kinds = np.zeros(len(windows), "int64") if self.kind is None else _kind_numbers(windows, self.kind)
+            batches = batch_indices(kinds, self.batch_size)
+            full = [indices for indices in batches if len(indices) == self.batch_size or not self.drop_last]
+            self._drawn = self.epoch, windows, full
+        return self._drawn[1:]
 
-    def _places(self, windows: WindowSequence | Sequence[Window]) -> list[npt.NDArray[np.int64]]:
-        """Return the positions of each batch's windows."""
-        if self._made is None or self._made[0] != self.epoch:
-            found = batches(_kinds(windows, self.kind), self.batch_size)
-            self._made = self.epoch, [b for b in found if len(b) == self.batch_size or not self.drop_last]
-        return self._made[1]
+
+class FixedBatchSampler(Sampler[list[Window]]):
+    """Yields given batches of windows.
+
+    Parameters
+    ----------
+    batches
+        The windows of each batch.
+    """
+
+    def __init__(self, batches: Sequence[Sequence[Window]]) -> None:
+        self.batches = [list(batch) for batch in batches]
+        self.windows = [window for batch in self.batches for window in batch]
+        self.batch_size = max(map(len, self.batches), default=1)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Window]]:
+        return iter(self.batches)
 
 
-def batches(kinds: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
-    """Return the positions of batches of one kind: where each run of `size` is of one, these; else as they fill up."""
-    plain = [np.arange(start, min(start + size, len(kinds))) for start in range(0, len(kinds), size)]
-    if all((kinds[places] == kinds[places[0]]).all() for places in plain):
-        return plain
-    found = []
+def batch_indices(kinds: Indices, batch_size: int) -> list[Indices]:
+    """Return the indices of each batch, all of one kind.
+
+    Batches keep the order of windows if every run of `batch_size` has one kind. Otherwise windows are grouped by kind;
+    batches come in the order in which they fill up, those that are not full last.
+
+    Examples
+    --------
+    >>> [indices.tolist() for indices in batch_indices(np.array([0, 1, 0, 1, 1]), 2)]
+    [[0, 2], [1, 3], [4]]
+    """
+    in_order = [np.arange(start, min(start + batch_size, len(kinds))) for start in range(0, len(kinds), batch_size)]
+    if all((kinds[indices] == kinds[indices[0]]).all() for indices in in_order):
+        return in_order
+    grouped = []
     for kind in np.unique(kinds):
-        own = np.flatnonzero(kinds == kind)
-        found += [own[start : start + size] for start in range(0, len(own), size)]
-    return sorted(found, key=lambda places: (len(places) < size, places[-1]))
+        indices = np.flatnonzero(kinds == kind)
+        grouped += [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    return sorted(grouped, key=lambda indices: (len(indices) < batch_size, indices[-1]))
 
 
-def _kinds(windows: WindowSequence | Sequence[Window], kind: Callable[[Window], Hashable]) -> npt.NDArray[np.int64]:
-    """Return a number for the kind of each window; one window of each child, shape and number of steps is asked."""
+def _kind_numbers(windows: WindowSequence | Sequence[Window], kind: Callable[[Window], Hashable]) -> Indices:
+    """Return a number for the kind of each window; `kind` is called once for each node, size and number of steps."""
     if isinstance(windows, WindowSequence):
-        taken = np.zeros(len(windows)) if windows.steps is None else (windows.steps >= 0).sum(1)
-        _, first, of = np.unique(
-            np.c_[windows.node_index, windows.table[:, 2:], taken], axis=0, return_index=True, return_inverse=True
-        )
-        asked = [kind(windows[int(place)]) for place in first]
+        steps = np.zeros(len(windows), "int64") if windows.steps is None else (windows.steps >= 0).sum(1)
+        traits = np.c_[windows.node_index, windows.table[:, 2:], steps]
+        if not len(traits) or (traits == traits[0]).all():  # np.unique of rows takes a second per million windows
+            return np.zeros(len(windows), "int64")
+        _, first, inverse = np.unique(traits, axis=0, return_index=True, return_inverse=True)
+        representatives = [windows[int(index)] for index in first]
     else:
-        asked, of = [kind(window) for window in windows], np.arange(len(windows))
-    numbers = {one: number for number, one in enumerate(dict.fromkeys(asked))}
-    return np.array([numbers[one] for one in asked], "int64")[of.ravel()]
+        numbers: dict[Hashable, int] = {}
+        traits_of = [(w.node, w.height, w.width, -1 if w.time is None else len(w.time)) for w in windows]
+        inverse = np.array([numbers.setdefault(traits, len(numbers)) for traits in traits_of], "int64")
+        representatives = [windows[traits_of.index(traits)] for traits in numbers]
+    kinds = [kind(window) for window in representatives]
+    number_of = {value: number for number, value in enumerate(dict.fromkeys(kinds))}
+    return np.array([number_of[value] for value in kinds], "int64")[inverse.ravel()]

@@ -1,7 +1,7 @@
-"""Room for batches: arrays that are filled again once nothing holds the tensors over them.
+"""Reuse of batch memory: an array is filled again once no tensor over it is left.
 
-A batch is tens of megabytes, which the system hands out as new pages: clearing these takes a tenth of the time in
-which the batch is read.
+A batch takes tens of megabytes, which the operating system provides as new zeroed pages: clearing them takes a tenth
+of the time in which the batch is read.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ import numpy as np
 from geoxt.types import Array
 
 SPARE = 2
-"""Arrays of one shape and type that are kept while nothing holds them."""
+"""Unused arrays kept per shape and dtype."""
 
 
-class Room:
-    """Gives arrays, and takes each back when the last tensor over it is gone. Pickles empty."""
+class BufferPool:
+    """Allocates arrays and reclaims each when the last tensor over it is deleted. Pickles empty."""
 
     def __init__(self) -> None:
         self._spare: dict[Any, list[Array]] = {}
 
-    def __reduce__(self) -> tuple[type[Room], tuple[()]]:
-        return Room, ()
+    def __reduce__(self) -> tuple[type[BufferPool], tuple[()]]:
+        return BufferPool, ()
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return an array of any content."""
+        """Return an uninitialized array."""
         spare = self._spare.setdefault((shape, dtype), [])
         try:
             owner = spare.pop()
         except IndexError:
             owner = np.empty(shape, dtype)
+        # A view, not the owner, is handed out: torch.from_numpy and slices keep the view alive, and its finalizer
+        # (unlike one on the owner) leaves the memory to be handed out again.
         lent = owner[...]
-        weakref.finalize(lent, _take_back, spare, owner).atexit = False
+        weakref.finalize(lent, _reclaim, spare, owner).atexit = False
         return lent
 
 
-def _take_back(spare: list[Array], owner: Array) -> None:
+def _reclaim(spare: list[Array], owner: Array) -> None:
     if len(spare) < SPARE:
         spare.append(owner)

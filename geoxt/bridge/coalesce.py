@@ -1,7 +1,7 @@
-"""Runs: windows of a batch that lie side by side, read as one.
+"""Coalesced reads: neighbouring windows of a batch, read as one rectangle.
 
-A window read alone is that part of any larger window, bit for bit, so neighbours can be read and warped together. What
-they share is then read once, and the cost of a call is paid once.
+A window read alone equals that part of any larger window, bit for bit, so neighbours can be read and warped together.
+Shared blocks are then decoded once, and the overhead of a read is paid once.
 """
 
 from __future__ import annotations
@@ -11,39 +11,48 @@ from dataclasses import dataclass, replace
 
 from geoxt.windows import Window
 
-LONGEST = 8
-"""Windows of one run: longer ones leave the processor's cache, and threads without work."""
+MAX_WINDOWS = 8
+"""Windows of one read: larger rectangles do not fit the CPU cache, and leave threads without work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """Neighbours in a row."""
+class CoalescedRead:
+    """Windows of equal rows that overlap or touch, from left to right."""
 
-    whole: Window
-    """The rectangle that they cover."""
+    window: Window
+    """The rectangle that covers them."""
     start: int
-    """Position of the first of them in the batch."""
-    lefts: tuple[int, ...]
-    """Column of each within the rectangle."""
+    """Index of the first window in the batch; the others follow it."""
+    offsets: tuple[int, ...]
+    """First column of each window within the rectangle."""
 
 
-def runs(windows: Sequence[Window], *, longest: int = LONGEST) -> list[Run]:
-    """Return windows of one shape as runs of so many at most, in their order; most are a run of their own."""
-    found: list[Run] = []
-    for place, window in enumerate(windows):
-        joined = _joined(found[-1], window) if found and len(found[-1].lefts) < longest else None
+def coalesce(windows: Sequence[Window], *, max_windows: int = MAX_WINDOWS) -> list[CoalescedRead]:
+    """Return the reads of windows of equal size, in order; a window without neighbours is a read of its own.
+
+    Examples
+    --------
+    >>> reads = coalesce([Window(0, 0, 4, 4), Window(0, 2, 4, 4), Window(9, 0, 4, 4)])
+    >>> [(read.window.shape, read.offsets) for read in reads]
+    [((4, 6), (0, 2)), ((4, 4), (0,))]
+    """
+    reads: list[CoalescedRead] = []
+    for index, window in enumerate(windows):
+        joined = _joined(reads[-1], window) if reads and len(reads[-1].offsets) < max_windows else None
         if joined is None:
-            found.append(Run(whole=window, start=place, lefts=(0,)))
+            reads.append(CoalescedRead(window=window, start=index, offsets=(0,)))
         else:
-            found[-1] = joined
-    return found
+            reads[-1] = joined
+    return reads
 
 
-def _joined(run: Run, window: Window) -> Run | None:
-    """Return a run with one more window, where that starts within or at the end of the last and in its rows."""
-    first, left = run.whole, window.col - run.whole.col
-    last = run.lefts[-1]
-    near = first.row == window.row and first.time == window.time and last <= left <= last + window.width
-    if not near:
+def _joined(read: CoalescedRead, window: Window) -> CoalescedRead | None:
+    """Return a read with one more window, or `None` if it is not in the same rows right of the last window."""
+    first, offset = read.window, window.col - read.window.col
+    last = read.offsets[-1]
+    same = (first.row, first.time, first.node) == (window.row, window.time, window.node)
+    if not same or not last <= offset <= last + window.width:
         return None
-    return Run(whole=replace(first, width=left + window.width), start=run.start, lefts=(*run.lefts, left))
+    return CoalescedRead(
+        window=replace(first, width=offset + window.width), start=read.start, offsets=(*read.offsets, offset)
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from geoxt.bridge.reading import Sample
+from geoxt.bridge.read_batch import Sample
 
 PER_OBJECT = frozenset({"boxes", "labels", "masks"})
 """Keys with one row per object: always a list, also where all samples of a batch have equally many objects."""

@@ -1,102 +1,118 @@
-"""Loaders: whole batches of windows, read by threads or by workers that share memory with their parent."""
+"""Torch loaders of batches of windows, read by threads or by worker processes that share memory with their parent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-import xarray as xr
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_worker_info
 
-from geoxt.bridge.buffer_pool import Room
-from geoxt.bridge.epochs import Epochs
-from geoxt.bridge.reading import Kind, Sample, batch_bytes
-from geoxt.bridge.shared_memory import Filled, Ring, Slot
-from geoxt.bridge.to_torch import to_torch
-from geoxt.bridge.tree_dataset import TreeBatchPlan, TreeDataset
+from geoxt.bridge.batch_sampler import FixedBatchSampler, WindowBatchSampler
+from geoxt.bridge.buffer_pool import BufferPool
+from geoxt.bridge.layer_reader import TensorDtype
+from geoxt.bridge.read_batch import Sample, batch_bytes
+from geoxt.bridge.shared_memory import FilledSlot, Ring, Slot
 from geoxt.bridge.window_dataset import Transform, WindowDataset
 from geoxt.bridge.xbatcher import ComputedBatches, is_generator, windows_of
 from geoxt.errors import InputError
 from geoxt.samplers import WindowSequence
+from geoxt.trees import SomeData
 from geoxt.windows import Window
 
 HELD = 2
-"""Batches that a training loop holds at once: the one it works on, and the next while it is handed over."""
+"""Batches that a training loop holds at once: the current one, and the next while it is handed over."""
 
 
-class _Batches(Dataset[Any]):
-    """The same windows, a whole batch an item: as it is read, or in a worker as it is handed on."""
+class DataLoaderOptions(TypedDict, total=False):
+    """Keyword arguments passed on to `torch.utils.data.DataLoader`."""
 
-    def __init__(self, samples: WindowDataset | TreeDataset, collate: Callable[[Any], Any] | None) -> None:
+    collate_fn: Callable[[Any], Any] | None
+    """Called with each batch as the transform returns it."""
+    pin_memory: bool
+    pin_memory_device: str
+    timeout: float
+    worker_init_fn: Callable[[int], None] | None
+    multiprocessing_context: Any
+    generator: torch.Generator | None
+    prefetch_factor: int | None
+    persistent_workers: bool
+    in_order: bool
+
+
+class _BatchDataset(Dataset[Any]):
+    """A dataset whose items are whole batches: as read, or in a worker transformed and collated."""
+
+    def __init__(self, samples: WindowDataset, collate: Callable[[Any], Any] | None) -> None:
         self.samples, self.collate = samples, collate or default_convert
         self.ring: Ring | None = None
-        """Where workers put batches."""
+        """Shared memory into which workers read batches."""
 
-    def __getitem__(self, order: tuple[int | None, Sequence[Window]]) -> Sample | Filled:
+    def __getitem__(self, order: tuple[int | None, Sequence[Window]]) -> Sample | FilledSlot:
         slot, windows = order
         if get_worker_info() is None:
             return self.samples.read(windows)
         if slot is None or self.ring is None:
-            return self._batch(windows)
-        return self.ring.fill(slot, partial(self._batch, windows))
+            return self._finished_batch(windows)
+        return self.ring.fill(slot, partial(self._finished_batch, windows))
 
-    def finished(self, batch: Sample) -> Any:
-        """Return what is handed on of a batch as it is read."""
-        found = batch if self.samples.transform is None else self.samples.transform(batch)
-        return self.collate(found)
+    def finish(self, batch: Sample) -> Any:
+        """Return a batch transformed and collated."""
+        return self.collate(batch if self.samples.transform is None else self.samples.transform(batch))
 
-    def largest(self, plan: Any) -> int:
-        """Return the bytes of a batch of a plan, all as large as its first window."""
-        windows = plan.windows
-        return batch_bytes(self.samples.channels, windows[0], plan.batch_size) if len(windows) else 1
+    def slot_bytes(self, sampler: Any) -> int:
+        """Return the bytes of the largest batch, if all windows are as large as the first."""
+        windows, size = sampler.windows, sampler.batch_size
+        return batch_bytes(self.samples.nodes, windows[0], size) if len(windows) else 1
 
-    def _batch(self, windows: Sequence[Window], room: Room | Slot | None = None) -> Any:
-        return self.finished(self.samples.read(windows, room))
+    def _finished_batch(self, windows: Sequence[Window], buffers: BufferPool | Slot | None = None) -> Any:
+        return self.finish(self.samples.read(windows, buffers))
 
 
 class Loader(DataLoader[Any]):
-    """A torch DataLoader of whole batches. Its workers read into memory that they share with it.
+    """A torch DataLoader of whole batches, which its workers read into memory shared with their parent.
 
-    Without workers a thread reads the next batch while the last is worked on; transforms run in the thread that asks
-    for batches, so that what they draw from torch's global generator is in step with what the model draws.
+    Without workers a thread reads the next batch while the loop uses the current one. Transforms run in the thread of
+    the loop then, so that they draw from torch's global generator in step with the model.
     """
 
-    dataset: _Batches
+    dataset: _BatchDataset
     ring: Ring | None = None
-    """Memory for the workers' batches, while no iterator uses it."""
+    """Shared memory of the workers while no iterator uses it."""
 
     @property
     def _index_sampler(self) -> Any:
-        """What workers are asked for: a slot of the ring, and windows."""
+        # torch sends the items of this iterable to the workers: a slot of the ring beside the windows.
         return _Orders(self.sampler, self.dataset.ring)
 
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
         """Return an iterator over the batches of an epoch."""
         if not self.num_workers:
-            return self._finished(prefetch(super().__iter__()))
-        kept = self.dataset.ring if self.persistent_workers else self.ring
+            return self._finish(prefetch(super().__iter__()))
+        ring = self.dataset.ring if self.persistent_workers else self.ring
+        # A batch per request in flight, and those that the loop holds.
         slots = self.num_workers * (self.prefetch_factor or 2) + HELD
-        ring = self.dataset.ring = kept or Ring(slots, self.dataset.largest(self.sampler))
-        self.ring = None
-        return self._received(super().__iter__(), ring)
+        ring = self.dataset.ring = ring or Ring(slots, self.dataset.slot_bytes(self.sampler))
+        self.ring = None  # a second iterator at the same time gets memory of its own
+        return self._receive(super().__iter__(), ring)
 
-    def _finished(self, batches: Iterator[Sample]) -> Iterator[Any]:
+    def _finish(self, batches: Iterator[Sample]) -> Iterator[Any]:
         for batch in batches:
-            found = self.dataset.finished(batch)
-            del batch  # its memory is free for the next one as soon as the loop is done with it
-            yield found
-            del found
+            finished = self.dataset.finish(batch)
+            del batch  # its memory is free for the next batch as soon as the loop drops it
+            yield finished
+            del finished
 
-    def _received(self, batches: Iterator[Any], ring: Ring) -> Iterator[Sample]:
+    def _receive(self, batches: Iterator[Any], ring: Ring) -> Iterator[Sample]:
         for batch in batches:
-            yield ring.batch(batch) if isinstance(batch, Filled) else batch
+            yield ring.batch(batch) if isinstance(batch, FilledSlot) else batch
         self.ring = ring
 
 
 class _Orders(Sized, Iterable[Any]):
-    """Batches of windows, each with the slot of a ring where it goes, if there is a ring with a free one."""
+    """Batches of windows, each with the number of a free slot if there is one."""
 
     def __init__(self, batches: Any, ring: Ring | None) -> None:
         self.batches, self.ring = batches, ring
@@ -109,136 +125,99 @@ class _Orders(Sized, Iterable[Any]):
 
 
 def prefetch(batches: Iterator[Sample]) -> Iterator[Sample]:
-    """Yield batches, each read by a thread while the one before it is worked on."""
-    with ThreadPoolExecutor(1, "geoxt-ahead") as reading:
-        coming = reading.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = reading.submit(next, batches, None)
+    """Yield batches; a thread reads the next one meanwhile."""
+    with ThreadPoolExecutor(1, "geoxt-prefetch") as thread:
+        pending = thread.submit(next, batches, None)
+        while (batch := pending.result()) is not None:
+            pending = thread.submit(next, batches, None)
             yield batch
             del batch
 
 
-class BatchPlan(Epochs[list[Window]]):
-    """Batches of a sampler's windows in their order; `set_epoch` takes the plan of another epoch.
-
-    Parameters
-    ----------
-    windows
-        A sampler, or windows.
-    batch_size
-        Windows in a batch.
-    drop_last
-        Leave out a last batch that is not full.
-    """
-
-    def __init__(self, windows: WindowSequence | Sequence[Window], batch_size: int, *, drop_last: bool = False) -> None:
-        super().__init__()
-        self.windows, self.batch_size, self.drop_last = windows, batch_size, drop_last
-
-    def _count(self) -> int:
-        whole, rest = divmod(len(self.windows), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
-
-    def _batches(self, start: int) -> Iterator[list[Window]]:
-        windows = self.windows.at(self.epoch) if isinstance(self.windows, WindowSequence) else self.windows
-        for first in range(start * self.batch_size, self._count() * self.batch_size, self.batch_size):
-            yield [windows[i] for i in range(first, min(first + self.batch_size, len(windows)))]
-
-
-class FixedBatches(Sampler[list[Window]]):
-    """Batches that are made already.
-
-    Parameters
-    ----------
-    batches
-        The windows of each.
-    """
-
-    def __init__(self, batches: Sequence[Sequence[Window]]) -> None:
-        self.batches = [list(batch) for batch in batches]
-        self.windows = [window for batch in self.batches for window in batch]
-        self.batch_size = max(map(len, self.batches), default=1)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[Window]]:
-        return iter(self.batches)
-
-
 def loader(
-    data: xr.DataArray | xr.Dataset | xr.DataTree,
+    data: SomeData,
     windows: WindowSequence | Iterable[Window],
     *,
     batch_size: int | None = 1,
     num_workers: int = 0,
     threads: int | None = None,
     transform: Transform | None = None,
-    dtype: Kind = "float32",
+    dtype: TensorDtype = "float32",
     drop_last: bool = False,
-    **options: Any,
+    **options: Unpack[DataLoaderOptions],
 ) -> DataLoader[Sample]:
-    """Return a torch DataLoader of batches of windows, read whole batches at a time.
+    """Return a torch DataLoader of batches of windows, each read as a whole.
 
     Parameters
     ----------
     data
-        A layer, a Dataset of layers on one grid, or a tree of these.
+        A layer, a Dataset of layers on one grid, or a tree of such Datasets. Every variable with y and x is an entry of
+        the batch.
     windows
-        A sampler, or windows of that grid; of a tree, windows with a node. Batches keep their order, so the order does
-        not depend on workers. An `xbatcher.BatchGenerator` is taken as the windows that its selectors are; where they
-        are none, its batches are computed, under the names of its variables only.
+        A sampler, or windows of the grid; windows of a tree name their node. Batches keep their order for any number of
+        workers. The selectors of an `xbatcher.BatchGenerator` are read as windows; if they are none, its batches are
+        computed, with the names of its variables as their only entries.
     batch_size
         Windows in a batch; `None` for the batches of an `xbatcher.BatchGenerator` as it makes them.
     num_workers
-        Processes that read; 0 reads in this one, with threads.
+        Processes that read; 0 reads in this process, with threads.
     threads
-        Windows of a batch that one process reads at once. By default the number of cores, and 1 in workers; 32 for
-        remote files.
+        Windows of a batch that one process reads concurrently. Default: the number of cores, 1 in worker processes, 32
+        for remote files.
     transform
-        Applied to every batch, in a worker if there are any. Let it keep no tensor of a batch: the next is read into
-        the same memory.
+        Applied to every batch, in the worker if there is one. It must not keep tensors of a batch: the memory is used
+        again.
     dtype
-        "float32": continuous layers become float32. "stored": they keep their type where torch has it.
+        "float32": continuous layers become float32. "stored": they keep their dtype if torch supports it.
     drop_last
-        Leave out a last batch that is not full.
+        Whether to leave out batches that are not full.
     **options
         Passed on to `torch.utils.data.DataLoader`: `pin_memory`, `prefetch_factor`, `multiprocessing_context`, …
-        `collate_fn` gets each batch as the transform leaves it.
+        `collate_fn` is called with each batch as the transform returns it.
 
     Returns
     -------
     torch.utils.data.DataLoader
-        Yields dicts; see `geoxt.bridge.read_batch` for their keys and shapes. Of a tree, a batch may hold windows of
-        several children (`crs` tells them apart) as long as their tensors have one shape; others are grouped.
+        Yields dicts; see `geoxt.bridge.read_batch` for keys and shapes. A batch of a tree may hold windows of several
+        nodes (see its `crs`) if their tensors have one shape. Windows of several shapes are grouped by shape.
+
+    Raises
+    ------
+    InputError
+        If the batch size is below 1, or splits windows that a sampler draws together.
+    GridError
+        If the sampler was made from layers on other grids.
 
     Notes
     -----
-    `loader.sampler.set_epoch(epoch)` takes a sampler's windows of another epoch. `loader.sampler.begin(epoch, done)`
-    goes on in an epoch of which some batches are done: what comes is what would have come, `len(loader)` says how many
-    are left, and the epochs after it are whole. For several ranks, pass `sampler.shard(rank, world_size)`.
+    `loader.sampler.set_epoch(epoch)` draws a sampler's windows of another epoch. `loader.sampler.resume(epoch, done)`
+    continues an epoch after some batches: exactly the remaining batches follow, `len(loader)` is their number, and
+    later epochs are complete. For distributed training pass `sampler.shard(rank, world_size)`.
     """
     if batch_size is not None and batch_size < 1:
-        msg = f"Cannot make batches of {batch_size} windows: pass batch_size=1 or more."
-        raise InputError(msg)
+        raise InputError(f"Cannot make batches of {batch_size} windows.", remedy="Pass {batch_size:1} or more.")
     if isinstance(windows, WindowSequence) and batch_size and batch_size % windows.unit and windows.unit % batch_size:
-        msg = f"Cannot make batches of {batch_size} windows: {type(windows).__name__} draws {windows.unit} that belong"
-        raise InputError(msg + f" together. Pass batch_size={windows.unit}, or a multiple of it.")
-    own = windows_of(windows, data) if is_generator(windows) else None
-    if is_generator(windows) and own is None:
+        raise InputError(
+            f"Cannot make batches of {batch_size} windows: {type(windows).__name__} draws {windows.unit} that belong"
+            " together.",
+            remedy=f"Pass {{batch_size:{windows.unit}}}, or a multiple of it.",
+        )
+    generated = windows_of(windows, data) if is_generator(windows) else None
+    if is_generator(windows) and generated is None:
         return DataLoader(ComputedBatches(windows, dtype=dtype), batch_size=None, num_workers=num_workers, **options)
-    if own is not None:
-        windows = [window for batch in own for window in batch]
-    elif batch_size is None:
-        msg = "Cannot tell how many windows make a batch: only generators of xbatcher make their own. Pass batch_size=…"
-        raise InputError(msg)
-    samples = to_torch(data, windows, transform=transform, dtype=dtype, threads=threads)
-    plan: Sampler[list[Window]]
+    if generated is None and batch_size is None:
+        raise InputError(
+            "Cannot tell how many windows make a batch: only generators of xbatcher make batches themselves.",
+            remedy="Pass {batch_size}.",
+        )
+    if generated is not None:
+        windows = [window for batch in generated for window in batch]
+    chosen = windows if isinstance(windows, WindowSequence) else list(windows)
+    samples = WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
+    sampler: Sampler[list[Window]]
     if batch_size is None:
-        plan = FixedBatches(own or [])
-    elif isinstance(samples, TreeDataset):
-        plan = TreeBatchPlan(samples.windows, batch_size, kind=samples.kind, drop_last=drop_last)
+        sampler = FixedBatchSampler(generated or [])
     else:
-        plan = BatchPlan(samples.windows, batch_size, drop_last=drop_last)
-    batches = _Batches(samples, options.pop("collate_fn", None))
-    return Loader(batches, sampler=plan, batch_size=None, num_workers=num_workers, **options)
+        sampler = WindowBatchSampler(samples.windows, batch_size, kind=samples.kind, drop_last=drop_last)
+    batches = _BatchDataset(samples, options.pop("collate_fn", None))
+    return Loader(batches, sampler=sampler, batch_size=None, num_workers=num_workers, **options)

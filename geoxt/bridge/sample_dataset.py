@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import rasterio.features
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from geoxt.bridge.reading import Sample, geometry, single
+from geoxt.bridge.layer_reader import TensorDtype, stored_dtype
+from geoxt.bridge.read_batch import Sample, geometry, sample_at
 from geoxt.datasets import Dataset, Raster
 from geoxt.datasets.assets import Array as ArrayAsset
 from geoxt.datasets.assets import Audio, Vector
@@ -51,7 +52,7 @@ class SampleDataset(TorchDataset[Sample]):
         data: Dataset,
         *,
         transform: Callable[[Sample], Sample] | None = None,
-        dtype: Literal["float32", "stored"] = "float32",
+        dtype: TensorDtype = "float32",
         keys: Sequence[str] | None = None,
     ) -> None:
         unknown = sorted(set(keys or ()) - {*data.spec.assets, "label"})
@@ -96,7 +97,7 @@ class SampleDataset(TorchDataset[Sample]):
         elif "instances" in sample:
             sample |= _from_instances(sample["instances"].numpy(), self._codes(sample), self._labelled(sample))
         if grid is not None:
-            sample |= single(geometry(grid, [full_window(grid)]), 0)
+            sample |= sample_at(geometry({"": grid}, [full_window(grid)]), 0)
         return sample if self.transform is None else self.transform(sample)
 
     def _pixels(self, key: str, asset: Any, values: Array) -> Sample:
@@ -129,8 +130,7 @@ class SampleDataset(TorchDataset[Sample]):
     def _typed(self, values: Array) -> Array:
         if self.dtype == "float32":
             return values.astype(np.float32)
-        wider = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
-        return np.ascontiguousarray(values.astype(wider.get(str(values.dtype), values.dtype)))
+        return np.ascontiguousarray(values.astype(stored_dtype(values.dtype)))
 
 
 def _label(value: Any) -> torch.Tensor:

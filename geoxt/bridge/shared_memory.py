@@ -1,9 +1,13 @@
-"""Memory that worker processes share with their parent: batches are read into it, and come back without a copy.
+"""Shared memory of worker processes and their parent: batches are read into it and come back without a copy.
 
-A batch that goes through a queue of torch is copied into new shared memory, page by page, which takes longer than to
-read it. Here the memory is made once: a ring of slots, each as large as a batch. The parent names a free slot with the
-windows it asks for, a worker reads into it, and the tensors that the parent hands on lie over it. The slot is free
-again once nothing holds them. Where no slot is free, because the batches are kept, the queue carries the next ones.
+torch sends a batch of a worker through a queue by copying it into new shared memory, page by page, which takes longer
+than reading it. Here the memory is allocated once, as a ring of slots, each as large as a batch:
+
+1. The parent names a free slot with the windows it requests (`Ring.orders`).
+2. A worker reads into that slot and sends back where the tensors lie (`Ring.fill`).
+3. The parent makes tensors over the slot (`Ring.batch`). The slot is free again once none of them is referenced.
+
+Batches go through the queue if no slot is free, because the loop keeps batches.
 """
 
 from __future__ import annotations
@@ -24,18 +28,19 @@ from torch.utils.data import default_convert
 from geoxt.types import Array
 
 ALIGN = 64
-"""Bytes: arrays of a slot start at multiples of this, a line of the processor's cache."""
-AROUND = 1 << 16
-"""Bytes: a page that is read first is mapped with its neighbours in a block of this size (Linux)."""
+"""Bytes: arrays of a slot start at multiples of a CPU cache line."""
+FAULT_AROUND = 1 << 16
+"""Bytes: Linux maps a page on a read fault together with its neighbours in a block of this size
+(`fault_around_bytes`)."""
 INLINE = 1 << 16
-"""Bytes: smaller tensors travel in the message itself."""
+"""Bytes: smaller tensors are sent in the message itself."""
 
 _rings: weakref.WeakValueDictionary[int, Ring] = weakref.WeakValueDictionary()
-_names = itertools.count()
+_ring_numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TensorSpan:
     """A tensor in a slot."""
 
     start: int
@@ -43,34 +48,34 @@ class Place:
     shape: tuple[int, ...]
     """Sizes of its dimensions."""
     dtype: str
-    """Its type, by numpy's name."""
+    """Name of its numpy dtype."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filled:
-    """A batch as it comes back from a worker."""
+class FilledSlot:
+    """A batch as a worker sends it."""
 
     ring: int
-    """The ring, by its number in the parent."""
+    """Number of the ring in the parent."""
     slot: int
-    """The slot that was filled."""
+    """Number of the slot."""
     values: dict[str, Any]
-    """By name: a place in the slot, a small array, or the value itself."""
+    """By key: a `TensorSpan`, a small array, or the value itself."""
 
     def pin_memory(self) -> dict[str, Any]:
-        """Return the batch in pinned memory, which frees the slot; torch's own thread calls this."""
+        """Return the batch in pinned memory, which frees the slot; torch's pinning thread calls this."""
         batch = _rings[self.ring].batch(self)
         return {k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
 
 class Slot:
-    """A slot that a worker fills; it gives arrays as `Room` does, and new ones where it is full."""
+    """The memory of a slot while a worker fills it; allocates as `BufferPool` does, and new arrays when it is full."""
 
     def __init__(self, memory: Array) -> None:
         self._memory, self._end = memory, 0
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return an array of any content."""
+        """Return an uninitialized array."""
         size = dtype.itemsize * prod(shape)
         start, self._end = self._end, self._end + -(-size // ALIGN) * ALIGN
         if start + size > len(self._memory):
@@ -78,16 +83,17 @@ class Slot:
         return self._memory[start : start + size].view(dtype).reshape(shape)
 
     def pack(self, value: Any) -> Any:
-        """Return what is sent in place of a value: where it lies in the slot, or the value."""
+        """Return the message for a value: its span if it is a tensor in the slot, else the value."""
         if type(value) is not torch.Tensor or value.device.type != "cpu" or value.requires_grad:
             return value
         try:
             array = value.numpy()
-        except (TypeError, RuntimeError):  # bfloat16, sparse, conjugate: numpy has no such thing
+        except (TypeError, RuntimeError):  # bfloat16, sparse and conjugate tensors have no numpy counterpart
             return value
         start = array.ctypes.data - self._memory.ctypes.data
+        # A transform may return views: contiguous ones are described by their address, others are sent whole.
         if 0 <= start < len(self._memory) and array.flags.c_contiguous:
-            return Place(start=start, shape=array.shape, dtype=str(array.dtype))
+            return TensorSpan(start=start, shape=array.shape, dtype=str(array.dtype))
         return array.copy() if array.nbytes <= INLINE else value
 
 
@@ -97,82 +103,96 @@ class Ring:
     Parameters
     ----------
     count
-        Slots.
+        Number of slots.
     size
-        Bytes of each.
+        Bytes of a slot.
 
     Notes
     -----
-    It goes to workers by fork and by spawn, and pickles as nothing elsewhere.
+    It is inherited by forked and spawned workers; pickled otherwise it becomes `None`.
     """
 
     def __init__(self, count: int, size: int) -> None:
         self.count, self.size = count, -(-size // ALIGN) * ALIGN
-        self._raw: Any = RawArray("B", self.count * self.size)
+        self._memory: Any = RawArray("B", self.count * self.size)
         self._free = dict.fromkeys(range(count))
-        self._sent: set[int] = set()
+        self._requested: set[int] = set()
         self._mapped: set[int] = set()
-        self._name = next(_names)
-        _rings[self._name] = self
+        self._number = next(_ring_numbers)
+        _rings[self._number] = self
 
     def __reduce__(self) -> tuple[Callable[..., Ring | None], tuple[Any, ...]]:
+        # multiprocessing lets a RawArray be pickled only while a process is spawned.
         if get_spawning_popen() is None:
             return _nothing, ()
-        return _inherited, (self.count, self.size, self._raw, self._name)
+        return _inherited, (self.count, self.size, self._memory, self._number)
 
     def orders(self, batches: Iterable[Any]) -> Iterator[tuple[int | None, Any]]:
-        """Yield batches of windows, each with a slot to fill; `None` where all are held."""
-        self._free |= dict.fromkeys(self._sent)  # asked for by an earlier iterator, and never received
-        self._sent.clear()
+        """Yield batches of windows, each with a slot to fill; with `None` if none is free."""
+        # Slots that an abandoned iterator requested and never received.
+        self._free |= dict.fromkeys(self._requested)
+        self._requested.clear()
         for batch in batches:
             try:
-                slot = self._free.popitem()[0]  # at once: other threads free slots; the last may still be in the cache
-                self._sent.add(slot)
+                # popitem is atomic, since finalizers free slots in other threads. It takes the slot freed last, which
+                # may still be in the CPU cache.
+                slot = self._free.popitem()[0]
+                self._requested.add(slot)
             except KeyError:
                 slot = None
             yield slot, batch
 
     def memory(self, slot: int) -> Array:
         """Return the bytes of a slot."""
-        return np.frombuffer(self._raw, "uint8", self.size, slot * self.size)
+        return np.frombuffer(self._memory, "uint8", self.size, slot * self.size)
 
     def fill(self, slot: int, read: Callable[[Slot], Any]) -> Any:
-        """Let a batch be read into a slot, and return what is sent to the parent; what is no dict goes as it is."""
+        """Read a batch into a slot in a worker, and return the message to the parent.
+
+        Parameters
+        ----------
+        slot
+            Number of the slot.
+        read
+            Returns the batch, with memory of the slot; a value that is no dict is sent unchanged.
+        """
         memory = self.memory(slot)
         if slot not in self._mapped:
             self._mapped.add(slot)
-            memory[::AROUND].max()  # to read is to map the pages around too; to write maps them one by one
-        room = Slot(memory)
-        found = default_convert(read(room))  # type: ignore[no-untyped-call]  # as torch does past the ring
-        if not isinstance(found, dict):
-            return found
-        return Filled(ring=self._name, slot=slot, values={k: room.pack(v) for k, v in found.items()})
+            # Reading one byte per block maps its pages at once; a write fault would map them one by one.
+            memory[::FAULT_AROUND].max()
+        buffers = Slot(memory)
+        batch = default_convert(read(buffers))  # type: ignore[no-untyped-call]  # torch does so for other batches
+        if not isinstance(batch, dict):
+            return batch
+        return FilledSlot(ring=self._number, slot=slot, values={k: buffers.pack(v) for k, v in batch.items()})
 
-    def batch(self, filled: Filled) -> dict[str, Any]:
-        """Return the tensors of a batch; its slot is free when the last of them is gone."""
-        memory, out = self.memory(filled.slot), {}
-        self._sent.discard(filled.slot)
+    def batch(self, filled: FilledSlot) -> dict[str, Any]:
+        """Return the batch with tensors over the slot, which is free once the last of them is deleted."""
+        memory, batch = self.memory(filled.slot), {}
+        self._requested.discard(filled.slot)
         lease = _Lease(self._free, filled.slot)
-        for name, value in filled.values.items():
-            if isinstance(value, Place):
+        for key, value in filled.values.items():
+            if isinstance(value, TensorSpan):
                 dtype = np.dtype(value.dtype)
                 end = value.start + dtype.itemsize * prod(value.shape)
                 lent = memory[value.start : end].view(dtype).reshape(value.shape)
                 lease.hold(lent)
-                out[name] = torch.from_numpy(lent)
+                batch[key] = torch.from_numpy(lent)
             else:
                 inline = isinstance(value, np.ndarray) and value.dtype.kind not in "SUO"
-                out[name] = torch.from_numpy(value) if inline else value
+                batch[key] = torch.from_numpy(value) if inline else value
         lease.drop()
-        return out
+        return batch
 
 
 class _Lease:
-    """Counts what holds a slot."""
+    """Reference count of a slot."""
 
     __slots__ = ("_count", "_free", "_slot")
 
     def __init__(self, free: dict[int, None], slot: int) -> None:
+        # Starts at 1, so that a tensor that is deleted at once does not free the slot before the others exist.
         self._free, self._slot, self._count = free, slot, 1
 
     def hold(self, array: Array) -> None:
@@ -189,8 +209,8 @@ def _nothing() -> None:
     return None
 
 
-def _inherited(count: int, size: int, raw: Any, name: int) -> Ring:
+def _inherited(count: int, size: int, memory: Any, number: int) -> Ring:
     """Return a ring in a worker, over the memory of its parent."""
     ring = Ring.__new__(Ring)
-    ring.count, ring.size, ring._raw, ring._name, ring._mapped = count, size, raw, name, set()  # noqa: SLF001
+    ring.count, ring.size, ring._memory, ring._number, ring._mapped = count, size, memory, number, set()  # noqa: SLF001
     return ring

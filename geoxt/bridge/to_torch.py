@@ -5,36 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
-import xarray as xr
-
-from geoxt.bridge.reading import Kind
+from geoxt.bridge.layer_reader import TensorDtype
 from geoxt.bridge.sample_dataset import SampleDataset
-from geoxt.bridge.tree_dataset import TreeDataset
 from geoxt.bridge.window_dataset import Transform, WindowDataset
 from geoxt.bridge.xbatcher import is_generator, windows_of
 from geoxt.datasets import Dataset
 from geoxt.errors import InputError
 from geoxt.samplers import WindowSequence
-from geoxt.trees import children
+from geoxt.trees import SomeData
 from geoxt.windows import Window
 
 
 @overload
 def to_torch(
-    data: xr.DataTree,
+    data: SomeData,
     windows: WindowSequence | Iterable[Window],
     *,
     transform: Transform | None = None,
-    dtype: Kind = "float32",
-    threads: int | None = None,
-) -> TreeDataset: ...
-@overload
-def to_torch(
-    data: xr.DataArray | xr.Dataset,
-    windows: WindowSequence | Iterable[Window],
-    *,
-    transform: Transform | None = None,
-    dtype: Kind = "float32",
+    dtype: TensorDtype = "float32",
     threads: int | None = None,
 ) -> WindowDataset: ...
 @overload
@@ -42,18 +30,18 @@ def to_torch(
     data: Dataset,
     *,
     transform: Transform | None = None,
-    dtype: Kind = "float32",
+    dtype: TensorDtype = "float32",
     keys: Sequence[str] | None = None,
 ) -> SampleDataset: ...
 def to_torch(
-    data: xr.DataArray | xr.Dataset | xr.DataTree | Dataset,
+    data: SomeData | Dataset,
     windows: WindowSequence | Iterable[Window] | None = None,
     *,
     transform: Transform | None = None,
-    dtype: Kind = "float32",
+    dtype: TensorDtype = "float32",
     threads: int | None = None,
     keys: Sequence[str] | None = None,
-) -> WindowDataset | TreeDataset | SampleDataset:
+) -> WindowDataset | SampleDataset:
     """Return a map-style torch dataset: windows of layers, or the samples of a benchmark dataset.
 
     Parameters
@@ -87,18 +75,19 @@ def to_torch(
     """
     if isinstance(data, Dataset):
         if windows is not None:
-            msg = f"Cannot read windows of the dataset {data.spec.name!r}: its samples are cut already."
-            raise InputError(msg + " Leave windows= out, or open its images as a layer with data.layer().")
+            raise InputError(
+                f"Cannot read windows of the dataset {data.spec.name!r}: its samples are cut already.",
+                remedy="Leave {windows} out. Or open its images as a layer with data.layer().",
+            )
         return SampleDataset(data, transform=transform, dtype=dtype, keys=keys)
     if windows is None or keys is not None:
-        msg = f"Cannot make samples of a {type(data).__name__} without windows or by keys=."
-        raise InputError(msg + " Pass windows=, a sampler or a list of Window.")
+        raise InputError(
+            f"Cannot make samples of a {type(data).__name__} without windows, or by keys.",
+            remedy="Pass {windows}, a sampler or a list of Window.",
+        )
     if is_generator(windows):
         windows = _generator_windows(windows, data)
     chosen = windows if isinstance(windows, WindowSequence) else list(windows)
-    if isinstance(data, xr.DataTree):
-        parts = {n: WindowDataset(child, (), dtype=dtype, threads=threads) for n, child in children(data).items()}
-        return TreeDataset(parts, chosen, transform=transform)
     return WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
 
 
@@ -106,7 +95,9 @@ def _generator_windows(generator: Any, data: Any) -> list[Window]:
     """Return the windows of all batches of an xbatcher generator."""
     batches = windows_of(generator, data)
     if batches is None:
-        msg = "Cannot read the generator's selectors as windows: they cut another dimension than y, x and time, or"
-        msg += " refer to another grid than the layers'."
-        raise InputError(msg + " geoml.loader() computes such batches instead.")
+        raise InputError(
+            "Cannot read the generator's selectors as windows: they cut another dimension than y, x and time, or refer"
+            " to another grid than the layers'.",
+            remedy="Pass the generator to loader(), which computes such batches.",
+        )
     return [window for batch in batches for window in batch]

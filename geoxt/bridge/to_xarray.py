@@ -12,7 +12,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.bridge.reading import Sample
+from geoxt.bridge.read_batch import Sample
 from geoxt.errors import GridError, InputError
 from geoxt.grid import coordinates, grid_of, parse_crs, window_grid
 from geoxt.legend import Legend

@@ -1,69 +1,74 @@
-"""Map-style torch datasets: one sample a window."""
+"""A map-style torch dataset of windows of layers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-import xarray as xr
 from dask.system import CPU_COUNT
 from torch.utils.data import Dataset
 
-from geoxt.bridge.buffer_pool import Room
-from geoxt.bridge.reading import Kind, Sample, channels_of, read_batch, single
+from geoxt.bridge.buffer_pool import BufferPool
+from geoxt.bridge.layer_reader import NodeReader, TensorDtype, readers_of
+from geoxt.bridge.read_batch import MapWindows, Sample, read_batch, sample_at
 from geoxt.bridge.shared_memory import Slot
 from geoxt.errors import GridError
 from geoxt.grid import crs_name
 from geoxt.pixels.remote import WINDOWS
 from geoxt.samplers import WindowSequence
+from geoxt.trees import SomeData
 from geoxt.windows import Window
 
 Transform = Callable[[Sample], Sample]
 
 
 class WindowDataset(Dataset[Sample]):
-    """A map-style torch dataset: one sample a window.
+    """A map-style torch dataset: one sample per window.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset of layers on one grid.
+        A layer, a Dataset of layers on one grid, or a tree of such Datasets.
     windows
-        A sampler, or windows of the grid.
+        A sampler, or windows of the grid; windows of a tree name their node.
     transform
-        Applied to every sample, or to every batch by `loader`.
+        Applied to every sample (by `loader`: to every batch).
     dtype
-        "float32": continuous layers become float32. "stored": they keep their type where torch has it.
+        "float32": continuous layers become float32. "stored": they keep their dtype if torch supports it.
     threads
-        Windows of a batch that are read at once. By default the number of cores, and 1 in workers; 32 for remote files.
+        Windows of a batch that are read concurrently. Default: the number of cores, 1 in worker processes, 32 for
+        remote files.
+
+    Raises
+    ------
+    GridError
+        If the sampler was made from layers on other grids.
 
     Notes
     -----
-    It pickles without handles, so it goes to workers by fork or spawn. Indexing takes numbers and windows.
+    It pickles without file handles, so that workers can be forked or spawned. It is indexed by number or by window.
     """
 
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset,
+        data: SomeData,
         windows: WindowSequence | Sequence[Window],
         *,
         transform: Transform | None = None,
-        dtype: Kind = "float32",
+        dtype: TensorDtype = "float32",
         threads: int | None = None,
     ) -> None:
-        self.grid, self.channels = channels_of(data, dtype=dtype)
-        if isinstance(windows, WindowSequence) and windows.grid != self.grid:
-            sides = [f"{g.shape[0]} x {g.shape[1]} in {crs_name(g.crs)}" for g in (windows.grid, self.grid)]
-            msg = f"Cannot read windows of one grid ({sides[0]}) from layers on another ({sides[1]})."
-            raise GridError(msg + " Make the sampler from the same layers.")
+        self.nodes = readers_of(data, dtype=dtype)
+        if isinstance(windows, WindowSequence):
+            _require_grids(self.nodes, windows)
         self.windows = windows
         self.transform = transform
         self.threads = threads
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
-        self._room = Room()
+        self._buffers = BufferPool()
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -72,29 +77,85 @@ class WindowDataset(Dataset[Sample]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int | Window]) -> list[Sample]:
-        """Return samples that are read together."""
-        batch = self.read(indices)
-        samples = [single(batch, place) for place in range(len(indices))]
-        return samples if self.transform is None else [self.transform(s) for s in samples]
+        """Return several samples; those whose tensors have one shape are read together."""
+        windows = [self._window(index) for index in indices]
+        rows_of_kind: dict[Hashable, list[int]] = {}
+        for row, window in enumerate(windows):
+            rows_of_kind.setdefault(self.kind(window), []).append(row)
+        samples: list[Sample] = [{}] * len(windows)
+        for rows in rows_of_kind.values():
+            batch = self.read([windows[row] for row in rows])
+            for index, row in enumerate(rows):
+                samples[row] = sample_at(batch, index)
+        return samples if self.transform is None else [self.transform(sample) for sample in samples]
 
-    def read(self, indices: Sequence[int | Window], room: Room | Slot | None = None) -> Sample:
-        """Return one batch of windows, before any transform; its tensors lie in a room, this dataset's by default."""
-        windows = [i if isinstance(i, Window) else self.windows[i] for i in indices]
-        return read_batch(self.grid, self.channels, windows, self._map(), room or self._room)
+    def read(self, indices: Sequence[int | Window], buffers: BufferPool | Slot | None = None) -> Sample:
+        """Return one batch before any transform, in memory of `buffers` (by default, memory of this dataset)."""
+        windows = [self._window(index) for index in indices]
+        for window in windows:
+            self._require_node(window)
+        return read_batch(self.nodes, windows, map_reads=self._map_reads(), buffers=buffers or self._buffers)
+
+    def kind(self, window: Window) -> Hashable:
+        """Return a value that is equal for windows that can share a batch: name, shape and dtype of each layer.
+
+        Time steps do not count where shorter series are padded: if the window names its steps, or all nodes have
+        equally many.
+        """
+        self._require_node(window)
+        kinds = []
+        for name, layer in self.nodes[window.node].layers.items():
+            shape = layer.shape(window)
+            padded = layer.time_dim and (window.time is not None or self._equally_long(name))
+            kinds.append((name, shape[1:] if padded else shape, str(layer.dtype)))
+        return tuple(kinds)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the threads behind."""
         return self.__dict__ | {"_pool": None}
 
-    def _map(self) -> Any:
-        """Return what maps over windows: threads of this process, or the built-in."""
+    def _window(self, index: int | Window) -> Window:
+        return index if isinstance(index, Window) else self.windows[index]
+
+    def _require_node(self, window: Window) -> None:
+        if window.node not in self.nodes:
+            node = f"is of node {window.node!r}" if window.node else "names no node"
+            raise GridError(
+                f"Cannot read {window}: it {node}, and the nodes of the data are {list(self.nodes)}.",
+                remedy="Pass windows of a sampler over the same data. Or pass Window(…, node=…).",
+            )
+
+    def _equally_long(self, name: str) -> bool:
+        return len({reader.layers[name].view.shape[0] for reader in self.nodes.values()}) == 1
+
+    def _map_reads(self) -> MapWindows:
+        """Return the `map` of this process's thread pool, or the built-in."""
         count = self.threads
         if count is None:
             count = 1 if torch.utils.data.get_worker_info() is not None else CPU_COUNT
-            if any(c.view.remote for c in self.channels):
-                count = WINDOWS  # they wait for servers, not for cores
+            if any(layer.view.remote for reader in self.nodes.values() for layer in reader.layers.values()):
+                count = WINDOWS  # these threads wait for servers, not for cores
         if count <= 1:
             return map
-        if self._pool is None or self._pool[0] != os.getpid():
+        if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
             self._pool = os.getpid(), ThreadPoolExecutor(count, "geoxt-read")
         return self._pool[1].map
+
+
+def _require_grids(nodes: Mapping[str, NodeReader], windows: WindowSequence) -> None:
+    """Raise if a sampler has a node that the data lack, or has it on another grid."""
+    for node, grid in windows.grids.items():
+        reader = nodes.get(node)
+        if reader is None:
+            of, among = (f"node {n!r}" if n else "data on one grid" for n in (node, next(iter(nodes))))
+            raise GridError(
+                f"Cannot read windows of {of} from {among if '' in nodes else f'a tree of the nodes {list(nodes)}'}.",
+                remedy="Make the sampler from the same data. Or take the windows of one node by sampler.of(node).",
+            )
+        if reader.grid != grid:
+            sides = [f"{g.shape[0]} x {g.shape[1]} in {crs_name(g.crs)}" for g in (grid, reader.grid)]
+            raise GridError(
+                f"Cannot read windows of one grid ({sides[0]}) from layers on another ({sides[1]})"
+                f"{f' at node {node!r}' if node else ''}.",
+                remedy="Make the sampler from the same layers.",
+            )

@@ -1,4 +1,4 @@
-"""Windows as a stream: what workers read is dealt out among them, and each sample comes once."""
+"""An iterable-style torch dataset of windows, which worker processes share out."""
 
 from __future__ import annotations
 
@@ -7,36 +7,35 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import IterableDataset
 
-from geoxt.bridge.reading import Sample
+from geoxt.bridge.read_batch import Sample
 from geoxt.bridge.window_dataset import WindowDataset
 from geoxt.samplers import WindowSequence
 
-TOGETHER = 8
-"""Windows that are read at once."""
+CHUNK_SIZE = 8
+"""Windows read at once."""
 
 
 class WindowStream(IterableDataset[Sample]):
-    """An iterable-style torch dataset: the samples of a map-style one, in the order of its windows.
+    """An iterable-style torch dataset: the samples of a map-style dataset, in order.
 
     Parameters
     ----------
     samples
         The map-style dataset.
-    together
-        Windows that are read at once; workers take turns by so many.
+    chunk_size
+        Number of consecutive windows that are read at once, by one worker.
 
     Notes
     -----
-    In a `DataLoader` with workers every sample comes once, from one of them; their order then depends on the workers.
-    `set_epoch` takes the windows of another epoch.
+    In a `DataLoader` with workers every sample is yielded once, by one of them; the order then depends on the workers.
     """
 
-    def __init__(self, samples: WindowDataset, *, together: int = TOGETHER) -> None:
-        self.samples, self.together = samples, together
+    def __init__(self, samples: WindowDataset, *, chunk_size: int = CHUNK_SIZE) -> None:
+        self.samples, self.chunk_size = samples, chunk_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the windows of another epoch; before workers start, or they do not know of it."""
+        """Choose the epoch of a sampler's windows. Persistent workers that run already do not see it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -48,6 +47,6 @@ class WindowStream(IterableDataset[Sample]):
             windows = windows.at(self.epoch)
         worker = torch.utils.data.get_worker_info()
         first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        for start in range(first * self.together, len(windows), workers * self.together):
-            stop = min(start + self.together, len(windows))
-            yield from self.samples.__getitems__([windows[n] for n in range(start, stop)])
+        for start in range(first * self.chunk_size, len(windows), workers * self.chunk_size):
+            stop = min(start + self.chunk_size, len(windows))
+            yield from self.samples.__getitems__([windows[index] for index in range(start, stop)])

@@ -4,13 +4,13 @@ import pickle
 import numpy as np
 import torch
 
-from geoxt.bridge.buffer_pool import SPARE, Room
+from geoxt.bridge.buffer_pool import SPARE, BufferPool
 
 FLOAT = np.dtype("float32")
 
 
 def test_an_array_is_filled_again_only_when_no_tensor_is_left_over_it():
-    room = Room()
+    room = BufferPool()
     first = torch.from_numpy(room.array((4, 3), FLOAT))
     place = first.data_ptr()
     view = first[1:]
@@ -25,13 +25,13 @@ def test_an_array_is_filled_again_only_when_no_tensor_is_left_over_it():
 
 
 def test_other_shapes_and_types_have_arrays_of_their_own():
-    room = Room()
+    room = BufferPool()
     assert [room.array(s, t).shape for s, t in (((2,), FLOAT), ((3,), FLOAT))] == [(2,), (3,)]
     assert room.array((2,), np.dtype("int64")).dtype == "int64"
 
 
 def test_it_keeps_few_and_pickles_empty():
-    room = Room()
+    room = BufferPool()
     held = [room.array((5,), FLOAT) for _ in range(6)]
     del held
     assert sum(map(len, room._spare.values())) == SPARE

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoxt.bridge import read_batch
-from geoxt.bridge.coalesce import LONGEST, runs
-from geoxt.bridge.reading import channels_of
+from geoxt.bridge.coalesce import MAX_WINDOWS, coalesce
+from geoxt.bridge.layer_reader import readers_of
 from geoxt.errors import ReadWarning
 from geoxt.layers import open_cogs
 from geoxt.samplers import GridSampler
@@ -22,15 +22,15 @@ WINDOWS = st.lists(st.builds(Window, st.integers(0, 3), st.integers(-5, 60), st.
 
 @given(WINDOWS)
 def test_every_window_has_its_place_in_one_run_and_nothing_else_is_read(windows):
-    found = runs(windows)
-    places = [run.start + n for run in found for n in range(len(run.lefts))]
+    found = coalesce(windows)
+    places = [read.start + n for read in found for n in range(len(read.offsets))]
     assert places == list(range(len(windows)))
-    for run in found:
-        inside = [Window(run.whole.row, run.whole.col + left, 7, 10) for left in run.lefts]
-        assert inside == windows[run.start : run.start + len(inside)]
+    for read in found:
+        inside = [Window(read.window.row, read.window.col + left, 7, 10) for left in read.offsets]
+        assert inside == windows[read.start : read.start + len(inside)]
         columns = np.unique([c for w in inside for c in range(w.col, w.col + 10)])
-        assert run.whole.width == len(columns)
-        assert len(run.lefts) <= LONGEST
+        assert read.window.width == len(columns)
+        assert len(read.offsets) <= MAX_WINDOWS
 
 
 def test_rows_and_times_do_not_mix():
@@ -41,16 +41,16 @@ def test_rows_and_times_do_not_mix():
         Window(1, 9, 4, 4, (0,)),
         Window(1, 8, 4, 4, (0,)),
     ]
-    assert [len(run.lefts) for run in runs(windows)] == [2, 1, 1, 1]
+    assert [len(read.offsets) for read in coalesce(windows)] == [2, 1, 1, 1]
 
 
 def test_a_grid_is_read_in_runs_to_the_same_bits(ds):
     plan = list(GridSampler(ds, size=32, stride=16, edge="pad"))
-    assert len(runs(plan)) < len(plan) / 3
-    grid, channels = channels_of(ds)
-    together = read_batch(grid, channels, plan)
+    assert len(coalesce(plan)) < len(plan) / 3
+    nodes = readers_of(ds)
+    together = read_batch(nodes, plan)
     for place, window in enumerate(plan):
-        alone = read_batch(grid, channels, [window])
+        alone = read_batch(nodes, [window])
         for key in ("image", "mask", "image_valid", "mask_valid", "bounds"):
             assert torch.equal(alone[key][0], together[key][place]), (key, window)
 
@@ -60,9 +60,9 @@ def test_where_failures_are_nodata_a_window_fails_alone(tmp_path):
     layer = open_cogs(path, errors="nodata")
     os.truncate(path, os.path.getsize(path) - 200)  # noqa: PTH202
     windows = [Window(row, col, 16, 16) for row in (0, 16, 32, 48) for col in range(0, 128, 16)]
-    grid, channels = channels_of(layer)
+    nodes = readers_of(layer)
     with pytest.warns(ReadWarning, match="taken as nodata"):
-        together = read_batch(grid, channels, windows)
-    alone = [read_batch(grid, channels, [window]) for window in windows]
+        together = read_batch(nodes, windows)
+    alone = [read_batch(nodes, [window]) for window in windows]
     assert torch.equal(together["image_valid"], torch.cat([one["image_valid"] for one in alone]))
     assert 0 < together["image_valid"].float().mean() < 1

@@ -10,7 +10,8 @@ import xarray as xr
 from torch.utils.data import default_collate
 
 from geoxt.alignment import intersection
-from geoxt.bridge.reading import channels_of, geometry, read_batch, single
+from geoxt.bridge.layer_reader import readers_of
+from geoxt.bridge.read_batch import geometry, read_batch, sample_at
 from geoxt.errors import GridError, InputError
 from geoxt.grid import coordinates, grid_of
 from geoxt.testing import distinct, make_grid
@@ -35,7 +36,7 @@ def expected(layer, window):
 
 
 def test_a_batch_is_what_the_layers_compute(ds):
-    batch = read_batch(*channels_of(ds), WINDOWS)
+    batch = read_batch(readers_of(ds), WINDOWS)
     assert (batch["image"].dtype, batch["mask"].dtype) == (torch.float32, torch.int64)
     assert (batch["image"].shape, batch["mask"].shape) == ((3, 3, 32, 24), (3, 32, 24))
     for n, window in enumerate(WINDOWS):
@@ -46,7 +47,7 @@ def test_a_batch_is_what_the_layers_compute(ds):
 
 
 def test_a_pixel_is_valid_where_all_bands_are(ds):
-    batch = read_batch(*channels_of(ds), WINDOWS)
+    batch = read_batch(readers_of(ds), WINDOWS)
     image = (batch["image"] != 0).all(dim=1)
     assert batch["image_valid"].dtype == torch.bool
     assert torch.equal(batch["image_valid"], image)
@@ -62,14 +63,14 @@ def test_an_untouched_dataset_is_read_past_dask(ds, monkeypatch):
 
     monkeypatch.setattr(dask.array.Array, "compute", refuse)
     with dask.config.set(scheduler=refuse):
-        read_batch(*channels_of(ds), WINDOWS)
-        read_batch(*channels_of(ds.isel(x=slice(3, 99), band=[2, 0])), [Window(0, 0, 9, 9)])
+        read_batch(readers_of(ds), WINDOWS)
+        read_batch(readers_of(ds.isel(x=slice(3, 99), band=[2, 0])), [Window(0, 0, 9, 9)])
 
 
 def test_a_touched_dataset_is_read_as_it_computes(ds):
     touched = ds.assign(image=(ds.image.astype("float64") / 7).where(ds.mask != 5))
     window = Window(30, 20, 32, 24)
-    batch = read_batch(*channels_of(touched), [window])
+    batch = read_batch(readers_of(touched), [window])
     exact = touched.image.isel(y=slice(30, 62), x=slice(20, 44)).compute().values.astype("float32")
     assert np.array_equal(batch["image"][0].numpy(), exact, equal_nan=True)
     assert not batch["image_valid"][0][np.isnan(exact).any(0)].any()
@@ -77,7 +78,7 @@ def test_a_touched_dataset_is_read_as_it_computes(ds):
 
 def test_places_are_those_of_rasterio(ds):
     grid = grid_of(ds)
-    found = geometry(grid, WINDOWS)
+    found = geometry({"": grid}, WINDOWS)
     for n, w in enumerate(WINDOWS):
         window = rasterio.windows.Window(w.col, w.row, w.width, w.height)
         assert np.allclose(found["bounds"][n], rasterio.windows.bounds(window, grid.affine), rtol=0, atol=1e-6)
@@ -91,7 +92,7 @@ def test_places_are_those_of_rasterio(ds):
 @pytest.mark.parametrize("options", [{"south_up": True}, {"degrees": 30.0}])
 def test_bounds_hold_the_corners_of_any_grid(options):
     grid = make_grid((50, 60), **options)
-    found = geometry(grid, [Window(10, 20, 8, 6)])["bounds"][0].numpy()
+    found = geometry({"": grid}, [Window(10, 20, 8, 6)])["bounds"][0].numpy()
     corners = np.array([grid.affine @ (col, row) for col in (20, 26) for row in (10, 18)])
     assert np.allclose(found, [*corners.min(0), *corners.max(0)])
 
@@ -105,8 +106,8 @@ def test_bounds_hold_the_corners_of_any_grid(options):
 )  # fmt: skip
 def test_tensors_are_float32_or_as_stored(stored, kept):
     layer = layer_of((distinct((2, 20, 20)) % 100).astype(stored))
-    plain = read_batch(*channels_of(layer), [Window(0, 0, 8, 8)])["image"]
-    same = read_batch(*channels_of(layer, dtype="stored"), [Window(0, 0, 8, 8)])["image"]
+    plain = read_batch(readers_of(layer), [Window(0, 0, 8, 8)])["image"]
+    same = read_batch(readers_of(layer, dtype="stored"), [Window(0, 0, 8, 8)])["image"]
     assert plain.dtype == torch.float32
     assert str(same.dtype) == f"torch.{kept}"
     assert np.array_equal(plain.numpy(), same.numpy().astype("float32"))
@@ -114,26 +115,26 @@ def test_tensors_are_float32_or_as_stored(stored, kept):
 
 def test_dimensions_that_are_absent_are_left_out():
     for shape in ((20, 20), (3, 20, 20), (4, 3, 20, 20)):
-        batch = read_batch(*channels_of(layer_of(distinct(shape, "float32"))), [Window(0, 0, 8, 9)] * 2)
+        batch = read_batch(readers_of(layer_of(distinct(shape, "float32"))), [Window(0, 0, 8, 9)] * 2)
         assert batch["image"].shape == (2, *shape[:-2], 8, 9)
         assert batch["image_valid"].shape == (2, *([4] if len(shape) == 4 else []), 8, 9)
 
 
 def test_a_window_takes_its_time_steps():
     values = distinct((4, 3, 20, 20), "float32")
-    batch = read_batch(*channels_of(layer_of(values)), [Window(2, 3, 8, 9, (3, 1))])
+    batch = read_batch(readers_of(layer_of(values)), [Window(2, 3, 8, 9, (3, 1))])
     assert np.array_equal(batch["image"][0], values[[3, 1], :, 2:10, 3:12])
     assert batch["image_valid"].shape == (1, 2, 8, 9)
 
 
 def test_a_lone_layer_is_image_or_mask(ds):
-    assert set(read_batch(*channels_of(ds.image), WINDOWS[:1])) >= {"image", "image_valid", "bounds"}
-    assert set(read_batch(*channels_of(ds.mask), WINDOWS[:1])) >= {"mask", "mask_valid", "bounds"}
+    assert set(read_batch(readers_of(ds.image), WINDOWS[:1])) >= {"image", "image_valid", "bounds"}
+    assert set(read_batch(readers_of(ds.mask), WINDOWS[:1])) >= {"mask", "mask_valid", "bounds"}
 
 
 def test_samples_put_together_are_the_batch(ds):
-    batch = read_batch(*channels_of(ds), WINDOWS)
-    again = default_collate([single(batch, n) for n in range(3)])
+    batch = read_batch(readers_of(ds), WINDOWS)
+    again = default_collate([sample_at(batch, n) for n in range(3)])
     assert batch.keys() == again.keys()
     for key, value in batch.items():
         assert torch.equal(value, again[key]) if isinstance(value, torch.Tensor) else value == again[key]
@@ -141,14 +142,14 @@ def test_samples_put_together_are_the_batch(ds):
 
 def test_windows_of_two_sizes_make_no_batch(ds):
     with pytest.raises(GridError, match=r"several sizes \[\(8, 8\), \(8, 9\)\] into one batch. Pass batch_size=1"):
-        read_batch(*channels_of(ds), [Window(0, 0, 8, 8), Window(0, 0, 8, 9)])
+        read_batch(readers_of(ds), [Window(0, 0, 8, 8), Window(0, 0, 8, 9)])
 
 
 def test_layers_keep_times_and_bands_of_their_own():
     steps = [np.array([f"{y}-01-01" for y in years], "datetime64[ns]") for years in ((2020, 2021), (2018, 2019, 2020))]
     a = layer_of(distinct((2, 2, 20, 20), "float32")).assign_coords(time=steps[0], band=["r", "g"])
     b = layer_of(distinct((3, 1, 20, 20), "float32")).assign_coords(time=steps[1], band=["vv"])
-    batch = read_batch(*channels_of(intersection(a=a, b=b)), [Window(1, 2, 8, 9)] * 2)
+    batch = read_batch(readers_of(intersection(a=a, b=b)), [Window(1, 2, 8, 9)] * 2)
     assert (batch["a"].shape, batch["b"].shape) == ((2, 2, 2, 8, 9), (2, 3, 1, 8, 9))
     assert np.array_equal(batch["b"][1], b[:, :, 1:9, 2:11])
     assert (batch["a_valid"].shape, batch["b_valid"].shape) == ((2, 2, 8, 9), (2, 3, 8, 9))
@@ -156,15 +157,15 @@ def test_layers_keep_times_and_bands_of_their_own():
 
 def test_a_dataset_without_layers_is_refused():
     with pytest.raises(InputError, match="no .*y.*x"):
-        channels_of(xr.Dataset({"count": 1}))
+        readers_of(xr.Dataset({"count": 1}))
 
 
 def test_a_static_layer_stands_beside_one_with_times():
     grid = make_grid((20, 20))
     image = xr.DataArray(distinct((3, 20, 20)), dims=("time", "y", "x"), coords=coordinates(grid), name="image")
     mask = xr.DataArray(distinct((20, 20)), dims=("y", "x"), coords=coordinates(grid), attrs={"flag_values": [1]})
-    found, channels = channels_of(xr.Dataset({"image": image, "mask": mask}))
-    batch = read_batch(found, channels, [Window(2, 3, 8, 8, (2, 0)), Window(0, 0, 8, 8, (1, 2))])
+    nodes = readers_of(xr.Dataset({"image": image, "mask": mask}))
+    batch = read_batch(nodes, [Window(2, 3, 8, 8, (2, 0)), Window(0, 0, 8, 8, (1, 2))])
     assert batch["image"].shape == (2, 2, 8, 8)
     assert batch["mask"].shape == (2, 8, 8)
     assert np.array_equal(batch["image"][0], image.values[[2, 0], 2:10, 3:11])
@@ -175,6 +176,6 @@ def test_infinite_pixels_are_not_valid():
     values = np.ones((8, 8), "float32")
     values[3, 4] = np.inf
     layer = xr.DataArray(values, dims=("y", "x"), coords=coordinates(make_grid((8, 8))), name="image")
-    found, channels = channels_of(layer)
-    batch = read_batch(found, channels, [Window(0, 0, 8, 8)])
+    nodes = readers_of(layer)
+    batch = read_batch(nodes, [Window(0, 0, 8, 8)])
     assert np.argwhere(~batch["image_valid"][0].numpy()).tolist() == [[3, 4]]

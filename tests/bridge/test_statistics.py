@@ -7,8 +7,8 @@ import pytest
 import torch
 import xarray as xr
 
-from geoxt.bridge import Statistics, statistics
-from geoxt.bridge.statistics import KEPT
+from geoxt.bridge import BandStatistics, statistics
+from geoxt.bridge.statistics import SAMPLE_SIZE
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
 from geoxt.samplers import GridSampler, RandomSampler
@@ -47,7 +47,7 @@ def test_large_offsets_lose_nothing():
 def test_a_random_choice_stands_for_a_long_stream():
     values = np.random.default_rng(2).random((2, 600, 600), "float32")
     layer = layer_of(values)
-    assert values[0].size > KEPT
+    assert values[0].size > SAMPLE_SIZE
     windows = list(GridSampler(layer, size=100, stride=100))
     found = statistics(layer, windows, percentiles=(1, 50, 99))
     for percent, numbers in found.percentiles.items():
@@ -60,13 +60,13 @@ def test_it_normalises_and_goes_into_json():
     values = np.random.default_rng(3).normal(5, 2, (2, 40, 40)).astype("float32")
     layer = layer_of(values)
     found = statistics(layer, RandomSampler(layer, size=40, length=1, seed=0))
-    image = found.normalise(torch.from_numpy(values)[None])
+    image = found.normalize(torch.from_numpy(values)[None])
     assert torch.allclose(image.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-5)
     assert torch.allclose(image.std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-5)
-    assert torch.allclose(found.restore(image), torch.from_numpy(values), atol=1e-5)
-    assert Statistics.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert torch.allclose(found.denormalize(image), torch.from_numpy(values), atol=1e-5)
+    assert BandStatistics.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     with pytest.raises(InputError, match="3 bands by the statistics of 2: red, nir"):
-        found.normalise(torch.zeros(1, 3, 4, 4))
+        found.normalize(torch.zeros(1, 3, 4, 4))
 
 
 def test_a_band_that_does_not_vary_has_a_deviation_of_one():

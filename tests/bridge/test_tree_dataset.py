@@ -1,6 +1,7 @@
 """Tensors of a tree: the pixels of each child, on its own grid; batches of one shape, for any number of workers."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import torch
 import xarray as xr
 
 import geoxt
-from geoxt.bridge import TreeBatchPlan, TreeDataset, loader, to_torch
-from geoxt.bridge.tree_dataset import batches
+from geoxt.bridge import WindowBatchSampler, loader, to_torch
+from geoxt.bridge.batch_sampler import batch_indices
 from geoxt.errors import GridError
 from geoxt.grid import grid_of
 from geoxt.samplers import GridSampler, RandomBatchSampler, RandomSampler, WindowSequence
@@ -73,7 +74,6 @@ def test_a_batch_of_a_batch_sampler_is_of_one_child(pair):
 def test_a_dataset_is_map_style_and_pickles(pair):
     windows = list(RandomSampler(pair, size=16, length=5))
     samples = to_torch(pair, windows)
-    assert isinstance(samples, TreeDataset)
     again = pickle.loads(pickle.dumps(samples))
     one = samples.__getitems__([3, 0])
     assert equal(again[3], one[0])
@@ -82,21 +82,30 @@ def test_a_dataset_is_map_style_and_pickles(pair):
     assert torch.equal(doubled[1]["image"], 2 * samples[1]["image"])
 
 
-def test_windows_without_a_child_or_of_other_trees_are_refused(pair):
-    with pytest.raises(GridError, match=r"it names no node, and the children are \['epsg_3261"):
+def test_windows_of_other_data_raise(pair):
+    with pytest.raises(GridError, match=r"it names no node, and the nodes of the data are \['epsg_3261"):
         to_torch(pair, [Window(0, 0, 8, 8)])[0]
     with pytest.raises(GridError, match=r"it is of node 'north'"):
         to_torch(pair, [Window(0, 0, 8, 8, node="north")])[0]
     sampler = RandomSampler(pair, size=8, length=3)
     child = pair["epsg_32615"].to_dataset()
-    with pytest.raises(GridError, match=r"plan\.of\(node\)"):
+    with pytest.raises(GridError, match=r"of node 'epsg_3261[56]' from data on one grid.*sampler\.of\(node\)"):
         to_torch(child, sampler)
-    with pytest.raises(GridError, match="Make the sampler from the same tree"):
+    with pytest.raises(GridError, match="of data on one grid from a tree of the nodes .* sampler from the same data"):
         to_torch(pair, RandomSampler(child, size=8, length=3))
     assert len(to_torch(child, sampler.of("epsg_32615"))) == sum(w.node == "epsg_32615" for w in sampler)
     differ = xr.DataTree.from_dict({"a": child, "b": child[["image"]]})
     with pytest.raises(GridError, match=r"'a' has the layers \['image', 'mask'\], 'b' \['image'\]"):
         to_torch(differ, sampler)
+
+
+def test_tree_of_one_node_gives_the_batches_of_its_dataset(pair):
+    child = pair["epsg_32615"].to_dataset()
+    tree = xr.DataTree.from_dict({"west": child})
+    windows = list(RandomSampler(child, size=16, length=6, seed=1))
+    plain = list(loader(child, windows, batch_size=4))
+    of_tree = list(loader(tree, [replace(window, node="west") for window in windows], batch_size=4))
+    assert all(equal(a, b) for a, b in zip(plain, of_tree, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +130,7 @@ def test_windows_of_several_shapes_are_grouped(uneven):
     assert len(list(loader(uneven, sampler, batch_size=4, drop_last=True))) == sum(shape[0] == 4 for shape in shapes)
     windows = [w for batch in lazy.sampler for w in batch]
     assert sorted(windows, key=repr) == sorted(sampler, key=repr)
-    with pytest.raises(GridError, match="Cannot stack windows of the children"):
+    with pytest.raises(GridError, match="Cannot stack windows of several sizes"):
         to_torch(uneven, sampler).read(list(sampler))
     assert len(to_torch(uneven, sampler).__getitems__(list(range(21)))) == 21
 
@@ -129,7 +138,7 @@ def test_windows_of_several_shapes_are_grouped(uneven):
 def test_an_epoch_is_that_of_the_sampler(uneven):
     sampler = RandomSampler(uneven, size=240, units="crs", length=21)
     plan = loader(uneven, sampler, batch_size=4).sampler
-    assert isinstance(plan, TreeBatchPlan)
+    assert isinstance(plan, WindowBatchSampler)
     plan.set_epoch(2)
     assert sorted((w for b in plan for w in b), key=repr) == sorted(sampler.at(2), key=repr)
     assert len(plan) == len(list(plan))
@@ -139,7 +148,7 @@ def test_an_epoch_of_a_tree_goes_on_where_it_was_cut_off(uneven):
     sampler = RandomSampler(uneven, size=240, units="crs", length=21)
     through, resumed = (loader(uneven, sampler, batch_size=4, drop_last=True).sampler for _ in range(2))
     through.set_epoch(3)
-    resumed.begin(3, 2)
+    resumed.resume(3, 2)
     assert list(resumed) == list(through)[2:]
     assert len(resumed) == len(through) - 2
     for plan in (through, resumed):
@@ -149,9 +158,9 @@ def test_an_epoch_of_a_tree_goes_on_where_it_was_cut_off(uneven):
 
 
 def test_batches_of_one_kind_keep_their_order():
-    plain = batches(np.zeros(10, int), 4)
+    plain = batch_indices(np.zeros(10, int), 4)
     assert [b.tolist() for b in plain] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    grouped = batches(np.array([0, 1, 0, 1, 1, 0, 0]), 2)
+    grouped = batch_indices(np.array([0, 1, 0, 1, 1, 0, 0]), 2)
     assert [b.tolist() for b in grouped] == [[0, 2], [1, 3], [5, 6], [4]]
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from torch.utils.data import DataLoader
 
 from geoxt.alignment import align
-from geoxt.bridge import BatchPlan, WindowDataset, loader, to_torch
+from geoxt.bridge import WindowBatchSampler, WindowDataset, loader, to_torch
 from geoxt.errors import GridError, InputError, ReadError
 from geoxt.layers import open_cogs
 from geoxt.samplers import GridSampler, RandomSampler
@@ -87,7 +87,7 @@ def test_epochs_take_other_windows_and_repeat(ds, sampler):
 
 
 def test_a_fixed_plan_is_the_same_in_every_epoch(ds):
-    plan = BatchPlan(GridSampler(ds, size=64), 3)
+    plan = WindowBatchSampler(GridSampler(ds, size=64), 3)
     first = list(plan)
     plan.set_epoch(5)
     assert list(plan) == first
@@ -102,7 +102,7 @@ def test_an_epoch_goes_on_where_it_was_cut_off(ds, sampler, workers):
     through.sampler.set_epoch(2)
     following = list(through)
     resumed = loader(ds, sampler, batch_size=3, num_workers=workers)
-    resumed.sampler.begin(1, 2)
+    resumed.sampler.resume(1, 2)
     assert len(resumed) == 2
     assert same_batches(cut[2:], list(resumed))
     resumed.sampler.set_epoch(2)
@@ -113,14 +113,14 @@ def test_an_epoch_goes_on_where_it_was_cut_off(ds, sampler, workers):
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("done", [0, 1, 3])
 def test_length_is_what_is_yielded_wherever_it_begins(ds, sampler, done, drop_last):
-    plan = BatchPlan(sampler, 3, drop_last=drop_last)
+    plan = WindowBatchSampler(sampler, 3, drop_last=drop_last)
     whole = len(plan)
-    plan.begin(4, done)
+    plan.resume(4, done)
     assert len(plan) == len(list(plan)) == whole - done
-    plan.begin(4, done, whole=True)
+    plan.resume(4, done, full_length=True)
     assert len(plan) == len(list(plan)) + done
     with pytest.raises(InputError, match=rf"after {whole + 1} batches: it has {whole}"):
-        plan.begin(4, whole + 1)
+        plan.resume(4, whole + 1)
     assert plan.epoch == 4
 
 
@@ -157,16 +157,18 @@ def test_no_handle_stays_with_an_epoch(ds, sampler):
     assert after <= before + 4
 
 
-def test_no_batch_is_refused(ds, sampler):
-    with pytest.raises(InputError, match="batches of 0 windows: pass batch_size=1"):
+def test_batch_size_below_one_raises(ds, sampler):
+    with pytest.raises(InputError, match=r"batches of 0 windows\. Pass batch_size=1"):
         loader(ds, sampler, batch_size=0)
 
 
-def test_windows_of_two_sizes_are_refused_in_the_loader(ds):
-    windows = [Window(0, 0, 8, 8), Window(0, 0, 9, 9)]
+def test_windows_of_several_sizes_are_grouped_by_size(ds):
+    windows = [Window(0, 0, 8, 8), Window(0, 0, 9, 9), Window(3, 0, 8, 8)]
+    assert [b["image"].shape[-1] for b in loader(ds, windows)] == [8, 9, 8]
+    batches = list(loader(ds, windows, batch_size=2))
+    assert [tuple(b["image"].shape[::3]) for b in batches] == [(2, 8), (1, 9)]
     with pytest.raises(GridError, match="several sizes"):
-        list(loader(ds, windows, batch_size=2))
-    assert [b["image"].shape[-1] for b in loader(ds, windows)] == [8, 9]
+        WindowDataset(ds, windows).read([0, 1])
 
 
 def test_a_broken_file_is_named_by_workers_and_here(tmp_path):

@@ -14,7 +14,7 @@ def samples(ds):
 
 
 def test_it_gives_the_samples_in_their_order(samples):
-    stream = WindowStream(samples, together=4)
+    stream = WindowStream(samples, chunk_size=4)
     found = list(stream)
     assert len(stream) == len(found) == 21
     assert all(torch.equal(found[n]["image"], samples[n]["image"]) for n in range(21))
@@ -22,7 +22,7 @@ def test_it_gives_the_samples_in_their_order(samples):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_give_each_sample_once(samples, workers):
-    batches = DataLoader(WindowStream(samples, together=2), batch_size=4, num_workers=workers, timeout=60)
+    batches = DataLoader(WindowStream(samples, chunk_size=2), batch_size=4, num_workers=workers, timeout=60)
     found = torch.cat([b["bounds"] for b in batches])
     expected = torch.stack([samples[n]["bounds"] for n in range(21)])
     assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, expected.tolist()))

@@ -124,6 +124,6 @@ def test_many_windows_of_a_remote_layer_are_read_at_once(proxy, address, rasters
     far, near = open_cogs(address("red.tif")), open_cogs(rasters / "red.tif")
     assert (view_of(far).remote, view_of(near).remote) == (True, False)
     window = [Window(0, 0, 9, 9)]
-    assert geoxt.bridge.to_torch(far, window)._map().__self__._max_workers == remote.WINDOWS
-    chosen = geoxt.bridge.to_torch(far, window, threads=3)._map()
+    assert geoxt.bridge.to_torch(far, window)._map_reads().__self__._max_workers == remote.WINDOWS
+    chosen = geoxt.bridge.to_torch(far, window, threads=3)._map_reads()
     assert chosen.__self__._max_workers == 3

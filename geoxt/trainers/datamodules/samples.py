@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from geoxt.bridge.epochs import Epochs
+from geoxt.bridge.epoch_sampler import EpochSampler
 from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend
 from geoxt.models import Card
@@ -174,7 +174,7 @@ class SampleDataModule(Resumable):
         return DataLoader(_Batches(samples), sampler=plan, batch_size=None, num_workers=self.num_workers, **many)
 
 
-class Shuffled(Epochs[list[int]]):
+class Shuffled(EpochSampler[list[int]]):
     """Full batches of numbers in another order each epoch; a last batch that would not be full is left out.
 
     Parameters

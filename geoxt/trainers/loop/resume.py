@@ -165,5 +165,5 @@ class Resumable(pl.LightningDataModule):
             msg = f"Cannot go on in an epoch of {len(plan)} batches: the training was kept in one of {self._of}. Pass "
             raise InputError(msg + "the data and batch_size= as before, or another folder to start anew.")
         self._of = len(plan)
-        plan.begin(*self._begun, whole=True)
+        plan.resume(*self._begun, full_length=True)
         return loader
