@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.data import DataLoader
 
-    from geoxt.bridge.reading import Kind, Sample
-    from geoxt.bridge.tree_dataset import TreeDataset
+    from geoxt.bridge.layer_reader import TensorDtype
+    from geoxt.bridge.read_batch import Sample
     from geoxt.bridge.window_dataset import Transform, WindowDataset
     from geoxt.inference.tiles import Blend
     from geoxt.samplers import WindowSequence
@@ -79,7 +79,7 @@ class _Accessor:
         num_workers: int = 0,
         threads: int | None = None,
         transform: Transform | None = None,
-        dtype: Kind = "float32",
+        dtype: TensorDtype = "float32",
         drop_last: bool = False,
         **options: Any,
     ) -> DataLoader[Sample]:
@@ -91,9 +91,9 @@ class _Accessor:
         windows: WindowSequence | Iterable[Window],
         *,
         transform: Transform | None = None,
-        dtype: Kind = "float32",
+        dtype: TensorDtype = "float32",
         threads: int | None = None,
-    ) -> WindowDataset | TreeDataset:
+    ) -> WindowDataset:
         """Return a torch Dataset of the windows' pixels; see `geoxt.bridge.to_torch`."""
 
     @_function_of("geoxt.plot")

@@ -114,7 +114,7 @@ def _kind_numbers(windows: WindowSequence | Sequence[Window], kind: Callable[[Wi
         _, first, inverse = np.unique(traits, axis=0, return_index=True, return_inverse=True)
         representatives = [windows[int(index)] for index in first]
     else:
-        numbers: dict[Hashable, int] = {}
+        numbers: dict[tuple[str, int, int, int], int] = {}
         traits_of = [(w.node, w.height, w.width, -1 if w.time is None else len(w.time)) for w in windows]
         inverse = np.array([numbers.setdefault(traits, len(numbers)) for traits in traits_of], "int64")
         representatives = [windows[traits_of.index(traits)] for traits in numbers]
