@@ -1,37 +1,56 @@
-"""The command line: `geoxt demo`, `geoxt fit`, `geoxt experiment`, `geoxt predict`, `geoxt datasets`, `geoxt bench`."""
+"""The command-line interface: the parser of all commands, and how errors end them."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, get_args
 
 from geoxt import __version__
+from geoxt.cli.errors import command_parser, flags_of
 from geoxt.errors import GeoxtError, InputError, MissingDependency
 from geoxt.tasks import Output
 
 FAILED = 2
-"""Exit code where the input was at fault; argparse has the same."""
+"""Exit code of invalid input, as in argparse."""
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells give it."""
-CUT = 141
-"""Exit code where the output was closed before its end, as shells give it."""
+"""Exit code after Ctrl-C: 128 + SIGINT."""
+BROKEN_PIPE = 141
+"""Exit code after the reader of the output closed it: 128 + SIGPIPE."""
+COMMANDS = {
+    "Data": {
+        "datasets": "list, describe, download and verify benchmark datasets",
+    },
+    "Training": {
+        "fit": "train a model by a configuration file",
+        "experiment": "train over a grid of settings and several seeds, and tabulate the scores",
+    },
+    "Maps": {
+        "predict": "map images with a trained model",
+        "demo": "train on labeled imagery, map the scene and score the map, in one go",
+    },
+    "Speed": {
+        "bench": "measure how fast windows are read from files",
+    },
+}
+"""One-line description of each command, by group."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command, and return its exit code.
+    """Run a command and return its exit code.
 
     Parameters
     ----------
     argv
-        The arguments; those of the process by default.
+        Arguments; by default those of the process.
     """
-    args, further = parser().parse_known_args(argv)
+    top = parser()
+    args, further = top.parse_known_args(argv)
     if further and args.command != "fit":
-        parser().error(f"unrecognized arguments: {' '.join(further)}")
+        top.error(f"unrecognized arguments: {' '.join(further)}")
     args.further = further
     commands = {
         "demo": _demo,
@@ -44,11 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         commands[args.command](args)
         sys.stdout.flush()
-    except BrokenPipeError:  # what reads the output has enough, such as `head`
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CUT
+        return BROKEN_PIPE
     except GeoxtError as error:
-        print(" ".join([f"geoxt: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+        commands = [args.command, *([args.action] if "action" in args else [])]
+        flags = flags_of(command_parser(top, *commands))
+        text = error.render(flags, otherwise=f"See geoxt {' '.join(commands)} --help.")
+        print(" ".join([f"geoxt: {text}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as error:
         print("; ".join(["geoxt: interrupted", *getattr(error, "__notes__", ())]), file=sys.stderr)
@@ -59,32 +81,63 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(
-        prog="geoxt", description="Deep learning on geospatial data, natively in xarray and STAC."
+        prog="geoxt",
+        usage="geoxt COMMAND [options]",
+        description="Deep learning on geospatial data, natively in xarray and STAC.",
+        epilog="\n".join([*_listed(COMMANDS), "", "Options of a command: geoxt COMMAND --help"]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"geoxt {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    demo = commands.add_parser(
-        "demo",
-        help="train a model on labelled imagery and map the whole scene",
-        description="Open an image and labels, align them, split them in space, train a U-Net, map the whole scene and "
-        "score the map on held-out blocks. Without files, on a small world made for it.",
+    commands = top.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog="geoxt", help=argparse.SUPPRESS
     )
-    demo.add_argument("--out", default="geoxt-demo", metavar="DIR", help="where to write (default: %(default)s)")
-    demo.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result (default: %(default)s)")
-    files = demo.add_argument_group("your own files")
-    files.add_argument("--image", nargs="+", metavar="GLOB", help="raster files of the image, all bands")
-    files.add_argument("--labels", metavar="FILE", help="raster of class codes, in any CRS and resolution")
-    files.add_argument("--classes", type=int, metavar="N", help="how many classes the labels may have (default: 64)")
-    training = demo.add_argument_group("training")
-    training.add_argument("--epochs", type=int, default=15, metavar="N", help="(default: %(default)s)")
-    training.add_argument("--model", default="unet", metavar="NAME", help="an architecture (default: %(default)s)")
-    training.add_argument("--block", type=int, metavar="PIXELS", help="side of the blocks that are held out whole")
-    training.add_argument("--size", type=int, metavar="PIXELS", help="side of the training windows")
+    _add_demo(commands)
     _add_training(commands)
     _add_predict(commands)
     _add_datasets(commands)
     _add_bench(commands)
     return top
+
+
+def _listed(groups: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Yield the lines that list commands by group."""
+    for title, commands in groups.items():
+        yield f"{title}:"
+        yield from (f"  {name:<12}{text}" for name, text in commands.items())
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        description="Open an image and labels, align them, split them into blocks, train a U-Net, map the whole scene "
+        "and score the map on held-out blocks. Without files, on a small generated world.",
+    )
+    demo.add_argument("--out", default="geoxt-demo", metavar="DIR", help="output folder (default: %(default)s)")
+    demo.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random seed of the world, split, windows, weights and augmentation (default: %(default)s)",
+    )
+    files = demo.add_argument_group("your own files")
+    files.add_argument("--image", nargs="+", metavar="GLOB", help="raster files of the image, all bands")
+    files.add_argument("--labels", metavar="FILE", help="raster of class codes, in any CRS and resolution")
+    files.add_argument("--classes", type=int, metavar="N", help="maximum number of classes (default: 64)")
+    training = demo.add_argument_group("training")
+    training.add_argument(
+        "--epochs", type=int, default=15, metavar="N", help="passes over the training windows (default: %(default)s)"
+    )
+    training.add_argument("--model", default="unet", metavar="NAME", help="architecture (default: %(default)s)")
+    training.add_argument(
+        "--block",
+        type=int,
+        metavar="PIXELS",
+        help="height and width of a block of the split (default: about 72 blocks)",
+    )
+    training.add_argument(
+        "--size", type=int, metavar="PIXELS", help="height and width of a training window (default: 3/4 of a block)"
+    )
 
 
 def _add_training(commands: Any) -> None:
@@ -125,29 +178,42 @@ def _experiment(args: argparse.Namespace) -> None:
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
-        help="map images with a trained model",
-        description="Map whole images with a checkpoint, in overlapping tiles, whatever their size. An interrupted "
-        "run goes on where it stopped.",
+        description="Map whole images of any size with a checkpoint, in overlapping tiles. The same command resumes an "
+        "interrupted run.",
     )
     predict.add_argument(
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="raster files or patterns: all bands of one image; for a model of change or of time series one argument a "
-        "date, in order, patterns in quotes (later dates are brought onto the grid of the first)",
+        help="raster files or patterns: all bands of one image; for change detection and time series one argument per "
+        "date, in order, with patterns in quotes (later dates are aligned to the first)",
     )
-    predict.add_argument("--model", required=True, metavar="FILE", help="a checkpoint that geoxt wrote")
-    predict.add_argument("--out", required=True, metavar="FILE", help=".tif (COG) or .zarr; for detectors .gpkg, ...")
-    predict.add_argument("--bands", nargs="+", metavar="MODEL=IMAGE", help="the images' names of the model's bands")
-    predict.add_argument("--output", choices=get_args(Output), help="what to map")
+    predict.add_argument("--model", required=True, metavar="FILE", help="checkpoint written by geoxt")
+    predict.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="output: .tif (COG) or .zarr; of detectors .gpkg, .geojson, .fgb, .shp",
+    )
+    predict.add_argument(
+        "--bands", nargs="+", metavar="MODEL=IMAGE", help="band names of the image by band name of the model"
+    )
+    predict.add_argument("--output", choices=get_args(Output), help="kind of map (default: by the model's task)")
     tiles = predict.add_argument_group("tiles")
-    tiles.add_argument("--size", type=int, metavar="PIXELS", help="side of the tiles")
-    tiles.add_argument("--overlap", type=int, metavar="PIXELS", help="what neighbours share (default: a quarter)")
-    tiles.add_argument("--blend", choices=["linear", "gaussian", "hann", "none"], help="how they are weighted there")
-    tiles.add_argument("--batch", type=int, metavar="N", help="tiles that run at once")
-    predict.add_argument("--score", type=float, metavar="X", help="least score of what a detector finds")
-    predict.add_argument("--agnostic", action="store_true", help="keep the surest class alone of a detector's finds")
-    predict.add_argument("--no-resume", action="store_true", help="start anew, and keep nothing after Ctrl-C")
+    tiles.add_argument("--size", type=int, metavar="PIXELS", help="height and width of a tile")
+    tiles.add_argument(
+        "--overlap", type=int, metavar="PIXELS", help="pixels that neighboring tiles share (default: a quarter)"
+    )
+    tiles.add_argument(
+        "--blend", choices=["linear", "gaussian", "hann", "none"], help="weights of overlapping tiles (default: linear)"
+    )
+    tiles.add_argument("--batch", dest="batch_size", type=int, metavar="N", help="tiles per batch")
+    detections = predict.add_argument_group("detections")
+    detections.add_argument("--score", type=float, metavar="X", help="minimum confidence (default: 0.5)")
+    detections.add_argument("--agnostic", action="store_true", help="apply non-maximum suppression across classes")
+    predict.add_argument(
+        "--no-resume", action="store_true", help="discard finished parts of an interrupted run, and keep none"
+    )
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -158,7 +224,7 @@ def _predict(args: argparse.Namespace) -> None:
         out=args.out,
         output=args.output,
         bands=command.parse_bands(args.bands) if args.bands else None,
-        options={"size": args.size, "overlap": args.overlap, "blend": args.blend, "batch_size": args.batch},
+        options={"size": args.size, "overlap": args.overlap, "blend": args.blend, "batch_size": args.batch_size},
         score=args.score,
         agnostic=args.agnostic,
         resume=not args.no_resume,
@@ -186,19 +252,19 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _add_datasets(commands: Any) -> None:
-    datasets = commands.add_parser("datasets", help="list, describe, fetch and verify benchmark datasets")
+    datasets = commands.add_parser("datasets", description="Benchmark datasets: list, describe, download and verify.")
     actions = datasets.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="name all datasets")
-    info = actions.add_parser("info", help="say what is known of one")
-    fetch = actions.add_parser("fetch", help="download, verify and extract one")
-    fetch.add_argument("--no-checksum", dest="checksum", action="store_false", help="trust what comes")
-    fetch.add_argument("--again", action="store_true", help="extract anew, over what is broken or missing")
-    verify = actions.add_parser("verify", help="compare files with what the dataset should have")
-    verify.add_argument("--deep", action="store_true", help="read every sample too")
+    actions.add_parser("list", help="list all datasets")
+    info = actions.add_parser("info", help="describe a dataset")
+    fetch = actions.add_parser("fetch", help="download, verify and extract a dataset")
+    fetch.add_argument("--no-checksum", dest="checksum", action="store_false", help="skip checksum verification")
+    fetch.add_argument("--again", action="store_true", help="extract again over broken or missing files")
+    verify = actions.add_parser("verify", help="compare the files on disk with the release")
+    verify.add_argument("--deep", action="store_true", help="also read every sample")
     for action in (info, fetch, verify):
-        action.add_argument("name", metavar="NAME", help="as `geoxt datasets list` has it")
+        action.add_argument("name", metavar="NAME", help="name in `geoxt datasets list`")
     for action in (fetch, verify):
-        action.add_argument("root", metavar="DIR", help="folder of its files")
+        action.add_argument("root", metavar="DIR", help="folder of the dataset")
 
 
 def _datasets(args: argparse.Namespace) -> None:
@@ -208,18 +274,23 @@ def _datasets(args: argparse.Namespace) -> None:
 def _add_bench(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
-        help="measure how fast windows come from your files",
-        description="Read windows of your own files through the loader, and time each mix of workers and threads.",
+        description="Read windows of your files through the loader, and time combinations of workers and threads.",
     )
     bench.add_argument("image", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
-    bench.add_argument("--labels", metavar="FILE", help="raster of class codes, put on the image's grid")
+    bench.add_argument("--labels", metavar="FILE", help="raster of class codes, aligned to the image")
     bench.add_argument("--product", metavar="NAME", help="known product of the image, such as landsat8")
-    bench.add_argument("--size", type=int, default=256, metavar="PIXELS", help="of a window (default: %(default)s)")
-    bench.add_argument("--batch", type=int, default=32, metavar="N", help="windows in a batch (default: %(default)s)")
-    bench.add_argument("--batches", type=int, default=16, metavar="N", help="that are timed (default: %(default)s)")
-    bench.add_argument("--grid", action="store_true", help="read windows side by side rather than at random")
-    bench.add_argument("--num-workers", type=int, nargs="+", metavar="N", help="to try (default: 0, 1, 2, 4, ...)")
-    bench.add_argument("--repeats", type=int, default=3, metavar="N", help="medians of (default: %(default)s)")
+    bench.add_argument(
+        "--size", type=int, default=256, metavar="PIXELS", help="height and width of a window (default: %(default)s)"
+    )
+    bench.add_argument("--batch", type=int, default=32, metavar="N", help="windows per batch (default: %(default)s)")
+    bench.add_argument("--batches", type=int, default=16, metavar="N", help="timed batches (default: %(default)s)")
+    bench.add_argument("--grid", action="store_true", help="read adjacent windows instead of random ones")
+    bench.add_argument(
+        "--num-workers", type=int, nargs="+", metavar="N", help="worker counts to time (default: 0, 1, 2, 4, ...)"
+    )
+    bench.add_argument(
+        "--repeats", type=int, default=3, metavar="N", help="repeats, of which the median counts (default: %(default)s)"
+    )
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -231,17 +302,16 @@ def _bench(args: argparse.Namespace) -> None:
 
 
 def _module(name: str) -> Any:
-    """Load what a command needs only when it is asked for: torch and Lightning take seconds.
-
-    Threads of torch that wait shall sleep: where they spin, as is the default, training takes up to six times as long
-    while any other program uses the cores. OpenMP reads this once, when torch is loaded.
-    """
+    """Import the module of a command on demand: torch and Lightning take seconds to import."""
+    # Idle OpenMP threads of torch spin by default, which slows training up to six times while another program uses
+    # the cores. OpenMP reads this variable once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        msg = f"Cannot run this command without {error.name}: pip install 'geoxt[train,plot]'."
-        raise MissingDependency(msg) from error
+        raise MissingDependency(
+            f"Cannot run this command without {error.name}.", remedy="Run pip install 'geoxt[train,plot]'."
+        ) from error
 
 
 if __name__ == "__main__":

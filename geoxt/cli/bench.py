@@ -1,4 +1,4 @@
-"""The job behind `geoxt bench`: how fast windows come from your own files, by each mix of workers and threads."""
+"""`geoxt bench`: windows per second read from files, by number of workers and threads."""
 
 from __future__ import annotations
 
@@ -13,154 +13,169 @@ from dask.system import CPU_COUNT
 
 from geoxt.alignment import intersection
 from geoxt.bridge import loader
+from geoxt.cli.errors import FILES, replaced_remedy
 from geoxt.errors import InputError
 from geoxt.grid import crs_name, grid_of
 from geoxt.layers import open_cogs
 from geoxt.samplers import GridSampler, RandomSampler
 
 Say = Callable[[str], None]
-"""Shows a line of text."""
-Mix = tuple[int, int]
-"""Workers, and threads of each process."""
+"""Prints a line of text."""
+Setting = tuple[int, int]
+"""Worker processes, and threads of each process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What to measure."""
+    """Parameters of a benchmark."""
 
     image: tuple[str, ...]
-    """Paths and patterns of the image's files."""
+    """Paths and glob patterns of the image's files."""
     labels: str | None = None
-    """File of class codes, which comes onto the image's grid; `None` reads the image alone."""
+    """Raster of class codes, aligned to the image; None reads the image alone."""
     product: str | None = None
-    """Name of the known product of the image, such as "landsat8"."""
+    """Known product of the image, such as "landsat8"."""
     size: int = 256
-    """Pixels: side of a window."""
+    """Height and width of a window, in pixels."""
     batch: int = 32
-    """Windows in a batch."""
+    """Windows per batch."""
     batches: int = 16
-    """Batches that are timed."""
+    """Number of timed batches."""
     grid: bool = False
-    """Whether to read windows side by side rather than at random."""
+    """Whether to read adjacent windows instead of random ones."""
     num_workers: tuple[int, ...] | None = None
-    """Numbers of worker processes to try; `None` tries none, and powers of two up to the number of cores."""
+    """Numbers of worker processes to time; by default 0 and powers of two up to the number of cores."""
     repeats: int = 3
-    """How often each mix is timed; the mixes take turns."""
+    """Repeats of each setting, interleaved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """How fast a mix was."""
+    """Reading rate of a setting."""
 
     num_workers: int
-    """Processes that read; 0 is the one that trains."""
+    """Worker processes; 0 reads in the main process."""
     threads: int
-    """Windows that each reads at once."""
+    """Threads of each process."""
     windows: float
-    """Windows a second: the median of the repeats."""
+    """Windows per second, the median of the repeats."""
     megabytes: float
-    """Megabytes of tensors a second."""
+    """Megabytes of tensors per second, the median of the repeats."""
 
 
 def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
-    """Open the files, and time each mix of workers and threads over the same windows.
+    """Open the files, and time each setting over the same windows.
 
     Parameters
     ----------
     job
-        What to measure.
+        Parameters of the benchmark.
     say
-        Shows a line as soon as it is known.
+        Prints a line of progress.
 
     Returns
     -------
     tuple of Rate
-        The quickest first.
+        The fastest first.
 
     Raises
     ------
     GeoxtError
-        Where files cannot be opened or aligned, or a number is too small.
+        The files cannot be opened or aligned, or a parameter is out of range.
     """
     _check(job)
     start = time.perf_counter()
     data = _open(job)
     grid = grid_of(data)
-    held = ", ".join(f"{name} {' x '.join(map(str, layer.shape))} {layer.dtype}" for name, layer in data.items())
-    say(f"open      {held} in {crs_name(grid.crs)}, {time.perf_counter() - start:.2f} s")
+    shapes = ", ".join(f"{name} {' x '.join(map(str, layer.shape))} {layer.dtype}" for name, layer in data.items())
+    say(f"open      {shapes} in {crs_name(grid.crs)}, {time.perf_counter() - start:.2f} s")
     if min(grid.shape) < job.size:
-        msg = f"Cannot read windows of {job.size} px from {grid.shape[0]} x {grid.shape[1]} px where all layers lie."
-        raise InputError(msg + f" Pass --size {min(grid.shape)} or less.")
+        raise InputError(
+            f"Cannot read windows of {job.size} px: all layers cover only {grid.shape[0]} x {grid.shape[1]} px.",
+            remedy=f"Pass {{size}} of {min(grid.shape)} or less.",
+            value=job.size,
+            argument="size",
+        )
     start = time.perf_counter()
     next(iter(loader(data, RandomSampler(data, size=job.size, length=1, seed=1))))
     say(f"first     window after {time.perf_counter() - start:.2f} s")
-    mixes = _mixes(job)
-    found: dict[Mix, list[tuple[float, float]]] = {mix: [] for mix in mixes}
+    settings = _settings(job)
+    rates: dict[Setting, list[tuple[float, float]]] = {setting: [] for setting in settings}
     for turn in range(job.repeats):
-        for mix in mixes[turn % len(mixes) :] + mixes[: turn % len(mixes)]:
-            found[mix].append(_rate(job, data, mix))
-    rates = [
-        Rate(num_workers=w, threads=t, windows=median(n for n, _ in some), megabytes=median(b for _, b in some))
-        for (w, t), some in found.items()
+        first = turn % len(settings)  # another setting leads each turn, so that none always reads with cold caches
+        for setting in settings[first:] + settings[:first]:
+            rates[setting].append(_rate(job, data, setting))
+    medians = [
+        Rate(num_workers=w, threads=t, windows=median(n for n, _ in pairs), megabytes=median(b for _, b in pairs))
+        for (w, t), pairs in rates.items()
     ]
-    return tuple(sorted(rates, key=lambda rate: -rate.windows))
+    return tuple(sorted(medians, key=lambda rate: -rate.windows))
 
 
 def describe(job: Bench, rates: Sequence[Rate]) -> str:
-    """Return the rates, the quickest first, and the loader to write, as text of several lines."""
+    """Return a table of the rates, and the loader call of the fastest setting."""
     best = rates[0]
-    mix = f"batch_size={job.batch}, num_workers={best.num_workers}, threads={best.threads}"
+    options = f"batch_size={job.batch}, num_workers={best.num_workers}, threads={best.threads}"
     return "\n".join(
         [
             "workers  threads  windows/s      MB/s",
-            *(f"{one.num_workers:7d}  {one.threads:7d}  {one.windows:9.1f}  {one.megabytes:8.1f}" for one in rates),
+            *(f"{r.num_workers:7d}  {r.threads:7d}  {r.windows:9.1f}  {r.megabytes:8.1f}" for r in rates),
             "",
-            f"Quickest: loader(sampler, {mix})",
+            f"Fastest: loader(sampler, {options})",
         ]
     )
 
 
 def _check(job: Bench) -> None:
-    least = {"size": 1, "batch": 1, "batches": 2, "repeats": 1}
-    for option, lowest in least.items():
-        if getattr(job, option) < lowest:
-            msg = f"Cannot measure with --{option} {getattr(job, option)}: pass {lowest} or more."
-            raise InputError(msg)
+    for name, minimum in {"size": 1, "batch": 1, "batches": 2, "repeats": 1}.items():
+        value = getattr(job, name)
+        if value < minimum:
+            raise InputError(
+                f"Cannot time windows with {name} {value}.",
+                remedy=f"Pass {{{name}}} of {minimum} or more.",
+                value=value,
+                argument=name,
+            )
     if job.num_workers is not None and min(job.num_workers, default=-1) < 0:
-        counts = " ".join(map(str, job.num_workers))
-        msg = f"Cannot measure with --num-workers {counts}: pass numbers of processes, 0 or more."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot time windows with the worker counts {list(job.num_workers)}.",
+            remedy="Pass {num_workers} of 0 or more.",
+            value=job.num_workers,
+            argument="num_workers",
+        )
 
 
 def _open(job: Bench) -> xr.Dataset:
-    """Return the layers on the image's grid."""
-    image = open_cogs(job.image, product=job.product, name="image")
+    with replaced_remedy(f"Pass IMAGE files {FILES}.", flags=("product",)):
+        image = open_cogs(job.image, product=job.product, name="image")
     if job.labels is None:
         return xr.Dataset({"image": image})
-    labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="mask")
+    with replaced_remedy(f"Pass {{labels}} {FILES}."):
+        labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="mask")
     return intersection(image=image, mask=labels, grid="image")
 
 
-def _mixes(job: Bench) -> list[Mix]:
-    """Return the mixes to try: without workers one thread, and one a core; with workers one thread each."""
+def _settings(job: Bench) -> list[Setting]:
+    """Return the settings to time: without workers 1 thread and a thread per core, with workers 1 thread each."""
     counts = (0, *(2**n for n in range(CPU_COUNT.bit_length()))) if job.num_workers is None else job.num_workers
-    alone = [(0, 1), (0, CPU_COUNT)] if CPU_COUNT > 1 else [(0, 1)]
-    return list(dict.fromkeys(mix for count in counts for mix in (alone if count == 0 else [(count, 1)])))
+    without = [(0, 1), (0, CPU_COUNT)] if CPU_COUNT > 1 else [(0, 1)]
+    return list(dict.fromkeys(pair for count in counts for pair in (without if count == 0 else [(count, 1)])))
 
 
-def _rate(job: Bench, data: xr.Dataset, mix: Mix) -> tuple[float, float]:
-    """Return windows and megabytes a second of a mix, from when each of its workers has given a batch."""
-    workers, threads = mix
-    skip = max(workers, 1)
-    rounds = -(-job.batches // skip) * skip  # whole turns of all workers, whose batches come close together
-    length = (skip + rounds) * job.batch
+def _rate(job: Bench, data: xr.Dataset, setting: Setting) -> tuple[float, float]:
+    """Return windows and megabytes per second, timed from when each worker has returned a batch."""
+    num_workers, threads = setting
+    warm_up = max(num_workers, 1)
+    timed = -(-job.batches // warm_up) * warm_up  # a multiple of the workers, whose batches arrive together
+    length = (warm_up + timed) * job.batch
     random = RandomSampler(data, size=job.size, length=length, seed=0)
-    plan = list(islice(cycle(GridSampler(data, size=job.size)), length)) if job.grid else random
-    size = start = last = 0.0
-    for place, batch in enumerate(loader(data, plan, batch_size=job.batch, num_workers=workers, threads=threads)):
+    windows = list(islice(cycle(GridSampler(data, size=job.size)), length)) if job.grid else random
+    megabytes = start = last = 0.0
+    batches = loader(data, windows, batch_size=job.batch, num_workers=num_workers, threads=threads)
+    for index, batch in enumerate(batches):
         last = time.perf_counter()
-        if place < skip:
+        if index < warm_up:
             start = last
-        size = sum(batch[str(name)].nbytes for name in data.data_vars) / 1e6
+        megabytes = sum(batch[str(name)].nbytes for name in data.data_vars) / 1e6
     seconds = max(last - start, 1e-9)
-    return rounds * job.batch / seconds, rounds * size / seconds
+    return timed * job.batch / seconds, timed * megabytes / seconds

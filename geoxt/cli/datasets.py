@@ -1,4 +1,4 @@
-"""What `geoxt datasets` does: list, info, fetch, verify."""
+"""`geoxt datasets`: list, describe, download and verify benchmark datasets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from geoxt.errors import DatasetWarning, InputError, ReadError
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool = False) -> None:
-    """Run one of the commands, and say what it finds.
+    """Run an action, and print its result.
 
     Raises
     ------
     ReadError
-        Where a dataset is not whole.
+        The dataset on disk is incomplete.
     """
     match args.action:
         case "list":
@@ -33,12 +33,13 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
             say(f"{info(args.name).title} is in {root}")
         case "verify":
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DatasetWarning)  # the report says it too
+                warnings.simplefilter("ignore", DatasetWarning)  # stated by the report
                 report = load(args.name, args.root, missing="skip").verify(deep=args.deep)
             say(str(report))
             if not report.ok:
-                msg = f"{args.name!r} in {args.root!r} has {len(report.problems)} problems. Fetch it with --again."
-                raise ReadError(msg)
+                raise ReadError(
+                    f"{args.name!r} in {args.root!r} has {len(report.problems)} problems.",
+                    remedy=f"Run geoxt datasets fetch {args.name} {args.root} --again.",
+                )
         case _:
-            msg = f"Cannot do {args.action!r}: pass list, info, fetch or verify."
-            raise InputError(msg)
+            raise InputError(f"Cannot run {args.action!r}.", remedy="Pass list, info, fetch or verify.")

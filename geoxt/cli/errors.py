@@ -1,42 +1,61 @@
-"""Errors retold for the command line: by its options, where functions name their arguments in Python."""
+"""Errors in the CLI: remedies that name its flags."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+import argparse
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from geoxt.errors import GeoxtError
+from geoxt.errors import GeoxtError, arguments_of
 
-_ASIDE = re.compile(r"; [a-z_]+=[^;()]*(?=\))")
-"""An argument that an error proposes in brackets, beside its remedy."""
-_ARGUMENT = re.compile(r"\b[a-z_]+=")
-"""An argument in Python; a command's own pairs are written in capitals."""
+FLAGS = {"most": "--classes", "max_classes": "--classes"}
+"""Flags of function arguments that have another name there, if the command has the flag."""
+FILES = (
+    "with a CRS and of one grid: leave the others out, or warp them to it (gdalwarp). A file without a CRS gets one by "
+    "gdal_edit.py -a_srs EPSG:…"
+)
+"""What files have to be, for commands without options to assign a CRS or choose a grid."""
+
+
+def command_parser(top: argparse.ArgumentParser, *commands: str) -> argparse.ArgumentParser:
+    """Return the parser of a command, or of a command of a command."""
+    parser = top
+    for command in commands:
+        actions = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
+        parser = actions.choices[command]
+    return parser
+
+
+def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Return the flags of a command, or the metavars of positional arguments, by function argument.
+
+    Examples
+    --------
+    >>> parser = argparse.ArgumentParser()
+    >>> _ = parser.add_argument("images", metavar="IMAGE")
+    >>> _ = parser.add_argument("--batch", dest="batch_size")
+    >>> flags_of(parser)
+    {'help': '--help', 'images': 'IMAGE', 'batch_size': '--batch'}
+    """
+    actions = parser._actions  # noqa: SLF001
+    flags = {a.dest: a.option_strings[-1] if a.option_strings else str(a.metavar or a.dest) for a in actions}
+    return flags | {name: flag for name, flag in FLAGS.items() if flag in flags.values()}
 
 
 @contextmanager
-def for_the_shell(remedy: str | None = None, *, options: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Give errors in terms of a command; what was noted beside them stays.
+def replaced_remedy(remedy: str, *, flags: Collection[str] = ()) -> Iterator[None]:
+    """Replace the remedy of an error that names a function argument without a flag.
 
     Parameters
     ----------
     remedy
-        Takes the place of one that names an argument which the command lacks.
-    options
-        The command's options, by the name of the argument in Python.
+        What to do instead.
+    flags
+        Function arguments that have a flag.
     """
     try:
         yield
     except GeoxtError as error:
-        text = _ASIDE.sub("", str(error))
-        for name, option in (options or {}).items():
-            text = re.sub(rf"\b{name}= ?", f"{option} ", text)
-        found, _, told = text.rpartition(" Pass ")
-        if remedy is not None and _ARGUMENT.search(told):
-            text = f"{found} {remedy}"
-        if text == str(error):
-            raise
-        again = type(error)(text)
-        for note in getattr(error, "__notes__", ()):
-            again.add_note(note)
-        raise again from error
+        if set(arguments_of(error.remedy)) - set(flags):
+            error.remedy = remedy
+        raise

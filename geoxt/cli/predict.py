@@ -1,4 +1,4 @@
-"""`geoxt predict`: images and a checkpoint become a map in a file."""
+"""`geoxt predict`: map images with a checkpoint, and write the map."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from geoxt.cli.errors import for_the_shell
+from geoxt.cli.errors import FILES, replaced_remedy
 from geoxt.errors import InputError, OutputError
 from geoxt.inference.detections import detect
 from geoxt.inference.model_bands import choose_bands
@@ -25,122 +25,120 @@ from geoxt.writers.vector import DRIVERS, to_vector
 from geoxt.writers.zarr import to_zarr
 
 RASTERS = {".tif": to_cog, ".tiff": to_cog, ".zarr": to_zarr}
-"""What writes a map, by the ending of its name."""
-_OPTIONS = {name: f"--{name}" for name in ("size", "overlap", "blend", "output", "score", "bands")}
-_OPTIONS |= {"batch_size": "--batch"}
-"""Options of the command, by the arguments in Python that errors name."""
-_REMEDY = (
-    "Pass images of one grid, with a CRS: leave the others out, or bring them onto it first (gdalwarp; "
-    "gdal_edit.py -a_srs EPSG:… gives a CRS to a file without one)."
-)
-"""What to do where images cannot be opened together, and Python has an argument for it."""
+"""Writer of a map by file extension."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What `geoxt predict` was asked to do."""
+    """Arguments of `geoxt predict`."""
 
     images: tuple[str, ...]
-    """Raster files or glob patterns, whose bands go by file or band name: together one image, or for a model of change
-    or of time series an image of each date."""
+    """Raster files or glob patterns: all bands of one image, or for change detection and time series an image per
+    date."""
     model: str
     """Path of the checkpoint."""
     out: str
-    """Where to write: .tif, .zarr, or for things .gpkg, .geojson, .fgb, .shp."""
+    """Path of the output: .tif or .zarr, of a detector .gpkg, .geojson, .fgb or .shp."""
     output: str | None = None
-    """The kind of map; by default what the model is for."""
+    """Kind of map; by default that of the model's task."""
     bands: Mapping[str, str] | None = None
-    """The images' name of a band by the model's."""
+    """Band name of the images by band name of the model."""
     options: Mapping[str, Any]
-    """`size`, `overlap`, `blend` and `batch_size`, where they were given."""
+    """`size`, `overlap`, `blend` and `batch_size`; None takes the default."""
     score: float | None = None
-    """Least score of things."""
+    """Minimum confidence of a detection."""
     agnostic: bool = False
-    """Whether things of several classes in one place are one, of the surest."""
+    """Whether to apply non-maximum suppression across classes."""
     resume: bool = True
-    """Whether finished regions are kept after an interrupt."""
+    """Whether an interrupted run keeps its finished regions."""
     progress: bool | None = None
-    """Whether to show a progress bar."""
+    """Whether to show a progress bar; by default in a terminal."""
 
 
 def run(job: Job) -> Path:
-    """Predict and write, and return the path.
+    """Predict, write the map or detections, and return the path.
 
     Raises
     ------
     GeoxtError
-        Where an input or the output is at fault.
+        An input or the output is invalid.
     """
-    with for_the_shell(options=_OPTIONS):
-        return _run(job)
-
-
-def _run(job: Job) -> Path:
     network = from_checkpoint(job.model)
     task = network.card.kind
-    things = task.target == "instances"
-    write = _writer(job.out, things=things)
-    _require_apart(job)
+    is_detector = task.target == "instances"
+    write = _writer(job.out, is_detector=is_detector)
+    _require_other_path(job)
     if write is not to_zarr:
         require_writable(job.out)
     layer = _open(job, network.card)
     options = {key: value for key, value in job.options.items() if value is not None}
-    if things:
+    if is_detector:
         options.pop("blend", None)
         if job.score is not None:
             options["score"] = job.score
-        found = detect(layer, network, progress=job.progress, agnostic=job.agnostic, **options)
-        return to_vector(found, job.out)
+        detections = detect(layer, network, progress=job.progress, agnostic=job.agnostic, **options)
+        return to_vector(detections, job.out)
     output: Any = job.output or task.output
-    made = predict(layer, network, output=output, **options)
-    return write(made, job.out, resume=job.resume, progress=job.progress)
+    prediction = predict(layer, network, output=output, **options)
+    return write(prediction, job.out, resume=job.resume, progress=job.progress)
 
 
-def _require_apart(job: Job) -> None:
-    """Refuse to write over what is read."""
+def _require_other_path(job: Job) -> None:
+    """Raise if the output is one of the inputs."""
     out = Path(job.out).resolve()
-    for one in (*find(list(job.images), folders=True), job.model):
-        if Path(one).resolve() == out:
-            msg = f"Cannot write {job.out!r}: it is what the map is made from. Pass --out another path."
-            raise OutputError(msg)
+    for path in (*find(list(job.images), folders=True), job.model):
+        if Path(path).resolve() == out:
+            raise OutputError(
+                f"Cannot write {job.out!r}: the map is made from this file.",
+                remedy="Pass another {out}.",
+                value=job.out,
+            )
 
 
 def _open(job: Job, card: Card) -> xr.DataArray:
-    """Open the images: the model's bands, in its order and by its names."""
+    """Open the images, with the model's bands in its order."""
 
     def choose(layer: xr.DataArray, what: str) -> xr.DataArray:
         mend = "Pass images that hold them, or --bands MODEL=IMAGE pairs."
-        found = choose_bands(layer, card, job.bands, what=what, mend=mend)
-        return found.assign_coords(band=list(card.bands)) if "band" in found.dims else found
+        chosen = choose_bands(layer, card, job.bands, what=what, mend=mend)
+        return chosen.assign_coords(band=list(card.bands)) if "band" in chosen.dims else chosen
 
     if card.kind.takes_series:
         require_dates(card.task, job.images)
-    with for_the_shell(_REMEDY, options=_OPTIONS):
+    with replaced_remedy(f"Pass images {FILES}.", flags=("bands",)):
         if card.kind.takes_series:
             return open_dates(job.images, choose)
         return choose(open_cogs(list(job.images)), "the layer")
 
 
 def parse_bands(pairs: list[str]) -> dict[str, str]:
-    """Return bands from `model=image` pairs.
+    """Return band names by `model=image` pairs.
 
     Raises
     ------
     InputError
-        Where one is no such pair.
+        A value is not a pair.
     """
-    wrong = [pair for pair in pairs if pair.count("=") != 1]
-    if wrong:
-        msg = f"Cannot read --bands {wrong[0]!r}: pass pairs such as nir=B08, the model's name before the image's."
-        raise InputError(msg)
+    for pair in pairs:
+        if pair.count("=") != 1:
+            raise InputError(
+                f"Cannot read the band names {pair!r}.",
+                remedy="Pass {bands} as pairs such as nir=B08, the model's name before the image's.",
+                value=pair,
+                argument="bands",
+            )
     return dict(pair.split("=") for pair in pairs)
 
 
-def _writer(out: str, *, things: bool) -> Callable[..., Path]:
-    known: Mapping[str, Any] = dict.fromkeys(DRIVERS, to_vector) if things else RASTERS
+def _writer(out: str, *, is_detector: bool) -> Callable[..., Path]:
+    writers: Mapping[str, Any] = dict.fromkeys(DRIVERS, to_vector) if is_detector else RASTERS
     suffix = Path(out).suffix.lower()
-    if suffix not in known:
-        what = "finds things" if things else "maps pixels"
-        msg = f"Cannot write {out!r}: the model {what}. Pass --out with one of {', '.join(known)}."
-        raise InputError(msg)
-    return known[suffix]
+    if suffix not in writers:
+        output = "detections" if is_detector else "a raster map"
+        raise InputError(
+            f"Cannot write {out!r}: the output of the model is {output}.",
+            remedy=f"Pass {{out}} with an extension of {', '.join(writers)}.",
+            value=out,
+            argument="out",
+        )
+    return writers[suffix]

@@ -1,4 +1,4 @@
-"""`geoxt predict`: the map that predict gives, in a file; errors in one line; nothing half-written."""
+"""`geoxt predict`: the file equals the map of `predict`, errors are one line, and no partial file is left."""
 
 import shutil
 
@@ -9,8 +9,6 @@ import torch
 import xarray as xr
 
 from geoxt import cli
-from geoxt.cli.errors import for_the_shell
-from geoxt.errors import InputError, OutputError
 from geoxt.inference import predict
 from geoxt.layers import open_cogs
 from geoxt.models import Card, Network
@@ -50,14 +48,16 @@ def run(files, out, *options):
 TILES = ("--size", "32", "--overlap", "8", "--batch", "3", "--blend", "hann")
 
 
-def test_the_file_holds_what_predict_gives(files, tmp_path, capsys):
+def test_file_equals_map_of_predict(files, tmp_path, capsys):
     out = tmp_path / "map.tif"
     assert run(files, out, *TILES, "--bands", "red=B04") == 0
     assert capsys.readouterr().out == f"{out}\n"
     layer = open_cogs(files / "image.tif")
-    wanted = predict(layer, files / "model.ckpt", size=32, overlap=8, batch_size=3, blend="hann", bands={"red": "B04"})
+    expected = predict(
+        layer, files / "model.ckpt", size=32, overlap=8, batch_size=3, blend="hann", bands={"red": "B04"}
+    )
     with rasterio.open(out) as file:
-        np.testing.assert_array_equal(file.read(1), wanted)
+        np.testing.assert_array_equal(file.read(1), expected)
         assert file.colormap(1)[7] == (0, 0, 255, 255)
     assert run(files, tmp_path / "map.zarr", *TILES, "--bands", "red=B04", "--output", "probabilities") == 0
     stored = xr.open_zarr(tmp_path / "map.zarr")["prediction"]
@@ -68,57 +68,57 @@ def test_the_file_holds_what_predict_gives(files, tmp_path, capsys):
     ("out", "options", "words"),
     [
         ("map.tif", (), ["has no band 'red', only nir, green, B04", "--bands MODEL=IMAGE"]),
-        ("map.tif", ("--bands", "red"), ["Cannot read --bands 'red'", "nir=B08"]),
+        ("map.tif", ("--bands", "red"), ["Cannot read the band names 'red'", "nir=B08"]),
         ("map.tif", ("--bands", "red=B04", "--size", "32", "--overlap", "32"), ["overlap"]),
-        ("map.tif", ("--bands", "rot=B04"), ["Cannot give the band 'rot'", "pass --bands the layer's names"]),
-        ("map.tif", ("--bands", "red=B04", "--batch", "0"), ["with --batch 0"]),
-        ("map.gpkg", ("--bands", "red=B04"), ["the model maps pixels", ".tif, .tiff, .zarr"]),
+        ("map.tif", ("--bands", "rot=B04"), ["Cannot give the band 'rot'", "--bands"]),
+        ("map.tif", ("--bands", "red=B04", "--batch", "0"), ["--batch"]),
+        ("map.gpkg", ("--bands", "red=B04"), ["the output of the model is a raster map", ".tif, .tiff, .zarr"]),
         ("map.tif", ("--model", "missing.ckpt"), ["Cannot read the checkpoint 'missing.ckpt'"]),
     ],
 )
-def test_an_error_is_one_line_and_exits_2(files, tmp_path, capsys, out, options, words):
+def test_errors_are_one_line_and_exit_with_2(files, tmp_path, capsys, out, options, words):
     assert run(files, tmp_path / out, *options) == 2
-    found = capsys.readouterr().err
-    assert found.startswith("geoxt: Cannot")
-    assert found.count("\n") == 1
-    assert [word for word in words if word not in found] == []
+    message = capsys.readouterr().err
+    assert message.startswith("geoxt: Cannot")
+    assert message.count("\n") == 1
+    assert [word for word in words if word not in message] == []
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["image.tif", "./image.tif"])
-def test_the_image_itself_is_never_written_over(files, tmp_path, capsys, monkeypatch, name):
+def test_output_must_not_be_an_input(files, tmp_path, capsys, monkeypatch, name):
     shutil.copy(files / "image.tif", tmp_path / "image.tif")
     before = (tmp_path / "image.tif").read_bytes()
     monkeypatch.chdir(tmp_path)
-    asked = ["predict", "im*.tif", "--model", str(files / "model.ckpt"), "--out", name, "--bands", "red=B04"]
-    assert cli.main(asked) == 2
-    assert "it is what the map is made from" in capsys.readouterr().err
-    assert [one.name for one in tmp_path.iterdir()] == ["image.tif"]
+    arguments = ["predict", "im*.tif", "--model", str(files / "model.ckpt"), "--out", name, "--bands", "red=B04"]
+    assert cli.main(arguments) == 2
+    assert "the map is made from this file" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["image.tif"]
     assert (tmp_path / "image.tif").read_bytes() == before
 
 
 @pytest.mark.parametrize("options", [(), ("--no-resume",)])
-def test_ctrl_c_leaves_nothing_half_written(files, tmp_path, capsys, monkeypatch, options):
-    class Stops(Bar):
+def test_interrupt_leaves_no_partial_file(files, tmp_path, capsys, monkeypatch, options):
+    class InterruptingBar(Bar):
         def step(self):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(blocks, "Bar", Stops)
+    monkeypatch.setattr(blocks, "Bar", InterruptingBar)
     assert run(files, tmp_path / "map.tif", *TILES, "--bands", "red=B04", *options) == 130
-    told = capsys.readouterr().err
-    assert told.startswith("geoxt: interrupted")
+    message = capsys.readouterr().err
+    assert message.startswith("geoxt: interrupted")
     left = list(tmp_path.iterdir())
     if options:
         assert left == []
     else:
-        assert "1 finished regions are kept in" in told
-        assert [one.name.endswith(".parts") for one in left] == [True]
+        assert "1 finished regions are kept in" in message
+        assert [path.name.endswith(".parts") for path in left] == [True]
     monkeypatch.undo()
     assert run(files, tmp_path / "map.tif", *TILES, "--bands", "red=B04") == 0
-    assert {one.name for one in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml"}
 
 
-def test_what_cannot_be_opened_is_mended_on_the_command_line(files, tmp_path, capsys):
+def test_remedies_of_unreadable_files_name_no_python_argument(files, tmp_path, capsys):
     values = np.ones((3, 64, 64), "uint8")
     nowhere = write_cog(tmp_path / "nowhere.tif", values, grid=make_grid((64, 64), crs=None), bands=BANDS)
     noise = np.random.default_rng(0).integers(1, 255, (3, 64, 64)).astype("uint8")
@@ -130,21 +130,8 @@ def test_what_cannot_be_opened_is_mended_on_the_command_line(files, tmp_path, ca
     ):
         out = tmp_path / "out" / "map.tif"
         assert cli.main(["predict", str(image), "--model", str(files / "model.ckpt"), "--out", str(out)]) == 2
-        said = capsys.readouterr().err.splitlines()[-1]
-        assert [word for word in words if word not in said] == []
-        assert "source_crs" not in said
-        assert "errors=" not in said
+        message = capsys.readouterr().err.splitlines()[-1]
+        assert [word for word in words if word not in message] == []
+        assert "source_crs" not in message
+        assert "errors=" not in message
         assert list(out.parent.iterdir()) == []
-
-
-def test_an_error_retold_for_the_shell_keeps_what_was_noted():
-    error = OutputError("Cannot write with size=3 (scene 'a'; errors='nodata' would go on). Pass crs= one.")
-    error.add_note("2 regions are kept")
-    with pytest.raises(OutputError) as found, for_the_shell("Pass a file.", options={"size": "--size"}):
-        raise error
-    assert str(found.value) == "Cannot write with --size 3 (scene 'a'). Pass a file."
-    assert found.value.__notes__ == error.__notes__
-    plain = InputError("Cannot. Pass --bands MODEL=IMAGE.")
-    with pytest.raises(InputError) as kept, for_the_shell("Pass a file."):
-        raise plain
-    assert kept.value is plain
