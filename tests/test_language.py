@@ -1,0 +1,158 @@
+"""Docstrings, errors, warnings and help texts are plain technical English, without the idioms below."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import geoxt
+from geoxt.cli import parser
+
+PACKAGE = Path(geoxt.__file__).parent
+IDIOMS = {
+    # relative clauses without a noun
+    r"\b(of|by|from|to|in|with|than|on|for|as|is|are|over) what\b": "name the object: 'the values', 'the files'",
+    r"^what\b|^(return|tell|give|say|raise|know) what\b": "name the object",
+    r"\b(those|ones) (that|which)\b": "name the object",
+    r"\bone of (these|those)\b": "name the object",
+    r"\bwhere there (is|are) (one|none|no|some|any)\b|\bwhere it (is|has) (one|none)\b": "write 'if …', 'or None'",
+    r"\bnothing (is|where)\b|\bthere is none\b|\bthat is not there\b": "say what is absent, or 'empty'",
+    r"\ball that (is|are|was|it|they|a|an|the)\b": "write 'all …' with a noun",
+    r"\bas it (is|was|comes|stands)\b|\bas they (are|were|come|stand)\b": "write 'unchanged'",
+    # words of this code base only
+    r"\bthings?\b": "write 'detection', 'instance', 'object'",
+    r"\bfinds\b(?! (a|an|the|its|no|every|each|all|paths|files)\b)": "write 'detections'",
+    r"\b(its|their|his|your|of (its|their)) own\b|\bown\b(?! files)": "name the owner, or leave it out",
+    r"\bgo(es)? on\b|\bgone on\b": "write 'resume', 'continue'",
+    r"(?<!cannot )\bplaces?\b": "write 'position', 'location', 'grid', 'window'",
+    r"^tells? (whether|which|if)\b|\b(told|tells)\b": "write 'Whether …', 'states', 'known'",
+    r"^refuses?\b": "write 'Raise if …'",
+    r"\bmend(s|ed)?\b": "write 'fix'",
+    r"\bstrange(rs?)?\b": "write 'unknown'",
+    r"\bsurest\b|\bhow sure\b": "write 'highest score', 'confidence'",
+    r"\b(the|its|their|each|a|no|in|of) shares?\b|^shares?\b": "write 'fraction', 'weight'",
+    r"\bat (most|least) \w+ (that|which)\b": "write 'maximum', 'minimum'",
+    r"\bfor ever\b|\banew\b|\bto and fro\b": "write 'again', 'forever'",
+    r"\b(is|are|was|were) (asked|wanted|known|kept|put) (of|for|from|by|to|with)\b": "write 'requested', 'stored'",
+}
+"""Idioms, and what to write instead."""
+BUDGET: dict[str, int] = {
+    "geoxt/accessor.py": 1,
+    "geoxt/alignment": 17,
+    "geoxt/bridge": 9,
+    "geoxt/cli": 8,
+    "geoxt/datasets": 84,
+    "geoxt/footprints.py": 3,
+    "geoxt/grid.py": 2,
+    "geoxt/indices.py": 1,
+    "geoxt/inference": 38,
+    "geoxt/layers": 93,
+    "geoxt/legend.py": 3,
+    "geoxt/metrics": 6,
+    "geoxt/models": 28,
+    "geoxt/pixels": 33,
+    "geoxt/regions": 6,
+    "geoxt/samplers": 34,
+    "geoxt/source": 33,
+    "geoxt/splits": 14,
+    "geoxt/template": 9,
+    "geoxt/testing": 16,
+    "geoxt/trainers": 86,
+    "geoxt/transforms": 21,
+    "geoxt/windows.py": 1,
+    "geoxt/writers": 10,
+}
+"""Idioms left by folder; the aim is an empty table."""
+
+
+def literal_text(node: ast.expr) -> str:
+    """Return the literal parts of a string expression, with interpolated values as `{}`."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(literal_text(value) if isinstance(value, ast.Constant) else "{}" for value in values)
+        case ast.BinOp(left=left, right=right):
+            return literal_text(left) + literal_text(right)
+        case ast.IfExp(body=body, orelse=orelse):
+            return f"{literal_text(body)} {literal_text(orelse)}"
+        case _:
+            return ""
+
+
+def first_lines(tree: ast.Module):
+    """Yield the line number and the summary of every docstring."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+            yield getattr(node, "lineno", 1), " ".join(text.partition("\n\n")[0].split())
+
+
+def messages(tree: ast.Module):
+    """Yield the line number and the literal text of errors and warnings."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Raise(exc=ast.Call(args=arguments, keywords=keywords)):
+                expressions = [*arguments, *(keyword.value for keyword in keywords if keyword.arg == "remedy")]
+            case ast.Call(func=ast.Attribute(attr="warn"), args=[message, *_]):
+                expressions = [message]
+            case ast.Assign(targets=[ast.Name(id="msg")], value=value):
+                expressions = [value]
+            case ast.AugAssign(target=ast.Name(id="msg"), value=value):
+                expressions = [value]
+            case _:
+                continue
+        yield from ((expression.lineno, text) for expression in expressions if (text := literal_text(expression)))
+
+
+def idioms_of(text: str) -> list[str]:
+    """Return the idioms in a text, but for its quoted parts."""
+    unquoted = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "x", text)
+    return [idiom for idiom in IDIOMS if re.search(idiom, unquoted, re.IGNORECASE)]
+
+
+def faults() -> dict[str, list[str]]:
+    """Return the idioms of each folder of the package, with file, line and text."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE.parent)
+        folder = "/".join(relative.parts[:2])
+        tree = ast.parse(path.read_text())
+        for line, text in sorted({*first_lines(tree), *messages(tree)}):
+            for idiom in idioms_of(text):
+                found.setdefault(folder, []).append(f"{relative}:{line}: {text!r} has {idiom!r}: {IDIOMS[idiom]}")
+    return found
+
+
+FAULTS = faults()
+FOLDERS = sorted({"/".join(path.relative_to(PACKAGE.parent).parts[:2]) for path in PACKAGE.rglob("*.py")})
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_docstrings_and_messages_avoid_idioms(folder):
+    left = FAULTS.get(folder, [])
+    assert len(left) <= BUDGET.get(folder, 0), "\n".join(left)
+
+
+def test_help_texts_avoid_idioms():
+    helps = [action.help for command in [parser()] for action in command._actions if action.help]
+    for actions in parser()._subparsers._group_actions:
+        for command in actions.choices.values():
+            helps += [command.description or "", *(action.help or "" for action in command._actions)]
+    assert [(text, idioms) for text in helps if (idioms := idioms_of(text))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("Return what each class is worth.", 1),
+        ("Two finds are the same thing.", 2),
+        ("Return the per-class IoU.", 0),
+        ("Return paths, or an empty list.", 0),
+    ],
+)
+def test_idioms_are_recognized(text, count):
+    assert len(idioms_of(text)) == count
