@@ -34,9 +34,9 @@ from geoxt.grid import grid_of
 from geoxt.inference import detect
 from geoxt.layers import open_cogs, open_vector
 from geoxt.layers.vector.open import features
+from geoxt.metrics.detection import AveragePrecision
 from geoxt.samplers import RandomSampler
 from geoxt.trainers import Recipe, SampleDataModule, Task, fit
-from geoxt.trainers.tasks.detection_targets import AveragePrecision
 
 SIZE, OVERLAP, SIDE = 128, 48, 640
 TRAINING, HELD_OUT = 4, 2

@@ -123,7 +123,7 @@ def write(rows: Sequence[tuple[int, dict, dict]]) -> Path:
     cells, names = [], ("accuracy", "miou")
     for seed, base, ours in rows:
         both = [f"{100 * one[name]:.1f}" for name in names for one in (base, ours)]
-        cells.append([str(seed), f"{ours['pixels']:,}", f"{100 * base['majority']:.1f}", *both])
+        cells.append([str(seed), f"{ours['pixels']:,}", f"{100 * base['majority_accuracy']:.1f}", *both])
     means = [
         f"{100 * statistics.fmean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
         for values in ([row[at][name] for row in rows] for name in names for at in (1, 2))

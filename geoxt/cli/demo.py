@@ -154,7 +154,7 @@ def describe(report: Report) -> str:
     lines += [
         "",
         f"On the {where} ({metrics['pixels']:,} pixels){note}:",
-        f"  accuracy {metrics['accuracy']:6.1%}   (always the most frequent class: {metrics['majority']:.1%})",
+        f"  accuracy {metrics['accuracy']:6.1%}   (always the most frequent class: {metrics['majority_accuracy']:.1%})",
         f"  mean IoU {metrics['miou']:6.1%}",
     ]
     width = max(map(len, metrics["iou"]))

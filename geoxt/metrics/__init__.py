@@ -1,1 +1,1 @@
-"""Metrics: confusion matrices, multi-label and regression scores, average precision, maps against labels."""
+"""Metrics: confusion matrices, multi-label and regression scores, average precision, accuracy of maps."""

@@ -1,4 +1,4 @@
-"""Scores of a classification: one confusion matrix is counted, every score follows from it, by class name."""
+"""Classification scores from one confusion matrix: accuracy, IoU, recall, precision and F1, by class name."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from geoxt.errors import LabelError
 from geoxt.metrics.label_codes import IGNORE
 
 
-def confusion(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
-    """Count pixels by true class (rows) and predicted class (columns).
+def confusion_matrix(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
+    """Return pixel counts by true class (rows) and predicted class (columns).
 
     Parameters
     ----------
     predicted, target
-        Class indices, int64, of one shape; pixels whose target is `IGNORE` are not counted.
+        Class indices, int64, of equal shape. Pixels whose target is `IGNORE` are not counted.
     classes
         Number of classes.
 
@@ -27,97 +27,120 @@ def confusion(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
     -------
     Tensor
         int64 (classes, classes).
+
+    Examples
+    --------
+    >>> import torch
+    >>> confusion_matrix(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2)
+    tensor([[1, 1],
+            [0, 1]])
     """
-    known = target != IGNORE
-    pairs = target[known] * classes + predicted[known]
+    labeled = target != IGNORE
+    pairs = target[labeled] * classes + predicted[labeled]
     return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def accuracy(counts: Tensor) -> float:
-    """Return the share of pixels that are right; NaN where no pixel was counted."""
-    return float(counts.diagonal().sum().double() / counts.sum())
+def accuracy(matrix: Tensor) -> float:
+    """Return the fraction of pixels with the right class; NaN for an empty matrix."""
+    return float(matrix.diagonal().sum().double() / matrix.sum())
 
 
-def majority(counts: Tensor) -> float:
-    """Return the share of the most frequent true class: what calling every pixel that class would score."""
-    return float(counts.sum(dim=1).max().double() / counts.sum())
+def majority_accuracy(matrix: Tensor) -> float:
+    """Return the accuracy of predicting the most frequent true class everywhere (majority-class baseline)."""
+    return float(matrix.sum(dim=1).max().double() / matrix.sum())
 
 
-def iou(counts: Tensor) -> Tensor:
-    """Return intersection over union per class, float64; NaN for a class that is neither there nor predicted."""
-    both = counts.diagonal().double()
-    return both / (counts.sum(dim=0) + counts.sum(dim=1) - both)
+def iou(matrix: Tensor) -> Tensor:
+    """Return the intersection over union per class, float64; NaN for a class neither labeled nor predicted."""
+    intersection = matrix.diagonal().double()
+    return intersection / (matrix.sum(dim=0) + matrix.sum(dim=1) - intersection)
 
 
-def summarise(counts: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Return accuracy, mean IoU, majority share, per-class IoU by name and the number of pixels.
+def segmentation_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    """Return accuracy, mean IoU, majority-class accuracy, IoU by class name and the number of pixels.
 
-    Classes that are neither in the labels nor predicted have no IoU (`None`) and do not enter the mean. Where there are
-    more counts than names, the last ones are of no class: predicting them is wrong, and they have no IoU of their own.
+    Parameters
+    ----------
+    matrix
+        Confusion matrix, int64 (K, K).
+    names
+        Distinct class names. Rows and columns beyond them count predictions of no class: they lower the accuracy and
+        have no IoU.
+
+    Returns
+    -------
+    dict
+        `accuracy`, `miou`, `majority_accuracy`, `iou` (by class name) and `pixels`. A class neither labeled nor
+        predicted has the IoU `None` and is left out of the mean.
 
     Raises
     ------
     LabelError
-        Where two classes have one name: one of them would be lost.
+        If two classes have the same name.
     """
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        msg = f"Cannot list scores by name: {twice[0]!r} names several classes. Pass Legend.distinct_names."
-        raise LabelError(msg)
-    each = iou(counts)[: len(names)]
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        msg = f"Cannot list scores by name: {duplicates[0]!r} names several classes."
+        raise LabelError(msg, remedy="Pass Legend.distinct_names.", value=duplicates[0], argument="names")
+    class_iou = iou(matrix)[: len(names)]
     return {
-        "accuracy": accuracy(counts),
-        "miou": float(each.nanmean()),
-        "majority": majority(counts),
-        "iou": {name: None if value.isnan() else float(value) for name, value in zip(names, each, strict=True)},
-        "pixels": int(counts.sum()),
+        "accuracy": accuracy(matrix),
+        "miou": float(class_iou.nanmean()),
+        "majority_accuracy": majority_accuracy(matrix),
+        "iou": {name: None if value.isnan() else float(value) for name, value in zip(names, class_iou, strict=True)},
+        "pixels": int(matrix.sum()),
     }
 
 
-def flatten(summary: Mapping[str, Any], stage: str) -> dict[str, float]:
-    """Return the scores under the flat names that loggers use, such as `val/iou/Forest`."""
-    flat = {f"{stage}/{key}": float(summary[key]) for key in ("accuracy", "miou")}
-    return flat | {f"{stage}/iou/{name}": value for name, value in summary["iou"].items() if value is not None}
+def flat_segmentation_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Return accuracy, mean IoU and IoU by class name under the flat keys of loggers, such as `iou/Forest`."""
+    scores = segmentation_scores(matrix, names)
+    flat = {key: float(scores[key]) for key in ("accuracy", "miou")}
+    return flat | {f"iou/{name}": value for name, value in scores["iou"].items() if value is not None}
 
 
-def report_pixels(counts: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Return accuracy, mean IoU, and IoU by class name."""
-    flat = flatten(summarise(counts, names), "")
-    return {name.removeprefix("/"): value for name, value in flat.items()}
+def classification_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Return accuracy, macro recall (balanced accuracy), macro F1, and recall, precision and F1 by class name.
 
-
-def report_images(counts: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Return accuracy, mean recall (balanced accuracy), mean F1, and recall, precision and F1 by class name.
-
-    Classes that are neither there nor predicted have none, and do not enter the means.
+    An undefined score (a class neither labeled nor predicted) is left out, also of the means.
     """
-    right, true, said = counts.diagonal().double(), counts.sum(dim=1), counts.sum(dim=0)
-    each = {"recall": right / true, "precision": right / said, "f1": 2 * right / (true + said)}
-    scores = {
-        "accuracy": accuracy(counts),
-        "recall": float(each["recall"].nanmean()),
-        "f1": float(each["f1"].nanmean()),
+    correct, labeled, predicted = matrix.diagonal().double(), matrix.sum(dim=1), matrix.sum(dim=0)
+    class_scores: Mapping[str, Tensor] = {
+        "recall": correct / labeled,
+        "precision": correct / predicted,
+        "f1": 2 * correct / (labeled + predicted),
     }
-    for score, values in each.items():
+    scores = {
+        "accuracy": accuracy(matrix),
+        "macro_recall": float(class_scores["recall"].nanmean()),
+        "macro_f1": float(class_scores["f1"].nanmean()),
+    }
+    for score, values in class_scores.items():
         pairs = zip(names, values, strict=True)
         scores |= {f"{score}/{name}": float(value) for name, value in pairs if not value.isnan()}
     return scores
 
 
-class Confusion(Metric):
-    """The confusion matrix as a torchmetrics metric, summed over batches and processes."""
+class ConfusionMatrix(Metric):
+    """Confusion matrix as a torchmetrics metric, summed over batches and processes.
+
+    Parameters
+    ----------
+    classes
+        Number of classes.
+    """
 
     full_state_update = False
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
-        self.counts: Tensor
-        self.add_state("counts", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.matrix: Tensor
+        self.add_state("matrix", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, target: Tensor) -> None:
         """Count the pixels of a batch."""
-        self.counts += confusion(predicted, target, self.classes)
+        self.matrix += confusion_matrix(predicted, target, self.classes)
 
     def compute(self) -> Tensor:
         """Return the counts, int64 (classes, classes)."""
-        return self.counts
+        return self.matrix

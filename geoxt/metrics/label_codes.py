@@ -1,4 +1,4 @@
-"""Class codes, as they stand in labels, to class indices, as losses want them, and back."""
+"""Conversion of class codes, as labels hold them, to class indices, as losses and metrics take them, and back."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from torch import Tensor, nn
 from geoxt.errors import LabelWarning
 
 IGNORE = -100
-"""The index of pixels that neither loss nor metric counts (torch's own default)."""
-_SHOWN = 12
-"""Codes that a warning lists, at most."""
+"""Class index of pixels that losses and metrics leave out (torch's default `ignore_index`)."""
+_MAX_LISTED = 12
+"""Codes listed in a warning, at most."""
 
 
 class Codes(nn.Module):
-    """Maps codes to their position in a list of codes; any other code becomes `IGNORE`.
+    """Maps class codes to class indices, their positions in `codes`; other codes become `IGNORE`.
 
-    A code of no class is warned of once, unless it says that nothing is known: a negative one, or `nodata`.
+    The first occurrence of a code that is no class is warned of, unless it means "unknown": a negative code, or
+    `nodata`.
 
     Parameters
     ----------
     codes
-        Of the classes, in their order.
+        Class codes, in the order of the model's channels.
     nodata
-        The code that stands for "no label", if there is one.
+        Code of pixels without a label.
 
     Examples
     --------
@@ -41,7 +42,7 @@ class Codes(nn.Module):
     def __init__(self, codes: Sequence[int], *, nodata: int | None = None) -> None:
         super().__init__()
         self.nodata = nodata
-        self._told: set[int] = set()
+        self._warned: set[int] = set()
         table = torch.tensor(list(codes), dtype=torch.int64)
         self.codes: Tensor
         self.order: Tensor
@@ -51,26 +52,28 @@ class Codes(nn.Module):
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("ordered", ordered, persistent=False)
 
-    def forward(self, mask: Tensor, known: Tensor | None = None) -> Tensor:
-        """Return the class index of every pixel, int64, of the shape of `mask`; `IGNORE` where it is not known."""
-        place = torch.searchsorted(self.ordered, mask.contiguous()).clamp_(max=len(self.ordered) - 1)
-        named = self.ordered[place] == mask
-        strange = ~named & (mask >= 0) if known is None else ~named & (mask >= 0) & known
-        if bool(strange.any()):
-            self._warn(set(torch.unique(mask[strange]).tolist()))
-        return torch.where(named if known is None else named & known, self.order[place], IGNORE)
+    def forward(self, mask: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return class indices, int64, of the shape of `mask`; `IGNORE` for other codes and invalid pixels."""
+        position = torch.searchsorted(self.ordered, mask.contiguous()).clamp_(max=len(self.ordered) - 1)
+        is_class = self.ordered[position] == mask
+        unexpected = ~is_class & (mask >= 0) if valid is None else ~is_class & (mask >= 0) & valid
+        if bool(unexpected.any()):
+            self._warn(set(torch.unique(mask[unexpected]).tolist()))
+        return torch.where(is_class if valid is None else is_class & valid, self.order[position], IGNORE)
 
     def decode(self, indices: Tensor) -> Tensor:
-        """Return the code of every class index."""
+        """Return the class codes of class indices."""
         return self.codes[indices]
 
-    def _warn(self, found: set[int]) -> None:
-        new = sorted(found - self._told - {self.nodata})
+    def _warn(self, unexpected: set[int]) -> None:
+        new = sorted(unexpected - self._warned - {self.nodata})
         if not new:
             return
-        self._told |= set(new)
-        codes, classes = (", ".join(map(str, some[:_SHOWN])) + ", …" * (len(some) > _SHOWN)
-                          for some in (new, self.codes.tolist()))  # fmt: skip
-        msg = f"Labels hold {codes}, codes of none of the classes {classes}: neither learnt from nor scored. Pass "
-        msg += "card(legend=) one that has them; or, if they mean that nothing is known, mark them as not valid."
+        self._warned |= set(new)
+        msg = f"Labels hold {_listed(new)}, codes of none of the classes {_listed(self.codes.tolist())}: such pixels "
+        msg += "are neither trained on nor scored. Pass card(legend=) with these codes; or mark the pixels as invalid."
         warnings.warn(msg, LabelWarning, stacklevel=2)
+
+
+def _listed(codes: list[int]) -> str:
+    return ", ".join(map(str, codes[:_MAX_LISTED])) + ", …" * (len(codes) > _MAX_LISTED)

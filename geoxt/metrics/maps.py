@@ -1,4 +1,4 @@
-"""Score a map against labels, in the places that were kept for it."""
+"""Accuracy of a classified map against labels, in a region such as the test part of a split."""
 
 from __future__ import annotations
 
@@ -11,53 +11,54 @@ import xarray as xr
 from geoxt.errors import GridError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
-from geoxt.metrics.confusion import confusion, summarise
+from geoxt.metrics.confusion import confusion_matrix, segmentation_scores
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.regions.region import region_of
 from geoxt.samplers import Region
 from geoxt.source import view_of
 
 
-def score(found: xr.DataArray, labels: xr.DataArray, *, region: Region | None = None) -> dict[str, Any]:
-    """Compare a map of classes with labels on the same grid.
+def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | None = None) -> dict[str, Any]:
+    """Return the scores of a classified map against labels on the same grid.
+
+    Reads both layers window by window.
 
     Parameters
     ----------
-    found
-        The map, (y, x), in the codes of the labels.
+    predicted
+        Classified map (y, x), in the class codes of the labels.
     labels
-        Categorical, (y, x).
+        Categorical layer (y, x) with a legend.
     region
-        Where to compare; everywhere by default.
+        Pixels to score; all by default.
 
     Returns
     -------
     dict
-        `accuracy`, `miou`, `majority` (what calling every pixel the most frequent class would score), `iou` by class
-        name (`Legend.distinct_names`), and the number of `pixels`: those where both are valid. A predicted code that is
-        no class counts as wrong.
+        `accuracy`, `miou`, `majority_accuracy` (of predicting the most frequent class everywhere), `iou` by class name
+        (`Legend.distinct_names`), and `pixels`, the number of pixels that are valid in both layers. A predicted code
+        that the legend lacks counts as wrong.
 
     Raises
     ------
     GridError
-        Where the layers lie on different grids.
+        If the layers are on different grids.
     OverlapError
-        Where no pixel can be compared.
+        If no pixel of the region is valid in both layers.
     """
-    if grid_of(found) != grid_of(labels):
-        msg = "Cannot score a map on another grid than the labels: align them first, labels.geoml.align(found)."
-        raise GridError(msg)
-    legend, views = Legend.of(labels), (view_of(labels), view_of(found))
-    count = len(legend)
-    counts = torch.zeros(count + 1, count + 1, dtype=torch.int64)
+    if grid_of(predicted) != grid_of(labels):
+        msg = "Cannot score a map on another grid than the labels."
+        raise GridError(msg, remedy="Align the labels first: labels.geoml.align(predicted).")
+    legend, views = Legend.of(labels), (view_of(labels), view_of(predicted))
+    classes = len(legend)
+    matrix = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
     for window in region_of(labels, region):
-        (truth, known), (guess, valid) = (view.read(window) for view in views)
-        target = np.where(known & valid, legend.encode(truth, missing=IGNORE), IGNORE)
-        predicted = legend.encode(guess, missing=count)
-        counts += confusion(torch.from_numpy(predicted), torch.from_numpy(target), count + 1)
-    if not counts.any():
-        msg = (
-            "Cannot score the map: where it was held out there are no labels. Split into smaller blocks, or otherwise."
-        )
-        raise OverlapError(msg)
-    return summarise(counts, legend.distinct_names)
+        (label_codes, label_valid), (map_codes, map_valid) = (view.read(window) for view in views)
+        target = np.where(label_valid & map_valid, legend.encode(label_codes, missing=IGNORE), IGNORE)
+        # the extra class counts codes that the legend lacks
+        classified = legend.encode(map_codes, missing=classes)
+        matrix += confusion_matrix(torch.from_numpy(classified), torch.from_numpy(target), classes + 1)
+    if not matrix.any():
+        msg = "Cannot score the map: no pixel of the region is valid in both the map and the labels."
+        raise OverlapError(msg, remedy="Pass another {region}, such as the test part of a split into smaller blocks.")
+    return segmentation_scores(matrix, legend.distinct_names)

@@ -1,6 +1,6 @@
 """Training: tasks as data over one LightningModule, self-supervision over another, data modules, fits, experiments."""
 
-from geoxt.metrics.confusion import Confusion, confusion, summarise
+from geoxt.metrics.confusion import ConfusionMatrix, confusion_matrix, segmentation_scores
 from geoxt.trainers.config.build import Learning, build
 from geoxt.trainers.config.datamodules import BenchmarkDataModule, LayerDataModule, UnlabeledLayerDataModule
 from geoxt.trainers.config.recipe import Recipe
@@ -16,7 +16,7 @@ from geoxt.trainers.tasks.module import Task
 __all__ = [
     "METHODS",
     "BenchmarkDataModule",
-    "Confusion",
+    "ConfusionMatrix",
     "Experiment",
     "ImageFolderDataModule",
     "LayerDataModule",
@@ -33,12 +33,12 @@ __all__ = [
     "WindowDataModule",
     "band_statistics",
     "build",
-    "confusion",
+    "confusion_matrix",
     "encoder_weights",
     "evaluate",
     "fit",
     "legend_of",
     "score_chips",
+    "segmentation_scores",
     "stratified",
-    "summarise",
 ]

@@ -1,1 +1,1 @@
-"""Tasks: how each kind finds its target in a batch, which losses train it and how it is scored."""
+"""Supervised tasks: targets, losses, class weights and metrics of each kind, and the LightningModule `Task`."""

@@ -1,4 +1,4 @@
-"""Shares of classes in the training part, streamed batch by batch, and the weights that make classes count alike."""
+"""Class counts of the training data, streamed batch by batch, and balanced class weights."""
 
 from __future__ import annotations
 
@@ -13,31 +13,37 @@ from geoxt.trainers.tasks.targets import Batch
 
 
 def class_counts(batches: Iterable[Batch], target: Callable[[Batch], Tensor], classes: int) -> Tensor:
-    """Return how often each class occurs, int64 (classes,), holding one batch at a time.
+    """Return the number of pixels or images per class, int64 (classes,), with one batch in memory at a time.
 
     Parameters
     ----------
     batches
-        Each is gone through once.
+        Iterated once.
     target
-        Gives the class indices of a batch; `IGNORE` is not counted. Or, of labels (N, classes), 0, 1 and NaN.
+        Computes the class indices of a batch, of which `IGNORE` is not counted; or multi-label targets (N, classes) of
+        0, 1 and NaN.
     classes
         Number of classes.
     """
     counts = torch.zeros(classes, dtype=torch.int64)
     for batch in batches:
-        found = target(batch).cpu()
-        if found.is_floating_point():
-            counts += (found == 1).sum(dim=0)
+        labels = target(batch).cpu()
+        if labels.is_floating_point():
+            counts += (labels == 1).sum(dim=0)
         else:
-            counts += torch.bincount(found[found != IGNORE].flatten(), minlength=classes)
+            counts += torch.bincount(labels[labels != IGNORE].flatten(), minlength=classes)
     return counts
 
 
 def balanced(counts: Tensor) -> Tensor:
-    """Return the weight of each class, float32: the inverse of its share, so that the mean over samples is one.
+    """Return balanced class weights, float32: `total / (classes present * counts)`, and 0 for an absent class.
 
-    A class that does not occur has the weight zero.
+    The mean weight over all samples is 1, as of scikit-learn's `compute_class_weight("balanced")`.
+
+    Raises
+    ------
+    LabelError
+        If all counts are zero.
 
     Examples
     --------
@@ -47,6 +53,6 @@ def balanced(counts: Tensor) -> Tensor:
     """
     present = counts > 0
     if not present.any():
-        msg = "Cannot weigh classes by their shares: nothing in the training part is labelled. Pass class_weights=None."
-        raise LabelError(msg)
+        msg = "Cannot balance class weights: the training data have no labels."
+        raise LabelError(msg, remedy="Pass {class_weights:None}.", argument="class_weights")
     return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 0).float()

@@ -1,4 +1,4 @@
-"""The one LightningModule that learns from targets: a card says what is learnt, a recipe says how."""
+"""The LightningModule of supervised training: a model card names task and model, a recipe the hyperparameters."""
 
 from __future__ import annotations
 
@@ -28,28 +28,32 @@ from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trainers.tasks.targets import Batch, entry, mask_nonfinite, validity
 
 Transform = Callable[[Batch], Batch]
-"""Changes a batch of training samples, such as an augmentation of `geoxt.transforms`."""
+"""Augmentation of training batches, such as a module of `geoxt.transforms`."""
 
 _WEIGHTS = "class_weights"
-"""Where a checkpoint keeps the weights of classes."""
+"""Checkpoint key of the class weights."""
 
 
 class Task(pl.LightningModule):
-    """Trains and runs a model on images in their own units and labels in their own codes.
+    """Trains and evaluates a model on images in the units of their layer and labels in their class codes.
 
     Parameters
     ----------
     card
-        Kind of task, architecture, bands, scaling and classes (or the names of what is measured, in the order of the
-        model's channels).
+        Task, architecture, bands, scaling and legend (of classes, or of regressed quantities in channel order).
     recipe
-        Loss, optimiser and schedule.
+        Training recipe: loss, optimizer, learning rate schedule and other hyperparameters.
     seed
         Seed of the initial weights.
     names
-        Where samples have other names than the kind of task: `{"image": …, "target": …}`.
+        Sample keys of image and labels, if they differ from those of the task: `{"image": …, "target": …}`.
     transform
-        Takes the place of flips and turns as augmentation of training batches.
+        Augmentation of training batches, in place of random flips and turns.
+
+    Raises
+    ------
+    InputError
+        If the recipe's loss or class weights do not fit the task, or no model can be built from the card.
     """
 
     def __init__(
@@ -77,98 +81,104 @@ class Task(pl.LightningModule):
         self.val: Metric = self.supervision.metric(len(card.codes))
         self.test: Metric = self.supervision.metric(len(card.codes))
         self.class_weights = self._given_weights()  # no buffer: averaged copies of the module would lack it
-        self._weighed = False
+        self._weights_restored = False
 
     @property
     def monitor(self) -> str:
-        """The score by which the best epoch is chosen."""
+        """The score of model selection, such as `val/miou`."""
         return self.recipe.monitor or str(self.kind.monitor)
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the model's output for images in the units of the layer; see `Network`.
+        """Return the model's output for images in the units of the layer, as `Network` does.
 
-        Images are (N, C, H, W), or (N, T, C, H, W) for several times; a dimension of one band may be left out.
+        Parameters
+        ----------
+        image
+            (N, C, H, W), or (N, T, C, H, W) for time series; the band dimension may be missing for one band.
+        valid
+            Valid pixels, bool, of the shape of `image` without bands.
         """
-        whole = 5 if self.kind.takes_series else 4
-        image = image if image.ndim == whole else image.unsqueeze(-3)
+        ndim = 5 if self.kind.takes_series else 4
+        image = image if image.ndim == ndim else image.unsqueeze(-3)
         if self.recipe.channels_last and not self.kind.takes_series:
             image = image.contiguous(memory_format=torch.channels_last)
         output: Tensor = self.network(image, valid)
         return output
 
     def target(self, batch: Batch) -> Tensor:
-        """Return what shall be learnt of a batch: `IGNORE` or NaN where image or label is not valid."""
+        """Return the target of a batch; `IGNORE` or NaN where image or labels are invalid."""
         assert self.supervision.target is not None
         return self.supervision.target(batch, self.image_key, self.target_key, self.codes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, whose samples are augmented first."""
+        """Return the loss of a batch after augmentation."""
         del batch_idx
         batch = mask_nonfinite(batch, self.image_key)
         if self.transform is not None:
             codes = self.target_key if self.kind.target == "pixels" and self.kind.is_categorical else None
             batch = transformed(self.transform, batch, image=self.image_key, target=codes)
         if self.kind.target == "instances":
-            return self._loss_of_things(batch)
+            return self._detector_loss(batch)
         try:
             return self._loss(self._augment(batch) if self._turns else batch, "train")[0]
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):  # torch's batch norm
                 raise
-            msg = f"Cannot normalise a batch of one image of {self.card.size} pixels: {self.card.model!r} makes "
-            raise InputError(msg + "one value a channel of it. Pass batch_size=2 or more, or a larger size.") from error
+            msg = f"Cannot apply batch normalization to one image of {self.card.size} pixels: {self.card.model!r} "
+            msg += "reduces it to one value per channel."
+            raise InputError(msg, remedy="Pass {batch_size:2} or more, or a larger {size}.") from error
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count what is right and wrong in a batch of the validation part."""
+        """Update the validation metric with a batch."""
         del batch_idx
         self._score(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count what is right and wrong in a batch of the test part."""
+        """Update the test metric with a batch."""
         del batch_idx
         self._score(batch, "test")
 
     def on_fit_start(self) -> None:
-        """Weigh classes by their shares of the training part, where the recipe says so; going on, as before."""
-        if self.recipe.class_weights == "balanced" and self._weighed:
-            self._weighed = False
+        """Compute balanced class weights from the training data if the recipe asks; keep them when resuming."""
+        if self.recipe.class_weights == "balanced" and self._weights_restored:
+            self._weights_restored = False
         elif self.recipe.class_weights == "balanced":
             trainer: Any = self.trainer
             source = trainer.datamodule
             with torch.random.fork_rng():
                 counts = class_counts(
-                    source.train_dataloader(), lambda b: self.target(_here(b, self.device)), self._many
+                    source.train_dataloader(), lambda batch: self.target(_to_device(batch, self.device)), self._classes
                 )
             self.class_weights = balanced(counts)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of the validation part."""
+        """Log the validation scores."""
         self._log_scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of the test part."""
+        """Log the test scores."""
         self._log_scores("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the recipe's optimiser and schedule."""
+        """Return the recipe's optimizer and learning rate schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
-        watched = "val/loss" if self.kind.target != "instances" else "train/loss"
-        return configure(self.recipe, self.network.parameters(), steps=steps, monitor=watched)
+        monitor = "val/loss" if self.kind.target != "instances" else "train/loss"
+        return configure(self.recipe, self.network.parameters(), steps=steps, monitor=monitor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the card in the checkpoint, and the STAC item that says the same."""
+        """Add the model card to the checkpoint, also as a STAC item, class weights and the states of transforms."""
         checkpoint[CARD] = self.card.to_dict()
-        checkpoint[MLM] = to_stac(self.card, weights=sum(one.numel() for one in self.network.parameters()))
+        checkpoint[MLM] = to_stac(self.card, weights=sum(parameter.numel() for parameter in self.network.parameters()))
         if self.class_weights is not None:
             checkpoint[_WEIGHTS] = self.class_weights
         if self.transform is not None:
             checkpoint[STREAMS] = states(self.transform)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over class weights, as the windows left in an epoch would give others, and where transforms drew."""
+        """Restore class weights, since the rest of an interrupted epoch would give others, and transform states."""
         if _WEIGHTS in checkpoint:
             self.class_weights = checkpoint[_WEIGHTS].cpu()
-            self._weighed = True
+            self._weights_restored = True
         if STREAMS in checkpoint or self.transform is not None:
             restore_rng(self.transform, checkpoint.get(STREAMS, ()))
 
@@ -177,7 +187,7 @@ class Task(pl.LightningModule):
         return self.recipe.augment and self.transform is None
 
     @property
-    def _many(self) -> int:
+    def _classes(self) -> int:
         return len(self.card.codes)
 
     def _loss_by_name(self) -> Loss | None:
@@ -185,21 +195,22 @@ class Task(pl.LightningModule):
         if not losses and name is None:
             return None
         if name is not None and name not in losses:
-            of = ", ".join(losses) or "no loss at all: the model has its own"
-            msg = f"Cannot train {self.card.task} with loss={name!r}: pass one of {of}."
-            raise InputError(msg)
+            msg = f"Cannot train {self.card.task} with loss={name!r}."
+            remedy = f"Pass {{loss}}, one of {', '.join(losses)}." if losses else "Pass {loss:None}, the model's own."
+            raise InputError(msg, remedy=remedy, value=name, argument="loss")
         return losses[name or next(iter(losses))]
 
     def _given_weights(self) -> Tensor | None:
-        given, classes = self.recipe.class_weights, self._many
+        given, classes = self.recipe.class_weights, self._classes
         if given is None or given == "balanced":
             if given and self.kind.activation not in {"softmax", "sigmoid"}:
-                msg = f"Cannot weigh the classes of {self.card.task}: it has none. Pass class_weights=None."
-                raise InputError(msg)
+                msg = f"Cannot balance class weights for {self.card.task}: its loss takes none."
+                raise InputError(msg, remedy="Pass {class_weights:None}.", value=given, argument="class_weights")
             return None
         if isinstance(given, str) or len(given) != classes:
-            msg = f"Cannot weigh {classes} classes by class_weights={given!r}: pass as many numbers, or 'balanced'."
-            raise InputError(msg)
+            msg = f"Cannot weight {classes} classes by class_weights={given!r}."
+            remedy = f"Pass {{class_weights}} with {classes} numbers, or {{class_weights:'balanced'}}."
+            raise InputError(msg, remedy=remedy, value=given, argument="class_weights")
         return torch.tensor(given, dtype=torch.float32)
 
     def _augment(self, batch: Batch) -> Batch:
@@ -218,14 +229,14 @@ class Task(pl.LightningModule):
         return loss, output, target
 
     def _output(self, image: Tensor, valid: Tensor | None, stage: str) -> Tensor:
-        """Return the output for images; in tests, if the recipe says so, the mean over all flips and turns.
+        """Return the output for images; with test-time augmentation the mean over all flips and turns.
 
-        Of classes, probabilities are averaged, and their logarithms returned.
+        For classes, returns the logarithms of the mean probabilities.
         """
         if stage != "test" or not self.recipe.test_time_augmentation:
             output: Tensor = self(image, valid)
             return output
-        found = []
+        outputs = []
         for turns, flip in product(range(4), (False, True)):
             moved = None if valid is None else dihedral(valid, turns=turns, flip=flip)
             output = self(dihedral(image, turns=turns, flip=flip), moved)
@@ -233,16 +244,16 @@ class Task(pl.LightningModule):
             if self.kind.target == "pixels":
                 output = torch.rot90(output, -turns, (-2, -1))
                 output = output.flip(-1) if flip else output
-            found.append(output)
-        mean = torch.stack(found).mean(dim=0)
+            outputs.append(output)
+        mean = torch.stack(outputs).mean(dim=0)
         return mean.clamp(min=torch.finfo(mean.dtype).tiny).log() if self.kind.is_categorical else mean
 
-    def _loss_of_things(self, batch: Batch) -> Tensor:
-        """Return the sum of the losses that a detector itself gives."""
-        images, there = self._scaled(batch), detection_targets(batch, self.codes, masks=self.kind.has_masks)
+    def _detector_loss(self, batch: Batch) -> Tensor:
+        """Return the sum of the losses that a detector computes itself."""
+        images, targets = self._scaled(batch), detection_targets(batch, self.codes, masks=self.kind.has_masks)
         if self._turns:
-            images, there = turn(images, there)
-        losses = self.network.body(list(images), there)
+            images, targets = turn(images, targets)
+        losses = self.network.body(list(images), targets)
         loss: Tensor = sum(losses.values(), start=images.new_zeros(()))
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
@@ -253,27 +264,27 @@ class Task(pl.LightningModule):
         return images if valid is None else images.where(valid[:, None], 0)
 
     def _score(self, batch: Batch, stage: str) -> None:
-        tally, batch = self._tally(stage), mask_nonfinite(batch, self.image_key)
+        metric, batch = self._metric(stage), mask_nonfinite(batch, self.image_key)
         if self.kind.target == "instances":
-            found: list[Instances] = self.network.body(list(self._scaled(batch)))
-            tally.update(found, detection_targets(batch, self.codes, masks=self.kind.has_masks))
+            detections: list[Instances] = self.network.body(list(self._scaled(batch)))
+            metric.update(detections, detection_targets(batch, self.codes, masks=self.kind.has_masks))
             return
         _, output, target = self._loss(batch, stage)
-        tally.update(output.argmax(dim=1) if self.kind.is_categorical else output, target)
+        metric.update(output.argmax(dim=1) if self.kind.is_categorical else output, target)
 
-    def _tally(self, stage: str) -> Metric:
+    def _metric(self, stage: str) -> Metric:
         return self.val if stage == "val" else self.test
 
     def _log_scores(self, stage: str) -> None:
-        tally = self._tally(stage)
-        found = _here(tally.compute(), torch.device("cpu"))
-        scores = self.supervision.report(found, self.card.legend.distinct_names)
+        metric = self._metric(stage)
+        value = _to_device(metric.compute(), torch.device("cpu"))
+        scores = self.supervision.scores(value, self.card.legend.distinct_names)
         self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
-        tally.reset()
+        metric.reset()
 
 
-def _here(values: Any, device: torch.device) -> Any:
-    """Return tensors, or a mapping of them, on a device."""
+def _to_device(values: Any, device: torch.device) -> Any:
+    """Return a tensor, or the tensors of a mapping, on a device."""
     if isinstance(values, Tensor):
         return values.to(device)
     return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()}

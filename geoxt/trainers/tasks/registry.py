@@ -12,12 +12,13 @@ from torchmetrics import Metric
 
 from geoxt import tasks
 from geoxt.errors import InputError
-from geoxt.metrics.confusion import Confusion, report_images, report_pixels
+from geoxt.metrics.confusion import ConfusionMatrix, classification_scores, flat_segmentation_scores
+from geoxt.metrics.detection import AveragePrecision, detection_scores
 from geoxt.metrics.label_codes import Codes
-from geoxt.metrics.multilabel import Errors, Labels, report_errors, report_labels
+from geoxt.metrics.multilabel import MultilabelCounts, multilabel_scores
+from geoxt.metrics.regression import RegressionSums, regression_scores
 from geoxt.tasks import TASKS, TaskKind
-from geoxt.trainers.tasks.detection_targets import AveragePrecision, report_precision
-from geoxt.trainers.tasks.losses import PIXEL_CLASSES, Loss
+from geoxt.trainers.tasks.losses import LOSSES, Loss
 from geoxt.trainers.tasks.targets import (
     Batch,
     change_classes,
@@ -27,10 +28,6 @@ from geoxt.trainers.tasks.targets import (
     pixel_classes,
     pixel_values,
 )
-from geoxt.trainers.tasks.value_losses import LABELS, VALUES
-
-LOSSES: Mapping[str, Mapping[str, Loss]] = {"softmax": PIXEL_CLASSES, "sigmoid": LABELS, "identity": VALUES}
-"""Losses by the activation of the model's output and by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,27 +41,28 @@ class Supervision:
     instances."""
     metric: Callable[[int], Metric]
     """Makes the metric, given the number of classes or channels."""
-    report: Callable[[Any, tuple[str, ...]], Mapping[str, float]]
+    scores: Callable[[Any, tuple[str, ...]], Mapping[str, float]]
     """Computes scores by name from the metric's value and the names of the classes or channels."""
 
     @property
     def losses(self) -> Mapping[str, Loss]:
         """Losses by name, the default first; empty if the model computes its own loss."""
-        return {name: LOSSES[self.kind.activation or ""][name] for name in self.kind.losses}
+        activation = self.kind.activation
+        return {} if activation is None else {name: LOSSES[activation][name] for name in self.kind.losses}
 
 
-_PIXELS: Any = {"metric": Confusion, "report": report_pixels}
-_VALUES: Any = {"metric": Errors, "report": report_errors}
+_PIXELS: Any = {"metric": ConfusionMatrix, "scores": flat_segmentation_scores}
+_VALUES: Any = {"metric": RegressionSums, "scores": regression_scores}
 _FUNCTIONS: Mapping[str, Mapping[str, Any]] = {
     "segmentation": {"target": pixel_classes, **_PIXELS},
     "change": {"target": change_classes, **_PIXELS},
     "time-series": {"target": pixel_classes, **_PIXELS},
     "pixelwise-regression": {"target": pixel_values, **_VALUES},
-    "classification": {"target": image_class, "metric": Confusion, "report": report_images},
-    "multilabel": {"target": image_labels, "metric": Labels, "report": report_labels},
+    "classification": {"target": image_class, "metric": ConfusionMatrix, "scores": classification_scores},
+    "multilabel": {"target": image_labels, "metric": MultilabelCounts, "scores": multilabel_scores},
     "regression": {"target": image_values, **_VALUES},
-    "detection": {"metric": AveragePrecision, "report": report_precision},
-    "instance-segmentation": {"metric": partial(AveragePrecision, masks=True), "report": report_precision},
+    "detection": {"metric": AveragePrecision, "scores": detection_scores},
+    "instance-segmentation": {"metric": partial(AveragePrecision, masks=True), "scores": detection_scores},
 }
 
 SUPERVISION: Mapping[str, Supervision] = {

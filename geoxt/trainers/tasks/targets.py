@@ -1,4 +1,4 @@
-"""Targets: what a model shall learn, found in a batch; the unknown is `IGNORE` among classes, NaN among values."""
+"""Training targets computed from a batch; unknown is `IGNORE` among class indices and NaN among values."""
 
 from __future__ import annotations
 
@@ -12,121 +12,119 @@ from geoxt.errors import InputError
 from geoxt.metrics.label_codes import Codes
 
 Batch = dict[str, Any]
-"""A batch of samples: tensors by name, and for layers `<name>_valid`."""
-_Over = Callable[..., Tensor]
+"""A batch of samples: tensors by key, with the valid mask of a layer under `<key>_valid`."""
+_Reduce = Callable[..., Tensor]
 """`torch.any` or `torch.all`."""
 
 
-def entry(batch: Batch, name: str) -> Any:
+def entry(batch: Batch, key: str) -> Any:
     """Return an entry of a batch.
 
     Raises
     ------
     InputError
-        Where the batch has none of that name.
+        If the batch lacks it.
     """
-    if name not in batch:
-        found = ", ".join(map(str, batch))
-        msg = f"Cannot learn from a sample without {name!r}: it has {found}. Rename one, or pass Task(names=) the name."
-        raise InputError(msg)
-    return batch[name]
+    if key not in batch:
+        msg = f"Cannot train on samples without {key!r}: their keys are {', '.join(map(str, batch))}."
+        raise InputError(msg, remedy="Rename one, or pass Task(names=) its key.", value=key, argument="names")
+    return batch[key]
 
 
-def validity(batch: Batch, name: str) -> Tensor | None:
-    """Return which pixels of a layer are valid, bool (N, H, W) or (N, T, H, W); None where all are."""
-    found: Tensor | None = batch.get(f"{name}_valid")
-    return found
+def validity(batch: Batch, key: str) -> Tensor | None:
+    """Return the valid mask of a layer, bool (N, H, W) or (N, T, H, W); None if all pixels are valid."""
+    valid: Tensor | None = batch.get(f"{key}_valid")
+    return valid
 
 
 def mask_nonfinite(batch: Batch, image: str) -> Batch:
-    """Return a batch in which numbers of the image that are not finite are not valid; where there is none, as it is."""
+    """Return a batch whose image is also invalid at pixels that are not finite; the same batch if all are finite."""
     pixels: Tensor = entry(batch, image)
     if not isinstance(pixels, Tensor):
-        shapes = sorted({tuple(one.shape) for one in pixels})
-        msg = f"Cannot stack {image!r} into one batch: samples have the shapes {shapes[:4]}. Pass batch_size=1 and "
-        raise InputError(msg + "eval_size=1, or datasets whose images have one size.")
-    if not pixels.is_floating_point() or bool(pixels.sum().isfinite()):  # one pass; any that is not makes the sum such
+        shapes = sorted({tuple(item.shape) for item in pixels})
+        msg = f"Cannot stack {image!r} into one batch: samples have the shapes {shapes[:4]}."
+        raise InputError(msg, remedy="Pass batch_size=1 and eval_size=1, or datasets with images of one size.")
+    if not pixels.is_floating_point() or bool(pixels.sum().isfinite()):  # one pass: NaN and Inf propagate to the sum
         return batch
-    bands = pixels.ndim > 3
-    finite = pixels.isfinite().all(dim=-3) if bands else pixels.isfinite()
-    known = validity(batch, image)
-    return {**batch, f"{image}_valid": finite if known is None else finite & known}
+    finite = pixels.isfinite().all(dim=-3) if pixels.ndim > 3 else pixels.isfinite()
+    valid = validity(batch, image)
+    return {**batch, f"{image}_valid": finite if valid is None else finite & valid}
 
 
 def pixel_classes(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:
-    """Return class indices int64 (N, H, W); `IGNORE` where image or label is not valid, or the code is of no class.
+    """Return class indices int64 (N, H, W); `IGNORE` at invalid image or label pixels and codes of no class.
 
-    A series is valid where it is at one date or more: `image_valid` (N, T, H, W) is false at dates that are masked
-    (clouds) or that only fill up a shorter series, where the image stands at the mean of every band.
+    A time series is valid at pixels valid on one date or more: `image_valid` (N, T, H, W) is false on masked dates
+    (clouds) and on the padding of shorter series, whose pixels are the band means.
     """
-    return _classes(batch, image, target, codes, torch.any)
+    return _class_indices(batch, image, target, codes, torch.any)
 
 
 def change_classes(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:
-    """Return class indices as `pixel_classes` does; `IGNORE` also where any one date is not valid.
-
-    What has changed can only be told where it was seen before and after.
-    """
-    return _classes(batch, image, target, codes, torch.all)
+    """Return class indices as `pixel_classes`; `IGNORE` also at pixels that are invalid on either date."""
+    return _class_indices(batch, image, target, codes, torch.all)
 
 
 def pixel_values(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:
-    """Return values float32 (N, K, H, W); NaN where image or value is not valid."""
+    """Return values float32 (N, K, H, W); NaN at invalid image or label pixels."""
     del codes
     values = entry(batch, target).float()
     values = values[:, None] if values.ndim == 3 else values
-    known = _known(batch, image, target, torch.any)
-    return values if known is None else values.where(known[:, None], torch.nan)
+    valid = _valid_in_both(batch, image, target, torch.any)
+    return values if valid is None else values.where(valid[:, None], torch.nan)
 
 
 def image_class(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:
-    """Return class indices int64 (N,); `IGNORE` where the code is of no class.
+    """Return class indices int64 (N,), `IGNORE` for codes of no class; or class probabilities of mixed samples.
 
-    Labels that were mixed, float (N, codes from 0), become shares of the classes, float32 (N, K).
+    Mixed labels, float (N, largest code + 1), become probabilities float32 (N, K).
     """
     del image
     label = entry(batch, target)
     if label.is_floating_point() and label.ndim == 2:
-        shares: Tensor = label.float()[:, codes.codes]
-        return shares
+        probabilities: Tensor = label.float()[:, codes.codes]
+        return probabilities
     indices: Tensor = codes(label.long())
     return indices
 
 
 def image_labels(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:
-    """Return 0, 1 or NaN (unknown: a negative number), float32 (N, K)."""
+    """Return multi-label targets float32 (N, K): 0, 1, or NaN for negative (unknown) labels."""
     del image, codes
     labels = entry(batch, target).float()
     return labels.where(labels >= 0, torch.nan)
 
 
 def image_values(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:
-    """Return values float32 (N, K); NaN where they are not known."""
+    """Return values float32 (N, K); NaN is unknown."""
     del image, codes
     values = entry(batch, target).float()
     return values[:, None] if values.ndim == 1 else values
 
 
-def _classes(batch: Batch, image: str, target: str, codes: Codes, over: _Over) -> Tensor:
-    mask = _flat(entry(batch, target), target).long()
-    indices: Tensor = codes(mask, _known(batch, image, target, over))
+def _class_indices(batch: Batch, image: str, target: str, codes: Codes, over_dates: _Reduce) -> Tensor:
+    mask = _without_band(entry(batch, target), target).long()
+    indices: Tensor = codes(mask, _valid_in_both(batch, image, target, over_dates))
     return indices
 
 
-def _flat(mask: Tensor, name: str) -> Tensor:
-    """Return labels (N, H, W), which may come with a dimension of one band or one time."""
+def _without_band(mask: Tensor, key: str) -> Tensor:
+    """Return labels (N, H, W) without a band or time dimension of length 1."""
     while mask.ndim > 3 and mask.shape[1] == 1:
         mask = mask[:, 0]
     if mask.ndim != 3:
-        msg = f"Cannot learn {name!r} of the shape {tuple(mask.shape)}: one map of classes a sample is wanted. Choose "
-        raise InputError(msg + "one of its bands or times, e.g. mask.isel(time=-1).")
+        msg = f"Cannot train on {key!r} of shape {tuple(mask.shape)}: a sample needs one class per pixel."
+        raise InputError(msg, remedy="Choose one of its bands or times, e.g. mask.isel(time=-1).")
     return mask
 
 
-def _known(batch: Batch, image: str, target: str, over: _Over) -> Tensor | None:
-    """Return where both layers are valid, bool (N, H, W); `over` says at which of several times the image must be."""
-    label, picture = validity(batch, target), validity(batch, image)
-    parts = [None if label is None else label.all(dim=1) if label.ndim == 4 else label]
-    parts += [None if picture is None else over(picture, dim=1) if picture.ndim == 4 else picture]
-    found = [part for part in parts if part is not None]
-    return None if not found else found[0] if len(found) == 1 else found[0] & found[1]
+def _valid_in_both(batch: Batch, image: str, target: str, over_dates: _Reduce) -> Tensor | None:
+    """Return pixels valid in labels and image, bool (N, H, W); `over_dates` reduces the image's time dimension."""
+    label_valid, image_valid = validity(batch, target), validity(batch, image)
+    if label_valid is not None and label_valid.ndim == 4:
+        label_valid = label_valid.all(dim=1)
+    if image_valid is not None and image_valid.ndim == 4:
+        image_valid = over_dates(image_valid, dim=1)
+    if label_valid is None or image_valid is None:
+        return image_valid if label_valid is None else label_valid
+    return label_valid & image_valid

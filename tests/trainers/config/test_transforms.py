@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from geoxt import transforms
 from geoxt.cli import FAILED, main
 from geoxt.errors import InputError
+from geoxt.tasks import TASKS
 from geoxt.trainers import Learning, Recipe, SampleDataModule, Task, build, fit
 from geoxt.trainers.config.transforms import transform_of, transformed
-from geoxt.trainers.tasks.losses import CLASSES
+from geoxt.trainers.tasks.losses import LOSSES
 
 CLOUDS = {"class_path": "Clouds", "init_args": {"p": 1.0, "seed": 5}}
 AFFINE = {
@@ -166,17 +167,17 @@ def test_mixed_labels_are_learnt_as_shares_of_classes():
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2.0, 0.5])])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", TASKS["classification"].losses)
 def test_losses_of_whole_shares_are_those_of_classes(name, smoothing, weights):
     generator = torch.Generator().manual_seed(0)
     logits, target = torch.randn(6, 3, generator=generator), torch.tensor([0, 1, 2, 2, 1, 0])
     whole = F.one_hot(target, 3).float()
-    wanted = CLASSES[name](logits, target, smoothing, weights)
-    torch.testing.assert_close(CLASSES[name](logits, whole, smoothing, weights), wanted)
+    wanted = LOSSES["softmax"][name](logits, target, smoothing, weights)
+    torch.testing.assert_close(LOSSES["softmax"][name](logits, whole, smoothing, weights), wanted)
     half = (whole + whole.flip(0)) / 2
     if smoothing == 0 and weights is None and name == "cross_entropy":
         by_hand = -(half * logits.log_softmax(dim=1)).sum(dim=1).mean()
-        torch.testing.assert_close(CLASSES[name](logits, half), by_hand)
+        torch.testing.assert_close(LOSSES["softmax"][name](logits, half), by_hand)
 
 
 CONFIG = """

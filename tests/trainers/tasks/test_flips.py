@@ -1,4 +1,4 @@
-"""Turns and flips: all eight are drawn, image and mask alike, and nothing else is done to them."""
+"""Random turns and flips: all eight symmetries are drawn, alike for image and mask."""
 
 import torch
 
@@ -9,7 +9,7 @@ def all_eight(image):
     return [dihedral(image, turns=turns, flip=flip) for turns in range(4) for flip in (False, True)]
 
 
-def test_image_and_mask_go_through_the_same_one_of_eight():
+def test_image_and_mask_get_the_same_symmetry():
     torch.manual_seed(0)
     mask = torch.arange(25).reshape(1, 5, 5).repeat(64, 1, 1)
     image = torch.stack([mask, mask + 100], dim=1)
@@ -21,14 +21,14 @@ def test_image_and_mask_go_through_the_same_one_of_eight():
     assert torch.equal(turned[:, 1], labels + 100)
 
 
-def test_a_batch_that_is_not_square_keeps_its_shape():
+def test_rectangular_batch_keeps_its_shape():
     torch.manual_seed(0)
     (turned,) = turn_and_flip([torch.rand(32, 3, 4, 6)])
     assert turned.shape == (32, 3, 4, 6)
     assert len({tuple(one.flatten().tolist()) for one in turned}) == 32
 
 
-def test_turns_are_those_of_torch_and_draws_stay_the_same():
+def test_turns_equal_torch_and_draws_are_stable():
     tensor = torch.rand(2, 3, 5, 5)
     for turns in range(4):
         for flip in (False, True):

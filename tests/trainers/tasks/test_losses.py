@@ -1,4 +1,4 @@
-"""Losses against torch's and segmentation-models-pytorch's own; ignored pixels weigh nothing."""
+"""Losses equal those of torch and segmentation-models-pytorch; ignored pixels do not contribute."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,19 @@ from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from geoxt.metrics.label_codes import IGNORE
-from geoxt.trainers.tasks.losses import PIXEL_CLASSES, cross_entropy, dice, focal, jaccard, one_against_rest
-from geoxt.trainers.tasks.value_losses import LABELS, VALUES, bce, binary_focal
+from geoxt.trainers.tasks.losses import (
+    LOSSES,
+    bce,
+    binary_focal,
+    cross_entropy,
+    dice,
+    focal,
+    huber,
+    jaccard,
+    mae,
+    mse,
+    one_vs_rest,
+)
 
 
 @pytest.fixture
@@ -22,30 +33,30 @@ def batch():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_cross_entropy_is_torchs_mean(batch, smoothing):
+def test_cross_entropy_equals_torch(batch, smoothing):
     logits, target = batch
-    wanted = F.cross_entropy(logits, target, ignore_index=IGNORE, label_smoothing=smoothing)
-    torch.testing.assert_close(cross_entropy(logits, target, smoothing), wanted)
+    expected = F.cross_entropy(logits, target, ignore_index=IGNORE, label_smoothing=smoothing)
+    torch.testing.assert_close(cross_entropy(logits, target, smoothing), expected)
 
 
-def test_dice_is_that_of_segmentation_models(batch):
+def test_dice_equals_segmentation_models(batch):
     logits, target = batch
-    wanted = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE)(logits, target)
-    torch.testing.assert_close(dice(logits, target), wanted, atol=1e-5, rtol=1e-5)
+    expected = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE)(logits, target)
+    torch.testing.assert_close(dice(logits, target), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", PIXEL_CLASSES)
-def test_what_is_ignored_changes_nothing(batch, name):
+@pytest.mark.parametrize("name", LOSSES["softmax"])
+def test_ignored_pixels_change_nothing(batch, name):
     logits, target = batch
     other = logits.clone()
     other.movedim(1, -1)[target == IGNORE] = 50.0
-    assert torch.equal(PIXEL_CLASSES[name](other, target, 0.1), PIXEL_CLASSES[name](logits, target, 0.1))
+    assert torch.equal(LOSSES["softmax"][name](other, target, 0.1), LOSSES["softmax"][name](logits, target, 0.1))
 
 
-@pytest.mark.parametrize("name", PIXEL_CLASSES)
-def test_a_batch_without_labels_has_no_loss_and_no_gradient(name):
+@pytest.mark.parametrize("name", LOSSES["softmax"])
+def test_unlabeled_batch_has_zero_loss_and_gradient(name):
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
-    loss = PIXEL_CLASSES[name](logits, torch.full((1, 4, 4), IGNORE), 0.1)
+    loss = LOSSES["softmax"][name](logits, torch.full((1, 4, 4), IGNORE), 0.1)
     loss.backward()
     assert loss.item() == 0
     assert (logits.grad == 0).all()
@@ -55,40 +66,40 @@ WEIGHTS = torch.tensor([0.5, 2.0, 1.0, 3.0])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_weighted_cross_entropy_is_torchs(batch, smoothing):
+def test_weighted_cross_entropy_equals_torch(batch, smoothing):
     logits, target = batch
-    wanted = F.cross_entropy(logits, target, weight=WEIGHTS, ignore_index=IGNORE, label_smoothing=smoothing)
-    torch.testing.assert_close(cross_entropy(logits, target, smoothing, WEIGHTS), wanted)
+    expected = F.cross_entropy(logits, target, weight=WEIGHTS, ignore_index=IGNORE, label_smoothing=smoothing)
+    torch.testing.assert_close(cross_entropy(logits, target, smoothing, WEIGHTS), expected)
 
 
-def test_focal_is_that_of_brute_force(batch):
+def test_focal_equals_brute_force(batch):
     logits, target = batch
-    shares, terms, weights = logits.softmax(dim=1).numpy(), [], []
-    for place in zip(*np.nonzero((target != IGNORE).numpy()), strict=True):
-        label = int(target[place])
-        share = shares[(place[0], label, *place[1:])]
-        terms.append(-((1 - share) ** 2) * np.log(share))
+    probabilities, terms, weights = logits.softmax(dim=1).numpy(), [], []
+    for index in zip(*np.nonzero((target != IGNORE).numpy()), strict=True):
+        label = int(target[index])
+        p = probabilities[(index[0], label, *index[1:])]
+        terms.append(-((1 - p) ** 2) * np.log(p))
         weights.append(WEIGHTS[label].item())
     assert focal(logits, target).item() == pytest.approx(np.mean(terms), rel=1e-5)
     assert focal(logits, target, 0.0, WEIGHTS).item() == pytest.approx(np.average(terms, weights=weights), rel=1e-5)
 
 
-def test_jaccard_is_that_of_segmentation_models(batch):
+def test_jaccard_equals_segmentation_models(batch):
     logits, target = batch
-    whole = target.clamp(min=0)
-    wanted = smp.losses.JaccardLoss("multiclass")(logits, whole)
-    torch.testing.assert_close(jaccard(logits, whole), wanted, atol=1e-5, rtol=1e-5)
+    labeled = target.clamp(min=0)
+    expected = smp.losses.JaccardLoss("multiclass")(logits, labeled)
+    torch.testing.assert_close(jaccard(logits, labeled), expected, atol=1e-5, rtol=1e-5)
     known = target != IGNORE
-    picked = logits.movedim(1, -1)[known].T[None], target[known][None]
-    torch.testing.assert_close(jaccard(logits, target), jaccard(*picked))
+    selected = logits.movedim(1, -1)[known].T[None], target[known][None]
+    torch.testing.assert_close(jaccard(logits, target), jaccard(*selected))
 
 
-def test_one_against_rest_is_torchs_binary_cross_entropy(batch):
+def test_one_vs_rest_equals_torch(batch):
     logits, target = batch
     known = target != IGNORE
     truth = F.one_hot(target[known], 4).float()
-    wanted = F.binary_cross_entropy_with_logits(logits.movedim(1, -1)[known], truth)
-    torch.testing.assert_close(one_against_rest(logits, target), wanted)
+    expected = F.binary_cross_entropy_with_logits(logits.movedim(1, -1)[known], truth)
+    torch.testing.assert_close(one_vs_rest(logits, target), expected)
 
 
 @pytest.fixture
@@ -100,24 +111,24 @@ def values():
     return output, target
 
 
-def test_losses_of_labels_and_values_are_torchs_over_what_is_known(values):
+def test_label_and_value_losses_equal_torch_over_known_targets(values):
     output, target = values
     known = ~target.isnan()
     pair = output[known], target[known]
     torch.testing.assert_close(bce(output, target), F.binary_cross_entropy_with_logits(*pair))
     torch.testing.assert_close(binary_focal(output, target), sigmoid_focal_loss(*pair, alpha=-1, reduction="mean"))
-    torch.testing.assert_close(VALUES["mse"](output, target, 0.0, None), F.mse_loss(*pair))
-    torch.testing.assert_close(VALUES["mae"](output, target, 0.0, None), F.l1_loss(*pair))
-    torch.testing.assert_close(VALUES["huber"](output, target, 0.0, None), F.huber_loss(*pair))
+    torch.testing.assert_close(mse(output, target), F.mse_loss(*pair))
+    torch.testing.assert_close(mae(output, target), F.l1_loss(*pair))
+    torch.testing.assert_close(huber(output, target), F.huber_loss(*pair))
 
 
-@pytest.mark.parametrize("loss", [*LABELS.values(), *VALUES.values()])
-def test_unknown_values_have_no_gradient_and_weights_are_those_of_channels(values, loss):
+@pytest.mark.parametrize("loss", [*LOSSES["sigmoid"].values(), *LOSSES["identity"].values()])
+def test_unknown_values_have_zero_gradient_and_weights_scale_channels(values, loss):
     output, target = values
     output.requires_grad_()
     loss(output, target, 0.0, None).backward()
     assert (output.grad[target.isnan()] == 0).all()
     assert (output.grad[~target.isnan()] != 0).any()
-    alone = loss(output[:, :1], target[:, :1], 0.0, None)
-    torch.testing.assert_close(loss(output, target, 0.0, torch.tensor([1.0, 0.0, 0.0])), alone)
+    first_channel = loss(output[:, :1], target[:, :1], 0.0, None)
+    torch.testing.assert_close(loss(output, target, 0.0, torch.tensor([1.0, 0.0, 0.0])), first_channel)
     assert loss(output, torch.full_like(target, torch.nan), 0.0, None) == 0

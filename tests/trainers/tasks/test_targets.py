@@ -1,4 +1,4 @@
-"""Targets: a pixel is known where label and image are valid, of a change at every date, of a series at any."""
+"""Targets: known where labels and image are valid, on both dates of a change, on any date of a time series."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ MODELS = {"change": "test_fc_siam_diff", "time-series": "test_utae", "segmentati
 
 
 def series(times=2, size=16):
-    """Two samples of classes 3 and 4, with every combination of valid dates and labels somewhere."""
+    """Return two samples of classes 3 and 4 that hold every combination of valid dates and labels."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(2, times, 2, size, size, generator=generator)
     mask = (image[:, 0, 0] > 0.5).long() + 3
@@ -23,17 +23,17 @@ def series(times=2, size=16):
 
 
 def expected(batch, how):
-    """Return where a pixel is known, by a loop over pixels."""
+    """Return the known pixels, by a loop over pixels."""
     valid, label = batch["image_valid"], batch["mask_valid"]
-    found = torch.zeros_like(label)
+    known = torch.zeros_like(label)
     for sample, row, col in [tuple(place) for place in torch.ones_like(label).nonzero().tolist()]:
         dates = [bool(step[row, col]) for step in valid[sample]]
-        found[sample, row, col] = how(dates) and bool(label[sample, row, col])
-    return found
+        known[sample, row, col] = how(dates) and bool(label[sample, row, col])
+    return known
 
 
 @pytest.mark.parametrize(("kind", "how"), [("change", all), ("time-series", any)])
-def test_a_pixel_of_several_dates_is_known_where_they_are_valid(kind, how):
+def test_known_pixels_equal_loop_over_dates(kind, how):
     batch = series()
     target = SUPERVISION[kind].target(batch, "image", "mask", Codes((3, 4)))
     known = expected(batch, how)
@@ -43,7 +43,7 @@ def test_a_pixel_of_several_dates_is_known_where_they_are_valid(kind, how):
 
 
 @pytest.mark.parametrize(("kind", "how"), [("change", all), ("time-series", any)])
-def test_neither_loss_nor_scores_count_other_pixels(kind, how):
+def test_unknown_pixels_do_not_change_loss_or_scores(kind, how):
     batch = series()
     data = SampleDataModule([{name: value[at] for name, value in batch.items()} for at in range(2)], batch_size=2)
     task = Task(data.card(model=MODELS[kind], task=kind), Recipe(ema_decay=None)).eval()
@@ -56,25 +56,25 @@ def test_neither_loss_nor_scores_count_other_pixels(kind, how):
     assert task.val.compute().sum() == known.sum()
 
 
-def test_without_validity_all_is_known_and_codes_of_no_class_are_not():
+def test_unknown_code_is_ignored_without_valid_masks():
     batch = series()
     plain = {"image": batch["image"], "mask": batch["mask"]}
     for find in (change_classes, pixel_classes):
         assert (find(plain, "image", "mask", Codes((3, 4))) != IGNORE).all()
         with pytest.warns(LabelWarning, match="hold 4, "):
-            found = find(plain, "image", "mask", Codes((3,)))
-        assert torch.equal(found == IGNORE, batch["mask"] == 4)
+            indices = find(plain, "image", "mask", Codes((3,)))
+        assert torch.equal(indices == IGNORE, batch["mask"] == 4)
 
 
-def test_labels_of_several_times_are_refused():
+def test_labels_of_several_times_raise():
     batch = series() | {"mask": torch.zeros(2, 2, 16, 16)}
-    with pytest.raises(InputError, match=r"'mask' of the shape \(2, 2, 16, 16\): one map of classes a sample"):
+    with pytest.raises(InputError, match=r"'mask' of shape \(2, 2, 16, 16\): a sample needs one class per pixel"):
         pixel_classes(batch, "image", "mask", Codes((0,)))
     one = {"image": batch["image"], "mask": torch.full((2, 1, 16, 16), 3), "mask_valid": torch.ones(2, 1, 16, 16) > 0}
     assert pixel_classes(one, "image", "mask", Codes((3,))).shape == (2, 16, 16)
 
 
-def test_numbers_that_are_not_finite_count_nowhere():
+def test_nonfinite_pixels_do_not_contribute():
     generator = torch.Generator().manual_seed(1)
     image = torch.rand(4, 2, 16, 16, generator=generator) * 50
     mask, valid = (image[:, 0] > 25).long(), torch.rand(4, 16, 16, generator=generator) > 0.2
@@ -106,7 +106,7 @@ def test_numbers_that_are_not_finite_count_nowhere():
         )
 
 
-def test_images_of_several_sizes_are_refused():
+def test_images_of_several_sizes_raise():
     samples = [{"image": torch.rand(1, size, size), "label": at % 2} for at, size in enumerate((8, 9, 8, 9))]
     data = SampleDataModule(samples, batch_size=4)
     task = Task(data.card(model="test_classifier", task="classification"))
@@ -114,7 +114,7 @@ def test_images_of_several_sizes_are_refused():
         fit(task, data, epochs=1, progress="none")
 
 
-def test_a_batch_of_one_that_cannot_be_normalised_is_refused():
+def test_batch_norm_of_one_value_per_channel_raises():
     data = SampleDataModule([{"image": torch.rand(1, 32, 32), "label": at} for at in range(2)], batch_size=1)
     task = Task(data.card(model="test_classifier", task="classification"))
     with pytest.raises(InputError, match=r"one image of \(32, 32\) pixels: 'test_classifier' .* Pass batch_size=2"):
