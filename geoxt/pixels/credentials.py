@@ -1,4 +1,7 @@
-"""How a file is got at: its address signed, and GDAL's settings in place, at the moment when it is opened."""
+"""Credentials of files: addresses are signed, and GDAL options set, at the moment of opening.
+
+Signed URLs expire, so that a layer must not store them; nor may it carry secrets to workers in its graph.
+"""
 
 from __future__ import annotations
 
@@ -17,38 +20,38 @@ from geoxt.errors import ReadError
 from geoxt.pixels.remote import CACHE_BYPASS, SETTINGS, is_remote
 
 Sign = Callable[[str], str]
-"""Turns an address as catalogs have it into one that can be opened for a while."""
+"""Turns an address from a catalog into a signed URL, which is valid for a limited time."""
 SECRET = re.compile("SECRET|TOKEN|PASSWORD|ACCESS_KEY|USERPWD|SAS|AUTH|COOKIE|HEADER|CONNECTION_STRING", re.IGNORECASE)
-"""Settings that are not captured from the surroundings: each process has its own."""
+"""GDAL options not copied from the environment into layers, because they hold secrets."""
 _QUERY = re.compile(r"\?[^\s'\"?=]+=[^\s'\"]*")
 _USER = re.compile(r"(\w://)[^\s/@]+@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What opening files takes; it travels to workers with the layer, and its repr tells no value."""
+    """URL signer and GDAL options to open files with; pickled with the layer, with a repr that hides the values."""
 
     sign: Sign | None = None
-    """Called with the address each time that a file is opened; for worker processes it has to pickle."""
+    """Called with the address whenever a file is opened; must pickle to be used in worker processes."""
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """GDAL's configuration options by name."""
+    """GDAL configuration options, (name, value) pairs."""
 
     def open(self, href: str, **options: Any) -> rasterio.DatasetReader:
-        """Open a file, under its settings and by its signed address."""
+        """Open a file by its signed address, with the GDAL options set."""
         return self.open_at(self.address(href), **options)
 
     def open_at(self, address: str, *, cached: bool = True, **options: Any) -> rasterio.DatasetReader:
-        """Open a file by the address that GDAL is given."""
-        with self.around(address, cached=cached):
+        """Open a file by an address that is signed already."""
+        with self.gdal_env(address, cached=cached):
             return rasterio.open(address, **options)
 
     @contextmanager
-    def around(self, address: str, *, cached: bool = True) -> Iterator[None]:
-        """Have the settings in place, to open or to read a file.
+    def gdal_env(self, address: str, *, cached: bool = True) -> Iterator[None]:
+        """Set the GDAL options for opening or reading a file.
 
-        A remote file gets those of `remote.SETTINGS` where neither these, nor an enclosing `rasterio.Env`, nor the
-        environment say otherwise; GDAL's own retries are off (`gdal_retry` has its own). Without `cached`, GDAL asks
-        nobody, and forgets all that it knows of a remote file when it is closed, or could not be opened.
+        For remote files, `remote.SETTINGS` fill in options that neither these credentials, an enclosing `rasterio.Env`
+        nor the environment set; GDAL's own retries are off (see `gdal_retry`). With `cached=False`, GDAL makes no
+        request, and clears its cache of the file once it is closed or could not be opened.
         """
         settings = dict(self.env)
         if is_remote(address):
@@ -60,64 +63,62 @@ class Credentials:
             yield
             return
         with rasterio.Env():
-            setenv(**settings)  # rasterio.Env itself refuses AWS's keys
+            setenv(**settings)  # rasterio.Env(AWS_…=) raises: it wants a session instead
             yield
 
-    def settled(self) -> Credentials:
-        """Return the same with the settings of an enclosing `rasterio.Env` of this thread, for another thread."""
-        around = {str(k).upper(): _text(v) for k, v in getenv().items()} if hasenv() else {}
-        return replace(self, env=tuple(sorted((around | dict(self.env)).items()))) if around else self
+    def with_env(self) -> Credentials:
+        """Return these credentials plus the options of this thread's `rasterio.Env`, for another thread."""
+        enclosing = {str(k).upper(): _text(v) for k, v in getenv().items()} if hasenv() else {}
+        return replace(self, env=tuple(sorted((enclosing | dict(self.env)).items()))) if enclosing else self
 
     def setting(self, name: str) -> str | None:
-        """Return what the caller chose for one of GDAL's options: here, in an enclosing Env, or in the environment."""
+        """Return the value of a GDAL option set here, in an enclosing `rasterio.Env`, or in the environment."""
         chosen = dict(self.env).get(name)
         if chosen is None and hasenv():
-            around = getenv().get(name)
-            chosen = None if around is None else _text(around)
+            enclosing = getenv().get(name)
+            chosen = None if enclosing is None else _text(enclosing)
         return os.environ.get(name) if chosen is None else chosen
 
     def address(self, href: str) -> str:
-        """Return the address to open.
+        """Return the signed address, or the address itself without a signer.
 
         Raises
         ------
         ReadError
-            Where it cannot be signed.
+            If the signer raises.
         """
         if self.sign is None:
             return href
         try:
             return self.sign(href)
-        except Exception as error:  # noqa: BLE001 (whatever a signer raises)
-            msg = (
-                f"Cannot sign {redact_url(href)}: {type(error).__name__}: {redact_url(str(error))}. Pass another sign=."
-            )
-            raise ReadError(msg) from None  # its traceback could show what it signs with
+        except Exception as error:  # noqa: BLE001 (signers are the user's)
+            problem = f"Cannot sign {redact_url(href)}: {type(error).__name__}: {redact_url(str(error))}."
+            raise ReadError(problem, remedy="Pass another {sign}.", argument="sign") from None  # hides secrets
 
 
 def make_credentials(sign: Sign | None, env: Mapping[str, object] | None) -> Credentials | None:
-    """Return how files are opened, with the settings of an enclosing `rasterio.Env` below those given.
+    """Return the credentials for a signer and GDAL options, with those of an enclosing `rasterio.Env` as defaults.
 
-    Secrets of the enclosing environment are left out: pass them in `env`, or set them in the workers' environment.
-    `None` where nothing is special.
+    Secrets of the enclosing `rasterio.Env` are left out: pass them in `env`, or set them in the workers' environment.
+    `None` if there is neither a signer nor an option.
     """
-    around = {k: v for k, v in (getenv() if hasenv() else {}).items() if not SECRET.search(str(k))}
-    chosen = {str(k).upper(): _text(v) for k, v in {**around, **(env or {})}.items()}
+    enclosing = {k: v for k, v in (getenv() if hasenv() else {}).items() if not SECRET.search(str(k))}
+    chosen = {str(k).upper(): _text(v) for k, v in {**enclosing, **(env or {})}.items()}
     return Credentials(sign=sign, env=tuple(sorted(chosen.items()))) if sign is not None or chosen else None
 
 
 def redact_url(text: str) -> str:
-    """Return a text without what addresses in it may hide: query strings, user names and passwords."""
+    """Return a text whose URLs lack query strings, user names and passwords, which may be secret."""
     return _USER.sub(r"\1", _QUERY.sub("?…", text))
 
 
-def _plainly(record: logging.LogRecord) -> bool:
-    """Leave nothing secret in what rasterio logs of GDAL's warnings, which name addresses as they were signed."""
+def _redact_record(record: logging.LogRecord) -> bool:
+    """Redact GDAL's warnings in rasterio's log: they hold signed URLs."""
     record.msg, record.args = redact_url(record.getMessage()), ()
     return True
 
 
-logging.getLogger("rasterio._env").addFilter(_plainly)
+logging.getLogger("rasterio._env").addFilter(_redact_record)
 
 
 def _text(value: object) -> str:

@@ -1,7 +1,9 @@
-"""Resampling by GDAL's warper: average, mode, min, max, cubic and lanczos, exact and independent of windows.
+"""Resampling by GDAL's warper (average, mode, min, max, cubic, lanczos), made independent of the window.
 
-GDAL estimates the width of its kernels, and approximates coordinates, from the window that it is given. Here both are
-fixed: the ratio of the pixels comes from the whole grids (`XSCALE`, `YSCALE`), and the transformer is exact.
+By default GDAL estimates the kernel width from the window that it warps, and approximates coordinates along its
+scanlines, so that two windows differ in shared pixels. Here both are fixed: the ratio of pixel sizes comes from the
+whole grids (warp options `XSCALE` and `YSCALE`), and the transformer's tolerance is 1e-9 pixel. Rasterio
+before 1.5 does not pass `tolerance` on to GDAL.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ from geoxt.windows import Window
 
 METHODS = {name: Method[name] for name in ("average", "mode", "min", "max", "cubic", "lanczos")}
 RADIUS = {"cubic": 2, "lanczos": 3}
-"""Source pixels that a kernel reaches to each side, at a ratio of one; 1 for all others."""
+"""Kernel radius in source pixels at equal resolution (`GWKGetFilterRadius` of GDAL); 1 for the other methods."""
 EXACT = 1e-9
-"""Pixels: the tolerance given to GDAL's transformer, which takes 0 as "work it out"."""
+"""Pixels: tolerance of GDAL's transformer. 0 would mean its default of 0.125."""
 
 
-def source_window(mapping: PixelTransform, extent: tuple[Array, Array], resampling: Resampling) -> Window:
-    """Return the window of the source, perhaps beyond its edge, that a method needs for an extent of coordinates."""
-    margin = np.ceil(RADIUS.get(resampling, 1) * np.maximum(mapping.scale, 1)) + 2
+def source_window(transform: PixelTransform, extent: tuple[Array, Array], resampling: Resampling) -> Window:
+    """Return the source window that a method needs for an extent of coordinates; it may reach over the edge."""
+    margin = np.ceil(RADIUS.get(resampling, 1) * np.maximum(transform.scale, 1)) + 2
     low, high = np.floor(extent[0] - margin), np.ceil(extent[1] + margin) + 1
     return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
 
@@ -36,48 +38,52 @@ def source_window(mapping: PixelTransform, extent: tuple[Array, Array], resampli
 def warp(
     values: Array,
     valid: Mask | None,
-    need: Window,
+    values_window: Window,
     source: GeoBox,
-    mapping: PixelTransform,
+    transform: PixelTransform,
     window: Window,
-    how: Resampling,
+    resampling: Resampling,
 ) -> tuple[Array, Mask | None]:
-    """Return a source raster at the pixels of a window of the target grid.
+    """Return a source raster at the pixels of a target window.
 
     Parameters
     ----------
     values
         (band, rows, cols) of a window of the source.
     valid
-        Which of them are valid; `None` for all.
-    need
-        The window of the source that they are.
+        Valid mask of `values`; `None` if all are valid.
+    values_window
+        The window of the source that `values` covers.
     source
         The whole source grid.
-    mapping
+    transform
         From the target grid to the source grid.
     window
-        Rectangle of the target grid.
-    how
+        Window of the target grid.
+    resampling
         One of `METHODS`.
 
     Returns
     -------
     values : (band, height, width), in the type of the source
-    valid : (band, height, width) or `None` where all are valid
+    valid : (band, height, width) or `None` if all are valid
     """
     if valid is not None and len(values) > 1 and not (valid == valid[:1]).all():
-        bands = [warp(values[[b]], valid[[b]], need, source, mapping, window, how) for b in range(len(values))]
-        flags = [np.ones_like(v, bool) if good is None else good for v, good in bands]
-        return np.concatenate([v for v, _ in bands]), np.concatenate(flags)
+        # A GeoTIFF has one mask for all bands: bands whose masks differ are warped one by one.
+        bands = [
+            warp(values[[b]], valid[[b]], values_window, source, transform, window, resampling)
+            for b in range(len(values))
+        ]
+        masks = [np.ones_like(v, bool) if mask is None else mask for v, mask in bands]
+        return np.concatenate([v for v, _ in bands]), np.concatenate(masks)
     profile: dict[str, Any] = {
-        "driver": "GTiff", "count": len(values), "height": need.height, "width": need.width,
-        "dtype": values.dtype, **to_rasterio(window_grid(source, need)),
+        "driver": "GTiff", "count": len(values), "height": values_window.height, "width": values_window.width,
+        "dtype": values.dtype, **to_rasterio(window_grid(source, values_window)),
     }  # fmt: skip
-    target = to_rasterio(window_grid(mapping.target, window))
-    scale_y, scale_x = mapping.scale
+    target = to_rasterio(window_grid(transform.target, window))
+    scale_y, scale_x = transform.scale
     options = {
-        "resampling": METHODS[how], "tolerance": EXACT, "add_alpha": True, "width": window.width,
+        "resampling": METHODS[resampling], "tolerance": EXACT, "add_alpha": True, "width": window.width,
         "height": window.height, "XSCALE": str(1 / scale_x), "YSCALE": str(1 / scale_y), **target,
     }  # fmt: skip
     with MemoryFile() as memory:
@@ -85,7 +91,7 @@ def warp(
             file.write(values if valid is None else np.where(valid, values, 0))
             if valid is not None:
                 file.write_mask(valid[0])
-        with memory.open() as file, WarpedVRT(file, **options) as warped:
-            found = warped.read()
-    good = found[-1] > 0
-    return found[:-1], None if good.all() else np.broadcast_to(good, found[:-1].shape)
+        with memory.open() as file, WarpedVRT(file, **options) as vrt:
+            warped = vrt.read()
+    warped_valid = warped[-1] > 0  # the alpha band
+    return warped[:-1], None if warped_valid.all() else np.broadcast_to(warped_valid, warped[:-1].shape)

@@ -1,9 +1,16 @@
-"""The kernel: pixels of a source raster at given coordinates, nearest or bilinear.
+"""Nearest and bilinear kernels: values of a source raster at given source coordinates.
 
-Bilinear goes through `torch.nn.functional.grid_sample` over all bands at once. Its coordinates are rounded to
-2**-13 pixel and its input stands in a buffer whose sides are powers of two, so that every number on the way is exact
-in float32: the same pixel gets the same bits from any window. Next to invalid pixels the weights of the valid ones are
-renormalised, and the result is valid where these weigh 0.5 or more.
+Every window must return the bits of the whole (invariant 1 of docs/architecture.md). For bilinear values, computed by
+`torch.nn.functional.grid_sample` over all bands at once, this rests on exact float32 arithmetic:
+
+* coordinates are multiples of `FINENESS` = 2**-13 source pixel (`_sample_coordinates`);
+* sides of the sampled buffer are powers of two, at most 2**11, so that normalizing a coordinate to [-1, 1] and
+  grid_sample's way back, `((x + 1) * side - 1) / 2`, change exponents only;
+* 11 bits before the binary point and 13 behind it fit the 24 bits of a float32.
+
+So the four weights depend on the coordinate alone, not on the buffer in which the source happens to lie.
+
+Beside invalid pixels the weights of the valid ones are renormalized; a result is valid if they sum to at least 0.5.
 """
 
 from __future__ import annotations
@@ -19,109 +26,112 @@ from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
 TILE = 256
-"""Pixels: wider windows are resampled tile by tile, so that the buffer stays in cache and its sides below 2**11."""
+"""Target pixels: wider windows are resampled in tiles, so that the buffer stays in cache and its sides below 2**11."""
 FINENESS = 2.0**-13
 """Source pixels: coordinates of bilinear samples are rounded to multiples of this."""
 WIDEST = 250
-"""Source pixels that a tile spans where the kernel is widened: a buffer of 256 stays in the second-level cache."""
+"""Source pixels that a tile spans if the kernel is widened: a buffer of 256 stays in the second-level cache."""
 WIDEN = 1.05
-"""Source pixels a target pixel beyond which the bilinear kernel widens to the ratio, as GDAL's does."""
+"""Source pixels per target pixel above which the bilinear kernel widens.
+
+GDAL likewise takes four samples as long as `dfXScale >= 0.95` (`bUse4SamplesFormula` in gdalwarpkernel.cpp)."""
 _local = threading.local()
 
 
 def nearest(
-    values: Array, valid: Mask | None, origin: tuple[int, int], patch: ControlGrid
+    values: Array, valid: Mask | None, origin: tuple[int, int], control: ControlGrid
 ) -> tuple[Array, Mask | None]:
-    """Return the source pixels in which the pixels of a window of the target lie.
+    """Return the source pixels that contain the centres of a window's target pixels.
 
     Parameters
     ----------
     values
         (band, rows, cols) of a window of the source.
     valid
-        Which of them are valid; `None` for all.
+        Valid mask of `values`; `None` if all are valid.
     origin
-        Row and column of the source at which the window starts.
-    patch
-        Where the pixels of a window of the target lie in the source.
+        Source row and column of the first value.
+    control
+        Source coordinates of the target window.
 
     Returns
     -------
     values : (band, height, width)
-    valid : (band, height, width), false beyond the source; `None` where all are valid
+    valid : (band, height, width), False outside the source; `None` if all are valid
     """
     bands, rows, cols = values.shape
-    found = patch.coordinates(origin=(origin[0] - 0.5, origin[1] - 0.5))
+    # Source pixel i covers [i - 0.5, i + 0.5): shifted by half a pixel, truncation gives its index.
+    coordinates = control.coordinates(origin=(origin[0] - 0.5, origin[1] - 0.5))
     inside = None
-    if _beyond(patch, Window(*origin, rows, cols), margin=0.5):
-        inside = (found[0] >= 0) & (found[1] >= 0) & (found[0] < rows) & (found[1] < cols)
-        found[0].clip(0, rows - 1, out=found[0])
-        found[1].clip(0, cols - 1, out=found[1])
-    index = found[0].astype("intp")
+    if _reaches_beyond(control, Window(*origin, rows, cols), margin=0.5):
+        inside = (coordinates[0] >= 0) & (coordinates[1] >= 0) & (coordinates[0] < rows) & (coordinates[1] < cols)
+        coordinates[0].clip(0, rows - 1, out=coordinates[0])
+        coordinates[1].clip(0, cols - 1, out=coordinates[1])
+    index = coordinates[0].astype("intp")  # truncates toward zero: floor, as coordinates are not negative here
     index *= cols
-    index += found[1].astype("intp")
+    index += coordinates[1].astype("intp")
     sampled = values.reshape(bands, -1).take(index, axis=1, mode="clip")
-    flags = None if valid is None else valid.reshape(bands, -1).take(index, axis=1, mode="clip")
+    sampled_valid = None if valid is None else valid.reshape(bands, -1).take(index, axis=1, mode="clip")
     if inside is not None:
-        flags = np.broadcast_to(inside, sampled.shape) if flags is None else flags & inside
-    return sampled, flags
+        sampled_valid = np.broadcast_to(inside, sampled.shape) if sampled_valid is None else sampled_valid & inside
+    return sampled, sampled_valid
 
 
 def bilinear(
-    values: Array, valid: Mask | None, origin: tuple[int, int], patch: ControlGrid
+    values: Array, valid: Mask | None, origin: tuple[int, int], control: ControlGrid
 ) -> tuple[Array, Mask | None]:
-    """Return the source at the pixels of a window of the target, linear between the four nearest pixels.
+    """Return the source at the pixels of a target window, interpolated between the four nearest pixels.
 
     Parameters
     ----------
     values
-        (band, rows, cols) of a window of the source; what lies beyond it counts as invalid.
+        (band, rows, cols) of a window of the source; pixels outside it count as invalid.
     valid
-        Which of them are valid; `None` for all. Invalid values are not looked at.
+        Valid mask of `values`; `None` if all are valid. Invalid values are ignored.
     origin
-        Row and column of the source at which the window starts.
-    patch
-        Where the pixels of a window of the target lie in the source.
+        Source row and column of the first value.
+    control
+        Source coordinates of the target window.
 
     Returns
     -------
     values : (band, height, width), float64 for 32-bit integers and float64, else float32
-    valid : (band, height, width) or `None` where all are valid
+    valid : (band, height, width) or `None` if all are valid
 
     Notes
     -----
-    Where a target pixel is over 5 % larger than a source pixel, the triangle kernel widens to the ratio (GDAL's rule).
+    If a target pixel is over 5 % larger than a source pixel, the triangle kernel widens to their ratio, as GDAL's does.
     """
-    mapping, window = patch.mapping, patch.window
-    kernel = _widened if max(mapping.scale) > WIDEN else _four
-    side = _tile(mapping)
+    transform, window = control.transform, control.window
+    kernel = _widened if max(transform.scale) > WIDEN else _four_neighbors
+    side = _tile_side(transform)
     if max(window.height, window.width) <= side:
-        return kernel(values, valid, origin, patch)
-    out = np.empty((values.shape[0], *window.shape), _working(values.dtype))
-    flags: Mask | None = None
+        return kernel(values, valid, origin, control)
+    out = np.empty((values.shape[0], *window.shape), _working_dtype(values.dtype))
+    out_valid: Mask | None = None
     for tile in tiles(window, side):
-        here, small = tile.within(window), patch.part(tile)
-        cut = _cut(values.shape, origin, small)
-        piece: Array = np.zeros((1, 1, 1), out.dtype)
-        good: Mask | None = np.zeros((1, 1, 1), bool)
-        if cut is not None:
-            rows, cols = cut
-            some = None if valid is None else valid[:, rows, cols]
-            piece, good = kernel(
+        target, tile_control = tile.within(window), control.crop(tile)
+        crop = _crop(values.shape, origin, tile_control)
+        tile_values: Array = np.zeros((1, 1, 1), out.dtype)
+        tile_valid: Mask | None = np.zeros((1, 1, 1), bool)
+        if crop is not None:
+            rows, cols = crop
+            source_valid = None if valid is None else valid[:, rows, cols]
+            tile_values, tile_valid = kernel(
                 values[:, rows, cols],
-                None if some is None or some.all() else some,
+                None if source_valid is None or source_valid.all() else source_valid,
                 (origin[0] + rows.start, origin[1] + cols.start),
-                small,
+                tile_control,
             )
-        out[:, *here] = piece
-        if good is not None:
-            flags = np.ones(out.shape, bool) if flags is None else flags
-            flags[:, *here] = good
-    return out, flags
+        out[:, *target] = tile_values
+        if tile_valid is not None:
+            out_valid = np.ones(out.shape, bool) if out_valid is None else out_valid
+            out_valid[:, *target] = tile_valid
+    return out, out_valid
 
 
 def tiles(window: Window, side: int) -> list[Window]:
-    """Return the pieces of a window, none larger than a side in pixels."""
+    """Return the tiles of a window, at most `side` pixels high and wide."""
     bottom, right = window.stop
     return [
         Window(row, col, min(side, bottom - row), min(side, right - col))
@@ -130,69 +140,79 @@ def tiles(window: Window, side: int) -> list[Window]:
     ]
 
 
-def _tile(mapping: PixelTransform) -> int:
-    """Return how wide a window of the target may be to be resampled at once."""
-    ratio = max(mapping.scale)
+def _tile_side(transform: PixelTransform) -> int:
+    ratio = max(transform.scale)
     return TILE if ratio <= WIDEN else max(int(WIDEST / ratio), 8)
 
 
-def source_window(mapping: PixelTransform, extent: tuple[Floats, Floats], *, linear: bool) -> Window:
-    """Return the window of the source, perhaps beyond its edge, that a kernel needs for an extent of coordinates."""
-    margin = np.ceil(np.maximum(mapping.scale, 1)) if linear else np.full(2, 0.5)
+def source_window(transform: PixelTransform, extent: tuple[Floats, Floats], *, linear: bool) -> Window:
+    """Return the source window that a kernel needs for an extent of coordinates; it may reach over the edge."""
+    margin = np.ceil(np.maximum(transform.scale, 1)) if linear else np.full(2, 0.5)
     low, high = np.floor(extent[0] - margin), np.ceil(extent[1] + margin) + 1
     return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
 
 
-def _cut(shape: tuple[int, ...], origin: tuple[int, int], patch: ControlGrid) -> tuple[slice, slice] | None:
-    """Return the part of the source window that one tile needs."""
+def _crop(shape: tuple[int, ...], origin: tuple[int, int], control: ControlGrid) -> tuple[slice, slice] | None:
+    """Return the slices of the source window that one tile needs."""
     outer = Window(*origin, shape[1], shape[2])
-    need = None if patch.extent is None else source_window(patch.mapping, patch.extent, linear=True).intersect(outer)
-    return None if need is None else need.within(outer)
+    if control.extent is None:
+        return None
+    needed = source_window(control.transform, control.extent, linear=True).intersect(outer)
+    return None if needed is None else needed.within(outer)
 
 
-def _four(values: Array, valid: Mask | None, origin: tuple[int, int], patch: ControlGrid) -> tuple[Array, Mask | None]:
-    """Sample the four nearest pixels, all bands at once."""
+def _four_neighbors(
+    values: Array, valid: Mask | None, origin: tuple[int, int], control: ControlGrid
+) -> tuple[Array, Mask | None]:
+    """Interpolate between the four nearest pixels."""
     bands, rows, cols = values.shape
-    sides = _power(rows + 2), _power(cols + 2)
+    # One pixel more on each side: a weight of 1 for missing pixels there makes values fade out at the source's edge.
+    sides = _next_power(rows + 2), _next_power(cols + 2)
     start = origin[0] - 1, origin[1] - 1
-    edge = _beyond(patch, Window(*origin, rows, cols))
-    masked = edge or valid is not None
-    valid = _common(valid)
-    weights = 0 if not masked else 1 if valid is None else len(valid)
-    buffer = _buffer(bands + weights, sides, _working(values.dtype))
-    _fill(buffer, values, valid, masked=masked)
-    places = _places(patch, start, sides, (rows, cols), clip=edge)
+    at_edge = _reaches_beyond(control, Window(*origin, rows, cols))
+    masked = at_edge or valid is not None
+    valid = _shared_mask(valid)
+    weight_channels = 0 if not masked else 1 if valid is None else len(valid)
+    buffer = _buffer(bands + weight_channels, sides, _working_dtype(values.dtype))
+    _fill_buffer(buffer, values, valid, masked=masked)
+    coordinates = _sample_coordinates(control, start, sides, (rows, cols), clip=at_edge)
     sampled = grid_sample(
         torch.from_numpy(buffer)[None],
-        torch.from_numpy(places.astype(buffer.dtype, copy=False))[None],
+        torch.from_numpy(coordinates.astype(buffer.dtype, copy=False))[None],
         mode="bilinear",
         padding_mode="border",
         align_corners=False,
     )[0].numpy()
     if not masked:
         return sampled, None
-    return _renormalise(sampled[:bands], sampled[bands:])
+    return _renormalize(sampled[:bands], sampled[bands:])
 
 
-def _common(valid: Mask | None) -> Mask | None:
-    """Return validity once for all bands, where these are valid at the same pixels."""
+def _shared_mask(valid: Mask | None) -> Mask | None:
+    """Return one mask for all bands if their masks are equal: one channel of weights then serves them all."""
     return valid if valid is None or len(valid) == 1 or not (valid[1:] == valid[:1]).all() else valid[:1]
 
 
-def _beyond(patch: ControlGrid, inner: Window, *, margin: float = 0) -> bool:
-    """Tell whether a pixel lies beyond the centres of the outermost source pixels, by a margin or more."""
-    if patch.broken is not None or patch.extent is None:
+def _reaches_beyond(control: ControlGrid, source: Window, *, margin: float = 0) -> bool:
+    """Return whether a coordinate lies outside the centres of the outermost source pixels, by a margin or more."""
+    if control.discontinuous is not None or control.extent is None:
         return True
-    low, high = patch.extent
-    bottom, right = inner.stop
-    top, left = inner.row - margin, inner.col - margin
+    low, high = control.extent
+    bottom, right = source.stop
+    top, left = source.row - margin, source.col - margin
     if low[0] < top or low[1] < left or high[0] > bottom - 1 + margin or high[1] > right - 1 + margin:
         return True
+    # The right and lower edge of a pixel belong to its neighbour: with a margin, equality is outside too.
     return bool(margin and (high[0] == bottom - 1 + margin or high[1] == right - 1 + margin))
 
 
-def _fill(buffer: Array, values: Array, valid: Mask | None, *, masked: bool) -> None:
-    """Put the source into the buffer, one pixel from its edge; behind the values, the weight of what is invalid."""
+def _fill_buffer(buffer: Array, values: Array, valid: Mask | None, *, masked: bool) -> None:
+    """Copy the source into the buffer, one pixel from its edge, and behind the values the weight of missing pixels.
+
+    Invalid values are set to 0. Then bilinear sampling yields sum(w * v) over valid pixels, and of the weight channel
+    sum(w) over missing ones; `_renormalize` divides the first by 1 minus the second. Weights of missing instead of
+    valid pixels make a result without missing neighbours exact: its weight is exactly 0.
+    """
     bands, rows, cols = values.shape
     inner = buffer[:bands, 1 : rows + 1, 1 : cols + 1]
     if not masked:
@@ -208,115 +228,131 @@ def _fill(buffer: Array, values: Array, valid: Mask | None, *, masked: bool) -> 
         np.logical_not(valid, out=buffer[bands:, 1 : rows + 1, 1 : cols + 1], casting="unsafe")
 
 
-def _places(
-    patch: ControlGrid,
+def _sample_coordinates(
+    control: ControlGrid,
     start: tuple[int, int],
     sides: tuple[int, int],
     inner: tuple[int, int],
     *,
     clip: bool,
 ) -> Floats:
-    """Return what `grid_sample` takes, (height, width, 2), x before y, -1 and 1 at the outer edges of the buffer."""
+    """Return coordinates for `grid_sample`: (height, width, 2), x before y, -1 and 1 at the buffer's outer edges.
+
+    With `align_corners=False`, pixel i of n has its centre at (2 i + 1) / n - 1.
+    """
     scale = 2 / sides[0], 2 / sides[1]
     bias = 1 / sides[0] - 1, 1 / sides[1] - 1
-    magic = tuple(1.5 * 2**52 * FINENESS * s for s in scale)
-    found = patch.coordinates(origin=start, scale=scale, bias=bias, magic=(magic[0], magic[1]))
+    # A float64 of magnitude 1.5 * 2**52 * q is a multiple of q: adding and subtracting it rounds to multiples of q.
+    # q = FINENESS * scale is a power of two, so this is FINENESS in source pixels.
+    rounding = 1.5 * 2**52 * FINENESS * scale[0], 1.5 * 2**52 * FINENESS * scale[1]
+    coordinates = control.coordinates(origin=start, scale=scale, bias=bias, rounding=rounding)
     if clip:
         for axis in (0, 1):
-            np.clip(found[axis], bias[axis], bias[axis] + (inner[axis] + 1) * scale[axis], out=found[axis])
-    places = np.empty((*patch.window.shape, 2), "float32")
-    places[..., 0], places[..., 1] = found[1], found[0]
-    return places
+            low, high = bias[axis], bias[axis] + (inner[axis] + 1) * scale[axis]
+            np.clip(coordinates[axis], low, high, out=coordinates[axis])
+    xy = np.empty((*control.window.shape, 2), "float32")
+    xy[..., 0], xy[..., 1] = coordinates[1], coordinates[0]
+    return xy
 
 
-def _renormalise(sums: Array, missing: Array) -> tuple[Array, Mask | None]:
-    """Divide by the weight of the valid pixels, where some but not all are valid."""
+def _renormalize(sums: Array, missing: Array) -> tuple[Array, Mask | None]:
+    """Divide by the weight of the valid pixels, if some but not all of it is missing; valid if it is at least 0.5."""
     if not missing.any():
         return sums, None
     valid = missing <= 0.5
-    partly = valid & (missing > 0)
+    partly = valid & (missing > 0)  # results without missing neighbours are not divided: they keep their bits
     np.divide(sums, 1 - missing, out=sums, where=partly)
     return sums, np.broadcast_to(valid, sums.shape)
 
 
 def _widened(
-    values: Array, valid: Mask | None, origin: tuple[int, int], patch: ControlGrid
+    values: Array, valid: Mask | None, origin: tuple[int, int], control: ControlGrid
 ) -> tuple[Array, Mask | None]:
-    """Sample with a triangle kernel as wide as the ratio of the pixels.
+    """Sample with a triangle kernel as wide as the ratio of the pixel sizes.
 
-    Neighbouring taps are fetched in pairs, by one bilinear sample between them, all bands at once.
+    The weight of a tap at distance d is max(0, 1 - |d| / ratio). Neighbouring taps are fetched in pairs, by one
+    bilinear sample between them: near * v0 + far * v1 = (near + far) * bilinear(v0, v1, far / (near + far)).
     """
     bands, rows, cols = values.shape
-    sides = _power(rows + 2), _power(cols + 2)
-    masked = valid is not None or _beyond(patch, Window(*origin, rows, cols), margin=-max(patch.mapping.scale) - 1)
-    valid = _common(valid)
-    weights = 0 if not masked else 1 if valid is None else len(valid)
-    buffer = _buffer(bands + weights, sides, _working(values.dtype))
-    _fill(buffer, values, valid, masked=masked)
+    sides = _next_power(rows + 2), _next_power(cols + 2)
+    margin = -max(control.transform.scale) - 1
+    masked = valid is not None or _reaches_beyond(control, Window(*origin, rows, cols), margin=margin)
+    valid = _shared_mask(valid)
+    weight_channels = 0 if not masked else 1 if valid is None else len(valid)
+    buffer = _buffer(bands + weight_channels, sides, _working_dtype(values.dtype))
+    _fill_buffer(buffer, values, valid, masked=masked)
     source = torch.from_numpy(buffer)[None]
-    found = patch.coordinates(origin=(origin[0] - 1, origin[1] - 1))
-    flat = (found[0][:, :1], found[1][:1]) if patch.mapping.separable else (found[0], found[1])
-    pairs = [
-        _pairs(flat[axis], patch.mapping.scale[axis], sides[axis], (rows, cols)[axis], buffer.dtype) for axis in (0, 1)
+    coordinates = control.coordinates(origin=(origin[0] - 1, origin[1] - 1))
+    separable = control.transform.separable  # then one row and one column of coordinates determine all weights
+    axes = (coordinates[0][:, :1], coordinates[1][:1]) if separable else (coordinates[0], coordinates[1])
+    tap_pairs = [
+        _tap_pairs(axes[axis], control.transform.scale[axis], sides[axis], (rows, cols)[axis], buffer.dtype)
+        for axis in (0, 1)
     ]
-    shape = patch.window.shape
-    total, full = np.zeros((len(buffer), *shape), buffer.dtype), np.zeros(shape, buffer.dtype)
-    places = np.empty((1, *shape, 2), buffer.dtype)
-    here = torch.from_numpy(places)
-    for y, wy in pairs[0]:
-        places[0, ..., 1] = y
-        for x, wx in pairs[1]:
-            places[0, ..., 0] = x
-            weight = wy * wx
-            part = grid_sample(source, here, mode="bilinear", padding_mode="border", align_corners=False)[0].numpy()
-            part *= weight
-            total += part
-            full += weight
+    shape = control.window.shape
+    total, weight_sum = np.zeros((len(buffer), *shape), buffer.dtype), np.zeros(shape, buffer.dtype)
+    xy = np.empty((1, *shape, 2), buffer.dtype)
+    xy_tensor = torch.from_numpy(xy)  # shares memory with xy
+    # Sums are not exact here; they run over the taps in one order, so that a pixel has the same bits in every window.
+    for y, y_weight in tap_pairs[0]:
+        xy[0, ..., 1] = y
+        for x, x_weight in tap_pairs[1]:
+            xy[0, ..., 0] = x
+            weight = y_weight * x_weight
+            sampled = grid_sample(source, xy_tensor, mode="bilinear", padding_mode="border", align_corners=False)
+            weighted = sampled[0].numpy()
+            weighted *= weight
+            total += weighted
+            weight_sum += weight
     if not masked:
-        return total / full, None
-    return _weighed(total[:bands], total[bands:], full)
+        return total / weight_sum, None
+    return _divide_by_weight(total[:bands], total[bands:], weight_sum)
 
 
-def _pairs(
-    found: Floats, scale: float, side: int, size: int, dtype: np.dtype[np.floating]
+def _tap_pairs(
+    coordinates: Floats, scale: float, side: int, size: int, dtype: np.dtype[np.floating]
 ) -> list[tuple[Array, Array]]:
-    """Return, for each pair of neighbouring taps along one axis, where to sample and the weight of both together."""
+    """Return, for each pair of neighbouring taps along one axis, the sample coordinate and the sum of their weights."""
     ratio = max(scale, 1.0)
     reach = int(np.ceil(ratio))
-    base = np.floor(found)
-    along = (found - base).astype(dtype)
-    out = []
+    base = np.floor(coordinates)
+    # Weights derive from the fraction alone, which is the same wherever the window begins; `base` holds whole pixels.
+    fraction = (coordinates - base).astype(dtype)
+    pairs = []
     for tap in range(1 - reach, reach, 2):
-        near, far = (np.maximum(1 - np.abs(k - along) / dtype.type(ratio), 0) for k in (tap, tap + 1))
+        near, far = (np.maximum(1 - np.abs(k - fraction) / dtype.type(ratio), 0) for k in (tap, tap + 1))
         both = near + far
-        share = np.divide(far, both, out=np.zeros_like(far), where=both > 0)
-        place = np.clip(base + tap + np.rint(share.astype("float64") / FINENESS) * FINENESS, 0, size + 1)
-        out.append((((place * 2 + 1) / side - 1).astype(dtype), both))
-    return out
+        far_fraction = np.divide(far, both, out=np.zeros_like(far), where=both > 0)
+        rounded = np.rint(far_fraction.astype("float64") / FINENESS) * FINENESS
+        position = np.clip(base + tap + rounded, 0, size + 1)
+        pairs.append((((position * 2 + 1) / side - 1).astype(dtype), both))
+    return pairs
 
 
-def _weighed(total: Array, missing: Array, full: Array) -> tuple[Array, Mask | None]:
-    """Divide by the weight of the valid pixels; valid where it is at least half of the whole."""
-    present = full - missing
-    valid = np.where(missing == 0, full, present) >= full / 2
-    np.divide(total, np.where(missing == 0, full, present), out=total, where=valid)
+def _divide_by_weight(total: Array, missing: Array, weight_sum: Array) -> tuple[Array, Mask | None]:
+    """Divide by the weight of the valid pixels; valid if it is at least half of the kernel's weight."""
+    present = weight_sum - missing
+    valid = present >= weight_sum / 2
+    np.divide(total, present, out=total, where=valid)
     return total, None if valid.all() else np.broadcast_to(valid, total.shape)
 
 
 def _buffer(channels: int, sides: tuple[int, int], dtype: np.dtype[np.floating]) -> Array:
-    """Return this thread's buffer; what stands in it is finite."""
-    kept: dict[tuple[int, ...], Array] = _local.__dict__.setdefault("buffers", {})
+    """Return this thread's buffer. Values outside the filled part are stale but finite, as 0 * NaN would be NaN."""
+    buffers: dict[tuple[int, ...], Array] = _local.__dict__.setdefault("buffers", {})
     key = (*sides, dtype.itemsize)
-    found = kept.get(key)
-    if found is None or len(found) < channels:
-        found = kept[key] = np.zeros((channels, *sides), dtype)
-    return found[:channels]
+    buffer = buffers.get(key)
+    if buffer is None or len(buffer) < channels:
+        buffer = buffers[key] = np.zeros((channels, *sides), dtype)
+    return buffer[:channels]
 
 
-def _working(dtype: np.dtype) -> np.dtype[np.floating]:
+def _working_dtype(dtype: np.dtype) -> np.dtype[np.floating]:
+    """Return float64 for types whose values a float32 cannot hold (32-bit integers, float64), else float32."""
     wide = dtype.itemsize >= 4 and dtype != np.float32
     return np.dtype("float64" if wide else "float32")
 
 
-def _power(size: int) -> int:
+def _next_power(size: int) -> int:
+    """Return the smallest power of two that is at least `size`."""
     return 1 << max(size - 1, 1).bit_length()

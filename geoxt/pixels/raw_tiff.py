@@ -1,8 +1,8 @@
-"""Windows of uncompressed GeoTIFFs, straight from the file: nothing to decode, so GDAL's block cache only costs time.
+"""Windowed reads of uncompressed GeoTIFFs without GDAL, whose block cache only costs time if nothing is decoded.
 
-Where the blocks lie is read from the file's own directory, all at once. The bytes come by `pread`, which needs no lock,
-survives a fork, and reports a file that was cut short (a memory map would end the process instead). Whatever is not
-plain is left to GDAL.
+Offsets of strips or tiles are read from the TIFF directory once. Bytes are read by `pread`, which needs no lock, works
+after a fork, and reports a truncated file (a memory map would end the process by SIGBUS). Files with any encoding are
+left to GDAL. Format: TIFF 6.0 specification and BigTIFF (https://libtiff.gitlab.io/libtiff/specification/bigtiff.html).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rasterio.enums import Interleaving
 from geoxt.types import Array
 from geoxt.windows import Window
 
-LOCAL = ("/vsi", "http:", "https:", "s3:", "gs:", "zip:", "tar:", "netcdf:", "hdf5:")
+NOT_LOCAL = ("/vsi", "http:", "https:", "s3:", "gs:", "zip:", "tar:", "netcdf:", "hdf5:")
 OFFSETS = (273, 324)
-"""Tags of a TIFF that say where its strips or its tiles lie."""
+"""Tags StripOffsets and TileOffsets."""
 STORED = {262: range(5), 266: range(2)}
-"""Photometric interpretations that GDAL gives as they are stored, not as RGB; and a byte's first bit first."""
+"""Allowed values of PhotometricInterpretation (GDAL converts the others to RGB) and FillOrder (first bit highest)."""
 KINDS = {3: "u2", 4: "u4", 13: "u4", 16: "u8"}
-"""Types of the numbers there."""
+"""NumPy types of the TIFF field types SHORT, LONG, IFD and LONG8."""
 ORDER = {"little": b"II", "big": b"MM"}[sys.byteorder]
 _local = threading.local()
 
@@ -42,7 +42,7 @@ class RawTiff:
     descriptor
         A file descriptor of the same file; closed with this object.
     offsets
-        (plane, row, column) of the blocks: bytes from the start of the file, 0 for a block that is not there.
+        (plane, row, column) of blocks: bytes from the start of the file; 0 for a sparse block, which is not stored.
     """
 
     def __init__(self, file: rasterio.DatasetReader, descriptor: int, offsets: Array) -> None:
@@ -56,9 +56,9 @@ class RawTiff:
         os.close(self._descriptor)
 
     def read(self, bands: Sequence[int], window: Window, out: Array | None = None) -> Array | None:
-        """Return (band, height, width) of a window inside the file; `None` where it takes GDAL to read it.
+        """Return the values (band, height, width) of a window inside the file; `None` if only GDAL can read it.
 
-        They stand in `out`, where that is given and of the file's type.
+        They are written to `out` if it has the file's data type.
         """
         if out is None or out.dtype != self._dtype:
             out = np.empty((len(bands), *window.shape), self._dtype)
@@ -72,40 +72,42 @@ class RawTiff:
         for down in range(window.row // high, (bottom - 1) // high + 1):
             top = max(window.row, down * high)
             rows = min(bottom, (down + 1) * high) - top
-            here = slice(top - window.row, top - window.row + rows)
-            for n, found, place in across:
+            target_rows = slice(top - window.row, top - window.row + rows)
+            for n, block_cols, target_cols in across:
                 for number, band in enumerate(bands[:1] if self._contiguous else bands):
                     strip = self._strip(band, down, n, top - down * high, rows)
                     if strip is None:
                         return None
                     if self._contiguous:
                         chosen = [band - 1 for band in bands]
-                        out[:, here, place] = strip[:, found, chosen].transpose(2, 0, 1)
+                        out[:, target_rows, target_cols] = strip[:, block_cols, chosen].transpose(2, 0, 1)
                     else:
-                        out[number, here, place] = strip[:, found, 0]
+                        out[number, target_rows, target_cols] = strip[:, block_cols, 0]
         return out
 
     def _strip(self, band: int, down: int, across: int, first: int, rows: int) -> Array | None:
-        """Return some full rows of a block: (rows, block width, samples), valid until the next call of this thread."""
+        """Return rows of a block: (rows, block width, samples), overwritten by the next call of this thread."""
         start = self._offsets[0 if self._contiguous else band - 1][down][across]
         if not start:
             return None
         width = self._block[1] * self._samples
         size = rows * width * self._dtype.itemsize
-        held = _buffer(size)
-        if os.preadv(self._descriptor, [held[:size].data], start + first * width * self._dtype.itemsize) != size:
-            return None
-        return held[:size].view(self._dtype).reshape(rows, self._block[1], self._samples)
+        buffer = _buffer(size)
+        if os.preadv(self._descriptor, [buffer[:size].data], start + first * width * self._dtype.itemsize) != size:
+            return None  # truncated: GDAL reports the error
+        return buffer[:size].view(self._dtype).reshape(rows, self._block[1], self._samples)
 
 
 def open_raw(file: rasterio.DatasetReader, href: str) -> RawTiff | None:
-    """Return a GeoTIFF as a raw file, or `None` where it is not plain: compressed, remote, packed or of other order.
+    """Return an uncompressed GeoTIFF, or `None` if it is compressed, remote, bit-packed or of foreign byte order.
 
-    Where the system has no positioned reads (Windows), no file is.
+    Always `None` on systems without positioned reads (Windows).
     """
-    if not hasattr(os, "preadv"):  # Windows
+    if not hasattr(os, "preadv"):
         return None
-    if file.driver != "GTiff" or href.startswith(LOCAL) or file.compression is not None or len(set(file.dtypes)) > 1:
+    if file.driver != "GTiff" or href.startswith(NOT_LOCAL):
+        return None
+    if file.compression is not None or len(set(file.dtypes)) > 1:
         return None
     if np.dtype(file.dtypes[0]).kind not in "iuf" or "NBITS" in file.tags(1, ns="IMAGE_STRUCTURE"):
         return None
@@ -113,23 +115,24 @@ def open_raw(file: rasterio.DatasetReader, href: str) -> RawTiff | None:
         descriptor = os.open(href, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except OSError:
         return None
-    found = block_offsets(descriptor)
+    offsets = block_offsets(descriptor)
     high, wide = file.block_shapes[0]
     planes = 1 if file.interleaving == Interleaving.pixel else file.count
     shape = planes, -(-file.height // high), -(-file.width // wide)
-    if found is not None and found.size == planes and wide == file.width:  # libtiff chops one long strip
+    if offsets is not None and offsets.size == planes and wide == file.width:
+        # GDAL reports virtual blocks for a file of one long strip (libtiff's TIFF_STRIPCHOP): they follow each other
         step = high * wide * (file.count // planes) * np.dtype(file.dtypes[0]).itemsize
-        found = found[:, None] + step * np.arange(shape[1])
-    if found is None or found.size != shape[0] * shape[1] * shape[2]:
+        offsets = offsets[:, None] + step * np.arange(shape[1])
+    if offsets is None or offsets.size != shape[0] * shape[1] * shape[2]:
         os.close(descriptor)
         return None
-    return RawTiff(file, descriptor, found.reshape(shape))
+    return RawTiff(file, descriptor, offsets.reshape(shape))
 
 
 def block_offsets(descriptor: int) -> Array | None:
-    """Return where the tiles or strips of a TIFF's first image lie.
+    """Return the byte offsets of the tiles or strips of a TIFF's first image.
 
-    `None` where it is no TIFF, one of other byte or bit order, or one whose colours GDAL converts (CMYK, YCbCr, Lab).
+    `None` if it is not a TIFF, has another byte or bit order, or colours that GDAL converts (CMYK, YCbCr, Lab).
 
     References
     ----------
@@ -157,7 +160,7 @@ def block_offsets(descriptor: int) -> Array | None:
 
 
 def _numbers(descriptor: int, dtype: np.dtype[Any], count: int, value: bytes) -> Array | None:
-    """Return the numbers of an entry: they stand in it where they are few, else where it says."""
+    """Return the values of a directory entry: stored in the entry if they fit, else at the offset that it holds."""
     size = count * dtype.itemsize
     if size > len(value):
         value = os.pread(descriptor, size, int.from_bytes(value, sys.byteorder))
@@ -165,8 +168,8 @@ def _numbers(descriptor: int, dtype: np.dtype[Any], count: int, value: bytes) ->
 
 
 def _buffer(size: int) -> Array:
-    """Return this thread's buffer of bytes, as long as asked for or longer."""
-    held: Array | None = getattr(_local, "buffer", None)
-    if held is None or len(held) < size:
-        held = _local.buffer = np.empty(size, "uint8")
-    return held
+    """Return this thread's buffer of at least `size` bytes."""
+    buffer: Array | None = getattr(_local, "buffer", None)
+    if buffer is None or len(buffer) < size:
+        buffer = _local.buffer = np.empty(size, "uint8")
+    return buffer

@@ -1,6 +1,8 @@
-"""Windowed reads from raster files, through rasterio handles that are kept open.
+"""Windowed reads of raster files through pooled rasterio handles.
 
-Handles of local files are kept for each thread, those of remote files for a process. What is remote is tried again.
+A GDAL dataset must not be used by two threads at once. Handles of local files are therefore pooled per thread; handles
+of remote files, which are few and slow to open, per process (`remote`), each lent to one thread at a time. Failed reads
+of remote files are retried.
 """
 
 from __future__ import annotations
@@ -29,17 +31,17 @@ from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
 HANDLES = int(os.environ.get("GEOXT_HANDLES", "128"))
-"""Files kept open by one thread."""
+"""Local files kept open per thread."""
 
 
 T = TypeVar("T")
 SLACK = 0.1
-"""How much coarser than wanted an overview may be, in pixels of the file."""
+"""Full-resolution pixels by which an overview's pixels may exceed the requested ratio (gdalwarp -ovr AUTO)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What the header of a raster file says; reading it touches no pixel."""
+    """Metadata of a raster file, read without its pixels."""
 
     href: str
     """Path or URL of the file."""
@@ -48,25 +50,25 @@ class Header:
     dtypes: tuple[str, ...]
     """Data type of each band."""
     nodata: tuple[float | None, ...]
-    """Value that marks missing pixels, per band."""
+    """Nodata value of each band."""
     masked: tuple[bool, ...]
-    """Whether an internal mask or an alpha band says which pixels are valid, per band."""
+    """Whether an internal mask or an alpha band gives the valid mask, per band."""
     alpha: tuple[bool, ...]
     """Whether the band is itself an alpha band."""
     scales: tuple[float, ...]
     """Factor from stored to physical values, per band."""
     offsets: tuple[float, ...]
-    """Added after the factor, per band."""
+    """Offset added after scaling, per band."""
     names: tuple[str | None, ...]
     """Band descriptions."""
     colors: dict[int, tuple[int, int, int, int]] | None
-    """Colour table of the first band: code to red, green, blue, alpha."""
+    """Colour table of the first band: (red, green, blue, alpha) by pixel value."""
     tags: dict[str, str]
-    """Metadata of the file and of its first band."""
+    """GDAL metadata of the file and of its first band."""
 
 
 class _Handle:
-    """An open file: through GDAL, and past it where nothing needs decoding."""
+    """An open file: a rasterio dataset, and a raw reader if it is an uncompressed GeoTIFF."""
 
     __slots__ = ("file", "raw")
 
@@ -76,7 +78,11 @@ class _Handle:
 
 
 class _Handles(threading.local):
-    """Open files of one thread by their unsigned address, least recently used first; empty again after a fork."""
+    """Open files of one thread by unsigned address, least recently used first.
+
+    A forked process starts empty: it would share file offsets with its parent. Inherited datasets are kept alive,
+    because closing them could flush the parent's state.
+    """
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -87,14 +93,14 @@ class _Handles(threading.local):
             _inherited.append(self.open)
             self.pid, self.open = os.getpid(), OrderedDict()
         key = (href, *options.items()) if options else href
-        found = self.open.get(key)
-        if found is not None:
+        handle = self.open.get(key)
+        if handle is not None:
             self.open.move_to_end(key)
-            return found
-        found = self.open[key] = _Handle(_open(href, credentials, **options), href, full=not options)
+            return handle
+        handle = self.open[key] = _Handle(_open(href, credentials, **options), href, full=not options)
         if len(self.open) > HANDLES:
             self.open.popitem(last=False)[1].file.close()
-        return found
+        return handle
 
     def drop(self, href: str) -> None:
         for key in [k for k in self.open if k == href or (isinstance(k, tuple) and k[0] == href)]:
@@ -111,19 +117,19 @@ def _open(href: str, credentials: Credentials | None = None, **options: Any) -> 
     except ReadError:
         raise
     except (RasterioError, OSError) as error:
-        msg = f"Cannot open {redact_url(href)}: {redact_url(str(error))}. Check the path, or leave the file out."
-        raise ReadError(msg) from _cause(error)
+        problem = f"Cannot open {redact_url(href)}: {redact_url(str(error))}."
+        raise ReadError(problem, remedy="Check the path, or leave the file out.") from _cause(error)
 
 
-def _said(error: BaseException) -> str:
-    """Return what GDAL says; of an error that only points at the one before it, what that says."""
+def _gdal_message(error: BaseException) -> str:
+    """Return GDAL's message, which rasterio puts into the cause of some errors."""
     if "See previous exception" in str(error) and error.__cause__ is not None:
-        return _said(error.__cause__)
+        return _gdal_message(error.__cause__)
     return redact_url(str(error)).rstrip(".")
 
 
 def _cause(error: Exception) -> Exception | None:
-    """Return an error that may be shown as the cause of another: one that tells no signature."""
+    """Return the error as a cause for the traceback, unless its message holds a signed URL."""
     return error if redact_url(str(error)) == str(error) else None
 
 
@@ -135,19 +141,19 @@ def read_header(href: str, *, crs: SomeCRS | None = None, credentials: Credentia
     href
         Path or URL that GDAL can open.
     crs
-        CRS to take where the file has none; never overrides one that it has.
+        CRS of a file without one; never overrides the file's CRS.
     credentials
-        How the file is opened; `None` for as it is.
+        URL signer and GDAL options to open the file with.
 
     Raises
     ------
     ReadError
-        Where the file cannot be opened.
+        If the file cannot be opened.
     CRSError
-        Where it has no CRS, and none was given, or is placed by control points only.
+        If it has no CRS and `crs` is None, or is georeferenced by ground control points only.
     """
-    if _far(href, credentials):
-        return _patiently(
+    if _is_slow(href, credentials):
+        return _start_remote(
             href, credentials, None, f"Cannot open {redact_url(href)}", lambda h: _header(h.file, href, crs)
         )()
     with _open(href, credentials) as file:
@@ -155,16 +161,17 @@ def read_header(href: str, *, crs: SomeCRS | None = None, credentials: Credentia
 
 
 def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None) -> Header:
-    found = file.crs or crs
-    if found is None:
-        how = "only ground control points" if file.gcps[0] else "no CRS"
-        msg = f"Cannot place {redact_url(href)} on Earth: the file has {how}."
-        raise CRSError(msg + " Pass source_crs='EPSG:…' if you know it, or warp it first.")
+    file_crs = file.crs or crs
+    if file_crs is None:
+        reason = "only ground control points" if file.gcps[0] else "no CRS"
+        problem = f"Cannot georeference {redact_url(href)}: the file has {reason}."
+        remedy = "Pass {source_crs:'EPSG:…'} if you know it. Or warp the file first."
+        raise CRSError(problem, remedy=remedy, argument="source_crs")
     flags = file.mask_flag_enums
     alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
     return Header(
         href=href,
-        grid=GeoBox(file.shape, file.transform, parse_crs(found)),
+        grid=GeoBox(file.shape, file.transform, parse_crs(file_crs)),
         dtypes=file.dtypes,
         nodata=file.nodatavals,
         masked=tuple(any(alpha) or MaskFlags.per_dataset in f for f in flags),
@@ -180,24 +187,25 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None) -> Hea
 def choose_overview(
     href: str, *, ratio: float, credentials: Credentials | None = None
 ) -> tuple[int, tuple[int, int]] | None:
-    """Return the number and shape of the coarsest overview whose pixels are no larger than a ratio allows.
+    """Return the level and shape of the coarsest overview that is fine enough for a ratio of pixel sizes.
 
     Parameters
     ----------
     href
         Path or URL of the file.
     ratio
-        Pixels of the file for one pixel that is wanted.
+        Full-resolution pixels per requested pixel.
     credentials
-        How the file is opened; `None` for as it is.
+        URL signer and GDAL options to open the file with.
 
     Returns
     -------
-    The overview's number, 0 for the first, and its rows and columns; `None` where the full resolution is best.
+    tuple or None
+        Level (0 is the first overview) and (rows, columns); `None` if the full resolution is best.
 
     Notes
     -----
-    As gdalwarp does (`-ovr AUTO`), an overview up to 0.1 coarser than the ratio is taken too.
+    Like gdalwarp (`-ovr AUTO`), also takes an overview whose factor exceeds the ratio by up to 0.1.
     """
     factors = _ask(href, credentials, None, lambda file: file.overviews(1))
     fitting = [n for n, factor in enumerate(factors) if 1 < factor <= ratio + SLACK]
@@ -210,9 +218,9 @@ def choose_overview(
 def _ask(
     href: str, credentials: Credentials | None, level: int | None, ask: Callable[[rasterio.DatasetReader], T]
 ) -> T:
-    """Return what an open file says."""
-    if _far(href, credentials):
-        return _patiently(
+    """Return the result of a function of an open file."""
+    if _is_slow(href, credentials):
+        return _start_remote(
             href, credentials, level, f"Cannot open {redact_url(href)}", lambda handle: ask(handle.file)
         )()
     return ask(_handles.get(href, credentials, **_options(level)).file)
@@ -235,28 +243,28 @@ def read(
     href
         Path or URL of the file; its handle stays open.
     bands
-        Band numbers, the first is 1.
+        Band numbers; the first is 1.
     window
-        Rectangle of the file's pixels, inside it.
+        Window of the file's pixels, inside the file.
     masks
-        Also return the mask that the file keeps (internal mask or alpha).
+        Also return the file's own mask (internal mask or alpha band).
     level
-        Number of the overview to read, to whose pixels the window then refers; `None` for the full resolution.
+        Overview to read, to whose pixels the window refers; `None` for the full resolution.
     credentials
-        How the file is opened; `None` for as it is.
+        URL signer and GDAL options to open the file with.
     out
-        (band, height, width) in which the values may be put; they are elsewhere where its type is not the file's.
+        (band, height, width) array to read into, if its dtype is the file's; may stay unused.
 
     Returns
     -------
     values : (band, height, width), in the stored type
-    valid : (band, height, width) of bool, or `None` where no masks were asked for
+    valid : (band, height, width) of bool, or `None` without `masks`
 
     Raises
     ------
     ReadError
-        Where the pixels cannot be read; the handle is dropped, so that another try opens the file again. Remote and
-        signed files are opened and read again some times before, each time by a new signature.
+        If the pixels cannot be read. Remote and signed files are opened anew, with a new signature, and read again
+        before. The handle is closed, so that a later call opens the file again.
     """
     return start_read(href, bands, window, masks=masks, level=level, credentials=credentials, out=out)()
 
@@ -271,28 +279,28 @@ def start_read(
     credentials: Credentials | None = None,
     out: Array | None = None,
 ) -> Callable[[], tuple[Array, Array | None]]:
-    """Begin to read a window; return what waits for it and gives what `read` does.
+    """Start to read a window; return a function that waits for the result of `read`.
 
-    Several remote files are so read at once. A local file is read when it is waited for.
+    Several remote files are thus read concurrently. A local file is read when the function is called.
     """
 
-    def use(handle: _Handle) -> tuple[Array, Array | None]:
+    def read_pixels(handle: _Handle) -> tuple[Array, Array | None]:
         return _pixels(handle, bands, window, masks, out)
 
-    if _far(href, credentials):
-        return _patiently(href, credentials, level, f"Cannot read {_where(href, window)}", use)
+    if _is_slow(href, credentials):
+        return _start_remote(href, credentials, level, f"Cannot read {_where(href, window)}", read_pixels)
 
-    def now() -> tuple[Array, Array | None]:
+    def read_local() -> tuple[Array, Array | None]:
         try:
-            return use(_handles.get(href, credentials, **_options(level)))
+            return read_pixels(_handles.get(href, credentials, **_options(level)))
         except ReadError:
             raise
         except (RasterioError, OSError, ValueError) as error:
             _handles.drop(href)
-            msg = f"Cannot read {_where(href, window)}: {_said(error)}. Is the file whole?"
-            raise ReadError(msg) from _cause(error)
+            problem = f"Cannot read {_where(href, window)}: {_gdal_message(error)}."
+            raise ReadError(problem, remedy="Check that the file is complete.") from _cause(error)
 
-    return now
+    return read_local
 
 
 def _where(href: str, window: Window) -> str:
@@ -314,43 +322,43 @@ def _pixels(
     return values, _mask(handle.file, list(bands), bounds) if masks else None
 
 
-def _far(href: str, credentials: Credentials | None) -> bool:
-    """Tell whether a file is read with patience: it is remote, or its address is signed."""
+def _is_slow(href: str, credentials: Credentials | None) -> bool:
+    """Return whether a file is read in remote threads, with retries: it is remote, or its address is signed."""
     return (credentials is not None and credentials.sign is not None) or remote.is_remote(href)
 
 
-def _patiently(
-    href: str, credentials: Credentials | None, level: int | None, what: str, use: Callable[[_Handle], T]
+def _start_remote(
+    href: str, credentials: Credentials | None, level: int | None, problem: str, use: Callable[[_Handle], T]
 ) -> Callable[[], T]:
-    """Begin to use a remote file, in a thread that talks to servers; return what waits for it, and tries again."""
-    credentials = (credentials or Credentials()).settled()
+    """Start to use a remote file in a remote thread; return a function that waits for the result, with retries."""
+    credentials = (credentials or Credentials()).with_env()
     options = _options(level)
 
     def make() -> _Handle:
         address = credentials.address(href)
-        with _forgetting(credentials, address):
+        with _clear_gdal_cache_on_error(credentials, address):
             return _Handle(credentials.open_at(address, **options), address, full=not options)
 
-    def once() -> T:
+    def use_once() -> T:
         with remote.borrow_handle(href, (credentials.env, *options.items()), make) as handle:
             address = handle.file.name
             with (
-                _forgetting(credentials, address),
-                credentials.around(address),
+                _clear_gdal_cache_on_error(credentials, address),
+                credentials.gdal_env(address),
             ):  # GDAL reads some settings at each request
                 return use(handle)
 
-    first = [remote.submit(once)]
+    first = [remote.submit(use_once)]
 
     def attempt() -> T:
-        return (first.pop() if first else remote.submit(once)).result()
+        return (first.pop() if first else remote.submit(use_once)).result()
 
-    return lambda: retry_read(attempt, lambda: remote.close_handles(href), href, credentials, what)
+    return lambda: retry_read(attempt, lambda: remote.close_handles(href), href, credentials, problem)
 
 
 @contextmanager
-def _forgetting(credentials: Credentials, address: str) -> Iterator[None]:
-    """After an error, have GDAL forget what it knows of a file: that it is not there, or an answer cut short."""
+def _clear_gdal_cache_on_error(credentials: Credentials, address: str) -> Iterator[None]:
+    """After an error, clear GDAL's cache of a file: /vsicurl/ remembers a missing file or a truncated response."""
     try:
         yield
     except (RasterioError, OSError, ValueError):
@@ -365,7 +373,10 @@ def _options(level: int | None) -> dict[str, Any]:
 
 
 def _mask(file: rasterio.DatasetReader, bands: list[int], bounds: Any) -> Array:
-    """Return which pixels an internal mask or an alpha band calls valid; GDAL itself takes few alpha bands as masks."""
+    """Return the valid mask of an internal mask or alpha band.
+
+    The alpha band is read directly: GDAL's GMF_ALPHA masks exist only for two or four bands of 8 or 16 bits.
+    """
     if ColorInterp.alpha in file.colorinterp:
         alpha = file.read(file.colorinterp.index(ColorInterp.alpha) + 1, window=bounds) != 0
         return np.broadcast_to(alpha, (len(bands), *alpha.shape)).copy()

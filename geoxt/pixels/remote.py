@@ -1,7 +1,7 @@
-"""Remote files: what GDAL is told of them, threads that alone talk to servers, handles that these threads share.
+"""Remote files: GDAL settings, a pool of threads that do all remote reads, and a pool of open handles.
 
-GDAL keeps the connections of a thread with that thread. Were they the caller's, a process that is forked from it would
-write into the same sockets; so all remote reads run in threads of our own, which a fork does not take along.
+GDAL keeps curl connections per thread. A process forked from a thread with open connections would write to the same
+sockets; so remote reads run in threads of this module, which do not exist after a fork.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 THREADS = int(os.environ.get("GEOXT_REMOTE_THREADS", "64"))
-"""Threads of a process that wait for servers."""
+"""Threads of a process for remote reads; they mostly wait."""
 HANDLES = int(os.environ.get("GEOXT_REMOTE_HANDLES", "512"))
-"""Remote files kept open by a process while nobody reads them."""
+"""Idle remote files kept open by a process."""
 WINDOWS = 32
-"""Windows of a batch that are read at once, where a layer is remote."""
+"""Windows of a batch that are read concurrently from a remote layer."""
 SETTINGS = MappingProxyType(
     {
         "GDAL_HTTP_CONNECTTIMEOUT": "10",
@@ -37,8 +37,9 @@ SETTINGS = MappingProxyType(
         "CPL_VSIL_CURL_CACHE_SIZE": "134217728",
     }
 )
-"""What GDAL is told of remote files where nobody says otherwise: to give up in bounded time, to look for no files
-beside them, and to read a header at once and keep it."""
+"""Default GDAL options of remote files: bounded waiting, no directory listing, and headers fetched in one request.
+
+https://gdal.org/en/stable/user/configoptions.html"""
 CACHE_BYPASS = MappingProxyType(
     {
         "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{k}/" for k in ("curl", "s3", "gs", "az", "adls", "oss", "swift")),
@@ -46,7 +47,7 @@ CACHE_BYPASS = MappingProxyType(
         "GDAL_HTTP_TIMEOUT": "0.001",
     }
 )
-"""What has GDAL forget a file that is opened and closed, without asking a server anything."""
+"""GDAL options under which opening and closing a file clears its cache: with 1 ms, no request reaches the server."""
 _REMOTE = re.compile(
     r"(?:^|\+)(?:https?|ftp|s3|gs|gcs|az|abfss?|oss|swift)://|/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs)"
 )
@@ -54,12 +55,12 @@ T = TypeVar("T")
 
 
 def is_remote(href: str) -> bool:
-    """Tell whether an address is that of a file behind a network, as GDAL and rasterio name them."""
+    """Return whether a path is a URL or GDAL virtual path of a remote file."""
     return _REMOTE.search(href) is not None
 
 
-class _Door:
-    """Where threads wait their turn to open one address."""
+class _OpenLock:
+    """Lets one thread at a time open an address; threads that waited share the error of the one that failed."""
 
     __slots__ = ("error", "lock", "tries")
 
@@ -69,7 +70,7 @@ class _Door:
         self.error: Exception | None = None
 
     def open(self, make: Callable[[], T], seen: int) -> T:
-        """Open, holding the lock; what failed while this thread waited has failed for it too."""
+        """Open while holding the lock; raise the error of an attempt that failed since `seen`."""
         if self.error is not None and self.tries != seen:
             raise self.error
         self.tries, self.error = self.tries + 1, None
@@ -80,14 +81,14 @@ class _Door:
             raise
 
 
-class _Shared:
-    """Open files that no thread reads just now, by their key, and the threads that read; one a process."""
+class _Pool:
+    """Idle open files by key, and the threads that read them; one pool per process."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._idle: OrderedDict[Hashable, list[Any]] = OrderedDict()
         self._count = 0
-        self._doors: dict[str, _Door] = {}
+        self._open_locks: dict[str, _OpenLock] = {}
         self._threads: ThreadPoolExecutor | None = None
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
@@ -98,100 +99,100 @@ class _Shared:
 
     def take(self, key: Hashable) -> Any:
         with self._guard:
-            some = self._idle.get(key)
-            if not some:
+            handles = self._idle.get(key)
+            if not handles:
                 return None
             self._count -= 1
-            return some.pop()
+            return handles.pop()
 
     def keep(self, key: Hashable, handle: Any) -> None:
-        dropped = []
+        evicted = []
         with self._guard:
             self._idle.setdefault(key, []).append(handle)
             self._idle.move_to_end(key)
             self._count += 1
             while self._count > HANDLES:
-                _, some = self._idle.popitem(last=False)
-                dropped += some
-                self._count -= len(some)
-        for one in dropped:
-            one.file.close()
+                _, handles = self._idle.popitem(last=False)
+                evicted += handles
+                self._count -= len(handles)
+        for old in evicted:
+            old.file.close()
 
     def drop(self, href: str) -> None:
         with self._guard:
-            found = [self._idle.pop(key) for key in list(self._idle) if isinstance(key, tuple) and key[0] == href]
-            self._count -= sum(map(len, found))
-        for one in (handle for some in found for handle in some):
-            one.file.close()
+            groups = [self._idle.pop(key) for key in list(self._idle) if isinstance(key, tuple) and key[0] == href]
+            self._count -= sum(map(len, groups))
+        for handle in (handle for handles in groups for handle in handles):
+            handle.file.close()
 
     def clear(self) -> None:
         with self._guard:
-            found, self._count = [*self._idle.values()], 0
+            groups, self._count = [*self._idle.values()], 0
             self._idle.clear()
-        for one in (handle for some in found for handle in some):
-            one.file.close()
+        for handle in (handle for handles in groups for handle in handles):
+            handle.file.close()
 
-    def door(self, href: str) -> _Door:
+    def open_lock(self, href: str) -> _OpenLock:
         with self._guard:
-            return self._doors.setdefault(href, _Door())
+            return self._open_locks.setdefault(href, _OpenLock())
 
 
-_shared = _Shared()
-_inherited: list[_Shared] = []
+_pool = _Pool()
+_inherited: list[_Pool] = []
 
 
-def _forked() -> None:
-    """Begin anew in a child process; what it inherited stays as it is, closed by nobody."""
-    global _shared  # noqa: PLW0603 (there is one for each process)
-    _inherited.append(_shared)
-    _shared = _Shared()
+def _reset_after_fork() -> None:
+    """Give a child process an empty pool; inherited handles stay referenced, so that they are never closed."""
+    global _pool  # noqa: PLW0603 (one per process)
+    _inherited.append(_pool)
+    _pool = _Pool()
 
 
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_forked)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _close() -> None:
-    _shared.clear()
+    _pool.clear()
 
 
-atexit.register(_close)  # while Python still can close files
+atexit.register(_close)  # before the interpreter unloads GDAL
 
 
 def submit(call: Callable[[], T]) -> Future[T]:
-    """Run a call in a thread that talks to servers; it may not wait for another such call."""
-    return _shared.submit(call)
+    """Run a call in a remote thread. It must not wait for another one: the pool could run out of threads."""
+    return _pool.submit(call)
 
 
 @contextmanager
 def borrow_handle(href: str, options: tuple[Any, ...], make: Callable[[], T]) -> Iterator[T]:
-    """Give an open file to one thread; afterwards others may have it, but where reading failed it is closed.
+    """Lend an open file to one thread, and return it to the pool afterwards; if the block raises, it is closed.
 
     Parameters
     ----------
     href
-        The unsigned address.
+        Unsigned address.
     options
-        How it was opened: files opened in the same way stand for each other.
+        Open options; handles with equal options are interchangeable.
     make
-        Opens it. One thread at a time does so for an address: what the first has read of the header, others find.
+        Opens the file. One thread at a time opens an address, so that others find its header in GDAL's cache.
     """
     key = (href, *options)
-    found = _shared.take(key)
-    if found is None:
-        door = _shared.door(href)
-        seen = door.tries
-        with door.lock:
-            found = _shared.take(key)
-            found = door.open(make, seen) if found is None else found
+    handle = _pool.take(key)
+    if handle is None:
+        open_lock = _pool.open_lock(href)
+        seen = open_lock.tries
+        with open_lock.lock:
+            handle = _pool.take(key)
+            handle = open_lock.open(make, seen) if handle is None else handle
     try:
-        yield found
+        yield handle
     except BaseException:
-        found.file.close()
+        handle.file.close()
         raise
-    _shared.keep(key, found)
+    _pool.keep(key, handle)
 
 
 def close_handles(href: str) -> None:
-    """Close the files of an address that nobody reads."""
-    _shared.drop(href)
+    """Close the idle files of an address."""
+    _pool.drop(href)

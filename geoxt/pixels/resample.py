@@ -1,4 +1,4 @@
-"""One source raster onto one window of a target grid: copied where the grids coincide, else resampled once."""
+"""One source raster on one window of a target grid: copied if the grids coincide, else resampled once."""
 
 from __future__ import annotations
 
@@ -9,99 +9,104 @@ import numpy as np
 
 from geoxt.errors import InputError
 from geoxt.pixels import gdal_warp, kernels
-from geoxt.pixels.transform import ControlGrid, PixelTransform
+from geoxt.pixels.transform import PixelTransform
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
 FetchWindow = Callable[[Window], tuple[Array, Mask | None]]
-"""Reads a window that lies inside the source: values (band, height, width), and which are valid (`None`: all)."""
-
-
-LARGEST = 1 << 24
-"""Source pixels: a window that needs more of one band is sampled in parts."""
-SMALLEST = 64
-"""Pixels: no part is smaller than this."""
+"""Reads a window inside the source: values (band, height, width) and their valid mask (`None`: all valid)."""
+MAX_SOURCE_PIXELS = 1 << 24
+"""Source pixels of one band above which a window is resampled in quarters, to bound memory."""
+MIN_SIDE = 64
+"""Target pixels: windows of this size are not divided further."""
 
 
 def resample(
-    fetch: FetchWindow, mapping: PixelTransform, window: Window, resampling: Resampling
+    fetch: FetchWindow, transform: PixelTransform, window: Window, resampling: Resampling
 ) -> tuple[Array, Mask | None] | None:
-    """Return a source raster at the pixels of a window of the target grid.
+    """Return a source raster at the pixels of a target window.
 
     Parameters
     ----------
     fetch
         Reads a window of the source.
-    mapping
+    transform
         From the target grid to the source grid.
     window
-        Rectangle of the target grid.
+        Window of the target grid.
     resampling
-        How; "nearest" and "bilinear" by geoxt's own kernel, the others by GDAL's.
+        Method: "nearest" and "bilinear" by geoxt's kernels, the others by GDAL's.
 
     Returns
     -------
-    values : (band, height, width); floating point for "bilinear" where anything was resampled
-    valid : (band, height, width) or `None` where all are valid
-        The whole result is `None` where the source does not touch the window. Invalid values are arbitrary.
+    values : (band, height, width); floating point for "bilinear" unless copied
+    valid : (band, height, width) or `None` if all are valid
+        The whole result is `None` if the source does not touch the window. Invalid values are arbitrary.
+
+    Raises
+    ------
+    InputError
+        If the method is unknown.
     """
-    raster = Window(0, 0, *mapping.source.shape)
-    if mapping.shift is not None:
-        return _copy(fetch, raster, window.shift(*mapping.shift))
-    patch = mapping.patch(window)
-    if patch.extent is None:
+    raster = Window(0, 0, *transform.source.shape)
+    if transform.shift is not None:
+        return _copy(fetch, raster, window.shift(*transform.shift))
+    control = transform.control_grid(window)
+    if control.extent is None:
         return None
-    need = source_window(mapping, patch.extent, resampling).intersect(raster)
-    if need is None:
+    needed = source_window(transform, control.extent, resampling).intersect(raster)
+    if needed is None:
         return None
-    if need.height * need.width > LARGEST and max(window.shape) > SMALLEST:
-        return _quarters(fetch, mapping, window, resampling)
-    values, valid = fetch(need)
+    if needed.height * needed.width > MAX_SOURCE_PIXELS and max(window.shape) > MIN_SIDE:
+        return _quarters(fetch, transform, window, resampling)
+    values, valid = fetch(needed)
     match resampling:
         case "nearest":
-            return kernels.nearest(values, valid, (need.row, need.col), patch)
+            return kernels.nearest(values, valid, (needed.row, needed.col), control)
         case "bilinear":
-            return _bilinear(values, valid, need, patch)
+            return kernels.bilinear(values, _finite(values, valid), (needed.row, needed.col), control)
         case "average" | "mode" | "min" | "max" | "cubic" | "lanczos":
             valid = _finite(values, valid)
-            return gdal_warp.warp(values, valid, need, mapping.source, mapping, window, resampling)
+            return gdal_warp.warp(values, valid, needed, transform.source, transform, window, resampling)
         case _:
-            msg = f"Cannot resample by {resampling!r}: pass resampling= one of {', '.join(get_args(Resampling))}."
-            raise InputError(msg)
+            methods = ", ".join(get_args(Resampling))
+            msg = f"Cannot resample by {resampling!r}."
+            raise InputError(msg, remedy=f"Pass {{resampling}}, one of {methods}.", argument="resampling")
 
 
-def source_window(mapping: PixelTransform, extent: tuple[Floats, Floats], resampling: Resampling) -> Window:
-    """Return the window of the source, perhaps beyond its edge, that an extent of coordinates needs."""
+def source_window(transform: PixelTransform, extent: tuple[Floats, Floats], resampling: Resampling) -> Window:
+    """Return the source window that an extent of coordinates needs; it may reach over the source's edge."""
     if resampling in gdal_warp.METHODS:
-        return gdal_warp.source_window(mapping, extent, resampling)
-    return kernels.source_window(mapping, extent, linear=resampling != "nearest")
+        return gdal_warp.source_window(transform, extent, resampling)
+    return kernels.source_window(transform, extent, linear=resampling != "nearest")
 
 
 def _quarters(
-    fetch: FetchWindow, mapping: PixelTransform, window: Window, resampling: Resampling
+    fetch: FetchWindow, transform: PixelTransform, window: Window, resampling: Resampling
 ) -> tuple[Array, Mask | None] | None:
-    """Sample a window part by part, so that no part needs too much of the source at once."""
+    """Resample a window quarter by quarter; a window has the same values in any division."""
     half = max(window.height // 2, 1), max(window.width // 2, 1)
     bottom, right = window.stop
-    parts = [
+    quarters = [
         Window(row, col, min(half[0], bottom - row), min(half[1], right - col))
         for row in range(window.row, bottom, half[0])
         for col in range(window.col, right, half[1])
     ]
     out: Array | None = None
-    flags: Mask | None = None
-    for piece in parts:
-        found = resample(fetch, mapping, piece, resampling)
-        if found is None:
+    out_valid: Mask | None = None
+    for quarter in quarters:
+        resampled = resample(fetch, transform, quarter, resampling)
+        if resampled is None:
             continue
+        values, valid = resampled
         if out is None:
-            out = np.zeros((len(found[0]), *window.shape), found[0].dtype)
-            flags = np.zeros(out.shape, bool)
-        assert flags is not None
-        here = piece.within(window)
-        out[:, *here] = found[0]
-        flags[:, *here] = True if found[1] is None else found[1]
-    return None if out is None else (out, flags)
+            out = np.zeros((len(values), *window.shape), values.dtype)
+            out_valid = np.zeros(out.shape, bool)
+        assert out_valid is not None
+        target = quarter.within(window)
+        out[:, *target] = values
+        out_valid[:, *target] = True if valid is None else valid
+    return None if out is None else (out, out_valid)
 
 
 def _copy(fetch: FetchWindow, raster: Window, wanted: Window) -> tuple[Array, Mask | None] | None:
@@ -112,19 +117,15 @@ def _copy(fetch: FetchWindow, raster: Window, wanted: Window) -> tuple[Array, Ma
     if inside.shape == wanted.shape:
         return values, valid
     out = np.zeros((len(values), *wanted.shape), values.dtype)
-    flags = np.zeros(out.shape, bool)
-    here = inside.within(wanted)
-    out[:, *here] = values
-    flags[:, *here] = True if valid is None else valid
-    return out, flags
-
-
-def _bilinear(values: Array, valid: Mask | None, need: Window, patch: ControlGrid) -> tuple[Array, Mask | None]:
-    return kernels.bilinear(values, _finite(values, valid), (need.row, need.col), patch)
+    out_valid = np.zeros(out.shape, bool)
+    target = inside.within(wanted)
+    out[:, *target] = values
+    out_valid[:, *target] = True if valid is None else valid
+    return out, out_valid
 
 
 def _finite(values: Array, valid: Mask | None) -> Mask | None:
-    """Return which values can be computed with; `None` where all can."""
+    """Return the valid mask without NaN and infinity, which a weight of 0 would not remove; `None` if all are valid."""
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         if not finite.all():

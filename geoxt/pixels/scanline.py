@@ -1,7 +1,9 @@
-"""Outlines in pixels of a grid -> the pixels they cover, decided edge by edge so that no window changes the answer.
+"""Rasterization of geometries by scanlines, so that a pixel has the same value in every window.
 
-Vertices are multiples of 2**-16 pixel and every edge is taken from its upper end, whichever way it was drawn. Where an
-edge crosses a row then depends on nothing but the edge: not on the window, and not on which of two neighbours asks.
+Vertices are multiples of 2**-16 pixel, and every edge is traversed from its upper end (from its left end if it is
+horizontal), whichever way it was digitized. The column at which an edge crosses a row is then computed from the edge
+alone by the same floating-point operations: it depends neither on the window, nor on which of two polygons that share
+the edge is burned. `GDALRasterizeGeometries` instead computes crossings in pixels of the raster that it is given.
 """
 
 from __future__ import annotations
@@ -16,35 +18,38 @@ from geoxt.windows import Window
 
 QUANTUM = 2.0**-16
 RUN = 32
-"""Edges in a run, which is passed over as a whole where it lies above or below a window."""
+"""Edges in a run, which is skipped as a whole if it lies above or below a window."""
 BATCH = 1 << 22
-"""Pixels painted at once."""
+"""Pixels burned at once."""
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelGeometries:
-    """Polygons, lines and points as rows of vertices; a point is an edge of no length."""
+    """Polygons, lines and points as arrays of vertices in pixels; a point is an edge of length zero.
+
+    As in GeoArrow, offsets delimit lists: ring i has the vertices `rings[i]` to `rings[i + 1]`.
+    """
 
     points: Floats
     """(vertices, 2): column and row in pixels, 0 at the grid's corner."""
     rings: Ints
-    """(rings + 1,): the first vertex of each ring or line, then their number."""
+    """(rings + 1,): offsets into `points` of each ring or line."""
     parts: Ints
-    """(parts + 1,): the first ring of each part, then their number."""
+    """(parts + 1,): offsets into `rings` of each part: one polygon, line or point."""
     areas: Mask
     """(parts,): whether the part is a polygon."""
     runs: Ints
-    """(runs, 2): the first vertex of the first edge of each run, and of the edge after its last."""
+    """(runs, 2): first vertex of the first edge of each run, and of the edge after its last."""
     heights: Floats
-    """(runs, 2): the least and greatest row of each run."""
+    """(runs, 2): minimum and maximum row of each run."""
     part_runs: Ints
-    """(parts + 1,): the first run of each part, then their number."""
+    """(parts + 1,): offsets into `runs` of each part."""
 
     @classmethod
     def of(cls, points: Floats, rings: Ints, parts: Ints, areas: Mask) -> PixelGeometries:
-        """Return outlines with their runs."""
+        """Return geometries with their edges grouped in runs."""
         edges = np.diff(rings) - 1
         counts = -(-edges // RUN)
         ring = np.repeat(np.arange(len(counts)), counts)
@@ -52,164 +57,185 @@ class PixelGeometries:
         last = np.minimum(first + RUN, rings[1:][ring] - 1)
         rows = np.append(points[:, 1], 0.0)
         ends = np.c_[first, last + 1].ravel()
+        # reduceat also reduces the gaps between runs: every second result is one
         low, high = (np.empty(0), np.empty(0)) if not len(first) else (
             np.minimum.reduceat(rows, ends)[::2], np.maximum.reduceat(rows, ends)[::2],
         )  # fmt: skip
-        runs_before = np.concatenate(([0], np.cumsum(counts)))
+        run_offsets = np.concatenate(([0], np.cumsum(counts)))
         return cls(
             points=points, rings=rings, parts=parts, areas=areas, runs=np.c_[first, last],
-            heights=np.c_[low, high], part_runs=runs_before[parts],
+            heights=np.c_[low, high], part_runs=run_offsets[parts],
         )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.areas)
 
     def bounds(self) -> Floats:
-        """Return (parts, 4): the least column and row, the greatest column and row."""
+        """Return (parts, 4): minimum column and row, maximum column and row."""
         starts = self.rings[self.parts[:-1]]
         if not len(starts):
             return np.empty((0, 4))
         return np.c_[np.minimum.reduceat(self.points, starts), np.maximum.reduceat(self.points, starts)]
 
-    def take(self, which: Ints, shift: float = 0.0) -> tuple[Floats, Ints, Ints, Mask]:
-        """Return points, rings, parts and areas of some of the parts, moved by some columns."""
-        first, last = self.parts[which], self.parts[which + 1]
+    def take(self, indices: Ints, shift: float = 0.0) -> tuple[Floats, Ints, Ints, Mask]:
+        """Return points, rings, parts and areas of the selected parts, moved by `shift` columns."""
+        first, last = self.parts[indices], self.parts[indices + 1]
         ring = concatenate_ranges(first, last)
         points = self.points[concatenate_ranges(self.rings[ring], self.rings[ring + 1])] + (shift, 0.0)
         rings = np.concatenate(([0], np.cumsum(self.rings[ring + 1] - self.rings[ring])))
-        return points, rings, np.concatenate(([0], np.cumsum(last - first))), self.areas[which]
+        return points, rings, np.concatenate(([0], np.cumsum(last - first))), self.areas[indices]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spans:
-    """Pixels side by side in one row of a window, in the order in which they are painted."""
+    """Runs of pixels in rows of a window, in the order in which they are burned."""
 
     rank: Ints
-    """(spans,): position of the part, among those that were asked for."""
+    """(spans,): position of the part among the requested ones."""
     start: Ints
-    """(spans,): the first pixel, counted along the window's rows."""
+    """(spans,): flat index of the first pixel in the window."""
     length: Ints
     """(spans,): pixels."""
 
 
-def find_spans(outlines: PixelGeometries, parts: Ints, window: Window, *, all_touched: bool) -> Spans:
-    """Return what parts cover of a window.
+def find_spans(geometries: PixelGeometries, parts: Ints, window: Window, *, all_touched: bool) -> Spans:
+    """Return the pixels of a window that parts cover.
 
     Parameters
     ----------
-    outlines
-        All outlines.
+    geometries
+        All geometries.
     parts
-        Which of them, in the order of painting.
+        Indices of parts, in the order in which they are burned.
     window
-        Rectangle of the grid.
+        Window of the grid.
     all_touched
-        A polygon covers the pixels whose inside it shares, instead of those whose centre it holds.
+        Whether a polygon covers every pixel whose interior it intersects, instead of those whose centre it contains.
 
     Notes
     -----
     A centre on a left or upper edge belongs to the polygon, on a right or lower edge it does not: of two polygons that
-    share an edge, each such centre belongs to one. A line covers the pixels whose inside it passes through; where it
-    runs along the edge of pixels, those right of and below it. So does a point.
+    share an edge, exactly one covers such a pixel. A line covers the pixels whose interior it crosses; along pixel
+    edges, the pixels right of and below it. So does a point.
     """
-    rank, x0, y0, x1, y1 = _edges(outlines, parts, window)
-    area = outlines.areas[parts][rank]
-    found = []
+    rank, x0, y0, x1, y1 = _edges(geometries, parts, window)
+    area = geometries.areas[parts][rank]
+    spans = []
     if area.any():
-        found.append(_filled(rank[area], x0[area], y0[area], x1[area], y1[area], window))
+        spans.append(_filled_spans(rank[area], x0[area], y0[area], x1[area], y1[area], window))
     crossing = np.ones_like(area) if all_touched else ~area
     if crossing.any():
         corners = x0[crossing], y0[crossing], x1[crossing], y1[crossing]
-        found.append(_touched(rank[crossing], *corners, ~area[crossing], window))
-    if not found:
+        spans.append(_touched_spans(rank[crossing], *corners, ~area[crossing], window))
+    if not spans:
         empty = np.empty(0, np.int64)
         return Spans(rank=empty, start=empty, length=empty)
-    if len(found) == 1:
-        return Spans(rank=found[0][0], start=found[0][1], length=found[0][2])
-    rank, start, length = (np.concatenate(both) for both in zip(*found, strict=True))
+    if len(spans) == 1:
+        return Spans(rank=spans[0][0], start=spans[0][1], length=spans[0][2])
+    rank, start, length = (np.concatenate(both) for both in zip(*spans, strict=True))
     order = np.argsort(rank, kind="stable")
     return Spans(rank=rank[order], start=start[order], length=length[order])
 
 
-def burn(out: Array, found: Spans, values: Array) -> None:
-    """Give the pixels of spans their part's value; a later one wins.
+def burn(out: Array, spans: Spans, values: Array) -> None:
+    """Burn the values of parts into the pixels of their spans; later spans overwrite earlier ones.
 
     Parameters
     ----------
     out
         (height, width), C-contiguous; changed in place.
-    found
-        What to paint.
+    spans
+        Pixels to burn.
     values
-        (parts,): a value for each part.
+        (parts,): value of each part.
     """
-    flat, ends = out.reshape(-1), np.cumsum(found.length)
+    flat, ends = out.reshape(-1), np.cumsum(spans.length)
     first = 0
     while first < len(ends):
-        done = ends[first] - found.length[first]
+        done = ends[first] - spans.length[first]
         last = max(int(np.searchsorted(ends, done + BATCH)), first + 1)
-        start, length = found.start[first:last], found.length[first:last]
-        # numpy promises no order where a place stands twice, but assigns from first to last; the tests hold it to that
-        flat[concatenate_ranges(start, start + length)] = np.repeat(values[found.rank[first:last]], length)
+        start, length = spans.start[first:last], spans.length[first:last]
+        # NumPy documents no order for repeated indices, but assigns first to last; tests/pixels checks that it does
+        flat[concatenate_ranges(start, start + length)] = np.repeat(values[spans.rank[first:last]], length)
         first = last
 
 
 def concatenate_ranges(starts: Ints, stops: Ints) -> Ints:
-    """Return whole numbers from each start up to its stop, one after another."""
+    """Return the integers of several ranges, one range after another.
+
+    Examples
+    --------
+    >>> concatenate_ranges(np.array([0, 7]), np.array([2, 9])).tolist()
+    [0, 1, 7, 8]
+    """
     lengths = stops - starts
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
 
 
-def _edges(outlines: PixelGeometries, parts: Ints, window: Window) -> tuple[Ints, Floats, Floats, Floats, Floats]:
-    """Return rank, upper end and lower end of the edges of parts that reach the rows of a window."""
+def _edges(geometries: PixelGeometries, parts: Ints, window: Window) -> tuple[Ints, Floats, Floats, Floats, Floats]:
+    """Return rank, upper end and lower end of the edges that reach the rows of a window."""
     top, bottom = window.row, window.stop[0]
-    starts, stops = outlines.part_runs[parts], outlines.part_runs[parts + 1]
+    starts, stops = geometries.part_runs[parts], geometries.part_runs[parts + 1]
     run, rank = concatenate_ranges(starts, stops), np.repeat(np.arange(len(parts)), stops - starts)
-    heights = outlines.heights[run]
+    heights = geometries.heights[run]
     near = (heights[:, 0] <= bottom) & (heights[:, 1] >= top)
     run, rank = run[near], rank[near]
-    first, last = outlines.runs[run].T
+    first, last = geometries.runs[run].T
     edge, rank = concatenate_ranges(first, last), np.repeat(rank, last - first)
-    (xa, ya), (xb, yb) = outlines.points[edge].T, outlines.points[edge + 1].T
+    (xa, ya), (xb, yb) = geometries.points[edge].T, geometries.points[edge + 1].T
     near = (np.minimum(ya, yb) <= bottom) & (np.maximum(ya, yb) >= top)
     rank, xa, ya, xb, yb = rank[near], xa[near], ya[near], xb[near], yb[near]
-    turn = (yb < ya) | ((yb == ya) & (xb < xa))
-    return rank, np.where(turn, xb, xa), np.where(turn, yb, ya), np.where(turn, xa, xb), np.where(turn, ya, yb)
+    # One direction for both polygons that share the edge: from its upper, then its left end.
+    swap = (yb < ya) | ((yb == ya) & (xb < xa))
+    return rank, np.where(swap, xb, xa), np.where(swap, yb, ya), np.where(swap, xa, xb), np.where(swap, ya, yb)
 
 
-def _filled(rank: Ints, x0: Floats, y0: Floats, x1: Floats, y1: Floats, window: Window) -> tuple[Ints, Ints, Ints]:
-    """Return the spans between the first and second, third and fourth, ... edge that a row's centres cross."""
+def _filled_spans(
+    rank: Ints, x0: Floats, y0: Floats, x1: Floats, y1: Floats, window: Window
+) -> tuple[Ints, Ints, Ints]:
+    """Return the spans between the first and second, third and fourth, ... edge that a row of centres crosses.
+
+    This is the even-odd rule. An edge crosses the row of centres at y = row + 0.5 if y0 <= y < y1: half-open, so that a
+    vertex on the row counts once, and horizontal edges never. There x = x0 + (y - y0) * (x1 - x0) / (y1 - y0).
+    """
     (height, width), (top, left) = window.shape, (window.row, window.col)
     first = np.maximum(np.ceil(y0 - 0.5).astype(np.int64), top)
     last = np.minimum(np.ceil(y1 - 0.5).astype(np.int64), top + height)
     counts = np.maximum(last - first, 0)
     edge, row = np.repeat(np.arange(len(rank)), counts), concatenate_ranges(first, first + counts)
-    base = np.floor(x0 - 0.5)  # what follows is small and the same wherever the grid begins: no bit is lost to size
+    # Relative to the edge's own column, numbers are small and the same in every window: no bit is lost to their size.
+    base = np.floor(x0 - 0.5)
     dx, dy = (x1 - x0)[edge], (y1 - y0)[edge]
-    crossed = (x0 - 0.5 - base)[edge] + (row + 0.5 - y0[edge]) * dx / dy
-    col = np.clip((base[edge] + np.ceil(crossed)).astype(np.int64) - left, 0, width)
+    crossing = (x0 - 0.5 - base)[edge] + (row + 0.5 - y0[edge]) * dx / dy
+    # The first centre at or right of the crossing. Clipping to the window keeps the number of crossings even.
+    col = np.clip((base[edge] + np.ceil(crossing)).astype(np.int64) - left, 0, width)
+    # Sorting by (part, row, column) at once pairs the crossings of each row; keys are unique per part and row.
     keys = np.sort((rank[edge] * height + row - top) * (width + 1) + col)
     begin, length = keys[::2], keys[1::2] - keys[::2]
-    seen = length > 0
-    line, col = np.divmod(begin[seen], width + 1)
+    covered = length > 0
+    line, col = np.divmod(begin[covered], width + 1)
     ranks, line = np.divmod(line, height)
-    return ranks, line * width + col, length[seen]
+    return ranks, line * width + col, length[covered]
 
 
-def _touched(
+def _touched_spans(
     rank: Ints, x0: Floats, y0: Floats, x1: Floats, y1: Floats, closed: Mask, window: Window
 ) -> tuple[Ints, Ints, Ints]:
-    """Return the spans of pixels whose inside edges pass through; `closed`: and those right of and below others."""
+    """Return the spans of pixels whose interior the edges cross.
+
+    `closed` edges, those of lines and points, also cover the pixels right of and below them if they run along pixel
+    edges. Within a row, an edge covers the columns between the x at which it enters and the x at which it leaves it.
+    """
     (height, width), (top, left) = window.shape, (window.row, window.col)
     first = np.floor(y0).astype(np.int64)
     last = np.ceil(y1).astype(np.int64)
-    last = np.where(closed, np.maximum(last, first + 1), last)
+    last = np.where(closed, np.maximum(last, first + 1), last)  # a horizontal edge on a pixel edge has last == first
     first, last = np.maximum(first, top), np.minimum(last, top + height)
     counts = np.maximum(last - first, 0)
     edge, row = np.repeat(np.arange(len(rank)), counts), concatenate_ranges(first, first + counts)
-    base = np.floor(x0)
+    base = np.floor(x0)  # as in _filled_spans: independent of the window
     begin, end = (x0 - base)[edge], (x1 - base)[edge]
     y0, y1 = y0[edge], y1[edge]
     dx, dy = end - begin, np.where(y1 > y0, y1 - y0, 1)
@@ -218,7 +244,7 @@ def _touched(
     low = np.floor(np.minimum(enter, leave))
     high = np.ceil(np.maximum(enter, leave))
     high = np.where(closed[edge], np.maximum(high, low + 1), high)
-    from_, to = ((base[edge] + c).astype(np.int64) - left for c in (low, high))
-    from_, to = np.maximum(from_, 0), np.minimum(to, width)
-    seen = to > from_
-    return rank[edge][seen], ((row - top) * width + from_)[seen], (to - from_)[seen]
+    start, stop = ((base[edge] + c).astype(np.int64) - left for c in (low, high))
+    start, stop = np.maximum(start, 0), np.minimum(stop, width)
+    covered = stop > start
+    return rank[edge][covered], ((row - top) * width + start)[covered], (stop - start)[covered]

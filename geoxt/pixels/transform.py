@@ -1,8 +1,12 @@
-"""Where the pixels of one grid lie in another: pyproj on an anchored control grid, linear between its nodes.
+"""Coordinates of one grid's pixels in another: exact at the nodes of a control grid, interpolated between them.
 
-Nodes stand at every `step`-th pixel of the target grid, counted from its origin, and are rounded to 2**-16 pixel.
-All interpolation between them is then exact in float64, so a pixel's coordinates do not depend on the window
-that asks for them.
+pyproj transforms every `step`-th pixel of the target grid, counted from the target's origin and not from the window's.
+Node coordinates are rounded to 2**-16 pixel and weights between nodes are multiples of 1 / step, a power of two. All
+sums and products are then exact in float64 (24 bits before the binary point, 16 + 2 * 5 behind it), so that a pixel has
+the same coordinates in every window, whatever the order of the operations.
+
+GDAL interpolates likewise (`GDALApproxTransform`), but between the ends of each window's scanlines and with a tolerance
+of 0.125 pixel, so that its result depends on the window.
 """
 
 from __future__ import annotations
@@ -19,74 +23,76 @@ from geoxt.windows import Window
 
 STEPS = (32, 16, 8, 4, 2, 1)
 TOLERANCE = 2.5e-4
-"""Source pixels: the error allowed in the middle of a control cell and of its edges (more beyond a scale of 4)."""
+"""Source pixels: the error allowed at the centre of a control cell and of its edges (more above a scale of 4)."""
 QUANTUM = 2.0**-16
 FAR = 2.0**24
-"""Source pixels: a place that no raster reaches; stands for what cannot be transformed."""
-ALONE = 200_000
-"""Multiplications of a matrix product below which it stays in its thread."""
-PIECE = 256
-"""Pixels: columns of a window whose coordinates are worked out together."""
+"""Source pixels: farther than any raster reaches; stands for coordinates that cannot be transformed."""
+SINGLE_THREAD = 200_000
+"""Multiplications of a matrix product below which BLAS stays in the calling thread (measured with OpenBLAS)."""
+COLUMNS = 256
+"""Pixels: columns of a window whose coordinates are interpolated in one product."""
 
 
 class PixelTransform:
-    """Coordinates of a target grid's pixels in the pixels of a source grid.
+    """Source pixel coordinates of target pixels.
 
     Parameters
     ----------
     target, source
-        The grids; both need a CRS.
+        Grids with a CRS.
 
     Notes
     -----
-    Coordinates are counted in pixels of the source, 0 at the centre of its first pixel.
+    Coordinates are in pixels of the source; the centre of its first pixel is 0.
     """
 
     __slots__ = ("_affine", "_centre", "_limit", "_project", "_to_source", "scale", "shift", "source", "step", "target")
 
     def __init__(self, target: GeoBox, source: GeoBox) -> None:
-        source = _near(source, target)
+        source = _unwrapped(source, target)
         self.target, self.source = target, source
         self._to_source = ~source.affine
         self.shift = pixel_offset(target, source)
-        """Rows and columns from the target to the source where the two coincide, else `None`."""
+        """Rows and columns from the target to the source if the grids coincide, else `None`."""
         self._affine = self._to_source @ target.affine if target.crs == source.crs else None
         self._project = None if self._affine is not None else transformer(target.crs, source.crs)
         geographic = source.crs is not None and source.crs.geographic
         self._centre = (source.affine @ (source.shape[1] / 2, source.shape[0] / 2))[0] if geographic else None
-        inside = self._inside()
-        self.scale = self._scale(inside)
-        """Source pixels for one target pixel, along y and x."""
-        self.step = STEPS[0] if self._affine is not None else self._choose_step(inside)
+        probes = self._probe_pixels()
+        self.scale = self._scale(probes)
+        """Source pixels per target pixel along y and x."""
+        self.step = STEPS[0] if self._affine is not None else self._choose_step(probes)
+        # Neighbouring nodes farther apart than this lie on both sides of a seam, such as the antimeridian.
         self._limit = 8 * max(*self.scale, 1e-6) * self.step
 
     def points(self, rows: Array, cols: Array) -> Floats:
-        """Return exact source coordinates (2, ...), y before x, of target pixels; NaN where there are none."""
-        a = self._affine or self.target.affine
+        """Return exact source coordinates (2, ...), y before x, of target pixels; NaN if PROJ cannot transform them."""
+        to_crs = self._affine or self.target.affine
         rows, cols = rows + 0.5, cols + 0.5
-        x, y = a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f
+        x = to_crs.a * cols + to_crs.b * rows + to_crs.c
+        y = to_crs.d * cols + to_crs.e * rows + to_crs.f
         if self._project is not None:
             x, y = self._project.transform(x, y)
-            b = self._to_source
+            inverse = self._to_source
             with np.errstate(invalid="ignore"):
-                if self._centre is not None:
+                if self._centre is not None:  # PROJ returns -180 to 180; the source may lie across the antimeridian
                     x = x - 360 * np.rint((x - self._centre) / 360)
-                x, y = b.a * x + b.b * y + b.c, b.d * x + b.e * y + b.f
-        found = np.stack((y, x)) - 0.5
-        return np.where(np.abs(found) < FAR, found, np.nan)
+                x, y = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
+        coordinates = np.stack((y, x)) - 0.5
+        return np.where(np.abs(coordinates) < FAR, coordinates, np.nan)  # PROJ returns inf on failure
 
     @property
     def separable(self) -> bool:
-        """Whether source rows depend on target rows alone, and columns on columns."""
+        """Whether source rows depend on target rows alone, and source columns on target columns."""
         return self._affine is not None and self._affine.b == 0 and self._affine.d == 0
 
-    def patch(self, window: Window) -> ControlGrid:
-        """Return the coordinates of a window's pixels, as the control cells that cover it."""
+    def control_grid(self, window: Window) -> ControlGrid:
+        """Return the control grid of a window."""
         return ControlGrid(self, window)
 
-    def broken(self, nodes: Floats) -> Mask | None:
-        """Return which cells between nodes hold a jump or a point that has no coordinates; `None` for none."""
-        with np.errstate(invalid="ignore"):
+    def discontinuous(self, nodes: Floats) -> Mask | None:
+        """Return the cells between nodes with a jump or a node without coordinates; `None` if there are none."""
+        with np.errstate(invalid="ignore"):  # comparisons with NaN are False
             down = np.abs(nodes[:, 1:] - nodes[:, :-1]) < self._limit
             across = np.abs(nodes[:, :, 1:] - nodes[:, :, :-1]) < self._limit
         if down.all() and across.all():
@@ -94,41 +100,43 @@ class PixelTransform:
         down, across = np.asarray(down.all(0)), np.asarray(across.all(0))
         return np.asarray(~(down[:, :-1] & down[:, 1:] & across[:-1] & across[1:]))
 
-    def _inside(self) -> Floats:
+    def _probe_pixels(self) -> Floats:
         """Return target pixels (2, n), row before column, spread over the source."""
         t = np.linspace(0.02, 0.98, 9)
         shape = self.source.shape
         rows, cols = (g.ravel() for g in np.meshgrid(t * shape[0], t * shape[1], indexing="ij"))
-        a, back = self.source.affine, ~self.target.affine
-        x, y = a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f
+        to_crs, inverse = self.source.affine, ~self.target.affine
+        x = to_crs.a * cols + to_crs.b * rows + to_crs.c
+        y = to_crs.d * cols + to_crs.e * rows + to_crs.f
         if self._project is not None:
             x, y = self._project.transform(x, y, direction="INVERSE")
         with np.errstate(invalid="ignore"):
-            found = np.stack((back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c))
-        return found[:, np.isfinite(found).all(0)]
+            pixels = np.stack((inverse.d * x + inverse.e * y + inverse.f, inverse.a * x + inverse.b * y + inverse.c))
+        return pixels[:, np.isfinite(pixels).all(0)]
 
-    def _scale(self, inside: Floats) -> tuple[float, float]:
+    def _scale(self, probes: Floats) -> tuple[float, float]:
+        """Return the median gradient length of the source row and column, by differences over one target pixel."""
         if self._affine is not None:
             a = self._affine
             return float(np.hypot(a.d, a.e)), float(np.hypot(a.a, a.b))
-        here = self.points(inside[0], inside[1])
-        down, across = self.points(inside[0] + 1, inside[1]), self.points(inside[0], inside[1] + 1)
-        lengths = np.sqrt((down - here) ** 2 + (across - here) ** 2)
+        start = self.points(probes[0], probes[1])
+        down, across = self.points(probes[0] + 1, probes[1]), self.points(probes[0], probes[1] + 1)
+        lengths = np.sqrt((down - start) ** 2 + (across - start) ** 2)
         lengths = lengths[:, np.isfinite(lengths).all(0)]
         if not lengths.size:
             return 1.0, 1.0
         y, x = np.median(lengths, axis=1)
         return float(y), float(x)
 
-    def _choose_step(self, inside: Floats) -> int:
-        """Return the widest spacing of nodes whose error stays within the tolerance.
+    def _choose_step(self, probes: Floats) -> int:
+        """Return the widest node spacing whose interpolation error stays within the tolerance.
 
-        The middles of a cell's edges count too: between conformal projections coordinates are harmonic, so in the
-        middle of the cell the errors along rows and along columns cancel.
+        Centres of cell edges are tested too: coordinates between conformal projections are harmonic functions, whose
+        second derivatives along rows and columns cancel, so that errors at the cell's centre do too.
         """
         allowed = TOLERANCE * max(1, max(self.scale) / 4)
         for step in STEPS[:-1]:
-            row, col = np.floor(inside / step) * step
+            row, col = np.floor(probes / step) * step
             a, b = self.points(row, col), self.points(row + step, col)
             c, d = self.points(row, col + step), self.points(row + step, col + step)
             half = step / 2
@@ -139,6 +147,7 @@ class PixelTransform:
                     self.points(row, col + half) - (a + c) / 2,
                 ),
             )
+            # cells across a seam are transformed pixel by pixel, so that they allow any step
             smooth = np.abs(np.concatenate((b - a, c - a, d - a))).max(0) < 8 * max(self.scale) * step
             errors = errors[:, smooth]
             errors = np.abs(errors[np.isfinite(errors)])
@@ -148,47 +157,48 @@ class PixelTransform:
 
 
 class ControlGrid:
-    """The control cells that cover a window of the target grid.
+    """Exactly transformed nodes around a window of the target grid, and interpolation between them.
 
     Parameters
     ----------
-    mapping
+    transform
         From the target grid to the source grid.
     window
-        Rectangle of the target grid.
+        Window of the target grid.
     outer
-        The cells of a window around this one, which hold those of this one; worked out anew by default.
+        Control grid of a window around this one, whose nodes are reused; transformed anew by default.
     """
 
-    __slots__ = ("broken", "extent", "first", "mapping", "nodes", "window")
+    __slots__ = ("discontinuous", "extent", "first", "nodes", "transform", "window")
 
-    def __init__(self, mapping: PixelTransform, window: Window, outer: ControlGrid | None = None) -> None:
-        step, (bottom, right) = mapping.step, window.stop
-        self.mapping, self.window = mapping, window
+    def __init__(self, transform: PixelTransform, window: Window, outer: ControlGrid | None = None) -> None:
+        step, (bottom, right) = transform.step, window.stop
+        self.transform, self.window = transform, window
+        # Node numbers count from the target grid's origin: this anchors the nodes to the grid, not to the window.
         self.first = window.row // step, window.col // step
         last = (bottom - 1) // step + 1, (right - 1) // step + 1
-        self.nodes: Floats = self._nodes(last) if outer is None else outer.nodes[:, *outer.cells(self.first, last)]
-        """(2, n, m): source coordinates of the corners of the cells, y before x, rounded to 2**-16 pixel."""
-        self.broken = mapping.broken(self.nodes)
-        """(n - 1, m - 1): cells whose pixels have to be transformed one by one; `None` for none."""
+        self.nodes: Floats = self._nodes(last) if outer is None else outer.nodes[:, *outer.slices(self.first, last)]
+        """(2, n, m): source coordinates of the nodes, y before x, rounded to 2**-16 pixel."""
+        self.discontinuous = transform.discontinuous(self.nodes)
+        """(n - 1, m - 1): cells whose pixels are transformed one by one; `None` if there are none."""
         self.extent = self._extent()
-        """Least and greatest source coordinates (y, x) of the window's pixels; `None` where none has any."""
+        """Minimum and maximum source coordinates (y, x) of the window's pixels; `None` if no pixel has any."""
 
-    def part(self, window: Window) -> ControlGrid:
-        """Return the cells that cover a window within this one."""
-        return ControlGrid(self.mapping, window, self)
+    def crop(self, window: Window) -> ControlGrid:
+        """Return the control grid of a window inside this one."""
+        return ControlGrid(self.transform, window, self)
 
-    def cells(self, first: tuple[int, int], last: tuple[int, int]) -> tuple[slice, slice]:
-        """Return where the nodes from a first to a last one stand among these."""
+    def slices(self, first: tuple[int, int], last: tuple[int, int]) -> tuple[slice, slice]:
+        """Return the slices of `nodes` from one node number to another, both included."""
         (top, left), (bottom, right), (row, col) = first, last, self.first
         return slice(top - row, bottom - row + 1), slice(left - col, right - col + 1)
 
     def _nodes(self, last: tuple[int, int]) -> Floats:
-        step = self.mapping.step
+        step = self.transform.step
         rows, cols = (np.arange(self.first[a], last[a] + 1, dtype="float64") * step for a in (0, 1))
         shape = len(rows), len(cols)
-        found = self.mapping.points(np.repeat(rows, shape[1]), np.tile(cols, shape[0])).reshape(2, *shape)
-        return np.asarray(np.rint(found * (1 / QUANTUM)) * QUANTUM)
+        exact = self.transform.points(np.repeat(rows, shape[1]), np.tile(cols, shape[0])).reshape(2, *shape)
+        return np.asarray(np.rint(exact * (1 / QUANTUM)) * QUANTUM)
 
     def coordinates(
         self,
@@ -196,101 +206,104 @@ class ControlGrid:
         origin: tuple[float, float] = (0, 0),
         scale: tuple[float, float] = (1, 1),
         bias: tuple[float, float] = (0, 0),
-        magic: tuple[float, float] | None = None,
+        rounding: tuple[float, float] | None = None,
     ) -> Floats:
         """Return source coordinates (2, height, width), y before x, of the window's pixels.
 
         Parameters
         ----------
         origin, scale, bias
-            The result is `(coordinate - origin) * scale + bias`; exact where these are dyadic.
-        magic
-            Numbers added before the last sum and taken off after it: they round the result to their last bit.
+            The result is `(coordinate - origin) * scale + bias`, which is exact if they are multiples of small powers
+            of two.
+        rounding
+            Numbers that are added to the result and subtracted again, which rounds it to the last bit of the sum.
         """
-        step, window = self.mapping.step, self.window
-        nodes = self.nodes if self.broken is None else np.where(np.isfinite(self.nodes), self.nodes, -FAR)
-        plain = (nodes - _column(origin)) * _column(scale) + _column(bias)
+        step, window = self.transform.step, self.window
+        # Missing nodes become a finite number, as 0 * NaN would spread into cells in which they have no weight.
+        nodes = self.nodes if self.discontinuous is None else np.where(np.isfinite(self.nodes), self.nodes, -FAR)
+        affine = (nodes - _per_axis(origin)) * _per_axis(scale) + _per_axis(bias)  # before interpolation: fewer points
         rows = np.arange(window.row, window.row + window.height)
         cell = rows // step - self.first[0]
-        upper = plain[:, cell]
-        lines = upper + (plain[:, cell + 1] - upper) * (rows % step / step)[:, None]
-        found = _across(lines, step, window.col - self.first[1] * step, window.width)
-        if magic is not None:
-            found += _column(magic)
-            found -= _column(magic)
-        if self.broken is not None:
-            self._mend(found, self.broken, np.array((origin, scale, bias, magic or (0, 0)))[..., None])
-        return found
+        upper = affine[:, cell]
+        lines = upper + (affine[:, cell + 1] - upper) * (rows % step / step)[:, None]
+        coordinates = _interpolate_columns(lines, step, window.col - self.first[1] * step, window.width)
+        if rounding is not None:
+            coordinates += _per_axis(rounding)
+            coordinates -= _per_axis(rounding)
+        if self.discontinuous is not None:
+            terms = np.array((origin, scale, bias, rounding or (0, 0)))[..., None]
+            self._transform_each(coordinates, self.discontinuous, terms)
+        return coordinates
 
     def _extent(self) -> tuple[Floats, Floats] | None:
-        if self.broken is None:
-            found = self._vertices().reshape(2, -1)
+        if self.discontinuous is None:
+            coordinates = self._cell_corners().reshape(2, -1)
         else:
-            found = self.coordinates().reshape(2, -1)
-            found = found[:, (found > -FAR).all(0)]
-        return (found.min(1), found.max(1)) if found.size else None
+            coordinates = self.coordinates().reshape(2, -1)
+            coordinates = coordinates[:, (coordinates > -FAR).all(0)]
+        return (coordinates.min(1), coordinates.max(1)) if coordinates.size else None
 
-    def _vertices(self) -> Floats:
-        """Return the corners of the control cells, cut to the window: the extremes are among them."""
-        step, (bottom, right), nodes = self.mapping.step, self.window.stop, self.nodes
+    def _cell_corners(self) -> Floats:
+        """Return the corners of the cells, cut to the window: bilinear functions have their extremes there."""
+        step, (bottom, right), nodes = self.transform.step, self.window.stop, self.nodes
         start, end = self.window.row % step / step, (bottom - 1) % step / step
-        cut = nodes.copy()
-        cut[:, 0] = nodes[:, 0] + (nodes[:, 1] - nodes[:, 0]) * start
-        cut[:, -1] = nodes[:, -2] + (nodes[:, -1] - nodes[:, -2]) * end
+        corners = nodes.copy()
+        corners[:, 0] = nodes[:, 0] + (nodes[:, 1] - nodes[:, 0]) * start
+        corners[:, -1] = nodes[:, -2] + (nodes[:, -1] - nodes[:, -2]) * end
         start, end = self.window.col % step / step, (right - 1) % step / step
-        first = cut[:, :, 0] + (cut[:, :, 1] - cut[:, :, 0]) * start
-        cut[:, :, -1] = cut[:, :, -2] + (cut[:, :, -1] - cut[:, :, -2]) * end
-        cut[:, :, 0] = first
-        return cut
+        first = corners[:, :, 0] + (corners[:, :, 1] - corners[:, :, 0]) * start
+        corners[:, :, -1] = corners[:, :, -2] + (corners[:, :, -1] - corners[:, :, -2]) * end
+        corners[:, :, 0] = first  # last, as both sides of a single cell need its old value
+        return corners
 
-    def _mend(self, found: Floats, broken: Mask, terms: Floats) -> None:
-        """Transform every pixel of the broken cells by itself."""
-        step, window = self.mapping.step, self.window
+    def _transform_each(self, coordinates: Floats, discontinuous: Mask, terms: Floats) -> None:
+        """Replace the coordinates in discontinuous cells by exactly transformed ones."""
+        step, window = self.transform.step, self.window
         rows = np.arange(window.row, window.row + window.height)
         cols = np.arange(window.col, window.col + window.width)
-        here = broken[(rows // step - self.first[0])[:, None], (cols // step - self.first[1])[None, :]]
-        y, x = np.nonzero(here)
-        exact = self.mapping.points(rows[y].astype("float64"), cols[x].astype("float64"))
+        inside = discontinuous[(rows // step - self.first[0])[:, None], (cols // step - self.first[1])[None, :]]
+        y, x = np.nonzero(inside)
+        exact = self.transform.points(rows[y].astype("float64"), cols[x].astype("float64"))
         exact = np.where(np.isfinite(exact).all(0), np.rint(exact / QUANTUM) * QUANTUM, -FAR)
-        origin, scale, bias, magic = terms
-        found[:, y, x] = ((exact - origin) * scale + bias + magic) - magic
+        origin, scale, bias, rounding = terms
+        coordinates[:, y, x] = ((exact - origin) * scale + bias + rounding) - rounding
 
 
-def _near(source: GeoBox, target: GeoBox) -> GeoBox:
-    """Return a grid in degrees moved by whole turns, next to another of the same CRS."""
+def _unwrapped(source: GeoBox, target: GeoBox) -> GeoBox:
+    """Return a geographic grid moved by whole turns of 360 degrees, next to another of the same CRS."""
     if source.crs != target.crs or source.crs is None or not source.crs.geographic:
         return source
-    middles = [(g.affine @ (g.shape[1] / 2, g.shape[0] / 2))[0] for g in (target, source)]
-    turns = round((middles[0] - middles[1]) / 360)
+    centres = [(g.affine @ (g.shape[1] / 2, g.shape[0] / 2))[0] for g in (target, source)]
+    turns = round((centres[0] - centres[1]) / 360)
     return GeoBox(source.shape, Affine.translation(360 * turns, 0) @ source.affine, source.crs) if turns else source
 
 
 @lru_cache(maxsize=256)
-def _hats(step: int, nodes: int, skip: int, width: int) -> Floats:
-    """Return the weight of each node (rows) at each of some pixels (columns)."""
-    places = (np.arange(width) + skip) / step
-    return np.clip(1 - np.abs(np.arange(nodes)[:, None] - places), 0, None)
+def _hat_weights(step: int, nodes: int, skip: int, width: int) -> Floats:
+    """Return the linear interpolation weight max(0, 1 - |node - pixel|) of each node (rows) at each pixel (columns)."""
+    pixels = (np.arange(width) + skip) / step
+    return np.clip(1 - np.abs(np.arange(nodes)[:, None] - pixels), 0, None)
 
 
-def _across(lines: Floats, step: int, skip: int, width: int) -> Floats:
-    """Return (2, height, width) between nodes (2, height, nodes), of which the first lies `skip` pixels to the left.
+def _interpolate_columns(lines: Floats, step: int, skip: int, width: int) -> Floats:
+    """Return (2, height, width) interpolated between nodes (2, height, nodes); the first lies `skip` pixels left.
 
-    It is a product with the weights of the nodes, by pieces of the width: a node has no weight far from it. All sums
-    are exact, so their order does not matter. Rows are taken by the piece too, each too small for the linear algebra
-    library to use threads of its own.
+    This is a matrix product with the weights of the nodes, in blocks of columns, as a node has no weight farther than
+    one cell away. All sums are exact, so that BLAS may add in any order. Blocks of rows keep each product too small
+    for BLAS to start threads, which would compete with those of dask.
     """
     axes, height, _ = lines.shape
-    found = np.empty((axes, height, width))
-    for left in range(0, width, PIECE):
-        cols = slice(left, min(left + PIECE, width))
+    coordinates = np.empty((axes, height, width))
+    for left in range(0, width, COLUMNS):
+        cols = slice(left, min(left + COLUMNS, width))
         first, last = (left + skip) // step, (cols.stop - 1 + skip) // step + 1
-        weights = _hats(step, last + 1 - first, (left + skip) % step, cols.stop - left)
-        some = max(ALONE // weights.size, 1)
-        for top in range(0, height, some):
-            rows = slice(top, top + some)
-            np.matmul(lines[:, rows, first : last + 1], weights, out=found[:, rows, cols])
-    return found
+        weights = _hat_weights(step, last + 1 - first, (left + skip) % step, cols.stop - left)
+        block = max(SINGLE_THREAD // weights.size, 1)
+        for top in range(0, height, block):
+            rows = slice(top, top + block)
+            np.matmul(lines[:, rows, first : last + 1], weights, out=coordinates[:, rows, cols])
+    return coordinates
 
 
-def _column(pair: tuple[float, float]) -> Floats:
+def _per_axis(pair: tuple[float, float]) -> Floats:
     return np.array(pair, dtype="float64").reshape(2, 1, 1)

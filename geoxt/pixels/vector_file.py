@@ -1,4 +1,4 @@
-"""Vector files: what a header says, and the features near a place, read by pyogrio or (GeoParquet) by pyarrow."""
+"""Headers and features of vector files, read by pyogrio or, for GeoParquet, by pyarrow."""
 
 from __future__ import annotations
 
@@ -29,108 +29,110 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorHeader:
-    """What is known of one layer of a vector file before any of its features is read."""
+    """Metadata of one layer of a vector file, read without its features."""
 
     path: str
     """Path or URL."""
     layer: str | None
-    """Name of the layer in the file; `None` for GeoParquet, which has one."""
+    """Name of the layer in the file; `None` for GeoParquet, which has no layers."""
     crs: CRS
     """Coordinate reference system of the geometries."""
     columns: tuple[str, ...]
     """Names of the attributes."""
     count: int
-    """Features."""
+    """Number of features."""
     bounds: Bounds | None
-    """Extent in the CRS, where the file says."""
+    """Extent in the CRS, if the file states it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """Features as they stand in a file."""
+    """Features read from a file."""
 
     ids: Array
-    """(features,) int64: the file's own number of each, or its row in GeoParquet."""
+    """(features,) int64: feature id (FID) in the file, or row number in GeoParquet."""
     geometry: Array
-    """(features,): shapely geometries; `None` where one has none."""
+    """(features,): shapely geometries; `None` for features without one."""
     columns: dict[str, Array]
-    """(features,) for each attribute that was asked for."""
+    """(features,) values of each requested attribute."""
 
 
 def read_vector_header(path: SomePath, *, layer: str | None = None, crs: SomeCRS | None = None) -> VectorHeader:
-    """Return what is known of a vector file.
+    """Read the header of a vector file.
 
     Parameters
     ----------
     path
-        Path or URL of anything that pyogrio opens, or of a GeoParquet file.
+        Path or URL of a file that pyogrio opens, or of a GeoParquet file.
     layer
-        Which layer of a file that has several.
+        Name of the layer, for files with several.
     crs
-        CRS of a file that has none.
+        CRS of a file without one; never overrides the file's CRS.
 
     Raises
     ------
     InputError
-        Where the file is not there, or has several layers and none was chosen.
+        If the file does not exist, lacks the layer, or has several layers and `layer` is None.
     CRSError
-        Where it has no CRS and none is given.
+        If it has no CRS and `crs` is None.
     ReadError
-        Where it cannot be opened.
+        If it cannot be opened.
     """
     href = os.fspath(path)
     if not href.startswith(REMOTE) and not Path(href).exists():
-        msg = f"Cannot find the vector file {redact_url(href)!r}. Pass the path of one that is there."
-        raise InputError(msg)
-    own, columns, count, bounds, layer = _parquet_header(href) if _is_parquet(href) else _ogr_header(href, layer)
-    if own is None and crs is None:
-        msg = f"Cannot place {redact_url(href)!r} on Earth: the file has no CRS."
-        raise CRSError(msg + " Pass source_crs=, e.g. source_crs='EPSG:4326'.")
-    return VectorHeader(
-        path=href, layer=layer, crs=parse_crs(crs if own is None else own), columns=columns, count=count, bounds=bounds
-    )
+        msg = f"Cannot find the vector file {redact_url(href)!r}."
+        raise InputError(msg, remedy="Pass the path of an existing file.")
+    file_crs, columns, count, bounds, layer = _parquet_header(href) if _is_parquet(href) else _ogr_header(href, layer)
+    if file_crs is None and crs is None:
+        problem = f"Cannot georeference {redact_url(href)!r}: the file has no CRS."
+        raise CRSError(problem, remedy="Pass {source_crs:'EPSG:4326'}, or another CRS.", argument="source_crs")
+    chosen_crs = parse_crs(crs if file_crs is None else file_crs)
+    return VectorHeader(path=href, layer=layer, crs=chosen_crs, columns=columns, count=count, bounds=bounds)
 
 
 def read_column(header: VectorHeader, column: str) -> Array:
-    """Return one attribute of all features of a file, without their geometries."""
-    with _readable(header.path):
+    """Read one attribute of all features of a file, without their geometries."""
+    with _as_read_error(header.path):
         if _is_parquet(header.path):
             table = _parquet().ParquetFile(header.path).read(columns=[column])
             return np.asarray(table[column].to_pandas())
-        found = _pyogrio(header.path).raw.read(header.path, layer=header.layer, columns=[column], read_geometry=False)
-        return np.asarray(found[3][0])
+        _, _, _, fields = _pyogrio(header.path).raw.read(
+            header.path, layer=header.layer, columns=[column], read_geometry=False
+        )
+        return np.asarray(fields[0])
 
 
 def read_features(header: VectorHeader, *, columns: Sequence[str] = (), bounds: Bounds | None = None) -> Features:
-    """Return the features of a file whose extent meets a rectangle, by their numbers.
+    """Read the features of a file whose extent intersects a rectangle, in the order of their ids.
 
     Parameters
     ----------
     header
-        The file.
+        Header of the file.
     columns
         Attributes to read.
     bounds
-        Left, bottom, right, top in the file's CRS; `None` reads all.
+        Left, bottom, right, top in the file's CRS; `None` for all features.
 
     Raises
     ------
     ReadError
-        Where the file cannot be read.
+        If the file cannot be read.
     """
     names = list(dict.fromkeys(columns))
-    with _readable(header.path):
+    with _as_read_error(header.path):
         if _is_parquet(header.path):
             ids, geometry, values = _read_parquet(header.path, names, bounds)
         else:
-            said, ids, geometry, fields = _pyogrio(header.path).raw.read(
+            info, ids, geometry, fields = _pyogrio(header.path).raw.read(
                 header.path, layer=header.layer, columns=names, bbox=bounds, return_fids=True, force_2d=True
             )
-            values = dict(zip(map(str, said["fields"]), fields, strict=True))  # in the file's order, not in ours
-        shapes = shapely.force_2d(shapely.from_wkb(geometry))
-    order = np.argsort(ids, kind="stable")  # a spatial index gives them as it finds them
-    values = {name: found[order] for name, found in values.items()}
-    return Features(ids=np.asarray(ids, np.int64)[order], geometry=np.atleast_1d(shapes)[order], columns=values)
+            values = dict(zip(map(str, info["fields"]), fields, strict=True))  # in the file's order
+        geometries = shapely.force_2d(shapely.from_wkb(geometry))
+    order = np.argsort(ids, kind="stable")  # a spatial index returns them unordered
+    columns_by_name = {name: column[order] for name, column in values.items()}
+    geometries = np.atleast_1d(geometries)[order]
+    return Features(ids=np.asarray(ids, np.int64)[order], geometry=geometries, columns=columns_by_name)
 
 
 def _is_parquet(href: str) -> bool:
@@ -138,31 +140,31 @@ def _is_parquet(href: str) -> bool:
 
 
 @contextmanager
-def _readable(href: str) -> Iterator[None]:
-    """Turn what libraries raise of a file into a ReadError that names it."""
+def _as_read_error(href: str) -> Iterator[None]:
+    """Raise errors of pyogrio, pyarrow and shapely as a ReadError that names the file."""
     try:
         yield
     except MissingDependency:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, shapely.errors.ShapelyError) as error:
-        said = f"{redact_url(href)!r}: {redact_url(str(error))}"
-        msg = f"Cannot read the vector file {said} Check that it is whole, or convert it to GeoPackage."
-        raise ReadError(msg) from (error if redact_url(str(error)) == str(error) else None)
+        problem = f"Cannot read the vector file {redact_url(href)!r}: {redact_url(str(error))}"
+        cause = error if redact_url(str(error)) == str(error) else None  # its message may hold a signed URL
+        raise ReadError(problem, remedy="Check that it is complete, or convert it to GeoPackage.") from cause
 
 
 def _pyogrio(href: str) -> Any:
     try:
         import pyogrio
     except ImportError as error:
-        msg = "Cannot read vector files without pyogrio. Install it: pip install 'geoxt[vector]'."
-        raise MissingDependency(msg) from error
-    if is_remote(href):  # pyogrio has a GDAL of its own, whose settings are for the whole process
-        patience = {
+        msg = "Cannot read vector files without pyogrio."
+        raise MissingDependency(msg, remedy="Install it: pip install 'geoxt[vector]'.") from error
+    if is_remote(href):  # pyogrio's wheel bundles a GDAL of its own, which has process-wide options only
+        options = {
             **SETTINGS,
             "GDAL_HTTP_MAX_RETRY": str(DEFAULT.retries),
             "GDAL_HTTP_RETRY_DELAY": str(DEFAULT.delay),
         }
-        unset = {k: v for k, v in patience.items() if pyogrio.get_gdal_config_option(k) is None}
+        unset = {k: v for k, v in options.items() if pyogrio.get_gdal_config_option(k) is None}
         pyogrio.set_gdal_config_options(unset)
     return pyogrio
 
@@ -171,28 +173,28 @@ def _parquet() -> Any:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        msg = "Cannot read GeoParquet without pyarrow. Install it (pip install pyarrow), or pass a GeoPackage."
-        raise MissingDependency(msg) from error
+        msg = "Cannot read GeoParquet without pyarrow."
+        raise MissingDependency(msg, remedy="Install it: pip install pyarrow. Or pass a GeoPackage.") from error
     return parquet
 
 
-Found = tuple[SomeCRS | None, tuple[str, ...], int, Bounds | None, str | None]
+HeaderValues = tuple[SomeCRS | None, tuple[str, ...], int, Bounds | None, str | None]
 """CRS, attributes, number of features, extent and layer of a file."""
 
 
-def _ogr_header(href: str, layer: str | None) -> Found:
+def _ogr_header(href: str, layer: str | None) -> HeaderValues:
     pyogrio = _pyogrio(href)
-    with _readable(href):
+    with _as_read_error(href):
         names = [str(name) for name in pyogrio.list_layers(href)[:, 0]]
     if not names or (layer is not None and layer not in names):
-        what = f"layer {layer!r}" if names else "any layer"
-        msg = f"Cannot find {what} in {redact_url(href)!r}: it has {names}. Pass layer= one of these."
-        raise InputError(msg)
+        missing = f"layer {layer!r}" if names else "any layer"
+        problem = f"Cannot find {missing} in {redact_url(href)!r}: it has {names}."
+        raise InputError(problem, remedy="Pass {layer}, one of these.", argument="layer")
     if layer is None and len(names) > 1:
-        msg = f"Cannot choose one layer of {redact_url(href)!r}: it has {names}. Pass layer= one of these."
-        raise InputError(msg)
+        problem = f"Cannot choose one layer of {redact_url(href)!r}: it has {names}."
+        raise InputError(problem, remedy="Pass {layer}, one of these.", argument="layer")
     chosen = layer or names[0]
-    with _readable(href):
+    with _as_read_error(href):
         info = pyogrio.read_info(href, layer=chosen, force_feature_count=True, force_total_bounds=True)
     stated, bounds = info["total_bounds"], None
     if stated is not None and np.isfinite(stated).all():
@@ -201,13 +203,13 @@ def _ogr_header(href: str, layer: str | None) -> Found:
     return info["crs"], tuple(map(str, info["fields"])), int(info["features"]), bounds, chosen
 
 
-def _parquet_header(href: str) -> Found:
-    with _readable(href):
+def _parquet_header(href: str) -> HeaderValues:
+    with _as_read_error(href):
         file = _parquet().ParquetFile(href)
         geo, geometry = _geo(file)
         column = geo["columns"][geometry]
         names = tuple(name for name in file.schema_arrow.names if name != geometry)
-    crs = column.get("crs", "OGC:CRS84")  # the GeoParquet specification: left out, it is CRS84
+    crs = column.get("crs", "OGC:CRS84")  # default of the GeoParquet 1.0 specification
     box = column.get("bbox")
     half = len(box) // 2 if box else 0
     bounds = (box[0], box[1], box[half], box[half + 1]) if box else None
@@ -216,7 +218,7 @@ def _parquet_header(href: str) -> Found:
 
 
 def _geo(file: Any) -> tuple[dict[str, Any], str]:
-    """Return GeoParquet's metadata, and the name of the column of geometries."""
+    """Return GeoParquet's metadata and the name of the primary geometry column."""
     stored = (file.schema_arrow.metadata or {}).get(b"geo")
     if stored is None:
         msg = "it has no 'geo' metadata, so it is not GeoParquet."
@@ -230,28 +232,28 @@ def _geo(file: Any) -> tuple[dict[str, Any], str]:
 
 
 def _read_parquet(href: str, names: list[str], bounds: Bounds | None) -> tuple[Array, Array, dict[str, Array]]:
-    """Return ids, geometries as WKB and attributes; row groups that lie elsewhere are passed over."""
+    """Return ids, WKB geometries and attributes; row groups outside the bounds are skipped."""
     file = _parquet().ParquetFile(href)
     geo, geometry = _geo(file)
-    places = _covering(file, geo["columns"][geometry])
-    ids, shapes = [np.empty(0, np.int64)], [np.empty(0, object)]
+    bbox_columns = _bbox_columns(file, geo["columns"][geometry])
+    ids, geometries = [np.empty(0, np.int64)], [np.empty(0, object)]
     values: dict[str, list[Array]] = {name: [] for name in names}
     row = 0
     for group in range(file.metadata.num_row_groups):
         count = file.metadata.row_group(group).num_rows
-        if bounds is None or _meets(file.metadata.row_group(group), places, bounds):
+        if bounds is None or _intersects(file.metadata.row_group(group), bbox_columns, bounds):
             table = file.read_row_group(group, columns=[geometry, *names])
             ids.append(np.arange(row, row + count))
-            shapes.append(np.asarray(table[geometry].to_pandas(), object))
+            geometries.append(np.asarray(table[geometry].to_pandas(), object))
             for name in names:
                 values[name].append(np.asarray(table[name].to_pandas()))
         row += count
-    joined = {name: np.concatenate(some) if some else np.empty(0, object) for name, some in values.items()}
-    return np.concatenate(ids), np.concatenate(shapes), joined
+    joined = {name: np.concatenate(chunks) if chunks else np.empty(0, object) for name, chunks in values.items()}
+    return np.concatenate(ids), np.concatenate(geometries), joined
 
 
-def _covering(file: Any, column: dict[str, Any]) -> list[int]:
-    """Return where the columns of left, bottom, right and top stand in a row group; none where there are none."""
+def _bbox_columns(file: Any, column: dict[str, Any]) -> list[int]:
+    """Return the indices of the columns left, bottom, right and top (GeoParquet 1.1 "covering"), or none."""
     paths = column.get("covering", {}).get("bbox")
     if not paths:
         return []
@@ -259,10 +261,10 @@ def _covering(file: Any, column: dict[str, Any]) -> list[int]:
     return [stored.index(".".join(paths[side])) for side in ("xmin", "ymin", "xmax", "ymax")]
 
 
-def _meets(group: Any, places: list[int], bounds: Bounds) -> bool:
-    """Tell whether a row group may hold features in a rectangle, as far as its statistics say."""
-    said = [group.column(place).statistics for place in places]
-    if not said or any(s is None or not s.has_min_max for s in said):
+def _intersects(group: Any, bbox_columns: list[int], bounds: Bounds) -> bool:
+    """Return whether a row group may hold features in a rectangle, by its statistics; True without statistics."""
+    statistics = [group.column(index).statistics for index in bbox_columns]
+    if not statistics or any(s is None or not s.has_min_max for s in statistics):
         return True
-    left, bottom, right, top = bounds
-    return bool(said[0].min <= right and said[2].max >= left and said[1].min <= top and said[3].max >= bottom)
+    (left, bottom, right, top), (xmin, ymin, xmax, ymax) = bounds, statistics
+    return bool(xmin.min <= right and xmax.max >= left and ymin.min <= top and ymax.max >= bottom)

@@ -132,8 +132,8 @@ def copy_window(
 def clip_mask(mapping: PixelTransform, clip: GeoBox, window: Window) -> Mask | None:
     """Return which pixels of a window lie inside a clip, to which the mapping leads; `None` where all do."""
     rows, cols = clip.shape
-    patch = mapping.patch(window)
-    if patch.broken is None and patch.extent is not None:
+    patch = mapping.control_grid(window)
+    if patch.discontinuous is None and patch.extent is not None:
         (top, left), (bottom, right) = patch.extent
         if min(top, left) >= 0 and bottom <= rows - 1 and right <= cols - 1:
             return None

@@ -78,7 +78,7 @@ def _need(mapping: PixelTransform, window: Window, own: GeoBox, resampling: Resa
     raster = Window(0, 0, *own.shape)
     if mapping.shift is not None:
         return window.shift(*mapping.shift).intersect(raster)
-    extent = mapping.patch(window).extent
+    extent = mapping.control_grid(window).extent
     return None if extent is None else source_window(mapping, extent, resampling).intersect(raster)
 
 

@@ -55,7 +55,7 @@ def test_files_that_are_not_rasters_raise(capsys, tmp_path, write):
 def test_rasters_without_crs_raise(capsys, tmp_path, write):
     image, labels = write("image.tif", crs=None), write("labels.tif")
     line = error_of(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", labels)
-    assert "image.tif on Earth: the file has no CRS. Pass --image files with a CRS" in line
+    assert "image.tif: the file has no CRS. Pass --image files with a CRS" in line
     assert "crs=" not in line
 
 

@@ -70,7 +70,7 @@ def test_what_expired_is_signed_again(item, monkeypatch):
         def close(self):
             dropped.append(self)
 
-    (handle,) = next(found for key, found in remote._shared._idle.items() if key[0] == item.assets["b"].href)
+    (handle,) = next(found for key, found in remote._pool._idle.items() if key[0] == item.assets["b"].href)
     handle.raw, handle.file = None, Expired()
     values, _ = view.read(WINDOW)
     assert np.array_equal(values[0, 0], distinct((40, 50))[:5, :5])
@@ -147,8 +147,8 @@ def test_files_are_signed_too(item):
     assert view_of(layer).read(WINDOW)[1].all()
 
 
-def test_access_says_what_it_is_without_its_settings():
-    assert repr(Credentials(env=(("A", "xyz"),))) == "Access(sign=None)"
+def test_repr_of_credentials_hides_options():
+    assert repr(Credentials(env=(("A", "xyz"),))) == "Credentials(sign=None)"
 
 
 def test_what_rasterio_logs_is_plain(caplog):

@@ -90,7 +90,7 @@ def test_a_window_beside_the_raster_reads_nothing(how):
 
 def test_a_method_that_is_not_there_is_refused_by_name():
     mapping = PixelTransform(make_grid((40, 40), resolution=20.0), make_grid((40, 40)))
-    with pytest.raises(InputError, match=r"Cannot resample by 'spline': pass resampling= one of nearest"):
+    with pytest.raises(InputError, match=r"Cannot resample by 'spline'\. Pass resampling=, one of nearest"):
         resample(Fetch(distinct((1, 40, 40))), mapping, Window(0, 0, 8, 8), "spline")
 
 

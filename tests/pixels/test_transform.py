@@ -39,7 +39,7 @@ WIDE = {
 
 
 def coordinates(mapping, window):
-    return mapping.patch(window).coordinates()
+    return mapping.control_grid(window).coordinates()
 
 
 def error(source, target):
@@ -85,7 +85,7 @@ def test_so_it_has_across_seams_and_poles(name):
 def test_the_extent_holds_the_coordinates_and_is_tight(pair, data):
     mapping = PixelTransform(pair.dst, pair.src)
     window = Window(*data.draw(some.windows(tuple(pair.dst.shape), over=40)))
-    patch = mapping.patch(window)
+    patch = mapping.control_grid(window)
     found = patch.coordinates().reshape(2, -1)
     low, high = patch.extent
     assert np.allclose(low, found.min(1), atol=1e-6)
@@ -113,7 +113,7 @@ def test_grids_a_whole_number_of_pixels_apart_are_shifted():
 @pytest.mark.parametrize("crs", ["EPSG:32615", "EPSG:5070", "EPSG:4326"])
 def test_places_beyond_all_rasters_have_no_extent_or_a_far_one(window, crs):
     mapping = PixelTransform(make_grid((64, 64), resolution=20.0), make_grid((64, 64), crs=crs))
-    extent = mapping.patch(window).extent
+    extent = mapping.control_grid(window).extent
     assert extent is None or (extent[0] > 64).any() or (extent[1] < 0).any()
 
 

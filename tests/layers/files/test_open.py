@@ -160,7 +160,7 @@ def test_files_that_may_be_bands_or_scenes_are_refused(write):
 
 def test_what_has_no_crs_is_refused_unless_one_is_given(write):
     path = write(distinct((60, 70)), make_grid((60, 70), crs=None))
-    with pytest.raises(CRSError, match=rf"Cannot place {path} on Earth: the file has no CRS.*EPSG"):
+    with pytest.raises(CRSError, match=rf"Cannot georeference {path}: the file has no CRS.*EPSG"):
         open_cogs(path)
     assert grid_of(open_cogs(path, source_crs=32615)) == GRID
 

@@ -161,7 +161,7 @@ def test_a_layer_of_several_is_chosen_by_name(write):
 def test_a_file_without_crs_says_how_to_give_one(write):
     path = write("plain.shp", crs=None)
     (path.with_suffix(".prj")).unlink(missing_ok=True)
-    with pytest.raises(errors.CRSError, match=r"plain.shp' on Earth: the file has no CRS\. Pass source_crs="):
+    with pytest.raises(errors.CRSError, match=r"plain.shp': the file has no CRS\. Pass source_crs="):
         open_vector(path, grid=GRID)
     np.testing.assert_array_equal(open_vector(path, grid=GRID, source_crs="EPSG:32615"), painted([1, 1, 1, 1]))
 
