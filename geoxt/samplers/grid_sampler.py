@@ -12,8 +12,8 @@ import xarray as xr
 from geoxt.errors import InputError, OverlapError
 from geoxt.regions.region import Region
 from geoxt.samplers.constraints import Options, Scope, pixels, require_margin, scope_of
+from geoxt.samplers.node_samplers import sampler_per_node
 from geoxt.samplers.sequence import Table, WindowSequence, gathered
-from geoxt.samplers.tree_sampler import sampler_per_node
 from geoxt.types import SomeSize
 from geoxt.windows import Window
 

@@ -14,8 +14,8 @@ from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import to_pixels
 from geoxt.grid import grid_of, parse_crs, transformer
 from geoxt.samplers.constraints import Options, Scope, require_margin, scope_of
+from geoxt.samplers.node_samplers import sampler_per_node
 from geoxt.samplers.sequence import Seeded, Table, gathered, parse_length
-from geoxt.samplers.tree_sampler import sampler_per_node
 from geoxt.types import Array, Floats, Mask, SomeSize
 
 SomePoints = Any

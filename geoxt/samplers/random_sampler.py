@@ -12,9 +12,9 @@ from geoxt.errors import InputError
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.samplers.candidates import Places, fill
 from geoxt.samplers.constraints import Options, Scope, pixels, scope_of
+from geoxt.samplers.node_samplers import ground, layer_in, sampler_per_node, shares
 from geoxt.samplers.scene_ownership import territories
 from geoxt.samplers.sequence import Seeded, Table, parse_length
-from geoxt.samplers.tree_sampler import ground, layer_in, sampler_per_node, shares
 from geoxt.samplers.weight_grid import Cells
 from geoxt.types import Mask, SomeSize
 

@@ -13,10 +13,10 @@ from geoxt.errors import InputError, OverlapError
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.samplers.candidates import Places, fill
 from geoxt.samplers.constraints import Options, Scope, scope_of
+from geoxt.samplers.node_samplers import layer_in, sampler_per_node
 from geoxt.samplers.sequence import Seeded, Table, dealt, gathered, parse_length
 from geoxt.samplers.strata import KEEP, Strata, UnlabelledError, shares_of, strata_of
 from geoxt.samplers.streaming import plane_of
-from geoxt.samplers.tree_sampler import layer_in, sampler_per_node
 from geoxt.source import is_categorical
 from geoxt.types import SomeSize
 

@@ -11,8 +11,8 @@ import xarray as xr
 from geoxt.errors import InputError
 from geoxt.samplers.candidates import Places, fill
 from geoxt.samplers.constraints import Options, Scope, pixels, scope_of
+from geoxt.samplers.node_samplers import ground, sampler_per_node, shares
 from geoxt.samplers.sequence import Seeded, Table, parse_length
-from geoxt.samplers.tree_sampler import ground, sampler_per_node, shares
 from geoxt.types import Mask, SomeSize
 
 

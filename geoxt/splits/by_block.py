@@ -17,11 +17,11 @@ from geoxt.regions.geodesic_area import pixel_area
 from geoxt.regions.region import Region
 from geoxt.regions.region import shares as covered
 from geoxt.regions.valid_footprint import footprint_of
-from geoxt.samplers.tree_sampler import layer_in
+from geoxt.samplers.node_samplers import layer_in
 from geoxt.splits.balance import balanced, class_counts, class_rows, deal, table_of
+from geoxt.splits.block_lattice import Ground, ground_of
 from geoxt.splits.checks import check
 from geoxt.splits.split import Split
-from geoxt.splits.tree_blocks import Ground, ground_of
 from geoxt.splits.tree_split import TreeSplit
 from geoxt.types import Floats, SomeSize
 from geoxt.windows import Window, parse_size

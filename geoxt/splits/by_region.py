@@ -16,10 +16,10 @@ from geoxt.grid import grid_of
 from geoxt.regions.rasterize import SomeRegion, area, in_pixels, states_crs
 from geoxt.regions.region import Region, TreeRegion
 from geoxt.splits.balance import deal
+from geoxt.splits.block_lattice import HALF
 from geoxt.splits.checks import check
 from geoxt.splits.split import Split
 from geoxt.splits.split_files import PARTS
-from geoxt.splits.tree_blocks import HALF
 from geoxt.splits.tree_split import TreeSplit
 from geoxt.trees import grids_of
 

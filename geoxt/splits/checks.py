@@ -10,8 +10,8 @@ import shapely
 from geoxt.errors import InputError
 from geoxt.grid import pixel_offset
 from geoxt.regions.region import Region, TreeRegion
+from geoxt.splits.block_lattice import moved, near
 from geoxt.splits.split import Split
-from geoxt.splits.tree_blocks import moved, near
 from geoxt.splits.tree_split import TreeSplit
 from geoxt.types import Array
 
