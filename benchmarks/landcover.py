@@ -28,7 +28,7 @@ from geoxt.inference import predict
 from geoxt.layers import open_cogs
 from geoxt.metrics.maps import score
 from geoxt.models import Network, from_checkpoint
-from geoxt.samplers import Region
+from geoxt.samplers import GridRegion, Region
 from geoxt.splits import Split, blocks
 from geoxt.trainers import WindowDataModule
 from geoxt.trainers.tasks.flips import dihedral
@@ -79,8 +79,9 @@ def file(folder: Path, band: int) -> Path:
 
 def all_but_test(split: Split) -> Split:
     """Return a split whose training part has the validation blocks too; windows may lie across blocks."""
-    learnt = Region(split.grid, (*split.train, *split.val), joined=True)
-    return replace(split, train=learnt, val=Region(split.grid, ()))
+    train, val = (split.parts[part].nodes[""] for part in ("train", "val"))
+    learnt = GridRegion(split.grid, (*train, *val), joined=True)
+    return replace(split, train=Region({"": learnt}), val=Region({"": GridRegion(split.grid, ())}))
 
 
 class Turned(nn.Module):

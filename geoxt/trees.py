@@ -51,6 +51,8 @@ def nodes_of(data: SomeData) -> dict[str, xr.Dataset]:
     """
     if not isinstance(data, xr.DataTree):
         data = with_yx_dims(data)
+    if not isinstance(data, xr.DataTree):
+        data = with_yx_dims(data)
     if isinstance(data, xr.DataArray):
         name = "layer" if data.name is None or data.name in data.coords else data.name
         return {"": data.to_dataset(name=name)}
@@ -63,8 +65,10 @@ def nodes_of(data: SomeData) -> dict[str, xr.Dataset]:
     }
     if not nodes:
         names = [node.path for node in data.leaves]
-        msg = f"Cannot find layers in the tree: none of its nodes {names} has a variable with y and x."
-        raise GridError(msg + " Pass a tree as open_cogs(…, crs='native') gives it.")
+        raise GridError(
+            f"Cannot find layers in the tree: none of its nodes {names} has a variable with y and x.",
+            remedy="Pass a tree as open_cogs(…, crs='native') returns it.",
+        )
     return nodes
 
 
@@ -112,26 +116,27 @@ def layers_of(data: SomeData) -> dict[str, xr.DataArray]:
         If a node holds several layers; the message names them.
     """
     if isinstance(data, xr.DataArray):
-        return {"": data}
+        return {"": with_yx_dims(data)}
     layers = {}
     for node, ds in nodes_of(data).items():
         names = [str(name) for name, variable in ds.data_vars.items() if is_layer(variable)]
         if len(names) != 1:
-            place = f"node {node!r}" if node else "the Dataset"
-            msg = f"Cannot take one layer of the data: {place} holds {names}. Choose one, e.g. with"
-            select = "tree.map_over_datasets(lambda ds: ds[['image']])" if node else "ds[['image']]"
-            raise InputError(f"{msg} {select}.")
+            where = f"node {node!r}" if node else "the Dataset"
+            select = "tree.map_over_datasets(lambda ds: ds[['image']])" if node else "ds['image']"
+            raise InputError(
+                f"Cannot take one layer of the data: {where} holds {names}.", remedy=f"Choose one, as {select} does."
+            )
         layers[node] = ds[names[0]]
     return layers
 
 
-def tree_of(parts: Mapping[str, xr.Dataset]) -> xr.DataTree:
-    """Return the tree whose children are given, by node."""
-    return xr.DataTree.from_dict(dict(parts))
+def tree_of(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:
+    """Return the tree of Datasets by node."""
+    return xr.DataTree.from_dict(dict(nodes))
 
 
-def node_names(places: Iterable[CRS | None]) -> list[str]:
-    """Return a node's name for each grid by its CRS: "epsg_32615", then "epsg_32615_2" for another grid in that CRS.
+def node_names(crs_of_grids: Iterable[CRS | None]) -> list[str]:
+    """Return a node name for each grid by its CRS: "epsg_32615", and "epsg_32615_2" for a second grid in that CRS.
 
     Examples
     --------
@@ -139,11 +144,11 @@ def node_names(places: Iterable[CRS | None]) -> list[str]:
     ['epsg_32615', 'epsg_32616', 'epsg_32615_2']
     """
     names: list[str] = []
-    for crs in places:
-        plain = re.sub(r"[^0-9a-z]+", "_", crs_name(crs).lower()).strip("_")
-        number, name = 1, plain
+    for crs in crs_of_grids:
+        base = re.sub(r"[^0-9a-z]+", "_", crs_name(crs).lower()).strip("_")
+        number, name = 1, base
         while name in names:
             number += 1
-            name = f"{plain}_{number}"
+            name = f"{base}_{number}"
         names.append(name)
     return names

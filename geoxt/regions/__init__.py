@@ -1,1 +1,1 @@
-"""Regions: the part of a grid that samplers draw from and that splits divide."""
+"""Regions: parts of one or several grids, from which samplers draw and into which splits divide."""

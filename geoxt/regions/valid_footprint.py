@@ -1,4 +1,4 @@
-"""Footprints of layers: where all of them can hold valid pixels, over all time steps or for each."""
+"""Valid footprints: where all layers can have valid pixels, by the extents of their scenes, without reading pixels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from geoxt.source import Mosaic, View
 
 
 def footprint_of(data: xr.DataArray | xr.Dataset) -> shapely.Geometry:
-    """Return where all layers can hold valid pixels at some time, in pixels of the grid.
+    """Return where all layers can have valid pixels at any time step, in pixel coordinates of the grid.
 
     Raises
     ------
     OverlapError
-        Where there is no such place.
+        If the extents of the layers do not overlap.
     """
     return footprints_of(data, [None])[0]
 
@@ -27,46 +27,62 @@ def footprint_of(data: xr.DataArray | xr.Dataset) -> shapely.Geometry:
 def footprints_of(
     data: xr.DataArray | xr.Dataset, groups: Sequence[Sequence[int] | None]
 ) -> tuple[shapely.Geometry, ...]:
-    """Return where all layers can hold valid pixels, for each group of time steps: at one of them, or at any.
+    """Return where all layers can have valid pixels at one or more steps of each group of time steps.
+
+    Parameters
+    ----------
+    data
+        A layer, or a Dataset of layers on one grid.
+    groups
+        Positions along time of each group; `None` for all time steps.
+
+    Returns
+    -------
+    tuple of shapely.Geometry
+        One for each group, in pixel coordinates of the grid (x is the column, y the row).
 
     Raises
     ------
     OverlapError
-        Where there is no such place in any of the groups.
+        If the extents of the layers overlap in none of the groups.
     """
     views = views_in(data)
-    known: dict[tuple[int, int], shapely.Geometry] = {}
-    found = tuple(_common(views, group, known) for group in groups)
-    if not any(shapely.area(one) > 0 for one in found):
-        msg = "Cannot sample: no place lies in the footprints of all layers. Check their extents with layer.odc.geobox."
-        raise OverlapError(msg)
-    return found
+    cache: dict[tuple[int, int], shapely.Geometry] = {}
+    footprints = tuple(_common(views, group, cache) for group in groups)
+    if not any(shapely.area(footprint) > 0 for footprint in footprints):
+        raise OverlapError(
+            "Cannot sample: the footprints of the layers do not overlap.",
+            remedy="Check their extents with layer.odc.geobox.",
+        )
+    return footprints
 
 
 def _common(
-    views: Sequence[View], group: Sequence[int] | None, known: dict[tuple[int, int], shapely.Geometry]
+    views: Sequence[View], group: Sequence[int] | None, cache: dict[tuple[int, int], shapely.Geometry]
 ) -> shapely.Geometry:
-    parts = []
+    """Return the intersection over layers of the union over time steps."""
+    layers = []
     for number, view in enumerate(views):
         steps = range(view.shape[0]) if group is None or "time" not in view.dims else group
         for step in steps:
-            if (number, step) not in known:
-                known[number, step] = _at(view, step)
-        ones = {id(known[number, s]): known[number, s] for s in steps}
-        parts.append(next(iter(ones.values())) if len(ones) == 1 else shapely.union_all(list(ones.values())))
-    return shapely.intersection_all(parts)
+            if (number, step) not in cache:
+                cache[number, step] = _at_step(view, step)
+        # a view without scenes per step gives one and the same geometry for all of them
+        distinct = {id(cache[number, s]): cache[number, s] for s in steps}
+        layers.append(next(iter(distinct.values())) if len(distinct) == 1 else shapely.union_all([*distinct.values()]))
+    return shapely.intersection_all(layers)
 
 
-def _at(view: View, step: int) -> shapely.Geometry:
+def _at_step(view: View, step: int) -> shapely.Geometry:
     """Return the footprint of one time step of a view."""
     source = view.source
     if not isinstance(source, Mosaic):
         return view.footprint()
-    chosen = source.steps[view.times[step]]
-    if len(set(chosen)) == len(source.scenes):
+    indices = source.steps[view.times[step]]
+    if len(set(indices)) == len(source.scenes):
         return view.footprint()
-    if not chosen:
+    if not indices:
         return shapely.Polygon()
-    scenes = tuple(source.scenes[i] for i in chosen)
-    one = replace(source, scenes=scenes, steps=(tuple(range(len(scenes))),))
-    return replace(view, source=one, times=(0,)).footprint()
+    scenes = tuple(source.scenes[i] for i in indices)
+    mosaic = replace(source, scenes=scenes, steps=(tuple(range(len(scenes))),))
+    return replace(view, source=mosaic, times=(0,)).footprint()

@@ -1,9 +1,9 @@
-"""Samplers: which windows to read. All are seeded, immutable sequences of windows.
+"""Samplers: seeded, immutable sequences of the windows to read.
 
-They read no pixel, but where asked: labels to balance, weights, and the share of valid pixels.
+They read no pixels, except for labels to balance, weights, and `min_valid`.
 """
 
-from geoxt.regions.region import Region, TreeRegion
+from geoxt.regions.region import GridRegion, Region
 from geoxt.samplers.constraints import Options
 from geoxt.samplers.grid_sampler import GridSampler
 from geoxt.samplers.points import PointSampler
@@ -14,6 +14,7 @@ from geoxt.samplers.time_windows import Times, time_intervals, time_periods, tim
 from geoxt.samplers.triplet import TripletSampler
 
 __all__ = [
+    "GridRegion",
     "GridSampler",
     "Options",
     "PointSampler",
@@ -23,7 +24,6 @@ __all__ = [
     "Shard",
     "StratifiedSampler",
     "Times",
-    "TreeRegion",
     "TripletSampler",
     "WindowSequence",
     "time_intervals",

@@ -1,4 +1,4 @@
-"""Scope: what all samplers share. Where windows may lie, of what size, at which times, and what they must hold."""
+"""Constraints shared by all samplers: region, size, placement, time steps, and coverage of windows on one grid."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.regions.rasterize import SomeRegion, parse_region
-from geoxt.regions.region import Region, TreeRegion, shares, views_in
+from geoxt.regions.region import GridRegion, covered_fractions, views_in
 from geoxt.regions.valid_footprint import footprints_of
 from geoxt.samplers.sequence import Table
-from geoxt.samplers.time_windows import Times, count_steps, stamps_of
+from geoxt.samplers.time_windows import Times, count_steps, timestamps
 from geoxt.source import View
 from geoxt.types import Mask
 from geoxt.windows import Window, parse_size
@@ -28,52 +28,52 @@ Units = Literal["pixels", "crs"]
 
 
 class Options(TypedDict):
-    """Options that every sampler takes."""
+    """Keyword arguments of every sampler."""
 
     region: NotRequired[SomeRegion | None]
-    """Where windows lie: a `Region` (a part of a split), a GeoDataFrame, (geometry, crs), or bounds (left, bottom,
-    right, top) in the CRS of the layer, which of a tree has to be said: (bounds, crs). The whole grid by default."""
+    """Where windows lie: a `Region` such as a part of a split, a GeoDataFrame, (geometry, crs), or bounds (left,
+    bottom, right, top) in the CRS of the layer; for a tree with their CRS, (bounds, crs). By default the whole grid."""
     placement: NotRequired[Placement]
-    """How windows lie in the region. "inside": wholly, so that pixels near its edge are drawn less often. "centred":
-    with their centre pixel. "touching": with at least one pixel, so that every pixel is drawn equally often. The last
-    two reach over the edge; beyond the grid nothing is valid."""
+    """Which part of a window must lie in the region. "inside": the whole window; pixels near the region's edge are
+    then sampled less often. "centred": its centre pixel. "touching": at least one pixel; all pixels are then sampled
+    equally often. With the last two, windows may extend beyond the grid, where pixels are invalid."""
     units: NotRequired[Units]
-    """Whether sizes and distances are given in pixels or in units of the layer's CRS, then rounded to whole pixels."""
+    """Unit of sizes and distances: "pixels", or "crs" for units of the layer's CRS, rounded to whole pixels."""
     times: NotRequired[Times | Mapping[str, Times] | None]
-    """Time steps that a window takes: `time_steps`, `time_periods`, `time_intervals`. By default all."""
+    """Time steps of a window, from `time_steps`, `time_periods` or `time_intervals`. By default all."""
     min_covered: NotRequired[float]
-    """Least share of a window that lies in the footprints of all layers, 0 to 1. At 0, any overlap will do. By default
-    0.5 where windows lie inside the region, else 0."""
+    """Least fraction of a window inside the footprints of all layers, 0 to 1. With 0, any overlap is enough. By default
+    0.5 with placement="inside", otherwise 0."""
     min_valid: NotRequired[float]
-    """Least share of a window's pixels that are valid in all layers, 0 to 1. Above 0, the pixels are read."""
+    """Least fraction of valid pixels of a window in every layer, 0 to 1. Above 0, pixels are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """Where windows may lie and what they must hold, on one grid."""
+class Constraints:
+    """Where windows of one grid may lie, and what they must contain."""
 
-    region: Region
+    region: GridRegion
     """Where windows lie."""
     size: tuple[int, int]
-    """Height and width of a window, pixels."""
+    """Height and width of a window in pixels."""
     placement: Placement
-    """How windows lie in the region."""
+    """Which part of a window must lie in the region."""
     outline: shapely.Geometry | None
-    """The region in pixels, where placement has to be tested against its outline."""
+    """The region in pixel coordinates, if windows must be tested against its outline."""
     times: Times | None
-    """Groups of time steps; `None` takes all steps that there are."""
+    """Groups of time steps; `None`: all time steps."""
     footprints: tuple[shapely.Geometry, ...]
-    """Where all layers can be valid, in pixels: for each group of time steps."""
+    """Where all layers can have valid pixels, for each group of time steps, in pixel coordinates."""
     min_covered: float
-    """Least share of a window in the footprints."""
+    """Least fraction of a window inside the footprints."""
     views: tuple[View, ...]
-    """The layers, where their pixels are asked for."""
+    """Views of the layers, if valid pixels must be counted."""
     min_valid: float
-    """Least share of valid pixels."""
+    """Least fraction of valid pixels."""
 
     @property
     def grid(self) -> GeoBox:
-        """The grid that windows refer to."""
+        """The grid of the windows."""
         return self.region.grid
 
     @property
@@ -83,7 +83,7 @@ class Scope:
 
     @property
     def reach(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Rows (above, below) and columns (left, right) by which windows may reach over the region."""
+        """Rows (above, below) and columns (left, right) by which windows may extend beyond the region."""
         height, width = self.size
         match self.placement:
             case "inside":
@@ -93,141 +93,164 @@ class Scope:
             case "touching":
                 return (height - 1, height - 1), (width - 1, width - 1)
             case _:
-                msg = f"Cannot place windows by placement={self.placement!r}: pass 'inside', 'centred' or 'touching'."
-                raise InputError(msg)
+                raise InputError(
+                    f"Cannot place windows by placement={self.placement!r}.",
+                    remedy="Pass {placement} 'inside', 'centred' or 'touching'.",
+                    argument="placement",
+                )
 
     def accepts(self, table: Table, group: npt.NDArray[np.int64] | None = None) -> Mask:
-        """Tell which windows of a table hold what they must, each at its group of time steps."""
-        at = np.zeros(len(table), "int64") if group is None else group
-        good = np.ones(len(table), bool)
+        """Return which windows fulfil the constraints, each at its group of time steps.
+
+        Parameters
+        ----------
+        table
+            (n, 4): row, column, height, width.
+        group
+            (n,): the group of each window; by default the first.
+        """
+        groups = np.zeros(len(table), "int64") if group is None else group
+        accepted = np.ones(len(table), bool)
         if self.outline is not None:
-            good &= self._fits(table)
-        for one in np.unique(at[good]):
-            chosen = np.flatnonzero(good & (at == one))
-            good[chosen] = covered(table[chosen], self.footprints[one], self.min_covered)
+            accepted &= self._fit_outline(table)
+        for number in np.unique(groups[accepted]):
+            index = np.flatnonzero(accepted & (groups == number))
+            accepted[index] = _covered(table[index], self.footprints[number], self.min_covered)
         if self.min_valid > 0:
-            for place in np.flatnonzero(good):
-                good[place] = self._valid(table[place], int(at[place])) >= self.min_valid - 1e-9
-        return good
+            for index in np.flatnonzero(accepted):
+                accepted[index] = self._valid_fraction(table[index], int(groups[index])) >= self.min_valid - 1e-9
+        return accepted
 
     def steps(self, rng: np.random.Generator, group: npt.NDArray[np.int64]) -> Table | None:
-        """Return the time steps of windows by their groups."""
+        """Return the time steps of windows by their groups; `None` for all."""
         return None if self.times is None else self.times.table(rng, group)
 
-    def _fits(self, table: Table) -> Mask:
+    def _fit_outline(self, table: Table) -> Mask:
         row, col, height, width = table.T
-        # a quarter of a pixel smaller, so that edges decide nothing: outlines follow whole pixels
+        # outlines follow pixel edges: windows shrunk by a quarter of a pixel never merely touch one
         boxes = shapely.box(col + 0.25, row + 0.25, col + width - 0.25, row + height - 0.25)
         shapely.prepare(self.outline)
         test = shapely.intersects if self.placement == "touching" else shapely.covers
         return np.asarray(test(self.outline, boxes))
 
-    def _valid(self, row: Table, group: int) -> float:
-        """Return the least share of valid pixels among the layers."""
+    def _valid_fraction(self, row: Table, group: int) -> float:
+        """Return the fraction of valid pixels in the layer with the fewest."""
         steps = None if self.times is None else self.times.groups[group]
-        found = []
+        fractions = []
         for view in self.views:
             top, left, height, width = row.tolist()
             window = Window(top, left, height, width, steps if "time" in view.dims else None)
-            found.append(float(view.read(window)[1].all(axis=1).mean()))
-        return min(found)
+            fractions.append(float(view.read(window)[1].all(axis=1).mean()))
+        return min(fractions)
 
 
-def scope_of(
-    data: xr.DataArray | xr.Dataset,
+def parse_constraints(
+    data: xr.Dataset,
     size: float | tuple[float, float],
     *,
     region: SomeRegion | None = None,
     placement: Placement = "inside",
     units: Units = "pixels",
-    times: Times | Mapping[str, Times] | None = None,
+    times: Times | None = None,
     min_covered: float | None = None,
     min_valid: float = 0.0,
-) -> Scope:
-    """Return the scope of a sampler over data, from what its user said; see `Options`."""
+) -> Constraints:
+    """Return the constraints of a sampler on the layers of one grid; arguments as in `Options`."""
     grid = grid_of(data)
     if min_covered is None:
         min_covered = 0.5 if placement == "inside" else 0.0
-    for name, share in (("min_covered", min_covered), ("min_valid", min_valid)):
-        if not 0 <= share <= 1:
-            msg = f"Cannot sample with {name}={share}: pass a share of 0 to 1."
-            raise InputError(msg)
-    if isinstance(times, Mapping) or isinstance(region, TreeRegion):
-        msg = (
-            "Cannot sample one grid by the times or the region of a tree's children. Pass the tree itself, or those of"
+    for name, fraction in (("min_covered", min_covered), ("min_valid", min_valid)):
+        if not 0 <= fraction <= 1:
+            raise InputError(
+                f"Cannot sample with {name}={fraction}.",
+                remedy=f"Pass {{{name}}} a fraction of 0 to 1.",
+                argument=name,
+            )
+    grid_region = parse_region(region, grid)
+    if not len(grid_region):
+        raise OverlapError(
+            "Cannot sample: the region is empty.", remedy="Pass another {region}, or larger parts.", argument="region"
         )
-        raise InputError(msg + " one child: times[node], region.parts[node].")
-    where = parse_region(region, grid)
-    times = _times(data, where, times)
-    lone = len(where) == 1
-    tested = (placement == "inside" and where.joined) or placement == "touching"
-    scope = Scope(
-        region=where,
-        size=pixels(size, grid, units),
+    times = _times_in_region(data, grid_region, times)
+    tested = (placement == "inside" and grid_region.joined) or placement == "touching"
+    constraints = Constraints(
+        region=grid_region,
+        size=size_in_pixels(size, grid, units),
         placement=placement,
-        outline=where.geometry if tested and not lone else None,
+        outline=grid_region.geometry if tested and len(grid_region) != 1 else None,
         times=times,
         footprints=footprints_of(data, [None] if times is None else times.groups),
         min_covered=min_covered,
         views=tuple(views_in(data)) if min_valid > 0 else (),
         min_valid=min_valid,
     )
-    require_margin(where, max(r for pair in scope.reach for r in pair))
-    return scope
+    require_margin(grid_region, max(r for pair in constraints.reach for r in pair))
+    return constraints
 
 
-def _times(data: xr.DataArray | xr.Dataset, region: Region, times: Times | None) -> Times | None:
-    """Return the times that a sampler takes: those asked for, and of a region in time only those that are its own."""
+def _times_in_region(data: xr.Dataset, region: GridRegion, times: Times | None) -> Times | None:
+    """Return the groups of time steps that lie in a region's time steps."""
     if times is not None and max(g[-1] for g in times.groups) >= count_steps(data):
-        msg = f"Cannot take time step {max(g[-1] for g in times.groups)} of {count_steps(data)}. Make times= of the "
-        raise InputError(msg + "data that is sampled.")
+        raise InputError(
+            f"Cannot take time step {max(g[-1] for g in times.groups)} of {count_steps(data)}.",
+            remedy="Make {times} of the data that is sampled.",
+            argument="times",
+        )
     if region.times is None:
         return times
-    own = np.flatnonzero(np.isin(stamps_of(data), np.array(region.times, "datetime64[ns]"))).tolist()
-    if not own:
-        msg = f"Cannot sample: the data has none of the region's {len(region.times)} time steps. Split this data."
-        raise InputError(msg)
-    return Times(groups=(tuple(own),)) if times is None else times.within(own)
+    steps = np.flatnonzero(np.isin(timestamps(data), np.array(region.times, "datetime64[ns]"))).tolist()
+    if not steps:
+        raise InputError(
+            f"Cannot sample: the data has none of the region's {len(region.times)} time steps.",
+            remedy="Split this data.",
+            argument="region",
+        )
+    return Times(groups=(tuple(steps),)) if times is None else times.within(steps)
 
 
-def require_margin(region: Region, reach: int) -> None:
-    """Check that windows which reach over a part of a split meet no other part.
+def require_margin(region: GridRegion, reach: int) -> None:
+    """Raise if windows that extend beyond a part of a split can touch another part.
 
     Raises
     ------
     InputError
-        Where they may.
+        If the reach, in pixels, exceeds the margin of the region.
     """
     if region.margin is not None and reach > region.margin:
-        msg = (
+        raise InputError(
             f"Cannot let windows reach {reach} pixels over a part of a split whose buffer is {region.margin}: they "
-            f"would show pixels of other parts. Pass placement='inside' (edge='shift'), or split with buffer={reach}."
+            "would show pixels of other parts.",
+            remedy=f"Pass {{placement:'inside'}} ({{edge:'shift'}} of a grid), or split with buffer={reach}.",
+            argument="placement",
         )
-        raise InputError(msg)
 
 
-def pixels(
+def size_in_pixels(
     size: float | tuple[float, float], grid: GeoBox, units: Units = "pixels", *, what: str = "size"
 ) -> tuple[int, int]:
-    """Return (height, width) in pixels of a size in pixels or in units of the grid's CRS."""
+    """Return (height, width) in pixels from a size in pixels or in units of the grid's CRS."""
     match units:
         case "pixels":
-            return parse_size(size, what=what)  # type: ignore[arg-type]  # refuses what is no whole number
+            return parse_size(size, what=what)  # type: ignore[arg-type]  # raises for fractions of a pixel
         case "crs":
             height, width = (size, size) if isinstance(size, (int, float, np.number)) else size
             rx = float(np.hypot(grid.affine.a, grid.affine.d))
             ry = float(np.hypot(grid.affine.b, grid.affine.e))
-            found = round(float(height) / ry), round(float(width) / rx)
-            if min(found) < 1:
-                msg = f"Cannot use {what}={size!r} in CRS units: a pixel is {ry:g} x {rx:g}. Pass at least one pixel."
-                raise InputError(msg)
-            return found
+            pixels = round(float(height) / ry), round(float(width) / rx)
+            if min(pixels) < 1:
+                raise InputError(
+                    f"Cannot use {what}={size!r} in CRS units: a pixel is {ry:g} x {rx:g}.",
+                    remedy=f"Pass {{{what}}} of at least one pixel.",
+                    argument=what,
+                )
+            return pixels
         case _:
-            msg = f"Cannot take {what} in units={units!r}: pass 'pixels' or 'crs'."
-            raise InputError(msg)
+            raise InputError(
+                f"Cannot take {what} in units={units!r}.", remedy="Pass {units} 'pixels' or 'crs'.", argument="units"
+            )
 
 
-def covered(table: Table, footprint: shapely.Geometry, least: float) -> Mask:
-    """Return which windows lie in a footprint to at least some share."""
-    share = shares(table.astype("float64"), footprint)
-    return np.asarray(share > 0 if least <= 0 else share >= least - 1e-9)
+def _covered(table: Table, footprint: shapely.Geometry, min_fraction: float) -> Mask:
+    """Return which windows lie in a footprint with at least a fraction of their area; with 0, which overlap it."""
+    fraction = covered_fractions(table.astype("float64"), footprint)
+    return np.asarray(fraction > 0 if min_fraction <= 0 else fraction >= min_fraction - 1e-9)

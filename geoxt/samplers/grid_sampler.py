@@ -1,19 +1,20 @@
-"""Windows on a regular lattice: each pixel of the region at least once."""
+"""Windows on a regular lattice that covers every pixel of a region."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, Unpack
 
 import numpy as np
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, OverlapError
-from geoxt.regions.region import Region
-from geoxt.samplers.constraints import Options, Scope, pixels, require_margin, scope_of
+from geoxt.regions.region import GridRegion
+from geoxt.samplers.constraints import Constraints, Options, parse_constraints, require_margin, size_in_pixels
 from geoxt.samplers.node_samplers import sampler_per_node
-from geoxt.samplers.sequence import Table, WindowSequence, gathered
+from geoxt.samplers.sequence import Drawn, Table, WindowSequence, gather
+from geoxt.trees import SomeData
 from geoxt.types import SomeSize
 from geoxt.windows import Window
 
@@ -21,34 +22,44 @@ Edge = Literal["shift", "pad", "drop"]
 
 
 class GridSampler(WindowSequence):
-    """Windows on a lattice over each rectangle of a region.
+    """Windows on a regular lattice over each rectangle of a region.
 
     Parameters
     ----------
     data
-        A layer, a Dataset of layers on one grid, or a tree of these: then one child's windows after the other's.
+        A layer, a Dataset of layers on one grid, or a tree of these: then the windows of one node after the other.
     size
         Pixels: one number, or (height, width).
     stride
-        From one window to the next, in the units of `size`; the size by default, so that windows touch.
+        Distance from one window to the next, in the units of `size`; by default the size, so that windows do not
+        overlap.
     edge
-        At the end of a rectangle: "shift" moves the last window back inside, "pad" lets it reach over the edge (what
-        lies beyond the grid is invalid), "drop" leaves it out. An area of any outline takes one lattice over its
-        bounds: with "shift" and "pad" the windows that hold some of it, with "drop", and in a part of a split, those
-        wholly inside.
+        Windows at the end of a rectangle: "shift" moves the last window back inside, "pad" lets it extend beyond the
+        edge (pixels outside the grid are invalid), "drop" leaves it out. A rasterized geometry has one lattice over its
+        bounds: with "shift" and "pad" the windows that touch the region, with "drop", and in a part of a split, those
+        entirely inside.
     **options
         `region`, `units`, `times`, `min_covered` (0 by default) and `min_valid`; see `geoxt.samplers.Options`. With
-        times, every window comes with every group of them that is covered, one group after the other.
+        `times`, the lattice is repeated for every group of time steps.
 
     Raises
     ------
     InputError
-        Where no window fits.
+        If no window fits.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from geoxt.grid import coordinates
+    >>> from geoxt.testing import make_grid
+    >>> layer = xr.DataArray(np.zeros((60, 80)), dims=("y", "x"), coords=coordinates(make_grid((60, 80))))
+    >>> len(GridSampler(layer, size=20)), len(GridSampler(layer, size=30, edge="drop"))
+    (12, 4)
     """
 
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset | xr.DataTree,
+        data: SomeData,
         *,
         size: SomeSize,
         stride: SomeSize | None = None,
@@ -56,68 +67,83 @@ class GridSampler(WindowSequence):
         **options: Unpack[Options],
     ) -> None:
         if options.get("placement", "inside") != "inside":
-            msg = (
-                f"Cannot lay a lattice with placement={options['placement']!r}: pass edge='pad' to reach over the edge."
+            raise InputError(
+                f"Cannot lay a lattice with placement={options['placement']!r}.",
+                remedy="Pass {edge:'pad'} to reach over the edge.",
+                argument="placement",
             )
-            raise InputError(msg)
-        if isinstance(data, xr.DataTree):
-            parts = sampler_per_node(
-                data, options, lambda _, child, own: GridSampler(child, size=size, stride=stride, edge=edge, **own)
-            )
-            _join(self, parts)
-            return
-        scope = scope_of(data, size, **{"min_covered": 0.0, **options})  # type: ignore[arg-type]
-        units = options.get("units", "pixels")
-        self.size, self.region, self.edge = scope.size, scope.region, edge
-        self.stride = self.size if stride is None else pixels(stride, scope.grid, units, what="stride")
-        outers = [_hull(self.region)] if self.region.joined else list(self.region)
-        tables = [_lattice(w, self.size, self.stride, edge) for w in outers]
-        if edge == "pad" and not self.region.joined:
-            require_margin(self.region, max(_overreach(t, w) for t, w in zip(tables, outers, strict=True)))
-        table = np.concatenate([t for t in tables if len(t)] or [np.empty((0, 4), "int64")])
-        if edge != "drop" and self.region.margin is None:
-            scope = replace(scope, placement="touching")
-        table, steps = _at_times(table, scope)
-        if not len(table):
-            msg = f"Cannot place any window of {self.size[0]} x {self.size[1]} pixels with edge={edge!r}. "
-            raise OverlapError(msg + "Pass a smaller size, or edge='pad'.")
-        super().__init__({"": scope.grid}, table, steps)
+
+        def make(_: str, ds: xr.Dataset, node_options: Options) -> _NodeWindows:
+            return _node_windows(ds, size, stride, edge, node_options)
+
+        samplers = sampler_per_node(data, options, make)
+        node_index = np.repeat(np.arange(len(samplers)), [len(s.table) for s in samplers.values()])
+        table, steps = gather(node_index, list(samplers.values()), lambda sampler, _: (sampler.table, sampler.steps))
+        super().__init__({node: s.grid for node, s in samplers.items()}, table, steps, node_index=node_index)
 
 
-def _join(plan: WindowSequence, parts: Mapping[str, WindowSequence]) -> None:
-    """Make a plan that of a tree: the windows of each child, one child after the other."""
-    which = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
-    found = [(np.flatnonzero(which == n), p.table, p.steps) for n, p in enumerate(parts.values())]
-    table, steps = gathered(len(which), found)
-    WindowSequence.__init__(plan, {node: part.grid for node, part in parts.items()}, table, steps, node_index=which)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NodeWindows:
+    """Windows on the grid of one node."""
+
+    grid: GeoBox
+    table: Table
+    steps: Table | None
 
 
-def _at_times(table: Table, scope: Scope) -> tuple[Table, Table | None]:
-    """Return the windows that hold what they must, for each group of time steps."""
-    if scope.times is not None and scope.times.take is not None:
-        msg = f"Cannot take {scope.times.take} random steps on a lattice: make times= without take."
-        raise InputError(msg)
-    found, groups = [], []
-    for group in range(scope.groups):
-        good = scope.accepts(table, np.full(len(table), group))
-        found.append(table[good])
-        groups.append(np.full(int(good.sum()), group))
-    return np.concatenate(found), scope.steps(np.random.default_rng(0), np.concatenate(groups))
+def _node_windows(
+    ds: xr.Dataset, size: SomeSize, stride: SomeSize | None, edge: Edge, options: Options
+) -> _NodeWindows:
+    """Return the lattice of windows over one grid."""
+    constraints = parse_constraints(ds, size, **{"min_covered": 0.0, **options})  # type: ignore[arg-type]
+    size, region, units = constraints.size, constraints.region, options.get("units", "pixels")
+    step = size if stride is None else size_in_pixels(stride, constraints.grid, units, what="stride")
+    outers = [_bounding_window(region)] if region.joined else list(region)
+    tables = [_lattice(w, size, step, edge) for w in outers]
+    if edge == "pad" and not region.joined:
+        require_margin(region, max(_overhang(t, w) for t, w in zip(tables, outers, strict=True)))
+    table = np.concatenate([t for t in tables if len(t)] or [np.empty((0, 4), "int64")])
+    if edge != "drop" and region.margin is None:
+        constraints = replace(constraints, placement="touching")
+    table, steps = _repeat_for_times(table, constraints)
+    if not len(table):
+        raise OverlapError(
+            f"Cannot place any window of {size[0]} x {size[1]} pixels with edge={edge!r}.",
+            remedy="Pass a smaller {size}, or {edge:'pad'}.",
+            argument="size",
+        )
+    return _NodeWindows(grid=constraints.grid, table=table, steps=steps)
 
 
-def _hull(region: Region) -> Window:
-    """Return the smallest window that holds a region."""
+def _repeat_for_times(table: Table, constraints: Constraints) -> Drawn:
+    """Return the windows that fulfil the constraints, for each group of time steps."""
+    if constraints.times is not None and constraints.times.take is not None:
+        raise InputError(
+            f"Cannot take {constraints.times.take} random steps on a lattice.",
+            remedy="Make {times} without take.",
+            argument="times",
+        )
+    tables, groups = [], []
+    for group in range(constraints.groups):
+        accepted = constraints.accepts(table, np.full(len(table), group))
+        tables.append(table[accepted])
+        groups.append(np.full(int(accepted.sum()), group))
+    return np.concatenate(tables), constraints.steps(np.random.default_rng(0), np.concatenate(groups))
+
+
+def _bounding_window(region: GridRegion) -> Window:
+    """Return the smallest window that contains a region."""
     low, high = np.min([(w.row, w.col) for w in region], 0), np.max([w.stop for w in region], 0)
     return Window(*low.tolist(), *(high - low).tolist())
 
 
-def _overreach(table: Table, outer: Window) -> int:
-    """Return by how many pixels windows reach over the end of a rectangle."""
+def _overhang(table: Table, outer: Window) -> int:
+    """Return the largest number of pixels by which windows extend beyond the end of a rectangle."""
     return int((table[:, :2] + table[:, 2:] - outer.stop).max(initial=0))
 
 
 def _lattice(outer: Window, size: tuple[int, int], stride: tuple[int, int], edge: Edge) -> Table:
-    """Return the windows over one rectangle, row by row."""
+    """Return the windows over one rectangle in row-major order."""
     rows = outer.row + positions(outer.height, size[0], stride[0], edge)
     cols = outer.col + positions(outer.width, size[1], stride[1], edge)
     corners = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -125,7 +151,22 @@ def _lattice(outer: Window, size: tuple[int, int], stride: tuple[int, int], edge
 
 
 def positions(length: int, size: int, stride: int, edge: Edge) -> Table:
-    """Return where windows start along one axis of a length, so that they cover it ("drop": as far as they fit)."""
+    """Return the start positions of windows along an axis.
+
+    Parameters
+    ----------
+    length
+        Length of the axis in pixels.
+    size, stride
+        Of the windows, pixels.
+    edge
+        As for `GridSampler`.
+
+    Examples
+    --------
+    >>> positions(10, 4, 4, "shift").tolist(), positions(10, 4, 4, "pad").tolist(), positions(10, 4, 4, "drop").tolist()
+    ([0, 4, 6], [0, 4, 8], [0, 4])
+    """
     match edge:
         case "drop":
             return np.arange(0, length - size + 1, stride)
@@ -137,5 +178,8 @@ def positions(length: int, size: int, stride: int, edge: Edge) -> Table:
                 return np.empty(0, "int64")
             return np.unique(np.minimum(np.arange(0, length - size + stride, stride), length - size))
         case _:
-            msg = f"Cannot end a lattice by edge={edge!r}: pass 'shift', 'pad' or 'drop'."
-            raise InputError(msg)
+            raise InputError(
+                f"Cannot end a lattice by edge={edge!r}.",
+                remedy="Pass {edge} 'shift', 'pad' or 'drop'.",
+                argument="edge",
+            )

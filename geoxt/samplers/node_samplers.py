@@ -1,4 +1,4 @@
-"""Samplers over a tree: one for each child, options of its own for each, and its share of the ground."""
+"""One sampler per node of a tree: the options, layers and sampling weight of each node."""
 
 from __future__ import annotations
 
@@ -12,106 +12,143 @@ import xarray as xr
 from geoxt.errors import GridError, InputError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.regions.geodesic_area import ground_area
-from geoxt.regions.rasterize import states_crs
-from geoxt.regions.region import Region, TreeRegion
-from geoxt.samplers.constraints import Options, Scope
+from geoxt.regions.rasterize import has_crs
+from geoxt.regions.region import GridRegion, Region
+from geoxt.samplers.constraints import Constraints, Options
 from geoxt.samplers.time_windows import Times
-from geoxt.trees import children, layers_of
+from geoxt.trees import SomeData, layers_of, nodes_of
 from geoxt.types import Floats
 
 T = TypeVar("T")
 
 
-def sampler_per_node(
-    tree: xr.DataTree, options: Options, make: Callable[[str, xr.Dataset, Options], T]
-) -> dict[str, T]:
-    """Return what `make` gives for each child of a tree in which a window finds a place, by node.
+def sampler_per_node(data: SomeData, options: Options, make: Callable[[str, xr.Dataset, Options], T]) -> dict[str, T]:
+    """Return a sampler for each node in which at least one window fits.
+
+    Parameters
+    ----------
+    data
+        A layer, a Dataset of layers on one grid, or a tree of these.
+    options
+        Of all nodes.
+    make
+        Returns the sampler of a node from its name, layers and options; raises OverlapError if no window fits.
 
     Raises
     ------
     OverlapError
-        Where no child has such a place; what the first one says.
-    InputError
-        Where a region says no CRS, or times are not given by node.
+        If no window fits in any node; the error of the first node.
     """
-    found: dict[str, T] = {}
-    missed: OverlapError | None = None
-    for node, child in children(tree).items():
+    nodes = nodes_of(data)
+    samplers: dict[str, T] = {}
+    first_error: OverlapError | None = None
+    for node, ds in nodes.items():
         try:
-            found[node] = make(node, child, _own(options, node, child))
+            samplers[node] = make(node, ds, _node_options(options, node, ds))
         except OverlapError as error:
-            missed = missed or error
-    if not found and missed is not None:
-        raise missed
-    return found
+            first_error = first_error or error
+    if not samplers and first_error is not None:
+        raise first_error
+    return samplers
 
 
-def _own(options: Options, node: str, child: xr.Dataset) -> Options:
-    """Return the options of one child.
+def _node_options(options: Options, node: str, ds: xr.Dataset) -> Options:
+    """Return the options of one node.
 
     Raises
     ------
     OverlapError
-        Where the region, or the times, are not of this child.
+        If the region or the times exclude the node.
     """
-    own = dict(options)
+    node_options = dict(options)
     region, times = options.get("region"), options.get("times")
     if region is not None:
-        own["region"] = _region(region, node, child)
-    if isinstance(times, Mapping):
-        if node not in times:
-            msg = f"Cannot sample node {node!r}: times= has {list(times)}. Make them of the tree that is sampled."
-            raise OverlapError(msg)
-        own["times"] = times[node]
-    elif isinstance(times, Times):
-        msg = "Cannot take the same positions along time in all children of a tree: each has its own time steps."
-        raise InputError(msg + " Pass times= made of the tree, as time_steps(tree).")
-    return cast("Options", own)
+        node_options["region"] = _node_region(region, node, ds)
+    if times is not None:
+        times_by_node = {"": times} if isinstance(times, Times) else times
+        if node not in times_by_node:
+            raise OverlapError(
+                f"Cannot take time steps of {_describe([node])}: they are given for {_describe(times_by_node)}.",
+                remedy="Pass {times} made of the data that is sampled, as time_steps(data) returns it.",
+                argument="times",
+            )
+        node_options["times"] = times_by_node[node]
+    return cast("Options", node_options)
 
 
-def _region(region: Any, node: str, child: xr.Dataset) -> Any:
-    if isinstance(region, TreeRegion):
-        found = region.parts.get(node)
-        if found is None or not len(found):
-            msg = f"Cannot sample node {node!r}: the region is of {list(region.parts)}. Split the tree you sample."
-            raise OverlapError(msg)
-        return found
-    if isinstance(region, Region):
+def _node_region(region: Any, node: str, ds: xr.Dataset) -> Any:
+    """Return the part of a region on one node."""
+    if isinstance(region, Region) and list(region.nodes) != [""]:
+        grid_region = region.nodes.get(node)
+        if not grid_region:
+            raise OverlapError(
+                f"Cannot sample {_describe([node])}: the region is of {_describe(region.nodes)}.",
+                remedy="Pass {region} a part of a split of the data that is sampled.",
+                argument="region",
+            )
+        return grid_region
+    if not node:
+        return region
+    if isinstance(region, (Region, GridRegion)):
+        grid_region = region if isinstance(region, GridRegion) else region.nodes[""]
         try:
-            return region.on(grid_of(child))
+            return grid_region.on(grid_of(ds))
         except GridError as error:
-            raise OverlapError(str(error)) from error
-    if not states_crs(region):
-        msg = f"Cannot place the region {region!r:.80} in a tree: its children have several CRSs, and it states none."
-        raise InputError(msg + " Pass region=(geometry or bounds, crs).")
+            raise OverlapError(error.problem, remedy=error.remedy) from error
+    if not has_crs(region):
+        raise InputError(
+            f"Cannot place the region {region!r:.80} in a tree: its nodes have several CRSs, and it states none.",
+            remedy="Pass {region:(geometry or bounds, crs)}.",
+            argument="region",
+        )
     return region
 
 
-def ground(scope: Scope) -> float:
-    """Return the area on the ground in which the windows of a scope lie: region and footprints, square metres."""
-    region = shapely.intersection(scope.region.geometry, shapely.union_all(list(scope.footprints)))
-    return ground_area(region, scope.grid)
+def node_weights(samplers: Mapping[str, T], weight: Callable[[T], float]) -> Floats:
+    """Return the weight of each node's sampler, normalized to a sum of 1."""
+    if len(samplers) == 1:
+        return np.ones(1)
+    weights = np.array([weight(sampler) for sampler in samplers.values()], "float64")
+    return np.asarray(weights / weights.sum())
 
 
-def shares(areas: Mapping[str, float]) -> Floats:
-    """Return the share of each child, that add up to one."""
-    found: Floats = np.array(list(areas.values()), "float64")
-    return np.asarray(found / found.sum())
+def sampled_area(constraints: Constraints) -> float:
+    """Return the area on the ground in which windows may lie, region and footprints, in square metres."""
+    footprint = shapely.union_all(list(constraints.footprints))
+    return ground_area(shapely.intersection(constraints.region.geometry, footprint), constraints.grid)
 
 
-def layer_in(given: xr.DataArray | xr.DataTree | str | None, node: str, what: str) -> xr.DataArray | str | None:
-    """Return the layer of one child that a tree beside the sampled one holds.
+def layer_per_node(given: SomeData, nodes: Mapping[str, Any], what: str) -> dict[str, xr.DataArray]:
+    """Return the layer of weights or labels for each node of the sampled data.
+
+    Parameters
+    ----------
+    given
+        A layer, or a tree with one layer in each node.
+    nodes
+        The nodes of the sampled data.
+    what
+        Name of the argument, for errors.
 
     Raises
     ------
     InputError
-        Where it is one layer of one grid, or lacks the child.
+        If a node has no layer.
     """
-    if given is None or isinstance(given, str):
-        return given
-    found = layers_of(given) if isinstance(given, xr.DataTree) else {}
-    if node not in found:
-        has = list(found) or "one grid"
-        msg = f"Cannot take {what} of node {node!r}: they have {has}. Pass {what}= a tree with the same children,"
-        raise InputError(msg + " as layer.geoml.align(tree) gives it.")
-    return found[node]
+    layers = layers_of(given)
+    for node in nodes:
+        if node not in layers:
+            raise InputError(
+                f"Cannot take {what} of {_describe([node])}: they are given for {_describe(layers)}.",
+                remedy=f"Pass {{{what}}} with the same nodes as the data, as layer.geoml.align(data) returns it.",
+                argument=what,
+            )
+    return layers
+
+
+def _describe(nodes: Any) -> str:
+    """Return node names for an error."""
+    names = list(nodes)
+    if names == [""]:
+        return "one grid"
+    return f"node {names[0]!r}" if len(names) == 1 else f"the nodes {names}"

@@ -1,8 +1,9 @@
-"""Windows around given points: field plots, cities, ground truth."""
+"""Windows around points: field plots, cities, ground truth."""
 
 from __future__ import annotations
 
-from typing import Any, Self, Unpack
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -12,57 +13,58 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import to_pixels
-from geoxt.grid import grid_of, parse_crs, transformer
-from geoxt.samplers.constraints import Options, Scope, require_margin, scope_of
+from geoxt.grid import parse_crs, transformer
+from geoxt.samplers.constraints import Constraints, Options, parse_constraints, require_margin
 from geoxt.samplers.node_samplers import sampler_per_node
-from geoxt.samplers.sequence import Seeded, Table, gathered, parse_length
+from geoxt.samplers.sequence import Drawn, SeededSampler, Table, gather, parse_length
+from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array, Floats, Mask, SomeSize
 
 SomePoints = Any
-"""A GeoDataFrame or GeoSeries (other geometries count by a point inside them), an array (n, 2) of x and y in the CRS of
-the grid, or a pair of such an array and its CRS."""
+"""A GeoDataFrame or GeoSeries (geometries other than points are replaced by a point inside them), an array (n, 2) of x
+and y in the CRS of the grid, or a pair of such an array and its CRS."""
 
 
-class PointSampler(Seeded):
-    """Windows around points: each point once and in order, or as many as asked at random.
+class PointSampler(SeededSampler):
+    """Windows around points: each point once and in order, or `length` points drawn at random.
 
     Parameters
     ----------
     data
-        A layer, a Dataset of layers on one grid, or a tree of these: a point is of the first child that has a window
-        for it.
+        A layer, a Dataset of layers on one grid, or a tree of these: a point belongs to the first node that has a
+        window for it.
     points
         A GeoDataFrame or GeoSeries, (x and y (n, 2), crs), or x and y (n, 2) in the CRS of the layer.
     size
         Pixels: one number, or (height, width). The point lies in the pixel at (height // 2, width // 2).
     length
-        Number of windows in an epoch, drawn from the points. By default each point is taken once, and with times once
-        with every group of them.
+        Number of windows in an epoch, drawn from the points. By default each point has one window, with `times` one
+        for every group of time steps.
     weights
-        How likely each point is to be drawn, (n,); only with a length.
+        Relative probability of each point, (n,); only with `length`.
     jitter
-        Pixels by which a window is shifted at random, at most, along each axis, anew in every epoch.
+        Largest random shift of a window along each axis in pixels, drawn anew in every epoch.
     seed, **options
-        As for `RandomSampler`, but `placement` is "centred" by default: windows reach over the edge, and beyond the
-        grid nothing is valid. "inside" shifts them to lie within the region. Points outside the region and windows
-        that do not hold what they must are left out; a shift that would make them so is not made.
+        As for `RandomSampler`, but `placement` is "centred" by default: windows extend beyond the edge of the grid,
+        where pixels are invalid. "inside" shifts them into the region. Points outside the region, and windows that
+        violate the constraints, are left out; so are shifts that would violate them.
+
+    Attributes
+    ----------
+    index : numpy.ndarray
+        (n,) of int64: the position of each window's point in `points`.
 
     Raises
     ------
     OverlapError
-        Where no point is left.
-
-    Notes
-    -----
-    `sampler.index` says which point each window stands for, by its position among those given.
+        If no point has a window.
     """
 
     index: npt.NDArray[np.int64]
-    scope: Scope
 
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset | xr.DataTree,
+        data: SomeData,
         *,
         points: SomePoints,
         size: SomeSize,
@@ -72,186 +74,219 @@ class PointSampler(Seeded):
         seed: int = 0,
         **options: Unpack[Options],
     ) -> None:
-        self.jitter = jitter
         self.length = None if length is None else parse_length(length)
-        if isinstance(data, xr.DataTree):
-            self._plant(data, points, weights, options, size=size, jitter=jitter, seed=seed)
-            self._start({node: part.grid for node, part in (self.parts or {}).items()}, seed)
-            return
-        self.scope = scope_of(data, size, **{"placement": "centred", **options})  # type: ignore[arg-type]
-        self.size = self.scope.size
-        places = pixels_of(points, self.scope.grid)
-        given = _weights(weights, len(places), jitter, length)
-        require_margin(self.scope.region, max(map(max, self.scope.reach)) + jitter * (self.scope.placement != "inside"))
-        outer = _rectangles(places, self.scope)
-        own = np.flatnonzero(outer[:, 2] > outer[:, 0])
-        chosen, group = np.tile(own, self.scope.groups), np.repeat(np.arange(self.scope.groups), len(own))
-        table = _around(places[chosen], self.scope, outer[chosen])
-        good = _within(table, self.scope, outer[chosen]) & self.scope.accepts(table, group)
-        if not good.any():
-            msg = f"Cannot find a window around any of {len(places)} points: {len(own)} lie in the region, none is "
-            raise OverlapError(msg + "covered. Pass points=(x and y, crs), or a smaller size or min_covered.")
-        self.chosen, self.group, self.around = chosen[good], group[good], table[good]
-        self.outer = outer[self.chosen]
-        self.weights = _shares(given, self.chosen)
-        self._start({"": self.scope.grid}, seed)
+        xy, crs = _parse_points(points)
+        if crs is None and list(nodes_of(data)) != [""]:
+            raise InputError(
+                f"Cannot place {len(xy)} points in a tree: its nodes have several CRSs, and the points state none.",
+                remedy="Pass {points:(x and y, crs)}, or a GeoDataFrame with a CRS.",
+                argument="points",
+            )
+        point_weights = _parse_weights(weights, len(xy), jitter, length)
+        remaining = np.arange(len(xy))
 
-    def _plant(
-        self,
-        tree: xr.DataTree,
-        points: SomePoints,
-        weights: Array | None,
-        options: Options,
-        *,
-        size: SomeSize,
-        jitter: int,
-        seed: int,
-    ) -> None:
-        """Make the samplers of a tree's children, each of the points that no child before it has."""
-        places, crs = _parse(points)
-        if crs is None:
-            msg = f"Cannot place {len(places)} points in a tree: its children have several CRSs, and they state none."
-            raise InputError(msg + " Pass points=(x and y, crs), or a GeoDataFrame with a CRS.")
-        given = _weights(weights, len(places), jitter, self.length)
-        left = np.arange(len(places))
+        def make(node: str, ds: xr.Dataset, node_options: Options) -> _PointWindows:
+            nonlocal remaining
+            constraints = parse_constraints(ds, size, **{"placement": "centred", **node_options})  # type: ignore[arg-type]
+            index = _projectable(xy, crs, constraints.grid, remaining) if node else remaining
+            sampler = _point_windows(constraints, xy[index], crs, index, jitter)
+            remaining = np.setdiff1d(remaining, sampler.index)
+            return sampler
 
-        def make(_: str, child: xr.Dataset, own: Options) -> PointSampler:
-            nonlocal left
-            on = left[np.isfinite(_project(places[left], crs, grid_of(child))).all(1)] if len(left) else left
-            if not len(on):
-                msg = f"Cannot find a window around any of {len(places)} points. Pass points=(x and y, crs)."
-                raise OverlapError(msg)
-            part = PointSampler(child, points=(places[on], crs), size=size, jitter=jitter, seed=seed, **own)
-            part.chosen = on[part.chosen]
-            left = np.setdiff1d(left, part.chosen)
-            return part
+        self.samplers = sampler_per_node(data, options, make)
+        samplers = self.samplers.values()
+        index, group = (np.concatenate(a) for a in zip(*((s.index, s.group) for s in samplers), strict=True))
+        order = np.lexsort((index, group))  # the order of the points, for each group of time steps
+        self._point = index[order]
+        self._node = np.repeat(np.arange(len(samplers)), [len(s.index) for s in samplers])[order]
+        self._row = np.concatenate([np.arange(len(s.index)) for s in samplers])[order]
+        self._probability = _probabilities(point_weights, self._point)
+        self._start(seed)
 
-        self.parts = sampler_per_node(tree, options, make)
-        parts = self.parts.values()
-        chosen, group = (np.concatenate(a) for a in zip(*((p.chosen, p.group) for p in parts), strict=True))
-        child = np.repeat(np.arange(len(parts)), [len(p.chosen) for p in parts])
-        row = np.concatenate([np.arange(len(p.chosen)) for p in parts])
-        order = np.lexsort((chosen, group))
-        self.chosen, self.group, self.child, self.row = chosen[order], group[order], child[order], row[order]
-        self.weights = _shares(given, self.chosen)
+    def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None, Table]:
+        """Return windows around points of all nodes."""
+        chosen = np.arange(len(self._point))
+        if self.length is not None:
+            chosen = np.asarray(rng.choice(len(self._point), self.length, p=self._probability))
+        self.index, node_index = self._point[chosen], self._node[chosen]
 
-    def _chosen(self, rng: np.random.Generator, length: int | None) -> npt.NDArray[np.int64]:
-        """Return which of the possible windows are taken."""
-        if length is None:
-            return np.arange(len(self.chosen))
-        return np.asarray(rng.choice(len(self.chosen), length, p=self.weights))
+        def draw(sampler: _PointWindows, index: Table) -> Drawn:
+            return sampler.draw_rows(rng, self._row[chosen[index]])
 
-    def _draw_tree(self, rng: np.random.Generator, parts: list[Self]) -> tuple[Table, Table | None, Table]:
-        """Return windows around points of all children, and the child of each."""
-        taken = self._chosen(rng, self.length)
-        self.index, which = self.chosen[taken], self.child[taken]
-        found = []
-        for number, part in enumerate(parts):
-            slots = np.flatnonzero(which == number)
-            if len(slots):
-                found.append((slots, *part._windows(rng, self.row[taken[slots]])))  # noqa: SLF001 (of its own kind)
-        return *gathered(len(taken), found), which
+        return *gather(node_index, list(self.samplers.values()), draw), node_index
 
-    def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
-        which = self._chosen(rng, length)
-        self.index = self.chosen[which]
-        return self._windows(rng, which)
 
-    def _windows(self, rng: np.random.Generator, which: npt.NDArray[np.int64]) -> tuple[Table, Table | None]:
-        """Return some of the possible windows, shifted where that is asked for."""
-        group, table = self.group[which], self.around[which]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PointWindows:
+    """Windows around the points of one node that fulfil the constraints."""
+
+    constraints: Constraints
+    index: npt.NDArray[np.int64]
+    """(n,): position of each window's point among all points."""
+    group: npt.NDArray[np.int64]
+    """(n,): group of time steps."""
+    table: Table
+    """(n, 4): the window without jitter."""
+    outer: Table
+    """(n, 4): top, left, bottom, right of the rectangle in which the window must lie."""
+    jitter: int
+    """Pixels."""
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid of the windows."""
+        return self.constraints.grid
+
+    def draw_rows(self, rng: np.random.Generator, rows: npt.NDArray[np.int64]) -> Drawn:
+        """Return some of the windows, shifted at random, and their time steps."""
+        group, table = self.group[rows], self.table[rows]
         if self.jitter:
-            moved = table.copy()
-            moved[:, :2] += rng.integers(-self.jitter, self.jitter + 1, (len(table), 2))
-            good = _within(moved, self.scope, self.outer[which]) & self.scope.accepts(moved, group)
-            table = np.where(good[:, None], moved, table)
-        return table, self.scope.steps(rng, group)
+            shifted = table.copy()
+            shifted[:, :2] += rng.integers(-self.jitter, self.jitter + 1, (len(table), 2))
+            accepted = _lie_within(shifted, self.constraints, self.outer[rows])
+            accepted = accepted & self.constraints.accepts(shifted, group)
+            table = np.where(accepted[:, None], shifted, table)
+        return table, self.constraints.steps(rng, group)
 
 
-def _weights(weights: Array | None, count: int, jitter: int, length: int | None) -> Floats | None:
-    """Return one weight for each point, where they are given."""
-    given = None if weights is None else np.asarray(weights, "float64")
-    if jitter < 0 or (given is not None and (length is None or given.shape != (count,))):
-        shape = None if given is None else given.shape
-        msg = f"Cannot draw among {count} points with jitter={jitter} and weights of shape {shape}: pass "
-        raise InputError(msg + "pixels of 0 or more, one weight a point, and a length=.")
-    return given
+def _point_windows(
+    constraints: Constraints, xy: Floats, crs: Any, index: npt.NDArray[np.int64], jitter: int
+) -> _PointWindows:
+    """Return the windows around points of one node.
+
+    Raises
+    ------
+    OverlapError
+        If no point has a window.
+    """
+    pixels = pixels_of((xy, crs), constraints.grid) if len(index) else np.empty((0, 2), "int64")
+    require_margin(constraints.region, max(map(max, constraints.reach)) + jitter * (constraints.placement != "inside"))
+    outer = _rectangles_of(pixels, constraints)
+    in_region = np.flatnonzero(outer[:, 2] > outer[:, 0])
+    chosen = np.tile(in_region, constraints.groups)
+    group = np.repeat(np.arange(constraints.groups), len(in_region))
+    table = _windows_around(pixels[chosen], constraints, outer[chosen])
+    accepted = _lie_within(table, constraints, outer[chosen]) & constraints.accepts(table, group)
+    if not accepted.any():
+        raise OverlapError(
+            f"Cannot find a window around any of {len(index)} points: {len(in_region)} lie in the region, none is "
+            "covered.",
+            remedy="Pass {points:(x and y, crs)}, or a smaller {size} or {min_covered}.",
+            argument="points",
+        )
+    chosen = chosen[accepted]
+    return _PointWindows(
+        constraints=constraints,
+        index=index[chosen],
+        group=group[accepted],
+        table=table[accepted],
+        outer=outer[chosen],
+        jitter=jitter,
+    )
 
 
-def _shares(given: Floats | None, chosen: npt.NDArray[np.int64]) -> Floats:
-    """Return how likely each possible window is, by the weight of its point."""
-    weight = np.ones(len(chosen)) if given is None else given[chosen]
+def _projectable(xy: Floats, crs: Any, grid: GeoBox, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the positions among `index` of points with finite coordinates in the CRS of a grid."""
+    return index[np.isfinite(_project(xy[index], crs, grid)).all(1)] if len(index) else index
+
+
+def _parse_weights(weights: Array | None, count: int, jitter: int, length: int | None) -> Floats | None:
+    """Return one weight per point, if given."""
+    array = None if weights is None else np.asarray(weights, "float64")
+    if jitter < 0 or (array is not None and (length is None or array.shape != (count,))):
+        shape = None if array is None else array.shape
+        raise InputError(
+            f"Cannot draw among {count} points with jitter={jitter} and weights of shape {shape}.",
+            remedy="Pass {jitter:0} or more, {weights} with one number a point, and {length}.",
+        )
+    return array
+
+
+def _probabilities(weights: Floats | None, index: npt.NDArray[np.int64]) -> Floats:
+    """Return the probability of each window by the weight of its point."""
+    weight = np.ones(len(index)) if weights is None else weights[index]
     if not (weight.min() >= 0 and weight.sum() > 0):
-        msg = f"Cannot draw by weights from {weight.min():g} to {weight.max():g}: pass 0 or more, some above 0."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot draw by weights from {weight.min():g} to {weight.max():g}.",
+            remedy="Pass {weights} of 0 or more, some above 0.",
+            argument="weights",
+        )
     return np.asarray(weight / weight.sum())
 
 
-def _around(places: Table, scope: Scope, outer: Table) -> Table:
-    """Return windows whose middle pixels are given; those that lie inside are shifted into their rectangles."""
-    size = np.array(scope.size)
-    corners = places - size // 2
-    if scope.placement == "inside":
+def _windows_around(pixels: Table, constraints: Constraints, outer: Table) -> Table:
+    """Return windows around pixels; with placement="inside", shifted into their rectangles."""
+    size = np.array(constraints.size)
+    corners = pixels - size // 2
+    if constraints.placement == "inside":
         corners = np.clip(corners, outer[:, :2], np.maximum(outer[:, 2:] - size, outer[:, :2]))
     return np.concatenate((corners, np.broadcast_to(size, corners.shape)), axis=1).astype("int64")
 
 
-def _within(table: Table, scope: Scope, outer: Table) -> Mask:
-    """Tell which windows lie in their rectangles, where they must."""
+def _lie_within(table: Table, constraints: Constraints, outer: Table) -> Mask:
+    """Return which windows lie in their rectangles; with another placement than "inside", all."""
     low, high = table[:, :2], table[:, :2] + table[:, 2:]
-    free = scope.placement != "inside"
+    free = constraints.placement != "inside"
     return np.asarray(free | ((low >= outer[:, :2]) & (high <= outer[:, 2:])).all(1))
 
 
 def pixels_of(points: SomePoints, grid: GeoBox) -> npt.NDArray[np.int64]:
-    """Return (n, 2): the row and column of the pixel that holds each point.
+    """Return (n, 2): row and column of the pixel that contains each point.
 
     Raises
     ------
     InputError
-        Where they are not points, or not finite in the CRS of the grid.
+        If the points are no array (n, 2), or one has no finite coordinates in the CRS of the grid.
     """
-    places, crs = _parse(points)
-    if places.ndim != 2 or places.shape[1] != 2 or not len(places):
-        msg = f"Cannot take points from an array of shape {places.shape}: pass x and y (n, 2), n of 1 or more."
-        raise InputError(msg)
-    found = to_pixels(grid)(_project(places, crs, grid))
-    if not np.isfinite(found).all():
-        bad = int(np.flatnonzero(~np.isfinite(found).all(1))[0])
-        msg = f"Cannot place point {bad} on the grid: its coordinates are not finite there. Leave it out."
-        raise InputError(msg)
-    return np.floor(found[:, ::-1]).astype("int64")
+    pixels = to_pixels(grid)(_project(*_parse_points(points), grid))
+    finite = np.isfinite(pixels).all(1)
+    if not finite.all():
+        raise InputError(
+            f"Cannot place point {int(np.flatnonzero(~finite)[0])} on the grid: its coordinates are not finite there.",
+            remedy="Leave it out of {points}.",
+            argument="points",
+        )
+    return np.floor(pixels[:, ::-1]).astype("int64")
 
 
-def _project(places: Floats, crs: Any, grid: GeoBox) -> Floats:
+def _project(xy: Floats, crs: Any, grid: GeoBox) -> Floats:
     """Return points in the CRS of a grid."""
     if crs is None or parse_crs(crs) == grid.crs:
-        return places
+        return xy
     project = transformer(parse_crs(crs), grid.crs)
-    return np.asarray(np.c_[project.transform(places[:, 0], places[:, 1])])
+    return np.asarray(np.c_[project.transform(xy[:, 0], xy[:, 1])])
 
 
-def _parse(points: SomePoints) -> tuple[Floats, Any]:
+def _parse_points(points: SomePoints) -> tuple[Floats, Any]:
+    """Return x and y (n, 2) of points and their CRS, `None` for that of the grid."""
+    crs = None
     if hasattr(points, "geometry") and hasattr(points, "crs"):
-        geometries = np.asarray(points.geometry)
+        geometries, crs = np.asarray(points.geometry), points.crs
         inner = np.where(shapely.get_type_id(geometries) == 0, geometries, shapely.point_on_surface(geometries))
-        return shapely.get_coordinates(inner), points.crs
-    if isinstance(points, tuple) and len(points) == 2 and np.ndim(points[0]) == 2:
-        return np.asarray(points[0], "float64"), points[1]
-    return np.asarray(points, "float64"), None
+        xy: Floats = shapely.get_coordinates(inner)
+    elif isinstance(points, tuple) and len(points) == 2 and np.ndim(points[0]) == 2:
+        xy, crs = np.asarray(points[0], "float64"), points[1]
+    else:
+        xy = np.asarray(points, "float64")
+    if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy):
+        raise InputError(
+            f"Cannot take points from an array of shape {xy.shape}.",
+            remedy="Pass {points} x and y (n, 2), n of 1 or more.",
+            argument="points",
+        )
+    return xy, crs
 
 
-def _rectangles(places: Table, scope: Scope) -> Table:
-    """Return (n, 4): first and last row and column of what a window must lie in: (top, left, bottom, right).
+def _rectangles_of(pixels: Table, constraints: Constraints) -> Table:
+    """Return (n, 4): top, left, bottom, right of the rectangle of the region in which a window around a pixel must lie.
 
-    That is the rectangle of the region in which a pixel lies, or all of it for an area of any outline; empty for a
-    pixel outside the region.
+    In a rasterized geometry that is the bounding rectangle. Empty for pixels outside the region.
     """
-    outer = np.zeros((len(places), 4), "int64")
-    for window in scope.region:
+    outer = np.zeros((len(pixels), 4), "int64")
+    for window in constraints.region:
         low, high = (window.row, window.col), window.stop
-        outer[((places >= low) & (places < high)).all(1)] = (*low, *high)
-    if scope.region.joined:
-        corners = np.array([(w.row, w.col, *w.stop) for w in scope.region])
+        outer[((pixels >= low) & (pixels < high)).all(1)] = (*low, *high)
+    if constraints.region.joined:
+        corners = np.array([(w.row, w.col, *w.stop) for w in constraints.region])
         outer[outer[:, 2] > outer[:, 0]] = (*corners[:, :2].min(0), *corners[:, 2:].max(0))
     return outer

@@ -1,32 +1,35 @@
-"""Random windows: uniform over all places where a window may lie, one by one or in batches that lie close together."""
+"""Windows at uniformly random positions, one by one or in batches that lie close together."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
 from geoxt.regions.geodesic_area import pixel_area
-from geoxt.samplers.candidates import Places, fill
-from geoxt.samplers.constraints import Options, Scope, pixels, scope_of
-from geoxt.samplers.node_samplers import ground, layer_in, sampler_per_node, shares
-from geoxt.samplers.scene_ownership import territories
-from geoxt.samplers.sequence import Seeded, Table, parse_length
-from geoxt.samplers.weight_grid import Cells
+from geoxt.samplers.candidates import Candidates, draw_accepted
+from geoxt.samplers.constraints import Constraints, Options, parse_constraints, size_in_pixels
+from geoxt.samplers.node_samplers import layer_per_node, node_weights, sampled_area, sampler_per_node
+from geoxt.samplers.scene_ownership import SceneOwnership, scene_ownership
+from geoxt.samplers.sequence import Drawn, SeededSampler, Table, parse_length
+from geoxt.samplers.weight_grid import WeightGrid
+from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Mask, SomeSize
 
 
-class RandomSampler(Seeded):
-    """Windows at random places, each place where one may lie equally likely.
+class RandomSampler(SeededSampler):
+    """Windows at random positions; every position at which a window may lie is equally likely.
 
     Parameters
     ----------
     data
-        A layer, a Dataset of layers on one grid, or a tree of these, whose children are drawn in proportion to their
-        area on the ground.
+        A layer, a Dataset of layers on one grid, or a tree of these, whose nodes are drawn in proportion to their area
+        on the ground.
     size
         Pixels: one number, or (height, width).
     length
@@ -34,9 +37,9 @@ class RandomSampler(Seeded):
     seed
         The same seed gives the same windows, on any machine and for any number of workers.
     weights
-        A layer (y, x) on the same grid (of a tree, a tree of these): places are drawn in proportion to its value at
-        the window's centre. It is read once, block by block; on a grid of over a million pixels the mean of a cell of
-        several pixels stands for them. By default all are equally likely.
+        A layer (y, x) on the same grid (for a tree, a tree of these): windows are drawn in proportion to its value at
+        their centre. It is read once, block by block; grids of over a million pixels are summed up in cells of several
+        pixels. By default all positions are equally likely.
     **options
         `region`, `placement`, `units`, `times`, `min_covered` (0.5 by default) and `min_valid`; see
         `geoxt.samplers.Options`.
@@ -44,15 +47,16 @@ class RandomSampler(Seeded):
     Raises
     ------
     InputError
-        Where a window fits nowhere in the region.
+        If no window fits into the region.
     OverlapError
-        Where no window is covered well enough.
+        If no window fulfils `min_covered` and `min_valid`.
 
     Notes
     -----
-    Uniform over places. With `placement="touching"` it is uniform over pixels as well: each is in as many places as any
-    other. With "inside", a pixel nearer to the region's edge than a window's size is in fewer: a corner pixel in one.
-    With several groups of time steps, all pairs of a place and a group that are covered are equally likely.
+    Windows are uniform over positions. With `placement="touching"` they are uniform over pixels as well: each pixel
+    lies in equally many positions. With "inside", a pixel nearer to the region's edge than the window size lies in
+    fewer of them; a corner pixel in one. With several groups of time steps, all pairs of a position and a group that
+    fulfil the constraints are equally likely.
 
     Examples
     --------
@@ -67,100 +71,95 @@ class RandomSampler(Seeded):
     (4, 2)
     """
 
-    scope: Scope
-
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset | xr.DataTree,
+        data: SomeData,
         *,
         size: SomeSize,
         length: int,
         seed: int = 0,
-        weights: xr.DataArray | xr.DataTree | None = None,
+        weights: SomeData | None = None,
         **options: Unpack[Options],
     ) -> None:
         self.length = parse_length(length)
-        if isinstance(data, xr.DataTree):
-            self.parts = sampler_per_node(
-                data, options, lambda *one: self._part(*one, size=size, seed=seed, weights=weights)
+        layers = {} if weights is None else layer_per_node(weights, nodes_of(data), "weights")
+
+        def make(node: str, ds: xr.Dataset, node_options: Options) -> _RandomWindows:
+            constraints = parse_constraints(ds, size, **node_options)
+            candidates = Candidates(constraints)
+            weight_grid = WeightGrid.of(layers[node], constraints.grid) if layers else None
+            return _RandomWindows(constraints=constraints, candidates=candidates, weight_grid=weight_grid)
+
+        self.samplers = sampler_per_node(data, options, make)
+        self.node_weights = node_weights(self.samplers, lambda sampler: sampler.weight)
+        self._start(seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RandomWindows:
+    """Draws windows of one node."""
+
+    constraints: Constraints
+    candidates: Candidates
+    weight_grid: WeightGrid | None
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid of the windows."""
+        return self.constraints.grid
+
+    @property
+    def weight(self) -> float:
+        """The area on the ground in which windows may lie, times the mean of the weights if there are some."""
+        if self.weight_grid is None:
+            return sampled_area(self.constraints)
+        return float(self.weight_grid.ends[-1]) * pixel_area(self.grid)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Drawn:
+        """Return windows and their time steps."""
+        candidates, weight_grid = self.candidates, self.weight_grid
+        if weight_grid is None:
+            table, group = draw_accepted(
+                self.constraints, rng, count, lambda rng, slots: candidates.draw(rng, len(slots))
             )
-            self.shares = shares({node: _weight(part) for node, part in self.parts.items()})
-            self._start({node: part.grid for node, part in self.parts.items()}, seed)
-            return
-        if isinstance(weights, xr.DataTree):
-            msg = f"Cannot draw by weights of {len(weights.children)} grids on one: pass weights= a layer on its grid."
-            raise InputError(msg)
-        self.scope = scope_of(data, size, **options)
-        self.size = self.scope.size
-        self.places = Places(self.scope)
-        self.cells = None if weights is None else Cells.of(weights, self.scope.grid)
-        self._start({"": self.scope.grid}, seed)
-
-    @staticmethod
-    def _part(
-        node: str,
-        child: xr.Dataset,
-        options: Options,
-        *,
-        size: SomeSize,
-        seed: int,
-        weights: xr.DataArray | xr.DataTree | None,
-    ) -> RandomSampler:
-        """Return the sampler of a tree's child."""
-        own = layer_in(weights, node, "weights")
-        assert not isinstance(own, str)
-        return RandomSampler(child, size=size, length=1, seed=seed, weights=own, **options)
-
-    def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
-        assert length is not None
-        places, cells = self.places, self.cells
-        if cells is None:
-            table, group = fill(self.scope, rng, length, lambda rng, slots: places.draw(rng, len(slots)))
         else:
-            back = np.array(self.size) // 2
-            table, group = fill(
-                self.scope,
+            to_corner = np.array(self.constraints.size) // 2
+            table, group = draw_accepted(
+                self.constraints,
                 rng,
-                length,
-                lambda rng, slots: places.windows(cells.draw(rng, len(slots)) - back),
-                fits=lambda found, _: places.holds(found),
+                count,
+                lambda rng, slots: candidates.windows(weight_grid.draw(rng, len(slots)) - to_corner),
+                fits=lambda proposals, _: candidates.contains(proposals),
             )
-        return table, self.scope.steps(rng, group)
+        return table, self.constraints.steps(rng, group)
 
 
-def _weight(part: RandomSampler) -> float:
-    """Return how much a child of a tree counts: its area on the ground, times the mean of its weights."""
-    return ground(part.scope) if part.cells is None else float(part.cells.ends[-1]) * pixel_area(part.scope.grid)
-
-
-class RandomBatchSampler(Seeded):
-    """Windows in batches: those of a batch lie in one block of one scene, so that they share what is read of its files.
+class RandomBatchSampler(SeededSampler):
+    """Random windows in batches: the windows of a batch lie in one block of one scene, so that file reads are shared.
 
     Parameters
     ----------
     data, size, length, seed, **options
         As for `RandomSampler`.
     batch_size
-        Windows in a batch; give the loader the same number.
+        Windows in a batch; pass the loader the same number.
     block
-        Side of the block in which a batch lies, in the units of `size`. By default the root of `batch_size` times the
-        size.
+        Side of the block that contains a batch, in the units of `size`. By default the square root of `batch_size`
+        times the size.
 
     Notes
     -----
-    Every window, seen alone, is as uniform as one of `RandomSampler`: blocks lie on a lattice that is shifted at random
-    for each batch, and are drawn in proportion to the places in them. A batch takes one group of time steps.
+    Each window on its own is as uniform as one of `RandomSampler`: blocks form a lattice with a random offset for each
+    batch, and are drawn in proportion to the positions in them. A batch has one group of time steps.
 
-    Of a mosaic, a batch keeps to the scene that shows at the centre of its first window: it shows at the centres of all
-    (with several layers, the scene of each). Windows near a seam still reach into the next scene. Where windows take
-    several time steps at once, which have scenes of their own, blocks alone count. Of a tree, a batch has one child.
+    In a mosaic, all windows of a batch have their centres where the same scene is on top (with several layers, the
+    scene of each); windows near a seam still extend into the next scene. Windows of several time steps, which have
+    scenes of their own, are only kept to blocks. In a tree, a batch lies in one node.
     """
-
-    scope: Scope
 
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset | xr.DataTree,
+        data: SomeData,
         *,
         size: SomeSize,
         length: int,
@@ -170,65 +169,93 @@ class RandomBatchSampler(Seeded):
         **options: Unpack[Options],
     ) -> None:
         if batch_size < 1:
-            msg = f"Cannot draw batches of {batch_size} windows: pass batch_size=1 or more."
-            raise InputError(msg)
-        self.length, self.batch_size = parse_length(length), batch_size
-        if isinstance(data, xr.DataTree):
-            self.parts = sampler_per_node(
-                data,
-                options,
-                lambda _, child, own: RandomBatchSampler(
-                    child, size=size, length=1, batch_size=batch_size, block=block, seed=seed, **own
-                ),
+            raise InputError(
+                f"Cannot draw batches of {batch_size} windows.",
+                remedy="Pass {batch_size:1} or more.",
+                argument="batch_size",
             )
-            self.shares = shares({node: ground(part.scope) for node, part in self.parts.items()})
-            self._start({node: part.grid for node, part in self.parts.items()}, seed, unit=batch_size)
-            return
-        self.scope = scope_of(data, size, **options)
-        self.size = self.scope.size
+        self.length, self.batch_size = parse_length(length), batch_size
+
+        def make(_: str, ds: xr.Dataset, node_options: Options) -> _BatchWindows:
+            constraints = parse_constraints(ds, size, **node_options)
+            return _BatchWindows(
+                constraints=constraints,
+                batch_size=batch_size,
+                block=_block_size(block, constraints, batch_size, node_options),
+                candidates=Candidates(constraints),
+                ownership=scene_ownership(ds, constraints),
+            )
+
+        self.samplers = sampler_per_node(data, options, make)
+        self.node_weights = node_weights(self.samplers, lambda sampler: sampled_area(sampler.constraints))
+        self._start(seed, unit=batch_size)
+
+
+def _block_size(block: SomeSize | None, constraints: Constraints, batch_size: int, options: Options) -> tuple[int, int]:
+    """Return height and width of the blocks in pixels."""
+    size, units = constraints.size, options.get("units", "pixels")
+    if block is None:
         side = int(np.ceil(np.sqrt(batch_size)))
-        whole = (self.size[0] * side, self.size[1] * side)
-        self.block = (
-            whole if block is None else pixels(block, self.scope.grid, options.get("units", "pixels"), what="block")
+        return size[0] * side, size[1] * side
+    shape = size_in_pixels(block, constraints.grid, units, what="block")
+    if min(np.subtract(shape, size)) < 0:
+        raise InputError(
+            f"Cannot draw windows of {size} pixels in a block of {shape}.",
+            remedy="Pass a larger {block}.",
+            argument="block",
         )
-        if min(np.subtract(self.block, self.size)) < 0:
-            msg = f"Cannot draw windows of {self.size} pixels in a block of {self.block}: pass a larger block."
-            raise InputError(msg)
-        self.places = Places(self.scope)
-        self.territories = territories(data, self.scope)
-        self._start({"": self.scope.grid}, seed, unit=batch_size)
+    return shape
 
-    def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
-        assert length is not None
-        places, lands = self.places, self.territories
-        count = -(-length // self.batch_size)
-        first, turn = fill(self.scope, rng, count, lambda rng, slots: places.draw(rng, len(slots)))
-        low, high = self._around(rng, first)
-        batch = np.repeat(np.arange(count), self.batch_size)[:length]
-        home = None if lands is None else lands.at(first, turn)[batch]
 
-        def at_home(found: Table, slots: npt.NDArray[np.int64]) -> Mask:
-            if lands is None or home is None:
-                return np.ones(len(found), bool)
-            return np.asarray((lands.at(found, turn[batch[slots]]) == home[slots]).all(1))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BatchWindows:
+    """Draws batches of windows of one node."""
 
-        rest, group = fill(
-            self.scope,
+    constraints: Constraints
+    candidates: Candidates
+    batch_size: int
+    block: tuple[int, int]
+    """Height and width of a block in pixels."""
+    ownership: SceneOwnership | None
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid of the windows."""
+        return self.constraints.grid
+
+    def draw(self, rng: np.random.Generator, count: int) -> Drawn:
+        """Return windows and their time steps; the first window of each batch chooses block, scene and time steps."""
+        candidates, ownership = self.candidates, self.ownership
+        batches = -(-count // self.batch_size)
+        first, batch_group = draw_accepted(
+            self.constraints, rng, batches, lambda rng, slots: candidates.draw(rng, len(slots))
+        )
+        low, high = self._block_around(rng, first)
+        batch = np.repeat(np.arange(batches), self.batch_size)[:count]
+        owner = None if ownership is None else ownership.at(first, batch_group)[batch]
+
+        def same_scene(proposals: Table, slots: npt.NDArray[np.int64]) -> Mask:
+            if ownership is None or owner is None:
+                return np.ones(len(proposals), bool)
+            return np.asarray((ownership.at(proposals, batch_group[batch[slots]]) == owner[slots]).all(1))
+
+        table, group = draw_accepted(
+            self.constraints,
             rng,
-            length,
-            lambda rng, slots: places.windows(rng.integers(low[batch[slots]], high[batch[slots]])),
-            fits=at_home,
-            group=turn[batch],
-            otherwise=first[batch],
+            count,
+            lambda rng, slots: candidates.windows(rng.integers(low[batch[slots]], high[batch[slots]])),
+            fits=same_scene,
+            group=batch_group[batch],
+            fallback=first[batch],
         )
-        rest[:: self.batch_size] = first
-        return rest, self.scope.steps(rng, group)
+        table[:: self.batch_size] = first
+        return table, self.constraints.steps(rng, group)
 
-    def _around(self, rng: np.random.Generator, first: Table) -> tuple[Table, Table]:
-        """Return the places, from and to, of the block that holds each window, of a lattice of its own."""
-        which = self.places.within(first)
-        corner, span = self.places.outer[which], self.places.span[which]
-        reach: Table = np.array(self.block) - np.array(self.size) + 1
-        shift = rng.integers(0, reach, first[:, :2].shape)
-        low = first[:, :2] - (first[:, :2] - corner + shift) % reach
-        return np.maximum(low, corner), np.minimum(low + reach, corner + span)
+    def _block_around(self, rng: np.random.Generator, first: Table) -> tuple[Table, Table]:
+        """Return the first and stop positions in the block of each window; each has its own lattice of blocks."""
+        rectangle = self.candidates.rectangle_of(first)
+        corner, span = self.candidates.outer[rectangle], self.candidates.span[rectangle]
+        positions: Table = np.array(self.block) - np.array(self.constraints.size) + 1
+        offset = rng.integers(0, positions, first[:, :2].shape)
+        low = first[:, :2] - (first[:, :2] - corner + offset) % positions
+        return np.maximum(low, corner), np.minimum(low + positions, corner + span)

@@ -1,22 +1,24 @@
-"""Plans: the windows a sampler yields, as an immutable table."""
+"""Sequences of windows: the immutable tables of windows that samplers draw, sharded and saved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Self, overload
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
 from geoxt.samplers.drawing import Figure, draw_windows
 from geoxt.samplers.sampler_files import load_table, save_table
+from geoxt.trees import SomeData
 from geoxt.types import Floats, SomePath
 from geoxt.windows import Window
 
 Table = npt.NDArray[np.int64]
+Drawn = tuple[Table, Table | None]
+"""Windows (n, 4): row, column, height, width; and their time steps (n, k) padded with -1, `None` for all."""
 
 
 class WindowSequence:
@@ -25,7 +27,7 @@ class WindowSequence:
     Parameters
     ----------
     grids
-        The grid of each node; of data on one grid {"": grid}.
+        The grid of each node; {"": grid} for data on one grid.
     table
         (n, 4) of int64: row, column, height, width of each window.
     steps
@@ -62,18 +64,23 @@ class WindowSequence:
         Raises
         ------
         GridError
-            If they refer to several.
+            If the windows have several grids.
         """
         if len(self.grids) == 1:
             return next(iter(self.grids.values()))
-        msg = f"Cannot name one grid of windows over a tree: they lie in the nodes {list(self.grids)}. Use them "
-        raise GridError(msg + "with the tree, or take those of one node by windows.of(node).")
+        raise GridError(
+            f"Cannot name one grid of windows over a tree: they lie in the nodes {list(self.grids)}.",
+            remedy="Use them with the tree, or take those of one node by windows.of(node).",
+        )
 
     def of(self, node: str) -> WindowSequence:
         """Return the windows of one node, in order, as a fixed sequence on its grid alone."""
         if node not in self.grids:
-            msg = f"Cannot take the windows of node {node!r}: the windows lie in {list(self.grids)}. Pass one of these."
-            raise InputError(msg)
+            raise InputError(
+                f"Cannot take the windows of node {node!r}: the windows lie in {list(self.grids)}.",
+                remedy="Pass one of these.",
+                argument="node",
+            )
         index = np.flatnonzero(self.node_index == self._nodes.index(node))
         steps = None if self.steps is None else self.steps[index]
         return WindowSequence({"": self.grids[node]}, self.table[index], steps, unit=self.unit)
@@ -90,81 +97,85 @@ class WindowSequence:
     def __getitem__(self, index: slice) -> WindowSequence: ...
     def __getitem__(self, index: int | slice) -> Window | WindowSequence:
         if isinstance(index, slice):
-            return self.only(np.arange(len(self))[index])
+            return self.take(np.arange(len(self))[index])
         time = None if self.steps is None else tuple(s for s in self.steps[index].tolist() if s >= 0)
         row, col, height, width = self.table[index].tolist()
         return Window(row, col, height, width, time, self._nodes[self.node_index[index]])
 
-    def at(self, epoch: int) -> WindowSequence:  # noqa: ARG002 (a fixed plan is the same in every epoch)
-        """Return the plan of an epoch."""
+    def at(self, epoch: int) -> WindowSequence:  # noqa: ARG002 (a fixed sequence is the same in every epoch)
+        """Return the windows of an epoch."""
         return self
 
     def shard(self, rank: int, world_size: int, *, even: bool = True) -> Shard:
-        """Return the windows of one of several processes, in every epoch; no two processes get the same one.
+        """Return the windows of one of several processes; in no epoch do two processes get the same window.
 
         Parameters
         ----------
         rank
-            Number of this process, from 0.
+            Rank of the process, from 0.
         world_size
             Number of processes.
         even
-            Give all the same number of windows, as processes that wait for each other need, and leave out the last few
-            windows that would be too many. Otherwise nothing is left out, and the first get more.
+            Whether all processes get the same number of windows, as distributed training requires; up to
+            `world_size` - 1 units are then left out. Otherwise no unit is left out, and the first ranks get one more.
         """
         return Shard(self, rank, world_size, even=even)
 
     def skip(self, count: int) -> WindowSequence:
-        """Return the rest of this epoch after a number of windows, to go on where a run was cut off.
+        """Return the windows of this epoch after the first `count`, to resume an interrupted run.
 
-        The epochs after it are those of the sampler itself: `sampler.at(epoch).skip(done)`, then `sampler.at(epoch +
-        1)`.
+        Later epochs are those of the sampler: `sampler.at(epoch).skip(done)`, then `sampler.at(epoch + 1)`.
         """
         if not 0 <= count <= len(self):
-            msg = f"Cannot skip {count} windows of a plan of {len(self)}: pass 0 to {len(self)}."
-            raise InputError(msg)
+            raise InputError(
+                f"Cannot skip {count} of {len(self)} windows.", remedy=f"Pass 0 to {len(self)}.", argument="count"
+            )
         return self[count:]
 
     def save(self, path: SomePath) -> None:
-        """Write the windows with their grid to a file (NumPy's `.npz`), to be loaded by `WindowSequence.load`."""
+        """Write the windows and their grids to a NumPy `.npz` file, for `WindowSequence.load`."""
         save_table(path, self.grids, self.table, self.steps, self.unit, self.node_index)
 
     @classmethod
     def load(cls, path: SomePath) -> WindowSequence:
-        """Read a plan that was saved: the same windows in the same order, in every epoch."""
+        """Read saved windows: the same windows in the same order, in every epoch."""
         grids, table, steps, unit, node_index = load_table(path)
         return WindowSequence(grids, table, steps, unit=unit, node_index=node_index)
 
-    def plot(
-        self, layer: xr.DataArray | xr.DataTree | None = None, *, most: int = 500, title: str | None = None
-    ) -> Figure:
-        """Draw the windows, over a layer where one is given.
+    def plot(self, layer: SomeData | None = None, *, max_windows: int = 500, title: str | None = None) -> Figure:
+        """Draw the outlines of the windows, over a layer if one is given.
 
         Parameters
         ----------
         layer
-            On the plan's grid; (y, x), (band, y, x), or with a time of one step. For a tree, a tree of such layers.
-        most
-            Windows that are outlined, at most: some of them, from first to last. Those of a batch or triplet have one
-            colour.
+            On the grid of the windows: (y, x), (band, y, x), or with a time dimension of one step. For windows of a
+            tree, a tree of such layers.
+        max_windows
+            Largest number of outlines; more windows are thinned evenly. Windows of one unit share a color.
         title
-            Stands above it; the kind and number of windows by default.
-        """
-        return draw_windows(self, layer, most=most, title=title or f"{type(self).__name__}, {len(self)} windows")
+            Title of the figure; by default the class and number of windows.
 
-    def only(self, index: npt.NDArray[np.int64]) -> WindowSequence:
-        """Return some of the windows by their positions, as a fixed plan."""
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        title = title or f"{type(self).__name__}, {len(self)} windows"
+        return draw_windows(self, layer, max_windows=max_windows, title=title)
+
+    def take(self, index: npt.NDArray[np.int64]) -> WindowSequence:
+        """Return the windows at some positions as a fixed sequence."""
         steps = None if self.steps is None else self.steps[index]
         return WindowSequence(self.grids, self.table[index], steps, unit=self.unit, node_index=self.node_index[index])
 
     def __eq__(self, other: object) -> bool:
-        if (
-            not isinstance(other, WindowSequence)
-            or list(self.grids.items()) != list(other.grids.items())
-            or not np.array_equal(self.table, other.table)
-        ):
+        if not isinstance(other, WindowSequence) or list(self.grids.items()) != list(other.grids.items()):
             return False
-        return _same(self.steps, other.steps) and _same(self.node_index, other.node_index)
+        if (self.steps is None) != (other.steps is None):
+            return False
+        pairs = [(self.table, other.table), (self.node_index, other.node_index)]
+        if self.steps is not None and other.steps is not None:
+            pairs.append((self.steps, other.steps))
+        return all(np.array_equal(a, b) for a, b in pairs)
 
     __hash__: Any = None
 
@@ -173,115 +184,140 @@ class WindowSequence:
 
 
 class Shard(WindowSequence):
-    """The windows of one of several processes: every `world_size`-th window, batch or triplet of a plan.
+    """The windows of one of several processes: every `world_size`-th unit of a sequence.
 
     Parameters
     ----------
-    plan
-        Of all processes.
+    windows
+        The windows of all processes.
     rank, world_size, even
         As for `WindowSequence.shard`.
     """
 
-    def __init__(self, plan: WindowSequence, rank: int, world_size: int, *, even: bool = True) -> None:
+    def __init__(self, windows: WindowSequence, rank: int, world_size: int, *, even: bool = True) -> None:
         if not 0 <= rank < world_size:
-            msg = f"Cannot shard for rank={rank} of world_size={world_size}: pass a rank of 0 to {world_size - 1}."
-            raise InputError(msg)
-        self.plan, self.rank, self.world_size, self.even = plan, rank, world_size, even
-        unit = np.arange(len(plan)) // plan.unit
+            raise InputError(
+                f"Cannot shard for rank={rank} of world_size={world_size}.",
+                remedy=f"Pass {{rank}} 0 to {world_size - 1}.",
+                argument="rank",
+            )
+        self.windows, self.rank, self.world_size, self.even = windows, rank, world_size, even
+        unit = np.arange(len(windows)) // windows.unit
         chosen = unit % world_size == rank
         if even:
-            chosen &= unit < len(plan) // plan.unit // world_size * world_size
-        own = plan.only(np.flatnonzero(chosen))
-        super().__init__(own.grids, own.table, own.steps, unit=plan.unit, node_index=own.node_index)
+            chosen &= unit < len(windows) // windows.unit // world_size * world_size
+        part = windows.take(np.flatnonzero(chosen))
+        super().__init__(part.grids, part.table, part.steps, unit=windows.unit, node_index=part.node_index)
 
     def at(self, epoch: int) -> Shard:
-        """Return this process's windows of another epoch."""
-        return Shard(self.plan.at(epoch), self.rank, self.world_size, even=self.even)
+        """Return the windows of this process in another epoch."""
+        return Shard(self.windows.at(epoch), self.rank, self.world_size, even=self.even)
 
 
-class Seeded(WindowSequence):
-    """A plan that is drawn anew for every epoch from a seed; what draws defines `_draw`.
+class NodeSampler(Protocol):
+    """Draws windows of one node."""
 
-    Over a tree it has a sampler for each child, and deals its units (windows, batches, triplets) to them.
+    @property
+    def grid(self) -> GeoBox:
+        """The grid of the windows."""
+
+    def draw(self, rng: np.random.Generator, count: int) -> Drawn:
+        """Return `count` items: windows, or triplets of windows."""
+
+
+class SeededSampler(WindowSequence):
+    """A window sequence that is drawn anew for every epoch from a seed.
+
+    Subclasses set `samplers` and `node_weights` and call `_start`. Units (windows, batches, triplets) are drawn from
+    the nodes in proportion to `node_weights`; a subclass that chooses nodes otherwise overrides `_draw`.
     """
 
     seed: int
     epoch: int
     length: int | None
-    parts: Mapping[str, Any] | None = None
-    """The samplers of a tree's children, by node."""
-    shares: Floats
-    """How often each child of a tree is drawn."""
-    _per: ClassVar[int] = 1
-    """Windows to one of `length`."""
+    samplers: Mapping[str, Any]
+    """A `NodeSampler` for each node."""
+    node_weights: Floats
+    """How often each node is drawn; the sum is 1."""
+    windows_per_item: ClassVar[int] = 1
+    """Windows in one of the `length` items of an epoch."""
 
     def at(self, epoch: int) -> Self:
-        """Return the plan of another epoch: other windows, and for the same epoch always the same."""
+        """Return the windows of another epoch: other windows, for the same epoch always the same."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._start(self.grids, self.seed, epoch, unit=self.unit)
+        other._start(self.seed, epoch, unit=self.unit)
         return other
 
-    def _start(self, grids: Mapping[str, GeoBox], seed: int, epoch: int = 0, *, unit: int = 1) -> None:
-        """Draw the windows of an epoch; a sampler calls it when all else is set."""
+    def _start(self, seed: int, epoch: int = 0, *, unit: int = 1) -> None:
+        """Draw the windows of an epoch; called last by the constructors of samplers."""
         if seed < 0 or epoch < 0:
-            msg = f"Cannot draw with seed={seed} in epoch {epoch}: pass 0 or more."
-            raise InputError(msg)
+            raise InputError(f"Cannot draw with seed={seed} in epoch {epoch}.", remedy="Pass 0 or more.")
         self.seed, self.epoch, self.unit = seed, epoch, unit
-        rng = np.random.default_rng([seed, epoch])
-        if self.parts is None:
-            table, steps = self._draw(rng, self.length)
-            which = None
-        else:
-            table, steps, which = self._draw_tree(rng, list(self.parts.values()))
-        WindowSequence.__init__(self, grids, table, steps, unit=unit, node_index=which)
+        table, steps, node_index = self._draw(np.random.default_rng([seed, epoch]))
+        grids = {node: sampler.grid for node, sampler in self.samplers.items()}
+        WindowSequence.__init__(self, grids, table, steps, unit=unit, node_index=node_index)
 
-    def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
-        """Return the windows of one grid, as many as `length` says, and their time steps."""
-        raise NotImplementedError
-
-    def _draw_tree(self, rng: np.random.Generator, parts: list[Self]) -> tuple[Table, Table | None, Table]:
-        """Return the windows of a tree, their time steps, and the child of each: whole units, in proportion."""
+    def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None, Table]:
+        """Return windows, time steps and the position of each window's node."""
         assert self.length is not None
-        total = self.length * self._per
-        unit = dealt(rng, -(-total // self.unit), self.shares)
-        which = np.repeat(unit, self.unit)[:total]
-        found = []
-        for number, part in enumerate(parts):
-            slots = np.flatnonzero(which == number)
-            if len(slots):
-                found.append((slots, *part._draw(rng, len(slots) // self._per)))  # noqa: SLF001 (of its own kind)
-        return *gathered(total, found), which
+        total = self.length * self.windows_per_item
+        unit = self._draw_nodes(rng, -(-total // self.unit), self.node_weights)
+        node_index = np.repeat(unit, self.unit)[:total]
+
+        def draw(sampler: NodeSampler, index: Table) -> Drawn:
+            return sampler.draw(rng, len(index) // self.windows_per_item)
+
+        return *gather(node_index, list(self.samplers.values()), draw), node_index
+
+    def _draw_nodes(self, rng: np.random.Generator, count: int, weights: Floats) -> Table:
+        """Return the position of a node for each of `count` units."""
+        if list(self.samplers) == [""]:
+            return np.zeros(count, "int64")  # no random number is taken, so that seeds of earlier versions stay valid
+        return systematic_sample(rng, count, weights)
 
 
-def gathered(total: int, found: list[tuple[npt.NDArray[np.int64], Table, Table | None]]) -> tuple[Table, Table | None]:
-    """Return windows and time steps in one order, of those of several children: (their places in it, both)."""
+def gather(node_index: Table, samplers: Sequence[Any], draw: Any) -> Drawn:
+    """Return the windows and time steps of all nodes in one table each.
+
+    Parameters
+    ----------
+    node_index
+        (n,): the position of each window's node.
+    samplers
+        Of the nodes.
+    draw
+        Called with a sampler and the positions of its windows in the result; returns its windows and time steps.
+    """
+    total = len(node_index)
     table = np.zeros((total, 4), "int64")
-    wide = max((s.shape[1] for _, _, s in found if s is not None), default=0)
-    steps = np.full((total, wide), -1, "int64")
-    for slots, own, taken in found:
-        table[slots] = own
-        if taken is not None:
-            steps[slots, : taken.shape[1]] = taken
-    return table, steps if any(s is not None for _, _, s in found) else None
+    steps: dict[int, tuple[Table, Table]] = {}
+    for number, sampler in enumerate(samplers):
+        index = np.flatnonzero(node_index == number)
+        if len(index):
+            table[index], node_steps = draw(sampler, index)
+            if node_steps is not None:
+                steps[number] = index, node_steps
+    if not steps:
+        return table, None
+    padded = np.full((total, max(node_steps.shape[1] for _, node_steps in steps.values())), -1, "int64")
+    for index, node_steps in steps.values():
+        padded[index, : node_steps.shape[1]] = node_steps
+    return table, padded
 
 
-def dealt(rng: np.random.Generator, count: int, shares: Floats) -> Table:
-    """Return a kind for each of some windows: in number as near to the shares as can be, in random order."""
+def systematic_sample(rng: np.random.Generator, count: int, weights: Floats) -> Table:
+    """Return `count` indices whose frequencies are as close to the weights as whole numbers allow, in random order.
+
+    Systematic sampling: equally spaced points with one random offset, looked up in the cumulative weights.
+    """
     points = (np.arange(count) + rng.random()) / count
-    ends = np.cumsum(shares)
-    which = np.minimum(np.searchsorted(ends, points, side="right"), len(shares) - 1)
-    return rng.permutation(which)
-
-
-def _same(one: Table | None, other: Table | None) -> bool:
-    return one is other if one is None or other is None else np.array_equal(one, other)
+    index = np.minimum(np.searchsorted(np.cumsum(weights), points, side="right"), len(weights) - 1)
+    return rng.permutation(index)
 
 
 def parse_length(length: int) -> int:
-    """Return a number of windows, one or more."""
+    """Return a number of windows of 1 or more."""
     if length < 1:
-        msg = f"Cannot draw {length} windows: pass length=1 or more."
-        raise InputError(msg)
+        raise InputError(f"Cannot draw {length} windows.", remedy="Pass {length:1} or more.", argument="length")
     return int(length)

@@ -1,4 +1,4 @@
-"""Pixels of each class of a label layer: all of a rare class, a uniform sample of a frequent one, in one reading."""
+"""Pixels of each class of a label layer: all pixels of a rare class, a uniform sample of a frequent one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from geoxt.errors import LabelError
-from geoxt.regions.region import Region
+from geoxt.regions.region import GridRegion
 from geoxt.samplers.streaming import stream
 from geoxt.source import View
 from geoxt.types import Array, Floats
 
-KEEP = 2**16
-"""Pixels that are kept of each class, at most."""
-MOST_CODES = 1024
-"""More distinct values than this are no class codes."""
+MAX_PIXELS = 2**16
+"""Default limit on the pixels stored of each class."""
+MAX_CODES = 1024
+"""A layer with more distinct values holds no class codes."""
 
 
 class UnlabelledError(LabelError):
@@ -25,104 +25,125 @@ class UnlabelledError(LabelError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strata:
-    """Where the pixels of each class lie."""
+    """Classes with their pixels."""
 
     codes: tuple[int, ...]
-    """Codes of the classes that have pixels, rising."""
+    """Codes of the classes that have pixels, ascending."""
     counts: npt.NDArray[np.int64]
-    """Valid pixels of each class in the region."""
-    places: tuple[npt.NDArray[np.int64], ...]
-    """(n, 2) of each class: row and column of the pixels that were kept."""
+    """Number of valid pixels of each class in the region."""
+    pixels: tuple[npt.NDArray[np.int64], ...]
+    """(n, 2) for each class: row and column of the pixels that are stored."""
 
     def count(self, code: int) -> int:
-        """Return the pixels of a class, 0 where there is none."""
+        """Return the number of pixels of a class, 0 for an unknown class."""
         return int(self.counts[self.codes.index(code)]) if code in self.codes else 0
 
 
-def strata_of(view: View, region: Region, *, keep: int = KEEP, seed: int = 0) -> Strata:
-    """Read a label layer once, block by block, and keep pixels of each class.
+def strata_of(view: View, region: GridRegion, *, max_pixels: int = MAX_PIXELS, seed: int = 0) -> Strata:
+    """Return the classes of a label layer with a sample of their pixels; the layer is read once, block by block.
 
     Parameters
     ----------
     view
-        Of the layer, which has one band and time step.
+        Of a layer with one band and one time step.
     region
-        Where to look.
-    keep
-        Pixels kept of each class. Of a class that has more, every pixel is as likely to be kept as any other: each gets
-        a random number, and those with the smallest stay.
+        Pixels outside are ignored.
+    max_pixels
+        Pixels stored of each class. Of a class with more, a uniform sample is stored: each pixel gets a random key, and
+        those with the smallest keys stay (reservoir sampling by random keys).
     seed
-        The same seed keeps the same pixels.
+        Of the random keys.
 
     Raises
     ------
     LabelError
-        Where the layer holds no valid pixel, or more values than class codes could be.
+        If the region has no valid pixel, or the layer more distinct values than class codes could have.
     """
-    held: dict[int, tuple[Floats, npt.NDArray[np.int64]]] = {}
+    sample: dict[int, tuple[Floats, npt.NDArray[np.int64]]] = {}
     counts: dict[int, int] = {}
     for number, (window, values, valid) in enumerate(stream(view, region)):
         rng = np.random.default_rng([seed, 23, number])
-        for code, flat in by_code(values, valid):
+        for code, flat in pixels_by_code(values, valid):
             counts[code] = counts.get(code, 0) + len(flat)
-            key, place = rng.random(len(flat)), flat
-            if code in held and len(held[code][0]) >= keep:
-                near = key < held[code][0].max()
-                key, place = key[near], place[near]
-            row, col = np.divmod(place, window.width)
+            key, position = rng.random(len(flat)), flat
+            if code in sample and len(sample[code][0]) >= max_pixels:
+                smaller = key < sample[code][0].max()
+                key, position = key[smaller], position[smaller]
+            row, col = np.divmod(position, window.width)
             pixel = np.c_[row + window.row, col + window.col]
-            if code in held:
-                key, pixel = np.concatenate((held[code][0], key)), np.concatenate((held[code][1], pixel))
-            if len(key) > keep:
-                least = np.argpartition(key, keep)[:keep]
-                key, pixel = key[least], pixel[least]
-            held[code] = key, pixel
-        if len(held) > MOST_CODES:
-            msg = f"Cannot tell classes apart: over {MOST_CODES} values. Pass labels= a layer of class codes."
-            raise LabelError(msg)
-    if not held:
-        msg = "Cannot find any class: the labels have no valid pixel in the region. Pass another region."
-        raise UnlabelledError(msg)
-    codes = tuple(sorted(held))
-    places = tuple(held[c][1][np.lexsort(held[c][1].T[::-1])] for c in codes)
-    return Strata(codes=codes, counts=np.array([counts[c] for c in codes]), places=places)
+            if code in sample:
+                key, pixel = np.concatenate((sample[code][0], key)), np.concatenate((sample[code][1], pixel))
+            if len(key) > max_pixels:
+                smallest = np.argpartition(key, max_pixels)[:max_pixels]
+                key, pixel = key[smallest], pixel[smallest]
+            sample[code] = key, pixel
+        if len(sample) > MAX_CODES:
+            raise LabelError(
+                f"Cannot tell classes apart: over {MAX_CODES} values.",
+                remedy="Pass {labels} a layer of class codes.",
+                argument="labels",
+            )
+    if not sample:
+        raise UnlabelledError(
+            "Cannot find any class: the labels have no valid pixel in the region.", remedy="Pass another {region}."
+        )
+    codes = tuple(sorted(sample))
+    pixels = tuple(sample[c][1][np.lexsort(sample[c][1].T[::-1])] for c in codes)
+    return Strata(codes=codes, counts=np.array([counts[c] for c in codes]), pixels=pixels)
 
 
-def by_code(values: Array, valid: npt.NDArray[np.bool_]) -> list[tuple[int, npt.NDArray[np.int64]]]:
-    """Return each code among the valid pixels, and the positions of its pixels in the flattened array."""
+def merge_strata(strata: list[Strata]) -> Strata:
+    """Return the classes of several grids with the pixel counts of all, without pixels."""
+    codes = sorted({code for part in strata for code in part.codes})
+    counts = [sum(part.count(code) for part in strata) for code in codes]
+    return Strata(codes=tuple(codes), counts=np.array(counts), pixels=())
+
+
+def pixels_by_code(values: Array, valid: npt.NDArray[np.bool_]) -> list[tuple[int, npt.NDArray[np.int64]]]:
+    """Return each code among the valid pixels with the positions of its pixels in the flattened array."""
     flat = np.flatnonzero(valid)
-    found = values.ravel()[flat]
-    if found.dtype.kind == "f":
-        found = np.rint(found).astype("int64")
-    order = np.argsort(found, kind="stable")
-    ranked = found[order]
+    codes = values.ravel()[flat]
+    if codes.dtype.kind == "f":
+        codes = np.rint(codes).astype("int64")
+    order = np.argsort(codes, kind="stable")
+    ranked = codes[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(ranked) else np.empty(0, "int64")
-    pieces = np.split(flat[order], starts[1:]) if len(starts) else []
-    return [(int(ranked[s]), piece) for s, piece in zip(starts.tolist(), pieces, strict=True)]
+    groups = np.split(flat[order], starts[1:]) if len(starts) else []
+    return [(int(ranked[start]), group) for start, group in zip(starts.tolist(), groups, strict=True)]
 
 
-def shares_of(strata: Strata, weights: object) -> Floats:
-    """Return how likely each class is to be drawn: "balanced", "natural", or a weight by code (0 for those left out).
+def class_weights(strata: Strata, weights: object) -> Floats:
+    """Return the probability of each class.
+
+    Parameters
+    ----------
+    strata
+        The classes.
+    weights
+        "balanced", "natural", or a weight by code; classes without a weight are never drawn.
 
     Raises
     ------
     LabelError
-        Where a code has no pixel, or weights are negative or all 0.
+        If a code has no pixel, or weights are negative or all 0.
     """
+    probabilities: Floats | None = None
     if isinstance(weights, str):
-        known = {"balanced": np.ones(len(strata.codes)), "natural": strata.counts.astype("float64")}
-        found = known.get(weights)
+        presets = {"balanced": np.ones(len(strata.codes)), "natural": strata.counts.astype("float64")}
+        probabilities = presets.get(weights)
     elif isinstance(weights, dict):
         missing = sorted(set(map(int, weights)) - set(strata.codes))
         if missing:
-            msg = f"Cannot draw class {missing[0]}: the labels have pixels of {list(strata.codes)} in the region. "
-            raise LabelError(msg + "Leave it out of weights=.")
-        found = np.array([float(weights.get(code, 0)) for code in strata.codes])
-    else:
-        found = None
-    if found is None or found.min() < 0 or not found.sum() > 0:
-        msg = (
-            f"Cannot draw classes by weights={weights!r}: pass 'balanced', 'natural', or weights of 0 or more by code."
+            raise LabelError(
+                f"Cannot draw class {missing[0]}: the labels have pixels of {list(strata.codes)} in the region.",
+                remedy="Leave it out of {weights}.",
+                argument="weights",
+            )
+        probabilities = np.array([float(weights.get(code, 0)) for code in strata.codes])
+    if probabilities is None or probabilities.min() < 0 or not probabilities.sum() > 0:
+        raise LabelError(
+            f"Cannot draw classes by weights={weights!r}.",
+            remedy="Pass {weights} 'balanced', 'natural', or weights of 0 or more by code.",
+            argument="weights",
         )
-        raise LabelError(msg)
-    return np.asarray(found / found.sum())
+    return np.asarray(probabilities / probabilities.sum())

@@ -1,181 +1,182 @@
-"""Windows by class: each drawn around a pixel of a class, rare classes as often as their weight says."""
+"""Class-balanced windows: each drawn around a pixel of a class that is drawn first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self, Unpack
+from dataclasses import dataclass
+from typing import Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.regions.geodesic_area import pixel_area
-from geoxt.samplers.candidates import Places, fill
-from geoxt.samplers.constraints import Options, Scope, scope_of
-from geoxt.samplers.node_samplers import layer_in, sampler_per_node
-from geoxt.samplers.sequence import Seeded, Table, dealt, gathered, parse_length
-from geoxt.samplers.strata import KEEP, Strata, UnlabelledError, shares_of, strata_of
-from geoxt.samplers.streaming import plane_of
+from geoxt.regions.region import layers_in
+from geoxt.samplers.candidates import Candidates, draw_accepted
+from geoxt.samplers.constraints import Constraints, Options, parse_constraints
+from geoxt.samplers.node_samplers import layer_per_node, sampler_per_node
+from geoxt.samplers.sequence import Drawn, SeededSampler, Table, gather, parse_length, systematic_sample
+from geoxt.samplers.strata import MAX_PIXELS, Strata, UnlabelledError, class_weights, merge_strata, strata_of
+from geoxt.samplers.streaming import view_on_grid
 from geoxt.source import is_categorical
+from geoxt.trees import SomeData, nodes_of
 from geoxt.types import SomeSize
 
 
-class StratifiedSampler(Seeded):
-    """Windows that hold a pixel of a class which is drawn first.
+class StratifiedSampler(SeededSampler):
+    """Windows that contain a pixel of a class, which is drawn first.
 
     Parameters
     ----------
     data
-        A layer, a Dataset of layers on one grid, or a tree of these. Of a tree, a class is drawn first, then a child in
-        proportion to the class's pixels, by their area on the ground.
+        A layer, a Dataset of layers on one grid, or a tree of these. In a tree, a class is drawn first, then a node in
+        proportion to the area of the class on the ground.
     size
         Pixels: one number, or (height, width).
     length
         Number of windows in an epoch.
     labels
-        The class codes: a layer on the grid of the data (of a tree, a tree of these), or the name of one of its layers.
-        By default the only
-        categorical layer of the data. It is read once, block by block, when the sampler is made; epochs read nothing.
+        Class codes: a layer on the grid of the data (for a tree, a tree of these), or the name of a layer of the data.
+        By default the only categorical layer of the data. The layer is read once, block by block, when the sampler is
+        made; epochs read nothing.
     weights
-        How often windows are drawn for a class: "balanced" draws all equally often, "natural" in proportion to their
-        pixels, a mapping by its weights, and never those left out.
-    keep
-        Pixels that are kept of each class, at 16 bytes. Of a class with more, as many are chosen, all equally likely.
+        Frequency of the classes: "balanced" draws all equally often, "natural" in proportion to their pixels, a mapping
+        by its weights; classes that it leaves out are never drawn.
+    max_pixels
+        Pixels stored of each class, at 16 bytes each. Of a class with more, a uniform sample is stored.
     seed, **options
         As for `RandomSampler`.
+
+    Attributes
+    ----------
+    codes : numpy.ndarray
+        (n,) of int64: the class code for which each window was drawn.
+    strata : Strata
+        The classes with their numbers of pixels.
 
     Raises
     ------
     LabelError
-        Where the labels have no valid pixel, or none of a class that is asked for.
+        If the labels have no valid pixel, or no pixel of a requested class.
 
     Notes
     -----
-    A pixel of the class is drawn, then one of the windows that hold it, all equally likely. So a window for a rare
-    class always holds it, anywhere in the window. `sampler.drawn` is the code that each window was drawn for,
-    `sampler.strata` the classes with their numbers of pixels.
+    A pixel of the class is drawn, then one of the windows that contain it, all equally likely. So a window for a rare
+    class always contains it, anywhere in the window.
     """
 
-    drawn: npt.NDArray[np.int64]
-    scope: Scope
+    codes: npt.NDArray[np.int64]
     strata: Strata
 
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset | xr.DataTree,
+        data: SomeData,
         *,
         size: SomeSize,
         length: int,
-        labels: xr.DataArray | xr.DataTree | str | None = None,
+        labels: SomeData | str | None = None,
         weights: Literal["balanced", "natural"] | Mapping[int, float] = "balanced",
-        keep: int = KEEP,
+        max_pixels: int = MAX_PIXELS,
         seed: int = 0,
         **options: Unpack[Options],
     ) -> None:
         self.length = parse_length(length)
-        if keep < 1 or seed < 0:
-            msg = f"Cannot draw with keep={keep} and seed={seed}: pass 1 or more pixels, and a seed of 0 or more."
-            raise InputError(msg)
-        if isinstance(data, xr.DataTree):
-            self.parts = sampler_per_node(
-                data, options, lambda *one: self._part(*one, size=size, labels=labels, keep=keep, seed=seed)
+        if max_pixels < 1 or seed < 0:
+            raise InputError(
+                f"Cannot draw with max_pixels={max_pixels} and seed={seed}.",
+                remedy="Pass {max_pixels:1} or more, and {seed:0} or more.",
             )
-            self.strata = _together([part.strata for part in self.parts.values()])
-            self.shares = shares_of(self.strata, weights if isinstance(weights, str) else dict(weights))
-            self._start({node: part.grid for node, part in self.parts.items()}, seed)
-            return
-        if isinstance(labels, xr.DataTree):
-            msg = f"Cannot take the labels of {len(labels.children)} grids for one: pass labels= a layer on its grid."
-            raise InputError(msg)
-        self.scope = scope_of(data, size, **options)
-        self.size = self.scope.size
-        self.places = Places(self.scope)
-        view = plane_of(labels_of(data, labels), self.scope.grid, what="labels")
-        self.strata = strata_of(view, self.scope.region, keep=keep, seed=seed)
-        self.shares = shares_of(self.strata, weights if isinstance(weights, str) else dict(weights))
-        self._start({"": self.scope.grid}, seed)
+        by_name = labels is None or isinstance(labels, str)
+        layers = {} if by_name else layer_per_node(labels, nodes_of(data), "labels")
 
-    @staticmethod
-    def _part(
-        node: str,
-        child: xr.Dataset,
-        options: Options,
-        *,
-        size: SomeSize,
-        labels: xr.DataArray | xr.DataTree | str | None,
-        keep: int,
-        seed: int,
-    ) -> StratifiedSampler:
-        """Return the sampler of a tree's child; it has no place where no pixel has a class."""
-        try:
-            own = layer_in(labels, node, "labels")
-            return StratifiedSampler(
-                child, size=size, length=1, labels=own, weights="natural", keep=keep, seed=seed, **options
-            )
-        except UnlabelledError as error:
-            raise OverlapError(str(error)) from error
+        def make(node: str, ds: xr.Dataset, node_options: Options) -> _ClassWindows:
+            constraints = parse_constraints(ds, size, **node_options)
+            candidates = Candidates(constraints)
+            layer = find_labels(ds, labels) if by_name else layers[node]
+            view = view_on_grid(layer, constraints.grid, what="labels")
+            try:
+                strata = strata_of(view, constraints.region, max_pixels=max_pixels, seed=seed)
+            except UnlabelledError as error:
+                if not node:
+                    raise
+                raise OverlapError(error.problem, remedy=error.remedy) from error  # other nodes may have labels
+            return _ClassWindows(constraints=constraints, candidates=candidates, strata=strata)
 
-    def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
-        assert length is not None
-        which = dealt(rng, length, self.shares)
-        self.drawn = np.array(self.strata.codes)[which]
-        return self._windows(rng, which)
+        self.samplers = sampler_per_node(data, options, make)
+        self.strata = merge_strata([sampler.strata for sampler in self.samplers.values()])
+        self.class_weights = class_weights(self.strata, weights if isinstance(weights, str) else dict(weights))
+        self._start(seed)
 
-    def _draw_tree(self, rng: np.random.Generator, parts: list[Self]) -> tuple[Table, Table | None, Table]:
-        """Return windows of classes that are drawn over all children, each of a child that has pixels of its class."""
+    def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None, Table]:
+        """Return windows of classes that are drawn over all nodes, each in a node that has pixels of its class."""
         assert self.length is not None
-        self.drawn = np.array(self.strata.codes)[dealt(rng, self.length, self.shares)]
-        area = [pixel_area(part.scope.grid) for part in parts]
-        which = np.zeros(self.length, "int64")
-        for code in np.unique(self.drawn):
-            slots = np.flatnonzero(self.drawn == code)
-            held = np.array([part.strata.count(int(code)) * a for part, a in zip(parts, area, strict=True)])
-            which[slots] = dealt(rng, len(slots), held / held.sum())
-        found = []
-        for number, part in enumerate(parts):
-            slots = np.flatnonzero(which == number)
-            if len(slots):
-                classes = np.searchsorted(part.strata.codes, self.drawn[slots])
-                found.append((slots, *part._windows(rng, classes)))  # noqa: SLF001 (of its own kind)
-        return *gathered(self.length, found), which
+        samplers: list[_ClassWindows] = list(self.samplers.values())
+        self.codes = np.array(self.strata.codes)[systematic_sample(rng, self.length, self.class_weights)]
+        node_index = np.zeros(self.length, "int64")
+        if len(samplers) > 1 or "" not in self.samplers:  # see SeededSampler._draw_nodes
+            pixel_areas = [pixel_area(sampler.grid) for sampler in samplers]
+            for code in np.unique(self.codes):
+                index = np.flatnonzero(self.codes == code)
+                areas = [s.strata.count(int(code)) * area for s, area in zip(samplers, pixel_areas, strict=True)]
+                node_index[index] = systematic_sample(rng, len(index), np.array(areas) / np.sum(areas))
 
-    def _windows(self, rng: np.random.Generator, which: npt.NDArray[np.int64]) -> tuple[Table, Table | None]:
-        """Return a window for each of some classes, by their positions."""
-        ends = np.cumsum([0, *map(len, self.strata.places)])
-        pixels = np.concatenate(self.strata.places)
+        def draw(sampler: _ClassWindows, index: Table) -> Drawn:
+            return sampler.draw_classes(rng, np.searchsorted(sampler.strata.codes, self.codes[index]))
+
+        return *gather(node_index, samplers, draw), node_index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ClassWindows:
+    """Draws windows of classes in one node."""
+
+    constraints: Constraints
+    candidates: Candidates
+    strata: Strata
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid of the windows."""
+        return self.constraints.grid
+
+    def draw_classes(self, rng: np.random.Generator, classes: npt.NDArray[np.int64]) -> Drawn:
+        """Return a window for each of some classes, given by their positions in `strata.codes`, and its time steps."""
+        ends = np.cumsum([0, *map(len, self.strata.pixels)])
+        pixels = np.concatenate(self.strata.pixels)
 
         def propose(rng: np.random.Generator, slots: npt.NDArray[np.int64]) -> Table:
-            low, high = ends[which[slots]], ends[which[slots] + 1]
+            low, high = ends[classes[slots]], ends[classes[slots] + 1]
             pixel = pixels[rng.integers(low, high)]
-            return self.places.windows(pixel - rng.integers(0, self.size, pixel.shape))
+            return self.candidates.windows(pixel - rng.integers(0, self.constraints.size, pixel.shape))
 
-        table, group = fill(self.scope, rng, len(which), propose, fits=lambda found, _: self.places.holds(found))
-        return table, self.scope.steps(rng, group)
+        table, group = draw_accepted(
+            self.constraints,
+            rng,
+            len(classes),
+            propose,
+            fits=lambda proposals, _: self.candidates.contains(proposals),
+        )
+        return table, self.constraints.steps(rng, group)
 
 
-def labels_of(data: xr.DataArray | xr.Dataset, labels: xr.DataArray | str | None) -> xr.DataArray:
-    """Return the layer of class codes: the one given or named, else the only categorical one of the data.
+def find_labels(data: xr.Dataset, name: str | None) -> xr.DataArray:
+    """Return the layer of class codes by its name, by default the only categorical layer.
 
     Raises
     ------
     InputError
-        Where there is none, or several.
+        If no layer has the name, or none or several layers are categorical.
     """
-    if isinstance(labels, xr.DataArray):
-        return labels
-    layers = {str(n): a for n, a in data.data_vars.items()} if isinstance(data, xr.Dataset) else {str(data.name): data}
-    if labels is not None and labels in layers:
-        return layers[labels]
-    found = [a for a in layers.values() if is_categorical(a)]
-    if labels is not None or len(found) != 1:
-        msg = f"Cannot find the labels {labels or ''!r} among {list(layers)}, of which {len(found)} hold classes. "
-        raise InputError(msg + "Pass labels= a layer of class codes, or the name of one.")
-    return found[0]
-
-
-def _together(strata: list[Strata]) -> Strata:
-    """Return the classes of several grids with the pixels of all; where these lie, each knows by itself."""
-    codes = sorted({code for one in strata for code in one.codes})
-    counts = [sum(one.count(code) for one in strata) for code in codes]
-    return Strata(codes=tuple(codes), counts=np.array(counts), places=())
+    layers = {str(layer.name): layer for layer in layers_in(data)}
+    if name is not None and name in layers:
+        return layers[name]
+    categorical = [layer for layer in layers.values() if is_categorical(layer)]
+    if name is not None or len(categorical) != 1:
+        raise InputError(
+            f"Cannot find the labels {name or ''!r} among {list(layers)}, of which {len(categorical)} hold classes.",
+            remedy="Pass {labels} a layer of class codes, or the name of one.",
+            argument="labels",
+        )
+    return categorical[0]

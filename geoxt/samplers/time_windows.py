@@ -1,10 +1,10 @@
-"""Times: which steps along time a window takes, in any sampler: steps or runs of them, calendar periods, intervals."""
+"""Time steps of windows: single steps or runs of steps, calendar periods, and intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,64 +12,73 @@ import pandas as pd
 import xarray as xr
 
 from geoxt.errors import InputError
-from geoxt.trees import children
+from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array
 
 Order = Literal["random", "sequential"]
 SomeTime = Any
-"""Whatever `pandas.Timestamp` takes: "2021-06-01", a datetime, a numpy datetime64. An end such as "2021-06" or "2021"
-takes in all of the month or year."""
+"""Anything `pandas.Timestamp` accepts: "2021-06-01", a datetime, a numpy datetime64. As the end of an interval,
+"2021-06" or "2021" includes the whole month or year."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Groups of time steps; a window takes the steps of one group."""
+    """Groups of time steps; each window has the time steps of one group."""
 
     groups: tuple[tuple[int, ...], ...]
-    """Positions along time of each group, rising."""
+    """Positions along time of each group, ascending."""
     order: Order = "random"
-    """How windows get groups: each at random, or in turn (samplers that draw); a lattice takes every group in turn."""
+    """How samplers choose groups: at random or in turn. A `GridSampler` takes every group in turn."""
     take: int | None = None
-    """Steps that a window takes of its group, at random and in order of time; `None` takes all."""
+    """Number of steps drawn from a window's group, in order of time; `None`: all."""
 
     def __post_init__(self) -> None:
         if self.order not in {"random", "sequential"}:
-            msg = f"Cannot take times by order={self.order!r}: pass 'random' or 'sequential'."
-            raise InputError(msg)
-        kept = tuple(g for g in self.groups if len(g) >= (self.take or 1))
-        if not kept or (self.take is not None and self.take < 1):
+            raise InputError(
+                f"Cannot take times by order={self.order!r}.",
+                remedy="Pass {order} 'random' or 'sequential'.",
+                argument="order",
+            )
+        groups = tuple(g for g in self.groups if len(g) >= (self.take or 1))
+        if not groups or (self.take is not None and self.take < 1):
             largest = max(map(len, self.groups), default=0)
-            wanted = "one step" if self.take is None else f"take={self.take} steps"
-            msg = f"Cannot take times: none of the {len(self.groups)} groups has {wanted}, the largest has {largest}."
-            raise InputError(msg + " Pass other periods, or a smaller take of 1 or more.")
-        object.__setattr__(self, "groups", kept)
+            required = "one step" if self.take is None else f"take={self.take} steps"
+            raise InputError(
+                f"Cannot take times: none of the {len(self.groups)} groups has {required}, the largest has {largest}.",
+                remedy="Pass other periods, or a smaller {take} of 1 or more.",
+                argument="take",
+            )
+        object.__setattr__(self, "groups", groups)
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def within(self, positions: Sequence[int]) -> Times:
-        """Return only the groups all of whose steps are among some positions.
+        """Return the groups whose steps are all among some positions along time.
 
         Raises
         ------
         InputError
-            Where there is none.
+            If there is no such group.
         """
         allowed = set(positions)
-        kept = tuple(g for g in self.groups if allowed.issuperset(g))
-        if not kept:
-            msg = f"Cannot take times: none of the {len(self)} groups lies wholly in the region's {len(allowed)} steps."
-            raise InputError(msg + " Pass shorter groups.")
-        return replace(self, groups=kept)
+        groups = tuple(g for g in self.groups if allowed.issuperset(g))
+        if not groups:
+            raise InputError(
+                f"Cannot take times: none of the {len(self)} groups lies wholly in the region's {len(allowed)} steps.",
+                remedy="Pass {times} of shorter groups.",
+                argument="times",
+            )
+        return replace(self, groups=groups)
 
     def table(self, rng: np.random.Generator, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return (n, k): the steps of each window by its group; rows with fewer steps are filled up with -1."""
+        """Return (n, k): the time steps of each window by its group; shorter rows are padded with -1."""
         longest = self.take or max(map(len, self.groups))
         if self.take is None:
-            wide = np.full((len(self), longest), -1, "int64")
-            for row, steps in zip(wide, self.groups, strict=True):
+            padded = np.full((len(self), longest), -1, "int64")
+            for row, steps in zip(padded, self.groups, strict=True):
                 row[: len(steps)] = steps
-            return wide[group]
+            return padded[group]
         drawn = [np.sort(rng.choice(self.groups[g], self.take, replace=False)) for g in group.tolist()]
         return np.array(drawn, "int64").reshape(-1, self.take)
 
@@ -78,8 +87,8 @@ class Times:
 def time_steps(data: xr.DataArray | xr.Dataset, **options: Any) -> Times: ...
 @overload
 def time_steps(data: xr.DataTree, **options: Any) -> dict[str, Times]: ...
-def time_steps(  # type: ignore[misc]  # options of the two above are its own
-    data: xr.DataArray | xr.Dataset | xr.DataTree,
+def time_steps(  # type: ignore[misc]  # the overloads shorten its keyword arguments
+    data: SomeData,
     *,
     length: int = 1,
     stride: int | None = None,
@@ -87,76 +96,95 @@ def time_steps(  # type: ignore[misc]  # options of the two above are its own
     during: tuple[SomeTime, SomeTime] | None = None,
     order: Order = "random",
 ) -> Times | dict[str, Times]:
-    """Return single time steps, or runs of steps that follow each other.
+    """Return groups of single time steps, or of runs of consecutive time steps.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset, with a time dimension; or a tree of these, for the times of each child by node.
+        A layer or a Dataset with a time dimension, or a tree of these.
     length
-        Steps in a run.
+        Number of steps in a run.
     stride
-        Steps from the start of one run to that of the next; the length by default.
+        Steps between the starts of two runs; by default the length.
     spacing
-        Steps from one of a run to the next.
+        Steps between consecutive members of a run.
     during
-        Time of interest: first and last moment, both included.
+        First and last time, both included.
     order
-        Whether samplers take runs at random or in turn.
+        Whether samplers choose runs at random or in turn.
+
+    Returns
+    -------
+    Times
+        For a tree, a dict of Times by node.
     """
-    if isinstance(data, xr.DataTree):
-        return _each(
-            data,
-            lambda d: time_steps(d, length=length, stride=stride, spacing=spacing, during=during, order=order),
-        )
     if min(length, spacing, length if stride is None else stride) < 1:
-        msg = f"Cannot take runs of length={length}, stride={stride}, spacing={spacing}: pass whole steps of 1 or more."
-        raise InputError(msg)
-    among = _during(data, during)
-    reach = (length - 1) * spacing
-    starts = range(0, len(among) - reach, stride or length)
-    groups = tuple(tuple(among[s : s + reach + 1 : spacing].tolist()) for s in starts)
-    if not groups:
-        msg = f"Cannot take runs of length={length}: there are {len(among)} time steps. Pass a smaller length."
-        raise InputError(msg)
-    return Times(groups=groups, order=order)
+        raise InputError(
+            f"Cannot take runs of length={length}, stride={stride}, spacing={spacing}.",
+            remedy="Pass {length}, {stride} and {spacing} of 1 or more.",
+        )
+
+    def make(ds: xr.Dataset) -> Times:
+        among = np.arange(count_steps(ds)) if during is None else positions(ds, during)
+        span = (length - 1) * spacing
+        starts = range(0, len(among) - span, stride or length)
+        groups = tuple(tuple(among[s : s + span + 1 : spacing].tolist()) for s in starts)
+        if not groups:
+            raise InputError(
+                f"Cannot take runs of length={length}: there are {len(among)} time steps.",
+                remedy="Pass a smaller {length}.",
+                argument="length",
+            )
+        return Times(groups=groups, order=order)
+
+    return _per_node(data, make)
 
 
 @overload
 def time_periods(data: xr.DataArray | xr.Dataset, period: str, **options: Any) -> Times: ...
 @overload
 def time_periods(data: xr.DataTree, period: str, **options: Any) -> dict[str, Times]: ...
-def time_periods(  # type: ignore[misc]  # options of the two above are its own
-    data: xr.DataArray | xr.Dataset | xr.DataTree,
+def time_periods(  # type: ignore[misc]  # the overloads shorten its keyword arguments
+    data: SomeData,
     period: str,
     *,
     take: int | None = None,
     during: tuple[SomeTime, SomeTime] | None = None,
     order: Order = "random",
 ) -> Times | dict[str, Times]:
-    """Return the steps of each calendar period, such as a month.
+    """Return the time steps of each calendar period, such as a month, as groups.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset, with a time coordinate.
+        A layer or a Dataset with a datetime64 time coordinate, or a tree of these.
     period
-        A pandas period: "D", "W", "M", "Q", "Y", "3M", …
+        A pandas period alias: "D", "W", "M", "Q", "Y", "3M", …
     take
-        Steps that a window takes of its period, at random; periods with fewer are left out. By default all.
+        Number of steps drawn from a window's period; shorter periods are left out. By default all steps.
     during, order
         As for `time_steps`.
+
+    Returns
+    -------
+    Times
+        For a tree, a dict of Times by node.
     """
-    if isinstance(data, xr.DataTree):
-        return _each(data, lambda d: time_periods(d, period, take=take, during=during, order=order))
-    among = _during(data, during)
-    try:
-        names = pd.DatetimeIndex(stamps_of(data)[among]).to_period(period)
-    except ValueError as error:
-        msg = f"Cannot take times by period={period!r}: {error}. Pass a pandas period such as 'M' or 'Q'."
-        raise InputError(msg) from error
-    ordinal = names.asi8
-    return Times(groups=tuple(tuple(among[ordinal == o].tolist()) for o in np.unique(ordinal)), take=take, order=order)
+
+    def make(ds: xr.Dataset) -> Times:
+        among = np.arange(count_steps(ds)) if during is None else positions(ds, during)
+        try:
+            ordinal = pd.DatetimeIndex(timestamps(ds)[among]).to_period(period).asi8
+        except ValueError as error:
+            raise InputError(
+                f"Cannot take times by period={period!r}: {error}.",
+                remedy="Pass {period} a pandas period such as 'M' or 'Q'.",
+                argument="period",
+            ) from error
+        groups = tuple(tuple(among[ordinal == o].tolist()) for o in np.unique(ordinal))
+        return Times(groups=groups, take=take, order=order)
+
+    return _per_node(data, make)
 
 
 @overload
@@ -167,89 +195,106 @@ def time_intervals(
 def time_intervals(
     data: xr.DataTree, intervals: Sequence[tuple[SomeTime, SomeTime]], **options: Any
 ) -> dict[str, Times]: ...
-def time_intervals(  # type: ignore[misc]  # options of the two above are its own
-    data: xr.DataArray | xr.Dataset | xr.DataTree,
+def time_intervals(  # type: ignore[misc]  # the overloads shorten its keyword arguments
+    data: SomeData,
     intervals: Sequence[tuple[SomeTime, SomeTime]],
     *,
     take: int | None = None,
     order: Order = "random",
 ) -> Times | dict[str, Times]:
-    """Return the steps in each of some intervals; intervals without any are left out.
+    """Return the time steps in each of several intervals as groups; empty intervals are left out.
 
     Parameters
     ----------
     data
-        A layer, or a Dataset, with a time coordinate.
+        A layer or a Dataset with a datetime64 time coordinate, or a tree of these.
     intervals
-        First and last moment of each, both included.
+        First and last time of each, both included.
     take, order
         As for `time_periods`.
+
+    Returns
+    -------
+    Times
+        For a tree, a dict of Times by node.
     """
-    if isinstance(data, xr.DataTree):
-        return _each(data, lambda d: time_intervals(d, intervals, take=take, order=order))
-    groups = tuple(tuple(positions(data, one).tolist()) for one in intervals)
-    return Times(groups=groups, take=take, order=order)
+
+    def make(ds: xr.Dataset) -> Times:
+        groups = tuple(tuple(positions(ds, interval).tolist()) for interval in intervals)
+        return Times(groups=groups, take=take, order=order)
+
+    return _per_node(data, make)
 
 
-def _each(tree: xr.DataTree, make: Callable[[xr.Dataset], Times]) -> dict[str, Times]:
-    """Return the times of each child of a tree that has some."""
-    found: dict[str, Times] = {}
-    missed: InputError | None = None
-    for node, child in children(tree).items():
+def _per_node(data: SomeData, make: Callable[[xr.Dataset], Times]) -> Times | dict[str, Times]:
+    """Return the times of each node that has some; of data on one grid, the Times alone."""
+    nodes = nodes_of(data)
+    times: dict[str, Times] = {}
+    first_error: InputError | None = None
+    for node, ds in nodes.items():
         try:
-            found[node] = make(child)
+            times[node] = make(ds)
         except InputError as error:
-            missed = missed or error
-    if not found and missed is not None:
-        raise missed
-    return found
+            first_error = first_error or error
+    if not times:
+        raise cast("InputError", first_error)
+    return times[""] if list(nodes) == [""] else times
 
 
-def positions(data: xr.DataArray | xr.Dataset, interval: tuple[SomeTime, SomeTime]) -> npt.NDArray[np.int64]:
+def positions(data: xr.Dataset, interval: tuple[SomeTime, SomeTime]) -> npt.NDArray[np.int64]:
     """Return the positions of the time steps in an interval, both ends included."""
-    first, last = (_moment(end, late=late) for end, late in zip(interval, (False, True), strict=True))
+    first, last = (_parse_time(end, end_of_period=is_end) for end, is_end in zip(interval, (False, True), strict=True))
     if last < first:
-        msg = f"Cannot take times from {interval[0]} to {interval[1]}: the end lies before. Pass (first, last)."
-        raise InputError(msg)
-    stamps = stamps_of(data)
+        raise InputError(
+            f"Cannot take times from {interval[0]} to {interval[1]}: the end lies before.", remedy="Pass (first, last)."
+        )
+    stamps = timestamps(data)
     return np.flatnonzero((stamps >= first) & (stamps <= last))
 
 
-def _moment(value: SomeTime, *, late: bool) -> np.datetime64:
-    """Return the first or last moment that a text names."""
+def _parse_time(value: SomeTime, *, end_of_period: bool) -> np.datetime64:
+    """Return a time in UTC; of a string such as "2021-06", the first or last moment."""
     try:
-        if isinstance(value, str) and late and len(value) <= len("2021-06-01"):
+        if isinstance(value, str) and end_of_period and len(value) <= len("2021-06-01"):
             return pd.Period(value).end_time.to_datetime64()
         stamp = pd.Timestamp(value)
     except (ValueError, TypeError) as error:
-        msg = f"Cannot read a time from {value!r}: pass a date such as '2021-06-01'."
-        raise InputError(msg) from error
+        raise InputError(
+            f"Cannot read a time from {value!r}.", remedy="Pass a date such as '2021-06-01'.", value=value
+        ) from error
     return (stamp.tz_convert(None) if stamp.tz is not None else stamp).to_datetime64()
 
 
-def count_steps(data: xr.DataArray | xr.Dataset) -> int:
+def count_steps(data: xr.Dataset) -> int:
     """Return the number of time steps.
 
     Raises
     ------
     InputError
-        Where there is no time dimension.
+        If there is no time dimension.
     """
     if "time" not in data.dims:
-        found = tuple(map(str, data.dims))
-        msg = f"Cannot take times: the data has the dimensions {found}, no 'time'. Leave times= out, or rename one."
-        raise InputError(msg)
+        dims = tuple(map(str, data.dims))
+        raise InputError(
+            f"Cannot take times: the data has the dimensions {dims}, no 'time'.",
+            remedy="Leave {times} out, or rename a dimension.",
+            argument="times",
+        )
     return int(data.sizes["time"])
 
 
-def stamps_of(data: xr.DataArray | xr.Dataset) -> Array:
-    """Return when each time step is, datetime64[ns]."""
+def timestamps(data: xr.Dataset) -> Array:
+    """Return the time coordinate, datetime64[ns].
+
+    Raises
+    ------
+    InputError
+        If there is no time coordinate of datetime64.
+    """
     count_steps(data)
     if "time" not in data.coords or data["time"].dtype.kind != "M":
-        msg = "Cannot tell when the time steps are: there is no time coordinate of datetime64. Assign one."
-        raise InputError(msg)
+        raise InputError(
+            "Cannot tell the dates of the time steps: there is no time coordinate of datetime64.",
+            remedy="Assign one with assign_coords(time=…).",
+        )
     return np.asarray(data["time"].to_numpy().astype("datetime64[ns]"))
-
-
-def _during(data: xr.DataArray | xr.Dataset, during: tuple[SomeTime, SomeTime] | None) -> npt.NDArray[np.int64]:
-    return np.arange(count_steps(data)) if during is None else positions(data, during)

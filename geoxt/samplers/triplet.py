@@ -1,61 +1,63 @@
-"""Triplets of windows: an anchor, a neighbour within a radius, and a distant one, as Tile2Vec learns from."""
+"""Triplets of windows for Tile2Vec: an anchor, a neighbour within a radius, and a distant window."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
-from geoxt.samplers.candidates import Places, fill
-from geoxt.samplers.constraints import Options, Scope, pixels, scope_of
-from geoxt.samplers.node_samplers import ground, sampler_per_node, shares
-from geoxt.samplers.sequence import Seeded, Table, parse_length
+from geoxt.samplers.candidates import Candidates, draw_accepted
+from geoxt.samplers.constraints import Constraints, Options, parse_constraints, size_in_pixels
+from geoxt.samplers.node_samplers import node_weights, sampled_area, sampler_per_node
+from geoxt.samplers.sequence import Drawn, SeededSampler, Table, parse_length
+from geoxt.trees import SomeData
 from geoxt.types import Mask, SomeSize
 
 
-class TripletSampler(Seeded):
+class TripletSampler(SeededSampler):
     """Triplets of windows, one after the other: anchor, neighbour, distant.
 
     Parameters
     ----------
     data
-        A layer, a Dataset of layers on one grid, or a tree of these: each triplet then lies in one child.
+        A layer, a Dataset of layers on one grid, or a tree of these: each triplet then lies in one node.
     size
         Pixels: one number, or (height, width).
     length
         Number of triplets in an epoch; there are three times as many windows.
     radius
-        Farthest that the centre of a neighbour lies from that of its anchor, in the units of `size`.
+        Largest distance between the centres of an anchor and its neighbour, in the units of `size`.
     distance
-        Least that a distant window lies from its anchor; the radius by default.
+        Least distance between the centres of an anchor and its distant window; by default the radius.
     seed, **options
-        As for `RandomSampler`. A triplet takes one group of time steps.
+        As for `RandomSampler`. A triplet has one group of time steps.
 
     Raises
     ------
     OverlapError
-        Where no window lies near enough, or far enough, from an anchor.
+        If an anchor has no window near enough or far enough.
 
     Notes
     -----
-    Anchors are uniform over all places, neighbours over those within the radius of the anchor (the anchor's own left
-    out), distant ones over those beyond the distance. In a loader, let `batch_size` be a multiple of 3: a batch of
-    layers (3 n, …) is `image.unflatten(0, (-1, 3))`.
+    Anchors are uniform over all positions, neighbours over those within the radius of the anchor (the anchor itself
+    excluded), distant windows over those beyond the distance. In a loader, let `batch_size` be a multiple of 3: a batch
+    (3 n, …) becomes triplets by `image.unflatten(0, (-1, 3))`.
 
     References
     ----------
     Jean et al. 2019, Tile2Vec, https://doi.org/10.1609/aaai.v33i01.33013967
     """
 
-    _per = 3
-    scope: Scope
+    windows_per_item = 3
 
     def __init__(
         self,
-        data: xr.DataArray | xr.Dataset | xr.DataTree,
+        data: SomeData,
         *,
         size: SomeSize,
         length: int,
@@ -65,56 +67,68 @@ class TripletSampler(Seeded):
         **options: Unpack[Options],
     ) -> None:
         self.length = parse_length(length)
-        if isinstance(data, xr.DataTree):
-            self.parts = sampler_per_node(
-                data,
-                options,
-                lambda _, child, own: TripletSampler(
-                    child, size=size, length=1, radius=radius, distance=distance, seed=seed, **own
-                ),
-            )
-            self.shares = shares({node: ground(part.scope) for node, part in self.parts.items()})
-            self._start({node: part.grid for node, part in self.parts.items()}, seed, unit=3)
-            return
-        self.scope = scope_of(data, size, **options)
-        self.size = self.scope.size
-        units = options.get("units", "pixels")
-        self.radius = max(pixels(radius, self.scope.grid, units, what="radius"))
-        far = self.radius if distance is None else max(pixels(distance, self.scope.grid, units, what="distance"))
-        if far < self.radius:
-            msg = f"Cannot call windows {far} pixels away distant where neighbours lie {self.radius} away. Pass a "
-            raise InputError(msg + "distance=… of the radius or more.")
-        self.distance = far
-        self.places = Places(self.scope)
-        self._start({"": self.scope.grid}, seed, unit=3)
 
-    def _draw(self, rng: np.random.Generator, length: int | None) -> tuple[Table, Table | None]:
-        assert length is not None
-        scope, places, count = self.scope, self.places, length
-        anchor, group = fill(scope, rng, count, lambda rng, slots: places.draw(rng, len(slots)))
+        def make(_: str, ds: xr.Dataset, node_options: Options) -> _Triplets:
+            constraints = parse_constraints(ds, size, **node_options)
+            units, grid = node_options.get("units", "pixels"), constraints.grid
+            near = max(size_in_pixels(radius, grid, units, what="radius"))
+            far = near if distance is None else max(size_in_pixels(distance, grid, units, what="distance"))
+            if far < near:
+                raise InputError(
+                    f"Cannot call windows {far} pixels away distant where neighbours lie {near} away.",
+                    remedy="Pass {distance} of the radius or more.",
+                    argument="distance",
+                )
+            return _Triplets(constraints=constraints, candidates=Candidates(constraints), radius=near, distance=far)
 
-        def near(rng: np.random.Generator, slots: npt.NDArray[np.int64]) -> Table:
-            step = rng.integers(-self.radius, self.radius + 1, (len(slots), 2))
-            return places.windows(anchor[slots, :2] + step)
+        self.samplers = sampler_per_node(data, options, make)
+        self.node_weights = node_weights(self.samplers, lambda sampler: sampled_area(sampler.constraints))
+        self._start(seed, unit=3)
 
-        def fits_near(found: Table, slots: npt.NDArray[np.int64]) -> Mask:
-            apart = _apart(found, anchor[slots])
-            return (apart > 0) & (apart <= self.radius) & places.holds(found)
 
-        neighbour, _ = fill(scope, rng, count, near, fits=fits_near, group=group)
-        distant, _ = fill(
-            scope,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Triplets:
+    """Draws triplets of windows of one node."""
+
+    constraints: Constraints
+    candidates: Candidates
+    radius: int
+    """Pixels."""
+    distance: int
+    """Pixels."""
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid of the windows."""
+        return self.constraints.grid
+
+    def draw(self, rng: np.random.Generator, count: int) -> Drawn:
+        """Return the windows of `count` triplets and their time steps."""
+        constraints, candidates = self.constraints, self.candidates
+        anchor, group = draw_accepted(constraints, rng, count, lambda rng, slots: candidates.draw(rng, len(slots)))
+
+        def propose_neighbour(rng: np.random.Generator, slots: npt.NDArray[np.int64]) -> Table:
+            offset = rng.integers(-self.radius, self.radius + 1, (len(slots), 2))
+            return candidates.windows(anchor[slots, :2] + offset)
+
+        def is_neighbour(proposals: Table, slots: npt.NDArray[np.int64]) -> Mask:
+            distance = _distance(proposals, anchor[slots])
+            return (distance > 0) & (distance <= self.radius) & candidates.contains(proposals)
+
+        neighbour, _ = draw_accepted(constraints, rng, count, propose_neighbour, fits=is_neighbour, group=group)
+        distant, _ = draw_accepted(
+            constraints,
             rng,
             count,
-            lambda rng, slots: places.draw(rng, len(slots)),
-            fits=lambda found, slots: _apart(found, anchor[slots]) > self.distance,
+            lambda rng, slots: candidates.draw(rng, len(slots)),
+            fits=lambda proposals, slots: _distance(proposals, anchor[slots]) > self.distance,
             group=group,
         )
         table = np.stack((anchor, neighbour, distant), axis=1).reshape(-1, 4)
-        return table, scope.steps(rng, np.repeat(group, 3))
+        return table, constraints.steps(rng, np.repeat(group, 3))
 
 
-def _apart(table: Table, other: Table) -> npt.NDArray[np.float64]:
-    """Return how far windows of one size lie apart, in pixels."""
-    step = (table - other)[:, :2].astype("float64")
-    return np.asarray(np.hypot(step[:, 0], step[:, 1]))
+def _distance(table: Table, other: Table) -> npt.NDArray[np.float64]:
+    """Return the distance in pixels between windows of one size."""
+    offset = (table - other)[:, :2].astype("float64")
+    return np.asarray(np.hypot(offset[:, 0], offset[:, 1]))

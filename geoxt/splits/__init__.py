@@ -1,7 +1,7 @@
-"""Splits: train, validation and test regions that share no pixel, or no time step.
+"""Splits: training, validation and test regions that share no pixel, or no time step.
 
-By blocks of a grid (at random or with like shares of each class), in folds of these, by regions, by time and by a
-column of a table. Each is a value: it can be checked, drawn, saved and loaded.
+By blocks of a grid (at random or stratified by class), in cross-validation folds, by regions, by time, and by a column
+of a table. A split is a value that can be checked, drawn, saved and loaded.
 """
 
 from geoxt.splits.by_block import blocks, folds
@@ -9,6 +9,5 @@ from geoxt.splits.by_region import by_column, by_region
 from geoxt.splits.by_time import by_time
 from geoxt.splits.checks import check
 from geoxt.splits.split import Split
-from geoxt.splits.tree_split import TreeSplit
 
-__all__ = ["Split", "TreeSplit", "blocks", "by_column", "by_region", "by_time", "check", "folds"]
+__all__ = ["Split", "blocks", "by_column", "by_region", "by_time", "check", "folds"]

@@ -1,4 +1,4 @@
-"""Dealing blocks to parts: in number as the shares say, in pixels of every class as near to them as swaps get."""
+"""Assigning blocks to parts: by number in proportion to fractions, and with similar fractions of every class."""
 
 from __future__ import annotations
 
@@ -11,42 +11,44 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import LabelError
 from geoxt.samplers.sequence import Table
-from geoxt.samplers.strata import MOST_CODES, by_code
-from geoxt.samplers.streaming import BLOCK, inside, plane_of
+from geoxt.samplers.strata import MAX_CODES, pixels_by_code
+from geoxt.samplers.streaming import BLOCK, inside, view_on_grid
 from geoxt.types import Floats
 from geoxt.windows import Window
 
-_SWEEPS = 4
-_PARTNERS = 256
-"""Blocks with which one is compared for a swap, at most."""
+_MAX_SWEEPS = 4
+_MAX_PARTNERS = 256
+"""Largest number of blocks compared with one block for a swap."""
 
 
-def deal(count: int, shares: Sequence[float]) -> list[int]:
-    """Return whole numbers that add up to a count, in proportion; every part with a share gets one where it can."""
-    ideal = np.array(shares) * count
-    dealt = np.floor(ideal).astype(int)
-    dealt += (dealt == 0) & (np.array(shares) > 0)
-    while dealt.sum() < count:
-        dealt[np.argmax(ideal - dealt)] += 1
-    while dealt.sum() > count and dealt.max() > 1:
-        dealt[np.argmax(np.where(dealt > 1, dealt - ideal, -np.inf))] -= 1
-    return [int(d) for d in dealt]
+def apportion(count: int, fractions: Sequence[float]) -> list[int]:
+    """Return whole numbers that add up to `count`, in proportion to fractions.
 
-
-def class_counts(labels: xr.DataArray, grid: GeoBox, blocks: Sequence[Window]) -> Floats:
-    """Return (block, class): the valid pixels of each class in each block; the labels are read once.
-
-    Raises
-    ------
-    LabelError
-        Where the layer holds no valid pixel in any block, or more values than class codes could be.
+    Every part with a fraction above 0 gets at least 1, if possible: otherwise the sum exceeds `count`.
     """
-    return table_of(class_rows(labels, grid, [[block] for block in blocks]), repr(labels.name))
+    ideal = np.array(fractions) * count
+    counts = np.floor(ideal).astype(int)
+    counts += (counts == 0) & (np.array(fractions) > 0)
+    while counts.sum() < count:
+        counts[np.argmax(ideal - counts)] += 1
+    while counts.sum() > count and counts.max() > 1:
+        counts[np.argmax(np.where(counts > 1, counts - ideal, -np.inf))] -= 1
+    return [int(n) for n in counts]
 
 
 def class_rows(labels: xr.DataArray, grid: GeoBox, blocks: Sequence[Sequence[Window]]) -> list[dict[int, int]]:
-    """Return the valid pixels of each class, by code, in each block, which is some rectangles."""
-    view = plane_of(labels, grid, what="labels")
+    """Return the valid pixels of each class, by code, in each block; the labels are read once.
+
+    Parameters
+    ----------
+    labels
+        Class codes (y, x) on the grid.
+    grid
+        Grid of the blocks.
+    blocks
+        Disjoint rectangles of each block.
+    """
+    view = view_on_grid(labels, grid, what="labels")
     rows: list[dict[int, int]] = []
     for block in blocks:
         row: dict[int, int] = {}
@@ -55,23 +57,32 @@ def class_rows(labels: xr.DataArray, grid: GeoBox, blocks: Sequence[Sequence[Win
             values, valid = (part[0, 0] for part in view.read(tile))
             if len(block) > 1:
                 valid = valid & inside(corners, tile)
-            for code, place in by_code(values, valid):
-                row[code] = row.get(code, 0) + len(place)
+            for code, pixels in pixels_by_code(values, valid):
+                row[code] = row.get(code, 0) + len(pixels)
         rows.append(row)
     return rows
 
 
-def table_of(rows: Sequence[Mapping[int, float]], name: str) -> Floats:
-    """Return (block, class) of the counts by code in each block."""
+def class_table(rows: Sequence[Mapping[int, float]], name: str) -> Floats:
+    """Return (block, class) from the counts by code in each block.
+
+    Raises
+    ------
+    LabelError
+        If there are no codes, or more than class codes could be.
+    """
     codes = sorted(set().union(*rows))
-    if not 0 < len(codes) <= MOST_CODES:
-        msg = f"Cannot split by the classes of {name}: it has {len(codes)} in the blocks. Pass labels= a "
-        raise LabelError(msg + f"layer of 1 to {MOST_CODES} class codes.")
+    if not 0 < len(codes) <= MAX_CODES:
+        raise LabelError(
+            f"Cannot split by the classes of {name}: it has {len(codes)} in the blocks.",
+            remedy=f"Pass {{labels}} a layer of 1 to {MAX_CODES} class codes.",
+            argument="labels",
+        )
     return np.array([[row.get(code, 0) for code in codes] for row in rows], "float64")
 
 
 def _tiles(corners: Table) -> list[Window]:
-    """Return windows that cover some rectangles (top, left, bottom, right)."""
+    """Return windows that cover the bounds of rectangles (n, 4): top, left, bottom, right."""
     if not len(corners):
         return []
     (top, left), (bottom, right) = corners[:, :2].min(0).tolist(), corners[:, 2:].max(0).tolist()
@@ -82,42 +93,45 @@ def _tiles(corners: Table) -> list[Window]:
     ]
 
 
-def balanced(
-    counts: Floats, part: npt.NDArray[np.int64], shares: Sequence[float], rng: np.random.Generator
+def balance_classes(
+    counts: Floats, part: npt.NDArray[np.int64], fractions: Sequence[float], rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Return parts in which blocks were swapped, as long as that brings the classes nearer to the shares.
+    """Return the part of each block after swaps that bring the classes of all parts closer to their fractions.
+
+    Greedy descent: a block is swapped with the block of another part that reduces the sum of squared deviations most,
+    until a sweep over all blocks finds no such swap.
 
     Parameters
     ----------
     counts
         (block, class): pixels.
     part
-        The part of each block to begin with. How many blocks a part has does not change.
-    shares
-        What each part should have of every class; each class counts alike, and so do all pixels together.
+        (block,): initial part of each block. The number of blocks in each part does not change.
+    fractions
+        Desired fraction of every class in each part. Classes count equally, and so do all pixels together.
     rng
-        Chooses what is tried.
+        Chooses the order of blocks and partners.
     """
     part = part.copy()
     weight = np.c_[counts, counts.sum(1)]
     weight = weight / np.maximum(weight.sum(0), 1)
-    off = np.array([weight[part == p].sum(0) - share for p, share in enumerate(shares)])
-    for _ in range(_SWEEPS):
+    deviation = np.array([weight[part == p].sum(0) - fraction for p, fraction in enumerate(fractions)])
+    for _ in range(_MAX_SWEEPS):
         swapped = False
         for block in rng.permutation(len(part)):
             others = np.flatnonzero(part != part[block])
-            if len(others) > _PARTNERS:
-                others = rng.choice(others, _PARTNERS, replace=False)
+            if len(others) > _MAX_PARTNERS:
+                others = rng.choice(others, _MAX_PARTNERS, replace=False)
             if not len(others):
                 return part
-            step = weight[others] - weight[block]
-            mine, theirs = off[part[block]], off[part[others]]
-            gain = ((mine + step) ** 2 - mine**2 + (theirs - step) ** 2 - theirs**2).sum(1)
+            change = weight[others] - weight[block]
+            ours, theirs = deviation[part[block]], deviation[part[others]]
+            gain = ((ours + change) ** 2 - ours**2 + (theirs - change) ** 2 - theirs**2).sum(1)
             best = int(gain.argmin())
             if gain[best] < -1e-12:
                 other = others[best]
-                off[part[block]] += step[best]
-                off[part[other]] -= step[best]
+                deviation[part[block]] += change[best]
+                deviation[part[other]] -= change[best]
                 part[block], part[other] = part[other], part[block]
                 swapped = True
         if not swapped:

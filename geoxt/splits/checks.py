@@ -1,4 +1,4 @@
-"""Proof that no two parts of a split share a pixel at a time step, buffer included."""
+"""Checks that no two parts of a split share a pixel at the same time step, buffers included."""
 
 from __future__ import annotations
 
@@ -9,120 +9,123 @@ import shapely
 
 from geoxt.errors import InputError
 from geoxt.grid import pixel_offset
-from geoxt.regions.region import Region, TreeRegion
-from geoxt.splits.block_lattice import moved, near
+from geoxt.regions.region import GridRegion, Region
+from geoxt.splits.block_lattice import outline_in, reproject
 from geoxt.splits.split import Split
-from geoxt.splits.tree_split import TreeSplit
 from geoxt.types import Array
 
 _SEGMENT = 32
-"""Pixels: edges of a region are split to this length before they are brought to another CRS."""
-_TOUCH = 1e-3
-"""Pixels: area that regions may share by the rounding of their edges."""
-SomePart = Region | TreeRegion
+"""Pixels: edges of a region are cut into segments of at most this length before they are reprojected."""
+_TOLERANCE = 1e-3
+"""Pixels: area that two regions may share due to rounding of their reprojected edges."""
+SomePart = Region | GridRegion
 
 
-def check(train: Split | TreeSplit | SomePart, val: SomePart | None = None, test: SomePart | None = None) -> None:
-    """Prove that no two parts of a split share a pixel, or that they share no time step.
+def check(train: Split | SomePart, val: SomePart | None = None, test: SomePart | None = None) -> None:
+    """Raise if two parts of a split share a pixel at the same time step.
 
-    Of a tree, every child's regions are compared with those of every other child as well, on the ground.
+    In a tree, the regions of every node are compared with those of every other node as well, on the ground.
 
     Parameters
     ----------
     train
-        A split; or its first region, followed by the others.
+        A split, or its training region.
     val, test
-        The other regions, where the first is given.
+        The other regions, if the first is a region.
 
     Raises
     ------
     InputError
-        Where two parts share pixels at the same time, their buffers meet, or they are closer in time than the gap; the
-        message names them and how much it is.
+        If two parts share pixels at the same time, their buffers overlap, or they are closer in time than the gap; the
+        message names the parts and the size of the overlap.
     """
-    if isinstance(train, (Split, TreeSplit)):
+    if isinstance(train, Split):
         parts, gap = dict[str, SomePart](train.parts), train.gap
     else:
         given = {"train": train, "val": val, "test": test}
         parts, gap = {name: region for name, region in given.items() if region is not None}, None
+    nodes = {name: region.nodes if isinstance(region, Region) else {"": region} for name, region in parts.items()}
     for a, b in combinations(parts, 2):
-        for (node, first), (other, second) in product(_regions(parts[a]), _regions(parts[b])):
-            if not len(first) or not len(second) or _apart_in_time(a, first, b, second, gap):
+        for (node, first), (other, second) in product(nodes[a].items(), nodes[b].items()):
+            if not len(first) or not len(second) or _disjoint_in_time(a, first, b, second, gap):
                 continue
             if node == other or pixel_offset(second.grid, first.grid) is not None:
-                _require_apart(a, first, b, second)
+                _require_disjoint(a, first, b, second)
             else:
-                _require_apart_on_the_ground(f"{a} in {node}", first, f"{b} in {other}", second)
+                _require_disjoint_on_ground(f"{a} in {node}", first, f"{b} in {other}", second)
 
 
-def _regions(part: SomePart) -> list[tuple[str, Region]]:
-    return list(part.parts.items()) if isinstance(part, TreeRegion) else [("", part)]
-
-
-def _require_apart_on_the_ground(a: str, first: Region, b: str, second: Region) -> None:
-    """Check that regions of two CRSs share no ground, their margins around them included."""
-    place = near(first.grid, second.grid)
+def _require_disjoint_on_ground(a: str, first: GridRegion, b: str, second: GridRegion) -> None:
+    """Raise if regions on two grids, with their margins, share ground."""
+    outline = outline_in(first.grid, second.grid)
     reach = max(second.margin or 0, 1)
     rows, cols = second.grid.shape
-    if place is not None and not place.buffer(reach).intersects(
-        shapely.box(-reach, -reach, cols + reach, rows + reach)
-    ):
+    surroundings = shapely.box(-reach, -reach, cols + reach, rows + reach)
+    if outline is not None and not outline.buffer(reach).intersects(surroundings):
         return
-    mine = moved(shapely.segmentize(_grown(first), _SEGMENT), first.grid, second.grid)
-    shared = shapely.area(shapely.intersection(mine, _grown(second)))
-    if shared > _TOUCH:
+    reprojected = reproject(shapely.segmentize(_with_margin(first), _SEGMENT), first.grid, second.grid)
+    shared = shapely.area(shapely.intersection(reprojected, _with_margin(second)))
+    if shared > _TOLERANCE:
         margins = f", with their buffers of {first.margin or 0} and {second.margin or 0}" if first.margin else ""
-        msg = f"Cannot use the split: {a} and {b} share the ground of {shared:.3g} pixels{margins}. Make them apart."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot use the split: {a} and {b} share the ground of {shared:.3g} pixels{margins}.",
+            remedy="Make their regions apart.",
+        )
 
 
-def _grown(region: Region) -> shapely.Geometry:
-    """Return a region in pixels, with its margin around each of its rectangles."""
+def _with_margin(region: GridRegion) -> shapely.Geometry:
+    """Return the union of a region's rectangles in pixel coordinates, each enlarged by the margin."""
     m = region.margin or 0
-    table = np.array([(w.col - m, w.row - m, w.stop[1] + m, w.stop[0] + m) for w in region], "float64")
-    return shapely.union_all(shapely.box(*table.T))
+    bounds = np.array([(w.col - m, w.row - m, w.stop[1] + m, w.stop[0] + m) for w in region], "float64")
+    return shapely.union_all(shapely.box(*bounds.T))
 
 
-def _apart_in_time(a: str, first: Region, b: str, second: Region, gap: np.timedelta64 | None) -> bool:
-    """Tell whether two parts share no time step; where they do not, they must keep the gap."""
+def _disjoint_in_time(a: str, first: GridRegion, b: str, second: GridRegion, gap: np.timedelta64 | None) -> bool:
+    """Return whether two parts share no time step; raises if they are closer in time than the gap."""
     if first.times is None or second.times is None or not (len(first) and len(second)):
         return False
-    mine, other = (np.sort(np.array(r.times, "datetime64[ns]")) for r in (first, second))
-    if np.isin(mine, other).any():
+    stamps, others = (np.sort(np.array(r.times, "datetime64[ns]")) for r in (first, second))
+    if np.isin(stamps, others).any():
         return False
-    least = nearest(mine, other).min() if len(mine) and len(other) else None
-    if gap is not None and least is not None and least < gap:
-        msg = f"Cannot use the split: {a} and {b} are {_days(least)} days apart, less than the gap of {_days(gap)}. "
-        raise InputError(msg + "Make their intervals apart.")
+    distance = distance_to_nearest(stamps, others).min() if len(stamps) and len(others) else None
+    if gap is not None and distance is not None and distance < gap:
+        raise InputError(
+            f"Cannot use the split: {a} and {b} are {_days(distance)} days apart, less than the gap of {_days(gap)}.",
+            remedy="Make their intervals apart.",
+        )
     return True
 
 
-def nearest(stamps: Array, others: Array) -> Array:
-    """Return the time from each stamp to the nearest of others, which are sorted."""
+def distance_to_nearest(stamps: Array, others: Array) -> Array:
+    """Return the time from each time stamp to the nearest of `others`, which are sorted."""
     after = np.searchsorted(others, stamps)
     low, high = others[np.maximum(after - 1, 0)], others[np.minimum(after, len(others) - 1)]
     return np.asarray(np.minimum(np.abs(stamps - low), np.abs(high - stamps)))
 
 
-def _require_apart(a: str, first: Region, b: str, second: Region) -> None:
+def _require_disjoint(a: str, first: GridRegion, b: str, second: GridRegion) -> None:
+    """Raise if regions on grids with the same pixels, with their margins, share pixels."""
     second = second.on(first.grid)
-    shared = _common(first, second, 0)
+    shared = _shared_pixels(first, second, 0)
     if shared:
-        msg = f"Cannot use the split: {a} and {b} share {shared} pixels. Make their regions apart."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot use the split: {a} and {b} share {shared} pixels.", remedy="Make their regions apart."
+        )
     margin = (first.margin or 0) + (second.margin or 0)
-    if margin and _common(first, second, margin):
-        msg = f"Cannot use the split: {a} and {b} lie less than their buffers apart, {margin} pixels. Make them apart."
-        raise InputError(msg)
+    if margin and _shared_pixels(first, second, margin):
+        raise InputError(
+            f"Cannot use the split: {a} and {b} lie less than their buffers apart, {margin} pixels.",
+            remedy="Make them apart.",
+        )
 
 
-def _common(first: Region, second: Region, grown: int) -> int:
-    """Return the pixels that rectangles of two regions share, when those of the first are grown."""
-    mine, other = (np.array([(w.row, w.col, *w.stop) for w in r], "int64").reshape(-1, 4) for r in (first, second))
-    mine = mine + np.array((-grown, -grown, grown, grown))
-    boxes, others = (shapely.box(t[:, 1], t[:, 0], t[:, 3], t[:, 2]) for t in (mine, other))
-    i, j = shapely.STRtree(others).query(boxes)
-    span = np.minimum(mine[i, 2:], other[j, 2:]) - np.maximum(mine[i, :2], other[j, :2])
+def _shared_pixels(first: GridRegion, second: GridRegion, margin: int) -> int:
+    """Return the number of pixels that two regions share, with the rectangles of the first enlarged by a margin."""
+    corners, others = (np.array([(w.row, w.col, *w.stop) for w in r], "int64").reshape(-1, 4) for r in (first, second))
+    corners = corners + np.array((-margin, -margin, margin, margin))
+    boxes, other_boxes = (shapely.box(t[:, 1], t[:, 0], t[:, 3], t[:, 2]) for t in (corners, others))
+    i, j = shapely.STRtree(other_boxes).query(boxes)
+    span = np.minimum(corners[i, 2:], others[j, 2:]) - np.maximum(corners[i, :2], others[j, :2])
     return int(np.maximum(span, 0).prod(1).sum())
 
 

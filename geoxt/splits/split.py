@@ -1,4 +1,4 @@
-"""A split as a value: three regions of one grid, saved with their exact pixels and drawn on a map."""
+"""Splits as values: training, validation and test regions, saved with exact pixels and drawn over a layer."""
 
 from __future__ import annotations
 
@@ -6,108 +6,103 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import ReadError
+from geoxt.errors import GridError, InputError
 from geoxt.regions.region import Region
-from geoxt.samplers.drawing import Figure, draw_parts
-from geoxt.splits.split_files import PARTS, Facts, frame_of, load_facts, save_facts
+from geoxt.samplers.drawing import Figure, draw_regions
+from geoxt.splits.split_files import PARTS, load_parts, save_parts, to_geodataframe
+from geoxt.trees import SomeData
 from geoxt.types import SomePath
-from geoxt.windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Three regions of one grid."""
+    """Training, validation and test regions of one grid, or of the grids of a tree."""
 
     train: Region
-    """Where to learn."""
+    """Training region."""
     val: Region
-    """Where to choose."""
+    """Validation region, for model selection."""
     test: Region
-    """Where to measure, once."""
+    """Test region, for the final evaluation."""
     gap: np.timedelta64 | None = None
-    """Least time between steps of two parts, for splits in time."""
-
-    @property
-    def grid(self) -> GeoBox:
-        """The grid that the regions refer to."""
-        return self.train.grid
+    """Least time between time steps of two parts; `None` if the split is not by time."""
 
     @property
     def parts(self) -> dict[str, Region]:
         """The regions by name: train, val, test."""
         return {name: getattr(self, name) for name in PARTS}
 
-    def save(self, path: SomePath) -> None:
-        """Write the split to GeoJSON (`.geojson`, `.json`) or GeoParquet (`.parquet`).
+    @property
+    def grids(self) -> dict[str, GeoBox]:
+        """The grid of each node; {"": grid} for data on one grid."""
+        return self.train.grids
 
-        Its rectangles are features in WGS 84, to be looked at in any GIS; their rows and columns, the grid, buffer and
-        time steps stand beside them, so that what is loaded equals what was saved.
+    @property
+    def grid(self) -> GeoBox:
+        """The only grid of the split.
+
+        Raises
+        ------
+        GridError
+            If the split has several grids.
+        """
+        if len(self.grids) == 1:
+            return next(iter(self.grids.values()))
+        raise GridError(
+            f"Cannot name one grid of a split of the nodes {list(self.grids)}.",
+            remedy="Use split.grids, or the split of one node by split.of(node).",
+        )
+
+    def of(self, node: str) -> Split:
+        """Return the split of one node as a split of its grid alone."""
+        if node not in self.grids:
+            raise InputError(
+                f"Cannot take the split of node {node!r}: it is of {list(self.grids)}.",
+                remedy="Pass one of these.",
+                argument="node",
+            )
+        regions = {name: Region({"": region.nodes[node]}) for name, region in self.parts.items()}
+        return Split(**regions, gap=self.gap)
+
+    def save(self, path: SomePath) -> None:
+        """Write the split to GeoJSON (`.geojson`, `.json`) or GeoParquet (`.parquet`, `.geoparquet`).
+
+        Rectangles are polygon features in WGS 84, so that any GIS can show them; node, part, rows and columns are their
+        properties. Grids, buffers and time steps stand in a header, so that the loaded split equals the saved one.
 
         Raises
         ------
         OutputError
-            Where the file cannot be written, or its name ends otherwise.
+            If the file cannot be written, or its name has another suffix.
         MissingDependency
-            For GeoParquet without geopandas and pyarrow.
+            For GeoParquet, if geopandas or pyarrow is missing.
         """
-        save_facts(path, {"": self.facts()})
+        save_parts(path, self.parts, self.gap)
 
     @classmethod
     def load(cls, path: SomePath) -> Split:
-        """Read a split that was saved.
+        """Read a saved split.
 
         Raises
         ------
         ReadError
-            Where the file is missing, or no split.
+            If the file is missing or holds no split.
         """
-        found = load_facts(path)
-        if "" not in found:
-            msg = f"Cannot load a split of one grid from {str(path)!r}: it is of a tree. Use TreeSplit.load for it."
-            raise ReadError(msg)
-        return cls.from_facts(found[""])
-
-    @classmethod
-    def from_facts(cls, facts: Facts) -> Split:
-        """Return the split that plain values describe."""
-        regions = {
-            name: Region(
-                facts.grid,
-                tuple(Window(*row) for row in facts.rows[name]),
-                joined=facts.joined[name],
-                margin=facts.margin[name],
-                times=_stamps(facts.times[name]),
-            )
-            for name in PARTS
-        }
-        return cls(**regions, gap=None if facts.gap is None else np.timedelta64(facts.gap, "ns"))
+        regions, gap = load_parts(path)
+        return cls(**regions, gap=gap)
 
     def to_geodataframe(self) -> Any:
-        """Return the rectangles as a GeoDataFrame in WGS 84 with the columns part, row, col, height and width."""
-        return frame_of({"": self.facts()})
+        """Return the rectangles as a GeoDataFrame in WGS 84 with the columns node, part, row, col, height and width."""
+        return to_geodataframe(self.parts)
 
-    def plot(self, layer: xr.DataArray | None = None, *, title: str | None = None) -> Figure:
-        """Draw the parts, over a layer on the split's grid where one is given; returns a matplotlib figure."""
+    def plot(self, layer: SomeData | None = None, *, title: str | None = None) -> Figure:
+        """Draw the parts, one panel per node, over a layer on the split's grid (or a tree of these) if one is given.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         counts = ", ".join(f"{name} {region.pixels:,}" for name, region in self.parts.items() if region)
-        return draw_parts({"": self.grid}, {"": self.parts}, layer, title or f"Pixels: {counts}")
-
-    def facts(self) -> Facts:
-        """Return all that the split says, as plain values."""
-        parts = self.parts
-        return Facts(
-            grid=self.grid,
-            rows={n: [(w.row, w.col, w.height, w.width) for w in r.on(self.grid)] for n, r in parts.items()},
-            joined={n: r.joined for n, r in parts.items()},
-            margin={n: r.margin for n, r in parts.items()},
-            times={
-                n: None if r.times is None else [str(t.astype("M8[ns]")) for t in r.times] for n, r in parts.items()
-            },
-            gap=None if self.gap is None else int(self.gap.astype("m8[ns]").astype("int64")),
-        )
-
-
-def _stamps(times: list[str] | None) -> tuple[np.datetime64, ...] | None:
-    return None if times is None else tuple(np.datetime64(t, "ns") for t in times)
+        return draw_regions(self.parts, layer, title or f"Pixels: {counts}")

@@ -1,11 +1,9 @@
-"""Splits on disk: GeoJSON and GeoParquet features in WGS 84, with the exact pixels beside them."""
+"""Saved splits: GeoJSON and GeoParquet features in WGS 84, with exact pixels, grids and time steps beside them."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,138 +14,167 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import MissingDependency, OutputError, ReadError
 from geoxt.grid import transformer
-from geoxt.samplers.sampler_files import grid_facts, grid_from
+from geoxt.regions.region import GridRegion, Region
+from geoxt.samplers.sampler_files import grid_from_json, grid_to_json
+from geoxt.storage import atomic_write
 from geoxt.types import SomePath
+from geoxt.windows import Window
 
 PARTS = ("train", "val", "test")
+"""Names of the parts of a split."""
 _WGS84 = CRS("EPSG:4326")
-_FIELDS = ("row", "col", "height", "width")
+_FORMAT = "geoxt split 1"
+_RECTANGLE = ("row", "col", "height", "width")
+_COLUMNS = ("node", "part", *_RECTANGLE)
 _JSON, _PARQUET = {".geojson", ".json"}, {".parquet", ".geoparquet"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """All that a split says, as plain values by part."""
-
-    grid: GeoBox
-    """The grid of all parts."""
-    rows: dict[str, list[tuple[int, int, int, int]]]
-    """Row, column, height, width of each rectangle."""
-    joined: dict[str, bool]
-    """Whether windows may lie across rectangles."""
-    margin: dict[str, int | None]
-    """Pixels around each rectangle that no other part uses."""
-    times: dict[str, list[str] | None]
-    """Time steps, ISO 8601."""
-    gap: int | None
-    """Least time between steps of two parts, nanoseconds."""
-
-    @property
-    def head(self) -> dict[str, Any]:
-        """All but the rectangles."""
-        own = {"joined": self.joined, "margin": self.margin, "times": self.times, "gap": self.gap}
-        return {"format": "geoxt split 1", "grid": grid_facts(self.grid), **own}
-
-
-def save_facts(path: SomePath, facts: Mapping[str, Facts]) -> None:
-    """Write a split, in the format that the end of the name says; a file of that name is replaced when all is written.
+def save_parts(path: SomePath, parts: Mapping[str, Region], gap: np.timedelta64 | None) -> None:
+    """Write the regions of a split in the format of the path's suffix, atomically.
 
     Parameters
     ----------
     path
         Ends in .geojson, .json, .parquet or .geoparquet.
-    facts
-        Of each child of a tree by its node; of one grid, alone under an empty name.
+    parts
+        Regions by name: train, val, test.
+    gap
+        Least time between time steps of two parts.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written, or its name has another suffix.
+    MissingDependency
+        For GeoParquet, if geopandas or pyarrow is missing.
     """
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    path = Path(path)
+    header = {"format": _FORMAT, "nodes": {node: _node_header(node, parts, gap) for node in parts["train"].nodes}}
+    suffix = path.suffix.lower()
+    if suffix not in _JSON | _PARQUET:
+        raise OutputError(
+            f"Cannot save a split to a file that ends in {suffix!r}.",
+            remedy="Pass {path} in .geojson or .parquet.",
+            argument="path",
+        )
     try:
-        match target.suffix.lower():
-            case end if end in _JSON:
+        with atomic_write(path) as temporary:
+            if suffix in _JSON:
                 features = [
-                    {"type": "Feature", "properties": fields, "geometry": shapely.geometry.mapping(polygon)}
-                    for fields, polygon in zip(*_features(facts), strict=True)
+                    {"type": "Feature", "properties": properties, "geometry": shapely.geometry.mapping(polygon)}
+                    for properties, polygon in _features(parts)
                 ]
-                text = json.dumps({"type": "FeatureCollection", "geoxt": _head(facts), "features": features})
-                partial.write_text(text)
-            case end if end in _PARQUET:
-                frame_of(facts).assign(geoxt=json.dumps(_head(facts))).to_parquet(partial, index=False)
-            case end:
-                msg = f"Cannot save a split to a file that ends in {end!r}: pass one in .geojson or .parquet."
-                raise OutputError(msg)
-        partial.replace(target)
+                temporary.write_text(json.dumps({"type": "FeatureCollection", "geoxt": header, "features": features}))
+            else:
+                to_geodataframe(parts).assign(geoxt=json.dumps(header)).to_parquet(temporary, index=False)
+    except MissingDependency:
+        raise
     except ImportError as error:
-        msg = "Cannot write GeoParquet without pyarrow: pip install pyarrow, or save to .geojson."
-        raise MissingDependency(msg) from error
+        raise MissingDependency(
+            "Cannot write GeoParquet without pyarrow.", remedy="pip install pyarrow, or save to .geojson."
+        ) from error
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OutputError):
-            raise
-        msg = f"Cannot save the split to {str(path)!r}: {error}. Pass a path in a folder that can be written."
-        raise OutputError(msg) from error
+        raise OutputError(
+            f"Cannot save the split to {str(path)!r}: {error}.",
+            remedy="Pass {path} in a folder that can be written.",
+            argument="path",
+        ) from error
 
 
-def load_facts(path: SomePath) -> dict[str, Facts]:
-    """Read a split: of each child of a tree by its node, or of one grid under an empty name."""
+def load_parts(path: SomePath) -> tuple[dict[str, Region], np.timedelta64 | None]:
+    """Read the regions by part, and the gap, of a saved split.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing or holds no split.
+    """
     try:
         if Path(path).suffix.lower() in _PARQUET:
             table = _geopandas().read_parquet(path)
-            fields = [c for c in ("node", "part", *_FIELDS) if c in table.columns]
-            head, properties = json.loads(table["geoxt"].iloc[0]), table[fields].to_dict("records")
+            columns = [column for column in _COLUMNS if column in table.columns]
+            header, rows = json.loads(table["geoxt"].iloc[0]), table[columns].to_dict("records")
         else:
-            found = json.loads(Path(path).read_text())
-            head, properties = found["geoxt"], [f["properties"] for f in found["features"]]
-        heads = head.get("nodes", {"": head})
-        return {node: _facts(own, [p for p in properties if p.get("node", "") == node]) for node, own in heads.items()}
+            collection = json.loads(Path(path).read_text())
+            header, rows = collection["geoxt"], [feature["properties"] for feature in collection["features"]]
+        # files written before geoxt 0.2 name no nodes where a split has one grid
+        headers = header.get("nodes") or {"": header}
+        regions = {part: Region(_regions_from_json(part, headers, rows)) for part in PARTS}
+        gaps = {node_header["gap"] for node_header in headers.values()}
+        gap = gaps.pop()
+        return regions, None if gap is None else np.timedelta64(gap, "ns")
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        msg = f"Cannot load a split from {str(path)!r}: {error}. Pass a file that Split.save wrote."
-        raise ReadError(msg) from error
+        raise ReadError(
+            f"Cannot load a split from {str(path)!r}: {error}.",
+            remedy="Pass {path} a file that Split.save wrote.",
+            argument="path",
+        ) from error
 
 
-def _facts(head: dict[str, Any], properties: list[dict[str, Any]]) -> Facts:
-    rows: dict[str, list[tuple[int, int, int, int]]] = {name: [] for name in PARTS}
-    for one in properties:
-        rows[one["part"]].append((int(one["row"]), int(one["col"]), int(one["height"]), int(one["width"])))
-    options = {name: head[name] for name in ("joined", "margin", "times", "gap")}
-    return Facts(grid=grid_from(head["grid"]), rows=rows, **options)
+def _node_header(node: str, parts: Mapping[str, Region], gap: np.timedelta64 | None) -> dict[str, Any]:
+    """Return the grid of a node, and what its rectangles do not tell about its regions."""
+    regions = {part: region.nodes[node] for part, region in parts.items()}
+    times = {part: region.times for part, region in regions.items()}
+    return {
+        "grid": grid_to_json(regions["train"].grid),
+        "joined": {part: region.joined for part, region in regions.items()},
+        "margin": {part: region.margin for part, region in regions.items()},
+        "times": {
+            part: None if stamps is None else [str(t.astype("M8[ns]")) for t in stamps]
+            for part, stamps in times.items()
+        },
+        "gap": None if gap is None else int(gap.astype("m8[ns]").astype("int64")),
+    }
 
 
-def _head(facts: Mapping[str, Facts]) -> dict[str, Any]:
-    if list(facts) == [""]:
-        return facts[""].head
-    return {"format": "geoxt split 1", "nodes": {node: one.head for node, one in facts.items()}}
+def _regions_from_json(
+    part: str, headers: Mapping[str, dict[str, Any]], rows: list[dict[str, Any]]
+) -> dict[str, GridRegion]:
+    """Return the region of each node in one part."""
+    windows: dict[str, list[Window]] = {node: [] for node in headers}
+    for row in rows:
+        if row["part"] == part:
+            windows[row.get("node", "")].append(Window(*(int(row[name]) for name in _RECTANGLE)))
+    regions = {}
+    for node, header in headers.items():
+        times = header["times"][part]
+        regions[node] = GridRegion(
+            grid_from_json(header["grid"]),
+            tuple(windows[node]),
+            joined=header["joined"][part],
+            margin=header["margin"][part],
+            times=None if times is None else tuple(np.datetime64(t, "ns") for t in times),
+        )
+    return regions
 
 
-def frame_of(facts: Mapping[str, Facts]) -> Any:
-    """Return the rectangles as a GeoDataFrame."""
-    fields, polygons = _features(facts)
-    names = ("part", *_FIELDS) if list(facts) == [""] else ("node", "part", *_FIELDS)
-    columns = {name: [one[name] for one in fields] for name in names}
-    return _geopandas().GeoDataFrame(columns, geometry=polygons, crs="EPSG:4326")
+def to_geodataframe(parts: Mapping[str, Region]) -> Any:
+    """Return the rectangles of all parts and nodes as a GeoDataFrame in WGS 84."""
+    features = _features(parts)
+    columns = {name: [properties[name] for properties, _ in features] for name in _COLUMNS}
+    return _geopandas().GeoDataFrame(columns, geometry=[polygon for _, polygon in features], crs="EPSG:4326")
 
 
-def _features(facts: Mapping[str, Facts]) -> tuple[list[dict[str, Any]], list[shapely.Polygon]]:
-    """Return the properties of all rectangles, and the rectangles in longitude and latitude."""
-    fields: list[dict[str, Any]] = []
-    polygons: list[shapely.Polygon] = []
-    for node, one in facts.items():
-        own = {"node": node} if node else {}
-        found = [
-            {**own, "part": part, **dict(zip(_FIELDS, row, strict=True))} for part in PARTS for row in one.rows[part]
-        ]
-        fields += found
-        polygons += _polygons(one.grid, found)
-    return fields, polygons
+def _features(parts: Mapping[str, Region]) -> list[tuple[dict[str, Any], shapely.Polygon]]:
+    """Return the properties of each rectangle, and its polygon in longitude and latitude."""
+    features: list[tuple[dict[str, Any], shapely.Polygon]] = []
+    for node, grid in parts["train"].grids.items():
+        rectangles = [(part, w) for part, region in parts.items() for w in region.nodes[node].on(grid)]
+        table = np.array([(w.row, w.col, w.height, w.width) for _, w in rectangles], "int64").reshape(-1, 4)
+        for (part, _), row, polygon in zip(rectangles, table.tolist(), _polygons(grid, table), strict=True):
+            features.append(({"node": node, "part": part, **dict(zip(_RECTANGLE, row, strict=True))}, polygon))
+    return features
 
 
-def _polygons(grid: GeoBox, fields: list[dict[str, Any]]) -> list[shapely.Polygon]:
-    table = np.array([[one[f] for f in _FIELDS] for one in fields], "float64").reshape(-1, 4)
-    row, col, low, right = table[:, 0], table[:, 1], table[:, 0] + table[:, 2], table[:, 1] + table[:, 3]
-    x, y = np.stack((col, col, right, right, col), 1), np.stack((row, low, low, row, row), 1)
+def _polygons(grid: GeoBox, table: np.ndarray[Any, Any]) -> list[shapely.Polygon]:
+    """Return rectangles (n, 4) of a grid as polygons in longitude and latitude."""
+    row, col, height, width = table.astype("float64").T
+    bottom, right = row + height, col + width
+    x, y = np.stack((col, col, right, right, col), 1), np.stack((row, bottom, bottom, row, row), 1)
     a = grid.affine
     x, y = a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f
     x, y = transformer(grid.crs, _WGS84).transform(x, y)
-    rings = np.stack((np.round(x, 8), np.round(y, 8)), axis=-1)
+    rings = np.stack((np.round(x, 8), np.round(y, 8)), axis=-1)  # 1e-8 degrees is a millimetre
     return [shapely.Polygon(ring) for ring in rings]
 
 
@@ -155,6 +182,7 @@ def _geopandas() -> Any:
     try:
         import geopandas as gpd
     except ImportError as error:
-        msg = "Cannot make a GeoDataFrame without geopandas: pip install 'geoxt[vector]'."
-        raise MissingDependency(msg) from error
+        raise MissingDependency(
+            "Cannot make a GeoDataFrame without geopandas.", remedy="pip install 'geoxt[vector]'."
+        ) from error
     return gpd

@@ -1,4 +1,4 @@
-"""Options that all samplers share: regions of any kind, units, valid shares from footprints and from pixels."""
+"""Constraints of all samplers: kinds of regions, units, coverage by footprints and by valid pixels."""
 
 from itertools import pairwise
 
@@ -15,8 +15,8 @@ from geoxt.errors import InputError, OverlapError
 from geoxt.grid import coordinates, grid_of
 from geoxt.layers import open_cogs
 from geoxt.regions.rasterize import parse_region, rectangles
-from geoxt.samplers import GridSampler, PointSampler, RandomSampler, Region, StratifiedSampler
-from geoxt.samplers.constraints import pixels
+from geoxt.samplers import GridRegion, GridSampler, PointSampler, RandomSampler, Region, StratifiedSampler
+from geoxt.samplers.constraints import size_in_pixels
 from geoxt.testing import make_grid, write_cog
 from geoxt.windows import Window
 
@@ -37,8 +37,8 @@ def mask_of(windows, shape=(60, 80)):
 
 
 @given(st.lists(st.tuples(st.floats(-10, 90), st.floats(-10, 70)), min_size=3, max_size=9))
-def test_rectangles_of_an_area_are_its_pixels(points):
-    """The oracle is GDAL's rasterisation by pixel centres."""
+def test_rasterized_rectangles_match_gdal(points):
+    """The oracle is GDAL's rasterization by pixel centres."""
     area = shapely.convex_hull(shapely.MultiPoint(points))
     found = mask_of(rectangles(area, GRID))
     assert found.max(initial=0) <= 1
@@ -52,7 +52,7 @@ def test_rectangles_of_an_area_are_its_pixels(points):
 
 
 @given(st.lists(st.floats(0, 80), min_size=2, max_size=8), st.floats(0, 3.2))
-def test_areas_that_share_edges_share_no_pixel_and_leave_none(cuts, turn):
+def test_geometries_that_share_edges_partition_the_pixels(cuts, turn):
     """Any straight cuts of the plane: each pixel goes to one of the pieces."""
     cuts = sorted(cuts)
     edges = [-300, *cuts, 300]
@@ -61,14 +61,15 @@ def test_areas_that_share_edges_share_no_pixel_and_leave_none(cuts, turn):
     assert (sum(mask_of(rectangles(p, GRID)) for p in pieces) == 1).all()
 
 
-def test_every_kind_of_region_is_the_same_place():
+def test_all_kinds_of_regions_give_the_same_pixels():
     gpd = pytest.importorskip("geopandas")
     bounds = (LEFT + 300, TOP - 900, LEFT + 900, TOP - 600)
     box = shapely.box(*bounds)
     frame = gpd.GeoDataFrame(geometry=[box], crs="EPSG:32615")
     expected = (Window(20, 10, 10, 20),)
     for region in (
-        Region(GRID, expected),
+        GridRegion(GRID, expected),
+        Region({"": GridRegion(GRID, expected)}),
         bounds,
         box,
         (box, "EPSG:32615"),
@@ -85,7 +86,7 @@ def test_every_kind_of_region_is_the_same_place():
         assert all(
             Window(20, 10, 10, 20).contains(w) for w in RandomSampler(make_layer(), size=5, length=9, region=region)
         )
-    with pytest.raises(InputError, match=r"Cannot take a region from 'here': pass region="):
+    with pytest.raises(InputError, match=r"Cannot take a region from 'here'. Pass region="):
         parse_region("here", GRID)
     with pytest.raises(OverlapError, match=r"region given as tuple.*Pass region=\(geometry, crs\)"):
         parse_region((0, 0, 1, 1), GRID)
@@ -93,16 +94,19 @@ def test_every_kind_of_region_is_the_same_place():
 
 def test_sizes_in_units_of_the_crs():
     layer = make_layer()
-    assert pixels((300, 250), GRID, "crs") == (10, 8)
+    assert size_in_pixels((300, 250), GRID, "crs") == (10, 8)
     options = {"region": (LEFT, TOP - 1800, LEFT + 1500, TOP), "units": "crs"}
     assert {w.shape for w in RandomSampler(layer, size=240, length=9, **options)} == {(8, 8)}
     assert [w.col for w in GridSampler(layer, size=300, stride=600, **options)][:4] == [0, 20, 40, 0]
-    for size, units, message in ((5, "crs", r"size=5 in CRS units: a pixel is 30 x 30"), (5, "m", r"units='m': pass")):
+    for size, units, message in (
+        (5, "crs", r"size=5 in CRS units: a pixel is 30 x 30"),
+        (5, "m", r"units='m'. Pass units="),
+    ):
         with pytest.raises(InputError, match=message):
             RandomSampler(layer, size=size, length=1, units=units)
 
 
-def test_windows_are_valid_to_a_share_of_their_pixels(tmp_path):
+def test_min_valid_is_the_least_fraction_of_valid_pixels(tmp_path):
     """A tilted scene in its file's nodata: the footprint is whole, the pixels are not."""
     rows, cols = np.mgrid[0:60, 0:80]
     values = np.where(abs(rows - cols * 0.7) < 18, 7, 0).astype("uint8")
@@ -122,9 +126,9 @@ def test_windows_are_valid_to_a_share_of_their_pixels(tmp_path):
         RandomSampler(ds, size=50, length=3, min_valid=0.99)
 
 
-def test_windows_that_reach_over_a_part_of_a_split_are_refused():
+def test_windows_beyond_the_margin_of_a_split_raise():
     layer = make_layer()
-    tight, wide = (Region(GRID, (Window(20, 20, 20, 20),), margin=m) for m in (2, 5))
+    tight, wide = (GridRegion(GRID, (Window(20, 20, 20, 20),), margin=m) for m in (2, 5))
     with pytest.raises(
         InputError, match=r"reach 5 pixels over a part of a split whose buffer is 2.*placement='inside'"
     ):
@@ -136,7 +140,7 @@ def test_windows_that_reach_over_a_part_of_a_split_are_refused():
     assert len(PointSampler(layer, points=[(LEFT + 900, TOP - 900)], size=5, region=tight)) == 1
 
 
-def test_a_lattice_over_an_area_of_any_outline():
+def test_grid_sampler_covers_a_rasterized_geometry():
     layer = make_layer()
     disc = shapely.Point(LEFT + 1200, TOP - 900).buffer(700)
     inside = mask_of(parse_region(disc, GRID)) > 0
@@ -151,12 +155,12 @@ def test_a_lattice_over_an_area_of_any_outline():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"placement": "over"}, r"placement='over': pass 'inside', 'centred' or 'touching'"),
-        ({"min_covered": 2}, r"min_covered=2: pass a share"),
-        ({"min_valid": -1}, r"min_valid=-1: pass a share"),
+        ({"placement": "over"}, r"placement='over'. Pass placement= 'inside', 'centred' or 'touching'"),
+        ({"min_covered": 2}, r"min_covered=2. Pass min_covered= a fraction"),
+        ({"min_valid": -1}, r"min_valid=-1. Pass min_valid= a fraction"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(InputError, match=message):
         RandomSampler(make_layer(), size=4, length=1, **options)
     assert grid_of(make_layer()) == GRID

@@ -1,4 +1,4 @@
-"""Windows on a lattice: every pixel covered, none outside unless padded, and each as often as it says."""
+"""Windows on a lattice: every pixel is covered, and no window extends beyond the grid unless padded."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates, full_window, grid_of
-from geoxt.samplers import GridSampler, Region
+from geoxt.samplers import GridRegion, GridSampler
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 
@@ -28,7 +28,7 @@ sizes = st.tuples(st.integers(1, 20), st.integers(1, 20))
 
 
 @given(st.tuples(st.integers(1, 60), st.integers(1, 60)), sizes, st.sampled_from(["shift", "pad", "drop"]))
-def test_windows_that_touch_cover_everything(shape, size, edge):
+def test_adjacent_windows_cover_every_pixel(shape, size, edge):
     layer = make_layer(shape)
     fits = size[0] <= shape[0] and size[1] <= shape[1]
     if not fits and edge != "pad":
@@ -61,22 +61,22 @@ def test_overlapping_windows_leave_no_gap(shape, size, data):
     assert count.max() <= (rows + 1) * (cols + 1)
 
 
-def test_windows_go_row_by_row():
+def test_windows_are_in_row_major_order():
     found = [(w.row, w.col) for w in GridSampler(make_layer((50, 40)), size=20)]
     assert found == [(0, 0), (0, 20), (20, 0), (20, 20), (30, 0), (30, 20)]
 
 
 @pytest.mark.parametrize("edge", ["shift", "drop"])
-def test_windows_lie_wholly_in_the_region(edge):
+def test_windows_lie_in_one_rectangle_of_the_region(edge):
     layer = make_layer((60, 60))
-    region = Region(grid_of(layer), (Window(3, 4, 25, 30), Window(40, 0, 17, 60)))
+    region = GridRegion(grid_of(layer), (Window(3, 4, 25, 30), Window(40, 0, 17, 60)))
     found = list(GridSampler(layer, size=8, region=region, edge=edge))
     assert all(sum(r.contains(w) for r in region) == 1 for w in found)
     count, _ = cover(found, (60, 60))
     assert (count > 0).sum() == (region.pixels if edge == "shift" else 24 * 24 + 16 * 56)
 
 
-def test_every_epoch_is_the_same_and_slices_are_plans():
+def test_epochs_are_equal_and_slices_are_sequences():
     sampler = GridSampler(make_layer((60, 60)), size=16)
     assert sampler.at(9) is sampler
     assert list(sampler[2:5]) == list(sampler)[2:5]
@@ -84,7 +84,7 @@ def test_every_epoch_is_the_same_and_slices_are_plans():
         sampler[len(sampler)]
 
 
-def test_the_whole_layer_is_one_window():
+def test_window_of_grid_size_is_the_whole_grid():
     layer = make_layer((60, 50))
     assert list(GridSampler(layer, size=(60, 50))) == [full_window(grid_of(layer))]
 
@@ -92,10 +92,10 @@ def test_the_whole_layer_is_one_window():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 16, "edge": "wrap"}, r"edge='wrap': pass 'shift', 'pad' or 'drop'"),
-        ({"size": 16, "stride": 0}, r"stride=0: pass whole pixels"),
+        ({"size": 16, "edge": "wrap"}, r"edge='wrap'. Pass edge= 'shift', 'pad' or 'drop'"),
+        ({"size": 16, "stride": 0}, r"stride=0. Pass stride= whole pixels"),
     ],
 )
-def test_what_makes_no_lattice_is_refused(options, message):
+def test_invalid_lattices_raise(options, message):
     with pytest.raises(InputError, match=message):
         GridSampler(make_layer((60, 60)), **options)

@@ -1,4 +1,4 @@
-"""Samplers over a tree: children in proportion to their ground, exact covers, whole units, and what a plan promises."""
+"""Samplers over a tree: nodes in proportion to their area, exact covers, whole units, saved and sharded."""
 
 import pickle
 from functools import cache
@@ -14,13 +14,13 @@ from geoxt.grid import coordinates, full_window
 from geoxt.regions.geodesic_area import ground_area, pixel_area
 from geoxt.regions.region import box
 from geoxt.samplers import (
+    GridRegion,
     GridSampler,
     PointSampler,
     RandomBatchSampler,
     RandomSampler,
     Region,
     StratifiedSampler,
-    TreeRegion,
     TripletSampler,
     WindowSequence,
     time_intervals,
@@ -82,7 +82,7 @@ every_sampler = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
 @pytest.mark.parametrize("node", GRIDS)
-def test_area_on_the_ground_is_that_of_geodesic_pixels(node):
+def test_ground_area_equals_geodesic_area_of_pixels(node):
     grid = GRIDS[node]
     corners = [(10, 3), (11, 3), (11, 4), (10, 4)]
     lon, lat = pyproj.Transformer.from_crs(grid.crs.proj, "EPSG:4326", always_xy=True).transform(
@@ -96,30 +96,30 @@ def test_area_on_the_ground_is_that_of_geodesic_pixels(node):
 
 @every_sampler
 @pytest.mark.parametrize("timed", [False, True])
-def test_a_plan_over_a_tree_keeps_all_promises(make, timed, tmp_path):
+def test_sequences_over_a_tree_repeat_shard_and_save(make, timed, tmp_path):
     tree = make_tree(timed=timed)
     options = {"times": time_steps(tree)} if timed else {}
-    plan = make(tree, **options)
-    windows = list(plan)
-    assert len(plan) == len(windows) > 0
+    sequence = make(tree, **options)
+    windows = list(sequence)
+    assert len(sequence) == len(windows) > 0
     assert {w.node for w in windows} <= {"west", "east", "fine"}
     assert all(hash(w) == hash(pickle.loads(pickle.dumps(w))) for w in windows[:3])
     assert all(w.time is None or 0 <= w.time[0] < STEPS[w.node] for w in windows)
     assert all((w.time is not None and len(w.time) == 1) == timed for w in windows)
-    assert make(tree, **options) == plan == pickle.loads(pickle.dumps(plan))
-    assert plan.at(3) == plan.at(3)
-    plan.save(tmp_path / "plan.npz")
-    assert WindowSequence.load(tmp_path / "plan.npz") == plan
-    assert [p.name for p in tmp_path.iterdir()] == ["plan.npz"]
-    assert list(plan.skip(3)) == windows[3:]
-    shards = [list(plan.shard(rank, 2, even=False)) for rank in range(2)]
+    assert make(tree, **options) == sequence == pickle.loads(pickle.dumps(sequence))
+    assert sequence.at(3) == sequence.at(3)
+    sequence.save(tmp_path / "windows.npz")
+    assert WindowSequence.load(tmp_path / "windows.npz") == sequence
+    assert [p.name for p in tmp_path.iterdir()] == ["windows.npz"]
+    assert list(sequence.skip(3)) == windows[3:]
+    shards = [list(sequence.shard(rank, 2, even=False)) for rank in range(2)]
     assert sorted(map(repr, shards[0] + shards[1])) == sorted(map(repr, windows))
-    for node in plan.grids:
-        own = plan.of(node)
+    for node in sequence.grids:
+        own = sequence.of(node)
         assert own.grid == GRIDS[node]
         assert list(own) == [_plain(w) for w in windows if w.node == node]
     with pytest.raises(GridError, match=r"nodes \['west', 'east', 'fine'\].*windows\.of\(node\)"):
-        _ = plan.grid
+        _ = sequence.grid
 
 
 def _plain(window):
@@ -127,20 +127,20 @@ def _plain(window):
 
 
 @every_sampler
-def test_each_unit_lies_in_one_child(make):
-    plan = make(make_tree())
-    for start in range(0, len(plan), plan.unit):
-        assert len({w.node for w in plan[start : start + plan.unit]}) == 1
+def test_each_unit_lies_in_one_node(make):
+    sequence = make(make_tree())
+    for start in range(0, len(sequence), sequence.unit):
+        assert len({w.node for w in sequence[start : start + sequence.unit]}) == 1
 
 
-def test_children_are_drawn_in_proportion_to_their_ground():
+def test_nodes_are_drawn_in_proportion_to_their_area():
     sampler = RandomSampler(make_tree(), size=8, length=4000)
     area = np.array([GRIDS[n].shape[0] * GRIDS[n].shape[1] * (15 if n == "fine" else 30) ** 2 for n in sampler.grids])
     assert list(sampler.grids) == ["west", "east", "fine"]
     assert np.bincount(sampler.node_index) / 4000 == pytest.approx(area / area.sum(), abs=2e-3)
 
 
-def test_weights_of_a_tree_count_by_their_ground():
+def test_weights_of_a_tree_count_by_pixel_area():
     weight = {"west": 1.0, "east": 0.0, "fine": 8.0, "tiny": 1.0}
     layers = {
         n: xr.DataArray(np.full(g.shape, weight[n]), dims=("y", "x"), coords=coordinates(g)) for n, g in GRIDS.items()
@@ -149,13 +149,16 @@ def test_weights_of_a_tree_count_by_their_ground():
     drawn = RandomSampler(make_tree(), size=8, length=400, weights=weights)
     assert list(drawn.grids) == ["west", "fine"]
     assert np.bincount(drawn.node_index) / 400 == pytest.approx([1 / 3, 2 / 3], abs=5e-3)
-    with pytest.raises(InputError, match=r"Cannot draw by weights of 4 grids on one"):
+    with pytest.raises(
+        InputError,
+        match=r"Cannot take weights of one grid: they are given for the nodes \['west', 'east', 'fine', 'tiny'\]",
+    ):
         RandomSampler(make_tree()["west"].to_dataset(), size=8, length=4, weights=weights)
     with pytest.raises(InputError, match=r"weights of node 'west'"):
         RandomSampler(make_tree(), size=8, length=4, weights=layers["west"])
 
 
-def test_every_pixel_of_every_child_is_drawn():
+def test_every_pixel_of_every_node_is_drawn():
     sampler = RandomSampler(make_tree(), size=8, length=6000, placement="touching")
     boards = {node: np.zeros(grid.shape, int) for node, grid in sampler.grids.items()}
     for w in sampler:
@@ -164,7 +167,7 @@ def test_every_pixel_of_every_child_is_drawn():
     assert all(board.min() > 0 for board in boards.values())
 
 
-def test_a_lattice_covers_every_child_exactly():
+def test_grid_sampler_covers_every_node_exactly():
     tree = make_tree()
     sampler = GridSampler(tree, size=10, edge="pad")
     for node, grid in GRIDS.items():
@@ -175,17 +178,17 @@ def test_a_lattice_covers_every_child_exactly():
         assert (board == 1).all()
 
 
-def test_a_class_is_drawn_wherever_its_pixels_lie():
+def test_classes_are_drawn_over_all_nodes():
     sampler = StratifiedSampler(make_tree(), size=4, length=300)
-    assert np.unique(sampler.drawn, return_counts=True)[1].tolist() == [100, 100, 100]
+    assert np.unique(sampler.codes, return_counts=True)[1].tolist() == [100, 100, 100]
     assert sampler.strata.counts.sum() == sum(g.shape[0] * g.shape[1] for g in GRIDS.values())
-    for code, w in zip(sampler.drawn.tolist(), sampler, strict=True):
+    for code, w in zip(sampler.codes.tolist(), sampler, strict=True):
         assert code in make_tree()[w.node]["mask"].values[w.within(full_window(GRIDS[w.node]))]
-    nodes = {w.node for code, w in zip(sampler.drawn.tolist(), sampler, strict=True) if code == 7}
+    nodes = {w.node for code, w in zip(sampler.codes.tolist(), sampler, strict=True) if code == 7}
     assert nodes == {"fine"}
 
 
-def test_a_point_belongs_to_the_first_child_that_has_a_window_for_it():
+def test_points_belong_to_the_first_node_with_a_window():
     sampler = PointSampler(make_tree(), points=(POINTS, "EPSG:4326"), size=9)
     assert sampler.index.tolist() == [0, 1, 2]
     for index, w in zip(sampler.index, sampler, strict=True):
@@ -199,12 +202,12 @@ def test_a_point_belongs_to_the_first_child_that_has_a_window_for_it():
     assert set(weighed.index) == {1}
 
 
-def test_sizes_on_the_ground_give_each_child_its_own_pixels():
+def test_crs_units_are_converted_to_pixels_of_each_node():
     sampler = GridSampler(make_tree(), size=240, units="crs")
     assert {(w.node, w.shape) for w in sampler} == {("west", (8, 8)), ("east", (8, 8)), ("fine", (16, 16))}
 
 
-def test_times_are_of_each_child():
+def test_times_belong_to_nodes():
     tree = make_tree(timed=True)
     assert {node: len(times) for node, times in time_steps(tree).items()} == STEPS
     during = ("2021-05-15", "2021-06-30")
@@ -213,15 +216,17 @@ def test_times_are_of_each_child():
     assert {w.node for w in sampler} == {"east"}
     stamps = tree["east"].time.values
     assert all((stamps[list(w.time)] >= np.datetime64(during[0])).all() for w in sampler)
-    with pytest.raises(InputError, match=r"has its own time steps. Pass times= made of the tree"):
+    with pytest.raises(
+        InputError, match=r"time steps of node 'west': they are given for one grid. Pass times= made of the data"
+    ):
         RandomSampler(tree, size=8, length=5, times=time_steps(tree["west"].to_dataset()))
-    with pytest.raises(InputError, match=r"Pass the tree itself"):
+    with pytest.raises(InputError, match=r"time steps of one grid: they are given for the nodes"):
         RandomSampler(tree["west"].to_dataset(), size=8, length=5, times=time_steps(tree))
     with pytest.raises(InputError, match="period='X'"):
         time_periods(tree, "X")
 
 
-def test_a_region_says_where_on_earth_it_is():
+def test_regions_of_a_tree_need_a_crs():
     tree = make_tree()
     lon, lat = lonlat("east", (15, 20))
     near = (lon - 0.003, lat - 0.003, lon + 0.003, lat + 0.003)
@@ -232,36 +237,36 @@ def test_a_region_says_where_on_earth_it_is():
         assert near[1] < y < near[3]
     with pytest.raises(InputError, match=r"it states none\. Pass region=\(geometry or bounds, crs\)"):
         RandomSampler(tree, size=4, length=30, region=near)
-    only = TreeRegion({"west": Region(GRIDS["west"], (Window(0, 0, 10, 10),)), "east": Region(GRIDS["east"], ())})
+    only = Region({"west": GridRegion(GRIDS["west"], (Window(0, 0, 10, 10),)), "east": GridRegion(GRIDS["east"], ())})
     assert (len(only), only.pixels) == (1, 100)
     drawn = RandomSampler(tree, size=4, length=30, region=only)
     assert all(w.node == "west" and w.stop[0] <= 10 for w in drawn)
-    assert {w.node for w in RandomSampler(tree, size=4, length=9, region=only.parts["west"])} == {"west"}
+    assert {w.node for w in RandomSampler(tree, size=4, length=9, region=only.nodes["west"])} == {"west"}
     with pytest.raises(OverlapError, match="Cannot sample node 'west'"):
-        RandomSampler(tree, size=4, length=30, region=TreeRegion({"north": only.parts["west"]}))
+        RandomSampler(tree, size=4, length=30, region=Region({"north": only.nodes["west"]}))
 
 
-def test_what_fits_into_no_child_is_refused_and_the_reason_is_named():
+def test_error_of_the_first_node_if_no_window_fits():
     with pytest.raises(OverlapError, match=r"Cannot place a window of 99 x 99 pixels"):
         RandomSampler(make_tree(), size=99, length=4)
     with pytest.raises(InputError, match="size=0"):
         RandomSampler(make_tree(), size=0, length=4)
     with pytest.raises(InputError, match=r"their|they state none|several CRSs"):
         PointSampler(make_tree(), points=POINTS, size=9)
-    with pytest.raises(InputError, match=r"labels of node 'west'.*aligned?|align\(tree\)"):
+    with pytest.raises(InputError, match=r"labels of node 'west'.*align\(data\)"):
         StratifiedSampler(make_tree(), size=4, length=3, labels=make_tree()["west"]["mask"])
     with pytest.raises(InputError, match=r"Cannot take the windows of node 'north'"):
         RandomSampler(make_tree(), size=8, length=4).of("north")
 
 
-def test_a_plan_is_drawn_over_each_child(tmp_path):
+def test_plot_has_a_panel_for_each_node(tmp_path):
     pytest.importorskip("matplotlib")
     tree = make_tree(nodes=("west", "east"))
-    plan = RandomSampler(tree, size=8, length=20)
+    sequence = RandomSampler(tree, size=8, length=20)
     images = tree.map_over_datasets(lambda child: child[["image"]] if "image" in child else child)
     for layer in (None, images):
-        figure = plan.plot(layer)
+        figure = sequence.plot(layer)
         assert [axes.get_title() for axes in figure.axes] == ["west", "east"]
-        assert [len(axes.lines) for axes in figure.axes] == [2 * n for n in np.bincount(plan.node_index)]
-    with pytest.raises(GridError, match="Pass a tree with a layer for each child"):
-        plan.plot(tree["west"]["mask"])
+        assert [len(axes.lines) for axes in figure.axes] == [2 * n for n in np.bincount(sequence.node_index)]
+    with pytest.raises(GridError, match="Pass layer= a tree with a layer for each node"):
+        sequence.plot(tree["west"]["mask"])

@@ -1,4 +1,4 @@
-"""Windows around points: the point lies in the middle pixel, and every window says whose it is."""
+"""Windows around points: the point lies in the centre pixel, and each window has the index of its point."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import xarray as xr
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.grid import coordinates, full_window, grid_of, transformer
-from geoxt.samplers import PointSampler, Region
+from geoxt.samplers import GridRegion, PointSampler
 from geoxt.samplers.points import pixels_of
 from geoxt.testing import make_grid
 from geoxt.windows import Window
@@ -21,7 +21,7 @@ def make_layer():
     return xr.DataArray(np.zeros((60, 80), "uint8"), dims=("y", "x"), coords=coordinates(make_grid((60, 80))))
 
 
-def test_points_fall_into_their_pixels_in_any_crs():
+def test_pixels_of_points_in_any_crs():
     assert pixels_of(POINTS, GRID).tolist() == np.floor(PLACES).astype(int).tolist()
     lonlat = np.c_[transformer(GRID.crs, make_grid((2, 2), crs="EPSG:4326").crs).transform(*POINTS.T)]
     assert pixels_of((lonlat, "EPSG:4326"), GRID)[0].tolist() == [5, 7]
@@ -31,7 +31,7 @@ def test_points_fall_into_their_pixels_in_any_crs():
     assert pixels_of(frame.geometry, GRID).tolist() == [[5, 7], [0, 0], [59, 79]]
 
 
-def test_each_point_is_in_the_middle_of_its_window():
+def test_point_lies_in_the_centre_pixel():
     grid = make_grid((60, 80))
     points = np.array([grid.affine @ (col, row) for row, col in PLACES])
     sampler = PointSampler(make_layer(), points=points, size=(4, 7), min_covered=0)
@@ -41,12 +41,12 @@ def test_each_point_is_in_the_middle_of_its_window():
     ] == np.floor(PLACES[:4]).astype(int).tolist()
     inside = PointSampler(make_layer(), points=points, size=(4, 7), placement="inside")
     assert all(full_window(grid_of(make_layer())).contains(w) for w in inside)
-    region = Region(grid, (Window(0, 0, 10, 10),))
+    region = GridRegion(grid, (Window(0, 0, 10, 10),))
     assert PointSampler(make_layer(), points=points, size=4, region=region, min_covered=0).index.tolist() == [0, 1]
     assert PointSampler(make_layer(), points=points, size=4, min_covered=0.9).index.tolist() == [0, 3]
 
 
-def test_points_are_drawn_by_their_weights_and_shifted():
+def test_weights_and_jitter_of_points():
     grid = make_grid((60, 80))
     points = np.array([grid.affine @ (col, row) for row, col in ((20, 20), (30, 30), (40, 40))])
     sampler = PointSampler(make_layer(), points=points, size=5, length=3000, weights=np.array([1, 2, 0]), jitter=2)
@@ -60,14 +60,14 @@ def test_points_are_drawn_by_their_weights_and_shifted():
 @pytest.mark.parametrize(
     ("points", "options", "message"),
     [
-        (np.zeros((3, 3)), {}, r"array of shape \(3, 3\): pass x and y"),
+        (np.zeros((3, 3)), {}, r"array of shape \(3, 3\). Pass points= x and y"),
         ([(np.nan, 1)], {}, r"Cannot place point 0 on the grid"),
         ([(0, 0)], {}, r"around any of 1 points: 0 lie in the region.*Pass points="),
         ([(600_100, 4_549_900)], {"jitter": -1}, r"jitter=-1"),
-        ([(600_100, 4_549_900)], {"weights": np.ones(1)}, r"and a length="),
-        ([(600_100, 4_549_900)], {"weights": np.zeros(1), "length": 2}, r"weights from 0 to 0: pass"),
+        ([(600_100, 4_549_900)], {"weights": np.ones(1)}, r"and length="),
+        ([(600_100, 4_549_900)], {"weights": np.zeros(1), "length": 2}, r"weights from 0 to 0. Pass weights="),
     ],
 )
-def test_points_that_will_not_do(points, options, message):
+def test_invalid_points_raise(points, options, message):
     with pytest.raises((InputError, OverlapError), match=message):
         PointSampler(make_layer(), points=points, size=4, **options)

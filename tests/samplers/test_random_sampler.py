@@ -1,4 +1,4 @@
-"""Random windows: as many as asked, wholly inside, equally likely, the same for a seed, and near in a batch."""
+"""Random windows: inside the region, uniform, repeatable by seed, and close together in a batch."""
 
 import pickle
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.grid import coordinates, full_window, grid_of, window_grid
-from geoxt.samplers import RandomBatchSampler, RandomSampler, Region
+from geoxt.samplers import GridRegion, RandomBatchSampler, RandomSampler
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 
@@ -20,11 +20,11 @@ def make_layer(shape=(60, 80), **options):
 
 
 def region_on(layer, *windows):
-    return Region(grid_of(layer), tuple(Window(*w) for w in windows))
+    return GridRegion(grid_of(layer), tuple(Window(*w) for w in windows))
 
 
 @given(st.integers(1, 60), st.integers(1, 80), st.integers(1, 40), st.integers(0, 2**40))
-def test_it_yields_as_many_windows_as_it_says_and_all_inside(height, width, length, seed):
+def test_length_windows_inside_the_grid(height, width, length, seed):
     layer = make_layer()
     sampler = RandomSampler(layer, size=(height, width), length=length, seed=seed)
     found = list(sampler)
@@ -35,7 +35,7 @@ def test_it_yields_as_many_windows_as_it_says_and_all_inside(height, width, leng
     assert found == list(RandomSampler(layer, size=(height, width), length=length, seed=seed))
 
 
-def test_epochs_differ_and_repeat_and_other_seeds_give_others():
+def test_epochs_and_seeds_differ_and_repeat():
     layer = make_layer()
     first = RandomSampler(layer, size=8, length=50, seed=3)
     assert first.at(0) == first
@@ -47,7 +47,7 @@ def test_epochs_differ_and_repeat_and_other_seeds_give_others():
     assert first.at(7) == pickle.loads(pickle.dumps(first)).at(7)
 
 
-def test_a_longer_epoch_begins_like_a_shorter_one_of_any_platform():
+def test_equal_seeds_give_equal_windows():
     sampler = RandomSampler(make_layer(), size=(8, 9), length=4, seed=1)
     assert [(w.row, w.col) for w in sampler] == [
         (w.row, w.col) for w in RandomSampler(make_layer(), size=(8, 9), length=4, seed=1)
@@ -55,8 +55,8 @@ def test_a_longer_epoch_begins_like_a_shorter_one_of_any_platform():
     assert all(isinstance(w.row, int) for w in sampler)
 
 
-def test_every_place_is_equally_likely():
-    """Chi-square over all places at which a window fits, of two rectangles of unlike size."""
+def test_positions_in_two_rectangles_are_equally_likely():
+    """Chi-square over all positions at which a window fits into two rectangles of different size."""
     layer = make_layer()
     region = region_on(layer, (0, 0, 12, 14), (30, 40, 10, 25))
     sampler = RandomSampler(layer, size=8, length=26_000, seed=0, region=region)
@@ -85,7 +85,7 @@ def test_every_pixel_can_be_drawn():
         max_size=1,
     )
 )
-def test_windows_lie_wholly_in_one_rectangle_of_the_region(rectangles):
+def test_windows_lie_in_one_rectangle_of_the_region(rectangles):
     layer = make_layer()
     region = region_on(layer, *rectangles, (55, 70, 5, 9))
     for window in RandomSampler(layer, size=4, length=60, region=region):
@@ -99,14 +99,14 @@ def test_windows_are_covered_by_every_layer():
     assert len(RandomSampler(ds, size=16, length=10)) == 10
 
 
-def test_a_region_of_a_cut_layer_is_moved_along():
+def test_region_of_a_layer_applies_to_its_slices():
     layer = make_layer()
     region = region_on(layer, (20, 30, 20, 20))
     cut = layer.isel(y=slice(10, 60), x=slice(25, 80))
     for window in RandomSampler(cut, size=8, length=40, region=region):
         assert Window(10, 5, 20, 20).contains(window)
     outside = region_on(make_layer(), (0, 0, 5, 5))
-    with pytest.raises(InputError, match="Cannot place a window of 8 x 8 pixels.*Pass a smaller size"):
+    with pytest.raises(InputError, match="Cannot sample: the region is empty"):
         RandomSampler(cut, size=8, length=4, region=outside)
 
 
@@ -120,14 +120,14 @@ def test_batches_lie_in_a_block(side):
     for start in range(0, len(found), side):
         batch = found[start : start + side]
         rows, cols = [w.row for w in batch], [w.col for w in batch]
-        assert max(rows) - min(rows) + 16 <= sampler.block[0]
-        assert max(cols) - min(cols) + 16 <= sampler.block[1]
+        assert max(rows) - min(rows) + 16 <= sampler.samplers[""].block[0]
+        assert max(cols) - min(cols) + 16 <= sampler.samplers[""].block[1]
         spread.append((min(rows), min(cols)))
     assert len(set(spread)) > 10
     assert all(full_window(grid_of(layer)).contains(w) for w in found)
 
 
-def test_batches_stay_in_the_region_and_repeat():
+def test_batches_stay_in_the_region_and_repeat_by_seed():
     layer = make_layer((200, 200))
     region = region_on(layer, (10, 10, 40, 40), (100, 100, 60, 80))
     options = {"size": 16, "length": 44, "batch_size": 8, "block": 64, "region": region}
@@ -138,7 +138,7 @@ def test_batches_stay_in_the_region_and_repeat():
     assert sampler.at(3) == sampler.at(3) != sampler
 
 
-def test_batches_begin_everywhere():
+def test_batches_cover_every_pixel():
     sampler = RandomBatchSampler(make_layer((40, 40)), size=16, length=8000, batch_size=4, seed=0)
     seen = np.zeros((40, 40), bool)
     for window in sampler:
@@ -149,18 +149,18 @@ def test_batches_begin_everywhere():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 90, "length": 1}, r"window of 90 x 90 pixels: the largest rectangle .* is 60 x 80.*smaller size"),
-        ({"size": 0, "length": 1}, r"size=0: pass whole pixels"),
-        ({"size": 8, "length": 0}, r"Cannot draw 0 windows: pass length=1"),
-        ({"size": 8, "length": 3, "seed": -1}, r"seed=-1.*pass"),
+        ({"size": 90, "length": 1}, r"window of 90 x 90 pixels: the largest rectangle .* is 60 x 80.*smaller size="),
+        ({"size": 0, "length": 1}, r"size=0. Pass size= whole pixels"),
+        ({"size": 8, "length": 0}, r"Cannot draw 0 windows. Pass length=1"),
+        ({"size": 8, "length": 3, "seed": -1}, r"seed=-1.*Pass 0 or more"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(options, message):
+def test_invalid_arguments_raise(options, message):
     with pytest.raises(InputError, match=message):
         RandomSampler(make_layer(), **options)
 
 
-def test_a_layer_whose_files_lie_elsewhere_cannot_be_covered(tmp_path):
+def test_layer_outside_its_files_is_not_covered(tmp_path):
     from geoxt.alignment import align
     from geoxt.layers import open_cogs
     from geoxt.testing import write_cog
@@ -172,7 +172,7 @@ def test_a_layer_whose_files_lie_elsewhere_cannot_be_covered(tmp_path):
     assert len(RandomSampler(corner, size=32, length=4, min_covered=0)) == 4
 
 
-def test_a_window_of_a_part_is_a_window_of_the_whole():
+def test_window_of_part_equals_window_of_whole():
     grid = make_grid((60, 80))
     window = Window(3, 4, 5, 6)
     assert window_grid(window_grid(grid, Window(10, 10, 40, 40)), window) == window_grid(grid, window.shift(10, 10))

@@ -1,5 +1,6 @@
-"""Plans: sharded without duplicates, skipped, saved and loaded, for every sampler alike."""
+"""Window sequences of every sampler: repeatable, sharded without duplicates, resumed, saved and drawn."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -26,6 +27,7 @@ from geoxt.samplers import (
     time_periods,
     time_steps,
 )
+from geoxt.samplers.sampler_files import grid_to_json
 from geoxt.testing import make_grid
 
 GRID = make_grid((60, 80))
@@ -64,68 +66,76 @@ every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 @every
 @pytest.mark.parametrize("timed", [False, True], ids=["all", "timed"])
-def test_a_plan_is_a_sequence_that_repeats(make, timed):
+def test_equal_seeds_give_equal_sequences(make, timed):
     ds = make_data()
     options = {"times": time_periods(ds, "M")} if timed else {}
-    plan = make(ds, **options)
-    found = list(plan)
-    assert len(found) == len(plan) > 0
-    assert found == [plan[i] for i in range(len(plan))]
-    assert plan == make(ds, **options) == pickle.loads(pickle.dumps(plan))
-    assert plan.at(3) == make(ds, **options).at(3) == pickle.loads(pickle.dumps(plan)).at(3)
-    assert len(plan.at(3)) == len(plan)
+    windows = make(ds, **options)
+    found = list(windows)
+    assert len(found) == len(windows) > 0
+    assert found == [windows[i] for i in range(len(windows))]
+    assert windows == make(ds, **options) == pickle.loads(pickle.dumps(windows))
+    assert windows.at(3) == make(ds, **options).at(3) == pickle.loads(pickle.dumps(windows)).at(3)
+    assert len(windows.at(3)) == len(windows)
     assert all((w.time is not None) == timed for w in found)
     with pytest.raises(ValueError, match="read-only"):
-        plan.table[0, 0] = 1
+        windows.table[0, 0] = 1
 
 
 @every
 @given(world=st.integers(1, 5), epoch=st.integers(0, 2))
-def test_shards_share_no_window_and_follow_the_epochs(make, world, epoch):
-    plan = made(make)
+def test_shards_are_disjoint_and_follow_the_epochs(make, world, epoch):
+    windows = made(make)
     numbers = WindowSequence(
-        {"": GRID}, np.c_[np.arange(len(plan)), np.zeros((len(plan), 3), "int64") + 1], unit=plan.unit
+        {"": GRID}, np.c_[np.arange(len(windows)), np.zeros((len(windows), 3), "int64") + 1], unit=windows.unit
     )
     shards = [numbers.shard(rank, world) for rank in range(world)]
     rows = [w.row for shard in shards for w in shard]
-    assert len(rows) == len(set(rows)) > len(plan) - world * plan.unit
+    assert len(rows) == len(set(rows)) > len(windows) - world * windows.unit
     assert len({len(shard) for shard in shards}) == 1
     loose = [w.row for rank in range(world) for w in numbers.shard(rank, world, even=False)]
-    assert sorted(loose) == list(range(len(plan)))
+    assert sorted(loose) == list(range(len(windows)))
     for rank in range(world):
-        shard = plan.shard(rank, world).at(epoch)
-        assert list(shard) == [plan.at(epoch)[w.row] for w in shards[rank]]
-        units = [w.row // plan.unit for w in shards[rank]]
-        assert all(units.count(u) == plan.unit for u in units if (u + 1) * plan.unit <= len(plan))
+        shard = windows.shard(rank, world).at(epoch)
+        assert list(shard) == [windows.at(epoch)[w.row] for w in shards[rank]]
+        units = [w.row // windows.unit for w in shards[rank]]
+        assert all(units.count(u) == windows.unit for u in units if (u + 1) * windows.unit <= len(windows))
 
 
 @every
-def test_a_plan_goes_on_where_it_was_cut_off(make):
-    plan = make(make_data()).at(2)
-    assert list(plan[:7]) + list(plan.skip(7)) == list(plan)
-    assert len(plan.skip(len(plan))) == 0
-    with pytest.raises(InputError, match=r"Cannot skip .* windows of a plan of .*pass 0 to"):
-        plan.skip(len(plan) + 1)
+def test_skip_resumes_an_epoch(make):
+    windows = make(make_data()).at(2)
+    assert list(windows[:7]) + list(windows.skip(7)) == list(windows)
+    assert len(windows.skip(len(windows))) == 0
+    with pytest.raises(InputError, match=r"Cannot skip .* of .* windows. Pass 0 to"):
+        windows.skip(len(windows) + 1)
 
 
 @every
 @pytest.mark.parametrize("timed", [False, True], ids=["all", "timed"])
-def test_a_saved_plan_is_the_same(make, timed, tmp_path):
+def test_saved_windows_equal_loaded_windows(make, timed, tmp_path):
     ds = make_data()
-    plan = make(ds, **({"times": time_steps(ds, length=2)} if timed else {})).at(1)
-    plan.save(tmp_path / "plan.npz")
-    loaded = WindowSequence.load(tmp_path / "plan.npz")
-    assert loaded == plan
-    assert list(loaded) == list(plan)
-    assert (loaded.grid, loaded.unit) == (plan.grid, plan.unit)
-    assert loaded.shard(1, 2) == plan.shard(1, 2)
+    windows = make(ds, **({"times": time_steps(ds, length=2)} if timed else {})).at(1)
+    windows.save(tmp_path / "windows.npz")
+    loaded = WindowSequence.load(tmp_path / "windows.npz")
+    assert loaded == windows
+    assert list(loaded) == list(windows)
+    assert (loaded.grid, loaded.unit) == (windows.grid, windows.unit)
+    assert loaded.shard(1, 2) == windows.shard(1, 2)
 
 
-def test_another_process_draws_the_same(tmp_path):
+def test_files_of_one_grid_from_before_nodes_load(tmp_path):
+    """Windows of one grid were written with "grid" in place of "grids" and without node positions until geoxt 0.2."""
+    windows = GridSampler(make_data(), size=16)
+    facts = json.dumps({"format": "geoxt plan 1", "grid": grid_to_json(GRID), "unit": 1})
+    np.savez(tmp_path / "earlier.npz", facts=np.array(facts), table=windows.table)
+    assert WindowSequence.load(tmp_path / "earlier.npz") == windows
+
+
+def test_another_process_draws_the_same_windows(tmp_path):
     """A fresh interpreter with its own hash seed and one thread, as a worker or a rank has."""
     code = f"""
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("plans", {str(Path(__file__))!r})
+spec = importlib.util.spec_from_file_location("sequences", {str(Path(__file__))!r})
 plans = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(plans)
 for name, make in plans.MAKERS.items():
@@ -140,25 +150,25 @@ for name, make in plans.MAKERS.items():
         assert WindowSequence.load(tmp_path / f"{name}.npz") == make(data, times=time_steps(data), **seed).at(2)
 
 
-def test_files_that_are_no_plan_are_refused(tmp_path):
+def test_invalid_files_raise(tmp_path):
     (tmp_path / "other.npz").write_bytes(b"nothing")
     for name in ("other.npz", "none.npz"):
-        with pytest.raises(ReadError, match=rf"Cannot load a plan from '.*{name}'.*Plan.save"):
+        with pytest.raises(ReadError, match=rf"Cannot load windows from '.*{name}'.*WindowSequence.save"):
             WindowSequence.load(tmp_path / name)
-    with pytest.raises(OutputError, match=r"Cannot save the plan to .*Pass a path"):
-        GridSampler(make_data(), size=16).save(tmp_path / "no" / "plan.npz")
-    with pytest.raises(InputError, match=r"rank=2 of world_size=2: pass a rank of 0 to 1"):
+    with pytest.raises(OutputError, match=r"Cannot save the windows to .*Pass path="):
+        GridSampler(make_data(), size=16).save(tmp_path / "no" / "windows.npz")
+    with pytest.raises(InputError, match=r"rank=2 of world_size=2. Pass rank= 0 to 1"):
         GridSampler(make_data(), size=16).shard(2, 2)
 
 
 @every
-def test_plans_draw_themselves(make):
+def test_plot_outlines_every_window(make):
     pytest.importorskip("matplotlib")
     ds = make_data()
-    plan = make(ds)
+    windows = make(ds)
     for layer in (None, ds.mask, ds.image.isel(time=0)):
-        axes = plan.plot(layer).axes[0]
-        assert len(axes.lines) == 2 * len(plan)
+        axes = windows.plot(layer).axes[0]
+        assert len(axes.lines) == 2 * len(windows)
         assert axes.get_ylim() == (60, 0)
-    with pytest.raises(InputError, match=r"Cannot draw over 'mask': it lies on another grid. Pass"):
-        plan.plot(ds.mask[1:])
+    with pytest.raises(InputError, match=r"Cannot draw over 'mask': it lies on another grid. Pass layer="):
+        windows.plot(ds.mask[1:])

@@ -1,4 +1,4 @@
-"""Windows by class: balanced however rare, every pixel of a class equally likely, and the labels read once."""
+"""Stratified sampling: balanced classes, uniform over the pixels of a class, labels read once."""
 
 import dask.array
 import numpy as np
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from geoxt.errors import GridError, InputError, LabelError
 from geoxt.grid import coordinates, grid_of
-from geoxt.regions.region import Region as AnyRegion
-from geoxt.samplers import Region, StratifiedSampler
+from geoxt.regions.region import GridRegion
+from geoxt.samplers import StratifiedSampler
 from geoxt.samplers.strata import strata_of
 from geoxt.samplers.streaming import stream
 from geoxt.source import view_of
@@ -32,20 +32,20 @@ def rare(shape=(200, 220)):
     return values
 
 
-def test_rare_classes_are_drawn_as_often_as_others():
+def test_rare_and_frequent_classes_are_equally_likely():
     values = rare()
     sampler = StratifiedSampler(make_labels(values), size=16, length=400, seed=1)
     assert sampler.strata.codes == (0, 1, 2, 9)
     assert sampler.strata.counts.tolist() == np.unique(values, return_counts=True)[1].tolist()
-    codes, count = np.unique(sampler.drawn, return_counts=True)
+    codes, count = np.unique(sampler.codes, return_counts=True)
     assert count.tolist() == [100] * 4
     inside = [values[w.within(Window(0, 0, *values.shape))] for w in sampler]
-    assert all((w == code).any() for w, code in zip(inside, sampler.drawn, strict=True))
-    assert {(int(w.row <= 37), w.col) for w, c in zip(sampler, sampler.drawn, strict=True) if c == 2}
+    assert all((w == code).any() for w, code in zip(inside, sampler.codes, strict=True))
+    assert {(int(w.row <= 37), w.col) for w, c in zip(sampler, sampler.codes, strict=True) if c == 2}
     weighted = StratifiedSampler(make_labels(values), size=16, length=300, weights={2: 2, 1: 1})
-    assert np.unique(weighted.drawn, return_counts=True)[1].tolist() == [100, 200]
+    assert np.unique(weighted.codes, return_counts=True)[1].tolist() == [100, 200]
     natural = StratifiedSampler(make_labels(values), size=16, length=1000, weights="natural")
-    assert abs((natural.drawn == 1).mean() - 120 / 220) < 0.01
+    assert abs((natural.codes == 1).mean() - 120 / 220) < 0.01
     assert codes.tolist() == [0, 1, 2, 9]
 
 
@@ -59,35 +59,35 @@ def test_every_window_with_a_pixel_of_the_class_can_be_drawn():
 
 
 @given(st.integers(1, 40), st.integers(0, 99))
-def test_kept_pixels_are_of_their_class_and_no_more_than_asked(keep, seed):
+def test_stored_pixels_belong_to_their_class_and_the_region(max_pixels, seed):
     values = np.random.default_rng(seed).choice(4, (30, 35), p=(0.5, 0.4, 0.08, 0.02)).astype("uint8")
     layer = make_labels(values)
-    region = Region(grid_of(layer), (Window(3, 4, 20, 11), Window(10, 20, 20, 15)))
-    strata = strata_of(view_of(layer), region, keep=keep, seed=seed)
+    region = GridRegion(grid_of(layer), (Window(3, 4, 20, 11), Window(10, 20, 20, 15)))
+    strata = strata_of(view_of(layer), region, max_pixels=max_pixels, seed=seed)
     inside = np.zeros(values.shape, bool)
     inside[3:23, 4:15] = inside[10:30, 20:35] = True
-    for code, count, places in zip(strata.codes, strata.counts, strata.places, strict=True):
+    for code, count, pixels in zip(strata.codes, strata.counts, strata.pixels, strict=True):
         assert count == (values == code)[inside].sum()
-        assert len(places) == min(keep, count) == len(np.unique(places, axis=0))
-        assert (values[tuple(places.T)] == code).all()
-        assert inside[tuple(places.T)].all()
+        assert len(pixels) == min(max_pixels, count) == len(np.unique(pixels, axis=0))
+        assert (values[tuple(pixels.T)] == code).all()
+        assert inside[tuple(pixels.T)].all()
 
 
-def test_which_pixels_are_kept_is_uniform_over_blocks(monkeypatch):
-    """Chi-square of kept pixels over 200 seeds, on a layer of several blocks."""
+def test_stored_pixels_are_a_uniform_sample_across_blocks(monkeypatch):
+    """Chi-square of stored pixels over 400 seeds, on a layer of several blocks."""
     monkeypatch.setattr("geoxt.samplers.strata.stream", lambda view, region: stream(view, region, block=8))
     layer = make_labels(np.zeros((20, 20)))
-    view, region = view_of(layer), AnyRegion(grid_of(layer), (Window(0, 0, 20, 20),))
+    view, region = view_of(layer), GridRegion(grid_of(layer), (Window(0, 0, 20, 20),))
     count = np.zeros((20, 20), int)
     for seed in range(400):
-        places = strata_of(view, region, keep=30, seed=seed).places[0]
-        count[tuple(places.T)] += 1
+        pixels = strata_of(view, region, max_pixels=30, seed=seed).pixels[0]
+        count[tuple(pixels.T)] += 1
     expected = 400 * 30 / 400
     chi = ((count - expected) ** 2 / (expected * (1 - 30 / 400))).sum()
     assert abs(chi - 399) < 4 * np.sqrt(2 * 399)
 
 
-def test_lazy_labels_are_read_once_and_block_by_block():
+def test_lazy_labels_are_read_once_block_by_block():
     reads = []
     values = np.zeros((2100, 1500), "uint8")
     values[2050, 1400] = 5
@@ -109,20 +109,20 @@ def test_lazy_labels_are_read_once_and_block_by_block():
     assert len(reads) == 6
     assert [
         code in np.unique(values[w.within(Window(0, 0, *values.shape))])
-        for w, code in zip(sampler, sampler.drawn, strict=True)
+        for w, code in zip(sampler, sampler.codes, strict=True)
     ]
 
 
-def test_nodata_is_no_class_and_the_region_bounds_windows():
+def test_nodata_is_not_a_class_and_windows_stay_in_the_region():
     values = rare()
     layer = make_labels(values, _FillValue=0)
-    region = Region(grid_of(layer), (Window(0, 0, 100, 110),))
+    region = GridRegion(grid_of(layer), (Window(0, 0, 100, 110),))
     sampler = StratifiedSampler(layer, size=16, length=60, region=region)
     assert sampler.strata.codes == (1, 2, 9)
     assert all(Window(0, 0, 100, 110).contains(w) for w in sampler)
 
 
-def test_labels_that_will_not_do():
+def test_invalid_labels_raise():
     layer = make_labels(rare())
     image = make_labels(rare()).rename("image")
     image.attrs = {}
@@ -137,8 +137,8 @@ def test_labels_that_will_not_do():
             LabelError,
             r"Cannot draw class 7: the labels have pixels of \[0, 1, 2, 9\]",
         ),
-        ({"labels": layer, "weights": "equal"}, LabelError, r"weights='equal': pass 'balanced'"),
-        ({"labels": layer, "keep": 0}, InputError, r"keep=0"),
+        ({"labels": layer, "weights": "equal"}, LabelError, r"weights='equal'. Pass weights= 'balanced'"),
+        ({"labels": layer, "max_pixels": 0}, InputError, r"max_pixels=0"),
         ({"labels": layer.where(False)}, LabelError, r"no valid pixel in the region"),
     ):
         with pytest.raises(error, match=message):

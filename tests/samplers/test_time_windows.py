@@ -1,4 +1,4 @@
-"""Time steps of windows: runs, periods, intervals, at random or in turn, and only where they are covered."""
+"""Time steps of windows: runs, periods and intervals, at random or in turn, covered at their own time."""
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ def test_runs_periods_and_intervals():
     assert found.groups == ((0, 1, 2, 3, 4), (0, 1, 2, 3, 4))
 
 
-def test_steps_are_taken_of_a_group_at_random_and_in_order():
+def test_take_draws_steps_of_a_group_in_order_of_time():
     layer = make_layer()
     times = time_intervals(layer, [("2021", "2021")], take=2)
     found = [w.time for w in RandomSampler(layer, size=4, length=2000, times=times)]
@@ -54,7 +54,7 @@ def test_steps_are_taken_of_a_group_at_random_and_in_order():
     assert abs(count - 200).max() < 60
 
 
-def test_a_lattice_and_points_take_every_group_in_turn():
+def test_grids_and_points_repeat_for_every_group():
     layer = make_layer()
     spatial = [(w.row, w.col) for w in GridSampler(layer, size=10)]
     sampler = GridSampler(layer, size=10, times=time_periods(layer, "M"))
@@ -65,22 +65,22 @@ def test_a_lattice_and_points_take_every_group_in_turn():
     assert [(w.time, i) for w, i in zip(found, found.index, strict=True)] == [
         ((0, 1, 2), 0), ((0, 1, 2), 1), ((3, 4, 5), 0), ((3, 4, 5), 1),
     ]  # fmt: skip
-    with pytest.raises(InputError, match=r"2 random steps on a lattice: make times= without take"):
+    with pytest.raises(InputError, match=r"2 random steps on a lattice. Make times= without take"):
         GridSampler(layer, size=10, times=time_periods(layer, "M", take=2))
 
 
-def test_what_belongs_together_is_taken_at_one_time():
+def test_batches_and_triplets_have_one_group_of_time_steps():
     layer = make_layer()
     times = time_steps(layer)
     batches = RandomBatchSampler(layer, size=4, length=40, batch_size=4, times=times)
     triplets = TripletSampler(layer, size=4, length=40, radius=6, times=times)
-    for plan in (batches, triplets):
-        found = plan.steps.reshape(-1, plan.unit)
+    for windows in (batches, triplets):
+        found = windows.steps.reshape(-1, windows.unit)
         assert (found == found[:, :1]).all()
         assert len(np.unique(found)) > 3
 
 
-def test_windows_are_covered_at_their_own_time():
+def test_coverage_counts_footprints_of_the_windows_time_step():
     """Two scenes beside each other, at two times: footprints count by time step."""
     grid = make_grid((20, 60))
     scenes = tuple(
@@ -104,18 +104,18 @@ def test_windows_are_covered_at_their_own_time():
     ("make", "message"),
     [
         (lambda a: time_steps(a, length=9), r"runs of length=9: there are 6 time steps"),
-        (lambda a: time_steps(a, spacing=0), r"spacing=0: pass"),
+        (lambda a: time_steps(a, spacing=0), r"spacing=0. Pass length=, stride= and spacing="),
         (lambda a: time_steps(a.isel(time=0)), r"no 'time'. Leave times= out"),
         (lambda a: time_periods(a.drop_vars("time"), "M"), r"no time coordinate of datetime64. Assign one"),
-        (lambda a: time_periods(a, "fortnight"), r"period='fortnight'.*Pass a pandas period"),
+        (lambda a: time_periods(a, "fortnight"), r"period='fortnight'.*Pass period= a pandas period"),
         (lambda a: time_periods(a, "M", take=3), r"none of the 4 groups has take=3 steps, the largest has 2"),
         (lambda a: time_intervals(a, [("2023", "2024")]), r"none of the 1 groups has one step"),
         (lambda a: time_intervals(a, [("2022", "2021")]), r"from 2022 to 2021: the end lies before"),
-        (lambda a: time_intervals(a, [("soon", "2021")]), r"Cannot read a time from 'soon': pass a date"),
-        (lambda a: time_steps(a, order="reverse"), r"order='reverse': pass 'random' or 'sequential'"),
+        (lambda a: time_intervals(a, [("soon", "2021")]), r"Cannot read a time from 'soon'. Pass a date"),
+        (lambda a: time_steps(a, order="reverse"), r"order='reverse'. Pass order= 'random' or 'sequential'"),
         (lambda a: RandomSampler(a, size=4, length=1, times=Times(groups=((7,),))), r"time step 7 of 6"),
     ],
 )
-def test_times_that_are_not_there(make, message):
+def test_invalid_times_raise(make, message):
     with pytest.raises(InputError, match=message):
         make(make_layer())

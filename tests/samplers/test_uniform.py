@@ -1,4 +1,4 @@
-"""Uniformity, by chi-square with fixed seeds: over places, over pixels, with weights, in batches and over time."""
+"""Uniformity by chi-square with fixed seeds: over positions, pixels, weights, batches and time steps."""
 
 from dataclasses import replace
 
@@ -9,9 +9,9 @@ import xarray as xr
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.grid import coordinates, grid_of
-from geoxt.samplers import RandomBatchSampler, RandomSampler, Region, TripletSampler, time_steps
-from geoxt.samplers.candidates import Places
-from geoxt.samplers.constraints import scope_of
+from geoxt.samplers import GridRegion, RandomBatchSampler, RandomSampler, TripletSampler, time_steps
+from geoxt.samplers.candidates import Candidates
+from geoxt.samplers.constraints import parse_constraints
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 
@@ -47,7 +47,7 @@ def pixels(windows, shape):
 
 
 @pytest.mark.parametrize(("placement", "places"), [("inside", (12, 15)), ("centred", (16, 20)), ("touching", (20, 25))])
-def test_every_place_is_equally_likely(placement, places):
+def test_every_position_is_equally_likely(placement, places):
     sampler = RandomSampler(make_layer(), size=(5, 6), length=40_000, placement=placement, min_covered=0)
     count = tally(sampler, SHAPE, pad=6)
     count = count[np.ix_(count.any(1), count.any(0))]
@@ -55,7 +55,7 @@ def test_every_place_is_equally_likely(placement, places):
     assert deviation(count, 40_000 / count.size) < 4
 
 
-def test_with_windows_that_touch_every_pixel_is_equally_likely():
+def test_touching_windows_are_uniform_over_pixels():
     """One drawn pixel of each window that lies on the grid, so that counts are independent."""
     rng = np.random.default_rng(0)
     count = np.zeros(SHAPE, int)
@@ -66,7 +66,7 @@ def test_with_windows_that_touch_every_pixel_is_equally_likely():
     assert deviation(count, count.sum() / count.size) < 4
 
 
-def test_inside_a_pixel_is_drawn_as_often_as_windows_hold_it():
+def test_inside_windows_sample_pixels_by_the_number_of_their_positions():
     """The edge effect that the documentation states: a corner pixel lies in one place, an inner one in 5 x 6."""
     board = pixels(RandomSampler(make_layer(), size=(5, 6), length=60_000), SHAPE)
     rows = np.minimum(np.minimum(np.arange(16) + 1, 5), 16 - np.arange(16))
@@ -76,10 +76,10 @@ def test_inside_a_pixel_is_drawn_as_often_as_windows_hold_it():
     assert abs((board / expected)[5:-5, 6:-6] - 1).max() < 0.05
 
 
-def test_the_windows_of_batches_are_as_uniform_as_others():
+def test_windows_of_batches_are_uniform():
     """One window of each batch, at each place in it: also near the edges, and of rectangles of unlike size."""
     layer = make_layer()
-    region = Region(grid_of(layer), (Window(0, 0, 9, 20), Window(10, 3, 6, 9)))
+    region = GridRegion(grid_of(layer), (Window(0, 0, 9, 20), Window(10, 3, 6, 9)))
     sampler = RandomBatchSampler(layer, size=4, block=7, length=4 * 12_000, batch_size=4, region=region)
     places = {(r, c) for r in range(6) for c in range(17)} | {(10 + r, 3 + c) for r in range(3) for c in range(6)}
     for nth in range(4):
@@ -88,7 +88,7 @@ def test_the_windows_of_batches_are_as_uniform_as_others():
         assert deviation(count[count > 0], 12_000 / len(places)) < 4
 
 
-def test_weights_are_met():
+def test_windows_follow_the_weights():
     layer = make_layer()
     weights = layer.astype("float32") + np.arange(20, dtype="float32")
     sampler = RandomSampler(layer, size=5, length=40_000, weights=weights, placement="centred")
@@ -102,7 +102,7 @@ def test_weights_are_met():
         RandomSampler(layer, size=5, length=1, weights=weights[1:])
 
 
-def test_in_an_area_of_any_outline_every_place_that_fits_is_equally_likely():
+def test_positions_in_a_rasterized_geometry_are_equally_likely():
     layer = make_layer()
     grid = grid_of(layer)
     ring = shapely.Polygon([(0, 0), (20, 0), (20, 16), (0, 16)], [[(8, 6), (12, 6), (12, 10), (8, 10)]])
@@ -158,32 +158,32 @@ def test_triplets_are_near_and_far_and_uniform():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"radius": 0.5, "length": 3}, r"radius=0.5: pass whole pixels"),
+        ({"radius": 0.5, "length": 3}, r"radius=0.5. Pass radius= whole pixels"),
         (
             {"radius": 9, "distance": 4, "length": 3},
-            r"4 pixels away distant where neighbours lie 9 away. Pass a distance=",
+            r"4 pixels away distant where neighbours lie 9 away. Pass distance=",
         ),
         ({"radius": 30, "length": 3}, r"Cannot find 3 windows.*0 found"),
     ],
 )
-def test_triplets_that_cannot_be(options, message):
+def test_invalid_triplets_raise(options, message):
     with pytest.raises(InputError, match=message):
         TripletSampler(make_layer(), size=4, **options)
 
 
-def test_places_that_cannot_hold_what_they_must_are_cut_away():
-    """A diagonal footprint in a large grid: nearly every draw is one that will do."""
+def test_candidates_exclude_positions_outside_the_footprint():
+    """A diagonal footprint in a large grid: at most 20 candidates for each accepted position."""
     layer = make_layer((150, 150))
-    scope = scope_of(layer, 10, min_covered=1.0)
+    constraints = parse_constraints(layer.to_dataset(name="image"), 10, min_covered=1.0)
     thin = shapely.Polygon([(0, 0), (14, 0), (150, 136), (150, 150), (136, 150), (0, 14)])
-    scope = replace(scope, footprints=(thin,))
-    places = Places(scope)
+    constraints = replace(constraints, footprints=(thin,))
+    candidates = Candidates(constraints)
     rows, cols = np.divmod(np.arange(141 * 141), 141)
     table = np.c_[rows, cols, np.full((len(rows), 2), 10)]
-    allowed = table[scope.accepts(table)]
-    assert len(allowed) <= len(places) < 20 * len(allowed)
-    corner, room = places.corners, places.room
-    held = ((allowed[:, None, :2] >= corner) & (allowed[:, None, :2] < corner + room)).all(2).sum(1)
+    allowed = table[constraints.accepts(table)]
+    assert len(allowed) <= len(candidates) < 20 * len(allowed)
+    corner, count = candidates.corners, candidates.counts
+    held = ((allowed[:, None, :2] >= corner) & (allowed[:, None, :2] < corner + count)).all(2).sum(1)
     assert (held == 1).all()
     with pytest.raises(OverlapError, match="0 found"):
-        Places(replace(scope, footprints=(shapely.box(0, 0, 9, 9),)))
+        Candidates(replace(constraints, footprints=(shapely.box(0, 0, 9, 9),)))

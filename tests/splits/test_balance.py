@@ -1,4 +1,4 @@
-"""Stratified blocks and folds: like shares of every class, each block in test once, nothing shared."""
+"""Balanced blocks and folds: similar fractions of every class in each part, each block in test once."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from geoxt.errors import InputError, LabelError
 from geoxt.grid import coordinates, grid_of
 from geoxt.splits import blocks, check, folds
-from geoxt.splits.balance import balanced, class_counts, deal
+from geoxt.splits.balance import apportion, balance_classes, class_rows, class_table
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 
@@ -23,7 +23,7 @@ def make_labels(shape=(160, 160), seed=0):
     return xr.DataArray(values, dims=("y", "x"), coords=coordinates(make_grid(shape)), attrs=attrs, name="mask")
 
 
-def class_shares(split, layer):
+def class_fractions(split, layer):
     values = layer.to_numpy()
     outer = Window(0, 0, *values.shape)
     count = np.array(
@@ -36,45 +36,46 @@ def class_shares(split, layer):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_part_has_its_share_of_every_class(seed):
+def test_every_part_has_its_fraction_of_every_class(seed):
     layer = make_labels(seed=seed)
     plain, even = (blocks(layer, size=16, labels=labels, seed=seed) for labels in (None, layer))
     check(even)
     aim = np.array([[0.6], [0.2], [0.2]])
     assert [len(p) for p in even.parts.values()] == [len(p) for p in plain.parts.values()]
-    assert abs(class_shares(even, layer) - aim).max() < 0.15  # the rarest class has about five blocks
-    assert ((class_shares(even, layer) - aim) ** 2).sum() < 0.5 * ((class_shares(plain, layer) - aim) ** 2).sum() + 1e-3
+    assert abs(class_fractions(even, layer) - aim).max() < 0.15  # the rarest class has about five blocks
+    assert ((class_fractions(even, layer) - aim) ** 2).sum() < 0.5 * (
+        (class_fractions(plain, layer) - aim) ** 2
+    ).sum() + 1e-3
     assert blocks(layer, size=16, labels=layer, seed=seed) == even
 
 
 @given(st.integers(2, 5), st.integers(8, 40), st.integers(1, 6), st.integers(0, 99))
-def test_swaps_never_make_it_worse_nor_change_numbers(parts, count, classes, seed):
+def test_balancing_keeps_counts_and_reduces_deviation(parts, count, classes, seed):
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 50, (count, classes)).astype(float)
-    shares = np.full(parts, 1 / parts)
-    part = rng.permutation(np.repeat(np.arange(parts), deal(count, shares)))
-    found = balanced(counts, part, shares, rng)
+    fractions = np.full(parts, 1 / parts)
+    part = rng.permutation(np.repeat(np.arange(parts), apportion(count, fractions)))
+    found = balance_classes(counts, part, fractions, rng)
     assert np.bincount(found, minlength=parts).tolist() == np.bincount(part, minlength=parts).tolist()
 
     def off(which):
         weight = np.c_[counts, counts.sum(1)]
         weight = weight / np.maximum(weight.sum(0), 1)
-        return sum(((weight[which == p].sum(0) - s) ** 2).sum() for p, s in enumerate(shares))
+        return sum(((weight[which == p].sum(0) - s) ** 2).sum() for p, s in enumerate(fractions))
 
     assert off(found) <= off(part) + 1e-9
 
 
 @given(st.integers(1, 60), st.lists(st.floats(0, 1), min_size=2, max_size=5))
-def test_deals_add_up_and_leave_no_part_empty(count, weights):
+def test_apportioned_counts_add_up_and_are_not_zero(count, weights):
     total = sum(weights)
     if total < 0.1:
         return
-    shares = [w / total for w in weights]
-    dealt = deal(count, shares)
-    some = sum(s > 0 for s in shares)
-    if count >= some:
-        assert sum(dealt) == count
-        assert all((d > 0) == (s > 0) for d, s in zip(dealt, shares, strict=True))
+    fractions = [w / total for w in weights]
+    counts = apportion(count, fractions)
+    if count >= sum(f > 0 for f in fractions):
+        assert sum(counts) == count
+        assert all((n > 0) == (f > 0) for n, f in zip(counts, fractions, strict=True))
 
 
 @given(st.integers(3, 6), st.integers(0, 3), st.booleans(), st.integers(0, 9))
@@ -90,12 +91,13 @@ def test_each_block_is_in_test_once(count, buffer, even, seed):
         check(split)
         assert {w for part in split.parts.values() for w in part} == everything
         assert split.val == found[(fold + 1) % count].test
-        assert split.train.margin == buffer
+        assert split.train.nodes[""].margin == buffer
 
 
 def test_labels_are_read_once():
     layer = make_labels()
-    counts = class_counts(layer, grid_of(layer), [Window(0, 0, 160, 80), Window(0, 80, 160, 80)])
+    halves = [[Window(0, 0, 160, 80)], [Window(0, 80, 160, 80)]]
+    counts = class_table(class_rows(layer, grid_of(layer), halves), "mask")
     assert counts.sum() == 160 * 160
     assert counts[0].tolist() == np.bincount(layer.to_numpy()[:, :80].ravel(), minlength=4).tolist()
     with pytest.raises(LabelError, match=r"classes of 'mask': it has 0 in the blocks"):
@@ -103,6 +105,6 @@ def test_labels_are_read_once():
 
 
 @pytest.mark.parametrize("count", [2, 99])
-def test_folds_that_cannot_be(count):
-    with pytest.raises(InputError, match=rf"Cannot make {count} folds of 25 blocks.*pass a count"):
+def test_invalid_number_of_folds_raises(count):
+    with pytest.raises(InputError, match=rf"Cannot make {count} folds of 25 blocks.*Pass count="):
         folds(make_labels(), size=32, count=count)

@@ -1,4 +1,4 @@
-"""Splits over a tree: no ground is shared between parts, in a child or across children; saved, loaded, drawn."""
+"""Splits of a tree: parts share no ground within or across nodes; saved, loaded and drawn."""
 
 from functools import cache
 from itertools import permutations
@@ -10,10 +10,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoxt.errors import InputError, OverlapError, ReadError
-from geoxt.grid import coordinates, transformer
-from geoxt.samplers import GridSampler, RandomSampler, Region, TreeRegion
-from geoxt.splits import Split, TreeSplit, blocks, by_column, by_region, by_time, check, folds
+from geoxt.errors import GridError, InputError, OverlapError
+from geoxt.grid import coordinates, full_window, transformer
+from geoxt.samplers import GridRegion, GridSampler, RandomSampler, Region
+from geoxt.splits import Split, blocks, by_column, by_region, by_time, check, folds
 from geoxt.testing import make_grid
 from geoxt.trees import tree_of
 
@@ -41,9 +41,9 @@ def make_tree(nodes=tuple(GRIDS), *, timed=False):
 
 
 def on_the_map(region, grow=0):
-    """Every pixel of a tree's region as a polygon in Albers, grown by a share of its size: an oracle in its own way."""
+    """Return every pixel of a region as a polygon in Albers, enlarged by a fraction of its size."""
     found = []
-    for node, own in region.parts.items():
+    for node, own in region.nodes.items():
         grid, pixels = (
             GRIDS[node],
             [(w.row + r, w.col + c) for w in own for r in range(w.height) for c in range(w.width)],
@@ -78,22 +78,22 @@ def test_blocks_of_two_parts_share_no_ground(size, buffer, seed, first):
         assert shared(polygons[a], polygons[b]) < 1e-3
 
 
-def test_few_pixels_are_lost_between_blocks():
+def test_blocks_cover_most_pixels():
     split = blocks(make_tree(), size=30)
     assert split == blocks(make_tree(), size=30)
     total = sum(g.shape[0] * g.shape[1] for g in GRIDS.values())
     assert sum(region.pixels for region in split.parts.values()) > 0.85 * total
-    assert split.children["west"].train.pixels % 10 == 0  # whole blocks of the first child's own pixels
+    assert split.of("west").train.pixels % 10 == 0  # whole blocks of the first child's own pixels
 
 
-def test_classes_are_balanced_over_all_children():
+def test_classes_are_balanced_over_all_nodes():
     tree = make_tree()
     plain, fair = blocks(tree, size=16, seed=3), blocks(tree, size=16, seed=3, labels=tree)
     off = []
     for split in (plain, fair):
         counts = np.zeros((3, 2))
         for row, region in enumerate(split.parts.values()):
-            for node, own in region.parts.items():
+            for node, own in region.nodes.items():
                 codes = make_tree()[node]["mask"].values
                 area = GRIDS[node].resolution.x ** 2
                 for w in own:
@@ -104,17 +104,17 @@ def test_classes_are_balanced_over_all_children():
     assert off[1] <= off[0]
 
 
-def test_folds_have_each_block_in_test_once():
+def test_each_block_of_a_tree_is_in_test_once():
     found = folds(make_tree(), size=20, count=3)
     boards = {node: np.zeros(grid.shape, int) for node, grid in GRIDS.items()}
     for split in found:
-        for node, own in split.test.parts.items():
+        for node, own in split.test.nodes.items():
             for w in own:
                 boards[node][w.row : w.stop[0], w.col : w.stop[1]] += 1
     assert all(board.max() == 1 and board.mean() > 0.8 for board in boards.values())
 
 
-def test_regions_that_meet_share_no_ground():
+def test_adjacent_regions_share_no_ground():
     geopandas = pytest.importorskip("geopandas")
     split = by_region(make_tree(), train=ZONES[0], test=ZONES[1])
     assert shared(on_the_map(split.train), on_the_map(split.test)) < 1e-3
@@ -128,40 +128,34 @@ def test_regions_that_meet_share_no_ground():
     assert shared(on_the_map(apart.train, grow=2), on_the_map(apart.test, grow=2)) < 1e-3
     with pytest.raises(InputError, match=r"region for train in a tree.*Pass train=\(geometry or bounds, crs\)"):
         by_region(make_tree(), train=(0, 0, 9, 9))
-    with pytest.raises(OverlapError, match=r"region for val holds no pixel of the children"):
+    with pytest.raises(OverlapError, match=r"region for val holds no pixel of the nodes"):
         by_region(make_tree(), train=ZONES[0], val=((0, 0, 1, 1), "EPSG:4326"))
 
 
 @pytest.mark.parametrize(("one", "other"), list(permutations(GRIDS, 2)))
-def test_ground_that_children_share_is_found(one, other):
-    """Train in one child and test in another, over the whole of both: they overlap on the ground."""
-    regions = {node: Region(grid, (_all(grid),)) for node, grid in GRIDS.items()}
+def test_check_finds_ground_shared_by_nodes(one, other):
+    """Training in one node and test in another, both over whole grids that overlap on the ground."""
+    regions = {node: GridRegion(grid, (full_window(grid),)) for node, grid in GRIDS.items()}
     with pytest.raises(InputError, match=rf"train in {one} and test in {other} share the ground of"):
-        check(TreeRegion({one: regions[one]}), test=TreeRegion({other: regions[other]}))
+        check(Region({one: regions[one]}), test=Region({other: regions[other]}))
 
 
-def _all(grid):
-    from geoxt.grid import full_window
-
-    return full_window(grid)
-
-
-def test_margins_count_across_children():
+def test_margins_count_across_nodes():
     split = by_region(make_tree(), train=ZONES[0], test=ZONES[1])
     check(split)
     wide = {
-        name: TreeRegion({n: Region(r.grid, r.windows, margin=2) for n, r in region.parts.items()})
+        name: Region({n: GridRegion(r.grid, r.windows, margin=2) for n, r in region.nodes.items()})
         for name, region in split.parts.items()
     }
     with pytest.raises(InputError, match="share the ground of .*with their buffers of 2 and 2|less than their buffers"):
         check(wide["train"], test=wide["test"])
 
 
-def test_a_split_in_time_shares_no_step_between_children():
+def test_split_by_time_shares_no_step_across_nodes():
     tree = make_tree(timed=True)
     split = by_time(tree, train=("2021-01", "2021-02"), test=("2021-03", "2021-06"), gap="15D")
     train, test = (
-        np.concatenate([np.array(r.times, "M8[ns]") for r in part.parts.values()]) for part in (split.train, split.test)
+        np.concatenate([np.array(r.times, "M8[ns]") for r in part.nodes.values()]) for part in (split.train, split.test)
     )
     assert len(train)
     assert len(test)
@@ -171,7 +165,7 @@ def test_a_split_in_time_shares_no_step_between_children():
         stamps = tree[w.node].time.values[list(w.time)]
         assert np.isin(stamps, train).all()
     late = by_time(tree, train=("2021-01-01", "2021-01-05"), test=("2021-03", "2021-06"))
-    assert {n: len(r) for n, r in late.train.parts.items()} == {"west": 1, "east": 0, "fine": 0}
+    assert {n: len(r) for n, r in late.train.nodes.items()} == {"west": 1, "east": 0, "fine": 0}
     with pytest.raises(InputError, match="shares 3 time steps"):
         by_time(tree, train=("2021-01", "2021-03"), test=("2021-03", "2021-06"))
 
@@ -179,32 +173,32 @@ def test_a_split_in_time_shares_no_step_between_children():
 @pytest.mark.parametrize(
     "make", [lambda t: blocks(t, size=20, buffer=1), lambda t: by_region(t, train=ZONES[0], test=ZONES[1])]
 )
-def test_a_split_of_a_tree_is_kept_in_a_file(make, tmp_path):
+def test_saved_split_of_a_tree_equals_loaded(make, tmp_path):
     split = make(make_tree())
     split.save(tmp_path / "split.geojson")
-    assert TreeSplit.load(tmp_path / "split.geojson") == split
+    assert Split.load(tmp_path / "split.geojson") == split
     assert [p.name for p in tmp_path.iterdir()] == ["split.geojson"]
     frame = split.to_geodataframe()
     assert set(frame.node) == set(GRIDS)
-    with pytest.raises(ReadError, match=r"it is of a tree. Use TreeSplit.load"):
-        Split.load(tmp_path / "split.geojson")
-    blocks(make_tree()["west"].to_dataset(), size=20).save(tmp_path / "one.geojson")
-    with pytest.raises(ReadError, match=r"it is of one grid. Use Split.load"):
-        TreeSplit.load(tmp_path / "one.geojson")
+    assert split.of("west").grids == {"": GRIDS["west"]}
+    with pytest.raises(GridError, match=r"one grid of a split of the nodes .* split.of\(node\)"):
+        _ = split.grid
+    with pytest.raises(InputError, match=r"split of node 'north': it is of \['west'"):
+        split.of("north")
 
 
-def test_samplers_keep_to_a_part():
+def test_samplers_stay_in_a_part():
     split = blocks(make_tree(), size=24, buffer=1)
     for sampler in (
         RandomSampler(make_tree(), size=6, length=60, region=split.test),
         GridSampler(make_tree(), size=6, region=split.test),
     ):
         assert len({w.node for w in sampler}) == 3
-        windows = TreeRegion({n: Region(GRIDS[n], tuple(sampler.of(n))) for n in sampler.grids})
+        windows = Region({n: GridRegion(GRIDS[n], tuple(sampler.of(n))) for n in sampler.grids})
         assert shared(on_the_map(windows), on_the_map(split.train)) < 1e-3
 
 
-def test_a_split_is_drawn_over_each_child():
+def test_plot_has_a_panel_for_each_node():
     pytest.importorskip("matplotlib")
     split = blocks(make_tree(), size=24)
     images = make_tree()

@@ -1,4 +1,4 @@
-"""Splits: no pixel in two parts, buffer included; shares are kept, and what cannot be dealt is refused."""
+"""Splits by block: disjoint parts with buffers, in proportion to the fractions."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates, full_window, grid_of
-from geoxt.samplers import GridSampler, RandomBatchSampler, RandomSampler, Region
+from geoxt.samplers import GridRegion, GridSampler, RandomBatchSampler, RandomSampler, Region
 from geoxt.splits import Split, blocks, check
 from geoxt.testing import make_grid
 from geoxt.windows import Window
@@ -32,8 +32,8 @@ def pixels(windows, shape):
     st.integers(0, 99),
     st.sampled_from([(0.6, 0.2, 0.2), (0.8, 0.1, 0.1), (0.5, 0.5, 0.0), (1 / 3, 1 / 3, 1 / 3)]),
 )
-def test_no_pixel_is_in_two_parts_and_parts_lie_a_buffer_apart(shape, size, buffer, seed, shares):
-    split = blocks(make_layer(shape), size=size, shares=shares, buffer=buffer, seed=seed)
+def test_parts_are_disjoint_with_their_buffers(shape, size, buffer, seed, fractions):
+    split = blocks(make_layer(shape), size=size, fractions=fractions, buffer=buffer, seed=seed)
     check(split)
     parts = [pixels(p, shape) for p in (split.train, split.val, split.test)]
     assert (sum(p.astype(int) for p in parts) <= 1).all()
@@ -41,12 +41,12 @@ def test_no_pixel_is_in_two_parts_and_parts_lie_a_buffer_apart(shape, size, buff
         grown = pixels([w.pad(2 * buffer).intersect(Window(0, 0, *shape)) for w in windows], shape)
         assert not any((grown & other).any() for m, other in enumerate(parts) if m != n)
     count = sum(map(len, (split.train, split.val, split.test)))
-    for windows, share in zip((split.train, split.val, split.test), shares, strict=True):
-        assert abs(len(windows) - share * count) < 2
-        assert (len(windows) > 0) == (share > 0)
+    for windows, fraction in zip((split.train, split.val, split.test), fractions, strict=True):
+        assert abs(len(windows) - fraction * count) < 2
+        assert (len(windows) > 0) == (fraction > 0)
 
 
-def test_without_a_buffer_every_pixel_is_in_one_part_but_for_thin_rests():
+def test_blocks_without_buffer_cover_every_pixel():
     split = blocks(make_layer((128, 96)), size=32)
     total = sum(part.pixels for part in (split.train, split.val, split.test))
     assert total == 128 * 96
@@ -69,36 +69,38 @@ def test_windows_of_two_parts_never_share_a_pixel():
     assert not (drawn["val"] & drawn["test"]).any()
 
 
-def test_a_seed_gives_one_split():
+def test_equal_seeds_give_equal_splits():
     layer = make_layer((160, 160))
     assert blocks(layer, size=32, seed=4) == blocks(layer, size=32, seed=4)
     assert len({blocks(layer, size=32, seed=s).test.windows for s in range(6)}) > 3
     assert blocks(layer, size=32).grid == grid_of(layer)
 
 
-def test_a_split_that_shares_pixels_is_found_out():
+def test_check_finds_shared_pixels():
     grid = make_grid((40, 40))
-    regions = [Region(grid, (Window(*w),)) for w in ((0, 0, 20, 20), (30, 30, 5, 5), (18, 18, 10, 10))]
+    regions = [
+        Region({"": GridRegion(grid, (Window(*w),))}) for w in ((0, 0, 20, 20), (30, 30, 5, 5), (18, 18, 10, 10))
+    ]
     with pytest.raises(InputError, match="train and test share 4 pixels.*apart"):
         check(Split(train=regions[0], val=regions[1], test=regions[2]))
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.2, 0.2), (0.9, 0.1), (1.2, -0.1, -0.1)])
-def test_shares_that_make_no_whole_are_refused(shares):
-    with pytest.raises(InputError, match=r"shares=.*three shares that add up to 1"):
-        blocks(make_layer((64, 64)), size=16, shares=shares)
+@pytest.mark.parametrize("fractions", [(0.5, 0.2, 0.2), (0.9, 0.1), (1.2, -0.1, -0.1)])
+def test_fractions_must_be_three_and_sum_to_one(fractions):
+    with pytest.raises(InputError, match=r"fractions=.*three numbers that add up to 1"):
+        blocks(make_layer((64, 64)), size=16, fractions=fractions)
 
 
 @pytest.mark.parametrize(
     ("shape", "options"), [((64, 128), {"size": 64}), ((64, 128), {"size": 32, "buffer": 16}), ((9, 9), {"size": 9})]
 )
-def test_too_few_blocks_are_refused(shape, options):
-    with pytest.raises(InputError, match=r"Cannot deal [012] blocks of .*[Pp]ass a smaller"):
+def test_too_few_blocks_raise(shape, options):
+    with pytest.raises(InputError, match=r"Cannot divide [012] blocks of .*Pass a smaller size="):
         blocks(make_layer(shape), **options)
 
 
-def test_a_buffer_below_zero_is_refused():
-    with pytest.raises(InputError, match=r"buffer=-4.*pass"):
+def test_negative_buffer_raises():
+    with pytest.raises(InputError, match=r"buffer=-4.*Pass buffer="):
         blocks(make_layer((64, 64)), size=16, buffer=-4)
 
 

@@ -1,4 +1,4 @@
-"""Splits by region, by column and by time: what is given stays apart, and samplers keep to it."""
+"""Splits by region, column and time: parts are disjoint, and samplers stay in them."""
 
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from geoxt.errors import InputError, OverlapError
 from geoxt.grid import coordinates, grid_of
 from geoxt.samplers import (
+    GridRegion,
     GridSampler,
     PointSampler,
     RandomBatchSampler,
@@ -65,7 +66,7 @@ def samplers(layer, region):
 @given(
     st.lists(st.tuples(st.integers(0, 100), st.integers(0, 80)), min_size=3, max_size=3, unique=True), st.integers(0, 3)
 )
-def test_pieces_of_any_outline_share_no_pixel_nor_do_their_windows(seeds, buffer):
+def test_polygons_and_their_windows_share_no_pixel(seeds, buffer):
     """Voronoi pieces of three points; the oracle is a board of pixels."""
     corners = shapely.MultiPoint([(x, y) for x, y in seeds])
     pieces = shapely.get_parts(shapely.voronoi_polygons(corners, extend_to=shapely.box(-20, -20, 120, 100)))
@@ -92,17 +93,17 @@ def test_pieces_of_any_outline_share_no_pixel_nor_do_their_windows(seeds, buffer
         assert not (board(drawn) & ~parts[n]).any()
 
 
-def test_overlapping_regions_are_refused():
+def test_overlapping_regions_raise():
     layer = make_layer()
     with pytest.raises(InputError, match=r"train and test share 200 pixels. Make their regions apart"):
         by_region(layer, train=place(0, 0, 40, 80), test=place(30, 60, 60, 100))
     with pytest.raises(OverlapError, match=r"region given as val"):
         by_region(layer, train=place(0, 0, 40, 80), val=place(300, 0, 310, 80))
-    split = by_region(layer, train=place(0, 0, 40, 80), test=Region(GRID, (Window(0, 50, 80, 50),)))
+    split = by_region(layer, train=place(0, 0, 40, 80), test=GridRegion(GRID, (Window(0, 50, 80, 50),)))
     assert (len(split.val), split.train.pixels, split.test.pixels) == (0, 3200, 4000)
 
 
-def test_a_table_is_split_by_what_it_says_or_by_its_groups():
+def test_column_of_parts_or_of_groups():
     gpd = pytest.importorskip("geopandas")
     fields = [place(10 * i, 0, 10 * i + 10, 80) for i in range(10)]
     rows = {"part": ["train"] * 6 + ["val"] * 2 + ["test"] * 2, "farm": list("abcdeabcde"), "year": [2020, 2021] * 5}
@@ -115,20 +116,20 @@ def test_a_table_is_split_by_what_it_says_or_by_its_groups():
     assert sorted(map(len, owner.values())) == [2, 2, 6]
     assert all({i % 5 for i in own} == {(i + 5) % 10 % 5 for i in own} and len(own) % 2 == 0 for own in owner.values())
     named = by_column(layer, frame, "year", parts={"train": [2020], "test": [2021]}, buffer=1)
-    assert (len(named.val), named.train.margin) == (0, 1)
+    assert (len(named.val), named.train.nodes[""].margin) == (0, 1)
     for options, message in (
         ({"column": "county"}, r"column 'county': the table has \['part'"),
         ({"column": "year", "parts": {"training": [2020]}}, r"'training' is no part"),
         ({"column": "year", "parts": {"train": [1999]}}, r"1999 is no value of it. It has \[2020, 2021\]"),
         ({"column": "year"}, r"2 values of 'year'.*a part gets none. Pass parts="),
-        ({"column": "farm", "shares": (1, 1, 1)}, r"three shares that add up to 1"),
+        ({"column": "farm", "fractions": (1, 1, 1)}, r"three numbers that add up to 1"),
     ):
         with pytest.raises(InputError, match=message):
             by_column(layer, frame, **options)
 
 
 @given(st.integers(2, 24), st.integers(0, 60), st.data())
-def test_parts_in_time_share_no_step_and_keep_the_gap(count, gap, data):
+def test_parts_by_time_share_no_step_and_keep_the_gap(count, gap, data):
     layer = make_layer(time=count)
     cuts = sorted(data.draw(st.lists(st.integers(0, 360), min_size=2, max_size=2)))
     days = [pd.Timestamp("2021-01-01") + pd.Timedelta(d, "D") for d in (0, *cuts, 365)]
@@ -143,20 +144,21 @@ def test_parts_in_time_share_no_step_and_keep_the_gap(count, gap, data):
         assert "has no time step left" in str(error)  # noqa: PT017
         return
     check(split)
-    steps = {n: np.array(r.times, "datetime64[ns]") for n, r in split.parts.items() if r.times}
+    regions = {name: region.nodes[""] for name, region in split.parts.items()}
+    steps = {n: np.array(r.times, "datetime64[ns]") for n, r in regions.items() if r.times}
     for a in steps:
         for b in set(steps) - {a}:
             apart = np.abs(steps[a][:, None] - steps[b]).min()
             assert apart >= max(np.timedelta64(gap, "D"), np.timedelta64(1, "D"))
 
 
-def test_samplers_keep_to_the_steps_of_a_part_on_any_selection_of_the_data():
+def test_samplers_take_only_time_steps_of_their_part():
     layer = make_layer(time=24)
     intervals = {"train": ("2021-01", "2021-06"), "val": ("2021-07", "2021-08"), "test": ("2021-09", "2021-12")}
     split = by_time(layer, **intervals, gap="20D")
     for data in (layer, layer.isel(time=slice(3, None)), layer.isel(time=slice(None, None, 2))):
         for name, region in split.parts.items():
-            own = set(np.array(region.times, "datetime64[ns]"))
+            own = set(np.array(region.nodes[""].times, "datetime64[ns]"))
             for times in (None, time_steps(data, stride=1), time_periods(data, "Q", take=1)):
                 if times is not None and name == "val" and times.take:
                     continue  # no quarter lies wholly in it
@@ -168,26 +170,28 @@ def test_samplers_keep_to_the_steps_of_a_part_on_any_selection_of_the_data():
         RandomSampler(layer.isel(time=[0, 1]), size=6, length=4, region=split.test)
 
 
-def test_times_that_overlap_are_refused():
+def test_overlapping_intervals_raise():
     layer = make_layer(time=24)
     with pytest.raises(InputError, match=r"val shares 3 time steps with a later part, first 2021-06-30"):
         by_time(layer, train=("2021-01", "2021-03"), val=("2021-04", "2021-07"), test=("2021-06-20", "2021-12"))
     with pytest.raises(InputError, match=r"train from 2020 to 2020 has no time step left"):
         by_time(layer, train=("2020", "2020"), test=("2021", "2021"))
-    with pytest.raises(InputError, match=r"gap='-3D': pass"):
+    with pytest.raises(InputError, match=r"gap='-3D'. Pass gap="):
         by_time(layer, train=("2021-01", "2021-03"), gap="-3D")
 
 
-def test_what_meets_is_found_out():
-    a, b = Region(GRID, (Window(0, 0, 20, 20),), margin=2), Region(GRID, (Window(0, 23, 20, 20),), margin=2)
+def test_check_finds_shared_pixels_buffers_and_gaps():
+    a, b = GridRegion(GRID, (Window(0, 0, 20, 20),), margin=2), GridRegion(GRID, (Window(0, 23, 20, 20),), margin=2)
     with pytest.raises(InputError, match=r"train and val lie less than their buffers apart, 4 pixels"):
         check(a, b)
-    check(a, Region(GRID, (Window(0, 24, 20, 20),), margin=2))
+    check(a, GridRegion(GRID, (Window(0, 24, 20, 20),), margin=2))
     days = np.array(["2021-01-01", "2021-01-02", "2021-02-01"], "datetime64[ns]")
-    one, two, three = (Region(GRID, (Window(0, 0, 20, 20),), times=tuple(days[i])) for i in ([0, 1], [1, 2], [2]))
+    one, two, three = (GridRegion(GRID, (Window(0, 0, 20, 20),), times=tuple(days[i])) for i in ([0, 1], [1, 2], [2]))
     with pytest.raises(InputError, match=r"train and val share 400 pixels"):
         check(one, two)
     check(one, three)
+    train, val, test = (Region({"": region}) for region in (one, GridRegion(GRID, ()), three))
+    split = Split(train=train, val=val, test=test, gap=np.timedelta64(31, "D"))
     with pytest.raises(InputError, match=r"train and test are 30 days apart, less than the gap of 31"):
-        check(Split(train=one, val=Region(GRID, ()), test=three, gap=np.timedelta64(31, "D")))
+        check(split)
     assert grid_of(make_layer()) == blocks(make_layer(), size=20).grid

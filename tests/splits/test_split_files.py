@@ -1,4 +1,4 @@
-"""Splits on disk: what is loaded equals what was saved, and a GIS sees it in the right place."""
+"""Saved splits: loaded equals saved, files of earlier versions load, and a GIS shows the rectangles in place."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ def splits():
 
 @pytest.mark.parametrize(("name", "split"), list(splits()))
 @pytest.mark.parametrize("end", [".geojson", ".parquet"])
-def test_a_loaded_split_is_the_one_saved(name, split, end, tmp_path):
+def test_loaded_split_equals_saved_split(name, split, end, tmp_path):
     if end == ".parquet":
         pytest.importorskip("geopandas")
         pytest.importorskip("pyarrow")
@@ -51,7 +51,19 @@ def test_a_loaded_split_is_the_one_saved(name, split, end, tmp_path):
     check(loaded)
 
 
-def test_a_gis_sees_the_rectangles_in_longitude_and_latitude(tmp_path):
+def test_files_of_one_grid_from_before_nodes_load(tmp_path):
+    """Splits of one grid were written without node names until geoxt 0.2."""
+    split = blocks(make_layer(), size=16, buffer=2)
+    split.save(tmp_path / "split.geojson")
+    collection = json.loads((tmp_path / "split.geojson").read_text())
+    collection["geoxt"] = {"format": "geoxt split 1", **collection["geoxt"]["nodes"][""]}
+    for feature in collection["features"]:
+        del feature["properties"]["node"]
+    (tmp_path / "earlier.geojson").write_text(json.dumps(collection))
+    assert Split.load(tmp_path / "earlier.geojson") == split
+
+
+def test_features_are_rectangles_in_wgs84(tmp_path):
     gpd = pytest.importorskip("geopandas")
     pytest.importorskip("pyogrio")
     split = blocks(make_layer(), size=16, buffer=2)
@@ -65,22 +77,22 @@ def test_a_gis_sees_the_rectangles_in_longitude_and_latitude(tmp_path):
     assert split.to_geodataframe().crs.to_epsg() == 4326
 
 
-def test_files_that_will_not_do(tmp_path, monkeypatch):
+def test_invalid_files_raise(tmp_path, monkeypatch):
     split = blocks(make_layer(), size=16)
-    with pytest.raises(OutputError, match=r"ends in '.shp': pass one in .geojson or .parquet"):
+    with pytest.raises(OutputError, match=r"ends in '.shp'. Pass path= in .geojson or .parquet"):
         split.save(tmp_path / "split.shp")
-    with pytest.raises(OutputError, match=r"Cannot save the split to .*Pass a path"):
+    with pytest.raises(OutputError, match=r"Cannot save the split to .*Pass path="):
         split.save(tmp_path / "none" / "split.geojson")
     (tmp_path / "other.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
     for name in ("other.geojson", "missing.geojson"):
         with pytest.raises(ReadError, match=rf"Cannot load a split from '.*{name}'.*Split.save"):
             Split.load(tmp_path / name)
     monkeypatch.setitem(sys.modules, "geopandas", None)
-    with pytest.raises(MissingDependency, match=r"geopandas: pip install 'geoxt\[vector\]'"):
+    with pytest.raises(MissingDependency, match=r"geopandas. pip install 'geoxt\[vector\]'"):
         split.to_geodataframe()
 
 
-def test_splits_draw_themselves():
+def test_plot_names_the_parts_in_the_legend():
     pytest.importorskip("matplotlib")
     layer = make_layer()
     for _, split in list(splits())[:3]:

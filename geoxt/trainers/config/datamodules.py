@@ -14,7 +14,7 @@ from geoxt.errors import InputError
 from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.samplers import RandomSampler, Times, TripletSampler
-from geoxt.splits import Split, TreeSplit, blocks
+from geoxt.splits import Split, blocks
 from geoxt.trainers.config.layers import Layer, SomeLayer, open_named
 from geoxt.trainers.datamodules.layer_windows import WindowDataModule
 from geoxt.trainers.datamodules.samples import SampleDataModule
@@ -81,7 +81,7 @@ class LayerDataModule(WindowDataModule):
         layers: dict[str, Any] = {"image": seen, target: learnt}
         data = intersection(grid="image", **layers)
         parts = (
-            _saved(split, data) if split else blocks(data, size=block, buffer=buffer, shares=shares, seed=split_seed)
+            Split.load(split) if split else blocks(data, size=block, buffer=buffer, fractions=shares, seed=split_seed)
         )
         super().__init__(
             data,
@@ -220,7 +220,3 @@ def _pairs(layer: Layer) -> Any:
     parts = layers_of(layer) if isinstance(layer, xr.DataTree) else {"": layer}
     found = {node: Times(groups=(tuple(range(one.sizes.get("time", 1))),), take=2) for node, one in parts.items()}
     return found if isinstance(layer, xr.DataTree) else found[""]
-
-
-def _saved(path: str, data: xr.Dataset | xr.DataTree) -> Split | TreeSplit:
-    return TreeSplit.load(path) if isinstance(data, xr.DataTree) else Split.load(path)

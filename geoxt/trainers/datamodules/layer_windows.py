@@ -15,13 +15,13 @@ from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.models import Card
-from geoxt.samplers import RandomSampler, Region
+from geoxt.samplers import GridRegion, RandomSampler
 from geoxt.source import nodata_of
-from geoxt.splits import Split, TreeSplit
+from geoxt.splits import Split
 from geoxt.trainers.datamodules.band_statistics import band_statistics, legend_of
 from geoxt.trainers.loop.resume import Resumable
 from geoxt.trainers.tasks.registry import supervision_of
-from geoxt.trees import children, tree_of
+from geoxt.trees import nodes_of, tree_of
 from geoxt.types import SomeSize
 from geoxt.windows import Window, parse_size
 
@@ -60,7 +60,7 @@ class WindowDataModule(Resumable):
     def __init__(
         self,
         data: xr.Dataset | xr.DataTree,
-        split: Split | TreeSplit,
+        split: Split,
         *,
         size: SomeSize,
         eval_size: SomeSize = 256,
@@ -71,11 +71,13 @@ class WindowDataModule(Resumable):
         times: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(data, xr.DataTree) != isinstance(split, TreeSplit):
-            kinds = f"{type(data).__name__} by a {type(split).__name__}"
-            msg = f"Cannot train on a {kinds}: a tree wants the split of a tree, as splits.blocks(tree, size=…) gives "
-            raise InputError(msg + "it, and layers of one grid one of theirs.")
-        own = {node: _at_once(child, node, times=times) for node, child in _children(data).items()}
+        if not set(split.grids) <= set(nodes_of(data)):
+            raise InputError(
+                f"Cannot train on a {type(data).__name__} by a split of the nodes {list(split.grids)}.",
+                remedy="Pass {split} of the same data, as splits.blocks(data, size=…) returns it.",
+                argument="split",
+            )
+        own = {node: _at_once(child, node, times=times) for node, child in nodes_of(data).items()}
         self.data: xr.Dataset | xr.DataTree = tree_of(own) if isinstance(data, xr.DataTree) else own[""]
         self.split = split
         self.size = parse_size(size)
@@ -122,7 +124,7 @@ class WindowDataModule(Resumable):
         """
         kind = supervision_of(task).kind
         image, labels = layer_of(self.data, "image"), layer_of(self.data, kind.key or "")
-        first = next(iter(_children(self.data).values()))[kind.key or ""]
+        first = next(iter(nodes_of(self.data).values()))[kind.key or ""]
         classes = legend or (legend_of(labels) if kind.is_categorical else _numbered(first.sizes.get("band", 1)))
         windows = [self.windows[at] for at in range(min(len(self.windows), _STATISTICS))]
         mean, std = band_statistics(image, windows)
@@ -143,20 +145,14 @@ class WindowDataModule(Resumable):
 
     def _each_once(self, part: Literal["val", "test"]) -> DataLoader[Any]:
         """Return every pixel of a part once: of a tree, every pixel of each child's region."""
-        region: Any = getattr(self.split, part)
-        regions: Mapping[str, Region] = region.parts if isinstance(self.split, TreeSplit) else {"": region}
+        regions: Mapping[str, GridRegion] = self.split.parts[part].nodes
         windows = []
-        for node, child in _children(self.data).items():
+        for node, child in nodes_of(self.data).items():
             own = regions.get(node)
             for outer in () if own is None else own.on(grid_of(child)):
                 steps = _steps(child, own)
                 windows += [replace(tile, node=node, time=steps) for tile in tiles(outer, self.eval_size)]
         return loader(self.data, windows, batch_size=1, num_workers=self.num_workers)
-
-
-def _children(data: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
-    """Return the Datasets of a tree by node, or the one Dataset under an empty name."""
-    return children(data) if isinstance(data, xr.DataTree) else {"": data}
 
 
 def layer_of(data: xr.Dataset | xr.DataTree, name: str) -> xr.DataArray | xr.DataTree:
@@ -167,13 +163,13 @@ def layer_of(data: xr.Dataset | xr.DataTree, name: str) -> xr.DataArray | xr.Dat
     InputError
         Where there is none of that name.
     """
-    for node, child in _children(data).items():
+    for node, child in nodes_of(data).items():
         if name not in child:
             where = f" in {node!r}" if node else ""
             msg = f"Cannot learn without the layer {name!r}{where}: there are {list(map(str, child.data_vars))}. "
             raise InputError(msg + f"Rename one, as data.rename(…={name!r}) does.")
     if isinstance(data, xr.DataTree):
-        return tree_of({node: child[[name]] for node, child in children(data).items()})
+        return tree_of({node: child[[name]] for node, child in nodes_of(data).items()})
     return data[name]
 
 
@@ -185,7 +181,7 @@ def shared_bands(data: xr.Dataset | xr.DataTree, name: str) -> tuple[str, ...]:
     InputError
         Where they differ.
     """
-    found = {node: bands_of(child[name]) for node, child in _children(data).items()}
+    found = {node: bands_of(child[name]) for node, child in nodes_of(data).items()}
     if len(set(found.values())) > 1:
         msg = f"Cannot learn from children with different bands: {found}. Choose the same in each, in one order."
         raise InputError(msg)
@@ -201,7 +197,7 @@ def _at_once(data: xr.Dataset, node: str, *, times: bool) -> xr.Dataset:
     return data if times or "time" not in data.dims else data.isel(time=0)
 
 
-def _steps(data: xr.Dataset, region: Region | None) -> tuple[int, ...] | None:
+def _steps(data: xr.Dataset, region: GridRegion | None) -> tuple[int, ...] | None:
     """Return the positions of the time steps that belong to a region; `None` for all."""
     if region is None or region.times is None or "time" not in data.dims:
         return None

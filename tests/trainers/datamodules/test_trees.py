@@ -61,7 +61,7 @@ def brute_force(task, data, module, part):
     right = count = 0
     for node, child in children(data).items():
         inside = np.zeros(grid_of(child).shape, bool)
-        for window in getattr(module.split, part).parts[node]:
+        for window in module.split.parts[part].nodes[node]:
             assert not inside[window.row : window.stop[0], window.col : window.stop[1]].any()
             inside[window.row : window.stop[0], window.col : window.stop[1]] = True
             piece = child.isel(y=slice(window.row, window.stop[0]), x=slice(window.col, window.stop[1]))
@@ -103,7 +103,7 @@ def test_every_pixel_of_a_part_comes_once(tree, module):
         col, row = (round(place) for place in ~grid_of(tree[node].to_dataset()).affine @ (left, top))
         height, width = batch["mask"].shape[-2:]
         seen[node][row : row + height, col : col + width] += 1
-    for node, region in module.split.val.parts.items():
+    for node, region in module.split.val.nodes.items():
         wanted = np.zeros_like(seen[node])
         for window in region:
             wanted[window.row : window.stop[0], window.col : window.stop[1]] = 1
@@ -129,7 +129,7 @@ def test_the_card_is_that_of_all_children(tree, module):
 
 def test_what_does_not_fit_together_is_refused(tree):
     east = zone("east", 1)
-    with pytest.raises(InputError, match="a tree wants the split of a tree"):
+    with pytest.raises(InputError, match="split of the nodes"):
         WindowDataModule(tree, blocks(east, size=16), size=16)
     odd = tree_of({"west": zone("west", 0), "east": east.assign_coords(band=["red", "nir"])})
     with pytest.raises(InputError, match="children with different bands"):

@@ -16,7 +16,7 @@ from geoxt.legend import Legend
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.metrics.maps import score
 from geoxt.models import from_checkpoint
-from geoxt.samplers import Region
+from geoxt.samplers import GridRegion, Region
 from geoxt.splits import blocks
 from geoxt.testing import make_grid
 from geoxt.trainers import Recipe, Task, WindowDataModule, fit
@@ -125,7 +125,9 @@ def test_a_task_that_was_fitted_before_trains_in_training_mode_again(module):
 
 def test_without_a_validation_part_the_last_epoch_is_kept(data, tmp_path):
     split = blocks(data, size=24)
-    module = WindowDataModule(data, replace(split, val=Region(split.grid, ())), size=16, length=32, batch_size=8)
+    module = WindowDataModule(
+        data, replace(split, val=Region({"": GridRegion(split.grid, ())})), size=16, length=32, batch_size=8
+    )
     task = Task(module.card(model="test_unet"))
     kept, folder = tmp_path / "model.ckpt", tmp_path / "run"
     history = fit(task, module, epochs=2, progress="none", checkpoint=kept, resume=folder)
