@@ -1,22 +1,25 @@
-"""Bring layers onto one grid: align, intersection and union. Nothing is read, and pixels are resampled once."""
+"""Bring layers to one grid: align, intersection and union. All are lazy, and pixels are resampled once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, overload
+from typing import overload
 
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.alignment.align_tree import onto_tree, shared_grid, shared_tree, tree_onto, united_tree
-from geoxt.alignment.combine import dataset, shared, united
-from geoxt.alignment.retarget import onto_grid, require_overlap, retarget
+from geoxt.alignment.combine import align_to_grids, intersect_on_grids, to_dataset, unite, unite_nodes
+from geoxt.alignment.merge import layer_name
+from geoxt.alignment.retarget import Chunks, require_overlap, retarget
 from geoxt.errors import InputError
-from geoxt.grid import grid_of
+from geoxt.grid import with_yx_dims
+from geoxt.source import stack_bands
+from geoxt.trees import SomeData, from_nodes, grids_of, is_layer, layers_of
 from geoxt.types import Resampling
 
 Layer = xr.DataArray | xr.DataTree
-"""A layer, or a tree that holds one in each child."""
+"""A layer, or a tree with one in each node."""
+SomeLayer = xr.DataArray | xr.Dataset | xr.DataTree
+"""A layer, a Dataset of one variable per band, or a tree with a layer in each node."""
 
 
 @overload
@@ -25,156 +28,200 @@ def align(
     other: xr.DataArray | xr.Dataset | GeoBox,
     *,
     resampling: Resampling | None = None,
-    chunks: Mapping[str, int] | int | None = None,
+    chunks: Chunks = None,
 ) -> xr.DataArray: ...
 @overload
 def align(
-    layer: Layer,
+    layer: xr.Dataset,
+    other: xr.DataArray | xr.Dataset | GeoBox,
+    *,
+    resampling: Resampling | None = None,
+    chunks: Chunks = None,
+) -> xr.Dataset: ...
+@overload
+def align(
+    layer: SomeData,
     other: xr.DataTree,
     *,
     resampling: Resampling | None = None,
-    chunks: Mapping[str, int] | int | None = None,
+    chunks: Chunks = None,
 ) -> xr.DataTree: ...
 def align(
-    layer: Layer,
-    other: xr.DataArray | xr.Dataset | xr.DataTree | GeoBox,
+    layer: SomeData,
+    other: SomeData | GeoBox,
     *,
     resampling: Resampling | None = None,
-    chunks: Mapping[str, int] | int | None = None,
-) -> Layer:
+    chunks: Chunks = None,
+) -> SomeData:
     """Return a layer on the grid of another.
 
     Parameters
     ----------
     layer
-        The layer to move: dimensions (time, band, y, x), time and band may be absent. Or a tree with a layer in each
-        child, as `open_cogs(…, crs="native")` gives it.
+        The layer to move: dimensions (time, band, y, x), time and band may be absent. Or a Dataset, each of whose
+        layers is moved, such as one variable per band from `odc.stac.load`. Or a tree with a layer in each node, as
+        `open_cogs(…, crs="native")` returns it.
     other
-        The layer, or the grid, whose CRS, resolution and extent the result has; or a tree of several.
+        The layer or the grid whose CRS, resolution and extent the result has; or a tree with several grids.
     resampling
-        By default "nearest" for class codes and "bilinear" for all else.
+        Default: "nearest" for class codes, "bilinear" otherwise.
     chunks
         Dask chunk sizes of the result: one number for y and x, or by dimension.
 
     Returns
     -------
     xarray.DataArray
-        Lazy: no pixel is read or computed. A layer as it was opened or aligned goes back to its files, so that its
-        pixels are resampled once however often it is aligned; where the grids coincide they are copied. The children
-        of a tree become one layer: the first valid pixel wins, in the order of children and of the scenes in them, and
-        scenes of the same time are one step.
+        Lazy: no pixel is read. A layer that was only opened, aligned or selected from is read from its files again, so
+        that its pixels are resampled once however often it is aligned; if the grids coincide, pixels are copied. The
+        nodes of a tree become one layer: the first valid pixel wins, in the order of the nodes and their scenes, and
+        scenes of the same time become one time step.
+    xarray.Dataset
+        Of a Dataset: the same variables.
     xarray.DataTree
-        Where the other is a tree: the layer on each child's grid that it overlaps, under its name. Of a tree onto a
-        tree, the child whose pixels coincide is copied; only where there is none, the others are resampled.
+        If the other is a tree: the layer on the grid of each node that it overlaps, under its name. Of a tree, nodes
+        whose pixels coincide with the target's are preferred; the others are resampled only if there are none.
 
     Raises
     ------
     OverlapError
-        Where the layer and the grid have no place in common.
+        If the layer overlaps no grid of the other.
+    InputError
+        If class codes would be interpolated, or a node of a tree holds several layers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoxt.grid import coordinates
+    >>> from geoxt.testing import make_grid
+    >>> fine, coarse = make_grid((8, 8)), make_grid((4, 4), resolution=60)
+    >>> layer = xr.DataArray(np.ones((8, 8)), dims=("y", "x"), coords=coordinates(fine))
+    >>> align(layer, coarse).shape
+    (4, 4)
     """
-    if isinstance(other, xr.DataTree):
-        return onto_tree(layer, other, resampling=resampling, chunks=chunks)
-    if isinstance(layer, xr.DataTree):
-        return tree_onto(layer, grid_of(other), resampling=resampling, chunks=chunks)
-    return onto_grid(layer, grid_of(other), resampling=resampling, chunks=chunks)
+    targets = {"": other} if isinstance(other, GeoBox) else grids_of(other)
+    if isinstance(layer, xr.Dataset):
+        ds = with_yx_dims(layer)
+        variables = {str(name): [variable] for name, variable in ds.data_vars.items() if is_layer(variable)}
+    else:
+        layers = list(layers_of(layer).values())
+        variables = {layer_name(layers[0]): layers}
+    aligned = {
+        name: align_to_grids(layers, targets, resampling=resampling, chunks=chunks)
+        for name, layers in variables.items()
+    }
+    if not isinstance(layer, xr.Dataset) and not isinstance(other, xr.DataTree):
+        return next(iter(aligned.values()))[next(iter(targets))]
+    nodes = {
+        node: to_dataset({name: by_node[node] for name, by_node in aligned.items() if node in by_node})
+        for node in targets
+        if any(node in by_node for by_node in aligned.values())
+    }
+    return from_nodes(nodes, like=other if isinstance(other, xr.DataTree) else layer)
 
 
 @overload
 def intersection(
-    *, grid: str | xr.DataArray | GeoBox | None = None, resampling: Resampling | None = None, **layers: xr.DataArray
+    *,
+    grid: str | xr.DataArray | xr.Dataset | GeoBox | None = None,
+    resampling: Resampling | None = None,
+    **layers: xr.DataArray | xr.Dataset,
 ) -> xr.Dataset: ...
 @overload
 def intersection(
     *,
-    grid: str | xr.DataArray | xr.DataTree | GeoBox | None = None,
+    grid: str | SomeData | GeoBox | None = None,
     resampling: Resampling | None = None,
-    **layers: Layer,
+    **layers: SomeLayer,
 ) -> xr.Dataset | xr.DataTree: ...
 def intersection(
     *,
-    grid: str | xr.DataArray | xr.DataTree | GeoBox | None = None,
+    grid: str | SomeData | GeoBox | None = None,
     resampling: Resampling | None = None,
-    **layers: Any,
+    **layers: SomeLayer,
 ) -> xr.Dataset | xr.DataTree:
     """Return layers on one grid, cut to the extent that all of them share.
 
     Parameters
     ----------
     grid
-        Whose grid the result has: the name of one of the layers, another layer, or a grid. By default the first
-        layer's.
+        The grid of the result: the name of one of the layers, another layer, or a grid. Default: the first layer's.
     resampling
-        How pixels come onto the grid; by default "nearest" for class codes and "bilinear" for all else.
+        Default: "nearest" for class codes, "bilinear" otherwise.
     **layers
-        The layers, by the names they shall have; each a DataArray, or a tree with one in each child.
+        The layers by their names in the result: each a DataArray, a Dataset of one variable per band (stacked along
+        `band`), or a tree with a layer in each node.
 
     Returns
     -------
     xarray.Dataset
-        Lazy. A layer that lies on the grid already is cut, never resampled.
+        Lazy. A layer whose pixels coincide with the grid's is cut, never resampled.
     xarray.DataTree
-        Where the grid is that of a tree: its children in which all layers share a place, each such a Dataset.
+        If the grid is that of a tree: such a Dataset for each node in which all layers share an area.
 
     Raises
     ------
     OverlapError
-        Where two layers have no place in common; the message says where each lies.
+        If two layers do not overlap; the message states their extents.
     """
     if not layers:
-        msg = "Cannot intersect nothing: pass layers by name, e.g. intersection(image=landsat, mask=cdl)."
-        raise InputError(msg)
-    name, base = _base(grid, layers)
-    if isinstance(base, xr.DataTree):
-        return shared_tree(base, layers, resampling=resampling)
-    if any(isinstance(layer, xr.DataTree) for layer in layers.values()):
-        return shared_grid(name, base, layers, resampling=resampling)
-    return shared(name, base, layers, resampling=resampling)
-
-
-def _base(
-    grid: str | xr.DataArray | xr.DataTree | GeoBox | None, layers: Mapping[str, Layer]
-) -> tuple[str, GeoBox | xr.DataTree]:
-    """Return whose grid layers come onto: its name, and the grid or the tree of several."""
+        raise InputError(
+            "Cannot intersect nothing.", remedy="Pass layers by name, e.g. intersection(image=landsat, mask=cdl)."
+        )
     if isinstance(grid, str) and grid not in layers:
-        msg = f"Cannot take the grid of {grid!r}: the layers are {list(layers)}. Pass grid= one of these."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot take the grid of {grid!r}: the layers are {list(layers)}.", remedy="Pass {grid}, one of them."
+        )
     name = next(iter(layers)) if grid is None else grid if isinstance(grid, str) else "the grid"
-    chosen = layers[name] if grid is None or isinstance(grid, str) else grid
-    return name, chosen if isinstance(chosen, xr.DataTree) else grid_of(chosen)
+    base = layers[name] if grid is None or isinstance(grid, str) else grid
+    targets = {"": base} if isinstance(base, GeoBox) else grids_of(base)
+    parts = {key: _parts(layer) for key, layer in layers.items()}
+    cut = intersect_on_grids(name, targets, parts, resampling=resampling)
+    return from_nodes(cut, like=base) if isinstance(base, xr.DataTree) else cut[""]
 
 
 @overload
-def union(*layers: xr.DataArray, chunks: Mapping[str, int] | int | None = None) -> xr.DataArray: ...
+def union(*layers: xr.DataArray | xr.Dataset, chunks: Chunks = None) -> xr.DataArray: ...
 @overload
-def union(*layers: Layer, chunks: Mapping[str, int] | int | None = None) -> Layer: ...
-def union(*layers: Layer, chunks: Mapping[str, int] | int | None = None) -> Layer:
-    """Return one layer that covers what several layers of one kind cover; where they overlap, the first wins.
+def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer: ...
+def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
+    """Return one layer that covers the extents of several layers of one kind; where they overlap, the first wins.
 
     Parameters
     ----------
     *layers
-        Layers with the same bands, and the same times if they have any. The result has the first one's CRS,
-        resolution and pixel lattice. With a tree among them, the result is a tree.
+        Layers with the same bands, and the same times if they have any: DataArrays, Datasets of one variable per band,
+        or trees with a layer in each node.
     chunks
         Dask chunk sizes of the result.
 
     Returns
     -------
     xarray.DataArray
-        Lazy.
+        Lazy, with the CRS, resolution and pixel lattice of the first layer.
     xarray.DataTree
-        Of trees: children whose pixels coincide are united, all others stand side by side, none is resampled.
+        If one of the layers is a tree: nodes whose pixels coincide are united, the others stand side by side; none is
+        resampled.
 
     Raises
     ------
     InputError
-        Where layers differ in bands, times, nodata or classes.
+        If layers differ in bands, times, nodata or classes.
     """
     if not layers:
-        msg = "Cannot unite nothing: pass two or more layers."
-        raise InputError(msg)
-    plain = [layer for layer in layers if isinstance(layer, xr.DataArray)]
-    return united(plain, chunks) if len(plain) == len(layers) else united_tree(layers, chunks)
+        raise InputError("Cannot unite nothing.", remedy="Pass two or more layers.")
+    parts = [part for layer in layers for part in _parts(layer)]
+    if any(isinstance(layer, xr.DataTree) for layer in layers):
+        return xr.DataTree.from_dict(unite_nodes(parts, chunks))
+    return unite(parts, chunks)
 
 
-__all__ = ["align", "dataset", "intersection", "require_overlap", "retarget", "union"]
+def _parts(layer: SomeLayer) -> list[xr.DataArray]:
+    """Return the layer of each node; the variables of a Dataset are bands of one layer."""
+    if isinstance(layer, xr.Dataset):
+        ds = with_yx_dims(layer)
+        variables = [variable for variable in ds.data_vars.values() if is_layer(variable)]
+        return variables if len(variables) == 1 else [stack_bands(ds)]
+    return list(layers_of(layer).values())
+
+
+__all__ = ["align", "intersection", "require_overlap", "retarget", "to_dataset", "union"]

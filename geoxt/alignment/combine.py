@@ -1,151 +1,188 @@
-"""Layers of several grids together: cut to what they share, or joined to all that they cover."""
+"""Combine layers of several grids: cut to the extent that all share, or extended to the extent that they cover."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.alignment.retarget import onto_grid, require_overlap, warped
-from geoxt.errors import InputError, OverlapError
+from geoxt.alignment.merge import (
+    first_valid,
+    layer_name,
+    merge_on_grid,
+    mosaics_of,
+    overlapping,
+    require_same_kind,
+    stack_mosaics,
+)
+from geoxt.alignment.retarget import Chunks, no_overlap, to_grid, warp_to_grid
+from geoxt.errors import OverlapError
 from geoxt.footprints import footprint, overlap
 from geoxt.grid import coordinates, full_window, grid_of, pixel_offset, snap_grid
-from geoxt.source import Mosaic, is_categorical, nodata_of, resampling_of, to_layer, view_of
+from geoxt.source import is_categorical, resampling_of
+from geoxt.trees import node_names
 from geoxt.types import Resampling
 from geoxt.windows import Window
 
+Layers = Mapping[str, Sequence[xr.DataArray]]
+"""By name: the layers of all nodes of one input."""
 
-def shared(
-    base_name: str, base: GeoBox, layers: Mapping[str, xr.DataArray], *, resampling: Resampling | None = None
-) -> xr.Dataset:
-    """Return layers on a grid, cut to the extent that all of them share.
+
+def align_to_grids(
+    layers: Sequence[xr.DataArray],
+    targets: Mapping[str, GeoBox],
+    *,
+    resampling: Resampling | None = None,
+    chunks: Chunks = None,
+) -> dict[str, xr.DataArray]:
+    """Return layers merged on each grid that they overlap, by node.
 
     Raises
     ------
     OverlapError
-        Where there is none.
+        If they overlap no grid.
     """
-    window: Window | None = full_window(base)
-    for name, layer in layers.items():
-        require_overlap(base_name, base, name, grid_of(layer))
-        found = overlap(base, grid_of(layer))
-        common = None if window is None or found is None else window.intersect(found)
-        if common is None:
-            msg = f"Cannot intersect the layers {list(layers)}: no place is common to all of them. Leave one out."
-            raise OverlapError(msg)
-        window = common
-    assert window is not None
-    rows, cols = window.within(full_window(base))
-    target = base[rows, cols]
-    out = {}
-    for name, layer in layers.items():
-        place = pixel_offset(target, grid_of(layer))
-        if (
-            place is not None
-            and resampling is None
-            and full_window(grid_of(layer)).contains(full_window(target).shift(*place))
-        ):
-            row, col = place
-            piece = layer.isel(y=slice(row, row + target.shape[0]), x=slice(col, col + target.shape[1]))
-            out[name] = piece.assign_coords(coordinates(target))
-        else:
-            out[name] = onto_grid(layer, target, resampling=resampling if not is_categorical(layer) else None)
-    return dataset(out)
+    aligned = {}
+    for node, grid in targets.items():
+        near = overlapping(layers, grid)
+        if near and len(targets) == 1 and "time" in near[0].dims:
+            near = list(layers)  # all time steps, wherever the grid lies
+        if near:
+            aligned[node] = merge_on_grid(near, grid, resampling=resampling, chunks=chunks)
+    if not aligned:
+        grids = [(layer_name(layer), grid_of(layer)) for layer in layers]
+        raise no_overlap([*grids, *((node or "the other", grid) for node, grid in targets.items())])
+    return aligned
 
 
-def dataset(layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
-    """Return layers of one grid as a Dataset; those whose bands or times differ keep them under names of their own."""
+def intersect_on_grids(
+    base_name: str, targets: Mapping[str, GeoBox], layers: Layers, *, resampling: Resampling | None = None
+) -> dict[str, xr.Dataset]:
+    """Return layers on each grid, cut to the extent that all of them share there, by node.
+
+    Raises
+    ------
+    OverlapError
+        If they share an area on no grid.
+    """
+    cut, errors = {}, []
+    for node, grid in targets.items():
+        try:
+            cut[node] = _intersect(node or base_name, grid, layers, resampling)
+        except OverlapError as error:
+            errors.append(error)
+    if not cut:
+        if len(errors) == 1:
+            raise errors[0]
+        raise OverlapError(
+            f"Cannot intersect {list(layers)}: they share an area in none of the nodes {list(targets)}.",
+            remedy="Pass layers of one area.",
+        )
+    return cut
+
+
+def _intersect(name: str, grid: GeoBox, layers: Layers, resampling: Resampling | None) -> xr.Dataset:
+    window: Window | None = full_window(grid)
+    single = {}
+    for key, parts in layers.items():
+        near = overlapping(parts, grid)
+        if not near:
+            raise no_overlap([(name, grid), *((key, grid_of(part)) for part in parts)])
+        if "time" in near[0].dims and len(near) < len(parts):
+            near = list(parts)
+        single[key] = near[0] if len(near) == 1 else merge_on_grid(near, grid, resampling=resampling)
+        extent = overlap(grid, grid_of(single[key]))
+        window = None if window is None or extent is None else window.intersect(extent)
+    if window is None:
+        raise OverlapError(
+            f"Cannot intersect the layers {list(layers)}: they have no area in common.", remedy="Leave one out."
+        )
+    rows, cols = window.within(full_window(grid))
+    target = grid[rows, cols]
+    return to_dataset({key: _cut_or_warp(layer, target, resampling) for key, layer in single.items()})
+
+
+def _cut_or_warp(layer: xr.DataArray, target: GeoBox, resampling: Resampling | None) -> xr.DataArray:
+    """Return the part of a layer on a grid: copied if the pixels coincide, else resampled."""
+    offset = pixel_offset(target, grid_of(layer))
+    if offset is not None and resampling is None:
+        row, col = offset
+        if full_window(grid_of(layer)).contains(full_window(target).shift(row, col)):
+            part = layer.isel(y=slice(row, row + target.shape[0]), x=slice(col, col + target.shape[1]))
+            return part.assign_coords(coordinates(target))
+    return to_grid(layer, target, resampling=None if is_categorical(layer) else resampling)
+
+
+def to_dataset(layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
+    """Return layers of one grid as a Dataset.
+
+    Layers whose bands or times differ from the first layer's keep them along dimensions of their own: `mask_time`.
+    """
     for dim in ("band", "time"):
-        having = {n: a for n, a in layers.items() if dim in a.dims}
-        if len(having) > 1 and not _agree([a.indexes.get(dim) for a in having.values()]):
+        having = {name: layer for name, layer in layers.items() if dim in layer.dims}
+        indexes = [layer.indexes.get(dim) for layer in having.values()]
+        if len(having) > 1 and not _equal(indexes):
+            first = next(iter(having))
             layers = {
-                n: _own_dim(n, a, dim) if n in having and n != next(iter(having)) else a for n, a in layers.items()
+                name: _rename_dim(name, layer, dim) if name in having and name != first else layer
+                for name, layer in layers.items()
             }
-    stray = {"common_name", "wavelength"}
-    cleaned = {
-        n: a if "band" in a.dims else a.drop_vars([c for c in a.coords if c in stray | {"band"}], errors="ignore")
-        for n, a in layers.items()
+    # Scalar band coordinates of a single-band layer would become those of the whole Dataset.
+    scalars = {"common_name", "wavelength", "band"}
+    without = {
+        name: layer if "band" in layer.dims else layer.drop_vars(scalars & set(map(str, layer.coords)))
+        for name, layer in layers.items()
     }
-    return xr.Dataset(cleaned, attrs={})
+    return xr.Dataset(without, attrs={})
 
 
-def _agree(indexes: Sequence[Any]) -> bool:
+def _equal(indexes: Sequence[Any]) -> bool:
     first = indexes[0]
-    return all(i is not None and first is not None and first.equals(i) for i in indexes)
+    return all(index is not None and first is not None and first.equals(index) for index in indexes)
 
 
-def _own_dim(name: str, layer: xr.DataArray, dim: str) -> xr.DataArray:
-    return layer.rename({c: f"{name}_{c}" for c in layer.coords if dim in layer[c].dims} | {dim: f"{name}_{dim}"})
+def _rename_dim(name: str, layer: xr.DataArray, dim: str) -> xr.DataArray:
+    coords = {c: f"{name}_{c}" for c in layer.coords if dim in layer[c].dims}
+    return layer.rename(coords | {dim: f"{name}_{dim}"})
 
 
-def _base(grid: str | xr.DataArray | GeoBox | None, layers: Mapping[str, xr.DataArray]) -> tuple[str, GeoBox]:
-    if isinstance(grid, str):
-        if grid not in layers:
-            msg = f"Cannot take the grid of {grid!r}: the layers are {list(layers)}. Pass grid= one of these."
-            raise InputError(msg)
-        return grid, grid_of(layers[grid])
-    if grid is None:
-        name = next(iter(layers))
-        return name, grid_of(layers[name])
-    return "the grid", grid_of(grid)
-
-
-def united(layers: Sequence[xr.DataArray], chunks: Mapping[str, int] | int | None = None) -> xr.DataArray:
-    """Return one layer that covers what several layers cover; where they overlap, the first wins."""
+def unite(layers: Sequence[xr.DataArray], chunks: Chunks = None) -> xr.DataArray:
+    """Return one layer on the first one's pixel lattice that covers all of them; the first valid pixel wins."""
     first = layers[0]
     for other in layers[1:]:
-        require_kind(first, other)
+        require_same_kind(first, other)
     base = grid_of(first)
     target = _cover(base, [grid_of(layer) for layer in layers])
-    moved = [warped(layer, target, resampling_of(layer), chunks) for layer in layers]
-    views = [view_of(layer) for layer in moved]
-    sources = [v.source for v in views if isinstance(v.source, Mosaic)]
-    if len(sources) == len(layers) and all(s.stackable(sources[0]) for s in sources):
-        source = sources[0].stack_under(sources[1:])
-        dims = [d for d in views[0].dims if d not in {"y", "x"}]
-        coords = {str(n): c for n, c in moved[0].coords.items() if n not in {"y", "x", "spatial_ref"}}
-        return to_layer(
-            source, dims=[*dims, "y", "x"], coords=coords, attrs=first.attrs, name=first.name, chunks=chunks
-        )
-    out = moved[-1]
-    for layer in reversed(moved[:-1]):
-        out = layer.where(valid_of(layer), out)
-    return out.assign_attrs(first.attrs).rename(first.name)
+    moved = [warp_to_grid(layer, target, resampling_of(layer), chunks) for layer in layers]
+    mosaics = mosaics_of(moved)
+    if mosaics and all(mosaic.stackable(mosaics[0]) for mosaic in mosaics):
+        return stack_mosaics(moved, mosaics, chunks)
+    return first_valid(moved)
 
 
-def valid_of(layer: xr.DataArray) -> xr.DataArray:
-    """Return where a layer is valid, as far as its values say."""
-    nodata = nodata_of(layer)
-    good = layer.notnull()
-    if nodata is None and layer.dtype.kind != "f":
-        msg = f"Cannot unite {layer.name!r}: it has no nodata value to tell its gaps by. Open it with nodata=…"
-        raise InputError(msg)
-    return good if nodata is None else good & (layer != nodata)
+def unite_nodes(layers: Sequence[xr.DataArray], chunks: Chunks = None) -> dict[str, xr.Dataset]:
+    """Return layers by node: those whose pixels coincide are united, the others stand side by side."""
+    groups: list[list[xr.DataArray]] = []
+    for layer in layers:
+        same = (g for g in groups if pixel_offset(grid_of(layer), grid_of(g[0])) is not None)
+        group = next(same, None)
+        if group is None:
+            groups.append([layer])
+        else:
+            group.append(layer)
+    name = layer_name(groups[0][0])
+    nodes = node_names(grid_of(group[0]).crs for group in groups)
+    united = [group[0] if len(group) == 1 else unite(group, chunks) for group in groups]
+    return {node: layer.to_dataset(name=name) for node, layer in zip(nodes, united, strict=True)}
 
 
 def _cover(base: GeoBox, grids: Sequence[GeoBox]) -> GeoBox:
+    """Return the grid on the pixel lattice of `base` that covers all grids."""
     assert base.crs is not None
     bounds = np.array([base.boundingbox[:4] if g == base else footprint(g, base.crs).bounds for g in grids])
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
     size = abs(base.affine.a), abs(base.affine.e)
     return snap_grid((left, bottom, right, top), size, base.affine, base.crs)
-
-
-def require_kind(first: xr.DataArray, other: xr.DataArray) -> None:
-    """Check that two layers have the same dimensions, bands, times, nodata and classes."""
-    names: list[tuple[str, Any, Any]] = [("dimensions", set(first.dims), set(other.dims))]
-    shared = [d for d in ("band", "time") if d in first.coords and d in other.coords]
-    names += [(d, np.atleast_1d(first[d]).tolist(), np.atleast_1d(other[d]).tolist()) for d in shared]
-    names.append(("nodata", nodata_of(first), nodata_of(other)))
-    names.append(("classes", _codes(first), _codes(other)))
-    for what, a, b in names:
-        if a != b:
-            msg = f"Cannot unite {first.name!r} and {other.name!r}: their {what} are {a} and {b}. Make them the same."
-            raise InputError(msg)
-
-
-def _codes(layer: xr.DataArray) -> tuple[Hashable, ...]:
-    return tuple(np.asarray(layer.attrs.get("flag_values", ())).tolist())

@@ -1,8 +1,8 @@
-"""One layer onto another grid: nothing is read, and pixels are resampled once."""
+"""Move one layer to another grid: lazy, and resampled once however often it is moved."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 import dask.array
 import numpy as np
@@ -28,30 +28,41 @@ from geoxt.source.dask_warp import warp_dask
 from geoxt.source.layer import standard_dims
 from geoxt.types import Resampling
 
+Chunks = Mapping[str, int] | int | None
+"""Dask chunk sizes: one number for y and x, or by dimension."""
 
-def onto_grid(
-    layer: xr.DataArray,
-    target: GeoBox,
-    *,
-    resampling: Resampling | None = None,
-    chunks: Mapping[str, int] | int | None = None,
+
+def to_grid(
+    layer: xr.DataArray, target: GeoBox, *, resampling: Resampling | None = None, chunks: Chunks = None
 ) -> xr.DataArray:
-    """Return a layer on a grid, which must have a place in common with it."""
-    own = grid_of(layer)
-    how = resampling or resampling_of(layer)
-    if own == target:
-        return layer.assign_coords(coordinates(target)) if resampling is None else warped(layer, target, how, chunks)
-    require_overlap(_name(layer), own, "the other", target)
-    return warped(layer, target, how, chunks)
+    """Return a layer on a grid that it overlaps.
+
+    Raises
+    ------
+    OverlapError
+        If they do not overlap.
+    """
+    grid = grid_of(layer)
+    if grid == target and resampling is None:
+        return layer.assign_coords(coordinates(target))
+    if grid != target:
+        require_overlap("the layer" if layer.name is None else layer.name, grid, "the other", target)
+    return warp_to_grid(layer, target, resampling or resampling_of(layer), chunks)
 
 
-def warped(
-    layer: xr.DataArray, target: GeoBox, how: Resampling, chunks: Mapping[str, int] | int | None
-) -> xr.DataArray:
-    """Return a layer on a grid, wherever that lies."""
-    if is_categorical(layer) and how not in {"nearest", "mode"}:
-        msg = f"Cannot align {layer.name!r} by {how!r}: it holds class codes. Pass resampling='nearest' or 'mode'."
-        raise InputError(msg)
+def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, chunks: Chunks = None) -> xr.DataArray:
+    """Return a layer on any grid; nodata beyond its extent.
+
+    Raises
+    ------
+    InputError
+        If class codes would be interpolated.
+    """
+    if is_categorical(layer) and resampling not in {"nearest", "mode"}:
+        raise InputError(
+            f"Cannot align {layer.name!r} by {resampling!r}: it holds class codes.",
+            remedy="Pass {resampling:'nearest'} or {resampling:'mode'}.",
+        )
     view = view_of(layer)
     layer = standard_dims(layer)
     dims = [d for d in view.dims if d not in {"y", "x"}]
@@ -59,7 +70,7 @@ def warped(
         str(name): c for name, c in layer.coords.items() if not {"y", "x"} & set(c.dims) and name != "spatial_ref"
     }
     if isinstance(view.source, ArraySource) and isinstance(view.source.array, dask.array.Array):
-        array = warp_dask(view.source.array, view.grid, target, how, nodata_of(layer), chunks)
+        array = warp_dask(view.source.array, view.grid, target, resampling, nodata_of(layer), chunks)
         array = array[tuple(slice(None) if d in dims else 0 for d in ("time", "band"))]
         return xr.DataArray(
             array,
@@ -68,57 +79,53 @@ def warped(
             attrs=dict(layer.attrs),
             name=layer.name,
         )
-    source = retarget(view, target, how)
+    source = retarget(view, target, resampling)
     return to_layer(source, dims=[*dims, "y", "x"], coords=coords, attrs=layer.attrs, name=layer.name, chunks=chunks)
 
 
-def retarget(view: View, target: GeoBox, how: Resampling) -> Source:
-    """Return the source of a view on another grid, cut to what the view shows."""
+def retarget(view: View, target: GeoBox, resampling: Resampling) -> Source:
+    """Return the source of a view on another grid, cut to the view's extent.
+
+    The result reads the files (or the array) of the view in their own grid, so that an earlier `align` does not count
+    as a resampling.
+    """
+    # Pixels beyond the view must stay missing on the new grid, although the files may have them: hence the clips.
     match view.source:
         case Mosaic() as source:
-            return source.choose(view.times, view.bands, clip=_clip(view)).onto(target, resampling=how)
+            return source.choose(view.times, view.bands, clip=(view.grid,)).onto(target, resampling=resampling)
         case ArraySource() as source:
             array = source.array[np.ix_(view.times, view.bands)]
             rows, cols = view.window.within(full_window(source.grid))
             if source.own == source.grid:
-                own, array = view.grid, array[:, :, rows, cols]
-                return ArraySource(array=array, own=own, grid=target, nodata=source.nodata, resampling=how)
-            clips = (*source.clips, *_clip(view))
+                array = array[:, :, rows, cols]
+                return ArraySource(array=array, own=view.grid, grid=target, nodata=source.nodata, resampling=resampling)
+            clips = (*source.clips, view.grid)
             return ArraySource(
-                array=array, own=source.own, grid=target, nodata=source.nodata, resampling=how, clips=clips
+                array=array, own=source.own, grid=target, nodata=source.nodata, resampling=resampling, clips=clips
             )
         case VectorSource() as source:
             return source.clip(view.grid).onto(target)
         case _ as source:
-            return source.onto(target, resampling=how)
-
-
-def _clip(view: View) -> tuple[GeoBox, ...]:
-    """Return the grid beyond which a view shows nothing."""
-    return (view.grid,)
+            return source.onto(target, resampling=resampling)
 
 
 def require_overlap(name: Hashable, grid: GeoBox, other_name: Hashable, other: GeoBox) -> None:
-    """Check that two grids have a place in common.
-
-    Raises
-    ------
-    OverlapError
-        Where they have none; the message gives both extents.
-    """
-    if overlap(grid, other) is not None:
-        return
-    places = [f"{n!r} lies in {_bounds(g)} ({crs_name(g.crs)})" for n, g in ((name, grid), (other_name, other))]
-    msg = f"Cannot bring layers together that do not overlap: {places[0]}, {places[1]}. Pass layers of one place."
-    raise OverlapError(msg)
+    """Raise an OverlapError that states both extents if two grids do not overlap."""
+    if overlap(grid, other) is None:
+        raise no_overlap([(name, grid), (other_name, other)])
 
 
-def _name(layer: xr.DataArray) -> str:
-    return "the layer" if layer.name is None else str(layer.name)
+def no_overlap(named_grids: Iterable[tuple[Hashable, GeoBox]]) -> OverlapError:
+    """Return the error of grids that do not overlap."""
+    extents = [f"{name!r} lies in {_extent(grid)} ({crs_name(grid.crs)})" for name, grid in named_grids]
+    return OverlapError(
+        f"Cannot bring layers together that do not overlap: {', '.join(extents)}.",
+        remedy="Pass layers of one area.",
+    )
 
 
-def _bounds(grid: GeoBox) -> str:
-    """Return longitudes and latitudes, short."""
+def _extent(grid: GeoBox) -> str:
+    """Return longitudes and latitudes to two decimals."""
     try:
         west, south, east, north = footprint(grid, parse_crs("EPSG:4326")).bounds
     except CRSError:

@@ -119,14 +119,6 @@ class Mosaic:
         alone = all(len(m.steps) == 1 and m.composite == "first" for m in (self, other))
         return mine == theirs and alone
 
-    def stack_under(self, others: Sequence[Mosaic]) -> Mosaic:
-        """Return one mosaic of this one and others beneath it."""
-        scenes, step = list(self.scenes), list(self.steps[0])
-        for other in others:
-            step += [len(scenes) + i for i in other.steps[0]]
-            scenes += other.scenes
-        return replace(self, scenes=tuple(scenes), steps=(tuple(step),))
-
     def footprint(self) -> shapely.Geometry:
         """Return where scenes can have valid pixels, in pixels of the grid (x is the column, y the row).
 

@@ -243,7 +243,7 @@ def test_an_intersection_lies_on_the_grid_that_is_chosen(image, labels):
     assert grid_of(intersection(image=image, mask=labels, grid=labels).mask).crs == grid_of(labels).crs
     with pytest.raises(InputError, match=r"grid of 'dem': the layers are \['image', 'mask'\]. Pass grid="):
         intersection(image=image, mask=labels, grid="dem")
-    with pytest.raises(InputError, match="pass layers by name"):
+    with pytest.raises(InputError, match="Pass layers by name"):
         intersection()
 
 

@@ -8,9 +8,9 @@ import xarray as xr
 import geoxt
 from geoxt.alignment import align, intersection, union
 from geoxt.errors import InputError, OverlapError
-from geoxt.grid import full_window, grid_of, pixel_offset
+from geoxt.grid import coordinates, full_window, grid_of, pixel_offset
 from geoxt.pixels import reader
-from geoxt.source import Mosaic, view_of
+from geoxt.source import Mosaic, unstack_bands, view_of
 from geoxt.testing import distinct, make_grid, write_cog
 from geoxt.trees import children, grids_of, layers_of, tree_of
 
@@ -154,16 +154,42 @@ def test_a_union_unites_what_coincides_and_sets_the_rest_beside_it(tree, paths, 
 def test_what_cannot_be_brought_together_is_refused(tree, labels):
     far = geoxt.open_cogs(view_of(tree["epsg_32615"].image).source.scenes[0].assets[0].href, crs="EPSG:32615")
     far = far.assign_coords(x=far.x + 900_000)
-    with pytest.raises(
-        OverlapError, match=r"do not overlap: they lie in EPSG:32615 at .* E, .*, the tree in EPSG:32615"
-    ):
+    with pytest.raises(OverlapError, match=r"do not overlap: 'image' lies in .* \(EPSG:32615\), 'epsg_32615' lies in"):
         align(far, tree)
-    with pytest.raises(OverlapError, match=r"EPSG:32615 at .*; EPSG:32616 at .*, the grid in EPSG:5070 at"):
+    with pytest.raises(OverlapError, match=r"\(EPSG:32615\), .*\(EPSG:32616\), 'the other' lies in .*\(EPSG:5070\)"):
         align(tree, make_grid((9, 9), crs="EPSG:5070", left=0, top=0))
-    with pytest.raises(OverlapError, match=r"Cannot intersect \['image', 'mask'\]: in none of the children"):
+    with pytest.raises(OverlapError, match=r"intersect \['image', 'mask'\]: they share an area in none of the nodes"):
         intersection(image=tree, mask=far)
     pair = intersection(image=tree, mask=labels)
     with pytest.raises(InputError, match=r"'epsg_32615' holds \['image', 'mask'\]. Choose one"):
         align(pair, labels)
     with pytest.raises(InputError, match=r"grid of 'image2': the layers are \['image'\]"):
         intersection(image=tree, grid="image2")
+
+
+def test_dataset_is_aligned_variable_by_variable(tree, labels):
+    layer = tree["epsg_32615"].image
+    bands = unstack_bands(layer.assign_coords(band=["red", "nir"]))
+    target = grid_of(labels)
+    moved = align(bands, labels)
+    assert isinstance(moved, xr.Dataset)
+    assert np.array_equal(moved.to_dataarray("band"), align(layer, target))
+    of_nodes = align(bands, tree)
+    assert list(children(of_nodes)) == list(children(tree))
+    assert set(of_nodes["epsg_32616"].data_vars) == {"red", "nir"}
+
+
+def test_dataset_of_bands_is_one_layer_of_an_intersection(tree, labels):
+    layer = tree["epsg_32615"].image.assign_coords(band=["red", "nir"])
+    bands = unstack_bands(layer)
+    pair = intersection(image=bands, mask=labels)
+    assert pair.image.band.values.tolist() == ["red", "nir"]
+    assert np.array_equal(pair.image, intersection(image=layer, mask=labels).image)
+    assert np.array_equal(union(bands, bands), layer)
+
+
+def test_dataset_in_degrees_is_aligned(labels):
+    grid = make_grid((90, 90), crs="EPSG:4326", left=-90.02, top=41.2, resolution=0.0003)
+    layer = xr.DataArray(distinct(grid.shape, "float32"), dims=("y", "x"), coords=coordinates(grid), name="dem")
+    as_odc_stac = layer.to_dataset().rename(y="latitude", x="longitude")
+    assert np.array_equal(align(as_odc_stac, labels).dem, align(layer, labels), equal_nan=True)

@@ -1,0 +1,132 @@
+"""Merge layers on one grid into one layer: the first valid pixel wins."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from geoxt.alignment.retarget import Chunks, to_grid, warp_to_grid
+from geoxt.errors import InputError
+from geoxt.footprints import overlap
+from geoxt.grid import grid_of, pixel_offset
+from geoxt.source import Mosaic, is_categorical, nodata_of, resampling_of, to_layer, view_of
+from geoxt.types import Resampling
+
+
+def overlapping(layers: Sequence[xr.DataArray], grid: GeoBox) -> list[xr.DataArray]:
+    """Return the layers that overlap a grid; only those whose pixels coincide with the grid's, if there are any."""
+    near = [layer for layer in layers if overlap(grid, grid_of(layer)) is not None]
+    return [layer for layer in near if pixel_offset(grid_of(layer), grid) is not None] or near
+
+
+def merge_on_grid(
+    layers: Sequence[xr.DataArray], target: GeoBox, *, resampling: Resampling | None = None, chunks: Chunks = None
+) -> xr.DataArray:
+    """Return layers as one layer on a grid, each resampled once.
+
+    Where layers overlap, the first valid pixel wins. Scenes of the same time become one time step.
+    """
+    first = layers[0]
+    if len(layers) == 1:
+        return to_grid(first, target, resampling=resampling, chunks=chunks)
+    moved = [warp_to_grid(layer, target, resampling or resampling_of(layer), chunks) for layer in layers]
+    mosaics = mosaics_of(moved)
+    if mosaics and all(_same_pixels(first, layer) for layer in layers) and _stackable(mosaics):
+        return stack_mosaics(moved, mosaics, chunks)
+    for layer in moved[:-1]:
+        require_same_kind(layer, moved[-1])
+    return first_valid(moved).rename(first.name)
+
+
+def first_valid(layers: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Return the first valid pixel of layers on one grid."""
+    merged = layers[-1]
+    for layer in reversed(layers[:-1]):
+        merged = layer.where(_valid(layer), merged)
+    return merged.assign_attrs(layers[0].attrs).rename(layers[0].name)
+
+
+def mosaics_of(layers: Sequence[xr.DataArray]) -> list[Mosaic]:
+    """Return the mosaics of files that layers read; empty if any of them reads something else."""
+    sources = [view_of(layer).source for layer in layers]
+    mosaics = [source for source in sources if isinstance(source, Mosaic)]
+    return mosaics if len(mosaics) == len(layers) else []
+
+
+def stack_mosaics(layers: Sequence[xr.DataArray], mosaics: Sequence[Mosaic], chunks: Chunks) -> xr.DataArray:
+    """Return one layer of the scenes of mosaics on one grid, which reads its windows from the files.
+
+    Scenes of the same time are one time step, those of the first mosaic on top.
+    """
+    steps: dict[Any, tuple[int, ...]] = {}
+    scenes: list[Any] = []
+    for layer, mosaic in zip(layers, mosaics, strict=True):
+        times = layer["time"].to_numpy().tolist() if "time" in layer.dims else [None]
+        for time, step in zip(times, mosaic.steps, strict=True):
+            steps[time] = (*steps.get(time, ()), *(len(scenes) + i for i in step))
+        scenes += mosaic.scenes
+    first = layers[0]
+    coords: dict[str, Any] = {
+        str(n): c for n, c in first.coords.items() if not {"y", "x", "time"} & set(c.dims) and n != "spatial_ref"
+    }
+    if "time" in first.dims:
+        steps = dict(sorted(steps.items()))
+        coords["time"] = np.array(list(steps), first["time"].dtype)
+    source = replace(mosaics[0], scenes=tuple(scenes), steps=tuple(steps.values()))
+    return to_layer(
+        source, dims=[str(d) for d in first.dims], coords=coords, attrs=first.attrs, name=first.name, chunks=chunks
+    )
+
+
+def require_same_kind(first: xr.DataArray, other: xr.DataArray) -> None:
+    """Raise if two layers differ in dimensions, bands, times, nodata or classes."""
+    compared: list[tuple[str, Any, Any]] = [("dimensions", set(first.dims), set(other.dims))]
+    dims = [d for d in ("band", "time") if d in first.coords and d in other.coords]
+    compared += [(d, np.atleast_1d(first[d]).tolist(), np.atleast_1d(other[d]).tolist()) for d in dims]
+    compared.append(("nodata", nodata_of(first), nodata_of(other)))
+    compared.append(("classes", _codes(first), _codes(other)))
+    for trait, a, b in compared:
+        if a != b:
+            raise InputError(
+                f"Cannot unite {first.name!r} and {other.name!r}: their {trait} are {a} and {b}.",
+                remedy="Make them the same.",
+            )
+
+
+def layer_name(layer: xr.DataArray) -> str:
+    """Return the name of a layer in a Dataset: by default "mask" for class codes and "image" otherwise."""
+    return str(layer.name) if layer.name is not None else "mask" if is_categorical(layer) else "image"
+
+
+def _valid(layer: xr.DataArray) -> xr.DataArray:
+    """Return the valid mask of a layer by its values."""
+    nodata = nodata_of(layer)
+    if nodata is None and layer.dtype.kind != "f":
+        raise InputError(
+            f"Cannot unite {layer.name!r}: it has no nodata value by which to find missing pixels.",
+            remedy="Open it with {nodata}.",
+        )
+    return layer.notnull() if nodata is None else layer.notnull() & (layer != nodata)
+
+
+def _codes(layer: xr.DataArray) -> tuple[Hashable, ...]:
+    return tuple(np.asarray(layer.attrs.get("flag_values", ())).tolist())
+
+
+def _same_pixels(first: xr.DataArray, other: xr.DataArray) -> bool:
+    """Return whether layers have the same dimensions and class codes."""
+    return first.dims == other.dims and _codes(first) == _codes(other)
+
+
+def _stackable(mosaics: Sequence[Mosaic]) -> bool:
+    """Return whether the scenes of mosaics on one grid can be those of one mosaic."""
+    traits = [
+        (m.bands, m.dtype, repr(m.nodata), m.resampling, m.clips, m.errors, m.composite, m.rescale, m.credentials)
+        for m in mosaics
+    ]
+    return all(trait == traits[0] for trait in traits)
