@@ -1,4 +1,4 @@
-"""QualityBand: from the names of what shall be taken out to the quality bands of each scene."""
+"""Quality flags to exclude ("clouds"): the quality bands that hold them, and their bit tests."""
 
 from __future__ import annotations
 
@@ -9,42 +9,50 @@ from geoxt.layers.products import Product, Qa, find_qa, qa_tests
 from geoxt.source import Asset, QualityBand
 
 SomeFlags = str | Sequence[str]
-"""What to take out, by name: "clouds", or ["clouds", "shadows"]."""
+"""Names of quality flags: "clouds", or ("clouds", "shadows")."""
 
 
-def wanted(facts: Product | None, what: SomeFlags, *, scene: str) -> dict[str, tuple[tuple[int, int, int], ...]]:
-    """Return what each quality band of a layer takes out, by the band's name.
+def flag_names(flags: SomeFlags | None) -> tuple[str, ...]:
+    """Return quality flags as a tuple of names."""
+    return (flags,) if isinstance(flags, str) else tuple(flags or ())
 
-    One band that tells all is taken; else several, each the first that tells a name.
+
+def quality_tests(
+    product: Product | None, flags: SomeFlags, *, scene: str
+) -> dict[str, tuple[tuple[int, int, int], ...]]:
+    """Return the bit tests of excluded pixels by quality band; see `qa_tests`.
+
+    The first band that has all flags is used; else the first band of each flag.
 
     Raises
     ------
     InputError
-        Where the layer is not known, or none of its bands tells a name.
+        If the product is unknown, or no band of it has a flag.
     """
-    names = [what] if isinstance(what, str) else list(what)
-    if facts is None:
-        msg = f"Cannot exclude {', '.join(names)} in scene {scene!r}: what its quality bands mean is not known."
-        raise InputError(msg + " Pass product= of a known one, or leave exclude= out.")
-    telling = _one_for_all(facts.qa, names)
-    groups: dict[str, tuple[Qa, list[str]]] = {}
+    names = flag_names(flags)
+    if product is None:
+        problem = f"Cannot exclude {', '.join(names)} in scene {scene!r}: the meaning of its quality bands is unknown."
+        raise InputError(problem, remedy="Pass {product}. Or leave {exclude} out.", value=flags, argument="exclude")
+    with_all = _first_with_all(product.qa, names)
+    by_band: dict[str, tuple[Qa, list[str]]] = {}
     for name in names:
-        qa = telling or find_qa(facts.qa, name, product=facts.name)
-        groups.setdefault(qa.band, (qa, []))[1].append(name)
-    return {band: qa_tests(qa, some) for band, (qa, some) in groups.items()}
+        qa = with_all or find_qa(product.qa, name, product=product.name)
+        by_band.setdefault(qa.band, (qa, []))[1].append(name)
+    return {band: qa_tests(qa, band_names) for band, (qa, band_names) in by_band.items()}
 
 
 def quality_of(
-    facts: Product | None, what: SomeFlags | None, scene: str, find: Callable[[str], Asset]
+    product: Product | None, flags: SomeFlags | None, scene: str, asset_of: Callable[[str], Asset]
 ) -> tuple[QualityBand, ...]:
-    """Return the quality bands of a scene, whose assets `find` returns by the bands' names."""
-    if what is None or (not isinstance(what, str) and not what):
+    """Return the quality bands of a scene; `asset_of` returns the asset of a band by name."""
+    if not flag_names(flags):
         return ()
-    return tuple(QualityBand(asset=find(band), out=out) for band, out in wanted(facts, what, scene=scene).items())
+    tests = quality_tests(product, flags or (), scene=scene)
+    return tuple(QualityBand(asset=asset_of(band), out=out) for band, out in tests.items())
 
 
-def _one_for_all(bands: Sequence[Qa], names: Sequence[str]) -> Qa | None:
+def _first_with_all(bands: Sequence[Qa], flags: Sequence[str]) -> Qa | None:
     try:
-        return find_qa(bands, names)
+        return find_qa(bands, flags)
     except InputError:
         return None

@@ -147,7 +147,7 @@ def test_a_mask_that_cannot_be_told_is_refused(tmp_path, write):
     path = write(VALUES, GRID)
     with pytest.raises(InputError, match="Pass product= of a known product"):
         open_cogs(path, exclude="clouds")
-    with pytest.raises(InputError, match="what its quality bands mean is not known. Pass product="):
+    with pytest.raises(InputError, match="the meaning of its quality bands is unknown. Pass product="):
         open_stac(make_item("one", {"b": path}, time=WHEN), exclude="clouds")
 
 

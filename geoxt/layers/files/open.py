@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Literal, Unpack, overload
 
 import xarray as xr
 from odc.geo.geobox import GeoBox
@@ -18,6 +18,7 @@ from geoxt.layers.files.paths import find, gather
 from geoxt.layers.files.scenes import asset_of, choose_bands, known_scenes, plain_scenes, with_nodata
 from geoxt.layers.headers import headers
 from geoxt.layers.native import assemble_native, is_native
+from geoxt.layers.options import CogOptions
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.credentials import Sign, make_credentials
@@ -25,10 +26,10 @@ from geoxt.types import Resampling, SomeCRS, SomePaths
 
 
 @overload
-def open_cogs(paths: SomePaths, *, crs: Literal["native"], **options: Any) -> xr.DataTree: ...
+def open_cogs(paths: SomePaths, *, crs: Literal["native"], **options: Unpack[CogOptions]) -> xr.DataTree: ...
 @overload
-def open_cogs(paths: SomePaths, *, crs: SomeCRS | None = None, **options: Any) -> xr.DataArray: ...
-def open_cogs(  # type: ignore[misc]  # options of the two above are its own
+def open_cogs(paths: SomePaths, *, crs: SomeCRS | None = None, **options: Unpack[CogOptions]) -> xr.DataArray: ...
+def open_cogs(
     paths: SomePaths,
     *,
     product: str | Product | None = None,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from geoxt.errors import InputError, ReadError
-from geoxt.layers.exclude import SomeFlags, wanted
+from geoxt.layers.exclude import SomeFlags, quality_tests
 from geoxt.layers.products import FileFields, Product, is_scene_name, match_path, resolve_bands
 from geoxt.types import SomePaths
 
@@ -223,7 +223,7 @@ def _wanted(
         choices = ([name for name in some if name in held] for some in (usual, measured, held))
         keep = {str(name): () for name in next((some for some in choices if some), ())}
     if exclude:
-        keep |= {band: () for band in wanted(facts, exclude, scene=files[0][1].scene) if band not in keep}
+        keep |= {band: () for band in quality_tests(facts, exclude, scene=files[0][1].scene) if band not in keep}
     return keep
 
 

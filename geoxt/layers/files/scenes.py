@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.footprints import overlap
 from geoxt.layers.assemble import LayerMetadata, representable
-from geoxt.layers.exclude import SomeFlags, quality_of, wanted
+from geoxt.layers.exclude import SomeFlags, quality_of, quality_tests
 from geoxt.layers.files.sidecars import Sidecars
 from geoxt.layers.products import FileFields, Product, Radiometry, resolve_bands
 from geoxt.layers.radiometry import known
@@ -79,7 +79,7 @@ def known_scenes(
         read.append(file.named)
     _require_one_level(read)
     present = {band for mine in groups.values() for band in mine}
-    hidden = set(wanted(facts, exclude, scene=next(iter(groups)))) if exclude and spare else set()
+    hidden = set(quality_tests(facts, exclude, scene=next(iter(groups)))) if exclude and spare else set()
     ordered = [b.name for b in (*facts.bands, *facts.extras) if b.name in present - hidden]
     scenes = [_scene(scene, mine, ordered, says[scene], facts, exclude) for scene, mine in groups.items()]
     return scenes, product_of(ordered, facts, units, categorical=categorical)

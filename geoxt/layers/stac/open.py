@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Literal, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,13 @@ from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import LayerMetadata, Placement, assemble
 from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.native import assemble_native, is_native
+from geoxt.layers.options import StacOptions
 from geoxt.layers.products import Product
-from geoxt.layers.stac.bands import choose, entries, legend_of
+from geoxt.layers.stac.bands import choose_bands, legend_of
 from geoxt.layers.stac.filters import Selection, SomeTimes, times_of
-from geoxt.layers.stac.match_products import facts_of
-from geoxt.layers.stac.scenes import Choice, Item, scenes_of, units_of
+from geoxt.layers.stac.layouts import StacConfig, layouts_of
+from geoxt.layers.stac.match_products import match_products
+from geoxt.layers.stac.scenes import Choice, OpenItem, scenes_of, units_of
 from geoxt.layers.stac.sources import SomeItems, read_items
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.credentials import Sign, make_credentials
@@ -27,10 +29,10 @@ from geoxt.types import Resampling, SomeCRS
 
 
 @overload
-def open_stac(source: SomeItems, *, crs: Literal["native"], **options: Any) -> xr.DataTree: ...
+def open_stac(source: SomeItems, *, crs: Literal["native"], **options: Unpack[StacOptions]) -> xr.DataTree: ...
 @overload
-def open_stac(source: SomeItems, *, crs: SomeCRS | None = None, **options: Any) -> xr.DataArray: ...
-def open_stac(  # type: ignore[misc]  # options of the two above are its own
+def open_stac(source: SomeItems, *, crs: SomeCRS | None = None, **options: Unpack[StacOptions]) -> xr.DataArray: ...
+def open_stac(
     source: SomeItems,
     *,
     collections: str | Sequence[str] | None = None,
@@ -49,6 +51,7 @@ def open_stac(  # type: ignore[misc]  # options of the two above are its own
     exclude: SomeFlags = (),
     rescale: bool = False,
     nodata: float | None = None,
+    stac_cfg: StacConfig | None = None,
     dtype: npt.DTypeLike | None = None,
     resampling: Resampling | None = None,
     chunks: Mapping[str, int] | int | None = None,
@@ -106,6 +109,10 @@ def open_stac(  # type: ignore[misc]  # options of the two above are its own
         the file. Class codes are not rescaled.
     nodata
         Stored value of missing pixels, where items and files do not say.
+    stac_cfg
+        Metadata that a catalog lacks or states wrongly, in the form of odc-stac: per collection, `assets` with
+        `data_type`, `nodata` and `unit` by asset key ("*" for those of assets that state none), and `aliases` of bands:
+        `{"s2": {"assets": {"B04": {"data_type": "uint16", "nodata": 0}}, "aliases": {"red": "B04"}}}`.
     dtype
         Stored data type, where items do not say; without it a header is read.
     resampling
@@ -152,30 +159,23 @@ def open_stac(  # type: ignore[misc]  # options of the two above are its own
     """
     area = area_of(bbox, intersects)
     wanted = (collections,) if isinstance(collections, str) else collections
-    found = read_items(
-        source,
-        Selection(
-            collections=None if wanted is None else tuple(wanted), area=area, times=times_of(datetime), query=query,
-            limit=limit,
-        ),
+    selection = Selection(
+        collections=None if wanted is None else tuple(wanted), area=area, times=times_of(datetime), query=query,
+        limit=limit,
     )  # fmt: skip
-    facts = (
-        facts_of(found)
-        if product is None
-        else [products.get(product) if isinstance(product, str) else product] * len(found)
-    )
-    tables = [entries(item, known) for item, known in zip(found, facts, strict=True)]
-    chosen = choose(tables, found, [bands] if isinstance(bands, str) else bands, facts)
-    rows = zip(found, facts, tables, chosen, strict=True)
-    items = [Item(item=item, facts=known, table=table, chosen=some) for item, known, table, some in rows]
+    found = read_items(source, selection)
+    if isinstance(product, str):
+        product = products.get(product)
+    item_products = match_products(found) if product is None else [product] * len(found)
+    layouts = layouts_of(found, item_products, stac_cfg)
+    distinct = list(dict.fromkeys(layouts))
+    bands_of = dict(zip(distinct, choose_bands(distinct, [bands] if isinstance(bands, str) else bands), strict=True))
+    items = [OpenItem(item=i, layout=own, bands=bands_of[own]) for i, own in zip(found, layouts, strict=True)]
     credentials = make_credentials(sign, env)
     choice = Choice(
-        dtype=None if dtype is None else str(np.dtype(dtype)),
-        nodata=nodata,
-        rescale=rescale,
-        exclude=exclude,
+        dtype=None if dtype is None else str(np.dtype(dtype)), nodata=nodata, rescale=rescale, exclude=exclude,
         credentials=credentials,
-    )
+    )  # fmt: skip
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, credentials=credentials,
@@ -185,27 +185,27 @@ def open_stac(  # type: ignore[misc]  # options of the two above are its own
     return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
 
 
-def _metadata_of(items: Sequence[Item], choice: Choice) -> LayerMetadata:
-    """Return what the scenes of items have in common."""
+def _metadata_of(items: Sequence[OpenItem], choice: Choice) -> LayerMetadata:
+    """Return the bands, classes and attributes that the scenes of items share."""
     first = items[0]
-    bands, known = first.chosen, first.facts
-    legend = legend_of(bands[0], known) if len(bands) == 1 else None
-    titles = {one.facts.title for one in items if one.facts is not None}
+    bands, product = first.bands, first.product
+    legend = legend_of(bands[0], product) if len(bands) == 1 else None
+    titles = {item.product.title for item in items if item.product is not None}
     return LayerMetadata(
-        bands=tuple(e.name for e in bands),
+        bands=tuple(band.name for band in bands),
         legend=legend,
         attrs={"long_name": titles.pop()} if len(titles) == 1 else {},
         coords={
-            "common_name": tuple(e.common or "" for e in bands),
-            "wavelength": tuple(np.nan if e.wavelength is None else e.wavelength for e in bands),
+            "common_name": tuple(band.common or "" for band in bands),
+            "wavelength": tuple(np.nan if band.wavelength is None else band.wavelength for band in bands),
         },
-        categorical=legend is not None or _is_flags(first),
+        categorical=legend is not None or _is_bit_field(first),
         units=units_of(first, choice),
     )
 
 
-def _is_flags(one: Item) -> bool:
-    """Tell whether the one band of a layer holds bits that say something of others, which are never interpolated."""
-    names = {qa.band for qa in one.facts.qa} if one.facts is not None else set()
-    (band, *others) = one.chosen
+def _is_bit_field(item: OpenItem) -> bool:
+    """Return whether the layer is one quality band of bit flags, which is never interpolated."""
+    names = {qa.band for qa in item.product.qa} if item.product is not None else set()
+    (band, *others) = item.bands
     return not others and band.band is not None and band.band.name in names

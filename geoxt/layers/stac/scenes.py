@@ -1,4 +1,4 @@
-"""Items -> scenes: grid, type, missing pixels, radiometry and quality of each band, from metadata before any header."""
+"""Scenes from STAC items: grid, dtype, nodata, radiometry and quality of each band, from metadata before headers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.grid import parse_crs
 from geoxt.layers.assemble import representable
-from geoxt.layers.exclude import SomeFlags, quality_of
+from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_tests
 from geoxt.layers.files.sidecars import Scales, scales_of_item
 from geoxt.layers.headers import headers
 from geoxt.layers.products import Product, Radiometry
-from geoxt.layers.radiometry import baseline_of, is_harmonised, known, stated
-from geoxt.layers.stac.bands import Entry, find
+from geoxt.layers.radiometry import baseline_of, is_harmonised, known
+from geoxt.layers.stac.bands import find_band
 from geoxt.layers.stac.filters import interval
+from geoxt.layers.stac.layouts import ItemBand, Layout
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
@@ -28,111 +29,108 @@ from geoxt.source import Asset, Scene
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a caller says of pixels, where items and what is known of them may not."""
+    """Options of the caller for pixels."""
 
     dtype: str | None = None
-    """Stored data type."""
+    """Stored data type of items that do not state it."""
     nodata: float | None = None
-    """Stored value of missing pixels."""
+    """Stored value of missing pixels of items that do not state it."""
     rescale: bool = False
-    """Whether scale and offset are needed."""
+    """Whether scale and offset are required."""
     exclude: SomeFlags = ()
-    """What is taken out, by name."""
+    """Quality flags of excluded pixels."""
     credentials: Credentials | None = None
-    """How files are opened."""
+    """Credentials to open files with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """An item with all that is known of it."""
+class OpenItem:
+    """An item with its layout and the bands to open."""
 
     item: pystac.Item
     """The item."""
-    facts: Product | None
-    """The layer that it is of."""
-    table: list[Entry]
+    layout: Layout
     """All its bands."""
-    chosen: list[Entry]
-    """Those of the layer that is opened."""
+    bands: list[ItemBand]
+    """Bands to open."""
+
+    @property
+    def product(self) -> Product | None:
+        """The known product of the item."""
+        return self.layout.product
+
+    def href(self, band: ItemBand) -> str:
+        """Return the href of a band's asset."""
+        return self.item.assets[band.key].href
 
 
-def scenes_of(items: Sequence[Item], choice: Choice) -> list[Scene]:
-    """Return the scenes that items are.
+def scenes_of(items: Sequence[OpenItem], choice: Choice) -> list[Scene]:
+    """Build scenes from STAC items.
 
-    A header is read where an item does not say its grid, or where neither it nor what is known of its layer tells the
-    data type; for the type alone, one header for each collection and asset.
+    A header is read if an item does not state its grid, or if neither it nor its product states the data type; for the
+    data type alone, one header for each collection and asset key.
 
     Raises
     ------
     InputError
-        Where an href is relative to nothing, or what is masked cannot be told.
+        If an href is relative and the item has no address, or a quality band is missing.
     ReadError
-        Where a header is needed and cannot be read.
+        If a required header cannot be read.
     """
     lookup = _Headers(choice)
-    wanted = [(one, entry) for one in items for entry in one.chosen]
-    wanted += [(one, entry) for one in items for entry in _quality_entries(one, choice.exclude)]
-    lookup.prepare(wanted)
+    lookup.prepare([(item, band) for item in items for band in (*item.bands, *_quality_bands(item, choice.exclude))])
     scenes = []
-    for one in items:
-        start, end = interval(one.item)
-        cloud = one.item.properties.get("eo:cloud_cover")
+    for item in items:
+        start, end = interval(item.item)
+        cloud_cover = item.item.properties.get("eo:cloud_cover")
 
-        def quality(band: str, one: Item = one) -> Asset:
-            return lookup.asset(one, find(one.table, band, one.item, one.facts))
+        def quality_asset(name: str, item: OpenItem = item) -> Asset:
+            return lookup.asset(item, find_band(item.layout, name))
 
         scenes.append(
             Scene(
-                id=one.item.id,
-                assets=tuple(lookup.asset(one, entry) for entry in one.chosen),
+                id=item.item.id,
+                assets=tuple(lookup.asset(item, band) for band in item.bands),
                 start=start,
                 end=end,
-                cloud_cover=None if cloud is None else float(cloud),
-                quality=quality_of(one.facts, choice.exclude, one.item.id, quality),
-                place=_place(one.item),
+                cloud_cover=None if cloud_cover is None else float(cloud_cover),
+                quality=quality_of(item.product, choice.exclude, item.item.id, quality_asset),
+                place=_footprint(item.item),
             )
         )
     return scenes
 
 
-def units_of(one: Item, choice: Choice) -> tuple[str, ...]:
+def units_of(item: OpenItem, choice: Choice) -> tuple[str, ...]:
     """Return the unit of each band's physical values."""
-    rules = [_radiometry(one, entry, strict=False) for entry in one.chosen]
+    rules = [_radiometry(item, band, strict=False) for band in item.bands]
     if choice.rescale and None in rules:
-        own = scales_of_item(one.item, one.facts, choice.credentials)
-        rules = [_radiometry(one, entry, strict=False, own=own) for entry in one.chosen]
+        of_scene = scales_of_item(item.item, item.product, choice.credentials)
+        rules = [_radiometry(item, band, strict=False, of_scene=of_scene) for band in item.bands]
     return tuple(rule.unit if rule is not None else "1" for rule in rules)
 
 
-def _quality_entries(one: Item, exclude: SomeFlags) -> list[Entry]:
-    found: list[Entry] = []
-
-    def remember(band: str) -> Asset:
-        found.append(find(one.table, band, one.item, one.facts))
-        return _NOTHING
-
-    quality_of(one.facts, exclude, one.item.id, remember)
-    return found
+def _quality_bands(item: OpenItem, exclude: SomeFlags) -> list[ItemBand]:
+    if not flag_names(exclude):
+        return []
+    return [find_band(item.layout, name) for name in quality_tests(item.product, exclude, scene=item.item.id)]
 
 
-def _place(item: pystac.Item) -> bytes | None:
-    """Return where an item has data, WKB; `None` for a mere box, which says no more than the grid, and for no area."""
+def _footprint(item: pystac.Item) -> bytes | None:
+    """Return the area with data as WKB; `None` if it is not stated, or a mere box, which says no more than the grid."""
     if item.geometry is None:
         return None
     try:
         shape = shapely.geometry.shape(item.geometry)
         box = shapely.equals_exact(shape.normalize(), shape.envelope.normalize(), 1e-9)
-        told = shape.geom_type in {"Polygon", "MultiPolygon"} and shape.area > 0 and not box
+        informative = shape.geom_type in {"Polygon", "MultiPolygon"} and shape.area > 0 and not box
     except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
         return None
-    return bytes(shapely.to_wkb(shape)) if told else None
-
-
-_NOTHING = Asset(href="", band=1, grid=GeoBox((1, 1), Affine.identity(), None), dtype="uint8")
+    return bytes(shapely.to_wkb(shape)) if informative else None
 
 
 class _Headers:
-    """Headers of files, read where metadata are not enough: all that are needed at once."""
+    """Headers of files whose metadata are not enough, read all at once."""
 
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
@@ -141,140 +139,141 @@ class _Headers:
         self._grids: dict[int, GeoBox | None] = {}
         self._scales: dict[int, Scales] = {}
 
-    def prepare(self, wanted: Sequence[tuple[Item, Entry]]) -> None:
+    def prepare(self, bands: Sequence[tuple[OpenItem, ItemBand]]) -> None:
         """Read the headers that some bands need."""
         own, shared = dict[str, None](), dict[tuple[str | None, str], str]()
-        for one, entry in wanted:
-            _require_absolute(one.item, entry)
-            if self._grid(one, entry) is None:
-                own[entry.asset.href] = None
-            elif _dtype(one, entry, self._choice) is None:
-                shared.setdefault(_kind(one, entry), entry.asset.href)
-        read = headers(list(dict.fromkeys([*own, *shared.values()])), credentials=self._choice.credentials)
-        by_href = {header.href: header for header in read}
+        for item, band in bands:
+            _require_absolute(item, band)
+            if self._grid(item, band) is None:
+                own[item.href(band)] = None
+            elif _dtype(item, band, self._choice) is None:
+                shared.setdefault(_collection_asset(item, band), item.href(band))
+        hrefs = list(dict.fromkeys([*own, *shared.values()]))
+        by_href = {header.href: header for header in headers(hrefs, credentials=self._choice.credentials)}
         self._own = {href: by_href[href] for href in own}
-        self._shared = {kind: by_href[href] for kind, href in shared.items()}
+        self._shared = {key: by_href[href] for key, href in shared.items()}
 
-    def _grid(self, one: Item, entry: Entry) -> GeoBox | None:
-        key = id(entry.asset)
-        if key not in self._grids:
-            self._grids[key] = grid_of_asset(one.item, entry.asset)
-        return self._grids[key]
+    def _grid(self, item: OpenItem, band: ItemBand) -> GeoBox | None:
+        asset = item.item.assets[band.key]
+        if id(asset) not in self._grids:
+            self._grids[id(asset)] = grid_of_asset(item.item, asset)
+        return self._grids[id(asset)]
 
-    def _scales_of(self, one: Item) -> Scales:
-        """Return what the metadata file of an item says of its bands; read once."""
-        key = id(one.item)
+    def _scales_of(self, item: OpenItem) -> Scales:
+        """Return the scales in the metadata file of an item; read once."""
+        key = id(item.item)
         if key not in self._scales:
-            self._scales[key] = scales_of_item(one.item, one.facts, self._choice.credentials)
+            self._scales[key] = scales_of_item(item.item, item.product, self._choice.credentials)
         return self._scales[key]
 
-    def asset(self, one: Item, entry: Entry) -> Asset:
-        """Return what is known of a band's pixels."""
-        href, place = entry.asset.href, entry.index - 1
-        header = self._own.get(href)
-        if header is None and _dtype(one, entry, self._choice) is None:
-            header = self._shared[_kind(one, entry)]
-        grid = self._own[href].grid if href in self._own else self._grid(one, entry)
+    def asset(self, item: OpenItem, band: ItemBand) -> Asset:
+        """Return the asset of a band."""
+        href, position = item.href(band), band.index - 1
+        header, dtype = self._own.get(href), _dtype(item, band, self._choice)
+        if header is None and dtype is None:
+            header = self._shared[_collection_asset(item, band)]
+        grid = self._own[href].grid if href in self._own else self._grid(item, band)
+        dtype = header.dtypes[position] if header is not None else dtype
         assert grid is not None
-        dtype = header.dtypes[place] if header is not None else _dtype(one, entry, self._choice)
         assert dtype is not None
-        rule = _radiometry(one, entry, strict=False)
+        rule = _radiometry(item, band, strict=False)
         if rule is None and self._choice.rescale:
-            rule = _radiometry(one, entry, strict=True, own=self._scales_of(one))
+            rule = _radiometry(item, band, strict=True, of_scene=self._scales_of(item))
         if rule is None and header is not None:
-            rule = Radiometry(scale=header.scales[place], offset=header.offsets[place])
+            rule = Radiometry(scale=header.scales[position], offset=header.offsets[position])
         return Asset(
             href=href,
-            band=entry.index,
+            band=band.index,
             grid=grid,
             dtype=dtype,
-            nodata=representable(_nodata(one, entry, self._choice, header), dtype),
-            unlabelled=one.facts.ignore if one.facts is not None else (),
-            masked=header.masked[place] if header else False,
+            nodata=representable(_nodata(item, band, self._choice, header), dtype),
+            unlabelled=item.product.ignore if item.product is not None else (),
+            masked=header.masked[position] if header else False,
             scale=rule.scale if rule else 1.0,
             offset=rule.offset if rule else 0.0,
         )
 
 
-def _kind(one: Item, entry: Entry) -> tuple[str | None, str]:
-    return one.item.collection_id, entry.key
+def _collection_asset(item: OpenItem, band: ItemBand) -> tuple[str | None, str]:
+    return item.item.collection_id, band.key
 
 
-def _dtype(one: Item, entry: Entry, choice: Choice) -> str | None:
-    """Return the data type: what the item states, else what is known, else what the caller says."""
-    found = entry.facts.get("data_type")
-    if found is None and one.facts is not None:
-        found = one.facts.dtype(_file(one, entry))
-    return str(found) if found not in {None, "other"} else choice.dtype
+def _dtype(item: OpenItem, band: ItemBand, choice: Choice) -> str | None:
+    """Return the data type of the item, else of the product, else of the caller."""
+    dtype = band.dtype
+    if dtype is None and item.product is not None:
+        dtype = item.product.dtype(_file_band(item, band))
+    return dtype or choice.dtype
 
 
-def _nodata(one: Item, entry: Entry, choice: Choice, header: Header | None) -> float | None:
-    """Return the value of missing pixels: what item or file state, else what the caller says, else what is known."""
-    mark = entry.facts.get("nodata")
-    if mark is not None:
-        return float(mark)
-    if header is not None and header.nodata[entry.index - 1] is not None:
-        return header.nodata[entry.index - 1]
-    if choice.nodata is not None or one.facts is None:
-        return choice.nodata
-    band, served = entry.band, one.facts.collection(one.item.collection_id or "")
-    if band is not None and band.nodata is not None:
+def _nodata(item: OpenItem, band: ItemBand, choice: Choice, header: Header | None) -> float | None:
+    """Return the nodata value of the item, else of the file, else of the caller, else of the product."""
+    if band.nodata is not None:
         return band.nodata
-    return served.nodata if served is not None and served.nodata is not None else one.facts.nodata
+    if header is not None and header.nodata[band.index - 1] is not None:
+        return header.nodata[band.index - 1]
+    product = item.product
+    if choice.nodata is not None or product is None:
+        return choice.nodata
+    collection = product.collection(item.item.collection_id or "")
+    if band.band is not None and band.band.nodata is not None:
+        return band.band.nodata
+    return collection.nodata if collection is not None and collection.nodata is not None else product.nodata
 
 
-def _radiometry(one: Item, entry: Entry, *, strict: bool, own: Scales | None = None) -> Radiometry | None:
-    properties = one.item.properties
-    also = None
-    if one.facts is not None:
-        served = one.facts.collection(one.item.collection_id or "")
-        also = served.harmonised if served else None
-    applied = is_harmonised(properties, also)
-    rule = stated(entry.facts) or known(
-        one.facts,
-        entry.band,
-        _file(one, entry),
-        baseline=baseline_of(properties, one.item.id),
-        harmonised=applied,
+def _radiometry(item: OpenItem, band: ItemBand, *, strict: bool, of_scene: Scales | None = None) -> Radiometry | None:
+    properties = item.item.properties
+    collection = item.product.collection(item.item.collection_id or "") if item.product is not None else None
+    harmonised = is_harmonised(properties, collection.harmonised if collection is not None else None)
+    rule = band.radiometry or known(
+        item.product,
+        band.band,
+        _file_band(item, band),
+        baseline=baseline_of(properties, item.item.id),
+        harmonised=harmonised,
         strict=strict,
-        own=own,
-        scene=one.item.id,
+        own=of_scene,
+        scene=item.item.id,
     )
-    return replace(rule, offset=0.0) if rule is not None and applied else rule
+    return replace(rule, offset=0.0) if rule is not None and harmonised else rule
 
 
-def _file(one: Item, entry: Entry) -> str:
-    """Return a band as file names spell it: as its collection serves it, or as its own file does."""
-    band, facts = entry.band, one.facts
-    if band is None or facts is None:
-        return entry.name
-    served = facts.collection(one.item.collection_id or "")
-    file = served.file(band) if served is not None else None
-    if file is None and len(band.files) > 1:
-        named = facts.identify(entry.asset.href)
-        file = named.file if named is not None and named.file in band.files else None
-    return file or (band.files[0] if band.files else band.name)
+def _file_band(item: OpenItem, band: ItemBand) -> str:
+    """Return the name of a band in file names, as the collection or the file itself has it."""
+    of_product, product = band.band, item.product
+    if of_product is None or product is None:
+        return band.name
+    collection = product.collection(item.item.collection_id or "")
+    name = collection.file(of_product) if collection is not None else None
+    if name is None and len(of_product.files) > 1:
+        fields = product.identify(item.href(band))
+        name = fields.file if fields is not None and fields.file in of_product.files else None
+    return name or (of_product.files[0] if of_product.files else of_product.name)
 
 
-def _require_absolute(item: pystac.Item, entry: Entry) -> None:
-    href = entry.asset.href
-    if item.get_self_href() is None and pystac.utils.make_absolute_href(href, "/") != href:
-        msg = f"Cannot find asset {entry.key!r} of item {item.id!r}: its href {redact_url(href)!r} is relative,"
-        raise InputError(msg + " and the item says not to what. Pass the item's file, or item.set_self_href(…) first.")
+def _require_absolute(item: OpenItem, band: ItemBand) -> None:
+    href = item.href(band)
+    if item.item.get_self_href() is None and pystac.utils.make_absolute_href(href, "/") != href:
+        problem = f"Cannot find asset {band.key!r} of item {item.item.id!r}: its href {redact_url(href)!r} is relative,"
+        problem += " and the item has no address of its own."
+        raise InputError(problem, remedy="Pass the item's file, or call item.set_self_href(…) first.")
 
 
 def grid_of_asset(item: pystac.Item, asset: pystac.Asset) -> GeoBox | None:
-    """Return the grid that the projection extension states, of any version; `None` where it is not complete."""
-    both = {**item.properties, **{k: v for k, v in asset.extra_fields.items() if v is not None}}
-    code, epsg = both.get("proj:code"), both.get("proj:epsg")
-    crs = code or (f"EPSG:{epsg}" if epsg else None) or both.get("proj:wkt2") or both.get("proj:projjson")
-    shape, transform = both.get("proj:shape"), both.get("proj:transform")
+    """Return the grid that the projection extension (any version) states, or `None` if it is incomplete.
+
+    odc-stac takes `proj:transform` only; `proj:bbox` is used as well, and fields of the item hold for its assets.
+    """
+    fields = {**item.properties, **{k: v for k, v in asset.extra_fields.items() if v is not None}}
+    code, epsg = fields.get("proj:code"), fields.get("proj:epsg")
+    crs = code or (f"EPSG:{epsg}" if epsg else None) or fields.get("proj:wkt2") or fields.get("proj:projjson")
+    shape, transform = fields.get("proj:shape"), fields.get("proj:transform")
     if crs is None or shape is None:
         return None
     rows, cols = int(shape[0]), int(shape[1])
     if transform is not None:
         return GeoBox((rows, cols), Affine(*transform[:6]), parse_crs(crs))
-    bounds = both.get("proj:bbox")
+    bounds = fields.get("proj:bbox")
     if bounds is None or len(bounds) != 4:
         return None
     left, bottom, right, top = bounds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import xarray as xr
@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import GridError, InputError, OverlapError
 from geoxt.grid import crs_name, grid_of
 from geoxt.layers import products
+from geoxt.layers.options import VectorOptions
 from geoxt.layers.products import Product
 from geoxt.layers.vector.classes import coding_of, legend_of, require_apart, type_of
 from geoxt.legend import Legend
@@ -25,12 +26,16 @@ from geoxt.windows import Window
 
 
 @overload
-def open_vector(path: SomePath, *, like: xr.DataTree, **options: Any) -> xr.DataTree: ...
+def open_vector(path: SomePath, *, like: xr.DataTree, **options: Unpack[VectorOptions]) -> xr.DataTree: ...
 @overload
 def open_vector(
-    path: SomePath, *, like: xr.DataArray | xr.Dataset | None = None, grid: GeoBox | None = None, **options: Any
+    path: SomePath,
+    *,
+    like: xr.DataArray | xr.Dataset | None = None,
+    grid: GeoBox | None = None,
+    **options: Unpack[VectorOptions],
 ) -> xr.DataArray: ...
-def open_vector(  # type: ignore[misc]  # options of the two above are its own
+def open_vector(
     path: SomePath,
     *,
     like: xr.DataArray | xr.Dataset | xr.DataTree | None = None,

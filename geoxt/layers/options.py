@@ -1,0 +1,77 @@
+"""Keyword arguments of the openers, for type checkers: `**options: Unpack[CogOptions]` in their overloads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+import numpy.typing as npt
+from odc.geo.geobox import GeoBox
+
+from geoxt.layers.area import SomeBounds, SomeGeometry
+from geoxt.layers.exclude import SomeFlags
+from geoxt.layers.products import Product
+from geoxt.layers.stac.filters import SomeTimes
+from geoxt.layers.stac.layouts import StacConfig
+from geoxt.layers.time import Composite, GroupBy
+from geoxt.legend import Legend
+from geoxt.pixels.credentials import Sign
+from geoxt.types import Resampling, SomeCRS
+
+
+class OpenOptions(TypedDict, total=False):
+    """Keyword arguments that `open_cogs` and `open_stac` share, without `crs`."""
+
+    product: str | Product | None
+    bands: str | Sequence[str] | None
+    bbox: SomeBounds | None
+    intersects: SomeGeometry | None
+    resolution: float | tuple[float, float] | None
+    grid: GeoBox | None
+    groupby: GroupBy
+    composite: Composite
+    exclude: SomeFlags
+    rescale: bool
+    nodata: float | None
+    resampling: Resampling | None
+    chunks: Mapping[str, int] | int | None
+    errors: Literal["raise", "nodata"]
+    sign: Sign | None
+    env: Mapping[str, object] | None
+    name: str | None
+
+
+class CogOptions(OpenOptions, total=False):
+    """Keyword arguments of `open_cogs`, without `crs`."""
+
+    categorical: bool | None
+    source_crs: SomeCRS | None
+
+
+class StacOptions(OpenOptions, total=False):
+    """Keyword arguments of `open_stac`, without `crs`."""
+
+    collections: str | Sequence[str] | None
+    datetime: SomeTimes | None
+    query: str | Mapping[str, object] | None
+    limit: int | None
+    stac_cfg: StacConfig | None
+    dtype: npt.DTypeLike | None
+
+
+class VectorOptions(TypedDict, total=False):
+    """Keyword arguments of `open_vector`, without `like` and `grid`."""
+
+    product: str | Product | None
+    layer: str | None
+    column: str | None
+    classes: Mapping[Any, int] | Sequence[Any] | None
+    legend: Legend | None
+    background: int
+    nodata: int | None
+    all_touched: bool
+    by: str | None
+    instances: bool
+    source_crs: SomeCRS | None
+    chunks: Mapping[str, int] | int | None
+    name: str | None

@@ -1,0 +1,264 @@
+"""Bands of STAC items, parsed once per layout: items of one collection whose assets state the same metadata.
+
+odc-stac decides which assets are rasters, the data type, nodata and unit of a band, its aliases, and what `stac_cfg=`
+replaces or adds. Its parse takes 1 to 8 ms per item, longer than opening the item, and assumes that all items of a
+collection state the same. A sample item is therefore parsed for each layout; items share it if everything that the
+parse reads is equal. Grids are read from each asset (`scenes.grid_of_asset`), as they differ between items.
+
+odc-stac lacks, and this module adds: bands of assets with `eo:bands` but no `raster:bands` (NAIP), the band tables of
+old items (`eo:bands` as positions), names from known products, scale, offset and classes. Fields that a file decides
+(data type, nodata) are left open if neither item nor product states them; odc-stac would assume float32.
+`benchmarks/stac_metadata.py` compares both parsers on sample catalogs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pystac
+from odc.stac import extract_collection_metadata
+from odc.stac.model import RasterCollectionMetadata
+
+from geoxt.errors import InputError
+from geoxt.layers.products import Band, Product, Radiometry
+from geoxt.layers.radiometry import stated
+from geoxt.layers.stac.match_products import bands_at
+
+StacConfig = Mapping[str, Any]
+"""Metadata that a catalog lacks, in the form of odc-stac's `stac_cfg`."""
+
+_BAND_FIELDS = (
+    "name", "common_name", "eo:common_name", "center_wavelength", "eo:center_wavelength", "data_type", "nodata", "unit",
+    "scale", "offset", "raster:scale", "raster:offset", "classification:classes",
+)  # fmt: skip
+"""Fields of a band that are read; statistics and histograms, which differ between items, are not among them."""
+_TABLES = ("bands", "eo:bands", "raster:bands")
+_EO = "https://stac-extensions.github.io/eo/v1.1.0/schema.json"
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_FROM_PROPERTIES = ("eo:bands", "data_type", "nodata", "unit")
+"""Item properties that bands inherit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemBand:
+    """One band of one asset, as the metadata and the known product of its items describe it."""
+
+    key: str
+    """Asset key."""
+    name: str
+    """Asset key, or the band's own name if the asset has several bands."""
+    names: tuple[str, ...]
+    """All names and aliases."""
+    common: str | None
+    """Common name of the EO extension."""
+    wavelength: float | None
+    """Center wavelength in micrometres."""
+    index: int
+    """Band number in the file, from 1."""
+    dtype: str | None
+    """Stored data type, if stated."""
+    nodata: float | None
+    """Stored value of missing pixels, if stated."""
+    radiometry: Radiometry | None
+    """Scale, offset and unit, if stated."""
+    classes: tuple[Mapping[str, Any], ...]
+    """`classification:classes`."""
+    roles: frozenset[str]
+    """Roles of the asset."""
+    media_type: str
+    """Media type of the asset; empty if not stated."""
+    band: Band | None
+    """Band of the known product."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Layout:
+    """Bands that items of one collection share."""
+
+    product: Product | None
+    """Known product of the items."""
+    sample: str
+    """Id of the first item, for messages."""
+    bands: list[ItemBand]
+    """Bands of all raster assets."""
+    aliases: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """Asset key and band number by alias of `stac_cfg`."""
+    cache: dict[str, ItemBand] = field(default_factory=dict)
+    """Bands found by name."""
+
+
+def layouts_of(
+    items: Sequence[pystac.Item], products: Sequence[Product | None], stac_cfg: StacConfig | None = None
+) -> list[Layout]:
+    """Return the layout of each item; items that state the same share one object."""
+    config = _config(stac_cfg)
+    layouts: dict[Any, Layout] = {}
+    result = []
+    for item, product in zip(items, products, strict=True):
+        statement = _statement(item)
+        key = (item.collection_id, id(product), repr(statement))
+        if key not in layouts:
+            layouts[key] = _parse(item, statement, product, config)
+        result.append(layouts[key])
+    return result
+
+
+def _statement(item: pystac.Item) -> dict[str, Any]:
+    """Return everything of an item that its layout depends on."""
+    assets = {
+        key: (
+            asset.media_type,
+            asset.roles,
+            {name: _trimmed(value) for name, value in asset.extra_fields.items() if name in _TABLES}
+            | {name: asset.extra_fields[name] for name in _BAND_FIELDS if name in asset.extra_fields},
+        )
+        for key, asset in item.assets.items()
+    }
+    properties = {name: item.properties[name] for name in _FROM_PROPERTIES if name in item.properties}
+    return {"extensions": item.stac_extensions, "properties": properties, "assets": assets}
+
+
+def _trimmed(table: Sequence[Any]) -> list[Any]:
+    return [
+        {name: band[name] for name in _BAND_FIELDS if name in band} if isinstance(band, Mapping) else band
+        for band in table
+    ]
+
+
+def _parse(
+    item: pystac.Item, statement: Mapping[str, Any], product: Product | None, config: Mapping[str, Any]
+) -> Layout:
+    assets = {key: _Asset(key, *content) for key, content in statement["assets"].items()}
+    for key, asset in assets.items():
+        asset.href = item.assets[key].href
+        asset.resolve_positions(statement["properties"].get("eo:bands") or ())
+    parsed = _parse_by_odc(item, assets, statement["properties"], config)
+    aliases: dict[tuple[str, int], list[str]] = {}
+    for alias, band_keys in parsed.meta.aliases.items():
+        for band_key in band_keys:
+            aliases.setdefault(band_key, []).append(alias)
+    keys = dict.fromkeys(key for key, _ in parsed.meta.bands)
+    bands = [band for key in keys if key in assets for band in _bands_of(assets[key], product, parsed, aliases)]
+    own_aliases = _config_of(config, item.collection_id).get("aliases", {})
+    chosen = {alias: (band, 1) if isinstance(band, str) else tuple(band) for alias, band in own_aliases.items()}
+    return Layout(product=product, sample=item.id, bands=bands, aliases=chosen)
+
+
+@dataclass(slots=True)
+class _Asset:
+    """Fields of an asset that its bands are parsed from."""
+
+    key: str
+    media_type: str | None
+    roles: list[str] | None
+    fields: dict[str, Any]
+    href: str = ""
+
+    def resolve_positions(self, table: Sequence[Mapping[str, Any]]) -> None:
+        """Replace `eo:bands` given as positions in a table of the item (STAC before 1.0) by the bands."""
+        for name in ("eo:bands", "bands"):
+            if name in self.fields:
+                self.fields[name] = [
+                    band if isinstance(band, Mapping)
+                    else table[band] if isinstance(band, int) and 0 <= band < len(table)
+                    else {"name": str(band)}
+                    for band in self.fields[name]
+                ]  # fmt: skip
+
+
+def _parse_by_odc(
+    item: pystac.Item, assets: Mapping[str, _Asset], properties: Mapping[str, Any], config: Mapping[str, Any]
+) -> RasterCollectionMetadata:
+    sample = pystac.Item(
+        id=item.id, geometry=None, bbox=None, datetime=None, collection=item.collection_id,
+        properties={name: value for name, value in properties.items() if name != "eo:bands"},
+        start_datetime=_ANY_TIME, end_datetime=_ANY_TIME,
+        stac_extensions=[*(item.stac_extensions or ()), _EO],  # names of bands are read if the extension is declared
+    )  # fmt: skip
+    for key, asset in assets.items():
+        sample.add_asset(key, pystac.Asset(asset.href, None, None, asset.media_type, asset.roles, dict(asset.fields)))
+    try:
+        return extract_collection_metadata(sample, dict(config))
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        problem = f"Cannot read the band metadata of item {item.id!r}: {type(error).__name__}: {error}."
+        raise InputError(problem, remedy="Pass {stac_cfg} in the form of odc-stac.", argument="stac_cfg") from error
+
+
+def _bands_of(
+    asset: _Asset, product: Product | None, parsed: RasterCollectionMetadata, aliases: Mapping[tuple[str, int], Any]
+) -> list[ItemBand]:
+    fields, key = asset.fields, asset.key
+    optical = fields.get("eo:bands") or fields.get("bands") or ()
+    raster = fields.get("raster:bands") or fields.get("bands") or ()
+    of_product = [] if product is None else bands_at(product, key)
+    count = max(len(optical), len(raster)) or max(len(of_product), 1)
+    result = []
+    for i in range(count):
+        eo: Mapping[str, Any] = optical[i] if i < len(optical) else {}
+        own = eo.get("name")
+        band = _product_band(product, of_product, own, i + 1, count)
+        common = eo.get("common_name", eo.get("eo:common_name")) or (band.common if band else None)
+        wavelength = eo.get("center_wavelength", eo.get("eo:center_wavelength"))
+        if wavelength is None and band is not None:
+            wavelength = band.wavelength
+        name = key if count == 1 else str(own or (band.name if band else None) or common or f"{key}_{i + 1}")
+        names = (name, key if count == 1 else None, own, common, band.name if band else None)
+        # without raster:bands, odc-stac has one band, which states what holds for the whole asset
+        metadata = parsed.meta.bands.get((key, i + 1)) or parsed.meta.bands[key, 1]
+        entry = fields | (dict(raster[i]) if i < len(raster) else {})
+        result.append(
+            ItemBand(
+                key=key, name=name, common=common, wavelength=wavelength, index=i + 1, band=band,
+                names=tuple(dict.fromkeys(str(n) for n in (*names, *aliases.get((key, i + 1), ())) if n)),
+                dtype=_dtype(metadata.data_type) or _dtype(entry.get("data_type")),
+                nodata=None if metadata.nodata is None else float(metadata.nodata),
+                radiometry=stated(entry | {"unit": metadata.units}),
+                classes=tuple(entry.get("classification:classes") or ()),
+                roles=frozenset(asset.roles or ()), media_type=asset.media_type or "",
+            )
+        )  # fmt: skip
+    return result
+
+
+def _dtype(name: object) -> str | None:
+    return None if name in {None, "other"} else str(name)
+
+
+def _product_band(
+    product: Product | None, of_asset: list[Band], own: str | None, index: int, count: int
+) -> Band | None:
+    """Return the band of a product by the asset key, else by the band's own name."""
+    if len(of_asset) == 1 and count == 1:
+        return of_asset[0]
+    if of_asset:
+        return next((band for band in of_asset if band.index == index), None)
+    named = bands_at(product, own) if product is not None and own and count == 1 else []
+    return named[0] if len(named) == 1 else None
+
+
+def _config(stac_cfg: StacConfig | None) -> dict[str, Any]:
+    """Return a configuration for odc-stac without grids, and without float32 as the default data type."""
+    config = dict(stac_cfg or {})
+    for name, value in config.items():
+        if not isinstance(value, Mapping):
+            problem = f"Cannot read stac_cfg: its entry {name!r} is {value!r}, not a mapping."
+            raise InputError(problem, remedy="Pass {stac_cfg:{COLLECTION: {'assets': …}}}.", argument="stac_cfg")
+    if "assets" in config or "aliases" in config:
+        config = {"*": config}
+    config.setdefault("*", {})
+    return {name: _without_assumptions(value, default=name == "*") for name, value in config.items()}
+
+
+def _without_assumptions(config: Mapping[str, Any], *, default: bool) -> dict[str, Any]:
+    result = {**config, "ignore_proj": True}
+    if default or "assets" in config:
+        assets = dict(config.get("assets", {}))
+        result["assets"] = {**assets, "*": {"data_type": None, **assets.get("*", {})}}
+    return result
+
+
+def _config_of(config: Mapping[str, Any], collection: str | None) -> Mapping[str, Any]:
+    return {**config["*"], **config.get(collection or "", {})}

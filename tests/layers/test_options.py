@@ -1,0 +1,24 @@
+"""The keyword arguments that type checkers see are those of the openers."""
+
+import inspect
+from typing import get_type_hints
+
+import pytest
+
+from geoxt.layers import open_cogs, open_stac, open_vector
+from geoxt.layers.options import CogOptions, StacOptions, VectorOptions
+
+
+@pytest.mark.parametrize(
+    ("opener", "options", "overloaded"),
+    [
+        (open_cogs, CogOptions, {"crs"}),
+        (open_stac, StacOptions, {"crs"}),
+        (open_vector, VectorOptions, {"like", "grid"}),
+    ],
+)
+def test_options_equal_the_signature(opener, options, overloaded):
+    hints = get_type_hints(opener)
+    keywords = [p.name for p in inspect.signature(opener).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert get_type_hints(options) == {name: hints[name] for name in keywords if name not in overloaded}
+    assert not options.__required_keys__
