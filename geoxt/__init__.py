@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from geoxt import accessor as accessor
+from geoxt._version import __version__ as __version__
 
 if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers and IDEs
     from geoxt import alignment as alignment
@@ -20,7 +21,6 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt import metrics as metrics
     from geoxt import models as models
     from geoxt import plot as plot
-    from geoxt import regions as regions
     from geoxt import samplers as samplers
     from geoxt import source as source
     from geoxt import splits as splits
@@ -42,8 +42,6 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt.writers import to_cog as to_cog
     from geoxt.writers import to_zarr as to_zarr
 
-__version__ = "0.1.0"
-
 _MODULE_OF = {
     "Legend": "geoxt.legend",
     "Window": "geoxt.windows",
@@ -61,7 +59,7 @@ _MODULE_OF = {
 """Module of each function and class of the package."""
 _MODULES = (
     "alignment", "bridge", "datasets", "errors", "footprints", "grid", "indices", "inference", "layers", "metrics",
-    "models", "plot", "regions", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
+    "models", "plot", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
     "writers",
 )  # fmt: skip
 
@@ -88,7 +86,6 @@ __all__ = [
     "open_vector",
     "plot",
     "predict",
-    "regions",
     "samplers",
     "source",
     "splits",

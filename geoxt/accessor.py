@@ -12,28 +12,28 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast
 
 import xarray as xr
-from odc.geo.geobox import GeoBox
 
-from geoxt.grid import grid_of
-from geoxt.legend import Legend
-from geoxt.trees import grids_of
-from geoxt.types import Resampling, SomePath, SomeSize
-from geoxt.windows import Window
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time, methods import what they need
     from matplotlib.figure import Figure
+    from odc.geo.geobox import GeoBox
     from torch import nn
     from torch.utils.data import DataLoader
 
+    from geoxt.alignment.retarget import Chunks
     from geoxt.bridge.layer_reader import TensorDtype
+    from geoxt.bridge.loader import DataLoaderOptions
     from geoxt.bridge.read_batch import Sample
     from geoxt.bridge.window_dataset import Transform, WindowDataset
     from geoxt.inference.tiles import Blend
+    from geoxt.legend import Legend
     from geoxt.samplers import WindowSequence
     from geoxt.tasks import Output
+    from geoxt.trees import SomeData
+    from geoxt.types import Resampling, SomePath, SomeSize
+    from geoxt.windows import Window
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -45,7 +45,7 @@ class _Bind(Protocol):
 
 
 class _Bound:
-    """A function as a method: imported on first use, with its own name, signature and docstring."""
+    """A function as a method, imported on first use."""
 
     def __init__(self, module: str, declared: Callable[..., Any]) -> None:
         self.module, self.declared, self.__doc__ = module, declared, declared.__doc__
@@ -81,7 +81,7 @@ class _Accessor:
         transform: Transform | None = None,
         dtype: TensorDtype = "float32",
         drop_last: bool = False,
-        **options: Any,
+        **options: Unpack[DataLoaderOptions],
     ) -> DataLoader[Sample]:
         """Return a DataLoader of the windows' pixels; see `geoxt.bridge.loader`."""
 
@@ -108,20 +108,22 @@ class DataArrayAccessor(_Accessor):
     @property
     def grid(self) -> GeoBox:
         """The grid: CRS, affine and shape."""
-        return grid_of(self._data)
+        grid: GeoBox = import_module("geoxt.grid").grid_of(self._data)
+        return grid
 
     @property
     def legend(self) -> Legend:
         """Class codes, names and colors, from the attributes."""
-        return Legend.of(self._data)
+        legend: Legend = import_module("geoxt.legend").Legend.of(self._data)
+        return legend
 
     @_function_of("geoxt.alignment")
     def align(
         self,
-        other: xr.DataArray | xr.Dataset | xr.DataTree | GeoBox,
+        other: SomeData | GeoBox,
         *,
         resampling: Resampling | None = None,
-        chunks: Mapping[str, int] | int | None = None,
+        chunks: Chunks = None,
     ) -> xr.DataArray:
         """Return the layer on the grid of another; see `geoxt.align`."""
 
@@ -176,7 +178,8 @@ class DatasetAccessor(_Accessor):
     @property
     def grid(self) -> GeoBox:
         """The grid: CRS, affine and shape."""
-        return grid_of(self._data)
+        grid: GeoBox = import_module("geoxt.grid").grid_of(self._data)
+        return grid
 
     @_function_of("geoxt.plot")
     def samples(
@@ -187,10 +190,10 @@ class DatasetAccessor(_Accessor):
     @_function_of("geoxt.alignment")
     def align(
         self,
-        other: xr.DataArray | xr.Dataset | xr.DataTree | GeoBox,
+        other: SomeData | GeoBox,
         *,
         resampling: Resampling | None = None,
-        chunks: Mapping[str, int] | int | None = None,
+        chunks: Chunks = None,
     ) -> xr.Dataset:
         """Return the layers on the grid of another; see `geoxt.align`."""
 
@@ -220,15 +223,16 @@ class DataTreeAccessor(_Accessor):
     @property
     def grids(self) -> dict[str, GeoBox]:
         """The grid of each node."""
-        return grids_of(self._data)
+        grids: dict[str, GeoBox] = import_module("geoxt.trees").grids_of(self._data)
+        return grids
 
     @_function_of("geoxt.alignment")
     def align(
         self,
-        other: xr.DataArray | xr.Dataset | xr.DataTree | GeoBox,
+        other: SomeData | GeoBox,
         *,
         resampling: Resampling | None = None,
-        chunks: Mapping[str, int] | int | None = None,
+        chunks: Chunks = None,
     ) -> xr.DataArray | xr.DataTree:
         """Return the tree on the grid, or grids, of another; see `geoxt.align`."""
 

@@ -1,4 +1,4 @@
-"""Lenient input types at the door; each has one normaliser, elsewhere values are exact."""
+"""Types of arguments that public functions accept; each has one function that normalizes it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+__all__ = ["Array", "Floats", "Mask", "Resampling", "SomeCRS", "SomePath", "SomePaths", "SomeSize"]
 
 Array = npt.NDArray[Any]
 """Any numpy array."""

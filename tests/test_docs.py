@@ -1,62 +1,83 @@
-"""Every public name stands on an API page: a part has its `automodule`, so have its modules if it has no `__all__`."""
+"""The API pages: every public module on its page, and every public name on one page."""
 
 from __future__ import annotations
 
-import ast
 import re
+from collections import defaultdict
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import geoxt
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
-LISTED = [name for page in PAGES for name in re.findall(r"automodule:: (\S+)", page.read_text())]
-PARTS = sorted(
-    f"geoxt.{path.stem}"
-    for path in (ROOT / "geoxt").iterdir()
-    if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").exists())
-)
+PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs" / "api").glob("*.md"))}
+PUBLIC = {
+    "layers": ("layers", "layers.products", "alignment", "legend", "grid", "trees"),
+    "datasets": ("datasets",),
+    "samplers": ("windows", "samplers", "splits"),
+    "tensors": ("accessor", "bridge"),
+    "transforms": ("transforms", "indices"),
+    "learning": ("tasks", "models", "trainers", "trainers.selfsup", "metrics.confusion", "metrics.multilabel"),
+    "maps": ("inference", "writers", "metrics.maps", "plot"),
+    "foundations": ("errors", "types", "template", "source", "footprints", "testing"),
+}
+"""Public modules by API page; all other modules are private, whatever their names."""
+MODULES = [(page, f"geoxt.{name}") for page, names in PUBLIC.items() for name in names]
 
 
-def source(module: str) -> Path:
-    path = ROOT.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def public_names(name: str) -> dict[str, object]:
+    """Return the public functions, classes and constants of a module: `__all__`, else those that it defines."""
+    module = import_module(name)
+    if hasattr(module, "__all__"):
+        return {attribute: getattr(module, attribute) for attribute in module.__all__}
+    return {
+        attribute: value
+        for attribute, value in vars(module).items()
+        if not attribute.startswith("_") and getattr(value, "__module__", None) == name
+    }
 
 
-def exports(module: str) -> bool:
-    """Tell whether a module has `__all__`."""
-    targets = [
-        target
-        for node in ast.parse(source(module).read_text()).body
-        for target in (node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)])
-    ]
-    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "index"])
+def test_pages_document_the_public_modules(page):
+    assert set(re.findall(r"automodule:: (\S+)", PAGES[page])) == {name for on, name in MODULES if on == page}
 
 
-def public(module: str) -> list[str]:
-    """Return what must be shown of a part: the part, and its modules where it exports nothing itself."""
-    path = source(module)
-    inner = [] if path.name != "__init__.py" or exports(module) else sorted(path.parent.glob("[!_]*.py"))
-    return [module, *(f"{module}.{file.stem}" for file in inner)]
+@pytest.mark.parametrize(("page", "module"), MODULES)
+def test_public_modules_have_public_names(page, module):
+    assert public_names(module)
 
 
-@pytest.mark.parametrize("module", [name for part in PARTS for name in public(part)])
-def test_every_part_is_on_one_api_page(module):
-    assert LISTED.count(module) == 1, f"{module}: give it an automodule on one page of docs/api"
+def test_every_public_name_is_on_one_page():
+    pages = defaultdict(set)
+    for page, module in MODULES:
+        for name, value in public_names(module).items():
+            if callable(value):
+                pages[getattr(value, "__module__", ""), name].add(page)
+    assert {name: on for name, on in pages.items() if len(on) > 1} == {}
 
 
-@pytest.mark.parametrize("module", LISTED)
-def test_api_pages_name_what_exists(module):
-    assert source(module).is_file()
+@pytest.mark.parametrize(("page", "module"), MODULES)
+def test_public_names_are_documented(page, module):
+    values = public_names(module).values()
+    own = [value for value in values if str(getattr(value, "__module__", "")).startswith("geoxt.")]
+    assert [
+        value.__name__ for value in own if callable(value) and hasattr(value, "__name__") and not value.__doc__
+    ] == []
+
+
+def test_modules_of_the_package_are_public():
+    modules = {f"geoxt.{name}" for name in geoxt.__all__ if isinstance(getattr(geoxt, name), ModuleType)}
+    public = {name for _, name in MODULES}
+    assert {name for name in modules if not any(f"{other}.".startswith(f"{name}.") for other in public)} == set()
 
 
 @pytest.mark.parametrize("name", sorted(set(geoxt.__all__) - {"__version__"}))
-def test_every_name_of_the_facade_is_on_the_first_page(name):
-    assert re.search(rf"^   (~\S+\.)?{name}$", (ROOT / "docs" / "api" / "index.md").read_text(), re.MULTILINE)
+def test_names_of_the_package_are_on_the_index_page(name):
+    assert re.search(rf"^   (~\S+\.)?{name}$", PAGES["index"], re.MULTILINE)
 
 
 def test_every_page_is_in_the_table_of_contents():
-    index = (ROOT / "docs" / "api" / "index.md").read_text()
-    assert {page.stem for page in PAGES} - {"index"} == set(index.partition(":hidden:")[2].split()[:-1])
+    assert set(PAGES) - {"index"} == set(PAGES["index"].partition(":hidden:")[2].split()[:-1])

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, get_args
 
-from geoxt import __version__
+from geoxt._version import __version__
 from geoxt.cli.errors import command_parser, flags_of
 from geoxt.errors import GeoxtError, InputError, MissingDependency
 from geoxt.tasks import Output

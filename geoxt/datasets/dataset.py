@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -128,10 +127,6 @@ class Dataset(Sequence[Sample]):
     def verify(self, *, deep: bool = False) -> Report:
         """Compare the files with what the spec says; with `deep`, read every sample too."""
         return check(self.reader, self.entries, self.left_out, whole=self.split is None, deep=deep)
-
-    def to_torch(self, **options: Any) -> Any:
-        """Return a map-style torch dataset of these samples; see `geoxt.bridge.to_torch`."""
-        return import_module("geoxt.bridge").to_torch(self, **options)
 
 
 def load(

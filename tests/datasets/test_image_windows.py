@@ -12,6 +12,7 @@ import rasterio
 from support.dataset_trees import make_tree
 from support.sample_files import write_image
 
+from geoxt import bridge
 from geoxt.datasets import Raster, Rule, info, load, locations, names
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
@@ -138,7 +139,7 @@ def test_a_split_shows_its_own_fields_as_they_are_and_others_without_label(tmp_p
                 np.testing.assert_array_equal(lazy[key][1:, :2].values, read[key][1:, :2])
                 assert read[key].dtype == stored[key].dtype
             np.testing.assert_array_equal(masks.read(at)["mask"], read["mask"])
-            tensors = pickle.loads(pickle.dumps(part.to_torch(keys=["mask"])))[at]
+            tensors = pickle.loads(pickle.dumps(bridge.to_torch(part, keys=["mask"])))[at]
             np.testing.assert_array_equal(tensors["mask"].numpy(), read["mask"])
             np.testing.assert_array_equal(tensors["mask_valid"].numpy(), kept)
     assert hidden > 50

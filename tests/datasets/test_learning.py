@@ -12,7 +12,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-from geoxt import datasets
+from geoxt import bridge, datasets
 from geoxt.legend import Legend
 from geoxt.trainers import Recipe, SampleDataModule, Task, fit
 from geoxt.trainers.selfsup import SelfSupervised
@@ -75,7 +75,7 @@ def samples_of(found, kind):
     """Return some samples that have what is learnt."""
     target = TARGETS.get(kind, "mask" if "mask" in found.spec.assets else "label")
     keys = [key for key in ("image", "mask", "instances", "boxes", "label") if key in found.spec.assets]
-    samples = found.to_torch(keys=keys, transform=averaged if kind == "instance-segmentation" else None)
+    samples = bridge.to_torch(found, keys=keys, transform=averaged if kind == "instance-segmentation" else None)
     chosen = (sample for sample in (samples[at] for at in reversed(range(len(samples)))) if has(sample, target))
     return list(islice(chosen, THINGS if target == "boxes" else BATCH))
 

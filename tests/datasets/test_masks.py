@@ -14,6 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from support.dataset_trees import make_tree
 from support.sample_files import write_image
 
+from geoxt import bridge
 from geoxt.alignment import intersection
 from geoxt.bridge.sample_dataset import _from_instances
 from geoxt.datasets import Runs, info, load, rasters
@@ -68,14 +69,14 @@ def test_numbered_fields_have_the_class_that_the_mask_says(tmp_path):
     pytest.importorskip("h5py")
     tree = make_tree(info("zuericrop"), tmp_path)
     found = load(tree.spec, tmp_path)
-    stored, sample = found.read(3), found.to_torch()[3]
+    stored, sample = found.read(3), bridge.to_torch(found)[3]
     numbers = [number for number in np.unique(stored["instances"]) if number]
     assert len(numbers) == len(sample["labels"]) == len(sample["masks"]) > 3
     for number, label, mask in zip(numbers, sample["labels"], sample["masks"], strict=True):
         own = stored["mask"][stored["instances"] == number].tolist()
         assert own.count(int(label)) == max(map(own.count, own))
         np.testing.assert_array_equal(mask.numpy(), stored["instances"] == number)
-    assert "labels" not in found.to_torch(keys=("image", "instances"))[3]
+    assert "labels" not in bridge.to_torch(found, keys=("image", "instances"))[3]
 
 
 def test_fields_without_label_are_no_things(tmp_path):
@@ -83,7 +84,7 @@ def test_fields_without_label_are_no_things(tmp_path):
     tree = make_tree(info("zuericrop"), tmp_path)
     found = load(tree.spec, tmp_path, level="tier4")
     left_out = 0
-    for stored, sample in ((found.read(at), found.to_torch()[at]) for at in range(len(found))):
+    for stored, sample in ((found.read(at), bridge.to_torch(found)[at]) for at in range(len(found))):
         labelled = [n for n in np.unique(stored["instances"]) if n and stored["mask"][stored["instances"] == n].any()]
         left_out += len(np.unique(stored["instances"])) - 1 - len(labelled)
         assert len(sample["masks"]) == len(sample["boxes"]) == len(sample["labels"]) == len(labelled)
@@ -102,7 +103,7 @@ def test_buildings_are_of_their_one_class(tmp_path):
     tree = make_tree(info("spacenet1"), tmp_path)
     found = load(tree.spec, tmp_path, "train")
     for keys in (("image", "mask", "instances"), ("image", "instances")):
-        assert found.to_torch(keys=keys)[0]["labels"].tolist() == [1, 1]
+        assert bridge.to_torch(found, keys=keys)[0]["labels"].tolist() == [1, 1]
 
 
 def test_mirrors_may_write_the_folder_of_a_tile_otherwise(tmp_path):
@@ -132,7 +133,7 @@ def test_land_under_no_shape_may_be_unknown(tmp_path):
     tree = make_tree(info("benin_cashews"), tmp_path)
     found = load(replace(tree.spec, window=None), tmp_path)
     assert found[0]["mask"].attrs["_FillValue"] == 0
-    codes, sample = found.read(0)["mask"], found.to_torch()[0]
+    codes, sample = found.read(0)["mask"], bridge.to_torch(found)[0]
     assert set(np.unique(codes)) == {0, 1, 2}
     np.testing.assert_array_equal(sample["mask_valid"].numpy(), codes != 0)
 

@@ -70,7 +70,7 @@ CHESAPEAKE = Spec(
     homepage="https://lila.science/datasets/chesapeakelandcover",
     quirks=(
         "Each tile lies in its own UTM zone, 17 or 18: give `layer()` a crs.",
-        "All layers are on the grid of 1 m; read only what you need, as `to_torch(keys=('image', 'mask'))`.",
+        "All layers are on the grid of 1 m; choose some by `bridge.to_torch(dataset, keys=('image', 'mask'))`.",
         "Both 0 and 15 mean no label; here both are 15.",
         "The authors' four classes put barren and impervious land together.",
         "The paper's experiments are by state: the field `state` of a sample says it.",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from geoxt import datasets
+from geoxt import bridge, datasets
 from geoxt.alignment import intersection
 from geoxt.errors import InputError
 from geoxt.legend import Legend
@@ -185,7 +185,7 @@ class BenchmarkDataModule(SampleDataModule):
             for part, split in chosen.items()
         }
         self.task = spec.task
-        samples = {part: own.to_torch() for part, own in parts.items()}
+        samples = {part: bridge.to_torch(own) for part, own in parts.items()}
         train = samples.pop("train")
         self.classes, self.bands = train.classes, train.bands
         super().__init__(

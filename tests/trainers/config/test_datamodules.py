@@ -11,7 +11,7 @@ import torch
 from shapely import box
 from support.dataset_trees import make_tree
 
-from geoxt import datasets
+from geoxt import bridge, datasets
 from geoxt.cli import FAILED, main
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
@@ -128,7 +128,7 @@ def test_files_are_split_by_blocks_and_learnt(tmp_path, target):
 
 def test_ignored_codes_reach_loss_and_scores_as_ignored(tree):
     made = tree("chesapeake_cvpr")  # 15 and 0 are no land cover
-    samples = datasets.load("chesapeake_cvpr", made.root, "train").to_torch(keys=["image", "mask"])
+    samples = bridge.to_torch(datasets.load("chesapeake_cvpr", made.root, "train"), keys=["image", "mask"])
     module = SampleDataModule(samples, batch_size=2)
     card = module.card(model="test_unet", task="segmentation")
     assert (card.codes, card.bands) == ((1, 2, 3, 4, 5, 6), ("red", "green", "blue", "nir"))
