@@ -86,19 +86,22 @@ def atomic_write(path: SomePath, *, fsync: bool = True) -> Iterator[Path]:
         for sidecar in sorted(folder.iterdir()):
             if sidecar != temporary:
                 sidecar.replace(path.with_name(sidecar.name))
-        _replace(temporary, path)
+        replace(temporary, path)
         if fsync:
             _fsync(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _replace(source: Path, target: Path) -> None:
-    """Rename a file or folder over another; `os.replace` alone refuses a target folder that is not empty."""
+def replace(source: Path, target: Path) -> None:
+    """Rename a file or folder over another; `os.replace` alone refuses a target folder that is not empty.
+
+    A replaced folder stays beside `source`, under its name with the suffix `.previous`.
+    """
     if not target.is_dir() or target.is_symlink() or not source.is_dir():
         source.replace(target)
         return
-    previous = source.with_name(f"{source.name}.previous")  # removed with the temporary folder
+    previous = source.with_name(f"{source.name}.previous")  # removed with the folder of the source
     target.rename(previous)
     try:
         source.rename(target)
@@ -118,4 +121,4 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-__all__ = ["atomic_write", "cache_folder"]
+__all__ = ["atomic_write", "cache_folder", "replace"]

@@ -12,7 +12,7 @@ import xarray as xr
 from geoxt.cli.errors import FILES, replaced_remedy
 from geoxt.errors import InputError, OutputError
 from geoxt.inference.detections import detect
-from geoxt.inference.model_bands import choose_bands
+from geoxt.inference.model_bands import select_bands
 from geoxt.inference.scene import predict
 from geoxt.inference.time_series import open_dates, require_dates
 from geoxt.layers import open_cogs
@@ -98,9 +98,9 @@ def _require_other_path(job: Job) -> None:
 def _open(job: Job, card: Card) -> xr.DataArray:
     """Open the images, with the model's bands in its order."""
 
-    def choose(layer: xr.DataArray, what: str) -> xr.DataArray:
-        mend = "Pass images that hold them, or --bands MODEL=IMAGE pairs."
-        chosen = choose_bands(layer, card, job.bands, what=what, mend=mend)
+    def choose(layer: xr.DataArray, title: str) -> xr.DataArray:
+        remedy = "Pass images that hold them, or --bands MODEL=IMAGE pairs."
+        chosen = select_bands(layer, card, job.bands, title=title, remedy=remedy)
         return chosen.assign_coords(band=list(card.bands)) if "band" in chosen.dims else chosen
 
     if card.kind.takes_series:

@@ -1,4 +1,8 @@
-"""Weighted sums over one row of tiles, finished row by row into a map."""
+"""Blend overlapping tiles: weighted sums over one row of tiles, divided by the sum of weights row by row.
+
+A pixel of the map is sum(w_i v_i) / sum(w_i) over the tiles i that contain it. Tiles come row by row; a row of pixels
+is finished as soon as all further tiles start below it, so that sums are held for the height of one tile only.
+"""
 
 from __future__ import annotations
 
@@ -7,102 +11,104 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.inference.tile_cache import Piece
+from geoxt.inference.tile_cache import TileOutput
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Finish:
-    """What blended values become."""
+class MapEncoding:
+    """How blended model outputs are stored as pixels of the map."""
 
     channels: int
     """Number of channels of the model's output."""
     codes: Array | None
-    """Code of each channel, to pick the best one by; `None` keeps all channels."""
+    """Class code of each channel; the map holds the code of the largest channel. `None` keeps all channels."""
     dtype: np.dtype[Any]
-    """Data type of the map."""
+    """Dtype of the map."""
     nodata: float
-    """Value where the scene is not valid."""
+    """Value of pixels that are not valid."""
 
     @property
-    def front(self) -> tuple[int, ...]:
-        """Dimensions before rows and columns."""
+    def leading_shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions before rows and columns."""
         return (self.channels,) if self.codes is None else ()
 
     @property
     def token(self) -> Any:
-        """All that decides the values."""
+        """All fields, for dask's tokens."""
         codes = None if self.codes is None else self.codes.tolist()
         return self.channels, codes, str(self.dtype), str(self.nodata)
 
-    def __call__(self, means: Floats) -> Array:
-        """Return values of the map for blended values (channel, ...)."""
+    def encode(self, means: Floats) -> Array:
+        """Return pixels of the map for blended values (channel, …)."""
         return means if self.codes is None else self.codes[means.argmax(axis=0)]
 
 
-class Strip:
-    """The sums of the tiles of a window.
+class RowAccumulator:
+    """Blends the tiles of a window, row of tiles by row of tiles.
 
-    Sums are float64, so that equal values of overlapping tiles come out as they went in.
+    Sums are float64, so that blending equal float32 values returns exactly these values.
 
     Parameters
     ----------
     window
-        The part of the output's grid that is wanted.
+        The window to compute, on the grid of the output.
     height
         Rows of a tile.
-    finish
-        What the blended values become.
+    encoding
+        Storage of the blended values.
     """
 
-    def __init__(self, *, window: Window, height: int, finish: Finish) -> None:
+    def __init__(self, *, window: Window, height: int, encoding: MapEncoding) -> None:
         self.window = window
-        self.finish = finish
-        self._out = np.full((*finish.front, *window.shape), finish.nodata, finish.dtype)
+        self.encoding = encoding
+        self._map = np.full((*encoding.leading_shape, *window.shape), encoding.nodata, encoding.dtype)
         self._top: int | None = None
-        self._total = np.zeros((finish.channels, height, window.width))
-        self._share = np.zeros((height, window.width))
+        self._sums = np.zeros((encoding.channels, height, window.width))
+        self._weights = np.zeros((height, window.width))
         self._valid = np.zeros((height, window.width), bool)
 
-    def start(self, row: int) -> None:
-        """Begin with the tiles that start at a row: what lies above it is finished."""
+    def start_row(self, row: int) -> None:
+        """Begin the tiles that start at a row, which finishes the pixels above it."""
         if row == self._top:
             return
         if self._top is not None:
-            self._flush(min(row - self._top, len(self._share)))
+            self._flush(min(row - self._top, len(self._weights)))
         self._top = row
 
-    def add(self, part: Window, piece: Piece, weight: Floats) -> None:
-        """Add a part of a tile's output."""
-        if piece.values is None:
+    def add(self, part: Window, output: TileOutput, weights: Floats) -> None:
+        """Add the part of a tile's output in a window, with the weights of its pixels."""
+        if output.values is None:
             return
         assert self._top is not None
-        there = part.within(Window(self._top, self.window.col, *self._share.shape))
-        here = part.within(piece.window)
-        self._total[:, *there] += piece.values[:, *here] * weight
-        self._share[there] += weight
-        self._valid[there] |= piece.valid[here]
+        target = part.within(Window(self._top, self.window.col, *self._weights.shape))
+        source = part.within(output.window)
+        self._sums[:, *target] += output.values[:, *source] * weights
+        self._weights[target] += weights
+        self._valid[target] |= output.valid[source]
 
     def result(self) -> Array:
-        """Finish what is left and return the map, ([channel,] height, width)."""
+        """Finish the last row of tiles and return the map, ([channel,] height, width)."""
         if self._top is not None:
-            self._flush(len(self._share))
-        return self._out
+            self._flush(len(self._weights))
+        return self._map
 
     def _flush(self, rows: int) -> None:
-        """Write the first rows into the map, and move the others to their place."""
+        """Write the first rows of the sums to the map, and move the others up."""
         assert self._top is not None
-        done = Window(self._top, self.window.col, rows, self.window.width).intersect(self.window)
-        if done is not None:
-            self._write(done.within(Window(self._top, 0, *self._share.shape))[0], done.within(self.window)[0])
-        for sums in (self._total, self._share, self._valid):
+        finished = Window(self._top, self.window.col, rows, self.window.width).intersect(self.window)
+        if finished is not None:
+            source = finished.within(Window(self._top, 0, *self._weights.shape))[0]
+            self._write(source, finished.within(self.window)[0])
+        for sums in (self._sums, self._weights, self._valid):
             sums[..., :-rows, :] = sums[..., rows:, :]
             sums[..., -rows:, :] = 0
 
-    def _write(self, here: slice, there: slice) -> None:
-        valid, share = self._valid[here], self._share[here]
+    def _write(self, source: slice, target: slice) -> None:
+        valid, weights = self._valid[source], self._weights[source]
         if not valid.any():
             return
-        means = np.divide(self._total[:, here], share, out=self._total[:, here], where=share > 0)
-        np.copyto(self._out[..., there, :], self.finish(means), where=valid, casting="same_kind")
+        # In place: the sums of these rows are not needed any more. Weights are 0 only where no tile is valid.
+        means = np.divide(self._sums[:, source], weights, out=self._sums[:, source], where=weights > 0)
+        np.copyto(self._map[..., target, :], self.encoding.encode(means), where=valid, casting="same_kind")

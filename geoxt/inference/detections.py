@@ -1,4 +1,4 @@
-"""Things rather than pixels: detections and instances of a whole scene, as polygons on the ground."""
+"""Detect objects in a scene: boxes or instances of all tiles, merged, as polygons in the CRS of the layer."""
 
 from __future__ import annotations
 
@@ -16,44 +16,45 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError, MissingDependency
 from geoxt.grid import grid_of
-from geoxt.inference.model_bands import choose_bands
-from geoxt.inference.nms import suppress
+from geoxt.inference.model_bands import select_bands
+from geoxt.inference.nms import nms
+from geoxt.inference.output_grid import parse_overlap
 from geoxt.inference.runner import Runner
-from geoxt.inference.scene import network_of, parse_overlap
+from geoxt.inference.scene import network_of
 from geoxt.inference.thread_pool import prefetch
-from geoxt.inference.tile_reader import Feed
+from geoxt.inference.tile_reader import TileReader
 from geoxt.inference.tiles import Lattice
 from geoxt.legend import Legend
 from geoxt.models.network import Network
-from geoxt.source import view_of
+from geoxt.source import stack_bands, view_of
 from geoxt.types import Array, Mask, SomePath, SomeSize
 from geoxt.windows import Window, parse_size
-from geoxt.writers.progress import Bar
+from geoxt.writers.blocks import progress_bar
 
 _EDGE = 1.5
-"""Pixels: a box this close to its tile's edge is taken to be cut off by it."""
-_INSIDE = 0.5
+"""Pixels: a box this close to an edge of its tile is taken as truncated by it."""
+_MASK_THRESHOLD = 0.5
 """Probability above which a pixel belongs to an instance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Thing:
-    """A detection."""
+class _Detection:
+    """A detection in one tile."""
 
-    shape: shapely.Geometry
-    """Its outline, in pixels of the layer's grid (x is the column, y the row)."""
+    polygon: shapely.Geometry
+    """Its box or outline, in pixels of the layer's grid (x is the column, y the row)."""
     score: float
-    """How sure the model is."""
+    """Confidence of the model."""
     label: int
-    """The model's label."""
-    cut: bool
-    """Whether it reaches an edge of its tile beyond which the scene goes on."""
+    """Label of the model, from 1."""
+    truncated: bool
+    """Whether it reaches an edge of its tile that is no edge of the scene."""
     tile: Window
-    """The tile that shows it."""
+    """The tile."""
 
 
 def detect(
-    layer: xr.DataArray,
+    layer: xr.DataArray | xr.Dataset,
     model: nn.Module | SomePath,
     *,
     size: SomeSize = 512,
@@ -66,190 +67,205 @@ def detect(
     legend: Legend | None = None,
     progress: bool | None = None,
 ) -> Any:
-    """Find things in a whole layer with a detector.
+    """Detect objects in a layer with a detector.
 
     Parameters
     ----------
     layer
-        Dimensions (band, y, x) or (y, x).
+        Dimensions (band, y, x) or (y, x). Or a Dataset of one variable per band.
     model
-        A trained task, its network, or the path of its checkpoint; or any module that gives what torchvision's
-        detectors give: for a list of images float32 (C, H, W) a list of dicts with `boxes` (M, 4) as left, top, right,
-        bottom in pixels, `labels` (M,) from 1 on, `scores` (M,), and for instances `masks` (M, 1, H, W).
+        A trained task, its network, or the path of its checkpoint. Or any module with the interface of torchvision's
+        detectors: for a list of images float32 (C, H, W) it returns a list of dicts with `boxes` (M, 4) as left, top,
+        right, bottom in pixels, `labels` (M,) from 1, `scores` (M,), and for instances `masks` (M, 1, H, W).
     size
-        Height and width of the tiles that the model sees, in pixels.
+        Height and width of the tiles in pixels.
     overlap
-        Pixels that neighbouring tiles share, at least; by default a quarter of a tile. Where it is as large as the
-        things are, each is seen whole in some tile.
+        Minimum overlap of neighbouring tiles in pixels. Default: a quarter of a tile. If it is as large as the objects,
+        each is complete in some tile.
     batch_size
-        Tiles that run at once.
+        Tiles per batch.
     score
-        Least score of what is kept.
+        Minimum score.
     iou
-        Intersection over union above which two finds are the same thing; the better one stays. What its tile's edge
-        cuts off gives way to what another tile saw whole.
+        IoU threshold for non-maximum suppression (NMS). Detections truncated by the edge of their tile are suppressed
+        by complete ones of other tiles.
     agnostic
-        Whether finds of other classes are the same thing too: neighbouring tiles may see one thing and name it in two
-        ways, and only the surer name stays. By default only those of one class are, as detectors themselves have it.
+        Class-agnostic NMS: of overlapping detections of different classes only the one with the highest score remains,
+        as neighbouring tiles may classify an object differently. Default: NMS per class, as in detectors.
     bands
-        The layer's name of a band by the model's name for it, where they differ.
+        Band names of the layer by those of the model, where they differ.
     legend
-        Codes and names of the labels 1, 2, ... in order; by default the model's own, or the labels themselves.
+        Codes and names of the labels 1, 2, … in order. Default: those of the model, or the labels themselves.
     progress
-        Whether to show a progress bar; by default where standard error is a terminal.
+        Whether to show a progress bar; by default if standard error is a terminal.
 
     Returns
     -------
     GeoDataFrame
-        `geometry` in the layer's CRS (boxes, or outlines of instances), `score`, `code` and `class` (name), best first.
-        What has its middle on pixels that are not valid is left out.
+        `geometry` in the CRS of the layer (boxes, or outlines of instances), `score`, `code` and `class` (name), by
+        descending score. Detections centred on pixels that are not valid are left out.
 
     Raises
     ------
     InputError
-        Where the layer lacks a band that the model wants, or the model gives something else.
+        If the layer lacks a band of the model or has several time steps, or the model is no detector.
     MissingDependency
-        Where geopandas is not installed.
+        If geopandas is not installed.
     """
     geopandas = _geopandas()
     network = network_of(model)
     card = network.card if isinstance(network, Network) else None
-    view = view_of(choose_bands(layer, card, bands))
+    layer = stack_bands(layer) if isinstance(layer, xr.Dataset) else layer
+    view = view_of(select_bands(layer, card, bands))
     if view.shape[0] != 1:
-        msg = f"Cannot find things in {view.shape[0]} time steps at once: choose one, e.g. layer.isel(time=0)."
-        raise InputError(msg)
-    shape = parse_size(size)
-    shared = (shape[0] // 4, shape[1] // 4) if overlap is None else parse_overlap(overlap)
-    lattice = Lattice(shape=view.grid.shape.yx, size=shape, overlap=shared)
+        raise InputError(
+            f"Cannot detect objects in {view.shape[0]} time steps at once.",
+            remedy="Select one, e.g. layer.isel(time=0).",
+        )
+    height, width = parse_size(size)
+    shared = (height // 4, width // 4) if overlap is None else parse_overlap(overlap)
+    lattice = Lattice(shape=view.grid.shape.yx, size=(height, width), overlap=shared)
     runner = Runner.of(network, stage="raw", batch_size=batch_size)
-    job = _Job(feed=Feed(view=view, series=False, factor=(1, 1)), model=runner.model, scene=lattice.shape, least=score)
-    things = list(_things(job, lattice, batch_size, progress))
-    labels = np.array([one.label for one in things], int)
+    reader = TileReader(view=view, series=False, factor=(1, 1))
+    detector = _TileDetector(reader=reader, model=runner.model, scene_shape=lattice.shape, min_score=score)
+    detections = list(_detect_tiles(detector, lattice, batch_size, progress))
+    labels = np.array([detection.label for detection in detections], int)
     assert view.grid.crs is not None
-    names = legend or (card.legend if card else _numbered(labels))
-    if len(labels) and (labels.min() < 1 or labels.max() > len(names)):
-        found = f"labels {labels.min()} to {labels.max()}"
-        msg = f"Cannot name the {found} of the model by a legend of {len(names)} classes: pass legend=."
-        raise InputError(msg)
-    kept = _merged(things, labels, iou, agnostic=agnostic)
-    places = labels[kept] - 1
+    classes = legend or (card.legend if card else _numbered(labels))
+    if len(labels) and (labels.min() < 1 or labels.max() > len(classes)):
+        raise InputError(
+            f"Cannot name the labels {labels.min()} to {labels.max()} of the model by a legend of {len(classes)}"
+            " classes.",
+            remedy="Pass {legend} with a class for each label.",
+        )
+    remaining = _merge(detections, labels, iou, agnostic=agnostic)
+    class_indices = labels[remaining] - 1
     columns = {
-        "score": np.array([things[one].score for one in kept], "float64"),
-        "code": np.array(names.codes, int)[places] if len(places) else np.zeros(0, int),
-        "class": np.array(names.distinct_names, object)[places] if len(places) else np.zeros(0, object),
+        "score": np.array([detections[index].score for index in remaining], "float64"),
+        "code": np.array(classes.codes, int)[class_indices] if len(remaining) else np.zeros(0, int),
+        "class": np.array(classes.distinct_names, object)[class_indices] if len(remaining) else np.zeros(0, object),
     }
-    return geopandas.GeoDataFrame(
-        columns, geometry=_ground([things[one].shape for one in kept], grid_of(layer)), crs=view.grid.crs.to_wkt()
-    )
+    polygons = _to_crs([detections[index].polygon for index in remaining], grid_of(layer))
+    return geopandas.GeoDataFrame(columns, geometry=polygons, crs=view.grid.crs.to_wkt())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """Reads a batch of tiles, runs the model, and says what stands where in the scene."""
+class _TileDetector:
+    """Reads a batch of tiles, runs the model, and places its detections in the scene."""
 
-    feed: Feed
+    reader: TileReader
     """Reads the layer."""
     model: nn.Module
     """The detector."""
-    scene: tuple[int, int]
+    scene_shape: tuple[int, int]
     """Rows and columns of the scene."""
-    least: float
-    """Least score."""
+    min_score: float
+    """Minimum score."""
 
-    def __call__(self, tiles: Sequence[Window]) -> list[_Thing]:
-        """Return what is found in some tiles."""
-        held = self.feed.held([], 0)
-        read = [(tile, *held.tile(tile)) for tile in tiles]
-        read = [one for one in read if one[3].any()]
-        if not read:
+    def __call__(self, tiles: Sequence[Window]) -> list[_Detection]:
+        """Return the detections of tiles; the model does not run on tiles without valid pixels."""
+        step_reader = self.reader.step_reader([], 0)
+        reads = [(tile, *step_reader.read_tile(tile)) for tile in tiles]
+        reads = [read for read in reads if read[3].any()]
+        if not reads:
             return []
-        found = self._run(np.stack([one[1] for one in read]), np.stack([one[2] for one in read]))
+        outputs = self._run(
+            np.stack([image for _, image, _, _ in reads]), np.stack([valid for _, _, valid, _ in reads])
+        )
         return [
-            thing
-            for (tile, _, _, good), output in zip(read, found, strict=True)
-            for thing in self._placed(tile, good, output)
+            detection
+            for (tile, _, _, valid), output in zip(reads, outputs, strict=True)
+            for detection in self._detections(tile, valid, output)
         ]
 
-    def _run(self, images: Array, known: Mask) -> list[Mapping[str, Array]]:
+    def _run(self, images: Array, valid: Mask) -> list[Mapping[str, Array]]:
         device = next((weight.device for weight in self.model.parameters()), torch.device("cpu"))
-        batch, valid = torch.from_numpy(images).to(device), torch.from_numpy(known).to(device)
+        batch, batch_valid = torch.from_numpy(images).to(device), torch.from_numpy(valid).to(device)
         with torch.inference_mode():
-            found = self.model(batch, valid) if isinstance(self.model, Network) else self.model(list(batch))
-        if not _is_detection(found, len(images)):
-            msg = f"Cannot find things with this model: it gives a {type(found).__name__}, not a list of dicts with "
-            raise InputError(msg + "boxes, labels and scores for each image. Pass a detector.")
-        return [{key: value.cpu().numpy() for key, value in one.items() if isinstance(value, Tensor)} for one in found]
+            outputs = self.model(batch, batch_valid) if isinstance(self.model, Network) else self.model(list(batch))
+        if not _is_detector_output(outputs, len(images)):
+            raise InputError(
+                f"Cannot detect objects with this model: its output is a {type(outputs).__name__}, not a list of dicts"
+                " with boxes, labels and scores for each image.",
+                remedy="Pass a detector as {model}.",
+            )
+        return [{key: value.cpu().numpy() for key, value in o.items() if isinstance(value, Tensor)} for o in outputs]
 
-    def _placed(self, tile: Window, good: Mask, found: Mapping[str, Array]) -> Iterator[_Thing]:
-        for place in np.flatnonzero(found["scores"] >= self.least).tolist():
-            left, top, right, bottom = (float(one) for one in found["boxes"][place])
-            middle = int((top + bottom) / 2), int((left + right) / 2)
-            inside = 0 <= middle[0] < tile.height and 0 <= middle[1] < tile.width
-            if not inside or not good[middle] or right <= left or bottom <= top:
+    def _detections(self, tile: Window, valid: Mask, output: Mapping[str, Array]) -> Iterator[_Detection]:
+        for index in np.flatnonzero(output["scores"] >= self.min_score).tolist():
+            left, top, right, bottom = map(float, output["boxes"][index])
+            row, col = int((top + bottom) / 2), int((left + right) / 2)
+            inside = 0 <= row < tile.height and 0 <= col < tile.width
+            if not inside or not valid[row, col] or right <= left or bottom <= top:
                 continue
-            shape = _outline(found["masks"][place, 0]) if "masks" in found else shapely.box(left, top, right, bottom)
-            if shape is None:
+            has_mask = "masks" in output
+            polygon = _outline(output["masks"][index, 0]) if has_mask else shapely.box(left, top, right, bottom)
+            if polygon is None:
                 continue
-            yield _Thing(
-                shape=shapely.transform(shape, lambda points: points + np.array([tile.col, tile.row])),
-                score=float(found["scores"][place]),
-                label=int(found["labels"][place]),
-                cut=self._is_cut(tile, (left, top, right, bottom)),
+            yield _Detection(
+                polygon=shapely.transform(polygon, lambda points: points + np.array([tile.col, tile.row])),
+                score=float(output["scores"][index]),
+                label=int(output["labels"][index]),
+                truncated=self._is_truncated(tile, (left, top, right, bottom)),
                 tile=tile,
             )
 
-    def _is_cut(self, tile: Window, box: tuple[float, float, float, float]) -> bool:
-        """Tell whether a box reaches an edge of its tile that is no edge of the scene."""
+    def _is_truncated(self, tile: Window, box: tuple[float, float, float, float]) -> bool:
         left, top, right, bottom = box
         return (
             (left < _EDGE and tile.col > 0)
             or (top < _EDGE and tile.row > 0)
-            or (right > tile.width - _EDGE and tile.stop[1] < self.scene[1])
-            or (bottom > tile.height - _EDGE and tile.stop[0] < self.scene[0])
+            or (right > tile.width - _EDGE and tile.stop[1] < self.scene_shape[1])
+            or (bottom > tile.height - _EDGE and tile.stop[0] < self.scene_shape[0])
         )
 
 
-def _things(job: _Job, lattice: Lattice, batch_size: int, progress: bool | None) -> Iterator[_Thing]:  # noqa: FBT001
+def _detect_tiles(
+    detector: _TileDetector,
+    lattice: Lattice,
+    batch_size: int,
+    progress: bool | None,  # noqa: FBT001
+) -> Iterator[_Detection]:
     tiles = list(lattice.touching(Window(0, 0, *lattice.shape)))
     batches = [tiles[start : start + batch_size] for start in range(0, len(tiles), batch_size)]
-    with Bar(len(batches), "detect", show=progress) as bar:
-        for found in prefetch(job, batches):
-            bar.step()
-            yield from found
+    with progress_bar(len(batches), "detect", unit="batch", progress=progress) as bar:
+        for detections in prefetch(detector, batches):
+            bar.update()
+            yield from detections
 
 
-def _merged(things: Sequence[_Thing], labels: Array, iou: float, *, agnostic: bool) -> Array:
-    """Return the positions of those that stay."""
-    if not things:
+def _merge(detections: Sequence[_Detection], labels: Array, iou: float, *, agnostic: bool) -> Array:
+    """Return the indices of the detections that remain after NMS."""
+    if not detections:
         return np.zeros(0, int)
-    shapes = np.array([one.shape for one in things], object)
-    scores = np.array([one.score for one in things], "float64")
-    cut = np.array([one.cut for one in things], bool)
-    corners = [(one.tile.col, one.tile.row, one.tile.stop[1], one.tile.stop[0]) for one in things]
+    polygons = np.array([detection.polygon for detection in detections], object)
+    scores = np.array([detection.score for detection in detections], "float64")
+    truncated = np.array([detection.truncated for detection in detections], bool)
+    corners = [(d.tile.col, d.tile.row, d.tile.stop[1], d.tile.stop[0]) for d in detections]
     tiles = shapely.box(*np.array(corners, "float64").T)
-    return suppress(shapes, scores, labels, cut, threshold=iou, tiles=tiles, agnostic=agnostic)
+    return nms(polygons, scores, labels, truncated, iou=iou, tiles=tiles, agnostic=agnostic)
 
 
 def _outline(mask: Array) -> shapely.Geometry | None:
-    """Return the outline of an instance, in pixels of the tile; `None` where no pixel belongs to it."""
-    inside = mask > _INSIDE
-    parts = [shapely.geometry.shape(one) for one, _ in rasterio.features.shapes(inside.astype("uint8"), mask=inside)]
+    """Return the outline of an instance mask in pixels of the tile; `None` if it is empty."""
+    inside = mask > _MASK_THRESHOLD
+    parts = [shapely.geometry.shape(part) for part, _ in rasterio.features.shapes(inside.astype("uint8"), mask=inside)]
     return shapely.union_all(parts) if parts else None
 
 
-def _ground(shapes: Sequence[shapely.Geometry], grid: GeoBox) -> Array:
-    """Return outlines in the layer's CRS."""
+def _to_crs(polygons: Sequence[shapely.Geometry], grid: GeoBox) -> Array:
+    """Return polygons in pixels of a grid in its CRS."""
     a, b, c, d, e, f = tuple(grid.affine)[:6]
     matrix, origin = np.array([[a, b], [d, e]]), np.array([c, f])
-    found: Array = shapely.transform(np.array(shapes, object), lambda points: points @ matrix.T + origin)
-    return found
+    transformed: Array = shapely.transform(np.array(polygons, object), lambda points: points @ matrix.T + origin)
+    return transformed
 
 
-def _is_detection(found: Any, count: int) -> bool:
+def _is_detector_output(outputs: Any, count: int) -> bool:
     return (
-        isinstance(found, (list, tuple))
-        and len(found) == count
-        and all(isinstance(one, Mapping) and {"boxes", "labels", "scores"} <= set(one) for one in found)
+        isinstance(outputs, (list, tuple))
+        and len(outputs) == count
+        and all(isinstance(output, Mapping) and {"boxes", "labels", "scores"} <= set(output) for output in outputs)
     )
 
 
@@ -262,6 +278,7 @@ def _geopandas() -> Any:
     try:
         import geopandas
     except ImportError as error:
-        msg = "Cannot find things without geopandas: pip install 'geoxt[vector]'."
-        raise MissingDependency(msg) from error
+        raise MissingDependency(
+            "Cannot detect objects without geopandas.", remedy="Run: pip install 'geoxt[vector]'."
+        ) from error
     return geopandas

@@ -1,4 +1,4 @@
-"""A model's fingerprint: the same for the same weights, settings and code, in any process."""
+"""Hash of a model: equal for equal weights, settings and code, in any process."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Any
 import torch
 from torch import nn
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None))
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Return a hash of what decides a model's output: its kind, code, settings and weights."""
+    """Return the SHA-1 of everything that determines a model's output: classes, bytecode, settings and weights.
+
+    Settings are the public attributes of modules that consist of plain values.
+    """
     digest = hashlib.sha1(usedforsecurity=False)
     for name, module in model.named_modules():
         kind = type(module)
         digest.update(f"{name}:{kind.__module__}.{kind.__qualname__}".encode())
         digest.update(getattr(kind.forward, "__code__", compile("", "", "exec")).co_code)
-        settings = {key: value for key, value in vars(module).items() if not key.startswith("_") and _plain(value)}
+        settings = {key: value for key, value in vars(module).items() if not key.startswith("_") and _is_plain(value)}
         digest.update(repr(sorted(settings.items())).encode())
     for name, value in sorted(model.state_dict().items()):
         if isinstance(value, torch.Tensor):
@@ -27,9 +30,9 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> bool:
+def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
-        return all(map(_plain, value))
+        return all(map(_is_plain, value))
     if isinstance(value, dict):
-        return all(_plain(one) for pair in value.items() for one in pair)
-    return isinstance(value, _PLAIN)
+        return all(_is_plain(item) for pair in value.items() for item in pair)
+    return isinstance(value, _PLAIN_TYPES)

@@ -1,4 +1,4 @@
-"""The bands that a model wants, found in a layer by name."""
+"""Select the bands of a model from a layer by name."""
 
 from __future__ import annotations
 
@@ -10,63 +10,78 @@ from geoxt.errors import InputError
 from geoxt.models.card import Card
 
 
-def choose_bands(
+def select_bands(
     layer: xr.DataArray,
     card: Card | None,
     names: Mapping[str, str] | None = None,
     *,
-    what: str = "the layer",
-    mend: str | None = None,
+    title: str = "the layer",
+    remedy: str | None = None,
 ) -> xr.DataArray:
-    """Return the bands that a model wants, in its order.
+    """Return the bands of a model, in its order.
 
     Parameters
     ----------
     layer
-        Bands with names, or as many without as the model wants.
+        A layer with band names, or with as many unnamed bands as the model has.
     card
-        The model's card; without one the layer stays as it is.
+        The model's card; without a card the layer is returned unchanged.
     names
-        The layer's name of a band by the model's own, where they differ.
-    what
-        What an error calls the layer.
-    mend
-        What an error proposes where bands are missing; by default the argument that gives their names.
+        Band names of the layer by those of the model, where they differ.
+    title
+        Name of the layer in errors.
+    remedy
+        Remedy of the error about missing bands.
 
     Raises
     ------
     InputError
-        Where bands are missing; the message names all of them.
+        If bands are missing; the message names all of them.
     """
     if card is None:
         if names:
-            msg = f"Cannot choose bands={dict(names)!r}: the model has no card, so its bands have no names. "
-            raise InputError(msg + "Choose them in the layer: layer.sel(band=[...]).")
+            raise InputError(
+                f"Cannot select the bands {dict(names)!r}: the model has no card, so its bands have no names.",
+                remedy="Select them from the layer: layer.sel(band=[...]).",
+            )
         return layer
-    known = dict(names or {})
-    strange = [name for name in known if name not in card.bands]
-    if strange:
-        msg = f"Cannot give the band {strange[0]!r} to a model that wants {', '.join(card.bands)}: "
-        raise InputError(msg + "pass bands= the layer's names by some of these.")
+    layer_names = dict(names or {})
+    unknown = [name for name in layer_names if name not in card.bands]
+    if unknown:
+        raise InputError(
+            f"Cannot pass the band {unknown[0]!r} to a model with the bands {', '.join(card.bands)}.",
+            remedy="Pass {bands} with some of these as keys.",
+        )
     if "band" not in layer.coords or "band" not in layer.dims:
-        return _nameless(layer, card, what)
-    found = [str(name) for name in layer["band"].values]
-    wanted = [known.get(name, name) for name in card.bands]
-    missing = [name for name in wanted if name not in found]
+        return _unnamed(layer, card, title)
+    available = [str(name) for name in layer["band"].values]
+    wanted = [layer_names.get(name, name) for name in card.bands]
+    missing = [name for name in wanted if name not in available]
     if missing:
-        listed = ", ".join(map(repr, missing))
-        msg = f"Cannot predict: {what} has no band {listed}, only {', '.join(found)}; the model was trained on "
-        given = {name: "..." for name, own in zip(card.bands, wanted, strict=True) if own in missing}
-        msg += f"{', '.join(card.bands)}. "
-        raise InputError(msg + (mend or f"Open these, or pass the layer's names for them: bands={given}."))
-    if found == wanted:
+        example = {
+            name: "..." for name, name_in_layer in zip(card.bands, wanted, strict=True) if name_in_layer in missing
+        }
+        raise InputError(
+            f"Cannot predict: {title} has no band {', '.join(map(repr, missing))}, only {', '.join(available)}; the "
+            f"model was trained on {', '.join(card.bands)}.",
+            remedy=remedy
+            or f"Open these. Or pass the layer's names of them: {{bands}}, a mapping such as {_braced(example)}.",
+        )
+    if available == wanted:
         return layer
-    return layer.isel(band=[found.index(name) for name in wanted])
+    return layer.isel(band=[available.index(name) for name in wanted])
 
 
-def _nameless(layer: xr.DataArray, card: Card, what: str) -> xr.DataArray:
+def _braced(example: Mapping[str, str]) -> str:
+    """Return a dict as text in a remedy, where braces are doubled."""
+    return repr(dict(example)).replace("{", "{{").replace("}", "}}")
+
+
+def _unnamed(layer: xr.DataArray, card: Card, title: str) -> xr.DataArray:
     count = layer.sizes.get("band", 1)
     if count == len(card.bands):
         return layer
-    msg = f"Cannot predict: {what} has {count} bands without names, the model wants {', '.join(card.bands)}."
-    raise InputError(msg + " Choose and name them: layer.assign_coords(band=[...]).")
+    raise InputError(
+        f"Cannot predict: {title} has {count} unnamed bands, the model takes {', '.join(card.bands)}.",
+        remedy="Select and name them: layer.assign_coords(band=[...]).",
+    )

@@ -1,4 +1,4 @@
-"""Which of several detections are the same thing: greedy suppression over a whole scene."""
+"""Non-maximum suppression (NMS) of polygons over a scene of overlapping tiles."""
 
 from __future__ import annotations
 
@@ -7,55 +7,62 @@ import shapely
 
 from geoxt.types import Array, Floats, Mask
 
-CUT = 0.5
-"""Share of an outline that is cut off by its tile's edge which must lie in another one for these to be the same."""
+CUT_OVERLAP = 0.5
+"""Fraction of a truncated polygon that must lie in a better one of its class to be suppressed by it."""
 
 
-def suppress(
-    shapes: Array,
+def nms(
+    polygons: Array,
     scores: Floats,
     classes: Array,
-    cut: Mask,
+    truncated: Mask,
     *,
-    threshold: float,
+    iou: float,
     tiles: Array | None = None,
     agnostic: bool = False,
 ) -> Array:
-    """Return the positions of the detections that stay, best first.
+    """Return the indices of the detections that remain, by descending score.
+
+    Greedy: a detection is suppressed if a better one that remains is the same object. Complete polygons are better than
+    truncated ones, whatever their scores.
 
     Parameters
     ----------
-    shapes
-        Polygons, in one system of coordinates.
+    polygons
+        (n,) of shapely polygons in one coordinate system.
     scores, classes
-        Of each.
-    cut
-        Which reach an edge of their tile beyond which the scene goes on. A whole one goes before a cut one, whatever
-        their scores, and a cut one goes where half of it lies in a better one of its class.
-    threshold
-        Intersection over union above which the better one alone stays.
+        (n,) of each detection.
+    truncated
+        (n,) whether the polygon is cut off by an edge of its tile within the scene. Such a polygon is also suppressed
+        if half of it lies in a better one of its class.
+    iou
+        IoU threshold.
     tiles
-        Polygons, where given: the tile of each. Of a better one, a cut one is compared with what its tile shows.
+        (n,) polygons of the tiles of each detection, if given: a truncated polygon is compared with the part of the
+        better one that lies in its tile.
     agnostic
-        Whether those of other classes suppress each other as well, by the threshold.
+        Class-agnostic NMS: whether detections of different classes suppress each other by IoU.
     """
-    order = np.lexsort((np.arange(len(scores)), -scores, cut))
+    order = np.lexsort((np.arange(len(scores)), -scores, truncated))
     rank = np.empty(len(order), int)
     rank[order] = np.arange(len(order))
-    worse, better = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    worse, better = shapely.STRtree(polygons).query(polygons, predicate="intersects")
     pairs = (rank[worse] > rank[better]) & (agnostic | (classes[worse] == classes[better]))
     worse, better = worse[pairs], better[pairs]
-    area, shared = shapely.area(shapes), shapely.area(shapely.intersection(shapes[worse], shapes[better]))
-    seen = area[better]
+    area = shapely.area(polygons)
+    shared = shapely.area(shapely.intersection(polygons[worse], polygons[better]))
+    visible = area[better]
     if tiles is not None and len(worse):
-        seen = np.where(cut[worse], shapely.area(shapely.intersection(shapes[better], tiles[worse])), seen)
-    same = shared > threshold * (area[worse] + seen - shared)
-    same |= cut[worse] & (shared > CUT * area[worse]) & (classes[worse] == classes[better])
+        in_tile = shapely.area(shapely.intersection(polygons[better], tiles[worse]))
+        visible = np.where(truncated[worse], in_tile, visible)
+    # IoU = shared / (a + b - shared) > threshold, without the division by an area that may be 0.
+    same = shared > iou * (area[worse] + visible - shared)
+    same |= truncated[worse] & (shared > CUT_OVERLAP * area[worse]) & (classes[worse] == classes[better])
     rivals: dict[int, list[int]] = {}
-    for one, other in zip(worse[same].tolist(), better[same].tolist(), strict=True):
-        rivals.setdefault(one, []).append(other)
-    kept = np.zeros(len(order), bool)
-    for place in order.tolist():
-        kept[place] = not any(kept[other] for other in rivals.get(place, ()))
-    found: Array = np.flatnonzero(kept)
-    return found[np.argsort(-scores[found], kind="stable")]
+    for index, rival in zip(worse[same].tolist(), better[same].tolist(), strict=True):
+        rivals.setdefault(index, []).append(rival)
+    remains = np.zeros(len(order), bool)
+    for index in order.tolist():
+        remains[index] = not any(remains[rival] for rival in rivals.get(index, ()))
+    remaining: Array = np.flatnonzero(remains)
+    return remaining[np.argsort(-scores[remaining], kind="stable")]

@@ -1,4 +1,4 @@
-"""What a map can show of a model's output, as data: a row for each kind."""
+"""Kinds of maps that `predict` computes from a model's output, as a table."""
 
 from __future__ import annotations
 
@@ -10,51 +10,52 @@ from geoxt.errors import InputError
 from geoxt.tasks import Output
 
 Stage = Literal["raw", "activated", "probabilities", "embeddings"]
-"""How far a model's output is taken: as it is, through its own last step, to probabilities, or to features."""
+"""Stage of a model at which its output is taken: raw, after its activation, as probabilities, or as features."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """What prediction needs to know of one kind of output."""
+class OutputKind:
+    """One kind of map."""
 
     name: Output
-    """The name that `predict` takes."""
+    """Name in `predict(output=)`."""
     stage: Stage
-    """How far the model's output is taken."""
-    picks: bool = False
-    """Whether the best channel is chosen, so that there is no band dimension."""
+    """Stage at which the model's output is taken."""
+    argmax: bool = False
+    """Whether the map holds the code of the largest channel, without a band dimension."""
     classes: bool = False
-    """Whether there is a channel for each class."""
+    """Whether the model has one channel per class."""
     coarse: bool = False
-    """Whether the grid may be coarser than the layer's."""
+    """Whether the grid of the map may be coarser than the layer's."""
     long_name: str
-    """The CF attribute of that name."""
+    """CF attribute `long_name` of the map."""
 
 
-OUTPUTS: Mapping[str, Kind] = {
+OUTPUTS: Mapping[str, OutputKind] = {
     kind.name: kind
     for kind in (
-        Kind(name="classes", stage="probabilities", picks=True, classes=True, long_name="predicted class"),
-        Kind(name="probabilities", stage="probabilities", classes=True, long_name="probability of a class"),
-        Kind(name="logits", stage="raw", classes=True, long_name="logit of a class"),
-        Kind(name="regression", stage="activated", long_name="predicted quantity"),
-        Kind(name="embeddings", stage="embeddings", coarse=True, long_name="embedding"),
-        Kind(name="values", stage="raw", long_name="output of a model"),
+        OutputKind(name="classes", stage="probabilities", argmax=True, classes=True, long_name="predicted class"),
+        OutputKind(name="probabilities", stage="probabilities", classes=True, long_name="probability of a class"),
+        OutputKind(name="logits", stage="raw", classes=True, long_name="logit of a class"),
+        OutputKind(name="regression", stage="activated", long_name="predicted quantity"),
+        OutputKind(name="embeddings", stage="embeddings", coarse=True, long_name="embedding"),
+        OutputKind(name="values", stage="raw", long_name="output of a model"),
     )
 }
-"""All kinds of outputs, by name."""
+"""All kinds by name."""
 
 
-def output_of(name: str) -> Kind:
-    """Return a kind of output by name.
+def output_of(name: str) -> OutputKind:
+    """Return a kind of map by name.
 
     Raises
     ------
     InputError
-        Where there is none of that name.
+        If there is no kind of this name.
     """
     if name not in OUTPUTS:
         hint = " For boxes use detect()." if name in {"boxes", "instances"} else ""
-        msg = f"Cannot predict output={name!r}: pass one of {', '.join(OUTPUTS)}.{hint}"
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot predict the output {name!r}.", remedy=f"Pass {{output}}, one of {', '.join(OUTPUTS)}.{hint}"
+        )
     return OUTPUTS[name]

@@ -1,4 +1,4 @@
-"""A model as prediction uses it: numpy in, numpy out, batches of one shape, nothing that training may still change."""
+"""A frozen copy of a model for inference: numpy arrays in and out, in batches of one shape."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from geoxt.models.network import Network
 from geoxt.types import Array, Mask
 
 LOADED: dict[str, nn.Module] = {}
-"""Models that came to this process pickled, by fingerprint: each is loaded once, for however many tasks."""
+"""Unpickled models of this process by fingerprint: each is unpickled once for all dask tasks."""
 LOADS = 0
-"""How often this process loaded one."""
-_MOST_LOADED = 4
+"""Number of models that this process unpickled."""
+_MAX_LOADED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,53 +30,54 @@ class Runner:
     """A frozen copy of a model, in evaluation mode."""
 
     model: nn.Module
-    """Takes images (N, C, H, W), or (N, T, C, H, W) for series; a `Network` also takes validity, without C."""
+    """Takes images (N, C, H, W), or (N, T, C, H, W) for series; a `Network` also takes their valid mask, without C."""
     digest: str
     """Fingerprint of the model."""
     stage: Stage
-    """How far its output is taken."""
+    """Stage at which its output is taken."""
     head: str | int | None
-    """Which output is taken, of a model that gives several."""
+    """Key or index of one of several outputs."""
     batch_size: int
-    """Tiles that run at once."""
+    """Tiles per batch."""
 
     @classmethod
     def of(cls, model: nn.Module, *, stage: Stage, batch_size: int, head: str | int | None = None) -> Runner:
-        """Return a runner of a copy of a model as it is now."""
+        """Return a runner of a copy of a model in its current state, so that further training does not change maps."""
         if batch_size < 1:
-            msg = f"Cannot predict with batch_size={batch_size}: pass 1 or more."
-            raise InputError(msg)
+            raise InputError(f"Cannot predict in batches of {batch_size} tiles.", remedy="Pass {batch_size:1} or more.")
         frozen = copy.deepcopy(model).eval()
         return cls(model=frozen, digest=fingerprint(frozen), stage=stage, head=head, batch_size=batch_size)
 
     def __reduce__(self) -> Any:
-        """Pickle the model as bytes that are loaded only where no process-mate has it yet."""
+        """Pickle the model as bytes, which a process unpickles only once."""
         return _restored, (cloudpickle.dumps(self.model), self.digest, self.stage, self.head, self.batch_size)
 
     def __dask_tokenize__(self) -> Any:
-        """Return what decides the output."""
+        """Return the fields that determine the output."""
         return "Runner", self.digest, self.stage, self.head, self.batch_size
 
     def probe(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """Return the channels, height and width that the model gives for one image of a shape (..., C, H, W).
+        """Return the channels, height and width of the model's output for one image of a shape (…, C, H, W).
 
         Raises
         ------
         InputError
-            Where it gives neither a map nor one vector for the image.
+            If the output is neither a map nor a vector.
         """
         valid = np.ones((1, *shape[:-3], *shape[-2:]), bool)
-        found = self._run(np.zeros((1, *shape), np.float32), valid).shape
-        if len(found) != 4 or found[0] != 1:
-            msg = f"Cannot map with this model: for images of {shape[-2:]} pixels it gives the shape {found[1:]}. "
-            raise InputError(msg + "Pass one that gives (channels, height, width).")
-        return int(found[1]), int(found[2]), int(found[3])
+        output = self._run(np.zeros((1, *shape), np.float32), valid).shape
+        if len(output) != 4 or output[0] != 1:
+            raise InputError(
+                f"Cannot map with this model: for images of {shape[-2:]} pixels its output has the shape {output[1:]}.",
+                remedy="Pass a {model} whose output is (channels, height, width).",
+            )
+        return int(output[1]), int(output[2]), int(output[3])
 
     def __call__(self, images: Array, valid: Mask) -> Array:
-        """Return the output float32 (N, K, h, w) for images (N, ..., C, H, W) and their validity (N, ..., H, W).
+        """Return the output float32 (N, K, h, w) of images (N, …, C, H, W) and their valid masks (N, …, H, W).
 
-        A batch shorter than `batch_size` is filled up: on CPUs the last bits of a convolution depend on the number of
-        images in a batch, and the result must not depend on how a scene was cut.
+        A batch shorter than `batch_size` is padded: on CPUs the last bits of a convolution depend on the number of
+        images in a batch, and the result must not depend on how a scene is divided into blocks.
         """
         count, missing = len(images), self.batch_size - len(images)
         if missing:
@@ -89,13 +90,13 @@ class Runner:
         with torch.inference_mode():
             device = next((weight.device for weight in self.model.parameters()), torch.device("cpu"))
             output = self._forward(torch.from_numpy(images).to(device), torch.from_numpy(valid).to(device))
-        return output[:, :, None, None] if output.ndim == 2 else output
+        return output[:, :, None, None] if output.ndim == 2 else output  # a vector is a map of one pixel
 
     def _forward(self, images: Tensor, valid: Tensor) -> Tensor:
         network = self.model if isinstance(self.model, Network) else None
         if self.stage == "embeddings":
-            return self._chosen(_embedded(self.model, images, valid))
-        output = self._chosen(self.model(images, valid) if network is not None else self.model(images))
+            return self._select(_embed(self.model, images, valid))
+        output = self._select(self.model(images, valid) if network is not None else self.model(images))
         match self.stage:
             case "raw":
                 return output
@@ -104,42 +105,48 @@ class Runner:
             case "probabilities":
                 return _softmax(output) if network is None else network.activate(output)
             case _:
-                msg = f"Cannot run a model to stage={self.stage!r}."
-                raise InputError(msg)
+                raise InputError(f"Cannot take a model's output at stage {self.stage!r}.")
 
-    def _chosen(self, output: Any) -> Tensor:
-        """Return the one tensor of a model's output, or the one that `head` names among several."""
+    def _select(self, output: Any) -> Tensor:
+        """Return the tensor of a model with one output, or the one of several that `head` selects."""
         if isinstance(output, Tensor) and self.head is None:
             return output
-        named: dict[str | int, Any] = {}
+        outputs: dict[str | int, Any] = {}
         if isinstance(output, Mapping):
-            named = dict(output)
+            outputs = dict(output)
         elif isinstance(output, (tuple, list)):
-            named = dict(enumerate(output))
-        if self.head is None and len(named) == 1:
-            return self._tensor(next(iter(named.values())))
-        if self.head not in named:
-            found = ", ".join(map(repr, named)) or "one output alone"
-            msg = f"Cannot take head={self.head!r} of a model that gives {found}: pass head= one of these."
-            raise InputError(msg if named else f"Cannot take head={self.head!r} of a model that gives {found}.")
-        return self._tensor(named[self.head])
+            outputs = dict(enumerate(output))
+        if self.head is None and len(outputs) == 1:
+            return self._tensor(next(iter(outputs.values())))
+        if self.head not in outputs:
+            names = ", ".join(map(repr, outputs))
+            available = f"the outputs {names}" if names else "one output"
+            raise InputError(
+                f"Cannot take the output {self.head!r} of a model with {available}.",
+                remedy=f"Pass {{head}}, one of {names}." if names else "Leave {head} out.",
+            )
+        return self._tensor(outputs[self.head])
 
     def _tensor(self, output: Any) -> Tensor:
         if isinstance(output, Tensor):
             return output
-        msg = f"Cannot map with this model: it gives a {type(output).__name__}. Pass one that gives tensors, or head=."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot map with this model: its output is a {type(output).__name__}.",
+            remedy="Pass a {model} whose outputs are tensors. Or pass {head} to select one.",
+        )
 
 
 def _softmax(logits: Tensor) -> Tensor:
     if logits.shape[1] == 1:
-        msg = "Cannot make probabilities of 1 channel: pass output='values' or 'regression', or a model that gives "
-        raise InputError(msg + "a channel for each class.")
+        raise InputError(
+            "Cannot compute probabilities of 1 channel.",
+            remedy="Pass {output:'values'} or {output:'regression'}. Or pass a {model} with one channel per class.",
+        )
     return logits.softmax(dim=1)
 
 
-def _embedded(model: nn.Module, images: Tensor, valid: Tensor) -> Any:
-    """Return features: of `embed`, of `forward_features` (timm) or of the encoder's last step, else the output."""
+def _embed(model: nn.Module, images: Tensor, valid: Tensor) -> Any:
+    """Return features: of `embed`, `forward_features` (timm), the encoder's last stage, or else the output."""
     body: Any = model
     if isinstance(model, Network):
         if hasattr(model, "embed"):
@@ -159,7 +166,7 @@ def _restored(payload: bytes, digest: str, stage: Stage, head: str | int | None,
     global LOADS  # noqa: PLW0603 (a count of this process)
     if digest not in LOADED:
         LOADS += 1
-        while len(LOADED) >= _MOST_LOADED:
+        while len(LOADED) >= _MAX_LOADED:
             LOADED.pop(next(iter(LOADED)))
         LOADED[digest] = cloudpickle.loads(payload)
     return Runner(model=LOADED[digest], digest=digest, stage=stage, head=head, batch_size=batch_size)

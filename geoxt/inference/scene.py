@@ -1,48 +1,46 @@
-"""Predict: a scene and a model give a lazy map on the scene's grid."""
+"""Predict a lazy map of a scene with a model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import dask.array
 import numpy as np
 import xarray as xr
-from affine import Affine
 from dask.base import tokenize
 from odc.geo.geobox import GeoBox
 from torch import nn
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
-from geoxt.inference.accumulator import Finish
-from geoxt.inference.blended_array import Blended
-from geoxt.inference.model_bands import choose_bands
-from geoxt.inference.output_kinds import Kind, output_of
-from geoxt.inference.predict_tree import over_tree
+from geoxt.inference.accumulator import MapEncoding
+from geoxt.inference.blended_map import BlendedMap
+from geoxt.inference.model_bands import select_bands
+from geoxt.inference.output_grid import output_grid
+from geoxt.inference.output_kinds import OutputKind, output_of
 from geoxt.inference.runner import Runner
-from geoxt.inference.tile_reader import Feed
-from geoxt.inference.tiles import Blend, Lattice
+from geoxt.inference.tiles import Blend
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.network import Network, from_checkpoint
-from geoxt.source import View, view_of
+from geoxt.source import is_band_dataset, is_categorical, stack_bands, view_of
 from geoxt.tasks import Output
+from geoxt.trees import SomeData, from_nodes, is_layer, nodes_of
 from geoxt.types import SomePath, SomeSize
 from geoxt.windows import parse_size
 
-T = TypeVar("T", xr.DataArray, xr.DataTree)
-_MOST = 4096
-"""Pixels: longest side of a chunk. Every tile runs once where chunks are computed in order; where they are not, those
-on the edge of a chunk run in each chunk that they touch."""
-_BYTES = 64 * 2**20
-"""Bytes: most that a chunk of the map takes, and twice that for the input that dask works out for it."""
+_MAX_SIDE = 4096
+"""Pixels: maximum side of a chunk. Every tile runs once if chunks are computed in order; otherwise tiles on the edge of
+a chunk run in each chunk that they overlap."""
+_MAX_BYTES = 64 * 2**20
+"""Bytes: maximum size of a chunk of the map; and twice that of the input that dask computes for it."""
 
 
+@overload
 def predict(
-    layer: T,
+    layer: xr.DataArray | xr.Dataset,
     model: nn.Module | SomePath,
     *,
     size: SomeSize = 256,
@@ -55,228 +53,245 @@ def predict(
     series: bool | None = None,
     legend: Legend | None = None,
     chunks: int | None = None,
-) -> T:
-    """Map a whole layer with a model.
+) -> xr.DataArray: ...
+@overload
+def predict(
+    layer: xr.DataTree,
+    model: nn.Module | SomePath,
+    *,
+    size: SomeSize = 256,
+    overlap: SomeSize | None = None,
+    batch_size: int = 8,
+    blend: Blend = "linear",
+    output: Output = "classes",
+    bands: Mapping[str, str] | None = None,
+    head: str | int | None = None,
+    series: bool | None = None,
+    legend: Legend | None = None,
+    chunks: int | None = None,
+) -> xr.DataTree: ...
+def predict(
+    layer: SomeData,
+    model: nn.Module | SomePath,
+    *,
+    size: SomeSize = 256,
+    overlap: SomeSize | None = None,
+    batch_size: int = 8,
+    blend: Blend = "linear",
+    output: Output = "classes",
+    bands: Mapping[str, str] | None = None,
+    head: str | int | None = None,
+    series: bool | None = None,
+    legend: Legend | None = None,
+    chunks: int | None = None,
+) -> xr.DataArray | xr.DataTree:
+    """Return a lazy map of a model's predictions for a layer.
 
     Parameters
     ----------
     layer
-        Dimensions among (time, band, y, x). Or a tree with one image in each child, whatever class codes beside it.
+        Dimensions among (time, band, y, x). Or a Dataset with one image beside layers of class codes, or with one
+        variable per band as `odc.stac.load` returns it; or a tree of such Datasets.
     model
-        A trained task, its network, or the path of its checkpoint; these bring bands, scaling and classes along. Any
-        other module that maps float32 (N, C, H, W) to (N, K, H, W) works as well.
+        A trained task, its network, or the path of its checkpoint, which state bands, scaling and classes. Or any
+        module that maps float32 (N, C, H, W) to (N, K, H, W).
     size
-        Height and width of the tiles that the model sees, in pixels.
+        Height and width of the tiles in pixels.
     overlap
-        Pixels that neighbouring tiles share, at least; by default a quarter of a tile.
+        Minimum overlap of neighbouring tiles in pixels. Default: a quarter of a tile.
     batch_size
-        Tiles that run at once.
+        Tiles per batch.
     blend
-        How tiles are weighted where they overlap: `"linear"`, `"hann"` and `"gaussian"` trust them less towards their
-        edges, `"none"` everywhere alike.
+        Weights of overlapping tiles: "linear", "hann" and "gaussian" decrease towards their edges, "none" are equal.
     output
-        `"classes"` gives class codes; `"probabilities"` and `"logits"` a float32 band for each class; `"regression"` a
-        band for each quantity; `"embeddings"` features, averaged where tiles overlap; `"values"` what the model gives.
-        Embeddings may be coarser than the layer: their grid then has the model's stride times its pixel, and so has
-        that of a model which gives one vector for a tile. They come from the model's `embed`, `forward_features` or
-        `encoder`, whichever it has first, else from its output.
+        "classes": class codes. "probabilities" and "logits": a float32 band per class. "regression": a band per
+        quantity. "embeddings": features, averaged where tiles overlap. "values": the raw output. Embeddings come from
+        the first of `embed`, `forward_features` and `encoder` that the model has, else from its output; their grid is
+        coarser than the layer's by the model's stride, as is the map of a model with one vector per tile.
     bands
-        The layer's name of a band by the model's name for it, where they differ.
+        Band names of the layer by those of the model, where they differ.
     head
-        Key or position of one output, of a model that gives several.
+        Key or index of one of several outputs.
     series
-        Whether the model takes all time steps of a tile at once, (N, T, C, H, W); by default each step is mapped alone,
-        unless the model's card tells otherwise. Change takes two, the earlier one first.
+        Whether the model takes all time steps of a tile at once, (N, T, C, H, W). Default: as the model's card states,
+        else every time step is mapped separately. Models of change take two time steps, the earlier one first.
     legend
-        Codes, names and colours of the channels; by default the model's own, or 0, 1, 2, ...
+        Codes, names and colors of the channels. Default: those of the model, or 0, 1, 2, …
     chunks
-        Side of the dask chunks of the map, about, in its pixels; by default as large as 64 MB allow.
+        Approximate side of the dask chunks in pixels of the map. Default: up to 64 MB per chunk.
 
     Returns
     -------
-    DataArray
-        Lazy, on the grid of `layer`: ([time,] y, x) for classes, with CF `flag_values`, `flag_meanings` and
-        `flag_colors`, else ([time,] band, y, x). The same for any chunks, cluster and number of cores: tiles lie on one
-        lattice over the whole layer, and each batch runs on one core. The model is copied, as it is now.
+    xarray.DataArray
+        Lazy, on the grid of the layer: ([time,] y, x) for classes, with CF `flag_values`, `flag_meanings` and
+        `flag_colors`, else ([time,] band, y, x). Its values do not depend on chunks, cluster or number of cores: tiles
+        have fixed positions in the layer, and each batch runs on one core. The model is copied in its current state.
 
-        A step of a pixel is valid where all its bands are. Pixels that are not valid hold `_FillValue`: of a model of
-        change those that lack either date, of a series those that lack every date. Where only some dates of a series
-        lack, the model sees the mean of each band there.
-    DataTree
-        Of a tree: such a map for each child, as "prediction", on its own grid.
+        A time step of a pixel is valid if all bands are. Pixels that are not valid are `_FillValue`: for change if
+        either date is missing, for series if all dates are. Missing dates of a series are passed to the model as the
+        mean of each band.
+    xarray.DataTree
+        Of a tree: such a map for each node, named "prediction", on the grid of the node.
 
     Raises
     ------
     InputError
-        Where the layer lacks a band that the model wants, or the model gives no map of the kind that is asked for.
+        If the layer lacks a band of the model, a Dataset has no or several images, or the model has no such output.
+
+    Examples
+    --------
+    >>> from geoxt.testing import make_grid
+    >>> image = xr.DataArray(np.ones((3, 40, 50)), dims=("band", "y", "x"), coords=coordinates(make_grid((40, 50))))
+    >>> predict(image, nn.Conv2d(3, 2, 1), size=32).shape
+    (40, 50)
     """
     network = network_of(model)
-    if isinstance(layer, xr.DataTree):
-        again = partial(
-            predict, model=network, size=size, overlap=overlap, batch_size=batch_size, blend=blend, output=output,
-            bands=bands, head=head, series=series, legend=legend, chunks=chunks,
-        )  # fmt: skip
-        return over_tree(layer, again)
     kind = output_of(output)
-    card = network.card if isinstance(network, Network) else None
-    chosen = choose_bands(layer, card, bands)
-    dates = 1 if card is None else card.kind.dates
-    whole = dates != 1 if series is None else series
-    # a pixel that is invalid at one of a fixed number of dates cannot be compared with itself
-    pair = whole and dates > 1
-    if pair and chosen.sizes.get("time", 1) != dates:
-        msg = f"Cannot predict change from {chosen.sizes.get('time', 1)} time steps: the model compares {dates}. "
-        raise InputError(msg + "Pass a layer of two, such as xr.concat([before, after], 'time').")
-    runner = Runner.of(network, stage=kind.stage, batch_size=batch_size, head=head)
-    view, shape = view_of(chosen), parse_size(size)
-    plan = _plan(view, runner, kind, series=whole, every=pair, size=shape, overlap=overlap, blend=blend)
-    classes = legend or (card.legend if card and kind.classes else _numbered(plan.channels))
-    if (kind.classes or legend) and len(classes) != plan.channels:
-        count = f"the {plan.channels} channels of the model by a legend of {len(classes)} classes"
-        msg = f"Cannot name {count}: pass legend= with {plan.channels}."
-        raise InputError(msg)
-    steps = chosen.sizes["time"] if "time" in chosen.dims and not whole else None
-    finish = _finish(kind, classes, plan.channels, card)
-    array = Blended(feed=plan.feed, runner=runner, lattice=plan.lattice, finish=finish, steps=steps)
-    names = classes if kind.classes or legend else None
-    if kind.name == "regression" and card is not None and len(card.names) == plan.channels:
-        names = Legend(tuple(range(plan.channels)), tuple(card.names))
-    found = _layer(array, plan.grid, kind, names, chunks)
-    return found.assign_coords(time=chosen["time"]) if steps is not None and "time" in chosen.coords else found
-
-
-def parse_overlap(overlap: SomeSize) -> tuple[int, int]:
-    """Return the overlap (rows, columns) in pixels; unlike a size, it may be zero."""
-    rows, cols = (overlap, overlap) if isinstance(overlap, (int, np.integer)) else overlap
-    if min(rows, cols) < 0:
-        msg = f"Cannot use overlap={overlap!r}: pass 0 pixels or more."
-        raise InputError(msg)
-    return int(rows), int(cols)
+    predict_node = partial(
+        _predict,
+        network=network,
+        runner=Runner.of(network, stage=kind.stage, batch_size=batch_size, head=head),
+        kind=kind,
+        size=parse_size(size),
+        overlap=overlap,
+        blend=blend,
+        bands=bands,
+        series=series,
+        legend=legend,
+        chunks=chunks,
+    )
+    if isinstance(layer, xr.DataArray):
+        return predict_node(layer)
+    maps = {node: predict_node(_image_of(node, ds)) for node, ds in nodes_of(layer).items()}
+    return from_nodes(maps, like=layer)
 
 
 def network_of(model: nn.Module | SomePath) -> nn.Module:
-    """Return the network of a task or a checkpoint; any other module as it is."""
+    """Return the network of a task or a checkpoint; any other module unchanged."""
     if not isinstance(model, nn.Module):
         return from_checkpoint(model)
-    inner = getattr(model, "network", None)
-    return inner if isinstance(inner, Network) else model
+    network = getattr(model, "network", None)
+    return network if isinstance(network, Network) else model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """How tiles of a layer become tiles of a map."""
+def _image_of(node: str, ds: xr.Dataset) -> xr.DataArray:
+    """Return the image of a Dataset: its only layer that holds no class codes, or its variables as bands."""
+    images = [str(n) for n, layer in ds.data_vars.items() if is_layer(layer) and not is_categorical(layer)]
+    if len(images) == 1:
+        return ds[images[0]]
+    if images and is_band_dataset(ds[images]):
+        return stack_bands(ds[images])
+    place = f"node {node!r}" if node else "the Dataset"
+    raise InputError(
+        f"Cannot choose the image to predict from: {place} has {[str(name) for name in ds.data_vars]}, "
+        f"{len(images)} of which are images.",
+        remedy="Choose one with ds[['image']], of a tree with tree.map_over_datasets(lambda ds: ds[['image']]).",
+    )
 
-    feed: Feed
-    """Reads the layer."""
-    lattice: Lattice
-    """The tiles, on the map's grid."""
-    grid: GeoBox
-    """The map's grid."""
-    channels: int
-    """Channels that the model gives."""
 
-
-def _plan(
-    view: View,
-    runner: Runner,
-    kind: Kind,
+def _predict(
+    layer: xr.DataArray,
     *,
-    series: bool,
-    every: bool,
+    network: nn.Module,
+    runner: Runner,
+    kind: OutputKind,
     size: tuple[int, int],
     overlap: SomeSize | None,
     blend: Blend,
-) -> _Plan:
-    asked = None if overlap is None else parse_overlap(overlap)
-    if asked is not None:  # refused before the model runs
-        Lattice(shape=view.grid.shape.yx, size=size, overlap=asked, blend=blend)
-    channels, *found = runner.probe((*view.shape[:2], *size) if series else (view.shape[1], *size))
-    factor = _factor(size, (found[0], found[1]), coarse=kind.coarse)
-    rows, cols = (-(-length // step) for length, step in zip(view.grid.shape.yx, factor, strict=True))
-    shared = _shared(asked, size, factor)
-    grid = view.grid
-    if factor != (1, 1):
-        grid = GeoBox((rows, cols), grid.affine @ Affine.scale(factor[1], factor[0]), grid.crs)
-    lattice = Lattice(shape=(rows, cols), size=(found[0], found[1]), overlap=shared, blend=blend)
-    feed = Feed(view=view, series=series, every=every, factor=factor)
-    return _Plan(feed=feed, lattice=lattice, grid=grid, channels=channels)
+    bands: Mapping[str, str] | None,
+    series: bool | None,
+    legend: Legend | None,
+    chunks: int | None,
+) -> xr.DataArray:
+    """Return the map of a layer on one grid."""
+    card = network.card if isinstance(network, Network) else None
+    selected = select_bands(layer, card, bands)
+    dates = 1 if card is None else card.kind.dates
+    series = dates != 1 if series is None else series
+    # A pixel that is missing at one of a fixed number of dates cannot be compared.
+    compares = series and dates > 1
+    if compares and selected.sizes.get("time", 1) != dates:
+        raise InputError(
+            f"Cannot predict change from {selected.sizes.get('time', 1)} time steps: the model compares {dates}.",
+            remedy="Pass a {layer} of two, such as xr.concat([before, after], 'time').",
+        )
+    of_map = output_grid(
+        view_of(selected), runner, size=size, overlap=overlap, blend=blend, series=series, all_steps_valid=compares,
+        coarse=kind.coarse,
+    )  # fmt: skip
+    classes = _legend(kind, legend, card, of_map.channels)
+    steps = selected.sizes["time"] if "time" in selected.dims and not series else None
+    encoding = _encoding(kind, classes, of_map.channels, card)
+    array = BlendedMap(reader=of_map.reader, runner=runner, lattice=of_map.lattice, encoding=encoding, steps=steps)
+    names = classes if kind.classes or legend else None
+    if kind.name == "regression" and card is not None and len(card.names) == of_map.channels:
+        names = Legend(tuple(range(of_map.channels)), tuple(card.names))
+    layer_of_map = _layer(array, of_map.grid, kind, names, chunks)
+    dated = steps is not None and "time" in selected.coords
+    return layer_of_map.assign_coords(time=selected["time"]) if dated else layer_of_map
 
 
-def _factor(size: tuple[int, int], found: tuple[int, int], *, coarse: bool) -> tuple[int, int]:
-    """Return the rows and columns of the layer for one of the model's output."""
-    if size == found:
-        return 1, 1
-    if not coarse and found != (1, 1):
-        msg = f"Cannot map with this model: for images of {size} pixels it gives {found}. "
-        raise InputError(msg + "Pass one that gives as many, or output='embeddings' for a coarser grid.")
-    if any(one % other for one, other in zip(size, found, strict=True)):
-        msg = f"Cannot place embeddings of {found} over tiles of {size} pixels: the stride is no whole number. "
-        raise InputError(msg + "Pass size= a multiple of the model's stride.")
-    return size[0] // found[0], size[1] // found[1]
-
-
-def _shared(asked: tuple[int, int] | None, size: tuple[int, int], factor: tuple[int, int]) -> tuple[int, int]:
-    """Return the overlap in pixels of the map."""
-    if asked is None:
-        return size[0] // 4 // factor[0], size[1] // 4 // factor[1]
-    if any(one % step for one, step in zip(asked, factor, strict=True)):
-        msg = f"Cannot overlap by {asked} pixels with a model whose output has a stride of {factor}: "
-        raise InputError(msg + f"pass overlap= a multiple of {factor[0]}.")
-    return asked[0] // factor[0], asked[1] // factor[1]
-
-
-def _finish(kind: Kind, classes: Legend, channels: int, card: Card | None) -> Finish:
-    if not kind.picks:
-        return Finish(channels=channels, codes=None, dtype=np.dtype("float32"), nodata=np.nan)
-    nodata = _nodata(classes, card)
-    dtype = _dtype([*classes.codes, nodata])
-    return Finish(channels=channels, codes=np.array(classes.codes, dtype), dtype=dtype, nodata=nodata)
+def _legend(kind: OutputKind, legend: Legend | None, card: Card | None, channels: int) -> Legend:
+    classes = legend or (card.legend if card and kind.classes else _numbered(channels))
+    if (kind.classes or legend) and len(classes) != channels:
+        raise InputError(
+            f"Cannot name the {channels} channels of the model by a legend of {len(classes)} classes.",
+            remedy=f"Pass {{legend}} with {channels} classes.",
+        )
+    return classes
 
 
 def _numbered(channels: int) -> Legend:
     return Legend(tuple(range(channels)), tuple(map(str, range(channels))))
 
 
+def _encoding(kind: OutputKind, classes: Legend, channels: int, card: Card | None) -> MapEncoding:
+    if not kind.argmax:
+        return MapEncoding(channels=channels, codes=None, dtype=np.dtype("float32"), nodata=np.nan)
+    nodata = _nodata(classes, card)
+    values = [*classes.codes, nodata]
+    dtype = np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
+    return MapEncoding(channels=channels, codes=np.array(classes.codes, dtype), dtype=dtype, nodata=nodata)
+
+
 def _nodata(classes: Legend, card: Card | None) -> int:
-    """Return the code for "no prediction": the labels' own, else 255, else the smallest that is no class."""
-    wanted = () if card is None or card.nodata is None else (card.nodata,)
-    free = (code for code in (*wanted, 255, *range(len(classes) + 1)) if code not in classes.codes)
-    return next(free)
+    """Return the code of pixels without a prediction: that of the labels, else 255, else the smallest free one."""
+    of_labels = () if card is None or card.nodata is None else (card.nodata,)
+    return next(code for code in (*of_labels, 255, *range(len(classes) + 1)) if code not in classes.codes)
 
 
-def _dtype(values: list[int]) -> np.dtype[Any]:
-    return np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
+def _side(array: BlendedMap, axis: int, chunks: int | None) -> int:
+    """Return the side of a chunk: a multiple of the stride of the tiles."""
+    if chunks is not None and chunks < 1:
+        raise InputError(
+            f"Cannot divide the map into chunks of {chunks!r} pixels.", remedy="Pass {chunks} of 1 or more."
+        )
+    stride = array.lattice.stride[axis]
+    pixel_bytes = (array.encoding.channels if array.encoding.codes is None else 1) * array.dtype.itemsize
+    side = (_MAX_BYTES / pixel_bytes) ** 0.5
+    if not array.reader.view.direct:
+        input_bytes = array.reader.nbytes * array.reader.factor[0] * array.reader.factor[1]
+        side = min(side, (2 * _MAX_BYTES / input_bytes) ** 0.5)
+    return max(int(chunks or min(side, _MAX_SIDE)) // stride, 1) * stride
 
 
-def _side(array: Blended, axis: int, asked: int | None) -> int:
-    """Return the side of a chunk: whole strides."""
-    if asked is not None and asked < 1:
-        msg = f"Cannot cut the map into chunks={asked!r}: pass 1 pixel or more."
-        raise InputError(msg)
-    step = array.lattice.stride[axis]
-    pixel = (array.finish.channels if array.finish.codes is None else 1) * array.dtype.itemsize
-    most = (_BYTES / pixel) ** 0.5
-    if not array.feed.view.direct:
-        below = array.feed.nbytes * array.feed.factor[0] * array.feed.factor[1]
-        most = min(most, (2 * _BYTES / below) ** 0.5)
-    return max(int(asked or min(most, _MOST)) // step, 1) * step
-
-
-def _layer(array: Blended, grid: GeoBox, kind: Kind, classes: Legend | None, chunks: int | None) -> xr.DataArray:
-    front = (1,) * (array.steps is not None) + array.finish.front
+def _layer(
+    array: BlendedMap, grid: GeoBox, kind: OutputKind, classes: Legend | None, chunks: int | None
+) -> xr.DataArray:
+    leading = (1,) * (array.steps is not None) + array.encoding.leading_shape
     lazy = dask.array.from_array(
         array,
         chunks=dask.array.core.normalize_chunks(
-            (*front, _side(array, 0, chunks), _side(array, 1, chunks)), array.shape, dtype=array.dtype
+            (*leading, _side(array, 0, chunks), _side(array, 1, chunks)), array.shape, dtype=array.dtype
         ),
         name=f"predict-{tokenize(array, chunks)}",
         asarray=False,
         meta=np.empty((0,) * array.ndim, array.dtype),
     )
-    attrs: dict[str, Any] = {"_FillValue": array.dtype.type(array.finish.nodata), "long_name": kind.long_name}
+    attrs: dict[str, Any] = {"_FillValue": array.dtype.type(array.encoding.nodata), "long_name": kind.long_name}
     coords = dict(coordinates(grid))
-    dims = (*(("time",) if array.steps is not None else ()), *(() if kind.picks else ("band",)), "y", "x")
-    if classes is not None and kind.picks:
+    dims = (*(("time",) if array.steps is not None else ()), *(() if kind.argmax else ("band",)), "y", "x")
+    if classes is not None and kind.argmax:
         attrs |= classes.attrs()
     elif classes is not None:
         coords["band"] = xr.DataArray(list(classes.distinct_names), dims="band")

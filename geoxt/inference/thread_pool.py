@@ -1,8 +1,8 @@
-"""The threads that run a model: a batch each, on one core each, so that no core count changes a bit.
+"""Threads that run a model: one batch per thread, on one core each, so that maps do not depend on the core count.
 
-torch would spread one batch over all cores; then the last bits of a convolution depend on how many these are, and a
-map from a cluster differs from one made alone. Batches beside each other use the cores as well, and one batch is read
-while another one runs.
+torch would spread a batch over all cores; the last bits of a convolution then depend on their number, and a map from a
+cluster would differ from one computed locally. Concurrent batches use all cores as well, and one batch is read while
+another one runs.
 """
 
 from __future__ import annotations
@@ -23,72 +23,72 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _POOLS: dict[int, tuple[ThreadPoolExecutor, int]] = {}
-"""The pool of each process, by process id: a forked child must not wait for its parent's threads."""
-_MAKING = threading.Lock()
+"""Thread pool and number of threads by process id: a forked child has no threads of its parent's pool."""
+_POOLS_LOCK = threading.Lock()
 _STOPS = [0]
-"""How often `stop` was called."""
+"""Number of calls of `stop`."""
 
 
 class StoppedError(RuntimeError):
-    """What ran was stopped, because what wanted it has failed or was interrupted."""
+    """A prediction was stopped, because the write of its map failed or was interrupted."""
 
 
 def stop() -> None:
-    """Let all that runs end after the batches that are in flight."""
+    """Stop submitting new batches."""
     _STOPS[0] += 1
 
 
 blocks.on_interrupt(stop)
 
 
-def prefetch(job: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """Yield `job(item)` for each item, in order, while the next ones already run.
+def prefetch(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """Yield `function(item)` of each item in order, while the next ones are computed already.
 
-    There is one more in flight than there are threads, and no more: memory is bounded by that.
+    At most one item more than there are threads is in flight, which bounds memory.
     """
-    pool, count = _pool()
-    stops, running = _STOPS[0], deque[Future[U]]()
+    pool, threads = _pool()
+    stops, in_flight = _STOPS[0], deque[Future[U]]()
     try:
         for item in items:
             if _STOPS[0] != stops:
                 raise StoppedError
-            running.append(pool.submit(job, item))
-            if len(running) > count:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+            in_flight.append(pool.submit(function, item))
+            if len(in_flight) > threads:
+                yield in_flight.popleft().result()
+        while in_flight:
+            yield in_flight.popleft().result()
     finally:
-        for one in running:
-            one.cancel()
+        for future in in_flight:
+            future.cancel()
 
 
 def _pool() -> tuple[ThreadPoolExecutor, int]:
-    with _MAKING:
-        found = _POOLS.get(os.getpid())
-        if found is None:
-            found = _POOLS[os.getpid()] = _made(_cores())
-        return found
+    with _POOLS_LOCK:
+        pool = _POOLS.get(os.getpid())
+        if pool is None:
+            pool = _POOLS[os.getpid()] = _start_pool(_thread_count())
+        return pool
 
 
-def _made(count: int) -> tuple[ThreadPoolExecutor, int]:
-    """Return a pool whose threads keep torch to one core; torch's count elsewhere stays as it was."""
+def _start_pool(count: int) -> tuple[ThreadPoolExecutor, int]:
+    """Return a pool whose threads limit torch to one core each; torch's setting in other threads is unchanged."""
     before, ready = torch.get_num_threads(), threading.Barrier(count + 1)
 
     def begin() -> None:
         torch.set_num_threads(1)
-        torch.get_num_threads()  # only now does torch hold the thread's own count for good
+        torch.get_num_threads()  # makes torch initialize this thread's count; it would take a later one otherwise
         ready.wait()
 
     pool = ThreadPoolExecutor(count, thread_name_prefix="geoxt-predict", initializer=begin)
-    for _ in range(count):  # none is idle before all have begun, so each job starts a thread
+    for _ in range(count):  # threads wait at the barrier, so that no idle one takes a second job
         pool.submit(int)
     ready.wait()
     torch.set_num_threads(before)
     return pool, count
 
 
-def _cores() -> int:
-    """Return as many threads as torch may use, or as a dask worker was given: dask tells torch to use one."""
+def _thread_count() -> int:
+    """Return torch's number of threads, or that of the dask worker: dask sets torch's to 1 there."""
     return max(torch.get_num_threads(), _worker_threads(), 1)
 
 

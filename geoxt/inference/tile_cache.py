@@ -1,4 +1,4 @@
-"""What tiles reach over a region's lower and right edge: kept for the next regions, so that no tile runs twice."""
+"""Cache of the tile parts beyond a block's lower and right edges, so that no tile runs again for the next block."""
 
 from __future__ import annotations
 
@@ -9,65 +9,75 @@ from dataclasses import dataclass
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
-LIMIT = 256 * 2**20
-"""Bytes kept of one map; what was not used for longest goes first, and is worked out again where it is needed."""
+MAX_BYTES = 256 * 2**20
+"""Bytes cached per map; the least recently used parts are evicted, and computed again if they are needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """A part of a tile's output."""
+class TileOutput:
+    """Model output of a tile, or of a part of it."""
 
     window: Window
-    """The part, on the output's grid."""
+    """The part, on the grid of the output."""
     values: Array | None
-    """float32 (channel, height, width); `None` where nothing is valid."""
+    """float32 (channel, height, width); `None` if no pixel is valid."""
     valid: Mask
     """(height, width)."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Bytes of the arrays."""
         return self.valid.nbytes + (0 if self.values is None else self.values.nbytes)
 
-    def cut(self, window: Window) -> Piece:
-        """Return a copy of a part of it."""
+    def crop(self, window: Window) -> TileOutput:
+        """Return a copy of the part in a window."""
         rows, cols = window.within(self.window)
         values = None if self.values is None else self.values[:, rows, cols].copy()
-        return Piece(window=window, values=values, valid=self.valid[rows, cols].copy())
+        return TileOutput(window=window, values=values, valid=self.valid[rows, cols].copy())
 
 
-class Pieces:
-    """The parts of tiles that regions yet to come will ask for."""
+class TileCache:
+    """Parts of tile outputs, by time step and tile. Thread-safe.
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        self.limit = limit
+    Parameters
+    ----------
+    max_bytes
+        Bytes of all parts together.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self.max_bytes = max_bytes
         self.nbytes = 0
-        self._found: OrderedDict[tuple[int, Window], Piece] = OrderedDict()
+        self._outputs: OrderedDict[tuple[int, Window], TileOutput] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, step: int, tile: Window, need: Window) -> Piece | None:
-        """Return what is kept of a tile, where that holds all that is needed."""
+    def get(self, step: int, tile: Window, needed: Window) -> TileOutput | None:
+        """Return the cached part of a tile if it contains the needed window."""
         with self._lock:
-            found = self._found.get((step, tile))
-            if found is None or not found.window.contains(need):
+            output = self._outputs.get((step, tile))
+            if output is None or not output.window.contains(needed):
                 return None
-            self._found.move_to_end((step, tile))
-            return found
+            self._outputs.move_to_end((step, tile))
+            return output
 
-    def keep(self, step: int, tile: Window, piece: Piece, region: Window, scene: tuple[int, int]) -> None:
-        """Keep what of a tile lies below or to the right of a region, within the scene."""
-        bottom, right = min(tile.stop[0], scene[0]), min(tile.stop[1], scene[1])
-        below, beside = bottom > region.stop[0], right > region.stop[1]
+    def put(self, step: int, tile: Window, output: TileOutput, block: Window, shape: tuple[int, int]) -> None:
+        """Cache the part of a tile below or right of a block, within a scene of a shape.
+
+        dask computes blocks row by row, so that nothing above or left of a block is needed again.
+        """
+        bottom, right = min(tile.stop[0], shape[0]), min(tile.stop[1], shape[1])
+        below, beside = bottom > block.stop[0], right > block.stop[1]
         if not (below or beside):
             return
-        row = region.stop[0] if below and not beside else tile.row
-        col = region.stop[1] if beside and not below else tile.col
-        kept = piece.cut(Window(row, col, bottom - row, right - col))
-        if kept.nbytes > self.limit:
+        # A tile over the corner is needed by three blocks, in parts that are no rectangle: then all of it is cached.
+        row = block.stop[0] if below and not beside else tile.row
+        col = block.stop[1] if beside and not below else tile.col
+        part = output.crop(Window(row, col, bottom - row, right - col))
+        if part.nbytes > self.max_bytes:
             return
         with self._lock:
-            before = self._found.pop((step, tile), None)
-            self.nbytes += kept.nbytes - (before.nbytes if before else 0)
-            self._found[step, tile] = kept
-            while self.nbytes > self.limit:
-                self.nbytes -= self._found.popitem(last=False)[1].nbytes
+            previous = self._outputs.pop((step, tile), None)
+            self.nbytes += part.nbytes - (previous.nbytes if previous else 0)
+            self._outputs[step, tile] = part
+            while self.nbytes > self.max_bytes:
+                self.nbytes -= self._outputs.popitem(last=False)[1].nbytes

@@ -1,4 +1,4 @@
-"""What goes into the model: tiles of a layer, all bands of a step, or of all steps of a series."""
+"""Read the tiles of a layer as model inputs: all bands of one time step, or of all time steps."""
 
 from __future__ import annotations
 
@@ -14,89 +14,100 @@ from geoxt.windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Feed:
+class TileReader:
     """Reads the tiles of one scene."""
 
     view: View
     """Reads windows of the scene."""
     series: bool
     """Whether the model takes all time steps of a tile at once."""
-    every: bool = False
-    """Whether a pixel of a series has to be valid in every time step, as change wants it; else one step suffices."""
+    all_steps_valid: bool = False
+    """Whether an output pixel is valid only if all time steps of a series are (change); else if any is."""
     factor: tuple[int, int]
-    """Rows and columns of the scene for one row and one column of the model's output."""
+    """Rows and columns of the scene per row and column of the model's output."""
 
     def __dask_tokenize__(self) -> Any:
-        """Return what decides the tiles; dask itself does not look into views."""
+        """Return the fields that determine the tiles; dask cannot tokenize views."""
         view = (self.view.source, self.view.window, self.view.times, self.view.bands)
-        return normalize_token(("Feed", view, self.series, self.every, self.factor))
+        return normalize_token(("TileReader", view, self.series, self.all_steps_valid, self.factor))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Dimensions of a tile before its height and width: bands, or steps and bands."""
+        """Sizes of the dimensions of a tile before height and width: bands, or time steps and bands."""
         return self.view.shape[:2] if self.series else self.view.shape[1:2]
 
     @property
     def nbytes(self) -> int:
-        """Bytes that a pixel takes in the layer's own type, all steps that are read at once together."""
+        """Bytes of a pixel and its valid mask in the dtype of the layer, over all bands and time steps read at once."""
         return int(np.prod(self.shape)) * (self.view.dtype.itemsize + 1)
 
-    def held(self, tiles: list[Window], step: int) -> Held:
-        """Return the feed of some tiles; where dask works the layer out, this is done once for all of them.
+    def step_reader(self, tiles: list[Window], step: int) -> StepReader:
+        """Return the reader of tiles of one time step.
 
-        Windows straight from files cost the same one by one, and nothing need be held for them.
+        A layer that dask computes is computed once, over the extent of all tiles: overlapping tiles would compute their
+        chunks several times. Windows of files are read tile by tile, which costs the same and holds no memory.
         """
         if self.view.direct or not tiles:
-            return Held(feed=self, step=step)
-        fine = [self.fine(tile) for tile in tiles]
-        top, left = min(one.row for one in fine), min(one.col for one in fine)
-        bottom, right = max(one.stop[0] for one in fine), max(one.stop[1] for one in fine)
-        window = Window(top, left, bottom - top, right - left)
-        return Held(feed=self, step=step, window=window, pixels=self.read(window, step))
+            return StepReader(reader=self, step=step)
+        windows = [self.scene_window(tile) for tile in tiles]
+        top, left = min(w.row for w in windows), min(w.col for w in windows)
+        bottom, right = max(w.stop[0] for w in windows), max(w.stop[1] for w in windows)
+        extent = Window(top, left, bottom - top, right - left)
+        return StepReader(reader=self, step=step, window=extent, pixels=self.read(extent, step))
 
-    def fine(self, window: Window) -> Window:
-        """Return the window of the scene below a window of the output's grid."""
+    def scene_window(self, window: Window) -> Window:
+        """Return the window of the scene for a window of the output's grid."""
         (rows, cols), (height, width) = self.factor, window.shape
         return Window(window.row * rows, window.col * cols, height * rows, width * cols)
 
     def read(self, window: Window, step: int) -> tuple[Array, Mask]:
-        """Return values and validity (time, band, height, width) of a window: one step of it, or all."""
+        """Return values and valid mask (time, band, height, width) of a window: of one time step, or of a series."""
         time = None if self.series else (step,)
         return self.view.read(Window(window.row, window.col, window.height, window.width, time))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Held:
-    """The tiles of one step of a feed, read one by one or cut out of what was read for all of them."""
+class StepReader:
+    """Reads the tiles of one time step, one by one or from pixels that were read for all of them."""
 
-    feed: Feed
-    """Where they come from."""
+    reader: TileReader
+    """Reads windows of the scene."""
     step: int
     """The time step."""
     window: Window | None = None
-    """The window of the scene that is held."""
+    """Window of the scene that `pixels` covers."""
     pixels: tuple[Array, Mask] | None = None
-    """Its values and validity (time, band, height, width)."""
+    """Values and valid mask (time, band, height, width); `None` to read tile by tile."""
 
-    def tile(self, tile: Window) -> tuple[Array, Mask, Mask]:
-        """Return what the model takes of a tile of the output's grid, and where its output is valid.
+    def read_tile(self, tile: Window) -> tuple[Array, Mask, Mask]:
+        """Return the image of a tile, its valid mask, and the valid mask of the model's output.
 
-        The image is float32 (..., band, height, width), zero where not valid; validity is that of all bands of a step
-        together. The output is valid where a pixel below it is valid: of a series in any step, or in every one.
+        Returns
+        -------
+        image
+            float32 ([time,] band, height, width), 0 where not valid.
+        image_valid
+            ([time,] height, width), true where all bands are valid.
+        output_valid
+            On the grid of the output: true where any pixel of the scene below is valid; of a series, in any time step,
+            or in all of them.
         """
-        values, valid = self._read(self.feed.fine(tile))
-        known: Mask = np.asarray(valid.all(axis=1))
+        values, valid = self._pixels(self.reader.scene_window(tile))
+        image_valid: Mask = np.asarray(valid.all(axis=1))
         image = values.astype(np.float32)
-        if not known.all():
-            np.copyto(image, 0, where=~known[:, None])
-        good: Mask = np.asarray(known.all(axis=0) if self.feed.every else known.any(axis=0))
-        if self.feed.factor != (1, 1):
-            rows, cols = self.feed.factor
-            good = np.asarray(good.reshape(tile.height, rows, tile.width, cols).any(axis=(1, 3)))
-        return (image, known, good) if self.feed.series else (image[0], known[0], good)
+        if not image_valid.all():
+            np.copyto(image, 0, where=~image_valid[:, None])
+        over_steps = image_valid.all(axis=0) if self.reader.all_steps_valid else image_valid.any(axis=0)
+        output_valid: Mask = np.asarray(over_steps)
+        if self.reader.factor != (1, 1):
+            rows, cols = self.reader.factor
+            output_valid = np.asarray(output_valid.reshape(tile.height, rows, tile.width, cols).any(axis=(1, 3)))
+        if self.reader.series:
+            return image, image_valid, output_valid
+        return image[0], image_valid[0], output_valid
 
-    def _read(self, window: Window) -> tuple[Array, Mask]:
+    def _pixels(self, window: Window) -> tuple[Array, Mask]:
         if self.pixels is None or self.window is None:
-            return self.feed.read(window, self.step)
+            return self.reader.read(window, self.step)
         values, valid = self.pixels
         return values[..., *window.within(self.window)], valid[..., *window.within(self.window)]

@@ -1,4 +1,4 @@
-"""Tiles that cover a scene, overlapping, and the weights by which they are blended."""
+"""Overlapping tiles that cover a scene, and their blending weights."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from geoxt.types import Floats
 from geoxt.windows import Window
 
 Blend = Literal["linear", "gaussian", "hann", "none"]
-"""How overlapping tiles are weighted: less towards their edges, or all alike."""
+"""Blending weights of a tile: decreasing towards its edges, or all equal."""
 
 _SHARPNESS = 8
-"""Standard deviations of a Gaussian in a tile's side, as nnU-Net has it (https://doi.org/10.1038/s41592-020-01008-z)."""
+"""Side of a tile in standard deviations of the Gaussian, as in nnU-Net (https://doi.org/10.1038/s41592-020-01008-z)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lattice:
-    """Where the tiles of a whole scene lie.
+    """Positions of the tiles of a scene.
 
-    The lattice depends on the scene's shape alone, so that a part of the scene meets the same tiles as the whole. Tiles
-    start every `size - overlap` pixels; the last ones are moved back, so that they end with the scene.
+    They depend on the shape of the scene only, so that a part of the map is computed from the same tiles as the whole.
+    Tiles start every `size - overlap` pixels; the last ones are moved back to end with the scene.
 
     Examples
     --------
@@ -37,23 +37,26 @@ class Lattice:
     shape: tuple[int, int]
     """Rows and columns of the scene."""
     size: tuple[int, int]
-    """Height and width of a tile, in pixels. A tile is larger than the scene where the scene is smaller than a tile."""
+    """Height and width of a tile, in pixels; a tile may be larger than the scene."""
     overlap: tuple[int, int]
-    """Rows and columns that neighbours share, at least."""
+    """Minimum rows and columns that neighbouring tiles share."""
     blend: Blend = "linear"
-    """`"linear"` weights rise from a tile's edge inwards over the overlap, `"hann"` do so along half a cosine wave,
-    `"gaussian"` fall from the tile's centre in all of it, and `"none"` are all alike."""
+    """"linear": weights increase linearly from the edge over the overlap. "hann": the same along a squared sine.
+    "gaussian": weights decrease from the centre of the tile. "none": all weights are 1."""
 
     def __post_init__(self) -> None:
         if not all(0 <= overlap < size for overlap, size in zip(self.overlap, self.size, strict=True)):
-            msg = f"Cannot tile with overlap={self.overlap} and size={self.size}: pass 0 to size - 1 pixels of overlap."
-            raise InputError(msg)
+            raise InputError(
+                f"Cannot tile with an overlap of {self.overlap} and a size of {self.size} pixels.",
+                remedy="Pass {overlap} from 0 to size - 1.",
+            )
         if self.blend not in get_args(Blend):
-            msg = f"Cannot blend tiles by blend={self.blend!r}: pass one of {', '.join(get_args(Blend))}."
-            raise InputError(msg)
+            raise InputError(
+                f"Cannot blend tiles by {self.blend!r}.", remedy=f"Pass {{blend}}, one of {', '.join(get_args(Blend))}."
+            )
 
     def touching(self, window: Window) -> Iterator[Window]:
-        """Yield the tiles that share a pixel with a window of the scene, row by row."""
+        """Yield the tiles that overlap a window of the scene, row by row."""
         cols = list(self._starts(1, window.col, window.stop[1]))
         for row in self._starts(0, window.row, window.stop[0]):
             for col in cols:
@@ -63,14 +66,15 @@ class Lattice:
         size, step = self.size[axis], self.size[axis] - self.overlap[axis]
         last = max(self.shape[axis] - size, 0)
         for index in range(-(-last // step) + 1):
-            place = min(index * step, last)
-            if place < stop and start < place + size:
-                yield place
+            position = min(index * step, last)
+            if position < stop and start < position + size:
+                yield position
 
     def weights(self) -> Floats:
-        """Return the weight of each pixel of a tile, float64 (height, width), all above zero.
+        """Return the weight of each pixel of a tile, float64 (height, width), all positive.
 
-        Linear and Hann weights of two neighbours sum to one where they overlap.
+        Weights are separable: the outer product of one vector per axis. Linear and Hann weights of two neighbours that
+        share exactly `overlap` pixels sum to 1, so that blending has no seams.
 
         Examples
         --------
@@ -83,26 +87,28 @@ class Lattice:
 
     @property
     def stride(self) -> tuple[int, int]:
-        """Rows and columns from a tile to the next."""
+        """Rows and columns between the starts of neighbouring tiles."""
         return self.size[0] - self.overlap[0], self.size[1] - self.overlap[1]
 
 
 def _linear(size: int, overlap: int) -> Floats:
+    # i / (overlap + 1) for the i-th pixel from the edge: never 0, and i + (overlap + 1 - i) sums to 1.
     edge = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1))
     return np.minimum(edge / (overlap + 1), 1.0)
 
 
 def _hann(size: int, overlap: int) -> Floats:
+    # sin² + cos² = 1 keeps the sum of two neighbours at 1.
     return np.sin(np.pi / 2 * _linear(size, overlap)) ** 2
 
 
 def _gaussian(size: int, overlap: int) -> Floats:
     del overlap
-    places = (np.arange(size) + 0.5) / size - 0.5
-    return np.exp(-0.5 * (_SHARPNESS * places) ** 2)
+    positions = (np.arange(size) + 0.5) / size - 0.5
+    return np.exp(-0.5 * (_SHARPNESS * positions) ** 2)
 
 
-def _alike(size: int, overlap: int) -> Floats:
+def _equal(size: int, overlap: int) -> Floats:
     del overlap
     return np.ones(size)
 
@@ -111,5 +117,5 @@ _RAMPS: Mapping[Blend, Callable[[int, int], Floats]] = {
     "linear": _linear,
     "gaussian": _gaussian,
     "hann": _hann,
-    "none": _alike,
+    "none": _equal,
 }

@@ -1,4 +1,4 @@
-"""Images of several dates as one layer with a time dimension; each keeps what its own files say is valid."""
+"""Images of several dates as one layer with a time dimension, each with its own valid mask."""
 
 from __future__ import annotations
 
@@ -15,30 +15,28 @@ from odc.geo.geobox import GeoBox
 from geoxt import tasks
 from geoxt.alignment import align
 from geoxt.errors import InputError
+from geoxt.grid import full_window
 from geoxt.layers import open_cogs
 from geoxt.source import View, to_layer, view_of
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
-PAIR = 2
-"""Dates that a model of change compares."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Dates:
-    """One source of several, a time step each, on one grid."""
+class DatesSource:
+    """A source of several layers on one grid, one per time step."""
 
     views: tuple[View, ...]
-    """The layer of each date; all have the same grid and as many bands."""
+    """View of each date; all have the same grid and number of bands."""
 
     @property
     def grid(self) -> GeoBox:
-        """The grid that windows refer to."""
+        """Grid of the windows."""
         return self.views[0].grid
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Data type that holds the values of all dates."""
+        """Dtype that holds the values of all dates."""
         return np.result_type(*(view.dtype for view in self.views))
 
     @property
@@ -48,12 +46,12 @@ class Dates:
 
     @property
     def remote(self) -> bool:
-        """Whether a date's files are behind a network."""
+        """Whether files of a date are remote."""
         return any(view.remote for view in self.views)
 
     @property
     def nodata(self) -> None:
-        """No one value: files of different dates may mark missing pixels by different ones, or by masks."""
+        """`None`: dates may have different nodata values, or masks."""
         return
 
     @property
@@ -62,9 +60,9 @@ class Dates:
         return np.nan if self.dtype.kind == "f" else 0
 
     def __dask_tokenize__(self) -> Any:
-        """Return all that decides the pixels."""
+        """Return the fields that determine the pixels."""
         parts = [(view.source, view.grid, view.window, view.times, view.bands) for view in self.views]
-        return normalize_token(("Dates", parts))
+        return normalize_token(("DatesSource", parts))
 
     def read(
         self,
@@ -74,67 +72,68 @@ class Dates:
         bands: Sequence[int] | None = None,
         dtype: np.dtype[Any] | None = None,
     ) -> tuple[Array, Mask]:
-        """Return values and validity (time, band, height, width) of a window."""
+        """Return values and valid mask (time, band, height, width) of a window."""
         steps = range(len(self.views)) if times is None else times
-        chosen = slice(None) if bands is None else list(bands)
-        found = [self.views[step].read(Window(window.row, window.col, *window.shape)) for step in steps]
-        valid = np.concatenate([valid[:, chosen] for _, valid in found])
-        values = np.concatenate([values[:, chosen] for values, _ in found]).astype(dtype or self.dtype)
+        selected = slice(None) if bands is None else list(bands)
+        reads = [self.views[step].read(Window(window.row, window.col, *window.shape)) for step in steps]
+        valid = np.concatenate([valid[:, selected] for _, valid in reads])
+        values = np.concatenate([values[:, selected] for values, _ in reads]).astype(dtype or self.dtype)
         np.copyto(values, np.asarray(self.fill).astype(values.dtype), where=~valid)
         return values, valid
 
-    def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> Dates:
+    def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> DatesSource:
         """Return the same dates on another grid, each resampled once."""
         moved = [view.source.onto(grid, resampling=resampling) for view in self.views]
-        whole = Window(0, 0, *grid.shape)
+        window = full_window(grid)
         views = [
-            replace(view, source=one, grid=grid, window=whole) for view, one in zip(self.views, moved, strict=True)
+            replace(view, source=source, grid=grid, window=window)
+            for view, source in zip(self.views, moved, strict=True)
         ]
         return replace(self, views=tuple(views))
 
     def footprint(self) -> shapely.Geometry:
-        """Return the area that can hold valid pixels in some date, in pixels of the grid."""
+        """Return the area that can have valid pixels at any date, in pixels of the grid."""
         return shapely.union_all([view.footprint() for view in self.views])
 
 
-def open_dates(images: Sequence[str], choose: Callable[[xr.DataArray, str], xr.DataArray]) -> xr.DataArray:
+def open_dates(images: Sequence[str], select: Callable[[xr.DataArray, str], xr.DataArray]) -> xr.DataArray:
     """Open images of several dates as one lazy layer (time, band, y, x), on the grid of the first.
 
     Parameters
     ----------
     images
-        For each date a raster file, or a pattern for the files of its bands; time steps have this order.
-    choose
-        Takes the bands that are wanted out of a layer, given what to call it in an error.
+        For each time step, in order: a raster file, or a pattern that matches the files of its bands.
+    select
+        Returns the bands to use of a layer, given the name of the layer in errors.
 
     Raises
     ------
     InputError
-        Where an image lacks a band.
+        If an image lacks a band.
     OverlapError
-        Where an image has no place in common with the first.
+        If an image does not overlap the first one.
     """
-    layers = [choose(open_cogs(image).rename(image), f"the image {image!r}") for image in images]
+    layers = [select(open_cogs(image).rename(image), f"the image {image!r}") for image in images]
     layers = [layers[0], *(align(layer, layers[0]) for layer in layers[1:])]
-    source = Dates(views=tuple(view_of(layer) for layer in layers))
+    source = DatesSource(views=tuple(view_of(layer) for layer in layers))
     coords = {"band": layers[0]["band"].to_numpy()} if "band" in layers[0].coords else {}
     return to_layer(source, dims=["time", "band", "y", "x"], coords=coords, attrs={}, name="image")
 
 
 def require_dates(task: str, images: Sequence[str]) -> None:
-    """Refuse a number of images that are not the dates which a kind of model takes.
+    """Raise if the number of images is not the number of dates that a kind of model takes.
 
     Raises
     ------
     InputError
-        Where a model of change has other than two, or a model of time series fewer.
+        If a model of change has other than two, or a model of time series fewer.
     """
-    dates = tasks.get(task).dates
-    right = len(images) == dates if dates > 1 else len(images) >= PAIR
-    if right:
+    dates, count = tasks.get(task).dates, len(images)
+    any_number = dates == tasks.ANY_NUMBER
+    if count == dates or (any_number and count > 1):
         return
-    wanted = "two dates, the earlier one first" if dates > 1 else "a series of two dates or more, in order"
-    msg = f"Cannot predict {task} from {len(images)} {'image' if len(images) == 1 else 'images'}: the model takes "
+    series = "a series of two dates or more, in order" if any_number else "two dates, the earlier one first"
     raise InputError(
-        msg + f"{wanted}. Pass one IMAGE for each; where a date has a file for each band, a pattern in quotes."
+        f"Cannot predict {task} from {count} {'image' if count == 1 else 'images'}: the model takes {series}.",
+        remedy="Pass {images}, one for each date; if a date has a file per band, a pattern that matches them.",
     )

@@ -1,4 +1,4 @@
-"""Writers: layers as COG and Zarr, written block by block and resumable; features as vector files."""
+"""Writers: layers as COG and Zarr, block by block and resumable; features as vector files."""
 
 from geoxt.writers.cog import to_cog
 from geoxt.writers.staging import require_writable

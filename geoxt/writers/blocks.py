@@ -1,4 +1,4 @@
-"""The regions of a layer that are computed and written one by one, here or by the workers of a cluster."""
+"""Blocks of a layer, computed and written one by one: in this process, or by the workers of a dask cluster."""
 
 from __future__ import annotations
 
@@ -13,38 +13,41 @@ import dask
 import numpy as np
 import xarray as xr
 from dask.delayed import delayed
+from tqdm import tqdm
 
 from geoxt.types import Array
-from geoxt.writers.progress import Bar
-from geoxt.writers.staging import done
+from geoxt.writers.staging import finished_blocks
 
 _INTERRUPTS: list[Callable[[], None]] = []
-"""Called where writing ends early: they stop the threads that still compute blocks."""
 Save = Callable[[Array, int], int]
-"""Writes the values of a region, given its number, and returns that number. It pickles."""
+"""Writes the values of a block, given its number, and returns that number. It pickles."""
 
 
 def on_interrupt(stop: Callable[[], None]) -> None:
-    """Register a function that stops computing where writing ends early, by an error or by Ctrl-C."""
+    """Register a function that is called if writing ends early, by an error or by Ctrl-C.
+
+    A lazy layer may compute its blocks in threads that dask knows nothing of, and that would go on to the end of the
+    block; a writer gets only the layer, so that it cannot be told by an argument.
+    """
     _INTERRUPTS.append(stop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Regions:
-    """A layer and how it is cut: every region is one chunk."""
+class Blocks:
+    """A layer and its division into blocks, one per dask chunk."""
 
     layer: xr.DataArray
     """Chunked with dask, all bands in one chunk."""
-    places: tuple[tuple[slice, ...], ...]
-    """For each region, its slice along each dimension."""
+    slices: tuple[tuple[slice, ...], ...]
+    """Of each block, its slice along each dimension."""
 
     def __len__(self) -> int:
-        """Return the number of regions."""
-        return len(self.places)
+        """Return the number of blocks."""
+        return len(self.slices)
 
 
-def regions_of(layer: xr.DataArray, *, side: int) -> Regions:
-    """Cut a layer at its chunks, or into squares of a side in pixels where it has none."""
+def blocks_of(layer: xr.DataArray, *, side: int) -> Blocks:
+    """Divide a layer at its chunks, or into squares of `side` pixels if it has none."""
     if layer.chunks is None:
         chunks: dict[Any, int] = {dim: 1 if dim == "time" else side if dim in {"y", "x"} else -1 for dim in layer.dims}
         layer = layer.chunk(chunks)
@@ -53,40 +56,45 @@ def regions_of(layer: xr.DataArray, *, side: int) -> Regions:
     assert layer.chunks is not None
     edges = [np.cumsum((0, *sizes)).tolist() for sizes in layer.chunks]
     spans = [[slice(start, stop) for start, stop in itertools.pairwise(edge)] for edge in edges]
-    return Regions(layer=layer, places=tuple(itertools.product(*spans)))
+    return Blocks(layer=layer, slices=tuple(itertools.product(*spans)))
 
 
-def write(regions: Regions, save: Save, folder: Path, *, progress: bool | None, label: str) -> None:
-    """Compute the regions that are not done yet, and save each as soon as it is there.
+def write_blocks(blocks: Blocks, save: Save, folder: Path, *, progress: bool | None, label: str) -> None:
+    """Compute the unfinished blocks, and save each as soon as it is computed.
 
-    Where a dask cluster is in charge, and its workers see the folder, they write what they compute; else one region
-    after the other is computed and written here.
+    If a dask cluster is the default scheduler and its workers see the folder, they save what they compute; else one
+    block after the other is computed and saved by this process.
     """
-    before = done(folder)
-    todo = [index for index in range(len(regions)) if index not in before]
-    with Bar(len(regions), label, show=progress, done=len(before)) as bar:
-        client = _client(folder)
-        found = _here(regions, save, todo) if client is None else _there(regions, save, todo, client)
-        for _ in found:
-            bar.step()
+    finished = finished_blocks(folder)
+    remaining = [index for index in range(len(blocks)) if index not in finished]
+    client = _client(folder)
+    with progress_bar(len(blocks), label, unit="block", progress=progress, initial=len(finished)) as bar:
+        saved = _save_here(blocks, save, remaining) if client is None else _save_there(blocks, save, remaining, client)
+        for _ in saved:
+            bar.update()
 
 
-def _here(regions: Regions, save: Save, todo: Sequence[int]) -> Iterator[int]:
+def progress_bar(total: int, label: str, *, unit: str, progress: bool | None, initial: int = 0) -> tqdm[Any]:
+    """Return a progress bar on standard error, shown if `progress`; by default if that is a terminal."""
+    disable = None if progress is None else not progress  # None: tqdm asks isatty()
+    return tqdm(total=total, desc=label, unit=unit, initial=initial, disable=disable)
+
+
+def _save_here(blocks: Blocks, save: Save, remaining: Sequence[int]) -> Iterator[int]:
     try:
-        for index in todo:
-            values = regions.layer.data[regions.places[index]].compute()
-            yield save(values, index)
+        for index in remaining:
+            yield save(blocks.layer.data[blocks.slices[index]].compute(), index)
     except BaseException:
-        for stop in _INTERRUPTS:  # the threads of dask would compute the block to its end
+        for stop in _INTERRUPTS:
             stop()
         raise
 
 
-def _there(regions: Regions, save: Save, todo: Sequence[int], client: Any) -> Iterator[int]:
+def _save_there(blocks: Blocks, save: Save, remaining: Sequence[int], client: Any) -> Iterator[int]:
     from distributed import as_completed
 
-    blocks = regions.layer.data.to_delayed().ravel()
-    tasks = [delayed(save, pure=False)(blocks[index], index) for index in todo]
+    delayed_blocks = blocks.layer.data.to_delayed().ravel()
+    tasks = [delayed(save, pure=False)(delayed_blocks[index], index) for index in remaining]
     futures = client.compute(tasks)
     try:
         for future in as_completed(futures):
@@ -96,7 +104,7 @@ def _there(regions: Regions, save: Save, todo: Sequence[int], client: Any) -> It
 
 
 def _client(folder: Path) -> Any:
-    """Return the client of the cluster that computes, where all its workers see a folder; else `None`."""
+    """Return the client of the cluster that computes, if all its workers see the folder; else `None`."""
     distributed: Any = sys.modules.get("distributed")
     if distributed is None or dask.config.get("scheduler", None) not in {None, "dask.distributed", "distributed"}:
         return None
@@ -104,5 +112,5 @@ def _client(folder: Path) -> Any:
         client = distributed.default_client()
     except ValueError:
         return None
-    seen = client.run(Path.exists, folder)
-    return client if seen and all(seen.values()) else None
+    exists = client.run(Path.exists, folder)
+    return client if exists and all(exists.values()) else None

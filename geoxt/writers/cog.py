@@ -1,4 +1,4 @@
-"""A layer into a cloud-optimised GeoTIFF: piece by piece, and under its own name only once it is whole."""
+"""Write a layer as a cloud-optimized GeoTIFF, block by block; the file is complete or absent."""
 
 from __future__ import annotations
 
@@ -16,37 +16,36 @@ from geoxt.errors import GeoxtError, InputError, OutputError
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, nodata_of
 from geoxt.types import SomePath
-from geoxt.writers.blocks import regions_of, write
+from geoxt.writers.blocks import blocks_of, write_blocks
 from geoxt.writers.staging import require_writable, staging
-from geoxt.writers.vrt import BLOCK, Save, assemble
+from geoxt.writers.vrt import BLOCK, SaveGeoTIFF, write_vrt
 
 _SIDE = 2048
-"""Pixels: side of the regions of a layer without chunks."""
-_MOST_NAMES = 65536
-"""GDAL lists category names from code 0 up; beyond this a list would be mostly blanks."""
+"""Pixels: side of the blocks of a layer without chunks."""
+_MAX_NAMES = 65536
+"""GDAL lists category names from code 0 up; beyond this code a list would be mostly blank."""
 _WIDER = {"bool": "uint8", "float16": "float32"}
-"""Types that rasterio cannot write, and those that hold the same values."""
+"""Dtypes that rasterio cannot write, and dtypes that hold the same values."""
 
 
 def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
-    """Write a layer as a COG.
+    """Write a layer as a cloud-optimized GeoTIFF (COG).
 
-    It is computed and written region by region, a chunk each, into a hidden folder beside the output; under a dask
-    cluster whose workers see that folder, they do so. The file appears under its name once it is whole.
+    It is computed and written block by block, one per dask chunk, into a hidden folder beside the output; by the
+    workers of a dask cluster if they see that folder. The file appears under its name once it is complete.
 
     Parameters
     ----------
     layer
-        Dimensions (y, x) or (band, y, x). It is computed chunk by chunk. A categorical one gets a colour table (where
-        its type is uint8), class names, and overviews by mode; any other one overviews by average. Booleans become
-        uint8, 0 and 1, and float16 becomes float32.
+        Dimensions (y, x) or (band, y, x). Class codes get a color table (uint8 only), class names, and overviews by
+        mode; other layers get overviews by average. Booleans become uint8 (0 and 1), float16 becomes float32.
     path
-        Where to write. An older file of that name is replaced, once the new one is whole.
+        Output file. An existing file is replaced once the new one is complete.
     resume
-        Whether regions that an interrupted write of the same layer has finished are taken over, and whether they are
-        kept after an error or an interrupt. The files that the layer is read from must not have changed.
+        Whether to reuse the blocks that an interrupted write of the same layer has finished, and to keep finished
+        blocks after an error or an interrupt. The files that the layer is read from must not have changed.
     progress
-        Whether to show a progress bar; by default where standard error is a terminal.
+        Whether to show a progress bar; by default if standard error is a terminal.
 
     Returns
     -------
@@ -56,22 +55,23 @@ def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress
     Raises
     ------
     InputError
-        Where no GeoTIFF can hold the layer: its dimensions, or its type.
+        If a GeoTIFF cannot hold the dimensions or the dtype of the layer.
     ReadError
-        Where a file that the layer comes from cannot be read.
+        If a file of the layer cannot be read.
     OutputError
-        Where the file cannot be written.
+        If the file cannot be written.
 
     Notes
     -----
-    rasterio cannot set GDAL's category names, which a GeoTIFF keeps in a file beside it; so they are written there
-    (`.aux.xml`) and, as CF's `flag_values` and `flag_meanings`, into the file's own band metadata.
+    rasterio cannot set GDAL's category names, which GDAL keeps in a sidecar of a GeoTIFF. They are written to that
+    sidecar (`.aux.xml`) and, as CF `flag_values` and `flag_meanings`, to the band metadata of the file.
     """
     path = Path(path)
     if set(layer.dims) not in ({"y", "x"}, {"band", "y", "x"}):
-        found = tuple(map(str, layer.dims))
-        msg = f"Cannot write the dimensions {found} as a COG: choose with isel() down to (band, y, x)."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot write the dimensions {tuple(map(str, layer.dims))} as a COG.",
+            remedy="Select with isel() down to (band, y, x).",
+        )
     layer = _storable(layer.transpose("band", "y", "x", missing_dims="ignore"))
     require_writable(path)
     with staging(layer, path, "cog", resume=resume) as folder:
@@ -80,41 +80,45 @@ def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress
         except GeoxtError:
             raise
         except (OSError, RasterioError) as error:
-            msg = f"Cannot write {str(path)!r}: {error}. Free space there, or pass another path."
-            raise OutputError(msg) from error
+            raise OutputError(
+                f"Cannot write {str(path)!r}: {error}.", remedy="Free space there. Or pass another path."
+            ) from error
     return path
 
 
 def _write(layer: xr.DataArray, path: Path, folder: Path, progress: bool | None) -> None:  # noqa: FBT001
-    """Write all regions, make one file of them, and move it to its place."""
-    regions = regions_of(layer, side=_SIDE)
-    write(regions, Save(folder=folder), folder, progress=progress, label=path.name)
-    whole = assemble(regions, folder)
-    with rasterio.open(whole, "r+") as file:
+    """Write all blocks, combine them, and move the file to its path."""
+    blocks = blocks_of(layer, side=_SIDE)
+    write_blocks(blocks, SaveGeoTIFF(folder=folder), folder, progress=progress, label=path.name)
+    vrt = write_vrt(blocks, folder)
+    with rasterio.open(vrt, "r+") as file:
         nodata = nodata_of(layer)
         if nodata is not None:
             file.nodata = nodata
         _describe(layer, file)
-    cog, names, beside = folder / "cog.tif", folder / "names.xml", path.with_name(f"{path.name}.aux.xml")
+    cog, names, sidecar = folder / "cog.tif", folder / "names.xml", path.with_name(f"{path.name}.aux.xml")
     with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"):
-        rasterio.shutil.copy(whole, cog, driver="COG", **_cog_options(layer))
+        rasterio.shutil.copy(vrt, cog, driver="COG", **_cog_options(layer))
     _write_names(layer, names)
-    beside.unlink(missing_ok=True)
+    sidecar.unlink(missing_ok=True)  # class names of the old file must not be those of the new one
     cog.replace(path)
     if names.exists():
-        names.replace(beside)
+        names.replace(sidecar)
 
 
 def _storable(layer: xr.DataArray) -> xr.DataArray:
-    """Return the layer in a type that a GeoTIFF can hold."""
+    """Return the layer in a dtype that a GeoTIFF can hold."""
     layer = layer.astype(_WIDER.get(layer.dtype.name, layer.dtype), copy=False)
     if not rasterio.dtypes.check_dtype(layer.dtype):
-        msg = f"Cannot write pixels of type {layer.dtype} as a COG: no GeoTIFF can hold them. "
-        raise InputError(msg + "Pass numbers, e.g. layer.astype('float32').")
+        raise InputError(
+            f"Cannot write pixels of dtype {layer.dtype} as a COG: a GeoTIFF cannot hold them.",
+            remedy="Pass numbers, e.g. layer.astype('float32').",
+        )
     return layer
 
 
 def _describe(layer: xr.DataArray, file: Any) -> None:
+    """Set band names, class codes and the color table of a file."""
     if "band" in layer.coords and "band" in layer.dims:
         for index, name in enumerate(layer["band"].values, start=1):
             file.set_band_description(index, str(name))
@@ -133,6 +137,7 @@ def _describe(layer: xr.DataArray, file: Any) -> None:
 
 
 def _cog_options(layer: xr.DataArray) -> dict[str, Any]:
+    # Prediction compresses measured values well; class codes have no gradients.
     predictor = {"f": "FLOATING_POINT"}.get(layer.dtype.kind, "NO" if is_categorical(layer) else "STANDARD")
     overviews = "MODE" if is_categorical(layer) else "AVERAGE"
     return {
@@ -145,11 +150,11 @@ def _cog_options(layer: xr.DataArray) -> dict[str, Any]:
 
 
 def _write_names(layer: xr.DataArray, path: Path) -> None:
-    """Write GDAL's category names, where the layer has some and GDAL can number them."""
+    """Write GDAL's category names of class codes that GDAL can number."""
     legend = Legend.of(layer) if is_categorical(layer) else None
     if not legend:
         return
-    if min(legend.codes) < 0 or max(legend.codes) >= _MOST_NAMES:
+    if min(legend.codes) < 0 or max(legend.codes) >= _MAX_NAMES:
         return
     known = dict(zip(legend.codes, legend.names, strict=True))
     rows = "".join(f"<Category>{escape(known.get(code, ''))}</Category>" for code in range(max(known) + 1))

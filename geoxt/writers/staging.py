@@ -1,7 +1,8 @@
-"""A folder beside an output where its parts are put until it is whole; an interrupted write finds them again."""
+"""The hidden folder beside an output that holds its finished blocks, so that an interrupted write can be resumed."""
 
 from __future__ import annotations
 
+import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,71 +15,66 @@ from dask.base import tokenize
 from geoxt.errors import OutputError
 from geoxt.types import SomePath
 
-PARTS = ".parts"
-"""How the name of such a folder ends."""
+SUFFIX = ".parts"
+"""Suffix of the folder's name."""
 
 
 def require_writable(path: SomePath) -> None:
-    """Make the folder of an output and try to write there.
+    """Create the folder of an output file and test that it is writable.
 
     Raises
     ------
     OutputError
-        Where the folder cannot be made or written to, or the path is a folder itself.
+        If the folder cannot be created or written to, or the path is a folder itself.
     """
     path = Path(path)
     require_folder(path)
     if path.is_dir():
-        msg = f"Cannot write {str(path)!r}: it is a folder. Pass the path of a file."
-        raise OutputError(msg)
+        raise OutputError(f"Cannot write {str(path)!r}: it is a folder.", remedy="Pass the path of a file.")
 
 
 def require_folder(path: Path) -> None:
-    """Make the folder of an output and try to write there."""
+    """Create the folder of an output and test that it is writable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        msg = f"Cannot write {str(path)!r}: {error.strerror or error}. Pass a path in a folder that can be written to."
-        raise OutputError(msg) from error
+        raise OutputError(
+            f"Cannot write {str(path)!r}: {error.strerror or error}.", remedy="Pass a path in a writable folder."
+        ) from error
 
 
 @contextmanager
 def staging(layer: xr.DataArray, path: Path, kind: str, *, resume: bool) -> Iterator[Path]:
-    """Give a folder for the parts of an output.
+    """Create a folder for the blocks of an output.
 
-    Its name follows from the layer, so that only parts of the same one are found again. It goes once the output is
-    whole, and those of other layers that were to become the same output go with it. After an error or an interrupt it
-    stays where `resume` is set and a part is done; the error then says so.
+    Its name contains the dask token of the layer, so that only blocks of the same layer are used again. It is removed
+    once the output is complete, together with those of other layers for the same output. After an error or an
+    interrupt it is kept if `resume` is set and a block is finished; a note on the error says so.
     """
-    folder = path.with_name(f".{path.name}-{tokenize(kind, layer)[:16]}{PARTS}")
+    folder = path.with_name(f".{path.name}-{tokenize(kind, layer)[:16]}{SUFFIX}")
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True)
     try:
         yield folder
     except BaseException as error:
-        count = len(done(folder))
+        count = len(finished_blocks(folder))
         if resume and count:
-            error.add_note(f"{count} finished regions are kept in {str(folder)!r}: the same call goes on from there.")
+            error.add_note(f"{count} finished blocks are kept in {str(folder)!r}: the same call resumes the write.")
         else:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    for one in path.parent.glob(f".{_literal(path.name)}-{'?' * 16}{PARTS}"):
-        shutil.rmtree(one, ignore_errors=True)
+    for other in path.parent.glob(f".{glob.escape(path.name)}-{'?' * 16}{SUFFIX}"):
+        shutil.rmtree(other, ignore_errors=True)
 
 
-def part(folder: Path, index: int) -> Path:
-    """Return the file that says that a region is done; it may also hold it."""
+def block_file(folder: Path, index: int) -> Path:
+    """Return the file whose existence marks a block as finished; it may also hold the block."""
     return folder / f"{index:06d}.part"
 
 
-def done(folder: Path) -> set[int]:
-    """Return the regions that are done."""
-    return {int(one.stem) for one in folder.glob("??????.part")}
-
-
-def _literal(name: str) -> str:
-    """Return a name in which no character stands for others when it is looked for."""
-    return "".join(f"[{one}]" if one in "*?[" else one for one in name)
+def finished_blocks(folder: Path) -> set[int]:
+    """Return the numbers of the finished blocks."""
+    return {int(file.stem) for file in folder.glob("??????.part")}

@@ -1,31 +1,29 @@
-"""Vector files, written whole or not at all."""
+"""Vector files, complete or absent."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from geoxt.errors import InputError, OutputError
+from geoxt.storage import atomic_write
 from geoxt.types import SomePath
 from geoxt.writers.staging import require_writable
 
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "FlatGeobuf", ".shp": "ESRI Shapefile"}
-"""GDAL's name of each format, by the ending of a file's name."""
-_SHAPEFILE = {"shx", "dbf", "prj", "cpg"}
+"""GDAL driver by file suffix."""
 
 
 def to_vector(frame: Any, path: SomePath) -> Path:
-    """Write a GeoDataFrame into a vector file.
+    """Write a GeoDataFrame to a vector file.
 
     Parameters
     ----------
     frame
-        What `detect` gives, or any other.
+        A GeoDataFrame, such as `detect` returns.
     path
-        Where to write; its ending tells the format: .gpkg, .geojson, .fgb or .shp. GeoJSON is in WGS 84, as RFC 7946
-        wants it. An older file of that name is replaced, once the new one is whole.
+        Output file; its suffix selects the format: .gpkg, .geojson, .fgb or .shp. GeoJSON is in WGS 84 (RFC 7946). An
+        existing file is replaced once the new one is complete.
 
     Returns
     -------
@@ -35,28 +33,24 @@ def to_vector(frame: Any, path: SomePath) -> Path:
     Raises
     ------
     InputError
-        Where the ending is of no known format.
+        If the suffix is of no known format.
     OutputError
-        Where the file cannot be written.
+        If the file cannot be written.
     """
     path = Path(path)
     driver = DRIVERS.get(path.suffix.lower())
     if driver is None:
-        msg = f"Cannot write {str(path)!r}: {path.suffix!r} is no vector format. Pass one of {', '.join(DRIVERS)}."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot write {str(path)!r}: {path.suffix!r} is no vector format.",
+            remedy=f"Pass a path that ends in one of {', '.join(DRIVERS)}.",
+        )
     require_writable(path)
     frame = frame.to_crs("EPSG:4326") if driver == "GeoJSON" and len(frame) else frame
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
-        new = folder / path.name
-        frame.to_file(new, driver=driver, engine="pyogrio")
-        for one in sorted(folder.iterdir()):
-            if one != new:
-                one.replace(path.with_name(one.name))
-        new.replace(path)
+        with atomic_write(path) as temporary:
+            frame.to_file(temporary, driver=driver, engine="pyogrio")
     except (OSError, RuntimeError) as error:  # pyogrio's errors are RuntimeErrors
-        msg = f"Cannot write {str(path)!r}: {error}. Free space there, or pass another path."
-        raise OutputError(msg) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        raise OutputError(
+            f"Cannot write {str(path)!r}: {error}.", remedy="Free space there. Or pass another path."
+        ) from error
     return path

@@ -1,8 +1,7 @@
-"""Regions of a raster as files of their own, and a virtual file that puts them together."""
+"""Blocks of a raster as separate GeoTIFFs, and a virtual raster (GDAL VRT) that combines them."""
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,50 +15,52 @@ from rasterio import dtypes
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.grid import grid_of
+from geoxt.storage import atomic_write
 from geoxt.types import Array
-from geoxt.writers.blocks import Regions
-from geoxt.writers.staging import part
+from geoxt.writers.blocks import Blocks
+from geoxt.writers.staging import block_file
 
 BLOCK = 512
-"""Pixels: side of a COG's tiles, GDAL's own default."""
+"""Pixels: side of a COG's internal tiles, GDAL's default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Save:
-    """Writes one region as a plain GeoTIFF of its own."""
+class SaveGeoTIFF:
+    """Writes one block as a plain GeoTIFF."""
 
     folder: Path
-    """Where to."""
+    """Folder of the blocks."""
 
     def __call__(self, values: Array, index: int) -> int:
-        """Write values ([band,] y, x), under their name once they are whole."""
+        """Write values ([band,] y, x)."""
         values = values.reshape(-1, *values.shape[-2:])
-        path = part(self.folder, index)
-        beside = path.with_suffix(f".{os.getpid()}")
         bands, rows, cols = values.shape
         profile: dict[str, Any] = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
         profile |= {"compress": "DEFLATE", "zlevel": 1, "count": bands, "height": rows, "width": cols}
-        with _quiet(), rasterio.open(beside, "w", dtype=values.dtype, bigtiff="IF_SAFER", **profile) as file:
+        with (
+            atomic_write(block_file(self.folder, index), fsync=False) as path,
+            _without_georeference(),
+            rasterio.open(path, "w", dtype=values.dtype, bigtiff="IF_SAFER", **profile) as file,
+        ):
             file.write(values)
-        beside.replace(path)
         return index
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out that a part has no place on Earth: the whole has."""
+def _without_georeference() -> Iterator[None]:
+    """Ignore rasterio's warning that a block has no georeference: the virtual raster has it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
 
-def assemble(regions: Regions, folder: Path) -> Path:
-    """Return a virtual file (GDAL's VRT) of all parts."""
-    layer, path = regions.layer, folder / "whole.vrt"
+def write_vrt(blocks: Blocks, folder: Path) -> Path:
+    """Write the virtual raster of all blocks and return its path."""
+    layer, path = blocks.layer, folder / "blocks.vrt"
     grid = grid_of(layer)
     assert grid.crs is not None
     kind = dtypes.typename_fwd[dtypes.dtype_rev[layer.dtype.name]]
-    bands = "".join(_band(regions, band, kind) for band in range(layer.sizes.get("band", 1)))
+    bands = "".join(_band(blocks, band, kind) for band in range(layer.sizes.get("band", 1)))
     numbers = ", ".join(map(repr, grid.affine.to_gdal()))
     size = f'rasterXSize="{grid.shape[1]}" rasterYSize="{grid.shape[0]}"'
     srs = escape(grid.crs.to_wkt())
@@ -70,11 +71,11 @@ def assemble(regions: Regions, folder: Path) -> Path:
     return path
 
 
-def _band(regions: Regions, band: int, kind: str) -> str:
-    """Return one band of the virtual file: where each part lies."""
+def _band(blocks: Blocks, band: int, kind: str) -> str:
+    """Return the XML of one band: the position of each block."""
     sources = []
-    for index, place in enumerate(regions.places):
-        rows, cols = place[-2:]
+    for index, slices in enumerate(blocks.slices):
+        rows, cols = slices[-2:]
         height, width = rows.stop - rows.start, cols.stop - cols.start
         size = f'xSize="{width}" ySize="{height}"'
         sources.append(

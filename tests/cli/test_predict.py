@@ -7,6 +7,7 @@ import pytest
 import rasterio
 import torch
 import xarray as xr
+from tqdm import tqdm
 
 from geoxt import cli
 from geoxt.inference import predict
@@ -16,7 +17,6 @@ from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD, PREFIX
 from geoxt.testing import make_grid, write_cog
 from geoxt.writers import blocks
-from geoxt.writers.progress import Bar
 
 BANDS = ("green", "red", "nir")
 
@@ -70,7 +70,7 @@ def test_file_equals_map_of_predict(files, tmp_path, capsys):
         ("map.tif", (), ["has no band 'red', only nir, green, B04", "--bands MODEL=IMAGE"]),
         ("map.tif", ("--bands", "red"), ["Cannot read the band names 'red'", "nir=B08"]),
         ("map.tif", ("--bands", "red=B04", "--size", "32", "--overlap", "32"), ["overlap"]),
-        ("map.tif", ("--bands", "rot=B04"), ["Cannot give the band 'rot'", "--bands"]),
+        ("map.tif", ("--bands", "rot=B04"), ["Cannot pass the band 'rot'", "--bands"]),
         ("map.tif", ("--bands", "red=B04", "--batch", "0"), ["--batch"]),
         ("map.gpkg", ("--bands", "red=B04"), ["the output of the model is a raster map", ".tif, .tiff, .zarr"]),
         ("map.tif", ("--model", "missing.ckpt"), ["Cannot read the checkpoint 'missing.ckpt'"]),
@@ -99,11 +99,11 @@ def test_output_must_not_be_an_input(files, tmp_path, capsys, monkeypatch, name)
 
 @pytest.mark.parametrize("options", [(), ("--no-resume",)])
 def test_interrupt_leaves_no_partial_file(files, tmp_path, capsys, monkeypatch, options):
-    class InterruptingBar(Bar):
-        def step(self):
+    class InterruptingBar(tqdm):
+        def update(self, n=1):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(blocks, "Bar", InterruptingBar)
+    monkeypatch.setattr(blocks, "tqdm", InterruptingBar)
     assert run(files, tmp_path / "map.tif", *TILES, "--bands", "red=B04", *options) == 130
     message = capsys.readouterr().err
     assert message.startswith("geoxt: interrupted")
@@ -111,7 +111,7 @@ def test_interrupt_leaves_no_partial_file(files, tmp_path, capsys, monkeypatch, 
     if options:
         assert left == []
     else:
-        assert "1 finished regions are kept in" in message
+        assert "1 finished blocks are kept in" in message
         assert [path.name.endswith(".parts") for path in left] == [True]
     monkeypatch.undo()
     assert run(files, tmp_path / "map.tif", *TILES, "--bands", "red=B04") == 0

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from tqdm import tqdm
 
 from geoxt.grid import coordinates
 from geoxt.inference import predict
 from geoxt.models import Card, Network
 from geoxt.testing import make_grid
 from geoxt.writers import blocks, to_cog, to_zarr
-from geoxt.writers.progress import Bar
 
 distributed = pytest.importorskip("distributed")
 
@@ -90,14 +90,14 @@ def test_killing_a_worker_midway_loses_nothing(client, tmp_path, monkeypatch, wr
     pids = sorted(client.run(os.getpid).values())
     killed = []
 
-    class Kills(Bar):
-        def step(self):
-            super().step()
+    class Kills(tqdm):
+        def update(self, n=1):
+            super().update(n)
             if not killed:
                 killed.append(pids[0])
                 os.kill(pids[0], signal.SIGKILL)
 
-    monkeypatch.setattr(blocks, "Bar", Kills)
+    monkeypatch.setattr(blocks, "tqdm", Kills)
     made = make_map()
     path = write(made, tmp_path / "map")
     assert killed

@@ -14,7 +14,7 @@ from torch import nn
 from geoxt.errors import InputError, OutputError
 from geoxt.grid import coordinates, grid_of
 from geoxt.inference import detect
-from geoxt.inference.nms import suppress
+from geoxt.inference.nms import nms
 from geoxt.legend import Legend
 from geoxt.testing import make_grid
 from geoxt.writers import to_vector
@@ -140,7 +140,7 @@ def test_suppression_is_that_of_a_plain_loop(data):
                 break
         else:
             kept.append(one)
-    found = suppress(shapes, scores, classes, cut, threshold=0.4, tiles=tiles if tiled else None, agnostic=agnostic)
+    found = nms(shapes, scores, classes, cut, iou=0.4, tiles=tiles if tiled else None, agnostic=agnostic)
     assert found.tolist() == sorted(kept, key=lambda i: -scores[i])
 
 
@@ -206,7 +206,7 @@ def test_a_vector_file_that_cannot_be_written_leaves_the_older_one(tmp_path, mon
 @pytest.mark.parametrize(
     ("layer", "model", "options", "message"),
     [
-        (make_layer(), nn.Identity(), {}, "Cannot find things with this model: it gives a list"),
+        (make_layer(), nn.Identity(), {}, "Cannot detect objects with this model: its output is a list"),
         (make_layer().expand_dims(time=2), Finder(), {}, "2 time steps"),
         (make_layer(boxes=BOXES), Finder(), {"legend": Legend((1,), ("a",))}, "labels 1 to 3 .* legend of 1 classes"),
     ],

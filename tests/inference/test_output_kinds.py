@@ -133,7 +133,7 @@ def test_one_of_several_heads_is_chosen(kind, twice, first):
     options = {"size": 8, "overlap": 2, "output": "values"}
     np.testing.assert_array_equal(predict(layer, Heads(kind), head=twice, **options).to_numpy(), 2 * layer.to_numpy())
     np.testing.assert_array_equal(predict(layer, Heads(kind), head=first, **options).to_numpy(), layer[:1].to_numpy())
-    with pytest.raises(InputError, match=f"head=None of a model that gives {twice!r}, {first!r}"):
+    with pytest.raises(InputError, match=f"the output None of a model with the outputs {twice!r}, {first!r}"):
         predict(layer, Heads(kind), **options)
 
 
@@ -160,8 +160,8 @@ def test_a_regression_of_one_channel_is_no_class():
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (Means(), {"output": "values"}, "gives \\(3, 3\\).*output='embeddings'"),
-        (Means(), {"output": "embeddings", "overlap": 3}, "overlap= a multiple of 4"),
+        (Means(), {"output": "values"}, "output has \\(3, 3\\).*output='embeddings'"),
+        (Means(), {"output": "embeddings", "overlap": 3}, "overlap=, a multiple of 4"),
         (Means(), {"output": "embeddings", "size": 13}, "stride is no whole number"),
     ],
 )

@@ -10,6 +10,7 @@ import geoxt
 from geoxt.errors import InputError
 from geoxt.grid import coordinates, grid_of
 from geoxt.inference import predict
+from geoxt.source import unstack_bands
 from geoxt.testing import make_grid
 from geoxt.trees import children, tree_of
 
@@ -57,7 +58,7 @@ def test_an_identity_gives_every_child_back(tree):
 
 def test_a_child_without_one_image_is_refused(tree):
     masks = tree.map_over_datasets(lambda child: child[["mask"]] if "mask" in child else child)
-    with pytest.raises(InputError, match=r"'west' holds \['mask'\], 0 of which are images"):
+    with pytest.raises(InputError, match=r"node 'west' has \['mask'\], 0 of which are images"):
         predict(masks, nn.Identity())
 
 
@@ -70,3 +71,15 @@ def test_the_accessor_of_a_tree_is_small_and_says_what_it_does(tree):
     assert [axes.get_title() for axes in tree.geoml.plot().axes] == [
         f"{node}: {name}" for node in GRIDS for name in ("image", "mask")
     ]
+
+
+def test_dataset_of_bands_or_with_one_image_is_mapped_as_its_image(tree):
+    model = nn.Conv2d(2, 3, 3, padding=1)
+    ds = tree["west"].to_dataset()
+    expected = predict(ds.image, model, size=32, overlap=8)
+    xr.testing.assert_identical(predict(ds, model, size=32, overlap=8), expected)
+    bands = unstack_bands(ds.image.assign_coords(band=["red", "nir"]))
+    assert set(bands.data_vars) == {"red", "nir"}
+    np.testing.assert_array_equal(bands.geoml.predict(model, size=32, overlap=8), expected)
+    with pytest.raises(InputError, match=r"the Dataset has \['image', 'other'\], 2 of which are images"):
+        predict(xr.Dataset({"image": ds.image, "other": ds.image}), model)

@@ -74,5 +74,5 @@ def test_all_weights_are_alike_where_nothing_is_blended():
 def test_what_cannot_be_tiled_is_refused():
     with pytest.raises(InputError, match="0 to size - 1"):
         Lattice(shape=(10, 10), size=(4, 4), overlap=(4, 0))
-    with pytest.raises(InputError, match="blend='cosine'"):
+    with pytest.raises(InputError, match="Cannot blend tiles by 'cosine'"):
         Lattice(shape=(9, 9), size=(4, 4), overlap=(1, 1), blend="cosine")

@@ -94,7 +94,7 @@ def test_types_that_no_geotiff_has_become_wider_ones(tmp_path, dtype, stored):
 
 
 def test_a_type_without_numbers_is_refused(tmp_path):
-    with pytest.raises(InputError, match="Cannot write pixels of type object as a COG"):
+    with pytest.raises(InputError, match="Cannot write pixels of dtype object as a COG"):
         to_cog(make_map((40, 30)).drop_attrs(deep=False).astype(object), tmp_path / "map.tif")
 
 
@@ -119,7 +119,7 @@ def test_classes_without_a_legend_are_written_without_names(tmp_path):
 
 def test_an_output_that_cannot_be_written_is_known_beforehand(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="Pass a path in a folder that can be written to"):
+    with pytest.raises(OutputError, match="Pass a path in a writable folder"):
         require_writable(tmp_path / "file" / "map.tif")
     with pytest.raises(OutputError, match="it is a folder"):
         require_writable(tmp_path)

@@ -1,0 +1,143 @@
+"""A map as a lazy array: any rectangle is computed from the tiles that overlap it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from dask.base import normalize_token
+
+from geoxt.inference.accumulator import MapEncoding, RowAccumulator
+from geoxt.inference.runner import Runner
+from geoxt.inference.thread_pool import prefetch
+from geoxt.inference.tile_cache import TileCache, TileOutput
+from geoxt.inference.tile_reader import StepReader, TileReader
+from geoxt.inference.tiles import Lattice
+from geoxt.types import Array
+from geoxt.windows import Window
+
+_ONE_BLOCK = threading.RLock()
+"""Held while a block is computed: it uses all cores, and two at once would share them and take twice the memory."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlendedMap:
+    """Model output over a scene: ([time,] channel, y, x), without channels if the largest one is chosen."""
+
+    reader: TileReader
+    """Reads tiles of the scene."""
+    runner: Runner
+    """The model."""
+    lattice: Lattice
+    """Positions of the tiles on the grid of the output, and their blending weights."""
+    encoding: MapEncoding
+    """Storage of the blended values."""
+    steps: int | None
+    """Number of time steps that are mapped separately; `None` if the map has no time dimension."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Time steps, channels (unless the largest is chosen), rows, columns."""
+        times = () if self.steps is None else (self.steps,)
+        return (*times, *self.encoding.leading_shape, *self.lattice.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the map."""
+        return self.encoding.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the tile cache."""
+        return {name: self.__dict__[name] for name in self.__dataclass_fields__}
+
+    def __dask_tokenize__(self) -> Any:
+        """Return the fields that determine the values."""
+        return normalize_token(("BlendedMap", self.reader, self.runner, self.lattice, self.encoding.token, self.steps))
+
+    def __getitem__(self, key: Any) -> Array:
+        """Compute the rectangle that contains the key, and select the key from it."""
+        keys = key if isinstance(key, tuple) else (key,)
+        keys = keys + (slice(None),) * (self.ndim - len(keys))
+        indices = [np.atleast_1d(np.arange(length)[part]) for length, part in zip(self.shape, keys, strict=True)]
+        shape = tuple(len(axis) for axis in indices)
+        dropped = tuple(axis for axis, part in enumerate(keys) if isinstance(part, (int, np.integer)))
+        if 0 in shape:
+            return np.empty(shape, self.dtype).squeeze(dropped)
+        rows, cols = indices[-2:]
+        window = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
+        inner = (*indices[:-2], rows - window.row, cols - window.col)
+        if self.steps is None:
+            return _select(self.read(window), inner).squeeze(dropped)
+        steps = [_select(self.read(window, step), inner[1:]) for step in inner[0].tolist()]
+        return np.stack(steps).squeeze(dropped)
+
+    def read(self, window: Window, step: int = 0) -> Array:
+        """Compute a window of the map, on the grid of the output, for one time step."""
+        with _ONE_BLOCK:
+            accumulator = RowAccumulator(window=window, height=self.lattice.size[0], encoding=self.encoding)
+            weights = self.lattice.weights()
+            for tile, output in self._outputs(window, step):
+                accumulator.start_row(tile.row)
+                part = tile.intersect(window)
+                assert part is not None
+                accumulator.add(part, output, weights[part.within(tile)])
+            return accumulator.result()
+
+    @property
+    def _cache(self) -> TileCache:
+        cache: TileCache = self.__dict__.setdefault("_tile_cache", TileCache())
+        return cache
+
+    def _outputs(self, window: Window, step: int) -> Iterator[tuple[Window, TileOutput]]:
+        """Yield the tiles that overlap a window, row by row, with their cached or computed outputs."""
+        cached: dict[Window, TileOutput | None] = {}
+        for tile in self.lattice.touching(window):
+            needed = tile.intersect(window)
+            assert needed is not None
+            cached[tile] = self._cache.get(step, tile, needed)
+        missing = [tile for tile, output in cached.items() if output is None]
+        tiles_of_step = self.reader.step_reader(missing, step)
+        batches = _batches(missing, self.runner.batch_size)
+        computed = chain.from_iterable(prefetch(lambda tiles: self._run(tiles_of_step, tiles), batches))
+        for tile, output in cached.items():
+            if output is None:
+                new = next(computed)
+                self._cache.put(step, tile, new, window, self.lattice.shape)
+                yield tile, new
+            else:
+                yield tile, output
+
+    def _run(self, tiles_of_step: StepReader, tiles: tuple[Window, ...]) -> list[TileOutput]:
+        """Read a batch of tiles, and run the model on it if any of its pixels is valid."""
+        images, image_valid, output_valid = zip(*map(tiles_of_step.read_tile, tiles), strict=True)
+        has_valid = [bool(valid.any()) for valid in output_valid]
+        outputs = self.runner(np.stack(images), np.stack(image_valid)) if any(has_valid) else None
+        return [
+            TileOutput(
+                window=tile,
+                values=outputs[index] if outputs is not None and has_valid[index] else None,
+                valid=output_valid[index],
+            )
+            for index, tile in enumerate(tiles)
+        ]
+
+
+def _batches(tiles: list[Window], batch_size: int) -> Iterator[tuple[Window, ...]]:
+    return (tuple(tiles[start : start + batch_size]) for start in range(0, len(tiles), batch_size))
+
+
+def _select(values: Array, indices: tuple[Array, ...]) -> Array:
+    """Return the outer product of indices of an array; the array itself if they select all of it."""
+    whole = all(len(axis) == length for axis, length in zip(indices, values.shape, strict=True))
+    if whole and all((np.diff(axis) == 1).all() for axis in indices):
+        return values
+    return values[np.ix_(*indices)]
