@@ -8,7 +8,7 @@ import kornia.augmentation as K
 import torch
 from clock import best
 
-from geoxt.transforms import AppendIndices, Augment, Clouds, Lee, Normalize, RandomTurn
+from geoxt.transforms import AppendIndices, Augment, Clouds, Lee, Normalize, RandomFlipRotate
 
 BANDS = ("coastal", "blue", "green", "red", "nir", "swir16", "swir22")
 
@@ -42,8 +42,8 @@ def main() -> None:
 
     print(f"| batch of 32 x 7 x 224 x 224, {options.threads} threads | ms |\n|---|---|")
     timed("copy of the image (`clone`)", image.clone)
-    timed("RandomTurn(inplace=True), image, mask and validity", lambda: RandomTurn(inplace=True)(batch))
-    timed("RandomTurn(), the same", lambda: RandomTurn()(batch))
+    timed("RandomFlipRotate(inplace=True), image, mask and validity", lambda: RandomFlipRotate(inplace=True)(batch))
+    timed("RandomFlipRotate(), the same", lambda: RandomFlipRotate()(batch))
     timed("kornia, flips and RandomRotation90, image and mask", lambda: theirs(image, numbers))
     timed("Augment(RandomAffine), image, mask and validity", lambda: Augment(warp)(batch))
     timed("kornia, RandomAffine, image and mask", lambda: warped(image, numbers))

@@ -10,7 +10,7 @@ import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.source import is_categorical, nodata_of
-from geoxt.transforms.formulas import INDICES, Index, evaluate, find_bands, indices_of, table
+from geoxt.transforms.spectral_indices import INDICES, Index, evaluate, find_bands, indices_of, table
 from geoxt.types import Array
 
 __all__ = ["INDICES", "append", "table"]

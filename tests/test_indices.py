@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_refused(stored):
         indices.append(stored.assign_attrs(flag_values=[1]), "ndvi")
     with pytest.raises(InputError, match=r"dimensions \('y', 'x'\), and no names of bands"):
         indices.append(stored.isel(band=0), "ndvi")
-    with pytest.raises(InputError, match="no band is called red"):
+    with pytest.raises(InputError, match="no band is named red"):
         indices.append(stored.drop_sel(band="B04"), "ndvi")
     assert (
         indices.append(stored.drop_vars("common_name"), "ndvi", bands={"red": "B04", "nir": "B08"}).sizes["band"] == 10

@@ -1,18 +1,18 @@
-"""Transforms of batches: augmentation that keeps geometry true, scaling, spectral indices, radar, occlusion, mixing.
+"""Transforms of batches: augmentation with exact geometry, normalization, spectral indices, SAR, occlusion, mixing.
 
-Each takes a batch as the bridge's loader makes it (a dict of tensors) and returns another one, so they fit
-`loader(transform=)`, `torch.nn.Sequential` and a training step on the GPU alike.
+Each transform takes a batch as the loader yields it (a dict of tensors) and returns a new one, so that it works in
+`loader(transform=)`, in `torch.nn.Sequential` and in a training step on a GPU.
 """
 
+from geoxt.transforms.append_indices import AppendIndices
 from geoxt.transforms.augment import Augment
 from geoxt.transforms.crops import CenterCrop, RandomCrop, crop
-from geoxt.transforms.formulas import INDICES, Index
-from geoxt.transforms.mixing import CutMix, MixUp, SlideMix, cutmix, mixup, slide
+from geoxt.transforms.flip_rotate import RandomFlipRotate, flip_rotate, flip_rotate_tensor
+from geoxt.transforms.mixing import CutMix, MixUp, SlideMix, cutmix, mixup, roll
+from geoxt.transforms.normalize import Normalize, denormalize, normalize
 from geoxt.transforms.occlusion import Clouds, DropBands, cloud_opacity, occlude
 from geoxt.transforms.radar import Decibel, Lee, from_decibel, lee, to_decibel
-from geoxt.transforms.scaling import Normalize, denormalize, normalize
-from geoxt.transforms.spectral import AppendIndices
-from geoxt.transforms.turns import RandomTurn, turn, turned
+from geoxt.transforms.spectral_indices import INDICES, Index
 
 __all__ = [
     "INDICES",
@@ -28,19 +28,19 @@ __all__ = [
     "MixUp",
     "Normalize",
     "RandomCrop",
-    "RandomTurn",
+    "RandomFlipRotate",
     "SlideMix",
     "cloud_opacity",
     "crop",
     "cutmix",
     "denormalize",
+    "flip_rotate",
+    "flip_rotate_tensor",
     "from_decibel",
     "lee",
     "mixup",
     "normalize",
     "occlude",
-    "slide",
+    "roll",
     "to_decibel",
-    "turn",
-    "turned",
 ]

@@ -1,4 +1,4 @@
-"""Crops of a batch: a smaller window of each sample, its geometry followed exactly."""
+"""Crops of a batch, with exact bounds, affine transform and boxes."""
 
 from __future__ import annotations
 
@@ -6,107 +6,110 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
-from geoxt.transforms.draws import Draws
-from geoxt.transforms.place import clip_boxes, follow, instances, move_boxes
-from geoxt.transforms.sample import MASKS, Sample, layers_of, size_of
+from geoxt.transforms.batch import MASKS, Sample, layers_of, size_of
+from geoxt.transforms.geometry import clip_boxes, instance_masks, transform_boxes, transform_geometry
+from geoxt.transforms.random_stream import RandomStream
 from geoxt.types import SomeSize
 
 
 def crop(sample: Sample, corners: Tensor, size: SomeSize) -> Sample:
-    """Return a batch of smaller windows, every layer of a sample cut alike.
+    """Crop each sample of a batch, all its layers alike.
 
     Parameters
     ----------
     sample
-        A batch as the bridge's loader makes it.
+        A batch as the loader yields it.
     corners
-        (batch, 2): row and column of each window's upper left pixel.
+        (batch, 2): row and column of the upper left pixel of each crop.
     size
-        Pixels: one number for a square, or (height, width).
+        Size in pixels: one number for a square, or (height, width).
 
     Returns
     -------
     dict
-        Layers, validity and instance masks cut; `bounds` and `transform` of the new windows; boxes cut to them, without
-        those that lie beyond, nor what else has an entry for each box.
+        The batch with layers, valid masks and instance masks cropped, `bounds` and `transform` of the crops, and boxes
+        clipped to them. Boxes outside a crop are removed with their labels, masks and scores.
 
     Raises
     ------
     InputError
-        Where a window reaches over the edge.
+        If a crop reaches beyond its window.
     """
     layers = layers_of(sample)
     count, *old = size_of(layers)
-    height, width = pair(size)
-    places = [(int(row), int(col)) for row, col in corners.tolist()]
-    if len(places) != count or any(
-        not (0 <= row <= old[0] - height and 0 <= col <= old[1] - width) for row, col in places
+    height, width = parse_size(size)
+    origins = [(int(row), int(col)) for row, col in corners.tolist()]
+    if len(origins) != count or any(
+        not (0 <= row <= old[0] - height and 0 <= col <= old[1] - width) for row, col in origins
     ):
-        msg = f"Cannot cut windows of {height} x {width} pixels at {places} out of {count} of {old[0]} x {old[1]}: "
-        raise InputError(msg + "pass a smaller size=, and corners= inside, one a sample.")
-    moved: Sample = {
-        name: torch.stack([value[at, ..., r : r + height, c : c + width] for at, (r, c) in enumerate(places)])
+        raise InputError(
+            f"Cannot crop {height} x {width} pixels at {origins} from {count} windows of {old[0]} x {old[1]} pixels.",
+            remedy="Pass a smaller {size}. Pass {corners} inside the windows, one per sample.",
+        )
+    cropped: Sample = {
+        name: torch.stack([value[at, ..., r : r + height, c : c + width] for at, (r, c) in enumerate(origins)])
         for name, value in layers.items()
     }
-    masks = instances(sample)
+    masks = instance_masks(sample)
     if masks is not None:
-        cut = zip(masks, places, strict=True)
-        moved[MASKS] = [one[..., r : r + height, c : c + width] for one, (r, c) in cut]
-    matrix = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
-    matrix[:, 0, 2], matrix[:, 1, 2] = (torch.tensor(places).double()[:, axis] for axis in (1, 0))
-    back = matrix.clone()
-    back[:, :2, 2] *= -1
-    moved |= follow(sample, matrix, (height, width)) | move_boxes(sample, back)
-    return sample | moved | clip_boxes(sample | moved, (height, width))
+        pairs = zip(masks, origins, strict=True)
+        cropped[MASKS] = [mask[..., r : r + height, c : c + width] for mask, (r, c) in pairs]
+    old_from_new = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+    old_from_new[:, 0, 2], old_from_new[:, 1, 2] = (torch.tensor(origins).double()[:, axis] for axis in (1, 0))
+    new_from_old = old_from_new.clone()
+    new_from_old[:, :2, 2] *= -1
+    cropped |= transform_geometry(sample, old_from_new, (height, width)) | transform_boxes(sample, new_from_old)
+    return sample | cropped | clip_boxes(sample | cropped, (height, width))
 
 
-def pair(size: SomeSize) -> tuple[int, int]:
-    """Return height and width, both at least one pixel."""
+def parse_size(size: SomeSize) -> tuple[int, int]:
+    """Return height and width in pixels, both at least 1."""
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
-        msg = f"Cannot cut windows of {height} x {width} pixels: pass size= of one pixel or more."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot crop windows of {height} x {width} pixels.", remedy="Pass {size} of at least one pixel."
+        )
     return int(height), int(width)
 
 
 class RandomCrop(nn.Module):
-    """Cuts a window out of each sample at random, all places equally likely.
+    """Crops each sample at a random position, uniformly distributed.
 
     Parameters
     ----------
     size
-        Pixels: one number for a square, or (height, width).
+        Size in pixels: one number for a square, or (height, width).
     seed
-        See `Draws`.
+        Seed of this transform; torch's global generator by default, see `RandomStream`.
     """
 
     def __init__(self, size: SomeSize, *, seed: int | None = None) -> None:
         super().__init__()
-        self.size = pair(size)
-        self.draws = Draws(seed)
+        self.size = parse_size(size)
+        self.draws = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
-        """Return the batch, cut."""
+        """Return the cropped batch."""
         count, height, width = size_of(layers_of(sample))
         spare = (max(height - self.size[0], 0) + 1, max(width - self.size[1], 0) + 1)
         return crop(sample, torch.stack([self.draws.integers(s, count) for s in spare], dim=1), self.size)
 
 
 class CenterCrop(nn.Module):
-    """Cuts the middle out of each sample.
+    """Crops each sample at its center.
 
     Parameters
     ----------
     size
-        Pixels: one number for a square, or (height, width).
+        Size in pixels: one number for a square, or (height, width).
     """
 
     def __init__(self, size: SomeSize) -> None:
         super().__init__()
-        self.size = pair(size)
+        self.size = parse_size(size)
 
     def forward(self, sample: Sample) -> Sample:
-        """Return the batch, cut."""
+        """Return the cropped batch."""
         count, height, width = size_of(layers_of(sample))
         corner = (max(height - self.size[0], 0) // 2, max(width - self.size[1], 0) // 2)
         return crop(sample, torch.tensor([corner] * count), self.size)

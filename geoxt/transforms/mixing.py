@@ -1,4 +1,4 @@
-"""Mixing: two samples become one, or one is slid round; labels follow, geometry is marked lost."""
+"""Mixing augmentations: MixUp, CutMix and SlideMix. Labels are mixed alike; the georeference becomes NaN."""
 
 from __future__ import annotations
 
@@ -7,128 +7,144 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geoxt.errors import InputError
-from geoxt.transforms.draws import Draws
-from geoxt.transforms.place import lose
-from geoxt.transforms.sample import BOXES, VALID, Sample, image_of, is_labels, layers_of, per_sample, size_of, valid_of
+from geoxt.transforms.batch import (
+    BOXES,
+    VALID,
+    Sample,
+    broadcast_per_sample,
+    image_of,
+    is_labels,
+    layers_of,
+    size_of,
+    valid_of,
+)
+from geoxt.transforms.geometry import mark_geometry_lost
+from geoxt.transforms.random_stream import RandomStream
 
 
-def mixup(sample: Sample, partners: Tensor, shares: Tensor, *, image: str, label: str, classes: int | None) -> Sample:
-    """Return a batch of weighted means of samples; see `MixUp`.
+def mixup(sample: Sample, partners: Tensor, weights: Tensor, *, image: str, label: str, classes: int | None) -> Sample:
+    """Return the weighted mean of each sample and its partner; see `MixUp`.
 
     Parameters
     ----------
     sample
         The batch.
     partners
-        (batch,) int64: with which sample each is mixed.
-    shares
-        (batch,) from 0 to 1: how much of itself each keeps.
+        (batch,) int64: index of the sample that each is mixed with.
+    weights
+        (batch,) in [0, 1]: weight of the sample itself; its partner has the rest.
     image, label, classes
         As for `MixUp`.
     """
     values, valid = image_of(sample, image), valid_of(sample, image)
     codes = [name for name, layer in layers_of(sample).items() if is_labels(layer) and not name.endswith(VALID)]
     if codes:
-        msg = f"Cannot take the mean of class codes {codes}: leave them out of the batch, or use CutMix."
-        raise InputError(msg)
-    keep, other = per_sample(shares, values).to(values.dtype), partners.to(values.device)
-    whole = per_sample(shares == 1, values)
-    mixed = (keep * values + (1 - keep) * values[other]).where(~whole, values)
-    good = (valid & valid[other]).where(~per_sample(shares == 1, valid), valid)
-    found = {**sample, image: mixed, image + VALID: good}
-    return found | _labels(sample, label, classes, partners, shares) | lose(sample, shares < 1)
+        raise InputError(
+            f"Cannot average class codes: the batch has the layers {codes}.",
+            remedy="Leave them out of the batch, or use CutMix.",
+        )
+    weight, other = broadcast_per_sample(weights, values).to(values.dtype), partners.to(values.device)
+    unmixed = broadcast_per_sample(weights == 1, values)
+    mixed = (weight * values + (1 - weight) * values[other]).where(~unmixed, values)
+    new_valid = (valid & valid[other]).where(~broadcast_per_sample(weights == 1, valid), valid)
+    batch = {**sample, image: mixed, image + VALID: new_valid}
+    return batch | _labels(sample, label, classes, partners, weights) | mark_geometry_lost(sample, weights < 1)
 
 
-def cutmix(sample: Sample, partners: Tensor, frames: Tensor, *, label: str, classes: int | None) -> Sample:
-    """Return a batch with a rectangle of each sample taken from another, in every layer; see `CutMix`.
+def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, classes: int | None) -> Sample:
+    """Replace a rectangle of each sample by that of its partner, in every layer; see `CutMix`.
 
     Parameters
     ----------
     sample
         The batch.
     partners
-        (batch,) int64: from which sample each rectangle comes.
-    frames
-        (batch, 4) int64: top, left, bottom, right in pixels, the last two excluded.
+        (batch,) int64: index of the sample that each rectangle is taken from.
+    rectangles
+        (batch, 4) int64: top, left, bottom, right in pixels, the last two exclusive.
     label, classes
         As for `CutMix`.
     """
     _refuse_boxes(sample)
     layers = layers_of(sample)
     count, height, width = size_of(layers)
-    top, left, bottom, right = (frames[:, side, None, None] for side in range(4))
+    top, left, bottom, right = (rectangles[:, side, None, None] for side in range(4))
     rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
-    moved = {}
+    mixed = {}
     for name, value in layers.items():
-        here = inside.to(value.device).reshape(count, *[1] * (value.ndim - 3), height, width)
-        moved[name] = value[partners.to(value.device)].where(here, value)
-    shares = 1 - inside.flatten(1).float().mean(1)
-    return {**sample, **moved, **_labels(sample, label, classes, partners, shares), **lose(sample, shares < 1)}
+        mask = inside.to(value.device).reshape(count, *[1] * (value.ndim - 3), height, width)
+        mixed[name] = value[partners.to(value.device)].where(mask, value)
+    weights = 1 - inside.flatten(1).float().mean(1)
+    labels = _labels(sample, label, classes, partners, weights)
+    return {**sample, **mixed, **labels, **mark_geometry_lost(sample, weights < 1)}
 
 
-def slide(sample: Sample, shifts: Tensor) -> Sample:
-    """Return a batch rolled by whole pixels: what leaves on one side comes in on the other; see `SlideMix`.
+def roll(sample: Sample, shifts: Tensor) -> Sample:
+    """Roll each sample by whole pixels with wrap-around, all its layers alike; see `SlideMix`.
 
     Parameters
     ----------
     sample
         The batch.
     shifts
-        (batch, 2) int64: rows and columns, downwards and to the right.
+        (batch, 2) int64: shift in rows (down) and columns (right).
     """
     _refuse_boxes(sample)
     amounts = [(int(row), int(col)) for row, col in shifts.tolist()]
-    moved = {
-        name: torch.stack([one.roll(amount, (-2, -1)) for one, amount in zip(value, amounts, strict=True)])
+    rolled = {
+        name: torch.stack([image.roll(amount, (-2, -1)) for image, amount in zip(value, amounts, strict=True)])
         for name, value in layers_of(sample).items()
     }
     _, height, width = size_of(layers_of(sample))
     lost = (shifts[:, 0] % height != 0) | (shifts[:, 1] % width != 0)
-    return {**sample, **moved, **lose(sample, lost)}
+    return {**sample, **rolled, **mark_geometry_lost(sample, lost)}
 
 
-def _labels(sample: Sample, label: str, classes: int | None, partners: Tensor, shares: Tensor) -> Sample:
-    """Return labels mixed in shares: probabilities of classes, or means of numbers."""
+def _labels(sample: Sample, label: str, classes: int | None, partners: Tensor, weights: Tensor) -> Sample:
+    """Return the weighted mean of labels: class probabilities (batch, classes), or numbers."""
     if label not in sample:
         return {}
-    known: Tensor = sample[label]
-    if not known.is_floating_point():
-        if classes is None or int(known.min()) < 0 or int(known.max()) >= classes:
-            found = f"{int(known.min())} to {int(known.max())}, classes={classes}"
-            msg = f"Cannot mix labels {found}: pass class indices from 0, and classes= the number of them."
-            raise InputError(msg)
-        known = F.one_hot(known.long(), classes).float()
-    keep, other = per_sample(shares, known).to(known.dtype), known[partners.to(known.device)]
-    return {label: keep * known + (1 - keep) * other}
+    target: Tensor = sample[label]
+    if not target.is_floating_point():
+        if classes is None or int(target.min()) < 0 or int(target.max()) >= classes:
+            raise InputError(
+                f"Cannot mix labels from {int(target.min())} to {int(target.max())} with classes={classes}.",
+                remedy="Pass class indices from 0. Pass the number of classes as {classes}.",
+            )
+        target = F.one_hot(target.long(), classes).float()
+    weight, other = broadcast_per_sample(weights, target).to(target.dtype), target[partners.to(target.device)]
+    return {label: weight * target + (1 - weight) * other}
 
 
 def _refuse_boxes(sample: Sample) -> None:
     if BOXES in sample:
-        msg = "Cannot mix samples with boxes: parts of things would have none. Take the boxes out of the batch."
-        raise InputError(msg)
+        raise InputError(
+            "Cannot mix samples with boxes: objects cut by the mixing would keep their whole box.",
+            remedy="Remove the boxes from the batch.",
+        )
 
 
 class MixUp(nn.Module):
-    """Mixes each sample with another one of the batch: weighted means of images and of labels.
+    """Replaces each sample by the weighted mean of itself and another sample of the batch, labels included.
 
     Parameters
     ----------
     p
-        Probability of each sample.
+        Probability of mixing a sample.
     alpha
-        The weight is drawn from Beta(alpha, alpha).
+        Parameter of the distribution Beta(alpha, alpha) of the weights.
     classes
-        Number of classes, where labels are class indices (batch,); they become probabilities (batch, classes). Labels
-        of floating point (probabilities, or numbers to regress) are mixed as they are.
+        Number of classes if labels are class indices (batch,); they become probabilities (batch, classes). Floating
+        point labels (probabilities, regression targets) are averaged as they are.
     image, label
-        Names of the layer, and of its label if there is one.
+        Keys of the image and of the label, if the batch has one.
     seed
-        See `Draws`.
+        Seed of this transform; torch's global generator by default, see `RandomStream`.
 
     Notes
     -----
-    A pixel is valid where it is in both samples. `bounds` and `transform` are NaN where samples were mixed.
+    A pixel is valid if it is valid in both samples. `bounds` and `transform` of mixed samples are NaN.
 
     References
     ----------
@@ -142,35 +158,35 @@ class MixUp(nn.Module):
         super().__init__()
         _require_positive(alpha)
         self.p, self.alpha, self.classes, self.image, self.label = p, alpha, classes, image, label
-        self.draws = Draws(seed)
+        self.draws = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
-        """Return the batch, mixed."""
+        """Return the mixed batch."""
         count = len(image_of(sample, self.image))
-        partners, hit = _partners(self.draws, count), self.draws.happens(self.p, count)
-        shares = self.draws.beta(self.alpha, count).where(hit & (partners != torch.arange(count)), 1)
-        return mixup(sample, partners, shares, image=self.image, label=self.label, classes=self.classes)
+        partners, chosen = _partners(self.draws, count), self.draws.bernoulli(self.p, count)
+        weights = self.draws.beta(self.alpha, count).where(chosen & (partners != torch.arange(count)), 1)
+        return mixup(sample, partners, weights, image=self.image, label=self.label, classes=self.classes)
 
 
 class CutMix(nn.Module):
-    """Pastes a rectangle of another sample of the batch into each: image, class codes and validity alike.
+    """Pastes a rectangle of another sample of the batch into each sample: image, class codes and valid mask alike.
 
     Parameters
     ----------
     p
-        Probability of each sample.
+        Probability of mixing a sample.
     alpha
-        The share of the window that stays is drawn from Beta(alpha, alpha).
+        Parameter of the distribution Beta(alpha, alpha) of the fraction of the window that is kept.
     classes
-        As for `MixUp`; the weight is the share of the window that stayed.
+        As for `MixUp`; the weight is the fraction of the window that is kept.
     label
-        Name of the samples' label, if they have one.
+        Key of the label, if the batch has one.
     seed
-        See `Draws`.
+        Seed of this transform; torch's global generator by default, see `RandomStream`.
 
     Notes
     -----
-    `bounds` and `transform` are NaN where something was pasted.
+    `bounds` and `transform` of mixed samples are NaN.
 
     References
     ----------
@@ -185,63 +201,65 @@ class CutMix(nn.Module):
         super().__init__()
         _require_positive(alpha)
         self.p, self.alpha, self.classes, self.label = p, alpha, classes, label
-        self.draws = Draws(seed)
+        self.draws = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
-        """Return the batch, mixed."""
+        """Return the mixed batch."""
         count, height, width = size_of(layers_of(sample))
-        partners, hit = _partners(self.draws, count), self.draws.happens(self.p, count)
+        partners, chosen = _partners(self.draws, count), self.draws.bernoulli(self.p, count)
+        # a rectangle of the window's shape: each side has the square root of the area's fraction (Yun et al., eq. 2)
         side = (1 - self.draws.beta(self.alpha, count)).sqrt()
-        side = side.where(hit & (partners != torch.arange(count)), 0)
-        ends = []
+        side = side.where(chosen & (partners != torch.arange(count)), 0)
+        limits = []
         for length in (height, width):
-            middle, half = self.draws.integers(length, count), (side * length / 2).round().long()
-            ends.append(((middle - half).clamp(min=0), (middle + half).clamp(max=length)))
-        frames = torch.stack([ends[0][0], ends[1][0], ends[0][1], ends[1][1]], dim=1)
-        return cutmix(sample, partners, frames, label=self.label, classes=self.classes)
+            center, half = self.draws.integers(length, count), (side * length / 2).round().long()
+            limits.append(((center - half).clamp(min=0), (center + half).clamp(max=length)))
+        rectangles = torch.stack([limits[0][0], limits[1][0], limits[0][1], limits[1][1]], dim=1)
+        return cutmix(sample, partners, rectangles, label=self.label, classes=self.classes)
 
 
 class SlideMix(nn.Module):
-    """Slides each sample along its rows or its columns, round to the other side: from above, no place is the middle.
+    """Rolls each sample along its rows or its columns, with wrap-around.
 
     Parameters
     ----------
     p
-        Probability of each sample.
-    most
-        Largest shift, as a share of the window.
+        Probability of rolling a sample.
+    max_shift
+        Largest shift as a fraction of the window.
     seed
-        See `Draws`.
+        Seed of this transform; torch's global generator by default, see `RandomStream`.
 
     Notes
     -----
-    Labels stay. `bounds` and `transform` are NaN where something was moved.
+    Labels are unchanged. `bounds` and `transform` of rolled samples are NaN.
 
     References
     ----------
     Hopkins et al. 2025 (Sat-SlideMix), https://doi.org/10.1609/aaai.v39i27.35028
     """
 
-    def __init__(self, p: float = 0.5, *, most: float = 1.0, seed: int | None = None) -> None:
+    def __init__(self, p: float = 0.5, *, max_shift: float = 1.0, seed: int | None = None) -> None:
         super().__init__()
-        self.p, self.most = p, most
-        self.draws = Draws(seed)
+        self.p, self.max_shift = p, max_shift
+        self.draws = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
-        """Return the batch, slid."""
+        """Return the rolled batch."""
         count, height, width = size_of(layers_of(sample))
-        hit, across = self.draws.happens(self.p, count), self.draws.happens(0.5, count)
-        share = (2 * self.draws.uniform(count) - 1) * self.most * hit
-        down = (share * height).round().long().where(~across, 0)
-        return slide(sample, torch.stack([down, (share * width).round().long().where(across, 0)], dim=1))
+        chosen, across = self.draws.bernoulli(self.p, count), self.draws.bernoulli(0.5, count)
+        fraction = (2 * self.draws.uniform(count) - 1) * self.max_shift * chosen
+        down = (fraction * height).round().long().where(~across, 0)
+        return roll(sample, torch.stack([down, (fraction * width).round().long().where(across, 0)], dim=1))
 
 
-def _partners(draws: Draws, count: int) -> Tensor:
-    """Return a random order of the samples: with which each is mixed."""
+def _partners(draws: RandomStream, count: int) -> Tensor:
+    """Return a random permutation of the samples."""
     return draws.uniform(count).argsort()
 
 
 def _require_positive(alpha: float) -> None:
     if not alpha > 0:
-        msg = f"Cannot draw shares with alpha={alpha}: pass alpha= above zero."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot draw weights from Beta(alpha, alpha) with alpha={alpha}.", remedy="Pass a positive {alpha}."
+        )

@@ -1,4 +1,4 @@
-"""What a sensor may miss: bands dropped at random, and clouds drawn over an image."""
+"""Simulated sensor failures: dropped bands and synthetic clouds."""
 
 from __future__ import annotations
 
@@ -9,82 +9,86 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geoxt.errors import InputError
-from geoxt.transforms.draws import Draws
-from geoxt.transforms.sample import VALID, Sample, image_of, over_bands, valid_of
+from geoxt.transforms.batch import VALID, Sample, expand_bands, image_of, valid_of
+from geoxt.transforms.random_stream import RandomStream
 
 _OCTAVES = 3
-"""Layers of noise, each twice as fine and half as strong as the one before."""
+"""Octaves of noise, each with twice the frequency and half the amplitude of the one before."""
 
 
 class DropBands(nn.Module):
-    """Sets bands of each sample to a constant at random, in all its time steps alike.
+    """Sets random bands of each sample to a constant, in all its time steps alike.
 
     Parameters
     ----------
     p
-        Probability of each band.
-    least
-        Bands of a sample that stay in any case.
+        Probability of dropping a band.
+    min_bands
+        Least number of bands that each sample keeps.
     fill
-        What a dropped band holds; 0 is the mean of a normalised image. Validity stays as it is.
+        Value of a dropped band; 0 is the mean of a normalized image. The valid mask is unchanged.
     image
         Name of the layer.
     seed
-        See `Draws`.
+        Seed of this transform; torch's global generator by default, see `RandomStream`.
     """
 
     def __init__(
-        self, p: float = 0.1, *, least: int = 1, fill: float = 0.0, image: str = "image", seed: int | None = None
+        self, p: float = 0.1, *, min_bands: int = 1, fill: float = 0.0, image: str = "image", seed: int | None = None
     ) -> None:
         super().__init__()
-        _require_share("p", p)
-        self.p, self.least, self.fill = p, least, fill
+        _require_fraction("p", p)
+        self.p, self.min_bands, self.fill = p, min_bands, fill
         self.image = image
-        self.draws = Draws(seed)
+        self.draws = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
-        """Return the batch with bands dropped."""
+        """Return the batch with random bands dropped."""
         values = image_of(sample, self.image)
         bands = values.shape[-3]
-        if self.least > bands:
-            msg = f"Cannot keep {self.least} bands of {self.image!r}: it has {bands}. Pass a smaller least=."
-            raise InputError(msg)
+        if self.min_bands > bands:
+            raise InputError(
+                f"Cannot keep {self.min_bands} bands of {self.image!r}: it has {bands}.",
+                remedy="Pass a smaller {min_bands}.",
+            )
         drawn = self.draws.uniform(len(values), bands)
-        order = drawn.argsort(dim=1, descending=True).argsort(dim=1)
-        dropped = ((drawn < self.p) & (order >= self.least)).to(values.device)
+        rank = drawn.argsort(dim=1, descending=True).argsort(dim=1)
+        dropped = ((drawn < self.p) & (rank >= self.min_bands)).to(values.device)
         shape = (len(values), *[1] * (values.ndim - 4), bands, 1, 1)
         return {**sample, self.image: values.masked_fill(dropped.reshape(shape), self.fill)}
 
 
 def occlude(values: Tensor, opacity: Tensor, brightness: Tensor) -> Tensor:
-    """Return an image behind a layer that is seen with an opacity from 0 to 1, the rest through it.
+    """Return (1 - opacity) * values + opacity * brightness.
 
     Parameters
     ----------
     values
         (…, band, height, width).
     opacity
-        (…, height, width): where it is 0 pixels keep their bits, where it is 1 they are `brightness`.
+        (…, height, width) in [0, 1]. Pixels of opacity 0 keep their bits.
     brightness
-        To be broadcast over `values`.
+        Brightness of the occluding layer; broadcasts against `values`.
     """
-    share = opacity.unsqueeze(-3)
-    mixed = (1 - share) * values + share * brightness
-    return mixed.where(share > 0, values)
+    weight = opacity.unsqueeze(-3)
+    blended = (1 - weight) * values + weight * brightness
+    return blended.where(weight > 0, values)
 
 
 def cloud_opacity(noise: Tensor, coverage: Tensor, softness: float) -> Tensor:
-    """Return the opacity of clouds where noise is high.
+    """Return the opacity of clouds, from a threshold on smooth noise.
 
     Parameters
     ----------
     noise
-        (number, height, width), smooth.
+        (n, height, width), smooth.
     coverage
-        (number,): share of pixels with an opacity above one half, from 0 to 1.
+        (n,): fraction of pixels with an opacity above 0.5, in [0, 1].
     softness
-        Width of a cloud's edge, in deviations of the noise; 0 for a sharp one.
+        Width of the clouds' edges, in standard deviations of the noise; 0 for sharp edges.
     """
+    # The threshold lies halfway between the two order statistics that the coverage separates. One value below and one
+    # above the range stand in for the missing neighbours of the lowest and the highest value.
     flat = noise.flatten(1)
     pixels = flat.shape[1]
     clear = ((1 - coverage.double()) * pixels).round().long().clamp(0, pixels).to(flat.device)[:, None]
@@ -98,26 +102,27 @@ def cloud_opacity(noise: Tensor, coverage: Tensor, softness: float) -> Tensor:
 
 
 class Clouds(nn.Module):
-    """Draws smooth blobs over samples at random, other ones in each time step.
+    """Draws random clouds over samples, different ones for each time step.
 
     Parameters
     ----------
     p
-        Probability of each sample.
+        Probability of clouds in a sample.
     coverage
-        Least and largest share of a window that is covered.
+        Smallest and largest cloud fraction of a window.
     size
-        Of the blobs, as a share of the window.
+        Size of the clouds as a fraction of the window.
     softness
-        Width of their edges, in deviations of the noise that they are cut from; 0 for sharp ones.
+        Width of the clouds' edges, in standard deviations of the noise that they are cut from; 0 for sharp edges.
     brightness
-        What they show in each band, in the image's units; left out, the brightest valid pixel of the band at that time.
+        Cloud brightness, one number or one per band, in the image's units. By default the brightest valid pixel of
+        each band and time step.
     invalid
-        Whether covered pixels are no longer valid: a loss then leaves them out. Else the model has to see through.
+        Whether pixels under clouds become invalid, so that a loss ignores them.
     image
         Name of the layer.
     seed
-        See `Draws`.
+        Seed of this transform; torch's global generator by default, see `RandomStream`.
     """
 
     def __init__(
@@ -133,27 +138,29 @@ class Clouds(nn.Module):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        for name, share in (("p", p), ("coverage", coverage[0]), ("coverage", coverage[1])):
-            _require_share(name, share)
+        for name, fraction in (("p", p), ("coverage", coverage[0]), ("coverage", coverage[1])):
+            _require_fraction(name, fraction)
         if not (0 < size <= 1 and softness >= 0 and coverage[0] <= coverage[1]):
-            msg = f"Cannot draw clouds of size={size}, softness={softness}, coverage={coverage}: pass 0 < size <= 1, "
-            raise InputError(msg + "softness= of 0 or more, and coverage= least first.")
+            raise InputError(
+                f"Cannot draw clouds with size={size}, softness={softness} and coverage={coverage}.",
+                remedy="Pass {size} above 0 and up to 1, a non-negative {softness}, and {coverage} in ascending order.",
+            )
         self.p, self.coverage, self.size, self.softness = p, coverage, size, softness
         self.brightness, self.invalid = brightness, invalid
         self.image = image
-        self.draws = Draws(seed)
+        self.draws = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
-        """Return the batch, partly covered."""
+        """Return the batch with clouds."""
         values, valid = image_of(sample, self.image), valid_of(sample, self.image)
         count, steps = len(values), values.shape[1] if values.ndim == 5 else 1
-        hit = self.draws.happens(self.p, count).repeat_interleave(steps)
+        cloudy = self.draws.bernoulli(self.p, count).repeat_interleave(steps)
         low, high = self.coverage
         coverage = low + (high - low) * self.draws.uniform(count * steps)
         opacity = cloud_opacity(self._noise(count * steps, values), coverage, self.softness)
-        opacity = (opacity * hit.to(opacity)[:, None, None]).reshape(*values.shape[:-3], *values.shape[-2:])
-        found = {**sample, self.image: occlude(values, opacity, self._brightness(values, valid))}
-        return found | {self.image + VALID: valid & (opacity <= 0.5)} if self.invalid else found
+        opacity = (opacity * cloudy.to(opacity)[:, None, None]).reshape(*values.shape[:-3], *values.shape[-2:])
+        occluded = {**sample, self.image: occlude(values, opacity, self._brightness(values, valid))}
+        return occluded | {self.image + VALID: valid & (opacity <= 0.5)} if self.invalid else occluded
 
     def _noise(self, count: int, like: Tensor) -> Tensor:
         """Return smooth noise (count, height, width)."""
@@ -168,16 +175,17 @@ class Clouds(nn.Module):
 
     def _brightness(self, values: Tensor, valid: Tensor) -> Tensor:
         if self.brightness is None:
-            shown = values.where(over_bands(valid, values), -torch.inf).amax((-2, -1), keepdim=True)
-            return shown.where(shown.isfinite(), 0)
-        wanted = torch.as_tensor(self.brightness).to(values)
-        if wanted.ndim and len(wanted) != values.shape[-3]:
-            msg = f"Cannot draw clouds over {values.shape[-3]} bands: brightness has {len(wanted)} numbers. "
-            raise InputError(msg + "Pass brightness= one for all, or one a band.")
-        return wanted.reshape(-1, 1, 1)
+            brightest = values.where(expand_bands(valid, values), -torch.inf).amax((-2, -1), keepdim=True)
+            return brightest.where(brightest.isfinite(), 0)
+        brightness = torch.as_tensor(self.brightness).to(values)
+        if brightness.ndim and len(brightness) != values.shape[-3]:
+            raise InputError(
+                f"Cannot draw clouds over {values.shape[-3]} bands: brightness has {len(brightness)} numbers.",
+                remedy="Pass {brightness} as one number for all bands, or one per band.",
+            )
+        return brightness.reshape(-1, 1, 1)
 
 
-def _require_share(name: str, value: float) -> None:
+def _require_fraction(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        msg = f"Cannot take {name}={value}: pass {name}= from 0 to 1."
-        raise InputError(msg)
+        raise InputError(f"Cannot use {name}={value}.", remedy=f"Pass {{{name}}} between 0 and 1.")

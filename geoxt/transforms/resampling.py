@@ -1,4 +1,4 @@
-"""Warps of a batch: every layer is sampled once, at coordinates that a sample's layers share."""
+"""Resampling of batches at given coordinates: bilinear from valid neighbours, or nearest neighbour."""
 
 from __future__ import annotations
 
@@ -7,45 +7,48 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geoxt.errors import InputError
-from geoxt.transforms.sample import VALID, Sample, is_labels, layers_of, over_bands, valid_of
+from geoxt.transforms.batch import VALID, Sample, expand_bands, is_labels, layers_of, valid_of
 
 ENOUGH = 0.5
-"""A pixel is valid where the weights of its valid neighbours sum to this at least."""
+"""Least sum of the weights of valid neighbours for a valid result, as in `geoxt.pixels.resample`."""
 
 
 def bilinear(values: Tensor, valid: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-    """Return values between pixels, from valid neighbours only.
+    """Interpolate bilinearly from valid neighbours, with renormalized weights.
 
     Parameters
     ----------
     values
-        (batch, …, height, width), floating point; what is not valid may be anything.
+        (batch, …, height, width), floating point. Invalid pixels may hold any value.
     valid
-        The same, without the bands where there are any.
+        Valid mask of the same shape, without the band dimension.
     coordinates
-        (batch, new height, new width, 2): column and row in the old window, 0 at the centre of its first pixel.
+        (batch, new height, new width, 2): column and row in the old window; 0, 0 is the center of its first pixel.
 
     Returns
     -------
     values : (batch, …, new height, new width)
-        Weights of invalid and of missing neighbours are shared out among the others; 0 where not valid.
-    valid : the same, without the bands
-        Where the weights of valid neighbours sum to one half at least.
+        Weighted mean of the valid neighbours; 0 for invalid pixels.
+    valid : the same shape, without the band dimension
+        Whether the weights of valid neighbours sum to at least 0.5.
     """
     size = values.shape[-2:]
-    everywhere = bool(valid.all())
-    filled = (values if everywhere else values.where(over_bands(valid, values), 0)).reshape(len(values), -1, *size)
-    known = valid.reshape(len(valid), -1, *size).to(values.dtype)
-    places = ((2 * coordinates + 1) / coordinates.new_tensor([size[1], size[0]]) - 1).to(values.dtype)
-    sums, weights = (F.grid_sample(one, places, mode="bilinear", align_corners=False) for one in (filled, known))
+    filled = (values if bool(valid.all()) else values.where(expand_bands(valid, values), 0)).reshape(
+        len(values), -1, *size
+    )
+    mask = valid.reshape(len(valid), -1, *size).to(values.dtype)
+    # grid_sample counts from -1 to 1 between the outer edges of the image (align_corners=False)
+    points = ((2 * coordinates + 1) / coordinates.new_tensor([size[1], size[0]]) - 1).to(values.dtype)
+    sums, weights = (F.grid_sample(image, points, mode="bilinear", align_corners=False) for image in (filled, mask))
     new = coordinates.shape[1:3]
-    found, weights = sums.reshape(*values.shape[:-2], *new), weights.reshape(*valid.shape[:-2], *new)
-    good = weights >= ENOUGH
-    return found.div_(over_bands(weights, values)).masked_fill_(~over_bands(good, values), 0), good
+    sums, weights = sums.reshape(*values.shape[:-2], *new), weights.reshape(*valid.shape[:-2], *new)
+    new_valid = weights >= ENOUGH
+    mean = sums.div_(expand_bands(weights, values)).masked_fill_(~expand_bands(new_valid, values), 0)
+    return mean, new_valid
 
 
 def nearest(values: Tensor, coordinates: Tensor) -> Tensor:
-    """Return the nearest pixels of any type, never computed with; 0 or false beyond the edge.
+    """Return the nearest pixels, of any dtype and without arithmetic; 0 or False outside the window.
 
     Parameters
     ----------
@@ -66,31 +69,33 @@ def nearest(values: Tensor, coordinates: Tensor) -> Tensor:
 
 
 def resample(sample: Sample, coordinates: Tensor, *, ignore: int | None = None) -> Sample:
-    """Return the layers of a batch and their validity, sampled at coordinates.
+    """Return the layers of a batch and their valid masks, resampled at coordinates.
 
-    Class codes and truth values are taken from the nearest pixel, all else is interpolated. Every layer then has a
-    validity; `ignore` is the class code of what is not valid.
+    Class codes and booleans are resampled by nearest neighbour, floating point layers bilinearly. Every layer of the
+    result has a valid mask. Invalid class codes are set to `ignore`, if given.
 
     Raises
     ------
     InputError
-        Where a layer holds integers that are no class codes.
+        If a layer holds integers other than class codes (int64).
     """
     layers = layers_of(sample)
-    found: Sample = {}
+    resampled: Sample = {}
     for name, values in layers.items():
         if name.endswith(VALID) and name.removesuffix(VALID) in layers:
             continue
         valid = valid_of(sample, name)
         if is_labels(values):
-            good = nearest(valid, coordinates)
-            found[name] = nearest(values, coordinates)
+            new_valid = nearest(valid, coordinates)
+            resampled[name] = nearest(values, coordinates)
             if ignore is not None and values.dtype == torch.int64:
-                found[name] = found[name].masked_fill(~over_bands(good, values), ignore)
+                resampled[name] = resampled[name].masked_fill(~expand_bands(new_valid, values), ignore)
         elif values.is_floating_point():
-            found[name], good = bilinear(values, valid, coordinates)
+            resampled[name], new_valid = bilinear(values, valid, coordinates)
         else:
-            msg = f"Cannot interpolate {name!r}: it is {str(values.dtype)[6:]}. Pass dtype='float32' to loader()."
-            raise InputError(msg)
-        found[name + VALID] = good
-    return found
+            raise InputError(
+                f"Cannot interpolate {name!r}: its dtype is {str(values.dtype)[6:]}.",
+                remedy="Pass {dtype:'float32'} to loader().",
+            )
+        resampled[name + VALID] = new_valid
+    return resampled

@@ -1,4 +1,4 @@
-"""Symbols: arithmetic on names gives text, so that a formula is written once, as code, and shown from it."""
+"""Symbolic arithmetic on names, to print a formula that is written as Python code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ADD, _MULTIPLY, _POWER, _ATOM = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A name, or what arithmetic made of names.
+    """A name, or an arithmetic expression of names.
 
     Examples
     --------
@@ -19,9 +19,9 @@ class Symbol:
     """
 
     text: str
-    """How it is written."""
+    """The expression as text."""
     rank: int = _ATOM
-    """How tightly its last operator binds: 0 for sums, 1 for products, 2 for powers, 3 for names."""
+    """Precedence of its outermost operator: 0 for sums, 1 for products, 2 for powers, 3 for names."""
 
     def __str__(self) -> str:
         return self.text
@@ -55,8 +55,8 @@ class Symbol:
 
 
 def _joined(left: Symbol | float, sign: str, right: Symbol | float, rank: int) -> Symbol:
-    """Return two sides with an operator between them, bracketed where reading from the left would regroup them."""
-    sides = [side if isinstance(side, Symbol) else Symbol(f"{side:g}") for side in (left, right)]
-    weak = (sides[0].rank < rank, sides[1].rank <= rank)
-    texts = [f"({side.text})" if loose else side.text for side, loose in zip(sides, weak, strict=True)]
+    """Return a binary expression, with parentheses where left-to-right evaluation would regroup its operands."""
+    operands = [side if isinstance(side, Symbol) else Symbol(f"{side:g}") for side in (left, right)]
+    parenthesized = (operands[0].rank < rank, operands[1].rank <= rank)
+    texts = [f"({side.text})" if needed else side.text for side, needed in zip(operands, parenthesized, strict=True)]
     return Symbol(f"{texts[0]} {sign} {texts[1]}", rank)

@@ -1,4 +1,4 @@
-"""Kornia's augmentations: a ramp that says where its pixels lie is the oracle of every layer and of the geometry."""
+"""Kornia augmentations: a ramp of pixel coordinates is the oracle for every layer and for the geometry."""
 
 import math
 import pickle
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from geoxt.errors import InputError
-from geoxt.transforms import Augment, RandomTurn
+from geoxt.transforms import Augment, RandomFlipRotate
 
 RIGID = {
     "rotation": K.RandomRotation(40.0, p=1.0),
@@ -34,7 +34,7 @@ def inside(found, name):
 
 
 @pytest.mark.parametrize("name", RIGID)
-def test_the_affine_leads_from_each_pixel_to_its_place(batch, centres, name):
+def test_affine_transform_follows_the_pixels(batch, centres, name):
     found = Augment(RIGID[name], seed=4)(batch)
     height, width = found["image"].shape[-2:]
     known = inside(found, "image")[:, None].expand_as(found["image"]).numpy()
@@ -46,7 +46,7 @@ def test_the_affine_leads_from_each_pixel_to_its_place(batch, centres, name):
 
 
 @pytest.mark.parametrize("name", RIGID)
-def test_class_codes_are_those_of_the_nearest_pixel(batch, name):
+def test_class_codes_are_resampled_by_nearest_neighbour(batch, name):
     found = Augment(RIGID[name], ignore=-1, seed=4)(batch)
     a, b, c, d, e, f = (batch["transform"][:, place, None, None] for place in range(6))
     x, y = found["image"].unbind(1)
@@ -60,7 +60,7 @@ def test_class_codes_are_those_of_the_nearest_pixel(batch, name):
     assert (found["mask"][~found["mask_valid"]] == -1).all()
 
 
-def test_corners_that_come_in_are_not_valid(batch):
+def test_pixels_from_outside_are_invalid(batch):
     found = Augment(K.RandomRotation((45.0, 45.0), p=1.0), seed=0)(batch)
     assert not found["mask_valid"][:, [0, 0, -1, -1], [0, -1, 0, -1]].any()
     assert not found["image_valid"][:, [0, 0, -1, -1], [0, -1, 0, -1]].any()
@@ -68,7 +68,7 @@ def test_corners_that_come_in_are_not_valid(batch):
     assert (found["image"].where(~found["image_valid"][:, None], 0) == 0).all()
 
 
-def test_invalid_pixels_do_not_bleed(batch):
+def test_invalid_pixels_do_not_affect_valid_ones(batch):
     holes = torch.rand(4, 20, 20) > 0.2
     spoilt = {**batch, "image": batch["image"].where(holes[:, None], torch.nan), "image_valid": holes}
     found = Augment(K.RandomAffine(15.0, p=1.0), seed=1)(spoilt)
@@ -79,7 +79,7 @@ def test_invalid_pixels_do_not_bleed(batch):
     assert (found["image"] - clean["image"]).abs().where(good[:, None], 0).max() < 30  # a pixel: what is left leans
 
 
-def test_time_steps_move_alike(make):
+def test_time_steps_are_transformed_alike(make):
     batch = make(count=2, height=12, width=12, steps=3)
     del batch["boxes"], batch["masks"]
     found = Augment(K.RandomRotation(90.0, p=1.0), seed=3)(batch)
@@ -88,7 +88,7 @@ def test_time_steps_move_alike(make):
         torch.testing.assert_close(change, torch.full_like(change, 1e5 * step))
 
 
-def test_boxes_enclose_what_they_enclosed(batch, boxes_around):
+def test_boxes_enclose_the_same_pixels(batch, boxes_around):
     found = Augment(K.RandomAffine(0.0, (0.1, 0.1), (0.8, 0.8), p=1.0), seed=2)(batch)
     assert [len(one) for one in found["boxes"]] == [len(one) for one in found["labels"]]
     assert sum(map(len, found["boxes"])) > 3
@@ -96,7 +96,7 @@ def test_boxes_enclose_what_they_enclosed(batch, boxes_around):
         assert np.abs(boxes.numpy() - boxes_around(masks)).max() <= 0.5
 
 
-def test_steps_are_sampled_once():
+def test_several_steps_resample_once():
     """Two half turns of pixels lead back, however far they moved between: nothing was lost to sampling twice."""
     image = torch.rand(2, 3, 16, 16, dtype=torch.float64)
     there, back = K.RandomRotation((37.0, 37.0), p=1.0), K.RandomRotation((-37.0, -37.0), p=1.0)
@@ -105,7 +105,7 @@ def test_steps_are_sampled_once():
     assert found["image_valid"].all()
 
 
-def test_a_sample_that_stands_still_keeps_its_bits(batch):
+def test_unmoved_sample_is_bit_equal(batch):
     batch["image"] = batch["image"].float()
     found = Augment(K.RandomRotation((20.0, 40.0), p=0.5), seed=1)(batch)
     still = (found["transform"] == batch["transform"]).all(1)
@@ -116,7 +116,7 @@ def test_a_sample_that_stands_still_keeps_its_bits(batch):
 
 
 @pytest.mark.parametrize("step", [K.RandomPerspective(0.4, p=1.0), K.RandomElasticTransform(p=1.0, alpha=(3.0, 3.0))])
-def test_places_that_no_affine_gives_are_marked_lost(batch, step):
+def test_geometry_is_nan_after_non_affine_warp(batch, step):
     for name in ("boxes", "masks", "labels"):
         del batch[name]
     found = Augment(step, seed=0)(batch)
@@ -129,12 +129,12 @@ def test_places_that_no_affine_gives_are_marked_lost(batch, step):
     assert (found["image"][:, 0] - near).abs()[known].max() <= 15.01  # half a pixel: image and codes moved alike
 
 
-def test_a_free_warp_of_boxes_is_refused(batch):
-    with pytest.raises(InputError, match="Cannot move boxes by a free warp"):
+def test_non_rigid_warp_of_boxes_raises(batch):
+    with pytest.raises(InputError, match="Cannot warp boxes with a non-rigid"):
         Augment(K.RandomElasticTransform(p=1.0))(batch)
 
 
-def test_values_change_in_the_image_alone_and_where_it_is_valid(make):
+def test_intensity_changes_only_valid_image_pixels(make):
     batch = make(steps=2)
     found = Augment(K.RandomGaussianNoise(std=1.0, p=1.0), seed=0)(batch)
     changed = (found["image"] != batch["image"]).all(2)
@@ -142,7 +142,7 @@ def test_values_change_in_the_image_alone_and_where_it_is_valid(make):
     assert all(torch.equal(found[name], batch[name]) for name in ("mask", "image_valid", "transform"))
 
 
-def test_a_seed_draws_the_same_and_leaves_the_global_one_alone(batch):
+def test_seed_repeats_and_keeps_the_global_generator(batch):
     def run(seed):
         transform = Augment(K.RandomAffine(30.0, p=0.7), K.RandomGaussianNoise(p=0.5), seed=seed)
         return [transform(batch)["image"] for _ in range(2)]
@@ -156,24 +156,24 @@ def test_a_seed_draws_the_same_and_leaves_the_global_one_alone(batch):
     assert not torch.equal(first[0], run(12)[0])
 
 
-def test_it_goes_to_workers(batch):
-    transform = torch.nn.Sequential(RandomTurn(seed=1), Augment(K.RandomAffine(10.0, p=1.0), seed=1))
+def test_augment_pickles(batch):
+    transform = torch.nn.Sequential(RandomFlipRotate(seed=1), Augment(K.RandomAffine(10.0, p=1.0), seed=1))
     copy = pickle.loads(pickle.dumps(transform))
     assert torch.equal(transform(batch)["image"], copy(batch)["image"])
 
 
-def test_what_is_no_augmentation_of_single_images_is_refused():
+def test_invalid_augmentation_raises():
     for step in (K.RandomMixUpV2(p=1.0), K.AugmentationSequential(K.RandomHorizontalFlip()), torch.nn.ReLU()):
         with pytest.raises(InputError, match=f"Cannot augment with {type(step).__name__}"):
             Augment(step)
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_what_the_cpu_gives(batch):
+def test_gpu_equals_cpu(batch):
     on_gpu = {name: value.cuda() if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
     for name in ("boxes", "masks", "labels"):
         on_gpu[name] = [one.cuda() for one in batch[name]]
-    transform = torch.nn.Sequential(RandomTurn(seed=1), Augment(K.RandomAffine(20.0, p=1.0), seed=1))
+    transform = torch.nn.Sequential(RandomFlipRotate(seed=1), Augment(K.RandomAffine(20.0, p=1.0), seed=1))
     expected, found = pickle.loads(pickle.dumps(transform))(batch), transform(on_gpu)
     assert found["image"].is_cuda
     torch.testing.assert_close(found["image"].cpu(), expected["image"])

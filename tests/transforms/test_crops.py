@@ -1,4 +1,4 @@
-"""Crops: numpy's slices, the places of their pixels, and boxes cut to them."""
+"""Crops against numpy slices, with coordinates of the pixels and clipped boxes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from geoxt.transforms import CenterCrop, RandomCrop, crop
 
 
 @pytest.mark.parametrize("rotated", [False, True])
-def test_crops_are_slices_whose_affine_leads_to_their_places(make, centres, rotated):
+def test_crops_are_slices_with_exact_transform(make, centres, rotated):
     batch = make(height=7, width=9, steps=2, rotated=rotated)
     corners = [(0, 0), (3, 4), (2, 1)]
     found = crop(batch, torch.tensor(corners), (4, 5))
@@ -21,13 +21,13 @@ def test_crops_are_slices_whose_affine_leads_to_their_places(make, centres, rota
     np.testing.assert_allclose(x_y, found["image"][:, 0].numpy(), rtol=0, atol=1e-9)
 
 
-def test_bounds_are_those_of_the_new_window(batch):
+def test_bounds_are_those_of_the_crop(batch):
     found = crop(batch, torch.tensor([[1, 2]] * 3), (3, 4))
     left, top = batch["transform"][:, 2] + 60, batch["transform"][:, 5] - 30
     assert torch.equal(found["bounds"], torch.stack([left, top - 90, left + 120, top], dim=1))
 
 
-def test_boxes_are_cut_and_those_beyond_leave_with_all_that_is_theirs(batch, boxes_around):
+def test_boxes_are_clipped_and_removed_with_their_entries(batch, boxes_around):
     found = crop(batch, torch.tensor([[0, 0], [1, 3], [3, 2]]), 3)
     assert [len(one) for one in found["boxes"]] == [1, 1, 1]
     assert [one.tolist() for one in found["labels"]] == [[7], [8], [11]]
@@ -35,7 +35,7 @@ def test_boxes_are_cut_and_those_beyond_leave_with_all_that_is_theirs(batch, box
         assert np.array_equal(found["boxes"][at], boxes_around(found["masks"][at]))
 
 
-def test_places_are_drawn_everywhere_and_again_from_the_seed(make):
+def test_positions_are_uniform_and_seeded(make):
     batch = make(count=200, height=4, width=5)
     del batch["boxes"]
     found = RandomCrop((3, 2), seed=5)(batch)
@@ -44,13 +44,13 @@ def test_places_are_drawn_everywhere_and_again_from_the_seed(make):
     assert torch.equal(found["image"], RandomCrop((3, 2), seed=5)(batch)["image"])
 
 
-def test_the_middle_is_cut_out(batch):
+def test_center_crop(batch):
     assert torch.equal(CenterCrop(2)(batch)["mask"], batch["mask"][:, 2:4, 2:4])
 
 
-def test_a_window_that_is_too_large_is_refused(batch):
+def test_crop_larger_than_the_window_raises(batch):
     for transform in (RandomCrop(7), CenterCrop((2, 7))):
-        with pytest.raises(InputError, match="pass a smaller size="):
+        with pytest.raises(InputError, match="Pass a smaller size="):
             transform(batch)
     with pytest.raises(InputError, match="0 x 3 pixels"):
         RandomCrop((0, 3))

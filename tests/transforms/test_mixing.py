@@ -1,11 +1,11 @@
-"""Mixing: numpy's weighted means and pasted rectangles, labels in the same shares, places marked lost."""
+"""MixUp, CutMix and SlideMix against numpy, with mixed labels and geometry set to NaN."""
 
 import numpy as np
 import pytest
 import torch
 
 from geoxt.errors import InputError
-from geoxt.transforms import CutMix, MixUp, SlideMix, cutmix, mixup, slide
+from geoxt.transforms import CutMix, MixUp, SlideMix, cutmix, mixup, roll
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def images(windows):
     return {name: value for name, value in windows.items() if not name.startswith("mask")}
 
 
-def test_mixup_is_the_weighted_mean(images):
+def test_mixup_equals_weighted_mean(images):
     partners, shares = torch.tensor([1, 0, 3, 3]), torch.tensor([0.25, 0.5, 1.0, 0.75])
     found = mixup(images, partners, shares, image="image", label="label", classes=4)
     pixels, weights = images["image"].numpy(), shares.numpy()[:, None, None, None, None]
@@ -35,20 +35,20 @@ def test_mixup_is_the_weighted_mean(images):
     assert torch.equal(found["image"][2], images["image"][2])
 
 
-def test_labels_that_are_numbers_are_mixed_as_they_are(images):
+def test_floating_point_labels_are_averaged(images):
     images["label"] = torch.tensor([0.0, 10.0, 20.0, 30.0])
     found = mixup(images, torch.tensor([1, 0, 3, 2]), torch.full((4,), 0.5), image="image", label="label", classes=None)
     assert found["label"].tolist() == [5, 5, 25, 25]
 
 
-def test_class_codes_have_no_mean(windows, images):
-    with pytest.raises(InputError, match=r"mean of class codes \['mask'\]"):
+def test_mixup_of_class_codes_raises(windows, images):
+    with pytest.raises(InputError, match=r"average class codes: the batch has the layers \['mask'\]"):
         MixUp()(windows)
     with pytest.raises(InputError, match="Cannot mix labels 0 to 3, classes=3"):
         MixUp(classes=3)(images)
 
 
-def test_cutmix_pastes_the_same_rectangle_into_every_layer(windows):
+def test_cutmix_replaces_the_same_rectangle_in_every_layer(windows):
     frames = torch.tensor([[0, 0, 3, 6], [1, 2, 4, 4], [2, 2, 2, 5], [0, 0, 6, 6]])
     partners = torch.tensor([1, 2, 3, 0])
     found = cutmix(windows, partners, frames, label="label", classes=4)
@@ -64,9 +64,9 @@ def test_cutmix_pastes_the_same_rectangle_into_every_layer(windows):
     torch.testing.assert_close(found["label"], torch.tensor(expected))
 
 
-def test_slides_are_those_of_numpy(windows):
+def test_roll_equals_numpy(windows):
     shifts = torch.tensor([[2, 0], [0, -1], [0, 0], [6, 0]])
-    found = slide(windows, shifts)
+    found = roll(windows, shifts)
     for name in ("image", "image_valid", "mask", "mask_valid"):
         for at, shift in enumerate(shifts.tolist()):
             assert np.array_equal(found[name][at].numpy(), np.roll(windows[name][at].numpy(), shift, (-2, -1)))
@@ -74,7 +74,7 @@ def test_slides_are_those_of_numpy(windows):
     assert torch.equal(found["label"], windows["label"])
 
 
-def test_shares_are_drawn_from_all_of_the_window_and_labels_follow(make):
+def test_cutmix_weights_match_the_labels(make):
     batch = {"image": torch.arange(300.0).reshape(300, 1, 1, 1).expand(300, 1, 20, 20), "label": torch.arange(300)}
     found = CutMix(0.8, classes=300, seed=0)(batch)
     own = (found["image"] == batch["image"]).flatten(1).float().mean(1)
@@ -84,7 +84,7 @@ def test_shares_are_drawn_from_all_of_the_window_and_labels_follow(make):
     assert own[own < 1].std() > 0.15
 
 
-def test_mixup_draws_pairs_and_again_from_the_seed(images):
+def test_mixup_is_seeded(images):
     first, second = (MixUp(classes=4, seed=3)(images) for _ in range(2))
     assert torch.equal(first["image"], second["image"])
     assert not torch.equal(first["image"], images["image"])
@@ -94,7 +94,7 @@ def test_mixup_draws_pairs_and_again_from_the_seed(images):
     assert torch.equal(none["transform"], images["transform"])
 
 
-def test_slides_go_both_ways_along_one_axis():
+def test_slidemix_rolls_one_axis_in_both_directions():
     image = torch.arange(64.0).reshape(1, 1, 8, 8).expand(300, 1, 8, 8)
     found = SlideMix(0.5, seed=0)({"image": image})["image"][:, 0, 0, 0].long()
     rows, cols = found // 8, found % 8
@@ -103,7 +103,7 @@ def test_slides_go_both_ways_along_one_axis():
     assert set(rows.tolist()) == set(cols.tolist()) == set(range(8))
 
 
-def test_boxes_are_not_torn(batch):
+def test_mixing_boxes_raises(batch):
     for transform in (CutMix(), SlideMix()):
         with pytest.raises(InputError, match="Cannot mix samples with boxes"):
             transform(batch)

@@ -1,4 +1,4 @@
-"""Dropped bands and clouds: how many, how much, and that nothing else changes."""
+"""Dropped bands and clouds: probabilities, fractions, and unchanged remaining pixels."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from geoxt.errors import InputError
 from geoxt.transforms import Clouds, DropBands, cloud_opacity, occlude
 
 
-def test_bands_are_dropped_as_often_as_asked_in_all_time_steps():
+def test_drop_probability_and_time_steps():
     image = torch.rand(400, 2, 5, 3, 3) + 1
     found = DropBands(0.3, fill=-7.0, seed=0)({"image": image})["image"]
     dropped = (found == -7).flatten(3).all(3)
@@ -17,17 +17,17 @@ def test_bands_are_dropped_as_often_as_asked_in_all_time_steps():
     assert dropped.float().mean() == pytest.approx(0.3, abs=0.04)
 
 
-def test_some_bands_always_stay():
-    found = DropBands(1.0, least=2, seed=0)({"image": torch.ones(50, 5, 2, 2)})["image"]
+def test_min_bands_are_kept():
+    found = DropBands(1.0, min_bands=2, seed=0)({"image": torch.ones(50, 5, 2, 2)})["image"]
     assert found[:, :, 0, 0].sum(1).eq(2).all()
     assert found[:, :, 0, 0].sum(0).gt(0).all()
     with pytest.raises(InputError, match="Cannot keep 6 bands"):
-        DropBands(least=6)({"image": torch.ones(1, 5, 2, 2)})
+        DropBands(min_bands=6)({"image": torch.ones(1, 5, 2, 2)})
     with pytest.raises(InputError, match="p=1.5"):
         DropBands(1.5)
 
 
-def test_occlusion_is_a_mean_by_opacity():
+def test_occlude_blends_by_opacity():
     rng = np.random.default_rng(0)
     image, opacity, white = rng.random((2, 3, 4, 5)), rng.random((2, 4, 5)), rng.random((3, 1, 1))
     opacity[:, 0], opacity[:, 1] = 0, 1
@@ -38,7 +38,7 @@ def test_occlusion_is_a_mean_by_opacity():
 
 
 @pytest.mark.parametrize("softness", [0.0, 0.7])
-def test_clouds_cover_the_share_asked_for_where_noise_is_high(softness):
+def test_cloud_fraction_is_exact(softness):
     noise = torch.randn(5, 20, 30, dtype=torch.float64)
     coverage = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
     found = cloud_opacity(noise, coverage, softness)
@@ -50,7 +50,7 @@ def test_clouds_cover_the_share_asked_for_where_noise_is_high(softness):
 
 
 @pytest.mark.parametrize("invalid", [False, True])
-def test_clouds_hide_pixels_and_say_so_if_asked(make, invalid):
+def test_clouded_pixels_become_invalid_on_request(make, invalid):
     batch = make(count=6, height=32, width=32, steps=2)
     clouds = Clouds(1.0, coverage=(0.3, 0.3), softness=0.0, brightness=[-1.0, -2.0], invalid=invalid, seed=2)
     found = clouds(batch)
@@ -65,7 +65,7 @@ def test_clouds_hide_pixels_and_say_so_if_asked(make, invalid):
     assert steps < 0.15  # blobs; at random it were 0.42
 
 
-def test_clouds_are_as_bright_as_the_brightest_valid_pixel():
+def test_default_brightness_is_the_brightest_valid_pixel():
     image = torch.rand(2, 3, 16, 16)
     image[0, 1, 0, 0] = 9
     valid = torch.ones(2, 16, 16, dtype=torch.bool)
@@ -75,7 +75,7 @@ def test_clouds_are_as_bright_as_the_brightest_valid_pixel():
     assert torch.equal(found, expected)
 
 
-def test_samples_without_clouds_keep_their_bits():
+def test_cloud_free_samples_are_bit_equal():
     image = torch.rand(200, 1, 8, 8)
     found = Clouds(0.4, brightness=5.0, seed=1)({"image": image})["image"]
     same = (found == image).flatten(1).all(1)
@@ -83,7 +83,7 @@ def test_samples_without_clouds_keep_their_bits():
     assert torch.equal(found, Clouds(0.4, brightness=5.0, seed=1)({"image": image})["image"])
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_arguments_raise():
     for options in ({"p": 2.0}, {"coverage": (0.5, 0.1)}, {"size": 0.0}, {"softness": -1.0}):
         with pytest.raises(InputError):
             Clouds(**options)

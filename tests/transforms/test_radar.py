@@ -1,4 +1,4 @@
-"""Radar: decibels by numpy, and Lee's filter by a loop over pixels."""
+"""Decibels against numpy, and the Lee filter against a loop over pixels."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def lee_of_one(power, valid, row, col, window, looks):
 
 
 @pytest.mark.parametrize(("window", "looks"), [(3, 1.0), (5, 4.4), (7, 30.0)])
-def test_lee_is_that_of_a_loop(window, looks):
+def test_lee_equals_brute_force(window, looks):
     rng = np.random.default_rng(3)
     power = rng.gamma(4, 0.02, (2, 9, 11)) * np.where(np.arange(11) < 5, 1, 20)
     valid = rng.random((9, 11)) > 0.2
@@ -33,7 +33,7 @@ def test_lee_is_that_of_a_loop(window, looks):
             assert np.isnan(found[band, row, col])
 
 
-def test_lee_smooths_what_is_even_and_keeps_an_edge():
+def test_lee_smooths_and_preserves_edges():
     rng = np.random.default_rng(0)
     truth = np.where(np.arange(64) < 32, 0.05, 1.0) * np.ones((64, 1))
     speckled = torch.from_numpy(truth * rng.gamma(4, 1 / 4, truth.shape)).float()
@@ -44,7 +44,7 @@ def test_lee_smooths_what_is_even_and_keeps_an_edge():
     assert lee(torch.zeros(5, 5)).eq(0).all()
 
 
-def test_the_layer_is_filtered_where_it_is_valid(make):
+def test_only_valid_pixels_are_filtered(make):
     batch = make(steps=2)
     batch["image"] = batch["image"].float()
     found = Lee(window=3, looks=2)(batch)
@@ -54,14 +54,14 @@ def test_the_layer_is_filtered_where_it_is_valid(make):
     assert torch.equal(found["image"][kept], batch["image"][kept])
 
 
-def test_decibels_are_those_of_numpy_and_lead_back():
+def test_decibel_equals_numpy_and_inverts():
     power = torch.logspace(-5, 2, 50, dtype=torch.float64)
     np.testing.assert_allclose(to_decibel(power).numpy(), 10 * np.log10(power.numpy()), atol=1e-12)
     torch.testing.assert_close(from_decibel(to_decibel(power)), power)
     assert to_decibel(torch.tensor([0.0, -1.0])).isnan().all()
 
 
-def test_what_has_no_logarithm_is_not_valid():
+def test_non_positive_power_is_invalid():
     image = torch.tensor([[[[1.0, 0.0, -1.0, 10.0]], [[1.0, 1.0, 1.0, 100.0]]]])
     valid = torch.tensor([[[True, True, True, False]]])
     found = Decibel()({"image": image, "image_valid": valid})
@@ -71,7 +71,7 @@ def test_what_has_no_logarithm_is_not_valid():
     assert back["image"].tolist() == [[[[1, 0, 0, 0]], [[1, 0, 0, 0]]]]
 
 
-def test_windows_have_a_middle():
+def test_even_window_raises():
     for options in ({"window": 4}, {"looks": 0.0}):
-        with pytest.raises(InputError, match="pass an odd window= and looks= above zero"):
+        with pytest.raises(InputError, match="Pass an odd window= and a positive looks="):
             Lee(**options)

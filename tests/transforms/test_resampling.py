@@ -1,4 +1,4 @@
-"""Resampling: a loop over pixels and their four neighbours, of which only valid ones count."""
+"""Bilinear and nearest-neighbour resampling against a loop over pixels."""
 
 import math
 
@@ -27,7 +27,7 @@ def coordinates():
     return torch.from_numpy(np.random.default_rng(2).uniform(-2, 7, (2, 4, 5, 2)))
 
 
-def test_between_pixels_only_valid_neighbours_count(coordinates):
+def test_bilinear_uses_valid_neighbours_only(coordinates):
     rng = np.random.default_rng(0)
     values, valid = rng.normal(size=(2, 3, 5, 6)), rng.random((2, 5, 6)) > 0.3
     hidden = np.where(valid[:, None], values, np.nan)
@@ -41,7 +41,7 @@ def test_between_pixels_only_valid_neighbours_count(coordinates):
     assert 0.1 < good.double().mean() < 0.9
 
 
-def test_every_time_step_has_its_own_validity(coordinates):
+def test_time_steps_have_their_own_valid_mask(coordinates):
     values = torch.rand(2, 3, 2, 5, 6, dtype=torch.float64)
     valid = torch.rand(2, 3, 5, 6) > 0.3
     found, good = bilinear(values, valid, coordinates)
@@ -52,7 +52,7 @@ def test_every_time_step_has_its_own_validity(coordinates):
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float32])
-def test_nearest_takes_the_pixel_that_holds_the_point(coordinates, dtype):
+def test_nearest_takes_the_containing_pixel(coordinates, dtype):
     values = (torch.arange(60).reshape(2, 5, 6) + 2**62 if dtype == torch.int64 else torch.rand(2, 5, 6) * 2).to(dtype)
     found = nearest(values, coordinates)
     for at in np.ndindex(2, 4, 5):
@@ -61,6 +61,6 @@ def test_nearest_takes_the_pixel_that_holds_the_point(coordinates, dtype):
         assert found[at] == expected
 
 
-def test_integers_that_are_no_class_codes_are_refused(coordinates):
-    with pytest.raises(InputError, match="Cannot interpolate 'image': it is int16"):
+def test_interpolating_integers_raises(coordinates):
+    with pytest.raises(InputError, match="Cannot interpolate 'image': its dtype is int16"):
         resample({"image": torch.zeros(2, 1, 5, 6, dtype=torch.int16)}, coordinates)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from geoxt import transforms
 from geoxt.errors import InputError, MissingDependency
 from geoxt.trainers.tasks.targets import Batch, entry
-from geoxt.transforms.draws import Draws
+from geoxt.transforms.random_stream import RandomStream
 
 _Plain = bool | int | float | str | None
 _Value = _Plain | list[_Plain] | list[list[_Plain]]
@@ -61,9 +61,9 @@ def transform_of(
 
     Examples
     --------
-    >>> transform_of(["RandomTurn", {"class_path": "RandomCrop", "init_args": {"size": 64}}])
+    >>> transform_of(["RandomFlipRotate", {"class_path": "RandomCrop", "init_args": {"size": 64}}])
     Sequential(
-      (0): RandomTurn()
+      (0): RandomFlipRotate()
       (1): RandomCrop()
     )
     """
@@ -112,11 +112,11 @@ def _whole(values: Tensor) -> bool:
     return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
 
 
-def streams(transform: Any) -> Iterator[Draws]:
+def streams(transform: Any) -> Iterator[RandomStream]:
     """Yield what the parts of a transform draw from, in order."""
     for part in transform.modules() if isinstance(transform, nn.Module) else ():
         draws = getattr(part, "draws", None)
-        if isinstance(draws, Draws):
+        if isinstance(draws, RandomStream):
             yield draws
 
 

@@ -1,6 +1,6 @@
-"""Random flips and quarter turns of training batches, moved by `geoxt.transforms.turns.turned`.
+"""Random flips and quarter turns of training batches, moved by `geoxt.transforms.flip_rotate_tensor`.
 
-`transforms.RandomTurn` draws one of the eight symmetries at once; these functions draw turns, then flips. Replacing one
+`transforms.RandomFlipRotate` draws one of the eight symmetries at once; these functions draw turns, then flips. Replacing one
 by the other would change the batches of a seed, and so the weights of repeated or resumed trainings.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from geoxt.transforms.turns import LEFT, SWAP, TURNS, UP, turned
+from geoxt.transforms.flip_rotate import LEFT, SWAP, TURNS, UP, flip_rotate_tensor
 
 UNFLIPPED, FLIPPED = TURNS, (LEFT, SWAP, UP, SWAP | UP | LEFT)
 """Symmetry codes of 0 to 3 quarter turns counter-clockwise, without and after a left-right flip."""
@@ -19,12 +19,12 @@ UNFLIPPED, FLIPPED = TURNS, (LEFT, SWAP, UP, SWAP | UP | LEFT)
 
 def dihedral(tensor: Tensor, *, turns: int, flip: bool) -> Tensor:
     """Return a tensor (..., H, W) flipped left-right if `flip`, then turned by quarter turns counter-clockwise."""
-    moved = turned(tensor, code_of(turns, flip=flip))
+    moved = flip_rotate_tensor(tensor, code_of(turns, flip=flip))
     return moved if turns else moved.contiguous()  # the same memory layout with and without turns
 
 
 def code_of(turns: int, *, flip: bool) -> int:
-    """Return the symmetry code, as `geoxt.transforms.turns.turned` takes it, of a flip followed by quarter turns."""
+    """Return the symmetry code, as `geoxt.transforms.flip_rotate_tensor` takes it, of a flip followed by quarter turns."""
     return (FLIPPED if flip else UNFLIPPED)[turns]
 
 

@@ -70,9 +70,9 @@ def test_described_transforms_change_training_batches_and_no_others():
 
 
 def test_they_are_those_that_python_makes_and_draw_by_the_seed():
-    described = transform_of(["RandomTurn", CLOUDS, AFFINE])
+    described = transform_of(["RandomFlipRotate", CLOUDS, AFFINE])
     made = nn.Sequential(
-        transforms.RandomTurn(), transforms.Clouds(1.0, seed=5), transforms.Augment(RandomAffine(degrees=9))
+        transforms.RandomFlipRotate(), transforms.Clouds(1.0, seed=5), transforms.Augment(RandomAffine(degrees=9))
     )
     batch = next(iter(module().train_dataloader()))
     found = []
@@ -83,7 +83,7 @@ def test_they_are_those_that_python_makes_and_draw_by_the_seed():
     assert torch.equal(found[0]["mask"], found[1]["mask"])
     assert not torch.equal(found[0]["image"], batch["image"])
     assert set(found[0]["mask"].unique().tolist()) <= {0, 7}  # stored as uint8, and yet never interpolated
-    runs = [seen(build(learning("RandomTurn", CLOUDS), module()), module(), seed=seed)[0] for seed in (1, 1, 2)]
+    runs = [seen(build(learning("RandomFlipRotate", CLOUDS), module()), module(), seed=seed)[0] for seed in (1, 1, 2)]
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
 
@@ -95,7 +95,9 @@ class Killed(BaseException):
 @pytest.mark.parametrize("stop", [2, 4, 6])
 def test_a_training_with_transforms_goes_on_exactly(stop, tmp_path, monkeypatch):
     def train(batches=None, **options):
-        task = build(learning("RandomTurn", CLOUDS, {"class_path": "RandomCrop", "init_args": {"size": 8}}), module())
+        task = build(
+            learning("RandomFlipRotate", CLOUDS, {"class_path": "RandomCrop", "init_args": {"size": 8}}), module()
+        )
         step, left = task.training_step, [batches]
 
         def doomed(*args):
@@ -185,7 +187,7 @@ data: {{class_path: ImageFolderDataModule, init_args: {{path: {chips}, shares: [
 """
 LEARN = """{
   task: classification, model: test_classifier,
-  transforms: [RandomTurn, {class_path: geoxt.transforms.Clouds, init_args: {p: 0.5, seed: 3}}]}
+  transforms: [RandomFlipRotate, {class_path: geoxt.transforms.Clouds, init_args: {p: 0.5, seed: 3}}]}
 """
 
 
@@ -206,14 +208,14 @@ def test_both_commands_take_them_and_keep_them_with_the_run(chips, tmp_path, cap
     arguments = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--out", str(out)]
     assert main(["fit", "--config", str(path), *arguments]) == 0
     kept = (out / "config.yaml").read_text()
-    assert "- RandomTurn\n" in kept
+    assert "- RandomFlipRotate\n" in kept
     assert "class_path: geoxt.transforms.Clouds" in kept
-    path.write_text(path.read_text().replace("RandomTurn", "RandomTurm"))
+    path.write_text(path.read_text().replace("RandomFlipRotate", "RandomTurm"))
     assert main(["fit", "--config", str(path), *arguments]) == FAILED
     assert "Cannot find the transform 'RandomTurm'" in capsys.readouterr().err
 
-    rest = "training: {epochs: 1}\nseeds: [0]\ngrid: {transforms: [[], [RandomTurn]]}\n"
+    rest = "training: {epochs: 1}\nseeds: [0]\ngrid: {transforms: [[], [RandomFlipRotate]]}\n"
     path.write_text(CONFIG.format(chips=chips) + f"learning: {LEARN}{rest}")
     assert main(["experiment", "--config", str(path), "--out", str(tmp_path / "all")]) == 0
     report = json.loads((tmp_path / "all" / "results.json").read_text())
-    assert [one["config"]["learning"].get("transforms") for one in report["grid"]] == [None, ["RandomTurn"]]
+    assert [one["config"]["learning"].get("transforms") for one in report["grid"]] == [None, ["RandomFlipRotate"]]

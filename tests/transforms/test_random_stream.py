@@ -1,11 +1,11 @@
-"""Draws: from torch's global generator, or from a seed, in one process and in workers."""
+"""Random streams: torch's global generator or a seed, in one process and in workers."""
 
 import copy
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from geoxt.transforms.draws import Draws
+from geoxt.transforms.random_stream import RandomStream
 
 
 class Drawn(Dataset):
@@ -19,24 +19,24 @@ class Drawn(Dataset):
         return self.draws.uniform(1)
 
 
-def test_without_a_seed_they_are_those_of_torch():
+def test_default_is_the_global_generator():
     torch.manual_seed(5)
-    first = Draws().uniform(3)
+    first = RandomStream().uniform(3)
     torch.manual_seed(5)
     assert torch.equal(first, torch.rand(3))
 
 
-def test_a_seed_begins_a_stream():
-    one, two = Draws(8), Draws(8)
+def test_seed_repeats_the_stream():
+    one, two = RandomStream(8), RandomStream(8)
     assert torch.equal(one.normal(3), two.normal(3))
-    assert not torch.equal(one.normal(3), Draws(8).normal(3))
-    assert torch.equal(copy.deepcopy(one).beta(0.5, 2), Draws(8).beta(0.5, 2))
+    assert not torch.equal(one.normal(3), RandomStream(8).normal(3))
+    assert torch.equal(copy.deepcopy(one).beta(0.5, 2), RandomStream(8).beta(0.5, 2))
 
 
-def test_workers_draw_their_own_and_new_ones_every_epoch():
+def test_workers_draw_independently_each_epoch():
     def epochs():
         torch.manual_seed(0)
-        loader = DataLoader(Drawn(Draws(1)), num_workers=2, batch_size=None, multiprocessing_context="fork")
+        loader = DataLoader(Drawn(RandomStream(1)), num_workers=2, batch_size=None, multiprocessing_context="fork")
         return [tuple(value.item() for value in loader) for _ in range(2)]
 
     first = epochs()

@@ -1,4 +1,4 @@
-"""Normalisation by the statistics of each band, and back; what is not valid stays out of it."""
+"""Normalization by the mean and standard deviation of each band, and its inverse."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
-from geoxt.transforms.sample import Sample, image_of, valid_of
+from geoxt.transforms.batch import Sample, image_of, valid_of
 from geoxt.types import Floats
 
 
 def normalize(values: Tensor, mean: Tensor, std: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Return (values - mean) / std band by band, and 0 (the mean) where not valid.
+    """Return (values - mean) / std per band, and 0 (the mean) for invalid pixels.
 
     Parameters
     ----------
@@ -22,32 +22,32 @@ def normalize(values: Tensor, mean: Tensor, std: Tensor, valid: Tensor | None = 
     mean, std
         (band,), in the units of the values.
     valid
-        (…, height, width); left out, all are.
+        (…, height, width); all pixels by default.
     """
-    found = (values - mean[:, None, None]).div_(std[:, None, None])
-    return found if valid is None else found.masked_fill_(~valid.unsqueeze(-3), 0)
+    normalized = (values - mean[:, None, None]).div_(std[:, None, None])
+    return normalized if valid is None else normalized.masked_fill_(~valid.unsqueeze(-3), 0)
 
 
 def denormalize(values: Tensor, mean: Tensor, std: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Return values * std + mean band by band, the way back from `normalize`; 0 where not valid."""
-    found = (values * std[:, None, None]).add_(mean[:, None, None])
-    return found if valid is None else found.masked_fill_(~valid.unsqueeze(-3), 0)
+    """Return values * std + mean per band, the inverse of `normalize`, and 0 for invalid pixels."""
+    denormalized = (values * std[:, None, None]).add_(mean[:, None, None])
+    return denormalized if valid is None else denormalized.masked_fill_(~valid.unsqueeze(-3), 0)
 
 
 class Normalize(nn.Module):
-    """Brings each band of an image to mean 0 and deviation 1.
+    """Normalizes each band of an image to mean 0 and standard deviation 1.
 
     Parameters
     ----------
     mean, std
-        A number a band, in the image's units, as `geoxt.trainers.band_statistics` finds them.
+        One number per band, in the image's units.
     image
         Name of the layer.
 
     Raises
     ------
     InputError
-        Where they differ in number, or a deviation is not above zero.
+        If `mean` and `std` differ in length, or a standard deviation is not positive.
     """
 
     def __init__(self, mean: Sequence[float] | Floats, std: Sequence[float] | Floats, *, image: str = "image") -> None:
@@ -57,23 +57,28 @@ class Normalize(nn.Module):
         for name, numbers in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.as_tensor([float(number) for number in numbers]), persistent=False)
         if len(self.mean) != len(self.std) or not bool((self.std > 0).all()):
-            msg = f"Cannot normalise by mean={self.mean.tolist()} and std={self.std.tolist()}: pass as many of each, "
-            raise InputError(msg + "std= above zero.")
+            raise InputError(
+                f"Cannot normalize by mean={self.mean.tolist()} and std={self.std.tolist()}.",
+                remedy="Pass {mean} and {std} of the same length, with positive standard deviations.",
+            )
         self.image = image
 
     def forward(self, sample: Sample) -> Sample:
-        """Return the batch with its image normalised, and 0 where it is not valid."""
+        """Return the batch with its image normalized, and 0 for invalid pixels."""
         values, valid = self._checked(sample)
         return {**sample, self.image: normalize(values, self.mean.to(values), self.std.to(values), valid)}
 
     def inverse(self, sample: Sample) -> Sample:
-        """Return the batch with its image in its own units again, and 0 where it is not valid."""
+        """Return the batch with its image in its original units, and 0 for invalid pixels."""
         values, valid = self._checked(sample)
         return {**sample, self.image: denormalize(values, self.mean.to(values), self.std.to(values), valid)}
 
     def _checked(self, sample: Sample) -> tuple[Tensor, Tensor]:
         values = image_of(sample, self.image)
         if values.shape[-3] != len(self.mean):
-            msg = f"Cannot normalise {self.image!r}: it has {values.shape[-3]} bands, and there are {len(self.mean)} "
-            raise InputError(msg + "statistics. Pass mean= and std= with a number a band.")
+            raise InputError(
+                f"Cannot normalize {self.image!r}: it has {values.shape[-3]} bands, but mean and std have "
+                f"{len(self.mean)} values.",
+                remedy="Pass {mean} and {std} with one number per band.",
+            )
         return values, valid_of(sample, self.image)

@@ -1,4 +1,4 @@
-"""Random numbers of a transform: torch's own, or a stream that begins with a seed."""
+"""Random numbers for transforms: torch's global generator, or a seeded stream."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 
-class Draws:
-    """What a transform draws from; always on the CPU, so that a GPU gets the same numbers.
+class RandomStream:
+    """Random number source of one transform. Numbers are drawn on the CPU, so they do not depend on the device.
 
     Parameters
     ----------
     seed
-        Begins a stream of its own: transforms made with one seed draw the same. Left out, torch's global generator,
-        which `torch.manual_seed` seeds.
+        Seed of a generator of its own: two transforms with one seed draw the same numbers. By default torch's global
+        generator is used, which `torch.manual_seed` seeds.
 
     Notes
     -----
-    In a loader's workers the stream begins with the seed and the worker's own, which torch deals out anew for every
-    epoch; there, seed torch as well for runs that repeat.
+    In loader workers the seed is added to the worker's seed, which torch draws anew each epoch. Call
+    `torch.manual_seed` as well for repeatable runs with workers.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -33,7 +33,7 @@ class Draws:
 
     @property
     def generator(self) -> torch.Generator | None:
-        """The stream, `None` for torch's global one."""
+        """The generator, or `None` for torch's global one."""
         if self.seed is None:
             return None
         if self._stream is None or self._stream[0] != os.getpid():
@@ -44,7 +44,7 @@ class Draws:
 
     @property
     def state(self) -> Tensor | None:
-        """Where the stream stands, to go on from; `None` where there is none of its own, or nothing was drawn."""
+        """State of the generator, to resume from; `None` without a seed or before the first draw."""
         return None if self.seed is None or self._stream is None else self._stream[1].get_state()
 
     @state.setter
@@ -56,30 +56,30 @@ class Draws:
             self._stream = os.getpid(), generator
 
     def uniform(self, *shape: int) -> Tensor:
-        """Return numbers from 0 to 1, float32."""
+        """Return uniform numbers in [0, 1), float32."""
         return torch.rand(shape, generator=self.generator)
 
     def normal(self, *shape: int) -> Tensor:
-        """Return numbers of mean 0 and deviation 1, float32."""
+        """Return standard normal numbers, float32."""
         return torch.randn(shape, generator=self.generator)
 
     def integers(self, below: int, *shape: int) -> Tensor:
-        """Return whole numbers from 0 to below a limit, int64."""
+        """Return uniform integers in [0, below), int64."""
         return torch.randint(below, shape, generator=self.generator)
 
-    def happens(self, p: float, count: int) -> Tensor:
-        """Return truth values, each true with probability `p`."""
+    def bernoulli(self, p: float, count: int) -> Tensor:
+        """Return booleans (count,), each true with probability `p`."""
         return self.uniform(count) < p
 
     def beta(self, alpha: float, count: int) -> Tensor:
-        """Return numbers of the distribution Beta(alpha, alpha), float32."""
-        with self.everywhere(torch.device("cpu")):
-            found: Tensor = torch.distributions.Beta(alpha, alpha).sample((count,))
-        return found
+        """Return numbers (count,) drawn from Beta(alpha, alpha), float32."""
+        with self.seed_global(torch.device("cpu")):
+            numbers: Tensor = torch.distributions.Beta(alpha, alpha).sample((count,))
+        return numbers
 
     @contextmanager
-    def everywhere(self, device: torch.device) -> Iterator[None]:
-        """Let code that draws from torch's global generators draw from this stream."""
+    def seed_global(self, device: torch.device) -> Iterator[None]:
+        """Seed torch's global generators from this stream within the context, and restore them afterwards."""
         if self.seed is None:
             yield
             return
@@ -90,5 +90,5 @@ class Draws:
             yield
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the stream behind: it begins anew elsewhere."""
+        """Return the seed alone: generators do not pickle, and a worker's stream starts from its own seed."""
         return {"seed": self.seed, "_stream": None}

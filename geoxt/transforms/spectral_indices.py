@@ -1,4 +1,4 @@
-"""Spectral indices as one table: each a formula over bands by common name, the same for numpy and for torch."""
+"""Table of spectral indices: formulas over bands by common name, for numpy arrays and torch tensors alike."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "rededge2": ("rededge2", "rededge075"),
     "rededge3": ("rededge3", "rededge078"),
 }
-"""Names under which a catalog may give a band, the best first: Landsat's near infrared is the EO extension's `nir08`,
-and its version 2 tells the red edge bands apart by wavelength."""
+"""Common names of a band in STAC catalogs, in order of preference: the near infrared of Landsat is `nir08` in the EO
+extension, whose version 2 names the red edge bands by wavelength."""
 _PROBE = (0.07, 0.19, 0.31, 0.43, 0.61, 0.83)
-"""Band values, all different, on which a formula shows whether the scale of its bands matters."""
+"""Distinct band values with which `Index.scale_free` tests whether a formula depends on the scale of its bands."""
 
 
 def root(value: Any) -> Any:
-    """Return the square root, correctly rounded: torch's own of float32 may be off by a bit on a CPU."""
+    """Return the correctly rounded square root: torch's float32 `sqrt` can be off by one bit on a CPU."""
     return value.double().sqrt().to(value.dtype) if isinstance(value, Tensor) else value**0.5
 
 
@@ -35,43 +35,43 @@ class Index:
     """One spectral index."""
 
     name: str
-    """What users call it, and the name of its band."""
+    """Name of the index and of its band."""
     title: str
     """Full name."""
     formula: Callable[..., Any]
-    """Arithmetic over its bands, whose common names are the names of the arguments. Only `+ - * /`, `** 2` and `root`,
-    and no number over an array but 1: torch and numpy then round alike."""
+    """Function of its bands, whose argument names are the bands' common names. Restricted to `+ - * /`, `** 2`, `root`
+    and 1 / array, which torch and numpy round alike."""
     cite: str
-    """DOI or URL of the paper that defines it."""
+    """DOI or URL of its definition."""
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Common names of the bands that it needs."""
+        """Common names of its bands."""
         return tuple(inspect.signature(self.formula).parameters)
 
     @property
     def text(self) -> str:
-        """The formula as one writes it."""
+        """The formula as text."""
         return str(self.formula(*map(Symbol, self.bands)))
 
     @property
     def scale_free(self) -> bool:
-        """Whether it is the same for reflectance and for any multiple of it, such as stored numbers without offset."""
+        """Whether scaling all bands by one factor leaves the index unchanged."""
         probe = _PROBE[: len(self.bands)]
         return bool(abs(self.formula(*probe) - self.formula(*(1024 * value for value in probe))) < 1e-9)
 
 
 _TABLE = (
     Index(
-        name="ndvi", title="normalised difference vegetation index", cite="https://ntrs.nasa.gov/citations/19740022614",
+        name="ndvi", title="normalized difference vegetation index", cite="https://ntrs.nasa.gov/citations/19740022614",
         formula=lambda nir, red: (nir - red) / (nir + red),
     ),
     Index(
-        name="gndvi", title="green normalised difference vegetation index", cite="10.1016/S0034-4257(96)00072-7",
+        name="gndvi", title="green normalized difference vegetation index", cite="10.1016/S0034-4257(96)00072-7",
         formula=lambda nir, green: (nir - green) / (nir + green),
     ),
     Index(
-        name="ndre", title="normalised difference red edge index", cite="10.1016/1011-1344(93)06963-4",
+        name="ndre", title="normalized difference red edge index", cite="10.1016/1011-1344(93)06963-4",
         formula=lambda nir, rededge1: (nir - rededge1) / (nir + rededge1),
     ),
     Index(
@@ -91,7 +91,7 @@ _TABLE = (
         formula=lambda nir, red: 0.5 * (2 * nir + 1 - root((2 * nir + 1) ** 2 - 8 * (nir - red))),
     ),
     Index(
-        name="osavi", title="optimised soil-adjusted vegetation index", cite="10.1016/0034-4257(95)00186-7",
+        name="osavi", title="optimized soil-adjusted vegetation index", cite="10.1016/0034-4257(95)00186-7",
         formula=lambda nir, red: (nir - red) / (nir + red + 0.16),
     ),
     Index(
@@ -127,11 +127,11 @@ _TABLE = (
         formula=lambda red, blue, rededge2: (red - blue) / rededge2,
     ),
     Index(
-        name="ndwi", title="normalised difference water index (McFeeters)", cite="10.1080/01431169608948714",
+        name="ndwi", title="normalized difference water index (McFeeters)", cite="10.1080/01431169608948714",
         formula=lambda green, nir: (green - nir) / (green + nir),
     ),
     Index(
-        name="mndwi", title="modified normalised difference water index", cite="10.1080/01431160600589179",
+        name="mndwi", title="modified normalized difference water index", cite="10.1080/01431160600589179",
         formula=lambda green, swir16: (green - swir16) / (green + swir16),
     ),
     Index(
@@ -143,7 +143,7 @@ _TABLE = (
         formula=lambda blue, green, nir, swir16, swir22: blue + 2.5 * green - 1.5 * (nir + swir16) - 0.25 * swir22,
     ),
     Index(
-        name="ndmi", title="normalised difference moisture index", cite="10.1016/S0034-4257(01)00318-2",
+        name="ndmi", title="normalized difference moisture index", cite="10.1016/S0034-4257(01)00318-2",
         formula=lambda nir, swir16: (nir - swir16) / (nir + swir16),
     ),
     Index(
@@ -151,15 +151,15 @@ _TABLE = (
         formula=lambda swir16, nir: swir16 / nir,
     ),
     Index(
-        name="ndci", title="normalised difference chlorophyll index (water)", cite="10.1016/j.rse.2011.10.016",
+        name="ndci", title="normalized difference chlorophyll index (water)", cite="10.1016/j.rse.2011.10.016",
         formula=lambda rededge1, red: (rededge1 - red) / (rededge1 + red),
     ),
     Index(
-        name="ndsi", title="normalised difference snow index", cite="10.1109/IGARSS.1994.399618",
+        name="ndsi", title="normalized difference snow index", cite="10.1109/IGARSS.1994.399618",
         formula=lambda green, swir16: (green - swir16) / (green + swir16),
     ),
     Index(
-        name="ndbi", title="normalised difference built-up index", cite="10.1080/01431160304987",
+        name="ndbi", title="normalized difference built-up index", cite="10.1080/01431160304987",
         formula=lambda swir16, nir: (swir16 - nir) / (swir16 + nir),
     ),
     Index(
@@ -168,11 +168,11 @@ _TABLE = (
         formula=lambda swir16, red, nir, blue: (swir16 + red - (nir + blue)) / (swir16 + red + (nir + blue)),
     ),
     Index(
-        name="nbr", title="normalised burn ratio", cite="10.3133/ofr0211",
+        name="nbr", title="normalized burn ratio", cite="10.3133/ofr0211",
         formula=lambda nir, swir22: (nir - swir22) / (nir + swir22),
     ),
     Index(
-        name="nbr2", title="normalised burn ratio 2",
+        name="nbr2", title="normalized burn ratio 2",
         cite="https://www.usgs.gov/landsat-missions/landsat-normalized-burn-ratio-2",
         formula=lambda swir16, swir22: (swir16 - swir22) / (swir16 + swir22),
     ),
@@ -187,79 +187,89 @@ INDICES: Mapping[str, Index] = {index.name: index for index in _TABLE}
 
 
 def indices_of(names: str | Iterable[str]) -> tuple[Index, ...]:
-    """Return the indices of some names, in their order; case does not matter.
+    """Return the indices with the given names, in order. Names are not case-sensitive.
 
     Raises
     ------
     InputError
-        Where there is none of a name, or one is named twice.
+        If a name is unknown or given twice.
     """
-    wanted = [name.lower() for name in ([names] if isinstance(names, str) else names)]
-    for name in wanted:
+    lowered = [name.lower() for name in ([names] if isinstance(names, str) else names)]
+    for name in lowered:
         if name not in INDICES:
             near = difflib.get_close_matches(name, INDICES, n=3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"Known are {', '.join(INDICES)}."
-            msg = f"Cannot find a spectral index named {name!r}. {hint} Pass indices= of known ones."
-            raise InputError(msg)
-        if wanted.count(name) > 1:
-            msg = f"Cannot append {name!r} twice. Pass indices= with each index once."
-            raise InputError(msg)
-    return tuple(INDICES[name] for name in wanted)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"Available: {', '.join(INDICES)}."
+            raise InputError(
+                f"Cannot find a spectral index named {name!r}. {hint}",
+                remedy="Pass names of `geoxt.transforms.INDICES` as {indices}.",
+            )
+        if lowered.count(name) > 1:
+            raise InputError(f"Cannot append {name!r} twice.", remedy="Pass each index once in {indices}.")
+    return tuple(INDICES[name] for name in lowered)
 
 
 def evaluate(index: Index, bands: Sequence[Any], *, scale: float = 1.0, offset: float = 0.0) -> Any:
-    """Return an index of bands (any kind of array) whose numbers times `scale` plus `offset` are physical values."""
-    stored = (scale, offset) != (1.0, 0.0)
-    return index.formula(*(band * scale + offset if stored else band for band in bands))
+    """Compute an index from arrays of its bands, with physical value = band * `scale` + `offset`."""
+    scaled = (scale, offset) != (1.0, 0.0)
+    return index.formula(*(band * scale + offset if scaled else band for band in bands))
 
 
 def find_bands(
-    index: Index, names: Sequence[str], common: Sequence[str] = (), given: Mapping[str, str] | None = None
+    index: Index, names: Sequence[str], common: Sequence[str] = (), mapping: Mapping[str, str] | None = None
 ) -> tuple[int, ...]:
-    """Return where the bands of an index stand among those of a layer or of a tensor.
+    """Return the positions of an index's bands among the bands of a layer or tensor.
 
     Parameters
     ----------
     index
         The index.
     names
-        The bands' own names.
+        Band names.
     common
-        Their common names, "" where one has none.
-    given
-        Band of its own name by common name; goes before what the bands say of themselves.
+        Common names of the bands, "" for a band without one.
+    mapping
+        Band name by common name; takes precedence over `common`.
 
     Raises
     ------
     InputError
-        Where a band is missing, or a name means several.
+        If a band is missing or ambiguous.
     """
-    return tuple(_place(index, band, names, common, given or {}) for band in index.bands)
+    return tuple(_band_position(index, band, names, common, mapping or {}) for band in index.bands)
 
 
-def _place(index: Index, band: str, names: Sequence[str], common: Sequence[str], given: Mapping[str, str]) -> int:
-    shown = [
+def _band_position(
+    index: Index, band: str, names: Sequence[str], common: Sequence[str], mapping: Mapping[str, str]
+) -> int:
+    labels = [
         f"{name} ({other})" if other else name for name, other in zip(names, common or [""] * len(names), strict=True)
     ]
-    if band in given:
-        if given[band] not in names:
-            msg = f"Cannot take {given[band]!r} as {band}: the bands are {', '.join(shown)}. Pass bands= of these."
-            raise InputError(msg)
-        return names.index(given[band])
+    if band in mapping:
+        if mapping[band] not in names:
+            raise InputError(
+                f"Cannot use {mapping[band]!r} as the {band} band: the bands are {', '.join(labels)}.",
+                remedy="Pass names of these bands in {bands}.",
+            )
+        return names.index(mapping[band])
     for alias in ALIASES.get(band, (band,)):
-        for called in (common, names):
-            found = [place for place, name in enumerate(called) if name.lower() == alias]
-            if len(found) > 1:
-                msg = f"Cannot choose the {band} band of {index.name}: {', '.join(shown[at] for at in found)} all are. "
-                raise InputError(msg + f"Pass bands={{{band!r}: …}} with the name of one.")
-            if found:
-                return found[0]
-    msg = f"Cannot compute {index.name} = {index.text}: no band is called {band}. The bands are {', '.join(shown)}. "
-    raise InputError(msg + f"Pass bands={{{band!r}: …}} with the name of one, or open the layer with that band.")
+        for candidates in (common, names):
+            positions = [position for position, name in enumerate(candidates) if name.lower() == alias]
+            if len(positions) > 1:
+                raise InputError(
+                    f"Cannot choose the {band} band of {index.name}: "
+                    f"{', '.join(labels[position] for position in positions)} all have this name.",
+                    remedy=f"Pass {{bands}}, a mapping from {band!r} to the name of one band.",
+                )
+            if positions:
+                return positions[0]
+    raise InputError(
+        f"Cannot compute {index.name} = {index.text}: no band is named {band}. The bands are {', '.join(labels)}.",
+        remedy=f"Pass {{bands}}, a mapping from {band!r} to a band name. Or open the layer with that band.",
+    )
 
 
 def table() -> str:
-    """Return the indices as a table in markdown."""
+    """Return a Markdown table of all indices."""
     rows = ["| name | index | formula | reference |", "|---|---|---|---|"]
     for index in INDICES.values():
         url = index.cite if index.cite.startswith("http") else f"https://doi.org/{index.cite}"

@@ -1,4 +1,4 @@
-"""The table of indices: each entry is whole, its text is its formula, and its values are known ones."""
+"""Spectral indices: complete entries, text equal to the formula, known values."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geoxt.errors import InputError
-from geoxt.transforms.formulas import INDICES, find_bands, indices_of, table
+from geoxt.transforms.spectral_indices import INDICES, find_bands, indices_of, table
 
 REFLECTANCE = {
     "blue": 0.04, "green": 0.08, "red": 0.05, "rededge1": 0.12, "rededge2": 0.3, "rededge3": 0.38, "nir": 0.4,
@@ -47,7 +47,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("name", INDICES)
-def test_values_and_text_are_the_formula(name):
+def test_values_and_text_match_the_formula(name):
     index = INDICES[name]
     bands = {band: np.float64(REFLECTANCE[band]) for band in index.bands}
     assert index.formula(**bands) == pytest.approx(KNOWN[name])
@@ -55,48 +55,48 @@ def test_values_and_text_are_the_formula(name):
     assert index.cite.startswith(("10.", "https://"))
 
 
-def test_there_are_enough_of_them():
+def test_at_least_20_indices():
     assert len(INDICES) >= 20
     assert set(KNOWN) == set(INDICES)
 
 
-def test_those_that_need_reflectance_are_told_from_ratios():
+def test_scale_free_indices():
     needing = {name for name, index in INDICES.items() if not index.scale_free}
     assert needing == {"evi", "evi2", "savi", "msavi2", "osavi", "mcari", "tcari", "awei_nsh", "awei_sh", "bai"}
 
 
-def test_bands_are_found_by_common_name_first():
+def test_common_names_take_precedence():
     (ndvi,) = indices_of("NDVI")
     assert find_bands(ndvi, ["B4", "B8", "B8A"], ["red", "nir", "nir08"]) == (1, 0)
     assert find_bands(ndvi, ["B4", "B5"], ["red", "nir08"]) == (1, 0)
     assert find_bands(ndvi, ["red", "x", "NIR"]) == (2, 0)
-    assert find_bands(ndvi, ["B1", "B2"], given={"nir": "B1", "red": "B2"}) == (0, 1)
+    assert find_bands(ndvi, ["B1", "B2"], mapping={"nir": "B1", "red": "B2"}) == (0, 1)
     (ndre,) = indices_of(["ndre"])
     assert find_bands(ndre, ["a", "b"], ["rededge071", "nir"]) == (1, 0)
 
 
-def test_what_is_missing_or_may_be_several_is_refused():
+def test_missing_or_ambiguous_bands_raise():
     (evi,) = indices_of("evi")
     with pytest.raises(
-        InputError, match=r"Cannot compute evi = 2.5 .* no band is called blue. The bands are B4 \(red\)"
+        InputError, match=r"Cannot compute evi = 2.5 .* no band is named blue. The bands are B4 \(red\)"
     ):
         find_bands(evi, ["B4", "B8"], ["red", "nir"])
     with pytest.raises(InputError, match="Cannot choose the nir band of evi: a \\(nir\\), b \\(nir\\) all are"):
         find_bands(evi, ["a", "b"], ["nir", "nir"])
     with pytest.raises(InputError, match="Cannot take 'B9' as nir"):
-        find_bands(evi, ["B8"], given={"nir": "B9"})
+        find_bands(evi, ["B8"], mapping={"nir": "B9"})
     with pytest.raises(InputError, match="Did you mean ndwi or ndvi"):
         indices_of("nvdi")
     with pytest.raises(InputError, match="Cannot append 'evi' twice"):
         indices_of(["evi", "EVI"])
 
 
-def test_the_table_of_the_documentation_is_that_of_the_code():
+def test_documentation_table_matches_the_code():
     page = Path(__file__).parents[2] / "docs" / "api" / "transforms.md"
     assert page.read_text().endswith(f"-->\n{table()}")
 
 
-def test_the_table_has_a_row_for_each():
+def test_table_has_a_row_per_index():
     rows = table().splitlines()
     assert len(rows) == len(INDICES) + 2
     assert rows[2].startswith("| `ndvi` | normalised difference vegetation index | `(nir - red) / (nir + red)` |")
