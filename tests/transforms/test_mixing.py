@@ -44,7 +44,7 @@ def test_floating_point_labels_are_averaged(images):
 def test_mixup_of_class_codes_raises(windows, images):
     with pytest.raises(InputError, match=r"average class codes: the batch has the layers \['mask'\]"):
         MixUp()(windows)
-    with pytest.raises(InputError, match="Cannot mix labels 0 to 3, classes=3"):
+    with pytest.raises(InputError, match="Cannot mix labels from 0 to 3 with classes=3"):
         MixUp(classes=3)(images)
 
 

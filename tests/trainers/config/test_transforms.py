@@ -130,7 +130,7 @@ def test_a_training_with_transforms_goes_on_exactly(stop, tmp_path, monkeypatch)
         ({"class_path": "Clouds", "init_args": {"q": 1}}, "unexpected keyword argument 'q'. It takes p, coverage"),
         ({"Clouds": {}}, "pass a name, or class_path"),
         ({"class_path": "Augment", "init_args": {"steps": ["Blur"]}}, "Cannot find the transform 'Blur'"),
-        ({"class_path": "RandomCrop", "init_args": {"size": 0}}, "size= of one pixel or more"),
+        ({"class_path": "RandomCrop", "init_args": {"size": 0}}, "size= of at least one pixel"),
     ],
 )
 def test_what_cannot_be_made_is_said(described, said):
