@@ -85,7 +85,7 @@ def test_missing_or_ambiguous_bands_raise():
         InputError, match="Cannot choose the nir band of evi: a \\(nir\\), b \\(nir\\) all have this name"
     ):
         find_bands(evi, ["a", "b"], ["nir", "nir"])
-    with pytest.raises(InputError, match="Cannot take 'B9' as nir"):
+    with pytest.raises(InputError, match="Cannot use 'B9' as the nir band"):
         find_bands(evi, ["B8"], mapping={"nir": "B9"})
     with pytest.raises(InputError, match="Did you mean ndwi or ndvi"):
         indices_of("nvdi")

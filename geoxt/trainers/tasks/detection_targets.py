@@ -46,7 +46,7 @@ def turn(images: Tensor, targets: Sequence[Instances]) -> tuple[Tensor, list[Ins
     draws = [drawn(1, square=square)[0] for _ in images]
     keys = [key for key in ("boxes", "masks") if targets and key in targets[0]]
     batch: Batch = {"image": images, **{key: [instances[key] for instances in targets] for key in keys}}
-    moved = turned(batch, [code_of(turns, flip=flip) for turns, flip in draws])
+    moved = flip_rotate(batch, [code_of(turns, flip=flip) for turns, flip in draws])
     return moved["image"], [
         {**instances, **{key: moved[key][i] for key in keys}} for i, instances in enumerate(targets)
     ]

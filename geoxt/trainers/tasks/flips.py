@@ -24,7 +24,7 @@ def dihedral(tensor: Tensor, *, turns: int, flip: bool) -> Tensor:
 
 
 def code_of(turns: int, *, flip: bool) -> int:
-    """Return the symmetry code, as `geoxt.transforms.flip_rotate_tensor` takes it, of a flip followed by quarter turns."""
+    """Return the code for `geoxt.transforms.flip_rotate_tensor` of a flip followed by quarter turns."""
     return (FLIPPED if flip else UNFLIPPED)[turns]
 
 
