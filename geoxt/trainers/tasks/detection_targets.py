@@ -10,7 +10,7 @@ from torch import Tensor
 from geoxt.metrics.label_codes import IGNORE, Codes
 from geoxt.trainers.tasks.flips import code_of, drawn
 from geoxt.trainers.tasks.targets import Batch, entry
-from geoxt.transforms import flip_rotate as turned
+from geoxt.transforms import flip_rotate
 
 Instances = dict[str, Tensor]
 """Instances in one image: `boxes` (M, 4) as left, top, right, bottom in pixels; `labels` (M,); `masks` (M, H, W)."""

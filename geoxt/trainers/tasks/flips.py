@@ -1,7 +1,7 @@
-"""Random flips and quarter turns of training batches, moved by `geoxt.transforms.flip_rotate_tensor`.
+"""Random flips and quarter turns of training batches, by `geoxt.transforms.flip_rotate_tensor`.
 
-`transforms.RandomFlipRotate` draws one of the eight symmetries at once; these functions draw turns, then flips. Replacing one
-by the other would change the batches of a seed, and so the weights of repeated or resumed trainings.
+`transforms.RandomFlipRotate` draws one of the eight symmetries at once; these functions draw turns, then flips.
+Replacing one by the other would change the batches of a seed, and so the weights of repeated or resumed trainings.
 """
 
 from __future__ import annotations
