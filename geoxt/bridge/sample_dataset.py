@@ -1,4 +1,4 @@
-"""Samples of benchmark datasets -> tensors, under the keys that windows of layers have too."""
+"""A map-style torch dataset of benchmark samples, with the keys that windows of layers have."""
 
 from __future__ import annotations
 
@@ -23,28 +23,33 @@ from geoxt.types import Array
 
 
 class SampleDataset(TorchDataset[Sample]):
-    """A map-style torch dataset of a dataset's samples.
+    """A map-style torch dataset of the samples of a benchmark dataset.
 
     Parameters
     ----------
     data
-        The samples.
+        A dataset, as `geoxt.datasets.load` returns it.
     transform
         Applied to every sample.
     dtype
-        "float32": images become float32. "stored": they keep their type where torch has it.
+        "float32": images become float32. "stored": they keep their dtype if torch supports it.
     keys
-        Assets to read; all by default.
+        Assets to read. Default: all.
 
     Notes
     -----
-    A sample has, by key of the dataset: `image` (time, band, y, x), absent dimensions left out, and `image_valid`
-    (time, y, x), true where no band is nodata; `mask` of class codes as int64, and `mask_valid`, true where there is a
-    label; `label`, int64, or float32 for numbers and for several classes (ones for those that are there); `boxes`
-    (n, 4) float32 left, top, right, bottom in pixels, `labels` (n,) int64 (of numbered shapes where the mask is read,
-    or there is one class; shapes of which the mask says that they have no label are left out) and `masks` (n, y, x)
-    uint8; recordings as float32 (channel, time); and, of georeferenced images, `bounds`, `transform` and `crs`. It
-    pickles without open files, so it goes to workers by fork or spawn.
+    Entries of a sample, depending on the dataset:
+
+    - `image` (time, band, y, x) without the dimensions it lacks, and `image_valid` (time, y, x), true where no band is
+      nodata;
+    - `mask` of class codes, int64, and `mask_valid`, true where pixels are labeled;
+    - `label`: int64 for a class, float32 for a number, or for several classes 1 at each class that is present;
+    - `boxes` (n, 4) float32 left, top, right, bottom in pixels, `labels` (n,) int64 and `masks` (n, y, x) uint8. Of
+      numbered instances, `labels` need the mask or a single class; instances without labeled pixels are left out;
+    - recordings, float32 (channel, time);
+    - `bounds`, `transform` and `crs` of georeferenced images.
+
+    It pickles without open files, so that workers can be forked or spawned.
     """
 
     def __init__(
@@ -57,22 +62,24 @@ class SampleDataset(TorchDataset[Sample]):
     ) -> None:
         unknown = sorted(set(keys or ()) - {*data.spec.assets, "label"})
         if unknown:
-            msg = f"Cannot read {unknown[0]!r} of {data.spec.name!r}: it has {', '.join(data.spec.assets)}. Mend keys=."
-            raise InputError(msg)
+            raise InputError(
+                f"Cannot read {unknown[0]!r} of {data.spec.name!r}: its assets are {', '.join(data.spec.assets)}.",
+                remedy="Pass some of them as {keys}.",
+            )
         if keys is not None:
             data = data.only(keys)
         self.data, self.transform, self.dtype = data, transform, dtype
 
     @property
     def classes(self) -> Legend | None:
-        """Codes, names and colours of what is labelled, without the codes that mean that there is no label."""
+        """Codes, names and colors of the classes, without the codes of unlabeled pixels."""
         spec = self.data.spec
-        without = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
-        return spec.classes and spec.classes.only([code for code in spec.classes.codes if code not in without])
+        ignored = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
+        return spec.classes and spec.classes.only([code for code in spec.classes.codes if code not in ignored])
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Names of the bands of `image`; none where the dataset does not say."""
+        """Names of the bands of `image`; empty if the dataset does not state them."""
         return tuple(band.name for band in self.data.bands.get("image", ()))
 
     def __len__(self) -> int:
@@ -95,37 +102,37 @@ class SampleDataset(TorchDataset[Sample]):
         if "boxes" in values:
             sample |= _objects(values, _size(sample))
         elif "instances" in sample:
-            sample |= _from_instances(sample["instances"].numpy(), self._codes(sample), self._labelled(sample))
+            sample |= _from_instances(sample["instances"].numpy(), self._codes(sample), self._labeled(sample))
         if grid is not None:
             sample |= sample_at(geometry({"": grid}, [full_window(grid)]), 0)
         return sample if self.transform is None else self.transform(sample)
 
     def _pixels(self, key: str, asset: Any, values: Array) -> Sample:
-        """Return the tensors of an image or a mask, and where they are valid."""
+        """Return the tensor and the valid mask of an image or a mask."""
         if is_mask(asset):
             ignored = getattr(asset, "ignore", ())
             codes = values.astype(np.int64)
             valid = ~np.isin(codes, ignored) if ignored else np.ones(codes.shape, bool)
             return {key: torch.from_numpy(codes), f"{key}_valid": torch.from_numpy(valid)}
         nodata = getattr(asset, "nodata", None)
-        good = np.ones(values.shape, bool) if nodata is None else values != nodata
+        valid = np.ones(values.shape, bool) if nodata is None else values != nodata
         if values.dtype.kind == "f":
-            good &= np.isfinite(values)
-        return {key: torch.from_numpy(self._typed(values)), f"{key}_valid": torch.from_numpy(good.all(axis=-3))}
+            valid &= np.isfinite(values)
+        return {key: torch.from_numpy(self._typed(values)), f"{key}_valid": torch.from_numpy(valid.all(axis=-3))}
 
     def _codes(self, sample: Sample) -> Array | None:
-        """Return the class of every pixel that is in a numbered shape; `None` where neither mask nor legend tell."""
+        """Return the class code of every pixel of an instance; `None` if neither mask nor legend determine it."""
         if "mask" in sample:
             return sample["mask"].numpy()
         legend = self.data.classes
-        only = legend.codes[-1] if legend is not None and len(legend) == 2 else None
-        return None if only is None else np.full(tuple(sample["instances"].shape), only)
+        single = legend.codes[-1] if legend is not None and len(legend) == 2 else None  # background and one class
+        return None if single is None else np.full(tuple(sample["instances"].shape), single)
 
     @staticmethod
-    def _labelled(sample: Sample) -> Array:
-        """Return where the class of a numbered shape may be told: everywhere without a mask."""
-        found = sample["mask_valid"] if "mask" in sample else sample["instances_valid"]
-        return np.asarray(found.numpy())
+    def _labeled(sample: Sample) -> Array:
+        """Return the labeled pixels: those of the mask, if the sample has one."""
+        valid = sample["mask_valid"] if "mask" in sample else sample["instances_valid"]
+        return np.asarray(valid.numpy())
 
     def _typed(self, values: Array) -> Array:
         if self.dtype == "float32":
@@ -135,8 +142,8 @@ class SampleDataset(TorchDataset[Sample]):
 
 def _label(value: Any) -> torch.Tensor:
     array = np.asarray(value)
-    whole_number = array.ndim == 0 and array.dtype.kind in "iu"
-    return torch.as_tensor(array.astype(np.int64 if whole_number else np.float32))
+    is_class = array.ndim == 0 and array.dtype.kind in "iu"
+    return torch.as_tensor(array.astype(np.int64 if is_class else np.float32))
 
 
 def _size(sample: Sample) -> tuple[int, int]:
@@ -145,29 +152,29 @@ def _size(sample: Sample) -> tuple[int, int]:
 
 
 def _objects(values: Sample, size: tuple[int, int]) -> Sample:
-    """Return boxes, their classes and their outlines as masks."""
+    """Return boxes, their labels, and masks rasterized from their outlines."""
     masks = np.zeros((len(values["boxes"]), *size), np.uint8)
     for mask, rings in zip(masks, values["outlines"], strict=True):
         shapes = [{"type": "Polygon", "coordinates": [ring.tolist()]} for ring in rings if len(ring) > 3]
         if shapes:
             mask[...] = rasterio.features.rasterize(shapes, size)
-    kinds = {"boxes": values["boxes"], "labels": values["labels"], "masks": masks}
-    return {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in kinds.items()}
+    arrays = {"boxes": values["boxes"], "labels": values["labels"], "masks": masks}
+    return {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
 
 
-def _from_instances(numbers: Array, codes: Array | None, labelled: Array) -> Sample:
-    """Return boxes and masks of shapes that are numbered from 1, and the class that most labelled pixels of each have.
+def _from_instances(numbers: Array, codes: Array | None, labeled: Array) -> Sample:
+    """Return boxes and masks of instances numbered from 1, each with the most frequent class of its labeled pixels.
 
-    Shapes without a labelled pixel are left out.
+    Instances without a labeled pixel are left out.
     """
-    found = [number for number in np.unique(numbers[labelled]).tolist() if number]
-    masks = np.stack([numbers == number for number in found]) if found else np.zeros((0, *numbers.shape), bool)
-    boxes = np.zeros((len(found), 4), np.float32)
+    instances = [number for number in np.unique(numbers[labeled]).tolist() if number]
+    masks = np.stack([numbers == n for n in instances]) if instances else np.zeros((0, *numbers.shape), bool)
+    boxes = np.zeros((len(instances), 4), np.float32)
     for box, mask in zip(boxes, masks, strict=True):
         rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box[:] = cols[0], rows[0], cols[-1] + 1, rows[-1] + 1
-    out = {"boxes": torch.from_numpy(boxes), "masks": torch.from_numpy(masks.astype(np.uint8))}
+    sample = {"boxes": torch.from_numpy(boxes), "masks": torch.from_numpy(masks.astype(np.uint8))}
     if codes is not None:
-        of = [int(np.bincount(codes[mask & labelled]).argmax()) for mask in masks]
-        out["labels"] = torch.tensor(of, dtype=torch.int64)
-    return out
+        labels = [int(np.bincount(codes[mask & labeled]).argmax()) for mask in masks]
+        sample["labels"] = torch.tensor(labels, dtype=torch.int64)
+    return sample

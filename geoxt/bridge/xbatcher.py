@@ -1,4 +1,4 @@
-"""Batch generators of xbatcher: their selectors as windows of the engine; what is no window is computed by itself."""
+"""Batch generators of xbatcher: their selectors are read as windows if possible; other batches are computed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from geoxt.grid import grid_of, pixel_offset
 from geoxt.windows import Window
 
 Selector = Mapping[Any, slice]
+"""The slice of each dimension that makes one patch."""
 
 
 def is_generator(windows: Any) -> bool:
-    """Tell whether something is an `xbatcher.BatchGenerator`, without importing xbatcher."""
+    """Return whether an object is an `xbatcher.BatchGenerator`, without importing xbatcher."""
     return any(c.__name__ == "BatchGenerator" and c.__module__.startswith("xbatcher") for c in type(windows).__mro__)
 
 
@@ -30,65 +31,67 @@ def windows_of(generator: Any, data: xr.DataArray | xr.Dataset | xr.DataTree) ->
     Parameters
     ----------
     generator
-        An `xbatcher.BatchGenerator` over the layers, or over others on the same grid.
+        An `xbatcher.BatchGenerator` over the layers, or over other layers on the same grid.
     data
-        The layers that are to be read.
+        The layers to read.
 
     Returns
     -------
-    Its batches as windows of the layers' grid; `None` where they are no windows: a selector cuts another dimension
-    than y, x and time, or what the generator was made of lies on no grid, or on another.
+    list of list of Window or None
+        Windows of the layers' grid. `None` if the selectors are no windows: one cuts another dimension than y, x and
+        time, or the generator's data are on no grid, on another grid, or the layers on several.
 
     Warns
     -----
     GeoxtWarning
-        Where the generator leaves out pixels at the edges, as xbatcher does where the size is no multiple.
+        If the generator leaves out pixels at the edges, as xbatcher does if the size is no multiple of the patches.
     """
-    chosen = generator.ds
+    source = generator.ds
     batches = [list(batch) for batch in generator._batch_selectors.selectors.values()]  # noqa: SLF001
-    _report(chosen, batches)
+    _warn_of_pixels_left_out(source, batches)
     if isinstance(data, xr.DataTree):
         return None
     try:
-        moved = pixel_offset(grid_of(chosen), grid_of(data))
+        offset = pixel_offset(grid_of(source), grid_of(data))
     except (GridError, CRSError):
         return None
-    if moved is None:
+    if offset is None:
         return None
-    found = [[_window(one, chosen, moved) for one in batch] for batch in batches]
-    known = [[w for w in batch if w is not None] for batch in found]
-    return known if sum(map(len, known)) == sum(map(len, found)) else None
+    windows = [[_window(selector, source, offset) for selector in batch] for batch in batches]
+    complete = [[window for window in batch if window is not None] for batch in windows]
+    return complete if sum(map(len, complete)) == sum(map(len, windows)) else None
 
 
-def _window(selector: Selector, data: xr.DataArray | xr.Dataset, moved: tuple[int, int]) -> Window | None:
-    """Return the window that a selector is; `None` where it is none."""
+def _window(selector: Selector, data: xr.DataArray | xr.Dataset, offset: tuple[int, int]) -> Window | None:
+    """Return the window of a selector; `None` if it cuts another dimension than y, x and time."""
     bounds = {dim: selector.get(dim, slice(None)).indices(data.sizes[dim])[:2] for dim in ("y", "x")}
-    for dim, some in selector.items():
-        partly = some.indices(data.sizes[dim])[:2] != (0, data.sizes[dim])
-        if partly and dim not in ("y", "x", "time"):
+    for dim, part in selector.items():
+        is_cut = part.indices(data.sizes[dim])[:2] != (0, data.sizes[dim])
+        if is_cut and dim not in ("y", "x", "time"):
             return None
     time = tuple(range(data.sizes["time"])[selector["time"]]) if "time" in selector else None
     (top, bottom), (left, right) = bounds["y"], bounds["x"]
-    return Window(top + moved[0], left + moved[1], bottom - top, right - left, time)
+    return Window(top + offset[0], left + offset[1], bottom - top, right - left, time)
 
 
-def _report(data: xr.DataArray | xr.Dataset, batches: Sequence[Sequence[Selector]]) -> None:
-    """Warn of what no selector reaches."""
+def _warn_of_pixels_left_out(data: xr.DataArray | xr.Dataset, batches: Sequence[Sequence[Selector]]) -> None:
+    """Warn if the last pixels along a dimension are in no selector."""
     ends: dict[Any, int] = {}
-    for selector in (one for batch in batches for one in batch):
-        for dim, some in selector.items():
-            ends[dim] = max(ends.get(dim, 0), some.indices(data.sizes[dim])[1])
+    for batch in batches:
+        for selector in batch:
+            for dim, part in selector.items():
+                ends[dim] = max(ends.get(dim, 0), part.indices(data.sizes[dim])[1])
     sizes = {dim: data.sizes[dim] for dim in ends}
     lost = [f"the last {sizes[d] - end} of {sizes[d]} along {d}" for d, end in ends.items() if end < sizes[d]]
     if lost:
-        msg = f"The xbatcher generator leaves out {' and '.join(lost)}. GridSampler(…, edge='shift') reaches them."
+        msg = f"The xbatcher generator leaves out {' and '.join(lost)}. GridSampler(…, edge='shift') covers them."
         warnings.warn(msg, GeoxtWarning, stacklevel=5)
 
 
 class ComputedBatches(Dataset[dict[str, Any]]):
-    """The batches of a generator as xbatcher makes them, each computed in its own thread.
+    """Batches as xbatcher makes them, each computed in the thread that reads it.
 
-    Threads of dask would not survive a fork: a worker that used them would wait for ever.
+    dask's threads do not survive a fork: a forked worker that used them would wait forever.
     """
 
     def __init__(self, generator: Any, *, dtype: str = "float32") -> None:
@@ -97,14 +100,14 @@ class ComputedBatches(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.generator)
 
-    def __getitem__(self, place: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         with dask.config.set(scheduler="synchronous"):
-            batch = self.generator[int(place)].compute()
-        parts = batch.data_vars if isinstance(batch, xr.Dataset) else {batch.name or "image": batch}
-        return {str(name): self._tensor(part) for name, part in parts.items()}
+            batch = self.generator[int(index)].compute()
+        layers = batch.data_vars if isinstance(batch, xr.Dataset) else {batch.name or "image": batch}
+        return {str(name): self._tensor(layer) for name, layer in layers.items()}
 
-    def _tensor(self, part: xr.DataArray) -> torch.Tensor:
-        if "flag_values" in part.attrs:
-            return torch.from_numpy(part.values.astype("int64"))
-        values = part.values if self.dtype == "stored" else part.values.astype(self.dtype)
+    def _tensor(self, layer: xr.DataArray) -> torch.Tensor:
+        if "flag_values" in layer.attrs:
+            return torch.from_numpy(layer.values.astype("int64"))
+        values = layer.values if self.dtype == "stored" else layer.values.astype(self.dtype)
         return torch.from_numpy(np.ascontiguousarray(values))
