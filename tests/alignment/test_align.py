@@ -1,4 +1,4 @@
-"""Aligning, intersecting and uniting: nothing is read, pixels are resampled once, and what overlaps is kept."""
+"""align, intersection and union are lazy, resample once, and keep overlapping pixels."""
 
 import dask
 import numpy as np
@@ -67,7 +67,7 @@ def values_of(layer):
     return layer.compute(scheduler="synchronous").values
 
 
-def test_opening_aligning_intersecting_and_uniting_read_no_pixel(write, image, labels, nothing_read):
+def test_align_intersection_and_union_read_no_pixel(write, image, labels, nothing_read):
     path = write(distinct((3, 80, 90), "int32"), make_grid((80, 90), left=601_500), nodata=0, bands=["r", "g", "b"])
     other = open_cogs(path)
     align(labels, image)
@@ -80,7 +80,7 @@ def test_opening_aligning_intersecting_and_uniting_read_no_pixel(write, image, l
     intersection(image=image, mask=labels, grid="mask").isel(x=slice(3, 9))
 
 
-def test_the_result_lies_on_the_other_grid_and_keeps_what_the_layer_says(image, labels):
+def test_align_keeps_name_coordinates_and_attributes(image, labels):
     moved = align(labels, image)
     assert grid_of(moved) == grid_of(image)
     assert moved.attrs == labels.attrs
@@ -105,7 +105,7 @@ def test_labels_are_never_interpolated(image, labels):
 
 @settings(max_examples=settings.default.max_examples // 2)
 @given(some.grid_pairs(shape=some.shapes(3, 50)), st.data(), st.sampled_from(["nearest", "bilinear"]))
-def test_aligning_twice_is_aligning_once(write, pair, data, how):
+def test_aligning_twice_equals_aligning_once(write, pair, data, how):
     values, _, nodata = data.draw(some.nodata_rasters((1, *pair.src.shape)))
     layer = open_cogs(write(values, pair.src, nodata=nodata), resampling=how)
     around = window_grid(pair.src, full_window(pair.src).pad(data.draw(st.integers(1, 9))))
@@ -126,7 +126,7 @@ def make_wide(grid):
     return make_grid((24, 24), crs=str(crs), left=left - 8 * size, top=top + 8 * size, resolution=size)
 
 
-def test_aligning_through_a_smaller_grid_shows_no_more_than_it_does(image):
+def test_aligning_through_a_smaller_grid_keeps_its_extent(image):
     small = window_grid(GRID, Window(20, 30, 25, 26))
     through, once = align(align(image, small), ALBERS), align(image, ALBERS)
     inside = oracles.nearest(np.ones((25, 26)), small, ALBERS).valid
@@ -136,7 +136,7 @@ def test_aligning_through_a_smaller_grid_shows_no_more_than_it_does(image):
     assert (found[:, sure & ~inside] == 0).all()
 
 
-def test_a_cut_layer_is_aligned_like_its_computed_self_inside(image):
+def test_aligned_selection_equals_aligned_computed_selection(image):
     cut = image.isel(y=slice(10, 50), x=slice(5, 60), band=[2, 0])
     lazy, eager = align(cut, ALBERS), align(cut.compute(), ALBERS)
     a, b = values_of(lazy), values_of(eager)
@@ -156,7 +156,7 @@ def test_a_cut_layer_is_aligned_like_its_computed_self_inside(image):
     ],
     ids=["moved", "another crs", "another nodata", "no nodata"],
 )
-def test_what_a_person_says_of_a_layer_counts(image, change):
+def test_nodata_and_categorical_attributes_are_respected(image, change):
     changed = change(image)
     grid = grid_of(changed)
     target = make_grid((50, 50), crs=str(grid.crs), left=600_310, top=4_550_200)
@@ -175,12 +175,12 @@ def test_whole_pixel_shifts_are_copied(image, rows, cols):
     assert np.array_equal(moved, expected)
 
 
-def test_a_layer_on_the_grid_already_is_itself(image):
+def test_align_to_the_same_grid_is_the_identity(image):
     again = align(image, image)
     assert again.data.name == image.data.name
 
 
-def test_layers_apart_are_refused_with_both_places(image):
+def test_layers_that_do_not_overlap_raise_with_extents(image):
     far = make_grid((9, 9), crs="EPSG:32645")
     with pytest.raises(OverlapError, match=r"'image' lies in -9.* E, 4.* N \(EPSG:32615\), .*EPSG:32645.*Pass layers"):
         align(image, far)
@@ -190,7 +190,7 @@ def test_layers_apart_are_refused_with_both_places(image):
 
 
 @pytest.mark.parametrize("how", ["average", "mode", "min", "max", "cubic", "lanczos"])
-def test_other_methods_are_gdals(write, how):
+def test_other_resampling_methods_equal_gdal(write, how):
     src, dst = make_grid((90, 90)), make_grid((30, 30), left=600_040, top=4_549_930, resolution=70.0)
     values = np.random.default_rng(0).integers(0, 50, (1, 90, 90)).astype("float32")
     exact = np.zeros((1, *dst.shape), "float32")
@@ -204,7 +204,7 @@ def test_other_methods_are_gdals(write, how):
 
 
 @pytest.mark.parametrize("how", ["nearest", "bilinear"])
-def test_gdals_own_warp_is_near(image, how):
+def test_bilinear_is_close_to_gdal(image, how):
     """GDAL's transformer is loose by an eighth of a pixel, so its values may differ by as much of a step."""
     values = distinct((1, 80, 90), "float32")
     ramp = np.indices((80, 90)).sum(0, dtype="float32")[None]
@@ -225,7 +225,7 @@ def test_gdals_own_warp_is_near(image, how):
             assert np.abs(found - exact)[both].max() < bound
 
 
-def test_an_intersection_is_cut_to_what_all_share(image, labels):
+def test_intersection_is_cut_to_the_common_extent(image, labels):
     ds = intersection(image=image, mask=labels)
     place = pixel_offset(grid_of(ds.image), GRID)
     assert place is not None
@@ -237,7 +237,7 @@ def test_an_intersection_is_cut_to_what_all_share(image, labels):
     assert view_of(ds.mask).direct
 
 
-def test_an_intersection_lies_on_the_grid_that_is_chosen(image, labels):
+def test_intersection_uses_the_requested_grid(image, labels):
     assert pixel_offset(grid_of(intersection(image=image, mask=labels, grid="mask").image), grid_of(labels)) is not None
     assert pixel_offset(grid_of(intersection(image=image, mask=labels, grid=ALBERS).image), ALBERS) is not None
     assert grid_of(intersection(image=image, mask=labels, grid=labels).mask).crs == grid_of(labels).crs
@@ -247,7 +247,7 @@ def test_an_intersection_lies_on_the_grid_that_is_chosen(image, labels):
         intersection()
 
 
-def test_layers_with_other_bands_stand_side_by_side_and_are_read(write, image):
+def test_intersection_of_layers_with_different_bands(write, image):
     other = open_cogs(write(distinct((2, 80, 90), "float32"), GRID, bands=["vv", "vh"]), name="radar")
     ds = intersection(image=image, radar=other)
     assert ds.sizes["y"] == 80
@@ -259,7 +259,7 @@ def test_layers_with_other_bands_stand_side_by_side_and_are_read(write, image):
     assert moved.sizes["y"] == 60
 
 
-def test_a_union_covers_both_and_the_first_wins(write):
+def test_union_covers_both_layers_and_the_first_wins(write):
     second = make_grid((80, 90), left=600_000 + 30 * 40, top=4_550_000 + 30 * 20)
     a, b = distinct((1, 80, 90), "int32"), distinct((1, 80, 90), "int32") + 50_000
     a[:, 10:20] = 0
@@ -275,14 +275,14 @@ def test_a_union_covers_both_and_the_first_wins(write):
     assert np.array_equal(values_of(touched), expected)
 
 
-def test_layers_of_two_kinds_are_not_united(image, labels):
+def test_union_of_different_kinds_raises(image, labels):
     with pytest.raises(InputError, match=r"Cannot unite 'image' and 'labels': their .* Make them the same"):
         union(image, labels)
     with pytest.raises(InputError, match=r"their band are \['r', 'g', 'b'\] and \['r', 'g'\]"):
         union(image, image.isel(band=[0, 1]))
 
 
-def test_layers_across_two_zones_are_united(write):
+def test_union_across_utm_zones(write):
     zone = make_grid((80, 80), crs="EPSG:32616", left=96_500, top=4_560_000)
     a, b = np.full((1, 80, 90), 1, "int16"), np.full((1, 80, 80), 2, "int16")
     found = union(*(open_cogs(write(v, g, nodata=0)) for v, g in ((a, GRID), (b, zone))))
@@ -293,14 +293,14 @@ def test_layers_across_two_zones_are_united(write):
     assert abs((values == 2).sum() + 80 * 90 - (exact.valid | (values[0] == 1)).sum()) < 400
 
 
-def test_a_crs_written_out_in_full_is_the_same_crs(write, image):
+def test_wkt_and_authority_code_are_the_same_crs(write, image):
     grid = make_grid((80, 90), crs=pyproj.CRS.from_epsg(32615).to_wkt("WKT1_GDAL"))
     layer = open_cogs(write(distinct((3, 80, 90), "int32"), grid, nodata=0))
     assert view_of(align(layer, image)).source.grid == grid_of(image)
     assert np.array_equal(values_of(align(layer, image)), distinct((3, 80, 90), "int32"))
 
 
-def test_a_layer_of_rioxarray_is_aligned(write):
+def test_rioxarray_layer_is_aligned(write):
     rioxarray = pytest.importorskip("rioxarray")
     path = write(distinct((2, 80, 90), "float32"), GRID, nodata=-1)
     for chunks in (None, 32):

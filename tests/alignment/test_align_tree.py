@@ -1,4 +1,4 @@
-"""Layers and trees of several CRSs together: nothing is read, pixels are resampled once, and the first valid wins."""
+"""align, intersection and union of trees and Datasets."""
 
 import dask
 import numpy as np
@@ -61,7 +61,7 @@ def nothing_read(monkeypatch):
         yield
 
 
-def test_nothing_is_read(tree, labels, nothing_read):
+def test_no_pixel_is_read(tree, labels, nothing_read):
     assert isinstance(intersection(image=tree, mask=labels), xr.DataTree)
     assert isinstance(intersection(image=tree, mask=labels, grid="mask"), xr.Dataset)
     assert isinstance(union(tree, labels.to_dataset(name="image").image), xr.DataTree)
@@ -69,14 +69,14 @@ def test_nothing_is_read(tree, labels, nothing_read):
     assert isinstance(tree.geoml.align(tree), xr.DataTree)
 
 
-def test_a_layer_comes_onto_each_child_as_it_would_alone(tree, labels):
+def test_layer_aligned_to_a_tree_equals_alignment_to_each_node(tree, labels):
     moved = labels.geoml.align(tree)
     assert grids_of(moved) == grids_of(tree)
     for child in children(moved).values():
         xr.testing.assert_identical(child.labels.compute(), align(labels, grid_of(child)).compute())
 
 
-def test_an_intersection_keeps_the_images_pixels_and_moves_the_labels(tree, labels):
+def test_intersection_of_a_tree_keeps_image_pixels(tree, labels):
     pair = intersection(image=tree, mask=labels, grid="image")
     for node, child in children(pair).items():
         own = tree[node].image
@@ -87,7 +87,7 @@ def test_an_intersection_keeps_the_images_pixels_and_moves_the_labels(tree, labe
         assert view_of(child["mask"]).direct
 
 
-def test_a_tree_onto_a_layer_is_what_opening_onto_its_grid_gives(tree, paths):
+def test_tree_aligned_to_a_grid_equals_opening_on_that_grid(tree, paths):
     """One resampling: the files' pixels on the target grid, the first valid one in the order of scenes."""
     target = make_grid((70, 80), crs="EPSG:5070", left=496_500, top=2_038_500)
     moved = tree.geoml.align(target)
@@ -100,7 +100,7 @@ def test_a_tree_onto_a_layer_is_what_opening_onto_its_grid_gives(tree, paths):
     assert np.array_equal(view.read(full_window(target))[0][0], expected)
 
 
-def test_cut_children_show_nothing_beyond_their_cut(tree):
+def test_cut_nodes_stay_missing_beyond_the_cut(tree):
     """Mosaics that are clipped each in its own way are joined pixel by pixel."""
     cut = tree.map_over_datasets(lambda child: child.isel(x=slice(10, 90)) if "image" in child else child)
     target = make_grid((60, 70), crs="EPSG:5070", left=496_500, top=2_038_500)
@@ -112,7 +112,7 @@ def test_cut_children_show_nothing_beyond_their_cut(tree):
     assert ((first != 0) & (second != 0)).any()
 
 
-def test_steps_of_the_same_time_are_one_step(folder):
+def test_scenes_of_the_same_time_are_one_step(folder):
     files = []
     for n, (place, row, day) in enumerate(
         ((WEST, "024031", "0701"), (EAST, "023031", "0701"), (EAST, "023031", "0717"))
@@ -129,7 +129,7 @@ def test_steps_of_the_same_time_are_one_step(folder):
     assert np.array_equal(moved.compute(), expected.compute())
 
 
-def test_of_two_trees_children_that_coincide_are_copied(tree, labels):
+def test_coinciding_nodes_of_two_trees_are_copied(tree, labels):
     drawn = labels.geoml.align(tree)
     pair = intersection(image=tree, mask=drawn)
     for node, child in children(pair).items():
@@ -140,7 +140,7 @@ def test_of_two_trees_children_that_coincide_are_copied(tree, labels):
         assert np.array_equal(child["mask"], align(labels, grid_of(child)))
 
 
-def test_a_union_unites_what_coincides_and_sets_the_rest_beside_it(tree, paths, folder):
+def test_union_of_trees_unites_coinciding_nodes(tree, paths, folder):
     more = write_cog(
         folder / "more.tif", distinct((2, 40, 40)), grid=make_grid((40, 40), **{**WEST, "left": 750_400.0}), nodata=0,
         tiled=False,
@@ -151,7 +151,7 @@ def test_a_union_unites_what_coincides_and_sets_the_rest_beside_it(tree, paths, 
     xr.testing.assert_identical(both["epsg_32616/image"].compute(), tree["epsg_32616/image"].compute())
 
 
-def test_what_cannot_be_brought_together_is_refused(tree, labels):
+def test_trees_that_do_not_overlap_raise(tree, labels):
     far = geoxt.open_cogs(view_of(tree["epsg_32615"].image).source.scenes[0].assets[0].href, crs="EPSG:32615")
     far = far.assign_coords(x=far.x + 900_000)
     with pytest.raises(OverlapError, match=r"do not overlap: 'image' lies in .* \(EPSG:32615\), 'epsg_32615' lies in"):

@@ -1,3 +1,5 @@
+"""Arrays of the buffer pool are reused once no tensor references them."""
+
 import gc
 import pickle
 
@@ -9,7 +11,7 @@ from geoxt.bridge.buffer_pool import SPARE, BufferPool
 FLOAT = np.dtype("float32")
 
 
-def test_an_array_is_filled_again_only_when_no_tensor_is_left_over_it():
+def test_array_is_reused_once_no_tensor_references_it():
     room = BufferPool()
     first = torch.from_numpy(room.array((4, 3), FLOAT))
     place = first.data_ptr()
@@ -24,13 +26,13 @@ def test_an_array_is_filled_again_only_when_no_tensor_is_left_over_it():
     assert room.array((4, 3), FLOAT).__array_interface__["data"][0] == place
 
 
-def test_other_shapes_and_types_have_arrays_of_their_own():
+def test_arrays_are_pooled_by_shape_and_dtype():
     room = BufferPool()
     assert [room.array(s, t).shape for s, t in (((2,), FLOAT), ((3,), FLOAT))] == [(2,), (3,)]
     assert room.array((2,), np.dtype("int64")).dtype == "int64"
 
 
-def test_it_keeps_few_and_pickles_empty():
+def test_pool_size_is_limited_and_pickles_empty():
     room = BufferPool()
     held = [room.array((5,), FLOAT) for _ in range(6)]
     del held

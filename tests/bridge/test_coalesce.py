@@ -1,4 +1,4 @@
-"""Runs: neighbours read as one give what each gives alone."""
+"""Coalesced reads equal single reads, bit for bit."""
 
 import os
 
@@ -21,7 +21,7 @@ WINDOWS = st.lists(st.builds(Window, st.integers(0, 3), st.integers(-5, 60), st.
 
 
 @given(WINDOWS)
-def test_every_window_has_its_place_in_one_run_and_nothing_else_is_read(windows):
+def test_coalesced_reads_cover_exactly_the_windows(windows):
     found = coalesce(windows)
     places = [read.start + n for read in found for n in range(len(read.offsets))]
     assert places == list(range(len(windows)))
@@ -33,7 +33,7 @@ def test_every_window_has_its_place_in_one_run_and_nothing_else_is_read(windows)
         assert len(read.offsets) <= MAX_WINDOWS
 
 
-def test_rows_and_times_do_not_mix():
+def test_windows_of_other_rows_or_times_are_not_coalesced():
     windows = [
         Window(0, 0, 4, 4),
         Window(0, 4, 4, 4),
@@ -44,7 +44,7 @@ def test_rows_and_times_do_not_mix():
     assert [len(read.offsets) for read in coalesce(windows)] == [2, 1, 1, 1]
 
 
-def test_a_grid_is_read_in_runs_to_the_same_bits(ds):
+def test_coalesced_reads_equal_single_reads(ds):
     plan = list(GridSampler(ds, size=32, stride=16, edge="pad"))
     assert len(coalesce(plan)) < len(plan) / 3
     nodes = readers_of(ds)
@@ -55,7 +55,7 @@ def test_a_grid_is_read_in_runs_to_the_same_bits(ds):
             assert torch.equal(alone[key][0], together[key][place]), (key, window)
 
 
-def test_where_failures_are_nodata_a_window_fails_alone(tmp_path):
+def test_read_error_as_nodata_affects_one_window_only(tmp_path):
     path = write_cog(tmp_path / "a.tif", distinct((1, 64, 128)), grid=make_grid((64, 128)), nodata=0, blocksize=32)
     layer = open_cogs(path, errors="nodata")
     os.truncate(path, os.path.getsize(path) - 200)  # noqa: PTH202

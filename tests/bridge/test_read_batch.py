@@ -1,4 +1,4 @@
-"""Batches: what computing the layers gives, in torch's types, with validity and the place of every window."""
+"""Batches equal the computed layers, with valid masks and geometry."""
 
 import dask
 import dask.array
@@ -35,7 +35,7 @@ def expected(layer, window):
     return out
 
 
-def test_a_batch_is_what_the_layers_compute(ds):
+def test_batch_equals_computed_layers(ds):
     batch = read_batch(readers_of(ds), WINDOWS)
     assert (batch["image"].dtype, batch["mask"].dtype) == (torch.float32, torch.int64)
     assert (batch["image"].shape, batch["mask"].shape) == ((3, 3, 32, 24), (3, 32, 24))
@@ -46,7 +46,7 @@ def test_a_batch_is_what_the_layers_compute(ds):
     assert set(np.unique(batch["mask"])) <= {0, 1, 5, 250}
 
 
-def test_a_pixel_is_valid_where_all_bands_are(ds):
+def test_pixel_is_valid_if_all_bands_are(ds):
     batch = read_batch(readers_of(ds), WINDOWS)
     image = (batch["image"] != 0).all(dim=1)
     assert batch["image_valid"].dtype == torch.bool
@@ -56,7 +56,7 @@ def test_a_pixel_is_valid_where_all_bands_are(ds):
     assert not batch["image_valid"][2, :5].any()
 
 
-def test_an_untouched_dataset_is_read_past_dask(ds, monkeypatch):
+def test_unmodified_dataset_is_read_without_dask(ds, monkeypatch):
     def refuse(*_, **__):
         msg = "asked dask"
         raise AssertionError(msg)
@@ -67,7 +67,7 @@ def test_an_untouched_dataset_is_read_past_dask(ds, monkeypatch):
         read_batch(readers_of(ds.isel(x=slice(3, 99), band=[2, 0])), [Window(0, 0, 9, 9)])
 
 
-def test_a_touched_dataset_is_read_as_it_computes(ds):
+def test_modified_dataset_is_read_as_computed(ds):
     touched = ds.assign(image=(ds.image.astype("float64") / 7).where(ds.mask != 5))
     window = Window(30, 20, 32, 24)
     batch = read_batch(readers_of(touched), [window])
@@ -76,7 +76,7 @@ def test_a_touched_dataset_is_read_as_it_computes(ds):
     assert not batch["image_valid"][0][np.isnan(exact).any(0)].any()
 
 
-def test_places_are_those_of_rasterio(ds):
+def test_bounds_and_transforms_equal_rasterio(ds):
     grid = grid_of(ds)
     found = geometry({"": grid}, WINDOWS)
     for n, w in enumerate(WINDOWS):
@@ -90,7 +90,7 @@ def test_places_are_those_of_rasterio(ds):
 
 
 @pytest.mark.parametrize("options", [{"south_up": True}, {"degrees": 30.0}])
-def test_bounds_hold_the_corners_of_any_grid(options):
+def test_bounds_contain_the_corners_of_rotated_grids(options):
     grid = make_grid((50, 60), **options)
     found = geometry({"": grid}, [Window(10, 20, 8, 6)])["bounds"][0].numpy()
     corners = np.array([grid.affine @ (col, row) for col in (20, 26) for row in (10, 18)])
@@ -104,7 +104,7 @@ def test_bounds_hold_the_corners_of_any_grid(options):
         (">f4", "float32"), ("float64", "float64"), ("bool", "bool"), ("int8", "int8"),
     ],
 )  # fmt: skip
-def test_tensors_are_float32_or_as_stored(stored, kept):
+def test_dtype_is_float32_or_stored(stored, kept):
     layer = layer_of((distinct((2, 20, 20)) % 100).astype(stored))
     plain = read_batch(readers_of(layer), [Window(0, 0, 8, 8)])["image"]
     same = read_batch(readers_of(layer, dtype="stored"), [Window(0, 0, 8, 8)])["image"]
@@ -113,26 +113,26 @@ def test_tensors_are_float32_or_as_stored(stored, kept):
     assert np.array_equal(plain.numpy(), same.numpy().astype("float32"))
 
 
-def test_dimensions_that_are_absent_are_left_out():
+def test_absent_dimensions_are_left_out():
     for shape in ((20, 20), (3, 20, 20), (4, 3, 20, 20)):
         batch = read_batch(readers_of(layer_of(distinct(shape, "float32"))), [Window(0, 0, 8, 9)] * 2)
         assert batch["image"].shape == (2, *shape[:-2], 8, 9)
         assert batch["image_valid"].shape == (2, *([4] if len(shape) == 4 else []), 8, 9)
 
 
-def test_a_window_takes_its_time_steps():
+def test_window_selects_time_steps():
     values = distinct((4, 3, 20, 20), "float32")
     batch = read_batch(readers_of(layer_of(values)), [Window(2, 3, 8, 9, (3, 1))])
     assert np.array_equal(batch["image"][0], values[[3, 1], :, 2:10, 3:12])
     assert batch["image_valid"].shape == (1, 2, 8, 9)
 
 
-def test_a_lone_layer_is_image_or_mask(ds):
+def test_dataarray_is_named_image_or_mask(ds):
     assert set(read_batch(readers_of(ds.image), WINDOWS[:1])) >= {"image", "image_valid", "bounds"}
     assert set(read_batch(readers_of(ds.mask), WINDOWS[:1])) >= {"mask", "mask_valid", "bounds"}
 
 
-def test_samples_put_together_are_the_batch(ds):
+def test_collated_samples_equal_the_batch(ds):
     batch = read_batch(readers_of(ds), WINDOWS)
     again = default_collate([sample_at(batch, n) for n in range(3)])
     assert batch.keys() == again.keys()
@@ -140,12 +140,12 @@ def test_samples_put_together_are_the_batch(ds):
         assert torch.equal(value, again[key]) if isinstance(value, torch.Tensor) else value == again[key]
 
 
-def test_windows_of_two_sizes_make_no_batch(ds):
+def test_windows_of_several_sizes_raise(ds):
     with pytest.raises(GridError, match=r"several sizes \[\(8, 8\), \(8, 9\)\] into one batch. Pass batch_size=1"):
         read_batch(readers_of(ds), [Window(0, 0, 8, 8), Window(0, 0, 8, 9)])
 
 
-def test_layers_keep_times_and_bands_of_their_own():
+def test_layers_keep_their_times_and_bands():
     steps = [np.array([f"{y}-01-01" for y in years], "datetime64[ns]") for years in ((2020, 2021), (2018, 2019, 2020))]
     a = layer_of(distinct((2, 2, 20, 20), "float32")).assign_coords(time=steps[0], band=["r", "g"])
     b = layer_of(distinct((3, 1, 20, 20), "float32")).assign_coords(time=steps[1], band=["vv"])
@@ -155,12 +155,12 @@ def test_layers_keep_times_and_bands_of_their_own():
     assert (batch["a_valid"].shape, batch["b_valid"].shape) == ((2, 2, 8, 9), (2, 3, 8, 9))
 
 
-def test_a_dataset_without_layers_is_refused():
+def test_dataset_without_layers_raises():
     with pytest.raises(InputError, match="no .*y.*x"):
         readers_of(xr.Dataset({"count": 1}))
 
 
-def test_a_static_layer_stands_beside_one_with_times():
+def test_layers_with_and_without_time_are_read_together():
     grid = make_grid((20, 20))
     image = xr.DataArray(distinct((3, 20, 20)), dims=("time", "y", "x"), coords=coordinates(grid), name="image")
     mask = xr.DataArray(distinct((20, 20)), dims=("y", "x"), coords=coordinates(grid), attrs={"flag_values": [1]})

@@ -1,4 +1,4 @@
-"""Samples as tensors: the same numbers, the keys of windows, and a way to other processes."""
+"""Benchmark samples as tensors equal their layers; they pickle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def change(tmp_path):
     return load(tree.spec, tmp_path)
 
 
-def test_tensors_hold_what_the_layers_hold(change):
+def test_tensors_equal_layers(change):
     sample, layers = to_torch(change)[1], change[1]
     assert sample["image"].dtype == torch.float32
     assert sample["mask"].dtype == torch.int64
@@ -33,14 +33,14 @@ def test_tensors_hold_what_the_layers_hold(change):
     assert to_torch(change, dtype="stored")[1]["image"].dtype == torch.uint8
 
 
-def test_some_assets_and_a_transform(change):
+def test_keys_select_assets_and_transform_is_applied(change):
     chosen = to_torch(change, keys=["mask"], transform=lambda sample: {**sample, "more": 1})[0]
     assert set(chosen) == {"mask", "mask_valid", "more"}
     with pytest.raises(InputError, match="Cannot read 'masks'"):
         to_torch(change, keys=["masks"])
 
 
-def test_it_goes_to_other_processes(tmp_path):
+def test_sample_dataset_pickles(tmp_path):
     tree = make_tree(info("tropical_cyclone"), tmp_path)
     samples = to_torch(load(tree.spec, tmp_path))
     first = samples[0]
@@ -50,7 +50,7 @@ def test_it_goes_to_other_processes(tmp_path):
     assert first["label"].dtype == torch.float32
 
 
-def test_boxes_and_masks_of_objects(tmp_path):
+def test_masks_lie_within_boxes(tmp_path):
     tree = make_tree(info("vhr10"), tmp_path)
     samples = to_torch(load(tree.spec, tmp_path))
     none, some = samples[0], samples[len(samples) - 1]
@@ -64,7 +64,7 @@ def test_boxes_and_masks_of_objects(tmp_path):
     assert [len(boxes) for boxes in batch["boxes"]] == [0, len(some["boxes"])]
 
 
-def test_instances_become_boxes(tmp_path):
+def test_boxes_of_numbered_instances(tmp_path):
     tree = make_tree(info("spacenet2"), tmp_path)
     sample = to_torch(load(tree.spec, tmp_path, "train"))[0]
     assert len(sample["boxes"]) == 2  # as many shapes as the tree draws
@@ -84,7 +84,7 @@ def test_nodata_is_not_valid(tmp_path):
     assert not sample["image_valid"].all()
 
 
-def test_windows_are_for_layers_alone(change, ds):
+def test_windows_are_required_for_layers_and_refused_for_datasets(change, ds):
     with pytest.raises(InputError, match="Cannot read windows of the dataset 'levircd_plus'"):
         to_torch(change, [Window(0, 0, 4, 4)])
     with pytest.raises(InputError, match="Cannot make samples of a Dataset without windows"):

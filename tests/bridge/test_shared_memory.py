@@ -1,4 +1,4 @@
-"""Shared memory: batches of workers come without a copy, are never overwritten while held, and nothing leaks."""
+"""Batches in shared memory are not copied, not overwritten while referenced, and not leaked."""
 
 import gc
 import pickle
@@ -39,7 +39,7 @@ def same(one, other):
     return True
 
 
-def test_a_slot_is_filled_again_once_its_tensors_are_gone(ds, sampler, plain):
+def test_slot_is_reused_once_its_tensors_are_deleted(ds, sampler, plain):
     places = set()
     for batch, expected in zip(workers(ds, sampler), plain, strict=True):
         places.add(batch["image"].data_ptr())
@@ -47,7 +47,7 @@ def test_a_slot_is_filled_again_once_its_tensors_are_gone(ds, sampler, plain):
     assert len(places) <= PREFETCH + HELD < len(plain)
 
 
-def test_batches_that_are_kept_stay_as_they_were(ds, sampler, plain):
+def test_kept_batches_are_not_overwritten(ds, sampler, plain):
     batches = workers(ds, sampler, 2)
     kept = list(batches)
     assert same(kept, plain)
@@ -56,12 +56,12 @@ def test_batches_that_are_kept_stay_as_they_were(ds, sampler, plain):
     assert same(again, plain)
 
 
-def test_one_tensor_or_view_holds_the_slot(ds, sampler, plain):
+def test_view_of_one_tensor_holds_the_slot(ds, sampler, plain):
     views = [batch["mask"][1:] for batch in workers(ds, sampler)]
     assert all(torch.equal(view, batch["mask"][1:]) for view, batch in zip(views, plain, strict=True))
 
 
-def test_an_epoch_given_up_leaves_the_next_whole(ds, sampler, plain):
+def test_abandoned_epoch_leaves_the_next_complete(ds, sampler, plain):
     for persistent in (False, True):
         batches = workers(ds, sampler, 2, persistent_workers=persistent)
         next(iter(batches))
@@ -69,12 +69,12 @@ def test_an_epoch_given_up_leaves_the_next_whole(ds, sampler, plain):
         assert same(list(batches), plain)
 
 
-def test_two_epochs_at_once_do_not_mix(ds, sampler, plain):
+def test_concurrent_iterators_are_independent(ds, sampler, plain):
     batches = workers(ds, sampler)
     assert all(same([a], [b]) for a, b in zip(batches, batches, strict=True))
 
 
-def test_what_a_transform_makes_comes_too(ds, sampler, plain):
+def test_tensors_created_by_a_transform_are_received(ds, sampler, plain):
     def change(batch):
         flipped = batch["image"].transpose(-1, -2)
         return batch | {"image": flipped, "ones": torch.ones(300, 300), "few": torch.arange(3), "text": "a"}
@@ -85,7 +85,7 @@ def test_what_a_transform_makes_comes_too(ds, sampler, plain):
         assert (batch["ones"].sum().item(), batch["few"].tolist(), batch["text"]) == (90_000, [0, 1, 2], "a")
 
 
-def test_what_numpy_cannot_hold_and_what_is_no_tensor_comes_as_without_workers(ds, sampler):
+def test_values_without_numpy_dtype_are_sent_unchanged(ds, sampler):
     def change(batch):
         half = batch["image"].to(torch.bfloat16)
         return {"half": half, "names": np.array(batch["crs"]), "numbers": np.arange(3), "in": {"a": np.ones(2)}}
@@ -100,19 +100,19 @@ def test_what_numpy_cannot_hold_and_what_is_no_tensor_comes_as_without_workers(d
         assert torch.equal(found["in"]["a"], expected["in"]["a"])
 
 
-def test_a_transform_may_return_a_pair(ds, sampler, plain):
+def test_transform_may_return_a_tuple(ds, sampler, plain):
     found = list(workers(ds, sampler, transform=lambda batch: (batch["image"], batch["mask"])))
     assert all(torch.equal(image, batch["image"]) for (image, _), batch in zip(found, plain, strict=True))
     assert all(torch.equal(mask, batch["mask"]) for (_, mask), batch in zip(found, plain, strict=True))
 
 
-def test_a_batch_larger_than_the_first_comes_too(ds):
+def test_batch_larger_than_a_slot_is_received(ds):
     windows = [Window(0, 0, 8, 8), Window(0, 0, 64, 64), Window(0, 0, 8, 8)]
     found = list(loader(ds, windows, num_workers=1, timeout=60))
     assert same(found, list(loader(ds, windows)))
 
 
-def test_batches_are_pinned_where_asked_for(ds, sampler, monkeypatch):
+def test_pin_memory_pins_batches(ds, sampler, monkeypatch):
     ring = Ring(1, 64)
     filled = ring.fill(
         0, lambda room: {"a": torch.from_numpy(room.array((4,), np.dtype("float32"))).fill_(7), "crs": ["x"]}
@@ -122,14 +122,14 @@ def test_batches_are_pinned_where_asked_for(ds, sampler, monkeypatch):
     assert list(ring._free) == [0]
 
 
-def test_a_ring_pickles_as_nothing_outside_a_start_of_workers(ds, sampler):
+def test_ring_pickles_as_none_unless_a_process_is_spawned(ds, sampler):
     batches = workers(ds, sampler)
     next(iter(batches))
     assert batches.dataset.ring is not None
     assert pickle.loads(pickle.dumps(batches.dataset)).ring is None
 
 
-def test_a_slot_is_lent_once_and_comes_back():
+def test_slot_is_handed_out_once_and_returned():
     ring = Ring(2, 100)
     orders = ring.orders("abcd")
     (first, _), (second, _), (third, _) = (next(orders) for _ in range(3))
@@ -148,14 +148,14 @@ def test_a_slot_is_lent_once_and_comes_back():
     assert next(orders) == (first, "d")
 
 
-def test_an_array_that_does_not_fit_is_made_anew():
+def test_array_larger_than_the_slot_is_allocated():
     ring = Ring(1, 64)
     filled = ring.fill(0, lambda room: {"a": torch.from_numpy(room.array((100,), np.dtype("float64"))).fill_(2)})
     assert ring.batch(filled)["a"].sum() == 200
     assert list(ring._free) == [0]
 
 
-def test_the_next_batch_is_read_while_the_last_is_worked_on():
+def test_prefetch_reads_the_next_batch_ahead():
     read = []
 
     def batches():
@@ -173,7 +173,7 @@ def test_the_next_batch_is_read_while_the_last_is_worked_on():
     assert read[-2:] == [0, 1]
 
 
-def test_an_error_comes_where_its_batch_would(ds):
+def test_read_error_is_raised_at_its_batch(ds):
     def broken():
         yield {"n": 0}
         msg = "cut short"
@@ -190,7 +190,7 @@ def shout(batch):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_collate_function_gets_batches_and_not_their_places_in_memory(ds, sampler, plain, count):
+def test_collate_fn_receives_batches(ds, sampler, plain, count):
     found = list(loader(ds, sampler, batch_size=4, num_workers=count, collate_fn=shout))
     assert [one["total"] for one in found] == [batch["image"].sum() for batch in plain]
     assert found[0]["crs"] == plain[0]["crs"][0]
@@ -200,7 +200,7 @@ def noisy(batch):
     return batch | {"noise": torch.rand(())}
 
 
-def test_a_transform_draws_in_step_with_its_loop_though_reading_is_ahead(ds, sampler):
+def test_transform_draws_in_step_with_the_loop(ds, sampler):
     batches = iter(loader(ds, sampler, batch_size=4, transform=noisy))
     torch.manual_seed(0)  # the iterator itself has drawn its seed
     drawn = torch.stack([one for batch in batches for one in (batch["noise"], torch.rand(()))])

@@ -1,4 +1,4 @@
-"""The normaliser: numpy's numbers over all valid pixels at once, whatever the windows."""
+"""Band statistics equal numpy over all valid pixels, for any windows."""
 
 import json
 
@@ -22,7 +22,7 @@ def layer_of(values, **attrs):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
-def test_they_are_numpys_over_the_valid_pixels(dtype):
+def test_statistics_equal_numpy_over_valid_pixels(dtype):
     rng = np.random.default_rng(0)
     values = (rng.normal(100, 9, (2, 60, 70)) + np.array([[[0]], [[50]]])).astype(dtype)
     values[:, rng.random((60, 70)) < 0.2] = 7
@@ -37,14 +37,14 @@ def test_they_are_numpys_over_the_valid_pixels(dtype):
         assert np.allclose(numbers, [np.percentile(v, percent) for v in valid], rtol=1e-12), percent
 
 
-def test_large_offsets_lose_nothing():
+def test_std_is_exact_for_large_means():
     values = np.random.default_rng(1).normal(0, 1, (2, 50, 50)) + 1e9
     layer = layer_of(values)
     found = statistics(layer, [Window(r, 0, 10, 50) for r in range(0, 50, 10)])
     assert np.allclose(found.std, values.std(axis=(1, 2)), rtol=1e-9)
 
 
-def test_a_random_choice_stands_for_a_long_stream():
+def test_percentiles_of_a_long_stream_are_estimated():
     values = np.random.default_rng(2).random((2, 600, 600), "float32")
     layer = layer_of(values)
     assert values[0].size > SAMPLE_SIZE
@@ -56,7 +56,7 @@ def test_a_random_choice_stands_for_a_long_stream():
     assert found != statistics(layer, windows, percentiles=(1, 50, 99), seed=1)
 
 
-def test_it_normalises_and_goes_into_json():
+def test_normalize_inverts_and_statistics_round_trip_json():
     values = np.random.default_rng(3).normal(5, 2, (2, 40, 40)).astype("float32")
     layer = layer_of(values)
     found = statistics(layer, RandomSampler(layer, size=40, length=1, seed=0))
@@ -69,11 +69,11 @@ def test_it_normalises_and_goes_into_json():
         found.normalize(torch.zeros(1, 3, 4, 4))
 
 
-def test_a_band_that_does_not_vary_has_a_deviation_of_one():
+def test_std_of_a_constant_band_is_one():
     assert statistics(layer_of(np.full((2, 8, 8), 3.0)), [Window(0, 0, 8, 8)]).std == (1.0, 1.0)
 
 
-def test_a_band_without_valid_pixels_is_named():
+def test_band_without_valid_pixels_raises():
     values = np.ones((2, 8, 8))
     values[1] = np.nan
     with pytest.raises(InputError, match="'nir'.*no window has a valid pixel"):

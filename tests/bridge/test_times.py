@@ -1,4 +1,4 @@
-"""Dates stay with every sample, and ragged series are padded with a mask."""
+"""Dates of samples, and padding of shorter series."""
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ def series():
     )
 
 
-def test_dates_are_nanoseconds_of_the_steps_taken(series):
+def test_dates_are_nanoseconds_of_selected_steps(series):
     windows = [Window(0, 0, 8, 8, (0, 2)), Window(1, 1, 8, 8, (3, 1))]
     (batch,) = loader(series, windows, batch_size=2)
     assert batch["image"].shape == (2, 2, 2, 8, 8)
@@ -43,7 +43,7 @@ def test_dates_are_nanoseconds_of_the_steps_taken(series):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_ragged_series_are_padded_with_what_is_not_valid(series, workers):
+def test_shorter_series_are_padded_and_masked(series, workers):
     windows = [Window(0, 0, 8, 8, (2,)), Window(0, 4, 8, 8, (0, 1, 3)), Window(5, 5, 8, 8, ())]
     (batch,) = loader(series, windows, batch_size=3, num_workers=workers)
     assert batch["image"].shape == (3, 3, 2, 8, 8)
@@ -56,7 +56,7 @@ def test_ragged_series_are_padded_with_what_is_not_valid(series, workers):
     assert (batch["time"][~batch["time_valid"]] == NONE).all()
 
 
-def test_another_axis_of_time_stays_whole(series):
+def test_other_time_dimension_is_read_completely(series):
     other = series.mask.expand_dims(mask_time=pd.to_datetime(["2019-01-01", "2020-01-01"]))
     both = series.assign(mask=other)
     (batch,) = loader(both, [Window(0, 0, 8, 8, (1,))])
@@ -65,7 +65,7 @@ def test_another_axis_of_time_stays_whole(series):
     assert batch["time"].shape == (1, 1)
 
 
-def test_steps_without_dates_say_so(series):
+def test_steps_without_dates_are_nat(series):
     (batch,) = loader(series.drop_vars("time"), RandomSampler(series.isel(time=0), size=8, length=1, seed=0))
     assert (batch["time"] == NONE).all()
     assert batch["time_valid"].all()

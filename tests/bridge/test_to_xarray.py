@@ -1,4 +1,4 @@
-"""Back on the grid: what was read and laid again is what was there, at any zoom and over any windows."""
+"""Values of windows return to their grid, at any resolution."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def cut(windows):
 
 
 @given(st.lists(st.builds(Window, st.integers(0, 30), st.integers(0, 40), st.just(10), st.just(10)), min_size=1))
-def test_windows_come_back_where_they_were(windows):
+def test_values_return_to_their_windows(windows):
     found = to_xarray(cut(windows), windows, like=GRID)
     top, left = min(w.row for w in windows), min(w.col for w in windows)
     seen = np.full(RAMP.shape, np.nan)
@@ -36,7 +36,7 @@ def test_windows_come_back_where_they_were(windows):
     assert np.isnan(found.attrs["_FillValue"])
 
 
-def test_a_batch_of_the_loader_comes_back(ds):
+def test_values_return_by_the_transforms_of_a_batch(ds):
     sampler = GridSampler(ds, size=32, stride=32, edge="shift")
     batches = list(loader(ds, sampler, batch_size=len(sampler)))
     whole = to_xarray(batches[0]["image"], batches[0])
@@ -52,14 +52,14 @@ def test_a_batch_of_the_loader_comes_back(ds):
     assert some.attrs["_FillValue"] == 255
 
 
-def test_the_first_window_wins():
+def test_first_of_overlapping_windows_wins():
     windows = [Window(0, 0, 4, 4), Window(0, 2, 4, 4)]
     found = to_xarray(torch.stack([torch.zeros(4, 4), torch.ones(4, 4)]), windows, like=GRID)
     assert found.values.tolist() == [[0] * 4 + [1] * 2] * 4
 
 
 @pytest.mark.parametrize(("side", "pixel"), [(2, 4), (16, 0.5)])
-def test_coarser_and_finer_values_have_larger_and_smaller_pixels(side, pixel):
+def test_resolution_follows_from_the_size_of_values(side, pixel):
     windows = [Window(0, 0, 8, 8), Window(8, 16, 8, 8)]
     values = torch.arange(2 * 3 * side * side, dtype=torch.float64).reshape(2, 3, side, side)
     found = to_xarray(values, windows, like=GRID)
@@ -71,11 +71,11 @@ def test_coarser_and_finer_values_have_larger_and_smaller_pixels(side, pixel):
     assert np.isnan(found.values[:, :side, 2 * side :]).all()
 
 
-def test_series_have_time_before_bands():
+def test_time_dimension_precedes_band():
     assert to_xarray(np.zeros((1, 5, 2, 4, 4)), [Window(0, 0, 4, 4)], like=GRID).dims == ("time", "band", "y", "x")
 
 
-def test_what_cannot_be_laid_is_refused(ds):
+def test_values_without_a_grid_raise(ds):
     one = [Window(0, 0, 4, 4)]
     batch = {"transform": torch.zeros(1, 6), "bounds": torch.zeros(1, 4), "crs": ["EPSG:32615"]}
     turned = next(iter(loader(ds, [Window(0, 0, 4, 4), Window(9, 9, 4, 4)], batch_size=2)))
@@ -101,7 +101,7 @@ def test_what_cannot_be_laid_is_refused(ds):
             to_xarray(values, windows, **options)
 
 
-def test_a_grid_serves_as_well_as_a_layer(ds):
+def test_like_accepts_a_grid(ds):
     assert isinstance(grid_of(ds.image), GeoBox)
     values = np.zeros((1, 4, 4))
     assert to_xarray(values, [Window(1, 2, 4, 4)], like=ds).identical(

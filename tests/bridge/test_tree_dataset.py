@@ -1,4 +1,4 @@
-"""Tensors of a tree: the pixels of each child, on its own grid; batches of one shape, for any number of workers."""
+"""Batches of a tree: pixels of each node, one shape per batch, for any number of workers."""
 
 import pickle
 from dataclasses import replace
@@ -34,7 +34,7 @@ def equal(one, other):
     )
 
 
-def test_a_batch_holds_the_pixels_of_each_child(pair):
+def test_batch_equals_the_pixels_of_each_node(pair):
     sampler = RandomSampler(pair, size=24, length=14, seed=3)
     found = list(pair.geoml.loader(sampler, batch_size=4))
     assert [len(batch["crs"]) for batch in found] == [4, 4, 4, 2]
@@ -58,20 +58,20 @@ def test_a_batch_holds_the_pixels_of_each_child(pair):
 @pytest.mark.parametrize(
     "options", [{"num_workers": 2}, {"threads": 3}, {"num_workers": 1, "multiprocessing_context": "spawn"}]
 )
-def test_workers_and_threads_change_nothing(pair, options):
+def test_batches_do_not_depend_on_workers_or_threads(pair, options):
     sampler = RandomSampler(pair, size=16, length=10)
     plain = list(loader(pair, sampler, batch_size=4, threads=1))
     assert all(equal(a, b) for a, b in zip(plain, loader(pair, sampler, batch_size=4, **options), strict=True))
 
 
-def test_a_batch_of_a_batch_sampler_is_of_one_child(pair):
+def test_batch_of_a_batch_sampler_has_one_node(pair):
     sampler = RandomBatchSampler(pair, size=16, length=24, batch_size=4)
     found = list(loader(pair, sampler, batch_size=4))
     assert all(len(set(batch["crs"])) == 1 for batch in found)
     assert {batch["crs"][0] for batch in found} == {"EPSG:32615", "EPSG:32616"}
 
 
-def test_a_dataset_is_map_style_and_pickles(pair):
+def test_tree_dataset_is_map_style_and_pickles(pair):
     windows = list(RandomSampler(pair, size=16, length=5))
     samples = to_torch(pair, windows)
     again = pickle.loads(pickle.dumps(samples))
@@ -135,7 +135,7 @@ def test_windows_of_several_shapes_are_grouped(uneven):
     assert len(to_torch(uneven, sampler).__getitems__(list(range(21)))) == 21
 
 
-def test_an_epoch_is_that_of_the_sampler(uneven):
+def test_set_epoch_draws_the_windows_of_the_sampler(uneven):
     sampler = RandomSampler(uneven, size=240, units="crs", length=21)
     plan = loader(uneven, sampler, batch_size=4).sampler
     assert isinstance(plan, WindowBatchSampler)
@@ -144,7 +144,7 @@ def test_an_epoch_is_that_of_the_sampler(uneven):
     assert len(plan) == len(list(plan))
 
 
-def test_an_epoch_of_a_tree_goes_on_where_it_was_cut_off(uneven):
+def test_epoch_of_a_tree_resumes(uneven):
     sampler = RandomSampler(uneven, size=240, units="crs", length=21)
     through, resumed = (loader(uneven, sampler, batch_size=4, drop_last=True).sampler for _ in range(2))
     through.set_epoch(3)
@@ -157,14 +157,14 @@ def test_an_epoch_of_a_tree_goes_on_where_it_was_cut_off(uneven):
     assert len(resumed) == len(through)
 
 
-def test_batches_of_one_kind_keep_their_order():
+def test_batches_keep_order_unless_kinds_differ():
     plain = batch_indices(np.zeros(10, int), 4)
     assert [b.tolist() for b in plain] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     grouped = batch_indices(np.array([0, 1, 0, 1, 1, 0, 0]), 2)
     assert [b.tolist() for b in grouped] == [[0, 2], [1, 3], [5, 6], [4]]
 
 
-def test_every_pixel_of_a_lattice_comes_back_once(pair):
+def test_grid_sampler_reads_every_pixel_of_a_tree_once(pair):
     sampler = GridSampler(pair, size=50, edge="pad")
     seen = {node: np.zeros(grid_of(child).shape, "float32") for node, child in children(pair).items()}
     order = iter(sampler)

@@ -1,4 +1,4 @@
-"""Loaders: the same batches for any number of workers, threads and start method; epochs; pickling; transforms."""
+"""Batches for any number of workers, threads and start method; epochs, pickling, transforms."""
 
 import os
 import pickle
@@ -41,7 +41,7 @@ def plain(ds, sampler):
     return list(loader(ds, sampler, batch_size=4, threads=1))
 
 
-def test_batches_are_the_windows_in_their_order(ds, sampler, plain):
+def test_batches_keep_the_order_of_windows(ds, sampler, plain):
     assert [len(b["image"]) for b in plain] == [4, 4, 2]
     samples = WindowDataset(ds, sampler, threads=1)
     assert torch.equal(torch.cat([b["image"] for b in plain]), torch.stack([samples[n]["image"] for n in range(10)]))
@@ -50,12 +50,12 @@ def test_batches_are_the_windows_in_their_order(ds, sampler, plain):
 
 
 @pytest.mark.parametrize("threads", [None, 2, 5])
-def test_threads_change_nothing(ds, sampler, plain, threads):
+def test_batches_do_not_depend_on_threads(ds, sampler, plain, threads):
     assert same_batches(plain, list(loader(ds, sampler, batch_size=4, threads=threads)))
 
 
 @pytest.mark.parametrize(("workers", "start"), [(1, "fork"), (2, "fork"), (2, "spawn")])
-def test_workers_change_nothing_even_after_threaded_dask(ds, sampler, plain, workers, start):
+def test_batches_do_not_depend_on_workers_after_threaded_dask(ds, sampler, plain, workers, start):
     ds.image.compute(scheduler="threads")
     torch.nn.functional.conv2d(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 3, 3))
     list(loader(ds, sampler, batch_size=5, threads=2))
@@ -63,18 +63,18 @@ def test_workers_change_nothing_even_after_threaded_dask(ds, sampler, plain, wor
     assert same_batches(plain, found)
 
 
-def test_a_touched_dataset_goes_to_workers_too(ds, sampler):
+def test_workers_read_modified_datasets(ds, sampler):
     touched = ds.assign(image=ds.image / 2)
     touched.image.compute(scheduler="threads")
     here = list(loader(touched, sampler, batch_size=5))
     assert same_batches(here, list(loader(touched, sampler, batch_size=5, num_workers=1, timeout=60)))
 
 
-def test_torchs_own_loader_gives_the_same(ds, sampler, plain):
+def test_torch_dataloader_gives_equal_batches(ds, sampler, plain):
     assert same_batches(plain, list(DataLoader(WindowDataset(ds, sampler), batch_size=4)))
 
 
-def test_epochs_take_other_windows_and_repeat(ds, sampler):
+def test_epochs_differ_and_are_reproducible(ds, sampler):
     batches = loader(ds, sampler, batch_size=4)
     first = list(batches)
     batches.sampler.set_epoch(1)
@@ -86,7 +86,7 @@ def test_epochs_take_other_windows_and_repeat(ds, sampler):
     assert torch.equal(second[0]["image"], torch.stack([WindowDataset(ds, expected)[n]["image"] for n in range(4)]))
 
 
-def test_a_fixed_plan_is_the_same_in_every_epoch(ds):
+def test_fixed_windows_are_equal_in_every_epoch(ds):
     plan = WindowBatchSampler(GridSampler(ds, size=64), 3)
     first = list(plan)
     plan.set_epoch(5)
@@ -95,7 +95,7 @@ def test_a_fixed_plan_is_the_same_in_every_epoch(ds):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_goes_on_where_it_was_cut_off(ds, sampler, workers):
+def test_epoch_resumes_after_some_batches(ds, sampler, workers):
     through = loader(ds, sampler, batch_size=3)
     through.sampler.set_epoch(1)
     cut = list(through)
@@ -112,7 +112,7 @@ def test_an_epoch_goes_on_where_it_was_cut_off(ds, sampler, workers):
 
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("done", [0, 1, 3])
-def test_length_is_what_is_yielded_wherever_it_begins(ds, sampler, done, drop_last):
+def test_length_equals_the_number_of_remaining_batches(ds, sampler, done, drop_last):
     plan = WindowBatchSampler(sampler, 3, drop_last=drop_last)
     whole = len(plan)
     plan.resume(4, done)
@@ -124,13 +124,13 @@ def test_length_is_what_is_yielded_wherever_it_begins(ds, sampler, done, drop_la
     assert plan.epoch == 4
 
 
-def test_windows_may_be_a_list_or_generator(ds):
+def test_windows_may_be_a_list_or_iterator(ds):
     windows = [Window(0, 0, 16, 16), Window(5, 5, 16, 16)]
     assert len(to_torch(ds, iter(windows))) == 2
     assert torch.equal(to_torch(ds, windows)[-1]["image"], to_torch(ds, windows)[Window(5, 5, 16, 16)]["image"])
 
 
-def test_transforms_see_samples_in_datasets_and_batches_in_loaders(ds, sampler):
+def test_transform_gets_samples_of_a_dataset_and_batches_of_a_loader(ds, sampler):
     def double(sample):
         return sample | {"image": sample["image"] * 2, "rank": sample["image"].ndim}
 
@@ -141,7 +141,7 @@ def test_transforms_see_samples_in_datasets_and_batches_in_loaders(ds, sampler):
     assert next(iter(loader(ds, sampler, batch_size=2, transform=double)))["rank"] == 4
 
 
-def test_it_pickles_small_and_without_threads(ds, sampler):
+def test_window_dataset_pickles_small(ds, sampler):
     samples = WindowDataset(ds, sampler, threads=2)
     before = samples.read([0, 1])
     content = pickle.dumps(samples)
@@ -149,7 +149,7 @@ def test_it_pickles_small_and_without_threads(ds, sampler):
     assert equal(before, pickle.loads(content).read([0, 1]))
 
 
-def test_no_handle_stays_with_an_epoch(ds, sampler):
+def test_file_handles_are_not_leaked(ds, sampler):
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH112, PTH208
     for _ in range(5):
         list(loader(ds, sampler, batch_size=4, threads=1))
@@ -171,7 +171,7 @@ def test_windows_of_several_sizes_are_grouped_by_size(ds):
         WindowDataset(ds, windows).read([0, 1])
 
 
-def test_a_broken_file_is_named_by_workers_and_here(tmp_path):
+def test_read_error_names_the_file_with_and_without_workers(tmp_path):
     path = write_cog(tmp_path / "broken.tif", distinct((1, 512, 512)), grid=make_grid((512, 512)), tiled=False)
     layer = open_cogs(path)
     with path.open("r+b") as file:
@@ -182,7 +182,7 @@ def test_a_broken_file_is_named_by_workers_and_here(tmp_path):
 
 
 @pytest.mark.slow
-def test_dask_workers_compute_what_one_process_does(ds):
+def test_dask_cluster_computes_equal_values(ds):
     distributed = pytest.importorskip("distributed")
     layer = align(ds.image, make_grid((100, 100), crs="EPSG:5070", left=349_000, top=2_017_000), chunks=40)
     local = xr.Dataset({"image": layer, "more": layer * 2 + 1}).compute(scheduler="synchronous")

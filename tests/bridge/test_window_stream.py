@@ -1,4 +1,4 @@
-"""Streams: each sample once, for any number of workers."""
+"""Streams yield each sample once, for any number of workers."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def samples(ds):
     return to_torch(ds, RandomSampler(ds, size=16, length=21, seed=2), threads=1)
 
 
-def test_it_gives_the_samples_in_their_order(samples):
+def test_stream_keeps_order(samples):
     stream = WindowStream(samples, chunk_size=4)
     found = list(stream)
     assert len(stream) == len(found) == 21
@@ -21,14 +21,14 @@ def test_it_gives_the_samples_in_their_order(samples):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_give_each_sample_once(samples, workers):
+def test_workers_yield_each_sample_once(samples, workers):
     batches = DataLoader(WindowStream(samples, chunk_size=2), batch_size=4, num_workers=workers, timeout=60)
     found = torch.cat([b["bounds"] for b in batches])
     expected = torch.stack([samples[n]["bounds"] for n in range(21)])
     assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, expected.tolist()))
 
 
-def test_epochs_take_other_windows(samples):
+def test_stream_draws_windows_of_an_epoch(samples):
     stream = WindowStream(samples)
     first = [s["bounds"].tolist() for s in stream]
     stream.set_epoch(1)

@@ -1,4 +1,4 @@
-"""Generators of xbatcher: the engine reads what xbatcher would compute; what it would lose is said."""
+"""Generators of xbatcher: windows equal its batches; pixels left out cause a warning."""
 
 import dask
 import numpy as np
@@ -17,7 +17,7 @@ def generator(ds, **options):
     return xbatcher.BatchGenerator(ds, **{"input_dims": {"y": 50, "x": 40}, "preload_batch": False} | options)
 
 
-def test_the_engine_reads_what_xbatcher_computes(ds, monkeypatch):
+def test_windows_of_a_generator_equal_its_batches(ds, monkeypatch):
     batches = generator(ds)
     computed = [batch.compute(scheduler="synchronous") for batch in batches]
 
@@ -34,7 +34,7 @@ def test_the_engine_reads_what_xbatcher_computes(ds, monkeypatch):
         assert ours["bounds"].shape == (1, 4)
 
 
-def test_its_batches_of_several_windows_stay_together(ds):
+def test_batches_of_a_generator_are_kept(ds):
     batches = generator(ds, concat_input_dims=True)
     (found,) = list(loader(ds, batches, batch_size=None))
     assert found["image"].shape == (12, 3, 50, 40)
@@ -42,7 +42,7 @@ def test_its_batches_of_several_windows_stay_together(ds):
     assert len(to_torch(ds, batches)) == 12
 
 
-def test_overlaps_and_workers(ds):
+def test_overlapping_batches_with_workers(ds):
     batches = generator(ds, input_dims={"y": 50, "x": 40}, input_overlap={"y": 25, "x": 20})
     here = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None)])
     there = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None, num_workers=2, timeout=60)])
@@ -50,20 +50,20 @@ def test_overlaps_and_workers(ds):
     assert len(here) == 5 * 7
 
 
-def test_a_part_of_the_layers_has_its_windows_where_it_lies(ds):
+def test_generator_over_a_part_of_the_layers_is_offset(ds):
     part = ds.isel(y=slice(50, 150), x=slice(40, 160))
     (first, *_) = loader(ds, generator(part), batch_size=1)
     assert np.array_equal(first["mask"][0], ds.mask.values[50:100, 40:80])
 
 
-def test_edges_that_it_loses_are_said(ds):
+def test_generator_that_leaves_out_edges_warns(ds):
     with pytest.warns(GeoxtWarning, match="the last 30 of 150 along y and the last 20 of 160 along x.*GridSampler"):
         found = windows_of(generator(ds, input_dims={"y": 60, "x": 70}), ds)
     assert len(found) == 4
     assert len(GridSampler(ds, size=(60, 70), stride=(60, 70), edge="shift")) == 9
 
 
-def test_what_is_no_window_is_computed_even_in_workers_after_threads(ds):
+def test_other_selectors_are_computed_in_workers(ds):
     batches = generator(ds.image, input_dims={"band": 2, "y": 150})
     ds.image.compute(scheduler="threads")
     with pytest.warns(GeoxtWarning, match="the last 1 of 3 along band"):
@@ -75,7 +75,7 @@ def test_what_is_no_window_is_computed_even_in_workers_after_threads(ds):
         to_torch(ds.image, batches)
 
 
-def test_only_generators_make_their_own_batches(ds):
+def test_batch_size_is_required_without_a_generator(ds):
     assert not is_generator(GridSampler(ds, size=32))
     with pytest.raises(InputError, match="Pass batch_size="):
         loader(ds, GridSampler(ds, size=32), batch_size=None)

@@ -1,4 +1,4 @@
-"""A dask cluster of two processes: the same bits, one model a worker, small tasks, and nothing lost with a worker."""
+"""Prediction and writing on a dask cluster: equal bits, small tasks, killed workers."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def alone(made):
         return made.to_numpy()
 
 
-def test_a_cluster_gives_the_same_bits_and_loads_the_model_once_a_worker(client):
+def test_cluster_computes_equal_maps_and_unpickles_the_model_once(client):
     made = make_map(output="probabilities")
     assert made.data.npartitions == 16
 
@@ -75,7 +75,7 @@ def test_a_cluster_gives_the_same_bits_and_loads_the_model_once_a_worker(client)
     assert set(client.run(loads).values()) == {1}
 
 
-def test_tasks_do_not_carry_the_model():
+def test_dask_tasks_do_not_contain_the_model():
     made = make_map()
     (optimised,) = dask.optimize(made.data)
     sizes = sorted(len(cloudpickle.dumps(task)) for task in dict(optimised.__dask_graph__()).values())
@@ -85,7 +85,7 @@ def test_tasks_do_not_carry_the_model():
 
 
 @pytest.mark.parametrize("write", [to_cog, to_zarr])
-def test_killing_a_worker_midway_loses_nothing(client, tmp_path, monkeypatch, write):
+def test_killed_worker_does_not_change_the_map(client, tmp_path, monkeypatch, write):
     client.wait_for_workers(2)
     pids = sorted(client.run(os.getpid).values())
     killed = []

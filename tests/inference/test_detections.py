@@ -1,4 +1,4 @@
-"""Things found in a whole scene: each once, on the ground, however it was cut into tiles."""
+"""Detections of a scene: each object once, for any tiles."""
 
 import geopandas
 import numpy as np
@@ -73,7 +73,7 @@ def pixels(frame, layer):
 
 @pytest.mark.parametrize(("size", "overlap"), [(110, 0), (40, 16), (33, 15), ((48, 30), (14, 20))])
 @pytest.mark.parametrize("masks", [False, True])
-def test_each_thing_is_found_once_and_whole(size, overlap, masks):
+def test_each_object_is_detected_once_and_complete(size, overlap, masks):
     layer = make_layer(boxes=BOXES)
     found = detect(layer, Finder(masks=masks), size=size, overlap=overlap, batch_size=3)
     assert pixels(found, layer) == sorted(BOXES)
@@ -81,7 +81,7 @@ def test_each_thing_is_found_once_and_whole(size, overlap, masks):
     assert (np.diff(found["score"]) <= 0).all()
 
 
-def test_scores_codes_and_names_come_along():
+def test_detections_have_scores_codes_and_names():
     layer, legend = make_layer(boxes=BOXES), Legend((10, 20, 30), ("car", "house", "car"))
     found = detect(layer, Finder(), size=40, overlap=16, legend=legend)
     values = [round((score - 0.5) * 1000) for score in found["score"]]
@@ -91,7 +91,7 @@ def test_scores_codes_and_names_come_along():
     assert len(few) == 2
 
 
-def test_the_outline_of_an_instance_is_that_of_its_pixels():
+def test_outline_of_an_instance_equals_its_pixels():
     layer = make_layer()
     shape = shapely.Polygon([(30, 30), (50, 30), (50, 36), (36, 36), (36, 50), (30, 50)])
     values = rasterize([shape], (90, 110)).astype("float32")[None]
@@ -101,7 +101,7 @@ def test_the_outline_of_an_instance_is_that_of_its_pixels():
     np.testing.assert_array_equal(drawn, values[0])
 
 
-def test_nothing_is_found_on_nodata_nor_where_there_is_nothing():
+def test_no_detections_on_nodata_or_empty_scenes():
     layer = make_layer(boxes=BOXES[:2], nodata=2.0)
     assert pixels(detect(layer, Finder(), size=40, overlap=16), layer) == [BOXES[0]]
     empty = detect(make_layer(), Finder(), size=40, overlap=16)
@@ -112,7 +112,7 @@ def test_nothing_is_found_on_nodata_nor_where_there_is_nothing():
 
 @settings(deadline=None)
 @given(st.data())
-def test_suppression_is_that_of_a_plain_loop(data):
+def test_nms_equals_a_plain_loop(data):
     count = data.draw(st.integers(0, 12))
     agnostic, tiled = data.draw(st.booleans()), data.draw(st.booleans())
     place = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 6), st.integers(1, 6))
@@ -153,7 +153,7 @@ class Wavers(Finder):
         return found | {"labels": torch.where(right, 2, 1), "scores": found["scores"] + 0.1 * right}
 
 
-def test_a_thing_that_two_tiles_name_differently_is_one_thing_of_the_surer_name():
+def test_class_agnostic_nms_keeps_the_best_class():
     layer = make_layer(boxes=[(28, 20, 36, 30), (65, 60, 75, 69)])
     both = detect(layer, Wavers(), size=40, overlap=20)
     assert sorted(both["code"]) == [1, 1, 2, 2]
@@ -162,7 +162,7 @@ def test_a_thing_that_two_tiles_name_differently_is_one_thing_of_the_surer_name(
     assert pixels(one, layer) == [(28, 20, 36, 30), (65, 60, 75, 69)]
 
 
-def test_a_cut_part_of_another_name_gives_way_to_the_whole_but_a_small_thing_in_a_large_one_stays():
+def test_truncated_part_is_suppressed_but_contained_object_is_not():
     layer = make_layer(boxes=[(30, 20, 48, 30)])
     halves = detect(layer, Wavers(), size=40, overlap=20, agnostic=True)
     assert pixels(halves, layer) == [(30, 20, 48, 30)]
@@ -173,7 +173,7 @@ def test_a_cut_part_of_another_name_gives_way_to_the_whole_but_a_small_thing_in_
 
 
 @pytest.mark.parametrize("ending", ["gpkg", "fgb", "geojson", "shp"])
-def test_a_vector_file_holds_what_was_found(tmp_path, ending):
+def test_vector_file_equals_detections(tmp_path, ending):
     layer = make_layer(boxes=BOXES)
     found = detect(layer, Finder(), size=40, overlap=16)
     path = to_vector(found, tmp_path / "deep" / f"things.{ending}")
@@ -185,7 +185,7 @@ def test_a_vector_file_holds_what_was_found(tmp_path, ending):
     assert [one for one in path.parent.iterdir() if one.name.startswith(".")] == []
 
 
-def test_a_vector_file_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch):
+def test_failed_vector_write_keeps_the_existing_file(tmp_path, monkeypatch):
     found = detect(make_layer(boxes=BOXES), Finder(), size=40, overlap=16)
     path = to_vector(found, tmp_path / "things.gpkg")
     before = path.read_bytes()
@@ -211,6 +211,6 @@ def test_a_vector_file_that_cannot_be_written_leaves_the_older_one(tmp_path, mon
         (make_layer(boxes=BOXES), Finder(), {"legend": Legend((1,), ("a",))}, "labels 1 to 3 .* legend of 1 classes"),
     ],
 )
-def test_what_finds_nothing_at_all_is_refused(layer, model, options, message):
+def test_model_that_is_no_detector_raises(layer, model, options, message):
     with pytest.raises(InputError, match=message):
         detect(layer, model, size=32, overlap=8, **options)

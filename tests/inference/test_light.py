@@ -1,4 +1,4 @@
-"""What prediction loads: a worker of a cluster that maps a scene has no need of Lightning."""
+"""Imports of prediction: workers of a cluster do not need Lightning."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ print(*sorted({name.split(".")[0] for name in sys.modules} | {name for name in s
 """
 
 
-def test_prediction_loads_nothing_of_training():
+def test_prediction_does_not_import_lightning():
     run = subprocess.run([sys.executable, "-c", CODE], check=True, capture_output=True, text=True)
     loaded = set(run.stdout.split())
     assert "torch" in loaded

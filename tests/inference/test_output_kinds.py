@@ -1,4 +1,4 @@
-"""Kinds of outputs: time, features on a coarser grid, several heads, quantities; each against a loop in numpy."""
+"""Kinds of maps equal a loop in numpy: series, embeddings, heads, regression."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ class Heads(nn.Module):
         return found if self.kind == "dict" else tuple(found.values())
 
 
-def test_each_time_step_is_mapped_alone():
+def test_time_steps_are_mapped_separately():
     layer = make_layer(times=3)
     found = predict(layer, nn.Identity(), size=8, overlap=3, output="values", chunks=10)
     assert found.dims == ("time", "band", "y", "x")
@@ -69,7 +69,7 @@ def test_each_time_step_is_mapped_alone():
     np.testing.assert_array_equal(classes.to_numpy(), layer.to_numpy().argmax(axis=1))
 
 
-def test_a_whole_series_is_one_input():
+def test_series_is_one_input():
     layer = make_layer(times=3, nodata=-9.0)
     gone = np.zeros(layer.shape, bool)
     gone[0, 1, :4, :4] = True  # a step lacks a band there
@@ -84,7 +84,7 @@ def test_a_whole_series_is_one_input():
 
 @pytest.mark.parametrize("shape", [(24, 20), (23, 18), (3, 2)])
 @pytest.mark.parametrize("overlap", [0, 4, 8])
-def test_embeddings_lie_on_the_grid_of_the_models_stride(shape, overlap):
+def test_embeddings_have_the_grid_of_the_stride(shape, overlap):
     layer = make_layer(shape)
     found = predict(layer, Means(), size=12, overlap=overlap, output="embeddings")
     rows, cols = -(-shape[0] // 4), -(-shape[1] // 4)
@@ -98,7 +98,7 @@ def test_embeddings_lie_on_the_grid_of_the_models_stride(shape, overlap):
     np.testing.assert_allclose(found.to_numpy(), wanted, atol=1e-6)
 
 
-def test_a_cell_of_embeddings_is_nodata_where_no_pixel_of_it_is_valid():
+def test_embedding_is_nodata_if_no_pixel_is_valid():
     layer = make_layer(nodata=-9.0)
     values = layer.to_numpy().copy()
     values[0, 4:9, 8:12] = -9
@@ -108,7 +108,7 @@ def test_a_cell_of_embeddings_is_nodata_where_no_pixel_of_it_is_valid():
     np.testing.assert_array_equal(np.isnan(found.to_numpy()).all(axis=0), gone)
 
 
-def test_one_vector_for_a_tile_makes_a_map_of_tiles():
+def test_vector_per_tile_makes_a_map_of_tiles():
     layer = make_layer((16, 24))
     found = predict(layer, Vector(), size=8, output="embeddings")
     assert found.shape == (4, 2, 3)
@@ -117,7 +117,7 @@ def test_one_vector_for_a_tile_makes_a_map_of_tiles():
     assert (found[3] == 1).all()
 
 
-def test_features_come_from_the_models_own_embed_before_its_output():
+def test_embeddings_come_from_embed_or_forward_features():
     class Embeds(nn.Identity):
         def embed(self, images):
             return images[:, :2] + 1
@@ -128,7 +128,7 @@ def test_features_come_from_the_models_own_embed_before_its_output():
 
 
 @pytest.mark.parametrize(("kind", "twice", "first"), [("dict", "twice", "first"), ("tuple", 0, 1)])
-def test_one_of_several_heads_is_chosen(kind, twice, first):
+def test_head_selects_one_of_several_outputs(kind, twice, first):
     layer = make_layer()
     options = {"size": 8, "overlap": 2, "output": "values"}
     np.testing.assert_array_equal(predict(layer, Heads(kind), head=twice, **options).to_numpy(), 2 * layer.to_numpy())
@@ -137,7 +137,7 @@ def test_one_of_several_heads_is_chosen(kind, twice, first):
         predict(layer, Heads(kind), **options)
 
 
-def test_logits_and_probabilities_carry_class_names():
+def test_logits_and_probabilities_have_class_names():
     layer, legend = make_layer(), Legend((3, 1, 7), ("a", "b", "c"))
     options = {"size": 8, "overlap": 2, "legend": legend}
     logits = predict(layer, nn.Identity(), output="logits", **options)
@@ -148,7 +148,7 @@ def test_logits_and_probabilities_carry_class_names():
     np.testing.assert_allclose(chances.to_numpy(), power / power.sum(axis=0), rtol=1e-5)
 
 
-def test_a_regression_of_one_channel_is_no_class():
+def test_regression_of_one_channel():
     layer = make_layer(bands=1)
     found = predict(layer, nn.Identity(), size=8, overlap=2, output="regression")
     assert found.attrs["long_name"] == "predicted quantity"
@@ -165,12 +165,12 @@ def test_a_regression_of_one_channel_is_no_class():
         (Means(), {"output": "embeddings", "size": 13}, "stride is no whole number"),
     ],
 )
-def test_a_stride_that_fits_no_grid_is_refused(model, options, message):
+def test_stride_that_fits_no_grid_raises(model, options, message):
     with pytest.raises(InputError, match=message):
         predict(make_layer(), model, **{"size": 12, **options})
 
 
-def test_settings_of_a_model_that_are_no_weights_tell_maps_apart():
+def test_fingerprint_includes_settings_of_modules():
     layer = make_layer()
     names = {
         predict(layer, Heads(kind), head=head, size=8, output="values").data.name

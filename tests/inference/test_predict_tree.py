@@ -1,4 +1,4 @@
-"""Predicting a tree: each child as it would be alone, lazily; end to end from scenes in two zones to one map."""
+"""Maps of trees and Datasets."""
 
 import dask
 import numpy as np
@@ -36,7 +36,7 @@ def tree():
     return tree_of(found)
 
 
-def test_each_child_is_mapped_as_it_would_be_alone(tree):
+def test_map_of_a_tree_equals_maps_of_its_nodes(tree):
     model = nn.Conv2d(2, 3, 3, padding=1)
     with dask.config.set(scheduler=refuse):
         found = tree.geoml.predict(model, size=32, overlap=8)
@@ -50,19 +50,19 @@ def test_each_child_is_mapped_as_it_would_be_alone(tree):
     assert set(np.unique(one)) <= {0, 1, 2, 255}
 
 
-def test_an_identity_gives_every_child_back(tree):
+def test_identity_model_returns_every_node(tree):
     found = predict(tree, nn.Identity(), size=16, overlap=4, output="values")
     for node, child in children(found).items():
         np.testing.assert_allclose(child.prediction, tree[node]["image"], atol=1e-6)
 
 
-def test_a_child_without_one_image_is_refused(tree):
+def test_node_without_exactly_one_image_raises(tree):
     masks = tree.map_over_datasets(lambda child: child[["mask"]] if "mask" in child else child)
     with pytest.raises(InputError, match=r"node 'west' has \['mask'\], 0 of which are images"):
         predict(masks, nn.Identity())
 
 
-def test_the_accessor_of_a_tree_is_small_and_says_what_it_does(tree):
+def test_tree_accessor_binds_the_public_functions(tree):
     pytest.importorskip("matplotlib")
     names = [name for name in dir(geoxt.accessor.DataTreeAccessor) if not name.startswith("_")]
     assert set(names) == {"align", "grids", "loader", "plot", "predict", "to_torch"}

@@ -1,4 +1,4 @@
-"""Whole-scene prediction: identity gives the input back, chunks change nothing, nodata stays, and names come along."""
+"""Prediction of scenes: identity, chunks, nodata and class names."""
 
 import pickle
 from dataclasses import replace
@@ -60,7 +60,7 @@ def make_network(bands=BANDS, **options):
     blend=st.sampled_from(["linear", "gaussian", "hann", "none"]),
     chunks=st.none() | st.integers(1, 60),
 )
-def test_an_identity_model_returns_the_input(shape, size, share, batch_size, blend, chunks):
+def test_identity_model_returns_the_input(shape, size, share, batch_size, blend, chunks):
     layer = make_layer(shape)
     overlap = tuple(int(share * length) for length in size)
     options = {"size": size, "overlap": overlap, "batch_size": batch_size, "blend": blend, "chunks": chunks}
@@ -69,7 +69,7 @@ def test_an_identity_model_returns_the_input(shape, size, share, batch_size, ble
     assert grid_of(same) == grid_of(layer)
 
 
-def test_a_pixel_that_lacks_a_band_stays_nodata():
+def test_pixel_without_all_bands_is_nodata():
     layer = make_layer(nodata=-1.0)
     holes = np.random.default_rng(1).random(layer.shape) < 0.05
     layer = layer.copy(data=np.where(holes, np.float32(-1), layer))
@@ -84,7 +84,7 @@ def test_a_pixel_that_lacks_a_band_stays_nodata():
 
 
 @pytest.mark.parametrize("chunks", [{"y": 20, "x": 53}, {"y": 70, "x": 7}, {"y": 33, "x": 31}])
-def test_neither_the_inputs_nor_the_outputs_chunks_change_a_bit(chunks):
+def test_map_does_not_depend_on_chunks(chunks):
     network = make_network()
     options = {"size": 32, "overlap": 9, "batch_size": 3, "output": "probabilities"}
     whole = predict(make_layer(), network, **options).to_numpy()
@@ -95,7 +95,7 @@ def test_neither_the_inputs_nor_the_outputs_chunks_change_a_bit(chunks):
     np.testing.assert_array_equal(chunked.isel(y=5, band=[2, 0], x=[30, 3]).to_numpy(), whole[[2, 0], 5][:, [30, 3]])
 
 
-def test_the_number_of_cores_changes_no_bit():
+def test_map_does_not_depend_on_the_number_of_cores():
     before, layer = torch.get_num_threads(), make_layer()
     made = predict(layer, make_network(), size=32, overlap=8, output="probabilities")
     wanted = made.to_numpy()
@@ -107,7 +107,7 @@ def test_the_number_of_cores_changes_no_bit():
         torch.set_num_threads(before)
 
 
-def test_the_result_is_the_weighted_mean_that_plain_numpy_gives():
+def test_blending_equals_the_weighted_mean_in_numpy():
     network, layer = make_network().eval(), make_layer((40, 40))
     found = predict(layer, network, size=24, overlap=8, output="probabilities").to_numpy()
     ramp = np.minimum(np.minimum(np.arange(1, 25), np.arange(24, 0, -1)) / 9, 1)
@@ -122,7 +122,7 @@ def test_the_result_is_the_weighted_mean_that_plain_numpy_gives():
     np.testing.assert_allclose(found, total / share, atol=1e-5)
 
 
-def test_classes_are_the_most_probable_and_carry_names_and_colours():
+def test_classes_are_the_argmax_with_names_and_colors():
     network, layer = make_network(nodata=0), make_layer()
     classes = predict(layer, network, size=32, overlap=8)
     chances = predict(layer, network, size=32, overlap=8, output="probabilities")
@@ -133,7 +133,7 @@ def test_classes_are_the_most_probable_and_carry_names_and_colours():
     assert classes.attrs["_FillValue"] == 0
 
 
-def test_nothing_is_computed_before_it_is_asked_for_and_then_only_what_is_needed():
+def test_prediction_is_lazy_and_computes_needed_tiles_only():
     reads = []
 
     class Counts(nn.Module):
@@ -167,7 +167,7 @@ def test_bands_are_matched_by_name():
     np.testing.assert_array_equal(predict(nameless, network, size=32, overlap=0).to_numpy(), wanted)
 
 
-def test_the_model_is_taken_as_it_is_now():
+def test_model_is_copied_in_its_current_state():
     network, layer = make_network(), make_layer()
     before = predict(layer, network, size=32, overlap=0, output="probabilities")
     token = tokenize(before.data)
@@ -180,12 +180,12 @@ def test_the_model_is_taken_as_it_is_now():
     assert network.training
 
 
-def test_a_map_pickles_and_computes_elsewhere_to_the_same():
+def test_pickled_map_computes_equal_values():
     lazy = predict(make_layer(), make_network(), size=32, overlap=8)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(lazy)).to_numpy(), lazy.to_numpy())
 
 
-def test_a_layer_smaller_than_a_tile_and_a_layer_without_bands():
+def test_small_layer_and_layer_without_bands():
     assert predict(make_layer((5, 9)), make_network(), size=32, overlap=8).shape == (5, 9)
     flat = make_layer(bands=("one",)).isel(band=0, drop=True)
     np.testing.assert_array_equal(predict(flat, nn.Identity(), size=16, overlap=2, output="values")[0], flat)
@@ -214,13 +214,13 @@ class Halves(nn.Module):
         (lambda x: x, {"legend": Legend((1,), ("a",))}, "3 channels .* legend of 1 classes"),
     ],
 )
-def test_what_cannot_be_predicted_is_refused_at_once(change, options, message):
+def test_invalid_arguments_raise_before_computing(change, options, message):
     with pytest.raises(InputError, match=message):
         predict(change(make_layer()), make_network(), **{"size": 32, "overlap": 8, **options})
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_change_wants_two_dates(steps):
+def test_change_requires_two_dates(steps):
     layer = make_layer()
     card = replace(make_network().card, task="change", model="test_fc_siam_diff", options={})
     layer = layer if steps == 1 else layer.expand_dims(time=steps)
@@ -228,12 +228,12 @@ def test_change_wants_two_dates(steps):
         predict(layer, Network(card), size=32, overlap=8)
 
 
-def test_a_model_that_gives_no_map_is_refused():
+def test_model_without_a_map_raises():
     with pytest.raises(InputError, match="Cannot map with this model"):
         predict(make_layer(), Halves(), size=32, overlap=8, output="values")
 
 
-def test_a_checkpoint_that_is_none_is_refused(tmp_path):
+def test_file_that_is_no_checkpoint_raises(tmp_path):
     (tmp_path / "no.ckpt").write_text("text")
     with pytest.raises(ReadError, match=r"Cannot read the checkpoint .*no\.ckpt"):
         predict(make_layer(), tmp_path / "no.ckpt")
@@ -244,7 +244,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path):
         predict(make_layer(), tmp_path / "other.ckpt")
 
 
-def test_a_window_reads_no_more_than_the_tiles_that_touch_it(monkeypatch):
+def test_window_reads_only_overlapping_tiles(monkeypatch):
     from geoxt.source import View
 
     seen = []
@@ -254,7 +254,7 @@ def test_a_window_reads_no_more_than_the_tiles_that_touch_it(monkeypatch):
     assert seen == [Window(0, 0, 20, 20, (0,))]
 
 
-def test_no_tile_runs_twice_where_the_chunks_of_a_map_are_computed_in_order(monkeypatch):
+def test_no_tile_runs_twice_if_chunks_are_computed_in_order(monkeypatch):
     from geoxt.source import View
 
     seen = []

@@ -1,4 +1,4 @@
-"""The lattice covers a scene, a part of it meets the whole's tiles, and the weights blend to one."""
+"""Tiles cover the scene, and blending weights sum to one."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def lattices(draw):
 
 
 @given(lattices(), st.data())
-def test_tiles_cover_the_scene_and_a_part_meets_those_of_the_whole_that_touch_it(lattice, data):
+def test_tiles_cover_the_scene_and_parts_use_the_same_tiles(lattice, data):
     rows, cols = lattice.shape
     whole = list(lattice.touching(Window(0, 0, rows, cols)))
     covered = np.zeros((rows + lattice.size[0], cols + lattice.size[1]), int)
@@ -35,7 +35,7 @@ def test_tiles_cover_the_scene_and_a_part_meets_those_of_the_whole_that_touch_it
 
 
 @given(lattices())
-def test_tiles_reach_over_the_edge_only_where_the_scene_is_smaller_than_a_tile(lattice):
+def test_tiles_exceed_only_scenes_smaller_than_a_tile(lattice):
     for tile in lattice.touching(Window(0, 0, *lattice.shape)):
         for stop, length, size in zip(tile.stop, lattice.shape, lattice.size, strict=True):
             assert stop <= max(length, size)
@@ -43,7 +43,7 @@ def test_tiles_reach_over_the_edge_only_where_the_scene_is_smaller_than_a_tile(l
 
 @pytest.mark.parametrize("blend", ["linear", "hann"])
 @pytest.mark.parametrize("overlap", [0, 1, 4])
-def test_linear_and_hann_weights_of_two_neighbours_sum_to_one(overlap, blend):
+def test_linear_and_hann_weights_of_neighbours_sum_to_one(overlap, blend):
     size, step = 8, 8 - overlap
     row = Lattice(shape=(9, 9), size=(1, size), overlap=(0, overlap), blend=blend).weights()[0]
     line = np.zeros(step + size)
@@ -53,7 +53,7 @@ def test_linear_and_hann_weights_of_two_neighbours_sum_to_one(overlap, blend):
 
 
 @pytest.mark.parametrize("blend", ["linear", "hann", "gaussian"])
-def test_weights_are_above_zero_symmetric_and_fall_towards_the_edge(blend):
+def test_weights_are_positive_symmetric_and_decrease_towards_edges(blend):
     weight = Lattice(shape=(9, 9), size=(7, 9), overlap=(6, 3), blend=blend).weights()
     assert (weight > 0).all()
     np.testing.assert_allclose(weight, weight[::-1, ::-1], rtol=1e-12)
@@ -61,17 +61,17 @@ def test_weights_are_above_zero_symmetric_and_fall_towards_the_edge(blend):
     assert (np.diff(weight[:, :5], axis=1) >= 0).all()
 
 
-def test_gaussian_weights_are_those_of_a_normal_density():
+def test_gaussian_weights_equal_a_normal_density():
     row = Lattice(shape=(9, 9), size=(1, 8), overlap=(0, 2), blend="gaussian").weights()[0]
     places = np.arange(8) - 3.5
     np.testing.assert_allclose(row / row.max(), np.exp(-(places**2) / 2) / np.exp(-0.125))
 
 
-def test_all_weights_are_alike_where_nothing_is_blended():
+def test_weights_without_blending_are_equal():
     assert (Lattice(shape=(9, 9), size=(2, 2), overlap=(1, 1), blend="none").weights() == 1).all()
 
 
-def test_what_cannot_be_tiled_is_refused():
+def test_invalid_overlap_or_blend_raises():
     with pytest.raises(InputError, match="0 to size - 1"):
         Lattice(shape=(10, 10), size=(4, 4), overlap=(4, 0))
     with pytest.raises(InputError, match="Cannot blend tiles by 'cosine'"):

@@ -1,4 +1,4 @@
-"""Several dates at once: where a map of change or of a series is valid, and that the model sees all of them."""
+"""Valid pixels of maps of change and of series."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def make_series(steps, *, shape=(40, 50), holes=(), seed=0):
 
 @pytest.mark.parametrize("holes", [[(0, 1)], [(1, 2)], [(0, 0), (1, 2)]])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_change_is_told_only_where_both_dates_are_valid(holes, chunked):
+def test_change_is_valid_if_both_dates_are(holes, chunked):
     layer, gone = make_series(2, holes=holes)
     layer = layer.chunk(y=17, x=23) if chunked else layer
     found = predict(layer, Network(CHANGE), size=32, overlap=8)
@@ -48,7 +48,7 @@ def test_change_is_told_only_where_both_dates_are_valid(holes, chunked):
     np.testing.assert_array_equal(np.isnan(chances.to_numpy()).any(axis=0), gone.any(axis=0))
 
 
-def test_dates_that_share_no_valid_pixel_give_no_change_at_all():
+def test_dates_without_common_valid_pixels_give_nodata():
     layer, _ = make_series(2)
     west = np.broadcast_to(np.arange(50) < 25, layer.shape[1:])
     values = layer.to_numpy().copy()
@@ -57,14 +57,14 @@ def test_dates_that_share_no_valid_pixel_give_no_change_at_all():
     assert (found.to_numpy() == found.attrs["_FillValue"]).all()
 
 
-def test_a_series_is_mapped_where_any_date_is_valid():
+def test_series_is_valid_if_any_date_is():
     layer, gone = make_series(3, holes=[(0, 0), (1, 1), (2, 2)])
     found = predict(layer, Network(SERIES), size=32, overlap=8)
     np.testing.assert_array_equal(found.to_numpy() == found.attrs["_FillValue"], gone.all(axis=0))
     assert 0 < gone.all(axis=0).sum() < gone.any(axis=0).sum()
 
 
-def test_where_a_date_lacks_the_model_sees_the_mean_of_each_band():
+def test_missing_dates_are_the_mean_of_each_band():
     layer, gone = make_series(3, shape=(32, 32), holes=[(1, 0)])
     network = Network(SERIES).eval()
     found = predict(layer, network, size=32, overlap=0, output="logits").to_numpy()
@@ -75,7 +75,7 @@ def test_where_a_date_lacks_the_model_sees_the_mean_of_each_band():
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_the_order_of_the_dates_is_that_of_the_layer():
+def test_dates_keep_the_order_of_the_layer():
     layer, _ = make_series(2, shape=(32, 32))
     network = Network(replace(CHANGE, model="test_fc_siam_conc")).eval()
     found = predict(layer, network, size=32, overlap=0, output="logits").to_numpy()

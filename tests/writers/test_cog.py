@@ -1,4 +1,4 @@
-"""Written COGs: valid, equal to the layer, with everything a reader of maps wants; and nothing half written."""
+"""Written COGs equal the layer, are valid, and are complete or absent."""
 
 import re
 from xml.etree import ElementTree as ET
@@ -27,7 +27,7 @@ def make_map(shape=(700, 600), chunks=None):
 
 
 @pytest.mark.parametrize("chunks", [None, {"y": 300, "x": 250}])
-def test_a_categorical_map_is_a_valid_cog_with_colours_names_and_nodata(tmp_path, chunks):
+def test_categorical_cog_has_colors_names_and_nodata(tmp_path, chunks):
     layer = make_map(chunks=chunks)
     path = to_cog(layer, tmp_path / "deep" / "map.tif")
     with rasterio.open(path) as file:
@@ -44,20 +44,20 @@ def test_a_categorical_map_is_a_valid_cog_with_colours_names_and_nodata(tmp_path
     assert [one.name for one in path.parent.iterdir() if one.name.startswith(".")] == []
 
 
-def test_gdal_finds_the_class_names(tmp_path):
+def test_gdal_reads_class_names(tmp_path):
     path = to_cog(make_map(), tmp_path / "map.tif")
     rasterio.shutil.copy(path, tmp_path / "map.vrt", driver="VRT")
     names = [one.text for one in ET.parse(tmp_path / "map.vrt").iter("Category")]  # noqa: S314 (our own file)
     assert dict(enumerate(names)) == {**dict.fromkeys(range(10)), 1: "open water", 5: "forest & scrub", 9: "city"}
 
 
-def test_rio_cogeo_agrees(tmp_path):
+def test_rio_cogeo_validates_the_file(tmp_path):
     validate = pytest.importorskip("rio_cogeo").cog_validate
     valid, errors, warnings = validate(str(to_cog(make_map(), tmp_path / "map.tif")))
     assert (valid, errors, warnings) == (True, [], [])
 
 
-def test_a_continuous_layer_keeps_bands_and_nan(tmp_path):
+def test_continuous_cog_keeps_bands_and_nan(tmp_path):
     values = np.random.default_rng(0).normal(size=(2, 520, 530)).astype("float32")
     values[:, :9] = np.nan
     coords = {"band": ["a", "b"], **coordinates(make_grid((520, 530)))}
@@ -71,7 +71,7 @@ def test_a_continuous_layer_keeps_bands_and_nan(tmp_path):
     assert not (tmp_path / "map.tif.aux.xml").exists()
 
 
-def test_a_write_that_fails_leaves_the_older_file(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_existing_file(tmp_path, monkeypatch):
     path = to_cog(make_map(), tmp_path / "map.tif")
     before = path.read_bytes()
 
@@ -86,19 +86,19 @@ def test_a_write_that_fails_leaves_the_older_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("dtype", "stored"), [("bool", "uint8"), ("float16", "float32"), ("int64", "int64")])
-def test_types_that_no_geotiff_has_become_wider_ones(tmp_path, dtype, stored):
+def test_dtypes_without_geotiff_counterpart_are_widened(tmp_path, dtype, stored):
     layer = (make_map((40, 30)) > 3).astype(dtype).drop_attrs(deep=False)
     with rasterio.open(to_cog(layer, tmp_path / "map.tif")) as file:
         assert file.dtypes == (stored,)
         np.testing.assert_array_equal(file.read(1), layer.astype(stored))
 
 
-def test_a_type_without_numbers_is_refused(tmp_path):
+def test_object_dtype_raises(tmp_path):
     with pytest.raises(InputError, match="Cannot write pixels of dtype object as a COG"):
         to_cog(make_map((40, 30)).drop_attrs(deep=False).astype(object), tmp_path / "map.tif")
 
 
-def test_an_input_that_cannot_be_read_is_no_output_error(tmp_path):
+def test_read_error_is_not_an_output_error(tmp_path):
     def cut(block):
         msg = "Cannot read in.tif."
         raise ReadError(msg)
@@ -110,14 +110,14 @@ def test_an_input_that_cannot_be_read_is_no_output_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_classes_without_a_legend_are_written_without_names(tmp_path):
+def test_classes_without_a_legend_have_no_names(tmp_path):
     path = to_cog(make_map((40, 30)).assign_attrs(Legend((), ()).attrs()), tmp_path / "map.tif")
     assert [one.name for one in tmp_path.iterdir()] == ["map.tif"]
     with rasterio.open(path) as file:
         assert "flag_values" not in file.tags(1)
 
 
-def test_an_output_that_cannot_be_written_is_known_beforehand(tmp_path):
+def test_unwritable_output_raises_before_computing(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="Pass a path in a writable folder"):
         require_writable(tmp_path / "file" / "map.tif")
@@ -125,6 +125,6 @@ def test_an_output_that_cannot_be_written_is_known_beforehand(tmp_path):
         require_writable(tmp_path)
 
 
-def test_a_layer_in_time_is_refused(tmp_path):
+def test_time_dimension_raises(tmp_path):
     with pytest.raises(InputError, match=r"Cannot write the dimensions \('time', 'y', 'x'\)"):
         to_cog(make_map().expand_dims(time=2), tmp_path / "map.tif")

@@ -1,4 +1,4 @@
-"""Writing region by region: a killed write goes on where it stopped, and an output appears whole or not at all."""
+"""Writing block by block: interrupted writes resume, outputs are complete or absent."""
 
 import os
 import signal
@@ -100,7 +100,7 @@ def killed(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "write", "read"), [("cog", to_cog, read_cog), ("zarr", to_zarr, read_zarr)])
-def test_a_killed_write_goes_on_where_it_stopped(killed, name, write, read):
+def test_killed_write_resumes(killed, name, write, read):
     path = killed / f"map.{name}"
     (folder,) = killed.glob(f".map.{name}-*.parts")
     assert not path.exists()
@@ -114,7 +114,7 @@ def test_a_killed_write_goes_on_where_it_stopped(killed, name, write, read):
 
 @pytest.mark.parametrize(("write", "read"), [(to_cog, read_cog), (to_zarr, read_zarr)])
 @pytest.mark.parametrize("resume", [True, False])
-def test_an_interrupt_keeps_finished_regions_or_nothing(tmp_path, monkeypatch, write, read, resume):
+def test_interrupt_keeps_finished_blocks_or_nothing(tmp_path, monkeypatch, write, read, resume):
     path, made = tmp_path / "map", scene(tmp_path)
     (tmp_path / "fatal").write_text("30-0")
     monkeypatch.setattr(os, "kill", lambda pid, number: signal.raise_signal(signal.SIGINT))
@@ -133,7 +133,7 @@ def test_an_interrupt_keeps_finished_regions_or_nothing(tmp_path, monkeypatch, w
     assert {one.name for one in tmp_path.iterdir()} == {"log", "map"}
 
 
-def test_another_layer_takes_no_parts_over_and_clears_them_away(tmp_path, monkeypatch):
+def test_blocks_of_another_layer_are_removed(tmp_path, monkeypatch):
     path, made = tmp_path / "map.tif", scene(tmp_path)
     (tmp_path / "fatal").write_text("30-0")
     monkeypatch.setattr(os, "kill", lambda pid, number: signal.raise_signal(signal.SIGINT))
@@ -154,7 +154,7 @@ def test_progress_bar_counts_blocks_and_is_hidden_without_a_terminal(tmp_path, c
 
 
 @pytest.mark.parametrize("chunks", [None, {"y": 7, "x": 60}, {"y": (10, 30, 50), "x": (60,)}, {"band": 1, "y": 90}])
-def test_a_zarr_store_holds_the_layer_whatever_its_chunks(tmp_path, chunks):
+def test_zarr_store_equals_the_layer_for_any_chunks(tmp_path, chunks):
     layer = scene(tmp_path).compute().isel(band=[0, 0, 0]).assign_coords(band=["a", "b", "c"]).rename("image")
     layer = layer.assign_attrs(_FillValue=np.float32(7), units="1")
     path = to_zarr(layer if chunks is None else layer.chunk(chunks), tmp_path / "a" / "image.zarr")
@@ -164,7 +164,7 @@ def test_a_zarr_store_holds_the_layer_whatever_its_chunks(tmp_path, chunks):
     assert found.geoml.grid == layer.geoml.grid
 
 
-def test_a_zarr_store_replaces_an_older_one_and_nothing_else(tmp_path):
+def test_zarr_store_replaces_only_zarr_stores(tmp_path):
     layer = scene(tmp_path).compute()
     to_zarr(layer, tmp_path / "map.zarr")
     to_zarr(layer + 1, tmp_path / "map.zarr")
