@@ -1,4 +1,4 @@
-"""Figures of layers: stretched images, class maps with a legend, several side by side, sheets of samples."""
+"""Figures of layers: stretched images, class maps with a legend, panels side by side, grids of samples."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
 
 _NATURAL = ("red", "green", "blue")
 _PIXELS = 1200
-"""Most pixels along a side of a panel; a larger layer is thinned out."""
+"""Maximum height and width of a panel in pixels; larger layers are subsampled."""
 _PERCENT = (2.0, 98.0)
-"""Percentiles of the valid pixels that become black and white."""
+"""Percentiles of the valid pixels drawn as black and white."""
 _MANY = 12
-"""Classes of a legend up to which its letters are of common size."""
+"""Number of classes above which the legend has small letters."""
 _LETTERS = (10.0, 7.0)
-"""Points: size of letters of a legend of some classes, and of many."""
+"""Font size in points of a legend, and of a legend of many classes."""
 
 
 def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Array:
-    """Return a picture of a layer, stretched between percentiles 2 and 98 of each band.
+    """Return an RGBA image of a layer, stretched between percentiles 2 and 98 of each band.
 
     Parameters
     ----------
     layer
-        Continuous: (band, y, x), (y, x), or with a time of one step. It is computed.
+        A continuous layer (band, y, x) or (y, x), or with a time dimension of length 1. It is computed.
     bands
-        Names or positions of the bands for red, green and blue. By default those so called, in the names or common
-        names; else the third, second and first, as sensors count from blue; else the first in grey.
+        Names or positions of the red, green and blue bands. By default the bands with these names or common names,
+        else the third, second and first, else the first band in gray.
 
     Returns
     -------
     ndarray
-        float32 (y, x, 4), red, green, blue and opacity, 0 to 1; where a band is not valid it is transparent.
+        float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Pixels with an invalid band are transparent.
     """
     values, valid = _cube(layer)
     chosen = _natural(layer, len(values)) if bands is None else [_position(layer, band) for band in bands]
@@ -58,12 +58,12 @@ def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Arr
 
 
 def classes(layer: xr.DataArray, legend: Legend | None = None) -> Array:
-    """Return a picture of a categorical layer in its colours.
+    """Return an RGBA image of a categorical layer in its class colors.
 
     Returns
     -------
     ndarray
-        float32 (y, x, 4), red, green, blue and opacity, 0 to 1; nodata and codes that the legend lacks are transparent.
+        float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Nodata and codes without a class are transparent.
     """
     legend = legend or Legend.of(layer)
     values = _plane(layer.to_numpy(), layer)
@@ -125,18 +125,18 @@ def compare(
     outlines: Iterable[Window] = (),
     title: str | None = None,
 ) -> Figure:
-    """Draw layers side by side, with one legend for all class maps.
+    """Plot layers side by side, with one legend of all class maps.
 
     Parameters
     ----------
     panels
-        Layers by the title of their panel. Categorical ones are drawn in their colours, others as stretched images.
+        Layers by panel title. Categorical layers are drawn in their class colors, others as stretched images.
     legend
-        Classes to show; by default those that occur.
+        Classes to show; by default the classes that occur.
     outlines
-        Windows of the grid to outline on every panel.
+        Windows to outline on every panel.
     title
-        Stands above all panels.
+        Title of the figure.
 
     Returns
     -------
@@ -144,19 +144,19 @@ def compare(
         Save it with `figure.savefig(path)`.
     """
     shapes = [grid_of(layer).shape for layer in panels.values()]
-    thinned = {name: _thin(layer).compute() for name, layer in panels.items()}
+    thinned = {name: _subsample(layer).compute() for name, layer in panels.items()}
     maps = [layer for layer in thinned.values() if is_categorical(layer)]
-    legend = legend or (_shown(Legend.of(maps[0]), maps) if maps else None)
+    legend = legend or (_occurring_in(Legend.of(maps[0]), maps) if maps else None)
     key = _key(legend, 4.4 * len(panels))
     figure = _figure(key.width, 4.2 * max(rows / cols for rows, cols in shapes) + 0.6 + key.height)
     windows = list(outlines)
-    places = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (rows, cols), (name, thin) in zip(places, shapes, thinned.items(), strict=True):
+    panel_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (rows, cols), (name, thin) in zip(panel_axes, shapes, thinned.items(), strict=True):
         picture = classes(thin, legend) if is_categorical(thin) else rgb(thin)
         axes.imshow(picture, extent=(0, cols, rows, 0), interpolation="nearest")
         for window in windows:
             _outline(axes, window)
-        _bare(axes, name)
+        _hide_frame(axes, name)
     if legend:
         _legend(figure, legend, key)
     if title:
@@ -170,16 +170,16 @@ def pictures(
     boxes: Iterable[tuple[tuple[float, float, float, float], str]] = (),
     title: str | None = None,
 ) -> Figure:
-    """Draw pictures side by side.
+    """Plot RGB images side by side.
 
     Parameters
     ----------
     panels
-        Red, green and blue (y, x, 3), uint8 or 0 to 1, by the title of the panel.
+        RGB images (y, x, 3), uint8 or 0 to 1, by panel title.
     boxes
-        Rectangles to outline on the first one: left, top, right and bottom in pixels, and a colour.
+        Rectangles to outline on the first image: (left, top, right, bottom) in pixels, and a color.
     title
-        Stands above all panels.
+        Title of the figure.
 
     Returns
     -------
@@ -189,9 +189,9 @@ def pictures(
     count = max(len(panels), 1)
     figure = _figure(3.4 * count, 3.8)
     axes = figure.subplots(1, count, squeeze=False)[0]
-    for place, (name, picture) in zip(axes, panels.items(), strict=False):
-        place.imshow(picture, interpolation="nearest")
-        _bare(place, name)
+    for panel, (name, picture) in zip(axes, panels.items(), strict=False):
+        panel.imshow(picture, interpolation="nearest")
+        _hide_frame(panel, name)
     for (left, top, right, bottom), color in boxes:
         corners = (left, right, right, left, left), (top, top, bottom, bottom, top)
         axes[0].plot(*corners, color=color, linewidth=1.2)
@@ -203,18 +203,18 @@ def pictures(
 def samples(
     data: xr.Dataset, windows: Iterable[Window], *, image: str = "image", mask: str = "mask", columns: int = 8
 ) -> Figure:
-    """Draw windows of an image, each above its mask, as training sees them.
+    """Plot samples: windows of an image, each above its mask, at the sizes used in training.
 
     Parameters
     ----------
     data
-        Layers on one grid; the mask is categorical.
+        Layers on one grid, one of them categorical.
     windows
-        Windows of the grid, such as some of a sampler's.
+        Windows of the grid, such as the first of a sampler.
     image, mask
-        Names of the layers.
+        Names of the image and mask variables.
     columns
-        Samples in a row.
+        Samples per row.
 
     Returns
     -------
@@ -223,8 +223,7 @@ def samples(
     """
     chosen = list(windows)
     if not chosen:
-        msg = "Cannot draw samples without windows: pass some of a sampler's."
-        raise InputError(msg)
+        raise InputError("Cannot plot samples: there are no windows.", remedy="Pass {windows} of a sampler.")
     columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
     read = [view_of(data[mask]).read(window) for window in chosen]
@@ -232,8 +231,8 @@ def samples(
     key = _key(legend, 1.5 * columns)
     figure = _figure(key.width, 3.1 * rows + 0.2 + key.height)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
-    for one in axes.flat:
-        _bare(one, None)
+    for panel in axes.flat:
+        _hide_frame(panel, None)
     for index, window in enumerate(chosen):
         row, column = divmod(index, columns)
         picture, labels = _pictures(data, window, image, mask, legend)
@@ -244,22 +243,22 @@ def samples(
     return figure
 
 
-def _shown(legend: Legend, maps: Iterable[xr.DataArray]) -> Legend:
-    """Return the classes that occur in maps; all of them where none does."""
-    found = [layer.to_numpy()[_valid(layer)] for layer in maps]
-    return _occurring(legend, found) or legend
+def _occurring_in(legend: Legend, maps: Iterable[xr.DataArray]) -> Legend:
+    """Return the classes that occur in maps, or all classes if none occurs."""
+    values = [layer.to_numpy()[_valid(layer)] for layer in maps]
+    return _occurring(legend, values) or legend
 
 
 def _valid(layer: xr.DataArray) -> Mask:
-    """Return which pixels of a layer in memory are finite, and not its nodata."""
+    """Return the valid mask of a layer in memory: finite and not nodata."""
     values, nodata = layer.to_numpy(), nodata_of(layer)
     valid: Mask = np.isfinite(values)
     return valid if nodata is None else valid & (values != nodata)
 
 
-def _occurring(legend: Legend, found: Iterable[Array]) -> Legend:
-    """Return the classes that occur; of a legend that names none, the codes that do."""
-    codes = sorted({int(code) for some in found for code in np.unique(some).tolist()})
+def _occurring(legend: Legend, arrays: Iterable[Array]) -> Legend:
+    """Return the classes that occur; for an empty legend, the codes that occur."""
+    codes = sorted({int(code) for values in arrays for code in np.unique(values).tolist()})
     return legend.only(codes) if legend else legend.covering(codes)
 
 
@@ -273,20 +272,19 @@ def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: L
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Return a figure that belongs to no window and needs no display."""
+    """Return a figure without a window, which needs no display."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        msg = "Cannot draw without matplotlib: pip install 'geoxt[plot]'."
-        raise MissingDependency(msg) from error
+        raise MissingDependency("Cannot plot without matplotlib.", remedy="Run pip install 'geoxt[plot]'.") from error
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    # A figure is shown by itself in a notebook only once pyplot was imported; by this method, always.
+    # Notebooks show a figure only after pyplot is imported; with this method they always do.
     figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
     return figure
 
 
 def _png(figure: Figure) -> bytes:
-    """Return a figure as the bytes of a PNG."""
+    """Return a figure as PNG bytes."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
@@ -294,25 +292,25 @@ def _png(figure: Figure) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Key:
-    """Room for a legend below a figure."""
+    """Layout of a legend below a figure."""
 
     columns: int
-    """Classes side by side."""
+    """Columns of the legend."""
     points: float
-    """Size of its letters."""
+    """Font size, in points."""
     width: float
-    """Inches: of the figure, at least that of one class."""
+    """Width of the figure in inches, at least that of a class."""
     height: float
-    """Inches; 0 without a legend."""
+    """Height in inches; 0 without a legend."""
 
 
 def _key(legend: Legend | None, width: float) -> _Key:
-    """Return the room for a legend in as few rows as fit a width in inches; many classes have small letters."""
+    """Return the layout of a legend with the fewest rows for a width in inches."""
     if not legend:
         return _Key(columns=1, points=_LETTERS[0], width=width, height=0)
     count, longest = len(legend.names), max(map(len, legend.names))
     points = _LETTERS[count > _MANY]
-    one = points / 72 * (5 + 0.62 * longest)  # swatch and gaps, in letters' sizes; a letter is as wide as 0.62 of its
+    one = points / 72 * (5 + 0.62 * longest)  # swatch and gaps of 5 em; a letter is 0.62 em wide
     rows = -(-count // max(int(width / one), 1))
     return _Key(columns=-(-count // rows), points=points, width=max(width, one), height=0.3 + 1.7 * rows * points / 72)
 
@@ -337,7 +335,7 @@ def _outline(axes: Axes, window: Window) -> None:
     axes.add_patch(Rectangle(corner, window.width, window.height, fill=False, edgecolor="black", linewidth=0.7))
 
 
-def _bare(axes: Axes, title: str | None) -> None:
+def _hide_frame(axes: Axes, title: str | None) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():
@@ -346,13 +344,13 @@ def _bare(axes: Axes, title: str | None) -> None:
         axes.set_title(title)
 
 
-def _thin(layer: xr.DataArray) -> xr.DataArray:
+def _subsample(layer: xr.DataArray) -> xr.DataArray:
     step = max(-(-max(layer.sizes["y"], layer.sizes["x"]) // _PIXELS), 1)
     return layer.isel(y=slice(None, None, step), x=slice(None, None, step))
 
 
 def _cube(layer: xr.DataArray) -> tuple[Array, Mask]:
-    """Return values float32 (band, y, x) of a layer in memory or lazy, and which are valid."""
+    """Return values (band, y, x) of a layer as float32, and their valid mask."""
     ordered = layer.transpose(..., "y", "x")
     values = ordered.to_numpy()
     nodata = nodata_of(layer)
@@ -365,18 +363,19 @@ def _cube(layer: xr.DataArray) -> tuple[Array, Mask]:
 
 
 def _plane(values: Array, layer: xr.DataArray, *, band: bool = False) -> Array:
-    """Return values without dimensions of length one, where what is left is a picture."""
+    """Return values without dimensions of length 1; raise if more than an image is left."""
     most = 3 if band else 2
     extra = [f"{dim} ({size})" for dim, size in layer.sizes.items() if size > 1 and dim not in {"band", "y", "x"}]
     extra += [f"band ({layer.sizes['band']})"] if not band and layer.sizes.get("band", 1) > 1 else []
     if extra:
-        msg = f"Cannot draw {layer.name!r}: it also has {', '.join(extra)}. Choose one with isel()."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot plot {layer.name!r}: it also has {', '.join(extra)}.", remedy="Select one with isel()."
+        )
     return values.reshape(values.shape[-most:] if values.ndim >= most else values.shape)
 
 
 def _stretch(values: Array, valid: Mask) -> Array:
-    """Return (y, x, 4) of one or three bands."""
+    """Return an RGBA image (y, x, 4) of one or three bands."""
     out = np.zeros((*values.shape[-2:], 4), "float32")
     if valid.any():
         for channel in range(3):
@@ -401,7 +400,10 @@ def _position(layer: xr.DataArray, band: str | int) -> int:
         return band
     names = [str(name) for name in np.atleast_1d(layer["band"].values)] if "band" in layer.coords else []
     if band not in names:
-        found = ", ".join(names) or "no band names"
-        msg = f"Cannot draw the band {band!r} of {layer.name!r}: it has {found}. Pass bands= names or positions."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot plot band {band!r} of {layer.name!r}: it has {', '.join(names) or 'no band names'}.",
+            remedy="Pass {bands} as names or positions.",
+            value=band,
+            argument="bands",
+        )
     return names.index(band)

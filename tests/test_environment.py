@@ -57,7 +57,7 @@ def test_environment_takes_conda_forge_only(name):
     assert channels == ["-", "conda-forge", "-", "nodefaults"]
 
 
-def test_extras_agree_where_they_name_one_package_twice():
+def test_extras_have_one_bound_per_package():
     bounds: dict[str, set[str]] = {}
     for group in project()["optional-dependencies"].values():
         for name, bound in map(split, group):
@@ -65,7 +65,7 @@ def test_extras_agree_where_they_name_one_package_twice():
     assert {name: found for name, found in bounds.items() if len(found) > 1} == {}
 
 
-def test_all_takes_every_extra_that_users_need():
+def test_all_extra_includes_every_user_extra():
     extras = project()["optional-dependencies"]
     users = set(extras) - {"all", "test", "docs", "dev"}
     assert set(extras["all"][0].removeprefix("geoxt[").removesuffix("]").split(",")) == users

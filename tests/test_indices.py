@@ -41,7 +41,7 @@ def stored():
     return layer
 
 
-def test_appending_is_lazy_and_keeps_what_the_layer_is(stored):
+def test_append_is_lazy_and_keeps_dims_and_coordinates(stored):
     with dask.config.set(scheduler=refuse):
         found = indices.append(stored, ["ndvi", "EVI"])
     assert found.chunks is not None
@@ -57,14 +57,14 @@ def test_appending_is_lazy_and_keeps_what_the_layer_is(stored):
     assert tokenize(found.data) == tokenize(indices.append(stored, ["ndvi", "EVI"]).data)
 
 
-def test_own_bands_keep_their_numbers_and_nodata_is_nan(stored):
+def test_bands_are_unchanged_and_nodata_is_nan(stored):
     found = indices.append(stored, "ndvi").isel(band=slice(0, 9)).to_numpy()
     pixels = stored.to_numpy()
     np.testing.assert_array_equal(found, np.where(pixels == 0, np.nan, pixels.astype("float32")))
 
 
 @pytest.mark.parametrize("name", INDICES)
-def test_an_index_is_its_formula_of_reflectance(stored, name):
+def test_index_equals_formula_of_reflectance(stored, name):
     pixels = stored.to_numpy().astype("float64")
     physical = np.where(pixels == 0, np.nan, pixels * 1e-4 - 0.1)
     with np.errstate(all="ignore"):
@@ -79,7 +79,7 @@ def test_an_index_is_its_formula_of_reflectance(stored, name):
     assert known.mean() > 0.6
 
 
-def test_division_by_zero_has_no_value(stored):
+def test_division_by_zero_is_nan(stored):
     plain = xr.zeros_like(stored, dtype="float32").compute()
     plain[5] = [[0, 1] * 24] * 40
     plain.attrs = {}
@@ -90,7 +90,7 @@ def test_division_by_zero_has_no_value(stored):
     assert np.isnan(found.sel(band="cire")).all()  # infinite
 
 
-def test_tensors_get_the_same_bits(stored):
+def test_append_equals_transform_of_tensors_bit_for_bit(stored):
     names = list(INDICES)
     transform = AppendIndices(names, bands=NAMES, common=COMMON, scale=1e-4, offset=-0.1)
     windows = [Window(0, 0, 24, 24), Window(16, 20, 24, 24)]
@@ -117,12 +117,12 @@ def test_time_steps_are_kept(stored):
     np.testing.assert_array_equal(found.isel(time=1).to_numpy(), second.to_numpy())
 
 
-def test_appending_twice_is_appending_both(stored):
+def test_append_twice_equals_append_both(stored):
     twice, both = indices.append(indices.append(stored, "ndvi"), "savi"), indices.append(stored, ["ndvi", "savi"])
     xr.testing.assert_identical(twice.compute(), both.compute())
 
 
-def test_a_layer_that_is_lazy_without_dask_stays_lazy(stored, tmp_path):
+def test_lazily_indexed_layer_without_dask_stays_lazy(stored, tmp_path):
     kept = stored.drop_attrs().drop_vars(["band", "common_name"])
     kept.to_dataset(name="s2").to_zarr(tmp_path / "layer.zarr", consolidated=False)
     opened = xr.open_zarr(tmp_path / "layer.zarr", consolidated=False, chunks=None)["s2"]
@@ -131,7 +131,7 @@ def test_a_layer_that_is_lazy_without_dask_stays_lazy(stored, tmp_path):
     assert not opened.variable._in_memory
 
 
-def test_numbers_that_are_no_reflectance_are_refused(stored):
+def test_integers_without_scales_raise(stored):
     bare = stored.assign_attrs(scales=None, offsets=None)
     del bare.attrs["scales"], bare.attrs["offsets"]
     with pytest.raises(InputError, match="Open the layer with rescale=True"):
@@ -147,12 +147,12 @@ def test_numbers_that_are_no_reflectance_are_refused(stored):
         indices.append(mixed, "ndvi")
 
 
-def test_what_does_not_fit_is_refused(stored):
-    with pytest.raises(InputError, match="it has a band 'ndvi' already"):
+def test_invalid_layers_and_indices_raise(stored):
+    with pytest.raises(InputError, match="it already has a band 'ndvi'"):
         indices.append(indices.append(stored, "ndvi"), "NDVI")
     with pytest.raises(InputError, match="class codes"):
         indices.append(stored.assign_attrs(flag_values=[1]), "ndvi")
-    with pytest.raises(InputError, match=r"dimensions \('y', 'x'\), and no names of bands"):
+    with pytest.raises(InputError, match=r"dims \('y', 'x'\) and no band names"):
         indices.append(stored.isel(band=0), "ndvi")
     with pytest.raises(InputError, match="no band is named red"):
         indices.append(stored.drop_sel(band="B04"), "ndvi")

@@ -31,7 +31,7 @@ def data():
     )
 
 
-def test_rgb_takes_the_bands_by_name_and_stretches_them(data):
+def test_rgb_selects_bands_by_name_and_stretches_them(data):
     picture = plot.rgb(data["image"])
     red = data["image"].sel(band="red").to_numpy()[2:].astype("float64")
     low, high = np.percentile(red, (2, 98))
@@ -44,14 +44,14 @@ def test_rgb_takes_the_bands_by_name_and_stretches_them(data):
     np.testing.assert_array_equal(plot.rgb(data["image"], bands=["red", 1, "blue"]), picture)
 
 
-def test_one_band_is_grey_and_a_flat_or_empty_one_is_drawn(data):
+def test_single_band_is_gray_and_constant_or_empty_bands_are_drawn(data):
     grey = plot.rgb(data["image"].isel(band=0))
     np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
     assert (plot.rgb(xr.zeros_like(data["image"])) == 0).all()
     assert np.isfinite(plot.rgb(xr.ones_like(data["image"]))).all()
 
 
-def test_classes_have_their_colours_and_all_else_is_transparent(data):
+def test_classes_have_their_colors_and_other_pixels_are_transparent(data):
     mask = data["mask"].to_numpy()
     picture = plot.classes(data["mask"])
     assert (picture[mask == 1] == (0, 0, 1, 1)).all()
@@ -59,7 +59,7 @@ def test_classes_have_their_colours_and_all_else_is_transparent(data):
     assert (picture[(mask == 0) | (mask == 9), 3] == 0).all()
 
 
-def test_figures_draw(data, tmp_path):
+def test_figures_are_written(data, tmp_path):
     windows = [Window(0, 0, 8, 8), Window(30, 20, 8, 8), Window(36, 26, 8, 8)]
     figures = [
         plot.plot(data["image"]),
@@ -81,7 +81,7 @@ def test_windows_without_labels_are_drawn_without_a_legend(data):
     assert (figure.axes[1].images[0].get_array()[..., 3] == 0).all()
 
 
-def test_classes_without_a_legend_are_named_by_their_codes(data):
+def test_classes_without_legend_are_named_by_code(data):
     unnamed = data["mask"].assign_attrs(Legend((), ()).attrs())
     figure = plot.plot(unnamed)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["1", "5", "9"]
@@ -90,7 +90,7 @@ def test_classes_without_a_legend_are_named_by_their_codes(data):
 
 
 @pytest.mark.parametrize("count", [3, 30, 200])
-def test_a_legend_of_any_length_lies_below_the_map_and_on_the_figure(count):
+def test_legend_of_any_length_is_below_the_map_and_inside_the_figure(count):
     codes = np.arange(1, count + 1, dtype="uint8")
     legend = Legend(tuple(codes.tolist()), tuple(f"Dbl Crop Triticale/Corn {c}" for c in codes), ("#267000",) * count)
     rows = np.tile(codes, (count, 1))
@@ -106,18 +106,18 @@ def test_a_legend_of_any_length_lies_below_the_map_and_on_the_figure(count):
         assert key.y1 <= min(axes.get_window_extent().y0 for axes in figure.axes)
 
 
-def test_a_notebook_shows_a_figure_without_pyplot(data):
+def test_figure_has_a_png_representation_without_pyplot(data):
     figure = plot.plot(data["mask"])
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert pickle.loads(pickle.dumps(figure))._repr_png_() == figure._repr_png_()
 
 
-def test_a_large_layer_is_thinned_out():
+def test_large_layer_is_subsampled():
     large = xr.DataArray(np.ones((4000, 10), "uint8"), dims=("y", "x"), coords=coordinates(make_grid((4000, 10))))
     assert plot.plot(large).axes[0].images[0].get_array().shape[0] == 1000
 
 
-def test_what_cannot_be_drawn_is_refused(data):
+def test_invalid_layers_raise(data):
     with pytest.raises(InputError, match="no windows|without windows"):
         plot.samples(data, [])
     with pytest.raises(InputError, match=r"also has time \(3\)"):

@@ -331,7 +331,7 @@ def _labeled_blocks(mask: xr.DataArray, split: Split) -> dict[str, int]:
 
 
 def _facts(job: Demo, task: Task, split: Split, block: int, size: int) -> dict[str, Any]:
-    """Return what reproduces the scores: the model, its classes, the grid and the blocks of the split."""
+    """Return the model, classes, grid and split blocks, from which the scores can be reproduced."""
     card = task.card
     return {
         "seed": job.seed,

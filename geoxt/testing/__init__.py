@@ -1,4 +1,4 @@
-"""Generated rasters, worlds and catalogs, for tests and for the demo. Needs nothing but geoxt's own dependencies."""
+"""Generated rasters, worlds and STAC catalogs for tests, examples and the demo."""
 
 from __future__ import annotations
 

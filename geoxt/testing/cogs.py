@@ -1,4 +1,4 @@
-"""GeoTIFFs of every kind a reader meets, written from an array and a grid."""
+"""GeoTIFFs from an array and a grid: COGs, strips, overviews, masks, palettes, rotated and south-up grids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp, Resampling
 
 __all__ = ["distinct", "make_grid", "write_bands", "write_cog"]
 
-# The COG driver spells predictors in words, the GTiff driver in the numbers of the TIFF specification.
+# The COG driver names predictors, the GTiff driver takes the numbers of the TIFF specification.
 _PREDICTORS = {2: "STANDARD", 3: "FLOATING_POINT"}
 
 
@@ -38,15 +38,15 @@ def make_grid(
     shape
         Rows and columns.
     crs
-        None for a raster that has no CRS.
+        None for a raster without a CRS.
     left, top
-        The raster's upper left corner on the map, in units of `crs` (before it is turned).
+        Upper left corner in units of `crs`, before rotation.
     resolution
-        Side of a pixel, in units of `crs`.
+        Pixel size, in units of `crs`.
     south_up
-        Whether row 0 is the southernmost one.
+        Whether row 0 is the southernmost row.
     degrees
-        Angle by which the raster is turned about its corner, counter-clockwise.
+        Rotation about the upper left corner, counter-clockwise.
 
     Examples
     --------
@@ -66,10 +66,10 @@ def make_grid(
 
 def distinct(shape: Sequence[int], dtype: DTypeLike = "uint16") -> NDArray[Any]:
     """
-    Return an array in which each pixel has a value of its own, so that a pixel read from a wrong place shows.
+    Return an array of distinct pixel values, so that a pixel read from a wrong position is noticed.
 
-    Values count up from 1, so 0 is free for nodata. Where `dtype` has too little room (``uint8`` beyond 255 pixels)
-    values recur, but never within 7 rows and 7 columns of each other.
+    Values count up from 1, so that 0 can be nodata. If `dtype` holds too few values (``uint8`` beyond 255 pixels),
+    values repeat, but never within 7 rows and 7 columns of each other.
 
     Examples
     --------
@@ -79,16 +79,16 @@ def distinct(shape: Sequence[int], dtype: DTypeLike = "uint16") -> NDArray[Any]:
     """
     kind = np.dtype(dtype)
     count = np.arange(int(np.prod(shape)))
-    if _room(kind) > count.size:
+    if _largest_count(kind) > count.size:
         return (count + 1).astype(kind).reshape(shape)
     row, col = np.indices(shape[-2:])
     plane = np.arange(int(np.prod(shape[:-2]))).reshape(*shape[:-2], 1, 1)
-    period = min(251, _room(kind))  # the largest prime that a byte holds
+    period = min(251, _largest_count(kind))  # the largest prime below 256
     return np.asarray((row * 16 + col + plane * 37) % period + 1, kind)
 
 
-def _room(kind: np.dtype[Any]) -> int:
-    """Largest count that a dtype holds exactly."""
+def _largest_count(kind: np.dtype[Any]) -> int:
+    """Return the largest integer up to which a dtype holds all integers exactly."""
     if kind.kind in "iu":
         return int(np.iinfo(kind).max)
     return int(2 ** (np.finfo(kind).nmant + 1))
@@ -116,45 +116,45 @@ def write_cog(
     **creation: Any,
 ) -> Path:
     """
-    Write an array as a GeoTIFF: a COG, unless the arguments ask for what a COG cannot be.
+    Write an array as a COG, or as a plain GeoTIFF if the arguments rule out a COG.
 
     Parameters
     ----------
     path
-        Where to write. Missing folders are made.
+        Path of the file. Missing folders are created.
     values
-        Array of dims (y, x) or (band, y, x), in the order in which the file holds it.
+        Array (y, x) or (band, y, x), in the file's order of rows.
     grid
         CRS, affine and shape. It may be south-up or rotated, and its CRS may be None.
     nodata
-        Value of pixels that hold no data.
+        Value of missing pixels.
     bands
         Description of each band.
     names
-        Class name of each code. It is written as CF ``flag_values`` and ``flag_meanings`` in the band's tags (blanks
-        in a name as "_"), and as GDAL category names beside the file.
+        Class name of each code, written as CF ``flag_values`` and ``flag_meanings`` in the band's tags (blanks as
+        "_"), and as GDAL category names in a sidecar file.
     colors
-        Colour of each code, as "#rrggbb". Makes a paletted file, and ``flag_colors`` in the band's tags.
+        Color of each code, as "#rrggbb": written as a color table, and as ``flag_colors`` in the band's tags.
     scale, offset
-        Stored with the bands. `values` are written as they are.
+        Scale and offset in the header; `values` are written unchanged.
     mask
-        Valid pixels (True) of dims (y, x), kept as an internal mask.
+        Valid pixels (y, x), written as an internal mask.
     alpha
-        Array of dims (y, x), written as one more band, of colour interpretation alpha.
+        Array (y, x), written as an additional alpha band.
     point
-        Whether the file says ``AREA_OR_POINT=Point``. The grid is the same either way.
+        Whether the file has ``AREA_OR_POINT=Point``, which leaves the grid unchanged.
     tiled
         False writes strips.
     blocksize
-        Side of a tile, in pixels: a multiple of 16.
+        Height and width of a tile, in pixels: a multiple of 16.
     overviews
-        Factors, such as ``(2, 4)``. None leaves it to GDAL's COG driver, and builds none in a plain GeoTIFF.
+        Overview factors, such as ``(2, 4)``. By default those of GDAL's COG driver, and none in a plain GeoTIFF.
     external
-        Whether overviews go into a file of their own, ``.ovr``.
+        Whether overviews are written to a separate ``.ovr`` file.
     resampling
-        How overviews are made, in rasterio's words.
+        Resampling of overviews, by rasterio's names.
     creation
-        More creation options, such as ``compress="deflate", predictor=2``.
+        GDAL creation options, such as ``compress="deflate", predictor=2``.
 
     Returns
     -------
@@ -197,23 +197,23 @@ def write_cog(
 
 def write_bands(directory: str | Path, values: ArrayLike, *, names: Sequence[str], **options: Any) -> tuple[Path, ...]:
     """
-    Write an array of dims (band, y, x) as one file a band, named by `names`.
+    Write an array (band, y, x) as one file per band.
 
     Parameters
     ----------
     directory
-        Folder to write to.
+        Output folder.
     values
-        Array of dims (band, y, x).
+        Array (band, y, x).
     names
         File name of each band.
     options
-        What `write_cog` takes.
+        Options of `write_cog`.
 
     Returns
     -------
     tuple of Path
-        In the order of the bands.
+        Paths in band order.
     """
     cube = np.asarray(values)
     return tuple(write_cog(Path(directory) / name, band, **options) for name, band in zip(names, cube, strict=True))
@@ -246,7 +246,7 @@ def _describe(file: Any, *, bands: Sequence[str] | None, scale: float | None, of
 
 
 def _classify(file: Any, *, names: Mapping[int, str], colors: Mapping[int, str]) -> None:
-    """Write the colour table, and the classes as CF spells them (section 3.5)."""
+    """Write the color table and the classes as CF flags (CF conventions, section 3.5)."""
     if colors:
         file.write_colormap(1, {code: (*bytes.fromhex(color.lstrip("#")), 255) for code, color in colors.items()})
     tags = {}
@@ -259,7 +259,7 @@ def _classify(file: Any, *, names: Mapping[int, str], colors: Mapping[int, str])
 
 
 def _write_categories(path: Path, names: Mapping[int, str]) -> None:
-    """Write GDAL's category names. rasterio cannot, so the file that GDAL would make beside the raster is made here."""
+    """Write GDAL's category names to the sidecar file, since rasterio cannot set them."""
     rows = "".join(f"<Category>{escape(names.get(code, ''))}</Category>" for code in range(max(names) + 1))
     text = f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}</CategoryNames></PAMRasterBand></PAMDataset>\n'
     Path(f"{path}.aux.xml").write_text(text, encoding="utf-8")

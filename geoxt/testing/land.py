@@ -1,4 +1,4 @@
-"""The random tables of a made-up landscape: smooth fields, textures, parcels and towns."""
+"""Random tables of a generated landscape: smooth fields, textures, parcels and towns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["CELLS", "TOWNS", "Floats", "Land", "Smooth", "Texture", "make_land",
 
 Floats = NDArray[np.floating[Any]]
 
-CELLS = 64  # sections of a mile, after which parcels repeat; as many cells, after which towns do
-TOWNS = 9_000.0  # metres between the places where a town may be
-_COARSE, _FINE = 60.0, 20.0  # metres a pixel of the tables of smooth fields and of textures
-_SIDE = 1024  # pixels a side of both tables, after which they repeat
+CELLS = 64  # period of parcels in sections of a mile, and of towns in cells
+TOWNS = 9_000.0  # meters between possible towns
+_COARSE, _FINE = 60.0, 20.0  # meters per pixel of the tables of smooth fields and textures
+_SIDE = 1024  # pixels: height, width and period of both tables
 
 
 class Smooth(NamedTuple):
@@ -44,10 +44,10 @@ class Texture(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Land:
-    """The random tables of which a landscape is a function."""
+    """Random tables that define a landscape."""
 
     origin: tuple[float, float]
-    """(x, y) in EPSG:5070 of the point round which the landscape is laid out, metres."""
+    """(x, y) of the landscape's center in EPSG:5070, meters."""
     smooth: NDArray[np.float32]
     """(side, side, fields): periodic table of `Smooth`."""
     texture: NDArray[np.float32]
@@ -62,14 +62,14 @@ class Land:
 
 def make_land(seed: int, origin: tuple[float, float]) -> Land:
     """
-    Draw the tables of a landscape.
+    Generate the tables of a landscape.
 
     Parameters
     ----------
     seed
-        The same seed gives the same landscape.
+        Random seed.
     origin
-        (x, y) in EPSG:5070 of its middle, metres.
+        (x, y) of the center in EPSG:5070, meters.
     """
     rng = np.random.default_rng(seed)
     cells = (CELLS, CELLS)
@@ -86,12 +86,12 @@ def make_land(seed: int, origin: tuple[float, float]) -> Land:
 
 
 def smooth_at(land: Land, east: Floats, north: Floats) -> Smooth:
-    """Return the smooth fields at places, in metres from the origin."""
+    """Return the smooth fields at coordinates in meters from the origin."""
     return Smooth(*_lookup(land.smooth, east / _COARSE, north / _COARSE))
 
 
 def texture_at(land: Land, east: Floats, north: Floats) -> Texture:
-    """Return the textures at places, in metres from the origin."""
+    """Return the textures at coordinates in meters from the origin."""
     return Texture(*_lookup(land.texture, east / _FINE, north / _FINE))
 
 
@@ -136,7 +136,7 @@ def _standard(field: Floats) -> Floats:
 
 
 def _slope(field: Floats) -> Floats:
-    """Steepness of a field a metre, kept off zero so that ``abs(field) / slope`` is about the distance to its zero."""
+    """Return the gradient per meter, bounded below: ``abs(field) / slope`` approximates the distance to its zeros."""
     down, across = (np.roll(field, -1, axis) - np.roll(field, 1, axis) for axis in (0, 1))
     steep: Floats = np.hypot(down, across) / (2 * _COARSE)
     return np.asarray(np.maximum(steep, 0.35 * steep.mean()))

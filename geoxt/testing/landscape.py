@@ -1,4 +1,4 @@
-"""A made-up Midwest: land cover and reflectance as continuous functions of a place in Albers (EPSG:5070)."""
+"""A generated landscape: land cover and reflectance as functions of Albers coordinates (EPSG:5070)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["BANDS", "CLASSES", "Cover", "LandClass", "cover_at", "reflectance"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandClass:
-    """One class of land cover."""
+    """A land cover class."""
 
     code: int
     """Value in the raster."""
     name: str
-    """What the class is called."""
+    """Class name."""
     color: str
     """"#rrggbb"."""
     spectrum: tuple[float, ...]
@@ -30,7 +30,7 @@ class LandClass:
 BANDS = ("blue", "green", "red", "nir08", "swir16", "swir22")
 
 # Codes are those of the USDA Cropland Data Layer, https://www.nass.usda.gov/Research_and_Science/Cropland
-# Corn and soybeans, forest and wetlands have nearly the same spectrum: what parts them is texture.
+# Corn and soybeans, and forest and wetlands, have nearly the same spectrum and differ in texture.
 CLASSES = (
     LandClass(code=1, name="Corn", color="#ffd300", spectrum=(0.028, 0.060, 0.034, 0.455, 0.195, 0.085)),
     LandClass(code=5, name="Soybeans", color="#267000", spectrum=(0.030, 0.064, 0.036, 0.470, 0.203, 0.090)),
@@ -56,7 +56,7 @@ _SECTION = 1609.344  # metres: the mile grid of the Public Land Survey
 
 
 class Cover(NamedTuple):
-    """What stands at each place, and what its reflectance is made of. Arrays of dims (y, x)."""
+    """Land cover and the components of its reflectance; arrays (y, x)."""
 
     kind: NDArray[np.uint8]
     """Index into `CLASSES`."""
@@ -65,29 +65,29 @@ class Cover(NamedTuple):
     soil: Floats
     """Brightness of the ground, about -1 to 1."""
     paved: Floats
-    """Share of roads and streets, 0 to 1."""
+    """Fraction of roads and streets, 0 to 1."""
     roof: Floats
-    """Share of roofs and concrete, 0 to 1."""
+    """Fraction of roofs and concrete, 0 to 1."""
     trees: Floats
-    """Share of trees in towns and farmsteads, 0 to 1."""
+    """Fraction of trees in towns and farmsteads, 0 to 1."""
     silt: Floats
     """Silt in the water, 0 to 1; 0 on land."""
     light: Floats
     """Direct light after slope and shadow, near 1."""
     haze: Floats
-    """Haze above the place, deviation 1."""
+    """Haze, standard deviation 1."""
 
 
 def cover_at(land: Land, x: Floats, y: Floats) -> Cover:
     """
-    Return what stands at places on the Earth.
+    Return land cover and its reflectance components at map coordinates.
 
     Parameters
     ----------
     land
         The landscape.
     x, y
-        Places in EPSG:5070, metres, of dims (y, x).
+        Coordinates in EPSG:5070, meters, of shape (y, x).
     """
     along, up = (x - land.origin[0]).astype("float32"), (y - land.origin[1]).astype("float32")
     east = along * np.cos(_NORTH) + up * np.sin(_NORTH)
@@ -106,8 +106,8 @@ def reflectance(cover: Cover) -> NDArray[np.float32]:
     bands = []
     for index, mean in enumerate(spectra.T):
         value = mean[cover.kind] * (1 + cover.vigour * _VIGOUR[index] + cover.soil * _SOIL[index])
-        for share, end in ((cover.trees, _TREES), (cover.roof, _ROOF), (cover.paved, _PAVED)):
-            value += share * (end[index] - value)
+        for fraction, end in ((cover.trees, _TREES), (cover.roof, _ROOF), (cover.paved, _PAVED)):
+            value += fraction * (end[index] - value)
         bands.append((value + cover.silt * _SILT[index]) * cover.light)
     return np.stack(bands).astype("float32")
 
@@ -249,10 +249,10 @@ def _river(east: Floats, north: Floats, smooth: Smooth) -> tuple[Floats, Floats]
 
 
 def _ramp(distance: Floats, outer: float, inner: float) -> Floats:
-    """Fall from 1 within `inner` to 0 beyond `outer`: the share of a 30 m pixel that a line covers."""
+    """Return weights from 1 within `inner` to 0 beyond `outer`: the covered fraction of a 30 m pixel."""
     return np.asarray(np.clip((outer - distance) / (outer - inner), 0, 1))
 
 
-def _to_line(place: Floats, spacing: float) -> Floats:
-    """Distance to the nearest of equally spaced lines, in units of `place`."""
-    return np.asarray(np.abs((place / spacing + 0.5) % 1 - 0.5) * np.float32(spacing))
+def _to_line(position: Floats, spacing: float) -> Floats:
+    """Distance to the nearest of equally spaced lines, in units of `position`."""
+    return np.asarray(np.abs((position / spacing + 0.5) % 1 - 0.5) * np.float32(spacing))

@@ -1,4 +1,4 @@
-"""Landsat-like scenes of a made-up landscape: footprint, blur, light, haze, noise and digital numbers."""
+"""Landsat-like scenes of a generated landscape: footprint, blur, light, haze, noise and digital numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyproj import Transformer
 from geoxt.testing.land import Floats, Land
 from geoxt.testing.landscape import BANDS, CLASSES, Cover, cover_at, reflectance
 
-__all__ = ["ALBERS", "OFFSET", "SCALE", "corners", "footprint", "label", "observe", "places", "to_map"]
+__all__ = ["ALBERS", "OFFSET", "SCALE", "corners", "footprint", "label", "observe", "pixel_centers", "to_map"]
 
 ALBERS = "EPSG:5070"
 # Landsat Collection 2 Level 2: reflectance = number * SCALE + OFFSET, 0 is fill.
@@ -22,48 +22,48 @@ SCALE, OFFSET = 2.75e-05, -0.2
 
 _TILT, _HALF = 0.17, 0.455  # slope of the footprint's edges, and its half width in sides of the raster
 _HAZE = np.array([0.034, 0.025, 0.018, 0.009, 0.004, 0.002], "float32")
-_ROWS = 32  # rows made at a time: their fields stay in the processor's cache, which is three times faster
-_STEP = 16  # pixels between the places that are projected exactly; between them places are linear to 1e-4 pixel
+_ROWS = 32  # rows per block: their fields stay in the CPU cache, which is three times faster
+_STEP = 16  # pixels between exactly projected nodes; linear interpolation is within 1e-4 pixel
 
 
 def observe(land: Land, grid: GeoBox, *, seed: int = 0) -> NDArray[np.uint16]:
     """
-    Take a scene of a landscape.
+    Simulate a scene of a landscape.
 
     Parameters
     ----------
     land
         The landscape.
     grid
-        Where the scene lies.
+        Grid of the scene.
     seed
-        Of what differs between scenes: noise, haze and light.
+        Random seed of noise, haze and light.
 
     Returns
     -------
     ndarray
-        uint16 of dims (band, y, x) for `BANDS`: Landsat Collection 2 numbers, 0 outside the footprint.
+        uint16 (band, y, x) for `BANDS`: Landsat Collection 2 numbers, 0 outside the footprint.
     """
     rng = np.random.default_rng(seed)
     strips = [(reflectance(cover), cover.haze) for cover in _covers(land, grid)]
     ground = _blur(np.concatenate([ground for ground, _ in strips], axis=1))
     haze = np.concatenate([haze for _, haze in strips])
-    seen = ground * _light(rng, grid) * rng.normal(1, 0.02, (len(BANDS), 1, 1)).astype("float32")
+    observed = ground * _light(rng, grid) * rng.normal(1, 0.02, (len(BANDS), 1, 1)).astype("float32")
     thick = np.clip(rng.uniform(0.3, 0.6) + rng.choice((-0.45, 0.45)) * haze, 0, 2).astype("float32")
-    seen += thick * (_HAZE[:, np.newaxis, np.newaxis] - 0.05 * seen)
-    seen += rng.standard_normal(seen.shape, "float32") * (0.002 + 0.012 * seen)
-    numbers = np.clip(np.rint((seen - OFFSET) / SCALE), 1, 65535).astype("uint16")
+    observed += thick * (_HAZE[:, np.newaxis, np.newaxis] - 0.05 * observed)
+    observed += rng.standard_normal(observed.shape, "float32") * (0.002 + 0.012 * observed)
+    numbers = np.clip(np.rint((observed - OFFSET) / SCALE), 1, 65535).astype("uint16")
     return np.where(footprint(grid), numbers, np.uint16(0))
 
 
 def label(land: Land, grid: GeoBox) -> NDArray[np.uint8]:
-    """Return the land cover code at each pixel's centre, uint8 of dims (y, x)."""
+    """Return the land cover code at each pixel center, uint8 (y, x)."""
     codes = np.array([item.code for item in CLASSES], "uint8")
     return np.concatenate([codes[cover.kind] for cover in _covers(land, grid)])
 
 
 def footprint(grid: GeoBox) -> NDArray[np.bool_]:
-    """Return where a scene holds data: a square tilted within its raster, as Landsat's orbit tilts it."""
+    """Return the valid pixels of a scene: a square rotated in its raster, like Landsat's footprint."""
     height, width = grid.shape.yx
     down = (np.arange(height)[:, np.newaxis] + 0.5) / height - 0.5
     across = (np.arange(width)[np.newaxis] + 0.5) / width - 0.5
@@ -77,8 +77,8 @@ def corners() -> tuple[tuple[float, float], ...]:
     return tuple((0.5 + (a - _TILT * b) / size, 0.5 + (b + _TILT * a) / size) for a, b in turns)
 
 
-def places(grid: GeoBox) -> tuple[Floats, Floats]:
-    """Return x and y in EPSG:5070 of each pixel's centre, metres, of dims (y, x)."""
+def pixel_centers(grid: GeoBox) -> tuple[Floats, Floats]:
+    """Return x and y of each pixel center in EPSG:5070, in meters, of shape (y, x)."""
     height, width = grid.shape.yx
     rows, cols = _knots(height), _knots(width)
     col, row = np.meshgrid(cols + 0.5, rows + 0.5)
@@ -88,13 +88,13 @@ def places(grid: GeoBox) -> tuple[Floats, Floats]:
 
 
 def to_map(affine: Affine, col: ArrayLike, row: ArrayLike) -> tuple[Floats, Floats]:
-    """Return where on the map fractional columns and rows lie; affine's own operator changed its name in version 3."""
+    """Return map coordinates of fractional columns and rows (affine 3 renamed its operator, so it is not used)."""
     col, row = np.asarray(col), np.asarray(row)
     return affine.a * col + affine.b * row + affine.c, affine.d * col + affine.e * row + affine.f
 
 
 def _covers(land: Land, grid: GeoBox) -> Iterator[Cover]:
-    x, y = places(grid)
+    x, y = pixel_centers(grid)
     for top in range(0, len(x), _ROWS):
         yield cover_at(land, x[top : top + _ROWS], y[top : top + _ROWS])
 
@@ -110,7 +110,7 @@ def _weights(length: int, knots: NDArray[np.int64]) -> Floats:
 
 
 def _blur(bands: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Spread each pixel a little over its neighbours, as optics do."""
+    """Blur each pixel over its neighbors, like a point spread function."""
     for axis in (1, 2):
         padded = np.pad(bands, [(1, 1) if dim == axis else (0, 0) for dim in range(3)], mode="edge")
         low, high = (slice(None),) * axis, bands.shape[axis]
@@ -120,7 +120,7 @@ def _blur(bands: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _light(rng: np.random.Generator, grid: GeoBox) -> NDArray[np.float32]:
-    """Brightness that leans a few percent across the scene, in a direction of its own."""
+    """Return an illumination gradient of a few percent across the scene, in a random direction."""
     height, width = grid.shape.yx
     turn = rng.uniform(0, 2 * np.pi)
     lean = np.cos(turn) * np.linspace(-1, 1, height)[:, np.newaxis] + np.sin(turn) * np.linspace(-1, 1, width)

@@ -30,28 +30,28 @@ _EO, _CLASSIFICATION = _SCHEMA.format("eo/v1.1.0"), _SCHEMA.format("classificati
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """What a catalog says of one asset that measures something."""
+    """STAC facts of a spectral band."""
 
     name: str
-    """The producer's name, such as "SR_B4"."""
+    """Band name of the producer, such as "SR_B4"."""
     common_name: str
-    """STAC's common name, such as "red"."""
+    """STAC common name, such as "red"."""
     wavelength: float
-    """Centre of the band, micrometres."""
+    """Center wavelength, in micrometers."""
     scale: float = 1.0
-    """Physical value = number * scale + offset."""
+    """Physical value = stored value * scale + offset."""
     offset: float = 0.0
     """See `scale`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Category:
-    """One class of an asset that classifies."""
+    """A class of a classification asset."""
 
     value: int
-    """Code in the raster."""
+    """Class code."""
     name: str
-    """What it is called."""
+    """Class name."""
     color: str
     """"#rrggbb"."""
 
@@ -68,32 +68,32 @@ def make_item(
     **properties: Any,
 ) -> pystac.Item:
     """
-    Describe rasters as one STAC item.
+    Return a STAC item of rasters on disk.
 
-    Grids, dtypes and nodata are read from the files' headers. ``proj:code`` stands in the item where all files share
-    it and in each asset where they do not; ``proj:shape`` and ``proj:transform`` stand in each asset.
+    Grids, dtypes and nodata are read from the files' headers. ``proj:code`` is a property of the item if
+    all files have it, else of each asset; ``proj:shape`` and ``proj:transform`` are fields of each asset.
 
     Parameters
     ----------
     name
         The item's id.
     files
-        Path of each asset, by its key. Hrefs are absolute; `write_catalog` makes them relative.
+        Path of each asset by key. Hrefs are absolute; `write_catalog` makes them relative.
     time
-        When it was acquired, or (start, end) of what it covers. Naive times are UTC.
+        Time of acquisition, or (start, end) of a period. Naive times are UTC.
     collection
-        Id of the collection to which it belongs.
+        Id of the collection.
     bands
-        Facts about each asset that measures something, by its key.
+        Spectral band of each asset by key.
     categories
-        Classes of the assets that are not in `bands`.
+        Classes of the assets without a band.
     footprint
-        Corners of the area that has data, in the CRS of the first raster. By default, the raster's own.
+        Corners of the valid area, in the CRS of the first raster; by default the raster's corners.
     properties
-        More properties. A double underscore in a name stands for a colon: ``eo__cloud_cover=3``.
+        Further properties. A double underscore stands for a colon: ``eo__cloud_cover=3``.
     """
-    heads = {key: _head(Path(path)) for key, path in files.items()}
-    first = next(iter(heads.values())).grid
+    headers = {key: _header(Path(path)) for key, path in files.items()}
+    first = next(iter(headers.values())).grid
     geometry, bbox = _geographic(footprint or first.extent.exterior.coords[:-1], str(first.crs))
     moment, start, end = (None, *time) if isinstance(time, tuple) else (time, None, None)
     item = pystac.Item(
@@ -109,15 +109,15 @@ def make_item(
     )
     item.stac_extensions += [_EO] if bands else []
     item.stac_extensions += [_CLASSIFICATION] if categories else []
-    codes = {_code(head.grid) for head in heads.values()}
+    codes = {_code(header.grid) for header in headers.values()}
     if len(codes) == 1:
         item.properties["proj:code"] = codes.pop()
-    for key, head in heads.items():
-        fields = head.fields(bands.get(key) if bands else None, categories)
+    for key, header in headers.items():
+        fields = header.fields(bands.get(key) if bands else None, categories)
         if codes:
-            fields["proj:code"] = _code(head.grid)
-        words = _words(head, key, bands)
-        item.add_asset(key, pystac.Asset(href=str(head.path.absolute()), extra_fields=fields, **words))
+            fields["proj:code"] = _code(header.grid)
+        words = _words(header, key, bands)
+        item.add_asset(key, pystac.Asset(href=str(header.path.absolute()), extra_fields=fields, **words))
     return item
 
 
@@ -125,18 +125,18 @@ def write_catalog(
     root: str | Path, items: Iterable[pystac.Item], *, name: str = "catalog", titles: Mapping[str, str] | None = None
 ) -> Path:
     """
-    Write a static, self-contained catalog: ``catalog.json``, a folder a collection, a folder an item.
+    Write a self-contained static catalog: ``catalog.json``, and a folder per collection and item.
 
     Parameters
     ----------
     root
-        Folder of ``catalog.json``. All hrefs are relative, so a folder that holds rasters and catalog can be moved.
+        Folder of ``catalog.json``. Hrefs are relative, so that a folder of rasters and catalog can be moved.
     items
-        Items that name their collections, or none of which does.
+        Items, all of them with a collection or all without.
     name
         Id of the catalog.
     titles
-        Title of each collection, by its id.
+        Title of each collection by id.
 
     Returns
     -------
@@ -162,17 +162,17 @@ def write_catalog(
 
 def write_items(path: str | Path, items: Iterable[pystac.Item], *, relative: bool = False) -> Path:
     """
-    Write a STAC ItemCollection: one GeoJSON file that holds whole items.
+    Write a STAC ItemCollection: a GeoJSON file of items.
 
     Parameters
     ----------
     path
-        Where to write.
+        Path of the file.
     items
         The items.
     relative
-        Whether hrefs are relative to the file. The standard does not say to what an href in an ItemCollection is
-        relative, so they are absolute by default.
+        Whether hrefs are relative to the file. By default they are absolute, since the specification defines no base
+        of relative hrefs in an ItemCollection.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,8 +187,8 @@ def write_items(path: str | Path, items: Iterable[pystac.Item], *, relative: boo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Head:
-    """What a raster's header says."""
+class _Header:
+    """Header of a raster."""
 
     path: Path
     grid: GeoBox
@@ -196,7 +196,7 @@ class _Head:
     nodata: tuple[float | None, ...]
 
     def fields(self, band: Band | None, categories: Sequence[Category]) -> dict[str, Any]:
-        """Return the asset's fields of the extensions."""
+        """Return the fields of the projection, raster, eo and classification extensions."""
         layers = [
             {"data_type": dtype} | ({} if nodata is None else {"nodata": nodata})
             for dtype, nodata in zip(self.dtypes, self.nodata, strict=True)
@@ -211,14 +211,14 @@ class _Head:
         return fields | {"raster:bands": layers}
 
 
-def _head(path: Path) -> _Head:
+def _header(path: Path) -> _Header:
     with rasterio.open(path) as file:
         grid = GeoBox(file.shape, Affine(*file.transform[:6]), file.crs and file.crs.to_wkt())
-        return _Head(path=path, grid=grid, dtypes=file.dtypes, nodata=file.nodatavals)
+        return _Header(path=path, grid=grid, dtypes=file.dtypes, nodata=file.nodatavals)
 
 
 def _geographic(corners: Sequence[tuple[float, float]], crs: str) -> tuple[dict[str, Any], list[float]]:
-    """GeoJSON and bounding box of a ring, cut in two at the antimeridian (RFC 7946, sections 3.1.9 and 5.2)."""
+    """Return GeoJSON and bounding box of a ring, cut at the antimeridian (RFC 7946, sections 3.1.9 and 5.2)."""
     ring = np.array([*corners, corners[0]])
     steps = np.linspace(0, 1, 8, endpoint=False)[:, np.newaxis]
     dense = np.concatenate([start + steps * (end - start) for start, end in itertools.pairwise(ring)])
@@ -234,8 +234,8 @@ def _geographic(corners: Sequence[tuple[float, float]], crs: str) -> tuple[dict[
     return dict(shapely.geometry.mapping(area)), [left, bottom, right, top]
 
 
-def _words(head: _Head, key: str, bands: Mapping[str, Band] | None) -> dict[str, Any]:
-    media = pystac.MediaType.COG if head.path.suffix.lower() in (".tif", ".tiff") else None
+def _words(header: _Header, key: str, bands: Mapping[str, Band] | None) -> dict[str, Any]:
+    media = pystac.MediaType.COG if header.path.suffix.lower() in (".tif", ".tiff") else None
     return {"media_type": media, "roles": ["data"], "title": bands[key].common_name if bands and key in bands else key}
 
 

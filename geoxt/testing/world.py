@@ -24,13 +24,13 @@ from geoxt.testing.stac import Band, Category, make_item, write_catalog, write_i
 __all__ = ["World", "make_world"]
 
 _MIDDLE = (-90.0, 41.2)  # longitude, latitude: where UTM zones 15 and 16 meet
-_OVERLAP = 0.22  # of a scene's side, with its neighbour; as much as tilted footprints need to meet
+_OVERLAP = 0.22  # of a scene's side, with the adjacent scene; the minimum for rotated footprints to meet
 _WAVELENGTHS = (0.48, 0.56, 0.65, 0.86, 1.6, 2.2)  # micrometres, of Landsat 8's bands 2 to 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pass:
-    """One scene to take: zone, path and row, day, and on which side of the middle it lies."""
+    """A scene to simulate: CRS, path and row, day, and its side of the center."""
 
     crs: str
     row: str
@@ -38,7 +38,7 @@ class _Pass:
     side: tuple[int, int]
 
 
-# Order: those of one zone overlap from north to south, those of one row from west to east.
+# Scenes of one zone overlap from north to south, those of one row from west to east.
 _PASSES = (
     _Pass(crs="EPSG:32615", row="024031", day="20190708", side=(-1, 1)),
     _Pass(crs="EPSG:32616", row="023031", day="20190701", side=(1, 1)),
@@ -49,16 +49,16 @@ _PASSES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """A made world: where its files are, and what is true of it."""
+    """A generated world: its files, grids and classes."""
 
     root: Path
-    """Folder of everything."""
+    """Root folder."""
     catalog: Path
     """Static STAC catalog, with collections "landsat-c2-l2" and "usda-cdl"."""
     items: Path
     """The same items as one ItemCollection file."""
     images: str
-    """Glob of the scenes' files, a file a band."""
+    """Glob pattern of the scenes' files, one file per band."""
     labels: Path
     """Land cover: uint8 codes of `codes`, EPSG:5070, 0 is nodata."""
     scenes: Mapping[str, tuple[Path, ...]]
@@ -88,28 +88,28 @@ def make_world(
     compress: str = "deflate",
 ) -> World:
     """
-    Write a small world whose land cover can be learnt from texture and spectrum.
+    Generate a small world of Landsat-like scenes, land cover and their STAC catalog.
 
-    Corn and soybeans, and forest and wetlands, have nearly the same mean spectrum and differ by texture, so a model
-    that sees a neighbourhood does better than one that sees a pixel. Scenes and land cover are samples of one
-    continuous landscape, so where they overlap they agree.
+    Corn and soybeans, and forest and wetlands, have nearly the same mean spectrum and differ by texture, so that a
+    model of neighborhoods scores higher than a model of single pixels. Scenes and land cover are samples of one
+    continuous landscape, and so agree where they overlap.
 
     Parameters
     ----------
     root
-        Folder to write to. ``landsat/``, ``cdl/`` and ``catalog.json`` are made in it.
+        Output folder, which gets ``landsat/``, ``cdl/`` and ``catalog.json``.
     seed
-        The same seed gives the same world.
+        Random seed.
     size
-        Height and width of a scene, pixels.
+        Height and width of a scene, in pixels.
     scenes
-        How many scenes, 1 to 4. They alternate between EPSG:32615 and EPSG:32616.
+        Number of scenes, 1 to 4. They alternate between EPSG:32615 and EPSG:32616.
     resolution
-        Side of a pixel, metres.
+        Pixel size, in meters.
     blocksize
-        Side of a tile of the files, pixels.
+        Height and width of a tile of the files, in pixels.
     compress
-        Compression of the files, in GDAL's words.
+        Compression of the files, by GDAL's names.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def make_world(
 
 
 def _scene_grid(scene: _Pass, size: int, resolution: float) -> GeoBox:
-    """Lay a scene beside the middle, its edges on Landsat's lattice: half a pixel off the multiples of a pixel."""
+    """Return the grid of a scene, its edges on Landsat's lattice: half a pixel off the multiples of a pixel."""
     x, y = Transformer.from_crs("EPSG:4326", scene.crs, always_xy=True).transform(*_MIDDLE)
     step = size * resolution * (1 - _OVERLAP) / 2
     half = size * resolution / 2
@@ -158,7 +158,7 @@ def _scene_grid(scene: _Pass, size: int, resolution: float) -> GeoBox:
 
 
 def _label_grid(scenes: tuple[GeoBox, ...], resolution: float) -> GeoBox:
-    """Cover all scenes and ten pixels more."""
+    """Return a grid that covers all scenes with a margin of ten pixels."""
     boxes = [transform_bounds(str(scene.crs), ALBERS, *scene.boundingbox.bbox, densify_pts=21) for scene in scenes]
     margin = 10 * resolution
     left, bottom = (min(box[side] for box in boxes) - margin for side in (0, 1))
@@ -207,8 +207,8 @@ def _scene_item(name: str, files: tuple[Path, ...], grid: GeoBox, scene: _Pass) 
 
 def _outline(grid: GeoBox) -> list[tuple[float, float]]:
     height, width = grid.shape.yx
-    places = [to_map(grid.affine, col * width, row * height) for col, row in corners()]
-    return [(float(x), float(y)) for x, y in places]
+    points = [to_map(grid.affine, col * width, row * height) for col, row in corners()]
+    return [(float(x), float(y)) for x, y in points]
 
 
 def _label_item(path: Path) -> pystac.Item:

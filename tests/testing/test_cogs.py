@@ -54,14 +54,14 @@ def test_every_grid_reads_back(tmp_path, name, point, tiled):
 
 
 @pytest.mark.parametrize("tiled", [False, True])
-def test_a_raster_may_lack_a_crs(tmp_path, tiled):
+def test_raster_without_crs(tmp_path, tiled):
     grid = make_grid(SHAPE, crs=None)
     with rasterio.open(write_cog(tmp_path / "a.tif", distinct(SHAPE), grid=grid, tiled=tiled)) as file:
         assert file.crs is None
         assert file.transform == grid.affine
 
 
-def test_south_up_and_rotated_grids_lie_where_they_should():
+def test_affine_of_south_up_and_rotated_grids():
     north, south, turned = (GRIDS[name] for name in ("north-up", "south-up", "rotated"))
     assert south.boundingbox.bbox == north.boundingbox.bbox
     assert (south.affine.e, north.affine.e) == (30, -30)
@@ -111,7 +111,7 @@ def test_scale_offset_and_band_names(tmp_path):
         assert file.descriptions == ("red", "nir08")
 
 
-def test_overviews_inside_and_beside(tmp_path):
+def test_internal_and_external_overviews(tmp_path):
     values, grid = distinct(SHAPE), make_grid(SHAPE)
     inside = write_cog(tmp_path / "in.tif", values, grid=grid, blocksize=16, overviews=(2, 4))
     beside = write_cog(tmp_path / "out.tif", values, grid=grid, blocksize=16, overviews=(2, 4), external=True)
@@ -125,7 +125,7 @@ def test_overviews_inside_and_beside(tmp_path):
         assert file.overviews(1)
 
 
-def test_a_file_a_band(tmp_path):
+def test_write_bands_writes_one_file_per_band(tmp_path):
     values = distinct((3, *SHAPE))
     names = ["B2.TIF", "B3.TIF", "B4.TIF"]
     paths = write_bands(tmp_path / "new", values, names=names, grid=make_grid(SHAPE), nodata=0)
@@ -141,21 +141,21 @@ def test_interleaving(tmp_path):
         assert file.interleaving == Interleaving.band
 
 
-def test_complex_is_written_for_readers_to_refuse(tmp_path):
+def test_complex_dtype_is_written(tmp_path):
     values = (distinct(SHAPE) * (1 + 1j)).astype("complex64")
     with rasterio.open(write_cog(tmp_path / "a.tif", values, grid=make_grid(SHAPE), overviews=())) as file:
         assert file.dtypes == ("complex64",)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int32", "float32", "float64"])
-def test_distinct_values_are(dtype):
+def test_distinct_values_are_unique(dtype):
     values = distinct((3, 50, 60), dtype)
     assert values.dtype == dtype
     assert np.unique(values).size == values.size
     assert values.min() == 1
 
 
-def test_distinct_bytes_differ_from_their_neighbours():
+def test_distinct_bytes_differ_within_7_pixels():
     values = distinct((2, 60, 80), "uint8").astype(int)
     assert values.min() == 1
     for down in range(8):

@@ -35,7 +35,7 @@ def item(files):
     )
 
 
-def test_item_describes_its_files(item, files):
+def test_item_has_grids_and_bands_of_its_files(item, files):
     assert item.datetime == datetime(2019, 7, 1, tzinfo=UTC)
     assert item.properties["proj:code"] == "EPSG:32615"
     assert item.properties["eo:cloud_cover"] == 3
@@ -52,7 +52,7 @@ def test_item_describes_its_files(item, files):
     assert cover.extra_fields["raster:bands"] == [{"data_type": "uint8"}]
 
 
-def test_assets_in_several_crs_name_their_own(tmp_path, files):
+def test_assets_in_several_crs_have_their_crs(tmp_path, files):
     other = make_grid((20, 30), crs="EPSG:5070", left=500_000, top=2_040_000)
     albers = write_cog(tmp_path / "albers.tif", distinct((20, 30)), grid=other)
     item = make_item("two", {"red": files["red"], "albers": albers}, time=datetime(2019, 7, 1, tzinfo=UTC))

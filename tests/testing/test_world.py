@@ -48,7 +48,7 @@ def test_same_seed_same_world(tmp_path):
     assert not set(_digest(first)) & set(_digest(other))
 
 
-def test_scenes_are_landsat_like(world, pixels):
+def test_scenes_have_landsat_format_and_footprints(world, pixels):
     images, _ = pixels
     assert [str(grid.crs) for grid in world.grids.values()] == ["EPSG:32615", "EPSG:32616"] * 2
     assert sorted(world.root.glob("landsat/*_SR_B[2-7].TIF")) == sorted(sum(world.scenes.values(), ()))
@@ -74,14 +74,14 @@ def test_labels_cover_all_scenes(world, pixels):
     assert set(np.unique(under)) == {0, *world.codes}
 
 
-def test_classes_are_balanced_enough(world, pixels):
+def test_every_class_covers_a_minimum_area(world, pixels):
     _, under = pixels
     shares = {name: (under[under > 0] == code).mean() for code, name in zip(world.codes, world.names, strict=True)}
     assert min(shares.values()) > 0.02, shares
     assert max(shares.values()) < 0.35, shares
 
 
-def test_overlapping_scenes_see_the_same_ground(world, pixels):
+def test_overlapping_scenes_agree(world, pixels):
     images, _ = pixels
     (_, one), (_, two) = list(world.grids.items())[:2]
     moved = nearest(images[1], two, one, nodata=0)
@@ -91,13 +91,13 @@ def test_overlapping_scenes_see_the_same_ground(world, pixels):
         assert np.corrcoef(moved.values[band][both], images[0, band][both])[0, 1] > 0.6
 
 
-def test_pixels_alone_tell_classes_only_in_part(world, pixels):
+def test_pixel_classifier_accuracy_is_limited(world, pixels):
     images, under = pixels
     _, accuracy, _ = _centroids(np.moveaxis(images, 1, -1).astype("float32"), under, world.codes)
     assert 0.45 < accuracy < 0.80
 
 
-def test_neighbourhoods_tell_more(world, pixels):
+def test_texture_improves_pixel_classifier(world, pixels):
     images, under = pixels
     values = np.moveaxis(images, 1, -1).astype("float32")
     recall, alone, _ = _centroids(values, under, world.codes)
@@ -107,7 +107,7 @@ def test_neighbourhoods_tell_more(world, pixels):
     assert recall_near[:2].sum() > recall[:2].sum() + 0.2, "corn and soybeans differ by texture"
 
 
-def test_alike_classes_are_alike_in_the_mean(world, pixels):
+def test_similar_classes_have_similar_mean_spectra(world, pixels):
     images, under = pixels
     _, _, (means, spread) = _centroids(np.moveaxis(images, 1, -1).astype("float32"), under, world.codes)
     gaps = np.abs(means[:, np.newaxis] - means) / spread
