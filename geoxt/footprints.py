@@ -1,4 +1,4 @@
-"""Footprints: where a grid lies in another CRS or on another grid, poles and antimeridian included."""
+"""Outlines of grids in another CRS or in pixels of another grid, including poles and the antimeridian."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ from geoxt.windows import Window
 
 
 def footprint(grid: GeoBox, crs: CRS) -> shapely.Polygon:
-    """Return the outline of a grid in a CRS, 16 points an edge; longitudes are kept together at the antimeridian."""
+    """Return the outline of a grid in a CRS, with 16 points per edge; longitudes may exceed 180 at the antimeridian.
+
+    Raises
+    ------
+    CRSError
+        If a point cannot be transformed.
+    """
     x, y = _spread(_EDGE, np.array([grid.affine[:6]]), np.array([grid.shape]))[0].T
     if grid.crs != crs:
         x, y = transformer(grid.crs, crs).transform(x, y)
         if crs.geographic:
             with np.errstate(invalid="ignore"):
-                x = _turned(x, x[0])
+                x = _unwrap(x, x[0])
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        msg = f"Cannot bring {grid.boundingbox} from {crs_name(grid.crs)} to {crs_name(crs)}: points fall outside it."
-        raise CRSError(msg + " Pass another crs=…")
+        problem = f"Cannot transform {grid.boundingbox} from {crs_name(grid.crs)} to {crs_name(crs)}"
+        raise CRSError(f"{problem}: points fall outside it.", remedy="Pass another {crs}.", argument="crs")
     return shapely.Polygon(np.c_[x, y])
 
 
@@ -36,62 +42,63 @@ def outline(grid: GeoBox, base: GeoBox) -> shapely.Polygon | None:
 
 
 def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | None]:
-    """Return the outlines of grids in pixels of another (x is the column, y the row), at the nearest turn of 360.
+    """Return the outlines of grids in pixels of another grid (x is the column, y the row).
 
-    One is `None` where there is no such outline: for grids that hold a pole, go round the Earth, or reach beyond what
-    the other's CRS can say. They may touch any part of the base.
+    In degrees, each outline is moved by turns of 360 degrees next to the base. It is `None` if there is none, for grids
+    that contain a pole, circle the Earth or reach outside the area of the base's CRS; these may touch any part of it.
     """
-    found: list[shapely.Polygon | None] = [None] * len(grids)
-    named: dict[int, list[int]] = {}
-    for place, grid in enumerate(grids):  # by the object first: a CRS takes long to hash
-        named.setdefault(id(grid.crs), []).append(place)
+    result: list[shapely.Polygon | None] = [None] * len(grids)
+    by_id: dict[int, list[int]] = {}
+    for index, grid in enumerate(grids):  # by identity first, as hashing a CRS is slow
+        by_id.setdefault(id(grid.crs), []).append(index)
     groups: dict[CRS | None, list[int]] = {}
-    for places in named.values():
-        groups.setdefault(grids[places[0]].crs, []).extend(places)
-    for crs, places in groups.items():
-        affines = np.array([grids[p].affine[:6] for p in places])
-        shapes = np.array([grids[p].shape for p in places])
+    for indices in by_id.values():
+        groups.setdefault(grids[indices[0]].crs, []).extend(indices)
+    for crs, indices in groups.items():
+        affines = np.array([grids[i].affine[:6] for i in indices])
+        shapes = np.array([grids[i].shape for i in indices])
         points = _spread(_EDGE, affines, shapes)
         if crs == base.crs:
             points[..., 0] += _turns(points, base)[:, None]
             polygons = shapely.polygons(to_pixels(base)(points.reshape(-1, 2)).reshape(points.shape))
-            good = np.ones(len(places), bool)
+            exists = np.ones(len(indices), bool)
         else:
-            polygons, good = _projected(points, _spread(_INNER, affines, shapes), crs, base)
-        for p, polygon, holds in zip(places, np.atleast_1d(np.asarray(polygons)), good, strict=True):
-            found[p] = polygon if holds else None
-    return found
+            polygons, exists = _project_outlines(points, _spread(_INNER, affines, shapes), crs, base)
+        for i, polygon, is_outline in zip(indices, np.atleast_1d(np.asarray(polygons)), exists, strict=True):
+            result[i] = polygon if is_outline else None
+    return result
 
 
-def clip_to_footprints(outlines: Sequence[shapely.Geometry], places: Array, base: GeoBox) -> list[Any]:
-    """Return outlines in pixels of a grid without what lies clearly outside of places, longitudes and latitudes.
+def clip_to_footprints(outlines: Sequence[shapely.Geometry], footprints: Array, base: GeoBox) -> list[Any]:
+    """Return outlines in pixels of a grid, clipped to footprints that a catalog gives in longitude and latitude.
 
-    Catalogs round such places, thin them out, and leave open whether their edges are straight on the map or in degrees.
-    So a place is taken both ways and widened by `SLACK` of the outline's longer side and `LEAST` pixels. An outline
-    that it does not touch, or on whose grid it cannot be drawn, is left as it is: it can only be of something else.
+    Catalogs round and simplify footprints, and do not say whether edges are straight in degrees or in the image's CRS
+    (GeoJSON, RFC 7946, says degrees). So both are united, and buffered by `RELATIVE_BUFFER` of the outline's longer
+    side plus `BUFFER` pixels. An outline that its footprint does not intersect, or whose footprint cannot be projected,
+    is not clipped: such a footprint is wrong.
     """
-    shapes: Array = np.asarray(outlines, object)
-    said: Array = shapely.force_2d(np.asarray(places, object))
-    straight, bent = _drawn(said, base), _drawn(shapely.segmentize(said, _STEP), base)
-    bounds = shapely.bounds(shapes)
-    margin = SLACK * (bounds[:, 2:] - bounds[:, :2]).max(1) + LEAST
-    wide: Array = np.asarray(shapely.buffer(shapely.union(straight, bent), margin, quad_segs=2))
-    use: Mask = ~np.asarray(shapely.is_missing(wide)) & ~np.asarray(shapely.covers(wide, shapes))
-    inside = shapely.intersection(shapes[use], wide[use])
-    shapes[use] = np.where(shapely.is_empty(inside), shapes[use], inside)
-    return shapes.tolist()
+    clipped: Array = np.asarray(outlines, object)
+    polygons: Array = shapely.force_2d(np.asarray(footprints, object))
+    straight, curved = _to_grid_pixels(polygons, base), _to_grid_pixels(shapely.segmentize(polygons, _STEP), base)
+    bounds = shapely.bounds(clipped)
+    margin = RELATIVE_BUFFER * (bounds[:, 2:] - bounds[:, :2]).max(1) + BUFFER
+    buffered: Array = np.asarray(shapely.buffer(shapely.union(straight, curved), margin, quad_segs=2))
+    clips: Mask = ~np.asarray(shapely.is_missing(buffered)) & ~np.asarray(shapely.covers(buffered, clipped))
+    inside = shapely.intersection(clipped[clips], buffered[clips])
+    clipped[clips] = np.where(shapely.is_empty(inside), clipped[clips], inside)
+    return clipped.tolist()
 
 
-def _drawn(shapes: Array, base: GeoBox) -> Array:
-    """Return polygons of longitudes and latitudes in pixels of a grid; `None` where they have no place on it."""
+def _to_grid_pixels(polygons: Array, base: GeoBox) -> Array:
+    """Return polygons in longitude and latitude in pixels of a grid; `None` if they cannot be projected."""
     degrees = parse_crs("EPSG:4326")
-    points, owner = shapely.get_coordinates(shapes, return_index=True)
+    points, owner = shapely.get_coordinates(polygons, return_index=True)
     x, y = points.T if base.crs == degrees else transformer(degrees, base.crs).transform(*points.T)
-    moved = to_pixels(base)(np.c_[x, y])
-    good = np.asarray(np.isfinite(moved).all(1))
-    out = shapely.set_coordinates(shapes.copy(), np.where(good[:, None], moved, 0))
-    lost = np.union1d(owner[~good], np.flatnonzero(shapely.is_empty(shapes)))
-    out[lost.astype(int)] = None
+    pixels = to_pixels(base)(np.c_[x, y])
+    finite = np.asarray(np.isfinite(pixels).all(1))
+    out = shapely.set_coordinates(polygons.copy(), np.where(finite[:, None], pixels, 0))
+    failed = np.union1d(owner[~finite], np.flatnonzero(shapely.is_empty(polygons)))
+    out[failed.astype(int)] = None
     out = shapely.make_valid(out)
     if base.crs is None or not base.crs.geographic:
         return out
@@ -100,49 +107,49 @@ def _drawn(shapes: Array, base: GeoBox) -> Array:
     return np.asarray(shapely.union(shapely.union(out, east), west))
 
 
-SLACK, LEAST = 0.01, 8.0
-"""By how much a place that is said may be wrong: a share of the longer side, and pixels beside."""
+RELATIVE_BUFFER, BUFFER = 0.01, 8.0
+"""Assumed error of a catalog's footprint: a fraction of its longer side, plus pixels."""
 _STEP = 0.05
-"""Degrees between points of an edge that is straight in degrees."""
+"""Degrees between the points into which an edge that is straight in degrees is divided."""
 _T = np.linspace(0, 1, 17)[:-1]
 _EDGE = np.concatenate([np.c_[_T, 0 * _T], np.c_[1 + 0 * _T, _T], np.c_[1 - _T, 1 + 0 * _T], np.c_[0 * _T, 1 - _T]])
 _INNER = np.stack(np.meshgrid(np.linspace(0.05, 0.95, 7), np.linspace(0.05, 0.95, 7)), axis=-1).reshape(-1, 2)
 
 
 def _spread(unit: Floats, affines: Floats, shapes: Array) -> Floats:
-    """Return points of the unit square on each of several grids, in their CRS: (grid, point, 2)."""
+    """Return points of the unit square, mapped to each of several grids, in their CRS: (grid, point, 2)."""
     cols, rows = unit[:, 0] * shapes[:, 1:2], unit[:, 1] * shapes[:, 0:1]
     a, b, c, d, e, f = affines.T[..., None]
     return np.stack((a * cols + b * rows + c, d * cols + e * rows + f), axis=-1)
 
 
-def _projected(edges: Floats, inner: Floats, crs: CRS | None, base: GeoBox) -> tuple[Array, Mask]:
-    """Return polygons in pixels of the base, and which of them hold what lies inside their grids.
+def _project_outlines(edges: Floats, inner: Floats, crs: CRS | None, base: GeoBox) -> tuple[Array, Mask]:
+    """Return polygons in pixels of the base, and whether they contain the interior of their grids.
 
-    They do where the CRS is smooth there; not where the grid holds a pole or an edge of the CRS.
+    They do if the projection is continuous there, and not if the grid contains a pole or a boundary of the CRS.
     """
     project = transformer(crs, base.crs)
-    places = [np.stack(project.transform(p[..., 0], p[..., 1]), axis=-1) for p in (edges, inner)]
+    projected = [np.stack(project.transform(p[..., 0], p[..., 1]), axis=-1) for p in (edges, inner)]
     if base.crs is not None and base.crs.geographic:
         with np.errstate(invalid="ignore"):
-            for p in places:
-                p[..., 0] = _turned(p[..., 0], places[0][:, :1, 0])
-        turn = _turns(places[0], base)
-        for p in places:
+            for p in projected:
+                p[..., 0] = _unwrap(p[..., 0], projected[0][:, :1, 0])
+        turn = _turns(projected[0], base)
+        for p in projected:
             p[..., 0] += turn[:, None]
-    finite = np.isfinite(places[0]).all((1, 2)) & np.isfinite(places[1]).all((1, 2))
+    finite = np.isfinite(projected[0]).all((1, 2)) & np.isfinite(projected[1]).all((1, 2))
     to = to_pixels(base)
-    edge, inside = (to(np.where(finite[:, None, None], p, 0).reshape(-1, 2)).reshape(p.shape) for p in places)
+    edge, inside = (to(np.where(finite[:, None, None], p, 0).reshape(-1, 2)).reshape(p.shape) for p in projected)
     polygons: Array = np.asarray(shapely.polygons(edge))
-    good = finite & shapely.is_valid(polygons)
-    wide: Array = np.asarray(shapely.buffer(polygons[good], 1))
-    held = np.asarray(shapely.contains_xy(wide[:, None], inside[good][..., 0], inside[good][..., 1]))
-    good[good] = held.all(1)
-    return polygons, good
+    exists = finite & shapely.is_valid(polygons)
+    buffered: Array = np.asarray(shapely.buffer(polygons[exists], 1))
+    contained = np.asarray(shapely.contains_xy(buffered[:, None], inside[exists][..., 0], inside[exists][..., 1]))
+    exists[exists] = contained.all(1)
+    return polygons, exists
 
 
 def _turns(points: Floats, base: GeoBox) -> Floats:
-    """Return the degrees by which outlines (grid, point, 2) lie next to the base; 0 where it is not in degrees."""
+    """Return the multiple of 360 that moves each outline (grid, point, 2) next to the base; 0 if not in degrees."""
     if base.crs is None or not base.crs.geographic:
         return np.zeros(len(points))
     middle = (base.affine @ (base.shape[1] / 2, base.shape[0] / 2))[0]
@@ -150,24 +157,24 @@ def _turns(points: Floats, base: GeoBox) -> Floats:
         return np.asarray(360 * np.rint((middle - points[..., 0].mean(1)) / 360))
 
 
-def _turned(longitude: Floats, first: Floats) -> Floats:
-    """Return longitudes within half a turn of the first."""
+def _unwrap(longitude: Floats, first: Floats) -> Floats:
+    """Return longitudes moved by turns of 360 degrees to within 180 degrees of the first."""
     return first + (longitude - first + 180) % 360 - 180
 
 
 def overlap(grid: GeoBox, other: GeoBox) -> Window | None:
-    """Return the window of `grid` that holds every one of its pixels the other grid touches, or `None`."""
-    found = outline(other, grid)
-    if found is None:
+    """Return the window of `grid` that contains all pixels which another grid intersects, or `None`."""
+    other_outline = outline(other, grid)
+    if other_outline is None:
         return _overlap_by_points(grid, other)
-    left, top, right, bottom = found.bounds
+    left, top, right, bottom = other_outline.bounds
     row, col = int(np.floor(top + COINCIDE)), int(np.floor(left + COINCIDE))
     height, width = int(np.ceil(bottom - COINCIDE)) - row, int(np.ceil(right - COINCIDE)) - col
     return Window(row, col, max(height, 1), max(width, 1)).intersect(full_window(grid))
 
 
 def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
-    """Return the overlap to a 64th of the grid, from points of the grid that lie on the other."""
+    """Return the overlap to 1/64 of the grid, from the points of a lattice that lie on the other grid."""
     rows, cols = (np.linspace(0, n, 65) for n in grid.shape)
     a = grid.affine
     x = a.a * cols + a.b * rows[:, None] + a.c
@@ -191,7 +198,7 @@ def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
 
 
 def to_pixels(grid: GeoBox) -> Callable[[Floats], Floats]:
-    """Return what turns points (n, 2) in the CRS into (column, row) of a grid, 0 at its corner."""
+    """Return a function from points (n, 2) in the CRS to (column, row) in pixels of a grid, 0 at its corner."""
     inverse = ~grid.affine
 
     def convert(points: Floats) -> Floats:

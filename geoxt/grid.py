@@ -1,4 +1,4 @@
-"""Grids (odc-geo `GeoBox`): the one way a place on Earth is passed inside the package."""
+"""Grids (odc-geo `GeoBox`): the CRS, affine transform and shape of a layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geoxt.types import SomeCRS
 from geoxt.windows import Window
 
 COINCIDE = 1e-3
-"""Pixels: two grids coincide where their pixels are nowhere further apart than this from a whole-pixel shift."""
+"""Pixels: largest distance from a shift by whole pixels at which two grids still coincide."""
 
 T = TypeVar("T", bound=xr.DataArray | xr.Dataset)
 
@@ -30,13 +30,13 @@ def parse_crs(crs: SomeCRS) -> CRS:
     Raises
     ------
     CRSError
-        Where the value names no coordinate reference system.
+        If the value is not a coordinate reference system.
     """
     try:
         return _parsed(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
     except Exception as error:
-        msg = f"Cannot read a coordinate reference system from {crs!r}: pass crs= an EPSG code such as 'EPSG:32615'."
-        raise CRSError(msg) from error
+        problem = f"Cannot read a coordinate reference system from {crs!r}."
+        raise CRSError(problem, remedy="Pass {crs:'EPSG:32615'}, or another CRS.", argument="crs") from error
 
 
 @lru_cache(256)
@@ -47,38 +47,36 @@ def _parsed(crs: SomeCRS) -> CRS:
 
 
 def grid_of(layer: xr.DataArray | xr.Dataset | GeoBox) -> GeoBox:
-    """Return the grid a layer lies on.
+    """Return the grid of a layer.
 
     Parameters
     ----------
     layer
-        A layer with regular `y` and `x` coordinates and a CRS (`spatial_ref`, CF grid mapping), or a grid.
+        Layer with regular `y` and `x` coordinates and a CRS (`spatial_ref`, CF grid mapping), or a grid.
 
     Raises
     ------
     CRSError
-        Where the layer has no CRS.
+        If the layer has no CRS.
     GridError
-        Where it has no `y` and `x` dimensions, or these are not regular.
+        If it has no `y` and `x` dimensions, or their coordinates are irregular.
     """
     if isinstance(layer, GeoBox):
         return layer
     layer = with_yx_dims(layer)
     name = getattr(layer, "name", None) or type(layer).__name__
     if not {"y", "x"} <= set(layer.dims):
-        found = tuple(map(str, layer.dims))
-        msg = (
-            f"Cannot find the grid of {name!r}: its dimensions are {found}, not ('y', 'x'). Rename them with rename()."
-        )
-        raise GridError(msg)
+        dims = tuple(map(str, layer.dims))
+        problem = f"Cannot find the grid of {name!r}: its dimensions are {dims}, not ('y', 'x')."
+        raise GridError(problem, remedy="Rename them with rename().")
     grid = layer.odc.geobox
     if not isinstance(grid, GeoBox):
-        msg = f"Cannot find the grid of {name!r}: its y and x coordinates are missing or not regular."
-        raise GridError(msg)
+        problem = f"Cannot find the grid of {name!r}: its y and x coordinates are missing or not regular."
+        raise GridError(problem, remedy="Assign regular coordinates, or select by slices.")
     _require_regular(name, layer, grid)
     if grid.crs is None:
-        msg = f"Cannot place {name!r} on Earth: it has no CRS. Give it one, e.g. layer.odc.assign_crs('EPSG:32615')."
-        raise CRSError(msg)
+        problem = f"Cannot georeference {name!r}: it has no CRS."
+        raise CRSError(problem, remedy="Assign one, such as layer.odc.assign_crs('EPSG:32615').")
     return GeoBox(grid.shape, grid.affine, parse_crs(grid.crs))
 
 
@@ -90,20 +88,25 @@ def with_yx_dims(data: T) -> T:
 
 
 def _require_regular(name: Hashable, layer: xr.DataArray | xr.Dataset, grid: GeoBox) -> None:
-    """Check that coordinates are there, and evenly spaced."""
+    """Raise unless the y and x coordinates exist and are evenly spaced (to 1 % of a step)."""
     for axis, dim in enumerate(("y", "x")):
         if dim not in layer.coords:
-            msg = f"Cannot find the grid of {name!r}: not regular, as it has no {dim} coordinates. Assign them."
-            raise GridError(msg)
-        places = layer[dim].to_numpy()
-        steps = np.diff(places)
-        if len(steps) and np.abs(places - np.linspace(places[0], places[-1], len(places))).max() > abs(steps[0]) / 100:
+            problem = f"Cannot find the grid of {name!r}: it is not regular, as it has no {dim} coordinates."
+            raise GridError(problem, remedy="Assign them.")
+        values = layer[dim].to_numpy()
+        steps = np.diff(values)
+        if len(steps) and np.abs(values - np.linspace(values[0], values[-1], len(values))).max() > abs(steps[0]) / 100:
             worst = int(np.argmax(np.abs(steps - np.median(steps))))
-            msg = f"Cannot find the grid of {name!r}: {dim} is not regular, it steps by {steps[worst]:g} at {worst}."
-            raise GridError(msg + f" Others are {np.median(steps):g}. Choose {dim} by slices.")
-        if len(places) != grid.shape[axis]:
-            msg = f"Cannot find the grid of {name!r}: {len(places)} {dim} coordinates for {grid.shape[axis]} pixels."
-            raise GridError(msg)
+            problem = (
+                f"Cannot find the grid of {name!r}: {dim} is not regular, as step {worst} is {steps[worst]:g} "
+                f"and the median step {np.median(steps):g}."
+            )
+            raise GridError(problem, remedy=f"Select {dim} by slices.")
+        if len(values) != grid.shape[axis]:
+            problem = (
+                f"Cannot find the grid of {name!r}: {len(values)} {dim} coordinates for {grid.shape[axis]} pixels."
+            )
+            raise GridError(problem, remedy="Assign regular coordinates.")
 
 
 def coordinates(grid: GeoBox) -> Mapping[Hashable, xr.DataArray]:
@@ -117,7 +120,7 @@ def window_grid(grid: GeoBox, window: Window) -> GeoBox:
 
 
 def to_rasterio(grid: GeoBox) -> dict[str, Any]:
-    """Return a grid as rasterio's profiles spell it: `crs` and `transform`."""
+    """Return `crs` and `transform` of a grid, as in a rasterio profile."""
     assert grid.crs is not None
     return {"crs": grid.crs.to_wkt(), "transform": grid.affine}
 
@@ -128,7 +131,10 @@ def full_window(grid: GeoBox) -> Window:
 
 
 def pixel_offset(grid: GeoBox, base: GeoBox) -> tuple[int, int] | None:
-    """Return the rows and columns by which `grid` is shifted in `base`, or `None` where they do not coincide."""
+    """Return the (row, column) offset of `grid` in pixels of `base`, or `None` if the grids do not coincide.
+
+    Three corners determine an affine transform: if they are within `COINCIDE` of a whole-pixel shift, all pixels are.
+    """
     if grid.crs != base.crs:
         return None
     pixels = ~base.affine @ grid.affine
@@ -141,25 +147,25 @@ def pixel_offset(grid: GeoBox, base: GeoBox) -> tuple[int, int] | None:
 
 
 def require_one_crs(crs: Iterable[tuple[str, CRS]]) -> CRS:
-    """Return the CRS that all named parts share.
+    """Return the CRS that all named items share.
 
     Raises
     ------
     CRSError
-        Where they disagree; the message names one part of each.
+        If they differ; the message names one item of each CRS.
     """
-    seen: dict[CRS, str] = {}
-    for name, one in crs:
-        seen.setdefault(one, name)
-    if len(seen) > 1:
-        (first, a), (second, b) = list(seen.items())[:2]
-        msg = f"Cannot choose one CRS: {a!r} is in {crs_name(first)}, {b!r} in {crs_name(second)}. Pass crs=…"
-        raise CRSError(msg)
-    return next(iter(seen))
+    names: dict[CRS, str] = {}
+    for name, item_crs in crs:
+        names.setdefault(item_crs, name)
+    if len(names) > 1:
+        (first, a), (second, b) = list(names.items())[:2]
+        problem = f"Cannot choose one CRS: {a!r} is in {crs_name(first)}, {b!r} in {crs_name(second)}."
+        raise CRSError(problem, remedy="Pass {crs}.", argument="crs")
+    return next(iter(names))
 
 
 def crs_name(crs: CRS | None) -> str:
-    """Return a short name for a CRS: its EPSG code where it has one."""
+    """Return a short name of a CRS: its EPSG code if it has one."""
     if crs is None:
         return "no CRS"
     epsg = crs.to_epsg()
@@ -167,7 +173,7 @@ def crs_name(crs: CRS | None) -> str:
 
 
 def transformer(source: CRS | None, target: CRS | None) -> pyproj.Transformer:
-    """Return the pyproj transformer from one CRS to another, x before y."""
+    """Return the pyproj transformer from one CRS to another, with x (longitude) before y."""
     assert source is not None
     assert target is not None
     return pyproj.Transformer.from_crs(source.proj, target.proj, always_xy=True)
@@ -176,7 +182,7 @@ def transformer(source: CRS | None, target: CRS | None) -> pyproj.Transformer:
 def snap_grid(
     bounds: tuple[float, float, float, float], resolution: tuple[float, float], anchor: Affine, crs: CRS
 ) -> GeoBox:
-    """Return the smallest grid that covers `bounds`, on the lattice of `anchor`.
+    """Return the smallest grid that covers `bounds`, with pixel edges aligned to `anchor`.
 
     Parameters
     ----------
@@ -185,13 +191,13 @@ def snap_grid(
     resolution
         Pixel width and height in CRS units, both positive.
     anchor
-        A pixel corner of the lattice is this affine's origin.
+        Affine whose origin is a pixel corner of the result, extended in both directions.
     crs
         Coordinate reference system of the result, which is north-up.
     """
     left, bottom, right, top = bounds
     rx, ry = resolution
-    tolerance = 1e-6
+    tolerance = 1e-6  # pixels: bounds that miss a pixel edge by rounding errors add no row or column
     c0 = np.floor((left - anchor.c) / rx + tolerance)
     c1 = np.ceil((right - anchor.c) / rx - tolerance)
     r0 = np.floor((anchor.f - top) / ry + tolerance)

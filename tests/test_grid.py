@@ -62,7 +62,7 @@ def test_coordinates_named_otherwise_are_refused_with_the_remedy():
 
 def test_a_layer_without_a_crs_is_refused_with_the_remedy():
     layer = xr.DataArray(np.zeros((2, 2)), dims=("y", "x"), coords={"y": [1.0, 0.0], "x": [0.0, 1.0]}, name="dem")
-    with pytest.raises(CRSError, match=r"place 'dem' on Earth: it has no CRS.*assign_crs"):
+    with pytest.raises(CRSError, match=r"'dem': it has no CRS.*assign_crs"):
         grids.grid_of(layer)
 
 
@@ -76,7 +76,7 @@ def test_coordinates_that_are_not_regular_are_refused(change):
 
 @pytest.mark.parametrize("value", ["EPSG:99999999", "nowhere", object()])
 def test_a_crs_that_cannot_be_read_is_refused(value):
-    with pytest.raises(CRSError, match="Cannot read a coordinate reference system from .*pass crs="):
+    with pytest.raises(CRSError, match="Cannot read a coordinate reference system from .*Pass crs="):
         grids.parse_crs(value)
 
 

@@ -96,12 +96,19 @@ def retarget(view: View, target: GeoBox, resampling: Resampling) -> Source:
         case ArraySource() as source:
             array = source.array[np.ix_(view.times, view.bands)]
             rows, cols = view.window.within(full_window(source.grid))
-            if source.own == source.grid:
+            if source.array_grid == source.grid:
                 array = array[:, :, rows, cols]
-                return ArraySource(array=array, own=view.grid, grid=target, nodata=source.nodata, resampling=resampling)
+                return ArraySource(
+                    array=array, array_grid=view.grid, grid=target, nodata=source.nodata, resampling=resampling
+                )
             clips = (*source.clips, view.grid)
             return ArraySource(
-                array=array, own=source.own, grid=target, nodata=source.nodata, resampling=resampling, clips=clips
+                array=array,
+                array_grid=source.array_grid,
+                grid=target,
+                nodata=source.nodata,
+                resampling=resampling,
+                clips=clips,
             )
         case VectorSource() as source:
             return source.clip(view.grid).onto(target)

@@ -48,7 +48,7 @@ def quality_of(
     if not flag_names(flags):
         return ()
     tests = quality_tests(product, flags or (), scene=scene)
-    return tuple(QualityBand(asset=asset_of(band), out=out) for band, out in tests.items())
+    return tuple(QualityBand(asset=asset_of(band), excluded=out) for band, out in tests.items())
 
 
 def _first_with_all(bands: Sequence[Qa], flags: Sequence[str]) -> Qa | None:

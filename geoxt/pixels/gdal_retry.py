@@ -78,22 +78,22 @@ def retry_read(
         final = _is_final(text, refusal, credentials, attempt)
         wait = None if final else policy.wait(attempt, refusal.retry_after if refusal else None)
         if wait is None:
-            raise ReadError(_message(problem, text, refusal, attempt, final=final))
+            raise _error(problem, text, refusal, attempt, final=final)
         retry.sleep(wait)
     raise AssertionError
 
 
-def _message(problem: str, text: str, refusal: Refusal | None, attempts: int, *, final: bool) -> str:
+def _error(problem: str, text: str, refusal: Refusal | None, attempts: int, *, final: bool) -> ReadError:
     reason = redact_url(text)
     if refusal is not None:
         reason = str(refusal) if _STATUS.search(text) else f"{reason} ({refusal})"
     times = "once" if attempts == 1 else f"{attempts} times"
     remedy = (
-        "Check the address and its access rights (sign=, env=)."
+        "Check the address and its access rights. They are set by {sign} and {env}."
         if final
-        else "Try again later, or pass env={'GDAL_HTTP_MAX_RETRY': …, 'GDAL_HTTP_TIMEOUT': …} with larger values."
+        else "Try again later. Or pass {env} with a larger GDAL_HTTP_MAX_RETRY or GDAL_HTTP_TIMEOUT."
     )
-    return f"{problem}: tried {times}, last error: {reason.rstrip('.')}. {remedy}"
+    return ReadError(f"{problem}: tried {times}, last error: {reason.rstrip('.')}.", remedy=remedy)
 
 
 def _policy(credentials: Credentials) -> RetryPolicy:

@@ -1,4 +1,4 @@
-"""Where a layer's pixels come from: scenes in files, shapes in files, or any other array."""
+"""Sources of a layer's pixels: mosaics of scenes, vector files, and other arrays."""
 
 from geoxt.source.array_source import ArraySource
 from geoxt.source.band_dataset import is_band_dataset, stack_bands, unstack_bands

@@ -1,4 +1,4 @@
-"""Part: the bands of one scene that share a grid, read from its files, and the way there from the mosaic's grid."""
+"""Bands of one scene that share a grid: reads from their files, and the transform from the mosaic's grid."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
 AVERAGING = {"bilinear", "cubic", "lanczos", "average"}
-"""Methods that may read overviews; the others choose or count pixels, which an overview has averaged away."""
+"""Methods that may read overviews; the others select or count original pixels, which overviews do not hold."""
 COARSER = 1.9
-"""Source pixels for one target pixel from which overviews are looked for."""
+"""Source pixels per target pixel above which overviews are used."""
 
 
 class AssetGroup:
@@ -29,81 +29,92 @@ class AssetGroup:
     Parameters
     ----------
     assets
-        The bands.
-    target, own
-        The grid that is wanted, and that of the assets.
+        Assets of the bands.
+    target, source
+        Target grid, and grid of the assets.
     resampling
-        How pixels come onto the target.
+        Resampling method.
     quality
-        What takes pixels out, in the assets' own grid, before they are resampled. With it no overview is read: its
-        pixels are averages of those taken out, too.
+        Quality bands, applied on the assets' grid before resampling. With them no overview is read, as its pixels are
+        averages that include excluded pixels.
     credentials
-        How files are opened.
+        URL signer and GDAL options to open files with.
     """
 
-    __slots__ = ("_clear", "_credentials", "_dtype", "_files", "_nodata", "_scales", "_unlabelled", "level", "mapping")
+    __slots__ = (
+        "_credentials",
+        "_dtype",
+        "_extra_nodata",
+        "_files",
+        "_masks",
+        "_nodata",
+        "_scales",
+        "level",
+        "transform",
+    )
 
     def __init__(
         self,
         assets: list[Asset],
         target: GeoBox,
-        own: GeoBox,
+        source: GeoBox,
         resampling: Resampling,
         *,
         quality: tuple[QualityBand, ...] = (),
         credentials: Credentials | None = None,
     ) -> None:
-        self.mapping = PixelTransform(target, own)
+        self.transform = PixelTransform(target, source)
         self.level: int | None = None
         self._credentials = credentials
-        self._clear = [QualityMask(one, own, credentials) for one in quality]
+        self._masks = [QualityMask(band, source, credentials) for band in quality]
         scales: Floats = np.array([(a.scale, a.offset) for a in assets], "float64").T[:, :, None, None]
         self._scales = None if (scales[0] == 1).all() and (scales[1] == 0).all() else scales
-        if not quality and resampling in AVERAGING and min(self.mapping.scale) >= COARSER:
+        if not quality and resampling in AVERAGING and min(self.transform.scale) >= COARSER:
             self._choose_overview({a.href for a in assets})
         self._dtype = np.result_type(*{a.dtype for a in assets})
         self._nodata = [a.nodata for a in assets]
-        further = [tuple(code for code in a.unlabelled if code != a.nodata) for a in assets]
-        self._unlabelled = [(place, codes) for place, codes in enumerate(further) if codes]
+        extra = [tuple(code for code in a.extra_nodata if code != a.nodata) for a in assets]
+        self._extra_nodata = [(index, codes) for index, codes in enumerate(extra) if codes]
         files: dict[str, list[tuple[int, Asset]]] = {}
-        for place, asset in enumerate(assets):
-            files.setdefault(asset.href, []).append((place, asset))
+        for index, asset in enumerate(assets):
+            files.setdefault(asset.href, []).append((index, asset))
         self._files = [
-            (href, [p for p, _ in some], [a.band for _, a in some], [a.nodata for _, a in some], some[0][1].masked)
-            for href, some in files.items()
+            (href, [i for i, _ in group], [a.band for _, a in group], [a.nodata for _, a in group], group[0][1].masked)
+            for href, group in files.items()
         ]
 
     def _choose_overview(self, hrefs: set[str]) -> None:
-        """Read from an overview where the target is coarse enough and all files have the same one."""
-        found = {
-            reader.choose_overview(href, ratio=min(self.mapping.scale), credentials=self._credentials) for href in hrefs
+        """Read from an overview if the target is coarse enough and all files have the same one."""
+        overviews = {
+            reader.choose_overview(href, ratio=min(self.transform.scale), credentials=self._credentials)
+            for href in hrefs
         }
-        one = found.pop() if len(found) == 1 else None
-        if one is None:
+        overview = overviews.pop() if len(overviews) == 1 else None
+        if overview is None:
             return
-        self.level, shape = one
-        own = self.mapping.source
-        zoom = Affine.scale(own.shape[1] / shape[1], own.shape[0] / shape[0])
-        self.mapping = PixelTransform(self.mapping.target, GeoBox(shape, own.affine @ zoom, own.crs))
+        self.level, shape = overview
+        full = self.transform.source
+        zoom = Affine.scale(full.shape[1] / shape[1], full.shape[0] / shape[0])
+        self.transform = PixelTransform(self.transform.target, GeoBox(shape, full.affine @ zoom, full.crs))
 
     def fetch(self, window: Window) -> tuple[Array, Mask | None]:
-        """Read a window of the assets' own grid; what a quality band takes out is not valid."""
+        """Read a window of the assets' grid; pixels that a quality band excludes are invalid."""
         values, valid = self._fetch(window)
-        for place, codes in self._unlabelled:
-            valid = _without(values, valid, place, codes)
-        for one in self._clear:
-            good = one.read(window)
-            if good is not None:
-                valid = np.broadcast_to(good, values.shape) if valid is None else valid & good
+        for band, codes in self._extra_nodata:
+            valid = _exclude_codes(values, valid, band, codes)
+        for mask in self._masks:
+            clear = mask.read(window)
+            if clear is not None:
+                valid = np.broadcast_to(clear, values.shape) if valid is None else valid & clear
         return values, valid
 
     def physical(self, values: Array) -> Array:
-        """Return stored numbers as physical values, scaled band by band."""
+        """Return physical values of stored ones: value * scale + offset of each band, in float32 or wider."""
         if self._scales is None:
             return values
-        kind = np.result_type(values.dtype, "float32")
-        scale, offset = self._scales.astype(kind)
-        return values.astype(kind, copy=False) * scale + offset
+        dtype = np.result_type(values.dtype, "float32")
+        scale, offset = self._scales.astype(dtype)
+        return values.astype(dtype, copy=False) * scale + offset
 
     def _fetch(self, window: Window) -> tuple[Array, Mask | None]:
         if len(self._files) == 1:
@@ -111,19 +122,19 @@ class AssetGroup:
             values, valid = self._start(href, bands, window, masked)()
             return values, _valid(values, valid, nodata)
         out = np.empty((len(self._nodata), *window.shape), self._dtype)
-        flags: Mask | None = None
-        begun = []
-        for href, places, bands, _, masked in self._files:
-            here = out[places[0] : places[0] + 1] if len(places) == 1 else None
-            begun.append((places, here, self._start(href, bands, window, masked, here)))
-        for places, here, wait in begun:
+        out_valid: Mask | None = None
+        started = []
+        for href, indices, bands, _, masked in self._files:
+            target = out[indices[0] : indices[0] + 1] if len(indices) == 1 else None  # a view: read without a copy
+            started.append((indices, target, self._start(href, bands, window, masked, target)))
+        for indices, target, wait in started:
             values, valid = wait()
-            if values is not here:
-                out[places] = values
+            if values is not target:
+                out[indices] = values
             if valid is not None:
-                flags = np.ones(out.shape, bool) if flags is None else flags
-                flags[places] = valid
-        return out, _valid(out, flags, self._nodata)
+                out_valid = np.ones(out.shape, bool) if out_valid is None else out_valid
+                out_valid[indices] = valid
+        return out, _valid(out, out_valid, self._nodata)
 
     def _start(
         self,
@@ -133,34 +144,34 @@ class AssetGroup:
         masked: bool,  # noqa: FBT001
         out: Array | None = None,
     ) -> Callable[[], tuple[Array, Mask | None]]:
-        """Begin to read the bands of one file: those of several remote ones arrive together."""
+        """Start to read the bands of one file; several remote files are read concurrently."""
         return reader.start_read(
             href, bands, window, masks=masked, level=self.level, credentials=self._credentials, out=out
         )
 
 
-def _without(values: Array, valid: Mask | None, place: int, codes: tuple[int, ...]) -> Mask | None:
-    """Return which values are valid where some numbers of one band are not; `None` where all are."""
-    good = np.logical_and.reduce([values[place] != code for code in codes])
-    if good.all():
+def _exclude_codes(values: Array, valid: Mask | None, band: int, codes: tuple[int, ...]) -> Mask | None:
+    """Return the valid mask without some values of one band; `None` if all are valid."""
+    differs = np.logical_and.reduce([values[band] != code for code in codes])
+    if differs.all():
         return valid
     valid = np.ones(values.shape, bool) if valid is None else valid.copy()
-    valid[place] &= good
+    valid[band] &= differs
     return valid
 
 
 def _valid(values: Array, valid: Mask | None, nodata: list[float | None]) -> Mask | None:
-    """Return which values are valid, `None` where all are."""
+    """Return the valid mask without nodata and NaN; `None` if all are valid."""
     if valid is None and len(set(nodata)) == 1:
         return valid_mask(values, nodata[0])
-    for place, mark in enumerate(nodata):
-        good: Mask | None = None
+    for band, value in enumerate(nodata):
+        band_valid: Mask | None = None
         if values.dtype.kind == "f":
-            good = ~np.isnan(values[place])
-        if mark is not None and not np.isnan(mark):
-            differs = values[place] != np.asarray(mark).astype(values.dtype)
-            good = differs if good is None else good & differs
-        if good is not None and not good.all():
+            band_valid = ~np.isnan(values[band])
+        if value is not None and not np.isnan(value):
+            differs = values[band] != np.asarray(value).astype(values.dtype)
+            band_valid = differs if band_valid is None else band_valid & differs
+        if band_valid is not None and not band_valid.all():
             valid = np.ones(values.shape, bool) if valid is None else valid
-            valid[place] &= good
+            valid[band] &= band_valid
     return None if valid is not None and valid.all() else valid

@@ -1,6 +1,6 @@
-"""Composites: one image of several that lie over each other, pixel by pixel, from their valid pixels alone.
+"""Composites of overlapping images: mean, median, minimum or maximum of the valid values of each pixel.
 
-Sums run over the images one by one, and a median sorts, so that the result does not depend on the window.
+Means add the images in one order, and medians sort, so that a pixel has the same bits in every window.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from geoxt.errors import InputError
 from geoxt.types import Array, Mask
 
 Reduction = Literal["first", "mean", "median", "min", "max"]
-"""How pixels that lie over each other become one; "first" takes the first that is valid."""
+"""How overlapping pixels are combined; "first" takes the first valid one."""
 Image = tuple[Array, Mask | None]
-"""Values, and which are valid (`None`: all)."""
+"""Values and valid mask (`None`: all valid)."""
 
 
 def compose(images: Iterable[Image], how: Reduction) -> tuple[Array, Mask] | None:
-    """Return one image of several, `None` of none; invalid values are arbitrary.
+    """Return the composite of images, or `None` without images; invalid values are arbitrary.
 
-    The values are float64 for "mean" and "median", else of the images' type.
+    Values are float64 for "mean" and "median", else of the images' dtype.
     """
     match how:
         case "mean":
@@ -32,8 +32,8 @@ def compose(images: Iterable[Image], how: Reduction) -> tuple[Array, Mask] | Non
         case "min" | "max":
             return _extreme(images, how)
         case _:
-            msg = f"Cannot compose scenes by {how!r}: pass composite= 'first', 'mean', 'median', 'min' or 'max'."
-            raise InputError(msg)
+            remedy = "Pass {composite}, one of 'first', 'mean', 'median', 'min' and 'max'."
+            raise InputError(f"Cannot compose scenes by {how!r}.", remedy=remedy, argument="composite")
 
 
 def _mean(images: Iterable[Image]) -> tuple[Array, Mask] | None:
@@ -42,9 +42,9 @@ def _mean(images: Iterable[Image]) -> tuple[Array, Mask] | None:
     for values, valid in images:
         if total is None or count is None:
             total, count = np.zeros(values.shape), np.zeros(values.shape, "int32")
-        good = True if valid is None else valid
-        np.add(total, values, out=total, where=good)
-        count += good
+        where = True if valid is None else valid
+        np.add(total, values, out=total, where=where)
+        count += where
     if total is None or count is None:
         return None
     return total / np.maximum(count, 1), count > 0
@@ -55,7 +55,7 @@ def _median(images: Iterable[Image]) -> tuple[Array, Mask] | None:
     for values, valid in images:
         wide = values.astype("float64")
         if valid is not None:
-            wide[~valid] = np.inf
+            wide[~valid] = np.inf  # sorts behind all valid values
         stack.append(wide)
         flags.append(np.ones(values.shape, bool) if valid is None else valid)
     if not stack:
@@ -68,12 +68,12 @@ def _median(images: Iterable[Image]) -> tuple[Array, Mask] | None:
 def _extreme(images: Iterable[Image], how: Literal["min", "max"]) -> tuple[Array, Mask] | None:
     choose = np.minimum if how == "min" else np.maximum
     best: Array | None = None
-    known: Mask | None = None
+    best_valid: Mask | None = None
     for values, valid in images:
-        good = np.ones(values.shape, bool) if valid is None else valid
-        if best is None or known is None:
-            best, known = values.copy(), good.copy()
+        where = np.ones(values.shape, bool) if valid is None else valid
+        if best is None or best_valid is None:
+            best, best_valid = values.copy(), where.copy()
             continue
-        np.copyto(best, np.where(known, choose(best, values), values), where=good)
-        known |= good
-    return None if best is None or known is None else (best, known)
+        np.copyto(best, np.where(best_valid, choose(best, values), values), where=where)
+        best_valid |= where
+    return None if best is None or best_valid is None else (best, best_valid)

@@ -1,4 +1,8 @@
-"""From a source to a dask array and back: what a dask graph says of where its pixels come from."""
+"""Dask arrays over sources, and the reverse: the source and selection behind a dask array.
+
+The bridge reads a layer's windows straight from files only if its dask graph shows that the layer is a selection of a
+source: attributes survive arithmetic, the graph does not lie.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,14 @@ PREFIX = "geoxt-"
 
 
 class SourceArray:
-    """A source as an array that dask slices: (time, band, y, x), or fewer dimensions where one is dropped.
+    """A source as an array that dask can slice: (time, band, y, x), or fewer dimensions.
 
     Parameters
     ----------
     source
-        Where the pixels come from.
+        Source of the pixels.
     axes
-        Which of its four dimensions the array has; each of the others has length one.
+        Dimensions of the array, as positions among (time, band, y, x); the others have length one.
     """
 
     def __init__(self, source: Source, axes: tuple[int, ...]) -> None:
@@ -37,14 +41,14 @@ class SourceArray:
         self.dtype = source.dtype
 
     def __dask_tokenize__(self) -> Any:
-        """Return what decides the pixels."""
+        """Return all that determines the pixels."""
         return normalize_token(("SourceArray", self.source, self.axes))
 
     def __getitem__(self, key: Any) -> Array:
-        """Read the rectangle that holds the key, then take the key out of it."""
+        """Read the bounding window of the key, and index it."""
         keys = key if isinstance(key, tuple) else (key,)
-        wanted = [np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape, keys, strict=True)]
-        full = dict(zip(self.axes, wanted, strict=True))
+        positions = [np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape, keys, strict=True)]
+        full = dict(zip(self.axes, positions, strict=True))
         times, bands, rows, cols = (full.get(a, np.zeros(1, int)) for a in range(4))
         if 0 in (times.size, bands.size, rows.size, cols.size):
             values = np.empty((times.size, bands.size, rows.size, cols.size), self.dtype)
@@ -53,9 +57,9 @@ class SourceArray:
             window = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
             values, _ = self.source.read(window, times=times.tolist(), bands=bands.tolist())
             values = _take(_take(values, rows - top, 2), cols - left, 3)
-        drop = {a for a, k in zip(self.axes, keys, strict=True) if isinstance(k, (int, np.integer))}
-        gone = tuple(a for a in range(4) if a not in self.axes or a in drop)
-        return cast("Array", values.squeeze(gone))
+        integers = {a for a, k in zip(self.axes, keys, strict=True) if isinstance(k, (int, np.integer))}
+        dropped = tuple(a for a in range(4) if a not in self.axes or a in integers)
+        return cast("Array", values.squeeze(dropped))
 
 
 def _take(values: Array, index: Array, axis: int) -> Array:
@@ -65,7 +69,7 @@ def _take(values: Array, index: Array, axis: int) -> Array:
 
 
 def to_dask(source: Source, *, axes: tuple[int, ...], chunks: tuple[Any, ...]) -> dask.array.Array:
-    """Return a lazy dask array over a source; its name depends on the content alone."""
+    """Return a lazy dask array over a source; its name is a deterministic token of the source."""
     array = SourceArray(source, axes)
     return dask.array.from_array(
         array,
@@ -79,25 +83,25 @@ def to_dask(source: Source, *, axes: tuple[int, ...], chunks: tuple[Any, ...]) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSelection:
-    """What an untouched dask array shows: a rectangle, some steps and some bands of a source."""
+    """The window, time steps and bands of a source that a dask array shows."""
 
     source: Source
-    """Where the pixels come from."""
+    """Source of the pixels."""
     window: Window
-    """The rectangle of the source's grid."""
+    """Window of the source's grid."""
     times: tuple[int, ...]
-    """Positions of its time steps."""
+    """Indices of time steps in the source."""
     bands: tuple[int, ...]
-    """Positions of its bands."""
+    """Indices of bands in the source."""
     axes: tuple[int, ...]
-    """Which of (time, band, y, x) each of its dimensions is."""
+    """Dimensions of the array, as positions among (time, band, y, x)."""
 
 
 def find_selection(array: Any) -> SourceSelection | None:
-    """Return where a dask array's pixels come from, or `None` where anything but choosing was done to them.
+    """Return the selection of a source that a dask array is, or `None` if it is more than a selection.
 
-    The graph decides: a source array, and nothing but `getitem` behind it. Names, attributes and coordinates do not
-    count. What is returned gives, read, the same values as computing the array.
+    The graph must hold a source array and only `getitem` layers after it. Reading the selection then gives the same
+    values as computing the array.
     """
     if not isinstance(array, dask.array.Array):
         return None
@@ -108,8 +112,8 @@ def find_selection(array: Any) -> SourceSelection | None:
     index = _indices(array, base, layers)
     if index is None:
         return None
-    picks, dropped = index
-    full: dict[int, Array] = dict(zip(base.axes, picks, strict=True))
+    positions, dropped = index
+    full: dict[int, Array] = dict(zip(base.axes, positions, strict=True))
     times, bands, rows, cols = (full.get(a, np.zeros(1, int)) for a in range(4))
     contiguous = all(len(i) > 0 and (np.diff(i) == 1).all() for i in (rows, cols))
     axes = tuple(a for a in base.axes if a not in dropped)
@@ -122,54 +126,57 @@ def find_selection(array: Any) -> SourceSelection | None:
 
 
 def _chain(array: dask.array.Array) -> tuple[SourceArray, list[str]] | None:
-    """Return the source array at the root, and the names of the layers from the array down to it."""
+    """Return the source array at the root of the graph, and the names of the layers from the array down to it."""
     graph = array.dask
     if not isinstance(graph, HighLevelGraph):
         return None
     names, name = [], array.name
     while name.startswith("getitem-"):
         names.append(name)
-        below = graph.dependencies.get(name, set())
-        if len(below) != 1:
+        dependencies = graph.dependencies.get(name, set())
+        if len(dependencies) != 1:
             return None
-        (name,) = below
+        (name,) = dependencies
     if not name.startswith(PREFIX):
         return None
     root = graph.layers.get(f"original-{name}")
     if root is None:
         return None
     base = dict(root)[f"original-{name}"]
-    base = getattr(base, "value", base)
+    base = getattr(base, "value", base)  # a DataNode of dask's task specification, or the array itself
     return (base, [*names, name]) if isinstance(base, SourceArray) else None
 
 
 def _indices(array: dask.array.Array, base: SourceArray, names: list[str]) -> tuple[list[Array], set[int]] | None:
-    """Return the positions taken along each axis of the source array, and the axes that were dropped."""
+    """Return the positions selected along each axis of the source array, and the dropped axes.
+
+    Blocks along each axis through the origin suffice: indexing with one key per axis is separable.
+    """
     graph = array.dask
     nodes = {key: node for name in names[:-1] for key, node in dict(graph.layers[name]).items()}
     root = dict(graph.layers[names[-1]])
-    found: list[list[Array]] = [[] for _ in base.axes]
+    positions: list[list[Array]] = [[] for _ in base.axes]
     dropped: set[int] = set()
     for axis in range(array.ndim):
         for block in range(array.numblocks[axis]):
-            place = [0] * array.ndim
-            place[axis] = block
-            picked = _follow((array.name, *place), nodes, root, base)
-            if not isinstance(picked, _Picked):
+            block_index = [0] * array.ndim
+            block_index[axis] = block
+            selected = _follow((array.name, *block_index), nodes, root, base)
+            if not isinstance(selected, _Selection):
                 return None
-            dropped = set(range(len(base.axes))) - set(picked.axes)
-            for a in {picked.axes[axis], *dropped}:
-                found[a] = [*found[a], picked.index[a]] if a not in dropped else [picked.index[a]]
-    return [np.concatenate(f) if f else np.zeros(0, int) for f in found], {base.axes[a] for a in dropped}
+            dropped = set(range(len(base.axes))) - set(selected.axes)
+            for a in {selected.axes[axis], *dropped}:
+                positions[a] = [*positions[a], selected.index[a]] if a not in dropped else [selected.index[a]]
+    return [np.concatenate(p) if p else np.zeros(0, int) for p in positions], {base.axes[a] for a in dropped}
 
 
 def _follow(key: Any, nodes: dict[Any, Any], root: dict[Any, Any], base: SourceArray) -> Any:
-    """Run the tasks behind a block on positions in place of pixels; `None` where they do more than choose."""
+    """Run the tasks of a block on positions instead of pixels; `None` if one does more than index."""
     if key in root:
-        rectangle = root[key].args[1]
-        rectangle = getattr(rectangle, "value", rectangle)
-        picks = [np.arange(n)[k] for n, k in zip(base.shape, rectangle, strict=True)]
-        return _Picked(picks, list(range(len(picks))))
+        slices = root[key].args[1]
+        slices = getattr(slices, "value", slices)
+        positions = [np.arange(n)[k] for n, k in zip(base.shape, slices, strict=True)]
+        return _Selection(positions, list(range(len(positions))))
     node = nodes.get(key)
     if isinstance(node, Alias):
         return _follow(node.target, nodes, root, base)
@@ -177,18 +184,18 @@ def _follow(key: Any, nodes: dict[Any, Any], root: dict[Any, Any], base: SourceA
         return node.value
     if not isinstance(node, Task) or node.func.__name__ not in {"getitem", "_getitem"}:
         return None
-    below = {k: _follow(k, nodes, root, base) for k in node.dependencies}
-    return None if any(b is None for b in below.values()) else node(below)
+    inputs = {k: _follow(k, nodes, root, base) for k in node.dependencies}
+    return None if any(value is None for value in inputs.values()) else node(inputs)
 
 
-class _Picked:
-    """Stands for a block in its tasks: the positions taken along each axis of the source array."""
+class _Selection:
+    """Stand-in for a block in its tasks: the positions selected along each axis of the source array."""
 
     def __init__(self, index: list[Array], axes: list[int]) -> None:
         self.index = index
         self.axes = axes
 
-    def __getitem__(self, key: Any) -> _Picked | None:
+    def __getitem__(self, key: Any) -> _Selection | None:
         keys = key if isinstance(key, tuple) else (key,)
         if len(keys) != len(self.axes) or any(k is None or k is Ellipsis for k in keys):
             return None
@@ -197,4 +204,4 @@ class _Picked:
             index[axis] = np.atleast_1d(index[axis][k])
             if isinstance(k, (int, np.integer)):
                 axes.remove(axis)
-        return _Picked(index, axes)
+        return _Selection(index, axes)

@@ -1,4 +1,4 @@
-"""A touched dask layer onto another grid: a graph with one task a block, which takes only the blocks it needs."""
+"""Lazy resampling of dask arrays: one task per output block, which depends only on the input blocks that it needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNK = 1024
 
 def warp_dask(
     array: dask.array.Array,
-    own: GeoBox,
+    source: GeoBox,
     target: GeoBox,
     resampling: Resampling,
     nodata: float | None,
@@ -34,34 +34,34 @@ def warp_dask(
     ----------
     array
         The pixels; its last two dimensions are y and x.
-    own, target
-        Its grid, and the grid of the result.
+    source, target
+        Grids of the array and of the result.
     resampling
-        "nearest" or "bilinear".
+        Resampling method.
     nodata
-        Value of missing pixels; NaN always is one.
+        Nodata value; NaN is always invalid.
     chunks
         Chunk sizes along y and x of the result.
     """
-    given = {"y": chunks, "x": chunks} if isinstance(chunks, int) else dict(chunks or {})
-    sizes = given.get("y", CHUNK), given.get("x", CHUNK)
+    by_dim = {"y": chunks, "x": chunks} if isinstance(chunks, int) else dict(chunks or {})
+    sizes = by_dim.get("y", CHUNK), by_dim.get("x", CHUNK)
     rows, cols = dask.array.core.normalize_chunks(sizes, target.shape, dtype=array.dtype)
-    mapping = PixelTransform(target, own)
+    transform = PixelTransform(target, source)
     fill = nodata if nodata is not None else (np.nan if array.dtype.kind == "f" else 0)
-    name = "warp-" + tokenize(array.name, own, target, resampling, nodata, sizes)
+    name = "warp-" + tokenize(array.name, source, target, resampling, nodata, sizes)
     edges = [np.cumsum((0, *c)) for c in array.chunks[-2:]]
     outer = array.numblocks[:-2]
-    shared = f"{name}-mapping"
-    graph: dict[Any, Any] = {shared: mapping}
+    shared = f"{name}-transform"  # one key, so that tasks have constant size
+    graph: dict[Any, Any] = {shared: transform}
     for j, row in enumerate(np.cumsum((0, *rows[:-1])).tolist()):
         for i, col in enumerate(np.cumsum((0, *cols[:-1])).tolist()):
             window = Window(row, col, rows[j], cols[i])
-            need = _need(mapping, window, own, resampling)
+            needed = _needed(transform, window, source, resampling)
             for front in np.ndindex(*outer):
-                blocks, origin = _blocks(array.name, front, need, edges)
+                blocks, origin = _blocks(array.name, front, needed, edges)
                 shape = (*(c[f] for c, f in zip(array.chunks[:-2], front, strict=True)), *window.shape)
                 graph[(name, *front, j, i)] = (
-                    _warp_block, blocks, origin, need, shared, window, resampling, nodata, fill, shape,
+                    _warp_block, blocks, origin, needed, shared, window, resampling, nodata, fill, shape,
                     str(array.dtype),
                 )  # fmt: skip
     return dask.array.Array(
@@ -73,23 +73,23 @@ def warp_dask(
     )
 
 
-def _need(mapping: PixelTransform, window: Window, own: GeoBox, resampling: Resampling) -> Window | None:
-    """Return the part of the array that a window needs."""
-    raster = Window(0, 0, *own.shape)
-    if mapping.shift is not None:
-        return window.shift(*mapping.shift).intersect(raster)
-    extent = mapping.control_grid(window).extent
-    return None if extent is None else source_window(mapping, extent, resampling).intersect(raster)
+def _needed(transform: PixelTransform, window: Window, source: GeoBox, resampling: Resampling) -> Window | None:
+    """Return the window of the array that an output window needs."""
+    raster = Window(0, 0, *source.shape)
+    if transform.shift is not None:
+        return window.shift(*transform.shift).intersect(raster)
+    extent = transform.control_grid(window).extent
+    return None if extent is None else source_window(transform, extent, resampling).intersect(raster)
 
 
 def _blocks(
-    name: str, front: tuple[int, ...], need: Window | None, edges: list[Any]
+    name: str, front: tuple[int, ...], needed: Window | None, edges: list[Any]
 ) -> tuple[list[list[Any]], tuple[int, int]]:
-    """Return the keys of the blocks that hold a window, and the row and column at which they start."""
-    if need is None:
+    """Return the keys of the blocks that hold a window, and their first row and column."""
+    if needed is None:
         return [], (0, 0)
     spans = []
-    for edge, start, stop in zip(edges, (need.row, need.col), need.stop, strict=True):
+    for edge, start, stop in zip(edges, (needed.row, needed.col), needed.stop, strict=True):
         spans.append((int(np.searchsorted(edge, start, "right")) - 1, int(np.searchsorted(edge, stop, "left"))))
     keys = [[(name, *front, j, i) for i in range(*spans[1])] for j in range(*spans[0])]
     return keys, (int(edges[0][spans[0][0]]), int(edges[1][spans[1][0]]))
@@ -98,8 +98,8 @@ def _blocks(
 def _warp_block(
     blocks: list[list[Array]],
     origin: tuple[int, int],
-    need: Window | None,
-    mapping: PixelTransform,
+    needed: Window | None,
+    transform: PixelTransform,
     window: Window,
     resampling: Resampling,
     nodata: float | None,
@@ -107,24 +107,24 @@ def _warp_block(
     shape: tuple[int, ...],
     dtype: str,
 ) -> Array:
-    """Resample one block; what runs on a dask worker."""
+    """Resample one output block (a dask task)."""
     out = np.full(shape, fill, dtype)
-    if need is None:
+    if needed is None:
         return out
     pixels = np.concatenate([np.concatenate(row, axis=-1) for row in blocks], axis=-2)
     flat, flat_out = pixels.reshape(-1, *pixels.shape[-2:]), out.reshape(-1, *window.shape)
 
     for values, result in zip(flat, flat_out, strict=True):
 
-        def fetch(part: Window, values: Array = values) -> tuple[Array, Mask | None]:
-            piece = values[None, *part.within(Window(*origin, *values.shape))]
-            return piece, valid_mask(piece, nodata)
+        def fetch(inner: Window, values: Array = values) -> tuple[Array, Mask | None]:
+            pixels = values[None, *inner.within(Window(*origin, *values.shape))]
+            return pixels, valid_mask(pixels, nodata)
 
-        if mapping.shift is not None:
-            moved = copy_window(fetch, mapping, window, out.dtype, fill)
+        if transform.shift is not None:
+            finished = copy_window(fetch, transform, window, out.dtype, fill)
         else:
-            found = resample(fetch, mapping, window, resampling)
-            moved = None if found is None else finish_resampled(*found, out.dtype, fill)
-        if moved is not None:
-            result[...] = moved[0][0]
+            resampled = resample(fetch, transform, window, resampling)
+            finished = None if resampled is None else finish_resampled(*resampled, out.dtype, fill)
+        if finished is not None:
+            result[...] = finished[0][0]
     return out

@@ -1,4 +1,4 @@
-"""Features of a vector file on a grid: read once in a process, coded, ordered and indexed."""
+"""Features of a vector file on a grid: read once per process, ordered, and indexed by an STRtree."""
 
 from __future__ import annotations
 
@@ -21,48 +21,48 @@ from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
 Value = str | int | float | bool | None
-"""A value of an attribute; `None` for a missing one."""
-KEPT = 8
-"""Indexes of files on grids that a process keeps."""
+"""Attribute value; `None` if missing."""
+MAX_CACHED = 8
+"""Indexes cached per process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureIndex:
-    """Features on a grid, in the order in which they are painted."""
+    """Features on a grid, in the order in which they are burned."""
 
-    outlines: PixelGeometries
-    """What they look like."""
+    geometries: PixelGeometries
+    """Geometries in pixels of the grid."""
     feature: Ints
-    """(parts,): the feature of each part."""
+    """(parts,): index of each part's feature."""
     ids: Ints
-    """(features,): the file's own number of each, plus one."""
+    """(features,): feature id in the file plus one, as 0 is the background."""
     codes: Ints
     """(features,): class codes."""
     tree: shapely.STRtree
-    """Of the parts' extents, in pixels."""
+    """Spatial index of the parts' extents in pixels."""
 
     def touching(self, window: Window) -> Ints:
-        """Return the parts whose extent meets a window, in the order of painting."""
+        """Return the indices of parts whose extent intersects a window, in burning order."""
         bottom, right = window.stop
         box = shapely.box(window.col, window.row, right, bottom)
         return np.sort(self.tree.query(box).astype(np.int64))
 
 
 def factorize(values: Array) -> tuple[Ints, list[Value]]:
-    """Return each value's position among the distinct ones, -1 where it is missing, and these, sorted.
+    """Return the index of each value among the sorted unique values (-1 if missing), and the unique values.
 
-    Numbers that are whole become integers. A blank text counts as missing.
+    Like `pandas.factorize`, with floats that are whole numbers as integers and blank strings as missing.
     """
-    places, distinct = pd.factorize(values)
-    found = [_plain(v) for v in distinct]
-    kept = [i for i, v in enumerate(found) if v is not None]
-    order = sorted(kept, key=lambda i: (isinstance(found[i], str), found[i]))
-    rank = np.full(len(found) + 1, -1, np.int64)
+    indices, uniques = pd.factorize(values)
+    parsed = [_parse_value(v) for v in uniques]
+    present = [i for i, v in enumerate(parsed) if v is not None]
+    order = sorted(present, key=lambda i: (isinstance(parsed[i], str), parsed[i]))
+    rank = np.full(len(parsed) + 1, -1, np.int64)  # the last entry serves pandas' -1 of missing values
     rank[order] = np.arange(len(order))
-    return rank[places], [found[i] for i in order]
+    return rank[indices], [parsed[i] for i in order]
 
 
-def _plain(value: Any) -> Value:
+def _parse_value(value: Any) -> Value:
     if isinstance(value, str):
         return value if value.strip() else None
     value = value.item() if isinstance(value, np.generic) else value
@@ -78,81 +78,84 @@ _indexes: OrderedDict[Any, FeatureIndex] = OrderedDict()
 def feature_index(
     file: VectorHeader, grid: GeoBox, *, column: str | None, classes: Sequence[tuple[Value, int]], by: str | None
 ) -> FeatureIndex:
-    """Return the features of a file that touch a grid; a process reads them once, as long as the file is the same.
+    """Return the index of the features that touch a grid, cached per process until the file changes.
 
     Parameters
     ----------
     file
-        The file.
+        Header of the file.
     grid
-        The grid.
+        Target grid.
     column, classes
-        The attribute that gives the class, and the code of each of its values; features of others are left out. Where
-        no attribute is given all have the first code.
+        Attribute that gives the class, and the code of each of its values; features with other values are left out.
+        Without an attribute all features have the first code.
     by
-        The attribute that orders overlapping features, the largest last; `None`: their numbers in the file (FID).
+        Attribute that orders overlapping features, the largest on top; `None` for the feature id (FID).
 
     Raises
     ------
-    ReadError, CRSError
-        Where the file cannot be read, or a feature cannot be brought to the grid.
+    ReadError
+        If the file cannot be read.
+    CRSError
+        If a feature cannot be transformed to the grid's CRS.
     """
     key = (_stamp(file.path), file.path, file.layer, str(file.crs), grid, column, tuple(classes), by)
     with _lock:
-        found = _indexes.get(key)
-        if found is None:
-            found = _indexes[key] = _read(file, grid, column, dict(classes), by)
+        index = _indexes.get(key)
+        if index is None:
+            index = _indexes[key] = _read(file, grid, column, dict(classes), by)
         _indexes.move_to_end(key)
-        while len(_indexes) > KEPT:
+        while len(_indexes) > MAX_CACHED:
             _indexes.popitem(last=False)
-    return found
+    return index
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """Return size and time of change, `None` for what is not a local file."""
+    """Return size and modification time of a local file, else `None`."""
     try:
-        seen = os.stat(path)  # noqa: PTH116 (URLs have no Path)
+        status = os.stat(path)  # noqa: PTH116 (URLs have no Path)
     except OSError:
         return None
-    return seen.st_size, seen.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def _unlock() -> None:
-    """Give a forked process a lock of its own: the parent's may have been held."""
+    """Give a forked process a new lock: a thread of the parent may have held it."""
     global _lock  # noqa: PLW0603
     _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_unlock)
 
 
 def _read(
     file: VectorHeader, grid: GeoBox, column: str | None, classes: Mapping[Value, int], by: str | None
 ) -> FeatureIndex:
-    near = bounds_in_crs(grid, file.crs)
-    if near is None:
-        read = Features(ids=np.empty(0, np.int64), geometry=np.empty(0, object), columns={})
+    bounds = bounds_in_crs(grid, file.crs)
+    if bounds is None:
+        features = Features(ids=np.empty(0, np.int64), geometry=np.empty(0, object), columns={})
     else:
-        read = read_features(file, columns=[name for name in (column, by) if name is not None], bounds=near)
-    codes, known = _codes(None if column is None else read.columns.get(column), classes, len(read.ids))
+        features = read_features(file, columns=[name for name in (column, by) if name is not None], bounds=bounds)
+    values = None if column is None else features.columns.get(column)
+    codes, has_class = _codes(values, classes, len(features.ids))
     order = np.arange(len(codes))
-    if by is not None and by in read.columns:
-        order = np.argsort(factorize(read.columns[by])[0], kind="stable")
-    order = order[known[order]]
-    ids, codes, geometry = read.ids[order], codes[order], read.geometry[order]
-    outlines, feature = project_geometries(geometry, file.crs, grid, path=file.path, ids=ids)
-    left, top, right, bottom = outlines.bounds().T
+    if by is not None and by in features.columns:
+        order = np.argsort(factorize(features.columns[by])[0], kind="stable")
+    order = order[has_class[order]]
+    ids, codes, geometry = features.ids[order], codes[order], features.geometry[order]
+    geometries, feature = project_geometries(geometry, file.crs, grid, path=file.path, ids=ids)
+    left, top, right, bottom = geometries.bounds().T
     tree = shapely.STRtree(shapely.box(left, top, right, bottom))
-    tree.query(shapely.box(0, 0, 1, 1))  # builds it, before threads ask
-    return FeatureIndex(outlines=outlines, feature=feature, ids=ids + 1, codes=codes, tree=tree)
+    tree.query(shapely.box(0, 0, 1, 1))  # builds the tree now: its lazy construction is not thread-safe
+    return FeatureIndex(geometries=geometries, feature=feature, ids=ids + 1, codes=codes, tree=tree)
 
 
 def _codes(values: Array | None, classes: Mapping[Value, int], count: int) -> tuple[Ints, Mask]:
-    """Return the code of each feature, and whether it has one."""
+    """Return the class code of each feature, and whether it has one."""
     if values is None:
         return np.full(count, next(iter(classes.values())), np.int64), np.ones(count, bool)
-    places, distinct = factorize(values)
-    found = [classes.get(v) for v in (*distinct, None)]  # a missing value has place -1, the last
-    codes = np.array([0 if c is None else c for c in found], np.int64)
-    return codes[places], np.array([c is not None for c in found])[places]
+    indices, uniques = factorize(values)
+    known_codes = [classes.get(v) for v in (*uniques, None)]  # index -1, of missing values, is the last
+    codes = np.array([0 if c is None else c for c in known_codes], np.int64)
+    return codes[indices], np.array([c is not None for c in known_codes])[indices]

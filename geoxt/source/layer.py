@@ -1,4 +1,4 @@
-"""DataArray <-> source: a source becomes a lazy layer, and any layer becomes a view that reads windows."""
+"""Conversion between sources and layers: lazy DataArrays over a source, and views that read windows of any layer."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from geoxt.windows import Window
 
 DIMS = ("time", "band", "y", "x")
 CHUNK = 1024
-"""Pixels: side of a dask chunk of a layer, unless told otherwise."""
+"""Pixels: default side of the dask chunks of a layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A layer, as windows are read from it: straight from its source where it is untouched, else through dask."""
+    """Reads windows of a layer: from its source if the layer is a selection of one, else through dask."""
 
     source: Source
-    """Where the pixels come from."""
+    """Source of the pixels."""
     grid: GeoBox
-    """The grid of the layer, to which its windows refer."""
+    """Grid of the layer, which windows refer to."""
     window: Window
-    """The rectangle of the source's grid that the layer is."""
+    """Window of the source's grid that the layer covers."""
     times: tuple[int, ...]
-    """Positions of the layer's time steps in the source."""
+    """Indices of the layer's time steps in the source."""
     bands: tuple[int, ...]
-    """Positions of its bands in the source."""
+    """Indices of the layer's bands in the source."""
     dims: tuple[str, ...]
-    """The layer's dimensions, among (time, band, y, x)."""
+    """Dimensions of the layer, among (time, band, y, x)."""
 
     @property
     def direct(self) -> bool:
-        """Whether windows are read past dask: from files, or from an array in memory."""
+        """Whether windows are read without dask: from files or from an array in memory."""
         return not (isinstance(self.source, ArraySource) and isinstance(self.source.array, dask.array.Array))
 
     @property
     def remote(self) -> bool:
-        """Whether its windows come over a network: then many are read at once."""
+        """Whether files are remote, so that many windows should be read concurrently."""
         return bool(getattr(self.source, "remote", False))
 
     @property
@@ -63,72 +63,76 @@ class View:
         return self.source.dtype
 
     def read(self, window: Window, *, dtype: np.dtype[Any] | None = None) -> tuple[Array, Mask]:
-        """Return values and validity (time, band, height, width) of a window of the layer.
+        """Return values and valid mask (time, band, height, width) of a window of the layer.
 
-        Values are what computing the layer gives. Beyond the layer, nothing is valid and the value is the fill value:
-        the layer's nodata, else NaN for floating point and 0 for integers. Infinite values stay, but are not valid.
-        A layer without times is the same in all of them. `dtype` gives them in another type.
+        Values equal those of computing the layer, cast to `dtype`. Pixels outside the layer are invalid and hold the
+        fill value: the layer's nodata, else NaN for floating point and 0 for integers. Infinite values are kept, but
+        are invalid. The time steps of the window are ignored for a layer without a time dimension.
         """
         static = window.time is None or "time" not in self.dims
         times = self.times if static else [self.times[t] for t in window.time or ()]
-        moved = window.shift(self.window.row, self.window.col)
-        values, valid = self.source.read(moved, times=times, bands=self.bands, dtype=dtype)
+        source_window = window.shift(self.window.row, self.window.col)
+        values, valid = self.source.read(source_window, times=times, bands=self.bands, dtype=dtype)
         if self.source.dtype.kind == "f":
             finite = np.isfinite(values)
             valid = valid if finite.all() else valid & finite
-        if self.window.contains(moved):
+        if self.window.contains(source_window):
             return values, valid
         inside = np.zeros(window.shape, bool)
-        shared = moved.intersect(self.window)
+        shared = source_window.intersect(self.window)
         if shared is not None:
-            inside[shared.within(moved)] = True
+            inside[shared.within(source_window)] = True
         valid = valid & inside
         return np.where(valid | inside, values, np.asarray(self.source.fill).astype(values.dtype)), valid
 
     def footprint(self) -> shapely.Geometry:
         """Return the area that can hold valid pixels, in pixels of the layer's grid (x is the column, y the row)."""
         rows, cols = self.grid.shape
-        moved = shapely.transform(self.source.footprint(), lambda p: p - (self.window.col, self.window.row))
-        return shapely.intersection(moved, shapely.box(0, 0, cols, rows))
+        footprint = shapely.transform(self.source.footprint(), lambda p: p - (self.window.col, self.window.row))
+        return shapely.intersection(footprint, shapely.box(0, 0, cols, rows))
 
 
 def view_of(layer: xr.DataArray) -> View:
-    """Return the view that reads windows of a layer.
+    """Return a view that reads windows of a layer.
 
     Parameters
     ----------
     layer
-        Dimensions among (time, band, y, x) in any order, with CRS and regular coordinates.
+        Layer with dimensions among (time, band, y, x) in any order, regular coordinates and a CRS.
 
     Returns
     -------
     View
-        Of the files, where the layer's dask graph shows that nothing but choosing was done since it was opened or
-        aligned; else of the array, which is computed window by window.
+        View of the source, if the layer's dask graph shows that it was only indexed since it was opened or aligned;
+        else of the array, which is computed window by window.
 
     Raises
     ------
-    GridError, CRSError
-        Where the layer has other dimensions, no regular grid or no CRS.
+    GridError
+        If the layer has other dimensions or no regular grid.
+    CRSError
+        If the layer has no CRS.
     """
     grid = grid_of(layer)
     layer = standard_dims(layer)
     extra = [str(d) for d in layer.dims if d not in DIMS]
     if extra:
-        msg = f"Cannot read {layer.name!r} by windows: it has the dimensions {extra} beside (time, band, y, x)."
-        raise GridError(msg + " Choose along them with isel(), or rename them.")
-    chosen = layer.chunks is not None and layer.dims[-2:] == ("y", "x")
-    found = find_selection(layer.data) if chosen else None
-    if found is not None and _axes(layer) == found.axes and _as_opened(layer, grid, found):
-        return _direct(layer, grid, found)
+        problem = f"Cannot read windows of {layer.name!r}: it has the dimensions {extra} besides (time, band, y, x)."
+        raise GridError(problem, remedy="Select along them with isel(), or rename them.")
+    is_dask = layer.chunks is not None and layer.dims[-2:] == ("y", "x")
+    selection = find_selection(layer.data) if is_dask else None
+    if selection is not None and _axes(layer) == selection.axes and _matches_source(layer, grid, selection):
+        return _view_of_source(layer, grid, selection)
     if layer.chunks is None and not getattr(layer.variable, "_in_memory", True):
-        layer = layer.chunk()  # lazy without dask: asking for its data would load it whole
+        layer = layer.chunk()  # a lazy backend array without dask, whose .data would load all of it
     ordered = layer.transpose(*DIMS, missing_dims="ignore")
     array = ordered.data
     for axis, dim in enumerate(DIMS[:2]):
         if dim not in layer.dims:
             array = array[(slice(None),) * axis + (None,)]
-    source = ArraySource(array=array, own=grid, grid=grid, nodata=nodata_of(layer), resampling=resampling_of(layer))
+    source = ArraySource(
+        array=array, array_grid=grid, grid=grid, nodata=nodata_of(layer), resampling=resampling_of(layer)
+    )
     dims = tuple(str(d) for d in ordered.dims)
     times, bands = tuple(range(array.shape[0])), tuple(range(array.shape[1]))
     return View(source=source, grid=grid, window=full_window(grid), times=times, bands=bands, dims=dims)
@@ -137,29 +141,30 @@ def view_of(layer: xr.DataArray) -> View:
 def standard_dims(layer: xr.DataArray) -> xr.DataArray:
     """Return a layer with dimensions time, band, y and x: "mask_band" is renamed band, latitude is renamed y."""
     layer = with_yx_dims(layer)
-    names = {d: plain for d in layer.dims for plain in DIMS[:2] if str(d).endswith(f"_{plain}")}
-    names = {d: plain for d, plain in names.items() if plain not in layer.dims}
+    names = {d: standard for d in layer.dims for standard in DIMS[:2] if str(d).endswith(f"_{standard}")}
+    names = {d: standard for d, standard in names.items() if standard not in layer.dims}
     return layer.rename(names) if len(set(names.values())) == len(names) else layer
 
 
-def _as_opened(layer: xr.DataArray, grid: GeoBox, found: SourceSelection) -> bool:
-    """Tell whether a layer's coordinates and nodata still are what its source says."""
-    source, stated = found.source, nodata_of(layer)
-    same = stated == source.nodata or (stated is not None and source.nodata is not None and stated != stated)  # noqa: PLR0124
-    return same and pixel_offset(grid, window_grid(source.grid, found.window)) == (0, 0)
+def _matches_source(layer: xr.DataArray, grid: GeoBox, selection: SourceSelection) -> bool:
+    """Return whether the layer still has the grid and nodata value of its source."""
+    source, nodata = selection.source, nodata_of(layer)
+    both_nan = nodata is not None and source.nodata is not None and nodata != nodata  # noqa: PLR0124
+    same_nodata = nodata == source.nodata or both_nan
+    return same_nodata and pixel_offset(grid, window_grid(source.grid, selection.window)) == (0, 0)
 
 
 def _axes(layer: xr.DataArray) -> tuple[int, ...]:
     return tuple(DIMS.index(str(d)) for d in layer.dims)
 
 
-def _direct(layer: xr.DataArray, grid: GeoBox, found: SourceSelection) -> View:
+def _view_of_source(layer: xr.DataArray, grid: GeoBox, selection: SourceSelection) -> View:
     return View(
-        source=found.source,
+        source=selection.source,
         grid=grid,
-        window=found.window,
-        times=found.times,
-        bands=found.bands,
+        window=selection.window,
+        times=selection.times,
+        bands=selection.bands,
         dims=tuple(str(d) for d in layer.dims),
     )
 
@@ -178,13 +183,13 @@ def to_layer(
     Parameters
     ----------
     source
-        Where the pixels come from.
+        Source of the pixels.
     dims
-        Dimensions among (time, band, y, x), in this order; one that is left out has length one in the source.
+        Dimensions among (time, band, y, x), in this order; omitted ones have length one in the source.
     coords
-        Coordinates along time and band, by name, as xarray takes them.
+        Coordinates along time and band, as for `xarray.DataArray`.
     attrs
-        Attributes; `_FillValue` among them is the layer's nodata.
+        Attributes; `_FillValue` is the nodata value.
     name
         Name of the layer.
     chunks
@@ -194,30 +199,33 @@ def to_layer(
     sizes = parse_chunks(chunks)
     array = to_dask(source, axes=axes, chunks=tuple(sizes[d] for d in dims))
     layer = xr.DataArray(array, dims=tuple(dims), coords={**coords, **coordinates(source.grid)}, attrs=dict(attrs))
-    layer.name = name  # given to the constructor, None would mean the name of the dask array
+    layer.name = name  # DataArray(name=None) would take the name of the dask array
     return layer
 
 
 def parse_chunks(chunks: Mapping[str, int] | int | None) -> dict[str, int]:
     """Return the chunk size along each dimension."""
-    given = {"y": chunks, "x": chunks} if isinstance(chunks, int) else dict(chunks or {})
-    return {"time": 1, "band": -1, "y": CHUNK, "x": CHUNK, **given}
+    by_dim = {"y": chunks, "x": chunks} if isinstance(chunks, int) else dict(chunks or {})
+    return {"time": 1, "band": -1, "y": CHUNK, "x": CHUNK, **by_dim}
 
 
 def nodata_of(layer: xr.DataArray) -> float | None:
-    """Return the value that marks missing pixels of a layer: `_FillValue` in its attributes or encoding."""
-    for place in (layer.attrs, layer.encoding):
-        found = place.get("_FillValue", place.get("nodata"))
-        if found is not None and not (layer.dtype.kind == "f" and place is layer.encoding):
-            return float(found)
+    """Return the nodata value of a layer: `_FillValue` or `nodata` in its attributes or encoding.
+
+    The encoding of a floating-point layer is ignored: xarray has replaced the nodata value by NaN (`mask_and_scale`).
+    """
+    for metadata in (layer.attrs, layer.encoding):
+        nodata = metadata.get("_FillValue", metadata.get("nodata"))
+        if nodata is not None and not (layer.dtype.kind == "f" and metadata is layer.encoding):
+            return float(nodata)
     return None
 
 
 def is_categorical(layer: xr.DataArray) -> bool:
-    """Tell whether a layer holds class codes: CF `flag_values` in its attributes."""
+    """Return whether a layer holds class codes: it has the CF attribute `flag_values`."""
     return "flag_values" in layer.attrs
 
 
 def resampling_of(layer: xr.DataArray) -> Resampling:
-    """Return how a layer comes onto another grid: nearest for class codes, bilinear for all else."""
+    """Return the default resampling method of a layer: nearest for class codes and bool, else bilinear."""
     return "nearest" if is_categorical(layer) or layer.dtype.kind == "b" else "bilinear"

@@ -1,4 +1,4 @@
-"""Source: where a layer's pixels come from."""
+"""Source: the interface through which windows of a layer are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geoxt.windows import Window
 
 
 class Source(Protocol):
-    """Reads any window of one grid, for some time steps and bands.
+    """Reads windows of one grid for selected time steps and bands.
 
     A source is immutable, pickles without handles, and has a deterministic dask token.
     """
@@ -25,7 +25,7 @@ class Source(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Data type of what `read` returns."""
+        """Data type of the values that `read` returns."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -33,7 +33,7 @@ class Source(Protocol):
 
     @property
     def nodata(self) -> float | None:
-        """Value that marks missing pixels, `None` where there is none."""
+        """Nodata value, or `None`."""
 
     @property
     def fill(self) -> float:
@@ -47,13 +47,13 @@ class Source(Protocol):
         bands: Sequence[int] | None = None,
         dtype: np.dtype[Any] | None = None,
     ) -> tuple[Array, Mask]:
-        """Return values and validity (time, band, height, width) of a window; outside the grid nothing is valid.
+        """Return values and valid mask (time, band, height, width) of a window; pixels outside the grid are invalid.
 
-        Values are those of the layer's type, given as `dtype`: integers stay whole numbers.
+        Values are computed in the source's dtype and cast to `dtype`: integers are rounded first.
         """
 
     def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> Source:
-        """Return the same pixels on another grid, resampled once."""
+        """Return the same source on another grid; pixels are resampled once, when read."""
 
     def footprint(self) -> shapely.Geometry:
         """Return the area that can hold valid pixels, in pixels of the grid (x is the column, y the row)."""

@@ -1,4 +1,4 @@
-"""Quality: which pixels of a scene a quality band leaves, told on the grid of the scene's own bands."""
+"""Masks from quality bands: which pixels of a scene stay valid, on the grid of its other bands."""
 
 from __future__ import annotations
 
@@ -18,60 +18,60 @@ from geoxt.windows import Window
 
 
 class QualityMask:
-    """Tells which pixels of a grid a quality band leaves.
+    """Reads the valid mask that a quality band gives the bands on another grid.
 
-    It is read in its own grid. Each pixel of the other grid has the quality of the nearest pixel, so it is decided
-    before any resampling: what is taken out never enters the value of a neighbour.
+    The quality band is resampled by nearest to the grid of the stored bands, before these are resampled: excluded
+    pixels never contribute to a neighbour's value.
 
     Parameters
     ----------
     quality
-        The band, and what it takes out. Where it has no pixel, nothing is left.
+        Quality band and excluded values. Outside its extent all pixels are invalid.
     grid
-        The grid of the bands that it is about.
+        Grid of the bands that it applies to.
     credentials
-        How its file is opened.
+        URL signer and GDAL options to open its file with.
     """
 
-    __slots__ = ("_credentials", "_mapping", "_quality")
+    __slots__ = ("_credentials", "_quality", "_transform")
 
     def __init__(self, quality: QualityBand, grid: GeoBox, credentials: Credentials | None) -> None:
         self._quality, self._credentials = quality, credentials
-        self._mapping = PixelTransform(grid, quality.asset.grid)
+        self._transform = PixelTransform(grid, quality.asset.grid)
 
     def read(self, window: Window) -> Mask | None:
-        """Return which pixels (height, width) of a window of the grid are left; `None` where all are."""
-        found = resample(self._fetch, self._mapping, window, "nearest")
-        if found is None:
+        """Return the valid mask (height, width) of a window; `None` if all pixels are valid."""
+        resampled = resample(self._fetch, self._transform, window, "nearest")
+        if resampled is None:
             return np.zeros(window.shape, bool)
-        values, inside = found
-        good = not_excluded(values[0], self._quality.out)
+        values, inside = resampled
+        valid = not_excluded(values[0], self._quality.excluded)
         if inside is not None:
-            good &= inside[0]
-        return None if good.all() else good
+            valid &= inside[0]
+        return None if valid.all() else valid
 
     def _fetch(self, window: Window) -> tuple[Array, Mask | None]:
         asset = self._quality.asset
         values, valid = reader.read(asset.href, [asset.band], window, masks=asset.masked, credentials=self._credentials)
-        missing = valid_mask(values, asset.nodata)
-        return values, missing if valid is None else valid if missing is None else valid & missing
+        has_data = valid_mask(values, asset.nodata)
+        return values, has_data if valid is None else valid if has_data is None else valid & has_data
 
 
-def not_excluded(values: Array, out: tuple[tuple[int, int, int], ...]) -> Mask:
-    """Return which numbers are none of those taken out."""
-    kind = values.dtype
-    if kind.kind == "u" and kind.itemsize <= 2:
-        return _table(out, str(kind)).take(values)
-    return _left(values.astype("int64", copy=False), out)
+def not_excluded(values: Array, excluded: tuple[tuple[int, int, int], ...]) -> Mask:
+    """Return which values match none of the triples (bit, mask, value); see `QualityBand`."""
+    dtype = values.dtype
+    if dtype.kind == "u" and dtype.itemsize <= 2:
+        return _lookup_table(excluded, str(dtype)).take(values)
+    return _test_bits(values.astype("int64", copy=False), excluded)
 
 
 @lru_cache(64)
-def _table(out: tuple[tuple[int, int, int], ...], dtype: str) -> Mask:
-    return _left(np.arange(np.iinfo(dtype).max + 1), out)
+def _lookup_table(excluded: tuple[tuple[int, int, int], ...], dtype: str) -> Mask:
+    return _test_bits(np.arange(np.iinfo(dtype).max + 1), excluded)
 
 
-def _left(numbers: Array, out: tuple[tuple[int, int, int], ...]) -> Mask:
-    good = np.ones(numbers.shape, bool)
-    for bit, mask, value in out:
-        good &= (numbers >> bit) & mask != value
-    return good
+def _test_bits(values: Array, excluded: tuple[tuple[int, int, int], ...]) -> Mask:
+    valid = np.ones(values.shape, bool)
+    for bit, mask, value in excluded:
+        valid &= (values >> bit) & mask != value
+    return valid

@@ -1,4 +1,4 @@
-"""Scenes: what is known of each acquisition before any pixel is read."""
+"""Metadata of scenes and their assets, known before any pixel is read."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class Asset:
     """One band of one scene: a band of a raster file."""
 
     href: str
-    """Path or URL that GDAL can open, not signed."""
+    """Path or unsigned URL that GDAL can open."""
     band: int
     """Number of the band in the file; the first is 1."""
     grid: GeoBox
-    """The file's own grid."""
+    """Grid of the file."""
     dtype: str
     """Stored data type."""
     nodata: float | None = None
-    """Stored value that marks missing pixels."""
-    unlabelled: tuple[int, ...] = ()
-    """Further stored values of missing pixels, such as codes that mean that nobody knows."""
+    """Stored nodata value."""
+    extra_nodata: tuple[int, ...] = ()
+    """Further stored values of invalid pixels, such as class codes for "unlabeled"."""
     masked: bool = False
-    """Whether the file keeps a mask or an alpha band of its own."""
+    """Whether the file has an internal mask or an alpha band."""
     scale: float = 1.0
     """Physical units per stored unit."""
     offset: float = 0.0
@@ -35,12 +35,12 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityBand:
-    """A quality band of a scene, and what it takes out."""
+    """A quality band of a scene, and the values that make pixels invalid."""
 
     asset: Asset
-    """The band: whole numbers."""
-    out: tuple[tuple[int, int, int], ...]
-    """Triples (bit, mask, value); pixels are taken out where `(number >> bit) & mask == value` for any of them."""
+    """The band, of integers."""
+    excluded: tuple[tuple[int, int, int], ...]
+    """Triples (bit, mask, value): pixels with `(number >> bit) & mask == value` for any triple are invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,42 +48,42 @@ class Scene:
     """One acquisition of one raster product."""
 
     id: str
-    """Name, for messages and attributes."""
+    """Scene id, for messages and attributes."""
     assets: tuple[Asset | None, ...]
-    """One for each band of the mosaic; `None` where the scene lacks it."""
+    """One asset per band of the mosaic; `None` for bands that the scene lacks."""
     start: np.datetime64 | None = None
     """Beginning of the interval in which it was acquired (UTC)."""
     end: np.datetime64 | None = None
     """End of that interval (UTC)."""
     cloud_cover: float | None = None
-    """Share of its pixels that clouds cover, in percent."""
+    """Cloud cover in percent (STAC `eo:cloud_cover`)."""
     quality: tuple[QualityBand, ...] = ()
-    """What says which of its pixels are taken out; they are as missing ones in every band."""
-    place: bytes | None = None
-    """Where it has data, about: polygons of longitudes and latitudes, WKB. It decides no pixel, and serves to leave out
-    places without data; `None` where nobody says it."""
+    """Quality bands; pixels that they exclude are invalid in every band."""
+    geometry: bytes | None = None
+    """Approximate footprint from the catalog (WKB polygons in longitude and latitude); `None` if unknown. It serves to
+    avoid windows without data, and changes no pixel."""
 
     @property
-    def marks(self) -> bool:
-        """Whether the files of all its bands tell which pixels are missing."""
+    def has_valid_mask(self) -> bool:
+        """Whether the files of all bands tell which pixels are valid."""
         return all(a.nodata is not None or a.masked for a in self.assets if a is not None)
 
     @property
     def grid(self) -> GeoBox:
-        """The grid of the scene's first band."""
+        """Grid of the scene's first band."""
         return next(a.grid for a in self.assets if a is not None)
 
 
 _tokens: dict[int, tuple[tuple[Scene, ...], str]] = {}
-KEPT = 32
-"""Sets of scenes whose tokens are remembered."""
+CACHED_TOKENS = 32
+"""Sets of scenes whose tokens are cached."""
 
 
 def token_of(scenes: tuple[Scene, ...]) -> str:
-    """Return dask's token of scenes, worked out once: aligning a hundred thousand of them names them again."""
-    found = _tokens.get(id(scenes))
-    if found is None or found[0] is not scenes:
-        while len(_tokens) >= KEPT:
+    """Return the dask token of scenes, cached: hashing 100,000 scenes anew for every aligned layer takes seconds."""
+    cached = _tokens.get(id(scenes))
+    if cached is None or cached[0] is not scenes:
+        while len(_tokens) >= CACHED_TOKENS:
             _tokens.pop(next(iter(_tokens)), None)
-        found = _tokens[id(scenes)] = scenes, tokenize(scenes)
-    return found[1]
+        cached = _tokens[id(scenes)] = scenes, tokenize(scenes)
+    return cached[1]

@@ -1,4 +1,4 @@
-"""Shapes: the features of a vector file, drawn on a grid as windows are read. Later ones lie over earlier ones."""
+"""Source over a vector file: features are rasterized when a window is read; later ones overwrite earlier ones."""
 
 from __future__ import annotations
 
@@ -21,55 +21,55 @@ from geoxt.source.feature_index import FeatureIndex, Value, feature_index
 from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
-FEW = 4096
-"""Features whose extents are united one by one for a footprint."""
-CELL = 64
-"""Pixels: side of the cells in which a footprint is worked out, at least."""
+MAX_EXACT = 4096
+"""Features above which a footprint is the union of blocks instead of extents."""
+MIN_BLOCK = 64
+"""Pixels: minimum side of these blocks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowFeatures:
-    """Features of a window, for detection and instance segmentation."""
+    """Features in a window, for detection and instance segmentation."""
 
     ids: Ints
-    """(features,): the file's own number of each, plus one: what an instance layer holds."""
+    """(features,): feature id in the file plus one, the values of an instance layer."""
     codes: Ints
     """(features,): class codes."""
     boxes: Floats
-    """(features, 4): left, top, right, bottom of what lies in the window, in its pixels."""
+    """(features, 4): left, top, right, bottom of the part in the window, in its pixels."""
     geometry: Array
-    """(features,): what lies in the window, as shapely geometries in its pixels (x is the column, y the row)."""
+    """(features,): shapely geometries of the part in the window, in its pixels (x is the column, y the row)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VectorSource:
-    """Features of a vector file on a grid.
+    """Features of a vector file, rasterized on a grid.
 
-    A process reads those that touch the grid once, when a window is first asked for; a pickle holds the path alone.
+    Each process reads the features that touch the grid once, at the first window; a pickle holds the path only.
     """
 
     file: VectorHeader
-    """The file."""
+    """Header of the file."""
     grid: GeoBox
-    """The grid that windows refer to."""
+    """Grid that windows refer to."""
     dtype: np.dtype[Any]
     """Data type of the layer."""
     column: str | None = None
-    """The attribute that gives the class; `None`: all features have code 1."""
+    """Attribute that gives the class; `None` if all features have code 1."""
     classes: tuple[tuple[Value, int], ...] = ((None, 1),)
-    """Code of each value of the attribute; features of other values are left out."""
+    """(value, code) pairs; features with other values are left out."""
     by: str | None = None
-    """The attribute that says which feature lies on top, the largest; `None`: the largest number in the file (FID)."""
+    """Attribute whose largest value lies on top; `None` for the feature id (FID)."""
     instances: bool = False
-    """Whether pixels hold the features' ids in place of their codes."""
+    """Whether pixels hold feature ids plus one instead of class codes."""
     all_touched: bool = False
-    """Whether polygons cover all pixels that they share, in place of those whose centre they hold."""
+    """Whether polygons cover all pixels that they intersect, instead of those whose centre they contain."""
     background: int = 0
-    """Value where no feature lies."""
+    """Value of pixels without a feature."""
     nodata: float | None = None
-    """Value that counts as missing; that of the background, where it is unknown what lies there."""
+    """Nodata value; equal to `background` if pixels without a feature are unlabeled."""
     clips: tuple[GeoBox, ...] = ()
-    """Grids beyond which nothing is valid, from layers that were cut before they were aligned."""
+    """Grids outside which pixels are invalid, of layers that were cropped before they were aligned."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -78,33 +78,33 @@ class VectorSource:
 
     @property
     def fill(self) -> float:
-        """Value of pixels beyond the grid."""
+        """Value of pixels outside the grid."""
         return 0 if self.nodata is None else self.nodata
 
     @property
     def index(self) -> FeatureIndex:
-        """The features that touch the grid; read once in a process."""
-        found: FeatureIndex | None = self.__dict__.get("_index")
-        if found is None:
-            found = self.__dict__["_index"] = feature_index(
+        """Features that touch the grid; read once per process."""
+        index: FeatureIndex | None = self.__dict__.get("_index")
+        if index is None:
+            index = self.__dict__["_index"] = feature_index(
                 self.file, self.grid, column=self.column, classes=self.classes, by=self.by
             )
-        return found
+        return index
 
     @property
-    def _clips(self) -> list[tuple[GeoBox, PixelTransform]]:
-        """The clips, and the way to each from the grid."""
-        found: list[tuple[GeoBox, PixelTransform]] | None = self.__dict__.get("_ways")
-        if found is None:
-            found = self.__dict__["_ways"] = [(clip, PixelTransform(self.grid, clip)) for clip in self.clips]
-        return found
+    def _clip_transforms(self) -> list[tuple[GeoBox, PixelTransform]]:
+        """The clips, each with the transform from the grid."""
+        transforms: list[tuple[GeoBox, PixelTransform]] | None = self.__dict__.get("_transforms")
+        if transforms is None:
+            transforms = self.__dict__["_transforms"] = [(c, PixelTransform(self.grid, c)) for c in self.clips]
+        return transforms
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the features behind: they are read again where they are needed."""
+        """Return the fields without the features, which each process reads itself."""
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}
 
     def __dask_tokenize__(self) -> Any:
-        """Return all that decides the pixels."""
+        """Return all that determines the pixels."""
         return normalize_token((
             type(self).__name__, self.file.path, self.file.layer, str(self.file.crs), self.grid, str(self.dtype),
             self.column, self.classes, self.by, self.instances, self.all_touched, self.background, self.nodata,
@@ -112,28 +112,28 @@ class VectorSource:
         ))  # fmt: skip
 
     def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> VectorSource:
-        """Return the same features drawn on another grid: nothing is resampled, whatever `resampling` says."""
+        """Return the same features on another grid; rasterized anew, so that `resampling` is ignored."""
         del resampling
         return replace(self, grid=grid)
 
     def clip(self, grid: GeoBox) -> VectorSource:
-        """Return the same features, beyond a grid nothing valid."""
+        """Return the same features, with pixels outside a further grid invalid."""
         return self if grid in self.clips else replace(self, clips=(*self.clips, grid))
 
     def footprint(self) -> shapely.Geometry:
         """Return the area that can hold valid pixels, in pixels of the grid (x is the column, y the row).
 
-        That is all of the grid, unless the background counts as missing: then the pixels within the extents of
-        features, or the blocks that many of them touch.
+        This is the whole grid, unless the background is nodata: then the union of the features' extents, or of the
+        blocks that they touch if there are many.
         """
         rows, cols = self.grid.shape
         box: shapely.Geometry = shapely.box(0, 0, cols, rows)
-        for one in outlines(self.clips, self.grid):
-            box = box if one is None else shapely.intersection(box, one)
+        for clip in outlines(self.clips, self.grid):
+            box = box if clip is None else shapely.intersection(box, clip)
         if self.nodata != self.background:
             return box
-        bounds = self.index.outlines.bounds()
-        if len(bounds) <= FEW:
+        bounds = self.index.geometries.bounds()
+        if len(bounds) <= MAX_EXACT:
             first = np.floor(bounds[:, :2])
             last = np.maximum(np.ceil(bounds[:, 2:]), first + 1)
             return shapely.intersection(shapely.union_all(shapely.box(*first.T, *last.T)), box)
@@ -147,26 +147,26 @@ class VectorSource:
         bands: Sequence[int] | None = None,
         dtype: np.dtype[Any] | None = None,
     ) -> tuple[Array, Mask]:
-        """Return values and validity (time, band, height, width) of a window.
+        """Return values and valid mask (time, band, height, width) of a window.
 
         Raises
         ------
         ReadError
-            Where the file cannot be read.
+            If the file cannot be read.
         """
         values = np.full(window.shape, self.fill, dtype or self.dtype)
         inside = window.intersect(full_window(self.grid))
         valid: Mask | None = np.zeros(window.shape, bool)
         if inside == window:
             values.fill(self.background)
-            self._draw(values, window)
+            self._rasterize(values, window)
             valid = None
         elif inside is not None:
-            here = inside.within(window)
-            piece = np.full(inside.shape, self.background, values.dtype)
-            self._draw(piece, inside)
-            values[here] = piece
-            valid[here] = True  # type: ignore[index]
+            target = inside.within(window)
+            inside_values = np.full(inside.shape, self.background, values.dtype)
+            self._rasterize(inside_values, inside)
+            values[target] = inside_values
+            valid[target] = True  # type: ignore[index]
         valid = self._valid(values, valid, window)
         if valid is None:
             valid = np.broadcast_to(True, window.shape)
@@ -178,62 +178,63 @@ class VectorSource:
         return np.broadcast_to(values, shape).copy(), np.broadcast_to(valid, shape)
 
     def features(self, window: Window) -> WindowFeatures:
-        """Return the features that share area with a window (lines and points: that meet it), in painting order."""
+        """Return the features that share area with a window (lines and points: that intersect it), in burning order."""
         index = self.index
         parts = index.touching(window)
         box = shapely.box(0, 0, window.width, window.height)
-        shapes = shapely.intersection(_polygons(index.outlines, parts, window), box)
-        areas = index.outlines.areas[parts]
-        keep = ~shapely.is_empty(shapes) & (~areas | (shapely.area(shapes) > 0))
-        groups = index.feature[parts][keep]
-        which, starts = np.unique(groups, return_index=True)
-        some = np.split(shapes[keep], starts[1:]) if len(which) else []
-        joined = np.array([s[0] if len(s) == 1 else shapely.union_all(s) for s in some], object)
-        boxes = shapely.bounds(joined).reshape(-1, 4)
-        return WindowFeatures(ids=index.ids[which], codes=index.codes[which], boxes=boxes, geometry=joined)
+        clipped = shapely.intersection(_to_shapely(index.geometries, parts, window), box)
+        areas = index.geometries.areas[parts]
+        visible = ~shapely.is_empty(clipped) & (~areas | (shapely.area(clipped) > 0))
+        part_feature = index.feature[parts][visible]
+        features, starts = np.unique(part_feature, return_index=True)
+        groups = np.split(clipped[visible], starts[1:]) if len(features) else []
+        united = np.array([group[0] if len(group) == 1 else shapely.union_all(group) for group in groups], object)
+        boxes = shapely.bounds(united).reshape(-1, 4)
+        return WindowFeatures(ids=index.ids[features], codes=index.codes[features], boxes=boxes, geometry=united)
 
-    def _draw(self, out: Array, window: Window) -> None:
+    def _rasterize(self, out: Array, window: Window) -> None:
         index = self.index
         parts = index.touching(window)
         if len(parts):
-            found = find_spans(index.outlines, parts, window, all_touched=self.all_touched)
+            spans = find_spans(index.geometries, parts, window, all_touched=self.all_touched)
             values = index.ids if self.instances else index.codes
-            burn(out, found, values[index.feature[parts]].astype(out.dtype))
+            burn(out, spans, values[index.feature[parts]].astype(out.dtype))
 
     def _valid(self, values: Array, valid: Mask | None, window: Window) -> Mask | None:
-        """Return which pixels are valid; `None` where all are."""
+        """Return the valid mask; `None` if all pixels are valid."""
         if self.nodata is not None:
-            known = values != self.nodata
-            valid = known if valid is None else valid & known
-        for clip, mapping in self._clips:
-            inside = clip_mask(mapping, clip, window)
+            has_data = values != self.nodata
+            valid = has_data if valid is None else valid & has_data
+        for clip, transform in self._clip_transforms:
+            inside = clip_mask(transform, clip, window)
             if inside is not None:
                 valid = inside if valid is None else valid & inside
         return None if valid is not None and valid.all() else valid
 
 
 def _blocks(bounds: Floats, shape: tuple[int, int]) -> Array:
-    """Return the blocks of a grid that extents touch, as boxes."""
-    size = max(CELL, -(-max(shape) // 256))
-    cells = np.zeros((-(-shape[0] // size), -(-shape[1] // size)), bool)
-    places = np.clip(np.floor(bounds / size).astype(np.int64), 0, 2 * cells.shape[::-1])
-    for left, top, right, bottom in np.unique(places, axis=0).tolist():
-        cells[top : bottom + 1, left : right + 1] = True
-    row, col = np.nonzero(cells)
+    """Return the blocks of a grid that extents intersect, as boxes."""
+    size = max(MIN_BLOCK, -(-max(shape) // 256))
+    touched = np.zeros((-(-shape[0] // size), -(-shape[1] // size)), bool)
+    blocks = np.clip(np.floor(bounds / size).astype(np.int64), 0, 2 * touched.shape[::-1])
+    for left, top, right, bottom in np.unique(blocks, axis=0).tolist():
+        touched[top : bottom + 1, left : right + 1] = True
+    row, col = np.nonzero(touched)
     return np.asarray(shapely.box(col * size, row * size, (col + 1) * size, (row + 1) * size))
 
 
-def _polygons(outlines: PixelGeometries, parts: Ints, window: Window) -> Array:
-    """Return parts as shapely geometries, in pixels of a window."""
-    shapes = np.empty(len(parts), object)
-    for place, part in enumerate(parts):
-        rings = range(outlines.parts[part], outlines.parts[part + 1])
+def _to_shapely(geometries: PixelGeometries, parts: Ints, window: Window) -> Array:
+    """Return parts as shapely geometries in pixels of a window."""
+    out = np.empty(len(parts), object)
+    for index, part in enumerate(parts):
+        rings = range(geometries.parts[part], geometries.parts[part + 1])
         corner = (window.col, window.row)
-        lines = [outlines.points[outlines.rings[r] : outlines.rings[r + 1]] - corner for r in rings]
-        if outlines.areas[part]:
-            found = shapely.Polygon(lines[0], lines[1:])
-            shapes[place] = found if shapely.is_valid(found) else shapely.make_valid(found)  # rounding may fold it
+        lines = [geometries.points[geometries.rings[r] : geometries.rings[r + 1]] - corner for r in rings]
+        if geometries.areas[part]:
+            polygon = shapely.Polygon(lines[0], lines[1:])
+            # rounding of vertices may make a polygon self-intersect
+            out[index] = polygon if shapely.is_valid(polygon) else shapely.make_valid(polygon)
         else:
             points = lines[0]
-            shapes[place] = shapely.Point(points[0]) if (points == points[0]).all() else shapely.LineString(points)
-    return shapes
+            out[index] = shapely.Point(points[0]) if (points == points[0]).all() else shapely.LineString(points)
+    return out

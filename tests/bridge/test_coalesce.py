@@ -61,7 +61,7 @@ def test_read_error_as_nodata_affects_one_window_only(tmp_path):
     os.truncate(path, os.path.getsize(path) - 200)  # noqa: PTH202
     windows = [Window(row, col, 16, 16) for row in (0, 16, 32, 48) for col in range(0, 128, 16)]
     nodes = readers_of(layer)
-    with pytest.warns(ReadWarning, match="taken as nodata"):
+    with pytest.warns(ReadWarning, match="treated as nodata"):
         together = read_batch(nodes, windows)
     alone = [read_batch(nodes, [window]) for window in windows]
     assert torch.equal(together["image_valid"], torch.cat([one["image_valid"] for one in alone]))

@@ -10,7 +10,7 @@ import shapely.geometry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoxt.footprints import SLACK
+from geoxt.footprints import RELATIVE_BUFFER
 from geoxt.grid import full_window, grid_of, parse_crs, transformer
 from geoxt.layers import open_stac
 from geoxt.samplers import RandomSampler
@@ -65,7 +65,7 @@ def test_corners_without_data_are_left_out(write, options):
     full = shapely.Polygon(TILTED).area
     assert hidden(layer) == 0
     if not options:
-        assert full < share(layer) < full + 4 * 0.8 * (SLACK + 9 / SIDE)
+        assert full < share(layer) < full + 4 * 0.8 * (RELATIVE_BUFFER + 9 / SIDE)
     assert share(layer) < 0.85
 
 
@@ -90,7 +90,7 @@ def test_no_valid_pixel_is_hidden_by_a_place_that_is_a_little_wrong(crs, jitter,
     def put(values, grid, nodata):
         return str(write_cog(tmp_path_factory.mktemp("p") / "a.tif", values, grid=grid, nodata=nodata, tiled=False))
 
-    geometry = degrees(TILTED, grid, np.reshape(jitter, (4, 2)) * SLACK, digits)
+    geometry = degrees(TILTED, grid, np.reshape(jitter, (4, 2)) * RELATIVE_BUFFER, digits)
     layer = tilted(put, grid=grid, geometry=geometry)
     assert hidden(layer) == 0
     assert share(layer) < 0.85
@@ -140,7 +140,7 @@ def test_a_place_across_the_antimeridian(write):
 def test_it_decides_no_pixel_and_goes_along(write):
     layer = tilted(write)
     (scene,) = view_of(layer).source.scenes
-    assert shapely.from_wkb(scene.place).equals(shapely.geometry.shape(degrees(TILTED, GRID)))
+    assert shapely.from_wkb(scene.geometry).equals(shapely.geometry.shape(degrees(TILTED, GRID)))
     part = layer.isel(x=slice(100, 200), y=slice(0, 50))
     ring = view_of(part).footprint()
     moved = shapely.transform(view_of(layer).footprint(), lambda p: p - (100, 0))

@@ -29,7 +29,7 @@ def test_an_array_a_dask_array_and_a_file_give_the_same_bits(write, pair, how, d
     values, _, nodata = data.draw(some.nodata_rasters((2, *pair.src.shape)))
     file = open_cogs(write(values, pair.src, nodata=nodata), grid=pair.dst, resampling=how)
     chunked = dask.array.from_array(values[None], chunks=(1, 1, 17, 13))
-    options = {"own": pair.src, "grid": pair.dst, "nodata": nodata, "resampling": how}
+    options = {"array_grid": pair.src, "grid": pair.dst, "nodata": nodata, "resampling": how}
     found = {
         "file": view_of(file).read(full_window(pair.dst)),
         "numpy": ArraySource(array=values[None], **options).read(full_window(pair.dst)),
@@ -101,6 +101,6 @@ def test_a_huge_window_of_a_small_array_is_filled():
 def test_it_pickles():
     grid, target = make_grid((20, 20)), make_grid((9, 9), resolution=40.0)
     for array in (distinct((1, 1, 20, 20)), dask.array.from_array(distinct((1, 1, 20, 20)), chunks=8)):
-        source = ArraySource(array=array, own=grid, grid=target)
+        source = ArraySource(array=array, array_grid=grid, grid=target)
         other = pickle.loads(pickle.dumps(source))
         assert np.array_equal(source.read(full_window(target))[0], other.read(full_window(target))[0])

@@ -20,7 +20,7 @@ from geoxt.windows import Window
 
 SHAPE = (2, 3, 20, 30)
 VALUES = distinct(SHAPE, "int32")
-SOURCE = ArraySource(array=VALUES, own=make_grid((20, 30)), grid=make_grid((20, 30)))
+SOURCE = ArraySource(array=VALUES, array_grid=make_grid((20, 30)), grid=make_grid((20, 30)))
 
 
 def picks(length):
@@ -185,7 +185,8 @@ def test_large_arrays_that_differ_in_one_pixel_have_names_of_their_own():
     changed[0, 0, 200, 200] = 1
     grid = make_grid((400, 400))
     names = {
-        to_dask(ArraySource(array=a, own=grid, grid=grid), axes=(2, 3), chunks=(64, 64)).name for a in (big, changed)
+        to_dask(ArraySource(array=a, array_grid=grid, grid=grid), axes=(2, 3), chunks=(64, 64)).name
+        for a in (big, changed)
     }
     assert len(names) == 2
 

@@ -280,7 +280,7 @@ def test_integers_are_rounded_once_and_stay_in_range(write, dtype):
 def test_a_truncated_file_is_named_with_its_scene(write):
     path = write(distinct((1, 512, 512)), make_grid((512, 512)))
     truncate(path)
-    with pytest.raises(ReadError, match=rf"{path}.*scene 'scene0'; errors='nodata' would go on"):
+    with pytest.raises(ReadError, match=rf"{path}.*scene 'scene0'.*Pass errors='nodata' to continue"):
         mosaic_of(path).read(Window(480, 480, 16, 16))
 
 

@@ -24,7 +24,7 @@ def masked(layer, path, out):
     """A layer's source with a quality band in every scene."""
     source = view_of(layer).source
     asset = view_of(open_cogs(path)).source.scenes[0].assets[0]
-    scenes = tuple(replace(s, quality=(QualityBand(asset=asset, out=out),)) for s in source.scenes)
+    scenes = tuple(replace(s, quality=(QualityBand(asset=asset, excluded=out),)) for s in source.scenes)
     return replace(source, scenes=scenes)
 
 

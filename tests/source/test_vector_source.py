@@ -210,7 +210,7 @@ def test_the_later_feature_lies_on_top_or_the_one_with_the_largest_value(write):
 
 @pytest.mark.parametrize("few", [0, 10])
 def test_nodata_decides_what_is_valid_and_where_samples_are_drawn(write, monkeypatch, few):
-    monkeypatch.setattr("geoxt.source.vector_source.FEW", few)
+    monkeypatch.setattr("geoxt.source.vector_source.MAX_EXACT", few)
     path = write(boxes((10, 10, 30, 20), (100, 100, 101, 101)))
     plain = source(path)
     assert plain.read(Window(0, 0, 150, 170))[1].all()
@@ -273,9 +273,9 @@ def test_the_file_is_read_once_in_a_process_and_again_when_it_changed(write, mon
 
 def test_few_indexes_are_kept(write):
     path = write(boxes((0, 0, 9, 9)))
-    for shift in range(module.KEPT + 3):
+    for shift in range(module.MAX_CACHED + 3):
         pixels(source(path, UTM[shift:]))
-    assert len(module._indexes) == module.KEPT
+    assert len(module._indexes) == module.MAX_CACHED
 
 
 def test_a_fork_reads_on_while_the_parent_reads(write):

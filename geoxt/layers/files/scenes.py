@@ -147,7 +147,7 @@ def _identify(header: Header, facts: Product, beside: Sidecars, *, rescale: bool
     for band in held:
         strict = rescale and not _stated(header, band.index)
         rule = known(facts, band, named.file, baseline=baseline, strict=strict, own=own, scene=named.scene)
-        asset = replace(asset_of(header, band.index, band.nodata, rule), unlabelled=facts.ignore)
+        asset = replace(asset_of(header, band.index, band.nodata, rule), extra_nodata=facts.ignore)
         bands[band.name] = asset, rule.unit if rule else "1"
     return _File(named=named, bands=bands)
 

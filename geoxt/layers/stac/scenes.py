@@ -95,7 +95,7 @@ def scenes_of(items: Sequence[OpenItem], choice: Choice) -> list[Scene]:
                 end=end,
                 cloud_cover=None if cloud_cover is None else float(cloud_cover),
                 quality=quality_of(item.product, choice.exclude, item.item.id, quality_asset),
-                place=_footprint(item.item),
+                geometry=_footprint(item.item),
             )
         )
     return scenes
@@ -187,7 +187,7 @@ class _Headers:
             grid=grid,
             dtype=dtype,
             nodata=representable(_nodata(item, band, self._choice, header), dtype),
-            unlabelled=item.product.ignore if item.product is not None else (),
+            extra_nodata=item.product.ignore if item.product is not None else (),
             masked=header.masked[position] if header else False,
             scale=rule.scale if rule else 1.0,
             offset=rule.offset if rule else 0.0,
