@@ -2,8 +2,8 @@
 
 from geoxt.models.card import Card
 from geoxt.models.network import Network, from_checkpoint
-from geoxt.models.pretrained import ALIASES, Loaded, Weights, load, weights_info, weights_names
 from geoxt.models.registry import ARCHITECTURES, Architecture, create, info, names
+from geoxt.models.weights import ALIASES, Loaded, Weights, load, weights_info, weights_names
 
 __all__ = [
     "ALIASES",

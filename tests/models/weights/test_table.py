@@ -6,7 +6,7 @@ import torch
 
 from geoxt import models
 from geoxt.errors import InputError
-from geoxt.models.pretrained import table
+from geoxt.models.weights import table
 
 ROWS = list(table._table().values())
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from geoxt.errors import MissingDependency, ReadError
-from geoxt.models.pretrained.weights_file import fetch, read
+from geoxt.models.weights.weights_file import fetch, read
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -11,7 +11,7 @@ from torch import nn
 
 from geoxt import models
 from geoxt.errors import InputError, MissingDependency
-from geoxt.models.pretrained.weights_file import fetch
+from geoxt.models.weights.weights_file import fetch
 
 CHIPS = Path(__file__).parents[4] / "shared" / "data" / "sentinel" / "eurosat-ms"
 S2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A")

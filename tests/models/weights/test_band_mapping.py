@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from geoxt.errors import InputError
-from geoxt.models.pretrained.band_mapping import ALIASES, adapt, alias_of
+from geoxt.models.weights.band_mapping import ALIASES, adapt, alias_of
 
 OF = ("R", "G", "B")
 KERNELS = torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from geoxt.errors import MissingDependency, ReadError
-from geoxt.models.pretrained.keys import State, unwrap
-from geoxt.models.pretrained.table import Weights
+from geoxt.models.weights.keys import State, unwrap
+from geoxt.models.weights.table import Weights
 from geoxt.types import SomePath
 
 _LOG = logging.getLogger("geoxt")

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
-from geoxt.models.pretrained.band_mapping import Adapted, Missing, adapt, alias_of
-from geoxt.models.pretrained.keys import State, rename
-from geoxt.models.pretrained.table import Weights, weights_info
-from geoxt.models.pretrained.weights_file import fetch, read
+from geoxt.models.weights.band_mapping import Adapted, Missing, adapt, alias_of
+from geoxt.models.weights.keys import State, rename
+from geoxt.models.weights.table import Weights, weights_info
+from geoxt.models.weights.weights_file import fetch, read
 from geoxt.types import SomePath
 
 _LOG = logging.getLogger("geoxt")

@@ -4,7 +4,7 @@ import timm
 import torch
 from torch import nn
 
-from geoxt.models.pretrained.keys import rename, unwrap
+from geoxt.models.weights.keys import rename, unwrap
 
 
 def prefixed(state, prefix):
