@@ -20,9 +20,9 @@ def test_names_and_outputs_equal_their_literals():
 def test_default_model_serves_task(name):
     kind = tasks.get(name)
     if name == "self-supervised":  # pretrains the encoder of any classifier
-        assert models.info(kind.model).task == "classification"
+        assert models.get(kind.model).task == "classification"
     else:
-        assert name in models.info(kind.model).tasks
+        assert name in models.get(kind.model).tasks
 
 
 @pytest.mark.parametrize("name", tasks.names(supervised=True))

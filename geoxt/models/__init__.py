@@ -1,9 +1,10 @@
-"""Architectures: plain torch modules for any bands, built by name; pretrained weights; and trained networks."""
+"""Architectures as plain torch modules for any bands, built by name; pretrained weights; trained networks."""
 
+from geoxt.models import weights
 from geoxt.models.card import Card
 from geoxt.models.network import Network, from_checkpoint
-from geoxt.models.registry import ARCHITECTURES, Architecture, create, info, names
-from geoxt.models.weights import ALIASES, Loaded, Weights, load, weights_info, weights_names
+from geoxt.models.registry import ARCHITECTURES, Architecture, create, describe, get, names
+from geoxt.models.weights import ALIASES, Loaded, Weights, load
 
 __all__ = [
     "ALIASES",
@@ -14,10 +15,10 @@ __all__ = [
     "Network",
     "Weights",
     "create",
+    "describe",
     "from_checkpoint",
-    "info",
+    "get",
     "load",
     "names",
-    "weights_info",
-    "weights_names",
+    "weights",
 ]

@@ -1,4 +1,4 @@
-"""A row of the registry of architectures: what one model is for, what goes in and what comes out."""
+"""`Architecture`: one row of the registry, with tasks, options, input and output shapes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """What the registry knows of one architecture."""
+    """One architecture of the registry."""
 
     name: str
-    """The name that `create` takes."""
+    """Name that `create` takes."""
     task: str
-    """The kind of task it is made for, such as `"segmentation"`."""
+    """Main task, such as `"segmentation"`."""
     also: tuple[str, ...] = ()
-    """Other tasks for which it serves as it is."""
+    """Other tasks that it serves without changes."""
     build: Callable[..., nn.Module]
-    """Makes the module: takes `in_chans`, `classes` and the options."""
+    """Builds the module from `in_chans`, `classes` and the options."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Every option and its default. Values are plain, so that a checkpoint can carry them."""
+    """Options and their defaults, as JSON-compatible values that a checkpoint can hold."""
     open: bool = False
-    """Whether `build` takes options beyond these and hands them on to its library."""
+    """Whether `build` passes further options on to its library."""
     takes: str
     """Shape of the input: N images, T dates, C bands, H x W pixels."""
     gives: str
-    """Shape of the output: K classes or numbers, F features."""
+    """Shape of the output: K classes or quantities, F features."""
     headless: bool = False
-    """Whether it can be built without classes, to give features alone."""
+    """Whether it can be built without classes and then returns features."""
     export: Literal["export", "script"] = "export"
-    """What writes it to a file without its code: `torch.export` or `torch.jit.script`."""
+    """Serialization without Python code: `torch.export` or `torch.jit.script`."""
     reference: str
-    """Where it was published."""
+    """Publication."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """All tasks it serves."""
+        """All tasks that it serves."""
         return (self.task, *self.also)

@@ -1,4 +1,4 @@
-"""A model card: what a checkpoint says of itself, so that a model meets the bands and classes it was made for."""
+"""`Card`, the model card in a checkpoint: task, architecture, bands, scaling and legend of a trained model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from geoxt.tasks import TaskKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Architecture, input bands, scaling and classes of a trained model."""
+    """Model card: task, architecture, bands, scaling and legend of a trained model.
+
+    Raises
+    ------
+    InputError
+        If the task is unknown, or the numbers of bands, means and standard deviations differ.
+    """
 
     task: str
     """Name of the task, such as `"segmentation"`."""
@@ -25,26 +31,26 @@ class Card:
     bands: tuple[str, ...]
     """Names of the input bands, in order."""
     mean: tuple[float, ...]
-    """Mean of each band over the training pixels, in the layer's own units."""
+    """Mean of each band over the training pixels, in the units of the layer."""
     std: tuple[float, ...]
-    """Standard deviation of each band, in the layer's own units."""
+    """Standard deviation of each band, in the units of the layer."""
     codes: tuple[int, ...]
-    """Class codes as they stand in the labels; the model's channels follow this order."""
+    """Class codes of the labels, in the order of the model's channels."""
     names: tuple[str, ...]
     """Class names, in the order of `codes`."""
     colors: tuple[str, ...]
-    """Class colours, `"#rrggbb"`, in the order of `codes`."""
+    """Class colors, `"#rrggbb"`, in the order of `codes`."""
     nodata: int | None = None
-    """The code that stands for "no label" in the labels."""
+    """Code of pixels without a label."""
     size: tuple[int, int]
     """Height and width of the training windows, in pixels."""
 
     def __post_init__(self) -> None:
         tasks.get(self.task)
         if not len(self.bands) == len(self.mean) == len(self.std):
-            count = f"{len(self.bands)} bands, {len(self.mean)} means and {len(self.std)} deviations"
-            msg = f"Cannot make a card with {count}: pass as many of each."
-            raise InputError(msg)
+            count = f"{len(self.bands)} bands, {len(self.mean)} means and {len(self.std)} standard deviations"
+            msg = f"Cannot make a model card with {count}."
+            raise InputError(msg, remedy="Pass {bands}, {mean} and {std} of equal length.")
 
     @property
     def kind(self) -> TaskKind:
@@ -53,26 +59,26 @@ class Card:
 
     @property
     def legend(self) -> Legend:
-        """Codes, names and colours of the classes."""
+        """Codes, names and colors of the classes."""
         return Legend(self.codes, self.names, self.colors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, numbers and strings, as a checkpoint or JSON holds them."""
+        """Return the fields as JSON-compatible values, as a checkpoint holds them."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Card:
-        """Return the card of which `to_dict` made `values`.
+        """Return the model card from the fields that `to_dict` returned.
 
         Raises
         ------
         InputError
-            Where a field is missing.
+            If a field is missing.
         """
         try:
-            found = {one.name: values[one.name] for one in fields(cls)}
+            named = {item.name: values[item.name] for item in fields(cls)}
         except KeyError as error:
-            msg = f"Cannot read a model card: it has no field {error.args[0]!r}. Pass a checkpoint that geoxt wrote."
-            raise InputError(msg) from error
-        tuples: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in found.items()}
+            msg = f"Cannot read a model card without the field {error.args[0]!r}."
+            raise InputError(msg, remedy="Pass a checkpoint written by geoxt.", value=error.args[0]) from error
+        tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in named.items()}
         return cls(**tuples)

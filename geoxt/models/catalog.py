@@ -1,4 +1,4 @@
-"""The rows of the registry: each architecture with its options, shapes and reference."""
+"""All architectures of the registry, with their options, shapes and references."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _UNET = "Ronneberger et al. 2015, https://doi.org/10.1007/978-3-319-24574-4_28"
 _FASTER = "Ren et al. 2015, https://arxiv.org/abs/1506.01497"
 _MASK = "He et al. 2017, https://doi.org/10.1109/ICCV.2017.322"
 _DAUDT = "Daudt et al. 2018, https://doi.org/10.1109/ICIP.2018.8451652"
-_PIXELS = ("pixelwise-regression",)
-_ROWS = ("multilabel", "regression")
+_ALSO_DENSE = ("pixelwise-regression",)
+_ALSO_IMAGE = ("multilabel", "regression")
 
 
 def classifier(name: str, encoder: str, reference: str) -> Architecture:
-    """Return the row of a classifier on timm's model `encoder`."""
+    """Return the registry row of a classifier on the timm model `encoder`."""
     return Architecture(
         name=name,
         task="classification",
-        also=_ROWS,
+        also=_ALSO_IMAGE,
         build=Classifier,
         options={"encoder": encoder, "dropout": 0.0},
         open=True,
@@ -45,7 +45,7 @@ def _unet(name: str, **options: Any) -> Architecture:
     return Architecture(
         name=name,
         task="segmentation",
-        also=_PIXELS,
+        also=_ALSO_DENSE,
         build=UNet,
         options=options,
         takes=_IMAGE,
@@ -58,7 +58,7 @@ def _dense(name: str, decoder: str, encoder: str, reference: str, **options: Any
     return Architecture(
         name=name,
         task="segmentation",
-        also=_PIXELS,
+        also=_ALSO_DENSE,
         build=Dense,
         options={"decoder": decoder, "encoder": encoder, **options},
         open=True,
@@ -72,7 +72,7 @@ def _fcn(name: str, **options: Any) -> Architecture:
     return Architecture(
         name=name,
         task="segmentation",
-        also=_PIXELS,
+        also=_ALSO_DENSE,
         build=FCN,
         options=options,
         takes=_IMAGE,
@@ -104,7 +104,7 @@ def _detector(name: str, *, masks: bool, reference: str, **options: Any) -> Arch
         "mean": None,
         "std": None,
     }
-    found = "boxes, labels, scores" + (", masks" if masks else "")
+    outputs = "boxes, labels, scores" + (", masks" if masks else "")
     return Architecture(
         name=name,
         task="instance-segmentation" if masks else "detection",
@@ -112,7 +112,7 @@ def _detector(name: str, *, masks: bool, reference: str, **options: Any) -> Arch
         options={"masks": masks, **defaults, **options},
         open=True,
         takes="list of (C, H, W), list of targets",
-        gives=f"losses by name in training, else a list of {found}; labels from 1 to K, 0 is the background",
+        gives=f"losses by name in training, else a list of {outputs}; labels 1 to K, 0 is background",
         export="script",
         reference=reference,
     )
@@ -134,7 +134,7 @@ def _rcf(name: str, features: int) -> Architecture:
     return Architecture(
         name=name,
         task="embedding",
-        also=("classification", *_ROWS),
+        also=("classification", *_ALSO_IMAGE),
         build=RCF,
         options={"features": features, "kernel": 3, "threshold": 1.0, "seed": 0},
         headless=True,
@@ -228,4 +228,4 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         _rcf("test_rcf", 32),
     )
 }
-"""All architectures, by name. `test_*` are the tiny ones that tests build."""
+"""All architectures, by name; `test_*` are tiny variants for tests."""

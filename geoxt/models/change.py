@@ -1,4 +1,4 @@
-"""Change detection of Daudt et al. 2018: FC-EF, FC-Siam-conc and FC-Siam-diff, one U-Net with three ways of fusion."""
+"""Change detection of Daudt et al. 2018: FC-EF, FC-Siam-conc and FC-Siam-diff, as one U-Net with three fusions."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from geoxt.errors import InputError
 from geoxt.models.padding import pad
 
 Fusion = Literal["early", "concatenate", "difference"]
-"""What the decoder sees of two dates: images stacked at the door, both dates' features, or |first - second| of them."""
+"""Fusion of two dates: stacked input images, concatenated features, or the absolute difference of features."""
 Deepest = Literal["second", "difference"]
-"""What a siamese decoder starts from: the second date's deepest features, or |first - second| of them."""
+"""Deepest input of a siamese decoder: features of the second date, or the absolute difference of both dates."""
 _SKIPS = {"early": 1, "concatenate": 2, "difference": 1}
 
 
 class ChangeUNet(nn.Module):
-    """A U-Net over a pair of images.
+    """U-Net for pairs of images.
 
-    FC-EF stacks the two images (`fusion="early"`). The siamese ones run one encoder over both: FC-Siam-conc hands the
-    features of both dates to the decoder, FC-Siam-diff the absolute value of their difference. As in the authors' code
-    the decoder starts from the second date's deepest features, so that the result depends on the order of the dates;
-    with `deepest="difference"` that of FC-Siam-diff does not.
+    FC-EF stacks the two images (`fusion="early"`). The siamese variants share one encoder: the decoder of FC-Siam-conc
+    takes the features of both dates, that of FC-Siam-diff their absolute difference. As in the authors' code, the
+    decoder starts from the deepest features of the second date, so that the output depends on the order of the dates;
+    with `deepest="difference"` the output of FC-Siam-diff does not.
 
     Parameters
     ----------
     in_chans
-        Bands of one image of the pair.
+        Number of bands of each image.
     classes
-        Channels of the output.
+        Number of output channels.
     fusion
-        Where the two dates meet.
+        Fusion of the two dates.
     deepest
-        What the decoder of a siamese network starts from.
+        Deepest input of the decoder of a siamese network.
     widths
-        Channels of each stage; each stage halves the image.
+        Channels of each stage; each stage halves height and width.
     depths
         Convolutions of each stage.
     dropout
-        Share of channels dropped after each convolution in training.
+        Dropout rate of the channels after each convolution.
 
     References
     ----------
@@ -63,13 +63,12 @@ class ChangeUNet(nn.Module):
     ) -> None:
         super().__init__()
         if fusion not in _SKIPS or deepest not in {"second", "difference"}:
-            found = f"fusion={fusion!r} and deepest={deepest!r}"
-            msg = f"Cannot build a change U-Net with {found}: pass one of {', '.join(_SKIPS)}; second or difference."
-            raise InputError(msg)
+            msg = f"Cannot build a change U-Net with fusion={fusion!r} and deepest={deepest!r}."
+            remedy = f"Pass {{fusion}}, one of {', '.join(_SKIPS)}, and {{deepest}}, one of second, difference."
+            raise InputError(msg, remedy=remedy)
         if len(widths) != len(depths) or min(depths) < 2:
-            found = f"widths={tuple(widths)} and depths={tuple(depths)}"
-            msg = f"Cannot build a change U-Net with {found}: pass as many of each, and 2 convolutions or more a stage."
-            raise InputError(msg)
+            msg = f"Cannot build a change U-Net with widths={tuple(widths)} and depths={tuple(depths)}."
+            raise InputError(msg, remedy="Pass {widths} and {depths} of equal length, with depths of 2 or more.")
         self.fusion, self.deepest = fusion, deepest
         first = 2 * in_chans if fusion == "early" else in_chans
         befores = [first, *widths[:-1]]
@@ -95,19 +94,19 @@ class ChangeUNet(nn.Module):
         return logits
 
     def features(self, pair: Tensor) -> Tensor:
-        """Return features (N, F, H, W) of pairs (N, 2, in_chans, H, W): what the last layer sees."""
+        """Return features (N, F, H, W) of pairs (N, 2, in_chans, H, W), the input of the last layer."""
         height, width = pair.shape[-2:]
         multiple = 2 ** len(self.encoder)
         if self.fusion == "early":
-            skips, found = self._encode(pad(pair.flatten(1, 2), multiple))
+            skips, x = self._encode(pad(pair.flatten(1, 2), multiple))
         else:
             first, start = self._encode(pad(pair[:, 0], multiple))
-            second, found = self._encode(pad(pair[:, 1], multiple))
+            second, x = self._encode(pad(pair[:, 1], multiple))
             skips = [self._fuse(before, after) for before, after in zip(first, second, strict=True)]
-            found = (start - found).abs() if self.deepest == "difference" else found
+            x = (start - x).abs() if self.deepest == "difference" else x
         for up, skip, stage in zip(self.ups, reversed(skips), self.decoder, strict=True):
-            found = stage(torch.cat([up(found), skip], dim=1))
-        return found[..., :height, :width]
+            x = stage(torch.cat([up(x), skip], dim=1))
+        return x[..., :height, :width]
 
     def _encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         skips = []
@@ -121,7 +120,7 @@ class ChangeUNet(nn.Module):
 
 
 def _stage(widths: Sequence[int], dropout: float) -> nn.Sequential:
-    """Convolutions of 3 x 3 from each of the widths to the next."""
+    """Return 3 x 3 convolutions between consecutive widths."""
     stage = nn.Sequential()
     for before, after in pairwise(widths):
         stage.extend(

@@ -1,4 +1,4 @@
-"""Classification: any model of timm, for any number of bands and images of any shape."""
+"""Image classification by any timm model, for any number of bands and any image shape."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from geoxt.models.padding import pad
 
 
 class Classifier(nn.Module):
-    """A model of timm: one row of logits, or of numbers, an image.
+    """timm model that maps an image to logits or values.
 
     Parameters
     ----------
     in_chans
-        Bands of an input image.
+        Number of input bands.
     classes
-        Length of the output.
+        Length of the output, K.
     encoder
-        Name of a model of timm.
+        Name of a timm model.
     dropout
-        Share of the last features dropped in training.
+        Dropout rate of the last features.
     options
-        Further options of timm's model.
+        Further options of the timm model.
     """
 
     def __init__(self, *, in_chans: int, classes: int, encoder: str, dropout: float, **options: Any) -> None:
@@ -35,20 +35,20 @@ class Classifier(nn.Module):
 
     @property
     def backbone(self) -> nn.Module:
-        """The part that pretrained weights are for."""
+        """Encoder, into which pretrained weights are loaded."""
         body: nn.Module = self.body
         return body
 
     def features(self, image: Tensor) -> Tensor:
-        """Return embeddings (N, F) of images (N, in_chans, H, W): what the last layer sees."""
-        embedding: Tensor = self.body.forward_head(self.body.forward_features(self._whole(image)), pre_logits=True)
+        """Return embeddings (N, F) of images (N, in_chans, H, W), the input of the last layer."""
+        embedding: Tensor = self.body.forward_head(self.body.forward_features(self._padded(image)), pre_logits=True)
         return embedding
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, classes) of images (N, in_chans, H, W), float32."""
-        logits: Tensor = self.body(self._whole(image))
+        logits: Tensor = self.body(self._padded(image))
         return logits
 
-    def _whole(self, image: Tensor) -> Tensor:
-        """Pad images to whole patches, where the model cuts them into patches."""
+    def _padded(self, image: Tensor) -> Tensor:
+        """Return images padded to multiples of the model's patch size."""
         return pad(image, self.multiple)

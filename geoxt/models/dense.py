@@ -1,4 +1,4 @@
-"""Decoders of segmentation-models-pytorch on encoders of timm: a row of logits, or of numbers, a pixel."""
+"""Segmentation and pixelwise regression by segmentation-models-pytorch decoders on timm encoders."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ _MULTIPLE = 32
 
 
 class Dense(nn.Module):
-    """An encoder and a decoder for any number of bands and images of any height and width.
+    """Encoder and decoder for any number of bands and images of any height and width.
 
     Parameters
     ----------
     in_chans
-        Bands of an input image.
+        Number of input bands.
     classes
-        Channels of the output.
+        Number of output channels.
     decoder
-        Name of a model of segmentation-models-pytorch, such as `"FPN"`.
+        Class name of a segmentation-models-pytorch model, such as `"FPN"`.
     encoder
-        Any encoder of segmentation-models-pytorch; with `"tu-"` before it, any model of timm that halves the image five
-        times.
+        Name of a segmentation-models-pytorch encoder, or `"tu-"` plus the name of a timm model of stride 32.
     options
-        Further options of the decoder, in its library's terms.
+        Further options of the segmentation-models-pytorch model.
     """
 
     def __init__(self, *, in_chans: int, classes: int, decoder: str, encoder: str, **options: Any) -> None:
@@ -38,21 +37,22 @@ class Dense(nn.Module):
         try:
             self.body: Any = build(encoder, encoder_weights=None, in_channels=in_chans, classes=classes, **options)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            msg = f"Cannot build {decoder} on {encoder!r} ({error}): pass encoder= one that timm or smp knows."
-            raise InputError(msg) from error
+            msg = f"Cannot build {decoder} on {encoder!r} ({error})."
+            remedy = "Pass {encoder}, an encoder of timm or segmentation-models-pytorch."
+            raise InputError(msg, remedy=remedy, value=encoder, argument="encoder") from error
 
     @property
     def backbone(self) -> nn.Module:
-        """The part that pretrained weights are for."""
+        """Encoder, into which pretrained weights are loaded."""
         encoder: nn.Module = self.body.encoder
         return encoder
 
     def features(self, image: Tensor) -> Tensor:
-        """Return features (N, F, H, W) of images (N, in_chans, H, W): what the last layer sees, at the image's size."""
+        """Return features (N, F, H, W) of images (N, in_chans, H, W), the last layer's full-resolution input."""
         height, width = image.shape[-2:]
         upsample = self.body.segmentation_head[1]
-        found: Tensor = upsample(self.body.decoder(self.body.encoder(pad(image, _MULTIPLE))))
-        return found[..., :height, :width]
+        features: Tensor = upsample(self.body.decoder(self.body.encoder(pad(image, _MULTIPLE))))
+        return features[..., :height, :width]
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, classes, H, W) of images (N, in_chans, H, W), float32."""

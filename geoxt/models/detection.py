@@ -1,4 +1,4 @@
-"""Detection and instance segmentation: torchvision's Faster and Mask R-CNN on a pyramid over any encoder of timm."""
+"""Detection and instance segmentation: torchvision's Faster and Mask R-CNN on a feature pyramid over a timm encoder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from geoxt.models.libraries import encoder_of
 
 _ASPECTS = (0.5, 1.0, 2.0)
 Target = Mapping[str, Tensor]
-"""What stands in one image: `boxes` float32 (M, 4) as left, top, right, bottom in pixels, `labels` int64 (M,) from 1
-on, and for instance segmentation `masks` uint8 (M, H, W)."""
+"""Instances of one image: `boxes` float32 (M, 4) as left, top, right, bottom in pixels, `labels` int64 (M,) from 1,
+and for instance segmentation `masks` uint8 (M, H, W)."""
 
 
 class Pyramid(nn.Module):
-    """The last four stages of an encoder of timm, and a feature pyramid over them with one coarser level."""
+    """Feature pyramid over the last four stages of a timm encoder, with one coarser level."""
 
     def __init__(self, encoder: str, in_chans: int, width: int) -> None:
         super().__init__()
@@ -31,37 +31,36 @@ class Pyramid(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Return features (N, width, h, w) by level, finest first, of images (N, in_chans, H, W)."""
-        levels = {str(level): found for level, found in enumerate(self.encoder(image))}
+        levels = {str(level): features for level, features in enumerate(self.encoder(image))}
         pyramid: dict[str, Tensor] = self.fpn(levels)
         return pyramid
 
 
 class Detector(nn.Module):
-    """Faster R-CNN, or with masks Mask R-CNN, for any number of bands.
+    """Faster R-CNN, or Mask R-CNN, for any number of bands.
 
-    Images come scaled already, so the scaling that torchvision has inside is left at mean 0 and deviation 1 unless
-    `mean` and `std` say otherwise.
+    Input images are standardized already: torchvision's own standardization is off unless `mean` and `std` are given.
 
     Parameters
     ----------
     in_chans
-        Bands of an input image.
+        Number of input bands.
     classes
-        Classes of objects, without the background: their labels are 1 to `classes`, 0 is the background.
+        Number of classes without background. Labels are 1 to `classes`; 0 is background.
     encoder
-        Name of a model of timm.
+        Name of a timm model.
     masks
-        Whether to draw each object's outline as well.
+        Whether to predict instance masks (Mask R-CNN).
     width
-        Channels of the pyramid.
+        Channels of the feature pyramid.
     sizes
-        Side of the boxes that each level of the pyramid looks for, in pixels, finest level first; five of them.
+        Anchor size of each of the five pyramid levels, in pixels, finest level first.
     min_size, max_size
-        Images are resized so that the shorter side has `min_size` pixels, the longer at most `max_size`.
+        Images are resized to `min_size` pixels on the shorter side, at most `max_size` on the longer.
     mean, std
-        Of each band, subtracted and divided by; `None` leaves images as they are.
+        Mean and standard deviation of each band; `None` switches standardization off.
     options
-        Further options of torchvision's model, such as `box_score_thresh`.
+        Further options of the torchvision model, such as `box_score_thresh`.
 
     References
     ----------
@@ -87,12 +86,13 @@ class Detector(nn.Module):
         try:
             from torchvision.models import detection
         except ImportError as error:
-            msg = "Cannot build a detector without torchvision: pip install 'geoxt[train]'."
-            raise MissingDependency(msg) from error
+            msg = "Cannot build a detector without torchvision."
+            raise MissingDependency(msg, remedy="Install it: pip install 'geoxt[train]'.") from error
         for name, values in (("mean", mean), ("std", std)):
             if values is not None and len(values) != in_chans:
-                msg = f"Cannot scale {in_chans} bands by {len(values)} numbers: pass {in_chans} in {name}=."
-                raise InputError(msg)
+                msg = f"Cannot standardize {in_chans} bands by {len(values)} numbers."
+                remedy = f"Pass {{{name}}} with {in_chans} numbers."
+                raise InputError(msg, remedy=remedy, value=values, argument=name)
         anchors = detection.anchor_utils.AnchorGenerator(tuple((size,) for size in sizes), (_ASPECTS,) * len(sizes))
         build = detection.MaskRCNN if masks else detection.FasterRCNN
         self.body: Any = build(
@@ -108,23 +108,23 @@ class Detector(nn.Module):
 
     @property
     def backbone(self) -> nn.Module:
-        """The part that pretrained weights are for."""
+        """Encoder, into which pretrained weights are loaded."""
         encoder: nn.Module = self.body.backbone.encoder
         return encoder
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
-        """Return losses by name in training, and what was found in each image otherwise.
+        """Return losses by name in training mode, and the detections of each image in evaluation mode.
 
         Parameters
         ----------
         images
             Float32 (in_chans, H, W) each, of any shapes.
         targets
-            What stands in each image; wanted in training.
+            Instances of each image; required in training mode.
 
         Returns
         -------
         dict of str to Tensor, or list of dict
-            In evaluation `boxes`, `labels`, `scores` and, for instance segmentation, `masks` float32 (M, 1, H, W).
+            In evaluation mode `boxes`, `labels`, `scores` and, for Mask R-CNN, `masks` float32 (M, 1, H, W).
         """
         return self.body(list(images), None if targets is None else [dict(target) for target in targets])

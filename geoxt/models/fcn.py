@@ -1,4 +1,4 @@
-"""A plain fully convolutional network: a few convolutions at the image's own resolution, and nothing else."""
+"""Fully convolutional network at full resolution: 3 x 3 convolutions and a linear classifier per pixel."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from torch import Tensor, nn
 
 
 class FCN(nn.Module):
-    """Convolutions of 3 x 3 pixels, each with a ReLU, and one of 1 x 1: it sees `layers` pixels to every side.
+    """3 x 3 convolutions with ReLU and a final 1 x 1 convolution; the receptive field is `2 * layers + 1` pixels wide.
 
     Parameters
     ----------
     in_chans
-        Bands of an input image.
+        Number of input bands.
     classes
-        Channels of the output.
+        Number of output channels.
     width
-        Channels of every layer.
+        Channels of each layer.
     layers
-        Convolutions before the last.
+        Number of 3 x 3 convolutions.
 
     References
     ----------
@@ -35,9 +35,9 @@ class FCN(nn.Module):
         self.head = nn.Conv2d(widths[-1], classes, 1)
 
     def features(self, image: Tensor) -> Tensor:
-        """Return features (N, width, H, W) of images (N, in_chans, H, W): what the last layer sees."""
-        found: Tensor = self.body(image)
-        return found
+        """Return features (N, width, H, W) of images (N, in_chans, H, W), the input of the last layer."""
+        features: Tensor = self.body(image)
+        return features
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, classes, H, W) of images (N, in_chans, H, W), float32."""

@@ -1,4 +1,4 @@
-"""The optional libraries that architectures are built with, and what their encoders need for images of any shape."""
+"""Optional model libraries (timm, segmentation_models_pytorch) and their options for images of any shape."""
 
 from __future__ import annotations
 
@@ -16,62 +16,62 @@ ANY_SHAPE: Mapping[str, Mapping[str, Any]] = {
     "swin": {"strict_img_size": False},
     "swinv2": {"strict_img_size": False},
 }
-"""Options of timm with which its transformers take images of any shape, by the first part of a model's name."""
+"""timm options for transformers that accept images of any shape, by the first part of the model name."""
 
-_WITHOUT = "Cannot build this model without {}: pip install 'geoxt[train]'."
+_MISSING = "Cannot build this model without {}."
+_INSTALL = "Install it: pip install 'geoxt[train]'."
 
 
 def any_shape(encoder: str) -> dict[str, Any]:
-    """Return the options with which timm's model of that name takes images of any shape."""
+    """Return the options with which a timm model accepts images of any shape."""
     parts = encoder.split(".", maxsplit=1)[0].split("_")
-    starts = ("_".join(parts[:count]) for count in (2, 1))
-    return next((dict(ANY_SHAPE[start]) for start in starts if start in ANY_SHAPE), {})
+    families = ("_".join(parts[:count]) for count in (2, 1))
+    return next((dict(ANY_SHAPE[family]) for family in families if family in ANY_SHAPE), {})
 
 
 def timm() -> Any:
-    """Return the module timm.
+    """Import and return timm.
 
     Raises
     ------
     MissingDependency
-        Where it is not installed.
+        If it is not installed.
     """
     try:
         import timm
     except ImportError as error:
-        msg = _WITHOUT.format("timm")
-        raise MissingDependency(msg) from error
+        raise MissingDependency(_MISSING.format("timm"), remedy=_INSTALL) from error
     return timm
 
 
 def smp() -> Any:
-    """Return the module segmentation_models_pytorch.
+    """Import and return segmentation_models_pytorch.
 
     Raises
     ------
     MissingDependency
-        Where it is not installed.
+        If it is not installed.
     """
     try:
         import segmentation_models_pytorch
     except ImportError as error:
-        msg = _WITHOUT.format("segmentation-models-pytorch")
-        raise MissingDependency(msg) from error
+        raise MissingDependency(_MISSING.format("segmentation-models-pytorch"), remedy=_INSTALL) from error
     return segmentation_models_pytorch
 
 
 def encoder_of(name: str, **options: Any) -> nn.Module:
-    """Build a model of timm, without pretrained weights.
+    """Build a timm model with random weights.
 
     Raises
     ------
     InputError
-        Where timm knows no such model, or the model no such option.
+        If timm has no such model, or the model no such option.
     """
     library = timm()
     try:
         module: nn.Module = library.create_model(name, pretrained=False, **{**any_shape(name), **options})
     except (RuntimeError, TypeError) as error:
-        msg = f"Cannot build timm's {name!r} ({error}): pass encoder= one of timm.list_models(), and its options."
-        raise InputError(msg) from error
+        msg = f"Cannot build timm's {name!r} ({error})."
+        remedy = "Pass {encoder}, one of timm.list_models(), with options of that model."
+        raise InputError(msg, remedy=remedy, value=name, argument="encoder") from error
     return module

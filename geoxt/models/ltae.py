@@ -1,4 +1,4 @@
-"""L-TAE: attention over the dates of a time series with one learnt question a head (Garnot and Landrieu 2020)."""
+"""L-TAE: attention over the dates of a time series with one learned query per head (Garnot and Landrieu 2020)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from geoxt.errors import InputError
 
 
 class LTAE(nn.Module):
-    """A lightweight temporal attention encoder, applied to each pixel alone.
+    """Lightweight temporal attention encoder, applied to each pixel separately.
 
-    Dates that are not valid have no influence at all: attention passes them over, and so do the statistics of the first
-    normalisation. Where no date is valid, all count alike.
+    Invalid dates have no influence: attention and the statistics of the first normalization leave them out. If no date
+    is valid, all have equal attention.
 
     Parameters
     ----------
@@ -22,15 +22,15 @@ class LTAE(nn.Module):
     out_chans
         Channels of the output, a multiple of `heads`.
     heads
-        Heads of attention; each has its own share of the channels.
+        Attention heads, among which the channels are divided.
     width
-        Channels that the heads share, a multiple of `heads`.
+        Channels of all heads together, a multiple of `heads`.
     keys
         Length of a key.
     period
-        Slowest wave of the encoding of dates, in units of the positions.
+        Longest wavelength of the positional encoding, in units of the positions.
     dropout
-        Share dropped in training.
+        Dropout rate.
 
     References
     ----------
@@ -42,9 +42,8 @@ class LTAE(nn.Module):
     ) -> None:
         super().__init__()
         if in_chans % heads or out_chans % heads or width % heads:
-            found = f"{in_chans}, {width} and {out_chans} channels"
-            msg = f"Cannot share {found} among {heads} heads: pass multiples of it, or other heads=."
-            raise InputError(msg)
+            msg = f"Cannot divide {in_chans}, {width} and {out_chans} channels among {heads} heads."
+            raise InputError(msg, remedy="Pass {heads} that divides all of them.", value=heads, argument="heads")
         self.heads, self.keys = heads, keys
         self.norm_in = nn.GroupNorm(heads, in_chans)
         self.widen = nn.Conv1d(in_chans, width, 1)
@@ -59,16 +58,16 @@ class LTAE(nn.Module):
         self.register_buffer("waves", _waves(width // heads, period), persistent=False)
 
     def forward(self, series: Tensor, positions: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sum a series up over its dates.
+        """Return a summary of each series over its dates, and the attention.
 
         Parameters
         ----------
         series
             Float32 (M, T, in_chans): M pixels, T dates.
         positions
-            Float32 (M, T): when, usually in days.
+            Float32 (M, T): time of each date, usually in days.
         valid
-            Bool (M, T): which dates count.
+            Bool (M, T): valid dates.
 
         Returns
         -------
@@ -77,29 +76,29 @@ class LTAE(nn.Module):
         """
         count, dates, _ = series.shape
         normal = _group_norm(series.transpose(1, 2), self.norm_in, valid)
-        values = self.widen(normal).transpose(1, 2) + self._when(positions)
+        values = self.widen(normal).transpose(1, 2) + self._encode_positions(positions)
         keys = self.to_keys(values).view(count, dates, self.heads, self.keys)
         scores = torch.einsum("mthk,hk->hmt", keys, self.queries) / self.keys**0.5
         if valid is not None:
             scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
         attention = scores.softmax(dim=-1)
-        shares = values.view(count, dates, self.heads, -1)
-        summary = torch.einsum("hmt,mthc->mhc", self.dropout(attention), shares).flatten(1)
+        grouped = values.view(count, dates, self.heads, -1)
+        summary = torch.einsum("hmt,mthc->mhc", self.dropout(attention), grouped).flatten(1)
         return self.norm_out(self.mlp(summary)), attention
 
-    def _when(self, positions: Tensor) -> Tensor:
+    def _encode_positions(self, positions: Tensor) -> Tensor:
         angles = positions[..., None] / self.waves
         even = torch.arange(len(self.waves), device=angles.device) % 2 == 0
         return torch.where(even, angles.sin(), angles.cos()).repeat(1, 1, self.heads)
 
 
 def _waves(count: int, period: float) -> Tensor:
-    """Wave lengths over 2 pi: pairs of a sine and a cosine share one, from 1 to nearly `period`."""
+    """Return wavelengths over 2 pi, from 1 to almost `period`, one per sine-cosine pair (Vaswani et al. 2017)."""
     return period ** (2 * (torch.arange(count) // 2) / count)
 
 
 def _group_norm(series: Tensor, norm: nn.GroupNorm, valid: Tensor | None) -> Tensor:
-    """Normalise (M, C, T) over each group's channels and the valid dates."""
+    """Return (M, C, T) normalized over the channels of each group and the valid dates."""
     if valid is None:
         return norm(series)
     count, channels, dates = series.shape
@@ -118,23 +117,23 @@ def at_pixels(series: Tensor) -> Tensor:
 
 
 def every_pixel(values: Tensor | None, height: int, width: int) -> Tensor | None:
-    """Return what holds for an image (N, T) for each of its pixels (N * H * W, T)."""
+    """Return values per image (N, T) repeated for each of its pixels (N * H * W, T)."""
     return None if values is None else values.repeat_interleave(height * width, dim=0)
 
 
 def days(series: Tensor, positions: Tensor | None) -> Tensor:
-    """Return positions (N, T) as float32; where there are none, the number of each date."""
+    """Return positions (N, T) in the dtype of `series`; by default the index of each date."""
     if positions is None:
         return torch.arange(series.shape[1], device=series.device, dtype=series.dtype).expand(len(series), -1)
     return positions.to(series.dtype)
 
 
 def without(series: Tensor, valid: Tensor | None) -> Tensor:
-    """Set dates that are not valid to zero, so that NaN there cannot spread."""
+    """Return a series with invalid dates set to zero, so that NaN in them cannot propagate."""
     return series if valid is None else series.masked_fill(~valid[:, :, None, None, None], 0)
 
 
 def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize attention (heads, N, T, h, w) to `size`, linearly: it still sums to one over the dates."""
+    """Return attention (heads, N, T, h, w) resized bilinearly, which keeps its sum over dates at one."""
     resized = F.interpolate(masks.flatten(0, 1), size, mode="bilinear", align_corners=False)
     return resized.view(*masks.shape[:3], *size)

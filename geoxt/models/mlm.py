@@ -1,4 +1,4 @@
-"""A model card as a STAC item with the Machine Learning Model extension (MLM), which catalogs of models understand."""
+"""STAC item of a model card, with the Machine Learning Model extension (MLM) of model catalogs."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import torch
 from geoxt.models.card import Card
 
 MLM = "stac_mlm"
-"""Where a checkpoint keeps the item."""
+"""Checkpoint key of the item."""
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 )
 _RELEASE = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-"""Of the framework's version the extension takes semantic ones alone, and torch's nightly builds have none."""
+"""Semantic version. MLM accepts no other; torch's local and nightly versions have suffixes."""
 
 
 def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None) -> dict[str, Any]:
-    """Return the STAC item that describes a model.
+    """Return the STAC item of a model card.
 
     Parameters
     ----------
     card
-        Architecture, bands, scaling and classes.
+        Model card.
     href
-        Where the checkpoint is, as seen from the item.
+        Path or URL of the checkpoint, relative to the item.
     weights
         Number of weights of the model.
 
     Returns
     -------
     dict
-        The item as JSON has it; `pystac.Item.from_dict` takes it. A model has no place of its own, and fits any time.
+        The item as JSON-compatible values, for `pystac.Item.from_dict`. Its geometry is null, its time range open.
 
     References
     ----------
@@ -54,7 +54,7 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
         "mlm:tasks": tasks,
         "mlm:framework": "PyTorch",
         "mlm:input": [_input(card)],
-        "mlm:output": [_output(card, tasks, *one) for one in _results(card)],
+        "mlm:output": [_output(card, tasks, *result) for result in _results(card)],
     }
     if release is not None:
         properties["mlm:framework_version"] = release[0]
@@ -66,7 +66,7 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
         "type": "application/octet-stream; framework=pytorch",
         "roles": ["mlm:model"],
         "mlm:artifact_type": "torch.save",
-        "bands": bands,  # MLM wants them in the properties, where STAC 1.1 has those alone that an asset has too
+        "bands": bands,  # MLM requires bands in the properties, where STAC 1.1 allows only those of an asset
     }
     return {
         "type": "Feature",
@@ -81,7 +81,7 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
 
 
 def _input(card: Card) -> dict[str, Any]:
-    """Return what goes in: pixels in the layer's own units; the network itself scales each band."""
+    """Return the model's input: pixels in the units of the layer, standardized by the network itself."""
     times = [(card.kind.dates, "time")] if card.kind.takes_series else []
     shape = [(-1, "batch"), *times, (len(card.bands), "bands"), (card.size[0], "height"), (card.size[1], "width")]
     scaling = [{"type": "z-score", "mean": mean, "stddev": std} for mean, std in zip(card.mean, card.std, strict=True)]
@@ -96,23 +96,23 @@ def _input(card: Card) -> dict[str, Any]:
 
 
 def _results(card: Card) -> list[tuple[str, list[tuple[int, str]], str]]:
-    """Return what comes out: names, shapes and data types; a channel for each class or quantity, or lists of things."""
+    """Return name, shape and data type of each output: one channel per class or quantity, or lists of instances."""
     height, width = (card.size[0], "height"), (card.size[1], "width")
     if card.kind.target != "instances":
         name = "values" if card.kind.activation == "identity" else "logits"
-        places = [height, width] if card.kind.target == "pixels" else []
-        return [(name, [(-1, "batch"), (len(card.codes), "channel"), *places], "float32")]
-    each = [(-1, "batch"), (-1, "box")]
-    found = [
-        ("boxes", [*each, (4, "coordinate")], "float32"),
-        ("labels", each, "int64"),
-        ("scores", each, "float32"),
+        spatial = [height, width] if card.kind.target == "pixels" else []
+        return [(name, [(-1, "batch"), (len(card.codes), "channel"), *spatial], "float32")]
+    instance = [(-1, "batch"), (-1, "box")]
+    results = [
+        ("boxes", [*instance, (4, "coordinate")], "float32"),
+        ("labels", instance, "int64"),
+        ("scores", instance, "float32"),
     ]
-    return found + ([("masks", [*each, height, width], "float32")] if card.kind.has_masks else [])
+    return results + ([("masks", [*instance, height, width], "float32")] if card.kind.has_masks else [])
 
 
 def _output(card: Card, tasks: list[str], name: str, shape: list[tuple[int, str]], kind: str) -> dict[str, Any]:
-    """Return what the extension says of one result; those that tell classes apart name them."""
+    """Return one `mlm:output`; outputs of class scores or labels list the classes."""
     return {
         "name": name,
         "tasks": tasks,
@@ -123,13 +123,13 @@ def _output(card: Card, tasks: list[str], name: str, shape: list[tuple[int, str]
 
 
 def _classes(card: Card) -> list[dict[str, Any]]:
-    """Return the classes; the extension wants colours in capitals without a mark, and names without blanks."""
+    """Return the classes; the classification extension requires colors as `RRGGBB` and names without spaces."""
     colors = card.colors or ("",) * len(card.codes)
-    found = []
+    classes = []
     for code, name, color in zip(card.codes, card.names, colors, strict=True):
         hint = {"color_hint": color.removeprefix("#").upper()} if color else {}
-        found.append({"value": code, "name": re.sub(r"[^0-9A-Za-z_-]+", "_", name), "title": name, **hint})
-    return found
+        classes.append({"value": code, "name": re.sub(r"[^0-9A-Za-z_-]+", "_", name), "title": name, **hint})
+    return classes
 
 
 def _array(shape: list[tuple[int, str]], kind: str) -> dict[str, Any]:
@@ -141,5 +141,5 @@ def _array(shape: list[tuple[int, str]], kind: str) -> dict[str, Any]:
 
 
 def _name(text: str) -> str:
-    """Return a name as the extension allows it."""
+    """Return text with characters that MLM names may hold."""
     return re.sub(r"[^0-9A-Za-z_.-]+", "-", text)

@@ -1,4 +1,4 @@
-"""A network: an architecture and its card, for images in their own units; and the way back from a checkpoint."""
+"""`Network`: the model of a model card with built-in scaling; `from_checkpoint` loads one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from geoxt.tasks import Activation
 from geoxt.types import SomePath
 
 CARD = "geoxt"
-"""Where a checkpoint keeps the card."""
+"""Checkpoint key of the model card."""
 PREFIX = "network."
-"""What stands before the names of a network's weights in a checkpoint."""
+"""Prefix of the network's weights in a checkpoint."""
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -33,18 +33,18 @@ ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "identity": _identity,
 }
-"""Functions from model outputs (N, K, H, W) or (N, K) to what tiles average, by name."""
+"""Activations of model outputs (N, K, H, W) or (N, K), by name; their values can be averaged over tiles."""
 
 
 class Network(nn.Module):
-    """The model that a card describes, with the scaling of its bands built in.
+    """The model of a model card; standardizes its input bands.
 
     Parameters
     ----------
     card
-        Architecture, bands, scaling and classes.
+        Model card.
     seed
-        Seed of the initial weights; torch's global generator is left as it was.
+        Seed of the initial weights. The state of torch's global generator is restored.
     """
 
     def __init__(self, card: Card, *, seed: int = 0) -> None:
@@ -59,9 +59,14 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(card.std, dtype=torch.float32)[:, None, None])
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return logits (N, K, H, W) of images (N, C, H, W), float32, in the units of the layer.
+        """Return the model's output for images, such as logits (N, K, H, W).
 
-        Pixels that are not `valid`, bool (N, H, W), stand at the mean of every band.
+        Parameters
+        ----------
+        image
+            Float32 (N, C, H, W), or (N, T, C, H, W) for time series, in the units of the layer.
+        valid
+            Valid pixels, bool, of the shape of `image` without bands; invalid pixels are set to the band means.
         """
         scaled = (image - self.mean) / self.std
         if valid is not None:
@@ -70,7 +75,13 @@ class Network(nn.Module):
         return logits
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Return probabilities of logits."""
+        """Return probabilities of logits, or values of a regression unchanged.
+
+        Raises
+        ------
+        InputError
+            If the task has no activation.
+        """
         activation = self.card.kind.activation
         if activation is None:
             msg = f"Cannot compute probabilities of a model for {self.card.task}: it has no activation."
@@ -79,24 +90,23 @@ class Network(nn.Module):
 
 
 def from_checkpoint(path: SomePath) -> Network:
-    """Load the network of a checkpoint that geoxt wrote: in evaluation mode, on the CPU, without Lightning.
+    """Return the network of a checkpoint written by geoxt, in evaluation mode on the CPU; Lightning is not needed.
 
     Raises
     ------
     ReadError
-        Where the file cannot be read, or is no checkpoint at all.
+        If the file cannot be read as a checkpoint.
     InputError
-        Where it is no checkpoint of geoxt's.
+        If the checkpoint has no model card.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises errors of a dozen types for a file that is no checkpoint
-        reason = f"Cannot read the checkpoint {str(path)!r} ({type(error).__name__})"
-        msg = f"{reason}: pass the path of one that geoxt wrote."
-        raise ReadError(msg) from error
+    except Exception as error:  # torch raises a dozen types of errors for other files
+        msg = f"Cannot read the checkpoint {str(path)!r} ({type(error).__name__})."
+        raise ReadError(msg, remedy="Pass the path of a checkpoint written by geoxt.", value=path) from error
     if not isinstance(checkpoint, dict) or CARD not in checkpoint:
-        msg = f"Cannot use the checkpoint {str(path)!r}: it has no model card. Pass one that geoxt wrote."
-        raise InputError(msg)
+        msg = f"Cannot use the checkpoint {str(path)!r}: it has no model card."
+        raise InputError(msg, remedy="Pass a checkpoint written by geoxt.", value=path)
     network = Network(Card.from_dict(checkpoint[CARD]))
     network.load_state_dict(_weights(checkpoint["state_dict"]))
     return network.eval()

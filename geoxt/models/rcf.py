@@ -1,4 +1,4 @@
-"""Random convolutional features (MOSAIKS): frozen patches, a rectifier of either sign, the mean over the image."""
+"""Random convolutional features (MOSAIKS): fixed patches, ReLU of both signs, mean over the image."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from geoxt.errors import InputError
 
 _FLAT = 1e-8
-"""A patch with a smaller norm is of one colour, and is left as it is."""
+"""Norm below which a centered patch is constant and not divided by its norm."""
 
 
 class RCF(nn.Module):
-    """Random convolutional features: an embedding that is not trained, and a linear layer on it that is.
+    """Random convolutional features: a fixed embedding and a trainable linear layer.
 
     Each patch w gives two features: the means over the image of max(0, w * x - threshold) and of
     max(0, -w * x - threshold).
@@ -23,15 +23,15 @@ class RCF(nn.Module):
     Parameters
     ----------
     in_chans
-        Bands of an input image.
+        Number of input bands.
     classes
-        Length of the output; `None` gives the features themselves.
+        Length of the output; `None` returns the features.
     features
-        Number of features, an even number.
+        Number of features; even.
     kernel
         Height and width of a patch, in pixels.
     threshold
-        What a response must exceed to count.
+        Threshold subtracted from responses before the ReLU.
     seed
         Seed of the patches.
 
@@ -45,8 +45,8 @@ class RCF(nn.Module):
     ) -> None:
         super().__init__()
         if features < 2 or features % 2:
-            msg = f"Cannot build RCF with features={features}: pass an even number, since a patch gives two features."
-            raise InputError(msg)
+            msg = f"Cannot build RCF with features={features}: each patch gives two."
+            raise InputError(msg, remedy="Pass {features}, an even number.", value=features, argument="features")
         self.threshold = threshold
         generator = torch.Generator().manual_seed(seed)
         self.patches: Tensor
@@ -63,47 +63,47 @@ class RCF(nn.Module):
             return torch.cat([over, under], dim=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the linear layer's output (N, classes), or the features (N, features) where there are no classes."""
+        """Return the linear layer's output (N, classes), or the features (N, features) without classes."""
         output: Tensor = self.head(self.features(image))
         return output
 
     def draw(self, images: Tensor, *, seed: int = 0, ridge: float = 1e-3) -> Self:
-        """Take the patches from images (N, in_chans, H, W) instead: the paper's way.
+        """Replace the patches by patches of images, as the paper does, and return the model.
 
-        Each patch is set to mean 0 and norm 1. Then all are whitened (ZCA) twice: once for themselves, and once in
-        place of the image's own patches, to which they are compared.
+        Each patch is normalized to mean 0 and norm 1. All patches are then whitened (ZCA) twice: once for themselves,
+        and once in place of the image patches that they are convolved with.
 
         Parameters
         ----------
         images
-            What the patches are cut from, scaled as the model's input will be.
+            Images (N, in_chans, H, W) to cut patches from, scaled as the model's input.
         seed
-            Seed of their choice.
+            Seed of the patch positions.
         ridge
-            Added to the patches' variances before they are divided by them.
+            Regularization added to the variances before division.
 
         Raises
         ------
         InputError
-            Where the images have other bands than the model, or are smaller than a patch.
+            If the number of bands differs, or the images are smaller than a patch.
         """
         count, bands, kernel, _ = self.patches.shape
         if images.ndim != 4 or images.shape[1] != bands or min(images.shape[2:]) < kernel:
             shape = f"(N, {bands}, {kernel} or more, {kernel} or more)"
-            msg = f"Cannot draw patches from images of shape {tuple(images.shape)}: pass images= of shape {shape}."
-            raise InputError(msg)
+            msg = f"Cannot draw patches from images of shape {tuple(images.shape)}."
+            raise InputError(msg, remedy=f"Pass {{images}} of shape {shape}.", argument="images")
         generator = torch.Generator().manual_seed(seed)
         ends = (len(images), images.shape[2] - kernel + 1, images.shape[3] - kernel + 1)
-        picks = [torch.randint(end, (count,), generator=generator).tolist() for end in ends]
-        cut = [images[n, :, y : y + kernel, x : x + kernel] for n, y, x in zip(*picks, strict=True)]
-        self.patches.copy_(_whiten(torch.stack(cut).flatten(1), ridge).reshape(self.patches.shape))
+        positions = [torch.randint(end, (count,), generator=generator).tolist() for end in ends]
+        patches = [images[n, :, y : y + kernel, x : x + kernel] for n, y, x in zip(*positions, strict=True)]
+        self.patches.copy_(_whiten(torch.stack(patches).flatten(1), ridge).reshape(self.patches.shape))
         return self
 
 
 def _whiten(patches: Tensor, ridge: float) -> Tensor:
-    """Whiten patches (M, D) twice; worked out in float64."""
-    centred = patches.double() - patches.double().mean(dim=1, keepdim=True)
-    norms = centred.norm(dim=1, keepdim=True)
-    unit = centred / norms.where(norms > _FLAT, 1)
+    """Return patches (M, D) whitened twice; computed in float64."""
+    centered = patches.double() - patches.double().mean(dim=1, keepdim=True)
+    norms = centered.norm(dim=1, keepdim=True)
+    unit = centered / norms.where(norms > _FLAT, 1)
     variances, axes = torch.linalg.eigh(unit.T @ unit / len(unit))
     return (unit @ (axes / (variances + ridge)) @ axes.T).to(patches.dtype)

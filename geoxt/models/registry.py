@@ -1,4 +1,4 @@
-"""The registry of architectures: one function that builds any of them by name."""
+"""Registry of architectures: `names()` lists them, `get(name)` returns one, `create(name, ...)` builds a model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from geoxt.models.architecture import Architecture
 from geoxt.models.catalog import ARCHITECTURES, classifier
 from geoxt.models.libraries import timm
 
-__all__ = ["ARCHITECTURES", "TIMM", "Architecture", "create", "info", "names"]
+__all__ = ["ARCHITECTURES", "TIMM", "Architecture", "create", "describe", "get", "names"]
 
 TIMM = "timm/"
-"""What stands before the name of any model of timm."""
+"""Prefix of names of timm models."""
 
 
 def names(*, task: str | None = None) -> tuple[str, ...]:
-    """Return the names that `create` takes, for one task or for all; `"timm/"` and a name of timm's work as well.
+    """Return the names of the architectures, of all tasks or of one. `"timm/"` plus a timm name is valid as well.
 
     Examples
     --------
@@ -30,29 +30,53 @@ def names(*, task: str | None = None) -> tuple[str, ...]:
     return tuple(row.name for row in ARCHITECTURES.values() if task is None or task in row.tasks)
 
 
-def info(name: str) -> Architecture:
-    """Return what is known of an architecture: its tasks, shapes, options and reference.
+def get(name: str) -> Architecture:
+    """Return an architecture by name: its tasks, shapes, options and reference.
 
     Raises
     ------
     InputError
-        Where the name is unknown.
+        If the name is unknown.
 
     Examples
     --------
-    >>> info("fc_siam_diff").takes, info("fc_siam_diff").gives
+    >>> get("fc_siam_diff").takes, get("fc_siam_diff").gives
     ('(N, 2, C, H, W)', '(N, K, H, W); features (N, F, H, W)')
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     if name.startswith(TIMM) and timm().is_model(name.removeprefix(TIMM)):
         return classifier(name, name.removeprefix(TIMM), "timm, https://doi.org/10.5281/zenodo.4414861")
-    known = [f"{TIMM}{one}" for one in timm().list_models()] if name.startswith(TIMM) else list(ARCHITECTURES)
+    known = [f"{TIMM}{model}" for model in timm().list_models()] if name.startswith(TIMM) else list(ARCHITECTURES)
     close = get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    others = ", ".join(one for one in ARCHITECTURES if not one.startswith("test_"))
-    msg = f"Cannot build a model named {name!r}. {hint}Pass one of {others}, or 'timm/' and a name of timm's."
-    raise InputError(msg)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    listed = ", ".join(known for known in ARCHITECTURES if not known.startswith("test_"))
+    msg = f"Cannot build a model named {name!r}.{hint}"
+    raise InputError(msg, remedy=f"Pass one of {listed}, or 'timm/' plus a timm model name.", value=name)
+
+
+def describe(name: str) -> str:
+    """Return tasks, shapes, options and reference of an architecture as text.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+
+    Examples
+    --------
+    >>> print(describe("fcn"))
+    fcn: segmentation, pixelwise-regression
+    <BLANKLINE>
+    input       (N, C, H, W)
+    output      (N, K, H, W); features (N, F, H, W)
+    options     width=64, layers=5
+    reference   Long et al. 2015, https://doi.org/10.1109/CVPR.2015.7298965
+    """
+    row = get(name)
+    options = ", ".join(f"{option}={value!r}" for option, value in row.options.items())
+    fields = {"input": row.takes, "output": row.gives, "options": options, "reference": row.reference}
+    return "\n".join([f"{row.name}: {', '.join(row.tasks)}", "", *(f"{k:<12}{v}" for k, v in fields.items() if v)])
 
 
 def create(
@@ -63,31 +87,31 @@ def create(
     classes: int | None = None,
     **options: Any,
 ) -> nn.Module:
-    """Build a model by name.
+    """Build a model by name, with random weights.
 
     Parameters
     ----------
     name
-        One of `names()`, or `"timm/"` and the name of any model of timm, for classification.
+        One of `names()`, or `"timm/"` plus the name of any timm model, for classification.
     in_chans
-        Number of bands of an input image.
+        Number of input bands.
     bands
-        Names of the bands instead, in order; `geoxt.models.load` then knows them.
+        Names of the input bands, in order, instead of `in_chans`; `geoxt.models.load` then needs no `bands`.
     classes
-        Number of classes, or of numbers to be regressed: channels of the output.
+        Number of output channels: classes or regressed quantities.
     options
-        The architecture's own options; `info(name).options` lists them with their defaults.
+        Options of the architecture; `get(name).options` lists them with their defaults.
 
     Returns
     -------
     torch.nn.Module
-        `info(name)` says what it takes and gives. For segmentation it maps float32 (N, `in_chans`, H, W) to logits
-        (N, `classes`, H, W), for any H and W.
+        Its input and output shapes are `get(name).takes` and `.gives`. Segmentation models map float32
+        (N, `in_chans`, H, W) to logits (N, `classes`, H, W), for any H and W.
 
     Raises
     ------
     InputError
-        Where the name or an option is unknown, or a number is missing or below one.
+        If the name or an option is unknown, or a number is missing or less than 1.
 
     Examples
     --------
@@ -96,34 +120,34 @@ def create(
     >>> model(torch.zeros(1, 4, 30, 41)).shape
     torch.Size([1, 3, 30, 41])
     """
-    row = info(name)
-    count = _count(name, in_chans, bands)
-    if count < 1 or (classes is not None and classes < 1):
-        msg = f"Cannot build {name!r} with in_chans={count} and classes={classes}: pass 1 or more of each."
-        raise InputError(msg)
+    row = get(name)
+    channels = _channels(name, in_chans, bands)
+    if channels < 1 or (classes is not None and classes < 1):
+        msg = f"Cannot build {name!r} with in_chans={channels} and classes={classes}."
+        raise InputError(msg, remedy="Pass {in_chans} and {classes} of 1 or more.")
     if classes is None and not row.headless:
-        msg = f"Cannot build {name!r} without knowing the length of its output: pass classes=."
-        raise InputError(msg)
+        msg = f"Cannot build {name!r} without the number of output channels."
+        raise InputError(msg, remedy="Pass {classes}.", argument="classes")
     unknown = sorted(set(options) - set(row.options))
     if unknown and not row.open:
-        msg = f"Cannot build {name!r} with the option {unknown[0]!r}: pass some of {', '.join(row.options)}."
-        raise InputError(msg)
-    model = row.build(in_chans=count, classes=classes, **{**row.options, **options})
+        msg = f"Cannot build {name!r} with the option {unknown[0]!r}."
+        raise InputError(msg, remedy=f"Pass some of {', '.join(row.options)}.", value=unknown[0])
+    model = row.build(in_chans=channels, classes=classes, **{**row.options, **options})
     if bands is not None:
-        object.__setattr__(model, "bands", tuple(bands))
+        object.__setattr__(model, "bands", tuple(bands))  # not a submodule or buffer: stays out of the state dict
     return model
 
 
-def _count(name: str, in_chans: int | None, bands: Sequence[str] | None) -> int:
+def _channels(name: str, in_chans: int | None, bands: Sequence[str] | None) -> int:
     if bands is None:
         if in_chans is None:
-            msg = f"Cannot build {name!r} without knowing its bands: pass in_chans= or bands=."
-            raise InputError(msg)
+            msg = f"Cannot build {name!r} without the number of input bands."
+            raise InputError(msg, remedy="Pass {in_chans}. Or pass {bands}.", argument="in_chans")
         return in_chans
     if isinstance(bands, str) or len(set(bands)) != len(bands):
-        msg = f"Cannot build {name!r} for bands={bands!r}: pass a list of names, each once."
-        raise InputError(msg)
+        msg = f"Cannot build {name!r} for bands={bands!r}."
+        raise InputError(msg, remedy="Pass {bands} as a list of distinct names.", value=bands, argument="bands")
     if in_chans not in {None, len(bands)}:
-        msg = f"Cannot build {name!r} with in_chans={in_chans} for {len(bands)} bands: pass only one of the two."
-        raise InputError(msg)
+        msg = f"Cannot build {name!r} with in_chans={in_chans} for {len(bands)} bands."
+        raise InputError(msg, remedy="Pass only one of in_chans= and bands=.", value=in_chans, argument="in_chans")
     return len(bands)

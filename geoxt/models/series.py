@@ -1,4 +1,4 @@
-"""Segmentation of time series: U-TAE (Garnot and Landrieu 2021), and L-TAE on each pixel and its neighbours."""
+"""Segmentation of time series: U-TAE (Garnot and Landrieu 2021), and L-TAE per pixel after two convolutions."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _GROUPS = 4
 
 
 class PixelSeries(nn.Module):
-    """Two convolutions on each date, L-TAE over the dates of each pixel, and a linear layer.
+    """Two convolutions per date, L-TAE over the dates of each pixel, and a linear layer.
 
     Parameters
     ----------
     in_chans
-        Bands of one date.
+        Number of bands of each date.
     classes
-        Channels of the output.
+        Number of output channels.
     width
-        Channels of the features of a date, a multiple of `heads`.
+        Feature channels per date, a multiple of `heads`.
     heads, keys, period, dropout
         As in `LTAE`.
     """
@@ -44,33 +44,33 @@ class PixelSeries(nn.Module):
         return logits
 
     def features(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
-        """Return features (N, width, H, W): what the last layer sees."""
+        """Return features (N, width, H, W), the input of the last layer."""
         rows, columns = series.shape[-2:]
         images = pad(without(series, valid).flatten(0, 1), 1, least=2)
         height, width = images.shape[-2:]
         dates = self.stem(images).unflatten(0, series.shape[:2])
-        when, known = (every_pixel(one, height, width) for one in (days(series, positions), valid))
+        when, known = (every_pixel(values, height, width) for values in (days(series, positions), valid))
         assert when is not None
         summary, _ = self.time(at_pixels(dates), when, known)
         return summary.view(len(series), height, width, -1).permute(0, 3, 1, 2)[..., :rows, :columns]
 
 
 class UTAE(nn.Module):
-    """A U-Net whose encoder runs on each date, with L-TAE at the deepest level and its attention on every skip.
+    """U-TAE: a U-Net whose encoder runs on each date, with L-TAE at the deepest level and its attention on all skips.
 
-    As published, but that dates that are not valid have no influence at all, and that the last convolution gives logits
-    as they are, without a normalisation and a rectifier after it.
+    Differs from the publication in two points: invalid dates have no influence, and the last convolution returns logits
+    without normalization and ReLU.
 
     Parameters
     ----------
     in_chans
-        Bands of one date.
+        Number of bands of each date.
     classes
-        Channels of the output.
+        Number of output channels.
     encoder
-        Channels of each level, finest first; each but the first halves the image. Multiples of `heads`.
+        Channels of each level, finest first; all levels but the first halve the image. Multiples of `heads`.
     decoder
-        Channels of each level on the way back, finest first; the last equals the encoder's.
+        Channels of each decoder level, finest first; the last equals that of the encoder.
     heads, width, keys, period, dropout
         As in `LTAE`.
 
@@ -94,9 +94,9 @@ class UTAE(nn.Module):
     ) -> None:
         super().__init__()
         if len(encoder) != len(decoder) or encoder[-1] != decoder[-1]:
-            found = f"encoder={tuple(encoder)} and decoder={tuple(decoder)}"
-            msg = f"Cannot build a U-TAE with {found}: pass as many levels in both, with the same last number."
-            raise InputError(msg)
+            msg = f"Cannot build a U-TAE with encoder={tuple(encoder)} and decoder={tuple(decoder)}."
+            remedy = "Pass {encoder} and {decoder} of equal length, with equal last numbers."
+            raise InputError(msg, remedy=remedy)
         self.multiple = 2 ** (len(encoder) - 1)
         self.stem = _convolutions([in_chans, encoder[0], encoder[0]], norm="group")
         self.downs = nn.ModuleList(_Down(before, after) for before, after in pairwise(encoder))
@@ -107,16 +107,16 @@ class UTAE(nn.Module):
         self.head = nn.Conv2d(decoder[0], classes, 3, padding=1, padding_mode="reflect")
 
     def forward(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
-        """Segment time series.
+        """Return logits of time series.
 
         Parameters
         ----------
         series
             Float32 (N, T, in_chans, H, W).
         valid
-            Bool (N, T): which dates count; all of them where it is left out.
+            Bool (N, T): valid dates; all by default.
         positions
-            Numbers (N, T): when, usually in days; the number of each date where it is left out.
+            Numbers (N, T): time of each date, usually in days; by default the index of the date.
 
         Returns
         -------
@@ -124,46 +124,46 @@ class UTAE(nn.Module):
             Logits (N, classes, H, W).
         """
         height, width = series.shape[-2:]
-        logits: Tensor = self.head(self._whole(series, valid, positions))
+        logits: Tensor = self.head(self._padded_features(series, valid, positions))
         return logits[..., :height, :width]
 
     def features(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
-        """Return features (N, decoder[0], H, W): what the last layer sees."""
+        """Return features (N, decoder[0], H, W), the input of the last layer."""
         height, width = series.shape[-2:]
-        return self._whole(series, valid, positions)[..., :height, :width]
+        return self._padded_features(series, valid, positions)[..., :height, :width]
 
-    def _whole(self, series: Tensor, valid: Tensor | None, positions: Tensor | None) -> Tensor:
-        """Return the features of the padded images."""
-        found = self.stem(pad(without(series, valid).flatten(0, 1), self.multiple, least=2 * self.multiple))
-        levels = [found]
+    def _padded_features(self, series: Tensor, valid: Tensor | None, positions: Tensor | None) -> Tensor:
+        """Return features of the padded images."""
+        x = self.stem(pad(without(series, valid).flatten(0, 1), self.multiple, least=2 * self.multiple))
+        levels = [x]
         for down in self.downs:
-            found = down(found)
-            levels.append(found)
+            x = down(x)
+            levels.append(x)
         dates = [level.unflatten(0, series.shape[:2]) for level in levels]
-        found, attention = self._over_time(dates[-1], days(series, positions), valid)
+        x, attention = self._over_time(dates[-1], days(series, positions), valid)
         for up, level in zip(self.ups, dates[-2::-1], strict=True):
-            found = up(found, _collapse(level, attention))
-        features: Tensor = self.last(found)
+            x = up(x, _collapse(level, attention))
+        features: Tensor = self.last(x)
         return features
 
     def _over_time(self, dates: Tensor, when: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         count, steps, _, height, width = dates.shape
-        days_of, known = (every_pixel(one, height, width) for one in (when, valid))
+        days_of, known = (every_pixel(values, height, width) for values in (when, valid))
         summary, attention = self.time(at_pixels(dates), days_of, known)
         image = summary.view(count, height, width, -1).permute(0, 3, 1, 2)
         return image, attention.view(-1, count, height, width, steps).permute(0, 1, 4, 2, 3)
 
 
 def _collapse(dates: Tensor, attention: Tensor) -> Tensor:
-    """Sum (N, T, C, H, W) over the dates: each head's attention (heads, N, T, h, w) weighs its share of channels."""
+    """Return (N, T, C, H, W) summed over dates, each group of channels weighted by the attention of its head."""
     height, width = dates.shape[-2:]
     weight = resize(attention, (height, width))
-    shares = dates.reshape(*dates.shape[:2], len(attention), -1, height, width)
-    return torch.einsum("hntyx,nthcyx->nhcyx", weight, shares).flatten(1, 2)
+    grouped = dates.reshape(*dates.shape[:2], len(attention), -1, height, width)
+    return torch.einsum("hntyx,nthcyx->nhcyx", weight, grouped).flatten(1, 2)
 
 
 class _Down(nn.Module):
-    """Halve the image, then two convolutions, the second beside a way round it."""
+    """Downsampling by 2 and two convolutions, the second with a residual connection."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -172,12 +172,12 @@ class _Down(nn.Module):
         self.second = _convolutions([after, after], norm="group")
 
     def forward(self, image: Tensor) -> Tensor:
-        found: Tensor = self.first(self.halve(image))
-        return found + self.second(found)
+        x: Tensor = self.first(self.halve(image))
+        return x + self.second(x)
 
 
 class _Up(nn.Module):
-    """Double the image, join it with a skip, then two convolutions, the second beside a way round it."""
+    """Upsampling by 2, concatenation of the skip and two convolutions, the second with a residual connection."""
 
     def __init__(self, before: int, after: int, skip: int) -> None:
         super().__init__()
@@ -187,8 +187,8 @@ class _Up(nn.Module):
         self.second = _convolutions([after, after], norm="batch")
 
     def forward(self, image: Tensor, skip: Tensor) -> Tensor:
-        found: Tensor = self.first(torch.cat([self.grow(image), self.skip(skip)], dim=1))
-        return found + self.second(found)
+        x: Tensor = self.first(torch.cat([self.grow(image), self.skip(skip)], dim=1))
+        return x + self.second(x)
 
 
 def _convolutions(widths: Sequence[int], norm: str) -> nn.Sequential:

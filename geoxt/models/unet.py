@@ -1,4 +1,4 @@
-"""U-Net: an encoder of timm, a decoder of segmentation-models-pytorch, and a branch that keeps each pixel's detail."""
+"""U-Net with a timm encoder, a segmentation-models-pytorch decoder and a branch at full resolution."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from geoxt.models.padding import pad
 class UNet(nn.Module):
     """U-Net for any number of bands and images of any height and width.
 
-    An encoder's first step halves the image, so that a plain U-Net's finest features are two pixels wide; where a class
-    is a matter of single pixels, as in a land-cover map at 30 m, that costs accuracy. The `detail` branch puts a few
-    features at full resolution beside the decoder's.
+    The first stage of an encoder halves the image, so that the finest features of a plain U-Net cover two pixels. This
+    costs accuracy if classes change from pixel to pixel, as in land cover at 30 m. The `detail` branch adds features at
+    full resolution to those of the decoder.
 
     Parameters
     ----------
     in_chans
-        Bands of an input image.
+        Number of input bands.
     classes
-        Channels of the output.
+        Number of output channels.
     encoder
-        Any encoder of segmentation-models-pytorch; with `"tu-"` before it, any model of timm.
+        Name of a segmentation-models-pytorch encoder, or `"tu-"` plus the name of a timm model.
     weights
-        Pretrained weights of the encoder in its library's terms; `None` starts from random ones.
+        Name of pretrained encoder weights in segmentation-models-pytorch; `None` for random weights.
     depth
-        How often the encoder halves the image.
+        Number of encoder stages, each of which halves the image.
     decoder
-        Channels after each step up, deepest first; as many as `depth`.
+        Channels of each decoder stage, deepest first; `depth` numbers.
     detail
-        Channels of the branch at full resolution; 0 leaves it out.
+        Channels of the branch at full resolution; 0 for none.
     dropout
-        Share of the last features dropped in training.
+        Dropout rate of the last features.
 
     References
     ----------
@@ -58,10 +58,11 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(decoder) != depth:
-            msg = f"Cannot build a U-Net of depth {depth} with {len(decoder)} decoder steps: pass {depth} in decoder=."
-            raise InputError(msg)
+            msg = f"Cannot build a U-Net of depth {depth} with {len(decoder)} decoder stages."
+            remedy = f"Pass {{decoder}} with {depth} numbers."
+            raise InputError(msg, remedy=remedy, value=tuple(decoder), argument="decoder")
         self.multiple = 2**depth
-        self.encoder, self.decoder = _halves(encoder, weights, depth, tuple(decoder), in_chans)
+        self.encoder, self.decoder = _build_unet(encoder, weights, depth, tuple(decoder), in_chans)
         self.detail = _detail(in_chans, detail) if detail else None
         self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(decoder[-1] + detail, classes, 1))
 
@@ -71,7 +72,7 @@ class UNet(nn.Module):
         return logits
 
     def features(self, image: Tensor) -> Tensor:
-        """Return features (N, F, H, W) of images (N, in_chans, H, W): what the last layer sees."""
+        """Return features (N, F, H, W) of images (N, in_chans, H, W), the input of the last layer."""
         height, width = image.shape[-2:]
         image = pad(image, self.multiple)
         features: Tensor = self.decoder(self.encoder(image))
@@ -81,24 +82,32 @@ class UNet(nn.Module):
 
     @property
     def backbone(self) -> nn.Module:
-        """The part that pretrained weights are for."""
+        """Encoder, into which pretrained weights are loaded."""
         encoder: nn.Module = self.encoder
         return encoder
 
 
-def _halves(name: str, weights: str | None, depth: int, steps: tuple[int, ...], in_chans: int) -> tuple[Any, Any]:
+def _build_unet(
+    name: str, weights: str | None, depth: int, channels: tuple[int, ...], in_chans: int
+) -> tuple[Any, Any]:
     try:
         unet = smp().Unet(
-            name, encoder_weights=weights, encoder_depth=depth, decoder_channels=steps, in_channels=in_chans, classes=1
+            name,
+            encoder_weights=weights,
+            encoder_depth=depth,
+            decoder_channels=channels,
+            in_channels=in_chans,
+            classes=1,
         )
     except (KeyError, RuntimeError) as error:
-        msg = f"Cannot build a U-Net on the encoder {name!r} ({error}): pass encoder= one that timm or smp knows."
-        raise InputError(msg) from error
+        msg = f"Cannot build a U-Net on the encoder {name!r} ({error})."
+        remedy = "Pass {encoder}, an encoder of timm or segmentation-models-pytorch."
+        raise InputError(msg, remedy=remedy, value=name, argument="encoder") from error
     return unet.encoder, unet.decoder
 
 
 def _detail(in_chans: int, channels: int) -> nn.Sequential:
-    """Features of single pixels, then of their 3 x 3 neighbours."""
+    """Return a 1 x 1 convolution followed by a 3 x 3 convolution."""
     return nn.Sequential(
         nn.Conv2d(in_chans, channels, 1, bias=False),
         nn.BatchNorm2d(channels),

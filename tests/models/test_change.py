@@ -1,4 +1,4 @@
-"""FC-EF, FC-Siam-conc and FC-Siam-diff: what the paper says of their skips, and what follows for the order of dates."""
+"""FC-EF, FC-Siam-conc and FC-Siam-diff: skips as in the paper, and their dependence on the order of dates."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def pair():
 
 
 @pytest.mark.parametrize(("fusion", "skips"), [("early", 1), ("concatenate", 2), ("difference", 1)])
-def test_channels_are_those_of_the_paper(fusion, skips):
+def test_channels_equal_paper(fusion, skips):
     model = models.create(NAMES[fusion], in_chans=3, classes=2)
     encoder = [[layer.out_channels for layer in stage if hasattr(layer, "out_channels")] for stage in model.encoder]
     decoder = [[layer.out_channels for layer in stage if hasattr(layer, "out_channels")] for stage in model.decoder]
@@ -25,20 +25,20 @@ def test_channels_are_those_of_the_paper(fusion, skips):
     assert model.head.out_channels == 2
 
 
-def test_the_difference_has_no_sign(pair):
+def test_difference_is_symmetric(pair):
     model = models.create("test_fc_siam_diff", in_chans=3, classes=2, deepest="difference").eval()
     with torch.no_grad():
         assert torch.equal(model(pair), model(pair.flip(1)))
 
 
 @pytest.mark.parametrize("name", ["test_fc_ef", "test_fc_siam_conc", "test_fc_siam_diff"])
-def test_the_order_of_dates_matters_otherwise(name, pair):
+def test_other_fusions_depend_on_date_order(name, pair):
     model = models.create(name, in_chans=3, classes=2).eval()
     with torch.no_grad():
         assert not torch.equal(model(pair), model(pair.flip(1)))
 
 
-def test_skips_of_equal_dates_are_zero_where_the_decoder_takes_differences(pair):
+def test_difference_skips_of_equal_dates_are_zero(pair):
     model = models.create("test_fc_siam_diff", in_chans=3, classes=2).eval()
     seen = []
     hooks = [stage.register_forward_pre_hook(lambda _, args: seen.append(args[0])) for stage in model.decoder]
@@ -56,7 +56,7 @@ def test_skips_of_equal_dates_are_zero_where_the_decoder_takes_differences(pair)
         assert others[:, half:].any()
 
 
-def test_siamese_encoders_share_their_weights(pair):
+def test_siamese_encoders_share_weights(pair):
     model = models.create("test_fc_siam_conc", in_chans=3, classes=2).eval()
     seen = []
     model.encoder[0].register_forward_hook(lambda _, __, output: seen.append(output))

@@ -1,4 +1,4 @@
-"""Every family is built, trained, saved, exported and loaded again; outputs keep the shapes that `info` tells."""
+"""Every family is built, trained, saved, exported and loaded; outputs have the documented shapes."""
 
 import io
 
@@ -9,33 +9,33 @@ from torch.nn import functional as F
 from geoxt import models
 
 TINY = [name for name in models.names() if name.startswith("test_")]
-DETECTORS = [name for name in TINY if models.info(name).export == "script"]
+DETECTORS = [name for name in TINY if models.get(name).export == "script"]
 OTHERS = [name for name in TINY if name not in DETECTORS]
 BEFORE = {"change": (2,), "time-series": (3,)}
-"""Sizes of the dims between images and bands."""
+"""Sizes of the dimensions between batch and bands."""
 
 
 def images(name, *, count=2, bands=3, size=(32, 32)):
-    """Squares of 8 x 8 pixels of one random colour each."""
+    """Return images of 8 x 8 pixel squares of one random value each."""
     generator = torch.Generator().manual_seed(0)
-    before = BEFORE.get(models.info(name).task, ())
+    before = BEFORE.get(models.get(name).task, ())
     colours = torch.randn(count, *before, bands, *(-(-one // 8) for one in size), generator=generator)
     squares = colours.repeat_interleave(8, dim=-1).repeat_interleave(8, dim=-2)
     return squares[..., : size[0], : size[1]].contiguous()
 
 
 def labels(name, image):
-    """Where the first band of the first date is bright: in each pixel, or in the image as a whole."""
+    """Return whether the first band of the first date is bright, per pixel or per image."""
     first = image.flatten(1, -3)[:, 0]
     return (first > 0).long() if is_map(name) else (first.mean(dim=(1, 2)) > first.mean()).long()
 
 
 def is_map(name):
-    return models.info(name).task not in {"classification", "embedding"}
+    return models.get(name).task not in {"classification", "embedding"}
 
 
 def things(name):
-    """An image with one bright square in it, and what stands there."""
+    """Return an image with one bright square, and its target."""
     image = torch.zeros(3, 64, 64)
     image[:, 16:40, 20:44] = 2
     target = {"boxes": torch.tensor([[20.0, 16.0, 44.0, 40.0]]), "labels": torch.tensor([2])}
@@ -45,7 +45,7 @@ def things(name):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_model_takes_any_bands_and_any_shape(name):
+def test_any_bands_and_any_shape(name):
     model = models.create(name, in_chans=5, classes=3).eval()
     with torch.no_grad():
         output = model(images(name, bands=5, size=(33, 50)))
@@ -53,7 +53,7 @@ def test_a_model_takes_any_bands_and_any_shape(name):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_features_are_what_the_last_layer_sees(name):
+def test_features_are_input_of_last_layer(name):
     model = models.create(name, in_chans=2, classes=3).eval()
     with torch.no_grad():
         features = model.features(images(name, bands=2, size=(33, 40)))
@@ -62,7 +62,7 @@ def test_features_are_what_the_last_layer_sees(name):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_model_learns_saves_and_loads(name, tmp_path):
+def test_model_trains_saves_and_loads(name, tmp_path):
     torch.manual_seed(0)
     model = models.create(name, in_chans=2, classes=2)
     image = images(name, count=6, bands=2)
@@ -85,7 +85,7 @@ def test_a_model_learns_saves_and_loads(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_one_step_of_gradient_descent_lowers_the_loss(name):
+def test_gradient_step_lowers_loss(name):
     torch.manual_seed(0)
     model = models.create(name, in_chans=2, classes=2).double().eval()  # without dropout and moving statistics
     image = images(name, bands=2).double()
@@ -101,7 +101,7 @@ def test_one_step_of_gradient_descent_lowers_the_loss(name):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_an_exported_model_gives_the_same(name, tmp_path):
+def test_exported_model_gives_equal_output(name, tmp_path):
     model = models.create(name, in_chans=3, classes=2).eval()
     image = images(name, size=(32, 40))
     torch.export.save(torch.export.export(model, (image,)), tmp_path / "model.pt2")
@@ -111,7 +111,7 @@ def test_an_exported_model_gives_the_same(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_a_detector_learns_saves_and_loads(name):
+def test_detector_trains_saves_and_loads(name):
     torch.manual_seed(0)
     model = models.create(name, in_chans=3, classes=2)
     inputs, targets = things(name)
@@ -135,8 +135,8 @@ def test_a_detector_learns_saves_and_loads(name):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:RCNN always returns:UserWarning")
 @pytest.mark.parametrize("name", DETECTORS)
-def test_a_scripted_detector_gives_the_same(name):
-    """For images that need no resizing: for others torchvision's script rounds their size another way."""
+def test_scripted_detector_gives_equal_output(name):
+    """For images that need no resizing; torchvision's script rounds other sizes differently."""
     torch.manual_seed(0)
     model = models.create(name, in_chans=3, classes=2).eval()
     inputs = [torch.randn(3, 64, 64)]
@@ -151,7 +151,7 @@ def test_a_scripted_detector_gives_the_same(name):
 
 
 @pytest.mark.parametrize("bands", [1, 7])
-def test_a_detector_takes_any_bands_and_images_of_several_shapes(bands):
+def test_detector_takes_any_bands_and_mixed_shapes(bands):
     model = models.create("test_faster_rcnn", in_chans=bands, classes=3, mean=[0.5] * bands, std=[2.0] * bands).eval()
     found = model([torch.zeros(bands, 40, 50), torch.zeros(bands, 64, 30)])
     assert len(found) == 2
@@ -163,7 +163,7 @@ def count(name, **options):
         return sum(one.numel() for one in models.create(name, **options).parameters())
 
 
-def test_parameters_are_as_many_as_published():
+def test_parameter_counts_equal_publications():
     """Daudt et al. 2018 as counted by later papers; Garnot 2021, Table 1; torchvision's and timm's own models."""
     assert round(count("fc_ef", in_chans=3, classes=2) / 1e6, 2) == 1.35
     assert round(count("fc_siam_diff", in_chans=3, classes=2) / 1e6, 2) == 1.35
@@ -173,7 +173,7 @@ def test_parameters_are_as_many_as_published():
     assert count("efficientnet_lite0", in_chans=3, classes=1000) == 4_652_008
 
 
-def test_detectors_have_the_parameters_of_torchvisions():
+def test_detector_parameter_counts_equal_torchvision():
     from torchvision.models import detection
 
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""The STAC item of a model card says what the card says, in the terms of the Machine Learning Model extension."""
+"""STAC items of model cards: values of the card, valid against the Machine Learning Model extension."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def extension(card, **options):
     return item, mlm.MLMExtension.ext(item)
 
 
-def test_the_extensions_own_classes_read_the_card_back():
+def test_pystac_extension_reads_card():
     card = make_card()
     item, found = extension(card, weights=1234)
     assert (found.architecture, found.framework, found.total_parameters) == ("test_unet", "PyTorch", 1234)
@@ -51,7 +51,7 @@ def test_the_extensions_own_classes_read_the_card_back():
     assert all(re.fullmatch("[0-9A-Za-z_-]+", one.name) for one in classes)
 
 
-def test_scaling_is_stated_for_each_band_as_the_extension_wants_it():
+def test_scaling_of_each_band_is_valid():
     (image,) = to_stac(make_card())["properties"]["mlm:input"]
     scaling = [mlm.ValueScaling(one) for one in image["value_scaling"]]
     for one in scaling:
@@ -59,7 +59,7 @@ def test_scaling_is_stated_for_each_band_as_the_extension_wants_it():
     assert [(one.type, one.mean, one.stddev) for one in scaling] == [("z-score", 100.0, 30.0), ("z-score", 90.5, 20.0)]
 
 
-def test_the_checkpoint_is_the_items_asset():
+def test_checkpoint_is_asset():
     item, _ = extension(make_card(), href="runs/best.ckpt")
     asset = item.assets["model"]
     assert asset.href == "runs/best.ckpt"
@@ -68,7 +68,7 @@ def test_the_checkpoint_is_the_items_asset():
 
 
 @pytest.mark.parametrize("task", MLM_TASKS)
-def test_every_task_has_a_name_that_the_extension_knows(task):
+def test_task_name_is_known_to_extension(task):
     _, found = extension(make_card(task))
     assert [mlm.TaskType(one) for one in found.tasks] == found.tasks
     (image,) = found.input
@@ -77,13 +77,13 @@ def test_every_task_has_a_name_that_the_extension_knows(task):
     assert ("time" in image.input.dim_order) == (task in {"change", "time-series"})
 
 
-def test_change_takes_two_dates_and_a_series_any():
+def test_number_of_dates():
     shapes = {task: extension(make_card(task))[1].input[0].input.shape for task in ("change", "time-series")}
     assert shapes == {"change": [-1, 2, 2, 32, 48], "time-series": [-1, -1, 2, 32, 48]}
 
 
 @pytest.mark.parametrize("task", ["detection", "instance-segmentation"])
-def test_a_detector_states_all_that_it_gives(task):
+def test_detector_outputs(task):
     _, found = extension(make_card(task))
     names = [output.name for output in found.output]
     assert names == ["boxes", "labels", "scores", *(["masks"] if task == "instance-segmentation" else [])]
@@ -91,18 +91,18 @@ def test_a_detector_states_all_that_it_gives(task):
     assert classes == {name: [7, 2] if name == "labels" else [] for name in names}
 
 
-def test_a_task_that_the_extension_has_no_name_for_is_left_out():
+def test_task_without_mlm_name_is_left_out():
     assert to_stac(make_card("self-supervised"))["properties"]["mlm:tasks"] == []
 
 
 @pytest.mark.parametrize(("version", "wanted"), [("2.9.1+cu126", "2.9.1"), ("2.10.0a0+git1", "2.10.0"), ("main", None)])
-def test_the_frameworks_version_is_a_semantic_one(monkeypatch, version, wanted):
+def test_framework_version_is_semantic(monkeypatch, version, wanted):
     monkeypatch.setattr(torch, "__version__", version)
     assert to_stac(make_card())["properties"].get("mlm:framework_version") == wanted
 
 
-# What follows is version 1.4 of the extension, https://github.com/stac-extensions/mlm, and what it takes over from
-# others: data types and sizes from STAC 1.1, classes from version 2.0 of the classification extension.
+# Version 1.4 of the extension, https://github.com/stac-extensions/mlm, with data types and sizes from STAC 1.1 and
+# classes from version 2.0 of the classification extension.
 PROPERTIES = {
     "mlm:name": r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]",
     "mlm:architecture": r".+",
@@ -128,7 +128,7 @@ def conforms(value, rule):
 
 
 @pytest.mark.parametrize("task", MLM_TASKS)
-def test_the_item_has_what_the_specification_requires_and_nothing_that_it_does_not_know(task):
+def test_item_has_required_and_no_unknown_fields(task):
     item = json.loads(json.dumps(to_stac(make_card(task), weights=7), allow_nan=False))
     properties = item["properties"]
     own = {name for name in properties if name.startswith("mlm:")}
@@ -155,7 +155,7 @@ def test_the_item_has_what_the_specification_requires_and_nothing_that_it_does_n
 
 
 @pytest.mark.parametrize("task", MLM_TASKS)
-def test_the_item_is_one_of_stac_itself(task):
+def test_item_is_valid_stac(task):
     pytest.importorskip("jsonschema")
     item = pystac.Item.from_dict(to_stac(make_card(task)))
     item.stac_extensions = []  # their schemas are not shipped with pystac, and tests have no network

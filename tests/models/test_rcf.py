@@ -1,4 +1,4 @@
-"""Random convolutional features against loops in numpy; patches from images against a whitening worked out by hand."""
+"""Random convolutional features equal NumPy loops; drawn patches equal an explicit whitening."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from geoxt.errors import InputError
 
 
 def brute_force(image, patches, threshold):
-    """Slide every patch over an image (C, H, W) and average what exceeds the threshold, on either side."""
+    """Return RCF features of an image (C, H, W), by loops over patches and pixels."""
     _, height, width = image.shape
     size = patches.shape[-1]
     over, under = np.zeros(len(patches)), np.zeros(len(patches))
@@ -23,14 +23,14 @@ def brute_force(image, patches, threshold):
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 4])
-def test_features_are_those_of_a_loop(kernel):
+def test_features_equal_loop(kernel):
     model = models.create("rcf", in_chans=2, features=10, kernel=kernel, threshold=0.7)
     images = torch.randn(2, 2, 7, 6)
     expected = [brute_force(one.numpy().astype(float), model.patches.numpy(), 0.7) for one in images]
     np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_patches_are_frozen_and_depend_on_the_seed_alone():
+def test_patches_are_fixed_by_seed():
     one, two = (models.create("test_rcf", in_chans=3, classes=2, seed=4) for _ in range(2))
     assert torch.equal(one.patches, two.patches)
     assert not torch.equal(one.patches, models.create("test_rcf", in_chans=3, classes=2, seed=5).patches)
@@ -38,7 +38,7 @@ def test_patches_are_frozen_and_depend_on_the_seed_alone():
     assert not one.features(torch.randn(1, 3, 8, 8, requires_grad=True)).requires_grad
 
 
-def test_drawn_patches_are_whitened_pieces_of_the_images():
+def test_drawn_patches_are_whitened_image_patches():
     images = torch.rand(3, 2, 12, 10, generator=torch.Generator().manual_seed(0))
     model = models.create("rcf", in_chans=2, features=400).draw(images, seed=1, ridge=1e-3)
     pieces = images.unfold(2, 3, 1).unfold(3, 3, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 18).numpy().astype(float)
@@ -54,12 +54,12 @@ def test_drawn_patches_are_whitened_pieces_of_the_images():
     np.testing.assert_allclose(drawn, cut @ whitener @ whitener, rtol=1e-3, atol=1e-3)
 
 
-def test_a_patch_of_one_colour_does_no_harm():
+def test_constant_patch_is_finite():
     model = models.create("test_rcf", in_chans=1).draw(torch.ones(2, 1, 5, 5))
     assert model.patches.isfinite().all()
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 1, 2, 8), (1, 8, 8)])
-def test_images_that_give_no_patches_are_refused(shape):
+def test_unsuitable_images_raise(shape):
     with pytest.raises(InputError, match="Cannot draw patches from images of shape"):
         models.create("test_rcf", in_chans=1).draw(torch.zeros(shape))

@@ -1,4 +1,4 @@
-"""L-TAE and U-TAE: dates that do not count have no influence, order matters only through positions."""
+"""L-TAE and U-TAE: invalid dates have no influence, order matters only through positions."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def build(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_dates_that_do_not_count_have_no_influence(name, series, valid):
+def test_invalid_dates_have_no_influence(name, series, valid):
     model = build(name)
     other = series.where(valid[:, :, None, None, None], torch.nan)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def test_dates_that_do_not_count_have_no_influence(name, series, valid):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_dates_that_do_not_count_may_as_well_be_left_out(name, series, valid):
+def test_invalid_dates_equal_dropped_dates(name, series, valid):
     model = build(name)
     days = torch.tensor([3.0, 10, 50, 120, 200])
     keep = valid[0]
@@ -46,7 +46,7 @@ def test_dates_that_do_not_count_may_as_well_be_left_out(name, series, valid):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_dates_may_stand_in_any_order_with_their_positions(name, series):
+def test_output_is_invariant_to_date_order_with_positions(name, series):
     model = build(name)
     days, order = torch.tensor([[3.0, 10, 50, 120, 200]]).expand(2, -1), [4, 2, 0, 1, 3]
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_dates_may_stand_in_any_order_with_their_positions(name, series):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_positions_are_the_numbers_of_the_dates_by_default(name, series):
+def test_default_positions_are_date_indices(name, series):
     model = build(name)
     with torch.no_grad():
         assert torch.equal(model(series), model(series, positions=torch.arange(5).expand(2, -1)))
@@ -64,13 +64,13 @@ def test_positions_are_the_numbers_of_the_dates_by_default(name, series):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (17, 9)])
-def test_small_images_are_no_trouble(name, shape):
+def test_small_images(name, shape):
     with torch.no_grad():
         assert build(name)(torch.zeros(1, 2, 3, *shape)).shape == (1, 2, *shape)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_series_without_valid_dates_gives_numbers(name, series):
+def test_series_without_valid_dates_is_finite(name, series):
     with torch.no_grad():
         assert build(name)(series, torch.zeros(2, 5, dtype=torch.bool)).isfinite().all()
 
@@ -80,8 +80,8 @@ def encoder():
     return LTAE(8, 8, heads=2, width=12, keys=3, period=1000.0, dropout=0.0).eval()
 
 
-def test_ltae_is_what_the_paper_writes():
-    """Worked out in numpy, pixel by pixel and head by head (equations 2 to 6)."""
+def test_ltae_equals_paper_equations():
+    """Computed in NumPy, per pixel and head (equations 2 to 6)."""
     model = encoder()
     series, days = torch.randn(3, 4, 8), torch.tensor([[1.0, 5, 9, 30]]).expand(3, -1)
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_ltae_is_what_the_paper_writes():
         np.testing.assert_allclose(summary[pixel], group(hidden, 2, "norm_out"), rtol=1e-3, atol=1e-5)
 
 
-def test_attention_sums_to_one_and_passes_over_what_does_not_count():
+def test_attention_sums_to_one_over_valid_dates():
     valid = torch.tensor([[True, False, True], [False, False, True]])
     with torch.no_grad():
         _, attention = encoder()(torch.randn(2, 3, 8), torch.zeros(2, 3), valid)
@@ -122,7 +122,7 @@ def test_attention_sums_to_one_and_passes_over_what_does_not_count():
     assert (attention[:, 1, 2] == 1).all()
 
 
-def test_a_mask_that_lets_all_through_changes_nothing():
+def test_all_valid_mask_changes_nothing():
     model, series = encoder(), torch.randn(4, 5, 8)
     with torch.no_grad():
         plain, _ = model(series, torch.zeros(4, 5))

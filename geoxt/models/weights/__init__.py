@@ -1,7 +1,7 @@
-"""Pretrained weights as data: what they are, where they lie, and how they come into a model with other bands."""
+"""Registry of pretrained weights: `names()` lists them, `get(name)` returns one, `load` puts one into a model."""
 
 from geoxt.models.weights.band_mapping import ALIASES
 from geoxt.models.weights.loading import Loaded, load
-from geoxt.models.weights.table import Weights, weights_info, weights_names
+from geoxt.models.weights.table import Weights, describe, get, names
 
-__all__ = ["ALIASES", "Loaded", "Weights", "load", "weights_info", "weights_names"]
+__all__ = ["ALIASES", "Loaded", "Weights", "describe", "get", "load", "names"]

@@ -1,4 +1,4 @@
-"""First layers for other bands: kernels are taken by the names of their bands, those of unknown bands are made up."""
+"""Adaptation of a first convolution to other bands: kernels are matched by band name, the others initialized."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from geoxt.errors import InputError
 
 Missing = Literal["mean", "random", "zero"]
-"""How kernels of bands that the weights do not know begin."""
+"""Initialization of the kernels of bands that the weights lack."""
 _MISSING = ("mean", "random", "zero")
 
 ALIASES: Mapping[str, Mapping[str, str]] = {
@@ -21,23 +21,23 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "landsat-tm": {"B3": "R", "B2": "G", "B1": "B", "SR_B3": "R", "SR_B2": "G", "SR_B1": "B"},
     "stac": {"red": "R", "green": "G", "blue": "B"},
 }
-"""Which bands of a sensor natural images have, under the name that the weights give them."""
+"""Red, green and blue bands of a sensor, as keys, by their names in weights of natural images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapted:
-    """A first layer's kernels, and how they came about."""
+    """Adapted kernels of a first convolution."""
 
     kernels: Tensor
     """Float (out, bands, h, w)."""
     known: tuple[str, ...]
-    """Bands whose kernels were taken."""
-    made: tuple[str, ...]
-    """Bands whose kernels were made up."""
+    """Bands with kernels from the weights."""
+    initialized: tuple[str, ...]
+    """Bands with initialized kernels."""
     unused: tuple[str, ...]
-    """Bands of the weights that the model does not have."""
+    """Bands of the weights that the model lacks."""
     scale: float
-    """What all kernels were multiplied by."""
+    """Factor applied to all kernels."""
 
 
 def adapt(
@@ -49,57 +49,57 @@ def adapt(
     fresh: Tensor,
     alias: Mapping[str, str],
 ) -> Adapted:
-    """Put kernels into another order of bands, with others beside them.
+    """Return kernels for other bands, matched by name; those of missing bands are initialized.
 
     Parameters
     ----------
     kernels
         Float (out, len(of), h, w).
     of
-        The bands they are for.
+        Bands of the kernels.
     bands
-        The bands that are wanted.
+        Bands of the model.
     missing
-        What to do for bands that are not among `of`. `"mean"` takes the mean kernel, and then scales all kernels by
-        `len(of) / len(bands)`: where all bands are alike, the layer gives what it gave before. `"random"` takes those
-        of `fresh`, `"zero"` ignores these bands at first; both leave the known kernels as they are.
+        Initialization of bands that are not in `of`. `"mean"` uses the mean kernel, then scales all kernels by
+        `len(of) / len(bands)`, so that the response to equal bands is unchanged. `"random"` uses the kernels of
+        `fresh`, `"zero"` uses zeros; both leave the known kernels unchanged.
     fresh
-        Float (out, len(bands), h, w): what the layer began with.
+        Float (out, len(bands), h, w): randomly initialized kernels.
     alias
-        Other names of bands, with the weights' name for each.
+        Name in the weights by name in the model, for bands whose names differ.
 
     Raises
     ------
     InputError
-        Where `missing` is none of these, two bands have one name in the weights, or no band is known.
+        If `missing` is invalid, two bands map to one band of the weights, or no band matches.
     """
-    wanted = [band if band in of else alias.get(band, band) for band in bands]
-    twice = sorted({name for name in wanted if name in of and wanted.count(name) > 1})
-    if twice:
-        msg = f"Cannot match bands: several of {', '.join(bands)} are {twice[0]!r} of the weights. Pass another alias=."
-        raise InputError(msg)
-    known = tuple(band for band, name in zip(bands, wanted, strict=True) if name in of)
+    renamed = [band if band in of else alias.get(band, band) for band in bands]
+    duplicates = sorted({name for name in renamed if name in of and renamed.count(name) > 1})
+    if duplicates:
+        msg = f"Cannot match bands: several of {', '.join(bands)} are {duplicates[0]!r} of the weights."
+        raise InputError(msg, remedy="Pass another {alias}.", value=duplicates[0], argument="alias")
+    known = tuple(band for band, name in zip(bands, renamed, strict=True) if name in of)
     if not known:
-        names = f"the model's are {', '.join(bands)}, the weights' {', '.join(of)}"
-        msg = f"Cannot match bands: {names}. Pass alias=, a mapping of names or one of {', '.join(ALIASES)}."
-        raise InputError(msg)
-    made = tuple(band for band in bands if band not in known)
-    scale = len(of) / len(bands) if made and missing == "mean" else 1.0
+        msg = f"Cannot match bands: the model's are {', '.join(bands)}, the weights' {', '.join(of)}."
+        remedy = f"Pass {{alias}}, a mapping of names or one of {', '.join(ALIASES)}."
+        raise InputError(msg, remedy=remedy, value=tuple(bands), argument="alias")
+    initialized = tuple(band for band in bands if band not in known)
+    scale = len(of) / len(bands) if initialized and missing == "mean" else 1.0
     layers = [
-        kernels[:, of.index(name)] if name in of else _make_up(kernels, missing, fresh[:, index])
-        for index, name in enumerate(wanted)
+        kernels[:, of.index(name)] if name in of else _initialize(kernels, missing, fresh[:, index])
+        for index, name in enumerate(renamed)
     ]
     return Adapted(
         kernels=torch.stack(layers, dim=1) * scale,
         known=known,
-        made=made,
-        unused=tuple(name for name in of if name not in wanted),
+        initialized=initialized,
+        unused=tuple(name for name in of if name not in renamed),
         scale=scale,
     )
 
 
-def _make_up(kernels: Tensor, missing: Missing, fresh: Tensor) -> Tensor:
-    """Return kernels (out, h, w) for a band that the weights do not know."""
+def _initialize(kernels: Tensor, missing: Missing, fresh: Tensor) -> Tensor:
+    """Return kernels (out, h, w) of a band that the weights lack."""
     match missing:
         case "mean":
             return kernels.mean(dim=1)
@@ -108,21 +108,23 @@ def _make_up(kernels: Tensor, missing: Missing, fresh: Tensor) -> Tensor:
         case "zero":
             return torch.zeros_like(fresh)
         case _:
-            msg = f"Cannot make up kernels with missing={missing!r}: pass one of {', '.join(_MISSING)}."
-            raise InputError(msg)
+            msg = f"Cannot initialize kernels with missing={missing!r}."
+            remedy = f"Pass {{missing}}, one of {', '.join(_MISSING)}."
+            raise InputError(msg, remedy=remedy, value=missing, argument="missing")
 
 
 def alias_of(alias: str | Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return a mapping of names: the one of a sensor in `ALIASES`, or as it was given.
+    """Return a mapping of band names: that of a sensor in `ALIASES`, or `alias` itself.
 
     Raises
     ------
     InputError
-        Where a sensor is unknown.
+        If the sensor is unknown.
     """
     if not isinstance(alias, str):
         return alias or {}
     if alias not in ALIASES:
-        msg = f"Cannot find the bands of {alias!r}: pass in alias= a mapping of names, or one of {', '.join(ALIASES)}."
-        raise InputError(msg)
+        msg = f"Cannot find the band names of {alias!r}."
+        remedy = f"Pass {{alias}}, a mapping of names or one of {', '.join(ALIASES)}."
+        raise InputError(msg, remedy=remedy, value=alias, argument="alias")
     return ALIASES[alias]

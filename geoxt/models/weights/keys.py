@@ -1,4 +1,4 @@
-"""Names of weights in other libraries' files: rules, as data, that turn them into timm's."""
+"""Renaming of state-dict keys of other libraries to those of timm, by tables of regular expressions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "teacher")
-"""Where checkpoints keep their weights beside other things."""
+"""Keys under which checkpoints hold the state dict."""
 _RESNET = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 _BLOCKS = (0, *accumulate((1, 2, 2, 3, 3, 4, 1)))
-"""Where each stage of EfficientNet-B0 and -Lite0 begins among its blocks."""
+"""Index of the first block of each stage of EfficientNet-B0 and -Lite0."""
 _PARTS = {
     "_conv_stem.": "conv_stem.",
     "_bn0.": "bn1.",
@@ -52,14 +52,14 @@ Replacement = str | Callable[[re.Match[str]], str] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How one library or method names weights."""
+    """Key naming of one library or method."""
 
     name: str
-    """Who names them so."""
+    """Library or method."""
     marker: str
-    """A regular expression; where a name matches, this is the layout."""
+    """Regular expression that a key of this layout matches."""
     rules: tuple[tuple[str, Replacement], ...]
-    """Expressions and what replaces them, the first that matches; `None` drops the weight. Others keep their names."""
+    """Regular expressions and replacements; the first match applies, `None` drops the weight. Other keys stay."""
 
 
 LAYOUTS = (
@@ -107,11 +107,11 @@ LAYOUTS = (
         ),
     ),
 )
-"""The layouts that are understood, in the order in which they are looked for."""
+"""Known layouts, in order of precedence."""
 
 
 def unwrap(checkpoint: Any) -> State:
-    """Return the weights of a checkpoint, which may lie in it beside optimiser states and the like."""
+    """Return the tensors of a checkpoint, which may be nested beside optimizer states."""
     while isinstance(checkpoint, Mapping):
         inner = next((checkpoint[key] for key in _WRAPPERS if isinstance(checkpoint.get(key), Mapping)), None)
         if inner is None:
@@ -121,19 +121,19 @@ def unwrap(checkpoint: Any) -> State:
 
 
 def rename(state: State) -> tuple[State, tuple[str, ...]]:
-    """Give weights timm's names; return them and the layouts that were found, outermost first."""
-    found: list[str] = []
+    """Return weights under timm's keys, and the names of the layouts that applied, outermost first."""
+    applied: list[str] = []
     for _ in LAYOUTS:
-        layout = next((one for one in LAYOUTS if one.name not in found and _marked(one, state)), None)
+        layout = next((x for x in LAYOUTS if x.name not in applied and _matches(x, state)), None)
         if layout is None:
             break
-        found.append(layout.name)
-        named = {_name(key, layout): value for key, value in state.items()}
-        state = {key: value for key, value in named.items() if key is not None}
-    return state, tuple(found)
+        applied.append(layout.name)
+        renamed = {_name(key, layout): value for key, value in state.items()}
+        state = {key: value for key, value in renamed.items() if key is not None}
+    return state, tuple(applied)
 
 
-def _marked(layout: Layout, state: State) -> bool:
+def _matches(layout: Layout, state: State) -> bool:
     return any(re.search(layout.marker, key) for key in state)
 
 

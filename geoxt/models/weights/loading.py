@@ -1,4 +1,4 @@
-"""`load`: pretrained weights into a model with bands of its own, and a report of what was done."""
+"""`load` puts pretrained weights into a model with other bands, and reports the result."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from torch import Tensor, nn
 from geoxt.errors import InputError
 from geoxt.models.weights.band_mapping import Adapted, Missing, adapt, alias_of
 from geoxt.models.weights.keys import State, rename
-from geoxt.models.weights.table import Weights, weights_info
+from geoxt.models.weights.table import Weights, get
 from geoxt.models.weights.weights_file import fetch, read
 from geoxt.types import SomePath
 
 _LOG = logging.getLogger("geoxt")
 _HEADS = r"^(fc|head|heads|classifier|last_linear|fc_norm|norm|head_dist|head_drop)(\.|$)"
-"""The last layers of timm's models, which pretrained weights often lack."""
-_SHOWN = 8
+"""Last layers of timm models, which pretrained weights often lack."""
+_MAX_LISTED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What `load` did."""
+    """Result of `load`."""
 
     weights: Weights
-    """What was loaded."""
+    """Loaded weights."""
     layouts: tuple[str, ...]
-    """In whose way the file named its weights, outermost first; empty where in timm's."""
+    """Key layouts of the file, outermost first; empty for timm's."""
     known: tuple[str, ...]
-    """Bands whose kernels were taken from the weights."""
-    made: tuple[str, ...]
-    """Bands whose kernels were made up."""
+    """Bands with kernels from the weights."""
+    initialized: tuple[str, ...]
+    """Bands with initialized kernels."""
     dropped: tuple[str, ...]
-    """Bands of the weights that the model does not have."""
+    """Bands of the weights that the model lacks."""
     missing: Missing
-    """How kernels were made up."""
+    """Initialization of missing kernels."""
     scale: float
-    """What all kernels of the first layer were multiplied by."""
+    """Factor applied to all kernels of the first layer."""
     count: int
-    """How many tensors were loaded."""
+    """Number of loaded tensors."""
     fresh: tuple[str, ...]
-    """Tensors of the model that were left as they began."""
+    """Tensors of the model that keep their initial values."""
     unused: tuple[str, ...]
-    """Tensors of the weights that the model has no place for."""
+    """Tensors of the weights that the model lacks."""
 
     def __str__(self) -> str:
-        made = f"; made up {', '.join(self.made)} ({self.missing})" if self.made else ""
+        initialized = f"; initialized {', '.join(self.initialized)} ({self.missing})" if self.initialized else ""
         dropped = f"; without {', '.join(self.dropped)}" if self.dropped else ""
         scale = f"; kernels times {self.scale:.3g}" if self.scale != 1 else ""
-        fresh = f"; new: {_some(self.fresh)}" if self.fresh else ""
+        fresh = f"; new: {_listed(self.fresh)}" if self.fresh else ""
         license_ = self.weights.license or "none stated"
         doubts = f"; unverified: {', '.join(self.weights.unverified)}" if self.weights.unverified else ""
         head = f"{self.weights.name}: {self.count} tensors, bands {', '.join(self.known)}"
-        return f"{head}{made}{dropped}{scale}{fresh}; licence: {license_}{doubts}"
+        return f"{head}{initialized}{dropped}{scale}{fresh}; license: {license_}{doubts}"
 
 
 def load(
@@ -73,65 +73,65 @@ def load(
     folder: SomePath | None = None,
     progress: bool = True,
 ) -> Loaded:
-    """Load pretrained weights into a model, in place; kernels of the first layer by the names of their bands.
+    """Load pretrained weights into a model, in place; kernels of the first layer are matched by band name.
 
     Parameters
     ----------
     model
-        What `create` made, or a model of timm.
+        Model built by `create`, or a timm model.
     weights
-        One of `weights_names()`, `"timm/"` and a name of timm's with its tag, or facts of your own.
+        One of `geoxt.models.weights.names()`, `"timm/"` plus a timm name with its tag, or a `Weights`.
     bands
-        The model's bands, in order; not needed where `create` was told them.
+        Bands of the model, in order; by default those given to `create`.
     missing
-        How the kernels of bands begin that the weights do not know: `"mean"` of the known ones, with all kernels scaled
-        so that their sum stays (what a grey image gives), `"random"` as the model began, or `"zero"`.
+        Initialization of the kernels of bands that the weights lack: `"mean"` of the known kernels, with all kernels
+        scaled so that the response to equal bands is unchanged; `"random"`, the model's initial values; or `"zero"`.
     alias
-        The weights' names of your bands, where they differ: a mapping, or a sensor of `ALIASES`. Nothing is guessed.
+        Name in the weights by name of a band, if they differ: a mapping, or a sensor of `ALIASES`.
     strict
-        Refuse weights that do not fit the whole model but its last layer.
+        Whether to raise if tensors other than those of the last layers do not fit.
     file
-        The file, where you have it yourself.
+        Local weights file, instead of a download.
     folder
-        Where downloaded files are kept.
+        Folder of downloaded files; by default the cache folder of geoxt.
     progress
-        Whether to show a bar while it is downloaded.
+        Whether to show a progress bar during the download.
 
     Returns
     -------
     Loaded
-        What was done; it is also logged.
+        Report, which is also logged.
 
     Raises
     ------
     InputError
-        Where model and weights do not fit, or no band is known by name.
+        If model and weights do not fit, or no band matches by name.
     ReadError, MissingDependency
-        Where the file cannot be had.
+        If the file cannot be located, downloaded or read.
     """
-    facts = weights_info(weights) if isinstance(weights, str) else weights
+    facts = get(weights) if isinstance(weights, str) else weights
     if not facts.timm or facts.bands is None:
-        where = f" See {facts.repository}." if facts.repository else ""
-        what = f"geoxt has no architecture {facts.architecture!r}"
-        msg = f"Cannot load {facts.name!r}: {what}. Pass one of weights_names() in weights=.{where}"
-        raise InputError(msg)
+        repository = f" See {facts.repository}." if facts.repository else ""
+        msg = f"Cannot load {facts.name!r}: geoxt has no architecture {facts.architecture!r}.{repository}"
+        remedy = "Pass {weights}, one of geoxt.models.weights.names()."
+        raise InputError(msg, remedy=remedy, value=facts.name, argument="weights")
     body = _backbone(model)
-    wanted = _bands(model, body, bands)
+    model_bands = _bands(model, body, bands)
     path = Path(file) if file is not None else fetch(facts, folder=folder, progress=progress)
     state, layouts = rename(read(path))
-    targets = {_plain(key): key for key in body.state_dict()}
-    state = {targets.get(_plain(key), key): value for key, value in state.items()}
-    adapted = _first(body, state, facts, wanted, missing=missing, alias=alias_of(alias))
-    loaded, fresh, unused, wrong = _sort(body.state_dict(), state)
+    targets = {_with_dots(key): key for key in body.state_dict()}
+    state = {targets.get(_with_dots(key), key): value for key, value in state.items()}
+    adapted = _adapt_first(body, state, facts, model_bands, missing=missing, alias=alias_of(alias))
+    loaded, fresh, unused, wrong = _partition(body.state_dict(), state)
     if strict:
-        _refuse(facts, fresh, unused, wrong, whole=_keeps_its_head(body))
+        _raise_if_incomplete(facts, fresh, unused, wrong, complete=_has_head(body))
     with torch.no_grad():
         body.load_state_dict(loaded, strict=False)
     report = Loaded(
         weights=facts,
         layouts=layouts,
         known=adapted.known,
-        made=adapted.made,
+        initialized=adapted.initialized,
         dropped=adapted.unused,
         missing=missing,
         scale=adapted.scale,
@@ -144,29 +144,28 @@ def load(
 
 
 def _backbone(model: nn.Module) -> nn.Module:
-    """Return the part of a model that has timm's names."""
+    """Return the part of a model with timm's keys."""
     part: Any = model
     while not hasattr(part, "default_cfg") and not hasattr(part, "conv1"):
         inner = getattr(part, "backbone", None) or getattr(part, "body", None) or getattr(part, "model", None)
         if not isinstance(inner, nn.Module):
-            name = type(model).__name__
-            msg = f"Cannot load weights into {name}: it has no encoder of timm. Pass a model that has one."
-            raise InputError(msg)
+            msg = f"Cannot load weights into {type(model).__name__}: it has no timm encoder."
+            raise InputError(msg, remedy="Pass a model with a timm encoder.", argument="model")
         part = inner
-    found: nn.Module = part
-    return found
+    backbone: nn.Module = part
+    return backbone
 
 
 def _bands(model: nn.Module, body: nn.Module, bands: Sequence[str] | None) -> tuple[str, ...]:
-    own = getattr(model, "bands", None) or getattr(getattr(model, "card", None), "bands", None)
-    given = own if bands is None else bands
+    declared = getattr(model, "bands", None) or getattr(getattr(model, "card", None), "bands", None)
+    given = declared if bands is None else bands
     count = _first_convolution(body)[1].in_channels
     if given is None:
-        msg = f"Cannot match the model's {count} bands to those of the weights: pass their names, in order, in bands=."
-        raise InputError(msg)
+        msg = f"Cannot match the model's {count} bands to those of the weights: their names are unknown."
+        raise InputError(msg, remedy="Pass {bands}, their names in order.", argument="bands")
     if isinstance(given, str) or len(given) != count or len(set(given)) != count:
-        msg = f"Cannot match bands={given!r} to a model of {count} bands: pass {count} names, each once."
-        raise InputError(msg)
+        msg = f"Cannot match bands={given!r} to a model of {count} bands."
+        raise InputError(msg, remedy=f"Pass {{bands}}, {count} distinct names.", value=given, argument="bands")
     return tuple(given)
 
 
@@ -174,33 +173,33 @@ def _first_convolution(body: nn.Module) -> tuple[str, nn.Conv2d]:
     for name, module in body.named_modules():
         if isinstance(module, nn.Conv2d):
             return name, module
-    msg = f"Cannot load weights into {type(body).__name__}: it has no convolution. Pass a model that begins with one."
-    raise InputError(msg)
+    msg = f"Cannot load weights into {type(body).__name__}: it has no convolution."
+    raise InputError(msg, remedy="Pass a model that begins with a convolution.", argument="model")
 
 
-def _first(
+def _adapt_first(
     body: nn.Module, state: State, facts: Weights, bands: tuple[str, ...], *, missing: Missing, alias: Mapping[str, str]
 ) -> Adapted:
-    """Adapt the first layer's kernels among the weights, in place."""
+    """Adapt the kernels of the first convolution in `state`, in place."""
     name, convolution = _first_convolution(body)
     key = f"{name}.weight"
     of = facts.bands or ()
     kernels = state.get(key)
     if kernels is None or kernels.ndim != 4 or kernels.shape[1] != len(of):
-        found = "no such tensor" if kernels is None else f"shape {tuple(kernels.shape)}"
-        what = f"{key} should have {len(of)} bands, and the file has {found}"
-        msg = f"Cannot load {facts.name!r}: {what}. Build timm's {facts.architecture!r}, or pass other weights=."
-        raise InputError(msg)
+        shape = "lacks it" if kernels is None else f"has the shape {tuple(kernels.shape)}"
+        msg = f"Cannot load {facts.name!r}: {key} should have {len(of)} bands, but the file {shape}."
+        remedy = f"Build timm's {facts.architecture!r}. Or pass other {{weights}}."
+        raise InputError(msg, remedy=remedy, value=facts.name, argument="weights")
     fresh = convolution.weight.detach().cpu()
     adapted = adapt(kernels.float(), of, bands, missing=missing, fresh=fresh, alias=alias)
     state[key] = adapted.kernels
     return adapted
 
 
-def _sort(
+def _partition(
     target: Mapping[str, Tensor], state: State
 ) -> tuple[State, tuple[str, ...], tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Return what can be loaded, what the weights lack, what the model lacks, and where shapes differ."""
+    """Return fitting tensors, keys that the weights lack, keys that the model lacks, and keys of differing shapes."""
     loaded = {key: value for key, value in state.items() if key in target and target[key].shape == value.shape}
     differ = [key for key in state if key in target and target[key].shape != state[key].shape]
     wrong = tuple((key, f"{tuple(state[key].shape)} for {tuple(target[key].shape)}") for key in differ)
@@ -208,22 +207,23 @@ def _sort(
     return loaded, fresh, tuple(key for key in state if key not in target), wrong
 
 
-def _refuse(
-    facts: Weights, fresh: Sequence[str], unused: Sequence[str], wrong: Sequence[tuple[str, str]], *, whole: bool
+def _raise_if_incomplete(
+    facts: Weights, fresh: Sequence[str], unused: Sequence[str], wrong: Sequence[tuple[str, str]], *, complete: bool
 ) -> None:
-    """Raise where more than the last layers differ; an encoder without them may also leave out the weights' deepest."""
+    """Raise if more than the last layers differ; an encoder without a head may also lack the deepest stages."""
     lacking = [key for key in fresh if not _is_head(key)]
-    left = [key for key in unused if not _is_head(key)] if whole else []
-    shapes = [f"{key} ({found})" for key, found in wrong if not _is_head(key)]
+    left = [key for key in unused if not _is_head(key)] if complete else []
+    shapes = [f"{key} ({shape})" for key, shape in wrong if not _is_head(key)]
     if not (lacking or left or shapes):
         return
     parts = [("the weights lack", lacking), ("the model lacks", left), ("shapes differ in", shapes)]
-    found = "; ".join(f"{what} {_some(keys)}" for what, keys in parts if keys)
-    msg = f"Cannot load {facts.name!r}: {found}. Build timm's {facts.architecture!r}, or pass strict=False."
-    raise InputError(msg)
+    differences = "; ".join(f"{text} {_listed(keys)}" for text, keys in parts if keys)
+    msg = f"Cannot load {facts.name!r}: {differences}."
+    remedy = f"Build timm's {facts.architecture!r}. Or pass {{strict:False}}."
+    raise InputError(msg, remedy=remedy, value=facts.name, argument="weights")
 
 
-def _keeps_its_head(body: nn.Module) -> bool:
+def _has_head(body: nn.Module) -> bool:
     return hasattr(body, "forward_head")
 
 
@@ -231,11 +231,11 @@ def _is_head(key: str) -> bool:
     return re.search(_HEADS, key) is not None
 
 
-def _plain(key: str) -> str:
-    """Undo what timm does to names where it gives features by level: `stages_0` for `stages.0`."""
+def _with_dots(key: str) -> str:
+    """Return a key with `stages.0` for the `stages_0` of timm's `features_only` models."""
     return re.sub(r"^([a-z]+)_(\d+)\.", r"\1.\2.", key)
 
 
-def _some(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
+    return ", ".join(keys[:_MAX_LISTED]) + more

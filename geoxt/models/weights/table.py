@@ -1,4 +1,4 @@
-"""The table of pretrained weights: facts of each, read from `weights.jsonl` beside this file, one row a line."""
+"""Table of pretrained weights, read from `weights.jsonl` beside this file (one row per line)."""
 
 from __future__ import annotations
 
@@ -20,57 +20,57 @@ _RGB = ("R", "G", "B")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """What is known of one file of weights."""
+    """One file of pretrained weights."""
 
     name: str
-    """The name that `load` takes; what stands before the colon is where the facts were read."""
+    """Name that `load` takes; the part before the colon is the source of the facts."""
     family: str
-    """The method or dataset by which it is known."""
+    """Method or dataset of that name."""
     architecture: str
-    """timm's name of the model where `timm` is true, the authors' own otherwise."""
+    """timm's name of the model if `timm` is true, else the authors' name."""
     timm: bool
-    """Whether a model of timm takes these weights."""
+    """Whether the weights fit a timm model."""
     sensor: str | None = None
-    """Which sensor took the images."""
+    """Sensor of the training images."""
     level: str | None = None
-    """Processing level of the images."""
+    """Processing level of the training images."""
     bands: tuple[str, ...] | None
-    """Names of the bands, in order; `None` where the model takes any."""
+    """Names of the bands, in order; `None` if the model takes any."""
     steps: tuple[Mapping[str, Any], ...] = ()
-    """How stored numbers were scaled, in order; `op` is divide, multiply, normalize, clip_minmax, resize or
+    """Preprocessing of stored values, in order; `op` is divide, multiply, normalize, clip_minmax, resize or
     center_crop."""
     note: str | None = None
-    """What else is to be known of the input."""
+    """Further notes on the input."""
     dataset: str | None = None
-    """What it was trained on."""
+    """Training dataset."""
     method: str | None = None
-    """How it was trained."""
+    """Training method."""
     license: str | None
-    """The licence of the weights; `None` where none is stated."""
+    """License of the weights; `None` if none is stated."""
     paper: str | None = None
-    """To be cited."""
+    """Publication to cite."""
     repository: str | None = None
-    """Where its authors publish."""
+    """Repository of the authors."""
     url: str | None
-    """Where the file lies; `None` where only a package has it."""
+    """URL of the file; `None` if only a package holds it."""
     file: str
-    """Its name on disk."""
+    """File name on disk."""
     package: str | None = None
-    """A package of PyPI that brings the file."""
+    """PyPI package that holds the file."""
     inside: str | None = None
-    """The folder in that package."""
+    """Folder in that package."""
     sha256: str | None = None
-    """First digits of the checksum, as many as are published; `None` where none are."""
+    """SHA-256 checksum, or as many of its first digits as are published."""
     md5: str | None = None
-    """Another checksum, where only that is published."""
+    """MD5 checksum, if no SHA-256 is published."""
     unverified: tuple[str, ...] = ()
-    """Which of these facts no source was found for."""
+    """Fields without a source."""
 
     @property
     def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Mean and deviation of each band in stored numbers, with which (x - mean) / std is what the steps do.
+        """Mean and standard deviation of each band in stored values, such that (x - mean) / std equals the steps.
 
-        `None` where there are no bands or the steps do more than divide, multiply and normalise.
+        `None` without bands, or if a step is not linear.
         """
         if self.bands is None:
             return None
@@ -90,40 +90,40 @@ class Weights:
         return tuple(mean), tuple(std)
 
 
-def weights_names(*, architecture: str | None = None, bands: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Return the names of known weights that `load` takes.
+def names(*, architecture: str | None = None, bands: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Return the names of the weights that `load` takes.
 
     Parameters
     ----------
     architecture
-        Only those for this model of timm.
+        Only weights of this timm model.
     bands
-        Only those that know all of these bands.
+        Only weights with all of these bands.
 
     Examples
     --------
-    >>> weights_names(architecture="resnet18", bands=["B02", "B10"])
+    >>> names(architecture="resnet18", bands=["B02", "B10"])
     ('torchgeo:ResNet18_Weights.SENTINEL2_ALL_MOCO',)
     """
     rows = [row for row in _table().values() if row.timm]
     if architecture is not None:
         rows = [row for row in rows if row.architecture.split(".")[0] == architecture]
-    wanted = set(bands or ())
-    return tuple(row.name for row in rows if wanted <= set(row.bands or ()))
+    required = set(bands or ())
+    return tuple(row.name for row in rows if required <= set(row.bands or ()))
 
 
-def weights_info(name: str) -> Weights:
-    """Return what is known of weights; `"timm/"` and a name of timm's with its tag work as well.
+def get(name: str) -> Weights:
+    """Return pretrained weights by name. `"timm/"` plus a timm name with its tag is valid as well.
 
     Raises
     ------
     InputError
-        Where the name is unknown.
+        If the name is unknown.
 
     Examples
     --------
-    >>> found = weights_info("torchgeo:ResNet50_Weights.SENTINEL2_ALL_MOCO")
-    >>> found.bands[:4], found.license
+    >>> weights = get("torchgeo:ResNet50_Weights.SENTINEL2_ALL_MOCO")
+    >>> weights.bands[:4], weights.license
     (('B01', 'B02', 'B03', 'B04'), 'CC-BY-4.0')
     """
     table = _table()
@@ -133,8 +133,37 @@ def weights_info(name: str) -> Weights:
         return _of_timm(name)
     close = get_close_matches(name, table, n=1, cutoff=0.4)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    msg = f"Cannot find weights named {name!r}.{hint} Pass one of weights_names(), or 'timm/' and a name with its tag."
-    raise InputError(msg)
+    msg = f"Cannot find weights named {name!r}.{hint}"
+    remedy = "Pass one of geoxt.models.weights.names(), or 'timm/' plus a timm name with its tag."
+    raise InputError(msg, remedy=remedy, value=name)
+
+
+def describe(name: str) -> str:
+    """Return the facts of pretrained weights as text.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+
+    Examples
+    --------
+    >>> print(describe("torchgeo:ResNet18_Weights.SENTINEL2_ALL_MOCO").splitlines()[0])
+    torchgeo:ResNet18_Weights.SENTINEL2_ALL_MOCO: resnet18
+    """
+    row = get(name)
+    facts = {
+        "sensor": " ".join(filter(None, (row.sensor, row.level))),
+        "bands": ", ".join(row.bands or ()),
+        "dataset": row.dataset,
+        "method": row.method,
+        "license": row.license or "none stated",
+        "paper": row.paper,
+        "url": row.url,
+        "unverified": ", ".join(row.unverified),
+    }
+    lines = [f"{key:<12}{value}" for key, value in facts.items() if value]
+    return "\n".join([f"{row.name}: {row.architecture}", "", *lines])
 
 
 @cache
@@ -149,24 +178,24 @@ def _row(values: Mapping[str, Any]) -> Weights:
 
 
 def _of_timm(name: str) -> Weights:
-    """Return the row of weights of which timm itself knows."""
+    """Return weights that timm publishes."""
     model, _, tag = name.removeprefix(TIMM).partition(".")
     known = timm().is_model(model) and (not tag or f"{model}.{tag}" in timm().list_pretrained(f"{model}.*"))
-    found = timm().get_pretrained_cfg(name.removeprefix(TIMM)) if known else None
-    if found is None or not found.hf_hub_id:
-        msg = f"Cannot find weights named {name!r}: pass 'timm/' and one of timm.list_pretrained()."
-        raise InputError(msg)
+    config = timm().get_pretrained_cfg(name.removeprefix(TIMM)) if known else None
+    if config is None or not config.hf_hub_id:
+        msg = f"Cannot find weights named {name!r}."
+        raise InputError(msg, remedy="Pass 'timm/' plus one of timm.list_pretrained().", value=name)
     return Weights(
         name=name,
         family="timm",
-        architecture=found.architecture,
+        architecture=config.architecture,
         timm=True,
         bands=_RGB,
-        steps=({"op": "divide", "by": 255.0}, {"op": "normalize", "mean": list(found.mean), "std": list(found.std)}),
-        dataset=found.tag,
-        license=found.license,
-        url=f"https://huggingface.co/{found.hf_hub_id}/resolve/main/model.safetensors",
-        file=f"{found.architecture}.{found.tag}.safetensors",
+        steps=({"op": "divide", "by": 255.0}, {"op": "normalize", "mean": list(config.mean), "std": list(config.std)}),
+        dataset=config.tag,
+        license=config.license,
+        url=f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors",
+        file=f"{config.architecture}.{config.tag}.safetensors",
     )
 
 

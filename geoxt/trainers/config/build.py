@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from geoxt.errors import InputError
-from geoxt.models import load, weights_names
+from geoxt.models import load, weights
 from geoxt.models.network import CARD, PREFIX, Network
 from geoxt.tasks import TASKS, names
 from geoxt.trainers.config.recipe import Recipe
@@ -32,7 +32,7 @@ class Learning:
     options: Mapping[str, Any] = field(default_factory=dict)
     """The architecture's own options."""
     weights: str | None = None
-    """Where to start: a name of `geoxt.models.weights_names()`, or a checkpoint of geoxt's; `None` for random."""
+    """Where to start: a name of `geoxt.models.weights.names()`, or a checkpoint of geoxt's; `None` for random."""
     missing: Literal["mean", "random", "zero"] = "mean"
     """How bands begin that the weights do not know."""
     bands: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def start(network: Network, learning: Learning) -> None:
     """Load the weights to start from into a network, in place: all that fit, but the last layer."""
     name = learning.weights
     assert name is not None
-    if name in weights_names() or ("/" in name and not name.endswith((".ckpt", ".pt", ".pth"))):
+    if name in weights.names() or ("/" in name and not name.endswith((".ckpt", ".pt", ".pth"))):
         load(network.body, name, bands=network.card.bands, missing=learning.missing, alias=dict(learning.bands) or None)
         return
     try:
@@ -106,7 +106,7 @@ def start(network: Network, learning: Learning) -> None:
         bands = tuple(checkpoint[CARD]["bands"])
     except Exception as error:  # torch raises errors of a dozen types for a file that is no checkpoint
         msg = f"Cannot start from weights={name!r} ({type(error).__name__}): pass a checkpoint of geoxt's, or one of "
-        raise InputError(msg + f"{', '.join(list(weights_names())[:6])}, …") from error
+        raise InputError(msg + f"{', '.join(list(weights.names())[:6])}, …") from error
     if bands != network.card.bands:
         msg = f"Cannot start from {name!r}: it knows the bands {', '.join(bands)}, the data has "
         raise InputError(msg + f"{', '.join(network.card.bands)}. Write its encoder by encoder_weights, and load that.")

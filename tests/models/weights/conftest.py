@@ -1,4 +1,4 @@
-"""Weights of a tiny ResNet with three bands, as a file and as facts."""
+"""Weights of a tiny ResNet with three bands, as a file and as a row of the table."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ from geoxt.models import Weights
 
 @pytest.fixture
 def source():
-    """A trained model, as far as the tests are concerned: its statistics are not those of a new one."""
+    """Return a model whose batch-norm statistics differ from those of a new model."""
     torch.manual_seed(3)
     model = timm.create_model("test_resnet", in_chans=3, num_classes=5)
     with torch.no_grad():
@@ -22,7 +22,7 @@ def source():
 
 @pytest.fixture
 def make(tmp_path):
-    """Write a state to a file and give the facts about it."""
+    """Return a function that writes a state dict to a file and returns its `Weights`."""
 
     def write(state, *, bands=("R", "G", "B"), name="tiny.pth", **facts):
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""Names in other libraries' files become timm's: held against models of those libraries that give the same outputs."""
+"""Keys of other libraries are renamed to timm's: outputs equal those of the libraries' models."""
 
 import timm
 import torch
@@ -11,7 +11,7 @@ def prefixed(state, prefix):
     return {f"{prefix}{key}": value for key, value in state.items()}
 
 
-def test_names_of_timm_stay(source):
+def test_timm_keys_are_unchanged(source):
     state = source.state_dict()
     named, layouts = rename(state)
     assert list(named) == list(state)
@@ -19,14 +19,14 @@ def test_names_of_timm_stay(source):
     assert layouts == ()
 
 
-def test_a_checkpoint_is_unwrapped(source):
+def test_checkpoint_is_unwrapped(source):
     state = source.state_dict()
     assert unwrap({"epoch": 3, "state_dict": {"model": state}, "optimizer": {"state": {}}}) == state
     assert unwrap({"epoch": 3}) == {}
     assert unwrap([state]) == {}
 
 
-def test_moco_has_two_encoders_and_a_queue(source):
+def test_moco_query_encoder_is_kept(source):
     state = source.state_dict()
     body = {key: value for key, value in state.items() if not key.startswith("fc.")}
     moco = {
@@ -37,8 +37,8 @@ def test_moco_has_two_encoders_and_a_queue(source):
     assert rename(moco) == (body, ("MoCo",))
 
 
-def test_children_by_number(source):
-    """As lightly and SeCo cut a ResNet: everything but its last layers, in a Sequential."""
+def test_numbered_resnet_children(source):
+    """lightly and SeCo save a ResNet without its last layers as a Sequential."""
     body = nn.Sequential(*list(source.children())[:-2])
     wanted = {key: value for key, value in source.state_dict().items() if not key.startswith("fc.")}
     for prefix in ("backbone.", "encoder_q."):
@@ -48,18 +48,18 @@ def test_children_by_number(source):
         assert len(layouts) == 1
 
 
-def test_prefixes_may_stand_before_each_other(source):
+def test_nested_prefixes(source):
     state = source.state_dict()
     assert rename(prefixed(state, "module.model.")) == (state, ("DistributedDataParallel", "Lightning"))
     assert rename(prefixed(state, "backbone.")) == (state, ("lightly",))
 
 
-def test_the_decoder_of_a_masked_autoencoder_is_dropped():
+def test_mae_decoder_is_dropped():
     state = {"cls_token": torch.zeros(1), "decoder_embed.weight": torch.zeros(1), "mask_token": torch.zeros(1)}
     assert set(rename(state)[0]) == {"cls_token"}
 
 
-def test_a_vit_of_torchvision_is_timms():
+def test_torchvision_vit_equals_timm():
     from torchvision.models import VisionTransformer
 
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def test_a_vit_of_torchvision_is_timms():
 
 
 def efficientnet_pytorch(state):
-    """Write timm's B0 in efficientnet-pytorch's names: both keep their layers in the same order."""
+    """Return timm's B0 under efficientnet-pytorch's keys: both order layers alike."""
     head = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
     layers = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1"}
     layers |= {"conv_pwl": "_project_conv", "bn3": "_bn2", "conv_reduce": "_se_reduce", "conv_expand": "_se_expand"}
@@ -96,7 +96,7 @@ def efficientnet_pytorch(state):
     return {names[key]: value for key, value in state.items()}
 
 
-def test_blocks_of_efficientnet_are_sorted_into_stages():
+def test_efficientnet_blocks_map_to_stages():
     with torch.device("meta"):
         state = timm.create_model("efficientnet_b0", num_classes=4).state_dict()
     theirs = efficientnet_pytorch(state)

