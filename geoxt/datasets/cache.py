@@ -9,7 +9,6 @@ import gc
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -19,6 +18,7 @@ from typing import Any
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.sample_index import Missing, build
 from geoxt.datasets.spec import Lists, Spec
+from geoxt.storage import atomic_write, cache_folder
 from geoxt.template import Template, Value
 
 FORMAT = 1
@@ -61,22 +61,14 @@ def _lists(spec: Spec, root: Path) -> Iterable[Path]:
         yield from (path for path, _ in Template(spec.splits.path).find(root))
 
 
-def home() -> Path | None:
-    """Return the folder of the caches; `None` where GEOXT_CACHE is set to nothing."""
-    given = os.environ.get("GEOXT_CACHE")
-    if given == "":
-        return None
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoxt"
-
-
 def _place(spec: Spec, root: Path, missing: str) -> Path | None:
     """Return where the index is kept; `None` where nothing is to be kept."""
-    folder = home()
+    folder = cache_folder("datasets")
     if folder is None:
         return None
     assets = [f"{key}: {asset.path}, {asset.only}, {asset.optional}" for key, asset in spec.assets.items()]
     says = "\n".join([str(FORMAT), str(root.resolve()), missing, spec.name, *assets, repr(spec.splits)])
-    return folder / "datasets" / f"{spec.name}-{hashlib.sha256(says.encode()).hexdigest()[:24]}.json"
+    return folder / f"{spec.name}-{hashlib.sha256(says.encode()).hexdigest()[:24]}.json"
 
 
 def _stamps(paths: Sequence[str]) -> list[int]:
@@ -102,7 +94,7 @@ def _load(place: Path) -> tuple[list[Entry], list[str]] | None:
     return entries, kept["problems"]
 
 
-def _save(place: Path, entries: Sequence[Entry], problems: list[str], watched: list[str]) -> None:
+def _save(path: Path, entries: Sequence[Entry], problems: list[str], watched: list[str]) -> None:
     """Write the index whole; where that cannot be done, the next opening lists the folders again."""
     names = list(dict.fromkeys(name for entry in entries for name in entry.fields))
     assets = list(dict.fromkeys(key for entry in entries for key in entry.files))
@@ -115,11 +107,11 @@ def _save(place: Path, entries: Sequence[Entry], problems: list[str], watched: l
         for e in entries
     ]
     with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
         head = {"watched": watched, "stamps": _stamps(watched), "names": names, "assets": assets, "problems": problems}
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=place.parent, delete=False) as file:
-            file.write(json.dumps({**head, "entries": rows}, separators=(",", ":")))  # json.dump takes far longer
-        Path(file.name).replace(place)
+        text = json.dumps({**head, "entries": rows}, separators=(",", ":"))  # json.dump takes far longer
+        with atomic_write(path, fsync=False) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _flat(slots: Any) -> list[list[Any]] | None:

@@ -1,9 +1,10 @@
-"""One file from an address: resumed where it stopped, with a progress bar, checked before it has its name."""
+"""Download a file: resumed after an interruption, with a progress bar, verified before it gets its final name."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +15,20 @@ from urllib.error import HTTPError, URLError
 
 from geoxt.datasets.spec import Archive
 from geoxt.errors import MissingDependency, ReadError
+from geoxt.retry import RetryPolicy, is_transient, retry_after
 
 BLOCK = 1 << 20
-"""Bytes that are read at once."""
-TRIES = 5
-"""Connections in a row that bring nothing new before giving up."""
+"""Bytes per read."""
+POLICY = RetryPolicy(retries=4)
+"""Retries in a row that bring no new bytes."""
 TIMEOUT = 60
 """Seconds without an answer."""
 Progress = Callable[[int], None]
-"""Called with the bytes that came."""
+"""Called with the number of bytes received."""
 
 
-def address(url: str) -> str:
-    """Return the address by HTTP of an object in a public S3 bucket; other addresses as they are."""
+def http_url(url: str) -> str:
+    """Return the HTTPS URL of an object in a public S3 bucket; other URLs as they are."""
     if not url.startswith("s3://"):
         return url
     bucket, _, key = url.removeprefix("s3://").partition("/")
@@ -34,120 +36,141 @@ def address(url: str) -> str:
 
 
 def download(archive: Archive, folder: Path, *, checksum: bool, progress: bool) -> Path:
-    """Bring a file into a folder, through pooch, which compares its checksum and gives it its name last.
+    """Download a file into a folder through pooch, which verifies the checksum before it renames the file.
 
     Raises
     ------
     ReadError
-        Where it cannot be had, or is not what was published.
+        If the file cannot be downloaded, or its checksum differs from the published one.
     """
     assert archive.url is not None
     try:
         import pooch
     except ImportError as error:
-        msg = f"Cannot download {archive.file!r} without pooch: pip install 'geoxt[datasets]'."
-        raise MissingDependency(msg) from error
+        msg = f"Cannot download {archive.file!r} without pooch."
+        raise MissingDependency(msg, remedy="Run pip install 'geoxt[datasets]'.") from error
     pooch.get_logger().setLevel("ERROR")
     part = folder / f"{archive.file}.part"
 
     def resume(url: str, output: Any, _: Any) -> None:
-        with _bar(archive, progress) as tell:
-            _fetch(url, part, tell)
+        with _progress_bar(archive, progress) as report:
+            _fetch(url, part, report)
         shutil.move(part, output)
-        _tag(part).unlink(missing_ok=True)
+        _etag_path(part).unlink(missing_ok=True)
 
-    known = _known(archive) if checksum else None
+    expected = _checksum(archive) if checksum else None
     try:
-        found = pooch.retrieve(
-            url=address(archive.url), known_hash=known, fname=archive.file, path=folder, downloader=resume
+        path = pooch.retrieve(
+            url=http_url(archive.url), known_hash=expected, fname=archive.file, path=folder, downloader=resume
         )
     except (OSError, HTTPException) as error:
-        msg = f"Cannot download {archive.url} to {str(part)!r}: {error}. What came is kept: fetch again to go on."
-        raise ReadError(msg) from error
-    except ValueError as error:  # what pooch says of another checksum
-        msg = f"Cannot use {archive.url}: what came has another checksum than {known}. Fetch again; where it stays so "
-        raise ReadError(msg + "the file was changed: pass checksum=False if you trust it.") from error
-    return Path(found)
+        raise ReadError(
+            f"Cannot download {archive.url} to {str(part)!r}: {error}.",
+            remedy="Fetch again to resume: the part received so far is kept.",
+        ) from error
+    except ValueError as error:  # pooch's error for another checksum
+        raise ReadError(
+            f"Cannot use {archive.url}: the checksum of the downloaded file is not {expected}.",
+            remedy="Fetch again. If it still differs, the file was changed: pass {checksum:False} if you trust it.",
+            argument="checksum",
+        ) from error
+    return Path(path)
 
 
 def require_checksum(archive: Archive, path: Path) -> None:
-    """Compare a file with its published checksum and size.
+    """Raise if a file differs from its published checksum.
 
     Raises
     ------
     ReadError
-        Where they differ.
+        If the checksums differ.
     """
-    known = _known(archive)
-    if known is None:
+    expected = _checksum(archive)
+    if expected is None:
         return
-    kind, _, wanted = known.partition(":")
+    algorithm, _, published = expected.partition(":")
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, kind).hexdigest()
-    if found != wanted:
-        msg = f"Cannot use {str(path)!r}: its {kind} is {found}, published is {wanted}. Remove it and fetch it again, "
-        raise ReadError(msg + "or pass checksum=False if you trust it.")
+        digest = hashlib.file_digest(file, algorithm).hexdigest()
+    if digest != published:
+        raise ReadError(
+            f"Cannot use {str(path)!r}: its {algorithm} is {digest}, published is {published}.",
+            remedy="Remove it and fetch it again. Or pass {checksum:False} if you trust it.",
+            argument="checksum",
+        )
 
 
-def _known(archive: Archive) -> str | None:
+def _checksum(archive: Archive) -> str | None:
     if archive.sha256:
         return f"sha256:{archive.sha256}"
     return f"md5:{archive.md5}" if archive.md5 else None
 
 
-def _tag(part: Path) -> Path:
-    """Return the file that keeps which version a part is of."""
+def _etag_path(part: Path) -> Path:
+    """Return the file that holds the ETag of the version that a partial file is of."""
     return part.with_name(f"{part.name}.tag")
 
 
-def _fetch(url: str, part: Path, tell: Progress) -> None:
-    """Bring all of a file into `part`, going on where it ends."""
+def _fetch(url: str, part: Path, report: Progress) -> None:
+    """Download a file into `part`, resuming where it ends. Retries start again from one after each that brought bytes.
+
+    Raises
+    ------
+    OSError, HTTPException
+        The error of the last attempt.
+    """
     part.parent.mkdir(parents=True, exist_ok=True)
-    idle = 0
-    while idle < TRIES:
-        before = part.stat().st_size if part.exists() else 0
+    attempt = 0
+    while True:
+        start = part.stat().st_size if part.exists() else 0
         try:
-            if _once(url, part, before, tell):
+            if _request(url, part, start, report):
                 return
-            error: Exception = URLError("the connection ended too soon")
+            error: Exception = ConnectionError("the connection closed early")
         except HTTPError as refused:
-            if refused.code != 416 or before == 0:
+            refused.close()
+            if refused.code == 416 and start:  # range not satisfiable: the part is longer than this version of the file
+                part.unlink()
+            elif not is_transient(refused):
                 raise
-            part.unlink()  # longer than the file is: of another version
             error = refused
-        except (OSError, HTTPException) as broken:
-            error = broken
-        came = (part.stat().st_size if part.exists() else 0) - before
-        idle = 0 if came > 0 else idle + 1
-        if idle >= TRIES:
+        except (OSError, HTTPException) as failed:
+            if not (is_transient(failed) or isinstance(failed, URLError)):
+                raise
+            error = failed
+        progressed = part.exists() and part.stat().st_size > start
+        attempt = 0 if progressed else attempt + 1
+        wait = POLICY.wait(attempt, retry_after(error))
+        if wait is None:
             raise error
+        time.sleep(wait)
 
 
-def _once(url: str, part: Path, start: int, tell: Progress) -> bool:
-    """Ask for what is missing, and tell whether all of it came."""
-    request = urllib.request.Request(url)  # noqa: S310 - the addresses are those of specs
-    tag = _tag(part).read_text(encoding="utf-8") if start and _tag(part).exists() else ""
+def _request(url: str, part: Path, start: int, report: Progress) -> bool:
+    """Request the bytes from `start` on, append them to `part`, and return whether the file is complete."""
+    request = urllib.request.Request(url)  # noqa: S310 - the URLs are those of specs
+    etag = _etag_path(part).read_text(encoding="utf-8") if start and _etag_path(part).exists() else ""
     if start:
         request.add_header("Range", f"bytes={start}-")
-    if tag:
-        request.add_header("If-Range", tag)
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
-        goes_on = getattr(answer, "status", 200) == 206
-        left = answer.headers.get("Content-Length")
-        new = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-        _tag(part).write_text("" if new.startswith("W/") else new, encoding="utf-8")
-        tell(start if goes_on else 0)
-        came = 0
-        with part.open("ab" if goes_on else "wb") as file:
-            while block := answer.read(BLOCK):
+    if etag:
+        request.add_header("If-Range", etag)
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
+        resumed = getattr(response, "status", 200) == 206
+        length = response.headers.get("Content-Length")
+        new = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        new = "" if new.startswith("W/") else new  # If-Range takes no weak ETag
+        _etag_path(part).write_text(new, encoding="utf-8")
+        report(start if resumed else 0)
+        received = 0
+        with part.open("ab" if resumed else "wb") as file:
+            while block := response.read(BLOCK):
                 file.write(block)
-                tell(len(block))
-                came += len(block)
-    return left is None or came == int(left)
+                report(len(block))
+                received += len(block)
+    return length is None or received == int(length)
 
 
 @contextmanager
-def _bar(archive: Archive, shown: bool) -> Iterator[Progress]:  # noqa: FBT001
+def _progress_bar(archive: Archive, shown: bool) -> Iterator[Progress]:  # noqa: FBT001
     if not shown:
         yield lambda _: None
         return

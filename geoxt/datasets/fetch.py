@@ -10,10 +10,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from geoxt.datasets.catalog import info
 from geoxt.datasets.download import download, require_checksum
 from geoxt.datasets.extract import extract, is_archive, move_into
-from geoxt.datasets.lock import locked
 from geoxt.datasets.spec import Archive, Spec
 from geoxt.errors import InputError, OutputError, ReadError
 from geoxt.types import SomePath
@@ -63,7 +64,8 @@ def fetch(
         raise ReadError(_refused(spec, place))  # before a folder is made for nothing
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with locked(place / ".geoxt" / "lock"):
+        (place / ".geoxt").mkdir(exist_ok=True)
+        with FileLock(place / ".geoxt" / "lock"):
             for left in (place / ".geoxt").glob("extract-*"):
                 shutil.rmtree(left)
             for group in sorted(_groups(spec), key=lambda some: some[0].url is None):  # what needs no one first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from geoxt.datasets.cache import home
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.spec import Spec
 from geoxt.grid import parse_crs, transformer
 from geoxt.layers.headers import headers
+from geoxt.storage import atomic_write, cache_folder
 from geoxt.types import Array
 
 EQUAL_AREA = "EPSG:6933"
@@ -58,7 +57,7 @@ def _corners(paths: Sequence[str], crs: str | None) -> Array:
 
 def _place(spec: Spec, paths: Sequence[str]) -> Path | None:
     """Return where the outlines are kept, by the files and when they changed; `None` where nothing is to be kept."""
-    folder = home()
+    folder = cache_folder("datasets")
     if folder is None:
         return None
     digest = hashlib.sha256(str(spec.crs).encode())
@@ -67,7 +66,7 @@ def _place(spec: Spec, paths: Sequence[str]) -> Path | None:
             digest.update(f"{path}:{os.stat(path).st_mtime_ns}\n".encode())  # noqa: PTH116 (very many)
     except OSError:  # reading the header tells what is wrong with the file
         return None
-    return folder / "datasets" / f"{spec.name}-places-{digest.hexdigest()[:24]}.npy"
+    return folder / f"{spec.name}-places-{digest.hexdigest()[:24]}.npy"
 
 
 def _load(place: Path, count: int) -> Array | None:
@@ -82,6 +81,5 @@ def _save(place: Path, corners: Array) -> None:
     """Write the outlines whole; where that cannot be done, they are read again the next time."""
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-            np.save(file, corners)
-        Path(file.name).replace(place)
+        with atomic_write(place, fsync=False) as temporary:
+            np.save(temporary, corners)
