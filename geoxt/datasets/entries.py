@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from geoxt.datasets.assets import Asset
 from geoxt.datasets.find_files import Slot
-from geoxt.datasets.rasters import Part
+from geoxt.datasets.rasters import Crop
 from geoxt.template import Fields, Value
 
 
@@ -21,7 +21,7 @@ class Entry:
     """By asset: paths below the root by time and band; `None` where the template gives them."""
     listed: str | None = None
     """Split that the lists say."""
-    part: Part | None = None
+    crop: Crop | None = None
     """What of its images it is, where samples are windows of large ones."""
 
     def paths(self, key: str, asset: Asset) -> dict[Slot, str]:

@@ -10,9 +10,10 @@ from itertools import product
 import numpy as np
 
 from geoxt.datasets.entries import Entry
-from geoxt.datasets.rasters import Part
+from geoxt.datasets.rasters import Crop
 from geoxt.datasets.read_sample import Reader
 from geoxt.samplers.grid_sampler import positions
+from geoxt.windows import Window
 
 
 def cut(reader: Reader, images: Sequence[Entry]) -> list[Entry]:
@@ -37,13 +38,13 @@ def _windows(reader: Reader, image: Entry) -> Iterator[Entry]:
     tall, wide = min(side, height), min(side, width)
     starts = positions(height, tall, tall, "shift").tolist(), positions(width, wide, wide, "shift").tolist()
     for top, left in product(*starts):
-        part = Part(rows=(top, top + tall), columns=(left, left + wide), shape=(height, width))
-        yield replace(image, fields={**image.fields, "top": top, "left": left}, part=part)
+        crop = Crop(window=Window(top, left, tall, wide), image_shape=(height, width))
+        yield replace(image, fields={**image.fields, "top": top, "left": left}, crop=crop)
 
 
 def first_windows(entries: Sequence[Entry]) -> list[Entry]:
     """Return one sample for each image: all that are no windows, and of windows those in the upper left."""
-    return [e for e in entries if e.part is None or (e.part.rows[0], e.part.columns[0]) == (0, 0)]
+    return [e for e in entries if e.crop is None or (e.crop.window.row, e.crop.window.col) == (0, 0)]
 
 
 def instances_of_other_splits(

@@ -1,108 +1,90 @@
-"""Image files -> pixels: one file for all bands, a file a band, a time series; masks by number or colour."""
+"""Image files of one asset of one sample -> pixels (time, band, y, x), or class codes of a mask."""
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geoxt.datasets.assets import Raster
 from geoxt.datasets.codes import code_type, decode
 from geoxt.errors import ReadError
-from geoxt.grid import parse_crs
+from geoxt.grid import window_grid
 from geoxt.legend import Legend
+from geoxt.pixels.images import ImageHeader, read_image, read_image_header, strict_decoding
 from geoxt.types import Array
-
-_STRICT = {
-    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
-    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
-    "GDAL_PAM_ENABLED": "NO",
-    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
-}
-"""A truncated JPEG or PNG is an error; no file beside is looked for, or written."""
-_opening = threading.Lock()
-"""Filters of warnings belong to the whole process."""
+from geoxt.windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A part of an image to read."""
+class Crop:
+    """A window of an image of known size."""
 
-    rows: tuple[int, int]
-    """First row, and the one after the last."""
-    columns: tuple[int, int]
-    """First column, and the one after the last."""
-    shape: tuple[int, int]
+    window: Window
+    """Rectangle of the image's pixels."""
+    image_shape: tuple[int, int]
     """Height and width of the whole image."""
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the part."""
-        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
-
-    def within(self, outer: Part | None) -> Part:
-        """Return the same pixels as a part of the image that this is a part of a part of."""
+    def within(self, outer: Crop | None) -> Crop:
+        """Return the same pixels in the image of which the image of this crop is itself a crop."""
         if outer is None:
             return self
-        (top, _), (left, _) = outer.rows, outer.columns
-        rows, columns = (top + self.rows[0], top + self.rows[1]), (left + self.columns[0], left + self.columns[1])
-        return Part(rows=rows, columns=columns, shape=outer.shape)
+        return Crop(window=self.window.shift(outer.window.row, outer.window.col), image_shape=outer.image_shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """The files of one asset of one sample, in order: time by time, and within it band by band or all in one."""
+    """The files of one asset of one sample, in order of time and, within a time step, of bands."""
 
     asset: Raster
-    """What they are."""
+    """The asset."""
     paths: tuple[str, ...]
-    """(time x files a time)."""
+    """(time x files per time step)."""
     times: int
     """Time steps."""
     bands: tuple[int, ...]
-    """Positions of the bands to read, in the asset's order; empty for masks, and where bands are not known."""
+    """Positions of the bands to read, in the asset's order; empty for masks, and for assets without band names."""
     legend: Legend | None
     """The classes, for masks."""
     crs: str | None = None
-    """CRS of files that do not say."""
-    part: Part | None = None
-    """What to read of each file; all where `None`. Not for bands of several sizes."""
+    """CRS of files that have none."""
+    crop: Crop | None = None
+    """Window to read from each file; `None` reads all. Not for bands of several resolutions."""
 
     @property
-    def per_time(self) -> int:
+    def files_per_time(self) -> int:
         """Files of one time step."""
         return len(self.paths) // self.times
 
     def header(self) -> tuple[tuple[int, int, int, int], np.dtype[Any], GeoBox | None]:
-        """Return shape (time, band, y, x), dtype and grid, from the header of the finest file."""
-        with rasterio.Env(**_STRICT):
-            best: tuple[int, int, int] = (0, 0, 0)
-            kind, grid = np.dtype(self.asset.dtype), None
-            chosen = self._chosen() if self.asset.own_size else self._chosen()[:1]
-            for at in chosen:
-                with _open(self.paths[at]) as file:
-                    if file.height > best[1]:
-                        best, kind = (file.count, *file.shape), np.dtype(file.dtypes[0])
-                        grid = _grid(file, self.crs)
-        if self.part is not None:
-            best, grid = (best[0], *self.part.size), _cropped(grid, self.part)
-        count = len(self.bands) or (1 if self.per_time > 1 or self.asset.channel else best[0])
+        """Return shape (time, band, y, x), dtype and grid, from the header of the file with most rows."""
+        positions = self._file_positions() if self.asset.own_size else self._file_positions()[:1]
+        with strict_decoding():
+            headers = [self._header(self.paths[position]) for position in positions]
+        finest = max(headers, key=lambda header: header.shape[0])
+        shape = self.crop.window.shape if self.crop else finest.shape
+        grid = self._cropped(finest.grid)
         if self.asset.is_mask:
-            return (self.times, 1, *best[1:]), code_type(self.asset, self.legend, kind), grid
-        return (self.times, count, *best[1:]), kind, grid
+            return (self.times, 1, *shape), code_type(self.asset, self.legend, finest.dtype), grid
+        count = len(self.bands) or (1 if self.files_per_time > 1 or self.asset.channel else finest.count)
+        return (self.times, count, *shape), finest.dtype, grid
 
     def read(self) -> tuple[Array, GeoBox | None]:
-        """Return pixels (time, band, y, x), or codes of a mask with one band, and the grid where files have one."""
-        with rasterio.Env(**_STRICT):
-            steps = [self._step(time) for time in range(self.times)]
-        shapes = {step[0].shape for step in steps}
+        """Return pixels (time, band, y, x), or codes of a mask with one band, and the grid of georeferenced files.
+
+        Raises
+        ------
+        ReadError
+            If a file cannot be read, or files that belong together differ in size.
+        LabelError
+            If a pixel of a mask has no class.
+        """
+        with strict_decoding():
+            steps = [self._read_step(time) for time in range(self.times)]
+        shapes = {values.shape for values, _ in steps}
         if len(shapes) > 1:
             msg = f"Cannot stack images of several sizes {sorted(shapes)}, the first {self.paths[0]!r}. Fetch it again."
             raise ReadError(msg)
@@ -112,79 +94,68 @@ class Image:
             values = decode(bands, self.asset, self.legend, self.paths[0])[:, np.newaxis]
         return values, steps[0][1]
 
-    def _chosen(self) -> list[int]:
-        """Return places of the files of the first time step that are wanted."""
-        return list(self.bands) if self.per_time > 1 and self.bands else list(range(self.per_time))
+    def _file_positions(self) -> list[int]:
+        """Return the positions of the files to read within a time step."""
+        return list(self.bands) if self.files_per_time > 1 and self.bands else list(range(self.files_per_time))
 
-    def _step(self, time: int) -> tuple[Array, GeoBox | None]:
-        paths = [self.paths[time * self.per_time + at] for at in self._chosen()]
-        if self.per_time == 1:
-            wanted = [b + 1 for b in self.bands] or None
-            if self.asset.channel:
-                wanted = [self.asset.channel]
-            return _read(paths[0], wanted, self.crs, self.part)
-        read = [_read(path, [self.asset.channel or 1], self.crs, self.part) for path in paths]
-        finest = max(read, key=lambda one: one[0].shape[-1])
-        shape = finest[0].shape[-2:]
-        if not self.asset.own_size and any(one[0].shape[-2:] != shape for one in read):
-            sizes = sorted({one[0].shape[-2:] for one in read})
-            msg = f"Cannot stack bands of several sizes {sizes}, the first {paths[0]!r}. Fetch the dataset again."
+    def _read_step(self, time: int) -> tuple[Array, GeoBox | None]:
+        paths = [self.paths[time * self.files_per_time + position] for position in self._file_positions()]
+        channel = self.asset.channel
+        if self.files_per_time == 1:
+            return self._read_file(paths[0], [channel] if channel else [band + 1 for band in self.bands])
+        layers = [self._read_file(path, [channel or 1]) for path in paths]
+        finest, grid = max(layers, key=lambda layer: layer[0].shape[-1])
+        shapes = {values.shape[-2:] for values, _ in layers}
+        if len(shapes) > 1 and not self.asset.own_size:
+            msg = f"Cannot stack bands of several sizes {sorted(shapes)}, the first {paths[0]!r}."
+            raise ReadError(msg + " Fetch the dataset again.")
+        return np.concatenate([_upsample(values, finest.shape[-2:]) for values, _ in layers]), grid
+
+    def _read_file(self, path: str, bands: Sequence[int]) -> tuple[Array, GeoBox | None]:
+        """Read bands of a file, all where none are named."""
+        header = self._header(path)
+        if bands and max(bands) > header.count:
+            msg = f"Cannot read band {max(bands)} of {path!r}: it has {header.count}. Fetch it again, or pass bands=."
             raise ReadError(msg)
-        return np.concatenate([_onto(values, shape) for values, _ in read]), finest[1]
+        if self.crop and header.shape != self.crop.image_shape:
+            size = f"its size is {header.shape}, that of the first file {self.crop.image_shape}."
+            msg = f"Cannot read a part of {path!r}: {size} Fetch the dataset again."
+            raise ReadError(msg)
+        window = self.crop.window if self.crop else Window(0, 0, *header.shape)
+        try:
+            values = read_image(path, bands or range(1, header.count + 1), window)
+        except ReadError as error:
+            raise _unreadable(path, error) from error
+        return values, self._cropped(header.grid)
+
+    def _header(self, path: str) -> ImageHeader:
+        try:
+            return read_image_header(path, crs=self.crs)
+        except ReadError as error:
+            raise _unreadable(path, error) from error
+
+    def _cropped(self, grid: GeoBox | None) -> GeoBox | None:
+        return window_grid(grid, self.crop.window) if grid is not None and self.crop else grid
 
 
-def _onto(values: Array, shape: Sequence[int]) -> Array:
-    """Bring a band onto a finer grid of the same place: bilinear between the centres of its pixels, its type kept."""
-    if values.shape[-2:] == tuple(shape):
+def _unreadable(path: str, error: ReadError) -> ReadError:
+    return ReadError(f"Cannot read the image {path!r}: {error} Fetch the dataset again.")
+
+
+def _upsample(values: Array, shape: tuple[int, ...]) -> Array:
+    """Return bands (band, y, x) on a finer grid of the same extent: bilinear between pixel centers, dtype kept."""
+    if values.shape[-2:] == shape:
         return values
-    rows, cols = (_weights(old, new) for old, new in zip(values.shape[-2:], shape, strict=True))
+    rows, cols = (_bilinear_weights(old, new) for old, new in zip(values.shape[-2:], shape, strict=True))
     fine = rows @ values.astype(np.float64) @ cols.T
     return (np.rint(fine) if values.dtype.kind in "iu" else fine).astype(values.dtype)
 
 
-def _weights(old: int, new: int) -> Array:
-    """Return (new, old): how much each old pixel counts for each new one, along one side."""
-    at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-    low = np.minimum(at.astype(int), max(old - 2, 0))
+def _bilinear_weights(old: int, new: int) -> Array:
+    """Return (new, old): the weight of each old pixel in each new one, along one axis; edges are extended."""
+    positions = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    lower = np.minimum(positions.astype(int), max(old - 2, 0))
     weights = np.zeros((new, old))
-    weights[np.arange(new), low] = 1 - (at - low)
-    weights[np.arange(new), np.minimum(low + 1, old - 1)] += at - low
+    weights[np.arange(new), lower] = 1 - (positions - lower)
+    weights[np.arange(new), np.minimum(lower + 1, old - 1)] += positions - lower
     return weights
-
-
-def _read(path: str, bands: list[int] | None, crs: str | None, part: Part | None) -> tuple[Array, GeoBox | None]:
-    with _open(path) as file:
-        if bands and max(bands) > file.count:
-            msg = f"Cannot read band {max(bands)} of {path!r}: it has {file.count}. Fetch it again, or pass bands=."
-            raise ReadError(msg)
-        if part is not None and file.shape != part.shape:
-            msg = f"Cannot read a part of {path!r}: its size is {file.shape}, that of the first file {part.shape}."
-            raise ReadError(msg + " Fetch the dataset again.")
-        try:
-            return file.read(bands, window=part and (part.rows, part.columns)), _cropped(_grid(file, crs), part)
-        except (RasterioError, OSError) as error:
-            raise ReadError(_corrupt(path, error)) from error
-
-
-def _open(path: str) -> rasterio.DatasetReader:
-    try:
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path)
-    except (RasterioError, OSError) as error:
-        raise ReadError(_corrupt(path, error)) from error
-
-
-def _corrupt(path: str, error: Exception) -> str:
-    told = str(error.__cause__ if "See previous exception" in str(error) and error.__cause__ else error)
-    said = told.removeprefix(f"{path}: ").rstrip(".")
-    return f"Cannot read the image {path!r}: {said}. Fetch the dataset again."
-
-
-def _grid(file: rasterio.DatasetReader, crs: str | None) -> GeoBox | None:
-    found = file.crs or (crs if not file.transform.is_identity else None)
-    return GeoBox(file.shape, file.transform, parse_crs(found)) if found else None
-
-
-def _cropped(grid: GeoBox | None, part: Part | None) -> GeoBox | None:
-    return grid if grid is None or part is None else grid[slice(*part.rows), slice(*part.columns)]

@@ -19,13 +19,14 @@ from geoxt.datasets.audio import read_wav
 from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.find_files import is_shared
 from geoxt.datasets.labels import folder_label, read_label
-from geoxt.datasets.rasters import Image, Part
+from geoxt.datasets.rasters import Crop, Image
 from geoxt.datasets.spec import Rule, Spec
 from geoxt.datasets.table_rows import read_object, read_rows
 from geoxt.datasets.vector_labels import Drawing, empty_objects, read_coco
 from geoxt.errors import ReadError
 from geoxt.grid import coordinates
 from geoxt.types import Array
+from geoxt.windows import Window
 
 Sample = dict[str, Any]
 """What one sample has, by key."""
@@ -89,7 +90,7 @@ class Reader:
             bands=self.bands.get(key, ()),
             legend=self.spec.classes,
             crs=self.spec.crs,
-            part=entry.part,
+            crop=entry.crop,
         )
 
     def read(self, entry: Entry) -> tuple[Sample, GeoBox | None]:
@@ -122,16 +123,16 @@ class Reader:
                 out |= self.plain(key, asset, entry)
         return out | self.own_label(entry)
 
-    def value(self, key: str, entry: Entry, *, part: Part | None = None) -> Array:
+    def value(self, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
         """Return the pixels of one asset of a sample, or of an image a part."""
         asset = self.spec.assets[key]
         if isinstance(asset, Vector):
             found = self.drawing(key, asset, entry).read(self._grid(asset.on, entry), self._legend(asset))
             return _fixed(found, asset, entry).astype("int32")
-        values, _ = self._part(self.pixels(key, asset, entry), part).read()
-        return self._own(_squeezed(_fixed(values, asset, entry), asset), key, entry, part=part)
+        values, _ = self._part(self.pixels(key, asset, entry), crop).read()
+        return self._own(_squeezed(_fixed(values, asset, entry), asset), key, entry, crop=crop)
 
-    def _own(self, values: Array, key: str, entry: Entry, *, part: Part | None = None) -> Array:
+    def _own(self, values: Array, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
         """Return a mask without the shapes that are in another split, all else as it is."""
         asset = self.spec.assets[key]
         if not self.away or not is_mask(asset):
@@ -140,16 +141,16 @@ class Reader:
         shapes = str(self.spec.splits.shapes)
         numbers = values
         if key != shapes:
-            numbers, _ = self._part(self.pixels(shapes, self.spec.assets[shapes], entry), part).read()
+            numbers, _ = self._part(self.pixels(shapes, self.spec.assets[shapes], entry), crop).read()
         blank = next(iter(getattr(asset, "ignore", ())), 0)
         return np.where(np.isin(numbers.reshape(values.shape), self.away), values.dtype.type(blank), values)
 
     @staticmethod
-    def _part(pixels: Image | Row, part: Part | None) -> Image | Row:
-        """Return what reads a part of the pixels that a sample has, all of them where `part` is `None`."""
-        if part is None or not isinstance(pixels, Image):
+    def _part(pixels: Image | Row, crop: Crop | None) -> Image | Row:
+        """Return what reads a part of the pixels that a sample has, all of them where `crop` is `None`."""
+        if crop is None or not isinstance(pixels, Image):
             return pixels
-        return replace(pixels, part=part.within(pixels.part))
+        return replace(pixels, crop=crop.within(pixels.crop))
 
     def drawing(self, key: str, asset: Vector, entry: Entry) -> Drawing:
         """Return what draws the shapes of an asset."""
@@ -278,12 +279,12 @@ class Lazy:
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> Array:
-        part = self._part(key)
-        if part is None:
+        crop = self._crop(key)
+        if crop is None:
             return self.reader.value(self.key, self.entry)[key]
-        return self.reader.value(self.key, self.entry, part=part)[(*key[:-2], slice(None), slice(None))]
+        return self.reader.value(self.key, self.entry, crop=crop)[(*key[:-2], slice(None), slice(None))]
 
-    def _part(self, key: Any) -> Part | None:
+    def _crop(self, key: Any) -> Crop | None:
         """Return what a key takes of the image's rows and columns, `None` where all has to be read."""
         asset = self.reader.spec.assets[self.key]
         if not isinstance(asset, Raster) or asset.own_size or asset.fix or len(key) != self.ndim:
@@ -294,7 +295,7 @@ class Lazy:
         (top, bottom, down), (left, right, across) = (k.indices(n) for k, n in zip(key[-2:], shape, strict=True))
         if (down, across) != (1, 1) or top >= bottom or left >= right or (bottom - top, right - left) == shape:
             return None
-        return Part(rows=(top, bottom), columns=(left, right), shape=shape)
+        return Crop(window=Window(top, left, bottom - top, right - left), image_shape=shape)
 
 
 def is_mask(asset: Asset) -> bool:

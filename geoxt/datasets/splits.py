@@ -99,8 +99,8 @@ def _shared(rule: Rule, entry: Entry, window: int | None) -> Iterator[str]:
     """Yield what samples of one group share; a window that was moved inwards is in the block that it begins in."""
     names = rule.group if rule.group or window else tuple(entry.fields)
     yield from (str(entry.fields[name]) for name in names)
-    if entry.part is not None and window:
-        yield f"{entry.part.rows[0] // window},{entry.part.columns[0] // window}"
+    if entry.crop is not None and window:
+        yield f"{entry.crop.window.row // window},{entry.crop.window.col // window}"
 
 
 def _apart(parts: Sequence[str], places: Array, order: Sequence[str]) -> list[str | None]:

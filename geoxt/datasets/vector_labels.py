@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio.features
 import shapely
 from odc.geo.geobox import GeoBox
 
 from geoxt.datasets.assets import Boxes, Vector
 from geoxt.errors import LabelError, ReadError
-from geoxt.grid import parse_crs, transformer
+from geoxt.grid import full_window, parse_crs
 from geoxt.legend import Legend
+from geoxt.pixels.scanline import burn, find_spans
 from geoxt.pixels.vector_file import read_features, read_vector_header
+from geoxt.source.project_geometries import project_geometries
 from geoxt.template import Fields, Template
 from geoxt.types import Array
 
@@ -27,76 +27,81 @@ JSON = (".geojson", ".json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A vector file on an image's grid."""
+    """A vector file to rasterize on the grid of an image of the same sample."""
 
     asset: Vector
-    """What its shapes are."""
+    """The asset."""
     path: str
     """The file."""
 
     def read(self, grid: GeoBox | None, legend: Legend | None) -> Array:
-        """Return codes (y, x) on a grid.
+        """Return class codes, or instance numbers, (y, x) on a grid; 0 outside of all polygons.
 
         Raises
         ------
         ReadError
-            Where the image has no grid to draw on, or the file cannot be read.
+            If the image has no CRS, or the file cannot be read.
         LabelError
-            Where a shape has a code that is no class.
+            If a feature has a code that is no class.
         """
         if grid is None:
-            msg = f"Cannot draw {self.path!r}: the image of its sample has no CRS. Fetch the dataset again."
-            raise ReadError(msg)
-        found = self._drawn(grid, legend)
-        kind = np.int32 if self.asset.value == "number" or not legend else np.min_scalar_type(max(legend.codes))
-        if not found:
-            return np.zeros(grid.shape, kind)
-        return rasterio.features.rasterize(found, grid.shape.yx, transform=grid.affine, dtype="int32").astype(kind)
+            raise ReadError(
+                f"Cannot rasterize {self.path!r}: the image of its sample has no CRS.",
+                remedy="Fetch the dataset again.",
+            )
+        geometry, values, crs = self._features()
+        codes = self._codes(geometry, values, legend)
+        by_number = self.asset.value == "number" or not legend
+        dtype = np.dtype(np.int32) if by_number or legend is None else np.min_scalar_type(max(legend.codes))
+        labels = np.zeros(grid.shape, dtype)
+        geometries, feature = project_geometries(
+            geometry, parse_crs(crs), grid, path=self.path, ids=np.arange(1, len(geometry) + 1)
+        )
+        if len(geometries):
+            parts = np.arange(len(geometries))
+            spans = find_spans(geometries, parts, full_window(grid), all_touched=False)
+            burn(labels, spans, codes[feature].astype(dtype))
+        return labels
 
-    def _drawn(self, grid: GeoBox, legend: Legend | None) -> list[tuple[Any, int]]:
-        geometries, values, crs = self._features()
-        move = transformer(parse_crs(crs), grid.crs)
-        out = []
-        for number, (geometry, value) in enumerate(zip(geometries, values, strict=True), start=1):
-            if geometry is None or geometry.is_empty:
-                continue
-            code = int(value) if self.asset.column else number if self.asset.value == "number" else self.asset.value
-            if self.asset.value != "number" and legend and code not in legend.codes:
-                msg = f"Cannot tell the class of shape {number} in {self.path!r}: {code} is none of {legend.codes}. "
-                raise LabelError(msg + "Fetch the dataset again.")
-            out.append((shapely.transform(geometry, partial(_moved, move)), int(code)))
-        return out
+    def _codes(self, geometry: Array, values: Sequence[Any], legend: Legend | None) -> Array:
+        """Return the value to burn for each feature."""
+        numbers = np.arange(1, len(geometry) + 1)
+        if self.asset.column is None:
+            return numbers if self.asset.value == "number" else np.full(len(geometry), self.asset.value)
+        codes = np.zeros(len(geometry), np.int64)
+        for position in np.flatnonzero(~(shapely.is_missing(geometry) | shapely.is_empty(geometry))):
+            codes[position] = int(values[position])
+            if self.asset.value != "number" and legend and codes[position] not in legend.codes:
+                raise LabelError(
+                    f"Cannot map feature {numbers[position]} of {self.path!r} to a class: its code "
+                    f"{codes[position]} is none of {legend.codes}.",
+                    remedy="Fetch the dataset again.",
+                )
+        return codes
 
-    def _features(self) -> tuple[Any, Any, Any]:
+    def _features(self) -> tuple[Array, Sequence[Any], Any]:
+        """Return geometries, values of the column and the CRS."""
         if Path(self.path).suffix in JSON:
-            return self._geojson()
+            return self._read_geojson()
         header = read_vector_header(self.path, crs=self.asset.crs)
-        found = read_features(header, columns=[self.asset.column] if self.asset.column else [])
-        values = found.columns[self.asset.column] if self.asset.column else found.ids
-        return found.geometry, values, header.crs
+        features = read_features(header, columns=[self.asset.column] if self.asset.column else [])
+        values = features.columns[self.asset.column] if self.asset.column else features.ids
+        return features.geometry, values, header.crs
 
-    def _geojson(self) -> tuple[Sequence[Any], Sequence[Any], Any]:
+    def _read_geojson(self) -> tuple[Array, Sequence[Any], Any]:
         try:
             content = json.loads(Path(self.path).read_text(encoding="utf-8"))
             features = content["features"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             if self.asset.broken == "empty" and not isinstance(error, OSError):
-                return [], [], "EPSG:4326"
-            msg = f"Cannot read the shapes in {self.path!r}: {error}. Fetch the dataset again."
-            raise ReadError(msg) from error
+                return np.empty(0, object), [], "EPSG:4326"
+            msg = f"Cannot read the polygons in {self.path!r}: {error}."
+            raise ReadError(msg, remedy="Fetch the dataset again.") from error
         named = (content.get("crs") or {}).get("properties", {}).get("name")
-        shapes = [shapely.geometry.shape(f["geometry"]) if f.get("geometry") else None for f in features]
+        geometry = np.empty(len(features), object)
+        geometry[:] = [shapely.geometry.shape(f["geometry"]) if f.get("geometry") else None for f in features]
         values = [(f.get("properties") or {}).get(self.asset.column or "") for f in features]
-        return [_flat(s) for s in shapes], values, named or self.asset.crs or "EPSG:4326"
-
-
-def _moved(move: Any, points: Array) -> Array:
-    """Return points (n, 2) in another CRS."""
-    return np.column_stack(move.transform(points[:, 0], points[:, 1]))
-
-
-def _flat(geometry: Any) -> Any:
-    return None if geometry is None else shapely.force_2d(geometry)
+        return shapely.force_2d(geometry), values, named or self.asset.crs or "EPSG:4326"
 
 
 def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, dict[str, Any]]]:

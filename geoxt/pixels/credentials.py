@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +17,7 @@ from typing import Any
 
 import rasterio
 from rasterio.env import getenv, hasenv, setenv
+from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.errors import ReadError
 from geoxt.pixels.remote import CACHE_BYPASS, SETTINGS, is_remote
@@ -23,6 +26,19 @@ Sign = Callable[[str], str]
 """Turns an address from a catalog into a signed URL, which is valid for a limited time."""
 SECRET = re.compile("SECRET|TOKEN|PASSWORD|ACCESS_KEY|USERPWD|SAS|AUTH|COOKIE|HEADER|CONNECTION_STRING", re.IGNORECASE)
 """GDAL options not copied from the environment into layers, because they hold secrets."""
+_warning_filters = threading.Lock()
+"""Held while the warning filters of the process are changed."""
+
+
+def _unlock() -> None:
+    """Give a forked process a lock of its own: the parent's may have been held."""
+    global _warning_filters  # noqa: PLW0603
+    _warning_filters = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_unlock)
+
 _QUERY = re.compile(r"\?[^\s'\"?=]+=[^\s'\"]*")
 _USER = re.compile(r"(\w://)[^\s/@]+@")
 
@@ -35,6 +51,8 @@ class Credentials:
     """Called with the address whenever a file is opened; must pickle to be used in worker processes."""
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """GDAL configuration options, (name, value) pairs."""
+    georeferenced: bool = True
+    """Whether rasterio may warn about files without a geotransform."""
 
     def open(self, href: str, **options: Any) -> rasterio.DatasetReader:
         """Open a file by its signed address, with the GDAL options set."""
@@ -43,10 +61,14 @@ class Credentials:
     def open_at(self, address: str, *, cached: bool = True, **options: Any) -> rasterio.DatasetReader:
         """Open a file by an address that is signed already."""
         with self.gdal_env(address, cached=cached):
-            return rasterio.open(address, **options)
+            if self.georeferenced:
+                return rasterio.open(address, **options)
+            with _warning_filters, warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                return rasterio.open(address, **options)
 
     @contextmanager
-    def gdal_env(self, address: str, *, cached: bool = True) -> Iterator[None]:
+    def gdal_env(self, address: str = "", *, cached: bool = True) -> Iterator[None]:
         """Set the GDAL options for opening or reading a file.
 
         For remote files, `remote.SETTINGS` fill in options that neither these credentials, an enclosing `rasterio.Env`
@@ -59,7 +81,7 @@ class Credentials:
             settings["GDAL_HTTP_MAX_RETRY"] = "0"
             if not cached:
                 settings |= CACHE_BYPASS
-        if not settings:
+        if not settings or (hasenv() and settings.items() <= getenv().items()):  # entering an Env takes 0.1 ms
             yield
             return
         with rasterio.Env():

@@ -26,7 +26,7 @@ from geoxt.grid import parse_crs
 from geoxt.pixels import remote
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.gdal_retry import retry_read
-from geoxt.pixels.raw_tiff import open_raw
+from geoxt.pixels.raw_tiff import RawTiff, open_raw
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
@@ -68,13 +68,25 @@ class Header:
 
 
 class _Handle:
-    """An open file: a rasterio dataset, and a raw reader if it is an uncompressed GeoTIFF."""
+    """An open file: a rasterio dataset and, from the second read on, a raw reader if it is an uncompressed GeoTIFF.
 
-    __slots__ = ("file", "raw")
+    The first read goes through GDAL: in a folder of small images every file is read once, and locating its blocks takes
+    longer than that. Both return the same bits.
+    """
 
-    def __init__(self, file: rasterio.DatasetReader, address: str, *, full: bool) -> None:
-        self.file = file
-        self.raw = open_raw(file, address) if full else None
+    __slots__ = ("address", "file", "full", "raw", "reads", "stamp")
+
+    def __init__(self, file: rasterio.DatasetReader, address: str, *, full: bool, stamp: Any = None) -> None:
+        self.file, self.address, self.full, self.stamp = file, address, full, stamp
+        self.raw: RawTiff | None = None
+        self.reads = 0
+
+    def read_raw(self, bands: Sequence[int], window: Window, out: Array | None) -> Array | None:
+        """Return the pixels without GDAL; `None` for the first read, and for files that need GDAL."""
+        self.reads += 1
+        if self.reads == 2 and self.full:
+            self.raw = open_raw(self.file, self.address)
+        return None if self.raw is None else self.raw.read(bands, window, out)
 
 
 class _Handles(threading.local):
@@ -93,11 +105,15 @@ class _Handles(threading.local):
             _inherited.append(self.open)
             self.pid, self.open = os.getpid(), OrderedDict()
         key = (href, *options.items()) if options else href
+        stamp = _stamp(href)
         handle = self.open.get(key)
-        if handle is not None:
+        if handle is not None and handle.stamp == stamp:
             self.open.move_to_end(key)
             return handle
-        handle = self.open[key] = _Handle(_open(href, credentials, **options), href, full=not options)
+        if handle is not None:  # the file was replaced after it was opened
+            self.drop(href)
+        opened = _open(href, credentials, **options)
+        handle = self.open[key] = _Handle(opened, href, full=not options, stamp=stamp)
         if len(self.open) > HANDLES:
             self.open.popitem(last=False)[1].file.close()
         return handle
@@ -105,6 +121,15 @@ class _Handles(threading.local):
     def drop(self, href: str) -> None:
         for key in [k for k in self.open if k == href or (isinstance(k, tuple) and k[0] == href)]:
             self.open.pop(key).file.close()
+
+
+def _stamp(href: str) -> tuple[int, int, int] | None:
+    """Return size, modification time and inode of a local file, `None` for any other."""
+    try:
+        status = os.stat(href)  # noqa: PTH116 (URLs have no Path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 _inherited: list[Any] = []
@@ -215,6 +240,11 @@ def choose_overview(
     return level, _ask(href, credentials, level, lambda file: file.shape)
 
 
+def open_file(href: str, *, credentials: Credentials | None = None) -> rasterio.DatasetReader:
+    """Return the open handle that reads of a local file in this thread share; do not close it."""
+    return _handles.get(href, credentials).file
+
+
 def _ask(
     href: str, credentials: Credentials | None, level: int | None, ask: Callable[[rasterio.DatasetReader], T]
 ) -> T:
@@ -316,7 +346,7 @@ def _pixels(
     out: Array | None,
 ) -> tuple[Array, Array | None]:
     bounds = ((window.row, window.row + window.height), (window.col, window.col + window.width))
-    values = None if handle.raw is None else handle.raw.read(bands, window, out)
+    values = handle.read_raw(bands, window, out)
     if values is None:
         values = handle.file.read(list(bands), window=bounds)
     return values, _mask(handle.file, list(bands), bounds) if masks else None

@@ -18,6 +18,7 @@ from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
 from geoxt.testing.cogs import make_grid
+from geoxt.windows import Window
 
 CUT = ("cv4a_kenya_crop_type", "benin_cashews")
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -29,9 +30,9 @@ def parts_of(tree):
 
 def place_of(found, at):
     """Return the image that a window is of, whatever its date, and its rows and columns."""
-    part = found.entries[at].part
+    window = found.entries[at].crop.window
     image = found.fields(at).get("tile")
-    return image, (*part.rows, *part.columns)
+    return image, (window.row, window.stop[0], window.col, window.stop[1])
 
 
 @pytest.mark.parametrize("name", CUT)
@@ -40,11 +41,11 @@ def test_windows_cover_every_pixel_and_are_of_one_size(trees, name):
     found = load(tree.spec, tree.root)
     covered = {}
     for at in range(len(found)):
-        part = found.entries[at].part
-        assert part.size == (tree.spec.window, tree.spec.window)
-        covered.setdefault(str(found.fields(at).get("tile", found.fields(at).get("date"))), np.zeros(part.shape, int))[
-            slice(*part.rows), slice(*part.columns)
-        ] += 1
+        crop = found.entries[at].crop
+        assert crop.window.shape == (tree.spec.window, tree.spec.window)
+        image = str(found.fields(at).get("tile", found.fields(at).get("date")))
+        counts = covered.setdefault(image, np.zeros(crop.image_shape, int))
+        counts[crop.window.within(Window(0, 0, *crop.image_shape))] += 1
     assert len(covered) == len(tree.samples)
     assert all(count.min() == 1 for count in covered.values())
 
@@ -83,7 +84,8 @@ def test_a_window_is_that_part_of_the_image(trees, name):
     per = len(cut) // len(whole)
     for at in (0, per - 1, len(cut) - 1):
         image, lazy, read = whole[at // per], cut[at], cut.read(at)
-        rows, columns = slice(*cut.entries[at].part.rows), slice(*cut.entries[at].part.columns)
+        crop = cut.entries[at].crop
+        rows, columns = crop.window.within(Window(0, 0, *crop.image_shape))
         assert (cut.fields(at)["top"], cut.fields(at)["left"]) == (rows.start, columns.start)
         for key, layer in image.items():
             own = layer[..., rows, columns]
@@ -177,7 +179,7 @@ def test_a_small_image_is_one_window(trees):
     tree = trees("benin_cashews")
     found = load(replace(tree.spec, window=99), tree.root)
     assert len(found) == len(tree.samples)
-    assert found[0]["image"].shape[-2:] == found.entries[0].part.shape
+    assert found[0]["image"].shape[-2:] == found.entries[0].crop.image_shape
 
 
 def test_only_images_and_shapes_are_cut():

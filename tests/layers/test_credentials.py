@@ -71,7 +71,7 @@ def test_what_expired_is_signed_again(item, monkeypatch):
             dropped.append(self)
 
     (handle,) = next(found for key, found in remote._pool._idle.items() if key[0] == item.assets["b"].href)
-    handle.raw, handle.file = None, Expired()
+    handle.full, handle.file = False, Expired()
     values, _ = view.read(WINDOW)
     assert np.array_equal(values[0, 0], distinct((40, 50))[:5, :5])
     assert len(signed_hrefs) == 2
