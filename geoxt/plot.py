@@ -15,7 +15,7 @@ from geoxt.errors import InputError, MissingDependency
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, nodata_of, view_of
-from geoxt.trees import children
+from geoxt.trees import nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
@@ -102,10 +102,9 @@ def plot(
 
 def _panels(data: xr.Dataset | xr.DataTree) -> dict[str, xr.DataArray]:
     """Return the layers of a Dataset or tree by panel title."""
-    nodes = children(data) if isinstance(data, xr.DataTree) else {"": data}
     layers = {
         (node, str(name)): layer
-        for node, child in nodes.items()
+        for node, child in nodes_of(data).items()
         for name, layer in child.data_vars.items()
         if {"y", "x"} <= set(layer.dims)
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import xarray as xr
 from odc.geo import CRS
@@ -53,11 +53,7 @@ def nodes_of(data: SomeData) -> dict[str, xr.Dataset]:
         data = with_yx_dims(data)
     if not isinstance(data, xr.DataTree):
         data = with_yx_dims(data)
-    if isinstance(data, xr.DataArray):
-        name = "layer" if data.name is None or data.name in data.coords else data.name
-        return {"": data.to_dataset(name=name)}
-    if isinstance(data, xr.Dataset):
-        return {"": data}
+        return {"": data if isinstance(data, xr.Dataset) else _to_dataset(data)}
     nodes = {
         node.relative_to(data).removeprefix("."): node.to_dataset()
         for node in data.subtree
@@ -84,22 +80,20 @@ def from_nodes(nodes: Mapping[str, T], *, like: SomeData) -> T | xr.DataTree:
     """
     if not isinstance(like, xr.DataTree):
         return nodes[""]
-    return xr.DataTree.from_dict(
-        {
-            node or "/": a.to_dataset(name=a.name or "layer") if isinstance(a, xr.DataArray) else a
-            for node, a in nodes.items()
-        }  # type: ignore[misc]
-    )
+    datasets: dict[str, Any] = {
+        node or "/": _to_dataset(value) if isinstance(value, xr.DataArray) else value for node, value in nodes.items()
+    }
+    return xr.DataTree.from_dict(datasets)
+
+
+def _to_dataset(layer: xr.DataArray) -> xr.Dataset:
+    """Return a Dataset of one layer; xarray requires a name that no coordinate has."""
+    return layer.to_dataset(name="layer" if layer.name is None or layer.name in layer.coords else layer.name)
 
 
 def is_layer(variable: xr.DataArray) -> bool:
     """Return whether a variable is a layer: whether it has the dimensions y and x."""
     return {"y", "x"} <= set(variable.dims)
-
-
-def children(tree: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Return the Datasets of layers in a tree, by the path of their nodes, in order."""
-    return nodes_of(tree)
 
 
 def grids_of(data: SomeData) -> dict[str, GeoBox]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,10 @@ class Options(TypedDict):
     0.5 with placement="inside", otherwise 0."""
     min_valid: NotRequired[float]
     """Least fraction of valid pixels of a window in every layer, 0 to 1. Above 0, pixels are read."""
+
+
+NodeOptions = dict[str, Any]
+"""`Options` of one node: `region` is its part of the region, `times` the Times of the node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +121,8 @@ class Constraints:
             index = np.flatnonzero(accepted & (groups == number))
             accepted[index] = _covered(table[index], self.footprints[number], self.min_covered)
         if self.min_valid > 0:
-            for index in np.flatnonzero(accepted):
-                accepted[index] = self._valid_fraction(table[index], int(groups[index])) >= self.min_valid - 1e-9
+            for i in np.flatnonzero(accepted).tolist():
+                accepted[i] = self._valid_fraction(table[i], int(groups[i])) >= self.min_valid - 1e-9
         return accepted
 
     def steps(self, rng: np.random.Generator, group: npt.NDArray[np.int64]) -> Table | None:

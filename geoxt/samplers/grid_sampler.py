@@ -11,7 +11,14 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError, OverlapError
 from geoxt.regions.region import GridRegion
-from geoxt.samplers.constraints import Constraints, Options, parse_constraints, require_margin, size_in_pixels
+from geoxt.samplers.constraints import (
+    Constraints,
+    NodeOptions,
+    Options,
+    parse_constraints,
+    require_margin,
+    size_in_pixels,
+)
 from geoxt.samplers.node_samplers import sampler_per_node
 from geoxt.samplers.sequence import Drawn, Table, WindowSequence, gather
 from geoxt.trees import SomeData
@@ -73,7 +80,7 @@ class GridSampler(WindowSequence):
                 argument="placement",
             )
 
-        def make(_: str, ds: xr.Dataset, node_options: Options) -> _NodeWindows:
+        def make(_: str, ds: xr.Dataset, node_options: NodeOptions) -> _NodeWindows:
             return _node_windows(ds, size, stride, edge, node_options)
 
         samplers = sampler_per_node(data, options, make)
@@ -92,10 +99,10 @@ class _NodeWindows:
 
 
 def _node_windows(
-    ds: xr.Dataset, size: SomeSize, stride: SomeSize | None, edge: Edge, options: Options
+    ds: xr.Dataset, size: SomeSize, stride: SomeSize | None, edge: Edge, options: NodeOptions
 ) -> _NodeWindows:
     """Return the lattice of windows over one grid."""
-    constraints = parse_constraints(ds, size, **{"min_covered": 0.0, **options})  # type: ignore[arg-type]
+    constraints = parse_constraints(ds, size, **{"min_covered": 0.0, **options})
     size, region, units = constraints.size, constraints.region, options.get("units", "pixels")
     step = size if stride is None else size_in_pixels(stride, constraints.grid, units, what="stride")
     outers = [_bounding_window(region)] if region.joined else list(region)

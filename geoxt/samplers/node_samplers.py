@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import shapely
@@ -14,7 +14,7 @@ from geoxt.grid import grid_of
 from geoxt.regions.geodesic_area import ground_area
 from geoxt.regions.rasterize import has_crs
 from geoxt.regions.region import GridRegion, Region
-from geoxt.samplers.constraints import Constraints, Options
+from geoxt.samplers.constraints import Constraints, NodeOptions, Options
 from geoxt.samplers.time_windows import Times
 from geoxt.trees import SomeData, layers_of, nodes_of
 from geoxt.types import Floats
@@ -22,7 +22,9 @@ from geoxt.types import Floats
 T = TypeVar("T")
 
 
-def sampler_per_node(data: SomeData, options: Options, make: Callable[[str, xr.Dataset, Options], T]) -> dict[str, T]:
+def sampler_per_node(
+    data: SomeData, options: Options, make: Callable[[str, xr.Dataset, NodeOptions], T]
+) -> dict[str, T]:
     """Return a sampler for each node in which at least one window fits.
 
     Parameters
@@ -52,7 +54,7 @@ def sampler_per_node(data: SomeData, options: Options, make: Callable[[str, xr.D
     return samplers
 
 
-def _node_options(options: Options, node: str, ds: xr.Dataset) -> Options:
+def _node_options(options: Options, node: str, ds: xr.Dataset) -> NodeOptions:
     """Return the options of one node.
 
     Raises
@@ -60,7 +62,7 @@ def _node_options(options: Options, node: str, ds: xr.Dataset) -> Options:
     OverlapError
         If the region or the times exclude the node.
     """
-    node_options = dict(options)
+    node_options: NodeOptions = dict(options)
     region, times = options.get("region"), options.get("times")
     if region is not None:
         node_options["region"] = _node_region(region, node, ds)
@@ -73,7 +75,7 @@ def _node_options(options: Options, node: str, ds: xr.Dataset) -> Options:
                 argument="times",
             )
         node_options["times"] = times_by_node[node]
-    return cast("Options", node_options)
+    return node_options
 
 
 def _node_region(region: Any, node: str, ds: xr.Dataset) -> Any:

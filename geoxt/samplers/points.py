@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import to_pixels
 from geoxt.grid import parse_crs, transformer
-from geoxt.samplers.constraints import Constraints, Options, parse_constraints, require_margin
+from geoxt.samplers.constraints import Constraints, NodeOptions, Options, parse_constraints, require_margin
 from geoxt.samplers.node_samplers import sampler_per_node
 from geoxt.samplers.sequence import Drawn, SeededSampler, Table, gather, parse_length
 from geoxt.trees import SomeData, nodes_of
@@ -85,9 +85,9 @@ class PointSampler(SeededSampler):
         point_weights = _parse_weights(weights, len(xy), jitter, length)
         remaining = np.arange(len(xy))
 
-        def make(node: str, ds: xr.Dataset, node_options: Options) -> _PointWindows:
+        def make(node: str, ds: xr.Dataset, node_options: NodeOptions) -> _PointWindows:
             nonlocal remaining
-            constraints = parse_constraints(ds, size, **{"placement": "centred", **node_options})  # type: ignore[arg-type]
+            constraints = parse_constraints(ds, size, **{"placement": "centred", **node_options})
             index = _projectable(xy, crs, constraints.grid, remaining) if node else remaining
             sampler = _point_windows(constraints, xy[index], crs, index, jitter)
             remaining = np.setdiff1d(remaining, sampler.index)
@@ -138,7 +138,7 @@ class _PointWindows:
         return self.constraints.grid
 
     def draw_rows(self, rng: np.random.Generator, rows: npt.NDArray[np.int64]) -> Drawn:
-        """Return some of the windows, shifted at random, and their time steps."""
+        """Return the windows at `rows`, shifted at random, and their time steps."""
         group, table = self.group[rows], self.table[rows]
         if self.jitter:
             shifted = table.copy()

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.samplers.candidates import Candidates, draw_accepted
-from geoxt.samplers.constraints import Constraints, Options, parse_constraints, size_in_pixels
+from geoxt.samplers.constraints import Constraints, NodeOptions, Options, parse_constraints, size_in_pixels
 from geoxt.samplers.node_samplers import layer_per_node, node_weights, sampled_area, sampler_per_node
 from geoxt.samplers.scene_ownership import SceneOwnership, scene_ownership
 from geoxt.samplers.sequence import Drawn, SeededSampler, Table, parse_length
@@ -84,7 +84,7 @@ class RandomSampler(SeededSampler):
         self.length = parse_length(length)
         layers = {} if weights is None else layer_per_node(weights, nodes_of(data), "weights")
 
-        def make(node: str, ds: xr.Dataset, node_options: Options) -> _RandomWindows:
+        def make(node: str, ds: xr.Dataset, node_options: NodeOptions) -> _RandomWindows:
             constraints = parse_constraints(ds, size, **node_options)
             candidates = Candidates(constraints)
             weight_grid = WeightGrid.of(layers[node], constraints.grid) if layers else None
@@ -176,7 +176,7 @@ class RandomBatchSampler(SeededSampler):
             )
         self.length, self.batch_size = parse_length(length), batch_size
 
-        def make(_: str, ds: xr.Dataset, node_options: Options) -> _BatchWindows:
+        def make(_: str, ds: xr.Dataset, node_options: NodeOptions) -> _BatchWindows:
             constraints = parse_constraints(ds, size, **node_options)
             return _BatchWindows(
                 constraints=constraints,
@@ -191,7 +191,9 @@ class RandomBatchSampler(SeededSampler):
         self._start(seed, unit=batch_size)
 
 
-def _block_size(block: SomeSize | None, constraints: Constraints, batch_size: int, options: Options) -> tuple[int, int]:
+def _block_size(
+    block: SomeSize | None, constraints: Constraints, batch_size: int, options: NodeOptions
+) -> tuple[int, int]:
     """Return height and width of the blocks in pixels."""
     size, units = constraints.size, options.get("units", "pixels")
     if block is None:

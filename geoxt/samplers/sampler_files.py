@@ -47,7 +47,7 @@ def save_table(
 
 
 def load_table(path: SomePath) -> tuple[dict[str, GeoBox], Array, Array | None, int, Array | None]:
-    """Read what `save_table` wrote: grids, windows, time steps, unit, and the position of each window's node.
+    """Read grids, windows, time steps, unit and node positions of a file written by `save_table`.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def load_table(path: SomePath) -> tuple[dict[str, GeoBox], Array, Array | None, 
     try:
         with np.load(Path(path), allow_pickle=False) as file:
             header, arrays = json.loads(str(file["facts"])), dict(file)
-        # files written before geoxt 0.2 name one "grid" where windows have one, and hold no "which"
+        # before windows had nodes, files of one grid held "grid" in place of "grids", and no "which"
         grids = header.get("grids") or {"": header["grid"]}
         grids = {node: grid_from_json(grid) for node, grid in grids.items()}
         return grids, arrays["table"], arrays.get("steps"), int(header["unit"]), arrays.get("which")

@@ -41,7 +41,7 @@ class SceneOwnership:
 
 
 def scene_ownership(data: xr.Dataset, constraints: Constraints) -> SceneOwnership | None:
-    """Return the scene ownership of the mosaics among some layers; `None` if no time step has several scenes.
+    """Return the scene ownership of the mosaics in a Dataset; `None` if no time step has several scenes.
 
     Only groups of one time step count: of several steps, each has scenes of its own.
     """

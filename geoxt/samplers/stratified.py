@@ -15,7 +15,7 @@ from geoxt.errors import InputError, OverlapError
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.regions.region import layers_in
 from geoxt.samplers.candidates import Candidates, draw_accepted
-from geoxt.samplers.constraints import Constraints, Options, parse_constraints
+from geoxt.samplers.constraints import Constraints, NodeOptions, Options, parse_constraints
 from geoxt.samplers.node_samplers import layer_per_node, sampler_per_node
 from geoxt.samplers.sequence import Drawn, SeededSampler, Table, gather, parse_length, systematic_sample
 from geoxt.samplers.strata import MAX_PIXELS, Strata, UnlabelledError, class_weights, merge_strata, strata_of
@@ -88,13 +88,15 @@ class StratifiedSampler(SeededSampler):
                 f"Cannot draw with max_pixels={max_pixels} and seed={seed}.",
                 remedy="Pass {max_pixels:1} or more, and {seed:0} or more.",
             )
-        by_name = labels is None or isinstance(labels, str)
-        layers = {} if by_name else layer_per_node(labels, nodes_of(data), "labels")
+        name = labels if isinstance(labels, str) else None
+        layers: dict[str, xr.DataArray] = {}
+        if labels is not None and not isinstance(labels, str):
+            layers = layer_per_node(labels, nodes_of(data), "labels")
 
-        def make(node: str, ds: xr.Dataset, node_options: Options) -> _ClassWindows:
+        def make(node: str, ds: xr.Dataset, node_options: NodeOptions) -> _ClassWindows:
             constraints = parse_constraints(ds, size, **node_options)
             candidates = Candidates(constraints)
-            layer = find_labels(ds, labels) if by_name else layers[node]
+            layer = layers[node] if layers else find_labels(ds, name)
             view = view_on_grid(layer, constraints.grid, what="labels")
             try:
                 strata = strata_of(view, constraints.region, max_pixels=max_pixels, seed=seed)

@@ -227,7 +227,7 @@ def time_intervals(  # type: ignore[misc]  # the overloads shorten its keyword a
 
 
 def _per_node(data: SomeData, make: Callable[[xr.Dataset], Times]) -> Times | dict[str, Times]:
-    """Return the times of each node that has some; of data on one grid, the Times alone."""
+    """Return the Times of each node that has matching time steps; for data on one grid, a single Times."""
     nodes = nodes_of(data)
     times: dict[str, Times] = {}
     first_error: InputError | None = None

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
 from geoxt.samplers.candidates import Candidates, draw_accepted
-from geoxt.samplers.constraints import Constraints, Options, parse_constraints, size_in_pixels
+from geoxt.samplers.constraints import Constraints, NodeOptions, Options, parse_constraints, size_in_pixels
 from geoxt.samplers.node_samplers import node_weights, sampled_area, sampler_per_node
 from geoxt.samplers.sequence import Drawn, SeededSampler, Table, parse_length
 from geoxt.trees import SomeData
@@ -68,7 +68,7 @@ class TripletSampler(SeededSampler):
     ) -> None:
         self.length = parse_length(length)
 
-        def make(_: str, ds: xr.Dataset, node_options: Options) -> _Triplets:
+        def make(_: str, ds: xr.Dataset, node_options: NodeOptions) -> _Triplets:
             constraints = parse_constraints(ds, size, **node_options)
             units, grid = node_options.get("units", "pixels"), constraints.grid
             near = max(size_in_pixels(radius, grid, units, what="radius"))

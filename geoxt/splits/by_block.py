@@ -141,7 +141,7 @@ def require_fractions(fractions: Sequence[float]) -> None:
 
 
 def _lattice(data: SomeData, size: SomeSize, buffer: int) -> BlockLattice:
-    """Return the blocks of some data."""
+    """Return the blocks over the footprints of data."""
     if buffer < 0:
         raise InputError(
             f"Cannot separate blocks by buffer={buffer}.", remedy="Pass {buffer:0} or more pixels.", argument="buffer"

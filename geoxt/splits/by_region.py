@@ -60,8 +60,11 @@ def by_region(
             f"Cannot separate regions by buffer={buffer}.", remedy="Pass {buffer:0} or more pixels.", argument="buffer"
         )
     grids = grids_of(data)
-    regions = zip(PARTS, (train, val, test), strict=True)
-    split = Split(**{name: _part(name, region, grids, buffer) for name, region in regions})
+    split = Split(
+        train=_part("train", train, grids, buffer),
+        val=_part("val", val, grids, buffer),
+        test=_part("test", test, grids, buffer),
+    )
     check(split)
     return split
 
@@ -155,7 +158,7 @@ def by_column(
         )
     values = frame[column].to_numpy()
     part_values = _values_of_parts(column, sorted(set(values.tolist()), key=str), parts, fractions, seed)
-    regions = {name: frame[np.isin(values, list(own))] if own else None for name, own in part_values.items()}
+    regions = {name: frame[np.isin(values, chosen)] if chosen else None for name, chosen in part_values.items()}
     return by_region(data, train=regions["train"], val=regions["val"], test=regions["test"], buffer=buffer)
 
 

@@ -97,7 +97,7 @@ def load_parts(path: SomePath) -> tuple[dict[str, Region], np.timedelta64 | None
         else:
             collection = json.loads(Path(path).read_text())
             header, rows = collection["geoxt"], [feature["properties"] for feature in collection["features"]]
-        # files written before geoxt 0.2 name no nodes where a split has one grid
+        # before splits had nodes, the header of a file was that of its only grid
         headers = header.get("nodes") or {"": header}
         regions = {part: Region(_regions_from_json(part, headers, rows)) for part in PARTS}
         gaps = {node_header["gap"] for node_header in headers.values()}
@@ -112,7 +112,7 @@ def load_parts(path: SomePath) -> tuple[dict[str, Region], np.timedelta64 | None
 
 
 def _node_header(node: str, parts: Mapping[str, Region], gap: np.timedelta64 | None) -> dict[str, Any]:
-    """Return the grid of a node, and what its rectangles do not tell about its regions."""
+    """Return the grid of a node and the attributes of its regions: joined, margin, times, gap."""
     regions = {part: region.nodes[node] for part, region in parts.items()}
     times = {part: region.times for part, region in regions.items()}
     return {
@@ -134,7 +134,8 @@ def _regions_from_json(
     windows: dict[str, list[Window]] = {node: [] for node in headers}
     for row in rows:
         if row["part"] == part:
-            windows[row.get("node", "")].append(Window(*(int(row[name]) for name in _RECTANGLE)))
+            top, left, height, width = (int(row[name]) for name in _RECTANGLE)
+            windows[row.get("node", "")].append(Window(top, left, height, width))
     regions = {}
     for node, header in headers.items():
         times = header["times"][part]

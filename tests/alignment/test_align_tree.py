@@ -12,7 +12,7 @@ from geoxt.grid import coordinates, full_window, grid_of, pixel_offset
 from geoxt.pixels import reader
 from geoxt.source import Mosaic, unstack_bands, view_of
 from geoxt.testing import distinct, make_grid, write_cog
-from geoxt.trees import children, grids_of, layers_of, tree_of
+from geoxt.trees import grids_of, layers_of, nodes_of, tree_of
 
 WEST = {"crs": "EPSG:32615", "left": 748_000.0, "top": 4_567_000.0}
 EAST = {"crs": "EPSG:32616", "left": 246_800.0, "top": 4_567_000.0}
@@ -72,13 +72,13 @@ def test_no_pixel_is_read(tree, labels, nothing_read):
 def test_layer_aligned_to_a_tree_equals_alignment_to_each_node(tree, labels):
     moved = labels.geoml.align(tree)
     assert grids_of(moved) == grids_of(tree)
-    for child in children(moved).values():
+    for child in nodes_of(moved).values():
         xr.testing.assert_identical(child.labels.compute(), align(labels, grid_of(child)).compute())
 
 
 def test_intersection_of_a_tree_keeps_image_pixels(tree, labels):
     pair = intersection(image=tree, mask=labels, grid="image")
-    for node, child in children(pair).items():
+    for node, child in nodes_of(pair).items():
         own = tree[node].image
         assert pixel_offset(grid_of(child), grid_of(own)) is not None
         xr.testing.assert_equal(child.image.compute(), own.sel(x=child.x, y=child.y).compute())
@@ -121,7 +121,7 @@ def test_scenes_of_the_same_time_are_one_step(folder):
         grid = make_grid((60, 60), **place)
         files.append(str(write_cog(folder / name, distinct((60, 60)) + 9000 * n, grid=grid, nodata=0, tiled=False)))
     tree = geoxt.open_cogs(files, product="landsat8", crs="native", groupby="day")
-    assert [child.sizes["time"] for child in children(tree).values()] == [1, 2]
+    assert [child.sizes["time"] for child in nodes_of(tree).values()] == [1, 2]
     target = make_grid((60, 70), crs="EPSG:5070", left=495_800, top=2_038_600)
     moved = align(tree, target)
     expected = geoxt.open_cogs(files, product="landsat8", grid=target, groupby="day")
@@ -132,11 +132,11 @@ def test_scenes_of_the_same_time_are_one_step(folder):
 def test_coinciding_nodes_of_two_trees_are_copied(tree, labels):
     drawn = labels.geoml.align(tree)
     pair = intersection(image=tree, mask=drawn)
-    for node, child in children(pair).items():
+    for node, child in nodes_of(pair).items():
         assert np.array_equal(child["mask"], drawn[node].labels)
     other = labels.to_dataset(name="labels")
     pair = intersection(image=tree, mask=tree_of({"epsg_5070": other}))
-    for child in children(pair).values():
+    for child in nodes_of(pair).values():
         assert np.array_equal(child["mask"], align(labels, grid_of(child)))
 
 
@@ -146,7 +146,7 @@ def test_union_of_trees_unites_coinciding_nodes(tree, paths, folder):
         tiled=False,
     )  # fmt: skip
     both = union(tree, geoxt.open_cogs(str(more), name="image"))
-    assert list(children(both)) == ["epsg_32615", "epsg_32616"]
+    assert list(nodes_of(both)) == ["epsg_32615", "epsg_32616"]
     assert np.array_equal(both["epsg_32615/image"], geoxt.open_cogs([paths[0], str(more)]))
     xr.testing.assert_identical(both["epsg_32616/image"].compute(), tree["epsg_32616/image"].compute())
 
@@ -175,7 +175,7 @@ def test_dataset_is_aligned_variable_by_variable(tree, labels):
     assert isinstance(moved, xr.Dataset)
     assert np.array_equal(moved.to_dataarray("band"), align(layer, target))
     of_nodes = align(bands, tree)
-    assert list(children(of_nodes)) == list(children(tree))
+    assert list(nodes_of(of_nodes)) == list(nodes_of(tree))
     assert set(of_nodes["epsg_32616"].data_vars) == {"red", "nir"}
 
 

@@ -16,7 +16,7 @@ from geoxt.grid import grid_of
 from geoxt.samplers import GridSampler, RandomBatchSampler, RandomSampler, WindowSequence
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_world, write_cog
-from geoxt.trees import children
+from geoxt.trees import nodes_of
 from geoxt.windows import Window
 
 
@@ -166,7 +166,7 @@ def test_batches_keep_order_unless_kinds_differ():
 
 def test_grid_sampler_reads_every_pixel_of_a_tree_once(pair):
     sampler = GridSampler(pair, size=50, edge="pad")
-    seen = {node: np.zeros(grid_of(child).shape, "float32") for node, child in children(pair).items()}
+    seen = {node: np.zeros(grid_of(child).shape, "float32") for node, child in nodes_of(pair).items()}
     order = iter(sampler)
     for batch in loader(pair, sampler, batch_size=5):
         for place in range(len(batch["crs"])):
@@ -174,6 +174,6 @@ def test_grid_sampler_reads_every_pixel_of_a_tree_once(pair):
             outer = Window(0, 0, *seen[window.node].shape)
             inner = window.intersect(outer)
             seen[window.node][inner.within(outer)] += batch["image"][place, 2].numpy()[inner.within(window)]
-    for node, child in children(pair).items():
+    for node, child in nodes_of(pair).items():
         assert np.array_equal(seen[node], child.image[2].compute())
     assert isinstance(sampler, WindowSequence)

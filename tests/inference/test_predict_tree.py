@@ -12,7 +12,7 @@ from geoxt.grid import coordinates, grid_of
 from geoxt.inference import predict
 from geoxt.source import unstack_bands
 from geoxt.testing import make_grid
-from geoxt.trees import children, tree_of
+from geoxt.trees import nodes_of, tree_of
 
 GRIDS = {
     "west": make_grid((50, 60), crs="EPSG:32615", left=748_000, top=4_567_000),
@@ -41,7 +41,7 @@ def test_map_of_a_tree_equals_maps_of_its_nodes(tree):
     with dask.config.set(scheduler=refuse):
         found = tree.geoml.predict(model, size=32, overlap=8)
     assert isinstance(found, xr.DataTree)
-    for node, child in children(found).items():
+    for node, child in nodes_of(found).items():
         assert grid_of(child) == GRIDS[node]
         alone = predict(tree[node]["image"], model, size=32, overlap=8)
         xr.testing.assert_identical(child.prediction.compute(), alone.compute())
@@ -52,7 +52,7 @@ def test_map_of_a_tree_equals_maps_of_its_nodes(tree):
 
 def test_identity_model_returns_every_node(tree):
     found = predict(tree, nn.Identity(), size=16, overlap=4, output="values")
-    for node, child in children(found).items():
+    for node, child in nodes_of(found).items():
         np.testing.assert_allclose(child.prediction, tree[node]["image"], atol=1e-6)
 
 

@@ -15,7 +15,7 @@ from geoxt.grid import crs_name, full_window, grid_of, pixel_offset
 from geoxt.pixels import reader
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid
-from geoxt.trees import children, grids_of
+from geoxt.trees import grids_of, nodes_of
 from geoxt.windows import Window
 
 EAST = {"crs": "EPSG:32616", "left": 248_000.0, "top": 4_567_000.0}
@@ -46,9 +46,9 @@ def tree(scenes):
 
 def test_there_is_a_child_for_each_crs_in_the_order_of_scenes(tree, scenes):
     assert isinstance(tree, xr.DataTree)
-    assert list(children(tree)) == ["epsg_32615", "epsg_32616", "epsg_4326"]
+    assert list(nodes_of(tree)) == ["epsg_32615", "epsg_32616", "epsg_4326"]
     assert [crs_name(grid.crs) for grid in grids_of(tree).values()] == ["EPSG:32615", "EPSG:32616", "EPSG:4326"]
-    assert all(list(child.data_vars) == ["image"] for child in children(tree).values())
+    assert all(list(child.data_vars) == ["image"] for child in nodes_of(tree).values())
     assert grids_of(tree)["epsg_32615"].shape == (70, 80)
     assert grids_of(tree)["epsg_4326"] == scenes["d"][1]
 
@@ -57,7 +57,7 @@ def test_there_is_a_child_for_each_crs_in_the_order_of_scenes(tree, scenes):
 def test_every_window_is_bit_equal_to_the_file_that_shows(tree, scenes, data):
     name = data.draw(st.sampled_from(sorted(scenes)))
     path, own = scenes[name]
-    layer = next(c.image for c in children(tree).values() if pixel_offset(own, grid_of(c)) is not None)
+    layer = next(c.image for c in nodes_of(tree).values() if pixel_offset(own, grid_of(c)) is not None)
     rows, cols = own.shape
     row, col = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
     window = Window(row, col, data.draw(st.integers(1, rows - row)), data.draw(st.integers(1, cols - col)))
@@ -90,7 +90,7 @@ def test_scenes_shifted_by_part_of_a_pixel_have_a_child_each(write):
     paths = [write(distinct((20, 20)) + n, grid) for n, grid in enumerate(grids)]
     tree = geoxt.open_cogs(paths, crs="native", name="dem")
     assert grids_of(tree) == dict(zip(["epsg_32615", "epsg_32615_2"], grids, strict=True))
-    for n, child in enumerate(children(tree).values()):
+    for n, child in enumerate(nodes_of(tree).values()):
         assert np.array_equal(child.dem.squeeze(), distinct((20, 20)) + n)
 
 
@@ -140,10 +140,10 @@ def test_items_in_two_zones_are_cut_to_a_box_in_each(world):
     tree = geoxt.open_stac(str(world.items), collections="landsat-c2-l2", crs="native", bbox=box, groupby="day")
     plain = {
         node: geoxt.open_stac(str(world.items), collections="landsat-c2-l2", crs="native", groupby="day")[node]
-        for node in children(tree)
+        for node in nodes_of(tree)
     }
     assert list(plain) == ["epsg_32615", "epsg_32616"]
-    for node, child in children(tree).items():
+    for node, child in nodes_of(tree).items():
         layer, full = child["landsat-c2-l2"], plain[node]["landsat-c2-l2"]
         assert layer.sizes["x"] < full.sizes["x"]
         assert layer.time.dt.strftime("%j").item() in {"182", "189"}
@@ -158,8 +158,8 @@ def test_vectors_are_drawn_on_every_child_that_they_meet(tree, tmp_path):
     frame = geopandas.GeoDataFrame(geometry=[shapely.box(748_300, 4_565_500, 748_900, 4_566_500)], crs="EPSG:32615")
     frame.to_file(tmp_path / "field.gpkg")
     drawn = geoxt.open_vector(tmp_path / "field.gpkg", like=tree, name="field")
-    assert set(children(drawn)) < set(children(tree))
-    for node, child in children(drawn).items():
+    assert set(nodes_of(drawn)) < set(nodes_of(tree))
+    for node, child in nodes_of(drawn).items():
         alone = geoxt.open_vector(tmp_path / "field.gpkg", grid=grids_of(tree)[node], name="field")
         xr.testing.assert_identical(child.field.compute(), alone.compute())
     assert drawn["epsg_32615/field"].sum() > 0

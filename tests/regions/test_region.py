@@ -35,19 +35,19 @@ def test_region_of_nodes_names_the_node_of_each_window():
 
 def test_region_on_part_of_its_grid_is_clipped():
     region = GridRegion(GRID, (Window(0, 0, 20, 20), Window(30, 40, 10, 10)))
-    moved = region.on(window_grid(GRID, Window(10, 5, 20, 20)))
-    assert moved.windows == (Window(0, 0, 10, 15),)
+    clipped = region.on(window_grid(GRID, Window(10, 5, 20, 20)))
+    assert clipped.windows == (Window(0, 0, 10, 15),)
     with pytest.raises(GridError, match=r"do not coincide. Split the layer you sample"):
         region.on(make_grid((40, 50), left=600_010))
 
 
 def test_covered_fraction_is_the_area_inside_the_footprint(tmp_path):
     path = write_cog(tmp_path / "a.tif", np.ones((40, 50), "uint8"), grid=GRID, tiled=False)
-    moved = align(open_cogs(path), make_grid((40, 50), left=600_000 - 600))
-    area = footprint_of(moved)
-    assert area.bounds == (20, 0, 50, 40)
+    aligned = align(open_cogs(path), make_grid((40, 50), left=600_000 - 600))
+    footprint = footprint_of(aligned)
+    assert footprint.bounds == (20, 0, 50, 40)
     windows = [Window(0, 0, 10, 10), Window(0, 15, 10, 10), Window(5, 25, 10, 10)]
-    assert covered_fractions(windows, area).tolist() == [0, 0.5, 1]
+    assert covered_fractions(windows, footprint).tolist() == [0, 0.5, 1]
 
 
 def test_layers_without_overlap_raise(tmp_path):

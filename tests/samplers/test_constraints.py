@@ -40,15 +40,15 @@ def mask_of(windows, shape=(60, 80)):
 def test_rasterized_rectangles_match_gdal(points):
     """The oracle is GDAL's rasterization by pixel centres."""
     area = shapely.convex_hull(shapely.MultiPoint(points))
-    found = mask_of(rectangles(area, GRID))
-    assert found.max(initial=0) <= 1
+    counts = mask_of(rectangles(area, GRID))
+    assert counts.max(initial=0) <= 1
     if area.area < 1e-3:
         return
-    truth = ~geometry_mask([area], (60, 80), transform=GRID.affine.identity())
+    expected = ~geometry_mask([area], (60, 80), transform=GRID.affine.identity())
     centres = shapely.points(*(axis.ravel() + 0.5 for axis in np.mgrid[0:60, 0:80][::-1]))
     with np.errstate(divide="ignore"):
         clear = (shapely.distance(area.boundary, centres) > 1e-4).reshape(60, 80)
-    assert ((found > 0) == truth)[clear].all()
+    assert ((counts > 0) == expected)[clear].all()
 
 
 @given(st.lists(st.floats(0, 80), min_size=2, max_size=8), st.floats(0, 3.2))
@@ -81,8 +81,8 @@ def test_all_kinds_of_regions_give_the_same_pixels():
         frame.to_crs("EPSG:4326"),
         frame.to_crs("EPSG:5070"),
     ):
-        found = parse_region(region, GRID)
-        assert found.windows == expected
+        parsed = parse_region(region, GRID)
+        assert parsed.windows == expected
         assert all(
             Window(20, 10, 10, 20).contains(w) for w in RandomSampler(make_layer(), size=5, length=9, region=region)
         )
@@ -147,9 +147,9 @@ def test_grid_sampler_covers_a_rasterized_geometry():
     windows = list(GridSampler(layer, size=8, region=disc))
     assert (mask_of(windows) >= inside).all()
     assert all(inside[w.within(Window(0, 0, 60, 80))].any() for w in windows)
-    whole = list(GridSampler(layer, size=8, region=disc, edge="drop"))
-    assert all(inside[w.within(Window(0, 0, 60, 80))].all() for w in whole)
-    assert set(whole) < set(windows)
+    inner_windows = list(GridSampler(layer, size=8, region=disc, edge="drop"))
+    assert all(inside[w.within(Window(0, 0, 60, 80))].all() for w in inner_windows)
+    assert set(inner_windows) < set(windows)
 
 
 @pytest.mark.parametrize(

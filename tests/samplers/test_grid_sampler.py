@@ -17,11 +17,11 @@ def make_layer(shape):
     return xr.DataArray(np.zeros(shape, "uint8"), dims=("y", "x"), coords=coordinates(make_grid(shape)))
 
 
-def cover(windows, shape, room=64):
-    board = np.zeros((shape[0] + 2 * room, shape[1] + 2 * room), int)
+def cover(windows, shape, margin=64):
+    board = np.zeros((shape[0] + 2 * margin, shape[1] + 2 * margin), int)
     for window in windows:
-        board[window.within(Window(-room, -room, *board.shape))] += 1
-    return board[room:-room, room:-room], board.sum()
+        board[window.within(Window(-margin, -margin, *board.shape))] += 1
+    return board[margin:-margin, margin:-margin], board.sum()
 
 
 sizes = st.tuples(st.integers(1, 20), st.integers(1, 20))
@@ -36,9 +36,9 @@ def test_adjacent_windows_cover_every_pixel(shape, size, edge):
             GridSampler(layer, size=size, edge=edge)
         return
     sampler = GridSampler(layer, size=size, edge=edge)
-    found = list(sampler)
-    assert len(found) == len(sampler) == len(set(found))
-    count, total = cover(found, shape)
+    windows = list(sampler)
+    assert len(windows) == len(sampler) == len(set(windows))
+    count, total = cover(windows, shape)
     match edge:
         case "shift":
             assert count.min() == 1
@@ -62,17 +62,17 @@ def test_overlapping_windows_leave_no_gap(shape, size, data):
 
 
 def test_windows_are_in_row_major_order():
-    found = [(w.row, w.col) for w in GridSampler(make_layer((50, 40)), size=20)]
-    assert found == [(0, 0), (0, 20), (20, 0), (20, 20), (30, 0), (30, 20)]
+    windows = [(w.row, w.col) for w in GridSampler(make_layer((50, 40)), size=20)]
+    assert windows == [(0, 0), (0, 20), (20, 0), (20, 20), (30, 0), (30, 20)]
 
 
 @pytest.mark.parametrize("edge", ["shift", "drop"])
 def test_windows_lie_in_one_rectangle_of_the_region(edge):
     layer = make_layer((60, 60))
     region = GridRegion(grid_of(layer), (Window(3, 4, 25, 30), Window(40, 0, 17, 60)))
-    found = list(GridSampler(layer, size=8, region=region, edge=edge))
-    assert all(sum(r.contains(w) for r in region) == 1 for w in found)
-    count, _ = cover(found, (60, 60))
+    windows = list(GridSampler(layer, size=8, region=region, edge=edge))
+    assert all(sum(r.contains(w) for r in region) == 1 for w in windows)
+    count, _ = cover(windows, (60, 60))
     assert (count > 0).sum() == (region.pixels if edge == "shift" else 24 * 24 + 16 * 56)
 
 

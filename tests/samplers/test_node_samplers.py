@@ -88,10 +88,10 @@ def test_ground_area_equals_geodesic_area_of_pixels(node):
     lon, lat = pyproj.Transformer.from_crs(grid.crs.proj, "EPSG:4326", always_xy=True).transform(
         *np.array([grid.affine @ corner for corner in corners]).T
     )
-    one = abs(Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)[0])
-    assert pixel_area(grid) == pytest.approx(one, rel=1e-4)
+    pixel = abs(Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)[0])
+    assert pixel_area(grid) == pytest.approx(pixel, rel=1e-4)
     hole = box(Window(0, 0, 4, 30)).difference(box(Window(1, 1, 2, 9)))
-    assert ground_area(hole, grid) == pytest.approx(102 * one, rel=1e-3)
+    assert ground_area(hole, grid) == pytest.approx(102 * pixel, rel=1e-3)
 
 
 @every_sampler
@@ -115,9 +115,9 @@ def test_sequences_over_a_tree_repeat_shard_and_save(make, timed, tmp_path):
     shards = [list(sequence.shard(rank, 2, even=False)) for rank in range(2)]
     assert sorted(map(repr, shards[0] + shards[1])) == sorted(map(repr, windows))
     for node in sequence.grids:
-        own = sequence.of(node)
-        assert own.grid == GRIDS[node]
-        assert list(own) == [_plain(w) for w in windows if w.node == node]
+        part = sequence.of(node)
+        assert part.grid == GRIDS[node]
+        assert list(part) == [_plain(w) for w in windows if w.node == node]
     with pytest.raises(GridError, match=r"nodes \['west', 'east', 'fine'\].*windows\.of\(node\)"):
         _ = sequence.grid
 

@@ -27,12 +27,12 @@ def region_on(layer, *windows):
 def test_length_windows_inside_the_grid(height, width, length, seed):
     layer = make_layer()
     sampler = RandomSampler(layer, size=(height, width), length=length, seed=seed)
-    found = list(sampler)
-    assert len(found) == len(sampler) == length
-    assert all(w.shape == (height, width) for w in found)
-    assert all(full_window(grid_of(layer)).contains(w) for w in found)
-    assert found == [sampler[i] for i in range(length)]
-    assert found == list(RandomSampler(layer, size=(height, width), length=length, seed=seed))
+    windows = list(sampler)
+    assert len(windows) == len(sampler) == length
+    assert all(w.shape == (height, width) for w in windows)
+    assert all(full_window(grid_of(layer)).contains(w) for w in windows)
+    assert windows == [sampler[i] for i in range(length)]
+    assert windows == list(RandomSampler(layer, size=(height, width), length=length, seed=seed))
 
 
 def test_epochs_and_seeds_differ_and_repeat():
@@ -60,22 +60,22 @@ def test_positions_in_two_rectangles_are_equally_likely():
     layer = make_layer()
     region = region_on(layer, (0, 0, 12, 14), (30, 40, 10, 25))
     sampler = RandomSampler(layer, size=8, length=26_000, seed=0, region=region)
-    places = {(r, c) for r in range(5) for c in range(7)} | {(30 + r, 40 + c) for r in range(3) for c in range(18)}
-    found = [(w.row, w.col) for w in sampler]
-    assert set(found) == places
-    counts = np.unique(np.array(found), axis=0, return_counts=True)[1]
-    expected = len(found) / len(places)
+    positions = {(r, c) for r in range(5) for c in range(7)} | {(30 + r, 40 + c) for r in range(3) for c in range(18)}
+    windows = [(w.row, w.col) for w in sampler]
+    assert set(windows) == positions
+    counts = np.unique(np.array(windows), axis=0, return_counts=True)[1]
+    expected = len(windows) / len(positions)
     chi = ((counts - expected) ** 2 / expected).sum()
-    freedom = len(places) - 1
+    freedom = len(positions) - 1
     assert abs(chi - freedom) < 4 * np.sqrt(2 * freedom)
 
 
 def test_every_pixel_can_be_drawn():
     layer = make_layer((20, 24))
-    seen = np.zeros((20, 24), bool)
+    covered = np.zeros((20, 24), bool)
     for window in RandomSampler(layer, size=(6, 7), length=4000, seed=0):
-        seen[window.within(Window(0, 0, 20, 24))] = True
-    assert seen.all()
+        covered[window.within(Window(0, 0, 20, 24))] = True
+    assert covered.all()
 
 
 @given(
@@ -114,17 +114,17 @@ def test_region_of_a_layer_applies_to_its_slices():
 def test_batches_lie_in_a_block(side):
     layer = make_layer((200, 200))
     sampler = RandomBatchSampler(layer, size=16, length=20 * side, batch_size=side, seed=2)
-    found = list(sampler)
-    assert len(found) == 20 * side
+    windows = list(sampler)
+    assert len(windows) == 20 * side
     spread = []
-    for start in range(0, len(found), side):
-        batch = found[start : start + side]
+    for start in range(0, len(windows), side):
+        batch = windows[start : start + side]
         rows, cols = [w.row for w in batch], [w.col for w in batch]
         assert max(rows) - min(rows) + 16 <= sampler.samplers[""].block[0]
         assert max(cols) - min(cols) + 16 <= sampler.samplers[""].block[1]
         spread.append((min(rows), min(cols)))
     assert len(set(spread)) > 10
-    assert all(full_window(grid_of(layer)).contains(w) for w in found)
+    assert all(full_window(grid_of(layer)).contains(w) for w in windows)
 
 
 def test_batches_stay_in_the_region_and_repeat_by_seed():
@@ -140,10 +140,10 @@ def test_batches_stay_in_the_region_and_repeat_by_seed():
 
 def test_batches_cover_every_pixel():
     sampler = RandomBatchSampler(make_layer((40, 40)), size=16, length=8000, batch_size=4, seed=0)
-    seen = np.zeros((40, 40), bool)
+    covered = np.zeros((40, 40), bool)
     for window in sampler:
-        seen[window.within(Window(0, 0, 40, 40))] = True
-    assert seen.all()
+        covered[window.within(Window(0, 0, 40, 40))] = True
+    assert covered.all()
 
 
 @pytest.mark.parametrize(

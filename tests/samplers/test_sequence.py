@@ -70,13 +70,13 @@ def test_equal_seeds_give_equal_sequences(make, timed):
     ds = make_data()
     options = {"times": time_periods(ds, "M")} if timed else {}
     windows = make(ds, **options)
-    found = list(windows)
-    assert len(found) == len(windows) > 0
-    assert found == [windows[i] for i in range(len(windows))]
+    listed = list(windows)
+    assert len(listed) == len(windows) > 0
+    assert listed == [windows[i] for i in range(len(windows))]
     assert windows == make(ds, **options) == pickle.loads(pickle.dumps(windows))
     assert windows.at(3) == make(ds, **options).at(3) == pickle.loads(pickle.dumps(windows)).at(3)
     assert len(windows.at(3)) == len(windows)
-    assert all((w.time is not None) == timed for w in found)
+    assert all((w.time is not None) == timed for w in listed)
     with pytest.raises(ValueError, match="read-only"):
         windows.table[0, 0] = 1
 
@@ -124,7 +124,7 @@ def test_saved_windows_equal_loaded_windows(make, timed, tmp_path):
 
 
 def test_files_of_one_grid_from_before_nodes_load(tmp_path):
-    """Windows of one grid were written with "grid" in place of "grids" and without node positions until geoxt 0.2."""
+    """Before windows had nodes, files of one grid held "grid" in place of "grids", and no node positions."""
     windows = GridSampler(make_data(), size=16)
     facts = json.dumps({"format": "geoxt plan 1", "grid": grid_to_json(GRID), "unit": 1})
     np.savez(tmp_path / "earlier.npz", facts=np.array(facts), table=windows.table)
@@ -132,7 +132,7 @@ def test_files_of_one_grid_from_before_nodes_load(tmp_path):
 
 
 def test_another_process_draws_the_same_windows(tmp_path):
-    """A fresh interpreter with its own hash seed and one thread, as a worker or a rank has."""
+    """Drawn by a fresh interpreter with another hash seed and one thread, as in workers and ranks."""
     code = f"""
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("sequences", {str(Path(__file__))!r})

@@ -53,9 +53,9 @@ def test_every_window_with_a_pixel_of_the_class_can_be_drawn():
     values = np.zeros((12, 14), "uint8")
     values[4, 5] = values[4, 8] = 3
     sampler = StratifiedSampler(make_labels(values), size=4, length=4000, weights={3: 1})
-    found = {(w.row, w.col) for w in sampler}
-    holds = {(r, c) for r in range(9) for c in range(11) if (values[r : r + 4, c : c + 4] == 3).any()}
-    assert found == holds
+    drawn = {(w.row, w.col) for w in sampler}
+    expected = {(r, c) for r in range(9) for c in range(11) if (values[r : r + 4, c : c + 4] == 3).any()}
+    assert drawn == expected
 
 
 @given(st.integers(1, 40), st.integers(0, 99))

@@ -40,15 +40,15 @@ def test_runs_periods_and_intervals():
     assert time_periods(layer, "M").groups == ((0, 1), (2,), (3, 4), (5,))
     assert time_periods(layer, "Q", during=("2021-01-10", "2021-12-31")).groups == ((1, 2), (3, 4))
     assert time_periods(layer, "M", take=2).groups == ((0, 1), (3, 4))
-    found = time_intervals(layer, [("2021-01-01", "2021-04-30"), ("2021", "2021"), ("2023", "2024")])
-    assert found.groups == ((0, 1, 2, 3, 4), (0, 1, 2, 3, 4))
+    times = time_intervals(layer, [("2021-01-01", "2021-04-30"), ("2021", "2021"), ("2023", "2024")])
+    assert times.groups == ((0, 1, 2, 3, 4), (0, 1, 2, 3, 4))
 
 
 def test_take_draws_steps_of_a_group_in_order_of_time():
     layer = make_layer()
     times = time_intervals(layer, [("2021", "2021")], take=2)
-    found = [w.time for w in RandomSampler(layer, size=4, length=2000, times=times)]
-    pairs, count = np.unique(np.array(found), axis=0, return_counts=True)
+    drawn = [w.time for w in RandomSampler(layer, size=4, length=2000, times=times)]
+    pairs, count = np.unique(np.array(drawn), axis=0, return_counts=True)
     assert len(pairs) == 10
     assert (pairs[:, 0] < pairs[:, 1]).all()
     assert abs(count - 200).max() < 60
@@ -61,8 +61,8 @@ def test_grids_and_points_repeat_for_every_group():
     assert [(w.row, w.col) for w in sampler] == spatial * 4
     assert [w.time for w in sampler][:: len(spatial)] == [(0, 1), (2,), (3, 4), (5,)]
     points = [(600_100, 4_549_900), (600_500, 4_549_500)]
-    found = PointSampler(layer, points=points, size=5, times=time_steps(layer, length=3))
-    assert [(w.time, i) for w, i in zip(found, found.index, strict=True)] == [
+    windows = PointSampler(layer, points=points, size=5, times=time_steps(layer, length=3))
+    assert [(w.time, i) for w, i in zip(windows, windows.index, strict=True)] == [
         ((0, 1, 2), 0), ((0, 1, 2), 1), ((3, 4, 5), 0), ((3, 4, 5), 1),
     ]  # fmt: skip
     with pytest.raises(InputError, match=r"2 random steps on a lattice. Make times= without take"):
@@ -75,9 +75,9 @@ def test_batches_and_triplets_have_one_group_of_time_steps():
     batches = RandomBatchSampler(layer, size=4, length=40, batch_size=4, times=times)
     triplets = TripletSampler(layer, size=4, length=40, radius=6, times=times)
     for windows in (batches, triplets):
-        found = windows.steps.reshape(-1, windows.unit)
-        assert (found == found[:, :1]).all()
-        assert len(np.unique(found)) > 3
+        steps = windows.steps.reshape(-1, windows.unit)
+        assert (steps == steps[:, :1]).all()
+        assert len(np.unique(steps)) > 3
 
 
 def test_coverage_counts_footprints_of_the_windows_time_step():
@@ -91,13 +91,13 @@ def test_coverage_counts_footprints_of_the_windows_time_step():
     layer = to_layer(source, dims=("time", "y", "x"), coords={"time": STAMPS[:3]}, attrs={})
     assert [f.area for f in footprints_of(layer, [(0,), (1,), (2,), None])] == [600, 400, 1000, 1000]
     assert footprints_of(layer.isel(time=[1]), [None])[0].area == 400
-    found = list(RandomSampler(layer, size=10, length=400, times=time_steps(layer), min_covered=1))
+    windows = list(RandomSampler(layer, size=10, length=400, times=time_steps(layer), min_covered=1))
     spans = {
         t: [Window(0, a, 20, b - a) for a, b in s] for t, s in enumerate([[(0, 30)], [(40, 60)], [(0, 30), (40, 60)]])
     }
-    assert all(any(s.contains(w) for s in spans[w.time[0]]) for w in found)
-    share = np.bincount([w.time[0] for w in found]) / 400
-    assert np.abs(share - np.array([21, 11, 32]) / 64).max() < 0.08
+    assert all(any(s.contains(w) for s in spans[w.time[0]]) for w in windows)
+    fraction = np.bincount([w.time[0] for w in windows]) / 400
+    assert np.abs(fraction - np.array([21, 11, 32]) / 64).max() < 0.08
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,14 @@ def pixels(windows, shape):
     return board
 
 
-@pytest.mark.parametrize(("placement", "places"), [("inside", (12, 15)), ("centred", (16, 20)), ("touching", (20, 25))])
-def test_every_position_is_equally_likely(placement, places):
+@pytest.mark.parametrize(
+    ("placement", "positions"), [("inside", (12, 15)), ("centred", (16, 20)), ("touching", (20, 25))]
+)
+def test_every_position_is_equally_likely(placement, positions):
     sampler = RandomSampler(make_layer(), size=(5, 6), length=40_000, placement=placement, min_covered=0)
     count = tally(sampler, SHAPE, pad=6)
     count = count[np.ix_(count.any(1), count.any(0))]
-    assert count.shape == places
+    assert count.shape == positions
     assert deviation(count, 40_000 / count.size) < 4
 
 
@@ -67,7 +69,7 @@ def test_touching_windows_are_uniform_over_pixels():
 
 
 def test_inside_windows_sample_pixels_by_the_number_of_their_positions():
-    """The edge effect that the documentation states: a corner pixel lies in one place, an inner one in 5 x 6."""
+    """The documented edge effect: a corner pixel lies in one position, an inner pixel in 5 x 6."""
     board = pixels(RandomSampler(make_layer(), size=(5, 6), length=60_000), SHAPE)
     rows = np.minimum(np.minimum(np.arange(16) + 1, 5), 16 - np.arange(16))
     cols = np.minimum(np.minimum(np.arange(20) + 1, 6), 20 - np.arange(20))
@@ -77,15 +79,15 @@ def test_inside_windows_sample_pixels_by_the_number_of_their_positions():
 
 
 def test_windows_of_batches_are_uniform():
-    """One window of each batch, at each place in it: also near the edges, and of rectangles of unlike size."""
+    """One window of each batch, at each position in it: also near edges, and in rectangles of different size."""
     layer = make_layer()
     region = GridRegion(grid_of(layer), (Window(0, 0, 9, 20), Window(10, 3, 6, 9)))
     sampler = RandomBatchSampler(layer, size=4, block=7, length=4 * 12_000, batch_size=4, region=region)
-    places = {(r, c) for r in range(6) for c in range(17)} | {(10 + r, 3 + c) for r in range(3) for c in range(6)}
+    positions = {(r, c) for r in range(6) for c in range(17)} | {(10 + r, 3 + c) for r in range(3) for c in range(6)}
     for nth in range(4):
         count = tally([sampler[i] for i in range(nth, len(sampler), 4)], SHAPE)
-        assert {tuple(p) for p in np.argwhere(count)} == places
-        assert deviation(count[count > 0], 12_000 / len(places)) < 4
+        assert {tuple(p) for p in np.argwhere(count)} == positions
+        assert deviation(count[count > 0], 12_000 / len(positions)) < 4
 
 
 def test_windows_follow_the_weights():
@@ -118,8 +120,8 @@ def test_positions_in_a_rasterized_geometry_are_equally_likely():
         RandomSampler(layer, size=2, length=9000, region=area, placement="touching", min_covered=0), SHAPE, pad=1
     )
     padded = np.pad(free, 1)
-    some = np.array([[padded[r : r + 2, c : c + 2].any() for c in range(21)] for r in range(17)])
-    assert ((touching[:17, :21] > 0) == some).all()
+    touched = np.array([[padded[r : r + 2, c : c + 2].any() for c in range(21)] for r in range(17)])
+    assert ((touching[:17, :21] > 0) == touched).all()
 
 
 def test_places_and_times_are_drawn_together():

@@ -55,15 +55,15 @@ def test_balancing_keeps_counts_and_reduces_deviation(parts, count, classes, see
     counts = rng.integers(0, 50, (count, classes)).astype(float)
     fractions = np.full(parts, 1 / parts)
     part = rng.permutation(np.repeat(np.arange(parts), apportion(count, fractions)))
-    found = balance_classes(counts, part, fractions, rng)
-    assert np.bincount(found, minlength=parts).tolist() == np.bincount(part, minlength=parts).tolist()
+    balanced = balance_classes(counts, part, fractions, rng)
+    assert np.bincount(balanced, minlength=parts).tolist() == np.bincount(part, minlength=parts).tolist()
 
-    def off(which):
+    def deviation(parts_of_blocks):
         weight = np.c_[counts, counts.sum(1)]
         weight = weight / np.maximum(weight.sum(0), 1)
-        return sum(((weight[which == p].sum(0) - s) ** 2).sum() for p, s in enumerate(fractions))
+        return sum(((weight[parts_of_blocks == p].sum(0) - s) ** 2).sum() for p, s in enumerate(fractions))
 
-    assert off(found) <= off(part) + 1e-9
+    assert deviation(balanced) <= deviation(part) + 1e-9
 
 
 @given(st.integers(1, 60), st.lists(st.floats(0, 1), min_size=2, max_size=5))
@@ -81,16 +81,16 @@ def test_apportioned_counts_add_up_and_are_not_zero(count, weights):
 @given(st.integers(3, 6), st.integers(0, 3), st.booleans(), st.integers(0, 9))
 def test_each_block_is_in_test_once(count, buffer, even, seed):
     layer = make_labels((96, 96))
-    found = folds(layer, size=24, count=count, buffer=buffer, labels=layer if even else None, seed=seed)
-    assert len(found) == count
-    tests = [w for split in found for w in split.test]
-    everything = {w for part in found[0].parts.values() for w in part}
+    splits = folds(layer, size=24, count=count, buffer=buffer, labels=layer if even else None, seed=seed)
+    assert len(splits) == count
+    tests = [w for split in splits for w in split.test]
+    all_blocks = {w for part in splits[0].parts.values() for w in part}
     assert len(tests) == len(set(tests)) == 16
-    assert set(tests) == everything
-    for fold, split in enumerate(found):
+    assert set(tests) == all_blocks
+    for fold, split in enumerate(splits):
         check(split)
-        assert {w for part in split.parts.values() for w in part} == everything
-        assert split.val == found[(fold + 1) % count].test
+        assert {w for part in split.parts.values() for w in part} == all_blocks
+        assert split.val == splits[(fold + 1) % count].test
         assert split.train.nodes[""].margin == buffer
 
 

@@ -27,7 +27,7 @@ ZONES = [((-90.3, 40, -90.03, 42), "EPSG:4326"), ((-90.03, 40, -89.5, 42), "EPSG
 
 @cache
 def make_tree(nodes=tuple(GRIDS), *, timed=False):
-    found = {}
+    datasets = {}
     for n, node in enumerate(nodes):
         grid = GRIDS[node]
         codes = np.ones(grid.shape, "uint8")
@@ -36,17 +36,17 @@ def make_tree(nodes=tuple(GRIDS), *, timed=False):
         if timed:
             child["image"] = ("time", "y", "x"), np.zeros((4, *grid.shape), "uint8")
             child["time"] = xr.date_range(f"2021-01-{1 + 10 * n:02d}", periods=4, freq="30D")
-        found[node] = child
-    return tree_of(found)
+        datasets[node] = child
+    return tree_of(datasets)
 
 
-def on_the_map(region, grow=0):
+def pixel_polygons(region, grow=0):
     """Return every pixel of a region as a polygon in Albers, enlarged by a fraction of its size."""
-    found = []
-    for node, own in region.nodes.items():
+    polygons = []
+    for node, rectangles in region.nodes.items():
         grid, pixels = (
             GRIDS[node],
-            [(w.row + r, w.col + c) for w in own for r in range(w.height) for c in range(w.width)],
+            [(w.row + r, w.col + c) for w in rectangles for r in range(w.height) for c in range(w.width)],
         )
         if pixels:
             row, col = np.array(pixels).T
@@ -55,8 +55,8 @@ def on_the_map(region, grow=0):
             y = np.stack([row + low, row + low, row + far, row + far], 1)
             a = grid.affine
             x, y = transformer(grid.crs, GRIDS["fine"].crs).transform(a.a * x + a.c, a.e * y + a.f)
-            found += list(shapely.polygons(np.stack([x, y], -1)))
-    return found
+            polygons += list(shapely.polygons(np.stack([x, y], -1)))
+    return polygons
 
 
 def shared(one, other):
@@ -73,7 +73,7 @@ def shared(one, other):
 def test_blocks_of_two_parts_share_no_ground(size, buffer, seed, first):
     nodes = (first, *(n for n in GRIDS if n != first))
     split = blocks(make_tree(nodes), size=size, buffer=buffer, seed=seed)
-    polygons = {name: on_the_map(region, grow=0.4 * buffer) for name, region in split.parts.items()}
+    polygons = {name: pixel_polygons(region, grow=0.4 * buffer) for name, region in split.parts.items()}
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
         assert shared(polygons[a], polygons[b]) < 1e-3
 
@@ -88,28 +88,28 @@ def test_blocks_cover_most_pixels():
 
 def test_classes_are_balanced_over_all_nodes():
     tree = make_tree()
-    plain, fair = blocks(tree, size=16, seed=3), blocks(tree, size=16, seed=3, labels=tree)
-    off = []
-    for split in (plain, fair):
+    random, balanced = blocks(tree, size=16, seed=3), blocks(tree, size=16, seed=3, labels=tree)
+    deviations = []
+    for split in (random, balanced):
         counts = np.zeros((3, 2))
         for row, region in enumerate(split.parts.values()):
-            for node, own in region.nodes.items():
+            for node, rectangles in region.nodes.items():
                 codes = make_tree()[node]["mask"].values
                 area = GRIDS[node].resolution.x ** 2
-                for w in own:
+                for w in rectangles:
                     block = codes[w.row : w.stop[0], w.col : w.stop[1]]
                     counts[row] += [(block == 1).sum() * area, (block == 2).sum() * area]
-        off.append(abs(counts / counts.sum(0) - np.array([[0.6], [0.2], [0.2]])).max())
-    assert off[1] < 0.04
-    assert off[1] <= off[0]
+        deviations.append(abs(counts / counts.sum(0) - np.array([[0.6], [0.2], [0.2]])).max())
+    assert deviations[1] < 0.04
+    assert deviations[1] <= deviations[0]
 
 
 def test_each_block_of_a_tree_is_in_test_once():
-    found = folds(make_tree(), size=20, count=3)
+    splits = folds(make_tree(), size=20, count=3)
     boards = {node: np.zeros(grid.shape, int) for node, grid in GRIDS.items()}
-    for split in found:
-        for node, own in split.test.nodes.items():
-            for w in own:
+    for split in splits:
+        for node, rectangles in split.test.nodes.items():
+            for w in rectangles:
                 boards[node][w.row : w.stop[0], w.col : w.stop[1]] += 1
     assert all(board.max() == 1 and board.mean() > 0.8 for board in boards.values())
 
@@ -117,7 +117,7 @@ def test_each_block_of_a_tree_is_in_test_once():
 def test_adjacent_regions_share_no_ground():
     geopandas = pytest.importorskip("geopandas")
     split = by_region(make_tree(), train=ZONES[0], test=ZONES[1])
-    assert shared(on_the_map(split.train), on_the_map(split.test)) < 1e-3
+    assert shared(pixel_polygons(split.train), pixel_polygons(split.test)) < 1e-3
     assert split.train.pixels > 2000
     assert split.test.pixels > 2000
     assert not len(split.val)
@@ -125,7 +125,7 @@ def test_adjacent_regions_share_no_ground():
     frame = geopandas.GeoDataFrame({"part": ["train", "test"]}, geometry=boxes, crs="EPSG:4326")
     assert by_column(make_tree(), frame, "part") == split
     apart = by_region(make_tree(), train=ZONES[0], test=ZONES[1], buffer=2)
-    assert shared(on_the_map(apart.train, grow=2), on_the_map(apart.test, grow=2)) < 1e-3
+    assert shared(pixel_polygons(apart.train, grow=2), pixel_polygons(apart.test, grow=2)) < 1e-3
     with pytest.raises(InputError, match=r"region for train in a tree.*Pass train=\(geometry or bounds, crs\)"):
         by_region(make_tree(), train=(0, 0, 9, 9))
     with pytest.raises(OverlapError, match=r"region for val holds no pixel of the nodes"):
@@ -195,7 +195,7 @@ def test_samplers_stay_in_a_part():
     ):
         assert len({w.node for w in sampler}) == 3
         windows = Region({n: GridRegion(GRIDS[n], tuple(sampler.of(n))) for n in sampler.grids})
-        assert shared(on_the_map(windows), on_the_map(split.train)) < 1e-3
+        assert shared(pixel_polygons(windows), pixel_polygons(split.train)) < 1e-3
 
 
 def test_plot_has_a_panel_for_each_node():

@@ -38,8 +38,8 @@ def test_parts_are_disjoint_with_their_buffers(shape, size, buffer, seed, fracti
     parts = [pixels(p, shape) for p in (split.train, split.val, split.test)]
     assert (sum(p.astype(int) for p in parts) <= 1).all()
     for n, windows in enumerate((split.train, split.val, split.test)):
-        grown = pixels([w.pad(2 * buffer).intersect(Window(0, 0, *shape)) for w in windows], shape)
-        assert not any((grown & other).any() for m, other in enumerate(parts) if m != n)
+        enlarged = pixels([w.pad(2 * buffer).intersect(Window(0, 0, *shape)) for w in windows], shape)
+        assert not any((enlarged & other).any() for m, other in enumerate(parts) if m != n)
     count = sum(map(len, (split.train, split.val, split.test)))
     for windows, fraction in zip((split.train, split.val, split.test), fractions, strict=True):
         assert abs(len(windows) - fraction * count) < 2

@@ -39,7 +39,7 @@ def make_layer(**dims):
     return xr.DataArray(np.zeros((*dims.values(), 80, 100), "uint8"), dims=(*dims, "y", "x"), coords=coords)
 
 
-def place(left, top, right, bottom):
+def pixel_box(left, top, right, bottom):
     return shapely.box(LEFT + 30 * left, TOP - 30 * bottom, LEFT + 30 * right, TOP - 30 * top)
 
 
@@ -84,8 +84,8 @@ def test_polygons_and_their_windows_share_no_pixel(seeds, buffer):
     if buffer == 0:
         assert sum(p.sum() for p in parts) == 8000
     for n, region in enumerate(split.parts.values()):
-        grown = board([w.pad(2 * buffer) for w in region])
-        assert not any((grown & other).any() for m, other in enumerate(parts) if m != n)
+        enlarged = board([w.pad(2 * buffer) for w in region])
+        assert not any((enlarged & other).any() for m, other in enumerate(parts) if m != n)
         try:
             drawn = [w for sampler in samplers(layer, region) for w in sampler]
         except (InputError, OverlapError):
@@ -96,25 +96,27 @@ def test_polygons_and_their_windows_share_no_pixel(seeds, buffer):
 def test_overlapping_regions_raise():
     layer = make_layer()
     with pytest.raises(InputError, match=r"train and test share 200 pixels. Make their regions apart"):
-        by_region(layer, train=place(0, 0, 40, 80), test=place(30, 60, 60, 100))
+        by_region(layer, train=pixel_box(0, 0, 40, 80), test=pixel_box(30, 60, 60, 100))
     with pytest.raises(OverlapError, match=r"region given as val"):
-        by_region(layer, train=place(0, 0, 40, 80), val=place(300, 0, 310, 80))
-    split = by_region(layer, train=place(0, 0, 40, 80), test=GridRegion(GRID, (Window(0, 50, 80, 50),)))
+        by_region(layer, train=pixel_box(0, 0, 40, 80), val=pixel_box(300, 0, 310, 80))
+    split = by_region(layer, train=pixel_box(0, 0, 40, 80), test=GridRegion(GRID, (Window(0, 50, 80, 50),)))
     assert (len(split.val), split.train.pixels, split.test.pixels) == (0, 3200, 4000)
 
 
 def test_column_of_parts_or_of_groups():
     gpd = pytest.importorskip("geopandas")
-    fields = [place(10 * i, 0, 10 * i + 10, 80) for i in range(10)]
+    fields = [pixel_box(10 * i, 0, 10 * i + 10, 80) for i in range(10)]
     rows = {"part": ["train"] * 6 + ["val"] * 2 + ["test"] * 2, "farm": list("abcdeabcde"), "year": [2020, 2021] * 5}
     frame = gpd.GeoDataFrame(rows, geometry=fields, crs=GRID.crs)
     layer = make_layer()
-    said = by_column(layer, frame, "part")
-    assert [r.pixels for r in said.parts.values()] == [4800, 1600, 1600]
-    dealt = by_column(layer, frame.to_crs(4326), "farm", seed=3)
-    owner = {name: {i for i in range(10) if board(r)[40, 10 * i + 5]} for name, r in dealt.parts.items()}
+    by_name = by_column(layer, frame, "part")
+    assert [r.pixels for r in by_name.parts.values()] == [4800, 1600, 1600]
+    by_group = by_column(layer, frame.to_crs(4326), "farm", seed=3)
+    owner = {name: {i for i in range(10) if board(r)[40, 10 * i + 5]} for name, r in by_group.parts.items()}
     assert sorted(map(len, owner.values())) == [2, 2, 6]
-    assert all({i % 5 for i in own} == {(i + 5) % 10 % 5 for i in own} and len(own) % 2 == 0 for own in owner.values())
+    assert all(
+        {i % 5 for i in farms} == {(i + 5) % 10 % 5 for i in farms} and len(farms) % 2 == 0 for farms in owner.values()
+    )
     named = by_column(layer, frame, "year", parts={"train": [2020], "test": [2021]}, buffer=1)
     assert (len(named.val), named.train.nodes[""].margin) == (0, 1)
     for options, message in (
@@ -158,13 +160,13 @@ def test_samplers_take_only_time_steps_of_their_part():
     split = by_time(layer, **intervals, gap="20D")
     for data in (layer, layer.isel(time=slice(3, None)), layer.isel(time=slice(None, None, 2))):
         for name, region in split.parts.items():
-            own = set(np.array(region.nodes[""].times, "datetime64[ns]"))
+            steps = set(np.array(region.nodes[""].times, "datetime64[ns]"))
             for times in (None, time_steps(data, stride=1), time_periods(data, "Q", take=1)):
                 if times is not None and name == "val" and times.take:
                     continue  # no quarter lies wholly in it
-                found = RandomSampler(data, size=6, length=40, region=region, times=times)
-                drawn = {t for w in found for t in data.time.to_numpy()[list(w.time)].astype("datetime64[ns]")}
-                assert drawn <= own
+                windows = RandomSampler(data, size=6, length=40, region=region, times=times)
+                drawn = {t for w in windows for t in data.time.to_numpy()[list(w.time)].astype("datetime64[ns]")}
+                assert drawn <= steps
             assert {w.time is None for w in GridSampler(data, size=40, region=region)} == {False}
     with pytest.raises(InputError, match=r"has none of the region's .* time steps"):
         RandomSampler(layer.isel(time=[0, 1]), size=6, length=4, region=split.test)

@@ -52,7 +52,7 @@ def test_loaded_split_equals_saved_split(name, split, end, tmp_path):
 
 
 def test_files_of_one_grid_from_before_nodes_load(tmp_path):
-    """Splits of one grid were written without node names until geoxt 0.2."""
+    """Splits of one grid were written without node names before splits had nodes."""
     split = blocks(make_layer(), size=16, buffer=2)
     split.save(tmp_path / "split.geojson")
     collection = json.loads((tmp_path / "split.geojson").read_text())

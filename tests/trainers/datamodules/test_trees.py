@@ -23,7 +23,7 @@ from geoxt.trainers import (
     fit,
     legend_of,
 )
-from geoxt.trees import children, tree_of
+from geoxt.trees import nodes_of, tree_of
 
 ZONES = {"west": ("EPSG:32615", 700_000), "east": ("EPSG:32616", 300_000)}
 
@@ -59,7 +59,7 @@ def module(tree):
 def brute_force(task, data, module, part):
     """Return accuracy and the number of pixels, from the arrays themselves."""
     right = count = 0
-    for node, child in children(data).items():
+    for node, child in nodes_of(data).items():
         inside = np.zeros(grid_of(child).shape, bool)
         for window in module.split.parts[part].nodes[node]:
             assert not inside[window.row : window.stop[0], window.col : window.stop[1]].any()
@@ -95,8 +95,8 @@ def test_a_tree_is_learnt_as_one_zone_is_and_scored_on_all_of_it(tree, module):
 
 def test_every_pixel_of_a_part_comes_once(tree, module):
     module.eval_size = (12, 7)
-    seen = {node: np.zeros(grid_of(child).shape, int) for node, child in children(tree).items()}
-    by_crs = {str(grid_of(child).crs): node for node, child in children(tree).items()}
+    seen = {node: np.zeros(grid_of(child).shape, int) for node, child in nodes_of(tree).items()}
+    by_crs = {str(grid_of(child).crs): node for node, child in nodes_of(tree).items()}
     for batch in module.val_dataloader():
         node = by_crs[batch["crs"][0]]
         left, top = (float(batch["transform"][0][at]) for at in (2, 5))
@@ -123,7 +123,7 @@ def test_the_card_is_that_of_all_children(tree, module):
     np.testing.assert_allclose(card.mean, [np.concatenate(one).mean() for one in pixels])
     np.testing.assert_allclose(card.std, [np.concatenate(one).std() for one in pixels])
     other = tree_of({"west": zone("west", 0), "east": zone("east", 1, codes=(3, 5))})
-    legend = legend_of(tree_of({node: child[["mask"]] for node, child in children(other).items()}))
+    legend = legend_of(tree_of({node: child[["mask"]] for node, child in nodes_of(other).items()}))
     assert (legend.codes, legend.names) == ((3, 11, 5), ("class 3", "class 11", "class 5"))
 
 
@@ -137,7 +137,7 @@ def test_what_does_not_fit_together_is_refused(tree):
     fewer = tree_of({"west": zone("west", 0)[["image"]], "east": east.isel(band=[0])[["image"]]})
     with pytest.raises(InputError, match="children have different ones: {'west': 2, 'east': 1}"):
         band_statistics(fewer, [])
-    other = tree_of({node: child.rename(mask="labels") for node, child in children(tree).items()})
+    other = tree_of({node: child.rename(mask="labels") for node, child in nodes_of(tree).items()})
     with pytest.raises(InputError, match="without the layer 'mask' in 'west': there are"):
         WindowDataModule(other, blocks(other, size=16), size=16).card()
     late = tree_of({"west": zone("west", 0), "east": east.expand_dims(time=2)})
