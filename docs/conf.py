@@ -30,6 +30,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # pytest --nbmake --overwrite runs the notebooks; what it leaves in them is shown
 nb_merge_streams = True
+suppress_warnings = ["ref.python"]  # field names such as `band` occur in several classes
 
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
 default_role = "code"
@@ -38,6 +39,7 @@ autodoc_typehints_format = "short"
 autosummary_generate = False
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # attributes that are annotated too would be described twice
 napoleon_preprocess_types = False
 
 html_theme = "pydata_sphinx_theme"
