@@ -21,7 +21,7 @@ from geoxt.errors import CRSError, InputError, LabelError, OutputError
 from geoxt.grid import crs_name, grid_of
 from geoxt.inference import predict
 from geoxt.layers import open_cogs, open_stac
-from geoxt.layers.files.open import find
+from geoxt.layers.files.paths import expand_paths
 from geoxt.metrics.maps import score
 from geoxt.samplers import Region
 from geoxt.source import view_of
@@ -186,8 +186,8 @@ def _check(job: Demo) -> None:
 
 def _require_apart(image: Sequence[str], labels: str) -> None:
     """Raise if the labels are among the image's files, since the model would see its target."""
-    image_files = find(image)
-    label_files = {str(Path(path).resolve()) for path in find(labels)}
+    image_files = expand_paths(image)
+    label_files = {str(Path(path).resolve()) for path in expand_paths(labels)}
     for path in image_files:
         if str(Path(path).resolve()) in label_files:
             raise InputError(

@@ -16,7 +16,7 @@ from geoxt.inference.model_bands import select_bands
 from geoxt.inference.scene import predict
 from geoxt.inference.time_series import open_dates, require_dates
 from geoxt.layers import open_cogs
-from geoxt.layers.files.paths import find
+from geoxt.layers.files.paths import expand_paths
 from geoxt.models.card import Card
 from geoxt.models.network import from_checkpoint
 from geoxt.writers.cog import to_cog
@@ -86,7 +86,7 @@ def run(job: Job) -> Path:
 def _require_other_path(job: Job) -> None:
     """Raise if the output is one of the inputs."""
     out = Path(job.out).resolve()
-    for path in (*find(list(job.images), folders=True), job.model):
+    for path in (*expand_paths(list(job.images), folders=True), job.model):
         if Path(path).resolve() == out:
             raise OutputError(
                 f"Cannot write {job.out!r}: the map is made from this file.",

@@ -1,7 +1,7 @@
-"""Headers of many files: read once in threads, then kept in an index beside other caches of the user.
+"""Headers of many files, read in threads and cached per folder.
 
-The index of a folder is one JSON file, written to a temporary name and moved. An entry holds as long as the size and
-the time of change of its file, and of the `.aux.xml` beside it, are what they were.
+The cache of a folder is one JSON file in `storage.cache_folder("headers")`. An entry is valid while the size and the
+modification times of its file and of the `.aux.xml` beside it are unchanged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,13 +22,15 @@ from geoxt.grid import parse_crs
 from geoxt.pixels import remote
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.reader import Header, read_header
+from geoxt.storage import atomic_write, cache_folder
 from geoxt.types import SomeCRS
 
 FORMAT = 2
-"""Number of the layout; an index of another is made anew."""
-WORTHWHILE = 16
-"""Files of one folder from which an index is kept."""
+"""Version of the cache layout; caches of other versions are discarded."""
+MIN_FILES = 16
+"""Least number of files of one folder that is cached."""
 THREADS = 8
+"""Local files read at a time."""
 
 Stamp = list[int]
 
@@ -37,93 +38,86 @@ Stamp = list[int]
 def headers(
     hrefs: Sequence[str], *, crs: SomeCRS | None = None, credentials: Credentials | None = None
 ) -> list[Header]:
-    """Return the headers of files, from the index where it has them.
+    """Return the headers of files, from the cache if possible.
 
     Parameters
     ----------
     hrefs
-        Paths or URLs; URLs are always read.
+        Paths or URLs; headers of URLs are not cached.
     crs
-        CRS of files that have none; with it, no index is used.
+        CRS of files without one; with it, no cache is used.
     credentials
-        How files are opened.
+        Credentials to open files with.
 
     Raises
     ------
     ReadError, CRSError
-        Where a file cannot be opened or placed.
+        If a file cannot be opened, or has no CRS.
     """
     stamps = {href: _stamp(href) for href in hrefs} if crs is None else {}
-    folders: dict[str, list[str]] = {}
+    by_folder: dict[str, list[str]] = {}
     for href, stamp in stamps.items():
         if stamp is not None:
-            folders.setdefault(os.path.dirname(os.path.abspath(href)), []).append(href)  # noqa: PTH100, PTH120
-    indexes = {f: _load(f) for f, some in folders.items() if len(some) >= WORTHWHILE and _home() is not None}
-    found: dict[str, Header] = {}
-    for folder, index in indexes.items():
-        for href in folders[folder]:
-            entry = index.get(os.path.basename(href))  # noqa: PTH119
+            by_folder.setdefault(os.path.dirname(os.path.abspath(href)), []).append(href)  # noqa: PTH100, PTH120
+    home = cache_folder("headers")
+    caches = {
+        folder: _load(_cache_file(home, folder), folder)
+        for folder, files in by_folder.items()
+        if home is not None and len(files) >= MIN_FILES
+    }
+    result: dict[str, Header] = {}
+    for folder, cache in caches.items():
+        for href in by_folder[folder]:
+            entry = cache.get(os.path.basename(href))  # noqa: PTH119
             if entry is not None and entry["stamp"] == stamps[href]:
-                found[href] = _decode(href, entry["header"])
-    missing = [href for href in hrefs if href not in found]
+                result[href] = _decode(href, entry["header"])
+    missing = [href for href in hrefs if href not in result]
     if missing:
-        most = remote.THREADS if any(map(remote.is_remote, missing)) else THREADS
-        with ThreadPoolExecutor(min(most, len(missing))) as pool:
-            options = {"crs": crs} if credentials is None else {"crs": crs, "credentials": credentials}
-            found |= zip(missing, pool.map(lambda href: read_header(href, **options), missing), strict=True)
-        for folder, index in indexes.items():
-            fresh = [href for href in folders[folder] if href in missing]
-            index |= {Path(h).name: {"stamp": stamps[h], "header": _encode(found[h])} for h in fresh}
-            if fresh:
-                _save(folder, index)
-    return [found[href] for href in hrefs]
+        threads = remote.THREADS if any(map(remote.is_remote, missing)) else THREADS
+        options = {"crs": crs} if credentials is None else {"crs": crs, "credentials": credentials}
+        with ThreadPoolExecutor(min(threads, len(missing))) as pool:
+            result |= zip(missing, pool.map(lambda href: read_header(href, **options), missing), strict=True)
+        for folder, cache in caches.items():
+            fresh = [href for href in by_folder[folder] if href in missing]
+            cache |= {Path(href).name: {"stamp": stamps[href], "header": _encode(result[href])} for href in fresh}
+            if fresh and home is not None:
+                _save(_cache_file(home, folder), folder, cache)
+    return [result[href] for href in hrefs]
 
 
-def _home() -> Path | None:
-    """Return where indexes are kept: GEOXT_CACHE, or the user's cache folder; `None` where it is set to nothing."""
-    given = os.environ.get("GEOXT_CACHE")
-    if given is not None:
-        return Path(given) / "headers" if given else None
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoxt" / "headers"
-
-
-def _place(folder: str) -> Path:
-    home = _home()
-    assert home is not None
+def _cache_file(home: Path, folder: str) -> Path:
     return home / f"{hashlib.sha256(folder.encode()).hexdigest()[:32]}.json"
 
 
 def _stamp(href: str) -> Stamp | None:
-    """Return size and times of change, `None` for what is not a local file."""
+    """Return size and modification times, or `None` if it is not a local file."""
     try:
-        main = os.stat(href)  # noqa: PTH116 (a thousand times, without making paths)
+        file = os.stat(href)  # noqa: PTH116 (a thousand times, without making paths)
     except OSError:
         return None
     try:
-        beside = os.stat(f"{href}.aux.xml").st_mtime_ns  # noqa: PTH116
+        sidecar_mtime = os.stat(f"{href}.aux.xml").st_mtime_ns  # noqa: PTH116
     except OSError:
-        beside = 0
-    return [main.st_size, main.st_mtime_ns, beside]
+        sidecar_mtime = 0
+    return [file.st_size, file.st_mtime_ns, sidecar_mtime]
 
 
-def _load(folder: str) -> dict[str, Any]:
-    """Return the index of a folder, empty where there is none that can be read."""
+def _load(path: Path, folder: str) -> dict[str, Any]:
+    """Return the cache of a folder; empty if it is missing or invalid."""
     try:
-        content = json.loads(_place(folder).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    same = isinstance(content, dict) and content.get("format") == FORMAT and content.get("folder") == folder
-    return dict(content["files"]) if same else {}
+    valid = isinstance(content, dict) and content.get("format") == FORMAT and content.get("folder") == folder
+    return dict(content["files"]) if valid else {}
 
 
-def _save(folder: str, index: dict[str, Any]) -> None:
-    """Write an index whole; where that cannot be done the next opening reads headers again."""
-    place = _place(folder)
+def _save(path: Path, folder: str, cache: dict[str, Any]) -> None:
+    """Write the cache of a folder; headers are read again next time if that fails."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=place.parent, delete=False) as file:
-            json.dump({"format": FORMAT, "folder": folder, "files": index}, file)
-        Path(file.name).replace(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, fsync=False) as temporary:
+            temporary.write_text(json.dumps({"format": FORMAT, "folder": folder, "files": cache}), encoding="utf-8")
     except OSError:
         return
 

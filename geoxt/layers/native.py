@@ -1,4 +1,4 @@
-"""Scenes -> tree: a child for each CRS, on its scenes' own pixels, so that no image is resampled."""
+"""Scenes -> tree: one node per CRS on the pixel lattice of its scenes, so that no image is resampled."""
 
 from __future__ import annotations
 
@@ -20,54 +20,52 @@ from geoxt.types import SomeCRS
 
 
 def is_native(crs: SomeCRS | None) -> TypeGuard[str]:
-    """Tell whether scenes shall stay in their own CRSs."""
+    """Return whether `crs` is "native": scenes stay in their own CRSs."""
     return isinstance(crs, str) and crs == "native"
 
 
 @dataclass(slots=True, kw_only=True)
 class Lattice:
-    """Scenes whose pixels coincide."""
+    """Scenes on one pixel lattice."""
 
     base: GeoBox
-    """The grid of the first of them."""
+    """Grid of the first scene."""
     scenes: list[Scene] = field(default_factory=list)
-    """In their order."""
+    """Scenes in the given order."""
     corners: list[tuple[int, int, int, int]] = field(default_factory=list)
-    """First row and column of each of their grids on the base, and those just after the last."""
+    """First row, first column, last row + 1 and last column + 1 of each grid on the base."""
 
     def add(self, grid: GeoBox) -> bool:
-        """Take up a grid, where its pixels coincide with those of the base."""
-        place = pixel_offset(grid, self.base)
-        if place is not None:
-            self.corners.append((*place, place[0] + grid.shape[0], place[1] + grid.shape[1]))
-        return place is not None
+        """Add a grid and return True if its pixels coincide with those of the base."""
+        offset = pixel_offset(grid, self.base)
+        if offset is not None:
+            self.corners.append((*offset, offset[0] + grid.shape[0], offset[1] + grid.shape[1]))
+        return offset is not None
 
     @property
     def grid(self) -> GeoBox:
-        """The smallest grid that holds all of its grids."""
+        """Smallest grid that covers all grids."""
         corners = np.array(self.corners)
         (top, left), (bottom, right) = corners[:, :2].min(0).tolist(), corners[:, 2:].max(0).tolist()
         return GeoBox((bottom - top, right - left), self.base.affine @ Affine.translation(left, top), self.base.crs)
 
 
 def assemble_native(scenes: Sequence[Scene], product: LayerMetadata, placement: Placement) -> xr.DataTree:
-    """Return a tree of lazy layers: a child for each CRS in which scenes lie, on the pixels of its scenes.
+    """Return a tree of lazy layers with a node per CRS, on the pixels of its scenes.
 
-    Scenes of one CRS whose pixels do not coincide lie in children of their own. Children stand in the order of their
-    first scenes. What is cut off by an area is left out.
+    Scenes of one CRS on different pixel lattices are in nodes of their own. Nodes are in the order of their first
+    scenes; those outside the area are left out.
 
     Raises
     ------
     GridError
-        Where a grid was given, or the bands of a scene do not share their pixels and no resolution was chosen.
+        If a grid is given, or the bands of a scene differ in pixel lattice and no resolution is given.
     OverlapError
-        Where nothing lies in the area.
+        If no scene overlaps the area.
     """
     if placement.grid is not None:
-        msg = (
-            f"Cannot keep scenes in their own CRSs on one grid ({crs_name(placement.grid.crs)}): crs='native' and grid="
-        )
-        raise GridError(msg + " are both given. Pass one of them.")
+        problem = f"Cannot keep scenes in their own CRSs on one grid ({crs_name(placement.grid.crs)})."
+        raise GridError(problem, remedy="Pass either {crs:'native'} or {grid}.")
     found = _lattices(scenes) if placement.resolution is None else _by_crs(scenes, placement.resolution)
     name = placement.name or ("mask" if product.categorical else "image")
     parts, missed = {}, None
@@ -86,7 +84,7 @@ def assemble_native(scenes: Sequence[Scene], product: LayerMetadata, placement: 
 
 
 def _lattices(scenes: Sequence[Scene]) -> list[tuple[GeoBox, list[Scene]]]:
-    """Return the scenes by the lattice of their pixels, and the grid that holds each."""
+    """Group scenes by pixel lattice, and return the grid that covers each group."""
     lattices: list[Lattice] = []
     known: dict[GeoBox, Lattice] = {}
     for scene in scenes:
@@ -106,22 +104,25 @@ def _lattices(scenes: Sequence[Scene]) -> list[tuple[GeoBox, list[Scene]]]:
 
 
 def _own_grids(scene: Scene) -> list[GeoBox]:
-    """Return the grids of a scene, which must be of one lattice."""
+    """Return the grids of a scene; raise if they differ in pixel lattice."""
     grids = list(dict.fromkeys(asset.grid for asset in scene.assets if asset is not None))
     for grid in grids:
         if grid.affine.b or grid.affine.d:
-            msg = f"Cannot keep the pixels of scene {scene.id!r} as they are: its grid is turned, {grid.affine[:6]}."
-            raise GridError(msg + " Pass crs=… to bring it onto one that is not.")
+            problem = (
+                f"Cannot keep the pixels of scene {scene.id!r} as they are: its grid is rotated, {grid.affine[:6]}."
+            )
+            raise GridError(problem, remedy="Pass {crs} to resample it onto a grid that is not.")
         if pixel_offset(grid, grids[0]) is None:
             sizes = [f"{abs(g.affine.a):g} x {abs(g.affine.e):g}" for g in (grids[0], grid)]
             msg = f"Cannot keep the bands of scene {scene.id!r} as they are on one grid: their pixels are {sizes[0]} "
             msg += f"and {sizes[1]} units of {crs_name(grid.crs)}" + (", shifted" if sizes[0] == sizes[1] else "")
-            raise GridError(msg + ". Pass bands= that share their pixels, or resolution=… to resample the others.")
+            remedy = "Pass {bands} that share their pixels. Or pass {resolution} to resample the others."
+            raise GridError(f"{msg}.", remedy=remedy)
     return grids
 
 
 def _by_crs(scenes: Sequence[Scene], resolution: float | tuple[float, float]) -> list[tuple[GeoBox, list[Scene]]]:
-    """Return the scenes by CRS and by the lattice of those of their bands that have a resolution."""
+    """Group scenes by CRS and by the pixel lattice of their bands of the given resolution."""
     width, height = resolution if isinstance(resolution, tuple) else (resolution, resolution)
     lattices: list[Lattice] = []
     for scene in scenes:

@@ -1,4 +1,4 @@
-"""Scenes -> time steps: which scenes a step holds, in which order of priority, and when it is."""
+"""Scenes -> time steps: the scenes of each step in order of priority, and its time."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from geoxt.source.composite import Reduction
 GroupBy = str | None
 """`None`, "mosaic", "time", "day", "solar_day", or a frequency of pandas such as "MS" or "7D"."""
 Composite = Literal["first", "latest", "least cloudy", "median", "mean", "min", "max"]
-"""How the scenes of a step become one image."""
+"""How the scenes of a step are combined."""
 Steps = tuple[tuple[int, ...], ...]
 
 
 def steps_of(scenes: Sequence[Scene], groupby: GroupBy) -> tuple[Steps, Any]:
-    """Return the scenes of each time step, and the steps' times (`None` without a time dimension).
+    """Group scenes into time steps; times are `None` without a time dimension.
 
     Parameters
     ----------
     scenes
-        With the interval of each.
+        Scenes with their intervals.
     groupby
-        "mosaic": all scenes in one step without a time. `None`: a step a scene. "time": one for each moment at which
-        scenes begin. "day": one for each day (UTC). "solar_day": one for each day by the sun, at the longitude of the
-        scene's centre, so that a pass that crosses midnight UTC stays together. Else a frequency of pandas.
+        "mosaic": all scenes in one step without a time. `None`: one step per scene. "time": one per start time. "day":
+        one per day (UTC). "solar_day": one per solar day at the scene's center longitude, so that a pass across
+        midnight UTC stays together. Else a pandas frequency.
 
     Returns
     -------
-    steps : positions of the scenes of each step, the earliest first; in a mosaic as they are given
-    times : datetime64[ns], when the earliest scene of each step begins; for a frequency, the label of its bin
+    steps : indices of the scenes of each step, earliest first; of a mosaic in the given order
+    times : datetime64[ns], start of the earliest scene of each step; for a frequency, the label of the bin
 
     Raises
     ------
     InputError
-        Where a scene has no date, or pandas knows no such frequency.
+        If a scene has no date, or the frequency is invalid.
     """
     if groupby == "mosaic":
         return (tuple(range(len(scenes))),), None
-    starts = _starts(scenes, f"group scenes by {groupby or 'scene'}", "groupby='mosaic'")
+    starts = _starts(scenes, f"group scenes by {groupby or 'scene'}", "Pass {groupby:'mosaic'}.")
     keys, labels = _keys(scenes, starts, groupby)
     groups: dict[Any, list[int]] = {}
     for i in sorted(range(len(scenes)), key=lambda i: (starts[i], i)):
@@ -55,48 +55,49 @@ def steps_of(scenes: Sequence[Scene], groupby: GroupBy) -> tuple[Steps, Any]:
 
 
 def ordered(scenes: Sequence[Scene], steps: Steps, composite: Composite) -> tuple[Steps, Reduction]:
-    """Return steps in the order of priority that a composite asks for, and how their scenes become one image.
+    """Return steps in the order of priority of a composite, and the reduction of their scenes.
 
     Raises
     ------
     InputError
-        Where scenes lack the date or the cloud cover that it goes by.
+        If scenes lack the date or the cloud cover that the composite orders by.
     """
     match composite:
         case "first" | "median" | "mean" | "min" | "max":
             return steps, composite
         case "latest":
-            starts = _starts(scenes, "take the latest scene", "composite='first'")
+            starts = _starts(scenes, "take the latest scene", "Pass {composite:'first'}.")
             return _by(steps, lambda i: -(scenes[i].end or starts[i]).astype("int64")), "first"
         case "least cloudy":
-            lacking = [s.id for s in scenes if s.cloud_cover is None]
-            if lacking:
-                msg = f"Cannot take the least cloudy scene: {lacking[0]!r} does not say its cloud cover."
-                raise InputError(msg + " Pass another composite=, or items that have eo:cloud_cover.")
+            missing = [s.id for s in scenes if s.cloud_cover is None]
+            if missing:
+                msg = f"Cannot take the least cloudy scene: {missing[0]!r} does not state its cloud cover."
+                raise InputError(msg, remedy="Pass another {composite}. Or pass items that have eo:cloud_cover.")
             return _by(steps, lambda i: scenes[i].cloud_cover), "first"
         case _:
-            known = ", ".join(map(repr, get_args(Composite)))
-            msg = f"Cannot compose scenes by {composite!r}: pass composite= one of {known}."
-            raise InputError(msg)
+            choices = ", ".join(map(repr, get_args(Composite)))
+            msg = f"Cannot compose scenes by {composite!r}."
+            raise InputError(
+                msg, remedy=f"Pass {{composite}}, one of {choices}.", value=composite, argument="composite"
+            )
 
 
 def _by(steps: Steps, key: Callable[[int], Any]) -> Steps:
     return tuple(tuple(sorted(step, key=key)) for step in steps)
 
 
-def _starts(scenes: Sequence[Scene], what: str, remedy: str) -> list[np.datetime64]:
+def _starts(scenes: Sequence[Scene], purpose: str, remedy: str) -> list[np.datetime64]:
     starts = [s.start for s in scenes if s.start is not None]
     if len(starts) < len(scenes):
-        lacking = next(s.id for s in scenes if s.start is None)
-        msg = f"Cannot {what}: scene {lacking!r} has no date. Pass {remedy}."
-        raise InputError(msg)
+        undated = next(s.id for s in scenes if s.start is None)
+        raise InputError(f"Cannot {purpose}: scene {undated!r} has no date.", remedy=remedy)
     return starts
 
 
 def _keys(
     scenes: Sequence[Scene], starts: list[np.datetime64], groupby: GroupBy
 ) -> tuple[Sequence[Any], Sequence[Any] | None]:
-    """Return what the scenes of one step have in common, and times for the steps where these are not the first's."""
+    """Return the group key of each scene, and the times of steps if they are not the start of the first scene."""
     match groupby:
         case None:
             return range(len(scenes)), None
@@ -105,36 +106,37 @@ def _keys(
         case "day":
             return [s.astype("datetime64[D]") for s in starts], None
         case "solar_day":
-            return [(s + ahead).astype("datetime64[D]") for s, ahead in zip(starts, _solar(scenes), strict=True)], None
+            offsets = _solar_offsets(scenes)
+            return [(s + offset).astype("datetime64[D]") for s, offset in zip(starts, offsets, strict=True)], None
         case _:
             labels = _bins(starts, groupby)
             return labels, labels
 
 
-def _solar(scenes: Sequence[Scene]) -> list[np.timedelta64]:
-    """Return how far the sun is ahead of UTC at the centre of each scene."""
+def _solar_offsets(scenes: Sequence[Scene]) -> list[np.timedelta64]:
+    """Return mean solar time minus UTC at the center of each scene: 24 h per 360 degrees of longitude."""
     grids = list(dict.fromkeys(s.grid for s in scenes))
-    ahead = np.nan_to_num(longitudes(grids)) / 360 * 86_400e9
-    known = {g: np.timedelta64(round(one), "ns") for g, one in zip(grids, ahead.tolist(), strict=True)}
-    return [known[s.grid] for s in scenes]
+    nanoseconds = np.nan_to_num(longitudes(grids)) / 360 * 86_400e9
+    offsets = {grid: np.timedelta64(round(ns), "ns") for grid, ns in zip(grids, nanoseconds.tolist(), strict=True)}
+    return [offsets[s.grid] for s in scenes]
 
 
 def _bins(starts: Sequence[np.datetime64], frequency: str) -> list[Any]:
-    """Return the label of each moment's bin."""
+    """Return the label of the bin of each time."""
     index = pd.DatetimeIndex(np.array(starts, "datetime64[ns]"))
     try:
         grouped = pd.Series(np.arange(len(index)), index=index).groupby(pd.Grouper(freq=frequency))
-        labels = {place: pd.Timestamp(str(label)) for label, some in grouped for place in some}
+        labels = {i: pd.Timestamp(str(label)) for label, group in grouped for i in group}
     except ValueError as error:
-        known = "groupby='mosaic', 'time', 'day', 'solar_day' or None, or a frequency of pandas such as 'MS' or '7D'"
-        msg = f"Cannot group scenes by {frequency!r}: {error}. Pass {known}."
-        raise InputError(msg) from error
+        msg = f"Cannot group scenes by {frequency!r}: {error}."
+        remedy = "Pass {groupby:'mosaic'}, 'time', 'day', 'solar_day', None, or a frequency such as 'MS' or '7D'."
+        raise InputError(msg, remedy=remedy, value=frequency, argument="groupby") from error
     return [labels[i].to_datetime64() for i in range(len(index))]
 
 
-def moment(when: datetime | None) -> np.datetime64 | None:
-    """Return a time as numpy's, in nanoseconds of UTC; one without a zone is UTC."""
-    if when is None:
+def to_datetime64(time: datetime | None) -> np.datetime64 | None:
+    """Return a datetime as datetime64[ns] in UTC; one without a time zone is UTC."""
+    if time is None:
         return None
-    stamp = pd.Timestamp(when)
+    stamp = pd.Timestamp(time)
     return np.datetime64(stamp.tz_convert(None) if stamp.tzinfo is not None else stamp, "ns")

@@ -65,7 +65,7 @@ def test_a_file_that_changed_is_read_again(folder, opened):
 
 
 def test_few_files_and_a_given_crs_leave_no_index(folder, tmp_path):
-    headers.headers(paths(folder)[: headers.WORTHWHILE - 1])
+    headers.headers(paths(folder)[: headers.MIN_FILES - 1])
     headers.headers(paths(folder), crs="EPSG:32615")
     assert not (tmp_path / "cache").exists()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geoxt.errors import InputError
-from geoxt.layers.time import moment, ordered, steps_of
+from geoxt.layers.time import ordered, steps_of, to_datetime64
 from geoxt.source import Asset, Scene
 from geoxt.testing import make_grid
 
@@ -70,10 +70,10 @@ def test_the_latest_goes_by_the_end_of_the_interval():
     ("call", "says"),
     [
         (lambda: steps_of([scene("x", None)], "day"), "group scenes by day: scene 'x' has no date. Pass groupby"),
-        (lambda: steps_of(SCENES, "fortnight"), "Cannot group scenes by 'fortnight': .*frequency of pandas"),
+        (lambda: steps_of(SCENES, "fortnight"), "Cannot group scenes by 'fortnight': .*frequency such as 'MS'"),
         (lambda: ordered([scene("x", None)], ((0,),), "latest"), "scene 'x' has no date"),
-        (lambda: ordered([scene("x", "2020-01-01")], ((0,),), "least cloudy"), "'x' does not say its cloud cover"),
-        (lambda: ordered(SCENES, ((0,),), "best"), "Cannot compose scenes by 'best': pass composite= one of 'first'"),
+        (lambda: ordered([scene("x", "2020-01-01")], ((0,),), "least cloudy"), "'x' does not state its cloud cover"),
+        (lambda: ordered(SCENES, ((0,),), "best"), "Cannot compose scenes by 'best'. Pass composite=, one of 'first'"),
     ],
 )
 def test_what_cannot_be_grouped_says_why(call, says):
@@ -82,6 +82,10 @@ def test_what_cannot_be_grouped_says_why(call, says):
 
 
 def test_moments_are_utc():
-    assert moment(None) is None
+    assert to_datetime64(None) is None
     naive, aware = np.datetime64("2020-01-01T01:00", "ns"), "2020-01-01T02:00+01:00"
-    assert moment(datetime.fromisoformat(aware)) == moment(datetime.fromisoformat("2020-01-01T01:00")) == naive
+    assert (
+        to_datetime64(datetime.fromisoformat(aware))
+        == to_datetime64(datetime.fromisoformat("2020-01-01T01:00"))
+        == naive
+    )

@@ -22,7 +22,7 @@ from geoxt.alignment import align
 from geoxt.errors import ReadError, ReadWarning
 from geoxt.grid import full_window
 from geoxt.layers import open_cogs
-from geoxt.layers.files.open import asset_of
+from geoxt.layers.files.product_scenes import asset_of
 from geoxt.pixels import reader
 from geoxt.source import Mosaic, Scene, view_of
 from geoxt.testing import distinct, make_grid

@@ -13,9 +13,10 @@ from geoxt.footprints import overlap
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, assemble
-from geoxt.layers.exclude import SomeFlags
-from geoxt.layers.files.paths import find, gather
-from geoxt.layers.files.scenes import asset_of, choose_bands, known_scenes, plain_scenes, with_nodata
+from geoxt.layers.exclude import SomeFlags, flag_names
+from geoxt.layers.files.paths import gather_files
+from geoxt.layers.files.product_scenes import product_scenes
+from geoxt.layers.files.scenes import choose_bands, grid_scenes, with_nodata
 from geoxt.layers.headers import headers
 from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import CogOptions
@@ -137,38 +138,35 @@ def open_cogs(
     >>> landsat = geoxt.open_cogs("landsat/*_SR_B[2-7].TIF", product="landsat8")  # doctest: +SKIP
     """
     area = area_of(bbox, intersects)
-    found, facts = gather(
-        paths, products.get(product) if isinstance(product, str) else product, bands=bands, exclude=exclude
-    )
+    if isinstance(product, str):
+        product = products.get(product)
+    files, product = gather_files(paths, product, bands=bands, exclude=exclude)
     credentials = make_credentials(sign, env)
-    read = headers(found, crs=source_crs, credentials=credentials)
-    if facts is not None:
-        scenes, metadata = known_scenes(
-            read, facts, categorical=categorical, exclude=exclude, rescale=rescale, spare=bands is None
+    read = headers(files, crs=source_crs, credentials=credentials)
+    if product is not None:
+        scenes, metadata = product_scenes(
+            read, product, categorical=categorical, exclude=exclude, rescale=rescale, hide_quality=bands is None
         )
-    elif exclude:
-        msg = f"Cannot exclude {exclude!r}: what the files are is not known."
-        raise InputError(msg + " Pass product= of a known product, or leave exclude= out.")
+    elif flag_names(exclude):
+        problem = f"Cannot exclude {', '.join(flag_names(exclude))}: the files are of no known product."
+        raise InputError(problem, remedy="Pass {product}. Or leave {exclude} out.", argument="exclude")
     else:
-        scenes, metadata = plain_scenes(read, categorical=categorical)
+        scenes, metadata = grid_scenes(read, categorical=categorical)
     if bands is not None:
         names = [bands] if isinstance(bands, str) else bands
-        scenes, metadata = choose_bands(scenes, metadata, names, facts, categorical=categorical)
-    if nodata is None and facts is not None:
-        nodata = facts.nodata
+        scenes, metadata = choose_bands(scenes, metadata, names, product, categorical=categorical)
+    if nodata is None and product is not None:
+        nodata = product.nodata
     if nodata is not None:
-        scenes = [with_nodata(s, nodata) for s in scenes]
+        scenes = [with_nodata(scene, nodata) for scene in scenes]
     if area is not None:
-        scenes = [one for one in scenes if overlap(one.grid, area.grid) is not None]
+        scenes = [scene for scene in scenes if overlap(scene.grid, area.grid) is not None]
         if not scenes:
-            msg = f"Cannot cut the layer to {area.label}: none of its files lies there."
-            raise OverlapError(msg + " Pass another bbox= or intersects=.")
+            problem = f"Cannot cut the layer to {area.label}: none of its files overlaps it."
+            raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, credentials=credentials,
-        name=name or (facts.name if facts else None),
+        name=name or (product.name if product else None),
     )  # fmt: skip
     return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
-
-
-__all__ = ["asset_of", "find", "open_cogs"]

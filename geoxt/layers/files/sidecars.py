@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 import pystac
 
 from geoxt.errors import ReadError
-from geoxt.layers.files.paths import read_inside
+from geoxt.layers.archives import read_bytes
 from geoxt.layers.products import Product, Radiometry, Sidecar
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.retry import fetch
@@ -41,7 +41,7 @@ class Sidecars:
         Returns the content of a file, `None` where there is none.
     """
 
-    def __init__(self, facts: Product | None, read: Callable[[str], bytes | None] = read_inside) -> None:
+    def __init__(self, facts: Product | None, read: Callable[[str], bytes | None] = read_bytes) -> None:
         self._sidecar = None if facts is None else facts.sidecar
         self._read = read
         self._known: dict[tuple[str, str], Scales] = {}
@@ -87,7 +87,7 @@ def scales_of_item(item: pystac.Item, facts: Product | None, credentials: Creden
     hrefs = [asset.href for asset in item.assets.values()]
     for ending in endings:
         for href in (h for h in hrefs if h.split("?", 1)[0].endswith(ending)):
-            content = _fetch(href, credentials) if href.startswith(("http://", "https://")) else read_inside(href)
+            content = _fetch(href, credentials) if href.startswith(("http://", "https://")) else read_bytes(href)
             if content is not None:
                 return scales_in(content, facts.sidecar, href)
     return {}

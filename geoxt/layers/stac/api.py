@@ -14,70 +14,73 @@ from geoxt.pixels.credentials import redact_url
 from geoxt.retry import DEFAULT, TRANSIENT_STATUS
 
 PAGE = 250
-"""Items asked for at once."""
+"""Items per request."""
 RETRIES = 5
-"""How often a request is repeated that is answered by "later", or not at all."""
+"""Retries of a request after a transient status or a dropped connection."""
 
 
 def is_api(content: Mapping[str, Any]) -> bool:
-    """Tell whether the first page of a catalog is that of an API that can search."""
-    conforms = any(str(one).rstrip("/").endswith("item-search") for one in content.get("conformsTo") or ())
+    """Return whether the landing page of a catalog is that of a STAC API with item search."""
+    conforms = any(str(uri).rstrip("/").endswith("item-search") for uri in content.get("conformsTo") or ())
     return conforms or any(link.get("rel") == "search" for link in content.get("links") or ())
 
 
-def search(source: Any, *, seconds: float, **criteria: Any) -> list[pystac.Item]:
-    """Return the items that an API finds, all pages of them.
+def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]:
+    """Return the items of all pages of a search.
 
     Parameters
     ----------
     source
-        URL of the API, or a client of it.
-    seconds
-        Longest wait for an answer; an answer that says "later" is asked for again, five times.
+        URL of the API, or a pystac-client Client.
+    timeout
+        Seconds to wait for a response.
     **criteria
-        Of the search, as pystac-client has them; `max_items` is the most items.
+        Arguments of `pystac_client.Client.search`; `None` is left out.
 
     Raises
     ------
+    InputError
+        If `max_items` is below one, or the API cannot filter by CQL2.
     MissingDependency
-        Where pystac-client is not installed.
+        If pystac-client is not installed.
     ReadError
-        Where the API cannot be reached, or refuses.
+        If the API cannot be reached, or rejects the search.
     """
     try:
         import pystac_client
         from pystac_client import stac_api_io
         from pystac_client.exceptions import APIError
     except ImportError as error:
-        msg = "Cannot search a STAC API: it takes pystac-client. Install it with pip install 'geoxt[stac]'."
-        raise MissingDependency(msg) from error
-    most = criteria.get("max_items")
-    if most is not None and most < 1:
-        msg = f"Cannot take limit={most} items. Pass limit= above zero, or leave it out for all."
-        raise InputError(msg)
-    given = {key: value for key, value in criteria.items() if value is not None}
-    where = redact_url(source) if isinstance(source, str) else redact_url(str(source.self_href))
+        msg = "Cannot search a STAC API: pystac-client is not installed."
+        raise MissingDependency(msg, remedy="Install it by pip install 'geoxt[stac]'.") from error
+    limit = criteria.get("max_items")
+    if limit is not None and limit < 1:
+        msg = f"Cannot take {limit} items."
+        raise InputError(msg, remedy="Pass {limit} above zero, or leave it out for all.", value=limit, argument="limit")
+    criteria = {key: value for key, value in criteria.items() if value is not None}
+    address = redact_url(source) if isinstance(source, str) else redact_url(str(source.self_href))
     try:
-        if isinstance(source, str):  # by itself it repeats no search, which is a POST
-            later: dict[str, Any] = {"status_forcelist": sorted(TRANSIENT_STATUS), "allowed_methods": None}
-            patience = stac_api_io.Retry(RETRIES, connect=1, backoff_factor=DEFAULT.delay, **later)  # type: ignore[attr-defined]  # urllib3's
-            io = stac_api_io.StacApiIO(max_retries=patience)
-            source = pystac_client.Client.open(source, stac_io=io, timeout=seconds)
+        if isinstance(source, str):
+            # pystac-client retries no POST by default, and a search is one
+            options: dict[str, Any] = {"status_forcelist": sorted(TRANSIENT_STATUS), "allowed_methods": None}
+            policy = stac_api_io.Retry(RETRIES, connect=1, backoff_factor=DEFAULT.delay, **options)  # type: ignore[attr-defined]  # urllib3's
+            io = stac_api_io.StacApiIO(max_retries=policy)
+            source = pystac_client.Client.open(source, stac_io=io, timeout=timeout)
         client = source
-        if "filter" in given and not client.conforms_to("FILTER"):
-            msg = f"Cannot filter by query={given['filter']!r} at {where}: the API cannot. Leave query= out."
-            raise InputError(msg)
-        if isinstance(given.get("filter"), str):  # as text it goes into the URL: few APIs take it in a body
-            given |= {"method": "GET", "filter_lang": "cql2-text"}
-        found = client.search(**given, limit=PAGE if most is None else min(most, PAGE))
-        for tries in count(1):
+        if "filter" in criteria and not client.conforms_to("FILTER"):
+            msg = f"Cannot filter by {criteria['filter']!r} at {address}: the API has no filter extension."
+            raise InputError(msg, remedy="Leave {query} out.", argument="query")
+        if isinstance(criteria.get("filter"), str):  # few APIs take CQL2 text in a request body
+            criteria |= {"method": "GET", "filter_lang": "cql2-text"}
+        found = client.search(**criteria, limit=PAGE if limit is None else min(limit, PAGE))
+        for attempt in count(1):
             try:
                 return list(found.items())
             except APIError as error:
-                if tries > RETRIES or "Connection broken" not in str(error):  # an answer that was cut short
+                if attempt > RETRIES or "Connection broken" not in str(error):  # a truncated response
                     raise
-            retry.sleep(DEFAULT.delay * 2 ** (tries - 1))
-    except (APIError, NotImplementedError, OSError) as error:  # those of requests are of the last kind
-        msg = f"Cannot search {where}: {redact_url(str(error))}. Check the URL, and what the API can filter by."
-        raise ReadError(msg) from None
+            retry.sleep(DEFAULT.delay * 2 ** (attempt - 1))
+    except (APIError, NotImplementedError, OSError) as error:  # exceptions of requests are OSErrors
+        msg = f"Cannot search {address}: {redact_url(str(error))}."
+        raise ReadError(msg, remedy="Check the URL, and by which fields the API can filter.") from None
     raise AssertionError

@@ -1,4 +1,4 @@
-"""Selection of STAC items: by collection, place and time."""
+"""Selection of STAC items by collection, area and time."""
 
 from __future__ import annotations
 
@@ -13,84 +13,91 @@ import pystac
 
 from geoxt.errors import InputError
 from geoxt.layers.area import Area
-from geoxt.layers.time import moment
+from geoxt.layers.time import to_datetime64
 
 SomeTimes = str | datetime | np.datetime64 | Sequence[Any]
-"""As STAC has them: a day or month ("2020-06"), an interval ("2020-06-01/2020-08-31", open at ".."), or a pair."""
+"""A day or month ("2020-06"), an interval ("2020-06-01/2020-08-31"; ".." for an open end), or a pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which items are taken."""
+    """Criteria for STAC items."""
 
     collections: tuple[str, ...] | None = None
-    """Ids of their collections; `None` for any."""
+    """Ids of collections; `None` for any."""
     area: Area | None = None
-    """What they touch."""
+    """Area that items intersect."""
     times: tuple[np.datetime64 | None, np.datetime64 | None] | None = None
-    """First and last moment of the interval that they touch; `None` at an open end."""
+    """Start and end of the interval that items intersect (UTC); `None` for an open end."""
     query: str | Mapping[str, Any] | None = None
     """A CQL2 filter, as text or JSON; for an API."""
     limit: int | None = None
-    """The most items taken."""
+    """Maximum number of items."""
 
 
-def times_of(given: SomeTimes | None) -> tuple[np.datetime64 | None, np.datetime64 | None] | None:
-    """Return the first and the last moment of an interval (UTC), `None` at an open end.
+def parse_times(times: SomeTimes | None) -> tuple[np.datetime64 | None, np.datetime64 | None] | None:
+    """Return start and end of an interval (UTC); `None` for an open end.
 
     Raises
     ------
     InputError
-        Where it is none.
+        If it is not a date, an interval or a pair.
     """
-    if given is None:
+    if times is None:
         return None
-    parts = given.split("/") if isinstance(given, str) else list(given) if isinstance(given, Sequence) else [given]
+    parts = times.split("/") if isinstance(times, str) else list(times) if isinstance(times, Sequence) else [times]
     try:
         first, last = parts if len(parts) == 2 else (*parts, *parts)
-        return _edge(first, last=False), _edge(last, last=True)
+        return _bound(first, end=False), _bound(last, end=True)
     except ValueError as error:
-        msg = f"Cannot read an interval of time from {given!r}."
-        raise InputError(msg + " Pass datetime= as '2020-06', '2020-06-01/2020-08-31' or a pair.") from error
+        msg = f"Cannot read an interval of time from {times!r}."
+        remedy = "Pass {datetime} as '2020-06', '2020-06-01/2020-08-31' or a pair."
+        raise InputError(msg, remedy=remedy, value=times, argument="datetime") from error
 
 
-def _edge(given: Any, *, last: bool) -> np.datetime64 | None:
-    if given is None or given in {"", ".."}:
+def _bound(time: Any, *, end: bool) -> np.datetime64 | None:
+    if time is None or time in {"", ".."}:
         return None
-    if isinstance(given, str) and "T" not in given:
-        period = pd.Period(given)
-        return (period.end_time if last else period.start_time).to_datetime64()
-    moment = pd.Timestamp(given)
-    return (moment.tz_convert(None) if moment.tzinfo is not None else moment).to_datetime64()
+    if isinstance(time, str) and "T" not in time:
+        period = pd.Period(time)
+        return (period.end_time if end else period.start_time).to_datetime64()
+    stamp = pd.Timestamp(time)
+    return (stamp.tz_convert(None) if stamp.tzinfo is not None else stamp).to_datetime64()
 
 
 def interval(item: pystac.Item) -> tuple[np.datetime64 | None, np.datetime64 | None]:
-    """Return the first and the last moment of an item (UTC), from its interval, else from its date."""
+    """Return start and end of an item (UTC), by `start_datetime` and `end_datetime`, else `datetime`."""
     common = item.common_metadata
-    return moment(common.start_datetime or item.datetime), moment(common.end_datetime or item.datetime)
+    return to_datetime64(common.start_datetime or item.datetime), to_datetime64(common.end_datetime or item.datetime)
 
 
-def chosen_of(items: Iterable[pystac.Item], chosen: Selection) -> Iterator[pystac.Item]:
-    """Yield the items of the collections, times and area that are asked for."""
-    wanted, seen, kept = chosen.collections, set(), False
+def select_items(items: Iterable[pystac.Item], selection: Selection) -> Iterator[pystac.Item]:
+    """Yield the items of the selected collections that intersect the area and the interval.
+
+    Raises
+    ------
+    InputError
+        At the end, if no item belongs to the selected collections.
+    """
+    collections, present, matched = selection.collections, set(), False
     for item in items:
-        seen.add(str(item.collection_id))
-        if wanted is not None and item.collection_id not in wanted:
+        present.add(str(item.collection_id))
+        if collections is not None and item.collection_id not in collections:
             continue
-        kept = True
-        if _meets(item, chosen):
+        matched = True
+        if _intersects(item, selection):
             yield item
-    if wanted is not None and not kept:
-        msg = f"Cannot find items of the collections {list(wanted)}: there are {sorted(seen)}."
-        raise InputError(msg + " Pass collections= from these.")
+    if collections is not None and not matched:
+        msg = f"Cannot find items of the collections {list(collections)}: there are {sorted(present)}."
+        raise InputError(msg, remedy="Pass {collections} from these.", argument="collections")
 
 
-def _meets(item: pystac.Item, chosen: Selection) -> bool:
-    if chosen.area is not None and not chosen.area.touches(item.geometry):
+def _intersects(item: pystac.Item, selection: Selection) -> bool:
+    if selection.area is not None and not selection.area.intersects(item.geometry):
         return False
-    if chosen.times is None:
+    if selection.times is None:
         return True
-    (first, last), (start, end) = chosen.times, interval(item)
+    (first, last), (start, end) = selection.times, interval(item)
     late = last is not None and start is not None and start > last
     early = first is not None and end is not None and end < first
     return not (late or early)

@@ -18,7 +18,7 @@ from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import StacOptions
 from geoxt.layers.products import Product
 from geoxt.layers.stac.bands import choose_bands, legend_of
-from geoxt.layers.stac.filters import Selection, SomeTimes, times_of
+from geoxt.layers.stac.filters import Selection, SomeTimes, parse_times
 from geoxt.layers.stac.layouts import StacConfig, layouts_of
 from geoxt.layers.stac.match_products import match_products
 from geoxt.layers.stac.scenes import Choice, OpenItem, scenes_of, units_of
@@ -160,7 +160,7 @@ def open_stac(
     area = area_of(bbox, intersects)
     wanted = (collections,) if isinstance(collections, str) else collections
     selection = Selection(
-        collections=None if wanted is None else tuple(wanted), area=area, times=times_of(datetime), query=query,
+        collections=None if wanted is None else tuple(wanted), area=area, times=parse_times(datetime), query=query,
         limit=limit,
     )  # fmt: skip
     found = read_items(source, selection)

@@ -1,4 +1,4 @@
-"""Items of a stac-geoparquet file: a row an item, its properties as columns (github.com/stac-utils/stac-geoparquet)."""
+"""Items of a stac-geoparquet file: one row per item, properties as columns (github.com/stac-utils/stac-geoparquet)."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ import shapely.geometry
 
 from geoxt.errors import InputError, MissingDependency, ReadError
 
-ENDINGS = (".parquet", ".geoparquet")
-_OWN = ("type", "stac_version", "stac_extensions", "id", "collection", "links", "assets", "geometry", "bbox")
+EXTENSIONS = (".parquet", ".geoparquet")
+_FIELDS = ("type", "stac_version", "stac_extensions", "id", "collection", "links", "assets", "geometry", "bbox")
 BATCH = 1000
-"""Rows read at once."""
+"""Rows per read."""
 
 
 def read_parquet(path: str) -> Iterator[dict[str, Any]]:
-    """Read items as dicts, batch by batch.
+    """Yield items as dicts; rows are read in batches.
 
     Raises
     ------
     MissingDependency
-        Where pyarrow is not installed.
+        If pyarrow is not installed.
     ReadError, InputError
-        Where the file cannot be read, or does not hold items.
+        If the file cannot be read, or lacks the columns of items.
     """
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        msg = f"Cannot read {path!r}: stac-geoparquet takes pyarrow. Install it with pip install 'geoxt[stac]'."
-        raise MissingDependency(msg) from error
+        msg = f"Cannot read stac-geoparquet from {path!r}: pyarrow is not installed."
+        raise MissingDependency(msg, remedy="Install it by pip install 'geoxt[stac]'.") from error
     try:
         with parquet.ParquetFile(path) as file:
-            lacking = {"id", "assets", "geometry"} - set(file.schema_arrow.names)
-            if lacking:
-                msg = f"Cannot read items from {path!r}: it has no columns {sorted(lacking)}. Pass stac-geoparquet."
-                raise InputError(msg)
+            missing = {"id", "assets", "geometry"} - set(file.schema_arrow.names)
+            if missing:
+                msg = f"Cannot read items from {path!r}: it has no columns {sorted(missing)}."
+                raise InputError(msg, remedy="Pass a stac-geoparquet file.")
             for batch in file.iter_batches(batch_size=BATCH):
-                yield from map(_item, batch.to_pylist())
+                yield from map(_item_of, batch.to_pylist())
     except (OSError, pa.ArrowException) as error:
-        msg = f"Cannot read stac-geoparquet from {path!r}: {error}. Is the file whole?"
-        raise ReadError(msg) from error
+        msg = f"Cannot read stac-geoparquet from {path!r}: {error}."
+        raise ReadError(msg, remedy="Check that the file is complete.") from error
 
 
-def _item(row: Mapping[str, Any]) -> dict[str, Any]:
-    properties = {k: _plain(v) for k, v in row.items() if k not in _OWN and v is not None}
+def _item_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    properties = {k: _to_json(v) for k, v in row.items() if k not in _FIELDS and v is not None}
     properties.setdefault("datetime", None)
     assets = json.loads(row["assets"]) if isinstance(row["assets"], str) else row["assets"]
     return {
@@ -61,22 +61,22 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
         "geometry": _geometry(row["geometry"]),
         "bbox": _bbox(row.get("bbox")),
         "links": [],
-        "assets": {key: _plain(asset) for key, asset in assets.items() if asset is not None},
+        "assets": {key: _to_json(asset) for key, asset in assets.items() if asset is not None},
     }
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; fields that are null stand for fields that other rows have."""
+def _to_json(value: Any) -> Any:
+    """Return a JSON value; null fields, which belong to other rows, are dropped."""
     match value:
         case datetime():
-            moment = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-            return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+            return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case date():
             return value.isoformat()
         case Mapping():
-            return {k: _plain(v) for k, v in value.items() if v is not None}
+            return {k: _to_json(v) for k, v in value.items() if v is not None}
         case list():
-            return [_plain(v) for v in value]
+            return [_to_json(v) for v in value]
         case _:
             return value
 

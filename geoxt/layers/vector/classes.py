@@ -1,4 +1,4 @@
-"""The classes of a vector layer: codes for an attribute's values, their legend, and the type that holds them."""
+"""Classes of a vector layer: codes of attribute values, their legend, and their data type."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from geoxt.pixels.vector_file import VectorHeader, read_column
 from geoxt.source.feature_index import Value, factorize
 
 SHOWN = 5
-"""Values that a message names."""
+"""Most values that a message lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coding:
-    """What an attribute's values mean."""
+    """Class codes of an attribute's values."""
 
     codes: tuple[tuple[Value, int], ...]
     """Value and code."""
@@ -28,23 +28,23 @@ class Coding:
 
 
 def coding_of(header: VectorHeader, column: str | None, classes: Any, legend: Legend | None, title: str) -> Coding:
-    """Return the codes of an attribute's values, and their names.
+    """Return class codes and names for the values of an attribute.
 
     Raises
     ------
     InputError, LabelError
-        Where classes are given without an attribute, or do not follow from its values.
+        If classes are given without an attribute, or cannot be derived from its values.
     """
     if column is None:
         if classes is not None:
-            msg = f"Cannot give classes to {header.path!r}: no attribute was chosen. Pass column= one of "
-            raise InputError(msg + f"{list(header.columns)}.")
+            msg = f"Cannot give classes to {header.path!r}: no attribute was chosen."
+            raise InputError(msg, remedy=f"Pass {{column}}, one of {list(header.columns)}.", argument="column")
         return Coding(codes=((None, 1),), names={1: legend.name(1) if legend and 1 in legend.codes else title})
-    places, values = factorize(read_column(header, column))
+    indices, values = factorize(read_column(header, column))
     if classes is None:
-        pairs = _automatic(header, column, values, int((places < 0).sum()))
+        pairs = _automatic(header, column, values, int((indices < 0).sum()))
     else:
-        pairs = _given(header, column, values, classes, missing=bool((places < 0).any()))
+        pairs = _given(header, column, values, classes, missing=bool((indices < 0).any()))
     names: dict[int, str] = {}
     for value, code in pairs:
         known = legend is not None and code in legend.codes
@@ -53,42 +53,44 @@ def coding_of(header: VectorHeader, column: str | None, classes: Any, legend: Le
 
 
 def _automatic(header: VectorHeader, column: str, values: list[Value], missing: int) -> list[tuple[Value, int]]:
-    what = f"Cannot tell the classes of {header.path!r} by {column!r}"
+    problem = f"Cannot derive the classes of {header.path!r} from {column!r}"
     if missing:
-        msg = f"{what}: {missing} of {header.count} features have no value. Pass classes= the values to draw; "
-        raise LabelError(msg + "others are left out, None among them takes those.")
+        problem += f": {missing} of {header.count} features have no value."
+        remedy = "Pass {classes} with the values to draw; others are left out, and None stands for a missing value."
+        raise LabelError(problem, remedy=remedy, argument="classes")
     if all(isinstance(v, int) and not isinstance(v, bool) for v in values):
         return [(v, int(v)) for v in values if v is not None]
-    strange = [v for v in values if not isinstance(v, str)]
-    if strange:
-        msg = f"{what}: its value {strange[0]!r} is neither a text nor a whole number. Pass classes= a code for each."
-        raise LabelError(msg)
+    other = [v for v in values if not isinstance(v, str)]
+    if other:
+        problem += f": its value {other[0]!r} is neither a text nor an integer."
+        raise LabelError(problem, remedy="Pass {classes} with a code for each value.", argument="classes")
     return [(v, code) for code, v in enumerate(values, 1)]
 
 
 def _given(
     header: VectorHeader, column: str, values: list[Value], classes: Any, *, missing: bool
 ) -> list[tuple[Value, int]]:
-    """Return the codes that the caller chose."""
+    """Return the values and codes that the caller chose."""
     rows = classes.items() if isinstance(classes, Mapping) else ((v, code) for code, v in enumerate(classes, 1))
     pairs = [(v.item() if isinstance(v, np.generic) else v, int(code)) for v, code in rows]
     present = {*values, *([None] if missing else [])}
     if not present & {v for v, _ in pairs}:
         shown = ", ".join(map(repr, values[:SHOWN])) + (", ..." if len(values) > SHOWN else "")
-        msg = f"Cannot find any of classes= {[v for v, _ in pairs][:SHOWN]} in {column!r} of {header.path!r}: "
-        raise LabelError(msg + f"it holds {shown}. Pass classes= some of these.")
+        chosen = [v for v, _ in pairs][:SHOWN]
+        problem = f"Cannot find any of the classes {chosen} in {column!r} of {header.path!r}: it holds {shown}."
+        raise LabelError(problem, remedy="Pass {classes} from these.", argument="classes")
     return pairs
 
 
 def require_apart(coding: Coding, background: int, header: VectorHeader) -> None:
-    """Check that no class has the background's code."""
+    """Raise if a class has the code of the background."""
     if background in coding.names:
-        msg = f"Cannot tell features of {header.path!r} from the background: class {coding.names[background]!r} has "
-        raise LabelError(msg + f"its code {background}. Pass background= another code, or classes=.")
+        problem = f"Cannot tell features of {header.path!r} from the background: class {coding.names[background]!r} "
+        raise LabelError(f"{problem}has its code {background}.", remedy="Pass another {background}. Or pass {classes}.")
 
 
 def legend_of(coding: Coding, background: int, nodata: int | None, legend: Legend | None) -> Legend:
-    """Return the classes of the layer: the background first, unless it is missing; never what is missing."""
+    """Return the classes of the layer without nodata; the background comes first."""
     codes = list(coding.names)
     colors = dict(zip(codes, palette(len(codes)), strict=True))
     if legend is not None:
@@ -99,7 +101,7 @@ def legend_of(coding: Coding, background: int, nodata: int | None, legend: Legen
 
 
 def type_of(codes: Sequence[int]) -> np.dtype[Any]:
-    """Return the smallest integer type that holds all codes."""
+    """Return the smallest integer dtype that holds all codes."""
     for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"):
         limits = np.iinfo(name)
         if limits.min <= min(codes) and max(codes) <= limits.max:

@@ -1,4 +1,4 @@
-"""Vector files as layers: polygons, lines and points, drawn on the grid of another layer as windows are read."""
+"""Vector files as layers: polygons, lines and points, rasterized on a grid as windows are read."""
 
 from __future__ import annotations
 
@@ -54,21 +54,21 @@ def open_vector(
     chunks: Mapping[str, int] | int | None = None,
     name: str | None = None,
 ) -> xr.DataArray | xr.DataTree:
-    """Open a vector file as a lazy layer of class codes, or as a tree with a layer for each grid of another tree.
+    """Open a vector file as a lazy layer of class codes, or as a tree with a layer per grid of another tree.
 
-    The header and, where classes come from an attribute, that attribute of all features are read. Geometries are not:
-    each process reads those near the grid once, when it is first asked for a window, and draws what touches the window.
+    The header and the class attribute are read. Geometries are not: each process reads those near the grid once, at the
+    first window, and rasterizes those that intersect a window.
 
     Parameters
     ----------
     path
         GeoPackage, GeoJSON, Shapefile, FlatGeobuf or whatever else pyogrio opens, or a GeoParquet file (with pyarrow).
     like
-        The layer on whose grid to draw; of a tree, on the grid of each child.
+        Layer that defines the grid; of a tree, each node is a grid.
     grid
-        The grid itself; excludes `like`.
+        The grid; excludes `like`.
     product
-        Name of a known product of shapes ("canadian_building_footprints"), which says what its classes and CRS are.
+        Name of a known product of shapes ("canadian_building_footprints"), which defines classes and CRS.
     layer
         Layer of a file that has several.
     column
@@ -134,16 +134,17 @@ def open_vector(
     >>> pair = geoxt.intersection(image=image, mask=mask)  # doctest: +SKIP
     """
     targets = _grids(like, grid)
-    facts = _known(product, path)
-    own = facts.crs if facts is not None and source_crs is None else source_crs
-    header = read_vector_header(path, layer=layer, crs=own)
-    targets = _featured(header, targets)
-    for what, attribute in (("column", column), ("by", by)):
-        _require_column(header, what, attribute)
-    if legend is None and facts is not None:
-        legend = facts.legend
-    name = name or (facts.name if facts else header.layer or Path(header.path).stem)
-    title = facts.title if facts else name
+    product = _vector_product(product, path)
+    if source_crs is None and product is not None:
+        source_crs = product.crs
+    header = read_vector_header(path, layer=layer, crs=source_crs)
+    targets = _overlapping(header, targets)
+    _require_column(header, column, "column")
+    _require_column(header, by, "by")
+    if legend is None and product is not None:
+        legend = product.legend
+    name = name or (product.name if product else header.layer or Path(header.path).stem)
+    title = product.title if product else name
     coding = coding_of(header, column, classes, legend, title)
     require_apart(coding, background, header)
     codes = [*coding.names, background, *([] if nodata is None else [nodata])]
@@ -159,101 +160,102 @@ def open_vector(
         attrs |= legend_of(coding, background, nodata, legend).attrs()
     if nodata is not None:
         attrs["_FillValue"] = source.dtype.type(nodata).item()
-    found = {
+    layers = {
         node: to_layer(source.onto(target), dims=["y", "x"], coords={}, attrs=attrs, name=name, chunks=chunks)
         for node, target in targets.items()
     }
     if not isinstance(like, xr.DataTree):
-        return found[""]
-    return tree_of({node: layer.to_dataset() for node, layer in found.items()})
+        return layers[""]
+    return tree_of({node: drawn.to_dataset() for node, drawn in layers.items()})
 
 
 def features(layer: xr.DataArray, window: Window) -> WindowFeatures:
-    """Return the features of a vector layer in a window: ids, class codes, boxes and outlines.
+    """Return the features of a vector layer in a window: ids, class codes, boxes and geometries.
 
     Parameters
     ----------
-    product
-        As `open_vector` returned it, or cut or aligned since.
+    layer
+        Layer of `open_vector`, possibly cut or aligned.
     window
-        Rectangle of the layer's grid, such as samplers yield.
+        Window of the layer's grid, as samplers yield.
 
     Returns
     -------
     WindowFeatures
-        In the order in which they are painted; what lies beyond the window is cut off.
+        In drawing order; geometries are clipped to the window.
 
     Raises
     ------
     InputError
-        Where the layer comes from something else.
+        If the layer is not one of `open_vector`.
     """
     view = view_of(layer)
     if not isinstance(view.source, VectorSource):
-        msg = f"Cannot find the features of {layer.name!r}: its pixels do not come from a vector file as it was opened."
-        raise InputError(msg + " Pass a layer from open_vector().")
+        msg = f"Cannot find the features of {layer.name!r}: its pixels do not come directly from a vector file."
+        raise InputError(msg, remedy="Pass a layer of open_vector().")
     return view.source.features(window.shift(view.window.row, view.window.col))
 
 
 def _grid(like: xr.DataArray | xr.Dataset | None, grid: GeoBox | None) -> GeoBox:
     if (like is None) == (grid is None):
-        found = "neither" if like is None else "both"
-        msg = f"Cannot choose the grid to draw on: of like= and grid=, {found} was given. Pass like= a layer, or grid=."
-        raise GridError(msg)
+        given = "neither" if like is None else "both"
+        problem = f"Cannot choose the grid to draw on: {given} of like and grid is given."
+        raise GridError(problem, remedy="Pass either {like}, a layer, or {grid}.")
     chosen = grid_of(like if grid is None else grid)  # type: ignore[arg-type]
     if chosen.crs is None:
-        msg = f"Cannot draw on a grid of {chosen.shape[0]} x {chosen.shape[1]} pixels without a CRS. Pass one with it."
-        raise GridError(msg)
+        problem = f"Cannot draw on a grid of {chosen.shape[0]} x {chosen.shape[1]} pixels without a CRS."
+        raise GridError(problem, remedy="Pass {grid} with a CRS.")
     return chosen
 
 
 def _grids(like: xr.DataArray | xr.Dataset | xr.DataTree | None, grid: GeoBox | None) -> dict[str, GeoBox]:
-    """Return the grids to draw on by node; a lone one has no name."""
+    """Return the grids to draw on by node; a single grid has the node name ""."""
     if isinstance(like, xr.DataTree) and grid is None:
         return grids_of(like)
     return {"": _grid(like, grid)}  # type: ignore[arg-type]  # refuses both
 
 
-def _featured(header: VectorHeader, grids: dict[str, GeoBox]) -> dict[str, GeoBox]:
-    """Return the grids that the features' extent meets; at least one must."""
-    found, missed = {}, None
+def _overlapping(header: VectorHeader, grids: dict[str, GeoBox]) -> dict[str, GeoBox]:
+    """Return the grids that overlap the features' extent; raise if none does."""
+    overlapping, last_error = {}, None
     for node, grid in grids.items():
         try:
             _require_features(header, grid)
-            found[node] = grid
+            overlapping[node] = grid
         except OverlapError as error:
-            missed = error
-    if not found and missed is not None:
-        raise missed
-    return found
+            last_error = error
+    if not overlapping and last_error is not None:
+        raise last_error
+    return overlapping
 
 
-def _known(product: str | Product | None, path: SomePath) -> Product | None:
-    facts = products.get(product) if isinstance(product, str) else product
-    if facts is None:
+def _vector_product(product: str | Product | None, path: SomePath) -> Product | None:
+    if isinstance(product, str):
+        product = products.get(product)
+    if product is None:
         return None
-    if facts.kind != "shapes":
-        msg = f"Cannot open {str(path)!r} as {facts.name}: that is a layer of {facts.kind}. Use open_cogs() for it."
-        raise InputError(msg)
-    if facts.identify(path) is None:
-        msg = f"Cannot take {str(path)!r} as {facts.name}: its name is not of the form {facts.patterns[0]}."
-        raise InputError(msg + " Open it without product=.")
-    return facts
+    if product.kind != "shapes":
+        problem = f"Cannot open {str(path)!r} as {product.name}: it is a product of raster files ({product.kind})."
+        raise InputError(problem, remedy="Use open_cogs() for it.")
+    if product.identify(path) is None:
+        problem = f"Cannot take {str(path)!r} as {product.name}: its name is not of the form {product.patterns[0]}."
+        raise InputError(problem, remedy="Open it without {product}.")
+    return product
 
 
 def _require_features(header: VectorHeader, grid: GeoBox) -> None:
-    """Check that there are features, and that their extent meets the grid."""
+    """Raise if there are no features, or their extent does not overlap the grid."""
     where = f"{header.path!r}" + (f", layer {header.layer!r}," if header.layer else "")
     if not header.count:
-        msg = f"Cannot draw {where}: there are no features in it. Pass a file that has some, or another layer=."
-        raise InputError(msg)
+        msg = f"Cannot draw {where}: there are no features in it."
+        raise InputError(msg, remedy="Pass a file with features, or another {layer}.")
     near, own = bounds_in_crs(grid, header.crs), header.bounds
     if near is not None and (own is None or _meet(near, own)):
         return
     lies = f"lies in {_short(own)}" if own else "lies elsewhere"
     at = f"{_short(near)}" if near else "no place there"
     msg = f"Cannot draw {where} on the grid: it {lies} ({crs_name(header.crs)}), the grid in {at}."
-    raise OverlapError(msg + " Pass like= a layer of the same place.")
+    raise OverlapError(msg, remedy="Pass {like}, a layer of the same area.")
 
 
 def _meet(a: Bounds, b: Bounds) -> bool:
@@ -265,7 +267,7 @@ def _short(bounds: Bounds) -> str:
     return f"x {left:.6g} to {right:.6g}, y {bottom:.6g} to {top:.6g}"
 
 
-def _require_column(header: VectorHeader, what: str, column: str | None) -> None:
+def _require_column(header: VectorHeader, column: str | None, argument: str) -> None:
     if column is not None and column not in header.columns:
-        msg = f"Cannot find the attribute {column!r} in {header.path!r}: it has {list(header.columns)}."
-        raise InputError(msg + f" Pass {what}= one of these.")
+        problem = f"Cannot find the attribute {column!r} in {header.path!r}: it has {list(header.columns)}."
+        raise InputError(problem, remedy=f"Pass {{{argument}}}, one of these.", value=column, argument=argument)

@@ -173,7 +173,7 @@ def test_the_remedy_for_a_missing_crs_names_an_argument_of_the_opener(write):
 def test_patterns_that_match_nothing_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"Cannot find any file for '.*nothing\*.tif'. Pass an existing path"):
         open_cogs(str(tmp_path / "nothing*.tif"))
-    with pytest.raises(InputError, match=r"files of any known layer in .*: it holds no file. Pass product="):
+    with pytest.raises(InputError, match=r"files of any known product in .*: it holds no file. Pass product="):
         open_cogs(tmp_path)
     with pytest.raises(InputError, match="empty list"):
         open_cogs([])
@@ -220,7 +220,7 @@ def test_bands_of_two_resolutions_are_no_scenes(write):
         write(distinct((120, 140)), make_grid((120, 140), resolution=15.0), name="b.tif"),
     ]
     for options in ({}, {"resolution": 30}):
-        with pytest.raises(InputError, match=r"a.tif' and '.*b.tif' lie on one place.*intersection.*union"):
+        with pytest.raises(InputError, match=r"a.tif' and '.*b.tif' overlap and differ.*intersection.*union"):
             open_cogs(paths, **options)
 
 

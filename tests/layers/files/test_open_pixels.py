@@ -63,7 +63,7 @@ def test_codes_without_colours_are_never_interpolated(write, colors):
 
 
 def test_several_bands_are_no_class_codes(write):
-    with pytest.raises(InputError, match=r"class codes: there are 2 bands. Pass one, or bands="):
+    with pytest.raises(InputError, match=r"class codes: there are 2 bands. Pass bands="):
         open_cogs(write(distinct((2, 60, 70), "uint8"), GRID), categorical=True)
 
 

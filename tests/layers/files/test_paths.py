@@ -12,7 +12,7 @@ import rasterio
 from geoxt.errors import CRSError, GridError, InputError, ReadError
 from geoxt.grid import grid_of
 from geoxt.layers import open_cogs, open_stac, products
-from geoxt.layers.files.paths import ARCHIVES, read_inside
+from geoxt.layers.archives import ARCHIVES, read_bytes
 from geoxt.layers.products import is_scene_name, match_path
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item, write_cog
@@ -239,7 +239,7 @@ def test_levels_are_not_mixed(tmp_path):
 def test_what_was_looked_for_is_said(tmp_path):
     landsat(tmp_path)
     with pytest.raises(
-        InputError, match=r"Cannot find files of sentinel2 in '.*': names of the form 'S2.* 4 files: 'LC"
+        InputError, match=r"Cannot find files of sentinel2 in '.*': no name has the form 'S2.* 4 files: 'LC"
     ):
         open_cogs(tmp_path, product="sentinel2")
     with pytest.raises(
@@ -252,7 +252,7 @@ def test_what_was_looked_for_is_said(tmp_path):
     assert len(view_of(open_cogs(tmp_path, product="landsat9")).source.scenes) == 1
     other = tmp_path / "other"
     write_cog(other / "some.tif", distinct((40, 50)), grid=GRID)
-    with pytest.raises(InputError, match=r"any known layer in '.*other': it holds 1 files: 'some.tif'. Pass product="):
+    with pytest.raises(InputError, match=r"any known product in '.*other': it holds 1 files: 'some.tif'"):
         open_cogs(other)
 
 
@@ -260,7 +260,7 @@ def test_a_broken_archive_is_named(tmp_path):
     for ending in ARCHIVES:
         path = tmp_path / f"{LANDSAT}{ending}"
         path.write_bytes(b"none of these")
-        with pytest.raises(ReadError, match=f"Cannot look into '{path}'"):
+        with pytest.raises(ReadError, match=f"Cannot list the files of '{path}'"):
             open_cogs(path)
 
 
@@ -307,8 +307,8 @@ def test_files_are_read_wherever_they_lie(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_bytes(b"abc")
     zipped, tarred = packed(tmp_path / "in", ".zip"), packed(tmp_path / "in", ".tgz")
-    assert read_inside(str(tmp_path / "in" / "a.txt")) == b"abc"
-    assert read_inside(f"/vsizip/{{{zipped}}}/in/a.txt") == read_inside(f"/vsizip/{zipped}/in/a.txt") == b"abc"
-    assert read_inside(f"/vsitar/{{{tarred}}}/a.txt") == read_inside(f"/vsitar/{tarred}/a.txt") == b"abc"
+    assert read_bytes(str(tmp_path / "in" / "a.txt")) == b"abc"
+    assert read_bytes(f"/vsizip/{{{zipped}}}/in/a.txt") == read_bytes(f"/vsizip/{zipped}/in/a.txt") == b"abc"
+    assert read_bytes(f"/vsitar/{{{tarred}}}/a.txt") == read_bytes(f"/vsitar/{tarred}/a.txt") == b"abc"
     for missing in (f"/vsizip/{zipped}/in/b.txt", f"/vsitar/{tarred}/b.txt", str(tmp_path), "https://a.b/c.txt"):
-        assert read_inside(missing) is None
+        assert read_bytes(missing) is None

@@ -185,9 +185,9 @@ def test_what_is_no_catalog_is_refused(tmp_path):
     wrong.write_text('{"type": "Topology"}')
     with pytest.raises(InputError, match=r"its type is 'Topology'. Pass a catalog"):
         open_stac(wrong)
-    with pytest.raises(InputError, match="no items"):
+    with pytest.raises(InputError, match="no matching items"):
         open_stac({"type": "FeatureCollection", "features": []})
-    with pytest.raises(InputError, match="Cannot open int"):
+    with pytest.raises(InputError, match="Cannot open STAC from a int"):
         open_stac(3)
 
 

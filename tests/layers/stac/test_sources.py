@@ -15,7 +15,7 @@ import shapely.geometry
 from geoxt.errors import InputError, ReadError
 from geoxt.layers import open_stac
 from geoxt.layers.area import area_of
-from geoxt.layers.stac.filters import Selection, interval, times_of
+from geoxt.layers.stac.filters import Selection, interval, parse_times
 from geoxt.layers.stac.parquet import read_parquet
 from geoxt.layers.stac.sources import read_items
 from geoxt.source import view_of
@@ -149,14 +149,14 @@ def test_an_api_that_refuses_is_named(api):
         open_stac(f"{api.root}/denied?key=xyz")
     with pytest.raises(ReadError, match="Cannot read STAC from 'http://127.0.0.1:9'"):
         open_stac("http://127.0.0.1:9")
-    with pytest.raises(InputError, match="Cannot take limit=0"):
+    with pytest.raises(InputError, match="Cannot take 0 items"):
         open_stac(api.root, limit=0)
 
 
 def test_what_is_no_api_is_filtered_here(items, tmp_path):
     chosen = {
         "collections": Selection(collections=("odd",)),
-        "times": Selection(times=times_of("2022-05-18/2022-05-19")),
+        "times": Selection(times=parse_times("2022-05-18/2022-05-19")),
         "area": Selection(area=area_of(items[0].bbox, None)),
         "limit": Selection(limit=1),
     }
@@ -167,9 +167,9 @@ def test_what_is_no_api_is_filtered_here(items, tmp_path):
     assert found["area"][0] == "i0"
     assert len(found["area"]) < 5
     assert found["limit"] == ["i0"]
-    with pytest.raises(InputError, match="Cannot filter by query=.*only a STAC API can"):
+    with pytest.raises(InputError, match="Cannot filter by .*the source is no STAC API"):
         open_stac(path, query="eo:cloud_cover < 10")
-    with pytest.raises(InputError, match="no items that were asked for"):
+    with pytest.raises(InputError, match="no matching items"):
         open_stac(path, datetime="2031")
 
 
@@ -192,14 +192,14 @@ def test_lines_of_items_are_read(items, tmp_path):
     ],
 )
 def test_times_are_read_as_stac_has_them(given, first, last):
-    found = [None if t is None else t.astype("datetime64[ms]") for t in times_of(given)]
+    found = [None if t is None else t.astype("datetime64[ms]") for t in parse_times(given)]
     assert found == [None if t is None else np.datetime64(t, "ms") for t in (first, last)]
 
 
 @pytest.mark.parametrize("given", ["soon", "2020/2021/2022", "2020-13"])
 def test_what_is_no_time_is_refused(given):
     with pytest.raises(InputError, match=r"Cannot read an interval of time from .* Pass datetime="):
-        times_of(given)
+        parse_times(given)
 
 
 def test_an_item_of_an_interval_keeps_it(write):

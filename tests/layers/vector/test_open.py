@@ -172,9 +172,9 @@ def test_what_cannot_be_opened_says_what_mends_it(write, tmp_path, image):
     text.write_text("nothing")
     for options, kind, words in [
         ({"column": "crops"}, errors.InputError, r"attribute 'crops' .* \['crop', 'half', 'code'\]\. Pass column="),
-        ({"by": "size"}, errors.InputError, r"'size' .* Pass by= one of these"),
+        ({"by": "size"}, errors.InputError, r"'size' .* Pass by=, one of these"),
         ({"column": "crop"}, errors.LabelError, r"'crop': 2 of 4 features have no value\. Pass classes="),
-        ({"column": "half"}, errors.LabelError, r"0\.5 is neither a text nor a whole number\. Pass classes="),
+        ({"column": "half"}, errors.LabelError, r"0\.5 is neither a text nor an integer\. Pass classes="),
         ({"column": "code"}, errors.LabelError, r"class '0' has its code 0\. Pass background="),
         ({"column": "crop", "classes": ["wheat"]}, errors.LabelError, r"\['wheat'\] in 'crop' .*'oat', 'rye'"),
         ({"classes": ["wheat"]}, errors.InputError, r"no attribute was chosen\. Pass column="),
@@ -294,7 +294,7 @@ def test_features_are_those_of_the_layers_windows(write):
     np.testing.assert_allclose(found.boxes, [[0, 0, 7, 8], [5, 0, 17, 16]])
     assert found.codes.tolist() == [3, 2]
     assert found.ids.tolist() == [2, 3]
-    with pytest.raises(errors.InputError, match="vector file as it was opened"):
+    with pytest.raises(errors.InputError, match="directly from a vector file"):
         features(layer + 1, Window(0, 0, 20, 20))
 
 
