@@ -1,4 +1,4 @@
-"""A legend: the codes of a categorical layer with their names and colours, as CF attributes and as values."""
+"""Legends: the class codes of a categorical layer with names and colours, as values and as CF attributes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import numpy.typing as npt
 from geoxt.errors import LabelError
 from geoxt.types import Array
 
-_SHOWN = 8
+_MAX_SHOWN = 8
+"""Codes listed in an error."""
 _GOLDEN = 0.618033988749895
-"""The golden ratio less one: steps of it round the colour circle never come close to each other."""
+"""Golden ratio minus one: hues at multiples of it (modulo 1) stay well separated for any number of classes."""
 
 
 class HasAttrs(Protocol):
-    """Whatever carries attributes: a `DataArray`, a `Dataset`."""
+    """Any object with attributes, such as a DataArray or Dataset."""
 
     @property
     def attrs(self) -> Mapping[Any, Any]:
@@ -29,23 +30,22 @@ class HasAttrs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Legend:
-    """The classes of a categorical layer, in the order in which they are shown.
+    """The classes of a categorical layer, in display order.
 
-    Names are kept with blanks: an underscore in one is read as a blank, so that CF's
-    `flag_meanings`, which join words by underscores, give the same names back.
+    Underscores in names become blanks, so that names survive CF `flag_meanings`, where underscores join words.
 
     Raises
     ------
     LabelError
-        If lengths differ, a code stands twice, a name is empty or a colour is not `#rrggbb`.
+        If lengths differ, a code is repeated, a name is empty or a colour is not `#rrggbb`.
     """
 
     codes: tuple[int, ...]
-    """Pixel values, each once."""
+    """Unique pixel values."""
     names: tuple[str, ...]
-    """A name for each code; two codes may share one."""
+    """Name of each code; several codes may share one."""
     colors: tuple[str, ...] = ()
-    """A colour for each code, `#rrggbb`; left out, colours that differ well."""
+    """Colour of each code, `#rrggbb`; distinct colours by default."""
 
     def __post_init__(self) -> None:
         codes, names = tuple(int(code) for code in self.codes), tuple(_name(name) for name in self.names)
@@ -59,7 +59,7 @@ class Legend:
 
     @classmethod
     def of(cls, layer: HasAttrs) -> Legend:
-        """Return the legend that a layer's CF attributes describe.
+        """Return the legend in a layer's CF attributes.
 
         Raises
         ------
@@ -69,15 +69,15 @@ class Legend:
         attrs = layer.attrs
         if "flag_values" not in attrs:
             name = getattr(layer, "name", None) or "the layer"
-            msg = f"Cannot read the classes of {name!r}: it has no attribute flag_values. Pass a legend."
-            raise LabelError(msg)
+            problem = f"Cannot read the classes of {name!r}: it has no attribute flag_values."
+            raise LabelError(problem, remedy="Pass {legend}.", argument="legend")
         codes = tuple(int(code) for code in np.atleast_1d(np.asarray(attrs["flag_values"])).tolist())
         names = str(attrs.get("flag_meanings") or " ".join(map(str, codes))).split()
         return cls(codes, tuple(names), tuple(str(attrs.get("flag_colors", "")).split()))
 
     @classmethod
     def from_rows(cls, rows: Iterable[tuple[int, str, str]]) -> Legend:
-        """Return the legend of a table of code, name and colour."""
+        """Return the legend of (code, name, colour) rows."""
         table = list(rows)
         return cls(*zip(*table, strict=True)) if table else cls((), ())
 
@@ -89,26 +89,26 @@ class Legend:
         *,
         codes: Iterable[int] | None = None,
     ) -> Legend:
-        """Return the legend of a file's colour table.
+        """Return the legend of a raster file's colour table.
 
         Parameters
         ----------
         colormap
-            Red, green, blue and perhaps alpha (0-255) by code, as rasterio's `colormap(1)` gives it.
+            Red, green, blue and optionally alpha (0-255) by code, as returned by rasterio's `colormap(1)`.
         names
-            A name by code; a code without one is named by its number.
+            Name by code; codes without one are named by their number.
         codes
-            The codes to take; left out, those that have a name, or without any names those that
-            are not black (GDAL fills a colour table's gaps with black).
+            Codes of the legend. By default those with a name, or without names those that are not black: GDAL fills
+            gaps of a colour table with black.
         """
         if codes is None:
             codes = names or (code for code, color in colormap.items() if any(color[:3]))
-        chosen = tuple(sorted(int(code) for code in codes))
-        colors = tuple("#{:02x}{:02x}{:02x}".format(*colormap.get(code, (0, 0, 0))[:3]) for code in chosen)
-        return cls(chosen, tuple((names or {}).get(code, str(code)) for code in chosen), colors)
+        sorted_codes = tuple(sorted(int(code) for code in codes))
+        colors = tuple("#{:02x}{:02x}{:02x}".format(*colormap.get(code, (0, 0, 0))[:3]) for code in sorted_codes)
+        return cls(sorted_codes, tuple((names or {}).get(code, str(code)) for code in sorted_codes), colors)
 
     def attrs(self) -> dict[str, Any]:
-        """Return CF's `flag_values` and `flag_meanings`, and `flag_colors` (no CF name stands for them)."""
+        """Return the CF attributes `flag_values` and `flag_meanings`, and `flag_colors`, which CF does not define."""
         ends = (min(self.codes), max(self.codes)) if self.codes else (0,)
         small = np.result_type(*map(np.min_scalar_type, ends))
         return {
@@ -118,71 +118,70 @@ class Legend:
         }
 
     def colormap(self) -> dict[int, tuple[int, int, int, int]]:
-        """Return red, green, blue and alpha (0-255) by code, as rasterio's `write_colormap` takes it."""
+        """Return red, green, blue and alpha (0-255) by code, as for rasterio's `write_colormap`."""
         return {code: (*_rgb(color), 255) for code, color in zip(self.codes, self.colors, strict=True)}
 
     def encode(self, values: Array, *, missing: int | None = None) -> npt.NDArray[np.int64]:
-        """Return the position of each value's class, 0 to `len(legend) - 1`.
+        """Return the class index of each value, 0 to `len(legend) - 1`.
 
         Parameters
         ----------
         values
             Codes, of any shape.
         missing
-            What stands for a value that is no code; left out, such a value is an error.
+            Index of values that are not codes of the legend; by default they raise.
 
         Raises
         ------
         LabelError
-            If a value is no code of the legend, and nothing was given to stand for it.
+            If a value is not a code of the legend and `missing` is None.
         """
-        codes = np.asarray(self.codes or (0,))  # a legend of no classes looks up in one code, and finds nothing
+        codes = np.asarray(self.codes or (0,))  # searchsorted needs one code; an empty legend matches none
         order = np.argsort(codes)
         ordered = codes[order]
-        at = np.minimum(np.searchsorted(ordered, values), len(codes) - 1)
-        known = (ordered[at] == values) & bool(self.codes)
+        index = np.minimum(np.searchsorted(ordered, values), len(codes) - 1)
+        known = (ordered[index] == values) & bool(self.codes)
         if missing is None and not known.all():
-            strange = np.unique(np.asarray(values)[~known])
-            shown = ", ".join(str(value) for value in strange[:_SHOWN]) + (", ..." if len(strange) > _SHOWN else "")
-            msg = (
-                f"Cannot name the classes of all pixels: {shown} not among the legend's {len(self)} codes. "
-                "Pass a legend that has them, or missing=."
+            unknown = np.unique(np.asarray(values)[~known])
+            shown = ", ".join(str(value) for value in unknown[:_MAX_SHOWN]) + (
+                ", ..." if len(unknown) > _MAX_SHOWN else ""
             )
-            raise LabelError(msg)
-        return np.where(known, order[at], -1 if missing is None else missing).astype(np.int64)
+            problem = f"Cannot encode all pixels: {shown} not among the legend's {len(self)} codes."
+            raise LabelError(problem, remedy="Pass a legend that has them. Or pass {missing}.", argument="missing")
+        return np.where(known, order[index], -1 if missing is None else missing).astype(np.int64)
 
     def decode(self, positions: Array) -> npt.NDArray[np.int64]:
-        """Return the code at each position: the way back from `encode`."""
+        """Return the code of each class index: the inverse of `encode`."""
         return np.asarray(self.codes, dtype=np.int64)[positions]
 
     def rgb(self, values: Array, *, missing: str = "#000000") -> npt.NDArray[np.uint8]:
-        """Return the colour of each value, (..., 3); what is no code gets the colour `missing`."""
+        """Return the colour of each value, (..., 3) uint8; values that are not codes get the colour `missing`."""
         table = np.array([*map(_rgb, self.colors), _rgb(missing)], dtype=np.uint8)
         return np.asarray(table[self.encode(values, missing=len(self))])
 
     def only(self, codes: Iterable[int]) -> Legend:
-        """Return the legend of some of the codes, in this one's order; others are left out."""
-        keep = set(codes)
-        rows = [row for row in zip(self.codes, self.names, self.colors, strict=True) if row[0] in keep]
+        """Return the legend of a subset of the codes, in the order of this legend."""
+        selected = set(codes)
+        rows = [row for row in zip(self.codes, self.names, self.colors, strict=True) if row[0] in selected]
         return Legend.from_rows(rows)
 
     def covering(self, codes: Iterable[int]) -> Legend:
-        """Return the legend of some codes; those that this one lacks come last, named by number, in colours not taken.
+        """Return the legend of some codes; unknown codes come last, named by number, in unused colours.
 
         Examples
         --------
         >>> Legend((1, 2), ("corn", "rice"), ("#ff0000", "#00ff00")).covering([2, 7]).names
         ('rice', '7')
         """
-        wanted = list(dict.fromkeys(codes))
-        kept = self.only(wanted)
-        new = [code for code in wanted if code not in self.codes]
-        free = [color for color in palette(len(wanted)) if color not in kept.colors][: len(new)]
-        return Legend((*kept.codes, *new), (*kept.names, *map(str, new)), (*kept.colors, *free))
+        unique = list(dict.fromkeys(codes))
+        known = self.only(unique)
+        new = [code for code in unique if code not in self.codes]
+        unused = [color for color in palette(len(unique)) if color not in known.colors][: len(new)]
+        return Legend((*known.codes, *new), (*known.names, *map(str, new)), (*known.colors, *unused))
 
     @property
     def distinct_names(self) -> tuple[str, ...]:
-        """The names, each once: those that several classes share are told apart by their codes, `"corn (1)"`.
+        """Unique names: a name that several classes share has the code appended, `"corn (1)"`.
 
         Examples
         --------
@@ -190,16 +189,18 @@ class Legend:
         ('corn (1)', 'rice', 'corn (5)')
         """
         full = tuple(f"{name} ({code})" for code, name in zip(self.codes, self.names, strict=True))
-        told = tuple(long if self.names.count(name) > 1 else name for name, long in zip(self.names, full, strict=True))
-        return told if len(set(told)) == len(told) else full
+        distinct = tuple(
+            long if self.names.count(name) > 1 else name for name, long in zip(self.names, full, strict=True)
+        )
+        return distinct if len(set(distinct)) == len(distinct) else full
 
     def name(self, code: int) -> str:
-        """Return the name of a code, or the code itself as text where the legend has no such code."""
+        """Return the name of a code, or the code as text if the legend lacks it."""
         return self.names[self.codes.index(code)] if code in self.codes else str(code)
 
 
 def palette(count: int) -> tuple[str, ...]:
-    """Return a number of colours, `#rrggbb`, that differ in hue and lightness; the first ones never change."""
+    """Return `count` colours `#rrggbb` that differ in hue and lightness; a longer palette begins with a shorter one."""
     colors = (colorsys.hls_to_rgb(0.58 + _GOLDEN * at, (0.45, 0.62, 0.33)[at % 3], 0.6) for at in range(count))
     return tuple("#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in color)) for color in colors)
 
@@ -213,16 +214,19 @@ def _rgb(color: str) -> tuple[int, int, int]:
 
 
 def _check(codes: tuple[int, ...], names: tuple[str, ...], colors: tuple[str, ...]) -> None:
-    problem = None
+    problem = remedy = None
     if not len(codes) == len(names) == len(colors):
-        problem = f"{len(codes)} codes, {len(names)} names and {len(colors)} colours. Pass as many of each"
+        problem = f"{len(codes)} codes, {len(names)} names and {len(colors)} colours"
+        remedy = "Pass as many of each."
     elif len(set(codes)) < len(codes):
-        twice = sorted({code for code in codes if codes.count(code) > 1})
-        problem = f"codes {', '.join(map(str, twice))} stand twice. Pass each code once"
+        repeated = sorted({code for code in codes if codes.count(code) > 1})
+        problem = f"codes {', '.join(map(str, repeated))} are repeated"
+        remedy = "Pass each code once."
     elif not all(names):
-        problem = f"the name of code {codes[names.index('')]} is empty. Pass a name for each code"
-    elif wrong := [color for color in colors if not re.fullmatch("#[0-9a-f]{6}", color)]:
-        problem = f"{wrong[0]!r} is no colour. Write colours as #rrggbb"
-    if problem:
-        msg = f"Cannot make a legend: {problem}."
-        raise LabelError(msg)
+        problem = f"the name of code {codes[names.index('')]} is empty"
+        remedy = "Pass a name for each code."
+    elif invalid := [color for color in colors if not re.fullmatch("#[0-9a-f]{6}", color)]:
+        problem = f"{invalid[0]!r} is not a colour"
+        remedy = "Write colours as #rrggbb."
+    if problem and remedy:
+        raise LabelError(f"Cannot make a legend: {problem}.", remedy=remedy)

@@ -14,14 +14,14 @@ __all__ = ["Array", "Floats", "Mask", "Resampling", "SomeCRS", "SomePath", "Some
 Array = npt.NDArray[Any]
 """Any numpy array."""
 Mask = npt.NDArray[np.bool_]
-"""A numpy array of truth values, true where a pixel is valid."""
+"""A numpy array of bool; as a valid mask, True for valid pixels."""
 Floats = npt.NDArray[np.float64]
 """A numpy array of float64."""
 SomePath = str | PathLike[str]
 SomeCRS = Any
-"""Whatever `odc.geo.CRS` takes: an EPSG code, WKT, PROJ string, pyproj or odc-geo CRS."""
+"""Anything that `odc.geo.CRS` accepts: EPSG code, WKT, PROJ string, pyproj or odc-geo CRS."""
 SomeSize = int | tuple[int, int]
-"""Pixels: one number for a square, or (height, width)."""
+"""Size in pixels: one number for a square, or (height, width)."""
 SomePaths = SomePath | Sequence[SomePath]
 Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode", "min", "max"]
-"""How pixels of one grid become pixels of another, in GDAL's terms."""
+"""Resampling method, by GDAL's names."""

@@ -114,15 +114,15 @@ def test_default_colours_differ_and_stay():
 
 
 @pytest.mark.parametrize(
-    ("codes", "names", "colors", "says"),
+    ("codes", "names", "colors", "message"),
     [
         ((1, 2), ("a",), (), "2 codes, 1 names"),
-        ((1, 1), ("a", "b"), (), "codes 1 stand twice"),
+        ((1, 1), ("a", "b"), (), "codes 1 are repeated"),
         ((1, 2), ("a", " "), (), "the name of code 2 is empty"),
-        ((1, 2), ("a", "b"), ("#fff", "#000000"), "'#fff' is no colour"),
+        ((1, 2), ("a", "b"), ("#fff", "#000000"), "'#fff' is not a colour"),
         ((1, 2), ("a", "b"), ("#ffffff",), "1 colours"),
     ],
 )
-def test_a_legend_that_contradicts_itself(codes, names, colors, says):
-    with pytest.raises(LabelError, match=says):
+def test_a_legend_that_contradicts_itself(codes, names, colors, message):
+    with pytest.raises(LabelError, match=message):
         Legend(codes, names, colors)

@@ -169,30 +169,30 @@ def test_find_goes_in_the_order_of_names_and_lists_only_open_levels(tmp_path):
     ],
 )
 def test_a_template_that_cannot_be_read(pattern):
-    with pytest.raises(InputError, match=r"Cannot (read|use)"):
+    with pytest.raises(InputError, match=r"Cannot (parse|use|compile)"):
         Template(pattern)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "fields", "says"),
+    ("pattern", "fields", "message"),
     [
         ("{a}_{b}.tif", {"a": "x"}, "no value for b"),
         ("{a}.tif", {"a": "x", "c": "y"}, "no field named c"),
-        ("{a}_{b}.tif", {"a": "x_y", "b": "z"}, "would be read as other fields"),
+        ("{a}_{b}.tif", {"a": "x_y", "b": "z"}, "would be parsed as other fields"),
         ("{a}.tif", {"a": "x/y"}, "within one folder level"),
         ("{a}.tif", {"a": ""}, "within one folder level"),
-        ("{a}.tif", {"a": ".x"}, "would be read"),
+        ("{a}.tif", {"a": ".x"}, "would be parsed"),
         ("{a}.tif", {"a": 3}, "within one folder level"),
-        ("{n:3d}.tif", {"n": 1000}, "takes '3d'"),
-        ("{n:3d}.tif", {"n": "7"}, "takes '3d'"),
-        ("{n:d}.tif", {"n": -1}, "takes 'd'"),
-        ("{n:d}.tif", {"n": True}, "takes 'd'"),
-        ("{s:a|b}.tif", {"s": "c"}, r"takes 'a\|b'"),
-        ("{d:%Y%m%d}.tif", {"d": datetime(2020, 1, 1, 12)}, "takes '%Y%m%d'"),
-        ("{d:%Y%m%d}.tif", {"d": datetime(2020, 1, 1, tzinfo=UTC)}, "takes '%Y%m%d'"),
-        ("{d:%Y%m%d}.tif", {"d": "20200101"}, "takes '%Y%m%d'"),
+        ("{n:3d}.tif", {"n": 1000}, "its form is '3d'"),
+        ("{n:3d}.tif", {"n": "7"}, "its form is '3d'"),
+        ("{n:d}.tif", {"n": -1}, "its form is 'd'"),
+        ("{n:d}.tif", {"n": True}, "its form is 'd'"),
+        ("{s:a|b}.tif", {"s": "c"}, r"its form is 'a\|b'"),
+        ("{d:%Y%m%d}.tif", {"d": datetime(2020, 1, 1, 12)}, "its form is '%Y%m%d'"),
+        ("{d:%Y%m%d}.tif", {"d": datetime(2020, 1, 1, tzinfo=UTC)}, "its form is '%Y%m%d'"),
+        ("{d:%Y%m%d}.tif", {"d": "20200101"}, "its form is '%Y%m%d'"),
     ],
 )
-def test_fields_that_cannot_fill(pattern, fields, says):
-    with pytest.raises(InputError, match=says):
+def test_fields_that_cannot_fill(pattern, fields, message):
+    with pytest.raises(InputError, match=message):
         Template(pattern).fill(fields)

@@ -1,14 +1,14 @@
-r"""Path templates that find, read and write file names: one pattern, used both ways.
+r"""Path templates: one pattern that finds, parses and writes file names.
 
 * `{name}`: any text within one folder level, as short as fits
-* `{name:train|test}`: one of these texts
-* `{name:%Y%m%d}`: a date (UTC), and the interval that it denotes
-* `{name:3d}`: a whole number of exactly three digits; `{name:d}`: of any width, unpadded
-* `{name:[A-Z]{2}\d+}`: a regular expression, told by any of ``\ [ ] ( ) { } * ? ^ $``
-* `{_name}`, `{_name:form}`: any of these, matched and passed over
-* `**/`: any number of folders, also none
+* `{name:train|test}`: one of several choices
+* `{name:%Y%m%d}`: a date (UTC), in the codes of `datetime.strptime`
+* `{name:3d}`: an integer of exactly three digits; `{name:d}`: of any width, unpadded
+* `{name:[A-Z]{2}\d+}`: a regular expression, recognized by any of ``\ [ ] ( ) { } * ? ^ $``
+* `{_name}`, `{_name:form}`: any of these, matched but not returned
+* `**/`: any number of folders, including none
 
-A field that is repeated has the same text everywhere, and needs its form only once.
+A repeated field must have the same text everywhere; its form is written once.
 """
 
 from geoxt.template.fields import Field, Interval, Value

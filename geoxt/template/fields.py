@@ -1,4 +1,4 @@
-"""One field of a path template: how its text is recognised, read and written."""
+"""One field of a path template: its regular expression, parsing and formatting."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Literal
 from geoxt.errors import InputError
 
 Value = str | int | datetime
-"""What a field holds: text, a whole number or a date (naive, UTC)."""
+"""Value of a field: text, an integer or a date (naive, UTC)."""
 Interval = tuple[datetime, datetime]
-"""First and last moment, both included, to the microsecond (UTC)."""
+"""First and last instant, both included, in microseconds (UTC)."""
 Kind = Literal["text", "choice", "date", "integer", "regex"]
 
 _DIGITS = {"Y": 4, "y": 2, "m": 2, "d": 2, "j": 3, "H": 2, "M": 2, "S": 2, "f": 6}
@@ -29,24 +29,24 @@ _REGEX_SIGNS = frozenset("\\[](){}*?^$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A named part of a path."""
+    """A named field of a path."""
 
     name: str
-    """A Python identifier; one that begins with `_` is passed over."""
+    """Python identifier; with a leading `_`, matches do not return the field."""
     form: str
-    """What the template says after the colon; empty for any text."""
+    """Text after the colon; empty for any text."""
     kind: Kind
-    """How the form is meant."""
+    """Kind of form."""
     regex: str
-    """A regular expression for its text."""
+    """Regular expression of the text."""
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The texts that a field of alternatives may have; none for the other kinds."""
+        """Choices of a field of kind "choice", else empty."""
         return tuple(self.form.split("|")) if self.kind == "choice" else ()
 
     def read(self, text: str) -> Value:
-        """Return the value of a text that fits; `ValueError` for a date that no calendar has."""
+        """Return the value of a matching text; raises ValueError for an impossible date such as February 30."""
         match self.kind:
             case "date":
                 return datetime.strptime(text, self.form)  # noqa: DTZ007 - dates in names are UTC without saying so
@@ -56,12 +56,12 @@ class Field:
                 return text
 
     def write(self, value: Value | date) -> str:
-        """Return the text that reads as this value; `InputError` where there is none."""
+        """Return the text whose value is `value`; raises InputError if there is none."""
         text = self._text(value)
         if text is None or "/" in text or not re.fullmatch(self.regex, text) or self.read(text) != _moment(value):
-            wants = repr(self.form) if self.form else "text within one folder level"
-            msg = f"Cannot write {value!r} as {{{self.name}}}: it takes {wants}. Pass {self.name}= of that form."
-            raise InputError(msg)
+            form = repr(self.form) if self.form else "text within one folder level"
+            problem = f"Cannot write {value!r} as {{{self.name}}}: its form is {form}."
+            raise InputError(problem, remedy=f"Pass a value of {self.name!r} in that form.")
         return text
 
     def _text(self, value: Value | date) -> str | None:
@@ -76,26 +76,26 @@ class Field:
 
 
 def parse_field(text: str) -> Field:
-    """Return the field that stands between braces in a template, as `time:%Y%m%d`."""
+    """Return the field of a text between braces, such as `time:%Y%m%d`."""
     name, _, form = text.partition(":")
     if not name.isidentifier():
-        msg = f"Cannot read the field {{{text}}}: {name!r} is no name. Write {{name}} or {{name:form}}."
-        raise InputError(msg)
+        problem = f"Cannot parse the field {{{text}}}: {name!r} is not an identifier."
+        raise InputError(problem, remedy="Write {{name}} or {{name:form}}.")
     kind = _kind(form)
     return Field(name=name, form=form, kind=kind, regex=_regex(form, kind, text))
 
 
 def date_interval(field: Field, value: Value) -> Interval:
-    """Return the time that a date covers: a whole day where the form ends with the day, and so on."""
+    """Return the interval of a date: a whole day if the form ends with the day, and so on."""
     if not isinstance(value, datetime):
-        msg = f"Cannot tell the time of {{{field.name}}}={value!r}. Pass a datetime."
-        raise InputError(msg)
+        problem = f"Cannot convert {{{field.name}}}={value!r} to an interval."
+        raise InputError(problem, remedy="Pass a datetime.")
     unit = next(sign for sign in "fSMHdjmYy" if f"%{sign}" in field.form)
     return value, _next(value, unit) - _TICK if unit != "f" else value
 
 
 def _next(value: datetime, unit: str) -> datetime:
-    """Return the first moment after the second, hour, day, month or year that begins here."""
+    """Return the first instant after the second, minute, hour, day, month or year that begins at `value`."""
     if unit in _STEPS:
         return value + _STEPS[unit]
     if unit == "m" and value.month < 12:
@@ -139,8 +139,8 @@ def _date_regex(form: str, text: str) -> str:
     signs = re.findall("%(.)", form)
     if not set(signs) <= set(_DIGITS) or not {"Y", "y"} & set(signs) or len(set(signs)) < len(signs):
         takes = " ".join(f"%{sign}" for sign in _DIGITS)
-        msg = f"Cannot read the date of {{{text}}}. Write a year (%Y or %y) and what follows, each once, from {takes}."
-        raise InputError(msg)
+        problem = f"Cannot parse the date of {{{text}}}."
+        raise InputError(problem, remedy=f"Write a year (%Y or %y) and smaller units, each once, from {takes}.")
     pieces = re.split("(%.)", form)
     return "".join(f"[0-9]{{{_DIGITS[p[1]]}}}" if p.startswith("%") else re.escape(p) for p in pieces)
 
@@ -149,11 +149,9 @@ def _checked(form: str, text: str) -> str:
     try:
         groups = re.compile(form).groupindex
     except re.error as error:
-        msg = (
-            f"Cannot read the regular expression of {{{text}}}: {error}. Mend it, or quote its signs with a backslash."
-        )
-        raise InputError(msg) from error
+        problem = f"Cannot compile the regular expression of {{{text}}}: {error}."
+        raise InputError(problem, remedy="Correct it, or escape special characters with a backslash.") from error
     if groups:
-        msg = f"Cannot use named groups in {{{text}}}: found {', '.join(groups)}. Make them fields of their own."
-        raise InputError(msg)
+        problem = f"Cannot use named groups in {{{text}}}: found {', '.join(groups)}."
+        raise InputError(problem, remedy="Make them fields of the template.")
     return form

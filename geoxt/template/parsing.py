@@ -1,4 +1,4 @@
-"""A template taken apart: its fields, its folder levels and the expression that recognises it."""
+"""Parsing of path templates into fields, folder levels and a regular expression."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from geoxt.errors import InputError
 from geoxt.template.fields import Field, parse_field
 
 FOLDERS = "**/"
-"""The part of a template that stands for any number of folders, also none."""
+"""Part of a template that matches any number of folders, including none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,34 +19,34 @@ class Level:
     """One folder level of a template."""
 
     literal: str | None
-    """Its text where it has no field, `**/` for any folders; `None` where it has one."""
+    """Text of a level without fields, `**/` for any folders; `None` for a level with fields."""
     regex: re.Pattern[str]
-    """What its text looks like, taken alone."""
+    """Regular expression of this level alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """A template taken apart."""
+    """A parsed template."""
 
     parts: tuple[str | Field, ...]
-    """Texts, `/`, `**/` and fields, as they stand."""
+    """Texts, `/`, `**/` and fields, in order."""
     fields: dict[str, Field]
-    """Each field once, by name."""
+    """Unique fields by name."""
     levels: tuple[Level, ...]
-    """The folder levels, the last one the file's."""
+    """Folder levels; the last is the file name."""
     regex: str
-    """What the whole path looks like; a field is a group of its name."""
+    """Regular expression of the whole path, with fields as named groups."""
 
     def texts(self, path: str, *, tail: bool) -> dict[str, str] | None:
-        """Return the text of each field, or `None` where the path, or with `tail` its end, does not fit."""
-        found = re.fullmatch(f"(?:(?s:.*)/)?{self.regex}" if tail else self.regex, path)
-        texts = {name: found[name] for name in self.fields} if found else None
+        """Return the text of each field, or `None` if the path, or with `tail` its end, does not match."""
+        match = re.fullmatch(f"(?:(?s:.*)/)?{self.regex}" if tail else self.regex, path)
+        texts = {name: match[name] for name in self.fields} if match else None
         return None if texts is None or any("/" in text for text in texts.values()) else texts
 
 
 @lru_cache(maxsize=1024)
 def parse(pattern: str) -> Parsed:
-    """Take a template apart; `InputError` where it cannot be read."""
+    """Parse a template; raises InputError if it is invalid."""
     fields: dict[str, Field] = {}
     parts = tuple(_known(part, fields, pattern) if isinstance(part, Field) else part for part in _pieces(pattern))
     levels = _split(parts)
@@ -60,7 +60,7 @@ def parse(pattern: str) -> Parsed:
 
 
 def _pieces(pattern: str) -> Iterator[str | Field]:
-    """Yield texts, `/`, `**` and fields as they stand in the template."""
+    """Yield texts, `/`, `**/` and fields in order."""
     start = depth = 0
     for at, sign in enumerate(pattern):
         if sign == "{":
@@ -76,10 +76,8 @@ def _pieces(pattern: str) -> Iterator[str | Field]:
         if depth < 0:
             break
     if depth:
-        msg = (
-            f"Cannot read the template {pattern!r}: its braces do not pair. Write fields as {{name}} or {{name:form}}."
-        )
-        raise InputError(msg)
+        problem = f"Cannot parse the template {pattern!r}: its braces are not balanced."
+        raise InputError(problem, remedy="Write fields as {{name}} or {{name:form}}.")
     yield from _literals(pattern[start:])
 
 
@@ -88,14 +86,12 @@ def _literals(text: str) -> Iterator[str]:
 
 
 def _known(field: Field, fields: dict[str, Field], pattern: str) -> Field:
-    """Return the field as it was first written; a repetition may leave its form out."""
+    """Return the first occurrence of a field; repetitions may omit its form."""
     first = fields.setdefault(field.name, field)
     if field.form and field != first:
-        msg = (
-            f"Cannot read the template {pattern!r}: {{{field.name}}} has the forms {first.form!r} and {field.form!r}. "
-            "Give a repeated field its form once, where it first stands."
-        )
-        raise InputError(msg)
+        forms = f"{first.form!r} and {field.form!r}"
+        problem = f"Cannot parse the template {pattern!r}: {{{field.name}}} has the forms {forms}."
+        raise InputError(problem, remedy="Write the form of a repeated field once, at its first occurrence.")
     return first
 
 
@@ -113,11 +109,9 @@ def _check_levels(levels: list[list[str | Field]], pattern: str) -> None:
     for level in levels:
         whole = "".join(part if isinstance(part, str) else "{}" for part in level)
         if whole in {"", ".", ".."} or ("**" in whole and whole != FOLDERS):
-            msg = (
-                f"Cannot read the template {pattern!r}: {whole!r} cannot be one of its levels. "
-                "Write a relative path to a file, as folder/{name}.tif or **/{name}.tif."
-            )
-            raise InputError(msg)
+            problem = f"Cannot parse the template {pattern!r}: {whole!r} is not a folder or file name."
+            remedy = "Write a relative path to a file, such as folder/{{name}}.tif or **/{{name}}.tif."
+            raise InputError(problem, remedy=remedy)
 
 
 def _level(level: list[str | Field]) -> Level:
@@ -126,7 +120,7 @@ def _level(level: list[str | Field]) -> Level:
 
 
 def _regex(level: list[str | Field], seen: set[str]) -> str:
-    """Return the expression of one level; fields seen before refer back to their first text."""
+    """Return the regular expression of one level; repeated fields become back-references."""
     pieces = []
     for at, part in enumerate(level):
         if isinstance(part, str):
@@ -134,7 +128,9 @@ def _regex(level: list[str | Field], seen: set[str]) -> str:
         elif part.name in seen:
             pieces.append(f"(?P={part.name})")
         else:
-            hidden = "(?!\\.)" if at == 0 and part.kind == "text" else ""  # as in a shell, `*` finds no hidden file
+            hidden = (
+                "(?!\\.)" if at == 0 and part.kind == "text" else ""
+            )  # as in a shell, where `*` does not match hidden files
             pieces.append(f"{hidden}(?P<{part.name}>{part.regex})")
             seen.add(part.name)
     return "".join(pieces)

@@ -1,4 +1,4 @@
-"""The template of a path: match, fill and find."""
+"""Path templates: match a path, fill in fields, find files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from geoxt.template.parsing import FOLDERS, Level, Parsed, parse
 from geoxt.types import SomePath
 
 Fields = dict[str, Value]
-"""The fields of one path by name, in the order of the template."""
+"""Field values of one path by name, in the order of the template."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A path relative to some root, with fields in braces; `geoxt.template` lists their forms.
+    """A path relative to a root folder, with fields in braces; `geoxt.template` lists their forms.
 
     Examples
     --------
@@ -46,28 +46,28 @@ class Template:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the fields that `fill` needs, in order: those that a match passes over too."""
+        """Names of the fields that `fill` needs, in order, including those with a leading underscore."""
         return tuple(parse(self.pattern).fields)
 
     def form(self, name: str) -> str:
-        """Return what the template says after the colon of a field; empty for any text, and for no field of it."""
+        """Return the form of a field, the text after its colon; empty for any text and for unknown fields."""
         fields = parse(self.pattern).fields
         return fields[name].form if name in fields else ""
 
     def choices(self, name: str) -> tuple[str, ...]:
-        """Return the texts that a field of alternatives may have; none for a field of another form."""
+        """Return the choices of a field; empty for fields of another form."""
         fields = parse(self.pattern).fields
         return fields[name].choices if name in fields else ()
 
     def match(self, path: SomePath, *, tail: bool = False) -> Fields | None:
-        """Return the fields of a path, or `None` where it does not fit.
+        """Return the fields of a path, or `None` if it does not match.
 
         Parameters
         ----------
         path
-            A path relative to the root; with `tail`, a path or URL of which the end has to fit.
+            Path relative to the root; with `tail`, a path or URL whose end must match.
         tail
-            Let any folders stand before the template.
+            Allow any folders before the template.
         """
         parsed = parse(self.pattern)
         texts = parsed.texts(_posix(path), tail=tail)
@@ -75,59 +75,56 @@ class Template:
             return None
         try:
             return {name: parsed.fields[name].read(text) for name, text in texts.items() if not name.startswith("_")}
-        except ValueError:  # digits in the shape of a date that no calendar has
+        except ValueError:  # digits that are not a date, such as 20230230
             return None
 
     def fill(self, fields: Mapping[str, Value]) -> str:
-        """Return the path that has these fields: `match` of it returns them again.
+        """Return the path of some fields: the inverse of `match`.
 
-        Folders written `**` are left out; a passed-over field needs a value too.
+        Folders written `**` are omitted; fields with a leading underscore need a value too.
 
         Raises
         ------
         InputError
-            If a field is missing, unknown or of a wrong form, or if the path would be read differently.
+            If a field is missing, unknown or of a wrong form, or if the path would be parsed differently.
         """
         parsed = parse(self.pattern)
         self._require(parsed, fields)
         texts = {name: field.write(fields[name]) for name, field in parsed.fields.items()}
         path = _joined((part for part in parsed.parts if part != FOLDERS), texts)
         if parsed.texts(path, tail=False) != texts:
-            msg = (
-                f"Cannot fill {self.pattern!r} with {texts}: {path!r} would be read as other fields. "
-                "Pass values without the template's own separators, or give its fields a form."
-            )
-            raise InputError(msg)
+            problem = f"Cannot fill {self.pattern!r} with {texts}: {path!r} would be parsed as other fields."
+            remedy = "Pass values without the template's separators, or give its fields a form."
+            raise InputError(problem, remedy=remedy)
         return path
 
     def glob(self, fields: Mapping[str, Value] | None = None) -> str:
-        """Return a pattern for `glob` that finds the paths; fields without a value become `*`.
+        """Return a `glob` pattern of the paths; fields without a value become `*`.
 
-        It may find more than what fits: pass what it finds to `match`.
+        It may find further paths: filter them by `match`.
         """
         parsed = parse(self.pattern)
-        given = {name: glob.escape(parsed.fields[name].write(value)) for name, value in (fields or {}).items()}
+        texts = {name: glob.escape(parsed.fields[name].write(value)) for name, value in (fields or {}).items()}
         pieces: list[str] = []
         for part in parsed.parts:
             if isinstance(part, Field):
-                piece = given.get(part.name, "*")
+                piece = texts.get(part.name, "*")
                 pieces += [piece] if pieces[-1:] != ["*"] or piece != "*" else []  # `**` would mean folders
             else:
                 pieces.append(part if part == FOLDERS else glob.escape(part))
         return "".join(pieces)
 
     def find(self, root: SomePath, *, listed: Callable[[str], None] | None = None) -> Iterator[tuple[Path, Fields]]:
-        """Yield every path under a folder that fits, with its fields, in the order of names.
+        """Yield each matching path below a folder with its fields, sorted by name.
 
-        Folders are listed only where the template leaves their names open.
+        Only folders whose name contains a field are listed.
 
         Parameters
         ----------
         root
-            The folder.
+            Folder to search.
         listed
-            Called with each folder that is listed, relative to `root`: what was found holds while these stay as they
-            are.
+            Called with each listed folder, relative to `root`: a cached result is valid until one of these changes.
 
         Raises
         ------
@@ -138,21 +135,21 @@ class Template:
         return ((folder / relative, fields) for relative, fields in self.below(folder, listed=listed))
 
     def below(self, root: SomePath, *, listed: Callable[[str], None] | None = None) -> Iterator[tuple[str, Fields]]:
-        """Yield what `find` does, with paths as text relative to the folder: for very many, a fifth quicker."""
+        """Yield the results of `find` with paths as text relative to the folder, which takes 20 % less time."""
         folder = Path(root)
         if not folder.is_dir():
-            msg = f"Cannot look for {self.pattern!r} in {str(folder)!r}: it is not a folder. Pass one that exists."
-            raise InputError(msg)
+            problem = f"Cannot find {self.pattern!r} in {str(folder)!r}: it is not a folder."
+            raise InputError(problem, remedy="Pass an existing folder.")
         for relative in _walk(str(folder), "", parse(self.pattern).levels, listed or _nothing):
             fields = self.match(relative)
             if fields is not None:
                 yield relative, fields
 
     def interval(self, fields: Mapping[str, Value]) -> Interval | None:
-        """Return the time that a path's first date covers, or `None` without one.
+        """Return the interval of a path's first date, or `None` without a date.
 
-        A date given to the day covers that day, one given to the year that year. Where
-        the template has a second date named `stop`, the interval ends with that one.
+        A date with a day covers that day, a date with a year only that year. If the template has a second date named
+        `stop`, the interval ends with that date.
         """
         dates = [field for name, field in parse(self.pattern).fields.items() if field.kind == "date" and name in fields]
         if not dates:
@@ -162,13 +159,11 @@ class Template:
 
     def _require(self, parsed: Parsed, fields: Mapping[str, Value]) -> None:
         if missing := [name for name in parsed.fields if name not in fields]:
-            msg = f"Cannot fill {self.pattern!r}: no value for {', '.join(missing)}. Pass one for each field."
-            raise InputError(msg)
+            problem = f"Cannot fill {self.pattern!r}: no value for {', '.join(missing)}."
+            raise InputError(problem, remedy="Pass a value for each field.")
         if unknown := [name for name in fields if name not in parsed.fields]:
-            msg = (
-                f"Cannot fill {self.pattern!r}: no field named {', '.join(unknown)}. It has {', '.join(parsed.fields)}."
-            )
-            raise InputError(msg)
+            problem = f"Cannot fill {self.pattern!r}: no field named {', '.join(unknown)}."
+            raise InputError(problem, remedy=f"Pass values of {', '.join(parsed.fields)}.")
 
 
 def _joined(parts: Iterable[str | Field], texts: Mapping[str, str]) -> str:
@@ -185,7 +180,7 @@ def _nothing(_: str) -> None:
 
 
 def _walk(root: str, above: str, levels: tuple[Level, ...], listed: Callable[[str], None]) -> Iterator[str]:
-    """Yield the relative paths of which each level fits, taken alone."""
+    """Yield the relative paths whose levels match one by one."""
     level, below = levels[0], levels[1:]
     if level.literal == FOLDERS:
         yield from _walk(root, above, below, listed)
