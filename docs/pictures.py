@@ -24,7 +24,7 @@ def draw(name: str, path: Path) -> None:
     """Draw the sample of a dataset that has most: a mask, say, where those of the test part have none."""
     with tempfile.TemporaryDirectory() as root, warnings.catch_warnings():
         warnings.simplefilter("ignore", DatasetWarning)
-        tree = make_tree(datasets.info(name), Path(root))
+        tree = make_tree(datasets.get(name), Path(root))
         found = datasets.load(tree.spec, root)
         most = max(range(len(found)), key=lambda at: (len(found[at]), len(found[at].get("boxes", ()))))
         found.plot(most).savefig(path, dpi=70)

@@ -41,7 +41,7 @@ def test_supervised_task_has_target_losses_and_scores(name):
 
 def test_architectures_and_datasets_name_known_tasks():
     assert {task for row in models.ARCHITECTURES.values() for task in row.tasks} <= set(TASKS)
-    assert {datasets.info(name).task for name in datasets.names()} <= set(TASKS)
+    assert {datasets.get(name).task for name in datasets.names()} <= set(TASKS)
 
 
 def test_unknown_task_raises():

@@ -6,10 +6,10 @@ import argparse
 import warnings
 from collections.abc import Callable
 
-from geoxt.datasets.catalog import info, names
+from geoxt.datasets.catalog import get, names
 from geoxt.datasets.dataset import load
 from geoxt.datasets.fetch import fetch
-from geoxt.datasets.tables import describe, size_words
+from geoxt.datasets.summary import describe, size_words
 from geoxt.errors import DatasetWarning, InputError, ReadError
 
 
@@ -24,13 +24,13 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
     match args.action:
         case "list":
             for name in names():
-                spec = info(name)
+                spec = get(name)
                 say(f"{name:<20} {spec.task:<16} {spec.samples or '':>8} {size_words(spec):>13}  {spec.title}")
         case "info":
-            say(describe(info(args.name)))
+            say(describe(args.name))
         case "fetch":
             root = fetch(args.name, args.root, checksum=args.checksum, progress=progress, again=args.again)
-            say(f"{info(args.name).title} is in {root}")
+            say(f"{get(args.name).title} is in {root}")
         case "verify":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DatasetWarning)  # stated by the report

@@ -1,10 +1,11 @@
 """Benchmark datasets as data: a spec of facts each, one engine that finds, fetches, checks, reads, splits and draws."""
 
 from geoxt.datasets.assets import Array, Asset, Audio, Boxes, Raster, Table, Vector
-from geoxt.datasets.catalog import info, names
+from geoxt.datasets.catalog import get, names
 from geoxt.datasets.dataset import Dataset, load
 from geoxt.datasets.fetch import fetch
 from geoxt.datasets.spec import Archive, Folders, Level, Lists, Named, Rule, Runs, Spec, Statistics
+from geoxt.datasets.summary import describe
 from geoxt.datasets.verify import Report
 
 __all__ = [
@@ -26,8 +27,9 @@ __all__ = [
     "Statistics",
     "Table",
     "Vector",
+    "describe",
     "fetch",
-    "info",
+    "get",
     "load",
     "names",
 ]

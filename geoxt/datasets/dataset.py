@@ -13,7 +13,7 @@ import xarray as xr
 from geoxt.datasets.as_layer import open_layer
 from geoxt.datasets.assets import Array, Raster
 from geoxt.datasets.cache import indexed
-from geoxt.datasets.catalog import info
+from geoxt.datasets.catalog import get
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.fetch import by_hand, fetch
 from geoxt.datasets.image_windows import cut, first_windows, instances_of_other_splits
@@ -149,11 +149,11 @@ def load(
     root
         Folder with the extracted files.
     split
-        One of the splits that `info(name).split_names` gives; `None` for all samples but those that came apart.
+        One of the splits that `get(name).split_names` gives; `None` for all samples but those that came apart.
     bands
         Bands to read, in this order, by name or common name; images without any of them are left out of the samples.
     level
-        Which classes the masks have, where they have several: one of `info(name).levels`.
+        Which classes the masks have, where they have several: one of `get(name).levels`.
     download
         Fetch what is not there; see `fetch`.
     checksum
@@ -178,7 +178,7 @@ def load(
     >>> import geoxt.datasets
     >>> train = geoxt.datasets.load("eurosat", "data", split="train", download=True)  # doctest: +SKIP
     """
-    spec = info(name) if isinstance(name, str) else name
+    spec = get(name) if isinstance(name, str) else name
     spec = spec if level is None else spec.at(level)
     if split is not None and split not in spec.split_names:
         known = f"it has {', '.join(spec.split_names)}. Pass one of these, or none" if spec.split_names else ""

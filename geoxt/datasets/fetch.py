@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from geoxt.datasets.catalog import info
+from geoxt.datasets.catalog import get
 from geoxt.datasets.download import download, require_checksum
 from geoxt.datasets.extract import extract, is_archive, move_into
 from geoxt.datasets.spec import Archive, Spec
@@ -55,7 +55,7 @@ def fetch(
     OutputError
         Where the folder cannot be written.
     """
-    spec = info(name) if isinstance(name, str) else name
+    spec = get(name) if isinstance(name, str) else name
     place = Path(root).expanduser()
     if place.is_file():
         msg = f"Cannot fetch {spec.name!r} into {str(place)!r}: it is a file. Pass root= of a folder."

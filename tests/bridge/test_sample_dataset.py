@@ -11,14 +11,14 @@ import torch
 from support.dataset_trees import make_tree
 
 from geoxt.bridge import collate, to_torch
-from geoxt.datasets import info, load
+from geoxt.datasets import get, load
 from geoxt.errors import InputError
 from geoxt.windows import Window
 
 
 @pytest.fixture
 def change(tmp_path):
-    tree = make_tree(info("levircd_plus"), tmp_path)
+    tree = make_tree(get("levircd_plus"), tmp_path)
     return load(tree.spec, tmp_path)
 
 
@@ -41,7 +41,7 @@ def test_keys_select_assets_and_transform_is_applied(change):
 
 
 def test_sample_dataset_pickles(tmp_path):
-    tree = make_tree(info("tropical_cyclone"), tmp_path)
+    tree = make_tree(get("tropical_cyclone"), tmp_path)
     samples = to_torch(load(tree.spec, tmp_path))
     first = samples[0]
     again = pickle.loads(pickle.dumps(samples))
@@ -51,7 +51,7 @@ def test_sample_dataset_pickles(tmp_path):
 
 
 def test_masks_lie_within_boxes(tmp_path):
-    tree = make_tree(info("vhr10"), tmp_path)
+    tree = make_tree(get("vhr10"), tmp_path)
     samples = to_torch(load(tree.spec, tmp_path))
     none, some = samples[0], samples[len(samples) - 1]
     assert none["boxes"].shape == (0, 4)
@@ -65,7 +65,7 @@ def test_masks_lie_within_boxes(tmp_path):
 
 
 def test_boxes_of_numbered_instances(tmp_path):
-    tree = make_tree(info("spacenet2"), tmp_path)
+    tree = make_tree(get("spacenet2"), tmp_path)
     sample = to_torch(load(tree.spec, tmp_path, "train"))[0]
     assert len(sample["boxes"]) == 2  # as many shapes as the tree draws
     np.testing.assert_array_equal(sample["masks"].sum(dim=0) > 0, sample["mask"] == 1)
@@ -73,7 +73,7 @@ def test_boxes_of_numbered_instances(tmp_path):
 
 
 def test_nodata_is_not_valid(tmp_path):
-    spec = info("spacenet2")
+    spec = get("spacenet2")
     tree = make_tree(spec, tmp_path)
     found = load(tree.spec, tmp_path, "train")
     low = int(found.read(0)["image"].min())

@@ -6,7 +6,7 @@ import pytest
 from support.dataset_trees import make_tree, pack
 from support.servers import serve_files
 
-from geoxt.datasets import Archive, Folders, Raster, Spec, info
+from geoxt.datasets import Archive, Folders, Raster, Spec, get
 from geoxt.datasets.assets import Array
 from geoxt.datasets.spec import RGB, classes
 
@@ -26,9 +26,9 @@ def trees(tmp_path_factory):
     made = {}
 
     def tree(name):
-        needs(info(name))
+        needs(get(name))
         if name not in made:
-            made[name] = make_tree(info(name), tmp_path_factory.mktemp(name))
+            made[name] = make_tree(get(name), tmp_path_factory.mktemp(name))
         return made[name]
 
     return tree

@@ -10,7 +10,7 @@ import pytest
 from support.dataset_trees import make_tree
 from support.sample_files import write_image
 
-from geoxt.datasets import Raster, Rule, fetch, info, load
+from geoxt.datasets import Raster, Rule, fetch, get, load
 from geoxt.datasets.spec import classes
 from geoxt.errors import DatasetWarning, InputError, LabelError, OutputError, ReadError
 
@@ -85,7 +85,7 @@ def test_nearly_the_colours(ponds, tmp_path):
 
 
 def test_a_class_folder_that_is_missing_is_said(tmp_path):
-    tree = make_tree(info("ucmerced"), tmp_path)
+    tree = make_tree(get("ucmerced"), tmp_path)
     for path in (tmp_path / "UCMerced_LandUse/Images/river").iterdir():
         path.unlink()
     gone = pytest.warns(DatasetWarning, match="1 samples that the splits name are not there, such as label=river/n=17")
@@ -95,7 +95,7 @@ def test_a_class_folder_that_is_missing_is_said(tmp_path):
 
 
 def test_a_folder_that_is_no_class(tmp_path):
-    tree = make_tree(info("ucmerced"), tmp_path)
+    tree = make_tree(get("ucmerced"), tmp_path)
     (tmp_path / "UCMerced_LandUse/Images/river").rename(tmp_path / "UCMerced_LandUse/Images/volcano")
     strange = tmp_path / "UCMerced_LandUse/Images/volcano"
     path = next(strange.iterdir())
@@ -105,7 +105,7 @@ def test_a_folder_that_is_no_class(tmp_path):
 
 
 def test_a_label_that_is_no_class(tmp_path):
-    tree = make_tree(info("bigearthnet"), tmp_path)
+    tree = make_tree(get("bigearthnet"), tmp_path)
     path = next(tmp_path.rglob("*_labels_metadata.json"))
     path.write_text(json.dumps({"labels": ["Volcanoes"]}))
     found = load(tree.spec, tmp_path)
@@ -117,7 +117,7 @@ def test_a_label_that_is_no_class(tmp_path):
 
 
 def test_rows_and_columns_that_are_missing(tmp_path):
-    tree = make_tree(info("tropical_cyclone"), tmp_path)
+    tree = make_tree(get("tropical_cyclone"), tmp_path)
     path = tmp_path / "test_set_labels.csv"
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[:1]))
@@ -129,7 +129,7 @@ def test_rows_and_columns_that_are_missing(tmp_path):
 
 
 def test_boxes_of_unknown_things(tmp_path):
-    tree = make_tree(info("vhr10"), tmp_path)
+    tree = make_tree(get("vhr10"), tmp_path)
     path = tmp_path / "NWPU VHR-10 dataset/annotations.json"
     path.write_text(path.read_text().replace("airplane", "zeppelin"))
     found = load(tree.spec, tmp_path)
@@ -138,7 +138,7 @@ def test_boxes_of_unknown_things(tmp_path):
 
 
 def test_outlines_that_cannot_be_parsed(tmp_path):
-    tree = make_tree(info("spacenet2"), tmp_path)
+    tree = make_tree(get("spacenet2"), tmp_path)
     found = load(tree.spec, tmp_path, "train")
     assert found.read(0)["mask"].any()
     next(iter((tmp_path / found.entries[0].paths("mask", tree.spec.assets["mask"])[None, None],))).write_text("{")
@@ -159,7 +159,7 @@ def test_names_splits_and_bands_that_are_not_there(tree):
 
 
 def test_lists_that_are_not_there(tmp_path):
-    tree = make_tree(info("ucmerced"), tmp_path)
+    tree = make_tree(get("ucmerced"), tmp_path)
     for path in tmp_path.glob("*.txt"):
         path.unlink()
     assert len(load(tree.spec, tmp_path)) == 21
@@ -169,14 +169,14 @@ def test_lists_that_are_not_there(tmp_path):
 
 def test_a_list_that_is_cut(tmp_path):
     pytest.importorskip("pyarrow")
-    tree = make_tree(info("bigearthnet_v2"), tmp_path)
+    tree = make_tree(get("bigearthnet_v2"), tmp_path)
     (tmp_path / "metadata.parquet").write_bytes(b"PAR1")
     with pytest.raises(ReadError, match=r"Cannot read the table '.*metadata\.parquet'"):
         load(tree.spec, tmp_path, "train")
 
 
 def test_a_sample_that_only_a_list_names(tmp_path):
-    tree = make_tree(info("landcoverai"), tmp_path)
+    tree = make_tree(get("landcoverai"), tmp_path)
     for path in tmp_path.glob("output/s001_2*"):
         path.unlink()
     with pytest.warns(DatasetWarning, match=r"1 samples that the splits name are not there, such as tile=s001/n=2\."):
@@ -187,7 +187,7 @@ def test_a_sample_that_only_a_list_names(tmp_path):
 
 
 def test_a_tile_that_is_named_and_not_there(tmp_path):
-    tree = make_tree(info("potsdam"), tmp_path)
+    tree = make_tree(get("potsdam"), tmp_path)
     for path in tmp_path.rglob("top_potsdam_7_9_*"):
         path.unlink()
     with pytest.warns(DatasetWarning, match="not there, such as tile=7_9"):
@@ -214,7 +214,7 @@ def test_a_file_as_root(ponds, tmp_path):
 
 
 def test_a_recording_that_is_cut(tmp_path):
-    tree = make_tree(info("advance"), tmp_path)
+    tree = make_tree(get("advance"), tmp_path)
     path = next(tmp_path.glob("sound/airport/*"))
     path.write_bytes(path.read_bytes()[:-7])
     found = load(tree.spec, tmp_path)
@@ -225,7 +225,7 @@ def test_a_recording_that_is_cut(tmp_path):
 
 def test_an_hdf5_file_that_is_cut_while_it_is_read(tmp_path):
     pytest.importorskip("h5py")
-    tree = make_tree(info("so2sat"), tmp_path)
+    tree = make_tree(get("so2sat"), tmp_path)
     found = load(tree.spec, tmp_path)
     found.read(0)
     path = tmp_path / "validation.h5"

@@ -131,7 +131,7 @@ def test_draws_a_sample(trees, name):
     assert tree.spec.title in figure.get_suptitle()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if datasets.info(name).georeferenced])
+@pytest.mark.parametrize("name", [name for name in NAMES if datasets.get(name).georeferenced])
 def test_opens_as_a_layer(trees, name):
     tree = trees(name)
     found = datasets.load(tree.spec, tree.root)
@@ -154,8 +154,8 @@ def test_opens_as_a_layer(trees, name):
 MASKS = [
     (name, key)
     for name in NAMES
-    for key, asset in datasets.info(name).assets.items()
-    if datasets.info(name).georeferenced and isinstance(asset, Raster) and asset.is_mask
+    for key, asset in datasets.get(name).assets.items()
+    if datasets.get(name).georeferenced and isinstance(asset, Raster) and asset.is_mask
 ]
 
 
@@ -184,7 +184,7 @@ def test_few_need_a_function_of_their_own():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rules_of_our_own_are_told_and_grouped(name):
-    spec = datasets.info(name)
+    spec = datasets.get(name)
     if isinstance(spec.splits, Rule):
         assert set(spec.splits.group) <= {n for a in spec.assets.values() for t in a.templates for n in t.names}
         assert spec.splits.block or spec.window or not spec.georeferenced or spec.splits.group

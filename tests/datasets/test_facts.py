@@ -85,7 +85,7 @@ OTHERWISE = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_agrees_with_the_facts(name):
-    spec, facts = datasets.info(name), facts_of(name)
+    spec, facts = datasets.get(name), facts_of(name)
     unknown = set()
     for field, own, said in [*_counts(spec, facts), *_classes(spec, facts), *_files(spec, facts), *_other(spec, facts)]:
         if said is None:
@@ -202,7 +202,7 @@ def _other(spec, facts):
 
 @pytest.mark.parametrize(("level", "tier"), [("tier4", "tier4"), ("tier3", "tier3"), ("tier2", "tier2")])
 def test_tiers_of_zuericrop_are_those_of_the_sheet(level, tier):
-    items, spec = facts_of("zuericrop")["classes"]["items"], datasets.info("zuericrop")
+    items, spec = facts_of("zuericrop")["classes"]["items"], datasets.get("zuericrop")
     chosen = spec.levels[level]
     used = {item["id"]: item[tier].replace("_", " ") for item in items if item.get("used")}
     assert {stored: chosen.classes.name(code) for stored, code in chosen.codes.items() if code} == used
@@ -217,7 +217,7 @@ def paper_count(name):
 
 
 def test_land_covers_of_sen12ms_are_those_of_the_sheet():
-    said, levels = facts_of("sen12ms")["classes"], datasets.info("sen12ms").levels
+    said, levels = facts_of("sen12ms")["classes"], datasets.get("sen12ms").levels
     names = {1: "igbp", 2: "lccs_land_cover", 3: "lccs_land_use", 4: "lccs_surface_hydrology"}
     for layer in said["lc_layers"]:
         level = levels[names[layer["band"]]]

@@ -137,12 +137,12 @@ TWICE = """
 import os, sys
 from dataclasses import replace
 import pooch
-from geoxt.datasets import Archive, fetch, info
+from geoxt.datasets import Archive, fetch, get
 
 url, sha256, root = sys.argv[1:]
 archive = Archive(file="ponds.zip", url=url, sha256=sha256, holds=("ponds/",))
 other = os.fork()
-fetch(replace(info("levircd_plus"), archives=(archive,)), root)
+fetch(replace(get("levircd_plus"), archives=(archive,)), root)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) if other else 0)
 """
 """A program that is two processes when it comes to fetching."""

@@ -13,7 +13,7 @@ from support.dataset_trees import make_tree
 from support.sample_files import write_image
 
 from geoxt import bridge
-from geoxt.datasets import Raster, Rule, info, load, locations, names
+from geoxt.datasets import Raster, Rule, get, load, locations, names
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
@@ -108,7 +108,7 @@ def test_no_field_lies_in_two_splits_and_none_is_lost(tmp_path):
 
 def fields_in_squares(root):
     """Return a tree of CV4A whose fields are squares of 3 x 3 pixels, so that windows of 4 x 4 cut them."""
-    tree = make_tree(info("cv4a_kenya_crop_type"), root)
+    tree = make_tree(get("cv4a_kenya_crop_type"), root)
     for tile in range(4):
         with rasterio.open(root / f"data/{tile}/{tile}_label.tif") as file:
             height, width = file.shape
@@ -184,13 +184,13 @@ def test_a_small_image_is_one_window(trees):
 
 def test_only_images_and_shapes_are_cut():
     with pytest.raises(InputError, match="Cannot cut 'boxes' of 'vhr10' into windows of 64 pixels"):
-        replace(info("vhr10"), window=64)
+        replace(get("vhr10"), window=64)
     with pytest.raises(InputError, match="Cannot cut 'image' of 'seasonal_contrast'"):
-        replace(info("seasonal_contrast"), window=64)
+        replace(get("seasonal_contrast"), window=64)
 
 
 def test_masks_of_another_size_than_the_image_are_an_error(tmp_path):
-    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     write_image(tmp_path / "data/2/2_label.tif", np.zeros((1, 5, 6), np.uint8), None)
     found = load(tree.spec, tmp_path)
     at = next(at for at in range(len(found)) if found.fields(at)["tile"] == "2")
@@ -198,7 +198,7 @@ def test_masks_of_another_size_than_the_image_are_an_error(tmp_path):
         found.read(at)
 
 
-SEEN = Raster("{place}.tif", bands=info("seasonal_contrast").bands[:1], shape=(8, 8))
+SEEN = Raster("{place}.tif", bands=get("seasonal_contrast").bands[:1], shape=(8, 8))
 
 
 def scattered(root, corners, side=8):
@@ -207,7 +207,7 @@ def scattered(root, corners, side=8):
         grid = make_grid((side, side), crs="EPSG:6933", left=left, top=bottom + 10 * side, resolution=10)
         write_image(root / f"p{at:03d}.tif", np.full((1, side, side), at % 250 + 1, np.uint8), grid)
     rule = Rule(fractions={"train": 0.5, "test": 0.5}, block=1000)
-    return replace(info("seasonal_contrast"), assets={"image": SEEN}, splits=rule, samples=None, examples={})
+    return replace(get("seasonal_contrast"), assets={"image": SEEN}, splits=rule, samples=None, examples={})
 
 
 def test_places_of_a_block_are_together_and_images_of_two_splits_share_no_pixel(tmp_path):
@@ -270,7 +270,7 @@ def test_outlines_are_kept_until_a_file_changes(tmp_path, monkeypatch):
 
 def test_the_rule_does_not_depend_on_the_order():
     rule = Rule(group=("storm",), seed=3)
-    spec = replace(info("seasonal_contrast"), splits=rule)
+    spec = replace(get("seasonal_contrast"), splits=rule)
     entries = [Entry(fields={"storm": at // 3, "frame": at}, files={}) for at in range(90)]
     of = assign(spec, entries)
     assert assign(spec, entries[::-1]) == of[::-1]
@@ -278,9 +278,9 @@ def test_the_rule_does_not_depend_on_the_order():
     assert assign(replace(spec, splits=replace(rule, seed=4)), entries) != of
 
 
-@pytest.mark.parametrize("name", [n for n in names() if isinstance(info(n).splits, Rule)])
+@pytest.mark.parametrize("name", [n for n in names() if isinstance(get(n).splits, Rule)])
 def test_each_rule_is_told(name):
-    spec = info(name)
+    spec = get(name)
     words = spec.splits.words(spec.window)
     assert f"seed {spec.splits.seed}" in words
     assert all(f"{split} {share:.0%}" in words for split, share in spec.splits.fractions.items())
@@ -288,4 +288,4 @@ def test_each_rule_is_told(name):
 
 
 def test_every_spec_without_official_splits_has_a_rule():
-    assert [name for name in names() if info(name).splits is None] == []
+    assert [name for name in names() if get(name).splits is None] == []

@@ -48,7 +48,7 @@ def kinds(spec) -> tuple[str, ...]:
             return (task,)
 
 
-CASES = [(name, kind) for name in datasets.names() for kind in kinds(datasets.info(name))]
+CASES = [(name, kind) for name in datasets.names() for kind in kinds(datasets.get(name))]
 
 
 class Gradients(Callback):

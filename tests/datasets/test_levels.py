@@ -8,11 +8,11 @@ import rasterio
 from support.dataset_trees import make_tree
 from support.sample_files import write_image
 
-from geoxt.datasets import fetch, info, load, names
+from geoxt.datasets import fetch, get, load, names
 from geoxt.errors import InputError, LabelError, ReadError
 from geoxt.source import nodata_of
 
-LEVELS = [(name, level) for name in names() for level in info(name).levels]
+LEVELS = [(name, level) for name in names() for level in get(name).levels]
 PARTS = ["train", "test", "hold", "tier3"]
 
 
@@ -56,7 +56,7 @@ def test_a_layer_has_the_codes_of_the_level(trees):
 
 
 def test_a_code_that_the_level_does_not_have_is_an_error(tmp_path):
-    tree = make_tree(info("sen12ms"), tmp_path)
+    tree = make_tree(get("sen12ms"), tmp_path)
     found = load(tree.spec, tmp_path, level="lccs_land_use")
     path = tmp_path / next(iter(found.entries[0].paths("mask", found.spec.assets["mask"]).values()))
     with rasterio.open(path, "r+") as file:
@@ -69,7 +69,7 @@ def test_a_code_that_the_level_does_not_have_is_an_error(tmp_path):
 
 
 def test_a_file_without_the_band_of_a_level_is_an_error(tmp_path):
-    tree = make_tree(info("sen12ms"), tmp_path)
+    tree = make_tree(get("sen12ms"), tmp_path)
     found = load(tree.spec, tmp_path, level="lccs_land_use")
     path = tmp_path / next(iter(found.entries[0].paths("mask", found.spec.assets["mask"]).values()))
     write_image(path, np.ones((1, 12, 12), "uint16"), None)
@@ -102,7 +102,7 @@ def test_splits_that_came_apart_are_loaded_by_name_alone(trees):
 
 
 def test_a_release_without_them_is_whole(tmp_path):
-    tree = make_tree(info("xview2"), tmp_path)
+    tree = make_tree(get("xview2"), tmp_path)
     for split in ("hold", "tier3"):
         (tmp_path / split).rename(tmp_path.parent / f"{tmp_path.name}-{split}")
     assert fetch(tree.spec, tmp_path, checksum=False) == tmp_path
@@ -112,7 +112,7 @@ def test_a_release_without_them_is_whole(tmp_path):
 
 
 def test_what_came_apart_may_lack_files(tmp_path):
-    tree = make_tree(info("xview2"), tmp_path)
+    tree = make_tree(get("xview2"), tmp_path)
     for path in (tmp_path / "tier3/targets").iterdir():
         path.unlink()
     assert load(tree.spec, tmp_path).verify(deep=True).ok
@@ -122,7 +122,7 @@ def test_what_came_apart_may_lack_files(tmp_path):
 
 
 def test_only_what_came_apart_is_no_release(tmp_path):
-    tree = make_tree(info("xview2"), tmp_path)
+    tree = make_tree(get("xview2"), tmp_path)
     for split in ("train", "test"):
         (tmp_path / split).rename(tmp_path.parent / f"{tmp_path.name}-{split}")
     with pytest.raises(ReadError, match="without the splits that came apart"):

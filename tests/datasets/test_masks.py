@@ -17,7 +17,7 @@ from support.sample_files import write_image
 from geoxt import bridge
 from geoxt.alignment import intersection
 from geoxt.bridge.sample_dataset import _from_instances
-from geoxt.datasets import Runs, info, load, rasters
+from geoxt.datasets import Runs, get, load, rasters
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
@@ -35,7 +35,7 @@ def stored_in(path):
 
 @given(count=st.integers(0, 400), shares=st.sampled_from([(0.2,) * 5, (0.75, 0.25), (0.1,) * 10]))
 def test_runs_follow_each_other(count, shares):
-    spec = replace(info("zuericrop"), splits=Runs(fractions={f"run{at}": share for at, share in enumerate(shares)}))
+    spec = replace(get("zuericrop"), splits=Runs(fractions={f"run{at}": share for at, share in enumerate(shares)}))
     of = assign(spec, [Entry(fields={"row": at}, files={}) for at in range(count)])
     assert len(of) == count
     assert of == sorted(of)
@@ -47,14 +47,14 @@ def test_runs_follow_each_other(count, shares):
 
 def test_a_fold_of_zuericrop_is_a_fifth_of_the_file(tmp_path):
     pytest.importorskip("h5py")
-    tree = make_tree(info("zuericrop"), tmp_path)
+    tree = make_tree(get("zuericrop"), tmp_path)
     count = len(tree.samples)
     second = load(tree.spec, tmp_path, "fold2")
     assert [second.fields(at)["row"] for at in range(len(second))] == list(range(int(count * 0.2), int(count * 0.4)))
 
 
 def test_numbers_of_fields_are_no_classes(tmp_path):
-    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     path = tmp_path / "data/1/1_field_id.tif"
     stored = stored_in(path)[0]
     sample = load(replace(tree.spec, window=None), tmp_path)[1]
@@ -67,7 +67,7 @@ def test_numbers_of_fields_are_no_classes(tmp_path):
 
 def test_numbered_fields_have_the_class_that_the_mask_says(tmp_path):
     pytest.importorskip("h5py")
-    tree = make_tree(info("zuericrop"), tmp_path)
+    tree = make_tree(get("zuericrop"), tmp_path)
     found = load(tree.spec, tmp_path)
     stored, sample = found.read(3), bridge.to_torch(found)[3]
     numbers = [number for number in np.unique(stored["instances"]) if number]
@@ -81,7 +81,7 @@ def test_numbered_fields_have_the_class_that_the_mask_says(tmp_path):
 
 def test_fields_without_label_are_no_things(tmp_path):
     pytest.importorskip("h5py")
-    tree = make_tree(info("zuericrop"), tmp_path)
+    tree = make_tree(get("zuericrop"), tmp_path)
     found = load(tree.spec, tmp_path, level="tier4")
     left_out = 0
     for stored, sample in ((found.read(at), bridge.to_torch(found)[at]) for at in range(len(found))):
@@ -100,14 +100,14 @@ def test_pixels_without_label_do_not_outvote_a_class():
 
 
 def test_buildings_are_of_their_one_class(tmp_path):
-    tree = make_tree(info("spacenet1"), tmp_path)
+    tree = make_tree(get("spacenet1"), tmp_path)
     found = load(tree.spec, tmp_path, "train")
     for keys in (("image", "mask", "instances"), ("image", "instances")):
         assert bridge.to_torch(found, keys=keys)[0]["labels"].tolist() == [1, 1]
 
 
 def test_mirrors_may_write_the_folder_of_a_tile_otherwise(tmp_path):
-    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     spec = replace(tree.spec, window=None)
     before = load(spec, tmp_path)[1]["image"].values
     (tmp_path / "data/1").rename(tmp_path / "data/01")
@@ -117,7 +117,7 @@ def test_mirrors_may_write_the_folder_of_a_tile_otherwise(tmp_path):
 
 
 def test_one_set_of_outlines_serves_all_views(tmp_path):
-    tree = make_tree(info("spacenet4"), tmp_path)
+    tree = make_tree(get("spacenet4"), tmp_path)
     first = next(tmp_path.glob("SN4_buildings/train/**/Atlanta_*7_*"))
     for path in list(first.rglob("*.tif")):
         other = tmp_path / str(path.relative_to(tmp_path)).replace("nadir7", "nadir53")
@@ -130,7 +130,7 @@ def test_one_set_of_outlines_serves_all_views(tmp_path):
 
 
 def test_land_under_no_shape_may_be_unknown(tmp_path):
-    tree = make_tree(info("benin_cashews"), tmp_path)
+    tree = make_tree(get("benin_cashews"), tmp_path)
     found = load(replace(tree.spec, window=None), tmp_path)
     assert found[0]["mask"].attrs["_FillValue"] == 0
     codes, sample = found.read(0)["mask"], bridge.to_torch(found)[0]
@@ -140,7 +140,7 @@ def test_land_under_no_shape_may_be_unknown(tmp_path):
 
 @pytest.mark.parametrize(("name", "mark"), [("chesapeake_cvpr", 15), ("sen12ms", 0)])
 def test_all_codes_without_label_are_nodata_of_the_layer(tmp_path, name, mark):
-    tree = make_tree(info(name), tmp_path)
+    tree = make_tree(get(name), tmp_path)
     found = load(tree.spec, tmp_path)[:1]
     stored = stored_in(tmp_path / next(iter(found.entries[0].paths("mask", tree.spec.assets["mask"]).values())))[0]
     assert {0, 15 if mark else 255} <= set(np.unique(stored))
@@ -161,13 +161,13 @@ def test_all_codes_without_label_are_nodata_of_the_layer(tmp_path, name, mark):
 
 def test_a_figure_has_the_mask_however_many_images_there_are(tmp_path):
     pytest.importorskip("matplotlib")
-    tree = make_tree(info("chesapeake_cvpr"), tmp_path)
+    tree = make_tree(get("chesapeake_cvpr"), tmp_path)
     titles = [axes.get_title() for axes in load(tree.spec, tmp_path).plot(0).axes]
     assert titles == ["image", "image_old", "leaf_on", "leaf_off", "nlcd", "mask"]
 
 
 def test_a_part_of_an_image_is_read_as_a_part(tmp_path, monkeypatch):
-    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     found, shapes = load(replace(tree.spec, window=None), tmp_path), []
     image = found[0]["image"]
     whole = image.values
@@ -183,7 +183,7 @@ def test_a_part_of_an_image_is_read_as_a_part(tmp_path, monkeypatch):
 
 
 def test_a_part_of_files_of_several_sizes_is_an_error(tmp_path):
-    tree = make_tree(info("cv4a_kenya_crop_type"), tmp_path)
+    tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     image = load(replace(tree.spec, window=None), tmp_path)[0]["image"]
     path = next(tmp_path.glob("data/0/*/0_B03_*.tif"))
     write_image(path, stored_in(path)[:, :9], None)
@@ -193,4 +193,4 @@ def test_a_part_of_files_of_several_sizes_is_an_error(tmp_path):
 
 def test_a_layer_is_no_dataset():
     with pytest.raises(InputError, match="open_cogs"):
-        info("NAIP")
+        get("NAIP")

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 from rasterio.enums import Resampling
 
-from geoxt.datasets import fetch, info, load
+from geoxt.datasets import fetch, get, load
 from geoxt.errors import DatasetWarning, ReadError
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -69,5 +69,5 @@ def test_a_patch_of_bigearthnet(tmp_path):
 def test_both_sensors_of_a_released_patch():
     pytest.importorskip("pyarrow")
     found = some("bigearthnet_v2", DATA / "sentinel" / "bigearthnet")
-    assert info("bigearthnet_v2").bands[0].name == "B01"
+    assert get("bigearthnet_v2").bands[0].name == "B01"
     assert found[0]["image"].shape == (12, 120, 120)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.dataset_trees import make_tree
 
-from geoxt.datasets import Lists, Named, Rule, info, load
+from geoxt.datasets import Lists, Named, Rule, get, load
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.sample_index import build
 from geoxt.datasets.splits import assign
@@ -35,10 +35,10 @@ def patches(tmp_path, monkeypatch):
 
 def test_folders_of_samples_are_not_listed(patches):
     listed = []
-    entries, _ = build(info("bigearthnet"), patches, listed=listed.append)
+    entries, _ = build(get("bigearthnet"), patches, listed=listed.append)
     assert len(entries) == 1200
     assert set(listed) == {"BigEarthNet-v1.0/"}  # neither the patches nor what is not there
-    files = entries[0].paths("image", info("bigearthnet").lead)
+    files = entries[0].paths("image", get("bigearthnet").lead)
     assert len(files) == 12
     assert files[None, "B8A"] == f"BigEarthNet-v1.0/{NAME.format(0, 0)}/{NAME.format(0, 0)}_B8A.tif"
 
@@ -66,7 +66,7 @@ def test_a_broken_index_is_made_anew(patches, tmp_path):
 def test_times_are_kept(tree, monkeypatch, tmp_path):
     monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("geoxt.datasets.cache.WORTHWHILE", 1)
-    tree = make_tree(info("levircd_plus"), tmp_path / "levir")
+    tree = make_tree(get("levircd_plus"), tmp_path / "levir")
     first = load(tree.spec, tree.root)
     again = load(tree.spec, tree.root)
     assert list((tmp_path / "cache" / "datasets").iterdir())
@@ -93,7 +93,7 @@ def entries(labels, groups=None):
 
 @given(counts=st.lists(st.integers(5, 40), min_size=1, max_size=4), seed=st.integers(0, 5))
 def test_a_rule_keeps_the_shares_of_each_class(counts, seed):
-    spec = replace(info("advance"), splits=Rule(seed=seed))
+    spec = replace(get("advance"), splits=Rule(seed=seed))
     some = entries([f"c{k}" for k, count in enumerate(counts) for _ in range(count)])
     of = assign(spec, some)
     for k, count in enumerate(counts):
@@ -105,7 +105,7 @@ def test_a_rule_keeps_the_shares_of_each_class(counts, seed):
 
 
 def test_a_rule_keeps_groups_together():
-    spec = replace(info("advance"), splits=Rule(group=("group",)))
+    spec = replace(get("advance"), splits=Rule(group=("group",)))
     some = entries(["a", "b"] * 60, [f"g{at // 6}" for at in range(120)])
     of = {}
     for entry, split in zip(some, assign(spec, some), strict=True):
@@ -115,7 +115,7 @@ def test_a_rule_keeps_groups_together():
 
 
 def test_a_rule_keeps_blocks_together(tmp_path):
-    spec = replace(info("eurosat"), splits=Rule(block=5000), samples=None)
+    spec = replace(get("eurosat"), splits=Rule(block=5000), samples=None)
     tree = make_tree(spec, tmp_path)
     parts = {split: load(tree.spec, tmp_path, split) for split in spec.split_names}
     assert sum(map(len, parts.values())) == len(tree.samples)
@@ -132,20 +132,20 @@ def test_a_rule_keeps_blocks_together(tmp_path):
 
 def test_named_samples(tmp_path):
     named = Named(field="n", values={"train": (1, 2, 3), "test": (4,)})
-    spec = replace(info("vhr10"), splits=named)
+    spec = replace(get("vhr10"), splits=named)
     tree = make_tree(spec, tmp_path)
     assert {split: len(load(tree.spec, tmp_path, split)) for split in ("train", "test")} == dict(tree.splits)
 
 
 def test_lists_name_their_splits():
-    assert info("bigearthnet_v2").split_names == ("train", "val", "test")
-    assert isinstance(info("eurosat").splits, Lists)
-    assert Path(info("eurosat").splits.path).suffix == ".txt"
+    assert get("bigearthnet_v2").split_names == ("train", "val", "test")
+    assert isinstance(get("eurosat").splits, Lists)
+    assert Path(get("eurosat").splits.path).suffix == ".txt"
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_times_of_a_fixed_choice_stand_in_its_order(tmp_path):
-    spec = info("xview2")
+    spec = get("xview2")
     make_tree(spec, tmp_path)
     found = load(spec, tmp_path)
     image = found[0]["image"]
@@ -156,7 +156,7 @@ def test_times_of_a_fixed_choice_stand_in_its_order(tmp_path):
 
 
 def test_a_time_of_a_fixed_choice_that_is_missing_is_told(tmp_path):
-    spec = info("xview2")
+    spec = get("xview2")
     tree = make_tree(spec, tmp_path)
     next(tmp_path.rglob("train/images/*_post_disaster.png")).unlink()
     with pytest.raises(ReadError, match="no post of image"):

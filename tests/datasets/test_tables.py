@@ -8,7 +8,8 @@ import pytest
 from support.dataset_trees import make_tree
 
 from geoxt import cli, datasets
-from geoxt.datasets.tables import benchmark_table, describe, filled
+from geoxt.datasets.summary import describe
+from geoxt.datasets.tables import benchmark_table, filled
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 
@@ -26,7 +27,7 @@ def test_the_table_has_a_row_a_dataset():
 
 @pytest.mark.parametrize("name", datasets.names())
 def test_a_dataset_is_described(name):
-    spec = datasets.info(name)
+    spec = datasets.get(name)
     text = describe(spec)
     assert all(band.name in text for band in spec.bands)
     assert all(quirk in text for quirk in spec.quirks)
@@ -42,7 +43,7 @@ def test_the_command_lists_and_describes(capsys):
 
 
 def test_the_command_verifies(capsys, tmp_path):
-    make_tree(datasets.info("levircd_plus"), tmp_path)
+    make_tree(datasets.get("levircd_plus"), tmp_path)
     assert cli.main(["datasets", "verify", "levircd_plus", str(tmp_path), "--deep"]) == 2
     said = capsys.readouterr()
     assert "2 samples, where the release has 985" in said.out

@@ -1,4 +1,4 @@
-"""All benchmark datasets as data: `names()` lists them, `info(name)` returns the spec of one."""
+"""All benchmark datasets as data: `names()` lists them, `get(name)` returns the spec of one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def names() -> tuple[str, ...]:
     return tuple(_SPECS)
 
 
-def info(name: str) -> Spec:
+def get(name: str) -> Spec:
     """Return what is known of a dataset.
 
     Parameters
@@ -77,7 +77,7 @@ def info(name: str) -> Spec:
 
     Examples
     --------
-    >>> info("EuroSAT").samples
+    >>> get("EuroSAT").samples
     27000
     """
     known = {_plain(own): own for own in _SPECS}

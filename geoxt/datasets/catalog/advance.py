@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Audio, Raster
-from geoxt.datasets.spec import RGB, Rule, Spec, classes
+from geoxt.datasets.spec import RGB, Archive, Rule, Spec, classes
+
+_ADVANCE_URL = "https://zenodo.org/records/3828124/files"
 
 ADVANCE = Spec(
     name="advance",
@@ -32,12 +33,19 @@ ADVANCE = Spec(
         "image": Raster("vision/{label}/{id}.jpg", bands=RGB, shape=(512, 512)),
         "audio": Audio("sound/{label}/{id}.wav", rate=22050, seconds=10),
     },
-    archives=hosted(
-        "https://zenodo.org/records/3828124/files/{}?download=1",
-        """
-        ADVANCE_vision.zip a9e8748219ef5864d3b5a8979a67b471 vision/
-        ADVANCE_sound.zip a2d12f2d2a64f5c3d3a9d8c09aaf1c31 sound/
-        """,
+    archives=(
+        Archive(
+            file="ADVANCE_vision.zip",
+            url=f"{_ADVANCE_URL}/ADVANCE_vision.zip?download=1",
+            md5="a9e8748219ef5864d3b5a8979a67b471",
+            holds=("vision/",),
+        ),
+        Archive(
+            file="ADVANCE_sound.zip",
+            url=f"{_ADVANCE_URL}/ADVANCE_sound.zip?download=1",
+            md5="a2d12f2d2a64f5c3d3a9d8c09aaf1c31",
+            holds=("sound/",),
+        ),
     ),
     splits=Rule(fractions={"train": 0.7, "val": 0.1, "test": 0.2}),
     samples=5075,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Asset, Raster, Table
-from geoxt.datasets.spec import Lists, Spec, Statistics, classes, sensor_bands
+from geoxt.datasets.spec import Archive, Lists, Spec, Statistics, classes, sensor_bands
+
+_BIGEARTHNET_URL = "https://zenodo.org/records/12687186/files"
+_BIGEARTHNET_URL_2 = "https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits"
+_BIGEARTHNET_V2_URL = "https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2"
 
 _COLORS = (
     "#e6004d #cc4df2 #ffffa8 #e68000 #e6e64d #ffe64d #e6cc4d #f2cca6 #80ff00 #00a600 "
@@ -150,22 +153,34 @@ V1 = Spec(
         ),
     ),
     archives=(
-        *hosted(
-            "https://zenodo.org/records/12687186/files",
-            """
-            BigEarthNet-S1-v1.0.tar.gz 94ced73440dea8c7b9645ee738c5a172 BigEarthNet-S1-v1.0/
-            BigEarthNet-S2-v1.0.tar.gz 5a64e9ce38deb036a435a7b59494924c
-                58744cf96b8cf02a7bd339a4a9602deea774ae98c6fe209f0d48d7ee0eef5700 70032164579 BigEarthNet-v1.0/
-            """,
+        Archive(
+            file="BigEarthNet-S1-v1.0.tar.gz",
+            url=f"{_BIGEARTHNET_URL}/BigEarthNet-S1-v1.0.tar.gz",
+            md5="94ced73440dea8c7b9645ee738c5a172",
+            holds=("BigEarthNet-S1-v1.0/",),
         ),
-        *hosted(
-            "https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits/{}?inline=false",
-            """
-            train.csv 623e501b38ab7b12fe44f0083c00986d
-            val.csv 22efe8ed9cbd71fa10742ff7df2b7978
-            test.csv 697fb90677e30571b9ac7699b7e5b432
-            """,
-            prefix="bigearthnet-",
+        Archive(
+            file="BigEarthNet-S2-v1.0.tar.gz",
+            url=f"{_BIGEARTHNET_URL}/BigEarthNet-S2-v1.0.tar.gz",
+            md5="5a64e9ce38deb036a435a7b59494924c",
+            sha256="58744cf96b8cf02a7bd339a4a9602deea774ae98c6fe209f0d48d7ee0eef5700",
+            size=70032164579,
+            holds=("BigEarthNet-v1.0/",),
+        ),
+        Archive(
+            file="bigearthnet-train.csv",
+            url=f"{_BIGEARTHNET_URL_2}/train.csv?inline=false",
+            md5="623e501b38ab7b12fe44f0083c00986d",
+        ),
+        Archive(
+            file="bigearthnet-val.csv",
+            url=f"{_BIGEARTHNET_URL_2}/val.csv?inline=false",
+            md5="22efe8ed9cbd71fa10742ff7df2b7978",
+        ),
+        Archive(
+            file="bigearthnet-test.csv",
+            url=f"{_BIGEARTHNET_URL_2}/test.csv?inline=false",
+            md5="697fb90677e30571b9ac7699b7e5b432",
         ),
     ),
     splits=Lists(path="bigearthnet-{split:train|val|test}.csv", columns=("{patch}", "{s1}")),
@@ -201,15 +216,40 @@ V2 = replace(
         f"BigEarthNet-S1/{{_scene}}/{{s1:{_S1_NAME}}}/{{s1}}",
         Table("metadata.parquet", columns={"patch_id": "{patch}"}, value="labels", gives="classes", optional=True),
     ),
-    archives=hosted(
-        "https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2",
-        """
-        BigEarthNet-S1.tar.gzaa 073255325113a90cc03a68b81adeea66e27c2ad6ad986f5926935c5639386a69 BigEarthNet-S1/
-        BigEarthNet-S1.tar.gzab 0b5a53fec6cd77bb7375b46370b6608bbee10d65a20bb0d26dd89765b4bf951c BigEarthNet-S1/
-        BigEarthNet-S2.tar.gzaa a44e4c9d8dde1affd7107640dd0070b811ca848205363f8dd8f75bebccea0ed3 BigEarthNet-S2/
-        BigEarthNet-S2.tar.gzab e0bfe57038e07ff09add42e5bff108d221da10a6e45533fd2eb4ac05e6d90dc2 BigEarthNet-S2/
-        metadata.parquet 55687065e77b6d0b0f1ff604a6e7b49c
-        """,
+    archives=(
+        Archive(
+            file="BigEarthNet-S1.tar.gzaa",
+            url=f"{_BIGEARTHNET_V2_URL}/BigEarthNet-S1.tar.gzaa",
+            sha256="073255325113a90cc03a68b81adeea66e27c2ad6ad986f5926935c5639386a69",
+            holds=("BigEarthNet-S1/",),
+            join="BigEarthNet-S1.tar.gz",
+        ),
+        Archive(
+            file="BigEarthNet-S1.tar.gzab",
+            url=f"{_BIGEARTHNET_V2_URL}/BigEarthNet-S1.tar.gzab",
+            sha256="0b5a53fec6cd77bb7375b46370b6608bbee10d65a20bb0d26dd89765b4bf951c",
+            holds=("BigEarthNet-S1/",),
+            join="BigEarthNet-S1.tar.gz",
+        ),
+        Archive(
+            file="BigEarthNet-S2.tar.gzaa",
+            url=f"{_BIGEARTHNET_V2_URL}/BigEarthNet-S2.tar.gzaa",
+            sha256="a44e4c9d8dde1affd7107640dd0070b811ca848205363f8dd8f75bebccea0ed3",
+            holds=("BigEarthNet-S2/",),
+            join="BigEarthNet-S2.tar.gz",
+        ),
+        Archive(
+            file="BigEarthNet-S2.tar.gzab",
+            url=f"{_BIGEARTHNET_V2_URL}/BigEarthNet-S2.tar.gzab",
+            sha256="e0bfe57038e07ff09add42e5bff108d221da10a6e45533fd2eb4ac05e6d90dc2",
+            holds=("BigEarthNet-S2/",),
+            join="BigEarthNet-S2.tar.gz",
+        ),
+        Archive(
+            file="metadata.parquet",
+            url=f"{_BIGEARTHNET_V2_URL}/metadata.parquet",
+            md5="55687065e77b6d0b0f1ff604a6e7b49c",
+        ),
     ),
     splits=Lists(
         path="metadata.parquet",

@@ -9,6 +9,9 @@ from geoxt.datasets.catalog.spacenet import WORLDVIEW3
 from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes, plain_bands
 from geoxt.layers.products import Band
 
+_SPACENET1_URL = "s3://spacenet-dataset/spacenet/SN1_buildings/tarballs"
+_SPACENET4_URL = "s3://spacenet-dataset/spacenet/SN4_buildings/tarballs/train"
+
 _WORLDVIEW2 = tuple(replace(band, resolution=2.0) for band in WORLDVIEW3)
 _PAN = (Band(name="PAN", common="pan", wavelength=0.625, limits=(0.45, 0.8), resolution=0.5),)
 _BUILDINGS = classes("background building")
@@ -17,13 +20,6 @@ _LICENCE, _ROW, _TRAIN = "CC-BY-SA-4.0", "SpaceNet 1, 2, 4, 7", {"split": ("trai
 
 _RIO = "SN1_buildings/{split:train|test}"
 _RIO_SHAPES = "SN1_buildings/train/geojson/Geo_AOI_1_RIO_img{n:d}.geojson"
-_RIO_SUMS = {
-    "train_AOI_1_Rio_3band": "279e334a2120ecac70439ea246174516",
-    "train_AOI_1_Rio_8band": "6440a9eedbd7c4fe9741875135362c8c",
-    "train_AOI_1_Rio_geojson_buildings": "b6e02fbd727f252ea038abe4f77a77b3",
-    "test_AOI_1_Rio_3band": "18283d78b21c239bc1831f3bf1d2c996",
-    "test_AOI_1_Rio_8band": "732b3a40603b76e80aac84e002e2b3e8",
-}
 
 SPACENET1 = Spec(
     name="spacenet1",
@@ -43,15 +39,42 @@ SPACENET1 = Spec(
         "mask": Vector(_RIO_SHAPES, only=_TRAIN),
         "instances": Vector(_RIO_SHAPES, only=_TRAIN, value="number"),
     },
-    archives=tuple(
+    archives=(
         Archive(
-            file=f"SN1_buildings_{name}.tar.gz",
-            url=f"{_AT}/SN1_buildings/tarballs/SN1_buildings_{name}.tar.gz",
-            md5=md5,
-            into=f"SN1_buildings/{name.split('_')[0]}",
-            holds=(f"SN1_buildings/{name.split('_')[0]}/{name.split('_')[4]}/",),
-        )
-        for name, md5 in _RIO_SUMS.items()
+            file="SN1_buildings_train_AOI_1_Rio_3band.tar.gz",
+            url=f"{_SPACENET1_URL}/SN1_buildings_train_AOI_1_Rio_3band.tar.gz",
+            md5="279e334a2120ecac70439ea246174516",
+            into="SN1_buildings/train",
+            holds=("SN1_buildings/train/3band/",),
+        ),
+        Archive(
+            file="SN1_buildings_train_AOI_1_Rio_8band.tar.gz",
+            url=f"{_SPACENET1_URL}/SN1_buildings_train_AOI_1_Rio_8band.tar.gz",
+            md5="6440a9eedbd7c4fe9741875135362c8c",
+            into="SN1_buildings/train",
+            holds=("SN1_buildings/train/8band/",),
+        ),
+        Archive(
+            file="SN1_buildings_train_AOI_1_Rio_geojson_buildings.tar.gz",
+            url=f"{_SPACENET1_URL}/SN1_buildings_train_AOI_1_Rio_geojson_buildings.tar.gz",
+            md5="b6e02fbd727f252ea038abe4f77a77b3",
+            into="SN1_buildings/train",
+            holds=("SN1_buildings/train/geojson/",),
+        ),
+        Archive(
+            file="SN1_buildings_test_AOI_1_Rio_3band.tar.gz",
+            url=f"{_SPACENET1_URL}/SN1_buildings_test_AOI_1_Rio_3band.tar.gz",
+            md5="18283d78b21c239bc1831f3bf1d2c996",
+            into="SN1_buildings/test",
+            holds=("SN1_buildings/test/3band/",),
+        ),
+        Archive(
+            file="SN1_buildings_test_AOI_1_Rio_8band.tar.gz",
+            url=f"{_SPACENET1_URL}/SN1_buildings_test_AOI_1_Rio_8band.tar.gz",
+            md5="732b3a40603b76e80aac84e002e2b3e8",
+            into="SN1_buildings/test",
+            holds=("SN1_buildings/test/8band/",),
+        ),
     ),
     splits=Folders(),
     sizes={"train": 6940},
@@ -75,47 +98,6 @@ _CHIP = "_Atlanta_nadir{angle}_catid_{catid}_{easting:d}_{northing:d}.tif"
 _ATLANTA_SHAPES = (
     "SN4_buildings/train/**/geojson/spacenet-buildings/spacenet-buildings_{easting:d}_{northing:d}.geojson"
 )
-_VIEWS = """
-    7 1030010003D22F00 d41ab6ec087b07e1e046c55d1fa5754b
-    8 10300100023BC100 72f04a7c0c34dd4595c181ee1ae6cb4c
-    10 1030010003993E00 89559f42ac11a8de570cef9802a577ad
-    10 1030010003CAF100 5489ac756249c336ea506ef0acb3c09d
-    13 1030010002B7D800 bd9ed231cedd8631683ea51ea0602de1
-    14 10300100039AB000 c497a8a448ed7ccdf63e7706507c0603
-    16 1030010002649200 45d54eeecefdc60aa38320be6f29a17c
-    19 1030010003C92000 611528c0188bbc7e9cdf98609c6b0c49
-    21 1030010003127500 532fbf1ca73d3d2e8b03c585f61b7316
-    23 103001000352C200 538f48429b0968b6cfad97eb61fa8de1
-    25 103001000307D800 3c48e94bc6d9e66e27c3a9bc8d35d65d
-    27 1030010003472200 b78cdf951e7bf4fedbe9259abd1e047a
-    29 1030010003315300 f307ce3c623d12d5a2fd5acb1e0607e0
-    30 10300100036D5200 9a17574332cd5513d68a0bcc9c607bdd
-    32 103001000392F600 fe905ca809f7bd2ceef75bde23c326f3
-    34 1030010003697400 d9f2e4a5c8462f6f9f7d5c573d9a1dc6
-    36 1030010003895500 f9425ff38dc82bf0e8f25a6287ff1ad1
-    39 1030010003832800 7a6005d6fd972d5ce04caf9b42b36897
-    42 10300100035D1B00 7c5aa16bb64cacf766cf88f89b3093bd
-    44 1030010003CCD700 8f7e959eb0156ad2dfb0b966a1de06a9
-    46 1030010003713C00 62c4babcbe70034b7deb7c14d5ff61c2
-    47 10300100033C5200 8001d75f67534edf6932242324b8c1a7
-    49 1030010003492700 bc299cb5de432b5f5a1ce65a3bdb0abc
-    50 10300100039E6200 d7640eda7c4efaf825665e853037bec9
-    52 1030010003BDDC00 d4e1931551e9d3c6fd9bf1d8adfd07a0
-    53 1030010003193D00 b313e23ead8fe6e2c8671a49f2c9de37
-    53 1030010003CD4300 3bd8f07ad57bff841d0cf91c91c6f5ed
-"""
-"""Angle off nadir in degrees, catalogue id and MD5 of the archive of each view."""
-
-
-def _views() -> list[Archive]:
-    """Return the archives of the views."""
-    out = []
-    for angle, catid, md5 in (line.split() for line in _VIEWS.split("\n") if line):
-        name = f"Atlanta_nadir{angle}_catid_{catid}"
-        url = f"{_AT}/SN4_buildings/tarballs/train/{name}.tar.gz"
-        into = "SN4_buildings/train"
-        out.append(Archive(file=f"{name}.tar.gz", url=url, md5=md5, into=into, holds=(f"{into}/{name}/",)))
-    return out
 
 
 SPACENET4 = Spec(
@@ -138,17 +120,205 @@ SPACENET4 = Spec(
         "instances": Vector(_ATLANTA_SHAPES, only=_TRAIN, value="number"),
     },
     archives=(
-        *_views(),
+        Archive(
+            file="Atlanta_nadir7_catid_1030010003D22F00.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir7_catid_1030010003D22F00.tar.gz",
+            md5="d41ab6ec087b07e1e046c55d1fa5754b",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir7_catid_1030010003D22F00/",),
+        ),
+        Archive(
+            file="Atlanta_nadir8_catid_10300100023BC100.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir8_catid_10300100023BC100.tar.gz",
+            md5="72f04a7c0c34dd4595c181ee1ae6cb4c",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir8_catid_10300100023BC100/",),
+        ),
+        Archive(
+            file="Atlanta_nadir10_catid_1030010003993E00.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir10_catid_1030010003993E00.tar.gz",
+            md5="89559f42ac11a8de570cef9802a577ad",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir10_catid_1030010003993E00/",),
+        ),
+        Archive(
+            file="Atlanta_nadir10_catid_1030010003CAF100.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir10_catid_1030010003CAF100.tar.gz",
+            md5="5489ac756249c336ea506ef0acb3c09d",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir10_catid_1030010003CAF100/",),
+        ),
+        Archive(
+            file="Atlanta_nadir13_catid_1030010002B7D800.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir13_catid_1030010002B7D800.tar.gz",
+            md5="bd9ed231cedd8631683ea51ea0602de1",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir13_catid_1030010002B7D800/",),
+        ),
+        Archive(
+            file="Atlanta_nadir14_catid_10300100039AB000.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir14_catid_10300100039AB000.tar.gz",
+            md5="c497a8a448ed7ccdf63e7706507c0603",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir14_catid_10300100039AB000/",),
+        ),
+        Archive(
+            file="Atlanta_nadir16_catid_1030010002649200.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir16_catid_1030010002649200.tar.gz",
+            md5="45d54eeecefdc60aa38320be6f29a17c",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir16_catid_1030010002649200/",),
+        ),
+        Archive(
+            file="Atlanta_nadir19_catid_1030010003C92000.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir19_catid_1030010003C92000.tar.gz",
+            md5="611528c0188bbc7e9cdf98609c6b0c49",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir19_catid_1030010003C92000/",),
+        ),
+        Archive(
+            file="Atlanta_nadir21_catid_1030010003127500.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir21_catid_1030010003127500.tar.gz",
+            md5="532fbf1ca73d3d2e8b03c585f61b7316",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir21_catid_1030010003127500/",),
+        ),
+        Archive(
+            file="Atlanta_nadir23_catid_103001000352C200.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir23_catid_103001000352C200.tar.gz",
+            md5="538f48429b0968b6cfad97eb61fa8de1",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir23_catid_103001000352C200/",),
+        ),
+        Archive(
+            file="Atlanta_nadir25_catid_103001000307D800.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir25_catid_103001000307D800.tar.gz",
+            md5="3c48e94bc6d9e66e27c3a9bc8d35d65d",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir25_catid_103001000307D800/",),
+        ),
+        Archive(
+            file="Atlanta_nadir27_catid_1030010003472200.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir27_catid_1030010003472200.tar.gz",
+            md5="b78cdf951e7bf4fedbe9259abd1e047a",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir27_catid_1030010003472200/",),
+        ),
+        Archive(
+            file="Atlanta_nadir29_catid_1030010003315300.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir29_catid_1030010003315300.tar.gz",
+            md5="f307ce3c623d12d5a2fd5acb1e0607e0",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir29_catid_1030010003315300/",),
+        ),
+        Archive(
+            file="Atlanta_nadir30_catid_10300100036D5200.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir30_catid_10300100036D5200.tar.gz",
+            md5="9a17574332cd5513d68a0bcc9c607bdd",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir30_catid_10300100036D5200/",),
+        ),
+        Archive(
+            file="Atlanta_nadir32_catid_103001000392F600.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir32_catid_103001000392F600.tar.gz",
+            md5="fe905ca809f7bd2ceef75bde23c326f3",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir32_catid_103001000392F600/",),
+        ),
+        Archive(
+            file="Atlanta_nadir34_catid_1030010003697400.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir34_catid_1030010003697400.tar.gz",
+            md5="d9f2e4a5c8462f6f9f7d5c573d9a1dc6",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir34_catid_1030010003697400/",),
+        ),
+        Archive(
+            file="Atlanta_nadir36_catid_1030010003895500.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir36_catid_1030010003895500.tar.gz",
+            md5="f9425ff38dc82bf0e8f25a6287ff1ad1",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir36_catid_1030010003895500/",),
+        ),
+        Archive(
+            file="Atlanta_nadir39_catid_1030010003832800.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir39_catid_1030010003832800.tar.gz",
+            md5="7a6005d6fd972d5ce04caf9b42b36897",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir39_catid_1030010003832800/",),
+        ),
+        Archive(
+            file="Atlanta_nadir42_catid_10300100035D1B00.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir42_catid_10300100035D1B00.tar.gz",
+            md5="7c5aa16bb64cacf766cf88f89b3093bd",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir42_catid_10300100035D1B00/",),
+        ),
+        Archive(
+            file="Atlanta_nadir44_catid_1030010003CCD700.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir44_catid_1030010003CCD700.tar.gz",
+            md5="8f7e959eb0156ad2dfb0b966a1de06a9",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir44_catid_1030010003CCD700/",),
+        ),
+        Archive(
+            file="Atlanta_nadir46_catid_1030010003713C00.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir46_catid_1030010003713C00.tar.gz",
+            md5="62c4babcbe70034b7deb7c14d5ff61c2",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir46_catid_1030010003713C00/",),
+        ),
+        Archive(
+            file="Atlanta_nadir47_catid_10300100033C5200.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir47_catid_10300100033C5200.tar.gz",
+            md5="8001d75f67534edf6932242324b8c1a7",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir47_catid_10300100033C5200/",),
+        ),
+        Archive(
+            file="Atlanta_nadir49_catid_1030010003492700.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir49_catid_1030010003492700.tar.gz",
+            md5="bc299cb5de432b5f5a1ce65a3bdb0abc",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir49_catid_1030010003492700/",),
+        ),
+        Archive(
+            file="Atlanta_nadir50_catid_10300100039E6200.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir50_catid_10300100039E6200.tar.gz",
+            md5="d7640eda7c4efaf825665e853037bec9",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir50_catid_10300100039E6200/",),
+        ),
+        Archive(
+            file="Atlanta_nadir52_catid_1030010003BDDC00.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir52_catid_1030010003BDDC00.tar.gz",
+            md5="d4e1931551e9d3c6fd9bf1d8adfd07a0",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir52_catid_1030010003BDDC00/",),
+        ),
+        Archive(
+            file="Atlanta_nadir53_catid_1030010003193D00.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir53_catid_1030010003193D00.tar.gz",
+            md5="b313e23ead8fe6e2c8671a49f2c9de37",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir53_catid_1030010003193D00/",),
+        ),
+        Archive(
+            file="Atlanta_nadir53_catid_1030010003CD4300.tar.gz",
+            url=f"{_SPACENET4_URL}/Atlanta_nadir53_catid_1030010003CD4300.tar.gz",
+            md5="3bd8f07ad57bff841d0cf91c91c6f5ed",
+            into="SN4_buildings/train",
+            holds=("SN4_buildings/train/Atlanta_nadir53_catid_1030010003CD4300/",),
+        ),
         Archive(
             file="geojson.tar.gz",
-            url=f"{_AT}/SN4_buildings/tarballs/train/geojson.tar.gz",
+            url=f"{_SPACENET4_URL}/geojson.tar.gz",
             md5="2556339e26a09e57559452eb240ef29c",
             into="SN4_buildings/train",
             holds=("SN4_buildings/train/geojson/",),
         ),
         Archive(
             file="SN4_buildings_AOI_6_Atlanta_test_public.tar.gz",
-            url=f"{_AT}/SN4_buildings/tarballs/SN4_buildings_AOI_6_Atlanta_test_public.tar.gz",
+            url="s3://spacenet-dataset/spacenet/SN4_buildings/tarballs/SN4_buildings_AOI_6_Atlanta_test_public.tar.gz",
             md5="0ec3874bfc19aed63b33ac47b039aace",
             into="SN4_buildings/test",
             holds=("SN4_buildings/test/",),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Folders, Spec, classes
+from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
 
 LEVIRCD = Spec(
     name="levircd_plus",
@@ -16,11 +15,13 @@ LEVIRCD = Spec(
         "image": Raster("LEVIR-CD+/{split:train|test}/{time:A|B}/{id}.png", bands=RGB, shape=(1024, 1024)),
         "mask": Raster("LEVIR-CD+/{split:train|test}/label/{id}.png", codes={0: 0, 255: 1}, shape=(1024, 1024)),
     },
-    archives=hosted(
-        "https://huggingface.co/datasets/satellite-image-deep-learning/LEVIR-CD/resolve/d4f83dcbb571ee7573079129a5c327d18592a849",
-        """
-        LEVIR-CD+.zip 1adf156f628aa32fb2e8fe6cada16c04 LEVIR-CD+/
-        """,
+    archives=(
+        Archive(
+            file="LEVIR-CD+.zip",
+            url="https://huggingface.co/datasets/satellite-image-deep-learning/LEVIR-CD/resolve/d4f83dcbb571ee7573079129a5c327d18592a849/LEVIR-CD+.zip",
+            md5="1adf156f628aa32fb2e8fe6cada16c04",
+            holds=("LEVIR-CD+/",),
+        ),
     ),
     splits=Folders(),
     samples=985,

@@ -13,7 +13,6 @@ _AERIAL = plain_bands("red green blue nir")
 _SIDES = (7500, 6000)
 _LANDSAT = plain_bands(" ".join(f"band{at}" for at in range(1, 10)))
 _PRIOR = plain_bands(" ".join(f"prior{at}" for at in range(1, 5)))
-_AT = "https://lilawildlife.blob.core.windows.net/lila-wildlife/lcmcvpr2019"
 
 CHESAPEAKE = Spec(
     name="chesapeake_cvpr",
@@ -49,9 +48,9 @@ CHESAPEAKE = Spec(
     archives=(
         Archive(
             file="cvpr_chesapeake_landcover.zip",
-            url=f"{_AT}/cvpr_chesapeake_landcover.zip",
+            url="https://lilawildlife.blob.core.windows.net/lila-wildlife/lcmcvpr2019/cvpr_chesapeake_landcover.zip",
             md5="1225ccbb9590e9396875f221e5031514",
-            holds=tuple(f"{state}_" for state in _STATES),
+            holds=("de_1m_2013_", "md_1m_2013_", "va_1m_2014_", "wv_1m_2014_", "pa_1m_2013_", "ny_1m_2013_"),
         ),
         Archive(
             file="cvpr_chesapeake_landcover_prior_extension.zip",

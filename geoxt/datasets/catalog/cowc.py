@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from geoxt.datasets.assets import Raster, Table
 from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
 
-_AT = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets"
+_COWC_DETECTION_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/detection"
+_COWC_COUNTING_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/counting"
+
 _FOLDER = (
     "{place:Toronto_ISPRS|Selwyn_LINZ|Potsdam_ISPRS|Vaihingen_ISPRS|Columbus_CSUAV_AFRL|Utah_AGRC}/{split:train|test}"
 )
@@ -17,24 +17,6 @@ _QUIRKS = (
     "Both sets have folders of the same names: keep each in a root of its own.",
     "Columbus and Vaihingen are grey and colour-infrared images stored as three bands.",
 )
-
-
-def _lists(task: str, name: str, sums: Mapping[str, str]) -> tuple[Archive, ...]:
-    """Return the lists of a set, which say split and label of a patch."""
-    files = {split: f"COWC_{split}_list_{name}.txt" for split in sums}
-    return tuple(
-        Archive(file=f"{file}.bz2", url=f"{_AT}/{task}/{file}.bz2", md5=sums[split], holds=(file,))
-        for split, file in files.items()
-    )
-
-
-def _patches(task: str, sums: Mapping[str, str]) -> tuple[Archive, ...]:
-    """Return the archives of a set, one a place."""
-    files = {place: f"COWC_{task.title()}_{place}.tbz" for place in sums}
-    return tuple(
-        Archive(file=file, url=f"{_AT}/{task}/{file}", md5=sums[place], holds=(f"{place}/",))
-        for place, file in files.items()
-    )
 
 
 COWC_DETECTION = Spec(
@@ -55,21 +37,53 @@ COWC_DETECTION = Spec(
         ),
     },
     archives=(
-        *_lists(
-            "detection",
-            "detection",
-            {"train": "c954a5a3dac08c220b10cfbeec83893c", "test": "c6c2d0a78f12a2ad88b286b724a57c1a"},
+        Archive(
+            file="COWC_train_list_detection.txt.bz2",
+            url=f"{_COWC_DETECTION_URL}/COWC_train_list_detection.txt.bz2",
+            md5="c954a5a3dac08c220b10cfbeec83893c",
+            holds=("COWC_train_list_detection.txt",),
         ),
-        *_patches(
-            "detection",
-            {
-                "Toronto_ISPRS": "11af24f43b198b0f13c8e94814008a48",
-                "Selwyn_LINZ": "22fd37a86961010f5d519a7da0e1fc72",
-                "Potsdam_ISPRS": "bf053545cc1915d8b6597415b746fe48",
-                "Vaihingen_ISPRS": "23945d5b22455450a938382ccc2a8b27",
-                "Columbus_CSUAV_AFRL": "f40522dc97bea41b10117d4a5b946a6f",
-                "Utah_AGRC": "195da7c9443a939a468c9f232fd86ee3",
-            },
+        Archive(
+            file="COWC_test_list_detection.txt.bz2",
+            url=f"{_COWC_DETECTION_URL}/COWC_test_list_detection.txt.bz2",
+            md5="c6c2d0a78f12a2ad88b286b724a57c1a",
+            holds=("COWC_test_list_detection.txt",),
+        ),
+        Archive(
+            file="COWC_Detection_Toronto_ISPRS.tbz",
+            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Toronto_ISPRS.tbz",
+            md5="11af24f43b198b0f13c8e94814008a48",
+            holds=("Toronto_ISPRS/",),
+        ),
+        Archive(
+            file="COWC_Detection_Selwyn_LINZ.tbz",
+            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Selwyn_LINZ.tbz",
+            md5="22fd37a86961010f5d519a7da0e1fc72",
+            holds=("Selwyn_LINZ/",),
+        ),
+        Archive(
+            file="COWC_Detection_Potsdam_ISPRS.tbz",
+            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Potsdam_ISPRS.tbz",
+            md5="bf053545cc1915d8b6597415b746fe48",
+            holds=("Potsdam_ISPRS/",),
+        ),
+        Archive(
+            file="COWC_Detection_Vaihingen_ISPRS.tbz",
+            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Vaihingen_ISPRS.tbz",
+            md5="23945d5b22455450a938382ccc2a8b27",
+            holds=("Vaihingen_ISPRS/",),
+        ),
+        Archive(
+            file="COWC_Detection_Columbus_CSUAV_AFRL.tbz",
+            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Columbus_CSUAV_AFRL.tbz",
+            md5="f40522dc97bea41b10117d4a5b946a6f",
+            holds=("Columbus_CSUAV_AFRL/",),
+        ),
+        Archive(
+            file="COWC_Detection_Utah_AGRC.tbz",
+            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Utah_AGRC.tbz",
+            md5="195da7c9443a939a468c9f232fd86ee3",
+            holds=("Utah_AGRC/",),
         ),
     ),
     splits=Folders(),
@@ -99,21 +113,53 @@ COWC_COUNTING = Spec(
         ),
     },
     archives=(
-        *_lists(
-            "counting",
-            "64_class",
-            {"train": "187543d20fa6d591b8da51136e8ef8fb", "test": "930cfd6e160a7b36db03146282178807"},
+        Archive(
+            file="COWC_train_list_64_class.txt.bz2",
+            url=f"{_COWC_COUNTING_URL}/COWC_train_list_64_class.txt.bz2",
+            md5="187543d20fa6d591b8da51136e8ef8fb",
+            holds=("COWC_train_list_64_class.txt",),
         ),
-        *_patches(
-            "counting",
-            {
-                "Toronto_ISPRS": "bc2613196dfa93e66d324ae43e7c1fdb",
-                "Selwyn_LINZ": "ea842ae055f5c74d0d933d2194764545",
-                "Potsdam_ISPRS": "19a77ab9932b722ef52b197d70e68ce7",
-                "Vaihingen_ISPRS": "4009c1e420566390746f5b4db02afdb9",
-                "Columbus_CSUAV_AFRL": "daf8033c4e8ceebbf2c3cac3fabb8b10",
-                "Utah_AGRC": "777ec107ed2a3d54597a739ce74f95ad",
-            },
+        Archive(
+            file="COWC_test_list_64_class.txt.bz2",
+            url=f"{_COWC_COUNTING_URL}/COWC_test_list_64_class.txt.bz2",
+            md5="930cfd6e160a7b36db03146282178807",
+            holds=("COWC_test_list_64_class.txt",),
+        ),
+        Archive(
+            file="COWC_Counting_Toronto_ISPRS.tbz",
+            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Toronto_ISPRS.tbz",
+            md5="bc2613196dfa93e66d324ae43e7c1fdb",
+            holds=("Toronto_ISPRS/",),
+        ),
+        Archive(
+            file="COWC_Counting_Selwyn_LINZ.tbz",
+            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Selwyn_LINZ.tbz",
+            md5="ea842ae055f5c74d0d933d2194764545",
+            holds=("Selwyn_LINZ/",),
+        ),
+        Archive(
+            file="COWC_Counting_Potsdam_ISPRS.tbz",
+            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Potsdam_ISPRS.tbz",
+            md5="19a77ab9932b722ef52b197d70e68ce7",
+            holds=("Potsdam_ISPRS/",),
+        ),
+        Archive(
+            file="COWC_Counting_Vaihingen_ISPRS.tbz",
+            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Vaihingen_ISPRS.tbz",
+            md5="4009c1e420566390746f5b4db02afdb9",
+            holds=("Vaihingen_ISPRS/",),
+        ),
+        Archive(
+            file="COWC_Counting_Columbus_CSUAV_AFRL.tbz",
+            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Columbus_CSUAV_AFRL.tbz",
+            md5="daf8033c4e8ceebbf2c3cac3fabb8b10",
+            holds=("Columbus_CSUAV_AFRL/",),
+        ),
+        Archive(
+            file="COWC_Counting_Utah_AGRC.tbz",
+            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Utah_AGRC.tbz",
+            md5="777ec107ed2a3d54597a739ce74f95ad",
+            holds=("Utah_AGRC/",),
         ),
     ),
     splits=Folders(),

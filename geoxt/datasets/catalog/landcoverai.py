@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Lists, Rule, Spec, classes
+from geoxt.datasets.spec import RGB, Archive, Lists, Rule, Spec, classes
 
-_AT = "https://hf.co/datasets/dragon7/LandCover.ai/resolve/262c75fbbf77d107f0a8335e9eef1f6234481d08"
+_LANDCOVERAI_URL = "https://hf.co/datasets/dragon7/LandCover.ai/resolve/262c75fbbf77d107f0a8335e9eef1f6234481d08"
+
 _CLASSES = classes(
     "Background Building Woodland Water Road", colors=("#000000", "#614a4a", "#267300", "#00c5ff", "#cfcfcf")
 )
@@ -21,14 +21,28 @@ LANDCOVERAI = Spec(
         "image": Raster("output/{tile}_{n:d}.jpg", bands=RGB, shape=(512, 512)),
         "mask": Raster("output/{tile}_{n:d}_m.png", codes={}, channel=3, shape=(512, 512)),  # three bands alike
     },
-    archives=hosted(
-        _AT,
-        """
-        output.zip 0edd6b7049d089519e63450e371037890b5e9552b1df056dbbddcc88770fd0da output/
-        train.txt 3db55adca08bb2161448875e7798102a313a9bd4b7a2caf60892293f0ca98450
-        val.txt 521d28411921e97602eb619a55058ddb3702a743f9b4c3aefd56130ae122c6ea
-        test.txt df381ab217cb7bfd526cca4249bc863cb11d8b99edbe6837b086f513fe9c123f
-        """,
+    archives=(
+        Archive(
+            file="output.zip",
+            url=f"{_LANDCOVERAI_URL}/output.zip",
+            sha256="0edd6b7049d089519e63450e371037890b5e9552b1df056dbbddcc88770fd0da",
+            holds=("output/",),
+        ),
+        Archive(
+            file="train.txt",
+            url=f"{_LANDCOVERAI_URL}/train.txt",
+            sha256="3db55adca08bb2161448875e7798102a313a9bd4b7a2caf60892293f0ca98450",
+        ),
+        Archive(
+            file="val.txt",
+            url=f"{_LANDCOVERAI_URL}/val.txt",
+            sha256="521d28411921e97602eb619a55058ddb3702a743f9b4c3aefd56130ae122c6ea",
+        ),
+        Archive(
+            file="test.txt",
+            url=f"{_LANDCOVERAI_URL}/test.txt",
+            sha256="df381ab217cb7bfd526cca4249bc863cb11d8b99edbe6837b086f513fe9c123f",
+        ),
     ),
     splits=Lists(path="{split:train|val|test}.txt", columns=("{tile}_{n:d}",)),
     samples=10674,
@@ -57,12 +71,14 @@ SCENES = Spec(
         "image": Raster("images/{tile}.tif", bands=RGB, shape=(9000, 9500)),
         "mask": Raster("masks/{tile}.tif", codes={}, shape=(9000, 9500)),
     },
-    archives=hosted(
-        "https://landcover.ai.linuxpolska.com/download",
-        """
-        landcover.ai.v1.zip 3268c89070e8734b4e91d531c0617e03
-            dd448287ff3a76291f2b159084b8a265f2ba4559bb80b0551fc8c6c0eb149a4b images/ masks/
-        """,
+    archives=(
+        Archive(
+            file="landcover.ai.v1.zip",
+            url="https://landcover.ai.linuxpolska.com/download/landcover.ai.v1.zip",
+            md5="3268c89070e8734b4e91d531c0617e03",
+            sha256="dd448287ff3a76291f2b159084b8a265f2ba4559bb80b0551fc8c6c0eb149a4b",
+            holds=("images/", "masks/"),
+        ),
     ),
     splits=Rule(block=5000),
     samples=41,

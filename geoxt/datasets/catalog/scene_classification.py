@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Lists, Spec, Statistics, classes, sensor_bands
+from geoxt.datasets.spec import RGB, Archive, Lists, Spec, Statistics, classes, sensor_bands
 
-_LISTS = hosted(
-    "https://hf.co/datasets/torchgeo/eurosat/resolve/1ce6f1bfb56db63fd91b6ecc466ea67f2509774c",
-    """
-    eurosat-train.txt 908f142e73d6acdf3f482c5e80d851b1
-        1c1d2e855f95deee605a3d992f914d113fddbecf422ec61648057d029a37d695
-    eurosat-val.txt 95de90f2aa998f70a3b2416bfe0687b4
-        b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330
-    eurosat-test.txt 7ae5ab94471417b6e315763121e67c5f
-        cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592
-    """,
-)
+_EUROSAT_URL = "https://hf.co/datasets/torchgeo/eurosat/resolve/1ce6f1bfb56db63fd91b6ecc466ea67f2509774c"
+_UCMERCED_URL = "https://hf.co/datasets/torchgeo/ucmerced/resolve/7c5ef3454d9b1cccfa7ccde0c01fc8f00a45909a"
+
 _NEUMANN = Lists(path="eurosat-{split:train|val|test}.txt", columns=("{label}_{n:d}.jpg",), official=False)
 _EUROSAT = classes(
     "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
@@ -41,15 +32,32 @@ EUROSAT = Spec(
         ),
     },
     archives=(
-        *hosted(
-            "https://hf.co/datasets/torchgeo/eurosat/resolve/1ce6f1bfb56db63fd91b6ecc466ea67f2509774c",
-            """
-            EuroSATallBands.zip 5ac12b3b2557aa56e1826e981e8e200e
-                751f070f9bffa2eed48b24ca2dd0b02959280c08837e8c9a5532a67ba611df59 2067725275
-                ds/images/remote_sensing/otherDatasets/sentinel_2/tif/
-            """,
+        Archive(
+            file="EuroSATallBands.zip",
+            url=f"{_EUROSAT_URL}/EuroSATallBands.zip",
+            md5="5ac12b3b2557aa56e1826e981e8e200e",
+            sha256="751f070f9bffa2eed48b24ca2dd0b02959280c08837e8c9a5532a67ba611df59",
+            size=2067725275,
+            holds=("ds/images/remote_sensing/otherDatasets/sentinel_2/tif/",),
         ),
-        *_LISTS,
+        Archive(
+            file="eurosat-train.txt",
+            url=f"{_EUROSAT_URL}/eurosat-train.txt",
+            md5="908f142e73d6acdf3f482c5e80d851b1",
+            sha256="1c1d2e855f95deee605a3d992f914d113fddbecf422ec61648057d029a37d695",
+        ),
+        Archive(
+            file="eurosat-val.txt",
+            url=f"{_EUROSAT_URL}/eurosat-val.txt",
+            md5="95de90f2aa998f70a3b2416bfe0687b4",
+            sha256="b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330",
+        ),
+        Archive(
+            file="eurosat-test.txt",
+            url=f"{_EUROSAT_URL}/eurosat-test.txt",
+            md5="7ae5ab94471417b6e315763121e67c5f",
+            sha256="cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
+        ),
     ),
     splits=_NEUMANN,
     samples=27000,
@@ -113,13 +121,31 @@ EUROSAT_RGB = Spec(
     classes=_EUROSAT,
     assets={"image": Raster("2750/{label}/{label}_{n:d}.jpg", bands=RGB, shape=(64, 64))},
     archives=(
-        *hosted(
-            "https://madm.dfki.de/files/sentinel",
-            """
-            EuroSAT.zip 8ebea626349354c5328b142b96d0430e647051f26efc2dc974c843f25ecf70bd 94280567 2750/
-            """,
+        Archive(
+            file="EuroSAT.zip",
+            url="https://madm.dfki.de/files/sentinel/EuroSAT.zip",
+            sha256="8ebea626349354c5328b142b96d0430e647051f26efc2dc974c843f25ecf70bd",
+            size=94280567,
+            holds=("2750/",),
         ),
-        *_LISTS,
+        Archive(
+            file="eurosat-train.txt",
+            url=f"{_EUROSAT_URL}/eurosat-train.txt",
+            md5="908f142e73d6acdf3f482c5e80d851b1",
+            sha256="1c1d2e855f95deee605a3d992f914d113fddbecf422ec61648057d029a37d695",
+        ),
+        Archive(
+            file="eurosat-val.txt",
+            url=f"{_EUROSAT_URL}/eurosat-val.txt",
+            md5="95de90f2aa998f70a3b2416bfe0687b4",
+            sha256="b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330",
+        ),
+        Archive(
+            file="eurosat-test.txt",
+            url=f"{_EUROSAT_URL}/eurosat-test.txt",
+            md5="7ae5ab94471417b6e315763121e67c5f",
+            sha256="cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
+        ),
     ),
     splits=_NEUMANN,
     samples=27000,
@@ -161,18 +187,33 @@ UCMERCED = Spec(
         """
     ),
     assets={"image": Raster("UCMerced_LandUse/Images/{label}/{label}{n:2d}.tif", bands=RGB)},
-    archives=hosted(
-        "https://hf.co/datasets/torchgeo/ucmerced/resolve/7c5ef3454d9b1cccfa7ccde0c01fc8f00a45909a",
-        """
-        UCMerced_LandUse.zip 5b7ec56793786b6dc8a908e8854ac0e4
-            06c539ef28703a58fb07bd2837991ac7c48b813b00bb12ac197efd813a18daeb 332468434 UCMerced_LandUse/
-        uc_merced-train.txt f2fb12eb2210cfb53f93f063a35ff374
-            d625ea884cb2870e007774c1d64e904e9ae71ba3e7b4b92a9e8aa6065e2cd8cc
-        uc_merced-val.txt 11ecabfc52782e5ea6a9c7c0d263aca0
-            4459da518e2c1486471b4ea57734950c9c7c449611fe3468c0d1ca34a4bd3a56
-        uc_merced-test.txt 046aff88472d8fc07c4678d03749e28d
-            0d3b64706fd2a9f9faaa1d7dade934ec8b4fd258a9853f037983b1f2db239220
-        """,
+    archives=(
+        Archive(
+            file="UCMerced_LandUse.zip",
+            url=f"{_UCMERCED_URL}/UCMerced_LandUse.zip",
+            md5="5b7ec56793786b6dc8a908e8854ac0e4",
+            sha256="06c539ef28703a58fb07bd2837991ac7c48b813b00bb12ac197efd813a18daeb",
+            size=332468434,
+            holds=("UCMerced_LandUse/",),
+        ),
+        Archive(
+            file="uc_merced-train.txt",
+            url=f"{_UCMERCED_URL}/uc_merced-train.txt",
+            md5="f2fb12eb2210cfb53f93f063a35ff374",
+            sha256="d625ea884cb2870e007774c1d64e904e9ae71ba3e7b4b92a9e8aa6065e2cd8cc",
+        ),
+        Archive(
+            file="uc_merced-val.txt",
+            url=f"{_UCMERCED_URL}/uc_merced-val.txt",
+            md5="11ecabfc52782e5ea6a9c7c0d263aca0",
+            sha256="4459da518e2c1486471b4ea57734950c9c7c449611fe3468c0d1ca34a4bd3a56",
+        ),
+        Archive(
+            file="uc_merced-test.txt",
+            url=f"{_UCMERCED_URL}/uc_merced-test.txt",
+            md5="046aff88472d8fc07c4678d03749e28d",
+            sha256="0d3b64706fd2a9f9faaa1d7dade934ec8b4fd258a9853f037983b1f2db239220",
+        ),
     ),
     splits=Lists(path="uc_merced-{split:train|val|test}.txt", columns=("{label:[a-z]+}{n:2d}.tif",), official=False),
     samples=2100,

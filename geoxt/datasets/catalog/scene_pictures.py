@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Lists, Rule, Spec, Statistics, classes
+from geoxt.datasets.spec import RGB, Archive, Lists, Rule, Spec, Statistics, classes
 
-_RESISC = "https://hf.co/datasets/isaaccorley/resisc45/resolve/883edc0eee77b2c84225472f10f126e3ed83fa6e"
+_RESISC45_URL = "https://hf.co/datasets/isaaccorley/resisc45/resolve/883edc0eee77b2c84225472f10f126e3ed83fa6e"
+
 
 PATTERNNET = Spec(
     name="patternnet",
@@ -21,12 +21,14 @@ PATTERNNET = Spec(
         "tennis_court transformer_station wastewater_treatment_plant"
     ),
     assets={"image": Raster("PatternNet/images/{label:[a-z_]+}/{_prefix:[a-z_]+}{n:3d}.jpg", bands=RGB)},
-    archives=hosted(
-        "https://hf.co/datasets/torchgeo/PatternNet/resolve/2dbd901b00e301967a5c5146b25454f5d3455ad0",
-        """
-        PatternNet.zip 96d54b3224c5350a98d55d5a7e6984ad
-            456dd031950b0429518b8ec7d30a5c4b3f6456261ee1dd573a3eee43efb29958 PatternNet/
-        """,
+    archives=(
+        Archive(
+            file="PatternNet.zip",
+            url="https://hf.co/datasets/torchgeo/PatternNet/resolve/2dbd901b00e301967a5c5146b25454f5d3455ad0/PatternNet.zip",
+            md5="96d54b3224c5350a98d55d5a7e6984ad",
+            sha256="456dd031950b0429518b8ec7d30a5c4b3f6456261ee1dd573a3eee43efb29958",
+            holds=("PatternNet/",),
+        ),
     ),
     splits=Rule(),
     samples=30400,
@@ -65,18 +67,32 @@ RESISC45 = Spec(
         "sparse_residential stadium storage_tank tennis_court terrace thermal_power_station wetland"
     ),
     assets={"image": Raster("NWPU-RESISC45/{label:[a-z_]+}/{label}_{n:3d}.jpg", bands=RGB)},
-    archives=hosted(
-        _RESISC,
-        """
-        NWPU-RESISC45.zip 75206b2e16446591afa88e2628744886
-            beeecd0b63656290ae6d65cf7763185b0c1c4c54a753ef8088d6fba3faaf1f53 NWPU-RESISC45/
-        resisc45-train.txt b5a4c05a37de15e4ca886696a85c403e
-            ecfa963be4d85eac83665f8be8634abcb4fe6f3546472cc0e87999e2cab4449b
-        resisc45-val.txt a0770cee4c5ca20b8c32bbd61e114805
-            08d81f642526bec240589000af7f49a47e8d071a6e7925b0f36246a78ab64342
-        resisc45-test.txt 3dda9e4988b47eb1de9f07993653eb08
-            e0927e80130b47317a2f18520d98382b6fc56f0d3edd3345140f7d02267c3805
-        """,
+    archives=(
+        Archive(
+            file="NWPU-RESISC45.zip",
+            url=f"{_RESISC45_URL}/NWPU-RESISC45.zip",
+            md5="75206b2e16446591afa88e2628744886",
+            sha256="beeecd0b63656290ae6d65cf7763185b0c1c4c54a753ef8088d6fba3faaf1f53",
+            holds=("NWPU-RESISC45/",),
+        ),
+        Archive(
+            file="resisc45-train.txt",
+            url=f"{_RESISC45_URL}/resisc45-train.txt",
+            md5="b5a4c05a37de15e4ca886696a85c403e",
+            sha256="ecfa963be4d85eac83665f8be8634abcb4fe6f3546472cc0e87999e2cab4449b",
+        ),
+        Archive(
+            file="resisc45-val.txt",
+            url=f"{_RESISC45_URL}/resisc45-val.txt",
+            md5="a0770cee4c5ca20b8c32bbd61e114805",
+            sha256="08d81f642526bec240589000af7f49a47e8d071a6e7925b0f36246a78ab64342",
+        ),
+        Archive(
+            file="resisc45-test.txt",
+            url=f"{_RESISC45_URL}/resisc45-test.txt",
+            md5="3dda9e4988b47eb1de9f07993653eb08",
+            sha256="e0927e80130b47317a2f18520d98382b6fc56f0d3edd3345140f7d02267c3805",
+        ),
     ),
     splits=Lists(path="resisc45-{split:train|val|test}.txt", columns=("{label:[a-z_]+}_{n:3d}.jpg",), official=False),
     samples=31500,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from geoxt.datasets.assets import Raster
 from geoxt.datasets.spec import Archive, Level, Lists, Spec, classes, coded, sensor_bands
 
+_SEN12MS_URL = "ftp://m1474000:m1474000@dataserv.ub.tum.de"
+_SEN12MS_URL_2 = "https://raw.githubusercontent.com/schmitt-muc/SEN12MS/3a41236a28d08d253ebe2fa1a081e5e32aa7eab4/splits"
+
 _IGBP = classes(
     """
     Evergreen needleleaf forests
@@ -126,23 +129,6 @@ _HYDROLOGY = coded(
 )
 _SEASON = "{season:ROIs1158_spring|ROIs1868_summer|ROIs1970_fall|ROIs2017_winter}"
 _PATH = _SEASON + "/PART_{scene:d}/{season}_PART_{scene}_p{patch:d}.tif"
-_FTP = "ftp://m1474000:m1474000@dataserv.ub.tum.de"
-_LISTS = "https://raw.githubusercontent.com/schmitt-muc/SEN12MS/3a41236a28d08d253ebe2fa1a081e5e32aa7eab4/splits"
-_SUMS = {
-    "ROIs1158_spring_lc": "6e2e8fa8b8cba77ddab49fd20ff5c37b",
-    "ROIs1158_spring_s1": "fba019bb27a08c1db96b31f718c34d79",
-    "ROIs1158_spring_s2": "d58af2c15a16f376eb3308dc9b685af2",
-    "ROIs1868_summer_lc": "2c5bd80244440b6f9d54957c6b1f23d4",
-    "ROIs1868_summer_s1": "01044b7f58d33570c6b57fec28a3d449",
-    "ROIs1868_summer_s2": "4dbaf72ecb704a4794036fe691427ff3",
-    "ROIs1970_fall_lc": "9b126a68b0e3af260071b3139cb57cee",
-    "ROIs1970_fall_s1": "19132e0aab9d4d6862fd42e8e6760847",
-    "ROIs1970_fall_s2": "b8f117818878da86b5f5e06400eb1866",
-    "ROIs2017_winter_lc": "0fa0420ef7bcfe4387c7e6fe226dc728",
-    "ROIs2017_winter_s1": "bb8cbfc16b95a4f054a3d5380e0130ed",
-    "ROIs2017_winter_s2": "3807545661288dcca312c9c538537b63",
-}
-"""MD5 of each archive, a season and a part each."""
 
 SEN12MS = Spec(
     name="sen12ms",
@@ -168,17 +154,80 @@ SEN12MS = Spec(
         "mask": Raster(_PATH.replace("PART", "lc"), dtype="uint16", codes={}, ignore=(0, 255), channel=1),
     },
     archives=(
-        *(
-            Archive(
-                file=f"{name}.tar.gz",
-                url=f"{_FTP}/{name}.tar.gz",
-                md5=md5,
-                holds=(f"{name[:-3]}/{name[-2:]}_",),
-            )
-            for name, md5 in _SUMS.items()
+        Archive(
+            file="ROIs1158_spring_lc.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs1158_spring_lc.tar.gz",
+            md5="6e2e8fa8b8cba77ddab49fd20ff5c37b",
+            holds=("ROIs1158_spring/lc_",),
         ),
-        Archive(file="train_list.txt", url=f"{_LISTS}/train_list.txt", md5="0a68d4e1eb24f128fccdb930000b2546"),
-        Archive(file="test_list.txt", url=f"{_LISTS}/test_list.txt", md5="c7faad064001e646445c4c634169484d"),
+        Archive(
+            file="ROIs1158_spring_s1.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs1158_spring_s1.tar.gz",
+            md5="fba019bb27a08c1db96b31f718c34d79",
+            holds=("ROIs1158_spring/s1_",),
+        ),
+        Archive(
+            file="ROIs1158_spring_s2.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs1158_spring_s2.tar.gz",
+            md5="d58af2c15a16f376eb3308dc9b685af2",
+            holds=("ROIs1158_spring/s2_",),
+        ),
+        Archive(
+            file="ROIs1868_summer_lc.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs1868_summer_lc.tar.gz",
+            md5="2c5bd80244440b6f9d54957c6b1f23d4",
+            holds=("ROIs1868_summer/lc_",),
+        ),
+        Archive(
+            file="ROIs1868_summer_s1.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs1868_summer_s1.tar.gz",
+            md5="01044b7f58d33570c6b57fec28a3d449",
+            holds=("ROIs1868_summer/s1_",),
+        ),
+        Archive(
+            file="ROIs1868_summer_s2.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs1868_summer_s2.tar.gz",
+            md5="4dbaf72ecb704a4794036fe691427ff3",
+            holds=("ROIs1868_summer/s2_",),
+        ),
+        Archive(
+            file="ROIs1970_fall_lc.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs1970_fall_lc.tar.gz",
+            md5="9b126a68b0e3af260071b3139cb57cee",
+            holds=("ROIs1970_fall/lc_",),
+        ),
+        Archive(
+            file="ROIs1970_fall_s1.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs1970_fall_s1.tar.gz",
+            md5="19132e0aab9d4d6862fd42e8e6760847",
+            holds=("ROIs1970_fall/s1_",),
+        ),
+        Archive(
+            file="ROIs1970_fall_s2.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs1970_fall_s2.tar.gz",
+            md5="b8f117818878da86b5f5e06400eb1866",
+            holds=("ROIs1970_fall/s2_",),
+        ),
+        Archive(
+            file="ROIs2017_winter_lc.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs2017_winter_lc.tar.gz",
+            md5="0fa0420ef7bcfe4387c7e6fe226dc728",
+            holds=("ROIs2017_winter/lc_",),
+        ),
+        Archive(
+            file="ROIs2017_winter_s1.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs2017_winter_s1.tar.gz",
+            md5="bb8cbfc16b95a4f054a3d5380e0130ed",
+            holds=("ROIs2017_winter/s1_",),
+        ),
+        Archive(
+            file="ROIs2017_winter_s2.tar.gz",
+            url=f"{_SEN12MS_URL}/ROIs2017_winter_s2.tar.gz",
+            md5="3807545661288dcca312c9c538537b63",
+            holds=("ROIs2017_winter/s2_",),
+        ),
+        Archive(file="train_list.txt", url=f"{_SEN12MS_URL_2}/train_list.txt", md5="0a68d4e1eb24f128fccdb930000b2546"),
+        Archive(file="test_list.txt", url=f"{_SEN12MS_URL_2}/test_list.txt", md5="c7faad064001e646445c4c634169484d"),
     ),
     splits=Lists(path="{split:train|test}_list.txt", columns=(_SEASON + "_s2_{scene:d}_p{patch:d}.tif",)),
     samples=180662,

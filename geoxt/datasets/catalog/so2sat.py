@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Array
-from geoxt.datasets.spec import Folders, Spec, Statistics, classes, sensor_bands
+from geoxt.datasets.spec import Archive, Folders, Spec, Statistics, classes, sensor_bands
 from geoxt.layers.products import Band
+
+_SO2SAT_URL = "ftp://m1483140:m1483140@dataserv.ub.tum.de"
 
 _WAVE = sensor_bands("sentinel1", "VV")[0].wavelength
 _SEN1 = (
@@ -77,15 +78,22 @@ SO2SAT = Spec(
         "sar": Array(_FILE, key="sen1", axes="nyxb", dtype="float64", shape=(32, 32, 8), bands=_SEN1),
         "label": Array(_FILE, key="label", axes="nc", dtype="float64", shape=(17,), gives="onehot"),
     },
-    archives=hosted(
-        "ftp://m1483140:m1483140@dataserv.ub.tum.de",
-        """
-        training.h5 702bc6a9368ebff4542d791e53469244
-            06df6c9b8875e37f172ba548f466640293d77ad3be335c2d5dfcba3d35942daf 52006404720
-        validation.h5 71cfa6795de3e22207229d06d6f8775d
-            cab820b5176a6b5fb35ab423f434e40b073265a7b6317d9f6895a9fa7c0bb285 3559773496
-        testing.h5 e81426102b488623a723beab52b31a8a
-        """,
+    archives=(
+        Archive(
+            file="training.h5",
+            url=f"{_SO2SAT_URL}/training.h5",
+            md5="702bc6a9368ebff4542d791e53469244",
+            sha256="06df6c9b8875e37f172ba548f466640293d77ad3be335c2d5dfcba3d35942daf",
+            size=52006404720,
+        ),
+        Archive(
+            file="validation.h5",
+            url=f"{_SO2SAT_URL}/validation.h5",
+            md5="71cfa6795de3e22207229d06d6f8775d",
+            sha256="cab820b5176a6b5fb35ab423f434e40b073265a7b6317d9f6895a9fa7c0bb285",
+            size=3559773496,
+        ),
+        Archive(file="testing.h5", url=f"{_SO2SAT_URL}/testing.h5", md5="e81426102b488623a723beab52b31a8a"),
     ),
     splits=Folders(names={"training": "train", "validation": "val", "testing": "test"}),
     samples=400673,

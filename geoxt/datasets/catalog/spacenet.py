@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.archive_list import hosted
 from geoxt.datasets.assets import Raster, Vector
-from geoxt.datasets.spec import Folders, Spec, classes
+from geoxt.datasets.spec import Archive, Folders, Spec, classes
 from geoxt.layers.products import Band
+
+_SPACENET2_URL = "s3://spacenet-dataset/spacenet/SN2_buildings/tarballs"
 
 WORLDVIEW3 = (
     Band(name="Coastal", common="coastal", wavelength=0.425, limits=(0.4, 0.45), resolution=1.24, index=1),
@@ -41,33 +42,61 @@ SPACENET2 = Spec(
         "instances": Vector(_SHAPES, only=_LABELLED, broken="empty", value="number"),
     },
     archives=(
-        *hosted(
-            "s3://spacenet-dataset/spacenet/SN2_buildings/tarballs",
-            """
-            SN2_buildings_train_AOI_2_Vegas.tar.gz 307da318bc43aaf9481828f92eda9126
-                SN2_buildings/train/AOI_2_Vegas_Train/
-            SN2_buildings_train_AOI_3_Paris.tar.gz 4db469e3e4e7bf025368ad730aec0888
-                SN2_buildings/train/AOI_3_Paris_Train/
-            SN2_buildings_train_AOI_4_Shanghai.tar.gz 986129eecd3e842ebc2063d43b407adb
-                SN2_buildings/train/AOI_4_Shanghai_Train/
-            SN2_buildings_train_AOI_5_Khartoum.tar.gz 462b4bf0466c945d708befabd4d9115b
-                SN2_buildings/train/AOI_5_Khartoum_Train/
-            """,
+        Archive(
+            file="SN2_buildings_train_AOI_2_Vegas.tar.gz",
+            url=f"{_SPACENET2_URL}/SN2_buildings_train_AOI_2_Vegas.tar.gz",
+            md5="307da318bc43aaf9481828f92eda9126",
             into="SN2_buildings/train",
+            holds=("SN2_buildings/train/AOI_2_Vegas_Train/",),
         ),
-        *hosted(
-            "s3://spacenet-dataset/spacenet/SN2_buildings/tarballs",
-            """
-            AOI_2_Vegas_Test_public.tar.gz d45405afd6629e693e2f9168b1291ea3
-                SN2_buildings/test/AOI_2_Vegas_Test_public/
-            AOI_3_Paris_Test_public.tar.gz 2eaee95303e88479246e4ee2f2279b7f
-                SN2_buildings/test/AOI_3_Paris_Test_public/
-            AOI_4_Shanghai_Test_public.tar.gz f51dc51fa484dc7fb89b3697bd15a950
-                SN2_buildings/test/AOI_4_Shanghai_Test_public/
-            AOI_5_Khartoum_Test_public.tar.gz 037d7be10530f0dd1c43d4ef79f3236e
-                SN2_buildings/test/AOI_5_Khartoum_Test_public/
-            """,
+        Archive(
+            file="SN2_buildings_train_AOI_3_Paris.tar.gz",
+            url=f"{_SPACENET2_URL}/SN2_buildings_train_AOI_3_Paris.tar.gz",
+            md5="4db469e3e4e7bf025368ad730aec0888",
+            into="SN2_buildings/train",
+            holds=("SN2_buildings/train/AOI_3_Paris_Train/",),
+        ),
+        Archive(
+            file="SN2_buildings_train_AOI_4_Shanghai.tar.gz",
+            url=f"{_SPACENET2_URL}/SN2_buildings_train_AOI_4_Shanghai.tar.gz",
+            md5="986129eecd3e842ebc2063d43b407adb",
+            into="SN2_buildings/train",
+            holds=("SN2_buildings/train/AOI_4_Shanghai_Train/",),
+        ),
+        Archive(
+            file="SN2_buildings_train_AOI_5_Khartoum.tar.gz",
+            url=f"{_SPACENET2_URL}/SN2_buildings_train_AOI_5_Khartoum.tar.gz",
+            md5="462b4bf0466c945d708befabd4d9115b",
+            into="SN2_buildings/train",
+            holds=("SN2_buildings/train/AOI_5_Khartoum_Train/",),
+        ),
+        Archive(
+            file="AOI_2_Vegas_Test_public.tar.gz",
+            url=f"{_SPACENET2_URL}/AOI_2_Vegas_Test_public.tar.gz",
+            md5="d45405afd6629e693e2f9168b1291ea3",
             into="SN2_buildings/test",
+            holds=("SN2_buildings/test/AOI_2_Vegas_Test_public/",),
+        ),
+        Archive(
+            file="AOI_3_Paris_Test_public.tar.gz",
+            url=f"{_SPACENET2_URL}/AOI_3_Paris_Test_public.tar.gz",
+            md5="2eaee95303e88479246e4ee2f2279b7f",
+            into="SN2_buildings/test",
+            holds=("SN2_buildings/test/AOI_3_Paris_Test_public/",),
+        ),
+        Archive(
+            file="AOI_4_Shanghai_Test_public.tar.gz",
+            url=f"{_SPACENET2_URL}/AOI_4_Shanghai_Test_public.tar.gz",
+            md5="f51dc51fa484dc7fb89b3697bd15a950",
+            into="SN2_buildings/test",
+            holds=("SN2_buildings/test/AOI_4_Shanghai_Test_public/",),
+        ),
+        Archive(
+            file="AOI_5_Khartoum_Test_public.tar.gz",
+            url=f"{_SPACENET2_URL}/AOI_5_Khartoum_Test_public.tar.gz",
+            md5="037d7be10530f0dd1c43d4ef79f3236e",
+            into="SN2_buildings/test",
+            holds=("SN2_buildings/test/AOI_5_Khartoum_Test_public/",),
         ),
     ),
     splits=Folders(),

@@ -158,7 +158,7 @@ class BenchmarkDataModule(SampleDataModule):
     bands
         Bands to read, by name; all by default.
     level
-        Which classes the masks have, where they have several: one of `geoxt.datasets.info(name).levels`.
+        Which classes the masks have, where they have several: one of `geoxt.datasets.get(name).levels`.
     batch_size, eval_size, seed, num_workers
         As for `SampleDataModule`.
     """
@@ -177,7 +177,7 @@ class BenchmarkDataModule(SampleDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        spec = datasets.info(name)
+        spec = datasets.get(name)
         place = Path("data") / name if root is None else root
         chosen = _parts(spec) if splits is None else dict(zip(_PARTS, splits, strict=False))
         parts = {

@@ -42,7 +42,7 @@ def tree(tmp_path):
     """Return a function that writes the tree of a dataset."""
 
     def write(name):
-        return make_tree(datasets.info(name), tmp_path / name)
+        return make_tree(datasets.get(name), tmp_path / name)
 
     return write
 
@@ -94,8 +94,8 @@ def test_a_split_that_is_not_there(tree):
 
 
 def test_without_a_training_part_splits_are_asked_for(monkeypatch):
-    spec = replace(datasets.info("eurosat"), splits=None)
-    monkeypatch.setattr("geoxt.trainers.config.datamodules.datasets.info", lambda _: spec)
+    spec = replace(datasets.get("eurosat"), splits=None)
+    monkeypatch.setattr("geoxt.trainers.config.datamodules.datasets.get", lambda _: spec)
     with pytest.raises(InputError, match="the training part of 'eurosat': it has no splits. Pass splits="):
         BenchmarkDataModule("eurosat")
 
@@ -147,7 +147,7 @@ def test_ignored_codes_reach_loss_and_scores_as_ignored(tree):
 
 
 def test_one_line_names_a_dataset(tmp_path, monkeypatch, capsys):
-    made = make_tree(datasets.info("eurosat_rgb"), tmp_path / "data" / "eurosat_rgb")
+    made = make_tree(datasets.get("eurosat_rgb"), tmp_path / "data" / "eurosat_rgb")
     monkeypatch.chdir(tmp_path)
     one = Architecture(name="tiny", task="classification", build=create_tiny, takes="", gives="", reference="")
     monkeypatch.setitem(ARCHITECTURES, "resnet18", one)  # what classification takes by default, in small
