@@ -150,7 +150,7 @@ def _add_training(commands: Any) -> None:
     experiment = commands.add_parser(
         "experiment",
         help="run a grid of settings, repeat the best over seeds, and tabulate; or score a model on chips",
-        description="Run what a configuration describes. An experiment that was cut off goes on at the same step.",
+        description="Run the experiment of a configuration, or resume an interrupted one.",
     )
     what = experiment.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="FILE", help="YAML: data, learning, training, grid, seeds, compare")

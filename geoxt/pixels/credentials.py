@@ -31,7 +31,7 @@ _warning_filters = threading.Lock()
 
 
 def _unlock() -> None:
-    """Give a forked process a lock of its own: the parent's may have been held."""
+    """Replace the lock in a forked process, since the parent may hold it during the fork."""
     global _warning_filters  # noqa: PLW0603
     _warning_filters = threading.Lock()
 

@@ -105,7 +105,7 @@ def _policy(credentials: Credentials) -> RetryPolicy:
 
 
 def _error_text(error: BaseException | None) -> str:
-    """Return the messages of an error and its causes; rasterio's own often only refers to "previous exception"."""
+    """Return the messages of an error and its causes; rasterio's error often only refers to a "previous exception"."""
     messages: list[str] = []
     while error is not None and len(messages) < 5:
         if str(error) not in messages and "previous exception" not in str(error):

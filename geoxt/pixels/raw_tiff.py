@@ -1,4 +1,4 @@
-"""Windowed reads of uncompressed GeoTIFFs without GDAL, whose block cache only costs time if nothing is decoded.
+"""Windowed reads of uncompressed GeoTIFFs without GDAL, whose block cache only adds overhead to uncompressed data.
 
 Offsets of strips or tiles are read from the TIFF directory once. Bytes are read by `pread`, which needs no lock, works
 after a fork, and reports a truncated file (a memory map would end the process by SIGBUS). Files with any encoding are

@@ -266,7 +266,7 @@ def read(
     credentials: Credentials | None = None,
     out: Array | None = None,
 ) -> tuple[Array, Array | None]:
-    """Read a window of a file in its own grid.
+    """Read a window of the file's grid.
 
     Parameters
     ----------

@@ -189,10 +189,10 @@ def _ogr_header(href: str, layer: str | None) -> HeaderValues:
     if not names or (layer is not None and layer not in names):
         missing = f"layer {layer!r}" if names else "any layer"
         problem = f"Cannot find {missing} in {redact_url(href)!r}: it has {names}."
-        raise InputError(problem, remedy="Pass {layer}, one of these.", argument="layer")
+        raise InputError(problem, remedy="Pass one of the listed layers as {layer}.", argument="layer")
     if layer is None and len(names) > 1:
         problem = f"Cannot choose one layer of {redact_url(href)!r}: it has {names}."
-        raise InputError(problem, remedy="Pass {layer}, one of these.", argument="layer")
+        raise InputError(problem, remedy="Pass one of the listed layers as {layer}.", argument="layer")
     chosen = layer or names[0]
     with _as_read_error(href):
         info = pyogrio.read_info(href, layer=chosen, force_feature_count=True, force_total_bounds=True)
