@@ -70,7 +70,7 @@ class Place:
     mask: xr.DataArray
     """The things' classes, lazy."""
     truth: Frame
-    """The things."""
+    """The instances."""
 
     @classmethod
     def of(cls, folder: Path, name: str, side: int, seed: int) -> Place:
@@ -136,12 +136,12 @@ def train(model: str, learn: Windows, check: Windows, out: Path) -> dict:
 
 
 def whole(image: xr.DataArray, model: Path, *, agnostic: bool = False) -> Frame:
-    """Return what is found in a scene, merged across its windows."""
+    """Return the detections of a scene, merged across its windows."""
     return detect(image, model, size=SIZE, overlap=OVERLAP, score=0.05, batch_size=4, agnostic=agnostic)
 
 
 def piecewise(image: xr.DataArray, model: Path, overlap: int) -> Frame:
-    """Return what is found in each window alone, of a scene that windows cover."""
+    """Return the detections of each window of a scene, not merged."""
     step, side = SIZE - overlap, image.sizes["y"]
     starts = sorted({min(start, side - SIZE) for start in range(0, side - overlap, step)})
     parts = [image.isel(y=slice(row, row + SIZE), x=slice(col, col + SIZE)) for row in starts for col in starts]
@@ -188,7 +188,7 @@ def in_pixels(frame: Frame, image: xr.DataArray) -> np.ndarray:
 
 
 def tensors(outlines: np.ndarray, labels: Sequence[int], scores: Sequence[float] | None = None) -> dict:
-    """Return things as torchvision has them."""
+    """Return instances as torchvision targets."""
     boxes = torch.from_numpy(shapely.bounds(outlines).reshape(-1, 4)).float()
     masks = [rasterize([one], (SIDE, SIDE)) for one in outlines]
     found = {"boxes": boxes, "labels": torch.tensor(list(labels), dtype=torch.int64)}

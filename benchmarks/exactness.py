@@ -84,7 +84,7 @@ def case(pair: str, scale: float, *, bands: int = 1, metres: float = 30.0, side:
 def ours(
     one: Case, how: Any, mapping: PixelTransform | None = None, window: Window | None = None
 ) -> tuple[Array, Mask]:
-    """Return what geoxt gives, and where it is valid."""
+    """Return values and valid mask of geoxt."""
 
     def fetch(need: Window) -> tuple[Array, None]:
         rows, cols = need.within(full_window(one.source))
@@ -97,7 +97,7 @@ def ours(
 
 
 def gdal(one: Case, how: str, **options: Any) -> Array:
-    """Return what GDAL gives."""
+    """Return the values of GDAL."""
     a, b = to_rasterio(one.source), to_rasterio(one.target)
     out = np.full((len(one.values), *one.target.shape), np.nan, "float32")
     reproject(

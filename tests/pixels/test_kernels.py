@@ -57,7 +57,7 @@ def widened(values, valid, pair):
 
 
 @given(some.grid_pairs(shape=SMALL), st.sampled_from(["uint8", "int16", "uint32", "float32", "float64", "bool"]))
-def test_nearest_takes_the_pixel_in_which_a_centre_lies(pair, dtype):
+def test_nearest_takes_the_pixel_containing_the_centre(pair, dtype):
     values = distinct((2, *pair.src.shape), "uint16").astype(dtype)
     exact = oracles.nearest(values, pair.src, pair.dst)
     found, good = warp(values, None, pair, how="nearest")
@@ -68,7 +68,7 @@ def test_nearest_takes_the_pixel_in_which_a_centre_lies(pair, dtype):
 
 
 @given(some.grid_pairs(shape=SMALL, scales=(0.3, 1.0)), st.data())
-def test_bilinear_is_exact_next_to_nodata_too(pair, data):
+def test_bilinear_is_exact_next_to_nodata(pair, data):
     values = rough((1, *pair.src.shape), data.draw(st.integers(0, 99)))
     valid = data.draw(some.masks(tuple(pair.src.shape)))
     exact = widened(values, valid, pair)
@@ -79,7 +79,7 @@ def test_bilinear_is_exact_next_to_nodata_too(pair, data):
 
 
 @given(some.grid_pairs(shape=SMALL, scales=(1.1, 4.0)), st.data())
-def test_the_kernel_widens_where_target_pixels_are_larger(pair, data):
+def test_kernel_widens_for_larger_target_pixels(pair, data):
     values = rough((1, *pair.src.shape), data.draw(st.integers(0, 99)))
     valid = data.draw(some.masks(tuple(pair.src.shape)))
     exact = widened(values, valid, pair)
@@ -91,7 +91,7 @@ def test_the_kernel_widens_where_target_pixels_are_larger(pair, data):
 
 @pytest.mark.parametrize("crs", ["EPSG:32615", "EPSG:32616", "EPSG:3857"])
 @pytest.mark.parametrize("ratio", [1.3, 3.0])
-def test_it_widens_as_much_as_gdal_says(crs, ratio):
+def test_kernel_width_equals_gdal(crs, ratio):
     """GDAL's ratio is that of the rectangle that holds the target in the source, which a turn makes larger."""
     src = make_grid((90, 90))
     x, y = transformer(src.crs, parse_crs(crs)).transform(601_000, 4_549_000)
@@ -105,7 +105,7 @@ def test_it_widens_as_much_as_gdal_says(crs, ratio):
 
 @pytest.mark.parametrize("ratio", [0.4, 1.0, 1.04, 1.2, 3.0])
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint32", "float64"])
-def test_a_constant_stays_what_it_is(ratio, dtype):
+def test_constant_raster_stays_constant(ratio, dtype):
     src, dst = make_grid((60, 60)), make_grid((15, 15), left=600_311, top=4_549_777, resolution=30 * ratio)
     value = np.iinfo(dtype).max if dtype != "float64" else 0.1
     values = np.full((1, 60, 60), value, dtype)
@@ -115,7 +115,7 @@ def test_a_constant_stays_what_it_is(ratio, dtype):
 
 
 @given(some.grid_pairs(shape=SMALL), st.sampled_from(["nearest", "bilinear"]), st.data())
-def test_a_window_has_the_bits_of_the_whole(pair, how, data):
+def test_window_equals_part_of_whole(pair, how, data):
     values = rough((2, *pair.src.shape)) * 1000
     valid = np.broadcast_to(data.draw(some.masks(tuple(pair.src.shape))), values.shape)
     full, fine = warp(values, valid, pair, window=full_window(pair.dst).pad(20), how=how)
@@ -152,7 +152,7 @@ SEAMS = {
 
 @pytest.mark.parametrize("name", SEAMS)
 @pytest.mark.parametrize("how", ["nearest", "bilinear"])
-def test_large_windows_have_the_bits_of_small_ones(name, how):
+def test_large_window_equals_small_windows(name, how):
     src, dst = SEAMS[name]
     pair = some.GridPair(src=src, dst=dst, scale=1.0)
     values = rough((1, *src.shape)) * 1000
@@ -167,7 +167,7 @@ def test_large_windows_have_the_bits_of_small_ones(name, how):
 
 
 @pytest.mark.parametrize("name", SEAMS)
-def test_seams_and_poles_are_those_of_the_oracle(name):
+def test_seams_and_poles_equal_the_oracle(name):
     src, dst = SEAMS[name]
     values = distinct((1, *src.shape), "float32")
     exact = oracles.nearest(values, src, dst)
@@ -220,7 +220,7 @@ def test_gdal_without_tolerance_gives_the_same(pair):
 
 
 @pytest.mark.parametrize("how", ["average", "mode", "min", "max", "cubic", "lanczos"])
-def test_gdal_methods_have_the_same_bits_from_any_window(how):
+def test_gdal_methods_are_window_independent(how):
     pair = some.GridPair(
         src=make_grid((90, 90), resolution=30.0),
         dst=make_grid((40, 40), **ALBERS, resolution=70.0),
@@ -237,7 +237,7 @@ def test_gdal_methods_have_the_same_bits_from_any_window(how):
         assert np.array_equal(found[:, *mine][good[:, *mine]], full[:, *its][fine[:, *its]])
 
 
-def test_the_part_of_a_grid_is_resampled_like_the_whole():
+def test_cropped_grid_equals_part_of_whole():
     """The control grid is anchored at a grid's origin; another origin differs by no more than its tolerance."""
     src, dst = SEAMS["albers"]
     values = rough((1, *src.shape))

@@ -1,4 +1,4 @@
-"""Plain GeoTIFFs past GDAL: the same blocks where GDAL finds them, the same pixels, and nothing that is not plain."""
+"""Raw reads of uncompressed GeoTIFFs: block offsets and pixels equal GDAL's; encoded files are rejected."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""Outlines on pixels against brute force: shapely asks each pixel's centre, or each pixel's square, one by one."""
+"""Rasterization of geometries against brute force: shapely tests each pixel centre or square."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def layer_of(values, grid, **attrs):
 
 
 @given(some.grid_pairs(shape=some.shapes(2, 50), rotated=False), st.sampled_from(["nearest", "bilinear"]), st.data())
-def test_an_array_a_dask_array_and_a_file_give_the_same_bits(write, pair, how, data):
+def test_numpy_dask_and_file_sources_are_bit_equal(write, pair, how, data):
     values, _, nodata = data.draw(some.nodata_rasters((2, *pair.src.shape)))
     file = open_cogs(write(values, pair.src, nodata=nodata), grid=pair.dst, resampling=how)
     chunked = dask.array.from_array(values[None], chunks=(1, 1, 17, 13))
@@ -45,7 +45,7 @@ def test_an_array_a_dask_array_and_a_file_give_the_same_bits(write, pair, how, d
     "dtype", [">u2", ">f4", ">f8", "bool", "int8", "uint32", "int64", "uint64", "float16", "float64"]
 )
 @pytest.mark.parametrize("chunks", [None, 16])
-def test_an_array_of_any_dtype_is_aligned(dtype, chunks):
+def test_arrays_of_any_dtype_are_aligned(dtype, chunks):
     grid, target = make_grid((40, 40)), make_grid((30, 30), left=600_100, top=4_549_900, resolution=20.0)
     values = (distinct((40, 40), "uint16") % 100).astype(dtype)
     layer = layer_of(values, grid)
@@ -59,7 +59,7 @@ def test_an_array_of_any_dtype_is_aligned(dtype, chunks):
         assert np.abs(smooth.astype("float64") - oracles.bilinear(values, None, grid, target).values).max() < 1
 
 
-def test_time_and_band_stay_in_their_places():
+def test_time_and_band_order_is_kept():
     grid, target = make_grid((30, 30)), make_grid((20, 20), resolution=20.0)
     values = distinct((3, 2, 30, 30), "float64")
     layer = xr.DataArray(
@@ -74,7 +74,7 @@ def test_time_and_band_stay_in_their_places():
                 assert np.allclose(moved.values[t, b][exact.valid], exact.values[exact.valid], atol=0.05)
 
 
-def test_a_pixel_that_is_nodata_or_nan_is_not_valid():
+def test_nodata_and_nan_are_invalid():
     grid = make_grid((20, 20))
     values = distinct((20, 20), "float32")
     values[2, 2], values[4, 4] = np.nan, -9999
@@ -83,7 +83,7 @@ def test_a_pixel_that_is_nodata_or_nan_is_not_valid():
         assert np.argwhere(~valid[0, 0]).tolist() == [[2, 2], [4, 4]]
 
 
-def test_what_lies_beyond_has_the_fill_value():
+def test_pixels_outside_hold_the_fill_value():
     grid = make_grid((9, 9))
     for attrs, dtype, fill in [({}, "int16", 0), ({"_FillValue": -5}, "int16", -5), ({}, "float32", np.nan)]:
         values, valid = view_of(layer_of(np.ones((9, 9), dtype), grid, **attrs)).read(Window(-2, 7, 4, 4))
@@ -98,7 +98,7 @@ def test_a_huge_window_of_a_small_array_is_filled():
     assert valid.sum() == 64
 
 
-def test_it_pickles():
+def test_array_source_pickles():
     grid, target = make_grid((20, 20)), make_grid((9, 9), resolution=40.0)
     for array in (distinct((1, 1, 20, 20)), dask.array.from_array(distinct((1, 1, 20, 20)), chunks=8)):
         source = ArraySource(array=array, array_grid=grid, grid=target)

@@ -1,4 +1,4 @@
-"""Composites against numpy, window by window; and in mosaics, whose windows and chunks have the bits of the whole."""
+"""Composites against NumPy; mosaics whose windows and chunks are bit-equal to the whole."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Source <-> dask: indexing as numpy does, tokens by content, tasks of one size, and graphs that show what was done."""
+"""Sources as dask arrays: indexing as in NumPy, deterministic tokens, tasks of constant size, and selections."""
 
 import pickle
 import subprocess

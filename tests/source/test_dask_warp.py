@@ -1,4 +1,4 @@
-"""Touched layers onto another grid: the bits of the computed layer, small tasks, only the blocks that are needed."""
+"""Resampling of dask layers: bit-equal to the computed layer, small tasks, only the needed blocks."""
 
 import pickle
 

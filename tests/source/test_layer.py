@@ -1,4 +1,4 @@
-"""Views: after any xarray operation a window is what computing gives, and an untouched layer never asks dask."""
+"""Views: windows equal computing the layer after any xarray operation, and selections of a source bypass dask."""
 
 import itertools
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""QualityBand bands: what they take out is gone before any resampling, and windows stay windows of the whole."""
+"""Quality bands: excluded pixels are removed before resampling, and any window equals that part of the whole."""
 
 import pickle
 from dataclasses import replace

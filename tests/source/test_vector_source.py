@@ -1,4 +1,4 @@
-"""Shapes: any window, chunk or process draws the same pixels; on a grid of another CRS edges bend as they should."""
+"""Vector sources: windows, chunks and processes burn equal pixels; edges bend in another CRS."""
 
 from __future__ import annotations
 
