@@ -80,6 +80,6 @@ def supervision_of(name: str) -> Supervision:
         If no task of this name is learnt from labels.
     """
     if name not in SUPERVISION:
-        msg = f"Cannot train a task named {name!r}: pass one of {', '.join(SUPERVISION)}."
-        raise InputError(msg)
+        msg = f"Cannot train a task named {name!r} from labels."
+        raise InputError(msg, remedy=f"Pass {{task}}, one of {', '.join(SUPERVISION)}.", value=name, argument="task")
     return SUPERVISION[name]
