@@ -86,15 +86,14 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
         Where the scenes disagree and no choice was given.
     """
     if not scenes:
-        msg = "Cannot open a layer: there are no scenes. Widen the selection."
-        raise InputError(msg)
+        raise InputError("Cannot open a layer: there are no scenes.", remedy="Widen the selection.")
     dtype, nodata = _pixels(scenes, product, placement)
     rescale = placement.rescale and not product.categorical
     steps, times = steps_of(scenes, placement.groupby)
     steps, composite = ordered(scenes, steps, placement.composite)
     if product.categorical and composite in {"mean", "median"}:
-        msg = f"Cannot take the {composite} of class codes. Pass composite='first', 'latest' or 'least cloudy'."
-        raise InputError(msg)
+        remedy = "Pass {composite:'first'}, 'latest' or 'least cloudy'."
+        raise InputError(f"Cannot take the {composite} of class codes.", remedy=remedy, argument="composite")
     source = Mosaic(
         grid=_grid(scenes, placement),
         scenes=tuple(scenes),

@@ -175,10 +175,10 @@ def test_what_cannot_be_opened_says_what_mends_it(write, tmp_path, image):
         ({"by": "size"}, errors.InputError, r"'size' .* Pass by=, one of these"),
         ({"column": "crop"}, errors.LabelError, r"'crop': 2 of 4 features have no value\. Pass classes="),
         ({"column": "half"}, errors.LabelError, r"0\.5 is neither a text nor an integer\. Pass classes="),
-        ({"column": "code"}, errors.LabelError, r"class '0' has its code 0\. Pass background="),
+        ({"column": "code"}, errors.LabelError, r"class '0' has its code 0\. Pass another background="),
         ({"column": "crop", "classes": ["wheat"]}, errors.LabelError, r"\['wheat'\] in 'crop' .*'oat', 'rye'"),
         ({"classes": ["wheat"]}, errors.InputError, r"no attribute was chosen\. Pass column="),
-        ({"product": "landsat8"}, errors.InputError, r"layer of image\. Use open_cogs"),
+        ({"product": "landsat8"}, errors.InputError, r"product of raster files \(image\)\. Use open_cogs"),
         (
             {"product": "canadian_building_footprints"},
             errors.InputError,
@@ -191,9 +191,9 @@ def test_what_cannot_be_opened_says_what_mends_it(write, tmp_path, image):
         open_vector(tmp_path / "nowhere.gpkg", grid=GRID)
     with pytest.raises(errors.ReadError, match=r"broken\.gpkg"):
         open_vector(text, grid=GRID)
-    with pytest.raises(errors.GridError, match=r"neither was given"):
+    with pytest.raises(errors.GridError, match=r"neither of like and grid is given"):
         open_vector(path)
-    with pytest.raises(errors.GridError, match=r"both was given"):
+    with pytest.raises(errors.GridError, match=r"both of like and grid is given"):
         open_vector(path, like=image, grid=GRID)
     with pytest.raises(errors.GridError, match=r"without a CRS"):
         open_vector(path, grid=GeoBox((4, 4), Affine.identity(), None))
