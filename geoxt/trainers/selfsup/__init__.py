@@ -1,4 +1,4 @@
-"""Self-supervision: encoders that learn from images alone, by BYOL, SimCLR, MoCo, MAE or Tile2Vec."""
+"""Self-supervised training of encoders on unlabeled images: BYOL, SimCLR, MoCo, MAE and Tile2Vec."""
 
 from geoxt.trainers.datamodules.unlabeled import UnlabeledDataModule
 from geoxt.trainers.selfsup.encoder import Encoder, encoder_weights

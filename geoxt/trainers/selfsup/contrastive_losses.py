@@ -1,4 +1,4 @@
-"""Losses of self-supervision, as functions of embeddings (N, D)."""
+"""Loss functions of embeddings (N, D) for contrastive and self-distillation learning."""
 
 from __future__ import annotations
 
@@ -7,80 +7,72 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def byol(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return the mean square distance of normalised embeddings: two less twice their cosine (equation 2).
+def byol_loss(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared distance of L2-normalized embeddings, without gradient in the targets (equation 2).
 
     References
     ----------
-    Grill et al. 2020, https://arxiv.org/abs/2006.07733
+    Grill et al. 2020, BYOL, https://arxiv.org/abs/2006.07733
     """
-    return (2 - 2 * F.cosine_similarity(predicted, target.detach(), dim=1)).mean()
+    # ||p/|p| - t/|t|||^2 = 2 - 2 cos(p, t)
+    return (2 - 2 * F.cosine_similarity(predictions, targets.detach(), dim=1)).mean()
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Return the mean cross entropy of finding each view's other view among all others of the batch (equation 1).
+def nt_xent_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Return the normalized temperature-scaled cross entropy of pairs of views (equation 1).
+
+    The positive of a view is the second view of the same image; all other views of the batch are negatives.
 
     References
     ----------
     Chen et al. 2020, SimCLR, https://arxiv.org/abs/2002.05709
     """
-    both = F.normalize(torch.cat([first, second]), dim=1)
-    alike = (both @ both.T / temperature).fill_diagonal_(-torch.inf)
+    embeddings = F.normalize(torch.cat([first, second]), dim=1)
+    # A view is not a candidate for itself, hence -inf on the diagonal.
+    logits = (embeddings @ embeddings.T / temperature).fill_diagonal_(-torch.inf)
     count = len(first)
-    other = torch.arange(2 * count, device=both.device).roll(count)
-    return F.cross_entropy(alike, other)
+    positives = torch.arange(2 * count, device=embeddings.device).roll(count)
+    return F.cross_entropy(logits, positives)
 
 
-def info_nce(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """Return the mean cross entropy of finding each query's key among negatives (K, D), all normalised (equation 1).
+def info_nce_loss(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Return the InfoNCE loss of queries and their keys against negatives (equation 1).
+
+    Parameters
+    ----------
+    queries, keys
+        (N, D); L2-normalized here. Keys get no gradient.
+    negatives
+        (K, D), L2-normalized.
+    temperature
+        Divisor of the similarities.
 
     References
     ----------
     He et al. 2020, MoCo, https://arxiv.org/abs/1911.05722
     """
-    query, key = F.normalize(query, dim=1), F.normalize(key.detach(), dim=1)
-    logits = torch.cat([(query * key).sum(dim=1, keepdim=True), query @ negatives.T], dim=1) / temperature
-    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64, device=query.device))
+    queries, keys = F.normalize(queries, dim=1), F.normalize(keys.detach(), dim=1)
+    logits = torch.cat([(queries * keys).sum(dim=1, keepdim=True), queries @ negatives.T], dim=1) / temperature
+    # The key is the candidate in column 0.
+    return F.cross_entropy(logits, torch.zeros(len(queries), dtype=torch.int64, device=queries.device))
 
 
-def triplet(anchor: Tensor, neighbour: Tensor, distant: Tensor, *, margin: float, penalty: float) -> Tensor:
-    """Return how much closer than a distant tile a neighbour ought to be, and a penalty on the embeddings' length.
+def triplet_loss(anchor: Tensor, neighbor: Tensor, distant: Tensor, *, margin: float, penalty: float) -> Tensor:
+    """Return the triplet margin loss plus a penalty on the norm of the embeddings (equations 1 and 2).
 
     Parameters
     ----------
-    anchor, neighbour, distant
-        Embeddings.
+    anchor, neighbor, distant
+        Embeddings (N, D).
     margin
-        By how much the distance to the distant tile should exceed that to the neighbour.
+        Margin by which the distance to the distant tile should exceed the distance to the neighbor.
     penalty
-        Weight of the mean length of the embeddings, which keeps them from growing.
+        Weight of the mean L2 norm of the embeddings.
 
     References
     ----------
-    Jean et al. 2019, Tile2Vec, https://arxiv.org/abs/1805.02855 (equations 1 and 2)
+    Jean et al. 2019, Tile2Vec, https://arxiv.org/abs/1805.02855
     """
-    near, far = (torch.linalg.vector_norm(anchor - other, dim=1) for other in (neighbour, distant))
-    lengths = [torch.linalg.vector_norm(one, dim=1).mean() for one in (anchor, neighbour, distant)]
-    return F.relu(near - far + margin).mean() + penalty * torch.stack(lengths).sum()
-
-
-def masked_error(predicted: Tensor, patches: Tensor, hidden: Tensor, *, normalise: bool) -> Tensor:
-    """Return the mean square error of the hidden patches.
-
-    Parameters
-    ----------
-    predicted, patches
-        (N, L, P): of each patch its pixels.
-    hidden
-        bool (N, L).
-    normalise
-        Whether each patch is to be predicted less its own mean, in units of its own deviation.
-
-    References
-    ----------
-    He et al. 2022, MAE, https://arxiv.org/abs/2111.06377
-    """
-    if normalise:
-        patches = (patches - patches.mean(dim=-1, keepdim=True)) / (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
-    each = ((predicted - patches) ** 2).mean(dim=-1)
-    return (each * hidden).sum() / hidden.sum().clamp(min=1)
+    near, far = (torch.linalg.vector_norm(anchor - other, dim=1) for other in (neighbor, distant))
+    norms = [torch.linalg.vector_norm(embedding, dim=1).mean() for embedding in (anchor, neighbor, distant)]
+    return F.relu(near - far + margin).mean() + penalty * torch.stack(norms).sum()

@@ -1,4 +1,4 @@
-"""Methods that compare views: what each adds to the encoder, its loss, and what it does after a step."""
+"""Self-supervised methods as modules: projection heads, loss and momentum update of each."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geoxt.trainers.selfsup import contrastive_losses
+from geoxt.trainers.selfsup.contrastive_losses import byol_loss, info_nce_loss, nt_xent_loss, triplet_loss
 from geoxt.trainers.selfsup.encoder import Encoder
 from geoxt.trainers.selfsup.masking import MAE
 
 
 class Method(Protocol):
-    """What `SelfSupervised` wants of a method; a torch module as well."""
+    """Interface of a self-supervised method, which is a `torch.nn.Module` as well."""
 
     views: int
-    """How many views of a place it compares."""
+    """Number of views per sample."""
 
     def loss(self, encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
         """Return the loss of a batch of views, each (N, C, H, W)."""
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
-        """Do what follows a step of the optimiser; `progress` goes from 0 to 1 over the training."""
+        """Update the state of the method after an optimizer step; `progress` is the fraction of all steps, 0 to 1."""
 
 
 def mlp(width: int, hidden: int, out: int) -> nn.Sequential:
-    """Return two linear layers with batch normalisation and ReLU between them."""
+    """Return two linear layers with batch normalization and ReLU between them."""
     return nn.Sequential(
         nn.Linear(width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out)
     )
 
 
 class BYOL(nn.Module):
-    """Bootstrap your own latent: predict what a slowly moving copy of the encoder makes of the other view.
+    """Bootstrap your own latent (BYOL): predict the target network's projection of the other view.
 
     Parameters
     ----------
     encoder
-        Trained; the copy starts from it.
+        Online encoder; the target network starts as its copy.
     width
         Length of its embeddings.
     hidden, out
-        Widths of the projector and the predictor.
+        Hidden and output widths of the projector and the predictor.
     decay
-        Of the moving copy at the start; it rises to 1 along half a cosine.
+        Initial EMA decay of the target network; it rises to 1 by a cosine schedule.
 
     References
     ----------
@@ -66,21 +66,31 @@ class BYOL(nn.Module):
         self.target = nn.Sequential(copy.deepcopy(encoder), copy.deepcopy(self.projector)).requires_grad_(False)
 
     def loss(self, encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
-        """Return the symmetric loss of two views."""
+        """Return the symmetric loss of a batch of two views."""
         first, second = views
         with torch.no_grad():
             targets = self.target(first), self.target(second)
-        found = [self.predictor(self.projector(encoder(view))) for view in (first, second)]
-        return contrastive_losses.byol(found[0], targets[1]) + contrastive_losses.byol(found[1], targets[0])
+        predictions = [self.predictor(self.projector(encoder(view))) for view in (first, second)]
+        return byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0])
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
-        """Move the copy."""
+        """Update the target network."""
+        # tau = 1 - (1 - tau_base) (cos(pi k / K) + 1) / 2, as in the implementation details of the paper.
         decay = 1 - (1 - self.decay) * (math.cos(math.pi * progress) + 1) / 2
-        follow(self.target, nn.Sequential(encoder, self.projector), decay)
+        update_ema(self.target, nn.Sequential(encoder, self.projector), decay)
 
 
 class SimCLR(nn.Module):
-    """Find each view's other view among those of the whole batch.
+    """Contrast the two views of each image with all other views of the batch.
+
+    Parameters
+    ----------
+    encoder, width
+        As for `BYOL`.
+    hidden, out
+        Hidden and output widths of the projector.
+    temperature
+        Divisor of the similarities.
 
     References
     ----------
@@ -98,29 +108,29 @@ class SimCLR(nn.Module):
         self.projector = mlp(width, hidden, out)
 
     def loss(self, encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
-        """Return the loss of two views."""
+        """Return the loss of a batch of two views."""
         first, second = (self.projector(encoder(view)) for view in views)
-        return contrastive_losses.nt_xent(first, second, self.temperature)
+        return nt_xent_loss(first, second, self.temperature)
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         """Do nothing."""
 
 
 class MoCo(nn.Module):
-    """Momentum contrast, version 2: find each view's other view among keys of earlier batches.
+    """Momentum contrast v2 (MoCo): contrast queries and keys with a queue of the keys of earlier batches.
 
     Parameters
     ----------
     encoder, width
         As for `BYOL`.
     hidden, out
-        Widths of the projector.
+        Hidden and output widths of the projector.
     queue
-        How many keys are kept.
+        Number of keys in the queue.
     decay
-        Of the moving copy that makes keys.
+        EMA decay of the key encoder.
     temperature
-        Divides similarities.
+        Divisor of the similarities.
 
     References
     ----------
@@ -145,32 +155,40 @@ class MoCo(nn.Module):
         self.projector = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out))
         self.target = nn.Sequential(copy.deepcopy(encoder), copy.deepcopy(self.projector)).requires_grad_(False)
         self.queue: Tensor
-        self.place: Tensor
+        self.queue_pointer: Tensor
         self.register_buffer("queue", F.normalize(torch.randn(queue, out), dim=1))
-        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("queue_pointer", torch.zeros((), dtype=torch.int64))
         self._keys: Tensor | None = None
 
     def loss(self, encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
-        """Return the loss of two views: queries of the first, keys of the second."""
+        """Return the loss of a batch of two views: queries from the first, keys from the second."""
         first, second = views
         with torch.no_grad():
             keys = F.normalize(self.target(second), dim=1)
         self._keys = keys if self.training else None
-        return contrastive_losses.info_nce(self.projector(encoder(first)), keys, self.queue.clone(), self.temperature)
+        # after_step changes the queue in place, but the backward pass needs the values of this forward pass.
+        return info_nce_loss(self.projector(encoder(first)), keys, self.queue.clone(), self.temperature)
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
-        """Move the copy, and put the batch's keys in place of the oldest."""
+        """Update the key encoder, and replace the oldest keys of the queue by those of the batch."""
         del progress
-        follow(self.target, nn.Sequential(encoder, self.projector), self.decay)
+        update_ema(self.target, nn.Sequential(encoder, self.projector), self.decay)
         if self._keys is not None:
-            places = (self.place + torch.arange(len(self._keys), device=self.queue.device)) % len(self.queue)
-            self.queue[places] = self._keys.to(self.queue.dtype)
-            self.place.add_(len(self._keys)).remainder_(len(self.queue))
+            rows = (self.queue_pointer + torch.arange(len(self._keys), device=self.queue.device)) % len(self.queue)
+            self.queue[rows] = self._keys.to(self.queue.dtype)
+            self.queue_pointer.add_(len(self._keys)).remainder_(len(self.queue))
             self._keys = None
 
 
 class Tile2Vec(nn.Module):
-    """Keep a place's neighbour closer to it than a distant place; views are anchor, neighbour and distant one.
+    """Tile2Vec: triplet loss of an anchor tile, a neighbor and a distant tile, in this order.
+
+    Parameters
+    ----------
+    encoder, width
+        As for `BYOL`; not used.
+    margin, penalty
+        As for `geoxt.trainers.selfsup.contrastive_losses.triplet_loss`.
 
     References
     ----------
@@ -186,8 +204,8 @@ class Tile2Vec(nn.Module):
 
     def loss(self, encoder: Encoder, views: Sequence[Tensor]) -> Tensor:
         """Return the loss of a batch of triplets."""
-        anchor, neighbour, distant = (encoder(view) for view in views)
-        return contrastive_losses.triplet(anchor, neighbour, distant, margin=self.margin, penalty=self.penalty)
+        anchor, neighbor, distant = (encoder(view) for view in views)
+        return triplet_loss(anchor, neighbor, distant, margin=self.margin, penalty=self.penalty)
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         """Do nothing."""
@@ -200,11 +218,11 @@ METHODS: Mapping[str, type[BYOL | SimCLR | MoCo | Tile2Vec | MAE]] = {
     "tile2vec": Tile2Vec,
     "mae": MAE,
 }
-"""All methods, by name."""
+"""Methods by name."""
 
 
 @torch.no_grad()
-def follow(copied: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move a copy's weights towards a model's; its buffers (means of normalisation) are its own."""
-    for own, other in zip(copied.parameters(), model.parameters(), strict=True):
-        own.lerp_(other.detach(), 1 - decay)
+def update_ema(target: nn.Module, model: nn.Module, decay: float) -> None:
+    """Update the EMA of a model's parameters in place; buffers, as of batch normalization, stay unchanged."""
+    for average, parameter in zip(target.parameters(), model.parameters(), strict=True):
+        average.lerp_(parameter.detach(), 1 - decay)

@@ -1,4 +1,4 @@
-"""The LightningModule of all methods of self-supervision: images in their own units, views, loss, encoder."""
+"""LightningModule of self-supervised training: normalization, views, loss and encoder."""
 
 from __future__ import annotations
 
@@ -22,39 +22,45 @@ from geoxt.trainers.selfsup.views import Views
 from geoxt.trainers.tasks.targets import Batch, entry, validity
 
 Positives = Literal["same", "times", "neighbours"]
-"""Which two images show the same: one image twice; a place at two times; a place and its neighbour."""
+"""Positive pairs: two views of one image, two times of one location, or two neighboring locations."""
 
 EMBEDDING = "embedding"
-"""The one class name on the card of a model that gives features alone."""
+"""Class name on the model card of an encoder, which has no classes."""
 
 
 class SelfSupervised(pl.LightningModule):
-    """Trains an encoder on images without labels.
+    """LightningModule that trains an encoder on unlabeled images.
 
     Parameters
     ----------
     card
-        Architecture, bands and scaling; classes do not matter.
+        Model card with architecture, bands and scaling; its classes are not used.
     method
-        One of "byol", "simclr", "moco", "mae", "tile2vec".
+        "byol", "simclr", "moco", "mae" or "tile2vec".
     positives
-        Which images show the same. "same": batches `image` (N, C, H, W). "times": (N, 2, C, H, W), windows that take
-        two time steps (`Times(take=2)`), such as two seasons. "neighbours": (3 N, C, H, W) of a `TripletSampler`, of
-        which the distant ones are only used by Tile2Vec, which wants this.
+        Positive pairs. "same": two views of each image, batches `image` (N, C, H, W). "times": two time steps of a
+        location, such as two seasons; (N, 2, C, H, W), from windows with `Times(take=2)`. "neighbours": two
+        neighboring locations; (3 N, C, H, W), from windows of a `TripletSampler`, whose distant images only Tile2Vec
+        uses. By default "neighbours" for Tile2Vec, else "same".
     recipe
-        Optimiser and schedule.
+        Optimizer and learning rate schedule; by default without EMA.
     views
-        How images are changed; `None` leaves them as they are but for flips and turns.
+        Random augmentations. `None` for flips and quarter turns only.
     transform
-        Changes training batches before views are made of them.
+        Transform of training batches, applied before the views.
     options
-        The method's own options.
+        Keyword arguments of the method's class, such as `{"temperature": 0.2}`.
     seed
-        Of the initial weights.
+        Seed of the initial weights.
+
+    Raises
+    ------
+    InputError
+        If the method or the positives are unknown, or do not fit each other or the model.
 
     Notes
     -----
-    The checkpoint is one that `geoxt.models.from_checkpoint` takes; `encoder_weights` writes the encoder alone, for
+    `geoxt.models.from_checkpoint` loads the checkpoint; `encoder_weights` writes the encoder to a file for
     `geoxt.models.load`.
     """
 
@@ -75,7 +81,7 @@ class SelfSupervised(pl.LightningModule):
         self.card, self.recipe = card, recipe or Recipe(ema_decay=None)
         self.positives: Positives = positives or ("neighbours" if method == "tile2vec" else "same")
         self.views = views or Views(crop=1, brightness=0, contrast=0, drop=0, noise=0)
-        self._require(method)
+        self._check_method(method)
         self.network = Network(card, seed=seed)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -85,95 +91,96 @@ class SelfSupervised(pl.LightningModule):
 
     @property
     def encoder(self) -> Encoder:
-        """The trained encoder: embeddings (N, F) of scaled images."""
+        """Encoder from normalized images to embeddings (N, F)."""
         return Encoder(self.network.body)
 
     @property
     def monitor(self) -> str | None:
-        """The score by which the best epoch is chosen; by default none, and the last one is kept."""
+        """Metric by which the best epoch is chosen; `None` for the last epoch."""
         return self.recipe.monitor
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return embeddings (N, F) of images (N, C, H, W) in the units of the layer."""
-        found: Tensor = self.encoder(self._scaled(image, valid))
-        return found
+        embeddings: Tensor = self.encoder(self._normalized(image, valid))
+        return embeddings
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of views of a batch."""
+        """Return the loss of a training batch."""
         del batch_idx
         if self.transform is not None:
             batch = transformed(self.transform, batch, image="image")
         return self._loss(batch, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the loss of a batch of the validation part."""
+        """Log the loss of a validation batch."""
         del batch_idx
         self._loss(batch, "val")
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Make a step, and let the method follow the encoder."""
+        """Take an optimizer step, then update the state of the method, such as a momentum encoder."""
         super().optimizer_step(*args, **kwargs)
         steps = max(int(self.trainer.estimated_stepping_batches), 1)
         method: Method = self.method
         method.after_step(self.encoder, min(self.trainer.global_step / steps, 1.0))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the recipe's optimiser and schedule, for the encoder and what the method trains beside it."""
+        """Return optimizer and schedule of the recipe, for the parameters of the encoder and the method."""
         steps = int(self.trainer.estimated_stepping_batches)
-        trained = [weight for weight in self.parameters() if weight.requires_grad]
-        return configure(self.recipe, trained, steps=steps, monitor="train/loss")
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return configure(self.recipe, parameters, steps=steps, monitor="train/loss")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the card in the checkpoint."""
+        """Add the model card and the random states of the transforms to the checkpoint."""
         checkpoint[CARD] = self.card.to_dict()
         if self.transform is not None:
             checkpoint[STREAMS] = states(self.transform)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over where transforms drew."""
+        """Restore the random states of the transforms."""
         if STREAMS in checkpoint or self.transform is not None:
             restore_rng(self.transform, checkpoint.get(STREAMS, ()))
 
-    def _require(self, method: str) -> None:
+    def _check_method(self, method: str) -> None:
         if method not in METHODS:
-            msg = f"Cannot train by method={method!r}: pass one of {', '.join(METHODS)}."
-            raise InputError(msg)
+            problem = f"Cannot train with method={method!r}: no method has this name."
+            raise InputError(
+                problem, remedy=f"Pass {{method}}, one of {', '.join(METHODS)}.", value=method, argument="method"
+            )
         if method == "tile2vec" and self.positives != "neighbours":
-            msg = f"Cannot train Tile2Vec on positives={self.positives!r}: pass 'neighbours', and the "
-            raise InputError(msg + "windows of a TripletSampler.")
+            problem = f"Cannot train Tile2Vec with positives={self.positives!r}: it needs triplets of windows."
+            remedy = "Pass {positives:'neighbours'}, with windows of a TripletSampler."
+            raise InputError(problem, remedy=remedy, value=self.positives, argument="positives")
         if self.positives not in {"same", "times", "neighbours"}:
-            msg = f"Cannot take positives={self.positives!r}: pass 'same', 'times' or 'neighbours'."
-            raise InputError(msg)
+            problem = f"Cannot train with positives={self.positives!r}: no kind of positives has this name."
+            remedy = "Pass {positives}, one of same, times, neighbours."
+            raise InputError(problem, remedy=remedy, value=self.positives, argument="positives")
 
-    def _scaled(self, image: Tensor, valid: Tensor | None) -> Tensor:
-        scaled = (image - self.network.mean) / self.network.std
-        return scaled if valid is None else scaled.where(valid.unsqueeze(-3), 0)
+    def _normalized(self, image: Tensor, valid: Tensor | None) -> Tensor:
+        """Return images normalized by the model card, with invalid pixels at the mean, 0."""
+        normalized = (image - self.network.mean) / self.network.std
+        return normalized if valid is None else normalized.where(valid.unsqueeze(-3), 0)
 
     def _loss(self, batch: Batch, stage: str) -> Tensor:
         image = entry(batch, "image")
-        places = self._places(self._scaled(image, validity(batch, "image")))
-        loss: Tensor = self.method.loss(self.encoder, [self.views(place) for place in places])
-        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(places[0]))
+        sources = self._view_sources(self._normalized(image, validity(batch, "image")))
+        loss: Tensor = self.method.loss(self.encoder, [self.views(source) for source in sources])
+        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(sources[0]))
         return loss
 
-    def _places(self, images: Tensor) -> list[Tensor]:
-        """Return as many images of each place as the method compares."""
-        wanted = self.method.views
+    def _view_sources(self, images: Tensor) -> list[Tensor]:
+        """Return the images (N, C, H, W) that each view of the method is made from."""
+        count: int = self.method.views
         match self.positives:
             case "same":
-                found = [images] * wanted
+                return [images] * count
             case "times":
                 if images.ndim != 5 or images.shape[1] < 2:
-                    shape = tuple(images.shape)
-                    msg = f"Cannot take images {shape} as two times of places: pass windows with times=Times(take=2)."
-                    raise InputError(msg)
-                found = [images[:, step] for step in range(2)]
+                    problem = f"Cannot take two times of images of shape {tuple(images.shape)}."
+                    raise InputError(problem, remedy="Pass windows with {times:Times(take=2)}.")
+                return [images[:, step] for step in range(2)][:count]
             case "neighbours":
                 if images.ndim != 4 or len(images) % 3:
-                    msg = f"Cannot take images {tuple(images.shape)} as triplets: pass a TripletSampler's windows in "
-                    raise InputError(msg + "batches of a multiple of 3.")
-                found = [images[part::3] for part in range(3)]
-            case _:
-                msg = f"Cannot take positives={self.positives!r}."
-                raise InputError(msg)
-        return found[:wanted]
+                    problem = f"Cannot split images of shape {tuple(images.shape)} into triplets."
+                    remedy = "Pass windows of a TripletSampler, and {batch_size}, a multiple of 3."
+                    raise InputError(problem, remedy=remedy)
+                return [images[part::3] for part in range(3)][:count]

@@ -1,4 +1,4 @@
-"""Views: the same images, changed at random so that only what matters stays the same."""
+"""Random augmentations of images into views for contrastive learning."""
 
 from __future__ import annotations
 
@@ -13,41 +13,49 @@ from geoxt.trainers.tasks.flips import turn_and_flip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Views:
-    """How a view is made of a batch of scaled images (N, C, H, W): each image is changed in its own way."""
+    """Random augmentation of normalized images (N, C, H, W), drawn per image from torch's global generator.
+
+    Examples
+    --------
+    >>> Views(crop=0.5, noise=0)(torch.zeros(4, 3, 32, 32)).shape
+    torch.Size([4, 3, 32, 32])
+    """
 
     crop: float = 0.3
-    """Least share of the image's area that a crop, scaled back to full size, shows; 1 leaves it out."""
+    """Smallest fraction of the image area in a random crop, which is resized to the image size; 1 for no crop."""
     turn: bool = True
-    """Whether images are flipped and turned."""
+    """Whether images are flipped and rotated by quarter turns."""
     brightness: float = 0.4
-    """Greatest shift of all bands, in deviations of a band."""
+    """Largest shift of all bands, in standard deviations of a band."""
     contrast: float = 0.4
-    """Greatest change of contrast, as a share."""
+    """Largest relative change of contrast."""
     drop: float = 0.1
-    """Chance of each band to be set to its mean."""
+    """Probability for each band to be replaced by its mean."""
     noise: float = 0.05
-    """Deviation of noise added to each pixel."""
+    """Standard deviation of Gaussian noise added to each pixel."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return one view of each image, of the same shape; draws from torch's global generator."""
+        """Return one view of each image, of the same shape."""
         if self.turn:
             (images,) = turn_and_flip([images])
         if self.crop < 1:
-            images = crop(images, self.crop)
+            images = random_resized_crop(images, self.crop)
         shape = (len(images), 1, 1, 1)
         mean = images.mean(dim=(2, 3), keepdim=True)
-        images = (images - mean) * (1 + self.contrast * _either(shape, images)) + mean
-        images = images + self.brightness * _either(shape, images)
+        images = (images - mean) * (1 + self.contrast * _uniform(shape, images)) + mean
+        images = images + self.brightness * _uniform(shape, images)
         if self.drop:
+            # 0 is the mean of a band in normalized images.
             images = images * (torch.rand((*images.shape[:2], 1, 1), device=images.device) >= self.drop)
         return images + self.noise * torch.randn_like(images) if self.noise else images
 
 
-def crop(images: Tensor, least: float) -> Tensor:
-    """Cut a square part of a random size and place out of each image, and scale it to the image's size."""
+def random_resized_crop(images: Tensor, min_area: float) -> Tensor:
+    """Return a random crop of each image, with at least a fraction of its area, resized to the image size."""
     count = len(images)
-    side = torch.empty(count, device=images.device).uniform_(least, 1).sqrt()
+    side = torch.empty(count, device=images.device).uniform_(min_area, 1).sqrt()
     offset = (1 - side)[:, None] * (2 * torch.rand(count, 2, device=images.device) - 1)
+    # Affine maps from output to input coordinates, both from -1 to 1: scale by `side`, then shift inside the image.
     theta = torch.zeros(count, 2, 3, device=images.device)
     theta[:, 0, 0] = theta[:, 1, 1] = side
     theta[:, :, 2] = offset
@@ -55,6 +63,6 @@ def crop(images: Tensor, least: float) -> Tensor:
     return F.grid_sample(images, grid.to(images.dtype), padding_mode="reflection", align_corners=False)
 
 
-def _either(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return random numbers from -1 to 1."""
+def _uniform(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return uniform random numbers in [-1, 1) on the device of a tensor."""
     return 2 * torch.rand(shape, device=like.device) - 1
