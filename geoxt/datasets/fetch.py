@@ -23,10 +23,10 @@ from geoxt.types import SomePath
 def fetch(
     name: str | Spec, root: SomePath, *, checksum: bool = True, progress: bool = False, again: bool = False
 ) -> Path:
-    """Bring all files of a dataset below a folder.
+    """Download and extract all files of a dataset into a folder.
 
-    What is there already is left as it is; what stopped half-way goes on. Processes that fetch into the same folder
-    wait for each other.
+    Existing files are kept, and interrupted downloads resume. Processes that fetch into the same folder wait for each
+    other.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def fetch(
 
 
 def by_hand(spec: Spec, root: Path) -> str:
-    """Return what people have to get and where to put it, of all that is not there; nothing where nothing is."""
+    """Return the manual-download instructions for missing archives, or an empty string."""
     places: dict[str, list[str]] = {}
     for one in spec.archives:
         if not (one.url or one.apart or in_place(one, root) or (root / one.file).is_file()):
@@ -95,7 +95,7 @@ def _refused(spec: Spec, root: Path) -> str:
 
 
 def in_place(archive: Archive, root: Path) -> bool:
-    """Tell whether what an archive holds is below the root, whole."""
+    """Return whether all files of an archive are below the root."""
     if (root / ".geoxt" / f"{_flat(archive)}.moving").exists():
         return False
     done = root / ".geoxt" / f"{_flat(archive)}.done"

@@ -1,4 +1,4 @@
-"""Vector files and COCO boxes of one sample -> codes on its image's grid, rectangles, outlines."""
+"""Polygons of one sample rasterized on the grid of its image, and boxes of COCO files."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class Drawing:
             burn(labels, spans, codes[feature].astype(dtype))
         return labels
 
-    def _codes(self, geometry: Array, values: Sequence[Any], legend: Legend | None) -> Array:
+    def _codes(self, geometry: Array, values: Sequence[Any] | Array, legend: Legend | None) -> Array:
         """Return the value to burn for each feature."""
         numbers = np.arange(1, len(geometry) + 1)
         if self.asset.column is None:
             return numbers if self.asset.value == "number" else np.full(len(geometry), self.asset.value)
         codes = np.zeros(len(geometry), np.int64)
-        for position in np.flatnonzero(~(shapely.is_missing(geometry) | shapely.is_empty(geometry))):
+        for position in np.flatnonzero(~(shapely.is_missing(geometry) | shapely.is_empty(geometry))).tolist():
             codes[position] = int(values[position])
             if self.asset.value != "number" and legend and codes[position] not in legend.codes:
                 raise LabelError(
@@ -79,7 +79,7 @@ class Drawing:
                 )
         return codes
 
-    def _features(self) -> tuple[Array, Sequence[Any], Any]:
+    def _features(self) -> tuple[Array, Sequence[Any] | Array, Any]:
         """Return geometries, values of the column and the CRS."""
         if Path(self.path).suffix in JSON:
             return self._read_geojson()
