@@ -22,7 +22,7 @@ import report
 import xarray as xr
 from rasterio.errors import NotGeoreferencedWarning
 
-from geoxt.cli.fit import experiment_command
+from geoxt.cli.experiment import experiment_command
 from geoxt.grid import grid_of
 from geoxt.inference import predict
 from geoxt.layers import open_cogs
@@ -175,9 +175,9 @@ def networks(data: xr.Dataset, held: Truth, out: Path) -> dict[str, list[dict[st
     scores: dict[str, list[dict[str, float]]] = {}
     for path in sorted((out / "runs").glob("*/result.json")):
         run = json.loads(path.read_text())
-        found = predict(data["image"], path.with_name("model.ckpt")).to_numpy()
+        found = predict(data["image"], path.with_name("best.ckpt")).to_numpy()
         one = measure(found[held.inside] == 1, held.changed) | {"seconds": run["seconds"], "seed": run["seed"]}
-        scores.setdefault(run["config"]["learning"]["model"], []).append(one)
+        scores.setdefault(run["config"]["model"], []).append(one)
     return scores
 
 
@@ -224,7 +224,7 @@ def main() -> None:
     simple = thresholds(data, learnt, held)
     for name, one in simple.items():
         print(name, {key: round(value, 4) for key, value in one.items()})
-    experiment_command(str(CONFIG), str(args.out))
+    experiment_command(["--config", str(CONFIG), "--out", str(args.out)])
     print(write(simple, networks(data, held, args.out), held).read_text())
 
 

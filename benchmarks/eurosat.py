@@ -18,9 +18,9 @@ import report
 import torch
 import yaml
 
-from geoxt.cli.fit import experiment_command
+from geoxt.cli.experiment import experiment_command
 from geoxt.models import from_checkpoint
-from geoxt.trainers.datamodules.image_folder import classify, read_chips, stratified
+from geoxt.trainers.datamodules.image_folder import classify, read_image_folder, stratified_split
 
 CONFIG = Path(__file__).with_name("eurosat.yaml")
 PAPER = {"ImageNet": ("98.11", "ResNet50"), "random": ("87.33", "ResNet50")}
@@ -30,12 +30,12 @@ PAPER = {"ImageNet": ("98.11", "ResNet50"), "random": ("87.33", "ResNet50")}
 def recalls(config: dict, runs: Sequence[Path]) -> str:
     """Return the table of how often each class is named rightly, and what else it is taken for, over runs."""
     data = config["data"]["init_args"]
-    images, labels, classes = read_chips(data["path"])
-    held = stratified(labels, data["shares"], seed=data["split_seed"])[2]
+    images, labels, classes = read_image_folder(data["path"])
+    held = stratified_split(labels, data["fractions"], seed=data["split_seed"])[2]
     truth, count = labels[held], len(classes)
     seen = torch.zeros(count, count, dtype=torch.int64)
     for path in runs:
-        found = classify(from_checkpoint(path), images[held], side=data["sizes"][-1]).argmax(dim=1)
+        found = classify(from_checkpoint(path), images[held], size=data["sizes"][-1]).argmax(dim=1)
         seen += torch.bincount(truth * count + found, minlength=count**2).reshape(count, count)
     rows = []
     for k, name in enumerate(classes):
@@ -60,7 +60,7 @@ def write(config: dict, found: dict, out: Path) -> Path:
         for run, score in zip(group["runs"], scores, strict=True):
             val = 100 * run["scores"]["val/accuracy"]
             rows.append([f"{start}, seed {run['seed']}", "", f"{score:.2f} (validation {val:.2f})", "", ""])
-    chosen = sorted((out / "runs").glob("epochs=*_seed=*/model.ckpt"))
+    chosen = sorted((out / "runs").glob("epochs=*_seed=*/best.ckpt"))
     about = (
         "EfficientNet-Lite0 on the chips of EuroSAT RGB that are here, a stratified 80/10/10 split, "
         f"{config['training']['epochs']} epochs over chips of {config['data']['init_args']['sizes'][0]} to "
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("eurosat"), help="folder of the experiment")
     args = parser.parse_args()
-    experiment_command(str(CONFIG), str(args.out))
+    experiment_command(["--config", str(CONFIG), "--out", str(args.out)])
     found = json.loads((args.out / "results.json").read_text())
     print(write(yaml.safe_load(CONFIG.read_text()), found, args.out).read_text())
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from geoxt.alignment import align, intersection
 from geoxt.cli import demo
-from geoxt.cli.fit import experiment_command
+from geoxt.cli.experiment import experiment_command
 from geoxt.inference import predict
 from geoxt.layers import open_cogs
 from geoxt.metrics.maps import score
@@ -153,11 +153,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/nc-landsat7"))
     parser.add_argument("--out", type=Path, default=Path("landcover"), help="folder of the experiment")
     args = parser.parse_args()
-    experiment_command(str(CONFIG), str(args.out))
+    experiment_command(["--config", str(CONFIG), "--out", str(args.out)])
     rows = []
     for path in sorted((args.out / "runs").glob("*/result.json")):
         run = json.loads(path.read_text())
-        found = scored(args.data, run, path.with_name("model.ckpt"))
+        found = scored(args.data, run, path.with_name("best.ckpt"))
         print(run["seed"], found)
         rows.append((run["seed"], simple(args.data, args.out, run["seed"]), found))
     print(write(rows).read_text())

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from geoxt._version import __version__
 from geoxt.cli.errors import command_parser, flags_of
-from geoxt.errors import GeoxtError, InputError, MissingDependency
+from geoxt.errors import GeoxtError, MissingDependency
 from geoxt.tasks import Output
 
 FAILED = 2
@@ -27,6 +27,7 @@ COMMANDS = {
     "Training": {
         "fit": "train a model by a configuration file",
         "experiment": "train over a grid of settings and several seeds, and tabulate the scores",
+        "score": "score a classifier on a folder of images",
     },
     "Maps": {
         "predict": "map images with a trained model",
@@ -49,13 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     top = parser()
     args, further = top.parse_known_args(argv)
-    if further and args.command != "fit":
+    if further and args.command not in {"fit", "experiment"}:
         top.error(f"unrecognized arguments: {' '.join(further)}")
     args.further = further
     commands = {
         "demo": _demo,
         "fit": _fit,
         "experiment": _experiment,
+        "score": _score,
         "predict": _predict,
         "datasets": _datasets,
         "bench": _bench,
@@ -141,38 +143,32 @@ def _add_demo(commands: Any) -> None:
 
 
 def _add_training(commands: Any) -> None:
-    commands.add_parser(
-        "fit",
-        add_help=False,
-        help="train as a configuration says, with Lightning's command line",
-        description="Takes --config FILE, --out DIR and every option of Lightning's command line.",
+    commands.add_parser("fit", add_help=False)  # parse their own options, by the configuration schema
+    commands.add_parser("experiment", add_help=False)
+    score = commands.add_parser(
+        "score",
+        description="Print accuracy and per-class recall of a classifier on a folder or zip file of images.",
     )
-    experiment = commands.add_parser(
-        "experiment",
-        help="run a grid of settings, repeat the best over seeds, and tabulate; or score a model on chips",
-        description="Run the experiment of a configuration, or resume an interrupted one.",
-    )
-    what = experiment.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", metavar="FILE", help="YAML: data, learning, training, grid, seeds, compare")
-    what.add_argument("--score", metavar="CHIPS", help="score --model on the chips of a folder or zip instead")
-    experiment.add_argument("--out", default="geoxt-experiment", metavar="DIR", help="results (default: %(default)s)")
-    experiment.add_argument("--model", metavar="FILE", help="with --score: a checkpoint")
-    experiment.add_argument("--size", type=int, metavar="PIXELS", help="with --score: side to which chips are scaled")
+    score.add_argument("model", metavar="MODEL", help="checkpoint of a classifier")
+    score.add_argument("path", metavar="FOLDER", help="folder or zip file with a folder of images per class")
+    score.add_argument("--size", type=int, metavar="PIXELS", help="height and width to which images are resized")
 
 
 def _fit(args: argparse.Namespace) -> None:
-    _module("geoxt.cli.fit").fit_command(args.further or ["--help"])
+    _module("geoxt.cli.fit").fit_command(args.further or ["--help"], progress=_progress())
 
 
 def _experiment(args: argparse.Namespace) -> None:
-    commands = _module("geoxt.cli.fit")
-    if args.score is None:
-        commands.experiment_command(args.config, args.out, progress="bar" if sys.stderr.isatty() else "lines")
-        return
-    if args.model is None:
-        msg = "Cannot score chips without a model: pass --model, a checkpoint."
-        raise InputError(msg)
-    commands.score_command(args.model, args.score, side=args.size)
+    _module("geoxt.cli.experiment").experiment_command(args.further or ["--help"], progress=_progress())
+
+
+def _score(args: argparse.Namespace) -> None:
+    _module("geoxt.cli.score").score_command(args.model, args.path, size=args.size)
+
+
+def _progress() -> str:
+    """Return the progress display: a bar in a terminal, else a line per epoch."""
+    return "bar" if sys.stderr.isatty() else "lines"
 
 
 def _add_predict(commands: Any) -> None:
@@ -244,7 +240,7 @@ def _demo(args: argparse.Namespace) -> None:
         model=args.model,
         block=args.block,
         size=args.size,
-        progress="bar" if sys.stderr.isatty() else "lines",
+        progress=_progress(),
     )
     report = demo.run(job, say=lambda line: print(line, flush=True))
     print()

@@ -1,32 +1,40 @@
 """Training: tasks as data over one LightningModule, self-supervision over another, data modules, fits, experiments."""
 
 from geoxt.metrics.confusion import ConfusionMatrix, confusion_matrix, segmentation_scores
-from geoxt.trainers.config.build import Learning, build
+from geoxt.trainers.config.build import build
 from geoxt.trainers.config.datamodules import BenchmarkDataModule, LayerDataModule, UnlabeledLayerDataModule
 from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.config.schema import Comparison, Experiment, TrainingConfig, TrainingOptions
 from geoxt.trainers.datamodules.band_statistics import band_statistics, legend_of
-from geoxt.trainers.datamodules.image_folder import ImageFolderDataModule, score_chips, stratified
+from geoxt.trainers.datamodules.image_folder import (
+    ImageFolderDataModule,
+    read_image_folder,
+    score_images,
+    stratified_split,
+)
 from geoxt.trainers.datamodules.layer_windows import WindowDataModule
 from geoxt.trainers.datamodules.samples import SampleDataModule
-from geoxt.trainers.experiments.run import Experiment, Training
+from geoxt.trainers.experiments.run import run_experiment
 from geoxt.trainers.loop.fit import Progress, evaluate, fit
+from geoxt.trainers.loop.train import train
 from geoxt.trainers.selfsup import METHODS, SelfSupervised, UnlabeledDataModule, Views, encoder_weights
 from geoxt.trainers.tasks.module import Task
 
 __all__ = [
     "METHODS",
     "BenchmarkDataModule",
+    "Comparison",
     "ConfusionMatrix",
     "Experiment",
     "ImageFolderDataModule",
     "LayerDataModule",
-    "Learning",
     "Progress",
     "Recipe",
     "SampleDataModule",
     "SelfSupervised",
     "Task",
-    "Training",
+    "TrainingConfig",
+    "TrainingOptions",
     "UnlabeledDataModule",
     "UnlabeledLayerDataModule",
     "Views",
@@ -38,7 +46,10 @@ __all__ = [
     "evaluate",
     "fit",
     "legend_of",
-    "score_chips",
+    "read_image_folder",
+    "run_experiment",
+    "score_images",
     "segmentation_scores",
-    "stratified",
+    "stratified_split",
+    "train",
 ]

@@ -226,9 +226,9 @@ def test_resumed_training_equals_uninterrupted_training(scene, tmp_path, monkeyp
 
     interrupted.method.loss = failing
     with pytest.raises(KeyError):
-        fit(interrupted, data, epochs=2, progress="none", resume=tmp_path, every=1)
+        fit(interrupted, data, epochs=2, progress="none", resume=tmp_path, checkpoint_every=1)
     resumed, data = module_and_data(scene, "byol", "same")
-    fit(resumed, data, epochs=2, progress="none", resume=tmp_path, every=1)
+    fit(resumed, data, epochs=2, progress="none", resume=tmp_path, checkpoint_every=1)
     for name, value in uninterrupted.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 

@@ -1,10 +1,8 @@
-"""What to learn, as a configuration says it: the kind of task or the method, the model, its weights and the recipe."""
+"""Build the LightningModule that a configuration describes, with its initial weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,106 +11,91 @@ from geoxt.errors import InputError
 from geoxt.models import load, weights
 from geoxt.models.network import CARD, PREFIX, Network
 from geoxt.tasks import TASKS, names
-from geoxt.trainers.config.recipe import Recipe
-from geoxt.trainers.config.transforms import SomeTransform, transform_of
+from geoxt.trainers.config.schema import TrainingConfig
+from geoxt.trainers.config.transforms import create_transform
 from geoxt.trainers.selfsup import METHODS, SelfSupervised
 from geoxt.trainers.tasks.module import Task
 
-"""What self-supervision trains where no model is named."""
+_CHECKPOINT_SUFFIXES = (".ckpt", ".pt", ".pth")
 
 
-@dataclass(frozen=True, kw_only=True)  # without slots: jsonargparse reads defaults from __dict__
-class Learning:
-    """What to learn and how, but for the data."""
-
-    task: str | None = None
-    """A kind of task, or a method of self-supervision; by default what the data is for, else segmentation."""
-    model: str | None = None
-    """Name of an architecture in `geoxt.models`; by default one of the task's."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """The architecture's own options."""
-    weights: str | None = None
-    """Where to start: a name of `geoxt.models.weights.names()`, or a checkpoint of geoxt's; `None` for random."""
-    missing: Literal["mean", "random", "zero"] = "mean"
-    """How bands begin that the weights do not know."""
-    bands: Mapping[str, str] = field(default_factory=dict)
-    """The weights' names of the data's bands, where they differ."""
-    names: Mapping[str, str] = field(default_factory=dict)
-    """Where samples have other names than the kind of task: `{"image": …, "target": …}`."""
-    method: Mapping[str, Any] = field(default_factory=dict)
-    """The method's own options, and `positives`; for self-supervision."""
-    transforms: Sequence[SomeTransform] = ()
-    """What is done to training batches, one after the other, in place of the recipe's flips and turns: transforms of
-    `geoxt.transforms` by name, or import paths; with arguments as `class_path` and `init_args`."""
-    recipe: Recipe = field(default_factory=Recipe)
-    """Loss, optimiser and schedule."""
-
-
-def build(learning: Learning, data: Any, *, seed: int = 0) -> pl.LightningModule:
-    """Return the module that learns from a data module.
+def build(config: TrainingConfig, data: Any) -> pl.LightningModule:
+    """Return the module that a configuration describes, for the bands and classes of a data module.
 
     Parameters
     ----------
-    learning
-        What to learn.
+    config
+        Task, model, initial weights, transforms, hyperparameters and seed.
     data
-        A data module that has `card`.
-    seed
-        Of the initial weights.
+        Data module with `card`.
+
+    Returns
+    -------
+    LightningModule
+        A `Task`, or `SelfSupervised` for a method of self-supervised learning.
 
     Raises
     ------
     InputError
-        Where something in it is unknown, or weights do not fit.
+        If a name in the configuration is unknown, or the weights do not fit the model.
     """
-    task = learning.task or getattr(data, "task", None) or "segmentation"
-    transform = transform_of(learning.transforms, image=learning.names.get("image"))  # before what takes long
+    task = config.task or getattr(data, "task", None) or "segmentation"
+    image = config.sample_keys.get("image")
+    transform = create_transform(config.transforms, image=image)  # fails before the statistics are read
+    module: Any
     if task in METHODS:
-        card = data.card(model=learning.model or TASKS["self-supervised"].model, **learning.options)
-        options = dict(learning.method)
-        positives = options.pop("positives", None)
-        module: Any = SelfSupervised(
+        card = data.card(model=config.model or TASKS["self-supervised"].model, **config.model_options)
+        options = dict(config.method_options)
+        module = SelfSupervised(
             card,
             task,
-            positives=positives,
-            recipe=learning.recipe,
+            positives=options.pop("positives", None),
+            recipe=config.recipe,
             transform=transform,
             options=options,
-            seed=seed,
+            seed=config.seed,
         )
     elif task in names(supervised=True):
-        card = data.card(model=learning.model or TASKS[task].model, task=task, **learning.options)
+        card = data.card(model=config.model or TASKS[task].model, task=task, **config.model_options)
         if card.codes == tuple(range(len(card.codes))):
-            transform = transform_of(learning.transforms, image=learning.names.get("image"), classes=len(card.codes))
-        module = Task(card, learning.recipe, seed=seed, names=learning.names, transform=transform)
+            transform = create_transform(config.transforms, image=image, classes=len(card.codes))
+        module = Task(card, config.recipe, seed=config.seed, names=config.sample_keys, transform=transform)
     else:
-        msg = f"Cannot learn task={task!r}: pass one of {', '.join([*names(supervised=True), *METHODS])}."
-        raise InputError(msg)
-    if learning.weights is not None:
-        start(module.network, learning)
+        msg = f"Cannot train for the task {task!r}: the tasks are {', '.join([*names(supervised=True), *METHODS])}."
+        raise InputError(msg, remedy="Pass {task}, one of these.", value=task, argument="task")
+    if config.weights is not None:
+        load_initial_weights(module.network, config)
     return module
 
 
-def start(network: Network, learning: Learning) -> None:
-    """Load the weights to start from into a network, in place: all that fit, but the last layer."""
-    name = learning.weights
+def load_initial_weights(network: Network, config: TrainingConfig) -> None:
+    """Load the configured initial weights into a network, except for the last layer if its shape differs.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be read, or do not fit the network.
+    """
+    name = config.weights
     assert name is not None
-    if name in weights.names() or ("/" in name and not name.endswith((".ckpt", ".pt", ".pth"))):
-        load(network.body, name, bands=network.card.bands, missing=learning.missing, alias=dict(learning.bands) or None)
+    if name in weights.names() or ("/" in name and not name.endswith(_CHECKPOINT_SUFFIXES)):
+        load(network.body, name, bands=network.card.bands, missing=config.missing, alias=dict(config.alias) or None)
         return
     try:
         checkpoint = torch.load(name, map_location="cpu", weights_only=True)
         state = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
         bands = tuple(checkpoint[CARD]["bands"])
     except Exception as error:  # torch raises errors of a dozen types for a file that is no checkpoint
-        msg = f"Cannot start from weights={name!r} ({type(error).__name__}): pass a checkpoint of geoxt's, or one of "
-        raise InputError(msg + f"{', '.join(list(weights.names())[:6])}, …") from error
+        msg = f"Cannot load the initial weights {name!r} ({type(error).__name__})."
+        examples = ", ".join(list(weights.names())[:6])
+        raise InputError(msg, remedy=f"Pass {{weights}}, a geoxt checkpoint or one of {examples}, ….") from error
     if bands != network.card.bands:
-        msg = f"Cannot start from {name!r}: it knows the bands {', '.join(bands)}, the data has "
-        raise InputError(msg + f"{', '.join(network.card.bands)}. Write its encoder by encoder_weights, and load that.")
-    own = network.state_dict()
-    fitting = {k: v for k, v in state.items() if k.startswith("body.") and k in own and own[k].shape == v.shape}
+        msg = f"Cannot load the initial weights {name!r}: they are for the bands {', '.join(bands)}, the data has "
+        msg += f"{', '.join(network.card.bands)}."
+        raise InputError(msg, remedy="Write the encoder by encoder_weights, and pass its file by {weights}.")
+    current = network.state_dict()
+    fitting = {k: v for k, v in state.items() if k.startswith("body.") and k in current and current[k].shape == v.shape}
     if not fitting:
-        msg = f"Cannot start from {name!r}: none of its weights fit {network.card.model!r}. Pass the same model=."
-        raise InputError(msg)
+        msg = f"Cannot load the initial weights {name!r}: none fits the model {network.card.model!r}."
+        raise InputError(msg, remedy="Pass {model}, the architecture of the weights.")
     network.load_state_dict(fitting, strict=False)

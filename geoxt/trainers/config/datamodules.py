@@ -1,4 +1,4 @@
-"""Data modules that a configuration can name: any two layers, images alone, and benchmark datasets by name."""
+"""Data modules for configuration files: files or STAC items, unlabeled images, and benchmark datasets by name."""
 
 from __future__ import annotations
 
@@ -8,49 +8,50 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from geoxt import bridge, datasets
+from geoxt import datasets
 from geoxt.alignment import intersection
+from geoxt.bridge import to_torch
 from geoxt.errors import InputError
 from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.samplers import RandomSampler, Times, TripletSampler
 from geoxt.splits import Split, blocks
-from geoxt.trainers.config.layers import Layer, SomeLayer, open_named
+from geoxt.trainers.config.layers import Layer, SomeLayer, open_layer
 from geoxt.trainers.datamodules.layer_windows import WindowDataModule
 from geoxt.trainers.datamodules.samples import SampleDataModule
 from geoxt.trainers.selfsup import UnlabeledDataModule
 from geoxt.trees import layers_of
 
-_SHARES = (0.6, 0.2, 0.2)
+_FRACTIONS = (0.6, 0.2, 0.2)
 _PARTS = ("train", "val", "test")
-_POSITIVES = Literal["same", "times", "neighbours"]
+Positives = Literal["same", "times", "neighbours"]
 
 
 class LayerDataModule(WindowDataModule):
-    """Windows of any two layers: an image, and labels in any CRS and resolution, by a split.
+    """Windows of an image layer and a label layer in any CRS and resolution, split into blocks.
 
     Parameters
     ----------
     image
-        Paths and patterns of raster files. Or where the layer is and how to open it: `files`, `stac` (items, a
-        collection, a catalog, an API) or `vector`, and options of `open_cogs`, `open_stac` or `open_vector`. With
-        `crs: native` scenes of several CRSs stay on their own grids.
+        Paths and glob patterns of raster files; or a mapping with `files`, `stac` (items, a collection, a catalog, an
+        API) or `vector`, and options of `open_cogs`, `open_stac` or `open_vector`. With `crs: native`, scenes of
+        several CRSs stay on their own grids.
     labels
-        The same of class codes, or of values.
+        Layer of class codes or values, as for `image`.
     target
-        Name of what is learnt: `mask` for classes; `target` for values, which are interpolated.
+        Sample key of the labels: `mask` for class codes; `target` for values, which are interpolated.
     block
-        Pixels: side of the blocks that are dealt to training, validation and test.
+        Height and width of the split's blocks in pixels.
     buffer
-        Pixels taken off every block on each side.
-    shares
-        Of the blocks: training, validation, test.
+        Pixels removed at each side of a block.
+    fractions
+        Fractions of the blocks for training, validation and test.
     split_seed
-        Of the split.
+        Seed of the split.
     split
-        A file that a split was saved to (`split.save`), in place of blocks.
+        Path of a saved split (`split.save`), instead of blocks.
     times
-        Whether windows hold all time steps, for tasks of change and of time series.
+        Whether windows hold all time steps, for change detection and time series.
     size, eval_size, batch_size, length, seed, num_workers
         As for `WindowDataModule`.
     """
@@ -63,7 +64,7 @@ class LayerDataModule(WindowDataModule):
         target: str = "mask",
         block: int = 128,
         buffer: int = 0,
-        shares: Sequence[float] = _SHARES,
+        fractions: Sequence[float] = _FRACTIONS,
         split_seed: int = 0,
         split: str | None = None,
         times: bool = False,
@@ -74,15 +75,16 @@ class LayerDataModule(WindowDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        classes = target == "mask"
-        seen = open_named(image, name="image")
-        how = {"categorical": classes, "resampling": "nearest" if classes else "bilinear"}
-        learnt = open_named(labels, name="labels", like=seen, **how)
-        layers: dict[str, Any] = {"image": seen, target: learnt}
+        categorical = target == "mask"
+        image_layer = open_layer(image, name="image")
+        resampling = {"categorical": categorical, "resampling": "nearest" if categorical else "bilinear"}
+        label_layer = open_layer(labels, name="labels", like=image_layer, **resampling)
+        layers: dict[str, Any] = {"image": image_layer, target: label_layer}
         data = intersection(grid="image", **layers)
-        parts = (
-            Split.load(split) if split else blocks(data, size=block, buffer=buffer, fractions=shares, seed=split_seed)
-        )
+        if split is None:
+            parts = blocks(data, size=block, buffer=buffer, fractions=fractions, seed=split_seed)
+        else:
+            parts = Split.load(split)
         super().__init__(
             data,
             parts,
@@ -94,27 +96,27 @@ class LayerDataModule(WindowDataModule):
             num_workers=num_workers,
             times=times,
         )
-        self.task = "segmentation" if classes else "pixelwise-regression"
+        self.task = "segmentation" if categorical else "pixelwise-regression"
 
 
 class UnlabeledLayerDataModule(UnlabeledDataModule):
-    """Windows of an image without labels, for self-supervision.
+    """Windows of an image layer without labels, for self-supervised learning.
 
     Parameters
     ----------
     image
         As for `LayerDataModule`.
     positives
-        Which windows show the same, as the method wants them: "same" one window; "times" two time steps of one;
-        "neighbours" triplets of a window, its neighbour and a distant one.
+        Positive pairs: `"same"` for one window; `"times"` for two time steps of a window; `"neighbours"` for triplets
+        of a window, a neighbour and a distant window.
     radius
-        Pixels: the farthest that a neighbour lies away.
+        Maximum distance of a neighbour in pixels.
     size
-        Pixels: height and width of a window.
+        Height and width of a window in pixels.
     length
-        Windows in an epoch; of triplets, how many.
+        Windows, or triplets, per epoch.
     seed
-        Of the windows; each epoch has others.
+        Seed of the windows; each epoch draws others.
     batch_size, num_workers
         As for `UnlabeledDataModule`.
     """
@@ -123,7 +125,7 @@ class UnlabeledLayerDataModule(UnlabeledDataModule):
         self,
         image: SomeLayer,
         *,
-        positives: _POSITIVES = "same",
+        positives: Positives = "same",
         radius: int = 64,
         size: int = 96,
         length: int = 320,
@@ -131,35 +133,35 @@ class UnlabeledLayerDataModule(UnlabeledDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        layer = open_named(image, name="image")
+        layer = open_layer(image, name="image")
         windows: Any
         if positives == "neighbours":
             windows = TripletSampler(layer, size=size, length=length, radius=radius, seed=seed)
         else:
-            own = {"times": _pairs(layer)} if positives == "times" else {}
-            windows = RandomSampler(layer, size=size, length=length, seed=seed, **own)
+            times = {"times": _time_pairs(layer)} if positives == "times" else {}
+            windows = RandomSampler(layer, size=size, length=length, seed=seed, **times)
         super().__init__(layer, windows, batch_size=batch_size, num_workers=num_workers)
 
 
 class BenchmarkDataModule(SampleDataModule):
-    """Samples of a benchmark dataset of `geoxt.datasets`, by its own splits.
+    """Samples of a benchmark dataset, by its official splits.
 
     Parameters
     ----------
     name
-        One of `geoxt.datasets.names()`.
+        Name of a dataset; see `geoxt.datasets.names()`.
     root
-        Folder with its files; by default `data/NAME` where the command is run.
+        Folder of its files; by default `data/NAME` in the working directory.
     download
-        Whether to fetch what is not there.
+        Whether to download missing files.
     splits
-        Its names of the training, validation and test part; the last may be left out. By default those of train, val
-        and test that it has.
+        Names of its training, validation and test split, of which the last may be left out; by default those of
+        `train`, `val` and `test` that it has.
     bands
-        Bands to read, by name; all by default.
+        Names of the bands to read; by default all.
     level
-        Which classes the masks have, where they have several: one of `geoxt.datasets.get(name).levels`.
-    batch_size, eval_size, seed, num_workers
+        Level of the class hierarchy; one of `geoxt.datasets.get(name).levels`.
+    batch_size, eval_batch_size, seed, num_workers
         As for `SampleDataModule`.
     """
 
@@ -173,23 +175,27 @@ class BenchmarkDataModule(SampleDataModule):
         bands: list[str] | None = None,
         level: str | None = None,
         batch_size: int = 32,
-        eval_size: int | None = None,
+        eval_batch_size: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         spec = datasets.get(name)
-        place = Path("data") / name if root is None else root
-        chosen = _parts(spec) if splits is None else dict(zip(_PARTS, splits, strict=False))
-        parts = {
-            part: datasets.load(name, place, split, bands, level=level, download=download)
+        folder = Path("data") / name if root is None else root
+        chosen = _default_splits(spec) if splits is None else dict(zip(_PARTS, splits, strict=False))
+        samples = {
+            part: to_torch(datasets.load(name, folder, split, bands, level=level, download=download))
             for part, split in chosen.items()
         }
         self.task = spec.task
-        samples = {part: bridge.to_torch(own) for part, own in parts.items()}
         train = samples.pop("train")
         self.classes, self.bands = train.classes, train.bands
         super().__init__(
-            train, **samples, batch_size=batch_size, eval_size=eval_size, seed=seed, num_workers=num_workers
+            train,
+            **samples,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            seed=seed,
+            num_workers=num_workers,
         )
 
     def card(
@@ -201,22 +207,22 @@ class BenchmarkDataModule(SampleDataModule):
         bands: Sequence[str] | None = None,
         **options: Any,
     ) -> Card:
-        """Describe a model for these samples; see `SampleDataModule.card`."""
+        """Return the model card for these samples; see `SampleDataModule.card`."""
         chosen = bands or self.bands or None
         return super().card(model=model, task=task, legend=legend or self.classes, bands=chosen, **options)
 
 
-def _parts(spec: datasets.Spec) -> dict[str, str]:
-    """Return the splits of a dataset that are its training, validation and test part."""
-    found = {part: part for part in _PARTS if part in spec.split_names}
-    if "train" not in found:
-        msg = f"Cannot tell the training part of {spec.name!r}: it has {', '.join(spec.split_names) or 'no splits'}. "
-        raise InputError(msg + "Pass splits= the names of the training, validation and test part.")
-    return found
+def _default_splits(spec: datasets.Spec) -> dict[str, str]:
+    splits = {part: part for part in _PARTS if part in spec.split_names}
+    if "train" not in splits:
+        msg = f"Cannot choose the training split of {spec.name!r}: it has {', '.join(spec.split_names) or 'no splits'}."
+        remedy = "Pass {splits}, the names of the training, validation and test split."
+        raise InputError(msg, remedy=remedy, argument="splits")
+    return splits
 
 
-def _pairs(layer: Layer) -> Any:
-    """Return what takes any two time steps, of a tree in each child."""
-    parts = layers_of(layer) if isinstance(layer, xr.DataTree) else {"": layer}
-    found = {node: Times(groups=(tuple(range(one.sizes.get("time", 1))),), take=2) for node, one in parts.items()}
-    return found if isinstance(layer, xr.DataTree) else found[""]
+def _time_pairs(layer: Layer) -> Any:
+    """Return pairs of any two time steps; of a tree, by node."""
+    layers = layers_of(layer) if isinstance(layer, xr.DataTree) else {"": layer}
+    pairs = {node: Times(groups=(tuple(range(da.sizes.get("time", 1))),), take=2) for node, da in layers.items()}
+    return pairs if isinstance(layer, xr.DataTree) else pairs[""]

@@ -1,4 +1,4 @@
-"""Layers as a configuration names them: files, STAC items or shapes, with the options of what opens them."""
+"""Layers in configuration files: raster files, STAC items or vector files, with the options of their opener."""
 
 from __future__ import annotations
 
@@ -10,59 +10,54 @@ import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.layers import open_cogs, open_stac, open_vector
+from geoxt.trainers.config.keys import require_known
 
 SomeLayer = str | list[str] | dict[str, Any]
-"""Paths and patterns of raster files; or `files`, `stac` or `vector` and the options of `open_cogs`, `open_stac` or
-`open_vector`: `{"stac": "items.json", "bands": ["red", "nir"]}`."""
+"""Paths and glob patterns of raster files; or a mapping with `files`, `stac` or `vector`, and options of `open_cogs`,
+`open_stac` or `open_vector`: `{"stac": "items.json", "bands": ["red", "nir"]}`."""
 Layer = xr.DataArray | xr.DataTree
 
 OPENERS: Mapping[str, Callable[..., Any]] = {"files": open_cogs, "stac": open_stac, "vector": open_vector}
-"""What opens a layer, by the key that says where it is."""
+"""Function that opens a layer, by the key of its source."""
+_TUPLES = frozenset({"bbox", "datetime", "resolution"})
+"""Options that are tuples in Python; YAML has only lists."""
 
 
-def open_named(described: SomeLayer, *, name: str, like: Layer | None = None, **default: Any) -> Layer:
-    """Open a layer; no pixel is read.
+def open_layer(described: SomeLayer, *, name: str, like: Layer | None = None, **default: Any) -> Layer:
+    """Open a layer lazily, as a configuration describes it.
 
     Parameters
     ----------
     described
-        Where it is, and options.
+        Source and options of the layer.
     name
-        What the layer is called.
+        Name of the layer.
     like
-        On whose grid shapes are drawn.
+        Layer on whose grid vector files are rasterized.
     default
-        Options that are passed to what takes them, unless the description has them.
+        Options that apply if the opener accepts them and `described` does not set them.
 
     Raises
     ------
     InputError
-        Where the description names no place, or several, or options that there are not.
+        If the description has no source, several, or an unknown option.
     """
-    plain: dict[str, Any] = dict(described) if isinstance(described, Mapping) else {"files": described}
-    places = [key for key in OPENERS if key in plain]
-    if len(places) != 1:
-        msg = f"Cannot open {name} as {plain!r}: it has {' and '.join(places) or 'none'} of files, stac and vector. "
-        raise InputError(msg + f"Pass {name}: {{files: PATTERN}}, {{stac: ITEMS}} or {{vector: FILE, column: NAME}}.")
-    (key,) = places
-    opener, place = OPENERS[key], plain.pop(key)
-    takes = _options(opener)
-    unknown = sorted(set(plain) - takes)
-    if unknown:
-        msg = f"Cannot open {name} with {unknown[0]!r}: {opener.__name__} takes {', '.join(sorted(takes))}. Mend it."
-        raise InputError(msg)
-    plain |= {"name": name, **({"like": like} if key == "vector" else {})}
-    given = {option: value for option, value in default.items() if option in takes} | _exact(plain)
-    layer: Layer = opener(place, **given)
+    options: dict[str, Any] = dict(described) if isinstance(described, Mapping) else {"files": described}
+    sources = [key for key in OPENERS if key in options]
+    if len(sources) != 1:
+        msg = f"Cannot open the layer {name!r} from {options!r}: it has {' and '.join(sources) or 'none'} of files, "
+        remedy = f"Pass {{{{files: PATTERN}}}}, {{{{stac: ITEMS}}}} or {{{{vector: FILE, column: NAME}}}} for {name}."
+        raise InputError(msg + "stac and vector.", remedy=remedy, argument=name)
+    (source,) = sources
+    opener, location = OPENERS[source], options.pop(source)
+    accepted = _options_of(opener)
+    require_known(options, accepted, prefix=f"{name}.")
+    options = {key: tuple(v) if key in _TUPLES and isinstance(v, list) else v for key, v in options.items()}
+    options |= {"name": name, **({"like": like} if source == "vector" else {})}
+    layer: Layer = opener(location, **{k: v for k, v in default.items() if k in accepted} | options)
     return layer
 
 
-def _options(opener: Callable[..., Any]) -> set[str]:
-    own = inspect.signature(opener).parameters.values()
-    return {one.name for one in own if one.kind is inspect.Parameter.KEYWORD_ONLY} - {"grid", "like", "name"}
-
-
-def _exact(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with pairs and boxes as tuples: YAML has lists only."""
-    pairs = {"bbox", "resolution", "datetime"}
-    return {key: tuple(value) if key in pairs and isinstance(value, list) else value for key, value in options.items()}
+def _options_of(opener: Callable[..., Any]) -> set[str]:
+    parameters = inspect.signature(opener).parameters.values()
+    return {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY} - {"grid", "like", "name"}

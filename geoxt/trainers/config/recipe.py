@@ -1,4 +1,4 @@
-"""A recipe: how a model is trained, as one value that a checkpoint keeps."""
+"""Hyperparameters of a training run, as one value that a configuration file or a checkpoint can hold."""
 
 from __future__ import annotations
 
@@ -9,34 +9,53 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)  # without slots: jsonargparse reads defaults from __dict__
 class Recipe:
-    """Loss, optimiser and schedule of a training run."""
+    """Loss, optimizer, learning rate schedule and regularization of a training run.
+
+    Parameters
+    ----------
+    lr
+        Maximum learning rate.
+    weight_decay
+        Weight decay of the optimizer.
+    optimizer
+        Name of an optimizer in `torch.optim`.
+    optimizer_options
+        Further arguments of the optimizer.
+    schedule
+        Learning rate schedule: `"one-cycle"`, `"plateau"` (reduced when the validation loss stops improving),
+        `"constant"`, or the name of a class in `torch.optim.lr_scheduler`, which is stepped once per epoch.
+    schedule_options
+        Further arguments of the schedule.
+    loss
+        Name of one of the task's losses; by default its first.
+    class_weights
+        Weight of each class in the loss, or `"balanced"` for inverse class frequencies in the training part.
+    label_smoothing
+        Fraction of the target that is spread evenly over all classes, in [0, 1).
+    augment
+        Whether to flip and rotate training samples at random.
+    ema_decay
+        Decay of the exponential moving average (EMA) of the weights that is validated and saved; None for the weights
+        of the last step.
+    channels_last
+        Whether to store images in channels-last memory format, which is faster for many models (up to twice on CPUs).
+    test_time_augmentation
+        Whether to average outputs over the eight flips and rotations of an image in tests.
+    monitor
+        Validation score that selects the best epoch; by default the task's own, such as `val/miou`.
+    """
 
     lr: float = 2e-3
-    """Highest learning rate."""
     weight_decay: float = 0.05
-    """The optimiser's weight decay."""
     optimizer: str = "AdamW"
-    """Name of an optimiser in `torch.optim`."""
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
-    """Its other arguments."""
     schedule: str = "one-cycle"
-    """How the learning rate moves: `"one-cycle"` up and down once, `"plateau"` down when the validation loss stalls,
-    `"constant"` not at all; or the name of any schedule in `torch.optim.lr_scheduler`, which moves once an epoch."""
     schedule_options: Mapping[str, Any] = field(default_factory=dict)
-    """The schedule's other arguments."""
     loss: str | None = None
-    """Name of a loss of the task; `None` takes its first."""
     class_weights: str | tuple[float, ...] | None = None
-    """Weight of each class in the loss: numbers, or `"balanced"` for the inverse of its share of the training part."""
     label_smoothing: float = 0.1
-    """Label smoothing: share of the target spread over all classes. Labels drawn on a map are never all right."""
     augment: bool = True
-    """Whether training samples are flipped and turned at random."""
     ema_decay: float | None = 0.98
-    """Decay of the running average of the weights that is validated and kept; `None` keeps the last weights."""
     channels_last: bool = False
-    """Whether images lie in memory pixel by pixel, not band by band: for many models quicker, by half on a CPU."""
     test_time_augmentation: bool = False
-    """Whether tests average the outputs for all eight flips and quarter turns of an image."""
     monitor: str | None = None
-    """Score on the validation part by which the best epoch is chosen; `None` takes the task's own."""

@@ -15,11 +15,8 @@ from geoxt.errors import InputError, MissingDependency
 from geoxt.trainers.tasks.targets import Batch, entry
 from geoxt.transforms.random_stream import RandomStream
 
-_Plain = bool | int | float | str | None
-_Value = _Plain | list[_Plain] | list[list[_Plain]]
-_Step = str | dict[str, _Plain | dict[str, _Value]]
-SomeTransform = str | dict[str, _Plain | dict[str, _Value | list[_Step]]]
-"""A name, or `class_path` and `init_args`; spelt out, as jsonargparse makes objects of what may be anything."""
+SomeTransform = str | dict[str, Any]
+"""A name, or a mapping of `class_path` and `init_args`."""
 
 NAMES: Mapping[str, type[nn.Module]] = {
     name: found
@@ -34,7 +31,7 @@ STREAMS = "transforms"
 _KEYS = {"class_path", "init_args"}
 
 
-def transform_of(
+def create_transform(
     described: Sequence[SomeTransform], *, image: str | None = None, classes: int | None = None
 ) -> nn.Module | None:
     """Return what changes training batches, one transform after the other.
@@ -61,7 +58,7 @@ def transform_of(
 
     Examples
     --------
-    >>> transform_of(["RandomFlipRotate", {"class_path": "RandomCrop", "init_args": {"size": 64}}])
+    >>> create_transform(["RandomFlipRotate", {"class_path": "RandomCrop", "init_args": {"size": 64}}])
     Sequential(
       (0): RandomFlipRotate()
       (1): RandomCrop()

@@ -1,4 +1,4 @@
-"""The data module of chips: small images in a folder per class, or a zip of these, decoded once and kept in memory."""
+"""Image folders: small images in a folder per class, or a zip file of these, decoded once and held in memory."""
 
 from __future__ import annotations
 
@@ -18,143 +18,160 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from geoxt.errors import InputError, ReadError
-from geoxt.trainers.datamodules.samples import SampleDataModule, Shuffled
+from geoxt.trainers.datamodules.samples import SampleDataModule, ShuffledBatches
 from geoxt.trainers.tasks.flips import dihedral
 from geoxt.types import SomePath
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
-_SHARES = (0.8, 0.1, 0.1)
+_FRACTIONS = (0.8, 0.1, 0.1)
 
 
-def read_chips(path: SomePath) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Read all chips of a folder or zip, in the order of their names.
+def read_image_folder(path: SomePath) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Read all images of an image folder, in the order of their names.
 
     Parameters
     ----------
     path
-        Holds a folder per class, at any depth, with images of one size in it: JPEG, PNG, WebP or GIF.
+        Folder or zip file with a folder per class, at any depth, of 8-bit images of one size: JPEG, PNG, WebP or GIF.
 
     Returns
     -------
     images
         uint8 (N, 3, H, W).
     labels
-        int64 (N,): positions among the classes.
+        int64 (N,), class indices.
     classes
         Names of the folders, in alphabetical order.
 
     Raises
     ------
     ReadError
-        Where the path or an image cannot be read.
+        If the path or an image cannot be read.
     InputError
-        Where there is no chip, or sizes differ.
+        If there is no image, or images differ in size.
     """
-    found = dict(_files(Path(path)))
-    if not found:
-        msg = f"Cannot find chips in {str(path)!r}: it has no image in a folder."
-        raise InputError(msg + " Pass a folder, or zip, with a folder per class.")
-    names = sorted(found)
+    files = dict(_files(Path(path)))
+    if not files:
+        msg = f"Cannot find images in {str(path)!r}: no folder in it has any."
+        raise InputError(msg, remedy="Pass {path}, a folder or zip file with a folder per class.", argument="path")
+    names = sorted(files)
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # chips are plain images
-        images = list(pool.map(lambda name: _decode(name, found[name]), names))
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # images of image folders have no georeference
+        images = list(pool.map(lambda name: _decode(name, files[name]), names))
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) > 1:
-        msg = f"Cannot stack the chips in {str(path)!r}: they have the sizes {sorted(shapes)[:4]}."
-        raise InputError(msg + " Pass chips of one size.")
+        msg = f"Cannot stack the images in {str(path)!r}: their shapes are {sorted(shapes)[:4]}."
+        raise InputError(msg, remedy="Resize the images to one size.")
     folders = [PurePosixPath(name).parent.name for name in names]
     classes = tuple(sorted(set(folders)))
     return torch.stack(images), torch.tensor([classes.index(folder) for folder in folders]), classes
 
 
-def stratified(labels: Tensor, shares: Sequence[float] = _SHARES, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Split samples at random into training, validation and test, each class in the same shares.
+def stratified_split(
+    labels: Tensor, fractions: Sequence[float] = _FRACTIONS, *, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Split samples at random into training, validation and test parts, each class by the same fractions.
+
+    Parameters
+    ----------
+    labels
+        int64 (N,), class indices.
+    fractions
+        Fractions of the training, validation and test part.
+    seed
+        Seed of the random order.
 
     Returns
     -------
     tuple of Tensor
-        Numbers of the samples of each part, int64, rising; no two share one, together they are all.
+        Indices of the samples of each part, int64, ascending; together all samples, each once.
+
+    Raises
+    ------
+    InputError
+        If the fractions are not three that add up to 1.
 
     Examples
     --------
     >>> import torch
-    >>> [len(part) for part in stratified(torch.arange(40) % 2)]
+    >>> [len(part) for part in stratified_split(torch.arange(40) % 2)]
     [32, 4, 4]
     """
-    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        msg = f"Cannot split into shares={tuple(shares)}: pass three shares that add up to 1."
-        raise InputError(msg)
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        msg = f"Cannot split by the fractions {tuple(fractions)}."
+        raise InputError(msg, remedy="Pass {fractions}, three fractions that add up to 1.", argument="fractions")
     rng = np.random.default_rng([seed, 80])
     parts: tuple[list[int], list[int], list[int]] = [], [], []
     for label in torch.unique(labels).tolist():
-        own = rng.permutation(torch.nonzero(labels == label).flatten().numpy())
-        ends = np.round(np.cumsum(shares) * len(own)).astype(int)
-        for part, chosen in zip(parts, np.split(own, ends[:2]), strict=True):
-            part.extend(chosen.tolist())
-    first, second, third = (torch.tensor(sorted(part), dtype=torch.int64) for part in parts)
-    return first, second, third
+        order = rng.permutation(torch.nonzero(labels == label).flatten().numpy())
+        ends = np.round(np.cumsum(fractions) * len(order)).astype(int)
+        for part, indices in zip(parts, np.split(order, ends[:2]), strict=True):
+            part.extend(indices.tolist())
+    train, val, test = (torch.tensor(sorted(part), dtype=torch.int64) for part in parts)
+    return train, val, test
 
 
-class Chips:
-    """Some of the chips in memory, as samples `image` float32 (3, H, W) in 0 to 255 and `label`.
+class ImageFolder:
+    """Map-style dataset of images in memory: `image` float32 (3, H, W) in 0 to 255, and `label`.
 
     Parameters
     ----------
     images, labels, classes
-        As `read_chips` gives them.
-    numbers
-        Which of them.
+        As `read_image_folder` returns them.
+    indices
+        Images of the dataset.
     size
-        Pixels: side to which chips are scaled; `None` leaves them.
+        Height and width in pixels to which images are resized; None for no resizing.
     """
 
     bands = ("R", "G", "B")
 
     def __init__(
-        self, images: Tensor, labels: Tensor, classes: tuple[str, ...], numbers: Tensor, *, size: int | None = None
+        self, images: Tensor, labels: Tensor, classes: tuple[str, ...], indices: Tensor, *, size: int | None = None
     ) -> None:
-        self.images, self.labels, self.classes, self.numbers, self.size = images, labels, classes, numbers, size
+        self.images, self.labels, self.classes, self.indices, self.size = images, labels, classes, indices, size
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         batch = self.__getitems__([index])
         return {name: value[0] for name, value in batch.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Return a whole batch."""
-        chosen = self.numbers[torch.as_tensor(indices)]
-        return {"image": scaled(self.images[chosen], self.size), "label": self.labels[chosen]}
+        """Return a batch."""
+        chosen = self.indices[torch.as_tensor(indices)]
+        return {"image": resized(self.images[chosen], self.size), "label": self.labels[chosen]}
 
 
-def scaled(images: Tensor, size: int | None) -> Tensor:
-    """Return images uint8 (N, C, H, W) as float32, scaled to a side in pixels by bilinear interpolation."""
-    found = images.float()
-    if size is None or size == found.shape[-1] == found.shape[-2]:
-        return found
-    return F.interpolate(found, size=(size, size), mode="bilinear", align_corners=False)
+def resized(images: Tensor, size: int | None) -> Tensor:
+    """Return images uint8 (N, C, H, W) as float32, resized to `size` pixels by bilinear interpolation."""
+    images = images.float()
+    if size is None or size == images.shape[-1] == images.shape[-2]:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
 
 
 class ImageFolderDataModule(SampleDataModule):
-    """Chips of a folder or zip, split at random into stratified parts.
+    """Images of a folder or zip file, split at random into stratified parts.
 
     Parameters
     ----------
     path
-        As `read_chips` takes it.
+        Folder or zip file with a folder of images per class; see `read_image_folder`.
     sizes
-        Pixels: sides to which training chips are scaled, one after the other over the epochs: small ones are quick.
+        Heights and widths in pixels to which training images are resized, in turn over the epochs (progressive
+        resizing: small images train faster); by default their own.
     epochs
-        Over how many epochs `sizes` are spread.
-    eval_side
-        Side for validation and test; by default the last of `sizes`.
-    shares
-        Of training, validation and test.
+        Number of epochs over which `sizes` are spread.
+    eval_size
+        Height and width in pixels of validation and test images; by default the last of `sizes`.
+    fractions
+        Fractions of the training, validation and test part.
     split_seed
-        Of the split.
-    batch_size, eval_size, seed
-        As for `SetModule`.
+        Seed of the split.
+    batch_size, eval_batch_size, seed
+        As for `SampleDataModule`.
     """
 
     def __init__(
@@ -163,91 +180,103 @@ class ImageFolderDataModule(SampleDataModule):
         *,
         sizes: Sequence[int] | None = None,
         epochs: int = 1,
-        eval_side: int | None = None,
-        shares: Sequence[float] = _SHARES,
+        eval_size: int | None = None,
+        fractions: Sequence[float] = _FRACTIONS,
         split_seed: int = 0,
         batch_size: int = 64,
-        eval_size: int | None = 128,
+        eval_batch_size: int | None = 128,
         seed: int = 0,
     ) -> None:
-        images, labels, classes = read_chips(path)
+        images, labels, classes = read_image_folder(path)
         self.sizes, self.epochs = tuple(sizes or (images.shape[-1],)), max(epochs, 1)
-        self.parts = stratified(labels, shares, seed=split_seed)
-        side = eval_side or self.sizes[-1]
-        train, val, test = (Chips(images, labels, classes, part, size=side) for part in self.parts)
-        super().__init__(train, val, test, batch_size=batch_size, eval_size=eval_size, seed=seed)
-        self.growing = Chips(images, labels, classes, self.parts[0], size=self.sizes[0])
+        self.parts = stratified_split(labels, fractions, seed=split_seed)
+        size = eval_size or self.sizes[-1]
+        train, val, test = (ImageFolder(images, labels, classes, part, size=size) for part in self.parts)
+        super().__init__(train, val, test, batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed)
+        self._resized_train = ImageFolder(images, labels, classes, self.parts[0], size=self.sizes[0])
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return training batches; chips have the size of their epoch."""
-        plan = _Growing(self.growing, self.batch_size, seed=self.seed, sizes=self.sizes, epochs=self.epochs)
-        return self.going_on(self._loader(self.growing, plan))
+        """Return training batches, whose images have the size of the epoch."""
+        dataset = self._resized_train
+        batches = _ProgressiveBatches(dataset, self.batch_size, seed=self.seed, sizes=self.sizes, epochs=self.epochs)
+        return self.resumed(self._loader(dataset, batches))
 
 
-class _Growing(Shuffled):
-    """Shuffled batches; an epoch sets the size of the chips."""
+class _ProgressiveBatches(ShuffledBatches):
+    """Shuffled batches that set the image size at the start of an epoch."""
 
-    def __init__(self, chips: Chips, batch_size: int, *, seed: int, sizes: Sequence[int], epochs: int) -> None:
-        super().__init__(len(chips), batch_size, seed=seed)
-        self.chips, self.sizes, self.epochs = chips, sizes, epochs
+    def __init__(self, dataset: ImageFolder, batch_size: int, *, seed: int, sizes: Sequence[int], epochs: int) -> None:
+        super().__init__(len(dataset), batch_size, seed=seed)
+        self.dataset, self.sizes, self.epochs = dataset, sizes, epochs
 
     def __iter__(self) -> Iterator[list[int]]:
         step = min(self.epoch * len(self.sizes) // self.epochs, len(self.sizes) - 1)
-        self.chips.size = self.sizes[step]
+        self.dataset.size = self.sizes[step]
         return super().__iter__()
 
 
 @torch.no_grad()
-def classify(network: Any, images: Tensor, *, side: int | None = None, turns: bool = True, batch: int = 128) -> Tensor:
-    """Return probabilities float32 (N, K) of chips uint8 (N, C, H, W).
+def classify(
+    network: Any, images: Tensor, *, size: int | None = None, flips: bool = True, batch_size: int = 128
+) -> Tensor:
+    """Return class probabilities float32 (N, K) of images uint8 (N, C, H, W).
 
     Parameters
     ----------
     network
-        A `geoxt.models.Network`, such as `from_checkpoint` gives.
-    side
-        Pixels: side to which chips are scaled.
-    turns
-        Whether to average over all eight flips and quarter turns.
-    batch
-        Chips that run at once.
+        A classifier, as `geoxt.models.from_checkpoint` returns it.
+    images
+        Images in the units of the training data.
+    size
+        Height and width in pixels to which images are resized.
+    flips
+        Whether to average over the eight flips and rotations of an image (test-time augmentation).
+    batch_size
+        Images per forward pass.
     """
     network.eval()
-    ways = [(turn, flip) for turn in range(4) for flip in (False, True)] if turns else [(0, False)]
-    found = []
-    for part in torch.split(images, batch):
-        view = scaled(part, side).contiguous(memory_format=torch.channels_last)
-        logits = [network(dihedral(view, turns=turn, flip=flip)) for turn, flip in ways]
-        found.append(torch.stack([one.softmax(dim=1) for one in logits]).mean(dim=0))
-    return torch.cat(found)
+    symmetries = [(turns, flip) for turns in range(4) for flip in (False, True)] if flips else [(0, False)]
+    probabilities = []
+    for part in torch.split(images, batch_size):
+        batch = resized(part, size).contiguous(memory_format=torch.channels_last)
+        logits = [network(dihedral(batch, turns=turns, flip=flip)) for turns, flip in symmetries]
+        probabilities.append(torch.stack([values.softmax(dim=1) for values in logits]).mean(dim=0))
+    return torch.cat(probabilities)
 
 
-def score_chips(network: Any, path: SomePath, *, side: int | None = None, turns: bool = True) -> dict[str, float]:
-    """Return the share of the chips in a folder or zip that a network names rightly: in all, and of each class.
+def score_images(network: Any, path: SomePath, *, size: int | None = None, flips: bool = True) -> dict[str, float]:
+    """Return accuracy, number of images, and recall of each class of a classifier on an image folder.
 
-    Folders must have the names of the network's classes.
+    Parameters
+    ----------
+    network
+        A classifier, as `geoxt.models.from_checkpoint` returns it.
+    path
+        Folder or zip file whose folders are named after the network's classes; see `read_image_folder`.
+    size, flips
+        As for `classify`.
 
     Raises
     ------
     InputError
-        Where a folder is none of its classes.
+        If a folder is named after no class.
     """
-    images, labels, classes = read_chips(path)
+    images, labels, classes = read_image_folder(path)
     known = list(network.card.names)
-    strange = [name for name in classes if name not in known]
-    if strange:
-        msg = f"Cannot score the chips in {strange[0]!r}: the model knows {', '.join(known)}. Rename the folder."
-        raise InputError(msg)
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        msg = f"Cannot score the images in the folder {unknown[0]!r}: the model's classes are {', '.join(known)}."
+        raise InputError(msg, remedy="Rename the folder.")
     truth = torch.tensor([known.index(name) for name in classes])[labels]
-    right = classify(network, images, side=side, turns=turns).argmax(dim=1) == truth
-    each: Mapping[str, float] = {
-        f"recall/{known[k]}": float(right[truth == k].double().mean()) for k in torch.unique(truth).tolist()
+    correct = classify(network, images, size=size, flips=flips).argmax(dim=1) == truth
+    recalls: Mapping[str, float] = {
+        f"recall/{known[k]}": float(correct[truth == k].double().mean()) for k in torch.unique(truth).tolist()
     }
-    return {"accuracy": float(right.double().mean()), "chips": len(right), **each}
+    return {"accuracy": float(correct.double().mean()), "images": len(correct), **recalls}
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the name of each chip with its folders, and its bytes."""
+    """Yield path relative to the parent and content of each image."""
     try:
         if path.is_dir():
             for file in path.rglob("*"):
@@ -259,8 +288,8 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
                 if PurePosixPath(name).suffix.lower() in _SUFFIXES:
                     yield name, archive.read(name)
     except (OSError, zipfile.BadZipFile) as error:
-        msg = f"Cannot read chips from {str(path)!r}: {error}. Pass a folder, or a zip, of a folder per class."
-        raise ReadError(msg) from error
+        msg = f"Cannot read images from {str(path)!r}: {error}."
+        raise ReadError(msg, remedy="Pass {path}, a folder or zip file with a folder per class.") from error
 
 
 def _decode(name: str, content: bytes) -> Tensor:
@@ -268,9 +297,9 @@ def _decode(name: str, content: bytes) -> Tensor:
         with MemoryFile(content) as file, file.open() as image:
             pixels = image.read((1, 1, 1) if image.count < 3 else (1, 2, 3))
     except RasterioError as error:
-        msg = f"Cannot decode the chip {name!r}: {error}. Leave it out, or mend it."
-        raise ReadError(msg) from error
+        msg = f"Cannot decode the image {name!r}: {error}."
+        raise ReadError(msg, remedy="Remove the file.") from error
     if pixels.dtype != np.uint8:
-        msg = f"Cannot take the chip {name!r}: its type is {pixels.dtype}. Pass images of 8 bit."
-        raise InputError(msg)
+        msg = f"Cannot read the image {name!r}: its type is {pixels.dtype}, not uint8."
+        raise InputError(msg, remedy="Convert images to 8 bits.")
     return torch.from_numpy(pixels)

@@ -19,7 +19,7 @@ from geoxt.samplers import GridRegion, RandomSampler
 from geoxt.source import nodata_of
 from geoxt.splits import Split
 from geoxt.trainers.datamodules.band_statistics import band_statistics, legend_of
-from geoxt.trainers.loop.resume import Resumable
+from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trees import nodes_of, tree_of
 from geoxt.types import SomeSize
@@ -29,7 +29,7 @@ _STATISTICS = 256
 """Training windows that the bands' mean and deviation are taken from, at most."""
 
 
-class WindowDataModule(Resumable):
+class WindowDataModule(ResumableDataModule):
     """Random windows for training, and every pixel once for validation and test, each from its part of a split.
 
     Parameters
@@ -90,7 +90,7 @@ class WindowDataModule(Resumable):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training windows; Lightning tells the loader the epoch, and each has others."""
-        return self.going_on(loader(self.data, self.windows, batch_size=self.batch_size, num_workers=self.num_workers))
+        return self.resumed(loader(self.data, self.windows, batch_size=self.batch_size, num_workers=self.num_workers))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation windows."""

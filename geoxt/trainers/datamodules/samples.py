@@ -16,7 +16,7 @@ from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.tasks import TaskKind
 from geoxt.trainers.datamodules.band_statistics import MOST_CODES
-from geoxt.trainers.loop.resume import Resumable
+from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trainers.tasks.targets import Batch, entry
 
@@ -36,7 +36,7 @@ class Samples(Protocol):
         """Return a sample."""
 
 
-class SampleDataModule(Resumable):
+class SampleDataModule(ResumableDataModule):
     """Batches of the samples of map-style datasets: shuffled for training, in order for validation and test.
 
     Parameters
@@ -45,7 +45,7 @@ class SampleDataModule(Resumable):
         Datasets; validation and test may be left out.
     batch_size
         Samples in a batch of training.
-    eval_size
+    eval_batch_size
         Samples in a batch of validation and test; by default as in training.
     seed
         Of the order of training samples; each epoch has another.
@@ -60,7 +60,7 @@ class SampleDataModule(Resumable):
         test: Samples | None = None,
         *,
         batch_size: int = 32,
-        eval_size: int | None = None,
+        eval_batch_size: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
@@ -70,12 +70,12 @@ class SampleDataModule(Resumable):
             raise InputError(msg)
         self.train, self.val, self.test = train, val, test
         self.batch_size = min(batch_size, len(train))
-        self.eval_size = eval_size or batch_size
+        self.eval_batch_size = eval_batch_size or batch_size
         self.seed, self.num_workers = seed, num_workers
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return training batches, all full: the order is that of the seed and the epoch, whatever the workers."""
-        return self.going_on(self._loader(self.train, Shuffled(len(self.train), self.batch_size, seed=self.seed)))
+        return self.resumed(self._loader(self.train, ShuffledBatches(len(self.train), self.batch_size, seed=self.seed)))
 
     def val_dataloader(self) -> Any:
         """Return validation batches, in order."""
@@ -167,14 +167,14 @@ class SampleDataModule(Resumable):
     def _each_once(self, samples: Samples | None) -> Any:
         if samples is None:
             return []
-        return self._loader(samples, InTurn(len(samples), self.eval_size))
+        return self._loader(samples, SequentialBatches(len(samples), self.eval_batch_size))
 
     def _loader(self, samples: Samples, plan: Sampler[list[int]]) -> DataLoader[Any]:
         many: Any = {"multiprocessing_context": "spawn"} if self.num_workers else {}
         return DataLoader(_Batches(samples), sampler=plan, batch_size=None, num_workers=self.num_workers, **many)
 
 
-class Shuffled(EpochSampler[list[int]]):
+class ShuffledBatches(EpochSampler[list[int]]):
     """Full batches of numbers in another order each epoch; a last batch that would not be full is left out.
 
     Parameters
@@ -200,7 +200,7 @@ class Shuffled(EpochSampler[list[int]]):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
 
 
-class InTurn(Sampler[list[int]]):
+class SequentialBatches(Sampler[list[int]]):
     """Batches of all numbers in order."""
 
     def __init__(self, count: int, batch_size: int) -> None:

@@ -13,14 +13,14 @@ from geoxt.models import Card
 from geoxt.samplers import WindowSequence
 from geoxt.trainers.datamodules.band_statistics import band_statistics
 from geoxt.trainers.datamodules.layer_windows import layer_of, shared_bands
-from geoxt.trainers.loop.resume import Resumable
+from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.selfsup.module import EMBEDDING
 
 _STATISTICS = 256
 """Windows that the bands' mean and deviation are taken from, at most."""
 
 
-class UnlabeledDataModule(Resumable):
+class UnlabeledDataModule(ResumableDataModule):
     """Batches of the windows of samplers.
 
     Parameters
@@ -54,7 +54,7 @@ class UnlabeledDataModule(Resumable):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return training batches, all full."""
         whole = loader(self.data, self.train, batch_size=self.batch_size, num_workers=self.num_workers, drop_last=True)
-        return self.going_on(whole)
+        return self.resumed(whole)
 
     def val_dataloader(self) -> Any:
         """Return validation batches."""

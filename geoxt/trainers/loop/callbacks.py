@@ -1,8 +1,9 @@
-"""What watches a training: which epoch is best, when to stop, the running average, and the scores of each epoch."""
+"""Lightning callbacks of a training run: EMA, early stopping, best checkpoint, scores per epoch, elapsed time."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,18 +16,18 @@ from geoxt.errors import InputError
 from geoxt.trainers.config.recipe import Recipe
 
 BEST = "best.ckpt"
-"""In the folder of a training: its best epoch."""
+"""Checkpoint of the best epoch, in the folder of a run."""
 
 
-class Learner(Protocol):
-    """What `fit` wants of a LightningModule."""
+class Trainable(Protocol):
+    """Attributes that `fit` requires of a LightningModule."""
 
     recipe: Recipe
     network: nn.Module
 
     @property
     def monitor(self) -> str | None:
-        """The score by which the best epoch is chosen; None keeps the last."""
+        """Score that selects the best epoch; None to save the last epoch."""
 
 
 def weight_averaging(recipe: Recipe) -> list[pl.Callback]:
@@ -56,18 +57,24 @@ def ema_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor
     return step
 
 
-def early(task: Learner, patience: int | None) -> list[pl.Callback]:
-    """Return what stops a training after so many epochs without a better score."""
+def early_stopping(module: Trainable, patience: int | None) -> list[pl.Callback]:
+    """Return the callback that stops training after `patience` epochs without a better score, if there is a patience.
+
+    Raises
+    ------
+    InputError
+        If the module monitors no score.
+    """
     if patience is None:
         return []
-    if task.monitor is None:
-        msg = f"Cannot stop after patience={patience} epochs: no score is monitored. Pass Recipe(monitor=) one."
-        raise InputError(msg)
-    return [EarlyStopping(task.monitor, patience=patience, mode=_mode(task.monitor))]
+    if module.monitor is None:
+        msg = f"Cannot stop early after patience={patience} epochs: no score is monitored."
+        raise InputError(msg, remedy="Name a score by {monitor} of the recipe, or leave out {patience}.")
+    return [EarlyStopping(module.monitor, patience=patience, mode=_mode(module.monitor))]
 
 
 def lower_is_better(monitor: str) -> bool:
-    """Tell whether less of a score is better: of losses and errors, also of one channel (`val/rmse/height`)."""
+    """Whether a score is a loss or an error, also one of a single channel (`val/rmse/height`)."""
     return monitor.endswith(("loss", "rmse", "mae")) or monitor.split("/")[1:2] in (["rmse"], ["mae"])
 
 
@@ -75,15 +82,15 @@ def _mode(monitor: str) -> Literal["min", "max"]:
     return "min" if lower_is_better(monitor) else "max"
 
 
-def best_epoch(folder: Path, task: Learner) -> ModelCheckpoint:
-    """Return what keeps the epoch that validated best, or where no score is monitored the last one."""
-    if task.monitor is None:
+def best_checkpoint(folder: Path, module: Trainable) -> ModelCheckpoint:
+    """Return the callback that saves the epoch with the best score, or the last epoch if no score is monitored."""
+    if module.monitor is None:
         return ModelCheckpoint(dirpath=folder, filename=Path(BEST).stem, enable_version_counter=False)
-    return _Best(folder, monitor=task.monitor)
+    return _BestCheckpoint(folder, monitor=module.monitor)
 
 
-class _Best(ModelCheckpoint):
-    """Keeps the epoch with the best score; losses count downwards. Without a validation part it keeps the last one."""
+class _BestCheckpoint(ModelCheckpoint):
+    """Saves the epoch with the best score; without a validation part, the last epoch."""
 
     def __init__(self, folder: Path, *, monitor: str) -> None:
         name = Path(BEST).stem
@@ -94,30 +101,34 @@ class _Best(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """Where a checkpoint keeps this one's state: the same whether there is a validation part or not."""
+        """Key of the state in checkpoints; the same with and without a validation part."""
         return self._key
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Watch no score where nothing is validated."""
+        """Monitor no score if there is no validation part."""
         super().on_train_start(trainer, pl_module)
         if not sum(trainer.num_val_batches):
             self.monitor = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        found = trainer.callback_metrics
-        if self.monitor not in found:
-            msg = (
-                f"Cannot choose an epoch by {self.monitor!r}: pass Recipe(monitor=) one of {', '.join(sorted(found))}."
-            )
-            raise InputError(msg)
-        if math.isnan(float(found[self.monitor])):
-            msg = f"Cannot choose an epoch by {self.monitor!r}: no labelled pixel lies in the validation part. "
-            raise InputError(msg + "Split into smaller blocks, or with another seed.")
+        scores = trainer.callback_metrics
+        if self.monitor not in scores:
+            msg = f"Cannot select the best epoch by {self.monitor!r}: validation logs {', '.join(sorted(scores))}."
+            raise InputError(msg, remedy="Name one of these by {monitor} of the recipe.", argument="monitor")
+        if math.isnan(float(scores[self.monitor])):
+            msg = f"Cannot select the best epoch by {self.monitor!r}: the validation part has no labelled pixel."
+            raise InputError(msg, remedy="Split into smaller blocks, or with another seed.")
         super().on_validation_end(trainer, pl_module)
 
 
 class History(pl.Callback):
-    """Keeps the scores of each epoch, and shows a line of them."""
+    """Records the scores of each epoch, and prints a line of them.
+
+    Parameters
+    ----------
+    lines
+        Whether to print.
+    """
 
     def __init__(self, *, lines: bool) -> None:
         super().__init__()
@@ -129,11 +140,11 @@ class History(pl.Callback):
         return {"epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the scores of a training that goes on."""
+        """Restore the scores of a resumed run."""
         self.epochs = list(state_dict["epochs"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the scores of an epoch, and show a line of them."""
+        """Record the scores of an epoch."""
         scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         self.epochs.append({"epoch": trainer.current_epoch + 1, **scores})
         if self.lines:
@@ -144,3 +155,24 @@ def _line(epoch: int, epochs: int, scores: Mapping[str, float]) -> str:
     shown = {"loss": "train/loss", "val loss": "val/loss", "val accuracy": "val/accuracy", "val mIoU": "val/miou"}
     parts = [f"{name} {scores[key]:.3f}" for name, key in shown.items() if key in scores]
     return f"epoch {epoch:>{len(str(epochs))}}/{epochs}  " + "  ".join(parts)
+
+
+class ElapsedTime(pl.Callback):
+    """Measures the duration of a run in seconds, including that before it was interrupted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start, self._before = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the callback was created, and those of the resumed checkpoint."""
+        return self._before + time.perf_counter() - self._start
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds so far, for a checkpoint."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the seconds of a resumed run."""
+        self._before = state_dict["seconds"]

@@ -1,4 +1,4 @@
-"""What surrounds a training: seeds and deterministic kernels, a compiled network, and Lightning kept from talking."""
+"""The environment of a training run: seeds and deterministic kernels, a compiled network, Lightning's messages."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from typing import Any
 import torch
 from torch import nn
 
-NOISE = (
-    ".*does not have many workers.*",  # windows are read by threads: workers would cost more than they give
-    ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # Lightning 2.6 on torch >= 2.10, about itself
-    ".*Checkpoint directory .* exists and is not empty.*",  # that of a training that goes on
-    ".*your dataloader is not resumable.*",  # the data module is, which Lightning does not look at
-    r".*callbacks used to create the checkpoint.*\['WeightAveraging'\].*",  # refused with an error right after
-    ".*No positive samples.*",  # of a label that a part lacks; it has no score
-    r".*Total length of .\w+. across ranks is zero.*",  # there need be no validation part
+LIGHTNING_WARNINGS = (
+    ".*does not have many workers.*",  # threads read windows: worker processes would cost more than they save
+    ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # Lightning 2.6 on torch >= 2.10, about its own code
+    ".*Checkpoint directory .* exists and is not empty.*",  # the folder of a run that is resumed
+    ".*your dataloader is not resumable.*",  # Lightning does not know that the data module is
+    r".*callbacks used to create the checkpoint.*\['WeightAveraging'\].*",  # an error of geoxt's follows
+    ".*No positive samples.*",  # a label that does not occur has no score
+    r".*Total length of .\w+. across ranks is zero.*",  # there is no validation part
 )
+"""Warnings of Lightning and torchmetrics that do not apply here."""
 
 
 @contextmanager
-def compiled_for_now(network: nn.Module, *, really: bool) -> Iterator[None]:
-    """Compile a module's forward, and afterwards leave it as it was."""
-    if really:
+def compiled(network: nn.Module, *, enabled: bool) -> Iterator[None]:
+    """Compile a module's forward within the context, if enabled."""
+    if enabled:
         network.compile()
     try:
         yield
     finally:
-        network._compiled_call_impl = None  # noqa: SLF001 (torch has no other way back)
+        network._compiled_call_impl = None  # noqa: SLF001 (torch cannot undo compile otherwise)
 
 
 @contextmanager
-def repeatable(seed: int) -> Iterator[None]:
-    """Seed torch, and on CPUs use deterministic algorithms only; afterwards all is as it was."""
+def deterministic(seed: int) -> Iterator[None]:
+    """Seed torch, and on CPUs use deterministic algorithms only, within the context."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -48,8 +49,8 @@ def repeatable(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Leave out what Lightning says of itself: the hardware it found, its tips, its own use of deprecated torch."""
+def quiet_lightning() -> Iterator[None]:
+    """Suppress Lightning's log messages (hardware, tips) and the warnings that do not apply to geoxt."""
     loggers: list[Any] = [
         logging.getLogger(f"pytorch_lightning.{name}")
         for name in ("utilities.rank_zero", "callbacks", "trainer.connectors.checkpoint_connector")
@@ -59,7 +60,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for message in NOISE:
+            for message in LIGHTNING_WARNINGS:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:

@@ -1,7 +1,8 @@
-"""Fit: one call that trains a task the same way each time, and keeps its best epoch."""
+"""The training loop: reproducible, resumable, and leaving the module with the weights of its best epoch."""
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,23 +12,38 @@ from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import TQDMProgressBar
 
 from geoxt.errors import InputError, OutputError
-from geoxt.trainers.loop.callbacks import History, Learner, best_epoch, early, weight_averaging
-from geoxt.trainers.loop.determinism import compiled_for_now, quiet, repeatable
-from geoxt.trainers.loop.resume import Keep
+from geoxt.storage import atomic_write
+from geoxt.trainers.config.keys import require_known
+from geoxt.trainers.config.schema import Precision
+from geoxt.trainers.loop.callbacks import History, Trainable, best_checkpoint, early_stopping, weight_averaging
+from geoxt.trainers.loop.determinism import compiled, deterministic, quiet_lightning
+from geoxt.trainers.loop.resume import ResumeCheckpoint
 from geoxt.trainers.tasks.module import Task
 from geoxt.types import SomePath
 
 Progress = Literal["bar", "lines", "none"]
-"""A progress bar and a line of scores an epoch, the lines alone, or nothing."""
-
-Precision = Literal["32", "bf16", "16"]
-"""Bits of the numbers that layers compute with; the weights themselves always have 32."""
+"""A progress bar and a line of scores per epoch, the lines alone, or nothing."""
 
 LAST = "last.ckpt"
-"""In the folder of a training that can be resumed: where it stands."""
+"""Checkpoint to resume from, in the folder of a run."""
+
+SET_BY_FIT: Mapping[str, str] = {
+    "accelerator": "accelerator",
+    "accumulate_grad_batches": "accumulate_grad_batches",
+    "callbacks": "callbacks",
+    "default_root_dir": "resume",
+    "deterministic": "seed",
+    "devices": "devices",
+    "enable_checkpointing": "checkpoint",
+    "enable_progress_bar": "progress",
+    "gradient_clip_val": "max_gradient_norm",
+    "max_epochs": "epochs",
+    "precision": "precision",
+}
+"""Arguments of Lightning's Trainer that `fit` sets, and the argument of `fit` that sets each."""
 
 _PRECISION: Mapping[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -39,135 +55,131 @@ def fit(
     epochs: int,
     seed: int = 0,
     checkpoint: SomePath | None = None,
+    resume: SomePath | None = None,
+    checkpoint_every: int = 0,
     progress: Progress = "bar",
     accelerator: str = "auto",
+    devices: int = 1,
     precision: Precision = "32",
-    accumulate: int = 1,
+    accumulate_grad_batches: int = 1,
+    max_gradient_norm: float | None = None,
     patience: int | None = None,
-    clip: float | None = None,
-    compiled: bool = False,
-    resume: SomePath | None = None,
-    every: int = 0,
+    torch_compile: bool = False,
     callbacks: Sequence[pl.Callback] = (),
+    trainer: Mapping[str, Any] | None = None,
 ) -> list[dict[str, float]]:
-    """Train a task, and leave it with the weights of the epoch that validated best.
+    """Train a module, and load the weights of its best epoch.
 
     Parameters
     ----------
     task
-        What to train, a `Task` or `SelfSupervised`; changed in place.
+        A `Task` or `SelfSupervised`; changed in place.
     data
-        Samples to train and to validate on.
+        Training and validation samples.
     epochs
-        Passes over the training windows.
+        Passes over the training part.
     seed
         Seed of augmentation and dropout. On a CPU the same seed gives the same weights, bit for bit.
     checkpoint
-        Where to keep the best epoch; its folder must be there.
-    progress
-        What to show meanwhile.
-    accelerator
-        In Lightning's terms.
-    precision
-        "32", or mixed with "bf16" or "16".
-    accumulate
-        Batches whose gradients are added up for one step.
-    patience
-        Epochs without a better score after which training stops early.
-    clip
-        Longest gradient.
-    compiled
-        Whether to compile the network (`torch.compile`): quicker after a minute, where there is a C++ compiler.
+        Path of the checkpoint of the best epoch; its folder must exist.
     resume
-        Folder that a training which is cut off leaves off in, and goes on from: `last.ckpt`, where it stands, and
-        `best.ckpt`, its best epoch. To go on, call this again with the same arguments.
-    every
-        Steps after which the training is kept there within an epoch; 0 keeps it between epochs only.
+        Folder for `last.ckpt`, from which an interrupted run is resumed, and `best.ckpt`, its best epoch. Call `fit`
+        again with the same arguments to resume.
+    checkpoint_every
+        Optimizer steps between checkpoints for resuming; 0 for one checkpoint per epoch.
+    progress
+        `"bar"` for a progress bar and a line of scores per epoch, `"lines"` for the lines alone, or `"none"`.
+    accelerator
+        Hardware by Lightning's name: `"auto"`, `"cpu"`, `"gpu"`, `"mps"`.
+    devices
+        Number of devices.
+    precision
+        `"32"`, or mixed precision with `"bf16"` or `"16"`.
+    accumulate_grad_batches
+        Batches whose gradients are summed for one optimizer step.
+    max_gradient_norm
+        Maximum gradient norm (gradient clipping).
+    patience
+        Epochs without a better validation score after which training stops early.
+    torch_compile
+        Whether to compile the network by `torch.compile`, which needs a C++ compiler.
     callbacks
-        Further ones of Lightning.
+        Further Lightning callbacks.
+    trainer
+        Further arguments of `pytorch_lightning.Trainer`.
 
     Returns
     -------
     list of dict
-        The scores of each epoch, by name.
+        Scores of each epoch by name, and its number as `epoch`.
 
     Raises
     ------
     InputError
-        Where there is no epoch to train, or the recipe monitors a score that validation does not give.
+        If there is no epoch to train, the recipe monitors a score that validation does not log, or the checkpoint in
+        `resume` belongs to other arguments.
     OutputError
-        Where the folder to resume from cannot be made.
+        If the folder `resume` cannot be created.
     """
-    learner = cast("Learner", task)
-    _require(epochs=epochs, accumulate=accumulate, patience=1 if patience is None else patience)
+    module = cast("Trainable", task)
+    _require_positive(
+        epochs=epochs, accumulate_grad_batches=accumulate_grad_batches, patience=1 if patience is None else patience
+    )
+    require_trainer_options(trainer or {})
     history = History(lines=progress != "none")
-    task.train()  # an earlier fit or evaluate left it in evaluation mode, and Lightning takes modules as they are
+    task.train()  # an earlier fit or evaluate left it in evaluation mode, and Lightning does not reset modules
     with _folder(resume, checkpoint) as folder:
-        best = best_epoch(folder, learner)
+        best, last = best_checkpoint(folder, module), folder / LAST
         bar = [TQDMProgressBar(leave=False)] if progress == "bar" else []
-        kept = [] if resume is None else [Keep(folder / LAST, every=every)]
-        with quiet(), repeatable(seed), compiled_for_now(learner.network, really=compiled):
-            trainer = pl.Trainer(
+        resumable = [] if resume is None else [ResumeCheckpoint(last, every=checkpoint_every)]
+        stopping = early_stopping(module, patience)
+        options: dict[str, Any] = {
+            "logger": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            **(trainer or {}),
+        }
+        with quiet_lightning(), deterministic(seed), compiled(module.network, enabled=torch_compile):
+            lightning = pl.Trainer(
                 accelerator=accelerator,
-                devices=1,
+                devices=devices,
                 max_epochs=epochs,
-                callbacks=[
-                    *weight_averaging(learner.recipe),
-                    history,
-                    *early(learner, patience),
-                    best,
-                    *kept,
-                    *bar,
-                    *callbacks,
-                ],
-                logger=False,
+                # the average must be in place before checkpoints are saved
+                callbacks=[*weight_averaging(module.recipe), history, *stopping, best, *resumable, *bar, *callbacks],
                 enable_progress_bar=bool(bar),
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
                 precision=_PRECISION[precision],
-                accumulate_grad_batches=accumulate,
-                gradient_clip_val=clip,
+                accumulate_grad_batches=accumulate_grad_batches,
+                gradient_clip_val=max_gradient_norm,
+                **options,
             )
-            last = folder / LAST
             try:
-                trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None)
-            except SystemExit as stop:  # what Lightning makes of Ctrl-C
+                lightning.fit(task, datamodule=data, ckpt_path=last if last.exists() else None)
+            except SystemExit as stop:  # Lightning turns KeyboardInterrupt into SystemExit
                 raise KeyboardInterrupt from stop
-        _take(task, Path(best.best_model_path), checkpoint, keep=resume is not None)
+        _load_best(task, Path(best.best_model_path), checkpoint)
     return history.epochs
 
 
-def resumable(
-    trainer: pl.Trainer, task: pl.LightningModule, folder: Path, *, patience: int | None = None, every: int = 0
-) -> Path | None:
-    """Let a trainer average weights and keep its best epoch and where it stands, as `fit` does; say where to go on."""
-    learner = cast("Learner", task)
-    best = best_epoch(folder, learner)
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    callbacks[:] = [one for one in callbacks if not _by_default(one)]
-    callbacks[:0] = weight_averaging(learner.recipe)  # before what keeps checkpoints
-    callbacks += [History(lines=True), *early(learner, patience), best, Keep(folder / LAST, every=every)]
-    return folder / LAST if (folder / LAST).exists() else None
+def require_trainer_options(options: Mapping[str, Any]) -> None:
+    """Raise if options are not further arguments of Lightning's Trainer.
 
-
-def _by_default(callback: pl.Callback) -> bool:
-    """Tell whether it is what keeps the last epoch, once more, where Lightning was asked for nothing."""
-    if type(callback) is not ModelCheckpoint:
-        return False
-    return callback.dirpath is None and callback.filename is None and callback.monitor is None
-
-
-def restore(task: pl.LightningModule, best: Path) -> None:
-    """Load the weights of the best epoch."""
-    task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-    task.eval()
+    Raises
+    ------
+    InputError
+        If an option is unknown, or is set by an argument of `fit`.
+    """
+    for name in options:
+        if name in SET_BY_FIT:
+            msg = f"Cannot pass {name!r} to Lightning's Trainer: geoxt sets it."
+            raise InputError(msg, remedy=f"Pass {{{SET_BY_FIT[name]}}} instead.", argument=name)
+    require_known(options, set(inspect.signature(pl.Trainer).parameters) - set(SET_BY_FIT), prefix="trainer.")
 
 
 def evaluate(task: pl.LightningModule, data: pl.LightningDataModule, *, accelerator: str = "auto") -> dict[str, float]:
-    """Return a task's scores on the test part of its data, by name; none where there is no such part."""
+    """Return a task's scores on the test part of its data, by name; empty if there is no test part."""
     if not isinstance(task, Task) or not len(data.test_dataloader()):
         return {}
-    with quiet(), torch.random.fork_rng():
+    with quiet_lightning(), torch.random.fork_rng():
         trainer = pl.Trainer(
             accelerator=accelerator, devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False
         )
@@ -176,38 +188,35 @@ def evaluate(task: pl.LightningModule, data: pl.LightningDataModule, *, accelera
     return {name: float(value) for name, value in scores.items()}
 
 
-def _require(**least: int) -> None:
-    for name, value in least.items():
+def _require_positive(**arguments: int) -> None:
+    for name, value in arguments.items():
         if value < 1:
-            msg = f"Cannot train for {value} {name}: pass {name}=1 or more."
-            raise InputError(msg)
+            msg = f"Cannot train with {name}={value}."
+            raise InputError(msg, remedy=f"Pass {{{name}:1}} or more.", value=value, argument=name)
 
 
 @contextmanager
 def _folder(resume: SomePath | None, checkpoint: SomePath | None) -> Iterator[Path]:
-    """Yield where to keep checkpoints meanwhile: a folder that stays, or one that is gone afterwards."""
+    """Yield the folder of checkpoints: that to resume from, or a temporary one beside the final checkpoint."""
     if resume is None:
-        beside = Path(checkpoint).parent if checkpoint else None
-        with tempfile.TemporaryDirectory(dir=beside, prefix=".fit-") as name:
+        parent = Path(checkpoint).parent if checkpoint else None
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".fit-") as name:
             yield Path(name)
         return
     try:
         Path(resume).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"Cannot keep a training in {str(resume)!r}: {error}. Pass resume= a folder that can be made."
-        raise OutputError(msg) from error
+        msg = f"Cannot create the folder {str(resume)!r} for checkpoints: {error}."
+        raise OutputError(msg, remedy="Pass {resume}, a folder that can be created.") from error
     yield Path(resume)
 
 
-def _take(task: pl.LightningModule, best: Path, checkpoint: SomePath | None, *, keep: bool) -> None:
-    """Load the weights of the best epoch, and move or copy its checkpoint to where it was asked for."""
-    if not best.is_file():  # no epoch has ended yet
+def _load_best(task: pl.LightningModule, best: Path, checkpoint: SomePath | None) -> None:
+    """Load the weights of the best epoch, and copy its checkpoint to the path that was asked for."""
+    if not best.is_file():  # no epoch has ended
         return
-    restore(task, best)
-    if checkpoint is None:
-        return
-    if keep:
-        half = Path(checkpoint).with_name(f".{Path(checkpoint).name}")
-        shutil.copyfile(best, half)
-        best = half
-    best.replace(checkpoint)
+    task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    task.eval()
+    if checkpoint is not None:
+        with atomic_write(checkpoint) as temporary:
+            shutil.copyfile(best, temporary)

@@ -1,4 +1,4 @@
-"""Optimisers and schedules by name: AdamW with one cycle by default, any of torch's otherwise."""
+"""Optimizers and learning rate schedules by name: AdamW and one cycle by default, any of torch's otherwise."""
 
 from __future__ import annotations
 
@@ -15,71 +15,72 @@ from geoxt.errors import InputError
 from geoxt.trainers.config.recipe import Recipe
 
 _PLATEAU = {"patience": 3}
-_CYCLE = {"pct_start": 0.2}
+_ONE_CYCLE = {"pct_start": 0.2}
 
 
-def optimizer_of(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Return the optimiser that a recipe names.
+def create_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return the recipe's optimizer over parameters.
 
     Raises
     ------
     InputError
-        Where torch has none of that name, or it has no such argument.
+        If torch has no optimizer of that name, or the optimizer does not accept the options.
     """
-    found = getattr(torch.optim, recipe.optimizer, None)
-    if not (inspect.isclass(found) and issubclass(found, Optimizer) and found is not Optimizer):
-        msg = f"Cannot train with optimizer={recipe.optimizer!r}: pass one of torch.optim, such as 'AdamW' or 'SGD'."
-        raise InputError(msg)
-    takes = inspect.signature(found).parameters
-    decay = {"weight_decay": recipe.weight_decay} if "weight_decay" in takes else {}
+    cls = getattr(torch.optim, recipe.optimizer, None)
+    if not (inspect.isclass(cls) and issubclass(cls, Optimizer) and cls is not Optimizer):
+        msg = f"Cannot train with optimizer {recipe.optimizer!r}: torch.optim has no such class."
+        raise InputError(msg, remedy="Pass {optimizer:'AdamW'}, 'SGD' or another class of torch.optim.")
+    accepted = inspect.signature(cls).parameters
+    decay = {"weight_decay": recipe.weight_decay} if "weight_decay" in accepted else {}
     options = {**decay, **recipe.optimizer_options}
     try:
-        made: Any = found
-        return made(list(parameters), lr=recipe.lr, **options)
+        create: Any = cls
+        return create(list(parameters), lr=recipe.lr, **options)
     except (TypeError, ValueError) as error:
-        msg = f"Cannot make the optimiser {recipe.optimizer!r} with {options}: {error}. Pass other optimizer_options=."
-        raise InputError(msg) from error
+        msg = f"Cannot create the optimizer {recipe.optimizer!r} with {options}: {error}."
+        raise InputError(msg, remedy="Pass other {optimizer_options}.") from error
 
 
 def configure(recipe: Recipe, parameters: Iterable[nn.Parameter], *, steps: int, monitor: str) -> OptimizerLRScheduler:
-    """Return the optimiser and schedule that a recipe names, as Lightning takes them.
+    """Return the recipe's optimizer and schedule, as `LightningModule.configure_optimizers` does.
 
     Parameters
     ----------
     recipe
         Names and options.
     parameters
-        What is trained.
+        Trained parameters.
     steps
-        Steps of the optimiser in the whole training.
+        Optimizer steps of the whole run.
     monitor
-        The score that a plateau is seen by.
+        Score that the schedule `"plateau"` follows.
     """
-    optimizer = optimizer_of(recipe, parameters)
+    optimizer = create_optimizer(recipe, parameters)
     if recipe.schedule == "constant":
         return optimizer
-    schedule = _schedule(recipe, optimizer, max(steps, 2))
-    once = "step" if isinstance(schedule, lr_scheduler.OneCycleLR | lr_scheduler.CyclicLR) else "epoch"
-    described: Any = {"scheduler": schedule, "interval": once, "monitor": monitor}
-    return {"optimizer": optimizer, "lr_scheduler": described}
+    schedule = _create_schedule(recipe, optimizer, max(steps, 2))
+    interval = "step" if isinstance(schedule, lr_scheduler.OneCycleLR | lr_scheduler.CyclicLR) else "epoch"
+    scheduler: Any = {"scheduler": schedule, "interval": interval, "monitor": monitor}
+    return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
-def _schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> Any:
+def _create_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> Any:
     options = dict(recipe.schedule_options)
     try:
         match recipe.schedule:
             case "plateau":
                 return lr_scheduler.ReduceLROnPlateau(optimizer, **{**_PLATEAU, **options})
             case "one-cycle":
-                return lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps, **{**_CYCLE, **options})
+                return lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps, **{**_ONE_CYCLE, **options})
             case name:
-                found = getattr(lr_scheduler, name, None)
-                if not (inspect.isclass(found) and issubclass(found, lr_scheduler.LRScheduler)):
-                    msg = f"Cannot train with schedule={name!r}: pass 'one-cycle', 'plateau', 'constant' or the name "
-                    raise InputError(msg + "of one in torch.optim.lr_scheduler, such as 'CosineAnnealingLR'.")
-                return found(optimizer, **options)
+                cls = getattr(lr_scheduler, name, None)
+                if not (inspect.isclass(cls) and issubclass(cls, lr_scheduler.LRScheduler)):
+                    msg = f"Cannot train with schedule {name!r}: torch.optim.lr_scheduler has no such class."
+                    remedy = "Pass {schedule:'one-cycle'}, 'plateau', 'constant' or a class of torch.optim.lr_scheduler"
+                    raise InputError(msg, remedy=f"{remedy}, such as 'CosineAnnealingLR'.")
+                return cls(optimizer, **options)
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        msg = f"Cannot make the schedule {recipe.schedule!r} with {options}: {error}. Pass other schedule_options=."
-        raise InputError(msg) from error
+        msg = f"Cannot create the schedule {recipe.schedule!r} with {options}: {error}."
+        raise InputError(msg, remedy="Pass other {schedule_options}.") from error

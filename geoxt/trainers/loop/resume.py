@@ -1,4 +1,4 @@
-"""Resuming: a training that was cut off goes on at the step where it was last kept, to the same weights bit for bit."""
+"""Resuming: an interrupted run continues at its last checkpoint and reaches the same weights, bit for bit."""
 
 from __future__ import annotations
 
@@ -13,157 +13,156 @@ from torch.utils.data import DataLoader
 
 from geoxt.errors import InputError
 
-_EPOCH, _BATCHES, _OF = "epoch", "batches", "of"
-_RANDOM, _ASKED = "random_state", "asked"
-_PLANNED = {"one-cycle", "OneCycleLR"}
-"""Schedules whose every step depends on how many there are in all."""
-_PLANNED_BY = (
-    ("epochs", "epochs", "--trainer.max_epochs"),
-    ("accumulate", "batches a step", "--trainer.accumulate_grad_batches"),
-)
+_EPOCH, _BATCHES, _BATCHES_PER_EPOCH = "epoch", "batches", "batches_per_epoch"
+_RNG_STATE, _REQUESTED = "rng_state", "requested"
+_FIXED_LENGTH = {"one-cycle", "OneCycleLR"}
+"""Schedules whose every step depends on the total number of steps."""
+_LENGTH = {"epochs": "epochs", "accumulate_grad_batches": "batches per step"}
+_FIXED = ("schedule", "optimizer", "ema_decay")
 
 
-class Keep(pl.Callback):
-    """Keeps all that a training needs to go on, in one file: at the start of each epoch, and every so many steps.
+class ResumeCheckpoint(pl.Callback):
+    """Saves a checkpoint to resume from, at the start of each epoch and every few optimizer steps.
 
-    Going on with another number of epochs, or of batches a step, is refused where the schedule is planned by them.
-
-    With the weights, the optimiser and the schedule it keeps torch's random state, and the data module keeps how far it
-    has come (`Resumable`).
+    Beside weights, optimizer and schedule it holds torch's random state; data modules add their position in the epoch
+    (`ResumableDataModule`). Resuming is refused if the run requests another optimizer, schedule or EMA decay, or
+    another length with a schedule that depends on it.
 
     Parameters
     ----------
     path
-        Where to; written under another name first.
+        Path of the checkpoint, which is replaced atomically.
     every
-        Steps of the optimiser after which to keep it within an epoch; 0 keeps it between epochs only.
+        Optimizer steps between checkpoints within an epoch; 0 for the start of epochs only.
     """
 
     def __init__(self, path: Path, *, every: int = 0) -> None:
         super().__init__()
         self.path, self.every = path, every
-        self._random: Tensor | None = None
+        self._rng_state: Tensor | None = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Go on with the random numbers of the run that was cut off; keep the training where an epoch starts."""
+        """Restore the random state of a resumed run; save a checkpoint at the start of an epoch."""
         del pl_module, batch
-        if self._random is not None:
-            torch.set_rng_state(self._random)
-            self._random = None
+        if self._rng_state is not None:
+            torch.set_rng_state(self._rng_state)
+            self._rng_state = None
         elif batch_idx == 0 and trainer.current_epoch > 0:
-            self._keep(trainer)
+            self._save(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the training every so many steps; gradients that have not led to a step yet cannot be kept."""
+        """Save a checkpoint every few optimizer steps; gradients accumulated between steps cannot be saved."""
         del pl_module, outputs, batch
         done = batch_idx + 1
         stepped = done % trainer.accumulate_grad_batches == 0
         if self.every and stepped and trainer.global_step % self.every == 0 and done < trainer.num_training_batches:
-            self._keep(trainer)
+            self._save(trainer)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep torch's random state, and what the training was asked for."""
-        checkpoint[_RANDOM] = torch.get_rng_state()
-        checkpoint[_ASKED] = _asked(trainer, pl_module)
+        """Save torch's random state, and the requested length and hyperparameters."""
+        checkpoint[_RNG_STATE] = torch.get_rng_state()
+        checkpoint[_REQUESTED] = _requested(trainer, pl_module)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember the random state: what starts the loaders still draws from it."""
-        require_same_plan(checkpoint, _asked(trainer, pl_module), where=self.path)
-        self._random = checkpoint[_RANDOM].cpu()
+        """Remember the random state until the first batch: starting the data loaders draws from it."""
+        require_same_schedule(checkpoint, _requested(trainer, pl_module), folder=self.path.parent)
+        self._rng_state = checkpoint[_RNG_STATE].cpu()
 
-    def _keep(self, trainer: pl.Trainer) -> None:
-        half = self.path.with_name(f".{self.path.name}")
-        trainer.save_checkpoint(half)
-        half.replace(self.path)
+    def _save(self, trainer: pl.Trainer) -> None:
+        # not by atomic_write: with several devices every process takes part in saving, and the first one moves
+        temporary = self.path.with_name(f".{self.path.name}")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(self.path)
 
 
-def require_same_plan(kept: Mapping[str, Any], asked: Mapping[str, Any], *, where: Path) -> None:
-    """Refuse to go on with what was kept where its schedule does not reach to what is asked for.
+def require_same_schedule(checkpoint: Mapping[str, Any], requested: Mapping[str, Any], *, folder: Path) -> None:
+    """Raise if the checkpoint's learning rate schedule does not fit the requested run.
 
     Raises
     ------
     InputError
-        Where the kept training is further than the epochs asked for, or its schedule was planned for other steps.
+        If the checkpoint is beyond the requested epochs, its schedule was planned for another length, or it was written
+        with another schedule, optimizer or EMA decay.
     """
-    before, done = kept.get(_ASKED, asked), int(kept["epoch"])
-    cannot = f"Cannot go on with the training kept in {str(where.parent)!r}: "
-    if 0 < asked["epochs"] <= done and asked["epochs"] < before["epochs"]:
-        msg = f"{cannot}it is in epoch {done + 1} of {before['epochs']}, and {asked['epochs']} are asked for. "
-        raise InputError(msg + f"Pass epochs={before['epochs']} (--trainer.max_epochs) as before, or another folder.")
-    for name, what, option in _PLANNED_BY:
-        if before[name] != asked[name] and before["schedule"] in _PLANNED:
-            msg = f"{cannot}its schedule {before['schedule']!r} was planned for {before[name]} {what}, and "
-            msg += f"{asked[name]} are asked for. Pass {name}={before[name]} ({option}) to end it as planned, or "
-            raise InputError(msg + "another folder; a recipe with schedule='constant' can go on for longer.")
-    for name in ("schedule", "optimizer", "ema_decay"):
-        if before.get(name) != asked[name]:
-            msg = f"{cannot}it was begun with {name}={before.get(name)!r}, and {asked[name]!r} is asked for. "
-            raise InputError(msg + f"Pass {name}={before.get(name)!r}, or another folder to start anew.")
+    before, done = checkpoint.get(_REQUESTED, {}), int(checkpoint["epoch"])
+    cannot = f"Cannot resume the run in {str(folder)!r}: "
+    if 0 < requested["epochs"] <= done and requested["epochs"] < before.get("epochs", 0):
+        msg = f"{cannot}it is in epoch {done + 1} of {before['epochs']}, and {requested['epochs']} are requested."
+        raise InputError(msg, remedy=f"Pass {{epochs:{before['epochs']}}}. Or pass another folder.")
+    for name, unit in _LENGTH.items():
+        if before.get(name) != requested[name] and before.get("schedule") in _FIXED_LENGTH:
+            msg = f"{cannot}its schedule {before['schedule']!r} was planned for {before[name]} {unit}, and "
+            msg += f"{requested[name]} are requested."
+            remedy = f"Pass {{{name}:{before[name]}}} to finish it as planned. Or pass another folder. Runs of "
+            raise InputError(msg, remedy=remedy + "{schedule:'constant'} can be extended.")
+    for name in _FIXED:
+        if before.get(name) != requested[name]:
+            msg = f"{cannot}it was started with {name} {before.get(name)!r}, and {requested[name]!r} is requested."
+            raise InputError(msg, remedy=f"Pass {{{name}:{before.get(name)!r}}}. Or pass another folder.")
 
 
-def _asked(trainer: pl.Trainer, task: pl.LightningModule) -> dict[str, Any]:
-    recipe: Any = task.recipe
+def _requested(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+    recipe: Any = module.recipe
     return {
         "epochs": trainer.max_epochs or -1,
-        "accumulate": trainer.accumulate_grad_batches,
-        "schedule": recipe.schedule,
-        "optimizer": recipe.optimizer,
-        "ema_decay": recipe.ema_decay,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        **{name: getattr(recipe, name) for name in _FIXED},
     }
 
 
-class Plan(Protocol):
-    """The batches of a loader, which can begin anywhere."""
+class ResumableSampler(Protocol):
+    """A batch sampler that can start at any batch of any epoch."""
 
-    def begin(self, epoch: int, done: int, *, whole: bool = False) -> None:
-        """Begin with an epoch, after some of its batches, which `len` counts as well where it is to be whole."""
+    def resume(self, epoch: int, done: int, *, full_length: bool = False) -> None:
+        """Continue an epoch after `done` of its batches; `full_length` counts these in `len`, too."""
 
     def __len__(self) -> int:
         """Return the number of batches."""
 
 
-class Resumable(pl.LightningDataModule):
-    """A data module that knows how far into which epoch a training has come, and goes on from there."""
+class ResumableDataModule(pl.LightningDataModule):
+    """A data module that saves its position in the epoch in checkpoints, and resumes there."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._begun = 0, 0
-        self._of: int | None = None
+        self._position = 0, 0
+        self._batches_per_epoch: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the epoch, and the batches of it that have been learnt from."""
+        """Return the epoch and the number of its batches that have been processed."""
         trainer = self.trainer
         assert trainer is not None
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
-        learnt = progress.processed
-        epoch, batches = divmod(learnt, int(trainer.num_training_batches))
-        return {_EPOCH: epoch, _BATCHES: batches, _OF: self._of}
+        epoch, batches = divmod(progress.processed, int(trainer.num_training_batches))
+        return {_EPOCH: epoch, _BATCHES: batches, _BATCHES_PER_EPOCH: self._batches_per_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where `state_dict` was made."""
-        self._begun = state_dict[_EPOCH], state_dict[_BATCHES]
-        self._of = state_dict.get(_OF)
+        """Restore the position of a checkpoint."""
+        self._position = state_dict[_EPOCH], state_dict[_BATCHES]
+        self._batches_per_epoch = state_dict.get(_BATCHES_PER_EPOCH)
 
-    def going_on(self, loader: DataLoader[Any]) -> DataLoader[Any]:
-        """Return the loader of training batches, set to begin where the training was cut off.
+    def resumed(self, loader: DataLoader[Any]) -> DataLoader[Any]:
+        """Return a loader of training batches, set to the position of the checkpoint.
 
         Raises
         ------
         InputError
-            Where an epoch had another number of batches then.
+            If the checkpoint was written with another number of batches per epoch.
         """
-        plan = cast("Plan", loader.sampler)
-        if self._of is not None and len(plan) != self._of:
-            msg = f"Cannot go on in an epoch of {len(plan)} batches: the training was kept in one of {self._of}. Pass "
-            raise InputError(msg + "the data and batch_size= as before, or another folder to start anew.")
-        self._of = len(plan)
-        plan.resume(*self._begun, full_length=True)
+        sampler = cast("ResumableSampler", loader.sampler)
+        if self._batches_per_epoch is not None and len(sampler) != self._batches_per_epoch:
+            msg = f"Cannot resume in an epoch of {len(sampler)} batches: the checkpoint has {self._batches_per_epoch} "
+            msg += "batches per epoch."
+            raise InputError(msg, remedy="Pass the same data and {batch_size}. Or pass another folder.")
+        self._batches_per_epoch = len(sampler)
+        sampler.resume(*self._position, full_length=True)
         return loader

@@ -12,8 +12,8 @@ from geoxt import transforms
 from geoxt.cli import FAILED, main
 from geoxt.errors import InputError
 from geoxt.tasks import TASKS
-from geoxt.trainers import Learning, Recipe, SampleDataModule, Task, build, fit
-from geoxt.trainers.config.transforms import transform_of, transformed
+from geoxt.trainers import Recipe, SampleDataModule, Task, TrainingConfig, build, fit
+from geoxt.trainers.config.transforms import create_transform, transformed
 from geoxt.trainers.tasks.losses import LOSSES
 
 CLOUDS = {"class_path": "Clouds", "init_args": {"p": 1.0, "seed": 5}}
@@ -51,7 +51,7 @@ def module():
 
 def learning(*described, **recipe):
     recipe = Recipe(**({"lr": 0.01} | recipe))
-    return Learning(task="segmentation", model="test_unet", transforms=described, recipe=recipe)
+    return TrainingConfig(task="segmentation", model="test_unet", transforms=described, recipe=recipe)
 
 
 def seen(task, data, **options):
@@ -70,7 +70,7 @@ def test_described_transforms_change_training_batches_and_no_others():
 
 
 def test_they_are_those_that_python_makes_and_draw_by_the_seed():
-    described = transform_of(["RandomFlipRotate", CLOUDS, AFFINE])
+    described = create_transform(["RandomFlipRotate", CLOUDS, AFFINE])
     made = nn.Sequential(
         transforms.RandomFlipRotate(), transforms.Clouds(1.0, seed=5), transforms.Augment(RandomAffine(degrees=9))
     )
@@ -95,9 +95,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("stop", [2, 4, 6])
 def test_a_training_with_transforms_goes_on_exactly(stop, tmp_path, monkeypatch):
     def train(batches=None, **options):
-        task = build(
-            learning("RandomFlipRotate", CLOUDS, {"class_path": "RandomCrop", "init_args": {"size": 8}}), module()
-        )
+        task = build(learning("RandomFlipRotate", CLOUDS, {"class_path": "RandomCrop", "init_args": {"size": 8}}), module())
         step, left = task.training_step, [batches]
 
         def doomed(*args):
@@ -112,8 +110,8 @@ def test_a_training_with_transforms_goes_on_exactly(stop, tmp_path, monkeypatch)
 
     through = train()
     with pytest.raises(Killed):
-        train(batches=stop, resume=tmp_path, every=1)
-    resumed = train(resume=tmp_path, every=1)
+        train(batches=stop, resume=tmp_path, checkpoint_every=1)
+    resumed = train(resume=tmp_path, checkpoint_every=1)
     assert all(torch.equal(resumed[name], through[name]) for name in through)
     with pytest.raises(InputError, match="kept with 3 transforms that draw, and now has 0"):
         fit(build(learning(), module()), module(), epochs=3, progress="none", resume=tmp_path)
@@ -130,15 +128,15 @@ def test_a_training_with_transforms_goes_on_exactly(stop, tmp_path, monkeypatch)
         ({"class_path": "Clouds", "init_args": {"q": 1}}, "unexpected keyword argument 'q'. It takes p, coverage"),
         ({"Clouds": {}}, "pass a name, or class_path"),
         ({"class_path": "Augment", "init_args": {"steps": ["Blur"]}}, "Cannot find the transform 'Blur'"),
-        ({"class_path": "RandomCrop", "init_args": {"size": 0}}, "size= of at least one pixel"),
+        ({"class_path": "RandomCrop", "init_args": {"size": 0}}, "size= of one pixel or more"),
     ],
 )
 def test_what_cannot_be_made_is_said(described, said):
     with pytest.raises(InputError) as caught:
-        transform_of([described])
+        create_transform([described])
     assert said in str(caught.value)
     with pytest.raises(InputError, match="pass a list"):
-        transform_of(described)
+        create_transform(described)
 
 
 def test_a_transform_that_changes_the_bands_is_refused():
@@ -155,7 +153,7 @@ def test_mixed_labels_are_learnt_as_shares_of_classes():
             return {name: value for name, value in super().__getitem__(index).items() if name != "mask"}
 
     data = SampleDataModule(Labelled(12), Labelled(4, seed=1), batch_size=4)
-    task = build(Learning(task="classification", model="test_classifier", transforms=["MixUp"]), data)
+    task = build(TrainingConfig(task="classification", model="test_classifier", transforms=["MixUp"]), data)
     batch = {"image": torch.rand(4, 2, 8, 8), "label": torch.tensor([0, 1, 2, 2])}
     torch.manual_seed(0)
     mixed = task.transform(batch)
@@ -183,11 +181,12 @@ def test_losses_of_whole_shares_are_those_of_classes(name, smoothing, weights):
 
 
 CONFIG = """
-data: {{class_path: ImageFolderDataModule, init_args: {{path: {chips}, shares: [0.5, 0.25, 0.25], batch_size: 4}}}}
+data: {{class_path: ImageFolderDataModule, init_args: {{path: {chips}, fractions: [0.5, 0.25, 0.25], batch_size: 4}}}}
 """
-LEARN = """{
-  task: classification, model: test_classifier,
-  transforms: [RandomFlipRotate, {class_path: geoxt.transforms.Clouds, init_args: {p: 0.5, seed: 3}}]}
+MODEL = """
+task: classification
+model: test_classifier
+transforms: [RandomFlipRotate, {class_path: geoxt.transforms.Clouds, init_args: {p: 0.5, seed: 3}}]
 """
 
 
@@ -197,15 +196,15 @@ def chips(tmp_path, monkeypatch):
     labels = torch.arange(8) % 2
     images = torch.randint(0, 200, (8, 3, 16, 16), dtype=torch.uint8)
     monkeypatch.setattr(
-        "geoxt.trainers.datamodules.image_folder.read_chips", lambda _: (images, labels, ("Lake", "Roof"))
+        "geoxt.trainers.datamodules.image_folder.read_image_folder", lambda _: (images, labels, ("Lake", "Roof"))
     )
     return tmp_path / "chips"
 
 
 def test_both_commands_take_them_and_keep_them_with_the_run(chips, tmp_path, capsys):
     path, out = tmp_path / "fit.yaml", tmp_path / "run"
-    path.write_text(CONFIG.format(chips=chips) + f"model: {{learn: {LEARN}}}")
-    arguments = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--out", str(out)]
+    path.write_text(CONFIG.format(chips=chips) + MODEL)
+    arguments = ["--training.epochs", "1", "--out", str(out)]
     assert main(["fit", "--config", str(path), *arguments]) == 0
     kept = (out / "config.yaml").read_text()
     assert "- RandomFlipRotate\n" in kept
@@ -215,7 +214,7 @@ def test_both_commands_take_them_and_keep_them_with_the_run(chips, tmp_path, cap
     assert "Cannot find the transform 'RandomTurm'" in capsys.readouterr().err
 
     rest = "training: {epochs: 1}\nseeds: [0]\ngrid: {transforms: [[], [RandomFlipRotate]]}\n"
-    path.write_text(CONFIG.format(chips=chips) + f"learning: {LEARN}{rest}")
+    path.write_text(CONFIG.format(chips=chips) + MODEL + rest)
     assert main(["experiment", "--config", str(path), "--out", str(tmp_path / "all")]) == 0
     report = json.loads((tmp_path / "all" / "results.json").read_text())
-    assert [one["config"]["learning"].get("transforms") for one in report["grid"]] == [None, ["RandomFlipRotate"]]
+    assert [one["config"]["transforms"] for one in report["grid"]] == [[], ["RandomFlipRotate"]]

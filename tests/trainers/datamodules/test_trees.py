@@ -13,8 +13,8 @@ from geoxt.source import view_of
 from geoxt.splits import blocks, by_time
 from geoxt.testing import make_grid
 from geoxt.trainers import (
-    Learning,
     Task,
+    TrainingConfig,
     UnlabeledDataModule,
     WindowDataModule,
     band_statistics,
@@ -147,7 +147,7 @@ def test_what_does_not_fit_together_is_refused(tree):
 
 def test_without_labels_a_tree_is_learnt_too(tree):
     data = UnlabeledDataModule(tree, RandomSampler(tree, size=16, length=8), batch_size=4)
-    task = build(Learning(task="simclr", model="test_classifier"), data)
+    task = build(TrainingConfig(task="simclr", model="test_classifier"), data)
     history = fit(task, data, epochs=1, progress="none")
     assert np.isfinite(history[0]["train/loss"])
 

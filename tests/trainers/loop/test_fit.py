@@ -1,6 +1,7 @@
-"""Fitting: it learns, repeats for a seed, keeps the best epoch, honours validity, and leaves torch as it was."""
+"""Fitting: accuracy, reproducibility, best epoch, valid pixels, and an unchanged torch state afterwards."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -21,12 +22,13 @@ from geoxt.splits import blocks
 from geoxt.testing import make_grid
 from geoxt.trainers import Recipe, Task, WindowDataModule, fit
 from geoxt.trainers.datamodules.layer_windows import tiles
+from geoxt.trainers.loop.callbacks import ema_average
 from geoxt.windows import Window
 
 
 @pytest.fixture(scope="module")
 def data():
-    """Two bands, of which the first tells the class; codes 3 and 11; a strip without labels and one without image."""
+    """Two bands, the first of which determines the class (3 or 11); a strip without labels and one without image."""
     rng = np.random.default_rng(0)
     field = np.kron(rng.random((12, 12)) < 0.5, np.ones((8, 8), bool))
     image = np.stack([np.where(field, 900, 100), np.full(field.shape, 50)]) + rng.normal(0, 20, (2, *field.shape))
@@ -52,7 +54,7 @@ def weights(network):
     return torch.cat([value.flatten().double() for value in network.state_dict().values()])
 
 
-def test_it_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path, capsys):
+def test_fit_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path, capsys):
     task = Task(module.card(model="test_unet"))
     history = fit(task, module, epochs=4, checkpoint=tmp_path / "model.ckpt", progress="lines")
     assert history[-1]["val/accuracy"] > 0.9
@@ -72,7 +74,7 @@ def test_it_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path, 
     assert score(found, data["mask"], region=module.split.test)["accuracy"] > 0.9
 
 
-def test_the_same_seed_gives_the_same_weights(data):
+def test_same_seed_gives_same_weights(data):
     runs = []
     for seed in (1, 1, 2):
         module = WindowDataModule(data, blocks(data, size=24, seed=seed), size=16, length=16, batch_size=8, seed=seed)
@@ -84,7 +86,7 @@ def test_the_same_seed_gives_the_same_weights(data):
     assert not torch.equal(runs[0][1], runs[2][1])
 
 
-def test_the_global_generator_and_algorithms_stay_as_they_were(module):
+def test_fit_restores_global_generator_and_deterministic_mode(module):
     before = torch.get_rng_state()
     fit(Task(module.card(model="test_unet")), module, epochs=1, progress="none")
     assert torch.equal(torch.get_rng_state(), before)
@@ -92,13 +94,13 @@ def test_the_global_generator_and_algorithms_stay_as_they_were(module):
 
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "plateau", "constant"])
-def test_every_schedule_and_loss_runs_without_averaging_too(module, schedule):
+def test_every_schedule_runs_without_ema(module, schedule):
     recipe = Recipe(schedule=schedule, loss="cross_entropy+dice", ema_decay=None, monitor="val/loss", augment=False)
     history = fit(Task(module.card(model="test_unet"), recipe), module, epochs=2, progress="none")
     assert history[1]["train/loss"] < history[0]["train/loss"]
 
 
-def test_the_best_epoch_is_kept_not_the_last(module):
+def test_best_epoch_is_loaded_instead_of_the_last(module):
     task = Task(module.card(model="test_unet"), Recipe(lr=0.5, schedule="constant", ema_decay=None))
     history = fit(task, module, epochs=4, progress="none")
     best = max(epoch["val/accuracy"] for epoch in history)
@@ -110,36 +112,36 @@ def test_the_best_epoch_is_kept_not_the_last(module):
     assert (counts.compute().diagonal().sum() / counts.compute().sum()).item() == pytest.approx(best)
 
 
-def test_a_task_that_was_fitted_before_trains_in_training_mode_again(module):
+def test_second_fit_is_in_training_mode(module):
     task, modes = Task(module.card(model="test_unet")), []
 
-    class Watch(pl.Callback):
+    class RecordMode(pl.Callback):
         def on_train_batch_start(self, *_):
             modes.append(all(part.training for part in task.network.modules()))
 
     for _ in range(2):
-        fit(task, module, epochs=1, progress="none", callbacks=[Watch()])
+        fit(task, module, epochs=1, progress="none", callbacks=[RecordMode()])
         assert not task.training
     assert modes == [True] * 8
 
 
-def test_without_a_validation_part_the_last_epoch_is_kept(data, tmp_path):
+def test_last_epoch_is_saved_without_validation_part(data, tmp_path):
     split = blocks(data, size=24)
     module = WindowDataModule(
         data, replace(split, val=Region({"": GridRegion(split.grid, ())})), size=16, length=32, batch_size=8
     )
     task = Task(module.card(model="test_unet"))
-    kept, folder = tmp_path / "model.ckpt", tmp_path / "run"
-    history = fit(task, module, epochs=2, progress="none", checkpoint=kept, resume=folder)
-    found = torch.load(kept, weights_only=True)
-    assert (found["epoch"], len(history)) == (1, 2)
-    assert torch.equal(weights(from_checkpoint(kept)), weights(task.network))
+    best, folder = tmp_path / "model.ckpt", tmp_path / "run"
+    history = fit(task, module, epochs=2, progress="none", checkpoint=best, resume=folder)
+    checkpoint = torch.load(best, weights_only=True)
+    assert (checkpoint["epoch"], len(history)) == (1, 2)
+    assert torch.equal(weights(from_checkpoint(best)), weights(task.network))
     again = Task(task.card, seed=1)
-    assert fit(again, module, epochs=2, progress="none", checkpoint=kept, resume=folder) == history
+    assert fit(again, module, epochs=2, progress="none", checkpoint=best, resume=folder) == history
     assert torch.equal(weights(again.network), weights(task.network))
 
 
-def test_pixels_without_image_or_label_are_no_target(module):
+def test_pixels_without_image_or_label_are_ignored(module):
     task = Task(module.card(model="test_unet"))
     batch = next(iter(module.train_dataloader()))
     target = task.target(batch)
@@ -149,7 +151,7 @@ def test_pixels_without_image_or_label_are_no_target(module):
     assert torch.equal(torch.tensor([3, 11])[target[known]], batch["mask"][known])
 
 
-def test_what_is_not_valid_does_not_reach_the_model(module):
+def test_model_output_is_independent_of_invalid_pixels(module):
     task = Task(module.card(model="test_unet")).eval()
     image, valid = torch.full((1, 2, 16, 16), 300.0), torch.ones(1, 16, 16, dtype=torch.bool)
     valid[:, :8] = False
@@ -157,7 +159,7 @@ def test_what_is_not_valid_does_not_reach_the_model(module):
     assert torch.equal(task(image, valid), task(other, valid))
 
 
-def test_validation_sees_every_pixel_of_its_part_once(module):
+def test_validation_tiles_cover_every_pixel_once(module):
     seen = np.zeros(module.split.grid.shape, int)
     for outer in module.split.val:
         for tile in tiles(outer, (10, 7)):
@@ -170,15 +172,15 @@ def test_validation_sees_every_pixel_of_its_part_once(module):
     assert max(tile.height for tile in tiles(Window(0, 0, 23, 5), (10, 7))) == 8
 
 
-def test_what_cannot_be_trained_is_refused(module, data):
+def test_invalid_arguments_raise(module, data):
     card = module.card(model="test_unet")
     with pytest.raises(InputError, match="loss='hinge': pass one of cross_entropy"):
         Task(card, Recipe(loss="hinge"))
-    with pytest.raises(InputError, match="0 epochs"):
+    with pytest.raises(InputError, match=r"Cannot train with epochs=0\. Pass epochs=1 or more"):
         fit(Task(card), module, epochs=0)
-    with pytest.raises(InputError, match="by 'val/f1': pass Recipe"):
+    with pytest.raises(InputError, match="by 'val/f1': validation logs val/accuracy, val/iou/high"):
         fit(Task(card, Recipe(monitor="val/f1")), module, epochs=1, progress="none")
-    with pytest.raises(InputError, match="schedule='cosine'"):
+    with pytest.raises(InputError, match="schedule 'cosine': torch.optim.lr_scheduler has no such class"):
         fit(Task(card, Recipe(schedule="cosine")), module, epochs=1, progress="none")
     with pytest.raises(InputError, match="task named 'poetry'"):
         module.card(task="poetry")
@@ -186,11 +188,30 @@ def test_what_cannot_be_trained_is_refused(module, data):
         WindowDataModule(data.expand_dims(time=2), module.split, size=16)
 
 
-def test_a_validation_part_without_labels_is_refused(data):
+def test_validation_part_without_labels_raises(data):
     split = blocks(data, size=24)
     bare = data.copy(deep=True)
     for window in split.val:
         bare["mask"][window.row : window.stop[0], window.col : window.stop[1]] = 0
     module = WindowDataModule(bare, split, size=16, length=8, batch_size=8)
-    with pytest.raises(InputError, match="no labelled pixel lies in the validation part"):
+    with pytest.raises(InputError, match="the validation part has no labelled pixel"):
         fit(Task(module.card(model="test_unet")), module, epochs=1, progress="none")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_epochs": 3}, "'max_epochs' to Lightning's Trainer: geoxt sets it. Pass epochs= instead"),
+        ({"limit_train_batch": 3}, "Did you mean trainer.limit_train_batches?"),
+    ],
+)
+def test_trainer_options_that_fit_sets_or_that_are_unknown_raise(module, options, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        fit(Task(module.card(model="test_unet")), module, epochs=1, trainer=options)
+
+
+def test_ema_decay_rises_to_its_final_value():
+    average = ema_average(0.5)
+    steps = [average(torch.tensor(0.0), torch.tensor(1.0), count).item() for count in (0, 1, 100)]
+    assert steps == pytest.approx([1 - 1 / 10, 1 - 2 / 11, 0.5])
+    assert average(torch.tensor(3), torch.tensor(7), 100) == 7  # counters are copied

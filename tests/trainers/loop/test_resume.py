@@ -1,4 +1,4 @@
-"""Resuming: stopped at any step, a training ends with the weights of one that ran through, bit for bit."""
+"""Resuming: a run stopped at any step ends with the weights of an uninterrupted run, bit for bit."""
 
 from contextlib import nullcontext
 
@@ -12,7 +12,7 @@ from geoxt.trainers import Recipe, SampleDataModule, Task, fit
 
 
 class Tiny(nn.Module):
-    """Two layers, with what randomness and state a network may have: dropout and batch normalisation."""
+    """Two layers with dropout and batch normalization."""
 
     def __init__(self, in_chans, classes):
         super().__init__()
@@ -30,7 +30,7 @@ class Tiny(nn.Module):
         return self.head(self.body(image))
 
 
-class Chips:
+class Images:
     """Samples of two classes that differ in brightness."""
 
     classes = ("dark", "bright")
@@ -54,24 +54,24 @@ def tiny(monkeypatch):
 
 
 class Killed(BaseException):
-    """What ends a training that is killed."""
+    """Raised in place of a kill signal."""
 
 
-class Doomed(Task):
-    """Is killed in a batch."""
+class KilledTask(Task):
+    """Raises `Killed` in a batch."""
 
     def training_step(self, batch, batch_idx):
-        self.left -= 1
-        if self.left == 0:
+        self.batches_left -= 1
+        if self.batches_left == 0:
             raise Killed
         return super().training_step(batch, batch_idx)
 
 
 def train(*, batches=None, num_workers=0, recipe=None, epochs=3, batch_size=4, **options):
     recipe = Recipe(lr=0.05, **(recipe or {}))
-    data = SampleDataModule(Chips(24), Chips(10, seed=1), batch_size=batch_size, seed=3, num_workers=num_workers)
-    task = (Task if batches is None else Doomed)(data.card(model="tiny"), recipe, seed=1)
-    task.left = batches
+    data = SampleDataModule(Images(24), Images(10, seed=1), batch_size=batch_size, seed=3, num_workers=num_workers)
+    task = (Task if batches is None else KilledTask)(data.card(model="tiny"), recipe, seed=1)
+    task.batches_left = batches
     with pytest.raises(Killed) if batches else nullcontext():
         history = fit(task, data, epochs=epochs, seed=2, progress="none", **options)
     if batches:
@@ -79,26 +79,26 @@ def train(*, batches=None, num_workers=0, recipe=None, epochs=3, batch_size=4, *
     return task.network.state_dict(), history
 
 
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def equal(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("stop", [1, 2, 5, 6, 7, 8, 12, 13, 18])
-def test_a_training_stopped_at_a_step_ends_like_one_that_ran_through(stop, tmp_path):
-    through, scores = train()
-    train(batches=stop, resume=tmp_path, every=1)
+def test_run_stopped_at_any_step_equals_uninterrupted_run(stop, tmp_path):
+    uninterrupted, scores = train()
+    train(batches=stop, resume=tmp_path, checkpoint_every=1)
     assert (tmp_path / "last.ckpt").exists() == (stop > 1)
-    resumed, again = train(resume=tmp_path, every=1)
-    assert equal(through, resumed)
-    assert [one["val/loss"] for one in again] == [one["val/loss"] for one in scores]
+    resumed, again = train(resume=tmp_path, checkpoint_every=1)
+    assert equal(uninterrupted, resumed)
+    assert [epoch["val/loss"] for epoch in again] == [epoch["val/loss"] for epoch in scores]
 
 
-def test_classes_weigh_as_before_when_a_training_goes_on(tmp_path):
+def test_resumed_run_has_the_same_class_weights(tmp_path):
     recipe = {"class_weights": "balanced"}
-    through, _ = train(recipe=recipe)
-    train(batches=3, recipe=recipe, resume=tmp_path, every=1)
-    resumed, _ = train(recipe=recipe, resume=tmp_path, every=1)
-    assert equal(resumed, through)
+    uninterrupted, _ = train(recipe=recipe)
+    train(batches=3, recipe=recipe, resume=tmp_path, checkpoint_every=1)
+    resumed, _ = train(recipe=recipe, resume=tmp_path, checkpoint_every=1)
+    assert equal(resumed, uninterrupted)
 
 
 @pytest.mark.parametrize(
@@ -106,52 +106,55 @@ def test_classes_weigh_as_before_when_a_training_goes_on(tmp_path):
     [
         {"recipe": {"ema_decay": None, "schedule": "StepLR", "schedule_options": {"step_size": 1}}},
         {"recipe": {"optimizer": "SGD", "optimizer_options": {"momentum": 0.9}, "schedule": "plateau"}},
-        {"accumulate": 2, "patience": 5, "clip": 1.0},
+        {"accumulate_grad_batches": 2, "patience": 5, "max_gradient_norm": 1.0},
         {"recipe": {"class_weights": "balanced"}},
     ],
 )
-def test_it_does_so_for_any_optimiser_schedule_and_accumulation(options, tmp_path):
-    through, _ = train(**options)
-    train(batches=10, resume=tmp_path, every=2, **options)
-    resumed, _ = train(resume=tmp_path, every=2, **options)
-    assert equal(through, resumed)
+def test_resumed_run_is_exact_for_any_optimizer_schedule_and_accumulation(options, tmp_path):
+    uninterrupted, _ = train(**options)
+    train(batches=10, resume=tmp_path, checkpoint_every=2, **options)
+    resumed, _ = train(resume=tmp_path, checkpoint_every=2, **options)
+    assert equal(uninterrupted, resumed)
 
 
-def test_a_finished_training_gives_the_same_again(tmp_path):
-    through, scores = train(resume=tmp_path)
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    uninterrupted, scores = train(resume=tmp_path)
     again, history = train(resume=tmp_path)
-    assert equal(through, again)
-    assert [one["val/loss"] for one in history] == [one["val/loss"] for one in scores]
+    assert equal(uninterrupted, again)
+    assert [epoch["val/loss"] for epoch in history] == [epoch["val/loss"] for epoch in scores]
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau"])
-def test_a_schedule_without_an_end_goes_on_for_longer(schedule, tmp_path):
+def test_schedule_without_fixed_length_can_be_extended(schedule, tmp_path):
     recipe = {"schedule": schedule}
-    through, scores = train(epochs=5, recipe=recipe)
-    train(epochs=3, recipe=recipe, resume=tmp_path, every=2)
-    longer, history = train(epochs=5, recipe=recipe, resume=tmp_path, every=2)
-    assert equal(longer, through)
-    assert [one["val/loss"] for one in history] == [one["val/loss"] for one in scores]
+    uninterrupted, scores = train(epochs=5, recipe=recipe)
+    train(epochs=3, recipe=recipe, resume=tmp_path, checkpoint_every=2)
+    longer, history = train(epochs=5, recipe=recipe, resume=tmp_path, checkpoint_every=2)
+    assert equal(longer, uninterrupted)
+    assert [epoch["val/loss"] for epoch in history] == [epoch["val/loss"] for epoch in scores]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (
             {"epochs": 5},
-            r"'one-cycle' was planned for 3 epochs, and 5 are asked for. Pass epochs=3 \(--trainer.max_epochs",
+            "'one-cycle' was planned for 3 epochs, and 5 are requested. Pass epochs=3 to finish it as planned.",
         ),
-        ({"epochs": 2}, "it is in epoch 3 of 3, and 2 are asked for. Pass epochs=3"),
-        ({"accumulate": 2}, "planned for 1 batches a step, and 2 are asked for. Pass accumulate=1"),
-        ({"recipe": {"schedule": "constant"}}, "begun with schedule='one-cycle', and 'constant' is asked for"),
-        ({"recipe": {"optimizer": "SGD"}}, "begun with optimizer='AdamW', and 'SGD'"),
-        ({"recipe": {"ema_decay": None}}, "begun with ema_decay=0.98, and None is asked for"),
-        ({"batch_size": 6}, "an epoch of 4 batches: the training was kept in one of 6"),
+        ({"epochs": 2}, "it is in epoch 3 of 3, and 2 are requested. Pass epochs=3"),
+        ({"accumulate_grad_batches": 2}, "for 1 batches per step, and 2 are requested. Pass accumulate_grad_batches=1"),
+        (
+            {"recipe": {"schedule": "constant"}},
+            "started with schedule 'one-cycle', and 'constant' is requested. Pass schedule='one-cycle'",
+        ),
+        ({"recipe": {"optimizer": "SGD"}}, "started with optimizer 'AdamW', and 'SGD'"),
+        ({"recipe": {"ema_decay": None}}, "started with ema_decay 0.98, and None is requested"),
+        ({"batch_size": 6}, "an epoch of 4 batches: the checkpoint has 6 batches per epoch"),
     ],
 )
-def test_what_cannot_be_gone_on_with_is_said(options, said, tmp_path):
-    train(resume=tmp_path, every=2)
+def test_resuming_with_other_arguments_raises(options, message, tmp_path):
+    train(resume=tmp_path, checkpoint_every=2)
     before = (tmp_path / "last.ckpt").read_bytes()
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         train(resume=tmp_path, **options)
     assert (tmp_path / "last.ckpt").read_bytes() == before

@@ -1,0 +1,31 @@
+"""`geoxt score`: accuracy of a classifier on a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from geoxt.models import from_checkpoint
+from geoxt.trainers.datamodules.image_folder import score_images
+
+
+def score_command(
+    model: str, images: str, *, size: int | None = None, flips: bool = True, say: Callable[[str], None] = print
+) -> None:
+    """Print accuracy and per-class recall of a classifier on a folder of images.
+
+    Parameters
+    ----------
+    model
+        Checkpoint of a classifier.
+    images
+        Folder or zip file, as `read_image_folder` accepts it.
+    size
+        Height and width in pixels to which images are resized.
+    flips
+        Whether to average over the eight flips and rotations of an image.
+    say
+        Prints a line.
+    """
+    scores = score_images(from_checkpoint(model), images, size=size, flips=flips)
+    for name, value in scores.items():
+        say(f"{name:<40}{value:8.0f}" if name == "images" else f"{name:<40}{value:8.4f}")

@@ -1,0 +1,41 @@
+"""Unknown keys of configurations, reported with the nearest known one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from geoxt.errors import InputError
+
+
+def require_known(names: Iterable[str], known: Iterable[str], *, prefix: str = "") -> None:
+    """Raise if a key is unknown.
+
+    Parameters
+    ----------
+    names
+        Keys found.
+    known
+        Keys allowed.
+    prefix
+        Dotted path of the mapping that holds the keys, with a trailing dot.
+
+    Raises
+    ------
+    InputError
+        Names the unknown key, the nearest known one, and all known keys.
+
+    Examples
+    --------
+    >>> require_known(["learning_rate"], ["lr", "loss"], prefix="recipe.")
+    Traceback (most recent call last):
+    geoxt.errors.InputError: Cannot use the configuration key 'recipe.learning_rate': the keys there are lr, loss...
+    """
+    allowed = sorted(known)
+    for name in names:
+        if name in allowed:
+            continue
+        nearest = get_close_matches(name, allowed, n=1, cutoff=0.5)
+        msg = f"Cannot use the configuration key '{prefix}{name}': the known keys are {', '.join(allowed)}."
+        remedy = f"Did you mean {prefix}{nearest[0]}?" if nearest else "Remove it."
+        raise InputError(msg, remedy=remedy, value=name)

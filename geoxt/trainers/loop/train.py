@@ -1,0 +1,125 @@
+"""One training run by a configuration: build the module, fit, evaluate, and write the results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml  # type: ignore[import-untyped]
+
+from geoxt.errors import InputError
+from geoxt.trainers.config.build import build
+from geoxt.trainers.config.schema import TrainingConfig
+from geoxt.trainers.loop.callbacks import ElapsedTime, lower_is_better
+from geoxt.trainers.loop.fit import Progress, evaluate, fit, require_trainer_options
+from geoxt.trainers.loop.results import create_folder, to_json, write_text
+from geoxt.types import SomePath
+
+CONFIG, RESULT = "config.yaml", "result.json"
+"""Files in the folder of a run, beside `best.ckpt` and `last.ckpt`."""
+
+
+def train(
+    config: TrainingConfig,
+    data: pl.LightningDataModule,
+    out: SomePath,
+    *,
+    described: Mapping[str, Any] | None = None,
+    progress: Progress = "none",
+) -> dict[str, Any]:
+    """Train by a configuration, or resume an interrupted run of it.
+
+    Parameters
+    ----------
+    config
+        Task, model, hyperparameters and seed.
+    data
+        Data module with `card`.
+    out
+        Folder of the run. It gets `config.yaml`, `best.ckpt` (the best epoch), `last.ckpt` (to resume from) and
+        `result.json`.
+    described
+        Further keys for `config.yaml`, such as the description of `data`, so that the file can be run again.
+    progress
+        `"bar"`, `"lines"` or `"none"`, as for `fit`.
+
+    Returns
+    -------
+    dict
+        Contents of `result.json`: `config`, `seed`, `monitor` (name of the score that selects the best epoch) and
+        `best` (its value), `scores` (of validation and test), `seconds` and `history` (scores of each epoch).
+
+    Raises
+    ------
+    InputError
+        If the configuration is invalid, or `out` holds an interrupted run of another configuration.
+    OutputError
+        If `out` cannot be written.
+    """
+    out = Path(out)
+    plain = {**to_json(described or {}), **to_json(config)}
+    options = dict(config.trainer)
+    callbacks = instantiated(options.pop("callbacks", ()))
+    require_trainer_options(options)
+    module: Any = build(config, data)
+    create_folder(out)
+    write_text(out / CONFIG, yaml.safe_dump(plain, sort_keys=False))
+    timer = ElapsedTime()
+    history = fit(
+        module,
+        data,
+        seed=config.seed,
+        resume=out,
+        progress=progress,
+        callbacks=[timer, *callbacks],
+        trainer=instantiated(options),
+        **{f.name: getattr(config.training, f.name) for f in fields(config.training)},
+    )
+    scores = evaluate(module, data, accelerator=config.training.accelerator)
+    monitor = module.monitor if module.monitor in history[0] else "train/loss"  # without a validation part
+    best = (min if lower_is_better(monitor) else max)(epoch[monitor] for epoch in history)
+    best_epoch = next(epoch for epoch in history if epoch[monitor] == best)
+    result = {
+        "config": plain,
+        "seed": config.seed,
+        "monitor": monitor,
+        "best": best,
+        "scores": scores | {name: value for name, value in best_epoch.items() if name.startswith("val/")},
+        "seconds": timer.seconds,
+        "history": history,
+    }
+    write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def instantiated(value: Any) -> Any:
+    """Return a configuration value with objects in place of their descriptions (`class_path` and `init_args`).
+
+    Raises
+    ------
+    InputError
+        If a class cannot be imported.
+
+    Examples
+    --------
+    >>> instantiated({"delta": {"class_path": "datetime.timedelta", "init_args": {"days": 2}}})
+    {'delta': datetime.timedelta(days=2)}
+    """
+    if isinstance(value, list | tuple):
+        return [instantiated(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    items = {name: instantiated(item) for name, item in value.items()}
+    if "class_path" not in items:
+        return items
+    try:
+        cls = resolve_name(items["class_path"])
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"Cannot import {items['class_path']!r}: {error}."
+        raise InputError(msg, remedy="Mend the class_path.") from error
+    return cls(**items.get("init_args", {}))
