@@ -22,6 +22,7 @@ import report
 import xarray as xr
 from rasterio.errors import NotGeoreferencedWarning
 
+from geoxt import bridge
 from geoxt.cli.experiment import experiment_command
 from geoxt.grid import grid_of
 from geoxt.inference import predict
@@ -29,7 +30,7 @@ from geoxt.layers import open_cogs
 from geoxt.legend import Legend
 from geoxt.samplers import Region
 from geoxt.splits import Split, by_region
-from geoxt.trainers import WindowDataModule, band_statistics
+from geoxt.trainers import WindowDataModule
 
 SCENES = {"2000TM": "2000-03-17", "2003TM": "2003-02-06"}
 """Dates by file, as the headers tell."""
@@ -65,7 +66,8 @@ def read(folder: Path) -> tuple[xr.Dataset, Split]:
     """Return `image` (time, band, y, x), standardised by date, and `mask` (y, x); and the halves."""
     scenes = [open_cogs(folder / name).assign_coords(band=list(BANDS)) for name in SCENES]
     split = halves(scenes[0])
-    scenes = [standardised(scene, *band_statistics(scene, split.train)) for scene in scenes]
+    moments = [bridge.statistics(scene, split.train, percentiles=()) for scene in scenes]
+    scenes = [standardised(scene, m.mean, m.std) for scene, m in zip(scenes, moments, strict=True)]
     dates = xr.DataArray(np.array(list(SCENES.values()), "datetime64[ns]"), dims="time", name="time")
     image = xr.concat(scenes, dates)
     changed, unchanged = (bitmap(folder / f"{name}.bmp") for name in ("change", "unchanged"))

@@ -174,7 +174,7 @@ def statistics(
         for rank, band, band_valid in zip(ranks, values, valid, strict=bool(ranks)):
             rank.update(band[band_valid])
     _require_valid(moments, bands, layers[first].name)
-    table = np.array([rank.percentiles(percentiles) for rank in ranks]).reshape(len(ranks), -1)
+    table = np.array([rank.percentiles(percentiles) for rank in ranks]).reshape(len(ranks), len(percentiles))
     return BandStatistics(
         bands=bands,
         count=tuple(map(int, moments.count)),

@@ -27,7 +27,7 @@ from geoxt.samplers import Region
 from geoxt.source import view_of
 from geoxt.splits import Split, blocks
 from geoxt.testing import make_world
-from geoxt.trainers import Progress, Task, WindowDataModule, fit, legend_of
+from geoxt.trainers import Progress, Task, WindowDataModule, fit, legend_of_labels
 from geoxt.types import SomePath
 from geoxt.writers import require_writable, to_cog
 
@@ -237,7 +237,7 @@ def _open(job: Demo, say: Say) -> xr.Dataset:
             labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="labels")
     _announce(say, image, labels)
     data = intersection(image=image, labels=labels, grid="image")
-    legend = legend_of(data["labels"], most=_MAX_CLASSES if job.classes is None else job.classes)
+    legend = legend_of_labels(data["labels"], max_codes=_MAX_CLASSES if job.classes is None else job.classes)
     if len(legend) < MIN_CLASSES:
         raise LabelError(
             f"Cannot learn to tell classes apart: all labels inside the image are {legend.names[0]!r}.",

@@ -1,17 +1,17 @@
-"""Training: tasks as data over one LightningModule, self-supervision over another, data modules, fits, experiments."""
+"""Training: supervised tasks, self-supervised learning, data modules, the training loop, and experiments."""
 
 from geoxt.metrics.confusion import ConfusionMatrix, confusion_matrix, segmentation_scores
 from geoxt.trainers.config.build import build
 from geoxt.trainers.config.datamodules import BenchmarkDataModule, LayerDataModule, UnlabeledLayerDataModule
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.schema import Comparison, Experiment, TrainingConfig, TrainingOptions
-from geoxt.trainers.datamodules.band_statistics import band_statistics, legend_of
 from geoxt.trainers.datamodules.image_folder import (
     ImageFolderDataModule,
     read_image_folder,
     score_images,
     stratified_split,
 )
+from geoxt.trainers.datamodules.label_legend import legend_of_labels
 from geoxt.trainers.datamodules.layer_windows import WindowDataModule
 from geoxt.trainers.datamodules.samples import SampleDataModule
 from geoxt.trainers.experiments.run import run_experiment
@@ -39,13 +39,12 @@ __all__ = [
     "UnlabeledLayerDataModule",
     "Views",
     "WindowDataModule",
-    "band_statistics",
     "build",
     "confusion_matrix",
     "encoder_weights",
     "evaluate",
     "fit",
-    "legend_of",
+    "legend_of_labels",
     "read_image_folder",
     "run_experiment",
     "score_images",

@@ -78,3 +78,9 @@ def test_band_without_valid_pixels_raises():
     values[1] = np.nan
     with pytest.raises(InputError, match="'nir'.*no window has a valid pixel"):
         statistics(layer_of(values), [Window(0, 0, 8, 8)])
+
+
+def test_statistics_without_percentiles_equal_those_with_percentiles():
+    layer, windows = layer_of(np.random.default_rng(0).normal(3, 2, (2, 8, 8))), [Window(0, 0, 8, 8)]
+    plain, full = statistics(layer, windows, percentiles=()), statistics(layer, windows)
+    assert (plain.mean, plain.std, plain.percentiles) == (full.mean, full.std, {})

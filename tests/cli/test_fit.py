@@ -118,7 +118,7 @@ def test_errors_of_configurations_are_one_line_and_name_the_key(config, capsys, 
     ("change", "message"),
     [
         (("sizes", "size"), "key 'data.init_args.size': the known keys are "),
-        (("split_seed", "seed"), "Cannot set data.init_args.seed: each run passes its own to the data module."),
+        (("split_seed", "seed"), "Cannot set data.init_args.seed: each run passes its value to the data module."),
         (("ImageFolderDataModule", "ImageFolderModule"), "Cannot import the data module 'ImageFolderModule'"),
         (("fractions: [0.6", "fractions: [0.5"), "three fractions that add up"),
     ],

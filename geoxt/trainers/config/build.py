@@ -62,7 +62,7 @@ def build(config: TrainingConfig, data: Any) -> pl.LightningModule:
         module = Task(card, config.recipe, seed=config.seed, names=config.sample_keys, transform=transform)
     else:
         msg = f"Cannot train for the task {task!r}: the tasks are {', '.join([*names(supervised=True), *METHODS])}."
-        raise InputError(msg, remedy="Pass {task}, one of these.", value=task, argument="task")
+        raise InputError(msg, remedy="Pass {task} from this list.", value=task, argument="task")
     if config.weights is not None:
         load_initial_weights(module.network, config)
     return module

@@ -10,7 +10,7 @@ import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.layers import open_cogs, open_stac, open_vector
-from geoxt.trainers.config.keys import require_known
+from geoxt.trainers.config.unknown_keys import require_known
 
 SomeLayer = str | list[str] | dict[str, Any]
 """Paths and glob patterns of raster files; or a mapping with `files`, `stac` or `vector`, and options of `open_cogs`,

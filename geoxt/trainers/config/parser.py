@@ -15,9 +15,9 @@ import yaml  # type: ignore[import-untyped]
 
 from geoxt.errors import InputError, MissingDependency
 from geoxt.trainers.config.datamodules import BenchmarkDataModule, LayerDataModule, UnlabeledLayerDataModule
-from geoxt.trainers.config.keys import require_known
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.schema import Comparison, Experiment, TrainingConfig, TrainingOptions
+from geoxt.trainers.config.unknown_keys import require_known
 from geoxt.trainers.datamodules.image_folder import ImageFolderDataModule
 from geoxt.trainers.loop.fit import SET_BY_FIT, require_trainer_options
 
@@ -34,8 +34,8 @@ _TOP = {f.name for f in fields(TrainingConfig)} | _EXPERIMENT | {"data", "datase
 Command = Literal["fit", "experiment"]
 _HELP = {
     "config": "Configuration file (YAML). Options below can stand in it; those on the command line take precedence.",
-    "data": "Data module: LayerDataModule, UnlabeledLayerDataModule, ImageFolderDataModule, or the import path of your "
-    "own; in a file as class_path and init_args. --data.help NAME shows its options.",
+    "data": "Data module: LayerDataModule, UnlabeledLayerDataModule, ImageFolderDataModule, or an import path; "
+    "in a file as class_path and init_args. --data.help NAME shows its options.",
     "dataset": "Name of a benchmark dataset (`geoxt datasets list`), in place of data; in a file also a mapping of "
     "name, root, download, splits, bands, level, batch_size, eval_batch_size, num_workers.",
     "out": "Folder of the results.",
@@ -163,7 +163,7 @@ def _checked_option(option: str, value: Sequence[str], *, known: AbstractSet[str
 
 
 def _checked_file(path: str) -> dict[str, Any]:
-    """Return the content of a configuration file, with `data` in place of `dataset`."""
+    """Return the content of a configuration file, with a `dataset` as `data`."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -207,12 +207,12 @@ def _check_init_args(class_path: str, init_args: Mapping[str, Any]) -> None:
             cls = resolve_name(class_path)
         except (ImportError, AttributeError, ValueError) as error:
             msg = f"Cannot import the data module {class_path!r}: {error}."
-            remedy = f"Name one of {', '.join(DATA_MODULES)} as class_path, or the import path of your own."
+            remedy = f"Name one of {', '.join(DATA_MODULES)} as class_path, or the import path of another data module."
             raise InputError(msg, remedy=remedy) from error
     parameters = inspect.signature(cls).parameters
     for name in PER_RUN:
         if name in parameters and name in init_args:
-            msg = f"Cannot set data.init_args.{name}: each run passes its own to the data module."
+            msg = f"Cannot set data.init_args.{name}: each run passes its value to the data module."
             raise InputError(msg, remedy=f"Pass {{{name}}} instead.", argument=name)
     if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         require_known(init_args, set(parameters) - set(PER_RUN), prefix="data.init_args.")

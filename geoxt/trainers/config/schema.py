@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from geoxt.errors import InputError
-from geoxt.trainers.config.keys import require_known
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import SomeTransform
+from geoxt.trainers.config.unknown_keys import require_known
 
 Precision = Literal["32", "bf16", "16"]
 """Bits of the floating-point numbers in forward and backward passes; weights always have 32."""

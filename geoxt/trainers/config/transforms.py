@@ -1,4 +1,4 @@
-"""Transforms by name: what a configuration says of training batches becomes what changes them."""
+"""Transforms of training batches by name: creation, application, and random states in checkpoints."""
 
 from __future__ import annotations
 
@@ -19,42 +19,37 @@ SomeTransform = str | dict[str, Any]
 """A name, or a mapping of `class_path` and `init_args`."""
 
 NAMES: Mapping[str, type[nn.Module]] = {
-    name: found
+    name: cls
     for name in transforms.__all__
-    if inspect.isclass(found := getattr(transforms, name)) and issubclass(found, nn.Module)
+    if inspect.isclass(cls := getattr(transforms, name)) and issubclass(cls, nn.Module)
 }
 """The transforms of `geoxt.transforms`."""
-FIXED = frozenset({"AppendIndices", "Decibel", "Lee", "Normalize"})
-"""Those that a model would have to be given in validation and prediction as well."""
-STREAMS = "transforms"
-"""Where a checkpoint keeps the streams that transforms draw from."""
+PREPROCESSING = frozenset({"AppendIndices", "Decibel", "Lee", "Normalize"})
+"""Transforms that validation and prediction need, too; they belong to the data, not to augmentation."""
+RNG_STATES = "transforms"
+"""Key of checkpoints that holds the random states of transforms."""
 _KEYS = {"class_path", "init_args"}
 
 
 def create_transform(
     described: Sequence[SomeTransform], *, image: str | None = None, classes: int | None = None
 ) -> nn.Module | None:
-    """Return what changes training batches, one transform after the other.
+    """Return a transform of training batches that applies several in order, or None if there are none.
 
     Parameters
     ----------
     described
-        Names of `geoxt.transforms`, or import paths; with arguments as `{"class_path": …, "init_args": {…}}`. The
-        `steps` of `Augment` are described alike, by the names of `kornia.augmentation`.
+        Names in `geoxt.transforms`, or import paths; with arguments as `{"class_path": …, "init_args": {…}}`. The
+        `steps` of `Augment` are names in `kornia.augmentation`, with arguments likewise.
     image
-        The layer that is meant where a transform is told none.
+        Sample key of the image, for transforms whose arguments name none.
     classes
-        The number of classes, for those that mix labels and are not told it.
-
-    Returns
-    -------
-    torch.nn.Module or None
-        Takes and returns a batch; nothing where nothing is described.
+        Number of classes, for transforms that mix labels and whose arguments do not state it.
 
     Raises
     ------
     InputError
-        Where a name is unknown, arguments are not those of the transform, or it would have to be applied in validation.
+        If a name or an argument is unknown, or validation and prediction need the transform, too.
 
     Examples
     --------
@@ -65,143 +60,139 @@ def create_transform(
     )
     """
     if isinstance(described, str | Mapping):
-        msg = f"Cannot take transforms={described!r}: pass a list, even of one."
-        raise InputError(msg)
+        msg = f"Cannot create transforms from {described!r}."
+        raise InputError(msg, remedy="Pass {transforms}, a list, even of one transform.", argument="transforms")
     default = {key: value for key, value in (("image", image), ("classes", classes)) if value is not None}
-    made = [_made(one, default) for one in described]
-    return nn.Sequential(*made) if made else None
+    created = [_create(description, default) for description in described]
+    return nn.Sequential(*created) if created else None
 
 
-def transformed(transform: Callable[[Batch], Batch], batch: Batch, *, image: str, target: str | None = None) -> Batch:
-    """Return a batch of training samples, transformed.
+def apply_transform(
+    transform: Callable[[Batch], Batch], batch: Batch, *, image: str, target: str | None = None
+) -> Batch:
+    """Return a transformed batch of training samples.
 
     Parameters
     ----------
     transform
-        Takes and returns a batch.
+        Takes and returns a batch. It receives class codes as int64, whatever integer or floating-point type stores
+        them, because transforms do not interpolate integers.
     batch
-        Class codes in it, of any whole numbers or stored as floating point, come to the transform as int64, by which
-        transforms know them: they are not interpolated.
+        Training samples.
     image
-        The layer that goes into the model: it keeps its number of bands.
+        Sample key of the image.
     target
-        The layer of class codes, if there is one.
+        Sample key of class codes, if there are any.
 
     Raises
     ------
     InputError
-        Where the image comes back with other bands.
+        If the transform changes the number of bands.
     """
     codes = {
         name: value.long()
         for name, value in batch.items()
-        if isinstance(value, Tensor) and value.ndim >= 3 and (name == target or _whole(value))
+        if isinstance(value, Tensor) and value.ndim >= 3 and (name == target or _is_integer(value))
     }
-    found = transform({**batch, **codes})
-    before, after = (entry(one, image).shape for one in (batch, found))
+    result = transform({**batch, **codes})
+    before, after = (entry(samples, image).shape for samples in (batch, result))
     if len(after) != len(before) or after[-3:-2] != before[-3:-2]:
-        msg = f"Cannot train on {image!r} of the shape {tuple(after)}: it was {tuple(before)} before transforms. Leave "
-        raise InputError(msg + "out those that add or take bands, or apply them to the data instead.")
-    return found
+        msg = f"Cannot train on {image!r} of the shape {tuple(after)}: its shape before transforms is {tuple(before)}."
+        remedy = "Remove {transforms} that add or remove bands. Or apply them to the data."
+        raise InputError(msg, remedy=remedy, argument="transforms")
+    return result
 
 
-def _whole(values: Tensor) -> bool:
+def _is_integer(values: Tensor) -> bool:
     return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
 
 
-def streams(transform: Any) -> Iterator[RandomStream]:
-    """Yield what the parts of a transform draw from, in order."""
-    for part in transform.modules() if isinstance(transform, nn.Module) else ():
-        draws = getattr(part, "draws", None)
-        if isinstance(draws, RandomStream):
-            yield draws
+def rng_states(transform: Any) -> list[Tensor | None]:
+    """Return the states of a transform's random number generators, for a checkpoint."""
+    return [draws.state for draws in _draws(transform)]
 
 
-def states(transform: Any) -> list[Tensor | None]:
-    """Return where the streams of a transform stand, for a checkpoint."""
-    return [draws.state for draws in streams(transform)]
-
-
-def restore_rng(transform: Any, kept: Sequence[Tensor | None]) -> None:
-    """Let the streams of a transform go on where `states` found them.
+def restore_rng(transform: Any, states: Sequence[Tensor | None]) -> None:
+    """Restore the states of a transform's random number generators from a checkpoint.
 
     Raises
     ------
     InputError
-        Where the transform has other streams.
+        If the transform has another number of generators.
     """
-    own = list(streams(transform))
-    if len(own) != len(kept):
-        msg = f"Cannot go on: the training was kept with {len(kept)} transforms that draw, and now has {len(own)}. "
-        raise InputError(msg + "Pass transforms= as before, or another folder to start anew.")
-    for draws, state in zip(own, kept, strict=True):
-        draws.state = state
+    draws = list(_draws(transform))
+    if len(draws) != len(states):
+        msg = f"Cannot resume: the checkpoint has {len(states)} random transforms, and {len(draws)} are requested."
+        raise InputError(msg, remedy="Pass the same {transforms}. Or pass another folder.", argument="transforms")
+    for generator, state in zip(draws, states, strict=True):
+        generator.state = state
 
 
-def _made(described: SomeTransform, default: Mapping[str, Any]) -> nn.Module:
+def _draws(transform: Any) -> Iterator[RandomStream]:
+    """Yield the random number generators of a transform's modules, in order."""
+    for module in transform.modules() if isinstance(transform, nn.Module) else ():
+        draws = getattr(module, "draws", None)
+        if isinstance(draws, RandomStream):
+            yield draws
+
+
+def _create(described: SomeTransform, default: Mapping[str, Any]) -> nn.Module:
     name, arguments = _parsed(described)
     name = name.removeprefix("geoxt.transforms.")
-    if name in FIXED:
-        msg = f"Cannot augment with {name!r}: what it does to training batches, validation and prediction would lack. "
-        raise InputError(msg + "Apply it to the layer, or to the datasets, instead.")
-    found: Any = NAMES.get(name) or _imported(name, NAMES)
-    steps = [_step(one) for one in arguments.pop("steps", [])] if name == "Augment" else []
-    takes = inspect.signature(found).parameters
-    own = {key: value for key, value in default.items() if key in takes}
-    return _called(found, name, steps, own | arguments)
+    if name in PREPROCESSING:
+        msg = f"Cannot augment with {name!r}: validation and prediction would lack it."
+        raise InputError(msg, remedy="Apply it to the layer, or to the datasets, instead.", argument="transforms")
+    cls: Any = NAMES.get(name) or _imported(name, NAMES)
+    steps = [_create_kornia(step) for step in arguments.pop("steps", [])] if name == "Augment" else []
+    accepted = inspect.signature(cls).parameters
+    return _called(cls, name, steps, {k: v for k, v in default.items() if k in accepted} | arguments)
 
 
-def _step(described: SomeTransform) -> nn.Module:
-    """Return one of kornia's augmentations."""
+def _create_kornia(described: SomeTransform) -> nn.Module:
     name, arguments = _parsed(described)
     try:
         import kornia.augmentation
     except ImportError as error:
-        msg = "Cannot augment with kornia, which is not installed: pip install 'geoxt[train]'."
-        raise MissingDependency(msg) from error
+        msg = "Cannot augment with kornia: it is not installed."
+        raise MissingDependency(msg, remedy="Run: pip install 'geoxt[train]'.") from error
     known = {
-        one: kind
-        for one, kind in vars(kornia.augmentation).items()
-        if inspect.isclass(kind) and one.startswith("Random")
+        key: cls for key, cls in vars(kornia.augmentation).items() if inspect.isclass(cls) and key.startswith("Random")
     }
     return _called(known.get(name) or _imported(name, known), name, [], arguments)
 
 
 def _parsed(described: SomeTransform) -> tuple[str, dict[str, Any]]:
-    plain = {"class_path": described} if isinstance(described, str) else dict(described)
-    name, arguments = plain.get("class_path"), plain.get("init_args") or {}
-    if not isinstance(name, str) or not isinstance(arguments, Mapping) or set(plain) - _KEYS:
-        msg = f"Cannot take {described!r} as a transform: pass a name, or class_path: NAME and init_args: {{…}}."
-        raise InputError(msg)
+    description = {"class_path": described} if isinstance(described, str) else dict(described)
+    name, arguments = description.get("class_path"), description.get("init_args") or {}
+    if not isinstance(name, str) or not isinstance(arguments, Mapping) or set(description) - _KEYS:
+        msg = f"Cannot create a transform from {described!r}."
+        remedy = "Pass {transforms} by name, or as class_path: NAME and init_args: {{…}}."
+        raise InputError(msg, remedy=remedy, argument="transforms")
     return name, dict(arguments)
 
 
 def _imported(path: str, known: Mapping[str, Any]) -> Any:
-    """Return the class that an import path names."""
+    names = ", ".join(sorted(set(known) - PREPROCESSING))
     try:
-        found = resolve_name(path) if "." in path else None
+        cls = resolve_name(path) if "." in path else None
     except (ImportError, AttributeError, ValueError) as error:
-        msg = (
-            f"Cannot import the transform {path!r}: {error}. Pass one of {', '.join(_named(known))}, or mend the path."
-        )
-        raise InputError(msg) from error
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        msg = f"Cannot find the transform {path!r}: pass one of {', '.join(_named(known))}, or the import "
-        raise InputError(msg + "path of a torch.nn.Module that takes and returns a batch.")
-    return found
+        msg = f"Cannot import the transform {path!r}: {error}."
+        raise InputError(msg, remedy=f"Correct the path. Or pass one of {names}.", argument="transforms") from error
+    if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
+        msg = f"Cannot find the transform {path!r}: the transforms are {names}."
+        remedy = "Pass one of these, or the import path of a torch.nn.Module that takes and returns a batch."
+        raise InputError(msg, remedy=remedy, argument="transforms")
+    return cls
 
 
-def _named(known: Mapping[str, Any]) -> list[str]:
-    return sorted(set(known) - FIXED)
-
-
-def _called(found: Any, name: str, steps: Sequence[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+def _called(cls: Any, name: str, steps: Sequence[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+    tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
     try:
-        made: nn.Module = found(*steps, **plain)
+        transform: nn.Module = cls(*steps, **tuples)
     except InputError:
         raise
-    except Exception as error:  # kornia raises errors of several types for arguments that it cannot take
-        msg = f"Cannot make the transform {name!r} with {dict(arguments)}: {error}. It takes "
-        raise InputError(msg + f"{', '.join(inspect.signature(found).parameters)}. Mend its init_args.") from error
-    return made
+    except Exception as error:  # kornia raises errors of several types for invalid arguments
+        msg = f"Cannot create the transform {name!r} with {dict(arguments)}: {error}. Its arguments are "
+        msg += f"{', '.join(inspect.signature(cls).parameters)}."
+        raise InputError(msg, remedy="Correct its init_args.", argument="transforms") from error
+    return transform

@@ -1,4 +1,4 @@
-"""The data module of finished samples: any map-style datasets for training, validation and test."""
+"""The data module of map-style datasets: samples for training, validation and test."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from geoxt.bridge import RunningMoments, collate
 from geoxt.bridge.epoch_sampler import EpochSampler
 from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.tasks import TaskKind
-from geoxt.trainers.datamodules.band_statistics import MOST_CODES
+from geoxt.trainers.datamodules.label_legend import MAX_CODES
 from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trainers.tasks.targets import Batch, entry
 
-_STATISTICS = 1024
-"""Training samples that the bands' mean and deviation are taken from, at most."""
-_WHOLE = ("bounds", "transform")
-"""Entries that say where a sample lies: float64 always."""
+_STATISTICS_SAMPLES = 1024
+"""Maximum number of training samples from which band statistics are computed."""
 
 
 class Samples(Protocol):
-    """A map-style dataset: samples by number, each a dict of tensors such as `image` (C, H, W) and `label`."""
+    """A map-style dataset of dicts of tensors, such as `image` (C, H, W) and `label`."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -37,20 +36,20 @@ class Samples(Protocol):
 
 
 class SampleDataModule(ResumableDataModule):
-    """Batches of the samples of map-style datasets: shuffled for training, in order for validation and test.
+    """Batches of map-style datasets: shuffled for training, in order for validation and test.
 
     Parameters
     ----------
     train, val, test
-        Datasets; validation and test may be left out.
+        Datasets; `val` and `test` may be None.
     batch_size
-        Samples in a batch of training.
+        Samples per training batch.
     eval_batch_size
-        Samples in a batch of validation and test; by default as in training.
+        Samples per validation or test batch; by default `batch_size`.
     seed
-        Of the order of training samples; each epoch has another.
+        Seed of the order of training samples, which differs between epochs.
     num_workers
-        Processes that read samples.
+        Worker processes that read samples.
     """
 
     def __init__(
@@ -66,24 +65,24 @@ class SampleDataModule(ResumableDataModule):
     ) -> None:
         super().__init__()
         if batch_size < 1 or len(train) < 1:
-            msg = f"Cannot make batches of {batch_size} out of {len(train)} training samples: pass 1 or more of each."
-            raise InputError(msg)
+            msg = f"Cannot make batches of {batch_size} from {len(train)} training samples."
+            raise InputError(msg, remedy="Pass {batch_size:1} or more, and at least one training sample.")
         self.train, self.val, self.test = train, val, test
         self.batch_size = min(batch_size, len(train))
         self.eval_batch_size = eval_batch_size or batch_size
         self.seed, self.num_workers = seed, num_workers
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return training batches, all full: the order is that of the seed and the epoch, whatever the workers."""
+        """Return full training batches, in an order that depends on seed and epoch only."""
         return self.resumed(self._loader(self.train, ShuffledBatches(len(self.train), self.batch_size, seed=self.seed)))
 
     def val_dataloader(self) -> Any:
         """Return validation batches, in order."""
-        return self._each_once(self.val)
+        return self._eval_dataloader(self.val)
 
     def test_dataloader(self) -> Any:
         """Return test batches, in order."""
-        return self._each_once(self.test)
+        return self._eval_dataloader(self.test)
 
     def card(
         self,
@@ -95,96 +94,101 @@ class SampleDataModule(ResumableDataModule):
         names: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Card:
-        """Describe a model for these samples.
+        """Return the model card for these samples.
 
         Parameters
         ----------
         model
-            Name of an architecture in `geoxt.models`.
+            Architecture in `geoxt.models`.
         task
-            Name of the kind of task.
+            Kind of task.
         legend
-            The classes, or the names of the measured channels numbered from 0; by default the dataset's `classes`,
-            or what training samples hold.
+            Classes, or names of the regressed channels numbered from 0; by default `classes` of the training dataset,
+            or the class codes that occur in it.
         bands
-            Names of the bands; by default the dataset's `bands`, or numbers.
+            Names of the bands; by default `bands` of the training dataset, or numbers.
         names
-            Where samples have other names than the kind of task: `{"image": …, "target": …}`.
+            Keys of samples that differ from the task's: `{"image": …, "target": …}`.
         options
-            The architecture's own options.
+            Further arguments of the architecture.
 
         Returns
         -------
         Card
-            With mean and deviation of each band over (at most 1024) training samples.
+            With mean and standard deviation of each band over at most 1024 training samples.
+
+        Raises
+        ------
+        InputError
+            If a band has no valid pixel, or `bands` differ in number from those of the samples.
         """
         kind = supervision_of(task).kind
-        image, target = (
-            (names or {}).get(key, default) for key, default in (("image", "image"), ("target", kind.key or ""))
-        )
-        few = [self.train[int(at)] for at in _spread(len(self.train))]
-        mean, std = _statistics([_pixels(dict(one), image, times=kind.takes_series) for one in few])
-        given = bands or getattr(self.train, "bands", None) or [f"band {at + 1}" for at in range(len(mean))]
-        if len(given) != len(mean):
-            msg = f"Cannot name {len(mean)} bands by {', '.join(given)}: pass bands= as many names."
-            raise InputError(msg)
-        classes = legend or self._legend(kind, target)
+        keys = {"image": "image", "target": kind.key or "", **(names or {})}
+        samples = [self.train[index] for index in _evenly_spaced(len(self.train))]
+        moments = _moments(samples, keys["image"], series=kind.takes_series)
+        band_names = bands or getattr(self.train, "bands", None) or [f"band {n + 1}" for n in range(len(moments.mean))]
+        if len(band_names) != len(moments.mean):
+            msg = f"Cannot name {len(moments.mean)} bands by {', '.join(band_names)}."
+            raise InputError(msg, remedy="Pass {bands}, a name for each band.", argument="bands")
+        classes = legend or self._legend(kind, keys["target"])
         return Card(
             task=task,
             model=model,
             options=options,
-            bands=tuple(map(str, given)),
-            mean=tuple(mean.tolist()),
-            std=tuple(std.tolist()),
+            bands=tuple(map(str, band_names)),
+            mean=tuple(moments.mean.tolist()),
+            std=tuple(moments.std.tolist()),
             codes=classes.codes,
             names=classes.names,
             colors=classes.colors,
-            size=tuple(few[0][image].shape[-2:]),
+            size=tuple(samples[0][keys["image"]].shape[-2:]),
         )
 
     def _legend(self, kind: TaskKind, target: str) -> Legend:
-        named = getattr(self.train, "classes", None)
-        if isinstance(named, Legend):
-            return named
-        if named:
-            start = 1 if kind.target == "instances" else 0
-            return Legend(tuple(range(start, start + len(named))), tuple(map(str, named)))
-        key = "labels" if kind.target == "instances" else target
-        if kind.activation not in {"softmax", None}:
-            one = entry(dict(self.train[0]), key)
-            plain = one.shape[0] if one.ndim in {1, 3} else 1
-            return Legend(tuple(range(plain)), tuple(map(str, range(plain))))
+        classes = getattr(self.train, "classes", None)
+        if isinstance(classes, Legend):
+            return classes
+        instances = kind.target == "instances"
+        if classes:
+            start = 1 if instances else 0  # 0 is the background of detectors
+            return Legend(tuple(range(start, start + len(classes))), tuple(map(str, classes)))
+        key = "labels" if instances else target
+        if kind.activation not in {"softmax", None}:  # channels of a regression or a multilabel classification
+            labels = entry(dict(self.train[0]), key)
+            return _numbered(range(labels.shape[0] if labels.ndim in {1, 3} else 1))
         codes: set[int] = set()
-        for at in range(len(self.train)):
-            sample = dict(self.train[at])
-            found, valid = torch.as_tensor(entry(sample, key)), sample.get(f"{key}_valid")
-            codes |= set(torch.unique(found if valid is None else found[valid]).tolist())
-            if len(codes) > MOST_CODES:
-                msg = f"Cannot take {key!r} as classes: it has over {MOST_CODES} values, such as {min(codes)}."
-                raise LabelError(msg + " Pass legend=.")
-        return Legend(tuple(sorted(map(int, codes))), tuple(map(str, sorted(map(int, codes)))))
+        for index in range(len(self.train)):
+            sample = dict(self.train[index])
+            labels, valid = torch.as_tensor(entry(sample, key)), sample.get(f"{key}_valid")
+            codes |= set(torch.unique(labels if valid is None else labels[valid]).tolist())
+            if len(codes) > MAX_CODES:
+                msg = f"Cannot use {key!r} as class codes: it has more than {MAX_CODES} values, such as {min(codes)}."
+                raise LabelError(msg, remedy="Pass {legend}.", argument="legend")
+        return _numbered(sorted(map(int, codes)))
 
-    def _each_once(self, samples: Samples | None) -> Any:
+    def _eval_dataloader(self, samples: Samples | None) -> Any:
         if samples is None:
             return []
         return self._loader(samples, SequentialBatches(len(samples), self.eval_batch_size))
 
-    def _loader(self, samples: Samples, plan: Sampler[list[int]]) -> DataLoader[Any]:
-        many: Any = {"multiprocessing_context": "spawn"} if self.num_workers else {}
-        return DataLoader(_Batches(samples), sampler=plan, batch_size=None, num_workers=self.num_workers, **many)
+    def _loader(self, samples: Samples, batches: Sampler[list[int]]) -> DataLoader[Any]:
+        workers: Any = {"multiprocessing_context": "spawn"} if self.num_workers else {}
+        return DataLoader(
+            _BatchDataset(samples), sampler=batches, batch_size=None, num_workers=self.num_workers, **workers
+        )
 
 
 class ShuffledBatches(EpochSampler[list[int]]):
-    """Full batches of numbers in another order each epoch; a last batch that would not be full is left out.
+    """Batches of indices in an order that differs between epochs; an incomplete last batch is dropped.
 
     Parameters
     ----------
     count
         Number of samples.
     batch_size
-        Numbers in a batch.
+        Indices per batch.
     seed
-        The same seed and epoch give the same order.
+        Seed of the order, together with the epoch.
     """
 
     def __init__(self, count: int, batch_size: int, *, seed: int = 0) -> None:
@@ -201,7 +205,15 @@ class ShuffledBatches(EpochSampler[list[int]]):
 
 
 class SequentialBatches(Sampler[list[int]]):
-    """Batches of all numbers in order."""
+    """Batches of all indices in order.
+
+    Parameters
+    ----------
+    count
+        Number of samples.
+    batch_size
+        Indices per batch; the last batch may have fewer.
+    """
 
     def __init__(self, count: int, batch_size: int) -> None:
         self.count, self.batch_size = count, batch_size
@@ -214,75 +226,53 @@ class SequentialBatches(Sampler[list[int]]):
         return (list(range(start, min(start + self.batch_size, self.count))) for start in starts)
 
 
-class _Batches(Dataset[Batch]):
-    """The same samples, a whole batch an item."""
+class _BatchDataset(Dataset[Batch]):
+    """Batches of a dataset by their indices."""
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
 
-    def __getitem__(self, numbers: Sequence[int]) -> Batch:
-        together = getattr(self.samples, "__getitems__", None)
-        found = together(numbers) if together else [self.samples[number] for number in numbers]
-        return found if isinstance(found, dict) else collate(found)
+    def __getitem__(self, indices: Sequence[int]) -> Batch:
+        getitems = getattr(self.samples, "__getitems__", None)
+        samples = getitems(indices) if getitems else [self.samples[index] for index in indices]
+        return samples if isinstance(samples, dict) else collate(samples)
 
 
-def collate(samples: Sequence[Mapping[str, Any]]) -> Batch:
-    """Return samples as one batch: tensors of one shape stacked, numbers as a tensor, all else as a list.
-
-    What no two images have as many of (boxes, their labels and masks) stays a list, always.
-    """
-    return {str(name): _together(str(name), [one[name] for one in samples]) for name in samples[0]}
+def _numbered(codes: Sequence[int]) -> Legend:
+    """Return a legend whose names are the codes."""
+    return Legend(tuple(codes), tuple(map(str, codes)))
 
 
-def _together(name: str, values: list[Any]) -> Any:
-    first = values[0]
-    if name in {"boxes", "labels", "masks"}:
-        return [torch.as_tensor(value) for value in values]
-    if isinstance(first, np.ndarray | Tensor):
-        tensors = [torch.as_tensor(value) for value in values]
-        alike = all(one.shape == tensors[0].shape for one in tensors)
-        return torch.stack(tensors) if alike else tensors
-    if isinstance(first, bool | int | float | np.generic):
-        whole = torch.float64 if name in _WHOLE else torch.float32
-        return torch.tensor(values, dtype=whole if isinstance(first, float) else None)
-    return values
+def _evenly_spaced(count: int) -> list[int]:
+    """Return at most `_STATISTICS_SAMPLES` indices, spread so that classes stored one after the other all occur."""
+    return np.unique(np.linspace(0, count - 1, min(count, _STATISTICS_SAMPLES)).round().astype(int)).tolist()
 
 
-def _spread(count: int) -> list[int]:
-    """Return some numbers below `count`, evenly spread, so that classes stored in turn are all among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, _STATISTICS)).round().astype(int)).tolist()
-
-
-def _bands_first(image: Tensor, *, times: bool) -> Tensor:
-    """Return pixels by band (C, ...), of an image (C, H, W) or (H, W) or, for several times, with T before."""
-    image = torch.as_tensor(image)
-    if times and image.ndim == 4:
-        return image.transpose(0, 1)
-    return image if image.ndim == 3 and not times else image[None]
-
-
-def _pixels(sample: Batch, image: str, *, times: bool) -> Tensor:
-    """Return pixels by band (C, ...), as float64 with NaN where the sample says that they are not valid."""
-    found = _bands_first(entry(sample, image), times=times).double()
-    valid = sample.get(f"{image}_valid")
-    return found if valid is None else found.where(torch.as_tensor(valid), torch.nan)
-
-
-def _statistics(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of each band over valid pixels, float64; one that does not vary has a deviation of one.
+def _moments(samples: Sequence[Mapping[str, Any]], image: str, *, series: bool) -> RunningMoments:
+    """Return mean and standard deviation of each band over valid pixels.
 
     Raises
     ------
     InputError
-        Where a band has no valid pixel.
+        If a band has no valid pixel.
     """
-    known = torch.stack([one.flatten(1).isfinite().double().mean(1) for one in images])
-    if not bool((known.sum(dim=0) > 0).all()):
-        band = int(known.sum(dim=0).argmin()) + 1
-        msg = f"Cannot scale band {band}: it has no valid pixel in {len(images)} training samples. Leave it out."
-        raise InputError(msg)
-    parts = [one.where(one.isfinite(), 0).flatten(1) for one in images]
-    flat = torch.stack([torch.stack([one.mean(1), (one**2).mean(1)]) for one in parts])
-    mean, square = flat.mean(dim=0) / known.mean(dim=0)
-    deviation = (square - mean**2).clamp(min=0).sqrt()
-    return mean, deviation.where(deviation > 0, 1.0)
+    moments = RunningMoments()
+    for sample in samples:
+        pixels = _bands_first(entry(dict(sample), image), series=series).double()
+        valid = pixels.isfinite()
+        if f"{image}_valid" in sample:
+            valid = valid & torch.as_tensor(sample[f"{image}_valid"])
+        moments.update(pixels.numpy(), valid.numpy())
+    if not moments.count.all():
+        band = int(moments.count.argmin()) + 1
+        msg = f"Cannot compute statistics of band {band}: it has no valid pixel in {len(samples)} training samples."
+        raise InputError(msg, remedy="Leave the band out.")
+    return moments
+
+
+def _bands_first(image: Tensor, *, series: bool) -> Tensor:
+    """Return an image (C, H, W) or (H, W), or a series (T, C, H, W) or (T, H, W), as (C, …)."""
+    image = torch.as_tensor(image)
+    if series and image.ndim == 4:
+        return image.transpose(0, 1)
+    return image if image.ndim == 3 and not series else image[None]

@@ -1,4 +1,4 @@
-"""The data module of plans: the windows of any samplers, such as triplets or two times of a place."""
+"""The data module of unlabeled layers: windows of any sampler, for self-supervised learning."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Any
 import xarray as xr
 from torch.utils.data import DataLoader
 
-from geoxt.bridge import loader
+from geoxt.bridge import loader, statistics
 from geoxt.models import Card
 from geoxt.samplers import WindowSequence
-from geoxt.trainers.datamodules.band_statistics import band_statistics
-from geoxt.trainers.datamodules.layer_windows import layer_of, shared_bands
+from geoxt.trainers.datamodules.layer_windows import band_names, select_layer
 from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.selfsup.module import EMBEDDING
 
-_STATISTICS = 256
-"""Windows that the bands' mean and deviation are taken from, at most."""
+_STATISTICS_WINDOWS = 256
+"""Maximum number of training windows from which band statistics are computed."""
 
 
 class UnlabeledDataModule(ResumableDataModule):
@@ -26,15 +25,15 @@ class UnlabeledDataModule(ResumableDataModule):
     Parameters
     ----------
     data
-        A Dataset with the layer `image`, or that layer alone; or a tree of either.
+        Image layer, a Dataset with the layer `image`, or a tree of either.
     train
-        Windows to train on; each epoch takes the sampler's own.
+        Sampler of training windows; each epoch draws others.
     val
-        Windows to validate on, always the same.
+        Sampler of validation windows, the same in every epoch.
     batch_size
-        Windows in a batch; of triplets, a multiple of 3.
+        Windows per batch; a multiple of 3 for triplets.
     num_workers
-        Processes that read windows.
+        Worker processes that read windows.
     """
 
     def __init__(
@@ -52,39 +51,37 @@ class UnlabeledDataModule(ResumableDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return training batches, all full."""
-        whole = loader(self.data, self.train, batch_size=self.batch_size, num_workers=self.num_workers, drop_last=True)
-        return self.resumed(whole)
+        """Return full training batches."""
+        return self.resumed(self._loader(self.train))
 
     def val_dataloader(self) -> Any:
-        """Return validation batches."""
-        if self.val is None:
-            return []
-        return loader(self.data, self.val, batch_size=self.batch_size, num_workers=self.num_workers, drop_last=True)
+        """Return full validation batches."""
+        return [] if self.val is None else self._loader(self.val)
+
+    def _loader(self, windows: WindowSequence) -> DataLoader[Any]:
+        return loader(self.data, windows, batch_size=self.batch_size, num_workers=self.num_workers, drop_last=True)
 
     def card(self, *, model: str, size: Sequence[int] | None = None, **options: Any) -> Card:
-        """Describe an encoder for these data.
+        """Return the model card of an encoder for these data.
 
         Parameters
         ----------
         model
-            Name of an architecture in `geoxt.models`.
+            Architecture in `geoxt.models`.
         size
-            Height and width of the windows; by default those of the first one.
+            Height and width of the windows; by default those of the first.
         options
-            The architecture's own options.
+            Further arguments of the architecture.
         """
-        first = self.train[0]
-        image, bands = layer_of(self.data, "image"), shared_bands(self.data, "image")
-        mean, std = band_statistics(image, [self.train[at] for at in range(min(len(self.train), _STATISTICS))])
-        height, width = size or first.shape
+        height, width = size or self.train[0].shape
+        bands = statistics(select_layer(self.data, "image"), self.train[:_STATISTICS_WINDOWS], percentiles=())
         return Card(
             task="classification",
             model=model,
             options=options,
-            bands=bands,
-            mean=tuple(mean.tolist()),
-            std=tuple(std.tolist()),
+            bands=band_names(self.data, "image"),
+            mean=bands.mean,
+            std=bands.std,
             codes=(0,),
             names=(EMBEDDING,),
             colors=("#000000",),

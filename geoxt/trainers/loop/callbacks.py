@@ -114,7 +114,7 @@ class _BestCheckpoint(ModelCheckpoint):
         scores = trainer.callback_metrics
         if self.monitor not in scores:
             msg = f"Cannot select the best epoch by {self.monitor!r}: validation logs {', '.join(sorted(scores))}."
-            raise InputError(msg, remedy="Name one of these by {monitor} of the recipe.", argument="monitor")
+            raise InputError(msg, remedy="Name a logged score by {monitor} of the recipe.", argument="monitor")
         if math.isnan(float(scores[self.monitor])):
             msg = f"Cannot select the best epoch by {self.monitor!r}: the validation part has no labelled pixel."
             raise InputError(msg, remedy="Split into smaller blocks, or with another seed.")

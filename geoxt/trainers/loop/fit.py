@@ -16,8 +16,8 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 
 from geoxt.errors import InputError, OutputError
 from geoxt.storage import atomic_write
-from geoxt.trainers.config.keys import require_known
 from geoxt.trainers.config.schema import Precision
+from geoxt.trainers.config.unknown_keys import require_known
 from geoxt.trainers.loop.callbacks import History, Trainable, best_checkpoint, early_stopping, weight_averaging
 from geoxt.trainers.loop.determinism import compiled, deterministic, quiet_lightning
 from geoxt.trainers.loop.resume import ResumeCheckpoint
@@ -212,7 +212,7 @@ def _folder(resume: SomePath | None, checkpoint: SomePath | None) -> Iterator[Pa
 
 
 def _load_best(task: pl.LightningModule, best: Path, checkpoint: SomePath | None) -> None:
-    """Load the weights of the best epoch, and copy its checkpoint to the path that was asked for."""
+    """Load the weights of the best epoch, and copy its checkpoint to `checkpoint` if that is given."""
     if not best.is_file():  # no epoch has ended
         return
     task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])

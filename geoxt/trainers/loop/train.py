@@ -98,7 +98,7 @@ def train(
 
 
 def instantiated(value: Any) -> Any:
-    """Return a configuration value with objects in place of their descriptions (`class_path` and `init_args`).
+    """Return a configuration value whose descriptions (`class_path` and `init_args`) are replaced by objects.
 
     Raises
     ------
@@ -121,5 +121,5 @@ def instantiated(value: Any) -> Any:
         cls = resolve_name(items["class_path"])
     except (ImportError, AttributeError, ValueError) as error:
         msg = f"Cannot import {items['class_path']!r}: {error}."
-        raise InputError(msg, remedy="Mend the class_path.") from error
+        raise InputError(msg, remedy="Correct the class_path.") from error
     return cls(**items.get("init_args", {}))

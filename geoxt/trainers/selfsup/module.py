@@ -14,7 +14,7 @@ from geoxt.errors import InputError
 from geoxt.models import Card, Network
 from geoxt.models.network import CARD
 from geoxt.trainers.config.recipe import Recipe
-from geoxt.trainers.config.transforms import STREAMS, restore_rng, states, transformed
+from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
 from geoxt.trainers.loop.optimizers import configure
 from geoxt.trainers.selfsup.encoder import Encoder
 from geoxt.trainers.selfsup.methods import METHODS, Method
@@ -108,7 +108,7 @@ class SelfSupervised(pl.LightningModule):
         """Return the loss of a training batch."""
         del batch_idx
         if self.transform is not None:
-            batch = transformed(self.transform, batch, image="image")
+            batch = apply_transform(self.transform, batch, image="image")
         return self._loss(batch, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -133,12 +133,12 @@ class SelfSupervised(pl.LightningModule):
         """Add the model card and the random states of the transforms to the checkpoint."""
         checkpoint[CARD] = self.card.to_dict()
         if self.transform is not None:
-            checkpoint[STREAMS] = states(self.transform)
+            checkpoint[RNG_STATES] = rng_states(self.transform)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the random states of the transforms."""
-        if STREAMS in checkpoint or self.transform is not None:
-            restore_rng(self.transform, checkpoint.get(STREAMS, ()))
+        if RNG_STATES in checkpoint or self.transform is not None:
+            restore_rng(self.transform, checkpoint.get(RNG_STATES, ()))
 
     def _check_method(self, method: str) -> None:
         if method not in METHODS:

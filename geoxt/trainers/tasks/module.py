@@ -18,7 +18,7 @@ from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
 from geoxt.trainers.config.recipe import Recipe
-from geoxt.trainers.config.transforms import STREAMS, restore_rng, states, transformed
+from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
 from geoxt.trainers.loop.optimizers import configure
 from geoxt.trainers.tasks.class_weights import balanced, class_counts
 from geoxt.trainers.tasks.detection_targets import Instances, detection_targets, turn
@@ -116,7 +116,7 @@ class Task(pl.LightningModule):
         batch = mask_nonfinite(batch, self.image_key)
         if self.transform is not None:
             codes = self.target_key if self.kind.target == "pixels" and self.kind.is_categorical else None
-            batch = transformed(self.transform, batch, image=self.image_key, target=codes)
+            batch = apply_transform(self.transform, batch, image=self.image_key, target=codes)
         if self.kind.target == "instances":
             return self._detector_loss(batch)
         try:
@@ -172,15 +172,15 @@ class Task(pl.LightningModule):
         if self.class_weights is not None:
             checkpoint[_WEIGHTS] = self.class_weights
         if self.transform is not None:
-            checkpoint[STREAMS] = states(self.transform)
+            checkpoint[RNG_STATES] = rng_states(self.transform)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore class weights, since the rest of an interrupted epoch would give others, and transform states."""
         if _WEIGHTS in checkpoint:
             self.class_weights = checkpoint[_WEIGHTS].cpu()
             self._weights_restored = True
-        if STREAMS in checkpoint or self.transform is not None:
-            restore_rng(self.transform, checkpoint.get(STREAMS, ()))
+        if RNG_STATES in checkpoint or self.transform is not None:
+            restore_rng(self.transform, checkpoint.get(RNG_STATES, ()))
 
     @property
     def _turns(self) -> bool:

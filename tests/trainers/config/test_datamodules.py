@@ -1,4 +1,4 @@
-"""Data modules that a configuration names: raster files, and datasets of the catalogue; a step of each is learnt."""
+"""Data modules of configurations: raster files, STAC items and benchmark datasets, each trained for a step."""
 
 import json
 from dataclasses import replace
@@ -26,8 +26,8 @@ def weights(task):
     return torch.cat([one.detach().flatten() for one in task.network.parameters()])
 
 
-def learnt(module, **card):
-    """Train for one epoch; return the task and its scores, having asserted that finite weights moved."""
+def train_one_epoch(module, **card):
+    """Train for one epoch, and check that weights change and are finite; return the task and its scores."""
     task = Task(module.card(**card))
     before = weights(task)
     scores = fit(task, module, epochs=1, progress="none")
@@ -56,28 +56,28 @@ def tree(tmp_path):
         ("vhr10", "detection", "test_faster_rcnn", ("train", "val")),
     ],
 )
-def test_a_dataset_is_learnt_by_its_own_splits(tree, name, task, model, splits):
+def test_benchmark_dataset_trains_by_its_splits(tree, name, task, model, splits):
     made = tree(name)
     module = BenchmarkDataModule(name, str(made.root), splits=splits, batch_size=4)
     parts = (module.train, module.val, module.test)
     for split, part in zip(splits, parts, strict=False):
         assert len(part) == len(datasets.load(name, made.root, split))
     assert (module.test is None) is ("test" not in splits)
-    own, scores = learnt(module, model=model, task=task)
+    own, scores = train_one_epoch(module, model=model, task=task)
     assert (own.card.codes, own.card.names) == (made.spec.classes.codes, made.spec.classes.names)
     assert own.card.bands == ("red", "green", "blue")
     assert np.isfinite(scores["train/loss"])
 
 
-def test_codes_without_label_are_no_class_to_learn(tree):
+def test_nodata_codes_are_no_class(tree):
     made = tree("chesapeake_cvpr")
     module = BenchmarkDataModule("chesapeake_cvpr", str(made.root), batch_size=2)
-    own, scores = learnt(module, model="test_unet", task="segmentation")
+    own, scores = train_one_epoch(module, model="test_unet", task="segmentation")
     assert own.card.codes == (1, 2, 3, 4, 5, 6)
     assert "val/iou/no data" not in scores
 
 
-def test_bands_are_chosen_by_name(tree):
+def test_bands_are_selected_by_name(tree):
     module = BenchmarkDataModule("eurosat", str(tree("eurosat").root), bands=["nir", "red"])
     card = module.card(model="test_classifier")
     assert card.bands == ("B08", "B04")
@@ -85,7 +85,7 @@ def test_bands_are_chosen_by_name(tree):
     np.testing.assert_allclose(card.mean, pixels.mean(dim=(0, 2, 3)), rtol=1e-6)
 
 
-def test_a_split_that_is_not_there(tree):
+def test_missing_split_raises(tree):
     made = tree("levircd_plus")
     with pytest.raises(InputError, match="split 'val' of 'levircd_plus': it has train, test"):
         BenchmarkDataModule("levircd_plus", str(made.root), splits=("train", "val", "test"))
@@ -93,7 +93,7 @@ def test_a_split_that_is_not_there(tree):
     assert (module.val, len(module.test)) == (None, len(datasets.load("levircd_plus", made.root, "test")))
 
 
-def test_without_a_training_part_splits_are_asked_for(monkeypatch):
+def test_dataset_without_training_split_raises(monkeypatch):
     spec = replace(datasets.get("eurosat"), splits=None)
     monkeypatch.setattr("geoxt.trainers.config.datamodules.datasets.get", lambda _: spec)
     with pytest.raises(InputError, match="the training split of 'eurosat': it has no splits. Pass splits="):
@@ -109,7 +109,7 @@ def write(path, values):
 
 
 @pytest.mark.parametrize("target", ["mask", "target"])
-def test_files_are_split_by_blocks_and_learnt(tmp_path, target):
+def test_raster_files_are_split_by_blocks_and_trained(tmp_path, target):
     rng = np.random.default_rng(0)
     labels = np.kron(rng.integers(1, 3, (1, 6, 6)), np.ones((1, 16, 16), int))
     labels = labels.astype("uint8" if target == "mask" else "float32")
@@ -120,13 +120,13 @@ def test_files_are_split_by_blocks_and_learnt(tmp_path, target):
         batch_size=4, length=8,
     )  # fmt: skip
     kind = "segmentation" if target == "mask" else "pixelwise-regression"
-    own, scores = learnt(module, model="test_unet", task=kind)
+    own, scores = train_one_epoch(module, model="test_unet", task=kind)
     assert len(own.card.bands) == 2
     assert own.card.codes == ((1, 2) if target == "mask" else (0,))
     assert np.isfinite(scores["val/loss"])
 
 
-def test_ignored_codes_reach_loss_and_scores_as_ignored(tree):
+def test_ignored_codes_are_ignored_by_loss_and_scores(tree):
     made = tree("chesapeake_cvpr")  # 15 and 0 are no land cover
     samples = bridge.to_torch(datasets.load("chesapeake_cvpr", made.root, "train"), keys=["image", "mask"])
     module = SampleDataModule(samples, batch_size=2)
@@ -146,7 +146,7 @@ def test_ignored_codes_reach_loss_and_scores_as_ignored(tree):
     assert task.val.compute().sum() == (~ignored).sum()
 
 
-def test_one_line_names_a_dataset(tmp_path, monkeypatch, capsys):
+def test_configuration_names_a_dataset_in_one_line(tmp_path, monkeypatch, capsys):
     made = make_tree(datasets.get("eurosat_rgb"), tmp_path / "data" / "eurosat_rgb")
     monkeypatch.chdir(tmp_path)
     one = Architecture(name="tiny", task="classification", build=create_tiny, takes="", gives="", reference="")
@@ -177,7 +177,7 @@ def test_one_line_names_a_dataset(tmp_path, monkeypatch, capsys):
         assert said in capsys.readouterr().err
 
 
-def test_a_configuration_chooses_the_classes_of_a_mask(tree, tmp_path):
+def test_configuration_selects_the_level_of_a_class_hierarchy(tree, tmp_path):
     made = tree("sen12ms")
     (tmp_path / "fit.yaml").write_text(
         f"dataset: {{name: sen12ms, root: {made.root}, level: lccs_land_use, batch_size: 4}}\nmodel: test_unet\n"
@@ -214,7 +214,7 @@ model: test_unet
 
 
 @pytest.mark.parametrize(("crs", "zones"), [("EPSG:32615", 1), ("native", 2)])
-def test_stac_items_of_two_layers_are_learnt_by_a_configuration_alone(world, tmp_path, crs, zones):
+def test_configuration_trains_on_stac_items_of_two_layers(world, tmp_path, crs, zones):
     text = STAC.format(items=world.items, crs=crs, split="block: 32\n    buffer: 2\n    fractions: [0.5, 0.25, 0.25]")
     (tmp_path / "fit.yaml").write_text(text)
     more = ["--training.epochs", "1", "--out", str(tmp_path / "run")]
@@ -226,7 +226,7 @@ def test_stac_items_of_two_layers_are_learnt_by_a_configuration_alone(world, tmp
     assert len(module.split.grids) == zones
 
 
-def test_a_saved_split_shapes_and_what_cannot_be_opened(world, tmp_path):
+def test_saved_split_vector_labels_and_invalid_layers(world, tmp_path):
     image = {"stac": str(world.items), "collections": "landsat-c2-l2", "crs": "EPSG:32615", "bands": ["red"]}
     first = LayerDataModule(image, str(world.labels), size=32, block=32, split_seed=3)
     first.split.save(tmp_path / "split.geojson")
@@ -253,7 +253,7 @@ def test_a_saved_split_shapes_and_what_cannot_be_opened(world, tmp_path):
             LayerDataModule(wrong, str(world.labels))
 
 
-def test_images_alone_are_learnt_by_a_configuration(world, tmp_path):
+def test_configuration_trains_on_unlabeled_images(world, tmp_path):
     text = STAC.format(items=world.items, crs="native", split="").replace("LayerDataModule", "UnlabeledLayerDataModule")
     text = "".join(line for line in text.splitlines(keepends=True) if "labels" not in line and "eval" not in line)
     text = text.replace("length: 8", "length: 4\n    positives: neighbours\n    radius: 20").replace(

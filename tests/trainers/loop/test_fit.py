@@ -184,7 +184,7 @@ def test_invalid_arguments_raise(module, data):
         fit(Task(card, Recipe(schedule="cosine")), module, epochs=1, progress="none")
     with pytest.raises(InputError, match="task named 'poetry'"):
         module.card(task="poetry")
-    with pytest.raises(InputError, match="2 time steps"):
+    with pytest.raises(InputError, match="the 2 time steps as on one image"):
         WindowDataModule(data.expand_dims(time=2), module.split, size=16)
 
 

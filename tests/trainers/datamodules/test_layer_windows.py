@@ -1,10 +1,11 @@
-"""Training on a tree, layers of several CRSs: it learns what one zone does, and scores count each pixel once."""
+"""Training on a tree of layers in several CRSs: accuracy as on one grid, and scores that count each pixel once."""
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
+from geoxt.bridge import statistics
 from geoxt.errors import InputError
 from geoxt.grid import coordinates, grid_of
 from geoxt.legend import Legend
@@ -17,11 +18,10 @@ from geoxt.trainers import (
     TrainingConfig,
     UnlabeledDataModule,
     WindowDataModule,
-    band_statistics,
     build,
     evaluate,
     fit,
-    legend_of,
+    legend_of_labels,
 )
 from geoxt.trees import nodes_of, tree_of
 
@@ -29,7 +29,7 @@ ZONES = {"west": ("EPSG:32615", 700_000), "east": ("EPSG:32616", 300_000)}
 
 
 def zone(name, seed, *, codes=(3, 11), shift=0):
-    """Two bands, of which the first tells the class; a strip without labels and one without image."""
+    """Two bands, the first of which determines the class; a strip without labels and one without image."""
     rng = np.random.default_rng(seed)
     crs, left = ZONES[name]
     field = np.kron(rng.random((8, 8)) < 0.5, np.ones((8, 8), bool))
@@ -57,46 +57,46 @@ def module(tree):
 
 
 def brute_force(task, data, module, part):
-    """Return accuracy and the number of pixels, from the arrays themselves."""
-    right = count = 0
-    for node, child in nodes_of(data).items():
-        inside = np.zeros(grid_of(child).shape, bool)
+    """Return accuracy and number of labelled pixels, computed from whole arrays."""
+    correct = count = 0
+    for node, ds in nodes_of(data).items():
+        inside = np.zeros(grid_of(ds).shape, bool)
         for window in module.split.parts[part].nodes[node]:
             assert not inside[window.row : window.stop[0], window.col : window.stop[1]].any()
             inside[window.row : window.stop[0], window.col : window.stop[1]] = True
-            piece = child.isel(y=slice(window.row, window.stop[0]), x=slice(window.col, window.stop[1]))
-            image, mask = (torch.from_numpy(piece[name].to_numpy()) for name in ("image", "mask"))
+            block = ds.isel(y=slice(window.row, window.stop[0]), x=slice(window.col, window.stop[1]))
+            image, mask = (torch.from_numpy(block[name].to_numpy()) for name in ("image", "mask"))
             valid = (image != -1).all(0)
             with torch.no_grad():
-                said = torch.tensor(task.card.codes)[task(image[None], valid[None]).argmax(1)[0]]
+                predicted = torch.tensor(task.card.codes)[task(image[None], valid[None]).argmax(1)[0]]
             known = valid & (mask != 0)
-            right, count = right + int((said == mask)[known].sum()), count + int(known.sum())
-    return right / count, count
+            correct, count = correct + int((predicted == mask)[known].sum()), count + int(known.sum())
+    return correct / count, count
 
 
-def test_a_tree_is_learnt_as_one_zone_is_and_scored_on_all_of_it(tree, module):
-    alone = tree["west"].to_dataset()
-    one = WindowDataModule(alone, blocks(alone, size=16, seed=1), size=16, length=32, batch_size=8)
-    single = Task(one.card(model="test_unet"))
-    assert max(epoch["val/accuracy"] for epoch in fit(single, one, epochs=4, progress="none")) > 0.9
+def test_tree_is_learned_like_one_grid_and_scored_on_all_nodes(tree, module):
+    west = tree["west"].to_dataset()
+    west_module = WindowDataModule(west, blocks(west, size=16, seed=1), size=16, length=32, batch_size=8)
+    west_task = Task(west_module.card(model="test_unet"))
+    assert max(epoch["val/accuracy"] for epoch in fit(west_task, west_module, epochs=4, progress="none")) > 0.9
 
     task = Task(module.card(model="test_unet"))
     history = fit(task, module, epochs=4, progress="none")
     assert max(epoch["val/accuracy"] for epoch in history) > 0.9
     module.eval_size = (64, 64)  # whole blocks: the model is given what brute force gives it
-    wanted, count = brute_force(task, tree, module, "test")
-    assert evaluate(task, module)["test/accuracy"] == pytest.approx(wanted)
-    assert wanted > 0.8
+    expected, count = brute_force(task, tree, module, "test")
+    assert evaluate(task, module)["test/accuracy"] == pytest.approx(expected)
+    assert expected > 0.8
     task.test.reset()
     for batch in module.test_dataloader():
         task.test.update(torch.zeros(batch["mask"].shape, dtype=torch.int64), task.target(batch))
     assert task.test.compute().sum() == count
 
 
-def test_every_pixel_of_a_part_comes_once(tree, module):
+def test_validation_windows_cover_every_pixel_of_a_node_once(tree, module):
     module.eval_size = (12, 7)
-    seen = {node: np.zeros(grid_of(child).shape, int) for node, child in nodes_of(tree).items()}
-    by_crs = {str(grid_of(child).crs): node for node, child in nodes_of(tree).items()}
+    seen = {node: np.zeros(grid_of(ds).shape, int) for node, ds in nodes_of(tree).items()}
+    by_crs = {str(grid_of(ds).crs): node for node, ds in nodes_of(tree).items()}
     for batch in module.val_dataloader():
         node = by_crs[batch["crs"][0]]
         left, top = (float(batch["transform"][0][at]) for at in (2, 5))
@@ -111,7 +111,7 @@ def test_every_pixel_of_a_part_comes_once(tree, module):
     assert sum(one.sum() for one in seen.values()) == module.split.val.pixels > 0
 
 
-def test_the_card_is_that_of_all_children(tree, module):
+def test_card_holds_statistics_and_classes_of_all_nodes(tree, module):
     card = module.card(model="test_unet")
     assert (card.bands, card.codes, card.nodata) == (("nir", "red"), (3, 11), 0)
     pixels = [[], []]
@@ -123,42 +123,42 @@ def test_the_card_is_that_of_all_children(tree, module):
     np.testing.assert_allclose(card.mean, [np.concatenate(one).mean() for one in pixels])
     np.testing.assert_allclose(card.std, [np.concatenate(one).std() for one in pixels])
     other = tree_of({"west": zone("west", 0), "east": zone("east", 1, codes=(3, 5))})
-    legend = legend_of(tree_of({node: child[["mask"]] for node, child in nodes_of(other).items()}))
+    legend = legend_of_labels(tree_of({node: ds[["mask"]] for node, ds in nodes_of(other).items()}))
     assert (legend.codes, legend.names) == ((3, 11, 5), ("class 3", "class 11", "class 5"))
 
 
-def test_what_does_not_fit_together_is_refused(tree):
+def test_inconsistent_nodes_raise(tree):
     east = zone("east", 1)
     with pytest.raises(InputError, match="split of the nodes"):
         WindowDataModule(tree, blocks(east, size=16), size=16)
     odd = tree_of({"west": zone("west", 0), "east": east.assign_coords(band=["red", "nir"])})
-    with pytest.raises(InputError, match="children with different bands"):
+    with pytest.raises(InputError, match="nodes with different bands"):
         WindowDataModule(odd, blocks(odd, size=16), size=16).card()
     fewer = tree_of({"west": zone("west", 0)[["image"]], "east": east.isel(band=[0])[["image"]]})
-    with pytest.raises(InputError, match="children have different ones: {'west': 2, 'east': 1}"):
-        band_statistics(fewer, [])
-    other = tree_of({node: child.rename(mask="labels") for node, child in nodes_of(tree).items()})
-    with pytest.raises(InputError, match="without the layer 'mask' in 'west': there are"):
+    with pytest.raises(InputError, match="different numbers of bands: {'west': 2, 'east': 1}"):
+        statistics(fewer, [])
+    other = tree_of({node: ds.rename(mask="labels") for node, ds in nodes_of(tree).items()})
+    with pytest.raises(InputError, match="the layer 'mask' of node 'west': the layers are"):
         WindowDataModule(other, blocks(other, size=16), size=16).card()
     late = tree_of({"west": zone("west", 0), "east": east.expand_dims(time=2)})
-    with pytest.raises(InputError, match="2 time steps of 'east' at once"):
+    with pytest.raises(InputError, match="the 2 time steps of node 'east' as on one image"):
         WindowDataModule(late, blocks(late, size=16), size=16)
 
 
-def test_without_labels_a_tree_is_learnt_too(tree):
+def test_tree_without_labels_trains_self_supervised(tree):
     data = UnlabeledDataModule(tree, RandomSampler(tree, size=16, length=8), batch_size=4)
     task = build(TrainingConfig(task="simclr", model="test_classifier"), data)
     history = fit(task, data, epochs=1, progress="none")
     assert np.isfinite(history[0]["train/loss"])
 
 
-def test_validation_of_a_split_in_time_takes_its_own_steps():
-    one = zone("west", 0)
+def test_validation_windows_hold_the_time_steps_of_their_part():
+    west = zone("west", 0)
     times = np.array(
         ["2020-01-01", "2020-02-01", "2020-07-01", "2020-08-01", "2020-11-01", "2020-12-01"], "datetime64[ns]"
     )
-    image = xr.concat([one["image"] + at for at in range(6)], xr.DataArray(times, dims="time"))
-    data = xr.Dataset({"image": image.assign_attrs(one["image"].attrs), "mask": one["mask"]})
+    image = xr.concat([west["image"] + at for at in range(6)], xr.DataArray(times, dims="time"))
+    data = xr.Dataset({"image": image.assign_attrs(west["image"].attrs), "mask": west["mask"]})
     split = by_time(data, train=("2020-01", "2020-02"), val=("2020-07", "2020-08"), test=("2020-11", "2020-12"))
     module = WindowDataModule(data, split, size=16, eval_size=64, times=True, batch_size=2, length=2)
     batch = next(iter(module.val_dataloader()))
