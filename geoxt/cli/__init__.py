@@ -69,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except GeoxtError as error:
-        commands = [args.command, *([args.action] if "action" in args else [])]
-        flags = flags_of(command_parser(top, *commands))
-        text = error.render(flags, otherwise=f"See geoxt {' '.join(commands)} --help.")
+        path = [args.command, *([args.action] if "action" in args else [])]
+        flags = flags_of(command_parser(top, *path))
+        text = error.render(flags, otherwise=f"See geoxt {' '.join(path)} --help.")
         print(" ".join([f"geoxt: {text}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as error:

@@ -63,7 +63,7 @@ class Drawing:
             burn(labels, spans, codes[feature].astype(dtype))
         return labels
 
-    def _codes(self, geometry: Array, values: Sequence[Any] | Array, legend: Legend | None) -> Array:
+    def _codes(self, geometry: Array, values: Any, legend: Legend | None) -> Array:
         """Return the value to burn for each feature."""
         numbers = np.arange(1, len(geometry) + 1)
         if self.asset.column is None:
@@ -79,7 +79,7 @@ class Drawing:
                 )
         return codes
 
-    def _features(self) -> tuple[Array, Sequence[Any] | Array, Any]:
+    def _features(self) -> tuple[Array, Any, Any]:
         """Return geometries, values of the column and the CRS."""
         if Path(self.path).suffix in JSON:
             return self._read_geojson()
