@@ -80,10 +80,7 @@ def to_xarray(
             f"Cannot place values of shape {array.shape} on a grid.",
             remedy="Pass {values} as (batch, …, height, width) with at most time and band between.",
         )
-    if isinstance(windows, dict):
-        placement = _place_batch(windows, array)
-    else:
-        placement = _place_windows(windows, array, like)
+    placement = _place_batch(windows, array) if isinstance(windows, dict) else _place_windows(windows, array, like)
     missing = np.ones(placement.grid.shape, bool)
     out = np.zeros((*array.shape[1:-2], *placement.grid.shape), array.dtype)
     for pixels, part in zip(array, placement.slices, strict=True):
