@@ -1,4 +1,4 @@
-"""All benchmark datasets as data: `names()` lists them, `get(name)` returns the spec of one."""
+"""Registry of benchmark datasets: `names()` lists them, `get(name)` returns the spec of one."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ _SPECS: dict[str, Spec] = {spec.name: spec for module in _MODULES for spec in mo
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the datasets."""
+    """Return the names of the benchmark datasets."""
     return tuple(_SPECS)
 
 
 def get(name: str) -> Spec:
-    """Return what is known of a dataset.
+    """Return the spec of a benchmark dataset.
 
     Parameters
     ----------
@@ -80,17 +80,16 @@ def get(name: str) -> Spec:
     >>> get("EuroSAT").samples
     27000
     """
-    known = {_plain(own): own for own in _SPECS}
-    if _plain(name) not in known:
-        near = [known[key] for key in difflib.get_close_matches(_plain(name), known, n=3)]
-        if _plain(name) in map(_plain, products.names()):
-            msg = f"Cannot describe {name!r} as a dataset: it is a product. "
-            raise InputError(msg + f"Open its files by open_cogs(..., product={name!r}).")
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known are {', '.join(_SPECS)}."
-        msg = f"Cannot find a dataset named {name!r}. {hint} Pass one of these, or a Spec of your own."
-        raise InputError(msg)
-    return _SPECS[known[_plain(name)]]
+    by_key = {_key(known): known for known in _SPECS}
+    if _key(name) not in by_key:
+        if _key(name) in map(_key, products.names()):
+            problem = f"Cannot find a dataset named {name!r}: it is a product."
+            raise InputError(problem, remedy=f"Open its files by open_cogs(..., product={name!r}).", value=name)
+        close = [by_key[key] for key in difflib.get_close_matches(_key(name), by_key, n=3)]
+        remedy = f"Did you mean {' or '.join(close)}?" if close else f"Pass one of {', '.join(_SPECS)}."
+        raise InputError(f"Cannot find a dataset named {name!r}.", remedy=remedy, value=name, argument="name")
+    return _SPECS[by_key[_key(name)]]
 
 
-def _plain(name: str) -> str:
-    return "".join(sign for sign in name.lower() if sign not in " -_+.")
+def _key(name: str) -> str:
+    return "".join(character for character in name.lower() if character not in " -_+.")

@@ -1,4 +1,4 @@
-"""ADVANCE: aerial pictures with recordings of the same place."""
+"""ADVANCE: aerial images with sound recordings of the same location."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ADVANCE = Spec(
     cite="10.1007/978-3-030-58586-0_5",
     licence="CC-BY-4.0",
     homepage="https://akchen.github.io/ADVANCE-DATASET/",
-    unverified=("rate and channels of the recordings",),
+    unverified=("sampling rate and channels of the recordings",),
     row="ADVANCE",
 )
 SPECS = (ADVANCE,)

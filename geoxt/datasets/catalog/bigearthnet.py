@@ -1,4 +1,4 @@
-"""BigEarthNet: several land-cover classes a patch, Sentinel-2 with the Sentinel-1 of about the same day; v1 and v2."""
+"""BigEarthNet v1 and v2: multi-label land cover of Sentinel-2 patches, with Sentinel-1 patches of nearby dates."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from geoxt.datasets.assets import Asset, Raster, Table
 from geoxt.datasets.spec import Archive, Lists, Spec, Statistics, classes, sensor_bands
 
-_BIGEARTHNET_URL = "https://zenodo.org/records/12687186/files"
-_BIGEARTHNET_URL_2 = "https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits"
-_BIGEARTHNET_V2_URL = "https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2"
+_V1_URL = "https://zenodo.org/records/12687186/files"
+_SPLITS_URL = "https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits"
+_V2_URL = "https://hf.co/datasets/torchgeo/bigearthnet/resolve/3cf3a5910a5302d449fdb8e570e5b78de24fe07f/V2"
 
 _COLORS = (
     "#e6004d #cc4df2 #ffffa8 #e68000 #e6e64d #ffe64d #e6cc4d #f2cca6 #80ff00 #00a600 "
@@ -39,7 +39,7 @@ _CLASSES = classes(
     """,
     colors=tuple(_COLORS.split()),
 )
-_TO_19 = {
+_CLASS_OF_CORINE = {
     "Continuous urban fabric": "Urban fabric",
     "Discontinuous urban fabric": "Urban fabric",
     "Road and rail networks and associated land": None,
@@ -75,8 +75,8 @@ _TO_19 = {
     "Estuaries": "Marine waters",
     "Sea and ocean": "Marine waters",
 }
-"""The classes of the patches' files by those of the 19-class scheme where they differ; `None` for those left out."""
-_ORDER = "B01|B02|B03|B04|B05|B06|B07|B08|B8A|B09|B11|B12"
+"""Class of the 19-class nomenclature by CORINE class of the label files, if their names differ; `None` if dropped."""
+_S2_BANDS = "B01|B02|B03|B04|B05|B06|B07|B08|B8A|B09|B11|B12"
 _S2_NAME = r"S2[AB]_MSIL2A_\d{8}T\d{5,6}_\d+_\d+"
 _S1_NAME = r"S1[AB]_IW_GRDH_1SDV_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d+_\d+"
 _STATISTICS = (
@@ -124,12 +124,12 @@ _STATISTICS = (
 
 
 def _assets(s2: str, s1: str, label: Table) -> dict[str, Asset]:
-    """Return what both versions hold, by the beginnings of the files' names."""
-    optical, radar = sensor_bands("sentinel2", _ORDER.replace("|", " ")), sensor_bands("sentinel1_grd", "VV VH")
+    """Return the assets of both versions, given the path prefixes of Sentinel-2 and Sentinel-1 files."""
+    optical, radar = sensor_bands("sentinel2", _S2_BANDS.replace("|", " ")), sensor_bands("sentinel1_grd", "VV VH")
     size = (120, 120)
     return {
         "image": Raster(
-            f"{s2}_{{band:{_ORDER}}}.tif", bands=optical, dtype="uint16", shape=size, own_size=True, scale=0.0001
+            f"{s2}_{{band:{_S2_BANDS}}}.tif", bands=optical, dtype="uint16", shape=size, own_size=True, scale=0.0001
         ),
         "sar": Raster(f"{s1}_{{band:VV|VH}}.tif", bands=radar, dtype="float32", shape=size, optional=True),
         "label": label,
@@ -149,19 +149,19 @@ V1 = Spec(
             f"BigEarthNet-v1.0/{{patch:{_S2_NAME}}}/{{patch}}_labels_metadata.json",
             value="labels",
             gives="classes",
-            renames=_TO_19,
+            renames=_CLASS_OF_CORINE,
         ),
     ),
     archives=(
         Archive(
             file="BigEarthNet-S1-v1.0.tar.gz",
-            url=f"{_BIGEARTHNET_URL}/BigEarthNet-S1-v1.0.tar.gz",
+            url=f"{_V1_URL}/BigEarthNet-S1-v1.0.tar.gz",
             md5="94ced73440dea8c7b9645ee738c5a172",
             holds=("BigEarthNet-S1-v1.0/",),
         ),
         Archive(
             file="BigEarthNet-S2-v1.0.tar.gz",
-            url=f"{_BIGEARTHNET_URL}/BigEarthNet-S2-v1.0.tar.gz",
+            url=f"{_V1_URL}/BigEarthNet-S2-v1.0.tar.gz",
             md5="5a64e9ce38deb036a435a7b59494924c",
             sha256="58744cf96b8cf02a7bd339a4a9602deea774ae98c6fe209f0d48d7ee0eef5700",
             size=70032164579,
@@ -169,17 +169,17 @@ V1 = Spec(
         ),
         Archive(
             file="bigearthnet-train.csv",
-            url=f"{_BIGEARTHNET_URL_2}/train.csv?inline=false",
+            url=f"{_SPLITS_URL}/train.csv?inline=false",
             md5="623e501b38ab7b12fe44f0083c00986d",
         ),
         Archive(
             file="bigearthnet-val.csv",
-            url=f"{_BIGEARTHNET_URL_2}/val.csv?inline=false",
+            url=f"{_SPLITS_URL}/val.csv?inline=false",
             md5="22efe8ed9cbd71fa10742ff7df2b7978",
         ),
         Archive(
             file="bigearthnet-test.csv",
-            url=f"{_BIGEARTHNET_URL_2}/test.csv?inline=false",
+            url=f"{_SPLITS_URL}/test.csv?inline=false",
             md5="697fb90677e30571b9ac7699b7e5b432",
         ),
     ),
@@ -194,10 +194,10 @@ V1 = Spec(
     licence="CDLA-Permissive-1.0",
     homepage="https://bigearth.net/",
     quirks=(
-        "Bands have 120, 60 or 20 pixels a side; all are brought to 120, between pixels bilinear.",
+        "Bands have 120x120, 60x60 or 20x20 pixels; all are resampled to 120x120 (bilinear).",
         "Names of some Sentinel-2 patches lack the leading zero of the hour.",
-        "57 patches have none of the 19 classes; the splits leave out those with snow or clouds.",
-        "Only the lists pair Sentinel-2 with Sentinel-1: patches in none of them have no 'sar'.",
+        "57 patches have none of the 19 classes; the splits exclude patches with snow or clouds.",
+        "Only the split lists pair Sentinel-2 with Sentinel-1 patches: patches in no list have no 'sar'.",
     ),
     row="BigEarthNet",
     examples={
@@ -219,35 +219,35 @@ V2 = replace(
     archives=(
         Archive(
             file="BigEarthNet-S1.tar.gzaa",
-            url=f"{_BIGEARTHNET_V2_URL}/BigEarthNet-S1.tar.gzaa",
+            url=f"{_V2_URL}/BigEarthNet-S1.tar.gzaa",
             sha256="073255325113a90cc03a68b81adeea66e27c2ad6ad986f5926935c5639386a69",
             holds=("BigEarthNet-S1/",),
             join="BigEarthNet-S1.tar.gz",
         ),
         Archive(
             file="BigEarthNet-S1.tar.gzab",
-            url=f"{_BIGEARTHNET_V2_URL}/BigEarthNet-S1.tar.gzab",
+            url=f"{_V2_URL}/BigEarthNet-S1.tar.gzab",
             sha256="0b5a53fec6cd77bb7375b46370b6608bbee10d65a20bb0d26dd89765b4bf951c",
             holds=("BigEarthNet-S1/",),
             join="BigEarthNet-S1.tar.gz",
         ),
         Archive(
             file="BigEarthNet-S2.tar.gzaa",
-            url=f"{_BIGEARTHNET_V2_URL}/BigEarthNet-S2.tar.gzaa",
+            url=f"{_V2_URL}/BigEarthNet-S2.tar.gzaa",
             sha256="a44e4c9d8dde1affd7107640dd0070b811ca848205363f8dd8f75bebccea0ed3",
             holds=("BigEarthNet-S2/",),
             join="BigEarthNet-S2.tar.gz",
         ),
         Archive(
             file="BigEarthNet-S2.tar.gzab",
-            url=f"{_BIGEARTHNET_V2_URL}/BigEarthNet-S2.tar.gzab",
+            url=f"{_V2_URL}/BigEarthNet-S2.tar.gzab",
             sha256="e0bfe57038e07ff09add42e5bff108d221da10a6e45533fd2eb4ac05e6d90dc2",
             holds=("BigEarthNet-S2/",),
             join="BigEarthNet-S2.tar.gz",
         ),
         Archive(
             file="metadata.parquet",
-            url=f"{_BIGEARTHNET_V2_URL}/metadata.parquet",
+            url=f"{_V2_URL}/metadata.parquet",
             md5="55687065e77b6d0b0f1ff604a6e7b49c",
         ),
     ),

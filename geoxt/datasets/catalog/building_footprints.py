@@ -1,4 +1,4 @@
-"""Outlines of buildings: SpaceNet 1 (Rio de Janeiro), 4 (Atlanta, many views) and 7 (cities, month by month)."""
+"""Building footprints: SpaceNet 1 (Rio de Janeiro), 4 (Atlanta, off-nadir views) and 7 (monthly time series)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SPACENET4_URL = "s3://spacenet-dataset/spacenet/SN4_buildings/tarballs/train"
 _WORLDVIEW2 = tuple(replace(band, resolution=2.0) for band in WORLDVIEW3)
 _PAN = (Band(name="PAN", common="pan", wavelength=0.625, limits=(0.45, 0.8), resolution=0.5),)
 _BUILDINGS = classes("background building")
-_AT = "s3://spacenet-dataset/spacenet"
-_LICENCE, _ROW, _TRAIN = "CC-BY-SA-4.0", "SpaceNet 1, 2, 4, 7", {"split": ("train",)}
+_SPACENET_URL = "s3://spacenet-dataset/spacenet"
+_LICENCE, _ROW, _LABELED = "CC-BY-SA-4.0", "SpaceNet 1, 2, 4, 7", {"split": ("train",)}
 
 _RIO = "SN1_buildings/{split:train|test}"
-_RIO_SHAPES = "SN1_buildings/train/geojson/Geo_AOI_1_RIO_img{n:d}.geojson"
+_RIO_FOOTPRINTS = "SN1_buildings/train/geojson/Geo_AOI_1_RIO_img{n:d}.geojson"
 
 SPACENET1 = Spec(
     name="spacenet1",
@@ -36,8 +36,8 @@ SPACENET1 = Spec(
             shape=(102, 110),
             nodata=0,
         ),
-        "mask": Vector(_RIO_SHAPES, only=_TRAIN),
-        "instances": Vector(_RIO_SHAPES, only=_TRAIN, value="number"),
+        "mask": Vector(_RIO_FOOTPRINTS, only=_LABELED),
+        "instances": Vector(_RIO_FOOTPRINTS, only=_LABELED, value="number"),
     },
     archives=(
         Archive(
@@ -85,17 +85,17 @@ SPACENET1 = Spec(
     licence=_LICENCE,
     homepage="https://spacenet.ai/spacenet-buildings-dataset-v1/",
     quirks=(
-        "The test images come without outlines.",
-        "Images have black edges without data, and differ by a pixel in size.",
-        "A pixel of the eight bands stands for 2 m on the ground, though files say 1 m.",
+        "The test images have no footprints.",
+        "Images have black nodata margins, and sizes that differ by one pixel.",
+        "The 8-band images have a resolution of 2 m, though the files state 1 m.",
     ),
-    unverified=("data type of the eight bands", "nodata"),
+    unverified=("data type of the 8-band images", "nodata"),
     row=_ROW,
 )
 
 _VIEW = "SN4_buildings/{split:train|test}/**/Atlanta_nadir{angle:d}_catid_{catid:[0-9A-F]{16}}/"
-_CHIP = "_Atlanta_nadir{angle}_catid_{catid}_{easting:d}_{northing:d}.tif"
-_ATLANTA_SHAPES = (
+_TILE = "_Atlanta_nadir{angle}_catid_{catid}_{easting:d}_{northing:d}.tif"
+_ATLANTA_FOOTPRINTS = (
     "SN4_buildings/train/**/geojson/spacenet-buildings/spacenet-buildings_{easting:d}_{northing:d}.geojson"
 )
 
@@ -108,16 +108,16 @@ SPACENET4 = Spec(
     classes=_BUILDINGS,
     assets={
         "image": Raster(
-            _VIEW + "Pan-Sharpen/Pan-Sharpen" + _CHIP,
+            _VIEW + "Pan-Sharpen/Pan-Sharpen" + _TILE,
             bands=plain_bands("red green blue nir"),
             dtype="uint16",
             shape=(900, 900),
             nodata=0,
         ),
-        "multispectral": Raster(_VIEW + "MS/MS" + _CHIP, bands=_WORLDVIEW2, dtype="uint16", shape=(225, 225), nodata=0),
-        "pan": Raster(_VIEW + "PAN/PAN" + _CHIP, bands=_PAN, dtype="uint16", shape=(900, 900), nodata=0),
-        "mask": Vector(_ATLANTA_SHAPES, only=_TRAIN),
-        "instances": Vector(_ATLANTA_SHAPES, only=_TRAIN, value="number"),
+        "multispectral": Raster(_VIEW + "MS/MS" + _TILE, bands=_WORLDVIEW2, dtype="uint16", shape=(225, 225), nodata=0),
+        "pan": Raster(_VIEW + "PAN/PAN" + _TILE, bands=_PAN, dtype="uint16", shape=(900, 900), nodata=0),
+        "mask": Vector(_ATLANTA_FOOTPRINTS, only=_LABELED),
+        "instances": Vector(_ATLANTA_FOOTPRINTS, only=_LABELED, value="number"),
     },
     archives=(
         Archive(
@@ -333,19 +333,19 @@ SPACENET4 = Spec(
     licence=_LICENCE,
     homepage="https://spacenet.ai/off-nadir-building-detection/",
     quirks=(
-        "27 views of 1,064 places: one set of outlines serves them all, and is not moved as buildings lean.",
-        "The challenge calls up to 25 degrees nadir, up to 40 off-nadir, and more very off-nadir.",
-        "Two views are of 10 degrees and two of 53: `catid` tells them apart.",
-        "The test images come without outlines.",
+        "27 views of 1,064 locations share one set of footprints, which is not shifted as buildings lean.",
+        "The challenge calls angles up to 25 degrees nadir, up to 40 off-nadir, and above 40 very off-nadir.",
+        "Two views have an angle of 10 degrees and two of 53: `catid` distinguishes them.",
+        "The test images have no footprints.",
     ),
-    unverified=("CRS", "names of the chips", "order of the sharpened bands", "data types"),
+    unverified=("CRS", "file names of the tiles", "order of the pan-sharpened bands", "data types"),
     row=_ROW,
     examples={"angle": (7, 8), "catid": ("1030010003D22F00", "10300100023BC100")},
 )
 
 _MONTH = "global_monthly_{date:%Y_%m}_mosaic_{aoi}"
 _AOI = r"/**/{aoi:L15-\d{4}E-\d{4}N_\d+_\d+_\d+}"
-_MONTH_SHAPES = f"SN7_buildings/train{_AOI}/labels_match/{_MONTH}_Buildings.geojson"
+_MONTH_FOOTPRINTS = f"SN7_buildings/train{_AOI}/labels_match/{_MONTH}_Buildings.geojson"
 
 SPACENET7 = Spec(
     name="spacenet7",
@@ -360,20 +360,20 @@ SPACENET7 = Spec(
             shape=(1024, 1024),
             nodata=0,
         ),
-        "mask": Vector(_MONTH_SHAPES, only=_TRAIN),
-        "instances": Vector(_MONTH_SHAPES, only=_TRAIN, column="Id", value="number"),
+        "mask": Vector(_MONTH_FOOTPRINTS, only=_LABELED),
+        "instances": Vector(_MONTH_FOOTPRINTS, only=_LABELED, column="Id", value="number"),
     },
     archives=(
         Archive(
             file="SN7_buildings_train.tar.gz",
-            url=f"{_AT}/SN7_buildings/tarballs/SN7_buildings_train.tar.gz",
+            url=f"{_SPACENET_URL}/SN7_buildings/tarballs/SN7_buildings_train.tar.gz",
             md5="6eda13b9c28f6f5cdf00a7e8e218c1b1",
             into="SN7_buildings",
             holds=("SN7_buildings/train/",),
         ),
         Archive(
             file="SN7_buildings_test_public.tar.gz",
-            url=f"{_AT}/SN7_buildings/tarballs/SN7_buildings_test_public.tar.gz",
+            url=f"{_SPACENET_URL}/SN7_buildings/tarballs/SN7_buildings_test_public.tar.gz",
             md5="b3bde95a0f8f32f3bfeba49464b9bc97",
             into="SN7_buildings",
             holds=("SN7_buildings/test_public/",),
@@ -388,11 +388,11 @@ SPACENET7 = Spec(
     licence=_LICENCE,
     homepage="https://spacenet.ai/sn7-challenge/",
     quirks=(
-        "A sample is a month of a place; a building keeps its number in `instances` from month to month.",
-        "Pixels under cloud are black (images_masked); some images have 1,023 pixels a side.",
-        "The test images come without outlines.",
+        "A sample is one month of one location; a building keeps its number in `instances` over the months.",
+        "Cloudy pixels are black (images_masked); some images have a side of 1,023 pixels.",
+        "The test images have no footprints.",
     ),
-    unverified=("CRS", "that the fourth band is alpha", "DOI"),
+    unverified=("CRS", "alpha as the fourth band", "DOI"),
     row=_ROW,
     examples={"aoi": ("L15-0331E-1257N_1327_3160_13", "L15-0357E-1223N_1429_3296_13")},
 )

@@ -1,4 +1,4 @@
-"""Chesapeake CVPR: land cover of 1 m on aerial images, with coarser layers of the same tiles, in six states."""
+"""Chesapeake CVPR: 1 m land cover of aerial tiles in six US states, with Landsat, NLCD and building layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STATES = ("de_1m_2013", "md_1m_2013", "va_1m_2014", "wv_1m_2014", "pa_1m_2013",
 _TILE = r"{tile:m_\d{7}_(?:ne|nw|se|sw)_1[78]}"
 _FILE = f"{{state:{'|'.join(_STATES)}}}_extended-debuffered-{{split:train|val|test}}_tiles/{_TILE}_1_"
 _AERIAL = plain_bands("red green blue nir")
-_SIDES = (7500, 6000)
+_SHAPE = (7500, 6000)
 _LANDSAT = plain_bands(" ".join(f"band{at}" for at in range(1, 10)))
 _PRIOR = plain_bands(" ".join(f"prior{at}" for at in range(1, 5)))
 
@@ -31,19 +31,19 @@ CHESAPEAKE = Spec(
         )
     ),
     assets={
-        "image": Raster(_FILE + "naip-new.tif", bands=_AERIAL, shape=_SIDES),
-        "image_old": Raster(_FILE + "naip-old.tif", bands=_AERIAL, shape=_SIDES),
-        "leaf_on": Raster(_FILE + "landsat-leaf-on.tif", bands=_LANDSAT, dtype="float32", shape=_SIDES),
-        "leaf_off": Raster(_FILE + "landsat-leaf-off.tif", bands=_LANDSAT, dtype="float32", shape=_SIDES),
-        "nlcd": Raster(_FILE + "nlcd.tif", bands=plain_bands("nlcd"), shape=_SIDES),
-        "buildings": Raster(_FILE + "buildings.tif", bands=plain_bands("buildings"), shape=_SIDES),
+        "image": Raster(_FILE + "naip-new.tif", bands=_AERIAL, shape=_SHAPE),
+        "image_old": Raster(_FILE + "naip-old.tif", bands=_AERIAL, shape=_SHAPE),
+        "leaf_on": Raster(_FILE + "landsat-leaf-on.tif", bands=_LANDSAT, dtype="float32", shape=_SHAPE),
+        "leaf_off": Raster(_FILE + "landsat-leaf-off.tif", bands=_LANDSAT, dtype="float32", shape=_SHAPE),
+        "nlcd": Raster(_FILE + "nlcd.tif", bands=plain_bands("nlcd"), shape=_SHAPE),
+        "buildings": Raster(_FILE + "buildings.tif", bands=plain_bands("buildings"), shape=_SHAPE),
         "prior": Raster(
             _FILE + "prior_from_cooccurrences_101_31_no_osm_no_buildings.tif",
             bands=_PRIOR,
-            shape=_SIDES,
+            shape=_SHAPE,
             optional=True,
         ),
-        "mask": Raster(_FILE + "lc.tif", codes={}, ignore=(15, 0), shape=_SIDES),
+        "mask": Raster(_FILE + "lc.tif", codes={}, ignore=(15, 0), shape=_SHAPE),
     },
     archives=(
         Archive(
@@ -68,11 +68,11 @@ CHESAPEAKE = Spec(
     licence="CDLA-Permissive-1.0",
     homepage="https://lila.science/datasets/chesapeakelandcover",
     quirks=(
-        "Each tile lies in its own UTM zone, 17 or 18: give `layer()` a crs.",
-        "All layers are on the grid of 1 m; choose some by `bridge.to_torch(dataset, keys=('image', 'mask'))`.",
-        "Both 0 and 15 mean no label; here both are 15.",
-        "The authors' four classes put barren and impervious land together.",
-        "The paper's experiments are by state: the field `state` of a sample says it.",
+        "Tiles are in UTM zone 17 or 18: `layer()` needs a `crs`.",
+        "All assets are on the 1 m grid; select some by `bridge.to_torch(dataset, keys=('image', 'mask'))`.",
+        "Codes 0 and 15 both mean no label; both are read as 15.",
+        "The authors' four classes merge barren and impervious land.",
+        "The paper's experiments are per state, the field `state` of a sample.",
     ),
     unverified=("tiles of each split", "bands and data type of Landsat and the prior", "licence"),
     examples={"tile": tuple(f"m_38075{at:02d}_ne_18" for at in range(18))},

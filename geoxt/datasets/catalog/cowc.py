@@ -1,12 +1,12 @@
-"""COWC: cars overhead with context, patches with or without a car, and patches with a number of cars."""
+"""COWC (cars overhead with context): aerial patches with or without a car, and patches with a count of cars."""
 
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster, Table
 from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
 
-_COWC_DETECTION_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/detection"
-_COWC_COUNTING_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/counting"
+_DETECTION_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/detection"
+_COUNTING_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/counting"
 
 _FOLDER = (
     "{place:Toronto_ISPRS|Selwyn_LINZ|Potsdam_ISPRS|Vaihingen_ISPRS|Columbus_CSUAV_AFRL|Utah_AGRC}/{split:train|test}"
@@ -14,8 +14,8 @@ _FOLDER = (
 _DETECTION = _FOLDER + "/{kind:car|neg}.{scene}.{top:5d}.{left:5d}.{angle:3d}.png"
 _COUNTING = _FOLDER + "/{patch}.png"
 _QUIRKS = (
-    "Both sets have folders of the same names: keep each in a root of its own.",
-    "Columbus and Vaihingen are grey and colour-infrared images stored as three bands.",
+    "Detection and counting have folders of the same names: use a separate root for each.",
+    "Columbus is greyscale and Vaihingen colour-infrared, both stored as three bands.",
 )
 
 
@@ -39,49 +39,49 @@ COWC_DETECTION = Spec(
     archives=(
         Archive(
             file="COWC_train_list_detection.txt.bz2",
-            url=f"{_COWC_DETECTION_URL}/COWC_train_list_detection.txt.bz2",
+            url=f"{_DETECTION_URL}/COWC_train_list_detection.txt.bz2",
             md5="c954a5a3dac08c220b10cfbeec83893c",
             holds=("COWC_train_list_detection.txt",),
         ),
         Archive(
             file="COWC_test_list_detection.txt.bz2",
-            url=f"{_COWC_DETECTION_URL}/COWC_test_list_detection.txt.bz2",
+            url=f"{_DETECTION_URL}/COWC_test_list_detection.txt.bz2",
             md5="c6c2d0a78f12a2ad88b286b724a57c1a",
             holds=("COWC_test_list_detection.txt",),
         ),
         Archive(
             file="COWC_Detection_Toronto_ISPRS.tbz",
-            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Toronto_ISPRS.tbz",
+            url=f"{_DETECTION_URL}/COWC_Detection_Toronto_ISPRS.tbz",
             md5="11af24f43b198b0f13c8e94814008a48",
             holds=("Toronto_ISPRS/",),
         ),
         Archive(
             file="COWC_Detection_Selwyn_LINZ.tbz",
-            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Selwyn_LINZ.tbz",
+            url=f"{_DETECTION_URL}/COWC_Detection_Selwyn_LINZ.tbz",
             md5="22fd37a86961010f5d519a7da0e1fc72",
             holds=("Selwyn_LINZ/",),
         ),
         Archive(
             file="COWC_Detection_Potsdam_ISPRS.tbz",
-            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Potsdam_ISPRS.tbz",
+            url=f"{_DETECTION_URL}/COWC_Detection_Potsdam_ISPRS.tbz",
             md5="bf053545cc1915d8b6597415b746fe48",
             holds=("Potsdam_ISPRS/",),
         ),
         Archive(
             file="COWC_Detection_Vaihingen_ISPRS.tbz",
-            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Vaihingen_ISPRS.tbz",
+            url=f"{_DETECTION_URL}/COWC_Detection_Vaihingen_ISPRS.tbz",
             md5="23945d5b22455450a938382ccc2a8b27",
             holds=("Vaihingen_ISPRS/",),
         ),
         Archive(
             file="COWC_Detection_Columbus_CSUAV_AFRL.tbz",
-            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Columbus_CSUAV_AFRL.tbz",
+            url=f"{_DETECTION_URL}/COWC_Detection_Columbus_CSUAV_AFRL.tbz",
             md5="f40522dc97bea41b10117d4a5b946a6f",
             holds=("Columbus_CSUAV_AFRL/",),
         ),
         Archive(
             file="COWC_Detection_Utah_AGRC.tbz",
-            url=f"{_COWC_DETECTION_URL}/COWC_Detection_Utah_AGRC.tbz",
+            url=f"{_DETECTION_URL}/COWC_Detection_Utah_AGRC.tbz",
             md5="195da7c9443a939a468c9f232fd86ee3",
             holds=("Utah_AGRC/",),
         ),
@@ -95,7 +95,7 @@ COWC_DETECTION = Spec(
     homepage="https://gdo152.llnl.gov/cowc/",
     quirks=(
         *_QUIRKS,
-        "Turned copies of a car share scene, top and left: a validation split has to keep them together.",
+        "Rotated copies of a car share scene, top and left: keep them in one split.",
     ),
     unverified=("split sizes", "bands of Columbus and Vaihingen", "folders in the paths of the lists"),
     row="COWC",
@@ -115,49 +115,49 @@ COWC_COUNTING = Spec(
     archives=(
         Archive(
             file="COWC_train_list_64_class.txt.bz2",
-            url=f"{_COWC_COUNTING_URL}/COWC_train_list_64_class.txt.bz2",
+            url=f"{_COUNTING_URL}/COWC_train_list_64_class.txt.bz2",
             md5="187543d20fa6d591b8da51136e8ef8fb",
             holds=("COWC_train_list_64_class.txt",),
         ),
         Archive(
             file="COWC_test_list_64_class.txt.bz2",
-            url=f"{_COWC_COUNTING_URL}/COWC_test_list_64_class.txt.bz2",
+            url=f"{_COUNTING_URL}/COWC_test_list_64_class.txt.bz2",
             md5="930cfd6e160a7b36db03146282178807",
             holds=("COWC_test_list_64_class.txt",),
         ),
         Archive(
             file="COWC_Counting_Toronto_ISPRS.tbz",
-            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Toronto_ISPRS.tbz",
+            url=f"{_COUNTING_URL}/COWC_Counting_Toronto_ISPRS.tbz",
             md5="bc2613196dfa93e66d324ae43e7c1fdb",
             holds=("Toronto_ISPRS/",),
         ),
         Archive(
             file="COWC_Counting_Selwyn_LINZ.tbz",
-            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Selwyn_LINZ.tbz",
+            url=f"{_COUNTING_URL}/COWC_Counting_Selwyn_LINZ.tbz",
             md5="ea842ae055f5c74d0d933d2194764545",
             holds=("Selwyn_LINZ/",),
         ),
         Archive(
             file="COWC_Counting_Potsdam_ISPRS.tbz",
-            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Potsdam_ISPRS.tbz",
+            url=f"{_COUNTING_URL}/COWC_Counting_Potsdam_ISPRS.tbz",
             md5="19a77ab9932b722ef52b197d70e68ce7",
             holds=("Potsdam_ISPRS/",),
         ),
         Archive(
             file="COWC_Counting_Vaihingen_ISPRS.tbz",
-            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Vaihingen_ISPRS.tbz",
+            url=f"{_COUNTING_URL}/COWC_Counting_Vaihingen_ISPRS.tbz",
             md5="4009c1e420566390746f5b4db02afdb9",
             holds=("Vaihingen_ISPRS/",),
         ),
         Archive(
             file="COWC_Counting_Columbus_CSUAV_AFRL.tbz",
-            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Columbus_CSUAV_AFRL.tbz",
+            url=f"{_COUNTING_URL}/COWC_Counting_Columbus_CSUAV_AFRL.tbz",
             md5="daf8033c4e8ceebbf2c3cac3fabb8b10",
             holds=("Columbus_CSUAV_AFRL/",),
         ),
         Archive(
             file="COWC_Counting_Utah_AGRC.tbz",
-            url=f"{_COWC_COUNTING_URL}/COWC_Counting_Utah_AGRC.tbz",
+            url=f"{_COUNTING_URL}/COWC_Counting_Utah_AGRC.tbz",
             md5="777ec107ed2a3d54597a739ce74f95ad",
             holds=("Utah_AGRC/",),
         ),
@@ -169,9 +169,9 @@ COWC_COUNTING = Spec(
     cite="10.1007/978-3-319-46487-9_48",
     licence="AGPL-3.0-only",
     homepage="https://gdo152.llnl.gov/cowc/",
-    quirks=(*_QUIRKS, "Labels are numbers of cars, 0 to 63.", "The outermost 32 pixels of a patch are grey."),
+    quirks=(*_QUIRKS, "Labels are counts of cars, 0 to 63.", "The outermost 32 pixels of a patch are grey."),
     unverified=("split sizes", "bands of Columbus and Vaihingen", "grey borders", "folders in the paths of the lists"),
-    paper="388,435 samples; these are the detection set alone, the counting set has 41,346 more",
+    paper="388,435 samples, which are the detection set; the counting set has 41,346 more",
     row="COWC",
 )
 SPECS = (COWC_DETECTION, COWC_COUNTING)

@@ -1,4 +1,4 @@
-"""Crops from time series of Sentinel-2 over one place: fields in Kenya (CV4A), cashew plantations in Benin."""
+"""Crop types from Sentinel-2 time series: fields in Kenya (CV4A) and cashew plantations in Benin."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from geoxt.datasets.assets import Raster, Vector
 from geoxt.datasets.spec import Archive, Rule, Spec, classes, sensor_bands
 from geoxt.layers.products import Band
 
-_NAMES = "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12"
-_BAND = "{band:" + _NAMES.replace(" ", "|") + "}"
+_BAND_NAMES = "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12"
+_BAND = "{band:" + _BAND_NAMES.replace(" ", "|") + "}"
 _CLOUD = (Band(name="CLD", resolution=10),)
-"""Probability of cloud, in percent."""
+"""Cloud probability in percent."""
 _TILE = ("data/{tile:0|1|2|3}/", "data/0{tile:0|1|2|3}/")
 _BENIN = "imagery/00/00_{date:%Y%m%d}/00_{date}_"
-_IN_KENYA = "https://source.coop/radiantearth/african-crops-kenya-02"
-_IN_BENIN = "https://source.coop/technoserve/cashews-benin"
+_KENYA_URL = "https://source.coop/radiantearth/african-crops-kenya-02"
+_BENIN_URL = "https://source.coop/technoserve/cashews-benin"
 
 KENYA = Spec(
     name="cv4a_kenya_crop_type",
@@ -35,7 +35,7 @@ KENYA = Spec(
     assets={
         "image": Raster(
             tuple(f"{tile}{{time:%Y%m%d}}/{{tile}}_{_BAND}_{{time}}.tif" for tile in _TILE),
-            bands=sensor_bands("sentinel2", _NAMES),
+            bands=sensor_bands("sentinel2", _BAND_NAMES),
             dtype="float32",
             shape=(3035, 2016),
             scale=0.0001,
@@ -52,8 +52,8 @@ KENYA = Spec(
         ),
     },
     archives=(
-        Archive(file="data", holds=("data/",), manual=f"Copy the folder data from {_IN_KENYA}."),
-        Archive(file="FieldIds.csv", manual=f"Copy it from {_IN_KENYA}."),
+        Archive(file="data", holds=("data/",), manual=f"Copy the folder data from {_KENYA_URL}."),
+        Archive(file="FieldIds.csv", manual=f"Copy it from {_KENYA_URL}."),
     ),
     splits=Rule(group=("tile",), shapes="fields"),
     window=256,
@@ -62,15 +62,15 @@ KENYA = Spec(
     modality="MSI",
     cite="10.34911/rdnt.dw605x",
     licence="CC-BY-SA-4.0",
-    homepage=_IN_KENYA,
+    homepage=_KENYA_URL,
     quirks=(
         "A sample is a window of one of four tiles with 13 dates; fields are a few pixels wide.",
-        "The contest splits fields, not places: 3,286 have a class, the 1,402 to be told only a number in `fields`.",
-        "Splits here are of places and share no field; FieldIds.csv lists the fields of the contest's.",
-        "Some mirrors write the tile's folder as 00, its files as 0.",
+        "The contest splits fields: 3,286 have a class, the 1,402 test fields only a number in `fields`.",
+        "Splits of geoxt are by location and share no field; FieldIds.csv lists the fields of the contest's splits.",
+        "Some mirrors name the folders of tiles 00 to 03, and their files 0 to 3.",
     ),
-    unverified=("scale", "whether files say where they lie"),
-    paper="4,688 samples are fields; the images are 4 tiles of 13 dates",
+    unverified=("scale", "georeferencing of the files"),
+    paper="4,688 samples, which are fields; the images are 4 tiles of 13 dates",
     row="CV4A Kenya Crop Type",
 )
 BENIN = Spec(
@@ -92,7 +92,7 @@ BENIN = Spec(
     assets={
         "image": Raster(
             f"{_BENIN}{_BAND}_10m.tif",
-            bands=sensor_bands("sentinel2", _NAMES),
+            bands=sensor_bands("sentinel2", _BAND_NAMES),
             dtype="uint16",
             shape=(1186, 1122),
             scale=0.0001,
@@ -101,8 +101,8 @@ BENIN = Spec(
         "mask": Vector("labels/00.geojson", crs="EPSG:32631", column="class", ignore=(0,)),
     },
     archives=(
-        Archive(file="imagery", holds=("imagery/",), manual=f"Copy the folder imagery from {_IN_BENIN}."),
-        Archive(file="labels/00.geojson", manual=f"Copy it from {_IN_BENIN}."),
+        Archive(file="imagery", holds=("imagery/",), manual=f"Copy the folder imagery from {_BENIN_URL}."),
+        Archive(file="labels/00.geojson", manual=f"Copy it from {_BENIN_URL}."),
     ),
     splits=Rule(),
     window=256,
@@ -112,14 +112,14 @@ BENIN = Spec(
     modality="MSI",
     cite="10.34911/rdnt.hfv20i",
     licence="CC-BY-4.0",
-    homepage=_IN_BENIN,
+    homepage=_BENIN_URL,
     quirks=(
-        "A sample is a window of one date of the one site; a place is in one split on all dates, under one mask.",
-        "GeoJSON in metres (UTM), against the standard.",
-        "The documentation says 71 dates.",
+        "A sample is a window of the site on one date; all dates of a location share one split and one mask.",
+        "The GeoJSON has UTM coordinates in metres, contrary to the standard.",
+        "The documentation states 71 dates.",
     ),
     unverified=("DOI", "scale"),
-    paper="Airbus Pleiades of 0.5 m; the images are of Sentinel-2, 10 m, and only the outlines were drawn on Pleiades",
+    paper="Airbus Pleiades of 0.5 m; the images are Sentinel-2 of 10 m, and only the polygons were drawn on Pleiades",
     row="Smallholder Cashew Plantations in Benin",
 )
 SPECS = (KENYA, BENIN)

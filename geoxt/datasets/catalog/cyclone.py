@@ -1,12 +1,12 @@
-"""Tropical cyclones: wind speed from infrared images of geostationary satellites."""
+"""Tropical cyclones: wind speed of infrared images from geostationary satellites."""
 
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster, Table
 from geoxt.datasets.spec import Archive, Folders, Spec, plain_bands
 
-_AT = "https://source.coop/radiantearth/nasa-tropical-storm-challenge"
-_NAME = {"Image ID": "{storm:[a-z]{3}}_{frame:3d}"}
+_URL = "https://source.coop/radiantearth/nasa-tropical-storm-challenge"
+_IMAGE_ID = {"Image ID": "{storm:[a-z]{3}}_{frame:3d}"}
 
 CYCLONE = Spec(
     name="tropical_cyclone",
@@ -19,16 +19,16 @@ CYCLONE = Spec(
             bands=plain_bands("lwir11", wavelengths=(10.3,)),
             shape=(366, 366),
         ),
-        "label": Table("{_part:training|test}_set_labels.csv", columns=_NAME, value="Wind Speed"),
-        "seconds": Table("{_part:training|test}_set_features.csv", columns=_NAME, value="Relative Time"),
+        "label": Table("{_part:training|test}_set_labels.csv", columns=_IMAGE_ID, value="Wind Speed"),
+        "seconds": Table("{_part:training|test}_set_features.csv", columns=_IMAGE_ID, value="Relative Time"),
     },
     archives=(
-        Archive(file="train", holds=("train/",), manual=f"Copy the folder train from {_AT}."),
-        Archive(file="test", holds=("test/",), manual=f"Copy the folder test from {_AT}."),
-        Archive(file="training_set_labels.csv", manual=f"Copy it from {_AT}."),
-        Archive(file="training_set_features.csv", manual=f"Copy it from {_AT}."),
-        Archive(file="test_set_labels.csv", manual=f"Copy it from {_AT}."),
-        Archive(file="test_set_features.csv", manual=f"Copy it from {_AT}."),
+        Archive(file="train", holds=("train/",), manual=f"Copy the folder train from {_URL}."),
+        Archive(file="test", holds=("test/",), manual=f"Copy the folder test from {_URL}."),
+        Archive(file="training_set_labels.csv", manual=f"Copy it from {_URL}."),
+        Archive(file="training_set_features.csv", manual=f"Copy it from {_URL}."),
+        Archive(file="test_set_labels.csv", manual=f"Copy it from {_URL}."),
+        Archive(file="test_set_features.csv", manual=f"Copy it from {_URL}."),
     ),
     splits=Folders(),
     samples=114634,
@@ -37,13 +37,13 @@ CYCLONE = Spec(
     modality="infrared",
     cite="10.1109/JSTARS.2020.3011907",
     licence="CC-BY-4.0",
-    homepage=_AT,
+    homepage=_URL,
     quirks=(
-        "Wind speed in knots; `seconds` since the storm began.",
-        "Storms occur in both splits, test images later than train images of the same storm.",
+        "Wind speed is in knots; `seconds` counts from the start of the storm.",
+        "Storms are in both splits; test images are later than train images of the same storm.",
         "A few images are not 366 x 366.",
     ),
-    unverified=("names of the images", "units"),
+    unverified=("file names of the images", "units"),
     paper="108,110 samples of 256x256, MSI; the release has 114,634 of 366x366 in one infrared band",
     row="Tropical Cyclone Wind Estimation",
     examples={"storm": ("abc", "abd")},

@@ -1,4 +1,4 @@
-"""ETCI 2021: flooded land in pictures of Sentinel-1."""
+"""ETCI 2021: flood and water masks of Sentinel-1 tiles."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from geoxt.datasets.spec import Archive, Folders, Spec, Statistics, classes, sen
 
 _TILES = "{split:train|test|test_internal}/{region:[a-z]+}_{date:%Y%m%dt%H%M%S}/tiles"
 _NAME = "{region}_{date}_x-{x:d}_y-{y:d}"
-_WATER = {0: 0, 255: 1}
-_DRIVE = "In a browser, download it from https://drive.google.com/file/d"
+_CODES = {0: 0, 255: 1}
+_DOWNLOAD = "Download it in a browser from https://drive.google.com/file/d"
 
 ETCI = Spec(
     name="etci2021",
@@ -20,27 +20,27 @@ ETCI = Spec(
         "image": Raster(
             f"{_TILES}/{{band:vv|vh}}/{_NAME}_{{band}}.png", bands=sensor_bands("sentinel1", "VV VH"), channel=1
         ),
-        "mask": Raster(f"{_TILES}/flood_label/{_NAME}.png", codes=_WATER, channel=1, only={"split": ("train", "test")}),
-        "water": Raster(f"{_TILES}/water_body_label/{_NAME}.png", codes=_WATER, channel=1),
+        "mask": Raster(f"{_TILES}/flood_label/{_NAME}.png", codes=_CODES, channel=1, only={"split": ("train", "test")}),
+        "water": Raster(f"{_TILES}/water_body_label/{_NAME}.png", codes=_CODES, channel=1),
     },
     archives=(
         Archive(
             file="train.zip",
             md5="1e95792fe0f6e3c9000abdeab2a8ab0f",
             holds=("train/",),
-            manual=f"{_DRIVE}/14HqNW5uWLS92n7KrxKgDwUTsSEST6LCr.",
+            manual=f"{_DOWNLOAD}/14HqNW5uWLS92n7KrxKgDwUTsSEST6LCr.",
         ),
         Archive(
             file="val_with_ref_labels.zip",
             md5="fd18cecb318efc69f8319f90c3771bdf",
             holds=("test/",),
-            manual=f"{_DRIVE}/19sriKPHCZLfJn_Jmk3Z_0b3VaCBVRVyn.",
+            manual=f"{_DOWNLOAD}/19sriKPHCZLfJn_Jmk3Z_0b3VaCBVRVyn.",
         ),
         Archive(
             file="test_without_ref_labels.zip",
             md5="da9fa69e1498bd49d5c766338c6dac3d",
             holds=("test_internal/",),
-            manual=f"{_DRIVE}/1rpMVluASnSHBfm2FhpPDio0GyCPOqg7E.",
+            manual=f"{_DOWNLOAD}/1rpMVluASnSHBfm2FhpPDio0GyCPOqg7E.",
         ),
     ),
     splits=Folders(names={"test": "val", "test_internal": "test"}),
@@ -60,11 +60,11 @@ ETCI = Spec(
     homepage="https://nasa-impact.github.io/etci2021/",
     quirks=(
         "The folder test is the validation split; test_internal is the test split, without flood masks.",
-        "Files repeat one grey in three channels; one is read.",
-        "Many tiles lie at the edge of the swath and are blank.",
+        "Files repeat one band in three channels; the first is read.",
+        "Many tiles at the edge of the swath are blank.",
     ),
-    unverified=("sizes of val and test", "look of pixels without data"),
-    paper="66,810 samples: two images of each of 33,405 training tiles; with val and test there are 56,153 tiles",
+    unverified=("sizes of val and test", "value of nodata pixels"),
+    paper="66,810 samples, which are two images of each of 33,405 training tiles; there are 56,153 tiles in all splits",
     row="ETCI 2021 Flood Detection",
     examples={"region": ("bangladesh", "florence", "redrivernorth")},
 )

@@ -1,4 +1,4 @@
-"""GID-15: land cover on whole scenes of the Chinese satellite Gaofen-2."""
+"""GID-15: land cover of Gaofen-2 scenes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from geoxt.datasets.assets import Raster
 from geoxt.datasets.spec import RGB, Archive, Folders, Spec, Statistics, classes
 
 _SCENE = "{split:train|val|test}/GF2_{camera:PMS1|PMS2}__L1A{scene:10d}-MSS{part:1|2}"
-_SIZE = (6800, 7200)
+_SHAPE = (6800, 7200)
 
 GID15 = Spec(
     name="gid15",
@@ -36,9 +36,9 @@ GID15 = Spec(
         ),
     ),
     assets={
-        "image": Raster(f"GID/img_dir/{_SCENE}.tif", bands=RGB, shape=_SIZE),
+        "image": Raster(f"GID/img_dir/{_SCENE}.tif", bands=RGB, shape=_SHAPE),
         "mask": Raster(
-            f"GID/ann_dir/{_SCENE}_15label.png", codes={}, ignore=(0,), shape=_SIZE, only={"split": ("train", "val")}
+            f"GID/ann_dir/{_SCENE}_15label.png", codes={}, ignore=(0,), shape=_SHAPE, only={"split": ("train", "val")}
         ),
     },
     archives=(
@@ -65,9 +65,9 @@ GID15 = Spec(
     cite="10.1016/j.rse.2019.111322",
     homepage="https://captain-whu.github.io/GID15/",
     quirks=(
-        "The test scenes come without masks.",
-        "Background (0) is land without a label: it is nodata of the masks.",
-        "The images carry no coordinates.",
+        "The test scenes have no masks.",
+        "Background (0) is unlabelled land, and the nodata value of the masks.",
+        "The images are not georeferenced.",
     ),
     unverified=("split sizes",),
     paper="3 m; multispectral pixels of Gaofen-2 are 3.2 to 4 m",

@@ -1,4 +1,4 @@
-"""Scenes cut from Google Earth, one class a picture: PatternNet and RESISC45."""
+"""Scene classification on Google Earth images: PatternNet and RESISC45."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ PATTERNNET = Spec(
     licence="CC-BY-4.0",
     homepage="https://sites.google.com/view/zhouwx/dataset",
     quirks=(
-        "The folder is the class: file names spell some classes without underscores.",
-        "Every class has a resolution of its own.",
+        "Labels are folder names; file names spell some classes without underscores.",
+        "Each class has its own resolution.",
     ),
-    unverified=("licence", "spelling of the file names", "bounds of the resolution"),
+    unverified=("licence", "spelling of classes in file names", "range of resolutions"),
     row="PatternNet",
     examples={"_prefix": ("airplane", "baseballfield")},
 )
@@ -114,7 +114,7 @@ RESISC45 = Spec(
         "Islands, lakes, mountains and snowbergs are coarser than 30 m.",
         "The first release is a RAR archive of the same layout: extract it by hand.",
     ),
-    unverified=("split sizes", "classes that are coarser"),
+    unverified=("split sizes", "classes coarser than 30 m"),
     row="RESISC45",
 )
 SPECS = (PATTERNNET, RESISC45)

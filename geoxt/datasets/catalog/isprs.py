@@ -1,4 +1,4 @@
-"""Potsdam and Vaihingen: aerial tiles of two German towns, painted in six classes."""
+"""ISPRS Potsdam and Vaihingen: aerial tiles of two German towns, labelled with six classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLASSES = classes(
     """,
     colors=("#ff0000", "#ffffff", "#0000ff", "#00ffff", "#00ff00", "#ffff00"),
 )
-_ASK = "The ISPRS gives it to people who register: ask for it at"
+_REQUEST = "Request access from the ISPRS at"
 _TILE = "top_potsdam_{tile:[0-9]+_[0-9]+}"
 _POTSDAM = {
     "train": "2_10 2_11 2_12 3_10 3_11 3_12 4_10 4_11 4_12 5_10 5_11 5_12 6_10 6_11 6_12 6_7 6_8 6_9 7_10 7_11 7_12 "
@@ -42,9 +42,11 @@ POTSDAM = Spec(
             file="4_Ortho_RGBIR.zip",
             md5="c4a8f7d8c7196dd4eba4addd0aae10c1",
             holds=("4_Ortho_RGBIR/",),
-            manual=f"{_ASK} {_PAGE}/2d-sem-label-potsdam.aspx.",
+            manual=f"{_REQUEST} {_PAGE}/2d-sem-label-potsdam.aspx.",
         ),
-        Archive(file="5_Labels_all.zip", holds=("top_potsdam_",), manual=f"{_ASK} {_PAGE}/2d-sem-label-potsdam.aspx."),
+        Archive(
+            file="5_Labels_all.zip", holds=("top_potsdam_",), manual=f"{_REQUEST} {_PAGE}/2d-sem-label-potsdam.aspx."
+        ),
     ),
     splits=Named(field="tile", values={split: tuple(tiles.split()) for split, tiles in _POTSDAM.items()}),
     samples=38,
@@ -56,10 +58,10 @@ POTSDAM = Spec(
     cite="10.5194/isprsannals-I-3-293-2012",
     homepage=f"{_PAGE}/2d-sem-label-potsdam.aspx",
     quirks=(
-        "Masks of tiles 4_12 and 6_7 are not in the exact colours: each channel is taken to 0 or 255.",
-        "Masks have a world file and no CRS; it is that of the images.",
+        "Masks of tiles 4_12 and 6_7 have inexact colours: each channel is rounded to 0 or 255.",
+        "Masks have a world file and no CRS; the CRS of the images applies.",
         "The annotation of tile 7_10 is known to be wrong in parts.",
-        "The contest numbers the classes otherwise, with clutter last.",
+        "The contest numbers the classes in another order, with clutter last.",
     ),
     unverified=("tile 7_10",),
     row="Potsdam",
@@ -80,13 +82,13 @@ VAIHINGEN = Spec(
             file="ISPRS_semantic_labeling_Vaihingen.zip",
             md5="462b8dca7b6fa9eaf729840f0cdfc7f3",
             holds=("top/",),
-            manual=f"{_ASK} {_PAGE}/2d-sem-label-vaihingen.aspx.",
+            manual=f"{_REQUEST} {_PAGE}/2d-sem-label-vaihingen.aspx.",
         ),
         Archive(
             file="ISPRS_semantic_labeling_Vaihingen_ground_truth_COMPLETE.zip",
             md5="4802dd6326e2727a352fb735be450277",
             holds=("top_mosaic_09cm_area",),
-            manual=f"{_ASK} {_PAGE}/2d-sem-label-vaihingen.aspx.",
+            manual=f"{_REQUEST} {_PAGE}/2d-sem-label-vaihingen.aspx.",
         ),
     ),
     splits=Named(
@@ -106,9 +108,9 @@ VAIHINGEN = Spec(
     quirks=(
         "Image and mask have the same file name, in different folders.",
         "Tiles have world files and no CRS.",
-        "Numbers of areas have gaps.",
+        "Area numbers are not consecutive.",
     ),
-    unverified=("further folders of the first archive", "usual size of a tile"),
+    unverified=("other folders of the first archive", "typical size of a tile"),
     paper="bands RGB; the release has near infrared, red and green",
     row="Vaihingen",
 )

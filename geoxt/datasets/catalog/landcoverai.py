@@ -1,11 +1,11 @@
-"""LandCover.ai: buildings, woods, water and roads of Poland, as chips with official splits and as whole scenes."""
+"""LandCover.ai: buildings, woodland, water and roads in Poland, as patches with official splits and as scenes."""
 
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
 from geoxt.datasets.spec import RGB, Archive, Lists, Rule, Spec, classes
 
-_LANDCOVERAI_URL = "https://hf.co/datasets/dragon7/LandCover.ai/resolve/262c75fbbf77d107f0a8335e9eef1f6234481d08"
+_URL = "https://hf.co/datasets/dragon7/LandCover.ai/resolve/262c75fbbf77d107f0a8335e9eef1f6234481d08"
 
 _CLASSES = classes(
     "Background Building Woodland Water Road", colors=("#000000", "#614a4a", "#267300", "#00c5ff", "#cfcfcf")
@@ -19,28 +19,28 @@ LANDCOVERAI = Spec(
     classes=_CLASSES,
     assets={
         "image": Raster("output/{tile}_{n:d}.jpg", bands=RGB, shape=(512, 512)),
-        "mask": Raster("output/{tile}_{n:d}_m.png", codes={}, channel=3, shape=(512, 512)),  # three bands alike
+        "mask": Raster("output/{tile}_{n:d}_m.png", codes={}, channel=3, shape=(512, 512)),  # three equal bands
     },
     archives=(
         Archive(
             file="output.zip",
-            url=f"{_LANDCOVERAI_URL}/output.zip",
+            url=f"{_URL}/output.zip",
             sha256="0edd6b7049d089519e63450e371037890b5e9552b1df056dbbddcc88770fd0da",
             holds=("output/",),
         ),
         Archive(
             file="train.txt",
-            url=f"{_LANDCOVERAI_URL}/train.txt",
+            url=f"{_URL}/train.txt",
             sha256="3db55adca08bb2161448875e7798102a313a9bd4b7a2caf60892293f0ca98450",
         ),
         Archive(
             file="val.txt",
-            url=f"{_LANDCOVERAI_URL}/val.txt",
+            url=f"{_URL}/val.txt",
             sha256="521d28411921e97602eb619a55058ddb3702a743f9b4c3aefd56130ae122c6ea",
         ),
         Archive(
             file="test.txt",
-            url=f"{_LANDCOVERAI_URL}/test.txt",
+            url=f"{_URL}/test.txt",
             sha256="df381ab217cb7bfd526cca4249bc863cb11d8b99edbe6837b086f513fe9c123f",
         ),
     ),
@@ -52,10 +52,10 @@ LANDCOVERAI = Spec(
     licence="CC-BY-NC-SA-4.0",
     homepage="https://landcover.ai.linuxpolska.com/",
     quirks=(
-        "Chips are cut from the scenes of `landcoverai_scenes` and carry no coordinates.",
-        "Chips of one scene are in several splits.",
-        "What the script of the first release cuts in its own folder has the same names.",
-        "Images are JPEG, which loses detail; the scenes do not.",
+        "Patches are cut from the scenes of `landcoverai_scenes` and are not georeferenced.",
+        "Patches of one scene are in several splits.",
+        "The script of the first release cuts patches of the same names in its own folder.",
+        "Patches are stored as lossy JPEG, the scenes are not.",
     ),
     unverified=("split sizes",),
     row="LandCover.ai",
@@ -90,8 +90,8 @@ SCENES = Spec(
     homepage="https://landcover.ai.linuxpolska.com/",
     quirks=(
         "The CRS in the files has no EPSG code; it is documented as EPSG:2180, from which it differs by less than 1 m.",
-        "The published lists split chips, not scenes.",
-        "The archive has no folder of its own: give it a root for itself.",
+        "The published lists split patches, not scenes.",
+        "The archive has no top-level folder: use a separate root.",
     ),
 )
 SPECS = (LANDCOVERAI, SCENES)

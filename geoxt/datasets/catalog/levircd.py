@@ -1,4 +1,4 @@
-"""Change between two dates: LEVIR-CD+."""
+"""LEVIR-CD+: building change between two images of high resolution."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEVIRCD = Spec(
     resolution=(0.5,),
     cite="10.3390/rs13245094",
     homepage="https://github.com/S2Looking/Dataset",
-    quirks=("Only buildings that are new or gone are marked.", "No validation split is published."),
+    quirks=("Masks mark only buildings that were built or removed.", "No validation split is published."),
     unverified=("split sizes",),
     row="LEVIR-CD+",
 )

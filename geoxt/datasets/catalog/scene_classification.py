@@ -1,4 +1,4 @@
-"""Scenes, one class an image, told by the folder: EuroSAT (13 bands, and as pictures), UC Merced."""
+"""Scene classification with one folder per class: EuroSAT (13 bands, and RGB) and UC Merced."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from geoxt.datasets.spec import RGB, Archive, Lists, Spec, Statistics, classes, 
 _EUROSAT_URL = "https://hf.co/datasets/torchgeo/eurosat/resolve/1ce6f1bfb56db63fd91b6ecc466ea67f2509774c"
 _UCMERCED_URL = "https://hf.co/datasets/torchgeo/ucmerced/resolve/7c5ef3454d9b1cccfa7ccde0c01fc8f00a45909a"
 
-_NEUMANN = Lists(path="eurosat-{split:train|val|test}.txt", columns=("{label}_{n:d}.jpg",), official=False)
-_EUROSAT = classes(
+_SPLIT_LISTS = Lists(path="eurosat-{split:train|val|test}.txt", columns=("{label}_{n:d}.jpg",), official=False)
+_EUROSAT_CLASSES = classes(
     "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
 )
 
@@ -18,7 +18,7 @@ EUROSAT = Spec(
     title="EuroSAT",
     task="classification",
     source="Sentinel-2",
-    classes=_EUROSAT,
+    classes=_EUROSAT_CLASSES,
     assets={
         "image": Raster(
             (
@@ -59,7 +59,7 @@ EUROSAT = Spec(
             sha256="cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
         ),
     ),
-    splits=_NEUMANN,
+    splits=_SPLIT_LISTS,
     samples=27000,
     sizes={"train": 16200, "val": 5400, "test": 5400},
     resolution=(10,),
@@ -108,17 +108,17 @@ EUROSAT = Spec(
     quirks=(
         "B8A is stored last, after B12.",
         "B10 (cirrus) is nearly empty.",
-        "The split lists name JPEG files: they were made for the pictures.",
+        "The split lists name the JPEG files of `eurosat_rgb`.",
     ),
     row="EuroSAT",
 )
 
 EUROSAT_RGB = Spec(
     name="eurosat_rgb",
-    title="EuroSAT (pictures)",
+    title="EuroSAT (RGB)",
     task="classification",
     source="Sentinel-2",
-    classes=_EUROSAT,
+    classes=_EUROSAT_CLASSES,
     assets={"image": Raster("2750/{label}/{label}_{n:d}.jpg", bands=RGB, shape=(64, 64))},
     archives=(
         Archive(
@@ -147,7 +147,7 @@ EUROSAT_RGB = Spec(
             sha256="cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
         ),
     ),
-    splits=_NEUMANN,
+    splits=_SPLIT_LISTS,
     samples=27000,
     sizes={"train": 16200, "val": 5400, "test": 5400},
     resolution=(10,),

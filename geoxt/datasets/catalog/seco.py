@@ -1,4 +1,4 @@
-"""Seasonal Contrast: places without labels, each on five dates, for learning without them; two releases."""
+"""Seasonal Contrast: unlabelled Sentinel-2 images of locations on five dates, for self-supervision; two releases."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from geoxt.datasets.assets import Raster
 from geoxt.datasets.spec import Archive, Rule, Spec, sensor_bands
 
-_NAMES = "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12"
+_BAND_NAMES = "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12"
 _SCENE = r"{time:%Y%m%dT%H%M%S}_{_gen:\d{8}T\d{6}}_{_tile:T\d{2}[A-Z]{3}}"
-_FILES = f"SET/{{location:6d}}/{_SCENE}/{{band:{_NAMES.replace(' ', '|')}}}.tif"
+_FILES = f"SET/{{location:6d}}/{_SCENE}/{{band:{_BAND_NAMES.replace(' ', '|')}}}.tif"
 _IMAGE = Raster(
     _FILES.replace("SET", "seasonal_contrast_1m"),
     bands=sensor_bands("sentinel2", "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12"),
@@ -41,12 +41,12 @@ LARGE = Spec(
     licence="CC-BY-4.0",
     homepage="https://github.com/ServiceNow/seasonal-contrast",
     quirks=(
-        "A sample is a place with its five dates, about three months apart: 1,000,000 images.",
-        "Numbers are 255 times the reflectance, with the losses of JPEG; bands of 20 and 60 m have 132 and 44 pixels.",
-        "The CRS is longitude and latitude under no EPSG code.",
+        "A sample is one location on five dates, about three months apart: 1,000,000 images in all.",
+        "Pixel values are reflectance x 255, from lossy JPEG; bands of 20 and 60 m have 132x132 and 44x44 pixels.",
+        "The CRS is geographic, without an EPSG code.",
     ),
-    unverified=("DOI", "years"),
-    paper="100K-1M samples are images; the releases have 20,000 and 200,000 places of five dates",
+    unverified=("DOI", "acquisition years"),
+    paper="100K-1M samples, which are images; the releases have 20,000 and 200,000 locations on five dates",
     row="Seasonal Contrast",
     examples={"_gen": ("20190803T154611",), "_tile": ("T18QVG",)},
 )
@@ -65,9 +65,9 @@ SMALL = replace(
     ),
     samples=20000,
     quirks=(
-        "A sample is a place with its five dates, about three months apart: 100,000 images.",
+        "A sample is one location on five dates, about three months apart: 100,000 images in all.",
         *LARGE.quirks[1:],
-        "Beside the folders of dates lie previews, which verifying reports as extra files.",
+        "Previews beside the folders of dates are reported as extra files by `verify`.",
     ),
     paper="",
 )

@@ -1,12 +1,12 @@
-"""SEN12MS: Sentinel-1, Sentinel-2 and the land cover of MODIS, of places all over the world in four seasons."""
+"""SEN12MS: Sentinel-1, Sentinel-2 and MODIS land cover, worldwide in four seasons."""
 
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
 from geoxt.datasets.spec import Archive, Level, Lists, Spec, classes, coded, sensor_bands
 
-_SEN12MS_URL = "ftp://m1474000:m1474000@dataserv.ub.tum.de"
-_SEN12MS_URL_2 = "https://raw.githubusercontent.com/schmitt-muc/SEN12MS/3a41236a28d08d253ebe2fa1a081e5e32aa7eab4/splits"
+_URL = "ftp://m1474000:m1474000@dataserv.ub.tum.de"
+_SPLITS_URL = "https://raw.githubusercontent.com/schmitt-muc/SEN12MS/3a41236a28d08d253ebe2fa1a081e5e32aa7eab4/splits"
 
 _IGBP = classes(
     """
@@ -49,7 +49,7 @@ _IGBP = classes(
         "#1c0dff",
     ),
 )
-_SIMPLE = classes(
+_SIMPLIFIED = classes(
     """
     Forest
     Shrubland
@@ -76,9 +76,9 @@ _SIMPLE = classes(
         "#1c0dff",
     ),
 )
-_MERGED = (1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 6, 8, 9, 10)
-"""Simplified class of each class of the IGBP."""
-_COVER = coded(
+_SIMPLIFIED_OF_IGBP = (1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 6, 8, 9, 10)
+"""Simplified class of each IGBP class."""
+_LCCS_LAND_COVER = coded(
     """
     1 Barren
     2 Permanent snow and ice
@@ -98,7 +98,7 @@ _COVER = coded(
     43 Sparse shrublands
     """
 )
-_USE = coded(
+_LCCS_LAND_USE = coded(
     """
     1 Barren
     2 Permanent snow and ice
@@ -113,7 +113,7 @@ _USE = coded(
     40 Shrublands
     """
 )
-_HYDROLOGY = coded(
+_LCCS_HYDROLOGY = coded(
     """
     1 Barren
     2 Permanent snow and ice
@@ -138,10 +138,10 @@ SEN12MS = Spec(
     classes=_IGBP,
     levels={
         "igbp": Level(classes=_IGBP, channel=1),
-        "simplified": Level(classes=_SIMPLE, codes=dict(enumerate(_MERGED, start=1)), channel=1),
-        "lccs_land_cover": Level(classes=_COVER, channel=2),
-        "lccs_land_use": Level(classes=_USE, channel=3),
-        "lccs_surface_hydrology": Level(classes=_HYDROLOGY, channel=4),
+        "simplified": Level(classes=_SIMPLIFIED, codes=dict(enumerate(_SIMPLIFIED_OF_IGBP, start=1)), channel=1),
+        "lccs_land_cover": Level(classes=_LCCS_LAND_COVER, channel=2),
+        "lccs_land_use": Level(classes=_LCCS_LAND_USE, channel=3),
+        "lccs_surface_hydrology": Level(classes=_LCCS_HYDROLOGY, channel=4),
     },
     assets={
         "image": Raster(
@@ -156,78 +156,78 @@ SEN12MS = Spec(
     archives=(
         Archive(
             file="ROIs1158_spring_lc.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs1158_spring_lc.tar.gz",
+            url=f"{_URL}/ROIs1158_spring_lc.tar.gz",
             md5="6e2e8fa8b8cba77ddab49fd20ff5c37b",
             holds=("ROIs1158_spring/lc_",),
         ),
         Archive(
             file="ROIs1158_spring_s1.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs1158_spring_s1.tar.gz",
+            url=f"{_URL}/ROIs1158_spring_s1.tar.gz",
             md5="fba019bb27a08c1db96b31f718c34d79",
             holds=("ROIs1158_spring/s1_",),
         ),
         Archive(
             file="ROIs1158_spring_s2.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs1158_spring_s2.tar.gz",
+            url=f"{_URL}/ROIs1158_spring_s2.tar.gz",
             md5="d58af2c15a16f376eb3308dc9b685af2",
             holds=("ROIs1158_spring/s2_",),
         ),
         Archive(
             file="ROIs1868_summer_lc.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs1868_summer_lc.tar.gz",
+            url=f"{_URL}/ROIs1868_summer_lc.tar.gz",
             md5="2c5bd80244440b6f9d54957c6b1f23d4",
             holds=("ROIs1868_summer/lc_",),
         ),
         Archive(
             file="ROIs1868_summer_s1.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs1868_summer_s1.tar.gz",
+            url=f"{_URL}/ROIs1868_summer_s1.tar.gz",
             md5="01044b7f58d33570c6b57fec28a3d449",
             holds=("ROIs1868_summer/s1_",),
         ),
         Archive(
             file="ROIs1868_summer_s2.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs1868_summer_s2.tar.gz",
+            url=f"{_URL}/ROIs1868_summer_s2.tar.gz",
             md5="4dbaf72ecb704a4794036fe691427ff3",
             holds=("ROIs1868_summer/s2_",),
         ),
         Archive(
             file="ROIs1970_fall_lc.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs1970_fall_lc.tar.gz",
+            url=f"{_URL}/ROIs1970_fall_lc.tar.gz",
             md5="9b126a68b0e3af260071b3139cb57cee",
             holds=("ROIs1970_fall/lc_",),
         ),
         Archive(
             file="ROIs1970_fall_s1.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs1970_fall_s1.tar.gz",
+            url=f"{_URL}/ROIs1970_fall_s1.tar.gz",
             md5="19132e0aab9d4d6862fd42e8e6760847",
             holds=("ROIs1970_fall/s1_",),
         ),
         Archive(
             file="ROIs1970_fall_s2.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs1970_fall_s2.tar.gz",
+            url=f"{_URL}/ROIs1970_fall_s2.tar.gz",
             md5="b8f117818878da86b5f5e06400eb1866",
             holds=("ROIs1970_fall/s2_",),
         ),
         Archive(
             file="ROIs2017_winter_lc.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs2017_winter_lc.tar.gz",
+            url=f"{_URL}/ROIs2017_winter_lc.tar.gz",
             md5="0fa0420ef7bcfe4387c7e6fe226dc728",
             holds=("ROIs2017_winter/lc_",),
         ),
         Archive(
             file="ROIs2017_winter_s1.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs2017_winter_s1.tar.gz",
+            url=f"{_URL}/ROIs2017_winter_s1.tar.gz",
             md5="bb8cbfc16b95a4f054a3d5380e0130ed",
             holds=("ROIs2017_winter/s1_",),
         ),
         Archive(
             file="ROIs2017_winter_s2.tar.gz",
-            url=f"{_SEN12MS_URL}/ROIs2017_winter_s2.tar.gz",
+            url=f"{_URL}/ROIs2017_winter_s2.tar.gz",
             md5="3807545661288dcca312c9c538537b63",
             holds=("ROIs2017_winter/s2_",),
         ),
-        Archive(file="train_list.txt", url=f"{_SEN12MS_URL_2}/train_list.txt", md5="0a68d4e1eb24f128fccdb930000b2546"),
-        Archive(file="test_list.txt", url=f"{_SEN12MS_URL_2}/test_list.txt", md5="c7faad064001e646445c4c634169484d"),
+        Archive(file="train_list.txt", url=f"{_SPLITS_URL}/train_list.txt", md5="0a68d4e1eb24f128fccdb930000b2546"),
+        Archive(file="test_list.txt", url=f"{_SPLITS_URL}/test_list.txt", md5="c7faad064001e646445c4c634169484d"),
     ),
     splits=Lists(path="{split:train|test}_list.txt", columns=(_SEASON + "_s2_{scene:d}_p{patch:d}.tif",)),
     samples=180662,
@@ -239,19 +239,19 @@ SEN12MS = Spec(
     licence="CC-BY-4.0",
     homepage="https://mediatum.ub.tum.de/1474000",
     quirks=(
-        "Sentinel-1 in dB, -25 to 0; Sentinel-2 at the top of the atmosphere, reflectance x 10,000.",
-        "A file has four land covers of MODIS, made for pixels of 500 m; the mask is that of the IGBP, or of `level`.",
-        "`simplified` merges the 17 classes of the IGBP to 10, as the contest DFC2020 did.",
-        "Neighbouring patches overlap by half; scene numbers are of one season.",
-        "ROIs1868_summer_s1_146_p202 is damaged, and in neither split.",
-        "There is no validation list: hold scenes out, as TorchGeo does with a fifth of them.",
+        "Sentinel-1 is in dB, -25 to 0; Sentinel-2 is top-of-atmosphere reflectance x 10,000.",
+        "A mask file has four MODIS land-cover bands, made at 500 m; the mask is the IGBP band, or that of `level`.",
+        "`simplified` merges the 17 IGBP classes into 10, as the contest DFC2020 did.",
+        "Neighbouring patches overlap by half; scene numbers are unique within a season only.",
+        "ROIs1868_summer_s1_146_p202 is corrupt, and in neither split.",
+        "There is no validation list: hold out scenes, as TorchGeo does with 20% of them.",
     ),
     unverified=(
-        "colours of the classes; those of the LCCS levels are ours",
-        "codes without label (0 and 255)",
-        "seasons are those of the north",
+        "class colours; those of the LCCS levels are geoxt's",
+        "codes of unlabelled pixels (0 and 255)",
+        "seasons as of the northern hemisphere",
     ),
-    paper="33 classes are 17 of the IGBP and 16 of the LCCS land cover, which are two of the four bands of a mask",
+    paper="33 classes, which are 17 of IGBP and 16 of LCCS land cover, two of the four bands of a mask",
     row="SEN12MS",
 )
 SPECS = (SEN12MS,)

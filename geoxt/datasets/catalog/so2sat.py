@@ -1,4 +1,4 @@
-"""So2Sat LCZ42: local climate zones of cities, rows of HDF5 files with Sentinel-1 and Sentinel-2."""
+"""So2Sat LCZ42: local climate zones of cities, from Sentinel-1 and Sentinel-2 patches in HDF5 files."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from geoxt.datasets.assets import Array
 from geoxt.datasets.spec import Archive, Folders, Spec, Statistics, classes, sensor_bands
 from geoxt.layers.products import Band
 
-_SO2SAT_URL = "ftp://m1483140:m1483140@dataserv.ub.tum.de"
+_URL = "ftp://m1483140:m1483140@dataserv.ub.tum.de"
 
-_WAVE = sensor_bands("sentinel1", "VV")[0].wavelength
-_SEN1 = (
-    Band(name="VH_real", wavelength=_WAVE, resolution=10, index=1),
-    Band(name="VH_imag", wavelength=_WAVE, resolution=10, index=2),
-    Band(name="VV_real", wavelength=_WAVE, resolution=10, index=3),
-    Band(name="VV_imag", wavelength=_WAVE, resolution=10, index=4),
-    Band(name="VH_lee_intensity", wavelength=_WAVE, resolution=10, index=5),
-    Band(name="VV_lee_intensity", wavelength=_WAVE, resolution=10, index=6),
-    Band(name="C12_lee_real", wavelength=_WAVE, resolution=10, index=7),
-    Band(name="C12_lee_imag", wavelength=_WAVE, resolution=10, index=8),
+_WAVELENGTH = sensor_bands("sentinel1", "VV")[0].wavelength
+_SENTINEL1 = (
+    Band(name="VH_real", wavelength=_WAVELENGTH, resolution=10, index=1),
+    Band(name="VH_imag", wavelength=_WAVELENGTH, resolution=10, index=2),
+    Band(name="VV_real", wavelength=_WAVELENGTH, resolution=10, index=3),
+    Band(name="VV_imag", wavelength=_WAVELENGTH, resolution=10, index=4),
+    Band(name="VH_lee_intensity", wavelength=_WAVELENGTH, resolution=10, index=5),
+    Band(name="VV_lee_intensity", wavelength=_WAVELENGTH, resolution=10, index=6),
+    Band(name="C12_lee_real", wavelength=_WAVELENGTH, resolution=10, index=7),
+    Band(name="C12_lee_imag", wavelength=_WAVELENGTH, resolution=10, index=8),
 )
 _FILE = "{split:training|validation|testing}.h5"
 
@@ -75,25 +75,25 @@ SO2SAT = Spec(
             shape=(32, 32, 10),
             bands=sensor_bands("sentinel2", "B02 B03 B04 B05 B06 B07 B08 B8A B11 B12"),
         ),
-        "sar": Array(_FILE, key="sen1", axes="nyxb", dtype="float64", shape=(32, 32, 8), bands=_SEN1),
+        "sar": Array(_FILE, key="sen1", axes="nyxb", dtype="float64", shape=(32, 32, 8), bands=_SENTINEL1),
         "label": Array(_FILE, key="label", axes="nc", dtype="float64", shape=(17,), gives="onehot"),
     },
     archives=(
         Archive(
             file="training.h5",
-            url=f"{_SO2SAT_URL}/training.h5",
+            url=f"{_URL}/training.h5",
             md5="702bc6a9368ebff4542d791e53469244",
             sha256="06df6c9b8875e37f172ba548f466640293d77ad3be335c2d5dfcba3d35942daf",
             size=52006404720,
         ),
         Archive(
             file="validation.h5",
-            url=f"{_SO2SAT_URL}/validation.h5",
+            url=f"{_URL}/validation.h5",
             md5="71cfa6795de3e22207229d06d6f8775d",
             sha256="cab820b5176a6b5fb35ab423f434e40b073265a7b6317d9f6895a9fa7c0bb285",
             size=3559773496,
         ),
-        Archive(file="testing.h5", url=f"{_SO2SAT_URL}/testing.h5", md5="e81426102b488623a723beab52b31a8a"),
+        Archive(file="testing.h5", url=f"{_URL}/testing.h5", md5="e81426102b488623a723beab52b31a8a"),
     ),
     splits=Folders(names={"training": "train", "validation": "val", "testing": "test"}),
     samples=400673,
@@ -152,11 +152,11 @@ SO2SAT = Spec(
     licence="CC-BY-4.0",
     homepage="https://mediatum.ub.tum.de/1483140",
     quirks=(
-        "Numbers are reflectances already: nothing to divide by.",
+        "Sentinel-2 values are reflectances; no scale is needed.",
         "The first two channels of Sentinel-1 are VH, not VV.",
-        "Of both sensors only the second version is here; it carries no coordinates.",
+        "Only the second version of the release, with both sensors; it is not georeferenced.",
     ),
-    unverified=("colours of the classes", "samples of train and test"),
+    unverified=("class colours", "sample counts of train and test"),
     paper="Section 4.1: 30x30 pixels and 42 labels; the release has 32x32 and 17 (of 42 cities)",
     row="So2Sat",
 )

@@ -1,4 +1,4 @@
-"""SpaceNet 2: outlines of buildings on images of WorldView-3; SpaceNet 1, 4 and 7 stand in `footprints`."""
+"""SpaceNet 2: building footprints on WorldView-3 images; `building_footprints` has SpaceNet 1, 4 and 7."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from geoxt.datasets.assets import Raster, Vector
 from geoxt.datasets.spec import Archive, Folders, Spec, classes
 from geoxt.layers.products import Band
 
-_SPACENET2_URL = "s3://spacenet-dataset/spacenet/SN2_buildings/tarballs"
+_URL = "s3://spacenet-dataset/spacenet/SN2_buildings/tarballs"
 
 WORLDVIEW3 = (
     Band(name="Coastal", common="coastal", wavelength=0.425, limits=(0.4, 0.45), resolution=1.24, index=1),
@@ -18,11 +18,11 @@ WORLDVIEW3 = (
     Band(name="NIR1", common="nir", wavelength=0.8325, limits=(0.77, 0.895), resolution=1.24, index=7),
     Band(name="NIR2", common="nir09", wavelength=0.95, limits=(0.86, 1.04), resolution=1.24, index=8),
 )
-"""The eight bands of WorldView-3 in the visible and near infrared."""
+"""Visible and near-infrared bands of WorldView-3."""
 _CITY = "AOI_{aoi:2_Vegas|3_Paris|4_Shanghai|5_Khartoum}_{_part:Train|Test_public}"
 _ROOT = "SN2_buildings/{split:train|test}/**/" + _CITY
-_SHAPES = _ROOT + "/geojson/buildings/buildings_AOI_{aoi}_img{n:d}.geojson"
-_LABELLED = {"split": ("train",)}
+_FOOTPRINTS = _ROOT + "/geojson/buildings/buildings_AOI_{aoi}_img{n:d}.geojson"
+_LABELED = {"split": ("train",)}
 
 SPACENET2 = Spec(
     name="spacenet2",
@@ -38,62 +38,62 @@ SPACENET2 = Spec(
             shape=(650, 650),
             nodata=0,
         ),
-        "mask": Vector(_SHAPES, only=_LABELLED, broken="empty"),
-        "instances": Vector(_SHAPES, only=_LABELLED, broken="empty", value="number"),
+        "mask": Vector(_FOOTPRINTS, only=_LABELED, broken="empty"),
+        "instances": Vector(_FOOTPRINTS, only=_LABELED, broken="empty", value="number"),
     },
     archives=(
         Archive(
             file="SN2_buildings_train_AOI_2_Vegas.tar.gz",
-            url=f"{_SPACENET2_URL}/SN2_buildings_train_AOI_2_Vegas.tar.gz",
+            url=f"{_URL}/SN2_buildings_train_AOI_2_Vegas.tar.gz",
             md5="307da318bc43aaf9481828f92eda9126",
             into="SN2_buildings/train",
             holds=("SN2_buildings/train/AOI_2_Vegas_Train/",),
         ),
         Archive(
             file="SN2_buildings_train_AOI_3_Paris.tar.gz",
-            url=f"{_SPACENET2_URL}/SN2_buildings_train_AOI_3_Paris.tar.gz",
+            url=f"{_URL}/SN2_buildings_train_AOI_3_Paris.tar.gz",
             md5="4db469e3e4e7bf025368ad730aec0888",
             into="SN2_buildings/train",
             holds=("SN2_buildings/train/AOI_3_Paris_Train/",),
         ),
         Archive(
             file="SN2_buildings_train_AOI_4_Shanghai.tar.gz",
-            url=f"{_SPACENET2_URL}/SN2_buildings_train_AOI_4_Shanghai.tar.gz",
+            url=f"{_URL}/SN2_buildings_train_AOI_4_Shanghai.tar.gz",
             md5="986129eecd3e842ebc2063d43b407adb",
             into="SN2_buildings/train",
             holds=("SN2_buildings/train/AOI_4_Shanghai_Train/",),
         ),
         Archive(
             file="SN2_buildings_train_AOI_5_Khartoum.tar.gz",
-            url=f"{_SPACENET2_URL}/SN2_buildings_train_AOI_5_Khartoum.tar.gz",
+            url=f"{_URL}/SN2_buildings_train_AOI_5_Khartoum.tar.gz",
             md5="462b4bf0466c945d708befabd4d9115b",
             into="SN2_buildings/train",
             holds=("SN2_buildings/train/AOI_5_Khartoum_Train/",),
         ),
         Archive(
             file="AOI_2_Vegas_Test_public.tar.gz",
-            url=f"{_SPACENET2_URL}/AOI_2_Vegas_Test_public.tar.gz",
+            url=f"{_URL}/AOI_2_Vegas_Test_public.tar.gz",
             md5="d45405afd6629e693e2f9168b1291ea3",
             into="SN2_buildings/test",
             holds=("SN2_buildings/test/AOI_2_Vegas_Test_public/",),
         ),
         Archive(
             file="AOI_3_Paris_Test_public.tar.gz",
-            url=f"{_SPACENET2_URL}/AOI_3_Paris_Test_public.tar.gz",
+            url=f"{_URL}/AOI_3_Paris_Test_public.tar.gz",
             md5="2eaee95303e88479246e4ee2f2279b7f",
             into="SN2_buildings/test",
             holds=("SN2_buildings/test/AOI_3_Paris_Test_public/",),
         ),
         Archive(
             file="AOI_4_Shanghai_Test_public.tar.gz",
-            url=f"{_SPACENET2_URL}/AOI_4_Shanghai_Test_public.tar.gz",
+            url=f"{_URL}/AOI_4_Shanghai_Test_public.tar.gz",
             md5="f51dc51fa484dc7fb89b3697bd15a950",
             into="SN2_buildings/test",
             holds=("SN2_buildings/test/AOI_4_Shanghai_Test_public/",),
         ),
         Archive(
             file="AOI_5_Khartoum_Test_public.tar.gz",
-            url=f"{_SPACENET2_URL}/AOI_5_Khartoum_Test_public.tar.gz",
+            url=f"{_URL}/AOI_5_Khartoum_Test_public.tar.gz",
             md5="037d7be10530f0dd1c43d4ef79f3236e",
             into="SN2_buildings/test",
             holds=("SN2_buildings/test/AOI_5_Khartoum_Test_public/",),
@@ -108,11 +108,11 @@ SPACENET2 = Spec(
     licence="CC-BY-SA-4.0",
     homepage="https://spacenet.ai/spacenet-buildings-dataset-v2/",
     quirks=(
-        "The test images come without outlines.",
-        "Some GeoJSON files are empty or cannot be parsed: they count as images without buildings.",
-        "Besides the eight sharpened bands the release has them unsharpened, panchromatic and as 16 bit RGB.",
+        "The test images have no footprints.",
+        "Some GeoJSON files are empty or invalid: they are read as images without buildings.",
+        "Only the pan-sharpened bands are read; the release also has unsharpened, panchromatic and 16 bit RGB images.",
     ),
-    unverified=("names of the files within the archives", "dtype"),
+    unverified=("file names in the archives", "data type"),
     row="SpaceNet 1, 2, 4, 7",
 )
 SPECS = (SPACENET2,)

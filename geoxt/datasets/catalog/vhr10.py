@@ -1,4 +1,4 @@
-"""NWPU VHR-10: ten kinds of objects as boxes and outlines."""
+"""NWPU VHR-10: bounding boxes and polygons of ten object classes."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ VHR10 = Spec(
     licence="CC-BY-NC-4.0",
     homepage="https://github.com/chaozhong2010/VHR-10_dataset_coco",
     quirks=(
-        "The folders of images with and without objects use the same numbers.",
-        "Images of Vaihingen are infrared, red and green.",
-        "Counts of objects differ from those of the first publication.",
+        "Image numbers repeat in the folders of images with and without objects.",
+        "Images of Vaihingen have the bands near infrared, red and green.",
+        "Object counts differ from the first publication.",
     ),
     row="NWPU VHR-10",
 )

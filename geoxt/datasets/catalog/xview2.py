@@ -1,4 +1,4 @@
-"""xView2: buildings before and after disasters, with four grades of damage."""
+"""xView2: buildings before and after disasters, with four damage levels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from geoxt.datasets.assets import Raster
 from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
 
 _NAME = "{disaster:[a-z-]+}_{id:8d}"
-_PARTS = "{split:train|test|hold|tier3}"
-_ASK = "Register at https://xview2.org/dataset and download it there."
+_SPLIT = "{split:train|test|hold|tier3}"
+_REQUEST = "Register at https://xview2.org/dataset and download it there."
 
 XVIEW2 = Spec(
     name="xview2",
@@ -19,9 +19,9 @@ XVIEW2 = Spec(
         colors=("#000000", "#008000", "#0000ff", "#ffa500", "#ff0000"),
     ),
     assets={
-        "image": Raster(f"{_PARTS}/images/{_NAME}_{{time:pre|post}}_disaster.png", bands=RGB, shape=(1024, 1024)),
-        "mask": Raster(f"{_PARTS}/targets/{_NAME}_post_disaster_target.png", codes={}, shape=(1024, 1024)),
-        "before": Raster(f"{_PARTS}/targets/{_NAME}_pre_disaster_target.png", codes={0: 0, 1: 1}, shape=(1024, 1024)),
+        "image": Raster(f"{_SPLIT}/images/{_NAME}_{{time:pre|post}}_disaster.png", bands=RGB, shape=(1024, 1024)),
+        "mask": Raster(f"{_SPLIT}/targets/{_NAME}_post_disaster_target.png", codes={}, shape=(1024, 1024)),
+        "before": Raster(f"{_SPLIT}/targets/{_NAME}_pre_disaster_target.png", codes={0: 0, 1: 1}, shape=(1024, 1024)),
     },
     archives=(
         Archive(
@@ -29,17 +29,17 @@ XVIEW2 = Spec(
             md5="a20ebbfb7eb3452785b63ad02ffd1e16",
             sha256="a5941b7a3e523eafc4aeaa740a1c83f1af6a18c894e7e8c62dd830a76921ecd4",
             holds=("train/",),
-            manual=_ASK,
+            manual=_REQUEST,
         ),
         Archive(
             file="test_images_labels_targets.tar.gz",
             md5="1b39c47e05d1319c17cc8763cee6fe0c",
             sha256="0fcdbfe3ee7d0842729dd2230217e74b2f12be35546ff666df4dae5388e2541c",
             holds=("test/",),
-            manual=_ASK,
+            manual=_REQUEST,
         ),
-        Archive(file="hold_images_labels_targets.tar.gz", holds=("hold/",), manual=_ASK, apart=True),
-        Archive(file="tier3.tar.gz", holds=("tier3/",), manual=_ASK, apart=True),
+        Archive(file="hold_images_labels_targets.tar.gz", holds=("hold/",), manual=_REQUEST, apart=True),
+        Archive(file="tier3.tar.gz", holds=("tier3/",), manual=_REQUEST, apart=True),
     ),
     splits=Folders(apart=("hold", "tier3")),
     samples=3732,
@@ -49,13 +49,13 @@ XVIEW2 = Spec(
     licence="CC-BY-NC-SA-4.0",
     homepage="https://xview2.org/dataset",
     quirks=(
-        "`mask` is the damage after the disaster; `before` has every building as undamaged.",
-        "Outlines were drawn before and moved onto the image after, which does not lie exactly on the first.",
-        "The folders labels hold outlines in degrees as JSON, which are not read.",
-        "The contest's holdout (`hold`) and further training data (`tier3`) are loaded by name: the count is without.",
+        "`mask` is the damage after the disaster; `before` has all buildings as undamaged.",
+        "Polygons were drawn before the disaster and shifted to the image after it, which is not exactly aligned.",
+        "The JSON files in the folders labels (polygons in degrees) are not read.",
+        "The contest's holdout (`hold`) and extra training data (`tier3`) are loaded by name, and not counted.",
     ),
-    unverified=("split sizes", "names of the archives of hold and tier3", "that tier3 has targets"),
-    paper="4 classes; the masks have background besides",
+    unverified=("split sizes", "archive names of hold and tier3", "targets of tier3"),
+    paper="4 classes; the masks also have background",
     row="xView2",
     examples={"disaster": ("guatemala-volcano", "hurricane-florence", "palu-tsunami", "socal-fire")},
 )

@@ -1,11 +1,11 @@
-"""ZueriCrop: crops of fields from a year of Sentinel-2; semantic masks and numbered fields."""
+"""ZueriCrop: crop types and field instances of Sentinel-2 time series of one year."""
 
 from __future__ import annotations
 
 from geoxt.datasets.assets import Array
 from geoxt.datasets.spec import Archive, Level, Runs, Spec, classes, sensor_bands
 
-_AT = "https://hf.co/datasets/isaaccorley/zuericrop/resolve/8ac0f416fbaab032d8670cc55f984b9f079e86b2"
+_URL = "https://hf.co/datasets/isaaccorley/zuericrop/resolve/8ac0f416fbaab032d8670cc55f984b9f079e86b2"
 _CLASSES = classes(
     """
     unknown/background
@@ -133,7 +133,7 @@ _CLASSES = classes(
     agricultural production in buildings (e.g. champignons, brussel sprouts)
     Summer pastures
     Other areas outside the LN and SF
-    """  # noqa: E501 - names as labels.csv has them
+    """  # noqa: E501 - names as in labels.csv
 )
 _TIERS = """
 75: Apples < OrchardCrop < Orchards
@@ -185,15 +185,15 @@ _TIERS = """
 21 53: WinterRapeseed < BroadLeafRowCrop < Field crops
 10: WinterWheat < SmallGrainCereal < Field crops
 """
-"""Codes of the 80 kinds of vegetation that the authors use: their names in the fourth, third and second tier."""
+"""Codes of the 80 crop classes of the authors' hierarchy, with their names in tiers 4, 3 and 2."""
 
 
-def _tier(place: int) -> Level:
-    """Return the classes of a tier (0 for the fourth): its names in order of the alphabet from 1, all others 0."""
+def _tier(column: int) -> Level:
+    """Return the classes of a column of `_TIERS`, coded from 1 in alphabetical order; all other classes are 0."""
     rows = [line.split(": ") for line in _TIERS.strip().split("\n")]
-    of = {int(code): names.split(" < ")[place] for codes, names in rows for code in codes.split()}
-    names = sorted(set(of.values()))
-    codes = {code: names.index(of[code]) + 1 if code in of else 0 for code in _CLASSES.codes}
+    tier_names = {int(code): names.split(" < ")[column] for codes, names in rows for code in codes.split()}
+    names = sorted(set(tier_names.values()))
+    codes = {code: names.index(tier_names[code]) + 1 if code in tier_names else 0 for code in _CLASSES.codes}
     return Level(classes=classes("\n".join(["unknown/background", *names])), codes=codes)
 
 
@@ -222,13 +222,13 @@ ZUERICROP = Spec(
     archives=(
         Archive(
             file="ZueriCrop.hdf5",
-            url=f"{_AT}/ZueriCrop.hdf5",
+            url=f"{_URL}/ZueriCrop.hdf5",
             md5="1635231df67f3d25f4f1e62c98e221a4",
             sha256="738536d3a28154e9a47ab8431b325a0213e80e7b75e8df9f7f42cc815b322fde",
         ),
         Archive(
             file="labels.csv",
-            url=f"{_AT}/labels.csv",
+            url=f"{_URL}/labels.csv",
             md5="5118398c7a5bbc246f5f6bb35d8d529b",
             sha256="9bd634d09075e5a196a6b32ed81cb75dba50aa926644f1deb2a0a27f27af82ad",
         ),
@@ -242,15 +242,15 @@ ZUERICROP = Spec(
     licence="CC-BY-NC-4.0",
     homepage="https://github.com/0zgur0/multi-stage-convSTAR-network",
     quirks=(
-        "142 dates of 2019 a sample, in order; the file does not say which.",
-        "The near infrared band comes first; reflectance is the number times 0.0001.",
+        "Samples have 142 dates of 2019, in order; the file does not state the dates.",
+        "The near-infrared band is first; reflectance is the pixel value x 0.0001.",
         "Fields are numbered within a sample.",
-        "The folds are fifths of the file; the authors use samples of which 90 % have a label.",
-        "`level` merges the 80 classes that the authors use to 48 (tier4, as in the paper), 16 (tier3) or 5 (tier2).",
-        "There all other classes are without label, though `instances` numbers their fields.",
+        "The folds are consecutive fifths of the file; the authors use samples with 90% labelled pixels.",
+        "`level` merges the authors' 80 classes into 48 (tier4, as in the paper), 16 (tier3) or 5 (tier2).",
+        "At these levels all other classes are unlabelled, though `instances` numbers their fields.",
     ),
     unverified=("27,977 samples", "data types", "order of the bands", "wording of the licence"),
-    paper="116K samples are fields, in 27,977 images; 48 classes are the level tier4, the masks have 124",
+    paper="116K samples, which are fields in 27,977 images; 48 classes, which are the level tier4, the masks have 124",
     row="ZueriCrop",
 )
 SPECS = (ZUERICROP,)
