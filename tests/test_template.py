@@ -1,4 +1,4 @@
-"""Path templates: what they fill they find, and what they cannot read they say."""
+"""Path templates: filled paths are found and parsed again, invalid templates and fields raise."""
 
 # ruff: noqa: DTZ001 - dates in names are naive
 
@@ -45,26 +45,26 @@ FIELDS = {
 }
 
 
-def passed(fields):
+def public_fields(fields):
     return {name: value for name, value in fields.items() if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("pattern", FIELDS)
 @given(data=st.data())
-def test_a_template_finds_what_it_fills(pattern, data):
+def test_filled_paths_are_matched_found_and_globbed(pattern, data):
     template = Template(pattern)
     fields = data.draw(st.fixed_dictionaries(FIELDS[pattern]))
     try:
         path = template.fill(fields)
     except InputError:
         assume(False)
-    assert template.match(path) == passed(fields)
-    assert template.match(f"https://host/a/{path}", tail=True) == passed(fields)
+    assert template.match(path) == public_fields(fields)
+    assert template.match(f"https://host/a/{path}", tail=True) == public_fields(fields)
     with tempfile.TemporaryDirectory() as root:
         file = Path(root, path)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-        assert list(template.find(root)) == [(file, passed(fields))]
+        assert list(template.find(root)) == [(file, public_fields(fields))]
         assert list(Path(root).glob(template.glob())) == [file]
         assert list(Path(root).glob(template.glob(fields))) == [file]
 
@@ -91,7 +91,7 @@ def test_a_template_finds_what_it_fills(pattern, data):
         ("{a}_{b}/{a}.tif", "x_y_z/x_y.tif", {"a": "x_y", "b": "z"}),
     ],
 )
-def test_match(pattern, path, fields):
+def test_match_returns_fields_or_none(pattern, path, fields):
     assert Template(pattern).match(path) == fields
 
 
@@ -114,13 +114,13 @@ def test_match(pattern, path, fields):
         ),
     ],
 )
-def test_a_date_covers_what_its_form_leaves_open(form, value, first, last):
+def test_interval_covers_units_smaller_than_date_form(form, value, first, last):
     template = Template(f"a_{{date:{form}}}_{{made:%Y}}.tif")
     fields = template.match(template.fill({"date": value, "made": datetime(2024, 1, 1)}))
     assert template.interval(fields) == (datetime.fromisoformat(first), datetime.fromisoformat(last))
 
 
-def test_an_interval_ends_with_the_date_named_stop():
+def test_interval_ends_with_field_named_stop():
     template = Template("{start:%Y}_{stop:%Y}.tif")
     assert template.interval(template.match("2013_2014.tif")) == (
         datetime(2013, 1, 1),
@@ -129,11 +129,11 @@ def test_an_interval_ends_with_the_date_named_stop():
     assert Template("{id}.tif").interval({"id": "a"}) is None
 
 
-def test_a_date_without_a_time_fills_too():
+def test_date_objects_fill_date_fields():
     assert Template("{date:%Y%m%d}.tif").fill({"date": date(2020, 1, 2)}) == "20200102.tif"
 
 
-def test_names_and_choices():
+def test_names_choices_and_pickle():
     template = Template(LEVIR)
     assert template.names == ("split", "time", "id")
     assert Template(LANDSAT).names == ("sensor", "level", "path", "row", "date", "band")
@@ -143,17 +143,17 @@ def test_names_and_choices():
     assert pickle.loads(pickle.dumps(template)) == template
 
 
-def test_glob_escapes_what_the_template_means_literally():
+def test_glob_escapes_literal_text():
     assert Template("a[1]/{x}.tif").glob() == "a[[]1]/*.tif"
     assert Template("**/{x:a|b}/{n:d}.tif").glob({"x": "a"}) == "**/a/*.tif"
 
 
-def test_find_goes_in_the_order_of_names_and_lists_only_open_levels(tmp_path):
+def test_find_sorts_by_name_and_lists_only_levels_with_fields(tmp_path):
     for name in ["fix/b/2.tif", "fix/b/10.tif", "fix/a/1.tif", "fix/a/x.tif", "fix/a.tif", "other/a/1.tif"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = [fields for _, fields in Template("fix/{k}/{n:d}.tif").find(tmp_path)]
-    assert found == [{"k": "a", "n": 1}, {"k": "b", "n": 10}, {"k": "b", "n": 2}]
+    matches = [fields for _, fields in Template("fix/{k}/{n:d}.tif").find(tmp_path)]
+    assert matches == [{"k": "a", "n": 1}, {"k": "b", "n": 10}, {"k": "b", "n": 2}]
     assert list(Template("none/{k}.tif").find(tmp_path)) == []
     assert list(Template("fix/a.tif/{k}.tif").find(tmp_path)) == []
     assert [path.name for path, _ in Template("{k}").find(tmp_path)] == ["fix", "other"]
@@ -168,7 +168,7 @@ def test_find_goes_in_the_order_of_names_and_lists_only_open_levels(tmp_path):
         *["{a:%Y%Y}", "{a:[}.tif", "{a:(?P<x>.)}", "{a:x|y}_{a:z}", "{a}**/b.tif", "a/**", "{a b}.tif"],
     ],
 )
-def test_a_template_that_cannot_be_read(pattern):
+def test_invalid_template_raises(pattern):
     with pytest.raises(InputError, match=r"Cannot (parse|use|compile)"):
         Template(pattern)
 
@@ -193,6 +193,6 @@ def test_a_template_that_cannot_be_read(pattern):
         ("{d:%Y%m%d}.tif", {"d": "20200101"}, "its form is '%Y%m%d'"),
     ],
 )
-def test_fields_that_cannot_fill(pattern, fields, message):
+def test_fields_that_do_not_fit_raise(pattern, fields, message):
     with pytest.raises(InputError, match=message):
         Template(pattern).fill(fields)

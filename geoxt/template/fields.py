@@ -23,8 +23,8 @@ _STEPS = {
     "d": timedelta(days=1),
     "j": timedelta(days=1),
 }
-_TICK = timedelta(microseconds=1)
-_REGEX_SIGNS = frozenset("\\[](){}*?^$")
+_MICROSECOND = timedelta(microseconds=1)
+_REGEX_CHARACTERS = frozenset("\\[](){}*?^$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Field:
         """Return the value of a matching text; raises ValueError for an impossible date such as February 30."""
         match self.kind:
             case "date":
-                return datetime.strptime(text, self.form)  # noqa: DTZ007 - dates in names are UTC without saying so
+                return datetime.strptime(text, self.form)  # noqa: DTZ007 - dates in names are naive, in UTC
             case "integer":
                 return int(text)
             case _:
@@ -58,7 +58,7 @@ class Field:
     def write(self, value: Value | date) -> str:
         """Return the text whose value is `value`; raises InputError if there is none."""
         text = self._text(value)
-        if text is None or "/" in text or not re.fullmatch(self.regex, text) or self.read(text) != _moment(value):
+        if text is None or "/" in text or not re.fullmatch(self.regex, text) or self.read(text) != _as_datetime(value):
             form = repr(self.form) if self.form else "text within one folder level"
             problem = f"Cannot write {value!r} as {{{self.name}}}: its form is {form}."
             raise InputError(problem, remedy=f"Pass a value of {self.name!r} in that form.")
@@ -90,11 +90,11 @@ def date_interval(field: Field, value: Value) -> Interval:
     if not isinstance(value, datetime):
         problem = f"Cannot convert {{{field.name}}}={value!r} to an interval."
         raise InputError(problem, remedy="Pass a datetime.")
-    unit = next(sign for sign in "fSMHdjmYy" if f"%{sign}" in field.form)
-    return value, _next(value, unit) - _TICK if unit != "f" else value
+    unit = next(code for code in "fSMHdjmYy" if f"%{code}" in field.form)
+    return value, _end(value, unit) - _MICROSECOND if unit != "f" else value
 
 
-def _next(value: datetime, unit: str) -> datetime:
+def _end(value: datetime, unit: str) -> datetime:
     """Return the first instant after the second, minute, hour, day, month or year that begins at `value`."""
     if unit in _STEPS:
         return value + _STEPS[unit]
@@ -103,9 +103,9 @@ def _next(value: datetime, unit: str) -> datetime:
     return value.replace(year=value.year + 1, month=1)
 
 
-def _moment(value: Value | date) -> Value:
+def _as_datetime(value: Value | date) -> Value:
     if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - dates in names are UTC without saying so
+        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - dates in names are naive, in UTC
     return value
 
 
@@ -116,7 +116,7 @@ def _kind(form: str) -> Kind:
         return "date"
     if re.fullmatch(r"[1-9]?[0-9]*d", form):
         return "integer"
-    return "regex" if _REGEX_SIGNS & set(form) else "choice"
+    return "regex" if _REGEX_CHARACTERS & set(form) else "choice"
 
 
 def _regex(form: str, kind: Kind, text: str) -> str:
@@ -130,22 +130,22 @@ def _regex(form: str, kind: Kind, text: str) -> str:
         case "date":
             return _date_regex(form, text)
         case "regex":
-            return _checked(form, text)
+            return _custom_regex(form, text)
         case _:
             raise AssertionError(kind)
 
 
 def _date_regex(form: str, text: str) -> str:
-    signs = re.findall("%(.)", form)
-    if not set(signs) <= set(_DIGITS) or not {"Y", "y"} & set(signs) or len(set(signs)) < len(signs):
-        takes = " ".join(f"%{sign}" for sign in _DIGITS)
+    codes = re.findall("%(.)", form)
+    if not set(codes) <= set(_DIGITS) or not {"Y", "y"} & set(codes) or len(set(codes)) < len(codes):
+        known = " ".join(f"%{code}" for code in _DIGITS)
         problem = f"Cannot parse the date of {{{text}}}."
-        raise InputError(problem, remedy=f"Write a year (%Y or %y) and smaller units, each once, from {takes}.")
+        raise InputError(problem, remedy=f"Write a year (%Y or %y) and smaller units, each once, from {known}.")
     pieces = re.split("(%.)", form)
     return "".join(f"[0-9]{{{_DIGITS[p[1]]}}}" if p.startswith("%") else re.escape(p) for p in pieces)
 
 
-def _checked(form: str, text: str) -> str:
+def _custom_regex(form: str, text: str) -> str:
     try:
         groups = re.compile(form).groupindex
     except re.error as error:

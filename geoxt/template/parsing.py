@@ -48,44 +48,46 @@ class Parsed:
 def parse(pattern: str) -> Parsed:
     """Parse a template; raises InputError if it is invalid."""
     fields: dict[str, Field] = {}
-    parts = tuple(_known(part, fields, pattern) if isinstance(part, Field) else part for part in _pieces(pattern))
-    levels = _split(parts)
+    parts = tuple(
+        _first_occurrence(part, fields, pattern) if isinstance(part, Field) else part for part in _split_fields(pattern)
+    )
+    levels = _split_levels(parts)
     _check_levels(levels, pattern)
-    seen: set[str] = set()
-    whole = "".join(
-        "(?:[^/]+/)*" if level == [FOLDERS] else _regex(level, seen) + ("/" if level is not levels[-1] else "")
+    named: set[str] = set()
+    regex = "".join(
+        "(?:[^/]+/)*" if level == [FOLDERS] else _regex(level, named) + ("/" if level is not levels[-1] else "")
         for level in levels
     )
-    return Parsed(parts=parts, fields=fields, levels=tuple(_level(level) for level in levels), regex=whole)
+    return Parsed(parts=parts, fields=fields, levels=tuple(_level(level) for level in levels), regex=regex)
 
 
-def _pieces(pattern: str) -> Iterator[str | Field]:
+def _split_fields(pattern: str) -> Iterator[str | Field]:
     """Yield texts, `/`, `**/` and fields in order."""
     start = depth = 0
-    for at, sign in enumerate(pattern):
-        if sign == "{":
+    for position, character in enumerate(pattern):
+        if character == "{":
             if depth == 0:
-                yield from _literals(pattern[start:at])
-                start = at + 1
+                yield from _split_text(pattern[start:position])
+                start = position + 1
             depth += 1
-        elif sign == "}":
+        elif character == "}":
             depth -= 1
             if depth == 0:
-                yield parse_field(pattern[start:at])
-                start = at + 1
+                yield parse_field(pattern[start:position])
+                start = position + 1
         if depth < 0:
             break
     if depth:
         problem = f"Cannot parse the template {pattern!r}: its braces are not balanced."
         raise InputError(problem, remedy="Write fields as {{name}} or {{name:form}}.")
-    yield from _literals(pattern[start:])
+    yield from _split_text(pattern[start:])
 
 
-def _literals(text: str) -> Iterator[str]:
+def _split_text(text: str) -> Iterator[str]:
     return (piece for piece in re.split(r"(\*\*/|/)", text) if piece)
 
 
-def _known(field: Field, fields: dict[str, Field], pattern: str) -> Field:
+def _first_occurrence(field: Field, fields: dict[str, Field], pattern: str) -> Field:
     """Return the first occurrence of a field; repetitions may omit its form."""
     first = fields.setdefault(field.name, field)
     if field.form and field != first:
@@ -95,7 +97,7 @@ def _known(field: Field, fields: dict[str, Field], pattern: str) -> Field:
     return first
 
 
-def _split(parts: Iterable[str | Field]) -> list[list[str | Field]]:
+def _split_levels(parts: Iterable[str | Field]) -> list[list[str | Field]]:
     levels: list[list[str | Field]] = [[]]
     for part in parts:
         if part != "/":
@@ -107,9 +109,9 @@ def _split(parts: Iterable[str | Field]) -> list[list[str | Field]]:
 
 def _check_levels(levels: list[list[str | Field]], pattern: str) -> None:
     for level in levels:
-        whole = "".join(part if isinstance(part, str) else "{}" for part in level)
-        if whole in {"", ".", ".."} or ("**" in whole and whole != FOLDERS):
-            problem = f"Cannot parse the template {pattern!r}: {whole!r} is not a folder or file name."
+        text = "".join(part if isinstance(part, str) else "{}" for part in level)
+        if text in {"", ".", ".."} or ("**" in text and text != FOLDERS):
+            problem = f"Cannot parse the template {pattern!r}: {text!r} is not a folder or file name."
             remedy = "Write a relative path to a file, such as folder/{{name}}.tif or **/{{name}}.tif."
             raise InputError(problem, remedy=remedy)
 
@@ -119,18 +121,17 @@ def _level(level: list[str | Field]) -> Level:
     return Level(literal=literal, regex=re.compile(_regex(level, set())))
 
 
-def _regex(level: list[str | Field], seen: set[str]) -> str:
+def _regex(level: list[str | Field], named: set[str]) -> str:
     """Return the regular expression of one level; repeated fields become back-references."""
     pieces = []
-    for at, part in enumerate(level):
+    for position, part in enumerate(level):
         if isinstance(part, str):
             pieces.append(re.escape(part))
-        elif part.name in seen:
+        elif part.name in named:
             pieces.append(f"(?P={part.name})")
         else:
-            hidden = (
-                "(?!\\.)" if at == 0 and part.kind == "text" else ""
-            )  # as in a shell, where `*` does not match hidden files
-            pieces.append(f"{hidden}(?P<{part.name}>{part.regex})")
-            seen.add(part.name)
+            # As in a shell, where `*` does not match hidden files.
+            not_hidden = "(?!\\.)" if position == 0 and part.kind == "text" else ""
+            pieces.append(f"{not_hidden}(?P<{part.name}>{part.regex})")
+            named.add(part.name)
     return "".join(pieces)

@@ -89,7 +89,7 @@ class Template:
             If a field is missing, unknown or of a wrong form, or if the path would be parsed differently.
         """
         parsed = parse(self.pattern)
-        self._require(parsed, fields)
+        self._check_names(parsed, fields)
         texts = {name: field.write(fields[name]) for name, field in parsed.fields.items()}
         path = _joined((part for part in parsed.parts if part != FOLDERS), texts)
         if parsed.texts(path, tail=False) != texts:
@@ -135,12 +135,12 @@ class Template:
         return ((folder / relative, fields) for relative, fields in self.below(folder, listed=listed))
 
     def below(self, root: SomePath, *, listed: Callable[[str], None] | None = None) -> Iterator[tuple[str, Fields]]:
-        """Yield the results of `find` with paths as text relative to the folder, which takes 20 % less time."""
+        """Yield the results of `find` with paths as text relative to the folder, which takes 20% less time."""
         folder = Path(root)
         if not folder.is_dir():
             problem = f"Cannot find {self.pattern!r} in {str(folder)!r}: it is not a folder."
             raise InputError(problem, remedy="Pass an existing folder.")
-        for relative in _walk(str(folder), "", parse(self.pattern).levels, listed or _nothing):
+        for relative in _walk(str(folder), "", parse(self.pattern).levels, listed or _ignore):
             fields = self.match(relative)
             if fields is not None:
                 yield relative, fields
@@ -157,7 +157,7 @@ class Template:
         last = next((field for field in dates if field.name == "stop"), dates[0])
         return date_interval(dates[0], fields[dates[0].name])[0], date_interval(last, fields[last.name])[1]
 
-    def _require(self, parsed: Parsed, fields: Mapping[str, Value]) -> None:
+    def _check_names(self, parsed: Parsed, fields: Mapping[str, Value]) -> None:
         if missing := [name for name in parsed.fields if name not in fields]:
             problem = f"Cannot fill {self.pattern!r}: no value for {', '.join(missing)}."
             raise InputError(problem, remedy="Pass a value for each field.")
@@ -175,7 +175,7 @@ def _posix(path: SomePath) -> str:
     return text.replace(os.sep, "/") if os.sep != "/" else text
 
 
-def _nothing(_: str) -> None:
+def _ignore(_: str) -> None:
     """Do nothing."""
 
 
@@ -188,11 +188,10 @@ def _walk(root: str, above: str, levels: tuple[Level, ...], listed: Callable[[st
         for name in _listed(root, above, folders=True):
             yield from _walk(root, f"{above}{name}/", levels, listed)
         return
-    if level.literal is None:
-        listed(above)
     if level.literal is not None:
         names = [level.literal] if os.path.lexists(f"{root}/{above}{level.literal}") else []
     else:
+        listed(above)
         names = [name for name in _listed(root, above, folders=bool(below)) if level.regex.fullmatch(name)]
     for name in names:
         if below:
