@@ -172,9 +172,9 @@ def _replaced(parent: T, path: Sequence[str], value: Any, key: str) -> T:
         require_known([name], [f.name for f in fields(parent)], prefix=key.removesuffix(".".join(path)))
         new = _replaced(getattr(parent, name), inner, value, key) if inner else value
         changed: Any = replace(parent, **{name: new})
-        return changed  # type: ignore[no-any-return]
+        return changed
     if isinstance(parent, Mapping):
         options: Any = {**parent, name: _replaced(parent.get(name), inner, value, key) if inner else value}
-        return options  # type: ignore[no-any-return]
+        return options
     msg = f"Cannot set {key!r}: {key.removesuffix('.' + '.'.join(path))!r} has no keys."
     raise InputError(msg, remedy="Name a value of the configuration, such as recipe.lr, model or weights.")

@@ -174,7 +174,7 @@ def test_validation_tiles_cover_every_pixel_once(module):
 
 def test_invalid_arguments_raise(module, data):
     card = module.card(model="test_unet")
-    with pytest.raises(InputError, match="loss='hinge': pass one of cross_entropy"):
+    with pytest.raises(InputError, match="loss='hinge'. Pass loss=, one of cross_entropy"):
         Task(card, Recipe(loss="hinge"))
     with pytest.raises(InputError, match=r"Cannot train with epochs=0\. Pass epochs=1 or more"):
         fit(Task(card), module, epochs=0)

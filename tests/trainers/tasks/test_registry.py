@@ -135,7 +135,7 @@ def test_unsuitable_recipe_raises():
         Task(card, Recipe(loss="dice"))
     with pytest.raises(InputError, match="without 'height': their keys are image, label"):
         Task(card, names={"target": "height"}).target(data.train[0])
-    with pytest.raises(InputError, match="optimizer='Adamm'"):
+    with pytest.raises(InputError, match="optimizer 'Adamm'"):
         fit(Task(card, Recipe(optimizer="Adamm")), data, epochs=1, progress="none")
     with pytest.raises(InputError, match="schedule_options"):
         fit(Task(card, Recipe(schedule="StepLR")), data, epochs=1, progress="none")
