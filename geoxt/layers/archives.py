@@ -85,5 +85,5 @@ def _names_in(archive: str) -> list[str]:
         with tarfile.open(archive) as tarred:
             return [entry.name.removeprefix("./") for entry in tarred.getmembers() if entry.isfile()]
     except _ERRORS as error:
-        msg = f"Cannot list the files of {archive!r}: {error}."
-        raise ReadError(msg, remedy="Check that the archive is complete.") from error
+        problem = f"Cannot list the files of {archive!r}: {error}."
+        raise ReadError(problem, remedy="Check that the archive is complete.") from error

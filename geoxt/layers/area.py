@@ -60,8 +60,8 @@ class Area:
         """
         window = overlap(grid, self.grid)
         if window is None:
-            msg = f"Cannot cut the layer to {self.label}: its scenes do not overlap it ({crs_name(grid.crs)})."
-            raise OverlapError(msg, remedy="Pass another {bbox} or {intersects}.")
+            problem = f"Cannot cut the layer to {self.label}: its scenes do not overlap it ({crs_name(grid.crs)})."
+            raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
         rows, cols = window.within(full_window(grid))
         return grid[rows, cols]
 
@@ -75,8 +75,8 @@ def area_of(bbox: SomeBounds | None, intersects: SomeGeometry | None) -> Area | 
         If both are given, or one is invalid.
     """
     if bbox is not None and intersects is not None:
-        msg = "Cannot cut a layer to two areas: bounds and a geometry are both given."
-        raise InputError(msg, remedy="Pass either {bbox} or {intersects}.")
+        problem = "Cannot cut a layer to two areas: bounds and a geometry are both given."
+        raise InputError(problem, remedy="Pass either {bbox} or {intersects}.")
     if bbox is not None:
         return _of_bounds(bbox)
     return None if intersects is None else _of_geometry(intersects)
@@ -88,9 +88,9 @@ def _of_bounds(bbox: SomeBounds) -> Area:
         numbers = [*numbers[:2], *numbers[3:5]]
     valid = len(numbers) == 4 and bool(np.isfinite(numbers).all())
     if not valid or numbers[1] >= numbers[3] or numbers[0] == numbers[2] or max(map(abs, numbers[1::2])) > 90:
-        msg = f"Cannot read the bounds {list(bbox)!r}."
+        problem = f"Cannot read the bounds {list(bbox)!r}."
         remedy = "Pass {bbox} as west, south, east and north in degrees."
-        raise InputError(msg, remedy=remedy, value=bbox, argument="bbox")
+        raise InputError(problem, remedy=remedy, value=bbox, argument="bbox")
     west, south, east, north = numbers
     if west < east:
         sides = (west, south, east, north)
@@ -106,16 +106,16 @@ def _of_geometry(geometry: SomeGeometry) -> Area:
         interface = interface.get("geometry", interface) if isinstance(interface, Mapping) else interface
         shape = shapely.geometry.shape(interface or {})
     except (GeoxtError, AttributeError, KeyError, TypeError, ValueError, shapely.errors.ShapelyError) as error:
-        msg = f"Cannot read a geometry from {geometry!r}."
+        problem = f"Cannot read a geometry from {geometry!r}."
         remedy = "Pass {intersects} as GeoJSON or a shapely geometry, in degrees."
-        raise InputError(msg, remedy=remedy, value=geometry, argument="intersects") from error
+        raise InputError(problem, remedy=remedy, value=geometry, argument="intersects") from error
     if shape.is_empty:
-        msg = "Cannot cut a layer to an empty geometry."
-        raise InputError(msg, remedy="Pass {intersects} with a geometry that is not empty.", argument="intersects")
+        problem = "Cannot cut a layer to an empty geometry."
+        raise InputError(problem, remedy="Pass {intersects} with a geometry that is not empty.", argument="intersects")
     parts = shapely.get_parts(shape)
-    # parts on both sides of the antimeridian are brought together if that makes the bounds narrower
+    # western parts are shifted by 360 degrees if that makes the bounds narrower: across the antimeridian
     shifted = [shapely.affinity.translate(part, 360) if part.centroid.x < 0 else part for part in parts]
-    bounds, other = (shapely.total_bounds(np.asarray(group)) for group in (parts, shifted))
-    west, south, east, north = (other if other[2] - other[0] < bounds[2] - bounds[0] else bounds).tolist()
+    bounds, moved = (shapely.total_bounds(np.asarray(group)) for group in (parts, shifted))
+    west, south, east, north = (moved if moved[2] - moved[0] < bounds[2] - bounds[0] else bounds).tolist()
     least = 1e-9  # degrees: a point, or a line along a meridian, gets a minimal extent
     return Area(shape=shape, bounds=(west, south, max(east, west + least), max(north, south + least)))

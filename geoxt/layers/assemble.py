@@ -1,4 +1,4 @@
-"""Scenes -> layer: one CRS, resolution and grid for all of them, grouped into time steps."""
+"""Assemble scenes to a lazy layer: one CRS, resolution and grid, grouped into time steps."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from geoxt.source import Asset, Mosaic, Scene, to_layer
 from geoxt.types import Floats, Resampling, SomeCRS
 
 SAME = 1e-6
-"""Resolutions that differ by a smaller share are the same."""
+"""Relative tolerance within which resolutions are equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerMetadata:
-    """What scenes have in common, whether they came from STAC items or from files."""
+    """Bands, classes and attributes that the scenes of a layer share."""
 
     bands: tuple[str, ...]
     """Names of the bands, in order."""
@@ -47,43 +47,43 @@ class LayerMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """How scenes become a layer; `None` means "work it out"."""
+    """Options for the grid, time steps and pixels of a layer; `None` derives them from the scenes."""
 
     crs: SomeCRS | None = None
     """Coordinate reference system of the layer."""
     resolution: float | tuple[float, float] | None = None
     """Pixel size in CRS units: one number, or (width, height)."""
     grid: GeoBox | None = None
-    """The whole grid; excludes the two above."""
+    """Grid of the layer; excludes `crs` and `resolution`."""
     area: Area | None = None
-    """What the layer is cut to, unless its whole grid is given."""
+    """Area that the layer is cut to, unless `grid` is given."""
     groupby: GroupBy = "mosaic"
-    """Which scenes share a time step."""
+    """Grouping of scenes into time steps."""
     composite: Composite = "first"
-    """How the scenes of a step become one image."""
+    """Reduction of the scenes of a time step."""
     rescale: bool = False
-    """Whether pixels become physical values, float32 with NaN where there are none."""
+    """Whether pixels become physical values: float32, NaN if missing."""
     nodata: float | None = None
-    """Stored value of missing pixels, where the files do not say."""
+    """Stored value of missing pixels, if the files state none."""
     resampling: Resampling | None = None
-    """How pixels come onto the grid."""
+    """Resampling method."""
     chunks: Mapping[str, int] | int | None = None
     """Dask chunk sizes by dimension."""
     errors: Literal["raise", "nodata"] = "raise"
-    """What to do with a scene that cannot be read."""
+    """Whether a scene that cannot be read raises or gives nodata."""
     name: str | None = None
     """Name of the layer."""
     credentials: Credentials | None = None
-    """How files are opened."""
+    """Credentials to open files with."""
 
 
 def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placement) -> xr.DataArray:
-    """Return the lazy layer that scenes make.
+    """Return the lazy layer of scenes.
 
     Raises
     ------
     CRSError, GridError
-        Where the scenes disagree and no choice was given.
+        If the scenes disagree and the placement does not decide.
     """
     if not scenes:
         raise InputError("Cannot open a layer: there are no scenes.", remedy="Widen the selection.")
@@ -124,29 +124,30 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
 def _pixels(
     scenes: Sequence[Scene], product: LayerMetadata, placement: Placement
 ) -> tuple[np.dtype[Any], float | None]:
-    """Return the data type of stored pixels, and what marks missing ones."""
+    """Return the data type and the nodata value of stored pixels."""
     assets = [a for s in scenes for a in s.assets if a is not None]
     dtype = np.result_type(*{a.dtype for a in assets})
     nodata = _nodata(assets, placement.nodata, dtype)
     _check_type(dtype, scenes[0].id)
     if placement.errors not in {"raise", "nodata"}:
-        msg = f"Cannot treat files that fail by errors={placement.errors!r}: pass errors='raise' or 'nodata'."
-        raise InputError(msg)
+        problem = f"Cannot handle read errors by {placement.errors!r}."
+        remedy = "Pass {errors:'raise'} or 'nodata'."
+        raise InputError(problem, remedy=remedy, value=placement.errors, argument="errors")
     _check_resampling(product, placement.resampling)
     return dtype, nodata
 
 
-def _check_resampling(product: LayerMetadata, how: Resampling | None) -> None:
-    if product.categorical and how not in {None, "nearest", "mode"}:
-        msg = f"Cannot resample class codes by {how!r}. Pass resampling='nearest' or 'mode'."
-        raise InputError(msg)
+def _check_resampling(product: LayerMetadata, method: Resampling | None) -> None:
+    if product.categorical and method not in {None, "nearest", "mode"}:
+        problem, remedy = f"Cannot resample class codes by {method!r}.", "Pass {resampling:'nearest'} or 'mode'."
+        raise InputError(problem, remedy=remedy, value=method, argument="resampling")
 
 
 def _grid(scenes: Sequence[Scene], placement: Placement) -> GeoBox:
     if placement.grid is not None:
         return placement.grid
-    found = choose_grid(scenes, crs=placement.crs, resolution=placement.resolution)
-    return found if placement.area is None else placement.area.cut(found)
+    grid = choose_grid(scenes, crs=placement.crs, resolution=placement.resolution)
+    return grid if placement.area is None else placement.area.cut(grid)
 
 
 def choose_grid(
@@ -157,9 +158,9 @@ def choose_grid(
     Raises
     ------
     CRSError
-        Where the scenes lie in several CRSs and none was chosen.
+        If the scenes are in several CRSs and none is given.
     GridError
-        Where they have several resolutions and none was chosen.
+        If they have several resolutions and none is given.
     """
     grids: dict[GeoBox, str] = {}
     files: dict[GeoBox, str] = {}
@@ -172,13 +173,16 @@ def choose_grid(
         target = require_one_crs((name, grid.crs) for grid, name in grids.items() if grid.crs is not None)
     else:
         target = parse_crs(crs)
-    own = [grid for grid in grids if grid.crs == target]
-    chosen = _pair(resolution) if resolution is not None else _resolution(own or list(grids), target, grids, files)
-    lattice = [g for g in own if _axis_aligned(g) and np.allclose(_size(g), chosen, rtol=SAME)]
+    in_target = [grid for grid in grids if grid.crs == target]
+    if resolution is not None:
+        chosen = _pair(resolution)
+    else:
+        chosen = _resolution(in_target or list(grids), target, grids, files)
+    lattice = [g for g in in_target if _axis_aligned(g) and np.allclose(_size(g), chosen, rtol=SAME)]
     anchor = lattice[0].affine if lattice else Affine.identity()
     bounds = bounds_in(list(grids), target)
     if target.geographic:
-        bounds = _together(bounds)
+        bounds = _unwrapped(bounds)
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
     return snap_grid((left, bottom, right, top), chosen, anchor, target)
 
@@ -186,26 +190,26 @@ def choose_grid(
 def _resolution(
     grids: Sequence[GeoBox], target: CRS, scenes: Mapping[GeoBox, str], files: Mapping[GeoBox, str]
 ) -> tuple[float, float]:
-    """Return the one pixel size that all grids have in the target CRS."""
+    """Return the pixel size of all grids in the target CRS; raise if they differ."""
     sizes = [_size(g) if g.crs == target and _axis_aligned(g) else _size(g.to_crs(target)) for g in grids]
     for grid, size in zip(grids, sizes, strict=True):
         if grids[0].crs == target and not np.allclose(size, sizes[0], rtol=SAME):
             a, b = f"{sizes[0][0]:g}", f"{size[0]:g}"
-            one = scenes[grids[0]] == scenes[grid]  # its bands differ: their files tell them apart
-            first, other = (files[g] if one else scenes[g] for g in (grids[0], grid))
-            of = f" of {scenes[grid]!r}" if one and scenes[grid] not in first else ""
+            same_scene = scenes[grids[0]] == scenes[grid]  # then its bands differ: name their files
+            first, other = (files[g] if same_scene else scenes[g] for g in (grids[0], grid))
+            of = f" of {scenes[grid]!r}" if same_scene and scenes[grid] not in first else ""
             where = f"{first!r}{of} has pixels of {a}, {other!r} of {b} units of {crs_name(target)}"
-            msg = f"Cannot choose one resolution: {where}. Pass resolution={a} or resolution={b}."
-            raise GridError(msg)
+            remedy = f"Pass {{resolution:{a}}} or {{resolution:{b}}}."
+            raise GridError(f"Cannot choose one resolution: {where}.", remedy=remedy, argument="resolution")
     return sizes[0]
 
 
-def _together(bounds: Floats) -> Floats:
-    """Bring longitudes to one side of the antimeridian, where that makes the whole narrower."""
-    middles = bounds[:, [0, 2]].mean(1)
-    turned = np.where(middles < 0, middles + 360, middles)
-    if np.ptp(turned) < np.ptp(middles):
-        shift = turned - middles
+def _unwrapped(bounds: Floats) -> Floats:
+    """Return bounds with longitudes of 0 to 360 if that makes their union narrower than -180 to 180."""
+    centers = bounds[:, [0, 2]].mean(1)
+    shifted = np.where(centers < 0, centers + 360, centers)
+    if np.ptp(shifted) < np.ptp(centers):
+        shift = shifted - centers
         return np.asarray(bounds + np.stack((shift, 0 * shift, shift, 0 * shift), axis=1))
     return bounds
 
@@ -213,8 +217,8 @@ def _together(bounds: Floats) -> Floats:
 def _pair(resolution: float | tuple[float, float]) -> tuple[float, float]:
     x, y = resolution if isinstance(resolution, tuple) else (resolution, resolution)
     if not (x > 0 and y > 0):
-        msg = f"Cannot use resolution={resolution!r}: pass pixel sizes above zero, in CRS units."
-        raise GridError(msg)
+        problem, remedy = f"Cannot use pixels of size {resolution!r}.", "Pass {resolution} above zero, in CRS units."
+        raise GridError(problem, remedy=remedy, value=resolution, argument="resolution")
     return float(x), float(y)
 
 
@@ -226,21 +230,22 @@ def _axis_aligned(grid: GeoBox) -> bool:
     return bool(grid.affine.b == 0 and grid.affine.d == 0)
 
 
-def _nodata(assets: Sequence[Asset], given: float | None, dtype: np.dtype[Any]) -> float | None:
-    if given is not None:
-        if representable(given, str(dtype)) is None:
-            msg = f"Cannot mark missing pixels by nodata={given:g}: no {dtype} pixel can have it. Pass one that it can."
-            raise InputError(msg)
-        return float(dtype.type(given).item())
-    found = next((a.nodata for a in assets if a.nodata is not None), None)
-    return None if found is None else float(dtype.type(found).item())
+def _nodata(assets: Sequence[Asset], override: float | None, dtype: np.dtype[Any]) -> float | None:
+    if override is not None:
+        if representable(override, str(dtype)) is None:
+            problem = f"Cannot use nodata value {override:g}: {dtype} pixels cannot hold it."
+            remedy = f"Pass {{nodata}} as a value of {dtype}."
+            raise InputError(problem, remedy=remedy, value=override, argument="nodata")
+        return float(dtype.type(override).item())
+    stated = next((a.nodata for a in assets if a.nodata is not None), None)
+    return None if stated is None else float(dtype.type(stated).item())
 
 
 def representable(nodata: float | None, dtype: str) -> float | None:
-    """Return a nodata value, or `None` where no pixel of the type can have it."""
-    if dtype == "complex_int16":  # GDAL's own; numpy has no such type
-        msg = "Cannot open a raster of complex_int16 pixels: they are not real numbers. Write its parts as real bands."
-        raise InputError(msg)
+    """Return a nodata value, or `None` if the data type cannot hold it."""
+    if dtype == "complex_int16":  # GDAL's CInt16, which numpy lacks
+        problem = "Cannot open a raster of complex_int16 pixels: they are not real numbers."
+        raise InputError(problem, remedy="Write its parts as real bands.")
     kind = np.dtype(dtype)
     if nodata is None or kind.kind not in "iu":
         return nodata
@@ -250,5 +255,5 @@ def representable(nodata: float | None, dtype: str) -> float | None:
 
 def _check_type(dtype: np.dtype[Any], scene: str) -> None:
     if dtype.kind not in "iufb":
-        msg = f"Cannot open scene {scene!r}: its pixels are {dtype}, not real numbers. Write its parts as real bands."
-        raise InputError(msg)
+        problem = f"Cannot open scene {scene!r}: its pixels are {dtype}, not real numbers."
+        raise InputError(problem, remedy="Write its parts as real bands.")

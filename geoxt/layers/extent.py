@@ -25,10 +25,10 @@ def bounds_in(grids: Sequence[GeoBox], crs: CRS) -> Floats:
         If a grid reaches beyond the domain of the CRS.
     """
     out = np.empty((len(grids), 4))
-    for own, indices in _by_crs(grids).items():
+    for grid_crs, indices in _by_crs(grids).items():
         points = np.array([_points(grids[i], _EDGE) for i in indices])
-        if own != crs:
-            points = np.stack(transformer(own, crs).transform(points[..., 0], points[..., 1]), axis=-1)
+        if grid_crs != crs:
+            points = np.stack(transformer(grid_crs, crs).transform(points[..., 0], points[..., 1]), axis=-1)
             if crs.geographic:
                 with np.errstate(invalid="ignore"):
                     points[..., 0] += 360 * np.rint((points[:, :1, 0] - points[..., 0]) / 360)
@@ -42,9 +42,9 @@ def bounds_in(grids: Sequence[GeoBox], crs: CRS) -> Floats:
 def longitudes(grids: Sequence[GeoBox]) -> Floats:
     """Return the center longitude of each grid, -180 to 180; NaN if it is undefined."""
     out = np.empty(len(grids))
-    for own, indices in _by_crs(grids).items():
+    for grid_crs, indices in _by_crs(grids).items():
         points = np.array([_points(grids[i], np.array([[0.5, 0.5]]))[0] for i in indices])
-        longitude, _ = transformer(own, parse_crs("EPSG:4326")).transform(points[:, 0], points[:, 1])
+        longitude, _ = transformer(grid_crs, parse_crs("EPSG:4326")).transform(points[:, 0], points[:, 1])
         out[indices] = np.where(np.isfinite(longitude), (np.asarray(longitude) + 180) % 360 - 180, np.nan)
     return out
 

@@ -1,4 +1,4 @@
-"""Scenes -> tree: one node per CRS on the pixel lattice of its scenes, so that no image is resampled."""
+"""Assemble scenes to a tree: one node per CRS on the pixel lattice of its scenes, so that no image is resampled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from geoxt.types import SomeCRS
 
 
 def is_native(crs: SomeCRS | None) -> TypeGuard[str]:
-    """Return whether `crs` is "native": scenes stay in their own CRSs."""
+    """Return whether `crs` is "native": no scene is reprojected."""
     return isinstance(crs, str) and crs == "native"
 
 
@@ -53,7 +53,7 @@ class Lattice:
 def assemble_native(scenes: Sequence[Scene], product: LayerMetadata, placement: Placement) -> xr.DataTree:
     """Return a tree of lazy layers with a node per CRS, on the pixels of its scenes.
 
-    Scenes of one CRS on different pixel lattices are in nodes of their own. Nodes are in the order of their first
+    Scenes of one CRS on different pixel lattices are in separate nodes. Nodes are in the order of their first
     scenes; those outside the area are left out.
 
     Raises
@@ -64,22 +64,22 @@ def assemble_native(scenes: Sequence[Scene], product: LayerMetadata, placement: 
         If no scene overlaps the area.
     """
     if placement.grid is not None:
-        problem = f"Cannot keep scenes in their own CRSs on one grid ({crs_name(placement.grid.crs)})."
+        problem = f"Cannot keep the native CRSs of scenes on one grid ({crs_name(placement.grid.crs)})."
         raise GridError(problem, remedy="Pass either {crs:'native'} or {grid}.")
-    found = _lattices(scenes) if placement.resolution is None else _by_crs(scenes, placement.resolution)
+    groups = _lattices(scenes) if placement.resolution is None else _by_crs(scenes, placement.resolution)
     name = placement.name or ("mask" if product.categorical else "image")
-    parts, missed = {}, None
-    for node, (grid, own) in zip(node_names(grid.crs for grid, _ in found), found, strict=True):
+    parts, last_error = {}, None
+    for node, (grid, of_node) in zip(node_names(grid.crs for grid, _ in groups), groups, strict=True):
         try:
             cut = grid if placement.area is None else placement.area.cut(grid)
         except OverlapError as error:
-            missed = error
+            last_error = error
             continue
-        layer = assemble(own, product, replace(placement, crs=None, resolution=None, area=None, grid=cut))
+        layer = assemble(of_node, product, replace(placement, crs=None, resolution=None, area=None, grid=cut))
         parts[node] = layer.to_dataset(name=name)
     if not parts:
-        assert missed is not None
-        raise missed
+        assert last_error is not None
+        raise last_error
     return tree_of(parts)
 
 
@@ -88,10 +88,10 @@ def _lattices(scenes: Sequence[Scene]) -> list[tuple[GeoBox, list[Scene]]]:
     lattices: list[Lattice] = []
     known: dict[GeoBox, Lattice] = {}
     for scene in scenes:
-        grids = _own_grids(scene)
+        grids = _grids_of(scene)
         lattice = known.get(grids[0])
         if lattice is None:
-            lattice = next((one for one in lattices if one.add(grids[0])), None)
+            lattice = next((lattice for lattice in lattices if lattice.add(grids[0])), None)
         if lattice is None:
             lattice = Lattice(base=grids[0])
             lattice.add(grids[0])
@@ -103,21 +103,19 @@ def _lattices(scenes: Sequence[Scene]) -> list[tuple[GeoBox, list[Scene]]]:
     return [(lattice.grid, lattice.scenes) for lattice in lattices]
 
 
-def _own_grids(scene: Scene) -> list[GeoBox]:
+def _grids_of(scene: Scene) -> list[GeoBox]:
     """Return the grids of a scene; raise if they differ in pixel lattice."""
     grids = list(dict.fromkeys(asset.grid for asset in scene.assets if asset is not None))
     for grid in grids:
         if grid.affine.b or grid.affine.d:
-            problem = (
-                f"Cannot keep the pixels of scene {scene.id!r} as they are: its grid is rotated, {grid.affine[:6]}."
-            )
-            raise GridError(problem, remedy="Pass {crs} to resample it onto a grid that is not.")
+            problem = f"Cannot keep the native pixels of scene {scene.id!r}: its grid is rotated, {grid.affine[:6]}."
+            raise GridError(problem, remedy="Pass {crs} to resample it onto a grid that is not rotated.")
         if pixel_offset(grid, grids[0]) is None:
             sizes = [f"{abs(g.affine.a):g} x {abs(g.affine.e):g}" for g in (grids[0], grid)]
-            msg = f"Cannot keep the bands of scene {scene.id!r} as they are on one grid: their pixels are {sizes[0]} "
-            msg += f"and {sizes[1]} units of {crs_name(grid.crs)}" + (", shifted" if sizes[0] == sizes[1] else "")
+            problem = f"Cannot keep the native pixels of scene {scene.id!r} on one grid: their pixels are {sizes[0]} "
+            problem += f"and {sizes[1]} units of {crs_name(grid.crs)}" + (", shifted" if sizes[0] == sizes[1] else "")
             remedy = "Pass {bands} that share their pixels. Or pass {resolution} to resample the others."
-            raise GridError(f"{msg}.", remedy=remedy)
+            raise GridError(f"{problem}.", remedy=remedy)
     return grids
 
 
@@ -129,14 +127,14 @@ def _by_crs(scenes: Sequence[Scene], resolution: float | tuple[float, float]) ->
         grids = [asset.grid for asset in scene.assets if asset is not None]
         exact = [g for g in grids if np.allclose((g.affine.a, abs(g.affine.e)), (width, height), rtol=SAME)]
         first = (exact or grids)[0]
-        same = (one for one in lattices if (one.add(first) if exact else one.base.crs == first.crs))
+        same = (known for known in lattices if (known.add(first) if exact else known.base.crs == first.crs))
         lattice = next(same, None)
         if lattice is None:
             base = first if exact else choose_grid([scene], crs=first.crs, resolution=resolution)
             lattice = Lattice(base=base)
             lattices.append(lattice)
         lattice.scenes.append(scene)
-    return [(choose_grid(one.scenes, crs=one.base.crs, resolution=resolution), one.scenes) for one in lattices]
+    return [(choose_grid(x.scenes, crs=x.base.crs, resolution=resolution), x.scenes) for x in lattices]
 
 
 __all__ = ["Lattice", "assemble_native", "is_native"]

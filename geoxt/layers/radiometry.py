@@ -1,4 +1,4 @@
-"""Radiometry of bands: what a catalog states, what is known of the sensor, and what a layer says of its numbers."""
+"""Scale and offset of bands, by catalog, scene metadata or product, and the attributes that document them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from geoxt.layers.products import Band, Product, Radiometry
 from geoxt.source import Asset, Scene
 
 HARMONISED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
-"""Properties of Earth Search that, where true, say that pixels already contain the offset of Sentinel-2."""
+"""Item properties of Earth Search: whether the offset of Sentinel-2 is already applied to the pixels."""
 _BASELINE = re.compile(r"_N(\d{4})_")
 _PRODUCTS = ("s2:product_uri", "s2:product_id", "sentinel:product_id", "title")
 
 
 def baseline_of(properties: Mapping[str, Any], item: str = "") -> str | None:
-    """Return the processing baseline that an item's properties, or the names in them, tell; as "04.00" or "0400"."""
+    """Return the processing baseline in an item's properties or product names, as "04.00" or "0400"; else `None`."""
     stated = properties.get("s2:processing_baseline", properties.get("processing:version"))
     if stated is not None:
         return str(stated)
     names = (str(properties.get(key, "")) for key in _PRODUCTS)
-    found = next((m for m in map(_BASELINE.search, (*names, item)) if m), None)
-    return found[1] if found else None
+    match = next((m for m in map(_BASELINE.search, (*names, item)) if m), None)
+    return match[1] if match else None
 
 
 def stated(entry: Mapping[str, Any]) -> Radiometry | None:
-    """Return scale and offset that a catalog states for a band (raster extension), `None` where it states neither."""
+    """Return scale and offset of a band by the STAC raster extension; `None` if it states neither."""
     scale = entry.get("scale", entry.get("raster:scale"))
     offset = entry.get("offset", entry.get("raster:offset"))
     if scale is None and offset is None:
@@ -37,78 +37,81 @@ def stated(entry: Mapping[str, Any]) -> Radiometry | None:
 
 
 def known(
-    facts: Product | None,
+    product: Product | None,
     band: Band | None,
     file: str | None,
     *,
     baseline: str | None = None,
     harmonised: bool = False,
     strict: bool = False,
-    own: Mapping[str, Radiometry] | None = None,
+    of_scene: Mapping[str, Radiometry] | None = None,
     scene: str = "",
 ) -> Radiometry | None:
-    """Return scale and offset that a scene's own metadata, or else the facts of a layer, tell of a band.
-
-    `None` where they tell none.
+    """Return scale and offset of a band by the scene's metadata, else by its product; `None` if neither has them.
 
     Parameters
     ----------
-    facts, band, file
-        The layer, its band, and the band as file names spell it.
+    product, band, file
+        The product, its band, and the name of the band in file names.
     baseline
         The scene's processing baseline.
     harmonised
-        Whether pixels already contain the offset.
+        Whether the offset is already applied to the pixels.
     strict
-        Whether it is an error that a baseline, or metadata of the scene, are needed and not there; else nothing is
-        told.
-    own
-        What a file with the scene's metadata says, by band as file names spell them.
+        Whether to raise if a baseline or a metadata file of the scene is required and missing.
+    of_scene
+        Scales in the scene's metadata file, by name of the band in file names.
     scene
-        Name of the scene, for the error.
+        Name of the scene, for errors.
+
+    Raises
+    ------
+    InputError
+        If `strict` and the scale cannot be determined.
     """
-    if facts is None or band is None:
+    if product is None or band is None:
         return None
-    spelt = file or band.name
-    if own and spelt in own:
-        return own[spelt]
+    name = file or band.name
+    if of_scene and name in of_scene:
+        return of_scene[name]
     try:
-        rule = facts.radiometry(spelt, baseline="00.00" if harmonised else baseline)
+        rule = product.radiometry(name, baseline="00.00" if harmonised else baseline)
     except InputError:
         if strict:
             raise
         return None
-    if rule is None and strict and facts.sidecar is not None and facts.sidecar.covers(spelt):
-        names = " or ".join(repr(name.format(scene=scene)) for name in facts.sidecar.names)
-        msg = f"Cannot rescale band {spelt} of scene {scene!r}: its scale stands in {names}, which is not beside it"
-        raise InputError(msg + " or does not tell it. Put the file there, or pass rescale=False.")
+    if rule is None and strict and product.sidecar is not None and product.sidecar.covers(name):
+        names = " or ".join(repr(form.format(scene=scene)) for form in product.sidecar.names)
+        problem = f"Cannot rescale band {name} of scene {scene!r}: {names} beside it is missing or lacks its scale."
+        remedy = "Put the file there. Or pass {rescale:False}."
+        raise InputError(problem, remedy=remedy, argument="rescale")
     return rule
 
 
-def is_harmonised(properties: Mapping[str, Any], also: str | None = None) -> bool:
-    """Tell whether an item says that its pixels already contain the offset."""
-    return any(properties.get(key) is True for key in (*HARMONISED, also) if key)
+def is_harmonised(properties: Mapping[str, Any], further: str | None = None) -> bool:
+    """Return whether an item states that the offset is already applied to its pixels."""
+    return any(properties.get(key) is True for key in (*HARMONISED, further) if key)
 
 
 def attrs_of(scenes: Sequence[Scene], units: Iterable[str], *, rescale: bool) -> dict[Hashable, Any]:
-    """Return attributes that say what a layer's numbers are.
+    """Return attributes that document the radiometry of a layer.
 
-    `radiometry` says it in words. `scales` and `offsets`, a number a band, are there where numbers are as stored and
-    all scenes have the same; `units` where they are physical and all bands have the same.
+    `radiometry` states it as text. `scales` and `offsets` (one number per band) are set for stored values if all scenes
+    have the same; `units` for physical values if all bands have the same.
     """
-    pairs = {tuple((_of(a)) for a in s.assets) for s in scenes}
+    pairs = {tuple(_scale_offset(asset) for asset in scene.assets) for scene in scenes}
     if rescale:
         unit = set(units)
-        says: dict[Hashable, Any] = {"radiometry": "physical: stored * scale + offset, of each scene and band"}
-        return says | ({"units": unit.pop()} if len(unit) == 1 else {})
-    if all(one in {None, (1.0, 0.0)} for pair in pairs for one in pair):
+        attrs: dict[Hashable, Any] = {"radiometry": "physical: stored * scale + offset, of each scene and band"}
+        return attrs | ({"units": unit.pop()} if len(unit) == 1 else {})
+    if all(pair in {None, (1.0, 0.0)} for of_scene in pairs for pair in of_scene):
         return {}
     if len(pairs) > 1:
         return {"radiometry": "as stored: scales and offsets differ between scenes, rescale=True applies them"}
-    numbers = [one or (1.0, 0.0) for one in pairs.pop()]
-    says = {"radiometry": "as stored: physical = stored * scales + offsets, band by band"}
-    return says | {"scales": [scale for scale, _ in numbers], "offsets": [offset for _, offset in numbers]}
+    per_band = [pair or (1.0, 0.0) for pair in pairs.pop()]
+    attrs = {"radiometry": "as stored: physical = stored * scales + offsets, band by band"}
+    return attrs | {"scales": [scale for scale, _ in per_band], "offsets": [offset for _, offset in per_band]}
 
 
-def _of(asset: Asset | None) -> tuple[float, float] | None:
+def _scale_offset(asset: Asset | None) -> tuple[float, float] | None:
     return None if asset is None else (asset.scale, asset.offset)

@@ -1,4 +1,4 @@
-"""Scenes -> time steps: the scenes of each step in order of priority, and its time."""
+"""Group scenes into time steps, and order the scenes of each step by priority."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def ordered(scenes: Sequence[Scene], steps: Steps, composite: Composite) -> tupl
         case "least cloudy":
             missing = [s.id for s in scenes if s.cloud_cover is None]
             if missing:
-                msg = f"Cannot take the least cloudy scene: {missing[0]!r} does not state its cloud cover."
-                raise InputError(msg, remedy="Pass another {composite}. Or pass items that have eo:cloud_cover.")
+                problem = f"Cannot take the least cloudy scene: {missing[0]!r} does not state its cloud cover."
+                raise InputError(problem, remedy="Pass another {composite}. Or pass items that have eo:cloud_cover.")
             return _by(steps, lambda i: scenes[i].cloud_cover), "first"
         case _:
             choices = ", ".join(map(repr, get_args(Composite)))
-            msg = f"Cannot compose scenes by {composite!r}."
+            problem = f"Cannot compose scenes by {composite!r}."
             raise InputError(
-                msg, remedy=f"Pass {{composite}}, one of {choices}.", value=composite, argument="composite"
+                problem, remedy=f"Pass {{composite}}, one of {choices}.", value=composite, argument="composite"
             )
 
 
@@ -128,9 +128,9 @@ def _bins(starts: Sequence[np.datetime64], frequency: str) -> list[Any]:
         grouped = pd.Series(np.arange(len(index)), index=index).groupby(pd.Grouper(freq=frequency))
         labels = {i: pd.Timestamp(str(label)) for label, group in grouped for i in group}
     except ValueError as error:
-        msg = f"Cannot group scenes by {frequency!r}: {error}."
+        problem = f"Cannot group scenes by {frequency!r}: {error}."
         remedy = "Pass {groupby:'mosaic'}, 'time', 'day', 'solar_day', None, or a frequency such as 'MS' or '7D'."
-        raise InputError(msg, remedy=remedy, value=frequency, argument="groupby") from error
+        raise InputError(problem, remedy=remedy, value=frequency, argument="groupby") from error
     return [labels[i].to_datetime64() for i in range(len(index))]
 
 

@@ -1,4 +1,4 @@
-"""Paths -> files: glob patterns, and the files of a known product in folders, `.SAFE` trees and archives."""
+"""Resolve paths to files: glob patterns, and a product's files in folders, `.SAFE` trees and archives."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def expand_paths(paths: SomePaths, *, folders: bool = False) -> list[str]:
     Parameters
     ----------
     paths
-        Paths or patterns; URLs and GDAL's `/vsi…` paths are returned as they are.
+        Paths or patterns; URLs and GDAL's `/vsi…` paths are returned unchanged.
     folders
-        Whether to return folders too: those given, and those that a pattern matches and that are named like scenes.
+        Whether to return folders too: given folders, and matches of a pattern that have the name of a scene.
 
     Raises
     ------
@@ -42,9 +42,11 @@ def expand_paths(paths: SomePaths, *, folders: bool = False) -> list[str]:
         matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns too)
         matches = [m for m in matches if Path(m).is_file() or (folders and is_scene_name(m) and Path(m).is_dir())]
         if not matches:
-            where = " (a folder: add a pattern such as '*.tif')" if Path(pattern).is_dir() else ""
-            msg = f"Cannot find any file for {pattern!r}{where}."
-            raise InputError(msg, remedy="Pass an existing path or a pattern that matches.")
+            if Path(pattern).is_dir():
+                problem = f"Cannot find any file for {pattern!r}: it is a folder."
+                raise InputError(problem, remedy="Add a pattern such as '*.tif' to it.")
+            remedy = "Pass an existing path or a pattern that matches."
+            raise InputError(f"Cannot find any file for {pattern!r}.", remedy=remedy)
         result += matches
     if not result:
         raise InputError("Cannot open a layer from an empty list of paths.", remedy="Pass at least one file.")
@@ -56,8 +58,8 @@ def gather_files(
 ) -> tuple[list[str], Product | None]:
     """Return the files to open, and their product.
 
-    A folder or archive stands for the files of a known product in it, at any depth: of the bands to open and of the
-    quality bands that `exclude` needs. If a band has files of several pixel sizes, the one of the sensor's resolution
+    A folder or archive is replaced by the product's files in it, at any depth: of the bands to open and of the quality
+    bands that `exclude` needs. If a band has files of several pixel sizes, the one of the sensor's resolution
     is used, else the finest.
 
     Parameters
@@ -78,16 +80,16 @@ def gather_files(
     ReadError
         If an archive cannot be read.
     """
-    places = expand_paths(paths, folders=True)
-    files_by_folder = {path: list(files_in(path)) for path in places if holds_files(path)}
+    expanded = expand_paths(paths, folders=True)
+    files_by_folder = {path: list(files_in(path)) for path in expanded if holds_files(path)}
     if not files_by_folder:
-        return places, product
+        return expanded, product
     product = product or _product_of(files_by_folder)
     by_folder = {folder: _product_files(folder, files, product) for folder, files in files_by_folder.items()}
     every = [file for files in by_folder.values() for file in files]
     spellings = _bands_to_open(every, product, bands, exclude, next(iter(by_folder)))
     result: list[str] = []
-    for path in places:
+    for path in expanded:
         if path in by_folder:
             result += _sensor_resolution([file for file in by_folder[path] if _is_open(file, spellings)], product)
         else:
@@ -115,7 +117,7 @@ def _product_of(files_by_folder: dict[str, list[str]]) -> Product:
         raise InputError(problem, remedy="Pass {product}. Or pass a pattern such as '*.tif' for other files.")
     candidates = ", ".join(f"{name} ({path!r})" for name, (_, path) in examples.items())
     problem = f"Cannot choose one product for {where}: its files may be of {candidates}."
-    raise InputError(problem, remedy="Pass {product}, one of these.", argument="product")
+    raise InputError(problem, remedy="Pass {product} with one of the names.", argument="product")
 
 
 def _product_files(folder: str, files: list[str], product: Product) -> list[ProductFile]:

@@ -76,12 +76,12 @@ def product_scenes(
     present = {band for of_scene in assets.values() for band in of_scene}
     hidden = set(quality_tests(product, exclude, scene=next(iter(assets)))) if exclude and hide_quality else set()
     bands = [band.name for band in (*product.bands, *product.extras) if band.name in present - hidden]
-    scenes = [_scene(first_fields[scene], own, bands, product, exclude) for scene, own in assets.items()]
+    scenes = [_scene(first_fields[scene], of_scene, bands, product, exclude) for scene, of_scene in assets.items()]
     return scenes, product_metadata(bands, product, units, categorical=categorical)
 
 
 def _require_one_level(files: Sequence[FileFields]) -> None:
-    """Raise if file names spell a band in two ways, as Level 1 and Level 2 do: their numbers mean different things."""
+    """Raise if a band has two names in file names: those of Level 1 and Level 2, which differ in physical quantity."""
     first_by_band: dict[str, FileFields] = {}
     for fields in files:
         first = first_by_band.setdefault(fields.band, fields) if fields.band is not None else fields
@@ -142,7 +142,9 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
     bands = {}
     for band in held:
         strict = rescale and not has_scale(header, band.index)
-        rule = known(product, band, fields.file, baseline=baseline, strict=strict, own=of_scene, scene=fields.scene)
+        rule = known(
+            product, band, fields.file, baseline=baseline, strict=strict, of_scene=of_scene, scene=fields.scene
+        )
         asset = replace(asset_of(header, band.index, band.nodata, rule), extra_nodata=product.ignore)
         bands[band.name] = asset, rule.unit if rule else "1"
     return _File(fields=fields, bands=bands)

@@ -1,4 +1,4 @@
-"""Files that come with a scene's bands and say how its numbers are scaled: Landsat's MTL, Sentinel-2's MTD.
+"""Scale and offset in metadata files beside the bands of a scene: Landsat's MTL, Sentinel-2's MTD.
 
 Landsat: the Level-1 data format control book, LSDS-1822 (https://www.usgs.gov/landsat-missions). Reflectance is that at
 the top of the atmosphere, corrected for the sun's elevation at the scene's centre; thermal bands become radiance.
@@ -22,37 +22,37 @@ from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.retry import fetch
 
 Scales = Mapping[str, Radiometry]
-"""Scale and offset of bands, as file names spell them."""
+"""Scale and offset by name of the band in file names."""
 _RADIANCE = "W m-2 sr-1 um-1"
 SECONDS = 60
-"""Longest wait for a file that is not on disk."""
+"""Seconds to wait for a response."""
 _OPTICAL = (*(f"B{n:02d}" for n in range(1, 9)), "B8A", "B09", "B10", "B11", "B12")
-"""Sentinel-2's bands by the numbers that its metadata give them, from 0."""
+"""Sentinel-2's bands by their `band_id` in the metadata."""
 
 
 class Sidecars:
-    """What the files beside the bands of some scenes say, each read once.
+    """Scales in the metadata files of scenes; each file is read once.
 
     Parameters
     ----------
-    facts
-        The layer.
+    product
+        The product of the scenes.
     read
-        Returns the content of a file, `None` where there is none.
+        Returns the content of a file, `None` if it does not exist.
     """
 
-    def __init__(self, facts: Product | None, read: Callable[[str], bytes | None] = read_bytes) -> None:
-        self._sidecar = None if facts is None else facts.sidecar
+    def __init__(self, product: Product | None, read: Callable[[str], bytes | None] = read_bytes) -> None:
+        self._sidecar = None if product is None else product.sidecar
         self._read = read
-        self._known: dict[tuple[str, str], Scales] = {}
+        self._scales: dict[tuple[str, str], Scales] = {}
 
     def of(self, href: str, scene: str, file: str | None) -> Scales:
-        """Return what the file of a scene says of its bands; nothing where it is not there, or not about this one.
+        """Return the scales of a scene's bands; empty if its metadata file is missing or does not cover the band.
 
         Raises
         ------
         ReadError
-            Where it is there and cannot be read.
+            If the file exists and cannot be read.
         """
         if self._sidecar is None or not self._sidecar.covers(file):
             return {}
@@ -60,9 +60,9 @@ class Sidecars:
         if folder is None:
             return {}
         key = folder, scene
-        if key not in self._known:
-            self._known[key] = self._find(folder, scene, self._sidecar)
-        return self._known[key]
+        if key not in self._scales:
+            self._scales[key] = self._find(folder, scene, self._sidecar)
+        return self._scales[key]
 
     def _find(self, folder: str, scene: str, sidecar: Sidecar) -> Scales:
         for name in sidecar.names:
@@ -73,23 +73,23 @@ class Sidecars:
         return {}
 
 
-def scales_of_item(item: pystac.Item, facts: Product | None, credentials: Credentials | None) -> Scales:
-    """Return what the metadata file among an item's assets says of its bands; nothing where there is none.
+def scales_of_item(item: pystac.Item, product: Product | None, credentials: Credentials | None) -> Scales:
+    """Return the scales in the metadata file among an item's assets; empty if it has no such asset.
 
     Raises
     ------
     ReadError
-        Where it is there and cannot be read.
+        If the file cannot be read.
     """
-    if facts is None or facts.sidecar is None:
+    if product is None or product.sidecar is None:
         return {}
-    endings = [name.format(scene="") for name in facts.sidecar.names]
+    endings = [name.format(scene="") for name in product.sidecar.names]
     hrefs = [asset.href for asset in item.assets.values()]
     for ending in endings:
         for href in (h for h in hrefs if h.split("?", 1)[0].endswith(ending)):
             content = _fetch(href, credentials) if href.startswith(("http://", "https://")) else read_bytes(href)
             if content is not None:
-                return scales_in(content, facts.sidecar, href)
+                return scales_in(content, product.sidecar, href)
     return {}
 
 
@@ -98,83 +98,86 @@ def _fetch(href: str, credentials: Credentials | None) -> bytes:
     try:
         return fetch(address, timeout=SECONDS)
     except (OSError, ValueError) as error:
-        msg = f"Cannot read {redact_url(href)}: {redact_url(str(error))}."
-        msg += " It says how bands are scaled: pass rescale=False."
-        raise ReadError(msg) from None  # its traceback could show a signature
+        problem = f"Cannot read the scales of bands from {redact_url(href)}: {redact_url(str(error))}."
+        raise ReadError(problem, remedy="Pass {rescale:False}.") from None  # a traceback could show a signature
 
 
 def scales_in(content: bytes, sidecar: Sidecar, path: str) -> Scales:
-    """Return the scales that the content of a file states.
+    """Return the scales in the content of a metadata file.
 
     Raises
     ------
     ReadError
-        Where it is not what it should be.
+        If the content cannot be parsed.
     """
     try:
         match sidecar.form:
             case "landsat-mtl":
                 return _landsat(_groups(content.decode("utf-8")))
             case "sentinel2-mtd":
-                return _sentinel2(ET.fromstring(content))  # noqa: S314 (a product's own; no entity is fetched)
+                return _sentinel2(ET.fromstring(content))  # noqa: S314 (a metadata file of the product; no entity is fetched)
             case _:
                 raise AssertionError(sidecar.form)
     except (ValueError, KeyError, ET.ParseError) as error:
-        msg = f"Cannot read scales from {redact_url(path)!r}: {type(error).__name__}: {error}. Is the file whole?"
-        raise ReadError(msg) from error
+        problem = f"Cannot read scales from {redact_url(path)!r}: {type(error).__name__}: {error}."
+        raise ReadError(problem, remedy="Check that the file is complete.") from error
 
 
 def _groups(text: str) -> dict[str, dict[str, str]]:
-    """Return the groups of a Landsat metadata file, as JSON or as the text that it is older in."""
+    """Return the groups of a Landsat metadata file, in JSON or in the older text format."""
     if text.lstrip().startswith("{"):
-        (whole,) = json.loads(text).values()
-        return {str(name): dict(group) for name, group in whole.items()}
+        (root,) = json.loads(text).values()
+        return {str(name): dict(group) for name, group in root.items()}
     groups: dict[str, dict[str, str]] = {}
-    within: dict[str, str] = {}
+    current: dict[str, str] = {}
     for line in text.splitlines():
         key, _, value = (part.strip() for part in line.partition("="))
         if key == "GROUP":
-            within = groups.setdefault(value, {})
+            current = groups.setdefault(value, {})
         elif key and value and key != "END_GROUP":
-            within[key] = value.strip('"')
+            current[key] = value.strip('"')
     return groups
 
 
 def _landsat(groups: Mapping[str, Mapping[str, Any]]) -> Scales:
-    """Return the scales of Level 1, of Collection 2 or 1; those of Level 2 are the same for all scenes."""
+    """Return the scales of Level 1 (Collection 1 or 2); those of Level 2 are constants of the product."""
     table = groups.get("LEVEL1_RADIOMETRIC_RESCALING") or groups["RADIOMETRIC_RESCALING"]
-    sun = math.sin(math.radians(float(groups["IMAGE_ATTRIBUTES"]["SUN_ELEVATION"])))
-    found: dict[str, Radiometry] = {}
+    # LSDS-1822: reflectance at the top of the atmosphere is MULT * stored + ADD, divided by the sine of sun elevation
+    sine = math.sin(math.radians(float(groups["IMAGE_ATTRIBUTES"]["SUN_ELEVATION"])))
+    scales: dict[str, Radiometry] = {}
     for key in (k for k in table if k.startswith("RADIANCE_MULT_BAND_")):
         band = key.removeprefix("RADIANCE_MULT_BAND_")
-        reflects = f"REFLECTANCE_MULT_BAND_{band}" in table
-        if reflects and sun <= 0:
-            continue  # at night there is no reflectance
-        kind, unit, share = ("REFLECTANCE", "1", sun) if reflects else ("RADIANCE", _RADIANCE, 1.0)
+        reflective = f"REFLECTANCE_MULT_BAND_{band}" in table
+        if reflective and sine <= 0:
+            continue  # reflectance is undefined at night
+        kind, unit, divisor = ("REFLECTANCE", "1", sine) if reflective else ("RADIANCE", _RADIANCE, 1.0)
         scale, offset = (float(table[f"{kind}_{part}_BAND_{band}"]) for part in ("MULT", "ADD"))
-        found[f"B{band}"] = Radiometry(scale=scale / share, offset=offset / share, unit=unit)
-    return found
+        scales[f"B{band}"] = Radiometry(scale=scale / divisor, offset=offset / divisor, unit=unit)
+    return scales
 
 
 def _sentinel2(root: ET.Element) -> Scales:
-    """Return the scales of a product; before baseline 04.00 it states no offsets, and there are none."""
-    stated: dict[str, list[ET.Element]] = {}
+    """Return the scales of a product; offsets are 0 before baseline 04.00, which introduced them."""
+    elements: dict[str, list[ET.Element]] = {}
     for element in root.iter():
-        stated.setdefault(element.tag.rpartition("}")[2], []).append(element)
+        elements.setdefault(element.tag.rpartition("}")[2], []).append(element)
 
     def number(*tags: str) -> float | None:
-        texts = [element.text for tag in tags for element in stated.get(tag, ())]
+        texts = [element.text for tag in tags for element in elements.get(tag, ())]
         return float(texts[0] or "") if texts else None
 
-    most = number("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE")
-    if most is None:
-        msg = "no quantification value"
-        raise ValueError(msg)
-    offsets = stated.get("BOA_ADD_OFFSET") or stated.get("RADIO_ADD_OFFSET") or ()
-    added = {_OPTICAL[int(one.attrib["band_id"])]: float(one.text or "") for one in offsets}
-    found = {band: Radiometry(scale=1 / most, offset=added.get(band, 0.0) / most) for band in _OPTICAL}
+    quantification = number("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE")
+    if quantification is None:
+        raise ValueError("no quantification value")
+    offsets = elements.get("BOA_ADD_OFFSET") or elements.get("RADIO_ADD_OFFSET") or ()
+    offset_of = {_OPTICAL[int(element.attrib["band_id"])]: float(element.text or "") for element in offsets}
+    # S2-PDGS-TAS-DI-PSD: the physical value is the sum of stored value and offset, divided by the quantification
+    scales = {
+        band: Radiometry(scale=1 / quantification, offset=offset_of.get(band, 0.0) / quantification)
+        for band in _OPTICAL
+    }
     for band, unit in (("AOT", "1"), ("WVP", "cm")):
-        own = number(f"{band}_QUANTIFICATION_VALUE")
-        if own is not None:
-            found[band] = Radiometry(scale=1 / own, unit=unit)
-    return found
+        divisor = number(f"{band}_QUANTIFICATION_VALUE")
+        if divisor is not None:
+            scales[band] = Radiometry(scale=1 / divisor, unit=unit)
+    return scales

@@ -65,8 +65,8 @@ def get(name: str) -> Product:
     if _key(name) not in by_key:
         near = [by_key[key] for key in difflib.get_close_matches(_key(name), by_key, n=3)]
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known products: {', '.join(_PRODUCTS)}."
-        msg = f"Cannot find a product named {name!r}. {hint} Pass product= of a known one, or leave it out."
-        raise InputError(msg)
+        problem, remedy = f"Cannot find a product named {name!r}. {hint}", "Pass another {product}, or leave it out."
+        raise InputError(problem, remedy=remedy, value=name, argument="product")
     return _PRODUCTS[by_key[_key(name)]]
 
 

@@ -1,4 +1,4 @@
-"""Bands by whatever name a person or a catalog knows them."""
+"""Look up bands of a product by band name, name in file names, asset key or common name."""
 
 from __future__ import annotations
 
@@ -11,59 +11,56 @@ from geoxt.errors import InputError
 from geoxt.layers.products.product import Band, Product
 
 
-def resolve_bands(spec: Product, wanted: str | Sequence[str] | None = None) -> tuple[Band, ...]:
-    """Return the bands that some names mean, in the order of the names.
+def resolve_bands(product: Product, names: str | Sequence[str] | None = None) -> tuple[Band, ...]:
+    """Return bands of a product by name, in the order of the names.
 
     Parameters
     ----------
-    spec
-        The layer.
-    wanted
-        The sensor's own names ("B4"), names of files ("SR_B4": the band then has that
-        file only), asset keys, or common names ("red"). `None` takes the layer's default.
+    product
+        The product.
+    names
+        Names of bands ("B4"), names in file names ("SR_B4": the band then has that file only), asset keys, or common
+        names ("red"). `None` for the product's default bands.
 
     Raises
     ------
     InputError
-        If a name means no band or several, or two names mean the same.
+        If a name matches no band or several, or two names match the same.
     """
-    names = [wanted] if isinstance(wanted, str) else wanted
+    names = [names] if isinstance(names, str) else names
     if names is None:
-        names = spec.default_bands or tuple(band.name for band in spec.bands)
-    bands = tuple(_one(spec, name) for name in names)
-    for at, band in enumerate(bands):
-        if band in bands[:at]:
+        names = product.default_bands or tuple(band.name for band in product.bands)
+    bands = tuple(_resolve(product, name) for name in names)
+    for i, band in enumerate(bands):
+        if band in bands[:i]:
             first = names[bands.index(band)]
-            msg = (
-                f"Cannot take band {band.name} of {spec.name} twice: {first!r} and {names[at]!r} mean the same. "
-                "Pass bands= with each band once."
-            )
-            raise InputError(msg)
+            problem = f"Cannot take band {band.name} of {product.name} twice: {first!r} and {names[i]!r} mean the same."
+            raise InputError(problem, remedy="Pass {bands} with each band once.", value=names, argument="bands")
     return bands
 
 
-def _one(spec: Product, name: str) -> Band:
-    known, key = (*spec.bands, *spec.extras), _key(name)
-    own = [band for band in known if _key(band.name) == key]
+def _resolve(product: Product, name: str) -> Band:
+    known, key = (*product.bands, *product.extras), _key(name)
+    by_name = [band for band in known if _key(band.name) == key]
     file = [replace(band, files=(f,)) for band in known for f in band.files if _key(f) == key]
     asset = [band for band in known if key in map(_key, band.assets)]
     common = [band for band in known if band.common and _key(band.common) == key]
     family = [band for band in known if band.common and _key(band.common).rstrip("0123456789") == key]
-    found = own or file or common or asset or family
-    if len(found) == 1:
-        return found[0]
-    raise InputError(_several(spec, name, found) if found else _unknown(spec, name, known))
+    matches = by_name or file or common or asset or family
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        problem = f"Cannot choose one band of {product.name} for {name!r}: it may mean {_shown(matches)}."
+        raise InputError(problem, remedy="Pass {bands} with one of the names.", value=name, argument="bands")
+    problem = _unknown(product, name, known)
+    raise InputError(problem, remedy="Pass {bands} with some of the names.", value=name, argument="bands")
 
 
-def _several(spec: Product, name: str, found: list[Band]) -> str:
-    return f"Cannot choose one band of {spec.name} for {name!r}: it may mean {_shown(found)}. Pass one of these names."
-
-
-def _unknown(spec: Product, name: str, known: tuple[Band, ...]) -> str:
-    spelt = {_key(s): s for band in known for s in (*band.assets, *band.files, band.common, band.name) if s}
-    near = [spelt[key] for key in difflib.get_close_matches(_key(name), spelt, n=3)]
+def _unknown(product: Product, name: str, known: tuple[Band, ...]) -> str:
+    spellings = {_key(s): s for band in known for s in (*band.assets, *band.files, band.common, band.name) if s}
+    near = [spellings[key] for key in difflib.get_close_matches(_key(name), spellings, n=3)]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"Cannot find band {name!r} of {spec.name}: it has {_shown(known)}.{hint} Pass bands= of these names."
+    return f"Cannot find band {name!r} of {product.name}: it has {_shown(known)}.{hint}"
 
 
 def _shown(bands: Sequence[Band]) -> str:
@@ -71,5 +68,5 @@ def _shown(bands: Sequence[Band]) -> str:
 
 
 def _key(name: str) -> str:
-    """Return a name in upper case, without the ending of a file and without zeros that pad a number."""
+    """Return a name in upper case, without file name extension and without leading zeros of its number."""
     return re.sub(r"(?<=B)0+(?=\d)", "", name.upper().removesuffix(".TIF"))

@@ -1,4 +1,4 @@
-"""The STAC catalogs that serve the known layers."""
+"""STAC catalogs that serve known products."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from geoxt.layers.products.product import Collection
 
 
 def planetary_computer(name: str, *files: str, nodata: float | None = None) -> Collection:
-    """Return a collection of Microsoft's Planetary Computer; `files` are the bands that it serves, by default all."""
+    """Return a collection of Microsoft's Planetary Computer; `files` are its bands by name in file names."""
     return Collection(
         id=name,
         catalog="Planetary Computer",
@@ -18,7 +18,7 @@ def planetary_computer(name: str, *files: str, nodata: float | None = None) -> C
 
 
 def earth_search(name: str, *files: str, paid: bool = False, harmonised: str | None = None) -> Collection:
-    """Return a collection of Element 84's Earth Search; `paid` where reading is at the reader's cost."""
+    """Return a collection of Element 84's Earth Search; `paid` if its bucket has requester pays."""
     return Collection(
         id=name,
         catalog="Earth Search",

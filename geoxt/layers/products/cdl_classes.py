@@ -1,4 +1,4 @@
-"""The classes of the Cropland Data Layer: code, name and the colour of its files' own colour table."""
+"""Classes of the Cropland Data Layer: code, name and color, as in the color table of its files."""
 
 from __future__ import annotations
 

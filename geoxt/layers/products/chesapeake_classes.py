@@ -1,4 +1,4 @@
-"""The classes of the Chesapeake Bay land cover and land use products: code, name and colour."""
+"""Classes of the Chesapeake Bay land cover and land use products: code, name and color."""
 
 from __future__ import annotations
 

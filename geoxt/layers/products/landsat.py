@@ -27,31 +27,31 @@ _LEVEL2 = (
     _USGS_L1,
 )
 _MTL = Sidecar(form="landsat-mtl", names=("{scene}_MTL.json", "{scene}_MTL.txt"), files=("B*",))
-"""Speaks of Level 1 alone here: the scales of Level 2 are rules."""
+"""Covers Level 1 only: the scales of Level 2 are rules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Instrument:
-    """What the satellites that carry an instrument have in common."""
+    """Metadata that the satellites with an instrument share."""
 
     letters: str
-    """The letter after the L of file names, `|` between several."""
+    """Letters after the L of file names, separated by `|`."""
     names: tuple[str, ...]
-    """As in STAC's `instruments`."""
+    """Names in STAC's `instruments`."""
     bands: tuple[Band, ...]
-    """Its bands, by number."""
+    """Bands by number."""
     extras: tuple[Band, ...]
-    """What else comes with its scenes."""
+    """Further bands of its scenes."""
     default: tuple[str, ...]
-    """Bands to open."""
+    """Default bands."""
     rgb: tuple[str, str, str]
-    """Bands to show."""
+    """Bands to show as red, green and blue."""
     qa: tuple[Qa, ...]
-    """Its quality bands."""
+    """Quality bands."""
     collections: tuple[Collection, ...]
-    """Where it is served."""
+    """STAC collections."""
     cite: str
-    """DOI of the most processed product."""
+    """DOI of the product with the highest processing level."""
 
 
 _MSS = _Instrument(

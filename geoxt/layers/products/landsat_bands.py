@@ -1,4 +1,4 @@
-"""The bands of Landsat's instruments, Collection 2, and how their stored numbers become physical values."""
+"""Bands of Landsat's instruments, Collection 2, with scale and offset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AUXILIARY = (
 )
 """Auxiliary bands of Level 2: file, asset, scale and unit."""
 _OPACITY = ("SR_ATMOS_OPACITY", "atmos_opacity", 0.001, "1")
-"""As above; Landsat 4 to 7 only."""
+"""Auxiliary bands of Level 2 of Landsat 4 to 7."""
 
 # Level 1 has no rule: its coefficients stand in each scene's metadata file. Nodata goes out before the scale.
 RULES = (
@@ -38,7 +38,7 @@ DTYPES = (
 
 
 def _band(name: str, common: str, limits: tuple[float, float], resolution: int, *files: str) -> Band:
-    """Return a band; it has a Level-2 and a Level-1 file unless other files are named."""
+    """Return a band, by default with a Level-2 and a Level-1 file."""
     spelt = files or (f"SR_{name}", name)
     return Band(
         name=name,

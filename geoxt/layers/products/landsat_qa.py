@@ -1,4 +1,4 @@
-"""The quality bands of Landsat Collection 2."""
+"""Quality bands of Landsat Collection 2."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _pixel(*flags: Flag) -> Qa:
 
 
 def _radsat(bands: dict[str, int], **others: int) -> Qa:
-    """Return the saturation bits: of the bands, and others that tell something else."""
+    """Return the bit fields of the saturation band: one flag per band, and further flags."""
     flags = tuple(Flag(name=name, bit=bit) for name, bit in (bands | others).items())
     return Qa(band="QA_RADSAT", flags=flags, groups=(("saturated", tuple(bands)),))
 

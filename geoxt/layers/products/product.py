@@ -1,4 +1,4 @@
-"""What is known of a kind of layer before any of it is opened: bands, file names, catalogs, radiometry, classes."""
+"""Product: a known kind of data with its bands, file names, catalogs, radiometry and classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geoxt.template import Fields, Interval, Template, Value
 from geoxt.types import SomePath
 
 Access = Literal["planetary-computer", "requester-pays"]
-"""How files are got at: with a token of the Planetary Computer, or on S3 at the reader's cost."""
+"""Access to files: with a token of the Planetary Computer, or on S3 with requester pays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,92 +22,92 @@ class Band:
     """One band of a sensor or of a label product."""
 
     name: str
-    """The sensor's own name for it."""
+    """Name of the band by the data provider."""
     common: str | None = None
-    """Common name of the STAC EO extension (the red edge bands numbered); `None` where there is none."""
+    """Common name of the STAC EO extension (the red edge bands numbered), or `None`."""
     wavelength: float | None = None
-    """Centre, in micrometres; for radar the wavelength in free space."""
+    """Center wavelength in micrometres; for radar in free space."""
     limits: tuple[float, float] | None = None
     """Shortest and longest wavelength, in micrometres."""
     resolution: float | None = None
-    """Size on the ground that the sensor resolves, in metres; files may be finer."""
+    """Ground resolution of the sensor in metres; pixels of files may be smaller."""
     files: tuple[str, ...] = ()
-    """How file names spell it, the most processed product first."""
+    """Names in file names, the highest processing level first."""
     assets: tuple[str, ...] = ()
-    """Keys of its asset in the catalogs."""
+    """Asset keys in the catalogs."""
     index: int = 1
-    """Its place within the file or asset, from 1."""
+    """Band number in the file or asset, from 1."""
     nodata: float | None = None
-    """Number of pixels without data, where it differs from the layer's."""
+    """Nodata value, if it differs from the product's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """A STAC collection that serves a layer."""
+    """A STAC collection that serves a product."""
 
     id: str
-    """Its id; two catalogs may use the same."""
+    """Id of the collection; not unique across catalogs."""
     catalog: str
     """Name of the catalog."""
     url: str
-    """Address of the catalog's STAC API."""
+    """URL of the catalog's STAC API."""
     files: tuple[str, ...] = ("*",)
-    """Bands that it serves, as file names spell them; shell patterns."""
+    """Names of its bands in file names; shell patterns."""
     access: Access | None = None
-    """What reading its files takes; `None` where nothing is known to be needed."""
+    """Access that its files require, or `None`."""
     nodata: float | None = None
-    """Number of pixels without data, where it differs from the layer's."""
+    """Nodata value, if it differs from the product's."""
     harmonised: str | None = None
-    """Item property that, where true, says that the pixels already contain the offset."""
+    """Item property that states whether the offset is already applied to the pixels."""
 
     def file(self, band: Band) -> str | None:
-        """Return how the file that it serves spells a band, or `None` where it does not serve the band."""
-        fits = (file for file in band.files if any(fnmatchcase(file, pattern) for pattern in self.files))
-        return next(fits, None)
+        """Return the name of a band in file names, or `None` if the collection does not serve it."""
+        names = (file for file in band.files if any(fnmatchcase(file, pattern) for pattern in self.files))
+        return next(names, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """A file that comes with a scene's bands and says how their numbers are scaled."""
+    """A metadata file beside a scene's bands that states their scale and offset."""
 
     form: Literal["landsat-mtl", "sentinel2-mtd"]
-    """What it is written in."""
+    """Format of the file."""
     names: tuple[str, ...]
-    """What it may be called, the best first; `{scene}` stands for the scene."""
+    """Names of the file, in order of preference; `{scene}` is the name of the scene."""
     within: str | None = None
-    """Ending of the folder in which it lies, above the bands; `None` where it lies beside them."""
+    """Ending of the name of its folder, a parent of the bands; `None` for the folder of the bands."""
     files: tuple[str, ...] = ("*",)
-    """Bands of which it speaks, as file names spell them; shell patterns."""
+    """Names in file names of the bands that it covers; shell patterns."""
 
     def covers(self, file: str | None) -> bool:
-        """Tell whether it speaks of a band."""
+        """Return whether the file states the scale of a band."""
         return file is not None and any(fnmatchcase(file, pattern) for pattern in self.files)
 
     def folder(self, href: str) -> str | None:
-        """Return the folder in which it lies, from the path of a band; `None` where the path has no such folder."""
-        above = href.replace("\\", "/").rpartition("/")[0]
+        """Return the folder of the file by the path of a band, or `None` if the path has no such folder."""
+        parent = href.replace("\\", "/").rpartition("/")[0]
         if self.within is None:
-            return above or "."
-        start, ending, _ = above.rpartition(self.within + "/")
+            return parent or "."
+        start, ending, _ = parent.rpartition(self.within + "/")
         return start + ending[:-1] if ending else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFields:
-    """What a file's name says."""
+    """Scene, band and time in the name of a file."""
 
     scene: str
-    """The scene that the file is of: files of one scene have it in common, whatever their band."""
+    """Id of the scene, which the files of all its bands share."""
     band: str | None
-    """Name of its band, as the layer has it; `None` where the file holds all bands."""
+    """Name of the product's band; `None` for a file of all bands."""
     file: str | None
-    """The band as the file's name spells it."""
+    """Name of the band in the file name."""
     start: datetime | None
-    """First moment that it covers (UTC); `None` where nothing tells."""
+    """Start of the acquisition (UTC), or `None` if unknown."""
     end: datetime | None
-    """Last moment, included."""
+    """End of the acquisition, included."""
     fields: Fields
-    """All that the name says."""
+    """All fields of the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,49 +117,49 @@ class Product:
     name: str
     """Value of `product=`."""
     title: str
-    """What people call it."""
+    """Title."""
     kind: Literal["image", "labels", "shapes"]
     """Continuous pixels, pixels of class codes, or polygons."""
     bands: tuple[Band, ...] = ()
-    """The measured bands, by wavelength or as stored; for labels the one band of codes."""
+    """Measured bands, by wavelength or as stored; for labels the band of class codes."""
     extras: tuple[Band, ...] = ()
-    """What else comes with a scene: quality, masks, auxiliary measurements."""
+    """Further bands of a scene: quality, masks, auxiliary measurements."""
     default_bands: tuple[str, ...] = ()
-    """Bands that are opened when none are asked for; all of `bands` where empty."""
+    """Bands that are opened by default; empty for all of `bands`."""
     rgb: tuple[str, ...] = ()
     """Bands to show as red, green and blue."""
     files: tuple[Template, ...] = ()
-    """Names of files: `band` is the band, `date` the time, all else but `resolution` tells the scene."""
+    """Templates of file names: field `band`, `date`, and others, which but for `resolution` identify the scene."""
     scenes: tuple[Template, ...] = ()
-    """Names of folders and archives that hold one scene."""
+    """Templates of the names of folders and archives of one scene."""
     period: Interval | None = None
-    """Time of files whose name has no date."""
+    """Time interval of files without a date in their name."""
     crs: str | None = None
-    """The coordinate reference system, where all files share one."""
+    """Coordinate reference system, if all files share one."""
     resolution: float | None = None
-    """Pixel size of the files, in metres, where it is one."""
+    """Pixel size of all files in metres, if they share one."""
     nodata: float | None = None
-    """Number of pixels without data."""
+    """Nodata value."""
     ignore: tuple[int, ...] = ()
-    """Codes that are no class to learn; for labels."""
+    """Class codes to ignore in training, for labels."""
     dtypes: tuple[tuple[str, str], ...] = ()
-    """Data types: (shell pattern of bands as file names spell them, or else of their names; type), the first holds."""
+    """Data types: (shell pattern of names in file names, else of band names; type); the first match is used."""
     rules: tuple[Radiometry, ...] = ()
-    """Scales and offsets; the first that fits a band holds."""
+    """Scales and offsets; the first match is used."""
     sidecar: Sidecar | None = None
-    """Which file says them of each scene; where it is there, it holds before the rules."""
+    """Metadata file of a scene with scales and offsets, which take precedence over `rules`."""
     legend: Legend | None = None
-    """The classes of labels and shapes."""
+    """Classes of labels and shapes."""
     qa: tuple[Qa, ...] = ()
-    """Quality bands, the most telling first."""
+    """Quality bands, the most detailed first."""
     collections: tuple[Collection, ...] = ()
-    """STAC collections that serve it."""
+    """STAC collections that serve the product."""
     platforms: tuple[str, ...] = ()
     """STAC `platform`, lower case with hyphens; empty for any."""
     instruments: tuple[str, ...] = ()
     """STAC `instruments`, lower case; empty for any."""
     mission: tuple[str, str | None] | None = None
-    """First and last day of acquisitions; `None` as last while it goes on."""
+    """First and last day of acquisitions; `None` as last for a current mission."""
     licence: str | None = None
     """SPDX id or name of the licence."""
     cite: str | None = None
@@ -167,11 +167,11 @@ class Product:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """The names of files, as one writes templates."""
+        """Templates of file names as text."""
         return tuple(template.pattern for template in self.files)
 
     def identify(self, path: SomePath) -> FileFields | None:
-        """Return what the name of a file says, from its path or URL; `None` for a name of another kind."""
+        """Return the fields of a file name by path or URL; `None` if no template matches."""
         plain = str(path).split("?", 1)[0]
         for template in self.files:
             fields = template.match(plain, tail=True)
@@ -184,7 +184,7 @@ class Product:
         return None
 
     def _scene(self, fields: Fields) -> str:
-        """Return the product's own id where the file's name holds all of it, else what it holds."""
+        """Return the id of the scene if the file name has all its fields, else the joined fields of the name."""
         for template in self.scenes:
             if set(template.names) <= set(fields):
                 return template.fill({name: fields[name] for name in template.names})
@@ -195,15 +195,15 @@ class Product:
         return next(known, file)
 
     def radiometry(self, file: str, *, baseline: str | None = None) -> Radiometry | None:
-        """Return scale and offset of a band as file names spell it; see `radiometry.choose`."""
+        """Return scale and offset of a band by its name in file names; see `scale_offset.choose`."""
         return choose(self.rules, file, baseline=baseline, product=self.name)
 
     def dtype(self, file: str) -> str | None:
-        """Return the data type of a band as file names spell it, or `None` where it is not known."""
+        """Return the data type of a band by its name in file names, or `None` if unknown."""
         return next((dtype for pattern, dtype in self.dtypes if fnmatchcase(file, pattern)), None)
 
     def collection(self, name: str) -> Collection | None:
-        """Return the first collection of that id, or `None` where no known catalog serves the layer under it."""
+        """Return the first collection with an id, or `None`."""
         return next((collection for collection in self.collections if collection.id == name), None)
 
 

@@ -1,4 +1,4 @@
-"""Quality bands: what their bits or classes mean, and the pixels that remain when some are taken out."""
+"""Quality bands: bit flags or classes, and the valid mask without excluded flags."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from geoxt.legend import Legend
 from geoxt.types import Array, Mask
 
 _ALL = 0xFFFFFFFF
-"""A mask that leaves all bits."""
+"""Mask of all bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One field of bits."""
+    """A bit field."""
 
     name: str
-    """What it says of a pixel where it is set."""
+    """Name of the flag."""
     bit: int
-    """Its lowest bit, counted from 0."""
+    """Lowest bit, from 0."""
     length: int = 1
-    """Its number of bits."""
+    """Number of bits."""
     values: tuple[str, ...] = ()
-    """Names of its values from 0 up, where it has several bits."""
+    """Names of the values from 0, for a field of several bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,11 @@ class Qa:
     """A band whose pixels describe the quality of others: bit fields, or classes."""
 
     band: str
-    """The band's name in its layer."""
+    """Name of the band."""
     flags: tuple[Flag, ...] = ()
-    """Its bit fields; none for a band of classes."""
+    """Bit fields; empty for a band of classes."""
     legend: Legend | None = None
-    """Its classes; `None` for a band of bits."""
+    """Classes; `None` for a band of bit fields."""
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Names that stand for several flags or classes: (name, members)."""
     fill: str | None = None
@@ -46,7 +46,7 @@ class Qa:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What can be taken out: groups, flags (`flag:value` for those of several bits) and classes."""
+        """Names that can be excluded: groups, flags (`flag:value` for several bits) and classes."""
         groups = tuple(name for name, _ in self.groups)
         single = tuple(flag.name for flag in self.flags if flag.length == 1)
         several = tuple(f"{flag.name}:{value}" for flag in self.flags for value in flag.values)
@@ -54,27 +54,27 @@ class Qa:
         return (*groups, *single, *several, *classes)
 
 
-def qa_valid(values: Array, qa: Qa, what: str | Sequence[str]) -> Mask:
-    """Tell which pixels remain when some are taken out.
+def qa_valid(values: Array, qa: Qa, exclude: str | Sequence[str]) -> Mask:
+    """Return the valid mask of a quality band without excluded flags.
 
     Parameters
     ----------
     values
-        Pixels of the quality band, whole numbers of any shape.
+        Integer pixels of the quality band, of any shape.
     qa
-        What they mean.
-    what
-        What to take out: one or several of `qa.names`, as "clouds" or ("clouds", "snow").
+        Flags of the band.
+    exclude
+        One or several of `qa.names`: "clouds", or ("clouds", "snow").
 
     Returns
     -------
     numpy.ndarray
-        Of the same shape; true where a pixel has data and is none of `what`.
+        Bool of the same shape; True for pixels with data and without the flags.
 
     Raises
     ------
     InputError
-        If the band does not tell that.
+        If the band has no such flag.
 
     Examples
     --------
@@ -82,53 +82,56 @@ def qa_valid(values: Array, qa: Qa, what: str | Sequence[str]) -> Mask:
     >>> qa_valid(np.array([0, 1, 8, 64]), cloud, "cloud")
     array([ True, False, False,  True])
     """
-    numbers = np.asarray(values).astype("int64")
-    good = np.ones(numbers.shape, dtype=bool)
-    for bit, mask, value in qa_tests(qa, what):
-        good &= (numbers >> bit) & mask != value
-    return good
+    pixels = np.asarray(values).astype("int64")
+    valid = np.ones(pixels.shape, dtype=bool)
+    for bit, mask, value in qa_tests(qa, exclude):
+        valid &= (pixels >> bit) & mask != value
+    return valid
 
 
-def qa_tests(qa: Qa, what: str | Sequence[str]) -> tuple[tuple[int, int, int], ...]:
-    """Return what `qa_valid` takes out, as (bit, mask, value): numbers where `(number >> bit) & mask == value`.
+def qa_tests(qa: Qa, exclude: str | Sequence[str]) -> tuple[tuple[int, int, int], ...]:
+    """Return the bit tests of excluded pixels, as (bit, mask, value): `(pixel >> bit) & mask == value`.
 
     Raises
     ------
     InputError
-        If the band does not tell that.
+        If the band has no such flag.
 
     Examples
     --------
     >>> qa_tests(Qa(band="QA", flags=(Flag(name="cloud", bit=3),)), "cloud")
     ((3, 1, 1),)
     """
-    names = _members(qa, [what] if isinstance(what, str) else what)
+    names = _members(qa, [exclude] if isinstance(exclude, str) else exclude)
     return tuple(dict.fromkeys(test for name in names for test in _tests(qa, name)))
 
 
-def find_qa(bands: Sequence[Qa], what: str | Sequence[str], *, product: str = "") -> Qa:
-    """Return the first quality band that tells all of `what`; `InputError` where none does."""
-    wanted = {_key(name) for name in ([what] if isinstance(what, str) else what)}
+def find_qa(bands: Sequence[Qa], exclude: str | Sequence[str], *, product: str = "") -> Qa:
+    """Return the first quality band with all flags.
+
+    Raises
+    ------
+    InputError
+        If no band has them.
+    """
+    flags = {_key(name) for name in ([exclude] if isinstance(exclude, str) else exclude)}
     for qa in bands:
-        if wanted <= set(map(_key, qa.names)):
+        if flags <= set(map(_key, qa.names)):
             return qa
     known = "; ".join(f"{qa.band}: {', '.join(qa.names)}" for qa in bands) or "no quality band"
-    msg = (
-        f"Cannot exclude {', '.join(sorted(wanted))} in {product or 'the product'}: no one band tells. "
-        f"It has {known}. Pass exclude= of one of them."
-    )
-    raise InputError(msg)
+    problem = f"Cannot exclude {', '.join(sorted(flags))} in {product or 'the product'}: it has {known}."
+    raise InputError(problem, remedy="Pass {exclude} with flags of one band.", value=exclude, argument="exclude")
 
 
-def _members(qa: Qa, what: Sequence[str]) -> list[str]:
-    """Return flags and classes for names that may be groups, and the fill."""
+def _members(qa: Qa, names: Sequence[str]) -> list[str]:
+    """Return the flags and classes of names, which may be groups, and the fill."""
     groups, members = dict(qa.groups), [qa.fill] if qa.fill else []
-    spelt = {_key(name): name for name in qa.names}
-    for name in what:
-        if _key(name) not in spelt:
-            msg = f"Cannot tell {name!r} from {qa.band}: it tells {', '.join(qa.names)}. Pass one or several of these."
-            raise InputError(msg)
-        members += groups.get(spelt[_key(name)], (spelt[_key(name)],))
+    by_key = {_key(name): name for name in qa.names}
+    for name in names:
+        if _key(name) not in by_key:
+            problem = f"Cannot exclude {name!r} by quality band {qa.band}: it has {', '.join(qa.names)}."
+            raise InputError(problem, remedy="Pass {exclude} from these.", value=name, argument="exclude")
+        members += groups.get(by_key[_key(name)], (by_key[_key(name)],))
     return members
 
 
@@ -139,8 +142,8 @@ def _tests(qa: Qa, name: str) -> list[tuple[int, int, int]]:
         return [(0, _ALL, code) for code, known in codes if _key(known) == name]
     name, _, value = name.partition(":")
     flag = next(flag for flag in qa.flags if flag.name == name)
-    wanted = flag.values.index(value) if value else 1
-    return [(flag.bit, (1 << flag.length) - 1, wanted)]
+    code = flag.values.index(value) if value else 1
+    return [(flag.bit, (1 << flag.length) - 1, code)]
 
 
 def _key(name: str) -> str:

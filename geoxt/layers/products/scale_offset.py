@@ -1,4 +1,4 @@
-"""From stored numbers to physical values: scale and offset, per product and processing baseline."""
+"""Scale and offset from stored to physical values, by product and processing baseline."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 from geoxt.errors import InputError
 
 _REPROCESSED = 9999
-"""Sentinel-2's baseline number of products that a user made: it does not tell how they were scaled."""
+"""Sentinel-2's baseline number of products made by users, which does not determine the scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Radiometry:
-    """How stored numbers of some bands become physical values: `number * scale + offset`."""
+    """Scale and offset of bands: physical value = stored value * scale + offset."""
 
     scale: float
     """Physical units per stored unit."""
@@ -23,45 +23,45 @@ class Radiometry:
     unit: str = "1"
     """Unit of the physical value, as in CF; "1" for reflectances and other ratios."""
     files: tuple[str, ...] = ("*",)
-    """Bands that it holds for, as file names spell them; shell patterns."""
+    """Names of its bands in file names; shell patterns."""
     since: str | None = None
-    """First processing baseline that it holds for, as "04.00"; `None` for all."""
+    """First processing baseline, as "04.00"; `None` for all."""
     until: str | None = None
-    """First processing baseline that it no longer holds for; `None` for all."""
+    """End of processing baselines, excluded; `None` for all."""
 
 
 def choose(
     rules: tuple[Radiometry, ...], file: str, *, baseline: str | None = None, product: str = ""
 ) -> Radiometry | None:
-    """Return the rule for a band, or `None` where its numbers stand for themselves or only its metadata tells.
+    """Return scale and offset of a band; `None` if it has none, or only metadata files of scenes state them.
 
     Parameters
     ----------
     rules
-        The rules of a layer.
+        Rules of a product; the first that matches is used.
     file
-        The band as file names spell it, as "SR_B4".
+        Name of the band in file names: "SR_B4".
     baseline
         The scene's processing baseline, as "04.00", "N0400" or "0400".
     product
-        Name of the product, for the error.
+        Name of the product, for errors.
 
     Raises
     ------
     InputError
-        If the scale depends on the baseline and that is not known.
+        If the scale depends on the baseline, which is unknown.
     """
-    fitting = [rule for rule in rules if any(fnmatchcase(file, pattern) for pattern in rule.files)]
-    dated = [rule for rule in fitting if rule.since or rule.until]
+    matches = [rule for rule in rules if any(fnmatchcase(file, pattern) for pattern in rule.files)]
+    dated = [rule for rule in matches if rule.since or rule.until]
     if not dated:
-        return fitting[0] if fitting else None
+        return matches[0] if matches else None
     number = _number(baseline)
     if number is None or number == _REPROCESSED:
-        msg = (
+        problem = (
             f"Cannot choose the scale and offset of band {file} of {product or 'the product'}: they depend on the "
-            f"processing baseline, which is {baseline!r}. Pass rescale=False, or the baseline as '04.00'."
+            f"processing baseline, which is {baseline!r}."
         )
-        raise InputError(msg)
+        raise InputError(problem, remedy="Pass {rescale:False}. Or pass {baseline:'04.00'}.", argument="rescale")
     return next((rule for rule in dated if _holds(rule, number)), None)
 
 
@@ -71,6 +71,6 @@ def _holds(rule: Radiometry, number: int) -> bool:
 
 
 def _number(baseline: str | None) -> int | None:
-    """Return 400 for "04.00", "N0400" or "0400"; `None` for what is no baseline."""
-    found = re.fullmatch(r"N?(\d{2})\.?(\d{2})", baseline or "")
-    return int(found[1] + found[2]) if found else None
+    """Return 400 for "04.00", "N0400" or "0400"; `None` for other texts."""
+    match = re.fullmatch(r"N?(\d{2})\.?(\d{2})", baseline or "")
+    return int(match[1] + match[2]) if match else None

@@ -51,12 +51,14 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
         from pystac_client import stac_api_io
         from pystac_client.exceptions import APIError
     except ImportError as error:
-        msg = "Cannot search a STAC API: pystac-client is not installed."
-        raise MissingDependency(msg, remedy="Install it by pip install 'geoxt[stac]'.") from error
+        problem = "Cannot search a STAC API: pystac-client is not installed."
+        raise MissingDependency(problem, remedy="Install it by pip install 'geoxt[stac]'.") from error
     limit = criteria.get("max_items")
     if limit is not None and limit < 1:
-        msg = f"Cannot take {limit} items."
-        raise InputError(msg, remedy="Pass {limit} above zero, or leave it out for all.", value=limit, argument="limit")
+        problem = f"Cannot take {limit} items."
+        raise InputError(
+            problem, remedy="Pass {limit} above zero, or leave it out for all.", value=limit, argument="limit"
+        )
     criteria = {key: value for key, value in criteria.items() if value is not None}
     address = redact_url(source) if isinstance(source, str) else redact_url(str(source.self_href))
     try:
@@ -68,8 +70,8 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
             source = pystac_client.Client.open(source, stac_io=io, timeout=timeout)
         client = source
         if "filter" in criteria and not client.conforms_to("FILTER"):
-            msg = f"Cannot filter by {criteria['filter']!r} at {address}: the API has no filter extension."
-            raise InputError(msg, remedy="Leave {query} out.", argument="query")
+            problem = f"Cannot filter by {criteria['filter']!r} at {address}: the API has no filter extension."
+            raise InputError(problem, remedy="Leave {query} out.", argument="query")
         if isinstance(criteria.get("filter"), str):  # few APIs take CQL2 text in a request body
             criteria |= {"method": "GET", "filter_lang": "cql2-text"}
         found = client.search(**criteria, limit=PAGE if limit is None else min(limit, PAGE))
@@ -81,6 +83,6 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
                     raise
             retry.sleep(DEFAULT.delay * 2 ** (attempt - 1))
     except (APIError, NotImplementedError, OSError) as error:  # exceptions of requests are OSErrors
-        msg = f"Cannot search {address}: {redact_url(str(error))}."
-        raise ReadError(msg, remedy="Check the URL, and by which fields the API can filter.") from None
+        problem = f"Cannot search {address}: {redact_url(str(error))}."
+        raise ReadError(problem, remedy="Check the URL, and by which fields the API can filter.") from None
     raise AssertionError

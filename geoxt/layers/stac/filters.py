@@ -50,9 +50,9 @@ def parse_times(times: SomeTimes | None) -> tuple[np.datetime64 | None, np.datet
         first, last = parts if len(parts) == 2 else (*parts, *parts)
         return _bound(first, end=False), _bound(last, end=True)
     except ValueError as error:
-        msg = f"Cannot read an interval of time from {times!r}."
+        problem = f"Cannot read an interval of time from {times!r}."
         remedy = "Pass {datetime} as '2020-06', '2020-06-01/2020-08-31' or a pair."
-        raise InputError(msg, remedy=remedy, value=times, argument="datetime") from error
+        raise InputError(problem, remedy=remedy, value=times, argument="datetime") from error
 
 
 def _bound(time: Any, *, end: bool) -> np.datetime64 | None:
@@ -88,8 +88,8 @@ def select_items(items: Iterable[pystac.Item], selection: Selection) -> Iterator
         if _intersects(item, selection):
             yield item
     if collections is not None and not matched:
-        msg = f"Cannot find items of the collections {list(collections)}: there are {sorted(present)}."
-        raise InputError(msg, remedy="Pass {collections} from these.", argument="collections")
+        problem = f"Cannot find items of the collections {list(collections)}: there are {sorted(present)}."
+        raise InputError(problem, remedy="Pass {collections} from these.", argument="collections")
 
 
 def _intersects(item: pystac.Item, selection: Selection) -> bool:

@@ -32,19 +32,19 @@ def read_parquet(path: str) -> Iterator[dict[str, Any]]:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        msg = f"Cannot read stac-geoparquet from {path!r}: pyarrow is not installed."
-        raise MissingDependency(msg, remedy="Install it by pip install 'geoxt[stac]'.") from error
+        problem = f"Cannot read stac-geoparquet from {path!r}: pyarrow is not installed."
+        raise MissingDependency(problem, remedy="Install it by pip install 'geoxt[stac]'.") from error
     try:
         with parquet.ParquetFile(path) as file:
             missing = {"id", "assets", "geometry"} - set(file.schema_arrow.names)
             if missing:
-                msg = f"Cannot read items from {path!r}: it has no columns {sorted(missing)}."
-                raise InputError(msg, remedy="Pass a stac-geoparquet file.")
+                problem = f"Cannot read items from {path!r}: it has no columns {sorted(missing)}."
+                raise InputError(problem, remedy="Pass a stac-geoparquet file.")
             for batch in file.iter_batches(batch_size=BATCH):
                 yield from map(_item_of, batch.to_pylist())
     except (OSError, pa.ArrowException) as error:
-        msg = f"Cannot read stac-geoparquet from {path!r}: {error}."
-        raise ReadError(msg, remedy="Check that the file is complete.") from error
+        problem = f"Cannot read stac-geoparquet from {path!r}: {error}."
+        raise ReadError(problem, remedy="Check that the file is complete.") from error
 
 
 def _item_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def _radiometry(item: OpenItem, band: ItemBand, *, strict: bool, of_scene: Scale
         baseline=baseline_of(properties, item.item.id),
         harmonised=harmonised,
         strict=strict,
-        own=of_scene,
+        of_scene=of_scene,
         scene=item.item.id,
     )
     return replace(rule, offset=0.0) if rule is not None and harmonised else rule

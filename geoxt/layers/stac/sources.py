@@ -53,8 +53,8 @@ def read_items(source: SomeItems, selection: Selection | None = None) -> list[py
         items = _searched(source, selection)
     else:
         if selection.query is not None:
-            msg = f"Cannot filter by {selection.query!r}: the source is no STAC API."
-            raise InputError(msg, remedy="Pass the URL of an API. Or leave {query} out.", argument="query")
+            problem = f"Cannot filter by {selection.query!r}: the source is no STAC API."
+            raise InputError(problem, remedy="Pass the URL of an API. Or leave {query} out.", argument="query")
         items = list(islice(select_items(_items(source), selection), selection.limit))
     if not items:
         raise InputError("Cannot open a layer: the catalog holds no matching items.", remedy="Widen the selection.")
@@ -74,8 +74,8 @@ def _collection_of(content: Mapping[str, Any], url: str) -> tuple[str, str] | No
 
 def _narrowed(selection: Selection, collection: str) -> Selection:
     if selection.collections is not None and collection not in selection.collections:
-        msg = f"Cannot search collection {collection!r} for items of {list(selection.collections)}."
-        raise InputError(msg, remedy="Leave {collections} out. Or pass the URL of the whole API.")
+        problem = f"Cannot search collection {collection!r} for items of {list(selection.collections)}."
+        raise InputError(problem, remedy="Leave {collections} out. Or pass the URL of the whole API.")
     return replace(selection, collections=(collection,))
 
 
@@ -89,8 +89,8 @@ def _pages(page: Mapping[str, Any], url: str) -> Iterator[pystac.Item]:
             return
         url = urljoin(url, str(link.get("href")))
         if link.get("method", "GET") != "GET" or url in visited:
-            msg = f"Cannot get the page after {redact_url(url)!r}: its link is not a GET request, or was visited."
-            raise ReadError(msg, remedy="Pass the URL of the API or collection, and search criteria.")
+            problem = f"Cannot get the page after {redact_url(url)!r}: its link is not a GET request, or was visited."
+            raise ReadError(problem, remedy="Pass the URL of the API or collection, and search criteria.")
         visited.add(url)
         page = _fetch(url)
 
@@ -124,13 +124,13 @@ def _items(source: Any) -> Iterator[pystac.Item]:
         case {"type": "Feature"}:
             yield pystac.Item.from_dict(dict(source))
         case Mapping():
-            msg = f"Cannot open a dict of type {source.get('type')!r}."
-            raise InputError(msg, remedy="Pass a STAC item or an ItemCollection.")
+            problem = f"Cannot open a dict of type {source.get('type')!r}."
+            raise InputError(problem, remedy="Pass a STAC item or an ItemCollection.")
         case Iterable():
             yield from chain.from_iterable(map(_items, source))
         case _:
-            msg = f"Cannot open STAC from a {type(source).__name__}."
-            raise InputError(msg, remedy="Pass a catalog, an ItemCollection or items.")
+            problem = f"Cannot open STAC from a {type(source).__name__}."
+            raise InputError(problem, remedy="Pass a catalog, an ItemCollection or items.")
 
 
 def _from_file(path: str) -> Iterator[pystac.Item]:
@@ -153,8 +153,8 @@ def _located(content: Mapping[str, Any], href: str) -> Any:
         case "Feature":
             return _with_href(content, href)
         case kind:
-            msg = f"Cannot read STAC from {redact_url(href)!r}: its type is {kind!r}."
-            raise InputError(msg, remedy="Pass a catalog, an item or an ItemCollection.")
+            problem = f"Cannot read STAC from {redact_url(href)!r}: its type is {kind!r}."
+            raise InputError(problem, remedy="Pass a catalog, an item or an ItemCollection.")
 
 
 def _with_href(feature: Mapping[str, Any], href: str) -> pystac.Item:
@@ -171,16 +171,16 @@ def _load(path: str) -> dict[str, Any]:
             return {"type": "FeatureCollection", "features": [json.loads(line) for line in lines]}
         return cast("dict[str, Any]", json.loads(text))
     except (OSError, ValueError) as error:
-        msg = f"Cannot read STAC from {path!r}: {error}."
-        raise ReadError(msg, remedy="Pass a catalog, an item or an ItemCollection in JSON.") from error
+        problem = f"Cannot read STAC from {path!r}: {error}."
+        raise ReadError(problem, remedy="Pass a catalog, an item or an ItemCollection in JSON.") from error
 
 
 def _fetch(url: str) -> dict[str, Any]:
     try:
         return cast("dict[str, Any]", json.loads(fetch(url, timeout=SECONDS, headers={"Accept": "application/json"})))
     except (OSError, ValueError) as error:
-        msg = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
-        raise ReadError(msg, remedy="Pass the URL of a STAC API or of a catalog.") from None
+        problem = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
+        raise ReadError(problem, remedy="Pass the URL of a STAC API or of a catalog.") from None
 
 
 def _absolute(item: pystac.Item, base: str | None = None) -> pystac.Item:

@@ -37,8 +37,8 @@ def coding_of(header: VectorHeader, column: str | None, classes: Any, legend: Le
     """
     if column is None:
         if classes is not None:
-            msg = f"Cannot give classes to {header.path!r}: no attribute was chosen."
-            raise InputError(msg, remedy=f"Pass {{column}}, one of {list(header.columns)}.", argument="column")
+            problem = f"Cannot give classes to {header.path!r}: no attribute was chosen."
+            raise InputError(problem, remedy=f"Pass {{column}}, one of {list(header.columns)}.", argument="column")
         return Coding(codes=((None, 1),), names={1: legend.name(1) if legend and 1 in legend.codes else title})
     indices, values = factorize(read_column(header, column))
     if classes is None:

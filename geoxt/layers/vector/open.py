@@ -191,8 +191,8 @@ def features(layer: xr.DataArray, window: Window) -> WindowFeatures:
     """
     view = view_of(layer)
     if not isinstance(view.source, VectorSource):
-        msg = f"Cannot find the features of {layer.name!r}: its pixels do not come directly from a vector file."
-        raise InputError(msg, remedy="Pass a layer of open_vector().")
+        problem = f"Cannot find the features of {layer.name!r}: its pixels do not come directly from a vector file."
+        raise InputError(problem, remedy="Pass a layer of open_vector().")
     return view.source.features(window.shift(view.window.row, view.window.col))
 
 
@@ -247,15 +247,15 @@ def _require_features(header: VectorHeader, grid: GeoBox) -> None:
     """Raise if there are no features, or their extent does not overlap the grid."""
     where = f"{header.path!r}" + (f", layer {header.layer!r}," if header.layer else "")
     if not header.count:
-        msg = f"Cannot draw {where}: there are no features in it."
-        raise InputError(msg, remedy="Pass a file with features, or another {layer}.")
+        problem = f"Cannot draw {where}: there are no features in it."
+        raise InputError(problem, remedy="Pass a file with features, or another {layer}.")
     near, own = bounds_in_crs(grid, header.crs), header.bounds
     if near is not None and (own is None or _meet(near, own)):
         return
     lies = f"lies in {_short(own)}" if own else "lies elsewhere"
     at = f"{_short(near)}" if near else "no place there"
-    msg = f"Cannot draw {where} on the grid: it {lies} ({crs_name(header.crs)}), the grid in {at}."
-    raise OverlapError(msg, remedy="Pass {like}, a layer of the same area.")
+    problem = f"Cannot draw {where} on the grid: it {lies} ({crs_name(header.crs)}), the grid in {at}."
+    raise OverlapError(problem, remedy="Pass {like}, a layer of the same area.")
 
 
 def _meet(a: Bounds, b: Bounds) -> bool:

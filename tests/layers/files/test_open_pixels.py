@@ -73,7 +73,7 @@ def test_a_nodata_that_no_pixel_can_have_is_refused_or_is_none(write, options):
     if not options:
         assert view_of(open_cogs(path)).read(full_window(GRID))[1].all()
         return
-    with pytest.raises(InputError, match=rf"nodata={options['nodata']}.*uint8"):
+    with pytest.raises(InputError, match=rf"nodata value {options['nodata']}.*uint8"):
         open_cogs(path, **options)
 
 

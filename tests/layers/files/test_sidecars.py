@@ -85,11 +85,11 @@ def test_each_scene_has_its_own_coefficients(tmp_path):
 def test_without_coefficients_nothing_is_rescaled(tmp_path):
     write_scene(tmp_path, form=None)
     assert "radiometry" not in open_cogs(tmp_path, bands=["B4"]).attrs
-    says = rf"Cannot rescale band B4 of scene '{STEM}': its scale stands in '{STEM}_MTL.json' or '.*txt', which.*Put"
+    says = rf"Cannot rescale band B4 of scene '{STEM}': '{STEM}_MTL.json' or '.*txt' beside it is missing.*Put"
     with pytest.raises(InputError, match=says):
         open_cogs(tmp_path, bands=["B4"], rescale=True)
     write_scene(tmp_path, sun=-3)  # at night
-    with pytest.raises(InputError, match="or does not tell it"):
+    with pytest.raises(InputError, match="missing or lacks its scale"):
         open_cogs(tmp_path, bands=["B4"], rescale=True)
     assert np.allclose(values_of(open_cogs(tmp_path, bands=["B10"], rescale=True))[0], expected()[1])
 
