@@ -1,4 +1,4 @@
-"""Systems that lack what Linux has: nothing that imports geoxt needs fork, positioned reads or a set of cores."""
+"""Platforms without fork, positioned reads or CPU affinity (Windows, older macOS): geoxt imports and reads."""
 
 import os
 import subprocess
@@ -23,19 +23,21 @@ import geoxt.bridge, geoxt.datasets, geoxt.layers, geoxt.splits
 """
 
 
-def test_geoxt_is_imported_where_there_is_no_fork():
+def test_import_without_fork():
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_files_are_read_by_gdal_where_there_are_no_positioned_reads(tmp_path, monkeypatch):
+def test_gdal_reads_without_positioned_reads(tmp_path, monkeypatch):
     values, window = distinct((2, 60, 70)), Window(row=7, col=9, height=20, width=30)
     opened = []
     monkeypatch.setattr(raw_tiff, "block_offsets", opened.append)
     for name in ("a.tif", "b.tif"):
         file = write_cog(tmp_path / name, values, grid=make_grid((60, 70)), compress=None)
-        found, valid = view_of(open_cogs(file)).read(window)
-        assert valid.all()
-        assert np.array_equal(found[0], values[:, 7:27, 9:39])
-        assert len(opened) == 1  # of the first file alone
+        view = view_of(open_cogs(file))
+        for _ in range(2):  # the first read of a file goes through GDAL anyway
+            pixels, valid = view.read(window)
+            assert valid.all()
+            assert np.array_equal(pixels[0], values[:, 7:27, 9:39])
+        assert len(opened) == 1  # for the first file only
         monkeypatch.delattr(os, "preadv", raising=False)
