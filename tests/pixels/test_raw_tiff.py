@@ -36,7 +36,7 @@ def write(path, **options):
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("options", PLAIN, ids=str)
-def test_blocks_lie_where_gdal_finds_them_and_hold_the_pixels(tmp_path, options):
+def test_block_offsets_and_pixels_equal_gdal(tmp_path, options):
     path = str(tmp_path / "a.tif")
     values = write(path, **options)
     with rasterio.open(path) as file:
@@ -45,8 +45,8 @@ def test_blocks_lie_where_gdal_finds_them_and_hold_the_pixels(tmp_path, options)
         for plane, rows in enumerate(raw._offsets):
             for down, row in enumerate(rows):
                 for across, start in enumerate(row):
-                    told = file.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=plane + 1)
-                    assert start == int(told)
+                    expected_offset = file.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=plane + 1)
+                    assert start == int(expected_offset)
         rng = np.random.default_rng(0)
         for _ in range(20):
             top, left = int(rng.integers(0, 69)), int(rng.integers(0, 89))
@@ -72,7 +72,7 @@ def test_blocks_lie_where_gdal_finds_them_and_hold_the_pixels(tmp_path, options)
     ],
     ids=str,
 )
-def test_what_is_not_plain_is_left_to_gdal(tmp_path, options):
+def test_encoded_files_are_left_to_gdal(tmp_path, options):
     path = str(tmp_path / "a.tif")
     write(path, **options)
     with rasterio.open(path) as file:
@@ -80,7 +80,7 @@ def test_what_is_not_plain_is_left_to_gdal(tmp_path, options):
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_a_block_that_was_never_written_is_left_to_gdal(tmp_path):
+def test_sparse_block_is_left_to_gdal(tmp_path):
     path = str(tmp_path / "a.tif")
     profile = {"driver": "GTiff", "width": 90, "height": 70, "count": 1, "dtype": "uint16", "sparse_ok": True, **TILED}
     with rasterio.open(path, "w", **profile) as file:
@@ -92,19 +92,19 @@ def test_a_block_that_was_never_written_is_left_to_gdal(tmp_path):
 
 
 @pytest.mark.parametrize(("tag", "value", "plain"), [(262, 1, True), (262, 5, False), (266, 1, True), (266, 2, False)])
-def test_colours_that_gdal_converts_and_bits_in_other_order_are_left_to_it(tmp_path, tag, value, plain):
+def test_converted_colors_and_bit_order_are_left_to_gdal(tmp_path, tag, value, plain):
     path = tmp_path / "a.tif"
     entries = struct.pack("=HHIHH", tag, 3, 1, value, 0) + struct.pack("=HHII", 273, 4, 1, 99)
     path.write_bytes(ORDER + struct.pack("=HIH", 42, 8, 2) + entries + bytes(4))
     descriptor = os.open(path, os.O_RDONLY)
-    found = block_offsets(descriptor)
+    offsets = block_offsets(descriptor)
     os.close(descriptor)
-    assert (found is not None and found.tolist() == [99]) is plain
-    assert (found is None) is not plain
+    assert (offsets is not None and offsets.tolist() == [99]) is plain
+    assert (offsets is None) is not plain
 
 
 @pytest.mark.parametrize("content", [b"", b"II*\0", b"II*\0\xff\xff\xff\x7f" + bytes(8), b"no raster at all, but text"])
-def test_what_is_no_tiff_has_no_blocks(tmp_path, content):
+def test_other_files_have_no_block_offsets(tmp_path, content):
     path = tmp_path / "a.tif"
     path.write_bytes(content)
     descriptor = os.open(path, os.O_RDONLY)
@@ -113,7 +113,7 @@ def test_what_is_no_tiff_has_no_blocks(tmp_path, content):
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_a_file_cut_short_gives_nothing_past_its_end(tmp_path):
+def test_read_past_the_end_of_a_truncated_file_is_left_to_gdal(tmp_path):
     path = str(tmp_path / "a.tif")
     write(path, **TILED, interleave="band")
     with rasterio.open(path) as file:

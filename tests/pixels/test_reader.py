@@ -1,4 +1,4 @@
-"""Headers and windowed reads against rasterio; handles are kept, bounded, and never shared across threads or forks."""
+"""Headers and windowed reads against rasterio; handles are reused, bounded, never shared across threads or forks."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ def path(write):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The files that are opened, in order; no handle is left from other tests."""
+    """List of opened paths, in order; handles of earlier tests are dropped."""
     reader._handles.open.clear()
     hrefs, real = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda href, *a, **k: hrefs.append(href) or real(href, *a, **k))
@@ -34,14 +34,14 @@ def opened(monkeypatch):
 
 
 @given(st.integers(0, 80), st.integers(0, 60), st.integers(1, 10), st.integers(1, 10), st.permutations([1, 2, 3]))
-def test_a_read_is_what_rasterio_reads(path, row, col, height, width, bands):
+def test_read_equals_rasterio(path, row, col, height, width, bands):
     values, valid = reader.read(path, bands, Window(row, col, height, width))
     whole = distinct((3, 90, 70))[[b - 1 for b in bands]]
     assert np.array_equal(values, whole[:, row : row + height, col : col + width])
     assert valid is None
 
 
-def test_masks_come_along_where_asked(write):
+def test_valid_mask_is_read_on_request(write):
     mask = np.eye(90, 70, dtype=bool)
     for options in ({"mask": mask}, {"alpha": mask.astype("uint16") * 65535}):
         href = write(distinct((3, 90, 70)), GRID, **options)
@@ -50,32 +50,32 @@ def test_masks_come_along_where_asked(write):
         assert np.array_equal(valid, np.stack([mask, mask]))
 
 
-def test_a_header_says_what_the_file_says(write):
+def test_header_holds_the_metadata_of_the_file(write):
     href = write(
         distinct((2, 90, 70)), GRID, nodata=3, bands=["a", "b"], scale=0.1, offset=-5.0, alpha=np.ones((90, 70))
     )
-    found = reader.read_header(href)
-    assert found.grid == GRID
-    assert found.dtypes == ("uint16",) * 3
-    assert found.nodata[:2] == (3, 3)
-    assert found.alpha == (False, False, True)
-    assert (found.scales[0], found.offsets[0], found.names[:2]) == (0.1, -5.0, ("a", "b"))
-    assert found.colors is None
+    header = reader.read_header(href)
+    assert header.grid == GRID
+    assert header.dtypes == ("uint16",) * 3
+    assert header.nodata[:2] == (3, 3)
+    assert header.alpha == (False, False, True)
+    assert (header.scales[0], header.offsets[0], header.names[:2]) == (0.1, -5.0, ("a", "b"))
+    assert header.colors is None
 
 
 @pytest.mark.parametrize("options", [{"south_up": True}, {"degrees": 20.0}, {"crs": "EPSG:5070", "left": 0.0}])
-def test_a_header_has_the_grid_of_any_file(write, options):
+def test_header_grid_equals_the_grid_of_the_file(write, options):
     grid = make_grid((20, 30), **options)
     assert reader.read_header(write(distinct((20, 30)), grid, point=True)).grid.affine.almost_equals(grid.affine, 1e-6)
 
 
-def test_a_file_stays_open(path, opened):
+def test_handle_is_reused(path, opened):
     for col in range(5):
         reader.read(path, [1], Window(0, col, 4, 4))
     assert opened == [path]
 
 
-def test_no_more_files_stay_open_than_allowed(write, opened, monkeypatch):
+def test_number_of_open_handles_is_bounded(write, opened, monkeypatch):
     monkeypatch.setattr(reader, "HANDLES", 3)
     paths = [write(distinct((8, 8)), make_grid((8, 8))) for _ in range(5)]
     del opened[:]
@@ -87,13 +87,14 @@ def test_no_more_files_stay_open_than_allowed(write, opened, monkeypatch):
     assert opened[-1] == paths[0]
 
 
-def test_threads_have_handles_of_their_own_and_read_the_same(path, opened):
+def test_each_thread_opens_a_handle_and_reads_equal_pixels(path, opened):
     windows = [Window(r, c, 16, 16) for r in range(0, 70, 5) for c in range(0, 50, 5)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda w: reader.read(path, [1, 2, 3], w)[0], windows))
+        patches = list(pool.map(lambda w: reader.read(path, [1, 2, 3], w)[0], windows))
     whole = distinct((3, 90, 70))
     assert all(
-        np.array_equal(f, whole[:, *w.within(Window(0, 0, 90, 70))]) for f, w in zip(found, windows, strict=True)
+        np.array_equal(patch, whole[:, *w.within(Window(0, 0, 90, 70))])
+        for patch, w in zip(patches, windows, strict=True)
     )
     assert 1 <= len(opened) <= 4
     assert path not in reader._handles.open
@@ -105,7 +106,7 @@ def child(path, queue):
     queue.put((os.getpid(), reader._handles.open[path] is before, values))
 
 
-def test_a_forked_process_opens_files_anew(path):
+def test_forked_process_reopens_files(path):
     reader.read(path, [1], Window(0, 0, 4, 4))
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -118,7 +119,7 @@ def test_a_forked_process_opens_files_anew(path):
     assert np.array_equal(values[0], distinct((3, 90, 70))[1, 5:12, 6:14])
 
 
-def test_a_truncated_file_is_named_and_its_handle_dropped(write):
+def test_truncated_file_raises_and_its_handle_is_dropped(write):
     href = write(distinct((1, 512, 512)), make_grid((512, 512)))
     os.truncate(href, Path(href).stat().st_size // 2)
     with pytest.raises(ReadError, match=rf"Cannot read {href}, rows \(500, 510\).*complete"):
@@ -126,7 +127,7 @@ def test_a_truncated_file_is_named_and_its_handle_dropped(write):
     assert href not in reader._handles.open
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_missing_file_raises(tmp_path):
     href = str(tmp_path / "gone.tif")
     with pytest.raises(ReadError, match=rf"Cannot open {href}.*Check the path, or leave the file out"):
         reader.read_header(href)
@@ -134,19 +135,19 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         reader.read(href, [1], Window(0, 0, 1, 1))
 
 
-def test_a_file_that_is_no_raster_is_named(tmp_path):
+def test_file_that_is_not_a_raster_raises(tmp_path):
     href = tmp_path / "table.csv"
     href.write_text("a,b\n1,2\n")
     with pytest.raises(ReadError, match=f"Cannot open {href}"):
         reader.read_header(str(href))
 
 
-def test_a_file_without_a_crs_is_refused_unless_one_is_given(write):
+def test_file_without_a_crs_raises_unless_crs_is_passed(write):
     href = write(distinct((8, 8)), make_grid((8, 8), crs=None))
     with pytest.raises(CRSError, match=rf"Cannot georeference {href}: the file has no CRS.*=.*EPSG"):
         reader.read_header(href)
     assert reader.read_header(href, crs=32615).grid == make_grid((8, 8))
 
 
-def test_a_crs_that_is_given_never_overrides_that_of_the_file(path):
+def test_crs_argument_never_overrides_the_crs_of_the_file(path):
     assert reader.read_header(path, crs=5070).grid == GRID

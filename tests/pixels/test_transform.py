@@ -8,8 +8,7 @@ from affine import Affine
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
-from support import oracles
-from support import strategies as some
+from support import oracles, strategies
 
 from geoxt.grid import full_window
 from geoxt.pixels.transform import PixelTransform
@@ -18,7 +17,7 @@ from geoxt.windows import Window
 
 WORLD = GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326")
 POLE = GeoBox((90, 90), Affine(40_000, 0, -1.8e6, 0, -40_000, 1.8e6), "EPSG:3413")
-WIDE = {
+DISTORTED = {
     "utm to mercator, 1 km": (
         GeoBox((200, 200), Affine(1000, 0, 400_000, 0, -1000, 6.2e6), "EPSG:32601"),
         GeoBox((200, 200), Affine(1500, 0, -19.8e6, 0, -1500, 7.5e6), "EPSG:3857"),
@@ -38,72 +37,72 @@ WIDE = {
 }
 
 
-def coordinates(mapping, window):
-    return mapping.control_grid(window).coordinates()
+def coordinates(transform, window):
+    return transform.control_grid(window).coordinates()
 
 
 def error(source, target):
-    """The greatest distance in source pixels, over the target's pixels that lie in the source."""
+    """Return the maximum coordinate error in source pixels, over target pixels inside the source."""
     col, row = oracles.source_places(source, target)
-    mapping = PixelTransform(target, source)
-    found = coordinates(mapping, full_window(target)) + 0.5
+    transform = PixelTransform(target, source)
+    actual = coordinates(transform, full_window(target)) + 0.5
     inside = (col > 0) & (row > 0) & (col < source.shape[1]) & (row < source.shape[0])
     exact = np.stack((row, col))
-    return np.abs(found - exact)[:, inside].max(initial=0) / max(1, max(mapping.scale) / 4)
+    return np.abs(actual - exact)[:, inside].max(initial=0) / max(1, max(transform.scale) / 4)
 
 
-@given(some.grid_pairs(scales=(0.3, 4.0)))
-def test_coordinates_are_those_of_pyproj_to_a_thousandth_of_a_pixel(pair):
+@given(strategies.grid_pairs(scales=(0.3, 4.0)))
+def test_coordinates_equal_pyproj_to_a_thousandth_of_a_pixel(pair):
     assert error(pair.src, pair.dst) < 1e-3
 
 
-@pytest.mark.parametrize("name", WIDE)
-def test_coordinates_are_right_where_projections_bend(name):
-    assert error(*WIDE[name]) < 1e-3
+@pytest.mark.parametrize("name", DISTORTED)
+def test_coordinates_equal_pyproj_under_strong_distortion(name):
+    assert error(*DISTORTED[name]) < 1e-3
 
 
-@given(some.grid_pairs(scales=(0.3, 4.0)), st.data())
-def test_a_pixel_has_the_same_coordinates_from_any_window(pair, data):
-    mapping = PixelTransform(pair.dst, pair.src)
-    window = Window(*data.draw(some.windows(tuple(pair.dst.shape), over=40)))
+@given(strategies.grid_pairs(scales=(0.3, 4.0)), st.data())
+def test_window_coordinates_equal_part_of_whole(pair, data):
+    transform = PixelTransform(pair.dst, pair.src)
+    window = Window(*data.draw(strategies.windows(tuple(pair.dst.shape), over=40)))
     around = window.pad(data.draw(st.integers(0, 50)))
-    assert np.array_equal(coordinates(mapping, window), coordinates(mapping, around)[:, *window.within(around)])
+    assert np.array_equal(coordinates(transform, window), coordinates(transform, around)[:, *window.within(around)])
 
 
-@pytest.mark.parametrize("name", WIDE)
-def test_so_it_has_across_seams_and_poles(name):
-    mapping = PixelTransform(*reversed(WIDE[name]))
-    outer = full_window(mapping.target)
-    full = coordinates(mapping, outer)
+@pytest.mark.parametrize("name", DISTORTED)
+def test_window_coordinates_equal_part_of_whole_across_seams_and_poles(name):
+    transform = PixelTransform(*reversed(DISTORTED[name]))
+    outer = full_window(transform.target)
+    full = coordinates(transform, outer)
     for row in range(0, outer.height - 16, 23):
         for col in range(0, outer.width - 16, 61):
             window = Window(row, col, 16, 16)
-            assert np.array_equal(coordinates(mapping, window), full[:, *window.within(outer)])
+            assert np.array_equal(coordinates(transform, window), full[:, *window.within(outer)])
 
 
-@given(some.grid_pairs(scales=(0.3, 4.0)), st.data())
-def test_the_extent_holds_the_coordinates_and_is_tight(pair, data):
-    mapping = PixelTransform(pair.dst, pair.src)
-    window = Window(*data.draw(some.windows(tuple(pair.dst.shape), over=40)))
-    patch = mapping.control_grid(window)
-    found = patch.coordinates().reshape(2, -1)
-    low, high = patch.extent
-    assert np.allclose(low, found.min(1), atol=1e-6)
-    assert np.allclose(high, found.max(1), atol=1e-6)
+@given(strategies.grid_pairs(scales=(0.3, 4.0)), st.data())
+def test_extent_is_the_range_of_the_coordinates(pair, data):
+    transform = PixelTransform(pair.dst, pair.src)
+    window = Window(*data.draw(strategies.windows(tuple(pair.dst.shape), over=40)))
+    control_grid = transform.control_grid(window)
+    exact = control_grid.coordinates().reshape(2, -1)
+    low, high = control_grid.extent
+    assert np.allclose(low, exact.min(1), atol=1e-6)
+    assert np.allclose(high, exact.max(1), atol=1e-6)
 
 
-@given(some.grid_pairs(scales=(0.3, 4.0), rotated=False))
-def test_the_scale_is_how_many_source_pixels_a_target_pixel_takes(pair):
+@given(strategies.grid_pairs(scales=(0.3, 4.0), rotated=False))
+def test_scale_is_source_pixels_per_target_pixel(pair):
     col, row = oracles.source_places(pair.src, pair.dst)
     inside = (col > 0) & (row > 0) & (col < pair.src.shape[1]) & (row < pair.src.shape[0])
     assume(inside[1:-1, 1:-1].any() if min(inside.shape) > 2 else False)
     y, x = PixelTransform(pair.dst, pair.src).scale
-    steps = [np.hypot(*np.gradient(place))[inside] for place in (row, col)]
+    steps = [np.hypot(*np.gradient(axis))[inside] for axis in (row, col)]
     assert y == pytest.approx(np.median(steps[0]), rel=0.05)
     assert x == pytest.approx(np.median(steps[1]), rel=0.05)
 
 
-def test_grids_a_whole_number_of_pixels_apart_are_shifted():
+def test_shift_is_set_only_for_whole_pixels():
     assert PixelTransform(make_grid((9, 9)), make_grid((30, 30), left=600_000 - 90)).shift == (0, 3)
     assert PixelTransform(make_grid((9, 9)), make_grid((30, 30), left=600_000 - 100)).shift is None
     assert PixelTransform(make_grid((9, 9), south_up=True), make_grid((9, 9))).shift is None
@@ -111,14 +110,14 @@ def test_grids_a_whole_number_of_pixels_apart_are_shifted():
 
 @pytest.mark.parametrize("window", [Window(2**26, 0, 4, 4), Window(0, -(2**27), 4, 4), Window(-(2**30), 2**30, 4, 4)])
 @pytest.mark.parametrize("crs", ["EPSG:32615", "EPSG:5070", "EPSG:4326"])
-def test_places_beyond_all_rasters_have_no_extent_or_a_far_one(window, crs):
-    mapping = PixelTransform(make_grid((64, 64), resolution=20.0), make_grid((64, 64), crs=crs))
-    extent = mapping.control_grid(window).extent
+def test_extent_of_a_far_window_is_none_or_outside_the_raster(window, crs):
+    transform = PixelTransform(make_grid((64, 64), resolution=20.0), make_grid((64, 64), crs=crs))
+    extent = transform.control_grid(window).extent
     assert extent is None or (extent[0] > 64).any() or (extent[1] < 0).any()
 
 
-def test_a_mapping_pickles():
-    mapping = PixelTransform(make_grid((40, 40), crs="EPSG:5070", left=0, top=2e6), make_grid((40, 40)))
-    other = pickle.loads(pickle.dumps(mapping))
+def test_transform_pickles():
+    transform = PixelTransform(make_grid((40, 40), crs="EPSG:5070", left=0, top=2e6), make_grid((40, 40)))
+    other = pickle.loads(pickle.dumps(transform))
     window = Window(0, 0, 40, 40)
-    assert np.array_equal(coordinates(mapping, window), coordinates(other, window))
+    assert np.array_equal(coordinates(transform, window), coordinates(other, window))

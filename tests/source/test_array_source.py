@@ -59,7 +59,7 @@ def test_arrays_of_any_dtype_are_aligned(dtype, chunks):
         assert np.abs(smooth.astype("float64") - oracles.bilinear(values, None, grid, target).values).max() < 1
 
 
-def test_time_and_band_order_is_kept():
+def test_time_and_band_order_is_preserved():
     grid, target = make_grid((30, 30)), make_grid((20, 20), resolution=20.0)
     values = distinct((3, 2, 30, 30), "float64")
     layer = xr.DataArray(
@@ -83,7 +83,7 @@ def test_nodata_and_nan_are_invalid():
         assert np.argwhere(~valid[0, 0]).tolist() == [[2, 2], [4, 4]]
 
 
-def test_pixels_outside_hold_the_fill_value():
+def test_pixels_outside_the_array_hold_the_fill_value():
     grid = make_grid((9, 9))
     for attrs, dtype, fill in [({}, "int16", 0), ({"_FillValue": -5}, "int16", -5), ({}, "float32", np.nan)]:
         values, valid = view_of(layer_of(np.ones((9, 9), dtype), grid, **attrs)).read(Window(-2, 7, 4, 4))
@@ -91,7 +91,7 @@ def test_pixels_outside_hold_the_fill_value():
         assert valid.sum() == 4
 
 
-def test_a_huge_window_of_a_small_array_is_filled():
+def test_large_window_of_a_small_array_is_filled():
     layer = align(layer_of(distinct((8, 8), "uint16"), make_grid((8, 8))), make_grid((8, 8), resolution=20.0))
     values, valid = view_of(layer).read(Window(-600, -700, 1400, 1500))
     assert values.shape == (1, 1, 1400, 1500)

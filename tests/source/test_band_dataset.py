@@ -58,7 +58,7 @@ def test_unstacked_layer_equals_odc_stac_load(items):
     assert ours.b.odc.nodata == 0
 
 
-def test_degrees_are_latitude_and_longitude_in_odc_and_y_and_x_in_a_layer(items):
+def test_geographic_dims_are_latitude_longitude_in_odc_and_y_x_in_a_layer(items):
     data = odc.stac.load(items, crs="EPSG:4326", resolution=0.0003, chunks={})
     assert {"latitude", "longitude"} <= set(data.dims)
     layer = stack_bands(data)
@@ -99,7 +99,7 @@ def test_dtypes_are_promoted_exactly():
     assert layer.values.tolist() == [[[0, 255]], [[0, 60000]]]
 
 
-def test_differing_markers_become_nan_in_floats():
+def test_differing_nodata_values_become_nan_in_floats():
     data = xr.Dataset({"a": variable(np.float32([-9999, 1]), nodata=-9999), "b": variable(np.uint8([0, 3]), nodata=0)})
     layer = stack_bands(data)
     assert layer.dtype == "float32"
@@ -119,7 +119,7 @@ def test_differing_markers_become_nan_in_floats():
         ({"a": variable(np.uint8([1])), "b": variable(np.uint8([1])).expand_dims("time")}, "'b' has the dimensions"),
     ],
 )
-def test_variables_that_cannot_be_stacked_exactly_are_refused(variables, message):
+def test_variables_that_cannot_be_stacked_exactly_raise(variables, message):
     with pytest.raises(InputError, match=message):
         stack_bands(xr.Dataset(variables))
 
@@ -137,13 +137,13 @@ def test_dataset_of_layers_is_no_band_dataset():
 @pytest.mark.parametrize(
     ("bands", "why"), [(["a", "a"], "not unique"), (["x", "a"], "a coordinate"), (["", "a"], "empty")]
 )
-def test_band_names_that_name_no_variable_are_refused(tmp_path, bands, why):
+def test_unknown_band_names_raise(tmp_path, bands, why):
     path = write_cog(tmp_path / "a.tif", distinct((2, 20, 30)), grid=make_grid((20, 30)))
     with pytest.raises(InputError, match=why):
         unstack_bands(open_cogs(path).assign_coords(band=bands))
 
 
-def test_dataset_in_degrees_is_read_by_windows_and_as_a_node(items):
+def test_geographic_dataset_is_read_by_windows_and_as_a_node(items):
     data = odc.stac.load(items, crs="EPSG:4326", resolution=0.0003)
     values, valid = view_of(data.b).read(Window(2, 3, 8, 9))
     np.testing.assert_array_equal(values[:, 0], data.b[:, 2:10, 3:12])

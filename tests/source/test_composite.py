@@ -24,17 +24,22 @@ GRID = make_grid((40, 50))
     arrays.arrays(bool, (4, 1, 3, 5)),
     st.sampled_from(sorted(ORACLE)),
 )
-def test_a_composite_is_that_of_the_valid_pixels(values, valid, how):
-    found, good = compose(zip(values, valid, strict=True), how)
-    assert np.array_equal(good, valid.any(0))
-    exact = ORACLE[how](np.where(valid, values, np.nan)[:, good], axis=0) if good.any() else []
-    assert np.allclose(found[good], exact, rtol=1e-12, atol=1e-9)
+def test_composite_equals_numpy_over_valid_pixels(values, valid, method):
+    composite, valid_mask = compose(zip(values, valid, strict=True), method)
+    assert np.array_equal(valid_mask, valid.any(0))
+    exact = ORACLE[method](np.where(valid, values, np.nan)[:, valid_mask], axis=0) if valid_mask.any() else []
+    assert np.allclose(composite[valid_mask], exact, rtol=1e-12, atol=1e-9)
 
 
-def test_all_valid_is_none_and_none_is_nothing():
+def test_compose_without_masks_and_without_images():
     images = [(np.full((1, 1, 1), v), None) for v in (1.0, 5.0, 3.0, 9.0)]
-    assert [compose(iter(images), how)[0].item() for how in ("mean", "median", "min", "max")] == [4.5, 4.0, 1.0, 9.0]
-    assert all(compose(iter([]), how) is None for how in ORACLE)
+    assert [compose(iter(images), method)[0].item() for method in ("mean", "median", "min", "max")] == [
+        4.5,
+        4.0,
+        1.0,
+        9.0,
+    ]
+    assert all(compose(iter([]), method) is None for method in ORACLE)
     with pytest.raises(InputError, match="Cannot compose scenes by 'best'"):
         compose(iter(images), "best")
 
@@ -54,53 +59,53 @@ def files(write):
     return paths, np.array(stack)
 
 
-@pytest.mark.parametrize("how", ORACLE)
-def test_a_mosaic_is_composed_of_its_scenes(files, how):
+@pytest.mark.parametrize("method", ORACLE)
+def test_mosaic_composite_equals_numpy_over_scenes(files, method):
     paths, stack = files
-    layer = open_cogs(paths, composite=how)
+    layer = open_cogs(paths, composite=method)
     with np.errstate(all="ignore"):
         valid = ~np.isnan(stack).all(0)
         exact = np.zeros(valid.shape)
-        exact[valid] = np.rint(ORACLE[how](stack[:, valid], axis=0))
-    values, good = view_of(layer).read(full_window(layer.geoml.grid))
+        exact[valid] = np.rint(ORACLE[method](stack[:, valid], axis=0))
+    values, valid_mask = view_of(layer).read(full_window(layer.geoml.grid))
     assert layer.dtype == "uint16"
-    assert np.array_equal(good[0], valid)
+    assert np.array_equal(valid_mask[0], valid)
     assert np.array_equal(values[0], exact.astype("uint16"))
 
 
-@pytest.mark.parametrize("how", ["mean", "median", "max"])
-def test_windows_and_chunks_have_the_bits_of_the_whole(files, how):
-    options = {"crs": "EPSG:5070", "resolution": 37, "composite": how, "rescale": how == "mean"}
+@pytest.mark.parametrize("method", ["mean", "median", "max"])
+def test_windows_and_chunks_equal_part_of_whole(files, method):
+    options = {"crs": "EPSG:5070", "resolution": 37, "composite": method, "rescale": method == "mean"}
     layer = open_cogs(files[0], **options)
     values, valid = view_of(layer).read(full_window(layer.geoml.grid))
     for size in (7, 33):
         chunks = open_cogs(files[0], chunks=size, **options).compute(scheduler="synchronous").values
         assert np.array_equal(chunks, values[0], equal_nan=options["rescale"])
     window = Window(11, 13, 20, 9)
-    part, good = view_of(layer).read(window)
+    part, valid_mask = view_of(layer).read(window)
     assert np.array_equal(
         part, values[:, :, *window.within(full_window(layer.geoml.grid))], equal_nan=options["rescale"]
     )
-    assert np.array_equal(good, valid[:, :, *window.within(full_window(layer.geoml.grid))])
+    assert np.array_equal(valid_mask, valid[:, :, *window.within(full_window(layer.geoml.grid))])
 
 
-def test_what_decides_pixels_decides_the_token(files):
-    made = [view_of(open_cogs(files[0], **o)).source for o in ({}, {"composite": "min"}, {"rescale": True})]
-    assert len({tokenize(source) for source in made}) == 3
-    assert tokenize(view_of(open_cogs(files[0], composite="min")).source) == tokenize(made[1])
-    assert not made[1].stackable(made[1])
-    assert made[0].stackable(made[0])
-    assert made[2].stackable(made[2])
+def test_options_that_change_pixels_change_the_token(files):
+    sources = [view_of(open_cogs(files[0], **o)).source for o in ({}, {"composite": "min"}, {"rescale": True})]
+    assert len({tokenize(source) for source in sources}) == 3
+    assert tokenize(view_of(open_cogs(files[0], composite="min")).source) == tokenize(sources[1])
+    assert not sources[1].stackable(sources[1])
+    assert sources[0].stackable(sources[0])
+    assert sources[2].stackable(sources[2])
 
 
-def test_values_come_in_the_type_asked_for(files):
+def test_composite_has_the_requested_dtype(files):
     view = view_of(open_cogs(files[0], composite="mean"))
     values, _ = view.read(Window(0, 0, 40, 70), dtype=np.dtype("float32"))
     assert values.dtype == "float32"
     assert np.array_equal(values, np.rint(values))
 
 
-def test_class_codes_have_no_mean(write):
+def test_median_of_class_codes_raises(write):
     path = write(distinct((40, 50), "uint8"), GRID, colors={1: "#ff0000", 2: "#00ff00"})
     with pytest.raises(InputError, match="Cannot take the median of class codes. Pass composite="):
         open_cogs(path, composite="median")

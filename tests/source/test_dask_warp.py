@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import strategies as some
+from support import strategies
 
 from geoxt.alignment import align
 from geoxt.grid import coordinates
@@ -23,38 +23,42 @@ def layer_of(values, grid, **attrs):
 
 
 @settings(max_examples=settings.default.max_examples // 2)
-@given(some.grid_pairs(shape=some.shapes(2, 50), rotated=False), st.sampled_from(["nearest", "bilinear"]), st.data())
-def test_it_has_the_bits_of_the_computed_layer_for_any_chunks(pair, how, data):
-    values, _, nodata = data.draw(some.nodata_rasters((2, 2, *pair.src.shape)))
+@given(
+    strategies.grid_pairs(shape=strategies.shapes(2, 50), rotated=False),
+    st.sampled_from(["nearest", "bilinear"]),
+    st.data(),
+)
+def test_result_is_independent_of_chunks(pair, method, data):
+    values, _, nodata = data.draw(strategies.nodata_rasters((2, 2, *pair.src.shape)))
     chunks = {d: data.draw(st.integers(1, 60)) for d in ("time", "band", "y", "x")}
     array = dask.array.from_array(values, chunks=tuple(chunks.values()))
-    found = warp_dask(array, pair.src, pair.dst, how, nodata, data.draw(st.sampled_from([None, 7, {"y": 9}])))
-    whole = warp_dask(dask.array.from_array(values, chunks=-1), pair.src, pair.dst, how, nodata)
-    assert found.chunks[0] == array.chunks[0]
+    warped = warp_dask(array, pair.src, pair.dst, method, nodata, data.draw(st.sampled_from([None, 7, {"y": 9}])))
+    whole = warp_dask(dask.array.from_array(values, chunks=-1), pair.src, pair.dst, method, nodata)
+    assert warped.chunks[0] == array.chunks[0]
     assert np.array_equal(
-        found.compute(scheduler="synchronous"),
+        warped.compute(scheduler="synchronous"),
         whole.compute(scheduler="synchronous"),
         equal_nan=values.dtype.kind == "f",
     )
 
 
-@pytest.mark.parametrize("how", ["nearest", "bilinear"])
-def test_a_touched_layer_is_aligned_like_a_computed_one(how):
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_aligned_dask_layer_equals_aligned_computed_layer(method):
     grid, target = make_grid((60, 60)), make_grid((50, 40), crs="EPSG:5070", left=349_000, top=2_017_500)
     layer = layer_of(distinct((2, 3, 60, 60), "float64"), grid).chunk({"y": 11, "x": 13, "time": 1})
-    touched = layer * 2 + 1
+    derived = layer * 2 + 1
     assert np.array_equal(
-        align(touched, target, resampling=how).compute(scheduler="synchronous"),
-        align(touched.compute(scheduler="synchronous"), target, resampling=how).compute(scheduler="synchronous"),
+        align(derived, target, resampling=method).compute(scheduler="synchronous"),
+        align(derived.compute(scheduler="synchronous"), target, resampling=method).compute(scheduler="synchronous"),
         equal_nan=True,
     )
 
 
-def test_aligning_computes_nothing_and_a_block_only_what_it_needs():
-    seen = []
+def test_align_is_lazy_and_a_block_computes_only_its_input_blocks():
+    computed_blocks = []
 
     def touch(block, block_info=None):
-        seen.append(tuple(block_info[0]["chunk-location"]))
+        computed_blocks.append(tuple(block_info[0]["chunk-location"]))
         return block
 
     array = dask.array.from_array(distinct((200, 200), "float64"), chunks=20).map_blocks(
@@ -62,33 +66,33 @@ def test_aligning_computes_nothing_and_a_block_only_what_it_needs():
     )
     layer = layer_of(array, make_grid((200, 200)))
     target = make_grid((400, 400), resolution=15.0)
-    with dask.config.set(scheduler=refuse):
-        moved = align(layer, target, chunks=40)
-    assert seen == []
-    moved.isel(y=slice(80, 120), x=slice(200, 240)).compute(scheduler="synchronous")
-    assert {r for r, _ in seen} <= {1, 2, 3}
-    assert {c for _, c in seen} <= {4, 5, 6}
+    with dask.config.set(scheduler=raise_on_compute):
+        aligned = align(layer, target, chunks=40)
+    assert computed_blocks == []
+    aligned.isel(y=slice(80, 120), x=slice(200, 240)).compute(scheduler="synchronous")
+    assert {r for r, _ in computed_blocks} <= {1, 2, 3}
+    assert {c for _, c in computed_blocks} <= {4, 5, 6}
 
 
-def refuse(*_, **__):
+def raise_on_compute(*_, **__):
     msg = "computed"
     raise AssertionError(msg)
 
 
-def test_tasks_do_not_grow_with_the_layer():
+def test_task_size_is_independent_of_layer_size():
     largest = []
     for side in (200, 1600):
         layer = layer_of(dask.array.zeros((side, side), chunks=20), make_grid((side, side))) + 1
-        moved = align(layer, make_grid((side, side), left=600_007), chunks=20)
-        graph = dict(moved.data.dask)
-        sizes = [len(pickle.dumps(n)) for k, n in graph.items() if isinstance(k, tuple) and k[0] == moved.data.name]
+        aligned = align(layer, make_grid((side, side), left=600_007), chunks=20)
+        graph = dict(aligned.data.dask)
+        sizes = [len(pickle.dumps(n)) for k, n in graph.items() if isinstance(k, tuple) and k[0] == aligned.data.name]
         assert len(sizes) == (side // 20) ** 2
         largest.append(max(sizes))
     assert largest[1] < 4000
     assert largest[1] <= largest[0] + 64
 
 
-def test_names_tell_grids_and_methods_apart():
+def test_grid_and_method_change_the_name():
     array = dask.array.from_array(distinct((30, 30)), chunks=10)
     grid = make_grid((30, 30))
     names = {

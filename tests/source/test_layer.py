@@ -47,18 +47,18 @@ def cube(write):
 
 
 class ComputedError(Exception):
-    """Something asked dask for pixels."""
+    """A dask scheduler was used."""
 
 
 @pytest.fixture
 def no_dask(monkeypatch):
     """Any use of a dask scheduler raises."""
 
-    def refuse(*_, **__):
+    def raise_on_compute(*_, **__):
         raise ComputedError
 
-    monkeypatch.setattr(dask.array.Array, "compute", refuse)
-    with dask.config.set(scheduler=refuse):
+    monkeypatch.setattr(dask.array.Array, "compute", raise_on_compute)
+    with dask.config.set(scheduler=raise_on_compute):
         yield
 
 
@@ -86,7 +86,7 @@ def first_band_by_name(layer, draw):
     return layer.sel(band=[layer.band.values[0]]) if named else layer
 
 
-def doubled(layer, draw):
+def concatenated(layer, draw):
     return xr.concat([layer, layer + 1], "band", join="outer") if bands_of(layer) else layer
 
 
@@ -95,8 +95,8 @@ def rolled(layer, draw):
 
 
 def changed_dtype(layer, draw):
-    kinds = ["float64", "float32"] if layer.dtype.kind == "f" else ["float64", "int64", "int16"]
-    return layer.astype(draw(st.sampled_from(kinds)))
+    dtypes = ["float64", "float32"] if layer.dtype.kind == "f" else ["float64", "int64", "int16"]
+    return layer.astype(draw(st.sampled_from(dtypes)))
 
 
 OPERATIONS = {
@@ -118,7 +118,7 @@ OPERATIONS = {
     "where": lambda a, draw: a.where(a % 3 > 0),
     "where other": lambda a, draw: a.where(a % 3 > 0, 7),
     "astype": changed_dtype,
-    "concat": doubled,
+    "concat": concatenated,
     "rolling": rolled,
     "shift": lambda a, draw: a.shift(x=1, fill_value=0),
     "roll": lambda a, draw: a.roll(y=3, roll_coords=False),
@@ -142,53 +142,53 @@ def same(a, b):
     return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-def assert_reads_what_it_computes(layer, draw):
-    """Compare one window of the view, which may reach over the edge, with what computing the layer gives."""
+def assert_window_equals_compute(layer, draw):
+    """Compare a window of the view, possibly beyond the edge, with the computed layer."""
     view = view_of(layer)
     values = layer.compute(scheduler="synchronous").transpose(..., "y", "x")
     full = values.transpose("time", "band", "y", "x", missing_dims="ignore").values.reshape(view.shape)
     rows, cols = view.grid.shape
     row, col = draw(st.integers(-3, rows - 1)), draw(st.integers(-3, cols - 1))
     window = Window(row, col, draw(st.integers(1, rows + 3 - row)), draw(st.integers(1, cols + 3 - col)))
-    found, valid = view.read(window)
-    shared = window.intersect(Window(0, 0, rows, cols))
+    actual, valid = view.read(window)
+    overlap = window.intersect(Window(0, 0, rows, cols))
     outside = np.ones(window.shape, bool)
-    if shared is not None:
-        mine, its = shared.within(window), shared.within(Window(0, 0, rows, cols))
-        outside[mine] = False
-        assert same(found[:, :, *mine], full[:, :, *its])
-    assert valid.shape == found.shape == (*view.shape[:2], *window.shape)
+    if overlap is not None:
+        window_part, layer_part = overlap.within(window), overlap.within(Window(0, 0, rows, cols))
+        outside[window_part] = False
+        assert same(actual[:, :, *window_part], full[:, :, *layer_part])
+    assert valid.shape == actual.shape == (*view.shape[:2], *window.shape)
     assert not valid[:, :, outside].any()
     assert grid_of(layer) == view.grid
 
 
 @settings(max_examples=2 * settings.default.max_examples)
 @given(st.lists(st.sampled_from(sorted(OPERATIONS)), min_size=1, max_size=4), st.data())
-def test_after_any_operations_a_window_is_what_computing_gives(layer, names, data):
+def test_window_equals_compute_after_operations(layer, names, data):
     for name in names:
         layer = OPERATIONS[name](layer, data.draw)
-    assert_reads_what_it_computes(layer, data.draw)
+    assert_window_equals_compute(layer, data.draw)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @settings(max_examples=max(settings.default.max_examples // 10, 2))
 @given(data=st.data())
-def test_after_each_operation_alone_too(layer, cube, name, data):
+def test_window_equals_compute_after_each_operation(layer, cube, name, data):
     for one in (layer, cube):
-        assert_reads_what_it_computes(OPERATIONS[name](one, data.draw), data.draw)
+        assert_window_equals_compute(OPERATIONS[name](one, data.draw), data.draw)
 
 
 @settings(max_examples=settings.default.max_examples // 3)
 @given(name=st.sampled_from(["rows", "bands", "plus", "where", "upside down"]), data=st.data())
-def test_after_zarr_too(layer, tmp_path_factory, name, data):
+def test_window_equals_compute_after_a_zarr_round_trip(layer, tmp_path_factory, name, data):
     path = tmp_path_factory.mktemp("zarr") / f"{next(count)}.zarr"
     changed = OPERATIONS[name](layer, data.draw).chunk({"y": 16, "x": 16})
     changed.rename("v").to_dataset().to_zarr(path, zarr_format=2)
-    with xr.open_zarr(path, decode_coords="all") as back:
-        assert_reads_what_it_computes(back["v"], data.draw)
+    with xr.open_zarr(path, decode_coords="all") as reopened:
+        assert_window_equals_compute(reopened["v"], data.draw)
 
 
-UNTOUCHED = {
+SELECTIONS = {
     "as opened": lambda a: a,
     "cut": lambda a: a.isel(y=slice(3, 30), x=slice(10, 11)),
     "cut twice": lambda a: a.isel(y=slice(3, 30)).isel(y=slice(5, 20), x=slice(4, 44)),
@@ -202,28 +202,28 @@ UNTOUCHED = {
 }
 
 
-@pytest.mark.parametrize("name", UNTOUCHED)
-def test_an_untouched_layer_never_asks_dask(layer, cube, name, no_dask):
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_selection_of_a_source_bypasses_dask(layer, cube, name, no_dask):
     for one in (layer, cube):
-        view = view_of(UNTOUCHED[name](one))
+        view = view_of(SELECTIONS[name](one))
         assert view.direct
         view.read(Window(0, 0, *view.grid.shape))
 
 
-def test_a_computed_layer_needs_no_dask_either(layer, no_dask):
+def test_in_memory_layer_bypasses_dask(layer, no_dask):
     values = xr.DataArray(np.ones((40, 50)), dims=("y", "x"), coords=coordinates(GRID))
     assert view_of(values).direct
     view_of(values).read(Window(0, 0, 4, 4))
 
 
-def test_a_touched_layer_asks_dask_for_its_window_alone(layer, no_dask):
+def test_derived_layer_computes_its_window_by_dask(layer, no_dask):
     view = view_of(layer + 1)
     assert not view.direct
     with pytest.raises(ComputedError):
         view.read(Window(0, 0, 4, 4))
 
 
-def test_time_steps_of_a_window_are_chosen(cube):
+def test_window_selects_time_steps(cube):
     full = cube.compute(scheduler="synchronous").values
     for one, steps in ((cube, full), (cube.compute(scheduler="synchronous"), full), (cube.isel(time=[1]), full[1:])):
         view = view_of(one)
@@ -232,33 +232,33 @@ def test_time_steps_of_a_window_are_chosen(cube):
             assert same(values, steps[list(time), :, 3:8, 4:10])
 
 
-def test_valid_pixels_are_the_same_direct_and_computed(layer):
+def test_valid_mask_is_equal_direct_and_computed(layer):
     window = Window(-2, -2, 30, 30)
-    found, direct = view_of(layer).read(window)
+    actual, direct = view_of(layer).read(window)
     other, computed = view_of(layer.compute(scheduler="synchronous")).read(window)
-    assert same(found, other)
+    assert same(actual, other)
     assert np.array_equal(direct, computed)
     assert not direct[0, 0, 7:11, 9:22].any()
     assert direct.mean() > 0.5
 
 
 @pytest.mark.parametrize("dtype", [">u2", ">f4", "bool", "int8", "uint32", "float64", "float16", "int64", "uint64"])
-def test_layers_in_memory_have_any_dtype(dtype):
+def test_in_memory_layer_of_any_dtype_is_read(dtype):
     values = distinct((40, 50), "uint16").astype(dtype)
     layer = xr.DataArray(values, dims=("y", "x"), coords=coordinates(GRID))
-    found, valid = view_of(layer).read(Window(-1, -1, 10, 10))
-    assert found.dtype.newbyteorder("=") == layer.dtype.newbyteorder("=")
-    assert np.array_equal(found[0, 0, 1:, 1:], values[:9, :9])
+    actual, valid = view_of(layer).read(Window(-1, -1, 10, 10))
+    assert actual.dtype.newbyteorder("=") == layer.dtype.newbyteorder("=")
+    assert np.array_equal(actual[0, 0, 1:, 1:], values[:9, :9])
     assert valid.sum() == 81
     assert same(view_of(layer.chunk(16)).read(Window(3, 3, 9, 9))[0][0, 0], values[3:12, 3:12])
 
 
-def test_other_dimensions_are_refused_with_the_remedy(layer):
+def test_extra_dimensions_raise(layer):
     with pytest.raises(GridError, match=r"windows of 'image': it has the dimensions \['model'\].*isel"):
         view_of(layer.expand_dims(model=2))
 
 
-def test_a_layer_without_its_place_is_refused(layer):
+def test_layer_without_grid_or_crs_raises(layer):
     with pytest.raises(GridError, match=r"its dimensions are \('band', 'lat', 'lon'\).*rename"):
         view_of(layer.rename(y="lat", x="lon"))
     plain = xr.DataArray(np.ones((3, 3)), dims=("y", "x"), coords={"y": [2, 1, 0], "x": [0, 1, 2]}, name="plain")
@@ -268,7 +268,7 @@ def test_a_layer_without_its_place_is_refused(layer):
         view_of(layer.isel(x=3))
 
 
-def test_nodata_stands_in_attributes_or_encoding():
+def test_nodata_is_read_from_attributes_or_encoding():
     layer = xr.DataArray(np.ones((2, 2), "int16"))
     assert nodata_of(layer) is None
     assert nodata_of(layer.assign_attrs(_FillValue=np.int16(-9))) == -9
@@ -278,7 +278,7 @@ def test_nodata_stands_in_attributes_or_encoding():
     assert nodata_of(layer.astype("float32")) is None
 
 
-def test_class_codes_are_known_by_their_attributes():
+def test_layer_is_categorical_by_its_attributes():
     layer = xr.DataArray(np.ones((2, 2), "uint8"))
     assert (is_categorical(layer), resampling_of(layer)) == (False, "bilinear")
     layer.attrs["flag_values"] = np.array([1, 2])

@@ -1,4 +1,4 @@
-"""Mosaics against the oracle: the first valid pixel wins, whatever grids the scenes have; files that fail are named."""
+"""Mosaics against the oracle: the first valid pixel wins across grids; failed files are named in errors."""
 
 import copy
 import os
@@ -15,8 +15,7 @@ from dask.base import tokenize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
-from support import oracles
-from support import strategies as some
+from support import oracles, strategies
 
 from geoxt.alignment import align
 from geoxt.errors import ReadError, ReadWarning
@@ -32,18 +31,18 @@ ALBERS = make_grid((120, 120), crs="EPSG:5070", left=348_500, top=2_018_000)
 
 
 def mosaic_of(*scenes, grid=None, **options):
-    """A mosaic of files; each scene is a path or a list of paths, a band each."""
-    made, count = [], 0
+    """Build a mosaic; a scene is a path, or a list of paths with one band each."""
+    built, count = [], 0
     for number, paths in enumerate(scenes):
         headers = [reader.read_header(p) for p in ([paths] if isinstance(paths, str) else paths)]
         assets = tuple(asset_of(h, b + 1) for h in headers for b in range(len(h.dtypes)))
         count = len(assets)
-        made.append(Scene(id=f"scene{number}", assets=assets))
-    given_options = {"nodata": made[0].assets[0].nodata, "dtype": np.dtype(made[0].assets[0].dtype), **options}
+        built.append(Scene(id=f"scene{number}", assets=assets))
+    given_options = {"nodata": built[0].assets[0].nodata, "dtype": np.dtype(built[0].assets[0].dtype), **options}
     return Mosaic(
-        grid=grid or made[0].grid,
-        scenes=tuple(made),
-        steps=(tuple(range(len(made))),),
+        grid=grid or built[0].grid,
+        scenes=tuple(built),
+        steps=(tuple(range(len(built))),),
         bands=tuple(f"b{n}" for n in range(count)),
         **given_options,
     )
@@ -54,73 +53,73 @@ def truncate(path):
 
 
 def first_valid(results, fill):
-    """The oracle: of several resampled rasters, the first that is valid at each pixel; and where all are sure."""
+    """Return values and valid mask of the first valid raster per pixel, and a mask of pixels far from ties."""
     values = np.full(results[0].values.shape, fill, results[0].values.dtype)
     valid = np.zeros(results[0].valid.shape, bool)
-    sure = np.ones_like(valid)
-    for one in results:
-        better = one.valid & ~valid
-        values[:, better] = one.values[:, better]
-        sure &= one.margin > 1e-3
-        valid |= one.valid
-    return values, valid, sure
+    unambiguous = np.ones_like(valid)
+    for raster in results:
+        newly_valid = raster.valid & ~valid
+        values[:, newly_valid] = raster.values[:, newly_valid]
+        unambiguous &= raster.margin > 1e-3
+        valid |= raster.valid
+    return values, valid, unambiguous
 
 
 @settings(max_examples=settings.default.max_examples // 2)
 @given(st.permutations([0, 1, 2]), st.integers(0, 99), st.data())
-def test_the_first_valid_pixel_wins_across_two_crs(write, order, seed, data):
+def test_first_valid_pixel_wins_across_two_crs(write, order, seed, data):
     rng = np.random.default_rng(seed)
-    places = [
+    grids = [
         make_grid((60, 70)),
         make_grid((60, 70), left=600_900, top=4_549_600),
         make_grid((70, 60), crs="EPSG:32616", left=96_000, top=4_561_000),
     ]
-    arrays = [distinct((1, *g.shape), "int32") + 10_000 * n for n, g in enumerate(places)]
+    arrays = [distinct((1, *g.shape), "int32") + 10_000 * n for n, g in enumerate(grids)]
     arrays = [np.where(rng.random(a.shape) < 0.3, 0, a) for a in arrays]
-    paths = [write(a, g, nodata=0) for a, g in zip(arrays, places, strict=True)]
+    paths = [write(a, g, nodata=0) for a, g in zip(arrays, grids, strict=True)]
     source = mosaic_of(*(paths[i] for i in order), grid=ALBERS, resampling="nearest")
-    exact = [oracles.nearest(arrays[i], places[i], ALBERS, 0) for i in order]
-    values, valid, sure = first_valid(exact, 0)
+    exact = [oracles.nearest(arrays[i], grids[i], ALBERS, 0) for i in order]
+    values, valid, unambiguous = first_valid(exact, 0)
     found, good = source.read(full_window(ALBERS))
     assert valid.sum() > 5000
-    assert np.array_equal(good[0, 0][sure], valid[sure])
-    assert np.array_equal(found[0, 0][sure], values[0][sure])
-    window = Window(*data.draw(some.windows(tuple(ALBERS.shape))))
+    assert np.array_equal(good[0, 0][unambiguous], valid[unambiguous])
+    assert np.array_equal(found[0, 0][unambiguous], values[0][unambiguous])
+    window = Window(*data.draw(strategies.windows(tuple(ALBERS.shape))))
     part, fine = source.read(window)
-    shared = window.intersect(full_window(ALBERS))
-    if shared is None:
+    overlap = window.intersect(full_window(ALBERS))
+    if overlap is None:
         assert not fine.any()
     else:
-        mine, its = shared.within(window), shared.within(full_window(ALBERS))
-        assert np.array_equal(part[:, :, *mine], found[:, :, *its])
-        assert np.array_equal(fine[:, :, *mine], good[:, :, *its])
-        assert fine.sum() == fine[:, :, *mine].sum()
+        window_part, grid_part = overlap.within(window), overlap.within(full_window(ALBERS))
+        assert np.array_equal(part[:, :, *window_part], found[:, :, *grid_part])
+        assert np.array_equal(fine[:, :, *window_part], good[:, :, *grid_part])
+        assert fine.sum() == fine[:, :, *window_part].sum()
 
 
 @settings(max_examples=settings.default.max_examples // 2)
-@given(some.grid_pairs(shape=some.shapes(4, 60)), st.sampled_from(["nearest", "bilinear"]), st.data())
-def test_windows_chunks_and_the_whole_have_the_same_bits(write, pair, how, data):
+@given(strategies.grid_pairs(shape=strategies.shapes(4, 60)), st.sampled_from(["nearest", "bilinear"]), st.data())
+def test_windows_and_chunks_equal_part_of_whole(write, pair, method, data):
     shape = (2, *pair.src.shape)
-    values, _, nodata = data.draw(some.nodata_rasters(shape))
+    values, _, nodata = data.draw(strategies.nodata_rasters(shape))
     path = write(values, pair.src, nodata=nodata)
-    layer = open_cogs(path, grid=pair.dst, resampling=how)
+    layer = open_cogs(path, grid=pair.dst, resampling=method)
     full, valid = view_of(layer).read(full_window(pair.dst))
     for size in (data.draw(st.integers(3, 70)), 1024):
-        chunked = open_cogs(path, grid=pair.dst, resampling=how, chunks=size)
+        chunked = open_cogs(path, grid=pair.dst, resampling=method, chunks=size)
         assert np.array_equal(
             chunked.compute(scheduler="synchronous").values, full[0], equal_nan=full.dtype.kind == "f"
         )
-    window = Window(*data.draw(some.windows(tuple(pair.dst.shape))))
+    window = Window(*data.draw(strategies.windows(tuple(pair.dst.shape))))
     found, good = view_of(layer).read(window)
-    shared = window.intersect(full_window(pair.dst))
-    if shared is not None:
-        mine, its = shared.within(window), shared.within(full_window(pair.dst))
-        assert np.array_equal(good[:, :, *mine], valid[:, :, *its])
-        assert np.array_equal(found[:, :, *mine], full[:, :, *its], equal_nan=full.dtype.kind == "f")
+    overlap = window.intersect(full_window(pair.dst))
+    if overlap is not None:
+        window_part, grid_part = overlap.within(window), overlap.within(full_window(pair.dst))
+        assert np.array_equal(good[:, :, *window_part], valid[:, :, *grid_part])
+        assert np.array_equal(found[:, :, *window_part], full[:, :, *grid_part], equal_nan=full.dtype.kind == "f")
 
 
-def test_a_window_at_the_bulge_of_a_curved_edge_is_read(write):
-    """The outline of a scene is a polygon; its edges may bend outwards by more than a pixel between two corners."""
+def test_pixels_beyond_the_chord_of_a_curved_edge_are_read(write):
+    """An edge of the scene outline may bend outwards by more than a pixel between two vertices."""
     grid = GeoBox((400, 1200), Affine(0.1, 0, -60, 0, -0.05, 80), "EPSG:4326")
     values = distinct((1, 400, 1200), "float32")
     target = GeoBox((600, 600), Affine(9000, 0, -2.7e6, 0, -9000, 0), "EPSG:3413")
@@ -140,7 +139,7 @@ def eroded(mask):
     return inner
 
 
-PLACES = {
+PROJECTIONS = {
     "world to utm": (
         GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326"),
         make_grid((60, 60), resolution=20_000.0),
@@ -184,17 +183,17 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("name", PLACES)
-def test_seams_and_poles_come_out_right_through_files_and_windows(write, name):
-    own, target = PLACES[name]
-    values = distinct((1, *own.shape), "float32")
-    exact = oracles.nearest(values, own, target)
-    layer = align(open_cogs(write(values, own)), target, resampling="nearest")
-    sure = exact.margin > 1e-3
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_seams_and_poles_equal_the_oracle(write, name):
+    scene_grid, target = PROJECTIONS[name]
+    values = distinct((1, *scene_grid.shape), "float32")
+    exact = oracles.nearest(values, scene_grid, target)
+    layer = align(open_cogs(write(values, scene_grid)), target, resampling="nearest")
+    unambiguous = exact.margin > 1e-3
     assert exact.valid.sum() > 1000
     found, good = (part[0, 0] for part in view_of(layer).read(full_window(target)))
-    assert np.array_equal(good[sure], exact.valid[sure])
-    assert np.array_equal(found[sure & good], exact.values[0][sure & good])
+    assert np.array_equal(good[unambiguous], exact.valid[unambiguous])
+    assert np.array_equal(found[unambiguous & good], exact.values[0][unambiguous & good])
     for row in range(0, target.shape[0] - 9, 25):
         for col in range(0, target.shape[1] - 9, 25):
             part, fine = (p[0, 0] for p in view_of(layer).read(Window(row, col, 9, 9)))
@@ -202,7 +201,7 @@ def test_seams_and_poles_come_out_right_through_files_and_windows(write, name):
             assert np.array_equal(part[fine], found[row : row + 9, col : col + 9][fine])
 
 
-def test_bands_of_several_resolutions_come_onto_one_grid(write):
+def test_bands_of_several_resolutions_are_resampled_to_one_grid(write):
     fine, coarse = make_grid((60, 60), resolution=10.0), make_grid((20, 20), resolution=30.0)
     a, b = distinct((60, 60), "int32"), distinct((20, 20), "int32")
     source = mosaic_of([write(a, fine), write(b, coarse)], resampling="nearest")
@@ -212,7 +211,7 @@ def test_bands_of_several_resolutions_come_onto_one_grid(write):
     assert np.array_equal(values[0, 1], np.repeat(np.repeat(b, 3, 0), 3, 1)[6:36, 9:39])
 
 
-def test_a_scene_without_a_band_leaves_it_to_the_next(write):
+def test_band_missing_in_a_scene_is_read_from_the_next(write):
     grid = make_grid((20, 20))
     source = mosaic_of(write(distinct((2, 20, 20)), grid), write(distinct((2, 20, 20)) + 5000, grid))
     first = replace(source.scenes[0], assets=(source.scenes[0].assets[0], None))
@@ -222,7 +221,7 @@ def test_a_scene_without_a_band_leaves_it_to_the_next(write):
     assert values[0, 1, 0, 0] == 5401
 
 
-def test_bands_are_valid_each_by_itself(write):
+def test_valid_mask_is_per_band(write):
     values = distinct((2, 20, 20))
     values[0, :10] = 0
     under = write(distinct((2, 20, 20)) + 5000, make_grid((20, 20)), nodata=0)
@@ -233,7 +232,7 @@ def test_bands_are_valid_each_by_itself(write):
     assert (found[0, 1] < 5000).all()
 
 
-def test_a_nodata_of_its_own_becomes_that_of_the_mosaic(write):
+def test_scene_nodata_becomes_mosaic_nodata(write):
     grid, beside = make_grid((20, 20)), make_grid((20, 20), left=600_600)
     a, b = np.full((20, 20), 7, "int16"), np.full((20, 20), 9, "int16")
     a[:5], b[:5] = -1, -2
@@ -245,7 +244,7 @@ def test_a_nodata_of_its_own_becomes_that_of_the_mosaic(write):
 
 
 @pytest.mark.parametrize("nodata", [np.nan, -9999.0, -3.4028234663852886e38])
-def test_missing_floats_are_told_by_any_nodata(write, nodata):
+def test_nan_and_nodata_floats_are_invalid(write, nodata):
     values = distinct((20, 20), "float32")
     values[3:6, 3:6] = nodata
     values[10, 10] = np.nan
@@ -254,7 +253,7 @@ def test_missing_floats_are_told_by_any_nodata(write, nodata):
     assert np.array_equal(found[0, 0], np.where(np.isnan(values), np.float32(nodata), values), equal_nan=True)
 
 
-def test_infinite_pixels_are_copied_and_kept_out_of_sums(write):
+def test_infinite_pixels_are_copied_but_never_interpolated(write):
     values = distinct((30, 30), "float32")
     values[10, 10] = np.inf
     layer = open_cogs(write(values, make_grid((30, 30))))
@@ -264,7 +263,7 @@ def test_infinite_pixels_are_copied_and_kept_out_of_sums(write):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
-def test_integers_are_rounded_once_and_stay_in_range(write, dtype):
+def test_integers_are_rounded_once_and_clipped_to_range(write, dtype):
     kind = np.dtype(dtype)
     top = np.iinfo(kind).max if kind.kind in "iu" else 1e30
     values = np.where(np.indices((40, 40)).sum(0) % 7 == 0, top, 3).astype(kind)
@@ -277,14 +276,14 @@ def test_integers_are_rounded_once_and_stay_in_range(write, dtype):
     assert np.abs(found[0, 0].astype("float64") - exact.values[0]).max() <= allowed
 
 
-def test_a_truncated_file_is_named_with_its_scene(write):
+def test_truncated_file_raises_with_path_and_scene(write):
     path = write(distinct((1, 512, 512)), make_grid((512, 512)))
     truncate(path)
     with pytest.raises(ReadError, match=rf"{path}.*scene 'scene0'.*Pass errors='nodata' to continue"):
         mosaic_of(path).read(Window(480, 480, 16, 16))
 
 
-def test_a_vanished_file_is_named_with_its_scene(write):
+def test_deleted_file_raises_with_path_and_scene(write):
     path = write(distinct((1, 64, 64)), make_grid((64, 64)))
     source = mosaic_of(path)
     Path(path).unlink()
@@ -292,27 +291,27 @@ def test_a_vanished_file_is_named_with_its_scene(write):
         source.read(Window(0, 0, 16, 16))
 
 
-def test_on_request_it_is_nodata_and_said_once_a_scene(write):
+def test_errors_nodata_warns_once_per_scene(write):
     bad = [write(distinct((1, 512, 512)), make_grid((512, 512)), nodata=0) for _ in range(2)]
     good = write(distinct((1, 512, 512)) + 9, make_grid((512, 512)), nodata=0)
     source = mosaic_of(*bad, good, errors="nodata")
     for path in bad:
         truncate(path)
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for row in (480, 490):
             values, valid = source.read(Window(row, 480, 16, 16))
             assert valid.all()
             assert values[0, 0, 0, 0] == distinct((512, 512))[row, 480] + 9
         assert mosaic_of(*bad, errors="nodata").read(Window(480, 480, 4, 4))[1].sum() == 0
-    first, second, *_ = [w for w in seen if w.category is ReadWarning]
+    first, second, *_ = [w for w in caught if w.category is ReadWarning]
     assert bad[0] in str(first.message)
     assert "scene" in str(first.message) or bad[0] in str(first.message)
     assert bad[1] in str(second.message)
-    assert len([w for w in seen if w.category is ReadWarning]) == 4
+    assert len([w for w in caught if w.category is ReadWarning]) == 4
 
 
-def test_a_scene_not_touched_by_a_window_is_not_opened(write, monkeypatch):
+def test_scene_outside_the_window_is_not_opened(write, monkeypatch):
     paths = [write(distinct((1, 32, 32)), make_grid((32, 32), left=600_000 + 3000 * n)) for n in range(4)]
     source = mosaic_of(*paths, grid=make_grid((32, 400)))
     opened, real = [], reader.start_read
@@ -322,7 +321,7 @@ def test_a_scene_not_touched_by_a_window_is_not_opened(write, monkeypatch):
     assert source.scenes_in(Window(0, 205, 10, 10), step=0) == [source.scenes[2]]
 
 
-def test_the_scene_below_is_not_read_where_the_upper_one_is_whole(write, monkeypatch):
+def test_covered_scene_is_not_read(write, monkeypatch):
     paths = [write(distinct((1, 32, 32)), make_grid((32, 32))) for _ in range(2)]
     opened, real = [], reader.start_read
     monkeypatch.setattr(reader, "start_read", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
@@ -330,7 +329,7 @@ def test_the_scene_below_is_not_read_where_the_upper_one_is_whole(write, monkeyp
     assert opened == [paths[0]]
 
 
-def test_it_pickles_without_what_it_has_worked_out(write):
+def test_pickle_excludes_cached_state(write):
     source = mosaic_of(write(distinct((2, 64, 64)), make_grid((64, 64))), grid=ALBERS)
     fresh = len(pickle.dumps(source))
     before = source.read(Window(0, 0, 64, 64))
@@ -341,7 +340,7 @@ def test_it_pickles_without_what_it_has_worked_out(write):
         assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_a_footprint_is_where_pixels_can_be(write):
+def test_footprint_is_the_union_of_scene_outlines(write):
     beside = make_grid((20, 20), left=600_900)
     source = mosaic_of(
         write(distinct((20, 20)), make_grid((20, 20))), write(distinct((20, 20)), beside), grid=make_grid((30, 60))

@@ -21,7 +21,7 @@ ALBERS = GRID.to_crs("EPSG:5070", resolution=23)
 
 
 def masked(layer, path, out):
-    """A layer's source with a quality band in every scene."""
+    """Return the source of a layer with a quality band in each scene."""
     source = view_of(layer).source
     asset = view_of(open_cogs(path)).source.scenes[0].assets[0]
     scenes = tuple(replace(s, quality=(QualityBand(asset=asset, excluded=out),)) for s in source.scenes)
@@ -29,69 +29,71 @@ def masked(layer, path, out):
 
 
 @pytest.mark.parametrize("name", ["landsat8", "landsat7", "landsat1", "sentinel2"])
-def test_tests_take_out_what_the_facts_do(name):
+def test_bit_tests_equal_product_qa(name):
     for qa in products.get(name).qa:
         numbers = np.arange(1 << 16, dtype="uint16")
-        for what in qa.names:
-            assert np.array_equal(not_excluded(numbers, qa_tests(qa, what)), qa_valid(numbers, qa, what))
+        for category in qa.names:
+            assert np.array_equal(not_excluded(numbers, qa_tests(qa, category)), qa_valid(numbers, qa, category))
     small = np.arange(12, dtype="uint8").reshape(3, 4)
     assert np.array_equal(not_excluded(small, ((0, 0xFF, 3),)), small != 3)
     assert np.array_equal(not_excluded(small.astype("int32") - 5, ((0, 1, 1),)), (small - 5) % 2 == 0)
 
 
-@pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic"])
-def test_a_cloud_is_as_nodata_in_the_file(write, how):
-    """The oracle: the same file with the clouds burnt in as nodata."""
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "cubic"])
+def test_excluded_pixels_equal_nodata_in_the_file(write, method):
+    """The oracle: the same file with the clouds burned in as nodata."""
     rng = np.random.default_rng(3)
     values = distinct((1, 60, 70)) + 100
     clouds = rng.random((60, 70)) < 0.2
     bright = np.where(clouds, 60_000, values).astype("uint16")
     qa = write(np.where(clouds, 8, 64).astype("uint16"), GRID)
-    source = masked(open_cogs(write(bright, GRID, nodata=0), grid=ALBERS, resampling=how), qa, ((3, 1, 1),))
-    burnt = open_cogs(write(np.where(clouds, 0, values).astype("uint16"), GRID, nodata=0), grid=ALBERS, resampling=how)
-    exact, valid = view_of(burnt).read(full_window(ALBERS))
-    found, good = source.read(full_window(ALBERS))
-    assert 0 < good.sum() < valid.size
-    assert np.array_equal(good, valid)
+    source = masked(open_cogs(write(bright, GRID, nodata=0), grid=ALBERS, resampling=method), qa, ((3, 1, 1),))
+    burned = open_cogs(
+        write(np.where(clouds, 0, values).astype("uint16"), GRID, nodata=0), grid=ALBERS, resampling=method
+    )
+    exact, valid = view_of(burned).read(full_window(ALBERS))
+    found, valid_mask = source.read(full_window(ALBERS))
+    assert 0 < valid_mask.sum() < valid.size
+    assert np.array_equal(valid_mask, valid)
     assert np.array_equal(found, exact)
 
 
-def test_a_coarser_quality_band_is_decided_on_the_grid_of_the_bands(write):
+def test_coarser_quality_band_is_upsampled_to_the_bands(write):
     values = distinct((1, 120, 140))
     classes = np.random.default_rng(4).integers(4, 11, (60, 70)).astype("uint8")
     out = qa_tests(find_qa(products.get("sentinel2").qa, "clouds"), "clouds")
     source = masked(open_cogs(write(values, FINE, nodata=0)), write(classes, GRID, nodata=0), out)
-    found, good = source.read(full_window(FINE))
-    kept = (classes < 8).repeat(2, 0).repeat(2, 1)
-    assert np.array_equal(good[0, 0], kept)
-    assert np.array_equal(found[0], np.where(kept, values, 0))
+    found, valid_mask = source.read(full_window(FINE))
+    clear = (classes < 8).repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(valid_mask[0, 0], clear)
+    assert np.array_equal(found[0], np.where(clear, values, 0))
 
 
-def test_beyond_the_quality_band_nothing_is_left(write):
+def test_pixels_beyond_the_quality_band_are_invalid(write):
     values = distinct((1, 60, 70))
     half = make_grid((60, 35), resolution=20)
     source = masked(open_cogs(write(values, GRID, nodata=0)), write(np.zeros((60, 35), "uint16"), half), ((3, 1, 1),))
-    good = source.read(full_window(GRID))[1][0, 0]
-    assert good[:, :35].all()
-    assert not good[:, 35:].any()
+    valid_mask = source.read(full_window(GRID))[1][0, 0]
+    assert valid_mask[:, :35].all()
+    assert not valid_mask[:, 35:].any()
     assert not source.read(Window(0, 40, 10, 10))[1].any()
 
 
-def test_masked_windows_and_chunks_have_the_bits_of_the_whole(write):
+def test_masked_window_equals_part_of_whole(write):
     classes = np.random.default_rng(6).integers(0, 12, (60, 70)).astype("uint8")
     out = qa_tests(find_qa(products.get("sentinel2").qa, "clouds"), ["clouds", "shadows"])
     layer = open_cogs(write(distinct((2, 120, 140)), FINE, nodata=0), grid=ALBERS)
     source = masked(layer, write(classes, GRID), out)
     values, valid = source.read(full_window(ALBERS))
     for window in (Window(0, 0, 17, 50), Window(13, 29, 16, 8), Window(31, 25, 1, 1)):
-        part, good = source.read(window)
+        part, valid_mask = source.read(window)
         rows, cols = window.within(full_window(ALBERS))
         assert np.array_equal(part, values[:, :, rows, cols])
-        assert np.array_equal(good, valid[:, :, rows, cols])
+        assert np.array_equal(valid_mask, valid[:, :, rows, cols])
 
 
-def test_with_a_mask_no_overview_is_read(write):
-    """An overview has averaged clouds into its pixels."""
+def test_masked_read_uses_no_overview(write):
+    """Overviews average clouds into clear pixels."""
     clouds = np.zeros((256, 256), bool)
     clouds[::2, ::2] = True
     grid = make_grid((256, 256))
@@ -100,16 +102,16 @@ def test_with_a_mask_no_overview_is_read(write):
     coarse = make_grid((64, 64), resolution=120)
     plain = open_cogs(path, grid=coarse)
     assert view_of(plain).read(full_window(coarse))[0].max() > 100
-    found, good = masked(plain, write(clouds.astype("uint8"), grid), ((0, 1, 1),)).read(full_window(coarse))
-    assert good.all()
+    found, valid_mask = masked(plain, write(clouds.astype("uint8"), grid), ((0, 1, 1),)).read(full_window(coarse))
+    assert valid_mask.all()
     assert (found == 100).all()
 
 
-def test_it_pickles_and_has_a_token_of_its_own(write):
+def test_masked_source_pickles_and_changes_the_token(write):
     path, qa = write(distinct((1, 60, 70)), GRID), write(np.zeros((60, 70), "uint8"), GRID)
-    one, other = (masked(open_cogs(path), qa, ((bit, 1, 1),)) for bit in (3, 4))
-    one.read(full_window(GRID))
-    again = pickle.loads(pickle.dumps(one))
-    assert isinstance(again, Mosaic)
-    assert tokenize(again) == tokenize(one) != tokenize(other)
-    assert np.array_equal(again.read(full_window(GRID))[0], one.read(full_window(GRID))[0])
+    source, other_source = (masked(open_cogs(path), qa, ((bit, 1, 1),)) for bit in (3, 4))
+    source.read(full_window(GRID))
+    unpickled = pickle.loads(pickle.dumps(source))
+    assert isinstance(unpickled, Mosaic)
+    assert tokenize(unpickled) == tokenize(source) != tokenize(other_source)
+    assert np.array_equal(unpickled.read(full_window(GRID))[0], source.read(full_window(GRID))[0])

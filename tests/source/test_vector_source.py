@@ -54,8 +54,8 @@ def pixels(shapes, window=None):
     return shapes.read(window or Window(0, 0, *shapes.grid.shape))[0][0, 0]
 
 
-def on_ground(grid, crs):
-    """Return what turns pixels of a grid into coordinates of a CRS."""
+def pixels_to_crs(grid, crs):
+    """Return the function from pixel positions of a grid to coordinates of a CRS."""
     project = pyproj.Transformer.from_crs(str(grid.crs), crs, always_xy=True)
     return lambda p: np.column_stack(project.transform(*(grid.affine @ (p[:, 0], p[:, 1]))))
 
@@ -70,18 +70,18 @@ def scattered(count, seed=0, shape=UTM.shape):
 
 
 @pytest.fixture(scope="module")
-def many(write):
+def polygons(write):
     """A file of 60 overlapping polygons in degrees, with classes 1 to 6."""
-    placed = [shapely.transform(p, on_ground(UTM, "EPSG:4326")) for p in scattered(60)]
-    return write(placed, "EPSG:4326", kind=np.arange(60, dtype="int32") % 6 + 1)
+    projected = [shapely.transform(p, pixels_to_crs(UTM, "EPSG:4326")) for p in scattered(60)]
+    return write(projected, "EPSG:4326", kind=np.arange(60, dtype="int32") % 6 + 1)
 
 
 KINDS = {"column": "kind", "classes": tuple((n, n) for n in range(1, 7))}
 
 
 @pytest.mark.parametrize("options", [{}, {"all_touched": True}, {"instances": True}])
-def test_chunks_windows_and_the_whole_are_the_same(many, options):
-    shapes = source(many, **KINDS, **options)
+def test_chunks_and_windows_equal_part_of_whole(polygons, options):
+    shapes = source(polygons, **KINDS, **options)
     whole = pixels(shapes)
     assert len(np.unique(whole)) > 6
     for chunks in (17, 64, {"y": 150, "x": 5}):
@@ -93,8 +93,8 @@ def test_chunks_windows_and_the_whole_are_the_same(many, options):
 
 
 @given(st.integers(-40, 160), st.integers(-40, 180), st.integers(1, 80), st.integers(1, 80), st.booleans())
-def test_a_window_is_part_of_the_whole(many, row, col, height, width, touched):
-    shapes = source(many, **KINDS, all_touched=touched, background=9, nodata=77)
+def test_window_equals_part_of_whole(polygons, row, col, height, width, all_touched):
+    shapes = source(polygons, **KINDS, all_touched=all_touched, background=9, nodata=77)
     window, frame = Window(row, col, height, width), Window(-60, -60, 400, 400)
     whole, inside = shapes.read(frame)
     values, valid = shapes.read(window, dtype=np.dtype("int64"))
@@ -105,48 +105,48 @@ def test_a_window_is_part_of_the_whole(many, row, col, height, width, touched):
     assert inside.sum() == 150 * 170
 
 
-TURNED = GeoBox(UTM.shape, UTM.affine @ Affine.rotation(17) @ Affine.scale(0.9, -0.7), UTM.crs)
+ROTATED = GeoBox(UTM.shape, UTM.affine @ Affine.rotation(17) @ Affine.scale(0.9, -0.7), UTM.crs)
 
 
-@pytest.mark.parametrize("grid", [UTM, TURNED, UTM.zoom_out(3.7), UTM.to_crs("EPSG:5070"), UTM.to_crs("EPSG:4326")])
-def test_pixels_are_those_whose_centre_lies_in_the_polygon_of_the_file(many, grid):
+@pytest.mark.parametrize("grid", [UTM, ROTATED, UTM.zoom_out(3.7), UTM.to_crs("EPSG:5070"), UTM.to_crs("EPSG:4326")])
+def test_pixels_are_burned_by_centre(polygons, grid):
     rows, cols = np.indices(grid.shape)
-    x, y = on_ground(grid, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
-    geometries = shapely.from_wkb(pyogrio.raw.read(many)[2])
+    x, y = pixels_to_crs(grid, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
+    geometries = shapely.from_wkb(pyogrio.raw.read(polygons)[2])
     lines = shapely.union_all(shapely.boundary(geometries))
     shapely.prepare(lines)
     near = shapely.dwithin(lines, shapely.points(x, y), 1e-6).reshape(grid.shape)  # a 250th of a pixel
     expected = np.zeros(grid.shape, int)
-    for place, geometry in enumerate(geometries):
-        expected[shapely.contains_xy(geometry, x, y).reshape(grid.shape)] = place % 6 + 1
-    found = pixels(source(many, grid, **KINDS))
+    for position, geometry in enumerate(geometries):
+        expected[shapely.contains_xy(geometry, x, y).reshape(grid.shape)] = position % 6 + 1
+    found = pixels(source(polygons, grid, **KINDS))
     assert len(np.unique(found)) > 4
     np.testing.assert_array_equal(found[~near], expected[~near])
     assert near.mean() < 0.005
 
 
-def test_long_edges_bend_on_the_grid(write):
+def test_long_edges_are_densified(write):
     """A parallel of latitude is straight in degrees; on a grid of metres it is an arc, 60 pixels deep here."""
     grid = GeoBox((400, 400), Affine(1000, 0, -200_000, 0, -1000, 200_000), "+proj=laea +lat_0=60 +lon_0=10")
     path = write([shapely.box(-20, 60, 40, 75)], "EPSG:4326")
     rows, cols = np.indices(grid.shape)
-    _, lat = on_ground(grid, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
+    _, lat = pixels_to_crs(grid, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
     np.testing.assert_array_equal(pixels(source(path, grid)).ravel() == 1, lat > 60)
 
 
-def test_neighbours_in_another_crs_leave_no_gap_and_share_no_pixel(write):
+def test_reprojected_adjacent_polygons_have_no_gap_and_no_overlap(write):
     points = np.random.default_rng(3).uniform((-94, 40), (-92, 42), (40, 2))
     triangles = shapely.get_parts(shapely.delaunay_triangles(shapely.MultiPoint(points)))
     grid = GeoBox((300, 300), Affine(700, 0, 390_000, 0, -700, 4_660_000), "EPSG:32615")
-    turned = [shapely.reverse(t) if n % 2 else t for n, t in enumerate(triangles)]
-    alone = sum(pixels(source(write([t], "EPSG:4326"), grid)).astype(int) for t in turned)
+    reoriented = [shapely.reverse(t) if n % 2 else t for n, t in enumerate(triangles)]
+    cover_counts = sum(pixels(source(write([t], "EPSG:4326"), grid)).astype(int) for t in reoriented)
     rows, cols = np.indices(grid.shape)
-    lon, lat = on_ground(grid, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
+    lon, lat = pixels_to_crs(grid, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
     hull = shapely.union_all(triangles)
     inside = shapely.contains_xy(hull.buffer(-1e-3), lon, lat).reshape(grid.shape)
     outside = ~shapely.contains_xy(hull.buffer(1e-3), lon, lat).reshape(grid.shape)
-    assert (alone[inside] == 1).all()
-    assert (alone[outside] == 0).all()
+    assert (cover_counts[inside] == 1).all()
+    assert (cover_counts[outside] == 0).all()
     assert inside.sum() > 10_000
 
 
@@ -157,12 +157,12 @@ def test_polygons_on_both_sides_of_the_antimeridian(write, west):
     np.testing.assert_array_equal(pixels(source(path, grid)), np.repeat([[0] * 4 + [1] * 6 + [0] * 6], 8, axis=0))
     utm = GeoBox((20, 40), Affine(5000, 0, 160_000, 0, -5000, 105_000), "EPSG:32601")
     rows, cols = np.indices(utm.shape)
-    lon, lat = on_ground(utm, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
+    lon, lat = pixels_to_crs(utm, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
     inside = ((lon > 179.5) | (lon < -179.75)) & (lat > 0) & (lat < 1)
     np.testing.assert_array_equal(pixels(source(path, utm)).ravel() == 1, inside)
 
 
-def test_a_polygon_over_the_antimeridian_in_metres_is_drawn_in_degrees(write):
+def test_projected_polygon_across_the_antimeridian_is_burned_in_degrees(write):
     to_utm = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32601", always_xy=True)
     box = shapely.transform(shapely.box(179.5, 1, 180.5, 2), lambda p: np.column_stack(to_utm.transform(*p.T)))
     path = write([box], "EPSG:32601")
@@ -171,18 +171,18 @@ def test_a_polygon_over_the_antimeridian_in_metres_is_drawn_in_degrees(write):
         assert (pixels(source(path, grid))[1:-1] == [0] * 4 + [1] * 8 + [0] * 4).all()
 
 
-def test_the_whole_world_on_a_grid_in_metres_and_over_the_pole(write):
+def test_global_and_polar_polygons_are_burned_on_projected_grids(write):
     path = write([shapely.box(-180, -90, 180, 90)], "EPSG:4326")
     assert (pixels(source(path)) == 1).all()
     cap = write([shapely.box(-180, 80, 180, 90)], "EPSG:4326")
     polar = GeoBox((60, 60), Affine(50_000, 0, -1_500_000, 0, -50_000, 1_500_000), "EPSG:3413")
     rows, cols = np.indices(polar.shape)
-    _, lat = on_ground(polar, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
+    _, lat = pixels_to_crs(polar, "EPSG:4326")(np.c_[cols.ravel() + 0.5, rows.ravel() + 0.5]).T
     np.testing.assert_array_equal(pixels(source(cap, polar)).ravel() == 1, lat > 80)
     assert bounds_in_crs(polar, source(cap).file.crs)[:3:2] == (-360, 360)
 
 
-def test_a_feature_beyond_the_grids_crs_is_named(write, monkeypatch):
+def test_feature_outside_the_domain_of_the_crs_raises(write, monkeypatch):
     path = write([shapely.box(500_000, 4_649_000, 501_000, 4_650_000)])
     monkeypatch.setattr(
         "geoxt.source.project_geometries._transform", lambda project, points: np.full_like(points, np.inf)
@@ -197,7 +197,7 @@ def boxes(*bounds):
             for b in bounds]  # fmt: skip
 
 
-def test_the_later_feature_lies_on_top_or_the_one_with_the_largest_value(write):
+def test_later_feature_or_largest_value_wins(write):
     path = write(boxes((0, 0, 4, 4), (2, 0, 6, 4), (3, 0, 5, 4)), kind=[1, 2, 3], size=[5.0, np.nan, 5.0])
     classes = ((1, 1), (2, 2), (3, 3))
     row = pixels(source(path, column="kind", classes=classes))[1, :7]
@@ -208,9 +208,9 @@ def test_the_later_feature_lies_on_top_or_the_one_with_the_largest_value(write):
     assert row.tolist() == [0, 0, 4, 7, 7, 4, 0]
 
 
-@pytest.mark.parametrize("few", [0, 10])
-def test_nodata_decides_what_is_valid_and_where_samples_are_drawn(write, monkeypatch, few):
-    monkeypatch.setattr("geoxt.source.vector_source.MAX_EXACT", few)
+@pytest.mark.parametrize("max_exact", [0, 10])
+def test_nodata_limits_the_valid_mask_and_footprint(write, monkeypatch, max_exact):
+    monkeypatch.setattr("geoxt.source.vector_source.MAX_EXACT", max_exact)
     path = write(boxes((10, 10, 30, 20), (100, 100, 101, 101)))
     plain = source(path)
     assert plain.read(Window(0, 0, 150, 170))[1].all()
@@ -222,10 +222,10 @@ def test_nodata_decides_what_is_valid_and_where_samples_are_drawn(write, monkeyp
     found = sparse.footprint()
     rows, cols = np.nonzero(valid[0, 0])
     assert shapely.contains_xy(found, cols - 4.5, rows - 4.5).all()
-    assert found.area == 201 if few else 201 < found.area < 150 * 170 / 2
+    assert found.area == 201 if max_exact else 201 < found.area < 150 * 170 / 2
 
 
-def test_a_clip_ends_what_is_valid(write):
+def test_clip_limits_the_valid_mask(write):
     path = write(boxes((0, 0, 100, 100)))
     clipped = source(path, nodata=255).clip(UTM[10:20, 30:50])
     values, valid = clipped.read(Window(0, 0, 150, 170))
@@ -236,28 +236,30 @@ def test_a_clip_ends_what_is_valid(write):
     assert clipped.footprint().area == pytest.approx(200)
 
 
-def test_onto_draws_anew(many):
-    shapes, finer = source(many, **KINDS), UTM.zoom_out(0.25)
-    moved = shapes.onto(finer)
-    np.testing.assert_array_equal(pixels(moved), pixels(source(many, finer, **KINDS)))
+def test_onto_burns_on_the_new_grid(polygons):
+    shapes, finer = source(polygons, **KINDS), UTM.zoom_out(0.25)
+    regridded = shapes.onto(finer)
+    np.testing.assert_array_equal(pixels(regridded), pixels(source(polygons, finer, **KINDS)))
     part = UTM[20:60, 33:99]
     np.testing.assert_array_equal(pixels(shapes.onto(part)), pixels(shapes)[20:60, 33:99])
 
 
-def test_a_pickle_holds_no_feature_and_tokens_tell_what_differs(many):
-    shapes = source(many, **KINDS)
-    expected, size = pixels(shapes), len(pickle.dumps(source(many, **KINDS)))
+def test_pickle_holds_no_feature_and_options_change_the_token(polygons):
+    shapes = source(polygons, **KINDS)
+    expected, size = pixels(shapes), len(pickle.dumps(source(polygons, **KINDS)))
     packed = pickle.dumps(shapes)
     assert len(packed) == size < 3000
-    again = pickle.loads(packed)
-    assert tokenize(again) == tokenize(shapes)
-    np.testing.assert_array_equal(pixels(again), expected)
-    others = [shapes.onto(UTM[1:]), source(many), source(many, **KINDS, by="kind"), shapes.clip(UTM[2:])]
-    others += [source(many, **KINDS, **{k: v}) for k, v in (("all_touched", True), ("instances", True), ("nodata", 0))]
+    unpickled = pickle.loads(packed)
+    assert tokenize(unpickled) == tokenize(shapes)
+    np.testing.assert_array_equal(pixels(unpickled), expected)
+    others = [shapes.onto(UTM[1:]), source(polygons), source(polygons, **KINDS, by="kind"), shapes.clip(UTM[2:])]
+    others += [
+        source(polygons, **KINDS, **{k: v}) for k, v in (("all_touched", True), ("instances", True), ("nodata", 0))
+    ]
     assert len({tokenize(o) for o in (shapes, *others)}) == 8
 
 
-def test_the_file_is_read_once_in_a_process_and_again_when_it_changed(write, monkeypatch):
+def test_file_is_read_once_per_process_until_it_changes(write, monkeypatch):
     reads, read = [], module.read_features
     monkeypatch.setattr(module, "read_features", lambda *a, **k: reads.append(k["bounds"]) or read(*a, **k))
     path = write(boxes((0, 0, 9, 9), (1000, 0, 1009, 9)))
@@ -265,27 +267,27 @@ def test_the_file_is_read_once_in_a_process_and_again_when_it_changed(write, mon
     with ThreadPoolExecutor(8) as pool:
         assert len({pixels.tobytes() for pixels in pool.map(pixels, shapes)}) == 1
     assert len(reads) == 1
-    assert len(shapes[0].index.ids) == 1  # the other lies elsewhere
+    assert len(shapes[0].index.ids) == 1  # the second box lies outside the grid
     os.utime(path, ns=(1, 1))
     pixels(source(path))
     assert len(reads) == 2
 
 
-def test_few_indexes_are_kept(write):
+def test_number_of_cached_indexes_is_bounded(write):
     path = write(boxes((0, 0, 9, 9)))
     for shift in range(module.MAX_CACHED + 3):
         pixels(source(path, UTM[shift:]))
     assert len(module._indexes) == module.MAX_CACHED
 
 
-def test_a_fork_reads_on_while_the_parent_reads(write):
+def test_forked_process_reads_under_a_lock_of_the_parent(write):
     path = write(boxes((0, 0, 4, 4)))
     with module._lock:
         module._unlock()
         assert (pixels(source(path))[:4, :4] == 1).all()
 
 
-def test_a_file_that_went_away_is_named(write):
+def test_deleted_file_raises(write):
     path = write(boxes((0, 0, 9, 9)))
     shapes = source(path)
     Path(path).unlink()
@@ -293,35 +295,35 @@ def test_a_file_that_went_away_is_named(write):
         shapes.read(Window(0, 0, 9, 9))
 
 
-def test_features_of_a_window_are_what_instance_pixels_show(many):
-    shapes = source(many, **KINDS, instances=True, dtype=np.dtype("int64"))
+def test_features_of_a_window_match_instance_pixels(polygons):
+    shapes = source(polygons, **KINDS, instances=True, dtype=np.dtype("int64"))
     window = Window(40, 50, 64, 64)
     found = shapes.features(window)
-    shown = np.setdiff1d(pixels(shapes, window), [0])
-    assert set(shown) <= set(found.ids.tolist())
+    visible_ids = np.setdiff1d(pixels(shapes, window), [0])
+    assert set(visible_ids) <= set(found.ids.tolist())
     np.testing.assert_array_equal(found.codes, (found.ids - 2) % 6 + 1)  # ids are FIDs plus 1, which begin at 1
     assert (found.boxes[:, :2] >= 0).all()
     assert (found.boxes[:, 2:] <= 64).all()
     np.testing.assert_array_equal(shapely.bounds(found.geometry), found.boxes)
-    for number in shown:
+    for number in visible_ids:
         rows, cols = np.nonzero(pixels(shapes, window) == number)
         left, top, right, bottom = found.boxes[found.ids == number][0]
         assert left <= cols.min() + 0.5 <= cols.max() + 0.5 <= right
         assert top <= rows.min() + 0.5 <= rows.max() + 0.5 <= bottom
-    nothing = shapes.features(Window(-900, 0, 5, 5))
-    assert nothing.boxes.shape == (0, 4)
+    empty = shapes.features(Window(-900, 0, 5, 5))
+    assert empty.boxes.shape == (0, 4)
 
 
-def test_features_of_several_parts_lines_and_points_are_one_each(write):
-    both = shapely.MultiPolygon(boxes((1, 1, 3, 3), (7, 5, 9, 6)))
+def test_multipart_line_and_point_features_have_one_id_each(write):
+    multipolygon = shapely.MultiPolygon(boxes((1, 1, 3, 3), (7, 5, 9, 6)))
     (line,) = (b.exterior for b in boxes((0, 0, 12, 8)))
     (dot,) = (shapely.Point(b.exterior.coords[0]) for b in boxes((2, 2, 4, 4)))
-    found = source(write([both, line, dot]), instances=True).features(Window(0, 0, 10, 10))
+    found = source(write([multipolygon, line, dot]), instances=True).features(Window(0, 0, 10, 10))
     assert found.ids.tolist() == [2, 3, 4]
     assert found.boxes.tolist() == [[1, 1, 9, 6], [0, 0, 10, 8], [4, 2, 4, 2]]
 
 
-def test_steps_and_bands_that_are_asked_for_are_given(write):
+def test_requested_steps_and_bands_set_the_shape(write):
     shapes = source(write(boxes((0, 0, 9, 9))))
     assert shapes.shape == (1, 1, 150, 170)
     values, valid = shapes.read(Window(0, 0, 5, 6), times=[0, 0], bands=[])
@@ -329,7 +331,7 @@ def test_steps_and_bands_that_are_asked_for_are_given(write):
 
 
 @pytest.mark.parametrize(
-    ("values", "places", "distinct"),
+    ("values", "codes", "distinct"),
     [
         (np.array([3.0, np.nan, 1.0]), [1, -1, 0], [1, 3]),
         (np.array(["b", None, "a", " "], object), [1, -1, 0, -1], ["a", "b"]),
@@ -338,6 +340,6 @@ def test_steps_and_bands_that_are_asked_for_are_given(write):
         (np.empty(0, object), [], []),
     ],
 )
-def test_plain_values(values, places, distinct):
-    found = module.factorize(values)
-    assert (found[0].tolist(), found[1]) == (places, distinct)
+def test_factorize_returns_codes_and_values(values, codes, distinct):
+    actual = module.factorize(values)
+    assert (actual[0].tolist(), actual[1]) == (codes, distinct)
