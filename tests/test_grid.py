@@ -1,4 +1,4 @@
-"""Grids: read from layers and written back, cut, laid over each other across CRSs, and named in errors."""
+"""Grids: read from and written to coordinates, cropped, overlapped across CRSs, and named in errors."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,7 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
-from support import oracles
-from support import strategies as some
+from support import oracles, strategies
 
 from geoxt import grid as grids
 from geoxt.errors import CRSError, GridError
@@ -23,18 +22,18 @@ def make_layer(grid, name="dem"):
     return xr.DataArray(np.zeros(grid.shape.yx), dims=("y", "x"), coords=grids.coordinates(grid), name=name)
 
 
-def close(one, other, pixel=1e-3):
-    place = grids.pixel_offset(one, other)
-    return one.shape == other.shape and place == (0, 0) and one.affine.almost_equals(other.affine, pixel)
+def close(first, second, pixel=1e-3):
+    offset = grids.pixel_offset(first, second)
+    return first.shape == second.shape and offset == (0, 0) and first.affine.almost_equals(second.affine, pixel)
 
 
-@given(some.grids(rotated=False))
-def test_a_layer_lies_on_the_grid_whose_coordinates_it_has(grid):
+@given(strategies.grids(rotated=False))
+def test_grid_of_a_layer_round_trips(grid):
     assert close(grids.grid_of(make_layer(grid)), grid)
 
 
-@given(some.grids(rotated=False, shape=st.just((40, 30))), st.data())
-def test_a_sliced_layer_lies_on_that_part_of_the_grid(grid, data):
+@given(strategies.grids(rotated=False, shape=st.just((40, 30))), st.data())
+def test_grid_of_a_slice_equals_the_window_grid(grid, data):
     row, col = data.draw(st.integers(0, 39)), data.draw(st.integers(0, 29))
     height, width = data.draw(st.integers(1, 40 - row)), data.draw(st.integers(1, 30 - col))
     layer = make_layer(grid).isel(y=slice(row, row + height), x=slice(col, col + width))
@@ -43,31 +42,31 @@ def test_a_sliced_layer_lies_on_that_part_of_the_grid(grid, data):
     assert grids.pixel_offset(expected, grid) == (row, col)
 
 
-def test_every_second_pixel_makes_a_coarser_grid():
-    found = grids.grid_of(make_layer(make_grid((8, 8), resolution=30)).isel(y=slice(None, None, 2)))
-    assert (found.affine.a, found.affine.e) == (30, -60)
+def test_strided_layer_has_a_coarser_grid():
+    coarse = grids.grid_of(make_layer(make_grid((8, 8), resolution=30)).isel(y=slice(None, None, 2)))
+    assert (coarse.affine.a, coarse.affine.e) == (30, -60)
 
 
-def test_a_grid_is_its_own_grid():
+def test_grid_of_a_grid_is_the_grid():
     grid = make_grid((3, 4))
     assert grids.grid_of(grid) is grid
     assert grids.full_window(grid) == Window(0, 0, 3, 4)
 
 
-def test_coordinates_named_otherwise_are_refused_with_the_remedy():
+def test_other_dimension_names_raise():
     layer = make_layer(WORLD).rename(y="lat", x="lon")
     with pytest.raises(GridError, match=r"grid of 'dem': its dimensions are \('lat', 'lon'\).*rename"):
         grids.grid_of(layer)
 
 
-def test_a_layer_without_a_crs_is_refused_with_the_remedy():
+def test_layer_without_crs_raises():
     layer = xr.DataArray(np.zeros((2, 2)), dims=("y", "x"), coords={"y": [1.0, 0.0], "x": [0.0, 1.0]}, name="dem")
     with pytest.raises(CRSError, match=r"'dem': it has no CRS.*assign_crs"):
         grids.grid_of(layer)
 
 
 @pytest.mark.parametrize("change", ["gap", "missing"])
-def test_coordinates_that_are_not_regular_are_refused(change):
+def test_irregular_coordinates_raise(change):
     layer = make_layer(make_grid((6, 6)))
     layer = layer.isel(x=[0, 1, 3, 4]) if change == "gap" else layer.drop_vars(["x", "y"])
     with pytest.raises(GridError, match="'dem'.*not regular"):
@@ -75,25 +74,25 @@ def test_coordinates_that_are_not_regular_are_refused(change):
 
 
 @pytest.mark.parametrize("value", ["EPSG:99999999", "nowhere", object()])
-def test_a_crs_that_cannot_be_read_is_refused(value):
+def test_invalid_crs_raises(value):
     with pytest.raises(CRSError, match="Cannot read a coordinate reference system from .*Pass crs="):
         grids.parse_crs(value)
 
 
-def test_crs_are_equal_however_they_are_written():
+def test_crs_of_code_and_wkt_are_equal():
     wkt = grids.parse_crs(5070).to_wkt()
     assert grids.parse_crs(wkt) == grids.parse_crs("EPSG:5070") == grids.parse_crs(5070)
 
 
-def test_several_crs_are_refused_by_name():
-    two = [("a", grids.parse_crs(32615)), ("b", grids.parse_crs(32615)), ("c", grids.parse_crs(32616))]
-    assert grids.require_one_crs(two[:2]) == grids.parse_crs(32615)
+def test_several_crs_raise_with_names():
+    named_crs = [("a", grids.parse_crs(32615)), ("b", grids.parse_crs(32615)), ("c", grids.parse_crs(32616))]
+    assert grids.require_one_crs(named_crs[:2]) == grids.parse_crs(32615)
     with pytest.raises(CRSError, match=r"'a' is in EPSG:32615, 'c' in EPSG:32616\. Pass crs="):
-        grids.require_one_crs(two)
+        grids.require_one_crs(named_crs)
 
 
 @pytest.mark.parametrize("shift", [0.5, 0.002, -0.01])
-def test_grids_shifted_by_part_of_a_pixel_do_not_coincide(shift):
+def test_pixel_offset_is_none_for_fractional_shifts(shift):
     base = make_grid((9, 9))
     assert grids.pixel_offset(make_grid((9, 9), left=600_000 + 30 * shift), base) is None
     assert grids.pixel_offset(make_grid((9, 9), left=600_000 + 30 * 2), base) == (0, 2)
@@ -101,48 +100,48 @@ def test_grids_shifted_by_part_of_a_pixel_do_not_coincide(shift):
     assert grids.pixel_offset(make_grid((9, 9), resolution=30.01), base) is None
 
 
-@given(some.grid_pairs(scales=(0.3, 4.0)))
-def test_the_overlap_holds_every_pixel_whose_centre_lies_in_the_other_grid(pair):
+@given(strategies.grid_pairs(scales=(0.3, 4.0)))
+def test_overlap_contains_every_pixel_by_centre(pair):
     col, row = oracles.source_places(pair.src, pair.dst)
     inside = (col > 0) & (row > 0) & (col < pair.src.shape[1]) & (row < pair.src.shape[0])
-    found = overlap(pair.dst, pair.src)
+    window = overlap(pair.dst, pair.src)
     if inside.any():
         rows, cols = np.nonzero(inside)
-        assert found is not None
-        assert found.contains(Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1))
+        assert window is not None
+        assert window.contains(Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1))
 
 
-def test_grids_apart_have_no_overlap():
+def test_disjoint_grids_have_no_overlap():
     assert overlap(make_grid((9, 9)), make_grid((9, 9), left=700_000)) is None
     assert overlap(make_grid((9, 9)), make_grid((9, 9), crs="EPSG:32645")) is None
 
 
 @pytest.mark.parametrize("left", [170, -190])
-def test_a_grid_across_the_antimeridian_overlaps_on_both_sides(left):
+def test_grid_across_the_antimeridian_overlaps_on_both_sides(left):
     grid = GeoBox((20, 20), Affine(1, 0, left, 0, -1, 60), "EPSG:4326")
     for crs in ("EPSG:32660", "EPSG:32601"):
-        near = GeoBox((50, 50), Affine(3000, 0, 400_000, 0, -3000, 6_000_000), crs)
-        assert overlap(near, grid) == grids.full_window(near)
+        projected = GeoBox((50, 50), Affine(3000, 0, 400_000, 0, -3000, 6_000_000), crs)
+        assert overlap(projected, grid) == grids.full_window(projected)
 
 
-def test_every_grid_on_earth_overlaps_the_world():
+def test_global_grid_overlaps_projected_grids():
     for crs in ("EPSG:32615", "EPSG:5070", "EPSG:3413"):
-        near = GeoBox((50, 50), Affine(3000, 0, 100_000, 0, -3000, 2_000_000), crs)
-        assert overlap(near, WORLD) == grids.full_window(near), crs
-        assert overlap(WORLD, near) is not None, crs
+        projected = GeoBox((50, 50), Affine(3000, 0, 100_000, 0, -3000, 2_000_000), crs)
+        assert overlap(projected, WORLD) == grids.full_window(projected), crs
+        assert overlap(WORLD, projected) is not None, crs
 
 
-def test_a_grid_round_the_pole_overlaps_all_longitudes():
+def test_polar_grid_overlaps_all_longitudes():
     pole = GeoBox((60, 60), Affine(50_000, 0, -1.5e6, 0, -50_000, 1.5e6), "EPSG:3413")
-    found = overlap(WORLD, pole)
-    assert found is not None
-    assert (found.row, found.col, found.width) == (0, 0, 360)
+    window = overlap(WORLD, pole)
+    assert window is not None
+    assert (window.row, window.col, window.width) == (0, 0, 360)
 
 
 @given(
     st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.floats(1, 1e5), st.floats(1, 1e5), st.sampled_from([10.0, 30.0, 7.5])
 )
-def test_a_snapped_grid_covers_the_bounds_on_the_lattice(left, bottom, width, height, size):
+def test_snapped_grid_covers_the_bounds_on_the_lattice(left, bottom, width, height, size):
     anchor = Affine(size, 0, 3.25, 0, -size, -8.5)
     bounds = (left, bottom, left + width, bottom + height)
     grid = grids.snap_grid(bounds, (size, size), anchor, grids.parse_crs(32615))

@@ -8,8 +8,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.warp import Resampling, reproject
-from support import oracles
-from support import strategies as some
+from support import oracles, strategies
 
 from geoxt.alignment import align, intersection, union
 from geoxt.errors import InputError, OverlapError
@@ -51,23 +50,23 @@ def labels(write):
 
 
 @pytest.fixture
-def nothing_read(monkeypatch):
-    """Fail where a pixel is read or anything is computed."""
+def no_reads(monkeypatch):
+    """Make any pixel read or dask computation raise."""
 
-    def refuse(*_, **__):
+    def raise_on_read(*_, **__):
         msg = "a pixel was read"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(reader, "start_read", refuse)
-    with dask.config.set(scheduler=refuse):
-        yield refuse
+    monkeypatch.setattr(reader, "start_read", raise_on_read)
+    with dask.config.set(scheduler=raise_on_read):
+        yield raise_on_read
 
 
 def values_of(layer):
     return layer.compute(scheduler="synchronous").values
 
 
-def test_align_intersection_and_union_read_no_pixel(write, image, labels, nothing_read):
+def test_align_intersection_and_union_read_no_pixel(write, image, labels, no_reads):
     path = write(distinct((3, 80, 90), "int32"), make_grid((80, 90), left=601_500), nodata=0, bands=["r", "g", "b"])
     other = open_cogs(path)
     align(labels, image)
@@ -81,13 +80,13 @@ def test_align_intersection_and_union_read_no_pixel(write, image, labels, nothin
 
 
 def test_align_keeps_name_coordinates_and_attributes(image, labels):
-    moved = align(labels, image)
-    assert grid_of(moved) == grid_of(image)
-    assert moved.attrs == labels.attrs
-    assert (moved.name, moved.dtype, moved.dims) == (labels.name, labels.dtype, labels.dims)
-    assert np.array_equal(moved.x, image.x)
-    assert np.array_equal(moved.y, image.y)
-    assert moved.spatial_ref == image.spatial_ref
+    aligned = align(labels, image)
+    assert grid_of(aligned) == grid_of(image)
+    assert aligned.attrs == labels.attrs
+    assert (aligned.name, aligned.dtype, aligned.dims) == (labels.name, labels.dtype, labels.dims)
+    assert np.array_equal(aligned.x, image.x)
+    assert np.array_equal(aligned.y, image.y)
+    assert aligned.spatial_ref == image.spatial_ref
     assert align(image, labels).band.values.tolist() == ["r", "g", "b"]
 
 
@@ -95,31 +94,31 @@ def test_labels_are_never_interpolated(image, labels):
     source = view_of(labels)
     values, _ = source.read(full_window(source.grid))
     exact = oracles.nearest(values[0, 0], source.grid, GRID, 0)
-    moved = values_of(align(labels, image))
-    sure = exact.margin > 1e-3
-    assert np.array_equal(moved[sure], exact.values[sure])
-    for how in ("bilinear", "cubic", "average"):
-        with pytest.raises(InputError, match=rf"align 'labels' by '{how}': it holds class codes. Pass resampling="):
-            align(labels, image, resampling=how)
+    aligned = values_of(align(labels, image))
+    unambiguous = exact.margin > 1e-3
+    assert np.array_equal(aligned[unambiguous], exact.values[unambiguous])
+    for method in ("bilinear", "cubic", "average"):
+        with pytest.raises(InputError, match=rf"align 'labels' by '{method}': it holds class codes. Pass resampling="):
+            align(labels, image, resampling=method)
 
 
 @settings(max_examples=settings.default.max_examples // 2)
-@given(some.grid_pairs(shape=some.shapes(3, 50)), st.data(), st.sampled_from(["nearest", "bilinear"]))
-def test_aligning_twice_equals_aligning_once(write, pair, data, how):
-    values, _, nodata = data.draw(some.nodata_rasters((1, *pair.src.shape)))
-    layer = open_cogs(write(values, pair.src, nodata=nodata), resampling=how)
+@given(strategies.grid_pairs(shape=strategies.shapes(3, 50)), st.data(), st.sampled_from(["nearest", "bilinear"]))
+def test_aligning_twice_equals_aligning_once(write, pair, data, method):
+    values, _, nodata = data.draw(strategies.nodata_rasters((1, *pair.src.shape)))
+    layer = open_cogs(write(values, pair.src, nodata=nodata), resampling=method)
     around = window_grid(pair.src, full_window(pair.src).pad(data.draw(st.integers(1, 9))))
     between = data.draw(st.sampled_from([around, make_wide(pair.src)]))
     try:
-        once = align(layer, pair.dst, resampling=how)
+        once = align(layer, pair.dst, resampling=method)
     except OverlapError:
         return
-    twice = align(align(layer, between, resampling=how), pair.dst, resampling=how)
+    twice = align(align(layer, between, resampling=method), pair.dst, resampling=method)
     assert np.array_equal(values_of(once), values_of(twice), equal_nan=values.dtype.kind == "f")
 
 
 def make_wide(grid):
-    """A coarse grid that holds another one: in degrees, or in its own CRS where a pole or the antimeridian is near."""
+    """Return a coarse grid that contains the grid: in degrees, or in its CRS near a pole or the antimeridian."""
     crs = parse_crs(4326) if grid.crs in (parse_crs(32615), parse_crs(32616), parse_crs(5070)) else grid.crs
     left, bottom, right, top = footprint(grid, crs).bounds
     size = max(right - left, top - bottom) / 8
@@ -130,10 +129,10 @@ def test_aligning_through_a_smaller_grid_keeps_its_extent(image):
     small = window_grid(GRID, Window(20, 30, 25, 26))
     through, once = align(align(image, small), ALBERS), align(image, ALBERS)
     inside = oracles.nearest(np.ones((25, 26)), small, ALBERS).valid
-    sure = oracles.nearest(np.ones((25, 26)), small, ALBERS).margin > 1e-3
-    found, full = values_of(through), values_of(once)
-    assert np.array_equal(found[:, sure & inside], full[:, sure & inside])
-    assert (found[:, sure & ~inside] == 0).all()
+    unambiguous = oracles.nearest(np.ones((25, 26)), small, ALBERS).margin > 1e-3
+    actual, full = values_of(through), values_of(once)
+    assert np.array_equal(actual[:, unambiguous & inside], full[:, unambiguous & inside])
+    assert (actual[:, unambiguous & ~inside] == 0).all()
 
 
 def test_aligned_selection_equals_aligned_computed_selection(image):
@@ -142,8 +141,8 @@ def test_aligned_selection_equals_aligned_computed_selection(image):
     a, b = values_of(lazy), values_of(eager)
     assert lazy.band.values.tolist() == ["b", "r"]
     inner = window_grid(grid_of(cut), Window(1, 1, 38, 53))
-    sure = oracles.nearest(np.ones(tuple(inner.shape)), inner, ALBERS)
-    assert np.array_equal(a[:, sure.valid], b[:, sure.valid])
+    unambiguous = oracles.nearest(np.ones(tuple(inner.shape)), inner, ALBERS)
+    assert np.array_equal(a[:, unambiguous.valid], b[:, unambiguous.valid])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,7 @@ def test_aligned_selection_equals_aligned_computed_selection(image):
         lambda a: a.assign_attrs(_FillValue=-5),
         lambda a: a.drop_attrs(deep=False),
     ],
-    ids=["moved", "another crs", "another nodata", "no nodata"],
+    ids=["shifted", "another crs", "another nodata", "no nodata"],
 )
 def test_nodata_and_categorical_attributes_are_respected(image, change):
     changed = change(image)
@@ -167,12 +166,12 @@ def test_nodata_and_categorical_attributes_are_respected(image, change):
 @pytest.mark.parametrize(("rows", "cols"), [(0, 0), (3, 5), (-7, 11), (79, 89)])
 def test_whole_pixel_shifts_are_copied(image, rows, cols):
     target = make_grid((40, 40), left=600_000 + 30 * cols, top=4_550_000 - 30 * rows)
-    moved = values_of(align(image, target))
-    expected = np.zeros_like(moved)
-    shared = Window(rows, cols, 40, 40).intersect(full_window(GRID))
-    mine, its = shared.within(Window(rows, cols, 40, 40)), shared.within(full_window(GRID))
-    expected[:, *mine] = distinct((3, 80, 90), "int32")[:, *its]
-    assert np.array_equal(moved, expected)
+    aligned = values_of(align(image, target))
+    expected = np.zeros_like(aligned)
+    overlap = Window(rows, cols, 40, 40).intersect(full_window(GRID))
+    window_part, image_part = overlap.within(Window(rows, cols, 40, 40)), overlap.within(full_window(GRID))
+    expected[:, *window_part] = distinct((3, 80, 90), "int32")[:, *image_part]
+    assert np.array_equal(aligned, expected)
 
 
 def test_align_to_the_same_grid_is_the_identity(image):
@@ -189,23 +188,23 @@ def test_layers_that_do_not_overlap_raise_with_extents(image):
         intersection(image=image, far=layer)
 
 
-@pytest.mark.parametrize("how", ["average", "mode", "min", "max", "cubic", "lanczos"])
-def test_other_resampling_methods_equal_gdal(write, how):
+@pytest.mark.parametrize("method", ["average", "mode", "min", "max", "cubic", "lanczos"])
+def test_other_resampling_methods_equal_gdal(write, method):
     src, dst = make_grid((90, 90)), make_grid((30, 30), left=600_040, top=4_549_930, resolution=70.0)
     values = np.random.default_rng(0).integers(0, 50, (1, 90, 90)).astype("float32")
     exact = np.zeros((1, *dst.shape), "float32")
     a, b = to_rasterio(src), to_rasterio(dst)
     reproject(
         values, exact, src_transform=a["transform"], src_crs=a["crs"], dst_transform=b["transform"],
-        dst_crs=b["crs"], resampling=Resampling[how],
+        dst_crs=b["crs"], resampling=Resampling[method],
     )  # fmt: skip
-    moved = values_of(align(open_cogs(write(values, src)), dst, resampling=how))
-    assert np.allclose(moved, exact, atol=1e-3)
+    aligned = values_of(align(open_cogs(write(values, src)), dst, resampling=method))
+    assert np.allclose(aligned, exact, atol=1e-3)
 
 
-@pytest.mark.parametrize("how", ["nearest", "bilinear"])
-def test_bilinear_is_close_to_gdal(image, how):
-    """GDAL's transformer is loose by an eighth of a pixel, so its values may differ by as much of a step."""
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_bilinear_is_close_to_gdal(image, method):
+    """GDAL's approximate transformer errs by up to an eighth of a pixel; values differ by as much of a step."""
     values = distinct((1, 80, 90), "float32")
     ramp = np.indices((80, 90)).sum(0, dtype="float32")[None]
     for array, bound in ((values, None), (ramp, 0.3)):
@@ -213,24 +212,24 @@ def test_bilinear_is_close_to_gdal(image, how):
         a, b = to_rasterio(GRID), to_rasterio(ALBERS)
         reproject(
             array, exact, src_transform=a["transform"], src_crs=a["crs"], dst_transform=b["transform"],
-            dst_crs=b["crs"], dst_nodata=np.nan, resampling=Resampling[how],
+            dst_crs=b["crs"], dst_nodata=np.nan, resampling=Resampling[method],
         )  # fmt: skip
         layer = xr.DataArray(array, dims=("band", "y", "x"), coords=coordinates(GRID))
-        found = values_of(align(layer, ALBERS, resampling=how))
-        both = np.isfinite(found) & np.isfinite(exact)
-        assert both.mean() > 0.5
+        actual = values_of(align(layer, ALBERS, resampling=method))
+        finite = np.isfinite(actual) & np.isfinite(exact)
+        assert finite.mean() > 0.5
         if bound is None:
-            assert how == "bilinear" or (found != exact)[both].mean() < 0.05
-        elif how == "bilinear":
-            assert np.abs(found - exact)[both].max() < bound
+            assert method == "bilinear" or (actual != exact)[finite].mean() < 0.05
+        elif method == "bilinear":
+            assert np.abs(actual - exact)[finite].max() < bound
 
 
 def test_intersection_is_cut_to_the_common_extent(image, labels):
     ds = intersection(image=image, mask=labels)
-    place = pixel_offset(grid_of(ds.image), GRID)
-    assert place is not None
+    offset = pixel_offset(grid_of(ds.image), GRID)
+    assert offset is not None
     assert ds.image.shape[1:] == ds.mask.shape
-    rows, cols = (slice(s, s + n) for s, n in zip(place, ds.mask.shape, strict=True))
+    rows, cols = (slice(s, s + n) for s, n in zip(offset, ds.mask.shape, strict=True))
     assert np.array_equal(values_of(ds.image), distinct((3, 80, 90), "int32")[:, rows, cols])
     assert np.array_equal(values_of(ds.mask), values_of(align(labels, image))[rows, cols])
     assert view_of(ds.image).direct
@@ -255,8 +254,8 @@ def test_intersection_of_layers_with_different_bands(write, image):
         view = view_of(ds[name])
         assert view.direct
         assert np.array_equal(view.read(full_window(GRID))[0][0], expected)
-    moved = align(ds["radar"], ALBERS)
-    assert moved.sizes["y"] == 60
+    aligned = align(ds["radar"], ALBERS)
+    assert aligned.sizes["y"] == 60
 
 
 def test_union_covers_both_layers_and_the_first_wins(write):
@@ -264,15 +263,15 @@ def test_union_covers_both_layers_and_the_first_wins(write):
     a, b = distinct((1, 80, 90), "int32"), distinct((1, 80, 90), "int32") + 50_000
     a[:, 10:20] = 0
     layers = [open_cogs(write(v, g, nodata=0), name="x") for v, g in ((a, GRID), (b, second))]
-    found = union(*layers)
-    assert found.shape == (1, 100, 130)
+    united = union(*layers)
+    assert united.shape == (1, 100, 130)
     expected = np.zeros((1, 100, 130), "int32")
     expected[:, :80, 40:] = b
     np.copyto(expected[:, 20:, :90], a, where=a != 0)
-    assert np.array_equal(values_of(found), expected)
-    assert view_of(found).direct
-    touched = union(layers[0] + 0, layers[1])
-    assert np.array_equal(values_of(touched), expected)
+    assert np.array_equal(values_of(united), expected)
+    assert view_of(united).direct
+    derived = union(layers[0] + 0, layers[1])
+    assert np.array_equal(values_of(derived), expected)
 
 
 def test_union_of_different_kinds_raises(image, labels):
@@ -285,11 +284,11 @@ def test_union_of_different_kinds_raises(image, labels):
 def test_union_across_utm_zones(write):
     zone = make_grid((80, 80), crs="EPSG:32616", left=96_500, top=4_560_000)
     a, b = np.full((1, 80, 90), 1, "int16"), np.full((1, 80, 80), 2, "int16")
-    found = union(*(open_cogs(write(v, g, nodata=0)) for v, g in ((a, GRID), (b, zone))))
-    values = values_of(found)
-    assert grid_of(found).crs == GRID.crs
+    united = union(*(open_cogs(write(v, g, nodata=0)) for v, g in ((a, GRID), (b, zone))))
+    values = values_of(united)
+    assert grid_of(united).crs == GRID.crs
     assert (values == 1).sum() == 80 * 90
-    exact = oracles.nearest(b[0], zone, grid_of(found), 0)
+    exact = oracles.nearest(b[0], zone, grid_of(united), 0)
     assert abs((values == 2).sum() + 80 * 90 - (exact.valid | (values[0] == 1)).sum()) < 400
 
 
@@ -305,5 +304,5 @@ def test_rioxarray_layer_is_aligned(write):
     path = write(distinct((2, 80, 90), "float32"), GRID, nodata=-1)
     for chunks in (None, 32):
         with rioxarray.open_rasterio(path, chunks=chunks) as layer:
-            found = values_of(align(layer, ALBERS))
-            assert np.array_equal(found, values_of(align(open_cogs(path), ALBERS)))
+            actual = values_of(align(layer, ALBERS))
+            assert np.array_equal(actual, values_of(align(open_cogs(path), ALBERS)))

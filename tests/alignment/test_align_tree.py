@@ -27,15 +27,15 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def paths(folder):
-    """A scene in each of two zones, which overlap on the ground, with gaps."""
-    found = []
-    for n, place in enumerate((WEST, EAST)):
+    """Write one scene with gaps in each of two overlapping zones."""
+    paths = []
+    for n, zone in enumerate((WEST, EAST)):
         values = distinct((2, 90, 100)) + 20_000 * n
         values[:, 20:40, 30:60] = 0
-        found.append(
-            str(write_cog(folder / f"{n}.tif", values, grid=make_grid((90, 100), **place), nodata=0, tiled=False))
+        paths.append(
+            str(write_cog(folder / f"{n}.tif", values, grid=make_grid((90, 100), **zone), nodata=0, tiled=False))
         )
-    return found
+    return paths
 
 
 @pytest.fixture(scope="module")
@@ -70,63 +70,63 @@ def test_no_pixel_is_read(tree, labels, nothing_read):
 
 
 def test_layer_aligned_to_a_tree_equals_alignment_to_each_node(tree, labels):
-    moved = labels.geoml.align(tree)
-    assert grids_of(moved) == grids_of(tree)
-    for child in nodes_of(moved).values():
+    aligned = labels.geoml.align(tree)
+    assert grids_of(aligned) == grids_of(tree)
+    for child in nodes_of(aligned).values():
         xr.testing.assert_identical(child.labels.compute(), align(labels, grid_of(child)).compute())
 
 
 def test_intersection_of_a_tree_keeps_image_pixels(tree, labels):
     pair = intersection(image=tree, mask=labels, grid="image")
     for node, child in nodes_of(pair).items():
-        own = tree[node].image
-        assert pixel_offset(grid_of(child), grid_of(own)) is not None
-        xr.testing.assert_equal(child.image.compute(), own.sel(x=child.x, y=child.y).compute())
+        image = tree[node].image
+        assert pixel_offset(grid_of(child), grid_of(image)) is not None
+        xr.testing.assert_equal(child.image.compute(), image.sel(x=child.x, y=child.y).compute())
         xr.testing.assert_equal(child["mask"].compute(), align(labels, grid_of(child)).compute())
         assert view_of(child.image).direct
         assert view_of(child["mask"]).direct
 
 
 def test_tree_aligned_to_a_grid_equals_opening_on_that_grid(tree, paths):
-    """One resampling: the files' pixels on the target grid, the first valid one in the order of scenes."""
+    """Pixels are resampled once: the first valid pixel in scene order wins."""
     target = make_grid((70, 80), crs="EPSG:5070", left=496_500, top=2_038_500)
-    moved = tree.geoml.align(target)
-    view = view_of(moved)
+    aligned = tree.geoml.align(target)
+    view = view_of(aligned)
     assert isinstance(view.source, Mosaic)
     assert len(view.source.scenes) == 2
     expected = geoxt.open_cogs(paths, grid=target).compute()
     assert 0 < (expected == 0).mean() < 0.9
-    assert np.array_equal(moved.compute(), expected)
+    assert np.array_equal(aligned.compute(), expected)
     assert np.array_equal(view.read(full_window(target))[0][0], expected)
 
 
 def test_cut_nodes_stay_missing_beyond_the_cut(tree):
-    """Mosaics that are clipped each in its own way are joined pixel by pixel."""
+    """Mosaics with different clips are merged pixel by pixel."""
     cut = tree.map_over_datasets(lambda child: child.isel(x=slice(10, 90)) if "image" in child else child)
     target = make_grid((60, 70), crs="EPSG:5070", left=496_500, top=2_038_500)
     first, second = (align(layer, target).compute() for layer in layers_of(cut).values())
     expected = xr.where(first != 0, first, second)
-    found = align(cut, target)
-    assert np.array_equal(found.compute(), expected)
-    assert found.dtype == "uint16"
+    actual = align(cut, target)
+    assert np.array_equal(actual.compute(), expected)
+    assert actual.dtype == "uint16"
     assert ((first != 0) & (second != 0)).any()
 
 
 def test_scenes_of_the_same_time_are_one_step(folder):
     files = []
-    for n, (place, row, day) in enumerate(
+    for n, (zone, row, day) in enumerate(
         ((WEST, "024031", "0701"), (EAST, "023031", "0701"), (EAST, "023031", "0717"))
     ):
         name = f"LC08_L2SP_{row}_2019{day}_20200827_02_T1_SR_B2.TIF"
-        grid = make_grid((60, 60), **place)
+        grid = make_grid((60, 60), **zone)
         files.append(str(write_cog(folder / name, distinct((60, 60)) + 9000 * n, grid=grid, nodata=0, tiled=False)))
     tree = geoxt.open_cogs(files, product="landsat8", crs="native", groupby="day")
     assert [child.sizes["time"] for child in nodes_of(tree).values()] == [1, 2]
     target = make_grid((60, 70), crs="EPSG:5070", left=495_800, top=2_038_600)
-    moved = align(tree, target)
+    aligned = align(tree, target)
     expected = geoxt.open_cogs(files, product="landsat8", grid=target, groupby="day")
-    assert moved.time.dt.strftime("%m%d").values.tolist() == ["0701", "0717"]
-    assert np.array_equal(moved.compute(), expected.compute())
+    assert aligned.time.dt.strftime("%m%d").values.tolist() == ["0701", "0717"]
+    assert np.array_equal(aligned.compute(), expected.compute())
 
 
 def test_coinciding_nodes_of_two_trees_are_copied(tree, labels):
@@ -171,9 +171,9 @@ def test_dataset_is_aligned_variable_by_variable(tree, labels):
     layer = tree["epsg_32615"].image
     bands = unstack_bands(layer.assign_coords(band=["red", "nir"]))
     target = grid_of(labels)
-    moved = align(bands, labels)
-    assert isinstance(moved, xr.Dataset)
-    assert np.array_equal(moved.to_dataarray("band"), align(layer, target))
+    aligned = align(bands, labels)
+    assert isinstance(aligned, xr.Dataset)
+    assert np.array_equal(aligned.to_dataarray("band"), align(layer, target))
     of_nodes = align(bands, tree)
     assert list(nodes_of(of_nodes)) == list(nodes_of(tree))
     assert set(of_nodes["epsg_32616"].data_vars) == {"red", "nir"}

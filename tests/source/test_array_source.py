@@ -8,8 +8,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from support import oracles
-from support import strategies as some
+from support import oracles, strategies
 
 from geoxt.alignment import align
 from geoxt.grid import coordinates, full_window
@@ -24,9 +23,13 @@ def layer_of(values, grid, **attrs):
     return xr.DataArray(values, dims=dims, coords=coordinates(grid), attrs=attrs, name="array")
 
 
-@given(some.grid_pairs(shape=some.shapes(2, 50), rotated=False), st.sampled_from(["nearest", "bilinear"]), st.data())
+@given(
+    strategies.grid_pairs(shape=strategies.shapes(2, 50), rotated=False),
+    st.sampled_from(["nearest", "bilinear"]),
+    st.data(),
+)
 def test_numpy_dask_and_file_sources_are_bit_equal(write, pair, how, data):
-    values, _, nodata = data.draw(some.nodata_rasters((2, *pair.src.shape)))
+    values, _, nodata = data.draw(strategies.nodata_rasters((2, *pair.src.shape)))
     file = open_cogs(write(values, pair.src, nodata=nodata), grid=pair.dst, resampling=how)
     chunked = dask.array.from_array(values[None], chunks=(1, 1, 17, 13))
     options = {"array_grid": pair.src, "grid": pair.dst, "nodata": nodata, "resampling": how}
