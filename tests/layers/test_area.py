@@ -1,4 +1,4 @@
-"""Areas: a layer is cut to whole pixels of its own lattice, across the antimeridian too."""
+"""Areas: a grid is cropped to whole pixels, also across the antimeridian."""
 
 import numpy as np
 import pytest
@@ -19,43 +19,43 @@ def degrees(x, y):
     return transformer(GRID.crs, make_grid((1, 1), crs="EPSG:4326").crs).transform(x, y)
 
 
-def test_a_cut_holds_the_box_and_keeps_the_lattice():
+def test_crop_contains_the_box_on_the_pixel_lattice():
     west, south = degrees(LEFT + 2000, BOTTOM + 2000)
     east, north = degrees(LEFT + 5000, BOTTOM + 4000)
-    cut = area_of((west, south, east, north), None).cut(GRID)
-    row, col = pixel_offset(cut, GRID)
-    assert 0 <= row < row + cut.shape[0] <= 200
-    assert 0 <= col < col + cut.shape[1] <= 300
-    left, bottom, right, top = cut.boundingbox
+    cropped = area_of((west, south, east, north), None).cut(GRID)
+    row, col = pixel_offset(cropped, GRID)
+    assert 0 <= row < row + cropped.shape[0] <= 200
+    assert 0 <= col < col + cropped.shape[1] <= 300
+    left, bottom, right, top = cropped.boundingbox
     assert left <= LEFT + 2000
     assert right >= LEFT + 5000
     assert bottom <= BOTTOM + 2000
     assert top >= BOTTOM + 4000
-    assert cut.shape[0] < 80
-    assert cut.shape[1] < 110
+    assert cropped.shape[0] < 80
+    assert cropped.shape[1] < 110
 
 
 @pytest.mark.parametrize("form", ["shapely", "geojson", "feature"])
-def test_a_geometry_cuts_by_its_bounds(form):
+def test_geometry_crops_to_its_bounds(form):
     west, south = degrees(LEFT + 2000, BOTTOM + 2000)
     shape = shapely.Point(west, south).buffer(0.01)
-    given = {
+    geometry = {
         "shapely": shape,
         "geojson": shapely.geometry.mapping(shape),
         "feature": {"type": "Feature", "geometry": shapely.geometry.mapping(shape)},
     }[form]
-    assert area_of(None, given).cut(GRID) == area_of(shape.bounds, None).cut(GRID)
+    assert area_of(None, geometry).cut(GRID) == area_of(shape.bounds, None).cut(GRID)
 
 
-def test_a_box_may_cross_the_antimeridian():
+def test_bbox_may_cross_the_antimeridian():
     grid = make_grid((20, 40), crs="EPSG:4326", left=178, top=2, resolution=0.1)
-    cut = area_of((179, 0.5, -179.5, 1.5), None).cut(grid)
-    assert np.allclose(cut.boundingbox, (179, 0.5, 180.5, 1.5))
+    cropped = area_of((179, 0.5, -179.5, 1.5), None).cut(grid)
+    assert np.allclose(cropped.boundingbox, (179, 0.5, 180.5, 1.5))
     halves = shapely.MultiPolygon([shapely.box(179, 0.5, 180, 1.5), shapely.box(-180, 0.5, -179.5, 1.5)])
-    assert area_of(None, halves).cut(grid) == cut
+    assert area_of(None, halves).cut(grid) == cropped
 
 
-def test_items_are_told_by_their_outline():
+def test_area_intersects_item_geometries():
     area = area_of(None, shapely.Polygon([(0, 0), (2, 0), (0, 2)]))
     assert area.intersects(shapely.geometry.mapping(shapely.box(0.5, 0.5, 0.6, 0.6)))
     assert not area.intersects(shapely.geometry.mapping(shapely.box(1.8, 1.8, 2, 2)))
@@ -64,7 +64,7 @@ def test_items_are_told_by_their_outline():
 
 
 @pytest.mark.parametrize(
-    ("bbox", "intersects", "says"),
+    ("bbox", "intersects", "message"),
     [
         ((0, 0, 1), None, "Cannot read the bounds"),
         ((0, 1, 1, 0), None, "west, south, east and north"),
@@ -74,20 +74,20 @@ def test_items_are_told_by_their_outline():
         (None, shapely.Polygon(), "empty geometry"),
     ],
 )
-def test_what_is_no_area_is_refused(bbox, intersects, says):
-    with pytest.raises(InputError, match=says):
+def test_invalid_areas_raise(bbox, intersects, message):
+    with pytest.raises(InputError, match=message):
         area_of(bbox, intersects)
 
 
-def test_an_area_elsewhere_is_refused():
+def test_disjoint_area_raises():
     with pytest.raises(OverlapError, match=r"Cannot cut the layer to 10 to 11 E.*EPSG:32615.*Pass another bbox="):
         area_of((10, 50, 11, 51), None).cut(GRID)
 
 
-def test_bounds_of_many_grids_are_those_of_each():
+def test_bounds_of_many_grids_equal_bounds_of_each():
     grids = [make_grid((9, 9), left=600_000 + 5000 * n, crs=f"EPSG:3261{4 + n % 2}") for n in range(6)]
     grids.append(make_grid((9, 9), crs="EPSG:5070", left=0, top=2_000_000))
-    together = bounds_in(grids, GRID.crs)
-    assert np.array_equal(together, np.concatenate([bounds_in([g], GRID.crs) for g in grids]))
+    bounds = bounds_in(grids, GRID.crs)
+    assert np.array_equal(bounds, np.concatenate([bounds_in([g], GRID.crs) for g in grids]))
     assert np.allclose(bounds_in([GRID], GRID.crs), [GRID.boundingbox])
     assert np.allclose(longitudes([make_grid((1, 1), crs="EPSG:32615", left=499_985)]), -93)

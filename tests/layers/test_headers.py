@@ -1,4 +1,4 @@
-"""The index of headers: kept for many files, right after any change, never half-written."""
+"""The header cache: used for many files, updated after changes, written atomically."""
 
 import json
 
@@ -28,22 +28,22 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The files whose headers were read."""
-    seen = []
+    """List of paths whose headers were read."""
+    hrefs = []
 
     def spy(href, *, crs=None):
-        seen.append(href)
+        hrefs.append(href)
         return reader.read_header(href, crs=crs)
 
     monkeypatch.setattr(headers, "read_header", spy)
-    return seen
+    return hrefs
 
 
 def paths(folder):
     return [str(p) for p in sorted(folder.glob("*.tif"))]
 
 
-def test_a_second_opening_reads_no_header_and_finds_the_same(folder, opened):
+def test_cached_headers_equal_read_headers(folder, opened):
     first = headers.headers(paths(folder))
     assert opened == paths(folder)
     opened.clear()
@@ -53,42 +53,42 @@ def test_a_second_opening_reads_no_header_and_finds_the_same(folder, opened):
     assert [hash(h.grid) for h in second] == [hash(h.grid) for h in first]
 
 
-def test_a_file_that_changed_is_read_again(folder, opened):
+def test_changed_file_is_read_again(folder, opened):
     headers.headers(paths(folder))
     opened.clear()
     path = paths(folder)[3]
     write_cog(path, distinct((32, 32)), grid=make_grid((32, 32)), nodata=7)
-    found = headers.headers(paths(folder))
+    reread = headers.headers(paths(folder))
     assert opened == [path]
-    assert found[3].grid.shape == (32, 32)
-    assert found[3].nodata == (7,)
+    assert reread[3].grid.shape == (32, 32)
+    assert reread[3].nodata == (7,)
 
 
-def test_few_files_and_a_given_crs_leave_no_index(folder, tmp_path):
+def test_few_files_or_a_crs_argument_write_no_cache(folder, tmp_path):
     headers.headers(paths(folder)[: headers.MIN_FILES - 1])
     headers.headers(paths(folder), crs="EPSG:32615")
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 0}', None])
-def test_a_damaged_index_is_made_anew(folder, tmp_path, opened, damage):
+def test_damaged_cache_is_rebuilt(folder, tmp_path, opened, damage):
     headers.headers(paths(folder))
-    (place,) = (tmp_path / "cache" / "headers").iterdir()
-    whole = place.read_text()
-    place.write_text(whole[: len(whole) // 2] if damage is None else damage)
+    (cache_path,) = (tmp_path / "cache" / "headers").iterdir()
+    content = cache_path.read_text()
+    cache_path.write_text(content[: len(content) // 2] if damage is None else damage)
     opened.clear()
     headers.headers(paths(folder))
     assert len(opened) == COUNT
-    assert len(json.loads(place.read_text())["files"]) == COUNT
+    assert len(json.loads(cache_path.read_text())["files"]) == COUNT
 
 
-def test_without_a_place_to_write_headers_are_still_read(folder, monkeypatch, tmp_path):
+def test_headers_are_read_without_a_writable_cache(folder, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
-    for place in ("", str(tmp_path / "file" / "below")):
-        monkeypatch.setenv("GEOXT_CACHE", place)
+    for cache_path in ("", str(tmp_path / "file" / "below")):
+        monkeypatch.setenv("GEOXT_CACHE", cache_path)
         assert len(headers.headers(paths(folder))) == COUNT
 
 
-def test_a_missing_file_is_named(folder):
+def test_missing_file_raises(folder):
     with pytest.raises(ReadError, match=r"Cannot open .*gone\.tif"):
         headers.headers([*paths(folder), str(folder / "gone.tif")])

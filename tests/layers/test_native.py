@@ -1,4 +1,4 @@
-"""Scenes in their own CRSs: a child for each, bit-equal to the files; what cannot stay as it is, is refused."""
+"""Scenes in their native CRSs: one child per CRS, bit-equal to the files; rotated grids raise."""
 
 import dask
 import numpy as np
@@ -25,7 +25,7 @@ DEGREES = {"crs": "EPSG:4326", "left": -90.0, "top": 41.2, "resolution": 0.0003}
 
 @pytest.fixture(scope="module")
 def scenes(write, tmp_path_factory):
-    """Two scenes in one zone, that coincide and overlap, one in the next and one in degrees, north and south up."""
+    """Write two overlapping scenes in one UTM zone, one in the next zone, and one south-up in degrees."""
     folder = tmp_path_factory.mktemp("native")
     grids = {
         "a": make_grid((60, 70), **WEST),
@@ -44,7 +44,7 @@ def tree(scenes):
     return geoxt.open_cogs([path for path, _ in scenes.values()], crs="native", chunks=16)
 
 
-def test_there_is_a_child_for_each_crs_in_the_order_of_scenes(tree, scenes):
+def test_tree_has_one_child_per_crs_in_scene_order(tree, scenes):
     assert isinstance(tree, xr.DataTree)
     assert list(nodes_of(tree)) == ["epsg_32615", "epsg_32616", "epsg_4326"]
     assert [crs_name(grid.crs) for grid in grids_of(tree).values()] == ["EPSG:32615", "EPSG:32616", "EPSG:4326"]
@@ -54,38 +54,42 @@ def test_there_is_a_child_for_each_crs_in_the_order_of_scenes(tree, scenes):
 
 
 @given(st.data())
-def test_every_window_is_bit_equal_to_the_file_that_shows(tree, scenes, data):
+def test_windows_are_bit_equal_to_the_topmost_file(tree, scenes, data):
     name = data.draw(st.sampled_from(sorted(scenes)))
-    path, own = scenes[name]
-    layer = next(c.image for c in nodes_of(tree).values() if pixel_offset(own, grid_of(c)) is not None)
-    rows, cols = own.shape
+    path, grid = scenes[name]
+    layer = next(c.image for c in nodes_of(tree).values() if pixel_offset(grid, grid_of(c)) is not None)
+    rows, cols = grid.shape
     row, col = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
     window = Window(row, col, data.draw(st.integers(1, rows - row)), data.draw(st.integers(1, cols - col)))
     with rasterio.open(path) as file:
         expected = file.read(window=rasterio.windows.Window(col, row, window.width, window.height))
-    place = window.shift(*pixel_offset(own, grid_of(layer)))
-    lazy = layer[(slice(None), *place.within(full_window(grid_of(layer))))].compute(scheduler="synchronous").to_numpy()
-    values, valid = view_of(layer).read(place)
-    free = np.ones(window.shape, bool)
-    if name == "c":  # beneath "a", which was given first
-        over = full_window(scenes["a"][1]).intersect(window.shift(*pixel_offset(own, scenes["a"][1])))
-        if over is not None:
-            free[over.within(window.shift(*pixel_offset(own, scenes["a"][1])))] = False
+    layer_window = window.shift(*pixel_offset(grid, grid_of(layer)))
+    lazy = (
+        layer[(slice(None), *layer_window.within(full_window(grid_of(layer))))]
+        .compute(scheduler="synchronous")
+        .to_numpy()
+    )
+    values, valid = view_of(layer).read(layer_window)
+    topmost = np.ones(window.shape, bool)
+    if name == "c":  # "a" is listed first and covers "c"
+        covered = full_window(scenes["a"][1]).intersect(window.shift(*pixel_offset(grid, scenes["a"][1])))
+        if covered is not None:
+            topmost[covered.within(window.shift(*pixel_offset(grid, scenes["a"][1])))] = False
     assert valid.all()
     assert np.array_equal(values[0], lazy)
-    assert np.array_equal(lazy[:, free], expected[:, free])
+    assert np.array_equal(lazy[:, topmost], expected[:, topmost])
 
 
 def test_opening_reads_no_pixel(scenes, monkeypatch):
-    def refuse(*_, **__):
+    def raise_on_read(*_, **__):
         raise AssertionError
 
-    monkeypatch.setattr(reader, "start_read", refuse)
-    with dask.config.set(scheduler=refuse):
+    monkeypatch.setattr(reader, "start_read", raise_on_read)
+    with dask.config.set(scheduler=raise_on_read):
         geoxt.open_cogs([path for path, _ in scenes.values()], crs="native")
 
 
-def test_scenes_shifted_by_part_of_a_pixel_have_a_child_each(write):
+def test_scenes_shifted_by_a_fraction_of_a_pixel_have_separate_children(write):
     grids = [make_grid((20, 20), **WEST), make_grid((20, 20), **{**WEST, "left": 748_010.0})]
     paths = [write(distinct((20, 20)) + n, grid) for n, grid in enumerate(grids)]
     tree = geoxt.open_cogs(paths, crs="native", name="dem")
@@ -94,7 +98,7 @@ def test_scenes_shifted_by_part_of_a_pixel_have_a_child_each(write):
         assert np.array_equal(child.dem.squeeze(), distinct((20, 20)) + n)
 
 
-def test_bands_of_several_sizes_need_a_resolution(write, tmp_path):
+def test_bands_of_several_resolutions_need_resolution(write, tmp_path):
     names = "S2A_MSIL2A_20200601T100031_N0500_R122_T33UUP_20230101T000000"
     paths = [
         write(distinct((side, side)), make_grid((side, side), resolution=600.0 / side), f"{band}.tif", tmp_path / names)
@@ -110,7 +114,7 @@ def test_bands_of_several_sizes_need_a_resolution(write, tmp_path):
 
 
 def _one_scene(paths, **options):
-    """Open bands of several grids as one scene, as STAC items have them."""
+    """Open bands of several grids as one scene, as of a STAC item."""
     from geoxt.layers.assemble import LayerMetadata, Placement
     from geoxt.layers.native import assemble_native
     from geoxt.source import Asset, Scene
@@ -127,7 +131,7 @@ def _one_scene(paths, **options):
     )
 
 
-def test_turned_scenes_and_a_grid_of_ones_own_are_refused(write):
+def test_rotated_scenes_and_grid_argument_raise(write):
     path = write(distinct((20, 20)), make_grid((20, 20), degrees=20))
     with pytest.raises(GridError, match=r"scene '.*raster.*': its grid is rotated.*Pass crs="):
         geoxt.open_cogs(path, crs="native")
@@ -135,7 +139,7 @@ def test_turned_scenes_and_a_grid_of_ones_own_are_refused(write):
         geoxt.open_cogs(write(distinct((20, 20)), make_grid((20, 20))), crs="native", grid=make_grid((9, 9)))
 
 
-def test_items_in_two_zones_are_cut_to_a_box_in_each(world):
+def test_bbox_crops_every_child(world):
     box = (-90.003, 41.19, -89.997, 41.205)
     tree = geoxt.open_stac(str(world.items), collections="landsat-c2-l2", crs="native", bbox=box, groupby="day")
     plain = {
@@ -152,20 +156,20 @@ def test_items_in_two_zones_are_cut_to_a_box_in_each(world):
         geoxt.open_stac(str(world.items), collections="landsat-c2-l2", crs="native", bbox=(10, 50, 11, 51))
 
 
-def test_vectors_are_drawn_on_every_child_that_they_meet(tree, tmp_path):
+def test_vector_is_burned_on_every_intersecting_child(tree, tmp_path):
     geopandas = pytest.importorskip("geopandas")
     shapely = pytest.importorskip("shapely")
     frame = geopandas.GeoDataFrame(geometry=[shapely.box(748_300, 4_565_500, 748_900, 4_566_500)], crs="EPSG:32615")
     frame.to_file(tmp_path / "field.gpkg")
-    drawn = geoxt.open_vector(tmp_path / "field.gpkg", like=tree, name="field")
-    assert set(nodes_of(drawn)) < set(nodes_of(tree))
-    for node, child in nodes_of(drawn).items():
-        alone = geoxt.open_vector(tmp_path / "field.gpkg", grid=grids_of(tree)[node], name="field")
-        xr.testing.assert_identical(child.field.compute(), alone.compute())
-    assert drawn["epsg_32615/field"].sum() > 0
-    far = geoxt.open_cogs(tree_path(tmp_path), crs="native")
+    burned = geoxt.open_vector(tmp_path / "field.gpkg", like=tree, name="field")
+    assert set(nodes_of(burned)) < set(nodes_of(tree))
+    for node, child in nodes_of(burned).items():
+        single = geoxt.open_vector(tmp_path / "field.gpkg", grid=grids_of(tree)[node], name="field")
+        xr.testing.assert_identical(child.field.compute(), single.compute())
+    assert burned["epsg_32615/field"].sum() > 0
+    distant_tree = geoxt.open_cogs(tree_path(tmp_path), crs="native")
     with pytest.raises(OverlapError, match="Cannot draw"):
-        geoxt.open_vector(tmp_path / "field.gpkg", like=far)
+        geoxt.open_vector(tmp_path / "field.gpkg", like=distant_tree)
 
 
 def tree_path(folder):

@@ -1,4 +1,4 @@
-"""Known layers say what the fact sheets say: classes, bands, scales, quality bits, collections, names of files."""
+"""Products equal the fact sheets: classes, bands, scales, quality bits, collections, file names."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from geoxt.layers import products
 from geoxt.layers.products import match_item, names, resolve_bands
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "datasets"
-facts = pytest.mark.skipif(not FACTS.is_dir(), reason="the fact sheets are not here")
+facts = pytest.mark.skipif(not FACTS.is_dir(), reason="the fact sheets are missing")
 LANDSAT_SHEET = {name: "landsat" for name in names() if name.startswith("landsat")}
 
 
@@ -18,33 +18,33 @@ def sheet(name):
     return yaml.safe_load((FACTS / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def product(number):
-    """Return a Landsat product of the sheet, with what it has in common with another."""
-    products = {one["id"]: one for one in sheet("landsat")["products"]}
-    one = products[number]
-    return products[one["same_as"]] | one if "same_as" in one else one
+def landsat_product(number):
+    """Return a Landsat product of the sheet, merged with the product of its `same_as` entry."""
+    rows_by_id = {row["id"]: row for row in sheet("landsat")["products"]}
+    row = rows_by_id[number]
+    return rows_by_id[row["same_as"]] | row if "same_as" in row else row
 
 
 def rows(legend):
     return list(zip(legend.codes, legend.names, legend.colors, strict=True))
 
 
-def of_sheet(items):
+def classes_of_sheet(items):
     return [(item["id"], item["name"].replace("_", " "), item["color"]) for item in items]
 
 
 @facts
-def test_classes_are_those_of_the_sheets():
+def test_classes_equal_the_fact_sheets():
     cdl = sheet("cdl")["classes"]
-    assert rows(products.get("cdl").legend) == of_sheet(cdl["items"])
+    assert rows(products.get("cdl").legend) == classes_of_sheet(cdl["items"])
     assert len(products.get("cdl").legend) == cdl["count"] == 134
     bay = sheet("chesapeake_land_cover")["classes"]
-    assert rows(products.get("chesapeake_lc_7").legend) == of_sheet(bay["items"])
-    assert rows(products.get("chesapeake_lc_13").legend) == of_sheet(bay["lc_13"])
-    assert rows(products.get("chesapeake_lu").legend) == of_sheet(bay["lu_2013"])
+    assert rows(products.get("chesapeake_lc_7").legend) == classes_of_sheet(bay["items"])
+    assert rows(products.get("chesapeake_lc_13").legend) == classes_of_sheet(bay["lc_13"])
+    assert rows(products.get("chesapeake_lu").legend) == classes_of_sheet(bay["lu_2013"])
     edition = products.get("chesapeake_lulc").legend
     assert dict(zip(edition.codes, edition.colors, strict=True)) == bay["lulc_2022_palette"]
-    assert rows(products.get("sentinel2").qa[0].legend) == of_sheet(sheet("sentinel_2")["qa"][0]["classes"])
+    assert rows(products.get("sentinel2").qa[0].legend) == classes_of_sheet(sheet("sentinel_2")["qa"][0]["classes"])
     buildings = sheet("canadian_building_footprints")
     canada = products.get("canadian_building_footprints")
     assert canada.legend.names == ("building",)
@@ -53,20 +53,20 @@ def test_classes_are_those_of_the_sheets():
 
 @facts
 @pytest.mark.parametrize("name", LANDSAT_SHEET)
-def test_landsat_bands_are_those_of_the_sheet(name):
-    known, one = products.get(name), product(name)
-    for band, fact in zip(known.bands, one["bands"], strict=True):
+def test_landsat_bands_equal_the_fact_sheet(name):
+    known, row = products.get(name), landsat_product(name)
+    for band, fact in zip(known.bands, row["bands"], strict=True):
         assert (band.name, band.common, list(band.limits)) == (fact["name"], fact["common_name"], fact["range_um"])
         assert band.wavelength == pytest.approx(fact["wavelength_um"], abs=1e-9)
         assert band.resolution == fact["native_gsd_m"]
-    assert list(known.default_bands) == one["default_bands"]
-    assert list(known.rgb) == one["rgb"]
-    assert list(known.mission) == one["mission"]
-    assert known.resolution == one["pixel_m"]
+    assert list(known.default_bands) == row["default_bands"]
+    assert list(known.rgb) == row["rgb"]
+    assert list(known.mission) == row["mission"]
+    assert known.resolution == row["pixel_m"]
 
 
 @facts
-def test_landsat_quality_bits_are_those_of_the_sheet():
+def test_landsat_quality_bits_equal_the_fact_sheet():
     carried = {"OLI/TIRS": "landsat8", "OLI": "landsat8", "TM": "landsat5tm", "ETM+": "landsat7", "MSS": "landsat1"}
     compared = 0
     for fact in sheet("landsat")["qa"]:
@@ -82,7 +82,7 @@ def test_landsat_quality_bits_are_those_of_the_sheet():
 
 
 @facts
-def test_landsat_scales_are_those_of_the_sheet():
+def test_landsat_scales_equal_the_fact_sheet():
     scales, known = sheet("landsat")["scale_offset"], products.get("landsat7")
     assert known.radiometry("SR_B1").scale == scales["SR_B*"]["scale"]
     assert known.radiometry("SR_B1").offset == scales["SR_B*"]["offset"]
@@ -93,7 +93,7 @@ def test_landsat_scales_are_those_of_the_sheet():
 
 
 @facts
-def test_sentinel_bands_are_those_of_the_sheets():
+def test_sentinel_bands_equal_the_fact_sheets():
     optical, radar = sheet("sentinel_2"), sheet("sentinel_1")
     for band, fact in zip(products.get("sentinel2_l1c").bands, optical["bands"], strict=True):
         assert (band.name, band.common, band.wavelength) == (fact["name"], fact["common_name"], fact["wavelength_um"])
@@ -101,7 +101,7 @@ def test_sentinel_bands_are_those_of_the_sheets():
         assert (band in products.get("sentinel2").bands) == fact["in_l2a"]
     for band, fact in zip(products.get("sentinel1").bands, radar["bands"], strict=True):
         assert (band.name, band.common, band.resolution) == (fact["name"], fact["common_name"], fact["native_gsd_m"])
-        assert band.wavelength == pytest.approx(299_792.458 / fact["frequency_ghz"], abs=1)  # its 55500 is rounded
+        assert band.wavelength == pytest.approx(299_792.458 / fact["frequency_ghz"], abs=1)  # the rounded 55500
     known = [(band.name, band.common, band.index) for band in products.get("naip").bands]
     assert known == [(fact["name"], fact["common_name"], fact["index"]) for fact in sheet("naip")["bands"]]
 
@@ -121,12 +121,12 @@ def test_sentinel_bands_are_those_of_the_sheets():
         ("canadian_building_footprints", "canadian_building_footprints"),
     ],
 )
-def test_collections_and_names_of_files_are_those_of_the_sheets(name, facts_of):
+def test_collections_and_file_names_equal_the_fact_sheets(name, facts_of):
     known, facts_sheet = products.get(name), sheet(facts_of)
     served = {
-        (entry["url"], one)
+        (entry["url"], collection)
         for entry in facts_sheet["stac"]
-        for one in [*entry.get("collections", ()), *([entry["collection"]] if "collection" in entry else ())]
+        for collection in [*entry.get("collections", ()), *([entry["collection"]] if "collection" in entry else ())]
     }
     assert {(collection.url, collection.id) for collection in known.collections} <= served
     for naming in facts_sheet["file_naming"]:
@@ -145,20 +145,20 @@ def test_collections_and_names_of_files_are_those_of_the_sheets(name, facts_of):
 
 
 @facts
-def test_every_example_of_the_sheets_is_known():
-    for one in ("landsat", "sentinel_1", "sentinel_2", "naip", "cdl", "chesapeake_land_cover"):
-        for naming in sheet(one)["file_naming"]:
+def test_example_file_names_of_the_fact_sheets_are_matched():
+    for name_of_sheet in ("landsat", "sentinel_1", "sentinel_2", "naip", "cdl", "chesapeake_land_cover"):
+        for naming in sheet(name_of_sheet)["file_naming"]:
             if "example" in naming:
-                every = [
+                templates = [
                     template for name in names() for template in (*products.get(name).files, *products.get(name).scenes)
                 ]
-                assert any(template.match(naming["example"]) for template in every), naming["example"]
+                assert any(template.match(naming["example"]) for template in templates), naming["example"]
 
 
 @facts
-def test_every_collection_of_the_sheets_is_known():
-    for one in ("landsat", "sentinel_1", "sentinel_2", "naip", "cdl", "chesapeake_land_cover"):
-        for entry in sheet(one)["stac"]:
+def test_collections_of_the_fact_sheets_are_matched():
+    for name_of_sheet in ("landsat", "sentinel_1", "sentinel_2", "naip", "cdl", "chesapeake_land_cover"):
+        for entry in sheet(name_of_sheet)["stac"]:
             for collection in [
                 *entry.get("collections", ()),
                 *([entry["collection"]] if "collection" in entry else ()),
@@ -168,11 +168,11 @@ def test_every_collection_of_the_sheets_is_known():
 
 @facts
 @pytest.mark.parametrize(
-    ("one", "name"), [("sentinel_2", "sentinel2"), ("landsat", "landsat8"), ("landsat", "landsat7")]
+    ("name_of_sheet", "name"), [("sentinel_2", "sentinel2"), ("landsat", "landsat8"), ("landsat", "landsat7")]
 )
-def test_asset_keys_of_the_sheets_mean_bands(one, name):
-    known, found = products.get(name), set()
-    for entry in sheet(one)["stac"]:
+def test_asset_keys_of_the_fact_sheets_resolve_to_bands(name_of_sheet, name):
+    known, resolved = products.get(name), set()
+    for entry in sheet(name_of_sheet)["stac"]:
         if known.collection(entry.get("collection", "")) is None or entry["url"] not in {
             c.url for c in known.collections
         }:
@@ -180,7 +180,7 @@ def test_asset_keys_of_the_sheets_mean_bands(one, name):
         assets = entry["assets"] if isinstance(entry["assets"], dict) else {}
         for key in [*assets.get("bands", ()), *assets.get("reflectance", ()), *assets.get("ancillary", ())]:
             if key in {"coastal", "atmos_opacity"} and name.startswith("landsat"):
-                continue  # of the one instrument, not of the other
+                continue  # exists for one instrument only
             assert len(resolve_bands(known, key)) == 1
-            found.add(key)
-    assert len(found) > 10
+            resolved.add(key)
+    assert len(resolved) > 10

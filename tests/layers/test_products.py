@@ -1,4 +1,4 @@
-"""Known layers: every spec is sound in itself, and knows files, items, bands and pixels by what they say."""
+"""Products: specs are consistent, and identify files, STAC items, bands and pixel values."""
 
 import re
 from datetime import datetime
@@ -29,97 +29,97 @@ EXAMPLES = {
     "cdl": "2023_30m_cdls.tif",
     "chesapeake_lc_7": "Baywide_7class_20132014.tif",
     "chesapeake_lc_13": "Baywide_13Class_20132014.tif",
-    "chesapeake_lu": None,  # only ever seen in a STAC catalog
+    "chesapeake_lu": None,  # published in STAC catalogs only
     "chesapeake_lulc": "de_lulc_2018_2022-Edition.tif",
     "canadian_building_footprints": "Alberta.geojson",
 }
 
 
-# --- every spec is sound in itself
+# --- consistency of the specs
 
 
-def test_there_is_an_example_for_each():
+def test_every_product_has_an_example():
     assert set(EXAMPLES) == set(names())
 
 
 @pytest.mark.parametrize("name", names())
-def test_bands_are_unique_and_can_be_asked_for(name):
-    known = products.get(name)
-    every = (*known.bands, *known.extras)
-    assert len({band.name for band in every}) == len(every)
-    files = [file for band in every for file in band.files]
+def test_bands_are_unique_and_resolvable(name):
+    product = products.get(name)
+    all_bands = (*product.bands, *product.extras)
+    assert len({band.name for band in all_bands}) == len(all_bands)
+    files = [file for band in all_bands for file in band.files]
     assert len(set(files)) == len(files)
-    common = [band.common for band in known.bands if band.common]
+    common = [band.common for band in product.bands if band.common]
     assert len(set(common)) == len(common)
-    for band in every:
-        assert resolve_bands(known, band.name) == (band,)
-    for band in known.bands:
-        assert band.common is None or resolve_bands(known, band.common) == (band,)
+    for band in all_bands:
+        assert resolve_bands(product, band.name) == (band,)
+    for band in product.bands:
+        assert band.common is None or resolve_bands(product, band.common) == (band,)
         for file in band.files:
-            assert resolve_bands(known, file)[0].name == band.name
-    assert len(resolve_bands(known)) == len(known.default_bands or known.bands)
-    assert len(resolve_bands(known, known.rgb)) in {0, 3}
+            assert resolve_bands(product, file)[0].name == band.name
+    assert len(resolve_bands(product)) == len(product.default_bands or product.bands)
+    assert len(resolve_bands(product, product.rgb)) in {0, 3}
 
 
 @pytest.mark.parametrize("name", names())
-def test_kinds_have_what_they_need(name):
-    known = products.get(name)
-    assert (known.legend is None) == (known.kind == "image")
-    assert bool(known.bands) == (known.kind != "shapes")
-    assert known.licence
-    assert known.cite
-    if known.legend:
-        assert len(set(known.legend.codes)) == len(known.legend) > 0
-        assert all(re.fullmatch("#[0-9a-f]{6}", color) for color in known.legend.colors)
-    for qa in known.qa:
-        assert resolve_bands(known, qa.band)
+def test_product_specs_are_complete(name):
+    product = products.get(name)
+    assert (product.legend is None) == (product.kind == "image")
+    assert bool(product.bands) == (product.kind != "shapes")
+    assert product.licence
+    assert product.cite
+    if product.legend:
+        assert len(set(product.legend.codes)) == len(product.legend) > 0
+        assert all(re.fullmatch("#[0-9a-f]{6}", color) for color in product.legend.colors)
+    for qa in product.qa:
+        assert resolve_bands(product, qa.band)
         assert len(set(qa.names)) == len(qa.names)
         bits = [bit for flag in qa.flags for bit in range(flag.bit, flag.bit + flag.length)]
         assert len(set(bits)) == len(bits)
-        for one in qa.names:
-            assert qa_valid(np.array([64 + 128]), qa, one).shape == (1,)
-    for collection in known.collections:
+        for category in qa.names:
+            assert qa_valid(np.array([64 + 128]), qa, category).shape == (1,)
+    for collection in product.collections:
         assert collection.url.startswith("https://")
-        assert known in match_item(collection.id)
+        assert product in match_item(collection.id)
 
 
 @pytest.mark.parametrize("name", [name for name in names() if EXAMPLES[name]])
-def test_a_file_is_known_by_its_name(name):
-    known, example = products.get(name), EXAMPLES[name]
-    named = known.identify(f"https://host/some/folder/{example}?sig=a/b")
-    assert known in match_path(example)
+def test_product_is_identified_by_file_name(name):
+    product, example = products.get(name), EXAMPLES[name]
+    named = product.identify(f"https://host/some/folder/{example}?sig=a/b")
+    assert product in match_path(example)
     assert named.scene
-    assert named.band is None or resolve_bands(known, named.band)
-    assert known.identify(f"x{example}") is None
-    for template in known.files:
+    assert named.band is None or resolve_bands(product, named.band)
+    assert product.identify(f"x{example}") is None
+    for template in product.files:
         fields = template.match(example)
         if fields is not None:
             ext = example.rpartition(".")[2]
             assert template.fill(fields | ({"_ext": ext} if "_ext" in template.pattern else {})) == example
 
 
-def test_the_bands_of_a_scene_belong_together():
+def test_band_files_share_a_scene():
     stem = "LC08_L2SP_023032_20210622_20210629_02_T1_"
-    one, two, level1 = (
+    red_file, qa_file, level1_file = (
         products.get("landsat8").identify(stem + end) for end in ("SR_B4.TIF", "QA_PIXEL.TIF", "B4.TIF")
     )
-    assert one.scene == two.scene == level1.scene == "LC08_L2SP_023032_20210622_20210629_02_T1"
-    assert (one.band, one.file, two.band, level1.file) == ("B4", "SR_B4", "QA_PIXEL", "B4")
-    assert (one.start, one.end) == (datetime(2021, 6, 22), datetime(2021, 6, 22, 23, 59, 59, 999999))  # noqa: DTZ001
+    assert red_file.scene == qa_file.scene == level1_file.scene == "LC08_L2SP_023032_20210622_20210629_02_T1"
+    assert (red_file.band, red_file.file, qa_file.band, level1_file.file) == ("B4", "SR_B4", "QA_PIXEL", "B4")
+    assert (red_file.start, red_file.end) == (datetime(2021, 6, 22), datetime(2021, 6, 22, 23, 59, 59, 999999))  # noqa: DTZ001
 
 
-def test_times_come_from_names_or_from_the_product():
+def test_times_come_from_names_or_products():
     year = products.get("cdl").identify("2023_30m_cdls.tif")
     assert (year.start.isoformat(), year.end.isoformat()) == ("2023-01-01T00:00:00", "2023-12-31T23:59:59.999999")
-    both = products.get("chesapeake_lc_7").identify("Baywide_7class_20132014.tif")
-    assert (both.start.year, both.end.year) == (2013, 2014)
+    biennial = products.get("chesapeake_lc_7").identify("Baywide_7class_20132014.tif")
+    assert (biennial.start.year, biennial.end.year) == (2013, 2014)
     radar = products.get("sentinel1_grd").identify(EXAMPLES["sentinel1_grd"])
     assert (radar.start.second, radar.end.second) == (43, 8)
     assert products.get("canadian_building_footprints").identify("Alberta.geojson").start is None
     assert products.get("canadian_building_footprints").identify("Parks.geojson") is None
 
 
-def test_a_safe_tree_tells_the_baseline():
+def test_baseline_is_read_from_the_safe_name():
     safe = "S2A_MSIL2A_20220412T162841_N0400_R083_T16TFM_20220412T202300.SAFE"
     path = f"{safe}/GRANULE/L2A_T16TFM/IMG_DATA/R10m/T16TFM_20220412T162841_B02_10m.jp2"
     named = products.get("sentinel2").identify(path)
@@ -129,10 +129,10 @@ def test_a_safe_tree_tells_the_baseline():
     assert named.scene == safe.removesuffix(".SAFE")
 
 
-# --- names of layers and bands
+# --- names of products and bands
 
 
-def test_a_layer_by_other_spellings():
+def test_product_name_spellings():
     assert products.get("Landsat-8") is products.get("landsat_8") is products.get("landsat8")
     assert products.get("sentinel_2").name == "sentinel2"
     with pytest.raises(InputError, match="Did you mean landsat8"):
@@ -142,7 +142,7 @@ def test_a_layer_by_other_spellings():
 
 
 @pytest.mark.parametrize(
-    ("layer", "wanted", "found", "files"),
+    ("product", "band", "expected", "files"),
     [
         ("landsat8", "SR_B4", "B4", ("SR_B4",)),
         ("landsat8", "B4", "B4", ("SR_B4", "B4")),
@@ -162,13 +162,13 @@ def test_a_layer_by_other_spellings():
         ("naip", "NIR", "NIR", ()),
     ],
 )
-def test_a_band_by_any_name(layer, wanted, found, files):
-    (band,) = resolve_bands(products.get(layer), [wanted])
-    assert (band.name, band.files[: len(files)]) == (found, files)
+def test_bands_resolve_by_any_name(product, band, expected, files):
+    (resolved,) = resolve_bands(products.get(product), [band])
+    assert (resolved.name, resolved.files[: len(files)]) == (expected, files)
 
 
 @pytest.mark.parametrize(
-    ("layer", "wanted", "says"),
+    ("product", "bands", "message"),
     [
         ("sentinel2", ["rededge"], r"may mean B05 \(rededge1\), B06 \(rededge2\), B07 \(rededge3\)"),
         ("landsat8", ["swir"], r"may mean B6 \(swir16\), B7 \(swir22\)"),
@@ -179,13 +179,13 @@ def test_a_band_by_any_name(layer, wanted, found, files):
         ("landsat8", ["red", "B4"], "'red' and 'B4' mean the same"),
     ],
 )
-def test_a_band_that_cannot_be_told(layer, wanted, says):
-    with pytest.raises(InputError, match=says):
-        resolve_bands(products.get(layer), wanted)
+def test_ambiguous_and_unknown_bands_raise(product, bands, message):
+    with pytest.raises(InputError, match=message):
+        resolve_bands(products.get(product), bands)
 
 
 @pytest.mark.parametrize(
-    ("collection", "platform", "instruments", "found"),
+    ("collection", "platform", "instruments", "expected"),
     [
         ("landsat-c2-l2", "landsat-8", ("oli", "tirs"), ["landsat8"]),
         ("landsat-c2l2-sr", "LANDSAT_7", ("ETM",), ["landsat7"]),
@@ -200,41 +200,41 @@ def test_a_band_that_cannot_be_told(layer, wanted, says):
         ("another", None, (), []),
     ],
 )
-def test_the_layer_of_a_stac_item(collection, platform, instruments, found):
-    assert [known.name for known in match_item(collection, platform=platform, instruments=instruments)] == found
+def test_product_of_a_stac_item(collection, platform, instruments, expected):
+    assert [product.name for product in match_item(collection, platform=platform, instruments=instruments)] == expected
 
 
-def test_a_collection_serves_the_files_of_its_level():
-    known = products.get("landsat8")
-    (red,) = resolve_bands(known, "red")
-    assert known.collection("landsat-c2-l2").file(red) == "SR_B4"
-    assert known.collection("landsat-c2l1").file(red) == "B4"
-    assert known.collection("landsat-c2l2-st").file(red) is None
+def test_collection_serves_files_of_its_level():
+    product = products.get("landsat8")
+    (red,) = resolve_bands(product, "red")
+    assert product.collection("landsat-c2-l2").file(red) == "SR_B4"
+    assert product.collection("landsat-c2l1").file(red) == "B4"
+    assert product.collection("landsat-c2l2-st").file(red) is None
 
 
 # --- radiometry and quality
 
 
 def test_landsat_radiometry():
-    known = products.get("landsat8")
-    assert (known.radiometry("SR_B4").scale, known.radiometry("SR_B4").offset) == (0.0000275, -0.2)
-    assert (known.radiometry("ST_B10").scale, known.radiometry("ST_B10").offset) == (0.00341802, 149.0)
-    assert known.radiometry("ST_EMIS").scale == 0.0001
-    assert known.radiometry("B4") is None
-    assert known.radiometry("QA_PIXEL") is None
+    product = products.get("landsat8")
+    assert (product.radiometry("SR_B4").scale, product.radiometry("SR_B4").offset) == (0.0000275, -0.2)
+    assert (product.radiometry("ST_B10").scale, product.radiometry("ST_B10").offset) == (0.00341802, 149.0)
+    assert product.radiometry("ST_EMIS").scale == 0.0001
+    assert product.radiometry("B4") is None
+    assert product.radiometry("QA_PIXEL") is None
 
 
 @pytest.mark.parametrize(
     ("baseline", "offset"), [("03.01", 0), ("N0301", 0), ("04.00", -0.1), ("0400", -0.1), ("N0510", -0.1)]
 )
-def test_sentinel2_radiometry_goes_by_the_baseline(baseline, offset):
+def test_sentinel2_radiometry_follows_the_baseline(baseline, offset):
     assert products.get("sentinel2").radiometry("B04", baseline=baseline).offset == offset
     assert products.get("sentinel2").radiometry("AOT").scale == 0.001
     assert products.get("sentinel2").radiometry("SCL") is None
 
 
 @pytest.mark.parametrize("baseline", [None, "N9999", "99.99", "new"])
-def test_an_unknown_baseline_is_not_guessed(baseline):
+def test_unknown_baseline_raises(baseline):
     with pytest.raises(InputError, match="depend on the processing baseline"):
         products.get("sentinel2").radiometry("B04", baseline=baseline)
 
@@ -261,7 +261,7 @@ def test_landsat_quality_bits():
         qa_valid(values, pixel, "rain")
 
 
-def test_each_instrument_tells_what_it_can():
+def test_quality_classes_per_instrument():
     assert "cirrus" not in find_qa(products.get("landsat5tm").qa, "clouds").names
     confidence = [f"cloud_confidence:{value}" for value in ("not_set", "low", "reserved", "high")]
     assert list(find_qa(products.get("landsat1").qa, "clouds").names) == ["clouds", "fill", "cloud", *confidence]
@@ -274,7 +274,8 @@ def test_each_instrument_tells_what_it_can():
 
 def test_sentinel2_scene_classes():
     scl = find_qa(products.get("sentinel2").qa, "clouds")
-    kept = {
-        what: np.flatnonzero(~qa_valid(np.arange(12), scl, what)).tolist() for what in ("clouds", "shadows", "snow")
+    excluded_codes = {
+        category: np.flatnonzero(~qa_valid(np.arange(12), scl, category)).tolist()
+        for category in ("clouds", "shadows", "snow")
     }
-    assert kept == {"clouds": [0, 8, 9, 10], "shadows": [0, 3], "snow": [0, 11]}
+    assert excluded_codes == {"clouds": [0, 8, 9, 10], "shadows": [0, 3], "snow": [0, 11]}

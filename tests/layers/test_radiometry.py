@@ -1,4 +1,4 @@
-"""Radiometry: physical values from catalogs, sensor facts and files, scene by scene; and clouds taken out by name."""
+"""Radiometry: scales per scene from catalogs, products and files; excluded clouds."""
 
 from datetime import UTC, datetime
 
@@ -24,7 +24,7 @@ def values_of(layer):
 
 
 def sentinel(path, name="S2A", *, collection="sentinel-2-l2a", stated=None, **properties):
-    """A Sentinel-2 item of one red band that says no more of its pixels than catalogs do."""
+    """Return a Sentinel-2 item of one red band with the metadata that catalogs state."""
     item = make_item(name, {"B04": path}, time=WHEN, collection=collection, instruments=["msi"], **properties)
     item.assets["B04"].extra_fields["raster:bands"] = [stated] if stated else []
     return item
@@ -50,7 +50,7 @@ def red(write):
         ({}, {"scale": 0.5, "offset": 7}, 0.5, 7),
     ],
 )
-def test_sentinel2_goes_by_baseline_unless_the_catalog_says(red, properties, stated, scale, offset):
+def test_sentinel2_scale_follows_catalog_then_baseline(red, properties, stated, scale, offset):
     item = sentinel(red, stated=stated, **properties)
     plain, physical = (open_stac(item, rescale=r) for r in (False, True))
     assert plain.dtype == "uint16"
@@ -62,7 +62,7 @@ def test_sentinel2_goes_by_baseline_unless_the_catalog_says(red, properties, sta
     assert np.allclose(values_of(physical)[0], VALUES * scale + offset, rtol=1e-6, atol=1e-6)
 
 
-def test_scenes_of_two_baselines_agree_once_rescaled(write):
+def test_rescaled_scenes_of_two_baselines_agree(write):
     grids = [make_grid((40, 50)), make_grid((40, 50), left=601_500)]
     stored = [np.full((40, 50), number, "uint16") for number in (2000, 3000)]
     pairs = zip(("02.12", "04.00"), grids, stored, strict=True)
@@ -71,28 +71,28 @@ def test_scenes_of_two_baselines_agree_once_rescaled(write):
     assert np.allclose(values_of(open_stac(items, rescale=True)), 0.2)
 
 
-def test_a_baseline_that_is_needed_is_not_guessed(red):
+def test_missing_baseline_raises_on_rescale(red):
     item = sentinel(red)
     assert "radiometry" not in open_stac(item).attrs
     with pytest.raises(InputError, match="depend on the processing baseline"):
         open_stac(item, rescale=True)
 
 
-def test_missing_pixels_are_nan_and_bilinear_is_not_rounded(write):
+def test_rescaled_nodata_is_nan_and_bilinear_is_not_rounded(write):
     values = VALUES.copy()
     values[:10] = 0
     layer = open_stac(sentinel(write(values, GRID, nodata=0), s2__processing_baseline="05.10"), rescale=True)
     assert np.isnan(values_of(layer)[0, :10]).all()
     assert not np.isnan(values_of(layer)[0, 10:]).any()
     shifted = make_grid((39, 49), left=600_010, top=4_549_990)
-    found = view_of(align(layer, shifted)).read(full_window(shifted))[0]
+    rescaled = view_of(align(layer, shifted)).read(full_window(shifted))[0]
     stored = view_of(align(open_cogs(write(values.astype("float32"), GRID, nodata=0)), shifted)).read(
         full_window(shifted)
     )[0]
-    assert np.allclose(found[0, 0, 12:], stored[0, 0, 12:] * 0.0001 - 0.1, rtol=1e-5)
+    assert np.allclose(rescaled[0, 0, 12:], stored[0, 0, 12:] * 0.0001 - 0.1, rtol=1e-5)
 
 
-def test_the_scale_of_a_file_is_read(write):
+def test_scale_and_offset_of_a_file_are_applied(write):
     path = write(VALUES, GRID, nodata=0, scale=0.5, offset=3)
     layer = open_cogs(path, rescale=True)
     assert np.allclose(values_of(layer)[0], VALUES * 0.5 + 3)
@@ -126,7 +126,7 @@ def test_landsat_files_are_rescaled_and_masked(tmp_path):
     assert open_cogs(paths, product="landsat8").band.values.tolist() == ["B4", "B5", "QA_PIXEL"]
 
 
-def test_items_are_masked_by_the_quality_band_of_their_sensor(tmp_path):
+def test_items_are_masked_by_their_quality_band(tmp_path):
     clouds = np.random.default_rng(2).random((40, 50)) < 0.3
     red, _, qa = landsat(tmp_path, clouds=clouds)
     item = make_item(
@@ -141,7 +141,7 @@ def test_items_are_masked_by_the_quality_band_of_their_sensor(tmp_path):
         open_stac(item, exclude="fog")
 
 
-def test_a_mask_that_cannot_be_told_is_refused(tmp_path, write):
+def test_exclude_without_quality_band_raises(tmp_path, write):
     with pytest.raises(InputError, match="no file of its quality band QA_PIXEL is given. Add its file"):
         open_cogs(landsat(tmp_path), product="landsat8", exclude="clouds")
     path = write(VALUES, GRID)
@@ -159,7 +159,7 @@ def test_quality_bands_are_never_interpolated(tmp_path):
     assert view_of(layer).source.resampling == "nearest"
 
 
-def test_a_baseline_is_found_where_catalogs_write_it():
+def test_baseline_is_read_from_properties_or_name():
     assert baseline_of({"s2:processing_baseline": "05.10"}) == "05.10"
     assert baseline_of({}, "S2A_MSIL2A_20220412T162841_N0400_R083_T16TFM_20220412T202300") == "0400"
     assert baseline_of({}) is None

@@ -1,4 +1,4 @@
-"""Time steps: which scenes share one, in which order, and when it is."""
+"""Time steps: grouping of scenes, order within a step, and its time."""
 
 from datetime import datetime
 
@@ -35,39 +35,39 @@ SCENES = [scene(f"s{n}", t, cloud=c) for n, (t, c) in enumerate(zip(TIMES, (5, 5
         ("7D", ((1, 3, 2), (0,)), ("2020-02-01", "2020-02-29")),
     ],
 )
-def test_scenes_share_a_step(groupby, steps, times):
-    found, when = steps_of(SCENES, groupby)
-    assert found == steps
-    assert np.array_equal(when, np.array(times, "datetime64[ns]"))
-    assert when.dtype == "datetime64[ns]"
+def test_scenes_are_grouped_into_steps(groupby, steps, times):
+    grouped, step_times = steps_of(SCENES, groupby)
+    assert grouped == steps
+    assert np.array_equal(step_times, np.array(times, "datetime64[ns]"))
+    assert step_times.dtype == "datetime64[ns]"
 
 
-def test_a_mosaic_has_no_time_and_keeps_the_order():
+def test_mosaic_has_no_time_and_preserves_order():
     assert steps_of(SCENES, "mosaic") == (((0, 1, 2, 3),), None)
     assert steps_of([scene("a", None)], "mosaic") == (((0,),), None)
 
 
-def test_the_sun_goes_by_the_longitude_of_the_scene():
+def test_solar_day_follows_the_longitude():
     late = "2020-02-01T13:00"  # past midnight in Fiji (177 E), still the same day in Hawaii
-    there = [scene("a", "2020-02-01T11:00", grid=FIJI), scene("b", late, grid=FIJI)]
-    assert steps_of(there, "solar_day")[0] == ((0,), (1,))
+    fiji_scenes = [scene("a", "2020-02-01T11:00", grid=FIJI), scene("b", late, grid=FIJI)]
+    assert steps_of(fiji_scenes, "solar_day")[0] == ((0,), (1,))
     assert steps_of([scene("a", "2020-02-01T11:00"), scene("b", late)], "solar_day")[0] == ((0, 1),)
 
 
-def test_scenes_are_ordered_by_what_a_composite_goes_by():
+def test_composite_orders_scenes():
     steps = ((1, 3, 2), (0,))
     assert ordered(SCENES, steps, "latest") == (((2, 1, 3), (0,)), "first")
     assert ordered(SCENES, steps, "least cloudy") == (((2, 1, 3), (0,)), "first")
     assert ordered(SCENES, steps, "median") == (steps, "median")
 
 
-def test_the_latest_goes_by_the_end_of_the_interval():
+def test_latest_compares_interval_ends():
     long = [scene("a", "2020-01-01", end="2020-12-31"), scene("b", "2020-06-01")]
     assert ordered(long, ((0, 1),), "latest")[0] == ((0, 1),)
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
         (lambda: steps_of([scene("x", None)], "day"), "group scenes by day: scene 'x' has no date. Pass groupby"),
         (lambda: steps_of(SCENES, "fortnight"), "Cannot group scenes by 'fortnight': .*frequency such as 'MS'"),
@@ -76,12 +76,12 @@ def test_the_latest_goes_by_the_end_of_the_interval():
         (lambda: ordered(SCENES, ((0,),), "best"), "Cannot compose scenes by 'best'. Pass composite=, one of 'first'"),
     ],
 )
-def test_what_cannot_be_grouped_says_why(call, says):
-    with pytest.raises(InputError, match=says):
+def test_impossible_groups_and_orders_raise(call, message):
+    with pytest.raises(InputError, match=message):
         call()
 
 
-def test_moments_are_utc():
+def test_datetimes_are_utc():
     assert to_datetime64(None) is None
     naive, aware = np.datetime64("2020-01-01T01:00", "ns"), "2020-01-01T02:00+01:00"
     assert (

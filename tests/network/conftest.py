@@ -1,4 +1,4 @@
-"""A served scene of several bands, and the proxy before it: one of each for all tests here."""
+"""Two served bands of a scene, and the proxy in front of the server; shared by all tests of the folder."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ GRID = make_grid(SHAPE)
 
 @pytest.fixture(scope="session")
 def rasters(tmp_path_factory):
-    """Two files, each of 16 blocks of 128 pixels: far more bytes than a header read fetches."""
+    """Folder of two files of 16 blocks of 128 pixels, far larger than a header read."""
     folder = tmp_path_factory.mktemp("served")
     for n, name in enumerate(("red", "nir")):
         write_cog(folder / f"{name}.tif", pixels(n), grid=GRID, blocksize=128, nodata=0, overviews=(), tiled=True)
@@ -33,21 +33,21 @@ def upstream(rasters):
 
 
 @pytest.fixture(scope="session")
-def running(upstream):
+def session_proxy(upstream):
     with proxied(upstream) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def proxy(running):
-    """The proxy, counting from nothing; what GDAL and geoxt knew of files behind it is under other addresses."""
-    running.forget()
-    return running
+def proxy(session_proxy):
+    """The proxy with cleared counts; addresses are unique per test, so no cache of GDAL or geoxt applies."""
+    session_proxy.forget()
+    return session_proxy
 
 
 @pytest.fixture
 def waits(monkeypatch):
-    """Seconds that were waited for before other tries, without waiting for them."""
+    """List of retry delays in seconds; no test sleeps."""
     seconds = []
     monkeypatch.setattr(retry, "sleep", seconds.append)
     return seconds
@@ -55,15 +55,15 @@ def waits(monkeypatch):
 
 @pytest.fixture
 def address(proxy, request):
-    """Gives addresses that no other test has used."""
+    """Function that returns an address unique to the test."""
     name = request.node.name.replace("[", "-").replace("]", "")
 
-    def at(file):
+    def url_of(file):
         return f"{proxy.url}/{file}?test={name}"
 
-    yield at
+    yield url_of
     for file in ("red.tif", "nir.tif"):
-        remote.close_handles(at(file))
+        remote.close_handles(url_of(file))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""S3 through moto: a bucket, credentials, ranges, and the same patience as for plain HTTP."""
+"""S3 through moto: credentials, range requests, and the retry policy of plain HTTP."""
 
 import numpy as np
 import pytest
@@ -21,32 +21,32 @@ def bucket():
 
 
 @pytest.fixture(scope="module")
-def before(bucket):
-    with proxied(bucket.url) as proxy:
-        yield proxy
+def s3_proxy(bucket):
+    with proxied(bucket.url) as s3_proxy:
+        yield s3_proxy
 
 
-def test_a_bucket_is_read_by_its_credentials(bucket, before, rasters, truth):
+def test_bucket_is_read_with_credentials(bucket, s3_proxy, rasters, truth):
     hrefs = [bucket.put(rasters / name, f"one/{name}") for name in ("red.tif", "nir.tif")]
-    view = view_of(open_cogs(hrefs, env=bucket.through(before.url)))
+    view = view_of(open_cogs(hrefs, env=bucket.through(s3_proxy.url)))
     assert np.array_equal(view.read(WINDOW)[0][0], truth[:, 300:390, 280:380])
-    assert all("Credential=testing-key/" in r.headers["authorization"] for r in before.seen)
+    assert all("Credential=testing-key/" in r.headers["authorization"] for r in s3_proxy.seen)
     assert "testing-secret" not in repr(view.source) + repr(bucket)
-    assert max(before.counts.values()) <= 4
+    assert max(s3_proxy.counts.values()) <= 4
 
 
-def test_a_bucket_that_fails_is_asked_again_and_then_given_up(bucket, before, rasters, truth, waits):
+def test_s3_failure_is_retried_then_raises(bucket, s3_proxy, rasters, truth, waits):
     href = bucket.put(rasters / "red.tif", "two/red.tif")
-    view = view_of(open_cogs(href, env=bucket.through(before.url)))
-    before.fail("cut", times=4, beyond=65_536)
+    view = view_of(open_cogs(href, env=bucket.through(s3_proxy.url)))
+    s3_proxy.fail("cut", times=4, beyond=65_536)
     assert np.array_equal(view.read(WINDOW)[0][0, 0], truth[0, 300:390, 280:380])
-    before.fail("status", times=1000)
+    s3_proxy.fail("status", times=1000)
     with pytest.raises(ReadError, match=r"s3://rasters/two/red\.tif.*tried 4 times") as caught:
         view.read(Window(0, 300, 90, 90))
     assert "testing-" not in str(caught.value)
-    before.forget()
+    s3_proxy.forget()
 
 
-def test_a_key_that_is_not_there(bucket, before, waits):
+def test_missing_key_raises(bucket, s3_proxy, waits):
     with pytest.raises(ReadError, match=r"Cannot open s3://rasters/none\.tif"):
-        open_cogs("s3://rasters/none.tif", env=bucket.through(before.url))
+        open_cogs("s3://rasters/none.tif", env=bucket.through(s3_proxy.url))

@@ -1,4 +1,4 @@
-"""Opening files: headers become a layer, with bands and scenes by their names; what cannot be chosen is refused."""
+"""Opening files: bands and scenes from headers and file names; ambiguous input raises."""
 
 import dask
 import numpy as np
@@ -22,7 +22,7 @@ def values_of(layer):
     return layer.compute(scheduler="synchronous").values
 
 
-def refuse(*_, **__):
+def raise_on_read(*_, **__):
     msg = "a pixel was read"
     raise AssertionError(msg)
 
@@ -38,7 +38,7 @@ def landsat(folder, *, days=("20190701", "20190717"), lefts=(600_000, 600_900), 
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
-def test_a_layer_has_the_pixels_of_its_file(write, dtype):
+def test_layer_equals_its_file(write, dtype):
     path = write(distinct((2, 60, 70), dtype), GRID)
     layer = open_cogs(path)
     assert (layer.dims, layer.dtype) == (("band", "y", "x"), np.dtype(dtype))
@@ -51,14 +51,14 @@ def test_a_layer_has_the_pixels_of_its_file(write, dtype):
 def test_opening_reads_no_pixel(write, tmp_path, monkeypatch):
     path = write(distinct((2, 60, 70)), GRID)
     pattern, _ = landsat(tmp_path)
-    monkeypatch.setattr(reader, "start_read", refuse)
-    with dask.config.set(scheduler=refuse):
+    monkeypatch.setattr(reader, "start_read", raise_on_read)
+    with dask.config.set(scheduler=raise_on_read):
         open_cogs(path)
         open_cogs(pattern, product="landsat8")
         open_cogs(path, crs="EPSG:5070", resolution=30, chunks=16)
 
 
-def test_every_file_is_opened_once(tmp_path, monkeypatch):
+def test_each_header_is_read_once(tmp_path, monkeypatch):
     pattern, _ = landsat(tmp_path)
     opened, real = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
@@ -66,7 +66,7 @@ def test_every_file_is_opened_once(tmp_path, monkeypatch):
     assert len(opened) == len(set(opened)) == 6
 
 
-def test_landsat_files_become_bands_of_scenes(tmp_path):
+def test_landsat_files_are_grouped_into_scenes(tmp_path):
     pattern, names = landsat(tmp_path)
     layer = open_cogs(pattern, product="landsat8")
     assert layer.band.values.tolist() == ["B2", "B3", "B4"]
@@ -80,7 +80,7 @@ def test_landsat_files_become_bands_of_scenes(tmp_path):
 
 
 @pytest.mark.parametrize("groupby", ["time", "day", None])
-def test_scenes_become_steps_in_time(tmp_path, groupby):
+def test_scenes_become_time_steps(tmp_path, groupby):
     pattern, _ = landsat(tmp_path, days=("20190717", "20190701"))
     layer = open_cogs(pattern, product="landsat8", groupby=groupby)
     assert layer.dims == ("time", "band", "y", "x")
@@ -90,15 +90,15 @@ def test_scenes_become_steps_in_time(tmp_path, groupby):
     assert values[0].max() != values[1].max()
 
 
-@pytest.mark.parametrize("wanted", [["red", "blue"], ["SR_B4", "SR_B2"]])
-def test_bands_are_chosen_by_their_own_or_common_names(tmp_path, wanted):
+@pytest.mark.parametrize("names", [["red", "blue"], ["SR_B4", "SR_B2"]])
+def test_bands_are_selected_by_name_or_common_name(tmp_path, names):
     pattern, _ = landsat(tmp_path)
-    layer = open_cogs(pattern, product="landsat8", bands=wanted)
+    layer = open_cogs(pattern, product="landsat8", bands=names)
     assert layer.common_name.values.tolist() == ["red", "blue"]
     assert np.array_equal(values_of(layer)[:, 0, 0], distinct((3, 60, 70))[[2, 0], 0, 0])
 
 
-def test_a_band_that_is_not_there_is_refused(write, tmp_path):
+def test_unknown_band_raises(write, tmp_path):
     pattern, _ = landsat(tmp_path)
     with pytest.raises(InputError, match=r"Cannot open the bands \['(swir16|B6|SR_B6)'\]: the files have"):
         open_cogs(pattern, product="landsat8", bands=["swir16"])
@@ -108,27 +108,27 @@ def test_a_band_that_is_not_there_is_refused(write, tmp_path):
         open_cogs(path, bands=["hh"])
 
 
-def test_a_scene_that_lacks_a_band_is_refused_by_name(tmp_path):
+def test_scene_with_a_missing_band_raises(tmp_path):
     pattern, names = landsat(tmp_path)
     (tmp_path / f"{names[1]}_SR_B3.TIF").unlink()
     with pytest.raises(InputError, match=rf"scene '{names[1]}' lacks the bands \[.*B3.*Pass files"):
         open_cogs(pattern, product="landsat8")
 
 
-def test_a_file_of_another_kind_is_refused_by_name(tmp_path, write):
+def test_file_of_another_product_raises(tmp_path, write):
     landsat(tmp_path)
     write(distinct((60, 70)), GRID, name="other.tif", folder=tmp_path)
     with pytest.raises(InputError, match=r"Cannot take '.*other.tif' as landsat8: its name is not of the form.*Leave"):
         open_cogs([str(tmp_path / "*.TIF"), str(tmp_path / "other.tif")], product="landsat8")
 
 
-def test_a_date_is_needed_to_group_by_time(write):
+def test_grouping_without_dates_raises(write):
     paths = [write(distinct((60, 70)), GRID), write(distinct((60, 70)), make_grid((60, 70), left=603_000))]
     with pytest.raises(InputError, match=r"group scenes by time: scene 'raster' has no date. Pass groupby='mosaic'"):
         open_cogs(paths, groupby="time")
 
 
-def test_a_file_a_band_is_named_by_what_differs(write, tmp_path):
+def test_band_names_are_the_differing_parts_of_file_names(write, tmp_path):
     for n, name in enumerate(("scene_10.tif", "scene_20.tif", "scene_30.tif")):
         write(distinct((60, 70)) + n, GRID, name=name, folder=tmp_path)
     layer = open_cogs(str(tmp_path / "scene_*.tif"))
@@ -136,19 +136,19 @@ def test_a_file_a_band_is_named_by_what_differs(write, tmp_path):
     assert values_of(layer)[:, 0, 0].tolist() == [1, 2, 3]
 
 
-def test_names_are_cut_between_words(write, tmp_path):
+def test_band_names_are_split_at_word_boundaries(write, tmp_path):
     for name in ("S2_B02_10m.tif", "S2_B03_10m.tif", "S2_B8A_10m.tif"):
         write(distinct((60, 70)), GRID, name=name, folder=tmp_path)
     assert open_cogs(str(tmp_path / "*.tif")).band.values.tolist() == ["B02", "B03", "B8A"]
 
 
-def test_descriptions_name_bands(write):
+def test_band_descriptions_become_band_names(write):
     layer = open_cogs(write(distinct((2, 60, 70)), GRID, bands=["vv", "vh"]))
     assert layer.band.values.tolist() == ["vv", "vh"]
     assert open_cogs(write(distinct((2, 60, 70)), GRID)).band.values.tolist() == ["band_1", "band_2"]
 
 
-def test_files_that_may_be_bands_or_scenes_are_refused(write):
+def test_ambiguous_bands_or_scenes_raise(write):
     paths = [
         write(distinct((60, 70)), GRID),
         write(distinct((60, 70)), GRID),
@@ -158,28 +158,28 @@ def test_files_that_may_be_bands_or_scenes_are_refused(write):
         open_cogs(paths)
 
 
-def test_what_has_no_crs_is_refused_unless_one_is_given(write):
+def test_file_without_crs_raises_unless_source_crs_is_passed(write):
     path = write(distinct((60, 70)), make_grid((60, 70), crs=None))
     with pytest.raises(CRSError, match=rf"Cannot georeference {path}: the file has no CRS.*EPSG"):
         open_cogs(path)
     assert grid_of(open_cogs(path, source_crs=32615)) == GRID
 
 
-def test_the_remedy_for_a_missing_crs_names_an_argument_of_the_opener(write):
+def test_missing_crs_remedy_is_an_argument_of_the_opener(write):
     with pytest.raises(CRSError, match="source_crs="):
         open_cogs(write(distinct((60, 70)), make_grid((60, 70), crs=None)))
 
 
-def test_patterns_that_match_nothing_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"Cannot find any file for '.*nothing\*.tif'. Pass an existing path"):
-        open_cogs(str(tmp_path / "nothing*.tif"))
+def test_patterns_without_matches_raise(tmp_path):
+    with pytest.raises(InputError, match=r"Cannot find any file for '.*missing\*.tif'. Pass an existing path"):
+        open_cogs(str(tmp_path / "missing*.tif"))
     with pytest.raises(InputError, match=r"files of any known product in .*: it holds no file. Pass product="):
         open_cogs(tmp_path)
     with pytest.raises(InputError, match="empty list"):
         open_cogs([])
 
 
-def test_two_crs_need_a_choice(write):
+def test_several_crs_raise(write):
     paths = [
         write(distinct((60, 70)), GRID, name="a.tif"),
         write(distinct((60, 70)), make_grid((60, 70), crs="EPSG:32616", left=96_000, top=4_561_000), name="b.tif"),
@@ -193,7 +193,7 @@ def test_two_crs_need_a_choice(write):
     assert grid_of(albers).affine.a == 30
 
 
-def test_two_resolutions_need_a_choice(write):
+def test_several_resolutions_raise(write):
     paths = [
         write(distinct((60, 70)), GRID, name="a.tif"),
         write(distinct((90, 90)), make_grid((90, 90), left=601_800, resolution=20.0), name="b.tif"),
@@ -205,7 +205,7 @@ def test_two_resolutions_need_a_choice(write):
         open_cogs(paths, resolution=0)
 
 
-def test_bands_of_one_scene_are_told_apart_by_their_files(write, tmp_path):
+def test_resolution_error_names_the_files_of_one_scene(write, tmp_path):
     name = "LC08_L2SP_026031_20190701_20200827_02_T1"
     write(distinct((60, 70)), GRID, name=f"{name}_SR_B4.TIF", folder=tmp_path)
     finer = make_grid((120, 140), resolution=15.0)
@@ -214,7 +214,7 @@ def test_bands_of_one_scene_are_told_apart_by_their_files(write, tmp_path):
         open_cogs(str(tmp_path / "*.TIF"), product="landsat8")
 
 
-def test_bands_of_two_resolutions_are_no_scenes(write):
+def test_overlapping_files_of_two_resolutions_raise(write):
     paths = [
         write(distinct((60, 70)), GRID, name="a.tif"),
         write(distinct((120, 140)), make_grid((120, 140), resolution=15.0), name="b.tif"),
@@ -224,21 +224,21 @@ def test_bands_of_two_resolutions_are_no_scenes(write):
             open_cogs(paths, **options)
 
 
-def test_what_is_no_raster_is_refused_by_name(tmp_path):
+def test_file_that_is_not_a_raster_raises(tmp_path):
     path = tmp_path / "broken.tif"
     path.write_bytes(b"II*\0 not a tiff")
     with pytest.raises(ReadError, match=rf"Cannot open {path}"):
         open_cogs(path)
 
 
-def test_a_grid_may_be_given(write):
+def test_layer_is_opened_on_the_grid_argument(write):
     target = make_grid((20, 20), left=600_300)
     layer = open_cogs(write(distinct((60, 70)), GRID), grid=target)
     assert grid_of(layer) == target
     assert np.array_equal(values_of(layer)[0], distinct((60, 70))[:20, 10:30])
 
 
-def test_chunks_names_and_paths_are_taken_in_every_form(write, tmp_path):
+def test_forms_of_chunks_name_and_paths(write, tmp_path):
     path = write(distinct((2, 60, 70)), GRID, folder=tmp_path)
     assert open_cogs(path, chunks=32).chunks == ((2,), (32, 28), (32, 32, 6))
     assert open_cogs(path, chunks={"x": 70, "band": 1}).chunks == ((1, 1), (60,), (70,))
@@ -246,7 +246,7 @@ def test_chunks_names_and_paths_are_taken_in_every_form(write, tmp_path):
     xr.testing.assert_identical(open_cogs([path, path]), open_cogs(path))
 
 
-def test_scenes_far_apart_make_a_lazy_layer_of_any_size(write):
+def test_distant_scenes_form_a_large_lazy_layer(write):
     paths = [
         write(distinct((8, 8)), make_grid((8, 8), left=300_000, top=9_000_000)),
         write(distinct((8, 8)), make_grid((8, 8))),
@@ -257,7 +257,7 @@ def test_scenes_far_apart_make_a_lazy_layer_of_any_size(write):
     assert not view_of(layer).read(Window(50_000, 0, 8, 8))[1].any()
 
 
-def test_a_layer_is_cut_to_a_place_as_from_a_catalog(tmp_path):
+def test_layer_is_cropped_to_bbox_or_geometry(tmp_path):
     pattern, names = landsat(tmp_path, lefts=(600_000, 606_000))
     layer = open_cogs(pattern, product="landsat8", groupby="day")
     lon, lat = transformer(GRID.crs, parse_crs("EPSG:4326")).transform([606_320, 606_880], [4_549_100, 4_549_400])
@@ -277,11 +277,11 @@ def test_a_layer_is_cut_to_a_place_as_from_a_catalog(tmp_path):
         open_cogs(pattern, product="landsat8", bbox=(10, 50, 11, 51), intersects=shapely.box(10, 50, 11, 51))
 
 
-def test_one_band_may_be_named_alone(write):
+def test_bands_accepts_one_name(write):
     path = write(distinct((2, 60, 70)), GRID, bands=["red", "nir"])
     assert open_cogs(path, bands="nir").band.values.tolist() == ["nir"]
 
 
-def test_what_to_do_with_failures_is_one_of_two(write):
+def test_invalid_errors_argument_raises(write):
     with pytest.raises(InputError, match="read errors by 'x'.*errors='raise' or 'nodata'"):
         open_cogs(write(distinct((60, 70)), GRID), errors="x")

@@ -1,4 +1,4 @@
-"""Scenes as they are delivered: `.SAFE` trees, archives and folders, opened by the names of the files in them."""
+"""Scenes as distributed: `.SAFE` trees, archives and folders, identified by file names."""
 
 import shutil
 import tarfile
@@ -19,9 +19,9 @@ from geoxt.testing import distinct, make_grid, make_item, write_cog
 
 JP2 = "JP2OpenJPEG"
 with rasterio.Env() as gdal:
-    jp2 = pytest.mark.skipif(JP2 not in gdal.drivers(), reason="GDAL writes no JPEG 2000 here")
+    jp2 = pytest.mark.skipif(JP2 not in gdal.drivers(), reason="GDAL lacks a JPEG 2000 driver that writes")
 SIDE = 120
-"""Pixels of 10 m: enough for a few of 60 m."""
+"""Side in pixels of 10 m; 20 pixels of 60 m."""
 SIZES = {
     "L2A": {
         10: ("B02", "B03", "B04", "B08", "AOT"),
@@ -43,7 +43,7 @@ def pixels(band, size):
 
 
 def safe(root, level="L2A", *, baseline="0400", extra=""):
-    """Write a product as ESA delivers it, in miniature; its numbers tell band and pixel size."""
+    """Write a small product in the folder layout of ESA; pixel values depend on band and resolution."""
     folder = root / f"S2A_MSI{level}_20220412T162841_N{baseline}_R083_T16TFM_20220412T202300.SAFE"
     images = folder / "GRANULE" / f"{level}_T16TFM_A035554_20220412T163635" / "IMG_DATA"
     for size, bands in SIZES[level].items():
@@ -64,12 +64,12 @@ def write_jp2(path, values, grid):
 
 
 def metadata(folder, level="L2A", *, offset=-1000, quantity=10_000):
-    """Write what the product's metadata say of its numbers."""
-    kind, most = ("BOA", "BOA_QUANTIFICATION_VALUE") if level == "L2A" else ("RADIO", "QUANTIFICATION_VALUE")
+    """Write the scales and offsets of the product metadata."""
+    kind, tag = ("BOA", "BOA_QUANTIFICATION_VALUE") if level == "L2A" else ("RADIO", "QUANTIFICATION_VALUE")
     offsets = "".join(f'<{kind}_ADD_OFFSET band_id="{n}">{offset}</{kind}_ADD_OFFSET>' for n in range(13))
     water = '<WVP_QUANTIFICATION_VALUE unit="cm">1000.0</WVP_QUANTIFICATION_VALUE>' if level == "L2A" else ""
-    text = f'<?xml version="1.0"?><n1:P xmlns:n1="https://a.b/{level}.xsd"><n1:General_Info><Q><{most} unit="none">'
-    text += f"{quantity}</{most}>{water}</Q><List>{offsets if offset else ''}</List></n1:General_Info></n1:P>"
+    text = f'<?xml version="1.0"?><n1:P xmlns:n1="https://a.b/{level}.xsd"><n1:General_Info><Q><{tag} unit="none">'
+    text += f"{quantity}</{tag}>{water}</Q><List>{offsets if offset else ''}</List></n1:General_Info></n1:P>"
     (folder / f"MTD_MSI{level}.xml").write_text(text, encoding="utf-8")
 
 
@@ -77,8 +77,8 @@ def values_of(layer):
     return layer.compute(scheduler="synchronous").values
 
 
-def packed(folder, ending):
-    """Pack a folder as services do: a `.SAFE` as a whole, of a Landsat scene what is in it."""
+def pack(folder, ending):
+    """Pack a folder as archives are distributed: `.SAFE` with its folder, Landsat without."""
     target = folder.parent / f"{folder.name}{ending}"
     if ending == ".zip":
         return Path(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
@@ -96,7 +96,7 @@ def l2a(tmp_path_factory):
 
 @jp2
 @pytest.mark.parametrize("level", ["L2A", "L1C"])
-def test_a_safe_tree_opens_by_bands_in_their_own_sizes(tmp_path, level):
+def test_safe_bands_open_at_native_resolution(tmp_path, level):
     folder = safe(tmp_path, level)
     for bands, size in ((["red", "B02"], 10), (["B8A"], 20), (["B01", "nir09"], 60)):
         layer = open_cogs(folder, bands=bands)
@@ -104,24 +104,25 @@ def test_a_safe_tree_opens_by_bands_in_their_own_sizes(tmp_path, level):
         assert (layer.dtype, layer.attrs["_FillValue"]) == (np.dtype("uint16"), 0)
         assert grid_of(layer).affine.a == size
         assert np.array_equal(values_of(layer), [pixels(name, size) for name in names])
-    known = products.get("sentinel2" if level == "L2A" else "sentinel2_l1c")
-    assert layer.attrs["long_name"] == known.title
+    product = products.get("sentinel2" if level == "L2A" else "sentinel2_l1c")
+    assert layer.attrs["long_name"] == product.title
     assert layer.common_name.values.tolist() == ["coastal", "nir09"]
     (scene,) = view_of(layer).source.scenes
     assert (scene.id, scene.start) == (folder.stem, np.datetime64("2022-04-12T16:28:41", "ns"))
 
 
 @jp2
-def test_zipped_it_is_the_same(l2a):
-    archive = packed(l2a, ".zip")
+def test_zipped_safe_equals_the_folder(l2a):
+    archive = pack(l2a, ".zip")
     for options in ({"bands": ["B02", "B04"]}, {"resolution": 10, "rescale": True}, {"bands": ["SCL"]}):
-        one, other = open_cogs(l2a, **options), open_cogs(archive, **options)
-        assert np.array_equal(values_of(one), values_of(other), equal_nan=True)
-        assert {k: str(v) for k, v in one.attrs.items()} == {k: str(v) for k, v in other.attrs.items()}
+        layers = open_cogs(l2a, **options), open_cogs(archive, **options)
+        assert np.array_equal(*map(values_of, layers), equal_nan=True)
+        attrs = [{k: str(v) for k, v in layer.attrs.items()} for layer in layers]
+        assert attrs[0] == attrs[1]
 
 
 @jp2
-def test_all_bands_of_a_safe_tree_take_a_choice_of_resolution(l2a):
+def test_all_safe_bands_need_a_resolution(l2a):
     with pytest.raises(GridError, match="Pass resolution="):
         open_cogs(l2a)
     layer = open_cogs(l2a, resolution=20)
@@ -130,7 +131,7 @@ def test_all_bands_of_a_safe_tree_take_a_choice_of_resolution(l2a):
 
 
 @jp2
-def test_scene_classes_are_as_from_a_catalog(l2a):
+def test_scene_classification_equals_the_stac_layer(l2a):
     layer = open_cogs(l2a, bands="SCL")
     image = l2a / "GRANULE" / "L2A_T16TFM_A035554_20220412T163635" / "IMG_DATA" / "R20m" / f"{STEM}_SCL_20m.jp2"
     item = make_item("one", {"SCL": image}, time=WHEN, collection="sentinel-2-l2a")
@@ -142,7 +143,7 @@ def test_scene_classes_are_as_from_a_catalog(l2a):
 
 
 @jp2
-def test_clouds_of_a_safe_tree_are_taken_out(l2a):
+def test_clouds_of_a_safe_tree_are_excluded(l2a):
     layer = open_cogs(l2a, bands=["B05"], exclude="clouds")
     clouds = np.isin(pixels("SCL", 20), (0, 8, 9, 10))
     assert 0.2 < clouds.mean() < 0.5
@@ -151,7 +152,7 @@ def test_clouds_of_a_safe_tree_are_taken_out(l2a):
 
 @jp2
 @pytest.mark.parametrize(
-    ("baseline", "stated", "scale", "offset"),
+    ("baseline", "tags", "scale", "offset"),
     [
         ("0301", None, 0.0001, 0),
         ("0400", None, 0.0001, -0.1),
@@ -161,10 +162,10 @@ def test_clouds_of_a_safe_tree_are_taken_out(l2a):
     ],
 )
 @pytest.mark.parametrize("level", ["L2A", "L1C"])
-def test_offsets_go_by_the_metadata_else_by_the_baseline_in_the_name(tmp_path, level, baseline, stated, scale, offset):
+def test_offsets_follow_metadata_then_baseline(tmp_path, level, baseline, tags, scale, offset):
     folder = safe(tmp_path, level, baseline=baseline)
-    if stated:
-        metadata(folder, level, **stated)
+    if tags:
+        metadata(folder, level, **tags)
     layer = open_cogs(folder, bands=["B04"])
     assert (layer.attrs["scales"], layer.attrs["offsets"]) == ([scale], [offset])
     physical = values_of(open_cogs(folder, bands=["B04"], rescale=True))
@@ -172,7 +173,7 @@ def test_offsets_go_by_the_metadata_else_by_the_baseline_in_the_name(tmp_path, l
 
 
 @jp2
-def test_a_baseline_that_tells_nothing_takes_metadata(tmp_path):
+def test_unknown_baseline_needs_metadata(tmp_path):
     folder = safe(tmp_path, baseline="9999")
     with pytest.raises(InputError, match="depend on the processing baseline, which is '9999'"):
         open_cogs(folder, bands=["B04"], rescale=True)
@@ -182,8 +183,8 @@ def test_a_baseline_that_tells_nothing_takes_metadata(tmp_path):
 
 
 @jp2
-def test_trees_of_several_days_are_found_in_a_folder_and_by_a_pattern(tmp_path):
-    first = safe(tmp_path, extra="L2A_")  # as products of 2017 call their files
+def test_safe_trees_are_found_by_folder_and_pattern(tmp_path):
+    first = safe(tmp_path, extra="L2A_")  # file names of products of 2017
     other = tmp_path / first.name.replace("20220412T162841_N", "20220422T162841_N")
     shutil.copytree(first, other)
     for paths in (tmp_path, tmp_path / "S2?_MSI*.SAFE", [first, other]):
@@ -204,10 +205,10 @@ def landsat(folder, scene=LANDSAT, bands=("SR_B4", "SR_B5", "ST_B10", "QA_PIXEL"
 
 
 @pytest.mark.parametrize("ending", [".tar", ".tgz", ".zip", ".tar.gz"])
-def test_a_packed_landsat_scene_is_as_its_folder(tmp_path, ending):
+def test_landsat_archive_equals_the_folder(tmp_path, ending):
     folder = landsat(tmp_path / LANDSAT)
     plain = open_cogs(folder)
-    archive = packed(folder, ending)
+    archive = pack(folder, ending)
     layer = open_cogs(archive)
     assert layer.band.values.tolist() == plain.band.values.tolist() == ["B4", "B5"]
     assert layer.attrs["long_name"] == "Landsat 8 OLI and TIRS"
@@ -220,7 +221,7 @@ def test_a_packed_landsat_scene_is_as_its_folder(tmp_path, ending):
     assert np.array_equal(values_of(open_cogs(tmp_path)), values_of(layer))  # a folder of archives
 
 
-def test_a_flat_folder_of_scenes_is_a_series(tmp_path):
+def test_flat_folder_of_scenes_is_a_time_series(tmp_path):
     later = LANDSAT.replace("20210622", "20210708")
     landsat(tmp_path), landsat(tmp_path, later, left=600_300)
     (tmp_path / f"{LANDSAT}_MTL.xml").touch()
@@ -229,14 +230,14 @@ def test_a_flat_folder_of_scenes_is_a_series(tmp_path):
     assert [s.id for s in view_of(layer).source.scenes] == [LANDSAT, later]
 
 
-def test_levels_are_not_mixed(tmp_path):
+def test_mixed_processing_levels_raise(tmp_path):
     landsat(tmp_path), landsat(tmp_path, LANDSAT.replace("L2SP", "L1TP"), ("B4", "B5"))
     with pytest.raises(InputError, match=r"band 'B4' is B4 in scene 'LC08_L1TP.*, and SR_B4 in scene .*bands=\["):
         open_cogs(tmp_path)
     assert len(view_of(open_cogs(tmp_path, bands=["SR_B4"])).source.scenes) == 1
 
 
-def test_what_was_looked_for_is_said(tmp_path):
+def test_search_errors_list_expected_names(tmp_path):
     landsat(tmp_path)
     with pytest.raises(
         InputError, match=r"Cannot find files of sentinel2 in '.*': no name has the form 'S2.* 4 files: 'LC"
@@ -256,7 +257,7 @@ def test_what_was_looked_for_is_said(tmp_path):
         open_cogs(other)
 
 
-def test_a_broken_archive_is_named(tmp_path):
+def test_broken_archive_raises(tmp_path):
     for ending in ARCHIVES:
         path = tmp_path / f"{LANDSAT}{ending}"
         path.write_bytes(b"none of these")
@@ -267,17 +268,17 @@ def test_a_broken_archive_is_named(tmp_path):
 # --- Sentinel-1
 
 
-def test_radar_opens_by_its_polarisations(tmp_path):
+def test_sentinel1_opens_by_polarization(tmp_path):
     stem = "S1A_IW_20221204T161641_DVR_RTC30_G_gpuned_1AE1"
     for band in ("VH", "VV"):
         write_cog(tmp_path / stem / f"{stem}_{band}.tif", distinct((40, 50), "float32"), grid=GRID, tiled=False)
     write_cog(tmp_path / stem / f"{stem}_ls_map.tif", distinct((40, 50), "uint8"), grid=GRID, tiled=False)
-    for path in (tmp_path, packed(tmp_path / stem, ".zip")):
+    for path in (tmp_path, pack(tmp_path / stem, ".zip")):
         layer = open_cogs(path)
         assert (layer.band.values.tolist(), layer.name, layer.attrs["_FillValue"]) == (["VV", "VH"], "sentinel1", 0)
 
 
-def test_radar_on_the_ground_range_is_found_and_refused_with_a_reason(tmp_path):
+def test_sentinel1_grd_without_grid_raises(tmp_path):
     product = "S1A_IW_GRDH_1SDV_20170613T165043_20170613T165108_017018_01C5B7_1A2B.SAFE"
     name = "s1a-iw-grd-vv-20170613t165043-20170613t165108-017018-01c5b7-001.tiff"
     points = [
@@ -291,22 +292,22 @@ def test_radar_on_the_ground_range_is_found_and_refused_with_a_reason(tmp_path):
         open_cogs(tmp_path / product)
 
 
-# --- the parts
+# --- helpers
 
 
-def test_scenes_are_told_by_their_names():
+def test_scene_names_are_recognized():
     assert is_scene_name(f"/data/{LANDSAT}.tar")
     assert is_scene_name("S2A_MSIL1C_20220412T162841_N0400_R083_T16TFM_20220412T202300.SAFE/")
     assert not is_scene_name("/data/scenes.tar")
     inside = "S2A_MSI{0}_20220412T162841_N0400_R083_T16TFM_20220412T202300.SAFE/a/" + f"{STEM}_B02.jp2"
-    assert [one.name for one in match_path(inside.format("L1C"))] == ["sentinel2_l1c"]
-    assert [one.name for one in match_path(f"{STEM}_B02.jp2")] == ["sentinel2", "sentinel2_l1c"]
+    assert [product.name for product in match_path(inside.format("L1C"))] == ["sentinel2_l1c"]
+    assert [product.name for product in match_path(f"{STEM}_B02.jp2")] == ["sentinel2", "sentinel2_l1c"]
 
 
-def test_files_are_read_wherever_they_lie(tmp_path):
+def test_read_bytes_from_folders_and_archives(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_bytes(b"abc")
-    zipped, tarred = packed(tmp_path / "in", ".zip"), packed(tmp_path / "in", ".tgz")
+    zipped, tarred = pack(tmp_path / "in", ".zip"), pack(tmp_path / "in", ".tgz")
     assert read_bytes(str(tmp_path / "in" / "a.txt")) == b"abc"
     assert read_bytes(f"/vsizip/{{{zipped}}}/in/a.txt") == read_bytes(f"/vsizip/{zipped}/in/a.txt") == b"abc"
     assert read_bytes(f"/vsitar/{{{tarred}}}/a.txt") == read_bytes(f"/vsitar/{tarred}/a.txt") == b"abc"

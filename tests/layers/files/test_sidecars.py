@@ -1,4 +1,4 @@
-"""Landsat Level 1: reflectance and radiance by the coefficients that come with each scene, and never without them."""
+"""Landsat Level 1: reflectance and radiance by the coefficients of the metadata file of each scene."""
 
 import json
 import math
@@ -19,8 +19,8 @@ GRID = make_grid((40, 50))
 BANDS = ("B4", "B10")
 
 
-def table(*, sun=SUN, collection=2):
-    """The groups that matter, with one of Level 2 whose keys are the same."""
+def mtl_groups(*, sun=SUN, collection=2):
+    """Return the MTL groups of Level 1, and a Level 2 group with equal keys."""
     level1 = {
         "RADIANCE_MULT_BAND_4": "9.7E-03", "RADIANCE_ADD_BAND_4": "-48.6", "RADIANCE_MULT_BAND_10": "3.3420E-04",
         "RADIANCE_ADD_BAND_10": "0.10000", "REFLECTANCE_MULT_BAND_4": "2.0000E-05",
@@ -41,10 +41,10 @@ def as_text(groups):
     return "\n".join([*lines, "END_GROUP = LANDSAT_METADATA_FILE", "END", ""])
 
 
-def write_scene(folder, stem=STEM, *, form="json", **given):
+def write_scene(folder, stem=STEM, *, form="json", **options):
     for n, band in enumerate(BANDS):
         write_cog(folder / f"{stem}_{band}.TIF", distinct((40, 50)) + 9000 * n, grid=GRID, nodata=0, tiled=False)
-    groups = table(**given)
+    groups = mtl_groups(**options)
     if form == "json":
         (folder / f"{stem}_MTL.json").write_text(json.dumps({"LANDSAT_METADATA_FILE": groups}), encoding="utf-8")
     if form == "txt":
@@ -62,7 +62,7 @@ def expected(sun=SUN):
 
 
 @pytest.mark.parametrize(("form", "collection"), [("json", 2), ("txt", 2), ("txt", 1)])
-def test_level_1_becomes_reflectance_and_radiance(tmp_path, form, collection):
+def test_level1_is_rescaled_to_reflectance_and_radiance(tmp_path, form, collection):
     write_scene(tmp_path, form=form, collection=collection)
     layer = open_cogs(tmp_path, bands=["B4", "B10"], rescale=True)
     assert layer.dtype == "float32"
@@ -75,18 +75,18 @@ def test_level_1_becomes_reflectance_and_radiance(tmp_path, form, collection):
     assert np.allclose(stored.attrs["scales"], 2e-5 / math.sin(math.radians(SUN)))
 
 
-def test_each_scene_has_its_own_coefficients(tmp_path):
+def test_coefficients_are_read_per_scene(tmp_path):
     other = STEM.replace("20200518", "20200603")
     write_scene(tmp_path), write_scene(tmp_path, other, sun=60, form="txt")
     layer = open_cogs(tmp_path, bands=["B4", "B10"], rescale=True, groupby="day")
     assert np.allclose(values_of(layer), [expected(), expected(60)], rtol=1e-6)
 
 
-def test_without_coefficients_nothing_is_rescaled(tmp_path):
+def test_missing_coefficients_raise_on_rescale(tmp_path):
     write_scene(tmp_path, form=None)
     assert "radiometry" not in open_cogs(tmp_path, bands=["B4"]).attrs
-    says = rf"Cannot rescale band B4 of scene '{STEM}': '{STEM}_MTL.json' or '.*txt' beside it is missing.*Put"
-    with pytest.raises(InputError, match=says):
+    message = rf"Cannot rescale band B4 of scene '{STEM}': '{STEM}_MTL.json' or '.*txt' beside it is missing.*Put"
+    with pytest.raises(InputError, match=message):
         open_cogs(tmp_path, bands=["B4"], rescale=True)
     write_scene(tmp_path, sun=-3)  # at night
     with pytest.raises(InputError, match="missing or lacks its scale"):
@@ -94,18 +94,18 @@ def test_without_coefficients_nothing_is_rescaled(tmp_path):
     assert np.allclose(values_of(open_cogs(tmp_path, bands=["B10"], rescale=True))[0], expected()[1])
 
 
-def test_a_broken_metadata_file_is_named(tmp_path):
+def test_broken_metadata_file_raises(tmp_path):
     write_scene(tmp_path)
     (tmp_path / f"{STEM}_MTL.json").write_text('{"LANDSAT_METADATA_FILE": {}}', encoding="utf-8")
     with pytest.raises(ReadError, match=f"Cannot read scales from '.*{STEM}_MTL.json': KeyError"):
         open_cogs(tmp_path, bands=["B4"])
 
 
-def test_items_of_level_1_are_rescaled_by_their_metadata_asset(tmp_path):
+def test_level1_items_are_rescaled_by_their_metadata_asset(tmp_path):
     write_scene(tmp_path)
     files = {"red": tmp_path / f"{STEM}_B4.TIF", "lwir11": tmp_path / f"{STEM}_B10.TIF"}
-    named = {"collection": "landsat-c2l1", "platform": "LANDSAT_8", "instruments": ["OLI_TIRS"]}
-    item = make_item(STEM, files, time=WHEN, **named)
+    properties = {"collection": "landsat-c2l1", "platform": "LANDSAT_8", "instruments": ["OLI_TIRS"]}
+    item = make_item(STEM, files, time=WHEN, **properties)
     with pytest.raises(InputError, match=f"Cannot rescale band B4 of scene '{STEM}'"):
         open_stac(item, product="landsat8", rescale=True)
     item.assets["MTL.json"] = type(item.assets["red"])(href=str(tmp_path / f"{STEM}_MTL.json"), roles=["metadata"])

@@ -1,4 +1,4 @@
-"""A real STAC API on loopback (rustac): it finds what its items say, page by page, whichever address is given."""
+"""A real STAC API on loopback (rustac): searches, pages, and URLs of the API, a collection or a search."""
 
 import shutil
 import socket
@@ -26,26 +26,26 @@ COUNT = 7
 
 @pytest.fixture(scope="module")
 def items(write):
-    made = []
+    stac_items = []
     for n in range(COUNT):
         path = write(distinct((20, 20)) + n, make_grid((20, 20), left=600_000 + 600 * n), nodata=0)
         when = START + timedelta(days=n)
-        made.append(make_item(f"i{n}", {"red": path}, time=when, collection="even" if n % 2 == 0 else "odd"))
-    return made
+        stac_items.append(make_item(f"i{n}", {"red": path}, time=when, collection="even" if n % 2 == 0 else "odd"))
+    return stac_items
 
 
 def listens(port):
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as client_socket:
+        return client_socket.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
 def server(items, tmp_path_factory):
     pytest.importorskip("pystac_client")
     path = write_items(tmp_path_factory.mktemp("api") / "items.json", items)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as free_socket:
+        free_socket.bind(("127.0.0.1", 0))
+        port = free_socket.getsockname()[1]
     command = [
         RUSTAC,
         "serve",
@@ -81,15 +81,15 @@ def test_all_pages_are_opened(server, items):
     assert np.array_equal(layer.compute(scheduler="synchronous"), expected.compute(scheduler="synchronous"))
 
 
-def test_the_api_finds_by_collection_place_time_and_number(server, items):
+def test_search_by_collection_area_time_and_limit(server, items):
     west, south, east, north = items[3].bbox
     inner = (west + 1e-4, south, east - 1e-4, north)
-    place = shapely.box(*inner).centroid.buffer(0.0005)
+    area = shapely.box(*inner).centroid.buffer(0.0005)
     assert names(open_stac(server, collections="odd")) == ["i1", "i3", "i5"]
     assert len(names(open_stac(server, collections=["odd", "even"], limit=4))) == 4
     assert names(open_stac(server, bbox=inner)) == ["i3"]
     assert open_stac(server, bbox=inner).sizes["x"] <= 20
-    assert names(open_stac(server, intersects=place)) == ["i3"]
+    assert names(open_stac(server, intersects=area)) == ["i3"]
     assert sorted(names(open_stac(server, datetime="2022-05-18/2022-05-20"))) == ["i1", "i2", "i3"]
     assert names(open_stac(server, datetime="2022-05-22/..", collections="odd")) == ["i5"]
     assert open_stac(server, groupby="day").sizes["time"] == COUNT
@@ -98,7 +98,7 @@ def test_the_api_finds_by_collection_place_time_and_number(server, items):
 
 
 @pytest.mark.parametrize("ending", ["", "?f=json"])
-def test_a_collection_of_an_api_is_searched(server, items, ending):
+def test_collection_url_is_searched(server, items, ending):
     url = f"{server}/collections/odd{ending}"
     west, south, east, north = items[3].bbox
     assert names(open_stac(url)) == ["i1", "i3", "i5"]
@@ -109,18 +109,18 @@ def test_a_collection_of_an_api_is_searched(server, items, ending):
 
 
 @pytest.mark.parametrize(("path", "count"), [("collections/even/items?limit=1", 4), ("search?limit=2", COUNT)])
-def test_what_an_api_answers_is_followed_to_its_last_page(server, path, count, monkeypatch):
-    asked, real = [], sources._fetch
-    monkeypatch.setattr(sources, "_fetch", lambda url: asked.append(url) or real(url))
+def test_result_pages_are_followed_to_the_last(server, path, count, monkeypatch):
+    requests, real = [], sources._fetch
+    monkeypatch.setattr(sources, "_fetch", lambda url: requests.append(url) or real(url))
     assert len(set(names(open_stac(f"{server}/{path}")))) == count
-    pages = len(asked)
+    pages = len(requests)
     assert pages >= 4
-    asked.clear()
+    requests.clear()
     assert len(names(open_stac(f"{server}/{path}", limit=1))) == 1
-    assert len(asked) < pages
+    assert len(requests) < pages
 
 
-def test_pages_that_cannot_be_followed_are_no_silent_end(items, monkeypatch):
+def test_page_that_cannot_be_followed_raises(items, monkeypatch):
     features = [item.to_dict(include_self_link=False, transform_hrefs=False) for item in items[:2]]
     page = {"type": "FeatureCollection", "features": features}
     link = {"rel": "next", "href": "https://a.b/search", "method": "POST", "body": {"token": "x"}}
@@ -128,16 +128,16 @@ def test_pages_that_cannot_be_followed_are_no_silent_end(items, monkeypatch):
     with pytest.raises(ReadError, match="Cannot get the page after 'https://a.b/search'.*Pass the URL of the API"):
         open_stac("https://a.b/search")
     link["method"] = "GET"
-    with pytest.raises(ReadError, match="its link is not a GET request, or was visited"):  # it would go round
+    with pytest.raises(ReadError, match="its link is not a GET request, or was visited"):  # it would loop
         open_stac("https://a.b/search")
 
 
-def test_an_unknown_collection_is_named(server):
+def test_unknown_collection_raises(server):
     with pytest.raises(ReadError, match="Cannot read STAC from 'http://127.*/collections/none'"):
         open_stac(f"{server}/collections/none")
 
 
-def test_a_filter_that_an_api_has_not_is_refused(server):
+def test_unsupported_filter_raises(server):
     with pytest.raises(
         InputError, match="Cannot filter by .* at http://127.*: the API has no filter extension. Leave query= out"
     ):

@@ -35,21 +35,21 @@ def stripped(item):
     return copy
 
 
-def test_items_that_state_the_same_share_a_parse(item, monkeypatch):
+def test_items_of_equal_metadata_are_parsed_once(item, monkeypatch):
     parsed = []
     parse = layouts.extract_collection_metadata
     monkeypatch.setattr(layouts, "extract_collection_metadata", lambda *a: parsed.append(a) or parse(*a))
-    other, moved = item.clone(), item.clone()
+    other, regridded = item.clone(), item.clone()
     other.assets["B1"].extra_fields["raster:bands"] = [{"data_type": "uint16", "nodata": 9}]
-    moved.assets["B1"].extra_fields |= {"proj:transform": [1, 0, 0, 0, -1, 0], "file:size": 3}
-    first, second, third = layouts_of([item, other, moved], [None] * 3)
+    regridded.assets["B1"].extra_fields |= {"proj:transform": [1, 0, 0, 0, -1, 0], "file:size": 3}
+    first, second, third = layouts_of([item, other, regridded], [None] * 3)
     assert first is third
     assert [band.nodata for band in first.bands + second.bands] == [3, 3, 9, 3]
     assert len(parsed) == 2
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_stac_cfg_states_what_a_catalog_lacks(item, whole):
+def test_stac_cfg_completes_missing_metadata(item, whole):
     made = {
         "assets": {"*": {"data_type": "uint16"}, "B2": {"nodata": 7, "data_type": "uint16"}},
         "aliases": {"red": "B2"},
@@ -64,14 +64,14 @@ def test_stac_cfg_states_what_a_catalog_lacks(item, whole):
     assert np.array_equal(red, layer[0].where(layer[0] != 3, 7))  # odc-stac also masks the header's nodata
 
 
-def test_an_item_without_data_type_is_read_from_its_header(item):
+def test_missing_data_type_is_read_from_the_header(item):
     (layout,) = layouts_of([stripped(item)], [None])
     assert [(band.dtype, band.nodata) for band in layout.bands] == [(None, None)] * 2
     assert open_stac(stripped(item)).dtype == "uint16"
 
 
 @pytest.mark.parametrize("config", [{"made": "B1"}, {"assets": {"B1": {"dims": 3}}}])
-def test_a_malformed_stac_cfg_is_refused(item, config):
+def test_malformed_stac_cfg_raises(item, config):
     with pytest.raises(InputError, match="stac_cfg"):
         open_stac(item, stac_cfg=config)
 

@@ -25,12 +25,12 @@ def world(tmp_path_factory):
 
 
 def same_pixels(a, b):
-    one, other = (layer.compute(scheduler="synchronous").values for layer in (a, b))
-    return np.array_equal(one, other)
+    first, second = (layer.compute(scheduler="synchronous").values for layer in (a, b))
+    return np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("form", ["catalog", "items", "pystac", "collection", "dict", "list"])
-def test_a_catalog_is_its_files(world, form):
+def test_catalog_equals_its_files(world, form):
     sources = {
         "catalog": world.catalog,
         "items": str(world.items),
@@ -53,19 +53,19 @@ def test_a_catalog_is_its_files(world, form):
         assert same_pixels(layer, files)
 
 
-def test_no_header_is_read_where_metadata_say_enough(world, monkeypatch):
-    def refuse(*_, **__):
+def test_complete_metadata_need_no_header(world, monkeypatch):
+    def raise_on_open(*_, **__):
         msg = "a file was opened"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(rasterio, "open", refuse)
-    monkeypatch.setattr(reader, "start_read", refuse)
+    monkeypatch.setattr(rasterio, "open", raise_on_open)
+    monkeypatch.setattr(reader, "start_read", raise_on_open)
     layer = open_stac(world.catalog, collections=["landsat-c2-l2"], crs="EPSG:32616")
     assert layer.shape[0] == 6
     assert open_stac(world.catalog, collections="usda-cdl").dims == ("y", "x")
 
 
-def test_labels_have_their_classes(world):
+def test_labels_have_a_legend(world):
     layer = open_stac(world.catalog, collections="usda-cdl")
     legend = layer.geoml.legend
     assert legend.codes == world.codes
@@ -74,7 +74,7 @@ def test_labels_have_their_classes(world):
     assert same_pixels(layer, open_cogs(world.labels, product="cdl"))
 
 
-def test_bands_are_chosen_by_key_common_name_or_their_own(world):
+def test_bands_are_selected_by_key_or_common_name(world):
     options = {"collections": "landsat-c2-l2", "crs": "EPSG:32615"}
     both = [open_stac(world.catalog, bands=b, **options) for b in (["red", "blue"], ["SR_B4", "SR_B2"])]
     assert both[0].common_name.values.tolist() == ["red", "blue"]
@@ -89,17 +89,17 @@ def test_items_are_grouped_by_day(world):
     assert np.array_equal(layer.time.values.astype("datetime64[D]"), days)
 
 
-def test_two_crs_need_a_choice(world):
+def test_several_crs_raise(world):
     with pytest.raises(CRSError, match=r"EPSG:32615.*EPSG:32616.*Pass crs="):
         open_stac(world.catalog, collections="landsat-c2-l2")
 
 
-def test_a_collection_that_is_not_there_is_refused(world):
+def test_unknown_collection_raises(world):
     with pytest.raises(InputError, match=r"collections \['sentinel'\]: there are \[.*usda-cdl.*Pass collections="):
         open_stac(world.catalog, collections="sentinel")
 
 
-def test_catalogs_that_move_with_their_files_still_open(tmp_path, write):
+def test_relocated_catalog_opens(tmp_path, write):
     path = write(distinct((60, 70)), GRID, folder=tmp_path / "before" / "data")
     write_catalog(tmp_path / "before", [make_item("one", {"b": path}, time=WHEN)])
     (tmp_path / "before").rename(tmp_path / "after")
@@ -107,78 +107,80 @@ def test_catalogs_that_move_with_their_files_still_open(tmp_path, write):
     assert np.array_equal(layer.compute(scheduler="synchronous").values[0], distinct((60, 70)))
 
 
-def test_an_item_without_projection_is_read_from_its_header(tmp_path, write):
+def test_missing_projection_is_read_from_the_header(tmp_path, write):
     item = make_item("one", {"b": write(distinct((60, 70)), GRID, nodata=0)}, time=WHEN)
-    for facts in (item.properties, item.assets["b"].extra_fields):
-        for key in [k for k in facts if k.startswith("proj:")]:
-            del facts[key]
+    for metadata in (item.properties, item.assets["b"].extra_fields):
+        for key in [k for k in metadata if k.startswith("proj:")]:
+            del metadata[key]
     layer = open_stac(write_items(tmp_path / "items.json", [item]))
     assert grid_of(layer) == GRID
     assert layer.attrs["_FillValue"] == 0
 
 
-def test_one_header_tells_the_type_of_a_collection(write, monkeypatch):
-    made = []
+def test_one_header_is_read_per_collection(write, monkeypatch):
+    unknown_items = []
     for n in range(3):
         path = write(distinct((60, 70), "int16"), make_grid((60, 70), left=600_000 + 2100 * n), nodata=-1, scale=0.5)
-        made.append(make_item(f"i{n}", {"b": path}, time=WHEN, collection="unknown"))
-        del made[-1].assets["b"].extra_fields["raster:bands"]
+        unknown_items.append(make_item(f"i{n}", {"b": path}, time=WHEN, collection="unknown"))
+        del unknown_items[-1].assets["b"].extra_fields["raster:bands"]
     opened, real = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda href, **options: (opened.append(href), real(href, **options))[1])
-    layer = open_stac(made)
-    assert opened == [made[0].assets["b"].href]
+    layer = open_stac(unknown_items)
+    assert opened == [unknown_items[0].assets["b"].href]
     assert (layer.dtype, layer.attrs["_FillValue"], layer.attrs["scales"]) == (np.dtype("int16"), -1, [0.5])
-    assert open_stac(made, dtype="int16", nodata=-1).attrs["_FillValue"] == -1
+    assert open_stac(unknown_items, dtype="int16", nodata=-1).attrs["_FillValue"] == -1
     assert len(opened) == 1
 
 
-@pytest.mark.parametrize(("stated", "found"), [(-9999, None), ("nan", None), (241, 241)])
-def test_a_nodata_that_no_pixel_can_have_is_none(write, stated, found):
+@pytest.mark.parametrize(("stated", "expected"), [(-9999, None), ("nan", None), (241, 241)])
+def test_nodata_outside_the_dtype_is_ignored(write, stated, expected):
     values = distinct((60, 70), "uint8")
     item = make_item("one", {"b": write(values, GRID)}, time=WHEN)
     item.assets["b"].extra_fields["raster:bands"][0]["nodata"] = stated
     layer = open_stac(item)
-    assert layer.attrs.get("_FillValue") == found
-    assert (~view_of(layer).read(full_window(GRID))[1]).sum() == (0 if found is None else (values == found).sum())
+    assert layer.attrs.get("_FillValue") == expected
+    assert (~view_of(layer).read(full_window(GRID))[1]).sum() == (0 if expected is None else (values == expected).sum())
 
 
-def test_an_item_that_is_opened_stays_as_it_was(write):
+def test_opening_leaves_the_item_unchanged(write):
     item = make_item("one", {"b": write(distinct((60, 70)), GRID)}, time=WHEN)
     before = item.to_dict()
     open_stac(item)
     assert item.to_dict() == before
 
 
-def test_assets_of_several_bands_are_opened_band_by_band(write):
+def test_multiband_assets_are_opened(write):
     item = make_item("one", {"data": write(distinct((3, 60, 70)), GRID)}, time=WHEN)
     layer = open_stac(item)
     assert layer.sizes["band"] == 3
     assert np.array_equal(layer.compute(scheduler="synchronous").values, distinct((3, 60, 70)))
 
 
-def test_thumbnails_and_texts_are_passed_over(write):
+def test_thumbnails_and_text_assets_are_skipped(write):
     item = make_item("one", {"b": write(distinct((60, 70)), GRID)}, time=WHEN)
     item.add_asset("thumbnail", pystac.Asset("/x.tif", roles=["thumbnail"], media_type=pystac.MediaType.COG))
     item.add_asset("index", pystac.Asset("/x.html", media_type="text/html"))
     assert open_stac(item).band.values.tolist() == ["b"]
 
 
-def test_a_relative_href_without_a_place_is_refused_by_name(write):
+def test_unresolvable_relative_href_raises(write):
     item = make_item("one", {"b": write(distinct((60, 70)), GRID)}, time=WHEN)
     item.assets["b"].href = "b.tif"
     with pytest.raises(InputError, match=r"item 'one'.*b\.tif"):
         open_stac(item)
 
 
-def test_items_across_the_antimeridian_lie_side_by_side(write):
+def test_items_across_the_antimeridian_are_adjacent(write):
     grids = [make_grid((20, 20), crs="EPSG:4326", left=left, top=50, resolution=0.1) for left in (178, -180)]
-    made = [make_item(f"i{n}", {"b": write(distinct((20, 20)) + n, g)}, time=WHEN) for n, g in enumerate(grids)]
-    layer = open_stac(made)
+    unknown_items = [
+        make_item(f"i{n}", {"b": write(distinct((20, 20)) + n, g)}, time=WHEN) for n, g in enumerate(grids)
+    ]
+    layer = open_stac(unknown_items)
     assert layer.shape == (1, 20, 40)
     assert view_of(layer).read(full_window(grid_of(layer)))[1].all()
 
 
-def test_what_is_no_catalog_is_refused(tmp_path):
+def test_invalid_sources_raise(tmp_path):
     with pytest.raises(ReadError, match=r"Cannot read STAC from '.*gone.json'.*Pass"):
         open_stac(tmp_path / "gone.json")
     wrong = tmp_path / "wrong.json"
@@ -191,7 +193,7 @@ def test_what_is_no_catalog_is_refused(tmp_path):
         open_stac(3)
 
 
-def test_a_layer_of_one_item_is_a_plain_dataarray(world):
+def test_layer_of_one_item_is_a_dataarray(world):
     layer = open_stac(world.catalog, collections="usda-cdl", chunks=64, name="classes")
     assert isinstance(layer, xr.DataArray)
     assert layer.name == "classes"

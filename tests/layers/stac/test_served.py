@@ -1,4 +1,4 @@
-"""Items as catalogs really serve them open from their metadata alone; skipped where the samples are not there."""
+"""Sample items of real catalogs open from metadata alone; skipped if the samples are missing."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from geoxt.layers import open_stac
 from geoxt.source import view_of
 
 ROOT = Path(__file__).parents[4] / "shared" / "data" / "stac"
-pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="the samples of real catalogs are not here")
+pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="the samples of real catalogs are missing")
 EARTH, PLANETARY = "earth-search/", "planetary-computer/"
 V0 = EARTH + "S2B_42TUM_20220107_0_L2A.json"
 C1 = EARTH + "S2B_T37MGP_20240710T073012_L2A_C1.json"
@@ -24,13 +24,13 @@ NAIP = PLANETARY + "naip-items.ndjson"
 
 
 @pytest.fixture(autouse=True)
-def unopened(monkeypatch):
-    """No file may be opened."""
+def no_files_opened(monkeypatch):
+    """Fail if a file is opened."""
 
-    def refuse(href, **_):
+    def fail(href, **_):
         pytest.fail(f"{href} was opened")
 
-    monkeypatch.setattr(rasterio, "open", refuse)
+    monkeypatch.setattr(rasterio, "open", fail)
 
 
 def scales(layer):
@@ -56,7 +56,7 @@ def scales(layer):
         (NAIP, {"crs": "EPSG:26916", "resolution": 10}, ["Red", "Green", "Blue", "NIR"], "uint8", None, (1, 0)),
     ],
 )
-def test_an_item_opens_from_its_metadata(path, options, bands, dtype, nodata, scale):
+def test_item_opens_from_its_metadata(path, options, bands, dtype, nodata, scale):
     layer = open_stac(str(ROOT / path), **options)
     names = layer.band.values.tolist()
     assert (names == bands) if isinstance(bands, list) else (len(names) == bands)
@@ -66,19 +66,19 @@ def test_an_item_opens_from_its_metadata(path, options, bands, dtype, nodata, sc
 
 
 @pytest.mark.parametrize(("path", "band"), [(V0, "SCL"), (C1, "scl"), (SENTINEL2, "SCL")])
-def test_scene_classes_have_their_legend(path, band):
+def test_scene_classification_has_a_legend(path, band):
     layer = open_stac(str(ROOT / path), bands=[band])
     assert layer.geoml.legend.name(9) == "cloud high probability"
 
 
 @pytest.mark.parametrize("path", [V0, C1, LANDSAT8, LANDSAT7, SENTINEL2, USGS])
-def test_clouds_can_be_taken_out(path):
+def test_clouds_are_excluded(path):
     layer = open_stac(str(ROOT / path), bands=["red"], exclude=["clouds", "shadows"])
     (scene,) = view_of(layer).source.scenes
     assert [q.asset.dtype for q in scene.quality] == ["uint8" if "S2B" in path else "uint16"]
 
 
-def test_the_item_across_the_antimeridian_is_cut_there():
+def test_item_across_the_antimeridian_is_cropped():
     layer = open_stac(
         str(ROOT / WRAPPING), bands=["red"], dtype="uint16", bbox=(179.9, -18.3, -179.95, -18.2), groupby="time"
     )
@@ -88,18 +88,18 @@ def test_the_item_across_the_antimeridian_is_cut_there():
     assert scene.end - scene.start > np.timedelta64(360, "D")
 
 
-def test_resolutions_that_differ_need_a_choice():
+def test_several_resolutions_raise():
     with pytest.raises(GridError, match=r"Pass resolution="):
         open_stac(str(ROOT / SENTINEL2))
 
 
-def test_naip_is_one_layer_a_year():
+def test_naip_items_are_grouped_by_year():
     layer = open_stac(str(ROOT / NAIP), bands=["nir"], crs="EPSG:26916", resolution=10, groupby="YS")
     assert layer.sizes["time"] > 1
     assert np.array_equal(np.unique(layer.time.dt.month), [1])
 
 
-def test_stac_geoparquet_as_served():
+def test_stac_geoparquet_of_a_catalog_opens():
     pytest.importorskip("pyarrow")
     path = str(ROOT / "100-sentinel-2-items.parquet")
     layer = open_stac(path, bands=["red"], crs="EPSG:3857", resolution=100, groupby="solar_day", exclude="clouds")

@@ -1,4 +1,4 @@
-"""Where items come from: an API on loopback, page by page, and stac-geoparquet; and which of them are taken."""
+"""Sources of items: a loopback STAC API with pages, item files and stac-geoparquet; and item filters."""
 
 import json
 import threading
@@ -27,17 +27,17 @@ PAGE = 2
 
 @pytest.fixture(scope="module")
 def items(write):
-    made = []
+    stac_items = []
     for n in range(5):
         path = write(distinct((20, 20)), make_grid((20, 20), left=600_000 + 600 * n), nodata=0)
         kind = "even" if n % 2 == 0 else "odd"
         when = START + timedelta(days=n)
-        made.append(make_item(f"i{n}", {"red": path}, time=when, collection=kind, eo__cloud_cover=n))
-    return made
+        stac_items.append(make_item(f"i{n}", {"red": path}, time=when, collection=kind, eo__cloud_cover=n))
+    return stac_items
 
 
 class Api(BaseHTTPRequestHandler):
-    """A STAC API of a few items; it notes what it is asked, and filters by collection and place."""
+    """STAC API of a few items that records searches and filters by collection and bounding box."""
 
     def do_GET(self):
         if self.path.startswith("/denied"):
@@ -45,9 +45,9 @@ class Api(BaseHTTPRequestHandler):
             return
         root = self.server.root
         if self.path.startswith("/search?"):
-            asked = dict(parse_qsl(self.path.partition("?")[2]))
-            self.server.asked.append(asked)
-            found = [i for i in self.server.items if i["properties"]["eo:cloud_cover"] < int(asked["filter"][-1])]
+            search_body = dict(parse_qsl(self.path.partition("?")[2]))
+            self.server.searches.append(search_body)
+            found = [i for i in self.server.items if i["properties"]["eo:cloud_cover"] < int(search_body["filter"][-1])]
             self.answer({"type": "FeatureCollection", "features": found, "links": []})
             return
         core = "https://api.stacspec.org/v1.0.0/"
@@ -62,16 +62,16 @@ class Api(BaseHTTPRequestHandler):
         })  # fmt: skip
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(asked)
-        found = [i for i in self.server.items if i["collection"] in asked.get("collections", [i["collection"]])]
-        if "bbox" in asked:
-            box = shapely.box(*asked["bbox"])
+        search_body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.searches.append(search_body)
+        found = [i for i in self.server.items if i["collection"] in search_body.get("collections", [i["collection"]])]
+        if "bbox" in search_body:
+            box = shapely.box(*search_body["bbox"])
             found = [i for i in found if shapely.geometry.shape(i["geometry"]).intersects(box)]
-        at, count = asked.get("token", 0), min(PAGE, asked.get("limit", PAGE))
+        at, count = search_body.get("token", 0), min(PAGE, search_body.get("limit", PAGE))
         links = []
         if at + count < len(found):
-            body = asked | {"token": at + count}
+            body = search_body | {"token": at + count}
             links = [{"rel": "next", "href": f"{self.server.root}/search", "method": "POST", "body": body}]
         self.answer({"type": "FeatureCollection", "features": found[at : at + count], "links": links})
 
@@ -84,13 +84,13 @@ class Api(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args):
-        """Say nothing."""
+        """Silence the request log."""
 
 
 @pytest.fixture(scope="module")
 def api(items):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    server.root, server.asked = f"http://127.0.0.1:{server.server_port}", []
+    server.root, server.searches = f"http://127.0.0.1:{server.server_port}", []
     server.items = [item.to_dict(include_self_link=False, transform_hrefs=False) | {"links": []} for item in items]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -104,20 +104,20 @@ def names(layer):
     return [s.id for s in view_of(layer).source.scenes]
 
 
-def test_an_api_is_searched_page_by_page(api, items):
+def test_api_pages_are_followed(api, items):
     pytest.importorskip("pystac_client")
-    api.asked.clear()
+    api.searches.clear()
     layer = open_stac(api.root, bands=["red"])
     assert names(layer) == [i.id for i in items]
-    assert len(api.asked) == 3
+    assert len(api.searches) == 3
     assert np.array_equal(
         layer.compute(scheduler="synchronous").values, open_stac(items, bands=["red"]).compute(scheduler="synchronous")
     )
 
 
-def test_an_api_filters_by_what_is_asked(api, items):
+def test_search_parameters_reach_the_api(api, items):
     pystac_client = pytest.importorskip("pystac_client")
-    api.asked.clear()
+    api.searches.clear()
     query = {"op": "<", "args": [{"property": "eo:cloud_cover"}, 50]}
     west, south, _, north = items[2].bbox
     layer = open_stac(
@@ -125,25 +125,25 @@ def test_an_api_filters_by_what_is_asked(api, items):
         datetime="2022-05-17/2022-05", limit=2,
     )  # fmt: skip
     assert names(layer) == ["i2"]
-    (asked,) = api.asked
-    assert asked["collections"] == ["even"]
-    assert asked["filter"] == query
-    assert asked["datetime"] == "2022-05-17T00:00:00.000Z/2022-05-31T23:59:59.999Z"
+    (search_body,) = api.searches
+    assert search_body["collections"] == ["even"]
+    assert search_body["filter"] == query
+    assert search_body["datetime"] == "2022-05-17T00:00:00.000Z/2022-05-31T23:59:59.999Z"
     assert names(open_stac(api.root, limit=3)) == ["i0", "i1", "i2"]
     shape = shapely.box(*items[0].bbox).centroid.buffer(0.001)
     assert open_stac(api.root, intersects=shape, limit=1).sizes["x"] < 20
-    assert api.asked[-1]["intersects"]["type"] == "Polygon"
+    assert api.searches[-1]["intersects"]["type"] == "Polygon"
 
 
-def test_a_filter_in_words_goes_into_the_url(api):
+def test_cql2_text_filter_is_sent_by_get(api):
     pytest.importorskip("pystac_client")
-    api.asked.clear()
+    api.searches.clear()
     assert names(open_stac(api.root, query="eo:cloud_cover < 3")) == ["i0", "i1", "i2"]
-    (asked,) = api.asked
-    assert (asked["filter"], asked["filter-lang"]) == ("eo:cloud_cover < 3", "cql2-text")
+    (search_body,) = api.searches
+    assert (search_body["filter"], search_body["filter-lang"]) == ("eo:cloud_cover < 3", "cql2-text")
 
 
-def test_an_api_that_refuses_is_named(api):
+def test_api_errors_raise_with_the_url(api):
     pytest.importorskip("pystac_client")
     with pytest.raises(ReadError, match="Cannot read STAC from 'http://127.*/denied.…': HTTP Error 403"):
         open_stac(f"{api.root}/denied?key=xyz")
@@ -153,34 +153,34 @@ def test_an_api_that_refuses_is_named(api):
         open_stac(api.root, limit=0)
 
 
-def test_what_is_no_api_is_filtered_here(items, tmp_path):
-    chosen = {
+def test_item_files_are_filtered_locally(items, tmp_path):
+    selections = {
         "collections": Selection(collections=("odd",)),
         "times": Selection(times=parse_times("2022-05-18/2022-05-19")),
         "area": Selection(area=area_of(items[0].bbox, None)),
         "limit": Selection(limit=1),
     }
     path = str(write_items(tmp_path / "items.json", items))
-    found = {key: [i.id for i in read_items(path, one)] for key, one in chosen.items()}
-    assert found["collections"] == ["i1", "i3"]
-    assert found["times"] == ["i1", "i2"]
-    assert found["area"][0] == "i0"
-    assert len(found["area"]) < 5
-    assert found["limit"] == ["i0"]
+    ids = {key: [i.id for i in read_items(path, selection)] for key, selection in selections.items()}
+    assert ids["collections"] == ["i1", "i3"]
+    assert ids["times"] == ["i1", "i2"]
+    assert ids["area"][0] == "i0"
+    assert len(ids["area"]) < 5
+    assert ids["limit"] == ["i0"]
     with pytest.raises(InputError, match="Cannot filter by .*the source is no STAC API"):
         open_stac(path, query="eo:cloud_cover < 10")
     with pytest.raises(InputError, match="no matching items"):
         open_stac(path, datetime="2031")
 
 
-def test_lines_of_items_are_read(items, tmp_path):
+def test_ndjson_items_are_read(items, tmp_path):
     path = tmp_path / "items.ndjson"
     path.write_text("\n".join(json.dumps(i.to_dict(transform_hrefs=False)) for i in items), encoding="utf-8")
     assert names(open_stac(path)) == [i.id for i in items]
 
 
 @pytest.mark.parametrize(
-    ("given", "first", "last"),
+    ("text", "first", "last"),
     [
         ("2020-06", "2020-06-01", "2020-06-30T23:59:59.999"),
         ("2020-06-03/..", "2020-06-03", None),
@@ -191,18 +191,18 @@ def test_lines_of_items_are_read(items, tmp_path):
         (datetime(2020, 2, 1, tzinfo=UTC), "2020-02-01", "2020-02-01"),
     ],
 )
-def test_times_are_read_as_stac_has_them(given, first, last):
-    found = [None if t is None else t.astype("datetime64[ms]") for t in parse_times(given)]
-    assert found == [None if t is None else np.datetime64(t, "ms") for t in (first, last)]
+def test_parse_times(text, first, last):
+    actual = [None if t is None else t.astype("datetime64[ms]") for t in parse_times(text)]
+    assert actual == [None if t is None else np.datetime64(t, "ms") for t in (first, last)]
 
 
-@pytest.mark.parametrize("given", ["soon", "2020/2021/2022", "2020-13"])
-def test_what_is_no_time_is_refused(given):
+@pytest.mark.parametrize("text", ["soon", "2020/2021/2022", "2020-13"])
+def test_invalid_times_raise(text):
     with pytest.raises(InputError, match=r"Cannot read an interval of time from .* Pass datetime="):
-        parse_times(given)
+        parse_times(text)
 
 
-def test_an_item_of_an_interval_keeps_it(write):
+def test_interval_of_an_item_is_preserved(write):
     path = write(distinct((20, 20)), make_grid((20, 20)))
     item = make_item("year", {"b": path}, time=(datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 12, 31, tzinfo=UTC)))
     assert interval(item) == (np.datetime64("2020-01-01", "ns"), np.datetime64("2020-12-31", "ns"))
@@ -211,7 +211,7 @@ def test_an_item_of_an_interval_keeps_it(write):
     assert (scene.start, scene.end) == interval(item)
 
 
-def test_stac_geoparquet_is_its_items(items, tmp_path):
+def test_stac_geoparquet_equals_its_items(items, tmp_path):
     arrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 

@@ -1,4 +1,4 @@
-"""A layer in another process: its settings and its signer are there when a file is opened, as a server sees it."""
+"""Credentials and signers of a layer are restored in another process, as observed by a server."""
 
 import base64
 import os
@@ -34,7 +34,7 @@ print(base64.b64encode(pickle.dumps(values)).decode())
 
 
 class Bucket(BaseHTTPRequestHandler):
-    """As much of S3 as GDAL needs to read a file: whole or by ranges, to who pays and shows a key."""
+    """Minimal S3 server: whole files and ranges, for requests with a key and requester pays."""
 
     protocol_version = "HTTP/1.1"
 
@@ -64,7 +64,7 @@ class Bucket(BaseHTTPRequestHandler):
             self.wfile.write(part)
 
     def log_message(self, *args):
-        """Say nothing."""
+        """Silence the request log."""
 
 
 @pytest.fixture
@@ -79,34 +79,40 @@ def bucket(write):
     thread.join()
 
 
-def elsewhere(layer):
-    """Return a window as a fresh process reads it from a pickle of the layer."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GDAL_"))}
+def read_in_subprocess(layer):
+    """Return a window read by a new process from a pickle of the layer."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GDAL_"))}
     text = base64.b64encode(pickle.dumps(layer)).decode()
-    done = subprocess.run(
-        [sys.executable, "-c", READ], input=text, capture_output=True, text=True, check=False, env=clean, timeout=120
+    process = subprocess.run(
+        [sys.executable, "-c", READ],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=120,
     )
-    assert done.returncode == 0, done.stderr
-    return pickle.loads(base64.b64decode(done.stdout))
+    assert process.returncode == 0, process.stderr
+    return pickle.loads(base64.b64decode(process.stdout))
 
 
-def test_who_pays_and_with_which_key_goes_to_a_worker(bucket):
+def test_requester_pays_and_keys_reach_a_worker(bucket):
     host = f"127.0.0.1:{bucket.server_port}"
     keys = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": "xyz"}
-    around = {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "NO", "AWS_REGION": "us-east-1"}
-    around |= {
+    options = {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "NO", "AWS_REGION": "us-east-1"}
+    options |= {
         "AWS_REQUEST_PAYER": "requester",
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_HTTP_MAX_RETRY": "0",
     }
-    with rasterio.Env(**around):
+    with rasterio.Env(**options):
         layer = open_cogs("s3://bucket/scene.tif", env=keys)
     opened = len(bucket.seen)
     assert opened
-    here = view_of(layer).read(Window(10, 20, 30, 40))[0]  # outside of the environment that was around it
-    assert np.array_equal(here[0, 0], VALUES[10:40, 20:60])
+    expected = view_of(layer).read(Window(10, 20, 30, 40))[0]  # outside of the rasterio.Env of opening
+    assert np.array_equal(expected[0, 0], VALUES[10:40, 20:60])
     bucket.seen.clear()
-    assert np.array_equal(elsewhere(layer), here)
+    assert np.array_equal(read_in_subprocess(layer), expected)
     assert bucket.seen
     for path, sent in bucket.seen:
         assert path.startswith("/bucket/")
@@ -115,9 +121,9 @@ def test_who_pays_and_with_which_key_goes_to_a_worker(bucket):
         assert "xyz" not in str(sent)
 
 
-def test_a_signer_goes_to_a_worker(write):
+def test_signer_reaches_a_worker(write):
     path = write(VALUES, GRID, nodata=0)
     item = make_item("one", {"b": path}, time=datetime(2022, 5, 17, tzinfo=UTC))
     item.assets["b"].href = path.replace("raster.tif", "unsigned-raster.tif")
     layer = open_stac(item, sign=methodcaller("replace", "unsigned-", ""), env={"GDAL_HTTP_TIMEOUT": 5})
-    assert np.array_equal(elsewhere(layer)[0, 0], VALUES[10:40, 20:60])
+    assert np.array_equal(read_in_subprocess(layer)[0, 0], VALUES[10:40, 20:60])

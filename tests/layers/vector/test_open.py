@@ -1,4 +1,4 @@
-"""Vector files as layers: every format, their classes, what is wrong with them, and the way into a loader."""
+"""Vector files as layers: formats, classes, errors, and loading."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:'crs' was not provided")
 
 GRID = GeoBox((64, 80), Affine(30, 0, 500_000, 0, -30, 4_650_000), "EPSG:32615")
 BOXES = [(2, 2, 10, 12), (8, 4, 20, 20), (40, 30, 60, 50), (70, 50, 90, 70)]
-"""Left, top, right, bottom in pixels of the grid; the last reaches over its edge."""
+"""Left, top, right, bottom in pixels of the grid; the last box exceeds the grid."""
 DRIVERS = {"gpkg": "GPKG", "geojson": "GeoJSON", "shp": "ESRI Shapefile", "fgb": "FlatGeobuf"}
 
 
-def on_ground(bounds):
+def in_crs(bounds):
     box = shapely.box(*bounds)
     return shapely.transform(box, lambda p: np.column_stack(GRID.affine @ (p[:, 0], p[:, 1])))
 
 
-def painted(values, background=0):
-    """Return the grid with the boxes painted one after another."""
+def burned(values, background=0):
+    """Return the boxes burned in order on the grid."""
     out = np.full(GRID.shape, background)
     for (left, top, right, bottom), value in zip(BOXES, values, strict=True):
         out[top:bottom, left:right] = value
@@ -52,7 +52,7 @@ def write(tmp_path):
 
     def write_one(name="fields.gpkg", geometries=None, crs="EPSG:32615", layer=None, *, append=False, **columns):
         path = tmp_path / name
-        shapes = np.array([on_ground(b) for b in BOXES] if geometries is None else geometries, object)
+        shapes = np.array([in_crs(b) for b in BOXES] if geometries is None else geometries, object)
         options = {"layer": layer} if layer else {}
         pyogrio.raw.write(
             path, shapely.to_wkb(shapes), [np.asarray(c) for c in columns.values()], list(columns), crs=crs,
@@ -65,29 +65,29 @@ def write(tmp_path):
 
 @pytest.fixture
 def image():
-    """A layer of three bands on the grid."""
+    """Image layer of three bands on the grid."""
     values = np.random.default_rng(0).uniform(size=(3, *GRID.shape)).astype("float32")
     return xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(GRID), name="image").chunk(y=32, x=32)
 
 
 @pytest.mark.parametrize("suffix", DRIVERS)
-def test_every_format_gives_the_same_pixels_and_instances(write, suffix):
+def test_formats_burn_equal_classes_and_instances(write, suffix):
     path = write(f"fields.{suffix}", crop=["rye", "oat", "rye", "maize"], crs="EPSG:32615")
-    classes, found = open_vector(path, grid=GRID, column="crop"), open_vector(path, grid=GRID, instances=True)
-    assert (classes.dtype, found.dtype) == ("uint8", "int64")
+    classes, instances = open_vector(path, grid=GRID, column="crop"), open_vector(path, grid=GRID, instances=True)
+    assert (classes.dtype, instances.dtype) == ("uint8", "int64")
     _, numbers, stored, (crops,) = pyogrio.raw.read(path, return_fids=True)
-    if suffix != "fgb":  # which sorts features as it writes them
-        np.testing.assert_array_equal(classes, painted([3, 2, 3, 1]))
+    if suffix != "fgb":  # FlatGeobuf sorts features on write
+        np.testing.assert_array_equal(classes, burned([3, 2, 3, 1]))
         assert (numbers - numbers[0]).tolist() == [0, 1, 2, 3]
     expected = np.zeros((2, *GRID.shape), int)
     for number, geometry, crop in zip(numbers, shapely.from_wkb(stored), crops, strict=True):
         left, bottom, right, top = geometry.bounds
         (col, row), (col_end, row_end) = (np.rint(~GRID.affine @ p).astype(int) for p in ((left, top), (right, bottom)))
         expected[:, row:row_end, col:col_end] = [[[["maize", "oat", "rye"].index(crop) + 1]], [[number + 1]]]
-    np.testing.assert_array_equal([classes, found], expected)
+    np.testing.assert_array_equal([classes, instances], expected)
 
 
-def test_opening_reads_no_geometry_and_computes_nothing(write, monkeypatch):
+def test_opening_reads_no_geometry(write, monkeypatch):
     path = write(crop=["rye", "oat", "rye", "maize"])
 
     def fail(*args, **options):
@@ -96,13 +96,13 @@ def test_opening_reads_no_geometry_and_computes_nothing(write, monkeypatch):
     monkeypatch.setattr("geoxt.source.feature_index.read_features", fail)
     with dask.config.set(scheduler=fail):
         layer = open_vector(path, grid=GRID, column="crop", chunks=32)
-        moved = geoxt.align(layer, GRID.zoom_out(2))
-        assert view_of(moved[3:, 2:]).direct
+        aligned = geoxt.align(layer, GRID.zoom_out(2))
+        assert view_of(aligned[3:, 2:]).direct
     assert layer.chunks == ((32, 32), (32, 32, 16))
     assert isinstance(pickle.loads(pickle.dumps(layer)), xr.DataArray)
 
 
-def test_the_attributes_are_those_of_a_categorical_layer(write):
+def test_attributes_of_a_categorical_layer(write):
     path = write(crop=["winter rye", "oat", "winter rye", "maize"])
     layer = open_vector(path, grid=GRID, column="crop", name="crops")
     assert layer.name == "crops"
@@ -117,40 +117,40 @@ def test_the_attributes_are_those_of_a_categorical_layer(write):
     assert open_vector(path, grid=GRID).attrs["flag_meanings"] == "background fields"
 
 
-def test_whole_numbers_are_the_codes(write):
+def test_integer_attributes_are_the_codes(write):
     path = write(code=np.array([7, -3, 300, 7], "int32"), real=[7.0, 3.0, 9.0, 7.0])
     layer = open_vector(path, grid=GRID, column="code")
-    np.testing.assert_array_equal(layer, painted([7, -3, 300, 7]))
+    np.testing.assert_array_equal(layer, burned([7, -3, 300, 7]))
     assert layer.dtype == "int16"
     assert geoxt.Legend.of(layer).names == ("background", "-3", "7", "300")
-    np.testing.assert_array_equal(open_vector(path, grid=GRID, column="real"), painted([7, 3, 9, 7]))
+    np.testing.assert_array_equal(open_vector(path, grid=GRID, column="real"), burned([7, 3, 9, 7]))
     legend = geoxt.Legend((7, 300, 0), ("rye", "oat", "rest"), ("#ff0000", "#00ff00", "#0000ff"))
     named = geoxt.Legend.of(open_vector(path, grid=GRID, column="code", legend=legend))
     assert named.names == ("rest", "-3", "rye", "oat")
     assert named.colors[2:] == ("#ff0000", "#00ff00")
 
 
-def test_classes_choose_codes_and_leave_others_out(write):
+def test_classes_select_features_and_codes(write):
     path = write(crop=["rye", "oat", None, "maize"])
     expected = np.zeros(GRID.shape, int)
     expected[2:12, 2:10], expected[50:, 70:] = 2, 1
     np.testing.assert_array_equal(open_vector(path, grid=GRID, column="crop", classes=["maize", "rye"]), expected)
     codes = {"rye": 5, "oat": 5, None: 9}
-    both = open_vector(path, grid=GRID, column="crop", classes=codes, background=1)
-    np.testing.assert_array_equal(both, np.where(painted([1, 1, 1, 0]) == 1, painted([5, 5, 9, 0]), 1))
-    assert geoxt.Legend.of(both).names == ("background", "rye", "missing")
+    with_background = open_vector(path, grid=GRID, column="crop", classes=codes, background=1)
+    np.testing.assert_array_equal(with_background, np.where(burned([1, 1, 1, 0]) == 1, burned([5, 5, 9, 0]), 1))
+    assert geoxt.Legend.of(with_background).names == ("background", "rye", "missing")
 
 
-def test_the_largest_value_lies_on_top(write):
+def test_largest_value_wins(write):
     path = write(crop=["a", "b", "c", "d"], area=[9.5, 1.0, 1.0, 1.0])
-    expected = painted([1, 2, 3, 4])
+    expected = burned([1, 2, 3, 4])
     expected[2:12, 2:10] = 1
     np.testing.assert_array_equal(open_vector(path, grid=GRID, column="crop", by="area"), expected)
 
 
-def test_a_layer_of_several_is_chosen_by_name(write):
+def test_layer_is_selected_by_name(write):
     write(layer="fields")
-    path = write(layer="roads", append=True, geometries=[on_ground((0, 0, 4, 4))])
+    path = write(layer="roads", append=True, geometries=[in_crs((0, 0, 4, 4))])
     assert int(open_vector(path, grid=GRID, layer="roads").sum()) == 16
     with pytest.raises(errors.InputError, match=r"one layer of .* it has \['fields', 'roads'\]\. Pass layer="):
         open_vector(path, grid=GRID)
@@ -158,19 +158,19 @@ def test_a_layer_of_several_is_chosen_by_name(write):
         open_vector(path, grid=GRID, layer="paths")
 
 
-def test_a_file_without_crs_says_how_to_give_one(write):
+def test_file_without_crs_raises_unless_source_crs_is_passed(write):
     path = write("plain.shp", crs=None)
     (path.with_suffix(".prj")).unlink(missing_ok=True)
     with pytest.raises(errors.CRSError, match=r"plain.shp': the file has no CRS\. Pass source_crs="):
         open_vector(path, grid=GRID)
-    np.testing.assert_array_equal(open_vector(path, grid=GRID, source_crs="EPSG:32615"), painted([1, 1, 1, 1]))
+    np.testing.assert_array_equal(open_vector(path, grid=GRID, source_crs="EPSG:32615"), burned([1, 1, 1, 1]))
 
 
-def test_what_cannot_be_opened_says_what_mends_it(write, tmp_path, image):
+def test_invalid_input_raises_with_a_remedy(write, tmp_path, image):
     path = write(crop=["rye", None, "oat", ""], half=[0.5, 1, 2, 3], code=np.array([0, 1, 2, 3], "int32"))
     text = tmp_path / "broken.gpkg"
     text.write_text("nothing")
-    for options, kind, words in [
+    for options, kind, message in [
         ({"column": "crops"}, errors.InputError, r"attribute 'crops' .* \['crop', 'half', 'code'\]\. Pass column="),
         ({"by": "size"}, errors.InputError, r"'size' .* Pass by=, one of these"),
         ({"column": "crop"}, errors.LabelError, r"'crop': 2 of 4 features have no value\. Pass classes="),
@@ -185,7 +185,7 @@ def test_what_cannot_be_opened_says_what_mends_it(write, tmp_path, image):
             r"not of the form .*\. Open it without product=",
         ),
     ]:
-        with pytest.raises(kind, match=words):
+        with pytest.raises(kind, match=message):
             open_vector(path, grid=GRID, **options)
     with pytest.raises(errors.InputError, match=r"Cannot find the vector file .*nowhere"):
         open_vector(tmp_path / "nowhere.gpkg", grid=GRID)
@@ -199,23 +199,23 @@ def test_what_cannot_be_opened_says_what_mends_it(write, tmp_path, image):
         open_vector(path, grid=GeoBox((4, 4), Affine.identity(), None))
 
 
-def test_an_empty_file_and_one_that_lies_elsewhere_say_so(write):
+def test_empty_and_disjoint_files_raise(write):
     with pytest.raises(errors.InputError, match=r"no features in it"):
         open_vector(write("empty.gpkg", geometries=[]), grid=GRID)
-    elsewhere = write("away.gpkg", geometries=[shapely.box(8, 50, 9, 51)], crs="EPSG:4326")
+    disjoint = write("away.gpkg", geometries=[shapely.box(8, 50, 9, 51)], crs="EPSG:4326")
     with pytest.raises(errors.OverlapError, match=r"lies in x 8 to 9, y 50 to 51 \(EPSG:4326\), the grid in x -93"):
-        open_vector(elsewhere, grid=GRID)
+        open_vector(disjoint, grid=GRID)
 
 
-def test_without_pyogrio_the_error_says_what_to_install(write, monkeypatch):
+def test_missing_pyogrio_raises_with_the_extra(write, monkeypatch):
     path, real = write(), builtins.__import__
 
-    def refuse(name, *args, **options):
+    def raise_on_import(name, *args, **options):
         if name.startswith(("pyogrio", "pyarrow")):
             raise ImportError(name)
         return real(name, *args, **options)
 
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setattr(builtins, "__import__", raise_on_import)
     with pytest.raises(errors.MissingDependency, match=r"pip install 'geoxt\[vector\]'"):
         open_vector(path, grid=GRID)
     parquet = path.with_suffix(".parquet")
@@ -226,15 +226,15 @@ def test_without_pyogrio_the_error_says_what_to_install(write, monkeypatch):
 
 def test_only_features_near_the_grid_are_read(write):
     header = read_vector_header(write(crop=list("abcd"), more=[1, 2, 3, 4]))
-    found = read_features(header, columns=["more", "crop"], bounds=(500_000, 4_649_600, 500_100, 4_650_000))
-    assert found.ids.tolist() == [1]
-    assert {k: v.tolist() for k, v in found.columns.items()} == {"crop": ["a"], "more": [1]}
+    near = read_features(header, columns=["more", "crop"], bounds=(500_000, 4_649_600, 500_100, 4_650_000))
+    assert near.ids.tolist() == [1]
+    assert {k: v.tolist() for k, v in near.columns.items()} == {"crop": ["a"], "more": [1]}
 
 
-def test_geoparquet_passes_over_row_groups_that_lie_elsewhere(tmp_path):
+def test_geoparquet_skips_disjoint_row_groups(tmp_path):
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
-    shapes = [on_ground(b) for b in BOXES]
+    shapes = [in_crs(b) for b in BOXES]
     sides = [dict(zip(("xmin", "ymin", "xmax", "ymax"), s.bounds, strict=True)) for s in shapes]
     table = pa.table(
         {"geometry": shapely.to_wkb(shapes).tolist(), "crop": ["rye", "oat", "rye", "maize"], "bbox": sides}
@@ -244,8 +244,8 @@ def test_geoparquet_passes_over_row_groups_that_lie_elsewhere(tmp_path):
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
     path = tmp_path / "fields.parquet"
     pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path, row_group_size=1)
-    np.testing.assert_array_equal(open_vector(path, grid=GRID, column="crop"), painted([3, 2, 3, 1]))
-    np.testing.assert_array_equal(open_vector(path, grid=GRID, instances=True), painted([1, 2, 3, 4]))
+    np.testing.assert_array_equal(open_vector(path, grid=GRID, column="crop"), burned([3, 2, 3, 1]))
+    np.testing.assert_array_equal(open_vector(path, grid=GRID, instances=True), burned([1, 2, 3, 4]))
     near = read_features(read_vector_header(path), bounds=shapes[2].bounds)
     assert near.ids.tolist() == [2]
     pq.write_table(table.replace_schema_metadata({}), tmp_path / "plain.parquet")
@@ -253,7 +253,7 @@ def test_geoparquet_passes_over_row_groups_that_lie_elsewhere(tmp_path):
         open_vector(tmp_path / "plain.parquet", grid=GRID)
 
 
-def test_an_intersection_goes_into_a_loader(write, image):
+def test_intersection_with_an_image_is_loaded(write, image):
     path = write(crop=["rye", "oat", "rye", "maize"])
     finer = GeoBox((200, 200), Affine(15, 0, 499_700, 0, -15, 4_650_300), "EPSG:32615")
     pair = geoxt.intersection(image=image, mask=open_vector(path, grid=finer, column="crop"))
@@ -262,43 +262,43 @@ def test_an_intersection_goes_into_a_loader(write, image):
     batches = list(loader(pair, GridSampler(pair, size=32, stride=32), batch_size=2, num_workers=0))
     assert str(batches[0]["mask"].dtype) == "torch.int64"
     samples = to_torch(pair, [Window(0, 0, 64, 80)])[0]
-    np.testing.assert_array_equal(samples["mask"], painted([3, 2, 3, 1])[:64, :80])
+    np.testing.assert_array_equal(samples["mask"], burned([3, 2, 3, 1])[:64, :80])
     assert samples["mask_valid"].all()
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_draw_the_same(write, image, method):
+def test_workers_burn_equal_pixels(write, image, method):
     pair = geoxt.intersection(image=image, mask=open_vector(write(), like=image, nodata=255))
     options = {"batch_size": 1, "threads": 1}
-    plan = [Window(0, 0, 40, 40), Window(20, 30, 40, 40)]
-    here = list(loader(pair, plan, **options))
-    there = list(loader(pair, plan, num_workers=1, multiprocessing_context=method, **options))
-    for a, b in zip(here, there, strict=True):
+    windows = [Window(0, 0, 40, 40), Window(20, 30, 40, 40)]
+    serial = list(loader(pair, windows, **options))
+    parallel = list(loader(pair, windows, num_workers=1, multiprocessing_context=method, **options))
+    for a, b in zip(serial, parallel, strict=True):
         np.testing.assert_array_equal(a["mask"], b["mask"])
 
 
-def test_aligning_draws_anew_within_what_was_shown(write):
+def test_align_burns_on_the_new_grid_inside_the_slice(write):
     path = write(crop=["rye", "oat", "rye", "maize"])
     layer, finer = open_vector(path, grid=GRID, column="crop"), GRID.zoom_out(0.5)
     np.testing.assert_array_equal(geoxt.align(layer, finer), open_vector(path, grid=finer, column="crop").to_numpy())
     cut = open_vector(path, grid=GRID, column="crop", nodata=255)[:10, :10]
-    moved = geoxt.align(cut, finer)
-    assert (moved[20:] == 255).all()
-    assert (moved[:20, 20:] == 255).all()
-    np.testing.assert_array_equal(moved[:20:2, :20:2], cut)
+    aligned = geoxt.align(cut, finer)
+    assert (aligned[20:] == 255).all()
+    assert (aligned[:20, 20:] == 255).all()
+    np.testing.assert_array_equal(aligned[:20:2, :20:2], cut)
 
 
-def test_features_are_those_of_the_layers_windows(write):
+def test_features_of_a_window(write):
     layer = open_vector(write(crop=["rye", "oat", "rye", "maize"]), grid=GRID, column="crop")
-    found = features(layer[4:, 3:], Window(0, 0, 20, 20))
-    np.testing.assert_allclose(found.boxes, [[0, 0, 7, 8], [5, 0, 17, 16]])
-    assert found.codes.tolist() == [3, 2]
-    assert found.ids.tolist() == [2, 3]
+    window_features = features(layer[4:, 3:], Window(0, 0, 20, 20))
+    np.testing.assert_allclose(window_features.boxes, [[0, 0, 7, 8], [5, 0, 17, 16]])
+    assert window_features.codes.tolist() == [3, 2]
+    assert window_features.ids.tolist() == [2, 3]
     with pytest.raises(errors.InputError, match="directly from a vector file"):
         features(layer + 1, Window(0, 0, 20, 20))
 
 
-def test_known_buildings(tmp_path):
+def test_canadian_building_footprints_open(tmp_path):
     path = tmp_path / "Ontario.geojson"
     box = {
         "type": "Polygon",
