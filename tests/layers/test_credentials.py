@@ -151,7 +151,7 @@ def test_cog_paths_are_signed(item):
 
 
 def test_repr_of_credentials_hides_options():
-    assert repr(Credentials(env=(("A", "xyz"),))) == "Credentials(sign=None)"
+    assert repr(Credentials(env=(("A", "xyz"),))) == "Credentials(sign=None, georeferenced=True)"
 
 
 def test_rasterio_log_is_redacted(caplog):

@@ -152,9 +152,9 @@ def test_layer_is_selected_by_name(write):
     write(layer="fields")
     path = write(layer="roads", append=True, geometries=[in_crs((0, 0, 4, 4))])
     assert int(open_vector(path, grid=GRID, layer="roads").sum()) == 16
-    with pytest.raises(errors.InputError, match=r"one layer of .* it has \['fields', 'roads'\]\. Pass layer="):
+    with pytest.raises(errors.InputError, match=r"it has \['fields', 'roads'\]\. Pass one of the listed .* as layer="):
         open_vector(path, grid=GRID)
-    with pytest.raises(errors.InputError, match=r"layer 'paths' in .* Pass layer="):
+    with pytest.raises(errors.InputError, match=r"layer 'paths' in .* Pass one of the listed .* as layer="):
         open_vector(path, grid=GRID, layer="paths")
 
 
