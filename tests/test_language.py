@@ -44,7 +44,6 @@ BUDGET: dict[str, int] = {
     "geoxt/cli": 7,
     "geoxt/datasets": 80,
     "geoxt/inference": 2,
-    "geoxt/layers": 32,
     "geoxt/legend.py": 3,
     "geoxt/models": 2,
     "geoxt/samplers": 3,

@@ -1,4 +1,4 @@
-"""Raster files on disk, or anywhere GDAL reads them: headers -> scenes -> layer."""
+"""Open raster files as a lazy layer."""
 
 from __future__ import annotations
 
@@ -56,81 +56,81 @@ def open_cogs(
 ) -> xr.DataArray | xr.DataTree:
     """Open raster files as one lazy layer, or as a tree with a layer for each CRS.
 
-    Only headers are read. Files of the same grid are the bands of one scene; scenes are mosaicked, the first valid
-    pixel wins (in the order of `paths`).
+    Only headers are read. Files of the same grid are the bands of one scene. Scenes are mosaicked by the first valid
+    pixel, in the order of `paths`.
 
     Parameters
     ----------
     paths
-        A path or glob pattern, or a list of them; URLs and GDAL's `/vsi…` paths are taken as they are. A folder, a
-        Sentinel `.SAFE` tree or an archive (`.zip`, `.tar`) stands for the files of a known layer in it, at any depth:
-        of the bands asked for, else of those that the layer opens by itself, each in the sensor's own pixel size.
+        A path, URL, GDAL `/vsi…` path or glob pattern, or a list of them. A folder, a Sentinel `.SAFE` tree or an
+        archive (`.zip`, `.tar`) is replaced by the product's files in it, at any depth: of `bands`, by default of the
+        product's default bands, each in the pixel size of the sensor.
     product
         Name of a known product ("landsat8", "cdl", …; see `geoxt.layers.products.names()`), which defines its file
         names, bands and classes. By default bands are named by their descriptions or file names, and the product of
         folders and archives is the one whose file names match.
     bands
-        Bands to open, in this order: the sensor's own names ("SR_B4"), or common names ("red").
+        Bands to open, in this order: names of the product ("SR_B4"), or common names ("red").
     bbox, intersects
-        Take scenes that touch this place only, and cut the layer to it: west, south, east and north in degrees (west
-        greater than east across the antimeridian), or a geometry of longitudes and latitudes, whose bounds count.
+        Area to open: west, south, east and north in degrees (west greater than east across the antimeridian), or a
+        geometry in degrees. Only scenes that intersect it are opened, and the layer is cut to its bounds.
     crs, resolution, grid
-        Where the layer shall lie: a CRS, a pixel size in its units, or a whole grid. By default the CRS and
-        resolution that all files share. "native" for the CRS leaves every scene in its own, and its pixels as they are;
-        bands of several pixel sizes then need a resolution, onto which the others are resampled.
+        Grid of the layer: a CRS, a pixel size in CRS units, or a GeoBox. By default the CRS and resolution that all
+        files share. `crs="native"` returns a tree without reprojection; bands of several pixel sizes then require a
+        resolution, to which the others are resampled.
     groupby
-        Which scenes share a time step. "mosaic": all, no time dimension. `None`: one step a scene. "time", "day" (UTC),
-        "solar_day" (by the sun at the scene's centre), or a frequency of pandas such as "MS" or "7D"; dates come from
-        the names of a known layer's files.
+        Grouping of scenes into time steps. "mosaic": all scenes, without a time dimension. `None`: one step per scene.
+        "time", "day" (UTC), "solar_day" (solar time at the scene's center), or a pandas frequency such as "MS" or "7D".
+        Dates are read from the file names of a known product.
     composite
-        How the scenes of a step become one image: by the "first" valid pixel (in order of time; of a mosaic, in that of
-        `paths`) or the "latest" scene's; or by the "median", "mean", "min" or "max" of the valid pixels, rounded to the
-        layer's type.
+        Reduction of the scenes of a step: "first" valid pixel (in order of time; for a mosaic, of `paths`), "latest"
+        scene, or "median", "mean", "min" or "max" of the valid pixels, rounded to the data type of the layer.
     exclude
-        What is taken out, by name: "clouds", "shadows", "snow", … or a list of these, as the quality band of a known
-        layer tells; its files have to be among `paths`. It is decided on the grid of each band, by the nearest pixel
-        of the quality band, before that band is resampled.
+        Quality flags of pixels to exclude: "clouds", "shadows", "snow", … or a list of them. The quality band of the
+        product must be among `paths`. Each pixel of a band is tested by the nearest pixel of the quality band, before
+        the band is resampled.
     rescale
-        Give physical values, number * scale + offset of each scene and band, as float32 with NaN where there are none.
-        Scale and offset come from the file, else from the scene's metadata beside it (Landsat's `*_MTL.txt` or
-        `.json`, for Level 1; `MTD_MSI*.xml` of a `.SAFE` tree), else from what is known of the layer. Class codes are
-        not rescaled.
+        Whether to return physical values (stored * scale + offset, by scene and band) as float32, NaN if missing. Scale
+        and offset are taken from the file, else from the scene's metadata file (Landsat's `*_MTL.txt` or `.json`, for
+        Level 1; `MTD_MSI*.xml` of a `.SAFE` tree), else from the product. Class codes are not rescaled.
     categorical
-        Whether pixels are class codes, which are never interpolated. By default so for known label layers, and for
-        files with a colour table that is not a ramp of greys.
+        Whether pixels are class codes, which are never interpolated. By default True for label products, and for files
+        with a color table that is not a ramp of grays.
     nodata
-        Value of missing pixels, where the files do not say.
+        Value of missing pixels, if the files state none.
     source_crs
-        CRS of files that have none.
+        CRS of files without one.
     resampling
-        How pixels come onto the grid: by default "nearest" for class codes, else "bilinear".
+        Resampling method; by default "nearest" for class codes, else "bilinear".
     chunks
         Dask chunk sizes: one number for y and x, or by dimension. By default 1024 pixels and all bands.
     errors
-        "nodata": a file that cannot be read later gives nodata and one warning, instead of an error.
+        "raise", or "nodata" to return nodata and warn once if a file cannot be read at compute time.
     sign
-        Called with a path each time that the file is opened, returns the address to open; called again where reading
-        fails. It has to pickle to go to other processes.
+        Function from a path to the URL to open, called each time that the file is opened, and again if reading fails.
+        It must be picklable for use in other processes.
     env
-        GDAL's configuration options, in place whenever a file is opened, in workers too; above those of an enclosing
-        `rasterio.Env`, of which secrets are left out.
+        GDAL configuration options for opening files, in workers too. They override those of an enclosing
+        `rasterio.Env`, except for secrets, which are not taken from it.
     name
         Name of the layer.
 
     Returns
     -------
     xarray.DataArray
-        Dimensions (time, band, y, x); time is absent for a mosaic, band for class codes. Dask-backed, in the stored
-        type unless rescaled. `time` is when the first scene of each step begins, UTC; for a frequency, the label of its
-        bin. `attrs` has `_FillValue`, what the numbers are (`radiometry`, `scales`, `offsets`) where a scale is known,
-        and `flag_values`, `flag_meanings`, `flag_colors` for class codes.
+        Dimensions (time, band, y, x); without time for a mosaic, without band for class codes. Dask-backed, in the
+        stored data type unless rescaled. `time` is the start of the first scene of each step (UTC); for a frequency,
+        the label of its bin. `attrs` has `_FillValue`; `radiometry`, `scales` and `offsets` if a scale is known; and
+        `flag_values`, `flag_meanings` and `flag_colors` for class codes.
+    xarray.DataTree
+        For `crs="native"`: a child per CRS, named by it ("epsg_32615"), with the layer as a Dataset.
 
     Raises
     ------
     InputError
-        Where no file matches, or a band is not there.
+        If no file matches, or a band is missing.
     ReadError, CRSError, GridError
-        Where a file cannot be opened, has no CRS, or the files disagree and no choice was given.
+        If a file cannot be opened, has no CRS, or files disagree in CRS or resolution and none is given.
 
     Examples
     --------

@@ -39,15 +39,15 @@ DTYPES = (
 
 def _band(name: str, common: str, limits: tuple[float, float], resolution: int, *files: str) -> Band:
     """Return a band, by default with a Level-2 and a Level-1 file."""
-    spelt = files or (f"SR_{name}", name)
+    names = files or (f"SR_{name}", name)
     return Band(
         name=name,
         common=common,
         wavelength=round(sum(limits) / 2, 4),
         limits=limits,
         resolution=resolution,
-        files=spelt,
-        assets=(common, *(f"{file}.TIF" for file in spelt)),  # USGS used file endings as keys
+        files=names,
+        assets=(common, *(f"{file}.TIF" for file in names)),  # USGS used file endings as keys
     )
 
 

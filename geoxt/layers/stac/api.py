@@ -74,10 +74,10 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
             raise InputError(problem, remedy="Leave {query} out.", argument="query")
         if isinstance(criteria.get("filter"), str):  # few APIs take CQL2 text in a request body
             criteria |= {"method": "GET", "filter_lang": "cql2-text"}
-        found = client.search(**criteria, limit=PAGE if limit is None else min(limit, PAGE))
+        results = client.search(**criteria, limit=PAGE if limit is None else min(limit, PAGE))
         for attempt in count(1):
             try:
-                return list(found.items())
+                return list(results.items())
             except APIError as error:
                 if attempt > RETRIES or "Connection broken" not in str(error):  # a truncated response
                     raise

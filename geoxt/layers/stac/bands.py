@@ -97,7 +97,7 @@ def _find_band(layout: Layout, name: str) -> ItemBand:
     names = [band.name for band in named or layout.bands]
     if named:
         problem = f"Cannot choose one band of item {layout.sample!r} for {name!r}: it may be any of {names}."
-        raise InputError(problem, remedy="Pass {bands} with one of these names.", value=name, argument="bands")
+        raise InputError(problem, remedy="Pass {bands} with one of the names.", value=name, argument="bands")
     problem = f"Cannot find band {name!r} in item {layout.sample!r}: it has {names}."
     raise InputError(problem, remedy="Pass {bands} from these.", value=name, argument="bands")
 

@@ -49,7 +49,7 @@ class ItemBand:
     key: str
     """Asset key."""
     name: str
-    """Asset key, or the band's own name if the asset has several bands."""
+    """Asset key, or the band's name if the asset has several bands."""
     names: tuple[str, ...]
     """All names and aliases."""
     common: str | None
@@ -142,8 +142,8 @@ def _parse(
             aliases.setdefault(band_key, []).append(alias)
     keys = dict.fromkeys(key for key, _ in parsed.meta.bands)
     bands = [band for key in keys if key in assets for band in _bands_of(assets[key], product, parsed, aliases)]
-    own_aliases = _config_of(config, item.collection_id).get("aliases", {})
-    chosen = {alias: (band, 1) if isinstance(band, str) else tuple(band) for alias, band in own_aliases.items()}
+    config_aliases = _config_of(config, item.collection_id).get("aliases", {})
+    chosen = {alias: (band, 1) if isinstance(band, str) else tuple(band) for alias, band in config_aliases.items()}
     return Layout(product=product, sample=item.id, bands=bands, aliases=chosen)
 
 
@@ -198,14 +198,14 @@ def _bands_of(
     result = []
     for i in range(count):
         eo: Mapping[str, Any] = optical[i] if i < len(optical) else {}
-        own = eo.get("name")
-        band = _product_band(product, of_product, own, i + 1, count)
+        stated_name = eo.get("name")
+        band = _product_band(product, of_product, stated_name, i + 1, count)
         common = eo.get("common_name", eo.get("eo:common_name")) or (band.common if band else None)
         wavelength = eo.get("center_wavelength", eo.get("eo:center_wavelength"))
         if wavelength is None and band is not None:
             wavelength = band.wavelength
-        name = key if count == 1 else str(own or (band.name if band else None) or common or f"{key}_{i + 1}")
-        names = (name, key if count == 1 else None, own, common, band.name if band else None)
+        name = key if count == 1 else str(stated_name or (band.name if band else None) or common or f"{key}_{i + 1}")
+        names = (name, key if count == 1 else None, stated_name, common, band.name if band else None)
         # without raster:bands, odc-stac has one band, which states what holds for the whole asset
         metadata = parsed.meta.bands.get((key, i + 1)) or parsed.meta.bands[key, 1]
         entry = fields | (dict(raster[i]) if i < len(raster) else {})
@@ -228,14 +228,14 @@ def _dtype(name: object) -> str | None:
 
 
 def _product_band(
-    product: Product | None, of_asset: list[Band], own: str | None, index: int, count: int
+    product: Product | None, of_asset: list[Band], name: str | None, index: int, count: int
 ) -> Band | None:
-    """Return the band of a product by the asset key, else by the band's own name."""
+    """Return the band of a product by the asset key, else by the name of the band."""
     if len(of_asset) == 1 and count == 1:
         return of_asset[0]
     if of_asset:
         return next((band for band in of_asset if band.index == index), None)
-    named = bands_at(product, own) if product is not None and own and count == 1 else []
+    named = bands_at(product, name) if product is not None and name and count == 1 else []
     return named[0] if len(named) == 1 else None
 
 

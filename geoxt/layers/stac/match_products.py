@@ -12,7 +12,7 @@ from geoxt.layers.products import Band, Product, match_item, match_path
 FORMER_COLLECTIONS = {
     "sentinel-s2-l2a-cogs": "sentinel2", "sentinel-s2-l1c": "sentinel2_l1c", "s2_l2a_c1": "sentinel2",
 }  # fmt: skip
-"""Products of collections that no catalog serves any more: of Earth Search v0, and copies of its v1."""
+"""Products of retired collections: of Earth Search v0, and copies of its v1."""
 
 
 def match_products(items: Iterable[pystac.Item]) -> list[Product | None]:

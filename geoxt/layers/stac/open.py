@@ -1,4 +1,4 @@
-"""STAC items -> layer."""
+"""Open STAC items as a lazy layer."""
 
 from __future__ import annotations
 
@@ -62,115 +62,114 @@ def open_stac(
 ) -> xr.DataArray | xr.DataTree:
     """Open STAC items as one lazy layer, or as a tree with a layer for each CRS.
 
-    No pixel is read. Grids come from the projection extension, types and missing pixels from the raster extension or
-    from what is known of the sensor; a header is read only where these do not tell.
+    No pixel is read. Grids are taken from the projection extension, data types and nodata from the raster extension or
+    the product; a header is read only if they are incomplete.
 
     Parameters
     ----------
     source
-        URL of a STAC API or of one collection of it, a client of one, a static catalog, an ItemCollection or an item
-        (a file, a URL, a pystac object or a dict), a list of items, or a stac-geoparquet file.
+        URL of a STAC API or of one of its collections, a pystac-client Client, a static catalog, an ItemCollection or
+        an item (a file, a URL, a pystac object or a dict), a list of items, or a stac-geoparquet file.
     collections
-        Take items of these collections only.
+        Ids of collections; by default all.
     bbox, intersects
-        Take items that touch this place only, and cut the layer to it: west, south, east and north in degrees (west
-        greater than east across the antimeridian), or a geometry of longitudes and latitudes, whose bounds count.
+        Area to open: west, south, east and north in degrees (west greater than east across the antimeridian), or a
+        geometry in degrees. Only items that intersect it are opened, and the layer is cut to its bounds.
     datetime
-        Take items of this time only: "2020-06", "2020-06-01/2020-08-31", "2020-06-01/..", or a pair.
+        Time interval: "2020-06", "2020-06-01/2020-08-31", "2020-06-01/..", or a pair.
     query
-        A CQL2 filter, as text or JSON; for a STAC API.
+        CQL2 filter of a STAC API, as text or JSON.
     limit
-        The most items to take.
+        Maximum number of items.
     product
-        Name of a known product (`geoxt.layers.products.names()`). By default matched by each
-        item's collection, platform and instruments, else by file names.
+        Name of a known product (`geoxt.layers.products.names()`). By default matched by each item's collection,
+        platform and instruments, else by file names.
     bands
-        Bands to open, in this order: asset keys ("B04"), common names ("red"), the sensor's own names ("SR_B4"), or the
-        names of bands within an asset. By default those that the layer opens by itself, else all raster assets that
-        hold data; as far as every item has them.
+        Bands to open, in this order: asset keys ("B04"), common names ("red"), names of the product ("SR_B4"), or names
+        of bands within an asset. By default the product's default bands, else all data assets, that every item has.
     crs, resolution, grid
-        Where the layer shall lie. By default the CRS and resolution that all items share. "native" for the CRS leaves
-        every item in its own, and its pixels as they are; bands of several pixel sizes then need a resolution, onto
-        which the others are resampled.
+        Grid of the layer: a CRS, a pixel size in CRS units, or a GeoBox. By default the CRS and resolution that all
+        items share. `crs="native"` returns a tree without reprojection; bands of several pixel sizes then require a
+        resolution, to which the others are resampled.
     groupby
-        Which items share a time step. "mosaic": all, no time dimension. `None`: one step an item. "time", "day" (UTC),
-        "solar_day" (by the sun at the item's centre), or a frequency of pandas such as "MS" or "7D".
+        Grouping of items into time steps. "mosaic": all items, without a time dimension. `None`: one step per item.
+        "time", "day" (UTC), "solar_day" (solar time at the item's center), or a pandas frequency such as "MS" or "7D".
     composite
-        How the items of a step become one image: by the "first" valid pixel (in order of time; of a mosaic, as they
-        are given), the "latest" or the "least cloudy" item's (`eo:cloud_cover`); or by the "median", "mean", "min" or
-        "max" of the valid pixels, rounded to the layer's type.
+        Reduction of the items of a step: "first" valid pixel (in order of time; for a mosaic, in the given order),
+        "latest" or "least cloudy" item (`eo:cloud_cover`), or "median", "mean", "min" or "max" of the valid pixels,
+        rounded to the data type of the layer.
     exclude
-        What is taken out, by name: "clouds", "shadows", "snow", … or a list of these, as the quality band of the
-        sensor tells (Landsat QA_PIXEL, Sentinel-2 SCL). It is read in its own grid, and decided on the grid of each
-        band, by its nearest pixel, before that band is resampled: nothing of a cloud enters its neighbours.
+        Quality flags of pixels to exclude: "clouds", "shadows", "snow", … or a list of them, by the quality band of the
+        product (Landsat QA_PIXEL, Sentinel-2 SCL). Each pixel of a band is tested by the nearest pixel of the quality
+        band, before the band is resampled, so that excluded pixels do not enter the values of their neighbours.
     rescale
-        Give physical values, number * scale + offset of each item and band, as float32 with NaN where there are none.
-        Scale and offset come from the item, else from what is known of the sensor and processing baseline, else from
-        the file. Class codes are not rescaled.
+        Whether to return physical values (stored * scale + offset, by item and band) as float32, NaN if missing. Scale
+        and offset are taken from the item, else from the product and processing baseline, else from the file. Class
+        codes are not rescaled.
     nodata
-        Stored value of missing pixels, where items and files do not say.
+        Stored value of missing pixels, if items and files state none.
     stac_cfg
         Metadata that a catalog lacks or states wrongly, in the form of odc-stac: per collection, `assets` with
-        `data_type`, `nodata` and `unit` by asset key ("*" for those of assets that state none), and `aliases` of bands:
+        `data_type`, `nodata` and `unit` by asset key ("*" for assets that state none), and `aliases` of bands:
         `{"s2": {"assets": {"B04": {"data_type": "uint16", "nodata": 0}}, "aliases": {"red": "B04"}}}`.
     dtype
-        Stored data type, where items do not say; without it a header is read.
+        Stored data type, if items state none; by default read from a header.
     resampling
-        How pixels come onto the grid: by default "nearest" for class codes, else "bilinear".
+        Resampling method; by default "nearest" for class codes, else "bilinear".
     chunks
-        Dask chunk sizes: one number for y and x, or by dimension.
+        Dask chunk sizes: one number for y and x, or by dimension. By default 1024 pixels and all bands.
     errors
-        "nodata": a file that cannot be read later gives nodata and one warning, instead of an error.
+        "raise", or "nodata" to return nodata and warn once if a file cannot be read at compute time.
     sign
-        Called with an asset's href each time that its file is opened, returns the address to open; called again where
-        reading fails, as signatures expire. It is no part of the graph, and has to pickle to go to other processes.
+        Function from an asset's href to the URL to open, called each time that the file is opened, and again if reading
+        fails, as signatures expire. It is not stored in the graph, and must be picklable for use in other processes.
     env
-        GDAL's configuration options, as {"AWS_REQUEST_PAYER": "requester"}, in place whenever a file is opened, in
-        workers too; above those of an enclosing `rasterio.Env`, of which secrets are left out.
+        GDAL configuration options for opening files, such as {"AWS_REQUEST_PAYER": "requester"}, in workers too. They
+        override those of an enclosing `rasterio.Env`, except for secrets, which are not taken from it.
     name
         Name of the layer; by default its collection.
 
     Returns
     -------
     xarray.DataArray
-        Dimensions (time, band, y, x); time is absent for a mosaic, band for class codes (an asset with
-        `classification:classes`, or labels of a known layer). Dask-backed, in the stored type unless rescaled. `time`
-        is when the first item of each step begins, UTC; for a frequency, the label of its bin. `attrs` tells what the
-        numbers are (`radiometry`, and `scales` and `offsets` of the bands where numbers are as stored).
+        Dimensions (time, band, y, x); without time for a mosaic, without band for class codes (an asset with
+        `classification:classes`, or a label product). Dask-backed, in the stored data type unless rescaled. `time` is
+        the start of the first item of each step (UTC); for a frequency, the label of its bin. `attrs` has `radiometry`
+        and, for stored values, `scales` and `offsets` of the bands.
     xarray.DataTree
-        For `crs="native"`: a child for each CRS, named by it ("epsg_32615"), a Dataset of the layer under its name,
-        with the times of its own items. Items of one CRS whose pixels do not coincide have a child each
-        ("epsg_32615_2"); one that lies beyond the box is left out.
+        For `crs="native"`: a child per CRS, named by it ("epsg_32615"), with the layer as a Dataset and the times of
+        its items. Items of one CRS on different pixel lattices are in separate children ("epsg_32615_2"). Children
+        outside the area are left out.
 
     Raises
     ------
     InputError
-        Where no item is left, a band is not there, or it is not known what is masked or how numbers are scaled.
+        If no item matches, a band is missing, or quality flags or scales of the items are unknown.
     CRSError, GridError
-        Where items disagree and no choice was given.
+        If items disagree in CRS or resolution and none is given.
     ReadError
-        Where a catalog, or a header that is needed, cannot be read.
+        If a catalog or a required header cannot be read.
     MissingDependency
-        Where an API takes pystac-client, or a parquet file pyarrow (`pip install 'geoxt[stac]'`).
+        If pystac-client (for an API) or pyarrow (for parquet) is not installed: `pip install 'geoxt[stac]'`.
 
     References
     ----------
-    STAC 1.1 (https://stacspec.org), extensions projection, eo, raster and classification; older versions are read too.
+    STAC 1.1 (https://stacspec.org), extensions projection, eo, raster and classification, or earlier versions.
     """
     area = area_of(bbox, intersects)
-    wanted = (collections,) if isinstance(collections, str) else collections
+    collection_ids = (collections,) if isinstance(collections, str) else collections
     selection = Selection(
-        collections=None if wanted is None else tuple(wanted), area=area, times=parse_times(datetime), query=query,
-        limit=limit,
+        collections=None if collection_ids is None else tuple(collection_ids), area=area, times=parse_times(datetime),
+        query=query, limit=limit,
     )  # fmt: skip
-    found = read_items(source, selection)
+    stac_items = read_items(source, selection)
     if isinstance(product, str):
         product = products.get(product)
-    item_products = match_products(found) if product is None else [product] * len(found)
-    layouts = layouts_of(found, item_products, stac_cfg)
+    item_products = match_products(stac_items) if product is None else [product] * len(stac_items)
+    layouts = layouts_of(stac_items, item_products, stac_cfg)
     distinct = list(dict.fromkeys(layouts))
     bands_of = dict(zip(distinct, choose_bands(distinct, [bands] if isinstance(bands, str) else bands), strict=True))
-    items = [OpenItem(item=i, layout=own, bands=bands_of[own]) for i, own in zip(found, layouts, strict=True)]
+    items = [OpenItem(item=i, layout=x, bands=bands_of[x]) for i, x in zip(stac_items, layouts, strict=True)]
     credentials = make_credentials(sign, env)
     choice = Choice(
         dtype=None if dtype is None else str(np.dtype(dtype)), nodata=nodata, rescale=rescale, exclude=exclude,
@@ -179,7 +178,7 @@ def open_stac(
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, credentials=credentials,
-        name=name or found[0].collection_id,
+        name=name or stac_items[0].collection_id,
     )  # fmt: skip
     scenes, metadata = scenes_of(items, choice), _metadata_of(items, choice)
     return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)

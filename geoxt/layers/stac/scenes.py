@@ -117,7 +117,7 @@ def _quality_bands(item: OpenItem, exclude: SomeFlags) -> list[ItemBand]:
 
 
 def _footprint(item: pystac.Item) -> bytes | None:
-    """Return the area with data as WKB; `None` if it is not stated, or a mere box, which says no more than the grid."""
+    """Return the area with data as WKB; `None` if it is not stated, or a box like the grid."""
     if item.geometry is None:
         return None
     try:
@@ -130,27 +130,27 @@ def _footprint(item: pystac.Item) -> bytes | None:
 
 
 class _Headers:
-    """Headers of files whose metadata are not enough, read all at once."""
+    """Headers of files with incomplete metadata, read in one call."""
 
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
-        self._own: dict[str, Header] = {}
+        self._by_href: dict[str, Header] = {}
         self._shared: dict[tuple[str | None, str], Header] = {}
         self._grids: dict[int, GeoBox | None] = {}
         self._scales: dict[int, Scales] = {}
 
     def prepare(self, bands: Sequence[tuple[OpenItem, ItemBand]]) -> None:
         """Read the headers that some bands need."""
-        own, shared = dict[str, None](), dict[tuple[str | None, str], str]()
+        single, shared = dict[str, None](), dict[tuple[str | None, str], str]()
         for item, band in bands:
             _require_absolute(item, band)
             if self._grid(item, band) is None:
-                own[item.href(band)] = None
+                single[item.href(band)] = None
             elif _dtype(item, band, self._choice) is None:
                 shared.setdefault(_collection_asset(item, band), item.href(band))
-        hrefs = list(dict.fromkeys([*own, *shared.values()]))
+        hrefs = list(dict.fromkeys([*single, *shared.values()]))
         by_href = {header.href: header for header in headers(hrefs, credentials=self._choice.credentials)}
-        self._own = {href: by_href[href] for href in own}
+        self._by_href = {href: by_href[href] for href in single}
         self._shared = {key: by_href[href] for key, href in shared.items()}
 
     def _grid(self, item: OpenItem, band: ItemBand) -> GeoBox | None:
@@ -169,10 +169,10 @@ class _Headers:
     def asset(self, item: OpenItem, band: ItemBand) -> Asset:
         """Return the asset of a band."""
         href, position = item.href(band), band.index - 1
-        header, dtype = self._own.get(href), _dtype(item, band, self._choice)
+        header, dtype = self._by_href.get(href), _dtype(item, band, self._choice)
         if header is None and dtype is None:
             header = self._shared[_collection_asset(item, band)]
-        grid = self._own[href].grid if href in self._own else self._grid(item, band)
+        grid = self._by_href[href].grid if href in self._by_href else self._grid(item, band)
         dtype = header.dtypes[position] if header is not None else dtype
         assert grid is not None
         assert dtype is not None
@@ -255,7 +255,7 @@ def _require_absolute(item: OpenItem, band: ItemBand) -> None:
     href = item.href(band)
     if item.item.get_self_href() is None and pystac.utils.make_absolute_href(href, "/") != href:
         problem = f"Cannot find asset {band.key!r} of item {item.item.id!r}: its href {redact_url(href)!r} is relative,"
-        problem += " and the item has no address of its own."
+        problem += " and the item has no self href."
         raise InputError(problem, remedy="Pass the item's file, or call item.set_self_href(…) first.")
 
 

@@ -14,7 +14,7 @@ from geoxt.pixels.vector_file import VectorHeader, read_column
 from geoxt.source.feature_index import Value, factorize
 
 SHOWN = 5
-"""Most values that a message lists."""
+"""Maximum number of values in a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

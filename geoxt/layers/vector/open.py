@@ -1,4 +1,4 @@
-"""Vector files as layers: polygons, lines and points, rasterized on a grid as windows are read."""
+"""Open vector files as lazy layers: geometries are rasterized when a window is read."""
 
 from __future__ import annotations
 
@@ -56,76 +56,76 @@ def open_vector(
 ) -> xr.DataArray | xr.DataTree:
     """Open a vector file as a lazy layer of class codes, or as a tree with a layer per grid of another tree.
 
-    The header and the class attribute are read. Geometries are not: each process reads those near the grid once, at the
-    first window, and rasterizes those that intersect a window.
+    The header and the class attribute are read. Geometries are not: each process reads the geometries near the grid
+    once, at the first window, and rasterizes those that intersect a window.
 
     Parameters
     ----------
     path
-        GeoPackage, GeoJSON, Shapefile, FlatGeobuf or whatever else pyogrio opens, or a GeoParquet file (with pyarrow).
+        GeoPackage, GeoJSON, Shapefile, FlatGeobuf or another format of pyogrio, or a GeoParquet file (with pyarrow).
     like
-        Layer that defines the grid; of a tree, each node is a grid.
+        Layer that defines the grid, or a tree with a grid per node.
     grid
-        The grid; excludes `like`.
+        Grid as a GeoBox; excludes `like`.
     product
         Name of a known product of shapes ("canadian_building_footprints"), which defines classes and CRS.
     layer
-        Layer of a file that has several.
+        Name of the layer in a file of several.
     column
-        The attribute that tells classes apart: whole numbers are the codes, texts get codes from 1 in sorted order (of
-        all the file, so that every grid has the same). Without it all features have code 1.
+        Attribute with the class: integers are the codes, texts get codes from 1 in sorted order (of the whole file, so
+        that all grids have the same codes). By default all features have code 1.
     classes
-        Codes of the attribute's values: a mapping, or values for the codes 1, 2, and so on. Features of other values
-        are left out; `None` as a value stands for a missing one.
+        Codes by attribute value: a mapping, or a list of values for the codes 1, 2, and so on. Features with other
+        values are left out; the value `None` is a missing value.
     legend
-        Names and colours of the codes, in place of the attribute's values and colours that differ.
+        Names and colors of the codes; by default the attribute's values, and distinct colors.
     background
-        Code where no feature lies.
+        Code of pixels without a feature.
     nodata
-        Code of pixels that count as missing; by default there is none, and the background is a class like others. Pass
-        the background's where it is not known what lies between features. Samplers then take features alone as covered:
-        give them a small `min_covered=`.
+        Code of missing pixels; by default none, and the background is a class. Pass the code of the background if the
+        class between features is unknown. Samplers then count pixels of features only as covered: pass them a small
+        `min_covered=`.
     all_touched
-        Polygons cover all pixels that they share area with, in place of those whose centre they hold.
+        Whether polygons cover all pixels that they intersect, instead of pixels whose center they contain.
     by
-        An attribute that orders overlapping features: the one with the largest value lies on top, those without a value
-        at the bottom. By default, and where values are equal, the one with the larger number in the file (FID) does.
+        Attribute that orders overlapping features: the largest value is on top, missing values at the bottom. By
+        default, and for equal values, the feature with the largest number in the file (FID) is on top.
     instances
-        Pixels hold the number of their feature in place of its class: the file's own number (FID) plus one, the row
-        plus one in GeoParquet. It is the same on every grid. See `features` for boxes.
+        Whether pixels are feature numbers instead of class codes: FID plus one, in GeoParquet row plus one. They are
+        the same on every grid. See `features` for boxes.
     source_crs
-        CRS of a file that has none.
+        CRS of a file without one.
     chunks
         Dask chunk sizes: one number for y and x, or by dimension. By default 1024 pixels.
     name
-        Name of the layer; by default that of the known layer, else of the layer in the file.
+        Name of the layer; by default that of the product, else of the layer in the file.
 
     Returns
     -------
     xarray.DataArray
-        Dimensions (y, x), dask-backed, of the smallest integer type that holds the codes (int64 for instances), with
-        CF `flag_values` and `flag_meanings`, `flag_colors`, and `_FillValue` where `nodata` is given.
+        Dimensions (y, x), dask-backed, of the smallest integer dtype for the codes (int64 for instances), with CF
+        `flag_values` and `flag_meanings`, `flag_colors`, and `_FillValue` if `nodata` is given.
     xarray.DataTree
-        For a tree: its children that the file's extent meets, each a Dataset of the layer under its name.
+        For a tree: the children that intersect the file's extent, with the layer as a Dataset.
 
     Raises
     ------
     InputError
-        Where the file, its layer or its attribute is not there, or there are no features.
+        If the file, its layer or its attribute does not exist, or has no features.
     LabelError
-        Where codes cannot be told from the attribute, or one is the background's.
+        If codes cannot be derived from the attribute, or a class has the code of the background.
     CRSError, OverlapError, GridError
-        Where the file has no CRS, does not overlap the grid, or no grid was given.
+        If the file has no CRS, does not overlap the grid, or no grid is given.
     ReadError, MissingDependency
-        Where the file cannot be opened, or the package that opens it is missing.
+        If the file cannot be opened, or the package that opens it is not installed.
 
     Notes
     -----
-    A polygon covers the pixels whose centre it holds (OGC simple features, DOI 10.62973/06-103r4, say what it holds).
-    A centre on an edge that two polygons share belongs to the one right of or below it, so that there is no gap and no
-    pixel of both. Lines and points cover the pixels that they pass through. Polygons that are not valid are mended by
-    `shapely.make_valid`. Edges are straight in the file's CRS; where they bend on the grid they are split until they
-    are within 1/64 pixel of it. Aligning the layer draws it anew on the other grid.
+    A polygon covers the pixels whose center it contains (OGC simple features, DOI 10.62973/06-103r4). A center on the
+    shared edge of two polygons belongs to the polygon right of or below it, without gaps or overlaps. Lines and points
+    cover the pixels that they intersect. Invalid polygons are repaired by `shapely.make_valid`. Edges are straight in
+    the file's CRS; on another CRS's grid they are split until they deviate by less than 1/64 pixel. Aligning the layer
+    rasterizes it again on the other grid.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def open_vector(
     }
     if not isinstance(like, xr.DataTree):
         return layers[""]
-    return tree_of({node: drawn.to_dataset() for node, drawn in layers.items()})
+    return tree_of({node: node_layer.to_dataset() for node, node_layer in layers.items()})
 
 
 def features(layer: xr.DataArray, window: Window) -> WindowFeatures:
@@ -187,7 +187,7 @@ def features(layer: xr.DataArray, window: Window) -> WindowFeatures:
     Raises
     ------
     InputError
-        If the layer is not one of `open_vector`.
+        If the layer was not opened by `open_vector`.
     """
     view = view_of(layer)
     if not isinstance(view.source, VectorSource):
@@ -198,8 +198,8 @@ def features(layer: xr.DataArray, window: Window) -> WindowFeatures:
 
 def _grid(like: xr.DataArray | xr.Dataset | None, grid: GeoBox | None) -> GeoBox:
     if (like is None) == (grid is None):
-        given = "neither" if like is None else "both"
-        problem = f"Cannot choose the grid to draw on: {given} of like and grid is given."
+        count = "neither" if like is None else "both"
+        problem = f"Cannot choose the grid to draw on: {count} of like and grid is given."
         raise GridError(problem, remedy="Pass either {like}, a layer, or {grid}.")
     chosen = grid_of(like if grid is None else grid)  # type: ignore[arg-type]
     if chosen.crs is None:
@@ -212,7 +212,7 @@ def _grids(like: xr.DataArray | xr.Dataset | xr.DataTree | None, grid: GeoBox | 
     """Return the grids to draw on by node; a single grid has the node name ""."""
     if isinstance(like, xr.DataTree) and grid is None:
         return grids_of(like)
-    return {"": _grid(like, grid)}  # type: ignore[arg-type]  # refuses both
+    return {"": _grid(like, grid)}  # type: ignore[arg-type]  # raises for both
 
 
 def _overlapping(header: VectorHeader, grids: dict[str, GeoBox]) -> dict[str, GeoBox]:
@@ -247,18 +247,18 @@ def _require_features(header: VectorHeader, grid: GeoBox) -> None:
     """Raise if there are no features, or their extent does not overlap the grid."""
     where = f"{header.path!r}" + (f", layer {header.layer!r}," if header.layer else "")
     if not header.count:
-        problem = f"Cannot draw {where}: there are no features in it."
+        problem = f"Cannot draw {where}: it has no features."
         raise InputError(problem, remedy="Pass a file with features, or another {layer}.")
-    near, own = bounds_in_crs(grid, header.crs), header.bounds
-    if near is not None and (own is None or _meet(near, own)):
+    grid_bounds, file_bounds = bounds_in_crs(grid, header.crs), header.bounds
+    if grid_bounds is not None and (file_bounds is None or _intersect(grid_bounds, file_bounds)):
         return
-    lies = f"lies in {_short(own)}" if own else "lies elsewhere"
-    at = f"{_short(near)}" if near else "no place there"
-    problem = f"Cannot draw {where} on the grid: it {lies} ({crs_name(header.crs)}), the grid in {at}."
+    lies = f"lies in {_short(file_bounds)}" if file_bounds else "lies elsewhere"
+    grid_lies = f"in {_short(grid_bounds)}" if grid_bounds else "outside the domain of this CRS"
+    problem = f"Cannot draw {where} on the grid: it {lies} ({crs_name(header.crs)}), the grid {grid_lies}."
     raise OverlapError(problem, remedy="Pass {like}, a layer of the same area.")
 
 
-def _meet(a: Bounds, b: Bounds) -> bool:
+def _intersect(a: Bounds, b: Bounds) -> bool:
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
@@ -270,4 +270,6 @@ def _short(bounds: Bounds) -> str:
 def _require_column(header: VectorHeader, column: str | None, argument: str) -> None:
     if column is not None and column not in header.columns:
         problem = f"Cannot find the attribute {column!r} in {header.path!r}: it has {list(header.columns)}."
-        raise InputError(problem, remedy=f"Pass {{{argument}}}, one of these.", value=column, argument=argument)
+        raise InputError(
+            problem, remedy=f"Pass {{{argument}}}, an attribute of the file.", value=column, argument=argument
+        )

@@ -172,7 +172,7 @@ def test_invalid_input_raises_with_a_remedy(write, tmp_path, image):
     text.write_text("nothing")
     for options, kind, message in [
         ({"column": "crops"}, errors.InputError, r"attribute 'crops' .* \['crop', 'half', 'code'\]\. Pass column="),
-        ({"by": "size"}, errors.InputError, r"'size' .* Pass by=, one of these"),
+        ({"by": "size"}, errors.InputError, r"'size' .* Pass by=, an attribute"),
         ({"column": "crop"}, errors.LabelError, r"'crop': 2 of 4 features have no value\. Pass classes="),
         ({"column": "half"}, errors.LabelError, r"0\.5 is neither a text nor an integer\. Pass classes="),
         ({"column": "code"}, errors.LabelError, r"class '0' has its code 0\. Pass another background="),
@@ -200,7 +200,7 @@ def test_invalid_input_raises_with_a_remedy(write, tmp_path, image):
 
 
 def test_empty_and_disjoint_files_raise(write):
-    with pytest.raises(errors.InputError, match=r"no features in it"):
+    with pytest.raises(errors.InputError, match="has no features"):
         open_vector(write("empty.gpkg", geometries=[]), grid=GRID)
     disjoint = write("away.gpkg", geometries=[shapely.box(8, 50, 9, 51)], crs="EPSG:4326")
     with pytest.raises(errors.OverlapError, match=r"lies in x 8 to 9, y 50 to 51 \(EPSG:4326\), the grid in x -93"):
