@@ -15,7 +15,7 @@ from geoxt.datasets.assets import Array, Raster
 from geoxt.datasets.cache import indexed
 from geoxt.datasets.catalog import get
 from geoxt.datasets.entries import Entry
-from geoxt.datasets.fetch import by_hand, fetch
+from geoxt.datasets.fetch import fetch, manual_instructions
 from geoxt.datasets.image_windows import cut, first_windows, instances_of_other_splits
 from geoxt.datasets.labels import folder_label
 from geoxt.datasets.locations import outlines
@@ -287,7 +287,7 @@ def _empty(spec: Spec, root: Path, split: str | None, of: Sequence[str | None] =
 
 def _nothing_there(spec: Spec, root: Path) -> str:
     looks = spec.lead.templates[0].pattern
-    how = by_hand(spec, root)
+    how = manual_instructions(spec, root)
     how = f"{how} Then pass download=True." if how else "Pass download=True to fetch it, or root= of its folder."
     return f"Cannot find {spec.name!r} in {str(root)!r}: nothing there is like {looks!r}. {how}".rstrip()
 

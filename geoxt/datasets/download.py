@@ -28,7 +28,7 @@ Progress = Callable[[int], None]
 
 
 def http_url(url: str) -> str:
-    """Return the HTTPS URL of an object in a public S3 bucket; other URLs as they are."""
+    """Return the HTTPS URL of an object in a public S3 bucket; other URLs are unchanged."""
     if not url.startswith("s3://"):
         return url
     bucket, _, key = url.removeprefix("s3://").partition("/")
@@ -106,12 +106,14 @@ def _checksum(archive: Archive) -> str | None:
 
 
 def _etag_path(part: Path) -> Path:
-    """Return the file that holds the ETag of the version that a partial file is of."""
+    """Return the path of the ETag file of a partial download."""
     return part.with_name(f"{part.name}.tag")
 
 
 def _fetch(url: str, part: Path, report: Progress) -> None:
-    """Download a file into `part`, resuming where it ends. Retries start again from one after each that brought bytes.
+    """Download a file into `part`, resuming at its end.
+
+    The retry count is reset by each attempt that receives bytes.
 
     Raises
     ------
@@ -126,17 +128,19 @@ def _fetch(url: str, part: Path, report: Progress) -> None:
             if _request(url, part, start, report):
                 return
             error: Exception = ConnectionError("the connection closed early")
-        except HTTPError as refused:
-            refused.close()
-            if refused.code == 416 and start:  # range not satisfiable: the part is longer than this version of the file
+        except HTTPError as http_error:
+            http_error.close()
+            if (
+                http_error.code == 416 and start
+            ):  # range not satisfiable: the part is longer than this version of the file
                 part.unlink()
-            elif not is_transient(refused):
+            elif not is_transient(http_error):
                 raise
-            error = refused
-        except (OSError, HTTPException) as failed:
-            if not (is_transient(failed) or isinstance(failed, URLError)):
+            error = http_error
+        except (OSError, HTTPException) as network_error:
+            if not (is_transient(network_error) or isinstance(network_error, URLError)):
                 raise
-            error = failed
+            error = network_error
         progressed = part.exists() and part.stat().st_size > start
         attempt = 0 if progressed else attempt + 1
         wait = POLICY.wait(attempt, retry_after(error))

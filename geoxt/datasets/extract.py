@@ -1,4 +1,4 @@
-"""Archives -> files: into a folder of their own first, each member checked, then moved to their place."""
+"""Extract archives: check each member, write to a temporary folder, then move the files to the target."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from geoxt.errors import ReadError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz")
 SINGLE: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
-BY_HAND = (".rar", ".7z", ".tar.zst")
+MANUAL = (".rar", ".7z", ".tar.zst")
+"""Suffixes of archives that the user has to extract."""
 RATIO = 200
-"""How many times the size of an archive its content may have."""
+"""Maximum ratio of extracted size to archive size: a guard against decompression bombs."""
 FLOOR = 1 << 30
-"""Bytes that the content of any archive may have."""
+"""Extracted size in bytes that every archive may have, whatever its ratio."""
 _BROKEN = (
     OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError,
     struct.error,
@@ -34,8 +35,8 @@ _BROKEN = (
 
 
 def is_archive(name: str) -> bool:
-    """Tell whether a file of that name has to be extracted."""
-    return name.endswith((".zip", *TARS, *SINGLE, *BY_HAND))
+    """Return whether a file name has the suffix of an archive."""
+    return name.endswith((".zip", *TARS, *SINGLE, *MANUAL))
 
 
 def extract(name: str, parts: Sequence[Path], work: Path) -> Path:
@@ -44,40 +45,44 @@ def extract(name: str, parts: Sequence[Path], work: Path) -> Path:
     Parameters
     ----------
     name
-        Its name, whose ending says what it is.
+        File name of the archive; its suffix determines the format.
     parts
-        Its file, or the files that make it together, in order.
+        Files of the archive, in order: one, or the parts of a multi-part archive.
     work
-        A folder on the disk that the files shall be on.
+        Folder on the same disk as the target, so that extracted files can be renamed.
 
     Raises
     ------
     ReadError
-        Where it is broken, holds a link or a path that leaves the folder, is too large, or is of a kind that has to be
-        extracted by hand.
+        If the archive is broken, encrypted or too large, has a link or a path outside of the folder, or has a format
+        that has to be extracted manually.
     """
-    if name.endswith(BY_HAND):
-        msg = f"Cannot extract {str(parts[0])!r}: this kind needs a program of its own. Extract it by hand into "
-        raise ReadError(msg + f"{str(work.parent)!r}, and load the dataset again.")
+    if name.endswith(MANUAL):
+        raise ReadError(
+            f"Cannot extract {str(parts[0])!r} into {str(work.parent)!r}: the format needs an external program.",
+            remedy="Extract it there manually, and load the dataset again.",
+        )
     work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="extract-", dir=work))
-    room = min(max(RATIO * sum(part.stat().st_size for part in parts), FLOOR), shutil.disk_usage(work).free)
+    limit = min(max(RATIO * sum(part.stat().st_size for part in parts), FLOOR), shutil.disk_usage(work).free)
     try:
         with ExitStack() as stack:
             file: Any = stack.enter_context(parts[0].open("rb") if len(parts) == 1 else Joined(parts))
             if name.endswith(".zip"):
-                _unzip(file, folder, room)
+                _unzip(file, folder, limit)
             elif name.endswith(TARS):
-                _untar(file, folder, room)
+                _untar(file, folder, limit)
             else:
-                end = Path(name).suffix
-                _copy(SINGLE[end](file), folder / Path(name).name.removesuffix(end), room, name)
+                suffix = Path(name).suffix
+                _copy(SINGLE[suffix](file), folder / Path(name).name.removesuffix(suffix), limit, name)
     except _BROKEN as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, ReadError):
             raise
-        msg = f"Cannot extract {str(parts[0])!r}: {type(error).__name__} {error}. Remove it and fetch it again."
-        raise ReadError(msg) from error
+        raise ReadError(
+            f"Cannot extract {str(parts[0])!r}: {type(error).__name__} {error}.",
+            remedy="Remove it and fetch it again.",
+        ) from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -85,79 +90,84 @@ def extract(name: str, parts: Sequence[Path], work: Path) -> Path:
 
 
 def move_into(folder: Path, target: Path) -> None:
-    """Move all that a folder holds to another one on the same disk; folders of one name become one."""
+    """Move the content of a folder into another folder on the same disk; folders of the same name are merged."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
-        place = target / path.name
-        if path.is_dir() and place.is_dir():
-            move_into(path, place)
+        destination = target / path.name
+        if path.is_dir() and destination.is_dir():
+            move_into(path, destination)
         else:
-            os.replace(path, place)  # noqa: PTH105 (over what an earlier, interrupted extraction left)
+            os.replace(path, destination)  # noqa: PTH105 (overwrites files of an interrupted extraction)
     folder.rmdir()
 
 
-def _unzip(file: IO[bytes], folder: Path, room: int) -> None:
+def _unzip(file: IO[bytes], folder: Path, limit: int) -> None:
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             name = member.filename
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise ReadError(_unsafe(name, "is a link"))
+                raise _unsafe(name, "is a link")
             if member.flag_bits & 1:
-                msg = f"Cannot extract the member {name!r}: it needs a password. Extract the archive by hand."
-                raise ReadError(msg)
-            place = _place(folder, name)
+                raise ReadError(
+                    f"Cannot extract the member {name!r}: it needs a password.",
+                    remedy="Extract the archive manually.",
+                )
+            path = _member_path(folder, name)
             if member.is_dir():
-                place.mkdir(parents=True, exist_ok=True)
+                path.mkdir(parents=True, exist_ok=True)
                 continue
             with archive.open(member) as content:
-                room -= _copy(content, place, room, name)
+                limit -= _copy(content, path, limit, name)
 
 
-def _untar(file: IO[bytes], folder: Path, room: int) -> None:
+def _untar(file: IO[bytes], folder: Path, limit: int) -> None:
     with tarfile.open(fileobj=file, mode="r:*") as archive:
         for member in archive:
             if not (member.isfile() or member.isdir()):
-                raise ReadError(_unsafe(member.name, "is a link or a device"))
-            place = _place(folder, member.name)
+                raise _unsafe(member.name, "is a link or a device")
+            path = _member_path(folder, member.name)
             if member.isdir():
-                place.mkdir(parents=True, exist_ok=True)
+                path.mkdir(parents=True, exist_ok=True)
                 continue
             content = archive.extractfile(member)
             assert content is not None
-            room -= _copy(content, place, room, member.name)
+            limit -= _copy(content, path, limit, member.name)
 
 
-def _place(folder: Path, name: str) -> Path:
+def _member_path(folder: Path, name: str) -> Path:
     path = PurePosixPath(name.replace("\\", "/"))
+    # A colon in the first part is a Windows drive.
     if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
-        raise ReadError(_unsafe(name, "leaves the folder"))
+        raise _unsafe(name, "leaves the folder")
     return folder.joinpath(*path.parts)
 
 
-def _copy(content: Any, place: Path, room: int, name: str) -> int:
-    """Write a member, at most so many bytes, and return how many."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _copy(content: Any, path: Path, limit: int, name: str) -> int:
+    """Write a member of up to `limit` bytes, and return its size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    with content, place.open("wb") as file:
+    with content, path.open("wb") as file:
         while block := content.read(1 << 20):
             count += len(block)
-            if count > room:
-                msg = f"Cannot extract {name!r}: the archive holds more than it may, or than the disk has room for."
-                raise ReadError(msg + " Free some room, or fetch the archive again.")
+            if count > limit:
+                raise ReadError(
+                    f"Cannot extract {name!r}: the archive exceeds the size limit or the free disk space.",
+                    remedy="Free disk space, or fetch the archive again.",
+                )
             file.write(block)
     return count
 
 
-def _unsafe(name: str, why: str) -> str:
-    return f"Cannot extract the member {name!r}: it {why}, which no dataset needs. Fetch the archive again."
+def _unsafe(name: str, reason: str) -> ReadError:
+    return ReadError(f"Cannot extract the member {name!r}: it {reason}.", remedy="Fetch the archive again.")
 
 
 class Joined:
-    """Files one after the other as one that can be read and sought in."""
+    """Read-only, seekable concatenation of files."""
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self.parts = [(part, part.stat().st_size) for part in parts]
-        self.at = 0
+        self.position = 0
         self.size = sum(size for _, size in self.parts)
 
     def __enter__(self) -> Self:
@@ -175,27 +185,27 @@ class Joined:
         return True
 
     def tell(self) -> int:
-        """Return the place of the next byte."""
-        return self.at
+        """Return the position of the next byte."""
+        return self.position
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place, as files do."""
-        self.at = offset + (0, self.at, self.size)[whence]
-        return self.at
+        """Set the position, like `io.IOBase.seek`."""
+        self.position = offset + (0, self.position, self.size)[whence]
+        return self.position
 
     def read(self, count: int = -1) -> bytes:
-        """Return the next bytes."""
-        end = self.size if count < 0 else min(self.at + count, self.size)
-        out = b"".join(self._pieces(self.at, end))
-        self.at += len(out)
-        return out
+        """Return the next `count` bytes, or all remaining bytes."""
+        end = self.size if count < 0 else min(self.position + count, self.size)
+        content = b"".join(self._chunks(self.position, end))
+        self.position += len(content)
+        return content
 
-    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
-        first = 0
+    def _chunks(self, start: int, end: int) -> Iterator[bytes]:
+        offset = 0
         for part, size in self.parts:
-            low, high = max(start, first), min(end, first + size)
+            low, high = max(start, offset), min(end, offset + size)
             if low < high:
                 with part.open("rb") as file:
-                    file.seek(low - first)
+                    file.seek(low - offset)
                     yield file.read(high - low)
-            first += size
+            offset += size

@@ -1,7 +1,7 @@
-"""Bring a dataset to disk: download, verify, extract, and leave nothing half-done.
+"""Fetch a dataset: download its archives, verify checksums and extract them, safely under interruption.
 
-A folder `.geoxt` below the root holds a lock, what is being extracted, and a note for each archive that is in place:
-what it made, a line each.
+A folder `.geoxt` below the root holds a lock, unfinished extractions, and for each complete archive a text file
+`*.done` that lists the extracted top-level paths, one per line.
 """
 
 from __future__ import annotations
@@ -25,153 +25,167 @@ def fetch(
 ) -> Path:
     """Download and extract all files of a dataset into a folder.
 
-    Existing files are kept, and interrupted downloads resume. Processes that fetch into the same folder wait for each
-    other.
+    Existing files are kept, and interrupted downloads resume. A file lock serializes processes that fetch into the
+    same folder.
 
     Parameters
     ----------
     name
-        One of `names()`, or a spec.
+        Name of a dataset (see `names`), or a spec.
     root
-        Where to put it; it is made.
+        Folder of the dataset; it is created if missing.
     checksum
-        Compare every file with its published checksum before it is used.
+        Verify the published checksum of every file.
     progress
-        Show a bar for each download (with tqdm).
+        Show a progress bar for each download (needs tqdm).
     again
-        Extract archives anew that are in place, over what is broken or missing; those that are still there are not
-        downloaded again.
+        Extract complete archives again, over broken or missing files. Archives on disk are not downloaded again.
 
     Returns
     -------
     Path
-        The folder.
+        The folder of the dataset.
 
     Raises
     ------
     ReadError
-        Where a file cannot be had, is not what was published, or cannot be extracted; or where an account stands before
-        it: the message then says what to put where.
+        If a file cannot be downloaded or extracted, or its checksum differs; also if a file has to be downloaded
+        manually (the message then has the instructions).
     OutputError
-        Where the folder cannot be written.
+        If the folder cannot be written.
     """
     spec = get(name) if isinstance(name, str) else name
-    place = Path(root).expanduser()
-    if place.is_file():
-        msg = f"Cannot fetch {spec.name!r} into {str(place)!r}: it is a file. Pass root= of a folder."
-        raise OutputError(msg)
-    if not any(archive.url for archive in spec.archives) and by_hand(spec, place):
-        raise ReadError(_refused(spec, place))  # before a folder is made for nothing
+    folder = Path(root).expanduser()
+    if folder.is_file():
+        raise OutputError(
+            f"Cannot fetch {spec.name!r} into {str(folder)!r}: it is a file.",
+            remedy="Pass {root} of a folder.",
+            argument="root",
+        )
+    if not any(archive.url for archive in spec.archives) and manual_instructions(spec, folder):
+        raise _manual_download_error(spec, folder)  # before an empty folder is created
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / ".geoxt").mkdir(exist_ok=True)
-        with FileLock(place / ".geoxt" / "lock"):
-            for left in (place / ".geoxt").glob("extract-*"):
-                shutil.rmtree(left)
-            for group in sorted(_groups(spec), key=lambda some: some[0].url is None):  # what needs no one first
-                if group[0].apart and group[0].url is None and not (place / group[0].file).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".geoxt").mkdir(exist_ok=True)
+        with FileLock(folder / ".geoxt" / "lock"):
+            for unfinished in (folder / ".geoxt").glob("extract-*"):
+                shutil.rmtree(unfinished)
+            # Downloads come first: a missing manual archive raises only after they are complete.
+            for group in sorted(_groups(spec), key=lambda archives: archives[0].url is None):
+                if group[0].apart and group[0].url is None and not (folder / group[0].file).is_file():
                     continue
-                _bring(spec, group, place, checksum=checksum, progress=progress, again=again)
+                _fetch_group(spec, group, folder, checksum=checksum, progress=progress, again=again)
     except ReadError:
         raise
     except OSError as error:
-        msg = f"Cannot write {spec.name!r} to {str(place)!r}: {error}. Pass root= of a folder with room."
-        raise OutputError(msg) from error
-    return place
+        raise OutputError(
+            f"Cannot write {spec.name!r} to {str(folder)!r}: {error}.",
+            remedy="Pass {root} of a writable folder with enough disk space.",
+            argument="root",
+        ) from error
+    return folder
 
 
-def by_hand(spec: Spec, root: Path) -> str:
+def manual_instructions(spec: Spec, root: Path) -> str:
     """Return the manual-download instructions for missing archives, or an empty string."""
-    places: dict[str, list[str]] = {}
-    for one in spec.archives:
-        if not (one.url or one.apart or in_place(one, root) or (root / one.file).is_file()):
-            places.setdefault(one.manual or f"See {spec.homepage}.", []).append(repr(str(root / one.file)))
-    return " ".join(f"{how} Put it at {' and '.join(paths)}." for how, paths in places.items())
+    targets: dict[str, list[str]] = {}
+    for archive in spec.archives:
+        if not (archive.url or archive.apart or is_complete(archive, root) or (root / archive.file).is_file()):
+            targets.setdefault(archive.manual or f"See {spec.homepage}.", []).append(repr(str(root / archive.file)))
+    return " ".join(f"{text} Put it at {' and '.join(paths)}." for text, paths in targets.items())
 
 
-def _refused(spec: Spec, root: Path) -> str:
-    msg = f"Cannot download {spec.name!r}: what is missing is given to people, not to programs. {by_hand(spec, root)} "
-    return msg + "Then fetch again."
+def _manual_download_error(spec: Spec, root: Path) -> ReadError:
+    instructions = manual_instructions(spec, root).replace("{", "{{").replace("}", "}}")
+    return ReadError(
+        f"Cannot download {spec.name!r}: its missing archives need a manual download.",
+        remedy=f"{instructions} Then fetch again.".strip(),
+    )
 
 
-def in_place(archive: Archive, root: Path) -> bool:
+def is_complete(archive: Archive, root: Path) -> bool:
     """Return whether all files of an archive are below the root."""
-    if (root / ".geoxt" / f"{_flat(archive)}.moving").exists():
+    if (root / ".geoxt" / f"{_flat_name(archive)}.moving").exists():
         return False
-    done = root / ".geoxt" / f"{_flat(archive)}.done"
+    done = root / ".geoxt" / f"{_flat_name(archive)}.done"
     if done.exists():
         return all((root / path).exists() for path in done.read_text(encoding="utf-8").splitlines())
     if not is_archive(archive.join or archive.file):
-        return all(_begins(root, start) for start in archive.holds or (archive.file,))
-    return bool(archive.holds) and all(_begins(root, start, but=archive.file) for start in archive.holds)
+        return all(_exists(root, prefix) for prefix in archive.holds or (archive.file,))
+    return bool(archive.holds) and all(_exists(root, prefix, exclude=archive.file) for prefix in archive.holds)
 
 
-def _begins(root: Path, start: str, *, but: str | None = None) -> bool:
-    """Tell whether any path begins so, but that of the archive itself and what has come of it."""
-    path = root / start
-    if start.endswith("/"):
+def _exists(root: Path, prefix: str, *, exclude: str | None = None) -> bool:
+    """Return whether any path has the prefix, except an archive and its partial download."""
+    path = root / prefix
+    if prefix.endswith("/"):
         return path.is_dir() and any(path.iterdir())
-    own = {} if but is None else {root / but, root / f"{but}.part", root / f"{but}.part.tag"}
-    return path.exists() or any(other not in own for other in path.parent.glob(f"{path.name}*"))
+    excluded = {} if exclude is None else {root / exclude, root / f"{exclude}.part", root / f"{exclude}.part.tag"}
+    return path.exists() or any(other not in excluded for other in path.parent.glob(f"{path.name}*"))
 
 
 def _groups(spec: Spec) -> list[list[Archive]]:
-    """Return the archives, parts of one together."""
+    """Return the archives, grouped by the multi-part archive that they belong to."""
     groups: dict[str, list[Archive]] = {}
     for archive in spec.archives:
         groups.setdefault(archive.join or archive.file, []).append(archive)
     return list(groups.values())
 
 
-def _bring(spec: Spec, group: Sequence[Archive], root: Path, *, checksum: bool, progress: bool, again: bool) -> None:
+def _fetch_group(
+    spec: Spec, group: Sequence[Archive], root: Path, *, checksum: bool, progress: bool, again: bool
+) -> None:
     first, target = group[0], _target(group[0], root)
-    notes = root / ".geoxt"
-    done = notes / f"{_flat(first)}.done"
+    state = root / ".geoxt"
+    done = state / f"{_flat_name(first)}.done"
     name = first.join or first.file
-    if in_place(first, root) and not (again and is_archive(name)):
+    if is_complete(first, root) and not (again and is_archive(name)):
         if checksum and target.is_file() and (again or not done.exists()):
             require_checksum(first, target)
-            done.write_text(_below(target, root), encoding="utf-8")
+            done.write_text(_relative(target, root), encoding="utf-8")
         return
-    paths = [_have(spec, archive, root, checksum=checksum, progress=progress) for archive in group]
+    paths = [_local_file(spec, archive, root, checksum=checksum, progress=progress) for archive in group]
     if not is_archive(name):
         if paths[0] != target:
             target.parent.mkdir(parents=True, exist_ok=True)
             paths[0].replace(target)
-        done.write_text(_below(target, root), encoding="utf-8")
+        done.write_text(_relative(target, root), encoding="utf-8")
         return
-    folder = extract(name, paths, notes)
-    made = "\n".join(_below(root / first.into / path.name, root) for path in sorted(folder.iterdir()))
-    moving = notes / f"{_flat(first)}.moving"
+    folder = extract(name, paths, state)
+    extracted = "\n".join(_relative(root / first.into / path.name, root) for path in sorted(folder.iterdir()))
+    # A crash between touch and unlink leaves `.moving`: the archive then counts as incomplete and is extracted again.
+    moving = state / f"{_flat_name(first)}.moving"
     moving.touch()
     move_into(folder, root / first.into)
-    done.write_text(made, encoding="utf-8")
+    done.write_text(extracted, encoding="utf-8")
     moving.unlink()
 
 
-def _below(path: Path, root: Path) -> str:
+def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _have(spec: Spec, archive: Archive, root: Path, *, checksum: bool, progress: bool) -> Path:
-    """Return a file that is there, verified, or download it."""
+def _local_file(spec: Spec, archive: Archive, root: Path, *, checksum: bool, progress: bool) -> Path:
+    """Return the verified file of an archive; download it if missing."""
     path = root / archive.file
     if path.is_file():
         if checksum:
             require_checksum(archive, path)
         return path
     if archive.url is None:
-        raise ReadError(_refused(spec, root))
+        raise _manual_download_error(spec, root)
     if not archive.url.startswith(("http://", "https://", "ftp://", "s3://", "file://")):
-        msg = f"Cannot download {archive.url!r}: only http, https, ftp and s3 are known. Mend the spec."
-        raise InputError(msg)
+        raise InputError(
+            f"Cannot download {archive.url!r}: the scheme is not one of http, https, ftp, s3 and file.",
+            remedy="Correct the URL in the spec.",
+        )
     return download(archive, root, checksum=checksum, progress=progress)
 
 
 def _target(archive: Archive, root: Path) -> Path:
-    """Return where a file that is no archive belongs."""
+    """Return the final path of a file that is not an archive."""
     return root / (archive.holds[0] if archive.holds else archive.file)
 
 
-def _flat(archive: Archive) -> str:
+def _flat_name(archive: Archive) -> str:
     return (archive.join or archive.file).replace("/", "_")

@@ -1,4 +1,4 @@
-"""Compare a dataset on disk with its spec: what is missing, what is too much, what cannot be read."""
+"""Verify a dataset on disk against its spec: missing, unreadable and extra files."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was found."""
+    """Result of the verification of a dataset."""
 
     samples: int
-    """Samples that are there; of windows, the images that they are cut from."""
+    """Number of samples on disk; for samples that are windows of images, number of images."""
     expected: int | None
-    """Samples that the whole release has, where known."""
+    """Number of samples of the full release, if known."""
     problems: tuple[str, ...]
-    """What is missing or cannot be read, each with its path."""
+    """Missing and unreadable files, one line each with the path."""
     extra: tuple[str, ...]
-    """Files that are nothing the spec knows; they are passed over."""
+    """Files that the spec does not describe; they are ignored."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing or broken."""
+        """Whether the dataset has no problems."""
         return not self.problems
 
     def __str__(self) -> str:
         lines = [f"{self.samples} samples" + (f" of {self.expected}" if self.expected else "")]
-        for what, found in (("problem", self.problems), ("extra file", self.extra)):
-            lines += [f"{what}: {one}" for one in found[:SHOWN]]
-            lines += [f"{what}: and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+        for kind, messages in (("problem", self.problems), ("extra file", self.extra)):
+            lines += [f"{kind}: {message}" for message in messages[:SHOWN]]
+            lines += [f"{kind}: and {len(messages) - SHOWN} more"] if len(messages) > SHOWN else []
         return "\n".join(lines)
 
 
 def check(
     reader: Reader, entries: Sequence[Entry], left_out: Sequence[str], *, whole: bool, deep: bool = False
 ) -> Report:
-    """Return what is missing, too much, or with `deep` cannot be read."""
+    """Return a report of missing and extra files and, if `deep`, of unreadable samples."""
     spec, root = reader.spec, reader.root
     expected, count = spec.samples if whole else None, len(first_windows(entries))
     problems = list(left_out)
@@ -59,7 +59,7 @@ def check(
         if deep:
             problems += _unreadable(reader, entry)
     if expected is not None and count != expected:
-        problems.append(f"{count} samples, where the release has {expected}")
+        problems.append(f"{count} samples, but the release has {expected}")
     return Report(
         samples=count,
         expected=expected,
@@ -77,7 +77,7 @@ def _unreadable(reader: Reader, entry: Entry) -> list[str]:
 
 
 def _extra(reader: Reader, known: set[str]) -> Iterator[str]:
-    """Yield files below the folders of the dataset that no asset, list or archive is."""
+    """Yield the files below the root that are no asset, split list or archive."""
     spec, root = reader.spec, reader.root
     shared = [t for asset in spec.assets.values() if is_shared(asset) for t in asset.templates]
     shared += [Template(spec.splits.path)] if isinstance(spec.splits, Lists) else []

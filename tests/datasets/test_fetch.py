@@ -1,4 +1,4 @@
-"""Fetching from a server on loopback: resumed, verified, locked, and nothing half-done."""
+"""Fetch datasets from a server on loopback: resume, checksums, locks and interrupted extractions."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def files(root: Path) -> set[str]:
     }
 
 
-def test_load_fetches_what_is_not_there(packed, tmp_path):
+def test_load_downloads_a_missing_dataset(packed, tmp_path):
     spec, *_ = packed
     with pytest.raises(ReadError, match="Pass download=True"):
         load(spec, tmp_path / "new")
-    found = load(spec, tmp_path / "new", download=True)
-    assert len(found) == 2
+    dataset = load(spec, tmp_path / "new", download=True)
+    assert len(dataset) == 2
     assert "ponds.zip" in files(tmp_path / "new")
 
 
 @pytest.fixture(scope="module")
-def behind(served):
-    """Return a file of some size on a server behind a proxy, and the proxy."""
+def proxied_file(served):
+    """Return the bytes of a 300 kB file on a server behind a proxy, and the proxy."""
     folder, url = served
     content = os.urandom(300_000)
     (folder / "part.bin").write_bytes(content)
@@ -48,9 +48,9 @@ def behind(served):
 
 
 @pytest.fixture
-def big(behind):
-    behind[1].forget()
-    return behind
+def big(proxied_file):
+    proxied_file[1].forget()
+    return proxied_file
 
 
 def ask(archive, folder, **options):
@@ -62,12 +62,12 @@ def sum_of(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def test_a_connection_that_is_cut_goes_on_where_it_was(big, tmp_path):
+def test_download_resumes_after_a_cut_connection(big, tmp_path):
     content, proxy = big
     proxy.fail(kind="cut", keep=0.6)
     archive = Archive(file="part.bin", url=f"{proxy.url}/part.bin", sha256=sum_of(content))
-    found = ask(archive, tmp_path / "out")
-    assert found.read_bytes() == content
+    path = ask(archive, tmp_path / "out")
+    assert path.read_bytes() == content
     ranges = [request.headers.get("range") for request in proxy.seen if request.method == "GET"]
     assert ranges[0] is None
     assert ranges[1].startswith("bytes=")
@@ -75,7 +75,7 @@ def test_a_connection_that_is_cut_goes_on_where_it_was(big, tmp_path):
     assert files(tmp_path / "out") == {"part.bin"}
 
 
-def test_what_came_is_kept_for_the_next_time(big, tmp_path, monkeypatch):
+def test_partial_download_resumes_in_the_next_call(big, tmp_path, monkeypatch):
     content, proxy = big
     monkeypatch.setattr(download_module, "POLICY", RetryPolicy(retries=0))
     archive = Archive(file="part.bin", url=f"{proxy.url}/part.bin", sha256=sum_of(content))
@@ -89,14 +89,14 @@ def test_what_came_is_kept_for_the_next_time(big, tmp_path, monkeypatch):
     assert ask(archive, tmp_path / "out").read_bytes() == content
 
 
-def test_gives_up_where_nothing_comes(big, tmp_path):
+def test_missing_file_on_the_server_raises(big, tmp_path):
     _, proxy = big
     archive = Archive(file="part.bin", url=f"{proxy.url}/none.bin")
     with pytest.raises(ReadError, match=r"none\.bin.*404"):
         ask(archive, tmp_path / "out")
 
 
-def test_a_wrong_checksum_leaves_nothing(big, tmp_path):
+def test_wrong_checksum_leaves_no_file(big, tmp_path):
     content, proxy = big
     archive = Archive(file="part.bin", url=f"{proxy.url}/part.bin", md5="0" * 32)
     with pytest.raises(ReadError, match="is not md5:0000"):
@@ -105,7 +105,7 @@ def test_a_wrong_checksum_leaves_nothing(big, tmp_path):
     assert ask(archive, tmp_path / "out", checksum=False).read_bytes() == content
 
 
-def test_a_file_that_was_put_there_is_verified(packed, tmp_path):
+def test_checksum_of_a_manually_placed_archive_is_verified(packed, tmp_path):
     spec, folder, _ = packed
     root = tmp_path / "by-hand"
     root.mkdir()
@@ -115,7 +115,7 @@ def test_a_file_that_was_put_there_is_verified(packed, tmp_path):
     assert files(root) == {"ponds.zip"}
 
 
-def test_an_interrupted_extraction_is_told_and_mended(packed, tmp_path, monkeypatch):
+def test_interrupted_extraction_raises_and_is_repeated_by_download(packed, tmp_path, monkeypatch):
     spec, *_ = packed
     root = tmp_path / "root"
 
@@ -145,11 +145,11 @@ other = os.fork()
 fetch(replace(get("levircd_plus"), archives=(archive,)), root)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) if other else 0)
 """
-"""A program that is two processes when it comes to fetching."""
+"""Program that fetches in two processes at the same time."""
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
-def test_processes_wait_for_each_other(packed, tmp_path):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_concurrent_fetches_are_serialized(packed, tmp_path):
     spec, _, url = packed
     root = tmp_path / "shared"
     command = [sys.executable, "-c", TWICE, f"{url}/ponds.zip", spec.archives[0].sha256, str(root)]
@@ -158,18 +158,18 @@ def test_processes_wait_for_each_other(packed, tmp_path):
     assert len(load(replace(spec, archives=()), root)) == 2
 
 
-def test_what_only_people_get_is_told(ponds, tmp_path):
+def test_manual_archives_raise_with_instructions(ponds, tmp_path):
     ask = "Ask the kite club."
-    by_form = replace(ponds, archives=tuple(Archive(file=name, manual=ask) for name in ("ponds.zip", "lists.zip")))
-    told = r"Ask the kite club\. Put it at .*ponds\.zip' and .*lists\.zip'\. Then"
-    with pytest.raises(ReadError, match=f"{told} fetch again"):
-        fetch(by_form, tmp_path / "root")
-    with pytest.raises(ReadError, match=f"{told} pass download=True"):
-        load(by_form, tmp_path / "root")
+    manual = replace(ponds, archives=tuple(Archive(file=name, manual=ask) for name in ("ponds.zip", "lists.zip")))
+    instructions = r"Ask the kite club\. Put it at .*ponds\.zip' and .*lists\.zip'\. Then"
+    with pytest.raises(ReadError, match=f"{instructions} fetch again"):
+        fetch(manual, tmp_path / "root")
+    with pytest.raises(ReadError, match=f"{instructions} pass download=True"):
+        load(manual, tmp_path / "root")
     assert not (tmp_path / "root").exists()
 
 
-def test_what_needs_no_one_comes_first(packed, tmp_path):
+def test_downloads_precede_the_error_of_manual_archives(packed, tmp_path):
     spec, *_ = packed
     mixed = replace(spec, archives=(Archive(file="more.zip", manual="Ask.", holds=("more/",)), *spec.archives))
     with pytest.raises(ReadError, match=r"Ask\. Put it at .*more\.zip'\."):
@@ -177,7 +177,7 @@ def test_what_needs_no_one_comes_first(packed, tmp_path):
     assert len(load(spec, tmp_path / "root")) == 2
 
 
-def test_an_archive_is_not_what_it_holds(ponds, tmp_path):
+def test_archive_is_not_mistaken_for_its_content(ponds, tmp_path):
     content = b"a list"
     (tmp_path / "list.txt.bz2").write_bytes(bz2.compress(content))
     spec = replace(ponds, archives=(Archive(file="list.txt.bz2", holds=("list.txt",), manual="Ask."),))
@@ -185,19 +185,19 @@ def test_an_archive_is_not_what_it_holds(ponds, tmp_path):
     assert (tmp_path / "list.txt").read_bytes() == content
 
 
-def test_strange_addresses_are_refused(ponds, tmp_path):
+def test_unsupported_url_scheme_raises(ponds, tmp_path):
     odd = replace(ponds, archives=(Archive(file="ponds.zip", url="gopher://ponds"),))
-    with pytest.raises(InputError, match="only http"):
+    with pytest.raises(InputError, match="scheme is not one of http"):
         fetch(odd, tmp_path / "root")
 
 
-def test_objects_of_public_buckets_have_an_address():
+def test_s3_url_becomes_https_url():
     assert download_module.http_url("s3://spacenet-dataset/a/b.tar.gz") == (
         "https://spacenet-dataset.s3.amazonaws.com/a/b.tar.gz"
     )
 
 
-def test_what_was_removed_since_is_fetched_anew(packed, tmp_path):
+def test_removed_files_are_fetched_again(packed, tmp_path):
     spec, *_ = packed
     root = fetch(spec, tmp_path / "root")
     (root / "ponds").rename(tmp_path / "away")
@@ -206,7 +206,7 @@ def test_what_was_removed_since_is_fetched_anew(packed, tmp_path):
     assert load(spec, root, download=True).verify(deep=True).ok
 
 
-def test_what_broke_since_is_extracted_again(packed, tmp_path):
+def test_again_extracts_over_broken_files(packed, tmp_path):
     spec, *_ = packed
     root = fetch(spec, tmp_path / "root")
     broken = next((root / "ponds").rglob("*.png"))
@@ -217,7 +217,7 @@ def test_what_broke_since_is_extracted_again(packed, tmp_path):
     assert load(spec, root).verify(deep=True).ok
 
 
-def test_again_compares_a_single_file_with_its_checksum(packed, tmp_path):
+def test_again_verifies_the_checksum_of_a_single_file(packed, tmp_path):
     spec, folder, url = packed
     (folder / "list.txt").write_bytes(b"a list")
     archive = Archive(file="list.txt", url=f"{url}/list.txt", sha256=sum_of(b"a list"))

@@ -166,7 +166,7 @@ def test_images_are_counted_once(trees):
     report = load(tree.spec, tree.root).verify()
     assert (report.samples, report.expected, report.ok) == (len(tree.samples), len(tree.samples), True)
     gone = load(replace(tree.spec, samples=70), tree.root).verify()
-    assert gone.problems == (f"{len(tree.samples)} samples, where the release has 70",)
+    assert gone.problems == (f"{len(tree.samples)} samples, but the release has 70",)
 
 
 def test_a_split_of_windows_is_no_layer(trees):

@@ -46,7 +46,7 @@ def test_the_command_verifies(capsys, tmp_path):
     make_tree(datasets.get("levircd_plus"), tmp_path)
     assert cli.main(["datasets", "verify", "levircd_plus", str(tmp_path), "--deep"]) == 2
     said = capsys.readouterr()
-    assert "2 samples, where the release has 985" in said.out
+    assert "2 samples, but the release has 985" in said.out
     assert "1 problems" in said.err
 
 
