@@ -4,7 +4,17 @@ from geoxt.datasets.assets import Array, Asset, Audio, Boxes, Raster, Table, Vec
 from geoxt.datasets.catalog import get, names
 from geoxt.datasets.dataset import Dataset, load
 from geoxt.datasets.fetch import fetch
-from geoxt.datasets.spec import Archive, Folders, Level, Lists, Named, Rule, Runs, Spec, Statistics
+from geoxt.datasets.spec import (
+    Archive,
+    FieldSplit,
+    FolderSplit,
+    Level,
+    ListSplit,
+    RandomSplit,
+    SequentialSplit,
+    Spec,
+    Statistics,
+)
 from geoxt.datasets.summary import describe
 from geoxt.datasets.verify import Report
 
@@ -15,14 +25,14 @@ __all__ = [
     "Audio",
     "Boxes",
     "Dataset",
-    "Folders",
+    "FieldSplit",
+    "FolderSplit",
     "Level",
-    "Lists",
-    "Named",
+    "ListSplit",
+    "RandomSplit",
     "Raster",
     "Report",
-    "Rule",
-    "Runs",
+    "SequentialSplit",
     "Spec",
     "Statistics",
     "Table",

@@ -17,7 +17,7 @@ from typing import Any
 
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.sample_index import Missing, build
-from geoxt.datasets.spec import Lists, Spec
+from geoxt.datasets.spec import ListSplit, Spec
 from geoxt.storage import atomic_write, cache_folder
 from geoxt.template import Template, Value
 
@@ -56,7 +56,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _lists(spec: Spec, root: Path) -> Iterable[Path]:
-    if isinstance(spec.splits, Lists):
+    if isinstance(spec.splits, ListSplit):
         yield root
         yield from (path for path, _ in Template(spec.splits.path).find(root))
 

@@ -22,7 +22,7 @@ from geoxt.datasets.locations import outlines
 from geoxt.datasets.plot import draw
 from geoxt.datasets.read_sample import Reader, Sample
 from geoxt.datasets.sample_index import Missing
-from geoxt.datasets.spec import Folders, Lists, Rule, Runs, Spec
+from geoxt.datasets.spec import FolderSplit, ListSplit, RandomSplit, SequentialSplit, Spec
 from geoxt.datasets.splits import assign
 from geoxt.datasets.verify import Report, check
 from geoxt.errors import DatasetWarning, InputError, ReadError
@@ -210,7 +210,7 @@ def load(
 
 def _released(spec: Spec, split: str | None) -> Spec:
     """Return the dataset without the splits that came apart from it, or of these the one that is asked for."""
-    if not isinstance(spec.splits, Folders) or not spec.splits.apart:
+    if not isinstance(spec.splits, FolderSplit) or not spec.splits.apart:
         return spec
     key, lead = next(iter(spec.assets.items()))
     wanted = [one for one in spec.split_names if one not in spec.splits.apart]
@@ -222,20 +222,20 @@ def _released(spec: Spec, split: str | None) -> Spec:
 def _of_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Reader, list[Entry]]:
     """Return the samples of a split, and what reads them."""
     spec, root = reader.spec, reader.root
-    if isinstance(spec.splits, Lists) and all(entry.listed is None for entry in entries):
+    if isinstance(spec.splits, ListSplit) and all(entry.listed is None for entry in entries):
         found = list(Template(spec.splits.path).find(root))
         why = "none of its samples is in them" if found else "they are not there"
         msg = f"Cannot split {spec.name!r} by the lists {spec.splits.path!r} below {str(root)!r}: {why}. "
         raise ReadError(msg + "Pass download=True to fetch them.")
     count = len(first_windows(entries))
-    if isinstance(spec.splits, Rule | Runs) and spec.samples is not None and count != spec.samples:
+    if isinstance(spec.splits, RandomSplit | SequentialSplit) and spec.samples is not None and count != spec.samples:
         msg = f"{spec.name!r} in {str(root)!r} has {count:,} samples, the release {spec.samples:,}: its splits are cut "
         warnings.warn(f"{msg}from what is there, and are not those of the release.", DatasetWarning, stacklevel=3)
-    places = outlines(spec, root, entries) if isinstance(spec.splits, Rule) and spec.splits.block else None
+    places = outlines(spec, root, entries) if isinstance(spec.splits, RandomSplit) and spec.splits.block else None
     of = assign(spec, entries, places=places)
     if split not in of:
         raise ReadError(_empty(spec, root, split, of))
-    if isinstance(spec.splits, Rule) and spec.splits.shapes:
+    if isinstance(spec.splits, RandomSplit) and spec.splits.shapes:
         reader = replace(reader, away=tuple(instances_of_other_splits(reader, entries, of, split, spec.splits.shapes)))
     return reader, [entry for entry, one in zip(entries, of, strict=True) if one == split]
 

@@ -20,7 +20,7 @@ from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.find_files import is_shared
 from geoxt.datasets.labels import folder_label, read_label
 from geoxt.datasets.rasters import Crop, Image
-from geoxt.datasets.spec import Rule, Spec
+from geoxt.datasets.spec import RandomSplit, Spec
 from geoxt.datasets.table_rows import read_object, read_rows
 from geoxt.datasets.vector_labels import Drawing, empty_objects, read_coco
 from geoxt.errors import ReadError
@@ -137,7 +137,7 @@ class Reader:
         asset = self.spec.assets[key]
         if not self.away or not is_mask(asset):
             return values
-        assert isinstance(self.spec.splits, Rule)
+        assert isinstance(self.spec.splits, RandomSplit)
         shapes = str(self.spec.splits.shapes)
         numbers = values
         if key != shapes:

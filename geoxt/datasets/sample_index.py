@@ -9,7 +9,7 @@ from typing import Any, Literal
 from geoxt.datasets.assets import Asset, Raster
 from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.find_files import Found, find_asset, is_shared
-from geoxt.datasets.spec import Lists, Named, Spec
+from geoxt.datasets.spec import FieldSplit, ListSplit, Spec
 from geoxt.datasets.splits import read_lists
 from geoxt.errors import ReadError
 from geoxt.template import Fields, Value
@@ -38,9 +38,9 @@ def build(
     ]
     entries.sort(key=lambda entry: [_order(value) for value in entry.fields.values()])
     unseen: list[str] = []
-    if isinstance(spec.splits, Lists):
+    if isinstance(spec.splits, ListSplit):
         entries, unseen = _with_lists(entries, read_lists(spec.splits, root), base.names)
-    elif isinstance(spec.splits, Named):
+    elif isinstance(spec.splits, FieldSplit):
         unseen = _unnamed(entries, spec.splits)
     problems = [p for p in (_incomplete(lead_key, lead, entry) for entry in entries) if p]
     for key, asset in others.items():
@@ -75,7 +75,7 @@ def _with_lists(
     return out, [name_of(dict(zip(shared, own, strict=True))) for own in said if own not in there]
 
 
-def _unnamed(entries: Sequence[Entry], splits: Named) -> list[str]:
+def _unnamed(entries: Sequence[Entry], splits: FieldSplit) -> list[str]:
     """Return what the splits name of which there is no sample."""
     there = {entry.fields[splits.field] for entry in entries}
     return [name_of({splits.field: one}) for some in splits.values.values() for one in some if one not in there]

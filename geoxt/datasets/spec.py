@@ -42,7 +42,7 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Folders:
+class FolderSplit:
     """The field `split` of the paths says the split."""
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Folders:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lists:
+class ListSplit:
     """Lists of samples say the split, and may tell further fields of a sample."""
 
     path: str
@@ -68,7 +68,7 @@ class Lists:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class FieldSplit:
     """A fixed choice of samples, by the value of a field."""
 
     field: str
@@ -78,7 +78,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class RandomSplit:
     """A split of our own, where none is published: seeded, the same on every machine, and never across groups."""
 
     fractions: Mapping[str, float] = field(default_factory=lambda: {"train": 0.6, "val": 0.2, "test": 0.2})
@@ -104,14 +104,14 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Runs:
+class SequentialSplit:
     """Samples in the order of their names, cut into runs."""
 
     fractions: Mapping[str, float]
     """Share of each split; they sum to 1. A run ends before sample number floor(sum of shares x samples)."""
 
 
-Splits = Folders | Lists | Named | Rule | Runs
+Splits = FolderSplit | ListSplit | FieldSplit | RandomSplit | SequentialSplit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,16 +259,16 @@ class Spec:
         match self.splits:
             case None:
                 return ()
-            case Folders(names=names):
+            case FolderSplit(names=names):
                 texts = self.lead.templates[0].choices("split")
                 return tuple(dict.fromkeys(names.get(text, text) for text in texts))
-            case Lists(path=path, columns=columns, names=names):
+            case ListSplit(path=path, columns=columns, names=names):
                 held = columns.values() if isinstance(columns, Mapping) else columns
                 texts = next((c for p in (path, *held) if (c := Template(p).choices("split"))), ())
                 return tuple(dict.fromkeys(names.get(text, text) for text in texts))
-            case Named(values=values):
+            case FieldSplit(values=values):
                 return tuple(values)
-            case Rule(fractions=fractions) | Runs(fractions=fractions):
+            case RandomSplit(fractions=fractions) | SequentialSplit(fractions=fractions):
                 return tuple(fractions)
             case _:
                 raise AssertionError(self.splits)

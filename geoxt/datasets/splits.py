@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 
 from geoxt.datasets.entries import Entry
-from geoxt.datasets.spec import Folders, Lists, Named, Rule, Runs, Spec
+from geoxt.datasets.spec import FieldSplit, FolderSplit, ListSplit, RandomSplit, SequentialSplit, Spec
 from geoxt.datasets.table_rows import read_rows
 from geoxt.errors import InputError
 from geoxt.template import Fields, Template, Value
@@ -21,7 +21,7 @@ _ROUNDING = 1e-4
 """Share of an image that one beside it may seem to cover."""
 
 
-def read_lists(lists: Lists, root: Path) -> Iterator[tuple[str | None, Fields]]:
+def read_lists(lists: ListSplit, root: Path) -> Iterator[tuple[str | None, Fields]]:
     """Yield split and fields of each row of the lists that are there."""
     template = Template(lists.path)
     found = template.find(root) if root.is_dir() else iter(())
@@ -47,15 +47,15 @@ def assign(spec: Spec, entries: Sequence[Entry], *, places: Array | None = None)
     match spec.splits:
         case None:
             return [None] * len(entries)
-        case Folders(names=names):
+        case FolderSplit(names=names):
             return [names.get(str(e.fields["split"]), str(e.fields["split"])) for e in entries]
-        case Lists():
+        case ListSplit():
             return [e.listed for e in entries]
-        case Named(field=field, values=values):
+        case FieldSplit(field=field, values=values):
             return [next((s for s, some in values.items() if e.fields[field] in some), None) for e in entries]
-        case Runs(fractions=fractions):
+        case SequentialSplit(fractions=fractions):
             return _in_runs(fractions, len(entries))
-        case Rule() as rule:
+        case RandomSplit() as rule:
             return _by_rule(rule, entries, places, spec.window)
         case _:
             raise AssertionError(spec.splits)
@@ -67,7 +67,7 @@ def _in_runs(fractions: Mapping[str, float], count: int) -> list[str | None]:
     return [name for name, start, end in zip(fractions, ends, ends[1:], strict=False) for _ in range(start, end)]
 
 
-def _by_rule(rule: Rule, entries: Sequence[Entry], places: Array | None, window: int | None) -> list[str | None]:
+def _by_rule(rule: RandomSplit, entries: Sequence[Entry], places: Array | None, window: int | None) -> list[str | None]:
     """Order the groups of each class by a hash of their names, and cut the order by the fractions."""
     if abs(sum(rule.fractions.values()) - 1) > 1e-9 or min(rule.fractions.values()) < 0:
         msg = f"Cannot split by {dict(rule.fractions)}: the fractions sum to {sum(rule.fractions.values())}, not to 1, "
@@ -87,7 +87,7 @@ def _by_rule(rule: Rule, entries: Sequence[Entry], places: Array | None, window:
     return list(parts) if places is None else _apart(parts, places, list(rule.fractions))
 
 
-def _groups(rule: Rule, entries: Sequence[Entry], places: Array | None, window: int | None) -> list[str]:
+def _groups(rule: RandomSplit, entries: Sequence[Entry], places: Array | None, window: int | None) -> list[str]:
     """Return the group of each sample: its block, or the fields that its group shares, or itself."""
     if rule.block is not None and places is not None:
         centres = shapely.get_coordinates(shapely.centroid(places)) // rule.block
@@ -95,7 +95,7 @@ def _groups(rule: Rule, entries: Sequence[Entry], places: Array | None, window: 
     return ["/".join(_shared(rule, entry, window)) for entry in entries]
 
 
-def _shared(rule: Rule, entry: Entry, window: int | None) -> Iterator[str]:
+def _shared(rule: RandomSplit, entry: Entry, window: int | None) -> Iterator[str]:
     """Yield what samples of one group share; a window that was moved inwards is in the block that it begins in."""
     names = rule.group if rule.group or window else tuple(entry.fields)
     yield from (str(entry.fields[name]) for name in names)

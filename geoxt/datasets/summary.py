@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from geoxt.datasets.assets import Raster
 from geoxt.datasets.catalog import get
-from geoxt.datasets.spec import Archive, Folders, Lists, Named, Rule, Runs, Spec
+from geoxt.datasets.spec import Archive, FieldSplit, FolderSplit, ListSplit, RandomSplit, SequentialSplit, Spec
 
 
 def describe(name: str | Spec) -> str:
@@ -48,17 +48,17 @@ def split_words(spec: Spec) -> str:
     match spec.splits:
         case None:
             return "none"
-        case Rule() as rule:
+        case RandomSplit() as rule:
             return f"ours, {rule.words(spec.window)}"
-        case Folders(apart=apart) if apart:
+        case FolderSplit(apart=apart) if apart:
             own, more = (
                 ", ".join(f"{name} {count:,}" for name, count in spec.sizes.items() if (name in apart) is further)
                 for further in (False, True)
             )
             return f"official: {own}; apart from it: {more or ', '.join(apart)}"
-        case Lists(official=False):
+        case ListSplit(official=False):
             return f"lists by others: {sizes or ', '.join(spec.split_names)}"
-        case Folders() | Lists() | Named() | Runs():
+        case FolderSplit() | ListSplit() | FieldSplit() | SequentialSplit():
             return f"official: {sizes or ', '.join(spec.split_names)}"
         case _:
             raise AssertionError(spec.splits)

@@ -10,7 +10,7 @@ from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.find_files import is_shared
 from geoxt.datasets.image_windows import first_windows
 from geoxt.datasets.read_sample import Reader
-from geoxt.datasets.spec import Folders, Lists
+from geoxt.datasets.spec import FolderSplit, ListSplit
 from geoxt.errors import GeoxtError
 from geoxt.template import Template
 
@@ -80,9 +80,9 @@ def _extra(reader: Reader, known: set[str]) -> Iterator[str]:
     """Yield the files below the root that are no asset, split list or archive."""
     spec, root = reader.spec, reader.root
     shared = [t for asset in spec.assets.values() if is_shared(asset) for t in asset.templates]
-    shared += [Template(spec.splits.path)] if isinstance(spec.splits, Lists) else []
+    shared += [Template(spec.splits.path)] if isinstance(spec.splits, ListSplit) else []
     archives = {archive.file for archive in spec.archives}
-    apart = spec.splits.apart if isinstance(spec.splits, Folders) else ()
+    apart = spec.splits.apart if isinstance(spec.splits, FolderSplit) else ()
     others = [t for asset in spec.assets.values() for t in asset.templates] if apart else []
     for folder, names, files in os.walk(root):
         names[:] = [name for name in names if not name.startswith(".")]

@@ -6,7 +6,7 @@ import pytest
 from support.dataset_trees import make_tree, pack
 from support.servers import serve_files
 
-from geoxt.datasets import Archive, Folders, Raster, Spec, get
+from geoxt.datasets import Archive, FolderSplit, Raster, Spec, get
 from geoxt.datasets.assets import Array
 from geoxt.datasets.spec import RGB, classes
 
@@ -48,7 +48,7 @@ def ponds():
             "mask": Raster("ponds/{split:train|test}/mask/{place}.png", codes={0: 0, 255: 1}, shape=(64, 96)),
         },
         archives=(Archive(file="ponds.zip", holds=("ponds/",)),),
-        splits=Folders(),
+        splits=FolderSplit(),
     )
 
 

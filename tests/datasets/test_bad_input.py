@@ -10,7 +10,7 @@ import pytest
 from support.dataset_trees import make_tree
 from support.sample_files import write_image
 
-from geoxt.datasets import Raster, Rule, fetch, get, load
+from geoxt.datasets import RandomSplit, Raster, fetch, get, load
 from geoxt.datasets.spec import classes
 from geoxt.errors import DatasetWarning, InputError, LabelError, OutputError, ReadError
 
@@ -243,7 +243,9 @@ def test_what_the_library_says_of_a_cut_image(tree):
 
 
 def test_a_rule_over_a_part_of_the_release_is_said(ponds, tmp_path):
-    tree = make_tree(replace(ponds, splits=Rule(group=("place",), fractions={"train": 0.5, "test": 0.5})), tmp_path)
+    tree = make_tree(
+        replace(ponds, splits=RandomSplit(group=("place",), fractions={"train": 0.5, "test": 0.5})), tmp_path
+    )
     assert len(load(tree.spec, tmp_path, "train")) == len(tree.samples) // 2
     whole = replace(tree.spec, samples=800)
     with pytest.warns(DatasetWarning, match=f"has {len(tree.samples)} samples, the release 800: its splits are cut"):
@@ -253,4 +255,4 @@ def test_a_rule_over_a_part_of_the_release_is_said(ponds, tmp_path):
 @pytest.mark.parametrize("shares", [{"train": 0.5}, {"train": 1.2, "test": -0.2}])
 def test_shares_that_are_none(tree, shares):
     with pytest.raises(InputError, match="Pass fractions= that are shares"):
-        load(replace(tree.spec, splits=Rule(fractions=shares)), tree.root, "train")
+        load(replace(tree.spec, splits=RandomSplit(fractions=shares)), tree.root, "train")

@@ -20,7 +20,7 @@ from geoxt import datasets
 from geoxt.datasets.assets import Audio, Raster
 from geoxt.datasets.catalog import _SPECS
 from geoxt.datasets.read_sample import is_mask
-from geoxt.datasets.spec import Lists, Rule
+from geoxt.datasets.spec import ListSplit, RandomSplit
 from geoxt.errors import InputError
 from geoxt.source import is_categorical, nodata_of
 from geoxt.template import Template
@@ -185,11 +185,11 @@ def test_few_need_a_function_of_their_own():
 @pytest.mark.parametrize("name", NAMES)
 def test_rules_of_our_own_are_told_and_grouped(name):
     spec = datasets.get(name)
-    if isinstance(spec.splits, Rule):
+    if isinstance(spec.splits, RandomSplit):
         assert set(spec.splits.group) <= {n for a in spec.assets.values() for t in a.templates for n in t.names}
         assert spec.splits.block or spec.window or not spec.georeferenced or spec.splits.group
         assert spec.splits.shapes in {None, *spec.assets}
-    if isinstance(spec.splits, Lists):
+    if isinstance(spec.splits, ListSplit):
         assert spec.split_names
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from geoxt import datasets
-from geoxt.datasets.spec import Named
+from geoxt.datasets.spec import FieldSplit
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "datasets"
 NAMES = datasets.names()
@@ -142,7 +142,7 @@ def _counts(spec, facts):
     said |= {key.partition(" ")[0]: count for key, count in more.items() if key != "unverified"}
     for split in {*spec.sizes, *said}:
         yield f"size of {split}", spec.sizes.get(split), said.get(split)
-    if isinstance(spec.splits, Named):
+    if isinstance(spec.splits, FieldSplit):
         for split, values in spec.splits.values.items():
             if stems := {Path(text).stem for text in facts["splits"].get(split, ())}:
                 files = {Path(spec.lead.templates[0].fill({spec.splits.field: value})).stem for value in values}

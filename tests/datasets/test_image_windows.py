@@ -13,7 +13,7 @@ from support.dataset_trees import make_tree
 from support.sample_files import write_image
 
 from geoxt import bridge
-from geoxt.datasets import Raster, Rule, get, load, locations, names
+from geoxt.datasets import RandomSplit, Raster, get, load, locations, names
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
@@ -206,7 +206,7 @@ def scattered(root, corners, side=8):
     for at, (left, bottom) in enumerate(corners):
         grid = make_grid((side, side), crs="EPSG:6933", left=left, top=bottom + 10 * side, resolution=10)
         write_image(root / f"p{at:03d}.tif", np.full((1, side, side), at % 250 + 1, np.uint8), grid)
-    rule = Rule(fractions={"train": 0.5, "test": 0.5}, block=1000)
+    rule = RandomSplit(fractions={"train": 0.5, "test": 0.5}, block=1000)
     return replace(get("seasonal_contrast"), assets={"image": SEEN}, splits=rule, samples=None, examples={})
 
 
@@ -269,7 +269,7 @@ def test_outlines_are_kept_until_a_file_changes(tmp_path, monkeypatch):
 
 
 def test_the_rule_does_not_depend_on_the_order():
-    rule = Rule(group=("storm",), seed=3)
+    rule = RandomSplit(group=("storm",), seed=3)
     spec = replace(get("seasonal_contrast"), splits=rule)
     entries = [Entry(fields={"storm": at // 3, "frame": at}, files={}) for at in range(90)]
     of = assign(spec, entries)
@@ -278,7 +278,7 @@ def test_the_rule_does_not_depend_on_the_order():
     assert assign(replace(spec, splits=replace(rule, seed=4)), entries) != of
 
 
-@pytest.mark.parametrize("name", [n for n in names() if isinstance(get(n).splits, Rule)])
+@pytest.mark.parametrize("name", [n for n in names() if isinstance(get(n).splits, RandomSplit)])
 def test_each_rule_is_told(name):
     spec = get(name)
     words = spec.splits.words(spec.window)

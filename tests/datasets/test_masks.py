@@ -17,7 +17,7 @@ from support.sample_files import write_image
 from geoxt import bridge
 from geoxt.alignment import intersection
 from geoxt.bridge.sample_dataset import _from_instances
-from geoxt.datasets import Runs, get, load, rasters
+from geoxt.datasets import SequentialSplit, get, load, rasters
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.splits import assign
 from geoxt.errors import InputError, ReadError
@@ -35,7 +35,9 @@ def stored_in(path):
 
 @given(count=st.integers(0, 400), shares=st.sampled_from([(0.2,) * 5, (0.75, 0.25), (0.1,) * 10]))
 def test_runs_follow_each_other(count, shares):
-    spec = replace(get("zuericrop"), splits=Runs(fractions={f"run{at}": share for at, share in enumerate(shares)}))
+    spec = replace(
+        get("zuericrop"), splits=SequentialSplit(fractions={f"run{at}": share for at, share in enumerate(shares)})
+    )
     of = assign(spec, [Entry(fields={"row": at}, files={}) for at in range(count)])
     assert len(of) == count
     assert of == sorted(of)

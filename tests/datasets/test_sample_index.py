@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.dataset_trees import make_tree
 
-from geoxt.datasets import Lists, Named, Rule, get, load
+from geoxt.datasets import FieldSplit, ListSplit, RandomSplit, get, load
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.sample_index import build
 from geoxt.datasets.splits import assign
@@ -93,7 +93,7 @@ def entries(labels, groups=None):
 
 @given(counts=st.lists(st.integers(5, 40), min_size=1, max_size=4), seed=st.integers(0, 5))
 def test_a_rule_keeps_the_shares_of_each_class(counts, seed):
-    spec = replace(get("advance"), splits=Rule(seed=seed))
+    spec = replace(get("advance"), splits=RandomSplit(seed=seed))
     some = entries([f"c{k}" for k, count in enumerate(counts) for _ in range(count)])
     of = assign(spec, some)
     for k, count in enumerate(counts):
@@ -105,7 +105,7 @@ def test_a_rule_keeps_the_shares_of_each_class(counts, seed):
 
 
 def test_a_rule_keeps_groups_together():
-    spec = replace(get("advance"), splits=Rule(group=("group",)))
+    spec = replace(get("advance"), splits=RandomSplit(group=("group",)))
     some = entries(["a", "b"] * 60, [f"g{at // 6}" for at in range(120)])
     of = {}
     for entry, split in zip(some, assign(spec, some), strict=True):
@@ -115,7 +115,7 @@ def test_a_rule_keeps_groups_together():
 
 
 def test_a_rule_keeps_blocks_together(tmp_path):
-    spec = replace(get("eurosat"), splits=Rule(block=5000), samples=None)
+    spec = replace(get("eurosat"), splits=RandomSplit(block=5000), samples=None)
     tree = make_tree(spec, tmp_path)
     parts = {split: load(tree.spec, tmp_path, split) for split in spec.split_names}
     assert sum(map(len, parts.values())) == len(tree.samples)
@@ -131,7 +131,7 @@ def test_a_rule_keeps_blocks_together(tmp_path):
 
 
 def test_named_samples(tmp_path):
-    named = Named(field="n", values={"train": (1, 2, 3), "test": (4,)})
+    named = FieldSplit(field="n", values={"train": (1, 2, 3), "test": (4,)})
     spec = replace(get("vhr10"), splits=named)
     tree = make_tree(spec, tmp_path)
     assert {split: len(load(tree.spec, tmp_path, split)) for split in ("train", "test")} == dict(tree.splits)
@@ -139,7 +139,7 @@ def test_named_samples(tmp_path):
 
 def test_lists_name_their_splits():
     assert get("bigearthnet_v2").split_names == ("train", "val", "test")
-    assert isinstance(get("eurosat").splits, Lists)
+    assert isinstance(get("eurosat").splits, ListSplit)
     assert Path(get("eurosat").splits.path).suffix == ".txt"
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from geoxt.datasets.assets import Array as ArrayAsset
 from geoxt.datasets.assets import Asset
-from geoxt.datasets.spec import Folders, Lists, Named, Rule, Runs, Spec
+from geoxt.datasets.spec import FieldSplit, FolderSplit, ListSplit, RandomSplit, SequentialSplit, Spec
 from geoxt.template import Template, Value
 from support.sample_files import SIDE, write_asset, write_table
 
@@ -61,7 +61,7 @@ def make_tree(spec: Spec, root: Path) -> Tree:
         having = [fields for fields in samples if asset.belongs(fields)]
         for path, some in _by_file(asset, having).items():
             write_asset(spec, key, asset, root / path, some, samples)
-    apart = spec.splits.apart if isinstance(spec.splits, Folders) else ()
+    apart = spec.splits.apart if isinstance(spec.splits, FolderSplit) else ()
     count = sum(fields.get("split") not in apart for fields in samples)
     small = replace(spec, samples=count, window=spec.window and -(-SIDE // _ACROSS))
     return Tree(root=root, spec=small, samples=samples, splits=_write_lists(spec, root, samples))
@@ -73,17 +73,17 @@ def fields_of(spec: Spec) -> tuple[Mapping[str, Value], ...]:
     for asset in spec.assets.values():
         for template in asset.templates[:1]:
             fields |= {name: template for name in template.needs if name not in {"time", "band"}}
-    if isinstance(spec.splits, Lists):
+    if isinstance(spec.splits, ListSplit):
         held = spec.splits.columns.values() if isinstance(spec.splits.columns, Mapping) else spec.splits.columns
         for template in map(Template, held):
             fields |= {name: template for name in template.needs if name not in {*fields, "split"}}
     named = {spec.splits.field: [v for some in spec.splits.values.values() for v in some]} if isinstance(
-        spec.splits, Named) else {}  # fmt: skip
+        spec.splits, FieldSplit) else {}  # fmt: skip
     lead = [name for name in fields if not name.startswith("_") and name in spec.lead.names]
     wheels = [name for name in lead if name == "label" or fields[name].choices(name) or name in named]
     sizes = [len(named.get(name) or _choices(spec, name, fields[name])) for name in wheels]
     rows = isinstance(spec.lead, ArrayAsset)
-    repeats = _EACH if isinstance(spec.splits, Rule) and not spec.window else 1 if wheels and not rows else 3
+    repeats = _EACH if isinstance(spec.splits, RandomSplit) and not spec.window else 1 if wheels and not rows else 3
     repeats = max(repeats, -(-len(spec.classes or ()) // max(int(np.prod(sizes)), 1))) if rows else repeats
     count = int(np.prod(sizes)) * repeats
     out, seen = [], dict[str, int]()
@@ -177,7 +177,7 @@ def _steps(template: Template) -> Sequence[Value | None]:
 def _write_lists(spec: Spec, root: Path, samples: Sequence[Mapping[str, Value]]) -> Mapping[str, int]:
     """Write the lists of a split, and return how many samples each split has."""
     match spec.splits:
-        case Lists() as lists:
+        case ListSplit() as lists:
             held = lists.columns.values() if isinstance(lists.columns, Mapping) else lists.columns
             texts = next(c for p in (lists.path, *held) if (c := Template(p).choices("split")))
             listed = [{**fields, "split": texts[at % len(texts)]} for at, fields in enumerate(samples)]
@@ -189,9 +189,9 @@ def _write_lists(spec: Spec, root: Path, samples: Sequence[Mapping[str, Value]])
             for path, rows in groups.items():
                 write_table(root / path, lists.columns, rows, separator=lists.separator)
             return _counted([lists.names.get(str(fields["split"]), str(fields["split"])) for fields in listed])
-        case Named(field=name, values=values):
+        case FieldSplit(field=name, values=values):
             return _counted([s for fields in samples for s, some in values.items() if fields[name] in some])
-        case Rule() | Runs() | None:
+        case RandomSplit() | SequentialSplit() | None:
             return {}
         case folders:
             return _counted([folders.names.get(str(f["split"]), str(f["split"])) for f in samples])

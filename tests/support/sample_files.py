@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.datasets.assets import Array as ArrayAsset
 from geoxt.datasets.assets import Asset, Audio, Boxes, Raster, Rows, Table, Vector
-from geoxt.datasets.spec import Rule, Spec
+from geoxt.datasets.spec import RandomSplit, Spec
 from geoxt.template import Template, Value
 from geoxt.testing.cogs import make_grid
 
@@ -73,7 +73,7 @@ def size_of(spec: Spec, shape: tuple[int, int], scale: float = 1) -> tuple[int, 
 def grid_for(spec: Spec, shape: tuple[int, int], at: int, full: tuple[int, int]) -> GeoBox:
     """Return where a sample lies: samples side by side, of the size that the release has on the ground, or a block."""
     ground = (spec.resolution or (10,))[0] * min(full)
-    block = spec.splits.block if isinstance(spec.splits, Rule) else None
+    block = spec.splits.block if isinstance(spec.splits, RandomSplit) else None
     step = 2 * max(ground, block or 0)
     return make_grid(shape, crs=spec.crs or "EPSG:32631", left=500_000 + at * step, resolution=ground / min(shape))
 

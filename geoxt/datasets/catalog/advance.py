@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Audio, Raster
-from geoxt.datasets.spec import RGB, Archive, Rule, Spec, classes
+from geoxt.datasets.spec import RGB, Archive, RandomSplit, Spec, classes
 
 _ADVANCE_URL = "https://zenodo.org/records/3828124/files"
 
@@ -47,7 +47,7 @@ ADVANCE = Spec(
             holds=("sound/",),
         ),
     ),
-    splits=Rule(fractions={"train": 0.7, "val": 0.1, "test": 0.2}),
+    splits=RandomSplit(fractions={"train": 0.7, "val": 0.1, "test": 0.2}),
     samples=5075,
     resolution=(0.5,),
     modality="RGB",

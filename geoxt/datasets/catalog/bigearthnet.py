@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from geoxt.datasets.assets import Asset, Raster, Table
-from geoxt.datasets.spec import Archive, Lists, Spec, Statistics, classes, sensor_bands
+from geoxt.datasets.spec import Archive, ListSplit, Spec, Statistics, classes, sensor_bands
 
 _V1_URL = "https://zenodo.org/records/12687186/files"
 _SPLITS_URL = "https://git.tu-berlin.de/rsim/BigEarthNet-MM_19-classes_models/-/raw/9a5be07346ab0884b2d9517475c27ef9db9b5104/splits"
@@ -183,7 +183,7 @@ V1 = Spec(
             md5="697fb90677e30571b9ac7699b7e5b432",
         ),
     ),
-    splits=Lists(path="bigearthnet-{split:train|val|test}.csv", columns=("{patch}", "{s1}")),
+    splits=ListSplit(path="bigearthnet-{split:train|val|test}.csv", columns=("{patch}", "{s1}")),
     samples=590326,
     sizes={"train": 269695, "val": 123723, "test": 125866},
     resolution=(10,),
@@ -251,7 +251,7 @@ V2 = replace(
             md5="55687065e77b6d0b0f1ff604a6e7b49c",
         ),
     ),
-    splits=Lists(
+    splits=ListSplit(
         path="metadata.parquet",
         columns={"patch_id": "{patch}", "s1_name": "{s1}", "split": "{split:train|validation|test}"},
         names={"validation": "val"},

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from geoxt.datasets.assets import Raster, Vector
 from geoxt.datasets.catalog.spacenet import WORLDVIEW3
-from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes, plain_bands
+from geoxt.datasets.spec import RGB, Archive, FolderSplit, Spec, classes, plain_bands
 from geoxt.layers.products import Band
 
 _SPACENET1_URL = "s3://spacenet-dataset/spacenet/SN1_buildings/tarballs"
@@ -76,7 +76,7 @@ SPACENET1 = Spec(
             holds=("SN1_buildings/test/8band/",),
         ),
     ),
-    splits=Folders(),
+    splits=FolderSplit(),
     sizes={"train": 6940},
     resolution=(0.5, 1),
     georeferenced=True,
@@ -324,7 +324,7 @@ SPACENET4 = Spec(
             holds=("SN4_buildings/test/",),
         ),
     ),
-    splits=Folders(),
+    splits=FolderSplit(),
     sizes={"train": 28728},
     resolution=(0.5, 2),
     georeferenced=True,
@@ -379,7 +379,7 @@ SPACENET7 = Spec(
             holds=("SN7_buildings/test_public/",),
         ),
     ),
-    splits=Folders(names={"test_public": "test"}),
+    splits=FolderSplit(names={"test_public": "test"}),
     samples=1889,
     sizes={"train": 1423, "test": 466},
     resolution=(4,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import Archive, Folders, Spec, plain_bands
+from geoxt.datasets.spec import Archive, FolderSplit, Spec, plain_bands
 from geoxt.legend import Legend
 
 _STATES = ("de_1m_2013", "md_1m_2013", "va_1m_2014", "wv_1m_2014", "pa_1m_2013", "ny_1m_2013")
@@ -58,7 +58,7 @@ CHESAPEAKE = Spec(
             md5="402f41d07823c8faf7ea6960d7c4e17a",
         ),
     ),
-    splits=Folders(),
+    splits=FolderSplit(),
     sizes={"train": 600, "val": 30, "test": 120},
     size="about 7,500x6,000",
     resolution=(1,),

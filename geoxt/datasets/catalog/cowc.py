@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster, Table
-from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
+from geoxt.datasets.spec import RGB, Archive, FolderSplit, Spec, classes
 
 _DETECTION_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/detection"
 _COUNTING_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/counting"
@@ -86,7 +86,7 @@ COWC_DETECTION = Spec(
             holds=("Utah_AGRC/",),
         ),
     ),
-    splits=Folders(),
+    splits=FolderSplit(),
     samples=388435,
     sizes={"train": 308988, "test": 79447},
     resolution=(0.15,),
@@ -162,7 +162,7 @@ COWC_COUNTING = Spec(
             holds=("Utah_AGRC/",),
         ),
     ),
-    splits=Folders(),
+    splits=FolderSplit(),
     samples=41346,
     sizes={"train": 37890, "test": 3456},
     resolution=(0.15,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster, Vector
-from geoxt.datasets.spec import Archive, Rule, Spec, classes, sensor_bands
+from geoxt.datasets.spec import Archive, RandomSplit, Spec, classes, sensor_bands
 from geoxt.layers.products import Band
 
 _BAND_NAMES = "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12"
@@ -55,7 +55,7 @@ KENYA = Spec(
         Archive(file="data", holds=("data/",), manual=f"Copy the folder data from {_KENYA_URL}."),
         Archive(file="FieldIds.csv", manual=f"Copy it from {_KENYA_URL}."),
     ),
-    splits=Rule(group=("tile",), shapes="fields"),
+    splits=RandomSplit(group=("tile",), shapes="fields"),
     window=256,
     samples=4,
     resolution=(10,),
@@ -104,7 +104,7 @@ BENIN = Spec(
         Archive(file="imagery", holds=("imagery/",), manual=f"Copy the folder imagery from {_BENIN_URL}."),
         Archive(file="labels/00.geojson", manual=f"Copy it from {_BENIN_URL}."),
     ),
-    splits=Rule(),
+    splits=RandomSplit(),
     window=256,
     samples=70,
     resolution=(10,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster, Table
-from geoxt.datasets.spec import Archive, Folders, Spec, plain_bands
+from geoxt.datasets.spec import Archive, FolderSplit, Spec, plain_bands
 
 _URL = "https://source.coop/radiantearth/nasa-tropical-storm-challenge"
 _IMAGE_ID = {"Image ID": "{storm:[a-z]{3}}_{frame:3d}"}
@@ -30,7 +30,7 @@ CYCLONE = Spec(
         Archive(file="test_set_labels.csv", manual=f"Copy it from {_URL}."),
         Archive(file="test_set_features.csv", manual=f"Copy it from {_URL}."),
     ),
-    splits=Folders(),
+    splits=FolderSplit(),
     samples=114634,
     sizes={"train": 70257, "test": 44377},
     resolution=(4000, 8000),

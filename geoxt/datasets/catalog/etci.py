@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import Archive, Folders, Spec, Statistics, classes, sensor_bands
+from geoxt.datasets.spec import Archive, FolderSplit, Spec, Statistics, classes, sensor_bands
 
 _TILES = "{split:train|test|test_internal}/{region:[a-z]+}_{date:%Y%m%dt%H%M%S}/tiles"
 _NAME = "{region}_{date}_x-{x:d}_y-{y:d}"
@@ -43,7 +43,7 @@ ETCI = Spec(
             manual=f"{_DOWNLOAD}/1rpMVluASnSHBfm2FhpPDio0GyCPOqg7E.",
         ),
     ),
-    splits=Folders(names={"test": "val", "test_internal": "test"}),
+    splits=FolderSplit(names={"test": "val", "test_internal": "test"}),
     sizes={"train": 33405, "val": 10400, "test": 12348},
     resolution=(5, 20),
     modality="SAR",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Archive, Folders, Spec, Statistics, classes
+from geoxt.datasets.spec import RGB, Archive, FolderSplit, Spec, Statistics, classes
 
 _SCENE = "{split:train|val|test}/GF2_{camera:PMS1|PMS2}__L1A{scene:10d}-MSS{part:1|2}"
 _SHAPE = (6800, 7200)
@@ -49,7 +49,7 @@ GID15 = Spec(
             manual="Download it in a browser from https://drive.google.com/file/d/1zbkCEXPEKEV6gq19OKmIbaT8bXXfWW6u.",
         ),
     ),
-    splits=Folders(),
+    splits=FolderSplit(),
     samples=150,
     sizes={"train": 100, "val": 10, "test": 40},
     resolution=(3.2, 4),

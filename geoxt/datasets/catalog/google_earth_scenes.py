@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Archive, Lists, Rule, Spec, Statistics, classes
+from geoxt.datasets.spec import RGB, Archive, ListSplit, RandomSplit, Spec, Statistics, classes
 
 _RESISC45_URL = "https://hf.co/datasets/isaaccorley/resisc45/resolve/883edc0eee77b2c84225472f10f126e3ed83fa6e"
 
@@ -30,7 +30,7 @@ PATTERNNET = Spec(
             holds=("PatternNet/",),
         ),
     ),
-    splits=Rule(),
+    splits=RandomSplit(),
     samples=30400,
     resolution=(0.062, 4.693),
     statistics=(
@@ -94,7 +94,9 @@ RESISC45 = Spec(
             sha256="e0927e80130b47317a2f18520d98382b6fc56f0d3edd3345140f7d02267c3805",
         ),
     ),
-    splits=Lists(path="resisc45-{split:train|val|test}.txt", columns=("{label:[a-z_]+}_{n:3d}.jpg",), official=False),
+    splits=ListSplit(
+        path="resisc45-{split:train|val|test}.txt", columns=("{label:[a-z_]+}_{n:3d}.jpg",), official=False
+    ),
     samples=31500,
     sizes={"train": 18900, "val": 6300, "test": 6300},
     resolution=(0.2, 30),

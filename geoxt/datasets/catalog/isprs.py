@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import Archive, Named, Spec, classes, plain_bands
+from geoxt.datasets.spec import Archive, FieldSplit, Spec, classes, plain_bands
 
 _PAGE = "https://www.isprs.org/resources/datasets/benchmarks/UrbanSemLab"
 _CLASSES = classes(
@@ -48,7 +48,7 @@ POTSDAM = Spec(
             file="5_Labels_all.zip", holds=("top_potsdam_",), manual=f"{_REQUEST} {_PAGE}/2d-sem-label-potsdam.aspx."
         ),
     ),
-    splits=Named(field="tile", values={split: tuple(tiles.split()) for split, tiles in _POTSDAM.items()}),
+    splits=FieldSplit(field="tile", values={split: tuple(tiles.split()) for split, tiles in _POTSDAM.items()}),
     samples=38,
     sizes={"train": 24, "test": 14},
     resolution=(0.05,),
@@ -91,7 +91,7 @@ VAIHINGEN = Spec(
             manual=f"{_REQUEST} {_PAGE}/2d-sem-label-vaihingen.aspx.",
         ),
     ),
-    splits=Named(
+    splits=FieldSplit(
         field="area",
         values={
             "train": (1, 3, 5, 7, 11, 13, 15, 17, 21, 23, 26, 28, 30, 32, 34, 37),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Archive, Lists, Rule, Spec, classes
+from geoxt.datasets.spec import RGB, Archive, ListSplit, RandomSplit, Spec, classes
 
 _URL = "https://hf.co/datasets/dragon7/LandCover.ai/resolve/262c75fbbf77d107f0a8335e9eef1f6234481d08"
 
@@ -44,7 +44,7 @@ LANDCOVERAI = Spec(
             sha256="df381ab217cb7bfd526cca4249bc863cb11d8b99edbe6837b086f513fe9c123f",
         ),
     ),
-    splits=Lists(path="{split:train|val|test}.txt", columns=("{tile}_{n:d}",)),
+    splits=ListSplit(path="{split:train|val|test}.txt", columns=("{tile}_{n:d}",)),
     samples=10674,
     sizes={"train": 7470, "val": 1602, "test": 1602},
     resolution=(0.25, 0.5),
@@ -80,7 +80,7 @@ SCENES = Spec(
             holds=("images/", "masks/"),
         ),
     ),
-    splits=Rule(block=5000),
+    splits=RandomSplit(block=5000),
     samples=41,
     size="about 4,200x4,700 and 9,000x9,500",
     resolution=(0.25, 0.5),

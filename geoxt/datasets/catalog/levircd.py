@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
+from geoxt.datasets.spec import RGB, Archive, FolderSplit, Spec, classes
 
 LEVIRCD = Spec(
     name="levircd_plus",
@@ -23,7 +23,7 @@ LEVIRCD = Spec(
             holds=("LEVIR-CD+/",),
         ),
     ),
-    splits=Folders(),
+    splits=FolderSplit(),
     samples=985,
     sizes={"train": 637, "test": 348},
     resolution=(0.5,),

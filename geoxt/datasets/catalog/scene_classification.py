@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Archive, Lists, Spec, Statistics, classes, sensor_bands
+from geoxt.datasets.spec import RGB, Archive, ListSplit, Spec, Statistics, classes, sensor_bands
 
 _EUROSAT_URL = "https://hf.co/datasets/torchgeo/eurosat/resolve/1ce6f1bfb56db63fd91b6ecc466ea67f2509774c"
 _UCMERCED_URL = "https://hf.co/datasets/torchgeo/ucmerced/resolve/7c5ef3454d9b1cccfa7ccde0c01fc8f00a45909a"
 
-_SPLIT_LISTS = Lists(path="eurosat-{split:train|val|test}.txt", columns=("{label}_{n:d}.jpg",), official=False)
+_SPLIT_LISTS = ListSplit(path="eurosat-{split:train|val|test}.txt", columns=("{label}_{n:d}.jpg",), official=False)
 _EUROSAT_CLASSES = classes(
     "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
 )
@@ -215,7 +215,9 @@ UCMERCED = Spec(
             sha256="0d3b64706fd2a9f9faaa1d7dade934ec8b4fd258a9853f037983b1f2db239220",
         ),
     ),
-    splits=Lists(path="uc_merced-{split:train|val|test}.txt", columns=("{label:[a-z]+}{n:2d}.tif",), official=False),
+    splits=ListSplit(
+        path="uc_merced-{split:train|val|test}.txt", columns=("{label:[a-z]+}{n:2d}.tif",), official=False
+    ),
     samples=2100,
     sizes={"train": 1260, "val": 420, "test": 420},
     resolution=(0.3,),

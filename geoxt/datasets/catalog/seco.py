@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import Archive, Rule, Spec, sensor_bands
+from geoxt.datasets.spec import Archive, RandomSplit, Spec, sensor_bands
 
 _BAND_NAMES = "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12"
 _SCENE = r"{time:%Y%m%dT%H%M%S}_{_gen:\d{8}T\d{6}}_{_tile:T\d{2}[A-Z]{3}}"
@@ -32,7 +32,7 @@ LARGE = Spec(
             holds=("seasonal_contrast_1m/",),
         ),
     ),
-    splits=Rule(fractions={"train": 0.9, "val": 0.1}, block=100_000),
+    splits=RandomSplit(fractions={"train": 0.9, "val": 0.1}, block=100_000),
     samples=200000,
     resolution=(10,),
     georeferenced=True,

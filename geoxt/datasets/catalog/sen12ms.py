@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import Archive, Level, Lists, Spec, classes, coded, sensor_bands
+from geoxt.datasets.spec import Archive, Level, ListSplit, Spec, classes, coded, sensor_bands
 
 _URL = "ftp://m1474000:m1474000@dataserv.ub.tum.de"
 _SPLITS_URL = "https://raw.githubusercontent.com/schmitt-muc/SEN12MS/3a41236a28d08d253ebe2fa1a081e5e32aa7eab4/splits"
@@ -229,7 +229,7 @@ SEN12MS = Spec(
         Archive(file="train_list.txt", url=f"{_SPLITS_URL}/train_list.txt", md5="0a68d4e1eb24f128fccdb930000b2546"),
         Archive(file="test_list.txt", url=f"{_SPLITS_URL}/test_list.txt", md5="c7faad064001e646445c4c634169484d"),
     ),
-    splits=Lists(path="{split:train|test}_list.txt", columns=(_SEASON + "_s2_{scene:d}_p{patch:d}.tif",)),
+    splits=ListSplit(path="{split:train|test}_list.txt", columns=(_SEASON + "_s2_{scene:d}_p{patch:d}.tif",)),
     samples=180662,
     sizes={"train": 162555, "test": 18106},
     resolution=(10,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Array
-from geoxt.datasets.spec import Archive, Folders, Spec, Statistics, classes, sensor_bands
+from geoxt.datasets.spec import Archive, FolderSplit, Spec, Statistics, classes, sensor_bands
 from geoxt.layers.products import Band
 
 _URL = "ftp://m1483140:m1483140@dataserv.ub.tum.de"
@@ -95,7 +95,7 @@ SO2SAT = Spec(
         ),
         Archive(file="testing.h5", url=f"{_URL}/testing.h5", md5="e81426102b488623a723beab52b31a8a"),
     ),
-    splits=Folders(names={"training": "train", "validation": "val", "testing": "test"}),
+    splits=FolderSplit(names={"training": "train", "validation": "val", "testing": "test"}),
     samples=400673,
     sizes={"train": 352366, "val": 24119, "test": 24188},
     size="32x32",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster, Vector
-from geoxt.datasets.spec import Archive, Folders, Spec, classes
+from geoxt.datasets.spec import Archive, FolderSplit, Spec, classes
 from geoxt.layers.products import Band
 
 _URL = "s3://spacenet-dataset/spacenet/SN2_buildings/tarballs"
@@ -99,7 +99,7 @@ SPACENET2 = Spec(
             holds=("SN2_buildings/test/AOI_5_Khartoum_Test_public/",),
         ),
     ),
-    splits=Folders(),
+    splits=FolderSplit(),
     sizes={"train": 10592},
     resolution=(0.3,),
     georeferenced=True,

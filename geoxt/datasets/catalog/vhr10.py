@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Boxes, Raster
-from geoxt.datasets.spec import RGB, Archive, Rule, Spec, classes
+from geoxt.datasets.spec import RGB, Archive, RandomSplit, Spec, classes
 
 _ROOT = "NWPU VHR-10 dataset"
 
@@ -47,7 +47,7 @@ VHR10 = Spec(
             holds=("NWPU VHR-10 dataset/annotations.json",),
         ),
     ),
-    splits=Rule(),
+    splits=RandomSplit(),
     samples=800,
     size="358-1,728",
     resolution=(0.08, 2),

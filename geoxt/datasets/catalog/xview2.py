@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Raster
-from geoxt.datasets.spec import RGB, Archive, Folders, Spec, classes
+from geoxt.datasets.spec import RGB, Archive, FolderSplit, Spec, classes
 
 _NAME = "{disaster:[a-z-]+}_{id:8d}"
 _SPLIT = "{split:train|test|hold|tier3}"
@@ -41,7 +41,7 @@ XVIEW2 = Spec(
         Archive(file="hold_images_labels_targets.tar.gz", holds=("hold/",), manual=_REQUEST, apart=True),
         Archive(file="tier3.tar.gz", holds=("tier3/",), manual=_REQUEST, apart=True),
     ),
-    splits=Folders(apart=("hold", "tier3")),
+    splits=FolderSplit(apart=("hold", "tier3")),
     samples=3732,
     sizes={"train": 2799, "test": 933, "hold": 933, "tier3": 6369},
     resolution=(0.8,),

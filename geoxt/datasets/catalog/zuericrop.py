@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoxt.datasets.assets import Array
-from geoxt.datasets.spec import Archive, Level, Runs, Spec, classes, sensor_bands
+from geoxt.datasets.spec import Archive, Level, SequentialSplit, Spec, classes, sensor_bands
 
 _URL = "https://hf.co/datasets/isaaccorley/zuericrop/resolve/8ac0f416fbaab032d8670cc55f984b9f079e86b2"
 _CLASSES = classes(
@@ -233,7 +233,7 @@ ZUERICROP = Spec(
             sha256="9bd634d09075e5a196a6b32ed81cb75dba50aa926644f1deb2a0a27f27af82ad",
         ),
     ),
-    splits=Runs(fractions=dict.fromkeys(("fold1", "fold2", "fold3", "fold4", "fold5"), 0.2)),
+    splits=SequentialSplit(fractions=dict.fromkeys(("fold1", "fold2", "fold3", "fold4", "fold5"), 0.2)),
     samples=27977,
     size="24x24",
     resolution=(10,),
