@@ -21,7 +21,7 @@ def benchmark_table() -> str:
 
 
 def layer_table() -> str:
-    """Return the known layers as a table in Markdown, as Table 2 of the paper has them."""
+    """Return Table 2 of the paper, the known products, in Markdown."""
     rows = []
     for name in layer_names():
         spec = layer_spec(name)
@@ -30,7 +30,7 @@ def layer_table() -> str:
         unknown = "-" if spec.kind == "shapes" else "varies"
         resolution = "-".join(map(number_words, sorted({min(sizes), max(sizes)}))) if sizes else unknown
         rows.append((spec.title, f"`{name}`", spec.kind, what, resolution, spec.licence or "none stated"))
-    return _markdown(("layer", "name", "kind", "what", "resolution (m)", "licence"), rows)
+    return _markdown(("product", "name", "kind", "content", "resolution (m)", "license"), rows)
 
 
 def corrections() -> str:
