@@ -56,7 +56,7 @@ class Scene:
     end: np.datetime64 | None = None
     """End of that interval (UTC)."""
     cloud_cover: float | None = None
-    """Cloud cover in percent (STAC `eo:cloud_cover`)."""
+    """Cloud cover of the STAC item in percent."""
     quality: tuple[QualityBand, ...] = ()
     """Quality bands; pixels that they exclude are invalid in every band."""
     geometry: bytes | None = None
