@@ -1,9 +1,9 @@
-"""Print the rate of plain rasterio reads of the aligned work: 7 bands and a label a patch, in handles that are kept.
+"""Print the rate of rasterio reads of the aligned data: 7 bands and a label per patch, with open handles.
 
     python benchmarks/bare_rates.py DATA --mix 1 2
 
-It is the bound for any loader that reads through GDAL: nothing is converted, stacked or collated. A mix is a number of
-threads, each with handles of its own.
+The rate is an upper bound for loaders that read through GDAL: nothing is converted, stacked or collated. A mix is a
+number of threads; each opens its handles.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
-from work_layers import drawn, opened
+from work_layers import draw_windows, open_layers
 
 from geoxt.windows import Window
 
-_kept = threading.local()
+_thread_files = threading.local()
 
 
 def handles(paths: Sequence[Path]) -> list[Any]:
-    """Return this thread's open files."""
-    if not hasattr(_kept, "files"):
-        _kept.files = [rasterio.open(path) for path in paths]
-    return list(_kept.files)
+    """Return the open files of this thread."""
+    if not hasattr(_thread_files, "files"):
+        _thread_files.files = [rasterio.open(path) for path in paths]
+    return list(_thread_files.files)
 
 
 def read(paths: Sequence[Path], window: Window) -> None:
@@ -40,7 +40,7 @@ def read(paths: Sequence[Path], window: Window) -> None:
 
 
 def measure(paths: Sequence[Path], windows: Sequence[Window], threads: int) -> float:
-    """Return patches a second, after one window in each thread."""
+    """Return patches per second, after one warm-up window per thread."""
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda w: read(paths, w), windows[:threads]))
         start = time.perf_counter()
@@ -49,20 +49,22 @@ def measure(paths: Sequence[Path], windows: Sequence[Window], threads: int) -> f
 
 
 def main() -> None:
-    """Measure what the arguments ask for."""
+    """Parse arguments, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--samplers", nargs="+", default=["random", "random-batch", "grid"])
     parser.add_argument("--count", type=int, default=1024)
     parser.add_argument("--mix", nargs="+", default=["1", "2"], help="threads")
     args = parser.parse_args()
-    both = opened(args.data, into="aligned")
+    layers = open_layers(args.data, into="aligned")
     paths = [*sorted((args.data / "aligned" / "landsat").iterdir()), *(args.data / "aligned" / "cdl").iterdir()]
     for mix in args.mix:
         for sampler in args.samplers:
-            windows = list(drawn(both, sampler, count=args.count, batch=32))
-            found = measure(paths, windows, int(mix))
-            print(json.dumps({"sampler": sampler, "batch": 32, "mix": mix, "rate": round(found, 1)}), flush=True)
+            windows = list(draw_windows(layers, sampler, count=args.count, batch=32))
+            measured_rate = measure(paths, windows, int(mix))
+            print(
+                json.dumps({"sampler": sampler, "batch": 32, "mix": mix, "rate": round(measured_rate, 1)}), flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Patches a second, counted the same way for every library (needs nothing but Python)."""
+"""Throughput in patches per second, measured equally for every library (standard library only)."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 24
-"""Bytes read at a time."""
+"""Bytes per read."""
 
 
 def rate(batches: Iterable[Any], size: Callable[[Any], int], *, skip: int = 1) -> float:
-    """Return patches a second over an iterable of batches.
+    """Return patches per second over an iterable of batches.
 
     Parameters
     ----------
     batches
-        A loader.
+        Batches, such as a loader.
     size
-        Gives the number of patches of a batch.
+        Function that returns the number of patches of a batch.
     skip
-        Batches that come before the clock starts. With n worker processes these take turns, so n batches come close
-        together: skip n, and let the rest be a multiple of n, or the rate depends on the number of batches.
+        Number of warm-up batches before timing. With n workers, n batches arrive close together: skip n, and time a
+        multiple of n batches, or the rate depends on the number of batches.
     """
-    seen, start, last = 0, 0.0, 0.0
-    for place, batch in enumerate(batches):
+    patches, start, last = 0, 0.0, 0.0
+    for index, batch in enumerate(batches):
         last = time.perf_counter()
-        if place + 1 == skip:
+        if index + 1 == skip:
             start = last
-        elif place >= skip:
-            seen += size(batch)
-    return seen / (last - start)
+        elif index >= skip:
+            patches += size(batch)
+    return patches / (last - start)
 
 
 def best(call: Callable[[], Any], repeats: int) -> float:
-    """Return the least seconds that a call took: what it costs on an idle machine."""
-    found = []
+    """Return the minimum duration of a call in seconds, an estimate of its cost on an idle machine."""
+    durations = []
     for _ in range(repeats):
         start = time.perf_counter()
         call()
-        found.append(time.perf_counter() - start)
-    return min(found)
+        durations.append(time.perf_counter() - start)
+    return min(durations)
 
 
 def warm(folder: Path) -> int:
-    """Read every file of a folder once, so that all runs find them in the page cache; return the bytes."""
+    """Read every file of a folder into the page cache, and return the number of bytes."""
     total = 0
     for path in sorted(folder.rglob("*")):
         if path.is_file():

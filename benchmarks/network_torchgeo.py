@@ -1,4 +1,4 @@
-"""Print TorchGeo's rate over /vsicurl on the windows of `network.py`, as JSON; run by it, in TorchGeo's environment."""
+"""Print the rate of TorchGeo over /vsicurl on the windows of `network.py` as JSON; run by `network.py`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torchgeo.datasets import RasterDataset, stack_samples
 
 
 class Served(RasterDataset):
-    """Files behind a server, one a band; TorchGeo lists folders, and a plain server has no list."""
+    """Files on a server, one per band, listed explicitly because a plain server cannot list folders."""
 
     filename_regex = r"(?P<scene>[a-z])_(?P<band>B\d)\.tif"
     separate_files = True
 
     @property
     def files(self) -> list[str]:
-        """The first band of each scene."""
+        """Paths of the first band of each scene."""
         return sorted(str(path) for path in self.paths)
 
 
 def main() -> None:
-    """Measure what the arguments and standard input ask for."""
+    """Read windows from standard input, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--batch", type=int, default=32)
@@ -37,15 +37,17 @@ def main() -> None:
     start = time.perf_counter()
     data = Served(work["files"], bands=work["bands"])
     opened = time.perf_counter() - start
-    when = slice(pd.Timestamp.min, pd.Timestamp.max)
+    all_times = slice(pd.Timestamp.min, pd.Timestamp.max)
     res = work["resolution"]
-    plan = [(slice(left, right, res), slice(bottom, top, res), when) for left, bottom, right, top in work["bounds"]]
+    plan = [
+        (slice(left, right, res), slice(bottom, top, res), all_times) for left, bottom, right, top in work["bounds"]
+    ]
     loader = DataLoader(data, sampler=plan, batch_size=args.batch, num_workers=args.workers, collate_fn=stack_samples)
-    seen, start = 0, time.perf_counter()
+    count, start = 0, time.perf_counter()
     for batch in loader:
-        seen += len(batch["image"])
+        count += len(batch["image"])
     print(
-        json.dumps({"rate": seen / (time.perf_counter() - start), "open": opened, "sum": float(batch["image"].sum())})
+        json.dumps({"rate": count / (time.perf_counter() - start), "open": opened, "sum": float(batch["image"].sum())})
     )
 
 

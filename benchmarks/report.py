@@ -1,4 +1,4 @@
-"""Tables and machine facts for the results that the benchmarks write."""
+"""Markdown tables, and a description of the machine, for the benchmark results."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; numbers to the right, the first column to the left."""
+    """Return a Markdown table; the first column is left-aligned, the others right-aligned."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def machine(*packages: str) -> str:
-    """Return a line that says what it ran on: cores, processor, Python and packages."""
+    """Return a line with cores, processor, and versions of Python and packages."""
     versions = ", ".join(f"{p} {version(p)}" for p in packages)
     return (
         f"{len(os.sched_getaffinity(0))} cores ({_processor()}), Linux, Python {platform.python_version()}, {versions}."
@@ -32,7 +32,7 @@ def _processor() -> str:
 
 
 def write(name: str, parts: Sequence[str]) -> Path:
-    """Write a result in Markdown and print it."""
+    """Write a Markdown file to the results folder, and return its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / name
     path.write_text("\n\n".join(parts) + "\n")

@@ -1,12 +1,12 @@
-"""geoxt against TorchGeo on the same files: patches a second by sampler, grid, batch size and kind of files.
+"""geoxt against TorchGeo on the same files: patches per second by sampler, grid, batch size and file kind.
 
     python benchmarks/work.py DATA --aligned
     python benchmarks/samplers.py DATA --peer PYTHON_WITH_TORCHGEO
 
-The two take turns, each run in a process of its own, files in the page cache; rates are medians over the repeats.
+Runs alternate between the libraries, each in a new process with files in the page cache; rates are medians.
 Writes results/samplers.md, samplers.json and samplers.png (the tables of Figure 3 of
-https://arxiv.org/abs/2111.08872). `--quick` takes some minutes, the whole about an hour; `--parts` and `--more` let it
-be taken in parts.
+https://arxiv.org/abs/2111.08872). `--quick` takes minutes, all parts about an hour; `--parts` and `--more` split
+the run.
 """
 # ruff: noqa: S603
 
@@ -28,7 +28,7 @@ from samplers_report import draw, pages
 HERE = Path(__file__).parent
 MIXES = ("0:2", "2:1")
 PEER_MIXES = ("0", "2")
-"""Both libraries are given a choice, and the better median counts."""
+"""Workers:threads of geoxt, and workers of TorchGeo; the better median counts."""
 PARTS = ("main", "files", "sizes")
 SIZES = (8, 16, 32, 64, 128, 256)
 Key = tuple[str, ...]
@@ -37,19 +37,19 @@ Rates = dict[Key, list[float]]
 
 
 def run(command: Sequence[str], key: Key, rates: Rates) -> None:
-    """Run a script that prints rates, and note them."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        msg = f"{' '.join(command)} failed:\n{done.stderr}"
+    """Run a script that prints rates, and record them."""
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        msg = f"{' '.join(command)} failed:\n{process.stderr}"
         raise RuntimeError(msg)
-    for line in done.stdout.splitlines():
-        found = json.loads(line)
-        rates[*key, found["sampler"], str(found["batch"]), found["mix"]].append(found["rate"])
+    for line in process.stdout.splitlines():
+        result = json.loads(line)
+        rates[*key, result["sampler"], str(result["batch"]), result["mix"]].append(result["rate"])
         print(*key, line, flush=True)
 
 
-def once(args: argparse.Namespace, rates: Rates) -> None:
-    """Let both libraries do the work of each part, one after the other."""
+def measure_once(args: argparse.Namespace, rates: Rates) -> None:
+    """Measure each part once with both libraries."""
     if "main" in args.parts:
         grids(args, rates)
     if "files" in args.parts and args.aligned:
@@ -59,72 +59,83 @@ def once(args: argparse.Namespace, rates: Rates) -> None:
 
 
 def grids(args: argparse.Namespace, rates: Rates) -> None:
-    """Let both libraries draw from both grids."""
-    ours = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count)]
-    theirs = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
+    """Measure both libraries on both grids."""
+    geoxt_command = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count)]
+    torchgeo_command = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
     for into in ("cdl", "landsat"):
-        run([*ours, "--into", into, "--mix", *MIXES], ("geoxt", "main", into), rates)
-        long = [*theirs, "--into", into, "--mix", *args.peer_mix, "--count", str(args.count)]
+        run([*geoxt_command, "--into", into, "--mix", *MIXES], ("geoxt", "main", into), rates)
+        long = [*torchgeo_command, "--into", into, "--mix", *args.peer_mix, "--count", str(args.count)]
         run(long, ("torchgeo", "main", into), rates)
 
 
 def files(args: argparse.Namespace, rates: Rates) -> None:
-    """Let both libraries read aligned files, plain reads beside them, and open files for each read."""
-    ours = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count)]
-    theirs = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
+    """Measure aligned files, plain rasterio reads, and files reopened for each read."""
+    geoxt_command = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count)]
+    torchgeo_command = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
     bare = [sys.executable, str(HERE / "bare_rates.py"), args.data, "--count", str(args.count)]
     run(bare, ("rasterio", "files", "aligned"), rates)
     for into in ("aligned", "memory"):
-        run([*ours, "--into", into, "--mix", *MIXES], ("geoxt", "files", into), rates)
-    run([*theirs, "--into", "aligned"], ("torchgeo", "files", "aligned"), rates)
+        run([*geoxt_command, "--into", into, "--mix", *MIXES], ("geoxt", "files", into), rates)
+    run([*torchgeo_command, "--into", "aligned"], ("torchgeo", "files", "aligned"), rates)
     for into in ("cdl", "aligned"):
-        run([*theirs, "--into", into, "--no-cache"], ("torchgeo", "open", into), rates)
-        run(["env", "GEOXT_HANDLES=1", *ours, "--into", into, "--mix", "0:2"], ("geoxt", "open", into), rates)
+        run([*torchgeo_command, "--into", into, "--no-cache"], ("torchgeo", "open", into), rates)
+        run(["env", "GEOXT_HANDLES=1", *geoxt_command, "--into", into, "--mix", "0:2"], ("geoxt", "open", into), rates)
 
 
 def sizes(args: argparse.Namespace, rates: Rates) -> None:
-    """Let both libraries make batches of several sizes."""
-    some = [str(size) for size in args.sizes]
-    ours = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count), "--mix", "0:2", "2:1"]
-    theirs = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
-    run([*ours, "--batch", *some], ("geoxt", "sizes", "cdl"), rates)
-    run([*theirs, "--batch", *some], ("torchgeo", "sizes", "cdl"), rates)
+    """Measure both libraries by batch size."""
+    batch_sizes = [str(size) for size in args.sizes]
+    geoxt_command = [
+        sys.executable,
+        str(HERE / "geoxt_rates.py"),
+        args.data,
+        "--count",
+        str(args.count),
+        "--mix",
+        "0:2",
+        "2:1",
+    ]
+    torchgeo_command = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
+    run([*geoxt_command, "--batch", *batch_sizes], ("geoxt", "sizes", "cdl"), rates)
+    run([*torchgeo_command, "--batch", *batch_sizes], ("torchgeo", "sizes", "cdl"), rates)
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("--peer", required=True, help="a Python that has TorchGeo")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--count", type=int, default=1024, help="patches a rate of geoxt's is taken over")
-    parser.add_argument("--peer-count", type=int, default=256, help="the same, of TorchGeo's, but for the first table")
-    parser.add_argument("--peer-mix", nargs="+", default=PEER_MIXES, help="worker processes that TorchGeo tries")
+    parser.add_argument("--peer", required=True, help="Python interpreter with TorchGeo")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of each measurement")
+    parser.add_argument("--count", type=int, default=1024, help="patches per measured rate of geoxt")
+    parser.add_argument(
+        "--peer-count", type=int, default=256, help="patches per measured rate of TorchGeo, except in the first table"
+    )
+    parser.add_argument("--peer-mix", nargs="+", default=PEER_MIXES, help="numbers of worker processes of TorchGeo")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="batch sizes")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="tables to measure")
-    parser.add_argument("--more", action="store_true", help="add to the rates that are noted already")
-    parser.add_argument("--quick", action="store_true", help="once, few patches, two batch sizes")
-    parser.add_argument("--redraw", action="store_true", help="only write the results that are there anew")
+    parser.add_argument("--more", action="store_true", help="add to the recorded rates")
+    parser.add_argument("--quick", action="store_true", help="one repeat, few patches, two batch sizes")
+    parser.add_argument("--redraw", action="store_true", help="only rewrite the results from recorded rates")
     args = parser.parse_args()
     if args.quick:
         args.repeats, args.count, args.peer_count, args.sizes = 1, 256, 64, (8, 32)
     args.aligned = (Path(args.data) / "aligned").exists()
-    noted = RESULTS / "samplers.json"
+    record_path = RESULTS / "samplers.json"
     if not args.redraw:
         rates: Rates = defaultdict(list)
         if args.more:
-            rates |= {tuple(key): found for *key, found in json.loads(noted.read_text())}
+            rates |= {tuple(key): runs for *key, runs in json.loads(record_path.read_text())}
         for _ in range(args.repeats):
             print(f"{warm(Path(args.data)) / 1e9:.1f} GB read into the page cache", flush=True)
-            once(args, rates)
+            measure_once(args, rates)
             RESULTS.mkdir(exist_ok=True)
-            noted.write_text(json.dumps([[*key, found] for key, found in sorted(rates.items())]) + "\n")
-    args.counts = sorted({len(found) for *_, found in json.loads(noted.read_text())})
-    every = {tuple(key): found for *key, found in json.loads(noted.read_text())}
-    middle = {key: median(found) for key, found in every.items()}
-    if any(key[1] == "sizes" for key in middle):
-        draw(middle, RESULTS / "samplers.png")
-    print(write("samplers.md", pages(middle, every, args)).read_text())
+            record_path.write_text(json.dumps([[*key, runs] for key, runs in sorted(rates.items())]) + "\n")
+    args.counts = sorted({len(runs) for *_, runs in json.loads(record_path.read_text())})
+    rates_by_key = {tuple(key): runs for *key, runs in json.loads(record_path.read_text())}
+    medians = {key: median(runs) for key, runs in rates_by_key.items()}
+    if any(key[1] == "sizes" for key in medians):
+        draw(medians, RESULTS / "samplers.png")
+    print(write("samplers.md", pages(medians, rates_by_key, args)).read_text())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the time of a window goes: the engine's steps, timed one by one."""
+"""Time per step of a window read."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ STEPS: Mapping[str, tuple[Any, str]] = {
     "window": (LayerReader, "read"),
     "mosaic": (Mosaic, "read"),
     "decode": (reader, "_pixels"),
-    "nodes": (ControlGrid, "__init__"),
+    "control grid": (ControlGrid, "__init__"),
     "coordinates": (ControlGrid, "coordinates"),
-    "places": (kernels, "_sample_coordinates"),
+    "positions": (kernels, "_sample_coordinates"),
     "buffer": (kernels, "_fill_buffer"),
     "bilinear": (kernels, "bilinear"),
     "nearest": (kernels, "nearest"),
     "grid_sample": (kernels, "grid_sample"),
 }
-"""Functions that are timed; one that others call stands within them."""
+"""Timed functions by step; the time of a step includes the steps that it calls."""
 
 
 @contextmanager
-def watched() -> Iterator[dict[str, float]]:
-    """Give a dict to which each call of a step adds its seconds."""
+def timed_steps() -> Iterator[dict[str, float]]:
+    """Yield a dict to which each call of a step adds its duration in seconds."""
     seconds: dict[str, float] = dict.fromkeys(STEPS, 0.0)
-    kept = {name: getattr(*place) for name, place in STEPS.items()}
+    originals = {name: getattr(*function) for name, function in STEPS.items()}
     for name, (owner, attribute) in STEPS.items():
-        setattr(owner, attribute, _timed(kept[name], name, seconds))
+        setattr(owner, attribute, _timed(originals[name], name, seconds))
     try:
         yield seconds
     finally:
         for name, (owner, attribute) in STEPS.items():
-            setattr(owner, attribute, kept[name])
+            setattr(owner, attribute, originals[name])
 
 
 def _timed(call: Callable[..., Any], name: str, seconds: dict[str, float]) -> Callable[..., Any]:
@@ -59,24 +59,28 @@ def _timed(call: Callable[..., Any], name: str, seconds: dict[str, float]) -> Ca
 
 
 def stages(layers: Sequence[LayerReader], windows: Sequence[Window], repeats: int = 7) -> dict[str, float]:
-    """Return milliseconds of each step for one window of all layers: means over windows of their quickest repeat.
+    """Return milliseconds per step and window of all layers: the mean over windows of the fastest repeat.
 
-    All windows have their turn before the next repeat, so that none finds its own blocks in GDAL's cache.
+    Each repeat reads all windows, so that no window finds its blocks in GDAL's cache.
     """
     shape = windows[0].shape
     buffers = {a.name: (np.empty((1, *a.shape(windows[0])), a.dtype), np.empty((1, *shape), bool)) for a in layers}
-    quickest: dict[Window, dict[str, float]] = {}
+    fastest: dict[Window, dict[str, float]] = {}
     for _ in range(repeats):
         for window in windows:
-            with watched() as seconds:
+            with timed_steps() as seconds:
                 for layer in layers:
                     layer.read(coalesce([window])[0], *buffers[layer.name])
-            if window not in quickest or seconds["window"] < quickest[window]["window"]:
-                quickest[window] = dict(seconds)
-    return {name: 1e3 * sum(q[name] for q in quickest.values()) / len(quickest) for name in STEPS}
+            if window not in fastest or seconds["window"] < fastest[window]["window"]:
+                fastest[window] = dict(seconds)
+    return {name: 1e3 * sum(q[name] for q in fastest.values()) / len(fastest) for name in STEPS}
 
 
-def shares(found: Mapping[str, float]) -> dict[str, float]:
-    """Return milliseconds in reading and decoding, in warping, and in the rest: validity, mosaic and copies."""
-    warping = found["bilinear"] + found["nearest"] + found["nodes"]
-    return {"decode": found["decode"], "warp": warping, "copy": found["window"] - found["decode"] - warping}
+def summarize(milliseconds: Mapping[str, float]) -> dict[str, float]:
+    """Return milliseconds of decoding, of warping, and of all other steps: valid masks, mosaic and copies."""
+    warping = milliseconds["bilinear"] + milliseconds["nearest"] + milliseconds["control grid"]
+    return {
+        "decode": milliseconds["decode"],
+        "warp": warping,
+        "copy": milliseconds["window"] - milliseconds["decode"] - warping,
+    }

@@ -1,4 +1,4 @@
-"""The work's files as geoxt layers on one grid, and the windows that samplers draw of them."""
+"""The data of `work.py` as geoxt layers on one grid, and windows drawn by samplers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from geoxt.windows import Window
 BANDS = [f"SR_B{n}" for n in range(1, 8)]
 SIZE, STRIDE = 224, 112
 SCENE_CRS = "EPSG:32616"
-"""That of the first file in the order of names, which TorchGeo takes where it is told none."""
+"""CRS of the first file by name, the default of TorchGeo."""
 
 
-def opened(data: Path, *, into: str) -> xr.Dataset:
+def open_layers(data: Path, *, into: str) -> xr.Dataset:
     """Return the layers "image" and "mask" on one grid.
 
     Parameters
     ----------
     data
-        The folder that `work.py` has made.
+        Folder written by `work.py`.
     into
-        "cdl": the grid of the crop map, on which the bands are warped bilinearly. "landsat": that of the scenes of one
-        zone, on which the crop map and the other zone are warped. "aligned": files that lie on one grid already.
+        "cdl": the grid of the crop map; the bands are warped bilinearly. "landsat": the grid of the scenes of one zone;
+        the crop map and the scenes of the other zone are warped. "aligned": files on one grid.
     """
     folder = data / "aligned" if into == "aligned" else data
     crops = geoxt.open_cogs(folder / "cdl" / "*.tif", product="cdl")
@@ -34,16 +34,18 @@ def opened(data: Path, *, into: str) -> xr.Dataset:
     return geoxt.intersection(image=scenes, mask=crops, grid="image" if into == "landsat" else "mask")
 
 
-def drawn(both: xr.Dataset, sampler: str, *, count: int, batch: int, seed: int = 0) -> WindowSequence | list[Window]:
-    """Return windows: "random", "random-batch", or a run of a "grid", from three eighths of it on."""
+def draw_windows(
+    layers: xr.Dataset, sampler: str, *, count: int, batch: int, seed: int = 0
+) -> WindowSequence | list[Window]:
+    """Return windows of the "random" or "random-batch" sampler, or consecutive windows of "grid" from 3/8 of it on."""
     match sampler:
         case "random":
-            return RandomSampler(both, size=SIZE, length=count, seed=seed)
+            return RandomSampler(layers, size=SIZE, length=count, seed=seed)
         case "random-batch":
-            return RandomBatchSampler(both, size=SIZE, length=count, batch_size=batch, seed=seed)
+            return RandomBatchSampler(layers, size=SIZE, length=count, batch_size=batch, seed=seed)
         case "grid":
-            plan = GridSampler(both, size=SIZE, stride=STRIDE)
-            return plan[3 * len(plan) // 8 :][:count]
+            windows = GridSampler(layers, size=SIZE, stride=STRIDE)
+            return windows[3 * len(windows) // 8 :][:count]
         case _:
             msg = f"Cannot draw windows by {sampler!r}: pass 'random', 'random-batch' or 'grid'."
             raise ValueError(msg)
