@@ -1,6 +1,6 @@
 """Change detection on two Landsat scenes of Taizhou: siamese networks against a threshold of the change vector.
 
-    python benchmarks/change.py --out change        # trains what is left to train, writes results/change.md
+    python benchmarks/change.py --out change        # trains missing runs, writes results/change.md
 
 Both see the same layer (each date standardised by its own pixels of the training half) and learn from the western half;
 the eastern half is held out, 20 columns (600 m) away. What is labelled there is scored, and nothing else.
@@ -33,12 +33,12 @@ from geoxt.splits import Split, by_region
 from geoxt.trainers import WindowDataModule
 
 SCENES = {"2000TM": "2000-03-17", "2003TM": "2003-02-06"}
-"""Dates by file, as the headers tell."""
+"""Acquisition dates by file, from the headers."""
 BANDS = ("blue", "green", "red", "nir", "swir16", "swir22")
 CLASSES = Legend((0, 1), ("unchanged", "changed"), ("#d0d0d0", "#d01c1c"))
 UNKNOWN = 255
 BUFFER = 10
-"""Columns taken off each half where they meet."""
+"""Columns excluded from each half at their boundary."""
 CONFIG = Path(__file__).with_name("change.yaml")
 MEASURES = ("precision", "recall", "F1", "IoU", "accuracy")
 
@@ -85,14 +85,14 @@ def halves(layer: xr.DataArray) -> Split:
 
 
 def standardised(scene: xr.DataArray, mean: Values, std: Values) -> xr.DataArray:
-    """Return a scene, lazily, with mean 0 and deviation 1 in each band."""
+    """Return a lazy scene standardized per band."""
     by_band = {"dims": "band", "coords": {"band": scene["band"]}}
     found = (scene.astype("float32") - xr.DataArray(mean, **by_band)) / xr.DataArray(std, **by_band)
     return found.astype("float32")
 
 
 def bitmap(path: Path) -> Classes:
-    """Return where a picture without georeference is not black."""
+    """Return the mask of nonzero pixels of an image without georeference."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as file:
@@ -100,13 +100,13 @@ def bitmap(path: Path) -> Classes:
 
 
 def magnitude(image: xr.DataArray) -> Values:
-    """Return the length of each pixel's change vector (y, x)."""
+    """Return the magnitude of the change vector per pixel (y, x)."""
     values = image.to_numpy().astype("float64")
     return np.sqrt(((values[1] - values[0]) ** 2).sum(axis=0))
 
 
 def otsu(values: Values, bins: int = 1024) -> float:
-    """Return the threshold that parts values into the two groups furthest apart (Otsu 1979).
+    """Return the threshold of maximum between-class variance (Otsu 1979).
 
     References
     ----------
@@ -131,7 +131,7 @@ def best(values: Values, truth: Classes) -> float:
 
 
 def measure(found: Classes, truth: Classes) -> dict[str, float]:
-    """Return precision, recall, F1 and IoU of change, and the share of all pixels that is right."""
+    """Return precision, recall, F1 and IoU of change, and overall accuracy."""
     hit, said, there = (found & truth).sum(), found.sum(), truth.sum()
     return {
         "precision": float(hit / max(said, 1)),
@@ -144,12 +144,12 @@ def measure(found: Classes, truth: Classes) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Truth:
-    """The labelled pixels of a half."""
+    """Labeled pixels of one half."""
 
     inside: Classes
-    """Which pixels they are, (y, x)."""
+    """Mask of labeled pixels, (y, x)."""
     changed: Classes
-    """Which of them have changed, (pixel,)."""
+    """Whether each labeled pixel changed, (pixel,)."""
 
     @classmethod
     def of(cls, mask: xr.DataArray, region: Region) -> Truth:
@@ -216,7 +216,7 @@ def _percent(scores: dict[str, float]) -> list[str]:
 
 
 def main() -> None:
-    """Train, score and write."""
+    """Train, score and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/change-taizhou"))
     parser.add_argument("--out", type=Path, default=Path("change"), help="folder of the experiment")

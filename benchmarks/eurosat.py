@@ -1,6 +1,6 @@
 """EuroSAT RGB on two cores: ImageNet weights on three seeds, random ones on one, beside the figures of the paper.
 
-    python benchmarks/eurosat.py --out eurosat        # trains what is left to train, writes results/eurosat.md
+    python benchmarks/eurosat.py --out eurosat        # trains missing runs, writes results/eurosat.md
 
 It takes about half an hour a seed on two cores; `eurosat.yaml` says what is done. Chips of the test part are seen by no
 training and no choice: those of validation choose the epoch.
@@ -28,7 +28,7 @@ PAPER = {"ImageNet": ("98.11", "ResNet50"), "random": ("87.33", "ResNet50")}
 
 
 def recalls(config: dict, runs: Sequence[Path]) -> str:
-    """Return the table of how often each class is named rightly, and what else it is taken for, over runs."""
+    """Return the table of recall per class, and its most frequent confusion, over runs."""
     data = config["data"]["init_args"]
     images, labels, classes = read_image_folder(data["path"])
     held = stratified_split(labels, data["fractions"], seed=data["split_seed"])[2]
@@ -75,7 +75,7 @@ def write(config: dict, found: dict, out: Path) -> Path:
 
 
 def main() -> None:
-    """Train, score and write."""
+    """Train, score and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("eurosat"), help="folder of the experiment")
     args = parser.parse_args()

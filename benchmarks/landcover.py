@@ -1,6 +1,6 @@
 """Land cover from a Landsat 7 scene of Raleigh: a network and a recipe of choice against `geoxt demo`, on its blocks.
 
-    python benchmarks/landcover.py --out landcover        # trains what is left to train, writes results/landcover.md
+    python benchmarks/landcover.py --out landcover        # trains missing runs, writes results/landcover.md
 
 Each seed has the split that the demo makes of it. The demo learns from the training blocks and chooses its epoch on
 those for validation; here the number of epochs is fixed, and both are learnt from. The test blocks are the same.
@@ -34,7 +34,7 @@ from geoxt.trainers import WindowDataModule
 from geoxt.trainers.tasks.flips import dihedral
 
 BLOCK = 64
-"""Pixels: side of the demo's blocks for a scene of this size."""
+"""Side of the demo's blocks for a scene of this size, in pixels."""
 SHARED = (10, 20, 30, 40, 50, 70)
 """Bands of 28.5 m, which the demo takes."""
 LABELS = "landclass96.tif"
@@ -78,14 +78,14 @@ def file(folder: Path, band: int) -> Path:
 
 
 def all_but_test(split: Split) -> Split:
-    """Return a split whose training part has the validation blocks too; windows may lie across blocks."""
+    """Return a split with the validation blocks in the training part; windows may cross blocks."""
     train, val = (split.parts[part].nodes[""] for part in ("train", "val"))
     learnt = GridRegion(split.grid, (*train, *val), joined=True)
     return replace(split, train=Region({"": learnt}), val=Region({"": GridRegion(split.grid, ())}))
 
 
 class Turned(nn.Module):
-    """A network, averaged over the eight flips and quarter turns of an image."""
+    """Test-time augmentation: mean probabilities over eight flips and quarter turns."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Turned(nn.Module):
 
 
 def simple(folder: Path, out: Path, seed: int) -> dict:
-    """Return what the demo scores on a seed, from an earlier run if there is one."""
+    """Return the scores of the demo for a seed, from an earlier run if present."""
     kept = out / f"demo-{seed}"
     if not (kept / "metrics.json").exists():
         image = tuple(str(file(folder, band)) for band in SHARED)
@@ -148,7 +148,7 @@ def write(rows: Sequence[tuple[int, dict, dict]]) -> Path:
 
 
 def main() -> None:
-    """Train, score and write."""
+    """Train, score and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/nc-landsat7"))
     parser.add_argument("--out", type=Path, default=Path("landcover"), help="folder of the experiment")

@@ -1,4 +1,4 @@
-"""A U-Net of `geoxt demo` against a random forest that sees single pixels: same image, same labels, same blocks.
+"""A U-Net of `geoxt demo` against a random forest on single pixels: same image, labels and blocks.
 
 python benchmarks/nc_forest.py --image 'nc-landsat7/lsat7_2000_[1-57]0.tif' --labels nc-landsat7/landclass96.tif
 
@@ -42,7 +42,7 @@ def pixels(data: xr.Dataset, rectangles: Rectangles) -> tuple[Array, Array]:
 
 
 def forest(data: xr.Dataset, parts: tuple[Rectangles, Rectangles], seed: int) -> float:
-    """Return the accuracy on the second of two lists of rectangles of a forest that learnt from the first."""
+    """Return the accuracy on the second list of rectangles of a forest trained on the first."""
     (learnt, classes), (other, truth) = (pixels(data, part) for part in parts)
     model = RandomForestClassifier(200, min_samples_leaf=5, max_samples=0.5, n_jobs=-1, random_state=seed)
     return float((model.fit(learnt, classes).predict(other) == truth).mean())
