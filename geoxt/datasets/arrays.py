@@ -1,4 +1,4 @@
-"""Rows of arrays in HDF5 files, through handles that a process keeps open."""
+"""Read rows of arrays in HDF5 files, with open file handles cached per thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ORDER = "tbyx"
 
 
 class _Files(threading.local):
-    """Open files of one thread of this process by path; empty again after a fork."""
+    """Open HDF5 files of a thread by path; emptied after a fork, as HDF5 handles are not fork-safe."""
 
     def __init__(self) -> None:
         self.pid, self.open = os.getpid(), dict[str, Any]()
@@ -28,21 +28,21 @@ class _Files(threading.local):
     def get(self, path: str) -> Any:
         if self.pid != os.getpid():
             self.pid, self.open = os.getpid(), {}
-        kept = self.open.get(path)
-        stamp = _stamp(path)
-        if kept is None or kept[1] != stamp:
-            if kept is not None:
-                kept[0].close()  # else HDF5 would go on with what it knows of the file
-            kept = self.open[path] = _open(path), stamp
-        return kept[0]
+        cached = self.open.get(path)
+        version = _version(path)
+        if cached is None or cached[1] != version:
+            if cached is not None:
+                cached[0].close()  # while a file is open, HDF5 returns its cached metadata for the same path
+            cached = self.open[path] = _open(path), version
+        return cached[0]
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
+def _version(path: str) -> tuple[int, int] | None:
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 _files = _Files()
@@ -52,52 +52,54 @@ def _open(path: str) -> Any:
     try:
         import h5py
     except ImportError as error:
-        msg = f"Cannot read {path!r} without h5py: pip install 'geoxt[datasets]'."
-        raise MissingDependency(msg) from error
+        raise MissingDependency(
+            f"Cannot read {path!r} without h5py.", remedy="Run pip install 'geoxt[datasets]'."
+        ) from error
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        msg = f"Cannot open the HDF5 file {path!r}: {error}. Fetch the dataset again."
-        raise ReadError(msg) from error
+        raise ReadError(f"Cannot open the HDF5 file {path!r}: {error}.", remedy="Fetch the dataset again.") from error
 
 
 def _array(path: str, key: str) -> Any:
     file = _files.get(path)
     if key not in file:
-        msg = f"Cannot find the array {key!r} in {path!r}: it has {', '.join(file)}. Fetch the dataset again."
-        raise ReadError(msg)
+        raise ReadError(
+            f"Cannot find the array {key!r} in {path!r}: its arrays are {', '.join(file)}.",
+            remedy="Fetch the dataset again.",
+        )
     return file[key]
 
 
 def rows_of(path: Path, key: str) -> int:
-    """Return the number of samples in a file."""
+    """Return the number of rows of an array of an HDF5 file."""
     return int(_array(str(path), key).shape[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One sample in an array."""
+    """Row of an HDF5 array: one sample."""
 
     asset: ArrayAsset
-    """What the array is."""
+    """The asset of the spec."""
     path: str
-    """The file."""
+    """Path of the HDF5 file."""
     row: int
-    """The sample's place."""
+    """Index of the row."""
     bands: tuple[int, ...]
-    """Positions of the bands to read; all where empty."""
+    """Indexes of the bands to read; empty for all bands."""
     legend: Legend | None
-    """The classes, for masks."""
+    """Classes of a mask."""
 
     def header(self) -> tuple[tuple[int, int, int, int], np.dtype[Any], None]:
-        """Return shape (time, band, y, x) and dtype."""
+        """Return shape (time, band, y, x), dtype and no grid."""
         sizes = dict(zip(self.asset.axes, _array(self.path, self.asset.key).shape, strict=True))
         shape = sizes.get("t", 1), len(self.bands) or sizes.get("b", 1), sizes.get("y", 1), sizes.get("x", 1)
-        kind = _array(self.path, self.asset.key).dtype.newbyteorder("=")
-        return shape, code_type(self.asset, self.legend, kind) if self.asset.is_mask else kind, None
+        dtype = _array(self.path, self.asset.key).dtype.newbyteorder("=")
+        return shape, code_type(self.asset, self.legend, dtype) if self.asset.is_mask else dtype, None
 
     def read(self) -> tuple[Array, None]:
-        """Return pixels (time, band, y, x)."""
+        """Return pixels (time, band, y, x), and no grid."""
         values = self.raw()
         axes = self.asset.axes.replace("n", "")
         values = values.transpose([axes.index(a) for a in _ORDER if a in axes])
@@ -109,10 +111,12 @@ class Row:
         return values, None
 
     def raw(self) -> Array:
-        """Return the row as it is stored."""
+        """Return the stored row in native byte order."""
         try:
-            found = np.asarray(_array(self.path, self.asset.key)[self.row])
+            values = np.asarray(_array(self.path, self.asset.key)[self.row])
         except (OSError, IndexError, ValueError) as error:
-            msg = f"Cannot read row {self.row} of {self.asset.key!r} in {self.path!r}: {error}. Fetch it again."
-            raise ReadError(msg) from error
-        return found.astype(found.dtype.newbyteorder("="), copy=False)
+            raise ReadError(
+                f"Cannot read row {self.row} of {self.asset.key!r} in {self.path!r}: {error}.",
+                remedy="Fetch the dataset again.",
+            ) from error
+        return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -1,4 +1,4 @@
-"""Recordings (WAV, 8, 16 or 32 bit PCM) -> float32 within -1 and 1."""
+"""Read audio recordings (WAV, PCM of 8, 16 or 32 bit) as float32 between -1 and 1."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TYPES = {1: "u1", 2: "<i2", 4: "<i4"}
 
 
 def read_wav(path: Path) -> tuple[Array, int]:
-    """Return a recording (channel, time) and its rate.
+    """Return the samples (channel, time) of a recording, float32 between -1 and 1, and its sampling rate in Hz.
 
     Raises
     ------
     ReadError
-        Where it cannot be read, or is of another kind.
+        If the file cannot be read, or has another encoding.
     """
     try:
         with wave.open(str(path), "rb") as file:
@@ -27,6 +27,8 @@ def read_wav(path: Path) -> tuple[Array, int]:
             count, raw = file.getnframes(), file.readframes(file.getnframes())
         values = np.frombuffer(raw, _TYPES[width]).reshape(count, channels).T.astype(np.float32)
     except (OSError, EOFError, KeyError, ValueError, wave.Error) as error:
-        msg = f"Cannot read the recording {str(path)!r}: {type(error).__name__} {error}. Fetch the dataset again."
-        raise ReadError(msg) from error
+        raise ReadError(
+            f"Cannot read the recording {str(path)!r}: {type(error).__name__} {error}.",
+            remedy="Fetch the dataset again.",
+        ) from error
     return (values - 128) / 128 if width == 1 else values / 2.0 ** (8 * width - 1), rate

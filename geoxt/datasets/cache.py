@@ -1,6 +1,7 @@
-"""The index of a dataset kept beside other caches of the user, so that a large one opens in seconds.
+"""Cache of sample indexes, so that large datasets open in seconds.
 
-It holds as long as every folder that was listed has the time of change that it had, and the spec says the same.
+A cached index is valid while the modification times of all listed folders and the relevant fields of the spec are
+unchanged.
 """
 
 from __future__ import annotations
@@ -22,80 +23,81 @@ from geoxt.storage import atomic_write, cache_folder
 from geoxt.template import Template, Value
 
 FORMAT = 1
-"""Number of the layout; an index of another is made anew."""
-WORTHWHILE = 1000
-"""Samples from which an index is kept."""
+"""Version of the file layout; an index of another version is rebuilt."""
+MIN_SAMPLES = 1000
+"""Minimum number of samples for which an index is cached."""
 
 
 def indexed(spec: Spec, root: Path, *, missing: Missing = "raise") -> tuple[list[Entry], list[str]]:
-    """Return the samples of a dataset and what was left out, from the cached index where it still holds."""
-    place = _place(spec, root, missing)
+    """Return the samples of a dataset and its problems, from the cached index if it is still valid."""
+    cache_path = _cache_path(spec, root, missing)
     folders: set[str] = set()
-    with _uncollected():
-        if place is not None and (kept := _load(place)) is not None:
-            return kept
+    with _gc_disabled():
+        if cache_path is not None and (cached := _load(cache_path)) is not None:
+            return cached
         entries, problems = build(spec, root, listed=folders.add, missing=missing)
-    rows = "row" in (entries[0].fields if entries else {})  # of arrays: quickly counted, and many
-    if place is not None and len(entries) >= WORTHWHILE and not rows:
+    # Rows of arrays are not cached: counting them is faster than reading an index of them.
+    in_arrays = "row" in (entries[0].fields if entries else {})
+    if cache_path is not None and len(entries) >= MIN_SAMPLES and not in_arrays:
         watched = [str(root / folder) for folder in sorted(folders)]
-        watched += [str(path) for path in _lists(spec, root)]
-        _save(place, entries, problems, watched)
+        watched += [str(path) for path in _split_lists(spec, root)]
+        _save(cache_path, entries, problems, watched)
     return entries, problems
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave out the search for circles while very many objects without any are made: it takes most of the time."""
-    before = gc.isenabled()
+def _gc_disabled() -> Iterator[None]:
+    """Disable cyclic garbage collection: it would take most of the time while millions of objects are created."""
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if before:
+        if enabled:
             gc.enable()
 
 
-def _lists(spec: Spec, root: Path) -> Iterable[Path]:
+def _split_lists(spec: Spec, root: Path) -> Iterable[Path]:
     if isinstance(spec.splits, ListSplit):
         yield root
         yield from (path for path, _ in Template(spec.splits.path).find(root))
 
 
-def _place(spec: Spec, root: Path, missing: str) -> Path | None:
-    """Return where the index is kept; `None` where nothing is to be kept."""
+def _cache_path(spec: Spec, root: Path, missing: str) -> Path | None:
+    """Return the path of the cached index, or None without a cache folder."""
     folder = cache_folder("datasets")
     if folder is None:
         return None
     assets = [f"{key}: {asset.path}, {asset.only}, {asset.optional}" for key, asset in spec.assets.items()]
-    says = "\n".join([str(FORMAT), str(root.resolve()), missing, spec.name, *assets, repr(spec.splits)])
-    return folder / f"{spec.name}-{hashlib.sha256(says.encode()).hexdigest()[:24]}.json"
+    key_text = "\n".join([str(FORMAT), str(root.resolve()), missing, spec.name, *assets, repr(spec.splits)])
+    return folder / f"{spec.name}-{hashlib.sha256(key_text.encode()).hexdigest()[:24]}.json"
 
 
-def _stamps(paths: Sequence[str]) -> list[int]:
-    return [os.stat(path).st_mtime_ns for path in paths]  # noqa: PTH116 (very many, without making paths)
+def _modification_times(paths: Sequence[str]) -> list[int]:
+    return [os.stat(path).st_mtime_ns for path in paths]  # noqa: PTH116 (many files: no Path objects)
 
 
-def _load(place: Path) -> tuple[list[Entry], list[str]] | None:
+def _load(path: Path) -> tuple[list[Entry], list[str]] | None:
     try:
-        kept = json.loads(place.read_text(encoding="utf-8"))
-        if _stamps(kept["watched"]) != kept["stamps"]:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if _modification_times(index["watched"]) != index["stamps"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    names, assets = kept["names"], kept["assets"]
-    by_rule: dict[str, dict[str, Any]] = {}  # samples whose files the templates give share what says so
+    names, assets = index["names"], index["assets"]
+    by_rule: dict[str, dict[str, Any]] = {}  # samples whose files follow the templates refer to one dict
     entries = []
-    for values, files, split in kept["entries"]:
+    for values, files, split in index["entries"]:
         fields = {name: _value(value) for name, value in zip(names, values, strict=True) if value is not None}
-        own = {key: _slots(slots) for key, slots in zip(assets, files, strict=True) if slots != 0}
-        if not any(own.values()):
-            own = by_rule.setdefault(",".join(own), own)
-        entries.append(Entry(fields=fields, files=own, listed=split))
-    return entries, kept["problems"]
+        slots_by_asset = {key: _slots(slots) for key, slots in zip(assets, files, strict=True) if slots != 0}
+        if not any(slots_by_asset.values()):
+            slots_by_asset = by_rule.setdefault(",".join(slots_by_asset), slots_by_asset)
+        entries.append(Entry(fields=fields, files=slots_by_asset, listed=split))
+    return entries, index["problems"]
 
 
 def _save(path: Path, entries: Sequence[Entry], problems: list[str], watched: list[str]) -> None:
-    """Write the index whole; where that cannot be done, the next opening lists the folders again."""
+    """Write the index atomically; without write access, later calls list the folders again."""
     names = list(dict.fromkeys(name for entry in entries for name in entry.fields))
     assets = list(dict.fromkeys(key for entry in entries for key in entry.files))
     rows = [
@@ -108,8 +110,16 @@ def _save(path: Path, entries: Sequence[Entry], problems: list[str], watched: li
     ]
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        head = {"watched": watched, "stamps": _stamps(watched), "names": names, "assets": assets, "problems": problems}
-        text = json.dumps({**head, "entries": rows}, separators=(",", ":"))  # json.dump takes far longer
+        header = {
+            "watched": watched,
+            "stamps": _modification_times(watched),
+            "names": names,
+            "assets": assets,
+            "problems": problems,
+        }
+        text = json.dumps(
+            {**header, "entries": rows}, separators=(",", ":")
+        )  # json.dump is far slower: it encodes in Python
         with atomic_write(path, fsync=False) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -18,7 +18,7 @@ from geoxt.datasets.entries import Entry
 from geoxt.datasets.fetch import fetch, manual_instructions
 from geoxt.datasets.image_windows import cut, first_windows, instances_of_other_splits
 from geoxt.datasets.labels import folder_label
-from geoxt.datasets.locations import outlines
+from geoxt.datasets.locations import footprints
 from geoxt.datasets.plot import draw
 from geoxt.datasets.read_sample import Reader, Sample
 from geoxt.datasets.sample_index import Missing
@@ -231,7 +231,7 @@ def _of_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Reader,
     if isinstance(spec.splits, RandomSplit | SequentialSplit) and spec.samples is not None and count != spec.samples:
         msg = f"{spec.name!r} in {str(root)!r} has {count:,} samples, the release {spec.samples:,}: its splits are cut "
         warnings.warn(f"{msg}from what is there, and are not those of the release.", DatasetWarning, stacklevel=3)
-    places = outlines(spec, root, entries) if isinstance(spec.splits, RandomSplit) and spec.splits.block else None
+    places = footprints(spec, root, entries) if isinstance(spec.splits, RandomSplit) and spec.splits.block else None
     of = assign(spec, entries, places=places)
     if split not in of:
         raise ReadError(_empty(spec, root, split, of))

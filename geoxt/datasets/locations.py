@@ -1,4 +1,4 @@
-"""Where samples lie on Earth: the outlines of their images on one equal-area grid, kept beside other caches."""
+"""Footprints of the images of samples in an equal-area CRS, with a cache."""
 
 from __future__ import annotations
 
@@ -19,67 +19,67 @@ from geoxt.storage import atomic_write, cache_folder
 from geoxt.types import Array
 
 EQUAL_AREA = "EPSG:6933"
-"""Metres east and north on the cylinder of EASE-Grid 2.0: equal areas between 86 degrees south and north."""
-WORTHWHILE = 1000
-"""Images from which outlines are kept."""
+"""WGS 84 / NSIDC EASE-Grid 2.0 Global: cylindrical equal-area, in meters, between 86°S and 86°N."""
+MIN_IMAGES = 1000
+"""Minimum number of images for which footprints are cached."""
 
 
-def outlines(spec: Spec, root: Path, entries: Sequence[Entry]) -> Array:
-    """Return the outlines of the samples' images as polygons (sample,), in metres on the equal-area grid.
+def footprints(spec: Spec, root: Path, entries: Sequence[Entry]) -> Array:
+    """Return the footprints of the samples' images as polygons (sample,), in meters of the equal-area CRS.
 
-    The header of one file of each is read, or what was read of it before where the file has not changed since.
+    The header of one file per sample is read, unless cached corners of unchanged files exist.
     """
     key, asset = next(iter(spec.assets.items()))
     paths = [str(root / next(iter(entry.paths(key, asset).values()))) for entry in entries]
-    kept = _place(spec, paths) if len(paths) >= WORTHWHILE else None
-    corners = _load(kept, len(paths)) if kept else None
+    cache_path = _cache_path(spec, paths) if len(paths) >= MIN_IMAGES else None
+    corners = _load(cache_path, len(paths)) if cache_path else None
     if corners is None:
         corners = _corners(paths, spec.crs)
-        if kept:
-            _save(kept, corners)
+        if cache_path:
+            _save(cache_path, corners)
     return np.asarray(shapely.polygons(corners))
 
 
 def _corners(paths: Sequence[str], crs: str | None) -> Array:
-    """Return the four corners of images (image, 4, 2)."""
+    """Return the corners of images (image, 4, 2) as x and y in the equal-area CRS."""
     grids = [header.grid for header in (headers(paths, crs=crs) if crs else headers(paths))]
-    out = np.empty((len(grids), 4, 2))
+    corners = np.empty((len(grids), 4, 2))
     by_crs: dict[str, list[int]] = {}
     for at, grid in enumerate(grids):
         height, width = grid.shape.yx
-        out[at] = [grid.affine * corner for corner in ((0, 0), (width, 0), (width, height), (0, height))]
+        corners[at] = [grid.affine * pixel for pixel in ((0, 0), (width, 0), (width, height), (0, height))]
         by_crs.setdefault(str(grid.crs), []).append(at)
     for rows in by_crs.values():
-        move = transformer(grids[rows[0]].crs, parse_crs(EQUAL_AREA))
-        out[rows] = np.stack(move.transform(out[rows, :, 0], out[rows, :, 1]), axis=-1)
-    return out
+        to_equal_area = transformer(grids[rows[0]].crs, parse_crs(EQUAL_AREA))
+        corners[rows] = np.stack(to_equal_area.transform(corners[rows, :, 0], corners[rows, :, 1]), axis=-1)
+    return corners
 
 
-def _place(spec: Spec, paths: Sequence[str]) -> Path | None:
-    """Return where the outlines are kept, by the files and when they changed; `None` where nothing is to be kept."""
+def _cache_path(spec: Spec, paths: Sequence[str]) -> Path | None:
+    """Return the path of the cached corners, or None without a cache folder; it depends on modification times."""
     folder = cache_folder("datasets")
     if folder is None:
         return None
     digest = hashlib.sha256(str(spec.crs).encode())
     try:
         for path in paths:
-            digest.update(f"{path}:{os.stat(path).st_mtime_ns}\n".encode())  # noqa: PTH116 (very many)
-    except OSError:  # reading the header tells what is wrong with the file
+            digest.update(f"{path}:{os.stat(path).st_mtime_ns}\n".encode())  # noqa: PTH116 (many files: no Path objects)
+    except OSError:  # reading the header raises a better error
         return None
     return folder / f"{spec.name}-places-{digest.hexdigest()[:24]}.npy"
 
 
-def _load(place: Path, count: int) -> Array | None:
+def _load(path: Path, count: int) -> Array | None:
     try:
-        found: Array = np.load(place)
+        corners: Array = np.load(path)
     except (OSError, ValueError, EOFError):
         return None
-    return found if found.shape == (count, 4, 2) else None
+    return corners if corners.shape == (count, 4, 2) else None
 
 
-def _save(place: Path, corners: Array) -> None:
-    """Write the outlines whole; where that cannot be done, they are read again the next time."""
+def _save(path: Path, corners: Array) -> None:
+    """Write the corners atomically; without write access, later calls read the headers again."""
     with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(place, fsync=False) as temporary:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, fsync=False) as temporary:
             np.save(temporary, corners)

@@ -1,4 +1,4 @@
-"""Figures of samples: images and masks side by side, boxes outlined, labels in the title."""
+"""Plot samples: images and masks side by side, boxes, and labels in the title."""
 
 from __future__ import annotations
 
@@ -19,20 +19,24 @@ from geoxt.types import Array
 
 _NATURAL = ("red", "green", "blue")
 _PERCENT = (2.0, 98.0)
-_MOST = 6
-"""Panels in a figure, at most."""
-_LETTERS = 42
-"""Letters of the title that fit above a panel."""
+_MAX_PANELS = 6
+"""Maximum number of panels of a figure."""
+_TITLE_WIDTH = 42
+"""Characters of the title per panel."""
 
 
 def draw(spec: Spec, sample: Sample, reader: Reader, entry: Entry) -> Any:
-    """Draw a sample; what comes is a figure of matplotlib."""
+    """Return a matplotlib figure of a sample."""
     layers = [panel for key, layer in sample.items() if isinstance(layer, xr.DataArray) for panel in _steps(key, layer)]
-    last = [layer for layer in layers if is_categorical(layer[1])][-_MOST:]
-    others = [layer for layer in layers if not is_categorical(layer[1])][: _MOST - min(len(last), _MOST - 1)]
-    panels = {title: _shown(layer, spec, reader) for title, layer in [*others, *last][:_MOST]}
+    categorical = [layer for layer in layers if is_categorical(layer[1])][-_MAX_PANELS:]
+    images = [layer for layer in layers if not is_categorical(layer[1])][
+        : _MAX_PANELS - min(len(categorical), _MAX_PANELS - 1)
+    ]
+    panels = {title: _rgb(layer, spec, reader) for title, layer in [*images, *categorical][:_MAX_PANELS]}
     title = "\n".join(
-        part for line in _title(spec, sample, entry).splitlines() for part in wrap(line, _LETTERS * max(len(panels), 1))
+        part
+        for line in _title(spec, sample, entry).splitlines()
+        for part in wrap(line, _TITLE_WIDTH * max(len(panels), 1))
     )
     return pictures(panels, boxes=_boxes(sample, spec.classes), title=title)
 
@@ -42,11 +46,11 @@ def _steps(key: str, layer: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
         return [(key, layer)]
     times = layer.time.values
     texts = np.datetime_as_string(times, "D") if times.dtype.kind == "M" else times
-    return [(f"{key} {text}", layer.isel(time=at)) for at, text in enumerate(texts)]
+    return [(f"{key} {text}", layer.isel(time=i)) for i, text in enumerate(texts)]
 
 
-def _shown(layer: xr.DataArray, spec: Spec, reader: Reader) -> Array:
-    """Return classes in their colours, numbered shapes in colours that differ, all else as a stretched image."""
+def _rgb(layer: xr.DataArray, spec: Spec, reader: Reader) -> Array:
+    """Return a mask in its class colors, instances in distinct colors, or a contrast-stretched image."""
     if is_categorical(layer):
         return Legend.of(layer).rgb(layer.values)
     if "band" in layer.dims:
@@ -57,10 +61,10 @@ def _shown(layer: xr.DataArray, spec: Spec, reader: Reader) -> Array:
 
 
 def _picture(layer: xr.DataArray, spec: Spec, key: Any, reader: Reader) -> Array:
-    """Return red, green and blue where there are such bands, else the first one or three, stretched."""
+    """Return a contrast-stretched RGB image of the red, green and blue bands, else of the first three bands or one."""
     bands = getattr(spec.assets[str(key)], "bands", ())
-    chosen = [bands[at] for at in reader.bands.get(str(key), ())]
-    commons = [band.common for band in chosen]
+    selected = [bands[i] for i in reader.bands.get(str(key), ())]
+    commons = [band.common for band in selected]
     values = np.asarray(layer.values, np.float32)
     if all(name in commons for name in _NATURAL):
         values = values[[commons.index(name) for name in _NATURAL]]
@@ -68,8 +72,8 @@ def _picture(layer: xr.DataArray, spec: Spec, key: Any, reader: Reader) -> Array
         values = values[:3] if len(values) >= 3 else values[:1]
     finite = np.where(np.isfinite(values), values, 0)
     low, high = (np.percentile(finite, p, axis=(1, 2), keepdims=True) for p in _PERCENT)
-    shown = np.clip((finite - low) / np.maximum(high - low, 1e-6), 0, 1)
-    return np.moveaxis(np.broadcast_to(shown, (3, *shown.shape[1:])), 0, -1)
+    stretched = np.clip((finite - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return np.moveaxis(np.broadcast_to(stretched, (3, *stretched.shape[1:])), 0, -1)
 
 
 def _boxes(sample: Sample, legend: Legend | None) -> Iterator[tuple[tuple[float, float, float, float], str]]:
@@ -82,7 +86,7 @@ def _title(spec: Spec, sample: Sample, entry: Entry) -> str:
     parts = [spec.title, name_of(entry.fields)]
     label = sample.get("label")
     if label is not None and spec.classes is not None:
-        codes = [spec.classes.codes[at] for at in np.flatnonzero(label)] if np.ndim(label) else [int(label)]
+        codes = [spec.classes.codes[i] for i in np.flatnonzero(label)] if np.ndim(label) else [int(label)]
         parts.append(", ".join(spec.classes.name(code) for code in codes))
     elif label is not None:
         parts.append(f"{float(label):g}")

@@ -1,4 +1,4 @@
-"""Image files of one asset of one sample -> pixels (time, band, y, x), or class codes of a mask."""
+"""Read the image files of an asset of a sample as pixels (time, band, y, x), or as class codes of a mask."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Image:
     legend: Legend | None
     """The classes, for masks."""
     crs: str | None = None
-    """CRS of files that have none."""
+    """CRS of files without CRS."""
     crop: Crop | None = None
     """Window to read from each file; `None` reads all. Not for bands of several resolutions."""
 
@@ -86,8 +86,10 @@ class Image:
             steps = [self._read_step(time) for time in range(self.times)]
         shapes = {values.shape for values, _ in steps}
         if len(shapes) > 1:
-            msg = f"Cannot stack images of several sizes {sorted(shapes)}, the first {self.paths[0]!r}. Fetch it again."
-            raise ReadError(msg)
+            raise ReadError(
+                f"Cannot stack images of several sizes {sorted(shapes)}, the first {self.paths[0]!r}.",
+                remedy="Fetch the dataset again.",
+            )
         values = np.stack([step[0] for step in steps]) if len(steps) > 1 else steps[0][0][np.newaxis]
         if self.asset.is_mask:
             bands = values if self.asset.colors else values[:, 0]
@@ -107,20 +109,27 @@ class Image:
         finest, grid = max(layers, key=lambda layer: layer[0].shape[-1])
         shapes = {values.shape[-2:] for values, _ in layers}
         if len(shapes) > 1 and not self.asset.own_size:
-            msg = f"Cannot stack bands of several sizes {sorted(shapes)}, the first {paths[0]!r}."
-            raise ReadError(msg + " Fetch the dataset again.")
+            raise ReadError(
+                f"Cannot stack bands of several sizes {sorted(shapes)}, the first {paths[0]!r}.",
+                remedy="Fetch the dataset again.",
+            )
         return np.concatenate([_upsample(values, finest.shape[-2:]) for values, _ in layers]), grid
 
     def _read_file(self, path: str, bands: Sequence[int]) -> tuple[Array, GeoBox | None]:
-        """Read bands of a file, all where none are named."""
+        """Read bands (1-based) of a file; all bands if `bands` is empty."""
         header = self._header(path)
         if bands and max(bands) > header.count:
-            msg = f"Cannot read band {max(bands)} of {path!r}: it has {header.count}. Fetch it again, or pass bands=."
-            raise ReadError(msg)
+            raise ReadError(
+                f"Cannot read band {max(bands)} of {path!r}: it has {header.count}.",
+                remedy="Fetch the dataset again. Or pass {bands}.",
+                argument="bands",
+            )
         if self.crop and header.shape != self.crop.image_shape:
-            size = f"its size is {header.shape}, that of the first file {self.crop.image_shape}."
-            msg = f"Cannot read a part of {path!r}: {size} Fetch the dataset again."
-            raise ReadError(msg)
+            raise ReadError(
+                f"Cannot read a window of {path!r}: its size is {header.shape}, that of the first file "
+                f"{self.crop.image_shape}.",
+                remedy="Fetch the dataset again.",
+            )
         window = self.crop.window if self.crop else Window(0, 0, *header.shape)
         try:
             values = read_image(path, bands or range(1, header.count + 1), window)
@@ -139,11 +148,11 @@ class Image:
 
 
 def _unreadable(path: str, error: ReadError) -> ReadError:
-    return ReadError(f"Cannot read the image {path!r}: {error} Fetch the dataset again.")
+    return ReadError(f"Cannot read the image {path!r}: {error}", remedy="Fetch the dataset again.")
 
 
 def _upsample(values: Array, shape: tuple[int, ...]) -> Array:
-    """Return bands (band, y, x) on a finer grid of the same extent: bilinear between pixel centers, dtype kept."""
+    """Resample bands (band, y, x) to a finer grid of the same extent, bilinearly and in the same dtype."""
     if values.shape[-2:] == shape:
         return values
     rows, cols = (_bilinear_weights(old, new) for old, new in zip(values.shape[-2:], shape, strict=True))

@@ -1,4 +1,4 @@
-"""The facts of a dataset in words: splits, sizes, classes, counts and a summary of all."""
+"""Text summaries of dataset specs: splits, sizes, classes and sample counts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from geoxt.datasets.spec import Archive, FieldSplit, FolderSplit, ListSplit, Ran
 
 
 def describe(name: str | Spec) -> str:
-    """Return the facts of a dataset as text: task, sizes, splits, classes, bands, files and licence.
+    """Return a summary of a dataset as text: task, sizes, splits, classes, bands, files and licence.
 
     Parameters
     ----------
     name
-        One of `names()`, or a spec.
+        Name of a dataset (see `names`), or a spec.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def describe(name: str | Spec) -> str:
     """
     spec = get(name) if isinstance(name, str) else name
     lines = [f"{spec.title} ({spec.name}): {spec.task}", ""]
-    lines += [f"{what:<12}{value}" for what, value in _facts(spec) if value]
+    lines += [f"{heading:<12}{value}" for heading, value in _facts(spec) if value]
     for title, rows in (
         ("classes", [f"{code} {name}" for code, name in zip(*_classes(spec), strict=True)]),
         ("levels", [f"{name}: {len(level.classes)} classes" for name, level in spec.levels.items()]),
@@ -43,7 +43,7 @@ def describe(name: str | Spec) -> str:
 
 
 def split_words(spec: Spec) -> str:
-    """Return how a dataset is split, in words."""
+    """Return a description of the splits of a dataset."""
     sizes = ", ".join(f"{name} {count:,}" for name, count in spec.sizes.items())
     match spec.splits:
         case None:
@@ -51,11 +51,11 @@ def split_words(spec: Spec) -> str:
         case RandomSplit() as rule:
             return f"ours, {rule.words(spec.window)}"
         case FolderSplit(apart=apart) if apart:
-            own, more = (
-                ", ".join(f"{name} {count:,}" for name, count in spec.sizes.items() if (name in apart) is further)
-                for further in (False, True)
+            main, separate = (
+                ", ".join(f"{name} {count:,}" for name, count in spec.sizes.items() if (name in apart) is is_separate)
+                for is_separate in (False, True)
             )
-            return f"official: {own}; apart from it: {more or ', '.join(apart)}"
+            return f"official: {main}; apart from it: {separate or ', '.join(apart)}"
         case ListSplit(official=False):
             return f"lists by others: {sizes or ', '.join(spec.split_names)}"
         case FolderSplit() | ListSplit() | FieldSplit() | SequentialSplit():
@@ -66,30 +66,30 @@ def split_words(spec: Spec) -> str:
 
 def size_words(spec: Spec) -> str:
     """Return the size of the images in pixels."""
-    first = next((a for a in spec.assets.values() if isinstance(a, Raster)), None)
-    whole = spec.size or (f"{first.shape[0]:,}x{first.shape[1]:,}" if first else "")
-    return f"{spec.window}x{spec.window} of {whole}" if spec.window else whole
+    raster = next((a for a in spec.assets.values() if isinstance(a, Raster)), None)
+    size = spec.size or (f"{raster.shape[0]:,}x{raster.shape[1]:,}" if raster else "")
+    return f"{spec.window}x{spec.window} of {size}" if spec.window else size
 
 
 def class_words(spec: Spec) -> str:
-    """Return the number of classes, without those that mean that there is no label."""
-    without = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
-    counts = {name: len({*level.classes.codes} - without) for name, level in spec.levels.items()}
-    more = "; ".join(f"`{name}` {count}" for name, count in counts.items())
-    own = str(len({*spec.classes.codes} - without)) if spec.classes else "-"
-    return f"{own} ({more})" if more else own
+    """Return the number of classes, excluding ignored codes."""
+    ignored = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
+    counts = {name: len({*level.classes.codes} - ignored) for name, level in spec.levels.items()}
+    levels = "; ".join(f"`{name}` {count}" for name, count in counts.items())
+    class_count = str(len({*spec.classes.codes} - ignored)) if spec.classes else "-"
+    return f"{class_count} ({levels})" if levels else class_count
 
 
-def sum_words(spec: Spec) -> str:
-    """Return the number of samples, as far as it is known; of windows, images times windows of each."""
+def sample_words(spec: Spec) -> str:
+    """Return the number of samples, or `?`; for windows, the number of images times windows per image."""
     total = spec.samples or sum(spec.sizes.values())
-    each = f" x {spec.windows} windows" if spec.window else ""
-    return f"{total:,}{each}" if total else "?"
+    windows = f" x {spec.windows} windows" if spec.window else ""
+    return f"{total:,}{windows}" if total else "?"
 
 
 def _facts(spec: Spec) -> Iterable[tuple[str, str]]:
     yield "source", spec.source
-    yield "samples", sum_words(spec)
+    yield "samples", sample_words(spec)
     yield "splits", split_words(spec)
     yield "size", f"{size_words(spec)} pixels"
     yield "resolution", " to ".join(number_words(value) for value in spec.resolution) + " m"
@@ -112,5 +112,5 @@ def _archive(archive: Archive) -> str:
 
 
 def number_words(value: float | None) -> str:
-    """Return a number with thousands separators, an empty string for `None`."""
+    """Return a number with thousands separators, or an empty string for None."""
     return "" if value is None else f"{value:,g}" if value < 1000 else f"{value:,.0f}"

@@ -1,4 +1,4 @@
-"""Tables as rows of fields: CSV, plain lists, Parquet and lists in JSON, read by name or by place of the column."""
+"""Read tables as rows of fields: CSV, plain lists and Parquet, by name or position of the column, and JSON objects."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from geoxt.template import Fields, Template
 
 
 def read_rows(path: Path, columns: Rows, *, separator: str = ",") -> Iterator[tuple[Fields, Mapping[Any, Any]]]:
-    """Yield the fields that each row names, and the row; rows of other names are passed over.
+    """Yield the fields of each row, and the row; skip rows that do not match the templates.
 
     Raises
     ------
     ReadError
-        Where the file cannot be read, or lacks a column.
+        If the file cannot be read, or lacks a column.
     """
     header = isinstance(columns, Mapping)
     keys = columns.items() if isinstance(columns, Mapping) else enumerate(columns)
@@ -28,32 +28,38 @@ def read_rows(path: Path, columns: Rows, *, separator: str = ",") -> Iterator[tu
         fields: Fields = {}
         for key, template in templates:
             if key not in row:
-                raise ReadError(_lacks(path, key, row))
-            found = template.match(str(row[key]).strip().removeprefix("./"))
-            if found is None:
+                raise ReadError(
+                    f"Cannot read the table {str(path)!r}: it has no column {key!r}, but {', '.join(map(str, row))}.",
+                    remedy="Fetch the dataset again, or use the release that its homepage describes.",
+                )
+            matched = template.match(str(row[key]).strip().removeprefix("./"))
+            if matched is None:
                 break
-            fields |= found
+            fields |= matched
         else:
             yield fields, row
 
 
 def read_object(path: Path) -> Mapping[str, Any]:
-    """Return the object that a JSON file holds.
+    """Return the object of a JSON file.
 
     Raises
     ------
     ReadError
-        Where there is none.
+        If the file cannot be read, or has no object at its top level.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        msg = f"Cannot read the labels in {str(path)!r}: {error}. Fetch the dataset again."
-        raise ReadError(msg) from error
-    if not isinstance(found, dict):
-        msg = f"Cannot read the labels in {str(path)!r}: it holds a {type(found).__name__}, not an object."
-        raise ReadError(msg + " Fetch the dataset again.")
-    return found
+        raise ReadError(
+            f"Cannot read the labels in {str(path)!r}: {error}.", remedy="Fetch the dataset again."
+        ) from error
+    if not isinstance(content, dict):
+        raise ReadError(
+            f"Cannot read the labels in {str(path)!r}: the JSON value is a {type(content).__name__}, not an object.",
+            remedy="Fetch the dataset again.",
+        )
+    return content
 
 
 def _rows(path: Path, separator: str, *, header: bool) -> Iterator[Mapping[Any, Any]]:
@@ -67,23 +73,16 @@ def _rows(path: Path, separator: str, *, header: bool) -> Iterator[Mapping[Any, 
             for line in lines:
                 if line:
                     yield dict(zip(names, line, strict=False)) if names else dict(enumerate(line))
-    except (OSError, ValueError, csv.Error) as error:  # ValueError: Unicode, and what pyarrow says
-        msg = f"Cannot read the table {str(path)!r}: {error}. Fetch the dataset again."
-        raise ReadError(msg) from error
+    except (OSError, ValueError, csv.Error) as error:  # UnicodeDecodeError and ArrowInvalid are ValueErrors
+        raise ReadError(f"Cannot read the table {str(path)!r}: {error}.", remedy="Fetch the dataset again.") from error
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
-        msg = f"Cannot read {str(path)!r} without pyarrow: pip install 'geoxt[datasets]'."
-        raise MissingDependency(msg) from error
+        raise MissingDependency(
+            f"Cannot read {str(path)!r} without pyarrow.", remedy="Run pip install 'geoxt[datasets]'."
+        ) from error
     for batch in pq.ParquetFile(path).iter_batches():
         yield from batch.to_pylist()
-
-
-def _lacks(path: Path, key: object, row: Mapping[Any, Any]) -> str:
-    return (
-        f"Cannot read the table {str(path)!r}: it has no column {key!r}, but {', '.join(map(str, row))}. "
-        "Fetch the dataset again, or take the release that its homepage describes."
-    )

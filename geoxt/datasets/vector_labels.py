@@ -30,9 +30,9 @@ class Drawing:
     """A vector file to rasterize on the grid of an image of the same sample."""
 
     asset: Vector
-    """The asset."""
+    """The asset of the spec."""
     path: str
-    """The file."""
+    """Path of the vector file."""
 
     def read(self, grid: GeoBox | None, legend: Legend | None) -> Array:
         """Return class codes, or instance numbers, (y, x) on a grid; 0 outside of all polygons.
@@ -95,63 +95,69 @@ class Drawing:
         except (OSError, ValueError, KeyError, TypeError) as error:
             if self.asset.broken == "empty" and not isinstance(error, OSError):
                 return np.empty(0, object), [], "EPSG:4326"
-            msg = f"Cannot read the polygons in {self.path!r}: {error}."
-            raise ReadError(msg, remedy="Fetch the dataset again.") from error
-        named = (content.get("crs") or {}).get("properties", {}).get("name")
+            raise ReadError(
+                f"Cannot read the polygons in {self.path!r}: {error}.", remedy="Fetch the dataset again."
+            ) from error
+        crs_name = (content.get("crs") or {}).get("properties", {}).get("name")
         geometry = np.empty(len(features), object)
         geometry[:] = [shapely.geometry.shape(f["geometry"]) if f.get("geometry") else None for f in features]
         values = [(f.get("properties") or {}).get(self.asset.column or "") for f in features]
-        return shapely.force_2d(geometry), values, named or self.asset.crs or "EPSG:4326"
+        return shapely.force_2d(geometry), values, crs_name or self.asset.crs or "EPSG:4326"
 
 
 def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, dict[str, Any]]]:
-    """Return the objects of every image of a COCO file, with the fields that its name tells.
+    """Return the fields and the objects of each image of a COCO file.
 
-    Objects are `boxes` (n, 4) float32 as left, top, right, bottom in pixels, `labels` (n,) codes, and `outlines`, for
-    each a list of rings (points, 2).
+    Objects are `boxes` (n, 4), float32 (left, top, right, bottom) in pixels, `labels` (n,), class codes as int64, and
+    `outlines`, a list of rings (points, 2) per object.
 
     Raises
     ------
     ReadError, LabelError
-        Where the file cannot be read, or has a category that is no class.
+        If the file cannot be read, or has a category that is not a class of the dataset.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        names = {one["id"]: one["name"] for one in content["categories"]}
-        objects: dict[int, list[Any]] = {}
-        for one in content["annotations"]:
-            objects.setdefault(one["image_id"], []).append(one)
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        annotations: dict[int, list[Any]] = {}
+        for annotation in content["annotations"]:
+            annotations.setdefault(annotation["image_id"], []).append(annotation)
         codes = {key: _code(str(name), asset, legend, path) for key, name in names.items()}
         template = Template(asset.image)
         return [
-            (fields, _objects(objects.get(image["id"], []), codes))
+            (fields, _objects(annotations.get(image["id"], []), codes))
             for image in content["images"]
             if (fields := template.match(str(image["file_name"]), tail=True)) is not None
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, LabelError):
             raise
-        msg = f"Cannot read the boxes in {str(path)!r}: {type(error).__name__} {error}. Fetch the dataset again."
-        raise ReadError(msg) from error
+        raise ReadError(
+            f"Cannot read the boxes in {str(path)!r}: {type(error).__name__} {error}.",
+            remedy="Fetch the dataset again.",
+        ) from error
 
 
 def _code(name: str, asset: Boxes, legend: Legend, path: Path) -> int:
-    plain = asset.categories.get(name, name).replace("_", " ")
-    if plain not in legend.names:
-        msg = f"Cannot tell the class of category {name!r} in {str(path)!r}: it is none of {', '.join(legend.names)}. "
-        raise LabelError(msg + "Fetch the dataset again.")
-    return legend.codes[legend.names.index(plain)]
+    class_name = asset.categories.get(name, name).replace("_", " ")
+    if class_name not in legend.names:
+        raise LabelError(
+            f"Cannot map category {name!r} in {str(path)!r} to a class: it is none of {', '.join(legend.names)}.",
+            remedy="Fetch the dataset again.",
+        )
+    return legend.codes[legend.names.index(class_name)]
 
 
-def _objects(found: Sequence[Any], codes: dict[Any, int]) -> dict[str, Any]:
-    boxes = np.array([one["bbox"] for one in found], np.float32).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    rings = [one.get("segmentation") or [] for one in found]
+def _objects(annotations: Sequence[Any], codes: dict[Any, int]) -> dict[str, Any]:
+    boxes = np.array([annotation["bbox"] for annotation in annotations], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]  # COCO: left, top, width, height
+    rings = [annotation.get("segmentation") or [] for annotation in annotations]
+    # A segmentation is a list of rings, or an RLE (a dict) for crowds: RLEs are left out.
     outlines = [[np.array(ring, np.float32).reshape(-1, 2) for ring in r] if isinstance(r, list) else [] for r in rings]
-    labels = np.array([codes[one["category_id"]] for one in found], np.int64)
+    labels = np.array([codes[annotation["category_id"]] for annotation in annotations], np.int64)
     return {"boxes": boxes, "labels": labels, "outlines": outlines}
 
 
 def empty_objects() -> dict[str, Any]:
-    """Return the objects of an image without any."""
+    """Return empty arrays of boxes and labels, and an empty list of outlines."""
     return _objects([], {})

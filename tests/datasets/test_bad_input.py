@@ -15,67 +15,67 @@ from geoxt.datasets.spec import classes
 from geoxt.errors import DatasetWarning, InputError, LabelError, OutputError, ReadError
 
 
-def test_a_missing_mask(tree):
+def test_missing_mask_raises_or_is_skipped(tree):
     (tree.root / "ponds/train/mask/s000.png").unlink()
     with pytest.raises(ReadError, match=r"1 samples lack files: split=train/place=s000: no mask .*missing='skip'"):
         load(tree.spec, tree.root)
-    found = load(tree.spec, tree.root, missing="skip")
-    assert len(found) == 1
-    assert "no mask" in found.left_out[0]
-    assert not found.verify().ok
+    dataset = load(tree.spec, tree.root, missing="skip")
+    assert len(dataset) == 1
+    assert "no mask" in dataset.left_out[0]
+    assert not dataset.verify().ok
 
 
-def test_a_file_gone_since(tree):
-    found = load(tree.spec, tree.root)
+def test_file_removed_after_loading_raises(tree):
+    dataset = load(tree.spec, tree.root)
     path = tree.root / "ponds/test/image/s001.png"
     path.unlink()
     with pytest.raises(ReadError, match=r"ponds/test/image/s001\.png.*Fetch the dataset again"):
-        found.read(0)
-    assert any("s001.png is missing" in problem for problem in found.verify().problems)
+        dataset.read(0)
+    assert any("s001.png is missing" in problem for problem in dataset.verify().problems)
 
 
-def test_an_extra_file_is_passed_over_and_said(tree):
+def test_extra_files_are_ignored_and_reported(tree):
     for name in ("Thumbs.db", "train/image/notes.txt"):
         (tree.root / "ponds" / name).write_text("x")
-    found = load(tree.spec, tree.root)
-    assert len(found) == 2
-    report = found.verify()
+    dataset = load(tree.spec, tree.root)
+    assert len(dataset) == 2
+    report = dataset.verify()
     assert report.ok
     assert report.extra == ("ponds/Thumbs.db", "ponds/train/image/notes.txt")
 
 
 @pytest.mark.parametrize("end", ["png", "jpg", "tif"])
-def test_a_corrupt_image(ponds, tmp_path, end):
+def test_truncated_image_raises(ponds, tmp_path, end):
     image = Raster("ponds/{split:train|test}/image/{place}." + end, bands=ponds.bands, shape=(64, 96))
     tree = make_tree(replace(ponds, assets={"image": image}), tmp_path)
-    found = load(tree.spec, tmp_path)
+    dataset = load(tree.spec, tmp_path)
     path = tmp_path / f"ponds/test/image/s001.{end}"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ReadError, match=rf"Cannot read the image .*s001\.{end}"):
-        found.read(0)
-    assert not found.verify(deep=True).ok
+        dataset.read(0)
+    assert not dataset.verify(deep=True).ok
 
 
-def test_a_mask_with_unknown_codes(tree):
+def test_mask_with_unknown_codes_raises(tree):
     path = tree.root / "ponds/test/mask/s001.png"
     write_image(path, np.array([[[0, 255, 7], [9, 9, 0]]], np.uint8), None)
     with pytest.raises(LabelError, match=r"class of 3 pixels in .*s001\.png.*: 7, 9 are none of the codes"):
         load(tree.spec, tree.root).read(0)
 
 
-def test_colours_that_are_no_class(ponds, tmp_path):
+def test_unknown_colors_of_a_mask_raise(ponds, tmp_path):
     mask = Raster("ponds/{split:train|test}/mask/{place}.png", colors="exact", shape=(64, 96))
     painted = replace(ponds, assets={**ponds.assets, "mask": mask})
     tree = make_tree(painted, tmp_path)
-    found = load(tree.spec, tmp_path)
-    assert set(np.unique(found.read(0)["mask"])) == {0, 1}
+    dataset = load(tree.spec, tmp_path)
+    assert set(np.unique(dataset.read(0)["mask"])) == {0, 1}
     path = tmp_path / "ponds/test/mask/s001.png"
     write_image(path, np.full((3, 12, 18), 9, np.uint8), None)
-    with pytest.raises(LabelError, match=r"#090909 are none of the colours"):
-        found.read(0)
+    with pytest.raises(LabelError, match=r"#090909 are none of the colors"):
+        dataset.read(0)
 
 
-def test_nearly_the_colours(ponds, tmp_path):
+def test_snapped_colors_match_the_legend(ponds, tmp_path):
     legend = classes("land water", colors=("#000000", "#ffff00"))
     mask = Raster("ponds/{split:train|test}/mask/{place}.png", colors="snap", shape=(64, 96))
     tree = make_tree(replace(ponds, classes=legend, assets={**ponds.assets, "mask": mask}), tmp_path)
@@ -84,39 +84,41 @@ def test_nearly_the_colours(ponds, tmp_path):
     assert load(tree.spec, tmp_path).read(0)["mask"].tolist() == [[1, 0]]
 
 
-def test_a_class_folder_that_is_missing_is_said(tmp_path):
+def test_empty_class_folder_warns(tmp_path):
     tree = make_tree(get("ucmerced"), tmp_path)
     for path in (tmp_path / "UCMerced_LandUse/Images/river").iterdir():
         path.unlink()
-    gone = pytest.warns(DatasetWarning, match="1 samples that the splits name are not there, such as label=river/n=17")
-    with gone, pytest.warns(DatasetWarning, match="no samples of 1 of its classes: river"):
-        found = load(tree.spec, tmp_path)
-    assert len(found) == 20
+    missing_sample = pytest.warns(
+        DatasetWarning, match="1 samples that the splits name are not there, such as label=river/n=17"
+    )
+    with missing_sample, pytest.warns(DatasetWarning, match="no samples of 1 of its classes: river"):
+        dataset = load(tree.spec, tmp_path)
+    assert len(dataset) == 20
 
 
-def test_a_folder_that_is_no_class(tmp_path):
+def test_unknown_class_folder_raises(tmp_path):
     tree = make_tree(get("ucmerced"), tmp_path)
     (tmp_path / "UCMerced_LandUse/Images/river").rename(tmp_path / "UCMerced_LandUse/Images/volcano")
-    strange = tmp_path / "UCMerced_LandUse/Images/volcano"
-    path = next(strange.iterdir())
-    path.rename(strange / path.name.replace("river", "volcano"))
+    folder = tmp_path / "UCMerced_LandUse/Images/volcano"
+    path = next(folder.iterdir())
+    path.rename(folder / path.name.replace("river", "volcano"))
     with pytest.raises(LabelError, match=r"class 'volcano' of '.*volcano/volcano.*\.tif'"):
         load(tree.spec, tmp_path)
 
 
-def test_a_label_that_is_no_class(tmp_path):
+def test_unknown_or_unreadable_label_raises(tmp_path):
     tree = make_tree(get("bigearthnet"), tmp_path)
     path = next(tmp_path.rglob("*_labels_metadata.json"))
     path.write_text(json.dumps({"labels": ["Volcanoes"]}))
-    found = load(tree.spec, tmp_path)
+    dataset = load(tree.spec, tmp_path)
     with pytest.raises(LabelError, match=r"'Volcanoes' of .*_labels_metadata\.json"):
-        found.read(0)
+        dataset.read(0)
     path.write_text("{")
     with pytest.raises(ReadError, match=r"Cannot read the labels in .*_labels_metadata\.json"):
-        found.read(0)
+        dataset.read(0)
 
 
-def test_rows_and_columns_that_are_missing(tmp_path):
+def test_missing_rows_and_columns_of_a_table_raise(tmp_path):
     tree = make_tree(get("tropical_cyclone"), tmp_path)
     path = tmp_path / "test_set_labels.csv"
     lines = path.read_text().splitlines()
@@ -128,24 +130,24 @@ def test_rows_and_columns_that_are_missing(tmp_path):
         load(tree.spec, tmp_path).read(0)
 
 
-def test_boxes_of_unknown_things(tmp_path):
+def test_unknown_category_of_boxes_raises(tmp_path):
     tree = make_tree(get("vhr10"), tmp_path)
     path = tmp_path / "NWPU VHR-10 dataset/annotations.json"
     path.write_text(path.read_text().replace("airplane", "zeppelin"))
-    found = load(tree.spec, tmp_path)
+    dataset = load(tree.spec, tmp_path)
     with pytest.raises(LabelError, match="category 'zeppelin'"):
-        found.read(len(tree.samples) - 1)
+        dataset.read(len(tree.samples) - 1)
 
 
-def test_outlines_that_cannot_be_parsed(tmp_path):
+def test_invalid_geojson_gives_an_empty_mask(tmp_path):
     tree = make_tree(get("spacenet2"), tmp_path)
-    found = load(tree.spec, tmp_path, "train")
-    assert found.read(0)["mask"].any()
-    next(iter((tmp_path / found.entries[0].paths("mask", tree.spec.assets["mask"])[None, None],))).write_text("{")
-    assert not found.read(0)["mask"].any()
+    dataset = load(tree.spec, tmp_path, "train")
+    assert dataset.read(0)["mask"].any()
+    next(iter((tmp_path / dataset.entries[0].paths("mask", tree.spec.assets["mask"])[None, None],))).write_text("{")
+    assert not dataset.read(0)["mask"].any()
 
 
-def test_names_splits_and_bands_that_are_not_there(tree):
+def test_unknown_names_splits_and_bands_raise(tree):
     with pytest.raises(InputError, match="Did you mean eurosat"):
         load("eurosatt", tree.root)
     with pytest.raises(InputError, match="split 'val' of 'ponds': it has train, test"):
@@ -158,7 +160,7 @@ def test_names_splits_and_bands_that_are_not_there(tree):
         load(tree.spec, tree.root, missing="ignore")
 
 
-def test_lists_that_are_not_there(tmp_path):
+def test_missing_split_lists_raise(tmp_path):
     tree = make_tree(get("ucmerced"), tmp_path)
     for path in tmp_path.glob("*.txt"):
         path.unlink()
@@ -167,7 +169,7 @@ def test_lists_that_are_not_there(tmp_path):
         load(tree.spec, tmp_path, "train")
 
 
-def test_a_list_that_is_cut(tmp_path):
+def test_truncated_table_raises(tmp_path):
     pytest.importorskip("pyarrow")
     tree = make_tree(get("bigearthnet_v2"), tmp_path)
     (tmp_path / "metadata.parquet").write_bytes(b"PAR1")
@@ -175,18 +177,18 @@ def test_a_list_that_is_cut(tmp_path):
         load(tree.spec, tmp_path, "train")
 
 
-def test_a_sample_that_only_a_list_names(tmp_path):
+def test_listed_sample_without_files_warns(tmp_path):
     tree = make_tree(get("landcoverai"), tmp_path)
     for path in tmp_path.glob("output/s001_2*"):
         path.unlink()
     with pytest.warns(DatasetWarning, match=r"1 samples that the splits name are not there, such as tile=s001/n=2\."):
-        found = load(tree.spec, tmp_path)
-    assert len(found) == 2
-    assert "tile=s001/n=2" in found.left_out[0]
-    assert not found.verify().ok
+        dataset = load(tree.spec, tmp_path)
+    assert len(dataset) == 2
+    assert "tile=s001/n=2" in dataset.left_out[0]
+    assert not dataset.verify().ok
 
 
-def test_a_tile_that_is_named_and_not_there(tmp_path):
+def test_named_tile_without_files_warns(tmp_path):
     tree = make_tree(get("potsdam"), tmp_path)
     for path in tmp_path.rglob("top_potsdam_7_9_*"):
         path.unlink()
@@ -194,7 +196,7 @@ def test_a_tile_that_is_named_and_not_there(tmp_path):
         assert len(load(tree.spec, tmp_path)) == len(tree.samples) - 1
 
 
-def test_a_split_that_is_not_there(tree):
+def test_missing_split_raises(tree):
     for path in (tree.root / "ponds/test").rglob("*.png"):
         path.unlink()
     with pytest.raises(ReadError, match=r"split 'test' in .*: there are 1 of 'train'\. Pass download=True"):
@@ -204,7 +206,7 @@ def test_a_split_that_is_not_there(tree):
         load(whole, tree.root, "test")
 
 
-def test_a_file_as_root(ponds, tmp_path):
+def test_file_as_root_raises(ponds, tmp_path):
     path = tmp_path / "ponds.zip"
     path.write_bytes(b"x")
     with pytest.raises(ReadError, match=r"ponds\.zip': it is a file\. Pass root= of the folder that it lies in"):
@@ -213,36 +215,36 @@ def test_a_file_as_root(ponds, tmp_path):
         fetch(ponds, path)
 
 
-def test_a_recording_that_is_cut(tmp_path):
+def test_truncated_recording_raises(tmp_path):
     tree = make_tree(get("advance"), tmp_path)
     path = next(tmp_path.glob("sound/airport/*"))
     path.write_bytes(path.read_bytes()[:-7])
-    found = load(tree.spec, tmp_path)
-    at = next(at for at in range(len(found)) if found.fields(at)["id"] == path.stem)
+    dataset = load(tree.spec, tmp_path)
+    at = next(at for at in range(len(dataset)) if dataset.fields(at)["id"] == path.stem)
     with pytest.raises(ReadError, match=rf"Cannot read the recording .*{path.name}"):
-        found.read(at)
+        dataset.read(at)
 
 
-def test_an_hdf5_file_that_is_cut_while_it_is_read(tmp_path):
+def test_hdf5_file_truncated_after_a_read_raises(tmp_path):
     pytest.importorskip("h5py")
     tree = make_tree(get("so2sat"), tmp_path)
-    found = load(tree.spec, tmp_path)
-    found.read(0)
+    dataset = load(tree.spec, tmp_path)
+    dataset.read(0)
     path = tmp_path / "validation.h5"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    at = next(at for at in range(len(found)) if found.fields(at)["split"] == "validation")
+    at = next(at for at in range(len(dataset)) if dataset.fields(at)["split"] == "validation")
     with pytest.raises(ReadError, match=r"Cannot open the HDF5 file .*validation\.h5.*truncated"):
-        found.read(at)
+        dataset.read(at)
 
 
-def test_what_the_library_says_of_a_cut_image(tree):
+def test_error_of_a_truncated_image_has_the_libpng_message(tree):
     path = tree.root / "ponds/test/image/s001.png"
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(ReadError, match=r"s001\.png': .*libpng.*[^.]\. Fetch the dataset again"):
         load(tree.spec, tree.root).read(0)
 
 
-def test_a_rule_over_a_part_of_the_release_is_said(ponds, tmp_path):
+def test_split_rule_on_a_partial_release_warns(ponds, tmp_path):
     tree = make_tree(
         replace(ponds, splits=RandomSplit(group=("place",), fractions={"train": 0.5, "test": 0.5})), tmp_path
     )
@@ -252,7 +254,7 @@ def test_a_rule_over_a_part_of_the_release_is_said(ponds, tmp_path):
         load(whole, tmp_path, "train")
 
 
-@pytest.mark.parametrize("shares", [{"train": 0.5}, {"train": 1.2, "test": -0.2}])
-def test_shares_that_are_none(tree, shares):
+@pytest.mark.parametrize("fractions", [{"train": 0.5}, {"train": 1.2, "test": -0.2}])
+def test_invalid_split_fractions_raise(tree, fractions):
     with pytest.raises(InputError, match="Pass fractions= that are shares"):
-        load(replace(tree.spec, splits=RandomSplit(fractions=shares)), tree.root, "train")
+        load(replace(tree.spec, splits=RandomSplit(fractions=fractions)), tree.root, "train")

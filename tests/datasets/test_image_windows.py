@@ -246,7 +246,7 @@ def test_of_two_that_overlap_the_one_in_the_later_split_stays(tmp_path):
 
 def test_outlines_are_kept_until_a_file_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(locations, "WORTHWHILE", 5)
+    monkeypatch.setattr(locations, "MIN_IMAGES", 5)
     root = tmp_path / "root"
     root.mkdir()
     spec = scattered(root, [(2000 * at, 0) for at in range(6)])

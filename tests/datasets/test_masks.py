@@ -1,4 +1,4 @@
-"""Masks that are no class codes, codes that nobody knows, splits in runs, and parts of large images."""
+"""Masks, instance numbers, ignored codes, splits in runs, and windows of large images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from geoxt.windows import Window
 
 
 def stored_in(path):
-    """Return what an image file holds."""
+    """Return the bands of an image file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as file:
@@ -34,7 +34,7 @@ def stored_in(path):
 
 
 @given(count=st.integers(0, 400), shares=st.sampled_from([(0.2,) * 5, (0.75, 0.25), (0.1,) * 10]))
-def test_runs_follow_each_other(count, shares):
+def test_runs_are_consecutive_ranges_of_samples(count, shares):
     spec = replace(
         get("zuericrop"), splits=SequentialSplit(fractions={f"run{at}": share for at, share in enumerate(shares)})
     )
@@ -47,7 +47,7 @@ def test_runs_follow_each_other(count, shares):
         assert all(split > f"run{at}" for split in of[end:])
 
 
-def test_a_fold_of_zuericrop_is_a_fifth_of_the_file(tmp_path):
+def test_fold_of_zuericrop_is_a_fifth_of_the_rows(tmp_path):
     pytest.importorskip("h5py")
     tree = make_tree(get("zuericrop"), tmp_path)
     count = len(tree.samples)
@@ -55,7 +55,7 @@ def test_a_fold_of_zuericrop_is_a_fifth_of_the_file(tmp_path):
     assert [second.fields(at)["row"] for at in range(len(second))] == list(range(int(count * 0.2), int(count * 0.4)))
 
 
-def test_numbers_of_fields_are_no_classes(tmp_path):
+def test_field_numbers_are_not_class_codes(tmp_path):
     tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     path = tmp_path / "data/1/1_field_id.tif"
     stored = stored_in(path)[0]
@@ -67,26 +67,26 @@ def test_numbers_of_fields_are_no_classes(tmp_path):
     assert is_categorical(sample["mask"])
 
 
-def test_numbered_fields_have_the_class_that_the_mask_says(tmp_path):
+def test_label_of_an_instance_is_its_majority_class(tmp_path):
     pytest.importorskip("h5py")
     tree = make_tree(get("zuericrop"), tmp_path)
-    found = load(tree.spec, tmp_path)
-    stored, sample = found.read(3), bridge.to_torch(found)[3]
+    dataset = load(tree.spec, tmp_path)
+    stored, sample = dataset.read(3), bridge.to_torch(dataset)[3]
     numbers = [number for number in np.unique(stored["instances"]) if number]
     assert len(numbers) == len(sample["labels"]) == len(sample["masks"]) > 3
     for number, label, mask in zip(numbers, sample["labels"], sample["masks"], strict=True):
-        own = stored["mask"][stored["instances"] == number].tolist()
-        assert own.count(int(label)) == max(map(own.count, own))
+        codes = stored["mask"][stored["instances"] == number].tolist()
+        assert codes.count(int(label)) == max(map(codes.count, codes))
         np.testing.assert_array_equal(mask.numpy(), stored["instances"] == number)
-    assert "labels" not in bridge.to_torch(found, keys=("image", "instances"))[3]
+    assert "labels" not in bridge.to_torch(dataset, keys=("image", "instances"))[3]
 
 
-def test_fields_without_label_are_no_things(tmp_path):
+def test_instances_without_label_are_left_out(tmp_path):
     pytest.importorskip("h5py")
     tree = make_tree(get("zuericrop"), tmp_path)
-    found = load(tree.spec, tmp_path, level="tier4")
+    dataset = load(tree.spec, tmp_path, level="tier4")
     left_out = 0
-    for stored, sample in ((found.read(at), bridge.to_torch(found)[at]) for at in range(len(found))):
+    for stored, sample in ((dataset.read(at), bridge.to_torch(dataset)[at]) for at in range(len(dataset))):
         labelled = [n for n in np.unique(stored["instances"]) if n and stored["mask"][stored["instances"] == n].any()]
         left_out += len(np.unique(stored["instances"])) - 1 - len(labelled)
         assert len(sample["masks"]) == len(sample["boxes"]) == len(sample["labels"]) == len(labelled)
@@ -94,84 +94,84 @@ def test_fields_without_label_are_no_things(tmp_path):
     assert left_out > 0
 
 
-def test_pixels_without_label_do_not_outvote_a_class():
+def test_unlabeled_pixels_do_not_count_in_the_majority_class():
     numbers, codes = np.array([[1, 1, 1, 2, 0]]), np.array([[0, 0, 4, 0, 4]])
-    found = _from_instances(numbers, codes, codes != 0)
-    assert (found["labels"].tolist(), found["masks"].tolist()) == ([4], [[[1, 1, 1, 0, 0]]])
-    assert found["boxes"].tolist() == [[0, 0, 3, 1]]
+    instances = _from_instances(numbers, codes, codes != 0)
+    assert (instances["labels"].tolist(), instances["masks"].tolist()) == ([4], [[[1, 1, 1, 0, 0]]])
+    assert instances["boxes"].tolist() == [[0, 0, 3, 1]]
 
 
-def test_buildings_are_of_their_one_class(tmp_path):
+def test_instances_of_a_binary_dataset_have_its_class(tmp_path):
     tree = make_tree(get("spacenet1"), tmp_path)
-    found = load(tree.spec, tmp_path, "train")
+    dataset = load(tree.spec, tmp_path, "train")
     for keys in (("image", "mask", "instances"), ("image", "instances")):
-        assert bridge.to_torch(found, keys=keys)[0]["labels"].tolist() == [1, 1]
+        assert bridge.to_torch(dataset, keys=keys)[0]["labels"].tolist() == [1, 1]
 
 
-def test_mirrors_may_write_the_folder_of_a_tile_otherwise(tmp_path):
+def test_zero_padded_tile_folders_are_found(tmp_path):
     tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     spec = replace(tree.spec, window=None)
     before = load(spec, tmp_path)[1]["image"].values
     (tmp_path / "data/1").rename(tmp_path / "data/01")
-    found = load(spec, tmp_path)
-    assert found.verify(deep=True).ok
-    np.testing.assert_array_equal(found[1]["image"].values, before)
+    dataset = load(spec, tmp_path)
+    assert dataset.verify(deep=True).ok
+    np.testing.assert_array_equal(dataset[1]["image"].values, before)
 
 
-def test_one_set_of_outlines_serves_all_views(tmp_path):
+def test_images_of_all_view_angles_have_the_same_mask(tmp_path):
     tree = make_tree(get("spacenet4"), tmp_path)
     first = next(tmp_path.glob("SN4_buildings/train/**/Atlanta_*7_*"))
     for path in list(first.rglob("*.tif")):
         other = tmp_path / str(path.relative_to(tmp_path)).replace("nadir7", "nadir53")
         other.parent.mkdir(parents=True, exist_ok=True)
         other.write_bytes(path.read_bytes())
-    found = load(replace(tree.spec, samples=None), tmp_path, "train")
-    assert [found.fields(at)["angle"] for at in range(len(found))] == [7, 53]
-    np.testing.assert_array_equal(found[0]["mask"].values, found[1]["mask"].values)
-    assert found[0]["mask"].values.any()
+    dataset = load(replace(tree.spec, samples=None), tmp_path, "train")
+    assert [dataset.fields(at)["angle"] for at in range(len(dataset))] == [7, 53]
+    np.testing.assert_array_equal(dataset[0]["mask"].values, dataset[1]["mask"].values)
+    assert dataset[0]["mask"].values.any()
 
 
-def test_land_under_no_shape_may_be_unknown(tmp_path):
+def test_pixels_outside_of_polygons_may_be_unlabeled(tmp_path):
     tree = make_tree(get("benin_cashews"), tmp_path)
-    found = load(replace(tree.spec, window=None), tmp_path)
-    assert found[0]["mask"].attrs["_FillValue"] == 0
-    codes, sample = found.read(0)["mask"], bridge.to_torch(found)[0]
+    dataset = load(replace(tree.spec, window=None), tmp_path)
+    assert dataset[0]["mask"].attrs["_FillValue"] == 0
+    codes, sample = dataset.read(0)["mask"], bridge.to_torch(dataset)[0]
     assert set(np.unique(codes)) == {0, 1, 2}
     np.testing.assert_array_equal(sample["mask_valid"].numpy(), codes != 0)
 
 
 @pytest.mark.parametrize(("name", "mark"), [("chesapeake_cvpr", 15), ("sen12ms", 0)])
-def test_all_codes_without_label_are_nodata_of_the_layer(tmp_path, name, mark):
+def test_ignored_codes_are_nodata_of_the_layer(tmp_path, name, mark):
     tree = make_tree(get(name), tmp_path)
-    found = load(tree.spec, tmp_path)[:1]
-    stored = stored_in(tmp_path / next(iter(found.entries[0].paths("mask", tree.spec.assets["mask"]).values())))[0]
+    dataset = load(tree.spec, tmp_path)[:1]
+    stored = stored_in(tmp_path / next(iter(dataset.entries[0].paths("mask", tree.spec.assets["mask"]).values())))[0]
     assert {0, 15 if mark else 255} <= set(np.unique(stored))
-    layer = found.layer("mask")
-    wanted = np.where(np.isin(stored, tree.spec.assets["mask"].ignore), mark, stored)
+    layer = dataset.layer("mask")
+    expected = np.where(np.isin(stored, tree.spec.assets["mask"].ignore), mark, stored)
     assert (layer.chunks is not None, layer.dtype, nodata_of(layer)) == (True, stored.dtype, mark)
-    np.testing.assert_array_equal(layer.values, wanted)
+    np.testing.assert_array_equal(layer.values, expected)
     view = view_of(layer)
     assert isinstance(view.source, Mosaic), "windows are read from the files, without dask"
     values, valid = view.read(Window(1, 2, 6, 5))
-    np.testing.assert_array_equal(values[0, 0], wanted[1:7, 2:7])
-    np.testing.assert_array_equal(valid[0, 0], wanted[1:7, 2:7] != mark)
-    joined = intersection(image=found.layer(), labels=layer, grid="image").labels
-    np.testing.assert_array_equal(joined.values, wanted)
-    native = found.layer("mask", crs="native")
-    np.testing.assert_array_equal(next(iter(native.leaves))["mask"].values, wanted)
+    np.testing.assert_array_equal(values[0, 0], expected[1:7, 2:7])
+    np.testing.assert_array_equal(valid[0, 0], expected[1:7, 2:7] != mark)
+    joined = intersection(image=dataset.layer(), labels=layer, grid="image").labels
+    np.testing.assert_array_equal(joined.values, expected)
+    native = dataset.layer("mask", crs="native")
+    np.testing.assert_array_equal(next(iter(native.leaves))["mask"].values, expected)
 
 
-def test_a_figure_has_the_mask_however_many_images_there_are(tmp_path):
+def test_plot_shows_the_mask_beside_many_images(tmp_path):
     pytest.importorskip("matplotlib")
     tree = make_tree(get("chesapeake_cvpr"), tmp_path)
     titles = [axes.get_title() for axes in load(tree.spec, tmp_path).plot(0).axes]
     assert titles == ["image", "image_old", "leaf_on", "leaf_off", "nlcd", "mask"]
 
 
-def test_a_part_of_an_image_is_read_as_a_part(tmp_path, monkeypatch):
+def test_window_equals_part_of_whole_image(tmp_path, monkeypatch):
     tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
-    found, shapes = load(replace(tree.spec, window=None), tmp_path), []
-    image = found[0]["image"]
+    dataset, shapes = load(replace(tree.spec, window=None), tmp_path), []
+    image = dataset[0]["image"]
     whole = image.values
     real = rasters.read_image
     monkeypatch.setattr(rasters, "read_image", lambda *args: shapes.append((values := real(*args)).shape) or values)
@@ -181,10 +181,10 @@ def test_a_part_of_an_image_is_read_as_a_part(tmp_path, monkeypatch):
         assert set(shapes) == {(1, *whole[0, 0, y, x].shape)}
     for y, x in ((slice(None, None, 2), slice(0, 3)), (slice(3, 3), slice(None)), (3, slice(0, 2))):
         np.testing.assert_array_equal(image.isel(y=y, x=x).values, whole[..., y, x])
-    np.testing.assert_array_equal(found[0]["mask"][3:5, 2:4].values, found.read(0)["mask"][3:5, 2:4])
+    np.testing.assert_array_equal(dataset[0]["mask"][3:5, 2:4].values, dataset.read(0)["mask"][3:5, 2:4])
 
 
-def test_a_part_of_files_of_several_sizes_is_an_error(tmp_path):
+def test_window_of_files_of_several_sizes_raises(tmp_path):
     tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     image = load(replace(tree.spec, window=None), tmp_path)[0]["image"]
     path = next(tmp_path.glob("data/0/*/0_B03_*.tif"))
@@ -193,6 +193,6 @@ def test_a_part_of_files_of_several_sizes_is_an_error(tmp_path):
         image[..., :4, :4].compute()
 
 
-def test_a_layer_is_no_dataset():
+def test_product_name_raises_with_a_hint():
     with pytest.raises(InputError, match="open_cogs"):
         get("NAIP")

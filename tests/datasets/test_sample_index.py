@@ -65,7 +65,7 @@ def test_a_broken_index_is_made_anew(patches, tmp_path):
 
 def test_times_are_kept(tree, monkeypatch, tmp_path):
     monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("geoxt.datasets.cache.WORTHWHILE", 1)
+    monkeypatch.setattr("geoxt.datasets.cache.MIN_SAMPLES", 1)
     tree = make_tree(get("levircd_plus"), tmp_path / "levir")
     first = load(tree.spec, tree.root)
     again = load(tree.spec, tree.root)

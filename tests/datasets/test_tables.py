@@ -1,4 +1,4 @@
-"""The catalogue as people read it: the docs' tables, the command line."""
+"""Summaries of the dataset catalog: the tables of the docs, and the CLI."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from support.dataset_trees import make_tree
 
 from geoxt import cli, datasets
 from geoxt.datasets.summary import describe
-from geoxt.datasets.tables import benchmark_table, filled
+from geoxt.datasets.tables import benchmark_table, render_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 
 
-def test_the_docs_show_the_specs():
+def test_docs_tables_equal_generated_tables():
     page = PAGE.read_text(encoding="utf-8")
-    assert filled(page) == page, "run: python -m geoxt.datasets.tables docs/datasets.md"
+    assert render_page(page) == page, "run: python -m geoxt.datasets.tables docs/datasets.md"
 
 
-def test_the_table_has_a_row_a_dataset():
+def test_table_has_one_row_per_dataset():
     rows = benchmark_table().splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == list(datasets.names())
     assert len({row.count("|") for row in rows}) == 1
 
 
 @pytest.mark.parametrize("name", datasets.names())
-def test_a_dataset_is_described(name):
+def test_description_names_bands_and_quirks(name):
     spec = datasets.get(name)
     text = describe(spec)
     assert all(band.name in text for band in spec.bands)
     assert all(quirk in text for quirk in spec.quirks)
 
 
-def test_the_command_lists_and_describes(capsys):
+def test_cli_lists_and_describes_datasets(capsys):
     assert cli.main(["datasets", "list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(datasets.names())
     assert cli.main(["datasets", "info", "EuroSAT"]) == 0
@@ -42,14 +42,14 @@ def test_the_command_lists_and_describes(capsys):
     assert "Did you mean eurosat" in capsys.readouterr().err
 
 
-def test_the_command_verifies(capsys, tmp_path):
+def test_cli_verifies_a_dataset(capsys, tmp_path):
     make_tree(datasets.get("levircd_plus"), tmp_path)
     assert cli.main(["datasets", "verify", "levircd_plus", str(tmp_path), "--deep"]) == 2
-    said = capsys.readouterr()
-    assert "2 samples, but the release has 985" in said.out
-    assert "1 problems" in said.err
+    output = capsys.readouterr()
+    assert "2 samples, but the release has 985" in output.out
+    assert "1 problems" in output.err
 
 
-def test_the_command_says_what_to_put_where(capsys, tmp_path):
+def test_cli_shows_manual_download_instructions(capsys, tmp_path):
     assert cli.main(["datasets", "fetch", "tropical_cyclone", str(tmp_path)]) == 2
     assert "Copy the folder train from https://source.coop" in capsys.readouterr().err
