@@ -42,7 +42,7 @@ IDIOMS = {
 BUDGET: dict[str, int] = {
     "geoxt/bridge": 1,
     "geoxt/cli": 7,
-    "geoxt/datasets": 80,
+    "geoxt/datasets": 39,
     "geoxt/inference": 2,
     "geoxt/legend.py": 3,
     "geoxt/models": 2,

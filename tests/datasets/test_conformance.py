@@ -29,7 +29,7 @@ NAMES = datasets.names()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_finds_every_sample_and_verifies(trees, name):
+def test_all_samples_are_found_and_verified(trees, name):
     tree = trees(name)
     found = datasets.load(tree.spec, tree.root)
     assert len(found) == _count(tree)
@@ -56,7 +56,7 @@ def _count(tree):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_splits_share_no_sample_and_leave_none_out(trees, name):
+def test_splits_partition_the_samples(trees, name):
     tree = trees(name)
     parts = {split: datasets.load(tree.spec, tree.root, split) for split in tree.spec.split_names}
     if tree.splits:
@@ -69,7 +69,7 @@ def test_splits_share_no_sample_and_leave_none_out(trees, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_reads_what_the_spec_says(trees, name):
+def test_samples_match_the_spec(trees, name):
     tree = trees(name)
     found = datasets.load(tree.spec, tree.root)
     for at in {0, len(found) - 1}:
@@ -94,7 +94,7 @@ def test_reads_what_the_spec_says(trees, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fetches_what_it_then_finds(trees, served, tmp_path, name):
+def test_fetched_dataset_is_complete(trees, served, tmp_path, name):
     tree, (folder, url) = trees(name), served
     spec = pack(tree, folder / name, f"{url}/{name}")
     spec = replace(spec, archives=tuple(a for a in spec.archives if (tree.root / a.file).is_file() or _packed(a)))
@@ -121,7 +121,7 @@ def _starts(archive) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_draws_a_sample(trees, name):
+def test_sample_is_plotted(trees, name):
     pytest.importorskip("matplotlib")
     tree = trees(name)
     found = datasets.load(tree.spec, tree.root)
@@ -132,7 +132,7 @@ def test_draws_a_sample(trees, name):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if datasets.get(name).georeferenced])
-def test_opens_as_a_layer(trees, name):
+def test_dataset_opens_as_a_layer(trees, name):
     tree = trees(name)
     found = datasets.load(tree.spec, tree.root)
     layer = found.layer()
@@ -160,7 +160,7 @@ MASKS = [
 
 
 @pytest.mark.parametrize(("name", "key"), MASKS)
-def test_a_layer_of_masks_has_the_codes_of_the_samples(trees, name, key):
+def test_layer_of_masks_has_the_codes_of_the_samples(trees, name, key):
     tree = trees(name)
     found = datasets.load(tree.spec, tree.root)
     mask = tree.spec.assets[key]
@@ -178,12 +178,12 @@ def test_a_layer_of_masks_has_the_codes_of_the_samples(trees, name, key):
     assert kept.all() or set(np.unique(there[~kept])) == {nodata_of(layer)}
 
 
-def test_few_need_a_function_of_their_own():
+def test_few_datasets_need_a_custom_function():
     assert sum(any(a.fix for a in spec.assets.values()) for spec in _SPECS.values()) <= 5
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rules_of_our_own_are_told_and_grouped(name):
+def test_random_splits_are_described_and_grouped(name):
     spec = datasets.get(name)
     if isinstance(spec.splits, RandomSplit):
         assert set(spec.splits.group) <= {n for a in spec.assets.values() for t in a.templates for n in t.names}
@@ -198,7 +198,7 @@ PATTERNS = sorted({t.pattern for spec in _SPECS.values() for asset in spec.asset
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @given(data=st.data())
-def test_finds_what_it_fills(pattern, data):
+def test_template_matches_its_formatted_paths(pattern, data):
     """Invariant 8: `find(fill(fields)) == fields`."""
     template = Template(pattern)
     fields = {name: data.draw(_texts(template, name), label=name) for name in template.needs}

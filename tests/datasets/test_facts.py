@@ -84,7 +84,7 @@ OTHERWISE = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_agrees_with_the_facts(name):
+def test_specs_agree_with_the_fact_sheet(name):
     spec, facts = datasets.get(name), facts_of(name)
     unknown = set()
     for field, own, said in [*_counts(spec, facts), *_classes(spec, facts), *_files(spec, facts), *_other(spec, facts)]:
@@ -201,7 +201,7 @@ def _other(spec, facts):
 
 
 @pytest.mark.parametrize(("level", "tier"), [("tier4", "tier4"), ("tier3", "tier3"), ("tier2", "tier2")])
-def test_tiers_of_zuericrop_are_those_of_the_sheet(level, tier):
+def test_tiers_of_zuericrop_agree_with_the_fact_sheet(level, tier):
     items, spec = facts_of("zuericrop")["classes"]["items"], datasets.get("zuericrop")
     chosen = spec.levels[level]
     used = {item["id"]: item[tier].replace("_", " ") for item in items if item.get("used")}
@@ -216,7 +216,7 @@ def paper_count(name):
     return facts_of(name)["classes"]["paper_count"]
 
 
-def test_land_covers_of_sen12ms_are_those_of_the_sheet():
+def test_classes_of_sen12ms_agree_with_the_fact_sheet():
     said, levels = facts_of("sen12ms")["classes"], datasets.get("sen12ms").levels
     names = {1: "igbp", 2: "lccs_land_cover", 3: "lccs_land_use", 4: "lccs_surface_hydrology"}
     for layer in said["lc_layers"]:

@@ -36,7 +36,7 @@ def place_of(found, at):
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_windows_cover_every_pixel_and_are_of_one_size(trees, name):
+def test_windows_cover_every_pixel_and_have_one_size(trees, name):
     tree = trees(name)
     found = load(tree.spec, tree.root)
     covered = {}
@@ -51,7 +51,7 @@ def test_windows_cover_every_pixel_and_are_of_one_size(trees, name):
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_windows_of_two_splits_share_no_pixel(trees, name):
+def test_windows_of_different_splits_are_disjoint(trees, name):
     parts = parts_of(trees(name))
     pixels = {
         split: {
@@ -66,7 +66,7 @@ def test_windows_of_two_splits_share_no_pixel(trees, name):
     assert all(not one & other for one, other in combinations(pixels.values(), 2))
 
 
-def test_a_place_is_in_one_split_on_all_dates(trees):
+def test_location_is_in_one_split_on_all_dates(trees):
     tree = trees("benin_cashews")
     dates = {fields["date"] for fields in tree.samples}
     for part in parts_of(tree).values():
@@ -78,7 +78,7 @@ def test_a_place_is_in_one_split_on_all_dates(trees):
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_a_window_is_that_part_of_the_image(trees, name):
+def test_window_equals_part_of_whole_image(trees, name):
     tree = trees(name)
     whole, cut = load(replace(tree.spec, window=None), tree.root), load(tree.spec, tree.root)
     per = len(cut) // len(whole)
@@ -97,7 +97,7 @@ def test_a_window_is_that_part_of_the_image(trees, name):
                 np.testing.assert_allclose(lazy[key][axis], own[axis], rtol=0, atol=1e-6)
 
 
-def test_no_field_lies_in_two_splits_and_none_is_lost(tmp_path):
+def test_each_field_is_in_exactly_one_split(tmp_path):
     tree = fields_in_squares(tmp_path)
     parts, everything = parts_of(tree), load(tree.spec, tmp_path)
     seen = {split: numbers_in(part) for split, part in parts.items()}
@@ -124,7 +124,7 @@ def numbers_in(part):
     return {int(number) for at in range(len(part)) for number in np.unique(numbers.read(at)["fields"])} - {0}
 
 
-def test_a_split_shows_its_own_fields_as_they_are_and_others_without_label(tmp_path):
+def test_fields_of_other_splits_are_unlabeled(tmp_path):
     tree = fields_in_squares(tmp_path)
     everything = load(tree.spec, tmp_path).only(["mask", "fields"])
     entries = {place_of(everything, at): at for at in range(len(everything))}
@@ -147,7 +147,7 @@ def test_a_split_shows_its_own_fields_as_they_are_and_others_without_label(tmp_p
     assert hidden > 50
 
 
-def test_a_field_is_where_most_of_it_is(tmp_path):
+def test_field_is_in_the_split_of_its_largest_part(tmp_path):
     tree = fields_in_squares(tmp_path)
     everything = load(tree.spec, tmp_path).only(["fields"])
     of = assign(tree.spec, everything.entries)
@@ -169,27 +169,27 @@ def test_images_are_counted_once(trees):
     assert gone.problems == (f"{len(tree.samples)} samples, but the release has 70",)
 
 
-def test_a_split_of_windows_is_no_layer(trees):
+def test_layer_of_a_split_of_windows_raises(trees):
     tree = trees("benin_cashews")
     with pytest.raises(InputError, match=r"split 'test' .* as a layer: .*other splits share.*geoxt\.splits"):
         load(tree.spec, tree.root, "test").layer()
 
 
-def test_a_small_image_is_one_window(trees):
+def test_small_image_is_one_window(trees):
     tree = trees("benin_cashews")
     found = load(replace(tree.spec, window=99), tree.root)
     assert len(found) == len(tree.samples)
     assert found[0]["image"].shape[-2:] == found.entries[0].crop.image_shape
 
 
-def test_only_images_and_shapes_are_cut():
+def test_windows_of_other_assets_raise():
     with pytest.raises(InputError, match="Cannot cut 'boxes' of 'vhr10' into windows of 64 pixels"):
         replace(get("vhr10"), window=64)
     with pytest.raises(InputError, match="Cannot cut 'image' of 'seasonal_contrast'"):
         replace(get("seasonal_contrast"), window=64)
 
 
-def test_masks_of_another_size_than_the_image_are_an_error(tmp_path):
+def test_mask_of_another_size_than_the_image_raises(tmp_path):
     tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     write_image(tmp_path / "data/2/2_label.tif", np.zeros((1, 5, 6), np.uint8), None)
     found = load(tree.spec, tmp_path)
@@ -210,7 +210,7 @@ def scattered(root, corners, side=8):
     return replace(get("seasonal_contrast"), assets={"image": SEEN}, splits=rule, samples=None, examples={})
 
 
-def test_places_of_a_block_are_together_and_images_of_two_splits_share_no_pixel(tmp_path):
+def test_blocks_stay_together_and_images_of_different_splits_are_disjoint(tmp_path):
     rng = np.random.default_rng(5)
     corners = [(10 * int(x), 10 * int(y)) for x, y in rng.integers(0, 500, (200, 2))]
     spec = scattered(tmp_path, corners)
@@ -224,12 +224,12 @@ def test_places_of_a_block_are_together_and_images_of_two_splits_share_no_pixel(
     assert all(len(part) > 60 for part in parts.values())
 
 
-def test_images_that_only_touch_stay(tmp_path):
+def test_adjacent_images_are_not_dropped(tmp_path):
     spec = scattered(tmp_path, [(80 * at, 80 * row) for at in range(40) for row in range(2)])
     assert sum(len(load(spec, tmp_path, split)) for split in ("train", "test")) == 80
 
 
-def test_of_two_that_overlap_the_one_in_the_later_split_stays(tmp_path):
+def test_overlapping_images_stay_in_the_later_split(tmp_path):
     spec = scattered(tmp_path, [(900, 0), (970, 0), (5000, 0), (7000, 0), (9000, 0)])
     for seed in range(20):
         seeded = replace(spec, splits=replace(spec.splits, seed=seed))
@@ -244,7 +244,7 @@ def test_of_two_that_overlap_the_one_in_the_later_split_stays(tmp_path):
     assert [of[name] for name in ("p000", "p001") if name in of] == ["test"]
 
 
-def test_outlines_are_kept_until_a_file_changes(tmp_path, monkeypatch):
+def test_footprints_are_cached_until_a_file_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(locations, "MIN_IMAGES", 5)
     root = tmp_path / "root"
@@ -268,7 +268,7 @@ def test_outlines_are_kept_until_a_file_changes(tmp_path, monkeypatch):
     assert read == [6, 6]
 
 
-def test_the_rule_does_not_depend_on_the_order():
+def test_random_split_is_independent_of_the_order():
     rule = RandomSplit(group=("storm",), seed=3)
     spec = replace(get("seasonal_contrast"), splits=rule)
     entries = [Entry(fields={"storm": at // 3, "frame": at}, files={}) for at in range(90)]
@@ -279,7 +279,7 @@ def test_the_rule_does_not_depend_on_the_order():
 
 
 @pytest.mark.parametrize("name", [n for n in names() if isinstance(get(n).splits, RandomSplit)])
-def test_each_rule_is_told(name):
+def test_random_split_is_described(name):
     spec = get(name)
     words = spec.splits.words(spec.window)
     assert f"seed {spec.splits.seed}" in words
@@ -287,5 +287,5 @@ def test_each_rule_is_told(name):
     assert spec.window is None or f"{spec.window}x{spec.window} pixels" in words
 
 
-def test_every_spec_without_official_splits_has_a_rule():
+def test_specs_without_official_splits_have_a_random_split():
     assert [name for name in names() if get(name).splits is None] == []

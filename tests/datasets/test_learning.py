@@ -114,7 +114,7 @@ def loss_of(task, batch) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_learns_one_step(lesson, name, kind):
+def test_training_step_of_each_dataset(lesson, name, kind):
     found, samples = lesson(name, kind)
     module = SampleDataModule(
         samples, None if kind in TARGETS else samples, batch_size=BATCH
@@ -133,7 +133,7 @@ def test_learns_one_step(lesson, name, kind):
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_what_is_unknown_does_not_count(lesson, name, kind):
+def test_unlabeled_pixels_do_not_change_the_loss(lesson, name, kind):
     found, samples = lesson(name, kind)
     module = SampleDataModule(samples, batch_size=BATCH)
     task = learner(module, found, kind)
@@ -160,5 +160,5 @@ def test_what_is_unknown_does_not_count(lesson, name, kind):
     assert not torch.equal(loss_of(task, {**batch, "mask": others}), loss)
 
 
-def test_every_kind_of_task_is_learnt():
+def test_every_task_kind_is_covered():
     assert {kind for _, kind in CASES} == set(MODELS)

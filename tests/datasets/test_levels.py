@@ -17,7 +17,7 @@ PARTS = ["train", "test", "hold", "tier3"]
 
 
 @pytest.mark.parametrize(("name", "level"), LEVELS)
-def test_a_level_gives_other_classes_of_the_same_masks(trees, name, level):
+def test_level_maps_the_same_masks_to_other_classes(trees, name, level):
     tree = trees(name)
     chosen = tree.spec.levels[level]
     own, found = load(tree.spec, tree.root), load(tree.spec, tree.root, level=level)
@@ -44,7 +44,7 @@ def stored_mask(own, chosen):
         return file.read(chosen.channel).astype(int)
 
 
-def test_a_layer_has_the_codes_of_the_level(trees):
+def test_layer_has_the_codes_of_the_level(trees):
     tree = trees("sen12ms")
     found = load(tree.spec, tree.root, level="lccs_land_use")
     layer, sample = found[:1].layer("mask"), found[0]["mask"]
@@ -55,7 +55,7 @@ def test_a_layer_has_the_codes_of_the_level(trees):
         load(tree.spec, tree.root, level="simplified").layer("mask")
 
 
-def test_a_code_that_the_level_does_not_have_is_an_error(tmp_path):
+def test_code_missing_in_the_level_raises(tmp_path):
     tree = make_tree(get("sen12ms"), tmp_path)
     found = load(tree.spec, tmp_path, level="lccs_land_use")
     path = tmp_path / next(iter(found.entries[0].paths("mask", found.spec.assets["mask"]).values()))
@@ -68,7 +68,7 @@ def test_a_code_that_the_level_does_not_have_is_an_error(tmp_path):
     assert load(tree.spec, tmp_path).read(0)["mask"].size
 
 
-def test_a_file_without_the_band_of_a_level_is_an_error(tmp_path):
+def test_file_without_the_band_of_a_level_raises(tmp_path):
     tree = make_tree(get("sen12ms"), tmp_path)
     found = load(tree.spec, tmp_path, level="lccs_land_use")
     path = tmp_path / next(iter(found.entries[0].paths("mask", found.spec.assets["mask"]).values()))
@@ -78,14 +78,14 @@ def test_a_file_without_the_band_of_a_level_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("level", ["", "tier5", "TIER4"])
-def test_a_level_that_is_not_there(level):
+def test_unknown_level_raises(level):
     with pytest.raises(InputError, match=rf"level '{level}' of 'zuericrop': it has tier4, tier3, tier2\. Pass level="):
         load("zuericrop", "nowhere", level=level)
     with pytest.raises(InputError, match=r"of 'eurosat': it has none"):
         load("eurosat", "nowhere", level="tier4")
 
 
-def test_splits_that_came_apart_are_loaded_by_name_alone(trees):
+def test_separate_splits_are_loaded_by_name_only(trees):
     tree = trees("xview2")
     assert tree.spec.split_names == tuple(PARTS)
     of = {split: [load(tree.spec, tree.root, split).fields(at) for at in range(tree.splits[split])] for split in PARTS}
@@ -101,7 +101,7 @@ def test_splits_that_came_apart_are_loaded_by_name_alone(trees):
     (tree.root / "tier3" / "note.txt").unlink()
 
 
-def test_a_release_without_them_is_whole(tmp_path):
+def test_release_without_separate_splits_is_complete(tmp_path):
     tree = make_tree(get("xview2"), tmp_path)
     for split in ("hold", "tier3"):
         (tmp_path / split).rename(tmp_path.parent / f"{tmp_path.name}-{split}")
@@ -111,7 +111,7 @@ def test_a_release_without_them_is_whole(tmp_path):
         load(tree.spec, tmp_path, "tier3")
 
 
-def test_what_came_apart_may_lack_files(tmp_path):
+def test_separate_split_with_missing_files_raises_only_by_name(tmp_path):
     tree = make_tree(get("xview2"), tmp_path)
     for path in (tmp_path / "tier3/targets").iterdir():
         path.unlink()
@@ -121,7 +121,7 @@ def test_what_came_apart_may_lack_files(tmp_path):
         load(tree.spec, tmp_path, "tier3")
 
 
-def test_only_what_came_apart_is_no_release(tmp_path):
+def test_separate_split_alone_raises(tmp_path):
     tree = make_tree(get("xview2"), tmp_path)
     for split in ("train", "test"):
         (tmp_path / split).rename(tmp_path.parent / f"{tmp_path.name}-{split}")
@@ -133,6 +133,6 @@ def test_only_what_came_apart_is_no_release(tmp_path):
 
 
 @pytest.mark.parametrize("split", ["", "tier1", "Train"])
-def test_a_split_that_is_not_there(split):
+def test_unknown_split_raises(split):
     with pytest.raises(InputError, match=rf"split '{split}' of 'xview2': it has train, test, hold, tier3"):
         load("xview2", "nowhere", split)

@@ -25,7 +25,7 @@ def some(name, root, **options):
         return load(name, root, **options)
 
 
-def test_eurosat_with_all_bands():
+def test_released_eurosat_with_all_bands():
     found = some("eurosat", DATA / "sentinel" / "eurosat-ms")
     assert [found.fields(at)["label"] for at in range(3)] == ["AnnualCrop", "Pasture", "SeaLake"]
     sample = found[1]
@@ -39,13 +39,13 @@ def test_eurosat_with_all_bands():
     np.testing.assert_array_equal(chosen, sample["image"].sel(band=["B8A", "B04"]))
 
 
-def test_eurosat_with_a_wrong_checksum(tmp_path):
+def test_eurosat_with_wrong_checksum_raises(tmp_path):
     (tmp_path / "EuroSAT.zip").symlink_to(DATA / "eurosat-rgb.zip")  # nine tenths of it
     with pytest.raises(ReadError, match="its sha256 is"):
         fetch("eurosat_rgb", tmp_path)
 
 
-def test_a_patch_of_bigearthnet(tmp_path):
+def test_released_patch_of_bigearthnet(tmp_path):
     real = DATA / "sentinel" / "bigearthnet"
     patch = next(path for path in real.rglob("*_75_43") if path.is_dir())
     name = "S2A_MSIL2A_20170613T101031_75_43"  # as version 1 calls it
@@ -66,7 +66,7 @@ def test_a_patch_of_bigearthnet(tmp_path):
     assert np.abs(fine.astype(int) - wanted.astype(int)).max() <= 1  # GDAL rounds otherwise
 
 
-def test_both_sensors_of_a_released_patch():
+def test_released_patch_with_both_sensors():
     pytest.importorskip("pyarrow")
     found = some("bigearthnet_v2", DATA / "sentinel" / "bigearthnet")
     assert get("bigearthnet_v2").bands[0].name == "B01"

@@ -43,7 +43,7 @@ def test_folders_of_samples_are_not_listed(patches):
     assert files[None, "B8A"] == f"BigEarthNet-v1.0/{NAME.format(0, 0)}/{NAME.format(0, 0)}_B8A.tif"
 
 
-def test_the_index_is_kept_until_a_folder_changes(patches, monkeypatch):
+def test_index_is_cached_until_a_folder_changes(patches, monkeypatch):
     first = load("bigearthnet", patches)
     with monkeypatch.context() as patch:
         patch.setattr("geoxt.datasets.cache.build", None)  # would fail if it were called
@@ -56,14 +56,14 @@ def test_the_index_is_kept_until_a_folder_changes(patches, monkeypatch):
     assert load("bigearthnet", patches, "train").fields(0)["patch"] == NAME.format(99, 99)
 
 
-def test_a_broken_index_is_made_anew(patches, tmp_path):
+def test_broken_index_is_rebuilt(patches, tmp_path):
     load("bigearthnet", patches)
     kept = next((tmp_path / "cache" / "datasets").iterdir())
     kept.write_text(json.dumps({"watched": []}))
     assert len(load("bigearthnet", patches)) == 1200
 
 
-def test_times_are_kept(tree, monkeypatch, tmp_path):
+def test_times_survive_the_index_cache(tree, monkeypatch, tmp_path):
     monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("geoxt.datasets.cache.MIN_SAMPLES", 1)
     tree = make_tree(get("levircd_plus"), tmp_path / "levir")
@@ -74,7 +74,7 @@ def test_times_are_kept(tree, monkeypatch, tmp_path):
     assert list(again[0]["image"].time.values) == ["A", "B"]
 
 
-def test_only_one_file_may_belong(ponds, tmp_path):
+def test_two_files_for_one_sample_raise(ponds, tmp_path):
     tree = make_tree(ponds, tmp_path)
     mask = replace(ponds.assets["mask"], path="ponds/{split:train|test}/mask/{place}{version:|_v2}.png")
     spec = replace(ponds, assets={**ponds.assets, "mask": mask})
@@ -92,7 +92,7 @@ def entries(labels, groups=None):
 
 
 @given(counts=st.lists(st.integers(5, 40), min_size=1, max_size=4), seed=st.integers(0, 5))
-def test_a_rule_keeps_the_shares_of_each_class(counts, seed):
+def test_random_split_preserves_class_fractions(counts, seed):
     spec = replace(get("advance"), splits=RandomSplit(seed=seed))
     some = entries([f"c{k}" for k, count in enumerate(counts) for _ in range(count)])
     of = assign(spec, some)
@@ -104,7 +104,7 @@ def test_a_rule_keeps_the_shares_of_each_class(counts, seed):
     assert [assign(spec, [some[i] for i in shuffled])[at] for at in range(len(some))] == [of[i] for i in shuffled]
 
 
-def test_a_rule_keeps_groups_together():
+def test_random_split_keeps_groups_together():
     spec = replace(get("advance"), splits=RandomSplit(group=("group",)))
     some = entries(["a", "b"] * 60, [f"g{at // 6}" for at in range(120)])
     of = {}
@@ -114,7 +114,7 @@ def test_a_rule_keeps_groups_together():
     assert {split for splits in of.values() for split in splits} == {"train", "val", "test"}
 
 
-def test_a_rule_keeps_blocks_together(tmp_path):
+def test_random_split_keeps_blocks_together(tmp_path):
     spec = replace(get("eurosat"), splits=RandomSplit(block=5000), samples=None)
     tree = make_tree(spec, tmp_path)
     parts = {split: load(tree.spec, tmp_path, split) for split in spec.split_names}
@@ -130,21 +130,21 @@ def test_a_rule_keeps_blocks_together(tmp_path):
     assert not blocks[0] & blocks[2]
 
 
-def test_named_samples(tmp_path):
+def test_field_split_by_sample_names(tmp_path):
     named = FieldSplit(field="n", values={"train": (1, 2, 3), "test": (4,)})
     spec = replace(get("vhr10"), splits=named)
     tree = make_tree(spec, tmp_path)
     assert {split: len(load(tree.spec, tmp_path, split)) for split in ("train", "test")} == dict(tree.splits)
 
 
-def test_lists_name_their_splits():
+def test_split_lists_name_their_splits():
     assert get("bigearthnet_v2").split_names == ("train", "val", "test")
     assert isinstance(get("eurosat").splits, ListSplit)
     assert Path(get("eurosat").splits.path).suffix == ".txt"
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_times_of_a_fixed_choice_stand_in_its_order(tmp_path):
+def test_fixed_times_follow_the_order_of_the_spec(tmp_path):
     spec = get("xview2")
     make_tree(spec, tmp_path)
     found = load(spec, tmp_path)
@@ -155,7 +155,7 @@ def test_times_of_a_fixed_choice_stand_in_its_order(tmp_path):
             np.testing.assert_array_equal(image.values[at], file.read())
 
 
-def test_a_time_of_a_fixed_choice_that_is_missing_is_told(tmp_path):
+def test_missing_fixed_time_raises(tmp_path):
     spec = get("xview2")
     tree = make_tree(spec, tmp_path)
     next(tmp_path.rglob("train/images/*_post_disaster.png")).unlink()
