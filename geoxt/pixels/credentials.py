@@ -118,6 +118,10 @@ class Credentials:
             raise ReadError(problem, remedy="Pass another {sign}.", argument="sign") from None  # hides secrets
 
 
+DATA_FOLDERS = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
+"""Options that rasterio sets itself, to folders of this installation: another machine has its own."""
+
+
 def make_credentials(sign: Sign | None, env: Mapping[str, object] | None) -> Credentials | None:
     """Return the credentials for a signer and GDAL options, with those of an enclosing `rasterio.Env` as defaults.
 
@@ -125,6 +129,8 @@ def make_credentials(sign: Sign | None, env: Mapping[str, object] | None) -> Cre
     `None` if there is neither a signer nor an option.
     """
     enclosing = {k: v for k, v in (getenv() if hasenv() else {}).items() if not SECRET.search(str(k))}
+    for name in DATA_FOLDERS:
+        enclosing.pop(name, None)
     chosen = {str(k).upper(): _text(v) for k, v in {**enclosing, **(env or {})}.items()}
     return Credentials(sign=sign, env=tuple(sorted(chosen.items()))) if sign is not None or chosen else None
 
