@@ -1,4 +1,4 @@
-"""Samples that lie on Earth as one layer, through `open_cogs`: file names tell sample and band."""
+"""Open georeferenced samples as one layer by `open_cogs`."""
 
 from __future__ import annotations
 
@@ -21,38 +21,42 @@ from geoxt.layers.products import Band
 def open_layer(
     spec: Spec, root: Path, entries: Sequence[Entry], key: str | None, options: Mapping[str, Any]
 ) -> xr.DataArray:
-    """Open the files of an asset of some samples as one layer."""
+    """Open the files of an asset of samples as one layer."""
     key = key or next((k for k, a in spec.assets.items() if isinstance(a, Raster)), "")
     asset = spec.assets.get(key)
     if not spec.georeferenced or not isinstance(asset, Raster):
-        known = [k for k, a in spec.assets.items() if isinstance(a, Raster)] if spec.georeferenced else []
-        why = f"it has {', '.join(known)}" if known else "its images have no place on Earth"
-        msg = f"Cannot open {key or 'an image'!r} of {spec.name!r} as a layer: {why}. "
-        raise InputError(msg + "Pass key= of an image." if known else msg + "Use its samples.")
+        images = [k for k, a in spec.assets.items() if isinstance(a, Raster)] if spec.georeferenced else []
+        reason = f"its images are {', '.join(images)}" if images else "its images are not georeferenced"
+        raise InputError(
+            f"Cannot open {key or 'an image'!r} of {spec.name!r} as a layer: {reason}.",
+            remedy="Pass {key} of an image." if images else "Use its samples.",
+        )
     if asset.colors or asset.fix or any(stored != code for stored, code in (asset.codes or {}).items()):
-        msg = f"Cannot open {key!r} of {spec.name!r} as a layer: its files hold other numbers than the class codes. "
-        raise InputError(msg + "Use its samples, which are decoded.")
-    found = [str(root / path) for entry in entries if key in entry.files for path in entry.paths(key, asset).values()]
-    paths = list(dict.fromkeys(found))  # windows of one image share its files
-    chosen: dict[str, Any] = {"source_crs": spec.crs, **options} if spec.crs else dict(options)
+        msg = f"Cannot open {key!r} of {spec.name!r} as a layer: its files store other values than the class codes."
+        raise InputError(msg, remedy="Use its samples, which are decoded.")
+    files = [str(root / path) for entry in entries if key in entry.files for path in entry.paths(key, asset).values()]
+    paths = list(dict.fromkeys(files))  # windows of one image share its files
+    open_options: dict[str, Any] = {"source_crs": spec.crs, **options} if spec.crs else dict(options)
     if any("%" in asset.templates[0].form(field) for field in asset.templates[0].names):
-        chosen = {"groupby": "time", **chosen}
-    if asset.own_size and not {"resolution", "grid"} & set(chosen):
+        open_options = {"groupby": "time", **open_options}
+    if asset.own_size and not {"resolution", "grid"} & set(open_options):
         first = headers(paths[: len(asset.bands)], crs=spec.crs)
-        chosen["resolution"] = min(abs(header.grid.resolution.x) for header in first)
-    layer: xr.DataArray = open_cogs(paths, product=layer_spec(spec, key, asset), **{"name": key, **chosen})
+        open_options["resolution"] = min(abs(header.grid.resolution.x) for header in first)
+    layer: xr.DataArray = open_cogs(paths, product=asset_product(spec, key, asset), **{"name": key, **open_options})
     return layer
 
 
-def layer_spec(spec: Spec, key: str, asset: Raster) -> Product:
-    """Return an asset as what is known of a layer."""
+def asset_product(spec: Spec, key: str, asset: Raster) -> Product:
+    """Return the product that describes a raster asset for `open_cogs`."""
     template = asset.templates[0]
     choices = template.choices("band")
     if choices:
         bands = tuple(replace(band, files=(name,), index=1) for band, name in zip(asset.bands, choices, strict=True))
     else:
-        given = asset.bands or (Band(name=key),)
-        bands = tuple(replace(band, files=(), index=at) for at, band in enumerate(given, start=asset.channel or 1))
+        asset_bands = asset.bands or (Band(name=key),)
+        bands = tuple(
+            replace(band, files=(), index=index) for index, band in enumerate(asset_bands, start=asset.channel or 1)
+        )
     return Product(
         name=spec.name,
         title=spec.title,

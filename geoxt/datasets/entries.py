@@ -1,4 +1,4 @@
-"""One sample before it is read: its fields, and where its files are."""
+"""Index entries: fields and file paths of a sample."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from geoxt.template import Fields, Value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One sample: what it is called, and its files."""
+    """Fields and file paths of a sample."""
 
     fields: Fields
-    """Fields by name."""
+    """Field values by name."""
     files: Mapping[str, Mapping[Slot, str] | None]
-    """By asset: paths below the root by time and band; `None` where the template gives them."""
+    """Paths below the root by asset, then by time and band; `None` if the template determines them."""
     listed: str | None = None
-    """Split that the lists say."""
+    """Split in the list files."""
     crop: Crop | None = None
-    """What of its images it is, where samples are windows of large ones."""
+    """Window of the images, if samples are windows."""
 
     def paths(self, key: str, asset: Asset) -> dict[Slot, str]:
         """Return the paths of an asset by time and band, below the root."""
@@ -30,12 +30,12 @@ class Entry:
         if slots is not None:
             return dict(slots)
         template = asset.templates[0]
-        own = {name: self.fields[name] for name in asset.names}
+        fields = {name: self.fields[name] for name in asset.names}
         if "band" not in template.names:
-            return {(None, None): template.fill(own)}
-        return {(None, band): template.fill({**own, "band": band}) for band in template.choices("band")}
+            return {(None, None): template.fill(fields)}
+        return {(None, band): template.fill({**fields, "band": band}) for band in template.choices("band")}
 
 
 def name_of(fields: Mapping[str, Value]) -> str:
-    """Return the name of a sample, for messages."""
+    """Return the name of a sample for messages, such as `split=train/place=s000`."""
     return "/".join(f"{name}={value}" for name, value in fields.items())

@@ -1,4 +1,4 @@
-"""The files of one asset: found by its templates, grouped by the fields that name a sample."""
+"""Find the files of an asset by its path templates, grouped by sample."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from geoxt.datasets.assets import Array, Asset, Boxes, Table
 from geoxt.template import Template, Value
 
 Key = tuple[Value, ...]
-"""Values of an asset's names, for one sample."""
+"""Values of the fields that identify a sample."""
 Slot = tuple[Value | None, Value | None]
-"""Time and band of a file; `None` where its path has none."""
+"""Time and band of a file; `None` if its path lacks the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,47 +23,47 @@ class Found:
     """The files of an asset."""
 
     names: tuple[str, ...]
-    """Fields that name a sample."""
+    """Fields that identify a sample."""
     rows: dict[Key, dict[Slot, str] | None]
-    """Paths below the root by time and band for each sample; `None` where the template gives them."""
+    """Paths below the root by time and band, per sample; `None` if the template determines them."""
 
 
 def find_asset(asset: Asset, root: Path, listed: Callable[[str], None]) -> Found:
-    """Return the files of an asset; where only the last folders' contents are known beforehand, they are not listed."""
-    shallow = folder_of(asset)
-    if shallow is not None:
+    """Return the files of an asset; folders whose file names are determined by their path are not listed."""
+    folder = folder_of(asset)
+    if folder is not None:
         rows: dict[Key, dict[Slot, str] | None] = {
-            tuple(fields[name] for name in asset.names): None for _, fields in shallow.below(root, listed=listed)
+            tuple(fields[name] for name in asset.names): None for _, fields in folder.below(root, listed=listed)
         }
         return Found(names=asset.names, rows=rows)
-    found: dict[Key, dict[Slot, str] | None] = {}
+    files: dict[Key, dict[Slot, str] | None] = {}
     for template in asset.templates:
         for path, fields in template.below(root, listed=listed):
             key = tuple(fields[name] for name in asset.names)
-            slots = found.setdefault(key, {})
+            slots = files.setdefault(key, {})
             assert slots is not None
             slots.setdefault((fields.get("time"), fields.get("band")), path)
     if isinstance(asset, Array):
-        return _by_row(asset, root, found)
-    return Found(names=asset.names, rows=found)
+        return _by_row(asset, root, files)
+    return Found(names=asset.names, rows=files)
 
 
-def _by_row(asset: Array, root: Path, found: dict[Key, dict[Slot, str] | None]) -> Found:
+def _by_row(asset: Array, root: Path, files: dict[Key, dict[Slot, str] | None]) -> Found:
     rows: dict[Key, dict[Slot, str] | None] = {}
-    for key, slots in found.items():
+    for key, slots in files.items():
         path = next(iter((slots or {}).values()))
         rows |= dict.fromkeys(((*key, row) for row in range(rows_of(root / path, asset.key))), slots)
     return Found(names=(*asset.names, "row"), rows=rows)
 
 
 def is_shared(asset: Asset) -> bool:
-    """Tell whether one file of the asset holds many samples, each in a row."""
+    """Whether a file of the asset holds rows of many samples."""
     return isinstance(asset, Boxes) or (isinstance(asset, Table) and bool(asset.columns))
 
 
 @lru_cache(maxsize=256)
 def _cut(pattern: str, *, full: bool) -> Template | None:
-    """Return the template without the last levels that name nothing new, `None` where there is none to leave out."""
+    """Return the template without the last path levels that add no field, or `None` if every level adds one."""
     levels = re.split(r"/(?![^{}]*\})", pattern)
     names = set(Template(pattern).names) - {"band"}
     for count in range(1, len(levels)):
@@ -73,9 +73,9 @@ def _cut(pattern: str, *, full: bool) -> Template | None:
 
 
 def folder_of(asset: Asset) -> Template | None:
-    """Return the template of the folder that holds all files of a sample, where that folder's path tells their names.
+    """Return the template of the folder of a sample's files if the folder's path determines the file names.
 
-    Not where a time is in the path, or a passed-over field: those files have to be seen.
+    Otherwise, such as for paths with a time or an ignored field, return `None`: the folder has to be listed.
     """
     if len(asset.templates) > 1 or not asset.names:
         return None

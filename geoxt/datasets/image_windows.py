@@ -1,4 +1,4 @@
-"""Few large images -> windows on a lattice, each a sample; and what shapes of other splits a split's windows show."""
+"""Samples as windows of large images, and instances shared by windows of several splits."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from geoxt.windows import Window
 
 
 def cut(reader: Reader, images: Sequence[Entry]) -> list[Entry]:
-    """Return the windows of images, with the fields `top` and `left`: the first pixel's row and column.
+    """Return the windows of images on a lattice, with the fields `top` and `left` (row and column of the first pixel).
 
     Parameters
     ----------
     reader
-        What reads the dataset; its spec says how large windows are.
+        Reader of the dataset; `reader.spec.window` is the side of the windows in pixels.
     images
-        Its samples as they come. The header of the first file of each is read.
+        Index entries of the images. The header of the first file of each is read.
     """
     return [window for image in images for window in _windows(reader, image)]
 
@@ -35,42 +35,45 @@ def _windows(reader: Reader, image: Entry) -> Iterator[Entry]:
     key, lead = next(iter(reader.spec.assets.items()))
     (_, _, *shape), _, _ = reader.pixels(key, lead, image).header()
     height, width = shape
-    tall, wide = min(side, height), min(side, width)
-    starts = positions(height, tall, tall, "shift").tolist(), positions(width, wide, wide, "shift").tolist()
+    window_height, window_width = min(side, height), min(side, width)
+    starts = (
+        positions(height, window_height, window_height, "shift").tolist(),
+        positions(width, window_width, window_width, "shift").tolist(),
+    )
     for top, left in product(*starts):
-        crop = Crop(window=Window(top, left, tall, wide), image_shape=(height, width))
+        crop = Crop(window=Window(top, left, window_height, window_width), image_shape=(height, width))
         yield replace(image, fields={**image.fields, "top": top, "left": left}, crop=crop)
 
 
 def first_windows(entries: Sequence[Entry]) -> list[Entry]:
-    """Return one sample for each image: all that are no windows, and of windows those in the upper left."""
+    """Return one entry per image: its upper left window, or the entry itself if samples are not windows."""
     return [e for e in entries if e.crop is None or (e.crop.window.row, e.crop.window.col) == (0, 0)]
 
 
 def instances_of_other_splits(
     reader: Reader, entries: Sequence[Entry], of: Sequence[str | None], split: str, key: str
 ) -> list[int]:
-    """Return the numbers of shapes that windows of a split show, but of which another split has more pixels.
+    """Return the instance numbers in windows of a split that have more pixels in another split.
 
     Parameters
     ----------
     reader
-        What reads the masks.
+        Reader of the dataset.
     entries, of
-        All windows, and the split of each.
+        All windows, and the split of each window.
     split
-        The split that is read.
+        Name of the split.
     key
-        Key of the mask that numbers shapes. Of several splits with as many pixels, the first has the shape.
+        Key of the instance mask. Of splits with equally many pixels, the first has the instance.
     """
     pixels: dict[int, Counter[str]] = {}
-    for entry, own in zip(entries, of, strict=True):
-        if own is None:
+    for entry, entry_split in zip(entries, of, strict=True):
+        if entry_split is None:
             continue
-        found = reader.value(key, entry)
-        numbers, counts = np.unique(found[found != 0], return_counts=True)
+        mask = reader.value(key, entry)
+        numbers, counts = np.unique(mask[mask != 0], return_counts=True)
         for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-            pixels.setdefault(number, Counter())[own] += count
+            pixels.setdefault(number, Counter())[entry_split] += count
     order = reader.spec.split_names
-    home = {number: max(order, key=lambda name: found[name]) for number, found in pixels.items()}
+    home = {number: max(order, key=lambda name: counts[name]) for number, counts in pixels.items()}
     return sorted(number for number, name in home.items() if name != split and pixels[number][split])

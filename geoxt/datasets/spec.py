@@ -1,4 +1,4 @@
-"""A dataset as data: what it is of, where its files are, how they are split. `load` and `fetch` read nothing else."""
+"""Dataset specifications: files, archives, splits, classes and metadata. `load` and `fetch` use only these."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from geoxt.datasets.assets import Array, Asset, Raster, Rows, Vector
 from geoxt.errors import InputError
 from geoxt.layers.products import Band, resolve_bands
-from geoxt.layers.products import get as layer_spec
+from geoxt.layers.products import get as get_product
 from geoxt.legend import Legend, palette
 from geoxt.tasks import TaskName
 from geoxt.template import Template
@@ -17,98 +17,98 @@ from geoxt.template import Template
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A file to fetch: an archive to extract, or a file that is used as it is."""
+    """A file to download: an archive to extract, or a data file."""
 
     file: str
-    """Its name below the root; the ending says how it is extracted."""
+    """Path below the root; the suffix selects the extractor."""
     url: str | None = None
-    """Where it is (http, https, ftp, s3); `None` where an account or a form stands before it."""
+    """Address (http, https, ftp, s3); `None` if the download needs an account or a form."""
     md5: str | None = None
-    """Published checksum; `None` where none is known."""
+    """Published checksum, or `None`."""
     sha256: str | None = None
-    """Published checksum; `None` where none is known."""
+    """Published checksum, or `None`."""
     size: int | None = None
-    """Bytes, where known."""
+    """Size in bytes, or `None`."""
     into: str = ""
-    """Folder below the root that it is extracted in; the root where empty."""
+    """Folder below the root to extract to; the root if empty."""
     holds: tuple[str, ...] = ()
-    """Beginnings of the paths, below the root, that it makes; the file itself where empty."""
+    """Prefixes of the extracted paths, below the root; the file itself if empty."""
     join: str | None = None
-    """Name of the archive of which it is a part (tar.gzaa, tar.gzab, …); parts stand in their order."""
+    """Archive that this file is a part of (tar.gzaa, tar.gzab, …); parts are listed in order."""
     manual: str | None = None
-    """How to get it where there is no `url`: what to ask whom for."""
+    """Instructions for a manual download, if there is no `url`."""
     apart: bool = False
-    """Whether it came apart from the release: without a `url` it is passed over where it is not there."""
+    """Whether it was published separately from the release: without a `url`, it is optional."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderSplit:
-    """The field `split` of the paths says the split."""
+    """Splits by the field `split` of the paths."""
 
     names: Mapping[str, str] = field(default_factory=dict)
-    """Split by text in the path, where they differ ("training": "train")."""
+    """Split by text in the path, if they differ ("training": "train")."""
     apart: tuple[str, ...] = ()
-    """Splits that came apart from the release: loaded by their name alone, and in no count of it."""
+    """Splits published separately from the release: loaded only by name, and not in its sample count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListSplit:
-    """Lists of samples say the split, and may tell further fields of a sample."""
+    """Splits by list files, which may hold further fields of a sample."""
 
     path: str
-    """Template of the lists, with a field `split`; or of one table, with the split in a column."""
+    """Path template of the lists, with a field `split`; or of a table with a split column."""
     columns: Rows
-    """What their columns hold, as templates of the sample's fields."""
+    """Columns, as templates of the sample's fields."""
     separator: str = ","
-    """What stands between the columns of a text."""
+    """Column separator of text files."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """Split by text, where they differ."""
+    """Split by text in the list, if they differ."""
     official: bool = True
-    """Whether they come with the dataset; else from others who work with it."""
+    """Whether the dataset's authors published the lists; otherwise third parties did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldSplit:
-    """A fixed choice of samples, by the value of a field."""
+    """Splits by the value of a field."""
 
     field: str
-    """The field."""
+    """Name of the field."""
     values: Mapping[str, tuple[str | int, ...]]
-    """Its values by split; samples of other values are in none."""
+    """Field values by split; samples with other values are in no split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomSplit:
-    """A split of our own, where none is published: seeded, the same on every machine, and never across groups."""
+    """Seeded random splits by group, for datasets without published splits; the same on every machine."""
 
     fractions: Mapping[str, float] = field(default_factory=lambda: {"train": 0.6, "val": 0.2, "test": 0.2})
-    """Share of each split; they sum to 1."""
+    """Fraction of each split; the fractions sum to 1."""
     seed: int = 0
-    """Seed of the order."""
+    """Random seed of the order of groups."""
     group: tuple[str, ...] = ()
-    """Fields that samples of one group share: a scene, a storm, a place. A group is in one split whole."""
+    """Fields that identify a group, such as a scene or a storm. All samples of a group are in one split."""
     block: float | None = None
-    """Side of square blocks, in metres, that are in one split whole; for georeferenced images. A sample that overlaps
-    one of a later split is in none."""
+    """Side of square blocks in metres, for georeferenced images: all samples of a block are in one split. A sample that
+    overlaps a sample of a later split is in no split."""
     shapes: str | None = None
-    """Key of a mask that numbers shapes, for windows: a shape is in one split, the one with most of its pixels; windows
-    of the others show no label there."""
+    """Key of an instance mask, for windows: an instance belongs to the split with most of its pixels, and is unlabeled
+    in windows of the other splits."""
 
     def words(self, window: int | None = None) -> str:
-        """Return what the rule is, in words; `window` is the side of the windows that samples are, in pixels."""
-        parts = ", ".join(f"{name} {share:.0%}" for name, share in self.fractions.items())
-        by = [f"blocks of {self.block:,g} m"] if self.block else list(self.group)
-        by += [f"blocks of {window}x{window} pixels"] if window else []
+        """Return a description of the split, for windows of side `window` (pixels) if samples are windows."""
+        fractions = ", ".join(f"{name} {fraction:.0%}" for name, fraction in self.fractions.items())
+        groups = [f"blocks of {self.block:,g} m"] if self.block else list(self.group)
+        groups += [f"blocks of {window}x{window} pixels"] if window else []
         whole = f", {self.shapes} whole" if self.shapes else ""
-        return f"by {' and '.join(by) or 'sample'}{whole}: {parts} (seed {self.seed})"
+        return f"by {' and '.join(groups) or 'sample'}{whole}: {fractions} (seed {self.seed})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequentialSplit:
-    """Samples in the order of their names, cut into runs."""
+    """Consecutive ranges of the samples, in the order of their names."""
 
     fractions: Mapping[str, float]
-    """Share of each split; they sum to 1. A run ends before sample number floor(sum of shares x samples)."""
+    """Fraction of each split; they sum to 1. A range ends before sample floor(cumulative fraction x samples)."""
 
 
 Splits = FolderSplit | ListSplit | FieldSplit | RandomSplit | SequentialSplit
@@ -116,14 +116,14 @@ Splits = FolderSplit | ListSplit | FieldSplit | RandomSplit | SequentialSplit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """Other classes of the same masks: a coarser legend, or one that stands in another band of their files."""
+    """Alternative classes of the masks: a coarser legend, or classes in another band of the files."""
 
     classes: Legend
-    """Codes, names and colours."""
+    """Codes, names and colors."""
     codes: Mapping[int, int] = field(default_factory=dict)
-    """Class code by stored number, others are errors; empty where numbers are the codes."""
+    """Class code by stored value (other values are errors); empty if they are equal."""
     channel: int | None = None
-    """Band of the file, from 1; that of the asset where `None`."""
+    """Band of the file, from 1; the band of the asset if `None`."""
     mask: str = "mask"
     """Key of the masks."""
 
@@ -135,127 +135,129 @@ class Statistics:
     asset: str
     """Key of the asset."""
     mean: tuple[float, ...]
-    """A band each, in the asset's order."""
+    """Mean per band, in the asset's order."""
     std: tuple[float, ...]
-    """A band each."""
+    """Standard deviation per band."""
     units: str
-    """What they are in: "DN", "dB", "as stored"."""
+    """Units: "DN", "dB", "as stored"."""
     source: str
-    """Who published them, over which part."""
+    """Publication, and the samples that it covers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """All that is known of a dataset."""
+    """Files, classes, splits and metadata of a dataset."""
 
     name: str
-    """What users pass to `load`."""
+    """Name for `load`."""
     title: str
-    """What people call it."""
+    """Full name."""
     task: TaskName
-    """What one learns from it."""
+    """Kind of task."""
     source: str
-    """Who or what took the images."""
+    """Sensor or provider of the images."""
     assets: Mapping[str, Asset]
-    """Kinds of files by key of the sample; the first one's files are the samples."""
+    """Assets by key of the sample; each file of the first asset is a sample."""
     classes: Legend | None = None
-    """Codes, names and colours; `None` for regression and self-supervision."""
+    """Codes, names and colors; `None` for regression and self-supervised learning."""
     levels: Mapping[str, Level] = field(default_factory=dict)
-    """Other classes that its masks have, by the name that `load(level=)` takes."""
+    """Alternative classes of the masks, by name for `load(level=)`."""
     archives: tuple[Archive, ...] = ()
-    """What to fetch."""
+    """Files to download."""
     splits: Splits | None = None
-    """How it is split; `None` where it is whole."""
+    """Split rule; `None` if there are no splits."""
     window: int | None = None
-    """Side in pixels of the squares that samples are cut into, where images are few and large: on a lattice from the
-    upper left; the last ones are moved inwards, over the ones before, so that all are whole."""
+    """Side in pixels of square windows, for few large images: on a lattice from the upper left corner; the last row and
+    column are shifted inwards, so that all windows lie within the image. Each window is a sample."""
     samples: int | None = None
-    """Samples of the whole release, without the splits that came apart; of windows, the images they are cut from."""
+    """Number of samples of the release, without separately published splits; for windows, the number of images."""
     sizes: Mapping[str, int] = field(default_factory=dict)
-    """Samples of each split."""
+    """Number of samples per split."""
     size: str = ""
-    """Height x width of the images in pixels, where it is not that of the first asset."""
+    """Height x width of the images in pixels, if it differs from the first asset's shape."""
     resolution: tuple[float, ...] = ()
-    """Pixel size in metres: one, or the smallest and largest."""
+    """Pixel size in metres, or the smallest and largest pixel size."""
     georeferenced: bool = False
-    """Whether its images lie on Earth, so that they open as a layer."""
+    """Whether the images are georeferenced, so that they can be opened as a layer."""
     crs: str | None = None
-    """CRS of images whose files do not say; only where it is documented."""
+    """Documented CRS of images whose files lack a CRS."""
     modality: str = "RGB"
-    """What bands there are, in a word or two."""
+    """Kind of bands, in a word or two."""
     statistics: tuple[Statistics, ...] = ()
     """Published statistics."""
     cite: str = ""
     """DOI or URL."""
     licence: str | None = None
-    """SPDX id or name; `None` where none is stated."""
+    """SPDX id or name; `None` if unknown."""
     homepage: str = ""
-    """Where it is described."""
+    """URL of the homepage."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Class by text of `{label}`, where they differ by more than underscores."""
+    """Class by text of `{label}`, if they differ in more than underscores."""
     quirks: tuple[str, ...] = ()
-    """What surprises."""
+    """Known peculiarities."""
     unverified: tuple[str, ...] = ()
-    """Facts here that nobody has checked on the data."""
+    """Fields of this spec that were not verified on the data."""
     paper: str = ""
-    """Where Table 1 of the paper says otherwise: what it says."""
+    """Values in Table 1 of the paper that differ from this spec."""
     row: str = ""
-    """Its row in Table 1 of the paper; empty for what is not in it."""
+    """Row in Table 1 of the paper; empty if it is not listed."""
     examples: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
-    """Two or more values of a field as the release has them; needed for fields that are regular expressions."""
+    """Two or more values of a field in the release; required for fields that are regular expressions."""
 
     def __post_init__(self) -> None:
         if not self.assets:
-            msg = f"Cannot describe {self.name!r} without assets. Pass assets= with one or more."
-            raise InputError(msg)
+            raise InputError(f"Cannot describe {self.name!r} without assets.", remedy="Pass one or more {assets}.")
         for key, asset in self.assets.items():
             on = getattr(asset, "on", None)
             if isinstance(asset, Vector) and on not in self.assets:
-                msg = f"Cannot draw {key!r} of {self.name!r} on {on!r}: it has {', '.join(self.assets)}. Pass on=."
-                raise InputError(msg)
+                msg = f"Cannot rasterize {key!r} of {self.name!r} on {on!r}: its assets are {', '.join(self.assets)}."
+                raise InputError(msg, remedy="Pass {on} with the key of an image.")
             if self.window and not (isinstance(asset, Vector) or (isinstance(asset, Raster) and not asset.own_size)):
-                msg = f"Cannot cut {key!r} of {self.name!r} into windows of {self.window} pixels: only images of one "
-                raise InputError(msg + "size and shapes are cut. Leave window= out.")
+                msg = f"Cannot cut {key!r} of {self.name!r} into windows of {self.window} pixels: only rasters on one "
+                raise InputError(f"{msg}grid and vector labels can be cut.", remedy="Leave {window} out.")
 
     @property
     def lead(self) -> Asset:
-        """The asset whose files are the samples."""
+        """First asset; each of its files is a sample."""
         return next(iter(self.assets.values()))
 
     @property
     def bands(self) -> tuple[Band, ...]:
-        """The bands of all assets, in order."""
-        return tuple(b for a in self.assets.values() if isinstance(a, Raster | Array) for b in a.bands)
+        """Bands of all assets, in order."""
+        return tuple(
+            band for asset in self.assets.values() if isinstance(asset, Raster | Array) for band in asset.bands
+        )
 
     @property
     def windows(self) -> int:
-        """Samples that an image of the usual size is cut into."""
+        """Number of windows per image of the usual size."""
         if self.window is None or not isinstance(self.lead, Raster):
             return 1
         return math.prod(-(-side // self.window) for side in self.lead.shape)
 
     def at(self, level: str) -> Spec:
-        """Return what is known of the dataset with the classes of another level.
+        """Return the spec with the classes of another level.
 
         Raises
         ------
         InputError
-            Where it has no such level.
+            If the level is unknown.
         """
         if level not in self.levels:
-            msg = f"Cannot find level {level!r} of {self.name!r}: it has {', '.join(self.levels) or 'none'}. "
-            raise InputError(msg + "Pass level= of these, or leave it out.")
-        chosen = self.levels[level]
-        asset = self.assets[chosen.mask]
+            msg = f"Cannot find level {level!r} of {self.name!r}: it has {', '.join(self.levels) or 'none'}."
+            remedy = "Pass {level} of these, or leave it out." if self.levels else "Leave {level} out."
+            raise InputError(msg, remedy=remedy, value=level, argument="level")
+        alternative = self.levels[level]
+        asset = self.assets[alternative.mask]
         assert isinstance(asset, Raster | Array)
-        other: Asset = replace(asset, codes=chosen.codes)
-        if isinstance(other, Raster):
-            other = replace(other, channel=chosen.channel or other.channel)
-        return replace(self, classes=chosen.classes, assets={**self.assets, chosen.mask: other})
+        mask: Asset = replace(asset, codes=alternative.codes)
+        if isinstance(mask, Raster):
+            mask = replace(mask, channel=alternative.channel or mask.channel)
+        return replace(self, classes=alternative.classes, assets={**self.assets, alternative.mask: mask})
 
     @property
     def split_names(self) -> tuple[str, ...]:
-        """The splits that can be loaded."""
+        """Names of the splits."""
         match self.splits:
             case None:
                 return ()
@@ -263,8 +265,8 @@ class Spec:
                 texts = self.lead.templates[0].choices("split")
                 return tuple(dict.fromkeys(names.get(text, text) for text in texts))
             case ListSplit(path=path, columns=columns, names=names):
-                held = columns.values() if isinstance(columns, Mapping) else columns
-                texts = next((c for p in (path, *held) if (c := Template(p).choices("split"))), ())
+                templates = columns.values() if isinstance(columns, Mapping) else columns
+                texts = next((c for p in (path, *templates) if (c := Template(p).choices("split"))), ())
                 return tuple(dict.fromkeys(names.get(text, text) for text in texts))
             case FieldSplit(values=values):
                 return tuple(values)
@@ -274,31 +276,31 @@ class Spec:
                 raise AssertionError(self.splits)
 
 
-def sensor_bands(layer: str, names: str) -> tuple[Band, ...]:
-    """Return bands of a known layer, in the order of their names: `sensor_bands("sentinel2", "B04 B03")`."""
-    return resolve_bands(layer_spec(layer), names.split())
+def sensor_bands(product: str, names: str) -> tuple[Band, ...]:
+    """Return bands of a known product, in the order of their names: `sensor_bands("sentinel2", "B04 B03")`."""
+    return resolve_bands(get_product(product), names.split())
 
 
 def plain_bands(names: str, *, wavelengths: tuple[float, ...] = ()) -> tuple[Band, ...]:
-    """Return bands without a sensor: `plain_bands("red green blue")`; common names, with wavelengths where given."""
+    """Return bands by common names, optionally with wavelengths in micrometres: `plain_bands("red green blue")`."""
     waves = wavelengths or (None,) * len(names.split())
     return tuple(
-        Band(name=name, common=name, wavelength=wave, index=at)
-        for at, (name, wave) in enumerate(zip(names.split(), waves, strict=True), start=1)
+        Band(name=name, common=name, wavelength=wave, index=index)
+        for index, (name, wave) in enumerate(zip(names.split(), waves, strict=True), start=1)
     )
 
 
 def classes(names: str, *, colors: tuple[str, ...] = (), first: int = 0) -> Legend:
-    """Return the legend of class names that stand in lines (or, in one line, between blanks), counted from `first`."""
-    each = [name.strip() for name in names.strip().split("\n")] if "\n" in names.strip() else names.split()
-    return Legend(tuple(range(first, first + len(each))), tuple(each), colors or palette(len(each)))
+    """Return the legend of class names separated by newlines (or, on one line, by blanks), with codes from `first`."""
+    labels = [name.strip() for name in names.strip().split("\n")] if "\n" in names.strip() else names.split()
+    return Legend(tuple(range(first, first + len(labels))), tuple(labels), colors or palette(len(labels)))
 
 
 def coded(names: str) -> Legend:
-    """Return the legend of classes that stand in lines, each after its code: `coded("10 Dense forests")`."""
+    """Return the legend of lines of a code and a class name: `coded("10 Dense forests")`."""
     lines = [line.strip().partition(" ") for line in names.strip().split("\n")]
     return Legend(tuple(int(code) for code, _, _ in lines), tuple(name for _, _, name in lines), palette(len(lines)))
 
 
 RGB = plain_bands("red green blue")
-"""The bands of a plain picture."""
+"""Bands of an RGB image."""

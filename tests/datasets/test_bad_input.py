@@ -256,5 +256,5 @@ def test_split_rule_on_a_partial_release_warns(ponds, tmp_path):
 
 @pytest.mark.parametrize("fractions", [{"train": 0.5}, {"train": 1.2, "test": -0.2}])
 def test_invalid_split_fractions_raise(tree, fractions):
-    with pytest.raises(InputError, match="Pass fractions= that are shares"):
+    with pytest.raises(InputError, match="Pass fractions= of 0 to 1 that sum to 1"):
         load(replace(tree.spec, splits=RandomSplit(fractions=fractions)), tree.root, "train")

@@ -51,7 +51,7 @@ def test_layer_has_the_codes_of_the_level(trees):
     there = layer.values == layer.attrs.get("_FillValue", 0)
     np.testing.assert_array_equal(layer.values[~there], sample.values[~there])
     assert (~there).any()
-    with pytest.raises(InputError, match="other numbers than the class codes"):
+    with pytest.raises(InputError, match="other values than the class codes"):
         load(tree.spec, tree.root, level="simplified").layer("mask")
 
 
