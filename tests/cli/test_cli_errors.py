@@ -16,8 +16,8 @@ def test_flags_are_those_of_the_command_by_function_argument():
 
 
 def test_arguments_of_another_name_have_the_flag_of_the_command():
-    assert flags_of(command_parser(cli.parser(), "demo"))["most"] == "--classes"
-    assert "most" not in flags_of(command_parser(cli.parser(), "predict"))
+    assert flags_of(command_parser(cli.parser(), "demo"))["max_codes"] == "--classes"
+    assert "max_codes" not in flags_of(command_parser(cli.parser(), "predict"))
 
 
 def test_remedies_with_arguments_that_have_no_flag_are_replaced():

@@ -140,7 +140,7 @@ def test_names_of_bands_are_given_for_all_dates_at_once(models, tmp_path):
 @pytest.mark.parametrize(
     ("task", "count", "words"),
     [
-        ("change", 1, ["change from 1 image:", "two dates, the earlier one first", "in quotes"]),
+        ("change", 1, ["change from 1 image:", "two dates, the earlier one first", "a pattern that matches them"]),
         ("change", 3, ["change from 3 images:", "two dates"]),
         ("time-series", 1, ["time-series from 1 image:", "two dates or more"]),
     ],

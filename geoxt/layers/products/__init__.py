@@ -81,7 +81,7 @@ def describe(name: str) -> str:
     Examples
     --------
     >>> print(describe("cdl").splitlines()[0])
-    cdl: Cropland Data Layer (labels)
+    cdl: USDA NASS Cropland Data Layer (labels)
     """
     product = get(name)
     sizes = sorted({band.resolution for band in product.bands if band.resolution})

@@ -27,9 +27,9 @@ def require_known(names: Iterable[str], known: Iterable[str], *, prefix: str = "
 
     Examples
     --------
-    >>> require_known(["learning_rate"], ["lr", "loss"], prefix="recipe.")
+    >>> require_known(["rate"], ["lr", "loss"])
     Traceback (most recent call last):
-    geoxt.errors.InputError: Cannot use the configuration key 'recipe.learning_rate': the keys there are lr, loss...
+    geoxt.errors.InputError: Cannot use the configuration key 'rate': the known keys are loss, lr. Remove it.
     """
     allowed = sorted(known)
     for name in names:
