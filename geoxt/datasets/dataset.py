@@ -1,4 +1,4 @@
-"""A dataset on disk: a sequence of samples, their classes, splits, figures, layers and checks."""
+"""Datasets on disk: load samples, plot them, open them as a layer, and verify files."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from geoxt.types import SomePath
 
 
 class Dataset(Sequence[Sample]):
-    """Samples of a dataset: dicts of lazy layers (`DataArray`), labels, boxes and recordings.
+    """Sequence of samples: dicts of lazy layers (`xarray.DataArray`), labels, boxes and recordings.
 
     Parameters
     ----------
     reader
-        What reads samples.
+        Reader of the samples.
     entries
-        The samples.
+        Index entries of the samples.
     split
-        Their split; `None` for all.
+        Name of the split; `None` for all samples.
     left_out
-        Samples that were left out, and why.
+        Descriptions of samples without all of their files.
     """
 
     def __init__(
@@ -55,77 +55,78 @@ class Dataset(Sequence[Sample]):
 
     @property
     def spec(self) -> Spec:
-        """What is known of the dataset."""
+        """Specification of the dataset."""
         return self.reader.spec
 
     @property
     def root(self) -> Path:
-        """Folder with its files."""
+        """Folder of the files."""
         return self.reader.root
 
     @property
     def classes(self) -> Legend | None:
-        """Codes, names and colours; `None` where nothing is classified."""
+        """Class codes, names and colors; `None` if there are no classes."""
         return self.spec.classes
 
     @property
     def bands(self) -> dict[str, tuple[Band, ...]]:
-        """The bands that are read, by key of the sample."""
+        """Selected bands by key of the sample."""
         out = {}
         for key, asset in self.spec.assets.items():
             if isinstance(asset, Raster | Array) and asset.bands and key not in self.reader.leave:
-                chosen = self.reader.bands.get(key) or range(len(asset.bands))
-                out[key] = tuple(asset.bands[at] for at in chosen)
+                indices = self.reader.bands.get(key) or range(len(asset.bands))
+                out[key] = tuple(asset.bands[index] for index in indices)
         return out
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a sample, or for a slice the dataset of these."""
+        """Return a sample with lazy layers; for a slice, the dataset of its samples."""
         if isinstance(index, slice):
             return Dataset(self.reader, self.entries[index], split=self.split)
         return self.reader.lazy(self.entries[index])
 
     def fields(self, index: int) -> dict[str, Any]:
-        """Return what the paths and lists say of a sample."""
+        """Return the fields of a sample in paths and list files, by name."""
         return dict(self.entries[index].fields)
 
     def read(self, index: int) -> Sample:
-        """Return a sample as numpy arrays."""
+        """Return a sample with numpy arrays."""
         return self.reader.read(self.entries[index])[0]
 
     def only(self, keys: Sequence[str]) -> Dataset:
-        """Return the same samples with some of their assets."""
+        """Return the dataset with a subset of the assets, by key."""
         reader = replace(self.reader, leave=self.reader.leave | (set(self.spec.assets) - set(keys)), tables={})
         return Dataset(reader, self.entries, split=self.split, left_out=self.left_out)
 
     def plot(self, index: int) -> Any:
-        """Draw a sample, its images, mask, boxes and label; return the figure of matplotlib."""
+        """Plot the images, masks, boxes and label of a sample, and return the matplotlib figure."""
         return draw(self.spec, self[index], self.reader, self.entries[index])
 
     def layer(self, key: str | None = None, **options: Any) -> xr.DataArray:
-        """Open the images of all samples as one layer, which joins any other; with time where their names have a date.
+        """Open the images of all samples as one layer, with a time dimension if file names have a date.
 
         Parameters
         ----------
         key
-            Which asset; the first image by default.
+            Key of the asset; the first image by default.
         **options
-            Passed on to `geoxt.open_cogs`: `crs`, `resolution`, `grid`, `groupby`, …
+            Passed to `geoxt.open_cogs`: `crs`, `resolution`, `grid`, `groupby`, …
 
         Raises
         ------
         InputError
-            Where the dataset is not georeferenced, or its splits are windows of the same images.
+            If the dataset is not georeferenced, or samples of the split are windows of images.
         """
         if self.spec.window and self.split is not None:
-            msg = f"Cannot open split {self.split!r} of {self.spec.name!r} as a layer: it is windows of images that "
-            raise InputError(msg + "other splits share. Load it without split=, and split the layer by geoxt.splits.")
+            msg = f"Cannot open split {self.split!r} of {self.spec.name!r} as a layer: it has windows of images that "
+            remedy = "Leave {split} out, and split the layer by geoxt.splits."
+            raise InputError(f"{msg}other splits share.", remedy=remedy, value=self.split, argument="split")
         return open_layer(self.spec, self.root, self.entries, key, options)
 
     def verify(self, *, deep: bool = False) -> Report:
-        """Compare the files with what the spec says; with `deep`, read every sample too."""
+        """Compare the files with the spec; with `deep`, read every sample."""
         return check(self.reader, self.entries, self.left_out, whole=self.split is None, deep=deep)
 
 
@@ -140,26 +141,26 @@ def load(
     checksum: bool = True,
     missing: Missing = "raise",
 ) -> Dataset:
-    """Open a dataset: find its samples, and read none.
+    """Load a dataset: index its samples without reading them.
 
     Parameters
     ----------
     name
-        One of `names()`, or a spec of your own.
+        One of `names()`, or a custom spec.
     root
         Folder with the extracted files.
     split
-        One of the splits that `get(name).split_names` gives; `None` for all samples but those that came apart.
+        One of `get(name).split_names`; `None` for all samples but those of separately published splits.
     bands
         Bands to read, in this order, by name or common name; images without any of them are left out of the samples.
     level
-        Which classes the masks have, where they have several: one of `get(name).levels`.
+        Alternative classes of the masks: one of `get(name).levels`.
     download
-        Fetch what is not there; see `fetch`.
+        Whether to download missing files by `fetch`.
     checksum
-        Compare what is fetched with its published checksum.
+        Whether to verify checksums of downloaded files.
     missing
-        "raise": an error where a sample lacks files. "skip": such samples are left out; `left_out` says which.
+        "raise": raise if a sample lacks files. "skip": leave such samples out and list them in `left_out`.
 
     Returns
     -------
@@ -169,9 +170,9 @@ def load(
     Raises
     ------
     InputError
-        Where the name, the split, the level or a band is not known.
+        If the name, split, level or a band is unknown.
     ReadError
-        Where files are missing.
+        If files are missing.
 
     Examples
     --------
@@ -181,130 +182,149 @@ def load(
     spec = get(name) if isinstance(name, str) else name
     spec = spec if level is None else spec.at(level)
     if split is not None and split not in spec.split_names:
-        known = f"it has {', '.join(spec.split_names)}. Pass one of these, or none" if spec.split_names else ""
-        msg = f"Cannot find split {split!r} of {spec.name!r}: {known or 'it is whole. Pass none'} for all."
-        raise InputError(msg)
+        msg = f"Cannot find split {split!r} of {spec.name!r}: it has {', '.join(spec.split_names) or 'no splits'}."
+        remedy = "Pass {split} of these, or leave it out for all samples." if spec.split_names else "Leave {split} out."
+        raise InputError(msg, remedy=remedy, value=split, argument="split")
     if missing not in get_args(Missing):
-        msg = f"Cannot open {spec.name!r} with missing={missing!r}. Pass 'raise' or 'skip'."
-        raise InputError(msg)
-    place = Path(root).expanduser()
+        msg = f"Cannot open {spec.name!r} with missing={missing!r}."
+        remedy = "Pass {missing:'raise'} or {missing:'skip'}."
+        raise InputError(msg, remedy=remedy, value=missing, argument="missing")
+    folder = Path(root).expanduser()
     if download:
-        fetch(spec, place, checksum=checksum)
-    chosen, leave = _bands(spec, bands)
-    _require_there(spec, place)
-    released = _released(spec, split)
-    entries, left_out = indexed(released, place, missing=missing)
+        fetch(spec, folder, checksum=checksum)
+    band_indices, leave = _select_bands(spec, bands)
+    _check_folder(spec, folder)
+    selected = _select_release(spec, split)
+    entries, left_out = indexed(selected, folder, missing=missing)
     if not entries:
-        others = released is not spec and any(True for _ in spec.lead.templates[0].find(place))
-        raise ReadError(_empty(spec, place, split) if others else _nothing_there(spec, place))
-    _check_classes(spec, place, entries)
-    if left_out and missing == "raise":  # all that is no error: what lists name
-        warnings.warn(f"{spec.name!r} in {str(place)!r}: {left_out[0]}.", DatasetWarning, stacklevel=2)
-    reader = Reader(spec=spec, root=place, bands=chosen, leave=leave)
+        has_other_splits = selected is not spec and any(True for _ in spec.lead.templates[0].find(folder))
+        raise _empty_split(spec, folder, split) if has_other_splits else _no_files(spec, folder)
+    _check_classes(spec, folder, entries)
+    if left_out and missing == "raise":  # samples without files raised before: these are missing names of split lists
+        warnings.warn(f"{spec.name!r} in {str(folder)!r}: {left_out[0]}.", DatasetWarning, stacklevel=2)
+    reader = Reader(spec=spec, root=folder, bands=band_indices, leave=leave)
     if spec.window:
         entries = cut(reader, entries)
     if split is not None:
-        reader, entries = _of_split(reader, entries, split)
+        reader, entries = _select_split(reader, entries, split)
     return Dataset(reader, entries, split=split, left_out=left_out)
 
 
-def _released(spec: Spec, split: str | None) -> Spec:
-    """Return the dataset without the splits that came apart from it, or of these the one that is asked for."""
+def _select_release(spec: Spec, split: str | None) -> Spec:
+    """Return the spec without separately published splits, or with only `split` if it is such a split."""
     if not isinstance(spec.splits, FolderSplit) or not spec.splits.apart:
         return spec
     key, lead = next(iter(spec.assets.items()))
-    wanted = [one for one in spec.split_names if one not in spec.splits.apart]
-    wanted = [split] if split in spec.splits.apart else wanted
-    texts = tuple(t for t in lead.templates[0].choices("split") if spec.splits.names.get(t, t) in wanted)
+    names = [name for name in spec.split_names if name not in spec.splits.apart]
+    names = [split] if split in spec.splits.apart else names
+    texts = tuple(t for t in lead.templates[0].choices("split") if spec.splits.names.get(t, t) in names)
     return replace(spec, assets={**spec.assets, key: replace(lead, only={**lead.only, "split": texts})})
 
 
-def _of_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Reader, list[Entry]]:
-    """Return the samples of a split, and what reads them."""
+def _select_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Reader, list[Entry]]:
+    """Return the reader and the entries of a split."""
     spec, root = reader.spec, reader.root
     if isinstance(spec.splits, ListSplit) and all(entry.listed is None for entry in entries):
-        found = list(Template(spec.splits.path).find(root))
-        why = "none of its samples is in them" if found else "they are not there"
-        msg = f"Cannot split {spec.name!r} by the lists {spec.splits.path!r} below {str(root)!r}: {why}. "
-        raise ReadError(msg + "Pass download=True to fetch them.")
+        files = list(Template(spec.splits.path).find(root))
+        reason = "they name none of its samples" if files else "they do not exist"
+        msg = f"Cannot split {spec.name!r} by the lists {spec.splits.path!r} below {str(root)!r}: {reason}."
+        raise ReadError(msg, remedy="Pass {download:True} to download them.")
     count = len(first_windows(entries))
     if isinstance(spec.splits, RandomSplit | SequentialSplit) and spec.samples is not None and count != spec.samples:
-        msg = f"{spec.name!r} in {str(root)!r} has {count:,} samples, the release {spec.samples:,}: its splits are cut "
-        warnings.warn(f"{msg}from what is there, and are not those of the release.", DatasetWarning, stacklevel=3)
+        msg = f"{spec.name!r} in {str(root)!r} has {count:,} samples, the release {spec.samples:,}: its splits are "
+        warnings.warn(
+            f"{msg}made from the samples on disk, and differ from those of the release.", DatasetWarning, stacklevel=3
+        )
     places = footprints(spec, root, entries) if isinstance(spec.splits, RandomSplit) and spec.splits.block else None
-    of = assign(spec, entries, places=places)
-    if split not in of:
-        raise ReadError(_empty(spec, root, split, of))
+    splits = assign(spec, entries, places=places)
+    if split not in splits:
+        raise _empty_split(spec, root, split, splits)
     if isinstance(spec.splits, RandomSplit) and spec.splits.shapes:
-        reader = replace(reader, away=tuple(instances_of_other_splits(reader, entries, of, split, spec.splits.shapes)))
-    return reader, [entry for entry, one in zip(entries, of, strict=True) if one == split]
+        foreign = instances_of_other_splits(reader, entries, splits, split, spec.splits.shapes)
+        reader = replace(reader, away=tuple(foreign))
+    return reader, [entry for entry, name in zip(entries, splits, strict=True) if name == split]
 
 
-def _bands(spec: Spec, wanted: str | Sequence[str] | None) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
-    """Return positions of the wanted bands by asset, and the images without any."""
+def _select_bands(spec: Spec, names: str | Sequence[str] | None) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
+    """Return the indices of bands by asset, and the images without any of the bands."""
     banded = {k: a for k, a in spec.assets.items() if isinstance(a, Raster | Array) and a.bands}
-    if wanted is None:
+    if names is None:
         return {key: tuple(range(len(asset.bands))) for key, asset in banded.items()}, frozenset()
-    chosen: dict[str, list[int]] = {key: [] for key in banded}
-    for name in [wanted] if isinstance(wanted, str) else wanted:
-        found = [
-            (key, at)
+    indices: dict[str, list[int]] = {key: [] for key in banded}
+    for name in [names] if isinstance(names, str) else names:
+        matches = [
+            (key, index)
             for key, asset in banded.items()
-            for at, band in enumerate(asset.bands)
+            for index, band in enumerate(asset.bands)
             if name.lower() in {band.name.lower(), (band.common or "").lower()}
         ]
-        if not found:
+        if not matches:
             known = ", ".join(f"{b.name} ({b.common})" if b.common else b.name for b in spec.bands)
-            msg = f"Cannot find band {name!r} of {spec.name!r}: it has {known or 'none'}. Pass bands= of these names."
-            raise InputError(msg)
-        for key, at in found:
-            chosen[key].append(at)
-    some = {key: tuple(at) for key, at in chosen.items() if at}
-    return some, frozenset(key for key in banded if key not in some)
+            msg = f"Cannot find band {name!r} of {spec.name!r}: it has {known or 'none'}."
+            raise InputError(msg, remedy="Pass {bands} of these names.", value=name, argument="bands")
+        for key, index in matches:
+            indices[key].append(index)
+    selected = {key: tuple(index) for key, index in indices.items() if index}
+    return selected, frozenset(key for key in banded if key not in selected)
 
 
-def _require_there(spec: Spec, root: Path) -> None:
+def _check_folder(spec: Spec, root: Path) -> None:
+    """Raise if the root is not a folder, or has a partly extracted archive."""
     if root.is_file():
-        msg = f"Cannot open {spec.name!r} in {str(root)!r}: it is a file. Pass root= of the folder that it lies in, "
-        raise ReadError(msg + "and download=True to extract what is in it.")
+        raise ReadError(
+            f"Cannot open {spec.name!r} in {str(root)!r}: it is a file.",
+            remedy="Pass {root} of its folder, and {download:True} to extract it.",
+        )
     if not root.is_dir():
-        raise ReadError(_nothing_there(spec, root))
-    half = sorted(path.name for path in (root / ".geoxt").glob("*.moving"))
-    if half:
-        msg = f"Cannot open {spec.name!r} in {str(root)!r}: the extraction of {half[0].removesuffix('.moving')!r} was "
-        raise ReadError(msg + "cut short. Pass download=True, or run `geoxt datasets fetch`, to end it.")
+        raise _no_files(spec, root)
+    partial = sorted(path.name for path in (root / ".geoxt").glob("*.moving"))
+    if partial:
+        archive = partial[0].removesuffix(".moving")
+        raise ReadError(
+            f"Cannot open {spec.name!r} in {str(root)!r}: the extraction of {archive!r} was interrupted.",
+            remedy="Fetch the dataset again, or pass {download:True}, to complete it.",
+        )
 
 
-def _empty(spec: Spec, root: Path, split: str | None, of: Sequence[str | None] = ()) -> str:
-    part = "without the splits that came apart" if split is None else f"of split {split!r}"
-    there = ", ".join(f"{of.count(one):,} of {one!r}" for one in spec.split_names if one in of) or "others"
-    hand = next((a for a in spec.archives if a.manual and (split is None or f"{split}/" in a.holds)), None)
-    how = "Pass download=True to fetch it, or root= of a folder that has all of it."
-    if hand is not None:
-        how = f"{hand.manual} Put it at {str(root / hand.file)!r}, and pass download=True."
-    return f"Cannot find samples of {spec.name!r} {part} in {str(root)!r}: there are {there}. {how}"
+def _empty_split(spec: Spec, root: Path, split: str | None, splits: Sequence[str | None] = ()) -> ReadError:
+    selection = "outside of separately published splits" if split is None else f"of split {split!r}"
+    counts = ", ".join(f"{splits.count(name):,} of {name!r}" for name in spec.split_names if name in splits)
+    manual = next((a for a in spec.archives if a.manual and (split is None or f"{split}/" in a.holds)), None)
+    remedy = "Pass {download:True} to download it, or {root} of a folder with all files."
+    if manual is not None:
+        remedy = f"{_literal(f'{manual.manual} Put it at {str(root / manual.file)!r}')}, and pass {{download:True}}."
+    problem = f"Cannot find samples of {spec.name!r} {selection} in {str(root)!r}"
+    return ReadError(f"{problem}: there are {counts or 'only others'}.", remedy=remedy)
 
 
-def _nothing_there(spec: Spec, root: Path) -> str:
-    looks = spec.lead.templates[0].pattern
-    how = manual_instructions(spec, root)
-    how = f"{how} Then pass download=True." if how else "Pass download=True to fetch it, or root= of its folder."
-    return f"Cannot find {spec.name!r} in {str(root)!r}: nothing there is like {looks!r}. {how}".rstrip()
+def _no_files(spec: Spec, root: Path) -> ReadError:
+    instructions = _literal(manual_instructions(spec, root))
+    return ReadError(
+        f"Cannot find {spec.name!r} in {str(root)!r}: no file matches {spec.lead.templates[0].pattern!r}.",
+        remedy=f"{instructions} Then pass {{download:True}}."
+        if instructions
+        else "Pass {download:True} to download it, or {root} of its folder.",
+    )
+
+
+def _literal(text: str) -> str:
+    """Return text with its braces doubled, for use in a remedy."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _check_classes(spec: Spec, root: Path, entries: Sequence[Entry]) -> None:
-    """Refuse folders that are no class, and say which classes have none."""
+    """Raise on folders that are not classes, and warn of classes without samples."""
     if "label" not in spec.lead.names or spec.classes is None:
         return
     texts: dict[str, Entry] = {}
     for entry in entries:
         texts.setdefault(str(entry.fields["label"]), entry)
     key = next(iter(spec.assets))
-    there = {
+    codes = {
         folder_label(spec, text, str(root / next(iter(entry.paths(key, spec.lead).values()))))
         for text, entry in texts.items()
     }
-    gone = [spec.classes.name(code) for code in spec.classes.codes if code not in there]
-    if gone:
-        msg = f"{spec.name!r} in {str(root)!r} has no samples of {len(gone)} of its classes: {', '.join(gone)}."
+    absent = [spec.classes.name(code) for code in spec.classes.codes if code not in codes]
+    if absent:
+        msg = f"{spec.name!r} in {str(root)!r} has no samples of {len(absent)} of its classes: {', '.join(absent)}."
         warnings.warn(msg, DatasetWarning, stacklevel=3)

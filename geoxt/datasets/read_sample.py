@@ -1,4 +1,4 @@
-"""One sample: its files -> arrays as they are stored, or lazy layers. Every file is read once, when it is asked for."""
+"""Read a sample as numpy arrays or lazy layers."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from geoxt.types import Array
 from geoxt.windows import Window
 
 Sample = dict[str, Any]
-"""What one sample has, by key."""
+"""Layers, labels, boxes and recordings of a sample, by key."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Reader:
-    """Reads samples of a dataset below a root."""
+    """Reader of the samples of a dataset."""
 
     spec: Spec
-    """The dataset."""
+    """Specification of the dataset."""
     root: Path
-    """Folder with its files."""
+    """Folder of the files."""
     bands: Mapping[str, tuple[int, ...]]
-    """Positions of the bands to read, by asset; assets that are not in it have no bands, or are left out."""
+    """Indices of the bands to read, by asset; assets without bands, or left out, are absent."""
     leave: frozenset[str] = frozenset()
-    """Assets that are not read."""
+    """Assets to leave out."""
     away: tuple[int, ...] = ()
-    """Numbers of shapes that are in another split, though these samples show some of their pixels."""
+    """Numbers of instances that belong to other splits; they are unlabeled in these samples."""
     tables: dict[str, dict[tuple[Any, ...], Any]] = field(default_factory=dict)
-    """What shared files say, by asset and fields; read on first use."""
+    """Rows of tables and COCO files, by asset and field values; read on first use."""
 
     def __getstate__(self) -> Any:
         return self.spec, self.root, self.bands, self.leave, self.away
@@ -57,7 +57,7 @@ class Reader:
         self.tables = {}
 
     def assets(self, entry: Entry) -> dict[str, Asset]:
-        """Return the assets that a sample has."""
+        """Return the assets of a sample by key."""
         return {
             key: asset
             for key, asset in self.spec.assets.items()
@@ -65,7 +65,7 @@ class Reader:
         }
 
     def pixels(self, key: str, asset: Asset, entry: Entry) -> Image | Row:
-        """Return what reads the pixels of an asset."""
+        """Return the reader of an asset's pixels."""
         files = entry.paths(key, asset)
         if isinstance(asset, ArrayAsset):
             path = str(self.root / next(iter(files.values())))
@@ -94,13 +94,13 @@ class Reader:
         )
 
     def read(self, entry: Entry) -> tuple[Sample, GeoBox | None]:
-        """Return the arrays and labels of a sample, and the grid of its first image."""
+        """Return the arrays and labels of a sample, and the first grid of its assets."""
         out: Sample = {}
         grids: dict[str, GeoBox | None] = {}
         for key, asset in self.assets(entry).items():
             if isinstance(asset, Raster) or (isinstance(asset, ArrayAsset) and asset.gives is None):
                 values, grids[key] = self.pixels(key, asset, entry).read()
-                out[key] = self._own(_squeezed(_fixed(values, asset, entry), asset), key, entry)
+                out[key] = self._without_foreign(_squeezed(_fixed(values, asset, entry), asset), key, entry)
             elif isinstance(asset, Vector):
                 grid = grids[asset.on] if asset.on in grids else self._grid(asset.on, entry)
                 out[key] = _fixed(self.drawing(key, asset, entry).read(grid, self._legend(asset)), asset, entry)
@@ -109,7 +109,7 @@ class Reader:
         return out | self.own_label(entry), next((g for g in grids.values() if g is not None), None)
 
     def lazy(self, entry: Entry) -> Sample:
-        """Return the layers and labels of a sample; pixels are read when a layer is computed."""
+        """Return the lazy layers and the labels of a sample; pixels are read when a layer is computed."""
         out: Sample = {}
         for key, asset in self.assets(entry).items():
             if isinstance(asset, Raster) or (isinstance(asset, ArrayAsset) and asset.gives is None):
@@ -124,16 +124,16 @@ class Reader:
         return out | self.own_label(entry)
 
     def value(self, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
-        """Return the pixels of one asset of a sample, or of an image a part."""
+        """Return the pixels of an asset of a sample, or of a crop of an image."""
         asset = self.spec.assets[key]
         if isinstance(asset, Vector):
-            found = self.drawing(key, asset, entry).read(self._grid(asset.on, entry), self._legend(asset))
-            return _fixed(found, asset, entry).astype("int32")
-        values, _ = self._part(self.pixels(key, asset, entry), crop).read()
-        return self._own(_squeezed(_fixed(values, asset, entry), asset), key, entry, crop=crop)
+            mask = self.drawing(key, asset, entry).read(self._grid(asset.on, entry), self._legend(asset))
+            return _fixed(mask, asset, entry).astype("int32")
+        values, _ = self._cropped(self.pixels(key, asset, entry), crop).read()
+        return self._without_foreign(_squeezed(_fixed(values, asset, entry), asset), key, entry, crop=crop)
 
-    def _own(self, values: Array, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
-        """Return a mask without the shapes that are in another split, all else as it is."""
+    def _without_foreign(self, values: Array, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
+        """Return a mask without instances of other splits; other values are returned unchanged."""
         asset = self.spec.assets[key]
         if not self.away or not is_mask(asset):
             return values
@@ -141,23 +141,23 @@ class Reader:
         shapes = str(self.spec.splits.shapes)
         numbers = values
         if key != shapes:
-            numbers, _ = self._part(self.pixels(shapes, self.spec.assets[shapes], entry), crop).read()
+            numbers, _ = self._cropped(self.pixels(shapes, self.spec.assets[shapes], entry), crop).read()
         blank = next(iter(getattr(asset, "ignore", ())), 0)
         return np.where(np.isin(numbers.reshape(values.shape), self.away), values.dtype.type(blank), values)
 
     @staticmethod
-    def _part(pixels: Image | Row, crop: Crop | None) -> Image | Row:
-        """Return what reads a part of the pixels that a sample has, all of them where `crop` is `None`."""
+    def _cropped(pixels: Image | Row, crop: Crop | None) -> Image | Row:
+        """Return the pixel reader of a crop; `None` reads all pixels."""
         if crop is None or not isinstance(pixels, Image):
             return pixels
         return replace(pixels, crop=crop.within(pixels.crop))
 
     def drawing(self, key: str, asset: Vector, entry: Entry) -> Drawing:
-        """Return what draws the shapes of an asset."""
+        """Return the rasterizer of a vector asset."""
         return Drawing(asset=asset, path=str(self.root / next(iter(entry.paths(key, asset).values()))))
 
     def plain(self, key: str, asset: Asset, entry: Entry) -> Sample:
-        """Return labels, boxes and recordings, which are read at once."""
+        """Return labels, boxes and recordings, which are read eagerly."""
         if isinstance(asset, Boxes):
             return (
                 dict(self.row(key, asset, entry) or empty_objects()) if asset.belongs(entry.fields) else empty_objects()
@@ -165,14 +165,14 @@ class Reader:
         if isinstance(asset, Table) and is_shared(asset):
             if not asset.belongs(entry.fields):
                 return {}
-            found = self.row(key, asset, entry)
-            return {} if found is None else {key: found}
+            label = self.row(key, asset, entry)
+            return {} if label is None else {key: label}
         path = self.root / next(iter(entry.paths(key, asset).values()))
         if isinstance(asset, Table):
             content = read_object(path)
             if asset.value not in content:
-                msg = f"Cannot read the labels in {str(path)!r}: it has no {asset.value!r}. Fetch the dataset again."
-                raise ReadError(msg)
+                msg = f"Cannot read the labels in {str(path)!r}: it has no {asset.value!r}."
+                raise ReadError(msg, remedy="Fetch the dataset again.")
             return {key: read_label(content[str(asset.value)], asset, self.spec.classes, str(path))}
         if isinstance(asset, Audio):
             return {key: _fixed(read_wav(path)[0], asset, entry)}
@@ -182,42 +182,38 @@ class Reader:
         return {key: read_label(row.raw(), asset, self.spec.classes, f"{path}[{row.row}]")}
 
     def own_label(self, entry: Entry) -> Sample:
-        """Return the class that the path says, where it does."""
+        """Return the class label in the path, or an empty dict."""
         if "label" not in entry.fields or "label" in self.spec.assets:
             return {}
         return {"label": folder_label(self.spec, str(entry.fields["label"]), name_of(entry.fields))}
 
     def row(self, key: str, asset: Asset, entry: Entry) -> Any:
-        """Return what a shared file says of a sample; `None` where it says nothing and need not."""
+        """Return the row of a sample in a table or COCO file; `None` if an optional row is missing."""
         if key not in self.tables:
             self.tables[key] = self._table(asset)
         table = self.tables[key]
         names = table.get((), ())
-        found = table.get(tuple(entry.fields.get(name) for name in names)) if names else None
-        if found is None and not asset.optional and not isinstance(asset, Boxes):
-            msg = (
-                f"Cannot find {name_of(entry.fields)} in {asset.path!r} below {str(self.root)!r}: it has no such row. "
-            )
-            raise ReadError(msg + "Fetch the dataset again.")
-        return found
+        row = table.get(tuple(entry.fields.get(name) for name in names)) if names else None
+        if row is None and not asset.optional and not isinstance(asset, Boxes):
+            msg = f"Cannot find {name_of(entry.fields)} in {asset.path!r} below {str(self.root)!r}: it has no such row."
+            raise ReadError(msg, remedy="Fetch the dataset again.")
+        return row
 
     def _table(self, asset: Asset) -> dict[tuple[Any, ...], Any]:
-        """Return what the shared files of an asset say, by fields; under `()` the names of these."""
+        """Return the rows of an asset's tables or COCO files by field values; the field names are under `()`."""
         out: dict[tuple[Any, ...], Any] = {}
-        files = [found for template in asset.templates for found in template.find(self.root)]
+        files = [match for template in asset.templates for match in template.find(self.root)]
         if not files and not asset.optional:
-            msg = (
-                f"Cannot find {asset.path!r} below {str(self.root)!r}. Fetch the dataset again, or pass download=True."
-            )
-            raise ReadError(msg)
-        for path, outer in files:
-            for fields, value in self._said(asset, path):
-                known = {**outer, **fields}
-                out.setdefault((), tuple(known))
-                out[tuple(known.values())] = value
+            msg = f"Cannot find {asset.path!r} below {str(self.root)!r}."
+            raise ReadError(msg, remedy="Fetch the dataset again. Or pass {download:True}.")
+        for path, path_fields in files:
+            for row_fields, value in self._rows(asset, path):
+                fields = {**path_fields, **row_fields}
+                out.setdefault((), tuple(fields))
+                out[tuple(fields.values())] = value
         return out
 
-    def _said(self, asset: Asset, path: Path) -> Any:
+    def _rows(self, asset: Asset, path: Path) -> Any:
         if isinstance(asset, Boxes):
             assert self.spec.classes is not None
             yield from read_coco(path, asset, self.spec.classes)
@@ -226,7 +222,7 @@ class Reader:
         for fields, row in read_rows(path, asset.columns, separator=asset.separator):
             if asset.value not in row:
                 msg = f"Cannot read the table {str(path)!r}: it has no column {asset.value!r}, but "
-                raise ReadError(msg + f"{', '.join(map(str, row))}. Fetch the dataset again.")
+                raise ReadError(f"{msg}{', '.join(map(str, row))}.", remedy="Fetch the dataset again.")
             yield fields, read_label(row[asset.value], asset, self.spec.classes, str(path))
 
     def _legend(self, asset: Vector) -> Any:
@@ -244,12 +240,12 @@ class Reader:
         array = dask.array.from_array(lazy, chunks=-1, asarray=False, lock=False, meta=np.empty((0,) * lazy.ndim, kind))
         coords: dict[Any, Any] = dict(coordinates(grid)) if grid is not None else {}
         if "band" in dims and isinstance(asset, Raster | ArrayAsset) and asset.bands:
-            chosen = self.bands.get(key) or range(len(asset.bands))
-            coords["band"] = [asset.bands[at].name for at in chosen]
+            indices = self.bands.get(key) or range(len(asset.bands))
+            coords["band"] = [asset.bands[index].name for index in indices]
         if "time" in dims and key in entry.files:
             coords["time"] = _times(asset, entry, key) or list(range(sizes["time"]))
         attrs: dict[str, Any] = {}
-        if is_mask(asset) and self.spec.classes is not None and not _numbered(asset):
+        if is_mask(asset) and self.spec.classes is not None and not _is_instance_mask(asset):
             attrs = self.spec.classes.attrs()
             if isinstance(asset, Raster | ArrayAsset | Vector) and asset.ignore:
                 attrs["_FillValue"] = asset.ignore[0]
@@ -260,16 +256,16 @@ class Reader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lazy:
-    """The pixels of one asset of one sample, as an array that dask reads."""
+    """Array-like of the pixels of an asset, for `dask.array.from_array`."""
 
     reader: Reader
-    """What reads them."""
+    """Reader of the sample."""
     key: str
-    """The asset."""
+    """Key of the asset."""
     entry: Entry
-    """The sample."""
+    """Index entry of the sample."""
     shape: tuple[int, ...]
-    """Sizes."""
+    """Shape of the array."""
     dtype: np.dtype[Any]
     """Data type."""
 
@@ -285,32 +281,32 @@ class Lazy:
         return self.reader.value(self.key, self.entry, crop=crop)[(*key[:-2], slice(None), slice(None))]
 
     def _crop(self, key: Any) -> Crop | None:
-        """Return what a key takes of the image's rows and columns, `None` where all has to be read."""
+        """Return the crop that a key selects, or `None` if all pixels have to be read."""
         asset = self.reader.spec.assets[self.key]
         if not isinstance(asset, Raster) or asset.own_size or asset.fix or len(key) != self.ndim:
             return None
-        if not all(isinstance(one, slice) for one in key[-2:]):
+        if not all(isinstance(index, slice) for index in key[-2:]):
             return None
         shape = self.shape[-2], self.shape[-1]
-        (top, bottom, down), (left, right, across) = (k.indices(n) for k, n in zip(key[-2:], shape, strict=True))
-        if (down, across) != (1, 1) or top >= bottom or left >= right or (bottom - top, right - left) == shape:
+        (top, bottom, row_step), (left, right, col_step) = (k.indices(n) for k, n in zip(key[-2:], shape, strict=True))
+        if (row_step, col_step) != (1, 1) or top >= bottom or left >= right or (bottom - top, right - left) == shape:
             return None
         return Crop(window=Window(top, left, bottom - top, right - left), image_shape=shape)
 
 
 def is_mask(asset: Asset) -> bool:
-    """Tell whether pixels of an asset are class codes."""
+    """Whether the pixels of an asset are class codes or instance numbers."""
     return isinstance(asset, Vector) or (isinstance(asset, Raster | ArrayAsset) and asset.is_mask)
 
 
-def _numbered(asset: Asset) -> bool:
-    """Tell whether a mask tells shapes apart, and not classes."""
+def _is_instance_mask(asset: Asset) -> bool:
+    """Whether the pixels of an asset are instance numbers."""
     return isinstance(asset, Vector | Raster | ArrayAsset) and asset.value == "number"
 
 
 def _dims(asset: Asset) -> tuple[str, ...]:
-    timed = "t" in asset.axes if isinstance(asset, ArrayAsset) else "time" in asset.templates[0].names
-    return (*(("time",) if timed else ()), *(() if is_mask(asset) else ("band",)), "y", "x")
+    has_time = "t" in asset.axes if isinstance(asset, ArrayAsset) else "time" in asset.templates[0].names
+    return (*(("time",) if has_time else ()), *(() if is_mask(asset) else ("band",)), "y", "x")
 
 
 def _squeezed(values: Array, asset: Asset) -> Array:
@@ -321,9 +317,9 @@ def _squeezed(values: Array, asset: Asset) -> Array:
 def _times(asset: Asset, entry: Entry, key: str) -> list[Any]:
     if isinstance(asset, ArrayAsset):
         return []
-    there = {time for time, _ in entry.paths(key, asset) if time is not None}
+    times = {time for time, _ in entry.paths(key, asset) if time is not None}
     choices = asset.templates[0].choices("time")
-    return sorted(there, key=lambda time: choices.index(str(time)) if choices else str(time))
+    return sorted(times, key=lambda time: choices.index(str(time)) if choices else str(time))
 
 
 def _fixed(values: Array, asset: Asset, entry: Entry) -> Array:

@@ -1,4 +1,4 @@
-"""The index of a dataset: every sample's fields and files, assets joined on the fields that they share."""
+"""Build the index of a dataset: fields and files of each sample, with assets joined on common fields."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SHOWN = 3
 def build(
     spec: Spec, root: Path, *, listed: Callable[[str], None], missing: Missing = "raise"
 ) -> tuple[list[Entry], list[str]]:
-    """Return the samples of a dataset in the order of their names, and what was left out and why.
+    """Return the index entries of a dataset in the order of their names, and descriptions of missing files.
 
     Raises
     ------
     ReadError
-        Where a sample lacks files that it needs, and `missing` is "raise".
+        If a sample lacks required files, and `missing` is "raise".
     """
     lead_key, lead = next(iter(spec.assets.items()))
     others = {k: a for k, a in spec.assets.items() if k != lead_key and not is_shared(a)}
@@ -37,96 +37,96 @@ def build(
         if lead.belongs(dict(zip(base.names, key, strict=True)))
     ]
     entries.sort(key=lambda entry: [_order(value) for value in entry.fields.values()])
-    unseen: list[str] = []
+    absent: list[str] = []
     if isinstance(spec.splits, ListSplit):
-        entries, unseen = _with_lists(entries, read_lists(spec.splits, root), base.names)
+        entries, absent = _join_lists(entries, read_lists(spec.splits, root), base.names)
     elif isinstance(spec.splits, FieldSplit):
-        unseen = _unnamed(entries, spec.splits)
+        absent = _absent_values(entries, spec.splits)
     problems = [p for p in (_incomplete(lead_key, lead, entry) for entry in entries) if p]
     for key, asset in others.items():
-        entries, lost = _join(entries, key, asset, find_asset(asset, root, listed))
-        problems += lost
+        entries, lacking = _join_asset(entries, key, asset, find_asset(asset, root, listed))
+        problems += lacking
     if problems and missing == "raise":
-        raise ReadError(_says(spec, root, problems))
-    bad = {problem.partition(":")[0] for problem in problems}
-    if unseen:
-        problems.append(f"{len(unseen):,} samples that the splits name are not there, such as {unseen[0]}")
-    return [entry for entry in entries if name_of(entry.fields) not in bad], problems
+        raise _missing_files_error(spec, root, problems)
+    incomplete = {problem.partition(":")[0] for problem in problems}
+    if absent:
+        problems.append(f"{len(absent):,} samples of the splits do not exist, such as {absent[0]}")
+    return [entry for entry in entries if name_of(entry.fields) not in incomplete], problems
 
 
 def _order(value: Value | None) -> tuple[str, float, str]:
     return (type(value).__name__, float(value), "") if isinstance(value, int) else (type(value).__name__, 0, str(value))
 
 
-def _with_lists(
+def _join_lists(
     entries: list[Entry], lists: Iterable[tuple[str | None, Fields]], names: tuple[str, ...]
 ) -> tuple[list[Entry], list[str]]:
-    """Tell each sample its split, and the fields that the lists say more than its path; name those not there."""
-    said: dict[tuple[Value, ...], tuple[str | None, Fields]] = {}
+    """Return the entries with split and fields of the lists, and the names of listed samples without files."""
+    rows: dict[tuple[Value, ...], tuple[str | None, Fields]] = {}
     shared: tuple[str, ...] = ()
     for split, fields in lists:
         shared = shared or tuple(name for name in names if name in fields)
-        said[tuple(fields[name] for name in shared)] = split, fields
+        rows[tuple(fields[name] for name in shared)] = split, fields
     out = []
     for entry in entries:
-        split, more = said.get(tuple(entry.fields[name] for name in shared), (None, {}))
-        out.append(Entry(fields={**entry.fields, **more}, files=entry.files, listed=split))
-    there = {tuple(entry.fields[name] for name in shared) for entry in entries}
-    return out, [name_of(dict(zip(shared, own, strict=True))) for own in said if own not in there]
+        split, extra_fields = rows.get(tuple(entry.fields[name] for name in shared), (None, {}))
+        out.append(Entry(fields={**entry.fields, **extra_fields}, files=entry.files, listed=split))
+    existing = {tuple(entry.fields[name] for name in shared) for entry in entries}
+    return out, [name_of(dict(zip(shared, key, strict=True))) for key in rows if key not in existing]
 
 
-def _unnamed(entries: Sequence[Entry], splits: FieldSplit) -> list[str]:
-    """Return what the splits name of which there is no sample."""
-    there = {entry.fields[splits.field] for entry in entries}
-    return [name_of({splits.field: one}) for some in splits.values.values() for one in some if one not in there]
+def _absent_values(entries: Sequence[Entry], splits: FieldSplit) -> list[str]:
+    """Return the field values of the splits without a sample."""
+    existing = {entry.fields[splits.field] for entry in entries}
+    return [name_of({splits.field: v}) for values in splits.values.values() for v in values if v not in existing]
 
 
-def _join(entries: list[Entry], key: str, asset: Asset, found: Found) -> tuple[list[Entry], list[str]]:
-    """Give each sample its files of one more asset, and say which samples have none."""
+def _join_asset(entries: list[Entry], key: str, asset: Asset, found: Found) -> tuple[list[Entry], list[str]]:
+    """Return the entries with the files of an asset, and descriptions of missing files."""
     shared = tuple(name for name in found.names if any(name in entry.fields for entry in entries))
     by_shared: dict[tuple[Value, ...], tuple[Fields, Any]] = {}
     for row, slots in found.rows.items() if shared or not found.names else ():
         fields = dict(zip(found.names, row, strict=True))
-        held = by_shared.setdefault(tuple(fields[name] for name in shared), (fields, slots))
-        if held[0] != fields:
-            msg = f"Cannot join {key}: {name_of(held[0])} and {name_of(fields)} may both belong to one sample. "
-            raise ReadError(msg + "Remove the one that does not.")
-    out, lost = [], []
+        first = by_shared.setdefault(tuple(fields[name] for name in shared), (fields, slots))
+        if first[0] != fields:
+            msg = f"Cannot join {key}: {name_of(first[0])} and {name_of(fields)} may both belong to one sample."
+            raise ReadError(msg, remedy="Remove the file that does not belong to it.")
+    out, problems = [], []
     for entry in entries:
         if not asset.belongs(entry.fields):
             out.append(entry)
             continue
-        mine = tuple(entry.fields[name] for name in shared if name in entry.fields)
-        match = by_shared.get(mine) if len(mine) == len(shared) else None
+        values = tuple(entry.fields[name] for name in shared if name in entry.fields)
+        match = by_shared.get(values) if len(values) == len(shared) else None
         if match is None:
             if not asset.optional:
-                lost.append(f"{name_of(entry.fields)}: no {key} ({asset.templates[0].pattern})")
+                problems.append(f"{name_of(entry.fields)}: no {key} ({asset.templates[0].pattern})")
             out.append(entry)
             continue
         joined = Entry(fields={**entry.fields, **match[0]}, files={**entry.files, key: match[1]}, listed=entry.listed)
         problem = _incomplete(key, asset, joined)
-        lost += [problem] if problem else []
+        problems += [problem] if problem else []
         out.append(joined)
-    return out, lost
+    return out, problems
 
 
 def _incomplete(key: str, asset: Asset, entry: Entry) -> str | None:
-    """Return which bands and times of a fixed choice a sample lacks, where its files were seen."""
+    """Describe the bands and times that a sample lacks; `None` if it is complete or its files were not listed."""
     slots = entry.files[key]
     bands = asset.templates[0].choices("band") if isinstance(asset, Raster) else ()
     times = asset.templates[0].choices("time")
     if slots is None or not (bands or times):
         return None
     steps = times or sorted({time for time, _ in slots}, key=str)
-    gone = [f"{t or ''}{b or ''}" for t in steps for b in bands or (None,) if (t, b) not in slots]
-    return f"{name_of(entry.fields)}: no {', '.join(gone)} of {key}" if gone else None
+    absent = [f"{t or ''}{b or ''}" for t in steps for b in bands or (None,) if (t, b) not in slots]
+    return f"{name_of(entry.fields)}: no {', '.join(absent)} of {key}" if absent else None
 
 
-def _says(spec: Spec, root: Path, problems: list[str]) -> str:
+def _missing_files_error(spec: Spec, root: Path, problems: list[str]) -> ReadError:
     shown = "; ".join(problems[:SHOWN]) + (f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else "")
-    return (
-        f"Cannot open {spec.name!r} in {str(root)!r}: {len(problems)} samples lack files: {shown}. "
-        "Fetch it again, or pass missing='skip' to leave these samples out."
+    return ReadError(
+        f"Cannot open {spec.name!r} in {str(root)!r}: {len(problems)} samples lack files: {shown}.",
+        remedy="Fetch it again. Or pass {missing:'skip'} to leave these samples out.",
     )
 
 

@@ -89,7 +89,7 @@ def test_empty_class_folder_warns(tmp_path):
     for path in (tmp_path / "UCMerced_LandUse/Images/river").iterdir():
         path.unlink()
     missing_sample = pytest.warns(
-        DatasetWarning, match="1 samples that the splits name are not there, such as label=river/n=17"
+        DatasetWarning, match="1 samples of the splits do not exist, such as label=river/n=17"
     )
     with missing_sample, pytest.warns(DatasetWarning, match="no samples of 1 of its classes: river"):
         dataset = load(tree.spec, tmp_path)
@@ -156,7 +156,7 @@ def test_unknown_names_splits_and_bands_raise(tree):
         load(tree.spec, tree.root, bands="nir")
     with pytest.raises(InputError, match="Use its samples"):
         load(tree.spec, tree.root).layer()
-    with pytest.raises(InputError, match="missing='ignore'. Pass 'raise' or 'skip'"):
+    with pytest.raises(InputError, match="missing='ignore'. Pass missing='raise' or missing='skip'"):
         load(tree.spec, tree.root, missing="ignore")
 
 
@@ -165,7 +165,7 @@ def test_missing_split_lists_raise(tmp_path):
     for path in tmp_path.glob("*.txt"):
         path.unlink()
     assert len(load(tree.spec, tmp_path)) == 21
-    with pytest.raises(ReadError, match=r"lists .*they are not there.*download=True"):
+    with pytest.raises(ReadError, match=r"lists .*they do not exist.*download=True"):
         load(tree.spec, tmp_path, "train")
 
 
@@ -181,7 +181,7 @@ def test_listed_sample_without_files_warns(tmp_path):
     tree = make_tree(get("landcoverai"), tmp_path)
     for path in tmp_path.glob("output/s001_2*"):
         path.unlink()
-    with pytest.warns(DatasetWarning, match=r"1 samples that the splits name are not there, such as tile=s001/n=2\."):
+    with pytest.warns(DatasetWarning, match=r"1 samples of the splits do not exist, such as tile=s001/n=2\."):
         dataset = load(tree.spec, tmp_path)
     assert len(dataset) == 2
     assert "tile=s001/n=2" in dataset.left_out[0]
@@ -192,7 +192,7 @@ def test_named_tile_without_files_warns(tmp_path):
     tree = make_tree(get("potsdam"), tmp_path)
     for path in tmp_path.rglob("top_potsdam_7_9_*"):
         path.unlink()
-    with pytest.warns(DatasetWarning, match="not there, such as tile=7_9"):
+    with pytest.warns(DatasetWarning, match="do not exist, such as tile=7_9"):
         assert len(load(tree.spec, tmp_path)) == len(tree.samples) - 1
 
 
@@ -202,14 +202,14 @@ def test_missing_split_raises(tree):
     with pytest.raises(ReadError, match=r"split 'test' in .*: there are 1 of 'train'\. Pass download=True"):
         load(tree.spec, tree.root, "test")
     whole = replace(tree.spec, splits=None)
-    with pytest.raises(InputError, match="Cannot find split 'test' of 'ponds': it is whole. Pass none for all"):
+    with pytest.raises(InputError, match="Cannot find split 'test' of 'ponds': it has no splits. Leave split= out"):
         load(whole, tree.root, "test")
 
 
 def test_file_as_root_raises(ponds, tmp_path):
     path = tmp_path / "ponds.zip"
     path.write_bytes(b"x")
-    with pytest.raises(ReadError, match=r"ponds\.zip': it is a file\. Pass root= of the folder that it lies in"):
+    with pytest.raises(ReadError, match=r"ponds\.zip': it is a file\. Pass root= of its folder"):
         load(ponds, path)
     with pytest.raises(OutputError, match=r"ponds\.zip': it is a file\. Pass root= of a folder"):
         fetch(ponds, path)
@@ -250,7 +250,7 @@ def test_split_rule_on_a_partial_release_warns(ponds, tmp_path):
     )
     assert len(load(tree.spec, tmp_path, "train")) == len(tree.samples) // 2
     whole = replace(tree.spec, samples=800)
-    with pytest.warns(DatasetWarning, match=f"has {len(tree.samples)} samples, the release 800: its splits are cut"):
+    with pytest.warns(DatasetWarning, match=f"has {len(tree.samples)} samples, the release 800: its splits are made"):
         load(whole, tmp_path, "train")
 
 
