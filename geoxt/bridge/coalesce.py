@@ -28,7 +28,7 @@ class CoalescedRead:
 
 
 def coalesce(windows: Sequence[Window], *, max_windows: int = MAX_WINDOWS) -> list[CoalescedRead]:
-    """Return the reads of windows of equal size, in order; a window without neighbours is a read of its own.
+    """Return the reads of windows of equal size, in order; a window without neighbours is a separate read.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Benchmark datasets as data: a spec of facts each, one engine that finds, fetches, checks, reads, splits and draws."""
+"""Benchmark datasets as data: one spec per dataset, and one engine to locate, fetch, verify, read, split and plot."""
 
 from geoxt.datasets.assets import Array, Asset, Audio, Boxes, Raster, Table, Vector
 from geoxt.datasets.catalog import get, names

@@ -151,7 +151,7 @@ def detect(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TileDetector:
-    """Reads a batch of tiles, runs the model, and places its detections in the scene."""
+    """Reads a batch of tiles, runs the model, and returns its detections in scene coordinates."""
 
     reader: TileReader
     """Reads the layer."""

@@ -1,4 +1,4 @@
-"""Images of several dates as one layer with a time dimension, each with its own valid mask."""
+"""Images of several dates as one layer with a time dimension, with a valid mask per date."""
 
 from __future__ import annotations
 

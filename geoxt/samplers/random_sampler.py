@@ -254,7 +254,7 @@ class _BatchWindows:
         return table, self.constraints.steps(rng, group)
 
     def _block_around(self, rng: np.random.Generator, first: Table) -> tuple[Table, Table]:
-        """Return the first and stop positions in the block of each window; each has its own lattice of blocks."""
+        """Return the first and stop positions in the block of each window, in a lattice of blocks per window."""
         rectangle = self.candidates.rectangle_of(first)
         corner, span = self.candidates.outer[rectangle], self.candidates.span[rectangle]
         positions: Table = np.array(self.block) - np.array(self.constraints.size) + 1

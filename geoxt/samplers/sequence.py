@@ -78,7 +78,7 @@ class WindowSequence:
         if node not in self.grids:
             raise InputError(
                 f"Cannot take the windows of node {node!r}: the windows lie in {list(self.grids)}.",
-                remedy="Pass one of these.",
+                remedy="Pass the name of a node.",
                 argument="node",
             )
         index = np.flatnonzero(self.node_index == self._nodes.index(node))
@@ -226,7 +226,7 @@ class NodeSampler(Protocol):
 
 
 class SeededSampler(WindowSequence):
-    """A window sequence that is drawn anew for every epoch from a seed.
+    """A window sequence that is redrawn for every epoch from a seed.
 
     Subclasses set `samplers` and `node_weights` and call `_start`. Units (windows, batches, triplets) are drawn from
     the nodes in proportion to `node_weights`; a subclass that chooses nodes otherwise overrides `_draw`.

@@ -185,7 +185,7 @@ def _same(a: float | None, b: float | None) -> bool:
 
 
 def _shared_attrs(layers: Mapping[str, xr.DataArray]) -> dict[Hashable, Any]:
-    """Return the attributes that all variables share, without those that are one per band."""
+    """Return the attributes that all variables share, without per-band attributes."""
     per_band = {*_MISSING, *_CF.values(), *_BAND_COORDS}
     first, *others = layers.values()
     return {

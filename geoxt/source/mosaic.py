@@ -278,7 +278,7 @@ class Mosaic:
 
     @cached_property
     def _outlines(self) -> list[shapely.Polygon]:
-        """Return the outlines of the scenes' grids in pixels; of the whole grid if there is none (at a pole)."""
+        """Return the outlines of the scenes' grids in pixels; of the whole grid if they have no outline (at a pole)."""
         rows, cols = self.grid.shape
         everywhere = shapely.box(0, 0, cols, rows)
         grids = [scene.grid for scene in self.scenes]

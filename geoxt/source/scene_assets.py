@@ -80,7 +80,7 @@ CACHED_TOKENS = 32
 
 
 def token_of(scenes: tuple[Scene, ...]) -> str:
-    """Return the dask token of scenes, cached: hashing 100,000 scenes anew for every aligned layer takes seconds."""
+    """Return the dask token of scenes, cached: hashing 100,000 scenes again for every aligned layer takes seconds."""
     cached = _tokens.get(id(scenes))
     if cached is None or cached[0] is not scenes:
         while len(_tokens) >= CACHED_TOKENS:

@@ -112,7 +112,7 @@ class VectorSource:
         ))  # fmt: skip
 
     def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> VectorSource:
-        """Return the same features on another grid; rasterized anew, so that `resampling` is ignored."""
+        """Return the same features on another grid; rasterized again, so that `resampling` is ignored."""
         del resampling
         return replace(self, grid=grid)
 

@@ -153,7 +153,7 @@ def by_column(
     if column not in frame.columns:
         raise InputError(
             f"Cannot split by the column {column!r}: the table has {list(map(str, frame.columns))}.",
-            remedy="Pass {column} one of these.",
+            remedy="Pass the name of an existing column as {column}.",
             argument="column",
         )
     values = frame[column].to_numpy()

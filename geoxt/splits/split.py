@@ -60,7 +60,7 @@ class Split:
         if node not in self.grids:
             raise InputError(
                 f"Cannot take the split of node {node!r}: it is of {list(self.grids)}.",
-                remedy="Pass one of these.",
+                remedy="Pass the name of a node.",
                 argument="node",
             )
         regions = {name: Region({"": region.nodes[node]}) for name, region in self.parts.items()}

@@ -1,4 +1,4 @@
-r"""Path templates: one pattern that finds, parses and writes file names.
+r"""Path templates: one pattern to search, parse and format file names.
 
 * `{name}`: any text within one folder level, as short as fits
 * `{name:train|test}`: one of several choices

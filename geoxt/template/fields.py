@@ -56,7 +56,7 @@ class Field:
                 return text
 
     def write(self, value: Value | date) -> str:
-        """Return the text whose value is `value`; raises InputError if there is none."""
+        """Return the text whose value is `value`; raises InputError if the value has no text."""
         text = self._text(value)
         if text is None or "/" in text or not re.fullmatch(self.regex, text) or self.read(text) != _as_datetime(value):
             form = repr(self.form) if self.form else "text within one folder level"

@@ -90,5 +90,5 @@ class RandomStream:
             yield
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the seed alone: generators do not pickle, and a worker's stream starts from its own seed."""
+        """Return the seed alone: generators do not pickle, and a worker's stream starts from the worker's seed."""
         return {"seed": self.seed, "_stream": None}

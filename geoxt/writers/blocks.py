@@ -60,7 +60,7 @@ def blocks_of(layer: xr.DataArray, *, side: int) -> Blocks:
 
 
 def write_blocks(blocks: Blocks, save: Save, folder: Path, *, progress: bool | None, label: str) -> None:
-    """Compute the unfinished blocks, and save each as soon as it is computed.
+    """Compute the unfinished blocks, and save each after computing it.
 
     If a dask cluster is the default scheduler and its workers see the folder, they save what they compute; else one
     block after the other is computed and saved by this process.

@@ -73,7 +73,7 @@ def load(
     folder: SomePath | None = None,
     progress: bool = True,
 ) -> Loaded:
-    """Load pretrained weights into a model, in place; kernels of the first layer are matched by band name.
+    """Load pretrained weights into a model (modified inplace); kernels of the first layer are matched by band name.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def _first_convolution(body: nn.Module) -> tuple[str, nn.Conv2d]:
 def _adapt_first(
     body: nn.Module, state: State, facts: Weights, bands: tuple[str, ...], *, missing: Missing, alias: Mapping[str, str]
 ) -> Adapted:
-    """Adapt the kernels of the first convolution in `state`, in place."""
+    """Adapt the kernels of the first convolution in `state` (modified inplace)."""
     name, convolution = _first_convolution(body)
     key = f"{name}.weight"
     of = facts.bands or ()

@@ -37,7 +37,7 @@ def mlp(width: int, hidden: int, out: int) -> nn.Sequential:
 
 
 class BYOL(nn.Module):
-    """Bootstrap your own latent (BYOL): predict the target network's projection of the other view.
+    """BYOL: predict the target network's projection of the other view.
 
     Parameters
     ----------
@@ -223,6 +223,6 @@ METHODS: Mapping[str, type[BYOL | SimCLR | MoCo | Tile2Vec | MAE]] = {
 
 @torch.no_grad()
 def update_ema(target: nn.Module, model: nn.Module, decay: float) -> None:
-    """Update the EMA of a model's parameters in place; buffers, as of batch normalization, stay unchanged."""
+    """Update the EMA of a model's parameters inplace; buffers, as of batch normalization, stay unchanged."""
     for average, parameter in zip(target.parameters(), model.parameters(), strict=True):
         average.lerp_(parameter.detach(), 1 - decay)

@@ -46,7 +46,7 @@ class Supervision:
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """Losses by name, the default first; empty if the model computes its own loss."""
+        """Losses by name, the default first; empty if the model computes the loss."""
         activation = self.kind.activation
         return {} if activation is None else {name: LOSSES[activation][name] for name in self.kind.losses}
 
