@@ -65,7 +65,7 @@ class Raster(Asset):
 
     _: KW_ONLY
     bands: tuple[Band, ...] = ()
-    """Bands in stored order, or in the order of the choices of `{band:...}`."""
+    """Bands in stored order, or in the order of the choices of the template field `band`."""
     dtype: str = "uint8"
     """Data type of the files."""
     shape: tuple[int, int] = (256, 256)
