@@ -23,7 +23,7 @@ TaskName = Literal[
 ]
 """Name of a kind of task, as model cards, dataset specs and `task=` hold it."""
 Target = Literal["pixels", "image", "instances"]
-"""What has a label: each pixel, each image, or each object in an image."""
+"""Unit that has a label: each pixel, each image, or each object in an image."""
 Activation = Literal["softmax", "sigmoid", "identity"]
 """Function from raw model outputs to probabilities or values."""
 Output = Literal["classes", "probabilities", "logits", "regression", "embeddings", "values"]
@@ -45,7 +45,7 @@ class TaskKind:
     name: TaskName
     """Name in model cards, dataset specs and `task=`."""
     target: Target | None = None
-    """What has a label; `None` for tasks without labels."""
+    """Unit that has a label; `None` for tasks without labels."""
     key: str | None = None
     """Sample key of the labels, such as `"mask"`; `boxes` also stands for the `labels` and `masks` of the instances."""
     dates: int = 1

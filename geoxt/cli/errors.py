@@ -14,7 +14,7 @@ FILES = (
     "with a CRS and of one grid: leave the others out, or warp them to it (gdalwarp). A file without a CRS gets one by "
     "gdal_edit.py -a_srs EPSG:…"
 )
-"""What files have to be, for commands without options to assign a CRS or choose a grid."""
+"""Requirements on input files, for commands without options to assign a CRS or choose a grid."""
 
 
 def command_parser(top: argparse.ArgumentParser, *commands: str) -> argparse.ArgumentParser:

@@ -124,7 +124,7 @@ def _is_final(text: str, refusal: Refusal | None, credentials: Credentials, atte
 
 
 def _ask_server(href: str, credentials: Credentials, text: str) -> Refusal | None:
-    """Request one byte to learn what GDAL's error lacks: the HTTP status and `Retry-After`."""
+    """Request one byte for the HTTP status and `Retry-After`, which GDAL's error lacks."""
     match = _STATUS.search(text)
     status = int(match[1]) if match else None
     unexplained = None if status is None else Refusal(status=status, retry_after=None)
