@@ -8,7 +8,8 @@ from typing import Any
 
 import geoxt
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]  # pictures.py, and tests/support that it draws from
 from pictures import draw_all
 
 project = "geoxt"
