@@ -29,7 +29,7 @@ from geoxt.layers import open_cogs
 from geoxt.metrics.maps import score
 from geoxt.models import Network, from_checkpoint
 from geoxt.samplers import GridRegion, Region
-from geoxt.splits import Split, blocks
+from geoxt.splits import Split, by_block
 from geoxt.trainers import WindowDataModule
 from geoxt.trainers.tasks.flips import dihedral
 
@@ -58,7 +58,7 @@ class Raleigh(WindowDataModule):
         self, folder: str, *, bands: list[int], size: int = 64, batch_size: int = 16, length: int = 240, seed: int = 0
     ) -> None:
         data = read(Path(folder), bands)
-        split = all_but_test(blocks(data, size=BLOCK, seed=seed))
+        split = all_but_test(by_block(data, size=BLOCK, seed=seed))
         super().__init__(data, split, size=size, batch_size=batch_size, length=length, seed=seed)
 
 
@@ -116,7 +116,7 @@ def scored(folder: Path, run: dict, model: Path) -> dict:
     network = from_checkpoint(model)
     data = read(folder, [int(name.rpartition("_")[2]) for name in network.card.bands])
     found = predict(data["image"], Turned(network), legend=network.card.legend, batch_size=4)
-    return score(found.compute(), data["mask"], region=blocks(data, size=BLOCK, seed=run["seed"]).test)
+    return score(found.compute(), data["mask"], region=by_block(data, size=BLOCK, seed=run["seed"]).test)
 
 
 def write(rows: Sequence[tuple[int, dict, dict]]) -> Path:

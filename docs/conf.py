@@ -10,7 +10,7 @@ import geoxt
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]  # pictures.py, and tests/support that it draws from
-from pictures import draw_all
+from pictures import draw_all  # noqa: E402  (found on the path above)
 
 project = "geoxt"
 author = "geoxt developers"

@@ -25,7 +25,7 @@ from geoxt.layers.files.paths import expand_paths
 from geoxt.metrics.maps import score
 from geoxt.samplers import Region
 from geoxt.source import view_of
-from geoxt.splits import Split, blocks
+from geoxt.splits import Split, by_block
 from geoxt.testing import make_world
 from geoxt.trainers import Progress, Task, WindowDataModule, fit, legend_of_labels
 from geoxt.types import SomePath
@@ -303,7 +303,7 @@ def _split(data: xr.Dataset, block: int, seed: int) -> tuple[Split, dict[str, in
     """
     rows, cols = grid_of(data).shape
     try:
-        split = blocks(data, size=block, seed=seed)
+        split = by_block(data, size=block, seed=seed)
     except InputError as error:
         raise InputError(
             f"Cannot split {rows} x {cols} px into training, validation and test by blocks of {block} px: there are "
@@ -314,7 +314,7 @@ def _split(data: xr.Dataset, block: int, seed: int) -> tuple[Split, dict[str, in
         ) from error
     labeled = _labeled_blocks(data["mask"], split)
     if not all(labeled.values()):
-        split = blocks(data, size=block, seed=seed, labels=data["mask"])
+        split = by_block(data, size=block, seed=seed, labels=data["mask"])
         labeled = _labeled_blocks(data["mask"], split)
     if not all(labeled.values()):
         raise InputError(

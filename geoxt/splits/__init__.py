@@ -4,10 +4,10 @@ By blocks of a grid (at random or stratified by class), in cross-validation fold
 of a table. A split is a value that can be checked, drawn, saved and loaded.
 """
 
-from geoxt.splits.by_block import blocks, folds
+from geoxt.splits.by_block import by_block, folds
 from geoxt.splits.by_region import by_column, by_region
 from geoxt.splits.by_time import by_time
 from geoxt.splits.checks import check
 from geoxt.splits.split import Split
 
-__all__ = ["Split", "blocks", "by_column", "by_region", "by_time", "check", "folds"]
+__all__ = ["Split", "by_block", "by_column", "by_region", "by_time", "check", "folds"]

@@ -18,7 +18,7 @@ from geoxt.types import Floats, SomeSize
 from geoxt.windows import parse_size
 
 
-def blocks(
+def by_block(
     data: SomeData,
     *,
     size: SomeSize,
@@ -98,7 +98,7 @@ def folds(
     Parameters
     ----------
     data, size, buffer, labels, seed
-        As for `blocks`.
+        As for `by_block`.
     count
         Number of folds, 3 or more. Fold i is the test part of split i and the validation part of split i - 1.
 

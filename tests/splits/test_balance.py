@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from geoxt.errors import InputError, LabelError
 from geoxt.grid import coordinates, grid_of
-from geoxt.splits import blocks, check, folds
+from geoxt.splits import by_block, check, folds
 from geoxt.splits.balance import apportion, balance_classes, class_rows, class_table
 from geoxt.testing import make_grid
 from geoxt.windows import Window
@@ -38,7 +38,7 @@ def class_fractions(split, layer):
 @pytest.mark.parametrize("seed", range(4))
 def test_every_part_has_its_fraction_of_every_class(seed):
     layer = make_labels(seed=seed)
-    plain, even = (blocks(layer, size=16, labels=labels, seed=seed) for labels in (None, layer))
+    plain, even = (by_block(layer, size=16, labels=labels, seed=seed) for labels in (None, layer))
     check(even)
     aim = np.array([[0.6], [0.2], [0.2]])
     assert [len(p) for p in even.parts.values()] == [len(p) for p in plain.parts.values()]
@@ -46,7 +46,7 @@ def test_every_part_has_its_fraction_of_every_class(seed):
     assert ((class_fractions(even, layer) - aim) ** 2).sum() < 0.5 * (
         (class_fractions(plain, layer) - aim) ** 2
     ).sum() + 1e-3
-    assert blocks(layer, size=16, labels=layer, seed=seed) == even
+    assert by_block(layer, size=16, labels=layer, seed=seed) == even
 
 
 @given(st.integers(2, 5), st.integers(8, 40), st.integers(1, 6), st.integers(0, 99))
@@ -101,7 +101,7 @@ def test_labels_are_read_once():
     assert counts.sum() == 160 * 160
     assert counts[0].tolist() == np.bincount(layer.to_numpy()[:, :80].ravel(), minlength=4).tolist()
     with pytest.raises(LabelError, match=r"classes of 'mask': it has 0 in the blocks"):
-        blocks(layer, size=16, labels=(layer * 0 + 255).assign_attrs(layer.attrs).rename("mask"))
+        by_block(layer, size=16, labels=(layer * 0 + 255).assign_attrs(layer.attrs).rename("mask"))
 
 
 @pytest.mark.parametrize("count", [2, 99])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from geoxt.errors import GridError, InputError, OverlapError
 from geoxt.grid import coordinates, full_window, transformer
 from geoxt.samplers import GridRegion, GridSampler, RandomSampler, Region
-from geoxt.splits import Split, blocks, by_column, by_region, by_time, check, folds
+from geoxt.splits import Split, by_block, by_column, by_region, by_time, check, folds
 from geoxt.testing import make_grid
 from geoxt.trees import tree_of
 
@@ -72,15 +72,15 @@ def shared(one, other):
 @given(size=st.integers(12, 40), buffer=st.integers(0, 3), seed=st.integers(0, 9), first=st.sampled_from(sorted(GRIDS)))
 def test_blocks_of_two_parts_share_no_ground(size, buffer, seed, first):
     nodes = (first, *(n for n in GRIDS if n != first))
-    split = blocks(make_tree(nodes), size=size, buffer=buffer, seed=seed)
+    split = by_block(make_tree(nodes), size=size, buffer=buffer, seed=seed)
     polygons = {name: pixel_polygons(region, grow=0.4 * buffer) for name, region in split.parts.items()}
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
         assert shared(polygons[a], polygons[b]) < 1e-3
 
 
 def test_blocks_cover_most_pixels():
-    split = blocks(make_tree(), size=30)
-    assert split == blocks(make_tree(), size=30)
+    split = by_block(make_tree(), size=30)
+    assert split == by_block(make_tree(), size=30)
     total = sum(g.shape[0] * g.shape[1] for g in GRIDS.values())
     assert sum(region.pixels for region in split.parts.values()) > 0.85 * total
     assert split.of("west").train.pixels % 10 == 0  # whole blocks of the first child's own pixels
@@ -88,7 +88,7 @@ def test_blocks_cover_most_pixels():
 
 def test_classes_are_balanced_over_all_nodes():
     tree = make_tree()
-    random, balanced = blocks(tree, size=16, seed=3), blocks(tree, size=16, seed=3, labels=tree)
+    random, balanced = by_block(tree, size=16, seed=3), by_block(tree, size=16, seed=3, labels=tree)
     deviations = []
     for split in (random, balanced):
         counts = np.zeros((3, 2))
@@ -171,7 +171,7 @@ def test_split_by_time_shares_no_step_across_nodes():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda t: blocks(t, size=20, buffer=1), lambda t: by_region(t, train=ZONES[0], test=ZONES[1])]
+    "make", [lambda t: by_block(t, size=20, buffer=1), lambda t: by_region(t, train=ZONES[0], test=ZONES[1])]
 )
 def test_saved_split_of_a_tree_equals_loaded(make, tmp_path):
     split = make(make_tree())
@@ -188,7 +188,7 @@ def test_saved_split_of_a_tree_equals_loaded(make, tmp_path):
 
 
 def test_samplers_stay_in_a_part():
-    split = blocks(make_tree(), size=24, buffer=1)
+    split = by_block(make_tree(), size=24, buffer=1)
     for sampler in (
         RandomSampler(make_tree(), size=6, length=60, region=split.test),
         GridSampler(make_tree(), size=6, region=split.test),
@@ -200,7 +200,7 @@ def test_samplers_stay_in_a_part():
 
 def test_plot_has_a_panel_for_each_node():
     pytest.importorskip("matplotlib")
-    split = blocks(make_tree(), size=24)
+    split = by_block(make_tree(), size=24)
     images = make_tree()
     for layer in (None, images):
         assert [axes.get_title() for axes in split.plot(layer).figure.axes] == list(GRIDS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from geoxt.errors import InputError
 from geoxt.grid import coordinates, full_window, grid_of
 from geoxt.samplers import GridRegion, GridSampler, RandomBatchSampler, RandomSampler, Region
-from geoxt.splits import Split, blocks, check
+from geoxt.splits import Split, by_block, check
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 
@@ -33,7 +33,7 @@ def pixels(windows, shape):
     st.sampled_from([(0.6, 0.2, 0.2), (0.8, 0.1, 0.1), (0.5, 0.5, 0.0), (1 / 3, 1 / 3, 1 / 3)]),
 )
 def test_parts_are_disjoint_with_their_buffers(shape, size, buffer, seed, fractions):
-    split = blocks(make_layer(shape), size=size, fractions=fractions, buffer=buffer, seed=seed)
+    split = by_block(make_layer(shape), size=size, fractions=fractions, buffer=buffer, seed=seed)
     check(split)
     parts = [pixels(p, shape) for p in (split.train, split.val, split.test)]
     assert (sum(p.astype(int) for p in parts) <= 1).all()
@@ -47,14 +47,14 @@ def test_parts_are_disjoint_with_their_buffers(shape, size, buffer, seed, fracti
 
 
 def test_blocks_without_buffer_cover_every_pixel():
-    split = blocks(make_layer((128, 96)), size=32)
+    split = by_block(make_layer((128, 96)), size=32)
     total = sum(part.pixels for part in (split.train, split.val, split.test))
     assert total == 128 * 96
 
 
 def test_windows_of_two_parts_never_share_a_pixel():
     layer = make_layer((160, 160))
-    split = blocks(layer, size=40, buffer=2, seed=1)
+    split = by_block(layer, size=40, buffer=2, seed=1)
     drawn = {}
     for name in ("train", "val", "test"):
         region = getattr(split, name)
@@ -71,9 +71,9 @@ def test_windows_of_two_parts_never_share_a_pixel():
 
 def test_equal_seeds_give_equal_splits():
     layer = make_layer((160, 160))
-    assert blocks(layer, size=32, seed=4) == blocks(layer, size=32, seed=4)
-    assert len({blocks(layer, size=32, seed=s).test.windows for s in range(6)}) > 3
-    assert blocks(layer, size=32).grid == grid_of(layer)
+    assert by_block(layer, size=32, seed=4) == by_block(layer, size=32, seed=4)
+    assert len({by_block(layer, size=32, seed=s).test.windows for s in range(6)}) > 3
+    assert by_block(layer, size=32).grid == grid_of(layer)
 
 
 def test_check_finds_shared_pixels():
@@ -88,7 +88,7 @@ def test_check_finds_shared_pixels():
 @pytest.mark.parametrize("fractions", [(0.5, 0.2, 0.2), (0.9, 0.1), (1.2, -0.1, -0.1)])
 def test_fractions_must_be_three_and_sum_to_one(fractions):
     with pytest.raises(InputError, match=r"fractions=.*three numbers that add up to 1"):
-        blocks(make_layer((64, 64)), size=16, fractions=fractions)
+        by_block(make_layer((64, 64)), size=16, fractions=fractions)
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,17 @@ def test_fractions_must_be_three_and_sum_to_one(fractions):
 )
 def test_too_few_blocks_raise(shape, options):
     with pytest.raises(InputError, match=r"Cannot divide [012] blocks of .*Pass a smaller size="):
-        blocks(make_layer(shape), **options)
+        by_block(make_layer(shape), **options)
 
 
 def test_negative_buffer_raises():
     with pytest.raises(InputError, match=r"buffer=-4.*Pass buffer="):
-        blocks(make_layer((64, 64)), size=16, buffer=-4)
+        by_block(make_layer((64, 64)), size=16, buffer=-4)
 
 
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_blocks_lie_on_the_grid(rows, cols):
     assume(rows * cols > 300)
     layer = make_layer((rows, cols))
-    split = blocks(layer, size=8)
+    split = by_block(layer, size=8)
     assert all(full_window(split.grid).contains(w) for part in (split.train, split.val, split.test) for w in part)

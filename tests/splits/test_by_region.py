@@ -24,7 +24,7 @@ from geoxt.samplers import (
     time_periods,
     time_steps,
 )
-from geoxt.splits import Split, blocks, by_column, by_region, by_time, check
+from geoxt.splits import Split, by_block, by_column, by_region, by_time, check
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 
@@ -196,4 +196,4 @@ def test_check_finds_shared_pixels_buffers_and_gaps():
     split = Split(train=train, val=val, test=test, gap=np.timedelta64(31, "D"))
     with pytest.raises(InputError, match=r"train and test are 30 days apart, less than the gap of 31"):
         check(split)
-    assert grid_of(make_layer()) == blocks(make_layer(), size=20).grid
+    assert grid_of(make_layer()) == by_block(make_layer(), size=20).grid

@@ -11,7 +11,7 @@ import xarray as xr
 
 from geoxt.errors import MissingDependency, OutputError, ReadError
 from geoxt.grid import coordinates
-from geoxt.splits import Split, blocks, by_region, by_time, check
+from geoxt.splits import Split, by_block, by_region, by_time, check
 from geoxt.testing import make_grid
 
 GRID = make_grid((80, 100))
@@ -25,7 +25,7 @@ def make_layer(grid=GRID):
 def splits():
     layer = make_layer()
     x, y = GRID.affine @ (30, 40)
-    yield "blocks", blocks(layer, size=16, buffer=2, seed=1)
+    yield "blocks", by_block(layer, size=16, buffer=2, seed=1)
     yield (
         "region",
         by_region(layer, train=shapely.Point(x, y).buffer(500), test=shapely.box(x + 700, y, x + 1500, y + 600)),
@@ -35,7 +35,7 @@ def splits():
         by_time(layer, train=("2021-01", "2021-03"), val=("2021-05", "2021-05"), test=("2021-06", "2021-06"), gap="9D"),
     )
     odd = make_grid((30, 40), crs="+proj=laea +lat_0=10 +lon_0=20 +datum=WGS84", left=-500, top=700, degrees=9)
-    yield "turned", blocks(make_layer(odd), size=8)
+    yield "turned", by_block(make_layer(odd), size=8)
 
 
 @pytest.mark.parametrize(("name", "split"), list(splits()))
@@ -53,7 +53,7 @@ def test_loaded_split_equals_saved_split(name, split, end, tmp_path):
 
 def test_files_of_one_grid_from_before_nodes_load(tmp_path):
     """Splits of one grid were written without node names before splits had nodes."""
-    split = blocks(make_layer(), size=16, buffer=2)
+    split = by_block(make_layer(), size=16, buffer=2)
     split.save(tmp_path / "split.geojson")
     collection = json.loads((tmp_path / "split.geojson").read_text())
     collection["geoxt"] = {"format": "geoxt split 1", **collection["geoxt"]["nodes"][""]}
@@ -66,7 +66,7 @@ def test_files_of_one_grid_from_before_nodes_load(tmp_path):
 def test_features_are_rectangles_in_wgs84(tmp_path):
     gpd = pytest.importorskip("geopandas")
     pytest.importorskip("pyogrio")
-    split = blocks(make_layer(), size=16, buffer=2)
+    split = by_block(make_layer(), size=16, buffer=2)
     split.save(tmp_path / "split.geojson")
     frame = gpd.read_file(tmp_path / "split.geojson").to_crs(GRID.crs)
     assert frame.part.value_counts().to_dict() == {n: len(r) for n, r in split.parts.items()}
@@ -78,7 +78,7 @@ def test_features_are_rectangles_in_wgs84(tmp_path):
 
 
 def test_invalid_files_raise(tmp_path, monkeypatch):
-    split = blocks(make_layer(), size=16)
+    split = by_block(make_layer(), size=16)
     with pytest.raises(OutputError, match=r"ends in '.shp'. Pass path= in .geojson or .parquet"):
         split.save(tmp_path / "split.shp")
     with pytest.raises(OutputError, match=r"Cannot save the split to .*Pass path="):

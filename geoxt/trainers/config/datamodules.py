@@ -15,7 +15,7 @@ from geoxt.errors import InputError
 from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.samplers import RandomSampler, Times, TripletSampler
-from geoxt.splits import Split, blocks
+from geoxt.splits import Split, by_block
 from geoxt.trainers.config.layers import Layer, SomeLayer, open_layer
 from geoxt.trainers.datamodules.layer_windows import WindowDataModule
 from geoxt.trainers.datamodules.samples import SampleDataModule
@@ -82,7 +82,7 @@ class LayerDataModule(WindowDataModule):
         layers: dict[str, Any] = {"image": image_layer, target: label_layer}
         data = intersection(grid="image", **layers)
         if split is None:
-            parts = blocks(data, size=block, buffer=buffer, fractions=fractions, seed=split_seed)
+            parts = by_block(data, size=block, buffer=buffer, fractions=fractions, seed=split_seed)
         else:
             parts = Split.load(split)
         super().__init__(

@@ -80,7 +80,7 @@ class WindowDataModule(ResumableDataModule):
         if unknown := sorted(set(split.grids) - set(nodes)):
             msg = f"Cannot train on data of the nodes {list(nodes)} by a split of the nodes {list(split.grids)}: "
             msg += f"{unknown[0]!r} is not in the data."
-            raise InputError(msg, remedy="Split the data that you train on, as splits.blocks(data, size=…) does.")
+            raise InputError(msg, remedy="Split the data that you train on, as splits.by_block(data, size=…) does.")
         self.data: Any = from_nodes({n: _without_time(ds, n, times=times) for n, ds in nodes.items()}, like=data)
         self.split = split
         self.size = parse_size(size)

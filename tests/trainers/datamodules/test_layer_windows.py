@@ -11,7 +11,7 @@ from geoxt.grid import coordinates, grid_of
 from geoxt.legend import Legend
 from geoxt.samplers import RandomSampler
 from geoxt.source import view_of
-from geoxt.splits import blocks, by_time
+from geoxt.splits import by_block, by_time
 from geoxt.testing import make_grid
 from geoxt.trainers import (
     Task,
@@ -53,7 +53,7 @@ def tree():
 
 @pytest.fixture(scope="module")
 def module(tree):
-    return WindowDataModule(tree, blocks(tree, size=16, seed=1), size=16, eval_size=12, length=32, batch_size=8)
+    return WindowDataModule(tree, by_block(tree, size=16, seed=1), size=16, eval_size=12, length=32, batch_size=8)
 
 
 def brute_force(task, data, module, part):
@@ -76,7 +76,7 @@ def brute_force(task, data, module, part):
 
 def test_tree_is_learned_like_one_grid_and_scored_on_all_nodes(tree, module):
     west = tree["west"].to_dataset()
-    west_module = WindowDataModule(west, blocks(west, size=16, seed=1), size=16, length=32, batch_size=8)
+    west_module = WindowDataModule(west, by_block(west, size=16, seed=1), size=16, length=32, batch_size=8)
     west_task = Task(west_module.card(model="test_unet"))
     assert max(epoch["val/accuracy"] for epoch in fit(west_task, west_module, epochs=4, progress="none")) > 0.9
 
@@ -130,19 +130,19 @@ def test_card_holds_statistics_and_classes_of_all_nodes(tree, module):
 def test_inconsistent_nodes_raise(tree):
     east = zone("east", 1)
     with pytest.raises(InputError, match="split of the nodes"):
-        WindowDataModule(tree, blocks(east, size=16), size=16)
+        WindowDataModule(tree, by_block(east, size=16), size=16)
     odd = tree_of({"west": zone("west", 0), "east": east.assign_coords(band=["red", "nir"])})
     with pytest.raises(InputError, match="nodes with different bands"):
-        WindowDataModule(odd, blocks(odd, size=16), size=16).card()
+        WindowDataModule(odd, by_block(odd, size=16), size=16).card()
     fewer = tree_of({"west": zone("west", 0)[["image"]], "east": east.isel(band=[0])[["image"]]})
     with pytest.raises(InputError, match="different numbers of bands: {'west': 2, 'east': 1}"):
         statistics(fewer, [])
     other = tree_of({node: ds.rename(mask="labels") for node, ds in nodes_of(tree).items()})
     with pytest.raises(InputError, match="the layer 'mask' of node 'west': the layers are"):
-        WindowDataModule(other, blocks(other, size=16), size=16).card()
+        WindowDataModule(other, by_block(other, size=16), size=16).card()
     late = tree_of({"west": zone("west", 0), "east": east.expand_dims(time=2)})
     with pytest.raises(InputError, match="the 2 time steps of node 'east' as on one image"):
-        WindowDataModule(late, blocks(late, size=16), size=16)
+        WindowDataModule(late, by_block(late, size=16), size=16)
 
 
 def test_tree_without_labels_trains_self_supervised(tree):

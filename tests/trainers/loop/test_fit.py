@@ -18,7 +18,7 @@ from geoxt.metrics.label_codes import IGNORE
 from geoxt.metrics.maps import score
 from geoxt.models import from_checkpoint
 from geoxt.samplers import GridRegion, Region
-from geoxt.splits import blocks
+from geoxt.splits import by_block
 from geoxt.testing import make_grid
 from geoxt.trainers import Recipe, Task, WindowDataModule, fit
 from geoxt.trainers.datamodules.layer_windows import tiles
@@ -47,7 +47,7 @@ def data():
 
 @pytest.fixture
 def module(data):
-    return WindowDataModule(data, blocks(data, size=24), size=16, length=32, batch_size=8)
+    return WindowDataModule(data, by_block(data, size=24), size=16, length=32, batch_size=8)
 
 
 def weights(network):
@@ -77,7 +77,7 @@ def test_fit_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path,
 def test_same_seed_gives_same_weights(data):
     runs = []
     for seed in (1, 1, 2):
-        module = WindowDataModule(data, blocks(data, size=24, seed=seed), size=16, length=16, batch_size=8, seed=seed)
+        module = WindowDataModule(data, by_block(data, size=24, seed=seed), size=16, length=16, batch_size=8, seed=seed)
         task = Task(module.card(model="test_unet", dropout=0.1), seed=seed)
         runs.append((fit(task, module, epochs=2, seed=seed, progress="none"), weights(task.network)))
         torch.rand(3)
@@ -126,7 +126,7 @@ def test_second_fit_is_in_training_mode(module):
 
 
 def test_last_epoch_is_saved_without_validation_part(data, tmp_path):
-    split = blocks(data, size=24)
+    split = by_block(data, size=24)
     module = WindowDataModule(
         data, replace(split, val=Region({"": GridRegion(split.grid, ())})), size=16, length=32, batch_size=8
     )
@@ -189,7 +189,7 @@ def test_invalid_arguments_raise(module, data):
 
 
 def test_validation_part_without_labels_raises(data):
-    split = blocks(data, size=24)
+    split = by_block(data, size=24)
     bare = data.copy(deep=True)
     for window in split.val:
         bare["mask"][window.row : window.stop[0], window.col : window.stop[1]] = 0
