@@ -36,6 +36,11 @@ _CLASS_LOSSES = ("cross_entropy", "focal", "bce")
 _PIXEL_LOSSES = (*_CLASS_LOSSES, "dice", "jaccard", "cross_entropy+dice")
 _VALUE_LOSSES = ("mse", "mae", "huber")
 _VALUE_SCORES = ("bias", "mae", "rmse", "r2")
+_CLASS_OUTPUTS: tuple[Output, ...] = ("classes", "probabilities", "logits", "embeddings", "values")
+_LABEL_OUTPUTS = _CLASS_OUTPUTS[1:]
+"""Without classes: a pixel may have several labels, or none."""
+_VALUE_OUTPUTS: tuple[Output, ...] = ("regression", "embeddings", "values")
+_FEATURE_OUTPUTS: tuple[Output, ...] = ("embeddings", "values")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +57,8 @@ class TaskKind:
     """Images of one sample: 1, 2, or `ANY_NUMBER` (a time series)."""
     activation: Activation | None = None
     """Activation of the model's output; `None` if the model applies its own or has no head."""
-    output: Output | None = None
-    """Default of `predict(output=)`; `None` for detectors, which `detect` runs."""
+    outputs: tuple[Output, ...] = ()
+    """Values of `predict(output=)`, the default first; empty for detectors, which `detect` runs."""
     losses: tuple[str, ...] = ()
     """Names of the losses, the default first; empty if the model computes its own loss."""
     scores: tuple[str, ...] = ()
@@ -66,6 +71,11 @@ class TaskKind:
     """Name of the task in the STAC Machine Learning Model extension."""
     letter: str = ""
     """Task letter in the dataset tables of the TorchGeo paper (https://arxiv.org/abs/2111.08872)."""
+
+    @property
+    def output(self) -> Output | None:
+        """Default of `predict(output=)`; `None` for detectors."""
+        return self.outputs[0] if self.outputs else None
 
     @property
     def is_categorical(self) -> bool:
@@ -95,7 +105,7 @@ def _segmentation(name: TaskName, *, model: str, letter: str, dates: int = 1) ->
         key="mask",
         dates=dates,
         activation="softmax",
-        output="classes",
+        outputs=_CLASS_OUTPUTS,
         losses=_PIXEL_LOSSES,
         scores=("accuracy", "miou"),
         monitor="val/accuracy",
@@ -111,7 +121,7 @@ def _regression(name: TaskName, *, target: Target, key: str, model: str) -> Task
         target=target,
         key=key,
         activation="identity",
-        output="regression",
+        outputs=_VALUE_OUTPUTS,
         losses=_VALUE_LOSSES,
         scores=_VALUE_SCORES,
         monitor="val/loss",
@@ -146,7 +156,7 @@ TASKS: Mapping[str, TaskKind] = {
             target="image",
             key="label",
             activation="softmax",
-            output="classes",
+            outputs=_CLASS_OUTPUTS,
             losses=_CLASS_LOSSES,
             scores=("accuracy", "macro_recall", "macro_f1"),
             monitor="val/accuracy",
@@ -159,7 +169,7 @@ TASKS: Mapping[str, TaskKind] = {
             target="image",
             key="label",
             activation="sigmoid",
-            output="classes",
+            outputs=_LABEL_OUTPUTS,
             losses=("bce", "focal"),
             scores=("accuracy", "macro_f1", "micro_f1", "map"),
             monitor="val/map",
@@ -170,8 +180,8 @@ TASKS: Mapping[str, TaskKind] = {
         _regression("regression", target="image", key="label", model="resnet18"),
         _detection("detection", model="faster_rcnn", mlm="object-detection"),
         _detection("instance-segmentation", model="mask_rcnn", mlm="instance-segmentation"),
-        TaskKind(name="embedding", output="embeddings", model="rcf", mlm="similarity-search"),
-        TaskKind(name="self-supervised", output="embeddings", model="resnet18", letter="T"),
+        TaskKind(name="embedding", outputs=_FEATURE_OUTPUTS, model="rcf", mlm="similarity-search"),
+        TaskKind(name="self-supervised", outputs=_FEATURE_OUTPUTS, model="resnet18", letter="T"),
     )
 }
 """All kinds of tasks, by name."""

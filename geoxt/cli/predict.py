@@ -78,7 +78,7 @@ def run(job: Job) -> Path:
             options["score"] = job.score
         detections = detect(layer, network, progress=job.progress, agnostic=job.agnostic, **options)
         return to_vector(detections, job.out)
-    output: Any = job.output or task.output
+    output: Any = job.output
     prediction = predict(layer, network, output=output, **options)
     return write(prediction, job.out, resume=job.resume, progress=job.progress)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from geoxt.errors import InputError
-from geoxt.tasks import Output
+from geoxt.tasks import Output, TaskKind
 
 Stage = Literal["raw", "activated", "probabilities", "embeddings"]
 """Stage of a model at which its output is taken: raw, after its activation, as probabilities, or as features."""
@@ -43,6 +43,38 @@ OUTPUTS: Mapping[str, OutputKind] = {
     )
 }
 """All kinds by name."""
+
+
+def output_for(task: TaskKind | None, name: Output | None = None) -> OutputKind:
+    """Return the kind of map for a model's task.
+
+    Parameters
+    ----------
+    task
+        Task of the model; `None` for a model without a card, which may have any output.
+    name
+        Name of the kind; by default that of the task, or classes.
+
+    Raises
+    ------
+    InputError
+        If there is no kind of this name, or the model's task has no such output.
+    """
+    if task is None:
+        return output_of("classes" if name is None else name)
+    kind = output_of(name or task.output or "classes")
+    if kind.name in task.outputs:
+        return kind
+    if not task.outputs:
+        msg = f"Cannot map with a model for {task.name}: its outputs are objects."
+        raise InputError(msg, remedy="Call detect() instead.", value=task.name, argument="model")
+    reason = "a pixel may have several labels" if task.activation == "sigmoid" else "its task has no such output"
+    raise InputError(
+        f"Cannot predict {kind.name} with a model for {task.name}: {reason}.",
+        remedy=f"Pass {{output}}, one of {', '.join(task.outputs)}.",
+        value=kind.name,
+        argument="output",
+    )
 
 
 def output_of(name: str) -> OutputKind:

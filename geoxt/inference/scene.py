@@ -19,7 +19,7 @@ from geoxt.inference.accumulator import MapEncoding
 from geoxt.inference.blended_map import BlendedMap
 from geoxt.inference.model_bands import select_bands
 from geoxt.inference.output_grid import output_grid
-from geoxt.inference.output_kinds import OutputKind, output_of
+from geoxt.inference.output_kinds import OutputKind, output_for
 from geoxt.inference.runner import Runner
 from geoxt.inference.tiles import Blend
 from geoxt.legend import Legend
@@ -47,7 +47,7 @@ def predict(
     overlap: SomeSize | None = None,
     batch_size: int = 8,
     blend: Blend = "linear",
-    output: Output = "classes",
+    output: Output | None = None,
     bands: Mapping[str, str] | None = None,
     head: str | int | None = None,
     series: bool | None = None,
@@ -63,7 +63,7 @@ def predict(
     overlap: SomeSize | None = None,
     batch_size: int = 8,
     blend: Blend = "linear",
-    output: Output = "classes",
+    output: Output | None = None,
     bands: Mapping[str, str] | None = None,
     head: str | int | None = None,
     series: bool | None = None,
@@ -78,7 +78,7 @@ def predict(
     overlap: SomeSize | None = None,
     batch_size: int = 8,
     blend: Blend = "linear",
-    output: Output = "classes",
+    output: Output | None = None,
     bands: Mapping[str, str] | None = None,
     head: str | int | None = None,
     series: bool | None = None,
@@ -104,10 +104,12 @@ def predict(
     blend
         Weights of overlapping tiles: "linear", "hann" and "gaussian" decrease towards their edges, "none" are equal.
     output
-        "classes": class codes. "probabilities" and "logits": a float32 band per class. "regression": a band per
-        quantity. "embeddings": features, averaged where tiles overlap. "values": the raw output. Embeddings come from
-        the first of `embed`, `forward_features` and `encoder` that the model has, else from its output; their grid is
-        coarser than the layer's by the model's stride, as is the map of a model with one vector per tile.
+        By default that of the model's task: "classes" (also of a model without a card), "probabilities" of multi-label
+        models, "regression", or "embeddings" of models without labels. "classes": class codes. "probabilities" and
+        "logits": a float32 band per class. "regression": a band per quantity. "embeddings": features, averaged where
+        tiles overlap. "values": the raw output. Embeddings come from the first of `embed`, `forward_features` and
+        `encoder` that the model has, else from its output; their grid is coarser than the layer's by the model's
+        stride, as is the map of a model with one vector per tile.
     bands
         Band names of the layer by those of the model, where they differ.
     head
@@ -136,7 +138,8 @@ def predict(
     Raises
     ------
     InputError
-        If the layer lacks a band of the model, a Dataset has no or several images, or the model has no such output.
+        If the layer lacks a band of the model, a Dataset has no or several images, or `output` does not fit the model's
+        task.
 
     Examples
     --------
@@ -146,7 +149,7 @@ def predict(
     (40, 50)
     """
     network = network_of(model)
-    kind = output_of(output)
+    kind = output_for(network.card.kind if isinstance(network, Network) else None, output)
     predict_node = partial(
         _predict,
         network=network,

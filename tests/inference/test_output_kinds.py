@@ -10,6 +10,7 @@ from geoxt.errors import InputError
 from geoxt.grid import coordinates, grid_of
 from geoxt.inference import predict
 from geoxt.legend import Legend
+from geoxt.models import Card, Network
 from geoxt.testing import make_grid
 
 
@@ -177,3 +178,59 @@ def test_fingerprint_includes_settings_of_modules():
         for kind, head in (("dict", "twice"), ("dict", "first"), ("tuple", 0))
     }
     assert len(names) == 3
+
+
+def network_for(task, *, model, codes=(7, 2), bands=("b0", "b1", "b2")):
+    card = Card(
+        task=task,
+        model=model,
+        bands=bands,
+        mean=(0.0,) * len(bands),
+        std=(1.0,) * len(bands),
+        codes=codes,
+        names=tuple(f"name {code}" for code in codes),
+        colors=("#000000",) * len(codes),
+        size=(32, 32),
+    )
+    return Network(card).eval()
+
+
+OUTPUTS_OF_TASK = {
+    "segmentation": ("test_unet", "classes", {"probabilities", "logits", "embeddings", "values"}, {"regression"}),
+    "classification": ("test_classifier", "classes", {"probabilities", "logits", "values"}, {"regression"}),
+    "multilabel": ("test_classifier", "probabilities", {"logits", "values"}, {"classes", "regression"}),
+    "pixelwise-regression": ("test_unet", "regression", {"values"}, {"classes", "probabilities", "logits"}),
+    "regression": ("test_classifier", "regression", {"values"}, {"classes", "probabilities", "logits"}),
+    "self-supervised": ("test_classifier", "embeddings", {"values"}, {"classes", "probabilities", "regression"}),
+}
+
+
+@pytest.mark.parametrize("task", OUTPUTS_OF_TASK)
+def test_default_output_is_that_of_the_task(task):
+    model, default, others, wrong = OUTPUTS_OF_TASK[task]
+    network, layer, options = network_for(task, model=model), make_layer((32, 32)), {"size": 32}
+    made = predict(layer, network, **options)
+    xr.testing.assert_identical(made.compute(), predict(layer, network, output=default, **options).compute())
+    assert (made.dtype == "float32") == (default != "classes")
+    for output in others:
+        assert predict(layer, network, output=output, **options).dtype == "float32"
+    for output in wrong:
+        message = f"Cannot predict {output} with a model for {task}: .*Pass output=, one of"
+        with pytest.raises(InputError, match=message):
+            predict(layer, network, output=output, **options)
+
+
+def test_multilabel_probabilities_are_sigmoids():
+    network, layer = network_for("multilabel", model="test_classifier", codes=(0, 1, 2)), make_layer((32, 32))
+    made = predict(layer, network, size=32)
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(layer.to_numpy())[None]).sigmoid()[0]
+    np.testing.assert_allclose(made.to_numpy()[:, 0, 0], wanted, rtol=1e-5)
+    assert list(made["band"].values) == ["name 0", "name 1", "name 2"]
+
+
+def test_detector_makes_no_map():
+    network = network_for("detection", model="faster_rcnn")
+    for output in (None, "classes", "values"):
+        with pytest.raises(InputError, match="a model for detection: its outputs are objects. Call detect"):
+            predict(make_layer((32, 32)), network, size=32, output=output)
