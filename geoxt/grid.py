@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -20,6 +23,9 @@ from geoxt.windows import Window
 
 COINCIDE = 1e-3
 """Pixels: largest distance from a shift by whole pixels at which two grids still coincide."""
+
+_LONGITUDE_FIRST = {"CRS84": "4326", "CRS83": "4269", "CRS27": "4267"}
+"""EPSG codes of the CRSs of the OGC, which differ in the order of axes only."""
 
 T = TypeVar("T", bound=xr.DataArray | xr.Dataset)
 
@@ -42,8 +48,50 @@ def parse_crs(crs: SomeCRS) -> CRS:
 @lru_cache(256)
 def _parsed(crs: SomeCRS) -> CRS:
     parsed = CRS(crs)
-    epsg = parsed.to_epsg()
-    return CRS(f"EPSG:{epsg}") if epsg is not None else parsed
+    if _has_code(parsed):
+        return parsed
+    # `to_epsg` accepts a match of 70 %, which may have another datum: a code must give an equal CRS.
+    codes = [match.code for match in parsed.proj.list_authority(auth_name="EPSG", min_confidence=70)]
+    for code in dict.fromkeys([*_stated_code(parsed.proj), *codes]):
+        with suppress(pyproj.exceptions.CRSError):
+            coded = CRS(f"EPSG:{code}")
+            if _equal_xy(coded.proj, parsed.proj):
+                return coded
+    parsed._epsg = None  # noqa: SLF001 (else odc-geo sets the 70 % match on first use, and compares CRSs by it)
+    return parsed
+
+
+def _has_code(crs: CRS) -> bool:
+    return re.fullmatch(r"EPSG:\d+", str(crs)) is not None
+
+
+def _stated_code(crs: pyproj.CRS) -> list[str]:
+    """Return the EPSG code that the WKT of a CRS states; PROJ's search ignores it if the axes are in another order."""
+    identifier = crs.to_json_dict().get("id", {})
+    match identifier.get("authority"):
+        case "EPSG":
+            return [str(identifier["code"])]
+        case "OGC":  # the default of GeoParquet and GeoJSON
+            return [code for name, code in _LONGITUDE_FIRST.items() if name == identifier["code"]]
+        case _:
+            return []
+
+
+def _equal_xy(a: pyproj.CRS, b: pyproj.CRS) -> bool:
+    """Return whether two CRSs are equal but for the order of their axes, as x stands before y here."""
+    if a.equals(b, ignore_axis_order=True):  # geographic CRSs in any order
+        return True
+    if not (a.is_projected and b.is_projected) or a.is_bound or b.is_bound or a.is_compound or b.is_compound:
+        return False
+    directions = {tuple(axis.direction for axis in crs.axis_info) for crs in (a, b)}
+    units = {tuple(sorted(axis.unit_conversion_factor for axis in crs.axis_info)) for crs in (a, b)}
+    if a.geodetic_crs is None or b.geodetic_crs is None or len(units) > 1:
+        return False
+    return (
+        directions <= {("east", "north"), ("north", "east")}
+        and a.coordinate_operation == b.coordinate_operation
+        and a.geodetic_crs.equals(b.geodetic_crs, ignore_axis_order=True)
+    )
 
 
 def grid_of(layer: xr.DataArray | xr.Dataset | GeoBox) -> GeoBox:
@@ -62,7 +110,7 @@ def grid_of(layer: xr.DataArray | xr.Dataset | GeoBox) -> GeoBox:
         If it has no `y` and `x` dimensions, or their coordinates are irregular.
     """
     if isinstance(layer, GeoBox):
-        return layer
+        return _with_parsed_crs(layer)
     layer = with_yx_dims(layer)
     name = getattr(layer, "name", None) or type(layer).__name__
     if not {"y", "x"} <= set(layer.dims):
@@ -111,7 +159,14 @@ def _require_regular(name: Hashable, layer: xr.DataArray | xr.Dataset, grid: Geo
 
 def coordinates(grid: GeoBox) -> Mapping[Hashable, xr.DataArray]:
     """Return the `y`, `x` and `spatial_ref` coordinates of a layer on a grid (pixel centres, CF grid mapping)."""
-    return xr_coords(grid, dims=("y", "x"))
+    return xr_coords(_with_parsed_crs(grid), dims=("y", "x"))
+
+
+def _with_parsed_crs(grid: GeoBox) -> GeoBox:
+    """Return a grid whose CRS has an EPSG code only if it equals the CRS of that code."""
+    if grid.crs is None or _has_code(grid.crs):
+        return grid
+    return GeoBox(grid.shape, grid.affine, parse_crs(grid.crs))
 
 
 def window_grid(grid: GeoBox, window: Window) -> GeoBox:
@@ -165,11 +220,35 @@ def require_one_crs(crs: Iterable[tuple[str, CRS]]) -> CRS:
 
 
 def crs_name(crs: CRS | None) -> str:
-    """Return a short name of a CRS: its EPSG code if it has one."""
-    if crs is None:
-        return "no CRS"
-    epsg = crs.to_epsg()
-    return f"EPSG:{epsg}" if epsg else str(crs.proj.name)
+    """Return a short name of a CRS: the code of an equal CRS ("EPSG:32615") if there is one."""
+    return "no CRS" if crs is None else _code(str(crs)) or _title(crs.proj)
+
+
+def crs_text(crs: CRS) -> str:
+    """Return a text from which `parse_crs` returns an equal CRS: the code of an equal CRS if there is one, else WKT."""
+    return _code(str(crs)) or crs.to_wkt()
+
+
+@lru_cache(256)
+def _code(crs: str) -> str | None:
+    """Return the code of a CRS that equals another."""
+    parsed = parse_crs(crs)
+    if _has_code(parsed):
+        return str(parsed)
+    for match in parsed.proj.list_authority(auth_name="ESRI", min_confidence=90):
+        code = f"ESRI:{match.code}"
+        if _equal_xy(pyproj.CRS(code), parsed.proj):
+            return code
+    return None
+
+
+def _title(crs: pyproj.CRS) -> str:
+    """Return the name of a CRS, or its PROJ parameters if it is unnamed."""
+    if crs.name not in {"unknown", "unnamed", "undefined"}:
+        return crs.name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PROJ strings lose information, which a name may
+        return crs.to_proj4().removesuffix(" +type=crs").removesuffix(" +no_defs") or crs.name
 
 
 def transformer(source: CRS | None, target: CRS | None) -> pyproj.Transformer:

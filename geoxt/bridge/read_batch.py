@@ -16,7 +16,7 @@ from geoxt.bridge.coalesce import CoalescedRead, coalesce
 from geoxt.bridge.layer_reader import LayerReader, NodeReader
 from geoxt.bridge.shared_memory import ALIGN, Slot
 from geoxt.errors import GridError
-from geoxt.grid import crs_name
+from geoxt.grid import crs_text
 from geoxt.types import Floats
 from geoxt.windows import Window
 
@@ -158,7 +158,7 @@ def geometry(grids: Mapping[str, GeoBox], windows: Sequence[Window]) -> Sample:
     for node in dict.fromkeys(nodes):
         rows = [row for row, name in enumerate(nodes) if name == node]
         bounds[rows], transform[rows] = _bounds_and_transforms(grids[node], [windows[row] for row in rows])
-    names = {node: crs_name(grids[node].crs) for node in set(nodes)}
+    names = {node: crs_text(grids[node].crs) for node in set(nodes)}
     return {
         "bounds": torch.from_numpy(bounds),
         "transform": torch.from_numpy(transform),

@@ -18,7 +18,7 @@ from geoxt import plot
 from geoxt.alignment import intersection
 from geoxt.cli.errors import FILES, replaced_remedy
 from geoxt.errors import CRSError, InputError, LabelError, OutputError
-from geoxt.grid import crs_name, grid_of
+from geoxt.grid import crs_name, crs_text, grid_of
 from geoxt.inference import predict
 from geoxt.layers import open_cogs, open_stac
 from geoxt.layers.files.paths import expand_paths
@@ -340,7 +340,7 @@ def _facts(job: Demo, task: Task, split: Split, block: int, size: int) -> dict[s
         "classes": dict(zip(map(str, card.codes), card.names, strict=True)),
         "blocks": {"size": block, **{part: _rectangles(getattr(split, part)) for part in ("train", "val", "test")}},
         "grid": {
-            "crs": crs_name(split.grid.crs),
+            "crs": crs_text(split.grid.crs),
             "transform": list(split.grid.affine)[:6],
             "shape": list(split.grid.shape),
         },

@@ -12,7 +12,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import OutputError, ReadError
-from geoxt.grid import crs_name, parse_crs
+from geoxt.grid import crs_text, parse_crs
 from geoxt.storage import atomic_write
 from geoxt.types import Array, SomePath
 
@@ -70,11 +70,9 @@ def load_table(path: SomePath) -> tuple[dict[str, GeoBox], Array, Array | None, 
 
 
 def grid_to_json(grid: GeoBox) -> dict[str, Any]:
-    """Return a grid as JSON values: CRS (EPSG code or WKT), affine transform, shape."""
+    """Return a grid as JSON values: CRS (code or WKT), affine transform, shape."""
     assert grid.crs is not None
-    name = crs_name(grid.crs)
-    crs = name if name.startswith("EPSG:") else grid.crs.to_wkt()
-    return {"crs": crs, "transform": list(grid.affine[:6]), "shape": [int(n) for n in grid.shape]}
+    return {"crs": crs_text(grid.crs), "transform": list(grid.affine[:6]), "shape": [int(n) for n in grid.shape]}
 
 
 def grid_from_json(values: dict[str, Any]) -> GeoBox:

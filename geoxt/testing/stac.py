@@ -21,6 +21,8 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from shapely.affinity import translate
 
+from geoxt.grid import crs_name
+
 __all__ = ["Band", "Category", "make_item", "write_catalog", "write_items"]
 
 _SCHEMA = "https://stac-extensions.github.io/{}/schema.json"
@@ -245,7 +247,8 @@ def _class(category: Category) -> dict[str, Any]:
 
 
 def _code(grid: GeoBox) -> str | None:
-    return None if grid.crs is None or grid.crs.epsg is None else f"EPSG:{grid.crs.epsg}"
+    name = crs_name(grid.crs)
+    return name if name.startswith("EPSG:") else None
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyproj
+
 from geoxt.errors import InputError, OutputError
+from geoxt.grid import crs_name, parse_crs
 from geoxt.storage import atomic_write
 from geoxt.types import SomePath
 from geoxt.writers.staging import require_writable
@@ -46,6 +49,8 @@ def to_vector(frame: Any, path: SomePath) -> Path:
         )
     require_writable(path)
     frame = frame.to_crs("EPSG:4326") if driver == "GeoJSON" and len(frame) else frame
+    if frame.crs is not None:
+        frame = frame.set_crs(_ExactCRS(frame.crs), allow_override=True)
     try:
         with atomic_write(path) as temporary:
             frame.to_file(temporary, driver=driver, engine="pyogrio")
@@ -54,3 +59,12 @@ def to_vector(frame: Any, path: SomePath) -> Path:
             f"Cannot write {str(path)!r}: {error}.", remedy="Free space there. Or pass another path."
         ) from error
     return path
+
+
+class _ExactCRS(pyproj.CRS):
+    """A CRS that has an EPSG code only if it equals the CRS of that code; pyogrio writes the code of a 70 % match."""
+
+    def to_epsg(self, min_confidence: int = 70) -> int | None:  # noqa: ARG002 (pyproj's signature)
+        """Return the EPSG code of an equal CRS."""
+        name = crs_name(parse_crs(self.to_wkt()))
+        return int(name.removeprefix("EPSG:")) if name.startswith("EPSG:") else None
