@@ -25,7 +25,7 @@ from geoxt.pixels.reader import Header, read_header
 from geoxt.storage import atomic_write, cache_folder
 from geoxt.types import SomeCRS
 
-FORMAT = 2
+FORMAT = 3
 """Version of the cache layout; caches of other versions are discarded."""
 MIN_FILES = 16
 """Least number of files of one folder that is cached."""
@@ -36,7 +36,11 @@ Stamp = list[int]
 
 
 def headers(
-    hrefs: Sequence[str], *, crs: SomeCRS | None = None, credentials: Credentials | None = None
+    hrefs: Sequence[str],
+    *,
+    crs: SomeCRS | None = None,
+    grid: GeoBox | None = None,
+    credentials: Credentials | None = None,
 ) -> list[Header]:
     """Return the headers of files, from the cache if possible.
 
@@ -46,13 +50,15 @@ def headers(
         Paths or URLs; headers of URLs are not cached.
     crs
         CRS of files without one; with it, no cache is used.
+    grid
+        Grid of the pixels of files without a geotransform; their headers are not cached.
     credentials
         Credentials to open files with.
 
     Raises
     ------
-    ReadError, CRSError
-        If a file cannot be opened, or has no CRS.
+    ReadError, CRSError, GridError
+        If a file cannot be opened, has no CRS, or no geotransform and `grid` is not of its shape.
     """
     stamps = {href: _stamp(href) for href in hrefs} if crs is None else {}
     by_folder: dict[str, list[str]] = {}
@@ -74,11 +80,13 @@ def headers(
     missing = [href for href in hrefs if href not in result]
     if missing:
         threads = remote.THREADS if any(map(remote.is_remote, missing)) else THREADS
-        options = {"crs": crs} if credentials is None else {"crs": crs, "credentials": credentials}
+        options: dict[str, Any] = {"crs": crs}
+        options |= {} if grid is None else {"grid": grid}
+        options |= {} if credentials is None else {"credentials": credentials}
         with ThreadPoolExecutor(min(threads, len(missing))) as pool:
             result |= zip(missing, pool.map(lambda href: read_header(href, **options), missing), strict=True)
         for folder, cache in caches.items():
-            fresh = [href for href in by_folder[folder] if href in missing]
+            fresh = [href for href in by_folder[folder] if href in missing and result[href].grid is not grid]
             cache |= {Path(href).name: {"stamp": stamps[href], "header": _encode(result[href])} for href in fresh}
             if fresh and home is not None:
                 _save(_cache_file(home, folder), folder, cache)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 import numpy.typing as npt
+import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.layers.area import SomeBounds, SomeGeometry
@@ -44,6 +45,7 @@ class OpenOptions(TypedDict, total=False):
 class CogOptions(OpenOptions, total=False):
     """Keyword arguments of `open_cogs`, without `crs`."""
 
+    like: xr.DataArray | xr.Dataset | None
     categorical: bool | None
     source_crs: SomeCRS | None
 

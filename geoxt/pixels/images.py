@@ -42,7 +42,7 @@ class ImageHeader:
     dtype: np.dtype[Any]
     """Data type of the first band."""
     grid: GeoBox | None
-    """Grid of the pixels; `None` where the file has no CRS and none is given."""
+    """Grid of the pixels; `None` where the file has no geotransform, or no CRS and none is given."""
 
 
 def strict_decoding() -> AbstractContextManager[None]:
@@ -66,8 +66,8 @@ def read_image_header(path: str, *, crs: SomeCRS | None = None) -> ImageHeader:
         If the file cannot be opened.
     """
     file = reader.open_file(path, credentials=STRICT)
-    found = file.crs or (crs if not file.transform.is_identity else None)
-    grid = GeoBox(file.shape, file.transform, parse_crs(found)) if found else None
+    file_crs = None if file.transform.is_identity else file.crs or crs  # the identity means no geotransform
+    grid = GeoBox(file.shape, file.transform, parse_crs(file_crs)) if file_crs else None
     return ImageHeader(count=file.count, shape=file.shape, dtype=np.dtype(file.dtypes[0]), grid=grid)
 
 

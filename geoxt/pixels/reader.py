@@ -21,11 +21,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
-from geoxt.errors import CRSError, ReadError
-from geoxt.grid import parse_crs
+from geoxt.errors import ReadError
 from geoxt.pixels import remote
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.gdal_retry import retry_read
+from geoxt.pixels.georeference import file_grid
 from geoxt.pixels.raw_tiff import RawTiff, open_raw
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
@@ -158,7 +158,13 @@ def _cause(error: Exception) -> Exception | None:
     return error if redact_url(str(error)) == str(error) else None
 
 
-def read_header(href: str, *, crs: SomeCRS | None = None, credentials: Credentials | None = None) -> Header:
+def read_header(
+    href: str,
+    *,
+    crs: SomeCRS | None = None,
+    grid: GeoBox | None = None,
+    credentials: Credentials | None = None,
+) -> Header:
     """Read the header of a raster file.
 
     Parameters
@@ -167,6 +173,8 @@ def read_header(href: str, *, crs: SomeCRS | None = None, credentials: Credentia
         Path or URL that GDAL can open.
     crs
         CRS of a file without one; never overrides the file's CRS.
+    grid
+        Grid of the pixels of a file without a geotransform, if it has the file's shape.
     credentials
         URL signer and GDAL options to open the file with.
 
@@ -174,29 +182,24 @@ def read_header(href: str, *, crs: SomeCRS | None = None, credentials: Credentia
     ------
     ReadError
         If the file cannot be opened.
-    CRSError
-        If it has no CRS and `crs` is None, or is georeferenced by ground control points only.
+    CRSError, GridError
+        If it has no CRS and `crs` is None, or no geotransform and the shape of `grid` is not the file's.
     """
     if _is_slow(href, credentials):
         return _start_remote(
-            href, credentials, None, f"Cannot open {redact_url(href)}", lambda h: _header(h.file, href, crs)
+            href, credentials, None, f"Cannot open {redact_url(href)}", lambda h: _header(h.file, href, crs, grid)
         )()
     with _open(href, credentials) as file:
-        return _header(file, href, crs)
+        return _header(file, href, crs, grid)
 
 
-def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None) -> Header:
-    file_crs = file.crs or crs
-    if file_crs is None:
-        reason = "only ground control points" if file.gcps[0] else "no CRS"
-        problem = f"Cannot georeference {redact_url(href)}: the file has {reason}."
-        remedy = "Pass {source_crs:'EPSG:…'} if you know it. Or warp the file first."
-        raise CRSError(problem, remedy=remedy, argument="source_crs")
+def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: GeoBox | None) -> Header:
+    grid = file_grid(file, href, crs=crs, grid=grid)
     flags = file.mask_flag_enums
     alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
     return Header(
         href=href,
-        grid=GeoBox(file.shape, file.transform, parse_crs(file_crs)),
+        grid=grid,
         dtypes=file.dtypes,
         nodata=file.nodatavals,
         masked=tuple(any(alpha) or MaskFlags.per_dataset in f for f in flags),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, Unpack, overload
 
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError, OverlapError
+from geoxt.errors import CRSError, InputError, OverlapError
 from geoxt.footprints import overlap
+from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, assemble
@@ -22,7 +24,8 @@ from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import CogOptions
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
-from geoxt.pixels.credentials import Sign, make_credentials
+from geoxt.pixels.credentials import Credentials, Sign, make_credentials
+from geoxt.pixels.reader import Header
 from geoxt.types import Resampling, SomeCRS, SomePaths
 
 
@@ -40,6 +43,7 @@ def open_cogs(
     crs: SomeCRS | None = None,
     resolution: float | tuple[float, float] | None = None,
     grid: GeoBox | None = None,
+    like: xr.DataArray | xr.Dataset | None = None,
     groupby: GroupBy = "mosaic",
     composite: Composite = "first",
     exclude: SomeFlags = (),
@@ -77,7 +81,10 @@ def open_cogs(
     crs, resolution, grid
         Grid of the layer: a CRS, a pixel size in CRS units, or a GeoBox. By default the CRS and resolution that all
         files share. `crs="native"` returns a tree without reprojection; bands of several pixel sizes then require a
-        resolution, to which the others are resampled.
+        resolution, to which the others are resampled. The pixels of files without any georeference (PNG, BMP, …) are
+        those of `grid`, and have its shape.
+    like
+        Layer whose grid is `grid`.
     groupby
         Grouping of scenes into time steps. "mosaic": all scenes, without a time dimension. `None`: one step per scene.
         "time", "day" (UTC), "solar_day" (solar time at the scene's center), or a pandas frequency such as "MS" or "7D".
@@ -130,7 +137,8 @@ def open_cogs(
     InputError
         If no file matches, or a band is missing.
     ReadError, CRSError, GridError
-        If a file cannot be opened, has no CRS, or files disagree in CRS or resolution and none is given.
+        If a file cannot be opened, has no CRS, or no geotransform and no grid of its shape is given; or files disagree
+        in CRS or resolution and none is given.
 
     Examples
     --------
@@ -142,7 +150,10 @@ def open_cogs(
         product = products.get(product)
     files, product = gather_files(paths, product, bands=bands, exclude=exclude)
     credentials = make_credentials(sign, env)
-    read = headers(files, crs=source_crs, credentials=credentials)
+    grid = _grid_option(grid, like)
+    read = _headers(files, source_crs, grid, credentials)
+    if any(header.grid is grid for header in read):
+        credentials = replace(credentials or Credentials(), georeferenced=False)  # else rasterio warns at each open
     if product is not None:
         scenes, metadata = product_scenes(
             read, product, categorical=categorical, exclude=exclude, rescale=rescale, hide_quality=bands is None
@@ -170,3 +181,29 @@ def open_cogs(
         name=name or (product.name if product else None),
     )  # fmt: skip
     return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
+
+
+def _grid_option(grid: GeoBox | None, like: xr.DataArray | xr.Dataset | None) -> GeoBox | None:
+    """Return the grid that the caller chooses, by itself or by a layer."""
+    if like is None:
+        return None if grid is None else grid_of(grid)
+    if grid is not None:
+        raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
+    return grid_of(like)
+
+
+def _headers(
+    files: Sequence[str], crs: SomeCRS | None, grid: GeoBox | None, credentials: Credentials | None
+) -> list[Header]:
+    """Return the headers of files; errors name the arguments of `open_cogs`."""
+    try:
+        return headers(files, crs=crs, grid=grid, credentials=credentials)
+    except CRSError as error:
+        match error.argument:
+            case "crs":
+                remedy = "Pass {source_crs:'EPSG:…'} if you know it."
+            case "grid" if grid is None:
+                remedy = "Pass {like} a layer whose pixels are those of the file."
+            case _:
+                raise
+        raise CRSError(error.problem, remedy=f"{remedy} Or {error.remedy[0].lower()}{error.remedy[1:]}") from error

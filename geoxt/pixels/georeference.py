@@ -1,0 +1,64 @@
+"""The grid of an open raster file: its CRS and geotransform, or a grid that the caller states for its pixels."""
+
+from __future__ import annotations
+
+import rasterio
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import CRSError, GridError
+from geoxt.grid import crs_name, parse_crs
+from geoxt.pixels.credentials import redact_url
+from geoxt.types import SomeCRS
+
+
+def file_grid(
+    file: rasterio.DatasetReader, href: str, *, crs: SomeCRS | None = None, grid: GeoBox | None = None
+) -> GeoBox:
+    """Return the grid of a file's pixels.
+
+    Parameters
+    ----------
+    file
+        The open file.
+    href
+        Its path or URL, for messages.
+    crs
+        CRS of a file without one.
+    grid
+        Grid of the pixels of a file that has no geotransform, control points or RPCs, if it has their shape.
+
+    Raises
+    ------
+    CRSError
+        If the file has no CRS and none is given; or no geotransform, and no grid of its shape is given.
+    """
+    name, file_crs = redact_url(href), file.crs or crs
+    if not file.transform.is_identity:  # rasterio returns the identity for a file without a geotransform
+        if file_crs is not None:
+            return GeoBox(file.shape, file.transform, parse_crs(file_crs))
+        remedy = "Write it into the file first (gdal_edit.py -a_srs)."
+        raise CRSError(f"Cannot georeference {name}: the file has no CRS.", remedy=remedy, argument="crs")
+    points = "ground control points" if file.gcps[0] else "rational polynomial coefficients" if file.rpcs else ""
+    if points:
+        problem = f"Cannot georeference {name}: the file has no geotransform, only {points}."
+        raise CRSError(problem, remedy=f"Warp it to a grid first (gdalwarp {'-tps' if file.gcps[0] else '-rpc'}).")
+    if grid is not None and grid.shape == file.shape:
+        if file.crs is not None and parse_crs(file.crs) != grid.crs:
+            own, other = crs_name(parse_crs(file.crs)), crs_name(grid.crs)
+            problem = (
+                f"Cannot take the pixels of {name} as those of the grid: the file is in {own}, the grid in {other}."
+            )
+            raise CRSError(problem, remedy="Pass the {grid} of its pixels.", argument="grid")
+        return grid
+    size = f"{file.shape[0]} x {file.shape[1]} pixels"
+    if grid is not None:
+        problem = (
+            f"Cannot take the pixels of {name} as those of the grid, as the file has no geotransform: it has {size}"
+        )
+        remedy = (
+            "Pass a {grid} of the file's shape. Or write a geotransform or world file first (gdal_edit.py -a_ullr)."
+        )
+        raise GridError(f"{problem}, the grid {grid.shape[0]} x {grid.shape[1]}.", remedy=remedy, argument="grid")
+    lacks = "no geotransform" if file_crs is not None else "neither a CRS nor a geotransform"
+    remedy = "Write a geotransform or world file first (gdal_edit.py -a_ullr)."
+    raise CRSError(f"Cannot georeference {name} ({size}): the file has {lacks}.", remedy=remedy, argument="grid")
