@@ -28,6 +28,8 @@ class MapEncoding:
     """Dtype of the map."""
     nodata: float
     """Value of pixels that are not valid."""
+    all_finite: bool = False
+    """Whether all channels of a valid pixel must be finite, as those of classes; else any of them."""
 
     @property
     def leading_shape(self) -> tuple[int, ...]:
@@ -38,7 +40,7 @@ class MapEncoding:
     def token(self) -> Any:
         """All fields, for dask's tokens."""
         codes = None if self.codes is None else self.codes.tolist()
-        return self.channels, codes, str(self.dtype), str(self.nodata)
+        return self.channels, codes, str(self.dtype), str(self.nodata), self.all_finite
 
     def encode(self, means: Floats) -> Array:
         """Return pixels of the map for blended values (channel, …)."""
@@ -84,6 +86,8 @@ class RowAccumulator:
         assert self._top is not None
         target = part.within(Window(self._top, self.window.col, *self._weights.shape))
         source = part.within(output.window)
+        if output.finite is not None:
+            weights = weights * output.finite[source]
         self._sums[:, *target] += output.values[:, *source] * weights
         self._weights[target] += weights
         self._valid[target] |= output.valid[source]
@@ -109,6 +113,7 @@ class RowAccumulator:
         valid, weights = self._valid[source], self._weights[source]
         if not valid.any():
             return
-        # In place: the sums of these rows are not needed any more. Weights are 0 only where no tile is valid.
+        # In place: the sums of these rows are not needed any more. Weights are 0 only where no tile
+        # is valid, or no output is finite.
         means = np.divide(self._sums[:, source], weights, out=self._sums[:, source], where=weights > 0)
         np.copyto(self._map[..., target, :], self.encoding.encode(means), where=valid, casting="same_kind")

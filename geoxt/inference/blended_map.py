@@ -17,7 +17,7 @@ from geoxt.inference.thread_pool import prefetch
 from geoxt.inference.tile_cache import TileCache, TileOutput
 from geoxt.inference.tile_reader import StepReader, TileReader
 from geoxt.inference.tiles import Lattice
-from geoxt.types import Array
+from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
 _ONE_BLOCK = threading.RLock()
@@ -122,13 +122,19 @@ class BlendedMap:
         has_valid = [bool(valid.any()) for valid in output_valid]
         outputs = self.runner(np.stack(images), np.stack(image_valid)) if any(has_valid) else None
         return [
-            TileOutput(
-                window=tile,
-                values=outputs[index] if outputs is not None and has_valid[index] else None,
-                valid=output_valid[index],
-            )
+            TileOutput(window=tile, values=None, valid=output_valid[index])
+            if outputs is None or not has_valid[index]
+            else self._tile_output(tile, outputs[index], output_valid[index])
             for index, tile in enumerate(tiles)
         ]
+
+    def _tile_output(self, tile: Window, values: Array, valid: Mask) -> TileOutput:
+        """Return the output of a tile; pixels whose values are not finite are not valid, and have no weight."""
+        is_finite = np.isfinite(values)
+        if is_finite.all():
+            return TileOutput(window=tile, values=values, valid=valid)
+        finite = is_finite.all(axis=0) if self.encoding.all_finite else is_finite.any(axis=0)
+        return TileOutput(window=tile, values=np.where(finite, values, 0), valid=valid & finite, finite=finite)
 
 
 def _batches(tiles: list[Window], batch_size: int) -> Iterator[tuple[Window, ...]]:

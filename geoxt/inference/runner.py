@@ -45,6 +45,7 @@ class Runner:
         """Return a runner of a copy of a model in its current state, so that further training does not change maps."""
         if batch_size < 1:
             raise InputError(f"Cannot predict in batches of {batch_size} tiles.", remedy="Pass {batch_size:1} or more.")
+        _require_finite_weights(model)
         frozen = copy.deepcopy(model).eval()
         return cls(model=frozen, digest=fingerprint(frozen), stage=stage, head=head, batch_size=batch_size)
 
@@ -84,6 +85,12 @@ class Runner:
             images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
             valid = np.concatenate([valid, np.zeros((missing, *valid.shape[1:]), bool)])
         result: Array = self._run(images, valid)[:count].float().cpu().numpy()
+        if isinstance(self.model, Network) and not np.isfinite(result).any():
+            raise InputError(
+                f"Cannot predict with this model: none of its outputs for {count} tiles is finite.",
+                remedy="Pass a {model} whose training did not diverge, or mark pixels of extreme values as nodata.",
+                argument="model",
+            )
         return result
 
     def _run(self, images: Array, valid: Mask) -> Tensor:
@@ -134,6 +141,18 @@ class Runner:
             f"Cannot map with this model: its output is a {type(output).__name__}.",
             remedy="Pass a {model} whose outputs are tensors. Or pass {head} to select one.",
         )
+
+
+def _require_finite_weights(model: nn.Module) -> None:
+    """Raise if a weight of a model is NaN or infinite, as after a training that diverged."""
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise InputError(
+                f"Cannot predict with this model: its weights {name!r} are not finite.",
+                remedy="Train it again with a lower learning rate, and pass that {model}.",
+                value=name,
+                argument="model",
+            )
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -129,9 +129,9 @@ def predict(
         `flag_colors`, else ([time,] band, y, x). Its values do not depend on chunks, cluster or number of cores: tiles
         have fixed positions in the layer, and each batch runs on one core. The model is copied in its current state.
 
-        A time step of a pixel is valid if all bands are. Pixels that are not valid are `_FillValue`: for change if
-        either date is missing, for series if all dates are. Missing dates of a series are passed to the model as the
-        mean of each band.
+        A time step of a pixel is valid if all bands are. Pixels that are not valid, or for which the model's output is
+        not finite, are `_FillValue`: for change if either date is missing, for series if all dates are. Missing dates
+        of a series are passed to the model as the mean of each band.
     xarray.DataTree
         Of a tree: such a map for each node, named "prediction", on the grid of the node.
 
@@ -139,7 +139,7 @@ def predict(
     ------
     InputError
         If the layer lacks a band of the model, a Dataset has no or several images, or `output` does not fit the model's
-        task.
+        task, or the model has weights or outputs that are not finite.
 
     Examples
     --------
@@ -250,11 +250,14 @@ def _numbered(channels: int) -> Legend:
 
 def _encoding(kind: OutputKind, classes: Legend, channels: int, card: Card | None) -> MapEncoding:
     if not kind.argmax:
-        return MapEncoding(channels=channels, codes=None, dtype=np.dtype("float32"), nodata=np.nan)
+        return MapEncoding(
+            channels=channels, codes=None, dtype=np.dtype("float32"), nodata=np.nan, all_finite=kind.classes
+        )
     nodata = _nodata(classes, card)
     values = [*classes.codes, nodata]
     dtype = np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
-    return MapEncoding(channels=channels, codes=np.array(classes.codes, dtype), dtype=dtype, nodata=nodata)
+    codes = np.array(classes.codes, dtype)
+    return MapEncoding(channels=channels, codes=codes, dtype=dtype, nodata=nodata, all_finite=True)
 
 
 def _nodata(classes: Legend, card: Card | None) -> int:

@@ -23,17 +23,21 @@ class TileOutput:
     """float32 (channel, height, width); `None` if no pixel is valid."""
     valid: Mask
     """(height, width)."""
+    finite: Mask | None = None
+    """Pixels whose values are finite, (height, width); `None` if all are. The values of the others are 0."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
-        return self.valid.nbytes + (0 if self.values is None else self.values.nbytes)
+        arrays = (self.valid, self.values, self.finite)
+        return sum(array.nbytes for array in arrays if array is not None)
 
     def crop(self, window: Window) -> TileOutput:
         """Return a copy of the part in a window."""
         rows, cols = window.within(self.window)
         values = None if self.values is None else self.values[:, rows, cols].copy()
-        return TileOutput(window=window, values=values, valid=self.valid[rows, cols].copy())
+        finite = None if self.finite is None else self.finite[rows, cols].copy()
+        return TileOutput(window=window, values=values, valid=self.valid[rows, cols].copy(), finite=finite)
 
 
 class TileCache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -19,7 +20,7 @@ class Card:
     Raises
     ------
     InputError
-        If the task is unknown, or the numbers of bands, means and standard deviations differ.
+        If the task is unknown, or the numbers of bands, means and standard deviations differ or are not finite.
     """
 
     task: str
@@ -51,6 +52,12 @@ class Card:
             count = f"{len(self.bands)} bands, {len(self.mean)} means and {len(self.std)} standard deviations"
             msg = f"Cannot make a model card with {count}."
             raise InputError(msg, remedy="Pass {bands}, {mean} and {std} of equal length.")
+        for band, mean, std in zip(self.bands, self.mean, self.std, strict=True):
+            if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+                msg = f"Cannot scale the band {band!r} by a mean of {mean:g} and a standard deviation of {std:g}."
+                raise InputError(
+                    msg, remedy="Pass {mean} and {std}, finite numbers, and a deviation above 0.", value=band
+                )
 
     @property
     def kind(self) -> TaskKind:

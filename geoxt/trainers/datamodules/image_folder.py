@@ -241,7 +241,11 @@ def classify(
         batch = resized(part, size).contiguous(memory_format=torch.channels_last)
         logits = [network(dihedral(batch, turns=turns, flip=flip)) for turns, flip in symmetries]
         probabilities.append(torch.stack([values.softmax(dim=1) for values in logits]).mean(dim=0))
-    return torch.cat(probabilities)
+    result = torch.cat(probabilities)
+    if not bool(result.isfinite().all()):
+        msg = "Cannot classify the images: the model's outputs are not finite."
+        raise InputError(msg, remedy="Train it again with a lower learning rate.")
+    return result
 
 
 def score_images(network: Any, path: SomePath, *, size: int | None = None, flips: bool = True) -> dict[str, float]:
@@ -259,8 +263,11 @@ def score_images(network: Any, path: SomePath, *, size: int | None = None, flips
     Raises
     ------
     InputError
-        If a folder is named after no class.
+        If the model is no classifier, or a folder is named after no class.
     """
+    if network.card.task != "classification":
+        msg = f"Cannot score a model for {network.card.task} on a folder of images per class."
+        raise InputError(msg, remedy="Pass a classifier.", value=network.card.task)
     images, labels, classes = read_image_folder(path)
     known = list(network.card.names)
     unknown = [name for name in classes if name not in known]

@@ -15,11 +15,12 @@ from geoxt.models import Card, Network
 from geoxt.models.network import CARD
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
+from geoxt.trainers.loop.finite_loss import FiniteLoss
 from geoxt.trainers.loop.optimizers import configure
 from geoxt.trainers.selfsup.encoder import Encoder
 from geoxt.trainers.selfsup.methods import METHODS, Method
 from geoxt.trainers.selfsup.views import Views
-from geoxt.trainers.tasks.targets import Batch, entry, validity
+from geoxt.trainers.tasks.targets import Batch, entry, mask_nonfinite, validity
 
 Positives = Literal["same", "times", "neighbours"]
 """Positive pairs: two views of one image, two times of one location, or two neighboring locations."""
@@ -116,6 +117,10 @@ class SelfSupervised(pl.LightningModule):
         del batch_idx
         self._loss(batch, "val")
 
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Return the callback that raises if a loss is not finite."""
+        return [FiniteLoss()]
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take an optimizer step, then update the state of the method, such as a momentum encoder."""
         super().optimizer_step(*args, **kwargs)
@@ -161,6 +166,7 @@ class SelfSupervised(pl.LightningModule):
         return normalized if valid is None else normalized.where(valid.unsqueeze(-3), 0)
 
     def _loss(self, batch: Batch, stage: str) -> Tensor:
+        batch = mask_nonfinite(batch, "image")
         image = entry(batch, "image")
         sources = self._view_sources(self._normalized(image, validity(batch, "image")))
         loss: Tensor = self.method.loss(self.encoder, [self.views(source) for source in sources])

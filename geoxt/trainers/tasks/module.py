@@ -12,13 +12,14 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, LabelError
 from geoxt.metrics.label_codes import Codes
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
+from geoxt.trainers.loop.finite_loss import FiniteLoss
 from geoxt.trainers.loop.optimizers import configure
 from geoxt.trainers.tasks.class_weights import balanced, class_counts
 from geoxt.trainers.tasks.detection_targets import Instances, detection_targets, turn
@@ -30,6 +31,8 @@ from geoxt.trainers.tasks.targets import Batch, entry, mask_nonfinite, validity
 Transform = Callable[[Batch], Batch]
 """Augmentation of training batches, such as a module of `geoxt.transforms`."""
 
+MIN_CLASSES = 2
+"""Minimum number of mutually exclusive classes."""
 _WEIGHTS = "class_weights"
 """Checkpoint key of the class weights."""
 
@@ -70,6 +73,11 @@ class Task(pl.LightningModule):
         self.recipe = recipe or Recipe()
         self.supervision = supervision_of(card.task)
         self.kind = self.supervision.kind
+        if self.kind.is_categorical and len(card.codes) < MIN_CLASSES:
+            classes = ", ".join(card.names) or "none"
+            msg = f"Cannot train {card.task} on the classes {classes}: one class leaves nothing to tell apart."
+            remedy = "Pass labels of two classes or more, such as a class for everything else."
+            raise LabelError(msg, remedy=remedy, value=card.codes)
         keys = {"image": "image", "target": self.kind.key or "", **(names or {})}
         self.image_key, self.target_key = keys["image"], keys["target"]
         self.transform = transform
@@ -137,6 +145,10 @@ class Task(pl.LightningModule):
         """Update the test metric with a batch."""
         del batch_idx
         self._score(batch, "test")
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Return the callback that raises if a loss is not finite."""
+        return [FiniteLoss()]
 
     def on_fit_start(self) -> None:
         """Compute balanced class weights from the training data if the recipe asks; keep them when resuming."""
@@ -211,7 +223,12 @@ class Task(pl.LightningModule):
             msg = f"Cannot weight {classes} classes by class_weights={given!r}."
             remedy = f"Pass {{class_weights}} with {classes} numbers, or {{class_weights:'balanced'}}."
             raise InputError(msg, remedy=remedy, value=given, argument="class_weights")
-        return torch.tensor(given, dtype=torch.float32)
+        weights = torch.tensor(given, dtype=torch.float32)
+        if not bool(weights.isfinite().all()) or float(weights.min()) < 0 or not bool(weights.any()):
+            msg = f"Cannot weight classes by class_weights={given!r}."
+            remedy = "Pass {class_weights}, finite numbers of 0 or more, not all 0. Or pass {class_weights:'balanced'}."
+            raise InputError(msg, remedy=remedy, value=given, argument="class_weights")
+        return weights
 
     def _augment(self, batch: Batch) -> Batch:
         layers = (self.image_key, self.target_key) if self.kind.target == "pixels" else (self.image_key,)

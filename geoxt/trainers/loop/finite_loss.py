@@ -1,0 +1,95 @@
+"""The Lightning callback that stops a run whose loss is not finite, before the weights follow it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from geoxt.errors import InputError
+from geoxt.metrics.label_codes import IGNORE
+
+_REMEDY = (
+    "Lower lr of the recipe, check its class_weights, and mark pixels of extreme values as nodata. "
+    "Or pass {max_gradient_norm:1}."
+)
+
+
+class FiniteLoss(pl.Callback):
+    """Raises if the loss of a batch, or the mean loss of validation or test, is not finite.
+
+    The loss is checked after the backward pass: the wait for the device then hides behind its computation, and the
+    optimizer has not yet stepped.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loss: Tensor | None = None
+        self._batch: Any = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the batch, whose classes the error names."""
+        del trainer, pl_module, batch_idx
+        self._batch = batch
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        """Remember the loss of the batch."""
+        del trainer, pl_module
+        self._loss = loss.detach()
+
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise if the loss of the batch is not finite.
+
+        Raises
+        ------
+        InputError
+            With the classes, or the largest value, of the batch's labels.
+        """
+        loss, batch = self._loss, self._batch
+        self._loss = self._batch = None
+        if loss is None or bool(loss.isfinite()):
+            return
+        where = f"batch {trainer.fit_loop.batch_idx + 1} of epoch {trainer.current_epoch + 1}"
+        msg = f"Cannot train on: the loss of {where} is {float(loss):g}{_labels(pl_module, batch)}."
+        raise InputError(msg, remedy=_REMEDY, value=float(loss))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise if the mean validation loss is not finite."""
+        del pl_module
+        _require_finite(trainer, "val")
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise if the mean test loss is not finite."""
+        del pl_module
+        _require_finite(trainer, "test")
+
+
+def _require_finite(trainer: pl.Trainer, stage: str) -> None:
+    loss = trainer.callback_metrics.get(f"{stage}/loss")
+    if loss is not None and not bool(torch.as_tensor(loss).isfinite()):
+        msg = f"Cannot score the model: {stage}/loss is {float(loss):g}, so that its outputs are not finite."
+        raise InputError(msg, remedy=_REMEDY, value=float(loss))
+
+
+def _labels(module: Any, batch: Any) -> str:
+    """Return the classes of a batch, or the range of its values, as the end of a sentence; empty if it has none."""
+    supervision = getattr(module, "supervision", None)
+    if supervision is None or supervision.target is None:
+        return ""
+    target = module.target(batch)
+    if not module.kind.is_categorical or target.is_floating_point():
+        known = target[~target.isnan()]
+        return f"; its labels are from {float(known.min()):g} to {float(known.max()):g}" if len(known) else ""
+    names = module.card.legend.distinct_names
+    classes = [names[index] for index in torch.unique(target[target != IGNORE]).tolist()]
+    listed = f"its labels are of the classes {', '.join(classes)}" if classes else "none of its pixels is labelled"
+    weights = module.class_weights
+    return f"; {listed}" if weights is None else f"; {listed}, the class weights are {_rounded(weights)}"
+
+
+def _rounded(weights: Tensor) -> str:
+    return ", ".join(f"{weight:.4g}" for weight in weights.tolist())
