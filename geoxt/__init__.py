@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt.alignment import align as align
     from geoxt.alignment import intersection as intersection
     from geoxt.alignment import union as union
+    from geoxt.bridge import warm as warm
     from geoxt.inference import detect as detect
     from geoxt.inference import predict as predict
     from geoxt.layers import open_cogs as open_cogs
@@ -55,6 +56,7 @@ _MODULE_OF = {
     "to_cog": "geoxt.writers",
     "to_zarr": "geoxt.writers",
     "union": "geoxt.alignment",
+    "warm": "geoxt.bridge",
 }
 """Module of each function and class of the package."""
 _MODULES = (
@@ -96,6 +98,7 @@ __all__ = [
     "trainers",
     "transforms",
     "union",
+    "warm",
     "writers",
 ]
 

@@ -17,7 +17,7 @@ import geoxt
 PACKAGE = Path(__file__).parents[1] / "geoxt"
 FLOORS = (
     "errors types storage retry tasks _version",
-    "template grid footprints windows legend trees testing",
+    "template grid footprints windows legend trees progress testing",
     "models transforms",
     "pixels",
     "source",
@@ -40,7 +40,7 @@ LIGHTNING = {"lightning", "pytorch_lightning"}
 TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "segmentation_models_pytorch"}
 FORBIDDEN = {
     "errors types storage retry tasks _version": TORCH | {"matplotlib", "rasterio", "xarray", "dask"},
-    "template grid footprints windows legend trees testing": TORCH | {"matplotlib"},
+    "template grid footprints windows legend trees progress testing": TORCH | {"matplotlib"},
     "layers regions samplers splits datasets alignment writers": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
     "pixels source bridge metrics": LIGHTNING | {"matplotlib"},

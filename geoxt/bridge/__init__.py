@@ -9,6 +9,7 @@ from geoxt.bridge.sample_dataset import SampleDataset
 from geoxt.bridge.statistics import BandStatistics, RunningMoments, statistics
 from geoxt.bridge.to_torch import to_torch
 from geoxt.bridge.to_xarray import to_xarray
+from geoxt.bridge.warm import warm
 from geoxt.bridge.window_dataset import WindowDataset
 from geoxt.bridge.window_stream import WindowStream
 
@@ -30,4 +31,5 @@ __all__ = [
     "statistics",
     "to_torch",
     "to_xarray",
+    "warm",
 ]

@@ -35,6 +35,7 @@ COMMANDS = {
     },
     "Speed": {
         "bench": "measure how fast windows are read from files",
+        "cache": "show or remove cached blocks of compressed files",
     },
 }
 """One-line description of each command, by group."""
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "predict": _predict,
         "datasets": _datasets,
         "bench": _bench,
+        "cache": _cache,
     }
     try:
         commands[args.command](args)
@@ -98,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_datasets(commands)
     _add_bench(commands)
+    _add_cache(commands)
     return top
 
 
@@ -265,6 +268,25 @@ def _add_datasets(commands: Any) -> None:
 
 def _datasets(args: argparse.Namespace) -> None:
     _module("geoxt.cli.datasets").run(args, print, progress=sys.stderr.isatty())
+
+
+def _add_cache(commands: Any) -> None:
+    cache = commands.add_parser(
+        "cache",
+        description="Show or remove the cache of decoded blocks, which open_cogs and open_stac fill if cache= or "
+        "GEOXT_BLOCK_CACHE names a folder.",
+    )
+    cache.add_argument("action", choices=["info", "clear"], help="show size and files, or remove all of them")
+    cache.add_argument(
+        "--folder",
+        metavar="DIR[:SIZE]",
+        help="folder of the cache (default: GEOXT_BLOCK_CACHE, else a folder in the user's cache folder)",
+    )
+
+
+def _cache(args: argparse.Namespace) -> None:
+    module = _module("geoxt.cli.caching")
+    print((module.cache_info if args.action == "info" else module.cache_clear)(args.folder))
 
 
 def _add_bench(commands: Any) -> None:

@@ -26,10 +26,10 @@ from geoxt.inference.tile_reader import TileReader
 from geoxt.inference.tiles import Lattice
 from geoxt.legend import Legend
 from geoxt.models.network import Network
+from geoxt.progress import progress_bar
 from geoxt.source import stack_bands, view_of
 from geoxt.types import Array, Mask, SomePath, SomeSize
 from geoxt.windows import Window, parse_size
-from geoxt.writers.blocks import progress_bar
 
 _EDGE = 1.5
 """Pixels: a box this close to an edge of its tile is taken as truncated by it."""

@@ -16,6 +16,7 @@ from geoxt.layers.stac.filters import SomeTimes
 from geoxt.layers.stac.layouts import StacConfig
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.legend import Legend
+from geoxt.pixels.block_cache import SomeCache
 from geoxt.pixels.credentials import Sign
 from geoxt.types import Resampling, SomeCRS
 
@@ -39,6 +40,7 @@ class OpenOptions(TypedDict, total=False):
     errors: Literal["raise", "nodata"]
     sign: Sign | None
     env: Mapping[str, object] | None
+    cache: SomeCache
     name: str | None
 
 

@@ -20,6 +20,7 @@ from rasterio.env import getenv, hasenv, setenv
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.errors import ReadError
+from geoxt.pixels.block_cache import BlockCache, SomeCache, parse_block_cache
 from geoxt.pixels.remote import CACHE_BYPASS, SETTINGS, is_remote
 
 Sign = Callable[[str], str]
@@ -53,6 +54,8 @@ class Credentials:
     """GDAL configuration options, (name, value) pairs."""
     georeferenced: bool = True
     """Whether rasterio may warn about files without a geotransform."""
+    cache: BlockCache | None = None
+    """Cache of decoded blocks."""
 
     def open(self, href: str, **options: Any) -> rasterio.DatasetReader:
         """Open a file by its signed address, with the GDAL options set."""
@@ -122,17 +125,22 @@ DATA_FOLDERS = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
 """Options that rasterio sets itself, to folders of this installation: another machine has its own."""
 
 
-def make_credentials(sign: Sign | None, env: Mapping[str, object] | None) -> Credentials | None:
+def make_credentials(
+    sign: Sign | None, env: Mapping[str, object] | None, cache: SomeCache = None
+) -> Credentials | None:
     """Return the credentials for a signer and GDAL options, with those of an enclosing `rasterio.Env` as defaults.
 
     Secrets of the enclosing `rasterio.Env` are left out: pass them in `env`, or set them in the workers' environment.
-    `None` if there is neither a signer nor an option.
+    `None` if there is neither a signer nor an option nor a block cache.
     """
     enclosing = {k: v for k, v in (getenv() if hasenv() else {}).items() if not SECRET.search(str(k))}
     for name in DATA_FOLDERS:
         enclosing.pop(name, None)
     chosen = {str(k).upper(): _text(v) for k, v in {**enclosing, **(env or {})}.items()}
-    return Credentials(sign=sign, env=tuple(sorted(chosen.items()))) if sign is not None or chosen else None
+    block_cache = parse_block_cache(cache)
+    if sign is None and not chosen and block_cache is None:
+        return None
+    return Credentials(sign=sign, env=tuple(sorted(chosen.items())), cache=block_cache)
 
 
 def redact_url(text: str) -> str:

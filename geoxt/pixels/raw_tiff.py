@@ -32,28 +32,28 @@ ORDER = {"little": b"II", "big": b"MM"}[sys.byteorder]
 _local = threading.local()
 
 
-class RawTiff:
-    """An uncompressed GeoTIFF whose blocks can be read without GDAL.
+class RawBlocks:
+    """Uncompressed blocks of equal size in a file, read without GDAL.
 
     Parameters
     ----------
-    file
-        The open dataset.
     descriptor
-        A file descriptor of the same file; closed with this object.
-    offsets
-        (plane, row, column) of blocks: bytes from the start of the file; 0 for a sparse block, which is not stored.
+        File descriptor, which the caller closes.
+    dtype
+        Data type of the pixels, in the byte order of this machine.
+    block
+        Rows and columns of a block. Those at the right and bottom edges are stored in full.
+    samples
+        Number of bands stored pixel by pixel; 1 if each band has blocks of its own.
     """
 
-    def __init__(self, file: rasterio.DatasetReader, descriptor: int, offsets: Array) -> None:
-        self._descriptor, self._offsets = descriptor, offsets.tolist()
-        self._dtype = np.dtype(file.dtypes[0])
-        self._block = file.block_shapes[0]
-        self._contiguous = file.count > 1 and file.interleaving == Interleaving.pixel
-        self._samples = file.count if self._contiguous else 1
+    def __init__(self, descriptor: int, dtype: np.dtype[Any], block: tuple[int, int], samples: int = 1) -> None:
+        self._descriptor, self._dtype, self._block = descriptor, dtype, block
+        self._samples, self._contiguous = samples, samples > 1
 
-    def __del__(self) -> None:
-        os.close(self._descriptor)
+    def _start(self, band: int, down: int, across: int) -> int:
+        """Return the position of a band's block in bytes; 0 if it is not stored."""
+        raise NotImplementedError
 
     def read(self, bands: Sequence[int], window: Window, out: Array | None = None) -> Array | None:
         """Return the values (band, height, width) of a window inside the file; `None` if only GDAL can read it.
@@ -87,7 +87,7 @@ class RawTiff:
 
     def _strip(self, band: int, down: int, across: int, first: int, rows: int) -> Array | None:
         """Return rows of a block: (rows, block width, samples), overwritten by the next call of this thread."""
-        start = self._offsets[0 if self._contiguous else band - 1][down][across]
+        start = self._start(band, down, across)
         if not start:
             return None
         width = self._block[1] * self._samples
@@ -96,6 +96,33 @@ class RawTiff:
         if os.preadv(self._descriptor, [buffer[:size].data], start + first * width * self._dtype.itemsize) != size:
             return None  # truncated: GDAL reports the error
         return buffer[:size].view(self._dtype).reshape(rows, self._block[1], self._samples)
+
+
+class RawTiff(RawBlocks):
+    """An uncompressed GeoTIFF whose blocks can be read without GDAL.
+
+    Parameters
+    ----------
+    file
+        The open dataset.
+    descriptor
+        A file descriptor of the same file; closed with this object.
+    offsets
+        (plane, row, column) of blocks: bytes from the start of the file; 0 for a sparse block, which is not stored.
+    """
+
+    def __init__(self, file: rasterio.DatasetReader, descriptor: int, offsets: Array) -> None:
+        pixel_interleaved = file.count > 1 and file.interleaving == Interleaving.pixel
+        samples = file.count if pixel_interleaved else 1
+        super().__init__(descriptor, np.dtype(file.dtypes[0]), file.block_shapes[0], samples)
+        self._offsets = offsets.tolist()
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    def _start(self, band: int, down: int, across: int) -> int:
+        start: int = self._offsets[0 if self._contiguous else band - 1][down][across]
+        return start
 
 
 def open_raw(file: rasterio.DatasetReader, href: str) -> RawTiff | None:

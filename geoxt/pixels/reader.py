@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ from rasterio.errors import RasterioError
 
 from geoxt.errors import ReadError
 from geoxt.pixels import remote
+from geoxt.pixels.block_cache import BlockCache
+from geoxt.pixels.cached_blocks import CachedBlocks, open_blocks
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.gdal_retry import retry_read
 from geoxt.pixels.georeference import file_grid
@@ -74,19 +76,35 @@ class _Handle:
     longer than that. Both return the same bits.
     """
 
-    __slots__ = ("address", "file", "full", "raw", "reads", "stamp")
+    __slots__ = ("address", "blocks", "file", "full", "options", "raw", "reads", "stamp")
 
-    def __init__(self, file: rasterio.DatasetReader, address: str, *, full: bool, stamp: Any = None) -> None:
-        self.file, self.address, self.full, self.stamp = file, address, full, stamp
+    def __init__(
+        self, file: rasterio.DatasetReader, address: str, *, options: Mapping[str, Any], stamp: Any = None
+    ) -> None:
+        self.file, self.address, self.options, self.stamp = file, address, options, stamp
+        self.full = not options
         self.raw: RawTiff | None = None
         self.reads = 0
+        self.blocks: dict[BlockCache, CachedBlocks | None] = {}
 
     def read_raw(self, bands: Sequence[int], window: Window, out: Array | None) -> Array | None:
         """Return the pixels without GDAL; `None` for the first read, and for files that need GDAL."""
         self.reads += 1
-        if self.reads == 2 and self.full:
+        if self.reads == 2 and self.full and not self.blocks:
             self.raw = open_raw(self.file, self.address)
         return None if self.raw is None else self.raw.read(bands, window, out)
+
+    def cached_blocks(self, cache: BlockCache) -> CachedBlocks | None:
+        """Return the decoded blocks of the file in a cache; `None` if they cannot be cached."""
+        if cache not in self.blocks:
+            self.blocks[cache] = None
+            if self.reads < 2 and self.full:
+                self.raw = open_raw(self.file, self.address)
+            if self.stamp is not None and self.raw is None:
+                sidecars = [(name, _stamp(name)) for name in sorted(self.file.files)]
+                source = [os.path.abspath(self.address), sorted(self.options.items()), self.stamp, sidecars]  # noqa: PTH100
+                self.blocks[cache] = open_blocks(self.file, source, cache)
+        return self.blocks[cache]
 
 
 class _Handles(threading.local):
@@ -113,7 +131,7 @@ class _Handles(threading.local):
         if handle is not None:  # the file was replaced after it was opened
             self.drop(href)
         opened = _open(href, credentials, **options)
-        handle = self.open[key] = _Handle(opened, href, full=not options, stamp=stamp)
+        handle = self.open[key] = _Handle(opened, href, options=options, stamp=stamp)
         if len(self.open) > HANDLES:
             self.open.popitem(last=False)[1].file.close()
         return handle
@@ -318,7 +336,7 @@ def start_read(
     """
 
     def read_pixels(handle: _Handle) -> tuple[Array, Array | None]:
-        return _pixels(handle, bands, window, masks, out)
+        return _pixels(handle, bands, window, masks, out, None if credentials is None else credentials.cache)
 
     if _is_slow(href, credentials):
         return _start_remote(href, credentials, level, f"Cannot read {_where(href, window)}", read_pixels)
@@ -347,9 +365,14 @@ def _pixels(
     window: Window,
     masks: bool,  # noqa: FBT001
     out: Array | None,
+    cache: BlockCache | None,
 ) -> tuple[Array, Array | None]:
     bounds = ((window.row, window.row + window.height), (window.col, window.col + window.width))
     values = handle.read_raw(bands, window, out)
+    if values is None and cache is not None and (blocks := handle.cached_blocks(cache)) is not None:
+        cached = blocks.read_window(bands, window, masks=masks, out=out)
+        if cached is not None:
+            return cached
     if values is None:
         values = handle.file.read(list(bands), window=bounds)
     return values, _mask(handle.file, list(bands), bounds) if masks else None
@@ -370,7 +393,7 @@ def _start_remote(
     def make() -> _Handle:
         address = credentials.address(href)
         with _clear_gdal_cache_on_error(credentials, address):
-            return _Handle(credentials.open_at(address, **options), address, full=not options)
+            return _Handle(credentials.open_at(address, **options), address, options=options)
 
     def use_once() -> T:
         with remote.borrow_handle(href, (credentials.env, *options.items()), make) as handle:

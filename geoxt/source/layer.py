@@ -53,6 +53,11 @@ class View:
         return bool(getattr(self.source, "remote", False))
 
     @property
+    def cached(self) -> bool:
+        """Whether decoded blocks of files are cached."""
+        return getattr(self.source, "block_cache", None) is not None
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """Time steps, bands, rows, columns; 1 for a dimension that the layer lacks."""
         return len(self.times), len(self.bands), *self.grid.shape

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import ReadError, ReadWarning
 from geoxt.footprints import clip_to_footprints, outline, outlines
 from geoxt.grid import COINCIDE, full_window, pixel_offset
+from geoxt.pixels.block_cache import BlockCache
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.remote import is_remote
 from geoxt.pixels.resample import resample
@@ -66,6 +67,11 @@ class Mosaic:
     def remote(self) -> bool:
         """Whether any file is remote, so that many windows should be read concurrently."""
         return any(is_remote(a.href) for scene in self.scenes for a in scene.assets if a is not None)
+
+    @property
+    def block_cache(self) -> BlockCache | None:
+        """Cache of decoded blocks, or `None`."""
+        return None if self.credentials is None else self.credentials.cache
 
     @property
     def fill(self) -> float:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 from dask.delayed import delayed
-from tqdm import tqdm
 
+from geoxt.progress import default_client, progress_bar
 from geoxt.types import Array
 from geoxt.writers.staging import finished_blocks
 
@@ -74,12 +72,6 @@ def write_blocks(blocks: Blocks, save: Save, folder: Path, *, progress: bool | N
             bar.update()
 
 
-def progress_bar(total: int, label: str, *, unit: str, progress: bool | None, initial: int = 0) -> tqdm[Any]:
-    """Return a progress bar on standard error, shown if `progress`; by default if that is a terminal."""
-    disable = None if progress is None else not progress  # None: tqdm asks isatty()
-    return tqdm(total=total, desc=label, unit=unit, initial=initial, disable=disable)
-
-
 def _save_here(blocks: Blocks, save: Save, remaining: Sequence[int]) -> Iterator[int]:
     try:
         for index in remaining:
@@ -105,12 +97,8 @@ def _save_there(blocks: Blocks, save: Save, remaining: Sequence[int], client: An
 
 def _client(folder: Path) -> Any:
     """Return the client of the cluster that computes, if all its workers see the folder; else `None`."""
-    distributed: Any = sys.modules.get("distributed")
-    if distributed is None or dask.config.get("scheduler", None) not in {None, "dask.distributed", "distributed"}:
-        return None
-    try:
-        client = distributed.default_client()
-    except ValueError:
+    client = default_client()
+    if client is None:
         return None
     exists = client.run(Path.exists, folder)
     return client if exists and all(exists.values()) else None

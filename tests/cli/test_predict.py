@@ -9,14 +9,13 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from geoxt import cli
+from geoxt import cli, progress
 from geoxt.inference import predict
 from geoxt.layers import open_cogs
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD, PREFIX
 from geoxt.testing import make_grid, write_cog
-from geoxt.writers import blocks
 
 BANDS = ("green", "red", "nir")
 
@@ -103,7 +102,7 @@ def test_interrupt_leaves_no_partial_file(files, tmp_path, capsys, monkeypatch, 
         def update(self, n=1):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(blocks, "tqdm", InterruptingBar)
+    monkeypatch.setattr(progress, "tqdm", InterruptingBar)
     assert run(files, tmp_path / "map.tif", *TILES, "--bands", "red=B04", *options) == 130
     message = capsys.readouterr().err
     assert message.startswith("geoxt: interrupted")

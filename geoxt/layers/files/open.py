@@ -24,6 +24,7 @@ from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import CogOptions
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
+from geoxt.pixels.block_cache import SomeCache
 from geoxt.pixels.credentials import Credentials, Sign, make_credentials
 from geoxt.pixels.reader import Header
 from geoxt.types import Resampling, SomeCRS, SomePaths
@@ -56,6 +57,7 @@ def open_cogs(
     errors: Literal["raise", "nodata"] = "raise",
     sign: Sign | None = None,
     env: Mapping[str, object] | None = None,
+    cache: SomeCache = None,
     name: str | None = None,
 ) -> xr.DataArray | xr.DataTree:
     """Open raster files as one lazy layer, or as a tree with a layer for each CRS.
@@ -119,6 +121,11 @@ def open_cogs(
     env
         GDAL configuration options for opening files, in workers too. They override those of an enclosing
         `rasterio.Env`, except for secrets, which are not taken from it.
+    cache
+        Folder on a local disk for a cache of decoded blocks, or "FOLDER:SIZE" with a size such as "50GB" (the default);
+        True for a folder below the user's cache folder; False for none. By default the environment variable
+        GEOXT_BLOCK_CACHE. Compressed local files are then read at the speed of uncompressed local ones from the
+        second read of a block on, by any process.
     name
         Name of the layer.
 
@@ -149,7 +156,7 @@ def open_cogs(
     if isinstance(product, str):
         product = products.get(product)
     files, product = gather_files(paths, product, bands=bands, exclude=exclude)
-    credentials = make_credentials(sign, env)
+    credentials = make_credentials(sign, env, cache)
     grid = _grid_option(grid, like)
     read = _headers(files, source_crs, grid, credentials)
     if any(header.grid is grid for header in read):

@@ -24,6 +24,7 @@ from geoxt.layers.stac.match_products import match_products
 from geoxt.layers.stac.scenes import Choice, OpenItem, scenes_of, units_of
 from geoxt.layers.stac.sources import SomeItems, read_items
 from geoxt.layers.time import Composite, GroupBy
+from geoxt.pixels.block_cache import SomeCache
 from geoxt.pixels.credentials import Sign, make_credentials
 from geoxt.types import Resampling, SomeCRS
 
@@ -58,6 +59,7 @@ def open_stac(
     errors: Literal["raise", "nodata"] = "raise",
     sign: Sign | None = None,
     env: Mapping[str, object] | None = None,
+    cache: SomeCache = None,
     name: str | None = None,
 ) -> xr.DataArray | xr.DataTree:
     """Open STAC items as one lazy layer, or as a tree with a layer for each CRS.
@@ -126,6 +128,11 @@ def open_stac(
     env
         GDAL configuration options for opening files, such as {"AWS_REQUEST_PAYER": "requester"}, in workers too. They
         override those of an enclosing `rasterio.Env`, except for secrets, which are not taken from it.
+    cache
+        Folder on a local disk for a cache of decoded blocks, or "FOLDER:SIZE" with a size such as "50GB" (the default);
+        True for a folder below the user's cache folder; False for none. By default the environment variable
+        GEOXT_BLOCK_CACHE. Compressed local files are then read at the speed of uncompressed local ones from the
+        second read of a block on, by any process.
     name
         Name of the layer; by default its collection.
 
@@ -170,7 +177,7 @@ def open_stac(
     distinct = list(dict.fromkeys(layouts))
     bands_of = dict(zip(distinct, choose_bands(distinct, [bands] if isinstance(bands, str) else bands), strict=True))
     items = [OpenItem(item=i, layout=x, bands=bands_of[x]) for i, x in zip(stac_items, layouts, strict=True)]
-    credentials = make_credentials(sign, env)
+    credentials = make_credentials(sign, env, cache)
     choice = Choice(
         dtype=None if dtype is None else str(np.dtype(dtype)), nodata=nodata, rescale=rescale, exclude=exclude,
         credentials=credentials,
