@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from geoxt.errors import InputError
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.samplers.candidates import Candidates, draw_accepted
 from geoxt.samplers.constraints import Constraints, NodeOptions, Options, parse_constraints, size_in_pixels
+from geoxt.samplers.locality import block_groups, local_order
 from geoxt.samplers.node_samplers import layer_per_node, node_weights, sampled_area, sampler_per_node
 from geoxt.samplers.scene_ownership import SceneOwnership, scene_ownership
 from geoxt.samplers.sequence import Drawn, SeededSampler, Table, parse_length
@@ -47,7 +49,7 @@ class RandomSampler(SeededSampler):
     Raises
     ------
     InputError
-        If no window fits into the region.
+        If no window fits into the region, or `block` or `buffer` is not positive.
     OverlapError
         If no window fulfils `min_covered` and `min_valid`.
 
@@ -79,9 +81,13 @@ class RandomSampler(SeededSampler):
         length: int,
         seed: int = 0,
         weights: SomeData | None = None,
+        locality: Literal["block"] | None = None,
+        block: SomeSize | None = None,
+        buffer: int = 256,
         **options: Unpack[Options],
     ) -> None:
         self.length = parse_length(length)
+        self.buffer = _parse_buffer(locality, block, buffer)
         layers = {} if weights is None else layer_per_node(weights, nodes_of(data), "weights")
 
         def make(node: str, ds: xr.Dataset, node_options: NodeOptions) -> _RandomWindows:
@@ -92,7 +98,43 @@ class RandomSampler(SeededSampler):
 
         self.samplers = sampler_per_node(data, options, make)
         self.node_weights = node_weights(self.samplers, lambda sampler: sampler.weight)
+        self.block = None if locality is None else _locality_block(block, self.samplers, options)
         self._start(seed)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None, Table]:
+        """Return windows, time steps and nodes as without locality, in the order of `local_order` with it."""
+        table, steps, node_index = super()._draw(rng)
+        if self.block is None:
+            return table, steps, node_index
+        groups = block_groups(table, steps, node_index, self.block)
+        order = local_order(groups, rng, buffer=self.buffer)
+        return table[order], None if steps is None else steps[order], node_index[order]
+
+
+def _parse_buffer(locality: str | None, block: SomeSize | None, buffer: int) -> int:
+    if locality not in {None, "block"}:
+        raise InputError(
+            f"Cannot order windows by locality={locality!r}.", remedy="Pass 'block' or None.", argument="locality"
+        )
+    if locality is None and block is not None:
+        raise InputError(
+            "Cannot use block= without locality='block'.", remedy="Pass {locality:'block'} too.", argument="block"
+        )
+    if buffer < 1:
+        raise InputError(
+            f"Cannot mix windows in a buffer of {buffer}.", remedy="Pass {buffer:1} or more.", argument="buffer"
+        )
+    return buffer
+
+
+def _locality_block(
+    block: SomeSize | None, samplers: Mapping[str, _RandomWindows], options: Options
+) -> tuple[int, int]:
+    """Return height and width of the blocks in pixels; a size in CRS units is converted on the first node's grid."""
+    first = next(iter(samplers.values())).constraints
+    if block is None:
+        return first.size[0] * 4, first.size[1] * 4
+    return size_in_pixels(block, first.grid, options.get("units", "pixels"), what="block")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
