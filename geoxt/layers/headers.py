@@ -1,7 +1,8 @@
 """Headers of many files, read in threads and cached per folder.
 
-The cache of a folder is one JSON file in `storage.cache_folder("headers")`. An entry is valid while the size and the
-modification times of its file and of the `.aux.xml` beside it are unchanged.
+The cache of a folder is one JSON file in `storage.cache_folder("headers")`. An entry is valid while size, modification
+time and inode of its file, and of the files beside it that share its name up to a dot (masks, world files, projections,
+overviews, ENVI headers, `.aux.xml`), are unchanged.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,15 @@ from geoxt.pixels.reader import Header, read_header
 from geoxt.storage import atomic_write, cache_folder
 from geoxt.types import SomeCRS
 
-FORMAT = 3
+FORMAT = 4
 """Version of the cache layout; caches of other versions are discarded."""
 MIN_FILES = 16
 """Least number of files of one folder that is cached."""
 THREADS = 8
 """Local files read at a time."""
 
-Stamp = list[int]
+Stamp = list[Any]
+"""Size, modification time and inode of a file, and a hash of those of its sidecars."""
 
 
 def headers(
@@ -60,7 +63,7 @@ def headers(
     ReadError, CRSError, GridError
         If a file cannot be opened, has no CRS, or no geotransform and `grid` is not of its shape.
     """
-    stamps = {href: _stamp(href) for href in hrefs} if crs is None else {}
+    stamps = _stamps(hrefs) if crs is None else {}
     by_folder: dict[str, list[str]] = {}
     for href, stamp in stamps.items():
         if stamp is not None:
@@ -76,7 +79,8 @@ def headers(
         for href in by_folder[folder]:
             entry = cache.get(os.path.basename(href))  # noqa: PTH119
             if entry is not None and entry["stamp"] == stamps[href]:
-                result[href] = _decode(href, entry["header"])
+                with suppress(LookupError, TypeError, ValueError):  # of another shape than `_encode` writes: read again
+                    result[href] = _decode(href, entry["header"])
     missing = [href for href in hrefs if href not in result]
     if missing:
         threads = remote.THREADS if any(map(remote.is_remote, missing)) else THREADS
@@ -97,17 +101,44 @@ def _cache_file(home: Path, folder: str) -> Path:
     return home / f"{hashlib.sha256(folder.encode()).hexdigest()[:32]}.json"
 
 
-def _stamp(href: str) -> Stamp | None:
-    """Return size and modification times, or `None` if it is not a local file."""
+def _stamps(hrefs: Sequence[str]) -> dict[str, Stamp | None]:
+    """Return the stamp of each file; `None` for a file that is not local, or absent."""
+    stamps: dict[str, Stamp | None] = {}
+    listings: dict[str, dict[str, list[str]]] = {}
+    for href in hrefs:
+        try:
+            status = os.stat(href)  # noqa: PTH116 (a thousand times, without making paths)
+        except OSError:
+            stamps[href] = None
+            continue
+        folder, name = os.path.split(href)
+        if folder not in listings:
+            listings[folder] = _names_by_prefix(folder)
+        sidecars = [sidecar for sidecar in listings[folder].get(os.path.splitext(name)[0], []) if sidecar != name]  # noqa: PTH122
+        beside = [(sidecar, _version(os.path.join(folder, sidecar))) for sidecar in sorted(sidecars)]  # noqa: PTH118
+        stamps[href] = [
+            status.st_size, status.st_mtime_ns, status.st_ino, hashlib.sha256(repr(beside).encode()).hexdigest()[:16]
+        ]  # fmt: skip
+    return stamps
+
+
+def _names_by_prefix(folder: str) -> dict[str, list[str]]:
+    """Return the names in a folder by each of their prefixes that end before a dot: "a.tif.msk" by "a" and "a.tif"."""
+    by_prefix: dict[str, list[str]] = {}
+    with suppress(OSError):  # files can be readable in a folder that is not
+        for name in os.listdir(folder or "."):  # noqa: PTH208
+            parts = name.split(".")
+            for end in range(1, len(parts) + (len(parts) == 1)):
+                by_prefix.setdefault(".".join(parts[:end]), []).append(name)
+    return by_prefix
+
+
+def _version(path: str) -> tuple[int, int, int] | None:
     try:
-        file = os.stat(href)  # noqa: PTH116 (a thousand times, without making paths)
+        status = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
-    try:
-        sidecar_mtime = os.stat(f"{href}.aux.xml").st_mtime_ns  # noqa: PTH116
-    except OSError:
-        sidecar_mtime = 0
-    return [file.st_size, file.st_mtime_ns, sidecar_mtime]
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _load(path: Path, folder: str) -> dict[str, Any]:
@@ -117,7 +148,10 @@ def _load(path: Path, folder: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     valid = isinstance(content, dict) and content.get("format") == FORMAT and content.get("folder") == folder
-    return dict(content["files"]) if valid else {}
+    files = content.get("files") if valid else None
+    if not isinstance(files, dict):
+        return {}
+    return {name: e for name, e in files.items() if isinstance(e, dict) and {"stamp", "header"} <= e.keys()}
 
 
 def _save(path: Path, folder: str, cache: dict[str, Any]) -> None:
@@ -144,7 +178,12 @@ def _decode(href: str, content: dict[str, Any]) -> Header:
     shape, affine, crs = content["grid"]
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
     values["grid"] = GeoBox(tuple(shape), Affine(*affine), parse_crs(crs))
-    values["nodata"] = tuple(None if n is None else float(n) for n in content["nodata"])
+    values["nodata"] = tuple(None if n is None else _number(n) for n in content["nodata"])
     colors = content["colors"]
     values["colors"] = None if colors is None else {int(code): tuple(color) for code, color in colors}
     return Header(href=href, **values)
+
+
+def _number(text: str) -> float:
+    """Return an integer if the text is one: int64 nodata beyond 2**53 is no float."""
+    return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -41,6 +41,8 @@ if hasattr(os, "register_at_fork"):  # there is no fork on Windows
     os.register_at_fork(after_in_child=_unlock)
 
 _QUERY = re.compile(r"\?[^\s'\"?=]+=[^\s'\"]*")
+_URL_QUERY = re.compile(r"((?:\w://|/vsi)[^\s'\"?]+)\?[^\s'\"]+")
+"""Query of a URL, which may be a token without a name."""
 _USER = re.compile(r"(\w://)[^\s/@]+@")
 
 
@@ -145,16 +147,21 @@ def make_credentials(
 
 def redact_url(text: str) -> str:
     """Return a text whose URLs lack query strings, user names and passwords, which may be secret."""
-    return _USER.sub(r"\1", _QUERY.sub("?…", text))
+    return _USER.sub(r"\1", _URL_QUERY.sub(r"\1?…", _QUERY.sub("?…", text)))
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    """Redact GDAL's warnings in rasterio's log: they hold signed URLs."""
+    """Redact rasterio's log: GDAL's messages and the names of datasets hold signed URLs."""
     record.msg, record.args = redact_url(record.getMessage()), ()
     return True
 
 
-logging.getLogger("rasterio._env").addFilter(_redact_record)
+_LOGGERS = (
+    "_base", "_env", "_err", "_features", "_filepath", "_io", "_path", "_transform", "_vsiopener", "_warp", "crs",
+    "env", "features", "io", "mask", "merge", "plot", "session", "shutil", "stack", "vrt", "warp",
+)  # fmt: skip
+for _name in ("rasterio", *(f"rasterio.{module}" for module in _LOGGERS)):
+    logging.getLogger(_name).addFilter(_redact_record)  # a filter does not see the records of child loggers
 
 
 def _text(value: object) -> str:

@@ -119,6 +119,8 @@ def test_secrets_are_redacted(item):
     assert "xyz" not in repr(view_of(layer).source)
     assert redact_url("GET https://me:pw@a.b/c.tif?sig=xyz&x=1 failed") == "GET https://a.b/c.tif?… failed"
     assert redact_url("'/vsicurl/https://a.b/c.tif?sig=xyz': 403") == "'/vsicurl/https://a.b/c.tif?…': 403"
+    assert redact_url("GET https://a.b/c.tif?AQoDYXdz failed") == "GET https://a.b/c.tif?… failed"
+    assert redact_url("Is it at https://a.b/c.tif? Try again?") == "Is it at https://a.b/c.tif? Try again?"
     assert redact_url("/data/what?.tif") == "/data/what?.tif"
 
 
@@ -151,9 +153,16 @@ def test_cog_paths_are_signed(item):
 
 
 def test_repr_of_credentials_hides_options():
-    assert repr(Credentials(env=(("A", "xyz"),))) == "Credentials(sign=None, georeferenced=True)"
+    assert repr(Credentials(env=(("A", "xyz"),))) == "Credentials(sign=None, georeferenced=True, cache=None)"
 
 
-def test_rasterio_log_is_redacted(caplog):
-    logging.getLogger("rasterio._env").warning("CPLE in %s", "https://me:pw@a.b/c.tif?sig=xyz: 0")
-    assert caplog.messages == ["CPLE in https://a.b/c.tif?… 0"]
+@pytest.mark.parametrize("query", ["sig=xyz", "xyz", "a&b=xyz"])
+def test_log_of_rasterio_is_redacted(caplog, query):
+    """Opening and reading logs at INFO and DEBUG; the server does not exist."""
+    caplog.set_level(logging.DEBUG, "rasterio")
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("rasterio")]:
+        logging.getLogger(name).log(logging.INFO, "CPLE in %s", f"https://me:pw@a.b/c.tif?{query}: 0")
+    with rasterio.Env(GDAL_HTTP_CONNECTTIMEOUT="1"), pytest.raises(rasterio.errors.RasterioIOError):
+        rasterio.open(f"/vsicurl/http://127.0.0.1:9/c.tif?{query}")
+    assert "CPLE in https://a.b/c.tif?… 0" in caplog.messages
+    assert not [message for message in caplog.messages if "xyz" in message or "pw@" in message]
