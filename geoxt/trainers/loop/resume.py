@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from geoxt.errors import InputError
 
 _EPOCH, _BATCHES, _BATCHES_PER_EPOCH = "epoch", "batches", "batches_per_epoch"
-_RNG_STATE, _REQUESTED = "rng_state", "requested"
+_RNG_STATE, _REQUESTED, _EPOCH_MEANS = "rng_state", "requested", "epoch_means"
+_STATE = (_RNG_STATE, _EPOCH_MEANS, "loops")
 _FIXED_LENGTH = {"one-cycle", "OneCycleLR"}
 """Schedules whose every step depends on the total number of steps."""
 _LENGTH = {"epochs": "epochs", "accumulate_grad_batches": "batches per step"}
@@ -24,9 +25,9 @@ _FIXED = ("schedule", "optimizer", "ema_decay")
 class ResumeCheckpoint(pl.Callback):
     """Saves a checkpoint to resume from, at the start of each epoch and every few optimizer steps.
 
-    Beside weights, optimizer and schedule it holds torch's random state; data modules add their position in the epoch
-    (`ResumableDataModule`). Resuming is refused if the run requests another optimizer, schedule or EMA decay, or
-    another length with a schedule that depends on it.
+    Beside weights, optimizer and schedule it holds torch's random state and the running means of the epoch, such as the
+    training loss; data modules add their position in the epoch (`ResumableDataModule`). Resuming is refused if the run
+    requests another optimizer, schedule or EMA decay, or another length with a schedule that depends on it.
 
     Parameters
     ----------
@@ -39,16 +40,16 @@ class ResumeCheckpoint(pl.Callback):
     def __init__(self, path: Path, *, every: int = 0) -> None:
         super().__init__()
         self.path, self.every = path, every
-        self._rng_state: Tensor | None = None
+        self._resumed: Mapping[str, Any] | None = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Restore the random state of a resumed run; save a checkpoint at the start of an epoch."""
+        """Restore the state of a resumed run; save a checkpoint at the start of an epoch."""
         del pl_module, batch
-        if self._rng_state is not None:
-            torch.set_rng_state(self._rng_state)
-            self._rng_state = None
+        if self._resumed is not None:
+            torch.set_rng_state(self._resumed[_RNG_STATE].cpu())
+            _restore_progress(trainer, self._resumed["loops"]["fit_loop"])
         elif batch_idx == 0 and trainer.current_epoch > 0:
             self._save(trainer)
 
@@ -57,6 +58,10 @@ class ResumeCheckpoint(pl.Callback):
     ) -> None:
         """Save a checkpoint every few optimizer steps; gradients accumulated between steps cannot be saved."""
         del pl_module, outputs, batch
+        if self._resumed is not None:
+            _add_epoch_means(trainer, self._resumed[_EPOCH_MEANS])
+            trainer.fit_loop.restarting = False  # else the plateau schedule is not updated at the end of this epoch
+            self._resumed = None
         done = batch_idx + 1
         stepped = done % trainer.accumulate_grad_batches == 0
         if self.every and stepped and trainer.global_step % self.every == 0 and done < trainer.num_training_batches:
@@ -65,16 +70,17 @@ class ResumeCheckpoint(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save torch's random state, and the requested length and hyperparameters."""
+        """Save torch's random state, the running means, and the requested length and hyperparameters."""
         checkpoint[_RNG_STATE] = torch.get_rng_state()
+        checkpoint[_EPOCH_MEANS] = _epoch_means(trainer)
         checkpoint[_REQUESTED] = _requested(trainer, pl_module)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember the random state until the first batch: starting the data loaders draws from it."""
+        """Remember the checkpoint until the first batch: starting the data loaders draws random numbers."""
         require_same_schedule(checkpoint, _requested(trainer, pl_module), folder=self.path.parent)
-        self._rng_state = checkpoint[_RNG_STATE].cpu()
+        self._resumed = {_EPOCH_MEANS: {}} | {n: checkpoint[n] for n in _STATE if n in checkpoint}
 
     def _save(self, trainer: pl.Trainer) -> None:
         # not by atomic_write: with several devices every process takes part in saving, and the first one moves
@@ -108,6 +114,37 @@ def require_same_schedule(checkpoint: Mapping[str, Any], requested: Mapping[str,
         if before.get(name) != requested[name]:
             msg = f"{cannot}it was started with {name} {before.get(name)!r}, and {requested[name]!r} is requested."
             raise InputError(msg, remedy=f"Pass {{{name}:{before.get(name)!r}}}. Or pass another folder.")
+
+
+def _restore_progress(trainer: pl.Trainer, state: Mapping[str, Any]) -> None:
+    """Set Lightning's counters to those of an uninterrupted run, before the first batch of a resumed one.
+
+    A checkpoint of the start of an epoch lies between the counts `ready` and `started` of its first batch. On restart
+    Lightning 2.6 corrects the counts of the epoch but not the totals; with a total one too high, the next checkpoint
+    within this epoch restarts in the wrong place, and the epoch ends without validation.
+    """
+    loop: Any = trainer.fit_loop.epoch_loop
+    total, saved = loop.batch_progress.total, state["epoch_loop.batch_progress"]["total"]
+    total.ready = total.started + 1
+    if saved["ready"] > saved["started"]:
+        loop._batches_that_stepped = state["epoch_loop.state_dict"]["_batches_that_stepped"]  # noqa: SLF001
+        loop.val_loop.batch_progress.load_state_dict(state["epoch_loop.val_loop.batch_progress"])
+
+
+def _epoch_means(trainer: pl.Trainer) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the sum and the count of each value that is averaged over the training epoch, by Lightning's key."""
+    results: Any = trainer.fit_loop.epoch_loop._results  # noqa: SLF001 (Lightning does not save them)
+    means = {key: metric for key, metric in results.items() if metric.is_tensor and metric.meta.is_mean_reduction}
+    return {key: (metric.value.clone(), metric.cumulated_batch_size.clone()) for key, metric in means.items()}
+
+
+def _add_epoch_means(trainer: pl.Trainer, means: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Add the sums and counts of the batches before the checkpoint to those of the first resumed batch."""
+    results: Any = trainer.fit_loop.epoch_loop._results  # noqa: SLF001
+    for key in means.keys() & results.keys():
+        metric, (value, count) = results[key], means[key]
+        metric.value = value.to(metric.value) + metric.value
+        metric.cumulated_batch_size = count.to(metric.cumulated_batch_size) + metric.cumulated_batch_size
 
 
 def _requested(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
