@@ -13,8 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from geoxt.bridge.layer_reader import TensorDtype, stored_dtype
 from geoxt.bridge.read_batch import Sample, geometry, sample_at
 from geoxt.datasets import Dataset, Raster
-from geoxt.datasets.assets import Array as ArrayAsset
-from geoxt.datasets.assets import Audio, Vector
+from geoxt.datasets.assets import Audio, HDF5Array, Vector
 from geoxt.datasets.read_sample import is_mask
 from geoxt.errors import InputError
 from geoxt.grid import full_window
@@ -67,7 +66,7 @@ class SampleDataset(TorchDataset[Sample]):
                 remedy="Pass some of them as {keys}.",
             )
         if keys is not None:
-            data = data.only(keys)
+            data = data.select_assets(keys)
         self.data, self.transform, self.dtype = data, transform, dtype
 
     @property
@@ -91,7 +90,7 @@ class SampleDataset(TorchDataset[Sample]):
         for key, asset in self.data.spec.assets.items():
             if key not in values:
                 continue
-            if isinstance(asset, Raster | ArrayAsset | Vector) and np.ndim(values[key]) >= 2:
+            if isinstance(asset, Raster | HDF5Array | Vector) and np.ndim(values[key]) >= 2:
                 sample |= self._pixels(key, asset, values[key])
             elif isinstance(asset, Audio):
                 sample[key] = torch.from_numpy(np.ascontiguousarray(values[key]))

@@ -1,6 +1,6 @@
 """Benchmark datasets as data: one spec per dataset, and one engine to locate, fetch, verify, read, split and plot."""
 
-from geoxt.datasets.assets import Array, Asset, Audio, Boxes, Raster, Table, Vector
+from geoxt.datasets.assets import Asset, Audio, Boxes, HDF5Array, Raster, Table, Vector
 from geoxt.datasets.catalog import get, names
 from geoxt.datasets.dataset import Dataset, load
 from geoxt.datasets.fetch import fetch
@@ -20,13 +20,13 @@ from geoxt.datasets.verify import Report
 
 __all__ = [
     "Archive",
-    "Array",
     "Asset",
     "Audio",
     "Boxes",
     "Dataset",
     "FieldSplit",
     "FolderSplit",
+    "HDF5Array",
     "Level",
     "ListSplit",
     "RandomSplit",

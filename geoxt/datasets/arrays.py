@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.datasets.assets import Array as ArrayAsset
+from geoxt.datasets.assets import HDF5Array
 from geoxt.datasets.codes import code_type, decode
 from geoxt.errors import MissingDependency, ReadError
 from geoxt.legend import Legend
@@ -80,7 +80,7 @@ def rows_of(path: Path, key: str) -> int:
 class Row:
     """Row of an HDF5 array: one sample."""
 
-    asset: ArrayAsset
+    asset: HDF5Array
     """The asset of the spec."""
     path: str
     """Path of the HDF5 file."""

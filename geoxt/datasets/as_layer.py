@@ -31,7 +31,7 @@ def open_layer(
             f"Cannot open {key or 'an image'!r} of {spec.name!r} as a layer: {reason}.",
             remedy="Pass {key} of an image." if images else "Use its samples.",
         )
-    if asset.colors or asset.fix or any(stored != code for stored, code in (asset.codes or {}).items()):
+    if asset.colors or asset.convert or any(stored != code for stored, code in (asset.codes or {}).items()):
         msg = f"Cannot open {key!r} of {spec.name!r} as a layer: its files store other values than the class codes."
         raise InputError(msg, remedy="Use its samples, which are decoded.")
     files = [str(root / path) for entry in entries if key in entry.files for path in entry.paths(key, asset).values()]
@@ -39,7 +39,7 @@ def open_layer(
     open_options: dict[str, Any] = {"source_crs": spec.crs, **options} if spec.crs else dict(options)
     if any("%" in asset.templates[0].form(field) for field in asset.templates[0].names):
         open_options = {"groupby": "time", **open_options}
-    if asset.own_size and not {"resolution", "grid"} & set(open_options):
+    if asset.mixed_resolution and not {"resolution", "grid"} & set(open_options):
         first = headers(paths[: len(asset.bands)], crs=spec.crs)
         open_options["resolution"] = min(abs(header.grid.resolution.x) for header in first)
     layer: xr.DataArray = open_cogs(paths, product=asset_product(spec, key, asset), **{"name": key, **open_options})
@@ -65,7 +65,7 @@ def asset_product(spec: Spec, key: str, asset: Raster) -> Product:
         files=asset.templates,
         nodata=asset.ignore[0] if asset.is_mask and asset.ignore else asset.nodata,
         ignore=asset.ignore,
-        legend=spec.classes if asset.is_mask and asset.value == "code" else None,
-        licence=spec.licence,
+        legend=spec.classes if asset.is_mask and not asset.instances else None,
+        license=spec.license,
         cite=spec.cite,
     )

@@ -12,11 +12,11 @@ from geoxt.layers.products import Band
 from geoxt.template import Fields, Template, Value
 from geoxt.types import Array as Values
 
-Fix = Callable[[Values, Fields], Values]
+Convert = Callable[[Values, Fields], Values]
 """Function of the stored values and the fields of a sample that returns the values of the sample."""
-Rows = Mapping[str, str] | tuple[str, ...]
+Columns = Mapping[str, str] | tuple[str, ...]
 """Columns of a table: templates by column name; or by position, for a table without a header."""
-Gives = Literal["class", "classes", "number", "onehot"]
+LabelKind = Literal["class", "multilabel", "number", "onehot"]
 """Kind of label: a class, several classes (multi-hot), a number, or a class stored one-hot."""
 
 
@@ -37,11 +37,11 @@ class Asset:
     path: str | tuple[str, ...]
     """Path template below the dataset's root (see `geoxt.template`); several if releases differ."""
     _: KW_ONLY
-    only: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    where: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     """Field values of the samples that have this asset; all samples if empty."""
     optional: bool = False
     """Whether a sample may lack this asset; otherwise a missing file is an error."""
-    fix: Fix | None = None
+    convert: Convert | None = None
     """Conversion that no other field can express; for at most five of all datasets."""
 
     @property
@@ -54,9 +54,9 @@ class Asset:
         """Fields of the path that identify the sample."""
         return _names(self.path)
 
-    def belongs(self, fields: Mapping[str, Value | None]) -> bool:
+    def applies_to(self, fields: Mapping[str, Value | None]) -> bool:
         """Whether samples with these fields have this asset."""
-        return all(fields.get(name) in values for name, values in self.only.items())
+        return all(fields.get(name) in values for name, values in self.where.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Raster(Asset):
     """For masks in the colors of the classes; "snap" first rounds each channel to 0 or 255."""
     ignore: tuple[int, ...] = ()
     """Unlabeled codes; in a sample all are replaced by the first."""
-    own_size: bool = False
+    mixed_resolution: bool = False
     """Whether bands are stored at their native resolution; they are resampled bilinearly to the finest grid."""
     nodata: float | None = None
     """Nodata value, if files lack it."""
@@ -84,8 +84,8 @@ class Raster(Asset):
     """Scale factor of stored values; not applied on reading."""
     channel: int | None = None
     """Band of the file to read, from 1; `None` for all."""
-    value: Literal["code", "number"] = "code"
-    """"number": an instance mask without classes; 0 is background."""
+    instances: bool = False
+    """Whether the pixels are instance numbers (0 is background) instead of class codes."""
 
     def __post_init__(self) -> None:
         choices = self.templates[0].choices("band")
@@ -96,7 +96,7 @@ class Raster(Asset):
     @property
     def is_mask(self) -> bool:
         """Whether the pixels are class codes or instance numbers."""
-        return self.codes is not None or self.colors is not None or self.value == "number"
+        return self.codes is not None or self.colors is not None or self.instances
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +104,24 @@ class Vector(Asset):
     """Geometries, rasterized as class codes on the grid of an image of the same sample."""
 
     _: KW_ONLY
-    on: str = "image"
+    like: str = "image"
     """Asset whose grid the geometries are rasterized on."""
     column: str | None = None
     """Attribute of the class code; if `None`, all geometries have `value`."""
-    value: int | Literal["number"] = 1
-    """Class code of the geometries; "number": instance numbers 1, 2, … in the order of the file."""
+    value: int = 1
+    """Class code of the geometries."""
+    instances: bool = False
+    """Whether to burn instance numbers 1, 2, … in the order of the file instead of class codes."""
     crs: str | None = None
     """CRS of files that lack one; GeoJSON without a CRS is in degrees."""
     ignore: tuple[int, ...] = ()
     """Unlabeled codes; with 0 if pixels outside all geometries are unlabeled."""
-    broken: Literal["raise", "empty"] = "raise"
+    on_error: Literal["raise", "empty"] = "raise"
     """Whether a file that cannot be parsed raises or counts as empty."""
 
 
 @dataclass(frozen=True, slots=True)
-class Array(Asset):
+class HDF5Array(Asset):
     """An array in an HDF5 file with one sample per row; adds the field `row`."""
 
     _: KW_ONLY
@@ -133,19 +135,19 @@ class Array(Asset):
     """Sizes of the dimensions other than n."""
     bands: tuple[Band, ...] = ()
     """Bands, in stored order."""
-    gives: Gives | None = None
+    label_kind: LabelKind | None = None
     """For labels: kind of label in a row."""
     codes: Mapping[int, int] | None = None
     """For masks, as for `Raster`."""
     ignore: tuple[int, ...] = ()
     """Unlabeled codes."""
-    value: Literal["code", "number"] = "code"
+    instances: bool = False
     """As for `Raster`."""
 
     @property
     def is_mask(self) -> bool:
         """Whether the pixels are class codes or instance numbers."""
-        return self.codes is not None or self.value == "number"
+        return self.codes is not None or self.instances
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class Boxes(Asset):
     _: KW_ONLY
     image: str
     """Template of `file_name`, with fields of the sample."""
-    categories: Mapping[str, str] = field(default_factory=dict)
+    class_names: Mapping[str, str] = field(default_factory=dict)
     """Class name by category name, if they differ in more than underscores."""
 
 
@@ -166,13 +168,13 @@ class Table(Asset):
     _: KW_ONLY
     value: str | int
     """Label column, or key of the JSON object; a position for a table without a header."""
-    columns: Rows = ()
+    columns: Columns = ()
     """Other columns, as templates of the sample's fields; empty for JSON."""
     separator: str = ","
     """Column separator of text files."""
-    gives: Gives = "number"
+    label_kind: LabelKind = "number"
     """Kind of label."""
-    renames: Mapping[str, str | None] = field(default_factory=dict)
+    class_names: Mapping[str, str | None] = field(default_factory=dict)
     """Class by name in the table, if they differ; `None` for names to ignore."""
 
 
@@ -181,9 +183,9 @@ class Audio(Asset):
     """Audio recordings (WAV): (channel, time), float32 in [-1, 1]."""
 
     _: KW_ONLY
-    rate: int
+    sample_rate: int
     """Sampling rate in Hz."""
-    seconds: float
+    duration: float
     """Duration in seconds."""
     channels: int = 1
     """Number of channels."""

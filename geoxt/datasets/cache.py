@@ -68,7 +68,7 @@ def _cache_path(spec: Spec, root: Path, missing: str) -> Path | None:
     folder = cache_folder("datasets")
     if folder is None:
         return None
-    assets = [f"{key}: {asset.path}, {asset.only}, {asset.optional}" for key, asset in spec.assets.items()]
+    assets = [f"{key}: {asset.path}, {asset.where}, {asset.optional}" for key, asset in spec.assets.items()]
     key_text = "\n".join([str(FORMAT), str(root.resolve()), missing, spec.name, *assets, repr(spec.splits)])
     return folder / f"{spec.name}-{hashlib.sha256(key_text.encode()).hexdigest()[:24]}.json"
 

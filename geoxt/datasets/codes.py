@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.datasets.assets import Array as ArrayAsset
-from geoxt.datasets.assets import Raster
+from geoxt.datasets.assets import HDF5Array, Raster
 from geoxt.errors import LabelError
 from geoxt.legend import Legend
 from geoxt.types import Array
@@ -16,15 +15,15 @@ from geoxt.types import Array
 SHOWN = 5
 
 
-def code_type(asset: Raster | ArrayAsset, legend: Legend | None, stored: np.dtype[Any]) -> np.dtype[Any]:
+def code_type(asset: Raster | HDF5Array, legend: Legend | None, stored: np.dtype[Any]) -> np.dtype[Any]:
     """Return the smallest dtype for the codes of a mask, or the stored dtype for instance numbers."""
-    if asset.value == "number":
+    if asset.instances:
         return stored
     assert legend is not None
     return np.min_scalar_type(max((*legend.codes, *asset.ignore, 0)))
 
 
-def decode(values: Array, asset: Raster | ArrayAsset, legend: Legend | None, path: str) -> Array:
+def decode(values: Array, asset: Raster | HDF5Array, legend: Legend | None, path: str) -> Array:
     """Return class codes (…, y, x); instance numbers are unchanged.
 
     Parameters
@@ -43,7 +42,7 @@ def decode(values: Array, asset: Raster | ArrayAsset, legend: Legend | None, pat
     LabelError
         If a pixel has a value that is not a class.
     """
-    if asset.value == "number":
+    if asset.instances:
         return values
     assert legend is not None
     if isinstance(asset, Raster) and asset.colors is not None:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import xarray as xr
 
 from geoxt.datasets.as_layer import open_layer
-from geoxt.datasets.assets import Array, Raster
+from geoxt.datasets.assets import HDF5Array, Raster
 from geoxt.datasets.cache import indexed
 from geoxt.datasets.catalog import get
 from geoxt.datasets.entries import Entry
@@ -43,15 +43,15 @@ class Dataset(Sequence[Sample]):
         Index entries of the samples.
     split
         Name of the split; `None` for all samples.
-    left_out
+    skipped
         Descriptions of samples without all of their files.
     """
 
     def __init__(
-        self, reader: Reader, entries: Sequence[Entry], *, split: str | None = None, left_out: Sequence[str] = ()
+        self, reader: Reader, entries: Sequence[Entry], *, split: str | None = None, skipped: Sequence[str] = ()
     ) -> None:
         self.reader, self.entries, self.split = reader, list(entries), split
-        self.left_out = tuple(left_out)
+        self.skipped = tuple(skipped)
 
     @property
     def spec(self) -> Spec:
@@ -73,7 +73,7 @@ class Dataset(Sequence[Sample]):
         """Selected bands by key of the sample."""
         out = {}
         for key, asset in self.spec.assets.items():
-            if isinstance(asset, Raster | Array) and asset.bands and key not in self.reader.leave:
+            if isinstance(asset, Raster | HDF5Array) and asset.bands and key not in self.reader.excluded:
                 indices = self.reader.bands.get(key) or range(len(asset.bands))
                 out[key] = tuple(asset.bands[index] for index in indices)
         return out
@@ -95,10 +95,10 @@ class Dataset(Sequence[Sample]):
         """Return a sample with numpy arrays."""
         return self.reader.read(self.entries[index])[0]
 
-    def only(self, keys: Sequence[str]) -> Dataset:
+    def select_assets(self, keys: Sequence[str]) -> Dataset:
         """Return the dataset with a subset of the assets, by key."""
-        reader = replace(self.reader, leave=self.reader.leave | (set(self.spec.assets) - set(keys)), tables={})
-        return Dataset(reader, self.entries, split=self.split, left_out=self.left_out)
+        reader = replace(self.reader, excluded=self.reader.excluded | (set(self.spec.assets) - set(keys)), tables={})
+        return Dataset(reader, self.entries, split=self.split, skipped=self.skipped)
 
     def plot(self, index: int) -> Any:
         """Plot the images, masks, boxes and label of a sample, and return the matplotlib figure."""
@@ -127,7 +127,7 @@ class Dataset(Sequence[Sample]):
 
     def verify(self, *, deep: bool = False) -> Report:
         """Compare the files with the spec; with `deep`, read every sample."""
-        return check(self.reader, self.entries, self.left_out, whole=self.split is None, deep=deep)
+        return check(self.reader, self.entries, self.skipped, whole=self.split is None, deep=deep)
 
 
 def load(
@@ -160,7 +160,7 @@ def load(
     checksum
         Whether to verify checksums of downloaded files.
     missing
-        "raise": raise if a sample lacks files. "skip": leave such samples out and list them in `left_out`.
+        "raise": raise if a sample lacks files. "skip": leave such samples out and list them in `skipped`.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def load(
     >>> train = geoxt.datasets.load("eurosat", "data", split="train", download=True)  # doctest: +SKIP
     """
     spec = get(name) if isinstance(name, str) else name
-    spec = spec if level is None else spec.at(level)
+    spec = spec if level is None else spec.at_level(level)
     if split is not None and split not in spec.split_names:
         msg = f"Cannot find split {split!r} of {spec.name!r}: it has {', '.join(spec.split_names) or 'no splits'}."
         remedy = "Pass {split} of these, or leave it out for all samples." if spec.split_names else "Leave {split} out."
@@ -192,33 +192,33 @@ def load(
     folder = Path(root).expanduser()
     if download:
         fetch(spec, folder, checksum=checksum)
-    band_indices, leave = _select_bands(spec, bands)
+    band_indices, excluded = _select_bands(spec, bands)
     _check_folder(spec, folder)
     selected = _select_release(spec, split)
-    entries, left_out = indexed(selected, folder, missing=missing)
+    entries, skipped = indexed(selected, folder, missing=missing)
     if not entries:
-        has_other_splits = selected is not spec and any(True for _ in spec.lead.templates[0].find(folder))
+        has_other_splits = selected is not spec and any(True for _ in spec.first_asset.templates[0].find(folder))
         raise _empty_split(spec, folder, split) if has_other_splits else _no_files(spec, folder)
     _check_classes(spec, folder, entries)
-    if left_out and missing == "raise":  # samples without files raised before: these are missing names of split lists
-        warnings.warn(f"{spec.name!r} in {str(folder)!r}: {left_out[0]}.", DatasetWarning, stacklevel=2)
-    reader = Reader(spec=spec, root=folder, bands=band_indices, leave=leave)
+    if skipped and missing == "raise":  # samples without files raised before: these are missing names of split lists
+        warnings.warn(f"{spec.name!r} in {str(folder)!r}: {skipped[0]}.", DatasetWarning, stacklevel=2)
+    reader = Reader(spec=spec, root=folder, bands=band_indices, excluded=excluded)
     if spec.window:
         entries = cut(reader, entries)
     if split is not None:
         reader, entries = _select_split(reader, entries, split)
-    return Dataset(reader, entries, split=split, left_out=left_out)
+    return Dataset(reader, entries, split=split, skipped=skipped)
 
 
 def _select_release(spec: Spec, split: str | None) -> Spec:
     """Return the spec without separately published splits, or with only `split` if it is such a split."""
-    if not isinstance(spec.splits, FolderSplit) or not spec.splits.apart:
+    if not isinstance(spec.splits, FolderSplit) or not spec.splits.extra:
         return spec
     key, lead = next(iter(spec.assets.items()))
-    names = [name for name in spec.split_names if name not in spec.splits.apart]
-    names = [split] if split in spec.splits.apart else names
+    names = [name for name in spec.split_names if name not in spec.splits.extra]
+    names = [split] if split in spec.splits.extra else names
     texts = tuple(t for t in lead.templates[0].choices("split") if spec.splits.names.get(t, t) in names)
-    return replace(spec, assets={**spec.assets, key: replace(lead, only={**lead.only, "split": texts})})
+    return replace(spec, assets={**spec.assets, key: replace(lead, where={**lead.where, "split": texts})})
 
 
 def _select_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Reader, list[Entry]]:
@@ -239,15 +239,15 @@ def _select_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Rea
     splits = assign(spec, entries, places=places)
     if split not in splits:
         raise _empty_split(spec, root, split, splits)
-    if isinstance(spec.splits, RandomSplit) and spec.splits.shapes:
-        foreign = instances_of_other_splits(reader, entries, splits, split, spec.splits.shapes)
-        reader = replace(reader, away=tuple(foreign))
+    if isinstance(spec.splits, RandomSplit) and spec.splits.instances:
+        foreign = instances_of_other_splits(reader, entries, splits, split, spec.splits.instances)
+        reader = replace(reader, foreign_instances=tuple(foreign))
     return reader, [entry for entry, name in zip(entries, splits, strict=True) if name == split]
 
 
 def _select_bands(spec: Spec, names: str | Sequence[str] | None) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
     """Return the indices of bands by asset, and the images without any of the bands."""
-    banded = {k: a for k, a in spec.assets.items() if isinstance(a, Raster | Array) and a.bands}
+    banded = {k: a for k, a in spec.assets.items() if isinstance(a, Raster | HDF5Array) and a.bands}
     if names is None:
         return {key: tuple(range(len(asset.bands))) for key, asset in banded.items()}, frozenset()
     indices: dict[str, list[int]] = {key: [] for key in banded}
@@ -289,10 +289,12 @@ def _check_folder(spec: Spec, root: Path) -> None:
 def _empty_split(spec: Spec, root: Path, split: str | None, splits: Sequence[str | None] = ()) -> ReadError:
     selection = "outside of separately published splits" if split is None else f"of split {split!r}"
     counts = ", ".join(f"{splits.count(name):,} of {name!r}" for name in spec.split_names if name in splits)
-    manual = next((a for a in spec.archives if a.manual and (split is None or f"{split}/" in a.holds)), None)
+    archive = next((a for a in spec.archives if a.instructions and (split is None or f"{split}/" in a.members)), None)
     remedy = "Pass {download:True} to download it, or {root} of a folder with all files."
-    if manual is not None:
-        remedy = f"{_literal(f'{manual.manual} Put it at {str(root / manual.file)!r}')}, and pass {{download:True}}."
+    if archive is not None:
+        remedy = (
+            f"{_literal(f'{archive.instructions} Put it at {str(root / archive.file)!r}')}, and pass {{download:True}}."
+        )
     problem = f"Cannot find samples of {spec.name!r} {selection} in {str(root)!r}"
     return ReadError(f"{problem}: there are {counts or 'only others'}.", remedy=remedy)
 
@@ -300,7 +302,7 @@ def _empty_split(spec: Spec, root: Path, split: str | None, splits: Sequence[str
 def _no_files(spec: Spec, root: Path) -> ReadError:
     instructions = _literal(manual_instructions(spec, root))
     return ReadError(
-        f"Cannot find {spec.name!r} in {str(root)!r}: no file matches {spec.lead.templates[0].pattern!r}.",
+        f"Cannot find {spec.name!r} in {str(root)!r}: no file matches {spec.first_asset.templates[0].pattern!r}.",
         remedy=f"{instructions} Then pass {{download:True}}."
         if instructions
         else "Pass {download:True} to download it, or {root} of its folder.",
@@ -314,14 +316,14 @@ def _literal(text: str) -> str:
 
 def _check_classes(spec: Spec, root: Path, entries: Sequence[Entry]) -> None:
     """Raise on folders that are not classes, and warn of classes without samples."""
-    if "label" not in spec.lead.names or spec.classes is None:
+    if "label" not in spec.first_asset.names or spec.classes is None:
         return
     texts: dict[str, Entry] = {}
     for entry in entries:
         texts.setdefault(str(entry.fields["label"]), entry)
     key = next(iter(spec.assets))
     codes = {
-        folder_label(spec, text, str(root / next(iter(entry.paths(key, spec.lead).values()))))
+        folder_label(spec, text, str(root / next(iter(entry.paths(key, spec.first_asset).values()))))
         for text, entry in texts.items()
     }
     absent = [spec.classes.name(code) for code in spec.classes.codes if code not in codes]

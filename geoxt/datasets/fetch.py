@@ -72,7 +72,7 @@ def fetch(
                 shutil.rmtree(unfinished)
             # Downloads come first: a missing manual archive raises only after they are complete.
             for group in sorted(_groups(spec), key=lambda archives: archives[0].url is None):
-                if group[0].apart and group[0].url is None and not (folder / group[0].file).is_file():
+                if group[0].optional and group[0].url is None and not (folder / group[0].file).is_file():
                     continue
                 _fetch_group(spec, group, folder, checksum=checksum, progress=progress, again=again)
     except ReadError:
@@ -90,8 +90,10 @@ def manual_instructions(spec: Spec, root: Path) -> str:
     """Return the manual-download instructions for missing archives, or an empty string."""
     targets: dict[str, list[str]] = {}
     for archive in spec.archives:
-        if not (archive.url or archive.apart or is_complete(archive, root) or (root / archive.file).is_file()):
-            targets.setdefault(archive.manual or f"See {spec.homepage}.", []).append(repr(str(root / archive.file)))
+        if not (archive.url or archive.optional or is_complete(archive, root) or (root / archive.file).is_file()):
+            targets.setdefault(archive.instructions or f"See {spec.homepage}.", []).append(
+                repr(str(root / archive.file))
+            )
     return " ".join(f"{text} Put it at {' and '.join(paths)}." for text, paths in targets.items())
 
 
@@ -110,9 +112,9 @@ def is_complete(archive: Archive, root: Path) -> bool:
     done = root / ".geoxt" / f"{_flat_name(archive)}.done"
     if done.exists():
         return all((root / path).exists() for path in done.read_text(encoding="utf-8").splitlines())
-    if not is_archive(archive.join or archive.file):
-        return all(_exists(root, prefix) for prefix in archive.holds or (archive.file,))
-    return bool(archive.holds) and all(_exists(root, prefix, exclude=archive.file) for prefix in archive.holds)
+    if not is_archive(archive.part_of or archive.file):
+        return all(_exists(root, prefix) for prefix in archive.members or (archive.file,))
+    return bool(archive.members) and all(_exists(root, prefix, exclude=archive.file) for prefix in archive.members)
 
 
 def _exists(root: Path, prefix: str, *, exclude: str | None = None) -> bool:
@@ -128,7 +130,7 @@ def _groups(spec: Spec) -> list[list[Archive]]:
     """Return the archives, grouped by the multi-part archive that they belong to."""
     groups: dict[str, list[Archive]] = {}
     for archive in spec.archives:
-        groups.setdefault(archive.join or archive.file, []).append(archive)
+        groups.setdefault(archive.part_of or archive.file, []).append(archive)
     return list(groups.values())
 
 
@@ -138,7 +140,7 @@ def _fetch_group(
     first, target = group[0], _target(group[0], root)
     state = root / ".geoxt"
     done = state / f"{_flat_name(first)}.done"
-    name = first.join or first.file
+    name = first.part_of or first.file
     if is_complete(first, root) and not (again and is_archive(name)):
         if checksum and target.is_file() and (again or not done.exists()):
             require_checksum(first, target)
@@ -152,11 +154,11 @@ def _fetch_group(
         done.write_text(_relative(target, root), encoding="utf-8")
         return
     folder = extract(name, paths, state)
-    extracted = "\n".join(_relative(root / first.into / path.name, root) for path in sorted(folder.iterdir()))
+    extracted = "\n".join(_relative(root / first.extract_to / path.name, root) for path in sorted(folder.iterdir()))
     # A crash between touch and unlink leaves `.moving`: the archive then counts as incomplete and is extracted again.
     moving = state / f"{_flat_name(first)}.moving"
     moving.touch()
-    move_into(folder, root / first.into)
+    move_into(folder, root / first.extract_to)
     done.write_text(extracted, encoding="utf-8")
     moving.unlink()
 
@@ -184,8 +186,8 @@ def _local_file(spec: Spec, archive: Archive, root: Path, *, checksum: bool, pro
 
 def _target(archive: Archive, root: Path) -> Path:
     """Return the final path of a file that is not an archive."""
-    return root / (archive.holds[0] if archive.holds else archive.file)
+    return root / (archive.members[0] if archive.members else archive.file)
 
 
 def _flat_name(archive: Archive) -> str:
-    return (archive.join or archive.file).replace("/", "_")
+    return (archive.part_of or archive.file).replace("/", "_")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from geoxt.datasets.arrays import rows_of
-from geoxt.datasets.assets import Array, Asset, Boxes, Table
+from geoxt.datasets.assets import Asset, Boxes, HDF5Array, Table
 from geoxt.template import Template, Value
 
 Key = tuple[Value, ...]
@@ -43,12 +43,12 @@ def find_asset(asset: Asset, root: Path, listed: Callable[[str], None]) -> Found
             slots = files.setdefault(key, {})
             assert slots is not None
             slots.setdefault((fields.get("time"), fields.get("band")), path)
-    if isinstance(asset, Array):
+    if isinstance(asset, HDF5Array):
         return _by_row(asset, root, files)
     return Found(names=asset.names, rows=files)
 
 
-def _by_row(asset: Array, root: Path, files: dict[Key, dict[Slot, str] | None]) -> Found:
+def _by_row(asset: HDF5Array, root: Path, files: dict[Key, dict[Slot, str] | None]) -> Found:
     rows: dict[Key, dict[Slot, str] | None] = {}
     for key, slots in files.items():
         path = next(iter((slots or {}).values()))

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.datasets.assets import Array as ArrayAsset
-from geoxt.datasets.assets import Table
+from geoxt.datasets.assets import HDF5Array, Table
 from geoxt.datasets.spec import Spec
 from geoxt.errors import LabelError, ReadError
 from geoxt.legend import Legend
 
 
-def read_label(value: Any, asset: Table | ArrayAsset, legend: Legend | None, path: str) -> Any:
+def read_label(value: Any, asset: Table | HDF5Array, legend: Legend | None, path: str) -> Any:
     """Convert a stored label to a class code (int), a float32 number or a multi-hot vector (classes,) of uint8.
 
     Raises
@@ -24,7 +23,7 @@ def read_label(value: Any, asset: Table | ArrayAsset, legend: Legend | None, pat
     ReadError
         If a numeric label is not a number.
     """
-    match asset.gives:
+    match asset.label_kind:
         case "number":
             try:
                 return np.float32(value)
@@ -41,19 +40,19 @@ def read_label(value: Any, asset: Table | ArrayAsset, legend: Legend | None, pat
                 )
             return legend.codes[int(row.argmax())]
         case "class":
-            return class_of(value, legend, path, getattr(asset, "renames", {}))
-        case "classes":
+            return class_of(value, legend, path, getattr(asset, "class_names", {}))
+        case "multilabel":
             assert legend is not None
             multi_hot = np.zeros(len(legend), np.uint8)
             for name in value if isinstance(value, list) else str(value).split(";"):
-                class_name = getattr(asset, "renames", {}).get(name, name)
+                class_name = getattr(asset, "class_names", {}).get(name, name)
                 if class_name is not None:
                     multi_hot[legend.codes.index(class_of(class_name, legend, path, {}))] = 1
             return multi_hot
         case _:
             raise ReadError(
-                f"Cannot read a label of kind {asset.gives!r} in {path!r}.",
-                remedy="Set gives to number, onehot, class or classes in the spec.",
+                f"Cannot read a label of kind {asset.label_kind!r} in {path!r}.",
+                remedy="Set label_kind to number, onehot, class or multilabel in the spec.",
             )
 
 
@@ -73,4 +72,4 @@ def class_of(value: Any, legend: Legend | None, path: str, names: Mapping[str, s
 
 def folder_label(spec: Spec, text: str, path: str) -> int:
     """Return the class code of the `{label}` field of a path."""
-    return class_of(spec.labels.get(text, text), spec.classes, path, {})
+    return class_of(spec.class_names.get(text, text), spec.classes, path, {})

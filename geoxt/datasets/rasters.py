@@ -61,7 +61,7 @@ class Image:
 
     def header(self) -> tuple[tuple[int, int, int, int], np.dtype[Any], GeoBox | None]:
         """Return shape (time, band, y, x), dtype and grid, from the header of the file with most rows."""
-        positions = self._file_positions() if self.asset.own_size else self._file_positions()[:1]
+        positions = self._file_positions() if self.asset.mixed_resolution else self._file_positions()[:1]
         with strict_decoding():
             headers = [self._header(self.paths[position]) for position in positions]
         finest = max(headers, key=lambda header: header.shape[0])
@@ -108,7 +108,7 @@ class Image:
         layers = [self._read_file(path, [channel or 1]) for path in paths]
         finest, grid = max(layers, key=lambda layer: layer[0].shape[-1])
         shapes = {values.shape[-2:] for values, _ in layers}
-        if len(shapes) > 1 and not self.asset.own_size:
+        if len(shapes) > 1 and not self.asset.mixed_resolution:
             raise ReadError(
                 f"Cannot stack bands of several sizes {sorted(shapes)}, the first {paths[0]!r}.",
                 remedy="Fetch the dataset again.",

@@ -13,8 +13,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.datasets.arrays import Row
-from geoxt.datasets.assets import Array as ArrayAsset
-from geoxt.datasets.assets import Asset, Audio, Boxes, Raster, Table, Vector
+from geoxt.datasets.assets import Asset, Audio, Boxes, HDF5Array, Raster, Table, Vector
 from geoxt.datasets.audio import read_wav
 from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.find_files import is_shared
@@ -42,18 +41,18 @@ class Reader:
     """Folder of the files."""
     bands: Mapping[str, tuple[int, ...]]
     """Indices of the bands to read, by asset; assets without bands, or left out, are absent."""
-    leave: frozenset[str] = frozenset()
-    """Assets to leave out."""
-    away: tuple[int, ...] = ()
+    excluded: frozenset[str] = frozenset()
+    """Keys of assets that are not read."""
+    foreign_instances: tuple[int, ...] = ()
     """Numbers of instances that belong to other splits; they are unlabeled in these samples."""
     tables: dict[str, dict[tuple[Any, ...], Any]] = field(default_factory=dict)
     """Rows of tables and COCO files, by asset and field values; read on first use."""
 
     def __getstate__(self) -> Any:
-        return self.spec, self.root, self.bands, self.leave, self.away
+        return self.spec, self.root, self.bands, self.excluded, self.foreign_instances
 
     def __setstate__(self, state: Any) -> None:
-        self.spec, self.root, self.bands, self.leave, self.away = state
+        self.spec, self.root, self.bands, self.excluded, self.foreign_instances = state
         self.tables = {}
 
     def assets(self, entry: Entry) -> dict[str, Asset]:
@@ -61,13 +60,13 @@ class Reader:
         return {
             key: asset
             for key, asset in self.spec.assets.items()
-            if key not in self.leave and (key in entry.files or (is_shared(asset)))
+            if key not in self.excluded and (key in entry.files or (is_shared(asset)))
         }
 
     def pixels(self, key: str, asset: Asset, entry: Entry) -> Image | Row:
         """Return the reader of an asset's pixels."""
         files = entry.paths(key, asset)
-        if isinstance(asset, ArrayAsset):
+        if isinstance(asset, HDF5Array):
             path = str(self.root / next(iter(files.values())))
             row = entry.fields["row"]
             assert isinstance(row, int)
@@ -98,36 +97,36 @@ class Reader:
         out: Sample = {}
         grids: dict[str, GeoBox | None] = {}
         for key, asset in self.assets(entry).items():
-            if isinstance(asset, Raster) or (isinstance(asset, ArrayAsset) and asset.gives is None):
+            if isinstance(asset, Raster) or (isinstance(asset, HDF5Array) and asset.label_kind is None):
                 values, grids[key] = self.pixels(key, asset, entry).read()
                 out[key] = self._without_foreign(_squeezed(_fixed(values, asset, entry), asset), key, entry)
             elif isinstance(asset, Vector):
-                grid = grids[asset.on] if asset.on in grids else self._grid(asset.on, entry)
+                grid = grids[asset.like] if asset.like in grids else self._grid(asset.like, entry)
                 out[key] = _fixed(self.drawing(key, asset, entry).read(grid, self._legend(asset)), asset, entry)
             else:
                 out |= self.plain(key, asset, entry)
-        return out | self.own_label(entry), next((g for g in grids.values() if g is not None), None)
+        return out | self.path_label(entry), next((g for g in grids.values() if g is not None), None)
 
     def lazy(self, entry: Entry) -> Sample:
         """Return the lazy layers and the labels of a sample; pixels are read when a layer is computed."""
         out: Sample = {}
         for key, asset in self.assets(entry).items():
-            if isinstance(asset, Raster) or (isinstance(asset, ArrayAsset) and asset.gives is None):
+            if isinstance(asset, Raster) or (isinstance(asset, HDF5Array) and asset.label_kind is None):
                 shape, kind, grid = self.pixels(key, asset, entry).header()
                 out[key] = self._layer(key, asset, entry, shape, kind, grid)
             elif isinstance(asset, Vector):
-                grid = self._grid(asset.on, entry)
+                grid = self._grid(asset.like, entry)
                 shape = (1, 1, *(grid.shape.yx if grid else (0, 0)))
                 out[key] = self._layer(key, asset, entry, shape, np.dtype("int32"), grid)
             else:
                 out |= self.plain(key, asset, entry)
-        return out | self.own_label(entry)
+        return out | self.path_label(entry)
 
     def value(self, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
         """Return the pixels of an asset of a sample, or of a crop of an image."""
         asset = self.spec.assets[key]
         if isinstance(asset, Vector):
-            mask = self.drawing(key, asset, entry).read(self._grid(asset.on, entry), self._legend(asset))
+            mask = self.drawing(key, asset, entry).read(self._grid(asset.like, entry), self._legend(asset))
             return _fixed(mask, asset, entry).astype("int32")
         values, _ = self._cropped(self.pixels(key, asset, entry), crop).read()
         return self._without_foreign(_squeezed(_fixed(values, asset, entry), asset), key, entry, crop=crop)
@@ -135,15 +134,17 @@ class Reader:
     def _without_foreign(self, values: Array, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
         """Return a mask without instances of other splits; other values are returned unchanged."""
         asset = self.spec.assets[key]
-        if not self.away or not is_mask(asset):
+        if not self.foreign_instances or not is_mask(asset):
             return values
         assert isinstance(self.spec.splits, RandomSplit)
-        shapes = str(self.spec.splits.shapes)
+        shapes = str(self.spec.splits.instances)
         numbers = values
         if key != shapes:
             numbers, _ = self._cropped(self.pixels(shapes, self.spec.assets[shapes], entry), crop).read()
         blank = next(iter(getattr(asset, "ignore", ())), 0)
-        return np.where(np.isin(numbers.reshape(values.shape), self.away), values.dtype.type(blank), values)
+        return np.where(
+            np.isin(numbers.reshape(values.shape), self.foreign_instances), values.dtype.type(blank), values
+        )
 
     @staticmethod
     def _cropped(pixels: Image | Row, crop: Crop | None) -> Image | Row:
@@ -160,10 +161,12 @@ class Reader:
         """Return labels, boxes and recordings, which are read eagerly."""
         if isinstance(asset, Boxes):
             return (
-                dict(self.row(key, asset, entry) or empty_objects()) if asset.belongs(entry.fields) else empty_objects()
+                dict(self.row(key, asset, entry) or empty_objects())
+                if asset.applies_to(entry.fields)
+                else empty_objects()
             )
         if isinstance(asset, Table) and is_shared(asset):
-            if not asset.belongs(entry.fields):
+            if not asset.applies_to(entry.fields):
                 return {}
             label = self.row(key, asset, entry)
             return {} if label is None else {key: label}
@@ -176,12 +179,12 @@ class Reader:
             return {key: read_label(content[str(asset.value)], asset, self.spec.classes, str(path))}
         if isinstance(asset, Audio):
             return {key: _fixed(read_wav(path)[0], asset, entry)}
-        assert isinstance(asset, ArrayAsset)
+        assert isinstance(asset, HDF5Array)
         row = self.pixels(key, asset, entry)
         assert isinstance(row, Row)
         return {key: read_label(row.raw(), asset, self.spec.classes, f"{path}[{row.row}]")}
 
-    def own_label(self, entry: Entry) -> Sample:
+    def path_label(self, entry: Entry) -> Sample:
         """Return the class label in the path, or an empty dict."""
         if "label" not in entry.fields or "label" in self.spec.assets:
             return {}
@@ -226,7 +229,7 @@ class Reader:
             yield fields, read_label(row[asset.value], asset, self.spec.classes, str(path))
 
     def _legend(self, asset: Vector) -> Any:
-        return None if asset.value == "number" else self.spec.classes
+        return None if asset.instances else self.spec.classes
 
     def _grid(self, on: str, entry: Entry) -> GeoBox | None:
         return self.pixels(on, self.spec.assets[on], entry).header()[2]
@@ -239,7 +242,7 @@ class Reader:
         lazy = Lazy(reader=self, key=key, entry=entry, shape=tuple(sizes[d] for d in dims), dtype=np.dtype(kind))
         array = dask.array.from_array(lazy, chunks=-1, asarray=False, lock=False, meta=np.empty((0,) * lazy.ndim, kind))
         coords: dict[Any, Any] = dict(coordinates(grid)) if grid is not None else {}
-        if "band" in dims and isinstance(asset, Raster | ArrayAsset) and asset.bands:
+        if "band" in dims and isinstance(asset, Raster | HDF5Array) and asset.bands:
             indices = self.bands.get(key) or range(len(asset.bands))
             coords["band"] = [asset.bands[index].name for index in indices]
         if "time" in dims and key in entry.files:
@@ -247,7 +250,7 @@ class Reader:
         attrs: dict[str, Any] = {}
         if is_mask(asset) and self.spec.classes is not None and not _is_instance_mask(asset):
             attrs = self.spec.classes.attrs()
-            if isinstance(asset, Raster | ArrayAsset | Vector) and asset.ignore:
+            if isinstance(asset, Raster | HDF5Array | Vector) and asset.ignore:
                 attrs["_FillValue"] = asset.ignore[0]
         elif getattr(asset, "nodata", None) is not None:
             attrs = {"_FillValue": asset.nodata}  # type: ignore[attr-defined]
@@ -283,7 +286,7 @@ class Lazy:
     def _crop(self, key: Any) -> Crop | None:
         """Return the crop that a key selects, or `None` if all pixels have to be read."""
         asset = self.reader.spec.assets[self.key]
-        if not isinstance(asset, Raster) or asset.own_size or asset.fix or len(key) != self.ndim:
+        if not isinstance(asset, Raster) or asset.mixed_resolution or asset.convert or len(key) != self.ndim:
             return None
         if not all(isinstance(index, slice) for index in key[-2:]):
             return None
@@ -296,16 +299,16 @@ class Lazy:
 
 def is_mask(asset: Asset) -> bool:
     """Whether the pixels of an asset are class codes or instance numbers."""
-    return isinstance(asset, Vector) or (isinstance(asset, Raster | ArrayAsset) and asset.is_mask)
+    return isinstance(asset, Vector) or (isinstance(asset, Raster | HDF5Array) and asset.is_mask)
 
 
 def _is_instance_mask(asset: Asset) -> bool:
     """Whether the pixels of an asset are instance numbers."""
-    return isinstance(asset, Vector | Raster | ArrayAsset) and asset.value == "number"
+    return isinstance(asset, Vector | Raster | HDF5Array) and asset.instances
 
 
 def _dims(asset: Asset) -> tuple[str, ...]:
-    has_time = "t" in asset.axes if isinstance(asset, ArrayAsset) else "time" in asset.templates[0].names
+    has_time = "t" in asset.axes if isinstance(asset, HDF5Array) else "time" in asset.templates[0].names
     return (*(("time",) if has_time else ()), *(() if is_mask(asset) else ("band",)), "y", "x")
 
 
@@ -315,7 +318,7 @@ def _squeezed(values: Array, asset: Asset) -> Array:
 
 
 def _times(asset: Asset, entry: Entry, key: str) -> list[Any]:
-    if isinstance(asset, ArrayAsset):
+    if isinstance(asset, HDF5Array):
         return []
     times = {time for time, _ in entry.paths(key, asset) if time is not None}
     choices = asset.templates[0].choices("time")
@@ -323,4 +326,4 @@ def _times(asset: Asset, entry: Entry, key: str) -> list[Any]:
 
 
 def _fixed(values: Array, asset: Asset, entry: Entry) -> Array:
-    return values if asset.fix is None else asset.fix(values, dict(entry.fields))
+    return values if asset.convert is None else asset.convert(values, dict(entry.fields))

@@ -34,7 +34,7 @@ def build(
     entries = [
         Entry(fields=dict(zip(base.names, key, strict=True)), files={lead_key: slots})
         for key, slots in base.rows.items()
-        if lead.belongs(dict(zip(base.names, key, strict=True)))
+        if lead.applies_to(dict(zip(base.names, key, strict=True)))
     ]
     entries.sort(key=lambda entry: [_order(value) for value in entry.fields.values()])
     absent: list[str] = []
@@ -93,7 +93,7 @@ def _join_asset(entries: list[Entry], key: str, asset: Asset, found: Found) -> t
             raise ReadError(msg, remedy="Remove the file that does not belong to it.")
     out, problems = [], []
     for entry in entries:
-        if not asset.belongs(entry.fields):
+        if not asset.applies_to(entry.fields):
             out.append(entry)
             continue
         values = tuple(entry.fields[name] for name in shared if name in entry.fields)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from geoxt.datasets.assets import Array, Asset, Raster, Rows, Vector
+from geoxt.datasets.assets import Asset, Columns, HDF5Array, Raster, Vector
 from geoxt.errors import InputError
 from geoxt.layers.products import Band, resolve_bands
 from geoxt.layers.products import get as get_product
@@ -29,16 +29,16 @@ class Archive:
     """Published checksum, or `None`."""
     size: int | None = None
     """Size in bytes, or `None`."""
-    into: str = ""
+    extract_to: str = ""
     """Folder below the root to extract to; the root if empty."""
-    holds: tuple[str, ...] = ()
-    """Prefixes of the extracted paths, below the root; the file itself if empty."""
-    join: str | None = None
-    """Archive that this file is a part of (tar.gzaa, tar.gzab, …); parts are listed in order."""
-    manual: str | None = None
+    members: tuple[str, ...] = ()
+    """Path prefixes of the extracted files, below the root; the file itself if empty."""
+    part_of: str | None = None
+    """Multi-part archive that this file is a part of (tar.gzaa, tar.gzab, …); parts are listed in order."""
+    instructions: str | None = None
     """Instructions for a manual download, if there is no `url`."""
-    apart: bool = False
-    """Whether it was published separately from the release: without a `url`, it is optional."""
+    optional: bool = False
+    """Whether it was published separately from the release: without a `url`, `fetch` skips it if it is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,8 @@ class FolderSplit:
 
     names: Mapping[str, str] = field(default_factory=dict)
     """Split by text in the path, if they differ ("training": "train")."""
-    apart: tuple[str, ...] = ()
-    """Splits published separately from the release: loaded only by name, and not in its sample count."""
+    extra: tuple[str, ...] = ()
+    """Further splits, published separately: loaded only by name, and not in the sample count of the release."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class ListSplit:
 
     path: str
     """Path template of the lists, with a field `split`; or of a table with a split column."""
-    columns: Rows
+    columns: Columns
     """Columns, as templates of the sample's fields."""
     separator: str = ","
     """Column separator of text files."""
@@ -90,16 +90,16 @@ class RandomSplit:
     block: float | None = None
     """Side of square blocks in metres, for georeferenced images: all samples of a block are in one split. A sample that
     overlaps a sample of a later split is in no split."""
-    shapes: str | None = None
+    instances: str | None = None
     """Key of an instance mask, for windows: an instance belongs to the split with most of its pixels, and is unlabeled
     in windows of the other splits."""
 
-    def words(self, window: int | None = None) -> str:
+    def describe(self, window: int | None = None) -> str:
         """Return a description of the split, for windows of side `window` (pixels) if samples are windows."""
         fractions = ", ".join(f"{name} {fraction:.0%}" for name, fraction in self.fractions.items())
         groups = [f"blocks of {self.block:,g} m"] if self.block else list(self.group)
         groups += [f"blocks of {window}x{window} pixels"] if window else []
-        whole = f", {self.shapes} whole" if self.shapes else ""
+        whole = f", {self.instances} whole" if self.instances else ""
         return f"by {' and '.join(groups) or 'sample'}{whole}: {fractions} (seed {self.seed})"
 
 
@@ -171,9 +171,9 @@ class Spec:
     column are shifted inwards, so that all windows lie within the image. Each window is a sample."""
     samples: int | None = None
     """Number of samples of the release, without separately published splits; for windows, the number of images."""
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    split_sizes: Mapping[str, int] = field(default_factory=dict)
     """Number of samples per split."""
-    size: str = ""
+    image_size: str = ""
     """Height x width of the images in pixels, if it differs from the first asset's shape."""
     resolution: tuple[float, ...] = ()
     """Pixel size in metres, or the smallest and largest pixel size."""
@@ -187,19 +187,19 @@ class Spec:
     """Published statistics."""
     cite: str = ""
     """DOI or URL."""
-    licence: str | None = None
+    license: str | None = None
     """SPDX id or name; `None` if unknown."""
     homepage: str = ""
     """URL of the homepage."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    class_names: Mapping[str, str] = field(default_factory=dict)
     """Class by text of `{label}`, if they differ in more than underscores."""
     quirks: tuple[str, ...] = ()
     """Known peculiarities."""
     unverified: tuple[str, ...] = ()
     """Fields of this spec that were not verified on the data."""
-    paper: str = ""
+    paper_differences: str = ""
     """Values in Table 1 of the paper that differ from this spec."""
-    row: str = ""
+    paper_row: str = ""
     """Row in Table 1 of the paper; empty if it is not listed."""
     examples: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
     """Two or more values of a field in the release; required for fields that are regular expressions."""
@@ -208,16 +208,18 @@ class Spec:
         if not self.assets:
             raise InputError(f"Cannot describe {self.name!r} without assets.", remedy="Pass one or more {assets}.")
         for key, asset in self.assets.items():
-            on = getattr(asset, "on", None)
-            if isinstance(asset, Vector) and on not in self.assets:
-                msg = f"Cannot rasterize {key!r} of {self.name!r} on {on!r}: its assets are {', '.join(self.assets)}."
-                raise InputError(msg, remedy="Pass {on} with the key of an image.")
-            if self.window and not (isinstance(asset, Vector) or (isinstance(asset, Raster) and not asset.own_size)):
+            like = getattr(asset, "like", None)
+            if isinstance(asset, Vector) and like not in self.assets:
+                msg = f"Cannot rasterize {key!r} of {self.name!r} on {like!r}: its assets are {', '.join(self.assets)}."
+                raise InputError(msg, remedy="Pass {like} with the key of an image.")
+            if self.window and not (
+                isinstance(asset, Vector) or (isinstance(asset, Raster) and not asset.mixed_resolution)
+            ):
                 msg = f"Cannot cut {key!r} of {self.name!r} into windows of {self.window} pixels: only rasters on one "
                 raise InputError(f"{msg}grid and vector labels can be cut.", remedy="Leave {window} out.")
 
     @property
-    def lead(self) -> Asset:
+    def first_asset(self) -> Asset:
         """First asset; each of its files is a sample."""
         return next(iter(self.assets.values()))
 
@@ -225,17 +227,17 @@ class Spec:
     def bands(self) -> tuple[Band, ...]:
         """Bands of all assets, in order."""
         return tuple(
-            band for asset in self.assets.values() if isinstance(asset, Raster | Array) for band in asset.bands
+            band for asset in self.assets.values() if isinstance(asset, Raster | HDF5Array) for band in asset.bands
         )
 
     @property
     def windows(self) -> int:
         """Number of windows per image of the usual size."""
-        if self.window is None or not isinstance(self.lead, Raster):
+        if self.window is None or not isinstance(self.first_asset, Raster):
             return 1
-        return math.prod(-(-side // self.window) for side in self.lead.shape)
+        return math.prod(-(-side // self.window) for side in self.first_asset.shape)
 
-    def at(self, level: str) -> Spec:
+    def at_level(self, level: str) -> Spec:
         """Return the spec with the classes of another level.
 
         Raises
@@ -249,7 +251,7 @@ class Spec:
             raise InputError(msg, remedy=remedy, value=level, argument="level")
         alternative = self.levels[level]
         asset = self.assets[alternative.mask]
-        assert isinstance(asset, Raster | Array)
+        assert isinstance(asset, Raster | HDF5Array)
         mask: Asset = replace(asset, codes=alternative.codes)
         if isinstance(mask, Raster):
             mask = replace(mask, channel=alternative.channel or mask.channel)
@@ -262,7 +264,7 @@ class Spec:
             case None:
                 return ()
             case FolderSplit(names=names):
-                texts = self.lead.templates[0].choices("split")
+                texts = self.first_asset.templates[0].choices("split")
                 return tuple(dict.fromkeys(names.get(text, text) for text in texts))
             case ListSplit(path=path, columns=columns, names=names):
                 templates = columns.values() if isinstance(columns, Mapping) else columns

@@ -10,7 +10,7 @@ from geoxt.datasets.spec import Archive, FieldSplit, FolderSplit, ListSplit, Ran
 
 
 def describe(name: str | Spec) -> str:
-    """Return a summary of a dataset as text: task, sizes, splits, classes, bands, files and licence.
+    """Return a summary of a dataset as text: task, sizes, splits, classes, bands, files and license.
 
     Parameters
     ----------
@@ -44,18 +44,20 @@ def describe(name: str | Spec) -> str:
 
 def split_words(spec: Spec) -> str:
     """Return a description of the splits of a dataset."""
-    sizes = ", ".join(f"{name} {count:,}" for name, count in spec.sizes.items())
+    sizes = ", ".join(f"{name} {count:,}" for name, count in spec.split_sizes.items())
     match spec.splits:
         case None:
             return "none"
         case RandomSplit() as rule:
-            return f"ours, {rule.words(spec.window)}"
-        case FolderSplit(apart=apart) if apart:
+            return f"ours, {rule.describe(spec.window)}"
+        case FolderSplit(extra=extra) if extra:
             main, separate = (
-                ", ".join(f"{name} {count:,}" for name, count in spec.sizes.items() if (name in apart) is is_separate)
+                ", ".join(
+                    f"{name} {count:,}" for name, count in spec.split_sizes.items() if (name in extra) is is_separate
+                )
                 for is_separate in (False, True)
             )
-            return f"official: {main}; apart from it: {separate or ', '.join(apart)}"
+            return f"official: {main}; extra: {separate or ', '.join(extra)}"
         case ListSplit(official=False):
             return f"lists by others: {sizes or ', '.join(spec.split_names)}"
         case FolderSplit() | ListSplit() | FieldSplit() | SequentialSplit():
@@ -67,7 +69,7 @@ def split_words(spec: Spec) -> str:
 def size_words(spec: Spec) -> str:
     """Return the size of the images in pixels."""
     raster = next((a for a in spec.assets.values() if isinstance(a, Raster)), None)
-    size = spec.size or (f"{raster.shape[0]:,}x{raster.shape[1]:,}" if raster else "")
+    size = spec.image_size or (f"{raster.shape[0]:,}x{raster.shape[1]:,}" if raster else "")
     return f"{spec.window}x{spec.window} of {size}" if spec.window else size
 
 
@@ -82,7 +84,7 @@ def class_words(spec: Spec) -> str:
 
 def sample_words(spec: Spec) -> str:
     """Return the number of samples, or `?`; for windows, the number of images times windows per image."""
-    total = spec.samples or sum(spec.sizes.values())
+    total = spec.samples or sum(spec.split_sizes.values())
     windows = f" x {spec.windows} windows" if spec.window else ""
     return f"{total:,}{windows}" if total else "?"
 
@@ -93,7 +95,7 @@ def _facts(spec: Spec) -> Iterable[tuple[str, str]]:
     yield "splits", split_words(spec)
     yield "size", f"{size_words(spec)} pixels"
     yield "resolution", " to ".join(number_words(value) for value in spec.resolution) + " m"
-    yield "licence", spec.licence or "none stated"
+    yield "license", spec.license or "none stated"
     yield "cite", spec.cite
     yield "homepage", spec.homepage
 
@@ -108,7 +110,7 @@ def _path(path: str | tuple[str, ...]) -> str:
 
 def _archive(archive: Archive) -> str:
     size = f" ({archive.size / 1e9:.2f} GB)" if archive.size else ""
-    return f"{archive.file}{size} {archive.url or archive.manual or ''}".rstrip()
+    return f"{archive.file}{size} {archive.url or archive.instructions or ''}".rstrip()
 
 
 def number_words(value: float | None) -> str:

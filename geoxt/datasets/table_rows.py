@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from geoxt.datasets.assets import Rows
+from geoxt.datasets.assets import Columns
 from geoxt.errors import MissingDependency, ReadError
 from geoxt.template import Fields, Template
 
 
-def read_rows(path: Path, columns: Rows, *, separator: str = ",") -> Iterator[tuple[Fields, Mapping[Any, Any]]]:
+def read_rows(path: Path, columns: Columns, *, separator: str = ",") -> Iterator[tuple[Fields, Mapping[Any, Any]]]:
     """Yield the fields of each row, and the row; skip rows that do not match the templates.
 
     Raises

@@ -31,13 +31,15 @@ def layer_table() -> str:
         sizes = [spec.resolution] if spec.resolution else [b.resolution for b in spec.bands if b.resolution]
         unknown = "-" if spec.kind == "shapes" else "varies"
         resolution = "-".join(map(number_words, sorted({min(sizes), max(sizes)}))) if sizes else unknown
-        rows.append((spec.title, f"`{name}`", spec.kind, contents, resolution, spec.licence or "none stated"))
+        rows.append((spec.title, f"`{name}`", spec.kind, contents, resolution, spec.license or "none stated"))
     return _markdown(("product", "name", "kind", "content", "resolution (m)", "license"), rows)
 
 
 def corrections() -> str:
     """Return the corrections of Table 1 of the paper as a Markdown list."""
-    return "\n".join(f"* {get(name).title}: {get(name).paper}." for name in names() if get(name).paper)
+    return "\n".join(
+        f"* {get(name).title}: {get(name).paper_differences}." for name in names() if get(name).paper_differences
+    )
 
 
 def gallery() -> str:

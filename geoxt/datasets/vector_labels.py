@@ -51,7 +51,7 @@ class Drawing:
             )
         geometry, values, crs = self._features()
         codes = self._codes(geometry, values, legend)
-        by_number = self.asset.value == "number" or not legend
+        by_number = self.asset.instances or not legend
         dtype = np.dtype(np.int32) if by_number or legend is None else np.min_scalar_type(max(legend.codes))
         labels = np.zeros(grid.shape, dtype)
         geometries, feature = project_geometries(
@@ -67,11 +67,11 @@ class Drawing:
         """Return the value to burn for each feature."""
         numbers = np.arange(1, len(geometry) + 1)
         if self.asset.column is None:
-            return numbers if self.asset.value == "number" else np.full(len(geometry), self.asset.value)
+            return numbers if self.asset.instances else np.full(len(geometry), self.asset.value)
         codes = np.zeros(len(geometry), np.int64)
         for position in np.flatnonzero(~(shapely.is_missing(geometry) | shapely.is_empty(geometry))).tolist():
             codes[position] = int(values[position])
-            if self.asset.value != "number" and legend and codes[position] not in legend.codes:
+            if not self.asset.instances and legend and codes[position] not in legend.codes:
                 raise LabelError(
                     f"Cannot map feature {numbers[position]} of {self.path!r} to a class: its code "
                     f"{codes[position]} is none of {legend.codes}.",
@@ -93,7 +93,7 @@ class Drawing:
             content = json.loads(Path(self.path).read_text(encoding="utf-8"))
             features = content["features"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            if self.asset.broken == "empty" and not isinstance(error, OSError):
+            if self.asset.on_error == "empty" and not isinstance(error, OSError):
                 return np.empty(0, object), [], "EPSG:4326"
             raise ReadError(
                 f"Cannot read the polygons in {self.path!r}: {error}.", remedy="Fetch the dataset again."
@@ -139,7 +139,7 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
 
 
 def _code(name: str, asset: Boxes, legend: Legend, path: Path) -> int:
-    class_name = asset.categories.get(name, name).replace("_", " ")
+    class_name = asset.class_names.get(name, name).replace("_", " ")
     if class_name not in legend.names:
         raise LabelError(
             f"Cannot map category {name!r} in {str(path)!r} to a class: it is none of {', '.join(legend.names)}.",

@@ -44,12 +44,12 @@ class Report:
 
 
 def check(
-    reader: Reader, entries: Sequence[Entry], left_out: Sequence[str], *, whole: bool, deep: bool = False
+    reader: Reader, entries: Sequence[Entry], skipped: Sequence[str], *, whole: bool, deep: bool = False
 ) -> Report:
     """Return a report of missing and extra files and, if `deep`, of unreadable samples."""
     spec, root = reader.spec, reader.root
     expected, count = spec.samples if whole else None, len(first_windows(entries))
-    problems = list(left_out)
+    problems = list(skipped)
     known: set[str] = set()
     for entry in entries:
         for key in entry.files:
@@ -82,13 +82,13 @@ def _extra(reader: Reader, known: set[str]) -> Iterator[str]:
     shared = [t for asset in spec.assets.values() if is_shared(asset) for t in asset.templates]
     shared += [Template(spec.splits.path)] if isinstance(spec.splits, ListSplit) else []
     archives = {archive.file for archive in spec.archives}
-    apart = spec.splits.apart if isinstance(spec.splits, FolderSplit) else ()
-    others = [t for asset in spec.assets.values() for t in asset.templates] if apart else []
+    extra = spec.splits.extra if isinstance(spec.splits, FolderSplit) else ()
+    others = [t for asset in spec.assets.values() for t in asset.templates] if extra else []
     for folder, names, files in os.walk(root):
         names[:] = [name for name in names if not name.startswith(".")]
         for file in files:
             path = os.path.relpath(os.path.join(folder, file), root).replace(os.sep, "/")  # noqa: PTH118
             if path in known or path in archives or any(t.match(path) is not None for t in shared):
                 continue
-            if not any((t.match(path) or {}).get("split") in apart for t in others):
+            if not any((t.match(path) or {}).get("split") in extra for t in others):
                 yield path

@@ -7,13 +7,13 @@ from support.dataset_trees import make_tree, pack
 from support.servers import serve_files
 
 from geoxt.datasets import Archive, FolderSplit, Raster, Spec, get
-from geoxt.datasets.assets import Array
+from geoxt.datasets.assets import HDF5Array
 from geoxt.datasets.spec import RGB, classes
 
 
 def needs(spec) -> None:
     """Skip where an optional package is not installed."""
-    if any(isinstance(asset, Array) for asset in spec.assets.values()):
+    if any(isinstance(asset, HDF5Array) for asset in spec.assets.values()):
         pytest.importorskip("h5py")
     texts = [t.pattern for asset in spec.assets.values() for t in asset.templates]
     if any(text.endswith(".parquet") for text in texts):
@@ -47,7 +47,7 @@ def ponds():
             "image": Raster("ponds/{split:train|test}/image/{place}.png", bands=RGB, shape=(64, 96)),
             "mask": Raster("ponds/{split:train|test}/mask/{place}.png", codes={0: 0, 255: 1}, shape=(64, 96)),
         },
-        archives=(Archive(file="ponds.zip", holds=("ponds/",)),),
+        archives=(Archive(file="ponds.zip", members=("ponds/",)),),
         splits=FolderSplit(),
     )
 

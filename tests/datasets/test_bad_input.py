@@ -21,7 +21,7 @@ def test_missing_mask_raises_or_is_skipped(tree):
         load(tree.spec, tree.root)
     dataset = load(tree.spec, tree.root, missing="skip")
     assert len(dataset) == 1
-    assert "no mask" in dataset.left_out[0]
+    assert "no mask" in dataset.skipped[0]
     assert not dataset.verify().ok
 
 
@@ -184,7 +184,7 @@ def test_listed_sample_without_files_warns(tmp_path):
     with pytest.warns(DatasetWarning, match=r"1 samples of the splits do not exist, such as tile=s001/n=2\."):
         dataset = load(tree.spec, tmp_path)
     assert len(dataset) == 2
-    assert "tile=s001/n=2" in dataset.left_out[0]
+    assert "tile=s001/n=2" in dataset.skipped[0]
     assert not dataset.verify().ok
 
 

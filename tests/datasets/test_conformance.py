@@ -33,7 +33,7 @@ def test_all_samples_are_found_and_verified(trees, name):
     tree = trees(name)
     found = datasets.load(tree.spec, tree.root)
     assert len(found) == _count(tree)
-    names = [n for n in found.spec.lead.names if n != "row"]
+    names = [n for n in found.spec.first_asset.names if n != "row"]
     wanted = {tuple(fields[n] for n in names) for fields in _released(tree)}
     assert {tuple(found.fields(at)[n] for n in names) for at in range(len(found))} == wanted
     report = found.verify(deep=True)
@@ -42,16 +42,16 @@ def test_all_samples_are_found_and_verified(trees, name):
 
 
 def _released(tree):
-    """Return the samples of a tree without those of splits that came apart."""
-    apart = getattr(tree.spec.splits, "apart", ())
-    return [fields for fields in tree.samples if fields.get("split") not in apart]
+    """Return the samples of a tree without those of extra splits."""
+    extra = getattr(tree.spec.splits, "extra", ())
+    return [fields for fields in tree.samples if fields.get("split") not in extra]
 
 
 def _count(tree):
     """Return how many samples a tree has: of windows, as many as are needed to cover each image."""
     if tree.spec.window is None:
         return len(_released(tree))
-    shape = size_of(tree.spec, tree.spec.lead.shape)
+    shape = size_of(tree.spec, tree.spec.first_asset.shape)
     return len(tree.samples) * math.prod(math.ceil(side / tree.spec.window) for side in shape)
 
 
@@ -63,8 +63,8 @@ def test_splits_partition_the_samples(trees, name):
         assert {split: len(part) for split, part in parts.items()} == dict(tree.splits)
     keys = [str(part.fields(at)) for part in parts.values() for at in range(len(part))]
     assert len(keys) == len(set(keys))
-    apart = len(tree.samples) - len(_released(tree))
-    assert len(keys) == (_count(tree) + apart if parts else 0)
+    extra = len(tree.samples) - len(_released(tree))
+    assert len(keys) == (_count(tree) + extra if parts else 0)
     assert all(len(part) for part in parts.values())
 
 
@@ -76,16 +76,16 @@ def test_samples_match_the_spec(trees, name):
         lazy, read = found[at], found.read(at)
         for key, asset in tree.spec.assets.items():
             if key not in lazy:
-                assert asset.optional or asset.only, key
+                assert asset.optional or asset.where, key
                 continue
             if hasattr(lazy[key], "dims"):
                 np.testing.assert_array_equal(lazy[key].values, read[key])
                 assert lazy[key].dtype == lazy[key].values.dtype
-            if isinstance(asset, Raster) and not is_mask(asset) and asset.fix is None:
+            if isinstance(asset, Raster) and not is_mask(asset) and asset.convert is None:
                 assert read[key].dtype == np.dtype(asset.dtype)
                 assert lazy[key].sizes["band"] == len(asset.bands)
                 assert list(lazy[key].band.values) == [band.name for band in asset.bands]
-            if is_mask(asset) and getattr(asset, "value", 1) != "number":
+            if is_mask(asset) and not getattr(asset, "instances", False):
                 assert is_categorical(lazy[key])
                 assert set(np.unique(read[key])) <= {*tree.spec.classes.codes, *getattr(asset, "ignore", ())}
             if isinstance(asset, Audio):
@@ -112,12 +112,12 @@ def test_fetched_dataset_is_complete(trees, served, tmp_path, name):
 
 def _packed(archive) -> bool:
     return any(archive.file.endswith(end) for end in (".zip", ".gz", ".tgz", ".tar", ".bz2", ".tbz")) or bool(
-        archive.join
+        archive.part_of
     )
 
 
 def _starts(archive) -> tuple[str, ...]:
-    return archive.holds or (archive.file,)
+    return archive.members or (archive.file,)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,11 +141,11 @@ def test_dataset_opens_as_a_layer(trees, name):
     sample = found[0][key]
     own = sample.isel(time=0, drop=True) if "time" in sample.dims else sample
     there = layer.sel(x=own.x, y=own.y, method="nearest")
-    template = tree.spec.lead.templates[0]
+    template = tree.spec.first_asset.templates[0]
     if "date" in found.fields(0) and "time" in there.dims:
         there = there.sel(time=found.fields(0)["date"])
     finest = max(band.resolution or 0 for band in found.bands[key]) == (found.bands[key][0].resolution or 0)
-    if finest and "time" not in sample.dims and not getattr(tree.spec.assets[key], "own_size", False):
+    if finest and "time" not in sample.dims and not getattr(tree.spec.assets[key], "mixed_resolution", False):
         np.testing.assert_array_equal(there.values, own.values)
     assert there.sizes["x"] == own.sizes["x"]
     assert ("time" in layer.dims) == any("%" in template.form(n) for n in template.names)
@@ -179,7 +179,7 @@ def test_layer_of_masks_has_the_codes_of_the_samples(trees, name, key):
 
 
 def test_few_datasets_need_a_custom_function():
-    assert sum(any(a.fix for a in spec.assets.values()) for spec in _SPECS.values()) <= 5
+    assert sum(any(a.convert for a in spec.assets.values()) for spec in _SPECS.values()) <= 5
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -188,7 +188,7 @@ def test_random_splits_are_described_and_grouped(name):
     if isinstance(spec.splits, RandomSplit):
         assert set(spec.splits.group) <= {n for a in spec.assets.values() for t in a.templates for n in t.names}
         assert spec.splits.block or spec.window or not spec.georeferenced or spec.splits.group
-        assert spec.splits.shapes in {None, *spec.assets}
+        assert spec.splits.instances in {None, *spec.assets}
     if isinstance(spec.splits, ListSplit):
         assert spec.split_names
 

@@ -71,11 +71,11 @@ UNKNOWN = {
 """What a sheet does not say of a dataset."""
 OTHERWISE = {
     ("cowc_counting", "classes"): "it counts",
-    ("etci2021", "url of test_without_ref_labels.zip"): "Google Drive gives it to people alone",
-    ("etci2021", "url of train.zip"): "Google Drive gives it to people alone",
-    ("etci2021", "url of val_with_ref_labels.zip"): "Google Drive gives it to people alone",
+    ("etci2021", "url of test_without_ref_labels.zip"): "Google Drive needs a browser",
+    ("etci2021", "url of train.zip"): "Google Drive needs a browser",
+    ("etci2021", "url of val_with_ref_labels.zip"): "Google Drive needs a browser",
     ("eurosat_rgb", "georeferenced"): "the pictures are not",
-    ("gid15", "url of gid-15.zip"): "Google Drive gives it to people alone",
+    ("gid15", "url of gid-15.zip"): "Google Drive needs a browser",
     ("landcoverai", "georeferenced"): "its chips are not, the scenes are",
     ("vhr10", "size of negative"): "a kind of image, not a split",
     ("vhr10", "size of positive"): "a kind of image, not a split",
@@ -130,7 +130,7 @@ def _counts(spec, facts):
     samples = facts["samples"]
     more = {**samples.get("extra", {}), **samples.get("unlabelled_or_extra", {})}
     total, counted = samples["total"], sum(v for k, v in more.items() if "(" in k and k != "unverified")
-    yield "samples", spec.samples or sum(spec.sizes.values()), total and total + counted
+    yield "samples", spec.samples or sum(spec.split_sizes.values()), total and total + counted
     said = {}
     for split, count in samples["splits"].items():
         if isinstance(count, int):
@@ -140,12 +140,12 @@ def _counts(spec, facts):
         else:  # a split, with its places
             said[split] = sum(count.values())
     said |= {key.partition(" ")[0]: count for key, count in more.items() if key != "unverified"}
-    for split in {*spec.sizes, *said}:
-        yield f"size of {split}", spec.sizes.get(split), said.get(split)
+    for split in {*spec.split_sizes, *said}:
+        yield f"size of {split}", spec.split_sizes.get(split), said.get(split)
     if isinstance(spec.splits, FieldSplit):
         for split, values in spec.splits.values.items():
             if stems := {Path(text).stem for text in facts["splits"].get(split, ())}:
-                files = {Path(spec.lead.templates[0].fill({spec.splits.field: value})).stem for value in values}
+                files = {Path(spec.first_asset.templates[0].fill({spec.splits.field: value})).stem for value in values}
                 found = {stem for stem in stems for file in files if file == stem or file.startswith(f"{stem}_")}
                 yield f"files of {split}", (found, len(files), len(values)), (stems, len(stems), len(stems))
 
@@ -196,7 +196,7 @@ def _other(spec, facts):
             yield f"wavelength of {band.name}", band.wavelength, said and pytest.approx(said, rel=1e-3)
     cited = {c.get(kind) for c in facts["citation"] for kind in ("doi", "url")} - {None}
     yield "citation", spec.cite in cited, True
-    yield "licence", (spec.licence,), (facts["license"]["id"],)
+    yield "license", (spec.license,), (facts["license"]["id"],)
     yield "georeferenced", spec.georeferenced, facts["georeferenced"]["value"]
 
 

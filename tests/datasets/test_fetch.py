@@ -140,7 +140,7 @@ import pooch
 from geoxt.datasets import Archive, fetch, get
 
 url, sha256, root = sys.argv[1:]
-archive = Archive(file="ponds.zip", url=url, sha256=sha256, holds=("ponds/",))
+archive = Archive(file="ponds.zip", url=url, sha256=sha256, members=("ponds/",))
 other = os.fork()
 fetch(replace(get("levircd_plus"), archives=(archive,)), root)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) if other else 0)
@@ -160,7 +160,7 @@ def test_concurrent_fetches_are_serialized(packed, tmp_path):
 
 def test_manual_archives_raise_with_instructions(ponds, tmp_path):
     ask = "Ask the kite club."
-    manual = replace(ponds, archives=tuple(Archive(file=name, manual=ask) for name in ("ponds.zip", "lists.zip")))
+    manual = replace(ponds, archives=tuple(Archive(file=name, instructions=ask) for name in ("ponds.zip", "lists.zip")))
     instructions = r"Ask the kite club\. Put it at .*ponds\.zip' and .*lists\.zip'\. Then"
     with pytest.raises(ReadError, match=f"{instructions} fetch again"):
         fetch(manual, tmp_path / "root")
@@ -171,7 +171,7 @@ def test_manual_archives_raise_with_instructions(ponds, tmp_path):
 
 def test_downloads_precede_the_error_of_manual_archives(packed, tmp_path):
     spec, *_ = packed
-    mixed = replace(spec, archives=(Archive(file="more.zip", manual="Ask.", holds=("more/",)), *spec.archives))
+    mixed = replace(spec, archives=(Archive(file="more.zip", instructions="Ask.", members=("more/",)), *spec.archives))
     with pytest.raises(ReadError, match=r"Ask\. Put it at .*more\.zip'\."):
         fetch(mixed, tmp_path / "root")
     assert len(load(spec, tmp_path / "root")) == 2
@@ -180,7 +180,7 @@ def test_downloads_precede_the_error_of_manual_archives(packed, tmp_path):
 def test_archive_is_not_mistaken_for_its_content(ponds, tmp_path):
     content = b"a list"
     (tmp_path / "list.txt.bz2").write_bytes(bz2.compress(content))
-    spec = replace(ponds, archives=(Archive(file="list.txt.bz2", holds=("list.txt",), manual="Ask."),))
+    spec = replace(ponds, archives=(Archive(file="list.txt.bz2", members=("list.txt",), instructions="Ask."),))
     fetch(spec, tmp_path)
     assert (tmp_path / "list.txt").read_bytes() == content
 

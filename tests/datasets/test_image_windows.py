@@ -120,17 +120,17 @@ def fields_in_squares(root):
 
 
 def numbers_in(part):
-    numbers = part.only(["fields"])
+    numbers = part.select_assets(["fields"])
     return {int(number) for at in range(len(part)) for number in np.unique(numbers.read(at)["fields"])} - {0}
 
 
 def test_fields_of_other_splits_are_unlabeled(tmp_path):
     tree = fields_in_squares(tmp_path)
-    everything = load(tree.spec, tmp_path).only(["mask", "fields"])
+    everything = load(tree.spec, tmp_path).select_assets(["mask", "fields"])
     entries = {place_of(everything, at): at for at in range(len(everything))}
     hidden = 0
     for part in parts_of(tree).values():
-        own, masks, both = numbers_in(part), part.only(["mask"]), part.only(["mask", "fields"])
+        own, masks, both = numbers_in(part), part.select_assets(["mask"]), part.select_assets(["mask", "fields"])
         for at in range(0, len(part), 2):
             read, stored, lazy = both.read(at), everything.read(entries[place_of(part, at)]), both[at]
             kept = np.isin(stored["fields"], sorted(own))
@@ -149,7 +149,7 @@ def test_fields_of_other_splits_are_unlabeled(tmp_path):
 
 def test_field_is_in_the_split_of_its_largest_part(tmp_path):
     tree = fields_in_squares(tmp_path)
-    everything = load(tree.spec, tmp_path).only(["fields"])
+    everything = load(tree.spec, tmp_path).select_assets(["fields"])
     of = assign(tree.spec, everything.entries)
     pixels = {}
     for at, split in enumerate(of):
@@ -281,7 +281,7 @@ def test_random_split_is_independent_of_the_order():
 @pytest.mark.parametrize("name", [n for n in names() if isinstance(get(n).splits, RandomSplit)])
 def test_random_split_is_described(name):
     spec = get(name)
-    words = spec.splits.words(spec.window)
+    words = spec.splits.describe(spec.window)
     assert f"seed {spec.splits.seed}" in words
     assert all(f"{split} {share:.0%}" in words for split, share in spec.splits.fractions.items())
     assert spec.window is None or f"{spec.window}x{spec.window} pixels" in words

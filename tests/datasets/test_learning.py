@@ -38,7 +38,7 @@ TARGETS = {"detection": "boxes", "instance-segmentation": "boxes", "self-supervi
 
 def kinds(spec) -> tuple[str, ...]:
     """Return the kinds of tasks that a dataset is for; one of many dates is learnt as a series, and as one image."""
-    many = "time" in spec.lead.templates[0].names or "t" in getattr(spec.lead, "axes", "")
+    many = "time" in spec.first_asset.templates[0].names or "t" in getattr(spec.first_asset, "axes", "")
     match spec.task:
         case "segmentation":
             return ("time-series",) if many else ("segmentation",)

@@ -1,4 +1,4 @@
-"""Further classes of the same masks, and splits that came apart from a release."""
+"""Further classes of the same masks, and extra splits."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_folders_of_samples_are_not_listed(patches):
     entries, _ = build(get("bigearthnet"), patches, listed=listed.append)
     assert len(entries) == 1200
     assert set(listed) == {"BigEarthNet-v1.0/"}  # neither the patches nor what is not there
-    files = entries[0].paths("image", get("bigearthnet").lead)
+    files = entries[0].paths("image", get("bigearthnet").first_asset)
     assert len(files) == 12
     assert files[None, "B8A"] == f"BigEarthNet-v1.0/{NAME.format(0, 0)}/{NAME.format(0, 0)}_B8A.tif"
 
@@ -151,7 +151,7 @@ def test_fixed_times_follow_the_order_of_the_spec(tmp_path):
     image = found[0]["image"]
     assert list(image.time.values) == ["pre", "post"]  # the alphabet has them the other way
     for at, time in enumerate(("pre", "post")):
-        with rasterio.open(tmp_path / spec.lead.templates[0].fill({**found.fields(0), "time": time})) as file:
+        with rasterio.open(tmp_path / spec.first_asset.templates[0].fill({**found.fields(0), "time": time})) as file:
             np.testing.assert_array_equal(image.values[at], file.read())
 
 

@@ -66,7 +66,7 @@ def test_product_specs_are_complete(name):
     product = products.get(name)
     assert (product.legend is None) == (product.kind == "image")
     assert bool(product.bands) == (product.kind != "shapes")
-    assert product.licence
+    assert product.license
     assert product.cite
     if product.legend:
         assert len(set(product.legend.codes)) == len(product.legend) > 0

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.datasets.assets import Array as ArrayAsset
-from geoxt.datasets.assets import Asset
+from geoxt.datasets.assets import Asset, HDF5Array
 from geoxt.datasets.spec import FieldSplit, FolderSplit, ListSplit, RandomSplit, SequentialSplit, Spec
 from geoxt.template import Template, Value
 from support.sample_files import SIDE, write_asset, write_table
@@ -58,11 +57,11 @@ def make_tree(spec: Spec, root: Path) -> Tree:
     """
     samples = fields_of(spec)
     for key, asset in spec.assets.items():
-        having = [fields for fields in samples if asset.belongs(fields)]
+        having = [fields for fields in samples if asset.applies_to(fields)]
         for path, some in _by_file(asset, having).items():
             write_asset(spec, key, asset, root / path, some, samples)
-    apart = spec.splits.apart if isinstance(spec.splits, FolderSplit) else ()
-    count = sum(fields.get("split") not in apart for fields in samples)
+    extra = spec.splits.extra if isinstance(spec.splits, FolderSplit) else ()
+    count = sum(fields.get("split") not in extra for fields in samples)
     small = replace(spec, samples=count, window=spec.window and -(-SIDE // _ACROSS))
     return Tree(root=root, spec=small, samples=samples, splits=_write_lists(spec, root, samples))
 
@@ -79,10 +78,10 @@ def fields_of(spec: Spec) -> tuple[Mapping[str, Value], ...]:
             fields |= {name: template for name in template.needs if name not in {*fields, "split"}}
     named = {spec.splits.field: [v for some in spec.splits.values.values() for v in some]} if isinstance(
         spec.splits, FieldSplit) else {}  # fmt: skip
-    lead = [name for name in fields if not name.startswith("_") and name in spec.lead.names]
+    lead = [name for name in fields if not name.startswith("_") and name in spec.first_asset.names]
     wheels = [name for name in lead if name == "label" or fields[name].choices(name) or name in named]
     sizes = [len(named.get(name) or _choices(spec, name, fields[name])) for name in wheels]
-    rows = isinstance(spec.lead, ArrayAsset)
+    rows = isinstance(spec.first_asset, HDF5Array)
     repeats = _EACH if isinstance(spec.splits, RandomSplit) and not spec.window else 1 if wheels and not rows else 3
     repeats = max(repeats, -(-len(spec.classes or ()) // max(int(np.prod(sizes)), 1))) if rows else repeats
     count = int(np.prod(sizes)) * repeats
@@ -110,7 +109,7 @@ def _choices(spec: Spec, name: str, template: Template) -> Sequence[str]:
     if name != "label" or template.choices(name):
         return template.choices(name)
     assert spec.classes is not None
-    texts = {own: text for text, own in spec.labels.items()}
+    texts = {own: text for text, own in spec.class_names.items()}
     return [_fitting(template, texts.get(own, own)) for own in spec.classes.names]
 
 
@@ -216,12 +215,12 @@ def pack(tree: Tree, folder: Path, url: str) -> Spec:
     files = sorted(path.relative_to(tree.root).as_posix() for path in tree.root.rglob("*") if path.is_file())
     groups: dict[str, list[Any]] = {}
     for archive in tree.spec.archives:
-        groups.setdefault(archive.join or archive.file, []).append(archive)
+        groups.setdefault(archive.part_of or archive.file, []).append(archive)
     out = []
     for name, parts in groups.items():
-        starts = tuple(start for part in parts for start in part.holds) or (name,)
+        starts = tuple(start for part in parts for start in part.members) or (name,)
         held = [file for file in files if file.startswith(starts)]
-        content = _packed(name, tree.root, held, parts[0].into)
+        content = _packed(name, tree.root, held, parts[0].extract_to)
         cut = -(-len(content) // len(parts))
         for place, part in enumerate(parts):
             piece = content[place * cut : (place + 1) * cut]

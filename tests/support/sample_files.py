@@ -18,8 +18,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.errors import NotGeoreferencedWarning
 
-from geoxt.datasets.assets import Array as ArrayAsset
-from geoxt.datasets.assets import Asset, Audio, Boxes, Raster, Rows, Table, Vector
+from geoxt.datasets.assets import Asset, Audio, Boxes, Columns, HDF5Array, Raster, Table, Vector
 from geoxt.datasets.spec import RandomSplit, Spec
 from geoxt.template import Template, Value
 from geoxt.testing.cogs import make_grid
@@ -47,7 +46,7 @@ def write_asset(
             write_image(path, *_raster(spec, asset, str(first.get("band", "")), at, rng), crs=not spec.crs)
         case Vector():
             path.write_text(json.dumps(_shapes(spec, asset, at)), encoding="utf-8")
-        case ArrayAsset():
+        case HDF5Array():
             _write_array(spec, asset, path, samples, rng)
         case Boxes():
             path.write_text(json.dumps(_coco(spec, asset, samples)), encoding="utf-8")
@@ -82,13 +81,13 @@ def _raster(
     spec: Spec, asset: Raster, band: str, at: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any], GeoBox | None]:
     scale = 1.0
-    if asset.own_size and band:
+    if asset.mixed_resolution and band:
         finest = min(b.resolution or 1 for b in asset.bands)
         own = asset.bands[asset.templates[0].choices("band").index(band)].resolution or 1
         scale = finest / own
     shape = size_of(spec, asset.shape, scale)
     grid = grid_for(spec, shape, at, asset.shape) if spec.georeferenced else None
-    if asset.value == "number":
+    if asset.instances:
         return rng.integers(0, _MOST_SHAPES, (1, *shape)).astype(asset.dtype), grid
     if asset.is_mask:
         assert spec.classes is not None
@@ -135,7 +134,7 @@ def write_image(path: Path, values: NDArray[Any], grid: GeoBox | None, *, crs: b
 
 def _shapes(spec: Spec, asset: Vector, at: int) -> dict[str, Any]:
     """Return two rectangles in the image of a sample, and a feature without any."""
-    lead = spec.assets[asset.on]
+    lead = spec.assets[asset.like]
     assert isinstance(lead, Raster)
     grid = grid_for(spec, size_of(spec, lead.shape), at, lead.shape)
     crs = asset.crs or "EPSG:4326"
@@ -152,19 +151,17 @@ def _shapes(spec: Spec, asset: Vector, at: int) -> dict[str, Any]:
     return {"type": "FeatureCollection", **named, "features": features}
 
 
-def _write_array(
-    spec: Spec, asset: ArrayAsset, path: Path, samples: Sequence[Fields], rng: np.random.Generator
-) -> None:
+def _write_array(spec: Spec, asset: HDF5Array, path: Path, samples: Sequence[Fields], rng: np.random.Generator) -> None:
     import h5py
 
     sides = dict(zip(asset.axes.replace("n", ""), asset.shape, strict=True))
     small = [min(sides[a], 4) if a in "yx" else sides[a] for a in asset.axes.replace("n", "")]
     kind = np.dtype(asset.dtype)
-    if asset.gives == "onehot":
+    if asset.label_kind == "onehot":
         values = np.eye(sides["c"], dtype=kind)[np.arange(len(samples)) % sides["c"]]
-    elif asset.gives == "class" and spec.classes:
+    elif asset.label_kind == "class" and spec.classes:
         values = np.resize(np.array(spec.classes.codes, kind), len(samples))
-    elif asset.value == "number":
+    elif asset.instances:
         values = rng.integers(0, _MOST_SHAPES, (len(samples), *small)).astype(kind)
     elif asset.codes is not None and spec.classes is not None:
         values = rng.choice([*(asset.codes or spec.classes.codes), *asset.ignore], (len(samples), *small)).astype(kind)
@@ -177,7 +174,7 @@ def _write_array(
 def _coco(spec: Spec, asset: Boxes, samples: Sequence[Fields]) -> dict[str, Any]:
     assert spec.classes is not None
     template = Template(asset.image)
-    names = {own: given for given, own in asset.categories.items()}
+    names = {own: given for given, own in asset.class_names.items()}
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
     for at, fields in enumerate(samples):
@@ -196,17 +193,17 @@ def _coco(spec: Spec, asset: Boxes, samples: Sequence[Fields]) -> dict[str, Any]
 
 def _stored(spec: Spec, asset: Table, at: int) -> Any:
     """Return a label as the table has it."""
-    if asset.gives == "number":
+    if asset.label_kind == "number":
         return 10 + at
     assert spec.classes is not None
     own = spec.classes.names[at % len(spec.classes)]
-    given = next((text for text, name in asset.renames.items() if name == own), own)
-    return [given] if asset.gives == "classes" else given
+    given = next((text for text, name in asset.class_names.items() if name == own), own)
+    return [given] if asset.label_kind == "classes" else given
 
 
 def write_table(
     path: Path,
-    columns: Rows,
+    columns: Columns,
     samples: Sequence[Fields],
     *,
     separator: str = ",",
@@ -246,5 +243,5 @@ def _write_wav(path: Path, asset: Audio, rng: np.random.Generator) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(asset.channels)
         file.setsampwidth(2)
-        file.setframerate(asset.rate)
+        file.setframerate(asset.sample_rate)
         file.writeframes(rng.integers(-3000, 3000, (64, asset.channels)).astype("<i2").tobytes())

@@ -31,20 +31,20 @@ ADVANCE = Spec(
     ),
     assets={
         "image": Raster("vision/{label}/{id}.jpg", bands=RGB, shape=(512, 512)),
-        "audio": Audio("sound/{label}/{id}.wav", rate=22050, seconds=10),
+        "audio": Audio("sound/{label}/{id}.wav", sample_rate=22050, duration=10),
     },
     archives=(
         Archive(
             file="ADVANCE_vision.zip",
             url=f"{_ADVANCE_URL}/ADVANCE_vision.zip?download=1",
             md5="a9e8748219ef5864d3b5a8979a67b471",
-            holds=("vision/",),
+            members=("vision/",),
         ),
         Archive(
             file="ADVANCE_sound.zip",
             url=f"{_ADVANCE_URL}/ADVANCE_sound.zip?download=1",
             md5="a2d12f2d2a64f5c3d3a9d8c09aaf1c31",
-            holds=("sound/",),
+            members=("sound/",),
         ),
     ),
     splits=RandomSplit(fractions={"train": 0.7, "val": 0.1, "test": 0.2}),
@@ -52,9 +52,9 @@ ADVANCE = Spec(
     resolution=(0.5,),
     modality="RGB",
     cite="10.1007/978-3-030-58586-0_5",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     homepage="https://akchen.github.io/ADVANCE-DATASET/",
     unverified=("sampling rate and channels of the recordings",),
-    row="ADVANCE",
+    paper_row="ADVANCE",
 )
 SPECS = (ADVANCE,)

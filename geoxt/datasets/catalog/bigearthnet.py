@@ -129,7 +129,12 @@ def _assets(s2: str, s1: str, label: Table) -> dict[str, Asset]:
     size = (120, 120)
     return {
         "image": Raster(
-            f"{s2}_{{band:{_S2_BANDS}}}.tif", bands=optical, dtype="uint16", shape=size, own_size=True, scale=0.0001
+            f"{s2}_{{band:{_S2_BANDS}}}.tif",
+            bands=optical,
+            dtype="uint16",
+            shape=size,
+            mixed_resolution=True,
+            scale=0.0001,
         ),
         "sar": Raster(f"{s1}_{{band:VV|VH}}.tif", bands=radar, dtype="float32", shape=size, optional=True),
         "label": label,
@@ -148,8 +153,8 @@ V1 = Spec(
         Table(
             f"BigEarthNet-v1.0/{{patch:{_S2_NAME}}}/{{patch}}_labels_metadata.json",
             value="labels",
-            gives="classes",
-            renames=_CLASS_OF_CORINE,
+            label_kind="multilabel",
+            class_names=_CLASS_OF_CORINE,
         ),
     ),
     archives=(
@@ -157,7 +162,7 @@ V1 = Spec(
             file="BigEarthNet-S1-v1.0.tar.gz",
             url=f"{_V1_URL}/BigEarthNet-S1-v1.0.tar.gz",
             md5="94ced73440dea8c7b9645ee738c5a172",
-            holds=("BigEarthNet-S1-v1.0/",),
+            members=("BigEarthNet-S1-v1.0/",),
         ),
         Archive(
             file="BigEarthNet-S2-v1.0.tar.gz",
@@ -165,7 +170,7 @@ V1 = Spec(
             md5="5a64e9ce38deb036a435a7b59494924c",
             sha256="58744cf96b8cf02a7bd339a4a9602deea774ae98c6fe209f0d48d7ee0eef5700",
             size=70032164579,
-            holds=("BigEarthNet-v1.0/",),
+            members=("BigEarthNet-v1.0/",),
         ),
         Archive(
             file="bigearthnet-train.csv",
@@ -185,13 +190,13 @@ V1 = Spec(
     ),
     splits=ListSplit(path="bigearthnet-{split:train|val|test}.csv", columns=("{patch}", "{s1}")),
     samples=590326,
-    sizes={"train": 269695, "val": 123723, "test": 125866},
+    split_sizes={"train": 269695, "val": 123723, "test": 125866},
     resolution=(10,),
     georeferenced=True,
     modality="SAR, MSI",
     statistics=_STATISTICS,
     cite="10.1109/MGRS.2021.3089174",
-    licence="CDLA-Permissive-1.0",
+    license="CDLA-Permissive-1.0",
     homepage="https://bigearth.net/",
     quirks=(
         "Bands have 120x120, 60x60 or 20x20 pixels; all are resampled to 120x120 (bilinear).",
@@ -199,7 +204,7 @@ V1 = Spec(
         "57 patches have none of the 19 classes; the splits exclude patches with snow or clouds.",
         "Only the split lists pair Sentinel-2 with Sentinel-1 patches: patches in no list have no 'sar'.",
     ),
-    row="BigEarthNet",
+    paper_row="BigEarthNet",
     examples={
         "patch": ("S2A_MSIL2A_20170613T101031_87_48", "S2B_MSIL2A_20170924T93020_69_24"),
         "s1": ("S1A_IW_GRDH_1SDV_20170613T165043_33UUP_87_48", "S1A_IW_GRDH_1SDV_20170924T165043_33UUP_69_24"),
@@ -214,36 +219,38 @@ V2 = replace(
     assets=_assets(
         f"BigEarthNet-S2/{{_tile:{_TILE}}}/{{patch:{_TILE}_\\d+_\\d+}}/{{patch}}",
         f"BigEarthNet-S1/{{_scene}}/{{s1:{_S1_NAME}}}/{{s1}}",
-        Table("metadata.parquet", columns={"patch_id": "{patch}"}, value="labels", gives="classes", optional=True),
+        Table(
+            "metadata.parquet", columns={"patch_id": "{patch}"}, value="labels", label_kind="multilabel", optional=True
+        ),
     ),
     archives=(
         Archive(
             file="BigEarthNet-S1.tar.gzaa",
             url=f"{_V2_URL}/BigEarthNet-S1.tar.gzaa",
             sha256="073255325113a90cc03a68b81adeea66e27c2ad6ad986f5926935c5639386a69",
-            holds=("BigEarthNet-S1/",),
-            join="BigEarthNet-S1.tar.gz",
+            members=("BigEarthNet-S1/",),
+            part_of="BigEarthNet-S1.tar.gz",
         ),
         Archive(
             file="BigEarthNet-S1.tar.gzab",
             url=f"{_V2_URL}/BigEarthNet-S1.tar.gzab",
             sha256="0b5a53fec6cd77bb7375b46370b6608bbee10d65a20bb0d26dd89765b4bf951c",
-            holds=("BigEarthNet-S1/",),
-            join="BigEarthNet-S1.tar.gz",
+            members=("BigEarthNet-S1/",),
+            part_of="BigEarthNet-S1.tar.gz",
         ),
         Archive(
             file="BigEarthNet-S2.tar.gzaa",
             url=f"{_V2_URL}/BigEarthNet-S2.tar.gzaa",
             sha256="a44e4c9d8dde1affd7107640dd0070b811ca848205363f8dd8f75bebccea0ed3",
-            holds=("BigEarthNet-S2/",),
-            join="BigEarthNet-S2.tar.gz",
+            members=("BigEarthNet-S2/",),
+            part_of="BigEarthNet-S2.tar.gz",
         ),
         Archive(
             file="BigEarthNet-S2.tar.gzab",
             url=f"{_V2_URL}/BigEarthNet-S2.tar.gzab",
             sha256="e0bfe57038e07ff09add42e5bff108d221da10a6e45533fd2eb4ac05e6d90dc2",
-            holds=("BigEarthNet-S2/",),
-            join="BigEarthNet-S2.tar.gz",
+            members=("BigEarthNet-S2/",),
+            part_of="BigEarthNet-S2.tar.gz",
         ),
         Archive(
             file="metadata.parquet",
@@ -257,11 +264,11 @@ V2 = replace(
         names={"validation": "val"},
     ),
     samples=549488,
-    sizes={"train": 237871, "val": 122342, "test": 119825},
+    split_sizes={"train": 237871, "val": 122342, "test": 119825},
     cite="https://arxiv.org/abs/2407.03653",
     quirks=V1.quirks[:1],
     unverified=("sample counts", "columns of metadata.parquet"),
-    row="",
+    paper_row="",
     examples={
         "_tile": ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP",),
         "patch": ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43",),

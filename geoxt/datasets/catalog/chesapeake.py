@@ -50,7 +50,7 @@ CHESAPEAKE = Spec(
             file="cvpr_chesapeake_landcover.zip",
             url="https://lilawildlife.blob.core.windows.net/lila-wildlife/lcmcvpr2019/cvpr_chesapeake_landcover.zip",
             md5="1225ccbb9590e9396875f221e5031514",
-            holds=("de_1m_2013_", "md_1m_2013_", "va_1m_2014_", "wv_1m_2014_", "pa_1m_2013_", "ny_1m_2013_"),
+            members=("de_1m_2013_", "md_1m_2013_", "va_1m_2014_", "wv_1m_2014_", "pa_1m_2013_", "ny_1m_2013_"),
         ),
         Archive(
             file="cvpr_chesapeake_landcover_prior_extension.zip",
@@ -59,13 +59,13 @@ CHESAPEAKE = Spec(
         ),
     ),
     splits=FolderSplit(),
-    sizes={"train": 600, "val": 30, "test": 120},
-    size="about 7,500x6,000",
+    split_sizes={"train": 600, "val": 30, "test": 120},
+    image_size="about 7,500x6,000",
     resolution=(1,),
     georeferenced=True,
     modality="RGB, NIR, MSI",
     cite="10.1109/CVPR.2019.01301",
-    licence="CDLA-Permissive-1.0",
+    license="CDLA-Permissive-1.0",
     homepage="https://lila.science/datasets/chesapeakelandcover",
     quirks=(
         "Tiles are in UTM zone 17 or 18: `layer()` needs a `crs`.",
@@ -74,7 +74,7 @@ CHESAPEAKE = Spec(
         "The authors' four classes merge barren and impervious land.",
         "The paper's experiments are per state, the field `state` of a sample.",
     ),
-    unverified=("tiles of each split", "bands and data type of Landsat and the prior", "licence"),
+    unverified=("tiles of each split", "bands and data type of Landsat and the prior", "license"),
     examples={"tile": tuple(f"m_38075{at:02d}_ne_18" for at in range(18))},
 )
 SPECS = (CHESAPEAKE,)

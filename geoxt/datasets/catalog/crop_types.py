@@ -48,20 +48,20 @@ KENYA = Spec(
         ),
         "mask": Raster(tuple(f"{tile}{{tile}}_label.tif" for tile in _TILE), codes={}, ignore=(0,), shape=(3035, 2016)),
         "fields": Raster(
-            tuple(f"{tile}{{tile}}_field_id.tif" for tile in _TILE), dtype="int32", value="number", shape=(3035, 2016)
+            tuple(f"{tile}{{tile}}_field_id.tif" for tile in _TILE), dtype="int32", instances=True, shape=(3035, 2016)
         ),
     },
     archives=(
-        Archive(file="data", holds=("data/",), manual=f"Copy the folder data from {_KENYA_URL}."),
-        Archive(file="FieldIds.csv", manual=f"Copy it from {_KENYA_URL}."),
+        Archive(file="data", members=("data/",), instructions=f"Copy the folder data from {_KENYA_URL}."),
+        Archive(file="FieldIds.csv", instructions=f"Copy it from {_KENYA_URL}."),
     ),
-    splits=RandomSplit(group=("tile",), shapes="fields"),
+    splits=RandomSplit(group=("tile",), instances="fields"),
     window=256,
     samples=4,
     resolution=(10,),
     modality="MSI",
     cite="10.34911/rdnt.dw605x",
-    licence="CC-BY-SA-4.0",
+    license="CC-BY-SA-4.0",
     homepage=_KENYA_URL,
     quirks=(
         "A sample is a window of one of four tiles with 13 dates; fields are a few pixels wide.",
@@ -70,8 +70,8 @@ KENYA = Spec(
         "Some mirrors name the folders of tiles 00 to 03, and their files 0 to 3.",
     ),
     unverified=("scale", "georeferencing of the files"),
-    paper="4,688 samples, which are fields; the images are 4 tiles of 13 dates",
-    row="CV4A Kenya Crop Type",
+    paper_differences="4,688 samples, which are fields; the images are 4 tiles of 13 dates",
+    paper_row="CV4A Kenya Crop Type",
 )
 BENIN = Spec(
     name="benin_cashews",
@@ -101,8 +101,8 @@ BENIN = Spec(
         "mask": Vector("labels/00.geojson", crs="EPSG:32631", column="class", ignore=(0,)),
     },
     archives=(
-        Archive(file="imagery", holds=("imagery/",), manual=f"Copy the folder imagery from {_BENIN_URL}."),
-        Archive(file="labels/00.geojson", manual=f"Copy it from {_BENIN_URL}."),
+        Archive(file="imagery", members=("imagery/",), instructions=f"Copy the folder imagery from {_BENIN_URL}."),
+        Archive(file="labels/00.geojson", instructions=f"Copy it from {_BENIN_URL}."),
     ),
     splits=RandomSplit(),
     window=256,
@@ -111,7 +111,7 @@ BENIN = Spec(
     georeferenced=True,
     modality="MSI",
     cite="10.34911/rdnt.hfv20i",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     homepage=_BENIN_URL,
     quirks=(
         "A sample is a window of the site on one date; all dates of a location share one split and one mask.",
@@ -119,7 +119,9 @@ BENIN = Spec(
         "The documentation states 71 dates.",
     ),
     unverified=("DOI", "scale"),
-    paper="Airbus Pleiades of 0.5 m; the images are Sentinel-2 of 10 m, and only the polygons were drawn on Pleiades",
-    row="Smallholder Cashew Plantations in Benin",
+    paper_differences=(
+        "Airbus Pleiades of 0.5 m; the images are Sentinel-2 of 10 m, and only the polygons were drawn on Pleiades"
+    ),
+    paper_row="Smallholder Cashew Plantations in Benin",
 )
 SPECS = (KENYA, BENIN)

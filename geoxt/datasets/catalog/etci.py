@@ -20,31 +20,33 @@ ETCI = Spec(
         "image": Raster(
             f"{_TILES}/{{band:vv|vh}}/{_NAME}_{{band}}.png", bands=sensor_bands("sentinel1", "VV VH"), channel=1
         ),
-        "mask": Raster(f"{_TILES}/flood_label/{_NAME}.png", codes=_CODES, channel=1, only={"split": ("train", "test")}),
+        "mask": Raster(
+            f"{_TILES}/flood_label/{_NAME}.png", codes=_CODES, channel=1, where={"split": ("train", "test")}
+        ),
         "water": Raster(f"{_TILES}/water_body_label/{_NAME}.png", codes=_CODES, channel=1),
     },
     archives=(
         Archive(
             file="train.zip",
             md5="1e95792fe0f6e3c9000abdeab2a8ab0f",
-            holds=("train/",),
-            manual=f"{_DOWNLOAD}/14HqNW5uWLS92n7KrxKgDwUTsSEST6LCr.",
+            members=("train/",),
+            instructions=f"{_DOWNLOAD}/14HqNW5uWLS92n7KrxKgDwUTsSEST6LCr.",
         ),
         Archive(
             file="val_with_ref_labels.zip",
             md5="fd18cecb318efc69f8319f90c3771bdf",
-            holds=("test/",),
-            manual=f"{_DOWNLOAD}/19sriKPHCZLfJn_Jmk3Z_0b3VaCBVRVyn.",
+            members=("test/",),
+            instructions=f"{_DOWNLOAD}/19sriKPHCZLfJn_Jmk3Z_0b3VaCBVRVyn.",
         ),
         Archive(
             file="test_without_ref_labels.zip",
             md5="da9fa69e1498bd49d5c766338c6dac3d",
-            holds=("test_internal/",),
-            manual=f"{_DOWNLOAD}/1rpMVluASnSHBfm2FhpPDio0GyCPOqg7E.",
+            members=("test_internal/",),
+            instructions=f"{_DOWNLOAD}/1rpMVluASnSHBfm2FhpPDio0GyCPOqg7E.",
         ),
     ),
     splits=FolderSplit(names={"test": "val", "test_internal": "test"}),
-    sizes={"train": 33405, "val": 10400, "test": 12348},
+    split_sizes={"train": 33405, "val": 10400, "test": 12348},
     resolution=(5, 20),
     modality="SAR",
     statistics=(
@@ -64,8 +66,10 @@ ETCI = Spec(
         "Many tiles at the edge of the swath are blank.",
     ),
     unverified=("sizes of val and test", "value of nodata pixels"),
-    paper="66,810 samples, which are two images of each of 33,405 training tiles; there are 56,153 tiles in all splits",
-    row="ETCI 2021 Flood Detection",
+    paper_differences=(
+        "66,810 samples, which are two images of each of 33,405 training tiles; there are 56,153 tiles in all splits"
+    ),
+    paper_row="ETCI 2021 Flood Detection",
     examples={"region": ("bangladesh", "florence", "redrivernorth")},
 )
 SPECS = (ETCI,)

@@ -38,20 +38,20 @@ GID15 = Spec(
     assets={
         "image": Raster(f"GID/img_dir/{_SCENE}.tif", bands=RGB, shape=_SHAPE),
         "mask": Raster(
-            f"GID/ann_dir/{_SCENE}_15label.png", codes={}, ignore=(0,), shape=_SHAPE, only={"split": ("train", "val")}
+            f"GID/ann_dir/{_SCENE}_15label.png", codes={}, ignore=(0,), shape=_SHAPE, where={"split": ("train", "val")}
         ),
     },
     archives=(
         Archive(
             file="gid-15.zip",
             md5="615682bf659c3ed981826c6122c10c83",
-            holds=("GID/",),
-            manual="Download it in a browser from https://drive.google.com/file/d/1zbkCEXPEKEV6gq19OKmIbaT8bXXfWW6u.",
+            members=("GID/",),
+            instructions="Download it in a browser from https://drive.google.com/file/d/1zbkCEXPEKEV6gq19OKmIbaT8bXXfWW6u.",
         ),
     ),
     splits=FolderSplit(),
     samples=150,
-    sizes={"train": 100, "val": 10, "test": 40},
+    split_sizes={"train": 100, "val": 10, "test": 40},
     resolution=(3.2, 4),
     statistics=(
         Statistics(
@@ -70,7 +70,7 @@ GID15 = Spec(
         "The images are not georeferenced.",
     ),
     unverified=("split sizes",),
-    paper="3 m; multispectral pixels of Gaofen-2 are 3.2 to 4 m",
-    row="GID-15",
+    paper_differences="3 m; multispectral pixels of Gaofen-2 are 3.2 to 4 m",
+    paper_row="GID-15",
 )
 SPECS = (GID15,)

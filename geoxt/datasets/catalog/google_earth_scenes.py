@@ -27,7 +27,7 @@ PATTERNNET = Spec(
             url="https://hf.co/datasets/torchgeo/PatternNet/resolve/2dbd901b00e301967a5c5146b25454f5d3455ad0/PatternNet.zip",
             md5="96d54b3224c5350a98d55d5a7e6984ad",
             sha256="456dd031950b0429518b8ec7d30a5c4b3f6456261ee1dd573a3eee43efb29958",
-            holds=("PatternNet/",),
+            members=("PatternNet/",),
         ),
     ),
     splits=RandomSplit(),
@@ -43,14 +43,14 @@ PATTERNNET = Spec(
         ),
     ),
     cite="10.1016/j.isprsjprs.2018.01.004",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     homepage="https://sites.google.com/view/zhouwx/dataset",
     quirks=(
         "Labels are folder names; file names spell some classes without underscores.",
         "Each class has its own resolution.",
     ),
-    unverified=("licence", "spelling of classes in file names", "range of resolutions"),
-    row="PatternNet",
+    unverified=("license", "spelling of classes in file names", "range of resolutions"),
+    paper_row="PatternNet",
     examples={"_prefix": ("airplane", "baseballfield")},
 )
 
@@ -73,7 +73,7 @@ RESISC45 = Spec(
             url=f"{_RESISC45_URL}/NWPU-RESISC45.zip",
             md5="75206b2e16446591afa88e2628744886",
             sha256="beeecd0b63656290ae6d65cf7763185b0c1c4c54a753ef8088d6fba3faaf1f53",
-            holds=("NWPU-RESISC45/",),
+            members=("NWPU-RESISC45/",),
         ),
         Archive(
             file="resisc45-train.txt",
@@ -98,7 +98,7 @@ RESISC45 = Spec(
         path="resisc45-{split:train|val|test}.txt", columns=("{label:[a-z_]+}_{n:3d}.jpg",), official=False
     ),
     samples=31500,
-    sizes={"train": 18900, "val": 6300, "test": 6300},
+    split_sizes={"train": 18900, "val": 6300, "test": 6300},
     resolution=(0.2, 30),
     statistics=(
         Statistics(
@@ -110,13 +110,13 @@ RESISC45 = Spec(
         ),
     ),
     cite="10.1109/JPROC.2017.2675998",
-    licence="CC-BY-NC-4.0",
+    license="CC-BY-NC-4.0",
     homepage="https://doi.org/10.1109/jproc.2017.2675998",
     quirks=(
         "Islands, lakes, mountains and snowbergs are coarser than 30 m.",
         "The first release is a RAR archive of the same layout: extract it by hand.",
     ),
     unverified=("split sizes", "classes coarser than 30 m"),
-    row="RESISC45",
+    paper_row="RESISC45",
 )
 SPECS = (PATTERNNET, RESISC45)

@@ -41,16 +41,18 @@ POTSDAM = Spec(
         Archive(
             file="4_Ortho_RGBIR.zip",
             md5="c4a8f7d8c7196dd4eba4addd0aae10c1",
-            holds=("4_Ortho_RGBIR/",),
-            manual=f"{_REQUEST} {_PAGE}/2d-sem-label-potsdam.aspx.",
+            members=("4_Ortho_RGBIR/",),
+            instructions=f"{_REQUEST} {_PAGE}/2d-sem-label-potsdam.aspx.",
         ),
         Archive(
-            file="5_Labels_all.zip", holds=("top_potsdam_",), manual=f"{_REQUEST} {_PAGE}/2d-sem-label-potsdam.aspx."
+            file="5_Labels_all.zip",
+            members=("top_potsdam_",),
+            instructions=f"{_REQUEST} {_PAGE}/2d-sem-label-potsdam.aspx.",
         ),
     ),
     splits=FieldSplit(field="tile", values={split: tuple(tiles.split()) for split, tiles in _POTSDAM.items()}),
     samples=38,
-    sizes={"train": 24, "test": 14},
+    split_sizes={"train": 24, "test": 14},
     resolution=(0.05,),
     georeferenced=True,
     crs="EPSG:32633",
@@ -64,7 +66,7 @@ POTSDAM = Spec(
         "The contest numbers the classes in another order, with clutter last.",
     ),
     unverified=("tile 7_10",),
-    row="Potsdam",
+    paper_row="Potsdam",
 )
 
 VAIHINGEN = Spec(
@@ -81,14 +83,14 @@ VAIHINGEN = Spec(
         Archive(
             file="ISPRS_semantic_labeling_Vaihingen.zip",
             md5="462b8dca7b6fa9eaf729840f0cdfc7f3",
-            holds=("top/",),
-            manual=f"{_REQUEST} {_PAGE}/2d-sem-label-vaihingen.aspx.",
+            members=("top/",),
+            instructions=f"{_REQUEST} {_PAGE}/2d-sem-label-vaihingen.aspx.",
         ),
         Archive(
             file="ISPRS_semantic_labeling_Vaihingen_ground_truth_COMPLETE.zip",
             md5="4802dd6326e2727a352fb735be450277",
-            holds=("top_mosaic_09cm_area",),
-            manual=f"{_REQUEST} {_PAGE}/2d-sem-label-vaihingen.aspx.",
+            members=("top_mosaic_09cm_area",),
+            instructions=f"{_REQUEST} {_PAGE}/2d-sem-label-vaihingen.aspx.",
         ),
     ),
     splits=FieldSplit(
@@ -99,8 +101,8 @@ VAIHINGEN = Spec(
         },
     ),
     samples=33,
-    sizes={"train": 16, "test": 17},
-    size="1,281-3,816",
+    split_sizes={"train": 16, "test": 17},
+    image_size="1,281-3,816",
     resolution=(0.09,),
     modality="NIR, red, green",
     cite="10.5194/isprsannals-I-3-293-2012",
@@ -111,7 +113,7 @@ VAIHINGEN = Spec(
         "Area numbers are not consecutive.",
     ),
     unverified=("other folders of the first archive", "typical size of a tile"),
-    paper="bands RGB; the release has near infrared, red and green",
-    row="Vaihingen",
+    paper_differences="bands RGB; the release has near infrared, red and green",
+    paper_row="Vaihingen",
 )
 SPECS = (POTSDAM, VAIHINGEN)

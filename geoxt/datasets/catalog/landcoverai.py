@@ -26,7 +26,7 @@ LANDCOVERAI = Spec(
             file="output.zip",
             url=f"{_URL}/output.zip",
             sha256="0edd6b7049d089519e63450e371037890b5e9552b1df056dbbddcc88770fd0da",
-            holds=("output/",),
+            members=("output/",),
         ),
         Archive(
             file="train.txt",
@@ -46,10 +46,10 @@ LANDCOVERAI = Spec(
     ),
     splits=ListSplit(path="{split:train|val|test}.txt", columns=("{tile}_{n:d}",)),
     samples=10674,
-    sizes={"train": 7470, "val": 1602, "test": 1602},
+    split_sizes={"train": 7470, "val": 1602, "test": 1602},
     resolution=(0.25, 0.5),
     cite="10.1109/CVPRW53098.2021.00121",
-    licence="CC-BY-NC-SA-4.0",
+    license="CC-BY-NC-SA-4.0",
     homepage="https://landcover.ai.linuxpolska.com/",
     quirks=(
         "Patches are cut from the scenes of `landcoverai_scenes` and are not georeferenced.",
@@ -58,7 +58,7 @@ LANDCOVERAI = Spec(
         "Patches are stored as lossy JPEG, the scenes are not.",
     ),
     unverified=("split sizes",),
-    row="LandCover.ai",
+    paper_row="LandCover.ai",
 )
 
 SCENES = Spec(
@@ -77,16 +77,16 @@ SCENES = Spec(
             url="https://landcover.ai.linuxpolska.com/download/landcover.ai.v1.zip",
             md5="3268c89070e8734b4e91d531c0617e03",
             sha256="dd448287ff3a76291f2b159084b8a265f2ba4559bb80b0551fc8c6c0eb149a4b",
-            holds=("images/", "masks/"),
+            members=("images/", "masks/"),
         ),
     ),
     splits=RandomSplit(block=5000),
     samples=41,
-    size="about 4,200x4,700 and 9,000x9,500",
+    image_size="about 4,200x4,700 and 9,000x9,500",
     resolution=(0.25, 0.5),
     georeferenced=True,
     cite="10.1109/CVPRW53098.2021.00121",
-    licence="CC-BY-NC-SA-4.0",
+    license="CC-BY-NC-SA-4.0",
     homepage="https://landcover.ai.linuxpolska.com/",
     quirks=(
         "The CRS in the files has no EPSG code; it is documented as EPSG:2180, from which it differs by less than 1 m.",

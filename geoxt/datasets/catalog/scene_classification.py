@@ -38,7 +38,7 @@ EUROSAT = Spec(
             md5="5ac12b3b2557aa56e1826e981e8e200e",
             sha256="751f070f9bffa2eed48b24ca2dd0b02959280c08837e8c9a5532a67ba611df59",
             size=2067725275,
-            holds=("ds/images/remote_sensing/otherDatasets/sentinel_2/tif/",),
+            members=("ds/images/remote_sensing/otherDatasets/sentinel_2/tif/",),
         ),
         Archive(
             file="eurosat-train.txt",
@@ -61,7 +61,7 @@ EUROSAT = Spec(
     ),
     splits=_SPLIT_LISTS,
     samples=27000,
-    sizes={"train": 16200, "val": 5400, "test": 5400},
+    split_sizes={"train": 16200, "val": 5400, "test": 5400},
     resolution=(10,),
     georeferenced=True,
     modality="MSI",
@@ -103,14 +103,14 @@ EUROSAT = Spec(
         ),
     ),
     cite="10.1109/JSTARS.2019.2918242",
-    licence="MIT",
+    license="MIT",
     homepage="https://github.com/phelber/EuroSAT",
     quirks=(
         "B8A is stored last, after B12.",
         "B10 (cirrus) is nearly empty.",
         "The split lists name the JPEG files of `eurosat_rgb`.",
     ),
-    row="EuroSAT",
+    paper_row="EuroSAT",
 )
 
 EUROSAT_RGB = Spec(
@@ -126,7 +126,7 @@ EUROSAT_RGB = Spec(
             url="https://madm.dfki.de/files/sentinel/EuroSAT.zip",
             sha256="8ebea626349354c5328b142b96d0430e647051f26efc2dc974c843f25ecf70bd",
             size=94280567,
-            holds=("2750/",),
+            members=("2750/",),
         ),
         Archive(
             file="eurosat-train.txt",
@@ -149,10 +149,10 @@ EUROSAT_RGB = Spec(
     ),
     splits=_SPLIT_LISTS,
     samples=27000,
-    sizes={"train": 16200, "val": 5400, "test": 5400},
+    split_sizes={"train": 16200, "val": 5400, "test": 5400},
     resolution=(10,),
     cite="10.1109/JSTARS.2019.2918242",
-    licence="MIT",
+    license="MIT",
     homepage="https://github.com/phelber/EuroSAT",
 )
 
@@ -194,7 +194,7 @@ UCMERCED = Spec(
             md5="5b7ec56793786b6dc8a908e8854ac0e4",
             sha256="06c539ef28703a58fb07bd2837991ac7c48b813b00bb12ac197efd813a18daeb",
             size=332468434,
-            holds=("UCMerced_LandUse/",),
+            members=("UCMerced_LandUse/",),
         ),
         Archive(
             file="uc_merced-train.txt",
@@ -219,14 +219,14 @@ UCMERCED = Spec(
         path="uc_merced-{split:train|val|test}.txt", columns=("{label:[a-z]+}{n:2d}.tif",), official=False
     ),
     samples=2100,
-    sizes={"train": 1260, "val": 420, "test": 420},
+    split_sizes={"train": 1260, "val": 420, "test": 420},
     resolution=(0.3,),
     cite="10.1145/1869790.1869829",
-    licence="public domain",
+    license="public domain",
     homepage="http://weegee.vision.ucmerced.edu/datasets/landuse.html",
     quirks=("44 images are a few pixels smaller than 256 x 256.",),
     unverified=("split sizes",),
-    paper="21,000 samples; the release has 2,100",
-    row="UC Merced",
+    paper_differences="21,000 samples; the release has 2,100",
+    paper_row="UC Merced",
 )
 SPECS = (EUROSAT, EUROSAT_RGB, UCMERCED)

@@ -14,7 +14,7 @@ _IMAGE = Raster(
     _FILES.replace("SET", "seasonal_contrast_1m"),
     bands=sensor_bands("sentinel2", "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12"),
     shape=(264, 264),
-    own_size=True,
+    mixed_resolution=True,
     scale=0.00392157,
 )
 
@@ -29,7 +29,7 @@ LARGE = Spec(
             file="seco_1m.zip",
             url="https://zenodo.org/records/4728033/files/seco_1m.zip?download=1",
             md5="187963d852d4d3ce6637743ec3a4bd9e",
-            holds=("seasonal_contrast_1m/",),
+            members=("seasonal_contrast_1m/",),
         ),
     ),
     splits=RandomSplit(fractions={"train": 0.9, "val": 0.1}, block=100_000),
@@ -38,7 +38,7 @@ LARGE = Spec(
     georeferenced=True,
     modality="MSI",
     cite="10.1109/ICCV48922.2021.00928",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     homepage="https://github.com/ServiceNow/seasonal-contrast",
     quirks=(
         "A sample is one location on five dates, about three months apart: 1,000,000 images in all.",
@@ -46,8 +46,8 @@ LARGE = Spec(
         "The CRS is geographic, without an EPSG code.",
     ),
     unverified=("DOI", "acquisition years"),
-    paper="100K-1M samples, which are images; the releases have 20,000 and 200,000 locations on five dates",
-    row="Seasonal Contrast",
+    paper_differences="100K-1M samples, which are images; the releases have 20,000 and 200,000 locations on five dates",
+    paper_row="Seasonal Contrast",
     examples={"_gen": ("20190803T154611",), "_tile": ("T18QVG",)},
 )
 SMALL = replace(
@@ -60,7 +60,7 @@ SMALL = replace(
             file="seco_100k.zip",
             url="https://zenodo.org/records/4728033/files/seco_100k.zip?download=1",
             md5="ebf2d5e03adc6e657f9a69a20ad863e0",
-            holds=("seasonal_contrast_100k/",),
+            members=("seasonal_contrast_100k/",),
         ),
     ),
     samples=20000,
@@ -69,6 +69,6 @@ SMALL = replace(
         *LARGE.quirks[1:],
         "Previews beside the folders of dates are reported as extra files by `verify`.",
     ),
-    paper="",
+    paper_differences="",
 )
 SPECS = (LARGE, SMALL)

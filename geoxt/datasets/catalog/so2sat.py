@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.assets import Array
+from geoxt.datasets.assets import HDF5Array
 from geoxt.datasets.spec import Archive, FolderSplit, Spec, Statistics, classes, sensor_bands
 from geoxt.layers.products import Band
 
@@ -67,7 +67,7 @@ SO2SAT = Spec(
         ),
     ),
     assets={
-        "image": Array(
+        "image": HDF5Array(
             _FILE,
             key="sen2",
             axes="nyxb",
@@ -75,8 +75,8 @@ SO2SAT = Spec(
             shape=(32, 32, 10),
             bands=sensor_bands("sentinel2", "B02 B03 B04 B05 B06 B07 B08 B8A B11 B12"),
         ),
-        "sar": Array(_FILE, key="sen1", axes="nyxb", dtype="float64", shape=(32, 32, 8), bands=_SENTINEL1),
-        "label": Array(_FILE, key="label", axes="nc", dtype="float64", shape=(17,), gives="onehot"),
+        "sar": HDF5Array(_FILE, key="sen1", axes="nyxb", dtype="float64", shape=(32, 32, 8), bands=_SENTINEL1),
+        "label": HDF5Array(_FILE, key="label", axes="nc", dtype="float64", shape=(17,), label_kind="onehot"),
     },
     archives=(
         Archive(
@@ -97,8 +97,8 @@ SO2SAT = Spec(
     ),
     splits=FolderSplit(names={"training": "train", "validation": "val", "testing": "test"}),
     samples=400673,
-    sizes={"train": 352366, "val": 24119, "test": 24188},
-    size="32x32",
+    split_sizes={"train": 352366, "val": 24119, "test": 24188},
+    image_size="32x32",
     resolution=(10,),
     modality="SAR, MSI",
     statistics=(
@@ -149,7 +149,7 @@ SO2SAT = Spec(
         ),
     ),
     cite="10.1109/MGRS.2020.2964708",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     homepage="https://mediatum.ub.tum.de/1483140",
     quirks=(
         "Sentinel-2 values are reflectances; no scale is needed.",
@@ -157,7 +157,7 @@ SO2SAT = Spec(
         "Only the second version of the release, with both sensors; it is not georeferenced.",
     ),
     unverified=("class colours", "sample counts of train and test"),
-    paper="Section 4.1: 30x30 pixels and 42 labels; the release has 32x32 and 17 (of 42 cities)",
-    row="So2Sat",
+    paper_differences="Section 4.1: 30x30 pixels and 42 labels; the release has 32x32 and 17 (of 42 cities)",
+    paper_row="So2Sat",
 )
 SPECS = (SO2SAT,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geoxt.datasets.assets import Array
+from geoxt.datasets.assets import HDF5Array
 from geoxt.datasets.spec import Archive, Level, SequentialSplit, Spec, classes, sensor_bands
 
 _URL = "https://hf.co/datasets/isaaccorley/zuericrop/resolve/8ac0f416fbaab032d8670cc55f984b9f079e86b2"
@@ -205,7 +205,7 @@ ZUERICROP = Spec(
     classes=_CLASSES,
     levels={"tier4": _tier(0), "tier3": _tier(1), "tier2": _tier(2)},
     assets={
-        "image": Array(
+        "image": HDF5Array(
             "ZueriCrop.hdf5",
             key="data",
             axes="ntyxb",
@@ -213,11 +213,13 @@ ZUERICROP = Spec(
             shape=(142, 24, 24, 9),
             bands=sensor_bands("sentinel2", "B08 B03 B02 B04 B05 B06 B07 B11 B12"),
         ),
-        "mask": Array("ZueriCrop.hdf5", key="gt", axes="nyxb", dtype="int16", shape=(24, 24, 1), codes={}, ignore=(0,)),
-        "instances": Array(
-            "ZueriCrop.hdf5", key="gt_instance", axes="nyxb", dtype="int32", shape=(24, 24, 1), value="number"
+        "mask": HDF5Array(
+            "ZueriCrop.hdf5", key="gt", axes="nyxb", dtype="int16", shape=(24, 24, 1), codes={}, ignore=(0,)
         ),
-        "cloud": Array("ZueriCrop.hdf5", key="cloud_cover", axes="ntyx", dtype="float64", shape=(142, 24, 24)),
+        "instances": HDF5Array(
+            "ZueriCrop.hdf5", key="gt_instance", axes="nyxb", dtype="int32", shape=(24, 24, 1), instances=True
+        ),
+        "cloud": HDF5Array("ZueriCrop.hdf5", key="cloud_cover", axes="ntyx", dtype="float64", shape=(142, 24, 24)),
     },
     archives=(
         Archive(
@@ -235,11 +237,11 @@ ZUERICROP = Spec(
     ),
     splits=SequentialSplit(fractions=dict.fromkeys(("fold1", "fold2", "fold3", "fold4", "fold5"), 0.2)),
     samples=27977,
-    size="24x24",
+    image_size="24x24",
     resolution=(10,),
     modality="MSI",
     cite="10.1016/j.rse.2021.112603",
-    licence="CC-BY-NC-4.0",
+    license="CC-BY-NC-4.0",
     homepage="https://github.com/0zgur0/multi-stage-convSTAR-network",
     quirks=(
         "Samples have 142 dates of 2019, in order; the file does not state the dates.",
@@ -249,8 +251,10 @@ ZUERICROP = Spec(
         "`level` merges the authors' 80 classes into 48 (tier4, as in the paper), 16 (tier3) or 5 (tier2).",
         "At these levels all other classes are unlabelled, though `instances` numbers their fields.",
     ),
-    unverified=("27,977 samples", "data types", "order of the bands", "wording of the licence"),
-    paper="116K samples, which are fields in 27,977 images; 48 classes, which are the level tier4, the masks have 124",
-    row="ZueriCrop",
+    unverified=("27,977 samples", "data types", "order of the bands", "wording of the license"),
+    paper_differences=(
+        "116K samples, which are fields in 27,977 images; 48 classes, which are the level tier4, the masks have 124"
+    ),
+    paper_row="ZueriCrop",
 )
 SPECS = (ZUERICROP,)

@@ -71,7 +71,7 @@ def get(name: str) -> Product:
 
 
 def describe(name: str) -> str:
-    """Return a summary of a known product: kind, bands, pixel size, classes, licence and reference.
+    """Return a summary of a known product: kind, bands, pixel size, classes, license and reference.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def describe(name: str) -> str:
         "classes": str(len(product.legend)) if product.legend else "",
         "quality": "; ".join(f"{qa.band}: {', '.join(qa.names)}" for qa in product.qa),
         "STAC": ", ".join(f"{collection.id} ({collection.catalog})" for collection in product.collections),
-        "licence": product.licence or "",
+        "license": product.license or "",
         "reference": product.cite or "",
     }
     head = f"{product.name}: {product.title} ({product.kind})"

@@ -25,7 +25,7 @@ NAIP = Product(
     dtypes=(("*", "uint8"),),
     collections=(planetary_computer("naip"), earth_search("naip", paid=True)),
     mission=("2003-01-01", None),
-    licence="public domain",
+    license="public domain",
     cite="https://www.fisheries.noaa.gov/inport/item/49508/citation",
 )
 PRODUCTS = (NAIP,)

@@ -29,7 +29,7 @@ CANADA = Product(
     files=(Template("{province:" + "|".join(_PROVINCES) + "}.geojson"),),  # not any GeoJSON beside them
     crs="EPSG:4326",
     legend=Legend((1,), ("building",)),
-    licence="ODbL-1.0",
+    license="ODbL-1.0",
     cite="https://github.com/microsoft/CanadianBuildingFootprints",
 )
 PRODUCTS = (CANADA,)

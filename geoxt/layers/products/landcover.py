@@ -36,7 +36,7 @@ CDL = Product(
     legend=Legend.from_rows(CLASSES),
     collections=(planetary_computer("usda-cdl"),),
     mission=("2008-01-01", "2024-12-31"),
-    licence="public domain",
+    license="public domain",
     cite="10.1080/10106049.2011.562309",
 )
 
@@ -72,7 +72,7 @@ def _chesapeake(
         legend=Legend.from_rows(classes),
         collections=collections,
         mission=("2013-01-01", "2018-12-31"),
-        licence="CC0-1.0",
+        license="CC0-1.0",
         cite=cite,
     )
 

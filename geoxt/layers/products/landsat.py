@@ -123,7 +123,7 @@ def _spec(
         platforms=(f"landsat-{number}",),
         instruments=instrument.names,
         mission=mission,
-        licence="public domain",
+        license="public domain",
         cite=instrument.cite,
     )
 

@@ -160,8 +160,8 @@ class Product:
     """STAC `instruments`, lower case; empty for any."""
     mission: tuple[str, str | None] | None = None
     """First and last day of acquisitions; `None` as last for a current mission."""
-    licence: str | None = None
-    """SPDX id or name of the licence."""
+    license: str | None = None
+    """SPDX id or name of the license."""
     cite: str | None = None
     """DOI or URL to cite."""
 

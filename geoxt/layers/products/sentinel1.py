@@ -6,7 +6,7 @@ from geoxt.layers.products.catalogs import earth_search, planetary_computer
 from geoxt.layers.products.product import Band, Product
 from geoxt.template import Template
 
-_LICENCE = "Copernicus Sentinel Data Terms"
+_LICENSE = "Copernicus Sentinel Data Terms"
 _C_BAND = 299_792_458 / 5.405e9 * 1e6
 """Wavelength in free space, in micrometres: the speed of light over 5.405 GHz."""
 
@@ -43,7 +43,7 @@ RTC = Product(
     dtypes=(("*", "float32"),),
     collections=(planetary_computer("sentinel-1-rtc", nodata=-32768),),
     mission=("2014-04-03", None),  # unverified
-    licence=_LICENCE,
+    license=_LICENSE,
     cite="https://sentiwiki.copernicus.eu/web/s1-mission",
 )
 GRD = Product(
@@ -58,7 +58,7 @@ GRD = Product(
     dtypes=(("*", "uint16"),),
     collections=(planetary_computer("sentinel-1-grd"), earth_search("sentinel-1-grd", paid=True)),
     mission=("2014-04-03", None),  # unverified
-    licence=_LICENCE,
+    license=_LICENSE,
     cite="https://sentiwiki.copernicus.eu/web/s1-mission",
 )
 PRODUCTS = (RTC, GRD)

@@ -117,7 +117,7 @@ def _sentinel2(
         collections=collections,
         instruments=("msi",),
         mission=("2015-06-23", None),  # unverified
-        licence="Copernicus Sentinel Data Terms",
+        license="Copernicus Sentinel Data Terms",
         cite="10.1016/j.rse.2011.11.026",
     )
 
