@@ -54,7 +54,7 @@ def config(folder, tmp_path):
 def test_fit_trains_and_writes_checkpoints_configuration_and_scores(folder, config, tmp_path, capsys):
     path, out = config(), tmp_path / "run"
     assert main(["fit", "--config", str(path), "--training.epochs", "2"]) == 0
-    assert {file.name for file in out.iterdir()} == {"best.ckpt", "last.ckpt", "config.yaml", "result.json"}
+    assert {file.name for file in out.glob("[!.]*")} == {"best.ckpt", "last.ckpt", "config.yaml", "result.json"}
     assert re.findall(r"^epoch (.)/2  loss", capsys.readouterr().out, re.MULTILINE) == ["1", "2"]
     result = json.loads((out / "result.json").read_text())
     assert (result["monitor"], len(result["history"])) == ("val/accuracy", 2)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
 from torch.utils.data import DataLoader
 
 from geoxt.bridge import loader, statistics
@@ -89,6 +90,22 @@ class WindowDataModule(ResumableDataModule):
         self.num_workers = num_workers
         length = max(length // batch_size, 1) * batch_size
         self.windows = RandomSampler(self.data, size=self.size, length=length, seed=seed, region=split.train)
+
+    @property
+    def window_token(self) -> str:
+        """Token of the regions of all parts, the size of a training window and its seed."""
+        regions = [
+            (
+                part,
+                node,
+                [str(region.grid.crs), *region.grid.affine[:6], *region.grid.shape],
+                np.array([(w.row, w.col, w.height, w.width) for w in region.windows], "int64"),
+                [str(time) for time in region.times or ()],
+            )
+            for part, parts in self.split.parts.items()
+            for node, region in parts.nodes.items()
+        ]
+        return str(tokenize(regions, self.size, self.windows.seed))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return training batches; Lightning sets the loader's epoch, and each epoch draws other windows."""

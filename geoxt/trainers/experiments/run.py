@@ -14,9 +14,9 @@ import pytorch_lightning as pl
 
 from geoxt.trainers.config.schema import Experiment, Settings, TrainingConfig, with_settings
 from geoxt.trainers.experiments.report import best_of, format_value, markdown, summarize
-from geoxt.trainers.loop.fit import LAST, Progress
-from geoxt.trainers.loop.results import create_folder, load_result, to_json, write_text
-from geoxt.trainers.loop.train import RESULT, train
+from geoxt.trainers.loop.fit import Progress
+from geoxt.trainers.loop.results import LAST, RESULT, create_folder, load_result, to_json, write_text
+from geoxt.trainers.loop.train import train
 from geoxt.types import SomePath
 
 Say = Callable[[str], None]

@@ -14,21 +14,19 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
 
-from geoxt.errors import InputError, OutputError
+from geoxt.errors import InputError
 from geoxt.storage import atomic_write
 from geoxt.trainers.config.schema import Precision
 from geoxt.trainers.config.unknown_keys import require_known
 from geoxt.trainers.loop.callbacks import History, Trainable, best_checkpoint, early_stopping, weight_averaging
 from geoxt.trainers.loop.determinism import compiled, deterministic, quiet_lightning
+from geoxt.trainers.loop.results import LAST, lock_folder
 from geoxt.trainers.loop.resume import ResumeCheckpoint
 from geoxt.trainers.tasks.module import Task
 from geoxt.types import SomePath
 
 Progress = Literal["bar", "lines", "none"]
 """A progress bar and a line of scores per epoch, the lines alone, or nothing."""
-
-LAST = "last.ckpt"
-"""Checkpoint to resume from, in the folder of a run."""
 
 SET_BY_FIT: Mapping[str, str] = {
     "accelerator": "accelerator",
@@ -92,7 +90,7 @@ def fit(
     accelerator
         Hardware by Lightning's name: `"auto"`, `"cpu"`, `"gpu"`, `"mps"`.
     devices
-        Number of devices.
+        Number of devices; only 1 is supported so far.
     precision
         `"32"`, or mixed precision with `"bf16"` or `"16"`.
     accumulate_grad_batches
@@ -116,22 +114,23 @@ def fit(
     Raises
     ------
     InputError
-        If there is no epoch to train, the recipe monitors a score that validation does not log, or the checkpoint in
-        `resume` belongs to other arguments.
+        If there is no epoch to train, several devices are requested, the recipe monitors a score that validation does
+        not log, the loss is not finite, or the checkpoint in `resume` belongs to other arguments.
     OutputError
-        If the folder `resume` cannot be created.
+        If the folder `resume` cannot be written, or another run is writing there.
     """
     module = cast("Trainable", task)
     _require_positive(
         epochs=epochs, accumulate_grad_batches=accumulate_grad_batches, patience=1 if patience is None else patience
     )
     require_trainer_options(trainer or {})
+    _require_one_device(devices)
     history = History(lines=progress != "none")
     task.train()  # an earlier fit or evaluate left it in evaluation mode, and Lightning does not reset modules
     with _folder(resume, checkpoint) as folder:
         best, last = best_checkpoint(folder, module), folder / LAST
         bar = [TQDMProgressBar(leave=False)] if progress == "bar" else []
-        resumable = [] if resume is None else [ResumeCheckpoint(last, every=checkpoint_every)]
+        resumable = [] if resume is None else [ResumeCheckpoint(last, every=checkpoint_every, seed=seed)]
         stopping = early_stopping(module, patience)
         options: dict[str, Any] = {
             "logger": False,
@@ -152,6 +151,7 @@ def fit(
                 gradient_clip_val=max_gradient_norm,
                 **options,
             )
+            _require_one_process(lightning)
             try:
                 lightning.fit(task, datamodule=data, ckpt_path=last if last.exists() else None)
             except SystemExit as stop:  # Lightning turns KeyboardInterrupt into SystemExit
@@ -195,6 +195,20 @@ def _require_positive(**arguments: int) -> None:
             raise InputError(msg, remedy=f"Pass {{{name}:1}} or more.", value=value, argument=name)
 
 
+def _require_one_device(devices: Any) -> None:
+    """Raise unless one device is requested: checkpoints, scores and samplers are those of a single process."""
+    if devices != 1:
+        msg = f"Cannot train on devices={devices!r}: training on several devices is not supported."
+        raise InputError(msg, remedy="Pass {devices:1}.", value=devices, argument="devices")
+
+
+def _require_one_process(trainer: pl.Trainer) -> None:
+    """Raise if Lightning would train in several processes, as of several nodes or of a cluster's environment."""
+    if trainer.world_size != 1:
+        msg = f"Cannot train in {trainer.world_size} processes: training on several devices is not supported."
+        raise InputError(msg, remedy="Start one process, without num_nodes or strategy.", value=trainer.world_size)
+
+
 @contextmanager
 def _folder(resume: SomePath | None, checkpoint: SomePath | None) -> Iterator[Path]:
     """Yield the folder of checkpoints: that to resume from, or a temporary one beside the final checkpoint."""
@@ -203,12 +217,8 @@ def _folder(resume: SomePath | None, checkpoint: SomePath | None) -> Iterator[Pa
         with tempfile.TemporaryDirectory(dir=parent, prefix=".fit-") as name:
             yield Path(name)
         return
-    try:
-        Path(resume).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"Cannot create the folder {str(resume)!r} for checkpoints: {error}."
-        raise OutputError(msg, remedy="Pass {resume}, a folder that can be created.") from error
-    yield Path(resume)
+    with lock_folder(Path(resume)):
+        yield Path(resume)
 
 
 def _load_best(task: pl.LightningModule, best: Path, checkpoint: SomePath | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -12,14 +13,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from geoxt.errors import InputError
+from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.loop.results import to_json
 
 _EPOCH, _BATCHES, _BATCHES_PER_EPOCH = "epoch", "batches", "batches_per_epoch"
-_RNG_STATE, _REQUESTED, _EPOCH_MEANS = "rng_state", "requested", "epoch_means"
+_RNG_STATE, _REQUESTED, _EPOCH_MEANS, _WINDOWS = "rng_state", "requested", "epoch_means", "windows"
 _STATE = (_RNG_STATE, _EPOCH_MEANS, "loops")
 _FIXED_LENGTH = {"one-cycle", "OneCycleLR"}
 """Schedules whose every step depends on the total number of steps."""
 _LENGTH = {"epochs": "epochs", "accumulate_grad_batches": "batches per step"}
-_FIXED = ("schedule", "optimizer", "ema_decay")
+_FREE = {"channels_last", "test_time_augmentation"}
+"""Hyperparameters that may change when a run is resumed: they do not change its weights."""
+_FIXED = tuple(f.name for f in fields(Recipe) if f.name not in _FREE)
 
 
 class ResumeCheckpoint(pl.Callback):
@@ -27,7 +32,7 @@ class ResumeCheckpoint(pl.Callback):
 
     Beside weights, optimizer and schedule it holds torch's random state and the running means of the epoch, such as the
     training loss; data modules add their position in the epoch (`ResumableDataModule`). Resuming is refused if the run
-    requests another optimizer, schedule or EMA decay, or another length with a schedule that depends on it.
+    requests another recipe, or another length with a schedule that depends on it.
 
     Parameters
     ----------
@@ -35,11 +40,13 @@ class ResumeCheckpoint(pl.Callback):
         Path of the checkpoint, which is replaced atomically.
     every
         Optimizer steps between checkpoints within an epoch; 0 for the start of epochs only.
+    seed
+        Seed of the run, which a resumed run must share.
     """
 
-    def __init__(self, path: Path, *, every: int = 0) -> None:
+    def __init__(self, path: Path, *, every: int = 0, seed: int = 0) -> None:
         super().__init__()
-        self.path, self.every = path, every
+        self.path, self.every, self.seed = path, every, seed
         self._resumed: Mapping[str, Any] | None = None
 
     def on_train_batch_start(
@@ -73,13 +80,13 @@ class ResumeCheckpoint(pl.Callback):
         """Save torch's random state, the running means, and the requested length and hyperparameters."""
         checkpoint[_RNG_STATE] = torch.get_rng_state()
         checkpoint[_EPOCH_MEANS] = _epoch_means(trainer)
-        checkpoint[_REQUESTED] = _requested(trainer, pl_module)
+        checkpoint[_REQUESTED] = _requested(trainer, pl_module, self.seed)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Remember the checkpoint until the first batch: starting the data loaders draws random numbers."""
-        require_same_schedule(checkpoint, _requested(trainer, pl_module), folder=self.path.parent)
+        require_same_schedule(checkpoint, _requested(trainer, pl_module, self.seed), folder=self.path.parent)
         self._resumed = {_EPOCH_MEANS: {}} | {n: checkpoint[n] for n in _STATE if n in checkpoint}
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -97,7 +104,7 @@ def require_same_schedule(checkpoint: Mapping[str, Any], requested: Mapping[str,
     ------
     InputError
         If the checkpoint is beyond the requested epochs, its schedule was planned for another length, or it was written
-        with another schedule, optimizer or EMA decay.
+        with another recipe.
     """
     before, done = checkpoint.get(_REQUESTED, {}), int(checkpoint["epoch"])
     cannot = f"Cannot resume the run in {str(folder)!r}: "
@@ -110,7 +117,7 @@ def require_same_schedule(checkpoint: Mapping[str, Any], requested: Mapping[str,
             msg += f"{requested[name]} are requested."
             remedy = f"Pass {{{name}:{before[name]}}} to finish it as planned. Or pass another folder. Runs of "
             raise InputError(msg, remedy=remedy + "{schedule:'constant'} can be extended.")
-    for name in _FIXED:
+    for name in (*_FIXED, "seed"):
         if before.get(name) != requested[name]:
             msg = f"{cannot}it was started with {name} {before.get(name)!r}, and {requested[name]!r} is requested."
             raise InputError(msg, remedy=f"Pass {{{name}:{before.get(name)!r}}}. Or pass another folder.")
@@ -147,12 +154,13 @@ def _add_epoch_means(trainer: pl.Trainer, means: Mapping[str, tuple[Tensor, Tens
         metric.cumulated_batch_size = count.to(metric.cumulated_batch_size) + metric.cumulated_batch_size
 
 
-def _requested(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+def _requested(trainer: pl.Trainer, module: pl.LightningModule, seed: int) -> dict[str, Any]:
     recipe: Any = module.recipe
     return {
+        "seed": seed,
         "epochs": trainer.max_epochs or -1,
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
-        **{name: getattr(recipe, name) for name in _FIXED},
+        **{name: to_json(getattr(recipe, name)) for name in _FIXED},
     }
 
 
@@ -180,10 +188,26 @@ class ResumableDataModule(pl.LightningDataModule):
         assert trainer is not None
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
         epoch, batches = divmod(progress.processed, int(trainer.num_training_batches))
-        return {_EPOCH: epoch, _BATCHES: batches, _BATCHES_PER_EPOCH: self._batches_per_epoch}
+        position = {_EPOCH: epoch, _BATCHES: batches, _BATCHES_PER_EPOCH: self._batches_per_epoch}
+        return {**position, _WINDOWS: self.window_token}
+
+    @property
+    def window_token(self) -> str | None:
+        """Token of the samples of all parts and their order; `None` if it is not known."""
+        return None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the position of a checkpoint."""
+        """Restore the position of a checkpoint.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint was written with other windows, as of another split, size or seed: a test part could then
+            hold pixels of the training.
+        """
+        if None not in (before := state_dict.get(_WINDOWS), now := self.window_token) and before != now:
+            msg = "Cannot resume: the checkpoint was written with other windows, as of another split, size or seed."
+            raise InputError(msg, remedy="Pass the same split, {size} and {seed} to the data. Or pass another folder.")
         self._position = state_dict[_EPOCH], state_dict[_BATCHES]
         self._batches_per_epoch = state_dict.get(_BATCHES_PER_EPOCH)
 

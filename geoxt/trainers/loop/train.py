@@ -17,11 +17,8 @@ from geoxt.trainers.config.build import build
 from geoxt.trainers.config.schema import TrainingConfig
 from geoxt.trainers.loop.callbacks import ElapsedTime, lower_is_better
 from geoxt.trainers.loop.fit import Progress, evaluate, fit, require_trainer_options
-from geoxt.trainers.loop.results import create_folder, to_json, write_text
+from geoxt.trainers.loop.results import CONFIG, RESULT, lock_folder, require_same_config, to_json, write_text
 from geoxt.types import SomePath
-
-CONFIG, RESULT = "config.yaml", "result.json"
-"""Files in the folder of a run, beside `best.ckpt` and `last.ckpt`."""
 
 
 def train(
@@ -41,8 +38,8 @@ def train(
     data
         Data module with `card`.
     out
-        Folder of the run. It gets `config.yaml`, `best.ckpt` (the best epoch), `last.ckpt` (to resume from) and
-        `result.json`.
+        Folder of the run. It gets `config.yaml`, `best.ckpt` (the best epoch), `last.ckpt` (to resume from, once there
+        is something to resume) and `result.json`.
     described
         Further keys for `config.yaml`, such as the description of `data`, so that the file can be run again.
     progress
@@ -57,44 +54,45 @@ def train(
     Raises
     ------
     InputError
-        If the configuration is invalid, or `out` holds an interrupted run of another configuration.
+        If the configuration is invalid, or `out` holds a run of another configuration. Epochs, accelerator, interval of
+        checkpoints and worker processes may differ.
     OutputError
-        If `out` cannot be written.
+        If `out` cannot be written, or another run is writing there.
     """
     out = Path(out)
     plain = {**to_json(described or {}), **to_json(config)}
     options = dict(config.trainer)
     callbacks = instantiated(options.pop("callbacks", ()))
     require_trainer_options(options)
-    module: Any = build(config, data)
-    create_folder(out)
-    write_text(out / CONFIG, yaml.safe_dump(plain, sort_keys=False))
-    timer = ElapsedTime()
-    history = fit(
-        module,
-        data,
-        seed=config.seed,
-        resume=out,
-        progress=progress,
-        callbacks=[timer, *callbacks],
-        trainer=instantiated(options),
-        **{f.name: getattr(config.training, f.name) for f in fields(config.training)},
-    )
-    scores = evaluate(module, data, accelerator=config.training.accelerator)
+    with lock_folder(out):
+        require_same_config(out, plain)
+        module: Any = build(config, data)
+        write_text(out / CONFIG, yaml.safe_dump(plain, sort_keys=False))
+        timer = ElapsedTime()
+        history = fit(
+            module,
+            data,
+            seed=config.seed,
+            resume=out,
+            progress=progress,
+            callbacks=[timer, *callbacks],
+            trainer=instantiated(options),
+            **{f.name: getattr(config.training, f.name) for f in fields(config.training)},
+        )
+        scores = evaluate(module, data, accelerator=config.training.accelerator)
+        result = {"config": plain, "seed": config.seed, **_best(module, history, scores)}
+        result |= {"seconds": timer.seconds, "history": history}
+        write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _best(module: Any, history: list[dict[str, float]], scores: Mapping[str, float]) -> dict[str, Any]:
+    """Return the monitored score, its best value, and the scores of test and of the best epoch's validation."""
     monitor = module.monitor if module.monitor in history[0] else "train/loss"  # without a validation part
     best = (min if lower_is_better(monitor) else max)(epoch[monitor] for epoch in history)
     best_epoch = next(epoch for epoch in history if epoch[monitor] == best)
-    result = {
-        "config": plain,
-        "seed": config.seed,
-        "monitor": monitor,
-        "best": best,
-        "scores": scores | {name: value for name, value in best_epoch.items() if name.startswith("val/")},
-        "seconds": timer.seconds,
-        "history": history,
-    }
-    write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
-    return result
+    validation = {name: value for name, value in best_epoch.items() if name.startswith("val/")}
+    return {"monitor": monitor, "best": best, "scores": {**scores, **validation}}
 
 
 def instantiated(value: Any) -> Any:

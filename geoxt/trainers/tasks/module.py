@@ -187,7 +187,19 @@ class Task(pl.LightningModule):
             checkpoint[RNG_STATES] = rng_states(self.transform)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore class weights, since the rest of an interrupted epoch would give others, and transform states."""
+        """Restore class weights, since the rest of an interrupted epoch would give others, and transform states.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint has other bands or classes than the module.
+        """
+        stored = Card.from_dict(checkpoint[CARD])
+        for name in ("task", "model", "bands", "codes", "names"):
+            before, now = getattr(stored, name), getattr(self.card, name)
+            if before != now:
+                msg = f"Cannot resume from the checkpoint: its {name} are {before!r}, those of the data {now!r}."
+                raise InputError(msg, remedy="Pass the same data. Or pass another folder.", value=before)
         if _WEIGHTS in checkpoint:
             self.class_weights = checkpoint[_WEIGHTS].cpu()
             self._weights_restored = True
