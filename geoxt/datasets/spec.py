@@ -86,7 +86,9 @@ class RandomSplit:
     seed: int = 0
     """Random seed of the order of groups."""
     group: tuple[str, ...] = ()
-    """Fields that identify a group, such as a scene or a storm. All samples of a group are in one split."""
+    """Fields that identify a group, such as a scene or a recording. All samples of a group are in one split."""
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    """Regular expressions by field; their named groups are further fields for `group`."""
     block: float | None = None
     """Side of square blocks in metres, for georeferenced images: all samples of a block are in one split. A sample that
     overlaps a sample of a later split is in no split."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -77,7 +78,8 @@ def _random(rule: RandomSplit, entries: Sequence[Entry], places: Array | None, w
             f"{msg}{sum(rule.fractions.values())} instead of 1.", remedy="Pass {fractions} of 0 to 1 that sum to 1."
         )
     groups = _groups(rule, entries, places, window)
-    stratified = not rule.group and rule.block is None and window is None
+    # A group by label lies in one stratum; other groups may have samples of several labels, and are not stratified.
+    stratified = (not rule.group or "label" in rule.group) and rule.block is None and window is None
     strata: dict[Value | None, dict[str, bytes]] = {}
     for group, entry in zip(groups, entries, strict=True):
         stratum = entry.fields.get("label") if stratified else None
@@ -101,10 +103,28 @@ def _groups(rule: RandomSplit, entries: Sequence[Entry], places: Array | None, w
 
 def _group_parts(rule: RandomSplit, entry: Entry, window: int | None) -> Iterator[str]:
     """Yield the parts of a group's name; a window belongs to the block of its upper left pixel."""
+    fields = {**entry.fields, **_derived_fields(rule, entry)}
     names = rule.group if rule.group or window else tuple(entry.fields)
-    yield from (str(entry.fields[name]) for name in names)
+    absent = [name for name in names if name not in fields]
+    if absent:
+        msg = f"Cannot split by {absent[0]!r}: the fields of a sample are {', '.join(fields)}."
+        raise InputError(msg, remedy="Pass {group} of these names.", value=absent[0], argument="group")
+    yield from (str(fields[name]) for name in names)
     if entry.crop is not None and window:
         yield f"{entry.crop.window.row // window},{entry.crop.window.col // window}"
+
+
+def _derived_fields(rule: RandomSplit, entry: Entry) -> Fields:
+    """Return the named groups of the rule's patterns in the fields of a sample."""
+    derived: Fields = {}
+    for name, pattern in rule.patterns.items():
+        value = entry.fields.get(name)
+        match = re.fullmatch(pattern, str(value))
+        if match is None:
+            msg = f"Cannot split by {', '.join(rule.group)}: {name} {value!r} does not match {pattern!r}."
+            raise InputError(msg, remedy="Correct {patterns} of the split rule.", argument="patterns")
+        derived |= match.groupdict()
+    return derived
 
 
 def _without_overlap(splits: Sequence[str], places: Array, order: Sequence[str]) -> list[str | None]:

@@ -186,7 +186,10 @@ def test_few_datasets_need_a_custom_function():
 def test_random_splits_are_described_and_grouped(name):
     spec = datasets.get(name)
     if isinstance(spec.splits, RandomSplit):
-        assert set(spec.splits.group) <= {n for a in spec.assets.values() for t in a.templates for n in t.names}
+        names = {n for a in spec.assets.values() for t in a.templates for n in t.names}
+        assert set(spec.splits.patterns) <= names
+        names |= {n for pattern in spec.splits.patterns.values() for n in re.compile(pattern).groupindex}
+        assert set(spec.splits.group) <= names
         assert spec.splits.block or spec.window or not spec.georeferenced or spec.splits.group
         assert spec.splits.instances in {None, *spec.assets}
     if isinstance(spec.splits, ListSplit):
