@@ -11,7 +11,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError
-from geoxt.grid import COINCIDE, crs_name, full_window, parse_crs, transformer
+from geoxt.grid import COINCIDE, crs_name, full_window, parse_crs, transformer, window_grid
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
@@ -24,30 +24,70 @@ def footprint(grid: GeoBox, crs: CRS) -> shapely.Polygon:
     CRSError
         If a point cannot be transformed.
     """
-    x, y = _spread(_EDGE, np.array([grid.affine[:6]]), np.array([grid.shape]))[0].T
-    if grid.crs != crs:
-        x, y = transformer(grid.crs, crs).transform(x, y)
-        if crs.geographic:
-            with np.errstate(invalid="ignore"):
-                x = _unwrap(x, x[0])
+    points = _spread(_EDGE, np.array([grid.affine[:6]]), np.array([grid.shape]))
+    x, y = (points if grid.crs == crs else project_rings(points, grid.crs, crs))[0].T
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        problem = f"Cannot transform {grid.boundingbox} from {crs_name(grid.crs)} to {crs_name(crs)}"
-        raise CRSError(f"{problem}: points fall outside it.", remedy="Pass another {crs}.", argument="crs")
+        raise outside_error(grid, crs)
     return shapely.Polygon(np.c_[x, y])
 
 
-def outline(grid: GeoBox, base: GeoBox) -> shapely.Polygon | None:
+def outside_error(grid: GeoBox, crs: CRS) -> CRSError:
+    """Return the error of a grid that reaches outside the domain of a CRS."""
+    problem = f"Cannot transform {grid.boundingbox} from {crs_name(grid.crs)} to {crs_name(crs)}"
+    return CRSError(f"{problem}: points fall outside it.", remedy="Pass another {crs}.", argument="crs")
+
+
+def project_rings(points: Floats, source: CRS | None, target: CRS) -> Floats:
+    """Return rings of points (ring, point, 2) in another CRS; in degrees, longitudes are continuous along each.
+
+    Latitudes beyond 90 degrees, of grids whose pixels are centred on a pole, are those of the pole.
+    """
+    x, y = points[..., 0], points[..., 1]
+    if source is not None and source.geographic:
+        y = np.clip(y, -90, 90)
+    projected = np.stack(transformer(source, target).transform(x, y), axis=-1)
+    if target.geographic:
+        with np.errstate(invalid="ignore"):
+            longitude = np.unwrap(projected[..., 0], axis=1, period=360)
+            low, high = longitude.min(1, keepdims=True), longitude.max(1, keepdims=True)
+            # a ring keeps its first longitude, unless it is so wide that -180 and 180 may be confused
+            turns = np.where(high - low > 180, np.rint((low + high) / 720), 0)
+        projected[..., 0] = longitude - 360 * turns
+        return projected
+    # PROJ returns huge numbers near singular points
+    return np.where(np.abs(projected) < FARTHEST / _metres(target), projected, np.nan)
+
+
+FARTHEST = 1.5e8
+"""Metres: farther from the origin than any place in a projected CRS, false eastings with zone numbers included."""
+
+
+def _metres(crs: CRS) -> float:
+    """Return the metres of a unit of a projected CRS."""
+    axes = crs.proj.axis_info
+    return float(axes[0].unit_conversion_factor) if axes else 1.0
+
+
+def winds(rings: Floats) -> Mask:
+    """Return which rings of points (ring, point, 2) in degrees circle the Earth, and thus contain a pole."""
+    with np.errstate(invalid="ignore"):
+        closing = (rings[:, 0, 0] - rings[:, -1, 0] + 180) % 360 - 180
+        return np.asarray(np.abs(rings[:, -1, 0] + closing - rings[:, 0, 0]) > 180)
+
+
+def outline(grid: GeoBox, base: GeoBox) -> shapely.Polygon | shapely.MultiPolygon | None:
     """Return the outline of a grid in pixels of another; see `outlines`."""
     return outlines([grid], base)[0]
 
 
-def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | None]:
+def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | shapely.MultiPolygon | None]:
     """Return the outlines of grids in pixels of another grid (x is the column, y the row).
 
-    In degrees, each outline is moved by turns of 360 degrees next to the base. It is `None` if there is none, for grids
-    that contain a pole, circle the Earth or reach outside the area of the base's CRS; these may touch any part of it.
+    In degrees, each outline is moved by turns of 360 degrees next to the base; it has a part for each turn at which it
+    intersects the base. It is `None` if there is none, for grids that contain a pole, circle the Earth or reach outside
+    the area of the base's CRS; these may touch any part of it.
     """
-    result: list[shapely.Polygon | None] = [None] * len(grids)
+    result: list[shapely.Polygon | shapely.MultiPolygon | None] = [None] * len(grids)
     by_id: dict[int, list[int]] = {}
     for index, grid in enumerate(grids):  # by identity first, as hashing a CRS is slow
         by_id.setdefault(id(grid.crs), []).append(index)
@@ -64,6 +104,8 @@ def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | No
             exists = np.ones(len(indices), bool)
         else:
             polygons, exists = _project_outlines(points, _spread(_INNER, affines, shapes), crs, base)
+        if base.crs is not None and base.crs.geographic:
+            polygons = _at_turns(np.atleast_1d(np.asarray(polygons)), base)
         for i, polygon, is_outline in zip(indices, np.atleast_1d(np.asarray(polygons)), exists, strict=True):
             result[i] = polygon if is_outline else None
     return result
@@ -152,9 +194,26 @@ def _turns(points: Floats, base: GeoBox) -> Floats:
     """Return the multiple of 360 that moves each outline (grid, point, 2) next to the base; 0 if not in degrees."""
     if base.crs is None or not base.crs.geographic:
         return np.zeros(len(points))
-    middle = (base.affine @ (base.shape[1] / 2, base.shape[0] / 2))[0]
+    middle = _middle(base)
     with np.errstate(invalid="ignore"):
         return np.asarray(360 * np.rint((middle - points[..., 0].mean(1)) / 360))
+
+
+def _at_turns(polygons: Array, base: GeoBox) -> Array:
+    """Return outlines in pixels of a grid in degrees, at every turn of 360 degrees at which they intersect it."""
+    bounds, (rows, cols) = shapely.bounds(polygons), base.shape
+    turn = to_pixels(base)(np.array([[360.0, 0], [0, 0]]))
+    step = turn[0] - turn[1]  # along a row, unless the grid is rotated
+    moved = [
+        (turns, (bounds[:, 2] + turns * step[0] > COINCIDE) & (bounds[:, 0] + turns * step[0] < cols - COINCIDE)
+        & (bounds[:, 3] + turns * step[1] > 0) & (bounds[:, 1] + turns * step[1] < rows))
+        for turns in (-1, 0, 1)
+    ]  # fmt: skip
+    out = polygons.copy()
+    for i in np.flatnonzero(moved[0][1] | moved[2][1]):
+        parts = [shapely.transform(polygons[i], lambda p, t=t: p + t * step) for t, hits in moved if hits[i]]
+        out[i] = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
+    return out
 
 
 def _unwrap(longitude: Floats, first: Floats) -> Floats:
@@ -167,10 +226,41 @@ def overlap(grid: GeoBox, other: GeoBox) -> Window | None:
     other_outline = outline(other, grid)
     if other_outline is None:
         return _overlap_by_points(grid, other)
-    left, top, right, bottom = other_outline.bounds
+    return _pixels_in(other_outline.bounds).intersect(full_window(grid))
+
+
+def wrapped_overlap(grid: GeoBox, other: GeoBox) -> Window | None:
+    """Return the overlap of grids as `overlap`, contiguous where it crosses the ends of a grid in degrees.
+
+    The columns may then lie beyond those of the grid, on its pixel lattice, near the longitudes of the other grid.
+    """
+    other_outline = outline(other, grid)
+    window = overlap(grid, other)
+    if window is None or other_outline is None or other_outline.geom_type == "Polygon":
+        return window
+    cols, turn = grid.shape[1], 360 / abs(grid.affine.a)
+    spans = [_pixels_in(part.bounds) for part in shapely.get_parts(other_outline)]
+    span = min(spans, key=lambda w: abs(_middle(window_grid(grid, w)) - _middle(other)))
+    edges = [
+        (max(span.col, low), min(span.stop[1], low + cols))
+        for low in (round(turns * turn) for turns in (-1, 0, 1))
+        if max(span.col, low) < min(span.stop[1], low + cols)
+    ]
+    first, last = min(start for start, _ in edges), max(stop for _, stop in edges)
+    return window if last - first >= cols else Window(window.row, first, window.height, last - first)
+
+
+def _middle(grid: GeoBox) -> float:
+    """Return the x coordinate of the centre of a grid."""
+    return float((grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2))[0])
+
+
+def _pixels_in(bounds: Sequence[float]) -> Window:
+    """Return the window of the pixels that bounds (left, top, right, bottom) intersect."""
+    left, top, right, bottom = bounds
     row, col = int(np.floor(top + COINCIDE)), int(np.floor(left + COINCIDE))
     height, width = int(np.ceil(bottom - COINCIDE)) - row, int(np.ceil(right - COINCIDE)) - col
-    return Window(row, col, max(height, 1), max(width, 1)).intersect(full_window(grid))
+    return Window(row, col, max(height, 1), max(width, 1))
 
 
 def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
@@ -181,8 +271,7 @@ def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
     y = a.d * cols + a.e * rows[:, None] + a.f
     x, y = transformer(grid.crs, other.crs).transform(x, y)
     if other.crs is not None and other.crs.geographic:
-        middle = (other.affine @ (other.shape[1] / 2, other.shape[0] / 2))[0]
-        x = x - 360 * np.rint((x - middle) / 360)
+        x = x - 360 * np.rint((x - _middle(other)) / 360)
     points = to_pixels(other)(np.c_[x.ravel(), y.ravel()])
     with np.errstate(invalid="ignore"):
         inside = ((points >= 0) & (points <= (other.shape[1], other.shape[0]))).all(1).reshape(x.shape)
@@ -203,6 +292,7 @@ def to_pixels(grid: GeoBox) -> Callable[[Floats], Floats]:
 
     def convert(points: Floats) -> Floats:
         x, y = points[:, 0], points[:, 1]
-        return np.c_[inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f]
+        with np.errstate(invalid="ignore"):  # inf, where PROJ cannot transform
+            return np.c_[inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f]
 
     return convert

@@ -7,7 +7,7 @@ import pyproj
 import pytest
 import xarray as xr
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from support import oracles, strategies
@@ -209,7 +209,10 @@ def test_parsed_crs_has_the_coordinates_of_its_text(code, form):
     text = getattr(crs, form)() if hasattr(crs, form) else crs.to_wkt(form)
     own, parsed = pyproj.CRS(text), grids.parse_crs(text)
     x, y = ([5e5, 1e5, 3e6], [4e6, 1e5, 2e6])
-    expected = pyproj.Transformer.from_crs(own, own.geodetic_crs, always_xy=True).transform(x, y)
+    try:
+        expected = pyproj.Transformer.from_crs(own, own.geodetic_crs, always_xy=True).transform(x, y)
+    except pyproj.exceptions.ProjError:  # of a few CRSs
+        reject()
     actual = pyproj.Transformer.from_crs(parsed.proj, own.geodetic_crs, always_xy=True).transform(x, y)
     np.testing.assert_array_equal(actual, expected)
 

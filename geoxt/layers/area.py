@@ -14,8 +14,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GeoxtError, InputError, OverlapError
-from geoxt.footprints import overlap
-from geoxt.grid import crs_name, full_window
+from geoxt.footprints import overlap, wrapped_overlap
+from geoxt.grid import crs_name, window_grid
 
 SomeBounds = Sequence[float]
 """West, south, east, north in degrees; west is greater than east across the antimeridian."""
@@ -50,20 +50,23 @@ class Area:
         """Return whether a GeoJSON geometry intersects the area; True for a missing geometry."""
         return geometry is None or bool(shapely.intersects(self.shape, shapely.geometry.shape(dict(geometry))))
 
+    def overlaps(self, grid: GeoBox) -> bool:
+        """Return whether the bounds of the area overlap a grid."""
+        return overlap(grid, self.grid) is not None
+
     def cut(self, grid: GeoBox) -> GeoBox:
-        """Return the part of a grid that covers the area, in whole pixels.
+        """Return the part of a grid that covers the area, in whole pixels; contiguous across the ends of the grid.
 
         Raises
         ------
         OverlapError
             If grid and area do not overlap.
         """
-        window = overlap(grid, self.grid)
+        window = wrapped_overlap(grid, self.grid)
         if window is None:
             problem = f"Cannot cut the layer to {self.label}: its scenes do not overlap it ({crs_name(grid.crs)})."
             raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
-        rows, cols = window.within(full_window(grid))
-        return grid[rows, cols]
+        return window_grid(grid, window)
 
 
 def area_of(bbox: SomeBounds | None, intersects: SomeGeometry | None) -> Area | None:
@@ -92,6 +95,10 @@ def _of_bounds(bbox: SomeBounds) -> Area:
         remedy = "Pass {bbox} as west, south, east and north in degrees."
         raise InputError(problem, remedy=remedy, value=bbox, argument="bbox")
     west, south, east, north = numbers
+    if min(west, east) < -180 or max(west, east) > 180:  # longitudes of 0 to 360, for example
+        width = min(east - west, 360) if west < east else (east - west) % 360
+        west = -180.0 if width == 360 else (west + 180) % 360 - 180
+        east = west + width - (360 if west + width > 180 else 0)
     if west < east:
         sides = (west, south, east, north)
         return Area(shape=shapely.box(*sides), bounds=sides, bbox=sides)

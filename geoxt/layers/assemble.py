@@ -12,10 +12,10 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import GridError, InputError
+from geoxt.errors import CRSError, GridError, InputError
 from geoxt.grid import crs_name, parse_crs, require_one_crs, snap_grid
 from geoxt.layers.area import Area
-from geoxt.layers.extent import bounds_in
+from geoxt.layers.extent import bounds_in, pixel_size_in
 from geoxt.layers.radiometry import attrs_of
 from geoxt.layers.time import Composite, GroupBy, ordered, steps_of
 from geoxt.legend import Legend
@@ -146,14 +146,20 @@ def _check_resampling(product: LayerMetadata, method: Resampling | None) -> None
 def _grid(scenes: Sequence[Scene], placement: Placement) -> GeoBox:
     if placement.grid is not None:
         return placement.grid
-    grid = choose_grid(scenes, crs=placement.crs, resolution=placement.resolution)
+    grid = choose_grid(scenes, crs=placement.crs, resolution=placement.resolution, area=placement.area)
     return grid if placement.area is None else placement.area.cut(grid)
 
 
 def choose_grid(
-    scenes: Sequence[Scene], *, crs: SomeCRS | None = None, resolution: float | tuple[float, float] | None = None
+    scenes: Sequence[Scene],
+    *,
+    crs: SomeCRS | None = None,
+    resolution: float | tuple[float, float] | None = None,
+    area: Area | None = None,
 ) -> GeoBox:
     """Return the smallest grid that covers all scenes, on the pixel lattice of the first one in its CRS.
+
+    Of scenes that reach outside the domain of the CRS, the part in the area is covered.
 
     Raises
     ------
@@ -174,16 +180,26 @@ def choose_grid(
     else:
         target = parse_crs(crs)
     in_target = [grid for grid in grids if grid.crs == target]
+    try:
+        bounds = bounds_in(list(grids), target)
+    except CRSError:
+        if area is None:
+            raise
+        parts = {area.cut(grid): (grids[grid], files[grid]) for grid in grids if area.overlaps(grid)}
+        grids, files = {g: scene for g, (scene, _) in parts.items()}, {g: file for g, (_, file) in parts.items()}
+        in_target = [grid for grid in grids if grid.crs == target]
+        bounds = bounds_in(list(grids), target)
     if resolution is not None:
         chosen = _pair(resolution)
     else:
         chosen = _resolution(in_target or list(grids), target, grids, files)
     lattice = [g for g in in_target if _axis_aligned(g) and np.allclose(_size(g), chosen, rtol=SAME)]
     anchor = lattice[0].affine if lattice else Affine.identity()
-    bounds = bounds_in(list(grids), target)
     if target.geographic:
         bounds = _unwrapped(bounds)
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
+    if target.geographic and right - left > 360:
+        left, right = (-180, 180) if bounds[0, 2] - bounds[0, 0] < 360 else bounds[0, [0, 2]]
     return snap_grid((left, bottom, right, top), chosen, anchor, target)
 
 
@@ -191,9 +207,10 @@ def _resolution(
     grids: Sequence[GeoBox], target: CRS, scenes: Mapping[GeoBox, str], files: Mapping[GeoBox, str]
 ) -> tuple[float, float]:
     """Return the pixel size of all grids in the target CRS; raise if they differ."""
-    sizes = [_size(g) if g.crs == target and _axis_aligned(g) else _size(g.to_crs(target)) for g in grids]
-    for grid, size in zip(grids, sizes, strict=True):
-        if grids[0].crs == target and not np.allclose(size, sizes[0], rtol=SAME):
+    compared = grids if grids[0].crs == target else grids[:1]
+    sizes = [_size(g) if g.crs == target and _axis_aligned(g) else pixel_size_in(g, target) for g in compared]
+    for grid, size in zip(compared, sizes, strict=True):
+        if not np.allclose(size, sizes[0], rtol=SAME):
             a, b = f"{sizes[0][0]:g}", f"{size[0]:g}"
             same_scene = scenes[grids[0]] == scenes[grid]  # then its bands differ: name their files
             first, other = (files[g] if same_scene else scenes[g] for g in (grids[0], grid))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import numpy as np
@@ -48,9 +48,11 @@ def resample(
     InputError
         If the method is unknown.
     """
+    if transform.parts:
+        return _merge([resample(fetch, part, window, resampling) for part in transform.parts])
     raster = Window(0, 0, *transform.source.shape)
-    if transform.shift is not None:
-        return _copy(fetch, raster, window.shift(*transform.shift))
+    if (copied := transform.copied(window)) is not None:
+        return _copy(fetch, raster, copied, transform)
     control = transform.control_grid(window)
     if control.extent is None:
         return None
@@ -109,19 +111,63 @@ def _quarters(
     return None if out is None else (out, out_valid)
 
 
-def _copy(fetch: FetchWindow, raster: Window, wanted: Window) -> tuple[Array, Mask | None] | None:
+def needed_window(transform: PixelTransform, window: Window, resampling: Resampling) -> Window | None:
+    """Return the window of the source that `resample` reads from for a target window; `None` if it reads nothing."""
+    if transform.parts:
+        windows = [needed_window(part, window, resampling) for part in transform.parts]
+        return bounding_window([part for part in windows if part is not None])
+    wanted = transform.copied(window)
+    if wanted is None:
+        extent = transform.control_grid(window).extent
+        wanted = None if extent is None else source_window(transform, extent, resampling)
+    return None if wanted is None else wanted.intersect(Window(0, 0, *transform.source.shape))
+
+
+def bounding_window(windows: Sequence[Window]) -> Window | None:
+    """Return the smallest window that contains several; `None` if there are none."""
+    if not windows:
+        return None
+    row, col = min(w.row for w in windows), min(w.col for w in windows)
+    return Window(row, col, max(w.stop[0] for w in windows) - row, max(w.stop[1] for w in windows) - col)
+
+
+def _merge(images: Sequence[tuple[Array, Mask | None] | None]) -> tuple[Array, Mask | None] | None:
+    """Return the first valid pixel of the parts of a source; in the dtype of copied parts, if there are any."""
+    parts = [image for image in images if image is not None]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    copied = [values.dtype for values, _ in parts if values.dtype.kind in "iub"]
+    dtype = copied[0] if copied else np.result_type(*(values.dtype for values, _ in parts))
+    merged: tuple[Array, Mask] | None = None
+    for values, valid in parts:
+        inside = np.ones(values.shape, bool) if valid is None else valid
+        rounded = values.dtype.kind == "f" and dtype.kind != "f"
+        pixels = (np.rint(np.where(inside, values, 0)) if rounded else values).astype(dtype)
+        if merged is None:
+            merged = pixels, inside.copy()
+            continue
+        fills = inside & ~merged[1]
+        merged[0][fills] = pixels[fills]
+        merged[1][fills] = True
+    assert merged is not None
+    return merged[0], None if merged[1].all() else merged[1]
+
+
+def _copy(
+    fetch: FetchWindow, raster: Window, wanted: Window, transform: PixelTransform
+) -> tuple[Array, Mask | None] | None:
     inside = wanted.intersect(raster)
     if inside is None:
         return None
     values, valid = fetch(inside)
     if inside.shape == wanted.shape:
-        return values, valid
+        return transform.oriented(values), None if valid is None else transform.oriented(valid)
     out = np.zeros((len(values), *wanted.shape), values.dtype)
     out_valid = np.zeros(out.shape, bool)
     target = inside.within(wanted)
     out[:, *target] = values
     out_valid[:, *target] = True if valid is None else valid
-    return out, out_valid
+    return transform.oriented(out), transform.oriented(out_valid)
 
 
 def _finite(values: Array, valid: Mask | None) -> Mask | None:

@@ -11,6 +11,7 @@ of 0.125 pixel, so that its result depends on the window.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -44,18 +45,39 @@ class PixelTransform:
     Notes
     -----
     Coordinates are in pixels of the source; the centre of its first pixel is 0.
+
+    A grid in degrees may intersect another of the same CRS at several turns of 360 degrees, such as one of 0 to 360
+    and one of -180 to 180. It is then read turn by turn, so that coinciding pixels are copied.
     """
 
-    __slots__ = ("_affine", "_centre", "_limit", "_project", "_to_source", "scale", "shift", "source", "step", "target")
+    __slots__ = (
+        "_affine", "_centre", "_limit", "_project", "_to_source", "flips", "parts", "scale", "shift", "source", "step",
+        "target",
+    )  # fmt: skip
 
     def __init__(self, target: GeoBox, source: GeoBox) -> None:
-        source = _unwrapped(source, target)
+        turns = _turns(source, target)
+        self._build(target, _turned(source, turns[0]), single=len(turns) == 1)
+        self.parts = () if len(turns) == 1 else tuple(self._part(target, _turned(source, turn)) for turn in turns)
+        """Transforms to the source at each of several turns, the one with the largest overlap first; else empty."""
+
+    @classmethod
+    def _part(cls, target: GeoBox, source: GeoBox) -> PixelTransform:
+        part = cls.__new__(cls)
+        part._build(target, source, single=True)  # noqa: SLF001 (its own class)
+        part.parts = ()
+        return part
+
+    def _build(self, target: GeoBox, source: GeoBox, *, single: bool) -> None:
         self.target, self.source = target, source
         self._to_source = ~source.affine
-        self.shift = pixel_offset(target, source)
-        """Rows and columns from the target to the source if the grids coincide, else `None`."""
-        self._affine = self._to_source @ target.affine if target.crs == source.crs else None
-        self._project = None if self._affine is not None else transformer(target.crs, source.crs)
+        coincidence = _coincidence(target, source) if single else None
+        self.flips, self.shift = coincidence or ((False, False), None)
+        """Whether rows and columns of the source are mirrored; and rows and columns from the target to the source (of
+        its mirrored grid) if the grids coincide, else `None`."""
+        same_crs = target.crs == source.crs
+        self._affine = self._to_source @ target.affine if same_crs and single else None
+        self._project = None if same_crs else transformer(target.crs, source.crs)
         geographic = source.crs is not None and source.crs.geographic
         self._centre = (source.affine @ (source.shape[1] / 2, source.shape[0] / 2))[0] if geographic else None
         probes = self._probe_pixels()
@@ -64,6 +86,8 @@ class PixelTransform:
         self.step = STEPS[0] if self._affine is not None else self._choose_step(probes)
         # Neighbouring nodes farther apart than this lie on both sides of a seam, such as the antimeridian.
         self._limit = 8 * max(*self.scale, 1e-6) * self.step
+        if self._affine is None and self._centre is not None:
+            self._limit = min(self._limit, 180 / np.hypot(source.affine.a, source.affine.b))
 
     def points(self, rows: Array, cols: Array) -> Floats:
         """Return exact source coordinates (2, ...), y before x, of target pixels; NaN if PROJ cannot transform them."""
@@ -73,6 +97,7 @@ class PixelTransform:
         y = to_crs.d * cols + to_crs.e * rows + to_crs.f
         if self._project is not None:
             x, y = self._project.transform(x, y)
+        if self._affine is None:
             inverse = self._to_source
             with np.errstate(invalid="ignore"):
                 if self._centre is not None:  # PROJ returns -180 to 180; the source may lie across the antimeridian
@@ -80,6 +105,21 @@ class PixelTransform:
                 x, y = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
         coordinates = np.stack((y, x)) - 0.5
         return np.where(np.abs(coordinates) < FAR, coordinates, np.nan)  # PROJ returns inf on failure
+
+    def copied(self, window: Window) -> Window | None:
+        """Return the source window with the pixels of a target window, mirrored by `flips`; `None` if they differ."""
+        if self.shift is None:
+            return None
+        moved, (rows, cols), stop = window.shift(*self.shift), self.source.shape, window.shift(*self.shift).stop
+        row, col = (rows - stop[0] if self.flips[0] else moved.row), (cols - stop[1] if self.flips[1] else moved.col)
+        return Window(row, col, window.height, window.width)
+
+    def oriented(self, pixels: Array) -> Array:
+        """Return pixels (…, y, x) of the source in the orientation of the target."""
+        if not any(self.flips):
+            return pixels
+        rows, cols = (slice(None, None, -1 if flip else 1) for flip in self.flips)
+        return np.ascontiguousarray(pixels[..., rows, cols])
 
     @property
     def separable(self) -> bool:
@@ -269,13 +309,52 @@ class ControlGrid:
         coordinates[:, y, x] = ((exact - origin) * scale + bias + rounding) - rounding
 
 
-def _unwrapped(source: GeoBox, target: GeoBox) -> GeoBox:
-    """Return a geographic grid moved by whole turns of 360 degrees, next to another of the same CRS."""
+def _coincidence(target: GeoBox, source: GeoBox) -> tuple[tuple[bool, bool], tuple[int, int]] | None:
+    """Return how the source is mirrored to the target, and the offset in it, if their pixels coincide."""
+    offset = pixel_offset(target, source)
+    if offset is not None:
+        return (False, False), offset
+    if target.crs != source.crs:
+        return None
+    ratio = ~source.affine @ target.affine
+    flips = ratio.e < 0, ratio.a < 0
+    if not any(flips):
+        return None
+    rows, cols = source.shape
+    mirror = Affine(-1 if flips[1] else 1, 0, cols * flips[1], 0, -1 if flips[0] else 1, rows * flips[0])
+    offset = pixel_offset(target, GeoBox(source.shape, source.affine @ mirror, source.crs))
+    return None if offset is None else (flips, offset)
+
+
+def _turns(source: GeoBox, target: GeoBox) -> list[int]:
+    """Return the turns of 360 degrees at which a grid intersects another of its CRS; if there is none, the nearest.
+
+    Turns are in order of the overlap in longitude, the largest first; 0 for grids that are not in degrees.
+    """
     if source.crs != target.crs or source.crs is None or not source.crs.geographic:
-        return source
-    centres = [(g.affine @ (g.shape[1] / 2, g.shape[0] / 2))[0] for g in (target, source)]
-    turns = round((centres[0] - centres[1]) / 360)
-    return GeoBox(source.shape, Affine.translation(360 * turns, 0) @ source.affine, source.crs) if turns else source
+        return [0]
+    (left, right), (first, last) = _longitudes(source), _longitudes(target)
+    tolerance = 1e-6 * min(abs(g.affine.a) + abs(g.affine.b) for g in (source, target))
+    low, high = math.ceil((first - right + tolerance) / 360), math.floor((last - left - tolerance) / 360)
+    if low > high:
+        return [round((first + last - left - right) / 720)]
+
+    def overlap(turn: int) -> float:
+        return min(right + 360 * turn, last) - max(left + 360 * turn, first)
+
+    return sorted(range(low, high + 1), key=overlap, reverse=True)
+
+
+def _longitudes(grid: GeoBox) -> tuple[float, float]:
+    """Return the least and the greatest longitude of a grid in degrees."""
+    (rows, cols), a = grid.shape, grid.affine
+    corners = [(a @ corner)[0] for corner in ((0, 0), (cols, 0), (0, rows), (cols, rows))]
+    return min(corners), max(corners)
+
+
+def _turned(grid: GeoBox, turn: int) -> GeoBox:
+    """Return a grid in degrees moved by turns of 360 degrees."""
+    return GeoBox(grid.shape, Affine.translation(360 * turn, 0) @ grid.affine, grid.crs) if turn else grid
 
 
 @lru_cache(maxsize=256)

@@ -118,8 +118,8 @@ def copy_window(
     fetch: FetchWindow, transform: PixelTransform, window: Window, dtype: np.dtype[Any], fill: float
 ) -> tuple[Array, Mask] | None:
     """Return the pixels of a coinciding grid unchanged, invalid ones too; outside it the fill value."""
-    assert transform.shift is not None
-    wanted = window.shift(*transform.shift)
+    wanted = transform.copied(window)
+    assert wanted is not None
     inside = wanted.intersect(Window(0, 0, *transform.source.shape))
     if inside is None:
         return None
@@ -128,7 +128,7 @@ def copy_window(
     target = inside.within(wanted)
     values[:, *target] = pixels
     valid[:, *target] = True if pixels_valid is None else pixels_valid
-    return values, valid
+    return transform.oriented(values), transform.oriented(valid)
 
 
 def clip_mask(transform: PixelTransform, clip: GeoBox, window: Window) -> Mask | None:

@@ -11,7 +11,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from odc.geo.geobox import GeoBox
 
-from geoxt.pixels.resample import resample, source_window
+from geoxt.pixels.resample import needed_window, resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import copy_window, finish_resampled, valid_mask
 from geoxt.types import Array, Mask, Resampling
@@ -56,7 +56,7 @@ def warp_dask(
     for j, row in enumerate(np.cumsum((0, *rows[:-1])).tolist()):
         for i, col in enumerate(np.cumsum((0, *cols[:-1])).tolist()):
             window = Window(row, col, rows[j], cols[i])
-            needed = _needed(transform, window, source, resampling)
+            needed = needed_window(transform, window, resampling)
             for front in np.ndindex(*outer):
                 blocks, origin = _blocks(array.name, front, needed, edges)
                 shape = (*(c[f] for c, f in zip(array.chunks[:-2], front, strict=True)), *window.shape)
@@ -71,15 +71,6 @@ def warp_dask(
         dtype=array.dtype,
         meta=array._meta,  # noqa: SLF001 (dask's own way to pass it on)
     )
-
-
-def _needed(transform: PixelTransform, window: Window, source: GeoBox, resampling: Resampling) -> Window | None:
-    """Return the window of the array that an output window needs."""
-    raster = Window(0, 0, *source.shape)
-    if transform.shift is not None:
-        return window.shift(*transform.shift).intersect(raster)
-    extent = transform.control_grid(window).extent
-    return None if extent is None else source_window(transform, extent, resampling).intersect(raster)
 
 
 def _blocks(

@@ -283,7 +283,7 @@ class Mosaic:
         return AssetGroup(assets, self.grid, grid, self.resampling, quality=quality, credentials=self.credentials)
 
     @cached_property
-    def _outlines(self) -> list[shapely.Polygon]:
+    def _outlines(self) -> list[shapely.Polygon | shapely.MultiPolygon]:
         """Return the outlines of the scenes' grids in pixels; of the whole grid if they have no outline (at a pole)."""
         rows, cols = self.grid.shape
         everywhere = shapely.box(0, 0, cols, rows)
@@ -305,21 +305,24 @@ class Mosaic:
                 areas[i] = area
         return areas
 
-    def _outline(self, grid: GeoBox) -> shapely.Polygon:
+    def _outline(self, grid: GeoBox) -> shapely.Polygon | shapely.MultiPolygon:
         """Return the outline of a grid in pixels of this one; of this whole grid if there is no outline."""
         rows, cols = self.grid.shape
         polygon = outline(grid, self.grid)
         return shapely.box(0, 0, cols, rows) if polygon is None else polygon
 
     @cached_property
-    def _trees(self) -> tuple[shapely.STRtree, ...]:
-        return tuple(shapely.STRtree([self._outlines[i] for i in step]) for step in self.steps)
+    def _trees(self) -> tuple[tuple[shapely.STRtree, Array], ...]:
+        """Return the parts of the scenes' outlines and the position of each one's scene, by time step."""
+        parts = [shapely.get_parts([self._outlines[i] for i in step], return_index=True) for step in self.steps]
+        return tuple((shapely.STRtree(polygons), scene) for polygons, scene in parts)
 
     def _scene_indices(self, window: Window, step: int) -> Iterator[int]:
         """Yield the indices of scenes whose extent, with a margin of one pixel, intersects a window."""
         bottom, right = window.stop
         box = shapely.box(window.col - 1, window.row - 1, right + 1, bottom + 1)
-        hits = np.sort(self._trees[step].query(box))  # restores the order of priority
+        tree, scene = self._trees[step]
+        hits = np.unique(scene[tree.query(box)])  # restores the order of priority
         return (self.steps[step][int(hit)] for hit in hits)
 
     def _clip_mask(self, clip: GeoBox, window: Window) -> Mask | None:

@@ -105,7 +105,8 @@ def test_scale_is_source_pixels_per_target_pixel(pair):
 def test_shift_is_set_only_for_whole_pixels():
     assert PixelTransform(make_grid((9, 9)), make_grid((30, 30), left=600_000 - 90)).shift == (0, 3)
     assert PixelTransform(make_grid((9, 9)), make_grid((30, 30), left=600_000 - 100)).shift is None
-    assert PixelTransform(make_grid((9, 9), south_up=True), make_grid((9, 9))).shift is None
+    flipped = PixelTransform(make_grid((9, 9), south_up=True), make_grid((12, 9)))
+    assert (flipped.flips, flipped.copied(Window(0, 0, 4, 9))) == ((True, False), Window(5, 0, 4, 9))
 
 
 @pytest.mark.parametrize("window", [Window(2**26, 0, 4, 4), Window(0, -(2**27), 4, 4), Window(-(2**30), 2**30, 4, 4)])

@@ -10,7 +10,6 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError, InputError, OverlapError
-from geoxt.footprints import overlap
 from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
@@ -178,7 +177,7 @@ def open_cogs(
     if nodata is not None:
         scenes = [with_nodata(scene, nodata) for scene in scenes]
     if area is not None:
-        scenes = [scene for scene in scenes if overlap(scene.grid, area.grid) is not None]
+        scenes = [scene for scene in scenes if area.overlaps(scene.grid)]
         if not scenes:
             problem = f"Cannot cut the layer to {area.label}: none of its files overlaps it."
             raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
