@@ -119,6 +119,10 @@ class ReadError(GeoxtError, OSError):
     """A file cannot be opened or read."""
 
 
+class ResourceError(GeoxtError, OSError):
+    """The process lacks file descriptors; no fault of a file, so that it is never treated as nodata."""
+
+
 class OutputError(GeoxtError, OSError):
     """An output cannot be written."""
 

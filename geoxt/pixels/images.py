@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import rasterio
 from odc.geo.geobox import GeoBox
 
 from geoxt.grid import parse_crs
@@ -65,10 +66,13 @@ def read_image_header(path: str, *, crs: SomeCRS | None = None) -> ImageHeader:
     ReadError
         If the file cannot be opened.
     """
-    file = reader.open_file(path, credentials=STRICT)
-    file_crs = None if file.transform.is_identity else file.crs or crs  # the identity means no geotransform
-    grid = GeoBox(file.shape, file.transform, parse_crs(file_crs)) if file_crs else None
-    return ImageHeader(count=file.count, shape=file.shape, dtype=np.dtype(file.dtypes[0]), grid=grid)
+
+    def header(file: rasterio.DatasetReader) -> ImageHeader:
+        file_crs = None if file.transform.is_identity else file.crs or crs  # the identity means no geotransform
+        grid = GeoBox(file.shape, file.transform, parse_crs(file_crs)) if file_crs else None
+        return ImageHeader(count=file.count, shape=file.shape, dtype=np.dtype(file.dtypes[0]), grid=grid)
+
+    return reader.use_file(path, header, credentials=STRICT)
 
 
 def read_image(path: str, bands: Sequence[int], window: Window) -> Array:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import sys
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+from geoxt.pixels.idle_handles import Closable, IdleHandles
 
 THREADS = int(os.environ.get("GEOXT_REMOTE_THREADS", "64"))
 """Threads of a process for remote reads; they mostly wait."""
@@ -52,6 +54,7 @@ _REMOTE = re.compile(
     r"(?:^|\+)(?:https?|ftp|s3|gs|gcs|az|abfss?|oss|swift)://|/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs)"
 )
 T = TypeVar("T")
+H = TypeVar("H", bound=Closable)
 
 
 def is_remote(href: str) -> bool:
@@ -86,8 +89,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._idle: OrderedDict[Hashable, list[Any]] = OrderedDict()
-        self._count = 0
+        self.idle: IdleHandles[Any] = IdleHandles(lambda: (HANDLES, sys.maxsize))
         self._open_locks: dict[str, _OpenLock] = {}
         self._threads: ThreadPoolExecutor | None = None
 
@@ -96,41 +98,6 @@ class _Pool:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(THREADS, "geoxt-remote")
         return self._threads.submit(call)
-
-    def take(self, key: Hashable) -> Any:
-        with self._guard:
-            handles = self._idle.get(key)
-            if not handles:
-                return None
-            self._count -= 1
-            return handles.pop()
-
-    def keep(self, key: Hashable, handle: Any) -> None:
-        evicted = []
-        with self._guard:
-            self._idle.setdefault(key, []).append(handle)
-            self._idle.move_to_end(key)
-            self._count += 1
-            while self._count > HANDLES:
-                _, handles = self._idle.popitem(last=False)
-                evicted += handles
-                self._count -= len(handles)
-        for old in evicted:
-            old.file.close()
-
-    def drop(self, href: str) -> None:
-        with self._guard:
-            groups = [self._idle.pop(key) for key in list(self._idle) if isinstance(key, tuple) and key[0] == href]
-            self._count -= sum(map(len, groups))
-        for handle in (handle for handles in groups for handle in handles):
-            handle.file.close()
-
-    def clear(self) -> None:
-        with self._guard:
-            groups, self._count = [*self._idle.values()], 0
-            self._idle.clear()
-        for handle in (handle for handles in groups for handle in handles):
-            handle.file.close()
 
     def open_lock(self, href: str) -> _OpenLock:
         with self._guard:
@@ -153,7 +120,7 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 
 def _close() -> None:
-    _pool.clear()
+    _pool.idle.clear()
 
 
 atexit.register(_close)  # before the interpreter unloads GDAL
@@ -165,7 +132,7 @@ def submit(call: Callable[[], T]) -> Future[T]:
 
 
 @contextmanager
-def borrow_handle(href: str, options: tuple[Any, ...], make: Callable[[], T]) -> Iterator[T]:
+def borrow_handle(href: str, options: tuple[Any, ...], make: Callable[[], H]) -> Iterator[H]:
     """Lend an open file to one thread, and return it to the pool afterwards; if the block raises, it is closed.
 
     Parameters
@@ -178,21 +145,21 @@ def borrow_handle(href: str, options: tuple[Any, ...], make: Callable[[], T]) ->
         Opens the file. One thread at a time opens an address, so that others find its header in GDAL's cache.
     """
     key = (href, *options)
-    handle = _pool.take(key)
+    handle = _pool.idle.take(key)
     if handle is None:
         open_lock = _pool.open_lock(href)
         seen = open_lock.tries
         with open_lock.lock:
-            handle = _pool.take(key)
+            handle = _pool.idle.take(key)
             handle = open_lock.open(make, seen) if handle is None else handle
     try:
         yield handle
     except BaseException:
-        handle.file.close()
+        handle.close()
         raise
-    _pool.keep(key, handle)
+    _pool.idle.keep(key, handle)
 
 
 def close_handles(href: str) -> None:
     """Close the idle files of an address."""
-    _pool.drop(href)
+    _pool.idle.drop(href)

@@ -24,6 +24,7 @@ from geoxt.errors import GeoxtWarning, InputError, ReadError
 from geoxt.pixels import block_cache, cached_blocks, reader
 from geoxt.pixels.block_cache import BlockCache, clear_block_cache, entries_of, parse_block_cache
 from geoxt.pixels.credentials import Credentials
+from geoxt.pixels.handles import close_local_handles
 from geoxt.windows import Window
 
 SHAPE = 3, 150, 190
@@ -61,7 +62,7 @@ def credentials(folder, limit=10**9):
 
 def read_afresh(*args, **options):
     """Read with a new handle, whose record of stored blocks is empty."""
-    reader._handles.drop(args[0])
+    close_local_handles()
     return reader.read(*args, **options)
 
 
@@ -255,6 +256,7 @@ import numpy as np, rasterio
 from geoxt.pixels import reader
 from geoxt.pixels.block_cache import BlockCache
 from geoxt.pixels.credentials import Credentials
+from geoxt.pixels.handles import close_local_handles
 from geoxt.windows import Window
 path, folder, seed = sys.argv[1:]
 with rasterio.open(path) as file:
@@ -324,7 +326,7 @@ def test_warm_fills_the_cache(tmp_path, monkeypatch):
     layer = geoxt.open_cogs(path, cache=tmp_path / "c")
     geoxt.warm(layer, progress=False)
     monkeypatch.setattr(cached_blocks.CachedBlocks, "_decode", None)
-    reader._handles.drop(path)
+    close_local_handles()
     with rasterio.open(path) as file:
         assert np.array_equal(layer.values, file.read())
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoxt.errors import CRSError, ReadError
-from geoxt.pixels import reader
+from geoxt.pixels import file_version, handles, reader
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 
@@ -27,7 +27,8 @@ def path(write):
 @pytest.fixture
 def opened(monkeypatch):
     """List of opened paths, in order; handles of earlier tests are dropped."""
-    reader._handles.open.clear()
+    handles.close_local_handles()
+    monkeypatch.setattr(file_version, "TICK", -1)  # files just written are opened again, in case they change again
     hrefs, real = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda href, *a, **k: hrefs.append(href) or real(href, *a, **k))
     return hrefs
@@ -76,18 +77,18 @@ def test_handle_is_reused(path, opened):
 
 
 def test_number_of_open_handles_is_bounded(write, opened, monkeypatch):
-    monkeypatch.setattr(reader, "HANDLES", 3)
+    monkeypatch.setattr(handles, "HANDLES", 3)
     paths = [write(distinct((8, 8)), make_grid((8, 8))) for _ in range(5)]
     del opened[:]
     for href in [*paths, *paths[-3:]]:
         reader.read(href, [1], Window(0, 0, 8, 8))
     assert opened == paths
-    assert len(reader._handles.open) == 3
+    assert len(handles._idle) == 3
     reader.read(paths[0], [1], Window(0, 0, 8, 8))
     assert opened[-1] == paths[0]
 
 
-def test_each_thread_opens_a_handle_and_reads_equal_pixels(path, opened):
+def test_threads_share_idle_handles_and_read_equal_pixels(path, opened):
     windows = [Window(r, c, 16, 16) for r in range(0, 70, 5) for c in range(0, 50, 5)]
     with ThreadPoolExecutor(4) as pool:
         patches = list(pool.map(lambda w: reader.read(path, [1, 2, 3], w)[0], windows))
@@ -97,13 +98,13 @@ def test_each_thread_opens_a_handle_and_reads_equal_pixels(path, opened):
         for patch, w in zip(patches, windows, strict=True)
     )
     assert 1 <= len(opened) <= 4
-    assert path not in reader._handles.open
+    assert len(handles._idle) == len(opened)
 
 
 def child(path, queue):
-    before = reader._handles.open.get(path)
+    before = len(handles._idle)
     values, _ = reader.read(path, [2], Window(5, 6, 7, 8))
-    queue.put((os.getpid(), reader._handles.open[path] is before, values))
+    queue.put((os.getpid(), before, values))
 
 
 def test_forked_process_reopens_files(path):
@@ -112,19 +113,19 @@ def test_forked_process_reopens_files(path):
     queue = context.Queue()
     process = context.Process(target=child, args=(path, queue))
     process.start()
-    pid, same, values = queue.get(timeout=20)
+    pid, inherited, values = queue.get(timeout=20)
     process.join(20)
     assert pid != os.getpid()
-    assert not same
+    assert inherited == 0
     assert np.array_equal(values[0], distinct((3, 90, 70))[1, 5:12, 6:14])
 
 
-def test_truncated_file_raises_and_its_handle_is_dropped(write):
+def test_truncated_file_raises_and_its_handle_is_dropped(write, opened):
     href = write(distinct((1, 512, 512)), make_grid((512, 512)))
     os.truncate(href, Path(href).stat().st_size // 2)
     with pytest.raises(ReadError, match=rf"Cannot read {href}, rows \(500, 510\).*complete"):
         reader.read(href, [1], Window(500, 500, 10, 10))
-    assert href not in reader._handles.open
+    assert not len(handles._idle)
 
 
 def test_missing_file_raises(tmp_path):

@@ -1,0 +1,117 @@
+"""Versions of local files: whether a file, or a sidecar that GDAL reads with it, changed since it was opened."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+
+Stat = tuple[int, int, int, int]
+"""Size, modification and change time in nanoseconds, and inode."""
+SIDECARS = (".aux.xml", ".msk", ".ovr")
+"""Extensions that GDAL appends to the name of a raster file: metadata, valid mask and overviews."""
+SIBLINGS = (".tfw", ".wld", ".prj", ".hdr", ".aux")
+"""Extensions of sidecars in place of the file's: world files, CRS and headers of raw binary rasters."""
+TICK = 50_000_000
+"""Nanoseconds: a file that changed this recently may change again without another modification time."""
+_QUOTED = re.compile(r'"([^"]+)"')
+_BRACES = re.compile(r"\{([^{}]+)\}")
+_SCHEME = re.compile(
+    r"^(?:[a-z0-9]+\+)?(?:file|zip|tar|gzip)://|^(?:/vsi(?:zip|tar|gzip|7z|rar|sparse)/)+", re.IGNORECASE
+)
+_MEMBER = re.compile(r"[/!:,]")
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """Size, times and inode of a local file and of its sidecars, when they were read."""
+
+    path: str
+    """The file, or the archive or container that holds it."""
+    main: Stat
+    """Of the file."""
+    folder: int
+    """Modification time of the folder: files were created, replaced or removed in it."""
+    sidecars: tuple[tuple[str, Stat], ...]
+    """Of each sidecar that exists, by path."""
+    settled: bool = True
+    """Whether a further change would show: it may not if the file had just been written."""
+
+    @property
+    def token(self) -> tuple[Stat, tuple[tuple[str, Stat], ...]]:
+        """Sizes, times and inodes of the file and its sidecars, which identify the content."""
+        return self.main, self.sidecars
+
+    def is_current(self) -> bool:
+        """Return whether neither the file nor a sidecar changed; in most cases by two calls of `stat`."""
+        if not self.settled or _stat(self.path) != self.main:
+            return False
+        if any(_stat(path) != stat for path, stat in self.sidecars):
+            return False
+        return _folder_time(self.path) == self.folder or _sidecars(self.path) == self.sidecars
+
+
+def file_version(href: str) -> FileVersion | None:
+    """Return the version of a local file; of the archive or container that holds it; `None` for any other address.
+
+    Parameters
+    ----------
+    href
+        Path, or an address that GDAL resolves to a local file: "/vsizip/a.zip/b.tif", 'NETCDF:"a.nc":band'.
+    """
+    now = time.time_ns()
+    path, main = href, _stat(href)
+    if main is None:
+        container = local_file(href)
+        main = None if container is None else _stat(container)
+        if container is None or main is None:
+            return None
+        path = container
+    folder = _folder_time(path)
+    sidecars = _sidecars(path)
+    latest = max(max(stat[1:3]) for stat in (main, *(stat for _, stat in sidecars)))
+    return FileVersion(path, main, folder, sidecars, settled=abs(now - latest) > TICK)
+
+
+def local_file(href: str) -> str | None:
+    """Return the existing local file that an address of GDAL refers to: an archive, or the file of a subdataset."""
+    path = _container(href)
+    if path is not None and os.path.isfile(path):  # noqa: PTH113 (called for every read)
+        return path
+    _container.cache_clear()  # the file was removed or is new
+    return _container(href)
+
+
+@lru_cache(maxsize=1024)  # called for every read
+def _container(href: str) -> str | None:
+    bare = _SCHEME.sub("", href)
+    candidates = [match[1] for pattern in (_BRACES, _QUOTED) for match in pattern.finditer(bare)]
+    ends = [match.start() for match in _MEMBER.finditer(bare)]
+    starts = [0, *(match.end() for match in re.finditer(r"[:,]", bare))]
+    candidates += [bare[start:end] for start in starts for end in (len(bare), *reversed(ends)) if end > start]
+    return next((path for path in candidates if os.path.isfile(path)), None)  # noqa: PTH113
+
+
+def _stat(path: str) -> Stat | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 (called for every read; URLs have no Path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _folder_time(path: str) -> int:
+    status = _stat(os.path.dirname(path) or ".")  # noqa: PTH120
+    return 0 if status is None else status[1]
+
+
+def _sidecars(path: str) -> tuple[tuple[str, Stat], ...]:
+    stem = os.path.splitext(path)[0]  # noqa: PTH122
+    names = dict.fromkeys((*(path + end for end in SIDECARS), *(stem + end for end in SIBLINGS)))
+    stats = ((name, _stat(name)) for name in names if name != path)
+    return tuple((name, stat) for name, stat in stats if stat is not None)
+
+
+__all__ = ["FileVersion", "file_version", "local_file"]

@@ -1,0 +1,105 @@
+"""An open raster file: its rasterio dataset, the version that was opened, and readers beside GDAL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import rasterio
+
+from geoxt.pixels.block_cache import BlockCache
+from geoxt.pixels.cached_blocks import CachedBlocks, open_blocks
+from geoxt.pixels.file_version import FileVersion
+from geoxt.pixels.raw_tiff import RawTiff, open_raw
+from geoxt.pixels.remote import is_remote
+from geoxt.types import Array
+from geoxt.windows import Window
+
+CHECKS = 8
+"""Checks of a handle that are remembered: those of the layers that read its file."""
+
+
+class FileCheck(Protocol):
+    """Compares a file with its catalog or former header, before its first read."""
+
+    def __call__(self, file: rasterio.DatasetReader) -> None:
+        """Raise if the file is not the one expected; called once for each handle of the full resolution."""
+
+    def masked(self, file: rasterio.DatasetReader) -> bool:
+        """Return whether to read the file's mask (internal mask or alpha band)."""
+
+
+class Handle:
+    """An open file: a rasterio dataset and, from the second read on, a raw reader if it is an uncompressed GeoTIFF.
+
+    The first read goes through GDAL: in a folder of small images every file is read once, and locating its blocks takes
+    longer than that. Both return the same bits.
+    """
+
+    __slots__ = ("address", "blocks", "checked", "file", "full", "options", "raw", "reads", "version")
+
+    def __init__(
+        self,
+        file: rasterio.DatasetReader,
+        address: str,
+        *,
+        options: Mapping[str, Any],
+        version: FileVersion | None = None,
+    ) -> None:
+        self.file, self.address, self.options, self.version = file, address, options, version
+        self.full = not options
+        self.raw: RawTiff | None = None
+        self.reads = 0
+        self.blocks: dict[BlockCache, CachedBlocks | None] = {}
+        self.checked: tuple[tuple[FileCheck, bool], ...] = ()
+
+    @property
+    def descriptors(self) -> int:
+        """Number of file descriptors: of the dataset and its sidecars, the raw reader and entries of block caches."""
+        if is_remote(self.address):
+            return 0  # connections belong to threads
+        sidecars = 0 if self.version is None else len(self.version.sidecars)
+        return 1 + sidecars + (self.raw is not None) + sum(blocks is not None for blocks in self.blocks.values())
+
+    def is_current(self) -> bool:
+        """Return whether the file is still the one that was opened; unknown, so False, for files in memory."""
+        return not self.address.startswith("/vsimem/") if self.version is None else self.version.is_current()
+
+    def close(self) -> None:
+        """Close the dataset and its readers beside GDAL."""
+        self.raw = None
+        self.blocks = {}
+        self.file.close()
+
+    def check(self, check: FileCheck) -> bool:
+        """Call a check of the file, unless it was among the last; return whether to read the file's mask."""
+        for known, masked in self.checked:
+            if known is check:
+                return masked
+        if self.full:
+            check(self.file)
+        masked = check.masked(self.file)
+        self.checked = ((check, masked), *self.checked[: CHECKS - 1])
+        return masked
+
+    def read_raw(self, bands: Sequence[int], window: Window, out: Array | None) -> Array | None:
+        """Return the pixels without GDAL; `None` for the first read, and for files that need GDAL."""
+        self.reads += 1
+        if self.reads == 2 and self.full and not self.blocks:
+            self.raw = open_raw(self.file, self.address)
+        return None if self.raw is None else self.raw.read(bands, window, out)
+
+    def cached_blocks(self, cache: BlockCache) -> CachedBlocks | None:
+        """Return the decoded blocks of the file in a cache; `None` if they cannot be cached."""
+        if cache not in self.blocks:
+            self.blocks[cache] = None
+            if self.reads < 2 and self.full:
+                self.raw = open_raw(self.file, self.address)
+            if self.version is not None and self.raw is None:
+                source = [os.path.abspath(self.address), sorted(self.options.items()), self.version.token]  # noqa: PTH100
+                self.blocks[cache] = open_blocks(self.file, source, cache)
+        return self.blocks[cache]
+
+
+__all__ = ["FileCheck", "Handle"]

@@ -1,0 +1,182 @@
+"""Files and sidecars that are replaced under their name: reads give the new pixels and masks."""
+
+import os
+import shutil
+import warnings
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
+
+import geoxt  # noqa: F401 (the accessor)
+from geoxt.layers import open_cogs
+from geoxt.pixels import reader
+from geoxt.pixels.credentials import Credentials
+from geoxt.pixels.file_version import local_file
+from geoxt.samplers import GridSampler
+from geoxt.source import view_of
+from geoxt.testing import make_grid, write_cog
+from geoxt.windows import Window
+
+GRID = make_grid((40, 40))
+WINDOW = Window(3, 4, 8, 9)
+
+
+def write(path, value, *, shape=(40, 40), bands=1, **options):
+    values = np.full((bands, *shape), value, "uint16")
+    return str(write_cog(path, values, grid=make_grid(shape), tiled=False, overviews=(), **options))
+
+
+def write_mask(path, value, shape=(40, 40)):
+    profile = {"driver": "GTiff", "width": shape[1], "height": shape[0], "count": 1, "dtype": "uint8"}
+    with rasterio.open(f"{path}.msk", "w", **profile, transform=GRID.affine) as file:
+        file.write(np.full((1, *shape), value, "uint8"))
+        file.update_tags(INTERNAL_MASK_FLAGS_1=2)
+
+
+def by_name(path, temporary):
+    write(temporary, 2)
+    Path(temporary).replace(path)
+
+
+def in_place(path, temporary):
+    write(path, 2)
+
+
+def by_update(path, temporary):
+    with rasterio.open(path, "r+") as file:
+        file.write(np.full((1, 40, 40), 2, "uint16"))
+
+
+def with_former_times(path, temporary):
+    status = Path(path).stat()
+    write(temporary, 2)
+    shutil.copyfile(temporary, path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def through_a_link(path, temporary):
+    write(temporary, 2)
+    Path(path).unlink()
+    Path(path).symlink_to(temporary)
+
+
+REPLACEMENTS = [by_name, in_place, by_update, with_former_times, through_a_link]
+
+
+@pytest.mark.parametrize("compress", ["none", "deflate"])
+@pytest.mark.parametrize("replace", REPLACEMENTS, ids=lambda function: function.__name__)
+def test_replaced_file_gives_new_pixels(replace, compress, tmp_path):
+    path = write(tmp_path / "a.tif", 1, compress=compress)
+    for _ in range(3):  # by GDAL, by the raw reader
+        assert (reader.read(path, [1], WINDOW)[0] == 1).all()
+    replace(path, str(tmp_path / "b.tif"))
+    for _ in range(3):
+        assert (reader.read(path, [1], WINDOW)[0] == 2).all()
+
+
+def test_file_with_more_bands_and_another_shape_is_read(tmp_path):
+    path = write(tmp_path / "a.tif", 1)
+    reader.read(path, [1], WINDOW)
+    write(path, 2, shape=(60, 50), bands=3)
+    assert (reader.read(path, [3], Window(50, 40, 10, 10))[0] == 2).all()
+    assert reader.use_file(path, lambda file: file.shape) == (60, 50)
+
+
+def test_replaced_mask_is_read(tmp_path):
+    path = write(tmp_path / "a.tif", 1)
+    write_mask(path, 255)
+    assert reader.read(path, [1], WINDOW, masks=True)[1].all()
+    write_mask(path, 0)
+    assert not reader.read(path, [1], WINDOW, masks=True)[1].any()
+    Path(f"{path}.msk").unlink()
+    assert reader.read(path, [1], WINDOW, masks=True)[1].all()
+    write_mask(path, 0)
+    assert not reader.read(path, [1], WINDOW, masks=True)[1].any()
+
+
+def test_replaced_overviews_are_read(tmp_path):
+    path = write(tmp_path / "a.tif", 1, shape=(64, 64))
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, "r+") as file:
+        file.build_overviews([2], Resampling.nearest)
+    for value in (10, 20):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(f"{path}.ovr", "r+") as file:
+                file.write(np.full((1, 32, 32), value, "uint16"))
+        assert (reader.read(path, [1], WINDOW, level=0)[0] == value).all()
+
+
+@pytest.mark.parametrize("address", ["/vsizip/{zip}/a.tif", "/vsizip/{{{zip}}}/a.tif", "zip://{zip}!a.tif"])
+def test_replaced_archive_gives_new_pixels(address, tmp_path):
+    archive = tmp_path / "a.zip"
+    href = address.format(zip=archive)
+    for value in (1, 2):
+        with zipfile.ZipFile(archive, "w") as file:
+            file.write(write(tmp_path / "a.tif", value, compress="deflate"), "a.tif")
+        assert (reader.read(href, [1], WINDOW)[0] == value).all()
+
+
+def test_replaced_container_gives_new_pixels(tmp_path):
+    path = tmp_path / "a.nc"
+    for value in (1, 2):
+        rasterio.shutil.copy(write(tmp_path / "a.tif", value), path, driver="netCDF")
+        assert (reader.read(f'NETCDF:"{path}":Band1', [1], WINDOW)[0] == value).all()
+
+
+def test_replaced_file_in_memory_gives_new_pixels():
+    for value in (1, 2):
+        profile = {"driver": "GTiff", "width": 40, "height": 40, "count": 1, "dtype": "uint8"}
+        with MemoryFile(filename="replaced.tif") as memory:
+            with memory.open(**profile, transform=GRID.affine) as file:
+                file.write(np.full((1, 40, 40), value, "uint8"))
+            assert (reader.read(memory.name, [1], WINDOW)[0] == value).all()
+
+
+def test_handles_of_other_gdal_options_are_not_shared(tmp_path):
+    path = write(tmp_path / "a.tif", 1)
+    write_mask(path, 0)
+    without_sidecars = Credentials(env=(("GDAL_DISABLE_READDIR_ON_OPEN", "TRUE"),))
+    reader.read(path, [1], WINDOW, masks=True, credentials=without_sidecars)
+    assert not reader.read(path, [1], WINDOW, masks=True)[1].any()
+
+
+def test_signed_local_file_gives_new_pixels(tmp_path):
+    path = write(tmp_path / "a.tif", 1)
+    credentials = Credentials(sign=str)
+    for value in (1, 2):
+        write(path, value)
+        assert (reader.read(path, [1], WINDOW, credentials=credentials)[0] == value).all()
+
+
+def test_threads_and_workers_that_hold_handles_read_new_pixels(tmp_path):
+    path = write(tmp_path / "a.tif", 1)
+    layer = open_cogs(path)
+    view = view_of(layer)
+    with ThreadPoolExecutor(4) as pool:
+        for value in (1, 2):
+            write(path, value)
+            assert all((values == value).all() for values, _ in pool.map(view.read, [WINDOW] * 16))
+    loader = layer.geoml.loader(GridSampler(layer, size=8), batch_size=5, num_workers=1, persistent_workers=True)
+    for value in (3, 4):
+        write(path, value)
+        assert all((batch["image"] == value).all() for batch in loader)
+
+
+def test_local_file_of_an_address(tmp_path):
+    path = tmp_path / "a b:c.tif"
+    path.touch()
+    for address in (
+        "/vsizip/{}/x.tif", "/vsizip/{{{}}}/x.tif", "/vsitar//vsigzip/{}/x.tif", "zip://{}!/x.tif", "file://{}",
+        "NETCDF:{}:band", 'HDF5:"{}"://group/band', "GTIFF_DIR:2:{}", "SENTINEL2_L1C:{}:10m:EPSG_32632",
+    ):  # fmt: skip
+        assert local_file(address.format(path)) == str(path), address
+    for address in ("https://a.b/c.tif", "/vsimem/a.tif", "/vsis3/a/b.tif", str(tmp_path / "none.tif"), ""):
+        assert local_file(address) is None, address
