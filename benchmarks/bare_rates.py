@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
-from work_layers import draw_windows, open_layers
+from data_layers import draw_windows, open_layers
 
 from geoxt.windows import Window
 

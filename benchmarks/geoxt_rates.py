@@ -1,4 +1,4 @@
-"""Print the rates of geoxt on the data of `work.py` as JSON, in patches (7 x 224 x 224 image and mask) per second.
+"""Print the rates of geoxt on the data of `make_data.py` as JSON, in patches (7 x 224 x 224 image and mask) per second.
 
     python benchmarks/geoxt_rates.py DATA --into cdl --batch 32 --mix 0:2 2:1
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import xarray as xr
 from clock import rate
-from work_layers import draw_windows, open_layers
+from data_layers import draw_windows, open_layers
 
 MEMORY = 4096
 """Side in pixels of the part loaded for "memory"."""

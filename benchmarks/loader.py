@@ -1,6 +1,6 @@
 """Overhead of loaders over `read_batch`, and memory of epochs of increasing length.
 
-    python benchmarks/work.py DATA
+    python benchmarks/make_data.py DATA
     python benchmarks/loader.py DATA
 
 `read_batch` reads the same windows in as many processes and threads, and its batches are discarded. Runs alternate,
@@ -22,9 +22,9 @@ from typing import Any
 
 import xarray as xr
 from clock import rate, warm
+from data_layers import draw_windows, open_layers
 from report import machine, table, write
 from torch.utils.data import DataLoader
-from work_layers import draw_windows, open_layers
 
 from geoxt.bridge import WindowDataset, WindowStream, read_batch, readers_of
 from geoxt.bridge.buffer_pool import BufferPool
@@ -39,54 +39,57 @@ MAX_OVERHEAD = 0.20
 """Maximum overhead as a fraction of the time of `read_batch`."""
 
 
-def batch_reads(layers: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
+def batch_reads(layers: xr.Dataset, windows: WindowSequence, workers: int, threads: int) -> float:
     """Return patches per second of `read_batch` in independent processes (0: in this process)."""
     if not workers:
-        return rate(_batches(layers, plan, 0, 1, threads), lambda samples: len(samples["image"]))
+        return rate(_batches(layers, windows, 0, 1, threads), lambda samples: len(samples["image"]))
     context = get_context("fork")
-    ready, ends = context.Barrier(workers), context.SimpleQueue()
+    ready, queue = context.Barrier(workers), context.SimpleQueue()
     processes = [
-        context.Process(target=_alone, args=(layers, plan, n, workers, threads, ready, ends)) for n in range(workers)
+        context.Process(target=_measure_in_process, args=(layers, windows, n, workers, threads, ready, queue))
+        for n in range(workers)
     ]
     for process in processes:
         process.start()
-    rates = [ends.get() for _ in processes]
+    rates = [queue.get() for _ in processes]
     for process in processes:
         process.join()
     return sum(rates)
 
 
-def _alone(layers: xr.Dataset, plan: WindowSequence, first: int, of: int, threads: int, ready: Any, ends: Any) -> None:
+def _measure_in_process(
+    layers: xr.Dataset, windows: WindowSequence, first: int, step: int, threads: int, ready: Any, rates: Any
+) -> None:
     """Read every n-th batch, and send the rate."""
-    batches = _batches(layers, plan, first, of, threads)
+    batches = _batches(layers, windows, first, step, threads)
     ready.wait()
-    ends.put(rate(batches, lambda samples: len(samples["image"])))
+    rates.put(rate(batches, lambda samples: len(samples["image"])))
 
 
-def _batches(layers: xr.Dataset, plan: WindowSequence, first: int, step: int, threads: int) -> Any:
+def _batches(layers: xr.Dataset, windows: WindowSequence, first: int, step: int, threads: int) -> Any:
     """Yield batches of `read_batch` in order."""
     nodes, buffers = readers_of(layers), BufferPool()
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        for start in range(first * BATCH, len(plan), step * BATCH):
-            windows = list(plan[start : start + BATCH])
-            yield read_batch(nodes, windows, map_reads=pool.map if pool else map, buffers=buffers)
+        for start in range(first * BATCH, len(windows), step * BATCH):
+            batch = list(windows[start : start + BATCH])
+            yield read_batch(nodes, batch, map_reads=pool.map if pool else map, buffers=buffers)
 
 
-def geoxt_loader(layers: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
+def geoxt_loader(layers: xr.Dataset, windows: WindowSequence, workers: int, threads: int) -> float:
     """Return patches per second of `geoml.loader`."""
-    return _rate(layers.geoml.loader(plan, batch_size=BATCH, num_workers=workers, threads=threads), workers)
+    return _rate(layers.geoml.loader(windows, batch_size=BATCH, num_workers=workers, threads=threads), workers)
 
 
-def torch_map_style(layers: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
+def torch_map_style(layers: xr.Dataset, windows: WindowSequence, workers: int, threads: int) -> float:
     """Return patches per second of torch's DataLoader with the map-style dataset."""
     return _rate(
-        DataLoader(WindowDataset(layers, plan, threads=threads), batch_size=BATCH, num_workers=workers), workers
+        DataLoader(WindowDataset(layers, windows, threads=threads), batch_size=BATCH, num_workers=workers), workers
     )
 
 
-def torch_iterable_style(layers: xr.Dataset, plan: WindowSequence, workers: int, threads: int) -> float:
+def torch_iterable_style(layers: xr.Dataset, windows: WindowSequence, workers: int, threads: int) -> float:
     """Return patches per second of torch's DataLoader with the iterable-style dataset."""
-    stream = WindowStream(WindowDataset(layers, plan, threads=threads), chunk_size=BATCH)
+    stream = WindowStream(WindowDataset(layers, windows, threads=threads), chunk_size=BATCH)
     return _rate(DataLoader(stream, batch_size=BATCH, num_workers=workers), workers)
 
 
@@ -107,11 +110,11 @@ def throughput(layers: xr.Dataset, count: int, repeats: int) -> str:
     rates: dict[tuple[str, tuple[int, int]], list[float]] = {}
     for turn in range(repeats):
         for workers, threads in MIXES:
-            plan = draw_windows(layers, "random", count=count + 2 * BATCH, batch=BATCH, seed=turn)
-            assert isinstance(plan, WindowSequence)
+            windows = draw_windows(layers, "random", count=count + 2 * BATCH, batch=BATCH, seed=turn)
+            assert isinstance(windows, WindowSequence)
             order = list(METHODS.items())
             for name, way in order[turn % len(order) :] + order[: turn % len(order)]:
-                rates.setdefault((name, (workers, threads)), []).append(way(layers, plan, workers, threads))
+                rates.setdefault((name, (workers, threads)), []).append(way(layers, windows, workers, threads))
     rows = []
     for mix in MIXES:
         baseline = rates["read_batch", mix]
@@ -142,10 +145,10 @@ def memory_of(pids: Sequence[int]) -> float:
 def peak(data: Path, batches: int, workers: int, threads: int) -> float:
     """Return the peak memory in MB that an epoch adds to this process and its workers."""
     layers = open_layers(data, into="cdl")
-    plan = draw_windows(layers, "random", count=BATCH * batches, batch=BATCH)
+    windows = draw_windows(layers, "random", count=BATCH * batches, batch=BATCH)
     me = os.getpid()
     before, highest = memory_of([me]), 0.0
-    for _ in layers.geoml.loader(plan, batch_size=BATCH, num_workers=workers, threads=threads):
+    for _ in layers.geoml.loader(windows, batch_size=BATCH, num_workers=workers, threads=threads):
         children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
         highest = max(highest, memory_of([me, *map(int, children)]) - before)
     return highest
@@ -186,11 +189,11 @@ def main() -> None:
     print(f"{sum(warm(args.data / name) for name in ('landsat', 'cdl')) / 1e9:.1f} GB in the page cache", flush=True)
     layers = open_layers(args.data, into="cdl")
     about = (
-        f"Made by `work.py` and `loader.py`: random patches of 7 x 224 x 224 and their labels in batches of {BATCH}, "
-        f"warped into the crop map's grid; medians of {args.repeats} runs of {args.count:,} patches each. `read_batch` "
-        "reads the same windows in as many processes and threads, and discards the batches. Overhead is relative to "
-        "`read_batch` of the same run; negative if the loader is faster, because it reads the next batch while one is "
-        f"handed over. The limit is {MAX_OVERHEAD:.0%}."
+        f"Made by `make_data.py` and `loader.py`: random patches of 7 x 224 x 224 and their labels in batches of "
+        f"{BATCH}, warped into the crop map's grid; medians of {args.repeats} runs of {args.count:,} patches each. "
+        "`read_batch` reads the same windows in as many processes and threads, and discards the batches. Overhead is "
+        "relative to `read_batch` of the same run; negative if the loader is faster, because it reads the next batch "
+        f"while one is handed over. The limit is {MAX_OVERHEAD:.0%}."
     )
     parts = [
         "# Overhead of loaders over read_batch",

@@ -39,10 +39,12 @@ def main() -> None:
     opened = time.perf_counter() - start
     all_times = slice(pd.Timestamp.min, pd.Timestamp.max)
     res = work["resolution"]
-    plan = [
+    queries = [
         (slice(left, right, res), slice(bottom, top, res), all_times) for left, bottom, right, top in work["bounds"]
     ]
-    loader = DataLoader(data, sampler=plan, batch_size=args.batch, num_workers=args.workers, collate_fn=stack_samples)
+    loader = DataLoader(
+        data, sampler=queries, batch_size=args.batch, num_workers=args.workers, collate_fn=stack_samples
+    )
     count, start = 0, time.perf_counter()
     for batch in loader:
         count += len(batch["image"])

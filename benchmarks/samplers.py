@@ -1,6 +1,6 @@
 """geoxt against TorchGeo on the same files: patches per second by sampler, grid, batch size and file kind.
 
-    python benchmarks/work.py DATA --aligned
+    python benchmarks/make_data.py DATA --aligned
     python benchmarks/samplers.py DATA --peer PYTHON_WITH_TORCHGEO
 
 Runs alternate between the libraries, each in a new process with files in the page cache; rates are medians.

@@ -91,8 +91,8 @@ def pages(medians: Medians, rates_by_key: RatesByKey, args: argparse.Namespace) 
     """Return the sections of samplers.md."""
     runs, mixes = (" or ".join(map(str, numbers)) for numbers in (args.counts, args.peer_mix))
     about = (
-        f"Made by `work.py` and `samplers.py`; medians of {runs} alternating runs, files in the page cache. TorchGeo "
-        f"0.10.1 reads with {mixes} workers, geoxt with workers:threads as stated; the better median counts."
+        f"Made by `make_data.py` and `samplers.py`; medians of {runs} alternating runs, files in the page cache. "
+        f"TorchGeo 0.10.1 reads with {mixes} workers, geoxt with workers:threads as stated; the better median counts."
     )
     parts = [
         "# Patches per second of geoxt and TorchGeo",

@@ -1,6 +1,6 @@
 """Scaling: cost of a window by number of scenes, and memory by length of an epoch.
 
-    python benchmarks/work.py DATA
+    python benchmarks/make_data.py DATA
     python benchmarks/scaling.py DATA
 
 Also the time to open many files with and without cached headers, and the time of decoding compressed files.
@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from affine import Affine
 from clock import warm
+from data_layers import draw_windows, open_layers
+from make_data import PIXEL, scene_positions, write_map, write_scenes
 from odc.geo.geobox import GeoBox
 from report import machine, table, write
 from stages import stages, summarize
-from work import PIXEL, scene_positions, write_map, write_scenes
-from work_layers import draw_windows, open_layers
 
 import geoxt
 from geoxt.bridge import readers_of
@@ -162,7 +162,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         parts = [
             "# Cost of a window by number of scenes, and memory of an epoch",
-            "Made by `work.py` and `scaling.py`; times of one thread, fastest of several repeats of each window.",
+            "Made by `make_data.py` and `scaling.py`; times of one thread, fastest of several repeats of each window.",
             machine("torch", "rasterio", "numpy"),
             "## Number of scenes",
             by_scenes(args.data, args.count, args.repeats),

@@ -1,4 +1,4 @@
-"""Print the rates of TorchGeo on the data of `work.py`, in the format of `geoxt_rates.py`.
+"""Print the rates of TorchGeo on the data of `make_data.py`, in the format of `geoxt_rates.py`.
 
     PYTHON benchmarks/torchgeo_rates.py DATA --into cdl --batch 32 --mix 2
 
@@ -42,17 +42,17 @@ def sampler_options(dataset: IntersectionDataset, sampler: str, *, count: int, b
     generator = torch.Generator().manual_seed(0)
     match sampler:
         case "random":
-            plan: Iterable[Any] = RandomGeoSampler(dataset, size=SIZE, length=count, generator=generator)
+            queries: Iterable[Any] = RandomGeoSampler(dataset, size=SIZE, length=count, generator=generator)
         case "random-batch":
-            plan = RandomBatchGeoSampler(dataset, size=SIZE, batch_size=batch, length=count, generator=generator)
-            return {"batch_sampler": plan}
+            queries = RandomBatchGeoSampler(dataset, size=SIZE, batch_size=batch, length=count, generator=generator)
+            return {"batch_sampler": queries}
         case "grid":
             windows = list(GridGeoSampler(dataset, size=SIZE, stride=STRIDE))
-            plan = windows[3 * len(windows) // 8 :][:count]
+            queries = windows[3 * len(windows) // 8 :][:count]
         case _:
             msg = f"Cannot draw windows by {sampler!r}: pass 'random', 'random-batch' or 'grid'."
             raise ValueError(msg)
-    return {"sampler": plan, "batch_size": batch}
+    return {"sampler": queries, "batch_size": batch}
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:

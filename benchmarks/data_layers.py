@@ -1,4 +1,4 @@
-"""The data of `work.py` as geoxt layers on one grid, and windows drawn by samplers."""
+"""The data of `make_data.py` as geoxt layers on one grid, and windows drawn by samplers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def open_layers(data: Path, *, into: str) -> xr.Dataset:
     Parameters
     ----------
     data
-        Folder written by `work.py`.
+        Folder written by `make_data.py`.
     into
         "cdl": the grid of the crop map; the bands are warped bilinearly. "landsat": the grid of the scenes of one zone;
         the crop map and the scenes of the other zone are warped. "aligned": files on one grid.

@@ -4,9 +4,9 @@ The data of Appendix A.1 of Stewart et al. (https://arxiv.org/abs/2111.08872), s
 of 8000 x 8000 pixels and 7 bands, 3.4 GB. A band is a GeoTIFF in tiles of 512, uint16, nodata 0 outside the
 tilted footprint; neighbours overlap by 1400 pixels. The crop map is one uint8 GeoTIFF with a color table.
 
-    python benchmarks/work.py DATA                           uncompressed, as in the paper
-    python benchmarks/work.py DATA --compress zstd           or deflate; both with a horizontal predictor
-    python benchmarks/work.py DATA --aligned                 also all layers on the crop map's grid, in DATA/aligned
+    python benchmarks/make_data.py DATA                      uncompressed, as in the paper
+    python benchmarks/make_data.py DATA --compress zstd      or deflate; both with a horizontal predictor
+    python benchmarks/make_data.py DATA --aligned            also all layers on the crop map's grid, in DATA/aligned
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def write_map(folder: Path, scenes: list[ScenePosition], size: int, compress: st
 
 def write_aligned(data: Path, compress: str, side: int = 2048) -> None:
     """Write the mosaic of the scenes on the crop map's grid, one file per band, and the crop map there."""
-    from work_layers import open_layers
+    from data_layers import open_layers
 
     from geoxt.grid import full_window, to_rasterio
     from geoxt.pixels.kernels import tiles
