@@ -2,8 +2,8 @@
 
     python benchmarks/change.py --out change        # trains missing runs, writes results/change.md
 
-Both see the same layer (each date standardised by its own pixels of the training half) and learn from the western half;
-the eastern half is held out, 20 columns (600 m) away. What is labelled there is scored, and nothing else.
+Both methods use one layer, standardized per date by the pixels of the training half. The western half is for training,
+the eastern half for testing; 20 columns (600 m) between them are excluded. Scores are of the labeled test pixels.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +47,15 @@ Values = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.bool_]
 
 
-class Taizhou(WindowDataModule):
-    """Windows of both dates, from the western half; the east is the test part.
+class TaizhouDataModule(WindowDataModule):
+    """Training windows of both dates in the western half; the eastern half is the test part.
 
     Parameters
     ----------
     folder
-        Where `2000TM`, `2003TM`, `change.bmp` and `unchanged.bmp` are.
+        Folder of `2000TM`, `2003TM`, `change.bmp` and `unchanged.bmp`.
     size, batch_size, length, seed
-        As for `DataModule`.
+        As for `WindowDataModule`.
     """
 
     def __init__(self, folder: str, *, size: int = 64, batch_size: int = 16, length: int = 320, seed: int = 0) -> None:
@@ -63,11 +64,11 @@ class Taizhou(WindowDataModule):
 
 
 def read(folder: Path) -> tuple[xr.Dataset, Split]:
-    """Return `image` (time, band, y, x), standardised by date, and `mask` (y, x); and the halves."""
+    """Return `image` (time, band, y, x), standardized per date, and `mask` (y, x), and their split."""
     scenes = [open_cogs(folder / name).assign_coords(band=list(BANDS)) for name in SCENES]
     split = halves(scenes[0])
-    moments = [bridge.statistics(scene, split.train, percentiles=()) for scene in scenes]
-    scenes = [standardised(scene, m.mean, m.std) for scene, m in zip(scenes, moments, strict=True)]
+    date_statistics = [bridge.statistics(scene, split.train, percentiles=()) for scene in scenes]
+    scenes = [standardize(scene, m.mean, m.std) for scene, m in zip(scenes, date_statistics, strict=True)]
     dates = xr.DataArray(np.array(list(SCENES.values()), "datetime64[ns]"), dims="time", name="time")
     image = xr.concat(scenes, dates)
     changed, unchanged = (bitmap(folder / f"{name}.bmp") for name in ("change", "unchanged"))
@@ -77,18 +78,18 @@ def read(folder: Path) -> tuple[xr.Dataset, Split]:
 
 
 def halves(layer: xr.DataArray) -> Split:
-    """Return the west to learn from, and the east; no part is for validation, the number of epochs is fixed."""
+    """Return the western half for training and the eastern half for testing, without a validation part."""
     left, bottom, right, top = grid_of(layer).boundingbox.bbox
-    middle, apart = (left + right) / 2, BUFFER * grid_of(layer).resolution.x
-    west, east = (left, bottom, middle - apart, top), (middle + apart, bottom, right, top)
+    middle, buffer = (left + right) / 2, BUFFER * grid_of(layer).resolution.x
+    west, east = (left, bottom, middle - buffer, top), (middle + buffer, bottom, right, top)
     return by_region(layer, train=west, test=east)
 
 
-def standardised(scene: xr.DataArray, mean: Values, std: Values) -> xr.DataArray:
+def standardize(scene: xr.DataArray, mean: Sequence[float], std: Sequence[float]) -> xr.DataArray:
     """Return a lazy scene standardized per band."""
     by_band = {"dims": "band", "coords": {"band": scene["band"]}}
-    found = (scene.astype("float32") - xr.DataArray(mean, **by_band)) / xr.DataArray(std, **by_band)
-    return found.astype("float32")
+    centered = scene.astype("float32") - xr.DataArray(np.array(mean), **by_band)
+    return (centered / xr.DataArray(np.array(std), **by_band)).astype("float32")
 
 
 def bitmap(path: Path) -> Classes:
@@ -122,28 +123,28 @@ def otsu(values: Values, bins: int = 1024) -> float:
     return float(edges[1:][np.nanargmax(between)])
 
 
-def best(values: Values, truth: Classes) -> float:
+def best_threshold(values: Values, truth: Classes) -> float:
     """Return the threshold with the highest F1."""
     order = np.argsort(-values)
-    right = truth[order].cumsum()
-    f1 = 2 * right / (np.arange(1, len(values) + 1) + truth.sum())
+    true_positives = truth[order].cumsum()
+    f1 = 2 * true_positives / (np.arange(1, len(values) + 1) + truth.sum())
     return float(values[order][f1.argmax()])
 
 
-def measure(found: Classes, truth: Classes) -> dict[str, float]:
+def measure(predicted: Classes, truth: Classes) -> dict[str, float]:
     """Return precision, recall, F1 and IoU of change, and overall accuracy."""
-    hit, said, there = (found & truth).sum(), found.sum(), truth.sum()
+    true_positives, positives, changed = (predicted & truth).sum(), predicted.sum(), truth.sum()
     return {
-        "precision": float(hit / max(said, 1)),
-        "recall": float(hit / there),
-        "F1": float(2 * hit / (said + there)),
-        "IoU": float(hit / (said + there - hit)),
-        "accuracy": float((found == truth).mean()),
+        "precision": float(true_positives / max(positives, 1)),
+        "recall": float(true_positives / changed),
+        "F1": float(2 * true_positives / (positives + changed)),
+        "IoU": float(true_positives / (positives + changed - true_positives)),
+        "accuracy": float((predicted == truth).mean()),
     }
 
 
 @dataclass(frozen=True)
-class Truth:
+class LabeledPixels:
     """Labeled pixels of one half."""
 
     inside: Classes
@@ -152,8 +153,8 @@ class Truth:
     """Whether each labeled pixel changed, (pixel,)."""
 
     @classmethod
-    def of(cls, mask: xr.DataArray, region: Region) -> Truth:
-        """Return the labelled pixels of a region."""
+    def of(cls, mask: xr.DataArray, region: Region) -> LabeledPixels:
+        """Return the labeled pixels of a region."""
         codes, inside = mask.to_numpy(), np.zeros(mask.shape, bool)
         for window in region:
             inside[window.row : window.row + window.height, window.col : window.col + window.width] = True
@@ -161,54 +162,59 @@ class Truth:
         return cls(inside, codes[inside] == 1)
 
 
-def thresholds(data: xr.Dataset, learnt: Truth, held: Truth) -> dict[str, dict[str, float]]:
-    """Return the scores of change vector analysis on the held-out half, by how the threshold was found."""
-    length = magnitude(data["image"])
-    west = length[:, : length.shape[1] // 2 - BUFFER]
-    chosen = {
+def thresholds(data: xr.Dataset, train: LabeledPixels, test: LabeledPixels) -> dict[str, dict[str, float]]:
+    """Return the scores of change vector analysis on the test half, by method of the threshold."""
+    magnitudes = magnitude(data["image"])
+    west = magnitudes[:, : magnitudes.shape[1] // 2 - BUFFER]
+    values = {
         "CVA, Otsu's threshold": otsu(west.ravel()),
-        "CVA, best threshold of the training half": best(length[learnt.inside], learnt.changed),
+        "CVA, best threshold of the training half": best_threshold(magnitudes[train.inside], train.changed),
     }
-    return {name: measure(length[held.inside] > at, held.changed) | {"at": at} for name, at in chosen.items()}
+    return {
+        name: measure(magnitudes[test.inside] > value, test.changed) | {"threshold": value}
+        for name, value in values.items()
+    }
 
 
-def networks(data: xr.Dataset, held: Truth, out: Path) -> dict[str, list[dict[str, float]]]:
-    """Return the scores of each run on the held-out half, by model."""
+def networks(data: xr.Dataset, test: LabeledPixels, out: Path) -> dict[str, list[dict[str, float]]]:
+    """Return the scores of each run on the test half, by model."""
     scores: dict[str, list[dict[str, float]]] = {}
     for path in sorted((out / "runs").glob("*/result.json")):
         run = json.loads(path.read_text())
-        found = predict(data["image"], path.with_name("best.ckpt")).to_numpy()
-        one = measure(found[held.inside] == 1, held.changed) | {"seconds": run["seconds"], "seed": run["seed"]}
-        scores.setdefault(run["config"]["model"], []).append(one)
+        codes = predict(data["image"], path.with_name("best.ckpt")).to_numpy()
+        run_scores = measure(codes[test.inside] == 1, test.changed)
+        run_scores |= {"seconds": run["seconds"], "seed": run["seed"]}
+        scores.setdefault(run["config"]["model"], []).append(run_scores)
     return scores
 
 
-def write(simple: dict, learnt: dict, held: Truth) -> Path:
+def write(baselines: dict, models: dict, test: LabeledPixels) -> Path:
     """Write the results."""
-    rows = [[name, "", *_percent(one), ""] for name, one in simple.items()]
-    for model, runs in sorted(learnt.items(), reverse=True):
+    rows = [[name, "", *_percent(scores), ""] for name, scores in baselines.items()]
+    for model, runs in sorted(models.items(), reverse=True):
         cells = [f"{100 * statistics.fmean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
                  for values in ([run[key] for run in runs] for key in MEASURES)]  # fmt: skip
         minutes = statistics.fmean(run["seconds"] for run in runs) / 60
         rows.append([f"`{model}`", str(len(runs)), *cells, f"{minutes:.1f}"])
         rows += [[f"`{model}`, seed {run['seed']}", "", *_percent(run), ""] for run in runs]
-    pixels, changed = held.changed.size, int(held.changed.sum())
-    at = ", ".join(f"{one['at']:.2f}" for one in simple.values())
+    pixels, changed = test.changed.size, int(test.changed.sum())
+    values = ", ".join(f"{scores['threshold']:.2f}" for scores in baselines.values())
     about = (
-        "Landsat scenes of 2000-03-17 and 2003-02-06, six bands, 400 x 400 px. Learnt in the west, for a fixed number "
-        f"of epochs; scored on what is labelled in the east: {pixels:,} pixels, of which {changed:,} have changed. "
-        f"{2 * BUFFER} columns between them are left out. All in percent; precision, recall, F1 and IoU are those of "
-        "change. Mean ± sample standard deviation (n - 1) over seeds."
+        "Landsat scenes of 2000-03-17 and 2003-02-06, six bands, 400 x 400 px. The models are trained in the western "
+        "half for a fixed number of epochs, and scored on the labeled pixels of the eastern half: "
+        f"{pixels:,} pixels, {changed:,} of them changed. {2 * BUFFER} columns between the halves are excluded. All "
+        'scores in percent; precision, recall, F1 and IoU are of the class "changed". Mean ± sample standard deviation '
+        "(n - 1) over seeds."
     )
     vectors = (
-        "Change vector analysis takes the length of the difference of the two dates, each band of each date at mean 0 "
-        f"and deviation 1 over the training half; its thresholds are {at}. The networks see the same bands, and train "
-        "as [change.yaml](../change.yaml) says."
+        "Change vector analysis (CVA) applies a threshold to the magnitude of the difference of the two dates, each "
+        "band of each date standardized to mean 0 and standard deviation 1 over the training half; the thresholds are "
+        f"{values}. The networks are trained on the same bands, as configured in [change.yaml](../change.yaml)."
     )
     title = "# Change detection on Taizhou"
-    ran = "`python benchmarks/change.py --out change`. " + report.machine("torch", "rasterio")
-    table = report.table(["method", "seeds", *MEASURES, "minutes a run"], rows)
-    return report.write("change.md", [title, ran, about, table, vectors])
+    command = "`python benchmarks/change.py --out change`. " + report.machine("torch", "rasterio")
+    table = report.table(["method", "seeds", *MEASURES, "minutes per run"], rows)
+    return report.write("change.md", [title, command, about, table, vectors])
 
 
 def _percent(scores: dict[str, float]) -> list[str]:
@@ -222,12 +228,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("change"), help="folder of the experiment")
     args = parser.parse_args()
     data, split = read(args.data)
-    held, learnt = (Truth.of(data["mask"], region) for region in (split.test, split.train))
-    simple = thresholds(data, learnt, held)
-    for name, one in simple.items():
-        print(name, {key: round(value, 4) for key, value in one.items()})
+    test, train = (LabeledPixels.of(data["mask"], region) for region in (split.test, split.train))
+    baselines = thresholds(data, train, test)
+    for name, scores in baselines.items():
+        print(name, {key: round(value, 4) for key, value in scores.items()})
     experiment_command(["--config", str(CONFIG), "--out", str(args.out)])
-    print(write(simple, networks(data, held, args.out), held).read_text())
+    print(write(baselines, networks(data, test, args.out), test).read_text())
 
 
 if __name__ == "__main__":

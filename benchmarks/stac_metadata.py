@@ -24,16 +24,16 @@ from geoxt.layers import open_stac
 from geoxt.layers.stac.sources import read_items
 items = read_items(sys.argv[1] + "/100-sentinel-2-items.parquet") * 10
 bands = ["B04", "B03", "B02", "B08"]
-more = read_items(sys.argv[1] + "/naip.parquet")
-for chosen, options in ((items, {"bands": bands, "crs": "EPSG:3857"}), (more, {"crs": "EPSG:5070"})):
+naip = read_items(sys.argv[1] + "/naip.parquet")
+for catalog_items, options in ((items, {"bands": bands, "crs": "EPSG:3857"}), (naip, {"crs": "EPSG:5070"})):
     start = time.process_time()
-    open_stac(chosen, resolution=100, **options)
+    open_stac(catalog_items, resolution=100, **options)
     print(time.process_time() - start)
 """
 
 
 def catalogs(folder: Path) -> list[Path]:
-    """Return the files with items in a folder of sample catalogs."""
+    """Return the paths of the item files in a folder of sample catalogs."""
     files = [p for p in sorted(folder.rglob("*")) if p.suffix in {".json", ".ndjson", ".parquet"}]
     return [path for path in files if "collection" not in path.name]
 
@@ -54,24 +54,24 @@ def compare(path: Path) -> Counter[str]:
     except AttributeError:  # eo:bands as positions in a table of the item
         counts["items that odc-stac cannot parse"] = len(items)
         return counts
-    for item, layout, other in zip(items, layouts_of(items, match_products(items)), parsed, strict=True):
-        ours, theirs = {(b.key, b.index): b for b in layout.bands}, other.bands
-        counts["bands of geoxt only"] += len(set(ours) - set(theirs))
-        counts["bands of odc-stac only"] += len(set(theirs) - set(ours))
-        for key in ours.keys() & theirs.keys():
-            band, source = ours[key], theirs[key]
+    for item, layout, odc_item in zip(items, layouts_of(items, match_products(items)), parsed, strict=True):
+        geoxt_bands, odc_bands = {(b.key, b.index): b for b in layout.bands}, odc_item.bands
+        counts["bands of geoxt only"] += len(set(geoxt_bands) - set(odc_bands))
+        counts["bands of odc-stac only"] += len(set(odc_bands) - set(geoxt_bands))
+        for key in geoxt_bands.keys() & odc_bands.keys():
+            band, source = geoxt_bands[key], odc_bands[key]
             counts["bands of both"] += 1
             counts["grid"] += grid_of_asset(item, item.assets[key[0]]) != source.geobox
             counts["dtype"] += band.dtype != source.meta.data_type
-            counts["nodata"] += not _same(band.nodata, source.meta.nodata)
+            counts["nodata"] += not _equal(band.nodata, source.meta.nodata)
             counts["unit"] += (band.radiometry.unit if band.radiometry else source.meta.units) != source.meta.units
             counts["href"] += item.assets[key[0]].get_absolute_href() != source.uri
-        for alias, keys in other.collection.meta.aliases.items():
-            counts["alias"] += any(key in ours and alias not in ours[key].names for key in keys)
+        for alias, keys in odc_item.collection.meta.aliases.items():
+            counts["alias"] += any(key in geoxt_bands and alias not in geoxt_bands[key].names for key in keys)
     return +counts
 
 
-def _same(a: float | None, b: float | None) -> bool:
+def _equal(a: float | None, b: float | None) -> bool:
     return a == b or (a is not None and b is not None and a != a and b != b)  # noqa: PLR0124 (NaN)
 
 
@@ -92,7 +92,7 @@ def time_trees(folder: Path, trees: list[Path], runs: int) -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Parse arguments, and compare or time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", choices=["compare", "time"])
     parser.add_argument("folder", type=Path)
