@@ -123,6 +123,10 @@ class ResourceError(GeoxtError, OSError):
     """The process lacks file descriptors; no fault of a file, so that it is never treated as nodata."""
 
 
+class CatalogError(ReadError):
+    """A catalog states another grid, data type or number of bands than its file has; never treated as nodata."""
+
+
 class OutputError(GeoxtError, OSError):
     """An output cannot be written."""
 

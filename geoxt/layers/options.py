@@ -61,6 +61,7 @@ class StacOptions(OpenOptions, total=False):
     limit: int | None
     stac_cfg: StacConfig | None
     dtype: npt.DTypeLike | None
+    headers: Literal["missing", "all"]
 
 
 class VectorOptions(TypedDict, total=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from affine import Affine
@@ -12,6 +12,7 @@ from geoxt.pixels import reader
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import valid_mask
+from geoxt.source.catalog_check import CatalogCheck
 from geoxt.source.quality_mask import QualityMask
 from geoxt.source.scene_assets import Asset, QualityBand
 from geoxt.types import Array, Floats, Mask, Resampling
@@ -42,6 +43,8 @@ class AssetGroup:
     """
 
     __slots__ = (
+        "_assumed",
+        "_checks",
         "_credentials",
         "_dtype",
         "_extra_nodata",
@@ -69,24 +72,29 @@ class AssetGroup:
         self._masks = [QualityMask(band, source, credentials) for band in quality]
         scales: Floats = np.array([(a.scale, a.offset) for a in assets], "float64").T[:, :, None, None]
         self._scales = None if (scales[0] == 1).all() and (scales[1] == 0).all() else scales
-        if not quality and resampling in AVERAGING and min(self.transform.scale) >= COARSER:
-            self._choose_overview({a.href for a in assets})
-        self._dtype = np.result_type(*{a.dtype for a in assets})
-        self._nodata = [a.nodata for a in assets]
-        extra = [tuple(code for code in a.extra_nodata if code != a.nodata) for a in assets]
-        self._extra_nodata = [(index, codes) for index, codes in enumerate(extra) if codes]
         files: dict[str, list[tuple[int, Asset]]] = {}
         for index, asset in enumerate(assets):
             files.setdefault(asset.href, []).append((index, asset))
+        self._checks = {
+            href: CatalogCheck([asset for _, asset in group]) for href, group in files.items() if group[0][1].stated
+        }
+        if not quality and resampling in AVERAGING and min(self.transform.scale) >= COARSER:
+            self._choose_overview(files)
+        self._dtype = np.result_type(*{a.dtype for a in assets})
+        self._nodata = [a.nodata for a in assets]
+        self._assumed = [a.nodata_assumed for a in assets]
+        extra = [tuple(code for code in a.extra_nodata if code != a.nodata) for a in assets]
+        self._extra_nodata = [(index, codes) for index, codes in enumerate(extra) if codes]
         self._files = [
-            (href, [i for i, _ in group], [a.band for _, a in group], [a.nodata for _, a in group], group[0][1].masked)
+            (href, [i for i, _ in group], [a.band for _, a in group], bool(group[0][1].masked))
             for href, group in files.items()
         ]
 
-    def _choose_overview(self, hrefs: set[str]) -> None:
+    def _choose_overview(self, hrefs: Iterable[str]) -> None:
         """Read from an overview if the target is coarse enough and all files have the same one."""
+        ratio, credentials = min(self.transform.scale), self._credentials
         overviews = {
-            reader.choose_overview(href, ratio=min(self.transform.scale), credentials=self._credentials)
+            reader.choose_overview(href, ratio=ratio, credentials=credentials, check=self._checks.get(href))
             for href in hrefs
         }
         overview = overviews.pop() if len(overviews) == 1 else None
@@ -100,13 +108,32 @@ class AssetGroup:
     def fetch(self, window: Window) -> tuple[Array, Mask | None]:
         """Read a window of the assets' grid; pixels that a quality band excludes are invalid."""
         values, valid = self._fetch(window)
-        for band, codes in self._extra_nodata:
+        for band, codes in (*self._extra_nodata, *self._nodata_of_files()):
             valid = _exclude_codes(values, valid, band, codes)
         for mask in self._masks:
             clear = mask.read(window)
             if clear is not None:
                 valid = np.broadcast_to(clear, values.shape) if valid is None else valid & clear
         return values, valid
+
+    def _nodata_of_files(self) -> Iterator[tuple[int, tuple[float, ...]]]:
+        """Yield the nodata values that only the files state, with the indices of their bands."""
+        stored = self._stored_nodata()
+        for href, indices, *_ in self._files:
+            check = self._checks.get(href)
+            for index, nodata in zip(indices, check.nodata if check is not None else (), strict=False):
+                if nodata is not None and nodata == nodata and nodata != stored[index]:  # noqa: PLR0124 (NaN)
+                    yield index, (nodata,)
+
+    def _stored_nodata(self) -> list[float | None]:
+        """Return the nodata value of each band: of the file, where the catalog's is that of another file."""
+        if not any(self._assumed):
+            return self._nodata
+        stored = list(self._nodata)
+        for href, indices, *_ in self._files:
+            for index, nodata in zip(indices, self._checks[href].nodata, strict=True):
+                stored[index] = nodata if self._assumed[index] else stored[index]
+        return stored
 
     def physical(self, values: Array) -> Array:
         """Return physical values of stored ones: value * scale + offset of each band, in float32 or wider."""
@@ -118,13 +145,14 @@ class AssetGroup:
 
     def _fetch(self, window: Window) -> tuple[Array, Mask | None]:
         if len(self._files) == 1:
-            href, _, bands, nodata, masked = self._files[0]
+            href, _, bands, masked = self._files[0]
             values, valid = self._start(href, bands, window, masked)()
-            return values, _valid(values, valid, nodata)
+            values = values.astype(self._dtype, copy=False)
+            return values, _valid(values, valid, self._stored_nodata())
         out = np.empty((len(self._nodata), *window.shape), self._dtype)
         out_valid: Mask | None = None
         started = []
-        for href, indices, bands, _, masked in self._files:
+        for href, indices, bands, masked in self._files:
             target = out[indices[0] : indices[0] + 1] if len(indices) == 1 else None  # a view: read without a copy
             started.append((indices, target, self._start(href, bands, window, masked, target)))
         for indices, target, wait in started:
@@ -134,7 +162,7 @@ class AssetGroup:
             if valid is not None:
                 out_valid = np.ones(out.shape, bool) if out_valid is None else out_valid
                 out_valid[indices] = valid
-        return out, _valid(out, out_valid, self._nodata)
+        return out, _valid(out, out_valid, self._stored_nodata())
 
     def _start(
         self,
@@ -145,12 +173,13 @@ class AssetGroup:
         out: Array | None = None,
     ) -> Callable[[], tuple[Array, Mask | None]]:
         """Start to read the bands of one file; several remote files are read concurrently."""
+        check = self._checks.get(href)
         return reader.start_read(
-            href, bands, window, masks=masked, level=self.level, credentials=self._credentials, out=out
+            href, bands, window, masks=masked, level=self.level, credentials=self._credentials, out=out, check=check
         )
 
 
-def _exclude_codes(values: Array, valid: Mask | None, band: int, codes: tuple[int, ...]) -> Mask | None:
+def _exclude_codes(values: Array, valid: Mask | None, band: int, codes: tuple[float, ...]) -> Mask | None:
     """Return the valid mask without some values of one band; `None` if all are valid."""
     differs = np.logical_and.reduce([values[band] != code for code in codes])
     if differs.all():

@@ -13,7 +13,7 @@ import shapely
 from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import ReadError, ReadWarning
+from geoxt.errors import CatalogError, ReadError, ReadWarning
 from geoxt.footprints import clip_to_footprints, outline, outlines
 from geoxt.grid import COINCIDE, full_window, pixel_offset
 from geoxt.pixels.block_cache import BlockCache
@@ -228,9 +228,12 @@ class Mosaic:
         self, index: int, window: Window, bands: tuple[int, ...], dtype: np.dtype[Any]
     ) -> tuple[Array, Mask | None] | None:
         """Return one scene at a window; `None` if it does not intersect the window."""
-        groups = self._asset_groups(index, bands)
         try:
+            groups = self._asset_groups(index, bands)
             images = [(targets, self._resample(group, window, dtype)) for targets, group in groups]
+        except CatalogError as error:  # never nodata: a wrong catalog would silently become a map with gaps
+            problem = f"{error.problem.rstrip('.')} (scene {self.scenes[index].id!r})."
+            raise CatalogError(problem, remedy=error.remedy) from error
         except ReadError as error:
             if self.errors == "raise":
                 problem = f"{error.problem.rstrip('.')} (scene {self.scenes[index].id!r})."

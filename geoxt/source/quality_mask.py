@@ -12,6 +12,7 @@ from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.resample import resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import valid_mask
+from geoxt.source.catalog_check import CatalogCheck
 from geoxt.source.scene_assets import QualityBand
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
@@ -33,10 +34,11 @@ class QualityMask:
         URL signer and GDAL options to open its file with.
     """
 
-    __slots__ = ("_credentials", "_quality", "_transform")
+    __slots__ = ("_check", "_credentials", "_quality", "_transform")
 
     def __init__(self, quality: QualityBand, grid: GeoBox, credentials: Credentials | None) -> None:
         self._quality, self._credentials = quality, credentials
+        self._check = CatalogCheck([quality.asset]) if quality.asset.stated else None
         self._transform = PixelTransform(grid, quality.asset.grid)
 
     def read(self, window: Window) -> Mask | None:
@@ -51,8 +53,10 @@ class QualityMask:
         return None if valid.all() else valid
 
     def _fetch(self, window: Window) -> tuple[Array, Mask | None]:
-        asset = self._quality.asset
-        values, valid = reader.read(asset.href, [asset.band], window, masks=asset.masked, credentials=self._credentials)
+        asset, masks = self._quality.asset, bool(self._quality.asset.masked)
+        values, valid = reader.read(
+            asset.href, [asset.band], window, masks=masks, credentials=self._credentials, check=self._check
+        )
         has_data = valid_mask(values, asset.nodata)
         return values, has_data if valid is None else valid if has_data is None else valid & has_data
 

@@ -25,8 +25,16 @@ class Asset:
     """Stored nodata value."""
     extra_nodata: tuple[int, ...] = ()
     """Further stored values of invalid pixels, such as class codes for "unlabeled"."""
-    masked: bool = False
-    """Whether the file has an internal mask or an alpha band."""
+    masked: bool | None = False
+    """Whether the file has an internal mask or an alpha band; `None` if only the file tells."""
+    data_bands: tuple[int, ...] = ()
+    """Numbers of bands that the catalog names: none of them is an alpha band, whatever the file calls it."""
+    nodata_assumed: bool = False
+    """Whether nodata is that of another file of the collection, so that the file's own nodata decides."""
+    scale_assumed: bool = False
+    """Whether scale and offset are those of another file of the collection, so that the file must have the same."""
+    stated: bool = False
+    """Whether a catalog states grid, data type and nodata; they are compared with the file when it is read."""
     scale: float = 1.0
     """Physical units per stored unit."""
     offset: float = 0.0

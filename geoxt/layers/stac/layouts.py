@@ -14,7 +14,7 @@ old items (`eo:bands` as positions), names from known products, scale, offset an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,6 +37,8 @@ _BAND_FIELDS = (
 """Fields of a band that are read; statistics and histograms, which differ between items, are not among them."""
 _TABLES = ("bands", "eo:bands", "raster:bands")
 _EO = "https://stac-extensions.github.io/eo/v1.1.0/schema.json"
+ALPHA = frozenset({"alpha", "Alpha", "mask"})
+"""Names of alpha bands."""
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _FROM_PROPERTIES = ("eo:bands", "data_type", "nodata", "unit")
 """Item properties that bands inherit."""
@@ -72,6 +74,8 @@ class ItemBand:
     """Media type of the asset; empty if not stated."""
     band: Band | None
     """Band of the known product."""
+    data_bands: tuple[int, ...] = ()
+    """Numbers of the bands of the asset that have a name, which is not that of an alpha band."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -195,7 +199,8 @@ def _bands_of(
     raster = fields.get("raster:bands") or fields.get("bands") or ()
     of_product = [] if product is None else bands_at(product, key)
     count = max(len(optical), len(raster)) or max(len(of_product), 1)
-    result = []
+    result: list[ItemBand] = []
+    data_bands: list[int] = []
     for i in range(count):
         eo: Mapping[str, Any] = optical[i] if i < len(optical) else {}
         stated_name = eo.get("name")
@@ -220,7 +225,9 @@ def _bands_of(
                 roles=frozenset(asset.roles or ()), media_type=asset.media_type or "",
             )
         )  # fmt: skip
-    return result
+        if (stated_name or common or band is not None) and not {stated_name, common} & ALPHA:
+            data_bands.append(i + 1)
+    return [replace(band, data_bands=tuple(data_bands)) for band in result]
 
 
 def _dtype(name: object) -> str | None:

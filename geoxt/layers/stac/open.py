@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.errors import InputError
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import LayerMetadata, Placement, assemble
@@ -54,6 +55,7 @@ def open_stac(
     nodata: float | None = None,
     stac_cfg: StacConfig | None = None,
     dtype: npt.DTypeLike | None = None,
+    headers: Literal["missing", "all"] = "missing",
     resampling: Resampling | None = None,
     chunks: Mapping[str, int] | int | None = None,
     errors: Literal["raise", "nodata"] = "raise",
@@ -116,6 +118,10 @@ def open_stac(
         `{"s2": {"assets": {"B04": {"data_type": "uint16", "nodata": 0}}, "aliases": {"red": "B04"}}}`.
     dtype
         Stored data type, if items state none; by default read from a header.
+    headers
+        "missing": read headers only where items lack a grid or data type; every file is compared with its item at its
+        first read, and a contradiction raises CatalogError. "all": read the header of every file at opening, for
+        catalogs with wrong metadata: grids and data types then are those of the files.
     resampling
         Resampling method; by default "nearest" for class codes, else "bilinear".
     chunks
@@ -180,7 +186,7 @@ def open_stac(
     credentials = make_credentials(sign, env, cache)
     choice = Choice(
         dtype=None if dtype is None else str(np.dtype(dtype)), nodata=nodata, rescale=rescale, exclude=exclude,
-        credentials=credentials,
+        headers=_headers(headers), credentials=credentials,
     )  # fmt: skip
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
@@ -189,6 +195,13 @@ def open_stac(
     )  # fmt: skip
     scenes, metadata = scenes_of(items, choice), _metadata_of(items, choice)
     return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
+
+
+def _headers(headers: Literal["missing", "all"]) -> Literal["missing", "all"]:
+    if headers not in {"missing", "all"}:
+        problem = f"Cannot read the headers {headers!r}."
+        raise InputError(problem, remedy="Pass {headers:'missing'} or 'all'.", value=headers, argument="headers")
+    return headers
 
 
 def _metadata_of(items: Sequence[OpenItem], choice: Choice) -> LayerMetadata:

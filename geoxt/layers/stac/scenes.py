@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import pystac
 import shapely
@@ -39,6 +40,8 @@ class Choice:
     """Whether scale and offset are required."""
     exclude: SomeFlags = ()
     """Quality flags of excluded pixels."""
+    headers: Literal["missing", "all"] = "missing"
+    """Headers to read: of files with incomplete metadata, or of all files."""
     credentials: Credentials | None = None
     """Credentials to open files with."""
 
@@ -68,7 +71,8 @@ def scenes_of(items: Sequence[OpenItem], choice: Choice) -> list[Scene]:
     """Build scenes from STAC items.
 
     A header is read if an item does not state its grid, or if neither it nor its product states the data type; for the
-    data type alone, one header for each collection and asset key.
+    data type alone, one header for each collection and asset key. When a file is opened for its first read, it is
+    compared with what is stated here.
 
     Raises
     ------
@@ -144,7 +148,7 @@ class _Headers:
         single, shared = dict[str, None](), dict[tuple[str | None, str], str]()
         for item, band in bands:
             _require_absolute(item, band)
-            if self._grid(item, band) is None:
+            if self._choice.headers == "all" or self._grid(item, band) is None:
                 single[item.href(band)] = None
             elif _dtype(item, band, self._choice) is None:
                 shared.setdefault(_collection_asset(item, band), item.href(band))
@@ -179,6 +183,7 @@ class _Headers:
         rule = _radiometry(item, band, strict=False)
         if rule is None and self._choice.rescale:
             rule = _radiometry(item, band, strict=True, of_scene=self._scales_of(item))
+        shared, of_file = header is not None and href not in self._by_href, rule is None
         if rule is None and header is not None:
             rule = Radiometry(scale=header.scales[position], offset=header.offsets[position])
         return Asset(
@@ -188,7 +193,11 @@ class _Headers:
             dtype=dtype,
             nodata=representable(_nodata(item, band, self._choice, header), dtype),
             extra_nodata=item.product.ignore if item.product is not None else (),
-            masked=header.masked[position] if header else False,
+            masked=None,
+            data_bands=band.data_bands,
+            nodata_assumed=shared and band.nodata is None,
+            scale_assumed=shared and of_file,
+            stated=True,
             scale=rule.scale if rule else 1.0,
             offset=rule.offset if rule else 0.0,
         )
