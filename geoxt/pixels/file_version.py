@@ -8,12 +8,14 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
+from geoxt.pixels.remote import is_remote
+
 Stat = tuple[int, int, int, int]
 """Size, modification and change time in nanoseconds, and inode."""
-SIDECARS = (".aux.xml", ".msk", ".ovr")
-"""Extensions that GDAL appends to the name of a raster file: metadata, valid mask and overviews."""
-SIBLINGS = (".tfw", ".wld", ".prj", ".hdr", ".aux")
-"""Extensions of sidecars in place of the file's: world files, CRS and headers of raw binary rasters."""
+SIDECARS = (".aux.xml", ".msk", ".ovr", "-wal")
+"""Endings that GDAL appends to the name of a file: metadata, valid mask, overviews, changes of a GeoPackage."""
+SIBLINGS = (".tfw", ".wld", ".prj", ".hdr", ".aux", ".dbf", ".shx", ".cpg")
+"""Extensions of sidecars in place of the file's: world files, CRS, headers of raw rasters, parts of Shapefiles."""
 TICK = 50_000_000
 """Nanoseconds: a file that changed this recently may change again without another modification time."""
 _QUOTED = re.compile(r'"([^"]+)"')
@@ -61,6 +63,8 @@ def file_version(href: str) -> FileVersion | None:
     href
         Path, or an address that GDAL resolves to a local file: "/vsizip/a.zip/b.tif", 'NETCDF:"a.nc":band'.
     """
+    if is_remote(href):
+        return None
     now = time.time_ns()
     path, main = href, _stat(href)
     if main is None:
@@ -73,6 +77,17 @@ def file_version(href: str) -> FileVersion | None:
     sidecars = _sidecars(path)
     latest = max(max(stat[1:3]) for stat in (main, *(stat for _, stat in sidecars)))
     return FileVersion(path, main, folder, sidecars, settled=abs(now - latest) > TICK)
+
+
+def main_version(href: str) -> tuple[Stat | None, Stat | None] | None:
+    """Return size, times and inode of a local file and its external mask only, for the files of many scenes."""
+    if is_remote(href):
+        return None
+    main = _stat(href)
+    if main is None:
+        container = local_file(href)
+        main = None if container is None else _stat(container)
+    return main, _stat(f"{href}.msk")
 
 
 def local_file(href: str) -> str | None:
@@ -114,4 +129,4 @@ def _sidecars(path: str) -> tuple[tuple[str, Stat], ...]:
     return tuple((name, stat) for name, stat in stats if stat is not None)
 
 
-__all__ = ["FileVersion", "file_version", "local_file"]
+__all__ = ["FileVersion", "file_version", "local_file", "main_version"]

@@ -17,6 +17,7 @@ from odc.geo import CRS
 from geoxt.errors import CRSError, InputError, MissingDependency, ReadError
 from geoxt.grid import parse_crs
 from geoxt.pixels.credentials import redact_url
+from geoxt.pixels.file_version import file_version
 from geoxt.pixels.remote import SETTINGS, is_remote
 from geoxt.retry import DEFAULT
 from geoxt.types import Array, SomeCRS, SomePath
@@ -43,6 +44,8 @@ class VectorHeader:
     """Number of features."""
     bounds: Bounds | None
     """Extent in the CRS, if the file states it."""
+    version: Any = None
+    """Sizes, times and inodes of a local file and its sidecars when the header was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,7 @@ def read_vector_header(path: SomePath, *, layer: str | None = None, crs: SomeCRS
         If it cannot be opened.
     """
     href = os.fspath(path)
+    version = file_version(href)
     if not href.startswith(REMOTE) and not Path(href).exists():
         msg = f"Cannot find the vector file {redact_url(href)!r}."
         raise InputError(msg, remedy="Pass the path of an existing file.")
@@ -87,7 +91,10 @@ def read_vector_header(path: SomePath, *, layer: str | None = None, crs: SomeCRS
         problem = f"Cannot georeference {redact_url(href)!r}: the file has no CRS."
         raise CRSError(problem, remedy="Pass {source_crs:'EPSG:4326'}, or another CRS.", argument="source_crs")
     chosen_crs = parse_crs(crs if file_crs is None else file_crs)
-    return VectorHeader(path=href, layer=layer, crs=chosen_crs, columns=columns, count=count, bounds=bounds)
+    return VectorHeader(
+        path=href, layer=layer, crs=chosen_crs, columns=columns, count=count, bounds=bounds,
+        version=version and version.token,
+    )  # fmt: skip
 
 
 def read_column(header: VectorHeader, column: str) -> Array:

@@ -14,6 +14,7 @@ import pandas as pd
 import shapely
 from odc.geo.geobox import GeoBox
 
+from geoxt.pixels.file_version import file_version
 from geoxt.pixels.scanline import Ints, PixelGeometries
 from geoxt.pixels.vector_file import Features, VectorHeader, read_features
 from geoxt.source.project_geometries import bounds_in_crs, project_geometries
@@ -99,7 +100,8 @@ def feature_index(
     CRSError
         If a feature cannot be transformed to the grid's CRS.
     """
-    key = (_stamp(file.path), file.path, file.layer, str(file.crs), grid, column, tuple(classes), by)
+    version = file_version(file.path)
+    key = (version and version.token, file.path, file.layer, str(file.crs), grid, column, tuple(classes), by)
     with _lock:
         index = _indexes.get(key)
         if index is None:
@@ -108,15 +110,6 @@ def feature_index(
         while len(_indexes) > MAX_CACHED:
             _indexes.popitem(last=False)
     return index
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    """Return size and modification time of a local file, else `None`."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 (URLs have no Path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def _unlock() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from dask.base import tokenize
 from odc.geo.geobox import GeoBox
 
+from geoxt.pixels.file_version import main_version
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
@@ -88,10 +90,16 @@ CACHED_TOKENS = 32
 
 
 def token_of(scenes: tuple[Scene, ...]) -> str:
-    """Return the dask token of scenes, cached: hashing 100,000 scenes again for every aligned layer takes seconds."""
+    """Return the dask token of scenes and of the present versions of local files.
+
+    A cluster that still holds results of the former files does not take them for those of the new ones. Cached: hashing
+    100,000 scenes again for every aligned layer takes seconds.
+    """
     cached = _tokens.get(id(scenes))
     if cached is None or cached[0] is not scenes:
         while len(_tokens) >= CACHED_TOKENS:
             _tokens.pop(next(iter(_tokens)), None)
-        cached = _tokens[id(scenes)] = scenes, tokenize(scenes)
+        assets = (asset for scene in scenes for asset in (*scene.assets, *(q.asset for q in scene.quality)))
+        hrefs = dict.fromkeys(asset.href for asset in assets if asset is not None)
+        cached = _tokens[id(scenes)] = scenes, tokenize(scenes, [main_version(href) for href in hrefs])
     return cached[1]

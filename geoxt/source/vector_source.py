@@ -108,7 +108,7 @@ class VectorSource:
         return normalize_token((
             type(self).__name__, self.file.path, self.file.layer, str(self.file.crs), self.grid, str(self.dtype),
             self.column, self.classes, self.by, self.instances, self.all_touched, self.background, self.nodata,
-            self.clips,
+            self.clips, self.file.version,
         ))  # fmt: skip
 
     def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> VectorSource:

@@ -180,3 +180,11 @@ def test_local_file_of_an_address(tmp_path):
         assert local_file(address.format(path)) == str(path), address
     for address in ("https://a.b/c.tif", "/vsimem/a.tif", "/vsis3/a/b.tif", str(tmp_path / "none.tif"), ""):
         assert local_file(address) is None, address
+
+
+@pytest.mark.parametrize("change", [in_place, lambda path, _: write_mask(path, 0)], ids=["file", "mask"])
+def test_replaced_file_changes_the_dask_token(change, tmp_path):
+    path = write(tmp_path / "a.tif", 1)
+    names = [open_cogs(path).data.name for _ in range(2)]
+    change(path, None)
+    assert names[0] == names[1] != open_cogs(path).data.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -271,6 +272,19 @@ def test_file_is_read_once_per_process_until_it_changes(write, monkeypatch):
     os.utime(path, ns=(1, 1))
     pixels(source(path))
     assert len(reads) == 2
+
+
+def test_changed_shapefile_attributes_are_read_again_and_change_the_token(tmp_path):
+    path, other = tmp_path / "a.shp", tmp_path / "b.shp"
+    for kind, name in ((1, path), (2, other)):
+        wkb = np.array(shapely.to_wkb(boxes((0, 0, 9, 9))))
+        pyogrio.raw.write(name, wkb, [np.array([kind])], ["kind"], geometry_type="Polygon", crs=UTM.crs.to_wkt())
+    first = source(path, column="kind", classes=((1, 5), (2, 7)))
+    assert pixels(first).max() == 5
+    shutil.copyfile(other.with_suffix(".dbf"), path.with_suffix(".dbf"))  # the .shp is unchanged
+    second = source(path, column="kind", classes=((1, 5), (2, 7)))
+    assert pixels(second).max() == 7
+    assert tokenize(first) != tokenize(second)
 
 
 def test_number_of_cached_indexes_is_bounded(write):
