@@ -1,4 +1,4 @@
-"""What holds for every test: loopback alone, small hypothesis runs in CI, GPU tests only where there is one."""
+"""Settings of all tests: loopback only, small hypothesis runs in CI, GPU tests only with a GPU, skips by reason."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 import sys
+from collections import Counter
 
 import hypothesis
 import pytest
@@ -69,3 +70,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print the number of skipped tests by reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else "") for report in skipped)
+    if reasons:
+        terminalreporter.section(f"{reasons.total()} skipped, by reason")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:5d}  {reason.removeprefix('Skipped: ') or 'no reason'}")

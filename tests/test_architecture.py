@@ -146,18 +146,14 @@ def test_tests_share_a_name_only_where_files_do():
     assert repeated == set(), "rename one of the test files"
 
 
-def test_importing_geoxt_loads_no_torch():
-    code = "import sys, geoxt; print(*sys.modules)"
+def test_importing_geoxt_loads_xarray_and_little_else():
+    """Counted in modules: a duration depends on the machine."""
+    code = "import sys, xarray; before = {*sys.modules}; import geoxt; print(*({*sys.modules} - before))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = set(run.stdout.split())
     assert "geoxt" in loaded
-    assert loaded & {"torch", "pytorch_lightning", "lightning", "matplotlib"} == set()
-
-
-def test_importing_geoxt_takes_less_than_1_5_seconds():
-    code = "import time; start = time.process_time(); import geoxt; print(time.process_time() - start)"
-    runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(3)]
-    assert min(float(run.stdout) for run in runs) < 1.5  # CPU time, which other processes disturb least
+    assert loaded & {"torch", "pytorch_lightning", "lightning", "matplotlib", "rasterio"} == set()
+    assert len(loaded) < 60
 
 
 def test_public_functions_and_modules_have_different_names():

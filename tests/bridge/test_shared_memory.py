@@ -28,7 +28,7 @@ def plain(ds, sampler):
 
 
 def workers(ds, sampler, count=1, **options):
-    return loader(ds, sampler, batch_size=4, num_workers=count, timeout=60, **options)
+    return loader(ds, sampler, batch_size=4, num_workers=count, timeout=500, **options)
 
 
 def same(one, other):
@@ -108,7 +108,7 @@ def test_transform_may_return_a_tuple(ds, sampler, plain):
 
 def test_batch_larger_than_a_slot_is_received(ds):
     windows = [Window(0, 0, 8, 8), Window(0, 0, 64, 64), Window(0, 0, 8, 8)]
-    found = list(loader(ds, windows, num_workers=1, timeout=60))
+    found = list(loader(ds, windows, num_workers=1, timeout=500))
     assert same(found, list(loader(ds, windows)))
 
 

@@ -59,7 +59,7 @@ def test_batches_do_not_depend_on_workers_after_threaded_dask(ds, sampler, plain
     ds.image.compute(scheduler="threads")
     torch.nn.functional.conv2d(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 3, 3))
     list(loader(ds, sampler, batch_size=5, threads=2))
-    found = list(loader(ds, sampler, batch_size=4, num_workers=workers, multiprocessing_context=start, timeout=60))
+    found = list(loader(ds, sampler, batch_size=4, num_workers=workers, multiprocessing_context=start, timeout=500))
     assert same_batches(plain, found)
 
 
@@ -67,7 +67,7 @@ def test_workers_read_modified_datasets(ds, sampler):
     touched = ds.assign(image=ds.image / 2)
     touched.image.compute(scheduler="threads")
     here = list(loader(touched, sampler, batch_size=5))
-    assert same_batches(here, list(loader(touched, sampler, batch_size=5, num_workers=1, timeout=60)))
+    assert same_batches(here, list(loader(touched, sampler, batch_size=5, num_workers=1, timeout=500)))
 
 
 def test_torch_dataloader_gives_equal_batches(ds, sampler, plain):

@@ -22,7 +22,7 @@ def test_stream_keeps_order(samples):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_yield_each_sample_once(samples, workers):
-    batches = DataLoader(WindowStream(samples, chunk_size=2), batch_size=4, num_workers=workers, timeout=60)
+    batches = DataLoader(WindowStream(samples, chunk_size=2), batch_size=4, num_workers=workers, timeout=500)
     found = torch.cat([b["bounds"] for b in batches])
     expected = torch.stack([samples[n]["bounds"] for n in range(21)])
     assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, expected.tolist()))

@@ -45,7 +45,7 @@ def test_batches_of_a_generator_are_kept(ds):
 def test_overlapping_batches_with_workers(ds):
     batches = generator(ds, input_dims={"y": 50, "x": 40}, input_overlap={"y": 25, "x": 20})
     here = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None)])
-    there = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None, num_workers=2, timeout=60)])
+    there = torch.cat([b["image"] for b in loader(ds, batches, batch_size=None, num_workers=2, timeout=500)])
     assert torch.equal(here, there)
     assert len(here) == 5 * 7
 
@@ -67,7 +67,7 @@ def test_other_selectors_are_computed_in_workers(ds):
     batches = generator(ds.image, input_dims={"band": 2, "y": 150})
     ds.image.compute(scheduler="threads")
     with pytest.warns(GeoxtWarning, match="the last 1 of 3 along band"):
-        found = list(loader(ds.image, batches, batch_size=None, num_workers=1, timeout=60))
+        found = list(loader(ds.image, batches, batch_size=None, num_workers=1, timeout=500))
     theirs = [batch.compute(scheduler="synchronous").values for batch in batches]
     assert len(found) == len(theirs)
     assert all(np.array_equal(a["image"], b) for a, b in zip(found, theirs, strict=True))

@@ -6,14 +6,22 @@ import numpy as np
 import pytest
 import rasterio
 
+from geoxt.cli import demo
 from geoxt.cli.demo import OUTPUTS, Demo, describe, run
 from geoxt.models import from_checkpoint
 
 TINY = {"epochs": 1, "model": "test_unet", "scene": 160, "progress": "none"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_epochs():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "_PIXELS_PER_EPOCH", 50_000)
+        yield
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(short_epochs, tmp_path_factory):
     lines = []
     out = tmp_path_factory.mktemp("demo")
     return run(Demo(out=out, **TINY), say=lines.append), lines

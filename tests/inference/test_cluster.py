@@ -12,11 +12,12 @@ import rasterio
 import xarray as xr
 from tqdm import tqdm
 
+from geoxt import progress
 from geoxt.grid import coordinates
 from geoxt.inference import predict
 from geoxt.models import Card, Network
 from geoxt.testing import make_grid
-from geoxt.writers import blocks, to_cog, to_zarr
+from geoxt.writers import to_cog, to_zarr
 
 distributed = pytest.importorskip("distributed")
 
@@ -97,7 +98,7 @@ def test_killed_worker_does_not_change_the_map(client, tmp_path, monkeypatch, wr
                 killed.append(pids[0])
                 os.kill(pids[0], signal.SIGKILL)
 
-    monkeypatch.setattr(blocks, "tqdm", Kills)
+    monkeypatch.setattr(progress, "tqdm", Kills)
     made = make_map()
     path = write(made, tmp_path / "map")
     assert killed

@@ -93,7 +93,7 @@ def killed(tmp_path_factory):
     (folder / "fatal").write_text("60-0")
     (folder / "scene.py").write_text(SCENE)
     run = [sys.executable, "-c", KILLED, str(folder / "scene.py"), str(folder)]
-    subprocess.run(run, check=True, timeout=120)
+    subprocess.run(run, check=True, timeout=500)
     (folder / "fatal").unlink()
     assert reads(folder) == ["0-0", "0-30", "30-0", "30-30"] * 2
     return folder

@@ -90,7 +90,7 @@ def read_in_subprocess(layer):
         text=True,
         check=False,
         env=environment,
-        timeout=120,
+        timeout=500,
     )
     assert process.returncode == 0, process.stderr
     return pickle.loads(base64.b64decode(process.stdout))
