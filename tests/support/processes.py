@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PATIENCE = 60
+PATIENCE = 300
 """Seconds that a server has to start."""
 
 
