@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt.alignment import align as align
     from geoxt.alignment import intersection as intersection
     from geoxt.alignment import union as union
+    from geoxt.bridge import open_pack as open_pack
+    from geoxt.bridge import pack as pack
     from geoxt.bridge import warm as warm
     from geoxt.inference import detect as detect
     from geoxt.inference import predict as predict
@@ -50,8 +52,10 @@ _MODULE_OF = {
     "detect": "geoxt.inference",
     "intersection": "geoxt.alignment",
     "open_cogs": "geoxt.layers",
+    "open_pack": "geoxt.bridge",
     "open_stac": "geoxt.layers",
     "open_vector": "geoxt.layers",
+    "pack": "geoxt.bridge",
     "predict": "geoxt.inference",
     "to_cog": "geoxt.writers",
     "to_zarr": "geoxt.writers",
@@ -84,8 +88,10 @@ __all__ = [
     "metrics",
     "models",
     "open_cogs",
+    "open_pack",
     "open_stac",
     "open_vector",
+    "pack",
     "plot",
     "predict",
     "samplers",

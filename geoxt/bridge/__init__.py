@@ -4,6 +4,8 @@ from geoxt.bridge.batch_sampler import WindowBatchSampler
 from geoxt.bridge.collate import collate
 from geoxt.bridge.layer_reader import LayerReader, NodeReader, readers_of
 from geoxt.bridge.loader import Loader, loader
+from geoxt.bridge.pack_dataset import PackDataset, open_pack
+from geoxt.bridge.pack_writer import pack
 from geoxt.bridge.read_batch import Sample, read_batch
 from geoxt.bridge.sample_dataset import SampleDataset
 from geoxt.bridge.statistics import BandStatistics, RunningMoments, statistics
@@ -18,6 +20,7 @@ __all__ = [
     "LayerReader",
     "Loader",
     "NodeReader",
+    "PackDataset",
     "RunningMoments",
     "Sample",
     "SampleDataset",
@@ -26,6 +29,8 @@ __all__ = [
     "WindowStream",
     "collate",
     "loader",
+    "open_pack",
+    "pack",
     "read_batch",
     "readers_of",
     "statistics",

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_
 from geoxt.bridge.batch_sampler import FixedBatchSampler, WindowBatchSampler
 from geoxt.bridge.buffer_pool import BufferPool
 from geoxt.bridge.layer_reader import TensorDtype
-from geoxt.bridge.read_batch import Sample, batch_bytes
+from geoxt.bridge.pack_dataset import PackDataset, is_pack
+from geoxt.bridge.read_batch import Sample
 from geoxt.bridge.shared_memory import FilledSlot, Ring, Slot
 from geoxt.bridge.window_dataset import Transform, WindowDataset
 from geoxt.bridge.xbatcher import ComputedBatches, is_generator, windows_of
@@ -65,7 +66,7 @@ class _BatchDataset(Dataset[Any]):
     def slot_bytes(self, sampler: Any) -> int:
         """Return the bytes of the largest batch, if all windows are as large as the first."""
         windows, size = sampler.windows, sampler.batch_size
-        return batch_bytes(self.samples.nodes, windows[0], size) if len(windows) else 1
+        return self.samples.batch_bytes(windows[0], size) if len(windows) else 1
 
     def _finished_batch(self, windows: Sequence[Window], buffers: BufferPool | Slot | None = None) -> Any:
         return self.finish(self.samples.read(windows, buffers))
@@ -151,12 +152,12 @@ def loader(
     Parameters
     ----------
     data
-        A layer, a Dataset of layers on one grid, or a tree of such Datasets. Every variable with y and x is an entry of
-        the batch.
+        A layer, a Dataset of layers on one grid, a tree of such Datasets, or a pack (`open_pack`). Every variable with
+        y and x is an entry of the batch.
     windows
-        A sampler, or windows of the grid; windows of a tree name their node. Batches keep their order for any number of
-        workers. The selectors of an `xbatcher.BatchGenerator` are read as windows; if they are none, its batches are
-        computed, with the names of its variables as their only entries.
+        A sampler, or windows of the grid; windows of a tree name their node. For a pack, a `PackSampler`. Batches keep
+        their order for any number of workers. The selectors of an `xbatcher.BatchGenerator` are read as windows; if
+        they are none, its batches are computed, with the names of its variables as their only entries.
     batch_size
         Windows in a batch; `None` for the batches of an `xbatcher.BatchGenerator` as it makes them.
     num_workers
@@ -213,7 +214,11 @@ def loader(
     if generated is not None:
         windows = [window for batch in generated for window in batch]
     chosen = windows if isinstance(windows, WindowSequence) else list(windows)
-    samples = WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
+    samples: WindowDataset
+    if is_pack(data):
+        samples = PackDataset(data, chosen, transform=transform, dtype=dtype)
+    else:
+        samples = WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
     sampler: Sampler[list[Window]]
     if batch_size is None:
         sampler = FixedBatchSampler(generated or [])

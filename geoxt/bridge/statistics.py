@@ -110,9 +110,16 @@ class RunningMoments:
         if not len(self.count):
             self.count, self.mean, self._spread = (np.zeros(len(values)) for _ in range(3))
         count = valid.sum(axis=1)
-        filled = np.where(valid, values, 0).astype("float64")
+        invalid = None if count.sum() == valid.size else ~valid
+        filled = values.astype("float64")  # one array, changed in place: new ones cost more than the sums
+        if invalid is not None:
+            filled[invalid] = 0
         mean = filled.sum(axis=1) / np.maximum(count, 1)
-        spread = np.where(valid, (filled - mean[:, None]) ** 2, 0).sum(axis=1)
+        filled -= mean[:, None]
+        filled *= filled
+        if invalid is not None:
+            filled[invalid] = 0
+        spread = filled.sum(axis=1)
         # Merge of two parts: M2 = M2a + M2b + (mean_b - mean_a)² na nb / (na + nb)
         total, step = np.maximum(self.count + count, 1), mean - self.mean
         self._spread += spread + step**2 * self.count * count / total

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from geoxt.bridge.buffer_pool import BufferPool
 from geoxt.bridge.layer_reader import NodeReader, TensorDtype, readers_of
-from geoxt.bridge.read_batch import MapWindows, Sample, read_batch, sample_at
+from geoxt.bridge.read_batch import MapWindows, Sample, batch_bytes, read_batch, sample_at
 from geoxt.bridge.shared_memory import Slot
 from geoxt.errors import GridError
 from geoxt.grid import crs_name
@@ -95,6 +95,10 @@ class WindowDataset(Dataset[Sample]):
         for window in windows:
             self._require_node(window)
         return read_batch(self.nodes, windows, map_reads=self._map_reads(), buffers=buffers or self._buffers)
+
+    def batch_bytes(self, window: Window, count: int) -> int:
+        """Return the bytes of a batch of windows like one, each array rounded up to whole cache lines."""
+        return batch_bytes(self.nodes, window, count)
 
     def kind(self, window: Window) -> Hashable:
         """Return a value that is equal for windows that can share a batch: name, shape and dtype of each layer.

@@ -35,6 +35,7 @@ COMMANDS = {
     },
     "Speed": {
         "bench": "measure how fast windows are read from files",
+        "pack": "store the windows of images and labels, aligned, for training",
         "cache": "show or remove cached blocks of compressed files",
     },
 }
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "predict": _predict,
         "datasets": _datasets,
         "bench": _bench,
+        "pack": _pack,
         "cache": _cache,
     }
     try:
@@ -100,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_datasets(commands)
     _add_bench(commands)
+    _add_pack(commands)
     _add_cache(commands)
     return top
 
@@ -268,6 +271,29 @@ def _add_datasets(commands: Any) -> None:
 
 def _datasets(args: argparse.Namespace) -> None:
     _module("geoxt.cli.datasets").run(args, print, progress=sys.stderr.isatty())
+
+
+def _add_pack(commands: Any) -> None:
+    pack = commands.add_parser(
+        "pack",
+        description="Read windows of an image and labels once, aligned, and store them for training as a Zarr store "
+        "that open_pack opens.",
+    )
+    pack.add_argument("image", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
+    pack.add_argument("--out", required=True, metavar="DIR", help="folder of the pack")
+    pack.add_argument("--labels", metavar="FILE", help="raster of class codes, aligned to the image")
+    pack.add_argument("--product", metavar="NAME", help="known product of the image, such as landsat8")
+    pack.add_argument(
+        "--size", type=int, default=256, metavar="PIXELS", help="height and width of a window (default: %(default)s)"
+    )
+    pack.add_argument("--count", type=int, metavar="N", help="number of random windows (default: a grid of windows)")
+    pack.add_argument("--seed", type=int, default=0, metavar="N", help="seed of random windows (default: %(default)s)")
+    pack.add_argument("--stride", type=int, metavar="PIXELS", help="step of the grid of windows (default: the size)")
+    pack.add_argument("--compress", action="store_true", help="compress samples with zstd: smaller, slower to load")
+
+
+def _pack(args: argparse.Namespace) -> None:
+    print(_module("geoxt.cli.pack").pack_command(args))
 
 
 def _add_cache(commands: Any) -> None:

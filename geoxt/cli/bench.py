@@ -11,12 +11,10 @@ from statistics import median
 import xarray as xr
 from dask.system import CPU_COUNT
 
-from geoxt.alignment import intersection
 from geoxt.bridge import loader
-from geoxt.cli.errors import FILES, replaced_remedy
+from geoxt.cli.image_and_labels import open_image_and_labels
 from geoxt.errors import InputError
 from geoxt.grid import crs_name, grid_of
-from geoxt.layers import open_cogs
 from geoxt.samplers import GridSampler, RandomSampler
 
 Say = Callable[[str], None]
@@ -85,7 +83,7 @@ def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
     """
     _check(job)
     start = time.perf_counter()
-    data = _open(job)
+    data = open_image_and_labels(job.image, job.labels, product=job.product)
     grid = grid_of(data)
     shapes = ", ".join(f"{name} {' x '.join(map(str, layer.shape))} {layer.dtype}" for name, layer in data.items())
     say(f"open      {shapes} in {crs_name(grid.crs)}, {time.perf_counter() - start:.2f} s")
@@ -143,16 +141,6 @@ def _check(job: Bench) -> None:
             value=job.num_workers,
             argument="num_workers",
         )
-
-
-def _open(job: Bench) -> xr.Dataset:
-    with replaced_remedy(f"Pass IMAGE files {FILES}.", flags=("product",)):
-        image = open_cogs(job.image, product=job.product, name="image")
-    if job.labels is None:
-        return xr.Dataset({"image": image})
-    with replaced_remedy(f"Pass {{labels}} {FILES}."):
-        labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="mask")
-    return intersection(image=image, mask=labels, grid="image")
 
 
 def _settings(job: Bench) -> list[Setting]:

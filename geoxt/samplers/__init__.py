@@ -6,6 +6,7 @@ They read no pixels, except for labels to balance, weights, and `min_valid`.
 from geoxt.regions.region import GridRegion, Region
 from geoxt.samplers.constraints import Options
 from geoxt.samplers.grid_sampler import GridSampler
+from geoxt.samplers.pack_sampler import PackSampler
 from geoxt.samplers.points import PointSampler
 from geoxt.samplers.random_sampler import RandomBatchSampler, RandomSampler
 from geoxt.samplers.sequence import Shard, WindowSequence
@@ -17,6 +18,7 @@ __all__ = [
     "GridRegion",
     "GridSampler",
     "Options",
+    "PackSampler",
     "PointSampler",
     "RandomBatchSampler",
     "RandomSampler",

@@ -55,9 +55,12 @@ class FileServer(Loopback):
         if not path.is_relative_to(self._folder) or not path.is_file():
             return Answer(status=404, body=b"not found")
         content = await asyncio.to_thread(path.read_bytes)
-        if request.range is None:
+        if request.suffix is not None:
+            first, last = max(len(content) - request.suffix, 0), None
+        elif request.range is not None:
+            first, last = request.range
+        else:
             return self._whole(request, content)
-        first, last = request.range
         if first >= len(content):
             return Answer(status=416, headers={"content-range": f"bytes */{len(content)}"})
         part = content[first : None if last is None else last + 1]

@@ -36,6 +36,12 @@ class Request:
         first, _, last = text.removeprefix("bytes=").partition("-")
         return int(first), int(last) if last else None
 
+    @property
+    def suffix(self) -> int | None:
+        """Number of requested bytes at the end of the file, or `None`."""
+        text = self.headers.get("range", "")
+        return int(text.removeprefix("bytes=-")) if text.startswith("bytes=-") and "," not in text else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:

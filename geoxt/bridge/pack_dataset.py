@@ -1,0 +1,320 @@
+"""Packs: opened as an xarray Dataset, and read into batches straight from the shards of their Zarr store."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from geoxt.bridge.buffer_pool import BufferPool
+from geoxt.bridge.layer_reader import TensorDtype, stored_dtype
+from geoxt.bridge.pack_writer import FORMAT, VALID
+from geoxt.bridge.read_batch import Sample, geometry
+from geoxt.bridge.shared_memory import ALIGN, Slot
+from geoxt.bridge.window_dataset import Transform, WindowDataset
+from geoxt.errors import GridError, InputError, MissingDependency, ReadError
+from geoxt.samplers import WindowSequence
+from geoxt.samplers.pack_sampler import PACK, pack_description, pack_windows
+from geoxt.types import Array, SomePath
+from geoxt.windows import Window
+
+OPEN_SHARDS = 32
+"""Shards that a process keeps open for each array."""
+ABSENT = 2**64 - 1
+"""Offset of a chunk that a shard does not hold: all its values are the fill value."""
+
+
+def open_pack(path: SomePath, *, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """Open a pack as a lazy Dataset of samples.
+
+    Parameters
+    ----------
+    path
+        Folder or URL of a pack.
+    storage_options
+        Options of fsspec for a URL.
+
+    Returns
+    -------
+    xarray.Dataset
+        For each layer, `<name>` (sample, time, band, y, x) without the dimensions that it lacks, with class codes,
+        names and statistics in `attrs`, and `<name>_valid` (sample, time, y, x). Coordinates: the window and node of
+        each sample, and `<dimension>_of_sample` with its dates. Pass it to `loader` with a `PackSampler`.
+
+    Raises
+    ------
+    MissingDependency
+        If zarr is not installed.
+    ReadError
+        If there is no pack, or one of another version.
+
+    Examples
+    --------
+    >>> import geoxt
+    >>> pack = geoxt.open_pack("train.zarr")  # doctest: +SKIP
+    >>> pack.image.attrs["mean"]  # doctest: +SKIP
+    """
+    try:
+        import zarr  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency("Cannot open a pack without zarr.", remedy="Run: pip install 'geoxt[zarr]'.") from error
+    text = os.fspath(path)
+    options: Any = {} if storage_options is None else {"storage_options": dict(storage_options)}
+    try:
+        ds = xr.open_zarr(text, mask_and_scale=False, consolidated=True, zarr_format=3, **options)
+        description = pack_description(ds)
+    except InputError as error:
+        raise ReadError(
+            f"Cannot open the pack {text!r}: the store is no pack.", remedy="Write one with pack()."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"Cannot open the pack {text!r}: {str(error).rstrip('.')}."
+        raise ReadError(problem, remedy="Pass the folder that pack() wrote.") from error
+    if description.get("format") != FORMAT:
+        problem = f"Cannot open the pack {text!r}: its format is {description.get('format')!r}, not {FORMAT}."
+        raise ReadError(problem, remedy="Write it again with this version of geoxt.")
+    coords = [n for n in ds.data_vars if n in {"row", "col", "height", "width", "node", "steps"}]
+    ds = ds.set_coords([*coords, *(n for n in ds.data_vars if str(n).endswith("_of_sample"))])
+    bands = {f"{n}_band": ds[n].attrs.pop("bands") for n in ds.data_vars if "bands" in ds[n].attrs}
+    ds = ds.assign_coords({dim: names for dim, names in bands.items() if dim in ds.dims})
+    names = {str(n): ds[n].data.name for n in ds.data_vars}
+    ds.attrs |= {"path": text, "storage_options": json.dumps(storage_options), "arrays": names}
+    return ds
+
+
+def is_pack(data: Any) -> TypeGuard[xr.Dataset]:
+    """Return whether data are a pack."""
+    return isinstance(data, xr.Dataset) and PACK in data.attrs
+
+
+class PackDataset(WindowDataset):
+    """A map-style torch dataset of the samples of a pack.
+
+    Parameters
+    ----------
+    pack
+        Dataset of `open_pack`.
+    windows
+        A `PackSampler`, or windows of the pack's samples.
+    transform, dtype, threads
+        As for `WindowDataset`; `threads` is not used, since samples are read without decoding.
+
+    Raises
+    ------
+    InputError
+        If a variable was changed after the pack was opened.
+    GridError
+        If the windows are not those of the pack.
+    """
+
+    def __init__(
+        self,
+        pack: xr.Dataset,
+        windows: WindowSequence | Sequence[Window],
+        *,
+        transform: Transform | None = None,
+        dtype: TensorDtype = "float32",
+        threads: int | None = None,
+    ) -> None:
+        self.windows, self.transform, self.threads = windows, transform, threads
+        self._pool, self._buffers = None, BufferPool()
+        description = pack_description(pack)
+        self._path, options = str(pack.attrs["path"]), json.loads(pack.attrs["storage_options"])
+        whole = open_pack(self._path, storage_options=options)
+        for name, variable in pack.data_vars.items():
+            selected = whole[str(name)].isel(sample=_samples_of(pack, whole))
+            if variable.data.name not in {whole[str(name)].data.name, selected.data.name}:
+                raise InputError(
+                    f"Cannot load {name!r} from the pack: it was changed after it was opened.",
+                    remedy="Pass a {transform} that changes batches. Or load the Dataset itself with torch.",
+                    argument="transform",
+                )
+        self._layers = {n: f for n, f in description["layers"].items() if n in pack.data_vars}
+        stored = pack_windows(whole)
+        self._grids: dict[str, GeoBox] = dict(stored.grids)
+        self._position = {window: index for index, window in enumerate(stored)}
+        self._arrays = {
+            key: _StoredArray(self._path, key, whole[key].shape, whole[key].dtype, options)
+            for name in self._layers
+            for key in (name, name + VALID)
+        }
+        self._dtypes = {
+            n: _tensor_dtype(f["categorical"], self._arrays[n].dtype, dtype) for n, f in self._layers.items()
+        }
+        self._dates = {
+            f["time_dim"]: whole[f"{f['time_dim']}_of_sample"].values.astype("datetime64[ns]").astype("int64")
+            for f in self._layers.values()
+            if f["time_dim"]
+        }
+
+    def kind(self, window: Window) -> Hashable:
+        """Return one value for all windows: the samples of a pack have one shape."""
+        self._require(window)
+        return 0
+
+    def read(self, indices: Sequence[int | Window], buffers: BufferPool | Slot | None = None) -> Sample:
+        """Return one batch before any transform."""
+        windows = [self._window(index) for index in indices]
+        for window in windows:
+            self._require(window)
+        rows = [self._position[window] for window in windows]
+        buffers = buffers or self._buffers
+        batch: Sample = {}
+        for name in self._layers:
+            for key, dtype in ((name, self._dtypes[name]), (name + VALID, np.dtype(bool))):
+                values = buffers.array((len(rows), *self._arrays[key].shape[1:]), dtype)
+                self._arrays[key].read(rows, values)
+                batch[key] = torch.from_numpy(values)
+        for dim, dates in self._dates.items():
+            batch[dim] = torch.from_numpy(dates[rows])
+            batch[dim + VALID] = torch.ones(batch[dim].shape, dtype=torch.bool)
+        return batch | geometry(self._grids, windows)
+
+    def batch_bytes(self, window: Window, count: int) -> int:  # noqa: ARG002 (all windows are alike)
+        """Return the bytes of values and valid masks of a batch, each array rounded up to whole cache lines."""
+        sizes = [count * prod(self._arrays[name].shape[1:]) * dtype.itemsize for name, dtype in self._dtypes.items()]
+        sizes += [count * prod(self._arrays[name + VALID].shape[1:]) for name in self._layers]
+        return sum(-(-size // ALIGN) * ALIGN for size in sizes)
+
+    def _require(self, window: Window) -> None:
+        if window not in self._position:
+            raise GridError(f"Cannot read {window}: the pack has no such sample.",
+                            remedy="Pass a PackSampler of this pack.")  # fmt: skip
+
+
+def _samples_of(pack: xr.Dataset, whole: xr.Dataset) -> Any:
+    """Return the positions in the whole pack of a pack's samples, as a slice if they follow each other."""
+    position = {window: index for index, window in enumerate(pack_windows(whole))}
+    index = np.array([position.get(window, -1) for window in pack_windows(pack)])
+    if len(index) and (np.diff(index) == 1).all():
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index
+
+
+def _tensor_dtype(categorical: bool, dtype: np.dtype[Any], wanted: TensorDtype) -> np.dtype[Any]:  # noqa: FBT001
+    return np.dtype("int64" if categorical else stored_dtype(dtype) if wanted == "stored" else "float32")
+
+
+class _StoredArray:
+    """An array of a pack, read sample by sample: straight from local shards without compression, else by zarr.
+
+    A shard ends with its index: offset and length of each chunk as uint64, and a CRC-32C of 4 bytes (Zarr's
+    sharding_indexed codec, version 1).
+    """
+
+    def __init__(self, path: str, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], options: Any) -> None:
+        self.path, self.key, self.shape, self.dtype, self.options = path, key, shape, dtype, options
+        folder = Path(path) / key
+        self.samples = 0
+        """Samples of a shard, 0 if zarr reads."""
+        if (folder / "zarr.json").is_file() and sys.byteorder == "little" and hasattr(os, "preadv"):
+            self.samples, self.fill = _plain_shards(json.loads((folder / "zarr.json").read_text()))
+        self._size = prod(shape[1:]) * dtype.itemsize
+        self._shards: OrderedDict[int, tuple[int, Array] | None] = OrderedDict()
+        self._array: Any = None
+        self._pid = os.getpid()
+
+    def read(self, rows: Sequence[int], out: Array) -> None:
+        """Read samples into an array (sample, …), cast to its data type."""
+        if not self.samples:
+            self._read_by_zarr(rows, out)
+            return
+        if self._pid != os.getpid():  # descriptors belong to the process that opened them
+            self._pid, self._shards = os.getpid(), OrderedDict()
+        direct = out.dtype == self.dtype
+        buffer = None if direct else np.empty(self.shape[1:], self.dtype)
+        for position, row in enumerate(rows):
+            shard = self._shard(row // self.samples)
+            offset = ABSENT if shard is None else int(shard[1][row % self.samples])
+            if shard is None or offset == ABSENT:
+                out[position] = self.fill
+                continue
+            target = out[position] if buffer is None else buffer
+            if os.preadv(shard[0], [target.reshape(-1).view("uint8").data], offset) != self._size:
+                raise ReadError(f"Cannot read sample {row} of {self.key!r} in {self.path}: the file is truncated.",
+                                remedy="Write the pack again.")  # fmt: skip
+            if buffer is not None:
+                out[position] = buffer
+
+    def _shard(self, number: int) -> tuple[int, Array] | None:
+        """Return the descriptor and the offsets of chunks of a shard; `None` if it holds nothing but fill values."""
+        if number in self._shards:
+            self._shards.move_to_end(number)
+            return self._shards[number]
+        path = Path(self.path, self.key, "c", str(number), *["0"] * (len(self.shape) - 1))
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._shards[number] = None
+            return None
+        except OSError as error:
+            raise ReadError(f"Cannot read {path}: {error.strerror}.", remedy="Check the pack's files.") from error
+        length = 16 * self.samples + 4
+        size = os.fstat(descriptor).st_size
+        data = os.pread(descriptor, length, max(size - length, 0))
+        if len(data) != length:
+            os.close(descriptor)
+            raise ReadError(f"Cannot read {path}: the file is truncated.", remedy="Write the pack again.")
+        index = np.frombuffer(data[:-4], "<u8").reshape(-1, 2)
+        held = index[:, 0] != ABSENT
+        if ((index[held, 1] != self._size) | (index[held, 0] + index[held, 1] > size)).any():
+            os.close(descriptor)
+            raise ReadError(f"Cannot read {path}: its index is damaged.", remedy="Write the pack again.")
+        self._shards[number] = descriptor, index[:, 0]
+        if len(self._shards) > OPEN_SHARDS:
+            _, oldest = self._shards.popitem(last=False)
+            if oldest is not None:
+                os.close(oldest[0])
+        return self._shards[number]
+
+    def _read_by_zarr(self, rows: Sequence[int], out: Array) -> None:
+        import zarr
+
+        try:
+            if self._array is None or self._pid != os.getpid():
+                options = {} if self.options is None else {"storage_options": self.options}
+                self._pid = os.getpid()
+                self._array = zarr.open_group(self.path, mode="r", **options)[self.key]
+            order = np.argsort(rows, kind="stable")
+            distinct, inverse = np.unique(np.asarray(rows)[order], return_inverse=True)
+            values = self._array.oindex[distinct]
+            out[order] = values[inverse]
+        except (OSError, ValueError, KeyError) as error:
+            raise ReadError(f"Cannot read {self.key!r} of the pack {self.path}: {error}.",
+                            remedy="Check that the pack is complete.") from error  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave descriptors and the open array behind."""
+        return self.__dict__ | {"_shards": OrderedDict(), "_array": None, "_pid": 0}
+
+    def __del__(self) -> None:
+        for shard in getattr(self, "_shards", {}).values() if getattr(self, "_pid", 0) == os.getpid() else ():
+            if shard is not None:
+                os.close(shard[0])
+
+
+def _plain_shards(metadata: Mapping[str, Any]) -> tuple[int, Any]:
+    """Return the samples of a shard and the fill value, (0, None) if chunks are compressed or not one sample each."""
+    codecs = metadata["codecs"]
+    if len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
+        return 0, None
+    sharding = codecs[0]["configuration"]
+    shard = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    index = [codec["name"] for codec in sharding["index_codecs"]]
+    inner = sharding["codecs"]
+    little = all(codec.get("configuration", {}).get("endian", "little") == "little" for codec in inner)
+    one = sharding["chunk_shape"] == [1, *metadata["shape"][1:]] and shard[1:] == metadata["shape"][1:]
+    plain = [codec["name"] for codec in inner] == ["bytes"] and little and index == ["bytes", "crc32c"]
+    if not (plain and one and sharding.get("index_location", "end") == "end"):
+        return 0, None
+    return int(shard[0]), metadata["fill_value"]

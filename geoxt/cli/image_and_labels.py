@@ -1,0 +1,22 @@
+"""The image and labels that commands take as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import xarray as xr
+
+from geoxt.alignment import intersection
+from geoxt.cli.errors import FILES, replaced_remedy
+from geoxt.layers import open_cogs
+
+
+def open_image_and_labels(image: Sequence[str], labels: str | None, *, product: str | None) -> xr.Dataset:
+    """Return the image as layer "image" and, if given, the labels aligned to it as layer "mask"."""
+    with replaced_remedy(f"Pass IMAGE files {FILES}.", flags=("product",)):
+        layer = open_cogs(image, product=product, name="image")
+    if labels is None:
+        return xr.Dataset({"image": layer})
+    with replaced_remedy(f"Pass {{labels}} {FILES}."):
+        codes = open_cogs(labels, categorical=True, resampling="nearest", name="mask")
+    return intersection(image=layer, mask=codes, grid="image")
