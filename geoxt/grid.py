@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -125,7 +125,25 @@ def grid_of(layer: xr.DataArray | xr.Dataset | GeoBox) -> GeoBox:
     if grid.crs is None:
         problem = f"Cannot georeference {name!r}: it has no CRS."
         raise CRSError(problem, remedy="Assign one, such as layer.odc.assign_crs('EPSG:32615').")
-    return GeoBox(grid.shape, grid.affine, parse_crs(grid.crs))
+    return GeoBox(grid.shape, _affine_of(layer, grid), parse_crs(grid.crs))
+
+
+def _affine_of(layer: xr.DataArray | xr.Dataset, grid: GeoBox) -> Affine:
+    """Return the affine of a layer's grid.
+
+    The coordinates of a rotated grid are pixel numbers, for a grid in `GeoTransform`; of one row or column, odc-geo
+    takes their step from that transform instead of 1.
+    """
+    if min(grid.shape) > 1 or any(layer[dim].attrs.get("units") != "pixel" for dim in ("y", "x")):
+        return grid.affine
+    texts = (coord.attrs.get("GeoTransform") for coord in layer.coords.values() if coord.ndim == 0)
+    text = next((text for text in texts if text is not None), None)
+    if text is None:
+        return grid.affine
+    y, x = (layer[dim].to_numpy().astype("float64") for dim in ("y", "x"))
+    steps = [float(values[1] - values[0]) if len(values) > 1 else 1.0 for values in (x, y)]
+    first = Affine.translation(x[0] - steps[0] / 2, y[0] - steps[1] / 2)
+    return Affine.from_gdal(*map(float, text.split())) @ first @ Affine.scale(*steps)
 
 
 def with_yx_dims(data: T) -> T:
@@ -199,6 +217,51 @@ def pixel_offset(grid: GeoBox, base: GeoBox) -> tuple[int, int] | None:
     if np.abs(corners - expected).max() > COINCIDE:
         return None
     return int(row), int(col)
+
+
+SAME = 1e-6
+"""Pixels: distance below which the corners of two grids are the same, as their transforms differ by rounding only."""
+
+
+def same_grids(grids: Iterable[GeoBox]) -> list[GeoBox]:
+    """Return for each grid the first one that is the same but for rounding: all corners within `SAME` of a pixel."""
+    result: list[GeoBox] = []
+    bins: dict[tuple[Any, ...], list[GeoBox]] = {}
+    for grid in grids:
+        keys = _bins(grid)
+        near = (other for key in keys for other in bins.get(key, ()))
+        match = next((other for other in near if _distance(grid, other) < SAME), grid)
+        if match is grid:
+            bins.setdefault(keys[0], []).append(grid)
+        result.append(match)
+    return result
+
+
+def shifted_pair(grids: Sequence[GeoBox]) -> tuple[GeoBox, GeoBox] | None:
+    """Return two grids of one shape that are less than a pixel apart, but not the same; `None` if there are none."""
+    bins: dict[tuple[Any, ...], list[GeoBox]] = {}
+    for grid in grids:
+        for key in _bins(grid, 1):
+            for other in bins.get(key, ()):
+                if SAME <= _distance(grid, other) < 1 - SAME:
+                    return other, grid
+        bins.setdefault(_bins(grid)[0], []).append(grid)
+    return None
+
+
+def _bins(grid: GeoBox, reach: float = 2 * SAME) -> list[tuple[Any, ...]]:
+    """Return keys of grids whose origins are within `reach` pixels of a grid's; the first is that of the grid."""
+    a = grid.affine
+    col, row = a.c / (abs(a.a) + abs(a.b)), a.f / (abs(a.d) + abs(a.e))
+    cols, rows = (dict.fromkeys(round(n + shift) for shift in (0, -reach, reach)) for n in (col, row))
+    return [(*grid.shape, id(grid.crs.proj) if grid.crs else None, i, j) for j in rows for i in cols]
+
+
+def _distance(grid: GeoBox, other: GeoBox) -> float:
+    """Return the largest distance between corners of grids of one CRS and shape, in pixels."""
+    corners = np.array([(0, 0), (0, grid.shape[0]), (grid.shape[1], 0)], "float64")
+    pixels = ~other.affine @ grid.affine
+    return float(np.abs([np.array(pixels @ tuple(c)) - c for c in corners]).max())
 
 
 def require_one_crs(crs: Iterable[tuple[str, CRS]]) -> CRS:

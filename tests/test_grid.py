@@ -45,6 +45,16 @@ def test_grid_of_a_slice_equals_the_window_grid(grid, data):
     assert grids.pixel_offset(expected, grid) == (row, col)
 
 
+@given(strategies.grids(), st.data())
+def test_grid_of_any_window_of_a_rotated_layer_is_exact(grid, data):
+    layer, (rows, cols) = make_layer(grid), grid.shape
+    row, col = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
+    height = data.draw(st.sampled_from([1, rows - row]))
+    width = data.draw(st.sampled_from([1, cols - col]))
+    part = layer.isel(y=slice(row, row + height), x=slice(col, col + width))
+    assert close(grids.grid_of(part), grids.window_grid(grid, Window(row, col, height, width)))
+
+
 def test_strided_layer_has_a_coarser_grid():
     coarse = grids.grid_of(make_layer(make_grid((8, 8), resolution=30)).isel(y=slice(None, None, 2)))
     assert (coarse.affine.a, coarse.affine.e) == (30, -60)

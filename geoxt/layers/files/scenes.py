@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
 from geoxt.footprints import overlap
+from geoxt.grid import same_grids, shifted_pair
 from geoxt.layers.assemble import LayerMetadata, representable
 from geoxt.layers.files.product_scenes import asset_of, with_classes
 from geoxt.layers.products import Product, resolve_bands
@@ -20,17 +21,24 @@ from geoxt.pixels.reader import Header
 from geoxt.source import Scene
 
 
-def grid_scenes(headers: Sequence[Header], *, categorical: bool | None) -> tuple[list[Scene], LayerMetadata]:
-    """Build scenes from files of no known product: files on one grid are the bands of one scene."""
+def grid_scenes(
+    headers: Sequence[Header], *, categorical: bool | None, first_wins: bool = False
+) -> tuple[list[Scene], LayerMetadata]:
+    """Build scenes from files of no known product: files on one grid (but for rounding) are the bands of one scene."""
     by_grid: dict[GeoBox, list[Header]] = {}
-    for header in headers:
-        by_grid.setdefault(header.grid, []).append(header)
+    for header, grid in zip(headers, same_grids(header.grid for header in headers), strict=True):
+        by_grid.setdefault(grid, []).append(header if header.grid is grid else replace(header, grid=grid))
     counts = {sum(_band_count(header) for header in group): group[0].href for group in by_grid.values()}
     if len(counts) > 1:
         (m, a), (n, b), *_ = counts.items()
         problem = f"Cannot tell bands from scenes: {m} bands share the grid of {a!r}, {n} that of {b!r}."
         raise InputError(problem, remedy="Pass files of one grid. Or pass {product}.")
     _require_one_size(by_grid)
+    if first_wins and (pair := shifted_pair(list(by_grid))) is not None:
+        a, b = (by_grid[grid][0].href for grid in pair)
+        problem = f"Cannot tell bands from scenes: {a!r} and {b!r} overlap, and are shifted by less than a pixel."
+        remedy = "Open them separately; join bands by intersection(a=…, b=…), scenes by union(a, b)."
+        raise InputError(problem, remedy=remedy)
     first = next(iter(by_grid.values()))
     names = _band_names(first)
     scenes = [

@@ -6,6 +6,8 @@ import pytest
 import rasterio
 import shapely
 import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError, GridError, InputError, OverlapError, ReadError
 from geoxt.grid import full_window, grid_of, parse_crs, pixel_offset, transformer
@@ -285,3 +287,25 @@ def test_bands_accepts_one_name(write):
 def test_invalid_errors_argument_raises(write):
     with pytest.raises(InputError, match="read errors by 'x'.*errors='raise' or 'nodata'"):
         open_cogs(write(distinct((60, 70)), GRID), errors="x")
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32615"])
+def test_bands_whose_grids_differ_by_rounding_are_one_scene(write, crs):
+    size, left, top = (8.983152841195215e-05, -0.78, 38.1) if crs == "EPSG:4326" else (10 / 3, 5e5 + 1 / 3, 4e6 + 2 / 3)
+    grids = [
+        GeoBox((60, 70), Affine(size * (1 + d), 0, left + d * size, 0, -size * (1 - d), top), crs)
+        for d in (0, 4e-16, -3e-9, 5e-9)
+    ]
+    paths = [write(np.full((60, 70), n + 1, "uint16"), grid, name=f"b{n}.tif") for n, grid in enumerate(grids)]
+    layer = open_cogs(paths)
+    assert layer.values[:, 5, 5].tolist() == [1, 2, 3, 4]
+    view = view_of(layer)
+    assert len(view.source._asset_groups(0, (0, 1, 2, 3))) == 1  # read together
+
+
+def test_files_shifted_by_part_of_a_pixel_are_no_mosaic(write):
+    grids = GRID, GeoBox(GRID.shape, GRID.affine @ Affine.translation(0.5, 0), GRID.crs)
+    paths = [write(np.full((60, 70), n + 1, "uint16"), grid, name=f"b{n}.tif") for n, grid in enumerate(grids)]
+    with pytest.raises(InputError, match="b0.* and .*b1.* shifted by less than a pixel.*intersection"):
+        open_cogs(paths)
+    assert open_cogs(paths, composite="mean", grid=GRID).values[0, 5, 5] == 2  # 1.5, rounded
