@@ -25,7 +25,7 @@ from clock import warm
 from report import RESULTS, write
 from samplers_report import draw, pages
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 MIXES = ("0:2", "2:1")
 PEER_MIXES = ("0", "2")
 """Workers:threads of geoxt, and workers of TorchGeo; the better median counts."""
@@ -60,8 +60,8 @@ def measure_once(args: argparse.Namespace, rates: Rates) -> None:
 
 def grids(args: argparse.Namespace, rates: Rates) -> None:
     """Measure both libraries on both grids."""
-    geoxt_command = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count)]
-    torchgeo_command = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
+    geoxt_command = [sys.executable, str(FOLDER / "geoxt_rates.py"), args.data, "--count", str(args.count)]
+    torchgeo_command = [args.peer, str(FOLDER / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
     for into in ("cdl", "landsat"):
         run([*geoxt_command, "--into", into, "--mix", *MIXES], ("geoxt", "main", into), rates)
         long = [*torchgeo_command, "--into", into, "--mix", *args.peer_mix, "--count", str(args.count)]
@@ -70,9 +70,9 @@ def grids(args: argparse.Namespace, rates: Rates) -> None:
 
 def files(args: argparse.Namespace, rates: Rates) -> None:
     """Measure aligned files, plain rasterio reads, and files reopened for each read."""
-    geoxt_command = [sys.executable, str(HERE / "geoxt_rates.py"), args.data, "--count", str(args.count)]
-    torchgeo_command = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
-    bare = [sys.executable, str(HERE / "bare_rates.py"), args.data, "--count", str(args.count)]
+    geoxt_command = [sys.executable, str(FOLDER / "geoxt_rates.py"), args.data, "--count", str(args.count)]
+    torchgeo_command = [args.peer, str(FOLDER / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
+    bare = [sys.executable, str(FOLDER / "bare_rates.py"), args.data, "--count", str(args.count)]
     run(bare, ("rasterio", "files", "aligned"), rates)
     for into in ("aligned", "memory"):
         run([*geoxt_command, "--into", into, "--mix", *MIXES], ("geoxt", "files", into), rates)
@@ -87,7 +87,7 @@ def sizes(args: argparse.Namespace, rates: Rates) -> None:
     batch_sizes = [str(size) for size in args.sizes]
     geoxt_command = [
         sys.executable,
-        str(HERE / "geoxt_rates.py"),
+        str(FOLDER / "geoxt_rates.py"),
         args.data,
         "--count",
         str(args.count),
@@ -95,7 +95,7 @@ def sizes(args: argparse.Namespace, rates: Rates) -> None:
         "0:2",
         "2:1",
     ]
-    torchgeo_command = [args.peer, str(HERE / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
+    torchgeo_command = [args.peer, str(FOLDER / "torchgeo_rates.py"), args.data, "--count", str(args.peer_count)]
     run([*geoxt_command, "--batch", *batch_sizes], ("geoxt", "sizes", "cdl"), rates)
     run([*torchgeo_command, "--batch", *batch_sizes], ("torchgeo", "sizes", "cdl"), rates)
 

@@ -309,9 +309,11 @@ def _key(legend: Legend | None, width: float) -> _Key:
         return _Key(columns=1, points=_LETTERS[0], width=width, height=0)
     count, longest = len(legend.names), max(map(len, legend.names))
     points = _LETTERS[count > _MANY]
-    one = points / 72 * (5 + 0.62 * longest)  # swatch and gaps of 5 em; a letter is 0.62 em wide
-    rows = -(-count // max(int(width / one), 1))
-    return _Key(columns=-(-count // rows), points=points, width=max(width, one), height=0.3 + 1.7 * rows * points / 72)
+    entry_width = points / 72 * (5 + 0.62 * longest)  # swatch and gaps of 5 em; a letter is 0.62 em wide
+    rows = -(-count // max(int(width / entry_width), 1))
+    return _Key(
+        columns=-(-count // rows), points=points, width=max(width, entry_width), height=0.3 + 1.7 * rows * points / 72
+    )
 
 
 def _legend(figure: Figure, legend: Legend, key: _Key) -> None:

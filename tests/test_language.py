@@ -1,4 +1,4 @@
-"""Docstrings, errors, warnings and help texts are plain technical English, without the idioms below."""
+"""Docstrings, errors, warnings, help texts, names and documentation pages are plain technical English."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import geoxt
 from geoxt.cli import parser
 
 PACKAGE = Path(geoxt.__file__).parent
+ROOT = Path(__file__).parents[1]
 IDIOMS = {
     # relative clauses without a noun
     r"\b(of|by|from|to|in|with|than|on|for|as|is|are|over) what\b": "name the object: 'the values', 'the files'",
@@ -39,6 +40,13 @@ IDIOMS = {
     r"\b(is|are|was|were) (asked|wanted|known|kept|put) (of|for|from|by|to|with)\b": "write 'requested', 'stored'",
 }
 """Idioms, and what to write instead."""
+VAGUE_NAMES = {
+    "asked", "found", "given", "here", "kept", "mine", "one", "own", "place", "places", "rest", "said", "says", "seen",
+    "some", "thing", "things", "told", "wanted",
+}  # fmt: skip
+"""Names of variables, arguments, functions and classes that denote no object of the domain."""
+NAMED_PARTS = ["geoxt", "benchmarks"]
+"""Folders and files whose names are checked."""
 
 
 def literal_text(node: ast.expr) -> str:
@@ -81,6 +89,20 @@ def messages(tree: ast.Module):
         yield from ((expression.lineno, text) for expression in expressions if (text := literal_text(expression)))
 
 
+def bound_names(tree: ast.Module):
+    """Yield the line number and the name of every variable, argument, function, class and import alias."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+            case ast.alias(asname=str(name)) | ast.ExceptHandler(name=str(name)):
+                yield node.lineno, name
+            case _:
+                pass
+
+
 def idioms_of(text: str) -> list[str]:
     """Return the idioms in a text, but for its quoted parts."""
     unquoted = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "x", text)
@@ -107,6 +129,18 @@ FOLDERS = sorted({"/".join(path.relative_to(PACKAGE.parent).parts[:2]) for path 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_docstrings_and_messages_avoid_idioms(folder):
     assert not FAULTS.get(folder), "\n".join(FAULTS[folder])
+
+
+@pytest.mark.parametrize("part", NAMED_PARTS)
+def test_names_are_nouns_of_the_domain(part):
+    path = ROOT / part
+    names = [
+        f"{file.relative_to(ROOT)}:{line}: {name}"
+        for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))
+        for line, name in bound_names(ast.parse(file.read_text()))
+        if name.strip("_").lower() in VAGUE_NAMES
+    ]
+    assert names == []
 
 
 def test_help_texts_avoid_idioms():

@@ -164,7 +164,7 @@ def statistics(
     Vitter 1985, https://doi.org/10.1145/3147.3165 (random sample of a stream)
     """
     layers = layers_of(layer)
-    views = {node: view_of(one) for node, one in layers.items()}
+    views = {node: view_of(node_layer) for node, node_layer in layers.items()}
     counts = {node: view.shape[1] for node, view in views.items()}
     if len(set(counts.values())) > 1:
         raise InputError(

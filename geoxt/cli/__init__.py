@@ -339,9 +339,9 @@ def _add_bench(commands: Any) -> None:
 
 def _bench(args: argparse.Namespace) -> None:
     bench = _module("geoxt.cli.bench")
-    given = {name: value for name, value in vars(args).items() if name in bench.Bench.__dataclass_fields__}
-    given |= {"image": tuple(args.image), "num_workers": tuple(args.num_workers) if args.num_workers else None}
-    job = bench.Bench(**given)
+    options = {name: value for name, value in vars(args).items() if name in bench.Bench.__dataclass_fields__}
+    options |= {"image": tuple(args.image), "num_workers": tuple(args.num_workers) if args.num_workers else None}
+    job = bench.Bench(**options)
     print(bench.describe(job, bench.run(job, say=lambda line: print(line, flush=True))))
 
 

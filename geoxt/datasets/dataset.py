@@ -235,8 +235,10 @@ def _select_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Rea
         warnings.warn(
             f"{msg}made from the samples on disk, and differ from those of the release.", DatasetWarning, stacklevel=3
         )
-    places = footprints(spec, root, entries) if isinstance(spec.splits, RandomSplit) and spec.splits.block else None
-    splits = assign(spec, entries, places=places)
+    image_footprints = (
+        footprints(spec, root, entries) if isinstance(spec.splits, RandomSplit) and spec.splits.block else None
+    )
+    splits = assign(spec, entries, footprints=image_footprints)
     if split not in splits:
         raise _empty_split(spec, root, split, splits)
     if isinstance(spec.splits, RandomSplit) and spec.splits.instances:

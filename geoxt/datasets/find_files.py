@@ -19,7 +19,7 @@ Slot = tuple[Value | None, Value | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class AssetFiles:
     """The files of an asset."""
 
     names: tuple[str, ...]
@@ -28,14 +28,14 @@ class Found:
     """Paths below the root by time and band, per sample; `None` if the template determines them."""
 
 
-def find_asset(asset: Asset, root: Path, listed: Callable[[str], None]) -> Found:
+def find_asset(asset: Asset, root: Path, listed: Callable[[str], None]) -> AssetFiles:
     """Return the files of an asset; folders whose file names are determined by their path are not listed."""
     folder = folder_of(asset)
     if folder is not None:
         rows: dict[Key, dict[Slot, str] | None] = {
             tuple(fields[name] for name in asset.names): None for _, fields in folder.below(root, listed=listed)
         }
-        return Found(names=asset.names, rows=rows)
+        return AssetFiles(names=asset.names, rows=rows)
     files: dict[Key, dict[Slot, str] | None] = {}
     for template in asset.templates:
         for path, fields in template.below(root, listed=listed):
@@ -45,15 +45,15 @@ def find_asset(asset: Asset, root: Path, listed: Callable[[str], None]) -> Found
             slots.setdefault((fields.get("time"), fields.get("band")), path)
     if isinstance(asset, HDF5Array):
         return _by_row(asset, root, files)
-    return Found(names=asset.names, rows=files)
+    return AssetFiles(names=asset.names, rows=files)
 
 
-def _by_row(asset: HDF5Array, root: Path, files: dict[Key, dict[Slot, str] | None]) -> Found:
+def _by_row(asset: HDF5Array, root: Path, files: dict[Key, dict[Slot, str] | None]) -> AssetFiles:
     rows: dict[Key, dict[Slot, str] | None] = {}
     for key, slots in files.items():
         path = next(iter((slots or {}).values()))
         rows |= dict.fromkeys(((*key, row) for row in range(rows_of(root / path, asset.key))), slots)
-    return Found(names=(*asset.names, "row"), rows=rows)
+    return AssetFiles(names=(*asset.names, "row"), rows=rows)
 
 
 def is_shared(asset: Asset) -> bool:

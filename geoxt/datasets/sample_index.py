@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from geoxt.datasets.assets import Asset, Raster
 from geoxt.datasets.entries import Entry, name_of
-from geoxt.datasets.find_files import Found, find_asset, is_shared
+from geoxt.datasets.find_files import AssetFiles, find_asset, is_shared
 from geoxt.datasets.spec import FieldSplit, ListSplit, Spec
 from geoxt.datasets.splits import read_lists
 from geoxt.errors import ReadError
@@ -81,12 +81,12 @@ def _absent_values(entries: Sequence[Entry], splits: FieldSplit) -> list[str]:
     return [name_of({splits.field: v}) for values in splits.values.values() for v in values if v not in existing]
 
 
-def _join_asset(entries: list[Entry], key: str, asset: Asset, found: Found) -> tuple[list[Entry], list[str]]:
+def _join_asset(entries: list[Entry], key: str, asset: Asset, asset_files: AssetFiles) -> tuple[list[Entry], list[str]]:
     """Return the entries with the files of an asset, and descriptions of missing files."""
-    shared = tuple(name for name in found.names if any(name in entry.fields for entry in entries))
+    shared = tuple(name for name in asset_files.names if any(name in entry.fields for entry in entries))
     by_shared: dict[tuple[Value, ...], tuple[Fields, Any]] = {}
-    for row, slots in found.rows.items() if shared or not found.names else ():
-        fields = dict(zip(found.names, row, strict=True))
+    for row, slots in asset_files.rows.items() if shared or not asset_files.names else ():
+        fields = dict(zip(asset_files.names, row, strict=True))
         first = by_shared.setdefault(tuple(fields[name] for name in shared), (fields, slots))
         if first[0] != fields:
             msg = f"Cannot join {key}: {name_of(first[0])} and {name_of(fields)} may both belong to one sample."

@@ -33,7 +33,7 @@ def read_lists(lists: ListSplit, root: Path) -> Iterator[tuple[str | None, Field
             yield (lists.names.get(split, split) if split else None), fields
 
 
-def assign(spec: Spec, entries: Sequence[Entry], *, places: Array | None = None) -> list[str | None]:
+def assign(spec: Spec, entries: Sequence[Entry], *, footprints: Array | None = None) -> list[str | None]:
     """Return the split of each sample, or `None` for a sample of no split.
 
     Parameters
@@ -42,7 +42,7 @@ def assign(spec: Spec, entries: Sequence[Entry], *, places: Array | None = None)
         The dataset.
     entries
         All samples.
-    places
+    footprints
         Image outlines (sample,), in metres; needed for random splits by blocks.
     """
     match spec.splits:
@@ -59,7 +59,7 @@ def assign(spec: Spec, entries: Sequence[Entry], *, places: Array | None = None)
         case SequentialSplit(fractions=fractions):
             return _in_order(fractions, len(entries))
         case RandomSplit() as rule:
-            return _random(rule, entries, places, spec.window)
+            return _random(rule, entries, footprints, spec.window)
         case _:
             raise AssertionError(spec.splits)
 
@@ -70,14 +70,16 @@ def _in_order(fractions: Mapping[str, float], count: int) -> list[str | None]:
     return [name for name, start, end in zip(fractions, ends, ends[1:], strict=False) for _ in range(start, end)]
 
 
-def _random(rule: RandomSplit, entries: Sequence[Entry], places: Array | None, window: int | None) -> list[str | None]:
+def _random(
+    rule: RandomSplit, entries: Sequence[Entry], footprints: Array | None, window: int | None
+) -> list[str | None]:
     """Return the split of each sample: groups in the order of a hash of their names, divided by the fractions."""
     if abs(sum(rule.fractions.values()) - 1) > 1e-9 or min(rule.fractions.values()) < 0:
         msg = f"Cannot split by {dict(rule.fractions)}: the fractions are negative or sum to "
         raise InputError(
             f"{msg}{sum(rule.fractions.values())} instead of 1.", remedy="Pass {fractions} of 0 to 1 that sum to 1."
         )
-    groups = _groups(rule, entries, places, window)
+    groups = _groups(rule, entries, footprints, window)
     # A group by label lies in one stratum; other groups may have samples of several labels, and are not stratified.
     stratified = (not rule.group or "label" in rule.group) and rule.block is None and window is None
     strata: dict[Value | None, dict[str, bytes]] = {}
@@ -90,13 +92,13 @@ def _random(rule: RandomSplit, entries: Sequence[Entry], places: Array | None, w
         for rank, group in enumerate(order):
             split_of[stratum, group] = _split_at(rule.fractions, (rank + 0.5) / len(order))
     splits = [split_of[e.fields.get("label") if stratified else None, g] for g, e in zip(groups, entries, strict=True)]
-    return list(splits) if places is None else _without_overlap(splits, places, list(rule.fractions))
+    return list(splits) if footprints is None else _without_overlap(splits, footprints, list(rule.fractions))
 
 
-def _groups(rule: RandomSplit, entries: Sequence[Entry], places: Array | None, window: int | None) -> list[str]:
+def _groups(rule: RandomSplit, entries: Sequence[Entry], footprints: Array | None, window: int | None) -> list[str]:
     """Return the group of each sample: its block, its group fields, or all its fields."""
-    if rule.block is not None and places is not None:
-        centers = shapely.get_coordinates(shapely.centroid(places)) // rule.block
+    if rule.block is not None and footprints is not None:
+        centers = shapely.get_coordinates(shapely.centroid(footprints)) // rule.block
         return [f"{x:.0f},{y:.0f}" for x, y in centers.tolist()]
     return ["/".join(_group_parts(rule, entry, window)) for entry in entries]
 
@@ -127,12 +129,12 @@ def _derived_fields(rule: RandomSplit, entry: Entry) -> Fields:
     return derived
 
 
-def _without_overlap(splits: Sequence[str], places: Array, order: Sequence[str]) -> list[str | None]:
+def _without_overlap(splits: Sequence[str], footprints: Array, order: Sequence[str]) -> list[str | None]:
     """Return the splits, with `None` for samples that overlap a sample of a later split."""
-    pairs = shapely.STRtree(places).query(places, predicate="intersects").T
+    pairs = shapely.STRtree(footprints).query(footprints, predicate="intersects").T
     rank = np.array([order.index(split) for split in splits])
     pairs = pairs[rank[pairs[:, 0]] < rank[pairs[:, 1]]]
-    earlier, later = places[pairs[:, 0]], places[pairs[:, 1]]
+    earlier, later = footprints[pairs[:, 0]], footprints[pairs[:, 1]]
     overlap = shapely.area(shapely.intersection(earlier, later))
     pairs = pairs[overlap > _ROUNDING * np.minimum(shapely.area(earlier), shapely.area(later))]
     out: list[str | None] = list(splits)

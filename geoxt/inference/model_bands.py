@@ -55,11 +55,11 @@ def select_bands(
     if "band" not in layer.coords or "band" not in layer.dims:
         return _unnamed(layer, card, title)
     available = [str(name) for name in layer["band"].values]
-    wanted = [layer_names.get(name, name) for name in card.bands]
-    missing = [name for name in wanted if name not in available]
+    required = [layer_names.get(name, name) for name in card.bands]
+    missing = [name for name in required if name not in available]
     if missing:
         example = {
-            name: "..." for name, name_in_layer in zip(card.bands, wanted, strict=True) if name_in_layer in missing
+            name: "..." for name, name_in_layer in zip(card.bands, required, strict=True) if name_in_layer in missing
         }
         raise InputError(
             f"Cannot predict: {title} has no band {', '.join(map(repr, missing))}, only {', '.join(available)}; the "
@@ -67,9 +67,9 @@ def select_bands(
             remedy=remedy
             or f"Open these. Or pass the layer's names of them: {{bands}}, a mapping such as {_braced(example)}.",
         )
-    if available == wanted:
+    if available == required:
         return layer
-    return layer.isel(band=[available.index(name) for name in wanted])
+    return layer.isel(band=[available.index(name) for name in required])
 
 
 def _braced(example: Mapping[str, str]) -> str:

@@ -184,9 +184,9 @@ def _image_of(node: str, ds: xr.Dataset) -> xr.DataArray:
         return ds[images[0]]
     if images and is_band_dataset(ds[images]):
         return stack_bands(ds[images])
-    place = f"node {node!r}" if node else "the Dataset"
+    location = f"node {node!r}" if node else "the Dataset"
     raise InputError(
-        f"Cannot choose the image to predict from: {place} has {[str(name) for name in ds.data_vars]}, "
+        f"Cannot choose the image to predict from: {location} has {[str(name) for name in ds.data_vars]}, "
         f"{len(images)} of which are images.",
         remedy="Choose one with ds[['image']], of a tree with tree.map_over_datasets(lambda ds: ds[['image']]).",
     )

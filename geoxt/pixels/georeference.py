@@ -44,10 +44,9 @@ def file_grid(
         raise CRSError(problem, remedy=f"Warp it to a grid first (gdalwarp {'-tps' if file.gcps[0] else '-rpc'}).")
     if grid is not None and grid.shape == file.shape:
         if file.crs is not None and parse_crs(file.crs) != grid.crs:
-            own, other = crs_name(parse_crs(file.crs)), crs_name(grid.crs)
-            problem = (
-                f"Cannot take the pixels of {name} as those of the grid: the file is in {own}, the grid in {other}."
-            )
+            file_crs, grid_crs = crs_name(parse_crs(file.crs)), crs_name(grid.crs)
+            problem = f"Cannot take the pixels of {name} as those of the grid: the file is in {file_crs}, the grid in "
+            problem += f"{grid_crs}."
             raise CRSError(problem, remedy="Pass the {grid} of its pixels.", argument="grid")
         return grid
     size = f"{file.shape[0]} x {file.shape[1]} pixels"

@@ -72,9 +72,9 @@ class _OpenLock:
         self.tries = 0
         self.error: Exception | None = None
 
-    def open(self, make: Callable[[], T], seen: int) -> T:
-        """Open while holding the lock; raise the error of an attempt that failed since `seen`."""
-        if self.error is not None and self.tries != seen:
+    def open(self, make: Callable[[], T], tries_before: int) -> T:
+        """Open while holding the lock; raise the error of an attempt that failed since `tries_before`."""
+        if self.error is not None and self.tries != tries_before:
             raise self.error
         self.tries, self.error = self.tries + 1, None
         try:
@@ -148,10 +148,10 @@ def borrow_handle(href: str, options: tuple[Any, ...], make: Callable[[], H]) ->
     handle = _pool.idle.take(key)
     if handle is None:
         open_lock = _pool.open_lock(href)
-        seen = open_lock.tries
+        tries_before = open_lock.tries
         with open_lock.lock:
             handle = _pool.idle.take(key)
-            handle = open_lock.open(make, seen) if handle is None else handle
+            handle = open_lock.open(make, tries_before) if handle is None else handle
     try:
         yield handle
     except BaseException:

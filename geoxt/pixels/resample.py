@@ -116,11 +116,11 @@ def needed_window(transform: PixelTransform, window: Window, resampling: Resampl
     if transform.parts:
         windows = [needed_window(part, window, resampling) for part in transform.parts]
         return bounding_window([part for part in windows if part is not None])
-    wanted = transform.copied(window)
-    if wanted is None:
+    needed = transform.copied(window)
+    if needed is None:
         extent = transform.control_grid(window).extent
-        wanted = None if extent is None else source_window(transform, extent, resampling)
-    return None if wanted is None else wanted.intersect(Window(0, 0, *transform.source.shape))
+        needed = None if extent is None else source_window(transform, extent, resampling)
+    return None if needed is None else needed.intersect(Window(0, 0, *transform.source.shape))
 
 
 def bounding_window(windows: Sequence[Window]) -> Window | None:
@@ -154,17 +154,17 @@ def _merge(images: Sequence[tuple[Array, Mask | None] | None]) -> tuple[Array, M
 
 
 def _copy(
-    fetch: FetchWindow, raster: Window, wanted: Window, transform: PixelTransform
+    fetch: FetchWindow, raster: Window, copied: Window, transform: PixelTransform
 ) -> tuple[Array, Mask | None] | None:
-    inside = wanted.intersect(raster)
+    inside = copied.intersect(raster)
     if inside is None:
         return None
     values, valid = fetch(inside)
-    if inside.shape == wanted.shape:
+    if inside.shape == copied.shape:
         return transform.oriented(values), None if valid is None else transform.oriented(valid)
-    out = np.zeros((len(values), *wanted.shape), values.dtype)
+    out = np.zeros((len(values), *copied.shape), values.dtype)
     out_valid = np.zeros(out.shape, bool)
-    target = inside.within(wanted)
+    target = inside.within(copied)
     out[:, *target] = values
     out_valid[:, *target] = True if valid is None else valid
     return transform.oriented(out), transform.oriented(out_valid)

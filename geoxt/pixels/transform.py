@@ -327,7 +327,7 @@ def _coincidence(target: GeoBox, source: GeoBox) -> tuple[tuple[bool, bool], tup
 
 
 def _turns(source: GeoBox, target: GeoBox) -> list[int]:
-    """Return the turns of 360 degrees at which a grid intersects another of its CRS; if there is none, the nearest.
+    """Return the multiples of 360 degrees by which a grid intersects another of its CRS, or the nearest multiple.
 
     Turns are in order of the overlap in longitude, the largest first; 0 for grids that are not in degrees.
     """

@@ -120,12 +120,12 @@ def sampled_area(constraints: Constraints) -> float:
     return ground_area(shapely.intersection(constraints.region.geometry, footprint), constraints.grid)
 
 
-def layer_per_node(given: SomeData, nodes: Mapping[str, Any], what: str) -> dict[str, xr.DataArray]:
+def layer_per_node(layers_or_tree: SomeData, nodes: Mapping[str, Any], what: str) -> dict[str, xr.DataArray]:
     """Return the layer of weights or labels for each node of the sampled data.
 
     Parameters
     ----------
-    given
+    layers_or_tree
         A layer, or a tree with one layer in each node.
     nodes
         The nodes of the sampled data.
@@ -137,7 +137,7 @@ def layer_per_node(given: SomeData, nodes: Mapping[str, Any], what: str) -> dict
     InputError
         If a node has no layer.
     """
-    layers = layers_of(given)
+    layers = layers_of(layers_or_tree)
     for node in nodes:
         if node not in layers:
             raise InputError(

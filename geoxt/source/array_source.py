@@ -118,14 +118,14 @@ def copy_window(
     fetch: FetchWindow, transform: PixelTransform, window: Window, dtype: np.dtype[Any], fill: float
 ) -> tuple[Array, Mask] | None:
     """Return the pixels of a coinciding grid unchanged, invalid ones too; outside it the fill value."""
-    wanted = transform.copied(window)
-    assert wanted is not None
-    inside = wanted.intersect(Window(0, 0, *transform.source.shape))
+    copied = transform.copied(window)
+    assert copied is not None
+    inside = copied.intersect(Window(0, 0, *transform.source.shape))
     if inside is None:
         return None
     pixels, pixels_valid = fetch(inside)
     values, valid = np.full((len(pixels), *window.shape), fill, dtype), np.zeros((len(pixels), *window.shape), bool)
-    target = inside.within(wanted)
+    target = inside.within(copied)
     values[:, *target] = pixels
     valid[:, *target] = True if pixels_valid is None else pixels_valid
     return transform.oriented(values), transform.oriented(valid)

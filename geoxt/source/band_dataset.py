@@ -135,10 +135,10 @@ def _require_bands(layers: Mapping[str, xr.DataArray]) -> None:
         raise GridError(msg, remedy="Pass a Dataset as odc.stac.load returns it.")
     dims = {key: tuple(map(str, layer.dims)) for key, layer in layers.items()}
     first = next(iter(dims))
-    for key, own in dims.items():
-        if "band" in own or set(own) != set(dims[first]):
-            problem = f"Cannot stack the bands of a Dataset: variable {key!r} has the dimensions {own}"
-            problem += ", a band dimension among them." if "band" in own else f", {first!r} has {dims[first]}."
+    for key, layer_dims in dims.items():
+        if "band" in layer_dims or set(layer_dims) != set(dims[first]):
+            problem = f"Cannot stack the bands of a Dataset: variable {key!r} has the dimensions {layer_dims}"
+            problem += ", a band dimension among them." if "band" in layer_dims else f", {first!r} has {dims[first]}."
             raise InputError(problem, remedy="Pass one of its layers, or select variables of the same dimensions.")
         if is_categorical(layers[key]) and len(layers) > 1:
             problem = f"Cannot stack the bands of a Dataset: variable {key!r} holds class codes."
@@ -148,10 +148,10 @@ def _require_bands(layers: Mapping[str, xr.DataArray]) -> None:
 def _common_dtype(layers: Mapping[str, xr.DataArray]) -> np.dtype[Any]:
     dtypes = {key: layer.dtype for key, layer in layers.items()}
     dtype = np.result_type(*dtypes.values())
-    for key, own in dtypes.items():
+    for key, layer_dtype in dtypes.items():
         # numpy promotes int64 and uint64 to float64, which holds integers up to 2**53 only
-        exact = own.kind == dtype.kind or (
-            np.can_cast(own, dtype, "safe") and not (own.itemsize == 8 and own.kind in "iu")
+        exact = layer_dtype.kind == dtype.kind or (
+            np.can_cast(layer_dtype, dtype, "safe") and not (layer_dtype.itemsize == 8 and layer_dtype.kind in "iu")
         )
         if not exact:
             problem = f"Cannot stack the bands of a Dataset: no data type holds {dict(dtypes)} exactly ({key!r})."
@@ -173,10 +173,10 @@ def _common_nodata(layers: Mapping[str, xr.DataArray], dtype: np.dtype[Any]) -> 
 
 def _filled(layer: xr.DataArray, dtype: np.dtype[Any], nodata: float | None) -> xr.DataArray:
     """Return a variable in the dtype of the stack, with the stack's marker of missing pixels."""
-    own = nodata_of(layer)
+    marker = nodata_of(layer)
     bare = layer.drop_attrs(deep=False)
-    if own is not None and not _same(own, nodata):
-        return bare.astype(dtype).where(bare != own)
+    if marker is not None and not _same(marker, nodata):
+        return bare.astype(dtype).where(bare != marker)
     return bare.astype(dtype, copy=False)
 
 

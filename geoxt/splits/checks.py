@@ -42,8 +42,8 @@ def check(train: Split | SomePart, val: SomePart | None = None, test: SomePart |
     if isinstance(train, Split):
         parts, gap = dict[str, SomePart](train.parts), train.gap
     else:
-        given = {"train": train, "val": val, "test": test}
-        parts, gap = {name: region for name, region in given.items() if region is not None}, None
+        regions = {"train": train, "val": val, "test": test}
+        parts, gap = {name: region for name, region in regions.items() if region is not None}, None
     nodes = {name: region.nodes if isinstance(region, Region) else {"": region} for name, region in parts.items()}
     for a, b in combinations(parts, 2):
         for (node, first), (other, second) in product(nodes[a].items(), nodes[b].items()):

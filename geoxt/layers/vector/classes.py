@@ -44,7 +44,7 @@ def coding_of(header: VectorHeader, column: str | None, classes: Any, legend: Le
     if classes is None:
         pairs = _automatic(header, column, values, int((indices < 0).sum()))
     else:
-        pairs = _given(header, column, values, classes, missing=bool((indices < 0).any()))
+        pairs = _explicit_codes(header, column, values, classes, missing=bool((indices < 0).any()))
     names: dict[int, str] = {}
     for value, code in pairs:
         known = legend is not None and code in legend.codes
@@ -67,7 +67,7 @@ def _automatic(header: VectorHeader, column: str, values: list[Value], missing: 
     return [(v, code) for code, v in enumerate(values, 1)]
 
 
-def _given(
+def _explicit_codes(
     header: VectorHeader, column: str, values: list[Value], classes: Any, *, missing: bool
 ) -> list[tuple[Value, int]]:
     """Return the values and codes that the caller chose."""

@@ -158,15 +158,15 @@ def _backbone(model: nn.Module) -> nn.Module:
 
 def _bands(model: nn.Module, body: nn.Module, bands: Sequence[str] | None) -> tuple[str, ...]:
     declared = getattr(model, "bands", None) or getattr(getattr(model, "card", None), "bands", None)
-    given = declared if bands is None else bands
+    band_names = declared if bands is None else bands
     count = _first_convolution(body)[1].in_channels
-    if given is None:
+    if band_names is None:
         msg = f"Cannot match the model's {count} bands to those of the weights: their names are unknown."
         raise InputError(msg, remedy="Pass {bands}, their names in order.", argument="bands")
-    if isinstance(given, str) or len(given) != count or len(set(given)) != count:
-        msg = f"Cannot match bands={given!r} to a model of {count} bands."
-        raise InputError(msg, remedy=f"Pass {{bands}}, {count} distinct names.", value=given, argument="bands")
-    return tuple(given)
+    if isinstance(band_names, str) or len(band_names) != count or len(set(band_names)) != count:
+        msg = f"Cannot match bands={band_names!r} to a model of {count} bands."
+        raise InputError(msg, remedy=f"Pass {{bands}}, {count} distinct names.", value=band_names, argument="bands")
+    return tuple(band_names)
 
 
 def _first_convolution(body: nn.Module) -> tuple[str, nn.Conv2d]:

@@ -225,21 +225,23 @@ class Task(pl.LightningModule):
         return losses[name or next(iter(losses))]
 
     def _given_weights(self) -> Tensor | None:
-        given, classes = self.recipe.class_weights, self._classes
-        if given is None or given == "balanced":
-            if given and self.kind.activation not in {"softmax", "sigmoid"}:
+        class_weights, classes = self.recipe.class_weights, self._classes
+        if class_weights is None or class_weights == "balanced":
+            if class_weights and self.kind.activation not in {"softmax", "sigmoid"}:
                 msg = f"Cannot balance class weights for {self.card.task}: its loss takes none."
-                raise InputError(msg, remedy="Pass {class_weights:None}.", value=given, argument="class_weights")
+                raise InputError(
+                    msg, remedy="Pass {class_weights:None}.", value=class_weights, argument="class_weights"
+                )
             return None
-        if isinstance(given, str) or len(given) != classes:
-            msg = f"Cannot weight {classes} classes by class_weights={given!r}."
+        if isinstance(class_weights, str) or len(class_weights) != classes:
+            msg = f"Cannot weight {classes} classes by class_weights={class_weights!r}."
             remedy = f"Pass {{class_weights}} with {classes} numbers, or {{class_weights:'balanced'}}."
-            raise InputError(msg, remedy=remedy, value=given, argument="class_weights")
-        weights = torch.tensor(given, dtype=torch.float32)
+            raise InputError(msg, remedy=remedy, value=class_weights, argument="class_weights")
+        weights = torch.tensor(class_weights, dtype=torch.float32)
         if not bool(weights.isfinite().all()) or float(weights.min()) < 0 or not bool(weights.any()):
-            msg = f"Cannot weight classes by class_weights={given!r}."
+            msg = f"Cannot weight classes by class_weights={class_weights!r}."
             remedy = "Pass {class_weights}, finite numbers of 0 or more, not all 0. Or pass {class_weights:'balanced'}."
-            raise InputError(msg, remedy=remedy, value=given, argument="class_weights")
+            raise InputError(msg, remedy=remedy, value=class_weights, argument="class_weights")
         return weights
 
     def _augment(self, batch: Batch) -> Batch:
