@@ -23,7 +23,7 @@ from geoxt.datasets.plot import draw
 from geoxt.datasets.read_sample import Reader, Sample
 from geoxt.datasets.sample_index import Missing
 from geoxt.datasets.spec import FolderSplit, ListSplit, RandomSplit, SequentialSplit, Spec
-from geoxt.datasets.splits import assign
+from geoxt.datasets.splits import assign, hold_out
 from geoxt.datasets.verify import Report, check
 from geoxt.errors import DatasetWarning, InputError, ReadError
 from geoxt.layers.products import Band
@@ -42,13 +42,18 @@ class Dataset(Sequence[Sample]):
     entries
         Index entries of the samples.
     split
-        Name of the split; `None` for all samples.
+        Name of the split, or names of several; `None` for all samples.
     skipped
         Descriptions of samples without all of their files.
     """
 
     def __init__(
-        self, reader: Reader, entries: Sequence[Entry], *, split: str | None = None, skipped: Sequence[str] = ()
+        self,
+        reader: Reader,
+        entries: Sequence[Entry],
+        *,
+        split: str | tuple[str, ...] | None = None,
+        skipped: Sequence[str] = (),
     ) -> None:
         self.reader, self.entries, self.split = reader, list(entries), split
         self.skipped = tuple(skipped)
@@ -100,6 +105,39 @@ class Dataset(Sequence[Sample]):
         reader = replace(self.reader, excluded=self.reader.excluded | (set(self.spec.assets) - set(keys)), tables={})
         return Dataset(reader, self.entries, split=self.split, skipped=self.skipped)
 
+    def hold_out(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Divide the samples at random into those for training and a fraction for validation.
+
+        Samples of one group (`Spec.group`), and windows of one image, stay together; classes of single files are
+        stratified. The division is the same on every machine.
+
+        Parameters
+        ----------
+        fraction
+            Fraction of the groups for validation, between 0 and 1.
+        seed
+            Random seed.
+
+        Returns
+        -------
+        Dataset, Dataset
+            Samples for training, and for validation.
+
+        Raises
+        ------
+        InputError
+            If all samples are of one group.
+        """
+        held = hold_out(self.spec, self.entries, fraction, seed=seed)
+        if all(held) or not any(held):
+            msg = f"Cannot hold out {fraction:g} of {len(self)} samples of {self.spec.name!r}: they are one group."
+            raise InputError(msg, remedy="Use all samples.", value=fraction, argument="fraction")
+        parts = [
+            [e for e, is_held in zip(self.entries, held, strict=True) if is_held is part] for part in (False, True)
+        ]
+        training, validation = (Dataset(self.reader, part, split=self.split, skipped=self.skipped) for part in parts)
+        return training, validation
+
     def plot(self, index: int) -> Any:
         """Plot the images, masks, boxes and label of a sample, and return the matplotlib figure."""
         return draw(self.spec, self[index], self.reader, self.entries[index])
@@ -133,10 +171,11 @@ class Dataset(Sequence[Sample]):
 def load(
     name: str | Spec,
     root: SomePath,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
     bands: str | Sequence[str] | None = None,
     *,
     level: str | None = None,
+    window: int | None = None,
     download: bool = False,
     checksum: bool = True,
     missing: Missing = "raise",
@@ -150,11 +189,15 @@ def load(
     root
         Folder with the extracted files.
     split
-        One of `get(name).split_names`; `None` for all samples but those of separately published splits.
+        One of `get(name).split_names`, or several, such as folds; `None` for all samples but those of separately
+        published splits.
     bands
         Bands to read, in this order, by name or common name; images without any of them are left out of the samples.
     level
         Alternative classes of the masks: one of `get(name).levels`.
+    window
+        Side in pixels of square windows, for large images: each window is a sample. The last row and column of windows
+        are shifted inwards, so that all lie within the image.
     download
         Whether to download missing files by `fetch`.
     checksum
@@ -181,10 +224,8 @@ def load(
     """
     spec = get(name) if isinstance(name, str) else name
     spec = spec if level is None else spec.at_level(level)
-    if split is not None and split not in spec.split_names:
-        msg = f"Cannot find split {split!r} of {spec.name!r}: it has {', '.join(spec.split_names) or 'no splits'}."
-        remedy = "Pass {split} of these, or leave it out for all samples." if spec.split_names else "Leave {split} out."
-        raise InputError(msg, remedy=remedy, value=split, argument="split")
+    splits = (split,) if isinstance(split, str) else tuple(split or ())
+    _check_selection(spec, splits, window)
     if missing not in get_args(Missing):
         msg = f"Cannot open {spec.name!r} with missing={missing!r}."
         remedy = "Pass {missing:'raise'} or {missing:'skip'}."
@@ -194,35 +235,54 @@ def load(
         fetch(spec, folder, checksum=checksum)
     band_indices, excluded = _select_bands(spec, bands)
     _check_folder(spec, folder)
-    selected = _select_release(spec, split)
+    selected = _select_release(spec, splits)
     entries, skipped = indexed(selected, folder, missing=missing)
     if not entries:
         has_other_splits = selected is not spec and any(True for _ in spec.first_asset.templates[0].find(folder))
-        raise _empty_split(spec, folder, split) if has_other_splits else _no_files(spec, folder)
+        raise _empty_split(spec, folder, next(iter(splits), None)) if has_other_splits else _no_files(spec, folder)
     _check_classes(spec, folder, entries)
     if skipped and missing == "raise":  # samples without files raised before: these are missing names of split lists
         warnings.warn(f"{spec.name!r} in {str(folder)!r}: {skipped[0]}.", DatasetWarning, stacklevel=2)
     reader = Reader(spec=spec, root=folder, bands=band_indices, excluded=excluded)
     if spec.window:
-        entries = cut(reader, entries)
-    if split is not None:
-        reader, entries = _select_split(reader, entries, split)
-    return Dataset(reader, entries, split=split, skipped=skipped)
+        entries = cut(reader, entries, spec.window)
+    if splits:
+        reader, entries = _select_split(reader, entries, splits)
+    if window:
+        entries = cut(reader, entries, window)
+    return Dataset(reader, entries, split=splits[0] if len(splits) == 1 else splits or None, skipped=skipped)
 
 
-def _select_release(spec: Spec, split: str | None) -> Spec:
-    """Return the spec without separately published splits, or with only `split` if it is such a split."""
+def _check_selection(spec: Spec, splits: Sequence[str], window: int | None) -> None:
+    """Raise if a split is unknown, or the images cannot be cut into windows."""
+    for split in splits:
+        if split not in spec.split_names:
+            msg = f"Cannot find split {split!r} of {spec.name!r}: it has {', '.join(spec.split_names) or 'no splits'}."
+            remedy = "Pass {split} of these, or leave it out for all samples."
+            raise InputError(
+                msg, remedy=remedy if spec.split_names else "Leave {split} out.", value=split, argument="split"
+            )
+    if window is not None:
+        if spec.window or window < 1:
+            reason = f"its samples are windows of {spec.window} pixels" if spec.window else "the side is not positive"
+            msg = f"Cannot cut {spec.name!r} into windows of {window} pixels: {reason}."
+            raise InputError(msg, remedy="Leave {window} out.", value=window, argument="window")
+        replace(spec, window=window)  # raises for assets that cannot be cut
+
+
+def _select_release(spec: Spec, splits: Sequence[str]) -> Spec:
+    """Return the spec without separately published splits, or with those of them that are selected."""
     if not isinstance(spec.splits, FolderSplit) or not spec.splits.extra:
         return spec
     key, lead = next(iter(spec.assets.items()))
-    names = [name for name in spec.split_names if name not in spec.splits.extra]
-    names = [split] if split in spec.splits.extra else names
+    main = [name for name in spec.split_names if name not in spec.splits.extra]
+    names = splits if any(name in spec.splits.extra for name in splits) else main
     texts = tuple(t for t in lead.templates[0].choices("split") if spec.splits.names.get(t, t) in names)
     return replace(spec, assets={**spec.assets, key: replace(lead, where={**lead.where, "split": texts})})
 
 
-def _select_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Reader, list[Entry]]:
-    """Return the reader and the entries of a split."""
+def _select_split(reader: Reader, entries: list[Entry], names: Sequence[str]) -> tuple[Reader, list[Entry]]:
+    """Return the reader and the entries of some splits."""
     spec, root = reader.spec, reader.root
     if isinstance(spec.splits, ListSplit) and all(entry.listed is None for entry in entries):
         files = list(Template(spec.splits.path).find(root))
@@ -239,12 +299,13 @@ def _select_split(reader: Reader, entries: list[Entry], split: str) -> tuple[Rea
         footprints(spec, root, entries) if isinstance(spec.splits, RandomSplit) and spec.splits.block else None
     )
     splits = assign(spec, entries, footprints=image_footprints)
-    if split not in splits:
-        raise _empty_split(spec, root, split, splits)
+    for name in names:
+        if name not in splits:
+            raise _empty_split(spec, root, name, splits)
     if isinstance(spec.splits, RandomSplit) and spec.splits.instances:
-        foreign = instances_of_other_splits(reader, entries, splits, split, spec.splits.instances)
+        foreign = instances_of_other_splits(reader, entries, splits, names, spec.splits.instances)
         reader = replace(reader, foreign_instances=tuple(foreign))
-    return reader, [entry for entry, name in zip(entries, splits, strict=True) if name == split]
+    return reader, [entry for entry, name in zip(entries, splits, strict=True) if name in names]
 
 
 def _select_bands(spec: Spec, names: str | Sequence[str] | None) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:

@@ -16,22 +16,22 @@ from geoxt.samplers.grid_sampler import positions
 from geoxt.windows import Window
 
 
-def cut(reader: Reader, images: Sequence[Entry]) -> list[Entry]:
+def cut(reader: Reader, images: Sequence[Entry], side: int) -> list[Entry]:
     """Return the windows of images on a lattice, with the fields `top` and `left` (row and column of the first pixel).
 
     Parameters
     ----------
     reader
-        Reader of the dataset; `reader.spec.window` is the side of the windows in pixels.
+        Reader of the dataset.
     images
         Index entries of the images. The header of the first file of each is read.
+    side
+        Height and width of the windows in pixels.
     """
-    return [window for image in images for window in _windows(reader, image)]
+    return [window for image in images for window in _windows(reader, image, side)]
 
 
-def _windows(reader: Reader, image: Entry) -> Iterator[Entry]:
-    side = reader.spec.window
-    assert side is not None
+def _windows(reader: Reader, image: Entry, side: int) -> Iterator[Entry]:
     key, lead = next(iter(reader.spec.assets.items()))
     (_, _, *shape), _, _ = reader.pixels(key, lead, image).header()
     height, width = shape
@@ -51,9 +51,9 @@ def first_windows(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def instances_of_other_splits(
-    reader: Reader, entries: Sequence[Entry], of: Sequence[str | None], split: str, key: str
+    reader: Reader, entries: Sequence[Entry], of: Sequence[str | None], names: Sequence[str], key: str
 ) -> list[int]:
-    """Return the instance numbers in windows of a split that have more pixels in another split.
+    """Return the instance numbers in windows of some splits that have more pixels in another split.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def instances_of_other_splits(
         Reader of the dataset.
     entries, of
         All windows, and the split of each window.
-    split
-        Name of the split.
+    names
+        Names of the splits.
     key
         Key of the instance mask. Of splits with equally many pixels, the first has the instance.
     """
@@ -76,4 +76,6 @@ def instances_of_other_splits(
             pixels.setdefault(number, Counter())[entry_split] += count
     order = reader.spec.split_names
     home = {number: max(order, key=lambda name: counts[name]) for number, counts in pixels.items()}
-    return sorted(number for number, name in home.items() if name != split and pixels[number][split])
+    return sorted(
+        number for number, name in home.items() if name not in names and any(pixels[number][n] for n in names)
+    )

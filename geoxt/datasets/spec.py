@@ -168,6 +168,9 @@ class Spec:
     """Files to download."""
     splits: Splits | None = None
     """Split rule; `None` if there are no splits."""
+    group: tuple[str, ...] = ()
+    """Fields that identify related samples, such as those of a storm or a scene: `Dataset.hold_out` never divides them.
+    By default every file of the first asset is a group."""
     window: int | None = None
     """Side in pixels of square windows, for few large images: on a lattice from the upper left corner; the last row and
     column are shifted inwards, so that all windows lie within the image. Each window is a sample."""

@@ -64,6 +64,43 @@ def assign(spec: Spec, entries: Sequence[Entry], *, footprints: Array | None = N
             raise AssertionError(spec.splits)
 
 
+def hold_out(spec: Spec, entries: Sequence[Entry], fraction: float, *, seed: int = 0) -> list[bool]:
+    """Return whether each sample is held out: a fraction of the groups of related samples, at random.
+
+    Parameters
+    ----------
+    spec
+        The dataset; `spec.group` or the fields of the files identify a group.
+    entries
+        The samples.
+    fraction
+        Fraction of the groups to hold out.
+    seed
+        Random seed.
+    """
+    if not 0 < fraction < 1:
+        msg = f"Cannot hold out a fraction of {fraction:g}."
+        raise InputError(msg, remedy="Pass {fraction} between 0 and 1.", value=fraction, argument="fraction")
+    rule = spec.splits if isinstance(spec.splits, RandomSplit) else RandomSplit()
+    group = spec.group or rule.group or _file_fields(spec, entries)
+    rule = RandomSplit(
+        fractions={"kept": 1 - fraction, "held": fraction}, seed=seed, group=group, patterns=rule.patterns
+    )
+    held = [split == "held" for split in _random(rule, entries, None, None)]
+    if any(held) and not all(held):
+        return held
+    groups = _groups(rule, entries, None, None)
+    order = sorted(set(groups), key=lambda name: _digest(rule, name))
+    # Of classes with few groups each, hold out one group of all, or all but one.
+    return [name in (order[1:] if any(held) else order[-1:]) for name in groups]
+
+
+def _file_fields(spec: Spec, entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Return the fields that identify a file of the first asset, or a row of it."""
+    row = ("row",) if entries and "row" in entries[0].fields else ()
+    return (*spec.first_asset.names, *row)
+
+
 def _in_order(fractions: Mapping[str, float], count: int) -> list[str | None]:
     """Return the split of samples in order, in consecutive ranges."""
     ends = [0, *(int(count * round(total, 9)) for total in accumulate(fractions.values()))]
@@ -85,7 +122,7 @@ def _random(
     strata: dict[Value | None, dict[str, bytes]] = {}
     for group, entry in zip(groups, entries, strict=True):
         stratum = entry.fields.get("label") if stratified else None
-        strata.setdefault(stratum, {})[group] = hashlib.sha256(f"{rule.seed}:{group}".encode()).digest()
+        strata.setdefault(stratum, {})[group] = _digest(rule, group)
     split_of: dict[tuple[Value | None, str], str] = {}
     for stratum, keys in strata.items():
         order = sorted(keys, key=lambda group: keys[group])
@@ -93,6 +130,11 @@ def _random(
             split_of[stratum, group] = _split_at(rule.fractions, (rank + 0.5) / len(order))
     splits = [split_of[e.fields.get("label") if stratified else None, g] for g, e in zip(groups, entries, strict=True)]
     return list(splits) if footprints is None else _without_overlap(splits, footprints, list(rule.fractions))
+
+
+def _digest(rule: RandomSplit, group: str) -> bytes:
+    """Return the hash by which groups are ordered."""
+    return hashlib.sha256(f"{rule.seed}:{group}".encode()).digest()
 
 
 def _groups(rule: RandomSplit, entries: Sequence[Entry], footprints: Array | None, window: int | None) -> list[str]:

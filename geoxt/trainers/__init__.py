@@ -1,8 +1,9 @@
 """Training: supervised tasks, self-supervised learning, data modules, the training loop, and experiments."""
 
 from geoxt.metrics.confusion import ConfusionMatrix, confusion_matrix, segmentation_scores
+from geoxt.trainers.config.benchmark_datamodule import BenchmarkDataModule
 from geoxt.trainers.config.build import build
-from geoxt.trainers.config.datamodules import BenchmarkDataModule, LayerDataModule, UnlabeledLayerDataModule
+from geoxt.trainers.config.datamodules import LayerDataModule, UnlabeledLayerDataModule
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.schema import Comparison, Experiment, TrainingConfig, TrainingOptions
 from geoxt.trainers.datamodules.image_folder import (

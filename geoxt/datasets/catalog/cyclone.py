@@ -31,6 +31,7 @@ CYCLONE = Spec(
         Archive(file="test_set_features.csv", instructions=f"Copy it from {_URL}."),
     ),
     splits=FolderSplit(),
+    group=("storm",),
     samples=114634,
     split_sizes={"train": 70257, "test": 44377},
     resolution=(4000, 8000),

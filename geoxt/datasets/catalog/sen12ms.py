@@ -230,6 +230,7 @@ SEN12MS = Spec(
         Archive(file="test_list.txt", url=f"{_SPLITS_URL}/test_list.txt", md5="c7faad064001e646445c4c634169484d"),
     ),
     splits=ListSplit(path="{split:train|test}_list.txt", columns=(_SEASON + "_s2_{scene:d}_p{patch:d}.tif",)),
+    group=("season", "scene"),
     samples=180662,
     split_sizes={"train": 162555, "test": 18106},
     resolution=(10,),

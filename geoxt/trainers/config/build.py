@@ -11,6 +11,7 @@ from geoxt.errors import InputError
 from geoxt.models import load, weights
 from geoxt.models.network import CARD, PREFIX, Network
 from geoxt.tasks import TASKS, names
+from geoxt.trainers.config.benchmark_datamodule import BenchmarkDataModule
 from geoxt.trainers.config.schema import TrainingConfig
 from geoxt.trainers.config.transforms import create_transform
 from geoxt.trainers.selfsup import METHODS, SelfSupervised
@@ -49,13 +50,15 @@ def build(config: TrainingConfig, data: Any) -> pl.LightningModule:
         module = SelfSupervised(
             card,
             task,
-            positives=options.pop("positives", None),
+            positives=options.pop("positives", getattr(data, "positives", None)),
             recipe=config.recipe,
             transform=transform,
             options=options,
             seed=config.seed,
         )
     elif task in names(supervised=True):
+        if isinstance(data, BenchmarkDataModule):
+            data.require_labels(config.sample_keys.get("target", TASKS[task].key or ""))
         card = data.card(model=config.model or TASKS[task].model, task=task, **config.model_options)
         if card.codes == tuple(range(len(card.codes))):
             transform = create_transform(config.transforms, image=image, classes=len(card.codes))

@@ -1,29 +1,21 @@
-"""Data modules for configuration files: files or STAC items, unlabeled images, and benchmark datasets by name."""
+"""Data modules for configuration files: labeled and unlabeled windows of files or STAC items."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
-from geoxt import datasets
 from geoxt.alignment import intersection
-from geoxt.bridge import to_torch
-from geoxt.errors import InputError
-from geoxt.legend import Legend
-from geoxt.models import Card
 from geoxt.samplers import RandomSampler, Times, TripletSampler
 from geoxt.splits import Split, by_block
 from geoxt.trainers.config.layers import Layer, SomeLayer, open_layer
 from geoxt.trainers.datamodules.layer_windows import WindowDataModule
-from geoxt.trainers.datamodules.samples import SampleDataModule
 from geoxt.trainers.selfsup import UnlabeledDataModule
 from geoxt.trees import layers_of
 
 _FRACTIONS = (0.6, 0.2, 0.2)
-_PARTS = ("train", "val", "test")
 Positives = Literal["same", "times", "neighbours"]
 
 
@@ -141,84 +133,6 @@ class UnlabeledLayerDataModule(UnlabeledDataModule):
             times = {"times": _time_pairs(layer)} if positives == "times" else {}
             windows = RandomSampler(layer, size=size, length=length, seed=seed, **times)
         super().__init__(layer, windows, batch_size=batch_size, num_workers=num_workers)
-
-
-class BenchmarkDataModule(SampleDataModule):
-    """Samples of a benchmark dataset, by its official splits.
-
-    Parameters
-    ----------
-    name
-        Name of a dataset; see `geoxt.datasets.names()`.
-    root
-        Folder of its files; by default `data/NAME` in the working directory.
-    download
-        Whether to download missing files.
-    splits
-        Names of its training, validation and test split, of which the last may be left out; by default those of
-        `train`, `val` and `test` that it has.
-    bands
-        Names of the bands to read; by default all.
-    level
-        Level of the class hierarchy; one of `geoxt.datasets.get(name).levels`.
-    batch_size, eval_batch_size, seed, num_workers
-        As for `SampleDataModule`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        root: str | None = None,
-        *,
-        download: bool = False,
-        splits: Sequence[str] | None = None,
-        bands: list[str] | None = None,
-        level: str | None = None,
-        batch_size: int = 32,
-        eval_batch_size: int | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
-    ) -> None:
-        spec = datasets.get(name)
-        folder = Path("data") / name if root is None else root
-        chosen = _default_splits(spec) if splits is None else dict(zip(_PARTS, splits, strict=False))
-        samples = {
-            part: to_torch(datasets.load(name, folder, split, bands, level=level, download=download))
-            for part, split in chosen.items()
-        }
-        self.task = spec.task
-        train = samples.pop("train")
-        self.classes, self.bands = train.classes, train.bands
-        super().__init__(
-            train,
-            **samples,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            seed=seed,
-            num_workers=num_workers,
-        )
-
-    def card(
-        self,
-        *,
-        model: str,
-        task: str = "classification",
-        legend: Legend | None = None,
-        bands: Sequence[str] | None = None,
-        **options: Any,
-    ) -> Card:
-        """Return the model card for these samples; see `SampleDataModule.card`."""
-        chosen = bands or self.bands or None
-        return super().card(model=model, task=task, legend=legend or self.classes, bands=chosen, **options)
-
-
-def _default_splits(spec: datasets.Spec) -> dict[str, str]:
-    splits = {part: part for part in _PARTS if part in spec.split_names}
-    if "train" not in splits:
-        msg = f"Cannot choose the training split of {spec.name!r}: it has {', '.join(spec.split_names) or 'no splits'}."
-        remedy = "Pass {splits}, the names of the training, validation and test split."
-        raise InputError(msg, remedy=remedy, argument="splits")
-    return splits
 
 
 def _time_pairs(layer: Layer) -> Any:

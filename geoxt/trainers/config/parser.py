@@ -14,7 +14,8 @@ import pytorch_lightning as pl
 import yaml  # type: ignore[import-untyped]
 
 from geoxt.errors import InputError, MissingDependency
-from geoxt.trainers.config.datamodules import BenchmarkDataModule, LayerDataModule, UnlabeledLayerDataModule
+from geoxt.trainers.config.benchmark_datamodule import BenchmarkDataModule
+from geoxt.trainers.config.datamodules import LayerDataModule, UnlabeledLayerDataModule
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.schema import Comparison, Experiment, TrainingConfig, TrainingOptions
 from geoxt.trainers.config.unknown_keys import require_known
@@ -37,7 +38,7 @@ _HELP = {
     "data": "Data module: LayerDataModule, UnlabeledLayerDataModule, ImageFolderDataModule, or an import path; "
     "in a file as class_path and init_args. --data.help NAME shows its options.",
     "dataset": "Name of a benchmark dataset (`geoxt datasets list`), in place of data; in a file also a mapping of "
-    "name, root, download, splits, bands, level, batch_size, eval_batch_size, num_workers.",
+    "name, root, download, splits, val_fraction, bands, level, window, batch_size, eval_batch_size, num_workers.",
     "out": "Folder of the results.",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +21,8 @@ from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trainers.tasks.targets import Batch, entry
 
+_STATISTICS_ROWS = 2048
+"""Maximum number of rows of an image that are converted to float64 at once."""
 _STATISTICS_SAMPLES = 1024
 """Maximum number of training samples from which band statistics are computed."""
 
@@ -124,8 +126,7 @@ class SampleDataModule(ResumableDataModule):
         """
         kind = supervision_of(task).kind
         keys = {"image": "image", "target": kind.key or "", **(names or {})}
-        samples = [self.train[index] for index in _evenly_spaced(len(self.train))]
-        moments = _moments(samples, keys["image"], series=kind.takes_series)
+        moments, size = _moments(self._statistics_samples(keys["image"]), keys["image"], series=kind.takes_series)
         band_names = bands or getattr(self.train, "bands", None) or [f"band {n + 1}" for n in range(len(moments.mean))]
         if len(band_names) != len(moments.mean):
             msg = f"Cannot name {len(moments.mean)} bands by {', '.join(band_names)}."
@@ -141,8 +142,13 @@ class SampleDataModule(ResumableDataModule):
             codes=classes.codes,
             names=classes.names,
             colors=classes.colors,
-            size=tuple(samples[0][keys["image"]].shape[-2:]),
+            size=size,
         )
+
+    def _statistics_samples(self, image: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the training samples whose images are measured; one is in memory at a time."""
+        del image
+        return (self.train[index] for index in evenly_spaced(len(self.train)))
 
     def _legend(self, kind: TaskKind, target: str) -> Legend:
         classes = getattr(self.train, "classes", None)
@@ -243,13 +249,15 @@ def _numbered(codes: Sequence[int]) -> Legend:
     return Legend(tuple(codes), tuple(map(str, codes)))
 
 
-def _evenly_spaced(count: int) -> list[int]:
+def evenly_spaced(count: int) -> list[int]:
     """Return at most `_STATISTICS_SAMPLES` indices, spread so that classes stored one after the other all occur."""
     return np.unique(np.linspace(0, count - 1, min(count, _STATISTICS_SAMPLES)).round().astype(int)).tolist()
 
 
-def _moments(samples: Sequence[Mapping[str, Any]], image: str, *, series: bool) -> RunningMoments:
-    """Return mean and standard deviation of each band over valid pixels.
+def _moments(
+    samples: Iterable[Mapping[str, Any]], image: str, *, series: bool
+) -> tuple[RunningMoments, tuple[int, int]]:
+    """Return mean and standard deviation of each band over valid pixels, and height and width of the first image.
 
     Raises
     ------
@@ -257,22 +265,29 @@ def _moments(samples: Sequence[Mapping[str, Any]], image: str, *, series: bool) 
         If a band has no valid pixel.
     """
     moments = RunningMoments()
+    count, size = 0, (0, 0)
     for sample in samples:
-        pixels = _bands_first(entry(dict(sample), image), series=series).double()
-        valid = pixels.isfinite()
-        if f"{image}_valid" in sample:
-            valid = valid & torch.as_tensor(sample[f"{image}_valid"])
-        moments.update(pixels.numpy(), valid.numpy())
+        pixels = _bands_first(entry(dict(sample), image), series=series)
+        size = size if count else (pixels.shape[-2], pixels.shape[-1])
+        count += 1
+        valid = sample.get(f"{image}_valid")
+        for row in range(0, pixels.shape[-2], _STATISTICS_ROWS):  # of a large image, only some rows become float64
+            rows = slice(row, row + _STATISTICS_ROWS)
+            values = pixels[..., rows, :].double()
+            known = values.isfinite()
+            if valid is not None:
+                known = known & torch.as_tensor(valid)[..., rows, :]
+            moments.update(values.numpy(), known.numpy())
     if not moments.count.all():
         band = int(moments.count.argmin()) + 1
-        msg = f"Cannot compute statistics of band {band}: it has no valid pixel in {len(samples)} training samples."
+        msg = f"Cannot compute statistics of band {band}: it has no valid pixel in {count} training samples."
         raise InputError(msg, remedy="Leave the band out.")
-    return moments
+    return moments, size
 
 
 def _bands_first(image: Tensor, *, series: bool) -> Tensor:
     """Return an image (C, H, W) or (H, W), or a series (T, C, H, W) or (T, H, W), as (C, …)."""
     image = torch.as_tensor(image)
-    if series and image.ndim == 4:
+    if image.ndim == 4:
         return image.transpose(0, 1)
     return image if image.ndim == 3 and not series else image[None]

@@ -40,9 +40,9 @@ class SelfSupervised(pl.LightningModule):
         "byol", "simclr", "moco", "mae" or "tile2vec".
     positives
         Positive pairs. "same": two views of each image, batches `image` (N, C, H, W). "times": two time steps of a
-        location, such as two seasons; (N, 2, C, H, W), from windows with `Times(take=2)`. "neighbours": two
-        neighboring locations; (3 N, C, H, W), from windows of a `TripletSampler`, whose distant images only Tile2Vec
-        uses. By default "neighbours" for Tile2Vec, else "same".
+        location, such as two seasons; (N, 2, C, H, W), from windows with `Times(take=2)`, or two random ones of more.
+        "neighbours": two neighboring locations; (3 N, C, H, W), from windows of a `TripletSampler`, whose distant
+        images only Tile2Vec uses. By default "neighbours" for Tile2Vec, else "same".
     recipe
         Optimizer and learning rate schedule; by default without EMA.
     views
@@ -183,7 +183,8 @@ class SelfSupervised(pl.LightningModule):
                 if images.ndim != 5 or images.shape[1] < 2:
                     problem = f"Cannot take two times of images of shape {tuple(images.shape)}."
                     raise InputError(problem, remedy="Pass windows with {times:Times(take=2)}.")
-                return [images[:, step] for step in range(2)][:count]
+                steps = torch.randperm(images.shape[1])[:2].tolist() if images.shape[1] > 2 else [0, 1]
+                return [images[:, step] for step in steps][:count]
             case "neighbours":
                 if images.ndim != 4 or len(images) % 3:
                     problem = f"Cannot split images of shape {tuple(images.shape)} into triplets."

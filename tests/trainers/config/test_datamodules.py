@@ -89,13 +89,13 @@ def test_missing_split_raises(tree):
     made = tree("levircd_plus")
     with pytest.raises(InputError, match="split 'val' of 'levircd_plus': it has train, test"):
         BenchmarkDataModule("levircd_plus", str(made.root), splits=("train", "val", "test"))
-    module = BenchmarkDataModule("levircd_plus", str(made.root))
+    module = BenchmarkDataModule("levircd_plus", str(made.root), val_fraction=0)
     assert (module.val, len(module.test)) == (None, len(datasets.load("levircd_plus", made.root, "test")))
 
 
 def test_dataset_without_training_split_raises(monkeypatch):
     spec = replace(datasets.get("eurosat"), splits=None)
-    monkeypatch.setattr("geoxt.trainers.config.datamodules.datasets.get", lambda _: spec)
+    monkeypatch.setattr("geoxt.trainers.config.benchmark_datamodule.datasets.get", lambda _: spec)
     with pytest.raises(InputError, match="the training split of 'eurosat': it has no splits. Pass splits="):
         BenchmarkDataModule("eurosat")
 
