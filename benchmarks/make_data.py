@@ -5,7 +5,7 @@ of 8000 x 8000 pixels and 7 bands, 3.4 GB. A band is a GeoTIFF in tiles of 512, 
 tilted footprint; neighbours overlap by 1400 pixels. The crop map is one uint8 GeoTIFF with a color table.
 
     python benchmarks/make_data.py DATA                      uncompressed, as in the paper
-    python benchmarks/make_data.py DATA --compress zstd      or deflate; both with a horizontal predictor
+    python benchmarks/make_data.py DATA --compress zstd      or deflate, both with a horizontal predictor; or lerc_zstd
     python benchmarks/make_data.py DATA --aligned            also all layers on the crop map's grid, in DATA/aligned
 """
 
@@ -87,7 +87,8 @@ def reflectance(size: int, seed: int) -> NDArray[np.uint16]:
 def profile(dtype: str, compress: str) -> dict[str, Any]:
     """Return the rasterio profile of the files."""
     tiled = {"driver": "GTiff", "count": 1, "dtype": dtype, "nodata": 0, "tiled": True, "blockxsize": TILE}
-    compression = {} if compress == "none" else {"compress": compress, "predictor": 2, "num_threads": "all_cpus"}
+    compression = {} if compress == "none" else {"compress": compress, "num_threads": "all_cpus"}
+    compression |= {"predictor": 2} if compress in {"deflate", "zstd"} else {}
     return tiled | {"blockysize": TILE} | compression
 
 
@@ -167,7 +168,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--scenes", type=int, default=4)
     parser.add_argument("--size", type=int, default=8000, help="side of a scene, in pixels")
-    parser.add_argument("--compress", choices=("none", "deflate", "zstd"), default="none")
+    parser.add_argument("--compress", choices=("none", "deflate", "zstd", "lerc_zstd"), default="none")
     parser.add_argument("--aligned", action="store_true", help="also write the mosaic on the crop map's grid")
     args = parser.parse_args()
     scenes = scene_positions(args.size)[: args.scenes]
