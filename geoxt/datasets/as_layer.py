@@ -13,7 +13,9 @@ from geoxt.datasets.assets import Raster
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.spec import Spec
 from geoxt.errors import InputError
+from geoxt.grid import parse_crs
 from geoxt.layers import Product, open_cogs
+from geoxt.layers.extent import pixel_size_in
 from geoxt.layers.headers import headers
 from geoxt.layers.products import Band
 
@@ -40,10 +42,19 @@ def open_layer(
     if any("%" in asset.templates[0].form(field) for field in asset.templates[0].names):
         open_options = {"groupby": "time", **open_options}
     if asset.mixed_resolution and not {"resolution", "grid"} & set(open_options):
-        first = headers(paths[: len(asset.bands)], crs=spec.crs)
-        open_options["resolution"] = min(abs(header.grid.resolution.x) for header in first)
+        open_options["resolution"] = _finest_resolution(paths[: len(asset.bands)], spec.crs, open_options.get("crs"))
     layer: xr.DataArray = open_cogs(paths, product=asset_product(spec, key, asset), **{"name": key, **open_options})
     return layer
+
+
+def _finest_resolution(paths: Sequence[str], source_crs: str | None, crs: Any) -> tuple[float, float]:
+    """Return the smallest pixel size of files in units of a CRS; in their own units if it is `None` or "native"."""
+    grids = [header.grid for header in headers(paths, crs=source_crs)]
+    finest = min(grids, key=lambda grid: abs(grid.resolution.x))
+    target = finest.crs if crs is None or crs == "native" else parse_crs(crs)
+    if target == finest.crs:
+        return abs(float(finest.resolution.x)), abs(float(finest.resolution.y))
+    return pixel_size_in(finest, target)
 
 
 def asset_product(spec: Spec, key: str, asset: Raster) -> Product:

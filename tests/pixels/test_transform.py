@@ -3,13 +3,16 @@
 import pickle
 
 import numpy as np
+import pyproj
 import pytest
+import shapely
 from affine import Affine
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from support import oracles, strategies
 
+from geoxt.footprints import outline
 from geoxt.grid import full_window
 from geoxt.pixels.transform import PixelTransform
 from geoxt.testing import make_grid
@@ -122,3 +125,47 @@ def test_transform_pickles():
     other = pickle.loads(pickle.dumps(transform))
     window = Window(0, 0, 40, 40)
     assert np.array_equal(coordinates(transform, window), coordinates(other, window))
+
+
+SEVERAL_OPERATIONS = {
+    "degrees to South American Albers": (
+        GeoBox((700, 600), Affine(0.1, 0, -90, 0, -0.1, 14), "EPSG:4326"),
+        GeoBox((120, 100), Affine(50_000, 0, -2.5e6, 0, -50_000, 4e6), "ESRI:102033"),
+    ),
+    "German Gauss-Krueger to UTM": (
+        GeoBox((600, 300), Affine(1000, 0, 3.4e6, 0, -1000, 5.95e6), "EPSG:31467"),
+        GeoBox((60, 30), Affine(10_000, 0, 4e5, 0, -10_000, 5.9e6), "EPSG:25832"),
+    ),
+    "Conus Albers to UTM": (
+        GeoBox((300, 300), Affine(3000, 0, -5e5, 0, -3000, 2.6e6), "EPSG:5070"),
+        GeoBox((60, 60), Affine(10_000, 0, 2e5, 0, -10_000, 4.9e6), "EPSG:32615"),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Best transformation is not available")
+@pytest.mark.parametrize("name", SEVERAL_OPERATIONS)
+def test_one_operation_transforms_all_pixels_of_a_pair_of_grids(name):
+    source, target = SEVERAL_OPERATIONS[name]
+    rows, cols = (g.ravel().astype("float64") for g in np.indices(target.shape))
+    x, y = target.affine @ (cols + 0.5, rows + 0.5)
+    group = pyproj.transformer.TransformerGroup(target.crs.proj, source.crs.proj, always_xy=True)
+    assert len(group.transformers) > 1
+    pixels = [~source.affine @ operation.transform(x, y) for operation in group.transformers]
+    transform = PixelTransform(target, source)
+    part = PixelTransform(target[3:40, 2:17], source)  # of another grid, by the same operation
+    actual = transform.points(rows, cols)[::-1] + 0.5
+    assert min(np.abs(actual - expected).max() for expected in pixels) < 1e-6
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(transform)).points(rows, cols), transform.points(rows, cols)
+    )
+    np.testing.assert_allclose(part.points(rows - 3, cols - 2), transform.points(rows, cols), atol=1e-6)
+    assert error_of_outline(source, target, transform) < 1e-3
+
+
+def error_of_outline(source, target, transform):
+    """Return the distance of the source's outline in the target from the transform, in source pixels."""
+    points = shapely.get_coordinates(outline(source, target))[:-1]
+    row, col = transform.points(points[:, 1] - 0.5, points[:, 0] - 0.5) + 0.5
+    rows, cols = source.shape
+    return np.minimum.reduce([np.abs(row), np.abs(row - rows), np.abs(col), np.abs(col - cols)]).max()
