@@ -205,7 +205,7 @@ def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
     Raises
     ------
     InputError
-        If layers differ in bands, times, nodata or classes.
+        If layers differ in bands, times or classes, or layers that are not read from files in nodata.
     """
     if not layers:
         raise InputError("Cannot unite nothing.", remedy="Pass two or more layers.")

@@ -17,6 +17,7 @@ from geoxt.alignment.merge import (
     overlapping,
     require_same_kind,
     stack_mosaics,
+    with_common_fill,
 )
 from geoxt.alignment.retarget import Chunks, no_overlap, to_grid, warp_to_grid
 from geoxt.errors import OverlapError
@@ -156,7 +157,7 @@ def unite(layers: Sequence[xr.DataArray], chunks: Chunks = None) -> xr.DataArray
         require_same_kind(first, other)
     base = grid_of(first)
     target = _cover(base, [grid_of(layer) for layer in layers])
-    moved = [warp_to_grid(layer, target, resampling_of(layer), chunks) for layer in layers]
+    moved = with_common_fill([warp_to_grid(layer, target, resampling_of(layer), chunks) for layer in layers])
     mosaics = mosaics_of(moved)
     if mosaics and all(mosaic.stackable(mosaics[0]) for mosaic in mosaics):
         return stack_mosaics(moved, mosaics, chunks)

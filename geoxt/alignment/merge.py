@@ -15,6 +15,7 @@ from geoxt.errors import InputError
 from geoxt.footprints import overlap
 from geoxt.grid import grid_of, pixel_offset
 from geoxt.source import Mosaic, is_categorical, nodata_of, resampling_of, to_layer, view_of
+from geoxt.source.fill import free_fill
 from geoxt.types import Resampling
 
 
@@ -35,6 +36,7 @@ def merge_on_grid(
     if len(layers) == 1:
         return to_grid(first, target, resampling=resampling, chunks=chunks)
     moved = [warp_to_grid(layer, target, resampling or resampling_of(layer), chunks) for layer in layers]
+    moved = with_common_fill(moved)
     mosaics = mosaics_of(moved)
     if mosaics and all(_same_pixels(first, layer) for layer in layers) and _stackable(mosaics):
         return stack_mosaics(moved, mosaics, chunks)
@@ -45,6 +47,8 @@ def merge_on_grid(
 
 def first_valid(layers: Sequence[xr.DataArray]) -> xr.DataArray:
     """Return the first valid pixel of layers on one grid."""
+    for layer in layers[1:]:
+        _require_equal([("nodata", nodata_of(layers[0]), nodata_of(layer))], layers[0], layer)
     merged = layers[-1]
     for layer in reversed(layers[:-1]):
         merged = layer.where(_valid(layer), merged)
@@ -56,6 +60,26 @@ def mosaics_of(layers: Sequence[xr.DataArray]) -> list[Mosaic]:
     sources = [view_of(layer).source for layer in layers]
     mosaics = [source for source in sources if isinstance(source, Mosaic)]
     return mosaics if len(mosaics) == len(layers) else []
+
+
+def with_common_fill(layers: Sequence[xr.DataArray]) -> list[xr.DataArray]:
+    """Return layers of one dtype and nodata value; layers of files only, whose validity does not depend on it."""
+    mosaics = mosaics_of(layers)
+    kinds = {(m.dtype, m.rescale, repr(m.nodata)) for m in mosaics}
+    if len(kinds) < 2 or any(m.rescale for m in mosaics):
+        return list(layers)
+    dtype, nodata = free_fill(np.result_type(*{a.dtype for m in mosaics for s in m.scenes for a in s.assets if a}))
+    return [
+        to_layer(
+            replace(mosaic, dtype=dtype, nodata=nodata),
+            dims=[str(d) for d in layer.dims],
+            coords={str(n): c for n, c in layer.coords.items() if not {"y", "x"} & set(c.dims) and n != "spatial_ref"},
+            attrs={**layer.attrs, "_FillValue": nodata},
+            name=layer.name,
+            chunks=dict(zip(layer.dims, layer.data.chunksize, strict=True)),
+        )
+        for layer, mosaic in zip(layers, mosaics, strict=True)
+    ]
 
 
 def stack_mosaics(layers: Sequence[xr.DataArray], mosaics: Sequence[Mosaic], chunks: Chunks) -> xr.DataArray:
@@ -84,14 +108,17 @@ def stack_mosaics(layers: Sequence[xr.DataArray], mosaics: Sequence[Mosaic], chu
 
 
 def require_same_kind(first: xr.DataArray, other: xr.DataArray) -> None:
-    """Raise if two layers differ in dimensions, bands, times, nodata or classes."""
+    """Raise if two layers differ in dimensions, bands, times or classes."""
     compared: list[tuple[str, Any, Any]] = [("dimensions", set(first.dims), set(other.dims))]
     dims = [d for d in ("band", "time") if d in first.coords and d in other.coords]
     compared += [(d, np.atleast_1d(first[d]).tolist(), np.atleast_1d(other[d]).tolist()) for d in dims]
-    compared.append(("nodata", nodata_of(first), nodata_of(other)))
     compared.append(("classes", _codes(first), _codes(other)))
+    _require_equal(compared, first, other)
+
+
+def _require_equal(compared: Sequence[tuple[str, Any, Any]], first: xr.DataArray, other: xr.DataArray) -> None:
     for trait, a, b in compared:
-        if a != b:
+        if a != b and (a == a or b == b):  # noqa: PLR0124 (NaN equals NaN here)
             raise InputError(
                 f"Cannot unite {first.name!r} and {other.name!r}: their {trait} are {a} and {b}.",
                 remedy="Make them the same.",

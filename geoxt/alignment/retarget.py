@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 
 import dask.array
 import numpy as np
+import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError, InputError, OverlapError
-from geoxt.footprints import footprint, overlap
-from geoxt.grid import coordinates, crs_name, full_window, grid_of, parse_crs
+from geoxt.footprints import footprint, outline, overlap
+from geoxt.grid import coordinates, crs_name, full_window, grid_of, parse_crs, pixel_offset
 from geoxt.source import (
     ArraySource,
     Mosaic,
@@ -25,6 +27,7 @@ from geoxt.source import (
     view_of,
 )
 from geoxt.source.dask_warp import warp_dask
+from geoxt.source.fill import free_fill
 from geoxt.source.layer import standard_dims
 from geoxt.types import Resampling
 
@@ -69,18 +72,51 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
     coords = {
         str(name): c for name, c in layer.coords.items() if not {"y", "x"} & set(c.dims) and name != "spatial_ref"
     }
+    attrs = dict(layer.attrs)
+    widens = nodata_of(layer) is None and view.dtype.kind in "biu" and not _contains(view.grid, target)
     if isinstance(view.source, ArraySource) and isinstance(view.source.array, dask.array.Array):
-        array = warp_dask(view.source.array, view.grid, target, resampling, nodata_of(layer), chunks)
+        array, nodata = view.source.array, nodata_of(layer)
+        if widens:
+            dtype, nodata = free_fill(array.dtype)
+            array, attrs["_FillValue"] = array.astype(dtype), nodata
+        array = warp_dask(array, view.grid, target, resampling, nodata, chunks)
         array = array[tuple(slice(None) if d in dims else 0 for d in ("time", "band"))]
         return xr.DataArray(
             array,
             dims=[*dims, "y", "x"],
             coords={**coords, **coordinates(target)},
-            attrs=dict(layer.attrs),
+            attrs=attrs,
             name=layer.name,
         )
     source = retarget(view, target, resampling)
-    return to_layer(source, dims=[*dims, "y", "x"], coords=coords, attrs=layer.attrs, name=layer.name, chunks=chunks)
+    if widens and source.nodata is None:
+        source = with_fill(source)
+        attrs["_FillValue"] = source.nodata
+    return to_layer(source, dims=[*dims, "y", "x"], coords=coords, attrs=attrs, name=layer.name, chunks=chunks)
+
+
+def with_fill(source: Source) -> Source:
+    """Return a source of integers without nodata in a wider type, with a nodata value that no pixel has."""
+    dtype, nodata = free_fill(source.dtype)
+    match source:
+        case ArraySource():
+            return replace(source, array=source.array.astype(dtype), nodata=nodata)
+        case Mosaic() | VectorSource():
+            return replace(source, dtype=dtype, nodata=nodata)
+        case _:
+            problem = f"Cannot mark the missing pixels of a {type(source).__name__} without a nodata value."
+            raise InputError(problem, remedy="Set one: layer.assign_attrs(_FillValue=…).")
+
+
+def _contains(grid: GeoBox, target: GeoBox) -> bool:
+    """Return whether all pixels of a target grid have a value on a grid, near whose edges interpolation has none."""
+    offset = pixel_offset(target, grid)
+    if offset is not None:
+        return full_window(grid).contains(full_window(target).shift(*offset))
+    polygon = outline(grid, target)
+    rows, cols = target.shape
+    margin = 1.0
+    return polygon is not None and polygon.covers(shapely.box(-margin, -margin, cols + margin, rows + margin))
 
 
 def retarget(view: View, target: GeoBox, resampling: Resampling) -> Source:

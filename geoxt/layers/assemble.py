@@ -20,7 +20,8 @@ from geoxt.layers.radiometry import attrs_of
 from geoxt.layers.time import Composite, GroupBy, ordered, steps_of
 from geoxt.legend import Legend
 from geoxt.pixels.credentials import Credentials
-from geoxt.source import Asset, Mosaic, Scene, to_layer
+from geoxt.source import Mosaic, Scene, to_layer
+from geoxt.source.fill import covers, free_fill, has_invalid
 from geoxt.types import Floats, Resampling, SomeCRS
 
 SAME = 1e-6
@@ -87,15 +88,17 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
     """
     if not scenes:
         raise InputError("Cannot open a layer: there are no scenes.", remedy="Widen the selection.")
-    dtype, nodata = _pixels(scenes, product, placement)
+    _check_options(product, placement)
     rescale = placement.rescale and not product.categorical
     steps, times = steps_of(scenes, placement.groupby)
     steps, composite = ordered(scenes, steps, placement.composite)
+    grid = _grid(scenes, placement)
+    dtype, nodata = _pixels(scenes, steps, grid, placement)
     if product.categorical and composite in {"mean", "median"}:
         remedy = "Pass {composite:'first'}, 'latest' or 'least cloudy'."
         raise InputError(f"Cannot take the {composite} of class codes.", remedy=remedy, argument="composite")
     source = Mosaic(
-        grid=_grid(scenes, placement),
+        grid=grid,
         scenes=tuple(scenes),
         steps=steps,
         bands=product.bands,
@@ -122,19 +125,39 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
 
 
 def _pixels(
-    scenes: Sequence[Scene], product: LayerMetadata, placement: Placement
+    scenes: Sequence[Scene], steps: Sequence[Sequence[int]], grid: GeoBox, placement: Placement
 ) -> tuple[np.dtype[Any], float | None]:
-    """Return the data type and the nodata value of stored pixels."""
+    """Return the data type and the nodata value of a layer of stored pixels.
+
+    They are those of the files if one nodata value tells which pixels are invalid, or if none can be. Else the type
+    is widened by a value that no valid pixel can have: computing, storing and arithmetic keep values, not masks.
+    """
     assets = [a for s in scenes for a in s.assets if a is not None]
     dtype = np.result_type(*{a.dtype for a in assets})
-    nodata = _nodata(assets, placement.nodata, dtype)
     _check_type(dtype, scenes[0].id)
+    _check_nodata(placement.nodata, dtype)
+    stated = {None if a.nodata is None or np.isnan(a.nodata) else dtype.type(a.nodata).item() for a in assets}
+    if len(stated) == 1 and stated != {None}:
+        return dtype, stated.pop()
+    if stated == {None} and (
+        dtype.kind == "f"
+        or (
+            placement.errors == "raise"
+            and not has_invalid(scenes)
+            and all(covers((scenes[i] for i in step), grid) for step in steps)
+        )
+    ):
+        nodata = next((a.nodata for a in assets if a.nodata is not None), None)
+        return dtype, nodata
+    return free_fill(dtype)
+
+
+def _check_options(product: LayerMetadata, placement: Placement) -> None:
     if placement.errors not in {"raise", "nodata"}:
         problem = f"Cannot handle read errors by {placement.errors!r}."
         remedy = "Pass {errors:'raise'} or 'nodata'."
         raise InputError(problem, remedy=remedy, value=placement.errors, argument="errors")
     _check_resampling(product, placement.resampling)
-    return dtype, nodata
 
 
 def _check_resampling(product: LayerMetadata, method: Resampling | None) -> None:
@@ -247,15 +270,11 @@ def _axis_aligned(grid: GeoBox) -> bool:
     return bool(grid.affine.b == 0 and grid.affine.d == 0)
 
 
-def _nodata(assets: Sequence[Asset], override: float | None, dtype: np.dtype[Any]) -> float | None:
-    if override is not None:
-        if representable(override, str(dtype)) is None:
-            problem = f"Cannot use nodata value {override:g}: {dtype} pixels cannot hold it."
-            remedy = f"Pass {{nodata}} as a value of {dtype}."
-            raise InputError(problem, remedy=remedy, value=override, argument="nodata")
-        return float(dtype.type(override).item())
-    stated = next((a.nodata for a in assets if a.nodata is not None), None)
-    return None if stated is None else float(dtype.type(stated).item())
+def _check_nodata(nodata: float | None, dtype: np.dtype[Any]) -> None:
+    if nodata is not None and representable(nodata, str(dtype)) is None:
+        problem = f"Cannot use nodata value {nodata:g}: {dtype} pixels cannot hold it."
+        remedy = f"Pass {{nodata}} as a value of {dtype}."
+        raise InputError(problem, remedy=remedy, value=nodata, argument="nodata")
 
 
 def representable(nodata: float | None, dtype: str) -> float | None:

@@ -20,6 +20,8 @@ from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
 T = TypeVar("T")
+MAX_EXACT = 2**53
+"""Integers from which on float64 does not hold each."""
 SLACK = 0.1
 """Full-resolution pixels by which an overview's pixels may exceed the requested ratio (gdalwarp -ovr AUTO)."""
 
@@ -88,12 +90,17 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: 
     grid = file_grid(file, href, crs=crs, grid=grid)
     flags = file.mask_flag_enums
     alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
+    # rasterio returns nodata as a float, which rounds integers beyond 2**53: such pixels are told by GDAL's mask.
+    rounded = tuple(
+        n is not None and abs(n) >= MAX_EXACT and d in {"int64", "uint64"}
+        for n, d in zip(file.nodatavals, file.dtypes, strict=True)
+    )
     return Header(
         href=href,
         grid=grid,
         dtypes=file.dtypes,
-        nodata=file.nodatavals,
-        masked=tuple(any(alpha) or MaskFlags.per_dataset in f for f in flags),
+        nodata=tuple(None if r else n for n, r in zip(file.nodatavals, rounded, strict=True)),
+        masked=tuple(any(alpha) or MaskFlags.per_dataset in f or r for f, r in zip(flags, rounded, strict=True)),
         alpha=alpha,
         scales=file.scales,
         offsets=file.offsets,

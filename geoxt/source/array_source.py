@@ -111,7 +111,7 @@ class ArraySource:
         if transform.shift is not None:
             return copy_window(fetch, transform, window, self.dtype, self.fill)
         resampled = resample(fetch, transform, window, self.resampling)
-        return None if resampled is None else finish_resampled(*resampled, self.dtype, self.fill)
+        return None if resampled is None else finish_resampled(*resampled, self.dtype, self.fill, self.nodata)
 
 
 def copy_window(
@@ -162,17 +162,48 @@ def _in_dtype(nodata: float, dtype: np.dtype[Any]) -> Any:
     return dtype.type(nodata) if representable else nodata
 
 
-def finish_resampled(values: Array, valid: Mask | None, dtype: np.dtype[Any], fill: float) -> tuple[Array, Mask]:
+def finish_resampled(
+    values: Array, valid: Mask | None, dtype: np.dtype[Any], fill: float, nodata: float | None
+) -> tuple[Array, Mask]:
     """Return resampled values in the layer's dtype, integers rounded, invalid ones set to the fill value."""
+    values = cast_values(values, dtype, dtype, valid=valid, nodata=nodata)
     if valid is None:
-        valid = np.broadcast_to(True, values.shape)
-    else:
-        values = np.where(valid, values, fill)
-    return cast_values(values, dtype, dtype), valid
+        return values, np.broadcast_to(True, values.shape)
+    return np.where(valid, values, np.asarray(fill).astype(dtype)), valid
 
 
-def cast_values(values: Array, stored: np.dtype[Any], dtype: np.dtype[Any]) -> Array:
-    """Return resampled values cast to `dtype` by way of the layer's dtype `stored`; integers are rounded."""
+def cast_values(
+    values: Array,
+    stored: np.dtype[Any],
+    dtype: np.dtype[Any],
+    *,
+    valid: Mask | None = None,
+    nodata: float | None = None,
+) -> Array:
+    """Return resampled values cast to `dtype` by way of the layer's dtype `stored`; integers are rounded.
+
+    Valid values that average to `nodata` become the next number, as by GDAL: else they could not be told from invalid
+    ones once they are computed.
+    """
     if stored.kind in "iu" and values.dtype.kind == "f":
         values = np.rint(values, out=values)
+        if valid is not None:  # casting NaN is undefined, and other invalid values may not fit
+            np.copyto(values, 0, where=~valid)
+    elif values.dtype.kind in "iu" and np.can_cast(values.dtype, stored):
+        return values.astype(dtype, copy=False)  # a wider stored type holds the same integers
+    if nodata is not None and values.dtype.kind == "f" and not np.isnan(nodata):
+        values = values if stored.kind in "iu" else values.astype(stored, copy=False)
+        hits = values == np.asarray(nodata).astype(values.dtype)
+        if valid is not None:
+            hits &= valid
+        if hits.any():
+            values = np.where(hits, _next(nodata, stored), values)
     return values if values.dtype == dtype else values.astype(stored, copy=False).astype(dtype, copy=False)
+
+
+def _next(nodata: float, dtype: np.dtype[Any]) -> Any:
+    """Return the next number after nodata, or the one before it at the end of the range."""
+    if dtype.kind == "f":
+        upwards = np.nextafter(dtype.type(nodata), dtype.type(np.inf))
+        return upwards if np.isfinite(upwards) else np.nextafter(dtype.type(nodata), dtype.type(-np.inf))
+    return nodata + 1 if nodata < np.iinfo(dtype).max else nodata - 1

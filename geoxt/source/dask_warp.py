@@ -115,7 +115,7 @@ def _warp_block(
             finished = copy_window(fetch, transform, window, out.dtype, fill)
         else:
             resampled = resample(fetch, transform, window, resampling)
-            finished = None if resampled is None else finish_resampled(*resampled, out.dtype, fill)
+            finished = None if resampled is None else finish_resampled(*resampled, out.dtype, fill, nodata)
         if finished is not None:
             result[...] = finished[0][0]
     return out

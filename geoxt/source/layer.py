@@ -222,7 +222,8 @@ def nodata_of(layer: xr.DataArray) -> float | None:
     for metadata in (layer.attrs, layer.encoding):
         nodata = metadata.get("_FillValue", metadata.get("nodata"))
         if nodata is not None and not (layer.dtype.kind == "f" and metadata is layer.encoding):
-            return float(nodata)
+            number = np.asarray(nodata).reshape(-1)[0]
+            return int(number) if layer.dtype.kind in "iub" and float(number).is_integer() else float(number)
     return None
 
 

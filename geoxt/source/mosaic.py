@@ -22,7 +22,7 @@ from geoxt.pixels.remote import is_remote
 from geoxt.pixels.resample import resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import cast_values, clip_mask
-from geoxt.source.asset_group import AssetGroup
+from geoxt.source.asset_group import AVERAGING, AssetGroup
 from geoxt.source.composite import Reduction, compose
 from geoxt.source.scene_assets import Asset, Scene, token_of
 from geoxt.types import Array, Mask, Resampling
@@ -208,7 +208,8 @@ class Mosaic:
             return np.full(shape, self.fill, dtype), np.zeros(shape, bool)
         values, valid = image
         values[~valid] = 0  # arbitrary values may not fit the dtype
-        return self._finish(window, cast_values(values, self.dtype, dtype), None if valid.all() else valid)
+        whole = None if valid.all() else valid
+        return self._finish(window, cast_values(values, self.dtype, dtype, valid=whole, nodata=self.nodata), whole)
 
     def _finish(self, window: Window, values: Array, valid: Mask | None) -> tuple[Array, Mask]:
         """Mark pixels outside the clips and the grid as invalid, and set invalid values to the fill value."""
@@ -261,7 +262,9 @@ class Mosaic:
         values, valid = resampled
         if self.rescale:
             values = group.physical(values)
-        return cast_values(values, self.dtype, dtype), valid
+        averaged = group.transform.shift is None and self.resampling in AVERAGING
+        nodata = self.nodata if averaged or self.rescale else None
+        return cast_values(values, self.dtype, dtype, valid=valid, nodata=nodata), valid
 
     def _asset_groups(self, index: int, bands: tuple[int, ...]) -> list[tuple[list[int], AssetGroup]]:
         """Return the assets of a scene grouped by grid, with the indices of their bands in the result; cached."""

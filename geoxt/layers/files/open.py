@@ -132,9 +132,11 @@ def open_cogs(
     -------
     xarray.DataArray
         Dimensions (time, band, y, x); without time for a mosaic, without band for class codes. Dask-backed, in the
-        stored data type unless rescaled. `time` is the start of the first scene of each step (UTC); for a frequency,
-        the label of its bin. `attrs` has `_FillValue`; `radiometry`, `scales` and `offsets` if a scale is known; and
-        `flag_values`, `flag_meanings` and `flag_colors` for class codes.
+        stored data type unless rescaled; in a wider one, with a `_FillValue` that no pixel has, if one nodata value
+        does not tell all invalid pixels (masks, alpha, several nodata values, gaps). `time` is the start of the first
+        scene of each step (UTC); for a frequency, the label of its bin. `attrs` has `_FillValue`; `radiometry`,
+        `scales` and `offsets` if a scale is known; and `flag_values`, `flag_meanings` and `flag_colors` for
+        class codes.
     xarray.DataTree
         For `crs="native"`: a child per CRS, named by it ("epsg_32615"), with the layer as a Dataset.
 

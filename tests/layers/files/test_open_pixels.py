@@ -144,8 +144,10 @@ def test_masks_and_alpha_bands_set_the_valid_mask(write, count, kind):
     assert layer.sizes["band"] == count
     values, valid = view_of(layer).read(full_window(GRID))
     assert np.array_equal(valid[0], np.broadcast_to(mask, (count, 60, 70)))
-    assert (values[0][:, :20] == 0).all()
+    assert (values[0][:, :20] == layer.attrs["_FillValue"]).all()
     assert np.array_equal(values_of(layer), values[0])
+    _, computed_valid = view_of(layer.compute()).read(full_window(GRID))
+    assert np.array_equal(computed_valid, valid)
 
 
 def test_written_map_reopens_with_its_legend(write, tmp_path):

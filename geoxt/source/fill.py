@@ -1,0 +1,67 @@
+"""Fill values: a number for invalid pixels that no valid pixel can have, and the dtype that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import shapely
+from odc.geo.geobox import GeoBox
+
+from geoxt.grid import pixel_offset
+from geoxt.source.scene_assets import Scene
+
+_WIDER = {
+    "bool": "int8",
+    "uint8": "int16",
+    "int8": "int16",
+    "uint16": "int32",
+    "int16": "int32",
+    "uint32": "int64",
+    "int32": "int64",
+}
+"""The smallest signed dtype with a number beyond the range of a dtype."""
+
+
+def free_fill(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float]:
+    """Return a dtype that holds all values of a dtype, and a value of it that the dtype cannot hold.
+
+    -1 for unsigned integers, the smallest value of the wider dtype for signed ones, NaN for floating point. 64-bit
+    integers have no wider dtype: their fill is the value furthest from zero.
+
+    Examples
+    --------
+    >>> free_fill(np.dtype("uint8"))
+    (dtype('int16'), -1)
+    """
+    if dtype.kind == "f":
+        return dtype, float("nan")
+    if dtype.itemsize == 8:
+        limits = np.iinfo(dtype)
+        return dtype, int(limits.min or limits.max)
+    wider = np.dtype(_WIDER[dtype.newbyteorder("=").name])
+    return wider, -1 if dtype.kind in "bu" else int(np.iinfo(wider).min)
+
+
+def covers(scenes: Iterable[Scene], grid: GeoBox) -> bool:
+    """Return whether the files of scenes cover a whole grid pixel by pixel, in every band."""
+    grids: dict[Any, GeoBox] = {}
+    for scene in scenes:
+        # Hashing a CRS is slow, hence its id.
+        own = {(id(a.grid.crs), a.grid.affine, *a.grid.shape): a.grid for a in scene.assets if a is not None}
+        if len(own) == 1 and None not in scene.assets:
+            grids |= own
+    boxes = []
+    for scene_grid in grids.values():
+        offset = pixel_offset(scene_grid, grid)
+        if offset is not None:
+            (row, col), (rows, cols) = offset, scene_grid.shape
+            boxes.append(shapely.box(col, row, col + cols, row + rows))
+    whole = shapely.box(0, 0, grid.shape[1], grid.shape[0])
+    return any(box.covers(whole) for box in boxes) or bool(shapely.union_all(boxes).covers(whole))
+
+
+def has_invalid(scenes: Iterable[Scene]) -> bool:
+    """Return whether files of scenes without nodata can have invalid pixels: by masks, quality or missing bands."""
+    return any(scene.quality or any(a is None or a.masked or a.extra_nodata for a in scene.assets) for scene in scenes)
