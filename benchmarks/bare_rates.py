@@ -2,7 +2,7 @@
 
     python benchmarks/bare_rates.py DATA --mix 1 2
 
-The rate is an upper bound for loaders that read through GDAL: nothing is converted, stacked or collated. A mix is a
+The rate, without conversion, stacking and collation, is an upper bound for loaders that read through GDAL. A mix is a
 number of threads; each opens its handles.
 """
 

@@ -20,7 +20,7 @@ from statistics import median
 from clock import rate, warm
 from report import machine, table, write
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 KINDS = ("none", "deflate", "zstd", "lerc_zstd")
 MODES = {
     "random": "random order, no cache",
@@ -71,7 +71,7 @@ def run_once(folder: Path, mode: str, count: int) -> float:
 
 def run_peer(python: str, folder: Path, count: int) -> float:
     """Return TorchGeo's rate of random patches with two workers."""
-    command = [python, HERE / "torchgeo_rates.py", folder, "--into", "landsat", "--samplers", "random"]
+    command = [python, FOLDER / "torchgeo_rates.py", folder, "--into", "landsat", "--samplers", "random"]
     output = subprocess.run([*command, "--count", str(count)], check=True, capture_output=True, text=True).stdout
     return float(json.loads(output.splitlines()[-1])["rate"])
 
@@ -94,7 +94,7 @@ def main() -> None:
     for kind in args.kinds:
         folder = args.data / kind
         if not folder.exists():
-            make = [sys.executable, HERE / "make_data.py", folder, "--compress", kind, "--size", str(args.size)]
+            make = [sys.executable, FOLDER / "make_data.py", folder, "--compress", kind, "--size", str(args.size)]
             subprocess.run(make, check=True)
         warm(folder)
         for _ in range(args.rounds):

@@ -45,6 +45,12 @@ VAGUE_NAMES = {
     "some", "thing", "things", "told", "wanted",
 }  # fmt: skip
 """Names of variables, arguments, functions and classes that denote no object of the domain."""
+PAGES = [
+    ROOT / "README.md",
+    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "changelog.md"),
+    *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
+]
+"""Pages whose prose is checked."""
 NAMED_PARTS = ["geoxt", "benchmarks"]
 """Folders and files whose names are checked."""
 
@@ -109,6 +115,20 @@ def idioms_of(text: str) -> list[str]:
     return [idiom for idiom in IDIOMS if re.search(idiom, unquoted, re.IGNORECASE)]
 
 
+def printed_texts(tree: ast.Module):
+    """Yield the line number and the text of strings of four words or more, such as help texts and report prose."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr) and len((text := literal_text(node)).split()) >= 4:
+            yield node.lineno, text
+
+
+def paragraphs(page: str):
+    """Yield the line number and the text of each paragraph, item and table row of a Markdown page, without code."""
+    blank = re.sub(r"(?ms)^```.*?^```$|<!--.*?-->", lambda code: "\n" * code[0].count("\n"), page)
+    for match in re.finditer(r"(?ms)^\S.*?(?=^\s*$|^[*#|]|^\d\.|\Z)", blank):
+        yield blank.count("\n", 0, match.start()) + 1, " ".join(re.sub(r"\]\([^)]*\)", "]", match[0]).split())
+
+
 def faults() -> dict[str, list[str]]:
     """Return the idioms of each folder of the package, with file, line and text."""
     found: dict[str, list[str]] = {}
@@ -143,6 +163,20 @@ def test_names_are_nouns_of_the_domain(part):
     assert names == []
 
 
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_benchmarks_avoid_idioms(script):
+    tree = ast.parse(script.read_text())
+    texts = sorted({*first_lines(tree), *printed_texts(tree)})
+    assert [(line, text, idioms) for line, text in texts if (idioms := idioms_of(text))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documentation_avoids_idioms(page):
+    texts = list(paragraphs(page.read_text()))
+    assert texts
+    assert [(line, text, idioms) for line, text in texts if (idioms := idioms_of(text))] == []
+
+
 def test_help_texts_avoid_idioms():
     helps = [action.help for command in [parser()] for action in command._actions if action.help]
     for actions in parser()._subparsers._group_actions:
@@ -162,3 +196,14 @@ def test_help_texts_avoid_idioms():
 )
 def test_idioms_are_recognized(text, count):
     assert len(idioms_of(text)) == count
+
+
+def test_paragraphs_leave_out_code():
+    page = "# Title\n\nFirst line\nof [text](url).\n\n```python\nthings()\n```\n\n* an item\n* another\n| a | row |\n"
+    assert list(paragraphs(page)) == [
+        (1, "# Title"),
+        (3, "First line of [text]."),
+        (10, "* an item"),
+        (11, "* another"),
+        (12, "| a | row |"),
+    ]

@@ -201,8 +201,8 @@ def _samples_of(pack: xr.Dataset, whole: xr.Dataset) -> Any:
     return index
 
 
-def _tensor_dtype(categorical: bool, dtype: np.dtype[Any], wanted: TensorDtype) -> np.dtype[Any]:  # noqa: FBT001
-    return np.dtype("int64" if categorical else stored_dtype(dtype) if wanted == "stored" else "float32")
+def _tensor_dtype(categorical: bool, dtype: np.dtype[Any], tensor_dtype: TensorDtype) -> np.dtype[Any]:  # noqa: FBT001
+    return np.dtype("int64" if categorical else stored_dtype(dtype) if tensor_dtype == "stored" else "float32")
 
 
 class _StoredArray:
@@ -313,8 +313,8 @@ def _plain_shards(metadata: Mapping[str, Any]) -> tuple[int, Any]:
     index = [codec["name"] for codec in sharding["index_codecs"]]
     inner = sharding["codecs"]
     little = all(codec.get("configuration", {}).get("endian", "little") == "little" for codec in inner)
-    one = sharding["chunk_shape"] == [1, *metadata["shape"][1:]] and shard[1:] == metadata["shape"][1:]
+    one_sample_per_chunk = sharding["chunk_shape"] == [1, *metadata["shape"][1:]] and shard[1:] == metadata["shape"][1:]
     plain = [codec["name"] for codec in inner] == ["bytes"] and little and index == ["bytes", "crc32c"]
-    if not (plain and one and sharding.get("index_location", "end") == "end"):
+    if not (plain and one_sample_per_chunk and sharding.get("index_location", "end") == "end"):
         return 0, None
     return int(shard[0]), metadata["fill_value"]
