@@ -189,7 +189,7 @@ def _splits(data):
     from geoxt.datasets.locations import footprints
     from geoxt.datasets.splits import assign
 
-    return assign(data.spec, data.entries, places=footprints(data.spec, data.root, data.entries))
+    return assign(data.spec, data.entries, footprints=footprints(data.spec, data.root, data.entries))
 
 
 @pytest.mark.parametrize(
