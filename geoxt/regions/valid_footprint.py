@@ -10,7 +10,7 @@ import xarray as xr
 
 from geoxt.errors import OverlapError
 from geoxt.regions.region import views_in
-from geoxt.source import Mosaic, View
+from geoxt.source import Mosaic, VectorSource, View
 
 
 def footprint_of(data: xr.DataArray | xr.Dataset) -> shapely.Geometry:
@@ -22,6 +22,12 @@ def footprint_of(data: xr.DataArray | xr.Dataset) -> shapely.Geometry:
         If the extents of the layers do not overlap.
     """
     return footprints_of(data, [None])[0]
+
+
+def has_sparse_labels(data: xr.DataArray | xr.Dataset) -> bool:
+    """Return whether a layer holds features without a background: only their pixels are valid, few of a window's."""
+    sources = [view.source for view in views_in(data)]
+    return any(isinstance(source, VectorSource) and source.nodata == source.background for source in sources)
 
 
 def footprints_of(

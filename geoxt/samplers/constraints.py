@@ -16,7 +16,7 @@ from geoxt.errors import InputError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.regions.rasterize import SomeRegion, parse_region
 from geoxt.regions.region import GridRegion, covered_fractions, views_in
-from geoxt.regions.valid_footprint import footprints_of
+from geoxt.regions.valid_footprint import footprints_of, has_sparse_labels
 from geoxt.samplers.sequence import Table
 from geoxt.samplers.time_windows import Times, count_steps, timestamps
 from geoxt.source import View
@@ -43,7 +43,8 @@ class Options(TypedDict):
     """Time steps of a window, from `time_steps`, `time_periods` or `time_intervals`. By default all."""
     min_covered: NotRequired[float]
     """Least fraction of a window inside the footprints of all layers, 0 to 1. With 0, any overlap is enough. By default
-    0.5 with placement="inside", otherwise 0."""
+    0.5 with placement="inside", otherwise 0; also 0 with a vector layer whose background is nodata, of which few pixels
+    are labelled."""
     min_valid: NotRequired[float]
     """Least fraction of valid pixels of a window in every layer, 0 to 1. Above 0, pixels are read."""
 
@@ -162,7 +163,7 @@ def parse_constraints(
     """Return the constraints of a sampler on the layers of one grid; arguments as in `Options`."""
     grid = grid_of(data)
     if min_covered is None:
-        min_covered = 0.5 if placement == "inside" else 0.0
+        min_covered = 0.5 if placement == "inside" and not has_sparse_labels(data) else 0.0
     for name, fraction in (("min_covered", min_covered), ("min_valid", min_valid)):
         if not 0 <= fraction <= 1:
             raise InputError(

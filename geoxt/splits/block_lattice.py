@@ -19,7 +19,7 @@ from geoxt.grid import crs_name, full_window, grid_of, pixel_offset, transformer
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.regions.rasterize import rectangles
 from geoxt.regions.region import GridRegion, Region, covered_fractions
-from geoxt.regions.valid_footprint import footprint_of
+from geoxt.regions.valid_footprint import footprint_of, has_sparse_labels
 from geoxt.windows import Window
 
 HALF_DIAGONAL = 0.7071 + 0.03
@@ -27,7 +27,7 @@ HALF_DIAGONAL = 0.7071 + 0.03
 _SEGMENTS_PER_SIDE = 16
 """Least number of segments of a block's side before it is reprojected."""
 _MIN_COVERED = 0.05
-"""Least fraction of a block inside the footprints."""
+"""Fraction of a block inside the footprints above which it is used; 0 with sparse labels, so that none is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +115,9 @@ def block_lattice(nodes: Mapping[str, xr.Dataset], size: tuple[int, int], buffer
     """
     grids = {node: grid_of(ds) for node, ds in nodes.items()}
     base = next(iter(grids.values()))
+    least = 0.0 if any(has_sparse_labels(ds) for ds in nodes.values()) else _MIN_COVERED
     if list(nodes) == [""]:
-        blocks = _blocks_of_grid(base, footprint_of(nodes[""]), size, buffer)
+        blocks = _blocks_of_grid(base, footprint_of(nodes[""]), size, buffer, least)
         return BlockLattice(base=base, grids=grids, blocks=blocks, buffer=buffer)
     footprints = []
     for node, ds in nodes.items():
@@ -126,12 +127,12 @@ def block_lattice(nodes: Mapping[str, xr.Dataset], size: tuple[int, int], buffer
                 remedy="Split by_region, or split parts of the tree that lie nearer to each other.",
             )
         footprints.append(reproject(_segmentize(footprint_of(ds)), grids[node], base))
-    blocks = _blocks_of_tree(shapely.union_all(footprints), size, buffer)
+    blocks = _blocks_of_tree(shapely.union_all(footprints), size, buffer, least)
     return BlockLattice(base=base, grids=grids, blocks=blocks, buffer=buffer)
 
 
 def _blocks_of_grid(
-    grid: GeoBox, footprint: shapely.Geometry, size: tuple[int, int], buffer: int
+    grid: GeoBox, footprint: shapely.Geometry, size: tuple[int, int], buffer: int, min_covered: float
 ) -> tuple[Window, ...]:
     """Return the blocks of one grid: those at its right and lower edge are smaller, thin ones are left out."""
     rows, cols = grid.shape
@@ -144,10 +145,12 @@ def _blocks_of_grid(
     if not blocks:
         return ()
     fractions = covered_fractions(blocks, footprint)
-    return tuple(w for w, fraction in zip(blocks, fractions, strict=True) if fraction > _MIN_COVERED)
+    return tuple(w for w, fraction in zip(blocks, fractions, strict=True) if fraction > min_covered)
 
 
-def _blocks_of_tree(footprint: shapely.Geometry, size: tuple[int, int], buffer: int) -> tuple[Window, ...]:
+def _blocks_of_tree(
+    footprint: shapely.Geometry, size: tuple[int, int], buffer: int, min_covered: float
+) -> tuple[Window, ...]:
     """Return the blocks over the footprints of several grids, all of one size: no grid's edge cuts them."""
     height, width = size
     corners: set[tuple[int, int]] = set()
@@ -159,7 +162,7 @@ def _blocks_of_tree(footprint: shapely.Geometry, size: tuple[int, int], buffer: 
         return ()
     corner = np.array(sorted(corners), "int64")
     table = np.c_[corner, np.broadcast_to(size, corner.shape)]
-    covered = corner[covered_fractions(table.astype("float64"), footprint) > _MIN_COVERED]
+    covered = corner[covered_fractions(table.astype("float64"), footprint) > min_covered]
     return tuple(Window(r + buffer, c + buffer, height - 2 * buffer, width - 2 * buffer) for r, c in covered.tolist())
 
 

@@ -83,8 +83,8 @@ def open_vector(
         Code of pixels without a feature.
     nodata
         Code of missing pixels; by default none, and the background is a class. Pass the code of the background if the
-        class between features is unknown. Samplers then count pixels of features only as covered: pass them a small
-        `min_covered=`.
+        class between features is unknown, as of training polygons. Samplers then draw windows that hold features, and
+        splits use the blocks that do.
     all_touched
         Whether polygons cover all pixels that they intersect, instead of pixels whose center they contain.
     by

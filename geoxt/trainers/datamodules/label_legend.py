@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from geoxt.errors import LabelError
+from geoxt.errors import LabelError, LabelWarning
 from geoxt.legend import Legend
-from geoxt.source import is_categorical, view_of
+from geoxt.source import VectorSource, is_categorical, view_of
 from geoxt.trees import SomeData, layers_of
 from geoxt.types import Array
 from geoxt.windows import Window
 
 MAX_CODES = 256
 """Default maximum number of classes: layers with more distinct values hold measurements, not class codes."""
+_MAX_BACKGROUND = 0.95
+"""Fraction of background among the pixels of a vector layer with several classes above which a warning is given."""
+_UNKNOWN = 255
+"""Code that marks unknown pixels in many label rasters of 8 bits."""
 _BLOCK = 1024
 """Height and width of the windows in which a layer is read, in pixels."""
 
@@ -27,7 +34,8 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
     ----------
     layer
         Class codes (y, x): integers, or whole numbers in floating point. Names and colors come from its CF attributes;
-        a code without a name is named by its number. Of a tree: the classes of all nodes.
+        a code without a name is named by its number. Negative codes are unknown, as is 255 where the legend of the
+        layer lacks it. Of a tree: the classes of all nodes.
     max_codes
         Maximum number of classes.
 
@@ -38,12 +46,14 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
     """
     layers = list(layers_of(layer).values())
     name = "the layer" if layers[0].name is None else layers[0].name
-    codes: set[int] = set()
+    counts: Counter[int] = Counter()
     for da in layers:
         if da.dtype.kind not in "iubf":
             msg = f"Cannot use {name!r} as labels: its dtype is {da.dtype}."
             raise LabelError(msg, remedy="Pass a raster of integer class codes.")
-        codes |= _codes(da, max_codes)
+        counts += _code_counts(da, max_codes)
+    legends = [Legend.of(da) for da in layers if is_categorical(da)]
+    codes = _without_unknown(set(counts), legends, name)
     if not codes:
         msg = f"Cannot use {name!r} as labels: it has no valid pixel within the image."
         raise LabelError(msg, remedy="Pass labels that cover the image.")
@@ -51,7 +61,24 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
         first = ", ".join(map(str, sorted(codes)[:6]))
         msg = f"Cannot use {name!r} as labels: it has more than {max_codes} classes, among them the codes {first}."
         raise LabelError(msg, remedy="Pass a raster of class codes. Or pass a higher {max_codes}.")
-    return _merged([Legend.of(da) for da in layers if is_categorical(da)]).covering(sorted(codes))
+    return _merged(legends).covering(sorted(codes))
+
+
+def _without_unknown(codes: set[int], legends: Sequence[Legend], name: object) -> set[int]:
+    """Return the codes that are classes: neither negative, nor 255 where a legend of classes lacks it.
+
+    Negative codes (-1, -100) and 255 mark unknown pixels by convention. Without a legend 255 may be a class, as in
+    masks of 0 and 255.
+    """
+    classes = {code for code in codes if code >= 0}
+    if _UNKNOWN not in classes:
+        return classes
+    if legends and not any(_UNKNOWN in legend.codes for legend in legends):
+        return classes - {_UNKNOWN}
+    if not legends and len(classes) > 2 and max(classes - {_UNKNOWN}) < _UNKNOWN - 1:  # a gap below it
+        msg = f"{name!r} has the code 255, which is taken as a class. If it marks unknown pixels, assign it as nodata: "
+        warnings.warn(msg + "layer.assign_attrs(_FillValue=255).", LabelWarning, stacklevel=3)
+    return classes
 
 
 def _merged(legends: Sequence[Legend]) -> Legend:
@@ -63,18 +90,33 @@ def _merged(legends: Sequence[Legend]) -> Legend:
     return Legend.from_rows(rows.values())
 
 
-def _codes(layer: xr.DataArray, max_codes: int) -> set[int]:
-    """Return the distinct valid codes; stops reading once there are more than `max_codes`."""
+def _code_counts(layer: xr.DataArray, max_codes: int) -> Counter[int]:
+    """Return the valid pixels of each code; stops reading once there are more than `max_codes`."""
     view = view_of(layer)
     rows, cols = view.grid.shape
-    codes: set[int] = set()
+    counts: Counter[int] = Counter()
     for row in range(0, rows, _BLOCK):
         for col in range(0, cols, _BLOCK):
             values, valid = view.read(Window(row, col, min(_BLOCK, rows - row), min(_BLOCK, cols - col)))
-            codes |= set(_integers(np.unique(values[valid]), layer))
-            if len(codes) > max_codes:
-                return codes
-    return codes
+            codes, pixels = np.unique(values[valid], return_counts=True)
+            counts.update(dict(zip(_integers(codes, layer), pixels.tolist(), strict=True)))
+            if len(counts) > max_codes:
+                return counts
+    _warn_of_background(layer, view.source, counts)
+    return counts
+
+
+def _warn_of_background(layer: xr.DataArray, source: Any, counts: Counter[int]) -> None:
+    """Warn if nearly all pixels of a vector layer are of its background, which is a class by default."""
+    if not isinstance(source, VectorSource) or source.column is None or source.nodata == source.background:
+        return
+    fraction = counts[source.background] / max(counts.total(), 1)
+    if fraction > _MAX_BACKGROUND:
+        msg = (
+            f"{fraction:.1%} of the pixels of {layer.name!r} lie in no feature, and are the class {source.background}. "
+        )
+        msg += f"If their class is unknown, as around training polygons, pass open_vector(nodata={source.background})."
+        warnings.warn(msg, LabelWarning, stacklevel=2)
 
 
 def _integers(values: Array, layer: xr.DataArray) -> list[int]:

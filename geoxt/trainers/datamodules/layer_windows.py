@@ -7,17 +7,18 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import xarray as xr
 from dask.base import tokenize
 from torch.utils.data import DataLoader
 
 from geoxt.bridge import loader, statistics
-from geoxt.errors import InputError
+from geoxt.errors import InputError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.samplers import GridRegion, RandomSampler
-from geoxt.source import nodata_of
+from geoxt.source import nodata_of, view_of
 from geoxt.splits import Split
 from geoxt.trainers.datamodules.label_legend import legend_of_labels
 from geoxt.trainers.loop.resume import ResumableDataModule
@@ -28,6 +29,8 @@ from geoxt.windows import Window, parse_size
 
 _STATISTICS_WINDOWS = 256
 """Maximum number of training windows from which band statistics are computed."""
+_COUNTED = 1024
+"""Height and width of the windows in which labels are counted, in pixels."""
 
 
 class WindowDataModule(ResumableDataModule):
@@ -89,7 +92,11 @@ class WindowDataModule(ResumableDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         length = max(length // batch_size, 1) * batch_size
-        self.windows = RandomSampler(self.data, size=self.size, length=length, seed=seed, region=split.train)
+        try:
+            self.windows = RandomSampler(self.data, size=self.size, length=length, seed=seed, region=split.train)
+        except OverlapError as error:  # its remedy names further arguments of the sampler
+            remedy = "Pass a smaller {size}. Or split into larger blocks, or with another seed."
+            raise OverlapError(error.problem, remedy=remedy, argument="size") from error
 
     @property
     def window_token(self) -> str:
@@ -165,6 +172,27 @@ class WindowDataModule(ResumableDataModule):
             nodata=None if nodata is None or np.isnan(nodata) else int(nodata),
             size=self.size,
         )
+
+    def class_counts(self, key: str, legend: Legend) -> torch.Tensor:
+        """Return the number of labelled pixels of each class in the training part, int64 (classes,); reads its labels.
+
+        Parameters
+        ----------
+        key
+            Name of the labels.
+        legend
+            Classes.
+        """
+        counts = np.zeros(len(legend) + 1, "int64")
+        for node, region in self.split.train.nodes.items():
+            labels = nodes_of(self.data)[node][key]
+            view = view_of(labels)
+            for rectangle in region.on(grid_of(labels)):
+                for window in tiles(rectangle, (_COUNTED, _COUNTED)):
+                    values, valid = view.read(window)
+                    indices = legend.encode(values[valid], missing=len(legend))
+                    counts += np.bincount(indices, minlength=len(counts))
+        return torch.from_numpy(counts[:-1])
 
     def _eval_dataloader(self, part: Literal["val", "test"]) -> DataLoader[Any]:
         """Return windows that cover every pixel of a part once."""

@@ -166,7 +166,8 @@ class SampleDataModule(ResumableDataModule):
         for index in range(len(self.train)):
             sample = dict(self.train[index])
             labels, valid = torch.as_tensor(entry(sample, key)), sample.get(f"{key}_valid")
-            codes |= set(torch.unique(labels if valid is None else labels[valid]).tolist())
+            values = torch.unique(labels if valid is None else labels[valid])
+            codes |= set(values[values >= 0].tolist())  # negative codes are unknown
             if len(codes) > MAX_CODES:
                 msg = f"Cannot use {key!r} as class codes: it has more than {MAX_CODES} values, such as {min(codes)}."
                 raise LabelError(msg, remedy="Pass {legend}.", argument="legend")

@@ -36,7 +36,7 @@ def class_counts(batches: Iterable[Batch], target: Callable[[Batch], Tensor], cl
 
 
 def balanced(counts: Tensor) -> Tensor:
-    """Return balanced class weights, float32: `total / (classes present * counts)`, and 0 for an absent class.
+    """Return balanced class weights, float32: `total / (classes present * counts)`, and 1 for an absent class.
 
     The mean weight over all samples is 1, as of scikit-learn's `compute_class_weight("balanced")`.
 
@@ -49,10 +49,10 @@ def balanced(counts: Tensor) -> Tensor:
     --------
     >>> import torch
     >>> balanced(torch.tensor([1, 3, 0]))
-    tensor([2.0000, 0.6667, 0.0000])
+    tensor([2.0000, 0.6667, 1.0000])
     """
     present = counts > 0
     if not present.any():
         msg = "Cannot balance class weights: the training data have no labels."
         raise LabelError(msg, remedy="Pass {class_weights:None}.", argument="class_weights")
-    return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 0).float()
+    return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 1).float()

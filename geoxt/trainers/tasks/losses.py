@@ -35,6 +35,7 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0, weight
     weights
         Class weights (K,).
     """
+    target = _weighted(target, weights)
     total = _cross_entropy(logits, target, smoothing, weights, "sum")
     return total / _total_weight(target, weights)
 
@@ -46,6 +47,7 @@ def focal(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tenso
     ----------
     Lin et al. 2017, https://doi.org/10.1109/ICCV.2017.324
     """
+    target = _weighted(target, weights)
     terms = _cross_entropy(logits, target, smoothing, weights, "none")
     probabilities = logits.softmax(dim=1)
     if target.is_floating_point():
@@ -188,6 +190,14 @@ def _total_weight(target: Tensor, weights: Tensor | None) -> Tensor:
     if weights is None:
         return labeled.sum().clamp(min=1)
     return weights[target.where(labeled, 0)].mul(labeled).sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def _weighted(target: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the target without classes of weight 0: label smoothing gives their pixels a loss, but no weight."""
+    if weights is None or target.is_floating_point():
+        return target
+    labeled = target != IGNORE
+    return target.where(labeled & (weights[target.where(labeled, 0)] > 0), IGNORE)
 
 
 def _one_hot(target: Tensor, classes: int) -> Tensor:

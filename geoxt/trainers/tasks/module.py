@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
@@ -12,7 +13,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
-from geoxt.errors import InputError, LabelError
+from geoxt.errors import InputError, LabelError, LabelWarning
 from geoxt.metrics.label_codes import Codes
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
@@ -156,12 +157,26 @@ class Task(pl.LightningModule):
             self._weights_restored = False
         elif self.recipe.class_weights == "balanced":
             trainer: Any = self.trainer
-            source = trainer.datamodule
+            self.class_weights = balanced(self._class_counts(trainer.datamodule))
+
+    def _class_counts(self, data: Any) -> Tensor:
+        """Return the labeled pixels or images of each class: of the whole training part, or of one epoch's samples."""
+        if self.kind.target == "pixels" and hasattr(data, "class_counts"):
+            counts: Tensor = data.class_counts(self.target_key, self.card.legend)
+        else:
             with torch.random.fork_rng():
                 counts = class_counts(
-                    source.train_dataloader(), lambda batch: self.target(_to_device(batch, self.device)), self._classes
+                    data.train_dataloader(), lambda batch: self.target(_to_device(batch, self.device)), self._classes
                 )
-            self.class_weights = balanced(counts)
+        names = self.card.legend.distinct_names
+        absent = [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
+        if absent and len(absent) < len(names):
+            msg = (
+                f"The training part has no labels of the classes {', '.join(absent)}: the model cannot learn them, and "
+            )
+            msg += "their weight is 1. Split with labels=, so that each part has its fraction of every class."
+            warnings.warn(msg, LabelWarning, stacklevel=2)
+        return counts
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores."""

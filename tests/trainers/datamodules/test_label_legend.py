@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from geoxt.errors import LabelError
+from geoxt.errors import LabelError, LabelWarning
 from geoxt.grid import coordinates
 from geoxt.legend import Legend
 from geoxt.testing import make_grid
@@ -55,3 +55,22 @@ def test_whole_numbers_in_floating_point_are_codes():
 def test_layers_without_class_codes_raise(values, options, message):
     with pytest.raises(LabelError, match=message):
         legend_of_labels(make_layer(values, _FillValue=0), **options)
+
+
+@pytest.mark.parametrize("unknown", [-1, -100, -(2**15)])
+@pytest.mark.parametrize("dtype", ["int16", "int64", "float32"])
+def test_negative_codes_are_unknown(unknown, dtype):
+    values = np.full((40, 30), 3, dtype)
+    values[:4], values[9:12] = 0, unknown
+    assert legend_of_labels(make_layer(values)).codes == (0, 3)
+
+
+def test_255_is_unknown_where_the_legend_lacks_it():
+    values = np.full((40, 30), 3, "uint8")
+    values[:4], values[9:12] = 1, 255
+    assert legend_of_labels(make_layer(values, **Legend((1, 3), ("a", "b")).attrs())).codes == (1, 3)
+    assert legend_of_labels(make_layer(values, **Legend((1, 3, 255), ("a", "b", "c")).attrs())).codes == (1, 3, 255)
+    with pytest.warns(LabelWarning, match="'it' has the code 255, which is taken as a class"):
+        assert legend_of_labels(make_layer(values)).codes == (1, 3, 255)
+    values[values == 1] = 3
+    assert legend_of_labels(make_layer(values)).codes == (3, 255)  # a mask of two values
