@@ -82,13 +82,13 @@ def atomic_write(path: SomePath, *, fsync: bool = True) -> Iterator[Path]:
         yield temporary
         if fsync:
             for written in folder.iterdir():
-                _fsync(written)
+                flush(written)
         for sidecar in sorted(folder.iterdir()):
             if sidecar != temporary:
                 sidecar.replace(path.with_name(sidecar.name))
         replace(temporary, path)
         if fsync:
-            _fsync(path.parent)
+            flush(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -110,8 +110,8 @@ def replace(source: Path, target: Path) -> None:
         raise
 
 
-def _fsync(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to disk; Windows cannot open folders."""
+def flush(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk (not the entries of a folder on Windows)."""
     if os.name == "nt" and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -121,4 +121,4 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-__all__ = ["atomic_write", "cache_folder", "replace"]
+__all__ = ["atomic_write", "cache_folder", "flush", "replace"]

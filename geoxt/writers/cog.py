@@ -10,14 +10,17 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 import xarray as xr
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
-from geoxt.errors import GeoxtError, InputError, OutputError
+from geoxt.errors import GeoxtError, InputError
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, nodata_of
+from geoxt.storage import flush
 from geoxt.types import SomePath
 from geoxt.writers.blocks import blocks_of, write_blocks
-from geoxt.writers.staging import require_writable, staging
+from geoxt.writers.complete import require_complete
+from geoxt.writers.staging import require_writable, staging, write_error
 from geoxt.writers.vrt import BLOCK, SaveGeoTIFF, write_vrt
 
 _SIDE = 2048
@@ -79,10 +82,8 @@ def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress
             _write(layer, path, folder, progress)
         except GeoxtError:
             raise
-        except (OSError, RasterioError) as error:
-            raise OutputError(
-                f"Cannot write {str(path)!r}: {error}.", remedy="Free space there. Or pass another path."
-            ) from error
+        except (OSError, RasterioError, CPLE_BaseError, SystemError) as error:  # the latter two are raised by copy()
+            raise write_error(path, error, size=layer.nbytes) from error
     return path
 
 
@@ -99,6 +100,8 @@ def _write(layer: xr.DataArray, path: Path, folder: Path, progress: bool | None)
     cog, names, sidecar = folder / "cog.tif", folder / "names.xml", path.with_name(f"{path.name}.aux.xml")
     with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"):
         rasterio.shutil.copy(vrt, cog, driver="COG", **_cog_options(layer))
+    require_complete(cog)
+    flush(cog)  # some file systems report a full disk only now
     _write_names(layer, names)
     sidecar.unlink(missing_ok=True)  # class names of the old file must not be those of the new one
     cog.replace(path)

@@ -45,6 +45,34 @@ def require_folder(path: Path) -> None:
         ) from error
 
 
+def write_error(path: Path, error: BaseException, *, size: int) -> OutputError:
+    """Return the error of an output that cannot be written, with the space that it needs.
+
+    Parameters
+    ----------
+    path
+        Path of the output.
+    error
+        Error of the operating system or of GDAL.
+    size
+        Bytes of the layer. Finished blocks and the output are stored side by side, compressed, the latter with
+        overviews: 1 + 4/3 times as large if the compression saves nothing.
+    """
+    problem = error
+    while isinstance(problem.__cause__ or problem.__context__, Exception):  # rasterio: "See previous exception"
+        problem = problem.__cause__ or problem.__context__  # type: ignore[assignment]
+    text = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem).rstrip(".")
+    free = shutil.disk_usage(path.parent).free
+    needed = f"up to {_megabytes(size * 7 / 3)}, {_megabytes(free)} are free"
+    return OutputError(
+        f"Cannot write {str(path)!r}: {text}.", remedy=f"Make space there ({needed}). Or pass another path."
+    )
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
+
+
 @contextmanager
 def staging(layer: xr.DataArray, path: Path, kind: str, *, resume: bool) -> Iterator[Path]:
     """Create a folder for the blocks of an output.

@@ -18,6 +18,7 @@ from geoxt.grid import grid_of
 from geoxt.storage import atomic_write
 from geoxt.types import Array
 from geoxt.writers.blocks import Blocks
+from geoxt.writers.complete import require_complete
 from geoxt.writers.staging import block_file
 
 BLOCK = 512
@@ -37,12 +38,13 @@ class SaveGeoTIFF:
         bands, rows, cols = values.shape
         profile: dict[str, Any] = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
         profile |= {"compress": "DEFLATE", "zlevel": 1, "count": bands, "height": rows, "width": cols}
-        with (
-            atomic_write(block_file(self.folder, index), fsync=False) as path,
-            _without_georeference(),
-            rasterio.open(path, "w", dtype=values.dtype, bigtiff="IF_SAFER", **profile) as file,
-        ):
-            file.write(values)
+        with atomic_write(block_file(self.folder, index), fsync=False) as path:
+            with (
+                _without_georeference(),
+                rasterio.open(path, "w", dtype=values.dtype, bigtiff="IF_SAFER", **profile) as file,
+            ):
+                file.write(values)
+            require_complete(path)
         return index
 
 

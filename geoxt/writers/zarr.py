@@ -14,7 +14,7 @@ from geoxt.grid import grid_of
 from geoxt.storage import atomic_write, replace
 from geoxt.types import Array, SomePath
 from geoxt.writers.blocks import Blocks, blocks_of, write_blocks
-from geoxt.writers.staging import block_file, require_folder, staging
+from geoxt.writers.staging import block_file, require_folder, staging, write_error
 
 _SIDE = 1024
 """Pixels: maximum side of the store's chunks, and the side of the blocks of a layer without chunks."""
@@ -70,9 +70,7 @@ def to_zarr(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progres
         except GeoxtError:
             raise
         except OSError as error:
-            raise OutputError(
-                f"Cannot write {str(path)!r}: {error}.", remedy="Free space there. Or pass another path."
-            ) from error
+            raise write_error(path, error, size=layer.nbytes) from error
     return path
 
 
