@@ -22,6 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from geoxt.errors import ReadError
 from geoxt.pixels.block_cache import BlockCache, SomeCache, parse_block_cache
 from geoxt.pixels.remote import CACHE_BYPASS, SETTINGS, is_remote
+from geoxt.pixels.remote_version import add_header
 
 Sign = Callable[[str], str]
 """Turns an address from a catalog into a signed URL, which is valid for a limited time."""
@@ -63,9 +64,11 @@ class Credentials:
         """Open a file by its signed address, with the GDAL options set."""
         return self.open_at(self.address(href), **options)
 
-    def open_at(self, address: str, *, cached: bool = True, **options: Any) -> rasterio.DatasetReader:
+    def open_at(
+        self, address: str, *, cached: bool = True, condition: str = "", **options: Any
+    ) -> rasterio.DatasetReader:
         """Open a file by an address that is signed already."""
-        with self.gdal_env(address, cached=cached):
+        with self.gdal_env(address, cached=cached, condition=condition):
             if self.georeferenced:
                 return rasterio.open(address, **options)
             with _warning_filters, warnings.catch_warnings():
@@ -73,17 +76,20 @@ class Credentials:
                 return rasterio.open(address, **options)
 
     @contextmanager
-    def gdal_env(self, address: str = "", *, cached: bool = True) -> Iterator[None]:
+    def gdal_env(self, address: str = "", *, cached: bool = True, condition: str = "") -> Iterator[None]:
         """Set the GDAL options for opening or reading a file.
 
         For remote files, `remote.SETTINGS` fill in options that neither these credentials, an enclosing `rasterio.Env`
         nor the environment set; GDAL's own retries are off (see `gdal_retry`). With `cached=False`, GDAL makes no
-        request, and clears its cache of the file once it is closed or could not be opened.
+        request, and clears its cache of the file once it is closed or could not be opened. `condition` is an HTTP
+        header of all requests; see `remote_version`.
         """
         settings = dict(self.env)
         if is_remote(address):
             settings = {k: v for k, v in SETTINGS.items() if self.setting(k) is None} | settings
             settings["GDAL_HTTP_MAX_RETRY"] = "0"
+            if condition:
+                settings["GDAL_HTTP_HEADERS"] = add_header(self.setting("GDAL_HTTP_HEADERS"), condition)
             if not cached:
                 settings |= CACHE_BYPASS
         if not settings or (hasenv() and settings.items() <= getenv().items()):  # entering an Env takes 0.1 ms

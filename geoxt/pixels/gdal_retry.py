@@ -7,43 +7,97 @@ anew.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from geoxt import retry
 from geoxt.errors import GeoxtError, ReadError
+from geoxt.pixels import remote
 from geoxt.pixels.credentials import Credentials, redact_url
+from geoxt.pixels.remote_version import PRECONDITION_FAILED
 from geoxt.retry import DEFAULT, TRANSIENT_STATUS, RetryPolicy
 
 T = TypeVar("T")
 FORBIDDEN = 403
 """Also the status of an expired signature, so that a signed file is tried once more with a new one."""
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, ValueError)
+"""Errors that opening and reading raise; some functions of rasterio let `CPLE_BaseError` pass."""
+CHANGES = 2
+"""Times that a file is opened anew because it was replaced on the server."""
+_RANGE_STATUS = re.compile(r"failed with response_code=([45]\d\d)")
+"""Status in the log of a failed range request of /vsicurl/, GDAL 3.x."""
+_thread = threading.local()
+clock = time.monotonic
 _STATUS = re.compile(r"HTTP response code(?: on \S+)?: (\d{3})")  # as /vsicurl/ of GDAL 3.x words its errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """HTTP status and `Retry-After` of a server that refused a request."""
+class Reason:
+    """Cause of a failed attempt, as far as the error, GDAL's log and one more request show it."""
 
-    status: int
-    """HTTP status code."""
-    retry_after: float | None
+    status: int = 0
+    """HTTP status code; 0 if unknown."""
+    retry_after: float | None = None
     """Seconds that the server asks to wait."""
+    headers: Mapping[str, str] | None = None
+    """Present HTTP headers of a file that was replaced on the server."""
+    fault: str = ""
+    """Description of a fault that no retry mends."""
+    remedy: str = ""
+    """Remedy of the fault."""
 
     def __str__(self) -> str:
+        if self.fault:
+            return self.fault
         wait = "" if self.retry_after is None else f" with Retry-After: {self.retry_after:g} s"
         return f"HTTP {self.status}{wait}"
 
 
+class FileChangedError(OSError):
+    """The file was replaced on the server during a read."""
+
+
+@contextmanager
+def note_status() -> Iterator[None]:
+    """Add the HTTP status of failed range requests, which GDAL only logs, to the error of this thread."""
+    _thread.status = None
+    try:
+        yield
+    except Exception as error:
+        if _thread.status is not None and not isinstance(error, GeoxtError):
+            error.add_note(f"HTTP response code: {_thread.status}")
+        raise
+
+
+def _note_record(record: logging.LogRecord) -> bool:
+    match = _RANGE_STATUS.search(record.getMessage())
+    if match:
+        _thread.status = int(match[1])
+    return True
+
+
+logging.getLogger("rasterio._err").addFilter(_note_record)
+
+
 def retry_read(
-    call: Callable[[], T], reset: Callable[[], None], href: str, credentials: Credentials, problem: str
+    call: Callable[[], T],
+    reset: Callable[[Mapping[str, str] | None], None],
+    href: str,
+    credentials: Credentials,
+    problem: str,
+    condition: Callable[[], str] = str,
 ) -> T:
     """Return the result of a GDAL read, repeated after transient errors.
 
@@ -52,13 +106,16 @@ def retry_read(
     call
         Opens or reads the file; raises rasterio's errors.
     reset
-        Closes the handles that the failed attempt left open.
+        Closes the handles that the failed attempt left open. Its argument is `None`, or the HTTP headers of a file that
+        was replaced on the server.
     href
         Unsigned address of the file.
     credentials
         How the file is opened. Its `GDAL_HTTP_MAX_RETRY` and `GDAL_HTTP_RETRY_DELAY` override the default policy.
     problem
         Start of the error message: "Cannot read …".
+    condition
+        Returns the HTTP header that the last attempt sent; see `remote_version`.
 
     Raises
     ------
@@ -66,34 +123,45 @@ def retry_read(
         If the error is final or all retries failed.
     """
     policy = _policy(credentials)
+    start, changes = clock(), 0
     for attempt in count(1):
         try:
             return call()
         except GeoxtError:
             raise
-        except (RasterioError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 (GDAL's errors have many classes)
             text = _error_text(error)
-        reset()
-        refusal = _ask_server(href, credentials, text)
-        final = _is_final(text, refusal, credentials, attempt)
-        wait = None if final else policy.wait(attempt, refusal.retry_after if refusal else None)
+            reason = _reason(error, text, href, credentials, condition())
+        reset(reason.headers)
+        if reason.headers is not None and changes < CHANGES:
+            changes += 1
+            continue
+        final = bool(reason.fault) or _is_final(reason.status, credentials, attempt)
+        late = clock() - start > _longest(credentials)
+        wait = None if final or late else policy.wait(attempt - changes, reason.retry_after)
         if wait is None:
-            raise _error(problem, text, refusal, attempt, final=final)
+            raise _error(problem, text, reason, attempt, final=final)
         retry.sleep(wait)
     raise AssertionError
 
 
-def _error(problem: str, text: str, refusal: Refusal | None, attempts: int, *, final: bool) -> ReadError:
-    reason = redact_url(text)
-    if refusal is not None:
-        reason = str(refusal) if _STATUS.search(text) else f"{reason} ({refusal})"
+def _error(problem: str, text: str, reason: Reason, attempts: int, *, final: bool) -> ReadError:
+    message = redact_url(text)
+    if reason.fault or reason.status:
+        message = str(reason) if reason.fault or _STATUS.search(text) else f"{message} ({reason})"
     times = "once" if attempts == 1 else f"{attempts} times"
     remedy = (
         "Check the address and its access rights. They are set by {sign} and {env}."
         if final
         else "Try again later. Or pass {env} with a larger GDAL_HTTP_MAX_RETRY or GDAL_HTTP_TIMEOUT."
     )
-    return ReadError(f"{problem}: tried {times}, last error: {reason.rstrip('.')}.", remedy=remedy)
+    problem = f"{problem}: tried {times}, last error: {message.rstrip('.')}."
+    return ReadError(problem, remedy=reason.remedy or remedy)
+
+
+def _longest(credentials: Credentials) -> float:
+    """Return the seconds after which no attempt starts: a slow or silent server keeps each for the timeout of GDAL."""
+    return 1.5 * float(credentials.setting("GDAL_HTTP_TIMEOUT") or remote.SETTINGS["GDAL_HTTP_TIMEOUT"])
 
 
 def _policy(credentials: Credentials) -> RetryPolicy:
@@ -107,39 +175,84 @@ def _policy(credentials: Credentials) -> RetryPolicy:
 def _error_text(error: BaseException | None) -> str:
     """Return the messages of an error and its causes; rasterio's error often only refers to a "previous exception"."""
     messages: list[str] = []
+    notes: list[str] = []
     while error is not None and len(messages) < 5:
-        if str(error) not in messages and "previous exception" not in str(error):
-            messages.append(str(error))
+        message = str(error) if isinstance(error, GDAL_ERRORS) else f"{type(error).__name__}: {error}"
+        if message not in messages and "previous exception" not in message:
+            messages.append(message)
+        notes += getattr(error, "__notes__", [])
         error = error.__cause__ or error.__context__
-    return "; ".join(messages)
+    return "; ".join([*messages, *notes[:1]])
 
 
-def _is_final(text: str, refusal: Refusal | None, credentials: Credentials, attempt: int) -> bool:
+def _is_final(status: int, credentials: Credentials, attempt: int) -> bool:
     """Return whether a retry cannot help."""
-    match = _STATUS.search(text)
-    status = int(match[1]) if match else refusal.status if refusal else 0
     if status == FORBIDDEN:
         return credentials.sign is None or attempt > 1
-    return 400 <= status < 500 and status not in TRANSIENT_STATUS
+    return 400 <= status < 500 and status not in TRANSIENT_STATUS and status != PRECONDITION_FAILED
 
 
-def _ask_server(href: str, credentials: Credentials, text: str) -> Refusal | None:
-    """Request one byte for the HTTP status and `Retry-After`, which GDAL's error lacks."""
+def _reason(error: Exception, text: str, href: str, credentials: Credentials, condition: str) -> Reason:
+    """Return the cause of a failed attempt; the server is asked if GDAL's error lacks the HTTP status."""
     match = _STATUS.search(text)
-    status = int(match[1]) if match else None
-    unexplained = None if status is None else Refusal(status=status, retry_after=None)
-    final = status is not None and status not in TRANSIENT_STATUS
-    if final or "timed out" in text or not href.startswith(("http://", "https://")):
-        return unexplained
-    timeout = float(credentials.setting("GDAL_HTTP_CONNECTTIMEOUT") or 10)
+    status = int(match[1]) if match else 0
+    changed = isinstance(error, FileChangedError) or status == PRECONDITION_FAILED or "pre-conditions" in text  # S3
+    if "Range downloading not supported" in text:
+        fault = "the server does not support range requests"
+        return Reason(fault=fault, remedy="Download the file, and pass its local path.")
+    if not isinstance(error, GDAL_ERRORS):
+        return Reason(fault=redact_url(text), remedy="Check that the file is complete.")
+    web = href.startswith(("http://", "https://"))
+    if changed:
+        return Reason(status=PRECONDITION_FAILED, headers=_present_headers(href, credentials) if web else {})
+    final = status and status not in TRANSIENT_STATUS
+    if final or "timed out" in text or not web:
+        return Reason(status=status)
+    return _ask_server(href, credentials, condition, text, status)
+
+
+def _ask_server(href: str, credentials: Credentials, condition: str, text: str, status: int) -> Reason:
+    """Request the first and the last byte of a file for the HTTP status, which GDAL does not always report."""
     try:
-        request = Request(credentials.address(href), headers={"Range": "bytes=0-0"})  # noqa: S310 (http alone)
-        with urlopen(request, timeout=timeout):  # noqa: S310
-            return unexplained
-    except HTTPError as error:
-        with error:
-            if error.code in TRANSIENT_STATUS:
-                return Refusal(status=error.code, retry_after=retry.retry_after(error))
+        address = credentials.address(href)
+        headers = _request_byte(address, credentials, condition)
+        size = headers.get("Content-Range", "").rpartition("/")[2]
+        if not status and size.isdigit():
+            _request_byte(address, credentials, condition, position=max(int(size) - 1, 0))
+    except HTTPError as refusal:
+        with refusal:
+            if refusal.code == PRECONDITION_FAILED:
+                return Reason(status=refusal.code, headers=_present_headers(href, credentials))
+            return Reason(status=status or refusal.code, retry_after=retry.retry_after(refusal))
     except (OSError, ValueError):
-        pass
-    return unexplained
+        return Reason(status=status)
+    kind = headers.get("Content-Type", "").split(";")[0].strip().lower()
+    if "not recognized" in text and (kind.startswith("text/") or kind.endswith(("json", "xml", "html"))):
+        fault = f"the server sends {kind} instead of a raster"
+        return Reason(fault=fault, remedy="Check the address: it may lead to a login or error page.")
+    return Reason(status=status)
+
+
+def _present_headers(href: str, credentials: Credentials) -> Mapping[str, str]:
+    """Return the headers of a file that changed; empty if the server does not respond."""
+    try:
+        return _request_byte(credentials.address(href), credentials)
+    except (OSError, ValueError):
+        return {}
+
+
+def _request_byte(
+    address: str, credentials: Credentials, condition: str = "", *, position: int = 0
+) -> Mapping[str, str]:
+    """Request one byte of a file; return the headers of the response, by names of any case."""
+    headers = {"Range": f"bytes={position}-{position}"}
+    if condition:
+        name, _, value = condition.partition(": ")
+        headers[name] = value
+    timeout = float(credentials.setting("GDAL_HTTP_CONNECTTIMEOUT") or 10)
+    with urlopen(Request(address, headers=headers), timeout=timeout) as response:  # noqa: S310 (http alone)
+        present: Mapping[str, str] = response.headers
+        return present
+
+
+__all__ = ["GDAL_ERRORS", "FileChangedError", "Reason", "note_status", "retry_read"]

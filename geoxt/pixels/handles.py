@@ -18,9 +18,10 @@ from geoxt.errors import GeoxtError, ReadError
 from geoxt.pixels import descriptors, remote
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.file_version import file_version
-from geoxt.pixels.gdal_retry import retry_read
+from geoxt.pixels.gdal_retry import GDAL_ERRORS, FileChangedError, note_status, retry_read
 from geoxt.pixels.idle_handles import IdleHandles
 from geoxt.pixels.raster_handle import Handle
+from geoxt.pixels.remote_version import RemoteVersion, remote_version, renew_version
 
 HANDLES = int(os.environ.get("GEOXT_HANDLES", "1024"))
 """Idle local files kept open by a process; fewer if they take more than half of its file descriptors."""
@@ -218,29 +219,46 @@ def _start_remote(
 ) -> Callable[[], T]:
     """Start to use a remote file in a remote thread; return a function that waits for the result, with retries."""
     credentials = credentials.with_env()
-    version = None if remote.is_remote(href) else file_version(href)  # of a local file with a signer
+    local = None if remote.is_remote(href) else file_version(href)  # of a local file with a signer
+    latest: list[RemoteVersion] = []  # of the last attempt
 
     def make() -> Handle:
-        address = credentials.address(href)
+        address, version = credentials.address(href), latest[0]
         with _clear_gdal_cache_on_error(credentials, address):
-            return Handle(credentials.open_at(address, **options), address, options=options, version=version)
+            file = credentials.open_at(address, condition=version.condition, **options)
+            return Handle(file, address, options=options, version=local, remote_version=version)
 
     def use_once() -> T:
-        token = None if version is None else version.token
-        with remote.borrow_handle(href, (credentials.env, token, *options.items()), make) as handle:
+        latest[:] = [remote_version(href)]
+        token = None if local is None else local.token
+        with note_status(), remote.borrow_handle(href, (credentials.env, token, *options.items()), make) as handle:
             address = handle.file.name
+            version = latest[0] = handle.remote_version or latest[0]
             with (
                 _clear_gdal_cache_on_error(credentials, address),
-                credentials.gdal_env(address),
+                credentials.gdal_env(address, condition=version.condition),
             ):  # GDAL reads some settings at each request
-                return use(handle)
+                result = use(handle)
+                if remote_version(href) is not version:  # another thread put parts of the new file into GDAL's cache
+                    raise FileChangedError
+                return result
 
     first = [remote.submit(use_once)]
 
     def attempt() -> T:
         return (first.pop() if first else remote.submit(use_once)).result()
 
-    return lambda: retry_read(attempt, lambda: remote.close_handles(href), href, credentials, f"Cannot {action()}")
+    def reset(headers: Mapping[str, str] | None) -> None:
+        if headers is not None:
+            renew_version(href, latest[0], headers)
+        remote.close_handles(href)
+        if descriptors.exhausted():
+            descriptors.free(_idle.clear, action())
+
+    def condition() -> str:
+        return latest[0].condition if latest else ""
+
+    return lambda: retry_read(attempt, reset, href, credentials, f"Cannot {action()}", condition)
 
 
 @contextmanager
@@ -248,9 +266,9 @@ def _clear_gdal_cache_on_error(credentials: Credentials, address: str) -> Iterat
     """After an error, clear GDAL's cache of a file: /vsicurl/ remembers a missing file or a truncated response."""
     try:
         yield
-    except (RasterioError, OSError, ValueError):
+    except GDAL_ERRORS:
         if remote.is_remote(address):
-            with suppress(RasterioError, OSError):
+            with suppress(*GDAL_ERRORS):
                 credentials.open_at(address, cached=False).close()
         raise
 

@@ -13,6 +13,7 @@ from geoxt.pixels.cached_blocks import CachedBlocks, open_blocks
 from geoxt.pixels.file_version import FileVersion
 from geoxt.pixels.raw_tiff import RawTiff, open_raw
 from geoxt.pixels.remote import is_remote
+from geoxt.pixels.remote_version import RemoteVersion
 from geoxt.types import Array
 from geoxt.windows import Window
 
@@ -37,7 +38,7 @@ class Handle:
     longer than that. Both return the same bits.
     """
 
-    __slots__ = ("address", "blocks", "checked", "file", "full", "options", "raw", "reads", "version")
+    __slots__ = ("address", "blocks", "checked", "file", "full", "options", "raw", "reads", "remote_version", "version")
 
     def __init__(
         self,
@@ -46,8 +47,10 @@ class Handle:
         *,
         options: Mapping[str, Any],
         version: FileVersion | None = None,
+        remote_version: RemoteVersion | None = None,
     ) -> None:
-        self.file, self.address, self.options, self.version = file, address, options, version
+        self.file, self.address, self.options = file, address, options
+        self.version, self.remote_version = version, remote_version
         self.full = not options
         self.raw: RawTiff | None = None
         self.reads = 0

@@ -1,5 +1,7 @@
 """Two served bands of a scene, and the proxy in front of the server; shared by all tests of the folder."""
 
+import os
+
 import numpy as np
 import pytest
 from support.proxy import proxied
@@ -19,6 +21,7 @@ def rasters(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     for n, name in enumerate(("red", "nir")):
         write_cog(folder / f"{name}.tif", pixels(n), grid=GRID, blocksize=128, nodata=0, overviews=(), tiled=True)
+        os.utime(folder / f"{name}.tif", (1e9, 1e9))  # a file younger than a minute takes another request
     return folder
 
 

@@ -65,7 +65,13 @@ class FileServer(Loopback):
             return Answer(status=416, headers={"content-range": f"bytes */{len(content)}"})
         part = content[first : None if last is None else last + 1]
         where = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
-        return Answer(status=206, headers={"content-range": where, "accept-ranges": "bytes"}, body=part)
+        headers = {"content-range": where, "accept-ranges": "bytes", **self._headers(path)}
+        return Answer(status=206, headers=headers, body=part)
+
+    def _headers(self, path: Path) -> dict[str, str]:
+        """Return further headers of a file; none."""
+        del path
+        return {}
 
     @staticmethod
     def _whole(request: Request, content: bytes) -> Answer:
