@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 import os
 import shutil
 import stat
@@ -14,7 +15,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Self
 
@@ -22,6 +22,12 @@ from geoxt.errors import ReadError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz")
 SINGLE: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
+_DECOMPRESSORS: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+"""Decompressors of tar archives by the first bytes of the file."""
 MANUAL = (".rar", ".7z", ".tar.zst")
 """Suffixes of archives that the user has to extract."""
 RATIO = 200
@@ -29,8 +35,8 @@ RATIO = 200
 FLOOR = 1 << 30
 """Extracted size in bytes that every archive may have, whatever its ratio."""
 _BROKEN = (
-    OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError,
-    struct.error,
+    OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error,
+    lzma.LZMAError, struct.error,
 )  # fmt: skip
 
 
@@ -121,7 +127,8 @@ def _unzip(file: IO[bytes], folder: Path, limit: int) -> None:
 
 
 def _untar(file: IO[bytes], folder: Path, limit: int) -> None:
-    with tarfile.open(fileobj=file, mode="r:*") as archive:
+    stream = _LastRead(_decompressed(file))
+    with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
         for member in archive:
             if not (member.isfile() or member.isdir()):
                 raise _unsafe(member.name, "is a link or a device")
@@ -132,6 +139,45 @@ def _untar(file: IO[bytes], folder: Path, limit: int) -> None:
             content = archive.extractfile(member)
             assert content is not None
             limit -= _copy(content, path, limit, member.name)
+        count = len(archive.getmembers())
+    if stream.last != bytes(tarfile.BLOCKSIZE):
+        # An archive ends by blocks of zeros (POSIX.1-2001, ustar). tarfile takes a damaged header for the end.
+        msg = f"the header behind member {count} is damaged or missing"
+        raise tarfile.ReadError(msg)
+    while block := stream.read(1 << 20):  # the checksum of a compressed archive is at its end
+        limit -= len(block)
+        if limit < 0:
+            raise ReadError("Cannot extract the archive: it exceeds the size limit.", remedy="Fetch it again.")
+
+
+def _decompressed(file: IO[bytes]) -> IO[bytes]:
+    """Return the content of a file that may be compressed, by its first bytes."""
+    magic = file.read(6)
+    file.seek(0)
+    for start, decompressor in _DECOMPRESSORS.items():
+        if magic.startswith(start):
+            return decompressor(file)
+    return file
+
+
+class _LastRead:
+    """Stream that remembers the bytes of its last read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream, self.last = stream, b""
+
+    def read(self, count: int = -1) -> bytes:
+        self.last = self.stream.read(count)
+        return self.last
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.stream.tell()
+
+    def seekable(self) -> bool:
+        return True
 
 
 def _member_path(folder: Path, name: str) -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 
 from geoxt.datasets import extract as extraction
@@ -141,3 +143,62 @@ def test_invalid_header_raises(tmp_path, header):
     with pytest.raises(ReadError, match=r"Cannot extract '.*x\.tar': ValueError"):
         extract("x.tar", [tmp_path / "x.tar"], tmp_path / "work")
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def noise(count: int) -> bytes:
+    """Return bytes that no compressor shortens, such as those of PNG and JPEG files."""
+    return np.random.default_rng(0).bytes(count)
+
+
+def tarball(mode: str, members) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as file:
+        for path, content in members.items():
+            info = tarfile.TarInfo(path)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("name", "mode"), [("x.tar.gz", "w:gz"), ("x.tbz", "w:bz2"), ("x.tar.xz", "w:xz")])
+def test_every_flipped_bit_of_a_compressed_archive_raises(tmp_path, name, mode):
+    content = tarball(mode, {"a/one.bin": noise(20_000), "a/two.bin": noise(9_000)})
+    for position in np.linspace(20, len(content) - 2, 40).astype(int):  # byte 4 to 9 of gzip are time stamp and system
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(ReadError):
+            extract(name, [tmp_path / name], tmp_path / "work")
+    assert not [*(tmp_path / "work").iterdir()]
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tbz", "x.tar.xz"])
+def test_archive_cut_between_members_raises(tmp_path, name):
+    members = {f"{n}.bin": noise(512 * 3) for n in range(4)}
+    plain = tarball("w", members)[: 512 * 4 * 2]  # two members of one header and three blocks of content
+    content = {"tar": bytes, "gz": gzip.compress, "tbz": bz2.compress, "xz": lzma.compress}[name.rpartition(".")[2]](
+        plain
+    )
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ReadError, match="the header behind member 2 is damaged or missing"):
+        extract(name, [tmp_path / name], tmp_path / "work")
+
+
+def test_damaged_header_between_members_raises(tmp_path):
+    content = bytearray(tarball("w", {f"{n}.bin": noise(512 * 3) for n in range(4)}))
+    content[512 * 4 + 5] ^= 1  # the name in the second header: tarfile would end there, without an error
+    (tmp_path / "x.tar").write_bytes(content)
+    with pytest.raises(ReadError, match="the header behind member 1 is damaged"):
+        extract("x.tar", [tmp_path / "x.tar"], tmp_path / "work")
+
+
+def test_flipped_bits_of_other_formats_raise(tmp_path):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as file:
+        file.writestr("a.bin", noise(5000))
+    for name, content in (("x.zip", out.getvalue()), ("a.bin.gz", gzip.compress(noise(5000)))):
+        damaged = bytearray(content)
+        damaged[2500] ^= 1
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(ReadError):
+            extract(name, [tmp_path / name], tmp_path / "work")
