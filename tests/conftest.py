@@ -20,12 +20,12 @@ class NetworkBlockedError(RuntimeError):
 
 
 def is_local(address) -> bool:
-    """Tell whether a socket address, or the host alone, stays on this machine."""
+    """Whether a socket address, or a host, is on this machine."""
     host = address[0] if isinstance(address, tuple) else address
     if isinstance(host, bytes):
         host = host.decode(errors="replace")
     if not isinstance(host, str) or host in LOCAL_NAMES or host.startswith(("/", "\0")):
-        return True  # no host at all, this machine's own name, or the path of a Unix socket
+        return True  # no host, the name of this machine, or the path of a Unix socket
     try:
         ip = ipaddress.ip_address(host.split("%")[0])
     except ValueError:
@@ -34,7 +34,7 @@ def is_local(address) -> bool:
 
 
 def block_network(event: str, args: tuple) -> None:
-    """Refuse to resolve or to reach any other machine (an audit hook: forked workers inherit it)."""
+    """Raise on access to another machine (an audit hook, which forked workers inherit)."""
     if event not in NETWORK_EVENTS:
         return
     address = args[1] if event in {"socket.connect", "socket.sendto"} else args[0]
@@ -44,7 +44,7 @@ def block_network(event: str, args: tuple) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Close the network, for Python here and through curl's own variables for GDAL and for child processes."""
+    """Block the network: for Python by an audit hook, for GDAL and child processes by curl's proxy variables."""
     sys.addaudithook(block_network)
     closed = "http://127.0.0.1:9"  # the discard port: nothing listens there
     os.environ.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy"), closed))
@@ -61,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `gpu` where there is no CUDA device."""
+    """Skip the tests marked `gpu` without a CUDA device."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

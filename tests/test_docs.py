@@ -29,7 +29,7 @@ MODULES = [(page, f"geoxt.{name}") for page, names in PUBLIC.items() for name in
 
 
 def public_names(name: str) -> dict[str, object]:
-    """Return the public functions, classes and constants of a module: `__all__`, else those that it defines."""
+    """Return the public functions, classes and constants of a module: `__all__`, else the names that it defines."""
     module = import_module(name)
     if hasattr(module, "__all__"):
         return {attribute: getattr(module, attribute) for attribute in module.__all__}

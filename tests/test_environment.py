@@ -1,4 +1,4 @@
-"""What geoxt imports is what pyproject.toml declares, and the conda environments name the same packages."""
+"""Imports of geoxt equal the dependencies in pyproject.toml and in the conda environments."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_pixel_offset_is_none_for_fractional_shifts(shift):
 
 @given(strategies.grid_pairs(scales=(0.3, 4.0)))
 def test_overlap_contains_every_pixel_by_centre(pair):
-    col, row = oracles.source_places(pair.src, pair.dst)
+    col, row = oracles.source_coordinates(pair.src, pair.dst)
     inside = (col > 0) & (row > 0) & (col < pair.src.shape[1]) & (row < pair.src.shape[0])
     window = overlap(pair.dst, pair.src)
     if inside.any():

@@ -1,4 +1,4 @@
-"""Indices of layers: lazy, of physical values, NaN where there is none, and bit for bit what tensors get."""
+"""Indices of layers: lazy, of physical values, NaN for invalid pixels, and bit for bit equal to those of tensors."""
 
 import dask
 import numpy as np
@@ -21,7 +21,7 @@ NAMES = ("B02", "B03", "B04", "B05", "B06", "B08", "B8A", "B11", "B12")
 SIZE = (40, 48)
 
 
-def refuse(*_, **__):
+def fail_on_compute(*_, **__):
     pytest.fail("pixels were computed")
 
 
@@ -42,7 +42,7 @@ def stored():
 
 
 def test_append_is_lazy_and_keeps_dims_and_coordinates(stored):
-    with dask.config.set(scheduler=refuse):
+    with dask.config.set(scheduler=fail_on_compute):
         found = indices.append(stored, ["ndvi", "EVI"])
     assert found.chunks is not None
     assert found.dims == stored.dims

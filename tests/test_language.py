@@ -51,6 +51,7 @@ PAGES = [
     *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
 ]
 """Pages whose prose is checked."""
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 NAMED_PARTS = ["geoxt", "benchmarks"]
 """Folders and files whose names are checked."""
 
@@ -168,6 +169,19 @@ def test_benchmarks_avoid_idioms(script):
     tree = ast.parse(script.read_text())
     texts = sorted({*first_lines(tree), *printed_texts(tree)})
     assert [(line, text, idioms) for line, text in texts if (idioms := idioms_of(text))] == []
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in TESTS}), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_docstrings_and_names_of_tests_avoid_idioms(folder):
+    idioms = []
+    for path in (path for path in TESTS if path.parent == folder):
+        tree = ast.parse(path.read_text())
+        functions = [(node.lineno, node.name) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        texts = [*first_lines(tree), *((line, name.replace("_", " ").strip()) for line, name in functions)]
+        idioms += [f"{path.name}:{line}: {text} has {idiom}" for line, text in texts for idiom in idioms_of(text)]
+    assert idioms == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

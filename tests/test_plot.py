@@ -1,4 +1,4 @@
-"""Figures: the picture arrays are what numpy says, and every figure draws without a display."""
+"""Figures: picture arrays equal those of numpy, and every figure is drawn without a display."""
 
 import pickle
 

@@ -52,12 +52,12 @@ def labels(folder):
 
 @pytest.fixture
 def nothing_read(monkeypatch):
-    def refuse(*_, **__):
+    def fail_on_compute(*_, **__):
         msg = "a pixel was read"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(reader, "start_read", refuse)
-    with dask.config.set(scheduler=refuse):
+    monkeypatch.setattr(reader, "start_read", fail_on_compute)
+    with dask.config.set(scheduler=fail_on_compute):
         yield
 
 

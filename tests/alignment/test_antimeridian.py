@@ -1,4 +1,4 @@
-"""Layers across the antimeridian, Greenwich and the poles: every pixel equals one that pyproj finds for it alone."""
+"""Layers across the antimeridian, Greenwich and the poles: every pixel equals a pyproj oracle."""
 
 import numpy as np
 import pytest

@@ -57,12 +57,12 @@ def test_pixel_is_valid_if_all_bands_are(ds):
 
 
 def test_unmodified_dataset_is_read_without_dask(ds, monkeypatch):
-    def refuse(*_, **__):
+    def fail_on_compute(*_, **__):
         msg = "asked dask"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(dask.array.Array, "compute", refuse)
-    with dask.config.set(scheduler=refuse):
+    monkeypatch.setattr(dask.array.Array, "compute", fail_on_compute)
+    with dask.config.set(scheduler=fail_on_compute):
         read_batch(readers_of(ds), WINDOWS)
         read_batch(readers_of(ds.isel(x=slice(3, 99), band=[2, 0])), [Window(0, 0, 9, 9)])
 

@@ -21,11 +21,11 @@ def test_windows_of_a_generator_equal_its_batches(ds, monkeypatch):
     batches = generator(ds)
     computed = [batch.compute(scheduler="synchronous") for batch in batches]
 
-    def refuse(*_, **__):
+    def fail_on_compute(*_, **__):
         msg = "asked dask"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(dask, "compute", refuse)
+    monkeypatch.setattr(dask, "compute", fail_on_compute)
     found = list(loader(ds, batches, batch_size=None))
     assert len(found) == len(computed) == 12
     for ours, theirs in zip(found, computed, strict=True):

@@ -1,4 +1,4 @@
-"""`geoxt predict` with models of change and of series: one argument a date, bands by name, each date's own nodata."""
+"""`geoxt predict` with models of change and of series: one argument per date, bands by name, nodata per date."""
 
 import numpy as np
 import pytest

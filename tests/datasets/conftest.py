@@ -1,4 +1,4 @@
-"""Trees of all datasets, each written once; and a small dataset of our own that shows what an engine must do."""
+"""Generated trees of all datasets, each written once, and a small dataset for tests of the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a tree is an error with the path, or is said."""
+"""Broken files and folders raise errors with the path, or are reported."""
 
 from __future__ import annotations
 

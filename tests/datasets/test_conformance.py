@@ -1,4 +1,4 @@
-"""Every dataset, from its own spec: found, fetched, verified, read, split, drawn."""
+"""Every dataset is indexed, fetched, verified, read, split and plotted by its spec."""
 
 from __future__ import annotations
 

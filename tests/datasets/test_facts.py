@@ -103,11 +103,11 @@ def facts_of(name):
     if not sheet.is_file():
         pytest.skip("the facts are not here")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is there
-    return _own(name, yaml.load(sheet.read_text(encoding="utf-8"), loader))  # noqa: S506
+    return _select_facts(name, yaml.load(sheet.read_text(encoding="utf-8"), loader))  # noqa: S506
 
 
-def _own(name, facts):
-    """Return the facts of a sheet that are of one dataset: of a variant, a task, whole scenes, places or tiles."""
+def _select_facts(name, facts):
+    """Return the facts of one dataset from a sheet of several: by variant, task, scenes, locations or tiles."""
     samples = facts["samples"]
     if variants := [v for v in facts["variants"] if v["id"] == name]:
         facts["archives"] = [a for v in variants for a in v.get("archives", [v.get("archive")])]

@@ -1,4 +1,4 @@
-"""Samples that are windows of large images, and splits of our own: by blocks, with shapes whole, sharing no pixel."""
+"""Samples that are windows of large images, and splits by block: with undivided instances, without shared pixels."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def parts_of(tree):
     return {split: load(tree.spec, tree.root, split) for split in tree.spec.split_names}
 
 
-def place_of(found, at):
-    """Return the image that a window is of, whatever its date, and its rows and columns."""
+def crop_of(found, at):
+    """Return the image, the rows and the columns of a window, independent of the date."""
     window = found.entries[at].crop.window
     image = found.fields(at).get("tile")
     return image, (window.row, window.stop[0], window.col, window.stop[1])
@@ -56,7 +56,7 @@ def test_windows_of_different_splits_are_disjoint(trees, name):
     pixels = {
         split: {
             (image, y, x)
-            for image, (top, bottom, left, right) in (place_of(part, at) for at in range(len(part)))
+            for image, (top, bottom, left, right) in (crop_of(part, at) for at in range(len(part)))
             for y in range(top, bottom)
             for x in range(left, right)
         }
@@ -72,7 +72,7 @@ def test_location_is_in_one_split_on_all_dates(trees):
     for part in parts_of(tree).values():
         at_date = {}
         for at in range(len(part)):
-            at_date.setdefault(part.fields(at)["date"], set()).add(place_of(part, at))
+            at_date.setdefault(part.fields(at)["date"], set()).add(crop_of(part, at))
         assert set(at_date) == dates
         assert len({frozenset(some) for some in at_date.values()}) == 1
 
@@ -127,12 +127,12 @@ def numbers_in(part):
 def test_fields_of_other_splits_are_unlabeled(tmp_path):
     tree = fields_in_squares(tmp_path)
     everything = load(tree.spec, tmp_path).select_assets(["mask", "fields"])
-    entries = {place_of(everything, at): at for at in range(len(everything))}
+    entries = {crop_of(everything, at): at for at in range(len(everything))}
     hidden = 0
     for part in parts_of(tree).values():
         own, masks, both = numbers_in(part), part.select_assets(["mask"]), part.select_assets(["mask", "fields"])
         for at in range(0, len(part), 2):
-            read, stored, lazy = both.read(at), everything.read(entries[place_of(part, at)]), both[at]
+            read, stored, lazy = both.read(at), everything.read(entries[crop_of(part, at)]), both[at]
             kept = np.isin(stored["fields"], sorted(own))
             hidden += (~kept).sum()
             for key in ("mask", "fields"):

@@ -67,7 +67,7 @@ def averaged(sample):
 
 
 def has(sample, target) -> bool:
-    """Tell whether a sample has something to learn from."""
+    """Whether a sample has a training target."""
     return sample.get(target, torch.ones(0)).numel() > 0 and bool(sample.get(f"{target}_valid", torch.ones(1)).any())
 
 
@@ -95,7 +95,7 @@ def lesson(trees):
 
 
 def learner(module, found, kind):
-    """Return what learns it: a `Task`, or for images alone `SelfSupervised`."""
+    """Return the module that trains on a dataset: `Task`, or `SelfSupervised` for images without labels."""
     spec, names = found.spec, [band.name for band in found.bands["image"]]
     given = {"model": MODELS[kind], "bands": names}
     if kind == "self-supervised":

@@ -36,7 +36,7 @@ def test_level_maps_the_same_masks_to_other_classes(trees, name, level):
 
 
 def stored_mask(own, chosen):
-    """Return what the file of the first sample's mask holds, in the band of a level."""
+    """Return the stored values of the first sample's mask, in the band of a level."""
     if own.spec.name == "zuericrop":
         return own.read(0)["mask"].astype(int)
     path = next(iter(own.entries[0].paths("mask", own.spec.assets["mask"]).values()))

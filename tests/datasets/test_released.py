@@ -1,4 +1,4 @@
-"""Real samples as they were released, where there are any beside the checkout."""
+"""Real samples of the releases, if a folder beside the checkout has them."""
 
 from __future__ import annotations
 

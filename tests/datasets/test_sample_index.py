@@ -1,4 +1,4 @@
-"""The index: what is listed, what is kept, how assets join, and how our own rule splits."""
+"""The sample index: listed folders, cached tables, joined assets, and random splits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = "S2A_MSIL2A_20170613T101031_{}_{}"
 
 @pytest.fixture
 def patches(tmp_path, monkeypatch):
-    """Return a root with the folders of many patches, nothing in them, and a cache of its own."""
+    """Return a root with many empty patch folders, and a separate cache."""
     monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "root"
     for row in range(40):

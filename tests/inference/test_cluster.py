@@ -24,7 +24,7 @@ distributed = pytest.importorskip("distributed")
 
 @contextmanager
 def loaded_once(module):
-    """Let workers, also those that come for killed ones, start from a process that has a module loaded."""
+    """Start workers, replacements of killed ones too, from a process with a loaded module."""
     context = distributed.utils.get_mp_context()  # names what it loads itself; later calls leave that as it is
     context.set_forkserver_preload(["distributed", module])
     yield

@@ -21,7 +21,7 @@ from geoxt.writers import to_vector
 
 
 class Finder(nn.Module):
-    """Finds every run of equal positive values: the box of what a tile shows of it, label and score by its value."""
+    """Detects each region of equal positive values: its visible box in a tile, label and score by its value."""
 
     def __init__(self, *, masks=False):
         super().__init__()
@@ -145,7 +145,7 @@ def test_nms_equals_a_plain_loop(data):
 
 
 class Wavers(Finder):
-    """Names a thing by how far right it lies in a tile, so that two tiles name it differently."""
+    """Labels an object by its column in a tile, so that two tiles give different labels."""
 
     def found(self, image):
         found = super().found(image)

@@ -94,7 +94,7 @@ def test_pixel_takes_the_tiles_that_are_finite():
         np.testing.assert_array_equal(again, wanted)
 
 
-def test_channels_of_values_are_nan_on_their_own():
+def test_channels_of_values_are_nan_separately():
     layer = make_layer()
     made = predict(layer, Scores(float("nan")), size=16, overlap=4, output="values").to_numpy()
     np.testing.assert_array_equal(made, np.where(layer < 80, np.nan, layer))

@@ -20,7 +20,7 @@ GRIDS = {
 }
 
 
-def refuse(*_, **__):
+def fail_on_compute(*_, **__):
     msg = "something was computed"
     raise AssertionError(msg)
 
@@ -38,7 +38,7 @@ def tree():
 
 def test_map_of_a_tree_equals_maps_of_its_nodes(tree):
     model = nn.Conv2d(2, 3, 3, padding=1)
-    with dask.config.set(scheduler=refuse):
+    with dask.config.set(scheduler=fail_on_compute):
         found = tree.geoml.predict(model, size=32, overlap=8)
     assert isinstance(found, xr.DataTree)
     for node, child in nodes_of(found).items():

@@ -34,7 +34,7 @@ def is_map(name):
     return models.get(name).task not in {"classification", "embedding"}
 
 
-def things(name):
+def square_and_target(name):
     """Return an image with one bright square, and its target."""
     image = torch.zeros(3, 64, 64)
     image[:, 16:40, 20:44] = 2
@@ -114,7 +114,7 @@ def test_exported_model_gives_equal_output(name, tmp_path):
 def test_detector_trains_saves_and_loads(name):
     torch.manual_seed(0)
     model = models.create(name, in_chans=3, classes=2)
-    inputs, targets = things(name)
+    inputs, targets = square_and_target(name)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(8):
@@ -164,7 +164,7 @@ def count(name, **options):
 
 
 def test_parameter_counts_equal_publications():
-    """Daudt et al. 2018 as counted by later papers; Garnot 2021, Table 1; torchvision's and timm's own models."""
+    """Daudt et al. 2018 as counted by later papers; Garnot 2021, Table 1; the models of torchvision and timm."""
     assert round(count("fc_ef", in_chans=3, classes=2) / 1e6, 2) == 1.35
     assert round(count("fc_siam_diff", in_chans=3, classes=2) / 1e6, 2) == 1.35
     assert round(count("fc_siam_conc", in_chans=3, classes=2) / 1e6, 2) in {1.54, 1.55}

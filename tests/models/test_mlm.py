@@ -68,7 +68,7 @@ def test_checkpoint_is_asset():
 
 
 @pytest.mark.parametrize("task", MLM_TASKS)
-def test_task_name_is_known_to_extension(task):
+def test_task_name_is_valid_in_extension(task):
     _, found = extension(make_card(task))
     assert [mlm.TaskType(one) for one in found.tasks] == found.tasks
     (image,) = found.input

@@ -107,7 +107,7 @@ def test_windows_equal_the_raster_for_any_blocks(tmp_path_factory, data, block, 
         assert np.array_equal(values, whole[[1, 0], top : top + height, left : left + width])
 
 
-def test_overviews_have_entries_of_their_own(tmp_path):
+def test_overviews_have_separate_entries(tmp_path):
     path = write(tmp_path / "a.tif", **TILED)
     with rasterio.open(path, "r+") as file:
         file.build_overviews([2])

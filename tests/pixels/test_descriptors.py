@@ -21,7 +21,7 @@ COUNT, THREADS, SPARE = 90, 8, 100
 
 
 def read_all(view):
-    """Read every tile three times in threads; run in a process of its own."""
+    """Read every tile three times in threads; run in a separate process."""
     limit = in_use() + SPARE
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     warnings.simplefilter("error", ReadWarning)

@@ -209,7 +209,7 @@ def test_kernels_equal_gdal_without_tolerance(pair):
             dst_crs=b["crs"], dst_nodata=np.nan, resampling=Resampling[method], tolerance=0, XSCALE=1, YSCALE=1,
         )  # fmt: skip
         found, valid_mask = warp(values, None, pair, method=method)
-        col, row = oracles.source_places(pair.src, pair.dst)
+        col, row = oracles.source_coordinates(pair.src, pair.dst)
         height, width = pair.src.shape
         inner = (col > 0.5) & (row > 0.5) & (col < width - 0.5) & (row < height - 0.5)
         if method == "nearest":

@@ -41,12 +41,12 @@ def write_mask(path, value, shape=(40, 40)):
         file.update_tags(INTERNAL_MASK_FLAGS_1=2)
 
 
-def by_name(path, temporary):
+def by_rename(path, temporary):
     write(temporary, 2)
     Path(temporary).replace(path)
 
 
-def in_place(path, temporary):
+def by_overwrite(path, temporary):
     write(path, 2)
 
 
@@ -68,7 +68,7 @@ def through_a_link(path, temporary):
     Path(path).symlink_to(temporary)
 
 
-REPLACEMENTS = [by_name, in_place, by_update, with_former_times, through_a_link]
+REPLACEMENTS = [by_rename, by_overwrite, by_update, with_former_times, through_a_link]
 
 
 @pytest.mark.parametrize("compress", ["none", "deflate"])
@@ -182,7 +182,7 @@ def test_local_file_of_an_address(tmp_path):
         assert local_file(address) is None, address
 
 
-@pytest.mark.parametrize("change", [in_place, lambda path, _: write_mask(path, 0)], ids=["file", "mask"])
+@pytest.mark.parametrize("change", [by_overwrite, lambda path, _: write_mask(path, 0)], ids=["file", "mask"])
 def test_replaced_file_changes_the_dask_token(change, tmp_path):
     path = write(tmp_path / "a.tif", 1)
     names = [open_cogs(path).data.name for _ in range(2)]

@@ -46,7 +46,7 @@ def coordinates(transform, window):
 
 def error(source, target):
     """Return the maximum coordinate error in source pixels, over target pixels inside the source."""
-    col, row = oracles.source_places(source, target)
+    col, row = oracles.source_coordinates(source, target)
     transform = PixelTransform(target, source)
     actual = coordinates(transform, full_window(target)) + 0.5
     inside = (col > 0) & (row > 0) & (col < source.shape[1]) & (row < source.shape[0])
@@ -96,7 +96,7 @@ def test_extent_is_the_range_of_the_coordinates(pair, data):
 
 @given(strategies.grid_pairs(scales=(0.3, 4.0), rotated=False))
 def test_scale_is_source_pixels_per_target_pixel(pair):
-    col, row = oracles.source_places(pair.src, pair.dst)
+    col, row = oracles.source_coordinates(pair.src, pair.dst)
     inside = (col > 0) & (row > 0) & (col < pair.src.shape[1]) & (row < pair.src.shape[0])
     assume(inside[1:-1, 1:-1].any() if min(inside.shape) > 2 else False)
     y, x = PixelTransform(pair.dst, pair.src).scale

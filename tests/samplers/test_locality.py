@@ -93,7 +93,7 @@ def test_batches_spread_over_the_grid():
 
 
 def test_class_shares_of_batches_vary_little_more_than_at_random():
-    """Standard deviation over batches of the share of a class that covers half of the grid, in patches of 512 px."""
+    """Standard deviation over batches of the fraction of a class that covers half of the grid, in patches of 512 px."""
 
     def deviation(windows):
         share = ((windows.table[:, 0] // 512 + windows.table[:, 1] // 512) % 2 == 0).astype(float)

@@ -124,7 +124,7 @@ def test_saved_windows_equal_loaded_windows(make, timed, tmp_path):
 
 
 def test_files_of_one_grid_from_before_nodes_load(tmp_path):
-    """Before windows had nodes, files of one grid held "grid" in place of "grids", and no node positions."""
+    """Before windows had nodes, files of one grid held "grid" instead of "grids", and no node positions."""
     windows = GridSampler(make_data(), size=16)
     facts = json.dumps({"format": "geoxt plan 1", "grid": grid_to_json(GRID), "unit": 1})
     np.savez(tmp_path / "earlier.npz", facts=np.array(facts), table=windows.table)

@@ -1,4 +1,4 @@
-"""Time steps of windows: runs, periods and intervals, at random or in turn, covered at their own time."""
+"""Time steps of windows: runs, periods and intervals, at random or in turn, covered at the times of the window."""
 
 import numpy as np
 import pandas as pd

@@ -124,7 +124,7 @@ def test_positions_in_a_rasterized_geometry_are_equally_likely():
     assert ((touching[:17, :21] > 0) == touched).all()
 
 
-def test_places_and_times_are_drawn_together():
+def test_positions_and_times_are_drawn_together():
     layer = make_layer((6, 7), time=5)
     sampler = RandomSampler(layer, size=3, length=20_000, times=time_steps(layer, length=2, stride=1))
     count = np.zeros((4, 4, 5), int)

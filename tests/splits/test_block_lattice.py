@@ -133,7 +133,7 @@ def test_adjacent_regions_share_no_ground():
 
 
 @pytest.mark.parametrize(("one", "other"), list(permutations(GRIDS, 2)))
-def test_check_finds_ground_shared_by_nodes(one, other):
+def test_check_detects_ground_shared_by_nodes(one, other):
     """Training in one node and test in another, both over whole grids that overlap on the ground."""
     regions = {node: GridRegion(grid, (full_window(grid),)) for node, grid in GRIDS.items()}
     with pytest.raises(InputError, match=rf"train in {one} and test in {other} share the ground of"):

@@ -76,7 +76,7 @@ def test_equal_seeds_give_equal_splits():
     assert by_block(layer, size=32).grid == grid_of(layer)
 
 
-def test_check_finds_shared_pixels():
+def test_check_detects_shared_pixels():
     grid = make_grid((40, 40))
     regions = [
         Region({"": GridRegion(grid, (Window(*w),))}) for w in ((0, 0, 20, 20), (30, 30, 5, 5), (18, 18, 10, 10))

@@ -182,7 +182,7 @@ def test_overlapping_intervals_raise():
         by_time(layer, train=("2021-01", "2021-03"), gap="-3D")
 
 
-def test_check_finds_shared_pixels_buffers_and_gaps():
+def test_check_detects_shared_pixels_buffers_and_gaps():
     a, b = GridRegion(GRID, (Window(0, 0, 20, 20),), margin=2), GridRegion(GRID, (Window(0, 23, 20, 20),), margin=2)
     with pytest.raises(InputError, match=r"train and val lie less than their buffers apart, 4 pixels"):
         check(a, b)

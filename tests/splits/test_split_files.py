@@ -1,4 +1,4 @@
-"""Saved splits: loaded equals saved, files of earlier versions load, and a GIS shows the rectangles in place."""
+"""Saved splits: loaded equals saved, files of earlier versions load, and a GIS shows the rectangles."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Trees of datasets, written small from their own specs: real layout, dtypes and proportions, and the archives."""
+"""Small generated trees and archives of datasets, by their specs: real layout, dtypes and proportions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ACROSS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """What was written."""
+    """A generated tree."""
 
     root: Path
     """Folder with the files."""
@@ -143,13 +143,13 @@ def _vary(text: str, at: int) -> str:
 
 
 def _passed(spec: Spec, name: str, template: Template, one: Mapping[str, Value], at: int) -> Value:
-    """Return the text of a passed-over field; of choices the one in the place that the split has among its own."""
+    """Return the text of an ignored field; of several choices, the one at the index of the sample's split."""
     choices = template.choices(name)
     if not choices:
         return _value(spec, name, template, 0 if name in spec.examples else at)
     splits = next((c for a in spec.assets.values() if (c := a.templates[0].choices("split"))), ())
-    place = splits.index(str(one["split"])) if one.get("split") in splits else 0
-    return choices[min(place, len(choices) - 1)]
+    index = splits.index(str(one["split"])) if one.get("split") in splits else 0
+    return choices[min(index, len(choices) - 1)]
 
 
 def _by_file(asset: Asset, samples: Sequence[Mapping[str, Value]]) -> dict[str, list[Mapping[str, Value]]]:

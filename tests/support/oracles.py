@@ -12,7 +12,7 @@ from pyproj import Transformer
 
 from geoxt.errors import CRSError
 
-__all__ = ["Resampled", "bilinear", "kernel_scale", "nearest", "source_places", "widened_bilinear"]
+__all__ = ["Resampled", "bilinear", "kernel_scale", "nearest", "source_coordinates", "widened_bilinear"]
 
 Floats = NDArray[np.float64]
 
@@ -27,13 +27,13 @@ class Resampled(NamedTuple):
     valid: NDArray[np.bool_]
     """(y, x)."""
     margin: Floats
-    """(y, x): distance in source pixels to the place where `values` or `valid` would jump: to the edge between two
+    """(y, x): distance in source pixels to the discontinuity of `values` or `valid`: to the edge between two
     pixels for `nearest`, and in weight from one half to the validity's threshold for the others."""
 
 
-def source_places(src_grid: GeoBox, dst_grid: GeoBox) -> tuple[Floats, Floats]:
+def source_coordinates(src_grid: GeoBox, dst_grid: GeoBox) -> tuple[Floats, Floats]:
     """
-    Return where the centres of the target's pixels lie in the source.
+    Return the coordinates of the target's pixel centres in the source, in pixels.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def nearest(src: ArrayLike, src_grid: GeoBox, dst_grid: GeoBox, nodata: float | 
         Valid where every band is. A comparison should leave out pixels whose `margin` is below 1e-3 or so.
     """
     values = np.asarray(src)
-    col, row = source_places(src_grid, dst_grid)
+    col, row = source_coordinates(src_grid, dst_grid)
     margin = np.minimum(_to_whole(col), _to_whole(row))
     inside, i, j = _pixel(row, col, src_grid.shape.yx)
     picked = np.where(inside, values[..., i, j], values.dtype.type(0 if nodata is None else nodata))
@@ -168,7 +168,7 @@ def kernel_scale(src_grid: GeoBox, dst_grid: GeoBox, *, clip: bool = True) -> tu
         corners of all its pixels. So GDAL's kernel depends on the window that is warped.
     """
     height, width = dst_grid.shape.yx
-    col, row = source_places(src_grid, _corners(dst_grid))
+    col, row = source_coordinates(src_grid, _corners(dst_grid))
     seen = np.isfinite(col) & np.isfinite(row)
     spans = []
     for place, limit in zip((col, row), src_grid.shape.xy, strict=True):
@@ -184,7 +184,7 @@ def _triangle(
     values = np.asarray(src, dtype="float64")
     shape = src_grid.shape.yx
     good = np.ones(shape, bool) if valid is None else np.asarray(valid, bool)
-    col, row = source_places(src_grid, dst_grid)
+    col, row = source_coordinates(src_grid, dst_grid)
     seen = np.isfinite(col) & np.isfinite(row)
     u, v = np.where(seen, col, -1e6) - 0.5, np.where(seen, row, -1e6) - 0.5
     across, down = (int(np.ceil(1 / part)) for part in scale)

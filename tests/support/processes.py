@@ -1,4 +1,4 @@
-"""Processes of their own for servers on loopback: GDAL may hold Python's lock while it waits for an answer."""
+"""Separate processes for servers on loopback: GDAL may hold Python's lock while it waits for an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy on loopback, in a process of its own: counts requests, adds latency, spoils answers as networks do."""
+"""A proxy on loopback, in a separate process: counts requests, adds latency, and injects network faults."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Fault:
     """How many are spoilt."""
 
     def meant(self, request: Request) -> bool:
-        """Tell whether a request is of the kind that is spoilt."""
+        """Whether the fault applies to a request."""
         start = request.range[0] if request.range else 0
         return self.path in request.path and self.method in {"", request.method} and start >= self.beyond
 
     def spoil(self, answer: Answer) -> Answer | None:
-        """Return what the client gets instead of an answer; `None` for nothing at all."""
+        """Return the faulty answer; `None` for a closed connection without an answer."""
         short = answer.body[: int(len(answer.body) * self.keep)]
         match self.kind:
             case "status":
@@ -97,7 +97,7 @@ class Server(Loopback):
         self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
 
     async def answer(self, request: Request) -> Answer | None:
-        """Return the answer of the server behind, spoilt as asked for."""
+        """Return the answer of the upstream server, with the injected faults."""
         if request.path.startswith(CONTROL):
             return Answer(status=200, body=json.dumps(self._control(request)).encode())
         self.seen.append(request)
@@ -188,11 +188,11 @@ class Proxy:
         self._tell("fail", asdict(Fault(kind=kind, **choice)))
 
     def set(self, *, latency: float = 0.0, require: str = "") -> None:
-        """Choose the seconds added to each request, and what a path has to hold, else it is refused with 403."""
+        """Set the seconds added to each request, and a text that a path must contain (else the status is 403)."""
         self._tell("set", {"latency": latency, "require": require})
 
     def forget(self) -> None:
-        """Start counting anew, without faults, latency or conditions."""
+        """Reset counts, faults, latency and conditions."""
         self._tell("forget", {})
         self.set()
 

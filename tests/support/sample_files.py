@@ -1,4 +1,4 @@
-"""The files of small datasets: images, masks, shapes, arrays, boxes, tables and recordings, by what their spec says."""
+"""Files of small datasets by their spec: images, masks, shapes, arrays, boxes, tables and recordings."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _numbers(shape: Sequence[int], kind: np.dtype[Any], rng: np.random.Generator
 
 
 def write_image(path: Path, values: NDArray[Any], grid: GeoBox | None, *, crs: bool = True) -> None:
-    """Write an image (band, y, x); what kind of file its name says."""
+    """Write an image (band, y, x) in the format of its file name."""
     count, height, width = values.shape
     profile: dict[str, Any] = {"driver": DRIVERS[path.suffix.lower()], "count": count, "dtype": values.dtype}
     if grid is not None and profile["driver"] == "GTiff":
@@ -209,7 +209,7 @@ def write_table(
     separator: str = ",",
     cells: Sequence[Mapping[Any, Any]] | None = None,
 ) -> None:
-    """Write a table (or add to the columns of one that is there): a row a sample, what names it and more cells."""
+    """Write a table, or add columns to an existing one: one row per sample, with its name and further cells."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pairs = list(columns.items()) if isinstance(columns, Mapping) else list(enumerate(columns))
     rows: list[dict[Any, Any]] = []

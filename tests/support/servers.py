@@ -1,4 +1,4 @@
-"""Servers on loopback, for tests and measurements: files with ranges (nginx where it is, else our own), S3 (moto)."""
+"""Servers on loopback for tests: files with ranges (nginx if installed, else `FileServer`), S3 (moto)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class FileServer(Loopback):
         self._folder = Path(folder).resolve()
 
     async def answer(self, request: Request) -> Answer | None:
-        """Return a file, or the range of it that was asked for."""
+        """Return a file, or the requested range of it."""
         path = (self._folder / unquote(request.path.split("?", 1)[0]).lstrip("/")).resolve()
         if request.method not in {"GET", "HEAD"}:
             return Answer(status=405)
@@ -109,7 +109,7 @@ def serve_files(folder: str | Path, *, nginx: bool | None = None) -> Iterator[st
     folder
         Its files.
     nginx
-        Whether by nginx, in a process of its own, or by `FileServer`; by default nginx where it is installed.
+        Whether by nginx, in a separate process, or by `FileServer`; by default nginx if installed.
     """
     found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if nginx is False or (nginx is None and found is None):
@@ -131,7 +131,7 @@ def serve_files(folder: str | Path, *, nginx: bool | None = None) -> Iterator[st
 
 @contextmanager
 def serve_s3(name: str = "rasters") -> Iterator[Bucket]:
-    """Serve one empty bucket by moto, in a process of its own."""
+    """Serve one empty bucket by moto, in a separate process."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with serve(command, f"http://127.0.0.1:{port}") as url:
@@ -145,7 +145,7 @@ def serve_s3(name: str = "rasters") -> Iterator[Bucket]:
 
 
 def has_moto() -> bool:
-    """Tell whether moto's server is installed."""
+    """Whether moto's server is installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("moto", "flask"))
 
 

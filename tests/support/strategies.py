@@ -42,12 +42,12 @@ PLACES: dict[str, tuple[float, float, float, float]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridPair:
-    """Two grids over one place."""
+    """Two grids over one location."""
 
     src: GeoBox
-    """Grid of what is read."""
+    """Grid of the read raster."""
     dst: GeoBox
-    """Grid to which it is brought."""
+    """Grid of the result."""
     scale: float
     """Side of a pixel of `dst` over that of a pixel of `src`, on the ground."""
 
@@ -85,7 +85,7 @@ def grids(
         Whether some grids are.
     """
     name = crs or draw(st.sampled_from(sorted(PLACES)))
-    lon, lat = draw(_places(PLACES[name])) if place is None else place
+    lon, lat = draw(_locations(PLACES[name])) if place is None else place
     height, width = draw(shapes() if shape is None else shape)
     side = draw(st.sampled_from((10.0, 30.0, 100.0))) if metres is None else metres
     across, up = _units(name, lat, side)
@@ -109,7 +109,7 @@ def grid_pairs(
     rotated: bool = True,
 ) -> GridPair:
     """
-    Draw two grids that share a place: in one CRS or two, shifted by part of a pixel, with any overlap.
+    Draw two grids that share a location: in one CRS or two, shifted by part of a pixel, with any overlap.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def grid_pairs(
     others = [name for name in sorted(PLACES) if name != first and _common(first, name)]
     same = draw(st.booleans()) if same_crs is None else same_crs
     second = first if same else draw(st.sampled_from(others))
-    place = draw(_places(_common(first, second) or PLACES[first]))
+    place = draw(_locations(_common(first, second) or PLACES[first]))
     size, scale = draw(st.sampled_from((10.0, 30.0, 100.0))), draw(st.floats(*scales))
     kinds: dict[str, Any] = {"place": place, "shape": shape, "south_up": south_up, "rotated": rotated}
     src = draw(grids(crs=first, metres=size, **kinds))
@@ -168,7 +168,7 @@ def dtypes(*, floats: bool = True) -> st.SearchStrategy[np.dtype[Any]]:
 
 @st.composite
 def rasters(draw: st.DrawFn, shape: tuple[int, ...], *, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-    """Draw values of dims (..., y, x): one of its own for each pixel, a ramp, or noise."""
+    """Draw values of dims (..., y, x): unique per pixel, a ramp, or noise."""
     kind = np.dtype(dtype or draw(dtypes()))
     how = draw(st.sampled_from(("distinct", "ramp", "noise")))
     if how == "distinct":
@@ -193,14 +193,14 @@ def nodata_rasters(
 
 
 def _common(first: str, second: str) -> tuple[float, float, float, float] | None:
-    """Rectangle of places that two CRSs share."""
+    """Return the rectangle of longitudes and latitudes common to two CRSs."""
     one, two = PLACES[first], PLACES[second]
     left, bottom = max(one[0], two[0]), max(one[1], two[1])
     right, top = min(one[2], two[2]), min(one[3], two[3])
     return (left, bottom, right, top) if left < right and bottom < top else None
 
 
-def _places(area: tuple[float, float, float, float]) -> st.SearchStrategy[tuple[float, float]]:
+def _locations(area: tuple[float, float, float, float]) -> st.SearchStrategy[tuple[float, float]]:
     """Draw a longitude and a latitude, to a thousandth of a degree."""
     left, bottom, right, top = (round(side * 1000) for side in area)
     return st.tuples(*(st.integers(*ends).map(lambda part: part / 1000) for ends in ((left, right), (bottom, top))))

@@ -9,7 +9,7 @@ from rasterio.warp import Resampling, reproject
 
 from geoxt.errors import CRSError
 from geoxt.testing import distinct, make_grid
-from support.oracles import bilinear, kernel_scale, nearest, source_places, widened_bilinear
+from support.oracles import bilinear, kernel_scale, nearest, source_coordinates, widened_bilinear
 from support.strategies import grid_pairs, masks, shapes
 
 EXACT = tuple(int(part) for part in rasterio.__version__.split(".")[:2]) >= (1, 5)
@@ -89,7 +89,7 @@ def test_bilinear_next_to_nodata_is_gdals_where_both_are_valid(data):
 
 
 @needs_exact
-def test_gdals_own_scale():
+def test_scale_of_gdal():
     pair = make_grid((200, 210)), make_grid((40, 45), left=600_400, top=4_549_500, resolution=77, degrees=0)
     src = distinct((200, 210), "float64") % 97
     ours = widened_bilinear(src, None, *pair)
@@ -146,7 +146,7 @@ def test_bilinear_shares_weights_among_valid_neighbours():
 def test_degrees_may_begin_at_any_meridian():
     pacific = make_grid((10, 20), crs="EPSG:4326", left=179, top=0, resolution=0.1)
     east = make_grid((10, 5), crs="EPSG:4326", left=-179.5, top=0, resolution=0.1)
-    col, _ = source_places(pacific, east)
+    col, _ = source_coordinates(pacific, east)
     np.testing.assert_allclose(col[0], np.arange(15.5, 20))
 
 

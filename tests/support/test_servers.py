@@ -44,7 +44,7 @@ def test_ranges_are_served_and_counted(proxy):
             get(proxy, span, path=path)
 
 
-def test_faults_come_where_they_are_asked_for(proxy):
+def test_faults_apply_to_the_requested_answers(proxy):
     proxy.fail("status", status=429, retry_after="3", skip=1)
     proxy.fail("cut", beyond=100)
     proxy.fail("truncated", keep=0.1)

@@ -1,10 +1,10 @@
-"""What the strategies draw is what their docstrings promise."""
+"""Drawn values have the properties that the docstrings of the strategies state."""
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.oracles import source_places
+from support.oracles import source_coordinates
 from support.strategies import (
     PLACES,
     dtypes,
@@ -25,7 +25,7 @@ quick = settings(
 @quick
 @given(grid_pairs())
 def test_pairs_project_into_each_other(pair):
-    col, row = source_places(pair.src, pair.dst)
+    col, row = source_coordinates(pair.src, pair.dst)
     assert np.isfinite(col).any()
     assert np.isfinite(row).any()
 
@@ -33,7 +33,7 @@ def test_pairs_project_into_each_other(pair):
 @quick
 @given(grid_pairs(shape=st.just((30, 30)), south_up=False, rotated=False))
 def test_pairs_meet_at_their_scale(pair):
-    col, row = source_places(pair.src, pair.dst)
+    col, row = source_coordinates(pair.src, pair.dst)
     assert (col.min(), row.min()) < (31, 31)
     assert col.max() > -1 - pair.scale
     step = np.hypot(np.diff(col, axis=1)[:, :-1], np.diff(row, axis=1)[:, :-1]).mean()

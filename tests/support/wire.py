@@ -16,20 +16,20 @@ BODILESS = (204, 304)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a client asked for."""
+    """An HTTP request."""
 
     method: str
     """"GET", "HEAD", …"""
     path: str
-    """Path with its query, as it was sent."""
+    """Path with its query, as sent."""
     headers: dict[str, str]
     """By lower-case name."""
     body: bytes = b""
-    """What came with it."""
+    """Body of the request."""
 
     @property
     def range(self) -> tuple[int, int | None] | None:
-        """First and last byte that are wanted; the last is `None` for all that follow."""
+        """First and last requested byte; the last is `None` for an open range."""
         text = self.headers.get("range", "")
         if not text.startswith("bytes=") or "," in text or text.startswith("bytes=-"):
             return None
@@ -45,14 +45,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a client gets."""
+    """An HTTP response."""
 
     status: int
     """Code."""
     headers: dict[str, str] = field(default_factory=dict)
-    """By lower-case name; the length of the body is added where it is not said."""
+    """By lower-case name; the length of the body is added if absent."""
     body: bytes = b""
-    """What is sent, even where it is not what the headers say."""
+    """Body of the response; may contradict the headers."""
     close: bool = False
     """Whether the connection is cut after it."""
 
@@ -65,7 +65,7 @@ class Answer:
 
 
 class Loopback:
-    """A server on a free port of this machine, in a thread of its own; used by `with`."""
+    """A server on a free port of this machine, in a separate thread; used by `with`."""
 
     def __init__(self) -> None:
         self.port = 0

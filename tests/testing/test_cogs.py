@@ -1,4 +1,4 @@
-"""Generated GeoTIFFs hold what was asked for, read back by rasterio."""
+"""Generated GeoTIFFs have the requested pixels and metadata when read by rasterio."""
 
 import numpy as np
 import pytest

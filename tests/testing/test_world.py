@@ -22,7 +22,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pixels(world):
-    """Images (scene, band, y, x) and the labels under them by nearest neighbour, 0 where there is no image."""
+    """Images (scene, band, y, x) and the labels under them by nearest neighbour, 0 outside the images."""
     with rasterio.open(world.labels) as file:
         labels = file.read(1)
     images = np.stack([np.stack([_read(path) for path in paths]) for paths in world.scenes.values()])

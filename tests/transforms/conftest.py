@@ -1,4 +1,4 @@
-"""Batches whose pixels say where they are: a georeferenced ramp, with class codes, validity, boxes and instances."""
+"""Batches with coordinates as pixel values: a georeferenced ramp, with class codes, validity, boxes and instances."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import torch
 
 
 def make_batch(*, count=3, height=6, width=6, steps=None, rotated=False):
-    """Return a batch of which band 0 is each pixel centre's x, band 1 its y, and `mask` its own number."""
+    """Return a batch with x and y of the pixel centres as bands 0 and 1, and the number of each pixel as `mask`."""
     rng = np.random.default_rng(1)
     turn = 0.3 if rotated else 0.0
     affine = np.array([30 * np.cos(turn), -30 * np.sin(turn), 0, 30 * np.sin(turn), -30 * np.cos(turn), 0])
     transform = np.tile(affine, (count, 1))
     transform[:, 2], transform[:, 5] = 1000 + 500 * np.arange(count), 9000 - 700 * np.arange(count)
     row, col = np.mgrid[:height, :width] + 0.5
-    a, b, c, d, e, f = (transform[:, place, None, None] for place in range(6))
+    a, b, c, d, e, f = (transform[:, index, None, None] for index in range(6))
     image = np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
     corner_x = np.stack([a * x + b * y + c for x in (0, width) for y in (0, height)])[..., 0, 0]
     corner_y = np.stack([d * x + e * y + f for x in (0, width) for y in (0, height)])[..., 0, 0]
@@ -32,7 +32,7 @@ def make_batch(*, count=3, height=6, width=6, steps=None, rotated=False):
         "mask": torch.from_numpy(numbers),
         "mask_valid": torch.from_numpy(rng.random((count, height, width)) > 0.1),
         "boxes": [boxes.clone() for _ in range(count)],
-        "labels": [torch.tensor([7, 9]) + place for place in range(count)],
+        "labels": [torch.tensor([7, 9]) + number for number in range(count)],
         "masks": list(torch.from_numpy(masks)),
         "bounds": torch.from_numpy(bounds),
         "transform": torch.from_numpy(transform),
@@ -41,10 +41,10 @@ def make_batch(*, count=3, height=6, width=6, steps=None, rotated=False):
     }
 
 
-def places(transform, height, width):
-    """Return where an affine says that pixel centres lie: x and y, (batch, 2, height, width)."""
+def pixel_coordinates(transform, height, width):
+    """Return x and y of pixel centres by an affine transform, (batch, 2, height, width)."""
     row, col = np.mgrid[:height, :width] + 0.5
-    a, b, c, d, e, f = (transform.numpy()[:, place, None, None] for place in range(6))
+    a, b, c, d, e, f = (transform.numpy()[:, index, None, None] for index in range(6))
     return np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
 
 
@@ -69,7 +69,7 @@ def make():
 
 @pytest.fixture
 def centres():
-    return places
+    return pixel_coordinates
 
 
 @pytest.fixture

@@ -22,13 +22,13 @@ RIGID = {
 
 @pytest.fixture
 def batch(make):
-    """Return a batch of which all is valid, large enough for what comes in from beyond."""
+    """Return a batch of valid pixels, large enough for pixels from beyond the edge."""
     found = make(count=4, height=20, width=20)
     return {**found, **{f"{name}_valid": torch.ones_like(found[f"{name}_valid"]) for name in ("image", "mask")}}
 
 
 def inside(found, name):
-    """Return which pixels lie a pixel or more from the edge of what was there, and of the window."""
+    """Return the mask of pixels at least one pixel from the edges of the source and of the window."""
     known = torch.nn.functional.pad(found[f"{name}_valid"].float(), (1, 1, 1, 1))
     return -torch.nn.functional.max_pool2d(-known, 3, 1) > 0
 

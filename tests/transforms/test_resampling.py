@@ -41,7 +41,7 @@ def test_bilinear_uses_valid_neighbours_only(coordinates):
     assert 0.1 < good.double().mean() < 0.9
 
 
-def test_time_steps_have_their_own_valid_mask(coordinates):
+def test_time_steps_have_separate_valid_masks(coordinates):
     values = torch.rand(2, 3, 2, 5, 6, dtype=torch.float64)
     valid = torch.rand(2, 3, 5, 6) > 0.3
     found, good = bilinear(values, valid, coordinates)

@@ -110,7 +110,7 @@ def test_georeferenced_file_is_warped_to_a_grid_of_its_shape(tmp_path):
     assert not layer.values[0, :2].any()
 
 
-def test_world_file_and_source_crs_place_a_picture(tmp_path):
+def test_world_file_and_source_crs_georeference_a_picture(tmp_path):
     path = picture(tmp_path / "a.png", "PNG")
     a = GRID.affine
     centre = a @ (0.5, 0.5)

@@ -1,4 +1,4 @@
-"""Items that contradict their files: an error that names both at the first read, or the file's own nodata and mask."""
+"""Items that contradict their files: an error that names both at the first read, or nodata and mask of the file."""
 
 from datetime import UTC, datetime
 

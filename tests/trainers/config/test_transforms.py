@@ -92,7 +92,7 @@ def test_transforms_equal_those_created_in_python_and_depend_on_the_seed():
 
 
 class Killed(BaseException):
-    """Raised in place of a kill signal."""
+    """Raised instead of a kill signal."""
 
 
 @pytest.mark.parametrize("stop", [2, 4, 6])

@@ -100,7 +100,7 @@ def test_checkpoint_of_unknown_configuration_is_refused(finished, tmp_path):
         train(CONFIG, make_data(), tmp_path, described=DATA)
 
 
-def test_run_that_kept_nothing_may_be_configured_anew(tmp_path):
+def test_run_without_results_may_be_reconfigured(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 3\n")
     short = replace(CONFIG, training=replace(CONFIG.training, epochs=1))
     train(short, make_data(), tmp_path, described=DATA)

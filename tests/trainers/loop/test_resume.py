@@ -56,7 +56,7 @@ def tiny(monkeypatch):
 
 
 class Killed(BaseException):
-    """Raised in place of a kill signal."""
+    """Raised instead of a kill signal."""
 
 
 class KilledTask(Task):
