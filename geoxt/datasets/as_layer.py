@@ -48,7 +48,7 @@ def open_layer(
 
 
 def _finest_resolution(paths: Sequence[str], source_crs: str | None, crs: Any) -> tuple[float, float]:
-    """Return the smallest pixel size of files in units of a CRS; in their own units if it is `None` or "native"."""
+    """Return the smallest pixel size of files in units of a CRS, or in units of the files for `None` and "native"."""
     grids = [header.grid for header in headers(paths, crs=source_crs)]
     finest = min(grids, key=lambda grid: abs(grid.resolution.x))
     target = finest.crs if crs is None or crs == "native" else parse_crs(crs)

@@ -49,9 +49,9 @@ def covers(scenes: Iterable[Scene], grid: GeoBox) -> bool:
     grids: dict[Any, GeoBox] = {}
     for scene in scenes:
         # Hashing a CRS is slow, hence its id.
-        own = {(id(a.grid.crs), a.grid.affine, *a.grid.shape): a.grid for a in scene.assets if a is not None}
-        if len(own) == 1 and None not in scene.assets:
-            grids |= own
+        scene_grids = {(id(a.grid.crs), a.grid.affine, *a.grid.shape): a.grid for a in scene.assets if a is not None}
+        if len(scene_grids) == 1 and None not in scene.assets:
+            grids |= scene_grids
     boxes = []
     for scene_grid in grids.values():
         offset = pixel_offset(scene_grid, grid)

@@ -69,7 +69,7 @@ def test_layer_has_the_pixel_size_of_the_finest_band_in_any_crs(spec, tmp_path, 
 
 
 @pytest.mark.parametrize("crs", [None, "EPSG:4326", "native"])
-def test_oblong_pixels_are_copied_on_their_own_grid(spec, tmp_path, crs):
+def test_oblong_pixels_are_copied_on_the_grid_of_the_file(spec, tmp_path, crs):
     values = scenes(tmp_path, crs=DEGREES[0], transform=DEGREES[1])
     layer = load(spec, tmp_path).layer(**({} if crs is None else {"crs": crs}))
     if crs == "native":

@@ -36,7 +36,7 @@ def write(path, geometries, classes):
 
 @pytest.fixture(scope="module", params=["polygons", "points"])
 def data(request, image, tmp_path_factory):
-    """Features of three classes, one in each of 24 places, which cover about 1 % or 0.1 % of the pixels."""
+    """Features of three classes, one at each of 24 positions, which cover about 1 % or 0.1 % of the pixels."""
     rng = np.random.default_rng(1)
     corners = [(row * 40 + rng.integers(2, 30), col * 28 + rng.integers(2, 20)) for row in range(4) for col in range(6)]
     if request.param == "points":
