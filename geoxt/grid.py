@@ -36,18 +36,35 @@ def parse_crs(crs: SomeCRS) -> CRS:
     Raises
     ------
     CRSError
-        If the value is not a coordinate reference system.
+        If the value is not a coordinate reference system, or is neither geographic nor projected.
     """
     try:
-        return _parsed(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
+        parsed = _parsed(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
     except Exception as error:
         problem = f"Cannot read a coordinate reference system from {crs!r}."
         raise CRSError(problem, remedy="Pass {crs:'EPSG:32615'}, or another CRS.", argument="crs") from error
+    if not (parsed.geographic or parsed.projected):
+        problem = (
+            f"Cannot use the {parsed.proj.type_name} {parsed.proj.name!r}: it is neither geographic nor projected."
+        )
+        raise CRSError(problem, remedy="Pass {crs:'EPSG:32615'}, or another CRS.", argument="crs")
+    return parsed
+
+
+def geographic_or_projected(crs: SomeCRS | None) -> CRS | None:
+    """Return the CRS of a file; `None` if it has none, or one that is neither (of drawings, for example)."""
+    try:
+        return parse_crs(crs) if crs else None
+    except CRSError:
+        return None
 
 
 @lru_cache(256)
 def _parsed(crs: SomeCRS) -> CRS:
-    parsed = CRS(crs)
+    try:
+        parsed = CRS(crs)
+    except ValueError:  # odc-geo cannot read "EPSG:32615+5703"
+        parsed = CRS(pyproj.CRS(crs).to_wkt())
     if _has_code(parsed):
         return parsed
     # `to_epsg` accepts a match of 70 %, which may have another datum: a code must give an equal CRS.

@@ -6,7 +6,7 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError, GridError
-from geoxt.grid import crs_name, parse_crs
+from geoxt.grid import crs_name, geographic_or_projected, parse_crs
 from geoxt.pixels.credentials import redact_url
 from geoxt.types import SomeCRS
 
@@ -23,7 +23,7 @@ def file_grid(
     href
         Its path or URL, for messages.
     crs
-        CRS of a file without one.
+        CRS of a file without one, or with a local one.
     grid
         Grid of the pixels of a file that has no geotransform, control points or RPCs, if it has their shape.
 
@@ -32,21 +32,22 @@ def file_grid(
     CRSError
         If the file has no CRS and none is given; or no geotransform, and no grid of its shape is given.
     """
-    name, file_crs = redact_url(href), file.crs or crs
+    name, own_crs = redact_url(href), geographic_or_projected(file.crs)
+    file_crs = own_crs or (None if crs is None else parse_crs(crs))
     if not file.transform.is_identity:  # rasterio returns the identity for a file without a geotransform
         if file_crs is not None:
-            return GeoBox(file.shape, file.transform, parse_crs(file_crs))
+            return GeoBox(file.shape, file.transform, file_crs)
+        lacks = "no CRS" if not file.crs else "a local CRS, which is neither geographic nor projected"
         remedy = "Write it into the file first (gdal_edit.py -a_srs)."
-        raise CRSError(f"Cannot georeference {name}: the file has no CRS.", remedy=remedy, argument="crs")
+        raise CRSError(f"Cannot georeference {name}: the file has {lacks}.", remedy=remedy, argument="crs")
     points = "ground control points" if file.gcps[0] else "rational polynomial coefficients" if file.rpcs else ""
     if points:
         problem = f"Cannot georeference {name}: the file has no geotransform, only {points}."
         raise CRSError(problem, remedy=f"Warp it to a grid first (gdalwarp {'-tps' if file.gcps[0] else '-rpc'}).")
     if grid is not None and grid.shape == file.shape:
-        if file.crs is not None and parse_crs(file.crs) != grid.crs:
-            file_crs, grid_crs = crs_name(parse_crs(file.crs)), crs_name(grid.crs)
-            problem = f"Cannot take the pixels of {name} as those of the grid: the file is in {file_crs}, the grid in "
-            problem += f"{grid_crs}."
+        if own_crs is not None and own_crs != grid.crs:
+            problem = f"Cannot take the pixels of {name} as those of the grid: the file is in {crs_name(own_crs)}, "
+            problem += f"the grid in {crs_name(grid.crs)}."
             raise CRSError(problem, remedy="Pass the {grid} of its pixels.", argument="grid")
         return grid
     size = f"{file.shape[0]} x {file.shape[1]} pixels"

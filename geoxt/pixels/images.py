@@ -15,7 +15,7 @@ import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import parse_crs
+from geoxt.grid import geographic_or_projected, parse_crs
 from geoxt.pixels import reader
 from geoxt.pixels.credentials import Credentials
 from geoxt.types import Array, SomeCRS
@@ -68,7 +68,8 @@ def read_image_header(path: str, *, crs: SomeCRS | None = None) -> ImageHeader:
     """
 
     def header(file: rasterio.DatasetReader) -> ImageHeader:
-        file_crs = None if file.transform.is_identity else file.crs or crs  # the identity means no geotransform
+        # the identity means no geotransform
+        file_crs = None if file.transform.is_identity else geographic_or_projected(file.crs) or crs
         grid = GeoBox(file.shape, file.transform, parse_crs(file_crs)) if file_crs else None
         return ImageHeader(count=file.count, shape=file.shape, dtype=np.dtype(file.dtypes[0]), grid=grid)
 

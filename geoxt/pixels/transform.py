@@ -72,7 +72,8 @@ class PixelTransform:
         self.target, self.source = target, source
         self._to_source = ~source.affine
         coincidence = _coincidence(target, source) if single else None
-        self.flips, self.shift = coincidence or ((False, False), None)
+        self.flips = (False, False) if coincidence is None else coincidence[0]
+        self.shift = None if coincidence is None else coincidence[1]
         """Whether rows and columns of the source are mirrored; and rows and columns from the target to the source (of
         its mirrored grid) if the grids coincide, else `None`."""
         same_crs = target.crs == source.crs

@@ -15,7 +15,7 @@ import shapely
 from odc.geo import CRS
 
 from geoxt.errors import CRSError, InputError, MissingDependency, ReadError
-from geoxt.grid import parse_crs
+from geoxt.grid import geographic_or_projected, parse_crs
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.file_version import file_version
 from geoxt.pixels.remote import SETTINGS, is_remote
@@ -87,10 +87,12 @@ def read_vector_header(path: SomePath, *, layer: str | None = None, crs: SomeCRS
         msg = f"Cannot find the vector file {redact_url(href)!r}."
         raise InputError(msg, remedy="Pass the path of an existing file.")
     file_crs, columns, count, bounds, layer = _parquet_header(href) if _is_parquet(href) else _ogr_header(href, layer)
-    if file_crs is None and crs is None:
-        problem = f"Cannot georeference {redact_url(href)!r}: the file has no CRS."
+    own_crs = geographic_or_projected(file_crs)
+    if own_crs is None and crs is None:
+        lacks = "no CRS" if file_crs is None else "a CRS that is neither geographic nor projected"
+        problem = f"Cannot georeference {redact_url(href)!r}: the file has {lacks}."
         raise CRSError(problem, remedy="Pass {source_crs:'EPSG:4326'}, or another CRS.", argument="source_crs")
-    chosen_crs = parse_crs(crs if file_crs is None else file_crs)
+    chosen_crs = parse_crs(crs) if own_crs is None else own_crs
     return VectorHeader(
         path=href, layer=layer, crs=chosen_crs, columns=columns, count=count, bounds=bounds,
         version=version and version.token,

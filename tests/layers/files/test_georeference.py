@@ -136,3 +136,28 @@ def test_stated_grid_is_not_cached(tmp_path, monkeypatch):
 def test_image_with_a_crs_and_no_geotransform_has_no_grid(tmp_path):
     path = picture(tmp_path / "a.tif", crs="EPSG:32615")
     assert read_image_header(str(path)).grid is None
+
+
+LOCAL = {
+    "LOCAL_CS": 'LOCAL_CS["site",UNIT["metre",1]]',
+    "ENGCRS": 'ENGCRS["site",EDATUM["x"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]',
+    "geocentric": "EPSG:4978",
+}
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_local_crs_is_named_with_the_file_or_replaced(tmp_path, name):
+    path = picture(tmp_path / "plan.tif", crs=LOCAL[name], transform=GRID.affine)
+    with pytest.raises(CRSError, match=r"plan.tif: the file has a local CRS.*Pass source_crs="):
+        geoxt.open_cogs(path)
+    assert geoxt.open_cogs(path, source_crs=GRID.crs).geoml.grid == GRID
+    assert read_image_header(str(path)).grid is None
+    with pytest.raises(CRSError, match="neither geographic nor projected. Pass crs="):
+        geoxt.open_cogs(path, source_crs=GRID.crs, crs=LOCAL[name])
+
+
+def test_compound_crs_is_that_of_its_horizontal_part(tmp_path):
+    path = picture(tmp_path / "dem.tif", crs="EPSG:32615+5703", transform=GRID.affine)
+    layer = geoxt.open_cogs(path)
+    np.testing.assert_array_equal(layer.geoml.align(GRID).values, VALUES)
+    assert geoxt.open_cogs(path, crs="EPSG:32615+5703").geoml.grid.affine == GRID.affine

@@ -164,6 +164,10 @@ def test_file_without_crs_raises_unless_source_crs_is_passed(write):
     with pytest.raises(errors.CRSError, match=r"plain.shp': the file has no CRS\. Pass source_crs="):
         open_vector(path, grid=GRID)
     np.testing.assert_array_equal(open_vector(path, grid=GRID, source_crs="EPSG:32615"), burned([1, 1, 1, 1]))
+    path.with_suffix(".prj").write_text('LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(errors.CRSError, match=r"plain.shp': .* neither geographic nor projected\. Pass source_crs="):
+        open_vector(path, grid=GRID)
+    np.testing.assert_array_equal(open_vector(path, grid=GRID, source_crs="EPSG:32615"), burned([1, 1, 1, 1]))
 
 
 def test_invalid_input_raises_with_a_remedy(write, tmp_path, image):
