@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,16 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError
-from geoxt.grid import COINCIDE, crs_name, full_window, parse_crs, transformer, window_grid
+from geoxt.grid import (
+    COINCIDE,
+    crs_name,
+    full_window,
+    has_several_operations,
+    parse_crs,
+    transformer,
+    transformer_to,
+    window_grid,
+)
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
@@ -94,7 +104,7 @@ def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | sh
     groups: dict[CRS | None, list[int]] = {}
     for indices in by_id.values():
         groups.setdefault(grids[indices[0]].crs, []).extend(indices)
-    for crs, indices in groups.items():
+    for crs, project, indices in _by_operation(grids, groups, base):
         affines = np.array([grids[i].affine[:6] for i in indices])
         shapes = np.array([grids[i].shape for i in indices])
         points = _spread(_EDGE, affines, shapes)
@@ -103,7 +113,7 @@ def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | sh
             polygons = shapely.polygons(to_pixels(base)(points.reshape(-1, 2)).reshape(points.shape))
             exists = np.ones(len(indices), bool)
         else:
-            polygons, exists = _project_outlines(points, _spread(_INNER, affines, shapes), crs, base)
+            polygons, exists = _project_outlines(points, _spread(_INNER, affines, shapes), project, base)
         if base.crs is not None and base.crs.geographic:
             polygons = _at_turns(np.atleast_1d(np.asarray(polygons)), base)
         for i, polygon, is_outline in zip(indices, np.atleast_1d(np.asarray(polygons)), exists, strict=True):
@@ -165,13 +175,34 @@ def _spread(unit: Floats, affines: Floats, shapes: Array) -> Floats:
     return np.stack((a * cols + b * rows + c, d * cols + e * rows + f), axis=-1)
 
 
-def _project_outlines(edges: Floats, inner: Floats, crs: CRS | None, base: GeoBox) -> tuple[Array, Mask]:
+Project = Callable[[Floats, Floats], tuple[Floats, Floats]]
+"""Transforms x and y from one CRS to another."""
+
+
+def _by_operation(
+    grids: Sequence[GeoBox], groups: Mapping[CRS | None, Sequence[int]], base: GeoBox
+) -> Iterator[tuple[CRS | None, Project, Sequence[int]]]:
+    """Yield the CRS, the operation to the base's CRS and the indices of grids, as `PixelTransform` transforms them."""
+    for crs, indices in groups.items():
+        project = transformer(crs, base.crs)
+        if crs == base.crs or not has_several_operations(project):
+            yield crs, project.transform, indices
+            continue
+        by_operation: dict[int, tuple[Project, list[int]]] = {}
+        for index in indices:
+            operation = transformer_to(grids[index], base.crs)
+            inverse = partial(operation.transform, direction="INVERSE")
+            by_operation.setdefault(id(operation), (inverse, []))[1].append(index)
+        for inverse, part in by_operation.values():
+            yield crs, inverse, part
+
+
+def _project_outlines(edges: Floats, inner: Floats, project: Project, base: GeoBox) -> tuple[Array, Mask]:
     """Return polygons in pixels of the base, and whether they contain the interior of their grids.
 
     They do if the projection is continuous there, and not if the grid contains a pole or a boundary of the CRS.
     """
-    project = transformer(crs, base.crs)
-    projected = [np.stack(project.transform(p[..., 0], p[..., 1]), axis=-1) for p in (edges, inner)]
+    projected = [np.stack(project(p[..., 0], p[..., 1]), axis=-1) for p in (edges, inner)]
     if base.crs is not None and base.crs.geographic:
         with np.errstate(invalid="ignore"):
             for p in projected:

@@ -331,11 +331,39 @@ def _title(crs: pyproj.CRS) -> str:
         return crs.to_proj4().removesuffix(" +type=crs").removesuffix(" +no_defs") or crs.name
 
 
+@lru_cache(256)  # building a transformer takes up to 0.2 s; each thread has its own copy of the PROJ object
 def transformer(source: CRS | None, target: CRS | None) -> pyproj.Transformer:
     """Return the pyproj transformer from one CRS to another, with x (longitude) before y."""
     assert source is not None
     assert target is not None
     return pyproj.Transformer.from_crs(source.proj, target.proj, always_xy=True)
+
+
+def transformer_to(grid: GeoBox, crs: CRS | None) -> pyproj.Transformer:
+    """Return the transformer from a CRS to that of a grid, by the one operation that PROJ chooses at its centre.
+
+    Between some datums PROJ chooses another operation in each country, so that pixels would be shifted by metres along
+    a border. The operation depends on the grid alone, not on the window or the grid that it is resampled to.
+    """
+    project = transformer(crs, grid.crs)
+    if not has_several_operations(project):
+        return project
+    centre = grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2)
+    point = project.transform(*centre, direction="INVERSE")
+    if not np.isfinite(point).all():
+        return project
+    project.transform(*point)
+    return _pipeline(project.get_last_used_operation().definition)
+
+
+def has_several_operations(project: pyproj.Transformer) -> bool:
+    """Return whether PROJ chooses an operation for each point."""
+    return bool(project.definition.startswith("unavailable"))
+
+
+@lru_cache(256)
+def _pipeline(definition: str) -> pyproj.Transformer:
+    return pyproj.Transformer.from_pipeline(definition)
 
 
 def snap_grid(

@@ -18,7 +18,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import pixel_offset, transformer
+from geoxt.grid import pixel_offset, transformer_to
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
@@ -78,7 +78,7 @@ class PixelTransform:
         its mirrored grid) if the grids coincide, else `None`."""
         same_crs = target.crs == source.crs
         self._affine = self._to_source @ target.affine if same_crs and single else None
-        self._project = None if same_crs else transformer(target.crs, source.crs)
+        self._project = None if same_crs else transformer_to(source, target.crs)
         geographic = source.crs is not None and source.crs.geographic
         self._centre = (source.affine @ (source.shape[1] / 2, source.shape[0] / 2))[0] if geographic else None
         probes = self._probe_pixels()
