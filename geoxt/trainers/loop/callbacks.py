@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError
 from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.loop.checkpoint_files import save_checkpoint
 
 BEST = "best.ckpt"
 """Checkpoint of the best epoch, in the folder of a run."""
@@ -85,11 +86,21 @@ def _mode(monitor: str) -> Literal["min", "max"]:
 def best_checkpoint(folder: Path, module: Trainable) -> ModelCheckpoint:
     """Return the callback that saves the epoch with the best score, or the last epoch if no score is monitored."""
     if module.monitor is None:
-        return ModelCheckpoint(dirpath=folder, filename=Path(BEST).stem, enable_version_counter=False)
+        return _WholeCheckpoint(dirpath=folder, filename=Path(BEST).stem, enable_version_counter=False)
     return _BestCheckpoint(folder, monitor=module.monitor)
 
 
-class _BestCheckpoint(ModelCheckpoint):
+class _WholeCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, whose files are complete or absent."""
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        # Lightning writes to the system's temporary folder, and from there copies to another file system
+        save_checkpoint(trainer, Path(filepath))
+        self._last_global_step_saved = trainer.global_step
+        self._last_checkpoint_saved = filepath
+
+
+class _BestCheckpoint(_WholeCheckpoint):
     """Saves the epoch with the best score; without a validation part, the last epoch."""
 
     def __init__(self, folder: Path, *, monitor: str) -> None:

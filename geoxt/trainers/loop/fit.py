@@ -19,7 +19,9 @@ from geoxt.storage import atomic_write
 from geoxt.trainers.config.schema import Precision
 from geoxt.trainers.config.unknown_keys import require_known
 from geoxt.trainers.loop.callbacks import History, Trainable, best_checkpoint, early_stopping, weight_averaging
+from geoxt.trainers.loop.checkpoint_files import require_plain, write_error
 from geoxt.trainers.loop.determinism import compiled, deterministic, quiet_lightning
+from geoxt.trainers.loop.interrupts import interruptible
 from geoxt.trainers.loop.results import LAST, lock_folder
 from geoxt.trainers.loop.resume import ResumeCheckpoint
 from geoxt.trainers.tasks.module import Task
@@ -129,6 +131,8 @@ def fit(
     task.train()  # an earlier fit or evaluate left it in evaluation mode, and Lightning does not reset modules
     with _folder(resume, checkpoint) as folder:
         best, last = best_checkpoint(folder, module), folder / LAST
+        if last.exists():
+            require_plain(last)
         bar = [TQDMProgressBar(leave=False)] if progress == "bar" else []
         resumable = [] if resume is None else [ResumeCheckpoint(last, every=checkpoint_every, seed=seed)]
         stopping = early_stopping(module, patience)
@@ -138,13 +142,27 @@ def fit(
             "num_sanity_val_steps": 0,
             **(trainer or {}),
         }
-        with quiet_lightning(), deterministic(seed), compiled(module.network, enabled=torch_compile):
+        with (
+            quiet_lightning(),
+            deterministic(seed),
+            compiled(module.network, enabled=torch_compile),
+            interruptible() as interrupts,
+        ):
             lightning = pl.Trainer(
                 accelerator=accelerator,
                 devices=devices,
                 max_epochs=epochs,
                 # the average must be in place before checkpoints are saved
-                callbacks=[*weight_averaging(module.recipe), history, *stopping, best, *resumable, *bar, *callbacks],
+                callbacks=[
+                    *weight_averaging(module.recipe),
+                    history,
+                    *stopping,
+                    best,
+                    *resumable,
+                    *bar,
+                    *callbacks,
+                    interrupts,
+                ],
                 enable_progress_bar=bool(bar),
                 precision=_PRECISION[precision],
                 accumulate_grad_batches=accumulate_grad_batches,
@@ -152,10 +170,8 @@ def fit(
                 **options,
             )
             _require_one_process(lightning)
-            try:
-                lightning.fit(task, datamodule=data, ckpt_path=last if last.exists() else None)
-            except SystemExit as stop:  # Lightning turns KeyboardInterrupt into SystemExit
-                raise KeyboardInterrupt from stop
+            # None of torch before 2.6 would run code of the checkpoint
+            lightning.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
         _load_best(task, Path(best.best_model_path), checkpoint)
     return history.epochs
 
@@ -179,10 +195,9 @@ def evaluate(task: pl.LightningModule, data: pl.LightningDataModule, *, accelera
     """Return a task's scores on the test part of its data, by name; empty if there is no test part."""
     if not isinstance(task, Task) or not len(data.test_dataloader()):
         return {}
-    with quiet_lightning(), torch.random.fork_rng():
-        trainer = pl.Trainer(
-            accelerator=accelerator, devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False
-        )
+    options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    with quiet_lightning(), torch.random.fork_rng(), interruptible() as interrupts:
+        trainer = pl.Trainer(accelerator=accelerator, devices=1, callbacks=[interrupts], **options)
         (scores,) = trainer.test(task, datamodule=data, verbose=False)
     task.eval()
     return {name: float(value) for name, value in scores.items()}
@@ -227,6 +242,10 @@ def _load_best(task: pl.LightningModule, best: Path, checkpoint: SomePath | None
         return
     task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     task.eval()
-    if checkpoint is not None:
+    if checkpoint is None:
+        return
+    try:
         with atomic_write(checkpoint) as temporary:
             shutil.copyfile(best, temporary)
+    except OSError as error:
+        raise write_error(Path(checkpoint), error) from error

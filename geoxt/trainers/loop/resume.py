@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from geoxt.errors import InputError
 from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.loop.checkpoint_files import save_checkpoint
 from geoxt.trainers.loop.results import to_json
 
 _EPOCH, _BATCHES, _BATCHES_PER_EPOCH = "epoch", "batches", "batches_per_epoch"
@@ -90,11 +91,7 @@ class ResumeCheckpoint(pl.Callback):
         self._resumed = {_EPOCH_MEANS: {}} | {n: checkpoint[n] for n in _STATE if n in checkpoint}
 
     def _save(self, trainer: pl.Trainer) -> None:
-        # not by atomic_write: with several devices every process takes part in saving, and the first one moves
-        temporary = self.path.with_name(f".{self.path.name}")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(self.path)
+        save_checkpoint(trainer, self.path)
 
 
 def require_same_schedule(checkpoint: Mapping[str, Any], requested: Mapping[str, Any], *, folder: Path) -> None:

@@ -1,13 +1,18 @@
 """Resuming: a run stopped at any step ends with the weights of an uninterrupted run, bit for bit."""
 
+import errno
 import io
+import os
+import signal
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, OutputError
 from geoxt.models.registry import ARCHITECTURES, Architecture
 from geoxt.trainers import Recipe, SampleDataModule, Task, fit
 from geoxt.trainers.loop.resume import ResumeCheckpoint
@@ -227,3 +232,92 @@ def test_resuming_with_other_arguments_raises(options, message, tmp_path):
     with pytest.raises(InputError, match=message):
         train(resume=tmp_path, **options)
     assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
+class Interrupting:
+    """Sends SIGINT when it is deleted: Python discards the KeyboardInterrupt of a finalizer."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        [None for _ in range(10)]  # the handler runs between these steps
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("step", ["training_step", "validation_step"])
+def test_interrupt_within_a_finalizer_ends_the_training(step, tmp_path, monkeypatch):
+    before, calls, original = signal.getsignal(signal.SIGINT), [], getattr(Task, step)
+
+    def interrupted(self, *arguments):
+        calls.append(step)
+        if len(calls) == 2:
+            Interrupting()
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Task, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(resume=tmp_path, checkpoint_every=1)
+    assert len(calls) == 2
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.undo()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupt_in_the_last_batch_is_not_lost(monkeypatch):
+    def interrupted(self):
+        if self.current_epoch == 2:
+            Interrupting()
+
+    monkeypatch.setattr(Task, "on_train_epoch_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train()
+
+
+class Malicious:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_checkpoint_with_code_is_refused_and_does_not_run(tmp_path):
+    torch.save({"state_dict": {}, "loops": Malicious(tmp_path / "executed")}, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match=r"last.ckpt': it holds objects other than tensors .*Remove it"):
+        train(resume=tmp_path)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", "truncated", "weights"])
+def test_damaged_checkpoint_is_refused(content, tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"weight": torch.zeros(1000)}, path)
+    if content != "weights":
+        path.write_bytes(path.read_bytes()[:2000] if content == "truncated" else content)
+    with pytest.raises(InputError, match=r"Cannot resume from '.*last.ckpt'"):
+        train(resume=tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize(("name", "attempt"), [("last.ckpt", 3), ("best.ckpt", 1)])
+def test_checkpoint_that_cannot_be_written_raises_and_can_be_resumed(name, attempt, code, tmp_path, monkeypatch):
+    save, saved = pl.Trainer.save_checkpoint, []
+
+    def full(self, path, *arguments, **options):
+        if path.name == f".{name}":
+            saved.append(path)
+            if len(saved) == attempt:
+                path.write_bytes(b"half")
+                raise OSError(code, os.strerror(code))
+        save(self, path, *arguments, **options)
+
+    uninterrupted, scores = train()
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.Trainer, "save_checkpoint", full)
+        with pytest.raises(OutputError, match=rf"{name}': {os.strerror(code)}. .*MB are free.*to resume"):
+            train(resume=tmp_path, checkpoint_every=1)
+    assert not list(tmp_path.glob(".*.ckpt"))
+    resumed, again = train(resume=tmp_path, checkpoint_every=1)
+    assert equal(uninterrupted, resumed)
+    assert again == scores
