@@ -84,7 +84,7 @@ class TaskKind:
 
     @property
     def is_supervised(self) -> bool:
-        """Whether `trainers.Task` trains it from labels."""
+        """Whether `trainers.Task` trains the task from labels."""
         return self.monitor is not None
 
     @property

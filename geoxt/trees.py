@@ -102,7 +102,7 @@ def grids_of(data: SomeData) -> dict[str, GeoBox]:
 
 
 def layers_of(data: SomeData) -> dict[str, xr.DataArray]:
-    """Return the only layer of each node: of a layer or a Dataset under the name "".
+    """Return the layer of each node by node name; "" for a DataArray or Dataset.
 
     Raises
     ------

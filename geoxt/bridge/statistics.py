@@ -49,7 +49,7 @@ class BandStatistics:
         return image * std + mean
 
     def to_dict(self) -> dict[str, Any]:
-        """Return lists and numbers, as JSON and checkpoints hold them."""
+        """Return the statistics as lists and numbers, for JSON and checkpoints."""
         return {
             "bands": list(self.bands),
             "count": list(self.count),

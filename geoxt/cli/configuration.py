@@ -18,7 +18,7 @@ _CONFIGURATION_ERRORS = {"ArgumentError", "NSKeyError", "MisconfigurationExcepti
 
 
 def key(argument: str) -> str:
-    """Return a function argument as configurations write it.
+    """Return the configuration key of a function argument.
 
     Examples
     --------

@@ -18,7 +18,7 @@ FILES = (
 
 
 def command_parser(top: argparse.ArgumentParser, *commands: str) -> argparse.ArgumentParser:
-    """Return the parser of a command, or of a command of a command."""
+    """Return the parser of a command or subcommand."""
     parser = top
     for command in commands:
         actions = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001

@@ -15,7 +15,7 @@ Stage = Literal["raw", "activated", "probabilities", "embeddings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputKind:
-    """One kind of map."""
+    """Kind of map."""
 
     name: Output
     """Name in `predict(output=)`."""

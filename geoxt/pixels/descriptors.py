@@ -36,7 +36,7 @@ def limit() -> int:
 
 
 def budget() -> int:
-    """Return the number of descriptors that idle files may keep: half of the free ones."""
+    """Return the maximum number of descriptors of idle files: half of the unused descriptors."""
     used = 0
     with suppress(OSError):
         used = len(os.listdir("/dev/fd"))  # noqa: PTH208 (Linux and macOS)

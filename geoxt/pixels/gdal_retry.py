@@ -45,7 +45,7 @@ _STATUS = re.compile(r"HTTP response code(?: on \S+)?: (\d{3})")  # as /vsicurl/
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Cause of a failed attempt, as far as the error, GDAL's log and one more request show it."""
+    """Cause of a failed attempt, from the error, GDAL's log and a test request."""
 
     status: int = 0
     """HTTP status code; 0 if unknown."""

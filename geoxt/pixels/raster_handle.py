@@ -66,7 +66,7 @@ class Handle:
         return 1 + sidecars + (self.raw is not None) + sum(blocks is not None for blocks in self.blocks.values())
 
     def is_current(self) -> bool:
-        """Return whether the file is still the one that was opened; unknown, so False, for files in memory."""
+        """Return whether the file is unchanged since it was opened; False for files in memory."""
         return not self.address.startswith("/vsimem/") if self.version is None else self.version.is_current()
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ _CONDITIONAL = re.compile(r"^(?:https?://|s3://|gs://|/vsi(?:curl|s3|gs)/)")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RemoteVersion:
-    """A version of a remote file; another object is another version."""
+    """Version of a remote file, compared by identity."""
 
     condition: str
     """HTTP header that is true for this version only, or an empty string."""

@@ -243,7 +243,7 @@ class SeededSampler(WindowSequence):
     """Windows in one of the `length` items of an epoch."""
 
     def at(self, epoch: int) -> Self:
-        """Return the windows of another epoch: other windows, for the same epoch always the same."""
+        """Return the windows of an epoch: equal for the same epoch, different for other epochs."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._start(self.seed, epoch, unit=self.unit)

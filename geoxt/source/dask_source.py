@@ -98,7 +98,7 @@ class SourceSelection:
 
 
 def find_selection(array: Any) -> SourceSelection | None:
-    """Return the selection of a source that a dask array is, or `None` if it is more than a selection.
+    """Return the selection of a source behind a dask array, or `None` if its graph has other operations.
 
     The graph must hold a source array and only `getitem` layers after it. Reading the selection then gives the same
     values as computing the array.

@@ -38,7 +38,7 @@ class Parsed:
     """Regular expression of the whole path, with fields as named groups."""
 
     def texts(self, path: str, *, tail: bool) -> dict[str, str] | None:
-        """Return the text of each field, or `None` if the path, or with `tail` its end, does not match."""
+        """Return the text of each field of a path (with `tail` of its end), or `None` without a match."""
         match = re.fullmatch(f"(?:(?s:.*)/)?{self.regex}" if tail else self.regex, path)
         texts = {name: match[name] for name in self.fields} if match else None
         return None if texts is None or any("/" in text for text in texts.values()) else texts

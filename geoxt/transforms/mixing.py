@@ -81,7 +81,7 @@ def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, 
 
 
 def roll(sample: Sample, shifts: Tensor) -> Sample:
-    """Roll each sample by whole pixels with wrap-around, all its layers alike; see `SlideMix`.
+    """Roll all layers of each sample by the same number of pixels, with wrap-around; see `SlideMix`.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)  # without slots: jsonargparse reads defaults from __dict__
 class Comparison:
-    """Settings that an experiment runs beside the best ones of its grid.
+    """Settings that an experiment compares with the best settings of its grid.
 
     Parameters
     ----------

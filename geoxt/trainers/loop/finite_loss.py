@@ -32,7 +32,7 @@ class FiniteLoss(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the batch, whose classes the error names."""
+        """Store the batch, for the classes in the error."""
         del trainer, pl_module, batch_idx
         self._batch = batch
 

@@ -190,7 +190,7 @@ class ResumableDataModule(pl.LightningDataModule):
 
     @property
     def window_token(self) -> str | None:
-        """Token of the samples of all parts and their order; `None` if it is not known."""
+        """Token of the samples of all parts and their order; `None` if unknown."""
         return None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from geoxt.trainers.selfsup.masking import MAE
 
 
 class Method(Protocol):
-    """Interface of a self-supervised method, which is a `torch.nn.Module` as well."""
+    """Interface of self-supervised methods, which are also `torch.nn.Module` instances."""
 
     views: int
     """Number of views per sample."""
