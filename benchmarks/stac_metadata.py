@@ -44,7 +44,7 @@ def compare(path: Path) -> Counter[str]:
 
     from geoxt.layers.stac.layouts import layouts_of
     from geoxt.layers.stac.match_products import match_products
-    from geoxt.layers.stac.scenes import grid_of_asset
+    from geoxt.layers.stac.projection import grid_of_asset
     from geoxt.layers.stac.sources import read_items
 
     items = read_items(str(path))[:200]

@@ -3,7 +3,7 @@
 odc-stac decides which assets are rasters, the data type, nodata and unit of a band, its aliases, and what `stac_cfg=`
 replaces or adds. Its parse takes 1 to 8 ms per item, longer than opening the item, and assumes that all items of a
 collection state the same. A sample item is therefore parsed for each layout; items share it if everything that the
-parse reads is equal. Grids are read from each asset (`scenes.grid_of_asset`), as they differ between items.
+parse reads is equal. Grids are read from each asset (`projection.grid_of_asset`), as they differ between items.
 
 odc-stac lacks, and this module adds: bands of assets with `eo:bands` but no `raster:bands` (NAIP), the band tables of
 old items (`eo:bands` as positions), names from known products, scale, offset and classes. Fields that a file decides
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pystac
 from odc.stac import extract_collection_metadata
 from odc.stac.model import RasterCollectionMetadata
@@ -110,6 +111,32 @@ def layouts_of(
     return result
 
 
+_GDAL_TYPES = {
+    "byte": "uint8", "cint16": "complex_int16", "cint32": "complex64", "cfloat32": "complex64",
+    "cfloat64": "complex128",
+}  # fmt: skip
+"""Data types of STAC and GDAL that numpy names otherwise."""
+
+
+def _usable(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of a band without data types and nodata values that cannot be read."""
+    for name, read in (("data_type", _dtype), ("nodata", _number)):
+        if name in fields and (value := read(fields[name])) != fields[name]:
+            fields = {key: content for key, content in fields.items() if key != name}
+            if value is not None:
+                fields[name] = value
+    return fields
+
+
+def _number(value: object) -> object:
+    """Return a number, or its name ("nan", "-9999"); `None` for anything else."""
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return None if isinstance(value, bool) else value
+
+
 def _statement(item: pystac.Item) -> dict[str, Any]:
     """Return everything of an item that its layout depends on."""
     assets = {
@@ -117,18 +144,18 @@ def _statement(item: pystac.Item) -> dict[str, Any]:
             asset.media_type,
             asset.roles,
             {name: _trimmed(value) for name, value in asset.extra_fields.items() if name in _TABLES}
-            | {name: asset.extra_fields[name] for name in _BAND_FIELDS if name in asset.extra_fields},
+            | _usable({name: asset.extra_fields[name] for name in _BAND_FIELDS if name in asset.extra_fields}),
         )
         for key, asset in item.assets.items()
     }
-    properties = {name: item.properties[name] for name in _FROM_PROPERTIES if name in item.properties}
+    properties = _usable({name: item.properties[name] for name in _FROM_PROPERTIES if name in item.properties})
     return {"extensions": item.stac_extensions, "properties": properties, "assets": assets}
 
 
 def _trimmed(table: Sequence[Any]) -> list[Any]:
     return [
-        {name: band[name] for name in _BAND_FIELDS if name in band} if isinstance(band, Mapping) else band
-        for band in table
+        _usable({name: band[name] for name in _BAND_FIELDS if name in band}) if isinstance(band, Mapping) else band
+        for band in (table if isinstance(table, Sequence) and not isinstance(table, str) else ())
     ]
 
 
@@ -177,7 +204,7 @@ def _parse_by_odc(
     item: pystac.Item, assets: Mapping[str, _Asset], properties: Mapping[str, Any], config: Mapping[str, Any]
 ) -> RasterCollectionMetadata:
     sample = pystac.Item(
-        id=item.id, geometry=None, bbox=None, datetime=None, collection=item.collection_id,
+        id=item.id, geometry=None, bbox=None, datetime=None, collection=item.collection_id or "_",
         properties={name: value for name, value in properties.items() if name != "eo:bands"},
         start_datetime=_ANY_TIME, end_datetime=_ANY_TIME,
         stac_extensions=[*(item.stac_extensions or ()), _EO],  # names of bands are read if the extension is declared
@@ -231,7 +258,15 @@ def _bands_of(
 
 
 def _dtype(name: object) -> str | None:
-    return None if name in {None, "other"} else str(name)
+    """Return a data type by its name in numpy, STAC or GDAL; `None` for any other."""
+    text = str(name).strip().lower()
+    text = _GDAL_TYPES.get(text, text)
+    if text in {"other", "none", ""}:
+        return None
+    try:
+        return text if text == "complex_int16" else str(np.dtype(text))
+    except TypeError:
+        return None
 
 
 def _product_band(

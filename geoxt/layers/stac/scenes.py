@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import pystac
 import shapely
 import shapely.geometry
-from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError
-from geoxt.grid import parse_crs
+from geoxt.errors import CRSError, InputError
 from geoxt.layers.assemble import representable
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_tests
 from geoxt.layers.files.sidecars import Scales, scales_of_item
@@ -23,6 +21,7 @@ from geoxt.layers.radiometry import baseline_of, is_harmonised, known
 from geoxt.layers.stac.bands import find_band
 from geoxt.layers.stac.filters import interval
 from geoxt.layers.stac.layouts import ItemBand, Layout
+from geoxt.layers.stac.projection import contradicts_bbox, grid_of_asset
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
@@ -146,6 +145,7 @@ class _Headers:
     def prepare(self, bands: Sequence[tuple[OpenItem, ItemBand]]) -> None:
         """Read the headers that some bands need."""
         single, shared = dict[str, None](), dict[tuple[str | None, str], str]()
+        self._read_grids(bands)
         for item, band in bands:
             _require_absolute(item, band)
             if self._choice.headers == "all" or self._grid(item, band) is None:
@@ -153,15 +153,38 @@ class _Headers:
             elif _dtype(item, band, self._choice) is None:
                 shared.setdefault(_collection_asset(item, band), item.href(band))
         hrefs = list(dict.fromkeys([*single, *shared.values()]))
-        by_href = {header.href: header for header in headers(hrefs, credentials=self._choice.credentials)}
+        grids = {item.href(band): grid for item, band in bands if (grid := self._grid(item, band)) is not None}
+        by_href = {header.href: header for header in self._read(hrefs, grids)}
         self._by_href = {href: by_href[href] for href in single}
         self._shared = {key: by_href[href] for key, href in shared.items()}
 
+    def _read(self, hrefs: list[str], grids: Mapping[str, GeoBox]) -> list[Header]:
+        """Return the headers of files; the catalog's grids place files without a georeference."""
+        credentials = self._choice.credentials
+        try:
+            return headers(hrefs, credentials=credentials)
+        except CRSError:
+            if not any(href in grids for href in hrefs):
+                raise
+        options = [{} if href not in grids else {"crs": grids[href].crs, "grid": grids[href]} for href in hrefs]
+        return [headers([href], credentials=credentials, **o)[0] for href, o in zip(hrefs, options, strict=True)]
+
+    def _read_grids(self, bands: Sequence[tuple[OpenItem, ItemBand]]) -> None:
+        """Read the grids that the catalog states, without those that contradict the `bbox` of their items."""
+        stated: dict[int, tuple[GeoBox, Sequence[float] | None]] = {}
+        for item, band in bands:
+            asset = item.item.assets[band.key]
+            if id(asset) not in self._grids:
+                grid = self._grids[id(asset)] = grid_of_asset(item.item, asset)
+                if grid is not None:
+                    stated[id(asset)] = grid, item.item.bbox
+        wrong = contradicts_bbox([grid for grid, _ in stated.values()], [box for _, box in stated.values()])
+        for (key, _), contradiction in zip(stated.items(), wrong.tolist(), strict=True):
+            if contradiction:
+                self._grids[key] = None
+
     def _grid(self, item: OpenItem, band: ItemBand) -> GeoBox | None:
-        asset = item.item.assets[band.key]
-        if id(asset) not in self._grids:
-            self._grids[id(asset)] = grid_of_asset(item.item, asset)
-        return self._grids[id(asset)]
+        return self._grids[id(item.item.assets[band.key])]
 
     def _scales_of(self, item: OpenItem) -> Scales:
         """Return the scales in the metadata file of an item; read once."""
@@ -266,25 +289,3 @@ def _require_absolute(item: OpenItem, band: ItemBand) -> None:
         problem = f"Cannot find asset {band.key!r} of item {item.item.id!r}: its href {redact_url(href)!r} is relative,"
         problem += " and the item has no self href."
         raise InputError(problem, remedy="Pass the item's file, or call item.set_self_href(…) first.")
-
-
-def grid_of_asset(item: pystac.Item, asset: pystac.Asset) -> GeoBox | None:
-    """Return the grid that the projection extension (any version) states, or `None` if it is incomplete.
-
-    odc-stac takes `proj:transform` only; `proj:bbox` is used as well, and fields of the item hold for its assets.
-    """
-    fields = {**item.properties, **{k: v for k, v in asset.extra_fields.items() if v is not None}}
-    code, epsg = fields.get("proj:code"), fields.get("proj:epsg")
-    crs = code or (f"EPSG:{epsg}" if epsg else None) or fields.get("proj:wkt2") or fields.get("proj:projjson")
-    shape, transform = fields.get("proj:shape"), fields.get("proj:transform")
-    if crs is None or shape is None:
-        return None
-    rows, cols = int(shape[0]), int(shape[1])
-    if transform is not None:
-        return GeoBox((rows, cols), Affine(*transform[:6]), parse_crs(crs))
-    bounds = fields.get("proj:bbox")
-    if bounds is None or len(bounds) != 4:
-        return None
-    left, bottom, right, top = bounds
-    affine = Affine((right - left) / cols, 0, left, 0, (bottom - top) / rows, top)
-    return GeoBox((rows, cols), affine, parse_crs(crs))

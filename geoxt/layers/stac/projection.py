@@ -1,0 +1,154 @@
+"""Grids of assets by the STAC projection extension (any version), as far as its fields are usable and agree.
+
+A field that cannot be used counts as missing: the next field is asked, at last the header of the file.
+https://github.com/stac-extensions/projection
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pystac
+from affine import Affine
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import CRSError
+from geoxt.grid import parse_crs, transformer
+from geoxt.types import Mask
+
+MAX_ASPECT = 1000
+"""Largest quotient of width and height of a pixel; above it, a transform is in another order."""
+MAX_EXTENT = 30
+"""Largest quotient of the extents of a grid and of the item's `bbox`, which may be that of the valid part."""
+_METRES = 111_320.0
+"""Metres in a degree of latitude."""
+
+
+def grid_of_asset(item: pystac.Item, asset: pystac.Asset) -> GeoBox | None:
+    """Return the grid of an asset, or `None` if the catalog does not state it, or contradicts itself.
+
+    Fields of the item hold for its assets. `proj:transform` is compared with `proj:bbox`, and read in GDAL's order (as
+    some catalogs write it) if only that order agrees; without a transform, `proj:bbox` is used.
+    """
+    extra, properties = asset.extra_fields, item.properties
+
+    def field(name: str) -> Any:
+        value = extra.get(name)
+        return properties.get(name) if value is None else value
+
+    shape = _numbers(field("proj:shape"), 2)
+    if shape is None or min(shape) < 1:
+        return None
+    rows, cols = int(shape[0]), int(shape[1])
+    affine = _affine(_numbers(field("proj:transform"), 6), _numbers(field("proj:bbox"), 4), rows, cols)
+    if affine is None:
+        return None
+    crs = _crs(field)
+    return None if crs is None else GeoBox((rows, cols), affine, crs)
+
+
+def _crs(field: Any) -> CRS | None:
+    """Return the first usable CRS of `proj:code`, `proj:epsg`, `proj:wkt2` and `proj:projjson`."""
+    for name in ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson"):
+        value = field(name)
+        if name == "proj:epsg" and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            number = _numbers([value], 1)
+            value = f"EPSG:{int(number[0])}" if number and number[0] == int(number[0]) > 0 else None
+        if not value or isinstance(value, (bool, int, float)):
+            continue
+        try:
+            return parse_crs(value)
+        except CRSError:
+            continue
+    return None
+
+
+def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    """Return the first finite numbers of a sequence; `None` if there are fewer, or `value` is none."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, (Sequence, np.ndarray)):
+        return None
+    if len(value) < count:
+        return None
+    if count == 4 and len(value) == 6:  # a box with heights
+        value = [*value[:2], *value[3:5]]
+    try:
+        numbers = tuple(map(float, value[:count]))
+    except (TypeError, ValueError):
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def _affine(
+    transform: tuple[float, ...] | None, bounds: tuple[float, ...] | None, rows: int, cols: int
+) -> Affine | None:
+    """Return the transform that is plausible and agrees with the bounds; `None` if there is none."""
+    if bounds is not None and not (bounds[0] < bounds[2] and bounds[1] < bounds[3]):
+        bounds = None
+    if transform is not None:
+        a, b, c, d, e, f = transform
+        for order in ((a, b, c, d, e, f), (b, c, a, e, f, d)):  # the second one is GDAL's
+            if _is_plausible(*order) and (bounds is None or _agrees(order, bounds, rows, cols)):
+                return Affine(*order)
+        return None
+    if bounds is None:
+        return None
+    left, bottom, right, top = bounds
+    return Affine((right - left) / cols, 0, left, 0, (bottom - top) / rows, top)
+
+
+def _is_plausible(a: float, b: float, c: float, d: float, e: float, f: float) -> bool:
+    """Return whether pixels have an area and no extreme shape, and the transform is not one in GDAL's order."""
+    if c == 0 == e and b != 0 != f:  # GDAL's order of a raster that is not rotated
+        return False
+    width, height = math.hypot(a, d), math.hypot(b, e)
+    if not (width > 0 and height > 0 and abs(a * e - b * d) > 1e-3 * width * height):
+        return False
+    return max(width / height, height / width) <= MAX_ASPECT
+
+
+def _agrees(transform: Sequence[float], bounds: Sequence[float], rows: int, cols: int) -> bool:
+    """Return whether the bounds of a grid are those stated, within 2 pixels or 5 %: some are those of pixel centers."""
+    a, b, c, d, e, f = transform
+    xs, ys = (c, c + a * cols, c + b * rows, c + a * cols + b * rows), (f, f + d * cols, f + e * rows)
+    ys = (*ys, f + d * cols + e * rows)
+    left, bottom, right, top = bounds
+    x_slack = max(2 * (abs(a) + abs(b)), 0.05 * (right - left))
+    y_slack = max(2 * (abs(d) + abs(e)), 0.05 * (top - bottom))
+    return (
+        abs(min(xs) - left) <= x_slack
+        and abs(max(xs) - right) <= x_slack
+        and abs(min(ys) - bottom) <= y_slack
+        and abs(max(ys) - top) <= y_slack
+    )
+
+
+def contradicts_bbox(grids: Sequence[GeoBox], boxes: Iterable[Sequence[float] | None]) -> Mask:
+    """Return which grids lie far from the `bbox` of their items, or are far larger; False without a usable box."""
+    result = np.zeros(len(grids), bool)
+    by_crs: dict[int, list[int]] = {}
+    usable = [_numbers(box, 4) for box in boxes]
+    for i, grid in enumerate(grids):
+        if usable[i] is not None:
+            by_crs.setdefault(id(grid.crs), []).append(i)
+    for indices in by_crs.values():
+        crs = grids[indices[0]].crs
+        assert crs is not None
+        fields = np.array([(*grids[i].affine[:6], *grids[i].shape) for i in indices])
+        a, b, c, d, e, f, rows, cols = fields.T
+        x, y = c + (a * cols + b * rows) / 2, f + (d * cols + e * rows) / 2
+        longitude, latitude = transformer(crs, parse_crs("EPSG:4326")).transform(x, y)
+        unit = 1.0 if crs.geographic else crs.proj.axis_info[0].unit_conversion_factor / _METRES
+        extent = unit * np.maximum(np.hypot(a, d) * cols, np.hypot(b, e) * rows)
+        west, south, east, north = np.array([usable[i] for i in indices]).T
+        width = np.where(east < west, east + 360 - west, east - west)  # west above east: across the antimeridian
+        around = np.abs((longitude - west - width / 2 + 180) % 360 - 180) - width / 2  # degrees outside of the box
+        beyond = np.maximum(south - latitude, latitude - north)
+        cosine = np.maximum(np.cos(np.radians(np.clip(latitude, -89, 89))), 0.02)
+        far = ~((beyond <= extent + 0.1) & (around * cosine <= extent + 0.1))
+        size = np.maximum(width * cosine, north - south)
+        result[indices] = far | ((size > 0) & (extent > MAX_EXTENT * size) & (extent > 0.1))
+    return result
