@@ -170,7 +170,9 @@ def open_cogs(
         problem = f"Cannot exclude {', '.join(flag_names(exclude))}: the files are of no known product."
         raise InputError(problem, remedy="Pass {product}. Or leave {exclude} out.", argument="exclude")
     else:
-        scenes, metadata = grid_scenes(read, categorical=categorical, first_wins=composite == "first")
+        scenes, metadata = grid_scenes(
+            read, categorical=categorical, first_wins=composite == "first" and not is_native(crs)
+        )
     if bands is not None:
         names = [bands] if isinstance(bands, str) else bands
         scenes, metadata = choose_bands(scenes, metadata, names, product, categorical=categorical)
