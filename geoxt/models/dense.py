@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
-from geoxt.models.libraries import any_shape, smp
+from geoxt.models.libraries import any_shape, require_encoder, require_model_options, smp
 from geoxt.models.padding import pad
 
 _MULTIPLE = 32
@@ -32,9 +32,14 @@ class Dense(nn.Module):
 
     def __init__(self, *, in_chans: int, classes: int, decoder: str, encoder: str, **options: Any) -> None:
         super().__init__()
+        if decoder not in {model.__name__ for model in smp().MODEL_ARCHITECTURES_MAPPING.values()}:
+            msg = f"Cannot build the decoder {decoder!r}: segmentation-models-pytorch has no such model."
+            raise InputError(msg, remedy="Pass {decoder:'FPN'}.", value=decoder, argument="decoder")
+        require_model_options(options)
         build = getattr(smp(), decoder)
         options |= any_shape(encoder.removeprefix("tu-")) if encoder.startswith("tu-") else {}
         try:
+            require_encoder(encoder)
             self.body: Any = build(encoder, encoder_weights=None, in_channels=in_chans, classes=classes, **options)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             msg = f"Cannot build {decoder} on {encoder!r} ({error})."

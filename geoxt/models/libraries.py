@@ -18,6 +18,29 @@ ANY_SHAPE: Mapping[str, Mapping[str, Any]] = {
 }
 """timm options for transformers that accept images of any shape, by the first part of the model name."""
 
+LOADING = frozenset(
+    {
+        "cache_dir",
+        "checkpoint_path",
+        "encoder_name",
+        "encoder_weights",
+        "exportable",
+        "feature_cfg",
+        "kwargs_filter",
+        "model_cfg",
+        "no_jit",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "pretrained_custom_load",
+        "pretrained_filter_fn",
+        "pretrained_model_args",
+        "pretrained_strict",
+        "scriptable",
+    }
+)
+"""Options by which timm and segmentation-models-pytorch load weights of a file or an address, or replace the model."""
+
 _MISSING = "Cannot build this model without {}."
 _INSTALL = "Install it: pip install 'geoxt[train]'."
 
@@ -68,10 +91,55 @@ def encoder_of(name: str, **options: Any) -> nn.Module:
         If timm has no such model, or the model no such option.
     """
     library = timm()
+    require_model_options(options)
     try:
+        _require_timm_name(name)
         module: nn.Module = library.create_model(name, pretrained=False, **{**any_shape(name), **options})
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         msg = f"Cannot build timm's {name!r} ({error})."
         remedy = "Pass {encoder}, one of timm.list_models(), with options of that model."
         raise InputError(msg, remedy=remedy, value=name, argument="encoder") from error
     return module
+
+
+def require_model_options(options: Mapping[str, Any]) -> None:
+    """Raise if options are no plain values, or make a library load weights: a checkpoint states them, of any origin.
+
+    Raises
+    ------
+    InputError
+        If an option is not allowed.
+    """
+    for name, value in options.items():
+        if name in LOADING or not _is_plain(value):
+            msg = f"Cannot build a model with the option {name}={value!r}."
+            remedy = "Pass options of the architecture as numbers, text or lists."
+            raise InputError(msg, remedy=remedy, value=name)
+
+
+def require_encoder(name: str) -> None:
+    """Raise if segmentation-models-pytorch has no such encoder; names of hubs and folders are refused.
+
+    Raises
+    ------
+    ValueError
+        If the encoder is unknown.
+    """
+    if name.startswith("tu-"):
+        _require_timm_name(name.removeprefix("tu-"))
+    elif name not in smp().encoders.get_encoder_names():
+        msg = f"unknown encoder {name!r}"
+        raise ValueError(msg)
+
+
+def _require_timm_name(name: str) -> None:
+    # create_model() also accepts addresses (hf-hub:) and folders (local-dir:), from which it loads configurations
+    if ":" in name or not timm().is_model(name):
+        msg = f"unknown model {name!r}"
+        raise ValueError(msg)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
-from geoxt.models.libraries import smp
+from geoxt.models.libraries import require_encoder, smp
 from geoxt.models.padding import pad
 
 
@@ -91,6 +91,7 @@ def _build_unet(
     name: str, weights: str | None, depth: int, channels: tuple[int, ...], in_chans: int
 ) -> tuple[Any, Any]:
     try:
+        require_encoder(name)
         unet = smp().Unet(
             name,
             encoder_weights=weights,
@@ -99,7 +100,7 @@ def _build_unet(
             in_channels=in_chans,
             classes=1,
         )
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         msg = f"Cannot build a U-Net on the encoder {name!r} ({error})."
         remedy = "Pass {encoder}, an encoder of timm or segmentation-models-pytorch."
         raise InputError(msg, remedy=remedy, value=name, argument="encoder") from error
