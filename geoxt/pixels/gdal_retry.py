@@ -233,6 +233,25 @@ def _ask_server(href: str, credentials: Credentials, condition: str, text: str, 
     return Reason(status=status)
 
 
+def version_headers(href: str, credentials: Credentials, condition: str) -> Mapping[str, str]:
+    """Return the HTTP headers of a file of the version that a condition names; empty if the server does not respond.
+
+    Raises
+    ------
+    FileChangedError
+        If the server has another version.
+    """
+    try:
+        return _request_byte(credentials.address(href), credentials, condition)
+    except HTTPError as refusal:
+        with refusal:
+            if refusal.code == PRECONDITION_FAILED:
+                raise FileChangedError from None
+        return {}
+    except (OSError, ValueError):
+        return {}
+
+
 def _present_headers(href: str, credentials: Credentials) -> Mapping[str, str]:
     """Return the headers of a file that changed; empty if the server does not respond."""
     try:
@@ -255,4 +274,4 @@ def _request_byte(
         return present
 
 
-__all__ = ["GDAL_ERRORS", "FileChangedError", "Reason", "note_status", "retry_read"]
+__all__ = ["GDAL_ERRORS", "FileChangedError", "Reason", "note_status", "retry_read", "version_headers"]

@@ -18,7 +18,7 @@ from geoxt.errors import GeoxtError, ReadError
 from geoxt.pixels import descriptors, remote
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.file_version import file_version
-from geoxt.pixels.gdal_retry import GDAL_ERRORS, FileChangedError, note_status, retry_read
+from geoxt.pixels.gdal_retry import GDAL_ERRORS, FileChangedError, note_status, retry_read, version_headers
 from geoxt.pixels.idle_handles import IdleHandles
 from geoxt.pixels.raster_handle import Handle
 from geoxt.pixels.remote_version import RemoteVersion, remote_version, renew_version
@@ -221,17 +221,24 @@ def _start_remote(
     credentials = credentials.with_env()
     local = None if remote.is_remote(href) else file_version(href)  # of a local file with a signer
     latest: list[RemoteVersion] = []  # of the last attempt
+    needs_identity = credentials.cache is not None and href.startswith(("http://", "https://"))
 
     def make() -> Handle:
-        address, version = credentials.address(href), latest[0]
+        address = credentials.address(href)
         with _clear_gdal_cache_on_error(credentials, address):
+            if needs_identity and latest[0].identity is None:
+                renew_version(href, latest[0], version_headers(href, credentials, latest[0].condition))
+                latest[:] = [remote_version(href)]
+                _clear_gdal_cache(credentials, address)  # may hold parts of a former version
+            version = latest[0]
             file = credentials.open_at(address, condition=version.condition, **options)
-            return Handle(file, address, options=options, version=local, remote_version=version)
+            return Handle(file, address, href=href, options=options, version=local, remote_version=version)
 
     def use_once() -> T:
         latest[:] = [remote_version(href)]
         token = None if local is None else local.token
-        with note_status(), remote.borrow_handle(href, (credentials.env, token, *options.items()), make) as handle:
+        key = credentials.env, token, needs_identity, *options.items()
+        with note_status(), remote.borrow_handle(href, key, make) as handle:
             address = handle.file.name
             version = latest[0] = handle.remote_version or latest[0]
             with (
@@ -267,10 +274,14 @@ def _clear_gdal_cache_on_error(credentials: Credentials, address: str) -> Iterat
     try:
         yield
     except GDAL_ERRORS:
-        if remote.is_remote(address):
-            with suppress(*GDAL_ERRORS):
-                credentials.open_at(address, cached=False).close()
+        _clear_gdal_cache(credentials, address)
         raise
+
+
+def _clear_gdal_cache(credentials: Credentials, address: str) -> None:
+    if remote.is_remote(address):
+        with suppress(*GDAL_ERRORS):
+            credentials.open_at(address, cached=False).close()
 
 
 __all__ = [

@@ -38,18 +38,21 @@ class Handle:
     longer than that. Both return the same bits.
     """
 
-    __slots__ = ("address", "blocks", "checked", "file", "full", "options", "raw", "reads", "remote_version", "version")
+    __slots__ = (
+        "address", "blocks", "checked", "file", "full", "href", "options", "raw", "reads", "remote_version", "version"
+    )  # fmt: skip
 
     def __init__(
         self,
         file: rasterio.DatasetReader,
         address: str,
         *,
+        href: str = "",
         options: Mapping[str, Any],
         version: FileVersion | None = None,
         remote_version: RemoteVersion | None = None,
     ) -> None:
-        self.file, self.address, self.options = file, address, options
+        self.file, self.address, self.href, self.options = file, address, href or address, options
         self.version, self.remote_version = version, remote_version
         self.full = not options
         self.raw: RawTiff | None = None
@@ -99,10 +102,20 @@ class Handle:
             self.blocks[cache] = None
             if self.reads < 2 and self.full:
                 self.raw = open_raw(self.file, self.address)
-            if self.version is not None and self.raw is None:
-                source = [os.path.abspath(self.address), sorted(self.options.items()), self.version.token]  # noqa: PTH100
-                self.blocks[cache] = open_blocks(self.file, source, cache)
+            source = self._identity() if self.raw is None else None
+            if source is not None:
+                self.blocks[cache] = open_blocks(self.file, [*source, sorted(self.options.items())], cache)
         return self.blocks[cache]
+
+    def _identity(self) -> list[Any] | None:
+        """Return the unsigned address and the version of the file; `None` if its version is unknown."""
+        if self.version is not None:
+            return [os.path.abspath(self.href), self.version.token]  # noqa: PTH100
+        if self.remote_version is None or not self.remote_version.identity:
+            return None
+        identity = self.remote_version.identity
+        # A query may be a signature, but without an ETag it is all that tells some files of a server apart.
+        return [self.href if identity.startswith(" ") else self.href.partition("?")[0], identity]
 
 
 __all__ = ["FileCheck", "Handle"]

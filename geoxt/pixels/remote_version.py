@@ -29,6 +29,9 @@ class RemoteVersion:
 
     condition: str
     """HTTP header that is true for this version only, or an empty string."""
+    identity: str | None = None
+    """ETag, modification time and size, by which caches know the version; empty if the server states too little of
+    them, `None` before it was asked."""
 
 
 _lock = threading.Lock()
@@ -65,7 +68,14 @@ def renew_version(href: str, former: RemoteVersion, headers: Mapping[str, str] |
         condition = f"If-Unmodified-Since: {modified}" if modified else ""
     with _lock:
         if _versions.get(href) is former:
-            _versions[href] = RemoteVersion(condition)
+            _versions[href] = RemoteVersion(condition, _identity(headers or {}))
+
+
+def _identity(headers: Mapping[str, str]) -> str:
+    """Return the identity of a file by its HTTP headers; empty if they do not tell versions apart."""
+    etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
+    size = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+    return f"{etag} {modified} {size}" if etag or (modified and size.isdigit()) else ""
 
 
 def add_header(headers: str | None, header: str) -> str:

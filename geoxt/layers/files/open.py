@@ -123,7 +123,7 @@ def open_cogs(
     cache
         Folder on a local disk for a cache of decoded blocks, or "FOLDER:SIZE" with a size such as "50GB" (the default);
         True for a folder below the user's cache folder; False for none. By default the environment variable
-        GEOXT_BLOCK_CACHE. Compressed local files are then read at the speed of uncompressed local ones from the
+        GEOXT_BLOCK_CACHE. Compressed and HTTP files are then read at the speed of uncompressed local ones from the
         second read of a block on, by any process.
     name
         Name of the layer.
