@@ -44,8 +44,8 @@ def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Arr
     layer
         A continuous layer (band, y, x) or (y, x), or with a time dimension of length 1. It is computed.
     bands
-        Names or positions of the red, green and blue bands. By default the bands with these names or common names,
-        else the third, second and first, else the first band in gray.
+        Names, common names or positions of the red, green and blue bands. By default the bands with these names or
+        common names, else the third, second and first, else the first band in gray.
 
     Returns
     -------
@@ -400,6 +400,9 @@ def _position(layer: xr.DataArray, band: str | int) -> int:
     if isinstance(band, int):
         return band
     names = [str(name) for name in np.atleast_1d(layer["band"].values)] if "band" in layer.coords else []
+    common = [str(name) for name in np.atleast_1d(layer["common_name"].values)] if "common_name" in layer.coords else []
+    if band not in names and common.count(band) == 1:
+        return common.index(band)
     if band not in names:
         raise InputError(
             f"Cannot plot band {band!r} of {layer.name!r}: it has {', '.join(names) or 'no band names'}.",

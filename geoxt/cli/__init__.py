@@ -131,6 +131,7 @@ def _add_demo(commands: Any) -> None:
     files = demo.add_argument_group("your own files")
     files.add_argument("--image", nargs="+", metavar="GLOB", help="raster files of the image, all bands")
     files.add_argument("--labels", metavar="FILE", help="raster of class codes, in any CRS and resolution")
+    _add_opening(files)
     files.add_argument("--classes", type=int, metavar="N", help="maximum number of classes (default: 64)")
     training = demo.add_argument_group("training")
     training.add_argument(
@@ -146,6 +147,19 @@ def _add_demo(commands: Any) -> None:
     training.add_argument(
         "--size", type=int, metavar="PIXELS", help="height and width of a training window (default: 3/4 of a block)"
     )
+
+
+def _add_opening(command: Any) -> None:
+    """Add the options with which every command opens image files."""
+    command.add_argument("--product", metavar="NAME", help="known product of the image, such as landsat8")
+    command.add_argument("--crs", type=_crs, metavar="CRS", help="CRS onto which images of several CRSs are resampled")
+
+
+def _crs(text: str) -> str:
+    if text == "native":
+        msg = "'native' gives one grid per CRS, and the command needs one grid; name a CRS such as EPSG:32633"
+        raise argparse.ArgumentTypeError(msg)
+    return text
 
 
 def _add_training(commands: Any) -> None:
@@ -198,8 +212,12 @@ def _add_predict(commands: Any) -> None:
         help="output: .tif (COG) or .zarr; of detectors .gpkg, .geojson, .fgb, .shp",
     )
     predict.add_argument(
-        "--bands", nargs="+", metavar="MODEL=IMAGE", help="band names of the image by band name of the model"
+        "--bands",
+        nargs="+",
+        metavar="MODEL=IMAGE",
+        help="band names of the image by band name of the model (default: by name, common name or wavelength)",
     )
+    _add_opening(predict)
     predict.add_argument("--output", choices=get_args(Output), help="kind of map (default: by the model's task)")
     tiles = predict.add_argument_group("tiles")
     tiles.add_argument("--size", type=int, metavar="PIXELS", help="height and width of a tile")
@@ -226,6 +244,8 @@ def _predict(args: argparse.Namespace) -> None:
         out=args.out,
         output=args.output,
         bands=command.parse_bands(args.bands) if args.bands else None,
+        product=args.product,
+        crs=args.crs,
         options={"size": args.size, "overlap": args.overlap, "blend": args.blend, "batch_size": args.batch_size},
         score=args.score,
         agnostic=args.agnostic,
@@ -241,6 +261,8 @@ def _demo(args: argparse.Namespace) -> None:
         seed=args.seed,
         image=tuple(args.image) if args.image else None,
         labels=args.labels,
+        product=args.product,
+        crs=args.crs,
         classes=args.classes,
         epochs=args.epochs,
         model=args.model,
@@ -282,7 +304,7 @@ def _add_pack(commands: Any) -> None:
     pack.add_argument("image", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
     pack.add_argument("--out", required=True, metavar="DIR", help="folder of the pack")
     pack.add_argument("--labels", metavar="FILE", help="raster of class codes, aligned to the image")
-    pack.add_argument("--product", metavar="NAME", help="known product of the image, such as landsat8")
+    _add_opening(pack)
     pack.add_argument(
         "--size", type=int, default=256, metavar="PIXELS", help="height and width of a window (default: %(default)s)"
     )
@@ -322,7 +344,7 @@ def _add_bench(commands: Any) -> None:
     )
     bench.add_argument("image", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
     bench.add_argument("--labels", metavar="FILE", help="raster of class codes, aligned to the image")
-    bench.add_argument("--product", metavar="NAME", help="known product of the image, such as landsat8")
+    _add_opening(bench)
     bench.add_argument(
         "--size", type=int, default=256, metavar="PIXELS", help="height and width of a window (default: %(default)s)"
     )

@@ -33,6 +33,8 @@ class Bench:
     """Raster of class codes, aligned to the image; None reads the image alone."""
     product: str | None = None
     """Known product of the image, such as "landsat8"."""
+    crs: str | None = None
+    """CRS onto which images of several CRSs are resampled."""
     size: int = 256
     """Height and width of a window, in pixels."""
     batch: int = 32
@@ -83,7 +85,7 @@ def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
     """
     _check(job)
     start = time.perf_counter()
-    data = open_image_and_labels(job.image, job.labels, product=job.product)
+    data = open_image_and_labels(job.image, job.labels, product=job.product, crs=job.crs)
     grid = grid_of(data)
     shapes = ", ".join(f"{name} {' x '.join(map(str, layer.shape))} {layer.dtype}" for name, layer in data.items())
     say(f"open      {shapes} in {crs_name(grid.crs)}, {time.perf_counter() - start:.2f} s")

@@ -68,6 +68,10 @@ class Demo:
     """Paths and glob patterns of the image's files; None generates a world."""
     labels: str | None = None
     """Raster of class codes."""
+    product: str | None = None
+    """Known product of the image, such as "landsat8"."""
+    crs: str | None = None
+    """CRS of the map, onto which images of several CRSs are resampled."""
     classes: int | None = None
     """Maximum number of classes of the labels."""
     epochs: int = 15
@@ -171,6 +175,13 @@ def _check(job: Demo) -> None:
             remedy=f"Pass {{{missing}}} as well. Or pass neither, for a generated world.",
             argument=missing,
         )
+    for name in ("product", "crs"):
+        if job.image is None and getattr(job, name) is not None:
+            raise InputError(
+                f"Cannot use {name} {getattr(job, name)!r} without an image.",
+                remedy="Pass {image} and {labels} as well.",
+                argument=name,
+            )
     for name, minimum in {"epochs": 1, "seed": 0, "classes": MIN_CLASSES, "block": 1, "size": 1}.items():
         value = getattr(job, name)
         if value is not None and value < minimum:
@@ -231,8 +242,8 @@ def _open(job: Demo, say: Say) -> xr.Dataset:
         image = open_stac(catalog, collections=["landsat-c2-l2"], crs=_CRS, name="image")
         labels = open_stac(catalog, collections=["usda-cdl"], name="labels")
     else:
-        with replaced_remedy(f"Pass {{image}} files {FILES}."):
-            image = open_cogs(job.image, name="image")
+        with replaced_remedy(f"Pass {{image}} files {FILES}.", flags=("product", "crs")):
+            image = open_cogs(job.image, product=job.product, crs=job.crs, name="image")
         with replaced_remedy(f"Pass {{labels}} of one band (gdal_translate -b 1), {FILES}."):
             labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="labels")
     _announce(say, image, labels)

@@ -11,10 +11,12 @@ from geoxt.cli.errors import FILES, replaced_remedy
 from geoxt.layers import open_cogs
 
 
-def open_image_and_labels(image: Sequence[str], labels: str | None, *, product: str | None) -> xr.Dataset:
+def open_image_and_labels(
+    image: Sequence[str], labels: str | None, *, product: str | None, crs: str | None = None
+) -> xr.Dataset:
     """Return the image as layer "image" and, if given, the labels aligned to it as layer "mask"."""
-    with replaced_remedy(f"Pass IMAGE files {FILES}.", flags=("product",)):
-        layer = open_cogs(image, product=product, name="image")
+    with replaced_remedy(f"Pass IMAGE files {FILES}.", flags=("product", "crs")):
+        layer = open_cogs(image, product=product, crs=crs, name="image")
     if labels is None:
         return xr.Dataset({"image": layer})
     with replaced_remedy(f"Pass {{labels}} {FILES}."):

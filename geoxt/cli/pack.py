@@ -12,7 +12,7 @@ from geoxt.samplers import GridSampler, RandomSampler, WindowSequence
 
 def pack_command(args: argparse.Namespace) -> Path:
     """Write a pack of random windows, or of the windows of a grid; return its path."""
-    data = open_image_and_labels(args.image, args.labels, product=args.product)
+    data = open_image_and_labels(args.image, args.labels, product=args.product, crs=args.crs)
     windows: WindowSequence
     if args.count is None:
         windows = GridSampler(data, size=args.size, stride=args.stride)

@@ -43,6 +43,10 @@ class Job:
     """Kind of map; by default that of the model's task."""
     bands: Mapping[str, str] | None = None
     """Band name of the images by band name of the model."""
+    product: str | None = None
+    """Known product of the images, such as "landsat8"."""
+    crs: str | None = None
+    """CRS of the map, onto which images of several CRSs are resampled."""
     options: Mapping[str, Any]
     """`size`, `overlap`, `blend` and `batch_size`; None takes the default."""
     score: float | None = None
@@ -99,16 +103,17 @@ def _open(job: Job, card: Card) -> xr.DataArray:
     """Open the images, with the model's bands in its order."""
 
     def choose(layer: xr.DataArray, title: str) -> xr.DataArray:
-        remedy = "Pass images that hold them, or --bands MODEL=IMAGE pairs."
+        remedy = "Pass images with them. Or pass {product}, if the files are of a known one, or {bands} MODEL=IMAGE."
         chosen = select_bands(layer, card, job.bands, title=title, remedy=remedy)
         return chosen.assign_coords(band=list(card.bands)) if "band" in chosen.dims else chosen
 
+    options: dict[str, Any] = {"product": job.product, "crs": job.crs}
     if card.kind.takes_series:
         require_dates(card.task, job.images)
-    with replaced_remedy(f"Pass images {FILES}.", flags=("bands",)):
+    with replaced_remedy(f"Pass images {FILES}.", flags=("bands", "product", "crs")):
         if card.kind.takes_series:
-            return open_dates(job.images, choose)
-        return choose(open_cogs(list(job.images)), "the layer")
+            return open_dates(job.images, choose, **options)
+        return choose(open_cogs(list(job.images), **options), "the layer")
 
 
 def parse_bands(pairs: list[str]) -> dict[str, str]:

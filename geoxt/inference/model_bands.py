@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import xarray as xr
 
 from geoxt.errors import InputError
+from geoxt.models.band_match import BandNames, match_bands
 from geoxt.models.card import Card
 
 
@@ -18,7 +19,7 @@ def select_bands(
     title: str = "the layer",
     remedy: str | None = None,
 ) -> xr.DataArray:
-    """Return the bands of a model, in its order.
+    """Return the bands of a model, in its order, matched by name, then common name, then wavelength.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ def select_bands(
     card
         The model's card; without a card the layer is returned unchanged.
     names
-        Band names of the layer by those of the model, where they differ.
+        Band names, or common names, of the layer by the band names of the model, where they differ.
     title
         Name of the layer in errors.
     remedy
@@ -36,7 +37,7 @@ def select_bands(
     Raises
     ------
     InputError
-        If bands are missing; the message names all of them.
+        If bands are missing (the message names all of them), ambiguous, or differ in meaning under one name.
     """
     if card is None:
         if names:
@@ -54,22 +55,48 @@ def select_bands(
         )
     if "band" not in layer.coords or "band" not in layer.dims:
         return _unnamed(layer, card, title)
-    available = [str(name) for name in layer["band"].values]
-    required = [layer_names.get(name, name) for name in card.bands]
-    missing = [name for name in required if name not in available]
+    available = band_names_of(layer)
+    positions = _positions(card.band_names, available, layer_names)
+    missing = [index for index, position in enumerate(positions) if position is None]
     if missing:
-        example = {
-            name: "..." for name, name_in_layer in zip(card.bands, required, strict=True) if name_in_layer in missing
-        }
+        wanted = [layer_names.get(name, name) for name in card.bands]
+        example = {card.bands[index]: "..." for index in missing}
         raise InputError(
-            f"Cannot predict: {title} has no band {', '.join(map(repr, missing))}, only {', '.join(available)}; the "
-            f"model was trained on {', '.join(card.bands)}.",
+            f"Cannot predict: {title} has no band {', '.join(repr(wanted[index]) for index in missing)}, only "
+            f"{', '.join(map(available.label, range(len(available))))}; the model was trained on "
+            f"{', '.join(map(card.band_names.label, range(len(card.bands))))}.",
             remedy=remedy
-            or f"Open these. Or pass the layer's names of them: {{bands}}, a mapping such as {_braced(example)}.",
+            or "Open these, with open_cogs(product=) if the files are of a known product, which states common names. "
+            f"Or pass the layer's names of them: {{bands}}, a mapping such as {_braced(example)}.",
         )
-    if available == required:
-        return layer
-    return layer.isel(band=[available.index(name) for name in required])
+    return layer if list(positions) == list(range(len(available))) else layer.isel(band=list(positions))
+
+
+def band_names_of(layer: xr.DataArray) -> BandNames:
+    """Return names, common names and wavelengths of a layer's bands."""
+    along = {str(name): coord.to_numpy() for name, coord in layer.coords.items() if coord.dims == ("band",)}
+    common, wavelengths = along.get("common_name", ()), along.get("wavelength", ())
+    return BandNames(
+        names=tuple(map(str, layer["band"].to_numpy())),
+        common_names=tuple(map(str, common)),
+        wavelengths=tuple(map(float, wavelengths)),
+    )
+
+
+def _positions(wanted: BandNames, available: BandNames, names: Mapping[str, str]) -> list[int | None]:
+    """Return the positions of a model's bands in a layer; those in `names` by the name, or common name, given there."""
+    renamed = [index for index, name in enumerate(wanted.names) if name in names]
+    others = [index for index in range(len(wanted)) if index not in renamed]
+    positions: dict[int, int | None] = {}
+    given = BandNames(names=tuple(names[wanted.names[index]] for index in renamed))
+    positions |= dict(zip(renamed, match_bands(given, available), strict=True))
+    rest = BandNames(
+        names=tuple(wanted.names[index] for index in others),
+        common_names=tuple(wanted.common(index) for index in others),
+        wavelengths=tuple(wanted.wavelength(index) for index in others),
+    )
+    positions |= dict(zip(others, match_bands(rest, available), strict=True))
+    return [positions[index] for index in range(len(wanted))]
 
 
 def _braced(example: Mapping[str, str]) -> str:

@@ -165,7 +165,7 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 def _embed(model: nn.Module, images: Tensor, valid: Tensor) -> Any:
-    """Return features: of `embed`, `forward_features` (timm), the encoder's last stage, or else the output."""
+    """Return features: of `embed`, `forward_features` (timm), the encoder's last stage, `features`, else the output."""
     body: Any = model
     if isinstance(model, Network):
         if hasattr(model, "embed"):
@@ -178,7 +178,7 @@ def _embed(model: nn.Module, images: Tensor, valid: Tensor) -> Any:
     if hasattr(body, "encoder"):
         features = body.encoder(images)
         return features[-1] if isinstance(features, (list, tuple)) else features
-    return body(images)
+    return body.features(images) if callable(getattr(body, "features", None)) else body(images)
 
 
 def _restored(payload: bytes, digest: str, stage: Stage, head: str | int | None, batch_size: int) -> Runner:

@@ -107,9 +107,9 @@ def predict(
         By default that of the model's task: "classes" (also of a model without a card), "probabilities" of multi-label
         models, "regression", or "embeddings" of models without labels. "classes": class codes. "probabilities" and
         "logits": a float32 band per class. "regression": a band per quantity. "embeddings": features, averaged where
-        tiles overlap. "values": the raw output. Embeddings come from the first of `embed`, `forward_features` and
-        `encoder` that the model has, else from its output; their grid is coarser than the layer's by the model's
-        stride, as is the map of a model with one vector per tile.
+        tiles overlap. "values": the raw output. Embeddings come from the first of `embed`, `forward_features`,
+        `encoder` and `features` that the model has, else from its output; their grid is coarser than the layer's by the
+        model's stride, as is the map of a model with one vector per tile.
     bands
         Band names of the layer by those of the model, where they differ.
     head

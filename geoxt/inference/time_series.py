@@ -96,7 +96,13 @@ class DatesSource:
         return shapely.union_all([view.footprint() for view in self.views])
 
 
-def open_dates(images: Sequence[str], select: Callable[[xr.DataArray, str], xr.DataArray]) -> xr.DataArray:
+def open_dates(
+    images: Sequence[str],
+    select: Callable[[xr.DataArray, str], xr.DataArray],
+    *,
+    product: str | None = None,
+    crs: str | None = None,
+) -> xr.DataArray:
     """Open images of several dates as one lazy layer (time, band, y, x), on the grid of the first.
 
     Parameters
@@ -105,6 +111,8 @@ def open_dates(images: Sequence[str], select: Callable[[xr.DataArray, str], xr.D
         For each time step, in order: a raster file, or a pattern that matches the files of its bands.
     select
         Returns the bands to use of a layer, given the name of the layer in errors.
+    product, crs
+        Known product of the images, and CRS of the layer; as for `open_cogs`.
 
     Raises
     ------
@@ -113,7 +121,9 @@ def open_dates(images: Sequence[str], select: Callable[[xr.DataArray, str], xr.D
     OverlapError
         If an image does not overlap the first one.
     """
-    layers = [select(open_cogs(image).rename(image), f"the image {image!r}") for image in images]
+    layers = [
+        select(open_cogs(image, product=product, crs=crs).rename(image), f"the image {image!r}") for image in images
+    ]
     layers = [layers[0], *(align(layer, layers[0]) for layer in layers[1:])]
     source = DatesSource(views=tuple(view_of(layer) for layer in layers))
     coords = {"band": layers[0]["band"].to_numpy()} if "band" in layers[0].coords else {}

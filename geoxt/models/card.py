@@ -10,7 +10,11 @@ from typing import Any
 from geoxt import tasks
 from geoxt.errors import InputError
 from geoxt.legend import Legend
+from geoxt.models.band_match import BandNames
 from geoxt.tasks import TaskKind
+
+_OPTIONAL = ("common_names", "wavelengths")
+"""Fields that model cards of earlier versions lack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,10 @@ class Card:
     """Code of pixels without a label."""
     size: tuple[int, int]
     """Height and width of the training windows, in pixels."""
+    common_names: tuple[str, ...] = ()
+    """Common name of each band, "" for a band without one; empty if none is known."""
+    wavelengths: tuple[float | None, ...] = ()
+    """Center wavelength of each band in micrometres, `None` for a band without one; empty if none is known."""
 
     def __post_init__(self) -> None:
         tasks.get(self.task)
@@ -58,6 +66,12 @@ class Card:
                 raise InputError(
                     msg, remedy="Pass {mean} and {std}, finite numbers, and a deviation above 0.", value=band
                 )
+
+    @property
+    def band_names(self) -> BandNames:
+        """Names, common names and wavelengths of the bands."""
+        wavelengths = tuple(math.nan if wavelength is None else wavelength for wavelength in self.wavelengths)
+        return BandNames(names=self.bands, common_names=self.common_names, wavelengths=wavelengths)
 
     @property
     def kind(self) -> TaskKind:
@@ -83,7 +97,8 @@ class Card:
             If a field is missing.
         """
         try:
-            named = {item.name: values[item.name] for item in fields(cls)}
+            known = [item.name for item in fields(cls) if item.name in values or item.name not in _OPTIONAL]
+            named = {name: values[name] for name in known}
         except KeyError as error:
             msg = f"Cannot read a model card without the field {error.args[0]!r}."
             raise InputError(msg, remedy="Pass a checkpoint written by geoxt.", value=error.args[0]) from error

@@ -11,7 +11,8 @@ def test_flags_are_those_of_the_command_by_function_argument():
     flags = flags_of(command_parser(cli.parser(), "predict"))
     assert flags["batch_size"] == "--batch"
     assert flags["images"] == "IMAGE"
-    assert "crs" not in flags
+    assert flags["crs"] == "--crs"
+    assert "resolution" not in flags
     assert flags_of(command_parser(cli.parser(), "datasets", "fetch"))["again"] == "--again"
 
 

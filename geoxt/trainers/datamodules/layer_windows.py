@@ -171,6 +171,7 @@ class WindowDataModule(ResumableDataModule):
             colors=classes.colors,
             nodata=None if nodata is None or np.isnan(nodata) else int(nodata),
             size=self.size,
+            **band_meanings(self.data, "image"),
         )
 
     def class_counts(self, key: str, legend: Legend) -> torch.Tensor:
@@ -235,6 +236,15 @@ def band_names(data: SomeData, name: str) -> tuple[str, ...]:
         msg = f"Cannot train on nodes with different bands: {names}."
         raise InputError(msg, remedy="Select the same bands in each node, in one order.", argument="data")
     return next(iter(names.values()))
+
+
+def band_meanings(data: SomeData, name: str) -> dict[str, tuple[Any, ...]]:
+    """Return common names and wavelengths of a layer's bands, as fields of a model card; empty if none is known."""
+    image = next(iter(nodes_of(data).values()))[name]
+    coords = {str(key): coord.to_numpy() for key, coord in image.coords.items() if coord.dims == ("band",)}
+    common = tuple(map(str, coords.get("common_name", ())))
+    wavelengths = tuple(None if np.isnan(value) else float(value) for value in coords.get("wavelength", ()))
+    return {"common_names": common, "wavelengths": wavelengths}
 
 
 def tiles(window: Window, size: tuple[int, int]) -> Iterator[Window]:

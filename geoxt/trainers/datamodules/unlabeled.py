@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from geoxt.bridge import loader, statistics
 from geoxt.models import Card
 from geoxt.samplers import WindowSequence
-from geoxt.trainers.datamodules.layer_windows import band_names, select_layer
+from geoxt.trainers.datamodules.layer_windows import band_meanings, band_names, select_layer
 from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.selfsup.module import EMBEDDING
 
@@ -86,4 +86,5 @@ class UnlabeledDataModule(ResumableDataModule):
             names=(EMBEDDING,),
             colors=("#000000",),
             size=(height, width),
+            **band_meanings(self.data, "image"),
         )

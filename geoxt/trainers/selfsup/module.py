@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -79,6 +80,7 @@ class SelfSupervised(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.transform = transform
+        card = replace(card, task="self-supervised")  # its head is not trained: predict maps embeddings
         self.card, self.recipe = card, recipe or Recipe(ema_decay=None)
         self.positives: Positives = positives or ("neighbours" if method == "tile2vec" else "same")
         self.views = views or Views(crop=1, brightness=0, contrast=0, drop=0, noise=0)
