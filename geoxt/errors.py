@@ -124,7 +124,7 @@ class ResourceError(GeoxtError, OSError):
 
 
 class CatalogError(ReadError):
-    """A catalog states another grid, data type or number of bands than its file has; never treated as nodata."""
+    """A catalog, or the header read before, has another grid or type than the file; never treated as nodata."""
 
 
 class OutputError(GeoxtError, OSError):

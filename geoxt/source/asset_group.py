@@ -12,7 +12,7 @@ from geoxt.pixels import reader
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import valid_mask
-from geoxt.source.catalog_check import CatalogCheck
+from geoxt.source.catalog_check import check_of
 from geoxt.source.quality_mask import QualityMask
 from geoxt.source.scene_assets import Asset, QualityBand
 from geoxt.types import Array, Floats, Mask, Resampling
@@ -75,9 +75,7 @@ class AssetGroup:
         files: dict[str, list[tuple[int, Asset]]] = {}
         for index, asset in enumerate(assets):
             files.setdefault(asset.href, []).append((index, asset))
-        self._checks = {
-            href: CatalogCheck([asset for _, asset in group]) for href, group in files.items() if group[0][1].stated
-        }
+        self._checks = {href: check_of([asset for _, asset in group]) for href, group in files.items()}
         if not quality and resampling in AVERAGING and min(self.transform.scale) >= COARSER:
             self._choose_overview(files)
         self._dtype = np.result_type(*{a.dtype for a in assets})

@@ -94,6 +94,32 @@ class CatalogCheck:
             raise _error(name, crs_name(grid.crs), crs_name(real_crs))
 
 
+class HeaderCheck(CatalogCheck):
+    """Compares assets from the header of a file with the file: it may have been replaced since the layer was opened."""
+
+    __slots__ = ()
+
+    def __call__(self, file: rasterio.DatasetReader) -> None:
+        """Compare the assets with an open file.
+
+        Raises
+        ------
+        CatalogError
+            If size, bands, data types, CRS or transform changed.
+        """
+        try:
+            super().__call__(file)
+        except CatalogError as error:
+            problem = error.problem.replace("its catalog states", "when the layer was opened it had", 1)
+            raise CatalogError(problem, remedy="Open the layer again.") from None
+        self.nodata = ()  # the caller may have replaced it
+
+
+def check_of(assets: Sequence[Asset]) -> CatalogCheck:
+    """Return the check of the bands of one file on one grid."""
+    return CatalogCheck(assets) if assets[0].stated else HeaderCheck(assets)
+
+
 def _compare_scale(file: rasterio.DatasetReader, asset: Asset, name: str) -> None:
     stated = (asset.scale, asset.offset)
     real = (float(file.scales[asset.band - 1]), float(file.offsets[asset.band - 1]))

@@ -12,7 +12,7 @@ from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.resample import resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import valid_mask
-from geoxt.source.catalog_check import CatalogCheck
+from geoxt.source.catalog_check import check_of
 from geoxt.source.scene_assets import QualityBand
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
@@ -38,7 +38,7 @@ class QualityMask:
 
     def __init__(self, quality: QualityBand, grid: GeoBox, credentials: Credentials | None) -> None:
         self._quality, self._credentials = quality, credentials
-        self._check = CatalogCheck([quality.asset]) if quality.asset.stated else None
+        self._check = check_of([quality.asset])
         self._transform = PixelTransform(grid, quality.asset.grid)
 
     def read(self, window: Window) -> Mask | None:

@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 import geoxt  # noqa: F401 (the accessor)
+from geoxt.errors import CatalogError
 from geoxt.layers import open_cogs
 from geoxt.pixels import reader
 from geoxt.pixels.credentials import Credentials
@@ -188,3 +189,23 @@ def test_replaced_file_changes_the_dask_token(change, tmp_path):
     names = [open_cogs(path).data.name for _ in range(2)]
     change(path, None)
     assert names[0] == names[1] != open_cogs(path).data.name
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((50, 30), {}, "it had 40 x 40 pixels, the file has 50 x 30 pixels"),
+        ((40, 40), {"left": 900_000}, "it had the transform"),
+        ((40, 40), {"crs": "EPSG:32616"}, "it had EPSG:32615, the file has EPSG:32616"),
+        ((40, 40), {"dtype": "float32"}, "it had pixels of uint16, the file has float32"),
+    ],
+)
+def test_replaced_file_of_another_grid_or_type_raises(shape, options, message, tmp_path):
+    path = write(tmp_path / "a.tif", 1)
+    view = view_of(open_cogs(path, errors="nodata"))
+    dtype = options.pop("dtype", "uint16")
+    write_cog(path, np.ones((1, *shape), dtype), grid=make_grid(shape, **options), tiled=False, overviews=())
+    with pytest.raises(CatalogError, match=rf"{path}: when the layer was opened {message}.*Open the layer again"):
+        view.read(WINDOW)
+    write(path, 3)
+    assert (view.read(WINDOW)[0] == 3).all()
