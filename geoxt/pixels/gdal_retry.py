@@ -38,6 +38,8 @@ CHANGES = 2
 """Times that a file is opened anew because it was replaced on the server."""
 _RANGE_STATUS = re.compile(r"failed with response_code=([45]\d\d)")
 """Status in the log of a failed range request of /vsicurl/, GDAL 3.x."""
+_NO_CREDENTIALS = re.compile(r"options not defined|InvalidCredentials|Unable to locate credentials")
+"""Messages of /vsis3/, /vsigs/ and boto3 without credentials."""
 _thread = threading.local()
 clock = time.monotonic
 _STATUS = re.compile(r"HTTP response code(?: on \S+)?: (\d{3})")  # as /vsicurl/ of GDAL 3.x words its errors
@@ -127,7 +129,7 @@ def retry_read(
     for attempt in count(1):
         try:
             return call()
-        except GeoxtError:
+        except (GeoxtError, Warning):
             raise
         except Exception as error:  # noqa: BLE001 (GDAL's errors have many classes)
             text = _error_text(error)
@@ -200,6 +202,11 @@ def _reason(error: Exception, text: str, href: str, credentials: Credentials, co
     if "Range downloading not supported" in text:
         fault = "the server does not support range requests"
         return Reason(fault=fault, remedy="Download the file, and pass its local path.")
+    if _NO_CREDENTIALS.search(text):
+        remedy = (
+            "Set the credentials in the environment. Or pass them as {env}, for a public bucket AWS_NO_SIGN_REQUEST."
+        )
+        return Reason(fault=f"no credentials: {redact_url(text)}", remedy=remedy)
     if not isinstance(error, GDAL_ERRORS):
         return Reason(fault=redact_url(text), remedy="Check that the file is complete.")
     web = href.startswith(("http://", "https://"))

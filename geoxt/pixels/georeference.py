@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 
@@ -9,6 +10,9 @@ from geoxt.errors import CRSError, GridError
 from geoxt.grid import crs_name, geographic_or_projected, parse_crs
 from geoxt.pixels.credentials import redact_url
 from geoxt.types import SomeCRS
+
+TINY = 1e-100
+"""Determinant of a geotransform, the area of a pixel in CRS units, below which it is singular in floating point."""
 
 
 def file_grid(
@@ -36,6 +40,9 @@ def file_grid(
     file_crs = own_crs or (None if crs is None else parse_crs(crs))
     if not file.transform.is_identity:  # rasterio returns the identity for a file without a geotransform
         if file_crs is not None:
+            if not np.isfinite(file.transform[:6]).all() or not abs(file.transform.determinant) > TINY:
+                problem = f"Cannot georeference {name}: its geotransform {tuple(file.transform[:6])} has no inverse."
+                raise GridError(problem, remedy="Write a geotransform into the file (gdal_edit.py -a_ullr).")
             return GeoBox(file.shape, file.transform, file_crs)
         lacks = "no CRS" if not file.crs else "a local CRS, which is neither geographic nor projected"
         remedy = "Write it into the file first (gdal_edit.py -a_srs)."

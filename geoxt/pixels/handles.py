@@ -130,7 +130,7 @@ def _attempt(href: str, call: Callable[[], T], action: Callable[[], str], remedy
     for retries in reversed(range(RETRIES + 1)):
         try:
             return call()
-        except GeoxtError:
+        except (GeoxtError, Warning):
             raise
         except Exception as error:  # noqa: BLE001 (GDAL's errors have many classes, some of them no RasterioError)
             message = gdal_message(error)

@@ -11,6 +11,7 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 
+from geoxt.errors import ReadError
 from geoxt.pixels.block_cache import BlockCache
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.georeference import file_grid
@@ -87,6 +88,10 @@ def read_header(
 
 
 def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: GeoBox | None) -> Header:
+    if file.subdatasets and (file.count == 0 or file.transform.is_identity):
+        names = ", ".join(file.subdatasets[:5]) + (", …" if len(file.subdatasets) > 5 else "")
+        problem = f"Cannot open {redact_url(href)}: it holds {len(file.subdatasets)} rasters."
+        raise ReadError(problem, remedy=redact_url(f"Pass one of them as path: {names}."))
     grid = file_grid(file, href, crs=crs, grid=grid)
     flags = file.mask_flag_enums
     alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
@@ -105,9 +110,20 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: 
         scales=file.scales,
         offsets=file.offsets,
         names=file.descriptions,
-        colors=file.colormap(1) if file.colorinterp[0] == ColorInterp.palette else None,
+        colors=_colors(file),
         tags=file.tags() | file.tags(1),
     )
+
+
+def _colors(file: rasterio.DatasetReader) -> dict[int, tuple[int, int, int, int]] | None:
+    """Return the colour table of the first band; `None` for a palette without entries, for which rasterio raises."""
+    if file.colorinterp[0] != ColorInterp.palette:
+        return None
+    try:
+        colors: dict[int, tuple[int, int, int, int]] = file.colormap(1)
+    except ValueError:
+        return None
+    return colors
 
 
 def choose_overview(

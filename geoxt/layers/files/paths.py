@@ -12,6 +12,7 @@ from geoxt.errors import InputError
 from geoxt.layers.archives import REMOTE, files_in, holds_files
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_tests
 from geoxt.layers.products import FileFields, Product, is_scene_name, match_path, resolve_bands
+from geoxt.pixels.file_version import local_file
 from geoxt.types import SomePaths
 
 ProductFile = tuple[str, FileFields]
@@ -36,7 +37,8 @@ def expand_paths(paths: SomePaths, *, folders: bool = False) -> list[str]:
     patterns = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     result: list[str] = []
     for pattern in [os.fspath(path) for path in patterns]:
-        if pattern.startswith(REMOTE) or Path(pattern).is_file() or (folders and Path(pattern).is_dir()):
+        inside = ":" in pattern and local_file(pattern) is not None  # a raster in a container: 'NETCDF:"a.nc":band'
+        if inside or pattern.startswith(REMOTE) or Path(pattern).is_file() or (folders and Path(pattern).is_dir()):
             result.append(pattern)
             continue
         matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns too)
