@@ -24,7 +24,8 @@ Raise them so::
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 _ARGUMENT = re.compile(r"\{\{|\}\}|\{(?P<name>[a-z_][a-z0-9_]*)(?::(?P<value>[^{}]*))?\}")
 """A placeholder of a remedy, or a doubled (literal) brace."""
@@ -133,6 +134,35 @@ class OutputError(GeoxtError, OSError):
 
 class MissingDependency(GeoxtError, ImportError):
     """An optional package is not installed."""
+
+
+@contextmanager
+def optional_import(package: str, extra: str, action: str) -> Iterator[None]:
+    """Raise `MissingDependency` if an import in the `with` block fails.
+
+    Parameters
+    ----------
+    package
+        Name of the package in the error.
+    extra
+        Extra of geoxt that installs it.
+    action
+        Purpose of the import, after "Cannot".
+
+    Examples
+    --------
+    >>> with optional_import("nosuchpackage", "train", "build this model"):
+    ...     import nosuchpackage
+    Traceback (most recent call last):
+        ...
+    geoxt.errors.MissingDependency: Cannot build this model without nosuchpackage. Run: pip install 'geoxt[train]'.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependency(
+            f"Cannot {action} without {package}.", remedy=f"Run: pip install 'geoxt[{extra}]'."
+        ) from error
 
 
 class GeoxtWarning(UserWarning):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from geoxt.errors import InputError, MissingDependency
+from geoxt.errors import InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, nodata_of, view_of
@@ -272,10 +272,8 @@ def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: L
 
 def _figure(width: float, height: float) -> Figure:
     """Return a figure without a window, which needs no display."""
-    try:
+    with optional_import("matplotlib", "plot", "plot"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependency("Cannot plot without matplotlib.", remedy="Run pip install 'geoxt[plot]'.") from error
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     # Notebooks show a figure only after pyplot is imported; with this method they always do.
     figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]

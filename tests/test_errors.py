@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import pickle
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,12 @@ def test_errors_are_also_builtin_errors():
     assert issubclass(ReadError, OSError)
     assert issubclass(OutputError, OSError)
     assert issubclass(MissingDependency, ImportError)
+
+
+def test_failed_optional_import_names_package_and_extra():
+    with pytest.raises(errors.MissingDependency) as caught, errors.optional_import("absent", "zarr", "write a store"):
+        import_module("geoxt_absent_package")
+    assert str(caught.value) == "Cannot write a store without absent. Run: pip install 'geoxt[zarr]'."
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    with pytest.raises(KeyError), errors.optional_import("zarr", "zarr", "write a store"):
+        raise KeyError

@@ -22,7 +22,7 @@ from geoxt.bridge.pack_writer import FORMAT, VALID
 from geoxt.bridge.read_batch import Sample, geometry
 from geoxt.bridge.shared_memory import ALIGN, Slot
 from geoxt.bridge.window_dataset import Transform, WindowDataset
-from geoxt.errors import GridError, InputError, MissingDependency, ReadError
+from geoxt.errors import GridError, InputError, ReadError, optional_import
 from geoxt.samplers import WindowSequence
 from geoxt.samplers.pack_sampler import PACK, pack_description, pack_windows
 from geoxt.types import Array, SomePath
@@ -64,10 +64,8 @@ def open_pack(path: SomePath, *, storage_options: Mapping[str, Any] | None = Non
     >>> pack = geoxt.open_pack("train.zarr")  # doctest: +SKIP
     >>> pack.image.attrs["mean"]  # doctest: +SKIP
     """
-    try:
+    with optional_import("zarr", "zarr", "open a pack"):
         import zarr  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency("Cannot open a pack without zarr.", remedy="Run: pip install 'geoxt[zarr]'.") from error
     text = os.fspath(path)
     options: Any = {} if storage_options is None else {"storage_options": dict(storage_options)}
     try:

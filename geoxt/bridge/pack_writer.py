@@ -20,7 +20,7 @@ from dask.system import CPU_COUNT
 from geoxt.bridge.layer_reader import LayerReader, NodeReader, readers_of
 from geoxt.bridge.read_batch import times
 from geoxt.bridge.statistics import RunningMoments
-from geoxt.errors import GridError, InputError, MissingDependency, OutputError
+from geoxt.errors import GridError, InputError, MissingDependency, OutputError, optional_import
 from geoxt.progress import progress_bar
 from geoxt.samplers import WindowSequence
 from geoxt.samplers.pack_sampler import PACK, WINDOW
@@ -305,12 +305,8 @@ def _to_json(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_zarr() -> None:
-    try:
+    with optional_import("zarr", "zarr", "write a pack"):
         import zarr  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(
-            "Cannot write a pack without zarr.", remedy="Run: pip install 'geoxt[zarr]'."
-        ) from error
 
 
 __all__ = ["pack"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from geoxt.datasets.assets import HDF5Array
 from geoxt.datasets.codes import code_type, decode
-from geoxt.errors import MissingDependency, ReadError
+from geoxt.errors import ReadError, optional_import
 from geoxt.legend import Legend
 from geoxt.types import Array
 
@@ -49,12 +49,8 @@ _files = _Files()
 
 
 def _open(path: str) -> Any:
-    try:
+    with optional_import("h5py", "datasets", f"read {path!r}"):
         import h5py
-    except ImportError as error:
-        raise MissingDependency(
-            f"Cannot read {path!r} without h5py.", remedy="Run pip install 'geoxt[datasets]'."
-        ) from error
     try:
         return h5py.File(path, "r")
     except OSError as error:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 from geoxt.datasets.spec import Archive
-from geoxt.errors import MissingDependency, ReadError
+from geoxt.errors import ReadError, optional_import
 from geoxt.retry import RetryPolicy, is_transient, retry_after
 
 BLOCK = 1 << 20
@@ -44,11 +44,8 @@ def download(archive: Archive, folder: Path, *, checksum: bool, progress: bool) 
         If the file cannot be downloaded, or its checksum differs from the published one.
     """
     assert archive.url is not None
-    try:
+    with optional_import("pooch", "datasets", f"download {archive.file!r}"):
         import pooch
-    except ImportError as error:
-        msg = f"Cannot download {archive.file!r} without pooch."
-        raise MissingDependency(msg, remedy="Run pip install 'geoxt[datasets]'.") from error
     pooch.get_logger().setLevel("ERROR")
     part = folder / f"{archive.file}.part"
 

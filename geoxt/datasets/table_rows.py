@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geoxt.datasets.assets import Columns
-from geoxt.errors import MissingDependency, ReadError
+from geoxt.errors import ReadError, optional_import
 from geoxt.template import Fields, Template
 
 
@@ -78,11 +78,7 @@ def _rows(path: Path, separator: str, *, header: bool) -> Iterator[Mapping[Any, 
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
+    with optional_import("pyarrow", "datasets", f"read {str(path)!r}"):
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingDependency(
-            f"Cannot read {str(path)!r} without pyarrow.", remedy="Run pip install 'geoxt[datasets]'."
-        ) from error
     for batch in pq.ParquetFile(path).iter_batches():
         yield from batch.to_pylist()

@@ -14,7 +14,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from torch import Tensor, nn
 
-from geoxt.errors import InputError, MissingDependency
+from geoxt.errors import InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.inference.model_bands import select_bands
 from geoxt.inference.nms import nms
@@ -275,10 +275,6 @@ def _numbered(labels: Array) -> Legend:
 
 
 def _geopandas() -> Any:
-    try:
+    with optional_import("geopandas", "vector", "detect objects"):
         import geopandas
-    except ImportError as error:
-        raise MissingDependency(
-            "Cannot detect objects without geopandas.", remedy="Run: pip install 'geoxt[vector]'."
-        ) from error
     return geopandas

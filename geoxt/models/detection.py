@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from geoxt.errors import InputError, MissingDependency
+from geoxt.errors import InputError, optional_import
 from geoxt.models.libraries import encoder_of
 
 _ASPECTS = (0.5, 1.0, 2.0)
@@ -83,11 +83,8 @@ class Detector(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        try:
+        with optional_import("torchvision", "train", "build a detector"):
             from torchvision.models import detection
-        except ImportError as error:
-            msg = "Cannot build a detector without torchvision."
-            raise MissingDependency(msg, remedy="Install it: pip install 'geoxt[train]'.") from error
         for name, values in (("mean", mean), ("std", std)):
             if values is not None and len(values) != in_chans:
                 msg = f"Cannot standardize {in_chans} bands by {len(values)} numbers."

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from geoxt.errors import InputError, MissingDependency
+from geoxt.errors import InputError, optional_import
 
 ANY_SHAPE: Mapping[str, Mapping[str, Any]] = {
     "vit": {"dynamic_img_size": True, "dynamic_img_pad": True},
@@ -41,9 +41,6 @@ LOADING = frozenset(
 )
 """Options by which timm and segmentation-models-pytorch load weights of a file or an address, or replace the model."""
 
-_MISSING = "Cannot build this model without {}."
-_INSTALL = "Install it: pip install 'geoxt[train]'."
-
 
 def any_shape(encoder: str) -> dict[str, Any]:
     """Return the options with which a timm model accepts images of any shape."""
@@ -60,10 +57,8 @@ def timm() -> Any:
     MissingDependency
         If it is not installed.
     """
-    try:
+    with optional_import("timm", "train", "build this model"):
         import timm
-    except ImportError as error:
-        raise MissingDependency(_MISSING.format("timm"), remedy=_INSTALL) from error
     return timm
 
 
@@ -75,10 +70,8 @@ def smp() -> Any:
     MissingDependency
         If it is not installed.
     """
-    try:
+    with optional_import("segmentation-models-pytorch", "train", "build this model"):
         import segmentation_models_pytorch
-    except ImportError as error:
-        raise MissingDependency(_MISSING.format("segmentation-models-pytorch"), remedy=_INSTALL) from error
     return segmentation_models_pytorch
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from odc.geo import CRS
 
-from geoxt.errors import CRSError, InputError, MissingDependency, ReadError
+from geoxt.errors import CRSError, InputError, MissingDependency, ReadError, optional_import
 from geoxt.grid import geographic_or_projected, parse_crs
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.file_version import file_version
@@ -162,11 +162,8 @@ def _as_read_error(href: str) -> Iterator[None]:
 
 
 def _pyogrio(href: str) -> Any:
-    try:
+    with optional_import("pyogrio", "vector", "read vector files"):
         import pyogrio
-    except ImportError as error:
-        msg = "Cannot read vector files without pyogrio."
-        raise MissingDependency(msg, remedy="Install it: pip install 'geoxt[vector]'.") from error
     if is_remote(href):  # pyogrio's wheel bundles a GDAL of its own, which has process-wide options only
         options = {
             **SETTINGS,

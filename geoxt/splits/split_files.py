@@ -12,7 +12,7 @@ import shapely
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import MissingDependency, OutputError, ReadError
+from geoxt.errors import MissingDependency, OutputError, ReadError, optional_import
 from geoxt.grid import transformer
 from geoxt.regions.region import GridRegion, Region
 from geoxt.samplers.sampler_files import grid_from_json, grid_to_json
@@ -180,10 +180,6 @@ def _polygons(grid: GeoBox, table: np.ndarray[Any, Any]) -> list[shapely.Polygon
 
 
 def _geopandas() -> Any:
-    try:
+    with optional_import("geopandas", "vector", "make a GeoDataFrame"):
         import geopandas as gpd
-    except ImportError as error:
-        raise MissingDependency(
-            "Cannot make a GeoDataFrame without geopandas.", remedy="pip install 'geoxt[vector]'."
-        ) from error
     return gpd

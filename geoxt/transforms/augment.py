@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geoxt.errors import InputError, MissingDependency
+from geoxt.errors import InputError, optional_import
 from geoxt.transforms.batch import (
     BOXES,
     MASKS,
@@ -189,12 +189,8 @@ def _coordinates(old_from_new: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _kornia() -> Any:
-    try:
+    with optional_import("kornia", "train", "augment"):
         import kornia.augmentation
-    except ImportError as error:
-        raise MissingDependency(
-            "Cannot augment: kornia is not installed.", remedy="Run pip install 'geoxt[train]'."
-        ) from error
     return kornia.augmentation
 
 

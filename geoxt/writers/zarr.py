@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from geoxt.errors import GeoxtError, MissingDependency, OutputError
+from geoxt.errors import GeoxtError, OutputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.storage import atomic_write, replace
 from geoxt.types import Array, SomePath
@@ -129,12 +129,8 @@ def _name(layer: xr.DataArray) -> str:
 
 
 def _require_zarr() -> None:
-    try:
+    with optional_import("zarr", "zarr", "write a Zarr store"):
         import zarr  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(
-            "Cannot write a Zarr store without zarr.", remedy="Run: pip install 'geoxt[zarr]'."
-        ) from error
 
 
 def _require_store(path: Path) -> None:

@@ -88,7 +88,7 @@ def test_invalid_files_raise(tmp_path, monkeypatch):
         with pytest.raises(ReadError, match=rf"Cannot load a split from '.*{name}'.*Split.save"):
             Split.load(tmp_path / name)
     monkeypatch.setitem(sys.modules, "geopandas", None)
-    with pytest.raises(MissingDependency, match=r"geopandas. pip install 'geoxt\[vector\]'"):
+    with pytest.raises(MissingDependency, match=r"geopandas. Run: pip install 'geoxt\[vector\]'"):
         split.to_geodataframe()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pystac
 
 from geoxt import retry
-from geoxt.errors import InputError, MissingDependency, ReadError
+from geoxt.errors import InputError, ReadError, optional_import
 from geoxt.pixels.credentials import redact_url
 from geoxt.retry import DEFAULT, TRANSIENT_STATUS
 
@@ -46,13 +46,10 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
     ReadError
         If the API cannot be reached, or rejects the search.
     """
-    try:
+    with optional_import("pystac-client", "stac", "search a STAC API"):
         import pystac_client
         from pystac_client import stac_api_io
         from pystac_client.exceptions import APIError
-    except ImportError as error:
-        problem = "Cannot search a STAC API: pystac-client is not installed."
-        raise MissingDependency(problem, remedy="Install it by pip install 'geoxt[stac]'.") from error
     limit = criteria.get("max_items")
     if limit is not None and limit < 1:
         problem = f"Cannot take {limit} items."

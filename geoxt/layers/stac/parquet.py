@@ -10,7 +10,7 @@ from typing import Any
 import shapely
 import shapely.geometry
 
-from geoxt.errors import InputError, MissingDependency, ReadError
+from geoxt.errors import InputError, ReadError, optional_import
 
 EXTENSIONS = (".parquet", ".geoparquet")
 _FIELDS = ("type", "stac_version", "stac_extensions", "id", "collection", "links", "assets", "geometry", "bbox")
@@ -28,12 +28,9 @@ def read_parquet(path: str) -> Iterator[dict[str, Any]]:
     ReadError, InputError
         If the file cannot be read, or lacks the columns of items.
     """
-    try:
+    with optional_import("pyarrow", "stac", f"read stac-geoparquet from {path!r}"):
         import pyarrow as pa
         from pyarrow import parquet
-    except ImportError as error:
-        problem = f"Cannot read stac-geoparquet from {path!r}: pyarrow is not installed."
-        raise MissingDependency(problem, remedy="Install it by pip install 'geoxt[stac]'.") from error
     try:
         with parquet.ParquetFile(path) as file:
             missing = {"id", "assets", "geometry"} - set(file.schema_arrow.names)

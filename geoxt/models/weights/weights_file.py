@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from geoxt.errors import InputError, MissingDependency, ReadError
+from geoxt.errors import InputError, MissingDependency, ReadError, optional_import
 from geoxt.models.weights.keys import State, unwrap
 from geoxt.models.weights.table import Weights
 from geoxt.storage import atomic_write, cache_folder
@@ -88,11 +88,8 @@ def _checkpoint(path: Path) -> State:
 
 
 def _safetensors(path: Path) -> State:
-    try:
+    with optional_import("safetensors", "train", f"read {path.name}"):
         from safetensors.torch import load_file
-    except ImportError as error:
-        msg = f"Cannot read {path.name} without safetensors."
-        raise MissingDependency(msg, remedy="Install it: pip install 'geoxt[train]'.") from error
     return dict(load_file(path))
 
 
@@ -133,9 +130,6 @@ def _published(weights: Weights) -> str:
 
 
 def _pooch() -> Any:
-    try:
+    with optional_import("pooch", "train", "download weights"):
         import pooch
-    except ImportError as error:
-        msg = "Cannot download weights without pooch."
-        raise MissingDependency(msg, remedy="Install it: pip install 'geoxt[train]'.") from error
     return pooch

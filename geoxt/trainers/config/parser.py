@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import yaml  # type: ignore[import-untyped]
 
-from geoxt.errors import InputError, MissingDependency
+from geoxt.errors import InputError, optional_import
 from geoxt.trainers.config.benchmark_datamodule import BenchmarkDataModule
 from geoxt.trainers.config.datamodules import LayerDataModule, UnlabeledLayerDataModule
 from geoxt.trainers.config.recipe import Recipe
@@ -232,9 +232,6 @@ def _without(config: Any, *names: str) -> Any:
 
 
 def _jsonargparse() -> Any:
-    try:
+    with optional_import("jsonargparse", "train", "read a configuration"):
         import jsonargparse
-    except ImportError as error:
-        msg = "Cannot read a configuration: jsonargparse is not installed."
-        raise MissingDependency(msg, remedy="Run: pip install 'geoxt[train]'.") from error
     return jsonargparse

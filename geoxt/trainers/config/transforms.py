@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from geoxt import transforms
-from geoxt.errors import InputError, MissingDependency
+from geoxt.errors import InputError, optional_import
 from geoxt.trainers.tasks.targets import Batch, entry
 from geoxt.transforms.random_stream import RandomStream
 
@@ -150,11 +150,8 @@ def _create(described: SomeTransform, default: Mapping[str, Any]) -> nn.Module:
 
 def _create_kornia(described: SomeTransform) -> nn.Module:
     name, arguments = _parsed(described)
-    try:
+    with optional_import("kornia", "train", "augment"):
         import kornia.augmentation
-    except ImportError as error:
-        msg = "Cannot augment with kornia: it is not installed."
-        raise MissingDependency(msg, remedy="Run: pip install 'geoxt[train]'.") from error
     known = {
         key: cls for key, cls in vars(kornia.augmentation).items() if inspect.isclass(cls) and key.startswith("Random")
     }
