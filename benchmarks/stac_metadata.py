@@ -21,7 +21,10 @@ OPEN = """
 import sys, time, warnings
 warnings.simplefilter("ignore")
 from geoxt.layers import open_stac
-from geoxt.layers.stac.sources import read_items
+try:
+    from geoxt.layers.stac.sources import read_items
+except ImportError:  # former trees
+    from geoxt.layers.search import read_items
 items = read_items(sys.argv[1] + "/100-sentinel-2-items.parquet") * 10
 bands = ["B04", "B03", "B02", "B08"]
 naip = read_items(sys.argv[1] + "/naip.parquet")

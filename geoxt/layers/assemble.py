@@ -193,9 +193,13 @@ def choose_grid(
     """
     grids: dict[GeoBox, str] = {}
     files: dict[GeoBox, str] = {}
+    hashed: set[int] = set()  # hashing a GeoBox is slow: it hashes the CRS's WKT
     for scene in scenes:
         for asset in scene.assets:
-            if asset is not None and asset.grid not in grids:
+            if asset is None or id(asset.grid) in hashed:
+                continue
+            hashed.add(id(asset.grid))
+            if asset.grid not in grids:
                 grids[asset.grid] = scene.id
                 files[asset.grid] = asset.href.partition("?")[0].rpartition("/")[2]
     if crs is None:

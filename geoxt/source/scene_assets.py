@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
-from dask.base import tokenize
 from odc.geo.geobox import GeoBox
 
 from geoxt.pixels.file_version import main_version
@@ -101,5 +102,29 @@ def token_of(scenes: tuple[Scene, ...]) -> str:
             _tokens.pop(next(iter(_tokens)), None)
         assets = (asset for scene in scenes for asset in (*scene.assets, *(q.asset for q in scene.quality)))
         hrefs = dict.fromkeys(asset.href for asset in assets if asset is not None)
-        cached = _tokens[id(scenes)] = scenes, tokenize(scenes, [main_version(href) for href in hrefs])
+        cached = _tokens[id(scenes)] = scenes, _hash(scenes, [main_version(href) for href in hrefs])
     return cached[1]
+
+
+def _hash(scenes: tuple[Scene, ...], versions: Sequence[object]) -> str:
+    """Return a hash of all fields by their text: ten times as fast as dask's tokens of dataclasses."""
+    digest = hashlib.blake2b(repr(versions).encode(), digest_size=16)
+    grids: dict[int, str] = {}
+    for scene in scenes:
+        values = [getattr(scene, name) for name in _SCENE_FIELDS]
+        assets = [None if asset is None else _asset_text(asset, grids) for asset in scene.assets]
+        quality = [(_asset_text(band.asset, grids), band.excluded) for band in scene.quality]
+        digest.update(repr((values, assets, quality)).encode())
+    return digest.hexdigest()
+
+
+def _asset_text(asset: Asset, grids: dict[int, str]) -> tuple[str, list[object]]:
+    """Return the fields of an asset as values with a complete text; `grids` caches those of grids by identity."""
+    grid = asset.grid
+    if id(grid) not in grids:
+        grids[id(grid)] = repr((tuple(grid.shape), tuple(grid.affine), str(grid.crs)))
+    return grids[id(grid)], [getattr(asset, name) for name in _ASSET_FIELDS]
+
+
+_SCENE_FIELDS = tuple(f.name for f in fields(Scene) if f.name not in {"assets", "quality"})
+_ASSET_FIELDS = tuple(f.name for f in fields(Asset) if f.name != "grid")

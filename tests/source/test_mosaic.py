@@ -23,7 +23,8 @@ from geoxt.grid import full_window
 from geoxt.layers import open_cogs
 from geoxt.layers.files.product_scenes import asset_of
 from geoxt.pixels import reader
-from geoxt.source import Mosaic, Scene, view_of
+from geoxt.source import Asset, Mosaic, Scene, view_of
+from geoxt.source.scene_assets import QualityBand, token_of
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
 
@@ -347,3 +348,27 @@ def test_footprint_is_the_union_of_scene_outlines(write):
     )
     expected = shapely.union(shapely.box(0, 0, 20, 20), shapely.box(30, 0, 50, 20))
     assert source.footprint().symmetric_difference(expected).area < 1e-6
+
+
+def test_token_depends_on_every_field_of_scenes():
+    grid = make_grid((4, 5))
+    asset = Asset(href="a.tif", band=1, grid=grid, dtype="uint8")
+    scene = Scene(id="a", assets=(asset, None))
+    token = token_of((scene,))
+    assert token == token_of((Scene(id="a", assets=(replace(asset, grid=make_grid((4, 5))), None)),))
+    changed = [replace(asset, grid=make_grid((4, 6))), replace(asset, grid=make_grid((4, 5), crs="EPSG:32616"))]
+    values = {
+        "href": "b",
+        "band": 2,
+        "dtype": "int8",
+        "nodata": 0.0,
+        "extra_nodata": (1,),
+        "masked": None,
+        "scale": 2.0,
+    }
+    changed += [replace(asset, **{name: value}) for name, value in (values | {"offset": 1.0, "stated": True}).items()]
+    scenes = [replace(scene, assets=(other, None)) for other in changed] + [replace(scene, assets=(None, asset))]
+    scenes += [replace(scene, id="b"), replace(scene, start=np.datetime64("2020-01-01")), replace(scene, geometry=b"x")]
+    scenes.append(replace(scene, quality=(QualityBand(asset=asset, excluded=((0, 1, 1),)),)))
+    tokens = {token, *(token_of((other,)) for other in scenes), token_of((scene, scene))}
+    assert len(tokens) == len(scenes) + 2

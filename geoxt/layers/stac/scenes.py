@@ -285,6 +285,8 @@ def _file_band(item: OpenItem, band: ItemBand) -> str:
 
 def _require_absolute(item: OpenItem, band: ItemBand) -> None:
     href = item.href(band)
+    if href.startswith(("/", "https://", "http://", "s3://")):
+        return
     if item.item.get_self_href() is None and pystac.utils.make_absolute_href(href, "/") != href:
         problem = f"Cannot find asset {band.key!r} of item {item.item.id!r}: its href {redact_url(href)!r} is relative,"
         problem += " and the item has no self href."
