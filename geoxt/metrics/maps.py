@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from geoxt.errors import GridError, OverlapError
+from geoxt.errors import GridError, LabelError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.metrics.confusion import confusion_matrix, segmentation_scores
@@ -37,12 +37,15 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
     dict
         `accuracy`, `miou`, `majority_accuracy` (of predicting the most frequent class everywhere), `iou` by class name
         (`Legend.distinct_names`), and `pixels`, the number of pixels that are valid in both layers. A predicted code
-        that the legend lacks counts as wrong.
+        that the legend lacks counts as wrong. `accuracy` differs slightly from the `test/accuracy` of a training: a map
+        is blended from overlapping tiles that see beyond the edges of test blocks.
 
     Raises
     ------
     GridError
         If the layers are on different grids.
+    LabelError
+        If the map holds no class codes, or its legend gives a code another name than that of the labels.
     OverlapError
         If no pixel of the region is valid in both layers.
     """
@@ -50,6 +53,11 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
         msg = "Cannot score a map on another grid than the labels."
         raise GridError(msg, remedy="Align the labels first: labels.geoml.align(predicted).")
     legend, views = Legend.of(labels), (view_of(labels), view_of(predicted))
+    if predicted.dtype.kind not in "iub":
+        msg = f"Cannot score a map of dtype {predicted.dtype}: it holds no class codes."
+        raise LabelError(msg, remedy="Predict with output='classes'.", value=predicted.dtype)
+    if "flag_values" in predicted.attrs:
+        _require_same_names(Legend.of(predicted), legend)
     classes = len(legend)
     matrix = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
     for window in region_of(labels, region):
@@ -62,3 +70,13 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
         msg = "Cannot score the map: no pixel of the region is valid in both the map and the labels."
         raise OverlapError(msg, remedy="Pass another {region}, such as the test part of a split into smaller blocks.")
     return segmentation_scores(matrix, legend.distinct_names)
+
+
+def _require_same_names(of_map: Legend, of_labels: Legend) -> None:
+    """Raise if a code has other names in both legends; a code that is named by its number has no name."""
+    for code in of_map.codes:
+        first, second = of_map.name(code).casefold(), of_labels.name(code).casefold()
+        if first != second and str(code) not in {first, second}:
+            msg = f"Cannot score the map: the code {code} is {of_map.name(code)!r} in the map, and "
+            msg += f"{of_labels.name(code)!r} in the labels."
+            raise LabelError(msg, remedy="Map the codes of one of them to those of the other.", value=code)

@@ -1,0 +1,42 @@
+"""Scores of maps: legends must agree on the codes that both name."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from geoxt.errors import LabelError
+from geoxt.grid import coordinates
+from geoxt.legend import Legend
+from geoxt.metrics.maps import score
+from geoxt.testing import make_grid
+
+
+def make_layer(legend=None, *, dtype="uint8"):
+    values = (np.arange(80).reshape(8, 10) % 2 + 1).astype(dtype)
+    attrs = {} if legend is None else legend.attrs()
+    return xr.DataArray(values, dims=("y", "x"), coords=coordinates(make_grid((8, 10))), attrs=attrs)
+
+
+LABELS = make_layer(Legend((1, 2), ("Open water", "forest")))
+
+
+@pytest.mark.parametrize("names", [None, ("open water", "Forest"), ("open_water", "forest"), ("1", "2")])
+def test_same_or_unknown_names_are_scored(names):
+    predicted = make_layer(None if names is None else Legend((1, 2), names))
+    assert score(predicted, LABELS)["accuracy"] == 1
+
+
+@pytest.mark.parametrize("names", [("forest", "open water"), ("open water", "city")])
+def test_other_name_of_a_code_raises(names):
+    with pytest.raises(LabelError, match="Cannot score the map: the code . is '.*' in the map, and '.*' in the labels"):
+        score(make_layer(Legend((1, 2), names)), LABELS)
+
+
+def test_code_of_one_legend_alone_is_scored():
+    predicted = make_layer(Legend((1, 2, 3), ("open water", "forest", "city")))
+    assert score(predicted, LABELS)["accuracy"] == 1
+
+
+def test_map_of_probabilities_raises():
+    with pytest.raises(LabelError, match="Cannot score a map of dtype float32: it holds no class codes"):
+        score(make_layer(dtype="float32"), LABELS)
