@@ -51,7 +51,7 @@ def _finest_resolution(paths: Sequence[str], source_crs: str | None, crs: Any) -
     """Return the smallest pixel size of files in units of a CRS, or in units of the files for `None` and "native"."""
     grids = [header.grid for header in headers(paths, crs=source_crs)]
     finest = min(grids, key=lambda grid: abs(grid.resolution.x))
-    target = finest.crs if crs is None or crs == "native" else parse_crs(crs)
+    target: Any = finest.crs if crs is None or crs == "native" else parse_crs(crs)
     if target == finest.crs:
         return abs(float(finest.resolution.x)), abs(float(finest.resolution.y))
     return pixel_size_in(finest, target)

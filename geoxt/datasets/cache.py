@@ -17,32 +17,32 @@ from pathlib import Path
 from typing import Any
 
 from geoxt.datasets.entries import Entry
-from geoxt.datasets.sample_index import Missing, build
+from geoxt.datasets.sample_index import build
 from geoxt.datasets.spec import ListSplit, Spec
 from geoxt.storage import atomic_write, cache_folder
 from geoxt.template import Template, Value
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file layout; an index of another version is rebuilt."""
 MIN_SAMPLES = 1000
 """Minimum number of samples for which an index is cached."""
 
 
-def indexed(spec: Spec, root: Path, *, missing: Missing = "raise") -> tuple[list[Entry], list[str]]:
-    """Return the samples of a dataset and its problems, from the cached index if it is still valid."""
-    cache_path = _cache_path(spec, root, missing)
+def indexed(spec: Spec, root: Path) -> tuple[list[Entry], list[str]]:
+    """Return the samples of a dataset and notes about them, from the cached index if it is still valid."""
+    cache_path = _cache_path(spec, root)
     folders: set[str] = set()
     with _gc_disabled():
         if cache_path is not None and (cached := _load(cache_path)) is not None:
             return cached
-        entries, problems = build(spec, root, listed=folders.add, missing=missing)
+        entries, notes = build(spec, root, listed=folders.add)
     # Rows of arrays are not cached: counting them is faster than reading an index of them.
     in_arrays = "row" in (entries[0].fields if entries else {})
     if cache_path is not None and len(entries) >= MIN_SAMPLES and not in_arrays:
         watched = [str(root / folder) for folder in sorted(folders)]
         watched += [str(path) for path in _split_lists(spec, root)]
-        _save(cache_path, entries, problems, watched)
-    return entries, problems
+        _save(cache_path, entries, notes, watched)
+    return entries, notes
 
 
 @contextmanager
@@ -63,13 +63,13 @@ def _split_lists(spec: Spec, root: Path) -> Iterable[Path]:
         yield from (path for path, _ in Template(spec.splits.path).find(root))
 
 
-def _cache_path(spec: Spec, root: Path, missing: str) -> Path | None:
+def _cache_path(spec: Spec, root: Path) -> Path | None:
     """Return the path of the cached index, or None without a cache folder."""
     folder = cache_folder("datasets")
     if folder is None:
         return None
     assets = [f"{key}: {asset.path}, {asset.where}, {asset.optional}" for key, asset in spec.assets.items()]
-    key_text = "\n".join([str(FORMAT), str(root.resolve()), missing, spec.name, *assets, repr(spec.splits)])
+    key_text = "\n".join([str(FORMAT), str(root.resolve()), spec.name, *assets, repr(spec.splits)])
     return folder / f"{spec.name}-{hashlib.sha256(key_text.encode()).hexdigest()[:24]}.json"
 
 
@@ -87,16 +87,16 @@ def _load(path: Path) -> tuple[list[Entry], list[str]] | None:
     names, assets = index["names"], index["assets"]
     by_rule: dict[str, dict[str, Any]] = {}  # samples whose files follow the templates refer to one dict
     entries = []
-    for values, files, split in index["entries"]:
+    for values, files, split, problem in index["entries"]:
         fields = {name: _value(value) for name, value in zip(names, values, strict=True) if value is not None}
         slots_by_asset = {key: _slots(slots) for key, slots in zip(assets, files, strict=True) if slots != 0}
         if not any(slots_by_asset.values()):
             slots_by_asset = by_rule.setdefault(",".join(slots_by_asset), slots_by_asset)
-        entries.append(Entry(fields=fields, files=slots_by_asset, listed=split))
-    return entries, index["problems"]
+        entries.append(Entry(fields=fields, files=slots_by_asset, listed=split, problem=problem))
+    return entries, index["notes"]
 
 
-def _save(path: Path, entries: Sequence[Entry], problems: list[str], watched: list[str]) -> None:
+def _save(path: Path, entries: Sequence[Entry], notes: list[str], watched: list[str]) -> None:
     """Write the index atomically; without write access, later calls list the folders again."""
     names = list(dict.fromkeys(name for entry in entries for name in entry.fields))
     assets = list(dict.fromkeys(key for entry in entries for key in entry.files))
@@ -105,6 +105,7 @@ def _save(path: Path, entries: Sequence[Entry], problems: list[str], watched: li
             [_text(e.fields.get(name)) for name in names],
             [_flat(e.files[key]) if key in e.files else 0 for key in assets],
             e.listed,
+            e.problem,
         ]
         for e in entries
     ]
@@ -115,7 +116,7 @@ def _save(path: Path, entries: Sequence[Entry], problems: list[str], watched: li
             "stamps": _modification_times(watched),
             "names": names,
             "assets": assets,
-            "problems": problems,
+            "notes": notes,
         }
         text = json.dumps(
             {**header, "entries": rows}, separators=(",", ":")

@@ -21,6 +21,8 @@ class Entry:
     """Paths below the root by asset, then by time and band; `None` if the template determines them."""
     listed: str | None = None
     """Split in the list files."""
+    problem: str | None = None
+    """Description of missing files; `None` if the sample has all files that were looked for."""
     crop: Crop | None = None
     """Window of the images, if samples are windows."""
 

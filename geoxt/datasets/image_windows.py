@@ -68,7 +68,7 @@ def instances_of_other_splits(
     """
     pixels: dict[int, Counter[str]] = {}
     for entry, entry_split in zip(entries, of, strict=True):
-        if entry_split is None:
+        if entry_split is None or entry.problem is not None:
             continue
         mask = reader.value(key, entry)
         numbers, counts = np.unique(mask[mask != 0], return_counts=True)

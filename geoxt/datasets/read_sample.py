@@ -190,6 +190,14 @@ class Reader:
             return {}
         return {"label": folder_label(self.spec, str(entry.fields["label"]), name_of(entry.fields))}
 
+    def has_row(self, key: str, asset: Asset, entry: Entry) -> bool:
+        """Return whether a table has a row of a sample."""
+        if key not in self.tables:
+            self.tables[key] = self._table(asset)
+        table = self.tables[key]
+        names = table.get((), ())
+        return bool(names) and tuple(entry.fields.get(name) for name in names) in table
+
     def row(self, key: str, asset: Asset, entry: Entry) -> Any:
         """Return the row of a sample in a table or COCO file; `None` if an optional row is missing."""
         if key not in self.tables:
@@ -197,8 +205,10 @@ class Reader:
         table = self.tables[key]
         names = table.get((), ())
         row = table.get(tuple(entry.fields.get(name) for name in names)) if names else None
-        if row is None and not asset.optional and not isinstance(asset, Boxes):
-            msg = f"Cannot find {name_of(entry.fields)} in {asset.path!r} below {str(self.root)!r}: it has no such row."
+        if row is None and not asset.optional:
+            kind = "image" if isinstance(asset, Boxes) else "row"
+            msg = f"Cannot find {name_of(entry.fields)} in {asset.path!r} below {str(self.root)!r}: "
+            msg += f"it has no such {kind}."
             raise ReadError(msg, remedy="Fetch the dataset again.")
         return row
 

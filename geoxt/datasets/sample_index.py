@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,15 +19,15 @@ Missing = Literal["raise", "skip"]
 SHOWN = 3
 
 
-def build(
-    spec: Spec, root: Path, *, listed: Callable[[str], None], missing: Missing = "raise"
-) -> tuple[list[Entry], list[str]]:
-    """Return the index entries of a dataset in the order of their names, and descriptions of missing files.
+def build(spec: Spec, root: Path, *, listed: Callable[[str], None]) -> tuple[list[Entry], list[str]]:
+    """Return the index entries of a dataset in the order of their names, and notes about samples that do not exist.
+
+    Entries of samples without all files have a `problem`.
 
     Raises
     ------
     ReadError
-        If a sample lacks required files, and `missing` is "raise".
+        If a sample is in the lists of several splits.
     """
     lead_key, lead = next(iter(spec.assets.items()))
     others = {k: a for k, a in spec.assets.items() if k != lead_key and not is_shared(a)}
@@ -42,16 +43,16 @@ def build(
         entries, absent = _join_lists(entries, read_lists(spec.splits, root), base.names)
     elif isinstance(spec.splits, FieldSplit):
         absent = _absent_values(entries, spec.splits)
-    problems = [p for p in (_incomplete(lead_key, lead, entry) for entry in entries) if p]
+    entries = [_with_problem(entry, _incomplete(lead_key, lead, entry)) for entry in entries]
     for key, asset in others.items():
-        entries, lacking = _join_asset(entries, key, asset, find_asset(asset, root, listed))
-        problems += lacking
-    if problems and missing == "raise":
-        raise _missing_files_error(spec, root, problems)
-    incomplete = {problem.partition(":")[0] for problem in problems}
-    if absent:
-        problems.append(f"{len(absent):,} samples of the splits do not exist, such as {absent[0]}")
-    return [entry for entry in entries if name_of(entry.fields) not in incomplete], problems
+        entries = _join_asset(entries, key, asset, find_asset(asset, root, listed))
+    notes = [f"{len(absent):,} samples of the splits do not exist, such as {absent[0]}"] if absent else []
+    return entries, notes
+
+
+def _with_problem(entry: Entry, problem: str | None) -> Entry:
+    """Return an entry with its first problem."""
+    return entry if problem is None or entry.problem is not None else replace(entry, problem=problem)
 
 
 def _order(value: Value | None) -> tuple[str, float, str]:
@@ -66,7 +67,14 @@ def _join_lists(
     shared: tuple[str, ...] = ()
     for split, fields in lists:
         shared = shared or tuple(name for name in names if name in fields)
-        rows[tuple(fields[name] for name in shared)] = split, fields
+        key = tuple(fields[name] for name in shared)
+        other = rows[key][0] if key in rows else None
+        if other is not None and split is not None and other != split:
+            msg = (
+                f"Cannot split by lists: {name_of(dict(zip(shared, key, strict=True)))} is in {other!r} and {split!r}."
+            )
+            raise ReadError(msg, remedy="Remove it from one of the lists, or fetch them again.")
+        rows[key] = split, fields
     out = []
     for entry in entries:
         split, extra_fields = rows.get(tuple(entry.fields[name] for name in shared), (None, {}))
@@ -81,8 +89,8 @@ def _absent_values(entries: Sequence[Entry], splits: FieldSplit) -> list[str]:
     return [name_of({splits.field: v}) for values in splits.values.values() for v in values if v not in existing]
 
 
-def _join_asset(entries: list[Entry], key: str, asset: Asset, asset_files: AssetFiles) -> tuple[list[Entry], list[str]]:
-    """Return the entries with the files of an asset, and descriptions of missing files."""
+def _join_asset(entries: list[Entry], key: str, asset: Asset, asset_files: AssetFiles) -> list[Entry]:
+    """Return the entries with the files of an asset."""
     shared = tuple(name for name in asset_files.names if any(name in entry.fields for entry in entries))
     by_shared: dict[tuple[Value, ...], tuple[Fields, Any]] = {}
     for row, slots in asset_files.rows.items() if shared or not asset_files.names else ():
@@ -91,7 +99,7 @@ def _join_asset(entries: list[Entry], key: str, asset: Asset, asset_files: Asset
         if first[0] != fields:
             msg = f"Cannot join {key}: {name_of(first[0])} and {name_of(fields)} may both belong to one sample."
             raise ReadError(msg, remedy="Remove the file that does not belong to it.")
-    out, problems = [], []
+    out = []
     for entry in entries:
         if not asset.applies_to(entry.fields):
             out.append(entry)
@@ -99,15 +107,17 @@ def _join_asset(entries: list[Entry], key: str, asset: Asset, asset_files: Asset
         values = tuple(entry.fields[name] for name in shared if name in entry.fields)
         match = by_shared.get(values) if len(values) == len(shared) else None
         if match is None:
-            if not asset.optional:
-                problems.append(f"{name_of(entry.fields)}: no {key} ({asset.templates[0].pattern})")
-            out.append(entry)
+            text = f"{name_of(entry.fields)}: no {key} ({asset.templates[0].pattern})"
+            out.append(_with_problem(entry, None if asset.optional else text))
             continue
-        joined = Entry(fields={**entry.fields, **match[0]}, files={**entry.files, key: match[1]}, listed=entry.listed)
-        problem = _incomplete(key, asset, joined)
-        problems += [problem] if problem else []
-        out.append(joined)
-    return out, problems
+        joined = Entry(
+            fields={**entry.fields, **match[0]},
+            files={**entry.files, key: match[1]},
+            listed=entry.listed,
+            problem=entry.problem,
+        )
+        out.append(_with_problem(joined, _incomplete(key, asset, joined)))
+    return out
 
 
 def _incomplete(key: str, asset: Asset, entry: Entry) -> str | None:
@@ -122,7 +132,8 @@ def _incomplete(key: str, asset: Asset, entry: Entry) -> str | None:
     return f"{name_of(entry.fields)}: no {', '.join(absent)} of {key}" if absent else None
 
 
-def _missing_files_error(spec: Spec, root: Path, problems: list[str]) -> ReadError:
+def missing_files_error(spec: Spec, root: Path, problems: Sequence[str]) -> ReadError:
+    """Return the error for samples without all of their files."""
     shown = "; ".join(problems[:SHOWN]) + (f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else "")
     return ReadError(
         f"Cannot open {spec.name!r} in {str(root)!r}: {len(problems)} samples lack files: {shown}.",
@@ -130,4 +141,4 @@ def _missing_files_error(spec: Spec, root: Path, problems: list[str]) -> ReadErr
     )
 
 
-__all__ = ["Entry", "Missing", "build", "name_of"]
+__all__ = ["Entry", "Missing", "build", "missing_files_error", "name_of"]

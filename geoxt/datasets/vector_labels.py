@@ -70,7 +70,7 @@ class Drawing:
             return numbers if self.asset.instances else np.full(len(geometry), self.asset.value)
         codes = np.zeros(len(geometry), np.int64)
         for position in np.flatnonzero(~(shapely.is_missing(geometry) | shapely.is_empty(geometry))).tolist():
-            codes[position] = int(values[position])
+            codes[position] = self._code(values[position], numbers[position], legend)
             if not self.asset.instances and legend and codes[position] not in legend.codes:
                 raise LabelError(
                     f"Cannot map feature {numbers[position]} of {self.path!r} to a class: its code "
@@ -78,6 +78,23 @@ class Drawing:
                     remedy="Fetch the dataset again.",
                 )
         return codes
+
+    def _code(self, value: Any, number: int, legend: Legend | None) -> int:
+        """Return the code of a feature: a whole number, or the code of a class name."""
+        text = str(value).replace("_", " ").strip()
+        if legend is not None and text in legend.names:
+            return legend.codes[legend.names.index(text)]
+        try:
+            if float(value) == int(value):
+                return int(value)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        known = "" if legend is None else f", and no class of {', '.join(legend.names)}"
+        raise LabelError(
+            f"Cannot map feature {number} of {self.path!r} to a class: its {self.asset.column} {value!r} is no whole "
+            f"number{known}.",
+            remedy="Fetch the dataset again.",
+        )
 
     def _features(self) -> tuple[Array, Any, Any]:
         """Return geometries, values of the column and the CRS."""
@@ -122,7 +139,9 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
         annotations: dict[int, list[Any]] = {}
         for annotation in content["annotations"]:
             annotations.setdefault(annotation["image_id"], []).append(annotation)
-        codes = {key: _code(str(name), asset, legend, path) for key, name in names.items()}
+        # Categories without an object, such as a background of id 0, may have names that are no classes.
+        used = {annotation["category_id"] for annotation in content["annotations"]}
+        codes = {key: _code(str(name), asset, legend, path) for key, name in names.items() if key in used}
         template = Template(asset.image)
         return [
             (fields, _objects(annotations.get(image["id"], []), codes))
@@ -152,8 +171,11 @@ def _objects(annotations: Sequence[Any], codes: dict[Any, int]) -> dict[str, Any
     boxes = np.array([annotation["bbox"] for annotation in annotations], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]  # COCO: left, top, width, height
     rings = [annotation.get("segmentation") or [] for annotation in annotations]
-    # A segmentation is a list of rings, or an RLE (a dict) for crowds: RLEs are left out.
-    outlines = [[np.array(ring, np.float32).reshape(-1, 2) for ring in r] if isinstance(r, list) else [] for r in rings]
+    for annotation, ring in zip(annotations, rings, strict=True):
+        if not isinstance(ring, list):
+            msg = f"the outline of annotation {annotation.get('id')} is run-length encoded, not a list of polygons"
+            raise TypeError(msg)
+    outlines = [[np.array(ring, np.float32).reshape(-1, 2) for ring in r] for r in rings]
     labels = np.array([codes[annotation["category_id"]] for annotation in annotations], np.int64)
     return {"boxes": boxes, "labels": labels, "outlines": outlines}
 
