@@ -41,6 +41,28 @@ def footprint(grid: GeoBox, crs: CRS) -> shapely.Polygon:
     return shapely.Polygon(np.c_[x, y])
 
 
+def bounds_near(grid: GeoBox, base: GeoBox) -> tuple[float, float, float, float]:
+    """Return left, bottom, right and top of a grid in the CRS of another; in degrees, at the turn nearest to it.
+
+    A grid that contains a pole has all longitudes, and reaches to the pole.
+
+    Raises
+    ------
+    CRSError
+        If a point cannot be transformed.
+    """
+    assert base.crs is not None
+    ring = footprint(grid, base.crs)
+    left, bottom, right, top = ring.bounds
+    if not base.crs.geographic:
+        return left, bottom, right, top
+    if grid.crs != base.crs and winds(shapely.get_coordinates(ring)[None, :-1])[0]:
+        pole = 90 if bottom + top > 0 else -90
+        return -180, min(bottom, pole), 180, max(top, pole)
+    turn = 360 * round((_middle(base) - (left + right) / 2) / 360)
+    return left + turn, bottom, right + turn, top
+
+
 def outside_error(grid: GeoBox, crs: CRS) -> CRSError:
     """Return the error of a grid that reaches outside the domain of a CRS."""
     problem = f"Cannot transform {grid.boundingbox} from {crs_name(grid.crs)} to {crs_name(crs)}"

@@ -21,8 +21,8 @@ from geoxt.alignment.merge import (
 )
 from geoxt.alignment.retarget import Chunks, no_overlap, to_grid, warp_to_grid
 from geoxt.errors import OverlapError
-from geoxt.footprints import footprint, overlap
-from geoxt.grid import coordinates, full_window, grid_of, pixel_offset, snap_grid
+from geoxt.footprints import bounds_near, overlap
+from geoxt.grid import COINCIDE, coordinates, full_window, grid_of, pixel_offset, snap_grid
 from geoxt.source import is_categorical, resampling_of
 from geoxt.trees import node_names
 from geoxt.types import Resampling
@@ -183,7 +183,10 @@ def unite_nodes(layers: Sequence[xr.DataArray], chunks: Chunks = None) -> dict[s
 def _cover(base: GeoBox, grids: Sequence[GeoBox]) -> GeoBox:
     """Return the grid on the pixel lattice of `base` that covers all grids."""
     assert base.crs is not None
-    bounds = np.array([base.boundingbox[:4] if g == base else footprint(g, base.crs).bounds for g in grids])
+    bounds = np.array([base.boundingbox[:4] if g == base else bounds_near(g, base) for g in grids])
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
+    if base.crs.geographic and right - left > 360:  # a whole circle holds every longitude
+        full = bounds[:, 2] - bounds[:, 0] >= 360 - COINCIDE * abs(base.affine.a)
+        left, right = bounds[np.argmax(full), [0, 2]] if full.any() else (left, left + 360)
     size = abs(base.affine.a), abs(base.affine.e)
     return snap_grid((left, bottom, right, top), size, base.affine, base.crs)

@@ -214,3 +214,21 @@ def test_world_in_web_mercator_needs_an_area(tmp_path):
     expected, unsure = brute_force(numbered(world), world, grid_of(layer))
     np.testing.assert_array_equal(layer.values[0][~unsure], expected[~unsure])
     assert abs(layer.geoml.grid.affine.a) == pytest.approx(111_320, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "bounds"),
+    [
+        (degrees(178, 180, 10, 0, 1), degrees(-180, -178, 10, 0, 1), (178, 0, 182, 10)),
+        (WORLD, degrees(180, 184, 10, 0, 2), (-180, -90, 180, 90)),
+        (EAST, WORLD, (0, -90, 360, 90)),
+        (degrees(0, 20, -60, -80, 1), POLAR, (-180, -90, 180, -48)),
+    ],
+)
+def test_union_covers_both_within_one_turn(first, second, bounds):
+    united = geoxt.union(array_layer(numbered(first), first), array_layer(numbered(second), second))
+    assert tuple(united.odc.geobox.boundingbox) == pytest.approx(bounds, abs=1)
+    expected, _ = brute_force(numbered(first), first, united.odc.geobox)
+    inside = expected > 0
+    np.testing.assert_array_equal(united.values[inside], expected[inside])
+    assert (united.values > 0).sum() > inside.sum() or second is WORLD or first is WORLD
