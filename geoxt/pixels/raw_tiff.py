@@ -186,6 +186,39 @@ def block_offsets(descriptor: int) -> Array | None:
     return None
 
 
+def missing_directory(path: str) -> int | None:
+    """Return the offset of a TIFF directory beyond the end of the file; `None` if it has all, or is no local TIFF.
+
+    GDAL opens a file cut before the directory of its mask or overviews as one without them.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (called for every file)
+            head = file.read(16)
+            order = {b"II": "<", b"MM": ">"}.get(head[:2])
+            if order is None or len(head) < 16:
+                return None
+            big = struct.unpack(order + "H", head[2:4])[0] == 43
+            counter, pointer, entry = ("Q", "Q", 20) if big else ("H", "I", 12)
+            start = struct.unpack_from(order + pointer, head, 8 if big else 4)[0]
+            size = os.fstat(file.fileno()).st_size
+            visited: set[int] = set()
+            while start and start not in visited:
+                visited.add(start)
+                file.seek(start)
+                count = file.read(struct.calcsize(counter))
+                if len(count) < struct.calcsize(counter):
+                    return int(start)
+                end = start + len(count) + entry * struct.unpack(order + counter, count)[0]
+                file.seek(end)
+                following = file.read(struct.calcsize(pointer))
+                if end > size or len(following) < struct.calcsize(pointer):
+                    return int(start)
+                start = struct.unpack(order + pointer, following)[0]
+    except (OSError, ValueError):
+        pass
+    return None
+
+
 def _numbers(descriptor: int, dtype: np.dtype[Any], count: int, value: bytes) -> Array | None:
     """Return the values of a directory entry: stored in the entry if they fit, else at the offset that it holds."""
     size = count * dtype.itemsize

@@ -17,6 +17,7 @@ from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.georeference import file_grid
 from geoxt.pixels.handles import is_slow, open_unpooled, start_use
 from geoxt.pixels.raster_handle import FileCheck, Handle
+from geoxt.pixels.raw_tiff import NOT_LOCAL, missing_directory
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
@@ -92,6 +93,10 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: 
         names = ", ".join(file.subdatasets[:5]) + (", …" if len(file.subdatasets) > 5 else "")
         problem = f"Cannot open {redact_url(href)}: it holds {len(file.subdatasets)} rasters."
         raise ReadError(problem, remedy=redact_url(f"Pass one of them as path: {names}."))
+    cut = missing_directory(href) if file.driver in {"GTiff", "COG"} and not href.startswith(NOT_LOCAL) else None
+    if cut is not None:
+        problem = f"Cannot open {redact_url(href)}: its directory at byte {cut}, of a mask or overview, is cut off."
+        raise ReadError(problem, remedy="Check that the file is complete.")
     grid = file_grid(file, href, crs=crs, grid=grid)
     flags = file.mask_flag_enums
     alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
