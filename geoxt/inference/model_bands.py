@@ -59,10 +59,10 @@ def select_bands(
     positions = _positions(card.band_names, available, layer_names)
     missing = [index for index, position in enumerate(positions) if position is None]
     if missing:
-        wanted = [layer_names.get(name, name) for name in card.bands]
+        band_labels = [layer_names.get(name, name) for name in card.bands]
         example = {card.bands[index]: "..." for index in missing}
         raise InputError(
-            f"Cannot predict: {title} has no band {', '.join(repr(wanted[index]) for index in missing)}, only "
+            f"Cannot predict: {title} has no band {', '.join(repr(band_labels[index]) for index in missing)}, only "
             f"{', '.join(map(available.label, range(len(available))))}; the model was trained on "
             f"{', '.join(map(card.band_names.label, range(len(card.bands))))}.",
             remedy=remedy
@@ -83,20 +83,20 @@ def band_names_of(layer: xr.DataArray) -> BandNames:
     )
 
 
-def _positions(wanted: BandNames, available: BandNames, names: Mapping[str, str]) -> list[int | None]:
-    """Return the positions of a model's bands in a layer; those in `names` by the name, or common name, given there."""
-    renamed = [index for index, name in enumerate(wanted.names) if name in names]
-    others = [index for index in range(len(wanted)) if index not in renamed]
+def _positions(model_bands: BandNames, available: BandNames, names: Mapping[str, str]) -> list[int | None]:
+    """Return the positions of a model's bands in a layer; bands in `names` by the mapped name or common name."""
+    renamed = [index for index, name in enumerate(model_bands.names) if name in names]
+    others = [index for index in range(len(model_bands)) if index not in renamed]
     positions: dict[int, int | None] = {}
-    given = BandNames(names=tuple(names[wanted.names[index]] for index in renamed))
-    positions |= dict(zip(renamed, match_bands(given, available), strict=True))
-    rest = BandNames(
-        names=tuple(wanted.names[index] for index in others),
-        common_names=tuple(wanted.common(index) for index in others),
-        wavelengths=tuple(wanted.wavelength(index) for index in others),
+    named_bands = BandNames(names=tuple(names[model_bands.names[index]] for index in renamed))
+    positions |= dict(zip(renamed, match_bands(named_bands, available), strict=True))
+    unnamed_bands = BandNames(
+        names=tuple(model_bands.names[index] for index in others),
+        common_names=tuple(model_bands.common(index) for index in others),
+        wavelengths=tuple(model_bands.wavelength(index) for index in others),
     )
-    positions |= dict(zip(others, match_bands(rest, available), strict=True))
-    return [positions[index] for index in range(len(wanted))]
+    positions |= dict(zip(others, match_bands(unnamed_bands, available), strict=True))
+    return [positions[index] for index in range(len(model_bands))]
 
 
 def _braced(example: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ _TOLERANCE = 0.015
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandNames:
-    """Names of bands, with common names and wavelengths as far as they are known."""
+    """Names of bands, with their common names and wavelengths if known."""
 
     names: tuple[str, ...]
     """Name of each band."""
@@ -39,8 +39,8 @@ class BandNames:
         return f"{name} ({common})" if common and common != name.lower() else name
 
 
-def match_bands(wanted: BandNames, available: BandNames) -> tuple[int | None, ...]:
-    """Return the position of each wanted band among the available ones, `None` for a band that is not available.
+def match_bands(requested: BandNames, available: BandNames) -> tuple[int | None, ...]:
+    """Return the position of each requested band among the available ones, `None` for a band that is not available.
 
     A band is matched by its name; else by its common name, which may be a name of the other side; else by its
     wavelength, within 1.5 %.
@@ -50,24 +50,24 @@ def match_bands(wanted: BandNames, available: BandNames) -> tuple[int | None, ..
     InputError
         If bands of one name have different common names, or several bands match.
     """
-    positions = tuple(_position(wanted, index, available) for index in range(len(wanted)))
+    positions = tuple(_position(requested, index, available) for index in range(len(requested)))
     used = [position for position in positions if position is not None]
     for index, position in enumerate(positions):
         if position is not None and used.count(position) > 1:
-            msg = f"Cannot match the bands {_labels(wanted)} to {_labels(available)}: several match "
+            msg = f"Cannot match the bands {_labels(requested)} to {_labels(available)}: several match "
             msg += f"{available.label(position)!r}."
-            raise InputError(msg, remedy=_remedy(wanted, index), argument="bands")
+            raise InputError(msg, remedy=_remedy(requested, index), argument="bands")
     return positions
 
 
-def _position(wanted: BandNames, index: int, available: BandNames) -> int | None:
-    name, common = wanted.names[index], wanted.common(index)
+def _position(requested: BandNames, index: int, available: BandNames) -> int | None:
+    name, common = requested.names[index], requested.common(index)
     if name in available.names:
         position = available.names.index(name)
         other = available.common(position)
         if common and other and common != other:
             msg = f"Cannot match the band {name!r} by its name: it is {common} in the model, and {other} in the layer."
-            raise InputError(msg, remedy=_remedy(wanted, index), value=name, argument="bands")
+            raise InputError(msg, remedy=_remedy(requested, index), value=name, argument="bands")
         return position
     keys = {name.lower(), common} - {""}
     by_common = [
@@ -75,16 +75,16 @@ def _position(wanted: BandNames, index: int, available: BandNames) -> int | None
         for i in range(len(available))
         if available.common(i) in keys or (common and available.names[i].lower() == common)
     ]
-    wavelength = wanted.wavelength(index)
+    wavelength = requested.wavelength(index)
     by_wavelength = [
         i for i in range(len(available)) if abs(available.wavelength(i) - wavelength) <= _TOLERANCE * wavelength
     ]
     matches = by_common or by_wavelength
     if len(matches) > 1:
         listed = " and ".join(available.label(i) for i in matches)
-        msg = f"Cannot match the band {wanted.label(index)!r}: {listed} have its "
+        msg = f"Cannot match the band {requested.label(index)!r}: {listed} have its "
         msg += "common name." if by_common else "wavelength."
-        raise InputError(msg, remedy=_remedy(wanted, index), value=name, argument="bands")
+        raise InputError(msg, remedy=_remedy(requested, index), value=name, argument="bands")
     return matches[0] if matches else None
 
 
@@ -92,5 +92,5 @@ def _labels(bands: BandNames) -> str:
     return ", ".join(bands.label(index) for index in range(len(bands)))
 
 
-def _remedy(wanted: BandNames, index: int) -> str:
-    return f"Pass {{bands}}, a mapping from {wanted.names[index]!r} to the name of one band."
+def _remedy(requested: BandNames, index: int) -> str:
+    return f"Pass {{bands}}, a mapping from {requested.names[index]!r} to the name of one band."

@@ -123,7 +123,7 @@ def test_a_replaced_file_is_not_served_from_its_former_entry(url, server, tmp_pa
 
 
 @pytest.mark.parametrize("etags", [True, False])
-def test_a_file_replaced_within_a_process_is_read_anew(url, server, tmp_path, etags, waits):
+def test_a_file_replaced_within_a_process_is_read_again(url, server, tmp_path, etags, waits):
     server.etags = etags
     part, rest = Window(0, 0, 100, 100), Window(400, 300, 150, 150)
     header = reader.read_header(url)  # without a cache: the version is not known by its ETag yet
@@ -137,7 +137,7 @@ def test_a_file_replaced_within_a_process_is_read_anew(url, server, tmp_path, et
 
 
 @pytest.mark.parametrize("conditions", [True, False])
-def test_a_file_replaced_before_its_version_is_known_is_read_anew(url, server, tmp_path, waits, conditions):
+def test_a_file_replaced_before_its_version_is_known_is_read_again(url, server, tmp_path, waits, conditions):
     server.conditions = conditions
     reader.read(url, [1], WINDOW)  # into GDAL's cache
     publish(server, url.rsplit("/", 1)[1], seed=1, age=-120)

@@ -106,7 +106,7 @@ def part(values, window):
 
 @pytest.mark.parametrize("etags", [True, False])
 @pytest.mark.parametrize("compress", ["none", "deflate"])
-def test_replaced_file_is_opened_anew_as_a_whole(compress, etags, url, server, folder, waits):
+def test_replaced_file_is_opened_again_as_a_whole(compress, etags, url, server, folder, waits):
     server.etags = etags
     publish(path_of(url, folder), PIXELS, OLD_TIME, compress=compress)
     assert np.array_equal(read(url, START), part(PIXELS, START))

@@ -111,10 +111,10 @@ def test_missing_credentials_are_not_retried(message, monkeypatch):
     waits = []
     monkeypatch.setattr(gdal_retry.retry, "sleep", waits.append)
 
-    def refuse(*_, **__):
+    def fail_on_call(*_, **__):
         raise rasterio.errors.RasterioIOError(message)
 
-    monkeypatch.setattr(rasterio, "open", refuse)
+    monkeypatch.setattr(rasterio, "open", fail_on_call)
     with pytest.raises(ReadError, match=r"Cannot open s3://b/a\.tif: tried once, last error: no credentials.*env="):
         reader.read_header("s3://b/a.tif")
     assert not waits

@@ -85,7 +85,7 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
 def _affine(
     transform: tuple[float, ...] | None, bounds: tuple[float, ...] | None, rows: int, cols: int
 ) -> Affine | None:
-    """Return the transform that is plausible and agrees with the bounds; `None` if there is none."""
+    """Return the transform that is plausible and agrees with the bounds, or `None`."""
     if bounds is not None and not (bounds[0] < bounds[2] and bounds[1] < bounds[3]):
         bounds = None
     if transform is not None:

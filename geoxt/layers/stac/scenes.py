@@ -159,7 +159,7 @@ class _Headers:
         self._shared = {key: by_href[href] for key, href in shared.items()}
 
     def _read(self, hrefs: list[str], grids: Mapping[str, GeoBox]) -> list[Header]:
-        """Return the headers of files; the catalog's grids place files without a georeference."""
+        """Return the headers of files; files without a georeference get the grid of the catalog."""
         credentials = self._choice.credentials
         try:
             return headers(hrefs, credentials=credentials)
@@ -170,7 +170,7 @@ class _Headers:
         return [headers([href], credentials=credentials, **o)[0] for href, o in zip(hrefs, options, strict=True)]
 
     def _read_grids(self, bands: Sequence[tuple[OpenItem, ItemBand]]) -> None:
-        """Read the grids that the catalog states, without those that contradict the `bbox` of their items."""
+        """Read the grids that the catalog states, except grids that contradict the `bbox` of their items."""
         stated: dict[int, tuple[GeoBox, Sequence[float] | None]] = {}
         for item, band in bands:
             asset = item.item.assets[band.key]

@@ -55,11 +55,11 @@ def require_plain(path: Path) -> None:
         state: Any = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         msg = f"Cannot resume from {str(path)!r}: it holds objects other than tensors and plain values, or is damaged."
-        remedy = "Remove it, or pass another folder, to start anew. Callbacks of your own must save plain values."
+        remedy = "Remove it, or pass another folder, to start again. Custom callbacks must save plain values."
         raise InputError(msg, remedy=remedy) from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         msg = f"Cannot resume from {str(path)!r}: it cannot be read ({error})."
-        raise InputError(msg, remedy="Remove it, or pass another folder, to start anew.") from error
+        raise InputError(msg, remedy="Remove it, or pass another folder, to start again.") from error
     if not isinstance(state, dict) or "loops" not in state:
         msg = f"Cannot resume from {str(path)!r}: it is no checkpoint of a training run."
         raise InputError(msg, remedy="Pass another folder.")

@@ -72,7 +72,7 @@ def test_complex_types_raise(write, name):
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("raster", [{}, {"data_type": "uint16"}])
 @pytest.mark.parametrize("headers", ["missing", "all"])
-def test_item_places_a_file_without_georeference(tmp_path, write, raster, headers):
+def test_item_georeferences_a_file_without_georeference(tmp_path, write, raster, headers):
     path = tmp_path / "plain.tif"
     with rasterio.open(path, "w", driver="GTiff", count=1, height=60, width=80, dtype="uint16") as file:
         file.write(distinct((60, 80)), 1)
