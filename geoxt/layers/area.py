@@ -19,6 +19,8 @@ from geoxt.grid import crs_name, window_grid
 
 SomeBounds = Sequence[float]
 """West, south, east, north in degrees; west is greater than east across the antimeridian."""
+LARGEST_SCENE = 60.0
+"""Degrees: extent below which a ring with longitudes of both signs is that of a scene across the antimeridian."""
 SomeGeometry = Any
 """A GeoJSON geometry or feature, a shapely geometry, or an object with `__geo_interface__`; in degrees."""
 
@@ -48,7 +50,13 @@ class Area:
 
     def intersects(self, geometry: Mapping[str, Any] | None) -> bool:
         """Return whether a GeoJSON geometry intersects the area; True for a missing geometry."""
-        return geometry is None or bool(shapely.intersects(self.shape, shapely.geometry.shape(dict(geometry))))
+        if geometry is None:
+            return True
+        shape = _across(shapely.geometry.shape(dict(geometry)))
+        west, _, east, _ = shape.bounds if not shape.is_empty else (0.0, 0.0, 0.0, 0.0)
+        # catalogs write outlines beyond 180 degrees; an area may be given there, too
+        turns = [0, *([360] if west < 0 else []), *([-360] if east > 0 else [])]
+        return any(shapely.intersects(self.shape, shapely.affinity.translate(shape, turn)) for turn in turns)
 
     def overlaps(self, grid: GeoBox) -> bool:
         """Return whether the bounds of the area overlap a grid."""
@@ -67,6 +75,20 @@ class Area:
             problem = f"Cannot cut the layer to {self.label}: its scenes do not overlap it ({crs_name(grid.crs)})."
             raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
         return window_grid(grid, window)
+
+
+def _across(shape: shapely.Geometry) -> shapely.Geometry:
+    """Return the outline of a scene that is wider than 180 degrees as one across the antimeridian.
+
+    RFC 7946 asks for two parts there; many catalogs write one ring with longitudes of both signs.
+    """
+    west, _, east, _ = shape.bounds if not shape.is_empty else (0.0, 0.0, 0.0, 0.0)
+    if shape.geom_type != "Polygon" or east - west <= 180 or west <= -180 or east >= 180:
+        return shape
+    moved = shapely.transform(shape, lambda p: np.c_[np.where(p[:, 0] < 0, p[:, 0] + 360, p[:, 0]), p[:, 1]])
+    left, bottom, right, top = moved.bounds
+    of_scene = right - left < LARGEST_SCENE and top - bottom < LARGEST_SCENE  # else of a product of half the Earth
+    return shapely.make_valid(moved) if of_scene else shape
 
 
 def area_of(bbox: SomeBounds | None, intersects: SomeGeometry | None) -> Area | None:

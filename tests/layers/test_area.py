@@ -91,3 +91,27 @@ def test_bounds_of_many_grids_equal_bounds_of_each():
     assert np.array_equal(bounds, np.concatenate([bounds_in([g], GRID.crs) for g in grids]))
     assert np.allclose(bounds_in([GRID], GRID.crs), [GRID.boundingbox])
     assert np.allclose(longitudes([make_grid((1, 1), crs="EPSG:32615", left=499_985)]), -93)
+
+
+RINGS = {
+    "beyond -180": [[-178.55, -16.66], [-178.94, -18.39], [-180.67, -18.03], [-180.27, -16.30], [-178.55, -16.66]],
+    "beyond 180": [[181.45, -16.66], [181.06, -18.39], [179.33, -18.03], [179.73, -16.30], [181.45, -16.66]],
+    "the long way round": [[179.27, -16.6], [-178.5, -16.6], [-178.9, -18.4], [179.3, -18.3], [179.27, -16.6]],
+}
+
+
+@pytest.mark.parametrize("ring", RINGS)
+def test_outlines_across_the_antimeridian_are_found_on_both_sides(ring):
+    outline = {"type": "Polygon", "coordinates": [RINGS[ring]]}
+    boxes = [
+        [179.4, -17.7, 179.95, -17.0], [-179.5, -17.7, -179.2, -17.0], [179.9, -17.7, -179.9, -17.0],
+        [10, -18, 12, -17], [-170, -18, -160, -17], [179.4, 16, 179.9, 17],
+    ]  # fmt: skip
+    assert [area_of(box, None).intersects(outline) for box in boxes] == [True, True, True, False, False, False]
+
+
+def test_outline_of_the_whole_world_is_not_taken_across_the_antimeridian():
+    for west, east in ((-180, 180), (-120, 100), (-179.9, 10), (-179.9, 179.9)):
+        ring = [[west, -60], [east, -60], [east, 60], [west, 60], [west, -60]]
+        outline = {"type": "Polygon", "coordinates": [ring]}
+        assert area_of([0, 0, 1, 1], None).intersects(outline)

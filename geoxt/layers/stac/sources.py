@@ -122,7 +122,7 @@ def _items(source: Any) -> Iterator[pystac.Item]:
         case {"type": "FeatureCollection", "features": features}:
             yield from chain.from_iterable(map(_items, features))
         case {"type": "Feature"}:
-            yield pystac.Item.from_dict(dict(source))
+            yield _absolute(pystac.Item.from_dict(dict(source)))
         case Mapping():
             problem = f"Cannot open a dict of type {source.get('type')!r}."
             raise InputError(problem, remedy="Pass a STAC item or an ItemCollection.")

@@ -234,3 +234,13 @@ def test_stac_geoparquet_equals_its_items(items, tmp_path):
     (tmp_path / "broken.parquet").write_text("no")
     with pytest.raises(ReadError, match="Cannot read stac-geoparquet"):
         open_stac(str(tmp_path / "broken.parquet"))
+
+
+def test_relative_hrefs_of_a_dict_are_resolved_by_its_self_link(tmp_path):
+    item = pystac.Item("a", None, None, datetime(2020, 1, 1, tzinfo=UTC), {}).to_dict()
+    item["assets"] = {"b": {"href": "./x.tif"}, "c": {"href": "/y.tif"}}
+    item["links"] = [{"rel": "self", "href": str(tmp_path / "item.json")}]
+    expected = [str(tmp_path / "x.tif"), "/y.tif"]
+    for source in (item, [item], {"type": "FeatureCollection", "features": [item]}):
+        assert [asset.href for asset in read_items(source)[0].assets.values()] == expected
+    assert item["assets"]["b"]["href"] == "./x.tif"
