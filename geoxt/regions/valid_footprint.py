@@ -9,8 +9,8 @@ import shapely
 import xarray as xr
 
 from geoxt.errors import OverlapError
-from geoxt.regions.region import views_in
-from geoxt.source import Mosaic, VectorSource, View
+from geoxt.regions.region import layers_in, views_in
+from geoxt.source import Mosaic, VectorSource, View, nodata_of, view_of
 
 
 def footprint_of(data: xr.DataArray | xr.Dataset) -> shapely.Geometry:
@@ -26,7 +26,7 @@ def footprint_of(data: xr.DataArray | xr.Dataset) -> shapely.Geometry:
 
 def has_sparse_labels(data: xr.DataArray | xr.Dataset) -> bool:
     """Return whether a layer holds features without a background: only their pixels are valid, few of a window's."""
-    sources = [view.source for view in views_in(data)]
+    sources = [view_of(layer).source for layer in layers_in(data) if nodata_of(layer) is not None]
     return any(isinstance(source, VectorSource) and source.nodata == source.background for source in sources)
 
 

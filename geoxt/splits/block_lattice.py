@@ -64,6 +64,8 @@ class BlockLattice:
 
     def _node_region(self, node: str, blocks: Sequence[Window]) -> GridRegion:
         grid = self.grids[node]
+        if list(self.grids) == [""]:  # blocks of one grid lie inside it
+            return GridRegion(grid, tuple(blocks), margin=self.buffer)
         offset = pixel_offset(grid, self.base)
         if offset is not None:  # the pixels coincide: blocks are whole pixels of this grid too
             parts = (block.shift(-offset[0], -offset[1]).intersect(full_window(grid)) for block in blocks)
