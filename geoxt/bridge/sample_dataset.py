@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import rasterio.features
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
@@ -18,7 +17,9 @@ from geoxt.datasets.read_sample import is_mask
 from geoxt.errors import InputError
 from geoxt.grid import full_window
 from geoxt.legend import Legend
+from geoxt.pixels.scanline import PixelGeometries, burn, find_spans
 from geoxt.types import Array
+from geoxt.windows import Window
 
 
 class SampleDataset(TorchDataset[Sample]):
@@ -154,9 +155,12 @@ def _objects(values: Sample, size: tuple[int, int]) -> Sample:
     """Return boxes, their labels, and masks rasterized from their outlines."""
     masks = np.zeros((len(values["boxes"]), *size), np.uint8)
     for mask, rings in zip(masks, values["outlines"], strict=True):
-        shapes = [{"type": "Polygon", "coordinates": [ring.tolist()]} for ring in rings if len(ring) > 3]
-        if shapes:
-            mask[...] = rasterio.features.rasterize(shapes, size)
+        closed = [np.concatenate((ring, ring[:1])).astype(np.float64) for ring in rings if len(ring) > 2]
+        if closed:  # COCO repeats the first point of a ring or not; a second repetition is an edge of length zero
+            offsets, parts = np.cumsum([0, *map(len, closed)]), np.arange(len(closed) + 1)
+            polygons = PixelGeometries.of(np.concatenate(closed), offsets, parts, np.ones(len(closed), bool))
+            spans = find_spans(polygons, parts[:-1], Window(0, 0, *size), all_touched=False)
+            burn(mask, spans, np.ones(len(closed), np.uint8))
     arrays = {"boxes": values["boxes"], "labels": values["labels"], "masks": masks}
     return {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
 
