@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
@@ -15,7 +16,7 @@ from geoxt.bridge.buffer_pool import BufferPool
 from geoxt.bridge.layer_reader import TensorDtype
 from geoxt.bridge.pack_dataset import PackDataset, is_pack
 from geoxt.bridge.read_batch import Sample
-from geoxt.bridge.shared_memory import FilledSlot, Ring, Slot
+from geoxt.bridge.shared_memory import FilledSlot, InlineBatch, Ring, Slot, queued
 from geoxt.bridge.window_dataset import Transform, WindowDataset
 from geoxt.bridge.xbatcher import ComputedBatches, is_generator, windows_of
 from geoxt.errors import InputError
@@ -51,12 +52,12 @@ class _BatchDataset(Dataset[Any]):
         self.ring: Ring | None = None
         """Shared memory into which workers read batches."""
 
-    def __getitem__(self, order: tuple[int | None, Sequence[Window]]) -> Sample | FilledSlot:
+    def __getitem__(self, order: tuple[int | None, Sequence[Window]]) -> Sample | FilledSlot | InlineBatch:
         slot, windows = order
         if get_worker_info() is None:
             return self.samples.read(windows)
         if slot is None or self.ring is None:
-            return self._finished_batch(windows)
+            return queued(self._finished_batch(windows))
         return self.ring.fill(slot, partial(self._finished_batch, windows))
 
     def finish(self, batch: Sample) -> Any:
@@ -95,7 +96,10 @@ class Loader(DataLoader[Any]):
         ring = self.dataset.ring if self.persistent_workers else self.ring
         # A batch per request in flight, and those that the loop holds.
         slots = self.num_workers * (self.prefetch_factor or 2) + HELD
-        ring = self.dataset.ring = ring or Ring(slots, self.dataset.slot_bytes(self.sampler))
+        if ring is None:
+            with suppress(OSError):  # not enough memory: batches go through the queue
+                ring = Ring(slots, self.dataset.slot_bytes(self.sampler))
+        self.dataset.ring = ring
         self.ring = None  # a second iterator at the same time gets memory of its own
         return self._receive(super().__iter__(), ring)
 
@@ -106,9 +110,12 @@ class Loader(DataLoader[Any]):
             yield finished
             del finished
 
-    def _receive(self, batches: Iterator[Any], ring: Ring) -> Iterator[Sample]:
+    def _receive(self, batches: Iterator[Any], ring: Ring | None) -> Iterator[Sample]:
         for batch in batches:
-            yield ring.batch(batch) if isinstance(batch, FilledSlot) else batch
+            if isinstance(batch, FilledSlot) and ring is not None:
+                yield ring.batch(batch)
+            else:
+                yield batch.batch() if isinstance(batch, InlineBatch) else batch
         self.ring = ring
 
 

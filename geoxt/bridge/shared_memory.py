@@ -7,7 +7,7 @@ than reading it. Here the memory is allocated once, as a ring of slots, each as 
 2. A worker reads into that slot and sends back where the tensors lie (`Ring.fill`).
 3. The parent makes tensors over the slot (`Ring.batch`). The slot is free again once none of them is referenced.
 
-Batches go through the queue if no slot is free, because the loop keeps batches.
+Batches go through the queue if no slot is free, because the loop keeps batches, or memory has no space for slots.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from multiprocessing.context import get_spawning_popen
-from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import default_convert
 
+from geoxt.bridge.shared_buffer import SharedBuffer
 from geoxt.types import Array
 
 ALIGN = 64
@@ -68,6 +68,42 @@ class FilledSlot:
         return {k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineBatch:
+    """A batch that a worker sends through the queue itself, because shared memory has no space for its tensors."""
+
+    values: dict[str, Any]
+    """By key: an array in place of a tensor, or the value itself."""
+    tensors: frozenset[str]
+    """Keys of the tensors."""
+
+    def batch(self) -> dict[str, Any]:
+        """Return the batch with tensors."""
+        return {key: torch.from_numpy(v) if key in self.tensors else v for key, v in self.values.items()}
+
+    def pin_memory(self) -> dict[str, Any]:
+        """Return the batch in pinned memory; torch's pinning thread calls this."""
+        return {k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in self.batch().items()}
+
+
+def queued(batch: Any) -> Any:
+    """Return a batch in a form that a worker can send through torch's queue.
+
+    torch moves tensors into `/dev/shm` in a thread of the worker; if that fails, the batch is lost and the parent waits
+    forever. Here they are moved beforehand, and sent as arrays if there is no space.
+    """
+    if not isinstance(batch, dict):
+        return batch
+    try:
+        for value in batch.values():
+            if type(value) is torch.Tensor and value.device.type == "cpu":
+                value.share_memory_()
+    except RuntimeError:
+        names = frozenset(k for k, v in batch.items() if type(v) is torch.Tensor and v.dtype is not torch.bfloat16)
+        return InlineBatch(values={k: v.numpy() if k in names else v for k, v in batch.items()}, tensors=names)
+    return batch
+
+
 class Slot:
     """The memory of a slot while a worker fills it; allocates as `BufferPool` does, and new arrays when it is full."""
 
@@ -107,6 +143,11 @@ class Ring:
     size
         Bytes of a slot.
 
+    Raises
+    ------
+    OSError
+        If there is not enough memory.
+
     Notes
     -----
     It is inherited by forked and spawned workers; pickled otherwise it becomes `None`.
@@ -114,7 +155,7 @@ class Ring:
 
     def __init__(self, count: int, size: int) -> None:
         self.count, self.size = count, -(-size // ALIGN) * ALIGN
-        self._memory: Any = RawArray("B", self.count * self.size)
+        self._memory = SharedBuffer(self.count * self.size)
         self._free = dict.fromkeys(range(count))
         self._requested: set[int] = set()
         self._mapped: set[int] = set()
@@ -122,7 +163,7 @@ class Ring:
         _rings[self._number] = self
 
     def __reduce__(self) -> tuple[Callable[..., Ring | None], tuple[Any, ...]]:
-        # multiprocessing lets a RawArray be pickled only while a process is spawned.
+        # multiprocessing lets shared memory be pickled only while a process is spawned.
         if get_spawning_popen() is None:
             return _nothing, ()
         return _inherited, (self.count, self.size, self._memory, self._number)
@@ -144,7 +185,7 @@ class Ring:
 
     def memory(self, slot: int) -> Array:
         """Return the bytes of a slot."""
-        return np.frombuffer(self._memory, "uint8", self.size, slot * self.size)
+        return np.frombuffer(self._memory.memory, "uint8", self.size, slot * self.size)
 
     def fill(self, slot: int, read: Callable[[Slot], Any]) -> Any:
         """Read a batch into a slot in a worker, and return the message to the parent.

@@ -1,13 +1,16 @@
 """Batches in shared memory are not copied, not overwritten while referenced, and not leaked."""
 
+import errno
 import gc
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from geoxt.bridge import loader
+from geoxt.bridge import loader, shared_buffer
 from geoxt.bridge.loader import HELD, prefetch
 from geoxt.bridge.shared_memory import Ring
 from geoxt.errors import ReadError
@@ -206,3 +209,32 @@ def test_transform_draws_in_step_with_the_loop(ds, sampler):
     drawn = torch.stack([one for batch in batches for one in (batch["noise"], torch.rand(()))])
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.stack([torch.rand(()) for _ in drawn]))
+
+
+def no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_batches_are_equal_without_memory_for_slots(ds, sampler, plain, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", no_space, raising=False)
+    monkeypatch.setattr(shared_buffer, "RawArray", no_space)
+    batches = workers(ds, sampler, 2)
+    assert same(list(batches), plain)
+    assert batches.dataset.ring is None
+
+
+def test_batches_are_equal_without_any_shared_memory(ds, sampler, plain, monkeypatch):
+    def full(self):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>")
+
+    monkeypatch.setattr(os, "posix_fallocate", no_space, raising=False)
+    monkeypatch.setattr(shared_buffer, "RawArray", no_space)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # inherited by forked workers
+    assert same(list(workers(ds, sampler, 1, multiprocessing_context="fork")), plain)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="anonymous files are a part of Linux alone")
+def test_slots_lie_outside_of_dev_shm():
+    ring = Ring(4, 8 << 20)
+    descriptor = ring._memory._descriptor
+    assert str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("/memfd:")
