@@ -126,7 +126,8 @@ def outlines(grids: Sequence[GeoBox], base: GeoBox) -> list[shapely.Polygon | sh
     groups: dict[CRS | None, list[int]] = {}
     for indices in by_id.values():
         groups.setdefault(grids[indices[0]].crs, []).extend(indices)
-    for crs, project, indices in _by_operation(grids, groups, base):
+    for crs, project, members in _by_operation(grids, groups, base):
+        indices = list(members)
         affines = np.array([grids[i].affine[:6] for i in indices])
         shapes = np.array([grids[i].shape for i in indices])
         points = _spread(_EDGE, affines, shapes)
@@ -215,8 +216,8 @@ def _by_operation(
             operation = transformer_to(grids[index], base.crs)
             inverse = partial(operation.transform, direction="INVERSE")
             by_operation.setdefault(id(operation), (inverse, []))[1].append(index)
-        for inverse, part in by_operation.values():
-            yield crs, inverse, part
+        for from_base, part in by_operation.values():
+            yield crs, from_base, part
 
 
 def _project_outlines(edges: Floats, inner: Floats, project: Project, base: GeoBox) -> tuple[Array, Mask]:
@@ -263,8 +264,10 @@ def _at_turns(polygons: Array, base: GeoBox) -> Array:
         for turns in (-1, 0, 1)
     ]  # fmt: skip
     out = polygons.copy()
-    for i in np.flatnonzero(moved[0][1] | moved[2][1]):
-        parts = [shapely.transform(polygons[i], lambda p, t=t: p + t * step) for t, hits in moved if hits[i]]
+    for i in np.flatnonzero(np.asarray(moved[0][1] | moved[2][1])):
+        parts = [
+            shapely.transform(polygons[i], lambda p, t=t: p + t * step) for t, hits in moved if np.asarray(hits)[i]
+        ]
         out[i] = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
     return out
 
