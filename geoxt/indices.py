@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from geoxt.errors import InputError
-from geoxt.source import is_categorical, nodata_of
+from geoxt.source import is_categorical, nodata_of, resolve_attrs, unmarked
 from geoxt.transforms.spectral_indices import INDICES, Index, evaluate, find_bands, indices_of, table
 from geoxt.types import Array
 
@@ -62,6 +62,7 @@ def append(
     0.5
     """
     chosen = indices_of(indices)
+    layer = resolve_attrs(layer)
     names, common = _names(layer, chosen)
     if layer.chunks is None and not getattr(layer.variable, "_in_memory", True):
         layer = layer.chunk()  # lazily indexed without dask: apply_ufunc would load it whole
@@ -159,7 +160,7 @@ def _described(joined: xr.DataArray, layer: xr.DataArray, names: list[str]) -> x
         if coord.dims == ("band",) and name != "band" and coord.dtype.kind in "UOf":
             filler = [np.nan if coord.dtype.kind == "f" else ""] * more
             coords[str(name)] = ("band", [*coord.to_numpy().tolist(), *filler])
-    attrs = dict(layer.attrs)
+    attrs = unmarked(layer.attrs)
     for key, plain in (("scales", 1.0), ("offsets", 0.0)):
         if len(np.atleast_1d(attrs.get(key, []))) == layer.sizes["band"]:
             attrs[key] = [*np.atleast_1d(attrs[key]).tolist(), *[plain] * more]

@@ -12,7 +12,7 @@ from geoxt.alignment.merge import layer_name
 from geoxt.alignment.retarget import Chunks, require_overlap, retarget
 from geoxt.errors import InputError
 from geoxt.grid import with_yx_dims
-from geoxt.source import stack_bands
+from geoxt.source import resolve_attrs, stack_bands
 from geoxt.trees import SomeData, from_nodes, grids_of, is_layer, layers_of
 from geoxt.types import Resampling
 
@@ -101,9 +101,11 @@ def align(
     targets = {"": other} if isinstance(other, GeoBox) else grids_of(other)
     if isinstance(layer, xr.Dataset):
         ds = with_yx_dims(layer)
-        variables = {str(name): [variable] for name, variable in ds.data_vars.items() if is_layer(variable)}
+        variables = {
+            str(name): [resolve_attrs(variable)] for name, variable in ds.data_vars.items() if is_layer(variable)
+        }
     else:
-        layers = list(layers_of(layer).values())
+        layers = [resolve_attrs(part) for part in layers_of(layer).values()]
         variables = {layer_name(layers[0]): layers}
     aligned = {
         name: align_to_grids(layers, targets, resampling=resampling, chunks=chunks)
@@ -220,8 +222,8 @@ def _parts(layer: SomeLayer) -> list[xr.DataArray]:
     if isinstance(layer, xr.Dataset):
         ds = with_yx_dims(layer)
         variables = [variable for variable in ds.data_vars.values() if is_layer(variable)]
-        return variables if len(variables) == 1 else [stack_bands(ds)]
-    return list(layers_of(layer).values())
+        return [resolve_attrs(variables[0])] if len(variables) == 1 else [stack_bands(ds)]
+    return [resolve_attrs(part) for part in layers_of(layer).values()]
 
 
 __all__ = ["align", "intersection", "require_overlap", "retarget", "to_dataset", "union"]

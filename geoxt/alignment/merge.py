@@ -14,7 +14,7 @@ from geoxt.alignment.retarget import Chunks, to_grid, warp_to_grid
 from geoxt.errors import InputError
 from geoxt.footprints import overlap
 from geoxt.grid import grid_of, pixel_offset
-from geoxt.source import Mosaic, is_categorical, nodata_of, resampling_of, to_layer, view_of
+from geoxt.source import Mosaic, is_categorical, nodata_of, resampling_of, to_layer, unmarked, view_of
 from geoxt.source.fill import free_fill
 from geoxt.types import Resampling
 
@@ -52,7 +52,7 @@ def first_valid(layers: Sequence[xr.DataArray]) -> xr.DataArray:
     merged = layers[-1]
     for layer in reversed(layers[:-1]):
         merged = layer.where(_valid(layer), merged)
-    return merged.assign_attrs(layers[0].attrs).rename(layers[0].name)
+    return merged.assign_attrs(unmarked(layers[0].attrs)).rename(layers[0].name)
 
 
 def mosaics_of(layers: Sequence[xr.DataArray]) -> list[Mosaic]:

@@ -23,7 +23,9 @@ from geoxt.source import (
     is_categorical,
     nodata_of,
     resampling_of,
+    resolve_attrs,
     to_layer,
+    unmarked,
     view_of,
 )
 from geoxt.source.dask_warp import warp_dask
@@ -61,6 +63,7 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
     InputError
         If class codes would be interpolated.
     """
+    layer = resolve_attrs(layer)
     if is_categorical(layer) and resampling not in {"nearest", "mode"}:
         raise InputError(
             f"Cannot align {layer.name!r} by {resampling!r}: it holds class codes.",
@@ -85,7 +88,7 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
             array,
             dims=[*dims, "y", "x"],
             coords={**coords, **coordinates(target)},
-            attrs=attrs,
+            attrs=unmarked(attrs),
             name=layer.name,
         )
     source = retarget(view, target, resampling)

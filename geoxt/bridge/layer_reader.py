@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.bridge.coalesce import CoalescedRead
 from geoxt.errors import GridError
 from geoxt.grid import crs_name, grid_of
-from geoxt.source import View, is_categorical, view_of
+from geoxt.source import View, is_categorical, resolve_attrs, view_of
 from geoxt.trees import SomeData, is_layer, nodes_of
 from geoxt.types import Array
 from geoxt.windows import Window
@@ -113,6 +113,7 @@ def readers_of(data: SomeData, *, dtype: TensorDtype = "float32") -> dict[str, N
         If a node has no layer or layers on several grids, or nodes have different layers.
     """
     if isinstance(data, xr.DataArray):
+        data = resolve_attrs(data)
         data = data.to_dataset(name="mask" if is_categorical(data) else "image")
     readers = {node: _node_reader(ds, dtype) for node, ds in nodes_of(data).items()}
     _require_same_layers(readers)
@@ -143,6 +144,7 @@ def _node_reader(ds: xr.Dataset, dtype: TensorDtype) -> NodeReader:
 
 
 def _layer_reader(name: str, layer: xr.DataArray, dtype: TensorDtype) -> LayerReader:
+    layer = resolve_attrs(layer)
     categorical = is_categorical(layer)
     time_dim = next((str(d) for d in layer.dims if str(d) == "time" or str(d).endswith("_time")), "")
     dated = time_dim in layer.coords and layer[time_dim].dtype.kind == "M"

@@ -2,10 +2,12 @@
 
 from geoxt.source.array_source import ArraySource
 from geoxt.source.band_dataset import is_band_dataset, stack_bands, unstack_bands
-from geoxt.source.layer import View, is_categorical, nodata_of, resampling_of, to_layer, view_of
+from geoxt.source.derived import resolve_attrs
+from geoxt.source.layer import View, is_categorical, resampling_of, to_layer, view_of
 from geoxt.source.mosaic import Mosaic
 from geoxt.source.protocol import Source
 from geoxt.source.scene_assets import Asset, QualityBand, Scene
+from geoxt.source.stored_attrs import nodata_of, unmarked
 from geoxt.source.vector_source import VectorSource, WindowFeatures
 
 __all__ = [
@@ -22,8 +24,10 @@ __all__ = [
     "is_categorical",
     "nodata_of",
     "resampling_of",
+    "resolve_attrs",
     "stack_bands",
     "to_layer",
+    "unmarked",
     "unstack_bands",
     "view_of",
 ]

@@ -10,7 +10,9 @@ import xarray as xr
 
 from geoxt.errors import GridError, InputError
 from geoxt.grid import grid_of, with_yx_dims
-from geoxt.source.layer import DIMS, is_categorical, nodata_of
+from geoxt.source.derived import resolve_attrs
+from geoxt.source.layer import DIMS, is_categorical
+from geoxt.source.stored_attrs import nodata_of
 
 _CF = {"scales": "scale_factor", "offsets": "add_offset"}
 """Attributes of a layer with one number per band, and their CF names on a variable."""
@@ -65,6 +67,7 @@ def stack_bands(data: xr.Dataset, *, name: Hashable = "image") -> xr.DataArray:
     """
     layers = _spatial_variables(with_yx_dims(data))
     _require_bands(layers)
+    layers = {key: resolve_attrs(layer) for key, layer in layers.items()}
     dtype = _common_dtype(layers)
     nodata = _common_nodata(layers, dtype)
     filled = {key: _filled(layer, dtype, nodata) for key, layer in layers.items()}

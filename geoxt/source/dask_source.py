@@ -6,6 +6,7 @@ source: attributes survive arithmetic, the graph does not lie.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -31,11 +32,15 @@ class SourceArray:
         Source of the pixels.
     axes
         Dimensions of the array, as positions among (time, band, y, x); the others have length one.
+    labels
+        Coordinates along time and band, by axis; not part of the dask token.
     """
 
-    def __init__(self, source: Source, axes: tuple[int, ...]) -> None:
+    def __init__(self, source: Source, axes: tuple[int, ...], labels: Mapping[int, Array] | None = None) -> None:
         self.source = source
         self.axes = axes
+        self.labels = dict(labels or {})
+        self.chunks: tuple[tuple[int, ...], ...] | None = None
         self.shape = tuple(source.shape[a] for a in axes)
         self.ndim = len(axes)
         self.dtype = source.dtype
@@ -68,12 +73,15 @@ def _take(values: Array, index: Array, axis: int) -> Array:
     return values.take(index, axis=axis)
 
 
-def to_dask(source: Source, *, axes: tuple[int, ...], chunks: tuple[Any, ...]) -> dask.array.Array:
+def to_dask(
+    source: Source, *, axes: tuple[int, ...], chunks: tuple[Any, ...], labels: Mapping[int, Array] | None = None
+) -> dask.array.Array:
     """Return a lazy dask array over a source; its name is a deterministic token of the source."""
-    array = SourceArray(source, axes)
+    array = SourceArray(source, axes, labels)
+    array.chunks = dask.array.core.normalize_chunks(chunks, array.shape, dtype=array.dtype)
     return dask.array.from_array(
         array,
-        chunks=dask.array.core.normalize_chunks(chunks, array.shape, dtype=array.dtype),
+        chunks=array.chunks,
         name=PREFIX + tokenize(array, chunks),
         asarray=False,
         lock=False,
@@ -161,8 +169,8 @@ def _indices(array: dask.array.Array, base: SourceArray, names: list[str]) -> tu
         for block in range(array.numblocks[axis]):
             block_index = [0] * array.ndim
             block_index[axis] = block
-            selected = _follow((array.name, *block_index), nodes, root, base)
-            if not isinstance(selected, _Selection):
+            selected = follow((array.name, *block_index), nodes, root, base)
+            if not isinstance(selected, Selection):
                 return None
             dropped = set(range(len(base.axes))) - set(selected.axes)
             for a in {selected.axes[axis], *dropped}:
@@ -170,32 +178,32 @@ def _indices(array: dask.array.Array, base: SourceArray, names: list[str]) -> tu
     return [np.concatenate(p) if p else np.zeros(0, int) for p in positions], {base.axes[a] for a in dropped}
 
 
-def _follow(key: Any, nodes: dict[Any, Any], root: dict[Any, Any], base: SourceArray) -> Any:
+def follow(key: Any, nodes: dict[Any, Any], root: dict[Any, Any], base: SourceArray) -> Any:
     """Run the tasks of a block on positions instead of pixels; `None` if one does more than index."""
     if key in root:
         slices = root[key].args[1]
         slices = getattr(slices, "value", slices)
         positions = [np.arange(n)[k] for n, k in zip(base.shape, slices, strict=True)]
-        return _Selection(positions, list(range(len(positions))))
+        return Selection(positions, list(range(len(positions))))
     node = nodes.get(key)
     if isinstance(node, Alias):
-        return _follow(node.target, nodes, root, base)
+        return follow(node.target, nodes, root, base)
     if isinstance(node, DataNode):
         return node.value
     if not isinstance(node, Task) or node.func.__name__ not in {"getitem", "_getitem"}:
         return None
-    inputs = {k: _follow(k, nodes, root, base) for k in node.dependencies}
+    inputs = {k: follow(k, nodes, root, base) for k in node.dependencies}
     return None if any(value is None for value in inputs.values()) else node(inputs)
 
 
-class _Selection:
+class Selection:
     """Stand-in for a block in its tasks: the positions selected along each axis of the source array."""
 
     def __init__(self, index: list[Array], axes: list[int]) -> None:
         self.index = index
         self.axes = axes
 
-    def __getitem__(self, key: Any) -> _Selection | None:
+    def __getitem__(self, key: Any) -> Selection | None:
         keys = key if isinstance(key, tuple) else (key,)
         if len(keys) != len(self.axes) or any(k is None or k is Ellipsis for k in keys):
             return None
@@ -204,4 +212,4 @@ class _Selection:
             index[axis] = np.atleast_1d(index[axis][k])
             if isinstance(k, (int, np.integer)):
                 axes.remove(axis)
-        return _Selection(index, axes)
+        return Selection(index, axes)

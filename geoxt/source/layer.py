@@ -16,7 +16,9 @@ from geoxt.errors import GridError
 from geoxt.grid import coordinates, full_window, grid_of, pixel_offset, window_grid, with_yx_dims
 from geoxt.source.array_source import ArraySource
 from geoxt.source.dask_source import SourceSelection, find_selection, to_dask
+from geoxt.source.derived import resolve_attrs
 from geoxt.source.protocol import Source
+from geoxt.source.stored_attrs import mark_stored, nodata_of
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
@@ -128,6 +130,7 @@ def view_of(layer: xr.DataArray) -> View:
     selection = find_selection(layer.data) if is_dask else None
     if selection is not None and _axes(layer) == selection.axes and _matches_source(layer, grid, selection):
         return _view_of_source(layer, grid, selection)
+    layer = resolve_attrs(layer)
     if layer.chunks is None and not getattr(layer.variable, "_in_memory", True):
         layer = layer.chunk()  # a lazy backend array without dask, whose .data would load all of it
     ordered = layer.transpose(*DIMS, missing_dims="ignore")
@@ -202,29 +205,22 @@ def to_layer(
     """
     axes = tuple(DIMS.index(d) for d in dims)
     sizes = parse_chunks(chunks)
-    array = to_dask(source, axes=axes, chunks=tuple(sizes[d] for d in dims))
+    labels = {a: _labels(coords[d]) for a, d in enumerate(DIMS[:2]) if d in dims and d in coords}
+    array = to_dask(source, axes=axes, chunks=tuple(sizes[d] for d in dims), labels=labels)
     layer = xr.DataArray(array, dims=tuple(dims), coords={**coords, **coordinates(source.grid)}, attrs=dict(attrs))
     layer.name = name  # DataArray(name=None) would take the name of the dask array
-    return layer
+    return mark_stored(layer)
+
+
+def _labels(coord: Any) -> Array:
+    """Return the values of a coordinate that is given as (dims, values), as an array or as a list."""
+    return np.atleast_1d(np.asarray(coord[1] if isinstance(coord, tuple) else coord))
 
 
 def parse_chunks(chunks: Mapping[str, int] | int | None) -> dict[str, int]:
     """Return the chunk size along each dimension."""
     by_dim = {"y": chunks, "x": chunks} if isinstance(chunks, int) else dict(chunks or {})
     return {"time": 1, "band": -1, "y": CHUNK, "x": CHUNK, **by_dim}
-
-
-def nodata_of(layer: xr.DataArray) -> float | None:
-    """Return the nodata value of a layer: `_FillValue` or `nodata` in its attributes or encoding.
-
-    The encoding of a floating-point layer is ignored: xarray has replaced the nodata value by NaN (`mask_and_scale`).
-    """
-    for metadata in (layer.attrs, layer.encoding):
-        nodata = metadata.get("_FillValue", metadata.get("nodata"))
-        if nodata is not None and not (layer.dtype.kind == "f" and metadata is layer.encoding):
-            number = np.asarray(nodata).reshape(-1)[0]
-            return int(number) if layer.dtype.kind in "iub" and float(number).is_integer() else float(number)
-    return None
 
 
 def is_categorical(layer: xr.DataArray) -> bool:

@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 
 from geoxt.errors import GeoxtError, InputError
 from geoxt.legend import Legend
-from geoxt.source import is_categorical, nodata_of
+from geoxt.source import is_categorical, nodata_of, resolve_attrs
 from geoxt.storage import flush
 from geoxt.types import SomePath
 from geoxt.writers.blocks import blocks_of, write_blocks
@@ -75,7 +75,7 @@ def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress
             f"Cannot write the dimensions {tuple(map(str, layer.dims))} as a COG.",
             remedy="Select with isel() down to (band, y, x).",
         )
-    layer = _storable(layer.transpose("band", "y", "x", missing_dims="ignore"))
+    layer = _storable(resolve_attrs(layer).transpose("band", "y", "x", missing_dims="ignore"))
     require_writable(path)
     with staging(layer, path, "cog", resume=resume) as folder:
         try:

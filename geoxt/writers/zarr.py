@@ -11,6 +11,7 @@ import xarray as xr
 
 from geoxt.errors import GeoxtError, OutputError, optional_import
 from geoxt.grid import grid_of
+from geoxt.source import resolve_attrs, unmarked
 from geoxt.storage import atomic_write, replace
 from geoxt.types import Array, SomePath
 from geoxt.writers.blocks import Blocks, blocks_of, write_blocks
@@ -57,6 +58,7 @@ def to_zarr(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progres
     """
     path = Path(path)
     grid_of(layer)
+    layer = resolve_attrs(layer)
     _require_zarr()
     require_folder(path)
     _require_store(path)
@@ -112,7 +114,9 @@ def _create(blocks: Blocks, folder: Path) -> Path:
     encoding: dict[str, Any] = {str(n): {"_FillValue": None} for n, c in layer.coords.items() if c.dtype.kind == "f"}
     encoding[_name(layer)] = {"chunks": chunks}
     with atomic_write(store, fsync=False) as temporary:
-        ds = layer.drop_encoding().to_dataset(name=_name(layer))
+        layer = layer.drop_encoding()
+        layer.attrs = unmarked(layer.attrs)
+        ds = layer.to_dataset(name=_name(layer))
         ds.to_zarr(temporary, compute=False, encoding=encoding, zarr_format=2)
     return store
 
