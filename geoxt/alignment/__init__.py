@@ -8,6 +8,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.alignment.combine import align_to_grids, intersect_on_grids, to_dataset, unite, unite_nodes
+from geoxt.alignment.label_roles import as_labels
 from geoxt.alignment.merge import layer_name
 from geoxt.alignment.retarget import Chunks, require_overlap, retarget
 from geoxt.errors import InputError
@@ -151,7 +152,7 @@ def intersection(
         Default: "nearest" for class codes, "bilinear" otherwise.
     **layers
         The layers by their names in the result: each a DataArray, a Dataset of one variable per band (stacked along
-        `band`), or a tree with a layer in each node.
+        `band`), or a tree with a layer in each node. Integers named `mask` or `label` are class codes.
 
     Returns
     -------
@@ -176,7 +177,7 @@ def intersection(
     name = next(iter(layers)) if grid is None else grid if isinstance(grid, str) else "the grid"
     base = layers[name] if grid is None or isinstance(grid, str) else grid
     targets = {"": base} if isinstance(base, GeoBox) else grids_of(base)
-    parts = {key: _parts(layer) for key, layer in layers.items()}
+    parts = {key: [as_labels(part, key) for part in _parts(layer)] for key, layer in layers.items()}
     cut = intersect_on_grids(name, targets, parts, resampling=resampling)
     return from_nodes(cut, like=base) if isinstance(base, xr.DataTree) else cut[""]
 

@@ -281,7 +281,11 @@ class CachedBlocks:
     def _read_mask(self, bounds: Any) -> Array:
         """Return the file's valid mask as uint8; the alpha band is read directly, as without a cache."""
         if self._alpha:
-            return np.asarray(self._file.read(self._alpha, window=bounds) != 0).astype("uint8")
+            alpha = np.asarray(self._file.read(self._alpha, window=bounds) != 0)
+            flags = self._file.mask_flag_enums[0]
+            if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:  # an internal mask: both count
+                alpha &= self._file.read_masks(1, window=bounds) != 0
+            return alpha.astype("uint8")
         return np.asarray(self._file.read_masks(1, window=bounds) != 0).astype("uint8")
 
     def _store(self, pixels: Array, down: int, across: int, plane: int) -> None:

@@ -304,7 +304,11 @@ def _mask(file: rasterio.DatasetReader, bands: list[int], bounds: Any) -> Array:
     The alpha band is read directly: GDAL's GMF_ALPHA masks exist only for two or four bands of 8 or 16 bits.
     """
     if ColorInterp.alpha in file.colorinterp:
-        alpha = file.read(file.colorinterp.index(ColorInterp.alpha) + 1, window=bounds) != 0
+        position = file.colorinterp.index(ColorInterp.alpha) + 1
+        alpha = file.read(position, window=bounds) != 0
+        flags = file.mask_flag_enums[bands[0] - 1]
+        if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:  # an internal mask beside it: both count
+            alpha &= file.read_masks(bands[0], window=bounds) != 0
         return np.broadcast_to(alpha, (len(bands), *alpha.shape)).copy()
     return np.asarray(file.read_masks(bands, window=bounds) != 0)
 

@@ -27,7 +27,10 @@ def sampler(ds):
 def equal(one, other):
     assert one.keys() == other.keys()
     for key, value in one.items():
-        assert torch.equal(value, other[key]) if isinstance(value, torch.Tensor) else value == other[key], key
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, other[key], rtol=0, atol=0, equal_nan=True, msg=key)
+        else:
+            assert value == other[key], key
     return True
 
 
