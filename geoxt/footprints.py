@@ -233,7 +233,7 @@ def _project_outlines(edges: Floats, inner: Floats, project: Project, base: GeoB
         turn = _turns(projected[0], base)
         for p in projected:
             p[..., 0] += turn[:, None]
-    finite = np.isfinite(projected[0]).all((1, 2)) & np.isfinite(projected[1]).all((1, 2))
+    finite = np.asarray(np.isfinite(projected[0]).all((1, 2)) & np.isfinite(projected[1]).all((1, 2)))
     to = to_pixels(base)
     edge, inside = (to(np.where(finite[:, None, None], p, 0).reshape(-1, 2)).reshape(p.shape) for p in projected)
     polygons: Array = np.asarray(shapely.polygons(edge))

@@ -304,8 +304,9 @@ def crs_name(crs: CRS | None) -> str:
     return "no CRS" if crs is None else _code(str(crs)) or _title(crs.proj)
 
 
-def crs_text(crs: CRS) -> str:
+def crs_text(crs: CRS | None) -> str:
     """Return a text from which `parse_crs` returns an equal CRS: the code of an equal CRS if there is one, else WKT."""
+    assert crs is not None  # grids of layers have a CRS
     return _code(str(crs)) or crs.to_wkt()
 
 
@@ -348,11 +349,11 @@ def transformer_to(grid: GeoBox, crs: CRS | None) -> pyproj.Transformer:
     project = transformer(crs, grid.crs)
     if not has_several_operations(project):
         return project
-    centre = grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2)
-    point = project.transform(*centre, direction="INVERSE")
+    x, y = grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2)
+    point = project.transform(x, y, direction="INVERSE")
     if not np.isfinite(point).all():
         return project
-    project.transform(*point)
+    project.transform(point[0], point[1])
     return _pipeline(project.get_last_used_operation().definition)
 
 

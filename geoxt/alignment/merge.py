@@ -76,7 +76,7 @@ def with_common_fill(layers: Sequence[xr.DataArray]) -> list[xr.DataArray]:
             coords={str(n): c for n, c in layer.coords.items() if not {"y", "x"} & set(c.dims) and n != "spatial_ref"},
             attrs={**layer.attrs, "_FillValue": nodata},
             name=layer.name,
-            chunks=dict(zip(layer.dims, layer.data.chunksize, strict=True)),
+            chunks=dict(zip(map(str, layer.dims), layer.data.chunksize, strict=True)),
         )
         for layer, mosaic in zip(layers, mosaics, strict=True)
     ]

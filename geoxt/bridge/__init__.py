@@ -2,6 +2,7 @@
 
 from geoxt.bridge.batch_sampler import WindowBatchSampler
 from geoxt.bridge.collate import collate
+from geoxt.bridge.fill_cache import warm
 from geoxt.bridge.layer_reader import LayerReader, NodeReader, readers_of
 from geoxt.bridge.loader import Loader, loader
 from geoxt.bridge.pack_dataset import PackDataset, open_pack
@@ -11,7 +12,6 @@ from geoxt.bridge.sample_dataset import SampleDataset
 from geoxt.bridge.statistics import BandStatistics, RunningMoments, statistics
 from geoxt.bridge.to_torch import to_torch
 from geoxt.bridge.to_xarray import to_xarray
-from geoxt.bridge.warm import warm
 from geoxt.bridge.window_dataset import WindowDataset
 from geoxt.bridge.window_stream import WindowStream
 

@@ -48,7 +48,7 @@ class SharedBuffer:
         # multiprocessing passes on descriptors and RawArrays only while a process is spawned
         if self._descriptor is None:
             return _attached, (self.memory, 0)
-        return _attached, (reduction.DupFd(self._descriptor), len(self.memory))  # type: ignore[attr-defined]
+        return _attached, (reduction.DupFd(self._descriptor), len(self.memory))
 
 
 def _attached(source: Any, size: int) -> SharedBuffer:

@@ -97,7 +97,7 @@ def queued(batch: Any) -> Any:
     try:
         for value in batch.values():
             if type(value) is torch.Tensor and value.device.type == "cpu":
-                value.share_memory_()
+                value.share_memory_()  # type: ignore[no-untyped-call]
     except RuntimeError:
         names = frozenset(k for k, v in batch.items() if type(v) is torch.Tensor and v.dtype is not torch.bfloat16)
         return InlineBatch(values={k: v.numpy() if k in names else v for k, v in batch.items()}, tensors=names)

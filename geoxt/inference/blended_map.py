@@ -133,7 +133,7 @@ class BlendedMap:
         is_finite = np.isfinite(values)
         if is_finite.all():
             return TileOutput(window=tile, values=values, valid=valid)
-        finite = is_finite.all(axis=0) if self.encoding.all_finite else is_finite.any(axis=0)
+        finite: Mask = np.asarray(is_finite.all(axis=0) if self.encoding.all_finite else is_finite.any(axis=0))
         return TileOutput(window=tile, values=np.where(finite, values, 0), valid=valid & finite, finite=finite)
 
 

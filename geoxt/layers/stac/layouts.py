@@ -155,7 +155,7 @@ def _statement(item: pystac.Item) -> dict[str, Any]:
 def _trimmed(table: Sequence[Any]) -> list[Any]:
     return [
         _usable({name: band[name] for name in _BAND_FIELDS if name in band}) if isinstance(band, Mapping) else band
-        for band in (table if isinstance(table, Sequence) and not isinstance(table, str) else ())
+        for band in (() if isinstance(table, str) or not isinstance(table, list | tuple) else table)
     ]
 
 

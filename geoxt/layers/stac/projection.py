@@ -113,8 +113,8 @@ def _is_plausible(a: float, b: float, c: float, d: float, e: float, f: float) ->
 def _agrees(transform: Sequence[float], bounds: Sequence[float], rows: int, cols: int) -> bool:
     """Return whether the bounds of a grid are those stated, within 2 pixels or 5 %: some are those of pixel centers."""
     a, b, c, d, e, f = transform
-    xs, ys = (c, c + a * cols, c + b * rows, c + a * cols + b * rows), (f, f + d * cols, f + e * rows)
-    ys = (*ys, f + d * cols + e * rows)
+    xs = c, c + a * cols, c + b * rows, c + a * cols + b * rows
+    ys = f, f + d * cols, f + e * rows, f + d * cols + e * rows
     left, bottom, right, top = bounds
     x_slack = max(2 * (abs(a) + abs(b)), 0.05 * (right - left))
     y_slack = max(2 * (abs(d) + abs(e)), 0.05 * (top - bottom))

@@ -166,8 +166,12 @@ class _Headers:
         except CRSError:
             if not any(href in grids for href in hrefs):
                 raise
-        options = [{} if href not in grids else {"crs": grids[href].crs, "grid": grids[href]} for href in hrefs]
-        return [headers([href], credentials=credentials, **o)[0] for href, o in zip(hrefs, options, strict=True)]
+        return [
+            headers(
+                [href], credentials=credentials, grid=grids.get(href), crs=grids[href].crs if href in grids else None
+            )[0]
+            for href in hrefs
+        ]
 
     def _read_grids(self, bands: Sequence[tuple[OpenItem, ItemBand]]) -> None:
         """Read the grids that the catalog states, except grids that contradict the `bbox` of their items."""

@@ -75,6 +75,7 @@ class UnlabeledDataModule(ResumableDataModule):
         """
         height, width = size or self.train[0].shape
         bands = statistics(select_layer(self.data, "image"), self.train[:_STATISTICS_WINDOWS], percentiles=())
+        meanings: dict[str, Any] = dict(band_meanings(self.data, "image"))
         return Card(
             task="classification",
             model=model,
@@ -86,5 +87,5 @@ class UnlabeledDataModule(ResumableDataModule):
             names=(EMBEDDING,),
             colors=("#000000",),
             size=(height, width),
-            **band_meanings(self.data, "image"),
+            **meanings,
         )
