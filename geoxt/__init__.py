@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt.alignment import union as union
     from geoxt.bridge import open_pack as open_pack
     from geoxt.bridge import pack as pack
-    from geoxt.bridge import warm as warm
+    from geoxt.bridge.fill_cache import warm as warm
     from geoxt.inference import detect as detect
     from geoxt.inference import predict as predict
     from geoxt.layers import open_cogs as open_cogs
