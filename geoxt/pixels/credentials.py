@@ -21,6 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.errors import ReadError
 from geoxt.pixels.block_cache import BlockCache, SomeCache, parse_block_cache
+from geoxt.pixels.gdal_cache import OPTION, limit_gdal_cache
 from geoxt.pixels.remote import CACHE_BYPASS, SETTINGS, is_remote
 from geoxt.pixels.remote_version import add_header
 
@@ -68,6 +69,7 @@ class Credentials:
         self, address: str, *, cached: bool = True, condition: str = "", **options: Any
     ) -> rasterio.DatasetReader:
         """Open a file by an address that is signed already."""
+        limit_gdal_cache(dict(self.env).get(OPTION))
         with self.gdal_env(address, cached=cached, condition=condition):
             if self.georeferenced:
                 return rasterio.open(address, **options)
@@ -85,6 +87,7 @@ class Credentials:
         header of all requests; see `remote_version`.
         """
         settings = dict(self.env)
+        settings.pop(OPTION, None)  # of the process, and no text in rasterio: see `limit_gdal_cache`
         if is_remote(address):
             settings = {k: v for k, v in SETTINGS.items() if self.setting(k) is None} | settings
             settings["GDAL_HTTP_MAX_RETRY"] = "0"

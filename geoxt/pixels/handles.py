@@ -18,6 +18,7 @@ from geoxt.errors import GeoxtError, ReadError
 from geoxt.pixels import descriptors, remote
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.file_version import file_version
+from geoxt.pixels.gdal_cache import limit_gdal_cache
 from geoxt.pixels.gdal_retry import GDAL_ERRORS, FileChangedError, note_status, retry_read, version_headers
 from geoxt.pixels.idle_handles import IdleHandles
 from geoxt.pixels.raster_handle import Handle
@@ -183,7 +184,10 @@ def _open(href: str, credentials: Credentials | None = None, **options: Any) -> 
     """Open a file; again if it was opened with the last descriptors, perhaps without its sidecars."""
 
     def open_once() -> rasterio.DatasetReader:
-        return rasterio.open(href, **options) if credentials is None else credentials.open(href, **options)
+        if credentials is not None:
+            return credentials.open(href, **options)
+        limit_gdal_cache()
+        return rasterio.open(href, **options)
 
     def action() -> str:
         return f"open {redact_url(href)}"
