@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import count
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from copy import copy
+from email.message import Message
+from itertools import islice
+from typing import Any, TypeVar
+from urllib.error import HTTPError
+from urllib.parse import urljoin
 
 import pystac
 
 from geoxt import retry
-from geoxt.errors import InputError, ReadError, optional_import
+from geoxt.errors import GeoxtError, InputError, ReadError, optional_import
+from geoxt.layers.stac.pages import SearchPolicy, items_of_pages
 from geoxt.pixels.credentials import redact_url
 from geoxt.retry import DEFAULT, TRANSIENT_STATUS
 
@@ -17,6 +23,9 @@ PAGE = 250
 """Items per request."""
 RETRIES = 5
 """Retries of a request after a transient status or a dropped connection."""
+DROPPED = ("Connection broken", "Connection aborted")
+"""Texts of errors of dropped connections, as requests has them."""
+T = TypeVar("T")
 
 
 def is_api(content: Mapping[str, Any]) -> bool:
@@ -33,7 +42,8 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
     source
         URL of the API, or a pystac-client Client.
     timeout
-        Seconds to wait for a response.
+        Seconds to wait for a response; a server that is silent for longer is not asked again. All waits between
+        retries of a search take at most `pages.TOTAL` seconds.
     **criteria
         Arguments of `pystac_client.Client.search`; `None` is left out.
 
@@ -44,42 +54,113 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
     MissingDependency
         If pystac-client is not installed.
     ReadError
-        If the API cannot be reached, or rejects the search.
+        If the API cannot be reached, rejects the search, asks to wait for more than a minute, repeats pages, or
+        returns fewer items than it states.
     """
     with optional_import("pystac-client", "stac", "search a STAC API"):
         import pystac_client
         from pystac_client import stac_api_io
         from pystac_client.exceptions import APIError
-    limit = criteria.get("max_items")
-    if limit is not None and limit < 1:
-        problem = f"Cannot take {limit} items."
-        raise InputError(
-            problem, remedy="Pass {limit} above zero, or leave it out for all.", value=limit, argument="limit"
-        )
+    limit = _checked(criteria.get("max_items"))
     criteria = {key: value for key, value in criteria.items() if value is not None}
     address = redact_url(source) if isinstance(source, str) else redact_url(str(source.self_href))
+    policy = SearchPolicy(retries=RETRIES, delay=DEFAULT.delay)
     try:
         if isinstance(source, str):
-            # pystac-client retries no POST by default, and a search is one
-            options: dict[str, Any] = {"status_forcelist": sorted(TRANSIENT_STATUS), "allowed_methods": None}
-            policy = stac_api_io.Retry(RETRIES, connect=1, backoff_factor=DEFAULT.delay, **options)  # type: ignore[attr-defined]  # urllib3's
-            io = stac_api_io.StacApiIO(max_retries=policy)
-            source = pystac_client.Client.open(source, stac_io=io, timeout=timeout)
-        client = source
+            io = _bounded(stac_api_io.StacApiIO(max_retries=None), timeout)
+            client = _send(lambda: pystac_client.Client.open(source, stac_io=io, timeout=timeout), policy)
+        else:
+            client, io = source, _bounded(source._stac_io, timeout)  # noqa: SLF001 (the connection is not public)
         if "filter" in criteria and not client.conforms_to("FILTER"):
             problem = f"Cannot filter by {criteria['filter']!r} at {address}: the API has no filter extension."
             raise InputError(problem, remedy="Leave {query} out.", argument="query")
         if isinstance(criteria.get("filter"), str):  # few APIs take CQL2 text in a request body
             criteria |= {"method": "GET", "filter_lang": "cql2-text"}
         results = client.search(**criteria, limit=PAGE if limit is None else min(limit, PAGE))
-        for attempt in count(1):
-            try:
-                return list(results.items())
-            except APIError as error:
-                if attempt > RETRIES or "Connection broken" not in str(error):  # a truncated response
-                    raise
-            retry.sleep(DEFAULT.delay * 2 ** (attempt - 1))
-    except (APIError, NotImplementedError, OSError) as error:  # exceptions of requests are OSErrors
+        parameters = results.get_parameters()
+
+        def read(source: Any, url: str, **options: Any) -> tuple[Any, str]:
+            page = _send(lambda: _json(io, source, url, parameters=parameters, **options), policy)
+            if results.modifier is not None:
+                results.modifier(page)
+            return page, url
+
+        def follow(link: Mapping[str, Any], url: str) -> tuple[Any, str]:
+            href = urljoin(url, str(link.get("href")))
+            return read(pystac.Link.from_dict({**link, "href": href}), href)
+
+        items = items_of_pages(*read(results.url, results.url, method=results.method), follow)
+        return list(islice(items, limit))
+    except GeoxtError:
+        raise
+    except (APIError, NotImplementedError, OSError, ValueError, pystac.STACError, pystac.STACTypeError) as error:
         problem = f"Cannot search {address}: {redact_url(str(error))}."
+        pause = retry.retry_after(error)
+        if pause is not None:
+            problem += f" The server asks to wait {pause:.0f} s."
         raise ReadError(problem, remedy="Check the URL, and by which fields the API can filter.") from None
-    raise AssertionError
+
+
+def _checked(limit: int | None) -> int | None:
+    if limit is not None and limit < 1:
+        problem = f"Cannot take {limit} items."
+        raise InputError(
+            problem, remedy="Pass {limit} above zero, or leave it out for all.", value=limit, argument="limit"
+        )
+    return limit
+
+
+def _json(io: Any, source: Any, url: str, **options: Any) -> Any:
+    try:
+        return io.read_json(source, **options)
+    except ValueError as error:
+        problem = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
+        raise ReadError(problem, remedy="Pass the URL of a STAC API or of a catalog.") from None
+
+
+def _send(call: Callable[[], T], policy: SearchPolicy) -> T:
+    """Return the result of a request, repeated after transient errors."""
+
+    def unwrapped() -> T:
+        try:
+            return call()
+        except Exception as error:
+            if isinstance(error.__context__, HTTPError):  # pystac-client keeps the text alone
+                raise error.__context__ from None
+            raise
+
+    def transient(error: BaseException) -> bool:
+        return retry.is_transient(error) if isinstance(error, HTTPError) else any(x in str(error) for x in DROPPED)
+
+    return retry.retry(unwrapped, policy=policy, transient=transient)
+
+
+def _bounded(io: Any, timeout: float) -> Any:
+    """Return a copy of a client's connection that leaves retries to `_send`, and waits for a response no longer.
+
+    A session of another class than that of requests is used as it is.
+    """
+    from pystac_client import stac_api_io
+
+    Session, HTTPAdapter = stac_api_io.Session, stac_api_io.HTTPAdapter  # type: ignore[attr-defined]  # noqa: N806 (of requests)
+    if type(getattr(io, "session", None)) is not Session:
+        return io
+    bounded = copy(io)
+    bounded.session = session = copy(io.session)
+    bounded.timeout = timeout if io.timeout is None else io.timeout
+    session.hooks = {event: list(hooks) for event, hooks in session.hooks.items()}
+    session.hooks.setdefault("response", []).append(_raise_transient)
+    session.adapters = OrderedDict(
+        (prefix, HTTPAdapter() if type(adapter) is HTTPAdapter else adapter)
+        for prefix, adapter in session.adapters.items()
+    )
+    return bounded
+
+
+def _raise_transient(response: Any, **_: Any) -> None:
+    """Raise transient HTTP errors with their headers, of which pystac-client's exception has none."""
+    if response.status_code in TRANSIENT_STATUS:
+        headers = Message()
+        if "Retry-After" in response.headers:
+            headers["Retry-After"] = response.headers["Retry-After"]
+        raise HTTPError(response.url, response.status_code, str(response.reason), headers, None)

@@ -9,18 +9,19 @@ from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 import pystac
 import shapely
 
-from geoxt.errors import InputError, ReadError
+from geoxt.errors import GeoxtError, InputError, ReadError
 from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, select_items
+from geoxt.layers.stac.pages import SearchPolicy, items_of_pages
 from geoxt.layers.stac.parquet import EXTENSIONS, read_parquet
 from geoxt.pixels.credentials import redact_url
-from geoxt.retry import fetch
+from geoxt.retry import DEFAULT, RetryPolicy, fetch, retry_after
 from geoxt.types import SomePath
 
 SomeItems = SomePath | pystac.Catalog | pystac.ItemCollection | pystac.Item | Mapping[str, Any] | Iterable[Any]
@@ -80,19 +81,17 @@ def _narrowed(selection: Selection, collection: str) -> Selection:
 
 
 def _pages(page: Mapping[str, Any], url: str) -> Iterator[pystac.Item]:
-    """Yield the items of an API page and of all pages after it."""
-    visited = {url}
-    while True:
-        yield from _located(page, url)
-        link = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
-        if link is None:
-            return
+    """Yield the items of an API page and of all pages after it, by GET requests."""
+    policy = SearchPolicy(delay=DEFAULT.delay)
+
+    def follow(link: Mapping[str, Any], url: str) -> tuple[dict[str, Any], str]:
         url = urljoin(url, str(link.get("href")))
-        if link.get("method", "GET") != "GET" or url in visited:
-            problem = f"Cannot get the page after {redact_url(url)!r}: its link is not a GET request, or was visited."
+        if link.get("method", "GET") != "GET":
+            problem = f"Cannot get the page after {redact_url(url)!r}: its link is not a GET request."
             raise ReadError(problem, remedy="Pass the URL of the API or collection, and search criteria.")
-        visited.add(url)
-        page = _fetch(url)
+        return _fetch(url, policy), url
+
+    return map(_absolute, items_of_pages(page, url, follow))
 
 
 def _searched(source: Any, selection: Selection) -> list[pystac.Item]:
@@ -118,7 +117,13 @@ def _items(source: Any) -> Iterator[pystac.Item]:
         case pystac.Item():
             yield _absolute(source)
         case pystac.Catalog():
-            yield from map(_absolute, source.get_items(recursive=True))
+            try:
+                yield from map(_absolute, source.get_items(recursive=True))
+            except pystac.STACError as error:
+                if isinstance(error.__cause__, GeoxtError):  # of `_CatalogFiles`, with the address and the reason
+                    raise error.__cause__ from None
+                problem = f"Cannot read the catalog {source.id!r}: {redact_url(str(error))}."
+                raise ReadError(problem, remedy="Pass another catalog.") from error.__cause__
         case {"type": "FeatureCollection", "features": features}:
             yield from chain.from_iterable(map(_items, features))
         case {"type": "Feature"}:
@@ -145,9 +150,9 @@ def _located(content: Mapping[str, Any], href: str) -> Any:
     """Return the content of a file as pystac objects that know the address their hrefs are relative to."""
     match content.get("type"):
         case "Catalog":
-            return pystac.Catalog.from_file(href)
+            return pystac.Catalog.from_file(href, stac_io=_CatalogFiles(href))
         case "Collection":
-            return pystac.Collection.from_file(href)
+            return pystac.Collection.from_file(href, stac_io=_CatalogFiles(href))
         case "FeatureCollection":
             return [_with_href(feature, href) for feature in content["features"]]
         case "Feature":
@@ -175,12 +180,39 @@ def _load(path: str) -> dict[str, Any]:
         raise ReadError(problem, remedy="Pass a catalog, an item or an ItemCollection in JSON.") from error
 
 
-def _fetch(url: str) -> dict[str, Any]:
+class _CatalogFiles(pystac.stac_io.DefaultStacIO):
+    """Reads the files of a static catalog; those of a remote one are remote."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self._remote = root.startswith(WEB)
+        self._policy = SearchPolicy(delay=DEFAULT.delay)
+
+    def read_json(self, source: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Return the content of a file."""
+        href = str(os.fspath(source))
+        if self._remote or href.startswith(WEB):
+            return _fetch(href, self._policy)
+        return _load(urlsplit(href).path if href.startswith("file:") else href)
+
+
+def _fetch(url: str, policy: RetryPolicy = DEFAULT) -> dict[str, Any]:
+    """Return the JSON object at an HTTP address."""
+    remedy = "Pass the URL of a STAC API or of a catalog."
+    if not url.startswith(WEB):
+        problem = f"Cannot follow a link of a remote catalog to {redact_url(url)!r}: it is no HTTP address."
+        raise ReadError(problem, remedy=remedy)
     try:
-        return cast("dict[str, Any]", json.loads(fetch(url, timeout=SECONDS, headers={"Accept": "application/json"})))
+        content = json.loads(fetch(url, timeout=SECONDS, headers={"Accept": "application/json"}, policy=policy))
     except (OSError, ValueError) as error:
+        pause = retry_after(error)
         problem = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
-        raise ReadError(problem, remedy="Pass the URL of a STAC API or of a catalog.") from None
+        problem += "" if pause is None else f" The server asks to wait {pause:.0f} s."
+        raise ReadError(problem, remedy=remedy) from None
+    if not isinstance(content, dict):
+        problem = f"Cannot read STAC from {redact_url(url)!r}: it is no JSON object."
+        raise ReadError(problem, remedy=remedy)
+    return content
 
 
 def _absolute(item: pystac.Item, base: str | None = None) -> pystac.Item:

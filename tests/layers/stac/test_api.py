@@ -111,7 +111,7 @@ def test_collection_url_is_searched(server, items, ending):
 @pytest.mark.parametrize(("path", "count"), [("collections/even/items?limit=1", 4), ("search?limit=2", COUNT)])
 def test_result_pages_are_followed_to_the_last(server, path, count, monkeypatch):
     requests, real = [], sources._fetch
-    monkeypatch.setattr(sources, "_fetch", lambda url: requests.append(url) or real(url))
+    monkeypatch.setattr(sources, "_fetch", lambda url, *_: requests.append(url) or real(url))
     assert len(set(names(open_stac(f"{server}/{path}")))) == count
     pages = len(requests)
     assert pages >= 4
@@ -124,11 +124,11 @@ def test_page_that_cannot_be_followed_raises(items, monkeypatch):
     features = [item.to_dict(include_self_link=False, transform_hrefs=False) for item in items[:2]]
     page = {"type": "FeatureCollection", "features": features}
     link = {"rel": "next", "href": "https://a.b/search", "method": "POST", "body": {"token": "x"}}
-    monkeypatch.setattr(sources, "_fetch", lambda url: page | {"links": [link]})
+    monkeypatch.setattr(sources, "_fetch", lambda url, *_: page | {"links": [link]})
     with pytest.raises(ReadError, match="Cannot get the page after 'https://a.b/search'.*Pass the URL of the API"):
         open_stac("https://a.b/search")
     link["method"] = "GET"
-    with pytest.raises(ReadError, match="its link is not a GET request, or was visited"):  # it would loop
+    with pytest.raises(ReadError, match="repeats items of pages before it"):  # it would loop
         open_stac("https://a.b/search")
 
 

@@ -1,0 +1,123 @@
+"""Pages of a STAC API, to the last: loops, error pages and missing items raise; waits are bounded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pystac
+
+from geoxt.errors import ReadError
+from geoxt.pixels.credentials import redact_url
+from geoxt.pixels.remote import is_remote
+from geoxt.retry import RetryPolicy
+
+Page = Any
+"""Content of a page: a dict, unless the server is at fault."""
+TOTAL = 300.0
+"""Seconds of all waits between retries of one search."""
+EMPTY = 20
+"""Empty pages in a row that are followed to the next."""
+ADVICE = "Check the URL in a browser. Or pass the URL of the API and narrower criteria."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPolicy(RetryPolicy):
+    """Retries of all requests of one search, whose waits are bounded together."""
+
+    total: float = TOTAL
+    """Seconds of all waits."""
+    waits: list[float] = field(default_factory=list)
+    """Waits so far."""
+
+    def wait(self, attempt: int, retry_after: float | None = None) -> float | None:
+        """Return the seconds to wait after a failed attempt, or `None` to give up."""
+        seconds = RetryPolicy.wait(self, attempt, retry_after)
+        if seconds is None or sum(self.waits) + seconds > self.total:
+            return None
+        self.waits.append(seconds)
+        return seconds
+
+
+def items_of_pages(
+    page: Page, url: str, follow: Callable[[Mapping[str, Any], str], tuple[Page, str]]
+) -> Iterator[pystac.Item]:
+    """Yield the items of a page and of all pages after it, each once.
+
+    Parameters
+    ----------
+    page, url
+        First page and its address.
+    follow
+        Function from a link to the next page, and the address of the page that holds it, to that page and its address.
+
+    Raises
+    ------
+    ReadError
+        If a page is no ItemCollection, pages repeat, or fewer items came than the API states.
+    """
+    visited, known, stated, empty = set[str](), set[Any](), _matched(page), 0
+    while True:
+        features = _features(page, url)
+        items = {_identity(feature): feature for feature in reversed(features)}
+        fresh = [(key, feature) for key, feature in reversed(items.items()) if key not in known]
+        if features and not fresh:
+            problem = f"Cannot list the items of {redact_url(url)!r}: this page repeats items of pages before it."
+            raise ReadError(problem, remedy=ADVICE)
+        for key, feature in fresh:
+            known.add(key)
+            yield _item(feature, url)
+        link = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
+        if link is None:
+            break
+        empty = 0 if features else empty + 1
+        step = json.dumps(link, sort_keys=True)
+        if step in visited or empty > EMPTY:
+            reason = "its link was followed before" if step in visited else f"{empty} pages before it are empty"
+            raise ReadError(f"Cannot get the page after {redact_url(url)!r}: {reason}.", remedy=ADVICE)
+        visited.add(step)
+        page, url = follow(link, url)
+    if stated is not None and len(known) < stated:
+        problem = f"Cannot list all items of {redact_url(url)!r}: the API states {stated} and returned {len(known)}."
+        remedy = f"Try again. If the API only estimates their number, pass {{limit:{len(known)}}}."
+        raise ReadError(problem, remedy=remedy, value=len(known), argument="limit")
+
+
+def _features(page: Page, url: str) -> list[dict[str, Any]]:
+    features = page.get("features") if isinstance(page, Mapping) else None
+    if isinstance(features, list) and all(isinstance(feature, dict) for feature in features):
+        return features
+    detail = redact_url(json.dumps(page)[:200])
+    raise ReadError(f"Cannot read items from {redact_url(url)!r}: it is no ItemCollection: {detail}.", remedy=ADVICE)
+
+
+def _identity(feature: Mapping[str, Any]) -> Any:
+    collection = feature.get("collection")
+    return (collection, feature.get("id")) if collection is not None else json.dumps(feature, sort_keys=True)
+
+
+def _matched(page: Page) -> int | None:
+    """Return the number of matching items that a page states, by OGC API Features or the former context extension."""
+    if not isinstance(page, Mapping):
+        return None
+    context = page.get("context")
+    for stated in (page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None):
+        if isinstance(stated, int) and not isinstance(stated, bool):
+            return stated
+    return None
+
+
+def _item(feature: Mapping[str, Any], url: str) -> pystac.Item:
+    """Return a pystac item of a page; its address is remote, even where its self link is not."""
+    links = [link for link in feature.get("links") or () if isinstance(link, Mapping)]
+    remote = [link for link in links if link.get("rel") != "self" or is_remote(str(link.get("href")))]
+    try:
+        item = pystac.Item.from_dict({**feature, "links": [dict(link) for link in remote]})
+    except Exception as error:  # noqa: BLE001 (pystac raises whatever a malformed item leads to)
+        problem = f"Cannot read item {feature.get('id')!r} from {redact_url(url)!r}: {type(error).__name__}: "
+        raise ReadError(problem + redact_url(str(error)), remedy=ADVICE) from None
+    if item.get_self_href() is None:
+        item.set_self_href(url)
+    return item
