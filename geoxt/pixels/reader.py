@@ -44,6 +44,8 @@ class Header:
     """Whether an internal mask or an alpha band gives the valid mask, per band."""
     alpha: tuple[bool, ...]
     """Whether the band is itself an alpha band."""
+    internal_mask: bool
+    """Whether the file has a mask (internal or `.msk`) that is no alpha band."""
     scales: tuple[float, ...]
     """Factor from stored to physical values, per band."""
     offsets: tuple[float, ...]
@@ -112,6 +114,7 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: 
         nodata=tuple(None if r else n for n, r in zip(file.nodatavals, rounded, strict=True)),
         masked=tuple(any(alpha) or MaskFlags.per_dataset in f or r for f, r in zip(flags, rounded, strict=True)),
         alpha=alpha,
+        internal_mask=any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in flags),
         scales=file.scales,
         offsets=file.offsets,
         names=file.descriptions,

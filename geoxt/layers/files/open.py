@@ -75,7 +75,8 @@ def open_cogs(
         names, bands and classes. By default bands are named by their descriptions or file names, and the product of
         folders and archives is the one whose file names match.
     bands
-        Bands to open, in this order: names of the product ("SR_B4"), or common names ("red").
+        Bands to open, in this order: names of the product ("SR_B4"), or common names ("red"). A band that a file tags
+        as alpha is the valid mask, unless the product or `bands` names it ("band_4").
     bbox, intersects
         Area to open: west, south, east and north in degrees (west greater than east across the antimeridian), or a
         geometry in degrees. Only scenes that intersect it are opened, and the layer is cut to its bounds.
@@ -170,9 +171,9 @@ def open_cogs(
         problem = f"Cannot exclude {', '.join(flag_names(exclude))}: the files are of no known product."
         raise InputError(problem, remedy="Pass {product}. Or leave {exclude} out.", argument="exclude")
     else:
-        scenes, metadata = grid_scenes(
-            read, categorical=categorical, first_wins=composite == "first" and not is_native(crs)
-        )
+        first_wins = composite == "first" and not is_native(crs)
+        requested = [bands] if isinstance(bands, str) else bands or ()
+        scenes, metadata = grid_scenes(read, categorical=categorical, first_wins=first_wins, bands=requested)
     if bands is not None:
         names = [bands] if isinstance(bands, str) else bands
         scenes, metadata = choose_bands(scenes, metadata, names, product, categorical=categorical)

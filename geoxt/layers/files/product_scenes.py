@@ -11,6 +11,7 @@ import numpy as np
 from geoxt.errors import InputError
 from geoxt.layers.assemble import LayerMetadata, representable
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_tests
+from geoxt.layers.files.alpha import alpha_as_data
 from geoxt.layers.files.sidecars import Sidecars
 from geoxt.layers.products import FileFields, Product, Radiometry
 from geoxt.layers.radiometry import known
@@ -137,6 +138,8 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
     if not held:
         problem = f"Cannot take {header.href!r} as {product.name}: the product has no band {fields.file!r}."
         raise InputError(problem, remedy="Leave the file out.")
+    if any(header.alpha[band.index - 1] for band in held):
+        header = alpha_as_data(header)
     baseline = str(fields.fields["baseline"]) if "baseline" in fields.fields else None
     of_scene = sidecars.of(header.href, fields.scene, fields.file)
     bands = {}

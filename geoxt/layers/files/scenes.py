@@ -14,6 +14,7 @@ from geoxt.errors import InputError
 from geoxt.footprints import overlap
 from geoxt.grid import same_grids, shifted_pair
 from geoxt.layers.assemble import LayerMetadata, representable
+from geoxt.layers.files.alpha import resolve_alpha
 from geoxt.layers.files.product_scenes import asset_of, with_classes
 from geoxt.layers.products import Product, resolve_bands
 from geoxt.legend import Legend
@@ -22,9 +23,13 @@ from geoxt.source import Scene
 
 
 def grid_scenes(
-    headers: Sequence[Header], *, categorical: bool | None, first_wins: bool = False
+    headers: Sequence[Header], *, categorical: bool | None, first_wins: bool = False, bands: Sequence[str] = ()
 ) -> tuple[list[Scene], LayerMetadata]:
-    """Build scenes from files of no known product: files on one grid (but for rounding) are the bands of one scene."""
+    """Build scenes from files of no known product: files on one grid (but for rounding) are the bands of one scene.
+
+    `bands` are the names of requested bands, by which a band tagged as alpha is data.
+    """
+    headers = resolve_alpha(headers, bands)
     by_grid: dict[GeoBox, list[Header]] = {}
     for header, grid in zip(headers, same_grids(header.grid for header in headers), strict=True):
         by_grid.setdefault(grid, []).append(header if header.grid is grid else replace(header, grid=grid))

@@ -135,6 +135,7 @@ def test_rotated_file_is_resampled_to_a_north_up_grid(write):
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
+@pytest.mark.filterwarnings("ignore:Band . of .* is tagged as alpha")
 @pytest.mark.parametrize("kind", ["mask", "alpha"])
 def test_masks_and_alpha_bands_set_the_valid_mask(write, count, kind):
     mask = np.ones((60, 70), bool)

@@ -1,0 +1,58 @@
+"""Bands that files tag as alpha: valid masks, or data if the product or the caller names them.
+
+GDAL tags the fourth band of many four-band files as alpha, such as the near infrared of aerial imagery.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+from geoxt.errors import GeoxtWarning, InputError
+from geoxt.pixels.credentials import redact_url
+from geoxt.pixels.reader import Header
+
+
+def alpha_as_data(header: Header) -> Header:
+    """Return the header of a file whose alpha band is data.
+
+    Raises
+    ------
+    InputError
+        If the file has a mask too, which GDAL returns only together with the alpha band.
+    """
+    if header.internal_mask:
+        band = header.alpha.index(True) + 1
+        problem = f"Cannot take band {band} of {redact_url(header.href)} as data: it is tagged as alpha, beside a mask."
+        raise InputError(problem, remedy=f"Remove the tag first (gdal_edit.py -colorinterp_{band} undefined).")
+    return replace(header, alpha=(False,) * len(header.alpha), masked=(False,) * len(header.masked))
+
+
+def resolve_alpha(headers: Sequence[Header], bands: Sequence[str]) -> list[Header]:
+    """Return the headers of files of no known product; alpha bands that `bands` names are data.
+
+    An alpha band is named by its description or its number, such as "band_4". One warning names the alpha bands that
+    are taken as valid masks.
+    """
+    resolved, masks = [], []
+    for header in headers:
+        positions = [number for number, alpha in enumerate(header.alpha, 1) if alpha]
+        names = {f"band_{n}" for n in positions} | {str(header.names[n - 1]) for n in positions}
+        if positions and names & set(bands):
+            resolved.append(alpha_as_data(header))
+            continue
+        resolved.append(header)
+        masks += [(header, n) for n in positions if len(header.alpha) > 1]
+    if masks:
+        header, number = masks[0]
+        names = ", ".join(f"'band_{n}'" for n in range(1, len(header.alpha) + 1))
+        msg = (
+            f"Band {number} of {redact_url(header.href)} is tagged as alpha, and is taken as the valid mask"
+            f"{f' (as in {len(masks) - 1} more files)' if len(masks) > 1 else ''}. If it is data, pass bands=[{names}]."
+        )
+        warnings.warn(msg, GeoxtWarning, stacklevel=4)
+    return resolved
+
+
+__all__ = ["alpha_as_data", "resolve_alpha"]
