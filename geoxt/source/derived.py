@@ -44,7 +44,7 @@ def resolve_attrs(layer: xr.DataArray) -> xr.DataArray:
     if uses is None or not uses.uses:
         if ENCODING not in layer.encoding:
             if stored_nodata(layer) and not _is_nan(layer):
-                raise _unknown(layer, "the numbers are not those that its nodata value describes")
+                raise _unknown(layer, "its nodata value describes other numbers")
             attrs = without_stored(layer)
             return layer if list(attrs) == list(layer.attrs) else _with_attrs(layer, attrs)
         return layer
@@ -92,7 +92,7 @@ def _masks(layer: xr.DataArray, uses: SourceUses) -> list[xr.Variable]:
         if mask is not None:
             masks.append(mask)
         elif not (to_float and use.masked):
-            why = "it is calculated from other pixels or time steps of a layer with a nodata value than its own"
+            why = "it is calculated from other pixels or time steps of a layer with a nodata value"
             raise _unknown(layer, why)
     return masks
 
@@ -139,7 +139,11 @@ def _positions(layer: xr.DataArray, dim: str, use: SourceUse, axis: int) -> Any:
     if name is None or labels is None:
         return None
     position_of = {labels[position]: position for position in use.selected[axis]}
-    wanted: Array = layer[name].to_numpy()
-    if len(position_of) < len(use.selected[axis]) or any(label not in position_of for label in np.atleast_1d(wanted)):
+    labels_of_layer: Array = layer[name].to_numpy()
+    if len(position_of) < len(use.selected[axis]) or any(
+        label not in position_of for label in np.atleast_1d(labels_of_layer)
+    ):
         return None
-    return [position_of[label] for label in wanted] if wanted.ndim else position_of[wanted[()]]
+    return (
+        [position_of[label] for label in labels_of_layer] if labels_of_layer.ndim else position_of[labels_of_layer[()]]
+    )

@@ -63,9 +63,9 @@ def find_uses(array: dask.array.Array) -> SourceUses:
             pointwise = _classify(graph, name, flags)
             # Below a calculation from other pixels, missing numbers have already been used.
             masked = pointwise and (masked or name.startswith("where-"))
-            found = {(dependency, masked) for dependency in graph.dependencies.get(name, ())} - visited
-            visited |= found
-            stack += sorted(found)
+            dependencies = {(dependency, masked) for dependency in graph.dependencies.get(name, ())} - visited
+            visited |= dependencies
+            stack += sorted(dependencies)
     if flags["copied"] and not all(np.can_cast(use.base.dtype, array.dtype) for use in uses.values()):
         flags["copied"] = False
     return SourceUses(uses=tuple(uses.values()), **flags)
@@ -114,8 +114,8 @@ def _use(graph: HighLevelGraph, name: str) -> SourceUse | None:
     if not isinstance(base, SourceArray) or base.chunks is None:
         return None
     layers = {f"original-{names[-1]}": root, names[-1]: graph.layers[names[-1]]}
-    own = HighLevelGraph(layers, {f"original-{names[-1]}": set(), names[-1]: {f"original-{names[-1]}"}})
-    array = dask.array.Array(own, names[-1], base.chunks, dtype=base.dtype)
+    root_graph = HighLevelGraph(layers, {f"original-{names[-1]}": set(), names[-1]: {f"original-{names[-1]}"}})
+    array = dask.array.Array(root_graph, names[-1], base.chunks, dtype=base.dtype)
     return SourceUse(base=base, array=array, selected=_selected(graph, names, base))
 
 
@@ -128,7 +128,7 @@ def _selected(graph: HighLevelGraph, names: list[str], base: SourceArray) -> dic
     nodes: dict[Any, Any] = {key: node for name in names[:-1] for key, node in dict(graph.layers[name]).items()}
     keys = [key for key in nodes if key[0] == names[0]]
     last = np.array([key[1:] for key in keys]).max(0)
-    found: dict[int, set[int]] = {}
+    positions_of_axis: dict[int, set[int]] = {}
     for key in keys:
         # The blocks along each axis through the first one, as indexing with one key per axis is separable.
         at_start = [n == 0 for n in key[1:]]
@@ -138,5 +138,5 @@ def _selected(graph: HighLevelGraph, names: list[str], base: SourceArray) -> dic
         if not isinstance(selection, Selection):
             return full
         for axis, positions in zip(base.axes, selection.index, strict=True):
-            found.setdefault(axis, set()).update(np.atleast_1d(positions).tolist())
-    return {a: tuple(sorted(p)) if a < 2 else (min(p), max(p)) for a, p in found.items()}
+            positions_of_axis.setdefault(axis, set()).update(np.atleast_1d(positions).tolist())
+    return {a: tuple(sorted(p)) if a < 2 else (min(p), max(p)) for a, p in positions_of_axis.items()}

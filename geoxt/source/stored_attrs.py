@@ -72,7 +72,7 @@ def stored_nodata(layer: xr.DataArray) -> bool:
 
 
 def without_stored(layer: xr.DataArray) -> dict[Hashable, Any]:
-    """Return the attributes of a layer without those that describe stored numbers.
+    """Return the attributes of a layer without the descriptions of stored numbers.
 
     Integers and booleans computed from class codes stay class codes, of unknown classes.
     """

@@ -76,7 +76,7 @@ def test_pixel_is_valid_after_arithmetic_where_its_sources_are(image, name):
     assert np.array_equal(computed.transpose(..., "y", "x").values[valid], known[valid])
 
 
-def test_windows_after_arithmetic_are_those_of_the_place(image):
+def test_windows_after_arithmetic_equal_part_of_whole(image):
     part = (image * 1).isel(y=slice(2, 9), x=slice(3, 12))
     assert np.array_equal(valid_of(part), VALID[:, 2:9, 3:12])
     assert np.array_equal(valid_of(image.isel(y=slice(2, 9), x=slice(3, 12)) * 1), VALID[:, 2:9, 3:12])
