@@ -139,11 +139,9 @@ def _positions(layer: xr.DataArray, dim: str, use: SourceUse, axis: int) -> Any:
     if name is None or labels is None:
         return None
     position_of = {labels[position]: position for position in use.selected[axis]}
-    labels_of_layer: Array = layer[name].to_numpy()
+    band_labels: Array = layer[name].to_numpy()
     if len(position_of) < len(use.selected[axis]) or any(
-        label not in position_of for label in np.atleast_1d(labels_of_layer)
+        label not in position_of for label in np.atleast_1d(band_labels)
     ):
         return None
-    return (
-        [position_of[label] for label in labels_of_layer] if labels_of_layer.ndim else position_of[labels_of_layer[()]]
-    )
+    return [position_of[label] for label in band_labels] if band_labels.ndim else position_of[band_labels[()]]

@@ -46,10 +46,10 @@ def resolve_alpha(headers: Sequence[Header], bands: Sequence[str]) -> list[Heade
         masks += [(header, n) for n in positions if len(header.alpha) > 1]
     if masks:
         header, number = masks[0]
-        names = ", ".join(f"'band_{n}'" for n in range(1, len(header.alpha) + 1))
+        every = ", ".join(f"'band_{n}'" for n in range(1, len(header.alpha) + 1))
         msg = (
             f"Band {number} of {redact_url(header.href)} is tagged as alpha, and is taken as the valid mask"
-            f"{f' (as in {len(masks) - 1} more files)' if len(masks) > 1 else ''}. If it is data, pass bands=[{names}]."
+            f"{f' (as in {len(masks) - 1} more files)' if len(masks) > 1 else ''}. If it is data, pass bands=[{every}]."
         )
         warnings.warn(msg, GeoxtWarning, stacklevel=4)
     return resolved
