@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 from geoxt.types import SomePath
+
+STALE = 24 * 3600
+"""Seconds without a change after which the temporary files of a killed process are removed."""
+_TEMPORARY = re.compile(r"\.(?P<name>.+)-(?P<pid>[0-9]{1,10})-[a-z0-9_]{8,}")
+_swept: set[Path] = set()
+"""Folders whose stale files were removed in this process."""
 
 
 def cache_folder(name: str = "") -> Path | None:
@@ -76,7 +84,8 @@ def atomic_write(path: SomePath, *, fsync: bool = True) -> Iterator[Path]:
     ['scores.json']
     """
     path = Path(path)
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    remove_stale(path.parent)
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=temporary_prefix(path.name)))
     try:
         temporary = folder / path.name
         yield temporary
@@ -91,6 +100,50 @@ def atomic_write(path: SomePath, *, fsync: bool = True) -> Iterator[Path]:
             flush(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_prefix(name: str) -> str:
+    """Return the prefix of a temporary name, by which `remove_stale` recognizes it; 8 random characters follow."""
+    return f".{name}-{os.getpid()}-"
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove temporary files and folders that killed processes left in a folder more than a day ago.
+
+    Done once per process and folder. Names have the prefix `temporary_prefix`, and the process of that number is gone.
+    """
+    folder = folder.absolute()
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with suppress(OSError):
+        names = [match for name in os.listdir(folder) if (match := _TEMPORARY.fullmatch(name))]  # noqa: PTH208
+        for match in names:
+            path = folder / match.string
+            if not _is_running(int(match["pid"])) and time.time() - _last_change(path) > STALE:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def _last_change(path: Path) -> float:
+    """Return the latest modification time of a file, or of a folder and all its files."""
+    paths = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    return max(p.lstat().st_mtime for p in paths)
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether a process of this machine has a number; False on Windows, where `os.kill` ends processes."""
+    if os.name == "nt":
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def replace(source: Path, target: Path) -> None:
@@ -121,4 +174,4 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-__all__ = ["atomic_write", "cache_folder", "flush", "replace"]
+__all__ = ["atomic_write", "cache_folder", "flush", "remove_stale", "replace", "temporary_prefix"]

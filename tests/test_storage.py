@@ -1,6 +1,9 @@
 """Cache folders and atomic writes."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -110,3 +113,58 @@ def test_written_file_has_the_usual_permissions(tmp_path):
     with atomic_write(tmp_path / "written") as temporary:
         temporary.touch()
     assert (tmp_path / "written").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+DEAD = 2**22 + 1
+"""A number above the largest of a process on Linux."""
+
+
+def leftover(folder, *, name="scores.json", pid=DEAD, days=2.0, inner_days=None):
+    """Return a temporary folder such as a killed `atomic_write` leaves."""
+    path = folder / f".{name}-{pid}-abc_1234"
+    path.mkdir()
+    file = path / name
+    file.write_text("half")
+    then = time.time() - days * 86400
+    os.utime(file, (then if inner_days is None else time.time() - inner_days * 86400,) * 2)
+    os.utime(path, (then, then))
+    return path
+
+
+def write(path):
+    with atomic_write(path, fsync=False) as temporary:
+        temporary.write_text("new")
+
+
+def test_stale_folders_of_killed_processes_are_removed_at_the_next_write(tmp_path):
+    leftover(tmp_path)
+    leftover(tmp_path, name="other.tif")
+    write(tmp_path / "scores.json")
+    assert entries(tmp_path) == ["scores.json"]
+
+
+def test_folders_that_may_be_in_use_or_are_the_users_stay(tmp_path):
+    stay = [
+        leftover(tmp_path, name="recent", days=0.9),
+        leftover(tmp_path, name="growing", inner_days=0.1),
+        leftover(tmp_path, name="running", pid=os.getpid()),
+    ]
+    for name in (".my-archives", ".a-b-abcdefgh", "x-4194305-abcdefgh", ".scores.json-0123456789abcdef.parts"):
+        stay.append(tmp_path / name)
+        stay[-1].mkdir()
+        os.utime(stay[-1], (0, 0))
+    write(tmp_path / "scores.json")
+    assert entries(tmp_path) == sorted(["scores.json", *(path.name for path in stay)])
+
+
+def test_what_a_killed_process_leaves_is_recognized(tmp_path):
+    code = (
+        "import os, signal, sys\nfrom geoxt.storage import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as path:\n    path.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.json")], check=False)
+    (folder,) = tmp_path.iterdir()
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (0, 0))
+    write(tmp_path / "b.json")
+    assert entries(tmp_path) == ["b.json"]

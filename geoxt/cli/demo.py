@@ -26,6 +26,7 @@ from geoxt.metrics.maps import score
 from geoxt.samplers import Region
 from geoxt.source import view_of
 from geoxt.splits import Split, by_block
+from geoxt.storage import atomic_write, remove_stale, temporary_prefix
 from geoxt.testing import make_world
 from geoxt.trainers import Progress, Task, WindowDataModule, fit, legend_of_labels
 from geoxt.types import SomePath
@@ -216,7 +217,8 @@ def _published_together(out: Path) -> Iterator[Path]:
     try:
         for name in OUTPUTS:
             require_writable(out / name)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".geoxt-") as name:
+        remove_stale(out)
+        with tempfile.TemporaryDirectory(dir=out, prefix=temporary_prefix("geoxt")) as name:
             folder = Path(name)
             try:
                 yield folder
@@ -224,7 +226,8 @@ def _published_together(out: Path) -> Iterator[Path]:
                 raise OutputError(error.problem.replace(name, str(out)), remedy=error.remedy) from error
             for output in (*OUTPUTS, _SIDECAR):
                 if (folder / output).exists():
-                    (folder / output).replace(out / output)
+                    with atomic_write(out / output) as temporary:
+                        (folder / output).replace(temporary)
                 else:
                     (out / output).unlink(missing_ok=True)
     finally:

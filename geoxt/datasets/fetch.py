@@ -7,6 +7,7 @@ A folder `.geoxt` below the root holds a lock, unfinished extractions, and for e
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from geoxt.datasets.download import download, require_checksum
 from geoxt.datasets.extract import extract, is_archive, move_into
 from geoxt.datasets.spec import Archive, Spec
 from geoxt.errors import InputError, OutputError, ReadError
+from geoxt.storage import STALE
 from geoxt.types import SomePath
 
 
@@ -70,6 +72,7 @@ def fetch(
         with FileLock(folder / ".geoxt" / "lock"):
             for unfinished in (folder / ".geoxt").glob("extract-*"):
                 shutil.rmtree(unfinished)
+            _remove_stale_downloads(folder)
             # Downloads come first: a missing manual archive raises only after they are complete.
             for group in sorted(_groups(spec), key=lambda archives: archives[0].url is None):
                 if group[0].optional and group[0].url is None and not (folder / group[0].file).is_file():
@@ -84,6 +87,13 @@ def fetch(
             argument="root",
         ) from error
     return folder
+
+
+def _remove_stale_downloads(folder: Path) -> None:
+    """Remove temporary files of pooch (`tmp` and 8 characters), left by a process that was killed at a checksum."""
+    for path in folder.glob("tmp????????"):
+        if path.is_file() and not path.suffix and time.time() - path.stat().st_mtime > STALE:
+            path.unlink()
 
 
 def manual_instructions(spec: Spec, root: Path) -> str:

@@ -33,6 +33,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from geoxt.pixels.block_cache import HEADER, SUFFIX, BlockCache, budget_of, make_header, read_header
 from geoxt.pixels.raw_tiff import RawBlocks
+from geoxt.storage import remove_stale, temporary_prefix
 from geoxt.types import Array
 from geoxt.windows import Window
 
@@ -370,7 +371,8 @@ def _open_entry(path: Path, layout: Layout, source: str) -> tuple[int, bool]:
 def _create_entry(path: Path, layout: Layout, source: str) -> None:
     """Create an empty entry under a temporary name and link it, unless another process did so first."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}-{time.monotonic_ns()}")
+    remove_stale(path.parent)
+    temporary = path.with_name(f"{temporary_prefix(path.name)}{time.monotonic_ns():08d}")
     try:
         with temporary.open("xb") as entry:
             entry.write(make_header({"source": source, "layout": _identity(layout), "boot": boot()}))

@@ -179,6 +179,11 @@ def test_version_imports_no_torch():
     assert run.stdout == f"geoxt {__version__}\n"
 
 
+def test_python_m_runs_the_commands():
+    run = subprocess.run([sys.executable, "-m", "geoxt.cli", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout == f"geoxt {__version__}\n"
+
+
 def subcommands(parser):
     """Yield a parser's commands, and the commands of those."""
     for action in parser._actions:

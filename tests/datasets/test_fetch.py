@@ -158,6 +158,19 @@ def test_concurrent_fetches_are_serialized(packed, tmp_path):
     assert len(load(replace(spec, archives=()), root)) == 2
 
 
+def test_temporary_files_of_a_killed_fetch_are_removed_a_day_later(packed, tmp_path):
+    spec, *_ = packed
+    root = tmp_path / "new"
+    (root / ".geoxt" / "extract-abc").mkdir(parents=True)
+    for name in ("tmp0a_b1c2d", "tmpzzzzzzzz", "tmp0a_b1.tif"):
+        (root / name).write_bytes(b"half")
+    for name in ("tmp0a_b1c2d", "tmp0a_b1.tif"):
+        os.utime(root / name, (0, 0))
+    fetch(spec, root)
+    assert {path for path in files(root) if path.startswith("tmp")} == {"tmpzzzzzzzz", "tmp0a_b1.tif"}
+    assert not list((root / ".geoxt").glob("extract-*"))
+
+
 def test_manual_archives_raise_with_instructions(ponds, tmp_path):
     ask = "Ask the kite club."
     manual = replace(ponds, archives=tuple(Archive(file=name, instructions=ask) for name in ("ponds.zip", "lists.zip")))

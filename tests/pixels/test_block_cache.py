@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import geoxt
+from geoxt import storage
 from geoxt.errors import GeoxtWarning, InputError, ReadError
 from geoxt.pixels import block_cache, cached_blocks, reader
 from geoxt.pixels.block_cache import BlockCache, clear_block_cache, entries_of, parse_block_cache
@@ -296,6 +297,21 @@ def test_a_killed_process_leaves_a_valid_cache(tmp_path):
         values, _ = read_afresh(path, [1, 2, 3], Window(0, 0, 600, 600), credentials=credentials(tmp_path / "c"))
         assert np.array_equal(values, whole)
         shutil.rmtree(tmp_path / "c")
+
+
+def test_a_temporary_entry_of_a_killed_process_is_removed_a_day_later(tmp_path):
+    path = write(tmp_path / "a.tif", **TILED)
+    window = Window(0, 0, 64, 64)
+    read_afresh(path, [1], window, credentials=credentials(tmp_path / "c"))
+    entry = entry_of(tmp_path / "c")
+    entry.unlink()
+    stale = [entry.with_name(f".{entry.name}-{pid}-0123456789") for pid in (2**22 + 1, os.getpid())]
+    for left in stale:
+        left.write_bytes(b"half")
+        os.utime(left, (0, 0))
+    storage._swept.clear()  # as in the next process
+    read_afresh(path, [1], window, credentials=credentials(tmp_path / "c"))
+    assert sorted(entry.parent.iterdir()) == sorted([entry, stale[1]])
 
 
 def test_layers_and_loaders_read_the_same_bits(tmp_path):

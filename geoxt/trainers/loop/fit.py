@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
 
 from geoxt.errors import InputError
-from geoxt.storage import atomic_write
+from geoxt.storage import atomic_write, remove_stale, temporary_prefix
 from geoxt.trainers.config.schema import Precision
 from geoxt.trainers.config.unknown_keys import require_known
 from geoxt.trainers.loop.callbacks import History, Trainable, best_checkpoint, early_stopping, weight_averaging
@@ -229,7 +229,9 @@ def _folder(resume: SomePath | None, checkpoint: SomePath | None) -> Iterator[Pa
     """Yield the folder of checkpoints: that to resume from, or a temporary one beside the final checkpoint."""
     if resume is None:
         parent = Path(checkpoint).parent if checkpoint else None
-        with tempfile.TemporaryDirectory(dir=parent, prefix=".fit-") as name:
+        if parent is not None:
+            remove_stale(parent)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=temporary_prefix("fit")) as name:
             yield Path(name)
         return
     with lock_folder(Path(resume)):
