@@ -62,6 +62,7 @@ class StacOptions(OpenOptions, total=False):
     stac_cfg: StacConfig | None
     dtype: npt.DTypeLike | None
     headers: Literal["missing", "all"]
+    trust: bool
 
 
 class VectorOptions(TypedDict, total=False):

@@ -56,6 +56,7 @@ def open_stac(
     stac_cfg: StacConfig | None = None,
     dtype: npt.DTypeLike | None = None,
     headers: Literal["missing", "all"] = "missing",
+    trust: bool = False,
     resampling: Resampling | None = None,
     chunks: Mapping[str, int] | int | None = None,
     errors: Literal["raise", "nodata"] = "raise",
@@ -122,6 +123,9 @@ def open_stac(
         "missing": read headers only where items lack a grid or data type; every file is compared with its item at its
         first read, and a contradiction raises CatalogError. "all": read the header of every file at opening, for
         catalogs with wrong metadata: grids and data types then are those of the files.
+    trust
+        Whether items of a remote catalog, or with a remote self link, may lead to local files, and to VRTs, whose
+        sources may be local files. By default they raise InputError.
     resampling
         Resampling method; by default "nearest" for class codes, else "bilinear".
     chunks
@@ -157,7 +161,8 @@ def open_stac(
     Raises
     ------
     InputError
-        If no item matches, a band is missing, or quality flags or scales of the items are unknown.
+        If no item matches, a band is missing, quality flags or scales of the items are unknown, or an item of a remote
+        catalog leads to a local file or a VRT without `trust`.
     CRSError, GridError
         If items disagree in CRS or resolution and none is given.
     ReadError
@@ -186,7 +191,7 @@ def open_stac(
     credentials = make_credentials(sign, env, cache)
     choice = Choice(
         dtype=None if dtype is None else str(np.dtype(dtype)), nodata=nodata, rescale=rescale, exclude=exclude,
-        headers=_headers(headers), credentials=credentials,
+        headers=_headers(headers), credentials=credentials, trust=trust,
     )  # fmt: skip
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,

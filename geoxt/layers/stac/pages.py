@@ -68,7 +68,7 @@ def items_of_pages(
             raise ReadError(problem, remedy=ADVICE)
         for key, feature in fresh:
             known.add(key)
-            yield _item(feature, url)
+            yield remote_item(feature, url)
         link = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
         if link is None:
             break
@@ -109,8 +109,8 @@ def _matched(page: Page) -> int | None:
     return None
 
 
-def _item(feature: Mapping[str, Any], url: str) -> pystac.Item:
-    """Return a pystac item of a page; its address is remote, even where its self link is not."""
+def remote_item(feature: Mapping[str, Any], url: str) -> pystac.Item:
+    """Return an item of a remote file; its address is remote, even where its self link is not."""
     links = [link for link in feature.get("links") or () if isinstance(link, Mapping)]
     remote = [link for link in links if link.get("rel") != "self" or is_remote(str(link.get("href")))]
     try:

@@ -11,7 +11,7 @@ import shapely
 import shapely.geometry
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import CRSError, InputError
+from geoxt.errors import CRSError
 from geoxt.layers.assemble import representable
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_tests
 from geoxt.layers.files.sidecars import Scales, scales_of_item
@@ -20,9 +20,10 @@ from geoxt.layers.products import Product, Radiometry
 from geoxt.layers.radiometry import baseline_of, is_harmonised, known
 from geoxt.layers.stac.bands import find_band
 from geoxt.layers.stac.filters import interval
+from geoxt.layers.stac.hrefs import require_href
 from geoxt.layers.stac.layouts import ItemBand, Layout
 from geoxt.layers.stac.projection import contradicts_bbox, grid_of_asset
-from geoxt.pixels.credentials import Credentials, redact_url
+from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
 
@@ -43,6 +44,8 @@ class Choice:
     """Headers to read: of files with incomplete metadata, or of all files."""
     credentials: Credentials | None = None
     """Credentials to open files with."""
+    trust: bool = False
+    """Whether items of a remote catalog may lead to local files and to VRTs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,8 @@ def scenes_of(items: Sequence[OpenItem], choice: Choice) -> list[Scene]:
     Raises
     ------
     InputError
-        If an href is relative and the item has no address, or a quality band is missing.
+        If an href is relative and the item has no address, an item of a remote catalog leads to a local file or a VRT
+        without trust, or a quality band is missing.
     ReadError
         If a required header cannot be read.
     """
@@ -108,7 +112,7 @@ def units_of(item: OpenItem, choice: Choice) -> tuple[str, ...]:
     """Return the unit of each band's physical values."""
     rules = [_radiometry(item, band, strict=False) for band in item.bands]
     if choice.rescale and None in rules:
-        of_scene = scales_of_item(item.item, item.product, choice.credentials)
+        of_scene = _sidecar_scales(item, choice)
         rules = [_radiometry(item, band, strict=False, of_scene=of_scene) for band in item.bands]
     return tuple(rule.unit if rule is not None else "1" for rule in rules)
 
@@ -147,7 +151,7 @@ class _Headers:
         single, shared = dict[str, None](), dict[tuple[str | None, str], str]()
         self._read_grids(bands)
         for item, band in bands:
-            _require_absolute(item, band)
+            require_href(item.item, band.key, trust=self._choice.trust)
             if self._choice.headers == "all" or self._grid(item, band) is None:
                 single[item.href(band)] = None
             elif _dtype(item, band, self._choice) is None:
@@ -194,7 +198,7 @@ class _Headers:
         """Return the scales in the metadata file of an item; read once."""
         key = id(item.item)
         if key not in self._scales:
-            self._scales[key] = scales_of_item(item.item, item.product, self._choice.credentials)
+            self._scales[key] = _sidecar_scales(item, self._choice)
         return self._scales[key]
 
     def asset(self, item: OpenItem, band: ItemBand) -> Asset:
@@ -287,11 +291,10 @@ def _file_band(item: OpenItem, band: ItemBand) -> str:
     return name or (of_product.files[0] if of_product.files else of_product.name)
 
 
-def _require_absolute(item: OpenItem, band: ItemBand) -> None:
-    href = item.href(band)
-    if href.startswith(("/", "https://", "http://", "s3://")):
-        return
-    if item.item.get_self_href() is None and pystac.utils.make_absolute_href(href, "/") != href:
-        problem = f"Cannot find asset {band.key!r} of item {item.item.id!r}: its href {redact_url(href)!r} is relative,"
-        problem += " and the item has no self href."
-        raise InputError(problem, remedy="Pass the item's file, or call item.set_self_href(…) first.")
+def _sidecar_scales(item: OpenItem, choice: Choice) -> Scales:
+    """Return the scales in the metadata file of an item."""
+    endings = () if item.product is None or item.product.sidecar is None else item.product.sidecar.names
+    for key, asset in item.item.assets.items():
+        if asset.href.split("?", 1)[0].endswith(tuple(name.format(scene="") for name in endings)):
+            require_href(item.item, key, trust=choice.trust)
+    return scales_of_item(item.item, item.product, choice.credentials)

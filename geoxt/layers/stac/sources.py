@@ -18,9 +18,10 @@ import shapely
 from geoxt.errors import GeoxtError, InputError, ReadError
 from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, select_items
-from geoxt.layers.stac.pages import SearchPolicy, items_of_pages
+from geoxt.layers.stac.pages import SearchPolicy, items_of_pages, remote_item
 from geoxt.layers.stac.parquet import EXTENSIONS, read_parquet
 from geoxt.pixels.credentials import redact_url
+from geoxt.pixels.remote import is_remote
 from geoxt.retry import DEFAULT, RetryPolicy, fetch, retry_after
 from geoxt.types import SomePath
 
@@ -98,7 +99,7 @@ def _searched(source: Any, selection: Selection) -> list[pystac.Item]:
     bounds = [".." if t is None else f"{np.datetime_as_string(t, unit='ms')}Z" for t in selection.times or ()]
     area = selection.area
     shape = None if area is None or area.bbox is not None else json.loads(shapely.to_geojson(area.shape))
-    return search(
+    items = search(
         source,
         timeout=SECONDS,
         collections=None if selection.collections is None else list(selection.collections),
@@ -108,6 +109,8 @@ def _searched(source: Any, selection: Selection) -> list[pystac.Item]:
         filter=selection.query,
         max_items=selection.limit,
     )
+    # APIs of local files state absolute paths, which pystac would take for paths of the server
+    return [item if any(a.href.startswith("/") for a in item.assets.values()) else _absolute(item) for item in items]
 
 
 def _items(source: Any) -> Iterator[pystac.Item]:
@@ -143,7 +146,10 @@ def _from_file(path: str) -> Iterator[pystac.Item]:
         yield from _items(_located(_load(path), path))
         return
     for row in read_parquet(path):
-        yield _absolute(pystac.Item.from_dict(row, preserve_dict=False), path)
+        if is_remote(path):
+            yield _absolute(remote_item(row, path))
+        else:
+            yield _absolute(pystac.Item.from_dict(row, preserve_dict=False), path)
 
 
 def _located(content: Mapping[str, Any], href: str) -> Any:

@@ -75,7 +75,7 @@ def names(layer):
 
 
 def test_all_pages_are_opened(server, items):
-    layer = open_stac(server, bands=["red"], groupby="day")
+    layer = open_stac(server, trust=True, bands=["red"], groupby="day")
     assert sorted(names(layer)) == [i.id for i in items]
     expected = open_stac(items, bands=["red"], groupby="day")
     assert np.array_equal(layer.compute(scheduler="synchronous"), expected.compute(scheduler="synchronous"))
@@ -85,38 +85,38 @@ def test_search_by_collection_area_time_and_limit(server, items):
     west, south, east, north = items[3].bbox
     inner = (west + 1e-4, south, east - 1e-4, north)
     area = shapely.box(*inner).centroid.buffer(0.0005)
-    assert names(open_stac(server, collections="odd")) == ["i1", "i3", "i5"]
-    assert len(names(open_stac(server, collections=["odd", "even"], limit=4))) == 4
-    assert names(open_stac(server, bbox=inner)) == ["i3"]
-    assert open_stac(server, bbox=inner).sizes["x"] <= 20
-    assert names(open_stac(server, intersects=area)) == ["i3"]
-    assert sorted(names(open_stac(server, datetime="2022-05-18/2022-05-20"))) == ["i1", "i2", "i3"]
-    assert names(open_stac(server, datetime="2022-05-22/..", collections="odd")) == ["i5"]
-    assert open_stac(server, groupby="day").sizes["time"] == COUNT
+    assert names(open_stac(server, trust=True, collections="odd")) == ["i1", "i3", "i5"]
+    assert len(names(open_stac(server, trust=True, collections=["odd", "even"], limit=4))) == 4
+    assert names(open_stac(server, trust=True, bbox=inner)) == ["i3"]
+    assert open_stac(server, trust=True, bbox=inner).sizes["x"] <= 20
+    assert names(open_stac(server, trust=True, intersects=area)) == ["i3"]
+    assert sorted(names(open_stac(server, trust=True, datetime="2022-05-18/2022-05-20"))) == ["i1", "i2", "i3"]
+    assert names(open_stac(server, trust=True, datetime="2022-05-22/..", collections="odd")) == ["i5"]
+    assert open_stac(server, trust=True, groupby="day").sizes["time"] == COUNT
     with pytest.raises(InputError, match="no matching items"):
-        open_stac(server, datetime="2031")
+        open_stac(server, trust=True, datetime="2031")
 
 
 @pytest.mark.parametrize("ending", ["", "?f=json"])
 def test_collection_url_is_searched(server, items, ending):
     url = f"{server}/collections/odd{ending}"
     west, south, east, north = items[3].bbox
-    assert names(open_stac(url)) == ["i1", "i3", "i5"]
-    assert names(open_stac(url, bbox=(west + 1e-4, south, east - 1e-4, north))) == ["i3"]
-    assert names(open_stac(url, collections="odd", limit=2)) == ["i1", "i3"]
+    assert names(open_stac(url, trust=True)) == ["i1", "i3", "i5"]
+    assert names(open_stac(url, trust=True, bbox=(west + 1e-4, south, east - 1e-4, north))) == ["i3"]
+    assert names(open_stac(url, trust=True, collections="odd", limit=2)) == ["i1", "i3"]
     with pytest.raises(InputError, match=r"Cannot search collection 'odd' for items of \['even'\]. Leave collections="):
-        open_stac(url, collections="even")
+        open_stac(url, trust=True, collections="even")
 
 
 @pytest.mark.parametrize(("path", "count"), [("collections/even/items?limit=1", 4), ("search?limit=2", COUNT)])
 def test_result_pages_are_followed_to_the_last(server, path, count, monkeypatch):
     requests, real = [], sources._fetch
     monkeypatch.setattr(sources, "_fetch", lambda url, *_: requests.append(url) or real(url))
-    assert len(set(names(open_stac(f"{server}/{path}")))) == count
+    assert len(set(names(open_stac(f"{server}/{path}", trust=True)))) == count
     pages = len(requests)
     assert pages >= 4
     requests.clear()
-    assert len(names(open_stac(f"{server}/{path}", limit=1))) == 1
+    assert len(names(open_stac(f"{server}/{path}", trust=True, limit=1))) == 1
     assert len(requests) < pages
 
 

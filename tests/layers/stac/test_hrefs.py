@@ -1,0 +1,115 @@
+"""Items of a remote catalog lead to remote files only, unless it is trusted."""
+
+import json
+from datetime import UTC, datetime
+
+import pystac
+import pytest
+from support.wire import Answer, Loopback
+
+from geoxt.errors import InputError
+from geoxt.layers import open_stac
+from geoxt.layers.stac.hrefs import require_href
+from geoxt.testing import distinct, make_grid, make_item
+
+WHEN = datetime(2022, 5, 17, tzinfo=UTC)
+ITEM = "https://a.b/items/one.json"
+
+
+class Items(Loopback):
+    """Serves one item as an item, an ItemCollection, and in a catalog."""
+
+    item = None
+
+    async def answer(self, request):
+        link = {"rel": "item", "href": f"{self.url}/item.json"}
+        catalog = {"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "one item", "links": [link]}
+        pages = {
+            "/item.json": self.item,
+            "/catalog.json": catalog,
+            "/items.json": {"type": "FeatureCollection", "features": [self.item]},
+        }
+        return Answer(status=200, body=json.dumps(pages[request.path]).encode())
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Items() as server:
+        yield server
+
+
+def item_of(href, own=ITEM, media_type=None):
+    item = pystac.Item("one", None, None, WHEN, {})
+    item.add_asset("red", pystac.Asset(href, media_type=media_type))
+    if own is not None:
+        item.set_self_href(own)
+    return item
+
+
+LOCAL = [
+    "/etc/passwd", "file:///etc/passwd", "FILE:///etc/passwd", "./red.tif", "../../red.tif", r"C:\data\red.tif",
+    "/vsisubfile/0_100,/etc/passwd", "/vsimem/red.tif", "/vsizip/local.zip/red.tif", "/vsizip/{/data/local.zip}/a.tif",
+    "/vsitar//vsigzip//data/a.tar.gz/a.tif", "/vsistdin/", "/vsicurl/file:///etc/passwd", "/vsicurl?url=file:///a.tif",
+    "/vsicached?file=/etc/passwd", "/vsisparse//etc/a.xml", "/vsicrypt/key=x,file=/a.tif", "zip:///data/a.zip!a.tif",
+    "GTIFF_DIR:1:/data/a.tif", 'ZARR:"/data/https://x"', "NETCDF:/data/a.nc:x", "data:image/tiff;base64,AA", "",
+    "<GDAL_WMS><Service name='TMS'/></GDAL_WMS>", "/vsisubfile/0_9,/vsizip/https://a.b", " https://a.b/red.tif",
+]  # fmt: skip
+VRT = [
+    ("<VRTDataset rasterXSize='1' rasterYSize='1'></VRTDataset>", None),
+    ("https://a.b/red.vrt", None), ("https://a.b/red.VRT?x=1", None), ("/vsicurl/https://a.b/red.vrt", None),
+    ("vrt://https://a.b/red.tif?bands=1", None), ("/vsizip//vsicurl/https://a.b/z.zip/red.vrt", None),
+    ("https://a.b/red", "application/x-gdal-vrt"), ("https://a.b/?<VRTDataset>", None),
+]  # fmt: skip
+REMOTE = [
+    "https://a.b/red.tif", "http://a.b/red.tif?sig=x", "s3://b/red.tif", "gs://b/red.tif", "az://c/red.tif",
+    "abfs://c/red.tif", "/vsicurl/https://a.b/red.tif", "/vsis3/b/red.tif", "/vsigs/b/red.tif", "/vsiaz/c/red.tif",
+    "/vsizip//vsicurl/https://a.b/z.zip/red.tif", "/vsizip/{/vsis3/b/z.zip}/red.tif", "zip+https://a.b/z.zip!red.tif",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("href", LOCAL)
+@pytest.mark.parametrize("own", [ITEM, "s3://bucket/one.json"])
+def test_local_files_of_a_remote_item_are_refused(href, own):
+    with pytest.raises(InputError, match=r"'red' of item 'one' .* is not a remote address. Pass trust=True"):
+        require_href(item_of(href, own), "red", trust=False)
+    require_href(item_of(href, own), "red", trust=True)
+
+
+@pytest.mark.parametrize(("href", "media_type"), VRT)
+def test_vrts_of_a_remote_item_are_refused(href, media_type):
+    with pytest.raises(InputError, match=r"'red' of item 'one' .* is a VRT, .* Pass trust=True"):
+        require_href(item_of(href, media_type=media_type), "red", trust=False)
+    require_href(item_of(href, media_type=media_type), "red", trust=True)
+
+
+@pytest.mark.parametrize("href", REMOTE)
+def test_remote_files_are_allowed(href):
+    for own in (ITEM, "/data/one.json", None):
+        require_href(item_of(href, own), "red", trust=False)
+
+
+@pytest.mark.parametrize("href", ["/data/red.tif", "/vsizip//data/z.zip/red.tif", "/data/red.vrt"])
+def test_items_of_the_caller_lead_anywhere(href):
+    for own in ("/data/one.json", None):
+        require_href(item_of(href, own), "red", trust=False)
+
+
+def test_queries_stay_secret():
+    with pytest.raises(InputError) as raised:
+        require_href(item_of("file:///x?sig=secret", f"{ITEM}?sig=secret"), "red", trust=False)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("own", [None, "/data/one.json", "file:///data/one.json"])
+@pytest.mark.parametrize("file", ["item.json", "items.json", "catalog.json"])
+def test_served_items_are_refused_whatever_their_self_link(file, own, server, write):
+    """The address that an item was read from counts, not the one that it states."""
+    path = write(distinct((20, 20)), make_grid((20, 20)))
+    item = make_item("one", {"red": path}, time=WHEN).to_dict(include_self_link=False, transform_hrefs=False)
+    item["assets"]["red"]["href"] = f"file://{path}"
+    server.item = item | {"links": [] if own is None else [{"rel": "self", "href": own}]}
+    with pytest.raises(
+        InputError, match=r"asset 'red' of item 'one' of the remote catalog 'http.* not a remote address"
+    ):
+        open_stac(f"{server.url}/{file}")
+    assert open_stac(f"{server.url}/{file}", trust=True).shape == open_stac(item).shape
