@@ -85,6 +85,11 @@ class Window:
         return slice(row, row + self.height), slice(col, col + self.width)
 
 
+def is_whole(number: float, *, minimum: int) -> bool:
+    """Return whether a number is finite, whole and not below a minimum."""
+    return bool(np.isfinite(number)) and int(number) == number and number >= minimum
+
+
 def parse_size(size: SomeSize, *, what: str = "size") -> tuple[int, int]:
     """Return (height, width) in pixels from one number or a pair.
 
@@ -96,7 +101,7 @@ def parse_size(size: SomeSize, *, what: str = "size") -> tuple[int, int]:
         Name of the argument, for errors.
     """
     height, width = (size, size) if isinstance(size, (int, float, np.number)) else size
-    if int(height) != height or int(width) != width or height < 1 or width < 1:
+    if not (is_whole(height, minimum=1) and is_whole(width, minimum=1)):
         raise InputError(
             f"Cannot use {what}={size!r}.",
             remedy=f"Pass {{{what}}} whole pixels of 1 or more, one number or (height, width).",

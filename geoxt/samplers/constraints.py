@@ -241,7 +241,8 @@ def size_in_pixels(
             height, width = (size, size) if isinstance(size, (int, float, np.number)) else size
             rx = float(np.hypot(grid.affine.a, grid.affine.d))
             ry = float(np.hypot(grid.affine.b, grid.affine.e))
-            pixels = round(float(height) / ry), round(float(width) / rx)
+            sides = float(height) / ry, float(width) / rx
+            pixels = (round(sides[0]), round(sides[1])) if np.isfinite(sides).all() else (0, 0)
             if min(pixels) < 1:
                 raise InputError(
                     f"Cannot use {what}={size!r} in CRS units: a pixel is {ry:g} x {rx:g}.",

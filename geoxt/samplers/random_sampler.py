@@ -22,6 +22,7 @@ from geoxt.samplers.sequence import Drawn, SeededSampler, Table, parse_length
 from geoxt.samplers.weight_grid import WeightGrid
 from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Mask, SomeSize
+from geoxt.windows import is_whole
 
 
 class RandomSampler(SeededSampler):
@@ -120,11 +121,11 @@ def _parse_buffer(locality: str | None, block: SomeSize | None, buffer: int) -> 
         raise InputError(
             "Cannot use block= without locality='block'.", remedy="Pass {locality:'block'} too.", argument="block"
         )
-    if buffer < 1:
+    if not is_whole(buffer, minimum=1):
         raise InputError(
             f"Cannot mix windows in a buffer of {buffer}.", remedy="Pass {buffer:1} or more.", argument="buffer"
         )
-    return buffer
+    return int(buffer)
 
 
 def _locality_block(
@@ -210,7 +211,7 @@ class RandomBatchSampler(SeededSampler):
         seed: int = 0,
         **options: Unpack[Options],
     ) -> None:
-        if batch_size < 1:
+        if not is_whole(batch_size, minimum=1):
             raise InputError(
                 f"Cannot draw batches of {batch_size} windows.",
                 remedy="Pass {batch_size:1} or more.",

@@ -14,7 +14,7 @@ from geoxt.samplers.drawing import Figure, draw_windows
 from geoxt.samplers.sampler_files import load_table, save_table
 from geoxt.trees import SomeData
 from geoxt.types import Floats, SomePath
-from geoxt.windows import Window
+from geoxt.windows import Window, is_whole
 
 Table = npt.NDArray[np.int64]
 Drawn = tuple[Table, Table | None]
@@ -318,6 +318,8 @@ def systematic_sample(rng: np.random.Generator, count: int, weights: Floats) -> 
 
 def parse_length(length: int) -> int:
     """Return a number of windows of 1 or more."""
-    if length < 1:
-        raise InputError(f"Cannot draw {length} windows.", remedy="Pass {length:1} or more.", argument="length")
+    if not is_whole(length, minimum=1):
+        raise InputError(
+            f"Cannot draw {length} windows.", remedy="Pass {length:1} or more.", value=length, argument="length"
+        )
     return int(length)

@@ -15,7 +15,7 @@ from geoxt.splits.checks import check
 from geoxt.splits.split import Split
 from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Floats, SomeSize
-from geoxt.windows import parse_size
+from geoxt.windows import is_whole, parse_size
 
 
 def by_block(
@@ -132,7 +132,7 @@ def folds(
 
 def require_fractions(fractions: Sequence[float]) -> None:
     """Raise unless there are three fractions of 0 or more with a sum of 1."""
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or min(fractions) < 0 or not abs(sum(fractions) - 1) <= 1e-6:  # NaN raises too
         raise InputError(
             f"Cannot split by fractions={tuple(fractions)}.",
             remedy="Pass {fractions} three numbers that add up to 1.",
@@ -142,11 +142,25 @@ def require_fractions(fractions: Sequence[float]) -> None:
 
 def _lattice(data: SomeData, size: SomeSize, buffer: int) -> BlockLattice:
     """Return the blocks over the footprints of data."""
-    if buffer < 0:
+    return block_lattice(nodes_of(data), parse_size(size), parse_buffer(buffer, "blocks"))
+
+
+def parse_buffer(buffer: int, parts: str) -> int:
+    """Return the whole pixels of a buffer between blocks or regions.
+
+    Raises
+    ------
+    InputError
+        If the buffer is negative, infinite, NaN or a fraction.
+    """
+    if not is_whole(buffer, minimum=0):
         raise InputError(
-            f"Cannot separate blocks by buffer={buffer}.", remedy="Pass {buffer:0} or more pixels.", argument="buffer"
+            f"Cannot separate {parts} by buffer={buffer}.",
+            remedy="Pass {buffer:0} or more whole pixels.",
+            value=buffer,
+            argument="buffer",
         )
-    return block_lattice(nodes_of(data), parse_size(size), buffer)
+    return int(buffer)
 
 
 def _assign(

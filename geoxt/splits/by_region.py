@@ -15,7 +15,7 @@ from geoxt.regions.rasterize import SomeRegion, has_crs, in_pixels, rasterize
 from geoxt.regions.region import GridRegion, Region
 from geoxt.splits.balance import apportion
 from geoxt.splits.block_lattice import HALF_DIAGONAL
-from geoxt.splits.by_block import require_fractions
+from geoxt.splits.by_block import parse_buffer, require_fractions
 from geoxt.splits.checks import check
 from geoxt.splits.split import Split
 from geoxt.splits.split_files import PARTS
@@ -55,10 +55,7 @@ def by_region(
     OverlapError
         If a region contains no pixel of the data.
     """
-    if buffer < 0:
-        raise InputError(
-            f"Cannot separate regions by buffer={buffer}.", remedy="Pass {buffer:0} or more pixels.", argument="buffer"
-        )
+    buffer = parse_buffer(buffer, "regions")
     grids = grids_of(data)
     split = Split(
         train=_part("train", train, grids, buffer),
