@@ -62,7 +62,7 @@ def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress
     ReadError
         If a file of the layer cannot be read.
     OutputError
-        If the file cannot be written.
+        If the file cannot be written, or another process or thread is writing it.
 
     Notes
     -----

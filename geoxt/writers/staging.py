@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import xarray as xr
 from dask.base import tokenize
+from filelock import FileLock, Timeout
 
 from geoxt.errors import OutputError
 from geoxt.types import SomePath
@@ -80,7 +82,51 @@ def staging(layer: xr.DataArray, path: Path, kind: str, *, resume: bool) -> Iter
     Its name contains the dask token of the layer, so that only blocks of the same layer are used again. It is removed
     once the output is complete, together with those of other layers for the same output. After an error or an
     interrupt it is kept if `resume` is set and a block is finished; a note on the error says so.
+
+    Raises
+    ------
+    OutputError
+        If another process or thread writes the output.
     """
+    with _lock(path), _staging_folder(layer, path, kind, resume=resume) as folder:
+        yield folder
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the lock of an output, a hidden file beside it that the system unlocks if the process is killed.
+
+    Raises
+    ------
+    OutputError
+        If another process or thread writes the output.
+    """
+    file = path.with_name(f".{path.name}.lock")
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+        while not file.exists():  # its former holder removed it between the opening and the locking
+            lock.release()
+            lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            f"Cannot write {str(path)!r}: another process or thread is writing it.",
+            remedy="Wait for its end. Or pass another path.",
+        ) from error
+    except NotImplementedError:  # the file system has no locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        if os.name != "nt":  # Windows removes no open file
+            file.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def _staging_folder(layer: xr.DataArray, path: Path, kind: str, *, resume: bool) -> Iterator[Path]:
+    """Create the folder of `staging`, and remove it at the end."""
     folder = path.with_name(f".{path.name}-{tokenize(kind, layer)[:16]}{SUFFIX}")
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)

@@ -54,7 +54,8 @@ def to_zarr(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progres
     ReadError
         If a file of the layer cannot be read.
     OutputError
-        If the store cannot be written, or the path exists and is no Zarr store.
+        If the store cannot be written, another process or thread is writing it, or the path exists and is no Zarr
+        store.
     """
     path = Path(path)
     grid_of(layer)
