@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import dask
 from tqdm import tqdm
+
+
+def shows_bars(stream: TextIO) -> bool:
+    """Return whether a stream redraws lines: it is a terminal, or the output of a notebook."""
+    return stream.isatty() or "ipykernel" in sys.modules
 
 
 def progress_bar(total: int, label: str, *, unit: str, progress: bool | None, initial: int = 0) -> tqdm[Any]:

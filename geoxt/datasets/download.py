@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from urllib.error import HTTPError, URLError
 
 from geoxt.datasets.spec import Archive
 from geoxt.errors import ReadError, optional_import
+from geoxt.progress import shows_bars
 from geoxt.retry import RetryPolicy, is_transient, retry_after
 
 BLOCK = 1 << 20
@@ -172,7 +174,7 @@ def _request(url: str, part: Path, start: int, report: Progress) -> bool:
 
 @contextmanager
 def _progress_bar(archive: Archive, shown: bool) -> Iterator[Progress]:  # noqa: FBT001
-    if not shown:
+    if not (shown and shows_bars(sys.stderr)):
         yield lambda _: None
         return
     try:

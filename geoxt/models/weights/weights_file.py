@@ -13,6 +13,7 @@ import torch
 from geoxt.errors import InputError, MissingDependency, ReadError, optional_import
 from geoxt.models.weights.keys import State, unwrap
 from geoxt.models.weights.table import Weights
+from geoxt.progress import shows_bars
 from geoxt.storage import atomic_write, cache_folder
 from geoxt.types import SomePath
 
@@ -51,6 +52,7 @@ def fetch(weights: Weights, *, folder: SomePath | None = None, progress: bool = 
         _check(path, weights)
         return path
     home.mkdir(parents=True, exist_ok=True)
+    progress = progress and shows_bars(sys.stderr)
     with atomic_write(path) as part:
         try:
             pooch.retrieve(weights.url, known_hash=None, fname=part.name, path=part.parent, progressbar=progress)

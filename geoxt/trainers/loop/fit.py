@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
 
 from geoxt.errors import InputError
+from geoxt.progress import shows_bars
 from geoxt.storage import atomic_write, remove_stale, temporary_prefix
 from geoxt.trainers.config.schema import Precision
 from geoxt.trainers.config.unknown_keys import require_known
@@ -88,7 +90,8 @@ def fit(
     checkpoint_every
         Optimizer steps between checkpoints for resuming; 0 for one checkpoint per epoch.
     progress
-        `"bar"` for a progress bar and a line of scores per epoch, `"lines"` for the lines alone, or `"none"`.
+        `"bar"` for a progress bar (in a terminal or notebook) and a line of scores per epoch, `"lines"` for the lines
+        alone, or `"none"`.
     accelerator
         Hardware by Lightning's name: `"auto"`, `"cpu"`, `"gpu"`, `"mps"`.
     devices
@@ -133,7 +136,7 @@ def fit(
         best, last = best_checkpoint(folder, module), folder / LAST
         if last.exists():
             require_plain(last)
-        bar = [TQDMProgressBar(leave=False)] if progress == "bar" else []
+        bar = [TQDMProgressBar(leave=False)] if progress == "bar" and shows_bars(sys.stdout) else []
         resumable = [] if resume is None else [ResumeCheckpoint(last, every=checkpoint_every, seed=seed)]
         stopping = early_stopping(module, patience)
         options: dict[str, Any] = {

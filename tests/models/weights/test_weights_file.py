@@ -3,6 +3,7 @@
 import functools
 import http.server
 import re
+import sys
 import threading
 
 import pytest
@@ -41,10 +42,13 @@ def test_file_is_downloaded_once(server, make, source, tmp_path):
     assert [one.name for one in home.iterdir()] == ["tiny.pth"]
 
 
-def test_progress_bar(server, make, source, tmp_path, capfd):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_bar_only_in_a_terminal(server, make, source, tmp_path, capfd, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     _, weights = make(source.state_dict(), url=f"{server.address}/tiny.pth")
     fetch(weights, folder=tmp_path / "cache", progress=True)
-    assert "100%" in capfd.readouterr().err
+    assert ("100%" in capfd.readouterr().err) == terminal
 
 
 @pytest.mark.parametrize("checksum", [{"sha256": "00000000"}, {"sha256": None, "md5": "0" * 32}])

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -72,6 +73,15 @@ def test_fit_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path,
     np.testing.assert_array_equal(found, predict(data["image"], task, size=32, overlap=8))
     assert (found.to_numpy()[:, :4] == 0).all()
     assert score(found, data["mask"], region=module.split.test)["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_bar_is_shown_in_a_terminal_only(module, monkeypatch, capsys, terminal):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    fit(Task(module.card(model="unet"), seed=0), module, epochs=1, progress="bar")
+    output = capsys.readouterr()
+    assert ("it/s" in output.out + output.err) == terminal
 
 
 def test_same_seed_gives_same_weights(data):
