@@ -64,7 +64,7 @@ def by_block(
     >>> from geoxt.grid import coordinates
     >>> from geoxt.testing import make_grid
     >>> layer = xr.DataArray(np.zeros((100, 100)), dims=("y", "x"), coords=coordinates(make_grid((100, 100))))
-    >>> split = blocks(layer, size=20, buffer=2)
+    >>> split = by_block(layer, size=20, buffer=2)
     >>> [len(region) for region in split.parts.values()]
     [15, 5, 5]
     """

@@ -159,7 +159,7 @@ def test_trees_that_do_not_overlap_raise(tree, labels):
     with pytest.raises(OverlapError, match=r"\(EPSG:32615\), .*\(EPSG:32616\), 'the other' lies in .*\(EPSG:5070\)"):
         align(tree, make_grid((9, 9), crs="EPSG:5070", left=0, top=0))
     with pytest.raises(OverlapError, match=r"intersect \['image', 'mask'\]: they share an area in none of the nodes"):
-        intersection(image=tree, mask=far)
+        intersection(image=tree, mask=far.isel(band=0, drop=True))
     pair = intersection(image=tree, mask=labels)
     with pytest.raises(InputError, match=r"'epsg_32615' holds \['image', 'mask'\]. Choose one"):
         align(pair, labels)

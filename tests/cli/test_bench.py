@@ -54,7 +54,7 @@ def test_command_prints_the_fastest_loader_call(image, labels, capsys):
     argv = ["bench", image, "--labels", labels, "--size", "16", "--batch", "2", "--batches", "2", "--repeats", "1"]
     assert main([*argv, "--num-workers", "1"]) == 0
     output = capsys.readouterr().out
-    assert re.search(r"^open +image 3 x \d+ x \d+ uint8, mask \d+ x \d+ uint8 in EPSG:32615", output, re.MULTILINE)
+    assert re.search(r"^open +image 3 x \d+ x \d+ uint8, mask \d+ x \d+ u?int\d+ in EPSG:32615", output, re.MULTILINE)
     assert "num_workers=1, threads=1)" in output
 
 

@@ -122,7 +122,7 @@ def test_landsat_files_are_rescaled_and_masked(tmp_path):
     assert np.allclose(values_of(layer)[0][~clouds], VALUES[~clouds] * 0.0000275 - 0.2, atol=1e-6)
     stored = open_cogs(paths, product="landsat8", exclude=["clouds"], bands=["red", "qa_pixel"])
     assert stored.band.values.tolist() == ["B4", "QA_PIXEL"]
-    assert np.array_equal(values_of(stored)[0], np.where(clouds, 0, VALUES))
+    assert np.array_equal(values_of(stored)[0], np.where(clouds, stored.attrs["_FillValue"], VALUES))
     assert open_cogs(paths, product="landsat8").band.values.tolist() == ["B4", "B5", "QA_PIXEL"]
 
 

@@ -53,7 +53,7 @@ def scales(layer):
         (SENTINEL2, {"bands": ["red", "B8A"], "resolution": 10}, ["B04", "B8A"], "uint16", 0, (0.0001, 0)),
         (USGS, {"bands": ["red", "B5"]}, ["SR_B4.TIF", "SR_B5.TIF"], "uint16", 0, (0.0000275, -0.2)),
         (WRAPPING, {"bands": ["red"], "dtype": "uint16"}, ["red"], "uint16", None, (1, 0)),
-        (NAIP, {"crs": "EPSG:26916", "resolution": 10}, ["Red", "Green", "Blue", "NIR"], "uint8", None, (1, 0)),
+        (NAIP, {"crs": "EPSG:26916", "resolution": 10}, ["Red", "Green", "Blue", "NIR"], "int16", -1, (1, 0)),
     ],
 )
 def test_item_opens_from_its_metadata(path, options, bands, dtype, nodata, scale):

@@ -218,7 +218,7 @@ def test_fit_and_experiment_accept_transforms_and_save_them(chips, tmp_path, cap
     assert "- RandomFlipRotate\n" in kept
     assert "class_path: geoxt.transforms.Clouds" in kept
     path.write_text(path.read_text().replace("RandomFlipRotate", "RandomTurm"))
-    assert main(["fit", "--config", str(path), *arguments]) == FAILED
+    assert main(["fit", "--config", str(path), *arguments[:-1], str(tmp_path / "other")]) == FAILED
     assert "Cannot find the transform 'RandomTurm'" in capsys.readouterr().err
 
     rest = "training: {epochs: 1}\nseeds: [0]\ngrid: {transforms: [[], [RandomFlipRotate]]}\n"
