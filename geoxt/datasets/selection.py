@@ -1,4 +1,4 @@
-"""Select splits, bands and assets of a dataset for `load`, and describe what is missing."""
+"""Select splits, bands and assets of a dataset for `load`, and describe missing files."""
 
 from __future__ import annotations
 

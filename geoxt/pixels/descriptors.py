@@ -19,7 +19,7 @@ except ImportError:  # Windows, whose limit is that of the memory
     resource = None  # type: ignore[assignment]
 
 UNLIMITED = 1 << 16
-"""Descriptors taken as the limit where there is none."""
+"""Limit of descriptors on systems without one."""
 CRITICAL = 8
 """Free descriptors below which a file may have been opened without its sidecars."""
 WAIT = 10.0

@@ -72,7 +72,7 @@ def find_uses(array: dask.array.Array) -> SourceUses:
 
 
 def _classify(graph: HighLevelGraph, name: str, flags: dict[str, bool]) -> bool:
-    """Note what a graph layer does to the numbers, and return whether it is pointwise."""
+    """Update the flags by the operation of a graph layer, and return whether it is pointwise."""
     layer = graph.layers[name]
     reduced = "aggregate" in name or "partial" in name
     flags["reduced"] |= reduced

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 ENCODING = "geoxt_stored"
-"""Encoding of arrays whose numbers are those that their attributes describe."""
+"""Encoding of arrays whose attributes describe their numbers."""
 NODATA = ("_FillValue", "nodata")
 RADIOMETRY = ("scales", "offsets", "radiometry")
 CLASSES = ("flag_values", "flag_meanings", "flag_colors")

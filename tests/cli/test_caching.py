@@ -1,4 +1,4 @@
-"""`geoxt cache`: what is cached, and its removal."""
+"""`geoxt cache`: list of cached files, and their removal."""
 
 from pathlib import Path
 
