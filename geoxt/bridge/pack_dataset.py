@@ -130,17 +130,18 @@ class PackDataset(WindowDataset):
         self._path, options = str(pack.attrs["path"]), json.loads(pack.attrs["storage_options"])
         whole = open_pack(self._path, storage_options=options)
         for name, variable in pack.data_vars.items():
-            selected = whole[str(name)].isel(sample=_samples_of(pack, whole))
-            if variable.data.name not in {whole[str(name)].data.name, selected.data.name}:
+            stored = pack.attrs["arrays"].get(str(name))
+            unchanged = stored is not None and variable.shape[1:] == whole[str(name)].shape[1:]
+            if not (unchanged and _is_selection(variable, stored)):
                 raise InputError(
-                    f"Cannot load {name!r} from the pack: it was changed after it was opened.",
+                    f"Cannot load {name!r} from the pack: it was changed or computed after it was opened.",
                     remedy="Pass a {transform} that changes batches. Or load the Dataset itself with torch.",
                     argument="transform",
                 )
         self._layers = {n: f for n, f in description["layers"].items() if n in pack.data_vars}
-        stored = pack_windows(whole)
-        self._grids: dict[str, GeoBox] = dict(stored.grids)
-        self._position = {window: index for index, window in enumerate(stored)}
+        windows_of_pack = pack_windows(whole)
+        self._grids: dict[str, GeoBox] = dict(windows_of_pack.grids)
+        self._position = {window: index for index, window in enumerate(windows_of_pack)}
         self._arrays = {
             key: _StoredArray(self._path, key, whole[key].shape, whole[key].dtype, options)
             for name in self._layers
@@ -190,13 +191,20 @@ class PackDataset(WindowDataset):
                             remedy="Pass a PackSampler of this pack.")  # fmt: skip
 
 
-def _samples_of(pack: xr.Dataset, whole: xr.Dataset) -> Any:
-    """Return the positions in the whole pack of a pack's samples, as a slice if they follow each other."""
-    position = {window: index for index, window in enumerate(pack_windows(whole))}
-    index = np.array([position.get(window, -1) for window in pack_windows(pack)])
-    if len(index) and (np.diff(index) == 1).all():
-        return slice(int(index[0]), int(index[-1]) + 1)
-    return index
+def _is_selection(variable: xr.DataArray, stored: str | None) -> bool:
+    """Return whether a variable only selects from, or rechunks, the dask array of a name."""
+    if variable.chunks is None:
+        return False
+    array = variable.data
+    names = [array.name]
+    while names:
+        name = names.pop()
+        if name == stored:
+            continue
+        if not name.startswith(("getitem-", "rechunk-")):
+            return False
+        names += array.dask.dependencies[name]
+    return True
 
 
 def _tensor_dtype(categorical: bool, dtype: np.dtype[Any], tensor_dtype: TensorDtype) -> np.dtype[Any]:  # noqa: FBT001

@@ -20,7 +20,7 @@ from dask.system import CPU_COUNT
 from geoxt.bridge.layer_reader import LayerReader, NodeReader, readers_of
 from geoxt.bridge.read_batch import times
 from geoxt.bridge.statistics import RunningMoments
-from geoxt.errors import GridError, InputError, MissingDependency, OutputError, optional_import
+from geoxt.errors import GeoxtError, GridError, InputError, OutputError, optional_import
 from geoxt.progress import progress_bar
 from geoxt.samplers import WindowSequence
 from geoxt.samplers.pack_sampler import PACK, WINDOW
@@ -86,7 +86,7 @@ def pack(
     ReadError
         If a file cannot be read.
     OutputError
-        If the store cannot be written, or the path exists and is no Zarr store.
+        If the store cannot be written, or the path exists and is no pack.
 
     References
     ----------
@@ -101,8 +101,8 @@ def pack(
     """
     path = Path(path)
     _require_zarr()
-    if path.exists() and not (path / "zarr.json").is_file():
-        raise OutputError(f"Cannot write a pack to {str(path)!r}: it exists and is no Zarr store.",
+    if path.exists() and not _is_stored_pack(path):
+        raise OutputError(f"Cannot write a pack to {str(path)!r}: it exists and is no pack.",
                           remedy="Pass another {path}.", argument="path")  # fmt: skip
     nodes = readers_of(data, dtype="stored")
     chosen = list(windows)
@@ -118,11 +118,9 @@ def pack(
             for start in range(0, len(chosen), store.samples):
                 store.write(start, pool, shown.update)
             store.finish(windows, _attributes(data))
-    except (InputError, MissingDependency):
+    except GeoxtError:
         raise
     except OSError as error:
-        if isinstance(error, OutputError) or hasattr(error, "problem"):
-            raise
         raise OutputError(f"Cannot write the pack {str(path)!r}: {error}.", remedy="Free space there.") from error
     return path
 
@@ -302,6 +300,14 @@ def _to_json(attrs: Mapping[str, Any]) -> dict[str, Any]:
             json.dumps(jsonable, allow_nan=False)
             plain["nodata" if key == "_FillValue" else str(key)] = jsonable  # xarray would decode _FillValue
     return plain
+
+
+def _is_stored_pack(path: Path) -> bool:
+    """Return whether a folder is a pack, and not another Zarr store or folder of the user's."""
+    try:
+        return PACK in json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _require_zarr() -> None:

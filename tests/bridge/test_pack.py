@@ -130,6 +130,23 @@ def test_selected_samples_and_layers(path):
     assert np.array_equal(batch["image"], pack.image[5:12].values.astype("float32"))
 
 
+@pytest.mark.parametrize(
+    "select",
+    [
+        lambda pack: pack.isel(sample=[4, 1, 9]),
+        lambda pack: pack.isel(sample=[7]),
+        lambda pack: pack.isel(sample=slice(None, None, -2)),
+        lambda pack: pack.isel(sample=slice(3, 20)).isel(sample=slice(1, 6)),
+        lambda pack: pack.isel(sample=np.arange(30) % 3 == 0),
+        lambda pack: pack.chunk(sample=7),
+    ],
+)
+def test_any_selection_of_samples_is_loaded(path, select):
+    some = select(geoxt.open_pack(path))
+    (batch,) = batches(some, PackSampler(some, shuffle=False), batch_size=30)
+    assert np.array_equal(batch["image"], some.image.values.astype("float32"))
+
+
 def test_shards_of_processes_cover_the_pack(path):
     windows = PackSampler(geoxt.open_pack(path), seed=1)
     parts = [windows.shard(rank, 3, even=False) for rank in range(3)]
@@ -172,8 +189,17 @@ def test_pixels_that_are_not_finite_are_kept_and_invalid(tmp_path):
 
 def test_a_changed_pack_is_refused(path):
     pack = geoxt.open_pack(path)
-    with pytest.raises(InputError, match="changed after it was opened"):
-        pack.assign(image=pack.image * 2).geoml.loader(PackSampler(pack))
+    changes = {
+        "values": pack.assign(image=pack.image * 2),
+        "data": pack.assign(image=pack.image.copy(data=pack.image.data + 1)),
+        "bands": pack.isel(image_band=[1]),
+        "rows": pack.isel(y=slice(3)),
+        "new": pack.assign(index=pack.image),
+        "computed": pack.compute(),
+    }
+    for changed in changes.values():
+        with pytest.raises(InputError, match="changed or computed after it was opened"):
+            changed.geoml.loader(PackSampler(pack))
 
 
 def test_windows_of_another_pack_are_refused(path):
@@ -205,8 +231,12 @@ def test_a_failing_read_leaves_no_pack(layers, sampler, tmp_path, monkeypatch):
 def test_another_folder_is_not_replaced(layers, sampler, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.txt").write_text("")
-    with pytest.raises(OutputError, match="no Zarr store"):
+    with pytest.raises(OutputError, match="it exists and is no pack"):
         geoxt.pack(layers, sampler, tmp_path / "data", progress=False)
+    xr.Dataset({"v": ("x", np.arange(3))}).to_zarr(tmp_path / "store.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(OutputError, match="it exists and is no pack"):
+        geoxt.pack(layers, sampler, tmp_path / "store.zarr", progress=False)
+    assert xr.open_zarr(tmp_path / "store.zarr", consolidated=False).v.values.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("damage", ["missing", "no pack", "version", "truncated", "index"])
