@@ -23,7 +23,7 @@ import geoxt
 from geoxt import storage
 from geoxt.errors import GeoxtWarning, InputError, ReadError
 from geoxt.pixels import block_cache, cached_blocks, reader
-from geoxt.pixels.block_cache import BlockCache, clear_block_cache, entries_of, parse_block_cache
+from geoxt.pixels.block_cache import BlockCache, clear_block_cache, entries_of
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.handles import close_local_handles
 from geoxt.windows import Window
@@ -354,29 +354,6 @@ def test_warm_reads_only_the_windows_and_requires_a_cache(tmp_path):
     assert entry_of(tmp_path / "c").stat().st_blocks * 512 < 3 * 150 * 190 * 2
     with pytest.raises(InputError, match="block cache"):
         geoxt.warm(geoxt.open_cogs(path, cache=False))
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("/data/blocks", BlockCache("/data/blocks", 50 * 10**9)),
-        ("/data/blocks:20GB", BlockCache("/data/blocks", 20 * 10**9)),
-        ("/data/blocks:1.5 TB", BlockCache("/data/blocks", 15 * 10**11)),
-        ("/data/blocks:512M", BlockCache("/data/blocks", 512 * 10**6)),
-        ("/data/a:b/blocks", BlockCache("/data/a:b/blocks", 50 * 10**9)),
-        (False, None),
-        ("", None),
-    ],
-)
-def test_parse_block_cache(text, expected, monkeypatch):
-    monkeypatch.delenv("GEOXT_BLOCK_CACHE", raising=False)
-    assert parse_block_cache(text or (False if text is False else None)) == expected
-
-
-@pytest.mark.parametrize("size", ["0", "-5GB", "many", "5XB", "nanGB", "infGB"])
-def test_a_size_that_cannot_be_read_is_an_error(size):
-    with pytest.raises(InputError, match="positive number of bytes"):
-        parse_block_cache(f"/data/blocks:{size}")
 
 
 def test_clear_removes_all_entries(tmp_path):
