@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import xarray as xr
 from geoxt.errors import InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
+from geoxt.plot.legend_layout import draw_legend, legend_layout
 from geoxt.source import is_categorical, nodata_of, view_of
 from geoxt.trees import nodes_of
 from geoxt.types import Array, Mask
@@ -30,10 +30,6 @@ _PIXELS = 1200
 """Maximum height and width of a panel in pixels; larger layers are subsampled."""
 _PERCENT = (2.0, 98.0)
 """Percentiles of the valid pixels drawn as black and white."""
-_MANY = 12
-"""Number of classes above which the legend has small letters."""
-_LETTERS = (10.0, 7.0)
-"""Font size in points of a legend, and of a legend of many classes."""
 
 
 def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Array:
@@ -146,7 +142,7 @@ def compare(
     thinned = {name: _subsample(layer).compute() for name, layer in panels.items()}
     maps = [layer for layer in thinned.values() if is_categorical(layer)]
     legend = legend or (_occurring_in(Legend.of(maps[0]), maps) if maps else None)
-    key = _key(legend, 4.4 * len(panels))
+    key = legend_layout(legend, 4.4 * len(panels))
     figure = _figure(key.width, 4.2 * max(rows / cols for rows, cols in shapes) + 0.6 + key.height)
     windows = list(outlines)
     panel_axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -157,7 +153,7 @@ def compare(
             _outline(axes, window)
         _hide_frame(axes, name)
     if legend:
-        _legend(figure, legend, key)
+        draw_legend(figure, legend, key)
     if title:
         figure.suptitle(title)
     return figure
@@ -227,7 +223,7 @@ def samples(
     rows = -(-len(chosen) // columns)
     read = [view_of(data[mask]).read(window) for window in chosen]
     legend = _occurring(Legend.of(data[mask]), [codes[valid] for codes, valid in read])
-    key = _key(legend, 1.5 * columns)
+    key = legend_layout(legend, 1.5 * columns)
     figure = _figure(key.width, 3.1 * rows + 0.2 + key.height)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     for panel in axes.flat:
@@ -238,7 +234,7 @@ def samples(
         axes[2 * row, column].imshow(picture, interpolation="nearest")
         axes[2 * row + 1, column].imshow(labels, interpolation="nearest")
     if legend:
-        _legend(figure, legend, key)
+        draw_legend(figure, legend, key)
     return figure
 
 
@@ -285,45 +281,6 @@ def _png(figure: Figure) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Key:
-    """Layout of a legend below a figure."""
-
-    columns: int
-    """Columns of the legend."""
-    points: float
-    """Font size, in points."""
-    width: float
-    """Width of the figure in inches, at least that of a class."""
-    height: float
-    """Height in inches; 0 without a legend."""
-
-
-def _key(legend: Legend | None, width: float) -> _Key:
-    """Return the layout of a legend with the fewest rows for a width in inches."""
-    if not legend:
-        return _Key(columns=1, points=_LETTERS[0], width=width, height=0)
-    count, longest = len(legend.names), max(map(len, legend.names))
-    points = _LETTERS[count > _MANY]
-    entry_width = points / 72 * (5 + 0.62 * longest)  # swatch and gaps of 5 em; a letter is 0.62 em wide
-    rows = -(-count // max(int(width / entry_width), 1))
-    return _Key(
-        columns=-(-count // rows), points=points, width=max(width, entry_width), height=0.3 + 1.7 * rows * points / 72
-    )
-
-
-def _legend(figure: Figure, legend: Legend, key: _Key) -> None:
-    """Draw a legend below all panels."""
-    from matplotlib.patches import Patch
-
-    patches = [
-        Patch(facecolor=color, edgecolor="0.3", linewidth=0.5, label=name)
-        for name, color in zip(legend.names, legend.colors, strict=True)
-    ]
-    columns, points = key.columns, key.points
-    figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=points, frameon=False)
 
 
 def _outline(axes: Axes, window: Window) -> None:
