@@ -121,11 +121,11 @@ class ReadError(GeoxtError, OSError):
 
 
 class ResourceError(GeoxtError, OSError):
-    """The process lacks file descriptors; no fault of a file, so that it is never treated as nodata."""
+    """The process has no free file descriptor; never treated as nodata."""
 
 
 class CatalogError(ReadError):
-    """A catalog, or the header read before, has another grid or type than the file; never treated as nodata."""
+    """The grid or type of a file differs from its catalog or cached header; never treated as nodata."""
 
 
 class OutputError(GeoxtError, OSError):

@@ -52,7 +52,7 @@ def parse_crs(crs: SomeCRS) -> CRS:
 
 
 def geographic_or_projected(crs: SomeCRS | None) -> CRS | None:
-    """Return the CRS of a file; `None` if it has none, or one that is neither (of drawings, for example)."""
+    """Return the CRS of a file if it is geographic or projected, else `None`."""
     try:
         return parse_crs(crs) if crs else None
     except CRSError:
@@ -95,7 +95,7 @@ def _stated_code(crs: pyproj.CRS) -> list[str]:
 
 
 def _equal_xy(a: pyproj.CRS, b: pyproj.CRS) -> bool:
-    """Return whether two CRSs are equal but for the order of their axes, as x stands before y here."""
+    """Return whether two CRSs are equal except for the order of their axes; geoxt always has x before y."""
     if a.equals(b, ignore_axis_order=True):  # geographic CRSs in any order
         return True
     if not (a.is_projected and b.is_projected) or a.is_bound or b.is_bound or a.is_compound or b.is_compound:
@@ -241,7 +241,7 @@ SAME = 1e-6
 
 
 def same_grids(grids: Iterable[GeoBox]) -> list[GeoBox]:
-    """Return for each grid the first one that is the same but for rounding: all corners within `SAME` of a pixel."""
+    """Return, for each grid, the first grid that equals it within rounding: all corners within `SAME` of a pixel."""
     result: list[GeoBox] = []
     bins: dict[tuple[Any, ...], list[GeoBox]] = {}
     for grid in grids:
@@ -255,7 +255,7 @@ def same_grids(grids: Iterable[GeoBox]) -> list[GeoBox]:
 
 
 def shifted_pair(grids: Sequence[GeoBox]) -> tuple[GeoBox, GeoBox] | None:
-    """Return two grids of one shape that are less than a pixel apart, but not the same; `None` if there are none."""
+    """Return two grids of equal shape that are shifted by less than a pixel; `None` if there is no such pair."""
     bins: dict[tuple[Any, ...], list[GeoBox]] = {}
     for grid in grids:
         for key in _bins(grid, 1):
@@ -282,7 +282,7 @@ def _distance(grid: GeoBox, other: GeoBox) -> float:
 
 
 def require_one_crs(crs: Iterable[tuple[str, CRS]]) -> CRS:
-    """Return the CRS that all named items share.
+    """Return the common CRS of named objects; raise if they differ.
 
     Raises
     ------
@@ -300,12 +300,12 @@ def require_one_crs(crs: Iterable[tuple[str, CRS]]) -> CRS:
 
 
 def crs_name(crs: CRS | None) -> str:
-    """Return a short name of a CRS: the code of an equal CRS ("EPSG:32615") if there is one."""
+    """Return a short name of a CRS: the code of an equal CRS, such as "EPSG:32615", if a registry has it."""
     return "no CRS" if crs is None else _code(str(crs)) or _title(crs.proj)
 
 
 def crs_text(crs: CRS | None) -> str:
-    """Return a text from which `parse_crs` returns an equal CRS: the code of an equal CRS if there is one, else WKT."""
+    """Return a text from which `parse_crs` returns an equal CRS: the code of an equal CRS, else WKT."""
     assert crs is not None  # grids of layers have a CRS
     return _code(str(crs)) or crs.to_wkt()
 

@@ -1,4 +1,4 @@
-"""Which network errors are worth a retry, how long to wait before it, and when to give up: one policy for all HTTP."""
+"""Retry policy of all HTTP requests: transient errors, exponential backoff and limits."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Return the seconds that the `Retry-After` header of an HTTP error asks to wait, if there is one."""
+    """Return the waiting time in seconds that the `Retry-After` header of an HTTP error states, or `None`."""
     return parse_retry_after(error.headers.get("Retry-After")) if isinstance(error, HTTPError) else None
 
 

@@ -1,4 +1,4 @@
-"""Where geoxt caches files, and how it writes a file or folder so that readers never see half of it."""
+"""Cache folders, and atomic writes of files and folders."""
 
 from __future__ import annotations
 

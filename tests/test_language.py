@@ -37,6 +37,10 @@ IDIOMS = {
     r"\b(the|its|their|each|a|no|in|of) shares?\b|^shares?\b": "write 'fraction', 'weight'",
     r"\bat (most|least) \w+ (that|which)\b": "write 'maximum', 'minimum'",
     r"\bfor ever\b|\banew\b|\bto and fro\b": "write 'again', 'forever'",
+    r"\bbut for\b": "write 'except'",
+    r"\bif there (is|are) (one|any|none)\b": "write 'or `None`', or name the object",
+    r"\b(the|a) last word\b|\bno fault of\b": "write 'takes precedence', 'error of'",
+    r"\b(something|anything) else\b|\bwhatever\b|\bhowever (often|many)\b": "name the object, 'regardless of …'",
     r"\b(is|are|was|were) (asked|wanted|known|kept|put) (of|for|from|by|to|with)\b": "write 'requested', 'stored'",
 }
 """Idioms, and what to write instead."""
@@ -111,7 +115,7 @@ def bound_names(tree: ast.Module):
 
 
 def idioms_of(text: str) -> list[str]:
-    """Return the idioms in a text, but for its quoted parts."""
+    """Return the idioms in a text, without its quoted parts."""
     unquoted = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "x", text)
     return [idiom for idiom in IDIOMS if re.search(idiom, unquoted, re.IGNORECASE)]
 

@@ -142,7 +142,7 @@ def intersection(
     resampling: Resampling | None = None,
     **layers: SomeLayer,
 ) -> xr.Dataset | xr.DataTree:
-    """Return layers on one grid, cut to the extent that all of them share.
+    """Return layers on one grid, cut to the intersection of their extents.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def union(*layers: xr.DataArray | xr.Dataset, chunks: Chunks = None) -> xr.DataA
 @overload
 def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer: ...
 def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
-    """Return one layer that covers the extents of several layers of one kind; where they overlap, the first wins.
+    """Return one layer over the joint extent of layers of one kind; where they overlap, the first valid pixel wins.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Combine layers of several grids: cut to the extent that all share, or extended to the extent that they cover."""
+"""Combine layers of several grids over the intersection or the union of their extents."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def align_to_grids(
 def intersect_on_grids(
     base_name: str, targets: Mapping[str, GeoBox], layers: Layers, *, resampling: Resampling | None = None
 ) -> dict[str, xr.Dataset]:
-    """Return layers on each grid, cut to the extent that all of them share there, by node.
+    """Return the layers of each node on its grid, cut to the intersection of their extents there.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def _rename_dim(name: str, layer: xr.DataArray, dim: str) -> xr.DataArray:
 
 
 def unite(layers: Sequence[xr.DataArray], chunks: Chunks = None) -> xr.DataArray:
-    """Return one layer on the first one's pixel lattice that covers all of them; the first valid pixel wins."""
+    """Return the union of layers on the pixel lattice of the first; the first valid pixel wins."""
     first = layers[0]
     for other in layers[1:]:
         require_same_kind(first, other)
@@ -165,7 +165,7 @@ def unite(layers: Sequence[xr.DataArray], chunks: Chunks = None) -> xr.DataArray
 
 
 def unite_nodes(layers: Sequence[xr.DataArray], chunks: Chunks = None) -> dict[str, xr.Dataset]:
-    """Return layers by node: those whose pixels coincide are united, the others stand side by side."""
+    """Return layers by node: layers whose pixels coincide are united in one node, any other layer gets a node."""
     groups: list[list[xr.DataArray]] = []
     for layer in layers:
         same = (g for g in groups if pixel_offset(grid_of(layer), grid_of(g[0])) is not None)

@@ -20,7 +20,7 @@ from geoxt.types import Resampling
 
 
 def overlapping(layers: Sequence[xr.DataArray], grid: GeoBox) -> list[xr.DataArray]:
-    """Return the layers that overlap a grid; only those whose pixels coincide with the grid's, if there are any."""
+    """Return the layers that overlap a grid; layers with coinciding pixels take precedence over all others."""
     near = [layer for layer in layers if overlap(grid, grid_of(layer)) is not None]
     return [layer for layer in near if pixel_offset(grid_of(layer), grid) is not None] or near
 
@@ -56,7 +56,7 @@ def first_valid(layers: Sequence[xr.DataArray]) -> xr.DataArray:
 
 
 def mosaics_of(layers: Sequence[xr.DataArray]) -> list[Mosaic]:
-    """Return the mosaics of files that layers read; empty if any of them reads something else."""
+    """Return the mosaics behind layers; empty if a layer has a source of another type."""
     sources = [view_of(layer).source for layer in layers]
     mosaics = [source for source in sources if isinstance(source, Mosaic)]
     return mosaics if len(mosaics) == len(layers) else []

@@ -1,4 +1,4 @@
-"""Move one layer to another grid: lazy, and resampled once however often it is moved."""
+"""Move one layer to another grid lazily; pixels are resampled once, even of a layer that is moved repeatedly."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class WindowBatchSampler(EpochSampler[list[Window]]):
-    """Yields batches of windows in order, as far as the tensors of a batch have one shape; else grouped by shape.
+    """Yields batches of windows in order; windows of different tensor shapes are grouped by shape first.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class FixedBatchSampler(Sampler[list[Window]]):
 
 
 def batch_indices(kinds: Indices, batch_size: int) -> list[Indices]:
-    """Return the indices of each batch, all of one kind.
+    """Return the indices of each batch, whose windows are all of the same kind.
 
     Batches keep the order of windows if every run of `batch_size` has one kind. Otherwise windows are grouped by kind;
     batches come in the order in which they fill up, those that are not full last.

@@ -1,4 +1,4 @@
-"""Reuse of batch memory: an array is filled again once no tensor over it is left.
+"""Reuse of batch memory: an array is refilled after the last tensor over it is deleted.
 
 A batch takes tens of megabytes, which the operating system provides as new zeroed pages: clearing them takes a tenth
 of the time in which the batch is read.

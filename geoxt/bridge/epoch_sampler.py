@@ -23,11 +23,11 @@ class EpochSampler(Sampler[T_co], Generic[T_co]):
         self._full_length = False
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this before each. Epochs before that of `resume` are raised to it."""
+        """Set the epoch, at least that of `resume`; Lightning calls this before each epoch."""
         self.epoch = max(epoch, self._first_epoch)
 
     def resume(self, epoch: int, done: int, *, full_length: bool = False) -> None:
-        """Continue an epoch after some of its batches, as a run that is resumed from a checkpoint does.
+        """Continue an epoch after its first batches, for a run that is resumed from a checkpoint.
 
         Parameters
         ----------

@@ -120,7 +120,7 @@ class Loader(DataLoader[Any]):
 
 
 class _Orders(Sized, Iterable[Any]):
-    """Batches of windows, each with the number of a free slot if there is one."""
+    """Batches of windows, each with the number of a free slot, or `None`."""
 
     def __init__(self, batches: Any, ring: Ring | None) -> None:
         self.batches, self.ring = batches, ring

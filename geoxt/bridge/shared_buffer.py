@@ -1,4 +1,4 @@
-"""Memory that worker processes share with their parent, outside `/dev/shm`, which has 64 MB in a container of docker.
+"""Memory shared by worker processes and their parent, outside `/dev/shm`, which Docker limits to 64 MB by default.
 
 multiprocessing's RawArray lies in a file in `/dev/shm` that is not allocated before it is written to: if the file
 system is full by then, the process ends by SIGBUS. An anonymous file (`memfd_create`, Linux) is limited by memory

@@ -60,7 +60,7 @@ class BandStatistics:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Return the statistics of which `to_dict` made a dict."""
+        """Return statistics from the dict of `to_dict`."""
         percentiles = {float(p): tuple(values) for p, values in fields["percentiles"].items()}
         plain = {key: tuple(fields[key]) for key in ("bands", "count", "mean", "std")}
         return cls(**plain, percentiles=percentiles)

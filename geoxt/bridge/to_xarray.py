@@ -1,4 +1,4 @@
-"""Values of windows as one georeferenced DataArray: the way back from tensors."""
+"""Values of windows, such as model outputs, as one georeferenced DataArray."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class WindowDataset(Dataset[Sample]):
         return read_batch(self.nodes, windows, map_reads=self._map_reads(), buffers=buffers or self._buffers)
 
     def batch_bytes(self, window: Window, count: int) -> int:
-        """Return the bytes of a batch of windows like one, each array rounded up to whole cache lines."""
+        """Return the bytes of a batch of windows of equal shape, each array rounded up to whole cache lines."""
         return batch_bytes(self.nodes, window, count)
 
     def kind(self, window: Window) -> Hashable:

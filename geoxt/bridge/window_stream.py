@@ -1,4 +1,4 @@
-"""An iterable-style torch dataset of windows, which worker processes share out."""
+"""An iterable-style torch dataset of windows, divided among worker processes."""
 
 from __future__ import annotations
 

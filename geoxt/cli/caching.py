@@ -26,7 +26,7 @@ def cache_info(folder: str | None) -> str:
 
 
 def cache_clear(folder: str | None) -> str:
-    """Remove all entries of a block cache; return how much room they took, as text."""
+    """Remove all entries of a block cache, and return their total size as text."""
     cache = _cache(folder)
     return f"{cache.folder}: removed {_gigabytes(clear_block_cache(cache))}"
 

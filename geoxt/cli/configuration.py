@@ -30,7 +30,7 @@ def key(argument: str) -> str:
 
 @contextmanager
 def configuration_errors(command: str) -> Iterator[None]:
-    """Raise errors that name configuration keys, and errors of jsonargparse as an `InputError` of one line.
+    """Translate errors within the context into one line that names configuration keys instead of arguments.
 
     Parameters
     ----------

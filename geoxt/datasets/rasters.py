@@ -29,7 +29,7 @@ class Crop:
     """Height and width of the whole image."""
 
     def within(self, outer: Crop | None) -> Crop:
-        """Return the same pixels in the image of which the image of this crop is itself a crop."""
+        """Return this crop in coordinates of the image that `outer` was cut from."""
         if outer is None:
             return self
         return Crop(window=self.window.shift(outer.window.row, outer.window.col), image_shape=outer.image_shape)

@@ -40,7 +40,7 @@ def check_selection(spec: Spec, splits: Sequence[str], window: int | None) -> No
 
 
 def select_release(spec: Spec, splits: Sequence[str]) -> Spec:
-    """Return the spec without separately published splits, or with those of them that are selected."""
+    """Return the spec without the separately published splits that are not selected."""
     if not isinstance(spec.splits, FolderSplit) or not spec.splits.extra:
         return spec
     key, lead = next(iter(spec.assets.items()))

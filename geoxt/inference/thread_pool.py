@@ -42,7 +42,7 @@ blocks.on_interrupt(stop)
 
 
 def prefetch(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """Yield `function(item)` of each item in order, while the next ones are computed already.
+    """Yield `function(item)` of each item in order; threads compute the next results meanwhile.
 
     At most one item more than there are threads is in flight, which bounds memory.
     """

@@ -65,7 +65,7 @@ class TileCache:
             return output
 
     def put(self, step: int, tile: Window, output: TileOutput, block: Window, shape: tuple[int, int]) -> None:
-        """Cache the part of a tile below or right of a block, within a scene of a shape.
+        """Cache the part of a tile below or right of a block, cut to the shape of the scene.
 
         dask computes blocks row by row, so that nothing above or left of a block is needed again.
         """

@@ -180,7 +180,7 @@ def choose_grid(
     resolution: float | tuple[float, float] | None = None,
     area: Area | None = None,
 ) -> GeoBox:
-    """Return the smallest grid that covers all scenes, on the pixel lattice of the first one in its CRS.
+    """Return the smallest grid that covers all scenes, on the pixel lattice of the first scene in its CRS.
 
     Of scenes that reach outside the domain of the CRS, the part in the area is covered.
 

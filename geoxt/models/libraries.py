@@ -96,7 +96,7 @@ def encoder_of(name: str, **options: Any) -> nn.Module:
 
 
 def require_model_options(options: Mapping[str, Any]) -> None:
-    """Raise if options are no plain values, or make a library load weights: a checkpoint states them, of any origin.
+    """Raise if options of an untrusted checkpoint are not plain values, or make a library load weights.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def require_model_options(options: Mapping[str, Any]) -> None:
 
 
 def require_encoder(name: str) -> None:
-    """Raise if segmentation-models-pytorch has no such encoder; names of hubs and folders are refused.
+    """Raise if segmentation-models-pytorch lacks an encoder; names of hubs and folders are invalid.
 
     Raises
     ------

@@ -20,7 +20,7 @@ TIMM = "timm/"
 
 
 def names(*, task: str | None = None) -> tuple[str, ...]:
-    """Return the names of the architectures, of all tasks or of one. `"timm/"` plus a timm name is valid as well.
+    """Return the names of the architectures, optionally of one task only. `"timm/"` plus a timm name is valid as well.
 
     Examples
     --------

@@ -146,7 +146,7 @@ class Budget:
         self.written = 0
 
     def admits(self, path: Path, size: int) -> bool:
-        """Return whether an entry may grow by a number of bytes; remove other entries first if they need the room."""
+        """Make space for an entry to grow by a number of bytes, by removing other entries; return whether it may."""
         if not self.enabled or path in self.full:
             return False
         over = self.measured is None or self.measured + self.written + size > self.cache.limit
@@ -180,7 +180,7 @@ def budget_of(cache: BlockCache) -> Budget:
 
 
 def shrink(cache: BlockCache, limit: int, *, keep: Path | None = None) -> int:
-    """Remove the least recently used entries, but for `keep`, beyond a limit; return the remaining bytes on disk.
+    """Remove the least recently used entries except `keep` beyond a limit; return the remaining bytes on disk.
 
     An entry that a process reads stays readable there until it is closed.
     """

@@ -209,7 +209,7 @@ class CachedBlocks:
 
 
 def checksum(data: bytes) -> int:
-    """Return the CRC-32 of some bytes, 1 for a CRC-32 of 0, which stands for an absent block."""
+    """Return the CRC-32 of bytes, with 0, which marks an absent block, replaced by 1."""
     return zlib.crc32(data) or 1
 
 

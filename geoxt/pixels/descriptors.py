@@ -44,7 +44,7 @@ def budget() -> int:
 
 
 def exhausted() -> bool:
-    """Return whether (almost) no descriptor is left: a new file gets the lowest free number."""
+    """Return whether (almost) no descriptor is free, judged by the lowest free number."""
     if resource is None:
         return False
     try:

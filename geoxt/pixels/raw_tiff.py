@@ -187,7 +187,7 @@ def block_offsets(descriptor: int) -> Array | None:
 
 
 def missing_directory(path: str) -> int | None:
-    """Return the offset of a TIFF directory beyond the end of the file; `None` if it has all, or is no local TIFF.
+    """Return the offset of a TIFF directory beyond the end of the file; `None` for complete files and other formats.
 
     GDAL opens a file cut before the directory of its mask or overviews as one without them.
     """

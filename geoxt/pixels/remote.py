@@ -127,7 +127,7 @@ atexit.register(_close)  # before the interpreter unloads GDAL
 
 
 def submit(call: Callable[[], T]) -> Future[T]:
-    """Run a call in a remote thread. It must not wait for another one: the pool could run out of threads."""
+    """Run a call in a remote thread. It must not wait for another call: the pool could run out of threads."""
     return _pool.submit(call)
 
 

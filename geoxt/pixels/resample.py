@@ -124,7 +124,7 @@ def needed_window(transform: PixelTransform, window: Window, resampling: Resampl
 
 
 def bounding_window(windows: Sequence[Window]) -> Window | None:
-    """Return the smallest window that contains several; `None` if there are none."""
+    """Return the smallest window that contains several; `None` for an empty list."""
     if not windows:
         return None
     row, col = min(w.row for w in windows), min(w.col for w in windows)
@@ -132,7 +132,7 @@ def bounding_window(windows: Sequence[Window]) -> Window | None:
 
 
 def _merge(images: Sequence[tuple[Array, Mask | None] | None]) -> tuple[Array, Mask | None] | None:
-    """Return the first valid pixel of the parts of a source; in the dtype of copied parts, if there are any."""
+    """Return the first valid pixel of the parts of a source; in the dtype of the copied parts, if any."""
     parts = [image for image in images if image is not None]
     if len(parts) < 2:
         return parts[0] if parts else None

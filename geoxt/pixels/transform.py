@@ -108,7 +108,7 @@ class PixelTransform:
         return np.where(np.abs(coordinates) < FAR, coordinates, np.nan)  # PROJ returns inf on failure
 
     def copied(self, window: Window) -> Window | None:
-        """Return the source window with the pixels of a target window, mirrored by `flips`; `None` if they differ."""
+        """Return the source window that coincides with a target window, mirrored by `flips`; else `None`."""
         if self.shift is None:
             return None
         moved, (rows, cols), stop = window.shift(*self.shift), self.source.shape, window.shift(*self.shift).stop
@@ -132,7 +132,7 @@ class PixelTransform:
         return ControlGrid(self, window)
 
     def discontinuous(self, nodes: Floats) -> Mask | None:
-        """Return the cells between nodes with a jump or a node without coordinates; `None` if there are none."""
+        """Return the cells between nodes with a jump or a node without coordinates, or `None`."""
         with np.errstate(invalid="ignore"):  # comparisons with NaN are False
             down = np.abs(nodes[:, 1:] - nodes[:, :-1]) < self._limit
             across = np.abs(nodes[:, :, 1:] - nodes[:, :, :-1]) < self._limit

@@ -66,7 +66,7 @@ class Candidates:
         return self.windows(self.corners[rectangle] + np.c_[row, col])
 
     def contains(self, table: Table) -> Mask:
-        """Return which windows lie at a position of the region, whatever the footprints."""
+        """Return which windows lie at a position of the region, regardless of footprints."""
         out = np.zeros(len(table), bool)
         step = max(10_000_000 // len(self.outer), 1)  # bounds the memory of the comparison
         for start in range(0, len(table), step):

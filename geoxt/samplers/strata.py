@@ -25,7 +25,7 @@ class UnlabelledError(LabelError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strata:
-    """Classes with their pixels."""
+    """Pixels of each class of a label layer."""
 
     codes: tuple[int, ...]
     """Codes of the classes that have pixels, ascending."""

@@ -1,4 +1,4 @@
-"""Source over an array: in memory, or a dask array that is more than a selection of a source."""
+"""Source over an array: in memory, or a dask array with operations other than the selection of a source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison of a file with its catalog, when the file is opened for the first read: the file has the last word."""
+"""Comparison of a file with its catalog when the file is first read; the file takes precedence."""
 
 from __future__ import annotations
 

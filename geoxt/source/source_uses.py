@@ -33,7 +33,7 @@ class SourceUse:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceUses:
-    """All parts of sources that an array is calculated from, and how."""
+    """All parts of sources that an array is calculated from, and the type of the calculation."""
 
     uses: tuple[SourceUse, ...]
     """Parts of sources."""

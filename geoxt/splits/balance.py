@@ -1,4 +1,4 @@
-"""Assigning blocks to parts: by number in proportion to fractions, and with similar fractions of every class."""
+"""Assignment of blocks to parts: counts in proportion to fractions, and similar fractions of every class."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _SIDE = 1024  # pixels: height, width and period of both tables
 
 
 class Smooth(NamedTuple):
-    """Fields that vary over hundreds of metres to kilometres. Mean 0 and deviation 1, but for the slopes."""
+    """Fields that vary over hundreds of metres to kilometres. Mean 0 and deviation 1, except for the slopes."""
 
     creek: Floats
     creek_slope: Floats

@@ -99,7 +99,7 @@ class _SaveZarr:
 
 
 def _evenly_chunked(layer: xr.DataArray) -> xr.DataArray:
-    """Return a layer whose chunks have equal sizes but for the last ones, as Zarr requires."""
+    """Return a layer whose chunks have equal sizes except for the last, as Zarr requires."""
     uneven = [dim for dim, sizes in layer.chunksizes.items() if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]]
     return layer.chunk(dict.fromkeys(uneven, _SIDE)) if uneven else layer
 

@@ -1,4 +1,4 @@
-"""Files replaced on the server, and servers that send something else: whole new files or errors, never a mixture."""
+"""Files replaced on the server, and servers that send other files: whole new files or errors, never a mixture."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The block cache: the same bits as without it, whatever is in it, and never the pixels of another file."""
+"""The block cache: the same bits as without it for any entries, and never the pixels of another file."""
 
 from __future__ import annotations
 

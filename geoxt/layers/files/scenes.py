@@ -25,7 +25,7 @@ from geoxt.source import Scene
 def grid_scenes(
     headers: Sequence[Header], *, categorical: bool | None, first_wins: bool = False, bands: Sequence[str] = ()
 ) -> tuple[list[Scene], LayerMetadata]:
-    """Build scenes from files of no known product: files on one grid (but for rounding) are the bands of one scene.
+    """Build scenes from files of no known product: files on one grid (within rounding) are the bands of one scene.
 
     `bands` are the names of requested bands, by which a band tagged as alpha is data.
     """

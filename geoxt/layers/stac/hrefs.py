@@ -1,4 +1,4 @@
-"""Addresses of assets: absolute, and remote where the item is, unless the caller trusts the catalog."""
+"""Checks of asset hrefs: absolute, and remote if the item is remote, unless the caller trusts the catalog."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VRT = re.compile(r"\.vrt(?:$|[?#}/!])|<VRTDataset|^vrt://", re.IGNORECASE)
 
 
 def require_href(item: pystac.Item, key: str, *, trust: bool) -> None:
-    """Raise unless the address of an asset can be opened, and may be.
+    """Raise if an asset's href is relative without a base, or leaves a remote catalog for local files or VRTs.
 
     The assets of an item whose address is remote are remote files, and no VRT, whose sources may be local files.
 

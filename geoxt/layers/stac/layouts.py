@@ -81,7 +81,7 @@ class ItemBand:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Layout:
-    """Bands that items of one collection share."""
+    """Bands of items of one collection that state the same metadata."""
 
     product: Product | None
     """Known product of the items."""
@@ -98,7 +98,7 @@ class Layout:
 def layouts_of(
     items: Sequence[pystac.Item], products: Sequence[Product | None], stac_cfg: StacConfig | None = None
 ) -> list[Layout]:
-    """Return the layout of each item; items that state the same share one object."""
+    """Return the layout of each item; items with equal metadata share one object."""
     config = _config(stac_cfg)
     layouts: dict[Any, Layout] = {}
     result = []
@@ -129,7 +129,7 @@ def _usable(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: object) -> object:
-    """Return a number, or its name ("nan", "-9999"); `None` for anything else."""
+    """Return a number, or its name ("nan", "-9999"); `None` for other values."""
     try:
         float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

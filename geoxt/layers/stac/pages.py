@@ -1,4 +1,4 @@
-"""Pages of a STAC API, to the last: loops, error pages and missing items raise; waits are bounded."""
+"""All pages of a STAC API: loops, error pages and missing items raise; the total waiting time is bounded."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _matched(page: Page) -> int | None:
 
 
 def remote_item(feature: Mapping[str, Any], url: str) -> pystac.Item:
-    """Return an item of a remote file; its address is remote, even where its self link is not."""
+    """Return an item read from `url`, without a local self link, so that its href is always remote."""
     links = [link for link in feature.get("links") or () if isinstance(link, Mapping)]
     remote = [link for link in links if link.get("rel") != "self" or is_remote(str(link.get("href")))]
     try:

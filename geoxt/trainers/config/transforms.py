@@ -34,7 +34,7 @@ _KEYS = {"class_path", "init_args"}
 def create_transform(
     described: Sequence[SomeTransform], *, image: str | None = None, classes: int | None = None
 ) -> nn.Module | None:
-    """Return a transform of training batches that applies several in order, or None if there are none.
+    """Return a transform of training batches that applies several in order, or `None` for an empty list.
 
     Parameters
     ----------

@@ -286,7 +286,7 @@ def _numbered(count: int) -> Legend:
 
 
 def _band_names(image: xr.DataArray) -> tuple[str, ...]:
-    """Return the names of a layer's bands; numbers if there are none."""
+    """Return the names of a layer's bands, or their numbers."""
     if "band" not in image.dims:
         return ("image" if image.name is None else str(image.name),)
     if "band" not in image.coords:

@@ -1,4 +1,4 @@
-"""Checkpoint files of a run: written whole or not at all, and read without running code."""
+"""Checkpoint files of a run: written atomically, and read without running code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Lightning callback that stops a run whose loss is not finite, before the weights follow it."""
+"""The Lightning callback that stops a run whose loss is not finite, before the weights are updated."""
 
 from __future__ import annotations
 

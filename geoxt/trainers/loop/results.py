@@ -1,4 +1,4 @@
-"""Results and configurations of runs as files; each is complete or absent."""
+"""Results and configurations of runs as files, written atomically."""
 
 from __future__ import annotations
 

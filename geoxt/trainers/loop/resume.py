@@ -165,7 +165,7 @@ class ResumableSampler(Protocol):
     """A batch sampler that can start at any batch of any epoch."""
 
     def resume(self, epoch: int, done: int, *, full_length: bool = False) -> None:
-        """Continue an epoch after `done` of its batches; `full_length` counts these in `len`, too."""
+        """Continue an epoch after its first `done` batches; with `full_length`, `len` counts these too."""
 
     def __len__(self) -> int:
         """Return the number of batches."""

@@ -17,7 +17,7 @@ Instances = dict[str, Tensor]
 
 
 def detection_targets(batch: Batch, codes: Codes, *, masks: bool) -> list[Instances]:
-    """Return the target instances of each image, without those of no known class and those of zero width or height.
+    """Return the target instances of each image, without unknown classes and boxes of zero width or height.
 
     Parameters
     ----------

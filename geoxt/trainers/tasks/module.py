@@ -202,7 +202,7 @@ class Task(pl.LightningModule):
             checkpoint[RNG_STATES] = rng_states(self.transform)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore class weights, since the rest of an interrupted epoch would give others, and transform states.
+        """Restore class weights and the random states of transforms.
 
         Raises
         ------

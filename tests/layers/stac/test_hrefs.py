@@ -102,7 +102,7 @@ def test_queries_stay_secret():
 
 @pytest.mark.parametrize("own", [None, "/data/one.json", "file:///data/one.json"])
 @pytest.mark.parametrize("file", ["item.json", "items.json", "catalog.json"])
-def test_served_items_are_refused_whatever_their_self_link(file, own, server, write):
+def test_served_items_with_local_self_links_are_refused(file, own, server, write):
     """The address that an item was read from counts, not the one that it states."""
     path = write(distinct((20, 20)), make_grid((20, 20)))
     item = make_item("one", {"red": path}, time=WHEN).to_dict(include_self_link=False, transform_hrefs=False)
