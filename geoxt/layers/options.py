@@ -63,6 +63,7 @@ class StacOptions(OpenOptions, total=False):
     dtype: npt.DTypeLike | None
     headers: Literal["missing", "all"]
     trust: bool
+    source_crs: SomeCRS | None
 
 
 class VectorOptions(TypedDict, total=False):

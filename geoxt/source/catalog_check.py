@@ -58,6 +58,8 @@ class CatalogCheck:
             dtype = file.dtypes[asset.band - 1]
             if not _holds(asset.dtype, dtype):
                 raise _error(name, f"pixels of {asset.dtype}", dtype)
+            if asset.assumed_single and file.count > 1:
+                _require_single(file, name)
             if asset.scale_assumed:
                 _compare_scale(file, asset, name)
         self._compare_position(file, name)
@@ -135,6 +137,14 @@ def _compare_scale(file: rasterio.DatasetReader, asset: Asset, name: str) -> Non
     real = (float(file.scales[asset.band - 1]), float(file.offsets[asset.band - 1]))
     if stated != real:
         raise _error(name, f"no scale and offset, another file of its collection has {stated}", f"{real}")
+
+
+def _require_single(file: rasterio.DatasetReader, name: str) -> None:
+    count = sum(color != ColorInterp.alpha for color in file.colorinterp)
+    if count > 1:
+        problem = f"Cannot read {name}: its catalog names no bands, the file has {count}."
+        remedy = "Pass {headers:'all'} to open all of them. Or pass {bands} with their numbers, such as 'image_1'."
+        raise CatalogError(problem, remedy=remedy)
 
 
 def _error(name: str, stated: str, real: str) -> CatalogError:

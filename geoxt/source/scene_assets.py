@@ -32,6 +32,8 @@ class Asset:
     """Whether the file has an internal mask or an alpha band; `None` if only the file tells."""
     data_bands: tuple[int, ...] = ()
     """Numbers of bands that the catalog names: none of them is an alpha band, whatever the file calls it."""
+    assumed_single: bool = False
+    """Whether a catalog names no band of the file, so that it must have no other band."""
     nodata_assumed: bool = False
     """Whether nodata is that of another file of the collection, so that the file's own nodata decides."""
     scale_assumed: bool = False

@@ -35,7 +35,8 @@ def resolve_alpha(headers: Sequence[Header], bands: Sequence[str]) -> list[Heade
     An alpha band is named by its description or its number, such as "band_4". One warning names the alpha bands that
     are taken as valid masks.
     """
-    resolved, masks = [], []
+    resolved: list[Header] = []
+    masks: list[tuple[Header, str]] = []
     for header in headers:
         positions = [number for number, alpha in enumerate(header.alpha, 1) if alpha]
         names = {f"band_{n}" for n in positions} | {str(header.names[n - 1]) for n in positions}
@@ -43,16 +44,25 @@ def resolve_alpha(headers: Sequence[Header], bands: Sequence[str]) -> list[Heade
             resolved.append(alpha_as_data(header))
             continue
         resolved.append(header)
-        masks += [(header, n) for n in positions if len(header.alpha) > 1]
+        masks += [(header, "band") for _ in positions if len(header.alpha) > 1]
+    warn_of_alpha(masks)
+    return resolved
+
+
+def warn_of_alpha(masks: Sequence[tuple[Header, str]]) -> None:
+    """Warn once that alpha bands are taken as valid masks, and how to open them as data.
+
+    `masks` has the headers of the files, and the text before the number in the names of their bands ("band").
+    """
     if masks:
-        header, number = masks[0]
-        every = ", ".join(f"'band_{n}'" for n in range(1, len(header.alpha) + 1))
+        header, name = masks[0]
+        every = ", ".join(f"'{name}_{n}'" for n in range(1, len(header.alpha) + 1))
+        number = header.alpha.index(True) + 1
         msg = (
             f"Band {number} of {redact_url(header.href)} is tagged as alpha, and is taken as the valid mask"
             f"{f' (as in {len(masks) - 1} more files)' if len(masks) > 1 else ''}. If it is data, pass bands=[{every}]."
         )
-        warnings.warn(msg, GeoxtWarning, stacklevel=4)
-    return resolved
+        warnings.warn(msg, GeoxtWarning, stacklevel=5)
 
 
-__all__ = ["alpha_as_data", "resolve_alpha"]
+__all__ = ["alpha_as_data", "resolve_alpha", "warn_of_alpha"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from geoxt.errors import InputError
@@ -30,8 +33,35 @@ def choose_bands(layouts: Sequence[Layout], bands: Sequence[str] | None) -> list
         If an item lacks a band, or a name is ambiguous.
     """
     if bands is None:
-        return _default_bands(layouts)
-    return [[find_band(layout, name) for name in bands] for layout in layouts]
+        return [_with_unique_names(chosen, ()) for chosen in _default_bands(layouts)]
+    result = [[band for name in bands for band in find_bands(layout, name)] for layout in layouts]
+    for layout, chosen in zip(layouts, result, strict=True):
+        if len(chosen) != len(result[0]):
+            problem = f"Cannot open the bands {list(bands)}: they are {len(result[0])} bands of item"
+            problem += f" {layouts[0].sample!r}, {len(chosen)} of item {layout.sample!r}."
+            raise InputError(problem, remedy="Pass {bands} with names of single bands.", argument="bands")
+    return [_with_unique_names(chosen, bands) for chosen in result]
+
+
+def _with_unique_names(bands: Sequence[ItemBand], requested: Sequence[str]) -> list[ItemBand]:
+    """Return bands of which those of equal names are named by asset key and number.
+
+    Bands that are requested by number are data, whatever their files tag as alpha.
+    """
+    names = Counter((band.name, band.key, band.index) for band in bands)
+    equal = Counter(name for name, _, _ in names)
+    numbers: dict[str, set[int]] = {}
+    for band in bands:
+        if band.numbered_name in requested:
+            numbers.setdefault(band.key, set(band.data_bands)).add(band.index)
+    return [
+        replace(
+            band,
+            name=band.numbered_name if equal[band.name] > 1 else band.name,
+            data_bands=tuple(sorted(numbers.get(band.key, band.data_bands))),
+        )
+        for band in bands
+    ]
 
 
 def _default_bands(layouts: Sequence[Layout]) -> list[list[ItemBand]]:
@@ -44,7 +74,7 @@ def _default_bands(layouts: Sequence[Layout]) -> list[list[ItemBand]]:
     complete = [[band for band in row if band is not None] for row in rows]
     complete = [row for row in complete if len(row) == len(layouts)]
     if not complete:
-        keys = sorted({band.key for layout in layouts for band in layout.bands})
+        keys = sorted({key for layout in layouts for key in layout.keys})
         problem = "Cannot choose bands: no raster asset holds data in every item."
         raise InputError(problem, remedy=f"Pass {{bands}}, some of {keys}.", argument="bands")
     return [list(column) for column in zip(*complete, strict=True)]
@@ -52,7 +82,9 @@ def _default_bands(layouts: Sequence[Layout]) -> list[list[ItemBand]]:
 
 def _counterpart(band: ItemBand, layout: Layout) -> ItemBand | None:
     """Return the band of another layout with the same name, else of the same product band."""
-    same = next((other for other in layout.bands if other.name == band.name), None)
+    named = [other for other in layout.bands if other.name == band.name]
+    same = next((other for other in named if (other.key, other.index) == (band.key, band.index)), None)
+    same = same or next(iter(named), None)
     if same is None and band.band is not None:
         same = next((other for other in layout.bands if other.band is band.band), None)
     return same
@@ -65,41 +97,86 @@ def _is_data(band: ItemBand) -> bool:
 
 
 def find_band(layout: Layout, name: str) -> ItemBand:
-    """Return the band with a name: an alias of `stac_cfg`, an asset key, a name of the product, or a common name.
+    """Return the single band with a name, as `find_bands`.
 
     Raises
     ------
     InputError
         If no band has the name, or several have.
     """
+    bands = find_bands(layout, name)
+    if len(bands) > 1:
+        raise _ambiguous(layout, name, bands)
+    return bands[0]
+
+
+def find_bands(layout: Layout, name: str) -> list[ItemBand]:
+    """Return the band with a name, or all bands of the asset with this key.
+
+    A name is an alias of `stac_cfg`, an asset key, a name of the product, a name of a band, a common name, or asset key
+    and band number ("image_4"). An asset of any media type and role is opened by its key.
+
+    Raises
+    ------
+    InputError
+        If no band has the name, or bands of several assets have.
+    """
     if name not in layout.cache:
-        layout.cache[name] = _find_band(layout, name)
+        layout.cache[name] = _find_bands(layout, name)
     return layout.cache[name]
 
 
-def _find_band(layout: Layout, name: str) -> ItemBand:
+def _find_bands(layout: Layout, name: str) -> list[ItemBand]:
     if name in layout.aliases:
         key, index = layout.aliases[name]
-        configured = [band for band in layout.bands if (band.key, band.index) == (key, index)]
+        configured = [band for band in _bands_of_key(layout, key) if band.index == index]
         if configured:
-            return configured[0]
+            return configured
     by_key = [band for band in layout.bands if band.key == band.name == name]
     if len(by_key) == 1:
-        return by_key[0]
+        return by_key
     known = None if layout.product is None else _resolved(layout.product, name)
     of_product = [] if known is None else [b for b in layout.bands if b.band is not None and b.band.name == known.name]
     if known is not None and of_product:
         order = {key: position for position, key in enumerate(known.assets)}
-        return min(of_product, key=lambda band: order.get(band.key, len(order)))
+        return [min(of_product, key=lambda band: order.get(band.key, len(order)))]
     named = [b for b in layout.bands if b.name == name] or [b for b in layout.bands if name in b.names]
     if len(named) == 1:
-        return named[0]
-    names = [band.name for band in named or layout.bands]
+        return named
+    bands = _bands_of_key(layout, name) or ([] if named else _numbered_bands(layout, name))
+    if bands:
+        return bands
     if named:
-        problem = f"Cannot choose one band of item {layout.sample!r} for {name!r}: it may be any of {names}."
-        raise InputError(problem, remedy="Pass {bands} with one of the names.", value=name, argument="bands")
+        raise _ambiguous(layout, name, named)
+    names = [band.name for band in layout.bands] or list(layout.keys)
     problem = f"Cannot find band {name!r} in item {layout.sample!r}: it has {names}."
     raise InputError(problem, remedy="Pass {bands} from these.", value=name, argument="bands")
+
+
+def _bands_of_key(layout: Layout, key: str) -> list[ItemBand]:
+    """Return the bands of an asset of any media type and role; empty without such an asset."""
+    bands = [band for band in layout.bands if band.key == key]
+    return bands or (layout.parse_asset(key) if key in layout.keys else [])
+
+
+def _numbered_bands(layout: Layout, name: str) -> list[ItemBand]:
+    """Return the band of a name such as "image_4": the fourth one of asset "image"."""
+    match = re.fullmatch(r"(.+)_([1-9]\d{0,4})", name)
+    bands = _bands_of_key(layout, match[1]) if match is not None else []
+    if match is None or not bands:
+        return []
+    index = int(match[2])
+    if bands[0].assumed_single:
+        return [replace(bands[0], name=name, names=(name,), index=index, assumed_single=False)]
+    return [band for band in bands if band.index == index]
+
+
+def _ambiguous(layout: Layout, name: str, bands: Sequence[ItemBand]) -> InputError:
+    names = [band.name for band in bands]
+    if len(set(names)) < len(names):
+        names = [band.numbered_name for band in bands]
+    problem = f"Cannot choose one band of item {layout.sample!r} for {name!r}: it may be any of {names}."
+    return InputError(problem, remedy="Pass {bands} with one of the names.", value=name, argument="bands")
 
 
 def _resolved(product: Product, name: str) -> Band | None:

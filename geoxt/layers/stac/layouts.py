@@ -13,7 +13,7 @@ old items (`eo:bands` as positions), names from known products, scale, offset an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -77,6 +77,13 @@ class ItemBand:
     """Band of the known product."""
     data_bands: tuple[int, ...] = ()
     """Numbers of the bands of the asset that have a name, which is not that of an alpha band."""
+    assumed_single: bool = False
+    """Whether the catalog names no band of the asset, so that only the file states how many it has."""
+
+    @property
+    def numbered_name(self) -> str:
+        """Asset key and band number, which is unique in an item."""
+        return f"{self.key}_{self.index}"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -89,9 +96,13 @@ class Layout:
     """Id of the first item, for messages."""
     bands: list[ItemBand]
     """Bands of all raster assets."""
+    keys: tuple[str, ...] = ()
+    """Keys of all assets."""
+    parse_asset: Callable[[str], list[ItemBand]]
+    """Parser of the bands of an asset that is no raster by its media type and roles."""
     aliases: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """Asset key and band number by alias of `stac_cfg`."""
-    cache: dict[str, ItemBand] = field(default_factory=dict)
+    cache: dict[str, list[ItemBand]] = field(default_factory=dict)
     """Bands found by name."""
 
 
@@ -175,7 +186,15 @@ def _parse(
     bands = [band for key in keys if key in assets for band in _bands_of(assets[key], product, parsed, aliases)]
     config_aliases = _config_of(config, item.collection_id).get("aliases", {})
     chosen = {alias: (band, 1) if isinstance(band, str) else tuple(band) for alias, band in config_aliases.items()}
-    return Layout(product=product, sample=item.id, bands=bands, aliases=chosen)
+
+    def parse_asset(key: str) -> list[ItemBand]:
+        asset = replace(assets[key], media_type="image/tiff", roles=["data"])
+        parsed = _parse_by_odc(item, {key: asset}, statement["properties"], config)
+        return _bands_of(replace(asset, roles=assets[key].roles), product, parsed, {})
+
+    return Layout(
+        product=product, sample=item.id, bands=bands, keys=tuple(assets), parse_asset=parse_asset, aliases=chosen
+    )
 
 
 @dataclass(slots=True)
@@ -226,13 +245,14 @@ def _bands_of(
     raster = fields.get("raster:bands") or fields.get("bands") or ()
     of_product = [] if product is None else bands_at(product, key)
     count = max(len(optical), len(raster)) or max(len(of_product), 1)
+    unnamed = count == 1 and not of_product and not any(b.get("name") or _common_name(b) for b in optical)
     result: list[ItemBand] = []
     data_bands: list[int] = []
     for i in range(count):
         eo: Mapping[str, Any] = optical[i] if i < len(optical) else {}
         stated_name = eo.get("name")
         band = _product_band(product, of_product, stated_name, i + 1, count)
-        common = eo.get("common_name", eo.get("eo:common_name")) or (band.common if band else None)
+        common = _common_name(eo) or (band.common if band else None)
         wavelength = eo.get("center_wavelength", eo.get("eo:center_wavelength"))
         if wavelength is None and band is not None:
             wavelength = band.wavelength
@@ -250,11 +270,16 @@ def _bands_of(
                 radiometry=stated(entry | {"unit": metadata.units}),
                 classes=tuple(entry.get("classification:classes") or ()),
                 roles=frozenset(asset.roles or ()), media_type=asset.media_type or "",
+                assumed_single=unnamed and band is None,
             )
         )  # fmt: skip
         if (stated_name or common or band is not None) and not {stated_name, common} & ALPHA:
             data_bands.append(i + 1)
     return [replace(band, data_bands=tuple(data_bands)) for band in result]
+
+
+def _common_name(band: Mapping[str, Any]) -> str | None:
+    return band.get("common_name", band.get("eo:common_name"))
 
 
 def _dtype(name: object) -> str | None:

@@ -22,7 +22,7 @@ from geoxt.layers.stac.bands import choose_bands, legend_of
 from geoxt.layers.stac.filters import Selection, SomeTimes, parse_times
 from geoxt.layers.stac.layouts import StacConfig, layouts_of
 from geoxt.layers.stac.match_products import match_products
-from geoxt.layers.stac.scenes import Choice, OpenItem, scenes_of, units_of
+from geoxt.layers.stac.scenes import Choice, OpenItem, count_bands, scenes_of, units_of
 from geoxt.layers.stac.sources import SomeItems, read_items
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.block_cache import SomeCache
@@ -57,6 +57,7 @@ def open_stac(
     dtype: npt.DTypeLike | None = None,
     headers: Literal["missing", "all"] = "missing",
     trust: bool = False,
+    source_crs: SomeCRS | None = None,
     resampling: Resampling | None = None,
     chunks: Mapping[str, int] | int | None = None,
     errors: Literal["raise", "nodata"] = "raise",
@@ -90,8 +91,10 @@ def open_stac(
         Name of a known product (`geoxt.layers.products.names()`). By default matched by each item's collection,
         platform and instruments, else by file names.
     bands
-        Bands to open, in this order: asset keys ("B04"), common names ("red"), names of the product ("SR_B4"), or names
-        of bands within an asset. By default the product's default bands, else all data assets, that every item has.
+        Bands to open, in this order: asset keys ("B04"), common names ("red"), names of the product ("SR_B4"), names of
+        bands within an asset, or asset key and band number ("image_4"). The key of an asset of several bands opens all
+        of them; an asset of any media type and role is opened by its key. By default the product's default bands, else
+        all data assets, that every item has. Bands that no item names are those of the file.
     crs, resolution, grid
         Grid of the layer: a CRS, a pixel size in CRS units, or a GeoBox. By default the CRS and resolution that all
         items share. `crs="native"` returns a tree without reprojection; bands of several pixel sizes then require a
@@ -126,6 +129,8 @@ def open_stac(
     trust
         Whether items of a remote catalog, or with a remote self link, may lead to local files, and to VRTs, whose
         sources may be local files. By default they raise InputError.
+    source_crs
+        CRS of files without one, if their items state none either; never overrides another.
     resampling
         Resampling method; by default "nearest" for class codes, else "bilinear".
     chunks
@@ -191,14 +196,15 @@ def open_stac(
     credentials = make_credentials(sign, env, cache)
     choice = Choice(
         dtype=None if dtype is None else str(np.dtype(dtype)), nodata=nodata, rescale=rescale, exclude=exclude,
-        headers=_headers(headers), credentials=credentials, trust=trust,
+        headers=_headers(headers), credentials=credentials, trust=trust, source_crs=source_crs,
     )  # fmt: skip
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, credentials=credentials,
         name=name or stac_items[0].collection_id,
     )  # fmt: skip
-    scenes, metadata = scenes_of(items, choice), _metadata_of(items, choice)
+    items, known_headers = count_bands(items, choice)
+    scenes, metadata = scenes_of(items, choice, known_headers), _metadata_of(items, choice)
     return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
 
 

@@ -11,13 +11,14 @@ import shapely
 import shapely.geometry
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import CRSError
+from geoxt.errors import CatalogError, CRSError
 from geoxt.layers.assemble import representable
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_tests
 from geoxt.layers.files.sidecars import Scales, scales_of_item
 from geoxt.layers.headers import headers
 from geoxt.layers.products import Product, Radiometry
 from geoxt.layers.radiometry import baseline_of, is_harmonised, known
+from geoxt.layers.stac.band_counts import expand_bands
 from geoxt.layers.stac.bands import find_band
 from geoxt.layers.stac.filters import interval
 from geoxt.layers.stac.hrefs import require_href
@@ -26,6 +27,7 @@ from geoxt.layers.stac.projection import contradicts_bbox, grid_of_asset
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
+from geoxt.types import SomeCRS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,8 @@ class Choice:
     """Quality flags of excluded pixels."""
     headers: Literal["missing", "all"] = "missing"
     """Headers to read: of files with incomplete metadata, or of all files."""
+    source_crs: SomeCRS | None = None
+    """CRS of files without one whose items state none either."""
     credentials: Credentials | None = None
     """Credentials to open files with."""
     trust: bool = False
@@ -69,12 +73,43 @@ class OpenItem:
         return self.item.assets[band.key].href
 
 
-def scenes_of(items: Sequence[OpenItem], choice: Choice) -> list[Scene]:
+def count_bands(items: Sequence[OpenItem], choice: Choice) -> tuple[list[OpenItem], dict[str, Header]]:
+    """Return items with all bands of assets whose number of bands is not stated, and the headers read for it by href.
+
+    Only headers that are required anyway are read, one for each collection and asset key. Without them, one band is
+    assumed, and the first read compares it with the file.
+    """
+    by_layout = {id(item.layout): item for item in reversed(items)}
+    required: dict[tuple[str | None, str], str] = {}
+    for item in items if choice.headers == "all" else by_layout.values():
+        for band in item.bands:
+            if choice.headers == "all" or _dtype(item, band, choice) is None:
+                key = _collection_asset(item, band)
+                if key not in required and (band.assumed_single or band.name == band.numbered_name):
+                    require_href(item.item, band.key, trust=choice.trust)
+                    required[key] = item.href(band)
+    if not required:
+        return list(items), {}
+    lookup = _Headers(choice)
+    pairs = [(i, band) for i in by_layout.values() for band in i.bands if i.href(band) in set(required.values())]
+    by_href = lookup.read_headers(list(dict.fromkeys(required.values())), pairs)
+    layouts = list(by_layout.values())
+    expanded = expand_bands(
+        [(item.item.collection_id, item.bands) for item in layouts],
+        {key: by_href[href] for key, href in required.items()},
+    )
+    bands = {id(item.layout): of_layout for item, of_layout in zip(layouts, expanded, strict=True)}
+    return [replace(item, bands=bands[id(item.layout)]) for item in items], by_href
+
+
+def scenes_of(
+    items: Sequence[OpenItem], choice: Choice, known_headers: Mapping[str, Header] | None = None
+) -> list[Scene]:
     """Build scenes from STAC items.
 
     A header is read if an item does not state its grid, or if neither it nor its product states the data type; for the
     data type alone, one header for each collection and asset key. When a file is opened for its first read, it is
-    compared with what is stated here.
+    compared with what is stated here. Headers in `known_headers` are not read again.
 
     Raises
     ------
@@ -84,7 +119,7 @@ def scenes_of(items: Sequence[OpenItem], choice: Choice) -> list[Scene]:
     ReadError
         If a required header cannot be read.
     """
-    lookup = _Headers(choice)
+    lookup = _Headers(choice, known_headers or {})
     lookup.prepare([(item, band) for item in items for band in (*item.bands, *_quality_bands(item, choice.exclude))])
     scenes = []
     for item in items:
@@ -139,8 +174,9 @@ def _footprint(item: pystac.Item) -> bytes | None:
 class _Headers:
     """Headers of files with incomplete metadata, read in one call."""
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: Choice, known_headers: Mapping[str, Header] | None = None) -> None:
         self._choice = choice
+        self._known = dict(known_headers or {})
         self._by_href: dict[str, Header] = {}
         self._shared: dict[tuple[str | None, str], Header] = {}
         self._grids: dict[int, GeoBox | None] = {}
@@ -156,23 +192,33 @@ class _Headers:
                 single[item.href(band)] = None
             elif _dtype(item, band, self._choice) is None:
                 shared.setdefault(_collection_asset(item, band), item.href(band))
-        hrefs = list(dict.fromkeys([*single, *shared.values()]))
-        grids = {item.href(band): grid for item, band in bands if (grid := self._grid(item, band)) is not None}
-        by_href = {header.href: header for header in self._read(hrefs, grids)}
+        by_href = self.read_headers(list(dict.fromkeys([*single, *shared.values()])), bands)
         self._by_href = {href: by_href[href] for href in single}
         self._shared = {key: by_href[href] for key, href in shared.items()}
 
+    def read_headers(self, hrefs: Sequence[str], bands: Sequence[tuple[OpenItem, ItemBand]]) -> dict[str, Header]:
+        """Return headers by href; those without a georeference have the grids that the catalog states for `bands`."""
+        missing = [href for href in hrefs if href not in self._known]
+        if missing:
+            self._read_grids(bands)
+            grids = {item.href(band): grid for item, band in bands if (grid := self._grid(item, band)) is not None}
+            self._known |= {header.href: header for header in self._read(missing, grids)}
+        return self._known
+
     def _read(self, hrefs: list[str], grids: Mapping[str, GeoBox]) -> list[Header]:
         """Return the headers of files; files without a georeference get the grid of the catalog."""
-        credentials = self._choice.credentials
+        credentials, crs = self._choice.credentials, self._choice.source_crs
         try:
-            return headers(hrefs, credentials=credentials)
-        except CRSError:
+            return headers(hrefs, crs=None if any(href in grids for href in hrefs) else crs, credentials=credentials)
+        except CRSError as error:
             if not any(href in grids for href in hrefs):
-                raise
+                if error.argument != "crs":
+                    raise
+                remedy = f"Pass {{source_crs:'EPSG:…'}} if you know it. Or {error.remedy[0].lower()}{error.remedy[1:]}"
+                raise CRSError(error.problem, remedy=remedy, argument="source_crs") from error
         return [
             headers(
-                [href], credentials=credentials, grid=grids.get(href), crs=grids[href].crs if href in grids else None
+                [href], credentials=credentials, grid=grids.get(href), crs=grids[href].crs if href in grids else crs
             )[0]
             for href in hrefs
         ]
@@ -205,6 +251,11 @@ class _Headers:
         """Return the asset of a band."""
         href, position = item.href(band), band.index - 1
         header, dtype = self._by_href.get(href), _dtype(item, band, self._choice)
+        if header is not None and band.index > len(header.dtypes):
+            problem = (
+                f"Cannot open band {band.name!r} of item {item.item.id!r}: its file has {len(header.dtypes)} bands."
+            )
+            raise CatalogError(problem, remedy="Pass other {bands}.")
         if header is None and dtype is None:
             header = self._shared[_collection_asset(item, band)]
         grid = self._by_href[href].grid if href in self._by_href else self._grid(item, band)
@@ -226,6 +277,7 @@ class _Headers:
             extra_nodata=item.product.ignore if item.product is not None else (),
             masked=None,
             data_bands=band.data_bands,
+            assumed_single=band.assumed_single,
             nodata_assumed=shared and band.nodata is None,
             scale_assumed=shared and of_file,
             stated=True,
