@@ -65,7 +65,8 @@ def align(
     other
         The layer or the grid whose CRS, resolution and extent the result has; or a tree with several grids.
     resampling
-        Default: "nearest" for class codes, "bilinear" otherwise.
+        Default: "nearest" for class codes, "bilinear" otherwise. Integers named `mask` or `label` are class codes;
+        others of one band are interpolated, and cannot be used as labels afterwards.
     chunks
         Dask chunk sizes of the result: one number for y and x, or by dimension.
 
@@ -103,10 +104,10 @@ def align(
     if isinstance(layer, xr.Dataset):
         ds = with_yx_dims(layer)
         variables = {
-            str(name): [resolve_attrs(variable)] for name, variable in ds.data_vars.items() if is_layer(variable)
+            str(name): [_resolved(variable, str(name))] for name, variable in ds.data_vars.items() if is_layer(variable)
         }
     else:
-        layers = [resolve_attrs(part) for part in layers_of(layer).values()]
+        layers = [_resolved(part, str(part.name)) for part in layers_of(layer).values()]
         variables = {layer_name(layers[0]): layers}
     aligned = {
         name: align_to_grids(layers, targets, resampling=resampling, chunks=chunks)
@@ -212,10 +213,16 @@ def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
     """
     if not layers:
         raise InputError("Cannot unite nothing.", remedy="Pass two or more layers.")
-    parts = [part for layer in layers for part in _parts(layer)]
+    parts = [_resolved(part, str(part.name)) for layer in layers for part in _parts(layer)]
     if any(isinstance(layer, xr.DataTree) for layer in layers):
         return xr.DataTree.from_dict(unite_nodes(parts, chunks))
     return unite(parts, chunks)
+
+
+def _resolved(layer: xr.DataArray, name: str) -> xr.DataArray:
+    """Return a layer whose attributes describe its numbers; integers named `mask` or `label` are class codes."""
+    resolved = resolve_attrs(layer)
+    return as_labels(resolved, name) if resolved.sizes.get("band", 1) == 1 else resolved
 
 
 def _parts(layer: SomeLayer) -> list[xr.DataArray]:

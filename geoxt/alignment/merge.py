@@ -14,7 +14,17 @@ from geoxt.alignment.retarget import Chunks, to_grid, warp_to_grid
 from geoxt.errors import InputError
 from geoxt.footprints import overlap
 from geoxt.grid import grid_of, pixel_offset
-from geoxt.source import Mosaic, is_categorical, nodata_of, resampling_of, to_layer, unmarked, view_of
+from geoxt.source import (
+    Mosaic,
+    is_categorical,
+    is_interpolated,
+    mark_interpolated,
+    nodata_of,
+    resampling_of,
+    to_layer,
+    unmarked,
+    view_of,
+)
 from geoxt.source.fill import free_fill
 from geoxt.types import Resampling
 
@@ -52,7 +62,8 @@ def first_valid(layers: Sequence[xr.DataArray]) -> xr.DataArray:
     merged = layers[-1]
     for layer in reversed(layers[:-1]):
         merged = layer.where(_valid(layer), merged)
-    return merged.assign_attrs(unmarked(layers[0].attrs)).rename(layers[0].name)
+    merged = merged.assign_attrs(unmarked(layers[0].attrs)).rename(layers[0].name)
+    return mark_interpolated(merged) if any(map(is_interpolated, layers)) else merged
 
 
 def mosaics_of(layers: Sequence[xr.DataArray]) -> list[Mosaic]:
@@ -102,9 +113,10 @@ def stack_mosaics(layers: Sequence[xr.DataArray], mosaics: Sequence[Mosaic], chu
         steps = dict(sorted(steps.items()))
         coords["time"] = np.array(list(steps), first["time"].dtype)
     source = replace(mosaics[0], scenes=tuple(scenes), steps=tuple(steps.values()))
-    return to_layer(
+    stacked = to_layer(
         source, dims=[str(d) for d in first.dims], coords=coords, attrs=first.attrs, name=first.name, chunks=chunks
     )
+    return mark_interpolated(stacked) if any(map(is_interpolated, layers)) else stacked
 
 
 def require_same_kind(first: xr.DataArray, other: xr.DataArray) -> None:

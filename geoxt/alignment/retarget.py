@@ -21,6 +21,8 @@ from geoxt.source import (
     VectorSource,
     View,
     is_categorical,
+    is_interpolated,
+    mark_interpolated,
     nodata_of,
     resampling_of,
     resolve_attrs,
@@ -30,6 +32,7 @@ from geoxt.source import (
 )
 from geoxt.source.dask_warp import warp_dask
 from geoxt.source.fill import free_fill
+from geoxt.source.interpolated import interpolates, source_interpolates
 from geoxt.source.layer import standard_dims
 from geoxt.types import Resampling
 
@@ -77,6 +80,7 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
     }
     attrs = dict(layer.attrs)
     widens = nodata_of(layer) is None and view.dtype.kind in "biu" and not _contains(view.grid, target)
+    blended = isinstance(view.source, ArraySource) and view.source.array_grid == view.grid and is_interpolated(layer)
     if isinstance(view.source, ArraySource) and isinstance(view.source.array, dask.array.Array):
         array, nodata = view.source.array, nodata_of(layer)
         if widens:
@@ -84,18 +88,21 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
             array, attrs["_FillValue"] = array.astype(dtype), nodata
         array = warp_dask(array, view.grid, target, resampling, nodata, chunks)
         array = array[tuple(slice(None) if d in dims else 0 for d in ("time", "band"))]
-        return xr.DataArray(
+        warped = xr.DataArray(
             array,
             dims=[*dims, "y", "x"],
             coords={**coords, **coordinates(target)},
             attrs=unmarked(attrs),
             name=layer.name,
         )
+        blended |= interpolates(resampling) and pixel_offset(target, view.grid) is None
+        return mark_interpolated(warped) if blended else warped
     source = retarget(view, target, resampling)
     if widens and source.nodata is None:
         source = with_fill(source)
         attrs["_FillValue"] = source.nodata
-    return to_layer(source, dims=[*dims, "y", "x"], coords=coords, attrs=attrs, name=layer.name, chunks=chunks)
+    warped = to_layer(source, dims=[*dims, "y", "x"], coords=coords, attrs=attrs, name=layer.name, chunks=chunks)
+    return mark_interpolated(warped) if blended or source_interpolates(source) else warped
 
 
 def with_fill(source: Source) -> Source:

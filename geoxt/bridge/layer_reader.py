@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.alignment.label_roles import as_labels
 from geoxt.bridge.coalesce import CoalescedRead
 from geoxt.errors import GridError
 from geoxt.grid import crs_name, grid_of
@@ -103,7 +104,7 @@ def readers_of(data: SomeData, *, dtype: TensorDtype = "float32") -> dict[str, N
     ----------
     data
         A layer, a Dataset of layers on one grid, or a tree of such Datasets. The only layer of a DataArray is called
-        "image", or "mask" if it holds class codes.
+        "image", or "mask" if it holds class codes. Integers named `mask` or `label` are class codes.
     dtype
         Dtype of continuous layers.
 
@@ -113,7 +114,7 @@ def readers_of(data: SomeData, *, dtype: TensorDtype = "float32") -> dict[str, N
         If a node has no layer or layers on several grids, or nodes have different layers.
     """
     if isinstance(data, xr.DataArray):
-        data = resolve_attrs(data)
+        data = as_labels(resolve_attrs(data), str(data.name))
         data = data.to_dataset(name="mask" if is_categorical(data) else "image")
     readers = {node: _node_reader(ds, dtype) for node, ds in nodes_of(data).items()}
     _require_same_layers(readers)
@@ -144,7 +145,7 @@ def _node_reader(ds: xr.Dataset, dtype: TensorDtype) -> NodeReader:
 
 
 def _layer_reader(name: str, layer: xr.DataArray, dtype: TensorDtype) -> LayerReader:
-    layer = resolve_attrs(layer)
+    layer = as_labels(resolve_attrs(layer), name)
     categorical = is_categorical(layer)
     time_dim = next((str(d) for d in layer.dims if str(d) == "time" or str(d).endswith("_time")), "")
     dated = time_dim in layer.coords and layer[time_dim].dtype.kind == "M"

@@ -20,8 +20,9 @@ from geoxt.layers.radiometry import attrs_of
 from geoxt.layers.time import Composite, GroupBy, ordered, steps_of
 from geoxt.legend import Legend
 from geoxt.pixels.credentials import Credentials
-from geoxt.source import Mosaic, Scene, to_layer
+from geoxt.source import Mosaic, Scene, mark_interpolated, to_layer
 from geoxt.source.fill import covers, free_fill, has_invalid
+from geoxt.source.interpolated import source_interpolates
 from geoxt.types import Floats, Resampling, SomeCRS
 
 SAME = 1e-6
@@ -121,7 +122,10 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
         attrs |= attrs_of(scenes, product.units, rescale=rescale)
     if source.nodata is not None:
         attrs["_FillValue"] = source.dtype.type(source.nodata).item()
-    return to_layer(source, dims=dims, coords=coords, attrs=attrs, name=placement.name, chunks=placement.chunks)
+    layer = to_layer(source, dims=dims, coords=coords, attrs=attrs, name=placement.name, chunks=placement.chunks)
+    # A layer of several bands is not marked: its thousands of grids need not be compared, as it holds no labels.
+    may_hold_codes = len(product.bands) == 1 and not product.categorical and dtype.kind in "iu"
+    return mark_interpolated(layer) if may_hold_codes and source_interpolates(source) else layer
 
 
 def _pixels(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from geoxt.alignment.label_roles import as_labels, require_codes
 from geoxt.errors import GridError, LabelError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
@@ -28,7 +29,8 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
     predicted
         Classified map (y, x), in the class codes of the labels.
     labels
-        Categorical layer (y, x) with a legend.
+        Class codes (y, x). Their classes are those of its legend, else those of the map. Negative codes and codes that
+        the legend lacks, such as 255, are unknown and not scored.
     region
         Pixels to score; all by default.
 
@@ -45,14 +47,16 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
     GridError
         If the layers are on different grids.
     LabelError
-        If the map holds no class codes, or its legend gives a code another name than that of the labels.
+        If the map holds no class codes, neither layer has a legend, or their legends give a code two names.
     OverlapError
         If no pixel of the region is valid in both layers.
     """
     if grid_of(predicted) != grid_of(labels):
         msg = "Cannot score a map on another grid than the labels."
         raise GridError(msg, remedy="Align the labels first: labels.geoml.align(predicted).")
-    legend, views = Legend.of(labels), (view_of(labels), view_of(predicted))
+    for layer, name in ((labels, "labels"), (predicted, "predicted")):
+        require_codes(layer, layer.name or name)
+    legend, views = _classes(labels, predicted), (view_of(labels), view_of(predicted))
     if predicted.dtype.kind not in "iub":
         msg = f"Cannot score a map of dtype {predicted.dtype}: it holds no class codes."
         raise LabelError(msg, remedy="Predict with output='classes'.", value=predicted.dtype)
@@ -70,6 +74,18 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
         msg = "Cannot score the map: no pixel of the region is valid in both the map and the labels."
         raise OverlapError(msg, remedy="Pass another {region}, such as the test part of a split into smaller blocks.")
     return segmentation_scores(matrix, legend.distinct_names)
+
+
+def _classes(labels: xr.DataArray, predicted: xr.DataArray) -> Legend:
+    """Return the classes to score: those of the labels, or of the map if the labels are codes without a legend."""
+    legend = Legend.of(as_labels(labels, "mask"))
+    if not legend and "flag_values" in predicted.attrs:
+        legend = Legend.of(predicted)
+    legend = legend.only(code for code in legend.codes if code >= 0)  # negative codes mark unknown pixels
+    if not legend:
+        msg = f"Cannot score a map against {labels.name!r}: neither states the classes of its codes."
+        raise LabelError(msg, remedy="Assign them: labels.assign_attrs(geoxt.legend.Legend(codes, names).attrs()).")
+    return legend
 
 
 def _require_same_names(of_map: Legend, of_labels: Legend) -> None:

@@ -13,6 +13,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from geoxt.errors import ReadError
 from geoxt.pixels.block_cache import BlockCache
+from geoxt.pixels.class_names import class_tags
 from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.georeference import file_grid
 from geoxt.pixels.handles import is_slow, open_unpooled, start_use
@@ -119,8 +120,14 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: 
         offsets=file.offsets,
         names=file.descriptions,
         colors=_colors(file),
-        tags=file.tags() | file.tags(1),
+        tags=_tags(file, href),
     )
+
+
+def _tags(file: rasterio.DatasetReader, href: str) -> dict[str, str]:
+    """Return GDAL metadata of the file and of its first band; class names of other sources as CF tags."""
+    tags: dict[str, str] = file.tags() | file.tags(1)
+    return tags if "flag_meanings" in tags else tags | class_tags(file, href)
 
 
 def _colors(file: rasterio.DatasetReader) -> dict[int, tuple[int, int, int, int]] | None:

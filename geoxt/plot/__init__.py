@@ -252,9 +252,9 @@ def _valid(layer: xr.DataArray) -> Mask:
 
 
 def _occurring(legend: Legend, arrays: Iterable[Array]) -> Legend:
-    """Return the classes that occur; for an empty legend, the codes that occur."""
+    """Return the classes that occur; for an empty legend, the codes that occur and are not negative (unknown)."""
     codes = sorted({int(code) for values in arrays for code in np.unique(values).tolist()})
-    return legend.only(codes) if legend else legend.covering(codes)
+    return legend.only(codes) if legend else legend.covering(code for code in codes if code >= 0)
 
 
 def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: Legend) -> tuple[Array, Array]:

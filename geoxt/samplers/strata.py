@@ -39,7 +39,14 @@ class Strata:
         return int(self.counts[self.codes.index(code)]) if code in self.codes else 0
 
 
-def strata_of(view: View, region: GridRegion, *, max_pixels: int = MAX_PIXELS, seed: int = 0) -> Strata:
+def strata_of(
+    view: View,
+    region: GridRegion,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    seed: int = 0,
+    unknown: frozenset[int] = frozenset(),
+) -> Strata:
     """Return the classes of a label layer with a sample of their pixels; the layer is read once, block by block.
 
     Parameters
@@ -53,6 +60,8 @@ def strata_of(view: View, region: GridRegion, *, max_pixels: int = MAX_PIXELS, s
         those with the smallest keys stay (reservoir sampling by random keys).
     seed
         Of the random keys.
+    unknown
+        Codes of pixels without a class, beside negative ones.
 
     Raises
     ------
@@ -63,7 +72,7 @@ def strata_of(view: View, region: GridRegion, *, max_pixels: int = MAX_PIXELS, s
     counts: dict[int, int] = {}
     for number, (window, values, valid) in enumerate(stream(view, region)):
         rng = np.random.default_rng([seed, 23, number])
-        for code, flat in pixels_by_code(values, valid):
+        for code, flat in pixels_by_code(values, valid, unknown):
             counts[code] = counts.get(code, 0) + len(flat)
             key, position = rng.random(len(flat)), flat
             if code in sample and len(sample[code][0]) >= max_pixels:
@@ -99,12 +108,26 @@ def merge_strata(strata: list[Strata]) -> Strata:
     return Strata(codes=tuple(codes), counts=np.array(counts), pixels=())
 
 
-def pixels_by_code(values: Array, valid: npt.NDArray[np.bool_]) -> list[tuple[int, npt.NDArray[np.int64]]]:
-    """Return each code among the valid pixels with the positions of its pixels in the flattened array."""
-    flat = np.flatnonzero(valid)
+def pixels_by_code(
+    values: Array, valid: npt.NDArray[np.bool_], unknown: frozenset[int] = frozenset()
+) -> list[tuple[int, npt.NDArray[np.int64]]]:
+    """Return each code among the valid pixels with the positions of its pixels in the flattened array.
+
+    Negative codes mark unknown pixels, as do those of `unknown`; both are left out.
+    """
+    known = valid & (values >= 0)
+    for code in unknown:
+        known = known & (values != code)
+    flat = np.flatnonzero(known)
     codes = values.ravel()[flat]
     if codes.dtype.kind == "f":
-        codes = np.rint(codes).astype("int64")
+        fractions = codes[codes != np.rint(codes)]
+        if len(fractions):
+            raise LabelError(
+                f"Cannot use floating-point labels as class codes: {fractions[0]:g} is not a whole number.",
+                remedy="Open class codes by open_cogs(…, categorical=True), which are never interpolated.",
+            )
+        codes = codes.astype("int64")
     order = np.argsort(codes, kind="stable")
     ranked = codes[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(ranked) else np.empty(0, "int64")

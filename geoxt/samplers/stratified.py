@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.alignment.label_roles import as_labels, require_codes, unknown_codes
 from geoxt.errors import InputError, OverlapError
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.regions.region import layers_in
@@ -97,9 +98,12 @@ class StratifiedSampler(SeededSampler):
             constraints = parse_constraints(ds, size, **node_options)
             candidates = Candidates(constraints)
             layer = layers[node] if layers else find_labels(ds, name)
+            require_codes(layer, layer.name)
             view = view_on_grid(layer, constraints.grid, what="labels")
             try:
-                strata = strata_of(view, constraints.region, max_pixels=max_pixels, seed=seed)
+                strata = strata_of(
+                    view, constraints.region, max_pixels=max_pixels, seed=seed, unknown=unknown_codes(layer)
+                )
             except UnlabelledError as error:
                 if not node:
                     raise
@@ -174,7 +178,9 @@ def find_labels(data: xr.Dataset, name: str | None) -> xr.DataArray:
     layers = {str(layer.name): layer for layer in layers_in(data)}
     if name is not None and name in layers:
         return layers[name]
-    categorical = [layer for layer in layers.values() if is_categorical(layer)]
+    categorical = [
+        layer for key, layer in layers.items() if is_categorical(layer) or is_categorical(as_labels(layer, key))
+    ]
     if name is not None or len(categorical) != 1:
         raise InputError(
             f"Cannot find the labels {name or ''!r} among {list(layers)}, of which {len(categorical)} hold classes.",

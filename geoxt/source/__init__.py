@@ -3,6 +3,7 @@
 from geoxt.source.array_source import ArraySource
 from geoxt.source.band_dataset import is_band_dataset, stack_bands, unstack_bands
 from geoxt.source.derived import resolve_attrs
+from geoxt.source.interpolated import is_interpolated, mark_interpolated
 from geoxt.source.layer import View, is_categorical, resampling_of, to_layer, view_of
 from geoxt.source.mosaic import Mosaic
 from geoxt.source.protocol import Source
@@ -22,6 +23,8 @@ __all__ = [
     "WindowFeatures",
     "is_band_dataset",
     "is_categorical",
+    "is_interpolated",
+    "mark_interpolated",
     "nodata_of",
     "resampling_of",
     "resolve_attrs",

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.alignment.label_roles import require_codes, unknown_codes
 from geoxt.errors import LabelError
 from geoxt.samplers.sequence import Table
 from geoxt.samplers.strata import MAX_CODES, pixels_by_code
@@ -48,7 +49,9 @@ def class_rows(labels: xr.DataArray, grid: GeoBox, blocks: Sequence[Sequence[Win
     blocks
         Disjoint rectangles of each block.
     """
+    require_codes(labels, labels.name)
     view = view_on_grid(labels, grid, what="labels")
+    unknown = unknown_codes(labels)
     rows: list[dict[int, int]] = []
     for block in blocks:
         row: dict[int, int] = {}
@@ -57,7 +60,7 @@ def class_rows(labels: xr.DataArray, grid: GeoBox, blocks: Sequence[Sequence[Win
             values, valid = (part[0, 0] for part in view.read(tile))
             if len(block) > 1:
                 valid = valid & inside(corners, tile)
-            for code, pixels in pixels_by_code(values, valid):
+            for code, pixels in pixels_by_code(values, valid, unknown):
                 row[code] = row.get(code, 0) + len(pixels)
         rows.append(row)
     return rows

@@ -7,7 +7,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import geoxt
-from geoxt.errors import InputError
+from geoxt.errors import InputError, LabelError
 from geoxt.source import is_categorical
 from geoxt.testing import make_grid, write_cog
 
@@ -42,3 +42,82 @@ def test_several_bands_of_integers_in_the_role_of_labels_raise(image):
     with pytest.raises(InputError, match="class codes or quantities") as error:
         geoxt.intersection(image=image, mask=image)
     assert "categorical=True" in str(error.value)
+
+
+@pytest.fixture
+def codes(tmp_path):
+    return str(write_cog(tmp_path / "codes.tif", CODES[None].astype("uint8"), grid=GRID, tiled=False))
+
+
+def as_mask(layer, image):
+    return xr.Dataset({"image": image, "mask": layer.isel(band=0, drop=True)})
+
+
+INTERPOLATIONS = {
+    "align": lambda path, image: geoxt.align(geoxt.open_cogs(path), image),
+    "align computed": lambda path, image: geoxt.align(geoxt.open_cogs(path), image).compute(),
+    "align computed codes": lambda path, image: geoxt.align(geoxt.open_cogs(path).compute(), image),
+    "align a dask array": lambda path, image: geoxt.align(geoxt.open_cogs(path).compute().chunk(y=5), image).persist(),
+    "grid": lambda path, image: geoxt.open_cogs(path, grid=image.odc.geobox),
+    "grid computed": lambda path, image: geoxt.open_cogs(path, grid=image.odc.geobox).compute(),
+    "selected": lambda path, image: geoxt.align(geoxt.open_cogs(path), image).sel(band=["band_1"]).rename("codes"),
+    "astype": lambda path, image: geoxt.align(geoxt.open_cogs(path), image).astype("int64"),
+    "union": lambda path, image: geoxt.align(
+        geoxt.union(geoxt.open_cogs(path, grid=image.odc.geobox).isel(x=slice(4)), geoxt.open_cogs(path)), image
+    ),
+    "union computed": lambda path, image: geoxt.align(
+        geoxt.union(geoxt.open_cogs(path, grid=image.odc.geobox).isel(x=slice(4)), geoxt.open_cogs(path)).compute(),
+        image,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INTERPOLATIONS)
+def test_interpolated_integers_are_no_labels(image, codes, name):
+    ds = as_mask(INTERPOLATIONS[name](codes, image), image)
+    assert set(np.unique(ds.mask)) - {-1, 0, 1, 5}, "the case shall blend codes"
+    uses = {
+        "loader": lambda: ds.geoml.loader(geoxt.samplers.GridSampler(ds, size=4), batch_size=1),
+        "legend": lambda: geoxt.trainers.legend_of_labels(ds.mask),
+        "intersection": lambda: geoxt.intersection(image=image, mask=ds.mask),
+        "stratified": lambda: geoxt.samplers.StratifiedSampler(ds, size=4, length=4, labels="mask"),
+        "balanced": lambda: geoxt.splits.by_block(ds, size=4, labels=ds.mask),
+    }
+    for use in uses.values():
+        with pytest.raises(InputError, match="blends class codes") as error:
+            use()
+        assert "categorical=True" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda layer, image: geoxt.align(layer.rename("mask"), image),
+        lambda layer, image: geoxt.align(layer.rename("label"), image),
+        lambda layer, image: geoxt.align(layer.to_dataset(name="mask"), image)["mask"],
+        lambda layer, image: geoxt.align(layer.compute().rename("mask"), image),
+        lambda layer, image: geoxt.align(layer, image, resampling="nearest").isel(band=0),
+        lambda layer, image: geoxt.align(geoxt.union(layer.rename("mask"), layer.rename("mask")), image),
+    ],
+)
+def test_labels_by_name_or_by_nearest_are_codes_everywhere(image, codes, move):
+    ds = xr.Dataset({"image": image, "mask": move(geoxt.open_cogs(codes), image).drop_vars("band", errors="ignore")})
+    assert set(np.unique(ds.mask)) <= {-1, 0, 1, 5}
+    batch = next(iter(ds.geoml.loader(geoxt.samplers.GridSampler(ds, size=4), batch_size=1)))
+    assert str(batch["mask"].dtype) == "torch.int64"
+    assert set(geoxt.trainers.legend_of_labels(ds.mask).codes) == {1, 5}
+    assert set(geoxt.samplers.StratifiedSampler(ds, size=4, length=4).strata.codes) == {1, 5}
+
+
+def test_copied_and_calculated_integers_may_be_labels(image, codes):
+    aligned = geoxt.align(geoxt.open_cogs(codes), image)
+    above = (aligned > 2).astype("uint8")  # calculated from interpolated numbers on purpose
+    exact = geoxt.open_cogs(codes, grid=GRID[2:8, 3:9])
+    for layer, expected in ((above, (1,)), (exact, (1, 5)), (exact.compute(), (1, 5))):
+        assert geoxt.trainers.legend_of_labels(layer.isel(band=0, drop=True)).codes == expected
+
+
+def test_fractions_are_no_class_codes(image, codes):
+    ds = as_mask(geoxt.align(geoxt.open_cogs(codes).astype("float32") * 0.5, image), image)
+    with pytest.raises(LabelError, match="not a whole number"):
+        geoxt.samplers.StratifiedSampler(ds, size=4, length=4, labels="mask")

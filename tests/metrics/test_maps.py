@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
-from geoxt.errors import LabelError
+from geoxt.alignment import align
+from geoxt.errors import InputError, LabelError
 from geoxt.grid import coordinates
 from geoxt.legend import Legend
 from geoxt.metrics.maps import score
@@ -40,3 +43,33 @@ def test_code_of_one_legend_alone_is_scored():
 def test_map_of_probabilities_raises():
     with pytest.raises(LabelError, match="Cannot score a map of dtype float32: it holds no class codes"):
         score(make_layer(dtype="float32"), LABELS)
+
+
+def test_labels_without_a_legend_are_scored_by_the_classes_of_the_map():
+    predicted = make_layer(Legend((1, 2), ("water", "forest")))
+    labels = make_layer(dtype="int16")
+    labels[0], labels[1, :5] = -100, 255
+    scores = score(predicted, labels)
+    assert scores["pixels"] == 65
+    assert scores["iou"] == {"water": 1, "forest": 1}
+    with pytest.raises(LabelError, match="neither states the classes"):
+        score(make_layer(), make_layer())
+
+
+def test_negative_codes_of_a_legend_are_not_scored():
+    labels = make_layer(Legend((-1, 1, 2), ("unknown", "water", "forest")), dtype="int16")
+    labels[0] = -1
+    scores = score(make_layer(Legend((1, 2), ("water", "forest"))), labels)
+    assert scores["pixels"] == 70
+    assert set(scores["iou"]) == {"water", "forest"}
+
+
+@pytest.mark.parametrize("interpolated", ["predicted", "labels"])
+def test_interpolated_codes_are_not_scored(interpolated):
+    plain = make_layer()
+    grid = make_grid((8, 10))
+    moved = align(plain, GeoBox((8, 10), grid.affine @ Affine.translation(0.5, 0.5), grid.crs))
+    legend = make_layer(Legend((1, 2), ("water", "forest"))).assign_coords(moved.coords)
+    layers = {"predicted": legend, "labels": legend, interpolated: moved}
+    with pytest.raises(InputError, match="blends class codes"):
+        score(**layers)

@@ -14,6 +14,7 @@ from geoxt.samplers import StratifiedSampler
 from geoxt.samplers.strata import strata_of
 from geoxt.samplers.streaming import stream
 from geoxt.source import view_of
+from geoxt.splits.balance import class_rows
 from geoxt.testing import make_grid
 from geoxt.windows import Window
 
@@ -143,3 +144,19 @@ def test_invalid_labels_raise():
     ):
         with pytest.raises(error, match=message):
             StratifiedSampler(image, size=8, length=4, **options)
+
+
+@pytest.mark.parametrize("unknown", [-1, -100, 255])
+def test_unknown_codes_are_no_classes(unknown):
+    values = np.full((40, 30), 3, "int16")
+    values[:4], values[9:12] = 1, unknown
+    labels = make_labels(np.zeros((40, 30)), flag_values=np.array([1, 3], "uint8")).copy(data=values)
+    assert StratifiedSampler(labels, size=4, length=8).strata.codes == (1, 3)
+    blocks = [[Window(0, 0, 20, 30)], [Window(20, 0, 20, 30)]]
+    assert class_rows(labels, grid_of(labels), blocks) == [{1: 120, 3: 390}, {3: 600}]
+
+
+def test_255_is_a_class_where_the_legend_has_it():
+    values = np.full((40, 30), 3, "uint8")
+    values[9:12] = 255
+    assert StratifiedSampler(make_labels(values), size=4, length=8).strata.codes == (3, 255)

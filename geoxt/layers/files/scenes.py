@@ -64,9 +64,12 @@ def grid_scenes(
 
 
 def _legend_of(header: Header) -> Legend | None:
-    """Return the classes of a file: CF flags in its tags, as `to_cog` writes them, else its color table."""
+    """Return the classes of a file: CF flags in its tags (those of `to_cog`, or GDAL's class names), or its colors."""
     if "flag_meanings" in header.tags:
         values, meanings, colors = (header.tags.get(f"flag_{k}", "").split() for k in ("values", "meanings", "colors"))
+        if header.colors and not colors:
+            names = dict(zip(map(int, values), meanings, strict=True))
+            return Legend.from_colormap(header.colors, names)
         return Legend(tuple(map(int, values)), tuple(meanings or values), tuple(colors))
     return Legend.from_colormap(header.colors) if header.colors else None
 

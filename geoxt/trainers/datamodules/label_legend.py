@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from geoxt.alignment.label_roles import UNKNOWN, require_codes
 from geoxt.errors import LabelError, LabelWarning
 from geoxt.legend import Legend
 from geoxt.source import VectorSource, is_categorical, view_of
@@ -21,8 +22,6 @@ MAX_CODES = 256
 """Default maximum number of classes: layers with more distinct values hold measurements, not class codes."""
 _MAX_BACKGROUND = 0.95
 """Fraction of background among the pixels of a vector layer with several classes above which a warning is given."""
-_UNKNOWN = 255
-"""Code that marks unknown pixels in many label rasters of 8 bits."""
 _BLOCK = 1024
 """Height and width of the windows in which a layer is read, in pixels."""
 
@@ -41,6 +40,8 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
 
     Raises
     ------
+    InputError
+        If integers were interpolated, such as class codes opened without `categorical=True` and aligned.
     LabelError
         If values are not whole numbers, more than `max_codes` codes occur, or no pixel is valid.
     """
@@ -51,6 +52,7 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
         if da.dtype.kind not in "iubf":
             msg = f"Cannot use {name!r} as labels: its dtype is {da.dtype}."
             raise LabelError(msg, remedy="Pass a raster of integer class codes.")
+        require_codes(da, name)
         counts += _code_counts(da, max_codes)
     legends = [Legend.of(da) for da in layers if is_categorical(da)]
     codes = _without_unknown(set(counts), legends, name)
@@ -71,11 +73,11 @@ def _without_unknown(codes: set[int], legends: Sequence[Legend], name: object) -
     masks of 0 and 255.
     """
     classes = {code for code in codes if code >= 0}
-    if _UNKNOWN not in classes:
+    if UNKNOWN not in classes:
         return classes
-    if legends and not any(_UNKNOWN in legend.codes for legend in legends):
-        return classes - {_UNKNOWN}
-    if not legends and len(classes) > 2 and max(classes - {_UNKNOWN}) < _UNKNOWN - 1:  # a gap below it
+    if legends and not any(UNKNOWN in legend.codes for legend in legends):
+        return classes - {UNKNOWN}
+    if not legends and len(classes) > 2 and max(classes - {UNKNOWN}) < UNKNOWN - 1:  # a gap below it
         msg = f"{name!r} has the code 255, which is taken as a class. If it marks unknown pixels, assign it as nodata: "
         warnings.warn(msg + "layer.assign_attrs(_FillValue=255).", LabelWarning, stacklevel=3)
     return classes

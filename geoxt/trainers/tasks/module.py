@@ -79,6 +79,11 @@ class Task(pl.LightningModule):
             msg = f"Cannot train {card.task} on the classes {classes}: one class leaves nothing to tell apart."
             remedy = "Pass labels of two classes or more, such as a class for everything else."
             raise LabelError(msg, remedy=remedy, value=card.codes)
+        if self.kind.is_categorical and min(card.codes) < 0:
+            msg = f"Cannot train on the class {min(card.codes)}: negative codes mark pixels of unknown class."
+            raise LabelError(
+                msg, remedy="Leave it out of the card's codes, or give the class another code.", value=min(card.codes)
+            )
         keys = {"image": "image", "target": self.kind.key or "", **(names or {})}
         self.image_key, self.target_key = keys["image"], keys["target"]
         self.transform = transform

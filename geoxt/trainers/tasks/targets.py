@@ -103,9 +103,25 @@ def image_values(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:
 
 
 def _class_indices(batch: Batch, image: str, target: str, codes: Codes, over_dates: _Reduce) -> Tensor:
-    mask = _without_band(entry(batch, target), target).long()
-    indices: Tensor = codes(mask, _valid_in_both(batch, image, target, over_dates))
+    mask = _without_band(entry(batch, target), target)
+    valid = _valid_in_both(batch, image, target, over_dates)
+    if mask.is_floating_point():
+        mask, valid = _whole(mask, valid, target)
+    indices: Tensor = codes(mask.long(), valid)
     return indices
+
+
+def _whole(mask: Tensor, valid: Tensor | None, key: str) -> tuple[Tensor, Tensor]:
+    """Return floating-point labels of whole numbers and their valid mask: NaN and infinite ones are invalid."""
+    finite = mask.isfinite()
+    valid = finite if valid is None else valid & finite
+    fractions = mask[valid & (mask != mask.round())]
+    if len(fractions):
+        msg = f"Cannot train on {key!r}: {float(fractions[0]):g} is not a whole number, so it is no class code."
+        raise InputError(
+            msg, remedy="Open class codes by open_cogs(…, categorical=True), which are never interpolated."
+        )
+    return mask.nan_to_num(), valid
 
 
 def _without_band(mask: Tensor, key: str) -> Tensor:

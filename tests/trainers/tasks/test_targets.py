@@ -119,3 +119,15 @@ def test_batch_norm_of_one_value_per_channel_raises():
     task = Task(data.card(model="test_classifier", task="classification"))
     with pytest.raises(InputError, match=r"one image of \(32, 32\) pixels: 'test_classifier' .* Pass batch_size=2"):
         fit(task, data, epochs=1, progress="none")
+
+
+def test_fractions_are_no_class_codes():
+    mask = torch.tensor([[[1.0, 5.0], [torch.nan, 3.0]]])
+    batch = {"image": torch.zeros(1, 1, 2, 2), "mask": mask}
+    assert pixel_classes(batch, "image", "mask", Codes([1, 3, 5])).tolist() == [[[0, 2], [IGNORE, 1]]]
+    batch["mask_valid"] = torch.tensor([[[True, True], [True, False]]])
+    batch["mask"] = mask + torch.tensor([[[0, 0], [0, 0.5]]])  # a fraction at an invalid pixel
+    assert pixel_classes(batch, "image", "mask", Codes([1, 3, 5])).tolist() == [[[0, 2], [IGNORE, IGNORE]]]
+    batch["mask"] = mask + 0.25
+    with pytest.raises(InputError, match=r"1\.25 is not a whole number"):
+        pixel_classes(batch, "image", "mask", Codes([1, 3, 5]))
