@@ -59,6 +59,7 @@ class StacOptions(OpenOptions, total=False):
     datetime: SomeTimes | None
     query: str | Mapping[str, object] | None
     limit: int | None
+    deduplicate: bool
     stac_cfg: StacConfig | None
     dtype: npt.DTypeLike | None
     headers: Literal["missing", "all"]

@@ -19,6 +19,7 @@ from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import StacOptions
 from geoxt.layers.products import Product
 from geoxt.layers.stac.bands import choose_bands, legend_of
+from geoxt.layers.stac.duplicates import newest_first
 from geoxt.layers.stac.filters import Selection, SomeTimes, parse_times
 from geoxt.layers.stac.layouts import StacConfig, layouts_of
 from geoxt.layers.stac.match_products import match_products
@@ -43,6 +44,7 @@ def open_stac(
     datetime: SomeTimes | None = None,
     query: str | Mapping[str, object] | None = None,
     limit: int | None = None,
+    deduplicate: bool = False,
     product: str | Product | None = None,
     bands: str | Sequence[str] | None = None,
     crs: SomeCRS | None = None,
@@ -87,6 +89,11 @@ def open_stac(
         CQL2 filter of a STAC API, as text or JSON.
     limit
         Maximum number of items.
+    deduplicate
+        Whether to open only the newest of several items of one acquisition, such as a Sentinel-2 scene in two
+        processing baselines: equal collection, platform, grid cell and time, and nearly the same footprint. By default
+        all are opened, the newest processing before the others. The processing time is `processing:datetime`, else the
+        processing baseline, the last date of the product id, `updated` or `created`.
     product
         Name of a known product (`geoxt.layers.products.names()`). By default matched by each item's collection,
         platform and instruments, else by file names.
@@ -103,9 +110,9 @@ def open_stac(
         Grouping of items into time steps. "mosaic": all items, without a time dimension. `None`: one step per item.
         "time", "day" (UTC), "solar_day" (solar time at the item's center), or a pandas frequency such as "MS" or "7D".
     composite
-        Reduction of the items of a step: "first" valid pixel (in order of time; for a mosaic, in the given order),
-        "latest" or "least cloudy" item (`eo:cloud_cover`), or "median", "mean", "min" or "max" of the valid pixels,
-        rounded to the data type of the layer.
+        Reduction of the items of a step: "first" valid pixel (in order of time; for a mosaic, in the given order; of
+        one acquisition, the newest processing first), "latest" or "least cloudy" item (`eo:cloud_cover`), or "median",
+        "mean", "min" or "max" of the valid pixels, rounded to the data type of the layer.
     exclude
         Quality flags of pixels to exclude: "clouds", "shadows", "snow", … or a list of them, by the quality band of the
         product (Landsat QA_PIXEL, Sentinel-2 SCL). Each pixel of a band is tested by the nearest pixel of the quality
@@ -185,7 +192,7 @@ def open_stac(
         collections=None if collection_ids is None else tuple(collection_ids), area=area, times=parse_times(datetime),
         query=query, limit=limit,
     )  # fmt: skip
-    stac_items = read_items(source, selection)
+    stac_items = newest_first(read_items(source, selection), deduplicate=deduplicate)
     if isinstance(product, str):
         product = products.get(product)
     item_products = match_products(stac_items) if product is None else [product] * len(stac_items)
