@@ -50,7 +50,7 @@ class FileVersion:
         """Return whether neither the file nor a sidecar changed; in most cases by two calls of `stat`."""
         if not self.settled or _stat(self.path) != self.main:
             return False
-        if any(_stat(path) != stat for path, stat in self.sidecars):
+        if self.sidecars and any(_stat(path) != stat for path, stat in self.sidecars):
             return False
         return _folder_time(self.path) == self.folder or _sidecars(self.path) == self.sidecars
 
@@ -118,8 +118,15 @@ def _stat(path: str) -> Stat | None:
 
 
 def _folder_time(path: str) -> int:
-    status = _stat(os.path.dirname(path) or ".")  # noqa: PTH120
-    return 0 if status is None else status[1]
+    try:
+        return os.stat(_folder(path)).st_mtime_ns  # noqa: PTH116 (called for every read)
+    except (OSError, ValueError):
+        return 0
+
+
+@lru_cache(maxsize=4096)  # called for every read
+def _folder(path: str) -> str:
+    return os.path.dirname(path) or "."  # noqa: PTH120
 
 
 def _sidecars(path: str) -> tuple[tuple[str, Stat], ...]:

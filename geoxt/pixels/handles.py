@@ -120,8 +120,7 @@ def _use_local(
     use: Callable[[Handle], T],
 ) -> T:
     def borrow_and_use() -> T:
-        with _borrow_local(href, credentials, options) as handle:
-            return use(handle)
+        return _borrow_and_use(href, credentials, options, use)
 
     return _attempt(href, borrow_and_use, action, "Check that the file is complete.")
 
@@ -142,9 +141,10 @@ def _attempt(href: str, call: Callable[[], T], action: Callable[[], str], remedy
     raise AssertionError
 
 
-@contextmanager
-def _borrow_local(href: str, credentials: Credentials | None, options: Mapping[str, Any]) -> Iterator[Handle]:
-    """Lend an open file to this thread, and return it to the pool afterwards; if the block raises, it is closed."""
+def _borrow_and_use(
+    href: str, credentials: Credentials | None, options: Mapping[str, Any], use: Callable[[Handle], T]
+) -> T:
+    """Use an open file in this thread, and return it to the pool afterwards; if that raises, it is closed."""
     key = (href, () if credentials is None else credentials.env, *options.items())
     handle = _idle.take(key)
     if handle is not None and not handle.is_current():
@@ -155,11 +155,12 @@ def _borrow_local(href: str, credentials: Credentials | None, options: Mapping[s
         version = file_version(href)
         handle = Handle(_open(href, credentials, **options), href, options=options, version=version)
     try:
-        yield handle
+        result = use(handle)
     except BaseException:
         handle.close()
         raise
     _idle.keep(key, handle)
+    return result
 
 
 def open_unpooled(href: str, use: Callable[[rasterio.DatasetReader], T], credentials: Credentials | None = None) -> T:

@@ -34,7 +34,7 @@ class IdleHandles(Generic[H]):
     def __init__(self, limits: Callable[[], tuple[int, int]]) -> None:
         self._limits = limits
         self._guard = threading.Lock()
-        self._idle: OrderedDict[tuple[Hashable, ...], list[H]] = OrderedDict()
+        self._idle: OrderedDict[tuple[Hashable, ...], list[tuple[H, int]]] = OrderedDict()  # with its descriptors
         self._count = self._descriptors = 0
 
     def __len__(self) -> int:
@@ -46,45 +46,46 @@ class IdleHandles(Generic[H]):
             handles = self._idle.get(key)
             if not handles:
                 return None
-            handle = handles.pop()
+            handle, descriptors = handles.pop()
             if not handles:
                 del self._idle[key]
             self._count -= 1
-            self._descriptors -= handle.descriptors
+            self._descriptors -= descriptors
             return handle
 
     def keep(self, key: tuple[Hashable, ...], handle: H) -> None:
         """Add a file that is idle again; close the least recently used files beyond the limits."""
         closed = []
         count, descriptors = self._limits()
+        size = handle.descriptors
         with self._guard:
-            self._idle.setdefault(key, []).append(handle)
+            self._idle.setdefault(key, []).append((handle, size))
             self._idle.move_to_end(key)
             self._count += 1
-            self._descriptors += handle.descriptors
+            self._descriptors += size
             while self._idle and (self._count > count or self._descriptors > descriptors):
                 oldest, handles = next(iter(self._idle.items()))
                 closed.append(handles.pop(0))
                 self._count -= 1
-                self._descriptors -= closed[-1].descriptors
+                self._descriptors -= closed[-1][1]
                 if not handles:
                     del self._idle[oldest]
-        for old in closed:
+        for old, _ in closed:
             old.close()
 
     def drop(self, href: str) -> None:
         """Close the idle files of an address."""
         with self._guard:
-            handles = [handle for key in [*self._idle] if key[0] == href for handle in self._idle.pop(key)]
+            handles = [pair for key in [*self._idle] if key[0] == href for pair in self._idle.pop(key)]
             self._count -= len(handles)
-            self._descriptors -= sum(handle.descriptors for handle in handles)
-        for handle in handles:
+            self._descriptors -= sum(descriptors for _, descriptors in handles)
+        for handle, _ in handles:
             handle.close()
 
     def clear(self) -> None:
         """Close all idle files."""
         with self._guard:
-            handles = [handle for group in self._idle.values() for handle in group]
+            handles = [handle for group in self._idle.values() for handle, _ in group]
             self._idle.clear()
             self._count = self._descriptors = 0
         for handle in handles:

@@ -39,7 +39,8 @@ class Handle:
     """
 
     __slots__ = (
-        "address", "blocks", "checked", "file", "full", "href", "options", "raw", "reads", "remote_version", "version"
+        "_fixed", "address", "blocks", "checked", "file", "full", "href", "options", "raw", "reads", "remote_version",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,8 @@ class Handle:
         self.file, self.address, self.href, self.options = file, address, href or address, options
         self.version, self.remote_version = version, remote_version
         self.full = not options
+        # connections of remote files belong to threads
+        self._fixed = None if is_remote(address) else 1 + (0 if version is None else len(version.sidecars))
         self.raw: RawTiff | None = None
         self.reads = 0
         self.blocks: dict[BlockCache, CachedBlocks | None] = {}
@@ -63,10 +66,10 @@ class Handle:
     @property
     def descriptors(self) -> int:
         """Number of file descriptors: of the dataset and its sidecars, the raw reader and entries of block caches."""
-        if is_remote(self.address):
-            return 0  # connections belong to threads
-        sidecars = 0 if self.version is None else len(self.version.sidecars)
-        return 1 + sidecars + (self.raw is not None) + sum(blocks is not None for blocks in self.blocks.values())
+        if self._fixed is None:
+            return 0
+        blocks = sum(blocks is not None for blocks in self.blocks.values()) if self.blocks else 0
+        return self._fixed + (self.raw is not None) + blocks
 
     def is_current(self) -> bool:
         """Return whether the file is unchanged since it was opened; False for files in memory."""

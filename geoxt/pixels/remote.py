@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -57,6 +58,7 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Closable)
 
 
+@lru_cache(maxsize=4096)  # called for every read
 def is_remote(href: str) -> bool:
     """Return whether a path is a URL or GDAL virtual path of a remote file."""
     return _REMOTE.search(href) is not None
