@@ -283,12 +283,23 @@ def _add_datasets(commands: Any) -> None:
     fetch = actions.add_parser("fetch", help="download, verify and extract a dataset")
     fetch.add_argument("--no-checksum", dest="checksum", action="store_false", help="skip checksum verification")
     fetch.add_argument("--again", action="store_true", help="extract again over broken or missing files")
+    fetch.add_argument(
+        "--no-keep-archives",
+        dest="keep_archives",
+        action="store_false",
+        help="remove downloaded archives after their extraction",
+    )
     verify = actions.add_parser("verify", help="compare the files on disk with the release")
     verify.add_argument("--deep", action="store_true", help="also read every sample")
     for action in (info, fetch, verify):
         action.add_argument("name", metavar="NAME", help="name in `geoxt datasets list`")
     for action in (fetch, verify):
         action.add_argument("root", metavar="DIR", help="folder of the dataset")
+        action.add_argument("--split", nargs="+", metavar="SPLIT", help="only archives of these splits")
+        action.add_argument("--assets", nargs="+", metavar="KEY", help="only these assets, such as: image mask")
+        action.add_argument(
+            "--where", nargs="+", metavar="FIELD=VALUE", help="only these field values of the paths: state=de_1m_2013"
+        )
 
 
 def _datasets(args: argparse.Namespace) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from geoxt.datasets.catalog import get, names
 from geoxt.datasets.dataset import load
 from geoxt.datasets.fetch import fetch
 from geoxt.datasets.summary import describe, size_words
 from geoxt.errors import DatasetWarning, InputError, ReadError
+from geoxt.template import Value
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool = False) -> None:
@@ -29,12 +31,20 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
         case "info":
             say(describe(args.name))
         case "fetch":
-            root = fetch(args.name, args.root, checksum=args.checksum, progress=progress, again=args.again)
+            root = fetch(
+                args.name,
+                args.root,
+                **_part(args),
+                checksum=args.checksum,
+                progress=progress,
+                again=args.again,
+                keep_archives=args.keep_archives,
+            )
             say(f"{get(args.name).title} is in {root}")
         case "verify":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DatasetWarning)  # stated by the report
-                report = load(args.name, args.root, missing="skip").verify(deep=args.deep)
+                report = load(args.name, args.root, **_part(args), missing="skip").verify(deep=args.deep)
             say(str(report))
             if not report.ok:
                 raise ReadError(
@@ -43,3 +53,19 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
                 )
         case _:
             raise InputError(f"Cannot run {args.action!r}.", remedy="Pass list, info, fetch or verify.")
+
+
+def _part(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `fetch` and `load` that select a part of a release."""
+    where: dict[str, list[Value]] = {}
+    for text in args.where or ():
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise InputError(
+                f"Cannot select samples by {text!r}: it is not of the form FIELD=VALUE.",
+                remedy="Pass {where} such as season=ROIs1158_spring.",
+                value=text,
+                argument="where",
+            )
+        where.setdefault(name, []).append(value)
+    return {"split": args.split, "assets": args.assets, "where": where or None}

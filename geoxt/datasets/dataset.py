@@ -17,16 +17,19 @@ from geoxt.datasets.catalog import get
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.fetch import fetch
 from geoxt.datasets.image_windows import cut
+from geoxt.datasets.parts import Where, make_part, select_where
 from geoxt.datasets.plot import draw
 from geoxt.datasets.read_sample import Reader, Sample
 from geoxt.datasets.sample_index import Missing
 from geoxt.datasets.selection import (
+    check_archives,
     check_classes,
     check_folder,
     check_selection,
     complete_samples,
     empty_split,
     no_files,
+    readable,
     select_assets,
     select_bands,
     select_release,
@@ -55,6 +58,8 @@ class Dataset(Sequence[Sample]):
         Name of the split, or names of several; `None` for all samples.
     skipped
         Descriptions of samples without all of their files.
+    whole
+        Whether the samples are those of the whole release, whose number and files `verify` compares.
     """
 
     def __init__(
@@ -64,9 +69,10 @@ class Dataset(Sequence[Sample]):
         *,
         split: str | tuple[str, ...] | None = None,
         skipped: Sequence[str] = (),
+        whole: bool = False,
     ) -> None:
         self.reader, self.entries, self.split = reader, list(entries), split
-        self.skipped = tuple(skipped)
+        self.skipped, self.whole = tuple(skipped), whole
 
     @property
     def spec(self) -> Spec:
@@ -113,7 +119,7 @@ class Dataset(Sequence[Sample]):
     def select_assets(self, keys: Sequence[str]) -> Dataset:
         """Return the dataset with a subset of the assets, by key."""
         reader = replace(self.reader, excluded=self.reader.excluded | (set(self.spec.assets) - set(keys)), tables={})
-        return Dataset(reader, self.entries, split=self.split, skipped=self.skipped)
+        return Dataset(reader, self.entries, split=self.split, skipped=self.skipped, whole=self.whole)
 
     def hold_out(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Divide the samples at random into those for training and a fraction for validation.
@@ -175,7 +181,7 @@ class Dataset(Sequence[Sample]):
 
     def verify(self, *, deep: bool = False) -> Report:
         """Compare the files with the spec; with `deep`, read every sample."""
-        return check(self.reader, self.entries, self.skipped, whole=self.split is None, deep=deep)
+        return check(self.reader, self.entries, self.skipped, whole=self.whole, deep=deep)
 
 
 def load(
@@ -186,6 +192,7 @@ def load(
     *,
     level: str | None = None,
     assets: Sequence[str] | None = None,
+    where: Where | None = None,
     window: int | None = None,
     download: bool = False,
     checksum: bool = True,
@@ -208,16 +215,18 @@ def load(
         Alternative classes of the masks: one of `get(name).levels`.
     assets
         Keys of the assets to read, for a part of a release: files of the others may be missing. By default all.
+    where
+        Values by field of the paths, for a part of a release: `{"state": "de_1m_2013"}`. By default all samples.
     window
         Side in pixels of square windows, for large images: each window is a sample. The last row and column of windows
         are shifted inwards, so that all lie within the image.
     download
-        Whether to download missing files by `fetch`.
+        Whether to download missing files by `fetch`, of the selected splits, assets and field values.
     checksum
         Whether to verify checksums of downloaded files.
     missing
-        "raise": raise if a sample of the split lacks files. "skip": leave such samples out, and those without a row in
-        a table of labels, and list them in `skipped`.
+        "raise": raise if an archive of the selection is absent, or a sample lacks files. "skip": leave such samples
+        out, and those without a row in a table of labels, and list them, and absent archives, in `skipped`.
 
     Returns
     -------
@@ -227,7 +236,7 @@ def load(
     Raises
     ------
     InputError
-        If the name, split, level or a band is unknown.
+        If the name, split, level, field or a band is unknown.
     ReadError
         If files are missing.
 
@@ -236,8 +245,8 @@ def load(
     >>> import geoxt.datasets
     >>> train = geoxt.datasets.load("eurosat", "data", split="train", download=True)  # doctest: +SKIP
     """
-    spec = get(name) if isinstance(name, str) else name
-    spec = select_assets(spec if level is None else spec.at_level(level), assets)
+    release = get(name) if isinstance(name, str) else name
+    spec = select_assets(release if level is None else release.at_level(level), assets)
     splits = (split,) if isinstance(split, str) else tuple(split or ())
     check_selection(spec, splits, window)
     if missing not in get_args(Missing):
@@ -246,17 +255,20 @@ def load(
         raise InputError(msg, remedy=remedy, value=missing, argument="missing")
     folder = Path(root).expanduser()
     if download:
-        fetch(spec, folder, checksum=checksum)
+        fetch(release, folder, split=splits, assets=assets, where=where, checksum=checksum)
+    part = make_part(release, splits=splits, assets=assets, where=where)
     band_indices, excluded = select_bands(spec, bands)
-    check_folder(spec, folder)
-    selected = select_release(spec, splits)
-    entries, notes = indexed(without_assets(selected, excluded), folder)
-    if not entries:
-        has_other_splits = selected is not spec and any(True for _ in spec.first_asset.templates[0].find(folder))
-        raise empty_split(spec, folder, next(iter(splits), None)) if has_other_splits else no_files(spec, folder)
-    check_classes(spec, folder, entries)
-    if notes and missing == "raise":
-        warnings.warn(f"{spec.name!r} in {str(folder)!r}: {notes[0]}.", DatasetWarning, stacklevel=2)
+    with readable(spec, folder):
+        check_folder(spec, folder)
+        selected = select_where(select_release(spec, splits), part.where)
+        entries, notes = indexed(without_assets(selected, excluded), folder)
+        if not entries:
+            has_other_splits = selected is not spec and any(True for _ in spec.first_asset.templates[0].find(folder))
+            raise empty_split(spec, folder, next(iter(splits), None)) if has_other_splits else no_files(spec, folder)
+        absent = check_archives(part, folder, missing=missing)
+        check_classes(spec, folder, entries)
+        if notes and missing == "raise":
+            warnings.warn(f"{spec.name!r} in {str(folder)!r}: {notes[0]}.", DatasetWarning, stacklevel=2)
     reader = Reader(spec=spec, root=folder, bands=band_indices, excluded=excluded)
     if spec.window:
         entries = cut(reader, entries, spec.window)
@@ -265,5 +277,6 @@ def load(
     entries, problems = complete_samples(reader, entries, missing=missing)
     if window:
         entries = cut(reader, entries, window)
-    skipped = [*problems, *notes]
-    return Dataset(reader, entries, split=splits[0] if len(splits) == 1 else splits or None, skipped=skipped)
+    skipped = [*absent, *problems, *notes]
+    chosen = splits[0] if len(splits) == 1 else splits or None
+    return Dataset(reader, entries, split=chosen, skipped=skipped, whole=not (chosen or part.where))

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 
+from geoxt.datasets.disk_space import FULL, disk_full, require_space
 from geoxt.datasets.spec import Archive
-from geoxt.errors import ReadError, optional_import
+from geoxt.errors import OutputError, ReadError, optional_import
 from geoxt.progress import shows_bars
 from geoxt.retry import RetryPolicy, is_transient, retry_after
 
@@ -44,6 +45,8 @@ def download(archive: Archive, folder: Path, *, checksum: bool, progress: bool) 
     ------
     ReadError
         If the file cannot be downloaded, or its checksum differs from the published one.
+    OutputError
+        If the disk is too small.
     """
     assert archive.url is not None
     with optional_import("pooch", "datasets", f"download {archive.file!r}"):
@@ -62,10 +65,18 @@ def download(archive: Archive, folder: Path, *, checksum: bool, progress: bool) 
         path = pooch.retrieve(
             url=http_url(archive.url), known_hash=expected, fname=archive.file, path=folder, downloader=resume
         )
+    except OutputError:
+        raise
     except (OSError, HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            received = part.stat().st_size if part.exists() else 0
+            raise disk_full(folder, f"download {archive.url}", archive.size and archive.size - received) from error
+        wait = retry_after(error)
         raise ReadError(
-            f"Cannot download {archive.url} to {str(part)!r}: {error}.",
-            remedy="Fetch again to resume: the part received so far is kept.",
+            f"Cannot download {archive.url} to {str(part)!r}: {error}{_asked(wait)}.",
+            remedy="Fetch again to resume: the part received so far is kept."
+            if not wait
+            else "Fetch again after that time: the part received so far is kept.",
         ) from error
     except ValueError as error:  # pooch's error for another checksum
         raise ReadError(
@@ -74,6 +85,10 @@ def download(archive: Archive, folder: Path, *, checksum: bool, progress: bool) 
             argument="checksum",
         ) from error
     return Path(path)
+
+
+def _asked(wait: float | None) -> str:
+    return f"; the server asks to wait {wait:,.0f} seconds" if wait else ""
 
 
 def require_checksum(archive: Archive, path: Path) -> None:
@@ -129,10 +144,10 @@ def _fetch(url: str, part: Path, report: Progress) -> None:
             error: Exception = ConnectionError("the connection closed early")
         except HTTPError as http_error:
             http_error.close()
-            if (
-                http_error.code == 416 and start
-            ):  # range not satisfiable: the part is longer than this version of the file
-                part.unlink()
+            if http_error.code == 416 and start:  # range not satisfiable
+                if http_error.headers.get("Content-Range") == f"bytes */{start}":  # killed before the rename
+                    return
+                part.unlink()  # longer than this version of the file
             elif not is_transient(http_error):
                 raise
             error = http_error
@@ -159,6 +174,13 @@ def _request(url: str, part: Path, start: int, report: Progress) -> bool:
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
         resumed = getattr(response, "status", 200) == 206
         length = response.headers.get("Content-Length")
+        first = (response.headers.get("Content-Range") or f"bytes {start}-").partition("-")[0]
+        if resumed and first != f"bytes {start}":
+            part.unlink(missing_ok=True)  # requested from its beginning by the next attempt
+            msg = f"the server sent the range {response.headers.get('Content-Range')!r} for bytes {start}-"
+            raise ConnectionError(msg)
+        if length is not None and length.isdecimal() and url.startswith("http"):
+            require_space(part.parent, int(length), f"download {url}")
         new = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
         new = "" if new.startswith("W/") else new  # If-Range takes no weak ETag
         _etag_path(part).write_text(new, encoding="utf-8")

@@ -15,10 +15,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Self
 
-from geoxt.errors import ReadError
+from geoxt.datasets.disk_space import FULL, disk_full, require_space, size_text
+from geoxt.errors import GeoxtError, ReadError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz")
 SINGLE: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
@@ -45,7 +47,14 @@ def is_archive(name: str) -> bool:
     return name.endswith((".zip", *TARS, *SINGLE, *MANUAL))
 
 
-def extract(name: str, parts: Sequence[Path], work: Path) -> Path:
+def extract(
+    name: str,
+    parts: Sequence[Path],
+    work: Path,
+    *,
+    selects: Callable[[str], bool] = lambda _: True,
+    reserved: frozenset[str] = frozenset(),
+) -> Path:
     """Extract an archive into a new folder below `work`, and return the folder.
 
     Parameters
@@ -56,12 +65,18 @@ def extract(name: str, parts: Sequence[Path], work: Path) -> Path:
         Files of the archive, in order: one, or the parts of a multi-part archive.
     work
         Folder on the same disk as the target, so that extracted files can be renamed.
+    selects
+        Whether a member is extracted, by its path.
+    reserved
+        Paths of files and folders that no member may overwrite, in lower case.
 
     Raises
     ------
     ReadError
-        If the archive is broken, encrypted or too large, has a link or a path outside of the folder, or has a format
-        that has to be extracted manually.
+        If the archive is broken, encrypted or too large, has a link, a path outside of the folder or a reserved path,
+        or has a format that has to be extracted manually.
+    OutputError
+        If the disk is too small.
     """
     if name.endswith(MANUAL):
         raise ReadError(
@@ -70,21 +85,29 @@ def extract(name: str, parts: Sequence[Path], work: Path) -> Path:
         )
     work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="extract-", dir=work))
-    limit = min(max(RATIO * sum(part.stat().st_size for part in parts), FLOOR), shutil.disk_usage(work).free)
+    target = _Target(
+        folder=folder,
+        limit=max(RATIO * sum(part.stat().st_size for part in parts), FLOOR),
+        selects=selects,
+        reserved=reserved,
+        archive=str(parts[0]),
+    )
     try:
         with ExitStack() as stack:
             file: Any = stack.enter_context(parts[0].open("rb") if len(parts) == 1 else Joined(parts))
             if name.endswith(".zip"):
-                _unzip(file, folder, limit)
+                _unzip(file, target)
             elif name.endswith(TARS):
-                _untar(file, folder, limit)
+                _untar(file, target)
             else:
                 suffix = Path(name).suffix
-                _copy(SINGLE[suffix](file), folder / Path(name).name.removesuffix(suffix), limit, name)
+                target.write(SINGLE[suffix](file), Path(name).name.removesuffix(suffix))
     except _BROKEN as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, ReadError):
+        if isinstance(error, GeoxtError):
             raise
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise disk_full(work, f"extract {str(parts[0])!r}", target.written) from error
         raise ReadError(
             f"Cannot extract {str(parts[0])!r}: {type(error).__name__} {error}.",
             remedy="Remove it and fetch it again.",
@@ -107,46 +130,103 @@ def move_into(folder: Path, target: Path) -> None:
     folder.rmdir()
 
 
-def _unzip(file: IO[bytes], folder: Path, limit: int) -> None:
+@dataclass(slots=True, kw_only=True)
+class _Target:
+    """Folder to which the members of an archive are written, after checks."""
+
+    folder: Path
+    """Empty folder."""
+    limit: int
+    """Bytes that may be written."""
+    selects: Callable[[str], bool]
+    """Whether a member is extracted."""
+    reserved: frozenset[str]
+    """Paths that no member may have, in lower case."""
+    archive: str
+    """Path of the archive, for errors."""
+    written: int = 0
+    """Bytes written."""
+
+    def path(self, name: str) -> Path | None:
+        """Return the path of a member, or `None` if it is not extracted."""
+        path = PurePosixPath(name.replace("\\", "/"))
+        # A colon in the first part is a Windows drive.
+        if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+            raise _unsafe(name, "leaves the folder")
+        parts = [part.rstrip(" .").lower() for part in path.parts]  # as Windows reads names
+        if any("/".join(parts[:count]) in self.reserved for count in range(1, len(parts) + 1)):
+            raise _unsafe(name, "would overwrite a file of the download itself")
+        return self.folder.joinpath(*path.parts) if self.selects(path.as_posix()) else None
+
+    def write(self, content: Any, name: str) -> None:
+        """Write a member."""
+        path = self.path(name)
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with content, path.open("wb") as file:
+            while block := content.read(1 << 20):
+                self.written += len(block)
+                if self.written > self.limit:
+                    raise ReadError(
+                        f"Cannot extract {name!r} of {self.archive!r}: the archive exceeds the size limit of "
+                        f"{size_text(self.limit)}, {RATIO} times its size.",
+                        remedy="Fetch the archive again.",
+                    )
+                file.write(block)
+
+
+def _unzip(file: IO[bytes], target: _Target) -> None:
     with zipfile.ZipFile(file) as archive:
+        members = []
         for member in archive.infolist():
             name = member.filename
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise _unsafe(name, "is a link")
-            if member.flag_bits & 1:
-                raise ReadError(
-                    f"Cannot extract the member {name!r}: it needs a password.",
-                    remedy="Extract the archive manually.",
-                )
-            path = _member_path(folder, name)
+            path = target.path(name)
+            if path is None:
+                continue
             if member.is_dir():
                 path.mkdir(parents=True, exist_ok=True)
-                continue
-            with archive.open(member) as content:
-                limit -= _copy(content, path, limit, name)
+            else:
+                members.append(member)
+        size = sum(member.file_size for member in members)
+        if size <= target.limit:
+            require_space(target.folder, size, f"extract {target.archive!r}")
+        for member in members:
+            if member.flag_bits & 1:
+                raise ReadError(
+                    f"Cannot extract the member {member.filename!r}: it needs a password.",
+                    remedy="Extract the archive manually.",
+                )
+            target.write(archive.open(member), member.filename)
 
 
-def _untar(file: IO[bytes], folder: Path, limit: int) -> None:
+def _untar(file: IO[bytes], target: _Target) -> None:
     stream = _LastRead(_decompressed(file))
     with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
         for member in archive:
             if not (member.isfile() or member.isdir()):
                 raise _unsafe(member.name, "is a link or a device")
-            path = _member_path(folder, member.name)
+            path = target.path(member.name)
+            if path is None:
+                continue
             if member.isdir():
                 path.mkdir(parents=True, exist_ok=True)
                 continue
+            require_space(target.folder, member.size, f"extract {member.name!r} of {target.archive!r}")
             content = archive.extractfile(member)
             assert content is not None
-            limit -= _copy(content, path, limit, member.name)
+            target.write(content, member.name)
         count = len(archive.getmembers())
     if stream.last != bytes(tarfile.BLOCKSIZE):
         # An archive ends by blocks of zeros (POSIX.1-2001, ustar). tarfile takes a damaged header for the end.
         msg = f"the header behind member {count} is damaged or missing"
         raise tarfile.ReadError(msg)
+    rest = target.limit - target.written
     while block := stream.read(1 << 20):  # the checksum of a compressed archive is at its end
-        limit -= len(block)
-        if limit < 0:
+        rest -= len(block)
+        if rest < 0:
             raise ReadError("Cannot extract the archive: it exceeds the size limit.", remedy="Fetch it again.")
 
 
@@ -178,30 +258,6 @@ class _LastRead:
 
     def seekable(self) -> bool:
         return True
-
-
-def _member_path(folder: Path, name: str) -> Path:
-    path = PurePosixPath(name.replace("\\", "/"))
-    # A colon in the first part is a Windows drive.
-    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
-        raise _unsafe(name, "leaves the folder")
-    return folder.joinpath(*path.parts)
-
-
-def _copy(content: Any, path: Path, limit: int, name: str) -> int:
-    """Write a member of up to `limit` bytes, and return its size."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
-    with content, path.open("wb") as file:
-        while block := content.read(1 << 20):
-            count += len(block)
-            if count > limit:
-                raise ReadError(
-                    f"Cannot extract {name!r}: the archive exceeds the size limit or the free disk space.",
-                    remedy="Free disk space, or fetch the archive again.",
-                )
-            file.write(block)
-    return count
 
 
 def _unsafe(name: str, reason: str) -> ReadError:

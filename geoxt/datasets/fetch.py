@@ -1,34 +1,47 @@
 """Fetch a dataset: download its archives, verify checksums and extract them, safely under interruption.
 
-A folder `.geoxt` below the root holds a lock, unfinished extractions, and for each complete archive a text file
-`*.done` that lists the extracted top-level paths, one per line.
+A folder `.geoxt` below the root holds a lock, unfinished extractions, and records of complete archives (see
+`geoxt.datasets.archive_records`).
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
+from geoxt.datasets.archive_records import STATE, is_complete, moving_path, record_path, require_members, write_record
 from geoxt.datasets.catalog import get
 from geoxt.datasets.download import download, require_checksum
 from geoxt.datasets.extract import extract, is_archive, move_into
+from geoxt.datasets.parts import Part, Where, check_splits, make_part
 from geoxt.datasets.spec import Archive, Spec
-from geoxt.errors import InputError, OutputError, ReadError
+from geoxt.errors import GeoxtError, InputError, OutputError, ReadError
 from geoxt.storage import STALE
 from geoxt.types import SomePath
 
 
 def fetch(
-    name: str | Spec, root: SomePath, *, checksum: bool = True, progress: bool = False, again: bool = False
+    name: str | Spec,
+    root: SomePath,
+    *,
+    split: str | Sequence[str] | None = None,
+    assets: Sequence[str] | None = None,
+    where: Where | None = None,
+    checksum: bool = True,
+    progress: bool = False,
+    again: bool = False,
+    keep_archives: bool = True,
 ) -> Path:
-    """Download and extract all files of a dataset into a folder.
+    """Download and extract the files of a dataset, or of a part of it, into a folder.
 
     Existing files are kept, and interrupted downloads resume. A file lock serializes processes that fetch into the
-    same folder.
+    same folder. A folder that has all files is only read.
 
     Parameters
     ----------
@@ -36,12 +49,22 @@ def fetch(
         Name of a dataset (see `names`), or a spec.
     root
         Folder of the dataset; it is created if missing.
+    split
+        Names of splits: archives of other splits are not downloaded.
+    assets
+        Keys of assets: archives of others are not downloaded, and their files in shared archives not extracted.
+    where
+        Values by field of the paths, such as `{"season": "ROIs1158_spring"}`: archives of other values are not
+        downloaded, and their files in shared archives not extracted.
     checksum
         Verify the published checksum of every file.
     progress
         Show a progress bar for each download (needs tqdm).
     again
         Extract complete archives again, over broken or missing files. Archives on disk are not downloaded again.
+    keep_archives
+        Whether to keep archives after their extraction. Otherwise those that can be downloaded again are removed, which
+        `load` and `Dataset.verify` do not need.
 
     Returns
     -------
@@ -50,40 +73,54 @@ def fetch(
 
     Raises
     ------
+    InputError
+        If the name, a split, an asset or a field is unknown.
     ReadError
-        If a file cannot be downloaded or extracted, or its checksum differs; also if a file has to be downloaded
-        manually (the message then has the instructions).
+        If a file cannot be downloaded or extracted, its checksum differs, or an archive lacks files; also if a file has
+        to be downloaded manually (the message then has the instructions).
     OutputError
-        If the folder cannot be written.
+        If the folder cannot be written, or its disk is full.
+
+    Examples
+    --------
+    >>> import geoxt.datasets
+    >>> geoxt.datasets.fetch("sen12ms", "data", assets=("image", "mask"))  # doctest: +SKIP
     """
     spec = get(name) if isinstance(name, str) else name
+    splits = (split,) if isinstance(split, str) else tuple(split or ())
+    check_splits(spec, splits)
+    part = make_part(spec, splits=splits, assets=assets, where=where)
     folder = Path(root).expanduser()
-    if folder.is_file():
-        raise OutputError(
-            f"Cannot fetch {spec.name!r} into {str(folder)!r}: it is a file.",
-            remedy="Pass {root} of a folder.",
-            argument="root",
-        )
-    if not any(archive.url for archive in spec.archives) and manual_instructions(spec, folder):
-        raise _manual_download_error(spec, folder)  # before an empty folder is created
+    groups = _groups(part)
+    task = _Task(part=part, root=folder, checksum=checksum, progress=progress, again=again, keep_archives=keep_archives)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".geoxt").mkdir(exist_ok=True)
-        with FileLock(folder / ".geoxt" / "lock"):
-            for unfinished in (folder / ".geoxt").glob("extract-*"):
-                shutil.rmtree(unfinished)
-            _remove_stale_downloads(folder)
-            # Downloads come first: a missing manual archive raises only after they are complete.
-            for group in sorted(_groups(spec), key=lambda archives: archives[0].url is None):
-                if group[0].optional and group[0].url is None and not (folder / group[0].file).is_file():
-                    continue
-                _fetch_group(spec, group, folder, checksum=checksum, progress=progress, again=again)
-    except ReadError:
+        if folder.is_file():
+            raise OutputError(
+                f"Cannot fetch {spec.name!r} into {str(folder)!r}: it is a file.",
+                remedy="Pass {root} of a folder.",
+                argument="root",
+            )
+        if not any(archive.url for group in groups for archive in group) and manual_instructions(part, folder):
+            raise _manual_download_error(part, folder)  # before an empty folder is created
+        if task.is_finished(groups):
+            return folder
+        with ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / STATE).mkdir(exist_ok=True)
+                stack.enter_context(FileLock(folder / STATE / "lock"))
+            except OSError:  # a read-only folder
+                if not task.is_complete(groups):
+                    raise
+                task.verify(groups)
+                return folder
+            task.run(groups)
+    except GeoxtError:
         raise
     except OSError as error:
         raise OutputError(
             f"Cannot write {spec.name!r} to {str(folder)!r}: {error}.",
-            remedy="Pass {root} of a writable folder with enough disk space.",
+            remedy="Pass {root} of a folder that can be read and written.",
             argument="root",
         ) from error
     return folder
@@ -96,108 +133,160 @@ def _remove_stale_downloads(folder: Path) -> None:
             path.unlink()
 
 
-def manual_instructions(spec: Spec, root: Path) -> str:
+def manual_instructions(part: Part, root: Path) -> str:
     """Return the manual-download instructions for missing archives, or an empty string."""
     targets: dict[str, list[str]] = {}
-    for archive in spec.archives:
-        if not (archive.url or archive.optional or is_complete(archive, root) or (root / archive.file).is_file()):
-            targets.setdefault(archive.instructions or f"See {spec.homepage}.", []).append(
+    for archive in part.spec.archives:
+        if archive.url or archive.optional or not part.prefixes(archive):
+            continue
+        if not (is_complete(archive, root, part) or (root / archive.file).is_file()):
+            targets.setdefault(archive.instructions or f"See {part.spec.homepage}.", []).append(
                 repr(str(root / archive.file))
             )
     return " ".join(f"{text} Put it at {' and '.join(paths)}." for text, paths in targets.items())
 
 
-def _manual_download_error(spec: Spec, root: Path) -> ReadError:
-    instructions = manual_instructions(spec, root).replace("{", "{{").replace("}", "}}")
+def _manual_download_error(part: Part, root: Path) -> ReadError:
+    instructions = manual_instructions(part, root).replace("{", "{{").replace("}", "}}")
     return ReadError(
-        f"Cannot download {spec.name!r}: its missing archives need a manual download.",
+        f"Cannot download {part.spec.name!r}: its missing archives need a manual download.",
         remedy=f"{instructions} Then fetch again.".strip(),
     )
 
 
-def is_complete(archive: Archive, root: Path) -> bool:
-    """Return whether all files of an archive are below the root."""
-    if (root / ".geoxt" / f"{_flat_name(archive)}.moving").exists():
-        return False
-    done = root / ".geoxt" / f"{_flat_name(archive)}.done"
-    if done.exists():
-        return all((root / path).exists() for path in done.read_text(encoding="utf-8").splitlines())
-    if not is_archive(archive.part_of or archive.file):
-        return all(_exists(root, prefix) for prefix in archive.members or (archive.file,))
-    return bool(archive.members) and all(_exists(root, prefix, exclude=archive.file) for prefix in archive.members)
-
-
-def _exists(root: Path, prefix: str, *, exclude: str | None = None) -> bool:
-    """Return whether any path has the prefix, except an archive and its partial download."""
-    path = root / prefix
-    if prefix.endswith("/"):
-        return path.is_dir() and any(path.iterdir())
-    excluded = {} if exclude is None else {root / exclude, root / f"{exclude}.part", root / f"{exclude}.part.tag"}
-    return path.exists() or any(other not in excluded for other in path.parent.glob(f"{path.name}*"))
-
-
-def _groups(spec: Spec) -> list[list[Archive]]:
-    """Return the archives, grouped by the multi-part archive that they belong to."""
+def _groups(part: Part) -> list[list[Archive]]:
+    """Return the archives of a part, grouped by the multi-part archive that they belong to."""
     groups: dict[str, list[Archive]] = {}
-    for archive in spec.archives:
-        groups.setdefault(archive.part_of or archive.file, []).append(archive)
+    for archive in part.spec.archives:
+        if part.prefixes(archive):
+            groups.setdefault(archive.part_of or archive.file, []).append(archive)
     return list(groups.values())
 
 
-def _fetch_group(
-    spec: Spec, group: Sequence[Archive], root: Path, *, checksum: bool, progress: bool, again: bool
-) -> None:
-    first, target = group[0], _target(group[0], root)
-    state = root / ".geoxt"
-    done = state / f"{_flat_name(first)}.done"
-    name = first.part_of or first.file
-    if is_complete(first, root) and not (again and is_archive(name)):
-        if checksum and target.is_file() and (again or not done.exists()):
-            require_checksum(first, target)
-            done.write_text(_relative(target, root), encoding="utf-8")
-        return
-    paths = [_local_file(spec, archive, root, checksum=checksum, progress=progress) for archive in group]
-    if not is_archive(name):
-        if paths[0] != target:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            paths[0].replace(target)
-        done.write_text(_relative(target, root), encoding="utf-8")
-        return
-    folder = extract(name, paths, state)
-    extracted = "\n".join(_relative(root / first.extract_to / path.name, root) for path in sorted(folder.iterdir()))
-    # A crash between touch and unlink leaves `.moving`: the archive then counts as incomplete and is extracted again.
-    moving = state / f"{_flat_name(first)}.moving"
-    moving.touch()
-    move_into(folder, root / first.extract_to)
-    done.write_text(extracted, encoding="utf-8")
-    moving.unlink()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """Files to fetch, and how."""
 
+    part: Part
+    root: Path
+    checksum: bool
+    progress: bool
+    again: bool
+    keep_archives: bool
 
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+    def is_finished(self, groups: Sequence[Sequence[Archive]]) -> bool:
+        """Whether nothing has to be downloaded, verified, extracted or removed."""
+        state = self.root / STATE
+        if not self.is_complete(groups) or not state.is_dir() or any(state.glob("extract-*")):
+            return False
+        removable = () if self.keep_archives else (path for group in groups for path in self._removable(group))
+        return not any(True for _ in removable) and not any(self._is_unverified(group[0]) for group in groups)
 
+    def is_complete(self, groups: Sequence[Sequence[Archive]]) -> bool:
+        """Whether nothing has to be downloaded or extracted."""
+        required = [group[0] for group in groups if not self._is_skipped(group)]
+        return not self.again and all(is_complete(archive, self.root, self.part) for archive in required)
 
-def _local_file(spec: Spec, archive: Archive, root: Path, *, checksum: bool, progress: bool) -> Path:
-    """Return the verified file of an archive; download it if missing."""
-    path = root / archive.file
-    if path.is_file():
-        if checksum:
-            require_checksum(archive, path)
-        return path
-    if archive.url is None:
-        raise _manual_download_error(spec, root)
-    if not archive.url.startswith(("http://", "https://", "ftp://", "s3://", "file://")):
-        raise InputError(
-            f"Cannot download {archive.url!r}: the scheme is not one of http, https, ftp, s3 and file.",
-            remedy="Correct the URL in the spec.",
+    def verify(self, groups: Sequence[Sequence[Archive]]) -> None:
+        """Verify the checksums of files that were not downloaded by `fetch`."""
+        for group in groups:
+            if self._is_unverified(group[0]):
+                require_checksum(group[0], _target(group[0], self.root))
+
+    def run(self, groups: Sequence[Sequence[Archive]]) -> None:
+        """Download and extract archives; the lock is held."""
+        for unfinished in (self.root / STATE).glob("extract-*"):  # of killed processes: a live one holds the lock
+            shutil.rmtree(unfinished)
+        _remove_stale_downloads(self.root)
+        # Downloads come first: a missing manual archive raises only after they are complete.
+        for group in sorted(groups, key=lambda archives: archives[0].url is None):
+            if not self._is_skipped(group):
+                self._fetch_group(group)
+
+    def _is_skipped(self, group: Sequence[Archive]) -> bool:
+        """Whether an archive was published separately, and is absent."""
+        return group[0].optional and group[0].url is None and not (self.root / group[0].file).is_file()
+
+    def _is_unverified(self, archive: Archive) -> bool:
+        """Whether a complete file has a checksum to verify."""
+        if not self.checksum or is_archive(archive.part_of or archive.file) or not (archive.sha256 or archive.md5):
+            return False
+        return _target(archive, self.root).is_file() and not record_path(self.root, archive).exists()
+
+    def _removable(self, group: Sequence[Archive]) -> Iterator[Path]:
+        """Yield the files of an extracted archive that can be downloaded again."""
+        if is_archive(group[0].part_of or group[0].file):
+            yield from (path for a in group if a.url is not None and (path := self.root / a.file).is_file())
+
+    def _fetch_group(self, group: Sequence[Archive]) -> None:
+        first = group[0]
+        name = first.part_of or first.file
+        if is_complete(first, self.root, self.part) and not (self.again and is_archive(name)):
+            if self._is_unverified(first) or (self.again and self.checksum and _target(first, self.root).is_file()):
+                require_checksum(first, _target(first, self.root))
+                write_record(self.root, first, [_target(first, self.root)])
+        else:
+            paths = [self._local_file(archive) for archive in group]
+            if is_archive(name):
+                self._extract(group, paths)
+            else:
+                target = _target(first, self.root)
+                if paths[0] != target:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    paths[0].replace(target)
+                write_record(self.root, first, [target])
+        if not self.keep_archives:
+            for path in self._removable(group):
+                path.unlink()
+
+    def _extract(self, group: Sequence[Archive], paths: Sequence[Path]) -> None:
+        first = group[0]
+        below = f"{first.extract_to}/" if first.extract_to else ""
+        reserved = {STATE, *(a.file for a in self.part.spec.archives if is_archive(a.part_of or a.file))}
+        left_out: list[str] = []
+
+        def selects(path: str) -> bool:
+            if self.part.is_filtered and not self.part.contains(f"{below}{path}"):
+                left_out.append(path)
+                return False
+            return True
+
+        folder = extract(
+            first.part_of or first.file,
+            paths,
+            self.root / STATE,
+            selects=selects,
+            reserved=frozenset(path.removeprefix(below).lower() for path in reserved if path.startswith(below)),
         )
-    return download(archive, root, checksum=checksum, progress=progress)
+        try:
+            require_members(self.part, group, folder, paths[0])
+            extracted = [self.root / first.extract_to / path.name for path in folder.iterdir()]
+            # A crash between the two lines leaves `.moving`: the archive is incomplete, and is extracted again.
+            moving = moving_path(self.root, first)
+            moving.touch()
+            move_into(folder, self.root / first.extract_to)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        write_record(self.root, first, extracted, part=self.part if left_out else None)
+        moving.unlink()
+
+    def _local_file(self, archive: Archive) -> Path:
+        """Return the verified file of an archive; download it if missing."""
+        path = self.root / archive.file
+        if path.is_file():
+            if self.checksum:
+                require_checksum(archive, path)
+            return path
+        if archive.url is None:
+            raise _manual_download_error(self.part, self.root)
+        if not archive.url.startswith(("http://", "https://", "ftp://", "s3://", "file://")):
+            raise InputError(
+                f"Cannot download {archive.url!r}: the scheme is not one of http, https, ftp, s3 and file.",
+                remedy="Correct the URL in the spec.",
+            )
+        return download(archive, self.root, checksum=self.checksum, progress=self.progress)
 
 
 def _target(archive: Archive, root: Path) -> Path:
     """Return the final path of a file that is not an archive."""
     return root / (archive.members[0] if archive.members else archive.file)
-
-
-def _flat_name(archive: Archive) -> str:
-    return (archive.part_of or archive.file).replace("/", "_")

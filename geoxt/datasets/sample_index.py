@@ -40,9 +40,10 @@ def build(spec: Spec, root: Path, *, listed: Callable[[str], None]) -> tuple[lis
     entries.sort(key=lambda entry: [_order(value) for value in entry.fields.values()])
     absent: list[str] = []
     if isinstance(spec.splits, ListSplit):
-        entries, absent = _join_lists(entries, read_lists(spec.splits, root), base.names)
+        lists = ((split, row) for split, row in read_lists(spec.splits, root) if _selected(lead, row))
+        entries, absent = _join_lists(entries, lists, base.names)
     elif isinstance(spec.splits, FieldSplit):
-        absent = _absent_values(entries, spec.splits)
+        absent = [name_of(row) for row in _absent_values(entries, spec.splits) if _selected(lead, row)]
     entries = [_with_problem(entry, _incomplete(lead_key, lead, entry)) for entry in entries]
     for key, asset in others.items():
         entries = _join_asset(entries, key, asset, find_asset(asset, root, listed))
@@ -83,10 +84,15 @@ def _join_lists(
     return out, [name_of(dict(zip(shared, key, strict=True))) for key in rows if key not in existing]
 
 
-def _absent_values(entries: Sequence[Entry], splits: FieldSplit) -> list[str]:
+def _selected(lead: Asset, fields: Fields) -> bool:
+    """Return whether the fields of a list may be of a sample that has the first asset."""
+    return all(fields[name] in values for name, values in lead.where.items() if name in fields)
+
+
+def _absent_values(entries: Sequence[Entry], splits: FieldSplit) -> list[Fields]:
     """Return the field values of the splits without a sample."""
     existing = {entry.fields[splits.field] for entry in entries}
-    return [name_of({splits.field: v}) for values in splits.values.values() for v in values if v not in existing]
+    return [{splits.field: v} for values in splits.values.values() for v in values if v not in existing]
 
 
 def _join_asset(entries: list[Entry], key: str, asset: Asset, asset_files: AssetFiles) -> list[Entry]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from geoxt.datasets.archive_records import absent_archives
 from geoxt.datasets.assets import HDF5Array, Raster, Table, Vector
 from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.fetch import manual_instructions
@@ -14,6 +16,7 @@ from geoxt.datasets.find_files import is_shared
 from geoxt.datasets.image_windows import first_windows, instances_of_other_splits
 from geoxt.datasets.labels import folder_label
 from geoxt.datasets.locations import footprints
+from geoxt.datasets.parts import Part, check_splits
 from geoxt.datasets.read_sample import Reader
 from geoxt.datasets.sample_index import Missing, missing_files_error
 from geoxt.datasets.spec import FolderSplit, ListSplit, RandomSplit, SequentialSplit, Spec
@@ -21,16 +24,12 @@ from geoxt.datasets.splits import assign
 from geoxt.errors import DatasetWarning, InputError, ReadError
 from geoxt.template import Template
 
+SHOWN = 3
+
 
 def check_selection(spec: Spec, splits: Sequence[str], window: int | None) -> None:
     """Raise if a split is unknown, or the images cannot be cut into windows."""
-    for split in splits:
-        if split not in spec.split_names:
-            msg = f"Cannot find split {split!r} of {spec.name!r}: it has {', '.join(spec.split_names) or 'no splits'}."
-            remedy = "Pass {split} of these, or leave it out for all samples."
-            raise InputError(
-                msg, remedy=remedy if spec.split_names else "Leave {split} out.", value=split, argument="split"
-            )
+    check_splits(spec, splits)
     if window is not None:
         if spec.window or window < 1:
             reason = f"its samples are windows of {spec.window} pixels" if spec.window else "the side is not positive"
@@ -100,6 +99,18 @@ def select_bands(spec: Spec, names: str | Sequence[str] | None) -> tuple[dict[st
     return selected, frozenset(key for key in banded if key not in selected)
 
 
+@contextmanager
+def readable(spec: Spec, root: Path) -> Iterator[None]:
+    """Raise a `ReadError` if a folder may not be listed in the `with` block."""
+    try:
+        yield
+    except PermissionError as error:
+        raise ReadError(
+            f"Cannot open {spec.name!r} in {str(root)!r}: {error.strerror}: {str(error.filename or root)!r}.",
+            remedy="Grant read and search permission for the folder and all folders below it.",
+        ) from error
+
+
 def check_folder(spec: Spec, root: Path) -> None:
     """Raise if the root is not a folder, or has a partly extracted archive."""
     if root.is_file():
@@ -134,7 +145,7 @@ def empty_split(spec: Spec, root: Path, split: str | None, splits: Sequence[str 
 
 def no_files(spec: Spec, root: Path) -> ReadError:
     """Return the error for a folder without samples."""
-    instructions = _literal(manual_instructions(spec, root))
+    instructions = _literal(manual_instructions(Part(spec=spec), root))
     return ReadError(
         f"Cannot find {spec.name!r} in {str(root)!r}: no file matches {spec.first_asset.templates[0].pattern!r}.",
         remedy=f"{instructions} Then pass {{download:True}}."
@@ -192,6 +203,30 @@ def without_assets(spec: Spec, excluded: frozenset[str]) -> Spec:
     used = {first, *(asset.like for asset in spec.assets.values() if isinstance(asset, Vector))}
     assets = {key: asset for key, asset in spec.assets.items() if key in used or key not in excluded}
     return replace(spec, assets=assets)
+
+
+def check_archives(part: Part, root: Path, *, missing: Missing) -> list[str]:
+    """Return descriptions of absent archives of a part of a release.
+
+    Raises
+    ------
+    ReadError
+        If archives are absent, and `missing` is "raise".
+    """
+    absent = list(absent_archives(part, root))
+    if absent and missing == "raise":
+        shown = "; ".join(absent[:SHOWN]) + (f"; and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
+        options = [
+            *(["{split}"] if isinstance(part.spec.splits, FolderSplit) else []),
+            *(["{assets}"] if len(part.spec.assets) > 1 else []),
+            "{where}",
+        ]
+        raise ReadError(
+            f"Cannot open all of {part.spec.name!r} in {str(root)!r}: it lacks the files of {shown}.",
+            remedy=f"Pass {{download:True}} to download them. Or pass {', '.join(options)} of a part of the release. "
+            "Or pass {missing:'skip'} for the samples on disk.",
+        )
+    return [f"the files of {text} are absent" for text in absent]
 
 
 def complete_samples(reader: Reader, entries: Sequence[Entry], *, missing: Missing) -> tuple[list[Entry], list[str]]:

@@ -33,6 +33,8 @@ class Archive:
     """Folder below the root to extract to; the root if empty."""
     members: tuple[str, ...] = ()
     """Path prefixes of the extracted files, below the root; the file itself if empty."""
+    assets: tuple[str, ...] = ()
+    """Keys of the assets in the files, if `members` is empty because they share folders with other archives."""
     part_of: str | None = None
     """Multi-part archive that this file is a part of (tar.gzaa, tar.gzab, …); parts are listed in order."""
     instructions: str | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, ReadError
 from geoxt.template.fields import Field, Interval, Value, date_interval
 from geoxt.template.parsing import FOLDERS, Level, Parsed, parse
 from geoxt.types import SomePath
@@ -130,6 +130,8 @@ class Template:
         ------
         InputError
             If the folder does not exist.
+        ReadError
+            If a folder may not be listed.
         """
         folder = Path(root)
         return ((folder / relative, fields) for relative, fields in self.below(folder, listed=listed))
@@ -189,7 +191,7 @@ def _walk(root: str, above: str, levels: tuple[Level, ...], listed: Callable[[st
             yield from _walk(root, f"{above}{name}/", levels, listed)
         return
     if level.literal is not None:
-        names = [level.literal] if os.path.lexists(f"{root}/{above}{level.literal}") else []
+        names = [level.literal] if _exists(root, f"{above}{level.literal}") else []
     else:
         listed(above)
         names = [name for name in _listed(root, above, folders=bool(below)) if level.regex.fullmatch(name)]
@@ -206,3 +208,23 @@ def _listed(root: str, above: str, *, folders: bool) -> list[str]:
             return sorted(entry.name for entry in entries if not folders or entry.is_dir())
     except NotADirectoryError:
         return []
+    except PermissionError as error:
+        raise _unreadable(f"{root}/{above}", error) from error
+
+
+def _exists(root: str, path: str) -> bool:
+    """Return whether a path exists; `os.path.lexists` also returns False in a folder without search permission."""
+    try:
+        os.lstat(f"{root}/{path}")
+    except PermissionError as error:
+        raise _unreadable(f"{root}/{path.rpartition('/')[0]}", error) from error
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _unreadable(folder: str, error: OSError) -> ReadError:
+    text = str(Path(folder))
+    return ReadError(
+        f"Cannot list the folder {text!r}: {error.strerror}.", remedy="Grant read and search permission for it."
+    )

@@ -240,3 +240,15 @@ def test_again_verifies_the_checksum_of_a_single_file(packed, tmp_path):
         fetch(replace(spec, archives=(archive,)), root, again=True)
     (root / "list.txt").unlink()
     assert (fetch(replace(spec, archives=(archive,)), root) / "list.txt").read_bytes() == b"a list"
+
+
+def test_interrupted_download_of_a_single_file_is_resumed(packed, tmp_path):
+    spec, folder, url = packed
+    (folder / "list.txt").write_bytes(b"a list")
+    archive = Archive(file="list.txt", url=f"{url}/list.txt", sha256=sum_of(b"a list"))
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "list.txt.part").write_bytes(b"a l")
+    fetch(replace(spec, archives=(archive,)), root)
+    assert (root / "list.txt").read_bytes() == b"a list"
+    assert files(root) == {"list.txt"}

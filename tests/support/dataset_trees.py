@@ -62,8 +62,16 @@ def make_tree(spec: Spec, root: Path) -> Tree:
             write_asset(spec, key, asset, root / path, some, samples)
     extra = spec.splits.extra if isinstance(spec.splits, FolderSplit) else ()
     count = sum(fields.get("split") not in extra for fields in samples)
-    small = replace(spec, samples=count, window=spec.window and -(-SIDE // _ACROSS))
+    # The samples show one value of a field without choices, and so not all archives of a release.
+    archives = tuple(a for a in spec.archives if not a.members or any(_begins(root, start) for start in a.members))
+    small = replace(spec, samples=count, window=spec.window and -(-SIDE // _ACROSS), archives=archives)
     return Tree(root=root, spec=small, samples=samples, splits=_write_lists(spec, root, samples))
+
+
+def _begins(root: Path, start: str) -> bool:
+    """Whether a path below a folder begins so."""
+    path = root / start
+    return path.exists() or (not start.endswith("/") and any(path.parent.glob(f"{path.name}*")))
 
 
 def fields_of(spec: Spec) -> tuple[Mapping[str, Value], ...]:

@@ -56,6 +56,7 @@ CHESAPEAKE = Spec(
             file="cvpr_chesapeake_landcover_prior_extension.zip",
             url="https://zenodo.org/records/5866525/files/cvpr_chesapeake_landcover_prior_extension.zip?download=1",
             md5="402f41d07823c8faf7ea6960d7c4e17a",
+            assets=("prior",),
         ),
     ),
     splits=FolderSplit(),
