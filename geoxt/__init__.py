@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt.layers import open_cogs as open_cogs
     from geoxt.layers import open_stac as open_stac
     from geoxt.layers import open_vector as open_vector
+    from geoxt.layers import open_zarr as open_zarr
     from geoxt.legend import Legend as Legend
     from geoxt.windows import Window as Window
     from geoxt.writers import to_cog as to_cog
@@ -55,6 +56,7 @@ _MODULE_OF = {
     "open_pack": "geoxt.bridge",
     "open_stac": "geoxt.layers",
     "open_vector": "geoxt.layers",
+    "open_zarr": "geoxt.layers",
     "pack": "geoxt.bridge",
     "predict": "geoxt.inference",
     "to_cog": "geoxt.writers",
@@ -91,6 +93,7 @@ __all__ = [
     "open_pack",
     "open_stac",
     "open_vector",
+    "open_zarr",
     "pack",
     "plot",
     "predict",

@@ -49,7 +49,7 @@ FORBIDDEN = {
 """Packages that parts must not import at the top of a file."""
 OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchmetrics", "matplotlib"}
 OPTIONAL |= {"h5py", "jsonargparse", "kornia", "pooch", "safetensors", "torchvision", "tqdm"}
-OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", "hypothesis", "zarr"}
+OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", "hypothesis", "zarr", "obstore"}
 
 
 ON_FIRST_USE = {"geoxt", "geoxt.accessor", "geoxt.cli"}

@@ -167,11 +167,16 @@ def choose_overview(
     Like gdalwarp (`-ovr AUTO`), also takes an overview whose factor exceeds the ratio by up to 0.1.
     """
     factors = use_file(href, lambda file: list(file.overviews(1)), credentials=credentials, check=check)
-    fitting = [n for n, factor in enumerate(factors) if 1 < factor <= ratio + SLACK]
-    if not fitting:
+    level = fitting_overview(factors, ratio)
+    if level is None:
         return None
-    level = max(fitting, key=lambda n: factors[n])
     return level, use_file(href, lambda file: file.shape, level=level, credentials=credentials)
+
+
+def fitting_overview(factors: Sequence[float], ratio: float) -> int | None:
+    """Return the level of the coarsest overview that is fine enough for a ratio; `None` for the full resolution."""
+    fitting = [n for n, factor in enumerate(factors) if 1 < factor <= ratio + SLACK]
+    return max(fitting, key=lambda n: factors[n]) if fitting else None
 
 
 def use_file(
@@ -323,4 +328,4 @@ def _mask(file: rasterio.DatasetReader, bands: list[int], bounds: Any) -> Array:
     return np.asarray(file.read_masks(bands, window=bounds) != 0)
 
 
-__all__ = ["Header", "choose_overview", "read", "read_header", "start_read", "use_file"]
+__all__ = ["Header", "choose_overview", "fitting_overview", "read", "read_header", "start_read", "use_file"]

@@ -43,6 +43,7 @@ class AssetGroup:
     """
 
     __slots__ = (
+        "_arrays",
         "_assumed",
         "_checks",
         "_credentials",
@@ -75,6 +76,7 @@ class AssetGroup:
         files: dict[str, list[tuple[int, Asset]]] = {}
         for index, asset in enumerate(assets):
             files.setdefault(asset.href, []).append((index, asset))
+        self._arrays = {href: array for href, group in files.items() if (array := group[0][1].array) is not None}
         self._checks = {href: check_of([asset for _, asset in group]) for href, group in files.items()}
         if not quality and resampling in AVERAGING and min(self.transform.scale) >= COARSER:
             self._choose_overview(files)
@@ -90,6 +92,9 @@ class AssetGroup:
 
     def _choose_overview(self, hrefs: Iterable[str]) -> None:
         """Read from an overview if the target is coarse enough and all files have the same one."""
+        if self._arrays:
+            self._choose_level(hrefs)
+            return
         ratio, credentials = min(self.transform.scale), self._credentials
         overviews = {
             reader.choose_overview(href, ratio=ratio, credentials=credentials, check=self._checks.get(href))
@@ -102,6 +107,19 @@ class AssetGroup:
         full = self.transform.source
         zoom = Affine.scale(full.shape[1] / shape[1], full.shape[0] / shape[0])
         self.transform = PixelTransform(self.transform.target, GeoBox(shape, full.affine @ zoom, full.crs))
+
+    def _choose_level(self, hrefs: Iterable[str]) -> None:
+        """Read from an overview of arrays if all of them have it."""
+        full, ratio = self.transform.source, min(self.transform.scale)
+        levels: set[tuple[int, GeoBox] | None] = set()
+        for href in hrefs:
+            array = self._arrays.get(href)
+            level = None if array is None else reader.fitting_overview(array.overviews(), ratio)
+            levels.add(None if array is None or level is None else (level, array.overview_grid(level, full.crs)))
+        chosen = levels.pop() if len(levels) == 1 else None
+        if chosen is not None:
+            self.level = chosen[0]
+            self.transform = PixelTransform(self.transform.target, chosen[1])
 
     def fetch(self, window: Window) -> tuple[Array, Mask | None]:
         """Read a window of the assets' grid; pixels that a quality band excludes are invalid."""
@@ -171,6 +189,9 @@ class AssetGroup:
         out: Array | None = None,
     ) -> Callable[[], tuple[Array, Mask | None]]:
         """Start to read the bands of one file; several remote files are read concurrently."""
+        array = self._arrays.get(href)
+        if array is not None:
+            return array.start_read(bands, window, level=self.level)
         check = self._checks.get(href)
         return reader.start_read(
             href, bands, window, masks=masked, level=self.level, credentials=self._credentials, out=out, check=check

@@ -54,6 +54,9 @@ class QualityMask:
 
     def _fetch(self, window: Window) -> tuple[Array, Mask | None]:
         asset, masks = self._quality.asset, bool(self._quality.asset.masked)
+        if asset.array is not None:
+            values = asset.array.read([asset.band], window)
+            return values, valid_mask(values, asset.nodata)
         values, valid = reader.read(
             asset.href, [asset.band], window, masks=masks, credentials=self._credentials, check=self._check
         )

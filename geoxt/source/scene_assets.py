@@ -10,6 +10,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoxt.pixels.file_version import main_version
+from geoxt.pixels.zarr_array import ZarrArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ class Asset:
     """Physical units per stored unit."""
     offset: float = 0.0
     """Physical value of a stored 0."""
+    array: ZarrArray | None = None
+    """Array that pixels are read from, whose planes are the bands; `None` for a file that GDAL reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

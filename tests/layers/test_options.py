@@ -5,8 +5,8 @@ from typing import get_type_hints
 
 import pytest
 
-from geoxt.layers import open_cogs, open_stac, open_vector
-from geoxt.layers.options import CogOptions, StacOptions, VectorOptions
+from geoxt.layers import open_cogs, open_stac, open_vector, open_zarr
+from geoxt.layers.options import CogOptions, StacOptions, VectorOptions, ZarrOptions
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ from geoxt.layers.options import CogOptions, StacOptions, VectorOptions
         (open_cogs, CogOptions, {"crs"}),
         (open_stac, StacOptions, {"crs"}),
         (open_vector, VectorOptions, {"like", "grid"}),
+        (open_zarr, ZarrOptions, {"crs"}),
     ],
 )
 def test_options_equal_the_signature(opener, options, overloaded):

@@ -1,0 +1,1 @@
+"""Layers from data cubes: Zarr stores, NetCDF and GRIB files, and Datasets of xarray."""

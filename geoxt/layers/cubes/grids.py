@@ -1,0 +1,146 @@
+"""Grid of a variable: from its coordinates, or from the transform that its attributes state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import GridError
+from geoxt.layers.cubes.variable import Variable
+from geoxt.types import Array
+
+IRREGULAR = 0.01
+"""Steps by which a coordinate may deviate from even spacing."""
+
+
+def grid_of_variable(variable: Variable, crs: CRS) -> GeoBox:
+    """Return the grid of a variable, in the orientation of its array.
+
+    Raises
+    ------
+    GridError
+        If its coordinates are irregular, missing or two-dimensional, or contradict its transform.
+    """
+    affine = affine_of(variable)
+    return GeoBox(_shape(variable), affine, crs)
+
+
+def affine_of(variable: Variable) -> Affine:
+    """Return the affine of a variable; see `grid_of_variable`."""
+    stated, coordinates = _stated_affine(variable), _of_coordinates(variable)
+    if stated is not None and coordinates is not None:
+        rows, cols = _shape(variable)
+        for corner in ((0, 0), (cols, rows)):
+            x, y = ~stated @ (coordinates @ corner)
+            if max(abs(x - corner[0]), abs(y - corner[1])) > 0.5:
+                problem = f"Cannot place {variable.path!r}: its transform {tuple(stated[:6])} contradicts its "
+                raise GridError(f"{problem}coordinates, {tuple(coordinates[:6])}.", remedy="Correct one of them.")
+        return coordinates if variable.coords.sizes.get("x") else stated
+    affine = stated or coordinates
+    if affine is None:
+        raise _no_grid(variable)
+    return affine
+
+
+def _shape(variable: Variable) -> tuple[int, int]:
+    y, x = variable.axis("y"), variable.axis("x")
+    assert y is not None
+    assert x is not None
+    return variable.shape[y], variable.shape[x]
+
+
+def _no_grid(variable: Variable) -> GridError:
+    curvilinear = str(variable.attrs.get("coordinates", "")).split()
+    if curvilinear:
+        problem = f"Cannot open {variable.path!r}: its grid is not regular, but given by {' and '.join(curvilinear)}."
+        remedy = "Resample it to a regular grid first, such as by pyresample or xESMF."
+        return GridError(problem, remedy=remedy)
+    problem = f"Cannot open {variable.path!r}: it has neither coordinates along y and x nor a transform."
+    return GridError(problem, remedy="Assign regular coordinates.")
+
+
+def _of_coordinates(variable: Variable) -> Affine | None:
+    """Return the affine of one-dimensional coordinates of pixel centers; `None` without them."""
+    ends = []
+    for direction in ("x", "y"):
+        axis = variable.axis(direction)
+        assert axis is not None
+        dim = variable.dims[axis]
+        if dim not in variable.coords.variables or variable.coords[dim].dtype.kind not in "iuf":
+            return None
+        values = variable.coords[dim].to_numpy().astype("float64")
+        if len(values) != variable.shape[axis]:
+            problem = f"Cannot open {variable.path!r}: {len(values)} {dim} coordinates for {variable.shape[axis]} "
+            raise GridError(f"{problem}pixels.", remedy="Correct the coordinates.")
+        if len(values) < 2:
+            return None
+        ends.append((values[0], _step(values, dim, variable)))
+    (x, width), (y, height) = ends
+    return Affine(width, 0, x - width / 2, 0, height, y - height / 2)
+
+
+def _step(values: Array, dim: str, variable: Variable) -> float:
+    """Return the step of even coordinates.
+
+    Raises
+    ------
+    GridError
+        If they are uneven.
+    """
+    step = float(values[-1] - values[0]) / (len(values) - 1)
+    even = values[0] + step * np.arange(len(values))
+    if step and np.abs(values - even).max() <= IRREGULAR * abs(step):
+        return _rounded(step, values)
+    steps = np.diff(values)
+    worst = int(np.argmax(np.abs(steps - np.median(steps)))) if np.isfinite(values).all() else 0
+    problem = f"Cannot open {variable.path!r}: {dim} is not regular, as step {worst} is {steps[worst]:g} and the "
+    remedy = "Resample it to a regular grid first, such as with Dataset.interp()."
+    raise GridError(f"{problem}median step {np.median(steps):g}.", remedy=remedy)
+
+
+def _rounded(step: float, values: Array) -> float:
+    """Return a step without the rounding errors of coordinates: 0.25 for 0.2499999, if all coordinates allow it."""
+    short = float(f"{step:.9g}")
+    even = values[0] + short * np.arange(len(values))
+    return short if np.abs(values - even).max() <= 1e-6 * abs(step) else step
+
+
+def _stated_affine(variable: Variable) -> Affine | None:
+    """Return the transform in attributes: of the variable, its grid mapping or its group."""
+    transforms = [
+        (_numbers(attrs.get(key)), attrs)
+        for attrs in (variable.attrs, variable.coords.attrs)
+        for key in ("spatial:transform", "proj:transform")
+    ]
+    for numbers, attrs in transforms:
+        if numbers is not None:
+            if attrs.get("spatial:transform_type", "affine") != "affine":
+                problem = f"Cannot place {variable.path!r}: its spatial:transform_type is "
+                raise GridError(f"{problem}{attrs['spatial:transform_type']!r}, not 'affine'.",
+                                remedy="Assign regular coordinates.")  # fmt: skip
+            affine = Affine(*numbers)
+            node = attrs.get("spatial:registration") == "node"  # then the transform refers to pixel centers
+            return affine @ Affine.translation(-0.5, -0.5) if node else affine
+    mapping = variable.attrs.get("grid_mapping") or "spatial_ref"
+    name = str(mapping).split(":", 1)[0].split()[0]
+    if name in variable.coords.variables:
+        numbers = _numbers(variable.coords[name].attrs.get("GeoTransform"))
+        if numbers is not None:
+            return Affine.from_gdal(*numbers)
+    return None
+
+
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    """Return six coefficients given as a list or as text; `None` for anything else."""
+    if value is None or isinstance(value, Mapping):
+        return None
+    parts: Sequence[Any] = value.split() if isinstance(value, str) else list(value)
+    return tuple(float(part) for part in parts[:6]) if len(parts) in {6, 9} else None
+
+
+__all__ = ["affine_of", "grid_of_variable"]

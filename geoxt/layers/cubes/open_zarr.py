@@ -1,0 +1,277 @@
+"""Open Zarr stores as lazy layers whose windows read chunks directly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Unpack, overload
+
+import numpy as np
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import InputError, OverlapError
+from geoxt.grid import grid_of
+from geoxt.layers import products
+from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
+from geoxt.layers.assemble import Placement, assemble, choose_grid
+from geoxt.layers.cubes.crs import crs_of
+from geoxt.layers.cubes.planes import Band, Select, bands_of
+from geoxt.layers.cubes.pyramids import Pyramid, choose_pyramids, pyramids_of
+from geoxt.layers.cubes.scenes import AssetArray, choose_bands, metadata_of, scenes_of
+from geoxt.layers.cubes.variable import Variable
+from geoxt.layers.cubes.zarr_groups import Group, read_groups, variables_of
+from geoxt.layers.native import assemble_native, is_native
+from geoxt.layers.options import ZarrOptions
+from geoxt.layers.products import Product
+from geoxt.layers.time import Composite, GroupBy
+from geoxt.pixels.zarr_array import ZarrArray, ZarrLevel, forget_store
+from geoxt.pixels.zarr_store import (
+    StoreAddress,
+    array_version,
+    metadata_hash,
+    split_address,
+    store_address,
+    store_version,
+)
+from geoxt.source import Scene
+from geoxt.source.layer import CHUNK
+from geoxt.types import Resampling, SomeCRS
+
+
+@overload
+def open_zarr(store: Any, *, crs: Literal["native"], **options: Unpack[ZarrOptions]) -> xr.DataTree: ...
+@overload
+def open_zarr(store: Any, *, crs: SomeCRS | None = None, **options: Unpack[ZarrOptions]) -> xr.DataArray: ...
+def open_zarr(
+    store: Any,
+    *,
+    group: str | None = None,
+    product: str | Product | None = None,
+    bands: str | Sequence[str] | None = None,
+    select: Select | None = None,
+    bbox: SomeBounds | None = None,
+    intersects: SomeGeometry | None = None,
+    crs: SomeCRS | None = None,
+    resolution: float | tuple[float, float] | None = None,
+    grid: GeoBox | None = None,
+    like: xr.DataArray | xr.Dataset | None = None,
+    groupby: GroupBy = None,
+    composite: Composite = "first",
+    rescale: bool = False,
+    categorical: bool | None = None,
+    nodata: float | None = None,
+    source_crs: SomeCRS | None = None,
+    resampling: Resampling | None = None,
+    chunks: Mapping[str, int] | int | None = None,
+    errors: Literal["raise", "nodata"] = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> xr.DataArray | xr.DataTree:
+    """Open a Zarr store as a lazy layer.
+
+    Only metadata and coordinates are read. Windows read the chunks that they intersect directly, without a dask graph;
+    each chunk is decoded once for all windows that need it, as far as 512 MB of decoded chunks per process hold it.
+    Layers of Zarr stores are aligned, loaded and predicted as those of GeoTIFFs, with the same bits.
+
+    Parameters
+    ----------
+    store
+        Path or URL of a store (version 2 or 3, sharded or not, consolidated or not; a `.zip` file too), or a Store of
+        zarr, such as its `ObjectStore` of obstore. The path of a group or an array in a store is accepted.
+    group
+        Path of the group to open; by default all groups. Groups that `multiscales` metadata (GeoZarr, OME) or EOPF
+        products (`r10m`, `r20m`) describe as resolutions of one image are opened at the finest one, and the coarser
+        ones serve as overviews.
+    product
+        Name of a known product (see `geoxt.layers.products.names()`), whose bands the variables are by name.
+    bands
+        Bands to open, in this order: names of variables, or labels of a `band` dimension; names of the product.
+    select
+        Labels along other dimensions: `{"level": 850}`. A list of labels becomes bands, such as "t_850" and "t_500".
+    bbox, intersects
+        Area to open: west, south, east and north in degrees (west greater than east across the antimeridian), or a
+        geometry in degrees. The layer is cut to its bounds.
+    crs, resolution, grid
+        Grid of the layer: a CRS, a pixel size in CRS units, or a GeoBox; by default that of the variables, from north
+        to south, and with longitudes of -180 to 180 if they are 0 to 360. Bands of several pixel sizes require a
+        resolution. `crs="native"` returns a tree.
+    like
+        Layer whose grid is `grid`.
+    groupby
+        Grouping of time steps: `None` for the steps of the store, "mosaic" for all of them, "day" or a pandas
+        frequency such as "MS" or "7D".
+    composite
+        Reduction of the time steps of a group: "first" valid pixel, "latest", or "median", "mean", "min" or "max".
+    rescale
+        Whether to return physical values (stored * scale_factor + add_offset) as float32, NaN if missing.
+    categorical
+        Whether pixels are class codes; by default if they have the attribute `flag_values`.
+    nodata
+        Value of missing pixels, if the store states none by `_FillValue` or `missing_value`. The `fill_value` of
+        version 2 marks missing pixels too, as in xarray.
+    source_crs
+        CRS of a store that states none. A CRS is read from the CF grid mapping, `proj:` attributes (GeoZarr) and the
+        metadata of EOPF; EPSG:4326 is assumed only if CF attributes state latitudes and longitudes in degrees.
+    resampling
+        Resampling method; by default "nearest" for class codes, else "bilinear".
+    chunks
+        Dask chunk sizes: one number for y and x, or by dimension. By default 1024 pixels or the store's chunks, if
+        they are larger, and all bands.
+    errors
+        "raise", or "nodata" to return nodata and warn once if a chunk cannot be read at compute time.
+    storage_options
+        Options of fsspec for a URL. Without them, a URL is opened by obstore if it is installed.
+    name
+        Name of the layer.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dimensions (time, band, y, x); without time for a store without dates, without band for class codes.
+        Dask-backed, in the stored data type unless rescaled; see `open_cogs` for `attrs`.
+    xarray.DataTree
+        For `crs="native"`.
+
+    Raises
+    ------
+    MissingDependency
+        If zarr, or a package for the URL, is not installed.
+    ReadError
+        If the store cannot be opened.
+    InputError
+        If a band is missing, groups have bands of one name, or a dimension must be selected.
+    CRSError, GridError
+        If there is no CRS, coordinates are irregular or two-dimensional, or bands differ in pixel size.
+
+    Examples
+    --------
+    >>> import geoxt
+    >>> image = geoxt.open_zarr("s2.zarr", group="measurements/reflectance", bands=["b04", "b08"])  # doctest: +SKIP
+    """
+    area = area_of(bbox, intersects)
+    product = products.get(product) if isinstance(product, str) else product
+    if like is not None and grid is not None:
+        raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
+    grid = grid_of(like) if like is not None else grid
+    names = [bands] if isinstance(bands, str) else bands
+    store, inner = split_address(store)
+    group = "/".join(part.strip("/") for part in (inner, group or "") if part) or None
+    address = store_address(store, storage_options)
+    pyramids = _open_pyramids(address, group, names)
+    by_variable = {id(p.variable): p for p in pyramids}
+    every = [band for p in pyramids for band in bands_of(p.variable, select or {})]
+    chosen, product_bands = choose_bands(every, names, product)
+    metadata = metadata_of(chosen, product, product_bands, categorical=categorical)
+    forget_store(address)
+    version = store_version(address)
+    located = {
+        key: _locate(address, by_variable[key], source_crs, version)
+        for key in dict.fromkeys(id(band.variable) for band in chosen)
+    }
+    label = name or (product.name if product else address.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr"))
+    scenes = scenes_of(
+        chosen, product, product_bands, locate=lambda band: located[id(band.variable)], name=label, nodata=nodata
+    )
+    if area is not None and not any(area.overlaps(scene.grid) for scene in scenes[:1]):
+        problem = f"Cannot cut the layer to {area.label}: {address.name} does not overlap it."
+        raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
+    if groupby is None and scenes[0].start is None:
+        groupby = "mosaic"
+    if grid is None and crs is None and area is None:
+        grid = _turned_grid(scenes, resolution)
+    placement = Placement(
+        crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
+        nodata=nodata, resampling=resampling, chunks=chunks or _chunks(chosen), errors=errors,
+        name=name or (product.name if product else None),
+    )  # fmt: skip
+    return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
+
+
+def _open_pyramids(address: StoreAddress, group: str | None, names: Sequence[str] | None) -> list[Pyramid]:
+    """Return the variables of a store with two spatial dimensions, at all their resolutions."""
+    groups, only = read_groups(address, group)
+    below = _below(groups, group, only)
+    variables = variables_of(address, groups, below)
+    spatial = [v for v in variables if v.spatial and (only is None or v.name == only)]
+    spatial = _without_coordinates(spatial)
+    if not spatial:
+        shown = ", ".join(f"{v.path} {v.dims}" for v in variables[:5]) or "none with two named dimensions"
+        problem = f"Cannot open {address.name}{f', group {group!r}' if group else ''}: no array has the dimensions "
+        raise InputError(f"{problem}y and x; its arrays are {shown}.", remedy="Pass another {group}.", argument="group")
+    requested = None if names is None else [v for v in spatial if v.name in names]
+    return choose_pyramids(pyramids_of(requested or spatial, groups), None)
+
+
+def _below(groups: Mapping[str, Group], group: str | None, only: str | None) -> str:
+    path = (group or "").strip("/")
+    return path.rpartition("/")[0] if only is not None else path if path in groups else ""
+
+
+def _without_coordinates(variables: Sequence[Variable]) -> list[Variable]:
+    """Return variables that are neither bounds nor two-dimensional coordinates of others."""
+    named: set[tuple[str, str]] = set()
+    for variable in variables:
+        stated = str(variable.attrs.get("coordinates", "")).split()
+        named |= {(variable.group, name) for name in stated}
+    return [v for v in variables if (v.group, v.name) not in named and v.dtype.kind in "biuf"] or list(variables)
+
+
+def _locate(address: StoreAddress, pyramid: Pyramid, source_crs: SomeCRS | None, version: str) -> AssetArray:
+    """Return the address, the grid and the array of a variable."""
+    variable = pyramid.variable
+    grid = GeoBox(_shape(variable), pyramid.affine, crs_of(variable, source_crs))
+    levels = ((variable, pyramid.affine), *pyramid.overviews)
+    version = "|".join([version, *(array_version(address, v.path) for v, _ in levels)])
+    array = ZarrArray(address=address, levels=tuple(_level(v, affine) for v, affine in levels), version=version)
+    return f"{address.name.rstrip('/')}/{variable.path}", grid, array
+
+
+def _shape(variable: Variable) -> tuple[int, int]:
+    y, x = variable.axis("y"), variable.axis("x")
+    assert y is not None
+    assert x is not None
+    return variable.shape[y], variable.shape[x]
+
+
+def _level(variable: Variable, affine: Affine) -> ZarrLevel:
+    y, x = variable.axis("y"), variable.axis("x")
+    assert y is not None
+    assert x is not None
+    return ZarrLevel(
+        path=variable.path, shape=_shape(variable), axes=(y, x), affine=tuple(affine[:6]),
+        metadata=metadata_hash(variable.array.metadata),
+    )  # fmt: skip
+
+
+def _turned_grid(scenes: Sequence[Scene], resolution: float | tuple[float, float] | None) -> GeoBox | None:
+    """Return the grid of scenes with longitudes of 0 to 360 as one of -180 to 180; `None` for any other grid."""
+    grid = scenes[0].grid
+    if grid.crs is None or not grid.crs.geographic or max(grid.boundingbox.left, grid.boundingbox.right) <= 180:
+        return None
+    whole = choose_grid(scenes[:1], resolution=resolution)
+    width, (rows, cols) = whole.affine.a, whole.shape
+    left = whole.affine.c
+    if left >= 180 - width / 2:  # west of the antimeridian
+        return GeoBox(whole.shape, Affine.translation(-360, 0) @ whole.affine, whole.crs)
+    if cols * width < 360 - width / 2:
+        return None  # across the antimeridian
+    shift = int(np.floor((left + 180) / width + 0.5))
+    return GeoBox((rows, cols), whole.affine @ Affine.translation(-shift, 0), whole.crs)
+
+
+def _chunks(bands: Sequence[Band]) -> dict[str, int]:
+    """Return dask chunks of whole chunks of the store, of at least 1024 pixels."""
+    variable = bands[0].variable
+    if variable.chunks is None:
+        return {}
+    sizes = {}
+    for dim in ("y", "x"):
+        axis = variable.axis(dim)
+        assert axis is not None
+        size = variable.chunks[axis]
+        sizes[dim] = size * max(CHUNK // size, 1) if size <= 4 * CHUNK else CHUNK
+    return sizes
+
+
+__all__ = ["open_zarr"]

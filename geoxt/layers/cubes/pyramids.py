@@ -1,0 +1,159 @@
+"""Resolutions of variables: overviews by the `multiscales` metadata of GeoZarr and OME, or by EOPF's groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from affine import Affine
+
+from geoxt.errors import GridError, InputError
+from geoxt.layers.cubes.grids import affine_of
+from geoxt.layers.cubes.variable import Variable
+from geoxt.layers.cubes.zarr_groups import Group
+
+_RESOLUTION = re.compile(r"r\d+m")
+"""Groups of one resolution in products of ESA's EOPF: r10m, r20m, r60m."""
+_PIXELS = ("scale_factor", "add_offset", "_FillValue", "missing_value")
+"""Attributes that determine the values of pixels."""
+_POSITION = ("spatial:transform", "spatial:transform_type", "spatial:registration", "proj:transform")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pyramid:
+    """A variable at its finest resolution, with coarser ones."""
+
+    variable: Variable
+    """The variable at the finest resolution."""
+    affine: Affine
+    """Affine of its pixels."""
+    overviews: tuple[tuple[Variable, Affine], ...] = ()
+    """The variable at coarser resolutions, from fine to coarse."""
+
+
+def pyramids_of(variables: Sequence[Variable], groups: Mapping[str, Group]) -> list[Pyramid]:
+    """Group variables that are resolutions of one another.
+
+    Raises
+    ------
+    GridError
+        If a variable is on no regular grid.
+    """
+    entries = _entries(groups)
+    by_key: dict[Hashable, list[tuple[Variable, Affine | None]]] = {}
+    for variable in variables:
+        key, entry = _key(variable, entries, groups)
+        by_key.setdefault(key, []).append(_placed(variable, entry))
+    return [_pyramid(members) for members in by_key.values()]
+
+
+def _entries(groups: Mapping[str, Group]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Return the multiscale group and the layout entry of each asset of `multiscales`, by path."""
+    entries = {}
+    for path, group in groups.items():
+        for name, entry in _layout(group.attrs.get("multiscales")):
+            entries[f"{path}/{name}".strip("/")] = path, entry
+    return entries
+
+
+def _layout(multiscales: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return name and entry of each level: of GeoZarr's layout, of a list of OME, or of tile matrix limits."""
+    if isinstance(multiscales, list):  # OME-NGFF and ndpyramid
+        levels = [d for m in multiscales if isinstance(m, Mapping) for d in m.get("datasets", ())]
+        return [(str(d["path"]), {}) for d in levels if isinstance(d, Mapping) and "path" in d]
+    if not isinstance(multiscales, Mapping):
+        return []
+    layout = multiscales.get("layout")
+    if isinstance(layout, list):
+        named = [(next((e[k] for k in ("asset", "group", "path", "id") if k in e), None), e) for e in layout]
+        return [(str(name), entry) for name, entry in named if name is not None]
+    return [(str(name), {}) for name in multiscales.get("tile_matrix_limits") or ()]
+
+
+def _key(
+    variable: Variable, entries: Mapping[str, tuple[str, Mapping[str, Any]]], groups: Mapping[str, Group]
+) -> tuple[Hashable, Mapping[str, Any]]:
+    """Return the key that resolutions of a variable share, and its layout entry."""
+    if variable.path in entries:
+        group, entry = entries[variable.path]
+        inner = variable.path.removeprefix(group).strip("/").partition("/")[2]
+        return (group, inner), entry
+    if variable.group in entries:
+        group, entry = entries[variable.group]
+        return (group, variable.name), entry
+    parent, _, last = variable.group.rpartition("/")
+    if _RESOLUTION.fullmatch(last) and not any(groups[p].attrs.get("multiscales") for p in (parent,) if p in groups):
+        return (parent, variable.name), {}
+    return variable.path, {}
+
+
+def _placed(variable: Variable, entry: Mapping[str, Any]) -> tuple[Variable, Affine | None]:
+    """Return a variable with the position that its layout entry states, and its affine; `None` if unknown."""
+    position: dict[Hashable, Any] = {key: entry[key] for key in _POSITION if key in entry}
+    if position:
+        variable = replace(variable, attrs={**position, **variable.attrs})
+    try:
+        return variable, affine_of(variable)
+    except GridError:
+        scale = entry.get("transform", {}).get("scale") if entry.get("derived_from") else None
+        if scale is None:
+            raise
+        return variable, None  # its position follows from a finer level
+
+
+def _pyramid(members: Sequence[tuple[Variable, Affine | None]]) -> Pyramid:
+    placed = [(variable, affine) for variable, affine in members if affine is not None]
+    if not placed:
+        raise GridError(f"Cannot open {members[0][0].path!r}: no resolution of it states its position.",
+                        remedy="Assign regular coordinates.")  # fmt: skip
+    placed.sort(key=lambda member: abs(member[1].a))
+    (finest, affine), *coarser = placed
+    overviews = [(variable, other) for variable, other in coarser if _is_overview(variable, other, finest, affine)]
+    return Pyramid(variable=finest, affine=affine, overviews=tuple(overviews))
+
+
+def _is_overview(variable: Variable, affine: Affine, finest: Variable, full: Affine) -> bool:
+    """Return whether a coarser variable has the extent, data type, scale and other dimensions of the finest."""
+    if variable.dtype != finest.dtype or len(variable.dims) != len(finest.dims):
+        return False
+    axes = {finest.axis("y"), finest.axis("x")}
+    if {variable.axis("y"), variable.axis("x")} != axes:
+        return False
+    if any(a != b for i, (a, b) in enumerate(zip(variable.shape, finest.shape, strict=True)) if i not in axes):
+        return False
+    if any(
+        str(variable.attrs.get(k)) != str(finest.attrs.get(k)) for k in ("scale_factor", "add_offset", "_FillValue")
+    ):
+        return False
+    ends = []
+    for v, a in ((variable, affine), (finest, full)):
+        y, x = v.axis("y"), v.axis("x")
+        assert y is not None
+        assert x is not None
+        ends.append((a @ (0, 0), a @ (v.shape[x], v.shape[y])))
+    size = (abs(affine.a), abs(affine.e))
+    return all(abs(p[i] - q[i]) <= size[i] * 1.01 for p, q in zip(*ends, strict=True) for i in (0, 1))
+
+
+def choose_pyramids(pyramids: Sequence[Pyramid], names: Sequence[str] | None) -> list[Pyramid]:
+    """Return the pyramids of variables by name, all by default.
+
+    Raises
+    ------
+    InputError
+        If two groups have a variable of a name.
+    """
+    chosen = [p for p in pyramids if names is None or p.variable.name in names or p.variable.path in names]
+    first: dict[str, Pyramid] = {}
+    for pyramid in chosen:
+        other = first.setdefault(pyramid.variable.name, pyramid)
+        if other is not pyramid:
+            a, b = other.variable, pyramid.variable
+            problem = f"Cannot choose one variable {a.name!r}: the groups {a.group!r} and {b.group!r} have it."
+            raise InputError(problem, remedy=f"Pass {{group:{a.group!r}}} or {{group:{b.group!r}}}.", argument="group")
+    return chosen
+
+
+__all__ = ["Pyramid", "choose_pyramids", "pyramids_of"]

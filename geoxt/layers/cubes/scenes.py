@@ -1,0 +1,183 @@
+"""Scenes of a data cube: one for each time step, with the planes of its bands as assets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import InputError
+from geoxt.layers.assemble import LayerMetadata, representable
+from geoxt.layers.cubes.planes import Band
+from geoxt.layers.files.product_scenes import product_metadata
+from geoxt.layers.products import Band as ProductBand
+from geoxt.layers.products import Product, resolve_bands
+from geoxt.layers.radiometry import known
+from geoxt.legend import Legend
+from geoxt.pixels.zarr_array import ZarrArray
+from geoxt.source import Asset, Scene
+
+AssetArray = tuple[str, GeoBox, ZarrArray | None]
+"""Address of a variable, its grid, and the array that it is read from."""
+
+
+def choose_bands(
+    bands: Sequence[Band], names: Sequence[str] | None, product: Product | None
+) -> tuple[list[Band], tuple[ProductBand, ...]]:
+    """Return bands by name, with the bands of a product that they are.
+
+    Raises
+    ------
+    InputError
+        If a name is missing, or the bands differ in time steps.
+    """
+    if product is not None:
+        requested = resolve_bands(product, names)
+        by_band = {band.name: _of_product(band, bands) for band in requested}
+        absent = [name for name, band in by_band.items() if band is None]
+        if names is None:
+            requested = tuple(band for band in requested if band.name not in absent)
+        if absent and (names is not None or not requested):
+            raise _missing(absent, bands)
+        chosen = [band for w in requested if (band := by_band[w.name]) is not None]
+    else:
+        requested = ()
+        by_name = {band.name: band for band in bands}
+        if len(by_name) < len(bands):
+            by_name = {f"{band.variable.name}_{band.name}": band for band in bands}
+        missing = [name for name in names or () if name not in by_name]
+        if missing:
+            raise _missing(missing, bands)
+        chosen = list(bands) if names is None else [by_name[name] for name in names]
+    for band in chosen[1:]:
+        _require_same_times(chosen[0], band)
+    return chosen, requested
+
+
+def _of_product(requested: ProductBand, bands: Sequence[Band]) -> Band | None:
+    names = {name.lower() for name in (requested.name, *requested.files, *requested.assets)}
+    return next((band for band in bands if band.name.lower() in names), None)
+
+
+def _missing(names: Sequence[str], bands: Sequence[Band]) -> InputError:
+    available = [band.name for band in bands]
+    problem = f"Cannot open the bands {list(names)}: the cube has {available[:20]}{', …' * (len(available) > 20)}."
+    return InputError(problem, remedy="Pass {bands} from these.", value=list(names), argument="bands")
+
+
+def _require_same_times(first: Band, other: Band) -> None:
+    if (first.times is None) != (other.times is None):
+        static, dated = (first, other) if first.times is None else (other, first)
+        problem = f"Cannot open {dated.name!r} and {static.name!r} as one layer: only the former has a time dimension."
+        raise InputError(problem, remedy="Pass {bands} of one of the two.", argument="bands")
+    if first.times is not None and other.times is not None and not np.array_equal(first.times, other.times):
+        problem = f"Cannot open {first.name!r} and {other.name!r} as one layer: their times differ."
+        raise InputError(problem, remedy="Pass {bands} of equal times.", argument="bands")
+
+
+def scenes_of(
+    bands: Sequence[Band],
+    product: Product | None,
+    product_bands: Sequence[ProductBand],
+    *,
+    locate: Callable[[Band], AssetArray],
+    name: str,
+    nodata: float | None,
+) -> list[Scene]:
+    """Return one scene for each time step of the bands."""
+    of_product: Sequence[ProductBand | None] = product_bands or [None] * len(bands)
+    columns = [
+        _assets(band, locate(band), product, known_band, nodata)
+        for band, known_band in zip(bands, of_product, strict=True)
+    ]
+    times = bands[0].times
+    scenes = []
+    for step, assets in enumerate(zip(*columns, strict=True)):
+        start = None if times is None else times[step]
+        label = "" if start is None else f" {np.datetime_as_string(start, unit='s')}"
+        scenes.append(Scene(id=f"{name}{label}", assets=assets, start=start, end=start))
+    return scenes
+
+
+def _assets(
+    band: Band, located: AssetArray, product: Product | None, of_product: ProductBand | None, nodata: float | None
+) -> list[Asset]:
+    """Return the asset of each time step of a band."""
+    href, grid, array = located
+    attrs, dtype = band.variable.attrs, str(band.variable.dtype.newbyteorder("="))
+    _require_plain(band, attrs)
+    markers = [*_numbers(attrs.get("_FillValue")), *_numbers(attrs.get("missing_value"))]
+    if not markers:
+        default = nodata if nodata is not None or product is None else product.nodata
+        markers = [] if default is None else [default]
+    markers = [m for m in dict.fromkeys(markers) if representable(m, dtype) is not None]
+    extra = tuple(int(m) for m in markers[1:] if m == m) + (product.ignore if product is not None else ())  # noqa: PLR0124
+    scale, offset = _scale(attrs)
+    if scale is None:
+        rule = known(product, of_product, None) if product is not None else None
+        scale, offset = (rule.scale, rule.offset) if rule is not None else (1.0, 0.0)
+    return [
+        Asset(
+            href=href, band=plane, grid=grid, dtype=dtype, nodata=markers[0] if markers else None, extra_nodata=extra,
+            scale=scale, offset=offset, array=array,
+        )
+        for plane in band.planes
+    ]  # fmt: skip
+
+
+def _require_plain(band: Band, attrs: Mapping[Hashable, Any]) -> None:
+    if str(attrs.get("_Unsigned", "")).lower() == "true" and band.variable.dtype.kind == "i":
+        problem = f"Cannot open {band.variable.path!r}: it stores unsigned integers as signed ones (_Unsigned)."
+        raise InputError(problem, remedy="Write it again with its unsigned type.")
+
+
+def _numbers(value: Any) -> list[float]:
+    """Return the numbers of an attribute, integers as int."""
+    if value is None or isinstance(value, str):
+        return []
+    return [number for number in np.atleast_1d(np.asarray(value)).tolist() if isinstance(number, (int, float))]
+
+
+def _scale(attrs: Mapping[Hashable, Any]) -> tuple[float | None, float]:
+    """Return scale and offset by CF; `None` as scale if neither is stated."""
+    scale, offset = attrs.get("scale_factor"), attrs.get("add_offset")
+    if scale is None and offset is None:
+        return None, 0.0
+    return 1.0 if scale is None else float(np.asarray(scale).item()), float(np.asarray(offset or 0).item())
+
+
+def metadata_of(
+    bands: Sequence[Band],
+    product: Product | None,
+    product_bands: Sequence[ProductBand],
+    *,
+    categorical: bool | None,
+) -> LayerMetadata:
+    """Return names, classes and attributes of a layer.
+
+    Raises
+    ------
+    InputError
+        If class codes and other bands are mixed, or there are several bands of class codes.
+    """
+    units = [str(band.variable.attrs.get("units", "1")) for band in bands]
+    if product is not None:
+        names = [band.name for band in product_bands]
+        return product_metadata(names, product, dict(zip(names, units, strict=True)), categorical=categorical)
+    flagged = [band for band in bands if "flag_values" in band.variable.attrs]
+    if categorical is None:
+        categorical = bool(flagged)
+    if categorical and len(bands) > 1:
+        problem = f"Cannot take {[band.name for band in bands]} as class codes: there are {len(bands)} bands."
+        raise InputError(problem, remedy="Pass {bands} with one of them.", argument="bands")
+    legend = Legend.of(bands[0].variable) if categorical and flagged else None
+    attrs: dict[Hashable, Any] = {}
+    if len(bands) == 1:
+        attrs = {k: v for k, v in bands[0].variable.attrs.items() if k in {"long_name", "standard_name", "units"}}
+    names = [band.name for band in bands]
+    return LayerMetadata(bands=tuple(names), legend=legend, categorical=categorical, attrs=attrs, units=tuple(units))
+
+
+__all__ = ["choose_bands", "metadata_of", "scenes_of"]
