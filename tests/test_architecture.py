@@ -48,7 +48,7 @@ FORBIDDEN = {
 }
 """Packages that parts must not import at the top of a file."""
 OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchmetrics", "matplotlib"}
-OPTIONAL |= {"h5py", "jsonargparse", "kornia", "pooch", "safetensors", "torchvision", "tqdm"}
+OPTIONAL |= {"aiohttp", "fsspec", "h5py", "jsonargparse", "kornia", "pooch", "safetensors", "torchvision", "tqdm"}
 OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", "hypothesis", "zarr", "obstore"}
 
 

@@ -71,25 +71,28 @@ def interval(item: pystac.Item) -> tuple[np.datetime64 | None, np.datetime64 | N
     return to_datetime64(common.start_datetime or item.datetime), to_datetime64(common.end_datetime or item.datetime)
 
 
-def select_items(items: Iterable[pystac.Item], selection: Selection) -> Iterator[pystac.Item]:
+def select_items(
+    items: Iterable[pystac.Item], selection: Selection, collections: set[str] | None = None
+) -> Iterator[pystac.Item]:
     """Yield the items of the selected collections that intersect the area and the interval.
+
+    `collections` holds the ids of collections that the source has besides those of `items`.
 
     Raises
     ------
     InputError
-        At the end, if no item belongs to the selected collections.
+        At the end, if the source has items, but none of the selected collections.
     """
-    collections, present, matched = selection.collections, set(), False
+    collections = set() if collections is None else collections
     for item in items:
-        present.add(str(item.collection_id))
-        if collections is not None and item.collection_id not in collections:
-            continue
-        matched = True
-        if _intersects(item, selection):
+        collections.add(str(item.collection_id))
+        selected = selection.collections is None or item.collection_id in selection.collections
+        if selected and _intersects(item, selection):
             yield item
-    if collections is not None and not matched:
-        problem = f"Cannot find items of the collections {list(collections)}: there are {sorted(present)}."
-        raise InputError(problem, remedy="Pass {collections} from these.", argument="collections")
+    if selection.collections is None or not collections or not {*selection.collections}.isdisjoint(collections):
+        return
+    problem = f"Cannot find items of the collections {list(selection.collections)}: there are {sorted(collections)}."
+    raise InputError(problem, remedy="Pass {collections} from these.", argument="collections")
 
 
 def _intersects(item: pystac.Item, selection: Selection) -> bool:

@@ -4,44 +4,148 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
 import shapely
 import shapely.geometry
 
 from geoxt.errors import InputError, ReadError, optional_import
+from geoxt.layers.area import Area
+from geoxt.layers.stac.filters import Selection
+from geoxt.pixels.credentials import redact_url
+from geoxt.types import Array
 
 EXTENSIONS = (".parquet", ".geoparquet")
 _FIELDS = ("type", "stac_version", "stac_extensions", "id", "collection", "links", "assets", "geometry", "bbox")
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_TIMES = ("datetime", "start_datetime", "end_datetime")
 BATCH = 1000
 """Rows per read."""
+SLACK = 1e-3
+"""Degrees by which a bounding box may be smaller than its geometry: boxes are often stored as float32."""
 
 
-def read_parquet(path: str) -> Iterator[dict[str, Any]]:
-    """Yield items as dicts; rows are read in batches.
+def read_parquet(
+    path: str, selection: Selection | None = None, collections: set[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield items as dicts.
+
+    Rows are compared with the selection by their columns of collection, bounding box and time, and only those that may
+    match are converted. The items that are yielded have still to be compared with the selection by their geometry.
+    The ids of all collections of the rows are added to `collections`.
 
     Raises
     ------
     MissingDependency
-        If pyarrow is not installed.
+        If pyarrow is not installed, or fsspec with aiohttp for a file over HTTP.
     ReadError, InputError
         If the file cannot be read, or lacks the columns of items.
     """
     with optional_import("pyarrow", "stac", f"read stac-geoparquet from {path!r}"):
         import pyarrow as pa
         from pyarrow import parquet
+    selection = selection or Selection()
+    collections = set() if collections is None else collections
     try:
-        with parquet.ParquetFile(path) as file:
+        with _opened(path) as opened, parquet.ParquetFile(opened) as file:
             missing = {"id", "assets", "geometry"} - set(file.schema_arrow.names)
             if missing:
-                problem = f"Cannot read items from {path!r}: it has no columns {sorted(missing)}."
+                problem = f"Cannot read items from {redact_url(path)!r}: it has no columns {sorted(missing)}."
                 raise InputError(problem, remedy="Pass a stac-geoparquet file.")
-            for batch in file.iter_batches(batch_size=BATCH):
-                yield from map(_item_of, batch.to_pylist())
+            for group in range(file.num_row_groups):
+                candidates = _candidates(file, group, selection, collections)
+                yield from _rows(file, group, candidates)
     except (OSError, pa.ArrowException) as error:
-        problem = f"Cannot read stac-geoparquet from {path!r}: {error}."
+        problem = f"Cannot read stac-geoparquet from {redact_url(path)!r}: {redact_url(str(error))}."
         raise ReadError(problem, remedy="Check that the file is complete.") from error
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """Yield the path, or a file that is read by HTTP range requests."""
+    if not path.startswith(("http://", "https://")):
+        yield path
+        return
+    with optional_import("fsspec, aiohttp", "stac", f"read stac-geoparquet from {redact_url(path)!r}"):
+        import aiohttp
+        from fsspec.implementations.http import HTTPFileSystem
+    try:
+        with HTTPFileSystem(block_size=2**20).open(path) as file:
+            yield file
+    except aiohttp.ClientError as error:
+        raise OSError(redact_url(str(error))) from None
+
+
+def _rows(file: Any, group: int, candidates: Array) -> Iterator[dict[str, Any]]:
+    """Yield the candidate rows of a row group as items; a batch of rows is in memory at a time."""
+    if not candidates.any():
+        return
+    first = 0
+    for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
+        chosen = np.flatnonzero(candidates[first : first + batch.num_rows])
+        yield from map(_item_of, batch.take(chosen).to_pylist() if len(chosen) else ())
+        first += batch.num_rows
+        if not candidates[first:].any():
+            return
+
+
+def _candidates(file: Any, group: int, selection: Selection, collections: set[str]) -> Array:
+    """Return which rows of a row group may match, and add their collections to a set."""
+    columns = [] if selection.collections is None else ["collection"]
+    columns += [] if selection.times is None else _TIMES
+    columns += [] if selection.area is None else ["bbox"]
+    columns = [name for name in columns if name in file.schema_arrow.names]
+    candidates = np.ones(file.metadata.row_group(group).num_rows, bool)
+    if not columns:
+        return candidates
+    table = file.read_row_group(group, columns=columns)
+    if "collection" in columns:
+        names = np.asarray(table["collection"].to_pandas(), object)
+        collections.update(map(str, set(names.tolist())))
+        candidates &= np.isin(names.astype(str), list(selection.collections or ()))
+    if selection.times is not None:
+        candidates &= _within_times(table, *selection.times)
+    if selection.area is not None and "bbox" in columns:
+        candidates &= _near(table["bbox"], selection.area)
+    return candidates
+
+
+def _within_times(table: Any, first: np.datetime64 | None, last: np.datetime64 | None) -> Array:
+    """Return which rows overlap an interval of time; True for rows whose times are missing or of another type."""
+    import pyarrow as pa
+
+    present = [name for name in _TIMES if name in table.column_names]
+    if not present or any(not pa.types.is_timestamp(table[name].type) for name in present):
+        return np.ones(table.num_rows, bool)
+    none = np.full(table.num_rows, np.datetime64("NaT", "ns"))
+    times = {name: table[name].to_numpy().astype("datetime64[ns]") for name in present}
+    moment = times.get("datetime", none)
+    start, end = (np.where(np.isnat(t), moment, t) for t in (times.get(name, none) for name in _TIMES[1:]))
+    late = False if last is None else start > last
+    early = False if first is None else end < first
+    return ~(np.zeros(table.num_rows, bool) | late | early)
+
+
+def _near(boxes: Any, area: Area) -> Array:
+    """Return which bounding boxes overlap the bounds of a part of an area; True for missing or unreadable boxes."""
+    import pyarrow as pa
+
+    if not pa.types.is_struct(boxes.type) or not {*_SIDES} <= {field.name for field in boxes.type}:
+        return np.ones(len(boxes), bool)
+    whole = boxes.combine_chunks()
+    xmin, ymin, xmax, ymax = (whole.field(side).to_numpy(zero_copy_only=False).astype(float) for side in _SIDES)
+    missing = ~np.isfinite(xmin + ymin + xmax + ymax) | ~whole.is_valid().to_numpy(zero_copy_only=False)
+    around = (xmin > xmax) | (xmax - xmin > 180)  # across the antimeridian: its geometry decides
+    near = np.zeros(len(boxes), bool)
+    for west, south, east, north in shapely.bounds(shapely.get_parts(area.shape)) + SLACK * np.array([-1, -1, 1, 1]):
+        inside = around.copy()
+        for turn in (-360, 0, 360):
+            inside |= (xmin + turn <= east) & (xmax + turn >= west)
+        near |= inside & (ymin <= north) & (ymax >= south)
+    return near | missing
 
 
 def _item_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,5 +190,5 @@ def _geometry(value: Any) -> dict[str, Any] | None:
 
 def _bbox(value: Any) -> list[float] | None:
     if isinstance(value, Mapping):
-        return [float(value[side]) for side in ("xmin", "ymin", "xmax", "ymax")]
+        return [float(value[side]) for side in _SIDES]
     return None if value is None else [float(side) for side in value]

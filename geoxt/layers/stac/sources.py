@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 from urllib.parse import urljoin, urlsplit
 
 import numpy as np
@@ -42,7 +42,7 @@ def read_items(source: SomeItems, selection: Selection | None = None) -> list[py
         If no item is selected.
     """
     selection = selection or Selection()
-    if isinstance(source, str) and source.startswith(WEB) and not source.split("?", 1)[0].endswith(EXTENSIONS):
+    if _is_page(source):
         content = _fetch(source)
         collection = _collection_of(content, source)
         if collection is not None:
@@ -51,16 +51,27 @@ def read_items(source: SomeItems, selection: Selection | None = None) -> list[py
             source = (
                 _pages(content, source) if content.get("type") == "FeatureCollection" else _located(content, source)
             )
-    if (isinstance(source, str) and source.startswith(WEB)) or hasattr(source, "conforms_to"):
+    if _is_page(source) or hasattr(source, "conforms_to"):
         items = _searched(source, selection)
     else:
         if selection.query is not None:
             problem = f"Cannot filter by {selection.query!r}: the source is no STAC API."
             raise InputError(problem, remedy="Pass the URL of an API. Or leave {query} out.", argument="query")
-        items = list(islice(select_items(_items(source), selection), selection.limit))
+        collections: set[str] = set()
+        candidates = _items(source, selection, collections)
+        items = list(islice(select_items(candidates, selection, collections), selection.limit))
     if not items:
         raise InputError("Cannot open a layer: the catalog holds no matching items.", remedy="Widen the selection.")
     return items
+
+
+def _is_page(source: SomeItems) -> TypeGuard[str]:
+    """Return whether a source is the address of a page in JSON."""
+    return isinstance(source, str) and source.startswith(WEB) and not _is_parquet(source)
+
+
+def _is_parquet(path: str) -> bool:
+    return path.split("?", 1)[0].endswith(EXTENSIONS)
 
 
 def _collection_of(content: Mapping[str, Any], url: str) -> tuple[str, str] | None:
@@ -113,10 +124,14 @@ def _searched(source: Any, selection: Selection) -> list[pystac.Item]:
     return [item if any(a.href.startswith("/") for a in item.assets.values()) else _absolute(item) for item in items]
 
 
-def _items(source: Any) -> Iterator[pystac.Item]:
+def _items(source: Any, selection: Selection, collections: set[str]) -> Iterator[pystac.Item]:
+    """Yield the items of a source.
+
+    Rows of a parquet file that cannot match the selection are left out; their collections are added to `collections`.
+    """
     match source:
         case str() | os.PathLike():
-            yield from _from_file(os.fspath(source))
+            yield from _from_file(os.fspath(source), selection, collections)
         case pystac.Item():
             yield _absolute(source)
         case pystac.Catalog():
@@ -128,24 +143,24 @@ def _items(source: Any) -> Iterator[pystac.Item]:
                 problem = f"Cannot read the catalog {source.id!r}: {redact_url(str(error))}."
                 raise ReadError(problem, remedy="Pass another catalog.") from error.__cause__
         case {"type": "FeatureCollection", "features": features}:
-            yield from chain.from_iterable(map(_items, features))
+            yield from chain.from_iterable(_items(feature, selection, collections) for feature in features)
         case {"type": "Feature"}:
             yield _absolute(pystac.Item.from_dict(dict(source)))
         case Mapping():
             problem = f"Cannot open a dict of type {source.get('type')!r}."
             raise InputError(problem, remedy="Pass a STAC item or an ItemCollection.")
         case Iterable():
-            yield from chain.from_iterable(map(_items, source))
+            yield from chain.from_iterable(_items(part, selection, collections) for part in source)
         case _:
             problem = f"Cannot open STAC from a {type(source).__name__}."
             raise InputError(problem, remedy="Pass a catalog, an ItemCollection or items.")
 
 
-def _from_file(path: str) -> Iterator[pystac.Item]:
-    if not path.endswith(EXTENSIONS):
-        yield from _items(_located(_load(path), path))
+def _from_file(path: str, selection: Selection, collections: set[str]) -> Iterator[pystac.Item]:
+    if not _is_parquet(path):
+        yield from _items(_located(_load(path), path), selection, collections)
         return
-    for row in read_parquet(path):
+    for row in read_parquet(path, selection, collections):
         if is_remote(path):
             yield _absolute(remote_item(row, path))
         else:

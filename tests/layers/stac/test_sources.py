@@ -1,4 +1,4 @@
-"""Sources of items: a loopback STAC API with pages, item files and stac-geoparquet; and item filters."""
+"""Sources of items: a loopback STAC API with pages, and item files; and item filters."""
 
 import json
 import threading
@@ -16,7 +16,6 @@ from geoxt.errors import InputError, ReadError
 from geoxt.layers import open_stac
 from geoxt.layers.area import area_of
 from geoxt.layers.stac.filters import Selection, interval, parse_times
-from geoxt.layers.stac.parquet import read_parquet
 from geoxt.layers.stac.sources import read_items
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item, write_items
@@ -209,31 +208,6 @@ def test_interval_of_an_item_is_preserved(write):
     assert names(open_stac(item, datetime="2020-06")) == ["year"]
     (scene,) = view_of(open_stac(item, groupby="time")).source.scenes
     assert (scene.start, scene.end) == interval(item)
-
-
-def test_stac_geoparquet_equals_its_items(items, tmp_path):
-    arrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    rows = []
-    for item in items:
-        row = item.to_dict(include_self_link=False, transform_hrefs=False)
-        properties = row.pop("properties") | {"datetime": item.datetime, "gsd": None}
-        row["geometry"] = shapely.to_wkb(shapely.geometry.shape(row["geometry"]))
-        row["bbox"] = dict(zip(("xmin", "ymin", "xmax", "ymax"), row["bbox"], strict=True))
-        rows.append(row | properties | {"links": []})
-    path = str(tmp_path / "items.parquet")
-    parquet.write_table(arrow.Table.from_pylist(rows), path)
-    assert [pystac.Item.from_dict(d).datetime for d in read_parquet(path)] == [i.datetime for i in items]
-    layer, exact = (open_stac(s, collections="even", bands=["red"], groupby="day") for s in (path, items))
-    assert layer.identical(exact)
-    assert layer.data.name == exact.data.name
-    parquet.write_table(arrow.Table.from_pylist([{"id": "a"}]), path)
-    with pytest.raises(InputError, match=r"it has no columns \['assets', 'geometry'\]"):
-        open_stac(path)
-    (tmp_path / "broken.parquet").write_text("no")
-    with pytest.raises(ReadError, match="Cannot read stac-geoparquet"):
-        open_stac(str(tmp_path / "broken.parquet"))
 
 
 def test_relative_hrefs_of_a_dict_are_resolved_by_its_self_link(tmp_path):
