@@ -137,7 +137,7 @@ def train(model: str, learn: Windows, check: Windows, out: Path) -> dict:
     return training
 
 
-def whole(image: xr.DataArray, model: Path, *, agnostic: bool = False) -> Frame:
+def detect_scene(image: xr.DataArray, model: Path, *, agnostic: bool = False) -> Frame:
     """Return the detections of a scene, merged across its windows."""
     return detect(image, model, size=SIZE, overlap=OVERLAP, score=0.05, batch_size=4, agnostic=agnostic)
 
@@ -301,8 +301,8 @@ def main() -> None:
         training[model] = train(model, windows, validation_windows, args.out)
         path = args.out / f"{model}.ckpt"
         ways = {
-            "`detect`": whole,
-            "`detect(agnostic=True)`": partial(whole, agnostic=True),
+            "`detect`": detect_scene,
+            "`detect(agnostic=True)`": partial(detect_scene, agnostic=True),
             "windows without merging": partial(piecewise, overlap=OVERLAP),
             "abutting windows": partial(piecewise, overlap=0),
         }

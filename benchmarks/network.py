@@ -84,7 +84,7 @@ def run(proxy: Proxy, command: list[str], stdin: str = "", **env: str) -> dict[s
     )
     if process.returncode:
         raise RuntimeError(process.stderr)
-    requests = proxy.seen
+    requests = proxy.requests
     heads = [r for r in requests if r.range is None or r.range[0] == 0]
     return json.loads(process.stdout.splitlines()[-1]) | {"requests": len(requests), "header_requests": len(heads)}
 

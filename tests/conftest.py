@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 LOCAL_NAMES = {"", "localhost", socket.gethostname()}
-NETWORK_EVENTS = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"}
+NETWORK_EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"})
 
 
 class NetworkBlockedError(RuntimeError):
@@ -33,9 +33,9 @@ def is_local(address) -> bool:
     return ip.is_loopback or ip.is_unspecified
 
 
-def block_network(event: str, args: tuple) -> None:
+def block_network(event: str, args: tuple, events: frozenset[str] = NETWORK_EVENTS) -> None:
     """Raise on access to another machine (an audit hook, which forked workers inherit)."""
-    if event not in NETWORK_EVENTS:
+    if event not in events:  # an argument: globals are None when the interpreter exits
         return
     address = args[1] if event in {"socket.connect", "socket.sendto"} else args[0]
     if not is_local(address):

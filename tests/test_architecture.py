@@ -88,15 +88,15 @@ def imports(module: str, nodes) -> set[str]:
     """
     nodes = list(nodes)
     constants = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    found = constants & set(FILES) - {"geoxt"}
+    modules = constants & set(FILES) - {"geoxt"}
     for node in nodes:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}:{node.lineno} imports relatively: write the module in full"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in FILES else node.module for name in names}
-    return found
+            modules |= {name if name in FILES else node.module for name in names}
+    return modules
 
 
 def nodes_in_functions(tree: ast.Module) -> list[ast.AST]:
@@ -107,8 +107,8 @@ def nodes_in_functions(tree: ast.Module) -> list[ast.AST]:
 @pytest.mark.parametrize("module", FILES)
 def test_imports_only_go_down(module):
     assert part(module) in FLOOR, f"{module} stands on no floor: give it one here and in docs/architecture.md"
-    own = {name for name in imports(module, ast.walk(TREES[module])) if name.split(".")[0] == "geoxt"}
-    assert {name for name in own if FLOOR[part(name)] > FLOOR[part(module)]} == set()
+    package_imports = {name for name in imports(module, ast.walk(TREES[module])) if name.split(".")[0] == "geoxt"}
+    assert {name for name in package_imports if FLOOR[part(name)] > FLOOR[part(module)]} == set()
 
 
 @pytest.mark.parametrize("module", FILES)

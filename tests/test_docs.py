@@ -62,9 +62,11 @@ def test_every_public_name_is_on_one_page():
 @pytest.mark.parametrize(("page", "module"), MODULES)
 def test_public_names_are_documented(page, module):
     values = public_names(module).values()
-    own = [value for value in values if str(getattr(value, "__module__", "")).startswith("geoxt.")]
+    package_values = [value for value in values if str(getattr(value, "__module__", "")).startswith("geoxt.")]
     assert [
-        value.__name__ for value in own if callable(value) and hasattr(value, "__name__") and not value.__doc__
+        value.__name__
+        for value in package_values
+        if callable(value) and hasattr(value, "__name__") and not value.__doc__
     ] == []
 
 

@@ -32,18 +32,18 @@ def pip_packages(torch: str) -> dict[str, str]:
     """Return the bound of each package of pyproject.toml, extras included, under conda's name."""
     declared = project()
     extras = [item for group in declared["optional-dependencies"].values() for item in group]
-    found = [split(item) for item in [*declared["dependencies"], *extras] if not item.startswith("geoxt")]
+    packages = [split(item) for item in [*declared["dependencies"], *extras] if not item.startswith("geoxt")]
     names = CONDA_NAME | {"torch": torch}
-    return {names.get(name, name): bound for name, bound in found}
+    return {names.get(name, name): bound for name, bound in packages}
 
 
 def conda_packages(path: Path) -> dict[str, str]:
     """Return the bound of each package of an environment file: its lists are flat, so lines suffice."""
     lines = path.read_text().partition("dependencies:")[2].splitlines()
     items = [line.strip().removeprefix("- ") for line in lines if line.strip().startswith("- ")]
-    found = dict(split(item) for item in items if item != "pip:")
-    del found["pip"], found["python"]
-    return found
+    packages = dict(split(item) for item in items if item != "pip:")
+    del packages["pip"], packages["python"]
+    return packages
 
 
 @pytest.mark.parametrize(("name", "torch"), ENVIRONMENTS.items())
@@ -62,7 +62,7 @@ def test_extras_have_one_bound_per_package():
     for group in project()["optional-dependencies"].values():
         for name, bound in map(split, group):
             bounds.setdefault(name, set()).add(bound)
-    assert {name: found for name, found in bounds.items() if len(found) > 1} == {}
+    assert {name: versions for name, versions in bounds.items() if len(versions) > 1} == {}
 
 
 def test_all_extra_includes_every_user_extra():

@@ -49,8 +49,8 @@ def literal_text(node: ast.expr) -> str:
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    given = function.args
-    return {argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+    arguments = function.args
+    return {argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
 
 
 def public_parameters() -> set[str]:
@@ -72,8 +72,8 @@ def public_parameters() -> set[str]:
 def test_arguments_named_by_remedies_are_parameters():
     known = public_parameters()
     unknown = [
-        f"{place}: {{{name}}}"
-        for place, functions, remedy in raised_remedies()
+        f"{source}: {{{name}}}"
+        for source, functions, remedy in raised_remedies()
         for name in arguments_of(remedy)
         if name not in known and not any(name in parameters(function) for function in functions)
     ]
@@ -81,7 +81,7 @@ def test_arguments_named_by_remedies_are_parameters():
 
 
 def test_remedies_name_no_cli_flag():
-    assert not [place for place, _, remedy in raised_remedies() if "--" in remedy and not place.startswith("cli/")]
+    assert not [source for source, _, remedy in raised_remedies() if "--" in remedy and not source.startswith("cli/")]
 
 
 def test_str_shows_arguments_as_in_python():

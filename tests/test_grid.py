@@ -180,9 +180,9 @@ UNKNOWN_DATUM = {  # PROJ string: EPSG code of a match of 70 %, of another datum
 
 @pytest.mark.parametrize("text", UNKNOWN_DATUM)
 def test_crs_of_unknown_datum_gets_no_authority_code(text):
-    own = pyproj.CRS(text)
-    for crs in (grids.parse_crs(text), grids.parse_crs(own.to_wkt())):
-        assert crs.proj == own
+    original = pyproj.CRS(text)
+    for crs in (grids.parse_crs(text), grids.parse_crs(original.to_wkt())):
+        assert crs.proj == original
         assert crs.epsg is None  # odc-geo would return the 70 % match, and compare by it from then on
         assert crs != grids.parse_crs(f"EPSG:{UNKNOWN_DATUM[text]}")
         assert "EPSG" not in grids.crs_name(crs)
@@ -190,7 +190,7 @@ def test_crs_of_unknown_datum_gets_no_authority_code(text):
     grid = GeoBox((3, 4), Affine(10, 0, 5e5, 0, -10, 4e6), text)  # its CRS was not parsed by geoxt
     assert grids.coordinates(grid)["spatial_ref"] == 0
     layer = make_layer(grid)
-    assert grids.grid_of(layer).crs.proj == own
+    assert grids.grid_of(layer).crs.proj == original
     assert pickle.loads(pickle.dumps(grids.grid_of(layer))).crs == grids.parse_crs(text)
 
 
@@ -217,13 +217,13 @@ def test_order_of_axes_does_not_matter(text):
 def test_parsed_crs_has_the_coordinates_of_its_text(code, form):
     crs = pyproj.CRS(f"EPSG:{code}")
     text = getattr(crs, form)() if hasattr(crs, form) else crs.to_wkt(form)
-    own, parsed = pyproj.CRS(text), grids.parse_crs(text)
+    original, parsed = pyproj.CRS(text), grids.parse_crs(text)
     x, y = ([5e5, 1e5, 3e6], [4e6, 1e5, 2e6])
     try:
-        expected = pyproj.Transformer.from_crs(own, own.geodetic_crs, always_xy=True).transform(x, y)
+        expected = pyproj.Transformer.from_crs(original, original.geodetic_crs, always_xy=True).transform(x, y)
     except pyproj.exceptions.ProjError:  # of a few CRSs
         reject()
-    actual = pyproj.Transformer.from_crs(parsed.proj, own.geodetic_crs, always_xy=True).transform(x, y)
+    actual = pyproj.Transformer.from_crs(parsed.proj, original.geodetic_crs, always_xy=True).transform(x, y)
     np.testing.assert_array_equal(actual, expected)
 
 

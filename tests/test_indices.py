@@ -43,24 +43,24 @@ def stored():
 
 def test_append_is_lazy_and_keeps_dims_and_coordinates(stored):
     with dask.config.set(scheduler=fail_on_compute):
-        found = indices.append(stored, ["ndvi", "EVI"])
-    assert found.chunks is not None
-    assert found.dims == stored.dims
-    assert found.dtype == np.float32
-    assert found.name == "s2"
-    assert found["band"].to_numpy().tolist() == [*NAMES, "ndvi", "evi"]
-    assert found["common_name"].to_numpy().tolist() == [*COMMON, "", ""]
-    assert np.isnan(found["wavelength"][-2:]).all()
-    assert found.odc.geobox == stored.odc.geobox
-    assert found.attrs["scales"] == [1e-4] * 9 + [1.0, 1.0]
-    assert np.isnan(found.attrs["_FillValue"])
-    assert tokenize(found.data) == tokenize(indices.append(stored, ["ndvi", "EVI"]).data)
+        appended = indices.append(stored, ["ndvi", "EVI"])
+    assert appended.chunks is not None
+    assert appended.dims == stored.dims
+    assert appended.dtype == np.float32
+    assert appended.name == "s2"
+    assert appended["band"].to_numpy().tolist() == [*NAMES, "ndvi", "evi"]
+    assert appended["common_name"].to_numpy().tolist() == [*COMMON, "", ""]
+    assert np.isnan(appended["wavelength"][-2:]).all()
+    assert appended.odc.geobox == stored.odc.geobox
+    assert appended.attrs["scales"] == [1e-4] * 9 + [1.0, 1.0]
+    assert np.isnan(appended.attrs["_FillValue"])
+    assert tokenize(appended.data) == tokenize(indices.append(stored, ["ndvi", "EVI"]).data)
 
 
 def test_bands_are_unchanged_and_nodata_is_nan(stored):
-    found = indices.append(stored, "ndvi").isel(band=slice(0, 9)).to_numpy()
+    appended = indices.append(stored, "ndvi").isel(band=slice(0, 9)).to_numpy()
     pixels = stored.to_numpy()
-    np.testing.assert_array_equal(found, np.where(pixels == 0, np.nan, pixels.astype("float32")))
+    np.testing.assert_array_equal(appended, np.where(pixels == 0, np.nan, pixels.astype("float32")))
 
 
 @pytest.mark.parametrize("name", INDICES)
@@ -69,13 +69,13 @@ def test_index_equals_formula_of_reflectance(stored, name):
     physical = np.where(pixels == 0, np.nan, pixels * 1e-4 - 0.1)
     with np.errstate(all="ignore"):
         expected = INDICES[name].formula(*(physical[COMMON.index(band)] for band in INDICES[name].bands))
-    found = indices.append(stored, name).sel(band=name).to_numpy()
+    appended = indices.append(stored, name).sel(band=name).to_numpy()
     with np.errstate(all="ignore"):
-        close = np.abs(found - expected) <= 1e-3 * (1 + np.abs(expected) ** 2)  # float32, near poles too
+        close = np.abs(appended - expected) <= 1e-3 * (1 + np.abs(expected) ** 2)  # float32, near poles too
     known = np.isfinite(expected) & (np.abs(expected) < 1e3)
     assert close[known].mean() > 0.99
     missing = np.logical_or.reduce([pixels[COMMON.index(band)] == 0 for band in INDICES[name].bands])
-    assert np.isnan(found[missing]).all()
+    assert np.isnan(appended[missing]).all()
     assert known.mean() > 0.6
 
 
@@ -83,11 +83,11 @@ def test_division_by_zero_is_nan(stored):
     plain = xr.zeros_like(stored, dtype="float32").compute()
     plain[5] = [[0, 1] * 24] * 40
     plain.attrs = {}
-    found = indices.append(plain, ["ndvi", "msi", "cire"]).isel(y=0)
-    assert np.isnan(found.sel(band="ndvi")[::2]).all()
-    assert (found.sel(band="ndvi")[1::2] == 1).all()
-    assert np.isnan(found.sel(band="msi")[::2]).all()
-    assert np.isnan(found.sel(band="cire")).all()  # infinite
+    appended = indices.append(plain, ["ndvi", "msi", "cire"]).isel(y=0)
+    assert np.isnan(appended.sel(band="ndvi")[::2]).all()
+    assert (appended.sel(band="ndvi")[1::2] == 1).all()
+    assert np.isnan(appended.sel(band="msi")[::2]).all()
+    assert np.isnan(appended.sel(band="cire")).all()  # infinite
 
 
 def test_append_equals_transform_of_tensors_bit_for_bit(stored):
@@ -95,26 +95,26 @@ def test_append_equals_transform_of_tensors_bit_for_bit(stored):
     transform = AppendIndices(names, bands=NAMES, common=COMMON, scale=1e-4, offset=-0.1)
     windows = [Window(0, 0, 24, 24), Window(16, 20, 24, 24)]
     plain = torch.utils.data.default_collate([*to_torch(stored, windows)])
-    found = transform(plain)
+    transformed = transform(plain)
     appended = torch.utils.data.default_collate([*to_torch(indices.append(stored, names), windows)])
-    assert torch.equal(found["image_valid"], appended["image_valid"])
-    good = appended["image_valid"][:, None].expand_as(found["image"])
-    assert found["image"].shape == (2, 9 + len(names), 24, 24)
-    assert found["image"][good].numpy().tobytes() == appended["image"][good].numpy().tobytes()
+    assert torch.equal(transformed["image_valid"], appended["image_valid"])
+    good = appended["image_valid"][:, None].expand_as(transformed["image"])
+    assert transformed["image"].shape == (2, 9 + len(names), 24, 24)
+    assert transformed["image"][good].numpy().tobytes() == appended["image"][good].numpy().tobytes()
     assert 0.3 < good.float().mean() < 0.95
-    assert (found["image"][:, 9:][~good[:, 9:]] == 0)[
+    assert (transformed["image"][:, 9:][~good[:, 9:]] == 0)[
         ~plain["image_valid"][:, None].expand_as(good)[:, 9:][~good[:, 9:]]
     ].all()
-    assert torch.equal(found["image"][:, :9], plain["image"])
+    assert torch.equal(transformed["image"][:, :9], plain["image"])
 
 
 def test_time_steps_are_kept(stored):
     both = xr.concat([stored, stored + np.uint16(1)], "time").assign_coords(time=np.array(["2020", "2021"], "M8[ns]"))
     both = both.transpose("time", "band", "y", "x").assign_attrs(stored.attrs)
-    found = indices.append(both, "ndmi")
-    assert found.dims == ("time", "band", "y", "x")
+    appended = indices.append(both, "ndmi")
+    assert appended.dims == ("time", "band", "y", "x")
     second = indices.append(both.isel(time=1), "ndmi")
-    np.testing.assert_array_equal(found.isel(time=1).to_numpy(), second.to_numpy())
+    np.testing.assert_array_equal(appended.isel(time=1).to_numpy(), second.to_numpy())
 
 
 def test_append_twice_equals_append_both(stored):
@@ -123,11 +123,11 @@ def test_append_twice_equals_append_both(stored):
 
 
 def test_lazily_indexed_layer_without_dask_stays_lazy(stored, tmp_path):
-    kept = stored.drop_attrs().drop_vars(["band", "common_name"])
-    kept.to_dataset(name="s2").to_zarr(tmp_path / "layer.zarr", consolidated=False)
+    bare = stored.drop_attrs().drop_vars(["band", "common_name"])
+    bare.to_dataset(name="s2").to_zarr(tmp_path / "layer.zarr", consolidated=False)
     opened = xr.open_zarr(tmp_path / "layer.zarr", consolidated=False, chunks=None)["s2"]
-    found = indices.append(opened.assign_coords(band=list(COMMON)), "ndvi")
-    assert found.chunks is not None
+    appended = indices.append(opened.assign_coords(band=list(COMMON)), "ndvi")
+    assert appended.chunks is not None
     assert not opened.variable._in_memory
 
 
@@ -140,8 +140,8 @@ def test_integers_without_scales_raise(stored):
     assert "ndvi" in indices.append(bare, "ndvi")["band"]
     with pytest.raises(InputError, match="evi of 's2': it needs reflectance, and the layer is uint16 without scales"):
         indices.append(bare, "evi")
-    given = indices.append(bare, "evi", scale=1e-4, offset=-0.1)
-    np.testing.assert_array_equal(given.to_numpy(), indices.append(stored, "evi").to_numpy())
+    appended = indices.append(bare, "evi", scale=1e-4, offset=-0.1)
+    np.testing.assert_array_equal(appended.to_numpy(), indices.append(stored, "evi").to_numpy())
     mixed = stored.assign_attrs(scales=[1e-4] * 5 + [1e-5] * 4)
     with pytest.raises(InputError, match="scales of its bands differ"):
         indices.append(mixed, "ndvi")

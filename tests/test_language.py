@@ -45,8 +45,8 @@ IDIOMS = {
 }
 """Idioms, and what to write instead."""
 VAGUE_NAMES = {
-    "asked", "found", "given", "here", "kept", "mine", "one", "own", "place", "places", "rest", "said", "says", "seen",
-    "some", "thing", "things", "told", "wanted",
+    "asked", "found", "given", "got", "here", "it", "kept", "mine", "one", "own", "place", "places", "rest", "said",
+    "says", "seen", "some", "thing", "things", "told", "wanted", "whole",
 }  # fmt: skip
 """Names of variables, arguments, functions and classes that denote no object of the domain."""
 PAGES = [
@@ -56,7 +56,7 @@ PAGES = [
 ]
 """Pages whose prose is checked."""
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-NAMED_PARTS = ["geoxt", "benchmarks"]
+NAMED_PARTS = ["geoxt", "benchmarks", "tests"]
 """Folders and files whose names are checked."""
 
 
@@ -136,15 +136,15 @@ def paragraphs(page: str):
 
 def faults() -> dict[str, list[str]]:
     """Return the idioms of each folder of the package, with file, line and text."""
-    found: dict[str, list[str]] = {}
+    by_folder: dict[str, list[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         relative = path.relative_to(PACKAGE.parent)
         folder = "/".join(relative.parts[:2])
         tree = ast.parse(path.read_text())
         for line, text in sorted({*first_lines(tree), *messages(tree)}):
             for idiom in idioms_of(text):
-                found.setdefault(folder, []).append(f"{relative}:{line}: {text!r} has {idiom!r}: {IDIOMS[idiom]}")
-    return found
+                by_folder.setdefault(folder, []).append(f"{relative}:{line}: {text!r} has {idiom!r}: {IDIOMS[idiom]}")
+    return by_folder
 
 
 FAULTS = faults()

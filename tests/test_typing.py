@@ -66,8 +66,8 @@ def check(tmp_path_factory):
         options = ["--config-file", str(settings), "--cache-dir", str(ROOT / ".mypy_cache" / "user")]
         out, err, _ = api.run([*options, "--no-error-summary", "--hide-error-context", str(path)])
         assert not err, err
-        found = re.findall(r"script\.py:(\d+): (?:error|note): (.*)", out)
-        return {int(line): text for line, text in reversed(found)}
+        messages = re.findall(r"script\.py:(\d+): (?:error|note): (.*)", out)
+        return {int(line): text for line, text in reversed(messages)}
 
     return run
 

@@ -128,10 +128,10 @@ class PackDataset(WindowDataset):
         self._pool, self._buffers = None, BufferPool()
         description = pack_description(pack)
         self._path, options = str(pack.attrs["path"]), json.loads(pack.attrs["storage_options"])
-        whole = open_pack(self._path, storage_options=options)
+        full_pack = open_pack(self._path, storage_options=options)
         for name, variable in pack.data_vars.items():
             stored = pack.attrs["arrays"].get(str(name))
-            unchanged = stored is not None and variable.shape[1:] == whole[str(name)].shape[1:]
+            unchanged = stored is not None and variable.shape[1:] == full_pack[str(name)].shape[1:]
             if not (unchanged and _is_selection(variable, stored)):
                 raise InputError(
                     f"Cannot load {name!r} from the pack: it was changed or computed after it was opened.",
@@ -139,11 +139,11 @@ class PackDataset(WindowDataset):
                     argument="transform",
                 )
         self._layers = {n: f for n, f in description["layers"].items() if n in pack.data_vars}
-        windows_of_pack = pack_windows(whole)
+        windows_of_pack = pack_windows(full_pack)
         self._grids: dict[str, GeoBox] = dict(windows_of_pack.grids)
         self._position = {window: index for index, window in enumerate(windows_of_pack)}
         self._arrays = {
-            key: _StoredArray(self._path, key, whole[key].shape, whole[key].dtype, options)
+            key: _StoredArray(self._path, key, full_pack[key].shape, full_pack[key].dtype, options)
             for name in self._layers
             for key in (name, name + VALID)
         }
@@ -151,7 +151,7 @@ class PackDataset(WindowDataset):
             n: _tensor_dtype(f["categorical"], self._arrays[n].dtype, dtype) for n, f in self._layers.items()
         }
         self._dates = {
-            f["time_dim"]: whole[f"{f['time_dim']}_of_sample"].values.astype("datetime64[ns]").astype("int64")
+            f["time_dim"]: full_pack[f"{f['time_dim']}_of_sample"].values.astype("datetime64[ns]").astype("int64")
             for f in self._layers.values()
             if f["time_dim"]
         }

@@ -142,8 +142,8 @@ def _place_batch(batch: Sample, values: Array) -> _Placement:
     for transform in transforms:
         # Columns and rows from the first window; the batch has lost the integer offsets of its windows.
         col, row = ~first @ (transform[2], transform[5])
-        whole = max(abs(col - round(col)), abs(row - round(row))) < TOLERANCE
-        if not whole or not np.allclose(transform[[0, 1, 3, 4]], transforms[0][[0, 1, 3, 4]], rtol=1e-9):
+        aligned = max(abs(col - round(col)), abs(row - round(row))) < TOLERANCE
+        if not aligned or not np.allclose(transform[[0, 1, 3, 4]], transforms[0][[0, 1, 3, 4]], rtol=1e-9):
             raise GridError(
                 f"Cannot place windows on one grid: one lies {col:.3f} columns and {row:.3f} rows from the first.",
                 remedy="Pass windows of one grid, before any augmentation.",

@@ -192,6 +192,7 @@ def _check(job: Demo) -> None:
                 value=value,
                 argument=name,
             )
+    models.get(job.model)  # raises for an unknown name
     if job.image is not None and job.labels is not None:
         _require_apart(job.image, job.labels)
 

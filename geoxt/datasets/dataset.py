@@ -58,7 +58,7 @@ class Dataset(Sequence[Sample]):
         Name of the split, or names of several; `None` for all samples.
     skipped
         Descriptions of samples without all of their files.
-    whole
+    complete
         Whether the samples are those of the whole release, whose number and files `verify` compares.
     """
 
@@ -69,10 +69,10 @@ class Dataset(Sequence[Sample]):
         *,
         split: str | tuple[str, ...] | None = None,
         skipped: Sequence[str] = (),
-        whole: bool = False,
+        complete: bool = False,
     ) -> None:
         self.reader, self.entries, self.split = reader, list(entries), split
-        self.skipped, self.whole = tuple(skipped), whole
+        self.skipped, self.complete = tuple(skipped), complete
 
     @property
     def spec(self) -> Spec:
@@ -119,7 +119,7 @@ class Dataset(Sequence[Sample]):
     def select_assets(self, keys: Sequence[str]) -> Dataset:
         """Return the dataset with a subset of the assets, by key."""
         reader = replace(self.reader, excluded=self.reader.excluded | (set(self.spec.assets) - set(keys)), tables={})
-        return Dataset(reader, self.entries, split=self.split, skipped=self.skipped, whole=self.whole)
+        return Dataset(reader, self.entries, split=self.split, skipped=self.skipped, complete=self.complete)
 
     def hold_out(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Divide the samples at random into those for training and a fraction for validation.
@@ -181,7 +181,7 @@ class Dataset(Sequence[Sample]):
 
     def verify(self, *, deep: bool = False) -> Report:
         """Compare the files with the spec; with `deep`, read every sample."""
-        return check(self.reader, self.entries, self.skipped, whole=self.whole, deep=deep)
+        return check(self.reader, self.entries, self.skipped, complete=self.complete, deep=deep)
 
 
 def load(
@@ -279,4 +279,4 @@ def load(
         entries = cut(reader, entries, window)
     skipped = [*absent, *problems, *notes]
     chosen = splits[0] if len(splits) == 1 else splits or None
-    return Dataset(reader, entries, split=chosen, skipped=skipped, whole=not (chosen or part.where))
+    return Dataset(reader, entries, split=chosen, skipped=skipped, complete=not (chosen or part.where))

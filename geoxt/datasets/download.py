@@ -73,7 +73,7 @@ def download(archive: Archive, folder: Path, *, checksum: bool, progress: bool) 
             raise disk_full(folder, f"download {archive.url}", archive.size and archive.size - received) from error
         wait = retry_after(error)
         raise ReadError(
-            f"Cannot download {archive.url} to {str(part)!r}: {error}{_asked(wait)}.",
+            f"Cannot download {archive.url} to {str(part)!r}: {error}{_retry_note(wait)}.",
             remedy="Fetch again to resume: the part received so far is kept."
             if not wait
             else "Fetch again after that time: the part received so far is kept.",
@@ -87,7 +87,7 @@ def download(archive: Archive, folder: Path, *, checksum: bool, progress: bool) 
     return Path(path)
 
 
-def _asked(wait: float | None) -> str:
+def _retry_note(wait: float | None) -> str:
     return f"; the server asks to wait {wait:,.0f} seconds" if wait else ""
 
 

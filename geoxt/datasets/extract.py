@@ -223,10 +223,10 @@ def _untar(file: IO[bytes], target: _Target) -> None:
         # An archive ends by blocks of zeros (POSIX.1-2001, ustar). tarfile takes a damaged header for the end.
         msg = f"the header behind member {count} is damaged or missing"
         raise tarfile.ReadError(msg)
-    rest = target.limit - target.written
+    remaining = target.limit - target.written
     while block := stream.read(1 << 20):  # the checksum of a compressed archive is at its end
-        rest -= len(block)
-        if rest < 0:
+        remaining -= len(block)
+        if remaining < 0:
             raise ReadError("Cannot extract the archive: it exceeds the size limit.", remedy="Fetch it again.")
 
 

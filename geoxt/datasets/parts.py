@@ -85,8 +85,8 @@ class Part:
     def _has(self, archive: Archive, prefix: str) -> bool:
         if self._is_list(prefix) or (not self.is_filtered and not self.splits):
             return True
-        whole = Part(spec=self.spec)
-        if not any(True for asset in self.spec.assets.values() for _ in whole._overlaps(asset, prefix)):
+        all_files = Part(spec=self.spec)
+        if not any(True for asset in self.spec.assets.values() for _ in all_files._overlaps(asset, prefix)):
             return not archive.assets or bool(set(archive.assets) & set(self._keys()))
         return any(True for key in self._keys() for _ in self._overlaps(self.spec.assets[key], prefix))
 
@@ -98,8 +98,8 @@ class Part:
 
     def _overlaps(self, asset: Asset, prefix: str) -> Iterator[dict[str, str]]:
         """Yield the fields, as text, of the paths of an asset that begin with a prefix, as far as they are choices."""
-        wanted: dict[str, Sequence[Value]] = {**self.where, **({"split": self._split_texts()} if self.splits else {})}
-        if any(name in wanted and not set(values) & set(wanted[name]) for name, values in asset.where.items()):
+        required: dict[str, Sequence[Value]] = {**self.where, **({"split": self._split_texts()} if self.splits else {})}
+        if any(name in required and not set(values) & set(required[name]) for name, values in asset.where.items()):
             return
         for template in asset.templates:
             if _may_begin(template, prefix):
@@ -183,11 +183,13 @@ def _parsed(spec: Spec, assets: Sequence[str], where: Where) -> dict[str, tuple[
     lead = next(asset for key, asset in spec.assets.items() if not assets or key in assets)
     fields = {name: f for name, f in parse(lead.templates[0].pattern).fields.items() if name in lead.names}
     out: dict[str, tuple[Value, ...]] = {}
-    for name, given in where.items():
+    for name, condition in where.items():
         if name not in fields:
             msg = f"Cannot select samples of {spec.name!r} by {name!r}: its paths have {', '.join(fields)}."
             raise InputError(msg, remedy="Pass {where} with these fields.", value=name, argument="where")
-        values = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+        values = (
+            tuple(condition) if isinstance(condition, Sequence) and not isinstance(condition, str) else (condition,)
+        )
         out[name] = tuple(_value(spec, fields[name], value) for value in values)
     return out
 

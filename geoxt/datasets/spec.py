@@ -103,8 +103,8 @@ class RandomSplit:
         fractions = ", ".join(f"{name} {fraction:.0%}" for name, fraction in self.fractions.items())
         groups = [f"blocks of {self.block:,g} m"] if self.block else list(self.group)
         groups += [f"blocks of {window}x{window} pixels"] if window else []
-        whole = f", {self.instances} whole" if self.instances else ""
-        return f"by {' and '.join(groups) or 'sample'}{whole}: {fractions} (seed {self.seed})"
+        instances = f", {self.instances} whole" if self.instances else ""
+        return f"by {' and '.join(groups) or 'sample'}{instances}: {fractions} (seed {self.seed})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,11 +45,11 @@ class Report:
 
 
 def check(
-    reader: Reader, entries: Sequence[Entry], skipped: Sequence[str], *, whole: bool, deep: bool = False
+    reader: Reader, entries: Sequence[Entry], skipped: Sequence[str], *, complete: bool, deep: bool = False
 ) -> Report:
     """Return a report of missing and extra files and, if `deep`, of unreadable samples."""
     spec, root = reader.spec, reader.root
-    expected, count = spec.samples if whole else None, len(first_windows(entries))
+    expected, count = spec.samples if complete else None, len(first_windows(entries))
     problems = list(skipped)
     known: set[str] = set()
     for entry in entries:
@@ -65,7 +65,7 @@ def check(
         samples=count,
         expected=expected,
         problems=tuple(problems),
-        extra=tuple(sorted(_extra(reader, known))) if whole else (),
+        extra=tuple(sorted(_extra(reader, known))) if complete else (),
     )
 
 

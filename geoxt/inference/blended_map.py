@@ -143,7 +143,7 @@ def _batches(tiles: list[Window], batch_size: int) -> Iterator[tuple[Window, ...
 
 def _select(values: Array, indices: tuple[Array, ...]) -> Array:
     """Return the outer product of indices of an array; the array itself if they select all of it."""
-    whole = all(len(axis) == length for axis, length in zip(indices, values.shape, strict=True))
-    if whole and all((np.diff(axis) == 1).all() for axis in indices):
+    is_complete = all(len(axis) == length for axis, length in zip(indices, values.shape, strict=True))
+    if is_complete and all((np.diff(axis) == 1).all() for axis in indices):
         return values
     return values[np.ix_(*indices)]

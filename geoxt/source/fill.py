@@ -58,8 +58,8 @@ def covers(scenes: Iterable[Scene], grid: GeoBox) -> bool:
         if offset is not None:
             (row, col), (rows, cols) = offset, scene_grid.shape
             boxes.append(shapely.box(col, row, col + cols, row + rows))
-    whole = shapely.box(0, 0, grid.shape[1], grid.shape[0])
-    return any(box.covers(whole) for box in boxes) or bool(shapely.union_all(boxes).covers(whole))
+    extent = shapely.box(0, 0, grid.shape[1], grid.shape[0])
+    return any(box.covers(extent) for box in boxes) or bool(shapely.union_all(boxes).covers(extent))
 
 
 def has_invalid(scenes: Iterable[Scene]) -> bool:

@@ -208,8 +208,8 @@ class Mosaic:
             return np.full(shape, self.fill, dtype), np.zeros(shape, bool)
         values, valid = image
         values[~valid] = 0  # arbitrary values may not fit the dtype
-        whole = None if valid.all() else valid
-        return self._finish(window, cast_values(values, self.dtype, dtype, valid=whole, nodata=self.nodata), whole)
+        partial = None if valid.all() else valid
+        return self._finish(window, cast_values(values, self.dtype, dtype, valid=partial, nodata=self.nodata), partial)
 
     def _finish(self, window: Window, values: Array, valid: Mask | None) -> tuple[Array, Mask]:
         """Mark pixels outside the clips and the grid as invalid, and set invalid values to the fill value."""

@@ -69,8 +69,8 @@ class Field:
             case "date":
                 return value.strftime(self.form) if isinstance(value, date) else None
             case "integer":
-                whole = isinstance(value, int) and not isinstance(value, bool)
-                return f"{value:0{self.form[:-1] or 1}d}" if whole else None
+                is_integer = isinstance(value, int) and not isinstance(value, bool)
+                return f"{value:0{self.form[:-1] or 1}d}" if is_integer else None
             case _:
                 return value if isinstance(value, str) else None
 

@@ -225,13 +225,13 @@ def _geographic(corners: Sequence[tuple[float, float]], crs: str) -> tuple[dict[
     steps = np.linspace(0, 1, 8, endpoint=False)[:, np.newaxis]
     dense = np.concatenate([start + steps * (end - start) for start, end in itertools.pairwise(ring)])
     west, south = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*dense.T)
-    whole = shapely.Polygon(np.column_stack([np.unwrap(west, period=360), south]))
-    left, bottom, right, top = whole.bounds
+    ring = shapely.Polygon(np.column_stack([np.unwrap(west, period=360), south]))
+    left, bottom, right, top = ring.bounds
     turn = 360 if left < -180 else -360 if right > 180 else 0
     if not turn:
-        return dict(shapely.geometry.mapping(whole)), [left, bottom, right, top]
+        return dict(shapely.geometry.mapping(ring)), [left, bottom, right, top]
     near, far = shapely.box(-180, -90, 180, 90), shapely.box(-180 - turn, -90, 180 - turn, 90)
-    area = shapely.union_all([whole & near, translate(whole & far, xoff=turn)])
+    area = shapely.union_all([ring & near, translate(ring & far, xoff=turn)])
     left, right = (left + 360, right) if turn > 0 else (left, right - 360)
     return dict(shapely.geometry.mapping(area)), [left, bottom, right, top]
 

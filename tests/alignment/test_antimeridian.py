@@ -106,13 +106,13 @@ def test_windows_equal_part_of_whole_and_lie_in_the_footprint(tmp_path, name, me
     source, target = PAIRS[name]
     path = write(tmp_path / "a.tif", numbered(source, "float32"), source)
     view = view_of(geoxt.open_cogs(path, grid=target, resampling=method))
-    whole, valid = view.read(full_window(target))
+    full, valid = view.read(full_window(target))
     rows, cols = target.shape
     for window in (Window(rows // 3, cols // 2 - 9, 7, 19), Window(1, 0, 5, 8), Window(rows - 9, cols - 6, 9, 6)):
         part, part_valid = view.read(window)
         at = (..., *window.within(full_window(target)))
         np.testing.assert_array_equal(part_valid, valid[at])
-        np.testing.assert_array_equal(part, whole[at])
+        np.testing.assert_array_equal(part, full[at])
     footprint = view.footprint().buffer(1)
     y, x = np.nonzero(valid[0, 0])
     assert shapely.intersects_xy(footprint, x + 0.5, y + 0.5).all()

@@ -14,16 +14,16 @@ FLOAT = np.dtype("float32")
 def test_array_is_reused_once_no_tensor_references_it():
     room = BufferPool()
     first = torch.from_numpy(room.array((4, 3), FLOAT))
-    place = first.data_ptr()
+    address = first.data_ptr()
     view = first[1:]
     del first
-    assert room.array((4, 3), FLOAT).__array_interface__["data"][0] != place
+    assert room.array((4, 3), FLOAT).__array_interface__["data"][0] != address
     numbers = view.numpy()
     del view
-    assert room.array((4, 3), FLOAT).__array_interface__["data"][0] != place
+    assert room.array((4, 3), FLOAT).__array_interface__["data"][0] != address
     del numbers
     gc.collect()
-    assert room.array((4, 3), FLOAT).__array_interface__["data"][0] == place
+    assert room.array((4, 3), FLOAT).__array_interface__["data"][0] == address
 
 
 def test_arrays_are_pooled_by_shape_and_dtype():

@@ -22,10 +22,10 @@ WINDOWS = st.lists(st.builds(Window, st.integers(0, 3), st.integers(-5, 60), st.
 
 @given(WINDOWS)
 def test_coalesced_reads_cover_exactly_the_windows(windows):
-    found = coalesce(windows)
-    places = [read.start + n for read in found for n in range(len(read.offsets))]
-    assert places == list(range(len(windows)))
-    for read in found:
+    reads = coalesce(windows)
+    positions = [read.start + n for read in reads for n in range(len(read.offsets))]
+    assert positions == list(range(len(windows)))
+    for read in reads:
         inside = [Window(read.window.row, read.window.col + left, 7, 10) for left in read.offsets]
         assert inside == windows[read.start : read.start + len(inside)]
         columns = np.unique([c for w in inside for c in range(w.col, w.col + 10)])
@@ -49,10 +49,10 @@ def test_coalesced_reads_equal_single_reads(ds):
     assert len(coalesce(plan)) < len(plan) / 3
     nodes = readers_of(ds)
     together = read_batch(nodes, plan)
-    for place, window in enumerate(plan):
+    for position, window in enumerate(plan):
         alone = read_batch(nodes, [window])
         for key in ("image", "mask", "image_valid", "mask_valid", "bounds"):
-            assert torch.equal(alone[key][0], together[key][place]), (key, window)
+            assert torch.equal(alone[key][0], together[key][position]), (key, window)
 
 
 def test_read_error_as_nodata_affects_one_window_only(tmp_path):
@@ -64,5 +64,5 @@ def test_read_error_as_nodata_affects_one_window_only(tmp_path):
     with pytest.warns(ReadWarning, match="treated as nodata"):
         together = read_batch(nodes, windows)
     alone = [read_batch(nodes, [window]) for window in windows]
-    assert torch.equal(together["image_valid"], torch.cat([one["image_valid"] for one in alone]))
+    assert torch.equal(together["image_valid"], torch.cat([sample["image_valid"] for sample in alone]))
     assert 0 < together["image_valid"].float().mean() < 1

@@ -115,17 +115,17 @@ def test_epochs_are_shuffled_by_the_seed_and_resume(path):
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(PackSampler(pack, shuffle=False))
     assert [*PackSampler(pack, seed=3).at(1)] == orders[1]
     loader = pack.geoml.loader(windows, batch_size=8)
-    whole = [batch["bounds"].clone() for batch in loader]
+    all_bounds = [batch["bounds"].clone() for batch in loader]
     loader.sampler.resume(0, 2)
-    assert all(torch.equal(a, batch["bounds"]) for a, batch in zip(whole[2:], loader, strict=True))
+    assert all(torch.equal(a, batch["bounds"]) for a, batch in zip(all_bounds[2:], loader, strict=True))
 
 
 def test_selected_samples_and_layers(path):
     pack = geoxt.open_pack(path)
-    some = pack.isel(sample=slice(5, 12)).drop_vars(["mask", "mask_valid"])
-    windows = PackSampler(some, shuffle=False)
+    selection = pack.isel(sample=slice(5, 12)).drop_vars(["mask", "mask_valid"])
+    windows = PackSampler(selection, shuffle=False)
     assert [*windows] == [*PackSampler(pack, shuffle=False)][5:12]
-    (batch,) = batches(some, windows)
+    (batch,) = batches(selection, windows)
     assert "mask" not in batch
     assert np.array_equal(batch["image"], pack.image[5:12].values.astype("float32"))
 
@@ -142,9 +142,9 @@ def test_selected_samples_and_layers(path):
     ],
 )
 def test_any_selection_of_samples_is_loaded(path, select):
-    some = select(geoxt.open_pack(path))
-    (batch,) = batches(some, PackSampler(some, shuffle=False), batch_size=30)
-    assert np.array_equal(batch["image"], some.image.values.astype("float32"))
+    selection = select(geoxt.open_pack(path))
+    (batch,) = batches(selection, PackSampler(selection, shuffle=False), batch_size=30)
+    assert np.array_equal(batch["image"], selection.image.values.astype("float32"))
 
 
 def test_shards_of_processes_cover_the_pack(path):

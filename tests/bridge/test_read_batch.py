@@ -41,8 +41,8 @@ def test_batch_equals_computed_layers(ds):
     assert (batch["image"].shape, batch["mask"].shape) == ((3, 3, 32, 24), (3, 32, 24))
     for n, window in enumerate(WINDOWS):
         for name in ("image", "mask"):
-            found, exact = batch[name][n].numpy(), expected(ds[name], window)
-            assert np.array_equal(found, exact)
+            values, exact = batch[name][n].numpy(), expected(ds[name], window)
+            assert np.array_equal(values, exact)
     assert set(np.unique(batch["mask"])) <= {0, 1, 5, 250}
 
 
@@ -80,38 +80,38 @@ def test_modified_dataset_is_read_as_computed(ds):
 
 def test_bounds_and_transforms_equal_rasterio(ds):
     grid = grid_of(ds)
-    found = geometry({"": grid}, WINDOWS)
+    entries = geometry({"": grid}, WINDOWS)
     for n, w in enumerate(WINDOWS):
         window = rasterio.windows.Window(w.col, w.row, w.width, w.height)
-        assert np.allclose(found["bounds"][n], rasterio.windows.bounds(window, grid.affine), rtol=0, atol=1e-6)
+        assert np.allclose(entries["bounds"][n], rasterio.windows.bounds(window, grid.affine), rtol=0, atol=1e-6)
         assert np.allclose(
-            found["transform"][n], rasterio.windows.transform(window, grid.affine)[:6], rtol=0, atol=1e-6
+            entries["transform"][n], rasterio.windows.transform(window, grid.affine)[:6], rtol=0, atol=1e-6
         )
-    assert (found["bounds"].dtype, found["transform"].dtype) == (torch.float64, torch.float64)
-    assert found["crs"] == ["EPSG:32615"] * 3
+    assert (entries["bounds"].dtype, entries["transform"].dtype) == (torch.float64, torch.float64)
+    assert entries["crs"] == ["EPSG:32615"] * 3
 
 
 @pytest.mark.parametrize("options", [{"south_up": True}, {"degrees": 30.0}])
 def test_bounds_contain_the_corners_of_rotated_grids(options):
     grid = make_grid((50, 60), **options)
-    found = geometry({"": grid}, [Window(10, 20, 8, 6)])["bounds"][0].numpy()
+    entries = geometry({"": grid}, [Window(10, 20, 8, 6)])["bounds"][0].numpy()
     corners = np.array([grid.affine @ (col, row) for col in (20, 26) for row in (10, 18)])
-    assert np.allclose(found, [*corners.min(0), *corners.max(0)])
+    assert np.allclose(entries, [*corners.min(0), *corners.max(0)])
 
 
 @pytest.mark.parametrize(
-    ("stored", "kept"),
+    ("stored", "batch_dtype"),
     [
         ("uint8", "uint8"), ("int16", "int16"), ("uint16", "int32"), ("uint32", "int64"), (">u2", "int32"),
         (">f4", "float32"), ("float64", "float64"), ("bool", "bool"), ("int8", "int8"),
     ],
 )  # fmt: skip
-def test_dtype_is_float32_or_stored(stored, kept):
+def test_dtype_is_float32_or_stored(stored, batch_dtype):
     layer = layer_of((distinct((2, 20, 20)) % 100).astype(stored))
     plain = read_batch(readers_of(layer), [Window(0, 0, 8, 8)])["image"]
     same = read_batch(readers_of(layer, dtype="stored"), [Window(0, 0, 8, 8)])["image"]
     assert plain.dtype == torch.float32
-    assert str(same.dtype) == f"torch.{kept}"
+    assert str(same.dtype) == f"torch.{batch_dtype}"
     assert np.array_equal(plain.numpy(), same.numpy().astype("float32"))
 
 

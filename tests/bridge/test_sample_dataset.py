@@ -53,15 +53,15 @@ def test_sample_dataset_pickles(tmp_path):
 def test_masks_lie_within_boxes(tmp_path):
     tree = make_tree(get("vhr10"), tmp_path)
     samples = to_torch(load(tree.spec, tmp_path))
-    none, some = samples[0], samples[len(samples) - 1]
+    none, sample = samples[0], samples[len(samples) - 1]
     assert none["boxes"].shape == (0, 4)
     assert none["masks"].shape == (0, *none["image"].shape[-2:])
-    for box, mask in zip(some["boxes"].tolist(), some["masks"], strict=True):
+    for box, mask in zip(sample["boxes"].tolist(), sample["masks"], strict=True):
         rows, cols = torch.nonzero(mask, as_tuple=True)
         assert [cols.min(), rows.min(), cols.max() + 1, rows.max() + 1] == box
-    batch = collate([none, some])
+    batch = collate([none, sample])
     assert batch["image"].shape == (2, *none["image"].shape)
-    assert [len(boxes) for boxes in batch["boxes"]] == [0, len(some["boxes"])]
+    assert [len(boxes) for boxes in batch["boxes"]] == [0, len(sample["boxes"])]
 
 
 def test_boxes_of_numbered_instances(tmp_path):
@@ -75,8 +75,8 @@ def test_boxes_of_numbered_instances(tmp_path):
 def test_nodata_is_not_valid(tmp_path):
     spec = get("spacenet2")
     tree = make_tree(spec, tmp_path)
-    found = load(tree.spec, tmp_path, "train")
-    low = int(found.read(0)["image"].min())
+    dataset = load(tree.spec, tmp_path, "train")
+    low = int(dataset.read(0)["image"].min())
     image = replace(spec.assets["image"], nodata=low)
     marked = load(replace(tree.spec, assets={**spec.assets, "image": image}), tmp_path, "train")
     sample = to_torch(marked, dtype="stored")[0]

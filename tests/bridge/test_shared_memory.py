@@ -34,28 +34,28 @@ def workers(ds, sampler, count=1, **options):
     return loader(ds, sampler, batch_size=4, num_workers=count, timeout=500, **options)
 
 
-def same(one, other):
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
+def same(first, other):
+    assert len(first) == len(other)
+    for a, b in zip(first, other, strict=True):
         assert a.keys() == b.keys()
         assert all(torch.equal(v, b[k]) if isinstance(v, torch.Tensor) else v == b[k] for k, v in a.items())
     return True
 
 
 def test_slot_is_reused_once_its_tensors_are_deleted(ds, sampler, plain):
-    places = set()
+    addresses = set()
     for batch, expected in zip(workers(ds, sampler), plain, strict=True):
-        places.add(batch["image"].data_ptr())
+        addresses.add(batch["image"].data_ptr())
         assert same([batch], [expected])
-    assert len(places) <= PREFETCH + HELD < len(plain)
+    assert len(addresses) <= PREFETCH + HELD < len(plain)
 
 
 def test_kept_batches_are_not_overwritten(ds, sampler, plain):
     batches = workers(ds, sampler, 2)
-    kept = list(batches)
-    assert same(kept, plain)
+    held = list(batches)
+    assert same(held, plain)
     again = list(batches)
-    assert same(kept, plain)
+    assert same(held, plain)
     assert same(again, plain)
 
 
@@ -94,25 +94,25 @@ def test_values_without_numpy_dtype_are_sent_unchanged(ds, sampler):
         return {"half": half, "names": np.array(batch["crs"]), "numbers": np.arange(3), "in": {"a": np.ones(2)}}
 
     alone = loader(ds, sampler, batch_size=4, transform=change)
-    for found, expected in zip(workers(ds, sampler, transform=change), alone, strict=True):
-        assert found.keys() == expected.keys()
-        assert found["half"].dtype == torch.bfloat16
-        assert torch.equal(found["half"], expected["half"])
-        assert found["names"].tolist() == expected["names"].tolist()
-        assert torch.equal(found["numbers"], expected["numbers"])
-        assert torch.equal(found["in"]["a"], expected["in"]["a"])
+    for received, expected in zip(workers(ds, sampler, transform=change), alone, strict=True):
+        assert received.keys() == expected.keys()
+        assert received["half"].dtype == torch.bfloat16
+        assert torch.equal(received["half"], expected["half"])
+        assert received["names"].tolist() == expected["names"].tolist()
+        assert torch.equal(received["numbers"], expected["numbers"])
+        assert torch.equal(received["in"]["a"], expected["in"]["a"])
 
 
 def test_transform_may_return_a_tuple(ds, sampler, plain):
-    found = list(workers(ds, sampler, transform=lambda batch: (batch["image"], batch["mask"])))
-    assert all(torch.equal(image, batch["image"]) for (image, _), batch in zip(found, plain, strict=True))
-    assert all(torch.equal(mask, batch["mask"]) for (_, mask), batch in zip(found, plain, strict=True))
+    batches = list(workers(ds, sampler, transform=lambda batch: (batch["image"], batch["mask"])))
+    assert all(torch.equal(image, batch["image"]) for (image, _), batch in zip(batches, plain, strict=True))
+    assert all(torch.equal(mask, batch["mask"]) for (_, mask), batch in zip(batches, plain, strict=True))
 
 
 def test_batch_larger_than_a_slot_is_received(ds):
     windows = [Window(0, 0, 8, 8), Window(0, 0, 64, 64), Window(0, 0, 8, 8)]
-    found = list(loader(ds, windows, num_workers=1, timeout=500))
-    assert same(found, list(loader(ds, windows)))
+    batches = list(loader(ds, windows, num_workers=1, timeout=500))
+    assert same(batches, list(loader(ds, windows)))
 
 
 def test_pin_memory_pins_batches(ds, sampler, monkeypatch):
@@ -166,9 +166,9 @@ def test_prefetch_reads_the_next_batch_ahead():
             read.append(n)
             yield {"n": n}
 
-    found = prefetch(batches())
-    assert next(found) == {"n": 0}
-    assert [b["n"] for b in found] == [1, 2, 3]
+    prefetched = prefetch(batches())
+    assert next(prefetched) == {"n": 0}
+    assert [b["n"] for b in prefetched] == [1, 2, 3]
     assert read == [0, 1, 2, 3]
     given_up = prefetch(batches())
     next(given_up)
@@ -182,10 +182,10 @@ def test_read_error_is_raised_at_its_batch(ds):
         msg = "cut short"
         raise ReadError(msg)
 
-    found = prefetch(broken())
-    assert next(found) == {"n": 0}
+    prefetched = prefetch(broken())
+    assert next(prefetched) == {"n": 0}
     with pytest.raises(ReadError, match="cut short"):
-        next(found)
+        next(prefetched)
 
 
 def shout(batch):
@@ -194,9 +194,9 @@ def shout(batch):
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_collate_fn_receives_batches(ds, sampler, plain, count):
-    found = list(loader(ds, sampler, batch_size=4, num_workers=count, collate_fn=shout))
-    assert [one["total"] for one in found] == [batch["image"].sum() for batch in plain]
-    assert found[0]["crs"] == plain[0]["crs"][0]
+    batches = list(loader(ds, sampler, batch_size=4, num_workers=count, collate_fn=shout))
+    assert [shouted["total"] for shouted in batches] == [batch["image"].sum() for batch in plain]
+    assert batches[0]["crs"] == plain[0]["crs"][0]
 
 
 def noisy(batch):
@@ -206,7 +206,7 @@ def noisy(batch):
 def test_transform_draws_in_step_with_the_loop(ds, sampler):
     batches = iter(loader(ds, sampler, batch_size=4, transform=noisy))
     torch.manual_seed(0)  # the iterator itself has drawn its seed
-    drawn = torch.stack([one for batch in batches for one in (batch["noise"], torch.rand(()))])
+    drawn = torch.stack([tensor for batch in batches for tensor in (batch["noise"], torch.rand(()))])
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.stack([torch.rand(()) for _ in drawn]))
 

@@ -27,21 +27,23 @@ def test_statistics_equal_numpy_over_valid_pixels(dtype):
     values = (rng.normal(100, 9, (2, 60, 70)) + np.array([[[0]], [[50]]])).astype(dtype)
     values[:, rng.random((60, 70)) < 0.2] = 7
     layer = layer_of(values, _FillValue=7)
-    found = statistics(layer, GridSampler(layer, size=20, stride=20, edge="pad"), percentiles=(0, 2, 33.3, 50, 98, 100))
+    result = statistics(
+        layer, GridSampler(layer, size=20, stride=20, edge="pad"), percentiles=(0, 2, 33.3, 50, 98, 100)
+    )
     valid = [band[band != 7].astype("float64") for band in values]
-    assert found.bands == ("red", "nir")
-    assert found.count == tuple(map(len, valid))
-    assert np.allclose(found.mean, [v.mean() for v in valid], rtol=1e-13)
-    assert np.allclose(found.std, [v.std() for v in valid], rtol=1e-12)
-    for percent, numbers in found.percentiles.items():
+    assert result.bands == ("red", "nir")
+    assert result.count == tuple(map(len, valid))
+    assert np.allclose(result.mean, [v.mean() for v in valid], rtol=1e-13)
+    assert np.allclose(result.std, [v.std() for v in valid], rtol=1e-12)
+    for percent, numbers in result.percentiles.items():
         assert np.allclose(numbers, [np.percentile(v, percent) for v in valid], rtol=1e-12), percent
 
 
 def test_std_is_exact_for_large_means():
     values = np.random.default_rng(1).normal(0, 1, (2, 50, 50)) + 1e9
     layer = layer_of(values)
-    found = statistics(layer, [Window(r, 0, 10, 50) for r in range(0, 50, 10)])
-    assert np.allclose(found.std, values.std(axis=(1, 2)), rtol=1e-9)
+    result = statistics(layer, [Window(r, 0, 10, 50) for r in range(0, 50, 10)])
+    assert np.allclose(result.std, values.std(axis=(1, 2)), rtol=1e-9)
 
 
 def test_percentiles_of_a_long_stream_are_estimated():
@@ -49,24 +51,24 @@ def test_percentiles_of_a_long_stream_are_estimated():
     layer = layer_of(values)
     assert values[0].size > SAMPLE_SIZE
     windows = list(GridSampler(layer, size=100, stride=100))
-    found = statistics(layer, windows, percentiles=(1, 50, 99))
-    for percent, numbers in found.percentiles.items():
+    result = statistics(layer, windows, percentiles=(1, 50, 99))
+    for percent, numbers in result.percentiles.items():
         assert np.allclose(numbers, percent / 100, atol=0.005)
-    assert found == statistics(layer, windows, percentiles=(1, 50, 99))
-    assert found != statistics(layer, windows, percentiles=(1, 50, 99), seed=1)
+    assert result == statistics(layer, windows, percentiles=(1, 50, 99))
+    assert result != statistics(layer, windows, percentiles=(1, 50, 99), seed=1)
 
 
 def test_normalize_inverts_and_statistics_round_trip_json():
     values = np.random.default_rng(3).normal(5, 2, (2, 40, 40)).astype("float32")
     layer = layer_of(values)
-    found = statistics(layer, RandomSampler(layer, size=40, length=1, seed=0))
-    image = found.normalize(torch.from_numpy(values)[None])
+    result = statistics(layer, RandomSampler(layer, size=40, length=1, seed=0))
+    image = result.normalize(torch.from_numpy(values)[None])
     assert torch.allclose(image.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-5)
     assert torch.allclose(image.std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-5)
-    assert torch.allclose(found.denormalize(image), torch.from_numpy(values), atol=1e-5)
-    assert BandStatistics.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert torch.allclose(result.denormalize(image), torch.from_numpy(values), atol=1e-5)
+    assert BandStatistics.from_dict(json.loads(json.dumps(result.to_dict()))) == result
     with pytest.raises(InputError, match="3 bands by the statistics of 2: red, nir"):
-        found.normalize(torch.zeros(1, 3, 4, 4))
+        result.normalize(torch.zeros(1, 3, 4, 4))
 
 
 def test_std_of_a_constant_band_is_one():

@@ -35,11 +35,11 @@ def test_dates_are_nanoseconds_of_selected_steps(series):
     (batch,) = loader(series, windows, batch_size=2)
     assert batch["image"].shape == (2, 2, 2, 8, 8)
     assert batch["mask"].shape == (2, 8, 8)
-    found = batch["time"].numpy().astype("datetime64[ns]")
-    assert np.array_equal(found, DATES.to_numpy()[[[0, 2], [3, 1]]])
+    dates = batch["time"].numpy().astype("datetime64[ns]")
+    assert np.array_equal(dates, DATES.to_numpy()[[[0, 2], [3, 1]]])
     assert batch["time_valid"].all()
-    (whole,) = loader(series, [Window(0, 0, 8, 8)])
-    assert np.array_equal(whole["time"][0].numpy().astype("datetime64[ns]"), DATES.to_numpy())
+    (full_batch,) = loader(series, [Window(0, 0, 8, 8)])
+    assert np.array_equal(full_batch["time"][0].numpy().astype("datetime64[ns]"), DATES.to_numpy())
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -28,30 +28,30 @@ def pair(tmp_path_factory):
     return geoxt.intersection(image=image, mask=geoxt.open_cogs(world.labels, product="cdl"))
 
 
-def equal(one, other):
-    return one.keys() == other.keys() and all(
-        torch.equal(v, other[k]) if isinstance(v, torch.Tensor) else v == other[k] for k, v in one.items()
+def equal(first, other):
+    return first.keys() == other.keys() and all(
+        torch.equal(v, other[k]) if isinstance(v, torch.Tensor) else v == other[k] for k, v in first.items()
     )
 
 
 def test_batch_equals_the_pixels_of_each_node(pair):
     sampler = RandomSampler(pair, size=24, length=14, seed=3)
-    found = list(pair.geoml.loader(sampler, batch_size=4))
-    assert [len(batch["crs"]) for batch in found] == [4, 4, 4, 2]
+    batches = list(pair.geoml.loader(sampler, batch_size=4))
+    assert [len(batch["crs"]) for batch in batches] == [4, 4, 4, 2]
     windows = iter(sampler)
     mixed = 0
-    for batch in found:
+    for batch in batches:
         mixed += len(set(batch["crs"])) > 1
-        for place in range(len(batch["crs"])):
+        for index in range(len(batch["crs"])):
             window = next(windows)
             child = pair[window.node].to_dataset()
             values, valid = view_of(child.image).read(window)
-            assert batch["crs"][place] == str(grid_of(child).crs)
-            assert np.array_equal(batch["image"][place], values[0].astype("float32"))
-            assert np.array_equal(batch["image_valid"][place], valid[0].all(0))
-            assert np.array_equal(batch["mask"][place], view_of(child["mask"]).read(window)[0][0, 0])
+            assert batch["crs"][index] == str(grid_of(child).crs)
+            assert np.array_equal(batch["image"][index], values[0].astype("float32"))
+            assert np.array_equal(batch["image_valid"][index], valid[0].all(0))
+            assert np.array_equal(batch["mask"][index], view_of(child["mask"]).read(window)[0][0, 0])
             a = grid_of(child).affine
-            assert tuple(batch["transform"][place][[2, 5]].tolist()) == a @ (window.col, window.row)
+            assert tuple(batch["transform"][index][[2, 5]].tolist()) == a @ (window.col, window.row)
     assert mixed
 
 
@@ -66,18 +66,18 @@ def test_batches_do_not_depend_on_workers_or_threads(pair, options):
 
 def test_batch_of_a_batch_sampler_has_one_node(pair):
     sampler = RandomBatchSampler(pair, size=16, length=24, batch_size=4)
-    found = list(loader(pair, sampler, batch_size=4))
-    assert all(len(set(batch["crs"])) == 1 for batch in found)
-    assert {batch["crs"][0] for batch in found} == {"EPSG:32615", "EPSG:32616"}
+    batches = list(loader(pair, sampler, batch_size=4))
+    assert all(len(set(batch["crs"])) == 1 for batch in batches)
+    assert {batch["crs"][0] for batch in batches} == {"EPSG:32615", "EPSG:32616"}
 
 
 def test_tree_dataset_is_map_style_and_pickles(pair):
     windows = list(RandomSampler(pair, size=16, length=5))
     samples = to_torch(pair, windows)
     again = pickle.loads(pickle.dumps(samples))
-    one = samples.__getitems__([3, 0])
-    assert equal(again[3], one[0])
-    assert equal(samples[windows[0]], one[1])
+    sample = samples.__getitems__([3, 0])
+    assert equal(again[3], sample[0])
+    assert equal(samples[windows[0]], sample[1])
     doubled = to_torch(pair, windows, transform=lambda s: s | {"image": 2 * s["image"]})
     assert torch.equal(doubled[1]["image"], 2 * samples[1]["image"])
 
@@ -122,9 +122,9 @@ def uneven(tmp_path_factory):
 def test_windows_of_several_shapes_are_grouped(uneven):
     sampler = RandomSampler(uneven, size=240, units="crs", length=21)
     lazy = loader(uneven, sampler, batch_size=4)
-    found = list(lazy)
-    shapes = [tuple(batch["image"].shape) for batch in found]
-    assert len(found) == len(lazy)
+    batches = list(lazy)
+    shapes = [tuple(batch["image"].shape) for batch in batches]
+    assert len(batches) == len(lazy)
     assert {shape[-2:] for shape in shapes} == {(8, 8), (16, 16)}
     assert sum(shape[0] for shape in shapes) == 21
     assert len(list(loader(uneven, sampler, batch_size=4, drop_last=True))) == sum(shape[0] == 4 for shape in shapes)
@@ -166,14 +166,14 @@ def test_batches_keep_order_unless_kinds_differ():
 
 def test_grid_sampler_reads_every_pixel_of_a_tree_once(pair):
     sampler = GridSampler(pair, size=50, edge="pad")
-    seen = {node: np.zeros(grid_of(child).shape, "float32") for node, child in nodes_of(pair).items()}
+    read_pixels = {node: np.zeros(grid_of(child).shape, "float32") for node, child in nodes_of(pair).items()}
     order = iter(sampler)
     for batch in loader(pair, sampler, batch_size=5):
-        for place in range(len(batch["crs"])):
+        for index in range(len(batch["crs"])):
             window = next(order)
-            outer = Window(0, 0, *seen[window.node].shape)
+            outer = Window(0, 0, *read_pixels[window.node].shape)
             inner = window.intersect(outer)
-            seen[window.node][inner.within(outer)] += batch["image"][place, 2].numpy()[inner.within(window)]
+            read_pixels[window.node][inner.within(outer)] += batch["image"][index, 2].numpy()[inner.within(window)]
     for node, child in nodes_of(pair).items():
-        assert np.array_equal(seen[node], child.image[2].compute())
+        assert np.array_equal(read_pixels[node], child.image[2].compute())
     assert isinstance(sampler, WindowSequence)

@@ -24,9 +24,9 @@ def sampler(ds):
     return RandomSampler(ds, size=32, length=10, seed=0, min_covered=0.1)
 
 
-def equal(one, other):
-    assert one.keys() == other.keys()
-    for key, value in one.items():
+def equal(first, other):
+    assert first.keys() == other.keys()
+    for key, value in first.items():
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(value, other[key], rtol=0, atol=0, equal_nan=True, msg=key)
         else:
@@ -34,8 +34,8 @@ def equal(one, other):
     return True
 
 
-def same_batches(one, other):
-    return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
+def same_batches(first, other):
+    return len(first) == len(other) and all(equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +62,15 @@ def test_batches_do_not_depend_on_workers_after_threaded_dask(ds, sampler, plain
     ds.image.compute(scheduler="threads")
     torch.nn.functional.conv2d(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 3, 3))
     list(loader(ds, sampler, batch_size=5, threads=2))
-    found = list(loader(ds, sampler, batch_size=4, num_workers=workers, multiprocessing_context=start, timeout=500))
-    assert same_batches(plain, found)
+    batches = list(loader(ds, sampler, batch_size=4, num_workers=workers, multiprocessing_context=start, timeout=500))
+    assert same_batches(plain, batches)
 
 
 def test_workers_read_modified_datasets(ds, sampler):
     touched = ds.assign(image=ds.image / 2)
     touched.image.compute(scheduler="threads")
-    here = list(loader(touched, sampler, batch_size=5))
-    assert same_batches(here, list(loader(touched, sampler, batch_size=5, num_workers=1, timeout=500)))
+    local_batches = list(loader(touched, sampler, batch_size=5))
+    assert same_batches(local_batches, list(loader(touched, sampler, batch_size=5, num_workers=1, timeout=500)))
 
 
 def test_torch_dataloader_gives_equal_batches(ds, sampler, plain):
@@ -117,13 +117,13 @@ def test_epoch_resumes_after_some_batches(ds, sampler, workers):
 @pytest.mark.parametrize("done", [0, 1, 3])
 def test_length_equals_the_number_of_remaining_batches(ds, sampler, done, drop_last):
     plan = WindowBatchSampler(sampler, 3, drop_last=drop_last)
-    whole = len(plan)
+    length = len(plan)
     plan.resume(4, done)
-    assert len(plan) == len(list(plan)) == whole - done
+    assert len(plan) == len(list(plan)) == length - done
     plan.resume(4, done, full_length=True)
     assert len(plan) == len(list(plan)) + done
-    with pytest.raises(InputError, match=rf"after {whole + 1} batches: it has {whole}"):
-        plan.resume(4, whole + 1)
+    with pytest.raises(InputError, match=rf"after {length + 1} batches: it has {length}"):
+        plan.resume(4, length + 1)
     assert plan.epoch == 4
 
 

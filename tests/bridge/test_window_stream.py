@@ -15,17 +15,17 @@ def samples(ds):
 
 def test_stream_keeps_order(samples):
     stream = WindowStream(samples, chunk_size=4)
-    found = list(stream)
-    assert len(stream) == len(found) == 21
-    assert all(torch.equal(found[n]["image"], samples[n]["image"]) for n in range(21))
+    streamed = list(stream)
+    assert len(stream) == len(streamed) == 21
+    assert all(torch.equal(streamed[n]["image"], samples[n]["image"]) for n in range(21))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_yield_each_sample_once(samples, workers):
     batches = DataLoader(WindowStream(samples, chunk_size=2), batch_size=4, num_workers=workers, timeout=500)
-    found = torch.cat([b["bounds"] for b in batches])
+    bounds = torch.cat([b["bounds"] for b in batches])
     expected = torch.stack([samples[n]["bounds"] for n in range(21)])
-    assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, expected.tolist()))
+    assert sorted(map(tuple, bounds.tolist())) == sorted(map(tuple, expected.tolist()))
 
 
 def test_stream_draws_windows_of_an_epoch(samples):

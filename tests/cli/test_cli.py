@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geoxt import __version__
-from geoxt.cli import COMMANDS, main, parser
+from geoxt.cli import COMMANDS, demo, main, parser
 from geoxt.testing import make_grid, write_cog
 
 
@@ -146,7 +146,8 @@ def test_invalid_options_raise(capsys, tmp_path, write, argv, message):
     )
 
 
-def test_demo_runs_on_user_files(capsys, tmp_path, write):
+def test_demo_runs_on_user_files(capsys, tmp_path, write, monkeypatch):
+    monkeypatch.setattr(demo, "_PIXELS_PER_EPOCH", 50_000)
     labels = np.kron(np.random.default_rng(0).integers(1, 4, (12, 12)), np.ones((8, 8))).astype("uint8")
     write("image.tif", np.stack([labels * 50, labels, 9 - labels]))
     labels[40:] = 0

@@ -43,9 +43,9 @@ def config(folder, tmp_path):
 
     def write(*lines, data=default):
         keys = {line.split(":")[0] for line in lines}
-        kept = [line for line in MODEL.splitlines() if line.split(":")[0] not in keys]
+        remaining = [line for line in MODEL.splitlines() if line.split(":")[0] not in keys]
         path = tmp_path / "fit.yaml"
-        path.write_text("\n".join([data, *kept, *lines, f"out: {tmp_path / 'run'}", ""]))
+        path.write_text("\n".join([data, *remaining, *lines, f"out: {tmp_path / 'run'}", ""]))
         return path
 
     return write

@@ -76,25 +76,25 @@ def test_change_between_two_images_whose_bands_stand_in_another_order(models, tm
     after = write(tmp_path / "after.tif", 2, gap=9, bands=("red", "nir", "green"), nodata=250)
     assert run([before, after], models["change"], tmp_path / "map.tif") == 0
     layer, gone = stacked((1, 2), (2, 9))
-    wanted = predict(layer, models["change"], size=32, overlap=8, batch_size=3).to_numpy()
-    found = read(tmp_path / "map.tif")
-    np.testing.assert_array_equal(found, wanted)
-    np.testing.assert_array_equal(found == NODATA, gone.any(axis=0))
-    assert len(np.unique(found)) == 3
+    expected = predict(layer, models["change"], size=32, overlap=8, batch_size=3).to_numpy()
+    mapped = read(tmp_path / "map.tif")
+    np.testing.assert_array_equal(mapped, expected)
+    np.testing.assert_array_equal(mapped == NODATA, gone.any(axis=0))
+    assert len(np.unique(mapped)) == 3
     assert run([after, before], models["change"], tmp_path / "turned.tif") == 0
-    assert (read(tmp_path / "turned.tif") != found).any()
+    assert (read(tmp_path / "turned.tif") != mapped).any()
 
 
 def test_a_date_as_a_file_for_each_band(models, tmp_path):
     for seed, date in ((1, "before"), (2, "after")):
         values, _ = make_date(seed, 2)
-        for band, one in zip(BANDS, values, strict=True):
-            write_cog(tmp_path / f"{date}_{band}.tif", one, grid=make_grid(SHAPE), nodata=0)
+        for band, band_values in zip(BANDS, values, strict=True):
+            write_cog(tmp_path / f"{date}_{band}.tif", band_values, grid=make_grid(SHAPE), nodata=0)
     patterns = [str(tmp_path / f"{date}_*.tif") for date in ("before", "after")]
     assert run(patterns, models["change"], tmp_path / "map.tif") == 0
     values = np.stack([make_date(seed, 2)[0] for seed in (1, 2)])
-    wanted = predict(layer_of(values), models["change"], size=32, overlap=8, batch_size=3)
-    np.testing.assert_array_equal(read(tmp_path / "map.tif"), wanted)
+    expected = predict(layer_of(values), models["change"], size=32, overlap=8, batch_size=3)
+    np.testing.assert_array_equal(read(tmp_path / "map.tif"), expected)
 
 
 def test_a_series_is_mapped_where_any_date_is_valid(models, tmp_path):
@@ -102,10 +102,10 @@ def test_a_series_is_mapped_where_any_date_is_valid(models, tmp_path):
     images = [write(tmp_path / f"{seed}.tif", seed, gap=gap) for seed, gap in enumerate(gaps)]
     assert run(images, models["time-series"], tmp_path / "map.zarr", "--output", "probabilities") == 0
     layer, gone = stacked(range(3), gaps)
-    found = xr.open_zarr(tmp_path / "map.zarr")["prediction"].to_numpy()
-    wanted = predict(layer, models["time-series"], size=32, overlap=8, batch_size=3, output="probabilities")
-    np.testing.assert_array_equal(found, wanted)
-    np.testing.assert_array_equal(np.isnan(found[0]), gone.all(axis=0))
+    mapped = xr.open_zarr(tmp_path / "map.zarr")["prediction"].to_numpy()
+    expected = predict(layer, models["time-series"], size=32, overlap=8, batch_size=3, output="probabilities")
+    np.testing.assert_array_equal(mapped, expected)
+    np.testing.assert_array_equal(np.isnan(mapped[0]), gone.all(axis=0))
     assert gone.all(axis=0).any()
 
 
@@ -148,10 +148,10 @@ def test_names_of_bands_are_given_for_all_dates_at_once(models, tmp_path):
 def test_another_number_of_dates_is_refused(models, tmp_path, capsys, task, count, words):
     images = [write(tmp_path / f"{number}.tif", number, gap=2) for number in range(count)]
     assert run(images, models[task], tmp_path / "out" / "map.tif") == 2
-    said = capsys.readouterr().err
-    assert said.startswith("geoxt: Cannot predict")
-    assert said.count("\n") == 1
-    assert [word for word in words if word not in said] == []
+    message = capsys.readouterr().err
+    assert message.startswith("geoxt: Cannot predict")
+    assert message.count("\n") == 1
+    assert [word for word in words if word not in message] == []
 
 
 def test_the_date_that_lacks_a_band_or_lies_apart_is_named(models, tmp_path, capsys):
@@ -161,7 +161,7 @@ def test_the_date_that_lacks_a_band_or_lies_apart_is_named(models, tmp_path, cap
     assert run([before, after], models["change"], tmp_path / "map.tif") == 2
     assert f"the image {after!r} has no band 'red', only green, nir" in capsys.readouterr().err
     assert run([before, far], models["change"], tmp_path / "map.tif") == 2
-    said = capsys.readouterr().err
-    assert "far.tif" in said
-    assert "lies in" in said
+    message = capsys.readouterr().err
+    assert "far.tif" in message
+    assert "lies in" in message
     assert not (tmp_path / "map.tif").exists()

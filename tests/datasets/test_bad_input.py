@@ -201,9 +201,9 @@ def test_missing_split_raises(tree):
         path.unlink()
     with pytest.raises(ReadError, match=r"split 'test' in .*: there are 1 of 'train'\. Pass download=True"):
         load(tree.spec, tree.root, "test")
-    whole = replace(tree.spec, splits=None)
+    spec = replace(tree.spec, splits=None)
     with pytest.raises(InputError, match="Cannot find split 'test' of 'ponds': it has no splits. Leave split= out"):
-        load(whole, tree.root, "test")
+        load(spec, tree.root, "test")
 
 
 def test_file_as_root_raises(ponds, tmp_path):
@@ -249,9 +249,9 @@ def test_split_rule_on_a_partial_release_warns(ponds, tmp_path):
         replace(ponds, splits=RandomSplit(group=("place",), fractions={"train": 0.5, "test": 0.5})), tmp_path
     )
     assert len(load(tree.spec, tmp_path, "train")) == len(tree.samples) // 2
-    whole = replace(tree.spec, samples=800)
+    spec = replace(tree.spec, samples=800)
     with pytest.warns(DatasetWarning, match=f"has {len(tree.samples)} samples, the release 800: its splits are made"):
-        load(whole, tmp_path, "train")
+        load(spec, tmp_path, "train")
 
 
 @pytest.mark.parametrize("fractions", [{"train": 0.5}, {"train": 1.2, "test": -0.2}])

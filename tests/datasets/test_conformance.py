@@ -31,12 +31,12 @@ NAMES = datasets.names()
 @pytest.mark.parametrize("name", NAMES)
 def test_all_samples_are_found_and_verified(trees, name):
     tree = trees(name)
-    found = datasets.load(tree.spec, tree.root)
-    assert len(found) == _count(tree)
-    names = [n for n in found.spec.first_asset.names if n != "row"]
-    wanted = {tuple(fields[n] for n in names) for fields in _released(tree)}
-    assert {tuple(found.fields(at)[n] for n in names) for at in range(len(found))} == wanted
-    report = found.verify(deep=True)
+    dataset = datasets.load(tree.spec, tree.root)
+    assert len(dataset) == _count(tree)
+    names = [n for n in dataset.spec.first_asset.names if n != "row"]
+    expected = {tuple(fields[n] for n in names) for fields in _released(tree)}
+    assert {tuple(dataset.fields(at)[n] for n in names) for at in range(len(dataset))} == expected
+    report = dataset.verify(deep=True)
     assert report.ok, str(report)
     assert report.extra == ()
 
@@ -71,9 +71,9 @@ def test_splits_partition_the_samples(trees, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_match_the_spec(trees, name):
     tree = trees(name)
-    found = datasets.load(tree.spec, tree.root)
-    for at in {0, len(found) - 1}:
-        lazy, read = found[at], found.read(at)
+    dataset = datasets.load(tree.spec, tree.root)
+    for at in {0, len(dataset) - 1}:
+        lazy, read = dataset[at], dataset.read(at)
         for key, asset in tree.spec.assets.items():
             if key not in lazy:
                 assert asset.optional or asset.where, key
@@ -124,9 +124,9 @@ def _starts(archive) -> tuple[str, ...]:
 def test_sample_is_plotted(trees, name):
     pytest.importorskip("matplotlib")
     tree = trees(name)
-    found = datasets.load(tree.spec, tree.root)
-    figure = found.plot(len(found) - 1)
-    pictures = [key for key, value in found[len(found) - 1].items() if hasattr(value, "dims")]
+    dataset = datasets.load(tree.spec, tree.root)
+    figure = dataset.plot(len(dataset) - 1)
+    pictures = [key for key, value in dataset[len(dataset) - 1].items() if hasattr(value, "dims")]
     assert sum(bool(axes.images) for axes in figure.axes) >= bool(pictures)
     assert tree.spec.title in figure.get_suptitle()
 
@@ -134,20 +134,20 @@ def test_sample_is_plotted(trees, name):
 @pytest.mark.parametrize("name", [name for name in NAMES if datasets.get(name).georeferenced])
 def test_dataset_opens_as_a_layer(trees, name):
     tree = trees(name)
-    found = datasets.load(tree.spec, tree.root)
-    layer = found.layer()
-    key = next(iter(found.bands))
-    assert list(layer.band.values) == [band.name for band in found.bands[key]]
-    sample = found[0][key]
-    own = sample.isel(time=0, drop=True) if "time" in sample.dims else sample
-    there = layer.sel(x=own.x, y=own.y, method="nearest")
+    dataset = datasets.load(tree.spec, tree.root)
+    layer = dataset.layer()
+    key = next(iter(dataset.bands))
+    assert list(layer.band.values) == [band.name for band in dataset.bands[key]]
+    sample = dataset[0][key]
+    sample_layer = sample.isel(time=0, drop=True) if "time" in sample.dims else sample
+    there = layer.sel(x=sample_layer.x, y=sample_layer.y, method="nearest")
     template = tree.spec.first_asset.templates[0]
-    if "date" in found.fields(0) and "time" in there.dims:
-        there = there.sel(time=found.fields(0)["date"])
-    finest = max(band.resolution or 0 for band in found.bands[key]) == (found.bands[key][0].resolution or 0)
+    if "date" in dataset.fields(0) and "time" in there.dims:
+        there = there.sel(time=dataset.fields(0)["date"])
+    finest = max(band.resolution or 0 for band in dataset.bands[key]) == (dataset.bands[key][0].resolution or 0)
     if finest and "time" not in sample.dims and not getattr(tree.spec.assets[key], "mixed_resolution", False):
-        np.testing.assert_array_equal(there.values, own.values)
-    assert there.sizes["x"] == own.sizes["x"]
+        np.testing.assert_array_equal(there.values, sample_layer.values)
+    assert there.sizes["x"] == sample_layer.sizes["x"]
     assert ("time" in layer.dims) == any("%" in template.form(n) for n in template.names)
 
 
@@ -162,20 +162,20 @@ MASKS = [
 @pytest.mark.parametrize(("name", "key"), MASKS)
 def test_layer_of_masks_has_the_codes_of_the_samples(trees, name, key):
     tree = trees(name)
-    found = datasets.load(tree.spec, tree.root)
+    dataset = datasets.load(tree.spec, tree.root)
     mask = tree.spec.assets[key]
     if mask.colors or any(stored != code for stored, code in (mask.codes or {}).items()):
         with pytest.raises(InputError, match="Use its samples"):
-            found.layer(key)
+            dataset.layer(key)
         return
-    at = next(at for at in range(len(found)) if key in found[at])
-    layer, own = found.layer(key), found[at][key]
+    at = next(at for at in range(len(dataset)) if key in dataset[at])
+    layer, sample_layer = dataset.layer(key), dataset[at][key]
     assert is_categorical(layer)
-    there = layer.sel(x=own.x, y=own.y, method="nearest").values
-    kept = np.isin(own.values, sorted({*tree.spec.classes.codes} - {*tree.spec.assets[key].ignore}))
-    np.testing.assert_array_equal(there[kept], own.values[kept])
-    assert kept.any()
-    assert kept.all() or set(np.unique(there[~kept])) == {nodata_of(layer)}
+    there = layer.sel(x=sample_layer.x, y=sample_layer.y, method="nearest").values
+    labelled = np.isin(sample_layer.values, sorted({*tree.spec.classes.codes} - {*tree.spec.assets[key].ignore}))
+    np.testing.assert_array_equal(there[labelled], sample_layer.values[labelled])
+    assert labelled.any()
+    assert labelled.all() or set(np.unique(there[~labelled])) == {nodata_of(layer)}
 
 
 def test_few_datasets_need_a_custom_function():

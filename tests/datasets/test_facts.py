@@ -87,13 +87,18 @@ OTHERWISE = {
 def test_specs_agree_with_the_fact_sheet(name):
     spec, facts = datasets.get(name), facts_of(name)
     unknown = set()
-    for field, own, said in [*_counts(spec, facts), *_classes(spec, facts), *_files(spec, facts), *_other(spec, facts)]:
-        if said is None:
+    for field, in_spec, in_sheet in [
+        *_counts(spec, facts),
+        *_classes(spec, facts),
+        *_files(spec, facts),
+        *_other(spec, facts),
+    ]:
+        if in_sheet is None:
             unknown.add(field)
         elif (name, field) in OTHERWISE:
-            assert own != said, f"{field} agrees: take it out of OTHERWISE"
+            assert in_spec != in_sheet, f"{field} agrees: take it out of OTHERWISE"
         else:
-            assert own == said, field
+            assert in_spec == in_sheet, field
     assert unknown == {field for dataset, field in UNKNOWN if dataset == name}
 
 
@@ -118,7 +123,7 @@ def _select_facts(name, facts):
         splits = {k.removeprefix(f"{task}_"): n for k, n in samples["splits"].items() if k.startswith(task)}
         facts["samples"] = {"total": sum(splits.values()), "splits": splits}
     if task == "scenes":
-        facts["samples"] = {"total": sum(one["count"] for one in facts["image"]["scenes"]), "splits": {}}
+        facts["samples"] = {"total": sum(scene["count"] for scene in facts["image"]["scenes"]), "splits": {}}
     if "locations" in samples:
         samples["total"] = samples["locations"]["100k" if name.endswith("100k") else "1m"]
     if "tiles" in samples:
@@ -131,23 +136,23 @@ def _counts(spec, facts):
     more = {**samples.get("extra", {}), **samples.get("unlabelled_or_extra", {})}
     total, counted = samples["total"], sum(v for k, v in more.items() if "(" in k and k != "unverified")
     yield "samples", spec.samples or sum(spec.split_sizes.values()), total and total + counted
-    said = {}
+    stated = {}
     for split, count in samples["splits"].items():
         if isinstance(count, int):
-            said[split.removesuffix("_public")] = count
+            stated[split.removesuffix("_public")] = count
         elif set(count) & set(spec.split_names):  # a place, with its splits
-            said |= {one: said.get(one, 0) + number for one, number in count.items()}
+            stated |= {split_name: stated.get(split_name, 0) + number for split_name, number in count.items()}
         else:  # a split, with its places
-            said[split] = sum(count.values())
-    said |= {key.partition(" ")[0]: count for key, count in more.items() if key != "unverified"}
-    for split in {*spec.split_sizes, *said}:
-        yield f"size of {split}", spec.split_sizes.get(split), said.get(split)
+            stated[split] = sum(count.values())
+    stated |= {key.partition(" ")[0]: count for key, count in more.items() if key != "unverified"}
+    for split in {*spec.split_sizes, *stated}:
+        yield f"size of {split}", spec.split_sizes.get(split), stated.get(split)
     if isinstance(spec.splits, FieldSplit):
         for split, values in spec.splits.values.items():
             if stems := {Path(text).stem for text in facts["splits"].get(split, ())}:
                 files = {Path(spec.first_asset.templates[0].fill({spec.splits.field: value})).stem for value in values}
-                found = {stem for stem in stems for file in files if file == stem or file.startswith(f"{stem}_")}
-                yield f"files of {split}", (found, len(files), len(values)), (stems, len(stems), len(stems))
+                present = {stem for stem in stems for file in files if file == stem or file.startswith(f"{stem}_")}
+                yield f"files of {split}", (present, len(files), len(values)), (stems, len(stems), len(stems))
 
 
 def _classes(spec, facts):
@@ -172,19 +177,19 @@ def _files(spec, facts):
     published = {a["file"]: a for a in [*facts["archives"], *facts["splits"].get("sources", [])] if a.get("file")}
     by_url = {a["url"]: a for a in facts["splits"].get("sources", []) if "url" in a}
     for archive in spec.archives:
-        said = published.get(archive.file) or by_url.get(archive.url)
-        if said is None:
+        stated = published.get(archive.file) or by_url.get(archive.url)
+        if stated is None:
             yield f"file {archive.file}", archive, None
             continue
-        yield f"url of {archive.file}", archive.url, said.get("url")
-        sums = said.get("md5"), said.get("sha256")
+        yield f"url of {archive.file}", archive.url, stated.get("url")
+        sums = stated.get("md5"), stated.get("sha256")
         yield f"sums of {archive.file}", (archive.md5, archive.sha256), sums if any(sums) else None
 
 
 def _other(spec, facts):
     numbers = {pair for n in facts["normalization"] if "std" in n for pair in zip(n["mean"], n["std"], strict=True)}
-    own = {pair for one in spec.statistics for pair in zip(one.mean, one.std, strict=True)}
-    yield "statistics", own - numbers, set()
+    in_spec = {pair for statistics in spec.statistics for pair in zip(statistics.mean, statistics.std, strict=True)}
+    yield "statistics", in_spec - numbers, set()
     waves = {
         str(band.get(key)).replace("B0", "B"): band.get("wavelength_um")
         for band in facts["bands"]
@@ -192,8 +197,8 @@ def _other(spec, facts):
     }
     for band in spec.bands:
         if band.wavelength is not None:
-            said = waves.get(band.name.replace("B0", "B"))
-            yield f"wavelength of {band.name}", band.wavelength, said and pytest.approx(said, rel=1e-3)
+            stated = waves.get(band.name.replace("B0", "B"))
+            yield f"wavelength of {band.name}", band.wavelength, stated and pytest.approx(stated, rel=1e-3)
     cited = {c.get(kind) for c in facts["citation"] for kind in ("doi", "url")} - {None}
     yield "citation", spec.cite in cited, True
     yield "license", (spec.license,), (facts["license"]["id"],)
@@ -217,15 +222,15 @@ def paper_count(name):
 
 
 def test_classes_of_sen12ms_agree_with_the_fact_sheet():
-    said, levels = facts_of("sen12ms")["classes"], datasets.get("sen12ms").levels
+    classes, levels = facts_of("sen12ms")["classes"], datasets.get("sen12ms").levels
     names = {1: "igbp", 2: "lccs_land_cover", 3: "lccs_land_use", 4: "lccs_surface_hydrology"}
-    for layer in said["lc_layers"]:
+    for layer in classes["lc_layers"]:
         level = levels[names[layer["band"]]]
         assert level.channel == layer["band"]
-        own = dict(zip(level.classes.codes, level.classes.names, strict=True))
-        assert own == (layer.get("classes") or _named(said["items"]))
+        names_by_code = dict(zip(level.classes.codes, level.classes.names, strict=True))
+        assert names_by_code == (layer.get("classes") or _named(classes["items"]))
     simple = levels["simplified"]
-    merged = [(item["id"], item["name"], item["color"]) for item in said["simplified_items"]]
+    merged = [(item["id"], item["name"], item["color"]) for item in classes["simplified_items"]]
     assert list(zip(simple.classes.codes, simple.classes.names, simple.classes.colors, strict=True)) == merged
-    assert simple.codes == {item["id"]: item["simplified"] for item in said["items"]}
+    assert simple.codes == {item["id"]: item["simplified"] for item in classes["items"]}
     assert len(levels["igbp"].classes) + len(levels["lccs_land_cover"].classes) == paper_count("sen12ms")

@@ -68,7 +68,7 @@ def test_download_resumes_after_a_cut_connection(big, tmp_path):
     archive = Archive(file="part.bin", url=f"{proxy.url}/part.bin", sha256=sum_of(content))
     path = ask(archive, tmp_path / "out")
     assert path.read_bytes() == content
-    ranges = [request.headers.get("range") for request in proxy.seen if request.method == "GET"]
+    ranges = [request.headers.get("range") for request in proxy.requests if request.method == "GET"]
     assert ranges[0] is None
     assert ranges[1].startswith("bytes=")
     assert int(ranges[1][6:-1]) >= 100_000

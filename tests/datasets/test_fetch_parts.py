@@ -64,14 +64,14 @@ def test_part_of_a_release(packed_release, tmp_path, name, part, archives):
     fetch(spec, tmp_path, **part)
     suffixes = (".zip", ".gz", ".tbz", ".bz2")
     assert {path for path in files(tmp_path) if path.endswith(suffixes)} == archives
-    whole, loaded = (
+    complete, loaded = (
         load(tree.spec, tree.root, part.get("split"), assets=part.get("assets")),
         load(spec, tmp_path, **part),
     )
     where = {k: [v] if isinstance(v, str) else v for k, v in part.get("where", {}).items()}
-    wanted = [dict(whole.fields(i)) for i in range(len(whole))]
-    wanted = [fields for fields in wanted if all(fields[name] in values for name, values in where.items())]
-    assert [loaded.fields(i) for i in range(len(loaded))] == wanted
+    expected = [dict(complete.fields(i)) for i in range(len(complete))]
+    expected = [fields for fields in expected if all(fields[name] in values for name, values in where.items())]
+    assert [loaded.fields(i) for i in range(len(loaded))] == expected
     assert loaded.verify(deep=True).ok
     before = files(tmp_path)
     load(spec, tmp_path, download=True, **part)
@@ -133,10 +133,10 @@ def test_absent_archives_raise(tmp_path, name, folders, text, part):
         path.rename(tmp_path / path.name)
     with pytest.raises(ReadError, match=text):
         load(tree.spec, tree.root)
-    rest = load(tree.spec, tree.root, missing="skip")
-    assert 0 < len(rest) < tree.spec.samples
-    assert any("are absent" in problem for problem in rest.skipped)
-    assert not rest.verify().ok
+    remaining = load(tree.spec, tree.root, missing="skip")
+    assert 0 < len(remaining) < tree.spec.samples
+    assert any("are absent" in problem for problem in remaining.skipped)
+    assert not remaining.verify().ok
     assert load(tree.spec, tree.root, **part).verify().ok
 
 

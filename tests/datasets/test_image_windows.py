@@ -28,22 +28,22 @@ def parts_of(tree):
     return {split: load(tree.spec, tree.root, split) for split in tree.spec.split_names}
 
 
-def crop_of(found, at):
+def crop_of(dataset, at):
     """Return the image, the rows and the columns of a window, independent of the date."""
-    window = found.entries[at].crop.window
-    image = found.fields(at).get("tile")
+    window = dataset.entries[at].crop.window
+    image = dataset.fields(at).get("tile")
     return image, (window.row, window.stop[0], window.col, window.stop[1])
 
 
 @pytest.mark.parametrize("name", CUT)
 def test_windows_cover_every_pixel_and_have_one_size(trees, name):
     tree = trees(name)
-    found = load(tree.spec, tree.root)
+    dataset = load(tree.spec, tree.root)
     covered = {}
-    for at in range(len(found)):
-        crop = found.entries[at].crop
+    for at in range(len(dataset)):
+        crop = dataset.entries[at].crop
         assert crop.window.shape == (tree.spec.window, tree.spec.window)
-        image = str(found.fields(at).get("tile", found.fields(at).get("date")))
+        image = str(dataset.fields(at).get("tile", dataset.fields(at).get("date")))
         counts = covered.setdefault(image, np.zeros(crop.image_shape, int))
         counts[crop.window.within(Window(0, 0, *crop.image_shape))] += 1
     assert len(covered) == len(tree.samples)
@@ -63,7 +63,7 @@ def test_windows_of_different_splits_are_disjoint(trees, name):
         for split, part in parts.items()
     }
     assert all(pixels.values())
-    assert all(not one & other for one, other in combinations(pixels.values(), 2))
+    assert all(not first & other for first, other in combinations(pixels.values(), 2))
 
 
 def test_location_is_in_one_split_on_all_dates(trees):
@@ -74,36 +74,36 @@ def test_location_is_in_one_split_on_all_dates(trees):
         for at in range(len(part)):
             at_date.setdefault(part.fields(at)["date"], set()).add(crop_of(part, at))
         assert set(at_date) == dates
-        assert len({frozenset(some) for some in at_date.values()}) == 1
+        assert len({frozenset(splits) for splits in at_date.values()}) == 1
 
 
 @pytest.mark.parametrize("name", CUT)
 def test_window_equals_part_of_whole_image(trees, name):
     tree = trees(name)
-    whole, cut = load(replace(tree.spec, window=None), tree.root), load(tree.spec, tree.root)
-    per = len(cut) // len(whole)
+    complete, cut = load(replace(tree.spec, window=None), tree.root), load(tree.spec, tree.root)
+    per = len(cut) // len(complete)
     for at in (0, per - 1, len(cut) - 1):
-        image, lazy, read = whole[at // per], cut[at], cut.read(at)
+        image, lazy, read = complete[at // per], cut[at], cut.read(at)
         crop = cut.entries[at].crop
         rows, columns = crop.window.within(Window(0, 0, *crop.image_shape))
         assert (cut.fields(at)["top"], cut.fields(at)["left"]) == (rows.start, columns.start)
         for key, layer in image.items():
-            own = layer[..., rows, columns]
-            np.testing.assert_array_equal(lazy[key].values, own.values)
-            np.testing.assert_array_equal(read[key], own.values)
-            np.testing.assert_array_equal(lazy[key][..., 1:3, 2:].values, own[..., 1:3, 2:].values)
-            assert set(lazy[key].coords) == set(own.coords)
-            for axis in {"y", "x"} & set(own.coords):
-                np.testing.assert_allclose(lazy[key][axis], own[axis], rtol=0, atol=1e-6)
+            expected = layer[..., rows, columns]
+            np.testing.assert_array_equal(lazy[key].values, expected.values)
+            np.testing.assert_array_equal(read[key], expected.values)
+            np.testing.assert_array_equal(lazy[key][..., 1:3, 2:].values, expected[..., 1:3, 2:].values)
+            assert set(lazy[key].coords) == set(expected.coords)
+            for axis in {"y", "x"} & set(expected.coords):
+                np.testing.assert_allclose(lazy[key][axis], expected[axis], rtol=0, atol=1e-6)
 
 
 def test_each_field_is_in_exactly_one_split(tmp_path):
     tree = fields_in_squares(tmp_path)
     parts, everything = parts_of(tree), load(tree.spec, tmp_path)
-    seen = {split: numbers_in(part) for split, part in parts.items()}
-    assert all(seen.values())
-    assert all(not one & other for one, other in combinations(seen.values(), 2))
-    assert set().union(*seen.values()) == numbers_in(everything)
+    numbers = {split: numbers_in(part) for split, part in parts.items()}
+    assert all(numbers.values())
+    assert all(not first & other for first, other in combinations(numbers.values(), 2))
+    assert set().union(*numbers.values()) == numbers_in(everything)
 
 
 def fields_in_squares(root):
@@ -130,20 +130,20 @@ def test_fields_of_other_splits_are_unlabeled(tmp_path):
     entries = {crop_of(everything, at): at for at in range(len(everything))}
     hidden = 0
     for part in parts_of(tree).values():
-        own, masks, both = numbers_in(part), part.select_assets(["mask"]), part.select_assets(["mask", "fields"])
+        numbers, masks, both = numbers_in(part), part.select_assets(["mask"]), part.select_assets(["mask", "fields"])
         for at in range(0, len(part), 2):
             read, stored, lazy = both.read(at), everything.read(entries[crop_of(part, at)]), both[at]
-            kept = np.isin(stored["fields"], sorted(own))
-            hidden += (~kept).sum()
+            labelled = np.isin(stored["fields"], sorted(numbers))
+            hidden += (~labelled).sum()
             for key in ("mask", "fields"):
-                np.testing.assert_array_equal(read[key], np.where(kept, stored[key], 0))
+                np.testing.assert_array_equal(read[key], np.where(labelled, stored[key], 0))
                 np.testing.assert_array_equal(lazy[key].values, read[key])
                 np.testing.assert_array_equal(lazy[key][1:, :2].values, read[key][1:, :2])
                 assert read[key].dtype == stored[key].dtype
             np.testing.assert_array_equal(masks.read(at)["mask"], read["mask"])
             tensors = pickle.loads(pickle.dumps(bridge.to_torch(part, keys=["mask"])))[at]
             np.testing.assert_array_equal(tensors["mask"].numpy(), read["mask"])
-            np.testing.assert_array_equal(tensors["mask_valid"].numpy(), kept)
+            np.testing.assert_array_equal(tensors["mask_valid"].numpy(), labelled)
     assert hidden > 50
 
 
@@ -155,10 +155,10 @@ def test_field_is_in_the_split_of_its_largest_part(tmp_path):
     for at, split in enumerate(of):
         for number, count in zip(*np.unique(everything.read(at)["fields"], return_counts=True), strict=True):
             pixels.setdefault(int(number), dict.fromkeys(tree.spec.split_names, 0))[split] += int(count)
-    wanted = {split: set() for split in tree.spec.split_names}
+    expected = {split: set() for split in tree.spec.split_names}
     for number, counts in pixels.items():
-        wanted[max(counts, key=counts.get)].add(number)
-    assert {split: numbers_in(part) for split, part in parts_of(tree).items()} == wanted
+        expected[max(counts, key=counts.get)].add(number)
+    assert {split: numbers_in(part) for split, part in parts_of(tree).items()} == expected
 
 
 def test_images_are_counted_once(trees):
@@ -177,9 +177,9 @@ def test_layer_of_a_split_of_windows_raises(trees):
 
 def test_small_image_is_one_window(trees):
     tree = trees("benin_cashews")
-    found = load(replace(tree.spec, window=99), tree.root)
-    assert len(found) == len(tree.samples)
-    assert found[0]["image"].shape[-2:] == found.entries[0].crop.image_shape
+    dataset = load(replace(tree.spec, window=99), tree.root)
+    assert len(dataset) == len(tree.samples)
+    assert dataset[0]["image"].shape[-2:] == dataset.entries[0].crop.image_shape
 
 
 def test_windows_of_other_assets_raise():
@@ -192,13 +192,13 @@ def test_windows_of_other_assets_raise():
 def test_mask_of_another_size_than_the_image_raises(tmp_path):
     tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     write_image(tmp_path / "data/2/2_label.tif", np.zeros((1, 5, 6), np.uint8), None)
-    found = load(tree.spec, tmp_path)
-    at = next(at for at in range(len(found)) if found.fields(at)["tile"] == "2")
+    dataset = load(tree.spec, tmp_path)
+    at = next(at for at in range(len(dataset)) if dataset.fields(at)["tile"] == "2")
     with pytest.raises(ReadError, match=r"2_label\.tif.*\(5, 6\).*\(18, 12\)"):
-        found.read(at)
+        dataset.read(at)
 
 
-SEEN = Raster("{place}.tif", bands=get("seasonal_contrast").bands[:1], shape=(8, 8))
+IMAGES = Raster("{place}.tif", bands=get("seasonal_contrast").bands[:1], shape=(8, 8))
 
 
 def scattered(root, corners, side=8):
@@ -207,7 +207,7 @@ def scattered(root, corners, side=8):
         grid = make_grid((side, side), crs="EPSG:6933", left=left, top=bottom + 10 * side, resolution=10)
         write_image(root / f"p{at:03d}.tif", np.full((1, side, side), at % 250 + 1, np.uint8), grid)
     rule = RandomSplit(fractions={"train": 0.5, "test": 0.5}, block=1000)
-    return replace(get("seasonal_contrast"), assets={"image": SEEN}, splits=rule, samples=None, examples={})
+    return replace(get("seasonal_contrast"), assets={"image": IMAGES}, splits=rule, samples=None, examples={})
 
 
 def test_blocks_stay_together_and_images_of_different_splits_are_disjoint(tmp_path):
@@ -216,7 +216,7 @@ def test_blocks_stay_together_and_images_of_different_splits_are_disjoint(tmp_pa
     spec = scattered(tmp_path, corners)
     parts = {split: load(spec, tmp_path, split) for split in ("train", "test")}
     at = {split: [corners[int(part.fields(n)["place"][1:])] for n in range(len(part))] for split, part in parts.items()}
-    blocks = {split: {((x + 40) // 1000, (y + 40) // 1000) for x, y in some} for split, some in at.items()}
+    blocks = {split: {((x + 40) // 1000, (y + 40) // 1000) for x, y in origins} for split, origins in at.items()}
     assert not blocks["train"] & blocks["test"]
     apart = [max(abs(x - u), abs(y - v)) for x, y in at["train"] for u, v in at["test"]]
     assert min(apart) >= 80
@@ -258,8 +258,8 @@ def test_footprints_are_cached_until_a_file_changes(tmp_path, monkeypatch):
     )
     assert [load(spec, root, "test").fields(at) for at in range(3)] == before
     assert read == []
-    for kept in (tmp_path / "cache/datasets").glob("*places*"):
-        kept.write_bytes(b"broken")
+    for cache_file in (tmp_path / "cache/datasets").glob("*places*"):
+        cache_file.write_bytes(b"broken")
     assert [load(spec, root, "test").fields(at) for at in range(3)] == before
     assert read == [6] * 1
     grid = make_grid((8, 8), crs="EPSG:6933", left=50_000, top=80, resolution=10)

@@ -25,8 +25,8 @@ def test_damaged_sample_of_another_split_does_not_matter(tree):
         load(tree.spec, tree.root, "test")
     with pytest.raises(ReadError, match="1 samples lack files"):
         load(tree.spec, tree.root)
-    whole = load(tree.spec, tree.root, missing="skip")
-    assert (len(whole), len(whole.skipped)) == (1, 1)
+    complete = load(tree.spec, tree.root, missing="skip")
+    assert (len(complete), len(complete.skipped)) == (1, 1)
 
 
 def test_random_splits_do_not_depend_on_damaged_samples(tmp_path):
@@ -64,16 +64,16 @@ def test_incomplete_samples_survive_the_cache(tree, tmp_path, monkeypatch):
 )
 def test_part_of_a_release_opens_by_its_assets(tmp_path, name, keys, gone):
     made = make_tree(get(name), tmp_path)
-    whole = load(made.spec, tmp_path)
+    complete = load(made.spec, tmp_path)
     asset = made.spec.assets[gone]
-    for entry in whole.entries:
+    for entry in complete.entries:
         for path in entry.paths(gone, asset).values():
             (tmp_path / path).unlink(missing_ok=True)
     for folder in sorted((p for p in tmp_path.rglob("*") if p.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
     part = load(made.spec, tmp_path, assets=keys)
-    assert len(part) == len(whole)
+    assert len(part) == len(complete)
     assert set(part.read(0)) - {"label"} == set(keys)
     with pytest.raises(InputError, match="Cannot find asset 'sound'"):
         load(made.spec, tmp_path, assets=["sound"])
@@ -81,12 +81,12 @@ def test_part_of_a_release_opens_by_its_assets(tmp_path, name, keys, gone):
 
 def test_bands_of_a_part_of_a_release(tmp_path):
     made = make_tree(get("sen12ms"), tmp_path)
-    whole = load(made.spec, tmp_path)
-    for entry in whole.entries:
+    complete = load(made.spec, tmp_path)
+    for entry in complete.entries:
         for path in entry.paths("sar", made.spec.assets["sar"]).values():
             (tmp_path / path).unlink(missing_ok=True)
     part = load(made.spec, tmp_path, bands=["B04"])
-    assert len(part) == len(whole)
+    assert len(part) == len(complete)
     assert part.read(0)["image"].shape[0] == 1
 
 

@@ -18,7 +18,7 @@ from geoxt.trainers import Recipe, SampleDataModule, Task, fit
 from geoxt.trainers.selfsup import SelfSupervised
 
 BATCH = 4
-THINGS = 2
+INSTANCES = 2
 """Images in a batch of a detector, which makes them larger first."""
 PLAIN = Recipe(augment=False, ema_decay=None, label_smoothing=0)
 MODELS = {
@@ -71,13 +71,13 @@ def has(sample, target) -> bool:
     return sample.get(target, torch.ones(0)).numel() > 0 and bool(sample.get(f"{target}_valid", torch.ones(1)).any())
 
 
-def samples_of(found, kind):
+def samples_of(dataset, kind):
     """Return some samples that have what is learnt."""
-    target = TARGETS.get(kind, "mask" if "mask" in found.spec.assets else "label")
-    keys = [key for key in ("image", "mask", "instances", "boxes", "label") if key in found.spec.assets]
-    samples = bridge.to_torch(found, keys=keys, transform=averaged if kind == "instance-segmentation" else None)
+    target = TARGETS.get(kind, "mask" if "mask" in dataset.spec.assets else "label")
+    keys = [key for key in ("image", "mask", "instances", "boxes", "label") if key in dataset.spec.assets]
+    samples = bridge.to_torch(dataset, keys=keys, transform=averaged if kind == "instance-segmentation" else None)
     chosen = (sample for sample in (samples[at] for at in reversed(range(len(samples)))) if has(sample, target))
-    return list(islice(chosen, THINGS if target == "boxes" else BATCH))
+    return list(islice(chosen, INSTANCES if target == "boxes" else BATCH))
 
 
 @pytest.fixture(scope="module")
@@ -87,25 +87,25 @@ def lesson(trees):
 
     def of(name, kind):
         if (name, kind) not in read:
-            found = datasets.load(trees(name).spec, trees(name).root)
-            read[name, kind] = found, samples_of(found, kind)
+            dataset = datasets.load(trees(name).spec, trees(name).root)
+            read[name, kind] = dataset, samples_of(dataset, kind)
         return read[name, kind]
 
     return of
 
 
-def learner(module, found, kind):
+def learner(module, dataset, kind):
     """Return the module that trains on a dataset: `Task`, or `SelfSupervised` for images without labels."""
-    spec, names = found.spec, [band.name for band in found.bands["image"]]
-    given = {"model": MODELS[kind], "bands": names}
+    spec, names = dataset.spec, [band.name for band in dataset.bands["image"]]
+    arguments = {"model": MODELS[kind], "bands": names}
     if kind == "self-supervised":
-        card = module.card(task="change", legend=Legend((0,), ("embedding",)), **given)
+        card = module.card(task="change", legend=Legend((0,), ("embedding",)), **arguments)
         options = {"hidden": 16, "out": 8}
         card = replace(card, task="classification")
         return SelfSupervised(card, "simclr", positives="times", recipe=PLAIN, views=None, options=options)
     ignored = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
     legend = spec.classes and spec.classes.only([code for code in spec.classes.codes if code not in ignored])
-    return Task(module.card(task=kind, legend=legend, **given), PLAIN)
+    return Task(module.card(task=kind, legend=legend, **arguments), PLAIN)
 
 
 def loss_of(task, batch) -> torch.Tensor:
@@ -115,31 +115,31 @@ def loss_of(task, batch) -> torch.Tensor:
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_training_step_of_each_dataset(lesson, name, kind):
-    found, samples = lesson(name, kind)
+    dataset, samples = lesson(name, kind)
     module = SampleDataModule(
         samples, None if kind in TARGETS else samples, batch_size=BATCH
     )  # detectors score at length
-    task, seen = learner(module, found, kind), Gradients()
+    task, gradients = learner(module, dataset, kind), Gradients()
     before = torch.cat([weight.detach().flatten() for weight in task.network.parameters()])
-    scores = fit(task, module, epochs=1, progress="none", accelerator="cpu", callbacks=[seen])
+    scores = fit(task, module, epochs=1, progress="none", accelerator="cpu", callbacks=[gradients])
     after = torch.cat([weight.detach().flatten() for weight in task.network.parameters()])
-    assert seen.steps == 1
+    assert gradients.steps == 1
     assert torch.isfinite(torch.tensor(scores[0]["train/loss"]))
     assert torch.isfinite(after).all()
     assert not torch.equal(before, after)
-    bands = len(found.bands["image"])
-    assert seen.first.shape[1] == bands
-    assert (seen.first.abs().amax(dim=(0, 2, 3)) > 0).all(), "a band has no part in the loss"
+    bands = len(dataset.bands["image"])
+    assert gradients.first.shape[1] == bands
+    assert (gradients.first.abs().amax(dim=(0, 2, 3)) > 0).all(), "a band has no part in the loss"
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_unlabeled_pixels_do_not_change_the_loss(lesson, name, kind):
-    found, samples = lesson(name, kind)
+    dataset, samples = lesson(name, kind)
     module = SampleDataModule(samples, batch_size=BATCH)
-    task = learner(module, found, kind)
+    task = learner(module, dataset, kind)
     task.log = lambda *_, **__: None  # there is no trainer to log for
     batch = next(iter(module.train_dataloader()))
-    if getattr(found.spec.assets["image"], "nodata", None) is not None:
+    if getattr(dataset.spec.assets["image"], "nodata", None) is not None:
         assert not batch["image_valid"][..., 0, 0].any(), "the files say that there is nothing"
     batch["image_valid"][..., 0, 0] = False
     loss = loss_of(task, batch)
@@ -150,7 +150,7 @@ def test_unlabeled_pixels_do_not_change_the_loss(lesson, name, kind):
     if not isinstance(task, Task) or task.kind.target != "pixels":
         return
     unknown = ~batch["mask_valid"]
-    assert unknown.any() == bool(found.spec.assets["mask"].ignore)
+    assert unknown.any() == bool(dataset.spec.assets["mask"].ignore)
     unknown[..., 0, 0] = True
     for code in (task.card.codes[0], task.card.codes[-1]):
         changed = torch.where(unknown, code, batch["mask"])

@@ -20,34 +20,34 @@ PARTS = ["train", "test", "hold", "tier3"]
 def test_level_maps_the_same_masks_to_other_classes(trees, name, level):
     tree = trees(name)
     chosen = tree.spec.levels[level]
-    own, found = load(tree.spec, tree.root), load(tree.spec, tree.root, level=level)
-    assert found.classes is chosen.classes
-    stored = stored_mask(own, chosen)
-    wanted = np.zeros_like(stored)
+    standard, dataset = load(tree.spec, tree.root), load(tree.spec, tree.root, level=level)
+    assert dataset.classes is chosen.classes
+    stored = stored_mask(standard, chosen)
+    expected = np.zeros_like(stored)
     for code in np.unique(stored):
-        wanted[stored == code] = chosen.codes.get(int(code), 0) if chosen.codes else code * (code != 255)
-    sample = found[0]["mask"]
-    np.testing.assert_array_equal(found.read(0)["mask"], wanted)
-    np.testing.assert_array_equal(sample.values, wanted)
+        expected[stored == code] = chosen.codes.get(int(code), 0) if chosen.codes else code * (code != 255)
+    sample = dataset[0]["mask"]
+    np.testing.assert_array_equal(dataset.read(0)["mask"], expected)
+    np.testing.assert_array_equal(sample.values, expected)
     assert sample.dtype == sample.values.dtype
     assert sample.attrs["flag_values"].tolist() == list(chosen.classes.codes)
     assert nodata_of(sample) == 0
-    np.testing.assert_array_equal(found.read(0)["image"], own.read(0)["image"])
+    np.testing.assert_array_equal(dataset.read(0)["image"], standard.read(0)["image"])
 
 
-def stored_mask(own, chosen):
+def stored_mask(standard, chosen):
     """Return the stored values of the first sample's mask, in the band of a level."""
-    if own.spec.name == "zuericrop":
-        return own.read(0)["mask"].astype(int)
-    path = next(iter(own.entries[0].paths("mask", own.spec.assets["mask"]).values()))
-    with rasterio.open(own.root / path) as file:
+    if standard.spec.name == "zuericrop":
+        return standard.read(0)["mask"].astype(int)
+    path = next(iter(standard.entries[0].paths("mask", standard.spec.assets["mask"]).values()))
+    with rasterio.open(standard.root / path) as file:
         return file.read(chosen.channel).astype(int)
 
 
 def test_layer_has_the_codes_of_the_level(trees):
     tree = trees("sen12ms")
-    found = load(tree.spec, tree.root, level="lccs_land_use")
-    layer, sample = found[:1].layer("mask"), found[0]["mask"]
+    dataset = load(tree.spec, tree.root, level="lccs_land_use")
+    layer, sample = dataset[:1].layer("mask"), dataset[0]["mask"]
     there = layer.values == layer.attrs.get("_FillValue", 0)
     np.testing.assert_array_equal(layer.values[~there], sample.values[~there])
     assert (~there).any()
@@ -57,24 +57,24 @@ def test_layer_has_the_codes_of_the_level(trees):
 
 def test_code_missing_in_the_level_raises(tmp_path):
     tree = make_tree(get("sen12ms"), tmp_path)
-    found = load(tree.spec, tmp_path, level="lccs_land_use")
-    path = tmp_path / next(iter(found.entries[0].paths("mask", found.spec.assets["mask"]).values()))
+    dataset = load(tree.spec, tmp_path, level="lccs_land_use")
+    path = tmp_path / next(iter(dataset.entries[0].paths("mask", dataset.spec.assets["mask"]).values()))
     with rasterio.open(path, "r+") as file:
         band = file.read(3)
         band[:2] = 77
         file.write(band, 3)
     with pytest.raises(LabelError, match=rf"{path.name}'.*: 77 are none"):
-        found.read(0)
+        dataset.read(0)
     assert load(tree.spec, tmp_path).read(0)["mask"].size
 
 
 def test_file_without_the_band_of_a_level_raises(tmp_path):
     tree = make_tree(get("sen12ms"), tmp_path)
-    found = load(tree.spec, tmp_path, level="lccs_land_use")
-    path = tmp_path / next(iter(found.entries[0].paths("mask", found.spec.assets["mask"]).values()))
+    dataset = load(tree.spec, tmp_path, level="lccs_land_use")
+    path = tmp_path / next(iter(dataset.entries[0].paths("mask", dataset.spec.assets["mask"]).values()))
     write_image(path, np.ones((1, 12, 12), "uint16"), None)
     with pytest.raises(ReadError, match=rf"Cannot read band 3 of '.*{path.name}': it has 1"):
-        found.read(0)
+        dataset.read(0)
 
 
 @pytest.mark.parametrize("level", ["", "tier5", "TIER4"])

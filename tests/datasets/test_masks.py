@@ -172,15 +172,15 @@ def test_window_equals_part_of_whole_image(tmp_path, monkeypatch):
     tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     dataset, shapes = load(replace(tree.spec, window=None), tmp_path), []
     image = dataset[0]["image"]
-    whole = image.values
+    pixels = image.values
     real = rasters.read_image
     monkeypatch.setattr(rasters, "read_image", lambda *args: shapes.append((values := real(*args)).shape) or values)
     for y, x in ((slice(2, 7), slice(3, 5)), (slice(-4, None), slice(0, 1)), (slice(None), slice(1, 4))):
         shapes.clear()
-        np.testing.assert_array_equal(image.isel(y=y, x=x).values, whole[..., y, x])
-        assert set(shapes) == {(1, *whole[0, 0, y, x].shape)}
+        np.testing.assert_array_equal(image.isel(y=y, x=x).values, pixels[..., y, x])
+        assert set(shapes) == {(1, *pixels[0, 0, y, x].shape)}
     for y, x in ((slice(None, None, 2), slice(0, 3)), (slice(3, 3), slice(None)), (3, slice(0, 2))):
-        np.testing.assert_array_equal(image.isel(y=y, x=x).values, whole[..., y, x])
+        np.testing.assert_array_equal(image.isel(y=y, x=x).values, pixels[..., y, x])
     np.testing.assert_array_equal(dataset[0]["mask"][3:5, 2:4].values, dataset.read(0)["mask"][3:5, 2:4])
 
 

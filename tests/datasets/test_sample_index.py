@@ -58,8 +58,8 @@ def test_index_is_cached_until_a_folder_changes(patches, monkeypatch):
 
 def test_broken_index_is_rebuilt(patches, tmp_path):
     load("bigearthnet", patches)
-    kept = next((tmp_path / "cache" / "datasets").iterdir())
-    kept.write_text(json.dumps({"watched": []}))
+    cache_file = next((tmp_path / "cache" / "datasets").iterdir())
+    cache_file.write_text(json.dumps({"watched": []}))
     assert len(load("bigearthnet", patches)) == 1200
 
 
@@ -87,28 +87,32 @@ def test_two_files_for_one_sample_raise(ponds, tmp_path):
 def entries(labels, groups=None):
     fields = [{"label": label, "n": at} for at, label in enumerate(labels)]
     if groups:
-        fields = [{**one, "group": group} for one, group in zip(fields, groups, strict=True)]
-    return [Entry(fields=one, files={}) for one in fields]
+        fields = [{**field, "group": group} for field, group in zip(fields, groups, strict=True)]
+    return [Entry(fields=field, files={}) for field in fields]
 
 
 @given(counts=st.lists(st.integers(5, 40), min_size=1, max_size=4), seed=st.integers(0, 5))
 def test_random_split_preserves_class_fractions(counts, seed):
     spec = replace(get("advance"), splits=RandomSplit(seed=seed))
-    some = entries([f"c{k}" for k, count in enumerate(counts) for _ in range(count)])
-    of = assign(spec, some)
+    index_entries = entries([f"c{k}" for k, count in enumerate(counts) for _ in range(count)])
+    of = assign(spec, index_entries)
     for k, count in enumerate(counts):
-        own = [split for entry, split in zip(some, of, strict=True) if entry.fields["label"] == f"c{k}"]
+        class_splits = [
+            split for entry, split in zip(index_entries, of, strict=True) if entry.fields["label"] == f"c{k}"
+        ]
         for name, share in (("train", 0.6), ("val", 0.2), ("test", 0.2)):
-            assert abs(own.count(name) - share * count) <= 1
-    shuffled = np.random.default_rng(seed).permutation(len(some))
-    assert [assign(spec, [some[i] for i in shuffled])[at] for at in range(len(some))] == [of[i] for i in shuffled]
+            assert abs(class_splits.count(name) - share * count) <= 1
+    shuffled = np.random.default_rng(seed).permutation(len(index_entries))
+    assert [assign(spec, [index_entries[i] for i in shuffled])[at] for at in range(len(index_entries))] == [
+        of[i] for i in shuffled
+    ]
 
 
 def test_random_split_keeps_groups_together():
     spec = replace(get("advance"), splits=RandomSplit(group=("group",)))
-    some = entries(["a", "b"] * 60, [f"g{at // 6}" for at in range(120)])
+    index_entries = entries(["a", "b"] * 60, [f"g{at // 6}" for at in range(120)])
     of = {}
-    for entry, split in zip(some, assign(spec, some), strict=True):
+    for entry, split in zip(index_entries, assign(spec, index_entries), strict=True):
         of.setdefault(entry.fields["group"], set()).add(split)
     assert all(len(splits) == 1 for splits in of.values())
     assert {split for splits in of.values() for split in splits} == {"train", "val", "test"}
@@ -147,11 +151,11 @@ def test_split_lists_name_their_splits():
 def test_fixed_times_follow_the_order_of_the_spec(tmp_path):
     spec = get("xview2")
     make_tree(spec, tmp_path)
-    found = load(spec, tmp_path)
-    image = found[0]["image"]
+    dataset = load(spec, tmp_path)
+    image = dataset[0]["image"]
     assert list(image.time.values) == ["pre", "post"]  # the alphabet has them the other way
     for at, time in enumerate(("pre", "post")):
-        with rasterio.open(tmp_path / spec.first_asset.templates[0].fill({**found.fields(0), "time": time})) as file:
+        with rasterio.open(tmp_path / spec.first_asset.templates[0].fill({**dataset.fields(0), "time": time})) as file:
             np.testing.assert_array_equal(image.values[at], file.read())
 
 
@@ -161,5 +165,5 @@ def test_missing_fixed_time_raises(tmp_path):
     next(tmp_path.rglob("train/images/*_post_disaster.png")).unlink()
     with pytest.raises(ReadError, match="no post of image"):
         load(spec, tmp_path)
-    kept = load(spec, tmp_path, missing="skip")
-    assert len(kept) == tree.spec.samples - 1
+    dataset = load(spec, tmp_path, missing="skip")
+    assert len(dataset) == tree.spec.samples - 1

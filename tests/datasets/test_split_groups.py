@@ -18,10 +18,10 @@ def entries(*samples):
 
 
 def splits_by(names, samples, splits):
-    found = defaultdict(set)
+    splits_of = defaultdict(set)
     for fields, split in zip(samples, splits, strict=True):
-        found[tuple(fields[name] for name in names)].add(split)
-    return found
+        splits_of[tuple(fields[name] for name in names)].add(split)
+    return splits_of
 
 
 def test_images_of_one_recording_share_a_split():
@@ -34,7 +34,7 @@ def test_images_of_one_recording_share_a_split():
     ]
     splits = assign(spec, entries(*samples))
     recordings = splits_by(("recording",), [{"recording": s["id"][:5]} for s in samples], splits)
-    assert all(len(found) == 1 for found in recordings.values())
+    assert all(len(splits_of) == 1 for splits_of in recordings.values())
     # Recordings are stratified by class: 14 of 20 for training, 2 for validation, 4 for test.
     for label in spec.classes.names:
         counts = Counter(split for s, split in zip(samples, splits, strict=True) if s["label"] == label)
@@ -54,7 +54,7 @@ def test_group_of_several_labels_is_in_one_split(ponds):
     rule = RandomSplit(group=("site",))
     samples = [{"label": f"class{n % 3}", "site": n // 6, "n": n} for n in range(240)]
     splits = assign(replace(ponds, splits=rule), entries(*samples))
-    assert all(len(found) == 1 for found in splits_by(("site",), samples, splits).values())
+    assert all(len(splits_of) == 1 for splits_of in splits_by(("site",), samples, splits).values())
     assert set(splits) == {"train", "val", "test"}
 
 

@@ -38,9 +38,9 @@ def client():
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
         ) as cluster,
-        distributed.Client(cluster) as one,
+        distributed.Client(cluster) as connected,
     ):
-        yield one
+        yield connected
 
 
 def make_layer():
@@ -105,8 +105,8 @@ def test_killed_worker_does_not_change_the_map(client, tmp_path, monkeypatch, wr
     assert pids[0] not in client.run(os.getpid).values()
     if write is to_cog:
         with rasterio.open(path) as file:
-            found = file.read(1)
+            values = file.read(1)
     else:
-        found = xr.open_zarr(path, mask_and_scale=False)["prediction"].to_numpy()
-    np.testing.assert_array_equal(found, alone(made))
+        values = xr.open_zarr(path, mask_and_scale=False)["prediction"].to_numpy()
+    np.testing.assert_array_equal(values, alone(made))
     assert list(tmp_path.glob(".map*")) == []

@@ -28,9 +28,9 @@ class Finder(nn.Module):
         self.masks = masks
 
     def forward(self, images):
-        return [self.found(image[0]) for image in images]
+        return [self.detections_of(image[0]) for image in images]
 
-    def found(self, image):
+    def detections_of(self, image):
         boxes, labels, scores, masks = [], [], [], []
         for value in image[image > 0].unique().tolist():
             rows, cols = torch.nonzero(image == value, as_tuple=True)
@@ -39,12 +39,12 @@ class Finder(nn.Module):
             scores.append(0.5 + value / 1000 + len(rows) / 1e7)
             masks.append((image == value).float()[None])
         size = image.shape
-        found = {
+        detections = {
             "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             "labels": torch.tensor(labels, dtype=torch.int64),
             "scores": torch.tensor(scores, dtype=torch.float32),
         }
-        return found | ({"masks": torch.stack(masks) if masks else torch.zeros(0, 1, *size)} if self.masks else {})
+        return detections | ({"masks": torch.stack(masks) if masks else torch.zeros(0, 1, *size)} if self.masks else {})
 
 
 def make_layer(shape=(90, 110), *, boxes=(), nodata=None):
@@ -62,32 +62,33 @@ BOXES = ((3, 4, 12, 10), (28, 20, 40, 33), (60, 60, 70, 69), (100, 80, 110, 90),
 def pixels(frame, layer):
     """Return outlines in pixels (left, top, right, bottom), sorted."""
     inverse = ~grid_of(layer).affine
-    found = []
-    for one in frame.geometry:
+    outlines = []
+    for geometry in frame.geometry:
         (left, top), (right, bottom) = (
-            inverse @ (x, y) for x, y in ((one.bounds[0], one.bounds[3]), (one.bounds[2], one.bounds[1]))
+            inverse @ (x, y)
+            for x, y in ((geometry.bounds[0], geometry.bounds[3]), (geometry.bounds[2], geometry.bounds[1]))
         )
-        found.append(tuple(round(value, 6) for value in (left, top, right, bottom)))
-    return sorted(found)
+        outlines.append(tuple(round(value, 6) for value in (left, top, right, bottom)))
+    return sorted(outlines)
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(110, 0), (40, 16), (33, 15), ((48, 30), (14, 20))])
 @pytest.mark.parametrize("masks", [False, True])
 def test_each_object_is_detected_once_and_complete(size, overlap, masks):
     layer = make_layer(boxes=BOXES)
-    found = detect(layer, Finder(masks=masks), size=size, overlap=overlap, batch_size=3)
-    assert pixels(found, layer) == sorted(BOXES)
-    assert found.crs == grid_of(layer).crs.to_wkt()
-    assert (np.diff(found["score"]) <= 0).all()
+    detections = detect(layer, Finder(masks=masks), size=size, overlap=overlap, batch_size=3)
+    assert pixels(detections, layer) == sorted(BOXES)
+    assert detections.crs == grid_of(layer).crs.to_wkt()
+    assert (np.diff(detections["score"]) <= 0).all()
 
 
 def test_detections_have_scores_codes_and_names():
     layer, legend = make_layer(boxes=BOXES), Legend((10, 20, 30), ("car", "house", "car"))
-    found = detect(layer, Finder(), size=40, overlap=16, legend=legend)
-    values = [round((score - 0.5) * 1000) for score in found["score"]]
-    assert list(found["code"]) == [(10, 20, 30)[value % 3] for value in values]
-    assert set(found["class"]) <= {"car (10)", "house", "car (30)"}
-    few = detect(layer, Finder(), size=40, overlap=16, score=float(found["score"].iloc[1]) - 1e-5)
+    detections = detect(layer, Finder(), size=40, overlap=16, legend=legend)
+    values = [round((score - 0.5) * 1000) for score in detections["score"]]
+    assert list(detections["code"]) == [(10, 20, 30)[value % 3] for value in values]
+    assert set(detections["class"]) <= {"car (10)", "house", "car (30)"}
+    few = detect(layer, Finder(), size=40, overlap=16, score=float(detections["score"].iloc[1]) - 1e-5)
     assert len(few) == 2
 
 
@@ -95,9 +96,9 @@ def test_outline_of_an_instance_equals_its_pixels():
     layer = make_layer()
     shape = shapely.Polygon([(30, 30), (50, 30), (50, 36), (36, 36), (36, 50), (30, 50)])
     values = rasterize([shape], (90, 110)).astype("float32")[None]
-    found = detect(layer.copy(data=values), Finder(masks=True), size=64, overlap=32)
-    assert len(found) == 1
-    drawn = rasterize(found.geometry, (90, 110), transform=grid_of(layer).affine)
+    outlines = detect(layer.copy(data=values), Finder(masks=True), size=64, overlap=32)
+    assert len(outlines) == 1
+    drawn = rasterize(outlines.geometry, (90, 110), transform=grid_of(layer).affine)
     np.testing.assert_array_equal(drawn, values[0])
 
 
@@ -115,8 +116,8 @@ def test_no_detections_on_nodata_or_empty_scenes():
 def test_nms_equals_a_plain_loop(data):
     count = data.draw(st.integers(0, 12))
     agnostic, tiled = data.draw(st.booleans()), data.draw(st.booleans())
-    place = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 6), st.integers(1, 6))
-    boxes = [data.draw(place) for _ in range(count)]
+    box = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 6), st.integers(1, 6))
+    boxes = [data.draw(box) for _ in range(count)]
     scores = np.array(data.draw(st.lists(st.integers(1, 50), min_size=count, max_size=count, unique=True)), float)
     classes = np.array(data.draw(st.lists(st.integers(0, 1), min_size=count, max_size=count)), int)
     cut = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool)
@@ -129,37 +130,37 @@ def test_nms_equals_a_plain_loop(data):
         ],
         object,
     )
-    kept: list[int] = []
-    for one in sorted(range(count), key=lambda i: (cut[i], -scores[i])):
-        for other in kept:
-            shared = shapes[one].intersection(shapes[other]).area
-            seen = shapes[other].intersection(tiles[one]) if tiled and cut[one] else shapes[other]
-            alike = classes[one] == classes[other]
-            same = shared > 0.4 * (shapes[one].area + seen.area - shared) and (alike or agnostic)
-            if same or (alike and cut[one] and shared > 0.5 * shapes[one].area):
+    remaining: list[int] = []
+    for index in sorted(range(count), key=lambda i: (cut[i], -scores[i])):
+        for other in remaining:
+            shared = shapes[index].intersection(shapes[other]).area
+            visible = shapes[other].intersection(tiles[index]) if tiled and cut[index] else shapes[other]
+            alike = classes[index] == classes[other]
+            same = shared > 0.4 * (shapes[index].area + visible.area - shared) and (alike or agnostic)
+            if same or (alike and cut[index] and shared > 0.5 * shapes[index].area):
                 break
         else:
-            kept.append(one)
-    found = nms(shapes, scores, classes, cut, iou=0.4, tiles=tiles if tiled else None, agnostic=agnostic)
-    assert found.tolist() == sorted(kept, key=lambda i: -scores[i])
+            remaining.append(index)
+    indices = nms(shapes, scores, classes, cut, iou=0.4, tiles=tiles if tiled else None, agnostic=agnostic)
+    assert indices.tolist() == sorted(remaining, key=lambda i: -scores[i])
 
 
 class Wavers(Finder):
     """Labels an object by its column in a tile, so that two tiles give different labels."""
 
-    def found(self, image):
-        found = super().found(image)
-        right = found["boxes"][:, 0] > image.shape[1] / 2
-        return found | {"labels": torch.where(right, 2, 1), "scores": found["scores"] + 0.1 * right}
+    def detections_of(self, image):
+        detections = super().detections_of(image)
+        right = detections["boxes"][:, 0] > image.shape[1] / 2
+        return detections | {"labels": torch.where(right, 2, 1), "scores": detections["scores"] + 0.1 * right}
 
 
 def test_class_agnostic_nms_keeps_the_best_class():
     layer = make_layer(boxes=[(28, 20, 36, 30), (65, 60, 75, 69)])
     both = detect(layer, Wavers(), size=40, overlap=20)
     assert sorted(both["code"]) == [1, 1, 2, 2]
-    one = detect(layer, Wavers(), size=40, overlap=20, agnostic=True)
-    assert list(one["code"]) == [2, 2]
-    assert pixels(one, layer) == [(28, 20, 36, 30), (65, 60, 75, 69)]
+    agnostic = detect(layer, Wavers(), size=40, overlap=20, agnostic=True)
+    assert list(agnostic["code"]) == [2, 2]
+    assert pixels(agnostic, layer) == [(28, 20, 36, 30), (65, 60, 75, 69)]
 
 
 def test_truncated_part_is_suppressed_but_contained_object_is_not():
@@ -175,19 +176,19 @@ def test_truncated_part_is_suppressed_but_contained_object_is_not():
 @pytest.mark.parametrize("ending", ["gpkg", "fgb", "geojson", "shp"])
 def test_vector_file_equals_detections(tmp_path, ending):
     layer = make_layer(boxes=BOXES)
-    found = detect(layer, Finder(), size=40, overlap=16)
-    path = to_vector(found, tmp_path / "deep" / f"things.{ending}")
-    back = geopandas.read_file(path).to_crs(found.crs)
-    assert sorted(back["score"].round(6)) == sorted(found["score"].round(6))
-    assert sorted(back["class"]) == sorted(found["class"])
-    areas = np.sort(shapely.area(found.geometry))
+    detections = detect(layer, Finder(), size=40, overlap=16)
+    path = to_vector(detections, tmp_path / "deep" / f"things.{ending}")
+    back = geopandas.read_file(path).to_crs(detections.crs)
+    assert sorted(back["score"].round(6)) == sorted(detections["score"].round(6))
+    assert sorted(back["class"]) == sorted(detections["class"])
+    areas = np.sort(shapely.area(detections.geometry))
     np.testing.assert_allclose(np.sort(shapely.area(back.geometry)), areas, rtol=1e-3)
-    assert [one for one in path.parent.iterdir() if one.name.startswith(".")] == []
+    assert [file for file in path.parent.iterdir() if file.name.startswith(".")] == []
 
 
 def test_failed_vector_write_keeps_the_existing_file(tmp_path, monkeypatch):
-    found = detect(make_layer(boxes=BOXES), Finder(), size=40, overlap=16)
-    path = to_vector(found, tmp_path / "things.gpkg")
+    detections = detect(make_layer(boxes=BOXES), Finder(), size=40, overlap=16)
+    path = to_vector(detections, tmp_path / "things.gpkg")
     before = path.read_bytes()
 
     def half(frame, path, **options):
@@ -196,11 +197,11 @@ def test_failed_vector_write_keeps_the_existing_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(geopandas.GeoDataFrame, "to_file", half)
     with pytest.raises(OutputError, match="No space left on device"):
-        to_vector(found, path)
+        to_vector(detections, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(InputError, match=r"'.csv' is no vector format"):
-        to_vector(found, tmp_path / "things.csv")
+        to_vector(detections, tmp_path / "things.csv")
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def test_command_maps_files_of_two_zones(world, layers, tmp_path, capsys):
     files, out = str(world[0] / "landsat" / "*_SR_B*.TIF"), tmp_path / "map.tif"
     command = ["predict", files, "--model", str(tmp_path / "model.ckpt"), "--out", str(out), "--size", "64"]
     assert main([*command, "--product", "landsat8", "--crs", CRS]) == 0
-    wanted = geoxt.predict(layers["catalog"], task.network, size=64)
-    np.testing.assert_array_equal(geoxt.open_cogs(out, categorical=True), wanted)
+    expected = geoxt.predict(layers["catalog"], task.network, size=64)
+    np.testing.assert_array_equal(geoxt.open_cogs(out, categorical=True), expected)
     assert main([*command, "--crs", CRS]) == FAILED  # names of files alone do not say which bands they are
     assert "has no band 'blue', 'green'" in (error := capsys.readouterr().err)
     assert "--product, if the files are of a known one, or --bands MODEL=IMAGE" in error

@@ -75,8 +75,8 @@ def test_pixel_of_nonfinite_scores_is_not_valid(value):
     made = predict(layer, Scores(value), size=16, overlap=4)
     scores = np.where(low, value, values)
     softmax_is_nan = low.all(axis=0) if value == -np.inf else low.any(axis=0)  # exp(-inf) is 0, a probability
-    wanted = np.where(softmax_is_nan, made.attrs["_FillValue"], scores.argmax(axis=0))
-    np.testing.assert_array_equal(made, wanted)
+    expected = np.where(softmax_is_nan, made.attrs["_FillValue"], scores.argmax(axis=0))
+    np.testing.assert_array_equal(made, expected)
     assert softmax_is_nan.any()
     assert not softmax_is_nan.all()
     probabilities = predict(layer, Scores(value), size=16, overlap=4, output="probabilities")
@@ -86,12 +86,12 @@ def test_pixel_of_nonfinite_scores_is_not_valid(value):
 def test_pixel_takes_the_tiles_that_are_finite():
     layer = make_layer((24, 16))
     made = predict(layer, Scores(float("nan"), limit=1e9, rows=2), size=16, overlap=8)  # 2 rows of each tile fail
-    wanted = layer.to_numpy().argmax(axis=0).astype("uint8")
-    wanted[:2] = made.attrs["_FillValue"]  # no other tile covers the first rows
-    np.testing.assert_array_equal(made, wanted)
+    expected = layer.to_numpy().argmax(axis=0).astype("uint8")
+    expected[:2] = made.attrs["_FillValue"]  # no other tile covers the first rows
+    np.testing.assert_array_equal(made, expected)
     for chunks in (8, 16):
         again = predict(layer, Scores(float("nan"), limit=1e9, rows=2), size=16, overlap=8, chunks=chunks)
-        np.testing.assert_array_equal(again, wanted)
+        np.testing.assert_array_equal(again, expected)
 
 
 def test_channels_of_values_are_nan_separately():

@@ -53,18 +53,18 @@ class Heads(nn.Module):
         self.kind = kind
 
     def forward(self, images):
-        found = {"twice": 2 * images, "first": images[:, :1]}
-        return found if self.kind == "dict" else tuple(found.values())
+        predicted = {"twice": 2 * images, "first": images[:, :1]}
+        return predicted if self.kind == "dict" else tuple(predicted.values())
 
 
 def test_time_steps_are_mapped_separately():
     layer = make_layer(times=3)
-    found = predict(layer, nn.Identity(), size=8, overlap=3, output="values", chunks=10)
-    assert found.dims == ("time", "band", "y", "x")
-    assert found.chunksizes["time"] == (1, 1, 1)
-    np.testing.assert_array_equal(found.to_numpy(), layer.to_numpy())
-    np.testing.assert_array_equal(found["time"], layer["time"])
-    np.testing.assert_array_equal(found.isel(time=[2, 0], y=slice(3, 9)), layer.isel(time=[2, 0], y=slice(3, 9)))
+    predicted = predict(layer, nn.Identity(), size=8, overlap=3, output="values", chunks=10)
+    assert predicted.dims == ("time", "band", "y", "x")
+    assert predicted.chunksizes["time"] == (1, 1, 1)
+    np.testing.assert_array_equal(predicted.to_numpy(), layer.to_numpy())
+    np.testing.assert_array_equal(predicted["time"], layer["time"])
+    np.testing.assert_array_equal(predicted.isel(time=[2, 0], y=slice(3, 9)), layer.isel(time=[2, 0], y=slice(3, 9)))
     classes = predict(layer, nn.Identity(), size=8, overlap=3)
     assert classes.dims == ("time", "y", "x")
     np.testing.assert_array_equal(classes.to_numpy(), layer.to_numpy().argmax(axis=1))
@@ -76,46 +76,46 @@ def test_series_is_one_input():
     gone[0, 1, :4, :4] = True  # a step lacks a band there
     gone[:, :, 10:, 15:] = True  # no step holds anything there
     layer = layer.copy(data=np.where(gone, np.float32(-9), layer))
-    found = predict(layer, Series(), series=True, size=8, overlap=2, output="values")
-    assert found.dims == ("band", "y", "x")
+    predicted = predict(layer, Series(), series=True, size=8, overlap=2, output="values")
+    assert predicted.dims == ("band", "y", "x")
     clean = np.where(gone.any(axis=1, keepdims=True), 0, layer.to_numpy())
-    wanted = np.where(gone.all(axis=(0, 1)), np.nan, clean[2] - clean[0])
-    np.testing.assert_array_equal(found.to_numpy(), wanted)
+    expected = np.where(gone.all(axis=(0, 1)), np.nan, clean[2] - clean[0])
+    np.testing.assert_array_equal(predicted.to_numpy(), expected)
 
 
 @pytest.mark.parametrize("shape", [(24, 20), (23, 18), (3, 2)])
 @pytest.mark.parametrize("overlap", [0, 4, 8])
 def test_embeddings_have_the_grid_of_the_stride(shape, overlap):
     layer = make_layer(shape)
-    found = predict(layer, Means(), size=12, overlap=overlap, output="embeddings")
+    predicted = predict(layer, Means(), size=12, overlap=overlap, output="embeddings")
     rows, cols = -(-shape[0] // 4), -(-shape[1] // 4)
-    assert found.shape == (3, rows, cols)
-    grid, own = grid_of(found), grid_of(layer)
-    assert (grid.affine.a, grid.affine.e) == (4 * own.affine.a, 4 * own.affine.e)
-    assert (grid.affine.c, grid.affine.f) == (own.affine.c, own.affine.f)
+    assert predicted.shape == (3, rows, cols)
+    grid, layer_grid = grid_of(predicted), grid_of(layer)
+    assert (grid.affine.a, grid.affine.e) == (4 * layer_grid.affine.a, 4 * layer_grid.affine.e)
+    assert (grid.affine.c, grid.affine.f) == (layer_grid.affine.c, layer_grid.affine.f)
     padded = np.zeros((3, rows * 4, cols * 4), "float32")
     padded[:, : shape[0], : shape[1]] = layer
-    wanted = padded.reshape(3, rows, 4, cols, 4).mean(axis=(2, 4))
-    np.testing.assert_allclose(found.to_numpy(), wanted, atol=1e-6)
+    expected = padded.reshape(3, rows, 4, cols, 4).mean(axis=(2, 4))
+    np.testing.assert_allclose(predicted.to_numpy(), expected, atol=1e-6)
 
 
 def test_embedding_is_nodata_if_no_pixel_is_valid():
     layer = make_layer(nodata=-9.0)
     values = layer.to_numpy().copy()
     values[0, 4:9, 8:12] = -9
-    found = predict(layer.copy(data=values), Means(), size=12, overlap=4, output="embeddings")
+    predicted = predict(layer.copy(data=values), Means(), size=12, overlap=4, output="embeddings")
     gone = np.zeros((6, 5), bool)
     gone[1, 2] = True
-    np.testing.assert_array_equal(np.isnan(found.to_numpy()).all(axis=0), gone)
+    np.testing.assert_array_equal(np.isnan(predicted.to_numpy()).all(axis=0), gone)
 
 
 def test_vector_per_tile_makes_a_map_of_tiles():
     layer = make_layer((16, 24))
-    found = predict(layer, Vector(), size=8, output="embeddings")
-    assert found.shape == (4, 2, 3)
-    wanted = layer.to_numpy().reshape(3, 2, 8, 3, 8).mean(axis=(2, 4))
-    np.testing.assert_allclose(found.to_numpy()[:3], wanted, atol=1e-6)
-    assert (found[3] == 1).all()
+    predicted = predict(layer, Vector(), size=8, output="embeddings")
+    assert predicted.shape == (4, 2, 3)
+    expected = layer.to_numpy().reshape(3, 2, 8, 3, 8).mean(axis=(2, 4))
+    np.testing.assert_allclose(predicted.to_numpy()[:3], expected, atol=1e-6)
+    assert (predicted[3] == 1).all()
 
 
 def test_embeddings_come_from_embed_or_forward_features():
@@ -124,8 +124,8 @@ def test_embeddings_come_from_embed_or_forward_features():
             return images[:, :2] + 1
 
     layer = make_layer()
-    found = predict(layer, Embeds(), size=8, overlap=2, output="embeddings")
-    np.testing.assert_allclose(found.to_numpy(), layer.to_numpy()[:2] + 1, rtol=1e-6)
+    predicted = predict(layer, Embeds(), size=8, overlap=2, output="embeddings")
+    np.testing.assert_allclose(predicted.to_numpy(), layer.to_numpy()[:2] + 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "twice", "first"), [("dict", "twice", "first"), ("tuple", 0, 1)])
@@ -151,9 +151,9 @@ def test_logits_and_probabilities_have_class_names():
 
 def test_regression_of_one_channel():
     layer = make_layer(bands=1)
-    found = predict(layer, nn.Identity(), size=8, overlap=2, output="regression")
-    assert found.attrs["long_name"] == "predicted quantity"
-    np.testing.assert_array_equal(found.to_numpy(), layer.to_numpy())
+    predicted = predict(layer, nn.Identity(), size=8, overlap=2, output="regression")
+    assert predicted.attrs["long_name"] == "predicted quantity"
+    np.testing.assert_array_equal(predicted.to_numpy(), layer.to_numpy())
     with pytest.raises(InputError, match="probabilities of 1 channel"):
         predict(layer, nn.Identity(), size=8, overlap=2)
 
@@ -224,8 +224,8 @@ def test_multilabel_probabilities_are_sigmoids():
     network, layer = network_for("multilabel", model="test_classifier", codes=(0, 1, 2)), make_layer((32, 32))
     made = predict(layer, network, size=32)
     with torch.no_grad():
-        wanted = network(torch.from_numpy(layer.to_numpy())[None]).sigmoid()[0]
-    np.testing.assert_allclose(made.to_numpy()[:, 0, 0], wanted, rtol=1e-5)
+        expected = network(torch.from_numpy(layer.to_numpy())[None]).sigmoid()[0]
+    np.testing.assert_allclose(made.to_numpy()[:, 0, 0], expected, rtol=1e-5)
     assert list(made["band"].values) == ["name 0", "name 1", "name 2"]
 
 

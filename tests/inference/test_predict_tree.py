@@ -27,32 +27,32 @@ def fail_on_compute(*_, **__):
 
 @pytest.fixture
 def tree():
-    found = {}
+    nodes = {}
     for n, (node, grid) in enumerate(GRIDS.items()):
         values = np.random.default_rng(n).normal(size=(2, *grid.shape)).astype("float32")
         image = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(grid)).chunk(y=32, x=32)
         mask = xr.DataArray(np.ones(grid.shape, "uint8"), dims=("y", "x"), attrs={"flag_values": [1]})
-        found[node] = xr.Dataset({"image": image, "mask": mask})
-    return tree_of(found)
+        nodes[node] = xr.Dataset({"image": image, "mask": mask})
+    return tree_of(nodes)
 
 
 def test_map_of_a_tree_equals_maps_of_its_nodes(tree):
     model = nn.Conv2d(2, 3, 3, padding=1)
     with dask.config.set(scheduler=fail_on_compute):
-        found = tree.geoml.predict(model, size=32, overlap=8)
-    assert isinstance(found, xr.DataTree)
-    for node, child in nodes_of(found).items():
+        predicted = tree.geoml.predict(model, size=32, overlap=8)
+    assert isinstance(predicted, xr.DataTree)
+    for node, child in nodes_of(predicted).items():
         assert grid_of(child) == GRIDS[node]
         alone = predict(tree[node]["image"], model, size=32, overlap=8)
         xr.testing.assert_identical(child.prediction.compute(), alone.compute())
-    one = found.geoml.align(make_grid((40, 40), crs="EPSG:5070", left=496_500, top=2_038_500))
-    assert one.dims == ("y", "x")
-    assert set(np.unique(one)) <= {0, 1, 2, 255}
+    mosaic = predicted.geoml.align(make_grid((40, 40), crs="EPSG:5070", left=496_500, top=2_038_500))
+    assert mosaic.dims == ("y", "x")
+    assert set(np.unique(mosaic)) <= {0, 1, 2, 255}
 
 
 def test_identity_model_returns_every_node(tree):
-    found = predict(tree, nn.Identity(), size=16, overlap=4, output="values")
-    for node, child in nodes_of(found).items():
+    predicted = predict(tree, nn.Identity(), size=16, overlap=4, output="values")
+    for node, child in nodes_of(predicted).items():
         np.testing.assert_allclose(child.prediction, tree[node]["image"], atol=1e-6)
 
 

@@ -87,21 +87,21 @@ def test_pixel_without_all_bands_is_nodata():
 def test_map_does_not_depend_on_chunks(chunks):
     network = make_network()
     options = {"size": 32, "overlap": 9, "batch_size": 3, "output": "probabilities"}
-    whole = predict(make_layer(), network, **options).to_numpy()
+    full_map = predict(make_layer(), network, **options).to_numpy()
     chunked = predict(make_layer(chunks={"band": 1, **chunks}), network, **options)
-    np.testing.assert_array_equal(chunked.to_numpy(), whole)
+    np.testing.assert_array_equal(chunked.to_numpy(), full_map)
     part = chunked.isel(y=slice(11, 52), x=slice(3, 40))
-    np.testing.assert_array_equal(part.to_numpy(), whole[:, 11:52, 3:40])
-    np.testing.assert_array_equal(chunked.isel(y=5, band=[2, 0], x=[30, 3]).to_numpy(), whole[[2, 0], 5][:, [30, 3]])
+    np.testing.assert_array_equal(part.to_numpy(), full_map[:, 11:52, 3:40])
+    np.testing.assert_array_equal(chunked.isel(y=5, band=[2, 0], x=[30, 3]).to_numpy(), full_map[[2, 0], 5][:, [30, 3]])
 
 
 def test_map_does_not_depend_on_the_number_of_cores():
     before, layer = torch.get_num_threads(), make_layer()
     made = predict(layer, make_network(), size=32, overlap=8, output="probabilities")
-    wanted = made.to_numpy()
+    expected = made.to_numpy()
     try:
         torch.set_num_threads(3)
-        np.testing.assert_array_equal(made.to_numpy(), wanted)
+        np.testing.assert_array_equal(made.to_numpy(), expected)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -109,7 +109,7 @@ def test_map_does_not_depend_on_the_number_of_cores():
 
 def test_blending_equals_the_weighted_mean_in_numpy():
     network, layer = make_network().eval(), make_layer((40, 40))
-    found = predict(layer, network, size=24, overlap=8, output="probabilities").to_numpy()
+    predicted = predict(layer, network, size=24, overlap=8, output="probabilities").to_numpy()
     ramp = np.minimum(np.minimum(np.arange(1, 25), np.arange(24, 0, -1)) / 9, 1)
     total, share = np.zeros((3, 40, 40)), np.zeros((40, 40))
     for row in (0, 16):
@@ -119,7 +119,7 @@ def test_blending_equals_the_weighted_mean_in_numpy():
                 output = network(tile).softmax(dim=1)[0].numpy()
             total[:, row : row + 24, col : col + 24] += output * np.outer(ramp, ramp)
             share[row : row + 24, col : col + 24] += np.outer(ramp, ramp)
-    np.testing.assert_allclose(found, total / share, atol=1e-5)
+    np.testing.assert_allclose(predicted, total / share, atol=1e-5)
 
 
 def test_classes_are_the_argmax_with_names_and_colors():
@@ -157,14 +157,14 @@ def test_prediction_is_lazy_and_computes_needed_tiles_only():
 def test_bands_are_matched_by_name():
     network = make_network()
     layer = make_layer(bands=(*BANDS, "swir"))
-    wanted = predict(layer.sel(band=list(BANDS)), network, size=32, overlap=0).to_numpy()
+    expected = predict(layer.sel(band=list(BANDS)), network, size=32, overlap=0).to_numpy()
     turned = layer.isel(band=[3, 2, 0, 1])
-    np.testing.assert_array_equal(predict(turned, network, size=32, overlap=0).to_numpy(), wanted)
+    np.testing.assert_array_equal(predict(turned, network, size=32, overlap=0).to_numpy(), expected)
     renamed = layer.assign_coords(band=["B03", *BANDS[1:], "swir"])
-    found = predict(renamed, network, size=32, overlap=0, bands={"green": "B03"})
-    np.testing.assert_array_equal(found.to_numpy(), wanted)
+    predicted = predict(renamed, network, size=32, overlap=0, bands={"green": "B03"})
+    np.testing.assert_array_equal(predicted.to_numpy(), expected)
     nameless = layer.sel(band=list(BANDS)).drop_vars("band")
-    np.testing.assert_array_equal(predict(nameless, network, size=32, overlap=0).to_numpy(), wanted)
+    np.testing.assert_array_equal(predict(nameless, network, size=32, overlap=0).to_numpy(), expected)
 
 
 def test_model_is_copied_in_its_current_state():
@@ -247,26 +247,26 @@ def test_file_that_is_no_checkpoint_raises(tmp_path):
 def test_window_reads_only_overlapping_tiles(monkeypatch):
     from geoxt.source import View
 
-    seen = []
+    tiles = []
     read = View.read
-    monkeypatch.setattr(View, "read", lambda view, window: seen.append(window) or read(view, window))
+    monkeypatch.setattr(View, "read", lambda view, window: tiles.append(window) or read(view, window))
     predict(make_layer((100, 100)), nn.Identity(), size=20, overlap=4, output="values")[:, :16, :16].compute()
-    assert seen == [Window(0, 0, 20, 20, (0,))]
+    assert tiles == [Window(0, 0, 20, 20, (0,))]
 
 
 def test_no_tile_runs_twice_if_chunks_are_computed_in_order(monkeypatch):
     from geoxt.source import View
 
-    seen = []
+    tiles = []
     read = View.read
-    monkeypatch.setattr(View, "read", lambda view, window: seen.append(window) or read(view, window))
+    monkeypatch.setattr(View, "read", lambda view, window: tiles.append(window) or read(view, window))
     layer = make_layer((90, 75))
     made = predict(layer, nn.Identity(), size=16, overlap=4, output="values", chunks=24, batch_size=2)
     assert made.data.numblocks == (1, 4, 4)
     for row in range(4):
         for col in range(4):
             np.testing.assert_array_equal(made.data.blocks[0, row, col], _block(layer, row, col))
-    assert len(seen) == len(set(seen)) == 8 * 6
+    assert len(tiles) == len(set(tiles)) == 8 * 6
 
 
 def _block(layer, row, col):

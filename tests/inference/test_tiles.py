@@ -20,18 +20,18 @@ def lattices(draw):
 @given(lattices(), st.data())
 def test_tiles_cover_the_scene_and_parts_use_the_same_tiles(lattice, data):
     rows, cols = lattice.shape
-    whole = list(lattice.touching(Window(0, 0, rows, cols)))
+    full_map = list(lattice.touching(Window(0, 0, rows, cols)))
     covered = np.zeros((rows + lattice.size[0], cols + lattice.size[1]), int)
-    for tile in whole:
+    for tile in full_map:
         assert tile.row >= 0
         assert tile.col >= 0
         covered[tile.row : tile.stop[0], tile.col : tile.stop[1]] += 1
     assert (covered[:rows, :cols] > 0).all()
-    assert len(set(whole)) == len(whole)
+    assert len(set(full_map)) == len(full_map)
 
     row, col = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
     part = Window(row, col, data.draw(st.integers(1, rows - row)), data.draw(st.integers(1, cols - col)))
-    assert list(lattice.touching(part)) == [tile for tile in whole if tile.intersect(part)]
+    assert list(lattice.touching(part)) == [tile for tile in full_map if tile.intersect(part)]
 
 
 @given(lattices())
@@ -63,8 +63,8 @@ def test_weights_are_positive_symmetric_and_decrease_towards_edges(blend):
 
 def test_gaussian_weights_equal_a_normal_density():
     row = Lattice(shape=(9, 9), size=(1, 8), overlap=(0, 2), blend="gaussian").weights()[0]
-    places = np.arange(8) - 3.5
-    np.testing.assert_allclose(row / row.max(), np.exp(-(places**2) / 2) / np.exp(-0.125))
+    offsets = np.arange(8) - 3.5
+    np.testing.assert_allclose(row / row.max(), np.exp(-(offsets**2) / 2) / np.exp(-0.125))
 
 
 def test_weights_without_blending_are_equal():

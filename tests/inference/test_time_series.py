@@ -41,8 +41,8 @@ def make_series(steps, *, shape=(40, 50), holes=(), seed=0):
 def test_change_is_valid_if_both_dates_are(holes, chunked):
     layer, gone = make_series(2, holes=holes)
     layer = layer.chunk(y=17, x=23) if chunked else layer
-    found = predict(layer, Network(CHANGE), size=32, overlap=8)
-    np.testing.assert_array_equal(found.to_numpy() == found.attrs["_FillValue"], gone.any(axis=0))
+    predicted = predict(layer, Network(CHANGE), size=32, overlap=8)
+    np.testing.assert_array_equal(predicted.to_numpy() == predicted.attrs["_FillValue"], gone.any(axis=0))
     assert 0 < gone.any(axis=0).mean() < 1
     chances = predict(layer, Network(CHANGE), size=32, overlap=8, output="probabilities")
     np.testing.assert_array_equal(np.isnan(chances.to_numpy()).any(axis=0), gone.any(axis=0))
@@ -53,34 +53,34 @@ def test_dates_without_common_valid_pixels_give_nodata():
     west = np.broadcast_to(np.arange(50) < 25, layer.shape[1:])
     values = layer.to_numpy().copy()
     values[0][west], values[1][~west] = -1, -1
-    found = predict(layer.copy(data=values), Network(CHANGE), size=32, overlap=8)
-    assert (found.to_numpy() == found.attrs["_FillValue"]).all()
+    predicted = predict(layer.copy(data=values), Network(CHANGE), size=32, overlap=8)
+    assert (predicted.to_numpy() == predicted.attrs["_FillValue"]).all()
 
 
 def test_series_is_valid_if_any_date_is():
     layer, gone = make_series(3, holes=[(0, 0), (1, 1), (2, 2)])
-    found = predict(layer, Network(SERIES), size=32, overlap=8)
-    np.testing.assert_array_equal(found.to_numpy() == found.attrs["_FillValue"], gone.all(axis=0))
+    predicted = predict(layer, Network(SERIES), size=32, overlap=8)
+    np.testing.assert_array_equal(predicted.to_numpy() == predicted.attrs["_FillValue"], gone.all(axis=0))
     assert 0 < gone.all(axis=0).sum() < gone.any(axis=0).sum()
 
 
 def test_missing_dates_are_the_mean_of_each_band():
     layer, gone = make_series(3, shape=(32, 32), holes=[(1, 0)])
     network = Network(SERIES).eval()
-    found = predict(layer, network, size=32, overlap=0, output="logits").to_numpy()
+    predicted = predict(layer, network, size=32, overlap=0, output="logits").to_numpy()
     images = np.where(gone[:, None], 100, layer).astype("float32")
     with torch.inference_mode():
-        wanted = network(torch.from_numpy(images)[None])[0].numpy()
+        expected = network(torch.from_numpy(images)[None])[0].numpy()
     assert gone[1].any()
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    np.testing.assert_allclose(predicted, expected, atol=1e-4)
 
 
 def test_dates_keep_the_order_of_the_layer():
     layer, _ = make_series(2, shape=(32, 32))
     network = Network(replace(CHANGE, model="test_fc_siam_conc")).eval()
-    found = predict(layer, network, size=32, overlap=0, output="logits").to_numpy()
+    predicted = predict(layer, network, size=32, overlap=0, output="logits").to_numpy()
     with torch.inference_mode():
-        wanted = network(torch.from_numpy(layer.to_numpy().astype("float32"))[None])[0].numpy()
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+        expected = network(torch.from_numpy(layer.to_numpy().astype("float32"))[None])[0].numpy()
+    np.testing.assert_allclose(predicted, expected, atol=1e-4)
     turned = predict(layer.isel(time=[1, 0]), network, size=32, overlap=0, output="logits").to_numpy()
-    assert not np.allclose(turned, wanted, atol=1e-2)
+    assert not np.allclose(turned, expected, atol=1e-2)

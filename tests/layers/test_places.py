@@ -74,7 +74,8 @@ def test_samplers_draw_inside_the_footprint(write):
     unlimited_sampler = RandomSampler(tilted(write, nodata=None), size=32, length=200, seed=1)
     data = inside(TILTED, GRID)
     empty = [
-        sum(not data[w.row : w.row + 32, w.col : w.col + 32].any() for w in one) for one in (sampler, unlimited_sampler)
+        sum(not data[w.row : w.row + 32, w.col : w.col + 32].any() for w in windows)
+        for windows in (sampler, unlimited_sampler)
     ]
     assert empty[0] == 0
     assert empty[1] > 20

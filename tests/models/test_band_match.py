@@ -20,13 +20,13 @@ def bands_of(product, *names):
     )
 
 
-def matched(wanted, available):
-    return [None if p is None else available.names[p] for p in match_bands(wanted, available)]
+def matched(requested, available):
+    return [None if p is None else available.names[p] for p in match_bands(requested, available)]
 
 
 def test_names_come_first():
-    wanted, available = BandNames(names=("b", "a", "x")), BandNames(names=("a", "c", "b"))
-    assert match_bands(wanted, available) == (2, 0, None)
+    requested, available = BandNames(names=("b", "a", "x")), BandNames(names=("a", "c", "b"))
+    assert match_bands(requested, available) == (2, 0, None)
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -40,14 +40,14 @@ def test_common_names_of_a_catalog_match_names_of_files(swapped):
 
 
 def test_bands_of_other_sensors_match_by_common_name():
-    wanted = BandNames(names=("R", "N"), common_names=("red", "nir"))
-    assert matched(wanted, bands_of("sentinel2")) == ["B04", "B08"] or matched(wanted, bands_of("sentinel2")) == [
+    requested = BandNames(names=("R", "N"), common_names=("red", "nir"))
+    assert matched(requested, bands_of("sentinel2")) == ["B04", "B08"] or matched(requested, bands_of("sentinel2")) == [
         "B4",
         "B8",
     ]
     landsat = bands_of("landsat8", "B2", "B3", "B4", "B6", "B7")
-    wanted = BandNames(names=("a", "b", "c"), common_names=("blue", "swir16", "swir22"))
-    assert matched(wanted, landsat) == ["B2", "B6", "B7"]
+    requested = BandNames(names=("a", "b", "c"), common_names=("blue", "swir16", "swir22"))
+    assert matched(requested, landsat) == ["B2", "B6", "B7"]
 
 
 def test_bands_of_every_product_match_by_wavelength_unless_ambiguous():
@@ -59,24 +59,24 @@ def test_bands_of_every_product_match_by_wavelength_unless_ambiguous():
         known = [w for w in bands.wavelengths if not math.isnan(w)]
         distinct = [sum(abs(w - v) <= 0.015 * w for v in known) == 1 for w in known]
         if all(distinct):
-            wanted = tuple(None if math.isnan(w) else i for i, w in enumerate(bands.wavelengths))
-            assert match_bands(nameless, bands) == wanted
+            requested = tuple(None if math.isnan(w) else i for i, w in enumerate(bands.wavelengths))
+            assert match_bands(nameless, bands) == requested
         else:
             with pytest.raises(InputError, match="have its wavelength|several match"):
                 match_bands(nameless, bands)
 
 
 def test_name_of_another_meaning_raises():
-    wanted = BandNames(names=("B3", "B4"), common_names=("green", "red"))
+    requested = BandNames(names=("B3", "B4"), common_names=("green", "red"))
     available = BandNames(names=("B3", "B4"), common_names=("red", "nir"))
     with pytest.raises(
         InputError, match="'B3' by its name: it is green in the model, and red in the layer. Pass bands="
     ):
-        match_bands(wanted, available)
+        match_bands(requested, available)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "available", "message"),
+    ("requested", "available", "message"),
     [
         (BandNames(names=("red",)), BandNames(names=("a", "b"), common_names=("red", "red")), "a .red. and b .red."),
         (
@@ -91,9 +91,9 @@ def test_name_of_another_meaning_raises():
         ),
     ],
 )
-def test_ambiguous_bands_raise(wanted, available, message):
+def test_ambiguous_bands_raise(requested, available, message):
     with pytest.raises(InputError, match=message):
-        match_bands(wanted, available)
+        match_bands(requested, available)
 
 
 def test_wavelengths_within_the_tolerance_match():

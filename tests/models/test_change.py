@@ -40,16 +40,16 @@ def test_other_fusions_depend_on_date_order(name, pair):
 
 def test_difference_skips_of_equal_dates_are_zero(pair):
     model = models.create("test_fc_siam_diff", in_chans=3, classes=2).eval()
-    seen = []
-    hooks = [stage.register_forward_pre_hook(lambda _, args: seen.append(args[0])) for stage in model.decoder]
+    features = []
+    hooks = [stage.register_forward_pre_hook(lambda _, args: features.append(args[0])) for stage in model.decoder]
     with torch.no_grad():
         model(pair[:, :1].expand(-1, 2, -1, -1, -1))
-        same = list(seen)
-        seen.clear()
+        same = list(features)
+        features.clear()
         model(pair)
     for hook in hooks:
         hook.remove()
-    for inputs, others in zip(same, seen, strict=True):
+    for inputs, others in zip(same, features, strict=True):
         half = inputs.shape[1] // 2
         assert not inputs[:, half:].any()
         assert others[:, half:].min() >= 0
@@ -58,10 +58,10 @@ def test_difference_skips_of_equal_dates_are_zero(pair):
 
 def test_siamese_encoders_share_weights(pair):
     model = models.create("test_fc_siam_conc", in_chans=3, classes=2).eval()
-    seen = []
-    model.encoder[0].register_forward_hook(lambda _, __, output: seen.append(output))
+    features = []
+    model.encoder[0].register_forward_hook(lambda _, __, output: features.append(output))
     with torch.no_grad():
         model(pair)
         expected = [model.encoder[0](pair[:, date]) for date in (0, 1)]
-    assert torch.equal(seen[0], expected[0])
-    assert torch.equal(seen[1], expected[1])
+    assert torch.equal(features[0], expected[0])
+    assert torch.equal(features[1], expected[1])

@@ -19,7 +19,7 @@ def images(name, *, count=2, bands=3, size=(32, 32)):
     """Return images of 8 x 8 pixel squares of one random value each."""
     generator = torch.Generator().manual_seed(0)
     before = BEFORE.get(models.get(name).task, ())
-    colours = torch.randn(count, *before, bands, *(-(-one // 8) for one in size), generator=generator)
+    colours = torch.randn(count, *before, bands, *(-(-side // 8) for side in size), generator=generator)
     squares = colours.repeat_interleave(8, dim=-1).repeat_interleave(8, dim=-2)
     return squares[..., : size[0], : size[1]].contiguous()
 
@@ -93,7 +93,7 @@ def test_gradient_step_lowers_loss(name):
         target = 1 - model(image).argmax(dim=1)
     before = F.cross_entropy(model(image), target)
     before.backward()
-    squares = sum(one.grad.square().sum() for one in model.parameters() if one.grad is not None)
+    squares = sum(parameter.grad.square().sum() for parameter in model.parameters() if parameter.grad is not None)
     torch.optim.SGD(model.parameters(), lr=(1e-5 / squares.sqrt()).item()).step()
     with torch.no_grad():
         after = F.cross_entropy(model(image), target)
@@ -127,10 +127,10 @@ def test_detector_trains_saves_and_loads(name):
 
     other = models.create(name, in_chans=3, classes=2)
     other.load_state_dict(model.state_dict())
-    (one,), (two,) = model.eval()(inputs), other.eval()(inputs)
-    assert set(one) == {"boxes", "labels", "scores"} | ({"masks"} if "mask" in name else set())
-    assert all(torch.equal(one[key], two[key]) for key in one)
-    assert 0 not in one["labels"]
+    (output,), (two,) = model.eval()(inputs), other.eval()(inputs)
+    assert set(output) == {"boxes", "labels", "scores"} | ({"masks"} if "mask" in name else set())
+    assert all(torch.equal(output[key], two[key]) for key in output)
+    assert 0 not in output["labels"]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:RCNN always returns:UserWarning")
@@ -145,22 +145,22 @@ def test_scripted_detector_gives_equal_output(name):
     file.seek(0)
     loaded = torch.jit.load(file)
     with torch.no_grad():
-        (one,), (_, (two,)) = model(inputs), loaded(inputs)
-    assert len(one["scores"]) > 0
-    assert all(torch.equal(one[key], two[key]) for key in one)
+        (output,), (_, (two,)) = model(inputs), loaded(inputs)
+    assert len(output["scores"]) > 0
+    assert all(torch.equal(output[key], two[key]) for key in output)
 
 
 @pytest.mark.parametrize("bands", [1, 7])
 def test_detector_takes_any_bands_and_mixed_shapes(bands):
     model = models.create("test_faster_rcnn", in_chans=bands, classes=3, mean=[0.5] * bands, std=[2.0] * bands).eval()
-    found = model([torch.zeros(bands, 40, 50), torch.zeros(bands, 64, 30)])
-    assert len(found) == 2
+    detections = model([torch.zeros(bands, 40, 50), torch.zeros(bands, 64, 30)])
+    assert len(detections) == 2
     assert model.body.transform.image_mean == [0.5] * bands
 
 
 def count(name, **options):
     with torch.device("meta"):
-        return sum(one.numel() for one in models.create(name, **options).parameters())
+        return sum(parameter.numel() for parameter in models.create(name, **options).parameters())
 
 
 def test_parameter_counts_equal_publications():
@@ -180,4 +180,4 @@ def test_detector_parameter_counts_equal_torchvision():
         faster = detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=11)
         mask = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=11)
     for name, other in (("faster_rcnn", faster), ("mask_rcnn", mask)):
-        assert count(name, in_chans=3, classes=10) == sum(one.numel() for one in other.parameters())
+        assert count(name, in_chans=3, classes=10) == sum(parameter.numel() for parameter in other.parameters())

@@ -31,32 +31,35 @@ def extension(card, **options):
 
 def test_pystac_extension_reads_card():
     card = make_card()
-    item, found = extension(card, weights=1234)
-    assert (found.architecture, found.framework, found.total_parameters) == ("test_unet", "PyTorch", 1234)
-    assert found.tasks == [mlm.TaskType.SEMANTIC_SEGMENTATION]
-    assert NAME.fullmatch(found.mlm_name)
-    (image,) = found.input
+    item, mlm_item = extension(card, weights=1234)
+    assert (mlm_item.architecture, mlm_item.framework, mlm_item.total_parameters) == ("test_unet", "PyTorch", 1234)
+    assert mlm_item.tasks == [mlm.TaskType.SEMANTIC_SEGMENTATION]
+    assert NAME.fullmatch(mlm_item.mlm_name)
+    (image,) = mlm_item.input
     assert image.input.shape == [-1, 2, 32, 48]
     assert image.input.dim_order == ["batch", "bands", "height", "width"]
     assert item.properties["bands"] == [{"name": "green"}, {"name": "nir"}]
     assert [band if isinstance(band, str) else band.name for band in image.bands] == ["green", "nir"]
-    (output,) = found.output
-    assert output.tasks == found.tasks
+    (output,) = mlm_item.output
+    assert output.tasks == mlm_item.tasks
     assert output.result.shape == [-1, 2, 32, 48]
     classes = output.classes
-    assert [(one.value, one.title, one.color_hint) for one in classes] == [
+    assert [(category.value, category.title, category.color_hint) for category in classes] == [
         (7, "open water", "0000FF"),
         (2, "forêt & maquis", "00FF7A"),
     ]
-    assert all(re.fullmatch("[0-9A-Za-z_-]+", one.name) for one in classes)
+    assert all(re.fullmatch("[0-9A-Za-z_-]+", category.name) for category in classes)
 
 
 def test_scaling_of_each_band_is_valid():
     (image,) = to_stac(make_card())["properties"]["mlm:input"]
-    scaling = [mlm.ValueScaling(one) for one in image["value_scaling"]]
-    for one in scaling:
-        mlm.ValueScaling.validate_property_dict(one.type, one.to_dict())
-    assert [(one.type, one.mean, one.stddev) for one in scaling] == [("z-score", 100.0, 30.0), ("z-score", 90.5, 20.0)]
+    scaling = [mlm.ValueScaling(value_scaling) for value_scaling in image["value_scaling"]]
+    for value_scaling in scaling:
+        mlm.ValueScaling.validate_property_dict(value_scaling.type, value_scaling.to_dict())
+    assert [(value_scaling.type, value_scaling.mean, value_scaling.stddev) for value_scaling in scaling] == [
+        ("z-score", 100.0, 30.0),
+        ("z-score", 90.5, 20.0),
+    ]
 
 
 def test_checkpoint_is_asset():
@@ -69,10 +72,10 @@ def test_checkpoint_is_asset():
 
 @pytest.mark.parametrize("task", MLM_TASKS)
 def test_task_name_is_valid_in_extension(task):
-    _, found = extension(make_card(task))
-    assert [mlm.TaskType(one) for one in found.tasks] == found.tasks
-    (image,) = found.input
-    for output in found.output:
+    _, extended = extension(make_card(task))
+    assert [mlm.TaskType(listed) for listed in extended.tasks] == extended.tasks
+    (image,) = extended.input
+    for output in extended.output:
         assert len(output.result.shape) == len(output.result.dim_order) == len(set(output.result.dim_order))
     assert ("time" in image.input.dim_order) == (task in {"change", "time-series"})
 
@@ -84,10 +87,10 @@ def test_number_of_dates():
 
 @pytest.mark.parametrize("task", ["detection", "instance-segmentation"])
 def test_detector_outputs(task):
-    _, found = extension(make_card(task))
-    names = [output.name for output in found.output]
+    _, extended = extension(make_card(task))
+    names = [output.name for output in extended.output]
     assert names == ["boxes", "labels", "scores", *(["masks"] if task == "instance-segmentation" else [])]
-    classes = {output.name: [one.value for one in output.classes or ()] for output in found.output}
+    classes = {output.name: [category.value for category in output.classes or ()] for output in extended.output}
     assert classes == {name: [7, 2] if name == "labels" else [] for name in names}
 
 
@@ -95,10 +98,12 @@ def test_task_without_mlm_name_is_left_out():
     assert to_stac(make_card("self-supervised"))["properties"]["mlm:tasks"] == []
 
 
-@pytest.mark.parametrize(("version", "wanted"), [("2.9.1+cu126", "2.9.1"), ("2.10.0a0+git1", "2.10.0"), ("main", None)])
-def test_framework_version_is_semantic(monkeypatch, version, wanted):
+@pytest.mark.parametrize(
+    ("version", "expected"), [("2.9.1+cu126", "2.9.1"), ("2.10.0a0+git1", "2.10.0"), ("main", None)]
+)
+def test_framework_version_is_semantic(monkeypatch, version, expected):
     monkeypatch.setattr(torch, "__version__", version)
-    assert to_stac(make_card())["properties"].get("mlm:framework_version") == wanted
+    assert to_stac(make_card())["properties"].get("mlm:framework_version") == expected
 
 
 # Version 1.4 of the extension, https://github.com/stac-extensions/mlm, with data types and sizes from STAC 1.1 and
@@ -131,24 +136,26 @@ def conforms(value, rule):
 def test_item_has_required_and_no_unknown_fields(task):
     item = json.loads(json.dumps(to_stac(make_card(task), weights=7), allow_nan=False))
     properties = item["properties"]
-    own = {name for name in properties if name.startswith("mlm:")}
-    assert own >= REQUIRED
-    assert {name for name in own if name not in PROPERTIES or not conforms(properties[name], PROPERTIES[name])} == set()
+    mlm_names = {name for name in properties if name.startswith("mlm:")}
+    assert mlm_names >= REQUIRED
+    assert {
+        name for name in mlm_names if name not in PROPERTIES or not conforms(properties[name], PROPERTIES[name])
+    } == set()
     for field, required in IO.items():
         assert properties[field]
-        for one in properties[field]:
-            assert set(required) <= set(one) <= set(required) | FURTHER[field]
-            array = one[required[2]]
+        for entry in properties[field]:
+            assert set(required) <= set(entry) <= set(required) | FURTHER[field]
+            array = entry[required[2]]
             assert set(array) == ARRAY
             assert array["data_type"] in TYPES
             assert all(type(length) is int and (length == -1 or length > 0) for length in array["shape"])
             assert all(re.fullmatch("[a-z-_]+", dim) for dim in array["dim_order"])
-            for kind in one.get("classification:classes", ()):
+            for kind in entry.get("classification:classes", ()):
                 assert {"value", "name"} <= set(kind) <= {"value", "name", "title", "color_hint"}
                 assert type(kind["value"]) is int
                 assert re.fullmatch("[0-9A-F]{6}", kind["color_hint"])
     described = {band["name"] for band in properties["bands"]}
-    assert {band for one in properties["mlm:input"] for band in one["bands"]} == described
+    assert {band for entry in properties["mlm:input"] for band in entry["bands"]} == described
     models = [asset for asset in item["assets"].values() if "mlm:model" in asset["roles"]]
     assert len(models) == 1
     assert models[0]["mlm:artifact_type"]

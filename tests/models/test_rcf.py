@@ -26,16 +26,16 @@ def brute_force(image, patches, threshold):
 def test_features_equal_loop(kernel):
     model = models.create("rcf", in_chans=2, features=10, kernel=kernel, threshold=0.7)
     images = torch.randn(2, 2, 7, 6)
-    expected = [brute_force(one.numpy().astype(float), model.patches.numpy(), 0.7) for one in images]
+    expected = [brute_force(image.numpy().astype(float), model.patches.numpy(), 0.7) for image in images]
     np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_patches_are_fixed_by_seed():
-    one, two = (models.create("test_rcf", in_chans=3, classes=2, seed=4) for _ in range(2))
-    assert torch.equal(one.patches, two.patches)
-    assert not torch.equal(one.patches, models.create("test_rcf", in_chans=3, classes=2, seed=5).patches)
-    assert {name for name, _ in one.named_parameters()} == {"head.weight", "head.bias"}
-    assert not one.features(torch.randn(1, 3, 8, 8, requires_grad=True)).requires_grad
+    first, second = (models.create("test_rcf", in_chans=3, classes=2, seed=4) for _ in range(2))
+    assert torch.equal(first.patches, second.patches)
+    assert not torch.equal(first.patches, models.create("test_rcf", in_chans=3, classes=2, seed=5).patches)
+    assert {name for name, _ in first.named_parameters()} == {"head.weight", "head.bias"}
+    assert not first.features(torch.randn(1, 3, 8, 8, requires_grad=True)).requires_grad
 
 
 def test_drawn_patches_are_whitened_image_patches():

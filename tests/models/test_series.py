@@ -50,9 +50,9 @@ def test_output_is_invariant_to_date_order_with_positions(name, series):
     model = build(name)
     days, order = torch.tensor([[3.0, 10, 50, 120, 200]]).expand(2, -1), [4, 2, 0, 1, 3]
     with torch.no_grad():
-        one, two = model(series, positions=days), model(series[:, order], positions=days[:, order])
-        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
-        assert not torch.allclose(one, model(series[:, order], positions=days), atol=1e-4)
+        output, reordered = model(series, positions=days), model(series[:, order], positions=days[:, order])
+        torch.testing.assert_close(output, reordered, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(output, model(series[:, order], positions=days), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

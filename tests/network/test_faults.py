@@ -130,7 +130,7 @@ def test_threads_share_the_timeout_of_one_address(proxy, address):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(header, range(8)))
-    assert len(proxy.seen) < 8  # in sequence, each thread would send two requests of one second
+    assert len(proxy.requests) < 8  # in sequence, each thread would send two requests of one second
 
 
 def test_window_read_is_retried_after_a_timeout(proxy, address, waits, truth):

@@ -125,12 +125,12 @@ def test_a_replaced_file_is_not_served_from_its_former_entry(url, server, tmp_pa
 @pytest.mark.parametrize("etags", [True, False])
 def test_a_file_replaced_within_a_process_is_read_again(url, server, tmp_path, etags, waits):
     server.etags = etags
-    part, rest = Window(0, 0, 100, 100), Window(400, 300, 150, 150)
+    part, remainder = Window(0, 0, 100, 100), Window(400, 300, 150, 150)
     header = reader.read_header(url)  # without a cache: the version is not known by its ETag yet
     assert header.grid.shape == SHAPE
     former = read(url, tmp_path, part)
     publish(server, url.rsplit("/", 1)[1], seed=1, age=-120)
-    assert np.array_equal(read(url, tmp_path, rest), expected(server, url, rest))
+    assert np.array_equal(read(url, tmp_path, remainder), expected(server, url, remainder))
     values = read(url, tmp_path, part)
     assert np.array_equal(values, expected(server, url, part))
     assert not np.array_equal(values, former)

@@ -28,7 +28,7 @@ def test_header_is_read_once_for_all_threads(proxy, address, truth):
         patches = list(pool.map(lambda w: view.read(w)[0][0], windows))
     for window, values in zip(windows, patches, strict=True):
         assert np.array_equal(values, truth[:, *window.within(Window(0, 0, 512, 512))])
-    headers = [(r.method, r.path) for r in proxy.seen if r.range is None or r.range[0] == 0]
+    headers = [(r.method, r.path) for r in proxy.requests if r.range is None or r.range[0] == 0]
     assert len(headers) == len(set(headers)) == 4  # size and first bytes of each of two files
     assert {path.split("?")[0] for _, path in headers} == {"/red.tif", "/nir.tif"}
 
@@ -106,7 +106,7 @@ def test_workers_read_equal_pixels(proxy, address, truth):
     loader = geoxt.bridge.loader(layer, windows, batch_size=1, num_workers=2, dtype="stored")
     for window, batch in zip(windows, loader, strict=True):
         assert np.array_equal(batch["image"][0].numpy(), truth[:, *window.within(Window(0, 0, 512, 512))])
-    agents = {r.headers.get("user-agent") for r in proxy.seen}
+    agents = {r.headers.get("user-agent") for r in proxy.requests}
     assert agents == {"geoxt-worker-test"}
 
 
@@ -119,8 +119,8 @@ def test_env_is_restored_in_another_process(proxy, address, tmp_path):
         "s = pickle.load(open(sys.argv[1], 'rb')); assert s.read(Window(0, 0, 9, 9))[1].all()"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "layer")], check=True)
-    assert {r.headers.get("user-agent") for r in proxy.seen} == {"geoxt-other-process"}
-    assert len(proxy.seen) <= 3
+    assert {r.headers.get("user-agent") for r in proxy.requests} == {"geoxt-other-process"}
+    assert len(proxy.requests) <= 3
 
 
 def test_windows_of_a_remote_layer_are_read_concurrently(proxy, address, rasters):

@@ -30,7 +30,7 @@ def test_bucket_is_read_with_credentials(bucket, s3_proxy, rasters, truth):
     hrefs = [bucket.put(rasters / name, f"one/{name}") for name in ("red.tif", "nir.tif")]
     view = view_of(open_cogs(hrefs, env=bucket.through(s3_proxy.url)))
     assert np.array_equal(view.read(WINDOW)[0][0], truth[:, 300:390, 280:380])
-    assert all("Credential=testing-key/" in r.headers["authorization"] for r in s3_proxy.seen)
+    assert all("Credential=testing-key/" in r.headers["authorization"] for r in s3_proxy.requests)
     assert "testing-secret" not in repr(view.source) + repr(bucket)
     assert max(s3_proxy.counts.values()) <= 8  # 4 for objects older than a minute
 

@@ -76,20 +76,20 @@ def entry_of(folder):
 def test_cold_warm_and_half_filled_cache_equal_gdal(tmp_path, layout):
     path, masks = write(tmp_path / "a.tif", **LAYOUTS[layout]), layout in {"uint8 and a mask", "alpha"}
     with rasterio.open(path) as file:
-        whole, valid = file.read(), file.read_masks() != 0
-        valid = np.broadcast_to(file.read(4) != 0, whole.shape) if layout == "alpha" else valid
+        full, valid = file.read(), file.read_masks() != 0
+        valid = np.broadcast_to(file.read(4) != 0, full.shape) if layout == "alpha" else valid
     cached = credentials(tmp_path / "cache")
     rng = np.random.default_rng(1)
     for _ in range(40):  # the first windows find an empty cache, the last a full one
         top, left = int(rng.integers(0, 149)), int(rng.integers(0, 189))
         window = Window(top, left, int(rng.integers(1, 151 - top)), int(rng.integers(1, 191 - left)))
-        bands = (rng.permutation(len(whole))[: rng.integers(1, len(whole) + 1)] + 1).tolist()
+        bands = (rng.permutation(len(full))[: rng.integers(1, len(full) + 1)] + 1).tolist()
         read = read_afresh if rng.random() < 0.3 else reader.read
         values, mask = read(path, bands, window, masks=masks, credentials=cached)
         part = slice(top, window.stop[0]), slice(left, window.stop[1])
         index = [band - 1 for band in bands]
-        assert values.dtype == whole.dtype
-        assert np.array_equal(values, whole[index][:, *part])
+        assert values.dtype == full.dtype
+        assert np.array_equal(values, full[index][:, *part])
         assert mask is None or np.array_equal(mask, valid[index][:, *part])
     assert len(list(entries_of(tmp_path / "cache"))) == (layout != "uncompressed")
 
@@ -100,12 +100,12 @@ def test_windows_equal_the_raster_for_any_blocks(tmp_path_factory, data, block, 
     folder = tmp_path_factory.mktemp("blocks")
     path = write(folder / "a.tif", seed=seed, tiled=True, blockysize=block[0], blockxsize=block[1])
     with rasterio.open(path) as file:
-        whole = file.read()
+        full = file.read()
     for _ in range(6):
         top, left = data.draw(st.integers(0, 149)), data.draw(st.integers(0, 189))
         height, width = data.draw(st.integers(1, 150 - top)), data.draw(st.integers(1, 190 - left))
         values, _ = read_afresh(path, [2, 1], Window(top, left, height, width), credentials=credentials(folder / "c"))
-        assert np.array_equal(values, whole[[1, 0], top : top + height, left : left + width])
+        assert np.array_equal(values, full[[1, 0], top : top + height, left : left + width])
 
 
 def test_overviews_have_separate_entries(tmp_path):
@@ -193,7 +193,7 @@ def test_an_unreadable_source_is_an_error_and_leaves_the_cache_on(tmp_path):
 def test_a_full_disk_reads_on_without_the_cache_and_warns_once(tmp_path, monkeypatch):
     path, cached = write(tmp_path / "a.tif", **TILED), credentials(tmp_path / "c")
     with rasterio.open(path) as file:
-        whole = file.read()
+        full = file.read()
 
     def pwrite(descriptor, data, offset):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -201,9 +201,9 @@ def test_a_full_disk_reads_on_without_the_cache_and_warns_once(tmp_path, monkeyp
     monkeypatch.setattr(cached_blocks.os, "pwrite", pwrite)
     with pytest.warns(GeoxtWarning, match="No space left on device"):
         values, _ = reader.read(path, [1, 2, 3], Window(0, 0, 60, 190), credentials=cached)
-    assert np.array_equal(values, whole[:, :60])
+    assert np.array_equal(values, full[:, :60])
     values, _ = reader.read(path, [1, 2, 3], Window(50, 0, 60, 190), credentials=cached)  # a second warning would raise
-    assert np.array_equal(values, whole[:, 50:110])
+    assert np.array_equal(values, full[:, 50:110])
 
 
 @pytest.mark.parametrize("obstacle", ["a file", "a folder of another user"])
@@ -244,10 +244,10 @@ def test_the_limit_holds_and_the_least_recently_used_entries_go_first(tmp_path):
 def test_a_file_larger_than_the_limit_is_read_and_stays_below_it(tmp_path):
     path, cached = write(tmp_path / "a.tif", height=600, width=600, **TILED), credentials(tmp_path / "c", limit=10**6)
     with rasterio.open(path) as file:
-        whole = file.read()
+        full = file.read()
     for row in range(0, 600, 100):
         values, _ = reader.read(path, [1, 2, 3], Window(row, 0, 100, 600), credentials=cached)
-        assert np.array_equal(values, whole[:, row : row + 100])
+        assert np.array_equal(values, full[:, row : row + 100])
     assert sum(entry.size for entry in entries_of(cached.cache.folder)) <= 10**6
 
 
@@ -285,7 +285,7 @@ def test_two_processes_fill_one_cache_at_once(tmp_path):
 def test_a_killed_process_leaves_a_valid_cache(tmp_path):
     path = write(tmp_path / "a.tif", height=600, width=600, **TILED)
     with rasterio.open(path) as file:
-        whole = file.read()
+        full = file.read()
     for seed in range(3):
         run = subprocess.Popen(
             [sys.executable, "-c", FILL, path, str(tmp_path / "c"), str(seed)], stdout=subprocess.PIPE
@@ -295,7 +295,7 @@ def test_a_killed_process_leaves_a_valid_cache(tmp_path):
         run.send_signal(signal.SIGKILL)
         run.communicate()
         values, _ = read_afresh(path, [1, 2, 3], Window(0, 0, 600, 600), credentials=credentials(tmp_path / "c"))
-        assert np.array_equal(values, whole)
+        assert np.array_equal(values, full)
         shutil.rmtree(tmp_path / "c")
 
 

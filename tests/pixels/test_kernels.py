@@ -59,11 +59,11 @@ def widened(values, valid, pair):
 def test_nearest_takes_the_pixel_containing_the_centre(pair, dtype):
     values = distinct((2, *pair.src.shape), "uint16").astype(dtype)
     exact = oracles.nearest(values, pair.src, pair.dst)
-    found, valid_mask = warp(values, None, pair, method="nearest")
+    warped, valid_mask = warp(values, None, pair, method="nearest")
     sure = exact.margin > TIE
-    assert found.dtype == values.dtype
+    assert warped.dtype == values.dtype
     assert np.array_equal(valid_mask[:, sure], np.broadcast_to(exact.valid, valid_mask.shape)[:, sure])
-    assert np.array_equal(found[:, sure & exact.valid], exact.values[:, sure & exact.valid])
+    assert np.array_equal(warped[:, sure & exact.valid], exact.values[:, sure & exact.valid])
 
 
 @given(strategies.grid_pairs(shape=SMALL, scales=(0.3, 1.0)), st.data())
@@ -71,10 +71,10 @@ def test_bilinear_is_exact_next_to_nodata(pair, data):
     values = noise((1, *pair.src.shape), data.draw(st.integers(0, 99)))
     valid = data.draw(strategies.masks(tuple(pair.src.shape)))
     exact = widened(values, valid, pair)
-    found, valid_mask = warp(np.where(valid, values, np.float32(9999)), valid[None], pair)
+    warped, valid_mask = warp(np.where(valid, values, np.float32(9999)), valid[None], pair)
     sure = exact.margin > STEP
     assert np.array_equal(valid_mask[0][sure], exact.valid[sure])
-    assert np.abs(found[0] - exact.values[0])[sure & exact.valid].max(initial=0) < STEP
+    assert np.abs(warped[0] - exact.values[0])[sure & exact.valid].max(initial=0) < STEP
 
 
 @given(strategies.grid_pairs(shape=SMALL, scales=(1.1, 4.0)), st.data())
@@ -82,10 +82,10 @@ def test_kernel_widens_for_larger_target_pixels(pair, data):
     values = noise((1, *pair.src.shape), data.draw(st.integers(0, 99)))
     valid = data.draw(strategies.masks(tuple(pair.src.shape)))
     exact = widened(values, valid, pair)
-    found, valid_mask = warp(np.where(valid, values, np.float32(9999)), valid[None], pair)
+    warped, valid_mask = warp(np.where(valid, values, np.float32(9999)), valid[None], pair)
     sure = exact.margin > STEP
     assert np.array_equal(valid_mask[0][sure], exact.valid[sure])
-    assert np.abs(found[0] - exact.values[0])[sure & exact.valid].max(initial=0) < STEP
+    assert np.abs(warped[0] - exact.values[0])[sure & exact.valid].max(initial=0) < STEP
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32615", "EPSG:32616", "EPSG:3857"])
@@ -108,9 +108,9 @@ def test_constant_raster_stays_constant(ratio, dtype):
     src, dst = make_grid((60, 60)), make_grid((15, 15), left=600_311, top=4_549_777, resolution=30 * ratio)
     value = np.iinfo(dtype).max if dtype != "float64" else 0.1
     values = np.full((1, 60, 60), value, dtype)
-    found, valid_mask = resample(fetch_from(values), PixelTransform(dst, src), full_window(dst), "bilinear")
+    warped, valid_mask = resample(fetch_from(values), PixelTransform(dst, src), full_window(dst), "bilinear")
     assert valid_mask is None or valid_mask.all()
-    assert np.allclose(found, float(value), rtol=1e-12 if dtype in ("uint32", "float64") else 1e-6)
+    assert np.allclose(warped, float(value), rtol=1e-12 if dtype in ("uint32", "float64") else 1e-6)
 
 
 @given(strategies.grid_pairs(shape=SMALL), st.sampled_from(["nearest", "bilinear"]), st.data())
@@ -119,13 +119,13 @@ def test_window_equals_part_of_whole(pair, method, data):
     valid = np.broadcast_to(data.draw(strategies.masks(tuple(pair.src.shape))), values.shape)
     full, full_valid = warp(values, valid, pair, window=full_window(pair.dst).pad(20), method=method)
     window = Window(*data.draw(strategies.windows(tuple(pair.dst.shape))))
-    found, valid_mask = warp(values, valid, pair, window, method)
+    warped, valid_mask = warp(values, valid, pair, window, method)
     outer = full_window(pair.dst).pad(20)
     overlap = window.intersect(outer)
     window_part, whole_part = overlap.within(window), overlap.within(outer)
     assert np.array_equal(valid_mask[:, *window_part], full_valid[:, *whole_part])
     assert np.array_equal(
-        found[:, *window_part][valid_mask[:, *window_part]], full[:, *whole_part][full_valid[:, *whole_part]]
+        warped[:, *window_part][valid_mask[:, *window_part]], full[:, *whole_part][full_valid[:, *whole_part]]
     )
 
 
@@ -162,9 +162,9 @@ def test_large_window_equals_small_windows(name, method):
     for row, col in np.random.default_rng(0).integers(0, np.array(dst.shape) - 90, (12, 2)).tolist():
         window = Window(row, col, 90, 90)
         rows, cols = window.within(full_window(dst))
-        found, valid_mask = warp(values, None, pair, window, method)
+        warped, valid_mask = warp(values, None, pair, window, method)
         assert np.array_equal(valid_mask, full_valid[:, rows, cols])
-        assert np.array_equal(found[valid_mask], full[:, rows, cols][valid_mask])
+        assert np.array_equal(warped[valid_mask], full[:, rows, cols][valid_mask])
 
 
 @pytest.mark.parametrize("name", SEAMS)
@@ -172,12 +172,12 @@ def test_seams_and_poles_equal_the_oracle(name):
     src, dst = SEAMS[name]
     values = distinct((1, *src.shape), "float32")
     exact = oracles.nearest(values, src, dst)
-    found, valid_mask = warp(values, None, strategies.GridPair(src=src, dst=dst, scale=1.0), method="nearest")
+    warped, valid_mask = warp(values, None, strategies.GridPair(src=src, dst=dst, scale=1.0), method="nearest")
     sure = (exact.margin > TIE) & exact.valid
     assert sure.sum() > 1000
     assert valid_mask[0][sure].all()
     assert not valid_mask[0][~exact.valid & (exact.margin > TIE)].any()
-    assert (found[0][sure] != exact.values[0][sure]).mean() == 0
+    assert (warped[0][sure] != exact.values[0][sure]).mean() == 0
 
 
 def test_infinite_and_missing_values_do_not_spread():
@@ -185,12 +185,12 @@ def test_infinite_and_missing_values_do_not_spread():
     values = noise((1, 40, 40))
     plain, _ = warp(values, None, strategies.GridPair(src=src, dst=dst, scale=1.0))
     values[0, 10, 10], values[0, 20, 20] = np.nan, np.inf
-    found, valid_mask = warp(values, None, strategies.GridPair(src=src, dst=dst, scale=1.0))
-    assert np.isfinite(found[valid_mask]).all()
+    warped, valid_mask = warp(values, None, strategies.GridPair(src=src, dst=dst, scale=1.0))
+    assert np.isfinite(warped[valid_mask]).all()
     touched = np.zeros((30, 30), bool)
     for at in (10, 20):
         touched[at - 1 : at + 2, at - 1 : at + 2] = True
-    assert np.array_equal(found[0][~touched], plain[0][~touched])
+    assert np.array_equal(warped[0][~touched], plain[0][~touched])
     assert (~valid_mask).sum() <= 2
 
 
@@ -208,7 +208,7 @@ def test_kernels_equal_gdal_without_tolerance(pair):
             values, exact, src_transform=a["transform"], src_crs=a["crs"], dst_transform=b["transform"],
             dst_crs=b["crs"], dst_nodata=np.nan, resampling=Resampling[method], tolerance=0, XSCALE=1, YSCALE=1,
         )  # fmt: skip
-        found, valid_mask = warp(values, None, pair, method=method)
+        warped, valid_mask = warp(values, None, pair, method=method)
         col, row = oracles.source_coordinates(pair.src, pair.dst)
         height, width = pair.src.shape
         inner = (col > 0.5) & (row > 0.5) & (col < width - 0.5) & (row < height - 0.5)
@@ -217,7 +217,7 @@ def test_kernels_equal_gdal_without_tolerance(pair):
         if max(PixelTransform(pair.dst, pair.src).scale) > 1.05:
             continue
         assert valid_mask[0][inner].all()
-        assert np.abs(found - exact)[0][inner].max(initial=0) < STEP
+        assert np.abs(warped - exact)[0][inner].max(initial=0) < STEP
 
 
 @pytest.mark.parametrize("method", ["average", "mode", "min", "max", "cubic", "lanczos"])
@@ -231,12 +231,12 @@ def test_gdal_methods_are_window_independent(method):
     full, full_valid = warp(values, None, pair, method=method)
     assert full_valid.mean() > 0.1
     for window in (Window(3, 5, 20, 17), Window(-4, -6, 30, 30), Window(25, 25, 15, 15)):
-        found, valid_mask = warp(values, None, pair, window, method)
+        warped, valid_mask = warp(values, None, pair, window, method)
         overlap = window.intersect(full_window(pair.dst))
         window_part, whole_part = overlap.within(window), overlap.within(full_window(pair.dst))
         assert np.array_equal(valid_mask[:, *window_part], full_valid[:, *whole_part])
         assert np.array_equal(
-            found[:, *window_part][valid_mask[:, *window_part]], full[:, *whole_part][full_valid[:, *whole_part]]
+            warped[:, *window_part][valid_mask[:, *window_part]], full[:, *whole_part][full_valid[:, *whole_part]]
         )
 
 
@@ -246,6 +246,6 @@ def test_cropped_grid_equals_part_of_whole():
     values = noise((1, *src.shape))
     window = Window(101, 57, 64, 64)
     full, full_valid = warp(values, None, strategies.GridPair(src=src, dst=dst, scale=1.0), window)
-    found, valid_mask = warp(values, None, strategies.GridPair(src=src, dst=window_grid(dst, window), scale=1.0))
+    warped, valid_mask = warp(values, None, strategies.GridPair(src=src, dst=window_grid(dst, window), scale=1.0))
     assert np.array_equal(full_valid, valid_mask)
-    assert np.abs(found - full)[full_valid].max() < STEP
+    assert np.abs(warped - full)[full_valid].max() < STEP

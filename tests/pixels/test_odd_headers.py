@@ -78,16 +78,16 @@ def test_file_cut_anywhere_raises_or_is_nodata(tmp_path):
     mask = np.eye(64, dtype=bool)
     options = {"grid": make_grid((64, 64)), "mask": mask, "tiled": True, "blocksize": 16, "overviews": ()}
     path = write_cog(tmp_path / "a.tif", distinct((64, 64), "uint8"), **options)
-    content, whole = path.read_bytes(), view_of(open_cogs(path)).read(Window(0, 0, 64, 64))
+    content, intact = path.read_bytes(), view_of(open_cogs(path)).read(Window(0, 0, 64, 64))
     outcomes = set()
     for size in range(8, len(content), len(content) // 40):
         path.write_bytes(content[:size])
-        outcomes |= {outcome(path, whole, "raise"), outcome(path, whole, "nodata")}
+        outcomes |= {outcome(path, intact, "raise"), outcome(path, intact, "nodata")}
     assert outcomes <= {"raised", "whole", "nodata"}
     assert {"raised", "nodata"} <= outcomes
 
 
-def outcome(path, whole, errors):
+def outcome(path, intact, errors):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReadWarning)
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -97,7 +97,7 @@ def outcome(path, whole, errors):
             return "raised" if str(path) in str(error) else str(error)
     if errors == "nodata" and not valid.any():
         return "nodata"
-    return "whole" if np.array_equal(valid.squeeze(), whole[1].squeeze()) and (values == whole[0]).all() else "wrong"
+    return "whole" if np.array_equal(valid.squeeze(), intact[1].squeeze()) and (values == intact[0]).all() else "wrong"
 
 
 @pytest.mark.parametrize(

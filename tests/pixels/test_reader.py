@@ -37,8 +37,8 @@ def opened(monkeypatch):
 @given(st.integers(0, 80), st.integers(0, 60), st.integers(1, 10), st.integers(1, 10), st.permutations([1, 2, 3]))
 def test_read_equals_rasterio(path, row, col, height, width, bands):
     values, valid = reader.read(path, bands, Window(row, col, height, width))
-    whole = distinct((3, 90, 70))[[b - 1 for b in bands]]
-    assert np.array_equal(values, whole[:, row : row + height, col : col + width])
+    full = distinct((3, 90, 70))[[b - 1 for b in bands]]
+    assert np.array_equal(values, full[:, row : row + height, col : col + width])
     assert valid is None
 
 
@@ -92,9 +92,9 @@ def test_threads_share_idle_handles_and_read_equal_pixels(path, opened):
     windows = [Window(r, c, 16, 16) for r in range(0, 70, 5) for c in range(0, 50, 5)]
     with ThreadPoolExecutor(4) as pool:
         patches = list(pool.map(lambda w: reader.read(path, [1, 2, 3], w)[0], windows))
-    whole = distinct((3, 90, 70))
+    full = distinct((3, 90, 70))
     assert all(
-        np.array_equal(patch, whole[:, *w.within(Window(0, 0, 90, 70))])
+        np.array_equal(patch, full[:, *w.within(Window(0, 0, 90, 70))])
         for patch, w in zip(patches, windows, strict=True)
     )
     assert 1 <= len(opened) <= 4

@@ -16,11 +16,11 @@ from geoxt.windows import Window
 
 SHAPE = (12, 14)
 GRID = GeoBox(SHAPE, Affine.identity(), "EPSG:32615")  # coordinates equal pixel positions
-WHOLE = Window(0, 0, *SHAPE)
+FULL = Window(0, 0, *SHAPE)
 SQUARES = np.array([[shapely.box(c, r, c + 1, r + 1) for c in range(SHAPE[1])] for r in range(SHAPE[0])])
 
 
-def burned(geometries, *, all_touched=False, window=WHOLE, grid=GRID):
+def burned(geometries, *, all_touched=False, window=FULL, grid=GRID):
     """Return the position of the last geometry that covers each pixel, from 1."""
     geometries = np.array(geometries, dtype=object)
     projected, feature = project_geometries(geometries, grid.crs, grid, path="test", ids=np.arange(len(geometries)))
@@ -114,13 +114,13 @@ def test_window_equals_part_of_whole_and_later_geometries_win(first, second, row
     window = Window(row, col, height, width)
     grid = GeoBox((40, 40), Affine.translation(-8, -8), "EPSG:32615")
     for all_touched in (False, True):
-        whole = burned([first, second], all_touched=all_touched, window=wide.shift(8, 8), grid=grid)
+        full = burned([first, second], all_touched=all_touched, window=wide.shift(8, 8), grid=grid)
         part = burned([first, second], all_touched=all_touched, window=window.shift(8, 8), grid=grid)
-        np.testing.assert_array_equal(part, whole[window.within(wide)])
+        np.testing.assert_array_equal(part, full[window.within(wide)])
         first_mask, second_mask = (
             burned([g], all_touched=all_touched, window=wide.shift(8, 8), grid=grid) for g in (first, second)
         )
-        np.testing.assert_array_equal(whole, np.where(second_mask == 1, 2, first_mask))
+        np.testing.assert_array_equal(full, np.where(second_mask == 1, 2, first_mask))
 
 
 @given(polygons(), st.integers(0, 2**20), st.integers(0, 2**20))

@@ -13,8 +13,8 @@ from geoxt.testing import make_grid
 from geoxt.windows import Window
 
 GRID = make_grid((60, 80), degrees=20)
-PLACES = np.array([(5.5, 7.2), (0.1, 0.2), (59.9, 79.9), (30, 40), (-3, 4)])
-POINTS = np.array([GRID.affine @ (col, row) for row, col in PLACES])
+POSITIONS = np.array([(5.5, 7.2), (0.1, 0.2), (59.9, 79.9), (30, 40), (-3, 4)])
+POINTS = np.array([GRID.affine @ (col, row) for row, col in POSITIONS])
 
 
 def make_layer():
@@ -22,7 +22,7 @@ def make_layer():
 
 
 def test_pixels_of_points_in_any_crs():
-    assert pixels_of(POINTS, GRID).tolist() == np.floor(PLACES).astype(int).tolist()
+    assert pixels_of(POINTS, GRID).tolist() == np.floor(POSITIONS).astype(int).tolist()
     lonlat = np.c_[transformer(GRID.crs, make_grid((2, 2), crs="EPSG:4326").crs).transform(*POINTS.T)]
     assert pixels_of((lonlat, "EPSG:4326"), GRID)[0].tolist() == [5, 7]
     gpd = pytest.importorskip("geopandas")
@@ -33,12 +33,12 @@ def test_pixels_of_points_in_any_crs():
 
 def test_point_lies_in_the_centre_pixel():
     grid = make_grid((60, 80))
-    points = np.array([grid.affine @ (col, row) for row, col in PLACES])
+    points = np.array([grid.affine @ (col, row) for row, col in POSITIONS])
     sampler = PointSampler(make_layer(), points=points, size=(4, 7), min_covered=0)
     assert sampler.index.tolist() == [0, 1, 2, 3]
-    assert [(w.row + 2, w.col + 3) for w in sampler] == np.floor(PLACES[:4]).astype(int).tolist() or [
+    assert [(w.row + 2, w.col + 3) for w in sampler] == np.floor(POSITIONS[:4]).astype(int).tolist() or [
         [w.row + 2, w.col + 3] for w in sampler
-    ] == np.floor(PLACES[:4]).astype(int).tolist()
+    ] == np.floor(POSITIONS[:4]).astype(int).tolist()
     inside = PointSampler(make_layer(), points=points, size=(4, 7), placement="inside")
     assert all(full_window(grid_of(make_layer())).contains(w) for w in inside)
     region = GridRegion(grid, (Window(0, 0, 10, 10),))

@@ -33,13 +33,13 @@ def test_numpy_dask_and_file_sources_are_bit_equal(write, pair, how, data):
     file = open_cogs(write(values, pair.src, nodata=nodata), grid=pair.dst, resampling=how)
     chunked = dask.array.from_array(values[None], chunks=(1, 1, 17, 13))
     options = {"array_grid": pair.src, "grid": pair.dst, "nodata": nodata, "resampling": how}
-    found = {
+    results = {
         "file": view_of(file).read(full_window(pair.dst)),
         "numpy": ArraySource(array=values[None], **options).read(full_window(pair.dst)),
         "dask": ArraySource(array=chunked, **options).read(full_window(pair.dst)),
     }
     for name in ("numpy", "dask"):
-        for a, b in zip(found[name], found["file"], strict=True):
+        for a, b in zip(results[name], results["file"], strict=True):
             assert a.dtype == b.dtype
             assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), name
 
@@ -68,8 +68,8 @@ def test_time_and_band_order_is_preserved():
     layer = xr.DataArray(
         values, dims=("time", "band", "y", "x"), coords={"time": [3, 1, 2], "band": ["a", "b"], **coordinates(grid)}
     )
-    for one in (layer, layer.chunk(8), layer.transpose("y", "band", "x", "time")):
-        moved = align(one, target).transpose("time", "band", "y", "x")
+    for variant in (layer, layer.chunk(8), layer.transpose("y", "band", "x", "time")):
+        moved = align(variant, target).transpose("time", "band", "y", "x")
         assert moved.time.values.tolist() == [3, 1, 2]
         for t in range(3):
             for b in range(2):

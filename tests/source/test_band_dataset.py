@@ -23,15 +23,15 @@ DAYS = (1, 17)
 @pytest.fixture(scope="module")
 def items(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
-    found = []
+    created = []
     for day in DAYS:
         values = distinct((3, 60, 70)) + day
         values[:, :day, :5] = 0
         paths = {
             n: write_cog(folder / f"{n}{day}.tif", v, grid=GRID, nodata=0) for n, v in zip("bgr", values, strict=True)
         }
-        found.append(make_item(f"day{day}", paths, time=datetime(2020, 5, day, tzinfo=UTC), collection="made"))
-    return found
+        created.append(make_item(f"day{day}", paths, time=datetime(2020, 5, day, tzinfo=UTC), collection="made"))
+    return created
 
 
 @pytest.mark.parametrize("chunks", [None, {"y": 32}])

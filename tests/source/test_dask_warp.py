@@ -33,11 +33,11 @@ def test_result_is_independent_of_chunks(pair, method, data):
     chunks = {d: data.draw(st.integers(1, 60)) for d in ("time", "band", "y", "x")}
     array = dask.array.from_array(values, chunks=tuple(chunks.values()))
     warped = warp_dask(array, pair.src, pair.dst, method, nodata, data.draw(st.sampled_from([None, 7, {"y": 9}])))
-    whole = warp_dask(dask.array.from_array(values, chunks=-1), pair.src, pair.dst, method, nodata)
+    unchunked = warp_dask(dask.array.from_array(values, chunks=-1), pair.src, pair.dst, method, nodata)
     assert warped.chunks[0] == array.chunks[0]
     assert np.array_equal(
         warped.compute(scheduler="synchronous"),
-        whole.compute(scheduler="synchronous"),
+        unchunked.compute(scheduler="synchronous"),
         equal_nan=values.dtype.kind == "f",
     )
 

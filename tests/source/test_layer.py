@@ -184,8 +184,8 @@ def test_window_equals_compute_after_operations(layer, names, data):
 @settings(max_examples=max(settings.default.max_examples // 10, 2))
 @given(data=st.data())
 def test_window_equals_compute_after_each_operation(layer, cube, name, data):
-    for one in (layer, cube):
-        assert_window_equals_compute(OPERATIONS[name](one, data.draw), data.draw)
+    for variant in (layer, cube):
+        assert_window_equals_compute(OPERATIONS[name](variant, data.draw), data.draw)
 
 
 @settings(max_examples=settings.default.max_examples // 3)
@@ -214,8 +214,8 @@ SELECTIONS = {
 
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_selection_of_a_source_bypasses_dask(layer, cube, name, no_dask):
-    for one in (layer, cube):
-        view = view_of(SELECTIONS[name](one))
+    for variant in (layer, cube):
+        view = view_of(SELECTIONS[name](variant))
         assert view.direct
         view.read(Window(0, 0, *view.grid.shape))
 
@@ -235,8 +235,12 @@ def test_derived_layer_computes_its_window_by_dask(layer, no_dask):
 
 def test_window_selects_time_steps(cube):
     full = cube.compute(scheduler="synchronous").values
-    for one, steps in ((cube, full), (cube.compute(scheduler="synchronous"), full), (cube.isel(time=[1]), full[1:])):
-        view = view_of(one)
+    for variant, steps in (
+        (cube, full),
+        (cube.compute(scheduler="synchronous"), full),
+        (cube.isel(time=[1]), full[1:]),
+    ):
+        view = view_of(variant)
         for time in [(0,), (len(steps) - 1,), tuple(range(len(steps)))]:
             values, _ = view.read(Window(3, 4, 5, 6, time))
             assert same(values, steps[list(time), :, 3:8, 4:10])

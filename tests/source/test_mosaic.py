@@ -81,10 +81,10 @@ def test_first_valid_pixel_wins_across_two_crs(write, order, seed, data):
     source = mosaic_of(*(paths[i] for i in order), grid=ALBERS, resampling="nearest")
     exact = [oracles.nearest(arrays[i], grids[i], ALBERS, 0) for i in order]
     values, valid, unambiguous = first_valid(exact, 0)
-    found, good = source.read(full_window(ALBERS))
+    pixels, good = source.read(full_window(ALBERS))
     assert valid.sum() > 5000
     assert np.array_equal(good[0, 0][unambiguous], valid[unambiguous])
-    assert np.array_equal(found[0, 0][unambiguous], values[0][unambiguous])
+    assert np.array_equal(pixels[0, 0][unambiguous], values[0][unambiguous])
     window = Window(*data.draw(strategies.windows(tuple(ALBERS.shape))))
     part, fine = source.read(window)
     overlap = window.intersect(full_window(ALBERS))
@@ -92,7 +92,7 @@ def test_first_valid_pixel_wins_across_two_crs(write, order, seed, data):
         assert not fine.any()
     else:
         window_part, grid_part = overlap.within(window), overlap.within(full_window(ALBERS))
-        assert np.array_equal(part[:, :, *window_part], found[:, :, *grid_part])
+        assert np.array_equal(part[:, :, *window_part], pixels[:, :, *grid_part])
         assert np.array_equal(fine[:, :, *window_part], good[:, :, *grid_part])
         assert fine.sum() == fine[:, :, *window_part].sum()
 
@@ -111,12 +111,12 @@ def test_windows_and_chunks_equal_part_of_whole(write, pair, method, data):
             chunked.compute(scheduler="synchronous").values, full[0], equal_nan=full.dtype.kind == "f"
         )
     window = Window(*data.draw(strategies.windows(tuple(pair.dst.shape))))
-    found, good = view_of(layer).read(window)
+    pixels, good = view_of(layer).read(window)
     overlap = window.intersect(full_window(pair.dst))
     if overlap is not None:
         window_part, grid_part = overlap.within(window), overlap.within(full_window(pair.dst))
         assert np.array_equal(good[:, :, *window_part], valid[:, :, *grid_part])
-        assert np.array_equal(found[:, :, *window_part], full[:, :, *grid_part], equal_nan=full.dtype.kind == "f")
+        assert np.array_equal(pixels[:, :, *window_part], full[:, :, *grid_part], equal_nan=full.dtype.kind == "f")
 
 
 def test_pixels_beyond_the_chord_of_a_curved_edge_are_read(write):
@@ -129,9 +129,9 @@ def test_pixels_beyond_the_chord_of_a_curved_edge_are_read(write):
     ring = exact.valid & ~eroded(exact.valid)
     for row, col in np.argwhere(ring)[::7].tolist():
         if exact.margin[row, col] > 1e-3:
-            found, good = source.read(Window(row, col, 1, 1))
+            pixels, good = source.read(Window(row, col, 1, 1))
             assert good.all(), (row, col)
-            assert found.item() == exact.values[0, row, col]
+            assert pixels.item() == exact.values[0, row, col]
 
 
 def eroded(mask):
@@ -192,14 +192,14 @@ def test_seams_and_poles_equal_the_oracle(write, name):
     layer = align(open_cogs(write(values, scene_grid)), target, resampling="nearest")
     unambiguous = exact.margin > 1e-3
     assert exact.valid.sum() > 1000
-    found, good = (part[0, 0] for part in view_of(layer).read(full_window(target)))
+    pixels, good = (part[0, 0] for part in view_of(layer).read(full_window(target)))
     assert np.array_equal(good[unambiguous], exact.valid[unambiguous])
-    assert np.array_equal(found[unambiguous & good], exact.values[0][unambiguous & good])
+    assert np.array_equal(pixels[unambiguous & good], exact.values[0][unambiguous & good])
     for row in range(0, target.shape[0] - 9, 25):
         for col in range(0, target.shape[1] - 9, 25):
             part, fine = (p[0, 0] for p in view_of(layer).read(Window(row, col, 9, 9)))
             assert np.array_equal(fine, good[row : row + 9, col : col + 9])
-            assert np.array_equal(part[fine], found[row : row + 9, col : col + 9][fine])
+            assert np.array_equal(part[fine], pixels[row : row + 9, col : col + 9][fine])
 
 
 def test_bands_of_several_resolutions_are_resampled_to_one_grid(write):
@@ -226,11 +226,11 @@ def test_valid_mask_is_per_band(write):
     values = distinct((2, 20, 20))
     values[0, :10] = 0
     under = write(distinct((2, 20, 20)) + 5000, make_grid((20, 20)), nodata=0)
-    found, valid = mosaic_of(write(values, make_grid((20, 20)), nodata=0), under).read(Window(0, 0, 20, 20))
+    pixels, valid = mosaic_of(write(values, make_grid((20, 20)), nodata=0), under).read(Window(0, 0, 20, 20))
     assert valid.all()
-    assert (found[0, 0, :10] > 5000).all()
-    assert (found[0, 0, 10:] < 5000).all()
-    assert (found[0, 1] < 5000).all()
+    assert (pixels[0, 0, :10] > 5000).all()
+    assert (pixels[0, 0, 10:] < 5000).all()
+    assert (pixels[0, 1] < 5000).all()
 
 
 def test_scene_nodata_becomes_mosaic_nodata(write):
@@ -249,9 +249,9 @@ def test_nan_and_nodata_floats_are_invalid(write, nodata):
     values = distinct((20, 20), "float32")
     values[3:6, 3:6] = nodata
     values[10, 10] = np.nan
-    found, valid = mosaic_of(write(values, make_grid((20, 20)), nodata=nodata)).read(Window(0, 0, 20, 20))
+    pixels, valid = mosaic_of(write(values, make_grid((20, 20)), nodata=nodata)).read(Window(0, 0, 20, 20))
     assert (~valid).sum() == 10
-    assert np.array_equal(found[0, 0], np.where(np.isnan(values), np.float32(nodata), values), equal_nan=True)
+    assert np.array_equal(pixels[0, 0], np.where(np.isnan(values), np.float32(nodata), values), equal_nan=True)
 
 
 def test_infinite_pixels_are_copied_but_never_interpolated(write):
@@ -269,12 +269,12 @@ def test_integers_are_rounded_once_and_clipped_to_range(write, dtype):
     top = np.iinfo(kind).max if kind.kind in "iu" else 1e30
     values = np.where(np.indices((40, 40)).sum(0) % 7 == 0, top, 3).astype(kind)
     target = make_grid((30, 30), left=600_007, top=4_549_980, resolution=31.0)
-    found, valid = mosaic_of(write(values, make_grid((40, 40))), grid=target).read(full_window(target))
+    pixels, valid = mosaic_of(write(values, make_grid((40, 40))), grid=target).read(full_window(target))
     exact = oracles.bilinear(values[None], None, make_grid((40, 40)), target)
-    assert found.dtype == kind
+    assert pixels.dtype == kind
     assert valid.all()
     allowed = 0.5 + 0.01 * float(top) if kind.kind in "iu" else 0.01 * top
-    assert np.abs(found[0, 0].astype("float64") - exact.values[0]).max() <= allowed
+    assert np.abs(pixels[0, 0].astype("float64") - exact.values[0]).max() <= allowed
 
 
 def test_truncated_file_raises_with_path_and_scene(write):

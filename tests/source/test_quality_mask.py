@@ -52,10 +52,10 @@ def test_excluded_pixels_equal_nodata_in_the_file(write, method):
         write(np.where(clouds, 0, values).astype("uint16"), GRID, nodata=0), grid=ALBERS, resampling=method
     )
     exact, valid = view_of(burned).read(full_window(ALBERS))
-    found, valid_mask = source.read(full_window(ALBERS))
+    pixels, valid_mask = source.read(full_window(ALBERS))
     assert 0 < valid_mask.sum() < valid.size
     assert np.array_equal(valid_mask, valid)
-    assert np.array_equal(found, exact)
+    assert np.array_equal(pixels, exact)
 
 
 def test_coarser_quality_band_is_upsampled_to_the_bands(write):
@@ -63,10 +63,10 @@ def test_coarser_quality_band_is_upsampled_to_the_bands(write):
     classes = np.random.default_rng(4).integers(4, 11, (60, 70)).astype("uint8")
     out = qa_tests(find_qa(products.get("sentinel2").qa, "clouds"), "clouds")
     source = masked(open_cogs(write(values, FINE, nodata=0)), write(classes, GRID, nodata=0), out)
-    found, valid_mask = source.read(full_window(FINE))
+    pixels, valid_mask = source.read(full_window(FINE))
     clear = (classes < 8).repeat(2, 0).repeat(2, 1)
     assert np.array_equal(valid_mask[0, 0], clear)
-    assert np.array_equal(found[0], np.where(clear, values, 0))
+    assert np.array_equal(pixels[0], np.where(clear, values, 0))
 
 
 def test_pixels_beyond_the_quality_band_are_invalid(write):
@@ -102,9 +102,9 @@ def test_masked_read_uses_no_overview(write):
     coarse = make_grid((64, 64), resolution=120)
     plain = open_cogs(path, grid=coarse)
     assert view_of(plain).read(full_window(coarse))[0].max() > 100
-    found, valid_mask = masked(plain, write(clouds.astype("uint8"), grid), ((0, 1, 1),)).read(full_window(coarse))
+    pixels, valid_mask = masked(plain, write(clouds.astype("uint8"), grid), ((0, 1, 1),)).read(full_window(coarse))
     assert valid_mask.all()
-    assert (found == 100).all()
+    assert (pixels == 100).all()
 
 
 def test_masked_source_pickles_and_changes_the_token(write):

@@ -83,26 +83,26 @@ KINDS = {"column": "kind", "classes": tuple((n, n) for n in range(1, 7))}
 @pytest.mark.parametrize("options", [{}, {"all_touched": True}, {"instances": True}])
 def test_chunks_and_windows_equal_part_of_whole(polygons, options):
     shapes = source(polygons, **KINDS, **options)
-    whole = pixels(shapes)
-    assert len(np.unique(whole)) > 6
+    full = pixels(shapes)
+    assert len(np.unique(full)) > 6
     for chunks in (17, 64, {"y": 150, "x": 5}):
         layer = to_layer(shapes, dims=["y", "x"], coords={}, attrs={"flag_values": np.arange(7)}, chunks=chunks)
-        np.testing.assert_array_equal(layer.to_numpy(), whole)
+        np.testing.assert_array_equal(layer.to_numpy(), full)
     view = view_of(layer[13:90, 20:77])
     assert view.direct
-    np.testing.assert_array_equal(view.read(Window(0, 0, 77, 57))[0][0, 0], whole[13:90, 20:77])
+    np.testing.assert_array_equal(view.read(Window(0, 0, 77, 57))[0][0, 0], full[13:90, 20:77])
 
 
 @given(st.integers(-40, 160), st.integers(-40, 180), st.integers(1, 80), st.integers(1, 80), st.booleans())
 def test_window_equals_part_of_whole(polygons, row, col, height, width, all_touched):
     shapes = source(polygons, **KINDS, all_touched=all_touched, background=9, nodata=77)
     window, frame = Window(row, col, height, width), Window(-60, -60, 400, 400)
-    whole, inside = shapes.read(frame)
+    full, inside = shapes.read(frame)
     values, valid = shapes.read(window, dtype=np.dtype("int64"))
     assert values.dtype == "int64"
-    np.testing.assert_array_equal(values[0, 0], whole[0, 0][window.within(frame)])
+    np.testing.assert_array_equal(values[0, 0], full[0, 0][window.within(frame)])
     np.testing.assert_array_equal(valid[0, 0], inside[0, 0][window.within(frame)])
-    assert (whole[~inside] == 77).all()
+    assert (full[~inside] == 77).all()
     assert inside.sum() == 150 * 170
 
 
@@ -120,9 +120,9 @@ def test_pixels_are_burned_by_centre(polygons, grid):
     expected = np.zeros(grid.shape, int)
     for position, geometry in enumerate(geometries):
         expected[shapely.contains_xy(geometry, x, y).reshape(grid.shape)] = position % 6 + 1
-    found = pixels(source(polygons, grid, **KINDS))
-    assert len(np.unique(found)) > 4
-    np.testing.assert_array_equal(found[~near], expected[~near])
+    burned = pixels(source(polygons, grid, **KINDS))
+    assert len(np.unique(burned)) > 4
+    np.testing.assert_array_equal(burned[~near], expected[~near])
     assert near.mean() < 0.005
 
 
@@ -220,10 +220,10 @@ def test_nodata_limits_the_valid_mask_and_footprint(write, monkeypatch, max_exac
     values, valid = sparse.read(Window(-5, -5, 160, 180))
     np.testing.assert_array_equal(valid, values == 1)
     assert valid.sum() == 201
-    found = sparse.footprint()
+    footprint = sparse.footprint()
     rows, cols = np.nonzero(valid[0, 0])
-    assert shapely.contains_xy(found, cols - 4.5, rows - 4.5).all()
-    assert found.area == 201 if max_exact else 201 < found.area < 150 * 170 / 2
+    assert shapely.contains_xy(footprint, cols - 4.5, rows - 4.5).all()
+    assert footprint.area == 201 if max_exact else 201 < footprint.area < 150 * 170 / 2
 
 
 def test_clip_limits_the_valid_mask(write):
@@ -312,16 +312,16 @@ def test_deleted_file_raises(write):
 def test_features_of_a_window_match_instance_pixels(polygons):
     shapes = source(polygons, **KINDS, instances=True, dtype=np.dtype("int64"))
     window = Window(40, 50, 64, 64)
-    found = shapes.features(window)
+    features = shapes.features(window)
     visible_ids = np.setdiff1d(pixels(shapes, window), [0])
-    assert set(visible_ids) <= set(found.ids.tolist())
-    np.testing.assert_array_equal(found.codes, (found.ids - 2) % 6 + 1)  # ids are FIDs plus 1, which begin at 1
-    assert (found.boxes[:, :2] >= 0).all()
-    assert (found.boxes[:, 2:] <= 64).all()
-    np.testing.assert_array_equal(shapely.bounds(found.geometry), found.boxes)
+    assert set(visible_ids) <= set(features.ids.tolist())
+    np.testing.assert_array_equal(features.codes, (features.ids - 2) % 6 + 1)  # ids are FIDs plus 1, which begin at 1
+    assert (features.boxes[:, :2] >= 0).all()
+    assert (features.boxes[:, 2:] <= 64).all()
+    np.testing.assert_array_equal(shapely.bounds(features.geometry), features.boxes)
     for number in visible_ids:
         rows, cols = np.nonzero(pixels(shapes, window) == number)
-        left, top, right, bottom = found.boxes[found.ids == number][0]
+        left, top, right, bottom = features.boxes[features.ids == number][0]
         assert left <= cols.min() + 0.5 <= cols.max() + 0.5 <= right
         assert top <= rows.min() + 0.5 <= rows.max() + 0.5 <= bottom
     empty = shapes.features(Window(-900, 0, 5, 5))
@@ -332,9 +332,9 @@ def test_multipart_line_and_point_features_have_one_id_each(write):
     multipolygon = shapely.MultiPolygon(boxes((1, 1, 3, 3), (7, 5, 9, 6)))
     (line,) = (b.exterior for b in boxes((0, 0, 12, 8)))
     (dot,) = (shapely.Point(b.exterior.coords[0]) for b in boxes((2, 2, 4, 4)))
-    found = source(write([multipolygon, line, dot]), instances=True).features(Window(0, 0, 10, 10))
-    assert found.ids.tolist() == [2, 3, 4]
-    assert found.boxes.tolist() == [[1, 1, 9, 6], [0, 0, 10, 8], [4, 2, 4, 2]]
+    features = source(write([multipolygon, line, dot]), instances=True).features(Window(0, 0, 10, 10))
+    assert features.ids.tolist() == [2, 3, 4]
+    assert features.boxes.tolist() == [[1, 1, 9, 6], [0, 0, 10, 8], [4, 2, 4, 2]]
 
 
 def test_requested_steps_and_bands_set_the_shape(write):

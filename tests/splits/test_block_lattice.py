@@ -59,9 +59,9 @@ def pixel_polygons(region, grow=0):
     return polygons
 
 
-def shared(one, other):
+def shared(first, other):
     """Return the largest area that a pixel of one region shares with a pixel of another, square metres."""
-    a, b = np.array(one), np.array(other)
+    a, b = np.array(first), np.array(other)
     if not len(a) or not len(b):
         return 0.0
     i, j = shapely.STRtree(b).query(a)
@@ -132,12 +132,12 @@ def test_adjacent_regions_share_no_ground():
         by_region(make_tree(), train=ZONES[0], val=((0, 0, 1, 1), "EPSG:4326"))
 
 
-@pytest.mark.parametrize(("one", "other"), list(permutations(GRIDS, 2)))
-def test_check_detects_ground_shared_by_nodes(one, other):
+@pytest.mark.parametrize(("first", "other"), list(permutations(GRIDS, 2)))
+def test_check_detects_ground_shared_by_nodes(first, other):
     """Training in one node and test in another, both over whole grids that overlap on the ground."""
     regions = {node: GridRegion(grid, (full_window(grid),)) for node, grid in GRIDS.items()}
-    with pytest.raises(InputError, match=rf"train in {one} and test in {other} share the ground of"):
-        check(Region({one: regions[one]}), test=Region({other: regions[other]}))
+    with pytest.raises(InputError, match=rf"train in {first} and test in {other} share the ground of"):
+        check(Region({first: regions[first]}), test=Region({other: regions[other]}))
 
 
 def test_margins_count_across_nodes():

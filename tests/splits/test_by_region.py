@@ -188,11 +188,13 @@ def test_check_detects_shared_pixels_buffers_and_gaps():
         check(a, b)
     check(a, GridRegion(GRID, (Window(0, 24, 20, 20),), margin=2))
     days = np.array(["2021-01-01", "2021-01-02", "2021-02-01"], "datetime64[ns]")
-    one, two, three = (GridRegion(GRID, (Window(0, 0, 20, 20),), times=tuple(days[i])) for i in ([0, 1], [1, 2], [2]))
+    first, second, third = (
+        GridRegion(GRID, (Window(0, 0, 20, 20),), times=tuple(days[i])) for i in ([0, 1], [1, 2], [2])
+    )
     with pytest.raises(InputError, match=r"train and val share 400 pixels"):
-        check(one, two)
-    check(one, three)
-    train, val, test = (Region({"": region}) for region in (one, GridRegion(GRID, ()), three))
+        check(first, second)
+    check(first, third)
+    train, val, test = (Region({"": region}) for region in (first, GridRegion(GRID, ()), third))
     split = Split(train=train, val=val, test=test, gap=np.timedelta64(31, "D"))
     with pytest.raises(InputError, match=r"train and test are 30 days apart, less than the gap of 31"):
         check(split)

@@ -58,8 +58,8 @@ def make_tree(spec: Spec, root: Path) -> Tree:
     samples = fields_of(spec)
     for key, asset in spec.assets.items():
         having = [fields for fields in samples if asset.applies_to(fields)]
-        for path, some in _by_file(asset, having).items():
-            write_asset(spec, key, asset, root / path, some, samples)
+        for path, of_file in _by_file(asset, having).items():
+            write_asset(spec, key, asset, root / path, of_file, samples)
     extra = spec.splits.extra if isinstance(spec.splits, FolderSplit) else ()
     count = sum(fields.get("split") not in extra for fields in samples)
     # The samples show one value of a field without choices, and so not all archives of a release.
@@ -84,7 +84,7 @@ def fields_of(spec: Spec) -> tuple[Mapping[str, Value], ...]:
         held = spec.splits.columns.values() if isinstance(spec.splits.columns, Mapping) else spec.splits.columns
         for template in map(Template, held):
             fields |= {name: template for name in template.needs if name not in {*fields, "split"}}
-    named = {spec.splits.field: [v for some in spec.splits.values.values() for v in some]} if isinstance(
+    named = {spec.splits.field: [v for values in spec.splits.values.values() for v in values]} if isinstance(
         spec.splits, FieldSplit) else {}  # fmt: skip
     lead = [name for name in fields if not name.startswith("_") and name in spec.first_asset.names]
     wheels = [name for name in lead if name == "label" or fields[name].choices(name) or name in named]
@@ -93,23 +93,23 @@ def fields_of(spec: Spec) -> tuple[Mapping[str, Value], ...]:
     repeats = _EACH if isinstance(spec.splits, RandomSplit) and not spec.window else 1 if wheels and not rows else 3
     repeats = max(repeats, -(-len(spec.classes or ()) // max(int(np.prod(sizes)), 1))) if rows else repeats
     count = int(np.prod(sizes)) * repeats
-    out, seen = [], dict[str, int]()
+    out, counts = [], dict[str, int]()
     for at in range(count):
-        one: dict[str, Value] = {}
-        rest = at
+        sample_fields: dict[str, Value] = {}
+        remainder = at
         for name, size in zip(wheels, sizes, strict=True):
-            one[name] = (named.get(name) or _choices(spec, name, fields[name]))[rest % size]
-            rest //= size
+            sample_fields[name] = (named.get(name) or _choices(spec, name, fields[name]))[remainder % size]
+            remainder //= size
         for name, template in fields.items():
-            if name not in one and not name.startswith("_"):
-                one[name] = _value(spec, name, template, at)
-        part = str(one.get("split", ""))
+            if name not in sample_fields and not name.startswith("_"):
+                sample_fields[name] = _value(spec, name, template, at)
+        part = str(sample_fields.get("split", ""))
         if rows:
-            one["row"] = seen[part] = seen.get(part, -1) + 1
+            sample_fields["row"] = counts[part] = counts.get(part, -1) + 1
         for name, template in fields.items():
             if name.startswith("_"):
-                one[name] = _passed(spec, name, template, one, at)
-        out.append(one)
+                sample_fields[name] = _passed(spec, name, template, sample_fields, at)
+        out.append(sample_fields)
     return tuple(out)
 
 
@@ -117,8 +117,8 @@ def _choices(spec: Spec, name: str, template: Template) -> Sequence[str]:
     if name != "label" or template.choices(name):
         return template.choices(name)
     assert spec.classes is not None
-    texts = {own: text for text, own in spec.class_names.items()}
-    return [_fitting(template, texts.get(own, own)) for own in spec.classes.names]
+    texts = {class_name: text for text, class_name in spec.class_names.items()}
+    return [_fitting(template, texts.get(class_name, class_name)) for class_name in spec.classes.names]
 
 
 def _fitting(template: Template, name: str) -> str:
@@ -129,9 +129,9 @@ def _fitting(template: Template, name: str) -> str:
 
 
 def _value(spec: Spec, name: str, template: Template, at: int) -> Value:
-    given = spec.examples.get(name)
-    if given:
-        return given[at] if at < len(given) else _vary(str(given[-1]), at)
+    example = spec.examples.get(name)
+    if example:
+        return example[at] if at < len(example) else _vary(str(example[-1]), at)
     form = template.form(name)
     if re.fullmatch(r"\d*d", form):
         return at + 1
@@ -143,20 +143,20 @@ def _value(spec: Spec, name: str, template: Template, at: int) -> Value:
 
 def _vary(text: str, at: int) -> str:
     """Return an example with another last number, or last letters, of the same width."""
-    found = re.search(r"(\d+)(?=\D*$)", text)
-    if found:
-        width = len(found[1])
-        return f"{text[: found.start()]}{(int(found[1]) + at) % 10**width:0{width}d}{text[found.end() :]}"
+    digits = re.search(r"(\d+)(?=\D*$)", text)
+    if digits:
+        width = len(digits[1])
+        return f"{text[: digits.start()]}{(int(digits[1]) + at) % 10**width:0{width}d}{text[digits.end() :]}"
     return text[:-2] + chr(97 + at // 26 % 26) + chr(97 + at % 26)
 
 
-def _passed(spec: Spec, name: str, template: Template, one: Mapping[str, Value], at: int) -> Value:
+def _passed(spec: Spec, name: str, template: Template, fields: Mapping[str, Value], at: int) -> Value:
     """Return the text of an ignored field; of several choices, the one at the index of the sample's split."""
     choices = template.choices(name)
     if not choices:
         return _value(spec, name, template, 0 if name in spec.examples else at)
     splits = next((c for a in spec.assets.values() if (c := a.templates[0].choices("split"))), ())
-    index = splits.index(str(one["split"])) if one.get("split") in splits else 0
+    index = splits.index(str(fields["split"])) if fields.get("split") in splits else 0
     return choices[min(index, len(choices) - 1)]
 
 
@@ -197,7 +197,9 @@ def _write_lists(spec: Spec, root: Path, samples: Sequence[Mapping[str, Value]])
                 write_table(root / path, lists.columns, rows, separator=lists.separator)
             return _counted([lists.names.get(str(fields["split"]), str(fields["split"])) for fields in listed])
         case FieldSplit(field=name, values=values):
-            return _counted([s for fields in samples for s, some in values.items() if fields[name] in some])
+            return _counted(
+                [s for fields in samples for s, listed_values in values.items() if fields[name] in listed_values]
+            )
         case RandomSplit() | SequentialSplit() | None:
             return {}
         case folders:
@@ -230,8 +232,8 @@ def pack(tree: Tree, folder: Path, url: str) -> Spec:
         held = [file for file in files if file.startswith(starts)]
         content = _packed(name, tree.root, held, parts[0].extract_to)
         cut = -(-len(content) // len(parts))
-        for place, part in enumerate(parts):
-            piece = content[place * cut : (place + 1) * cut]
+        for index, part in enumerate(parts):
+            piece = content[index * cut : (index + 1) * cut]
             path = folder / part.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(piece)
@@ -253,14 +255,14 @@ def _packed(name: str, root: Path, files: Sequence[str], into: str) -> bytes:
     out = io.BytesIO()
     if name.endswith(".zip"):
         with zipfile.ZipFile(out, "w") as archive:
-            for file, own in zip(files, inside, strict=True):
-                archive.write(root / file, own)
+            for file, members in zip(files, inside, strict=True):
+                archive.write(root / file, members)
         return out.getvalue()
     if re.search(r"\.(tar|tgz|tbz2?)(\.|$)", name):
         mode: Any = "w:bz2" if "bz" in name else "w:gz" if "gz" in name else "w"
         with tarfile.open(fileobj=out, mode=mode) as archive:
-            for file, own in zip(files, inside, strict=True):
-                archive.add(root / file, own)
+            for file, members in zip(files, inside, strict=True):
+                archive.add(root / file, members)
         return out.getvalue()
     if name.endswith((".bz2", ".gz")):
         return (bz2 if name.endswith("2") else gzip).compress((root / files[0]).read_bytes())

@@ -44,7 +44,7 @@ def source_coordinates(src_grid: GeoBox, dst_grid: GeoBox) -> tuple[Floats, Floa
     -------
     tuple of ndarray
         Fractional column and row in the source, of dims (y, x): 0.5 is the centre of the first pixel. They are inf
-        where the place cannot be projected. A source in degrees may begin at any meridian.
+        where a position cannot be projected. A source in degrees may begin at any meridian.
     """
     height, width = dst_grid.shape.yx
     col, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
@@ -169,10 +169,10 @@ def kernel_scale(src_grid: GeoBox, dst_grid: GeoBox, *, clip: bool = True) -> tu
     """
     height, width = dst_grid.shape.yx
     col, row = source_coordinates(src_grid, _corners(dst_grid))
-    seen = np.isfinite(col) & np.isfinite(row)
+    finite = np.isfinite(col) & np.isfinite(row)
     spans = []
-    for place, limit in zip((col, row), src_grid.shape.xy, strict=True):
-        bounded = np.clip(place[seen], 0, limit) if clip else place[seen]
+    for coordinate, limit in zip((col, row), src_grid.shape.xy, strict=True):
+        bounded = np.clip(coordinate[finite], 0, limit) if clip else coordinate[finite]
         spans.append(float(np.ptp(bounded)) if bounded.size else 0.0)
     return width / spans[0] if spans[0] else 1.0, height / spans[1] if spans[1] else 1.0
 
@@ -185,8 +185,8 @@ def _triangle(
     shape = src_grid.shape.yx
     good = np.ones(shape, bool) if valid is None else np.asarray(valid, bool)
     col, row = source_coordinates(src_grid, dst_grid)
-    seen = np.isfinite(col) & np.isfinite(row)
-    u, v = np.where(seen, col, -1e6) - 0.5, np.where(seen, row, -1e6) - 0.5
+    finite = np.isfinite(col) & np.isfinite(row)
+    u, v = np.where(finite, col, -1e6) - 0.5, np.where(finite, row, -1e6) - 0.5
     across, down = (int(np.ceil(1 / part)) for part in scale)
     total, weight, reach = np.zeros((*values.shape[:-2], *u.shape)), np.zeros(u.shape), np.zeros(u.shape)
     for dy in range(1 - down, down + 1):
@@ -200,7 +200,7 @@ def _triangle(
             weight += used
             reach += share
     part = weight / reach
-    fine = seen & (part >= 0.5)
+    fine = finite & (part >= 0.5)
     with np.errstate(invalid="ignore"):
         return Resampled(np.where(fine, total / np.where(fine, weight, 1), np.nan), fine, np.abs(part - 0.5))
 
@@ -223,9 +223,9 @@ def _wkt(grid: GeoBox) -> str:
     return grid.crs.to_wkt()
 
 
-def _to_whole(place: Floats) -> Floats:
+def _to_whole(coordinates: Floats) -> Floats:
     """Distance to the nearest whole number."""
-    finite = np.where(np.isfinite(place), place, 0.5)
+    finite = np.where(np.isfinite(coordinates), coordinates, 0.5)
     return np.asarray(np.abs(finite - np.rint(finite)))
 
 

@@ -40,9 +40,9 @@ def serve(command: list[str], url: str) -> Iterator[str]:
 
 def free_port() -> int:
     """Return the number of a port that nothing listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:

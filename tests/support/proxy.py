@@ -91,7 +91,7 @@ class Server(Loopback):
     def __init__(self, upstream: str, *, latency: float = 0.0) -> None:
         super().__init__()
         self.latency, self.require = latency, ""
-        self.seen: list[Request] = []
+        self.requests: list[Request] = []
         self._faults: list[list[Fault | None]] = []
         self._host = urlsplit(upstream).hostname or "127.0.0.1", urlsplit(upstream).port or 80
         self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
@@ -100,7 +100,7 @@ class Server(Loopback):
         """Return the answer of the upstream server, with the injected faults."""
         if request.path.startswith(CONTROL):
             return Answer(status=200, body=json.dumps(self._control(request)).encode())
-        self.seen.append(request)
+        self.requests.append(request)
         fault = self._fault(request)
         if self.latency:
             await asyncio.sleep(self.latency)
@@ -112,20 +112,20 @@ class Server(Loopback):
         return answer if fault is None else fault.spoil(answer)
 
     def _control(self, request: Request) -> Any:
-        given = json.loads(request.body or b"{}")
+        fields = json.loads(request.body or b"{}")
         match request.path.removeprefix(CONTROL):
-            case "seen":
-                return [{"method": r.method, "path": r.path, "headers": r.headers} for r in self.seen]
+            case "requests":
+                return [{"method": r.method, "path": r.path, "headers": r.headers} for r in self.requests]
             case "fail":
-                fault = Fault(**given)
+                fault = Fault(**fields)
                 self._faults.append([None] * fault.skip + [fault] * fault.times)
             case "set":
-                self.latency, self.require = given["latency"], given["require"]
+                self.latency, self.require = fields["latency"], fields["require"]
             case "forget":
-                self.seen.clear()
+                self.requests.clear()
                 self._faults.clear()
             case other:
-                msg = f"Cannot do {other!r}: ask for seen, fail, set or forget."
+                msg = f"Cannot do {other!r}: ask for requests, fail, set or forget."
                 raise ValueError(msg)
         return None
 
@@ -133,9 +133,9 @@ class Server(Loopback):
         for queue in self._faults:
             fault = queue[-1] if queue else None
             if fault is not None and fault.meant(request):
-                found = queue.pop(0)
-                if found is not None:
-                    return found
+                fault = queue.pop(0)
+                if fault is not None:
+                    return fault
         return None
 
     async def _forward(self, request: Request) -> Answer:
@@ -153,16 +153,16 @@ class Server(Loopback):
             headers["content-length"] = str(len(request.body))
         lines = [f"{request.method} {request.path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
         writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + request.body)
-        line, found = parse_head(await reader.readuntil(b"\r\n\r\n"))
-        body = b"" if request.method == "HEAD" else await _body(reader, found)
-        if found.get("connection", "").lower() == "close":
+        line, head = parse_head(await reader.readuntil(b"\r\n\r\n"))
+        body = b"" if request.method == "HEAD" else await _body(reader, head)
+        if head.get("connection", "").lower() == "close":
             writer.close()
         else:
             self._idle.append(connection)
-        kept = {k: v for k, v in found.items() if k not in HOP}
-        if request.method == "HEAD" and "content-length" in found:
-            kept["content-length"] = found["content-length"]
-        return Answer(status=int(line.split(" ", 2)[1]), headers=kept, body=body)
+        end_to_end = {k: v for k, v in head.items() if k not in HOP}
+        if request.method == "HEAD" and "content-length" in head:
+            end_to_end["content-length"] = head["content-length"]
+        return Answer(status=int(line.split(" ", 2)[1]), headers=end_to_end, body=body)
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
@@ -197,22 +197,22 @@ class Proxy:
         self.set()
 
     @property
-    def seen(self) -> list[Request]:
+    def requests(self) -> list[Request]:
         """All requests, in the order in which they came."""
-        return [Request(**one) for one in self._tell("seen", {})]
+        return [Request(**fields) for fields in self._tell("requests", {})]
 
     @property
     def counts(self) -> Counter[str]:
         """How many requests came, by path without its query."""
-        return Counter(request.path.split("?", 1)[0] for request in self.seen)
+        return Counter(request.path.split("?", 1)[0] for request in self.requests)
 
     @property
     def ranges(self) -> Counter[tuple[str, tuple[int, int | None] | None]]:
         """How many requests came, by path without its query and by range."""
-        return Counter((request.path.split("?", 1)[0], request.range) for request in self.seen)
+        return Counter((request.path.split("?", 1)[0], request.range) for request in self.requests)
 
-    def _tell(self, what: str, given: dict[str, Any]) -> Any:
-        call = Call(f"{self.url}{CONTROL}{what}", data=json.dumps(given).encode(), method="POST")  # noqa: S310
+    def _tell(self, what: str, fields: dict[str, Any]) -> Any:
+        call = Call(f"{self.url}{CONTROL}{what}", data=json.dumps(fields).encode(), method="POST")  # noqa: S310
         with urlopen(call, timeout=60) as answer:  # noqa: S310 (loopback alone)
             return json.load(answer)
 

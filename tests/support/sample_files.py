@@ -53,7 +53,7 @@ def write_asset(
         case Table(columns=()):
             path.write_text(json.dumps({str(asset.value): _stored(spec, asset, at)}), encoding="utf-8")
         case Table():
-            cells = [{asset.value: _stored(spec, asset, place)} for place in range(len(samples))]
+            cells = [{asset.value: _stored(spec, asset, row)} for row in range(len(samples))]
             write_table(path, asset.columns, samples, separator=asset.separator, cells=cells)
         case Audio():
             _write_wav(path, asset, rng)
@@ -83,8 +83,8 @@ def _raster(
     scale = 1.0
     if asset.mixed_resolution and band:
         finest = min(b.resolution or 1 for b in asset.bands)
-        own = asset.bands[asset.templates[0].choices("band").index(band)].resolution or 1
-        scale = finest / own
+        resolution = asset.bands[asset.templates[0].choices("band").index(band)].resolution or 1
+        scale = finest / resolution
     shape = size_of(spec, asset.shape, scale)
     grid = grid_for(spec, shape, at, asset.shape) if spec.georeferenced else None
     if asset.instances:
@@ -105,11 +105,11 @@ def _raster(
 def _stored_codes(spec: Spec, asset: Raster) -> list[list[int]]:
     """Return the numbers that each band of a mask's files holds: those of the classes, or of the level that it has."""
     assert spec.classes is not None
-    mine = [*(asset.codes or spec.classes.codes), *asset.ignore]
-    other = {one.channel: [*(one.codes or one.classes.codes), *asset.ignore] for one in spec.levels.values()}
+    codes = [*(asset.codes or spec.classes.codes), *asset.ignore]
+    other = {level.channel: [*(level.codes or level.classes.codes), *asset.ignore] for level in spec.levels.values()}
     at = asset.channel or 1
     most = max([at, *(channel or 1 for channel in other)])
-    return [mine if band == at else other.get(band, mine) for band in range(1, most + 1)]
+    return [codes if band == at else other.get(band, codes) for band in range(1, most + 1)]
 
 
 def _numbers(shape: Sequence[int], kind: np.dtype[Any], rng: np.random.Generator) -> NDArray[Any]:
@@ -141,10 +141,10 @@ def _shapes(spec: Spec, asset: Vector, at: int) -> dict[str, Any]:
     move = Transformer.from_crs(str(grid.crs), crs, always_xy=True)
     features: list[dict[str, Any]] = [{"type": "Feature", "properties": {}, "geometry": None}]
     codes = [code for code in (spec.classes.codes if spec.classes else ()) if code] or [1]
-    for place, (left, top) in enumerate(((0.1, 0.1), (0.55, 0.55))):
+    for index, (left, top) in enumerate(((0.1, 0.1), (0.55, 0.55))):
         corners = [(left, top), (left + 0.3, top), (left + 0.3, top + 0.3), (left, top + 0.3), (left, top)]
         ring = [move.transform(*(grid.affine * (x * grid.shape.x, y * grid.shape.y))) for x, y in corners]
-        code = {asset.column: codes[(at + place) % len(codes)]} if asset.column else {}
+        code = {asset.column: codes[(at + index) % len(codes)]} if asset.column else {}
         geometry = {"type": "Polygon", "coordinates": [ring]}
         features.append({"type": "Feature", "properties": code, "geometry": geometry})
     named = {"crs": {"type": "name", "properties": {"name": asset.crs}}} if asset.crs else {}
@@ -174,7 +174,7 @@ def _write_array(spec: Spec, asset: HDF5Array, path: Path, samples: Sequence[Fie
 def _coco(spec: Spec, asset: Boxes, samples: Sequence[Fields]) -> dict[str, Any]:
     assert spec.classes is not None
     template = Template(asset.image)
-    names = {own: given for given, own in asset.class_names.items()}
+    names = {class_name: text for text, class_name in asset.class_names.items()}
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
     for at, fields in enumerate(samples):
@@ -196,9 +196,9 @@ def _stored(spec: Spec, asset: Table, at: int) -> Any:
     if asset.label_kind == "number":
         return 10 + at
     assert spec.classes is not None
-    own = spec.classes.names[at % len(spec.classes)]
-    given = next((text for text, name in asset.class_names.items() if name == own), own)
-    return [given] if asset.label_kind == "classes" else given
+    class_name = spec.classes.names[at % len(spec.classes)]
+    label = next((text for text, name in asset.class_names.items() if name == class_name), class_name)
+    return [label] if asset.label_kind == "classes" else label
 
 
 def write_table(

@@ -60,7 +60,7 @@ class FileServer(Loopback):
         elif request.range is not None:
             first, last = request.range
         else:
-            return self._whole(request, content)
+            return self._full_answer(request, content)
         if first >= len(content):
             return Answer(status=416, headers={"content-range": f"bytes */{len(content)}"})
         part = content[first : None if last is None else last + 1]
@@ -74,7 +74,7 @@ class FileServer(Loopback):
         return {}
 
     @staticmethod
-    def _whole(request: Request, content: bytes) -> Answer:
+    def _full_answer(request: Request, content: bytes) -> Answer:
         headers = {"accept-ranges": "bytes", "content-length": str(len(content))}
         return Answer(status=200, headers=headers, body=b"" if request.method == "HEAD" else content)
 
@@ -111,18 +111,18 @@ def serve_files(folder: str | Path, *, nginx: bool | None = None) -> Iterator[st
     nginx
         Whether by nginx, in a separate process, or by `FileServer`; by default nginx if installed.
     """
-    found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if nginx is False or (nginx is None and found is None):
+    executable = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if nginx is False or (nginx is None and executable is None):
         with start(__name__, str(folder)) as url:
             yield url
         return
-    if found is None:
+    if executable is None:
         msg = "Cannot serve by nginx: it is not on the path. Install it, or pass nginx=False."
         raise FileNotFoundError(msg)
     with tempfile.TemporaryDirectory() as home:
         port, config = free_port(), Path(home) / "nginx.conf"
         config.write_text(NGINX.format(home=home, port=port, folder=Path(folder).resolve()), encoding="utf-8")
-        command = [found, "-c", str(config), "-e", f"{home}/errors"]
+        command = [executable, "-c", str(config), "-e", f"{home}/errors"]
         if os.getuid() == 0:
             command += ["-g", "user root;"]  # else its workers could not read the caller's folders
         with serve(command, f"http://127.0.0.1:{port}") as url:

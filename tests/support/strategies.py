@@ -15,7 +15,7 @@ from pyproj import Transformer
 from geoxt.testing.cogs import distinct
 
 __all__ = [
-    "PLACES",
+    "AREAS",
     "GridPair",
     "dtypes",
     "grid_pairs",
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 # For each CRS, the rectangle of longitudes and latitudes from which grids are drawn: left, bottom, right, top.
-PLACES: dict[str, tuple[float, float, float, float]] = {
+AREAS: dict[str, tuple[float, float, float, float]] = {
     "EPSG:32615": (-96, 30, -90, 60),
     "EPSG:32616": (-92, 30, -85, 60),
     "EPSG:32601": (-180, 50, -174, 75),
@@ -62,7 +62,7 @@ def grids(
     draw: st.DrawFn,
     *,
     crs: str | None = None,
-    place: tuple[float, float] | None = None,
+    location: tuple[float, float] | None = None,
     shape: st.SearchStrategy[tuple[int, int]] | None = None,
     metres: float | None = None,
     south_up: bool = True,
@@ -74,8 +74,8 @@ def grids(
     Parameters
     ----------
     crs
-        Of `PLACES`. None draws one.
-    place
+        Of `AREAS`. None draws one.
+    location
         Longitude and latitude inside the grid. None draws one.
     shape
         Draws rows and columns.
@@ -84,8 +84,8 @@ def grids(
     south_up, rotated
         Whether some grids are.
     """
-    name = crs or draw(st.sampled_from(sorted(PLACES)))
-    lon, lat = draw(_locations(PLACES[name])) if place is None else place
+    name = crs or draw(st.sampled_from(sorted(AREAS)))
+    lon, lat = draw(_locations(AREAS[name])) if location is None else location
     height, width = draw(shapes() if shape is None else shape)
     side = draw(st.sampled_from((10.0, 30.0, 100.0))) if metres is None else metres
     across, up = _units(name, lat, side)
@@ -122,13 +122,13 @@ def grid_pairs(
     south_up, rotated
         Whether some grids are.
     """
-    first = draw(st.sampled_from(sorted(PLACES)))
-    others = [name for name in sorted(PLACES) if name != first and _common(first, name)]
+    first = draw(st.sampled_from(sorted(AREAS)))
+    others = [name for name in sorted(AREAS) if name != first and _common(first, name)]
     same = draw(st.booleans()) if same_crs is None else same_crs
     second = first if same else draw(st.sampled_from(others))
-    place = draw(_locations(_common(first, second) or PLACES[first]))
+    location = draw(_locations(_common(first, second) or AREAS[first]))
     size, scale = draw(st.sampled_from((10.0, 30.0, 100.0))), draw(st.floats(*scales))
-    kinds: dict[str, Any] = {"place": place, "shape": shape, "south_up": south_up, "rotated": rotated}
+    kinds: dict[str, Any] = {"location": location, "shape": shape, "south_up": south_up, "rotated": rotated}
     src = draw(grids(crs=first, metres=size, **kinds))
     dst = draw(grids(crs=second, metres=size * scale, **kinds))
     return GridPair(src=src, dst=dst, scale=scale)
@@ -194,9 +194,9 @@ def nodata_rasters(
 
 def _common(first: str, second: str) -> tuple[float, float, float, float] | None:
     """Return the rectangle of longitudes and latitudes common to two CRSs."""
-    one, two = PLACES[first], PLACES[second]
-    left, bottom = max(one[0], two[0]), max(one[1], two[1])
-    right, top = min(one[2], two[2]), min(one[3], two[3])
+    first_bounds, two = AREAS[first], AREAS[second]
+    left, bottom = max(first_bounds[0], two[0]), max(first_bounds[1], two[1])
+    right, top = min(first_bounds[2], two[2]), min(first_bounds[3], two[3])
     return (left, bottom, right, top) if left < right and bottom < top else None
 
 

@@ -115,13 +115,13 @@ def test_internal_and_external_overviews(tmp_path):
     values, grid = distinct(SHAPE), make_grid(SHAPE)
     inside = write_cog(tmp_path / "in.tif", values, grid=grid, blocksize=16, overviews=(2, 4))
     beside = write_cog(tmp_path / "out.tif", values, grid=grid, blocksize=16, overviews=(2, 4), external=True)
-    own = write_cog(tmp_path / "cog.tif", values, grid=grid, blocksize=32)
+    internal = write_cog(tmp_path / "cog.tif", values, grid=grid, blocksize=32)
     assert (tmp_path / "out.tif.ovr").exists()
     assert not (tmp_path / "in.tif.ovr").exists()
     for path in (inside, beside):
         with rasterio.open(path) as file:
             assert file.overviews(1) == [2, 4]
-    with rasterio.open(own) as file:
+    with rasterio.open(internal) as file:
         assert file.overviews(1)
 
 

@@ -77,7 +77,7 @@ def test_catalog_reads_back_and_can_be_moved(tmp_path, item, files):
 def test_catalog_without_collections(tmp_path, files):
     item = make_item("loose", files, time=datetime(2019, 7, 1, tzinfo=UTC))
     path = write_catalog(tmp_path, [item])
-    assert [found.id for found in pystac.Catalog.from_file(str(path)).get_items()] == ["loose"]
+    assert [loaded.id for loaded in pystac.Catalog.from_file(str(path)).get_items()] == ["loose"]
 
 
 @pytest.mark.parametrize("relative", [False, True])

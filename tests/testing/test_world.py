@@ -83,8 +83,8 @@ def test_every_class_covers_a_minimum_area(world, pixels):
 
 def test_overlapping_scenes_agree(world, pixels):
     images, _ = pixels
-    (_, one), (_, two) = list(world.grids.items())[:2]
-    moved = nearest(images[1], two, one, nodata=0)
+    (_, first), (_, two) = list(world.grids.items())[:2]
+    moved = nearest(images[1], two, first, nodata=0)
     both = moved.valid & (images[0, 0] > 0)
     assert both.mean() > 0.05
     for band in range(2, 6):
@@ -111,7 +111,7 @@ def test_similar_classes_have_similar_mean_spectra(world, pixels):
     images, under = pixels
     _, _, (means, spread) = _centroids(np.moveaxis(images, 1, -1).astype("float32"), under, world.codes)
     gaps = np.abs(means[:, np.newaxis] - means) / spread
-    index = {name: place for place, name in enumerate(world.names)}
+    index = {name: position for position, name in enumerate(world.names)}
     assert gaps[index["Corn"], index["Soybeans"]].max() < 0.3
     assert gaps[index["Forest"], index["Wetlands"]].max() < 0.5
     for first, second in (("Corn", "Forest"), ("Open Water", "Forest"), ("Developed", "Grassland")):

@@ -50,11 +50,11 @@ def pixel_coordinates(transform, height, width):
 
 def enclosing(masks):
     """Return the box of each instance mask: left, top, right, bottom."""
-    found = []
+    boxes = []
     for mask in masks.numpy():
         rows, cols = np.nonzero(mask)
-        found.append([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1])
-    return np.array(found, dtype="float32").reshape(-1, 4)
+        boxes.append([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1])
+    return np.array(boxes, dtype="float32").reshape(-1, 4)
 
 
 @pytest.fixture

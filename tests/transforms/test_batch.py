@@ -20,9 +20,9 @@ def test_layer_without_valid_mask_is_valid():
 
 
 def test_single_sample_raises(batch):
-    one = {name: value[0] for name, value in batch.items()}
+    sample = {name: value[0] for name, value in batch.items()}
     with pytest.raises(InputError, match="Cannot transform a single sample"):
-        RandomFlipRotate()(one)
+        RandomFlipRotate()(sample)
 
 
 def test_layers_of_different_size_raise():

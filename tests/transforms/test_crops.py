@@ -12,36 +12,36 @@ from geoxt.transforms import CenterCrop, RandomCrop, crop
 def test_crops_are_slices_with_exact_transform(make, centres, rotated):
     batch = make(height=7, width=9, steps=2, rotated=rotated)
     corners = [(0, 0), (3, 4), (2, 1)]
-    found = crop(batch, torch.tensor(corners), (4, 5))
+    cropped = crop(batch, torch.tensor(corners), (4, 5))
     for at, (row, col) in enumerate(corners):
         for name in ("image", "image_valid", "mask", "mask_valid"):
             expected = batch[name][at].numpy()[..., row : row + 4, col : col + 5]
-            assert np.array_equal(found[name][at], expected), name
-    x_y = centres(found["transform"], 4, 5)
-    np.testing.assert_allclose(x_y, found["image"][:, 0].numpy(), rtol=0, atol=1e-9)
+            assert np.array_equal(cropped[name][at], expected), name
+    x_y = centres(cropped["transform"], 4, 5)
+    np.testing.assert_allclose(x_y, cropped["image"][:, 0].numpy(), rtol=0, atol=1e-9)
 
 
 def test_bounds_are_those_of_the_crop(batch):
-    found = crop(batch, torch.tensor([[1, 2]] * 3), (3, 4))
+    cropped = crop(batch, torch.tensor([[1, 2]] * 3), (3, 4))
     left, top = batch["transform"][:, 2] + 60, batch["transform"][:, 5] - 30
-    assert torch.equal(found["bounds"], torch.stack([left, top - 90, left + 120, top], dim=1))
+    assert torch.equal(cropped["bounds"], torch.stack([left, top - 90, left + 120, top], dim=1))
 
 
 def test_boxes_are_clipped_and_removed_with_their_entries(batch, boxes_around):
-    found = crop(batch, torch.tensor([[0, 0], [1, 3], [3, 2]]), 3)
-    assert [len(one) for one in found["boxes"]] == [1, 1, 1]
-    assert [one.tolist() for one in found["labels"]] == [[7], [8], [11]]
+    cropped = crop(batch, torch.tensor([[0, 0], [1, 3], [3, 2]]), 3)
+    assert [len(entry) for entry in cropped["boxes"]] == [1, 1, 1]
+    assert [entry.tolist() for entry in cropped["labels"]] == [[7], [8], [11]]
     for at in range(3):
-        assert np.array_equal(found["boxes"][at], boxes_around(found["masks"][at]))
+        assert np.array_equal(cropped["boxes"][at], boxes_around(cropped["masks"][at]))
 
 
 def test_positions_are_uniform_and_seeded(make):
     batch = make(count=200, height=4, width=5)
     del batch["boxes"]
-    found = RandomCrop((3, 2), seed=5)(batch)
-    corners = found["transform"][:, [2, 5]] - batch["transform"][:, [2, 5]]
+    cropped = RandomCrop((3, 2), seed=5)(batch)
+    corners = cropped["transform"][:, [2, 5]] - batch["transform"][:, [2, 5]]
     assert len(np.unique(corners.numpy(), axis=0)) == 2 * 4
-    assert torch.equal(found["image"], RandomCrop((3, 2), seed=5)(batch)["image"])
+    assert torch.equal(cropped["image"], RandomCrop((3, 2), seed=5)(batch)["image"])
 
 
 def test_center_crop(batch):

@@ -15,10 +15,10 @@ def test_normalize_equals_numpy_and_inverts(make, steps):
     mean, std = np.array([1500.0, 8000.0]), np.array([500.0, 3.0])
     spoilt = {**batch, "image": torch.from_numpy(np.where(valid, pixels, np.nan))}
     transform = Normalize(mean, std)
-    found = transform(spoilt)
+    normalized = transform(spoilt)
     expected = np.where(valid, (pixels - mean[:, None, None]) / std[:, None, None], 0)
-    np.testing.assert_allclose(found["image"].numpy(), expected, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(transform.inverse(found)["image"].numpy(), np.where(valid, pixels, 0), rtol=1e-12)
+    np.testing.assert_allclose(normalized["image"].numpy(), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(transform.inverse(normalized)["image"].numpy(), np.where(valid, pixels, 0), rtol=1e-12)
 
 
 def test_statistics_follow_the_module_to_its_device():

@@ -24,34 +24,34 @@ def test_lee_equals_brute_force(window, looks):
     power = rng.gamma(4, 0.02, (2, 9, 11)) * np.where(np.arange(11) < 5, 1, 20)
     valid = rng.random((9, 11)) > 0.2
     spoilt = np.where(valid, power, np.nan)
-    found = lee(torch.from_numpy(spoilt), torch.from_numpy(valid), window=window, looks=looks).numpy()
+    filtered = lee(torch.from_numpy(spoilt), torch.from_numpy(valid), window=window, looks=looks).numpy()
     for band, row, col in np.ndindex(2, 9, 11):
         if valid[row, col]:
             expected = lee_of_one(power[band], valid, row, col, window, looks)
-            assert found[band, row, col] == pytest.approx(expected, rel=1e-9)
+            assert filtered[band, row, col] == pytest.approx(expected, rel=1e-9)
         else:
-            assert np.isnan(found[band, row, col])
+            assert np.isnan(filtered[band, row, col])
 
 
 def test_lee_smooths_and_preserves_edges():
     rng = np.random.default_rng(0)
     truth = np.where(np.arange(64) < 32, 0.05, 1.0) * np.ones((64, 1))
     speckled = torch.from_numpy(truth * rng.gamma(4, 1 / 4, truth.shape)).float()
-    found = lee(speckled, window=7, looks=4).numpy()
-    assert found[:, :26].std() < speckled[:, :26].numpy().std() / 2
-    assert found[:, :31].mean() < 0.1
-    assert found[:, 33:].mean() > 0.9
+    filtered = lee(speckled, window=7, looks=4).numpy()
+    assert filtered[:, :26].std() < speckled[:, :26].numpy().std() / 2
+    assert filtered[:, :31].mean() < 0.1
+    assert filtered[:, 33:].mean() > 0.9
     assert lee(torch.zeros(5, 5)).eq(0).all()
 
 
 def test_only_valid_pixels_are_filtered(make):
     batch = make(steps=2)
     batch["image"] = batch["image"].float()
-    found = Lee(window=3, looks=2)(batch)
-    one = lee(batch["image"][1, 0, 1], batch["image_valid"][1, 0], window=3, looks=2)
-    assert torch.equal(found["image"][1, 0, 1], one)
-    kept = ~batch["image_valid"][:, :, None].expand_as(found["image"])
-    assert torch.equal(found["image"][kept], batch["image"][kept])
+    filtered = Lee(window=3, looks=2)(batch)
+    expected = lee(batch["image"][1, 0, 1], batch["image_valid"][1, 0], window=3, looks=2)
+    assert torch.equal(filtered["image"][1, 0, 1], expected)
+    unchanged = ~batch["image_valid"][:, :, None].expand_as(filtered["image"])
+    assert torch.equal(filtered["image"][unchanged], batch["image"][unchanged])
 
 
 def test_decibel_equals_numpy_and_inverts():
@@ -64,10 +64,10 @@ def test_decibel_equals_numpy_and_inverts():
 def test_non_positive_power_is_invalid():
     image = torch.tensor([[[[1.0, 0.0, -1.0, 10.0]], [[1.0, 1.0, 1.0, 100.0]]]])
     valid = torch.tensor([[[True, True, True, False]]])
-    found = Decibel()({"image": image, "image_valid": valid})
-    assert found["image_valid"].tolist() == [[[True, False, False, False]]]
-    assert found["image"].tolist() == [[[[0, 0, 0, 0]], [[0, 0, 0, 0]]]]
-    back = Decibel().inverse(found)
+    decibels = Decibel()({"image": image, "image_valid": valid})
+    assert decibels["image_valid"].tolist() == [[[True, False, False, False]]]
+    assert decibels["image"].tolist() == [[[[0, 0, 0, 0]], [[0, 0, 0, 0]]]]
+    back = Decibel().inverse(decibels)
     assert back["image"].tolist() == [[[[1, 0, 0, 0]], [[1, 0, 0, 0]]]]
 
 

@@ -15,7 +15,7 @@ class Drawn(Dataset):
     def __len__(self):
         return 4
 
-    def __getitem__(self, place):
+    def __getitem__(self, index):
         return self.draws.uniform(1)
 
 
@@ -27,10 +27,10 @@ def test_default_is_the_global_generator():
 
 
 def test_seed_repeats_the_stream():
-    one, two = RandomStream(8), RandomStream(8)
-    assert torch.equal(one.normal(3), two.normal(3))
-    assert not torch.equal(one.normal(3), RandomStream(8).normal(3))
-    assert torch.equal(copy.deepcopy(one).beta(0.5, 2), RandomStream(8).beta(0.5, 2))
+    first, second = RandomStream(8), RandomStream(8)
+    assert torch.equal(first.normal(3), second.normal(3))
+    assert not torch.equal(first.normal(3), RandomStream(8).normal(3))
+    assert torch.equal(copy.deepcopy(first).beta(0.5, 2), RandomStream(8).beta(0.5, 2))
 
 
 def test_workers_draw_independently_each_epoch():

@@ -31,12 +31,12 @@ def test_bilinear_uses_valid_neighbours_only(coordinates):
     rng = np.random.default_rng(0)
     values, valid = rng.normal(size=(2, 3, 5, 6)), rng.random((2, 5, 6)) > 0.3
     hidden = np.where(valid[:, None], values, np.nan)
-    found, good = bilinear(torch.from_numpy(hidden), torch.from_numpy(valid), coordinates)
+    resampled, good = bilinear(torch.from_numpy(hidden), torch.from_numpy(valid), coordinates)
     for at in np.ndindex(2, 4, 5):
         x, y = coordinates[at].tolist()
         for band in range(3):
             expected, weight = four(values[at[0], band], valid[at[0]], x, y)
-            assert found[at[0], band, at[1], at[2]].item() == pytest.approx(expected, abs=1e-9)
+            assert resampled[at[0], band, at[1], at[2]].item() == pytest.approx(expected, abs=1e-9)
         assert good[at].item() == (weight >= 0.5)
     assert 0.1 < good.double().mean() < 0.9
 
@@ -44,21 +44,21 @@ def test_bilinear_uses_valid_neighbours_only(coordinates):
 def test_time_steps_have_separate_valid_masks(coordinates):
     values = torch.rand(2, 3, 2, 5, 6, dtype=torch.float64)
     valid = torch.rand(2, 3, 5, 6) > 0.3
-    found, good = bilinear(values, valid, coordinates)
+    resampled, good = bilinear(values, valid, coordinates)
     for step in range(3):
-        one = bilinear(values[:, step], valid[:, step], coordinates)
-        assert torch.equal(found[:, step], one[0])
-        assert torch.equal(good[:, step], one[1])
+        step_values = bilinear(values[:, step], valid[:, step], coordinates)
+        assert torch.equal(resampled[:, step], step_values[0])
+        assert torch.equal(good[:, step], step_values[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float32])
 def test_nearest_takes_the_containing_pixel(coordinates, dtype):
     values = (torch.arange(60).reshape(2, 5, 6) + 2**62 if dtype == torch.int64 else torch.rand(2, 5, 6) * 2).to(dtype)
-    found = nearest(values, coordinates)
+    resampled = nearest(values, coordinates)
     for at in np.ndindex(2, 4, 5):
-        col, row = (math.floor(place + 0.5) for place in coordinates[at].tolist())
+        col, row = (math.floor(coordinate + 0.5) for coordinate in coordinates[at].tolist())
         expected = values[at[0], row, col] if 0 <= row < 5 and 0 <= col < 6 else torch.zeros((), dtype=dtype)
-        assert found[at] == expected
+        assert resampled[at] == expected
 
 
 def test_interpolating_integers_raises(coordinates):

@@ -41,13 +41,13 @@ def test_categorical_cog_has_colors_names_and_nodata(tmp_path, chunks):
         assert set(np.unique(file.read(1, out_shape=(350, 300)))) <= {0, 1, 5, 9}
         assert file.tags(1)["flag_values"] == "1 5 9"
         assert file.tags(1)["flag_meanings"] == "open_water forest_&_scrub city"
-    assert [one.name for one in path.parent.iterdir() if one.name.startswith(".")] == []
+    assert [file_path.name for file_path in path.parent.iterdir() if file_path.name.startswith(".")] == []
 
 
 def test_gdal_reads_class_names(tmp_path):
     path = to_cog(make_map(), tmp_path / "map.tif")
     rasterio.shutil.copy(path, tmp_path / "map.vrt", driver="VRT")
-    names = [one.text for one in ET.parse(tmp_path / "map.vrt").iter("Category")]  # noqa: S314 (our own file)
+    names = [file_path.text for file_path in ET.parse(tmp_path / "map.vrt").iter("Category")]  # noqa: S314 (our own file)
     assert dict(enumerate(names)) == {**dict.fromkeys(range(10)), 1: "open water", 5: "forest & scrub", 9: "city"}
 
 
@@ -84,7 +84,7 @@ def test_failed_write_keeps_the_existing_file(tmp_path, monkeypatch):
     ):
         to_cog(make_map((20, 20)), path, resume=False)
     assert path.read_bytes() == before
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]
+    assert sorted(file_path.name for file_path in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]
 
 
 @pytest.mark.parametrize(("dtype", "stored"), [("bool", "uint8"), ("float16", "float32"), ("int64", "int64")])
@@ -114,7 +114,7 @@ def test_read_error_is_not_an_output_error(tmp_path):
 
 def test_classes_without_a_legend_have_no_names(tmp_path):
     path = to_cog(make_map((40, 30)).assign_attrs(Legend((), ()).attrs()), tmp_path / "map.tif")
-    assert [one.name for one in tmp_path.iterdir()] == ["map.tif"]
+    assert [file_path.name for file_path in tmp_path.iterdir()] == ["map.tif"]
     with rasterio.open(path) as file:
         assert "flag_values" not in file.tags(1)
 

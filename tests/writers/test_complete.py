@@ -93,12 +93,12 @@ def test_truncated_files_are_refused(options, masked, tmp_path):
             if masked:
                 file.write_mask(values[0] > 2)
         rasterio.shutil.copy(plain, path, **options)
-    whole, content = readable(path), path.read_bytes()
+    complete, content = readable(path), path.read_bytes()
     require_complete(path)
     refused = 0
     for size in sorted({*range(0, len(content), len(content) // 23), len(content) - 1}):
         path.write_bytes(content[:size])
-        if readable(path) != whole:
+        if readable(path) != complete:
             with pytest.raises(OSError, match=r"truncated"):
                 require_complete(path)
             refused += 1

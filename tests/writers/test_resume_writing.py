@@ -120,7 +120,7 @@ def test_interrupt_keeps_finished_blocks_or_nothing(tmp_path, monkeypatch, write
     monkeypatch.setattr(os, "kill", lambda pid, number: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt) as caught:
         write(made, path, resume=resume)
-    left = [one for one in tmp_path.iterdir() if one.name not in {"fatal", "log"}]
+    left = [file for file in tmp_path.iterdir() if file.name not in {"fatal", "log"}]
     assert not path.exists()
     assert len(left) == resume
     notes = getattr(caught.value, "__notes__", [])
@@ -130,7 +130,7 @@ def test_interrupt_keeps_finished_blocks_or_nothing(tmp_path, monkeypatch, write
     write(made, path)
     assert len(reads(tmp_path)) == (4 if resume else 6)
     np.testing.assert_array_equal(read(path), PIXELS)
-    assert {one.name for one in tmp_path.iterdir()} == {"log", "map"}
+    assert {file.name for file in tmp_path.iterdir()} == {"log", "map"}
 
 
 def test_blocks_of_another_layer_are_removed(tmp_path, monkeypatch):
@@ -158,10 +158,10 @@ def test_zarr_store_equals_the_layer_for_any_chunks(tmp_path, chunks):
     layer = scene(tmp_path).compute().isel(band=[0, 0, 0]).assign_coords(band=["a", "b", "c"]).rename("image")
     layer = layer.assign_attrs(_FillValue=np.float32(7), units="1")
     path = to_zarr(layer if chunks is None else layer.chunk(chunks), tmp_path / "a" / "image.zarr")
-    found = xr.open_zarr(path, mask_and_scale=False, decode_coords="all")["image"]
-    xr.testing.assert_identical(found.compute().drop_attrs(deep=False), layer.drop_attrs(deep=False))
-    assert found.attrs == layer.attrs
-    assert found.geoml.grid == layer.geoml.grid
+    stored = xr.open_zarr(path, mask_and_scale=False, decode_coords="all")["image"]
+    xr.testing.assert_identical(stored.compute().drop_attrs(deep=False), layer.drop_attrs(deep=False))
+    assert stored.attrs == layer.attrs
+    assert stored.geoml.grid == layer.geoml.grid
 
 
 def test_zarr_store_replaces_only_zarr_stores(tmp_path):

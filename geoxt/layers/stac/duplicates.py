@@ -82,11 +82,11 @@ def _of_one_time(items: Sequence[pystac.Item], group: Sequence[tuple[float, int]
     near = _overlap(boxes[first], boxes[second]) >= MIN_OVERLAP
     parent = list(range(len(indices)))
     for a, b in zip(first[near].tolist(), second[near].tolist(), strict=True):
-        one, other = items[indices[a]], items[indices[b]]
+        first, other = items[indices[a]], items[indices[b]]
         if (
             parent[a] != parent[b]
-            and _alike(one, other)
-            and _overlap(_footprint(one), _footprint(other)) >= MIN_OVERLAP
+            and _alike(first, other)
+            and _overlap(_footprint(first), _footprint(other)) >= MIN_OVERLAP
         ):
             parent = [parent[a] if root == parent[b] else root for root in parent]
     members: dict[int, list[int]] = {}

@@ -38,11 +38,11 @@ def server():
         yield server
 
 
-def item_of(href, own=ITEM, media_type=None):
+def item_of(href, self_href=ITEM, media_type=None):
     item = pystac.Item("one", None, None, WHEN, {})
     item.add_asset("red", pystac.Asset(href, media_type=media_type))
-    if own is not None:
-        item.set_self_href(own)
+    if self_href is not None:
+        item.set_self_href(self_href)
     return item
 
 
@@ -68,11 +68,11 @@ REMOTE = [
 
 
 @pytest.mark.parametrize("href", LOCAL)
-@pytest.mark.parametrize("own", [ITEM, "s3://bucket/one.json"])
-def test_local_files_of_a_remote_item_are_refused(href, own):
+@pytest.mark.parametrize("self_href", [ITEM, "s3://bucket/one.json"])
+def test_local_files_of_a_remote_item_are_refused(href, self_href):
     with pytest.raises(InputError, match=r"'red' of item 'one' .* is not a remote address. Pass trust=True"):
-        require_href(item_of(href, own), "red", trust=False)
-    require_href(item_of(href, own), "red", trust=True)
+        require_href(item_of(href, self_href), "red", trust=False)
+    require_href(item_of(href, self_href), "red", trust=True)
 
 
 @pytest.mark.parametrize(("href", "media_type"), VRT)
@@ -84,14 +84,14 @@ def test_vrts_of_a_remote_item_are_refused(href, media_type):
 
 @pytest.mark.parametrize("href", REMOTE)
 def test_remote_files_are_allowed(href):
-    for own in (ITEM, "/data/one.json", None):
-        require_href(item_of(href, own), "red", trust=False)
+    for self_href in (ITEM, "/data/one.json", None):
+        require_href(item_of(href, self_href), "red", trust=False)
 
 
 @pytest.mark.parametrize("href", ["/data/red.tif", "/vsizip//data/z.zip/red.tif", "/data/red.vrt"])
 def test_items_of_the_caller_lead_anywhere(href):
-    for own in ("/data/one.json", None):
-        require_href(item_of(href, own), "red", trust=False)
+    for self_href in ("/data/one.json", None):
+        require_href(item_of(href, self_href), "red", trust=False)
 
 
 def test_queries_stay_secret():
@@ -100,14 +100,14 @@ def test_queries_stay_secret():
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("own", [None, "/data/one.json", "file:///data/one.json"])
+@pytest.mark.parametrize("self_href", [None, "/data/one.json", "file:///data/one.json"])
 @pytest.mark.parametrize("file", ["item.json", "items.json", "catalog.json"])
-def test_served_items_with_local_self_links_are_refused(file, own, server, write):
+def test_served_items_with_local_self_links_are_refused(file, self_href, server, write):
     """The address that an item was read from counts, not the one that it states."""
     path = write(distinct((20, 20)), make_grid((20, 20)))
     item = make_item("one", {"red": path}, time=WHEN).to_dict(include_self_link=False, transform_hrefs=False)
     item["assets"]["red"]["href"] = f"file://{path}"
-    server.item = item | {"links": [] if own is None else [{"rel": "self", "href": own}]}
+    server.item = item | {"links": [] if self_href is None else [{"rel": "self", "href": self_href}]}
     with pytest.raises(
         InputError, match=r"asset 'red' of item 'one' of the remote catalog 'http.* not a remote address"
     ):

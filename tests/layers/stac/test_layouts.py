@@ -48,13 +48,13 @@ def test_items_of_equal_metadata_are_parsed_once(item, monkeypatch):
     assert len(parsed) == 2
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_stac_cfg_completes_missing_metadata(item, whole):
+@pytest.mark.parametrize("complete", [True, False])
+def test_stac_cfg_completes_missing_metadata(item, complete):
     made = {
         "assets": {"*": {"data_type": "uint16"}, "B2": {"nodata": 7, "data_type": "uint16"}},
         "aliases": {"red": "B2"},
     }
-    config = made if whole else {"made": made, "other": {"assets": {"B2": {"nodata": 1}}}}
+    config = made if complete else {"made": made, "other": {"assets": {"B2": {"nodata": 1}}}}
     first, second = layouts_of([stripped(item)], [None], config)[0].bands
     assert [(b.dtype, b.nodata) for b in (first, second)] == [("uint16", None), ("uint16", 7)]
     layer = open_stac(stripped(item), bands=["red"], stac_cfg=config)

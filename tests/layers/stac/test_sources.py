@@ -46,8 +46,10 @@ class Api(BaseHTTPRequestHandler):
         if self.path.startswith("/search?"):
             search_body = dict(parse_qsl(self.path.partition("?")[2]))
             self.server.searches.append(search_body)
-            found = [i for i in self.server.items if i["properties"]["eo:cloud_cover"] < int(search_body["filter"][-1])]
-            self.answer({"type": "FeatureCollection", "features": found, "links": []})
+            matching = [
+                i for i in self.server.items if i["properties"]["eo:cloud_cover"] < int(search_body["filter"][-1])
+            ]
+            self.answer({"type": "FeatureCollection", "features": matching, "links": []})
             return
         core = "https://api.stacspec.org/v1.0.0/"
         rules = [core + "core", core + "item-search", core + "item-search#filter", "cql2-json", "cql2-text"]
@@ -63,16 +65,18 @@ class Api(BaseHTTPRequestHandler):
     def do_POST(self):
         search_body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.searches.append(search_body)
-        found = [i for i in self.server.items if i["collection"] in search_body.get("collections", [i["collection"]])]
+        matching = [
+            i for i in self.server.items if i["collection"] in search_body.get("collections", [i["collection"]])
+        ]
         if "bbox" in search_body:
             box = shapely.box(*search_body["bbox"])
-            found = [i for i in found if shapely.geometry.shape(i["geometry"]).intersects(box)]
+            matching = [i for i in matching if shapely.geometry.shape(i["geometry"]).intersects(box)]
         at, count = search_body.get("token", 0), min(PAGE, search_body.get("limit", PAGE))
         links = []
-        if at + count < len(found):
+        if at + count < len(matching):
             body = search_body | {"token": at + count}
             links = [{"rel": "next", "href": f"{self.server.root}/search", "method": "POST", "body": body}]
-        self.answer({"type": "FeatureCollection", "features": found[at : at + count], "links": links})
+        self.answer({"type": "FeatureCollection", "features": matching[at : at + count], "links": links})
 
     def answer(self, content):
         body = json.dumps(content).encode()

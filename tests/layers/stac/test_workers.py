@@ -45,7 +45,7 @@ class Bucket(BaseHTTPRequestHandler):
         self.answer(body=True)
 
     def answer(self, *, body):
-        self.server.seen.append((self.path, dict(self.headers.items())))
+        self.server.requests.append((self.path, dict(self.headers.items())))
         paid = self.headers.get("x-amz-request-payer") == "requester" and "AKTEST" in str(self.headers["Authorization"])
         content = Path(self.server.file).read_bytes() if paid and self.path == "/bucket/scene.tif" else None
         first, last = 0, len(content or b"") - 1
@@ -70,7 +70,7 @@ class Bucket(BaseHTTPRequestHandler):
 @pytest.fixture
 def bucket(write):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
-    server.seen, server.file = [], write(VALUES, GRID, nodata=0, tiled=True)
+    server.requests, server.file = [], write(VALUES, GRID, nodata=0, tiled=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
@@ -107,14 +107,14 @@ def test_requester_pays_and_keys_reach_a_worker(bucket):
     }
     with rasterio.Env(**options):
         layer = open_cogs("s3://bucket/scene.tif", env=keys)
-    opened = len(bucket.seen)
+    opened = len(bucket.requests)
     assert opened
     expected = view_of(layer).read(Window(10, 20, 30, 40))[0]  # outside of the rasterio.Env of opening
     assert np.array_equal(expected[0, 0], VALUES[10:40, 20:60])
-    bucket.seen.clear()
+    bucket.requests.clear()
     assert np.array_equal(read_in_subprocess(layer), expected)
-    assert bucket.seen
-    for path, sent in bucket.seen:
+    assert bucket.requests
+    for path, sent in bucket.requests:
         assert path.startswith("/bucket/")
         assert sent["x-amz-request-payer"] == "requester"
         assert "Credential=AKTEST/" in sent["Authorization"]

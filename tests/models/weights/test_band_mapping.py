@@ -26,45 +26,45 @@ def image(bands):
 def test_band_order_does_not_change_output(order):
     pixels = image(3)
     shuffled = pixels[:, [OF.index(name) for name in order]]
-    found = adapted(order)
-    torch.testing.assert_close(F.conv2d(shuffled, found.kernels), F.conv2d(pixels, KERNELS))
-    assert torch.equal(found.kernels[:, [order.index(name) for name in OF]], KERNELS)
-    assert (found.initialized, found.unused, found.scale) == ((), (), 1)
+    kernels = adapted(order)
+    torch.testing.assert_close(F.conv2d(shuffled, kernels.kernels), F.conv2d(pixels, KERNELS))
+    assert torch.equal(kernels.kernels[:, [order.index(name) for name in OF]], KERNELS)
+    assert (kernels.initialized, kernels.unused, kernels.scale) == ((), (), 1)
 
 
 @given(st.lists(st.sampled_from(OF), min_size=1, unique=True))
 def test_subset_keeps_kernels(bands):
-    found = adapted(bands)
-    assert torch.equal(found.kernels, KERNELS[:, [OF.index(name) for name in bands]])
-    assert set(found.unused) == set(OF) - set(bands)
+    kernels = adapted(bands)
+    assert torch.equal(kernels.kernels, KERNELS[:, [OF.index(name) for name in bands]])
+    assert set(kernels.unused) == set(OF) - set(bands)
 
 
 @given(st.permutations([*OF, "NIR", "SWIR", "VV"]))
 def test_mean_kernels_keep_response_to_equal_bands(bands):
-    found = adapted(bands)
-    assert found.scale == 0.5
-    torch.testing.assert_close(found.kernels[:, bands.index("NIR")], KERNELS.mean(dim=1) / 2)
-    torch.testing.assert_close(found.kernels[:, bands.index("G")], KERNELS[:, 1] / 2)
+    kernels = adapted(bands)
+    assert kernels.scale == 0.5
+    torch.testing.assert_close(kernels.kernels[:, bands.index("NIR")], KERNELS.mean(dim=1) / 2)
+    torch.testing.assert_close(kernels.kernels[:, bands.index("G")], KERNELS[:, 1] / 2)
     grey = image(1)
     torch.testing.assert_close(
-        F.conv2d(grey.expand(-1, 6, -1, -1), found.kernels), F.conv2d(grey.expand(-1, 3, -1, -1), KERNELS)
+        F.conv2d(grey.expand(-1, 6, -1, -1), kernels.kernels), F.conv2d(grey.expand(-1, 3, -1, -1), KERNELS)
     )
-    assert set(found.known) == set(OF)
-    assert found.initialized == tuple(band for band in bands if band not in OF)
+    assert set(kernels.known) == set(OF)
+    assert kernels.initialized == tuple(band for band in bands if band not in OF)
 
 
 @pytest.mark.parametrize(("missing", "value"), [("zero", 0.0), ("random", 7.0)])
 def test_known_kernels_are_unchanged(missing, value):
-    found = adapted(["NIR", "B", "G", "R"], missing=missing)
-    assert torch.equal(found.kernels[:, [3, 2, 1]], KERNELS)
-    assert (found.kernels[:, 0] == value).all()
+    kernels = adapted(["NIR", "B", "G", "R"], missing=missing)
+    assert torch.equal(kernels.kernels[:, [3, 2, 1]], KERNELS)
+    assert (kernels.kernels[:, 0] == value).all()
 
 
 def test_alias_renames_bands():
-    found = adapted(["B02", "B03", "B04", "B08"], missing="zero", alias=ALIASES["sentinel-2"])
-    assert torch.equal(found.kernels[:, [2, 1, 0]], KERNELS)
-    assert found.known == ("B02", "B03", "B04")
-    assert found.initialized == ("B08",)
+    kernels = adapted(["B02", "B03", "B04", "B08"], missing="zero", alias=ALIASES["sentinel-2"])
+    assert torch.equal(kernels.kernels[:, [2, 1, 0]], KERNELS)
+    assert kernels.known == ("B02", "B03", "B04")
+    assert kernels.initialized == ("B08",)
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,11 @@ def test_moco_query_encoder_is_kept(source):
 def test_numbered_resnet_children(source):
     """lightly and SeCo save a ResNet without its last layers as a Sequential."""
     body = nn.Sequential(*list(source.children())[:-2])
-    wanted = {key: value for key, value in source.state_dict().items() if not key.startswith("fc.")}
+    expected = {key: value for key, value in source.state_dict().items() if not key.startswith("fc.")}
     for prefix in ("backbone.", "encoder_q."):
         named, layouts = rename({**prefixed(body.state_dict(), prefix), "projection.weight": torch.ones(1)})
-        assert named.keys() == wanted.keys()
-        assert all(torch.equal(named[key], wanted[key]) for key in wanted)
+        assert named.keys() == expected.keys()
+        assert all(torch.equal(named[key], expected[key]) for key in expected)
         assert len(layouts) == 1
 
 

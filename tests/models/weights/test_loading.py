@@ -53,10 +53,10 @@ def test_encoders_of_every_family_load_weights(source, make, name, options):
     path, weights = make(source.state_dict())
     model = models.create(name, bands=["G", "R", "NIR", "B"], classes=2, **options)
     report = models.load(model, weights, file=path, missing="zero")
-    own = model.state_dict()
+    state = model.state_dict()
     for key in ("layer1.0.bn1.running_mean", "layer1.0.conv2.weight"):
-        (found,) = (value for place, value in own.items() if f".{place}".endswith(f".{key}"))
-        assert torch.equal(found, source.state_dict()[key])
+        (loaded_value,) = (value for key_name, value in state.items() if f".{key_name}".endswith(f".{key}"))
+        assert torch.equal(loaded_value, source.state_dict()[key])
     assert report.known == ("G", "R", "B")
     assert report.initialized == ("NIR",)
     assert report.count + len(report.unused) >= len(source.state_dict()) - 2

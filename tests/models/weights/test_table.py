@@ -75,7 +75,7 @@ def test_scaling_equals_steps(steps):
                 expected *= step["by"]
             case "normalize":
                 expected = (expected - torch.as_tensor(step["mean"])) / torch.as_tensor(step["std"])
-    mean, std = (torch.tensor(one, dtype=torch.float64) for one in row.scaling)
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in row.scaling)
     torch.testing.assert_close((stored - mean) / std, expected)
 
 
@@ -85,16 +85,16 @@ def test_scaling_is_none_for_nonlinear_steps():
 
 
 def test_names_by_model_and_bands():
-    found = models.weights.names(architecture="resnet50", bands=["B8A", "B10"])
-    assert "torchgeo:ResNet50_Weights.SENTINEL2_ALL_MOCO" in found
-    assert all("B8A" in models.weights.get(name).bands for name in found)
-    assert set(found) < set(models.weights.names(architecture="resnet50")) < set(models.weights.names())
+    names = models.weights.names(architecture="resnet50", bands=["B8A", "B10"])
+    assert "torchgeo:ResNet50_Weights.SENTINEL2_ALL_MOCO" in names
+    assert all("B8A" in models.weights.get(name).bands for name in names)
+    assert set(names) < set(models.weights.names(architecture="resnet50")) < set(models.weights.names())
 
 
 def test_timm_weights_need_no_row():
     row = models.weights.get("timm/resnet18.a1_in1k")
     assert (row.architecture, row.bands, row.license) == ("resnet18", ("R", "G", "B"), "apache-2.0")
-    assert row.scaling[0] == pytest.approx([255 * one for one in (0.485, 0.456, 0.406)])
+    assert row.scaling[0] == pytest.approx([255 * value for value in (0.485, 0.456, 0.406)])
 
 
 @pytest.mark.parametrize("name", ["resnet50.a1", "timm/no_such_model", "timm/resnet18.no_such_tag"])

@@ -34,12 +34,12 @@ def server(tmp_path):
 def test_file_is_downloaded_once(server, make, source, tmp_path):
     path, weights = make(source.state_dict(), url=f"{server.address}/tiny.pth")
     home = tmp_path / "cache"
-    found = fetch(weights, folder=home, progress=False)
-    assert found == home / "tiny.pth"
-    assert found.read_bytes() == path.read_bytes()
-    assert fetch(weights, folder=home) == found
+    fetched = fetch(weights, folder=home, progress=False)
+    assert fetched == home / "tiny.pth"
+    assert fetched.read_bytes() == path.read_bytes()
+    assert fetch(weights, folder=home) == fetched
     assert len(server.requests) == 1
-    assert [one.name for one in home.iterdir()] == ["tiny.pth"]
+    assert [file.name for file in home.iterdir()] == ["tiny.pth"]
 
 
 @pytest.mark.parametrize("terminal", [True, False])

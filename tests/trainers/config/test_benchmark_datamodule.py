@@ -91,8 +91,8 @@ def test_validation_is_cut_from_training_by_groups(tree, name):
     # Several groups of several samples, without files.
     fields = [{**train.fields(0), **dict.fromkeys(group, f"{n // 3}")} for n in range(60)]
     many = datasets.Dataset(train.reader, [replace(train.entries[0], fields=f) for f in fields], split="train")
-    kept, held = many.hold_out(0.25)
-    names = [{tuple(part.fields(i)[f] for f in group) for i in range(len(part))} for part in (kept, held)]
+    train_part, held = many.hold_out(0.25)
+    names = [{tuple(part.fields(i)[f] for f in group) for i in range(len(part))} for part in (train_part, held)]
     assert not names[0] & names[1]
     assert (len(names[0]), len(names[1])) == (15, 5)
 
@@ -115,10 +115,10 @@ def test_held_out_samples_are_stratified_and_reproducible(tree):
 
 def test_validation_of_the_module_is_part_of_training(tree):
     made = tree("eurosat_rgb")
-    whole = datasets.load("eurosat_rgb", made.root, "train")
+    dataset = datasets.load("eurosat_rgb", made.root, "train")
     module = BenchmarkDataModule("eurosat_rgb", str(made.root), splits=["train"], val_fraction=0.5, batch_size=1)
     train, val = ([part.data.fields(i) for i in range(len(part))] for part in (module.train, module.val))
-    assert sorted(map(str, train + val)) == sorted(str(whole.fields(i)) for i in range(len(whole)))
+    assert sorted(map(str, train + val)) == sorted(str(dataset.fields(i)) for i in range(len(dataset)))
     assert train
     assert val
     with pytest.raises(InputError, match="a fraction of 1. Pass val_fraction"):
@@ -168,19 +168,19 @@ def test_series_train_by_their_default_task(tree, name, splits, model):
 
 def test_large_images_are_cut_into_windows_of_their_split(tree):
     made = tree("landcoverai_scenes")
-    whole = datasets.load("landcoverai_scenes", made.root)
+    dataset = datasets.load("landcoverai_scenes", made.root)
     windows = datasets.load("landcoverai_scenes", made.root, window=8)
-    height, width = whole[0]["image"].shape[-2:]
-    assert len(windows) == len(whole) * -(-height // 8) * -(-width // 8)
+    height, width = dataset[0]["image"].shape[-2:]
+    assert len(windows) == len(dataset) * -(-height // 8) * -(-width // 8)
     first = windows.read(0)
-    np.testing.assert_array_equal(first["image"], whole.read(0)["image"][..., :8, :8])
-    np.testing.assert_array_equal(first["mask"], whole.read(0)["mask"][..., :8, :8])
-    parts = [datasets.load("landcoverai_scenes", made.root, split, window=8) for split in whole.spec.split_names
-             if split in set(_splits(whole))]  # fmt: skip
+    np.testing.assert_array_equal(first["image"], dataset.read(0)["image"][..., :8, :8])
+    np.testing.assert_array_equal(first["mask"], dataset.read(0)["mask"][..., :8, :8])
+    parts = [datasets.load("landcoverai_scenes", made.root, split, window=8) for split in dataset.spec.split_names
+             if split in set(_splits(dataset))]  # fmt: skip
     tiles = [{part.fields(i)["tile"] for i in range(len(part))} for part in parts]
     assert sum(map(len, tiles)) == len(set().union(*tiles))
-    kept, held = windows.hold_out(0.5)
-    assert not {f["tile"] for f in map(kept.fields, range(len(kept)))} & {
+    train_part, held = windows.hold_out(0.5)
+    assert not {f["tile"] for f in map(train_part.fields, range(len(train_part)))} & {
         f["tile"] for f in map(held.fields, range(len(held)))
     }
 
@@ -229,11 +229,11 @@ def test_statistics_of_strips_equal_those_of_the_image(monkeypatch):
     image = torch.randn(3, 50, 20, generator=torch.Generator().manual_seed(0)) * 100 + 1e4
     image[0, 3, 4] = float("nan")
     samples = [{"image": image, "label": torch.tensor(0)}, {"image": image + 5, "label": torch.tensor(1)}]
-    whole = SampleDataModule(samples, batch_size=1).card(model="test_classifier")
+    card_of_image = SampleDataModule(samples, batch_size=1).card(model="test_classifier")
     monkeypatch.setattr("geoxt.trainers.datamodules.samples._STATISTICS_ROWS", 7)
     strips = SampleDataModule(samples, batch_size=1).card(model="test_classifier")
-    np.testing.assert_allclose(strips.mean, whole.mean, rtol=1e-12)
-    np.testing.assert_allclose(strips.std, whole.std, rtol=1e-9)
+    np.testing.assert_allclose(strips.mean, card_of_image.mean, rtol=1e-12)
+    np.testing.assert_allclose(strips.std, card_of_image.std, rtol=1e-9)
 
 
 def test_custom_spec_by_import_path(tmp_path, monkeypatch):
@@ -273,6 +273,6 @@ def test_custom_spec_by_import_path(tmp_path, monkeypatch):
 def test_both_parts_have_a_group_if_there_are_two(tree, fraction, count):
     train = datasets.load("eurosat_rgb", tree("eurosat_rgb").root, "train")
     entries = [replace(train.entries[0], fields={"label": f"class{n}", "n": n}) for n in range(count)]
-    kept, held = datasets.Dataset(train.reader, entries).hold_out(fraction)
-    assert min(len(kept), len(held)) >= 1
-    assert len(kept) + len(held) == count
+    train_part, held = datasets.Dataset(train.reader, entries).hold_out(fraction)
+    assert min(len(train_part), len(held)) >= 1
+    assert len(train_part) + len(held) == count

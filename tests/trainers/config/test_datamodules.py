@@ -23,7 +23,7 @@ from geoxt.trainers import BenchmarkDataModule, LayerDataModule, Recipe, SampleD
 
 
 def weights(task):
-    return torch.cat([one.detach().flatten() for one in task.network.parameters()])
+    return torch.cat([parameter.detach().flatten() for parameter in task.network.parameters()])
 
 
 def train_one_epoch(module, **card):
@@ -63,17 +63,17 @@ def test_benchmark_dataset_trains_by_its_splits(tree, name, task, model, splits)
     for split, part in zip(splits, parts, strict=False):
         assert len(part) == len(datasets.load(name, made.root, split))
     assert (module.test is None) is ("test" not in splits)
-    own, scores = train_one_epoch(module, model=model, task=task)
-    assert (own.card.codes, own.card.names) == (made.spec.classes.codes, made.spec.classes.names)
-    assert own.card.bands == ("red", "green", "blue")
+    trained, scores = train_one_epoch(module, model=model, task=task)
+    assert (trained.card.codes, trained.card.names) == (made.spec.classes.codes, made.spec.classes.names)
+    assert trained.card.bands == ("red", "green", "blue")
     assert np.isfinite(scores["train/loss"])
 
 
 def test_nodata_codes_are_no_class(tree):
     made = tree("chesapeake_cvpr")
     module = BenchmarkDataModule("chesapeake_cvpr", str(made.root), batch_size=2)
-    own, scores = train_one_epoch(module, model="test_unet", task="segmentation")
-    assert own.card.codes == (1, 2, 3, 4, 5, 6)
+    trained, scores = train_one_epoch(module, model="test_unet", task="segmentation")
+    assert trained.card.codes == (1, 2, 3, 4, 5, 6)
     assert "val/iou/no data" not in scores
 
 
@@ -120,9 +120,9 @@ def test_raster_files_are_split_by_blocks_and_trained(tmp_path, target):
         batch_size=4, length=8,
     )  # fmt: skip
     kind = "segmentation" if target == "mask" else "pixelwise-regression"
-    own, scores = train_one_epoch(module, model="test_unet", task=kind)
-    assert len(own.card.bands) == 2
-    assert own.card.codes == ((1, 2) if target == "mask" else (0,))
+    trained, scores = train_one_epoch(module, model="test_unet", task=kind)
+    assert len(trained.card.bands) == 2
+    assert trained.card.codes == ((1, 2) if target == "mask" else (0,))
     assert np.isfinite(scores["val/loss"])
 
 
@@ -149,8 +149,8 @@ def test_ignored_codes_are_ignored_by_loss_and_scores(tree):
 def test_configuration_names_a_dataset_in_one_line(tmp_path, monkeypatch, capsys):
     made = make_tree(datasets.get("eurosat_rgb"), tmp_path / "data" / "eurosat_rgb")
     monkeypatch.chdir(tmp_path)
-    one = Architecture(name="tiny", task="classification", build=create_tiny, takes="", gives="", reference="")
-    monkeypatch.setitem(ARCHITECTURES, "resnet18", one)  # what classification takes by default, in small
+    architecture = Architecture(name="tiny", task="classification", build=create_tiny, takes="", gives="", reference="")
+    monkeypatch.setitem(ARCHITECTURES, "resnet18", architecture)  # what classification takes by default, in small
     (tmp_path / "fit.yaml").write_text("dataset: eurosat_rgb\n")
     more = ["--training.epochs", "1", "--out", "run"]
     assert main(["fit", "--config", "fit.yaml", *more]) == 0
@@ -166,7 +166,7 @@ def test_configuration_names_a_dataset_in_one_line(tmp_path, monkeypatch, capsys
     assert (tmp_path / "all" / "results.md").exists()
 
     capsys.readouterr()
-    for text, said in (
+    for text, message in (
         ("dataset: eurosat_rbg\n", "eurosat_rbg"),
         ("dataset: ucmerced\n", "Pass download"),
         ("dataset: eurosat_rgb\ndata: {class_path: BenchmarkDataModule}\n", "both data and dataset"),
@@ -174,7 +174,7 @@ def test_configuration_names_a_dataset_in_one_line(tmp_path, monkeypatch, capsys
     ):
         (tmp_path / "fit.yaml").write_text(text)
         assert main(["fit", "--config=fit.yaml", *more]) == FAILED
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_configuration_selects_the_level_of_a_class_hierarchy(tree, tmp_path):
@@ -184,9 +184,9 @@ def test_configuration_selects_the_level_of_a_class_hierarchy(tree, tmp_path):
     )
     more = ["--training.epochs", "1", "--out", str(tmp_path / "run")]
     assert main(["fit", "--config", str(tmp_path / "fit.yaml"), *more]) == 0
-    own = from_checkpoint(tmp_path / "run" / "best.ckpt").card
-    wanted = made.spec.levels["lccs_land_use"].classes
-    assert own.names == tuple(name for code, name in zip(wanted.codes, wanted.names, strict=True) if code)
+    card = from_checkpoint(tmp_path / "run" / "best.ckpt").card
+    expected = made.spec.levels["lccs_land_use"].classes
+    assert card.names == tuple(name for code, name in zip(expected.codes, expected.names, strict=True) if code)
 
 
 def create_tiny(in_chans, classes):
@@ -241,7 +241,7 @@ def test_saved_split_vector_labels_and_invalid_layers(world, tmp_path):
     drawn = LayerDataModule(image, {"vector": str(tmp_path / "fields.gpkg"), "column": "kind"}, size=32, block=32)
     assert set(np.unique(drawn.data["mask"])) == {0, 4}
 
-    for wrong, said in (
+    for wrong, message in (
         ({"file": "x.tif"}, "it has none of files, stac and vector"),
         ({"files": "x.tif", "stac": "y"}, "it has files and stac of"),
         (
@@ -249,7 +249,7 @@ def test_saved_split_vector_labels_and_invalid_layers(world, tmp_path):
             "Cannot use the configuration key 'image.band': the known keys are bands, bbox",
         ),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             LayerDataModule(wrong, str(world.labels))
 
 

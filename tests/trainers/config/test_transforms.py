@@ -179,10 +179,10 @@ def test_mixed_labels_are_learned_as_class_probabilities():
 def test_losses_of_one_hot_targets_equal_losses_of_classes(name, smoothing, weights):
     generator = torch.Generator().manual_seed(0)
     logits, target = torch.randn(6, 3, generator=generator), torch.tensor([0, 1, 2, 2, 1, 0])
-    whole = F.one_hot(target, 3).float()
-    wanted = LOSSES["softmax"][name](logits, target, smoothing, weights)
-    torch.testing.assert_close(LOSSES["softmax"][name](logits, whole, smoothing, weights), wanted)
-    half = (whole + whole.flip(0)) / 2
+    one_hot = F.one_hot(target, 3).float()
+    expected = LOSSES["softmax"][name](logits, target, smoothing, weights)
+    torch.testing.assert_close(LOSSES["softmax"][name](logits, one_hot, smoothing, weights), expected)
+    half = (one_hot + one_hot.flip(0)) / 2
     if smoothing == 0 and weights is None and name == "cross_entropy":
         by_hand = -(half * logits.log_softmax(dim=1)).sum(dim=1).mean()
         torch.testing.assert_close(LOSSES["softmax"][name](logits, half), by_hand)
@@ -214,15 +214,15 @@ def test_fit_and_experiment_accept_transforms_and_save_them(chips, tmp_path, cap
     path.write_text(CONFIG.format(chips=chips) + MODEL)
     arguments = ["--training.epochs", "1", "--out", str(out)]
     assert main(["fit", "--config", str(path), *arguments]) == 0
-    kept = (out / "config.yaml").read_text()
-    assert "- RandomFlipRotate\n" in kept
-    assert "class_path: geoxt.transforms.Clouds" in kept
+    saved = (out / "config.yaml").read_text()
+    assert "- RandomFlipRotate\n" in saved
+    assert "class_path: geoxt.transforms.Clouds" in saved
     path.write_text(path.read_text().replace("RandomFlipRotate", "RandomTurm"))
     assert main(["fit", "--config", str(path), *arguments[:-1], str(tmp_path / "other")]) == FAILED
     assert "Cannot find the transform 'RandomTurm'" in capsys.readouterr().err
 
-    rest = "training: {epochs: 1}\nseeds: [0]\ngrid: {transforms: [[], [RandomFlipRotate]]}\n"
-    path.write_text(CONFIG.format(chips=chips) + MODEL + rest)
+    remainder = "training: {epochs: 1}\nseeds: [0]\ngrid: {transforms: [[], [RandomFlipRotate]]}\n"
+    path.write_text(CONFIG.format(chips=chips) + MODEL + remainder)
     assert main(["experiment", "--config", str(path), "--out", str(tmp_path / "all")]) == 0
     report = json.loads((tmp_path / "all" / "results.json").read_text())
-    assert [one["config"]["transforms"] for one in report["grid"]] == [[], ["RandomFlipRotate"]]
+    assert [run["config"]["transforms"] for run in report["grid"]] == [[], ["RandomFlipRotate"]]

@@ -95,20 +95,20 @@ def test_tree_is_learned_like_one_grid_and_scored_on_all_nodes(tree, module):
 
 def test_validation_windows_cover_every_pixel_of_a_node_once(tree, module):
     module.eval_size = (12, 7)
-    seen = {node: np.zeros(grid_of(ds).shape, int) for node, ds in nodes_of(tree).items()}
+    counts = {node: np.zeros(grid_of(ds).shape, int) for node, ds in nodes_of(tree).items()}
     by_crs = {str(grid_of(ds).crs): node for node, ds in nodes_of(tree).items()}
     for batch in module.val_dataloader():
         node = by_crs[batch["crs"][0]]
         left, top = (float(batch["transform"][0][at]) for at in (2, 5))
-        col, row = (round(place) for place in ~grid_of(tree[node].to_dataset()).affine @ (left, top))
+        col, row = (round(coordinate) for coordinate in ~grid_of(tree[node].to_dataset()).affine @ (left, top))
         height, width = batch["mask"].shape[-2:]
-        seen[node][row : row + height, col : col + width] += 1
+        counts[node][row : row + height, col : col + width] += 1
     for node, region in module.split.val.nodes.items():
-        wanted = np.zeros_like(seen[node])
+        expected = np.zeros_like(counts[node])
         for window in region:
-            wanted[window.row : window.stop[0], window.col : window.stop[1]] = 1
-        np.testing.assert_array_equal(seen[node], wanted)
-    assert sum(one.sum() for one in seen.values()) == module.split.val.pixels > 0
+            expected[window.row : window.stop[0], window.col : window.stop[1]] = 1
+        np.testing.assert_array_equal(counts[node], expected)
+    assert sum(count.sum() for count in counts.values()) == module.split.val.pixels > 0
 
 
 def test_card_holds_statistics_and_classes_of_all_nodes(tree, module):
@@ -120,8 +120,8 @@ def test_card_holds_statistics_and_classes_of_all_nodes(tree, module):
         for band in range(2):
             pixels[band].append(values[0, band][valid[0, band]].astype("float64"))
     assert {window.node for window in module.windows} == {"west", "east"}
-    np.testing.assert_allclose(card.mean, [np.concatenate(one).mean() for one in pixels])
-    np.testing.assert_allclose(card.std, [np.concatenate(one).std() for one in pixels])
+    np.testing.assert_allclose(card.mean, [np.concatenate(band_pixels).mean() for band_pixels in pixels])
+    np.testing.assert_allclose(card.std, [np.concatenate(band_pixels).std() for band_pixels in pixels])
     other = tree_of({"west": zone("west", 0), "east": zone("east", 1, codes=(3, 5))})
     legend = legend_of_labels(tree_of({node: ds[["mask"]] for node, ds in nodes_of(other).items()}))
     assert (legend.codes, legend.names) == ((3, 11, 5), ("class 3", "class 11", "class 5"))

@@ -84,11 +84,11 @@ def test_class_counts_are_those_of_the_whole_part(data):
     split = by_block(data, size=32, seed=0)
     module = WindowDataModule(data, split, size=16, length=8, batch_size=8)
     mask = data["mask"].to_numpy()
-    wanted = np.zeros(4, int)
+    expected = np.zeros(4, int)
     for w in split.train:
-        wanted += np.bincount(mask[w.row : w.stop[0], w.col : w.stop[1]].ravel(), minlength=4)
+        expected += np.bincount(mask[w.row : w.stop[0], w.col : w.stop[1]].ravel(), minlength=4)
     counts = module.class_counts("mask", Legend((3, 1, 2), ("c", "a", "b")))
-    assert counts.tolist() == wanted[[3, 1, 2]].tolist()
+    assert counts.tolist() == expected[[3, 1, 2]].tolist()
 
 
 def test_class_absent_from_training_is_warned_of_and_harmless(data):

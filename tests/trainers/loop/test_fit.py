@@ -62,17 +62,17 @@ def test_fit_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path,
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
     assert {"train/loss", "val/loss", "val/miou", "val/iou/low", "val/iou/high"} <= set(history[0])
     assert capsys.readouterr().out.splitlines()[0].startswith("epoch 1/4  loss ")
-    assert [one.name for one in tmp_path.iterdir()] == ["model.ckpt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["model.ckpt"]
 
     network = from_checkpoint(tmp_path / "model.ckpt")
     assert network.card == task.card
     assert network.card.bands == ("nir", "red")
     assert (network.card.codes, network.card.names, network.card.nodata) == ((3, 11), ("low", "high"), 0)
     assert torch.equal(weights(network), weights(task.network))
-    found = predict(data["image"], tmp_path / "model.ckpt", size=32, overlap=8)
-    np.testing.assert_array_equal(found, predict(data["image"], task, size=32, overlap=8))
-    assert (found.to_numpy()[:, :4] == 0).all()
-    assert score(found, data["mask"], region=module.split.test)["accuracy"] > 0.9
+    predicted = predict(data["image"], tmp_path / "model.ckpt", size=32, overlap=8)
+    np.testing.assert_array_equal(predicted, predict(data["image"], task, size=32, overlap=8))
+    assert (predicted.to_numpy()[:, :4] == 0).all()
+    assert score(predicted, data["mask"], region=module.split.test)["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -170,15 +170,15 @@ def test_model_output_is_independent_of_invalid_pixels(module):
 
 
 def test_validation_tiles_cover_every_pixel_once(module):
-    seen = np.zeros(module.split.grid.shape, int)
+    counts = np.zeros(module.split.grid.shape, int)
     for outer in module.split.val:
         for tile in tiles(outer, (10, 7)):
             assert outer.contains(tile)
-            seen[tile.row : tile.stop[0], tile.col : tile.stop[1]] += 1
-    wanted = np.zeros_like(seen)
+            counts[tile.row : tile.stop[0], tile.col : tile.stop[1]] += 1
+    expected = np.zeros_like(counts)
     for outer in module.split.val:
-        wanted[outer.row : outer.stop[0], outer.col : outer.stop[1]] = 1
-    np.testing.assert_array_equal(seen, wanted)
+        expected[outer.row : outer.stop[0], outer.col : outer.stop[1]] = 1
+    np.testing.assert_array_equal(counts, expected)
     assert max(tile.height for tile in tiles(Window(0, 0, 23, 5), (10, 7))) == 8
 
 

@@ -135,7 +135,7 @@ def differences(first, second, path=""):
         return [] if torch.equal(first, second) else [path]
     else:
         return [] if first == second else [path]
-    return [found for pair in pairs for found in differences(*pair)]
+    return [difference for pair in pairs for difference in differences(*pair)]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ def test_image_and_mask_get_the_same_symmetry():
     image = torch.stack([mask, mask + 100], dim=1)
     turned, labels = turn_and_flip([image, mask])
     eight = all_eight(mask[0])
-    seen = {next(i for i, one in enumerate(eight) if torch.equal(one, label)) for label in labels}
-    assert seen == set(range(8))
+    symmetries = {next(i for i, candidate in enumerate(eight) if torch.equal(candidate, label)) for label in labels}
+    assert symmetries == set(range(8))
     assert torch.equal(turned[:, 0], labels)
     assert torch.equal(turned[:, 1], labels + 100)
 
@@ -25,19 +25,19 @@ def test_rectangular_batch_keeps_its_shape():
     torch.manual_seed(0)
     (turned,) = turn_and_flip([torch.rand(32, 3, 4, 6)])
     assert turned.shape == (32, 3, 4, 6)
-    assert len({tuple(one.flatten().tolist()) for one in turned}) == 32
+    assert len({tuple(image.flatten().tolist()) for image in turned}) == 32
 
 
 def test_turns_equal_torch_and_draws_are_stable():
     tensor = torch.rand(2, 3, 5, 5)
     for turns in range(4):
         for flip in (False, True):
-            wanted = torch.rot90(tensor.flip(-1) if flip else tensor, turns, (-2, -1))
-            assert torch.equal(dihedral(tensor, turns=turns, flip=flip), wanted)
+            expected = torch.rot90(tensor.flip(-1) if flip else tensor, turns, (-2, -1))
+            assert torch.equal(dihedral(tensor, turns=turns, flip=flip), expected)
     torch.manual_seed(4)
     turns, flips = torch.randint(4, (8,)), torch.randint(2, (8,)).bool()
     torch.manual_seed(4)
-    (found,) = turn_and_flip([torch.arange(8 * 9).reshape(8, 3, 3)])
-    for place, one in enumerate(torch.arange(8 * 9).reshape(8, 3, 3)):
-        flipped = one.flip(-1) if flips[place] else one
-        assert torch.equal(found[place], torch.rot90(flipped, int(turns[place])))
+    (turned,) = turn_and_flip([torch.arange(8 * 9).reshape(8, 3, 3)])
+    for index, image in enumerate(torch.arange(8 * 9).reshape(8, 3, 3)):
+        flipped = image.flip(-1) if flips[index] else image
+        assert torch.equal(turned[index], torch.rot90(flipped, int(turns[index])))

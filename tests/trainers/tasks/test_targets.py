@@ -26,7 +26,7 @@ def expected(batch, how):
     """Return the known pixels, by a loop over pixels."""
     valid, label = batch["image_valid"], batch["mask_valid"]
     known = torch.zeros_like(label)
-    for sample, row, col in [tuple(place) for place in torch.ones_like(label).nonzero().tolist()]:
+    for sample, row, col in [tuple(position) for position in torch.ones_like(label).nonzero().tolist()]:
         dates = [bool(step[row, col]) for step in valid[sample]]
         known[sample, row, col] = how(dates) and bool(label[sample, row, col])
     return known
@@ -70,8 +70,12 @@ def test_labels_of_several_times_raise():
     batch = series() | {"mask": torch.zeros(2, 2, 16, 16)}
     with pytest.raises(InputError, match=r"'mask' of shape \(2, 2, 16, 16\): a sample needs one class per pixel"):
         pixel_classes(batch, "image", "mask", Codes((0,)))
-    one = {"image": batch["image"], "mask": torch.full((2, 1, 16, 16), 3), "mask_valid": torch.ones(2, 1, 16, 16) > 0}
-    assert pixel_classes(one, "image", "mask", Codes((3,))).shape == (2, 16, 16)
+    one_date = {
+        "image": batch["image"],
+        "mask": torch.full((2, 1, 16, 16), 3),
+        "mask_valid": torch.ones(2, 1, 16, 16) > 0,
+    }
+    assert pixel_classes(one_date, "image", "mask", Codes((3,))).shape == (2, 16, 16)
 
 
 def test_nonfinite_pixels_do_not_contribute():
@@ -101,7 +105,7 @@ def test_nonfinite_pixels_do_not_contribute():
     assert torch.equal(loss, plain)
     assert task.val.compute().sum() == known.sum()
     with pytest.raises(InputError, match="band 2: it has no valid pixel in 2 training samples"):
-        SampleDataModule([{"image": torch.stack([one, one * torch.nan])} for one in image[:2, 0]]).card(
+        SampleDataModule([{"image": torch.stack([pixel, pixel * torch.nan])} for pixel in image[:2, 0]]).card(
             model="test_classifier", task="regression", legend=None
         )
 
