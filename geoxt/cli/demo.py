@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from geoxt import plot
+from geoxt import models, plot
 from geoxt.alignment import intersection
 from geoxt.cli.errors import FILES, replaced_remedy
 from geoxt.errors import CRSError, InputError, LabelError, OutputError

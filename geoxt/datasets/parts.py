@@ -183,7 +183,7 @@ def _parsed(spec: Spec, assets: Sequence[str], where: Where) -> dict[str, tuple[
     lead = next(asset for key, asset in spec.assets.items() if not assets or key in assets)
     fields = {name: f for name, f in parse(lead.templates[0].pattern).fields.items() if name in lead.names}
     out: dict[str, tuple[Value, ...]] = {}
-    for name, condition in where.items():
+    for name, chosen in where.items():
         if name not in fields:
             msg = f"Cannot select samples of {spec.name!r} by {name!r}: its paths have {', '.join(fields)}."
             raise InputError(msg, remedy="Pass {where} with these fields.", value=name, argument="where")

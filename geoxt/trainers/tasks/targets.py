@@ -106,12 +106,12 @@ def _class_indices(batch: Batch, image: str, target: str, codes: Codes, over_dat
     mask = _without_band(entry(batch, target), target)
     valid = _valid_in_both(batch, image, target, over_dates)
     if mask.is_floating_point():
-        mask, valid = _without_time(mask, valid, target)
+        mask, valid = _whole_numbers(mask, valid, target)
     indices: Tensor = codes(mask.long(), valid)
     return indices
 
 
-def _without_time(mask: Tensor, valid: Tensor | None, key: str) -> tuple[Tensor, Tensor]:
+def _whole_numbers(mask: Tensor, valid: Tensor | None, key: str) -> tuple[Tensor, Tensor]:
     """Return floating-point labels of whole numbers and their valid mask: NaN and infinite ones are invalid."""
     finite = mask.isfinite()
     valid = finite if valid is None else valid & finite
