@@ -187,9 +187,7 @@ def _parsed(spec: Spec, assets: Sequence[str], where: Where) -> dict[str, tuple[
         if name not in fields:
             msg = f"Cannot select samples of {spec.name!r} by {name!r}: its paths have {', '.join(fields)}."
             raise InputError(msg, remedy="Pass {where} with these fields.", value=name, argument="where")
-        values = (
-            tuple(condition) if isinstance(condition, Sequence) and not isinstance(condition, str) else (condition,)
-        )
+        values = tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) else (chosen,)
         out[name] = tuple(_value(spec, fields[name], value) for value in values)
     return out
 
