@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,32 @@ def _across(shape: shapely.Geometry) -> shapely.Geometry:
     return shapely.make_valid(moved) if of_scene else shape
 
 
+def _wrapped(shape: shapely.Geometry) -> shapely.Geometry:
+    """Return a geometry with longitudes of -180 to 180, split at the antimeridian (RFC 7946, 3.1.9).
+
+    It may have longitudes of 0 to 360 or beyond 180, or rings across the antimeridian with longitudes of both signs.
+    """
+    given, parts = shapely.get_parts(shape).tolist(), list[shapely.Geometry]()
+    across = [_across(part) for part in given]
+    if across == given and shape.bounds[0] >= -180 and shape.bounds[2] <= 180:
+        return shape
+    for outline in across:
+        part = outline
+        west, south, east, north = part.bounds
+        if west >= -180 and east <= 180:
+            parts.append(part)
+            continue
+        if east - west >= 360 and part.geom_type == "Polygon":
+            east = west + 360
+            part = shapely.intersection(part, shapely.box(west, south, east, north))
+        for turn in range(math.floor((west + 180) / 360), math.ceil((east - 180) / 360) + 1):
+            strip = shapely.box(360 * turn - 180, south - 1, 360 * turn + 180, north + 1)
+            cut = shapely.intersection(shapely.make_valid(part), strip)
+            pieces = [p for p in shapely.get_parts(cut) if shapely.get_dimensions(p) == shapely.get_dimensions(part)]
+            parts += [shapely.affinity.translate(piece, -360 * turn) for piece in pieces if not piece.is_empty]
+    return parts[0] if len(parts) == 1 else shapely.union_all(parts)
+
+
 def area_of(bbox: SomeBounds | None, intersects: SomeGeometry | None) -> Area | None:
     """Return the area of bounds or a geometry; `None` if neither is given.
 
@@ -141,6 +168,10 @@ def _of_geometry(geometry: SomeGeometry) -> Area:
     if shape.is_empty:
         problem = "Cannot cut a layer to an empty geometry."
         raise InputError(problem, remedy="Pass {intersects} with a geometry that is not empty.", argument="intersects")
+    if not np.isfinite(shape.bounds).all():
+        problem = f"Cannot cut a layer to a geometry with the bounds {shape.bounds}."
+        raise InputError(problem, remedy="Pass {intersects} with finite coordinates.", argument="intersects")
+    shape = _wrapped(shape)
     parts = shapely.get_parts(shape)
     # western parts are shifted by 360 degrees if that makes the bounds narrower: across the antimeridian
     shifted = [shapely.affinity.translate(part, 360) if part.centroid.x < 0 else part for part in parts]

@@ -115,3 +115,57 @@ def test_outline_of_the_whole_world_is_not_taken_across_the_antimeridian():
         ring = [[west, -60], [east, -60], [east, 60], [west, 60], [west, -60]]
         outline = {"type": "Polygon", "coordinates": [ring]}
         assert area_of([0, 0, 1, 1], None).intersects(outline)
+
+
+SEAM = {
+    "split": shapely.MultiPolygon([shapely.box(179, -18, 180, -17), shapely.box(-180, -18, -179, -17)]),
+    "split, west first": shapely.MultiPolygon([shapely.box(-180, -18, -179, -17), shapely.box(179, -18, 180, -17)]),
+    "beyond 180": shapely.box(179, -18, 181, -17),
+    "beyond -180": shapely.box(-181, -18, -179, -17),
+    "both signs": shapely.Polygon([(179, -18), (-179, -18), (-179, -17), (179, -17)]),
+    "one turn on": shapely.box(539, -18, 541, -17),
+    "beyond in parts": shapely.MultiPolygon([shapely.box(179, -18, 180.5, -17), shapely.box(-179.5, -18, -179, -17)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", SEAM)
+def test_geometry_across_the_antimeridian_equals_its_box(form):
+    area, expected = area_of(None, SEAM[form]), area_of((179, -18, -179, -17), None)
+    assert area.bounds == expected.bounds
+    assert shapely.equals(area.shape, expected.shape)
+    for left in (178.5, -179.5, 180.5, -181.5):
+        assert area.intersects(shapely.geometry.mapping(shapely.box(left, -18, left + 1, -17)))
+    for left in (177, -178.9, 0, 181.5):
+        assert not area.intersects(shapely.geometry.mapping(shapely.box(left, -18, left + 1, -17)))
+
+
+@pytest.mark.parametrize(
+    ("geometry", "bbox"),
+    [
+        (shapely.box(200, 10, 210, 20), (-160, 10, -150, 20)),
+        (shapely.box(0, -10, 360, 10), (-180, -10, 180, 10)),
+        (shapely.box(-200, -10, 200, 10), (-180, -10, 180, 10)),
+        (shapely.box(180, -10, 190, 10), (-180, -10, -170, 10)),
+        (shapely.box(170, -10, 180, 10), (170, -10, 180, 10)),
+        (shapely.box(-100, -10, 100, 10), (-100, -10, 100, 10)),
+        (shapely.box(350, -10, 370, 10), (-10, -10, 10, 10)),
+    ],
+)
+def test_geometry_of_0_to_360_degrees_equals_its_box(geometry, bbox):
+    area, expected = area_of(None, geometry), area_of(bbox, None)
+    assert area.bounds == expected.bounds
+    assert shapely.equals(area.shape, expected.shape)
+
+
+def test_points_and_lines_beyond_180_degrees():
+    assert area_of(None, shapely.Point(190, 10)).shape == shapely.Point(-170, 10)
+    line = area_of(None, shapely.LineString([(170, 0), (190, 10)]))
+    assert line.bounds == (170, 0, 190, 10)
+    assert shapely.equals(line.shape, shapely.MultiLineString([[(170, 0), (180, 5)], [(-180, 5), (-170, 10)]]))
+    with pytest.raises(InputError, match=r"Cannot cut a layer to a geometry with the bounds .*inf"):
+        area_of(None, {"type": "Point", "coordinates": [float("inf"), 0]})
+
+
+def test_geometry_within_180_degrees_is_unchanged():
+    bow_tie = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])  # invalid, and usable
+    assert area_of(None, bow_tie).shape.wkt == bow_tie.wkt

@@ -82,7 +82,9 @@ def open_stac(
         Ids of collections; by default all.
     bbox, intersects
         Area to open: west, south, east and north in degrees (west greater than east across the antimeridian), or a
-        geometry in degrees. Only items that intersect it are opened, and the layer is cut to its bounds.
+        geometry in degrees, also with longitudes of 0 to 360. A polygon with longitudes of both signs is taken as one
+        across the antimeridian if that is less than 60 degrees wide, else as one across Greenwich. Only items that
+        intersect the area are opened, and the layer is cut to its bounds.
     datetime
         Time interval: "2020-06", "2020-06-01/2020-08-31", "2020-06-01/..", or a pair.
     query
