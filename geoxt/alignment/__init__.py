@@ -201,7 +201,8 @@ def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
     Returns
     -------
     xarray.DataArray
-        Lazy, with the CRS, resolution and pixel lattice of the first layer.
+        Lazy, with the CRS, resolution and pixel lattice of the first layer. Layers of different nodata values get one
+        that no valid pixel has, in a wider type if necessary.
     xarray.DataTree
         If one of the layers is a tree: nodes whose pixels coincide are united, the others stand side by side; none is
         resampled.
@@ -209,7 +210,7 @@ def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
     Raises
     ------
     InputError
-        If layers differ in bands, times or classes, or layers that are not read from files in nodata.
+        If layers differ in bands, times or classes, or the valid pixels of one are not known.
     """
     if not layers:
         raise InputError("Cannot unite nothing.", remedy="Pass two or more layers.")

@@ -56,14 +56,42 @@ def merge_on_grid(
 
 
 def first_valid(layers: Sequence[xr.DataArray]) -> xr.DataArray:
-    """Return the first valid pixel of layers on one grid."""
-    for layer in layers[1:]:
-        _require_equal([("nodata", nodata_of(layers[0]), nodata_of(layer))], layers[0], layer)
+    """Return the first valid pixel of layers on one grid; nodata values that differ become one that no pixel has."""
+    if len({repr(nodata_of(layer)) for layer in layers}) > 1:
+        layers = _with_equal_nodata(layers)
     merged = layers[-1]
     for layer in reversed(layers[:-1]):
         merged = layer.where(_valid(layer), merged)
     merged = merged.assign_attrs(unmarked(layers[0].attrs)).rename(layers[0].name)
     return mark_interpolated(merged) if any(map(is_interpolated, layers)) else merged
+
+
+def _with_equal_nodata(layers: Sequence[xr.DataArray]) -> list[xr.DataArray]:
+    """Return layers of one dtype in which missing pixels have one value; without a nodata value, none is missing."""
+    dtype = np.result_type(*(layer.dtype for layer in layers))
+    shared = [n for layer in layers if (n := nodata_of(layer)) is not None and _is_free(n, dtype, layers)]
+    dtype, nodata = (dtype, shared[0]) if shared else free_fill(dtype)
+    result = []
+    for layer in layers:
+        whole = nodata_of(layer) is None and layer.dtype.kind != "f"
+        values = layer.astype(dtype)
+        values = values if whole else values.where(_valid(layer), dtype.type(nodata))
+        attrs = {key: value for key, value in layer.attrs.items() if key != "nodata"}
+        values.attrs, values.encoding = {**attrs, "_FillValue": nodata}, {}
+        result.append(values.transpose(*layer.dims).rename(layer.name))
+    return result
+
+
+def _is_free(nodata: float, dtype: np.dtype[Any], layers: Sequence[xr.DataArray]) -> bool:
+    """Return whether a dtype of integers holds a nodata value that no layer has as a valid pixel."""
+    if dtype.kind not in "iu" or not np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max:
+        return False
+    return all(
+        nodata_of(layer) == nodata
+        or layer.dtype == bool
+        or not np.iinfo(layer.dtype).min <= nodata <= np.iinfo(layer.dtype).max
+        for layer in layers
+    )
 
 
 def mosaics_of(layers: Sequence[xr.DataArray]) -> list[Mosaic]:

@@ -270,8 +270,8 @@ def test_union_covers_both_layers_and_the_first_wins(write):
     np.copyto(expected[:, 20:, :90], a, where=a != 0)
     assert np.array_equal(values_of(united), expected)
     assert view_of(united).direct
-    with pytest.raises(InputError, match="nodata"):  # the numbers of a derived layer have another fill
-        union(layers[0] + 0, layers[1])
+    derived = union(layers[0] + 0, layers[1])  # the numbers of a derived layer have another fill
+    assert np.array_equal(derived.where(derived != derived.attrs["_FillValue"], 0), expected)
 
 
 def test_union_of_different_kinds_raises(image, labels):
@@ -306,3 +306,27 @@ def test_rioxarray_layer_is_aligned(write):
         with rioxarray.open_rasterio(path, chunks=chunks) as layer:
             actual = values_of(align(layer, ALBERS))
             assert np.array_equal(actual, values_of(align(open_cogs(path), ALBERS)))
+
+
+@pytest.mark.parametrize("second", ["uint16", "uint8", "float32", "int64"])
+@pytest.mark.parametrize("change", ["first", "second", "both", "computed"])
+def test_union_of_calculated_layers_of_different_nodata(write, second, change):
+    grids = make_grid((6, 8)), make_grid((6, 8), left=600_000 + 5 * 30)
+    values = [distinct((6, 8), "uint16") % 11 + 1, (distinct((6, 8), "uint16") % 13 + 1).astype(second)]
+    layers = [open_cogs(write(v, g, nodata=n)) for v, g, n in zip(values, grids, (3, 5), strict=True)]
+    calculated = [layer.compute() if change == "computed" else layer + 0 for layer in layers]
+    chosen = [
+        calculated[n] if change in {name, "both", "computed"} else layers[n]
+        for n, name in enumerate(("first", "second"))
+    ]
+    united = union(*chosen)
+    expected = np.full((6, 13), np.nan)
+    for v, nodata, col in ((values[1], 5, 5), (values[0], 3, 0)):
+        valid = v != nodata
+        expected[:, col : col + 8][valid] = v[valid]
+    view = view_of(united)
+    pixels, valid = view.read(full_window(view.grid))
+    assert np.array_equal(valid[0, 0], ~np.isnan(expected))
+    assert np.array_equal(pixels[0, 0][valid[0, 0]], expected[valid[0, 0]])
+    nodata = united.attrs["_FillValue"]
+    assert np.array_equal(united[0].isnull() if np.isnan(nodata) else united[0] == nodata, np.isnan(expected))
