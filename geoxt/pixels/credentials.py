@@ -45,7 +45,23 @@ if hasattr(os, "register_at_fork"):  # there is no fork on Windows
 _QUERY = re.compile(r"\?[^\s'\"?=]+=[^\s'\"]*")
 _URL_QUERY = re.compile(r"((?:\w://|/vsi)[^\s'\"?]+)\?[^\s'\"]+")
 """Query of a URL, which may be a token without a name."""
+_LINKING_NAME = re.compile(
+    r"\.(?:vrt|xml|json|gti)\b|<VRTDataset|^(?:vrt|WMS|WCS|WMTS|GTI|STACTA|STACIT):", re.IGNORECASE
+)
+"""Addresses that state by their names that the file links to others."""
+_LINKING_DRIVERS = frozenset({"VRT", "WMS", "WCS", "WMTS", "GTI", "STACTA", "STACIT", "DERIVED", "HTTP"})
+"""GDAL drivers whose files link to others, perhaps to local ones: refused for a remote file that is named otherwise.
+
+See "Security issues" of https://gdal.org/en/stable/drivers/raster/vrt.html."""
 _USER = re.compile(r"(\w://)[^\s/@]+@")
+
+
+def _require_pixels(file: rasterio.DatasetReader, address: str) -> None:
+    """Raise if a remote file links to others, and its name does not state so; the file is then closed."""
+    if file.driver in _LINKING_DRIVERS and is_remote(address) and not _LINKING_NAME.search(address):
+        file.close()
+        problem = f"Cannot open {redact_url(address)}: it is a {file.driver} file, whose sources may be local files."
+        raise ReadError(problem, remedy="Pass a file of pixels. Or name it .vrt if you trust it.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +88,13 @@ class Credentials:
         limit_gdal_cache(dict(self.env).get(OPTION))
         with self.gdal_env(address, cached=cached, condition=condition):
             if self.georeferenced:
-                return rasterio.open(address, **options)
-            with _warning_filters, warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                return rasterio.open(address, **options)
+                file = rasterio.open(address, **options)
+            else:
+                with _warning_filters, warnings.catch_warnings():
+                    warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                    file = rasterio.open(address, **options)
+            _require_pixels(file, address)
+            return file
 
     @contextmanager
     def gdal_env(self, address: str = "", *, cached: bool = True, condition: str = "") -> Iterator[None]:
