@@ -20,6 +20,7 @@ from geoxt.grid import full_window, grid_of, pixel_offset
 from geoxt.source.fill import free_fill
 from geoxt.source.source_uses import SourceUse, SourceUses, find_uses
 from geoxt.source.stored_attrs import ENCODING, NODATA, mark_stored, nodata_of, stored_nodata, without_stored
+from geoxt.source.validity_graph import valid_mask
 from geoxt.types import Array
 
 _REMEDY = (
@@ -82,12 +83,16 @@ def _unknown(layer: xr.DataArray, why: str) -> InputError:
 def _masks(layer: xr.DataArray, uses: SourceUses) -> list[xr.Variable]:
     """Return the valid masks of sources whose missing pixels are not NaN in the layer."""
     to_float = layer.dtype.kind == "f"
+    marked = [use for use in uses.uses if not _all_nan(use, to_float=to_float)]
+    if not marked:
+        return []
+    if not uses.reduced and (uses.moved or not uses.pointwise):
+        of_sources = {use.array.name: None for use in uses.uses} | {use.array.name: _values_mask(use) for use in marked}
+        exact = valid_mask(layer.data, of_sources)
+        if exact is not None:
+            return [xr.Variable(layer.dims, exact)]
     masks = []
-    for use in uses.uses:
-        source = use.base.source
-        nan = source.dtype.kind == "f" and (source.nodata is None or np.isnan(source.nodata))
-        if (nan and to_float) or (source.nodata is None and not nan):
-            continue
+    for use in marked:
         mask = _mask_at(layer, use, uses)
         if mask is not None:
             masks.append(mask)
@@ -95,6 +100,22 @@ def _masks(layer: xr.DataArray, uses: SourceUses) -> list[xr.Variable]:
             why = "it is calculated from other pixels or time steps of a layer with a nodata value"
             raise _unknown(layer, why)
     return masks
+
+
+def _all_nan(use: SourceUse, *, to_float: bool) -> bool:
+    """Return whether a source has no missing pixels, or they are NaN in the layer calculated from it."""
+    source = use.base.source
+    nan = source.dtype.kind == "f" and (source.nodata is None or np.isnan(source.nodata))
+    return (nan and to_float) or (source.nodata is None and not nan)
+
+
+def _values_mask(use: SourceUse) -> dask.array.Array:
+    """Return the valid mask of a source by its values."""
+    source, values = use.base.source, use.array
+    valid = ~dask.array.isnan(values) if values.dtype.kind == "f" else dask.array.ones_like(values, dtype=bool)
+    if source.nodata is not None and not np.isnan(source.nodata):
+        valid = valid & (values != values.dtype.type(source.nodata))
+    return valid
 
 
 def _mask_at(layer: xr.DataArray, use: SourceUse, uses: SourceUses) -> xr.Variable | None:
@@ -108,12 +129,13 @@ def _mask_at(layer: xr.DataArray, use: SourceUse, uses: SourceUses) -> xr.Variab
         first, last = use.selected[axis]
         if start < first or stop > last + 1:
             return None
-    values = use.array
-    valid = ~dask.array.isnan(values) if values.dtype.kind == "f" else dask.array.ones_like(values, dtype=bool)
-    if source.nodata is not None and not np.isnan(source.nodata):
-        valid = valid & (values != values.dtype.type(source.nodata))
     dims = [("time", "band", "y", "x")[axis] for axis in use.base.axes]
-    mask = xr.Variable(dims, valid)
+    present = {str(d).rpartition("_")[2] for d in layer.dims}
+    removed = {"time", "band"} - present
+    # Pixels that are combined with a reduction of the same source also depend on the other pixels of the reduction.
+    if len(use.reductions) > 1 or (uses.reduced and use.reductions != {0} and not removed and not use.masked):
+        return None
+    mask = xr.Variable(dims, _values_mask(use))
     mask = mask.isel(y=slice(window.row, window.stop[0]), x=slice(window.col, window.stop[1]))
     for axis, dim in ((1, "band"), (0, "time")):
         if dim not in mask.dims:

@@ -16,6 +16,9 @@ from geoxt.source.dask_source import PREFIX, Selection, SourceArray, follow
 _COPIES = ("getitem-", "rechunk-", "concatenate-", "stack-", "transpose-", "broadcast_to-", "full-", "full_like-")
 """Names of graph layers that move numbers and leave them unchanged."""
 
+_NAN_TESTS = ("isnan-", "isnull-", "notnull-", "invert-")
+"""Names of graph layers that test for NaN."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceUse:
@@ -29,6 +32,8 @@ class SourceUse:
     """Positions by axis: time steps and bands, and first and last row and column."""
     masked: bool = False
     """Whether it is used in a `where` only, which can set missing numbers to NaN before further calculations."""
+    reductions: frozenset[int] = frozenset()
+    """Number of reductions on each way from the source to the array, but for those through a `where`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,8 @@ class SourceUses:
     """Whether numbers were only selected, rearranged or cast to a type that holds them."""
     pointwise: bool
     """Whether each pixel is calculated from the pixels of its position, as far as the graph shows."""
+    moved: bool
+    """Whether numbers were selected, concatenated or rearranged after a calculation, or of several sources."""
     reduced: bool
     """Whether the graph has a reduction, such as a mean over time."""
 
@@ -49,21 +56,23 @@ def find_uses(array: dask.array.Array) -> SourceUses:
     """Return the parts of sources that a dask array is calculated from; none if its graph has no source."""
     graph = array.dask
     uses: dict[str, SourceUse] = {}
-    flags = {"copied": True, "pointwise": True, "reduced": False}
+    flags = {"copied": True, "pointwise": True, "reduced": False, "moved": False}
     if isinstance(graph, HighLevelGraph):
-        stack = [(array.name, False)]
+        stack = [(array.name, False, 0)]
         visited = {*stack}
         while stack:
-            name, masked = stack.pop()
+            name, masked, reductions = stack.pop()
             use = _use(graph, name)
             if use is not None:
-                known = uses.get(name)
-                uses[name] = replace(use, masked=masked and (known is None or known.masked))
+                known = uses.get(name, use)
+                counts = known.reductions if masked else known.reductions | {reductions}
+                uses[name] = replace(use, masked=masked and (known is use or known.masked), reductions=counts)
                 continue
             pointwise = _classify(graph, name, flags)
             # Below a calculation from other pixels, missing numbers have already been used.
-            masked = pointwise and (masked or name.startswith("where-"))
-            dependencies = {(dependency, masked) for dependency in graph.dependencies.get(name, ())} - visited
+            masked = pointwise and (masked or (name.startswith("where-") and not _keeps_numbers(graph, name)))
+            reductions += "aggregate" in name
+            dependencies = {(d, masked, reductions) for d in graph.dependencies.get(name, ())} - visited
             visited |= dependencies
             stack += sorted(dependencies)
     if flags["copied"] and not all(np.can_cast(use.base.dtype, array.dtype) for use in uses.values()):
@@ -76,6 +85,7 @@ def _classify(graph: HighLevelGraph, name: str, flags: dict[str, bool]) -> bool:
     layer = graph.layers[name]
     reduced = "aggregate" in name or "partial" in name
     flags["reduced"] |= reduced
+    flags["moved"] |= name.startswith(_COPIES)
     if not name.startswith((*_COPIES, "astype-")):
         flags["copied"] = False
     if name.startswith(("concatenate-", "stack-")):
@@ -87,6 +97,25 @@ def _classify(graph: HighLevelGraph, name: str, flags: dict[str, bool]) -> bool:
         pointwise = reduced or name.startswith(_COPIES) or not graph.dependencies.get(name)
     flags["pointwise"] &= pointwise
     return pointwise and not reduced
+
+
+def _keeps_numbers(graph: HighLevelGraph, name: str) -> bool:
+    """Return whether a `where` tests for NaN alone, as xarray does before reductions: nodata numbers stay.
+
+    Of integers, which are never NaN, the test is a constant.
+    """
+    layer = graph.layers[name]
+    if not isinstance(layer, Blockwise) or not layer.indices or layer.indices[0][1] is None:
+        return False
+    test = layer.indices[0][0]
+    while isinstance(test, str) and test.startswith((*_COPIES, *_NAN_TESTS)):
+        if test.startswith(("isnan-", "isnull-", "notnull-")):
+            return True
+        dependencies = graph.dependencies.get(test, set())
+        if len(dependencies) != 1:
+            return not dependencies
+        test = next(iter(dependencies))
+    return isinstance(test, str) and not graph.dependencies.get(test)
 
 
 def _beside_space(tasks: dict[Any, Any]) -> bool:
