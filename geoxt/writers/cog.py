@@ -27,6 +27,8 @@ _SIDE = 2048
 """Pixels: side of the blocks of a layer without chunks."""
 _MAX_NAMES = 65536
 """GDAL lists category names from code 0 up; beyond this code a list would be mostly blank."""
+_SIDECARS = (".aux.xml", ".msk", ".msk.ovr", ".ovr")
+"""Suffixes of the files in which GDAL keeps metadata, valid mask and overviews of a GeoTIFF."""
 _WIDER = {"bool": "uint8", "float16": "float32"}
 """Dtypes that rasterio cannot write, and dtypes that hold the same values."""
 
@@ -43,7 +45,8 @@ def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress
         Dimensions (y, x) or (band, y, x). Class codes get a color table (uint8 only), class names, and overviews by
         mode; other layers get overviews by average. Booleans become uint8 (0 and 1), float16 becomes float32.
     path
-        Output file. An existing file is replaced once the new one is complete.
+        Output file. An existing file is replaced once the new one is complete, and its sidecars (`.aux.xml`, `.msk`,
+        `.ovr`) are removed.
     resume
         Whether to reuse the blocks that an interrupted write of the same layer has finished, and to keep finished
         blocks after an error or an interrupt. The files that the layer is read from must not have changed.
@@ -89,6 +92,9 @@ def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress
 
 def _write(layer: xr.DataArray, path: Path, folder: Path, progress: bool | None) -> None:  # noqa: FBT001
     """Write all blocks, combine them, and move the file to its path."""
+    cog, names, former = folder / "cog.tif", folder / "names.xml", folder / "former"
+    if cog.exists():  # a killed process did not replace the former file
+        _move_sidecars(former, path.parent, path.name)
     blocks = blocks_of(layer, side=_SIDE)
     write_blocks(blocks, SaveGeoTIFF(folder=folder), folder, progress=progress, label=path.name)
     vrt = write_vrt(blocks, folder)
@@ -97,16 +103,29 @@ def _write(layer: xr.DataArray, path: Path, folder: Path, progress: bool | None)
         if nodata is not None:
             file.nodata = nodata
         _describe(layer, file)
-    cog, names, sidecar = folder / "cog.tif", folder / "names.xml", path.with_name(f"{path.name}.aux.xml")
     with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"):
         rasterio.shutil.copy(vrt, cog, driver="COG", **_cog_options(layer))
     require_complete(cog)
     flush(cog)  # some file systems report a full disk only now
     _write_names(layer, names)
-    sidecar.unlink(missing_ok=True)  # class names of the old file must not be those of the new one
-    cog.replace(path)
+    former.mkdir(exist_ok=True)
+    try:
+        # They would mask the new file, or name its classes. Moved and not removed: the next step may fail.
+        _move_sidecars(path.parent, former, path.name)
+        cog.replace(path)
+    except BaseException:
+        _move_sidecars(former, path.parent, path.name)
+        raise
     if names.exists():
-        names.replace(sidecar)
+        names.replace(path.with_name(f"{path.name}.aux.xml"))
+
+
+def _move_sidecars(source: Path, target: Path, name: str) -> None:
+    """Move the sidecars of a file from one folder to another."""
+    for suffix in _SIDECARS:
+        sidecar = source / f"{name}{suffix}"
+        if sidecar.is_file():
+            sidecar.replace(target / sidecar.name)
 
 
 def _storable(layer: xr.DataArray) -> xr.DataArray:

@@ -16,6 +16,11 @@ from geoxt.writers.staging import require_writable
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "FlatGeobuf", ".shp": "ESRI Shapefile"}
 """GDAL driver by file suffix."""
 
+_JOURNALS = ("-wal", "-shm", "-journal")
+"""Suffixes of the files with unfinished changes of a GeoPackage, which SQLite would apply to the new file."""
+_INDEXES = (".qix", ".sbn", ".sbx", ".ain", ".aih", ".idm", ".ind", ".prj", ".cpg")
+"""Extensions of the indexes, the CRS and the encoding of a Shapefile, some of which a new one lacks."""
+
 
 def to_vector(frame: Any, path: SomePath) -> Path:
     """Write a GeoDataFrame to a vector file.
@@ -54,11 +59,20 @@ def to_vector(frame: Any, path: SomePath) -> Path:
     try:
         with atomic_write(path) as temporary:
             frame.to_file(temporary, driver=driver, engine="pyogrio")
+            _remove_companions(path, driver)
     except (OSError, RuntimeError) as error:  # pyogrio's errors are RuntimeErrors
         raise OutputError(
             f"Cannot write {str(path)!r}: {error}.", remedy="Free space there. Or pass another path."
         ) from error
     return path
+
+
+def _remove_companions(path: Path, driver: str) -> None:
+    """Remove the files beside a former vector file that would change the content of the file that replaces it."""
+    names = [f"{path.name}{suffix}" for suffix in _JOURNALS] if driver == "GPKG" else []
+    names += [f"{path.stem}{suffix}" for suffix in _INDEXES] if driver == "ESRI Shapefile" else []
+    for name in names:
+        path.with_name(name).unlink(missing_ok=True)
 
 
 class _ExactCRS(pyproj.CRS):

@@ -1,6 +1,8 @@
 """Written COGs equal the layer, are valid, and are complete or absent."""
 
+import errno
 import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -130,3 +132,75 @@ def test_unwritable_output_raises_before_computing(tmp_path):
 def test_time_dimension_raises(tmp_path):
     with pytest.raises(InputError, match=r"Cannot write the dimensions \('time', 'y', 'x'\)"):
         to_cog(make_map().expand_dims(time=2), tmp_path / "map.tif")
+
+
+def former_map(path):
+    """Write a map with all of GDAL's sidecars: class names, a mask of no valid pixel, and overviews."""
+    to_cog(make_map() // 2, path)
+    with rasterio.open(path) as file:
+        profile = file.profile
+    profile.update(driver="GTiff", blockxsize=256, blockysize=256)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "w", **profile) as file:
+        file.write(np.full(file.shape, 7, "uint8"), 1)
+        file.write_mask(np.zeros(file.shape, "uint8"))
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, "r+") as file:
+        file.build_overviews([4])
+    path.with_name(f"{path.name}.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    return {p.name: p.read_bytes() for p in path.parent.iterdir() if not p.name.startswith(".")}
+
+
+def test_sidecars_of_a_replaced_file_do_not_mask_the_new_one(tmp_path):
+    files = former_map(tmp_path / "map.tif")
+    assert set(files) == {f"map.tif{end}" for end in ("", ".aux.xml", ".msk", ".msk.ovr", ".ovr")}
+    layer = xr.DataArray(make_map().values.astype("int32"), dims=("y", "x"), coords=make_map().coords)
+    to_cog(layer, tmp_path / "map.tif")
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.nodata is None
+        assert file.read_masks(1).all()
+        assert file.overviews(1) == [2]
+    assert [p.name for p in tmp_path.iterdir()] == ["map.tif"]
+
+
+def test_a_file_that_cannot_be_replaced_keeps_its_sidecars(tmp_path, monkeypatch):
+    path = tmp_path / "map.tif"
+    files = former_map(path)
+    rename = Path.replace
+
+    def refuse(source, target):
+        if Path(target) == path:
+            raise PermissionError(errno.EACCES, "in use by another process")
+        return rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        with pytest.raises(OutputError, match="in use"):
+            to_cog(make_map(), path, resume=False)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
+
+
+class Killed(BaseException):
+    """Raised instead of a kill signal."""
+
+
+def test_a_process_killed_before_the_replacement_loses_no_sidecar(tmp_path, monkeypatch):
+    path, layer = tmp_path / "map.tif", make_map()
+    files = former_map(path)
+    move, calls = cog._move_sidecars, []
+
+    def move_once(*folders):
+        calls.append(folders)
+        if len(calls) == 1:
+            move(*folders)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cog, "_move_sidecars", move_once)
+        with pytest.raises(Killed):
+            to_cog(layer, path)
+    assert path.read_bytes() == files["map.tif"]
+    assert not path.with_name("map.tif.aux.xml").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(cog, "write_blocks", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(OutputError):
+            to_cog(layer, path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == files
