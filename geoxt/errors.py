@@ -23,8 +23,9 @@ Raise them so::
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 _ARGUMENT = re.compile(r"\{\{|\}\}|\{(?P<name>[a-z_][a-z0-9_]*)(?::(?P<value>[^{}]*))?\}")
@@ -190,6 +191,30 @@ def arguments_of(remedy: str) -> list[str]:
     ['crs', 'grid']
     """
     return [match["name"] for match in _ARGUMENT.finditer(remedy) if match["name"]]
+
+
+def did_you_mean(name: str, known: Iterable[str], *, count: int = 3, cutoff: float = 0.6) -> str:
+    """Return a question with the known names that are most similar to a name; empty if none is similar.
+
+    Parameters
+    ----------
+    name
+        The unknown name.
+    known
+        Known names; a mapping gives the text to show of each.
+    count
+        Maximum number of names in the question.
+    cutoff
+        Minimum similarity, 0 to 1, of `difflib.get_close_matches`.
+
+    Examples
+    --------
+    >>> did_you_mean("landsat-8", ["landsat8", "naip"])
+    'Did you mean landsat8?'
+    """
+    texts = known if isinstance(known, Mapping) else {key: key for key in known}
+    close = difflib.get_close_matches(name, texts, n=count, cutoff=cutoff)
+    return f"Did you mean {' or '.join(texts[key] for key in close)}?" if close else ""
 
 
 def _capitalized(sentences: list[str]) -> list[str]:

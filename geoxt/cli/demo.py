@@ -353,7 +353,7 @@ def _facts(job: Demo, task: Task, split: Split, block: int, size: int) -> dict[s
         "epochs": job.epochs,
         "model": {"name": card.model, "weights": _parameters(task), "bands": card.bands, "window": size},
         "classes": dict(zip(map(str, card.codes), card.names, strict=True)),
-        "blocks": {"size": block, **{part: _rectangles(getattr(split, part)) for part in ("train", "val", "test")}},
+        "blocks": {"size": block, **{part: _rectangles(region) for part, region in split.parts.items()}},
         "grid": {
             "crs": crs_text(split.grid.crs),
             "transform": list(split.grid.affine)[:6],
@@ -368,7 +368,7 @@ def _rectangles(region: Region) -> list[list[int]]:
 
 
 def _block_counts(split: Split) -> str:
-    return " / ".join(str(len(part)) for part in (split.train, split.val, split.test))
+    return " / ".join(str(len(part)) for part in split.parts.values())
 
 
 def _parameters(task: Task) -> int:
@@ -386,9 +386,8 @@ def _output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"Cannot write {str(path)!r}: {error}.", remedy="Free space there, or pass another {out}."
-        ) from error
+        problem = f"Cannot write {str(path)!r}: {error}."
+        raise OutputError(problem, remedy="Free space there, or pass another {out}.") from error
 
 
 def _save(figure: Figure, path: Path) -> None:

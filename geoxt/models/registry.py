@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, did_you_mean
 from geoxt.models.architecture import Architecture
 from geoxt.models.catalog import ARCHITECTURES, classifier
 from geoxt.models.libraries import timm
@@ -48,10 +47,8 @@ def get(name: str) -> Architecture:
     if name.startswith(TIMM) and timm().is_model(name.removeprefix(TIMM)):
         return classifier(name, name.removeprefix(TIMM), "timm, https://doi.org/10.5281/zenodo.4414861")
     known = [f"{TIMM}{model}" for model in timm().list_models()] if name.startswith(TIMM) else list(ARCHITECTURES)
-    close = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
     listed = ", ".join(known for known in ARCHITECTURES if not known.startswith("test_"))
-    msg = f"Cannot build a model named {name!r}.{hint}"
+    msg = f"Cannot build a model named {name!r}. {did_you_mean(name, known, count=1)}".rstrip()
     raise InputError(msg, remedy=f"Pass one of {listed}, or 'timm/' plus a timm model name.", value=name)
 
 

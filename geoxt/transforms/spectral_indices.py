@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, did_you_mean
 from geoxt.transforms.symbols import Symbol
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -197,8 +196,7 @@ def indices_of(names: str | Iterable[str]) -> tuple[Index, ...]:
     lowered = [name.lower() for name in ([names] if isinstance(names, str) else names)]
     for name in lowered:
         if name not in INDICES:
-            near = difflib.get_close_matches(name, INDICES, n=3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"Available: {', '.join(INDICES)}."
+            hint = did_you_mean(name, INDICES.keys()) or f"Available: {', '.join(INDICES)}."
             raise InputError(
                 f"Cannot find a spectral index named {name!r}. {hint}",
                 remedy="Pass names of `geoxt.transforms.INDICES` as {indices}.",

@@ -82,8 +82,8 @@ def test_unet_without_detail_branch():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("u-net", {}, r"named 'u-net'. Did you mean 'unet'\?"),
-        ("timm/resnet19", {}, r"named 'timm/resnet19'. Did you mean 'timm/resnet"),
+        ("u-net", {}, r"named 'u-net'. Did you mean unet\?"),
+        ("timm/resnet19", {}, r"named 'timm/resnet19'. Did you mean timm/resnet"),
         ("test_unet", {"width": 3}, r"option 'width'\. Pass some of encoder, weights"),
         ("test_unet", {"in_chans": 0}, "in_chans=0"),
         ("test_unet", {"in_chans": None}, r"without the number of input bands\. Pass in_chans=\. Or pass bands="),

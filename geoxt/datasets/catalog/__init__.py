@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from geoxt.datasets.catalog import (
     advance,
     bigearthnet,
@@ -28,7 +26,7 @@ from geoxt.datasets.catalog import (
     zuericrop,
 )
 from geoxt.datasets.spec import Spec
-from geoxt.errors import InputError
+from geoxt.errors import InputError, did_you_mean
 from geoxt.layers import products
 
 _MODULES = (
@@ -85,8 +83,7 @@ def get(name: str) -> Spec:
         if _key(name) in map(_key, products.names()):
             problem = f"Cannot find a dataset named {name!r}: it is a product."
             raise InputError(problem, remedy=f"Open its files by open_cogs(..., product={name!r}).", value=name)
-        close = [by_key[key] for key in difflib.get_close_matches(_key(name), by_key, n=3)]
-        remedy = f"Did you mean {' or '.join(close)}?" if close else f"Pass one of {', '.join(_SPECS)}."
+        remedy = did_you_mean(_key(name), by_key) or f"Pass one of {', '.join(_SPECS)}."
         raise InputError(f"Cannot find a dataset named {name!r}.", remedy=remedy, value=name, argument="name")
     return _SPECS[by_key[_key(name)]]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, did_you_mean
 from geoxt.layers.products import aerial, buildings, landcover, landsat, sentinel1, sentinel2
 from geoxt.layers.products.band_lookup import resolve_bands
 from geoxt.layers.products.product import Band, Collection, FileFields, Product, Sidecar
@@ -63,8 +62,7 @@ def get(name: str) -> Product:
     """
     by_key = {_key(known): known for known in _PRODUCTS}
     if _key(name) not in by_key:
-        near = [by_key[key] for key in difflib.get_close_matches(_key(name), by_key, n=3)]
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known products: {', '.join(_PRODUCTS)}."
+        hint = did_you_mean(_key(name), by_key) or f"Known products: {', '.join(_PRODUCTS)}."
         problem, remedy = f"Cannot find a product named {name!r}. {hint}", "Pass another {product}, or leave it out."
         raise InputError(problem, remedy=remedy, value=name, argument="product")
     return _PRODUCTS[by_key[_key(name)]]

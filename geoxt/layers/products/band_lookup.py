@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, did_you_mean
 from geoxt.layers.products.product import Band, Product
 
 
@@ -58,9 +57,8 @@ def _resolve(product: Product, name: str) -> Band:
 
 def _unknown(product: Product, name: str, known: tuple[Band, ...]) -> str:
     spellings = {_key(s): s for band in known for s in (*band.assets, *band.files, band.common, band.name) if s}
-    near = [spellings[key] for key in difflib.get_close_matches(_key(name), spellings, n=3)]
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"Cannot find band {name!r} of {product.name}: it has {_shown(known)}.{hint}"
+    hint = did_you_mean(_key(name), spellings)
+    return f"Cannot find band {name!r} of {product.name}: it has {_shown(known)}. {hint}".rstrip()
 
 
 def _shown(bands: Sequence[Band]) -> str:

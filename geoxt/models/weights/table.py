@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, did_you_mean
 from geoxt.models.libraries import timm
 from geoxt.models.registry import TIMM
 
@@ -131,9 +130,7 @@ def get(name: str) -> Weights:
         return table[name]
     if name.startswith(TIMM):
         return _of_timm(name)
-    close = get_close_matches(name, table, n=1, cutoff=0.4)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    msg = f"Cannot find weights named {name!r}.{hint}"
+    msg = f"Cannot find weights named {name!r}. {did_you_mean(name, table.keys(), count=1, cutoff=0.4)}".rstrip()
     remedy = "Pass one of geoxt.models.weights.names(), or 'timm/' plus a timm name with its tag."
     raise InputError(msg, remedy=remedy, value=name)
 

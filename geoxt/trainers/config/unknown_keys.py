@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, did_you_mean
 
 
 def require_known(names: Iterable[str], known: Iterable[str], *, prefix: str = "") -> None:
@@ -35,7 +34,6 @@ def require_known(names: Iterable[str], known: Iterable[str], *, prefix: str = "
     for name in names:
         if name in allowed:
             continue
-        nearest = get_close_matches(name, allowed, n=1, cutoff=0.5)
         msg = f"Cannot use the configuration key '{prefix}{name}': the known keys are {', '.join(allowed)}."
-        remedy = f"Did you mean {prefix}{nearest[0]}?" if nearest else "Remove it."
+        remedy = did_you_mean(name, {key: f"{prefix}{key}" for key in allowed}, count=1, cutoff=0.5) or "Remove it."
         raise InputError(msg, remedy=remedy, value=name)

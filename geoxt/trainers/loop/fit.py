@@ -47,6 +47,8 @@ SET_BY_FIT: Mapping[str, str] = {
 }
 """Arguments of Lightning's Trainer that `fit` sets, and the argument of `fit` that sets each."""
 
+_TRAINER_DEFAULTS: Mapping[str, Any] = {"logger": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+"""Arguments of Lightning's Trainer that `fit(trainer=)` can replace."""
 _PRECISION: Mapping[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -130,21 +132,14 @@ def fit(
     )
     require_trainer_options(trainer or {})
     _require_one_device(devices)
-    history = History(lines=progress != "none")
     task.train()  # an earlier fit or evaluate left it in evaluation mode, and Lightning does not reset modules
+    history = History(lines=progress != "none")
+    bar = [TQDMProgressBar(leave=False)] if progress == "bar" and shows_bars(sys.stdout) else []
     with _folder(resume, checkpoint) as folder:
         best, last = best_checkpoint(folder, module), folder / LAST
         if last.exists():
             require_plain(last)
-        bar = [TQDMProgressBar(leave=False)] if progress == "bar" and shows_bars(sys.stdout) else []
         resumable = [] if resume is None else [ResumeCheckpoint(last, every=checkpoint_every, seed=seed)]
-        stopping = early_stopping(module, patience)
-        options: dict[str, Any] = {
-            "logger": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
-            **(trainer or {}),
-        }
         with (
             quiet_lightning(),
             deterministic(seed),
@@ -159,7 +154,7 @@ def fit(
                 callbacks=[
                     *weight_averaging(module.recipe),
                     history,
-                    *stopping,
+                    *early_stopping(module, patience),
                     best,
                     *resumable,
                     *bar,
@@ -170,7 +165,7 @@ def fit(
                 precision=_PRECISION[precision],
                 accumulate_grad_batches=accumulate_grad_batches,
                 gradient_clip_val=max_gradient_norm,
-                **options,
+                **{**_TRAINER_DEFAULTS, **(trainer or {})},
             )
             _require_one_process(lightning)
             # None of torch before 2.6 would run code of the checkpoint
