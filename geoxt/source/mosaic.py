@@ -137,10 +137,6 @@ class Mosaic:
         rows, cols = self.grid.shape
         return shapely.intersection(shapely.union_all(areas), shapely.box(0, 0, cols, rows))
 
-    def scenes_in(self, window: Window, *, step: int) -> list[Scene]:
-        """Return the scenes of a time step that may intersect a window, in order of priority."""
-        return [self.scenes[i] for i in self._scene_indices(window, step)]
-
     def read(
         self,
         window: Window,

@@ -8,7 +8,8 @@ import pytest
 
 from geoxt.errors import InputError
 from geoxt.layers import products
-from geoxt.layers.products import find_qa, match_item, match_path, names, qa_valid, resolve_bands
+from geoxt.layers.products import find_qa, match_item, match_path, names, qa_tests, resolve_bands
+from geoxt.source.quality_mask import not_excluded
 
 EXAMPLES = {
     "landsat1": "LM01_L1TP_032030_19730801_20200909_02_T2_B4.TIF",
@@ -33,6 +34,11 @@ EXAMPLES = {
     "chesapeake_lulc": "de_lulc_2018_2022-Edition.tif",
     "canadian_building_footprints": "Alberta.geojson",
 }
+
+
+def qa_valid(values, qa, exclude):
+    """Return the valid mask of a quality band without excluded flags."""
+    return not_excluded(values, qa_tests(qa, exclude))
 
 
 # --- consistency of the specs

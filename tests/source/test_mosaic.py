@@ -319,7 +319,6 @@ def test_scene_outside_the_window_is_not_opened(write, monkeypatch):
     monkeypatch.setattr(reader, "start_read", lambda href, *a, **k: opened.append(href) or real(href, *a, **k))
     source.read(Window(0, 205, 10, 10))
     assert opened == [paths[2]]
-    assert source.scenes_in(Window(0, 205, 10, 10), step=0) == [source.scenes[2]]
 
 
 def test_covered_scene_is_not_read(write, monkeypatch):

@@ -8,7 +8,7 @@ from geoxt.errors import InputError, did_you_mean
 from geoxt.layers.products import aerial, buildings, landcover, landsat, sentinel1, sentinel2
 from geoxt.layers.products.band_lookup import resolve_bands
 from geoxt.layers.products.product import Band, Collection, FileFields, Product, Sidecar
-from geoxt.layers.products.qa import Flag, Qa, find_qa, qa_tests, qa_valid
+from geoxt.layers.products.qa import Flag, Qa, find_qa, qa_tests
 from geoxt.layers.products.scale_offset import Radiometry
 from geoxt.types import SomePath
 
@@ -29,7 +29,6 @@ __all__ = [
     "match_path",
     "names",
     "qa_tests",
-    "qa_valid",
     "resolve_bands",
 ]
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from geoxt.errors import InputError
 from geoxt.legend import Legend
-from geoxt.types import Array, Mask
 
 _ALL = 0xFFFFFFFF
 """Mask of all bits."""
@@ -52,41 +49,6 @@ class Qa:
         several = tuple(f"{flag.name}:{value}" for flag in self.flags for value in flag.values)
         classes = tuple(_key(name) for name in self.legend.names) if self.legend else ()
         return (*groups, *single, *several, *classes)
-
-
-def qa_valid(values: Array, qa: Qa, exclude: str | Sequence[str]) -> Mask:
-    """Return the valid mask of a quality band without excluded flags.
-
-    Parameters
-    ----------
-    values
-        Integer pixels of the quality band, of any shape.
-    qa
-        Flags of the band.
-    exclude
-        One or several of `qa.names`: "clouds", or ("clouds", "snow").
-
-    Returns
-    -------
-    numpy.ndarray
-        Bool of the same shape; True for pixels with data and without the flags.
-
-    Raises
-    ------
-    InputError
-        If the band has no such flag.
-
-    Examples
-    --------
-    >>> cloud = Qa(band="QA", flags=(Flag(name="fill", bit=0), Flag(name="cloud", bit=3)), fill="fill")
-    >>> qa_valid(np.array([0, 1, 8, 64]), cloud, "cloud")
-    array([ True, False, False,  True])
-    """
-    pixels = np.asarray(values).astype("int64")
-    valid = np.ones(pixels.shape, dtype=bool)
-    for bit, mask, value in qa_tests(qa, exclude):
-        valid &= (pixels >> bit) & mask != value
-    return valid
 
 
 def qa_tests(qa: Qa, exclude: str | Sequence[str]) -> tuple[tuple[int, int, int], ...]:
