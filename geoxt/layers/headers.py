@@ -164,8 +164,11 @@ def _save(path: Path, folder: str, cache: dict[str, Any]) -> None:
         return
 
 
+_NOT_CACHED = {"href", "grid", "planes"}
+
+
 def _encode(header: Header) -> dict[str, Any]:
-    content = {f.name: getattr(header, f.name) for f in dataclasses.fields(header) if f.name not in {"href", "grid"}}
+    content = {f.name: getattr(header, f.name) for f in dataclasses.fields(header) if f.name not in _NOT_CACHED}
     grid = header.grid
     assert grid.crs is not None
     content["grid"] = [list(grid.shape), list(grid.affine)[:6], str(grid.crs)]

@@ -136,7 +136,7 @@ def _stated_affine(variable: Variable) -> Affine | None:
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
-    """Return six coefficients given as a list or as text; `None` for anything else."""
+    """Return six coefficients of a list or a text; `None` for other values."""
     if value is None or isinstance(value, Mapping):
         return None
     parts: Sequence[Any] = value.split() if isinstance(value, str) else list(value)

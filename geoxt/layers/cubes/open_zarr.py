@@ -15,23 +15,15 @@ from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, assemble, choose_grid
-from geoxt.layers.cubes.crs import crs_of
 from geoxt.layers.cubes.planes import Band, Select, bands_of
-from geoxt.layers.cubes.pyramids import Pyramid, choose_pyramids, pyramids_of
-from geoxt.layers.cubes.scenes import AssetArray, choose_bands, metadata_of, scenes_of
-from geoxt.layers.cubes.variable import Variable
-from geoxt.layers.cubes.zarr_groups import Group, read_groups, variables_of
+from geoxt.layers.cubes.scenes import choose_bands, metadata_of, scenes_of
+from geoxt.layers.cubes.zarr_variables import address_of, locate, open_pyramids
 from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import ZarrOptions
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
-from geoxt.pixels.zarr_array import ZarrArray, ZarrLevel, forget_store
+from geoxt.pixels.zarr_array import forget_store
 from geoxt.pixels.zarr_store import (
-    StoreAddress,
-    array_version,
-    metadata_hash,
-    split_address,
-    store_address,
     store_version,
 )
 from geoxt.source import Scene
@@ -155,10 +147,8 @@ def open_zarr(
         raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
     grid = grid_of(like) if like is not None else grid
     names = [bands] if isinstance(bands, str) else bands
-    store, inner = split_address(store)
-    group = "/".join(part.strip("/") for part in (inner, group or "") if part) or None
-    address = store_address(store, storage_options)
-    pyramids = _open_pyramids(address, group, names)
+    address, group = address_of(store, group, storage_options)
+    pyramids = open_pyramids(address, group, names)
     by_variable = {id(p.variable): p for p in pyramids}
     every = [band for p in pyramids for band in bands_of(p.variable, select or {})]
     chosen, product_bands = choose_bands(every, names, product)
@@ -166,7 +156,7 @@ def open_zarr(
     forget_store(address)
     version = store_version(address)
     located = {
-        key: _locate(address, by_variable[key], source_crs, version)
+        key: locate(address, by_variable[key], source_crs, version)
         for key in dict.fromkeys(id(band.variable) for band in chosen)
     }
     label = name or (product.name if product else address.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr"))
@@ -186,62 +176,6 @@ def open_zarr(
         name=name or (product.name if product else None),
     )  # fmt: skip
     return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
-
-
-def _open_pyramids(address: StoreAddress, group: str | None, names: Sequence[str] | None) -> list[Pyramid]:
-    """Return the variables of a store with two spatial dimensions, at all their resolutions."""
-    groups, only = read_groups(address, group)
-    below = _below(groups, group, only)
-    variables = variables_of(address, groups, below)
-    spatial = [v for v in variables if v.spatial and (only is None or v.name == only)]
-    spatial = _without_coordinates(spatial)
-    if not spatial:
-        shown = ", ".join(f"{v.path} {v.dims}" for v in variables[:5]) or "none with two named dimensions"
-        problem = f"Cannot open {address.name}{f', group {group!r}' if group else ''}: no array has the dimensions "
-        raise InputError(f"{problem}y and x; its arrays are {shown}.", remedy="Pass another {group}.", argument="group")
-    requested = None if names is None else [v for v in spatial if v.name in names]
-    return choose_pyramids(pyramids_of(requested or spatial, groups), None)
-
-
-def _below(groups: Mapping[str, Group], group: str | None, only: str | None) -> str:
-    path = (group or "").strip("/")
-    return path.rpartition("/")[0] if only is not None else path if path in groups else ""
-
-
-def _without_coordinates(variables: Sequence[Variable]) -> list[Variable]:
-    """Return variables that are neither bounds nor two-dimensional coordinates of others."""
-    named: set[tuple[str, str]] = set()
-    for variable in variables:
-        stated = str(variable.attrs.get("coordinates", "")).split()
-        named |= {(variable.group, name) for name in stated}
-    return [v for v in variables if (v.group, v.name) not in named and v.dtype.kind in "biuf"] or list(variables)
-
-
-def _locate(address: StoreAddress, pyramid: Pyramid, source_crs: SomeCRS | None, version: str) -> AssetArray:
-    """Return the address, the grid and the array of a variable."""
-    variable = pyramid.variable
-    grid = GeoBox(_shape(variable), pyramid.affine, crs_of(variable, source_crs))
-    levels = ((variable, pyramid.affine), *pyramid.overviews)
-    version = "|".join([version, *(array_version(address, v.path) for v, _ in levels)])
-    array = ZarrArray(address=address, levels=tuple(_level(v, affine) for v, affine in levels), version=version)
-    return f"{address.name.rstrip('/')}/{variable.path}", grid, array
-
-
-def _shape(variable: Variable) -> tuple[int, int]:
-    y, x = variable.axis("y"), variable.axis("x")
-    assert y is not None
-    assert x is not None
-    return variable.shape[y], variable.shape[x]
-
-
-def _level(variable: Variable, affine: Affine) -> ZarrLevel:
-    y, x = variable.axis("y"), variable.axis("x")
-    assert y is not None
-    assert x is not None
-    return ZarrLevel(
-        path=variable.path, shape=_shape(variable), axes=(y, x), affine=tuple(affine[:6]),
-        metadata=metadata_hash(variable.array.metadata),
-    )  # fmt: skip
 
 
 def _turned_grid(scenes: Sequence[Scene], resolution: float | tuple[float, float] | None) -> GeoBox | None:

@@ -89,7 +89,7 @@ def scenes_of(
     """Return one scene for each time step of the bands."""
     of_product: Sequence[ProductBand | None] = product_bands or [None] * len(bands)
     columns = [
-        _assets(band, locate(band), product, known_band, nodata)
+        assets_of(band, locate(band), product, known_band, nodata)
         for band, known_band in zip(bands, of_product, strict=True)
     ]
     times = bands[0].times
@@ -101,7 +101,7 @@ def scenes_of(
     return scenes
 
 
-def _assets(
+def assets_of(
     band: Band, located: AssetArray, product: Product | None, of_product: ProductBand | None, nodata: float | None
 ) -> list[Asset]:
     """Return the asset of each time step of a band."""
@@ -180,4 +180,4 @@ def metadata_of(
     return LayerMetadata(bands=tuple(names), legend=legend, categorical=categorical, attrs=attrs, units=tuple(units))
 
 
-__all__ = ["choose_bands", "metadata_of", "scenes_of"]
+__all__ = ["assets_of", "choose_bands", "metadata_of", "scenes_of"]

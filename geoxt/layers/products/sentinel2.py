@@ -35,7 +35,7 @@ _OPTICAL = (
 )
 _TCI = Band(name="TCI", resolution=10, files=("TCI",), assets=("visual",))
 _L2A_EXTRAS = (
-    Band(name="SCL", resolution=20, files=("SCL",), assets=("SCL", "scl")),
+    Band(name="SCL", resolution=20, files=("SCL",), assets=("SCL", "scl", "SCL_20m")),
     Band(name="AOT", files=("AOT",), assets=("AOT", "aot")),
     Band(name="WVP", files=("WVP",), assets=("WVP", "wvp")),
     Band(name="MSK_CLDPRB", resolution=20, files=("MSK_CLDPRB",), assets=("cloud",)),

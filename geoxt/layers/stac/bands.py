@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from geoxt.errors import InputError
+from geoxt.layers.cubes.zarr_header import is_zarr
 from geoxt.layers.products import Band, Product, resolve_bands
 from geoxt.layers.stac.layouts import ItemBand, Layout
 from geoxt.legend import Legend
@@ -92,7 +93,7 @@ def _counterpart(band: ItemBand, layout: Layout) -> ItemBand | None:
 
 def _is_data(band: ItemBand) -> bool:
     return (not band.roles or bool(band.roles & DATA_ROLES)) and (
-        not band.media_type or band.media_type.startswith("image/")
+        not band.media_type or band.media_type.startswith("image/") or is_zarr(band.media_type, "")
     )
 
 

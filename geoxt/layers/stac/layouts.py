@@ -24,6 +24,7 @@ from odc.stac import extract_collection_metadata
 from odc.stac.model import RasterCollectionMetadata
 
 from geoxt.errors import InputError
+from geoxt.layers.cubes.zarr_header import is_zarr
 from geoxt.layers.products import Band, Product, Radiometry
 from geoxt.layers.radiometry import stated
 from geoxt.layers.stac.match_products import bands_at
@@ -229,7 +230,9 @@ def _parse_by_odc(
         stac_extensions=[*(item.stac_extensions or ()), _EO],  # names of bands are read if the extension is declared
     )  # fmt: skip
     for key, asset in assets.items():
-        sample.add_asset(key, pystac.Asset(asset.href, None, None, asset.media_type, asset.roles, dict(asset.fields)))
+        # odc-stac knows no Zarr; an asset of it has bands as a raster file.
+        media_type = "image/tiff" if is_zarr(asset.media_type or "", "") else asset.media_type
+        sample.add_asset(key, pystac.Asset(asset.href, None, None, media_type, asset.roles, dict(asset.fields)))
     try:
         return extract_collection_metadata(sample, dict(config))
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:

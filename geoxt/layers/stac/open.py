@@ -71,7 +71,8 @@ def open_stac(
     """Open STAC items as one lazy layer, or as a tree with a layer for each CRS.
 
     No pixel is read. Grids are taken from the projection extension, data types and nodata from the raster extension or
-    the product; a header is read only if they are incomplete.
+    the product; a header is read only if they are incomplete. Of Zarr assets
+    (`application/vnd+zarr`) the metadata are always read; their grid, scale and nodata take precedence.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CatalogError, CRSError
 from geoxt.layers.assemble import representable
+from geoxt.layers.cubes.zarr_header import is_zarr
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_tests
 from geoxt.layers.files.sidecars import Scales, scales_of_item
 from geoxt.layers.headers import headers
@@ -24,6 +25,7 @@ from geoxt.layers.stac.filters import interval
 from geoxt.layers.stac.hrefs import require_href
 from geoxt.layers.stac.layouts import ItemBand, Layout
 from geoxt.layers.stac.projection import contradicts_bbox, grid_of_asset
+from geoxt.layers.stac.zarr_assets import read_stores, zarr_band
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
@@ -72,6 +74,10 @@ class OpenItem:
         """Return the href of a band's asset."""
         return self.item.assets[band.key].href
 
+    def is_zarr(self, band: ItemBand) -> bool:
+        """Return whether a band's asset is in a Zarr store."""
+        return is_zarr(self.item.assets[band.key].media_type or "", self.href(band))
+
 
 def count_bands(items: Sequence[OpenItem], choice: Choice) -> tuple[list[OpenItem], dict[str, Header]]:
     """Return items with all bands of assets whose number of bands is not stated, and the headers read for it by href.
@@ -83,7 +89,7 @@ def count_bands(items: Sequence[OpenItem], choice: Choice) -> tuple[list[OpenIte
     required: dict[tuple[str | None, str], str] = {}
     for item in items if choice.headers == "all" else by_layout.values():
         for band in item.bands:
-            if choice.headers == "all" or _dtype(item, band, choice) is None:
+            if choice.headers == "all" or item.is_zarr(band) or _dtype(item, band, choice) is None:
                 key = _collection_asset(item, band)
                 if key not in required and (band.assumed_single or band.name == band.numbered_name):
                     require_href(item.item, band.key, trust=choice.trust)
@@ -188,7 +194,7 @@ class _Headers:
         self._read_grids(bands)
         for item, band in bands:
             require_href(item.item, band.key, trust=self._choice.trust)
-            if self._choice.headers == "all" or self._grid(item, band) is None:
+            if self._choice.headers == "all" or item.is_zarr(band) or self._grid(item, band) is None:
                 single[item.href(band)] = None
             elif _dtype(item, band, self._choice) is None:
                 shared.setdefault(_collection_asset(item, band), item.href(band))
@@ -202,7 +208,10 @@ class _Headers:
         if missing:
             self._read_grids(bands)
             grids = {item.href(band): grid for item, band in bands if (grid := self._grid(item, band)) is not None}
-            self._known |= {header.href: header for header in self._read(missing, grids)}
+            stores = {item.href(band): item.item.assets[band.key] for item, band in bands if item.is_zarr(band)}
+            self._known |= read_stores({h: stores[h] for h in missing if h in stores}, self._choice.source_crs)
+            files = [href for href in missing if href not in stores]
+            self._known |= {header.href: header for header in (self._read(files, grids) if files else ())}
         return self._known
 
     def _read(self, hrefs: list[str], grids: Mapping[str, GeoBox]) -> list[Header]:
@@ -250,6 +259,8 @@ class _Headers:
     def asset(self, item: OpenItem, band: ItemBand) -> Asset:
         """Return the asset of a band."""
         href, position = item.href(band), band.index - 1
+        if item.is_zarr(band):
+            return self._zarr_asset(item, band, self._by_href[href])
         header, dtype = self._by_href.get(href), _dtype(item, band, self._choice)
         if header is not None and band.index > len(header.dtypes):
             problem = (
@@ -284,6 +295,18 @@ class _Headers:
             scale=rule.scale if rule else 1.0,
             offset=rule.offset if rule else 0.0,
         )
+
+    def _zarr_asset(self, item: OpenItem, band: ItemBand, header: Header) -> Asset:
+        """Return the asset of a band of a Zarr group; scale and nodata of the store take precedence."""
+        asset = zarr_band(item.item.id, band, header)
+        rule = _radiometry(item, band, strict=False) if (asset.scale, asset.offset) == (1.0, 0.0) else None
+        rule = rule or Radiometry(scale=asset.scale, offset=asset.offset)
+        nodata = representable(_nodata(item, band, self._choice, None), asset.dtype)
+        ignored = item.product.ignore if item.product is not None else ()
+        return replace(
+            asset, nodata=nodata if asset.nodata is None else asset.nodata, extra_nodata=ignored, scale=rule.scale,
+            offset=rule.offset,
+        )  # fmt: skip
 
 
 def _collection_asset(item: OpenItem, band: ItemBand) -> tuple[str | None, str]:

@@ -1,0 +1,87 @@
+"""Variables of a Zarr store at all their resolutions, and the arrays that their windows are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from geoxt.errors import InputError
+from geoxt.layers.cubes.crs import crs_of
+from geoxt.layers.cubes.pyramids import Pyramid, choose_pyramids, pyramids_of
+from geoxt.layers.cubes.scenes import AssetArray
+from geoxt.layers.cubes.variable import Variable
+from geoxt.layers.cubes.zarr_groups import Group, read_groups, variables_of
+from geoxt.pixels.zarr_array import ZarrArray, ZarrLevel
+from geoxt.pixels.zarr_store import StoreAddress, array_version, metadata_hash, split_address, store_address
+from geoxt.types import SomeCRS
+
+
+def address_of(
+    store: Any, group: str | None = None, options: Mapping[str, Any] | None = None
+) -> tuple[StoreAddress, str | None]:
+    """Return the address of a store, and the path of the group or array in it."""
+    store, inner = split_address(store)
+    path = "/".join(part.strip("/") for part in (inner, group or "") if part)
+    return store_address(store, options), path or None
+
+
+def open_pyramids(address: StoreAddress, group: str | None, names: Sequence[str] | None) -> list[Pyramid]:
+    """Return the variables of a store with two spatial dimensions, at all their resolutions."""
+    groups, only = read_groups(address, group)
+    below = _below(groups, group, only)
+    variables = variables_of(address, groups, below)
+    spatial = [v for v in variables if v.spatial and (only is None or v.name == only)]
+    spatial = _without_coordinates(spatial)
+    if not spatial:
+        shown = ", ".join(f"{v.path} {v.dims}" for v in variables[:5]) or "none with two named dimensions"
+        problem = f"Cannot open {address.name}{f', group {group!r}' if group else ''}: no array has the dimensions "
+        raise InputError(f"{problem}y and x; its arrays are {shown}.", remedy="Pass another {group}.", argument="group")
+    requested = None if names is None else [v for v in spatial if v.name in names]
+    return choose_pyramids(pyramids_of(requested or spatial, groups), None)
+
+
+def _below(groups: Mapping[str, Group], group: str | None, only: str | None) -> str:
+    path = (group or "").strip("/")
+    return path.rpartition("/")[0] if only is not None else path if path in groups else ""
+
+
+def _without_coordinates(variables: Sequence[Variable]) -> list[Variable]:
+    """Return variables that are neither bounds nor two-dimensional coordinates of others."""
+    named: set[tuple[str, str]] = set()
+    for variable in variables:
+        stated = str(variable.attrs.get("coordinates", "")).split()
+        named |= {(variable.group, name) for name in stated}
+    return [v for v in variables if (v.group, v.name) not in named and v.dtype.kind in "biuf"] or list(variables)
+
+
+def locate(address: StoreAddress, pyramid: Pyramid, source_crs: SomeCRS | None, version: str) -> AssetArray:
+    """Return the address, the grid and the array of a variable."""
+    variable = pyramid.variable
+    grid = GeoBox(_shape(variable), pyramid.affine, crs_of(variable, source_crs))
+    levels = ((variable, pyramid.affine), *pyramid.overviews)
+    version = "|".join([version, *(array_version(address, v.path) for v, _ in levels)])
+    array = ZarrArray(address=address, levels=tuple(_level(v, affine) for v, affine in levels), version=version)
+    return f"{address.name.rstrip('/')}/{variable.path}", grid, array
+
+
+def _shape(variable: Variable) -> tuple[int, int]:
+    y, x = variable.axis("y"), variable.axis("x")
+    assert y is not None
+    assert x is not None
+    return variable.shape[y], variable.shape[x]
+
+
+def _level(variable: Variable, affine: Affine) -> ZarrLevel:
+    y, x = variable.axis("y"), variable.axis("x")
+    assert y is not None
+    assert x is not None
+    return ZarrLevel(
+        path=variable.path, shape=_shape(variable), axes=(y, x), affine=tuple(affine[:6]),
+        metadata=metadata_hash(variable.array.metadata),
+    )  # fmt: skip
+
+
+__all__ = ["address_of", "locate", "open_pyramids"]
