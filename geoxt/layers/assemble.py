@@ -25,6 +25,10 @@ from geoxt.source.fill import covers, free_fill, has_invalid
 from geoxt.source.interpolated import source_interpolates
 from geoxt.types import Floats, Resampling, SomeCRS
 
+MAX_PIXELS = 10**14
+"""Pixels of a layer on a derived grid; the Earth in pixels of 2.5 m has as many."""
+MAX_SIDE = 2**31 - 1
+"""Rows or columns of a layer on a derived grid; rasters of GDAL have no more."""
 SAME = 1e-6
 """Relative tolerance within which resolutions are equal."""
 
@@ -174,7 +178,14 @@ def _grid(scenes: Sequence[Scene], placement: Placement) -> GeoBox:
     if placement.grid is not None:
         return placement.grid
     grid = choose_grid(scenes, crs=placement.crs, resolution=placement.resolution, area=placement.area)
-    return grid if placement.area is None else placement.area.cut(grid)
+    grid = grid if placement.area is None else placement.area.cut(grid)
+    rows, cols = grid.shape
+    if rows * cols > MAX_PIXELS or max(rows, cols) > MAX_SIDE:
+        problem = f"Cannot open a layer of {rows} x {cols} pixels: the resolution is {_size(grid)[0]:g} units of"
+        raise GridError(
+            f"{problem} {crs_name(grid.crs)}.", remedy="Pass {resolution} or {grid}.", argument="resolution"
+        )
+    return grid
 
 
 def choose_grid(

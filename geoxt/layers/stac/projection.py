@@ -24,6 +24,8 @@ MAX_ASPECT = 1000
 """Largest quotient of width and height of a pixel; above it, a transform is in another order."""
 MAX_EXTENT = 30
 """Largest quotient of the extents of a grid and of the item's `bbox`, which may be that of the valid part."""
+MAX_SIDE = 2**31 - 1
+"""Largest number of rows or columns of a raster of GDAL."""
 _METRES = 111_320.0
 """Metres in a degree of latitude."""
 
@@ -41,7 +43,7 @@ def grid_of_asset(item: pystac.Item, asset: pystac.Asset) -> GeoBox | None:
         return properties.get(name) if value is None else value
 
     shape = _numbers(field("proj:shape"), 2)
-    if shape is None or min(shape) < 1:
+    if shape is None or min(shape) < 1 or max(shape) > MAX_SIDE:
         return None
     rows, cols = int(shape[0]), int(shape[1])
     affine = _affine(_numbers(field("proj:transform"), 6), _numbers(field("proj:bbox"), 4), rows, cols)
@@ -127,7 +129,7 @@ def _agrees(transform: Sequence[float], bounds: Sequence[float], rows: int, cols
 
 
 def contradicts_bbox(grids: Sequence[GeoBox], boxes: Iterable[Sequence[float] | None]) -> Mask:
-    """Return which grids lie far from the `bbox` of their items, or are far larger; False without a usable box."""
+    """Return which grids lie far from the `bbox` of their items, or are far larger or smaller; False without a box."""
     result = np.zeros(len(grids), bool)
     by_crs: dict[int, list[int]] = {}
     usable = [_numbers(box, 4) for box in boxes]
@@ -141,6 +143,7 @@ def contradicts_bbox(grids: Sequence[GeoBox], boxes: Iterable[Sequence[float] | 
         a, b, c, d, e, f, rows, cols = fields.T
         x, y = c + (a * cols + b * rows) / 2, f + (d * cols + e * rows) / 2
         longitude, latitude = transformer(crs, parse_crs("EPSG:4326")).transform(x, y)
+        longitude = np.where(np.isfinite(longitude), longitude, np.nan)  # outside the domain of the CRS, thus far
         unit = 1.0 if crs.geographic else crs.proj.axis_info[0].unit_conversion_factor / _METRES
         extent = unit * np.maximum(np.hypot(a, d) * cols, np.hypot(b, e) * rows)
         west, south, east, north = np.array([usable[i] for i in indices]).T
@@ -150,5 +153,8 @@ def contradicts_bbox(grids: Sequence[GeoBox], boxes: Iterable[Sequence[float] | 
         cosine = np.maximum(np.cos(np.radians(np.clip(latitude, -89, 89))), 0.02)
         far = ~((beyond <= extent + 0.1) & (around * cosine <= extent + 0.1))
         size = np.maximum(width * cosine, north - south)
-        result[indices] = far | ((size > 0) & (extent > MAX_EXTENT * size) & (extent > 0.1))
+        larger = (size > 0) & (extent > MAX_EXTENT * size) & (extent > 0.1)
+        # boxes round the Earth are those of some scenes across the antimeridian
+        smaller = (size > MAX_EXTENT * extent) & (width < 180) & (size > 1e-4)
+        result[indices] = far | larger | smaller
     return result

@@ -263,3 +263,33 @@ def test_files_opened_by_their_headers_are_not_compared(write):
     path = write(distinct((60, 80)), GRID)
     scenes = view_of(open_cogs(path)).source.scenes
     assert not any(asset.stated for scene in scenes for asset in scene.assets)
+
+
+HUGE = 10**6
+LIES = {
+    "shape": {"shape": [HUGE, HUGE]},
+    "shape beyond GDAL's": {"shape": [2**40, 2**40]},
+    "large pixels": {"transform": (GRID.affine @ Affine.scale(1e4))[:6]},
+    "small pixels": {"transform": (GRID.affine @ Affine.scale(1e-4))[:6]},
+    "small pixels in GDAL's order": {"transform": (GRID.affine @ Affine.scale(1e-4)).to_gdal()},
+    "projected bounds": {"transform": None, "bbox": [600_000, 4_548_000, 602_400_000, 4_550_000]},
+    "small projected bounds": {"transform": None, "bbox": [600_000, 4_549_999.9, 600_000.1, 4_550_000]},
+}
+
+
+@pytest.mark.parametrize("case", LIES)
+@pytest.mark.parametrize("crs", [None, "EPSG:3857"])
+def test_layer_is_never_larger_than_its_files(write, case, crs):
+    pixels = distinct((60, 80))
+    true = item_of(write(pixels, GRID, nodata=0), name="true")
+    wrong = item_of(write(pixels, GRID, nodata=0), **LIES[case])
+    for items in ([wrong], [wrong, true], [true, wrong]):
+        layer = open_stac(items, crs=crs)
+        assert max(layer.shape) <= 110
+        assert np.isin(layer.compute(scheduler="synchronous"), [0, *pixels.flat]).mean() > (0.99 if crs is None else 0)
+
+
+@pytest.mark.parametrize("resolution", [1e-5, (1e-8, 30)])
+def test_layer_of_absurd_resolution_raises(write, resolution):
+    with pytest.raises(InputError, match=r"Cannot open a layer of \d+ x \d+ pixels.*Pass resolution= or grid="):
+        open_stac(item_of(write(distinct((60, 80)), GRID)), resolution=resolution)
