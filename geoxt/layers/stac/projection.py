@@ -24,6 +24,8 @@ MAX_ASPECT = 1000
 """Largest quotient of width and height of a pixel; above it, a transform is in another order."""
 MAX_EXTENT = 30
 """Largest quotient of the extents of a grid and of the item's `bbox`, which may be that of the valid part."""
+MAX_REDUCTION = 300
+"""Largest quotient of the extents of the item's `bbox` and of a grid, which may be that of a part."""
 MAX_SIDE = 2**31 - 1
 """Largest number of rows or columns of a raster of GDAL."""
 _METRES = 111_320.0
@@ -155,6 +157,6 @@ def contradicts_bbox(grids: Sequence[GeoBox], boxes: Iterable[Sequence[float] | 
         size = np.maximum(width * cosine, north - south)
         larger = (size > 0) & (extent > MAX_EXTENT * size) & (extent > 0.1)
         # boxes round the Earth are those of some scenes across the antimeridian
-        smaller = (size > MAX_EXTENT * extent) & (width < 180) & (size > 1e-4)
+        smaller = (size > MAX_REDUCTION * extent) & (width < 180) & (size > 1e-4)
         result[indices] = far | larger | smaller
     return result
