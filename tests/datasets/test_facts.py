@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,13 @@ def _files(spec, facts):
         yield f"url of {archive.file}", archive.url, stated.get("url")
         sums = stated.get("md5"), stated.get("sha256")
         yield f"sums of {archive.file}", (archive.md5, archive.sha256), sums if any(sums) else None
+        if archive.size is not None or said.get("size_bytes") is not None:
+            yield f"bytes of {archive.file}", archive.size, said.get("size_bytes")
+        if archive.members and "root" not in said.get("extracts_to", "root"):
+            start = re.split("[{<]", said["extracts_to"])[0]
+            own = [member.removeprefix(f"{archive.extract_to}/") for member in archive.members]
+            fits = any(member.startswith(start) or start.startswith(member) for member in own)
+            yield f"files of {archive.file}", fits, True
 
 
 def _other(spec, facts):
@@ -234,3 +242,120 @@ def test_classes_of_sen12ms_agree_with_the_fact_sheet():
     assert list(zip(simple.classes.codes, simple.classes.names, simple.classes.colors, strict=True)) == merged
     assert simple.codes == {item["id"]: item["simplified"] for item in classes["items"]}
     assert len(levels["igbp"].classes) + len(levels["lccs_land_cover"].classes) == paper_count("sen12ms")
+
+
+UNVERIFIED = {
+    ("advance", "sampling rate and channels of the recordings"): ".data.audio.sample_rate_hz",
+    ("bigearthnet_v2", "sample counts"): "variants[bigearthnet_v2].samples",
+    ("bigearthnet_v2", "columns of metadata.parquet"): ".variants[].metadata_columns",
+    ("ucmerced", "split sizes"): "split sizes 1,260/420/420 (60/20/20)",
+    ("so2sat", "class colours"): "LCZ colours",
+    ("so2sat", "sample counts of train and test"):
+        "train/test row counts 352,366 and 24,188 (they add to 400,673 with 24,119)",
+    ("tropical_cyclone", "file names of the images"): ".file_naming[]",
+    ("tropical_cyclone", "units"): ".label.encoding",
+    ("spacenet2", "file names in the archives"): "chip file names inside the tarballs",
+    ("spacenet2", "data type"): "dtype",
+    ("levircd_plus", "split sizes"): "split sizes",
+    ("sen12ms", "class colours; those of the LCCS levels are geoxt's"): "class colours",
+    ("sen12ms", "names of the LCCS classes"): "LCCS names",
+    ("sen12ms", "codes of unlabelled pixels (0 and 255)"): ".label.ignore",
+    ("sen12ms", "seasons as of the northern hemisphere"): "time.range",
+    ("cv4a_kenya_crop_type", "scale"): "data.scaling",
+    ("cv4a_kenya_crop_type", "georeferencing of the files"): "georeferenced",
+    ("benin_cashews", "DOI"): "DOI",
+    ("benin_cashews", "scale"): "data.scaling",
+    ("etci2021", "sizes of val and test"): "val / test tile counts",
+    ("etci2021", "value of nodata pixels"): "nodata appearance",
+    ("spacenet1", "data type of the 8-band images"): "8band dtype",
+    ("spacenet1", "nodata"): "nodata",
+    ("spacenet4", "CRS"): "CRS",
+    ("spacenet4", "file names of the tiles"): "chip names",
+    ("spacenet4", "order of the pan-sharpened bands"): "Pan-Sharpen band order",
+    ("spacenet4", "data types"): ".data.dtype",
+    ("spacenet7", "CRS"): "CRS",
+    ("spacenet7", "alpha as the fourth band"): "alpha band",
+    ("spacenet7", "DOI"): ".citation[].doi",
+    ("spacenet7", "split sizes"): "AOI counts",
+    ("zuericrop", "27,977 samples"): "27,977 patches",
+    ("zuericrop", "data types"): "dtypes",
+    ("zuericrop", "order of the bands"): "band order beyond TorchGeo",
+    ("zuericrop", "wording of the license"): None,
+    ("seasonal_contrast", "DOI"): "DOI",
+    ("seasonal_contrast", "acquisition years"): "time.range",
+    ("seasonal_contrast_100k", "DOI"): "DOI",
+    ("seasonal_contrast_100k", "acquisition years"): "time.range",
+    ("chesapeake_cvpr", "tiles of each split"): "tiles per split",
+    ("chesapeake_cvpr", "bands and data type of Landsat and the prior"): "Landsat layers",
+    ("chesapeake_cvpr", "license"): "licence",
+    ("patternnet", "license"): ".license",
+    ("patternnet", "spelling of classes in file names"): ".quirks[]",
+    ("patternnet", "range of resolutions"): "image.gsd_m exact bounds",
+    ("resisc45", "split sizes"):
+        "split sizes 18,900/6,300/6,300 (60/20/20 of 31,500; consistent with Neumann et al.)",
+    ("resisc45", "classes coarser than 30 m"): "GSD exception classes",
+    ("cowc_detection", "split sizes"): "samples.splits",
+    ("cowc_detection", "bands of Columbus and Vaihingen"): ".quirks[]",
+    ("cowc_detection", "folders in the paths of the lists"): None,
+    ("cowc_counting", "split sizes"): "samples.splits",
+    ("cowc_counting", "bands of Columbus and Vaihingen"): ".quirks[]",
+    ("cowc_counting", "grey borders"): ".quirks[]",
+    ("cowc_counting", "folders in the paths of the lists"): None,
+    ("gid15", "split sizes"): "split sizes 100/10/40",
+    ("potsdam", "tile 7_10"): "tile 7_10 remark",
+    ("vaihingen", "other folders of the first archive"): "extra folders of the first archive",
+    ("vaihingen", "typical size of a tile"): None,
+    ("landcoverai", "split sizes"): "7,470 / 1,602 / 1,602 split (sums to 10,674)",
+    ("xview2", "split sizes"): "pair counts 2,799/933/6,369/933 (train+test equals the paper table)",
+    ("xview2", "archive names of hold and tier3"): None,
+    ("xview2", "targets of tier3"): None,
+}  # fmt: skip
+"""Unverified facts of the specs, and what the sheet says of each; `None` where the sheet is silent."""
+ELSEWHERE = {
+    "variants[bigearthnet_v2].samples": "of bigearthnet_v2 alone",
+    "zenodo id of v2": "its files are addressed",
+    "per-class sample counts (they sum to 27,000)": "not in the spec",
+    "date": "not in the spec",
+    "TorchGeo pairing remark (reading of the code, not run)": "not in the spec",
+    "date range": "not in the spec",
+    "7,470 / 1,602 / 1,602 split (sums to 10,674)": "of the chips, not of the scenes",
+    "label JSON metadata keys": "not read",
+}
+"""Unverified facts of the sheets that specs do not state."""
+
+
+def unverified_in(value, path=""):
+    """Yield the paths of values that a sheet marks as unverified."""
+    if isinstance(value, list):
+        for each in value:
+            yield from unverified_in(each, f"{path}[]")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if key == "unverified":
+                yield from each if isinstance(each, list) else [path]
+            elif str(key).endswith("_unverified"):
+                yield f"{path}.{key.removesuffix('_unverified')}"
+            else:
+                yield from unverified_in(each, f"{path}.{key}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unverified_facts_are_those_of_the_sheet(name):
+    stated = set(unverified_in(facts_of(name)))
+    own = {entry: text for (dataset, entry), text in UNVERIFIED.items() if dataset == name}
+    assert set(datasets.get(name).unverified) == set(own)
+    assert not {text for text in own.values() if text is not None} - stated, "verified meanwhile"
+    assert not {text for text in stated if text[:1] != "."} - set(own.values()) - set(ELSEWHERE)
+
+
+def test_files_and_folds_that_sheets_describe():
+    for name, kind in (("cowc_detection", "detection"), ("cowc_counting", "64_class")):
+        pattern = facts_of(name)["layout"][1]["pattern"].replace("{detection|64_class}", kind)
+        assert datasets.get(name).assets["label"].path.replace("{split:train|test}", "{split}") == pattern
+    folds = facts_of("zuericrop")["splits"]
+    assert folds["official"]
+    assert folds["defined_by"].startswith("five spatial folds")
+    assert len(datasets.get("zuericrop").split_names) == 5
+    sizes = datasets.get("sen12ms").split_sizes
+    damaged = 1
+    assert sum(sizes.values()) + damaged == datasets.get("sen12ms").samples == facts_of("sen12ms")["samples"]["total"]

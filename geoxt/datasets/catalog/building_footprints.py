@@ -391,7 +391,7 @@ SPACENET7 = Spec(
         "Cloudy pixels are black (images_masked); some images have a side of 1,023 pixels.",
         "The test images have no footprints.",
     ),
-    unverified=("CRS", "alpha as the fourth band", "DOI"),
+    unverified=("CRS", "alpha as the fourth band", "DOI", "split sizes"),
     paper_row=_ROW,
     examples={"aoi": ("L15-0331E-1257N_1327_3160_13", "L15-0357E-1223N_1429_3296_13")},
 )

@@ -249,6 +249,7 @@ SEN12MS = Spec(
     ),
     unverified=(
         "class colours; those of the LCCS levels are geoxt's",
+        "names of the LCCS classes",
         "codes of unlabelled pixels (0 and 255)",
         "seasons as of the northern hemisphere",
     ),
