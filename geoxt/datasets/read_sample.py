@@ -105,6 +105,7 @@ class Reader:
                 out[key] = _fixed(self.drawing(key, asset, entry).read(grid, self._legend(asset)), asset, entry)
             else:
                 out |= self.plain(key, asset, entry)
+        self._check_sizes(out, entry)
         return out | self.path_label(entry), next((g for g in grids.values() if g is not None), None)
 
     def lazy(self, entry: Entry) -> Sample:
@@ -120,7 +121,18 @@ class Reader:
                 out[key] = self._layer(key, asset, entry, shape, np.dtype("int32"), grid)
             else:
                 out |= self.plain(key, asset, entry)
+        self._check_sizes(out, entry)
         return out | self.path_label(entry)
+
+    def _check_sizes(self, sample: Sample, entry: Entry) -> None:
+        """Raise if images and masks differ in size from the first image, and the spec says that they have its size."""
+        rasters = {k: asset for k, asset in self.spec.assets.items() if isinstance(asset, Raster) and k in sample}
+        first = next(iter(rasters), "")
+        for key, asset in rasters.items():
+            size, expected = sample[key].shape[-2:], sample[first].shape[-2:]
+            if asset.shape == rasters[first].shape and size != expected:
+                msg = f"Cannot read {name_of(entry.fields)}: {key} has {size[0]}x{size[1]} pixels, "
+                raise ReadError(f"{msg}{first} {expected[0]}x{expected[1]}.", remedy="Fetch the dataset again.")
 
     def value(self, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
         """Return the pixels of an asset of a sample, or of a crop of an image."""

@@ -13,6 +13,7 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from geoxt.datasets.assets import Boxes, Vector
+from geoxt.datasets.run_length import decode_runs
 from geoxt.errors import LabelError, ReadError
 from geoxt.grid import full_window, parse_crs
 from geoxt.legend import Legend
@@ -126,7 +127,8 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
     """Return the fields and the objects of each image of a COCO file.
 
     Objects are `boxes` (n, 4), float32 (left, top, right, bottom) in pixels, `labels` (n,), class codes as int64, and
-    `outlines`, a list of rings (points, 2) per object.
+    `outlines`, a list of rings (points, 2) per object, whose union is the object; rectangles for a run-length encoded
+    mask.
 
     Raises
     ------
@@ -144,7 +146,7 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
         codes = {key: _code(str(name), asset, legend, path) for key, name in names.items() if key in used}
         template = Template(asset.image)
         return [
-            (fields, _objects(annotations.get(image["id"], []), codes))
+            (fields, _objects(annotations.get(image["id"], []), codes, _image_shape(image)))
             for image in content["images"]
             if (fields := template.match(str(image["file_name"]), tail=True)) is not None
         ]
@@ -167,15 +169,28 @@ def _code(name: str, asset: Boxes, legend: Legend, path: Path) -> int:
     return legend.codes[legend.names.index(class_name)]
 
 
-def _objects(annotations: Sequence[Any], codes: dict[Any, int]) -> dict[str, Any]:
+def _rings(annotation: Any, image_shape: tuple[int, int] | None) -> list[Array]:
+    """Return the rings of an object: of its polygons, or rectangles of its run-length encoded mask."""
+    outline = annotation.get("segmentation") or []
+    try:
+        if isinstance(outline, dict):
+            return decode_runs(outline, image_shape)
+        return [np.array(ring, np.float32).reshape(-1, 2) for ring in outline]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"in the outline of annotation {annotation.get('id')}: {error}"
+        raise ValueError(msg) from error
+
+
+def _image_shape(image: Any) -> tuple[int, int] | None:
+    return (int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
+
+
+def _objects(
+    annotations: Sequence[Any], codes: dict[Any, int], image_shape: tuple[int, int] | None = None
+) -> dict[str, Any]:
     boxes = np.array([annotation["bbox"] for annotation in annotations], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]  # COCO: left, top, width, height
-    rings = [annotation.get("segmentation") or [] for annotation in annotations]
-    for annotation, ring in zip(annotations, rings, strict=True):
-        if not isinstance(ring, list):
-            msg = f"the outline of annotation {annotation.get('id')} is run-length encoded, not a list of polygons"
-            raise TypeError(msg)
-    outlines = [[np.array(ring, np.float32).reshape(-1, 2) for ring in r] for r in rings]
+    outlines = [_rings(annotation, image_shape) for annotation in annotations]
     labels = np.array([codes[annotation["category_id"]] for annotation in annotations], np.int64)
     return {"boxes": boxes, "labels": labels, "outlines": outlines}
 

@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from geoxt.datasets.assets import Raster
 from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.find_files import is_shared
 from geoxt.datasets.image_windows import first_windows
-from geoxt.datasets.read_sample import Reader, Sample
+from geoxt.datasets.read_sample import Reader
 from geoxt.datasets.spec import FolderSplit, ListSplit
 from geoxt.errors import GeoxtError
 from geoxt.template import Template
@@ -71,20 +70,10 @@ def check(
 
 def _unreadable(reader: Reader, entry: Entry) -> list[str]:
     try:
-        sample, _ = reader.read(entry)
+        reader.read(entry)
     except GeoxtError as error:
         return [f"{name_of(entry.fields)}: {error}"]
-    return [f"{name_of(entry.fields)}: {text}" for text in _size_differences(reader, sample)]
-
-
-def _size_differences(reader: Reader, sample: Sample) -> Iterator[str]:
-    """Yield the images and masks of another size than the first image, if the spec says that they have its size."""
-    rasters = {key: asset for key, asset in reader.spec.assets.items() if isinstance(asset, Raster) and key in sample}
-    first = next(iter(rasters), "")
-    for key, asset in rasters.items():
-        size, expected = sample[key].shape[-2:], sample[first].shape[-2:]
-        if asset.shape == rasters[first].shape and size != expected:
-            yield f"{key} has {size[0]}x{size[1]} pixels, {first} {expected[0]}x{expected[1]}"
+    return []
 
 
 def _extra(reader: Reader, known: set[str]) -> Iterator[str]:

@@ -80,8 +80,10 @@ def test_snapped_colors_match_the_legend(ponds, tmp_path):
     mask = Raster("ponds/{split:train|test}/mask/{place}.png", colors="snap", shape=(64, 96))
     tree = make_tree(replace(ponds, classes=legend, assets={**ponds.assets, "mask": mask}), tmp_path)
     path = tmp_path / "ponds/test/mask/s001.png"
-    write_image(path, np.array([[[252, 3]], [[255, 90]], [[0, 1]]], np.uint8), None)
-    assert load(tree.spec, tmp_path).read(0)["mask"].tolist() == [[1, 0]]
+    pixels = np.zeros((3, 12, 18), np.uint8)
+    pixels[:, 0, :2] = [[252, 3], [255, 90], [0, 1]]
+    write_image(path, pixels, None)
+    assert load(tree.spec, tmp_path).read(0)["mask"][0].tolist() == [1, *[0] * 17]
 
 
 def test_empty_class_folder_warns(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from support.dataset_trees import make_tree
 
+import geoxt.bridge
 from geoxt.datasets import Boxes, ListSplit, Raster, Spec, Table, Vector, get, load
 from geoxt.datasets.spec import RGB, classes
 from geoxt.datasets.vector_labels import Drawing, read_coco
@@ -136,17 +137,29 @@ def test_samples_without_a_table_row_are_skipped(listed, tmp_path):
         load(listed, tmp_path, "train").read(1)
 
 
-def test_mask_of_another_size_is_a_problem_of_deep_verification(tree):
+def test_mask_of_another_size_raises_when_read(tree):
     path = next(tree.root.rglob("train/mask/*.png"))
     mask = Image.open(path)
     mask.crop((0, 0, mask.width, mask.height - 2)).save(path)
     dataset = load(tree.spec, tree.root)
     assert dataset.verify().ok
+    sizes = f"mask has {mask.height - 2}x{mask.width} pixels, image {mask.height}x{mask.width}"
     (problem,) = dataset.verify(deep=True).problems
-    assert (
-        problem
-        == f"split=train/place=s000: mask has {mask.height - 2}x{mask.width} pixels, image {mask.height}x{mask.width}"
-    )
+    assert f"split=train/place=s000: Cannot read split=train/place=s000: {sizes}." in problem
+    for read in (dataset.read, dataset.__getitem__):
+        read(0)
+        with pytest.raises(ReadError, match=f"Cannot read split=train/place=s000: {sizes}. Fetch"):
+            read(1)
+
+
+@pytest.mark.parametrize("size", [(6, 9), (11, 18), (18, 12), (13, 19)])
+def test_mask_of_another_size_raises_in_batches(tree, size):
+    torch = pytest.importorskip("torch")
+    for path in tree.root.rglob("mask/*.png"):
+        Image.fromarray(np.zeros(size, "u1")).save(path)
+    samples = geoxt.bridge.to_torch(load(tree.spec, tree.root))
+    with pytest.raises(ReadError, match=f"mask has {size[0]}x{size[1]} pixels, image 12x18"):
+        next(iter(torch.utils.data.DataLoader(samples, batch_size=1)))
 
 
 BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "segmentation": [[1, 2, 4, 2, 4, 6]]}
@@ -169,13 +182,6 @@ def test_unused_category_may_be_no_class(tmp_path):
     np.testing.assert_array_equal(objects["boxes"], [[1, 2, 4, 6]])
     with pytest.raises(LabelError, match="category '_background_'"):
         read_coco(coco(tmp_path / "boxes.json", {**BOX, "category_id": 0}), asset, classes("ship", first=1))
-
-
-@pytest.mark.parametrize("rle", [{"counts": [3, 5], "size": [2, 4]}, {"counts": "abc", "size": [2, 4]}])
-def test_run_length_encoded_outlines_raise(tmp_path, rle):
-    path = coco(tmp_path / "boxes.json", {**BOX, "segmentation": rle})
-    with pytest.raises(ReadError, match="annotation 1 is run-length encoded"):
-        read_coco(path, Boxes("boxes.json", image="{id}.png"), classes("ship", first=1))
 
 
 def test_image_that_the_coco_file_lacks_raises(listed, tmp_path):
