@@ -267,8 +267,11 @@ def load(
             raise empty_split(spec, folder, next(iter(splits), None)) if has_other_splits else no_files(spec, folder)
         absent = check_archives(part, folder, missing=missing)
         check_classes(spec, folder, entries)
-        if notes and missing == "raise":
-            warnings.warn(f"{spec.name!r} in {str(folder)!r}: {notes[0]}.", DatasetWarning, stacklevel=2)
+        warned = notes[:1]
+        if not (splits or part.where or notes) and spec.samples not in {None, len(entries)}:
+            warned = [f"{len(entries):,} samples, but the release has {spec.samples:,}"]
+        if warned and missing == "raise":
+            warnings.warn(f"{spec.name!r} in {str(folder)!r}: {warned[0]}.", DatasetWarning, stacklevel=2)
     reader = Reader(spec=spec, root=folder, bands=band_indices, excluded=excluded)
     if spec.window:
         entries = cut(reader, entries, spec.window)

@@ -45,10 +45,23 @@ def build(spec: Spec, root: Path, *, listed: Callable[[str], None]) -> tuple[lis
     elif isinstance(spec.splits, FieldSplit):
         absent = [name_of(row) for row in _absent_values(entries, spec.splits) if _selected(lead, row)]
     entries = [_with_problem(entry, _incomplete(lead_key, lead, entry)) for entry in entries]
-    for key, asset in others.items():
-        entries = _join_asset(entries, key, asset, find_asset(asset, root, listed))
     notes = [f"{len(absent):,} samples of the splits do not exist, such as {absent[0]}"] if absent else []
+    for key, asset in others.items():
+        files = find_asset(asset, root, listed)
+        if spec.samples is None and (unused := _unused(entries, lead, files)):
+            notes.append(f"{len(unused):,} files of {key} have no {lead_key}, such as that of {unused[0]}")
+        entries = _join_asset(entries, key, asset, files)
     return entries, notes
+
+
+def _unused(entries: Sequence[Entry], lead: Asset, files: AssetFiles) -> list[str]:
+    """Return the names of an asset's files without a sample, where no number of samples tells that some are missing."""
+    shared = [name for name in files.names if name in lead.names]
+    existing = {tuple(entry.fields[name] for name in shared) for entry in entries}
+    rows = [dict(zip(files.names, row, strict=True)) for row in files.rows]
+    return [
+        name_of(row) for row in rows if _selected(lead, row) and tuple(row[name] for name in shared) not in existing
+    ]
 
 
 def _with_problem(entry: Entry, problem: str | None) -> Entry:

@@ -185,10 +185,10 @@ def _files(spec, facts):
         yield f"url of {archive.file}", archive.url, stated.get("url")
         sums = stated.get("md5"), stated.get("sha256")
         yield f"sums of {archive.file}", (archive.md5, archive.sha256), sums if any(sums) else None
-        if archive.size is not None or said.get("size_bytes") is not None:
-            yield f"bytes of {archive.file}", archive.size, said.get("size_bytes")
-        if archive.members and "root" not in said.get("extracts_to", "root"):
-            start = re.split("[{<]", said["extracts_to"])[0]
+        if archive.size is not None or stated.get("size_bytes") is not None:
+            yield f"bytes of {archive.file}", archive.size, stated.get("size_bytes")
+        if archive.members and "root" not in stated.get("extracts_to", "root"):
+            start = re.split("[{<]", stated["extracts_to"])[0]
             own = [member.removeprefix(f"{archive.extract_to}/") for member in archive.members]
             fits = any(member.startswith(start) or start.startswith(member) for member in own)
             yield f"files of {archive.file}", fits, True

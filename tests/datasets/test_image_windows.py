@@ -161,6 +161,7 @@ def test_field_is_in_the_split_of_its_largest_part(tmp_path):
     assert {split: numbers_in(part) for split, part in parts_of(tree).items()} == expected
 
 
+@pytest.mark.filterwarnings("ignore:.*but the release has:geoxt.errors.DatasetWarning")
 def test_images_are_counted_once(trees):
     tree = trees("benin_cashews")
     report = load(tree.spec, tree.root).verify()

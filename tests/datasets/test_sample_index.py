@@ -21,6 +21,8 @@ from geoxt.errors import ReadError
 
 NAME = "S2A_MSIL2A_20170613T101031_{}_{}"
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*but the release has:geoxt.errors.DatasetWarning")
+
 
 @pytest.fixture
 def patches(tmp_path, monkeypatch):
