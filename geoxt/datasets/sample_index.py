@@ -55,7 +55,7 @@ def build(spec: Spec, root: Path, *, listed: Callable[[str], None]) -> tuple[lis
 
 
 def _unused(entries: Sequence[Entry], lead: Asset, files: AssetFiles) -> list[str]:
-    """Return the names of an asset's files without a sample, where no number of samples tells that some are missing."""
+    """Return the names of an asset's files that belong to no sample."""
     shared = [name for name in files.names if name in lead.names]
     existing = {tuple(entry.fields[name] for name in shared) for entry in entries}
     rows = [dict(zip(files.names, row, strict=True)) for row in files.rows]

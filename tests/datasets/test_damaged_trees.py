@@ -142,9 +142,9 @@ def test_harmful_changes_are_noticed(trees_of, tmp_path, name, damage):
         except GeoxtError as error:
             assert any(word in str(error) for word in (root.name, "samples lack files"))  # noqa: PT017
             return
-    whole = contents(tree.spec, tree.root, None)
-    assert rest == {name: whole[name] for name in rest}
-    assert len(rest) < len(whole)
+    intact = contents(tree.spec, tree.root, None)
+    assert rest == {name: intact[name] for name in rest}
+    assert len(rest) < len(intact)
     assert any(issubclass(warning.category, DatasetWarning) for warning in caught)
 
 

@@ -342,10 +342,10 @@ def unverified_in(value, path=""):
 @pytest.mark.parametrize("name", NAMES)
 def test_unverified_facts_are_those_of_the_sheet(name):
     stated = set(unverified_in(facts_of(name)))
-    own = {entry: text for (dataset, entry), text in UNVERIFIED.items() if dataset == name}
-    assert set(datasets.get(name).unverified) == set(own)
-    assert not {text for text in own.values() if text is not None} - stated, "verified meanwhile"
-    assert not {text for text in stated if text[:1] != "."} - set(own.values()) - set(ELSEWHERE)
+    entries = {entry: text for (dataset, entry), text in UNVERIFIED.items() if dataset == name}
+    assert set(datasets.get(name).unverified) == set(entries)
+    assert not {text for text in entries.values() if text is not None} - stated, "verified meanwhile"
+    assert not {text for text in stated if text[:1] != "."} - set(entries.values()) - set(ELSEWHERE)
 
 
 def test_files_and_folds_that_sheets_describe():

@@ -165,7 +165,7 @@ def test_busy_server_is_asked_again(busy, tmp_path, status, after):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_busy_server_is_not_asked_for_ever(busy, tmp_path, status):
+def test_retries_of_a_busy_server_are_limited(busy, tmp_path, status):
     content, proxy, waits = busy
     proxy.fail("status", status=status, times=99)
     with pytest.raises(ReadError, match=rf"busy\.bin.*{status}.*Fetch again to resume"):
