@@ -71,7 +71,7 @@ class PixelTransform:
     def _build(self, target: GeoBox, source: GeoBox, *, single: bool) -> None:
         self.target, self.source = target, source
         self._to_source = ~source.affine
-        coincidence = _coincidence(target, source) if single else None
+        coincidence = coinciding_grid(target, source) if single else None
         self.flips = (False, False) if coincidence is None else coincidence[0]
         self.shift = None if coincidence is None else coincidence[1]
         """Whether rows and columns of the source are mirrored; and rows and columns from the target to the source (of
@@ -310,7 +310,7 @@ class ControlGrid:
         coordinates[:, y, x] = ((exact - origin) * scale + bias + rounding) - rounding
 
 
-def _coincidence(target: GeoBox, source: GeoBox) -> tuple[tuple[bool, bool], tuple[int, int]] | None:
+def coinciding_grid(target: GeoBox, source: GeoBox) -> tuple[tuple[bool, bool], tuple[int, int]] | None:
     """Return how the source is mirrored to the target, and the offset in it, if their pixels coincide."""
     offset = pixel_offset(target, source)
     if offset is not None:

@@ -9,8 +9,10 @@ import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import pixel_offset
+from geoxt.errors import ReadError
+from geoxt.pixels.transform import coinciding_grid
 from geoxt.source.scene_assets import Scene
+from geoxt.types import Array, Mask
 
 _WIDER = {
     "bool": "int8",
@@ -28,7 +30,7 @@ def free_fill(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float]:
     """Return a dtype that holds all values of a dtype, and a value of it that the dtype cannot hold.
 
     -1 for unsigned integers, the smallest value of the wider dtype for signed ones, NaN for floating point. 64-bit
-    integers have no wider dtype: their fill is the value furthest from zero.
+    integers have no wider dtype: their fill is the value furthest from zero, see `require_free`.
 
     Examples
     --------
@@ -44,6 +46,22 @@ def free_fill(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float]:
     return wider, -1 if dtype.kind in "bu" else int(np.iinfo(wider).min)
 
 
+def require_free(values: Array, valid: Mask | None, dtype: np.dtype[Any], nodata: float | None) -> None:
+    """Raise if a valid pixel of 64-bit integers has the fill value: it could not be told from invalid ones.
+
+    Raises
+    ------
+    ReadError
+        If a valid pixel has the value.
+    """
+    if nodata is None or dtype.kind not in "iu" or dtype.itemsize < 8 or values.dtype != dtype:
+        return
+    hits = values == dtype.type(nodata)
+    if (hits if valid is None else hits & valid).any():
+        problem = f"Cannot represent missing pixels of a layer of {dtype}: valid pixels have its fill value {nodata}."
+        raise ReadError(problem, remedy="Pass {nodata}, a number that no valid pixel has.", argument="nodata")
+
+
 def covers(scenes: Iterable[Scene], grid: GeoBox) -> bool:
     """Return whether the files of scenes cover a whole grid pixel by pixel, in every band."""
     grids: dict[Any, GeoBox] = {}
@@ -54,10 +72,10 @@ def covers(scenes: Iterable[Scene], grid: GeoBox) -> bool:
             grids |= scene_grids
     boxes = []
     for scene_grid in grids.values():
-        offset = pixel_offset(scene_grid, grid)
-        if offset is not None:
-            (row, col), (rows, cols) = offset, scene_grid.shape
-            boxes.append(shapely.box(col, row, col + cols, row + rows))
+        coincidence = coinciding_grid(grid, scene_grid)
+        if coincidence is not None:
+            (row, col), (rows, cols) = coincidence[1], scene_grid.shape
+            boxes.append(shapely.box(-col, -row, cols - col, rows - row))
     extent = shapely.box(0, 0, grid.shape[1], grid.shape[0])
     return any(box.covers(extent) for box in boxes) or bool(shapely.union_all(boxes).covers(extent))
 

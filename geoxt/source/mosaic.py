@@ -24,6 +24,7 @@ from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import cast_values, clip_mask
 from geoxt.source.asset_group import AVERAGING, AssetGroup
 from geoxt.source.composite import Reduction, compose
+from geoxt.source.fill import require_free
 from geoxt.source.scene_assets import Asset, Scene, token_of
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
@@ -216,6 +217,7 @@ class Mosaic:
         if full_window(self.grid).intersect(window) is None or not full_window(self.grid).contains(window):
             inside = _inside(window, full_window(self.grid))
             valid = np.broadcast_to(inside, values.shape) if valid is None else valid & inside
+        require_free(values, valid, self.dtype, self.nodata)
         if valid is None:
             return values, np.broadcast_to(True, values.shape)
         np.copyto(values, np.asarray(self.fill).astype(values.dtype), where=~valid)

@@ -158,3 +158,35 @@ def test_composite_equal_to_nodata_stays_valid(write, composite):
     layer = geoxt.open_cogs(files, composite=composite)
     assert valid_of(layer).all()
     assert valid_of(layer.compute()).all()
+
+
+def test_64_bit_integers_that_use_their_fill_value_raise_at_the_read(write):
+    mask = np.broadcast_to(np.arange(30) >= 10, (20, 30))
+    values = ROWS.astype("int64")
+    path = write(values, mask=mask)
+    np.testing.assert_array_equal(geoxt.open_cogs(path).values[mask[None]], values[mask[None]])
+    values[0, 3, 20] = np.iinfo("int64").min
+    path = write(values, mask=mask)
+    with pytest.raises(geoxt.errors.ReadError, match="fill value -9223372036854775808"):
+        geoxt.open_cogs(path).compute()
+    layer = geoxt.open_cogs(path, nodata=-7)
+    np.testing.assert_array_equal(layer.values, np.where(mask, values, -7))
+
+
+@pytest.mark.parametrize("flips", [(-1, 1), (1, -1), (-1, -1)])
+def test_mirrored_files_keep_their_type(write, flips):
+    rows, cols = GRID.shape
+    mirror = Affine(flips[1], 0, cols * (flips[1] < 0), 0, flips[0], rows * (flips[0] < 0))
+    values = ROWS.astype("uint8")
+    path = write(values, GeoBox(GRID.shape, GRID.affine @ mirror, GRID.crs))
+    layer = geoxt.open_cogs(path)
+    assert layer.dtype == "uint8"
+    assert "_FillValue" not in layer.attrs
+    expected = values[:, :: flips[0], :: flips[1]]
+    aligned = geoxt.open_cogs(path, grid=GRID)
+    assert aligned.dtype == "uint8"
+    np.testing.assert_array_equal(aligned.values, expected)
+    half = GeoBox((rows, cols // 2), GRID.affine, GRID.crs)
+    assert geoxt.open_cogs(path, grid=half).dtype == "uint8"
+    shifted = GeoBox(GRID.shape, GRID.affine @ Affine.translation(1, 0), GRID.crs)
+    assert geoxt.open_cogs(path, grid=shifted).dtype == "int16"
