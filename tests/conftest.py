@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections import Counter
+from functools import lru_cache
 
 import hypothesis
 import pytest
@@ -58,6 +59,16 @@ def pytest_configure(config: pytest.Config) -> None:
     profile = "ci" if os.environ.get("CI") else "local"
     if not config.getoption("--hypothesis-profile", default=None):
         hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", profile))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cached_landscapes():
+    """Generate the tables of each landscape once per process: they take a third of the time of a small world."""
+    from geoxt.testing import world
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "make_land", lru_cache(4)(world.make_land))
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
