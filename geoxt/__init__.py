@@ -10,6 +10,7 @@ from geoxt._version import __version__ as __version__
 
 if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers and IDEs
     from geoxt import alignment as alignment
+    from geoxt import assess as assess
     from geoxt import bridge as bridge
     from geoxt import datasets as datasets
     from geoxt import errors as errors
@@ -66,8 +67,8 @@ _MODULE_OF = {
 }
 """Module of each function and class of the package."""
 _MODULES = (
-    "alignment", "bridge", "datasets", "errors", "footprints", "grid", "indices", "inference", "layers", "metrics",
-    "models", "plot", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
+    "alignment", "assess", "bridge", "datasets", "errors", "footprints", "grid", "indices", "inference", "layers",
+    "metrics", "models", "plot", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
     "writers",
 )  # fmt: skip
 
@@ -77,6 +78,7 @@ __all__ = [
     "__version__",
     "align",
     "alignment",
+    "assess",
     "bridge",
     "datasets",
     "detect",

@@ -178,6 +178,10 @@ class DatasetWarning(GeoxtWarning):
     """A dataset on disk lacks files of its release."""
 
 
+class AssessmentWarning(GeoxtWarning):
+    """A part of an accuracy assessment that its sample does not support."""
+
+
 class LabelWarning(GeoxtWarning):
     """Labels without a class are ignored."""
 

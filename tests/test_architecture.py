@@ -29,7 +29,7 @@ FLOORS = (
     "bridge",
     "writers",
     "inference",
-    "trainers",
+    "trainers assess",
     "cli",
     "accessor",
     "geoxt",
@@ -44,11 +44,22 @@ FORBIDDEN = {
     "layers regions samplers splits datasets alignment writers": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
     "pixels source bridge metrics": LIGHTNING | {"matplotlib"},
-    "trainers inference": {"matplotlib"},
+    "trainers inference assess": {"matplotlib"},
 }
 """Packages that parts must not import at the top of a file."""
 OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchmetrics", "matplotlib"}
-OPTIONAL |= {"aiohttp", "fsspec", "h5py", "jsonargparse", "kornia", "pooch", "safetensors", "torchvision", "tqdm"}
+OPTIONAL |= {
+    "aiohttp",
+    "fsspec",
+    "h5py",
+    "jsonargparse",
+    "kornia",
+    "pooch",
+    "safetensors",
+    "scipy",
+    "torchvision",
+    "tqdm",
+}
 OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", "hypothesis", "zarr", "obstore"}
 
 

@@ -22,6 +22,7 @@ PUBLIC = {
     "transforms": ("transforms", "indices"),
     "learning": ("tasks", "models", "trainers", "trainers.selfsup", "metrics.confusion", "metrics.multilabel"),
     "maps": ("inference", "writers", "metrics.maps", "plot"),
+    "assessment": ("assess",),
     "foundations": ("errors", "types", "template", "source", "footprints", "testing"),
 }
 """Public modules by API page; all other modules are private, whatever their names."""

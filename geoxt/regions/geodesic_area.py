@@ -10,6 +10,8 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from geoxt.grid import full_window, parse_crs, transformer
+from geoxt.types import Floats
+from geoxt.windows import Window
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 _STEPS = 64
@@ -55,3 +57,59 @@ def _rings(polygon: Any) -> list[tuple[Any, int]]:
     if shapely.get_type_id(polygon) != shapely.GeometryType.POLYGON or polygon.is_empty:
         return []
     return [(polygon.exterior, 1), *((hole, -1) for hole in polygon.interiors)]
+
+
+def cell_areas(grid: GeoBox, window: Window, size: int) -> Floats:
+    """Return the mean ground area of the pixels of square cells of a window, in square metres.
+
+    Parameters
+    ----------
+    grid
+        Grid of the pixels, in any CRS.
+    window
+        Window of the grid.
+    size
+        Side of a cell in pixels; those at the lower and right edges are cut.
+
+    Returns
+    -------
+    numpy.ndarray
+        Area of a pixel at the centre of each cell. Shape (cell rows, cell columns). NaN outside the domain of the CRS.
+
+    Notes
+    -----
+    Jacobian of longitude and latitude by row and column, times the radii of curvature of the WGS 84 ellipsoid.
+    """
+    rows = [(start + min(start + size, window.height)) / 2 for start in range(0, window.height, size)]
+    cols = [(start + min(start + size, window.width)) / 2 for start in range(0, window.width, size)]
+    row, col = np.meshgrid(window.row + np.array(rows), window.col + np.array(cols), indexing="ij")
+    return point_areas(grid, row, col)
+
+
+def point_areas(grid: GeoBox, row: Floats, col: Floats) -> Floats:
+    """Return the ground area in square metres that a pixel would have around positions of a grid.
+
+    Parameters
+    ----------
+    grid
+        Grid of the positions, in any CRS.
+    row, col
+        Positions in pixels; 0.5 is the centre of the first pixel. Any shape.
+    """
+    project, a = transformer(grid.crs, parse_crs("EPSG:4326")), grid.affine
+    half = 0.5
+
+    def to_degrees(row: Floats, col: Floats) -> tuple[Floats, Floats]:
+        lon, lat = project.transform(a.a * col + a.b * row + a.c, a.d * col + a.e * row + a.f)
+        return np.where(np.isfinite(lon), lon, np.nan), np.where(np.isfinite(lat), lat, np.nan)
+
+    (west, lat_west), (east, lat_east) = to_degrees(row, col - half), to_degrees(row, col + half)
+    (north, lat_north), (south, lat_south) = to_degrees(row - half, col), to_degrees(row + half, col)
+    across, down = ((stop - start + 180) % 360 - 180 for start, stop in ((west, east), (north, south)))
+    jacobian = np.abs(across * (lat_south - lat_north) - down * (lat_east - lat_west)) * (np.pi / 180) ** 2
+    lat = np.deg2rad((lat_north + lat_south) / 2)
+    curvature = 1 - _GEOD.es * np.sin(lat) ** 2
+    radii = (
+        _GEOD.a**2 * (1 - _GEOD.es) / curvature**2
+    )  # product of the radii of curvature, meridional and prime vertical
+    return jacobian * radii * np.cos(lat)

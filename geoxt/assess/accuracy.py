@@ -1,0 +1,250 @@
+"""Design-based accuracy and areas of a class map, with standard errors and intervals."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from geoxt.assess.survey import Estimate, Interval, Survey, proportion
+from geoxt.errors import AssessmentWarning, InputError
+from geoxt.types import Array, Floats
+
+SomeSizes = Mapping[Any, float] | Sequence[float] | npt.NDArray[Any]
+"""Size of each stratum: by its name, or in the order of the strata."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyEstimate:
+    """Estimated accuracy and areas of a class map.
+
+    Arrays have one number per class, in the order of `classes`. A class that was never mapped in the sample has no
+    user's accuracy (NaN), one without reference pixels no producer's accuracy.
+    """
+
+    classes: tuple[Hashable, ...]
+    """Classes of map and reference."""
+    counts: Array
+    """Number of sampled pixels (map class, reference class)."""
+    error_matrix: Estimate
+    """Estimated share of the area (map class, reference class); sums to 1."""
+    overall: Estimate
+    """Overall accuracy: share of the area that is mapped correctly."""
+    users: Estimate
+    """User's accuracy: share of the area mapped as a class that is of that class (precision)."""
+    producers: Estimate
+    """Producer's accuracy: share of the area of a class that is mapped as that class (recall)."""
+    f1: Estimate
+    """Harmonic mean of user's and producer's accuracy."""
+    area: Estimate
+    """Area of each class by the reference, in `unit`."""
+    mapped_area: Floats
+    """Area mapped as each class, in `unit`, estimated from the sample; exact if the strata are the map's classes."""
+    unit: str
+    """Unit of areas: "ha" for samples of a map, the unit of `stratum_sizes` for tables."""
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a table with a row per class: users, producers, f1 and area, each with `_se` and `_ci95`."""
+        columns: dict[str, Any] = {"samples": self.counts.sum(0)}
+        for name in ("users", "producers", "f1", "area"):
+            estimate: Estimate = getattr(self, name)
+            columns |= {name: estimate.value, f"{name}_se": estimate.se, f"{name}_ci95": estimate.ci95}
+        columns["mapped_area"] = self.mapped_area
+        return pd.DataFrame(columns, index=pd.Index(self.classes, name="class"))
+
+    def __repr__(self) -> str:
+        table = self.to_dataframe()
+        rows = {}
+        for name in ("users", "producers", "f1"):
+            rows[name] = [f"{v:.3f} ± {c:.3f}" for v, c in zip(table[name], table[f"{name}_ci95"], strict=True)]
+        rows["area"] = [f"{v:,.0f} ± {c:,.0f}" for v, c in zip(table["area"], table["area_ci95"], strict=True)]
+        text = pd.DataFrame({"samples": table["samples"], **rows}).to_string()
+        head = f"overall accuracy {self.overall.value:.3f} ± {self.overall.ci95:.3f} (95 %), areas in {self.unit}"
+        return f"{head}\n{text}"
+
+
+def estimate_from_counts(
+    counts: Any, stratum_sizes: SomeSizes, *, classes: Sequence[Hashable] | None = None, interval: Interval = "normal"
+) -> AccuracyEstimate:
+    """Return design-based accuracy and areas from the counts of a stratified random sample.
+
+    Parameters
+    ----------
+    counts
+        Number of sampled pixels. Shape (stratum, reference class), if the strata are the classes of the map, in the
+        same order; else (stratum, map class, reference class). An array, or a DataFrame with names.
+    stratum_sizes
+        Size of each stratum, in pixels or any unit of area: a mapping by name, or in the order of the strata.
+    classes
+        Names of the classes; by default the columns of a DataFrame, else 0, 1, 2 ….
+    interval
+        Kind of the 95 % intervals `lower` to `upper`: "normal", or "exact" for small counts and for proportions near 0
+        or 1.
+
+    Returns
+    -------
+    AccuracyEstimate
+        Error matrix, overall, user's and producer's accuracy, F1, and areas in the unit of `stratum_sizes`, each with
+        `value`, `se` and `ci95` (half width).
+
+    Raises
+    ------
+    InputError
+        If shapes, names or sizes contradict each other, counts are negative or fractional, or a stratum has no sample.
+
+    Warns
+    -----
+    AssessmentWarning
+        If a stratum has a single sampled pixel, so that no variance can be estimated.
+
+    Examples
+    --------
+    >>> from geoxt import assess
+    >>> counts = [[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]]
+    >>> table = assess.estimate_from_counts(counts, [200_000, 150_000, 3_200_000, 6_450_000])
+    >>> round(float(table.overall.value), 3), round(float(table.overall.ci95), 3)
+    (0.947, 0.018)
+
+    References
+    ----------
+    Olofsson et al. 2014, Good practices for estimating area and assessing accuracy of land change.
+    https://doi.org/10.1016/j.rse.2014.02.015
+    Stehman 2014, Estimating area and map accuracy for stratified random sampling when the strata are different from the
+    map classes. https://doi.org/10.1080/01431161.2014.930207
+    """
+    if classes is None and isinstance(counts, pd.DataFrame):
+        classes = list(counts.columns)
+    strata = list(counts.index) if isinstance(counts, pd.DataFrame) else None
+    table = _checked_counts(counts)
+    names = tuple(range(table.shape[-1])) if classes is None else tuple(classes)
+    if len(names) != table.shape[-1]:
+        problem = f"Cannot estimate: {len(names)} classes are named, and {table.shape[-1]} counted."
+        raise InputError(problem, remedy="Pass {classes} with a name for each column.", argument="classes")
+    if table.ndim == 2:
+        rows, columns = table.shape
+        if rows != columns or (isinstance(counts, pd.DataFrame) and list(counts.index) != list(counts.columns)):
+            problem = f"Cannot estimate: {rows} strata are not the {columns} classes of the map, in their order."
+            remedy = "Pass {counts} of shape (stratum, map class, reference class)."
+            raise InputError(problem, remedy=remedy, argument="counts")
+        table = np.eye(rows, dtype=np.int64)[:, :, None] * table[:, None, :]
+    sizes = _sizes(stratum_sizes, strata if strata is not None else names, len(table))
+    stratum, mapped, reference = (np.repeat(index, table.ravel()) for index in np.indices(table.shape).reshape(3, -1))
+    survey = stratified(stratum, sizes, strata if strata is not None else range(len(table)))
+    return accuracy_of(survey, mapped, reference, names, interval=interval)
+
+
+def stratified(strata: Array, sizes: Floats, names: Sequence[Any]) -> Survey:
+    """Return the design of a stratified random sample, without finite population correction.
+
+    Raises
+    ------
+    InputError
+        If a stratum has no sample.
+    """
+    counts = np.bincount(strata, minlength=len(sizes))
+    empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
+    if empty:
+        problem = f"Cannot estimate: the strata {empty} have no sampled pixel, so that nothing is known of them."
+        raise InputError(problem, remedy="Sample them, or join them with another stratum.", value=empty)
+    single = [name for name, count in zip(names, counts, strict=True) if count == 1]
+    if single:
+        warnings.warn(
+            f"The strata {single} have one sampled pixel each: no variance can be estimated, standard errors are NaN.",
+            AssessmentWarning,
+            stacklevel=3,
+        )
+    return Survey(weights=(sizes / counts)[strata], strata=strata, sizes=sizes)
+
+
+def accuracy_of(
+    survey: Survey,
+    mapped: Array,
+    reference: Array,
+    classes: Sequence[Hashable],
+    *,
+    interval: Interval = "normal",
+    areas: Floats | None = None,
+    total: float | None = None,
+    unit: str = "unit of stratum_sizes",
+) -> AccuracyEstimate:
+    """Return accuracy and areas from the class indices of sampled pixels.
+
+    Parameters
+    ----------
+    survey
+        Design of the sample.
+    mapped, reference
+        Class index of each sampled pixel in the map and by the reference. Shape (n,).
+    classes
+        Names of the classes.
+    interval
+        Kind of intervals.
+    areas
+        Ground area of each sampled pixel; by default all pixels are of equal area. Shape (n,).
+    total
+        Area of the population, in `unit`; by default the sum of the sizes of the strata.
+    unit
+        Unit of areas.
+    """
+    count, weight = len(classes), np.ones(len(mapped)) if areas is None else areas / areas.mean()
+    of_map, of_reference = np.eye(count)[mapped] * weight[:, None], np.eye(count)[reference] * weight[:, None]
+    agree = of_map * np.eye(count)[reference]
+    everything = np.broadcast_to(weight[:, None], of_map.shape)
+    cells = (of_map[:, :, None] * np.eye(count)[reference][:, None, :]).reshape(len(mapped), -1)
+    total = float(survey.sizes.sum()) if total is None else total
+    matrix = proportion(survey, cells, np.broadcast_to(weight[:, None], cells.shape), "normal")
+    overall = proportion(survey, agree.sum(1, keepdims=True), weight[:, None], interval)
+    share = proportion(survey, of_reference, everything, interval)
+    counts = np.zeros((count, count), np.int64)
+    np.add.at(counts, (mapped, reference), 1)
+    return AccuracyEstimate(
+        classes=tuple(classes),
+        counts=counts,
+        error_matrix=_mapped(matrix, lambda a: a.reshape(count, count)),
+        overall=_mapped(overall, lambda a: float(a[0])),
+        users=proportion(survey, agree, of_map, interval),
+        producers=proportion(survey, agree, of_reference, interval),
+        f1=proportion(survey, 2 * agree, of_map + of_reference, interval),
+        area=_mapped(share, lambda a: a * total),
+        mapped_area=survey.ratio(of_map, everything)[0] * total,
+        unit=unit,
+    )
+
+
+def _mapped(estimate: Estimate, function: Any) -> Estimate:
+    fields = (estimate.value, estimate.se, estimate.ci95, estimate.lower, estimate.upper)
+    return Estimate(*map(function, fields))
+
+
+def _checked_counts(counts: Any) -> Array:
+    numbers = np.asarray(counts, dtype=float)
+    if numbers.ndim not in {2, 3} or numbers.size == 0:
+        problem = f"Cannot estimate from counts of shape {numbers.shape}."
+        remedy = "Pass {counts} of shape (stratum, reference class) or (stratum, map class, reference class)."
+        raise InputError(problem, remedy=remedy, argument="counts")
+    if not np.isfinite(numbers).all() or (numbers < 0).any() or (numbers % 1 != 0).any():
+        problem = "Cannot estimate from counts that are negative, fractional or not finite."
+        raise InputError(problem, remedy="Pass {counts} as numbers of sampled pixels.", argument="counts")
+    if numbers.ndim == 3 and numbers.shape[1] != numbers.shape[2]:
+        problem = f"Cannot estimate from {numbers.shape[1]} map classes and {numbers.shape[2]} reference classes."
+        raise InputError(problem, remedy="Pass {counts} with the same classes twice.", argument="counts")
+    return numbers.astype(np.int64)
+
+
+def _sizes(sizes: SomeSizes, names: Sequence[Any], count: int) -> Floats:
+    """Return the sizes in the order of the strata."""
+    if isinstance(sizes, Mapping):
+        if {*sizes} != {*names}:
+            problem = f"Cannot estimate: sizes are given for {list(sizes)}, and the strata are {list(names)}."
+            raise InputError(problem, remedy="Pass {stratum_sizes} for each stratum.", argument="stratum_sizes")
+        sizes = [sizes[name] for name in names]
+    numbers = np.asarray(sizes, dtype=float)
+    if numbers.shape != (count,) or not (np.isfinite(numbers) & (numbers > 0)).all():
+        problem = f"Cannot estimate: {count} strata need {count} positive sizes, and {numbers.tolist()} are given."
+        raise InputError(problem, remedy="Pass {stratum_sizes} for each stratum.", argument="stratum_sizes")
+    return numbers

@@ -1,0 +1,226 @@
+"""Probability samples of the pixels of a map, to be labelled by reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+import xarray as xr
+
+from geoxt.alignment import align
+from geoxt.assess.allocation import Allocation, allocate, sample_size, standard_deviations
+from geoxt.assess.map_strata import BLOCK, HECTARE, Codes, Strata, class_codes, count_strata, positions_of
+from geoxt.errors import InputError, optional_import
+from geoxt.grid import grid_of
+from geoxt.legend import Legend
+from geoxt.regions.geodesic_area import point_areas
+from geoxt.types import Array
+from geoxt.windows import Window
+
+REFERENCE = "reference"
+"""Column that is filled by those who label the sample."""
+SIMPLE = "all"
+"""Name of the only stratum of a sample that is not stratified."""
+
+
+def sample_design(
+    map: xr.DataArray,  # noqa: A002 (the map to assess, as in the literature)
+    n: int | None = None,
+    *,
+    target_se: float | None = None,
+    strata: Literal["classes"] | xr.DataArray | None = "classes",
+    allocation: Allocation = "proportional",
+    min_per_class: int = 2,
+    expected: Mapping[str, float] | None = None,
+    systematic: bool = False,
+    seed: int = 0,
+) -> Any:
+    """Return a probability sample of the pixels of a map, to be labelled by reference.
+
+    The map is read once, block by block, and blocks with drawn pixels once more. The sample depends on the seed, not on
+    dask chunks.
+
+    Parameters
+    ----------
+    map
+        Class codes (y, x), of any size, in any CRS.
+    n
+        Number of pixels to draw. Or pass `target_se`.
+    target_se
+        Standard error to reach for overall accuracy (or for the proportion that `expected` gives), such as 0.01. Gives
+        the number of pixels by Cochran's formula for Neyman allocation.
+    strata
+        "classes": one stratum for each class of the map. A layer of integers: one for each of its classes, aligned to
+        the map if it is on another grid. `None`: a simple random sample.
+    allocation
+        "proportional" to the pixels of the strata, "equal", or "neyman": by pixels times the expected standard
+        deviation, which is optimal for the proportion that `expected` gives. For the area of one class, `expected` is
+        its proportion in each stratum; for overall accuracy, the user's accuracies.
+    min_per_class
+        Least number of pixels in each stratum.
+    expected
+        Expected proportion by name of the stratum; for `target_se` and "neyman".
+    systematic
+        Whether to draw at equal distances from a random start along each stratum, row by row of blocks, instead of at
+        random. Standard errors of a random sample are then conservative where neighbours are alike.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        A point at the centre of each drawn pixel, in the CRS of the map, in random order, with `id`, `stratum`,
+        `map_class` (names), `reference` (empty), `probability` of inclusion, `stratum_pixels`, `stratum_area` and
+        `pixel_area` (hectares on the ellipsoid), `row` and `col`.
+
+    Raises
+    ------
+    InputError
+        If neither or both of `n` and `target_se` are given, expected proportions are missing, or the map has too few
+        pixels.
+    LabelError
+        If the map holds no class codes.
+    OverlapError
+        If the map has no valid pixel.
+    MissingDependency
+        If geopandas is not installed.
+
+    See Also
+    --------
+    write_sample : Write the sample as a GeoPackage with a style for labelling in QGIS.
+    estimate : Accuracy and areas from the labelled sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt import assess
+    >>> from geoxt.testing import make_grid
+    >>> codes = (np.arange(10_000).reshape(100, 100) // 2500).astype("uint8")
+    >>> land = wrap_xr(codes, make_grid((100, 100)))
+    >>> sample = assess.sample_design(land, 50, allocation="equal", seed=1)
+    >>> len(sample), sample["reference"].isna().all().item()
+    (50, True)
+
+    References
+    ----------
+    Olofsson et al. 2014, section 5.1. https://doi.org/10.1016/j.rse.2014.02.015
+    """
+    with optional_import("geopandas", "assess", "draw a sample"):
+        import geopandas
+    if (n is None) == (target_se is None):
+        problem = "Cannot draw a sample: its size is not given, or given twice."
+        raise InputError(problem, remedy="Pass either {n} or {target_se}.", argument="n")
+    grid, read_map = grid_of(map), class_codes(map, "map")
+    legend = Legend.of(map) if "flag_values" in map.attrs else None
+    layer, read, groups = _strata_of(map, strata, read_map, legend)
+    counted = count_strata(layer, read, groups)
+    if strata is None:
+        counted = _joined(counted)
+        read = _any_class(read_map, groups)
+    counts = _allocated(counted, n, target_se, allocation, expected, min_per_class)
+    rng = np.random.default_rng(seed)
+    ranks = [_ranks(rng, int(size), int(k), systematic) for size, k in zip(counted.sizes, counts, strict=True)]
+    drawn = positions_of(counted, read, ranks)
+    drawn = drawn[rng.permutation(len(drawn))]
+    stratum, row, col = drawn.T
+    x, y = grid.affine @ np.stack([col + 0.5, row + 0.5])
+    names = np.array(counted.names, object)
+    return geopandas.GeoDataFrame(
+        {
+            "id": np.arange(1, len(drawn) + 1),
+            "stratum": names[stratum],
+            "map_class": map_classes(read_map, legend, row, col),
+            REFERENCE: np.full(len(drawn), None, object),
+            "probability": (counts / counted.sizes)[stratum],
+            "stratum_pixels": counted.sizes[stratum],
+            "stratum_area": counted.areas[stratum],
+            "pixel_area": point_areas(grid, row + 0.5, col + 0.5) / HECTARE,
+            "row": row,
+            "col": col,
+        },
+        geometry=shapely.points(x, y),
+        crs=None if grid.crs is None else grid.crs.to_wkt(),
+    )
+
+
+def _strata_of(
+    map_layer: xr.DataArray, strata: Literal["classes"] | xr.DataArray | None, read_map: Codes, legend: Legend | None
+) -> tuple[xr.DataArray, Codes, Legend | None]:
+    """Return the layer of strata, the reader of its codes, and its classes."""
+    if strata is None or (isinstance(strata, str) and strata == "classes"):
+        return map_layer, read_map, legend
+    if not isinstance(strata, xr.DataArray):
+        problem = f"Cannot take {strata!r} as strata."
+        raise InputError(problem, remedy="Pass {strata:'classes'}, a layer or None.", value=strata, argument="strata")
+    layer = strata if grid_of(strata) == grid_of(map_layer) else align(strata, map_layer)
+    read_strata = class_codes(layer, "strata")
+
+    def read(window: Any) -> tuple[Array, Array]:
+        (codes, valid), (_, mapped) = read_strata(window), read_map(window)
+        return codes, valid & mapped  # pixels without a class in the map are not part of the population
+
+    return layer, read, Legend.of(layer) if "flag_values" in layer.attrs else None
+
+
+def _joined(strata: Strata) -> Strata:
+    """Return all strata as one."""
+    counts, areas = strata.counts.sum(1, keepdims=True), strata.areas.sum(keepdims=True)
+    return replace(strata, codes=(1,), names=(SIMPLE,), counts=counts, areas=areas)
+
+
+def _any_class(read: Codes, legend: Legend | None) -> Codes:
+    """Return a reader that gives 1 for all valid pixels of a class."""
+
+    def read_any(window: Any) -> tuple[Array, Array]:
+        codes, valid = read(window)
+        known = valid if legend is None else valid & np.isin(codes, legend.codes)
+        return np.ones_like(codes), known
+
+    return read_any
+
+
+def _allocated(
+    strata: Strata,
+    n: int | None,
+    target_se: float | None,
+    allocation: Allocation,
+    expected: Mapping[str, float] | None,
+    min_per_class: int,
+) -> Array:
+    deviations = None
+    if target_se is not None or allocation == "neyman":
+        purpose = "size the sample" if target_se is not None else "allocate the sample"
+        deviations = standard_deviations(expected, strata.names, purpose)
+    if target_se is not None:
+        assert deviations is not None
+        n = max(sample_size(strata.sizes, deviations, target_se), min_per_class * len(strata.names))
+    assert n is not None
+    return allocate(int(n), strata.sizes, allocation, deviations, min_per_class, strata.names)
+
+
+def _ranks(rng: np.random.Generator, size: int, count: int, systematic: bool) -> Array:  # noqa: FBT001 (private)
+    if systematic:
+        return ((rng.random() + np.arange(count)) * size / max(count, 1)).astype(np.int64)
+    return np.sort(rng.choice(size, count, replace=False, shuffle=False))
+
+
+def map_classes(read: Codes, legend: Legend | None, row: Array, col: Array) -> Array:
+    """Return the names of the map's classes at pixels, reading each block with pixels once."""
+    names = np.full(len(row), None, object)
+    blocks = np.stack([row // BLOCK, col // BLOCK])
+    for block_row, block_col in np.unique(blocks, axis=1).T:
+        inside = (blocks[0] == block_row) & (blocks[1] == block_col)
+        top, left = row[inside].min(), col[inside].min()
+        window = Window(int(top), int(left), int(row[inside].max() - top) + 1, int(col[inside].max() - left) + 1)
+        codes, valid = read(window)
+        at = (row[inside] - top, col[inside] - left)
+        names[inside] = [_name(code, legend) if ok else None for code, ok in zip(codes[at], valid[at], strict=True)]
+    return names
+
+
+def _name(code: Any, legend: Legend | None) -> str:
+    return str(int(code)) if legend is None or int(code) not in legend.codes else legend.name(int(code))

@@ -1,0 +1,258 @@
+"""Accuracy and areas of a map from a labelled probability sample."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from geoxt.assess.accuracy import AccuracyEstimate, accuracy_of
+from geoxt.assess.continuous import ContinuousEstimate, continuous_estimate
+from geoxt.assess.design import REFERENCE, map_classes
+from geoxt.assess.map_strata import class_codes
+from geoxt.assess.survey import Interval, Survey, indices_of
+from geoxt.errors import AssessmentWarning, CRSError, InputError, OverlapError, optional_import
+from geoxt.grid import grid_of
+from geoxt.legend import Legend
+from geoxt.source import view_of
+from geoxt.types import Array, Floats
+from geoxt.windows import Window
+
+COLUMNS = ("stratum", "stratum_pixels", "stratum_area", "pixel_area", REFERENCE)
+
+
+def estimate(
+    sample: Any,
+    map: xr.DataArray | None = None,  # noqa: A002 (the map to assess, as in the literature)
+    *,
+    reference: str = REFERENCE,
+    unlabeled: str = "raise",
+    cluster: str | None = None,
+    interval: Interval = "normal",
+) -> AccuracyEstimate | ContinuousEstimate:
+    """Return design-based accuracy and areas of a map from a labelled sample.
+
+    Parameters
+    ----------
+    sample
+        A GeoDataFrame from `sample_design` with its reference column filled, or the path of the file that holds it.
+        Points in another CRS than the map are transformed.
+    map
+        Map to assess: class codes (y, x), or numbers for continuous variables. By default the classes of the map that
+        the sample was drawn from, in its column `map_class`. Another map is assessed by the same sample: its classes
+        need not be the strata.
+    reference
+        Column of the reference: names or codes of classes; numbers for a continuous map.
+    unlabeled
+        "raise", or "exclude" to leave out pixels without a reference, with a warning that states their number.
+    cluster
+        Column of the cluster of each pixel, if pixels were drawn in clusters (such as all pixels of a drawn plot).
+    interval
+        Kind of the 95 % intervals `lower` to `upper`: "normal", or "exact" for small counts and for proportions near 0
+        or 1.
+
+    Returns
+    -------
+    AccuracyEstimate
+        For class maps; areas in hectares on the ellipsoid.
+    ContinuousEstimate
+        For maps of floating point numbers: bias, RMSE, MAE, R², and the mean and total of the reference variable by the
+        difference estimator.
+
+    Raises
+    ------
+    InputError
+        If columns are missing, ids are repeated, or pixels have no reference.
+    OverlapError
+        If points lie outside the map or on nodata.
+    CRSError
+        If sample or map have no CRS.
+    LabelError
+        If the map holds no class codes.
+
+    Warns
+    -----
+    AssessmentWarning
+        If pixels are excluded, the reference has classes that the map lacks or the reverse, or a stratum has a single
+        pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt import assess
+    >>> from geoxt.testing import make_grid
+    >>> codes = (np.arange(10_000).reshape(100, 100) // 5000).astype("uint8")
+    >>> land = wrap_xr(codes, make_grid((100, 100)))
+    >>> sample = assess.sample_design(land, 40, seed=1)
+    >>> sample["reference"] = sample["map_class"]
+    >>> assess.estimate(sample).overall.value
+    1.0
+
+    References
+    ----------
+    Stehman 2014. https://doi.org/10.1080/01431161.2014.930207
+    """
+    frame = _read(sample)
+    _check(frame, reference)
+    frame = _labeled(frame, reference, unlabeled)
+    survey = _survey(frame, cluster)
+    areas = frame["pixel_area"].to_numpy(float)
+    total = float(frame.drop_duplicates("stratum")["stratum_area"].sum())
+    if map is not None and map.dtype.kind == "f":
+        return continuous_estimate(survey, frame[reference].to_numpy(float), map, _values_at(frame, map), areas, total)
+    mapped, legend = _mapped_names(frame, map)
+    names = [_as_name(value, legend) for value in frame[reference]]
+    classes = _classes(mapped, names, legend)
+    return accuracy_of(
+        survey,
+        indices_of(mapped, classes, "classes of the map"),
+        indices_of(names, classes, "reference classes"),
+        classes,
+        interval=interval,
+        areas=areas,
+        total=total,
+        unit="ha",
+    )
+
+
+def _read(sample: Any) -> Any:
+    if not isinstance(sample, str) and not hasattr(sample, "__fspath__"):
+        return sample
+    with optional_import("geopandas", "assess", "read a sample"):
+        import geopandas
+    try:
+        return geopandas.read_file(sample, layer=0)
+    except (OSError, RuntimeError) as error:  # pyogrio's errors are RuntimeErrors
+        problem = f"Cannot read the sample {str(sample)!r}: {error}."
+        raise InputError(problem, remedy="Pass {sample} as a vector file.", argument="sample") from error
+
+
+def _check(frame: Any, reference: str) -> None:
+    missing = [name for name in (*COLUMNS[:-1], reference) if name not in frame.columns]
+    if missing:
+        problem = f"Cannot estimate from a sample without the columns {missing}: the design is unknown."
+        remedy = "Pass a sample drawn by assess.sample_design. Or pass {reference} for another column of labels."
+        raise InputError(problem, remedy=remedy, value=missing, argument="reference")
+    if "id" in frame.columns and frame["id"].duplicated().any():
+        repeated = sorted(frame.loc[frame["id"].duplicated(), "id"].unique().tolist())
+        problem = f"Cannot estimate: the ids {repeated[:5]} are repeated."
+        raise InputError(problem, remedy="Leave each sampled pixel in the table once.", value=repeated)
+
+
+def _labeled(frame: Any, reference: str, unlabeled: str) -> Any:
+    """Return the rows with a reference."""
+    values = frame[reference]
+    missing = values.isna() | values.astype(str).str.strip().eq("")
+    if not missing.any():
+        return frame
+    if unlabeled not in {"raise", "exclude"}:
+        problem = f"Cannot treat pixels without a reference by {unlabeled!r}."
+        raise InputError(
+            problem, remedy="Pass {unlabeled:'exclude'} or 'raise'.", value=unlabeled, argument="unlabeled"
+        )
+    text = f"{int(missing.sum())} of {len(frame)} sampled pixels have no reference"
+    if unlabeled == "raise" or missing.all():
+        problem = f"Cannot estimate: {text}."
+        remedy = "Label them. Or pass {unlabeled:'exclude'}, if they lack it at random."
+        raise InputError(problem, remedy=remedy, argument="unlabeled")
+    warnings.warn(f"{text} and are excluded.", AssessmentWarning, stacklevel=3)
+    return frame[~missing]
+
+
+def _survey(frame: Any, cluster: str | None) -> Survey:
+    """Return the design that the columns of a sample state."""
+    per_stratum = frame.groupby("stratum", sort=True)["stratum_pixels"].agg(["nunique", "first", "size"])
+    if (per_stratum["nunique"] > 1).any():
+        names = per_stratum.index[per_stratum["nunique"] > 1].tolist()
+        problem = f"Cannot estimate: the strata {names} have several sizes in the sample."
+        raise InputError(problem, remedy="Pass one sample at a time.", value=names)
+    strata = indices_of(frame["stratum"], list(per_stratum.index), "strata")
+    sizes, counts = per_stratum["first"].to_numpy(float), per_stratum["size"].to_numpy(float)
+    clusters = None if cluster is None else pd.factorize(frame[cluster])[0]
+    single = [name for name, count, size in zip(per_stratum.index, counts, sizes, strict=True) if count == 1 < size]
+    if single:
+        text = (
+            f"The strata {single} have one sampled pixel each: no variance can be estimated, standard errors are NaN."
+        )
+        warnings.warn(text, AssessmentWarning, stacklevel=3)
+    fractions = None if cluster is not None else np.minimum(counts / sizes, 1)
+    return Survey(weights=(sizes / counts)[strata], strata=strata, sizes=sizes, fractions=fractions, clusters=clusters)
+
+
+def _mapped_names(frame: Any, map_layer: xr.DataArray | None) -> tuple[list[str], Legend | None]:
+    """Return the map's class of each sampled pixel, and the map's legend."""
+    if map_layer is None:
+        if "map_class" not in frame.columns or frame["map_class"].isna().any():
+            problem = "Cannot estimate: the sample has no class of the map for each pixel."
+            raise InputError(problem, remedy="Pass {map}.", argument="map")
+        return [str(name) for name in frame["map_class"]], None
+    legend = Legend.of(map_layer) if "flag_values" in map_layer.attrs else None
+    row, col = _positions(frame, map_layer)
+    names = map_classes(class_codes(map_layer, "map"), legend, row, col)
+    _require_on_map(np.array([name is not None for name in names]), "on nodata")
+    return names.tolist(), legend
+
+
+def _values_at(frame: Any, map_layer: xr.DataArray) -> Floats:
+    """Return the map's number at each sampled pixel."""
+    row, col = _positions(frame, map_layer)
+    view = view_of(map_layer)
+    values, valid = np.empty(len(row)), np.empty(len(row), bool)
+    for index, (r, c) in enumerate(zip(row.tolist(), col.tolist(), strict=True)):
+        pixel, ok = view.read(Window(r, c, 1, 1))
+        values[index], valid[index] = pixel.ravel()[0], ok.ravel()[0]
+    _require_on_map(valid, "on nodata")
+    return values
+
+
+def _positions(frame: Any, map_layer: xr.DataArray) -> tuple[Array, Array]:
+    """Return row and column of the pixels that the points lie in.
+
+    Raises
+    ------
+    CRSError
+        If sample or map have no CRS.
+    OverlapError
+        If points lie outside the map.
+    """
+    grid = grid_of(map_layer)
+    if frame.crs is None or grid.crs is None:
+        problem = "Cannot find the pixels of a sample: the sample or the map has no CRS."
+        raise CRSError(problem, remedy="Set it: sample.set_crs('EPSG:…').")
+    points = frame.geometry if frame.crs == grid.crs.to_wkt() else frame.geometry.to_crs(grid.crs.to_wkt())
+    col, row = ~grid.affine @ np.stack([points.x.to_numpy(), points.y.to_numpy()])
+    row, col = np.floor(row + 1e-6).astype(np.int64), np.floor(col + 1e-6).astype(np.int64)
+    height, width = grid.shape
+    _require_on_map((row >= 0) & (row < height) & (col >= 0) & (col < width), "outside the map")
+    return row, col
+
+
+def _require_on_map(inside: Array, where: str) -> None:
+    if not inside.all():
+        problem = f"Cannot estimate: {int((~inside).sum())} of {len(inside)} sampled pixels lie {where}."
+        raise OverlapError(problem, remedy="Pass the map that the sample was drawn from. Or remove those pixels.")
+
+
+def _as_name(value: Any, legend: Legend | None) -> str:
+    """Return the class name of a reference, which may be a code."""
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    if legend is not None and text not in legend.names and text.lstrip("-").isdigit() and int(text) in legend.codes:
+        return legend.name(int(text))
+    return text
+
+
+def _classes(mapped: list[str], reference: list[str], legend: Legend | None) -> list[str]:
+    """Return the classes of map and reference in the order of the legend, and warn of differences."""
+    present = {*mapped, *reference}
+    for lacking, having, text in (
+        (set(mapped), set(reference), "The reference has classes that the sampled pixels of the map lack"),
+        (set(reference), set(mapped), "The map has classes that no reference has"),
+    ):
+        if having - lacking:
+            warnings.warn(f"{text}: {sorted(having - lacking)}.", AssessmentWarning, stacklevel=3)
+    order = [] if legend is None else [name for name in dict.fromkeys(legend.names) if name in present]
+    return order + sorted(present - {*order})

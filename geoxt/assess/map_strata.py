@@ -1,0 +1,176 @@
+"""Strata of a map: pixel counts and ground areas by class, and the positions of drawn pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from geoxt.errors import GridError, InputError, LabelError, OverlapError
+from geoxt.grid import full_window, grid_of
+from geoxt.legend import Legend
+from geoxt.regions.geodesic_area import cell_areas
+from geoxt.source import View, view_of
+from geoxt.types import Array, Floats, Mask
+from geoxt.windows import Window
+
+BLOCK = 1024
+"""Side in pixels of the blocks in which a map is read; a drawn sample does not depend on dask chunks."""
+CELL = 64
+"""Side in pixels of the cells whose pixels are taken for equally large."""
+HECTARE = 1e4
+"""Square metres."""
+Codes = Callable[[Window], tuple[Array, Mask]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strata:
+    """Pixels of each stratum by block."""
+
+    codes: tuple[int, ...]
+    """Codes of the strata."""
+    names: tuple[str, ...]
+    """Name of each stratum."""
+    blocks: tuple[Window, ...]
+    """Blocks of the map, row by row."""
+    counts: Array
+    """Valid pixels (block, stratum)."""
+    areas: Floats
+    """Ground area of each stratum in hectares. Shape (strata,)."""
+
+    @property
+    def sizes(self) -> Array:
+        """Valid pixels of each stratum."""
+        return self.counts.sum(0)
+
+
+def class_codes(layer: xr.DataArray, name: str) -> Codes:
+    """Return a reader of the class codes and valid mask (height, width) of a window.
+
+    Raises
+    ------
+    LabelError
+        If the layer holds no integers.
+    GridError
+        If it has several bands or dates.
+    """
+    title = name if layer.name is None else layer.name
+    if layer.dtype.kind not in "iub":
+        problem = f"Cannot take {title!r} of dtype {layer.dtype} as classes."
+        raise LabelError(problem, remedy="Predict with output='classes'. Or cast the layer to integers.")
+    view: View = view_of(layer)
+    if view.shape[:2] != (1, 1):
+        problem = f"Cannot take {title!r} as classes: it has {view.shape[0]} dates and {view.shape[1]} bands."
+        raise GridError(problem, remedy="Select one of each with isel().")
+
+    def read(window: Window) -> tuple[Array, Mask]:
+        values, valid = view.read(window)
+        return values[0, 0], valid[0, 0]
+
+    return read
+
+
+def count_strata(layer: xr.DataArray, read: Codes, legend: Legend | None) -> Strata:
+    """Count the pixels and ground areas of each class in one pass over a map, block by block.
+
+    Parameters
+    ----------
+    layer
+        Map of class codes.
+    read
+        Reader of its codes.
+    legend
+        Classes that are the strata; `None` for all codes of the map. Pixels of other codes belong to no stratum.
+
+    Raises
+    ------
+    OverlapError
+        If no pixel of the map is valid.
+    """
+    grid = grid_of(layer)
+    blocks = tuple(blocks_of(full_window(grid)))
+    counts: list[dict[int, tuple[int, float]]] = []
+    for block in blocks:
+        values, valid = read(block)
+        counts.append(_counts_of(values, valid, cell_areas(grid, block, CELL)))
+    present = sorted({code for of_block in counts for code in of_block})
+    codes = present if legend is None else [code for code in legend.codes if code in present]
+    if not codes:
+        problem = f"Cannot draw a sample of {layer.name!r}: none of its pixels is valid and of a class."
+        raise OverlapError(problem, remedy="Pass another map.")
+    names = [str(code) for code in codes] if legend is None else [legend.name(code) for code in codes]
+    table = np.array([[of_block.get(code, (0, 0.0)) for code in codes] for of_block in counts])
+    return Strata(
+        codes=tuple(codes),
+        names=tuple(names),
+        blocks=blocks,
+        counts=table[..., 0].astype(np.int64),
+        areas=table[..., 1].sum(0) / HECTARE,
+    )
+
+
+def blocks_of(window: Window) -> Iterator[Window]:
+    """Yield the blocks of a window, row by row."""
+    for row in range(window.row, window.stop[0], BLOCK):
+        for col in range(window.col, window.stop[1], BLOCK):
+            yield Window(row, col, min(BLOCK, window.stop[0] - row), min(BLOCK, window.stop[1] - col))
+
+
+def _counts_of(values: Array, valid: Mask, areas: Floats) -> dict[int, tuple[int, float]]:
+    """Return pixels and square metres by class code."""
+    codes: Array
+    index: Array
+    if values.dtype.itemsize == 1:
+        codes = np.arange(256, dtype=np.uint8).view(values.dtype) if values.dtype != bool else np.array([False, True])
+        index = values.view(np.uint8)
+    else:
+        codes, index = np.unique(values, return_inverse=True)
+        index = index.reshape(values.shape)
+    rows, cols = areas.shape
+    cell = (np.arange(values.shape[0]) // CELL)[:, None] * cols + np.arange(values.shape[1]) // CELL
+    index = cell.astype(np.int32) * len(codes) + index
+    table = np.bincount(index[valid] if not valid.all() else index.ravel(), minlength=rows * cols * len(codes))
+    table = table.reshape(rows * cols, len(codes))
+    pixels, area = table.sum(0), np.where(table > 0, table * areas.reshape(-1, 1), 0).sum(0)
+    return {int(codes[k]): (int(pixels[k]), float(area[k])) for k in np.flatnonzero(pixels)}
+
+
+def positions_of(strata: Strata, read: Codes, ranks: Sequence[Array]) -> Array:
+    """Return stratum, row and column of drawn pixels.
+
+    Parameters
+    ----------
+    strata
+        Strata of the map.
+    read
+        Reader of its codes.
+    ranks
+        For each stratum the drawn pixels, as positions in the sequence of its valid pixels, block by block and row by
+        row. Only blocks with drawn pixels are read.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, 3), by stratum and rank.
+    """
+    ends = strata.counts.cumsum(0)
+    block_of = [np.searchsorted(ends[:, k], rank, side="right") for k, rank in enumerate(ranks)]
+    positions: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for block in sorted({int(b) for blocks in block_of for b in blocks}):
+        window = strata.blocks[block]
+        values, valid = read(window)
+        for k, rank in enumerate(ranks):
+            within = rank[block_of[k] == block]
+            if not len(within):
+                continue
+            pixels = np.flatnonzero((values == strata.codes[k]) & valid)
+            first = ends[block, k] - strata.counts[block, k]
+            if len(pixels) != strata.counts[block, k]:
+                problem = f"Cannot draw a sample: the map changed while it was read, in {window}."
+                raise InputError(problem, remedy="Draw again.")
+            rows, cols = np.divmod(pixels[within - first], window.width)
+            for number, row, col in zip(within, rows, cols, strict=True):
+                positions[k, int(number)] = (k, window.row + int(row), window.col + int(col))
+    return np.array([positions[k, int(number)] for k, rank in enumerate(ranks) for number in rank]).reshape(-1, 3)

@@ -1,0 +1,159 @@
+"""Ratios estimated from stratified and clustered samples, with standard errors by linearization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+
+from geoxt.errors import InputError, optional_import
+from geoxt.types import Array, Floats
+
+Z95 = NormalDist().inv_cdf(0.975)
+"""Half width of a 95 % interval of the normal distribution, in standard errors."""
+Interval = Literal["normal", "exact"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Estimated numbers with their standard errors and 95 % intervals."""
+
+    value: Any
+    """Estimate: a float, or an array with one number per class."""
+    se: Any
+    """Standard error, in the unit of the value; NaN if the sample is too small to estimate it."""
+    ci95: Any
+    """Half width of the symmetric 95 % interval, 1.96 standard errors."""
+    lower: Any
+    """Lower end of the 95 % interval."""
+    upper: Any
+    """Upper end of the 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """The design of a probability sample: the weight and stratum of each sampled pixel."""
+
+    weights: Floats
+    """Number of population pixels that each sampled pixel represents: 1 / inclusion probability. Shape (n,)."""
+    strata: Array
+    """Index of the stratum of each sampled pixel. Shape (n,)."""
+    sizes: Floats
+    """Size of each stratum, in any unit. Shape (strata,)."""
+    fractions: Floats | None = None
+    """Sampled share of the pixels of each stratum, for the finite population correction; `None` for none. (strata,)"""
+    clusters: Array | None = None
+    """Index of the cluster of each sampled pixel, or `None` if pixels were drawn independently. Shape (n,)."""
+
+    def ratio(self, numerator: Floats, denominator: Floats) -> tuple[Floats, Floats]:
+        """Return estimated ratios of two population totals, and their standard errors.
+
+        Parameters
+        ----------
+        numerator, denominator
+            The two quantities of each sampled pixel. Shape (n, m) for m ratios.
+
+        Returns
+        -------
+        numpy.ndarray, numpy.ndarray
+            Ratios and standard errors, of shape (m,); NaN where the denominator is zero for all sampled pixels. The
+            standard error is NaN if a stratum has a single unit.
+
+        Notes
+        -----
+        Variance of the linearized ratio between pixels within strata, or between clusters within strata.
+
+        References
+        ----------
+        Stehman 2014, equations 24 to 28. https://doi.org/10.1080/01431161.2014.930207
+        Cochran 1977, Sampling Techniques, sections 6.12 and 9A.5.
+        """
+        total = self.weights @ denominator
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = (self.weights @ numerator) / total
+            residual = self.weights[:, None] * (numerator - ratio * denominator) / total
+        return ratio, np.sqrt(self._variance(residual))
+
+    def _variance(self, residual: Floats) -> Floats:
+        """Return the variance of the sum of weighted residuals, summed over strata."""
+        strata = self.strata
+        fractions = np.zeros(len(self.sizes)) if self.fractions is None else self.fractions
+        if self.clusters is not None:
+            units, index = np.unique(np.stack([strata, self.clusters]), axis=1, return_inverse=True)
+            sums = np.zeros((units.shape[1], residual.shape[1]))
+            np.add.at(sums, index.ravel(), residual)
+            residual, strata = sums, units[0]
+        variance = np.zeros(residual.shape[1])
+        for stratum in np.unique(strata):
+            part = residual[strata == stratum]
+            if fractions[stratum] >= 1:  # every pixel of the stratum was sampled
+                continue
+            if len(part) < 2:
+                return np.full(residual.shape[1], np.nan)
+            spread = ((part - part.mean(0)) ** 2).sum(0)
+            variance += (1 - fractions[stratum]) * len(part) / (len(part) - 1) * spread
+        return variance
+
+
+def proportion(survey: Survey, numerator: Floats, denominator: Floats, interval: Interval) -> Estimate:
+    """Return estimated proportions with intervals within 0 and 1.
+
+    Parameters
+    ----------
+    survey
+        Design of the sample.
+    numerator, denominator
+        Quantities of each sampled pixel, whose totals have the proportion as their ratio. Shape (n, m).
+    interval
+        "normal": 1.96 standard errors on both sides, cut at 0 and 1. "exact": Clopper-Pearson intervals of the
+        effective sample size, which also hold for few samples and for proportions of 0 or 1.
+
+    References
+    ----------
+    Korn and Graubard 1998, Confidence intervals for proportions with small expected number of positive counts estimated
+    from survey data, Survey Methodology 24.
+    """
+    value, se = survey.ratio(numerator, denominator)
+    if interval == "normal":
+        return Estimate(value, se, Z95 * se, np.clip(value - Z95 * se, 0, 1), np.clip(value + Z95 * se, 0, 1))
+    counts = (denominator > 0).sum(0)
+    lower, upper = _clopper_pearson(value, _effective_size(value, se, counts))
+    return Estimate(value, se, Z95 * se, lower, upper)
+
+
+def _effective_size(value: Floats, se: Floats, counts: Array) -> Floats:
+    """Return the size of a simple random sample with the same standard error; the sample size where that is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = 1 + value * (1 - value) / se**2  # the variance of a sample is p (1 - p) / (n - 1)
+    return np.where(np.isfinite(size) & (se > 0), np.minimum(size, counts), counts)
+
+
+def _clopper_pearson(value: Floats, size: Floats) -> tuple[Floats, Floats]:
+    """Return the exact 95 % interval of a binomial proportion."""
+    with optional_import("scipy", "assess", "compute exact intervals"):
+        from scipy.special import betaincinv
+    hits = value * size
+    with np.errstate(invalid="ignore"):
+        lower = np.where(value > 0, betaincinv(np.maximum(hits, 1e-12), size - hits + 1, 0.025), 0.0)
+        upper = np.where(value < 1, betaincinv(hits + 1, np.maximum(size - hits, 1e-12), 0.975), 1.0)
+    missing = np.isnan(value)
+    return np.where(missing, np.nan, lower), np.where(missing, np.nan, upper)
+
+
+def indices_of(values: Sequence[Any] | Array, groups: Sequence[Any], name: str) -> Array:
+    """Return the position of each value in a list of groups.
+
+    Raises
+    ------
+    InputError
+        If a value is none of them.
+    """
+    position = {group: index for index, group in enumerate(groups)}
+    unknown = sorted({str(value) for value in values if value not in position})
+    if unknown:
+        problem = f"Cannot estimate: the {name} {', '.join(unknown[:5])} are none of {list(position)}."
+        raise InputError(problem, remedy=f"Correct the {name} of the sample.", value=unknown)
+    return np.array([position[value] for value in values], dtype=np.int64)

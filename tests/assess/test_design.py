@@ -1,0 +1,270 @@
+"""Samples of maps: inclusion probabilities, allocation, areas, independence from chunks, files, and estimates."""
+
+import sqlite3
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
+from shapely import box
+
+from geoxt import assess
+from geoxt.assess import map_strata
+from geoxt.assess.allocation import allocate, sample_size, standard_deviations
+from geoxt.errors import AssessmentWarning, InputError, LabelError, OverlapError
+from geoxt.legend import Legend
+from geoxt.regions.geodesic_area import cell_areas, ground_area, point_areas
+from geoxt.testing import make_grid
+from geoxt.windows import Window
+
+LEGEND = Legend((1, 2, 5), ("water", "forest", "town"))
+
+
+def make_map(shape=(90, 110), seed=0, grid=None):
+    rng = np.random.default_rng(seed)
+    codes = rng.choice([0, 1, 2, 5], shape, p=[0.1, 0.5, 0.3, 0.1]).astype("uint8")
+    layer = wrap_xr(codes, make_grid(shape) if grid is None else grid, nodata=0)
+    return layer.assign_attrs(LEGEND.attrs())
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(map_strata, "BLOCK", 32)
+    monkeypatch.setattr("geoxt.assess.design.BLOCK", 32)
+
+
+def test_each_drawn_pixel_is_in_its_stratum_once():
+    layer = make_map()
+    sample = assess.sample_design(layer, 200, allocation="equal", seed=3)
+    codes = layer.values[sample["row"], sample["col"]]
+    assert [LEGEND.name(code) for code in codes] == sample["stratum"].tolist() == sample["map_class"].tolist()
+    assert not sample.duplicated(["row", "col"]).any()
+    assert sorted(sample["stratum"].value_counts()) == [66, 67, 67]
+    for name, code in zip(LEGEND.names, LEGEND.codes, strict=True):
+        rows = sample[sample["stratum"] == name]
+        assert_allclose(rows["stratum_pixels"], (layer.values == code).sum())
+        assert_allclose(rows["probability"], len(rows) / (layer.values == code).sum())
+    x, y = layer.odc.geobox.affine * np.stack([sample["col"] + 0.5, sample["row"] + 0.5])
+    assert_allclose(sample.geometry.x, x)
+    assert_allclose(sample.geometry.y, y)
+
+
+def test_samples_depend_on_the_seed_and_not_on_chunks():
+    layer = make_map()
+    first = assess.sample_design(layer, 60, seed=1)
+    for other in (layer.chunk(x=17, y=40), layer.chunk(x=-1, y=-1)):
+        assert assess.sample_design(other, 60, seed=1).equals(first)
+    assert not assess.sample_design(layer, 60, seed=2).equals(first)
+
+
+def test_pixels_are_drawn_with_equal_probability():
+    layer = make_map((12, 12))
+    hits = np.zeros(layer.shape)
+    draws = 80
+    for seed in range(draws):
+        sample = assess.sample_design(layer, 30, seed=seed)
+        hits[sample["row"], sample["col"]] += 1
+    assert hits[layer.values == 0].sum() == 0
+    for code in LEGEND.codes:
+        share = hits[layer.values == code] / draws
+        expected = share.mean()
+        assert np.abs(share - expected).max() < 5 * np.sqrt(expected * (1 - expected) / draws)
+
+
+def test_systematic_samples_are_evenly_spaced():
+    layer = make_map((32, 320))
+    sample = assess.sample_design(layer, 100, strata=None, systematic=True, seed=0)
+    assert len(sample) == 100
+    assert sample["stratum"].unique().tolist() == ["all"]
+    columns = np.sort(sample["col"])
+    assert np.histogram(columns, 10, (0, 320))[0].min() >= 8
+
+
+def test_sample_size_and_allocation_of_olofsson_2014():
+    """Section 5.1.1: 641 pixels for a standard error of 0.01, with these mapped shares and user's accuracies."""
+    sizes = np.array([200_000, 150_000, 3_200_000, 6_450_000])
+    names = ("loss", "gain", "forest", "other")
+    deviations = standard_deviations(dict(zip(names, (0.7, 0.6, 0.9, 0.95), strict=True)), names, "size")
+    assert sample_size(sizes, deviations, 0.01) == 641
+    assert allocate(640, sizes, "equal", None, 2, names).tolist() == [160] * 4
+    assert allocate(641, sizes, "proportional", None, 2, names).tolist() == [13, 10, 205, 413]
+    assert allocate(641, sizes, "proportional", None, 75, names).tolist() == [75, 75, 163, 328]
+    optimal = allocate(641, sizes, "neyman", deviations, 2, names)
+    assert_allclose(optimal, 641 * sizes * deviations / (sizes @ deviations), atol=1)
+    assert optimal.sum() == 641
+
+
+def test_allocation_is_bounded_by_the_pixels_of_a_stratum():
+    assert allocate(100, np.array([5, 1_000, 1_000]), "equal", None, 10, "abc").tolist() == [5, 48, 47]
+    assert allocate(2_005, np.array([5, 1_000, 1_000]), "equal", None, 10, "abc").tolist() == [5, 1_000, 1_000]
+    with pytest.raises(InputError, match="3 strata with at least 10 each need 25"):
+        allocate(20, np.array([5, 1_000, 1_000]), "equal", None, 10, "abc")
+
+
+def test_target_se_is_reached():
+    layer = make_map((200, 200))
+    expected = {"water": 0.9, "forest": 0.8, "town": 0.6}
+    sample = assess.sample_design(layer, target_se=0.03, allocation="neyman", expected=expected, seed=0)
+    rng = np.random.default_rng(0)
+    right = rng.random(len(sample)) < sample["stratum"].map(expected)
+    sample["reference"] = np.where(right, sample["map_class"], "other")
+    with pytest.warns(AssessmentWarning, match=r"The reference has classes .*\['other'\]"):
+        overall = assess.estimate(sample).overall
+    assert overall.se == pytest.approx(0.03, rel=0.25)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32616", "EPSG:4326", "EPSG:3857", "EPSG:3031"])
+def test_pixel_areas_are_those_on_the_ellipsoid(crs):
+    origin = {"EPSG:32616": (300_000, 5_000_000, 500), "EPSG:4326": (10, 60, 0.02), "EPSG:3857": (1e6, 8e6, 1_000)}
+    left, top, size = origin.get(crs, (-2e5, 3e5, 3_000))
+    grid = GeoBox.from_bbox((left, top - 64 * size, left + 64 * size, top), crs, shape=(64, 64))
+    extent = cell_areas(grid, Window(0, 0, 64, 64), 1).sum()
+    assert extent == pytest.approx(ground_area(box(0, 0, 64, 64), grid), rel=2e-5)
+    pixel = point_areas(grid, np.array([20.5]), np.array([40.5]))[0]
+    assert pixel == pytest.approx(ground_area(box(40, 20, 41, 21), grid), rel=1e-4)
+
+
+def test_strata_areas_of_mercator_are_not_pixels():
+    grid = GeoBox.from_bbox((1e6, 8e6, 1.1e6, 8.1e6), "EPSG:3857", shape=(100, 100))
+    sample = assess.sample_design(make_map((100, 100), grid=grid), 30)
+    nominal = sample["stratum_pixels"] * 100
+    assert (sample["stratum_area"] < 0.4 * nominal).all()
+
+
+def test_strata_of_another_layer_weight_the_classes_of_the_map():
+    layer = make_map((64, 64))
+    west = wrap_xr(np.where(np.arange(64) < 16, 1, 2)[None].repeat(64, 0).astype("uint8"), layer.odc.geobox)
+    sample = assess.sample_design(layer, 400, strata=west, allocation="equal", seed=0)
+    assert {*sample["stratum"]} == {"1", "2"}
+    sample["reference"] = sample["map_class"]
+    estimates = assess.estimate(sample)
+    assert estimates.overall.value == 1
+    shares = np.array([(layer.values == code).sum() for code in (2, 5, 1)]) / (layer.values > 0).sum()
+    assert estimates.classes == ("forest", "town", "water")
+    assert_allclose(estimates.area.value / estimates.area.value.sum(), shares, atol=4 * 0.03)
+    assert (np.abs(estimates.area.value / estimates.area.value.sum() - shares) > 1e-9).all()
+
+
+def test_labelled_files_give_the_estimates_of_their_tables(tmp_path):
+    layer = make_map()
+    sample = assess.sample_design(layer, 90, allocation="equal", seed=0)
+    rng = np.random.default_rng(0)
+    sample["reference"] = np.where(rng.random(90) < 0.8, sample["map_class"], "forest")
+    path = assess.write_sample(sample, tmp_path / "sample.gpkg", classes=LEGEND)
+    names = list(LEGEND.names)
+    counts = np.array([[((sample["map_class"] == m) & (sample["reference"] == r)).sum() for r in names] for m in names])
+    sizes = [sample.loc[sample["stratum"] == name, "stratum_area"].iloc[0] for name in names]
+    table = assess.estimate_from_counts(counts, sizes, classes=names)
+    for estimates in (assess.estimate(path), assess.estimate(path, layer), assess.estimate(sample.to_crs(4326), layer)):
+        order = [estimates.classes.index(name) for name in names]
+        assert_allclose(estimates.users.value[order], table.users.value, rtol=1e-4)
+        assert_allclose(estimates.area.value[order], table.area.value, rtol=1e-4)
+        assert_allclose(estimates.area.se[order], table.area.se, rtol=0.05)  # without the correction of a finite map
+        assert estimates.unit == "ha"
+    codes = sample.assign(reference=[LEGEND.codes[names.index(name)] for name in sample["reference"]])
+    assert_allclose(assess.estimate(codes, layer).users.value, assess.estimate(sample, layer).users.value)
+
+
+def test_qgis_style_is_in_the_file(tmp_path):
+    path = assess.write_sample(assess.sample_design(make_map(), 9), tmp_path / "sample.gpkg", classes=LEGEND)
+    with sqlite3.connect(path) as database:
+        ((table, default, style),) = database.execute("SELECT f_table_name, useAsDefault, styleQML FROM layer_styles")
+        registered = database.execute(
+            "SELECT data_type FROM gpkg_contents WHERE table_name = 'layer_styles'"
+        ).fetchall()
+    database.close()
+    assert (table, default, registered) == ("sample", 1, [("attributes",)])
+    assert all(f'value="{name}"' in style for name in LEGEND.names)
+    assert 'attr="stratum"' in style
+    assert 'type="ValueMap"' in style
+    with pytest.raises(InputError, match="no GeoPackage"):
+        assess.write_sample(assess.sample_design(make_map(), 9), tmp_path / "sample.geojson")
+
+
+def test_clusters_widen_the_intervals():
+    layer = make_map((100, 100))
+    sample = assess.sample_design(layer, 200, strata=None, seed=0)
+    sample["plot"] = np.arange(200) // 10
+    rng = np.random.default_rng(0)
+    right = rng.random(20)[sample["plot"]] < 0.7  # whole plots are right or wrong
+    sample["reference"] = np.where(right, sample["map_class"], "forest")
+    alone, clustered = assess.estimate(sample).overall, assess.estimate(sample, cluster="plot").overall
+    assert clustered.value == pytest.approx(alone.value)
+    assert clustered.se > 1.5 * alone.se
+
+
+def test_a_map_of_numbers_has_errors_and_a_total():
+    rng = np.random.default_rng(0)
+    grid = make_grid((80, 80))
+    truth = rng.gamma(3, 20, (80, 80)) + np.linspace(0, 100, 80)
+    layer = wrap_xr((truth + rng.normal(2, 5, truth.shape)).astype("float32"), grid)
+    strata_layer = wrap_xr((np.linspace(0, 3.99, 80)[None].repeat(80, 0)).astype("uint8"), grid)
+    sample = assess.sample_design(strata_layer, 1_200, seed=0)
+    sample["reference"] = truth[sample["row"], sample["col"]]
+    estimates = assess.estimate(sample, layer)
+    error = layer.values - truth
+    truths = {
+        "bias": error.mean(), "mae": np.abs(error).mean(), "rmse": np.sqrt((error**2).mean()), "mean": truth.mean(),
+        "r2": 1 - (error**2).mean() / truth.var(), "total": truth.mean() * 6_400 * 0.09,
+    }  # fmt: skip
+    for name, expected in truths.items():
+        estimate = getattr(estimates, name)
+        assert abs(estimate.value - expected) < 4 * estimate.se + 2e-3 * abs(expected), name
+        assert estimate.se > 0
+    assert estimates.mean.se < truth.std() / np.sqrt(1_200) / 3  # the map explains most of the variance
+
+
+def test_pixels_without_reference_are_said():
+    sample = assess.sample_design(make_map(), 30, seed=0)
+    with pytest.raises(InputError, match="30 of 30 sampled pixels have no reference"):
+        assess.estimate(sample)
+    sample["reference"] = sample["map_class"]
+    sample.loc[3, "reference"] = " "
+    with pytest.raises(InputError, match=r"1 of 30 sampled pixels have no reference.*unlabeled='exclude'"):
+        assess.estimate(sample)
+    with pytest.warns(AssessmentWarning, match="1 of 30 sampled pixels have no reference and are excluded"):
+        assert assess.estimate(sample, unlabeled="exclude").counts.sum() == 29
+
+
+def test_samples_off_the_map_raise():
+    layer = make_map()
+    sample = assess.sample_design(layer, 30, seed=0)
+    sample["reference"] = sample["map_class"]
+    with pytest.raises(OverlapError, match=r"\d+ of 30 sampled pixels lie outside the map"):
+        assess.estimate(sample, layer.isel(x=slice(0, 50)))
+    changed = layer.copy()
+    changed.values[sample["row"][0], sample["col"][0]] = 0
+    with pytest.raises(OverlapError, match=r"1 of 30 sampled pixels lie on nodata"):
+        assess.estimate(sample, changed)
+    sample.loc[1, "id"] = sample.loc[0, "id"]
+    with pytest.raises(InputError, match="ids .* are repeated"):
+        assess.estimate(sample)
+    with pytest.raises(InputError, match=r"without the columns \['stratum_pixels'\]"):
+        assess.estimate(sample.drop(columns="stratum_pixels"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "size is not given"),
+        ({"n": 10, "target_se": 0.1}, "given twice"),
+        ({"target_se": 0.1}, "proportions are expected for None"),
+        ({"n": 10, "allocation": "neyman", "expected": {"water": 0.5}}, r"expected for \['water'\]"),
+        ({"target_se": 0.1, "expected": {"water": 0.5, "forest": 1.5, "town": 0.5}}, "not within 0 and 1"),
+        ({"n": 10, "allocation": "square"}, "allocate a sample by 'square'"),
+        ({"n": 10**6}, "there are"),
+        ({"n": 10, "strata": "regions"}, "'regions' as strata"),
+    ],
+)
+def test_contradicting_designs_raise(arguments, message):
+    with pytest.raises(InputError, match=message):
+        assess.sample_design(make_map(), **arguments)
+
+
+def test_maps_without_classes_raise():
+    layer = make_map()
+    with pytest.raises(LabelError, match="dtype float32 as classes"):
+        assess.sample_design(layer.astype("float32"), 10)
+    with pytest.raises(OverlapError, match="none of its pixels is valid"):
+        assess.sample_design(layer.copy(data=np.zeros_like(layer.values)), 10)
