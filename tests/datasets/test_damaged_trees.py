@@ -138,13 +138,13 @@ def test_harmful_changes_are_noticed(trees_of, tmp_path, name, damage):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DatasetWarning)
         try:
-            rest = contents(tree.spec, root, None)
+            remaining = contents(tree.spec, root, None)
         except GeoxtError as error:
             assert any(word in str(error) for word in (root.name, "samples lack files"))  # noqa: PT017
             return
     intact = contents(tree.spec, tree.root, None)
-    assert rest == {name: intact[name] for name in rest}
-    assert len(rest) < len(intact)
+    assert remaining == {name: intact[name] for name in remaining}
+    assert len(remaining) < len(intact)
     assert any(issubclass(warning.category, DatasetWarning) for warning in caught)
 
 

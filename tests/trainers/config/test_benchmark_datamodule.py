@@ -29,6 +29,11 @@ def tree(tmp_path_factory):
     def get(name):
         if name not in made:
             made[name] = make_tree(datasets.get(name), tmp_path_factory.mktemp(name))
+            for start in [m for a in datasets.get(name).archives for m in a.members if m.endswith("/")]:
+                folder = made[name].root / start
+                if not folder.exists():  # one of many scenes, all of which a release has
+                    folder.mkdir(parents=True)
+                    (folder / "readme").touch()
         return made[name]
 
     return get
