@@ -182,6 +182,10 @@ class AssessmentWarning(GeoxtWarning):
     """A part of an accuracy assessment that its sample does not support."""
 
 
+class OverflowWarning(GeoxtWarning):
+    """Arithmetic of stored integers may have exceeded the range of their type."""
+
+
 class LabelWarning(GeoxtWarning):
     """Labels without a class are ignored."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import pickle
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -78,6 +79,83 @@ def test_arguments_named_by_remedies_are_parameters():
         if name not in known and not any(name in parameters(function) for function in functions)
     ]
     assert not unknown
+
+
+CALL = re.compile(r"(?<![\w.])((?:\w+\.)*\w+)\(([^()]*)\)")
+"""A call in a text, such as `open_cogs(…, categorical=True)`, without nested calls."""
+FOREIGN = {"xarray", "xr", "torch", "np", "rasterio", "odc", "dask"}
+KEYWORD = re.compile(r"(?:^|[,\s(…])([a-z_]\w*)=(?!=)")
+
+
+def class_fields(node):
+    return {
+        part.target.id for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
+    }
+
+
+def callables():
+    """Return the parameter names of the functions and classes of the package by their names; `None`: any keyword."""
+    trees = [ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
+
+    def accepted(function):
+        options = function.args.kwarg
+        match options and options.annotation:
+            case None if options is None:
+                return parameters(function)
+            case ast.Subscript(value=ast.Name(id="Unpack"), slice=ast.Name(id=name)) if name in classes:
+                bases = {base.id for base in classes[name].bases if isinstance(base, ast.Name)}
+                fields = [class_fields(classes[n]) for n in (name, *bases & classes.keys())]
+                return parameters(function).union(*fields)
+            case _:
+                return None
+
+    known = {}
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef):
+            known.setdefault(node.name, []).append(accepted(node))
+        elif isinstance(node, ast.ClassDef):
+            inits = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+            inherits = not inits and node.bases  # whose arguments are not looked up
+            known.setdefault(node.name, []).append(
+                None if inherits else accepted(inits[0]) if inits else class_fields(node)
+            )
+    return known
+
+
+def texts():
+    """Yield the source and the text of every string literal in the package, and of every page of the docs."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant | ast.JoinedStr) and (text := literal_text(node)):
+                yield f"{path.relative_to(PACKAGE)}:{node.lineno}", text
+    root = PACKAGE.parent
+    for path in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
+        if path.is_file() and path.name != "changelog.md":
+            yield path.name, path.read_text(encoding="utf-8")
+
+
+def unknown_keywords(text, known):
+    """Return the calls in a text that pass an argument which no function of that name has."""
+    unknown = []
+    for name, arguments in CALL.findall(text):
+        signatures = known.get(name.rpartition(".")[2], [None])
+        if None in signatures or name.split(".")[0] in FOREIGN:
+            continue
+        unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", arguments)
+        unknown += [f"{name}({k}=)" for k in KEYWORD.findall(unquoted) if not any(k in names for names in signatures)]
+    return unknown
+
+
+def test_calls_in_messages_and_docs_pass_existing_arguments():
+    known = callables()
+    assert unknown_keywords("Pass open_cogs(…, categorical=True), align(resampling='a=b').", known) == []
+    assert unknown_keywords("Pass open_cogs(…, classes=1), or min_covered= of by_block(min_covered=0).", known) == [
+        "open_cogs(classes=)",
+        "by_block(min_covered=)",
+    ]
+    assert not [f"{source}: {call}" for source, text in texts() for call in unknown_keywords(text, known)]
 
 
 def test_remedies_name_no_cli_flag():

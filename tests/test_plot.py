@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import geoxt
 from geoxt import plot
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
 from geoxt.legend import Legend
-from geoxt.testing import make_grid
+from geoxt.testing import make_grid, write_cog
 from geoxt.windows import Window
 
 LEGEND = Legend((1, 5), ("water", "forest"), ("#0000ff", "#00ff00"))
@@ -124,3 +125,16 @@ def test_invalid_layers_raise(data):
         plot.rgb(data["image"].expand_dims(time=3))
     with pytest.raises(InputError, match="band 'swir' of 'image': it has blue"):
         plot.rgb(data["image"], bands=["swir"])
+
+
+def test_single_bands_have_a_color_bar_and_calculated_layers_their_valid_pixels(data, tmp_path):
+    values = np.array([[0, 10, 20], [30, 40, 50]] * 4, "uint16")
+    path = write_cog(tmp_path / "a.tif", values[None], grid=make_grid((8, 3)), tiled=False, nodata=0)
+    derived = (geoxt.open_cogs(str(path)).isel(band=0) == 10).rename("ten")  # 0 is a number now, not nodata
+    opacity = plot.rgb(derived.astype("float32"))[..., 3]
+    assert np.array_equal(opacity, values > 0)
+    figure = plot.plot(derived.astype("float32"))
+    panel, bar = figure.axes
+    assert panel.get_title() == "ten"
+    assert bar.get_ylim() == (0, 1)
+    assert len(plot.plot(data["image"]).axes) == 1  # a color image has no scale

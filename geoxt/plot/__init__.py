@@ -14,7 +14,7 @@ from geoxt.errors import InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.plot.legend_layout import draw_legend, legend_layout
-from geoxt.source import is_categorical, nodata_of, view_of
+from geoxt.source import is_categorical, nodata_of, resolve_attrs, view_of
 from geoxt.trees import nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
@@ -48,6 +48,7 @@ def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Arr
     ndarray
         float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Pixels with an invalid band are transparent.
     """
+    layer = resolve_attrs(layer)
     values, valid = _cube(layer)
     chosen = _natural(layer, len(values)) if bands is None else [_position(layer, band) for band in bands]
     return _stretch(values[chosen], np.all(valid[chosen], axis=0))
@@ -61,6 +62,7 @@ def classes(layer: xr.DataArray, legend: Legend | None = None) -> Array:
     ndarray
         float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Nodata and codes without a class are transparent.
     """
+    layer = resolve_attrs(layer)
     legend = legend or Legend.of(layer)
     values = _plane(layer.to_numpy(), layer)
     known = legend.encode(values, missing=-1) >= 0
@@ -91,8 +93,9 @@ def plot(
         Save it with `figure.savefig(path)`.
     """
     if isinstance(data, xr.DataArray):
-        name = str(data.attrs.get("long_name", "" if data.name is None else data.name))
-        return compare({title or name: data}, legend=legend)
+        return compare(
+            {title or str(data.attrs.get("long_name", "" if data.name is None else data.name)): data}, legend=legend
+        )
     return compare(_panels(data), legend=legend, title=title)
 
 
@@ -139,7 +142,7 @@ def compare(
         Save it with `figure.savefig(path)`.
     """
     shapes = [grid_of(layer).shape for layer in panels.values()]
-    thinned = {name: _subsample(layer).compute() for name, layer in panels.items()}
+    thinned = {name: _subsample(resolve_attrs(layer)).compute() for name, layer in panels.items()}
     maps = [layer for layer in thinned.values() if is_categorical(layer)]
     legend = legend or (_occurring_in(Legend.of(maps[0]), maps) if maps else None)
     key = legend_layout(legend, 4.4 * len(panels))
@@ -149,6 +152,8 @@ def compare(
     for axes, (rows, cols), (name, thin) in zip(panel_axes, shapes, thinned.items(), strict=True):
         picture = classes(thin, legend) if is_categorical(thin) else rgb(thin)
         axes.imshow(picture, extent=(0, cols, rows, 0), interpolation="nearest")
+        if not is_categorical(thin) and (limits := _gray_limits(thin)) is not None:
+            _draw_colorbar(figure, axes, limits)
         for window in windows:
             _outline(axes, window)
         _hide_frame(axes, name)
@@ -289,6 +294,23 @@ def _outline(axes: Axes, window: Window) -> None:
     corner = (window.col, window.row)
     axes.add_patch(Rectangle(corner, window.width, window.height, fill=False, edgecolor="white", linewidth=1.6))
     axes.add_patch(Rectangle(corner, window.width, window.height, fill=False, edgecolor="black", linewidth=0.7))
+
+
+def _gray_limits(layer: xr.DataArray) -> tuple[float, float] | None:
+    """Return the values drawn as black and white of a layer of one band; `None` for a color image."""
+    values, valid = _cube(layer)
+    if len(values) > 1 or not valid.any():
+        return None
+    low, high = np.percentile(values[0][valid[0]], _PERCENT)
+    return float(low), float(high)
+
+
+def _draw_colorbar(figure: Figure, axes: Axes, limits: tuple[float, float]) -> None:
+    """Draw the gray scale of a layer of one band beside its panel."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    figure.colorbar(ScalarMappable(Normalize(*limits), "gray"), ax=axes, shrink=0.6)
 
 
 def _hide_frame(axes: Axes, title: str | None) -> None:

@@ -6,6 +6,7 @@ are valid is then known from the dask graph: those that are valid in all sources
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable
 from functools import reduce
 from operator import and_
@@ -15,10 +16,10 @@ import dask.array
 import numpy as np
 import xarray as xr
 
-from geoxt.errors import InputError
+from geoxt.errors import InputError, OverflowWarning
 from geoxt.grid import full_window, grid_of, pixel_offset
 from geoxt.source.fill import free_fill
-from geoxt.source.source_uses import SourceUse, SourceUses, find_uses
+from geoxt.source.source_uses import SourceUse, SourceUses, find_uses, wrapping
 from geoxt.source.stored_attrs import ENCODING, NODATA, mark_stored, nodata_of, stored_nodata, without_stored
 from geoxt.source.validity_graph import valid_mask
 from geoxt.types import Array
@@ -51,6 +52,7 @@ def resolve_attrs(layer: xr.DataArray) -> xr.DataArray:
         return layer
     if uses.copied and len({repr(use.base.source.nodata) for use in uses.uses}) == 1:
         return layer if ENCODING in layer.encoding else mark_stored(layer)
+    _warn_of_wrapping(layer, uses)
     attrs = without_stored(layer)
     if any(key in attrs for key in NODATA):
         return _with_attrs(layer, attrs)  # assigned by the user, after the arithmetic
@@ -61,6 +63,16 @@ def resolve_attrs(layer: xr.DataArray) -> xr.DataArray:
     dtype, nodata = free_fill(layer.dtype)
     variable = layer.variable.astype(dtype).where(valid, dtype.type(nodata)).transpose(*layer.dims)
     return _with_attrs(layer.copy(data=variable.data), {**attrs, "_FillValue": nodata})
+
+
+def _warn_of_wrapping(layer: xr.DataArray, uses: SourceUses) -> None:
+    """Warn of differences of unsigned pixels, except class codes."""
+    dtype = None if "flag_values" in layer.attrs else wrapping(layer.data, uses)
+    if dtype is not None:
+        name = "The layer" if layer.name is None else repr(layer.name)
+        msg = f"{name} holds differences of {dtype} pixels, which wrap around below zero. Open the layer with "
+        msg += "rescale=True, or convert it first: layer.astype('float32'). geoxt.indices.append calculates in float."
+        warnings.warn(msg, OverflowWarning, stacklevel=3)
 
 
 def _with_attrs(layer: xr.DataArray, attrs: dict[Hashable, Any]) -> xr.DataArray:

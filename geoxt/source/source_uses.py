@@ -169,3 +169,35 @@ def _selected(graph: HighLevelGraph, names: list[str], base: SourceArray) -> dic
         for axis, positions in zip(base.axes, selection.index, strict=True):
             positions_of_axis.setdefault(axis, set()).update(np.atleast_1d(positions).tolist())
     return {a: tuple(sorted(p)) if a < 2 else (min(p), max(p)) for a, p in positions_of_axis.items()}
+
+
+def wrapping(array: dask.array.Array, uses: SourceUses) -> str | None:
+    """Return the type of unsigned pixels that are subtracted from each other, where results below zero wrap around.
+
+    Known where the graph subtracts selections of sources, such as two bands of stored `uint16`; `None` elsewhere.
+    """
+    graph = array.dask
+    if uses.copied or not isinstance(graph, HighLevelGraph):
+        return None
+    for name, layer in graph.layers.items():
+        if not name.startswith(("sub-", "subtract-")) or not isinstance(layer, Blockwise):
+            continue
+        inputs = [str(term) for term, indices in layer.indices if indices is not None]
+        dtypes = {dtype for term in inputs if (dtype := _stored_dtype(graph, term)) is not None}
+        if len(inputs) == 2 and len(dtypes) == 1 and all(_stored_dtype(graph, term) is not None for term in inputs):
+            dtype = dtypes.pop()
+            if dtype.kind == "u":
+                return dtype.name
+    return None
+
+
+def _stored_dtype(graph: HighLevelGraph, name: str) -> np.dtype[Any] | None:
+    """Return the data type of a layer that only moves numbers of sources; `None` for any other."""
+    while True:
+        use = _use(graph, name)
+        if use is not None:
+            return use.base.dtype
+        dependencies = graph.dependencies.get(name, set())
+        if not name.startswith(_COPIES) or not dependencies:
+            return None
+        name = min(dependencies)

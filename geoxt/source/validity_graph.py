@@ -98,8 +98,9 @@ class _MaskGraph:
     def _all_valid(self, name: str) -> str:
         """Return the name of a layer of masks that are true everywhere, for numbers of no source."""
         added = f"{_PREFIX}{name}"
-        tasks = {}
-        for key in dict(self.graph.layers[name]):
+        tasks: dict[Hashable, GraphNode] = {}
+        keys: list[Any] = list(self.graph.layers[name])
+        for key in keys:
             at = (added, *key[1:])
             tasks[at] = Task(at, np.ones_like, TaskRef(key), dtype=bool)
         self.layers[added], self.dependencies[added] = tasks, {name}

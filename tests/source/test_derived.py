@@ -1,13 +1,14 @@
 """Validity and attributes of layers after arithmetic: those of the numbers, not those of the stored ones."""
 
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import geoxt
-from geoxt.errors import InputError
+from geoxt.errors import InputError, OverflowWarning
 from geoxt.grid import full_window, grid_of
 from geoxt.legend import Legend
 from geoxt.source import is_categorical, nodata_of, resolve_attrs, view_of
@@ -147,3 +148,30 @@ def test_scales_are_applied_once(image):
     ndvi = (expected[1] - expected[0]) / (expected[1] + expected[0])
     index = geoxt.indices.append(stored, "ndvi", bands={"red": "B4", "nir": "B5"}).isel(band=-1)
     assert np.allclose(index.values[CODES > 0], ndvi[CODES > 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("function", "wraps"),
+    [
+        (lambda a: (a.sel(band="B5") - a.sel(band="B4")) / (a.sel(band="B5") + a.sel(band="B4")), True),
+        (lambda a: np.subtract(a.sel(band="B5"), a.sel(band="B4")), True),
+        (lambda a: a.diff("band"), True),
+        (lambda a: a - a.isel(band=0, drop=True), True),
+        (lambda a: (a.chunk(y=3).sel(band="B5") - a.chunk(y=3).sel(band="B4")).astype("float32"), True),
+        (lambda a: a.astype("float32").diff("band"), False),
+        (lambda a: a.where(a != 0).diff("band"), False),
+        (lambda a: a - 0.5, False),
+        (lambda a: a - 9, False),
+        (lambda a: a * 2.75e-5 - 0.2, False),
+        (lambda a: (a / 2).sel(band="B5") - (a / 2).sel(band="B4"), False),
+        (lambda a: a.sel(band="B5") + a.sel(band="B4"), False),
+    ],
+)
+def test_differences_of_unsigned_pixels_are_warned_of(image, function, wraps):
+    derived = function(image)
+    with pytest.warns(OverflowWarning, match="differences of uint16 pixels") if wraps else nullcontext():
+        resolve_attrs(derived)
+
+
+def test_differences_of_class_codes_are_not_warned_of(crops):
+    resolve_attrs(crops - crops)

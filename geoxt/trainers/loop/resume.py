@@ -18,8 +18,9 @@ from geoxt.trainers.loop.checkpoint_files import save_checkpoint
 from geoxt.trainers.loop.results import to_json
 
 _EPOCH, _BATCHES, _BATCHES_PER_EPOCH = "epoch", "batches", "batches_per_epoch"
+_CUDA_STATES = "cuda_rng_states"
 _RNG_STATE, _REQUESTED, _EPOCH_MEANS, _WINDOWS = "rng_state", "requested", "epoch_means", "windows"
-_STATE = (_RNG_STATE, _EPOCH_MEANS, "loops")
+_STATE = (_RNG_STATE, _CUDA_STATES, _EPOCH_MEANS, "loops")
 _FIXED_LENGTH = {"one-cycle", "OneCycleLR"}
 """Schedules whose every step depends on the total number of steps."""
 _LENGTH = {"epochs": "epochs", "accumulate_grad_batches": "batches per step"}
@@ -56,7 +57,7 @@ class ResumeCheckpoint(pl.Callback):
         """Restore the state of a resumed run; save a checkpoint at the start of an epoch."""
         del pl_module, batch
         if self._resumed is not None:
-            torch.set_rng_state(self._resumed[_RNG_STATE].cpu())
+            restore_random_states(self._resumed)
             _restore_progress(trainer, self._resumed["loops"]["fit_loop"])
         elif batch_idx == 0 and trainer.current_epoch > 0:
             self._save(trainer)
@@ -79,7 +80,7 @@ class ResumeCheckpoint(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save torch's random state, the running means, and the requested length and hyperparameters."""
-        checkpoint[_RNG_STATE] = torch.get_rng_state()
+        checkpoint.update(random_states())
         checkpoint[_EPOCH_MEANS] = _epoch_means(trainer)
         checkpoint[_REQUESTED] = _requested(trainer, pl_module, self.seed)
 
@@ -92,6 +93,22 @@ class ResumeCheckpoint(pl.Callback):
 
     def _save(self, trainer: pl.Trainer) -> None:
         save_checkpoint(trainer, self.path)
+
+
+def random_states() -> dict[str, Any]:
+    """Return torch's random states: of the CPU and of all GPUs, where layers such as dropout draw."""
+    states: dict[str, Any] = {_RNG_STATE: torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states[_CUDA_STATES] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    """Restore the random states of `random_states`; those of GPUs that this machine lacks are ignored."""
+    torch.set_rng_state(states[_RNG_STATE].cpu())
+    if torch.cuda.is_available():
+        for device, state in enumerate(states.get(_CUDA_STATES, ())[: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state.cpu(), device)
 
 
 def require_same_schedule(checkpoint: Mapping[str, Any], requested: Mapping[str, Any], *, folder: Path) -> None:

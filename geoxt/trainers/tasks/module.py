@@ -27,7 +27,7 @@ from geoxt.trainers.tasks.detection_targets import Instances, detection_targets,
 from geoxt.trainers.tasks.flips import dihedral, turn_and_flip
 from geoxt.trainers.tasks.losses import Loss
 from geoxt.trainers.tasks.registry import supervision_of
-from geoxt.trainers.tasks.targets import Batch, entry, mask_nonfinite, validity
+from geoxt.trainers.tasks.targets import Batch, entry, known_count, mask_nonfinite, validity
 
 Transform = Callable[[Batch], Batch]
 """Augmentation of training batches, such as a module of `geoxt.transforms`."""
@@ -276,7 +276,9 @@ class Task(pl.LightningModule):
         smoothing = self.recipe.label_smoothing if stage == "train" else 0.0
         weights = None if self.class_weights is None else self.class_weights.to(output.device)
         loss = self.loss(output, target, smoothing, weights)
-        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(target))
+        # The mean over an evaluation is that over its labels; counting them would make training steps wait for the GPU.
+        weight = len(target) if stage == "train" else known_count(target)
+        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=weight)
         return loss, output, target
 
     def _output(self, image: Tensor, valid: Tensor | None, stage: str) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geoxt.errors import InputError
-from geoxt.metrics.label_codes import Codes
+from geoxt.metrics.label_codes import IGNORE, Codes
 
 Batch = dict[str, Any]
 """A batch of samples: tensors by key, with the valid mask of a layer under `<key>_valid`."""
@@ -49,6 +49,12 @@ def mask_nonfinite(batch: Batch, image: str) -> Batch:
     finite = pixels.isfinite().all(dim=-3) if pixels.ndim > 3 else pixels.isfinite()
     valid = validity(batch, image)
     return {**batch, f"{image}_valid": finite if valid is None else finite & valid}
+
+
+def known_count(target: Tensor) -> int:
+    """Return the number of class indices that are not `IGNORE`, or of values that are not NaN."""
+    known = ~target.isnan() if target.is_floating_point() else target != IGNORE
+    return int(known.sum())
 
 
 def pixel_classes(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:

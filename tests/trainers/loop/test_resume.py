@@ -15,7 +15,7 @@ from torch import nn
 from geoxt.errors import InputError, OutputError
 from geoxt.models.registry import ARCHITECTURES, Architecture
 from geoxt.trainers import Recipe, SampleDataModule, Task, fit
-from geoxt.trainers.loop.resume import ResumeCheckpoint
+from geoxt.trainers.loop.resume import ResumeCheckpoint, random_states, restore_random_states
 
 
 class Tiny(nn.Module):
@@ -321,3 +321,23 @@ def test_checkpoint_that_cannot_be_written_raises_and_can_be_resumed(name, attem
     resumed, again = train(resume=tmp_path, checkpoint_every=1)
     assert equal(uninterrupted, resumed)
     assert again == scores
+
+
+def test_random_states_of_gpus_are_saved_and_restored(monkeypatch):
+    devices = [torch.tensor([1], dtype=torch.uint8), torch.tensor([2], dtype=torch.uint8)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(devices))
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [state.clone() for state in devices])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: devices.__setitem__(device, state))
+    saved = random_states()
+    expected = torch.rand(3)
+    devices[:] = [torch.tensor([7], dtype=torch.uint8)] * 2
+    restore_random_states(saved)
+    assert torch.equal(torch.rand(3), expected)
+    assert [int(state) for state in devices] == [1, 2]
+    del devices[1]  # a machine with fewer GPUs
+    restore_random_states(saved)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    restore_random_states(saved)  # and one without
+    assert torch.equal(torch.rand(3), expected)
+    assert "cuda_rng_states" not in random_states()
