@@ -55,7 +55,7 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
         msg = "Cannot score a map on another grid than the labels."
         raise GridError(msg, remedy="Align the labels first: labels.geoml.align(predicted).")
     for layer, name in ((labels, "labels"), (predicted, "predicted")):
-        require_codes(layer, layer.name or name)
+        require_codes(layer, name if layer.name is None else layer.name)
     legend, views = _classes(labels, predicted), (view_of(labels), view_of(predicted))
     if predicted.dtype.kind not in "iub":
         msg = f"Cannot score a map of dtype {predicted.dtype}: it holds no class codes."
