@@ -12,7 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[.*\])?\s*(?P<bound>.*)")
-CONDA_NAME = {"dask": "dask-core", "geopandas": "geopandas-base", "matplotlib": "matplotlib-base"}
+CONDA_NAME = {
+    "dask": "dask-core",
+    "geopandas": "geopandas-base",
+    "isal": "python-isal",
+    "matplotlib": "matplotlib-base",
+}
 PIP_NAME = {"odc": "odc-geo", "yaml": "pyyaml"}
 ENVIRONMENTS = {"environment.yml": "pytorch-cpu", "environment-gpu.yml": "pytorch-gpu"}
 

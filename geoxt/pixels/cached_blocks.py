@@ -1,4 +1,4 @@
-"""Decoded blocks of a raster in a block cache: read from its entry as plain bytes, decoded by GDAL the first time.
+"""Decoded blocks of a raster in a block cache: read from its entry as plain bytes, decoded the first time.
 
 An entry is one sparse file per source file and overview level:
 
@@ -33,6 +33,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from geoxt.pixels.block_cache import SUFFIX, BlockCache, budget_of, make_header, read_header
 from geoxt.pixels.block_layout import PAGE, Layout, layout_of
+from geoxt.pixels.coded_tiff import CodedTiff
 from geoxt.pixels.raw_tiff import RawBlocks
 from geoxt.storage import remove_stale, temporary_prefix
 from geoxt.types import Array
@@ -72,6 +73,8 @@ class CachedBlocks:
         Path of the entry.
     trusted
         Whether the entry was created since the last boot, so that its blocks need no comparison with their CRC-32.
+    coded
+        Decodes the blocks of the file in place of GDAL.
     """
 
     def __init__(
@@ -83,9 +86,10 @@ class CachedBlocks:
         path: Path,
         *,
         trusted: bool,
+        coded: CodedTiff | None,
     ) -> None:
         self._file, self._descriptor, self._layout, self._cache = file, descriptor, layout, cache
-        self._path, self._trusted = path, trusted
+        self._path, self._trusted, self._coded = path, trusted, coded
         self._values = _Planes(descriptor, layout, layout.dtype, 0)
         self._mask = _Planes(descriptor, layout, "uint8", layout.count)
         self._present = np.zeros(layout.grid, bool)
@@ -162,10 +166,15 @@ class CachedBlocks:
         return True
 
     def _decode(self, planes: Sequence[int], bounds: Any) -> dict[int, Array]:
-        """Return the pixels of planes in a rectangle of the raster, decoded by GDAL."""
+        """Return the decoded pixels of planes in a rectangle of the raster."""
         count = self._layout.count
         bands = [plane + 1 for plane in planes if plane < count]
-        values = self._file.read(bands, window=bounds)
+        values = None
+        if self._coded is not None:
+            (top, bottom), (left, right) = bounds
+            values = self._coded.decode(bands, Window(top, left, bottom - top, right - left))
+        if values is None:
+            values = self._file.read(bands, window=bounds)
         decoded = {band - 1: pixels for band, pixels in zip(bands, values, strict=True)}
         return decoded | {count: self._read_mask(bounds)} if count in planes else decoded
 
@@ -213,7 +222,9 @@ def checksum(data: bytes) -> int:
     return zlib.crc32(data) or 1
 
 
-def open_blocks(file: rasterio.DatasetReader, source: Sequence[Any], cache: BlockCache) -> CachedBlocks | None:
+def open_blocks(
+    file: rasterio.DatasetReader, source: Sequence[Any], cache: BlockCache, *, coded: CodedTiff | None = None
+) -> CachedBlocks | None:
     """Return the cached blocks of an open raster; its entry is created if it does not exist.
 
     Parameters
@@ -224,6 +235,8 @@ def open_blocks(file: rasterio.DatasetReader, source: Sequence[Any], cache: Bloc
         What identifies the content of the file: unsigned address, overview level, size, time or ETag.
     cache
         Folder and size of the cache.
+    coded
+        Decodes the blocks of the file in place of GDAL.
 
     Returns
     -------
@@ -243,7 +256,7 @@ def open_blocks(file: rasterio.DatasetReader, source: Sequence[Any], cache: Bloc
         if error.errno not in {errno.EMFILE, errno.ENFILE}:  # a want of descriptors passes
             budget_of(cache).disable(error)
         return None
-    return CachedBlocks(file, descriptor, layout, cache, path, trusted=trusted)
+    return CachedBlocks(file, descriptor, layout, cache, path, trusted=trusted, coded=coded)
 
 
 def _identity(layout: Layout) -> list[Any]:

@@ -46,6 +46,10 @@ class FileVersion:
         """Sizes, times and inodes of the file and its sidecars, which identify the content."""
         return self.main, self.sidecars
 
+    def is_of(self, status: os.stat_result) -> bool:
+        """Return whether a file that was opened later has the size, times and inode of the main file."""
+        return _main(status) == self.main
+
     def is_current(self) -> bool:
         """Return whether neither the file nor a sidecar changed; in most cases by two calls of `stat`."""
         if not self.settled or _stat(self.path) != self.main:
@@ -114,6 +118,10 @@ def _stat(path: str) -> Stat | None:
         status = os.stat(path)  # noqa: PTH116 (called for every read; URLs have no Path)
     except (OSError, ValueError):
         return None
+    return _main(status)
+
+
+def _main(status: os.stat_result) -> Stat:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 

@@ -10,6 +10,7 @@ import rasterio
 
 from geoxt.pixels.block_cache import BlockCache
 from geoxt.pixels.cached_blocks import CachedBlocks, open_blocks
+from geoxt.pixels.coded_tiff import CodedTiff, open_coded
 from geoxt.pixels.file_version import FileVersion
 from geoxt.pixels.raw_tiff import RawTiff, open_raw
 from geoxt.pixels.remote import is_remote
@@ -32,14 +33,15 @@ class FileCheck(Protocol):
 
 
 class Handle:
-    """An open file: a rasterio dataset and, from the second read on, a raw reader if it is an uncompressed GeoTIFF.
+    """An open file: a rasterio dataset and, from the second read on, a reader of plain or compressed GeoTIFF blocks.
 
     The first read goes through GDAL: in a folder of small images every file is read once, and locating its blocks takes
-    longer than that. Both return the same bits.
+    longer than that. All return the same bits.
     """
 
     __slots__ = (
-        "_fixed", "address", "blocks", "checked", "file", "full", "href", "options", "raw", "reads", "remote_version",
+        "_fixed", "address", "blocks", "checked", "coded", "file", "full", "href", "options", "raw", "reads",
+        "remote_version",
         "version",
     )  # fmt: skip
 
@@ -59,17 +61,18 @@ class Handle:
         # connections of remote files belong to threads
         self._fixed = None if is_remote(address) else 1 + (0 if version is None else len(version.sidecars))
         self.raw: RawTiff | None = None
+        self.coded: CodedTiff | None = None
         self.reads = 0
         self.blocks: dict[BlockCache, CachedBlocks | None] = {}
         self.checked: tuple[tuple[FileCheck, bool], ...] = ()
 
     @property
     def descriptors(self) -> int:
-        """Number of file descriptors: of the dataset and its sidecars, the raw reader and entries of block caches."""
+        """Number of file descriptors: of the dataset and its sidecars, other readers and entries of block caches."""
         if self._fixed is None:
             return 0
         blocks = sum(blocks is not None for blocks in self.blocks.values()) if self.blocks else 0
-        return self._fixed + (self.raw is not None) + blocks
+        return self._fixed + (self.raw is not None or self.coded is not None) + blocks
 
     def is_current(self) -> bool:
         """Return whether the file is unchanged since it was opened; False for files in memory."""
@@ -77,7 +80,7 @@ class Handle:
 
     def close(self) -> None:
         """Close the dataset and its readers beside GDAL."""
-        self.raw = None
+        self.raw = self.coded = None
         self.blocks = {}
         self.file.close()
 
@@ -93,21 +96,31 @@ class Handle:
         return masked
 
     def read_raw(self, bands: Sequence[int], window: Window, out: Array | None) -> Array | None:
-        """Return the pixels without GDAL; `None` for the first read, and for files that need GDAL."""
+        """Return uncompressed pixels without GDAL; `None` for the first read, and for other files."""
         self.reads += 1
         if self.reads == 2 and self.full and not self.blocks:
-            self.raw = open_raw(self.file, self.address)
+            self._open_readers()
         return None if self.raw is None else self.raw.read(bands, window, out)
+
+    def read_coded(self, bands: Sequence[int], window: Window, out: Array | None) -> Array | None:
+        """Return compressed pixels without GDAL, after `read_raw`; `None` for the first read, and for other files."""
+        return None if self.coded is None else self.coded.read(bands, window, out)
+
+    def _open_readers(self) -> None:
+        self.raw = open_raw(self.file, self.address)
+        if self.raw is None:
+            self.coded = open_coded(self.file, self.address, self.version)
 
     def cached_blocks(self, cache: BlockCache) -> CachedBlocks | None:
         """Return the decoded blocks of the file in a cache; `None` if they cannot be cached."""
         if cache not in self.blocks:
             self.blocks[cache] = None
             if self.reads < 2 and self.full:
-                self.raw = open_raw(self.file, self.address)
+                self._open_readers()
             source = self._identity() if self.raw is None else None
             if source is not None:
-                self.blocks[cache] = open_blocks(self.file, [*source, sorted(self.options.items())], cache)
+                key = [*source, sorted(self.options.items())]
+                self.blocks[cache] = open_blocks(self.file, key, cache, coded=self.coded)
         return self.blocks[cache]
 
     def _identity(self) -> list[Any] | None:

@@ -2,14 +2,13 @@
 
 Offsets of strips or tiles are read from the TIFF directory once. Bytes are read by `pread`, which needs no lock, works
 after a fork, and reports a truncated file (a memory map would end the process by SIGBUS). Files with any encoding are
-left to GDAL. Format: TIFF 6.0 specification and BigTIFF (https://libtiff.gitlab.io/libtiff/specification/bigtiff.html).
+left to `coded_tiff` and GDAL.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import Interleaving
 
+from geoxt.pixels.tiff_directory import ORDER, Directory, read_directory
 from geoxt.types import Array
 from geoxt.windows import Window
 
@@ -26,9 +26,6 @@ OFFSETS = (273, 324)
 """Tags StripOffsets and TileOffsets."""
 STORED = {262: range(5), 266: range(2)}
 """Allowed values of PhotometricInterpretation (GDAL converts the others to RGB) and FillOrder (first bit highest)."""
-KINDS = {3: "u2", 4: "u4", 13: "u4", 16: "u8"}
-"""NumPy types of the TIFF field types SHORT, LONG, IFD and LONG8."""
-ORDER = {"little": b"II", "big": b"MM"}[sys.byteorder]
 _local = threading.local()
 
 
@@ -160,30 +157,16 @@ def block_offsets(descriptor: int) -> Array | None:
     """Return the byte offsets of the tiles or strips of a TIFF's first image.
 
     `None` if it is not a TIFF, has another byte or bit order, or colours that GDAL converts (CMYK, YCbCr, Lab).
-
-    References
-    ----------
-    TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf), section 2; BigTIFF
-    (https://libtiff.gitlab.io/libtiff/specification/bigtiff.html)
     """
-    head = os.pread(descriptor, 16, 0)
-    version = struct.unpack("=H", head[2:4])[0] if len(head) == 16 and head[:2] == ORDER else 0
-    if version not in (42, 43):
+    directory = read_directory(descriptor)
+    if directory is None or directory.order != ORDER or not has_stored_values(directory):
         return None
-    big = version == 43
-    start = struct.unpack("=Q", head[8:16])[0] if big else struct.unpack("=I", head[4:8])[0]
-    counter, entry = ("=Q", "=HHQ8s") if big else ("=H", "=HHI4s")
-    size, length = struct.calcsize(counter), struct.calcsize(entry)
-    count = os.pread(descriptor, size, start)
-    if len(count) != size:
-        return None
-    table = os.pread(descriptor, length * struct.unpack(counter, count)[0], start + size)
-    for tag, kind, number, value in struct.iter_unpack(entry, table[: len(table) // length * length]):
-        if tag in STORED and int.from_bytes(value[:2], sys.byteorder) not in STORED[tag]:
-            return None
-        if tag in OFFSETS and kind in KINDS:
-            return _numbers(descriptor, np.dtype(KINDS[kind]), number, value)
-    return None
+    return next((directory.numbers(tag) for tag in OFFSETS if tag in directory.entries), None)
+
+
+def has_stored_values(directory: Directory) -> bool:
+    """Return whether GDAL returns the values that a TIFF stores: without conversion of colours or order of bits."""
+    return all(directory.number(tag, values[0]) in values for tag, values in STORED.items())
 
 
 def missing_directory(path: str) -> int | None:
@@ -217,14 +200,6 @@ def missing_directory(path: str) -> int | None:
     except (OSError, ValueError):
         pass
     return None
-
-
-def _numbers(descriptor: int, dtype: np.dtype[Any], count: int, value: bytes) -> Array | None:
-    """Return the values of a directory entry: stored in the entry if they fit, else at the offset that it holds."""
-    size = count * dtype.itemsize
-    if size > len(value):
-        value = os.pread(descriptor, size, int.from_bytes(value, sys.byteorder))
-    return np.frombuffer(value[:size], dtype).astype("int64") if len(value) >= size else None
 
 
 def _buffer(size: int) -> Array:

@@ -369,7 +369,10 @@ def test_a_filesystem_without_sparse_files_is_not_used(tmp_path, monkeypatch):
 
     class Status:
         def __init__(self, status):
-            self.st_size, self.st_blocks = status.st_size, status.st_size // 512
+            self.status, self.st_blocks = status, status.st_size // 512
+
+        def __getattr__(self, name):
+            return getattr(self.status, name)
 
     monkeypatch.setattr(cached_blocks.os, "fstat", lambda descriptor: Status(fstat(descriptor)))
     with pytest.warns(GeoxtWarning, match="no sparse files"):

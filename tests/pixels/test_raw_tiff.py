@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from geoxt.pixels.raw_tiff import ORDER, block_offsets, open_raw
+from geoxt.pixels.raw_tiff import block_offsets, open_raw
+from geoxt.pixels.tiff_directory import ORDER
 from geoxt.windows import Window
 
 SHAPE = (3, 70, 90)
@@ -95,7 +96,7 @@ def test_sparse_block_is_left_to_gdal(tmp_path):
 def test_converted_colors_and_bit_order_are_left_to_gdal(tmp_path, tag, value, plain):
     path = tmp_path / "a.tif"
     entries = struct.pack("=HHIHH", tag, 3, 1, value, 0) + struct.pack("=HHII", 273, 4, 1, 99)
-    path.write_bytes(ORDER + struct.pack("=HIH", 42, 8, 2) + entries + bytes(4))
+    path.write_bytes({"<": b"II", ">": b"MM"}[ORDER] + struct.pack("=HIH", 42, 8, 2) + entries + bytes(4))
     descriptor = os.open(path, os.O_RDONLY)
     offsets = block_offsets(descriptor)
     os.close(descriptor)
