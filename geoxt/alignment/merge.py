@@ -73,9 +73,9 @@ def _with_equal_nodata(layers: Sequence[xr.DataArray]) -> list[xr.DataArray]:
     dtype, nodata = (dtype, shared[0]) if shared else free_fill(dtype)
     result = []
     for layer in layers:
-        whole = nodata_of(layer) is None and layer.dtype.kind != "f"
+        all_valid = nodata_of(layer) is None and layer.dtype.kind != "f"
         values = layer.astype(dtype)
-        values = values if whole else values.where(_valid(layer), dtype.type(nodata))
+        values = values if all_valid else values.where(_valid(layer), dtype.type(nodata))
         attrs = {key: value for key, value in layer.attrs.items() if key != "nodata"}
         values.attrs, values.encoding = {**attrs, "_FillValue": nodata}, {}
         result.append(values.transpose(*layer.dims).rename(layer.name))

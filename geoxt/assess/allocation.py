@@ -23,8 +23,8 @@ def standard_deviations(expected: Mapping[str, float] | None, names: Sequence[st
         If a stratum has no expected proportion, or one is outside 0 to 1.
     """
     if expected is None or {*expected} != {*names}:
-        given = None if expected is None else list(expected)
-        problem = f"Cannot {purpose}: proportions are expected for {given}, and the strata are {list(names)}."
+        keys = None if expected is None else list(expected)
+        problem = f"Cannot {purpose}: proportions are expected for {keys}, and the strata are {list(names)}."
         raise InputError(problem, remedy=EXPECTED_REMEDY, argument="expected")
     proportions = np.array([float(expected[name]) for name in names])
     if not ((proportions >= 0) & (proportions <= 1)).all():
@@ -113,8 +113,8 @@ def _bounded_shares(count: int, weights: Floats, least: Array, most: Array) -> A
             break
         shares = np.where(bound, np.where(low, least, most), shares)
         free &= ~bound
-    whole = np.floor(shares + 1e-9).astype(np.int64)
-    order = np.argsort(-(shares - whole), kind="stable")
-    for index in order[whole[order] < most[order]][: count - int(whole.sum())]:
-        whole[index] += 1
-    return whole
+    counts = np.floor(shares + 1e-9).astype(np.int64)
+    order = np.argsort(-(shares - counts), kind="stable")
+    for index in order[counts[order] < most[order]][: count - int(counts.sum())]:
+        counts[index] += 1
+    return counts

@@ -97,9 +97,9 @@ def _wrapped(shape: shapely.Geometry) -> shapely.Geometry:
 
     It may have longitudes of 0 to 360 or beyond 180, or rings across the antimeridian with longitudes of both signs.
     """
-    given, parts = shapely.get_parts(shape).tolist(), list[shapely.Geometry]()
-    across = [_across(part) for part in given]
-    if across == given and shape.bounds[0] >= -180 and shape.bounds[2] <= 180:
+    members, parts = shapely.get_parts(shape).tolist(), list[shapely.Geometry]()
+    across = [_across(part) for part in members]
+    if across == members and shape.bounds[0] >= -180 and shape.bounds[2] <= 180:
         return shape
     for outline in across:
         part = outline

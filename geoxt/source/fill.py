@@ -47,7 +47,7 @@ def free_fill(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float]:
 
 
 def require_free(values: Array, valid: Mask | None, dtype: np.dtype[Any], nodata: float | None) -> None:
-    """Raise if a valid pixel of 64-bit integers has the fill value: it could not be told from invalid ones.
+    """Raise if a valid pixel of 64-bit integers has the fill value, like an invalid pixel.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Damaged trees of several datasets: each opens with the same content, warns of what is gone, or raises clearly."""
+"""Damaged trees of several datasets: each opens with the same content, warns of missing files, or raises clearly."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_harmful_changes_are_noticed(trees_of, tmp_path, name, damage):
     assert any(issubclass(warning.category, DatasetWarning) for warning in caught)
 
 
-def test_labels_without_images_are_told(trees_of, tmp_path):
+def test_labels_without_images_warn(trees_of, tmp_path):
     tree = trees_of("spacenet1")
     root = damaged(tree, tmp_path, lambda root: next(root.rglob("train/3band/*.tif")).unlink())
     with pytest.warns(DatasetWarning, match=r"1 files of multispectral have no image, such as that of split=train/n=1"):

@@ -189,8 +189,8 @@ def _files(spec, facts):
             yield f"bytes of {archive.file}", archive.size, stated.get("size_bytes")
         if archive.members and "root" not in stated.get("extracts_to", "root"):
             start = re.split("[{<]", stated["extracts_to"])[0]
-            own = [member.removeprefix(f"{archive.extract_to}/") for member in archive.members]
-            fits = any(member.startswith(start) or start.startswith(member) for member in own)
+            members = [member.removeprefix(f"{archive.extract_to}/") for member in archive.members]
+            fits = any(member.startswith(start) or start.startswith(member) for member in members)
             yield f"files of {archive.file}", fits, True
 
 

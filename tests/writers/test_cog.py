@@ -166,13 +166,13 @@ def test_a_file_that_cannot_be_replaced_keeps_its_sidecars(tmp_path, monkeypatch
     files = former_map(path)
     rename = Path.replace
 
-    def refuse(source, target):
+    def raise_error(source, target):
         if Path(target) == path:
             raise PermissionError(errno.EACCES, "in use by another process")
         return rename(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", refuse)
+        patch.setattr(Path, "replace", raise_error)
         with pytest.raises(OutputError, match="in use"):
             to_cog(make_map(), path, resume=False)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files

@@ -183,15 +183,15 @@ def _turned_grid(scenes: Sequence[Scene], resolution: float | tuple[float, float
     grid = scenes[0].grid
     if grid.crs is None or not grid.crs.geographic or max(grid.boundingbox.left, grid.boundingbox.right) <= 180:
         return None
-    whole = choose_grid(scenes[:1], resolution=resolution)
-    width, (rows, cols) = whole.affine.a, whole.shape
-    left = whole.affine.c
+    full_grid = choose_grid(scenes[:1], resolution=resolution)
+    width, (rows, cols) = full_grid.affine.a, full_grid.shape
+    left = full_grid.affine.c
     if left >= 180 - width / 2:  # west of the antimeridian
-        return GeoBox(whole.shape, Affine.translation(-360, 0) @ whole.affine, whole.crs)
+        return GeoBox(full_grid.shape, Affine.translation(-360, 0) @ full_grid.affine, full_grid.crs)
     if cols * width < 360 - width / 2:
         return None  # across the antimeridian
     shift = int(np.floor((left + 180) / width + 0.5))
-    return GeoBox((rows, cols), whole.affine @ Affine.translation(-shift, 0), whole.crs)
+    return GeoBox((rows, cols), full_grid.affine @ Affine.translation(-shift, 0), full_grid.crs)
 
 
 def _chunks(bands: Sequence[Band]) -> dict[str, int]:

@@ -131,7 +131,7 @@ def _footprint(item: pystac.Item) -> shapely.Geometry:
 
 
 def _by_processing(items: Sequence[pystac.Item]) -> list[pystac.Item]:
-    """Return items of one acquisition from the newest to the oldest; unchanged if none of their fields tells."""
+    """Return items of one acquisition from the newest to the oldest; unchanged if no field states it."""
     for criterion in (*_PROCESSING_TIMES, _version, _last_date, *_METADATA_TIMES):
         keys = [criterion(item) if callable(criterion) else _seconds(item.properties.get(criterion)) for item in items]
         known = [key for key in keys if key is not None]

@@ -135,9 +135,9 @@ def _near(boxes: Any, area: Area) -> Array:
 
     if not pa.types.is_struct(boxes.type) or not {*_SIDES} <= {field.name for field in boxes.type}:
         return np.ones(len(boxes), bool)
-    whole = boxes.combine_chunks()
-    xmin, ymin, xmax, ymax = (whole.field(side).to_numpy(zero_copy_only=False).astype(float) for side in _SIDES)
-    missing = ~np.isfinite(xmin + ymin + xmax + ymax) | ~whole.is_valid().to_numpy(zero_copy_only=False)
+    structs = boxes.combine_chunks()
+    xmin, ymin, xmax, ymax = (structs.field(side).to_numpy(zero_copy_only=False).astype(float) for side in _SIDES)
+    missing = ~np.isfinite(xmin + ymin + xmax + ymax) | ~structs.is_valid().to_numpy(zero_copy_only=False)
     around = (xmin > xmax) | (xmax - xmin > 180)  # across the antimeridian: its geometry decides
     near = np.zeros(len(boxes), bool)
     for west, south, east, north in shapely.bounds(shapely.get_parts(area.shape)) + SLACK * np.array([-1, -1, 1, 1]):

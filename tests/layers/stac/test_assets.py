@@ -35,7 +35,7 @@ def pixels(layer):
     "media_type", ["application/geotiff", "application/octet-stream", "application/x-geotiff", None]
 )
 @pytest.mark.parametrize("roles", [None, ["data"], ["metadata", "cloud"], ["thumbnail"], ["overview"]])
-def test_named_asset_is_opened_whatever_its_type_and_roles(write, media_type, roles):
+def test_named_asset_of_any_type_and_roles_is_opened(write, media_type, roles):
     path = write(PIXELS[0], GRID)
     item = item_of({"a": path, "b": path})
     item.assets["b"].media_type, item.assets["b"].roles = media_type, roles
