@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt.layers import open_cogs as open_cogs
     from geoxt.layers import open_stac as open_stac
     from geoxt.layers import open_vector as open_vector
+    from geoxt.layers import open_xarray as open_xarray
     from geoxt.layers import open_zarr as open_zarr
     from geoxt.legend import Legend as Legend
     from geoxt.windows import Window as Window
@@ -57,6 +58,7 @@ _MODULE_OF = {
     "open_pack": "geoxt.bridge",
     "open_stac": "geoxt.layers",
     "open_vector": "geoxt.layers",
+    "open_xarray": "geoxt.layers",
     "open_zarr": "geoxt.layers",
     "pack": "geoxt.bridge",
     "predict": "geoxt.inference",
@@ -95,6 +97,7 @@ __all__ = [
     "open_pack",
     "open_stac",
     "open_vector",
+    "open_xarray",
     "open_zarr",
     "pack",
     "plot",

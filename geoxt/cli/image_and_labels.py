@@ -8,6 +8,7 @@ import xarray as xr
 
 from geoxt.alignment import intersection
 from geoxt.cli.errors import FILES, replaced_remedy
+from geoxt.cli.open_images import open_images
 from geoxt.layers import open_cogs
 
 
@@ -16,7 +17,7 @@ def open_image_and_labels(
 ) -> xr.Dataset:
     """Return the image as layer "image" and, if given, the labels aligned to it as layer "mask"."""
     with replaced_remedy(f"Pass IMAGE files {FILES}.", flags=("product", "crs")):
-        layer = open_cogs(image, product=product, crs=crs, name="image")
+        layer = open_images(image, product=product, crs=crs, name="image")
     if labels is None:
         return xr.Dataset({"image": layer})
     with replaced_remedy(f"Pass {{labels}} {FILES}."):

@@ -10,12 +10,12 @@ from typing import Any
 import xarray as xr
 
 from geoxt.cli.errors import FILES, replaced_remedy
+from geoxt.cli.open_images import open_images
 from geoxt.errors import InputError, OutputError
 from geoxt.inference.detections import detect
 from geoxt.inference.model_bands import select_bands
 from geoxt.inference.scene import predict
 from geoxt.inference.time_series import open_dates, require_dates
-from geoxt.layers import open_cogs
 from geoxt.layers.files.paths import expand_paths
 from geoxt.models.card import Card
 from geoxt.models.network import from_checkpoint
@@ -113,7 +113,7 @@ def _open(job: Job, card: Card) -> xr.DataArray:
     with replaced_remedy(f"Pass images {FILES}.", flags=("bands", "product", "crs")):
         if card.kind.takes_series:
             return open_dates(job.images, choose, **options)
-        return choose(open_cogs(list(job.images), **options), "the layer")
+        return choose(open_images(job.images, **options), "the layer")
 
 
 def parse_bands(pairs: list[str]) -> dict[str, str]:

@@ -92,6 +92,31 @@ class ZarrOptions(TypedDict, total=False):
     name: str | None
 
 
+class XarrayOptions(TypedDict, total=False):
+    """Keyword arguments of `open_xarray`, without `crs`."""
+
+    engine: str | None
+    open_kwargs: Mapping[str, Any] | None
+    product: str | Product | None
+    bands: str | Sequence[str] | None
+    select: Mapping[str, Any] | None
+    bbox: SomeBounds | None
+    intersects: SomeGeometry | None
+    resolution: float | tuple[float, float] | None
+    grid: GeoBox | None
+    like: xr.DataArray | xr.Dataset | None
+    groupby: GroupBy
+    composite: Composite
+    rescale: bool
+    categorical: bool | None
+    nodata: float | None
+    source_crs: SomeCRS | None
+    resampling: Resampling | None
+    chunks: Mapping[str, int] | int | None
+    errors: Literal["raise", "nodata"]
+    name: str | None
+
+
 class VectorOptions(TypedDict, total=False):
     """Keyword arguments of `open_vector`, without `like` and `grid`."""
 

@@ -19,7 +19,6 @@ from geoxt.pixels.georeference import file_grid
 from geoxt.pixels.handles import is_slow, open_unpooled, start_use
 from geoxt.pixels.raster_handle import FileCheck, Handle
 from geoxt.pixels.raw_tiff import NOT_LOCAL, missing_directory
-from geoxt.pixels.zarr_array import ZarrArray
 from geoxt.types import Array, SomeCRS
 from geoxt.windows import Window
 
@@ -58,7 +57,7 @@ class Header:
     """Colour table of the first band: (red, green, blue, alpha) by pixel value."""
     tags: dict[str, str]
     """GDAL metadata of the file and of its first band."""
-    planes: tuple[tuple[str, int, ZarrArray], ...] = ()
+    planes: tuple[tuple[str, int, Any], ...] = ()
     """Of each band of a Zarr group: address of its array, number of the plane, and the array; empty for a file."""
 
 

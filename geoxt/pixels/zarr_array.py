@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,13 +16,12 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import CatalogError, GeoxtError, ReadError
 from geoxt.pixels import remote
 from geoxt.pixels.chunk_cache import chunk_cache
+from geoxt.pixels.chunked_planes import read_planes
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.zarr_store import METADATA, StoreAddress, metadata_hash
 from geoxt.types import Array
 from geoxt.windows import Window
 
-THREADS = 16
-"""Separate selections of a remote array that a read requests at a time."""
 MAX_OPEN = 512
 """Arrays that a process keeps open."""
 
@@ -104,7 +101,7 @@ class ZarrArray:
         """
         stored = self.levels[0 if level is None else level + 1]
         try:
-            return _open_array(self.address, stored).read(planes, window, self.version)
+            return read_planes(_open_array(self.address, stored), planes, window)
         except GeoxtError:
             raise
         except Exception as error:  # codecs and stores raise many classes
@@ -130,18 +127,18 @@ class _OpenArray:
     def __init__(self, address: StoreAddress, level: ZarrLevel) -> None:
         import zarr
 
-        self._level, self._remote = level, address.remote
+        self._level, self._folder = level, address.folder
+        self.axes, self.concurrent = level.axes, address.remote
         self._files = self._metadata_files(address.folder, level.path)
-        self._folder = address.folder
         self.stats = self._stat_metadata()
         self._array: Any = zarr.open_array(address.open(), path=level.path, mode="r")
         if metadata_hash(self._array.metadata) != level.metadata:
             problem = f"Cannot read {_name(address, level.path)}: it was replaced since the layer was opened."
             raise CatalogError(problem, remedy="Open the layer again.")
-        self._others = tuple(a for a in range(self._array.ndim) if a not in level.axes)
+        self.shape, self.dtype = tuple(self._array.shape), np.dtype(self._array.dtype)
         # The address of a Store in memory may be that of a former one: hence a number for each that is opened.
         self._key = (address.name if isinstance(address.store, str) else next(_numbers), level.path)
-        self._chunks = tuple(self._array.chunks)
+        self.chunks = tuple(self._array.chunks)
         self._file_chunks = tuple(self._array.shards or self._array.chunks)
 
     @staticmethod
@@ -155,96 +152,17 @@ class _OpenArray:
         """Return whether the metadata of a local array are unchanged."""
         return self._stat_metadata() == self.stats
 
-    def read(self, planes: Sequence[int], window: Window, version: str) -> Array:
-        """Read planes of a window, (plane, height, width), of a version of the content."""
-        others = [self._array.shape[a] for a in self._others]
-        index = np.unravel_index([plane - 1 for plane in planes], others) if others else ()
-        sizes = [self._chunks[a] for a in self._others]
-        positions: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
-        for position in range(len(planes)):
-            steps = [int(i[position]) for i in index]
-            chunk = tuple(s // n for s, n in zip(steps, sizes, strict=True))
-            within = tuple(s % n for s, n in zip(steps, sizes, strict=True))
-            positions.setdefault(chunk, []).append((position, within))
-        (high, wide), (bottom, right) = (self._chunks[a] for a in self._level.axes), window.stop
-        tiles = [
-            (row, col)
-            for row in range(window.row // high, (bottom - 1) // high + 1)
-            for col in range(window.col // wide, (right - 1) // wide + 1)
-        ]
-        coords = [self._coords(chunk, tile) for chunk in positions for tile in tiles]
-        keys = [(self._key, c, self._chunk_version(c, version)) for c in coords]
-        chunks = iter(chunk_cache().load(keys, self._decode))
-        out = np.empty((len(planes), *window.shape), self._array.dtype.newbyteorder("="))
-        for members in positions.values():
-            for row, col in tiles:
-                pixels = next(chunks)
-                tile = Window(row * high, col * wide, *pixels.shape[-2:])
-                shared = tile.intersect(window)
-                assert shared is not None
-                source, target = shared.within(tile), shared.within(window)
-                for position, within in members:
-                    out[position][target] = pixels[within][source]
-        return out
+    def get(self, bounds: tuple[slice, ...]) -> Any:
+        """Return part of the array."""
+        return self._array[bounds]
 
-    def _coords(self, chunk: tuple[int, ...], tile: tuple[int, int]) -> tuple[int, ...]:
-        """Return the position of a chunk along each dimension of the array."""
-        by_axis = dict(zip((*self._others, *self._level.axes), (*chunk, *tile), strict=True))
-        return tuple(by_axis[axis] for axis in range(self._array.ndim))
-
-    def _chunk_version(self, coords: tuple[int, ...], version: str) -> Hashable:
-        """Return size and times of a local chunk's file: a chunk that was written again is decoded again."""
+    def chunk_key(self, coords: tuple[int, ...]) -> Hashable:
+        """Return the address, with size and times of a local chunk's file: after a change, it is decoded again."""
         if self._folder is None:
-            return version
-        units = zip(coords, self._chunks, self._file_chunks, strict=True)
+            return self._key
+        units = zip(coords, self.chunks, self._file_chunks, strict=True)
         key = self._array.metadata.encode_chunk_key(tuple(c * n // unit for c, n, unit in units))
-        return _stat(f"{self._folder}/{self._level.path}/{key}")
-
-    def _decode(self, keys: list[Hashable]) -> Mapping[Hashable, Array]:
-        """Read chunks, adjacent ones in one call of zarr."""
-        by_coords: dict[tuple[int, ...], Any] = {key[1]: key for key in keys}  # type: ignore[index]
-        boxes = _boxes(list(by_coords), self._others)
-        if self._remote and len(boxes) > 1:
-            with ThreadPoolExecutor(min(len(boxes), THREADS)) as pool:
-                parts = list(pool.map(lambda box: self._decode_box(*box), boxes))
-        else:
-            parts = [self._decode_box(*box) for box in boxes]
-        return {by_coords[coords]: pixels for part in parts for coords, pixels in part.items()}
-
-    def _decode_box(self, first: tuple[int, ...], last: tuple[int, ...]) -> dict[tuple[int, ...], Array]:
-        """Return the chunks of a box with y and x as their last dimensions."""
-        bounds = [
-            (a * n, min((b + 1) * n, size))
-            for a, b, n, size in zip(first, last, self._chunks, self._array.shape, strict=True)
-        ]
-        values = np.asarray(self._array[tuple(slice(*b) for b in bounds)])
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        decoded = {}
-        for offset in np.ndindex(*(b - a + 1 for a, b in zip(first, last, strict=True))):
-            part = values[tuple(slice(o * n, (o + 1) * n) for o, n in zip(offset, self._chunks, strict=True))]
-            part = np.moveaxis(part, self._level.axes, (-2, -1))
-            coords = tuple(a + o for a, o in zip(first, offset, strict=True))
-            # A view would keep the whole box in memory.
-            decoded[coords] = part if prod(part.shape) == prod(values.shape) else part.copy()
-        return decoded
-
-
-def _boxes(coords: list[tuple[int, ...]], others: tuple[int, ...]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Return first and last positions of boxes that hold some chunks and no others."""
-    grouped: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-    for chunk in coords:
-        grouped.setdefault(tuple(chunk[a] for a in others), []).append(chunk)
-    boxes = []
-    for group in [coords] if _is_box(coords) else grouped.values():
-        if _is_box(group):
-            boxes.append((tuple(np.min(group, axis=0).tolist()), tuple(np.max(group, axis=0).tolist())))
-        else:
-            boxes += [(chunk, chunk) for chunk in group]
-    return boxes
-
-
-def _is_box(coords: list[tuple[int, ...]]) -> bool:
-    return prod((np.ptp(coords, axis=0) + 1).tolist()) == len(coords)
+        return *self._key, _stat(f"{self._folder}/{self._level.path}/{key}")
 
 
 def _stat(path: str) -> tuple[int, int, int] | None:

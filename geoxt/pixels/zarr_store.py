@@ -114,6 +114,11 @@ def split_address(store: Any) -> tuple[Any, str]:
     return root, "/".join(reversed(inner))
 
 
+def is_store(path: str) -> bool:
+    """Return whether a path or URL is a Zarr store, or a group or an array in one."""
+    return ".zarr" in path.partition("?")[0] or _is_node(path) or os.path.isfile(os.path.join(path, ".zarray"))  # noqa: PTH113, PTH118
+
+
 def _is_node(folder: str) -> bool:
     """Return whether a folder is a group of a Zarr store."""
     return any(os.path.isfile(os.path.join(folder, name)) for name in ("zarr.json", ".zgroup", ".zmetadata"))  # noqa: PTH113, PTH118
@@ -200,6 +205,7 @@ __all__ = [
     "METADATA",
     "StoreAddress",
     "array_version",
+    "is_store",
     "metadata_hash",
     "split_address",
     "store_address",

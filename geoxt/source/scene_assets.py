@@ -10,7 +10,11 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoxt.pixels.file_version import main_version
+from geoxt.pixels.xarray_planes import XarrayPlanes
 from geoxt.pixels.zarr_array import ZarrArray
+
+PlaneArray = ZarrArray | XarrayPlanes
+"""An array that is read plane by plane."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,7 @@ class Asset:
     """Physical units per stored unit."""
     offset: float = 0.0
     """Physical value of a stored 0."""
-    array: ZarrArray | None = None
+    array: PlaneArray | None = None
     """Array that pixels are read from, whose planes are the bands; `None` for a file that GDAL reads."""
 
 

@@ -5,8 +5,8 @@ from typing import get_type_hints
 
 import pytest
 
-from geoxt.layers import open_cogs, open_stac, open_vector, open_zarr
-from geoxt.layers.options import CogOptions, StacOptions, VectorOptions, ZarrOptions
+from geoxt.layers import open_cogs, open_stac, open_vector, open_xarray, open_zarr
+from geoxt.layers.options import CogOptions, StacOptions, VectorOptions, XarrayOptions, ZarrOptions
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from geoxt.layers.options import CogOptions, StacOptions, VectorOptions, ZarrOpt
         (open_stac, StacOptions, {"crs"}),
         (open_vector, VectorOptions, {"like", "grid"}),
         (open_zarr, ZarrOptions, {"crs"}),
+        (open_xarray, XarrayOptions, {"crs"}),
     ],
 )
 def test_options_equal_the_signature(opener, options, overloaded):

@@ -94,7 +94,7 @@ def _of_cf(attrs: Mapping[Any, Any], variable: Variable) -> CRS | None:
     if name is None:
         return None
     try:
-        crs = pyproj.CRS.from_cf(dict(attrs))
+        crs = pyproj.CRS.from_cf({key: value for key, value in attrs.items() if value != ""})
     except (pyproj.exceptions.CRSError, KeyError) as error:
         problem = f"Cannot georeference {variable.path!r}: the grid mapping {name!r} is incomplete."
         raise CRSError(problem, remedy="Correct the store's metadata.") from error

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Unpack, overload
 
-import numpy as np
 import xarray as xr
-from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError, OverlapError
+from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
-from geoxt.layers.assemble import Placement, assemble, choose_grid
-from geoxt.layers.cubes.planes import Band, Select, bands_of
-from geoxt.layers.cubes.scenes import choose_bands, metadata_of, scenes_of
+from geoxt.layers.assemble import Placement
+from geoxt.layers.cubes.assemble_cube import Request, assemble_cube
+from geoxt.layers.cubes.planes import Select, bands_of
 from geoxt.layers.cubes.zarr_variables import address_of, locate, open_pyramids
-from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import ZarrOptions
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
@@ -26,8 +23,6 @@ from geoxt.pixels.zarr_array import forget_store
 from geoxt.pixels.zarr_store import (
     store_version,
 )
-from geoxt.source import Scene
-from geoxt.source.layer import CHUNK
 from geoxt.types import Resampling, SomeCRS
 
 
@@ -148,64 +143,18 @@ def open_zarr(
     grid = grid_of(like) if like is not None else grid
     names = [bands] if isinstance(bands, str) else bands
     address, group = address_of(store, group, storage_options)
-    pyramids = open_pyramids(address, group, names)
-    by_variable = {id(p.variable): p for p in pyramids}
-    every = [band for p in pyramids for band in bands_of(p.variable, select or {})]
-    chosen, product_bands = choose_bands(every, names, product)
-    metadata = metadata_of(chosen, product, product_bands, categorical=categorical)
+    pyramids = {id(p.variable): p for p in open_pyramids(address, group, names)}
+    every = [band for p in pyramids.values() for band in bands_of(p.variable, select or {})]
     forget_store(address)
     version = store_version(address)
-    located = {
-        key: locate(address, by_variable[key], source_crs, version)
-        for key in dict.fromkeys(id(band.variable) for band in chosen)
-    }
     label = name or (product.name if product else address.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr"))
-    scenes = scenes_of(
-        chosen, product, product_bands, locate=lambda band: located[id(band.variable)], name=label, nodata=nodata
-    )
-    if area is not None and not any(area.overlaps(scene.grid) for scene in scenes[:1]):
-        problem = f"Cannot cut the layer to {area.label}: {address.name} does not overlap it."
-        raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
-    if groupby is None and scenes[0].start is None:
-        groupby = "mosaic"
-    if grid is None and crs is None and area is None:
-        grid = _turned_grid(scenes, resolution)
+    request = Request(bands=names, product=product, categorical=categorical, label=label)
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
-        nodata=nodata, resampling=resampling, chunks=chunks or _chunks(chosen), errors=errors,
+        nodata=nodata, resampling=resampling, chunks=chunks, errors=errors,
         name=name or (product.name if product else None),
     )  # fmt: skip
-    return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
-
-
-def _turned_grid(scenes: Sequence[Scene], resolution: float | tuple[float, float] | None) -> GeoBox | None:
-    """Return the grid of scenes with longitudes of 0 to 360 as one of -180 to 180; `None` for any other grid."""
-    grid = scenes[0].grid
-    if grid.crs is None or not grid.crs.geographic or max(grid.boundingbox.left, grid.boundingbox.right) <= 180:
-        return None
-    full_grid = choose_grid(scenes[:1], resolution=resolution)
-    width, (rows, cols) = full_grid.affine.a, full_grid.shape
-    left = full_grid.affine.c
-    if left >= 180 - width / 2:  # west of the antimeridian
-        return GeoBox(full_grid.shape, Affine.translation(-360, 0) @ full_grid.affine, full_grid.crs)
-    if cols * width < 360 - width / 2:
-        return None  # across the antimeridian
-    shift = int(np.floor((left + 180) / width + 0.5))
-    return GeoBox((rows, cols), full_grid.affine @ Affine.translation(-shift, 0), full_grid.crs)
-
-
-def _chunks(bands: Sequence[Band]) -> dict[str, int]:
-    """Return dask chunks of whole chunks of the store, of at least 1024 pixels."""
-    variable = bands[0].variable
-    if variable.chunks is None:
-        return {}
-    sizes = {}
-    for dim in ("y", "x"):
-        axis = variable.axis(dim)
-        assert axis is not None
-        size = variable.chunks[axis]
-        sizes[dim] = size * max(CHUNK // size, 1) if size <= 4 * CHUNK else CHUNK
-    return sizes
+    return assemble_cube(every, lambda v: locate(address, pyramids[id(v)], source_crs, version), request, placement)
 
 
 __all__ = ["open_zarr"]

@@ -16,10 +16,10 @@ from geoxt.layers.products import Band as ProductBand
 from geoxt.layers.products import Product, resolve_bands
 from geoxt.layers.radiometry import known
 from geoxt.legend import Legend
-from geoxt.pixels.zarr_array import ZarrArray
 from geoxt.source import Asset, Scene
+from geoxt.source.scene_assets import PlaneArray
 
-AssetArray = tuple[str, GeoBox, ZarrArray | None]
+AssetArray = tuple[str, GeoBox, PlaneArray | None]
 """Address of a variable, its grid, and the array that it is read from."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError
+from geoxt.layers.cubes.assemble_cube import require_spatial
 from geoxt.layers.cubes.crs import crs_of
 from geoxt.layers.cubes.pyramids import Pyramid, choose_pyramids, pyramids_of
 from geoxt.layers.cubes.scenes import AssetArray
@@ -36,9 +36,7 @@ def open_pyramids(address: StoreAddress, group: str | None, names: Sequence[str]
     spatial = [v for v in variables if v.spatial and (only is None or v.name == only)]
     spatial = _without_coordinates(spatial)
     if not spatial:
-        shown = ", ".join(f"{v.path} {v.dims}" for v in variables[:5]) or "none with two named dimensions"
-        problem = f"Cannot open {address.name}{f', group {group!r}' if group else ''}: no array has the dimensions "
-        raise InputError(f"{problem}y and x; its arrays are {shown}.", remedy="Pass another {group}.", argument="group")
+        require_spatial(variables, f"{address.name}{f', group {group!r}' if group else ''}")
     requested = None if names is None else [v for v in spatial if v.name in names]
     return choose_pyramids(pyramids_of(requested or spatial, groups), None)
 

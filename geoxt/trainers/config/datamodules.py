@@ -26,8 +26,8 @@ class LayerDataModule(WindowDataModule):
     ----------
     image
         Paths and glob patterns of raster files; or a mapping with `files`, `stac` (items, a collection, a catalog, an
-        API) or `vector`, and options of `open_cogs`, `open_stac` or `open_vector`. With `crs: native`, scenes of
-        several CRSs stay on their own grids.
+        API), `vector`, `zarr` or `xarray` (NetCDF, GRIB), and options of `open_cogs`, `open_stac`, `open_vector`,
+        `open_zarr` or `open_xarray`. With `crs: native`, scenes of several CRSs stay on their own grids.
     labels
         Layer of class codes or values, as for `image`.
     target

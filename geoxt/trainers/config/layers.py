@@ -9,15 +9,17 @@ from typing import Any
 import xarray as xr
 
 from geoxt.errors import InputError
-from geoxt.layers import open_cogs, open_stac, open_vector
+from geoxt.layers import open_cogs, open_stac, open_vector, open_xarray, open_zarr
 from geoxt.trainers.config.unknown_keys import require_known
 
 SomeLayer = str | list[str] | dict[str, Any]
-"""Paths and glob patterns of raster files; or a mapping with `files`, `stac` or `vector`, and options of `open_cogs`,
-`open_stac` or `open_vector`: `{"stac": "items.json", "bands": ["red", "nir"]}`."""
+"""Paths and glob patterns of raster files; or a mapping with `files`, `stac`, `vector`, `zarr` or `xarray`, and options
+of `open_cogs`, `open_stac`, `open_vector`, `open_zarr` or `open_xarray`: `{"stac": "items.json", "bands": ["red"]}`."""
 Layer = xr.DataArray | xr.DataTree
 
-OPENERS: Mapping[str, Callable[..., Any]] = {"files": open_cogs, "stac": open_stac, "vector": open_vector}
+OPENERS: Mapping[str, Callable[..., Any]] = {
+    "files": open_cogs, "stac": open_stac, "vector": open_vector, "zarr": open_zarr, "xarray": open_xarray,
+}  # fmt: skip
 """Function that opens a layer, by the key of its source."""
 _TUPLES = frozenset({"bbox", "datetime", "resolution"})
 """Options that are tuples in Python; YAML has only lists."""
@@ -47,7 +49,7 @@ def open_layer(described: SomeLayer, *, name: str, like: Layer | None = None, **
     if len(sources) != 1:
         msg = f"Cannot open the layer {name!r} from {options!r}: it has {' and '.join(sources) or 'none'} of files, "
         remedy = f"Pass {{{{files: PATTERN}}}}, {{{{stac: ITEMS}}}} or {{{{vector: FILE, column: NAME}}}} for {name}."
-        raise InputError(msg + "stac and vector.", remedy=remedy, argument=name)
+        raise InputError(msg + "stac, vector, zarr and xarray.", remedy=remedy, argument=name)
     (source,) = sources
     opener, location = OPENERS[source], options.pop(source)
     accepted = _options_of(opener)

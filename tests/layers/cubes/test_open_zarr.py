@@ -30,10 +30,10 @@ def write_store(path, variables, grid=GRID, *, zarr_format=3, crs=True, attrs=No
     """Write arrays {name: (dims, values, attrs)} with coordinates of a grid."""
     group = zarr.open_group(str(path), mode="w", zarr_format=zarr_format, attributes=attrs or {})
     located = coordinates(grid)
-    positions = {"y": located["y"].values, "x": located["x"].values}
+    own = {"y": located["y"].values, "x": located["x"].values}
     if times is not None:
-        positions["time"] = (times - times[0]).astype("timedelta64[h]").astype("int64")
-    for dim, values in positions.items():
+        own["time"] = (times - times[0]).astype("timedelta64[h]").astype("int64")
+    for dim, values in own.items():
         write_array(group, dim, (dim,), values)
     if times is not None:
         group["time"].attrs["units"] = f"hours since {np.datetime_as_string(times[0], unit='s')}"
@@ -288,9 +288,9 @@ def test_other_dimensions_are_selected(tmp_path):
     write_array(group, "level", ("level",), np.array([1000, 850, 500, 300]))
     with pytest.raises(InputError, match=r"dimension 'level' \(1000, 850, 500, 300\).*select={'level': 1000}"):
         geoxt.open_zarr(tmp_path / "a.zarr")
-    selected = geoxt.open_zarr(tmp_path / "a.zarr", select={"level": 850})
-    assert selected.band.values.tolist() == ["t"]
-    assert np.array_equal(selected.values[:, 0], values[:, 1])
+    single = geoxt.open_zarr(tmp_path / "a.zarr", select={"level": 850})
+    assert single.band.values.tolist() == ["t"]
+    assert np.array_equal(single.values[:, 0], values[:, 1])
     two = geoxt.open_zarr(tmp_path / "a.zarr", select={"level": [300, 850]})
     assert two.band.values.tolist() == ["t_300", "t_850"]
     assert np.array_equal(two.values, values[:, [3, 1]])

@@ -242,7 +242,7 @@ def test_saved_split_vector_labels_and_invalid_layers(world, tmp_path):
     assert set(np.unique(drawn.data["mask"])) == {0, 4}
 
     for wrong, message in (
-        ({"file": "x.tif"}, "it has none of files, stac and vector"),
+        ({"file": "x.tif"}, "it has none of files, stac, vector, zarr and xarray"),
         ({"files": "x.tif", "stac": "y"}, "it has files and stac of"),
         (
             {"files": "x.tif", "band": ["red"]},

@@ -1,0 +1,44 @@
+"""Open the images of a command: raster files, a Zarr store or a NetCDF or GRIB file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from geoxt.errors import InputError
+from geoxt.layers import open_cogs, open_xarray, open_zarr
+from geoxt.pixels.zarr_store import is_store
+
+_XARRAY = {".nc", ".nc4", ".grib", ".grib2", ".grb", ".grb2"}
+
+
+def open_images(images: Sequence[str], **options: Any) -> xr.DataArray:
+    """Open the images of a command as one layer.
+
+    Parameters
+    ----------
+    images
+        Paths of raster files; or one Zarr store (or a group in it), or one NetCDF or GRIB file.
+    options
+        Options that all openers share, such as `product` and `crs`.
+
+    Raises
+    ------
+    InputError
+        If a store or a NetCDF file is among several images.
+    """
+    cubes = [image for image in images if is_store(image) or Path(image).suffix.lower() in _XARRAY]
+    if not cubes:
+        return open_cogs(list(images), **options)
+    if len(images) > 1:
+        problem = f"Cannot open {cubes[0]!r} with {len(images) - 1} more images."
+        raise InputError(problem, remedy="Pass a Zarr store or NetCDF file alone.")
+    if is_store(images[0]):
+        return open_zarr(images[0], **options)
+    return open_xarray(images[0], **options)
+
+
+__all__ = ["open_images"]

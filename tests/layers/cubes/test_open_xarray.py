@@ -1,0 +1,141 @@
+"""Layers of NetCDF files and Datasets: the values of xarray, and errors for grids that are not regular."""
+
+import pickle
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+import geoxt
+from geoxt.errors import CatalogError, CRSError, GridError, InputError, ReadError
+from geoxt.grid import coordinates, grid_of
+from geoxt.source import view_of
+from geoxt.testing import distinct, make_grid
+from geoxt.windows import Window
+
+GRID = make_grid((60, 70))
+TIMES = np.array(["2020-01-05", "2020-02-05"], "datetime64[ns]")
+
+
+def era5(levels=(1000, 850, 500)):
+    """Return a Dataset of the shape of ERA5: longitudes of 0 to 360, packed integers."""
+    values = distinct((2, len(levels), 19, 36), "int16")
+    packing = {"scale_factor": 0.01, "add_offset": 200.0, "_FillValue": np.int16(-32767)}
+    coords = {
+        "time": TIMES, "level": list(levels),
+        "latitude": ("latitude", np.arange(90, -91, -10.0), {"units": "degrees_north"}),
+        "longitude": ("longitude", np.arange(0, 360, 10.0), {"units": "degrees_east"}),
+    }  # fmt: skip
+    return xr.Dataset({"t": (("time", "level", "latitude", "longitude"), values, packing)}, coords)
+
+
+@pytest.fixture
+def netcdf(tmp_path):
+    pytest.importorskip("h5netcdf")
+    path = tmp_path / "era5.nc"
+    ds = era5()
+    ds.to_netcdf(path, engine="h5netcdf", encoding={"t": {"chunksizes": (2, 1, 10, 12), "zlib": True}})
+    return path
+
+
+def rolled(values):
+    """Return values with the longitudes of -180 to 170 instead of 0 to 350."""
+    return np.roll(values, 18, axis=-1)
+
+
+def test_netcdf_levels_and_longitudes(netcdf):
+    values = era5().t.values
+    with pytest.raises(InputError, match="dimension 'level' .1000, 850, 500.*select={'level': 1000}"):
+        geoxt.open_xarray(netcdf)
+    layer = geoxt.open_xarray(netcdf, select={"level": [850, 1000]})
+    assert layer.dims == ("time", "band", "y", "x")
+    assert layer.band.values.tolist() == ["t_850", "t_1000"]
+    assert layer.dtype == "int16"
+    assert layer.odc.crs.epsg == 4326
+    assert layer.x.values[[0, -1]].tolist() == [-180, 170]
+    assert np.array_equal(layer.time.values, TIMES)
+    assert np.array_equal(layer.values, rolled(values[:, [1, 0]]))
+    assert layer.attrs["scales"] == [0.01, 0.01]
+    view = view_of(layer)
+    assert view.direct
+    for window in (Window(3, 15, 9, 7), Window(0, 0, 19, 36)):
+        rows, cols = window.within(Window(0, 0, 19, 36))
+        assert np.array_equal(view.read(window)[0], layer.values[..., rows, cols])
+    physical = geoxt.open_xarray(netcdf, select={"level": 500}, rescale=True)
+    assert np.allclose(physical.values[:, 0], rolled(values[:, 2]) * 0.01 + 200, rtol=1e-6)
+
+
+def test_netcdf_pickles_and_notices_a_replaced_file(netcdf):
+    layer = geoxt.open_xarray(netcdf, select={"level": 500})
+    assert dask.base.tokenize(layer) == dask.base.tokenize(geoxt.open_xarray(netcdf, select={"level": 500}))
+    assert np.array_equal(pickle.loads(pickle.dumps(layer)).values, layer.values)
+    netcdf.unlink()
+    (era5() * 2).to_netcdf(netcdf, engine="h5netcdf")
+    with pytest.raises(CatalogError, match="was replaced since the layer was opened"):
+        view_of(layer).read(Window(0, 0, 5, 5))
+
+
+@pytest.mark.parametrize("kind", ["numpy", "dask"])
+def test_datasets_in_memory_and_of_dask(kind):
+    ds = era5().isel(latitude=slice(None, None, -1))
+    ds = ds.chunk(latitude=5) if kind == "dask" else ds
+    layer = geoxt.open_xarray(ds, select={"level": 850})
+    assert np.array_equal(layer.values[:, 0], rolled(era5().t.values[:, 1]))
+    assert layer.y.values[0] == 90
+    assert dask.base.tokenize(layer) == dask.base.tokenize(geoxt.open_xarray(ds, select={"level": 850}))
+
+
+def test_window_crosses_longitude_0_and_regional_cubes():
+    ds = era5().isel(level=0, time=0, drop=True)
+    layer = geoxt.open_xarray(ds.sel(longitude=slice(200, 250)))
+    assert layer.x.values.tolist() == [-160, -150, -140, -130, -120, -110]
+    across = geoxt.open_xarray(ds.sel(longitude=slice(160, 210)))
+    assert across.x.values.tolist() == [160, 170, 180, 190, 200, 210]
+    world = geoxt.open_xarray(ds)
+    assert np.array_equal(view_of(world).read(Window(5, 16, 3, 4))[0][0, 0], rolled(ds.t.values)[5:8, 16:20])
+
+
+def test_projected_variables_with_a_grid_mapping():
+    values = distinct((2, 60, 70), "float32")
+    values[0, :5] = np.nan
+    variables = {name: (("y", "x"), v, {"grid_mapping": "spatial_ref"}) for name, v in zip("ab", values, strict=True)}
+    layer = geoxt.open_xarray(xr.Dataset(variables, coordinates(GRID)))
+    assert grid_of(layer) == GRID
+    assert np.array_equal(layer.values, values, equal_nan=True)
+    assert not view_of(layer).read(Window(0, 0, 6, 6))[1][0, 0, :5].any()
+    cf = GRID.crs.proj.to_cf() | {"crs_wkt": ""}
+    coords = {key: coordinates(GRID)[key] for key in "yx"}
+    named = {"a": (("y", "x"), values[0], {"grid_mapping": "utm"}), "utm": ((), 0, cf)}
+    assert geoxt.open_xarray(xr.Dataset(named, coords)).odc.crs.proj.equals(GRID.crs.proj, ignore_axis_order=True)
+    with pytest.raises(CRSError, match="Pass source_crs"):
+        geoxt.open_xarray(xr.Dataset({"a": (("y", "x"), values[0])}, coords))
+
+
+def test_curvilinear_and_irregular_grids_raise():
+    lat, lon = np.mgrid[0:4.0, 0:5.0]
+    values = {"t": (("y", "x"), np.zeros((4, 5)))}
+    with pytest.raises(GridError, match="Resample it to a regular grid"):
+        geoxt.open_xarray(xr.Dataset(values, {"lat": (("y", "x"), lat), "lon": (("y", "x"), lon)}), source_crs=4326)
+    named = {"lat": (("j", "i"), lat, {"standard_name": "latitude"}), "t": (("j", "i"), lat)}
+    with pytest.raises(GridError, match="its grid is given by lat"):
+        geoxt.open_xarray(xr.Dataset(named))
+    ds = era5().isel(level=0)
+    uneven = ds.assign_coords(latitude=("latitude", np.sort(ds.latitude.values**3), ds.latitude.attrs))
+    with pytest.raises(GridError, match="latitude is not regular"):
+        geoxt.open_xarray(uneven)
+    bare = ds.assign_coords(latitude=ds.latitude.values, longitude=ds.longitude.values)
+    with pytest.raises(CRSError):
+        geoxt.open_xarray(bare)
+
+
+def test_other_calendars_and_files_raise(tmp_path):
+    numbered = era5().isel(level=0).assign_coords(time=[3, 4])
+    with pytest.raises(InputError, match="no dates of the standard calendar"):
+        geoxt.open_xarray(numbered)
+    assert geoxt.open_xarray(numbered, select={"time": 4}).dims == ("band", "y", "x")
+    with pytest.raises(ReadError, match="there is no such file"):
+        geoxt.open_xarray(tmp_path / "a.nc")
+    (tmp_path / "a.nc").write_text("no NetCDF")
+    with pytest.raises(ReadError, match="Cannot open .* by xarray"):
+        geoxt.open_xarray(tmp_path / "a.nc")
