@@ -208,13 +208,15 @@ def choose_grid(
     """
     grids: dict[GeoBox, str] = {}
     files: dict[GeoBox, str] = {}
-    hashed: set[int] = set()  # hashing a GeoBox is slow: it hashes the CRS's WKT
+    known: set[object] = set()  # hashing a GeoBox is slow: it hashes the CRS's WKT
     for scene in scenes:
         for asset in scene.assets:
-            if asset is None or id(asset.grid) in hashed:
+            if asset is None or id(asset.grid) in known:
                 continue
-            hashed.add(id(asset.grid))
-            if asset.grid not in grids:
+            key = id(asset.grid.crs), asset.grid.affine, *asset.grid.shape
+            known.add(id(asset.grid))
+            if key not in known:
+                known.add(key)
                 grids[asset.grid] = scene.id
                 files[asset.grid] = asset.href.partition("?")[0].rpartition("/")[2]
     if crs is None:

@@ -105,6 +105,10 @@ class Layout:
     """Asset key and band number by alias of `stac_cfg`."""
     cache: dict[str, list[ItemBand]] = field(default_factory=dict)
     """Bands found by name."""
+    file_bands: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Names of bands in file names, by asset key and band number, where they are the same in all items."""
+    radiometry: dict[Any, Radiometry | None] = field(default_factory=dict)
+    """Scale and offset of bands by all that they depend on."""
 
 
 def layouts_of(

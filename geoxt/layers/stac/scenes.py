@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import pystac
-import shapely
-import shapely.geometry
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CatalogError, CRSError
@@ -23,6 +21,7 @@ from geoxt.layers.stac.band_counts import expand_bands
 from geoxt.layers.stac.bands import find_band
 from geoxt.layers.stac.filters import interval
 from geoxt.layers.stac.hrefs import require_href
+from geoxt.layers.stac.item_footprints import data_footprint
 from geoxt.layers.stac.layouts import ItemBand, Layout
 from geoxt.layers.stac.projection import contradicts_bbox, grid_of_asset
 from geoxt.layers.stac.zarr_assets import read_stores, zarr_band
@@ -143,7 +142,7 @@ def scenes_of(
                 end=end,
                 cloud_cover=None if cloud_cover is None else float(cloud_cover),
                 quality=quality_of(item.product, choice.exclude, item.item.id, quality_asset),
-                geometry=_footprint(item.item),
+                geometry=data_footprint(item.item),
             )
         )
     return scenes
@@ -162,19 +161,6 @@ def _quality_bands(item: OpenItem, exclude: SomeFlags) -> list[ItemBand]:
     if not flag_names(exclude):
         return []
     return [find_band(item.layout, name) for name in quality_tests(item.product, exclude, scene=item.item.id)]
-
-
-def _footprint(item: pystac.Item) -> bytes | None:
-    """Return the area with data as WKB; `None` if it is not stated, or a box like the grid."""
-    if item.geometry is None:
-        return None
-    try:
-        shape = shapely.geometry.shape(item.geometry)
-        box = shapely.equals_exact(shape.normalize(), shape.envelope.normalize(), 1e-9)
-        informative = shape.geom_type in {"Polygon", "MultiPolygon"} and shape.area > 0 and not box
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
-        return None
-    return bytes(shapely.to_wkb(shape)) if informative else None
 
 
 class _Headers:
@@ -340,21 +326,32 @@ def _radiometry(item: OpenItem, band: ItemBand, *, strict: bool, of_scene: Scale
     properties = item.item.properties
     collection = item.product.collection(item.item.collection_id or "") if item.product is not None else None
     harmonised = is_harmonised(properties, collection.harmonised if collection is not None else None)
-    rule = band.radiometry or known(
-        item.product,
-        band.band,
-        _file_band(item, band),
-        baseline=baseline_of(properties, item.item.id),
-        harmonised=harmonised,
-        strict=strict,
-        of_scene=of_scene,
-        scene=item.item.id,
-    )
+    rule = band.radiometry
+    if rule is None:
+        name, baseline = _file_band(item, band), baseline_of(properties, item.item.id)
+        key = band.key, band.index, name, baseline, harmonised
+        cache = {} if strict or of_scene else item.layout.radiometry
+        if key not in cache:
+            cache[key] = known(
+                item.product, band.band, name, baseline=baseline, harmonised=harmonised, strict=strict,
+                of_scene=of_scene, scene=item.item.id,
+            )  # fmt: skip
+        rule = cache[key]
     return replace(rule, offset=0.0) if rule is not None and harmonised else rule
 
 
 def _file_band(item: OpenItem, band: ItemBand) -> str:
     """Return the name of a band in file names, as the collection or the file itself has it."""
+    key = band.key, band.index
+    name = item.layout.file_bands.get(key)
+    if name is None:
+        name = _named_by_file(item, band)
+        if band.band is None or len(band.band.files) < 2:  # else the href of each item tells
+            item.layout.file_bands[key] = name
+    return name
+
+
+def _named_by_file(item: OpenItem, band: ItemBand) -> str:
     of_product, product = band.band, item.product
     if of_product is None or product is None:
         return band.name
