@@ -194,7 +194,7 @@ def _file_identity(address: StoreAddress) -> str:
                 entry = store.store.head(name)
                 return repr((entry.get("e_tag"), entry.get("last_modified"), entry.get("size")))
             info = sync(store.fs._info(f"{store.path}/{name}"))  # noqa: SLF001 (zarr itself calls these)
-            keys = ("ETag", "etag", "mtime", "LastModified", "last_modified", "size")
+            keys = ("ETag", "etag", "mtime", "Last-Modified", "LastModified", "last_modified", "size")
             return repr([info.get(key) for key in keys])
         except Exception:  # noqa: BLE001, S112 (of many libraries: without the file, the next name is tried)
             continue

@@ -112,7 +112,7 @@ def _turned_grid(scenes: Sequence[Scene], resolution: float | tuple[float, float
 
 
 def _chunks(bands: Sequence[Band]) -> dict[str, int]:
-    """Return dask chunks of full_grid chunks of the store, of at least 1024 pixels."""
+    """Return sizes of dask chunks that are multiples of the store's, of at least 1024 pixels."""
     variable = bands[0].variable
     if variable.chunks is None:
         return {}
