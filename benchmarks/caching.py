@@ -1,9 +1,10 @@
-"""Rates of random patches from compressed files: without a cache, in block order, from the block cache, from a pack.
+"""Rates of random patches from compressed files: decoding, block order, block cache, a latency of 50 ms, a pack.
 
     python benchmarks/caching.py DATA [--peer PYTHON_WITH_TORCHGEO]
 
 Writes the data of `make_data.py` into DATA, once per compression, and results/caching.md. Each rate is measured in a
-new process with files in the page cache; the modes alternate in each round, and medians are printed.
+new process with files in the page cache; the modes alternate in each round, and medians are printed. Takes about 15
+minutes on two cores, after the data are written.
 """
 # ruff: noqa: S603
 
@@ -14,8 +15,11 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any, Literal
 
 from clock import rate, warm
 from report import machine, table, write
@@ -23,31 +27,77 @@ from report import machine, table, write
 FOLDER = Path(__file__).parent
 KINDS = ("none", "deflate", "zstd", "lerc_zstd")
 MODES = {
+    "gdal": "random order, no cache, decoded by GDAL",
     "random": "random order, no cache",
+    "second": "random order, no cache, second epoch",
     "local": "block order, no cache",
     "filling": "random order, cache being filled",
     "local filling": "block order, cache being filled",
     "cached": "random order, second epoch from the cache",
+    "remote": "random order, 50 ms of latency",
+    "remote cached": "random order, 50 ms of latency, second epoch from the cache",
     "pack": "random order, from a pack",
 }
+MODES_OF = {
+    "none": ("random", "second", "pack"),
+    "deflate": tuple(MODES),
+    "zstd": ("gdal", "random", "local", "cached"),
+    "lerc_zstd": ("random", "local", "cached"),
+}
+CACHED = {"filling", "local filling", "cached", "remote cached"}
 SIZE, BATCH = 224, 32
+LATENCY = 0.05
+"""Seconds added to each request."""
+
+
+def open_data(folder: Path, cache: str | Literal[False], url: str = "") -> Any:
+    """Return the layers "image" and "mask", local or from a server."""
+    from data_layers import BANDS, SCENE_CRS
+
+    import geoxt
+
+    def files(pattern: str) -> list[str]:
+        names = [str(path.relative_to(folder)) for path in sorted(folder.glob(pattern))]
+        return [f"{url}/{name}" if url else str(folder / name) for name in names]
+
+    crops = geoxt.open_cogs(files("cdl/*.tif"), product="cdl", cache=cache)
+    scenes = geoxt.open_cogs(files("landsat/*.TIF"), product="landsat8", bands=BANDS, crs=SCENE_CRS, cache=cache)
+    return geoxt.intersection(image=scenes, mask=crops, grid="image")
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder through a proxy that adds the latency; yield its address."""
+    sys.path.insert(0, str(FOLDER.parent / "tests"))  # for tests/support
+    from support.proxy import proxied
+    from support.servers import serve_files
+
+    with serve_files(str(folder)) as upstream, proxied(upstream) as proxy:
+        proxy.set(latency=LATENCY)
+        yield proxy.url
 
 
 def measure(folder: Path, mode: str, count: int) -> float:
     """Return the patches per second of one epoch, in this process with two threads."""
-    from data_layers import BANDS, SCENE_CRS
+    if mode.startswith("remote"):
+        with served(folder) as url:
+            return _epoch(folder, mode, count, url)
+    return _epoch(folder, mode, count)
 
+
+def _epoch(folder: Path, mode: str, count: int, url: str = "") -> float:
+    """Return the patches per second of one epoch; of the second for modes of the second epoch."""
     import geoxt
+    from geoxt.pixels import block_cache, tiff_codecs
     from geoxt.samplers import PackSampler, RandomSampler
 
-    blocks = folder / "blocks"
-    cache = f"{blocks}:100GB" if mode in {"filling", "local filling", "cached"} else False
-    if "filling" in mode:
-        geoxt.pixels.block_cache.clear_block_cache(geoxt.pixels.block_cache.parse_block_cache(cache))
-    crops = geoxt.open_cogs(folder / "cdl" / "*.tif", product="cdl", cache=cache)
-    scenes = geoxt.open_cogs(folder / "landsat" / "*.TIF", product="landsat8", bands=BANDS, crs=SCENE_CRS, cache=cache)
-    layers = geoxt.intersection(image=scenes, mask=crops, grid="image")
-    order = {"locality": "block", "block": 1024, "buffer": 256} if "local" in mode else {}
+    cache: str | Literal[False] = f"{folder / 'blocks'}:100GB" if mode in CACHED else False
+    if cache:
+        block_cache.clear_block_cache(block_cache.parse_block_cache(cache))
+    if mode == "gdal":
+        tiff_codecs.isal_zlib = tiff_codecs.zstandard = None  # as without the extra `codecs`
+    layers = open_data(folder, cache, url)
+    order: dict[str, Any] = {"locality": "block", "block": 1024, "buffer": 256} if "local" in mode else {}
     windows = RandomSampler(layers, size=SIZE, length=count, seed=0, **order)
     if mode == "pack":
         path = folder / "pack.zarr"
@@ -57,16 +107,36 @@ def measure(folder: Path, mode: str, count: int) -> float:
         loader = data.geoml.loader(PackSampler(data, seed=1), batch_size=BATCH)
     else:
         loader = layers.geoml.loader(windows, batch_size=BATCH, threads=2)
-        if mode == "cached":  # the epoch that fills the cache
+        if mode in {"second", "cached", "remote cached"}:
             for _ in loader:
                 pass
     return rate(loader, lambda batch: len(batch["image"]))
 
 
+def peak(folder: Path, count: int) -> float:
+    """Return the anonymous memory in MB that an epoch from the filled cache adds to this process."""
+    from geoxt.samplers import RandomSampler
+
+    layers = open_data(folder, f"{folder / 'blocks'}:100GB")
+    for _ in layers.geoml.loader(RandomSampler(layers, size=SIZE, length=4 * BATCH, seed=1), batch_size=BATCH):
+        pass
+    before, highest = _anonymous(), 0.0
+    windows = RandomSampler(layers, size=SIZE, length=count, seed=0)
+    for _ in layers.geoml.loader(windows, batch_size=BATCH, threads=2):
+        highest = max(highest, _anonymous() - before)
+    return highest
+
+
+def _anonymous() -> float:
+    """Return the anonymous memory of this process in MB."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:")) / 1024
+
+
 def run_once(folder: Path, mode: str, count: int) -> float:
-    """Return the rate of a mode, measured in a new process."""
+    """Return the rate of a mode, or the peak memory, measured in a new process."""
     command = [sys.executable, __file__, str(folder), "--measure", mode, "--count", str(count)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def run_peer(python: str, folder: Path, count: int) -> float:
@@ -82,13 +152,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--peer", help="Python interpreter with TorchGeo")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--modes", nargs="+", default=tuple(MODES), choices=MODES)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--count", type=int, default=2048, help="patches of an epoch")
-    parser.add_argument("--size", type=int, default=8000, help="side of a scene, in pixels")
-    parser.add_argument("--measure", choices=MODES, help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, default=768, help="patches of an epoch")
+    parser.add_argument("--size", type=int, default=5000, help="side of a scene, in pixels")
+    parser.add_argument("--measure", choices=[*MODES, "peak"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        print(measure(args.data, args.measure, args.count))
+        print(peak(args.data, args.count) if args.measure == "peak" else measure(args.data, args.measure, args.count))
         return
     rates: dict[tuple[str, str], list[float]] = defaultdict(list)
     for kind in args.kinds:
@@ -96,25 +167,48 @@ def main() -> None:
         if not folder.exists():
             make = [sys.executable, FOLDER / "make_data.py", folder, "--compress", kind, "--size", str(args.size)]
             subprocess.run(make, check=True)
-        warm(folder)
-        for _ in range(args.rounds):
+    for _ in range(args.rounds):
+        for kind in args.kinds:
+            folder = args.data / kind
+            warm(folder)
             if args.peer:
                 rates[kind, "peer"].append(run_peer(args.peer, folder, min(args.count, 256)))
-            for mode in MODES:
-                if kind != "none" or mode in {"random", "pack"}:
-                    rates[kind, mode].append(run_once(folder, mode, args.count))
-                    print(kind, mode, f"{rates[kind, mode][-1]:.0f}", flush=True)
+            for mode in (mode for mode in MODES_OF[kind] if mode in args.modes):
+                rates[kind, mode].append(run_once(folder, mode, args.count))
+                print(kind, mode, f"{rates[kind, mode][-1]:.0f}", flush=True)
+    memory: list[tuple[int, float]] = []
+    if "cached" in args.modes and "deflate" in args.kinds:
+        run_once(args.data / "deflate", "filling", args.count)
+        memory = [(n, run_once(args.data / "deflate", "peak", n)) for n in (args.count, 4 * args.count)]
+    report({key: median(values) for key, values in rates.items()}, args, memory)
+
+
+def report(medians: dict[tuple[str, str], float], args: Any, memory: list[tuple[int, float]]) -> None:
+    """Write and print the results."""
     rows = []
     for mode, title in ({"peer": "TorchGeo, random order, 2 workers"} | MODES).items():
-        medians = [f"{median(rates[kind, mode]):,.0f}" if rates[kind, mode] else "" for kind in args.kinds]
-        rows.append([title, *medians])
+        cells = [f"{medians[kind, mode]:,.0f}" if (kind, mode) in medians else "" for kind in args.kinds]
+        rows.append([title, *cells])
+    pairs = {
+        "Random, DEFLATE, no cache, relative to GDAL's decoder": (("deflate", "random"), ("deflate", "gdal")),
+        "Random, ZSTD, no cache, relative to GDAL's decoder": (("zstd", "random"), ("zstd", "gdal")),
+        "Block order, DEFLATE, no cache, relative to TorchGeo": (("deflate", "local"), ("deflate", "peer")),
+        "Second epoch, DEFLATE, cached, relative to uncompressed": (("deflate", "cached"), ("none", "second")),
+        "Second epoch, ZSTD, cached, relative to uncompressed": (("zstd", "cached"), ("none", "second")),
+        "Second epoch, remote, cached, relative to uncompressed": (("deflate", "remote cached"), ("none", "second")),
+        "Pack relative to uncompressed files": (("none", "pack"), ("none", "second")),
+    }  # fmt: skip
+    lines = [f"* {k}: {medians[a] / medians[b]:.2f}." for k, (a, b) in pairs.items() if {a, b} <= medians.keys()]
+    lines += [f"* Memory added by a cached epoch of {n:,} patches: {size:.0f} MB." for n, size in memory]
     about = (
         f"Made by `caching.py`: {args.count:,} random patches of 7 x {SIZE} x {SIZE} and labels on one"
-        f" zone's grid, batches of {BATCH}, two threads; patches per second, medians of {args.rounds} runs, files"
-        " in the page cache. Blocks of 1024 pixels and a buffer of 256 patches in block order."
+        f" zone's grid, scenes of {args.size:,} pixels, batches of {BATCH}, two threads; patches per second, medians of"
+        f" {args.rounds} runs, files in the page cache. Blocks of 1024 pixels and a buffer of 256 patches in block"
+        " order."
     )
     line = machine("torch", "rasterio", "zarr", "numpy")
-    write("caching.md", ["# Compressed files", about + " " + line, table(["patches/s", *args.kinds], rows)])
+    parts = ["# Compressed files", about + " " + line, table(["patches/s", *args.kinds], rows), "\n".join(lines)]
+    print(write("caching.md", parts).read_text())
 
 
 if __name__ == "__main__":
