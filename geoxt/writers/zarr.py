@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from geoxt.errors import GeoxtError, OutputError, optional_import
-from geoxt.grid import grid_of
+from geoxt.grid import grid_of, parse_crs
 from geoxt.source import resolve_attrs, unmarked
 from geoxt.storage import atomic_write, replace
 from geoxt.types import Array, SomePath
@@ -44,8 +44,9 @@ def to_zarr(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progres
     Returns
     -------
     Path
-        `path`. `xarray.open_zarr(path, mask_and_scale=False, decode_coords="all")` returns the layer, with nodata
-        as `_FillValue`.
+        `path`. `geoxt.open_zarr(path)` opens the layer; so does
+        `xarray.open_zarr(path, mask_and_scale=False, decode_coords="all")`, with nodata as `_FillValue`. The CRS is
+        stated by CF and by GeoZarr's conventions proj: and spatial:.
 
     Raises
     ------
@@ -117,9 +118,35 @@ def _create(blocks: Blocks, folder: Path) -> Path:
     with atomic_write(store, fsync=False) as temporary:
         layer = layer.drop_encoding()
         layer.attrs = unmarked(layer.attrs)
-        ds = layer.to_dataset(name=_name(layer))
+        ds = layer.to_dataset(name=_name(layer)).assign_attrs(_geozarr_attrs(layer))
         ds.to_zarr(temporary, compute=False, encoding=encoding, zarr_format=2)
     return store
+
+
+_CONVENTIONS = (
+    {"uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f", "name": "proj:",
+     "spec_url": "https://github.com/zarr-conventions/geo-proj/blob/v1/README.md",
+     "description": "Coordinate reference system information for geospatial data"},
+    {"uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "name": "spatial:",
+     "spec_url": "https://github.com/zarr-conventions/spatial/blob/v1/README.md",
+     "description": "Spatial coordinate information"},
+)  # fmt: skip
+"""Conventions of GeoZarr that the attributes of the group follow, besides CF."""
+
+
+def _geozarr_attrs(layer: xr.DataArray) -> dict[str, Any]:
+    """Return CRS and position of a layer as attributes of its group, by the proj: and spatial: conventions."""
+    grid = grid_of(layer)
+    assert grid.crs is not None
+    code = grid.crs.to_epsg()
+    exact = code is not None and parse_crs(f"EPSG:{code}") == grid.crs  # a code of a similar CRS is no match
+    return {
+        "zarr_conventions": [dict(convention) for convention in _CONVENTIONS],
+        **({"proj:code": f"EPSG:{code}"} if exact else {"proj:wkt2": grid.crs.to_wkt(version="WKT2_2019")}),
+        "spatial:dimensions": ["y", "x"],
+        "spatial:shape": list(grid.shape),
+        "spatial:transform": list(grid.affine[:6]),
+    }
 
 
 def _chunk(dim: Hashable, sizes: tuple[int, ...]) -> int:

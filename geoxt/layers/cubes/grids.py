@@ -32,7 +32,13 @@ def grid_of_variable(variable: Variable, crs: CRS) -> GeoBox:
 
 def affine_of(variable: Variable) -> Affine:
     """Return the affine of a variable; see `grid_of_variable`."""
-    stated, coordinates = _stated_affine(variable), _of_coordinates(variable)
+    coordinates = _of_coordinates(variable)
+    if coordinates is not None and _counts_pixels(variable):  # of a rotated grid, as odc-geo writes it
+        transform = _geo_transform(variable)
+        if transform is None:
+            raise _no_grid(variable)
+        return transform @ coordinates
+    stated = _stated_affine(variable)
     if stated is not None and coordinates is not None:
         rows, cols = _shape(variable)
         for corner in ((0, 0), (cols, rows)):
@@ -40,7 +46,7 @@ def affine_of(variable: Variable) -> Affine:
             if max(abs(x - corner[0]), abs(y - corner[1])) > 0.5:
                 problem = f"Cannot place {variable.path!r}: its transform {tuple(stated[:6])} contradicts its "
                 raise GridError(f"{problem}coordinates, {tuple(coordinates[:6])}.", remedy="Correct one of them.")
-        return coordinates if variable.coords.sizes.get("x") else stated
+        return coordinates
     affine = stated or coordinates
     if affine is None:
         raise _no_grid(variable)
@@ -126,6 +132,17 @@ def _stated_affine(variable: Variable) -> Affine | None:
             affine = Affine(*numbers)
             node = attrs.get("spatial:registration") == "node"  # then the transform refers to pixel centers
             return affine @ Affine.translation(-0.5, -0.5) if node else affine
+    return _geo_transform(variable)
+
+
+def _counts_pixels(variable: Variable) -> bool:
+    """Return whether coordinates along y and x are pixel numbers."""
+    dims = [variable.dims[axis] for d in "yx" if (axis := variable.axis(d)) is not None]
+    return all(dim in variable.coords.variables and variable.coords[dim].attrs.get("units") == "pixel" for dim in dims)
+
+
+def _geo_transform(variable: Variable) -> Affine | None:
+    """Return the `GeoTransform` of the variable's grid mapping."""
     mapping = variable.attrs.get("grid_mapping") or "spatial_ref"
     name = str(mapping).split(":", 1)[0].split()[0]
     if name in variable.coords.variables:

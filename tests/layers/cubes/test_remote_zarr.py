@@ -4,10 +4,14 @@ import shutil
 
 import numpy as np
 import pytest
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from support.servers import serve_files
 
 import geoxt
 from geoxt.errors import ReadError
+from geoxt.grid import coordinates, grid_of
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid
 from geoxt.windows import Window
@@ -62,3 +66,18 @@ def test_stores_of_to_zarr(tmp_path, write):
     assert again.attrs["_FillValue"] == 5
     assert again.band.values.tolist() == layer.band.values.tolist()
     assert again.odc.geobox == layer.odc.geobox
+    attrs = zarr.open_group(str(tmp_path / "a.zarr"), mode="r").attrs
+    assert attrs["proj:code"] == "EPSG:32615"
+    assert attrs["spatial:transform"] == list(GRID.affine[:6])
+    assert [c["name"] for c in attrs["zarr_conventions"]] == ["proj:", "spatial:"]
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(7, 50)])
+def test_rotated_grids_of_to_zarr(tmp_path, rows):
+    rotated = GeoBox(
+        (60, 70), Affine.translation(600_000, 4_550_000) * Affine.rotation(20) * Affine.scale(30, -30), 32615
+    )
+    layer = xr.DataArray(distinct((60, 70)), dims=("y", "x"), coords=coordinates(rotated), name="b")[rows]
+    geoxt.to_zarr(layer, tmp_path / "a.zarr", progress=False)
+    again = geoxt.open_zarr(tmp_path / "a.zarr", grid=grid_of(layer))
+    assert np.array_equal(again.values[0], layer.values)
