@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
@@ -26,6 +25,7 @@ from geoxt import retry
 from geoxt.errors import GeoxtError, ReadError
 from geoxt.pixels import remote
 from geoxt.pixels.credentials import Credentials, redact_url
+from geoxt.pixels.range_requests import request_range
 from geoxt.pixels.remote_version import PRECONDITION_FAILED
 from geoxt.retry import DEFAULT, TRANSIENT_STATUS, RetryPolicy
 
@@ -271,14 +271,7 @@ def _request_byte(
     address: str, credentials: Credentials, condition: str = "", *, position: int = 0
 ) -> Mapping[str, str]:
     """Request one byte of a file; return the headers of the response, by names of any case."""
-    headers = {"Range": f"bytes={position}-{position}"}
-    if condition:
-        name, _, value = condition.partition(": ")
-        headers[name] = value
-    timeout = float(credentials.setting("GDAL_HTTP_CONNECTTIMEOUT") or 10)
-    with urlopen(Request(address, headers=headers), timeout=timeout) as response:  # noqa: S310 (http alone)
-        present: Mapping[str, str] = response.headers
-        return present
+    return request_range(address, credentials, position, position, condition=condition).headers
 
 
 __all__ = ["GDAL_ERRORS", "FileChangedError", "Reason", "note_status", "retry_read", "version_headers"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import rasterio
@@ -21,6 +22,7 @@ from geoxt.pixels.file_version import file_version
 from geoxt.pixels.gdal_cache import limit_gdal_cache
 from geoxt.pixels.gdal_retry import GDAL_ERRORS, FileChangedError, note_status, retry_read, version_headers
 from geoxt.pixels.idle_handles import IdleHandles
+from geoxt.pixels.range_check import check_ranges
 from geoxt.pixels.raster_handle import Handle
 from geoxt.pixels.remote_version import RemoteVersion, remote_version, renew_version
 
@@ -237,7 +239,10 @@ def _start_remote(
                 _clear_gdal_cache(credentials, address)  # may hold parts of a former version
             version = latest[0]
             file = credentials.open_at(address, condition=version.condition, **options)
-            return Handle(file, address, href=href, options=options, version=local, remote_version=version)
+            check = partial(check_ranges, file, address, credentials, version.condition)
+            return Handle(
+                file, address, href=href, options=options, version=local, remote_version=version, before_read=check
+            )
 
     def use_once() -> T:
         latest[:] = [remote_version(href)]

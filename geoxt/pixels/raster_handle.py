@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import rasterio
@@ -40,9 +40,8 @@ class Handle:
     """
 
     __slots__ = (
-        "_fixed", "address", "blocks", "checked", "coded", "file", "full", "href", "options", "raw", "reads",
-        "remote_version",
-        "version",
+        "_before_read", "_fixed", "address", "blocks", "checked", "coded", "file", "full", "href", "options", "raw",
+        "reads", "remote_version", "version",
     )  # fmt: skip
 
     def __init__(
@@ -54,9 +53,11 @@ class Handle:
         options: Mapping[str, Any],
         version: FileVersion | None = None,
         remote_version: RemoteVersion | None = None,
+        before_read: Callable[[], None] | None = None,
     ) -> None:
         self.file, self.address, self.href, self.options = file, address, href or address, options
         self.version, self.remote_version = version, remote_version
+        self._before_read = before_read  # once
         self.full = not options
         # connections of remote files belong to threads
         self._fixed = None if is_remote(address) else 1 + (0 if version is None else len(version.sidecars))
@@ -98,6 +99,8 @@ class Handle:
     def read_raw(self, bands: Sequence[int], window: Window, out: Array | None) -> Array | None:
         """Return uncompressed pixels without GDAL; `None` for the first read, and for other files."""
         self.reads += 1
+        if self.reads == 1 and self._before_read is not None:
+            self._before_read()
         if self.reads == 2 and self.full and not self.blocks:
             self._open_readers()
         return None if self.raw is None else self.raw.read(bands, window, out)

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,6 +84,7 @@ def test_options_of_the_caller_take_precedence(monkeypatch):
 
     def record_options(address, **options):
         gdal_options.update(rasterio.env.getenv() if rasterio.env.hasenv() else {})
+        return SimpleNamespace(driver="GTiff")
 
     monkeypatch.setattr(rasterio, "open", record_options)
     monkeypatch.setenv("GDAL_HTTP_CONNECTTIMEOUT", "3")
@@ -120,7 +122,7 @@ def test_env_is_restored_in_another_process(proxy, address, tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "layer")], check=True)
     assert {r.headers.get("user-agent") for r in proxy.requests} == {"geoxt-other-process"}
-    assert len(proxy.requests) <= 3
+    assert len(proxy.requests) <= 5  # two of them check the server's ranges
 
 
 def test_windows_of_a_remote_layer_are_read_concurrently(proxy, address, rasters):

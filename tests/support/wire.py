@@ -112,6 +112,7 @@ class Loopback:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close their sockets in a later step of the loop
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -126,7 +127,10 @@ class Loopback:
                 await writer.drain()
                 if answer.close:
                     return
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            writer.transport.abort()  # without what the client has not read yet
+            return
+        except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
             writer.close()
