@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pyproj
+import xarray as xr
 
 from geoxt.errors import InputError, OutputError
 from geoxt.grid import crs_name, parse_crs
 from geoxt.storage import atomic_write
 from geoxt.types import SomePath
+from geoxt.writers.polygons import polygonize
 from geoxt.writers.staging import require_writable
 
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "FlatGeobuf", ".shp": "ESRI Shapefile"}
@@ -22,16 +24,18 @@ _INDEXES = (".qix", ".sbn", ".sbx", ".ain", ".aih", ".idm", ".ind", ".prj", ".cp
 """Extensions of the indexes, the CRS and the encoding of a Shapefile, some of which a new one lacks."""
 
 
-def to_vector(frame: Any, path: SomePath) -> Path:
-    """Write a GeoDataFrame to a vector file.
+def to_vector(data: Any, path: SomePath, **options: Any) -> Path:
+    """Write a GeoDataFrame, or a class map as polygons, to a vector file.
 
     Parameters
     ----------
-    frame
-        A GeoDataFrame, such as `detect` returns.
+    data
+        A GeoDataFrame, such as `detect` returns, or a class map (y, x).
     path
         Output file; its suffix selects the format: .gpkg, .geojson, .fgb or .shp. GeoJSON is in WGS 84 (RFC 7946). An
         existing file is replaced once the new one is complete.
+    options
+        For a map: `min_area` (hectares), `simplify`, `connectivity` and `probability` of `polygonize`.
 
     Returns
     -------
@@ -53,6 +57,7 @@ def to_vector(frame: Any, path: SomePath) -> Path:
             remedy=f"Pass a path that ends in one of {', '.join(DRIVERS)}.",
         )
     require_writable(path)
+    frame = polygonize(data, **options) if isinstance(data, xr.DataArray) else data
     frame = frame.to_crs("EPSG:4326") if driver == "GeoJSON" and len(frame) else frame
     if frame.crs is not None:
         frame = frame.set_crs(_ExactCRS(frame.crs), allow_override=True)
