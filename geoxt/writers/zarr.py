@@ -142,7 +142,7 @@ def _geozarr_attrs(layer: xr.DataArray) -> dict[str, Any]:
     exact = code is not None and parse_crs(f"EPSG:{code}") == grid.crs  # a code of a similar CRS is no match
     return {
         "zarr_conventions": [dict(convention) for convention in _CONVENTIONS],
-        **({"proj:code": f"EPSG:{code}"} if exact else {"proj:wkt2": grid.crs.to_wkt(version="WKT2_2019")}),
+        **({"proj:code": f"EPSG:{code}"} if exact else {"proj:wkt2": grid.crs.proj.to_wkt("WKT2_2019")}),
         "spatial:dimensions": ["y", "x"],
         "spatial:shape": list(grid.shape),
         "spatial:transform": list(grid.affine[:6]),
