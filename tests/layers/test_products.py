@@ -285,3 +285,19 @@ def test_sentinel2_scene_classes():
         for category in ("clouds", "shadows", "snow")
     }
     assert excluded_codes == {"clouds": [0, 8, 9, 10], "shadows": [0, 3], "snow": [0, 11]}
+
+
+@pytest.mark.parametrize(
+    ("names", "common"),
+    [
+        (("red", "NIR", "height"), ("red", "nir", "")),
+        (("SR_B3", "SR_B4", "SR_B6"), ("green", "red", "swir16")),
+        (("SR_B3", "SR_B4"), ("", "")),  # red and near infrared of Landsat 7
+        (("B3", "B4", "B8A"), ("green", "red", "nir08")),
+        (("B03", "B04"), ("", "")),  # red and near infrared of Himawari
+        (("B4", "B5"), ("", "")),
+        (("B8A", "B13"), ("", "")),  # no product has both
+    ],
+)
+def test_names_of_one_meaning_have_a_common_name(names, common):
+    assert products.common_names(names) == common

@@ -16,7 +16,7 @@ from geoxt.grid import same_grids, shifted_pair
 from geoxt.layers.assemble import LayerMetadata, representable
 from geoxt.layers.files.alpha import resolve_alpha
 from geoxt.layers.files.product_scenes import asset_of, with_classes
-from geoxt.layers.products import Product, resolve_bands
+from geoxt.layers.products import Product, common_names, resolve_bands
 from geoxt.legend import Legend
 from geoxt.pixels.reader import Header
 from geoxt.source import Scene
@@ -60,7 +60,9 @@ def grid_scenes(
         problem = f"Cannot take {first[0].href!r} as class codes: there are {len(names)} bands."
         raise InputError(problem, remedy="Pass {bands} with one of them.", argument="bands")
     legend = _legend_of(first[0]) if categorical else None
-    return scenes, LayerMetadata(bands=names, legend=legend, categorical=categorical)
+    common = common_names(names)
+    coords = {"common_name": common} if any(common) and not categorical else {}
+    return scenes, LayerMetadata(bands=names, coords=coords, legend=legend, categorical=categorical)
 
 
 def _legend_of(header: Header) -> Legend | None:
@@ -103,7 +105,10 @@ def choose_bands(
     InputError
         If a band is missing.
     """
-    names = list(bands) if product is None else [band.name for band in resolve_bands(product, bands)]
+    if product is None:
+        names = [_named(metadata, name) for name in bands]
+    else:
+        names = [band.name for band in resolve_bands(product, bands)]
     missing = [name for name in names if name not in metadata.bands]
     if missing:
         problem = f"Cannot open the bands {missing}: the files have {list(metadata.bands)}."
@@ -114,6 +119,12 @@ def choose_bands(
     coords = {key: tuple(values[i] for i in positions) for key, values in metadata.coords.items()}
     metadata = replace(metadata, bands=tuple(names), coords=coords, units=units)
     return chosen, metadata if product is None else with_classes(metadata, product, categorical=categorical)
+
+
+def _named(metadata: LayerMetadata, name: str) -> str:
+    """Return the name of a band by its name or its common name."""
+    common = metadata.coords.get("common_name", ())
+    return metadata.bands[common.index(name)] if name not in metadata.bands and common.count(name) == 1 else name
 
 
 def with_nodata(scene: Scene, nodata: float) -> Scene:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from geoxt.errors import InputError, did_you_mean
 from geoxt.layers.products import aerial, buildings, landcover, landsat, sentinel1, sentinel2
 from geoxt.layers.products.band_lookup import resolve_bands
+from geoxt.layers.products.common_names import shared_common_names
 from geoxt.layers.products.product import Band, Collection, FileFields, Product, Sidecar
 from geoxt.layers.products.qa import Flag, Qa, find_qa, qa_tests
 from geoxt.layers.products.scale_offset import Radiometry
@@ -21,6 +23,7 @@ __all__ = [
     "Qa",
     "Radiometry",
     "Sidecar",
+    "common_names",
     "describe",
     "find_qa",
     "get",
@@ -65,6 +68,22 @@ def get(name: str) -> Product:
         problem, remedy = f"Cannot find a product named {name!r}. {hint}", "Pass another {product}, or leave it out."
         raise InputError(problem, remedy=remedy, value=name, argument="product")
     return _PRODUCTS[by_key[_key(name)]]
+
+
+def common_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the common names of bands whose product is unknown, "" where a name has none or several meanings.
+
+    Parameters
+    ----------
+    names
+        Band names of one layer: `"red"`, or numbered names that no other sensor has.
+
+    Examples
+    --------
+    >>> common_names(["Red", "SR_B5", "SR_B6", "height"])
+    ('red', 'nir08', 'swir16', '')
+    """
+    return shared_common_names(names, _PRODUCTS.values())
 
 
 def describe(name: str) -> str:

@@ -66,14 +66,14 @@ def adapt(
     fresh
         Float (out, len(bands), h, w): randomly initialized kernels.
     alias
-        Name in the weights by name in the model, for bands whose names differ.
+        Name in the weights by name in the model, for bands whose names or meanings differ.
 
     Raises
     ------
     InputError
         If `missing` is invalid, two bands map to one band of the weights, or no band matches.
     """
-    renamed = [band if band in of else alias.get(band, band) for band in bands]
+    renamed = [alias[band] if alias.get(band) in of else band for band in bands]
     duplicates = sorted({name for name in renamed if name in of and renamed.count(name) > 1})
     if duplicates:
         msg = f"Cannot match bands: several of {', '.join(bands)} are {duplicates[0]!r} of the weights."

@@ -14,6 +14,7 @@ from geoxt.tasks import TASKS, names
 from geoxt.trainers.config.benchmark_datamodule import BenchmarkDataModule
 from geoxt.trainers.config.schema import TrainingConfig
 from geoxt.trainers.config.transforms import create_transform
+from geoxt.trainers.config.weight_bands import alias_by_meaning
 from geoxt.trainers.selfsup import METHODS, SelfSupervised
 from geoxt.trainers.tasks.module import Task
 
@@ -82,7 +83,8 @@ def load_initial_weights(network: Network, config: TrainingConfig) -> None:
     name = config.weights
     assert name is not None
     if name in weights.names() or ("/" in name and not name.endswith(_CHECKPOINT_SUFFIXES)):
-        load(network.body, name, bands=network.card.bands, missing=config.missing, alias=dict(config.alias) or None)
+        alias = dict(config.alias) or alias_by_meaning(network.card, weights.get(name))
+        load(network.body, name, bands=network.card.bands, missing=config.missing, alias=alias or None)
         return
     try:
         checkpoint = torch.load(name, map_location="cpu", weights_only=True)

@@ -9,6 +9,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from geoxt import indices
 from geoxt.errors import CRSError, GridError, InputError, OverlapError, ReadError
 from geoxt.grid import full_window, grid_of, parse_crs, pixel_offset, transformer
 from geoxt.layers import open_cogs
@@ -309,3 +310,35 @@ def test_files_shifted_by_part_of_a_pixel_are_no_mosaic(write):
     with pytest.raises(InputError, match="b0.* and .*b1.* shifted by less than a pixel.*intersection"):
         open_cogs(paths)
     assert open_cogs(paths, composite="mean", grid=GRID).values[0, 5, 5] == 2  # 1.5, rounded
+
+
+def described(folder, names):
+    path = folder / "stack.tif"
+    grid = make_grid((8, 9))
+    profile = {"driver": "GTiff", "height": 8, "width": 9, "count": len(names), "dtype": "uint16", "crs": "EPSG:32615"}
+    with rasterio.open(path, "w", transform=grid.affine, **profile) as file:
+        file.write(distinct((len(names), 8, 9)))
+        file.descriptions = names
+    return str(path)
+
+
+def test_bands_described_by_known_names_have_common_names(tmp_path):
+    path = described(tmp_path, ("SR_B5", "SR_B4", "SR_B6", "height"))
+    layer = open_cogs(path)
+    assert layer["common_name"].values.tolist() == ["nir08", "red", "swir16", ""]
+    chosen = open_cogs(path, bands=("red", "height"))
+    assert chosen["band"].values.tolist() == ["SR_B4", "height"]
+    with rasterio.open(path) as file:
+        assert np.array_equal(values_of(chosen), file.read([2, 4]))
+        by_common_name = layer.set_xindex("common_name").sel(common_name=["red", "nir08"])
+        assert np.array_equal(values_of(by_common_name), file.read([2, 1]))
+        nir, red = (file.read(n).astype("float32") for n in (1, 2))
+    ndvi = indices.append(layer, "ndvi", scale=1, offset=0).isel(band=-1)
+    np.testing.assert_allclose(values_of(ndvi), (nir - red) / (nir + red), rtol=1e-6)
+
+
+def test_names_of_several_meanings_have_no_common_name(tmp_path):
+    layer = open_cogs(described(tmp_path, ("B4", "B5")))
+    assert "common_name" not in layer.coords
+    with pytest.raises(InputError, match="bands"):
+        indices.append(layer, "ndvi", scale=1, offset=0)

@@ -1,0 +1,85 @@
+"""The Python blocks of the docs run in order in the world of `geoxt demo`, with fewer and smaller windows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+import geoxt
+from geoxt.models.card import Card
+from geoxt.models.mlm import MLM, to_stac
+from geoxt.models.network import CARD, PREFIX, Network
+from geoxt.testing import make_world
+
+ROOT = Path(__file__).parents[1]
+SMALLER = {
+    r"length=[\d_]+": "length=4",
+    r"size=(224|256|96|64|48)\b": "size=16",
+    r"buffer=256, ?": "",
+    r"block=1024": "block=32",
+    r"batch_size=\d+": "batch_size=2",
+    r"num_workers=\d": "num_workers=0",
+    r', exclude=\("clouds", "shadows"\)': "",  # the world has no quality band
+    r"slice\(0, 300\)": "slice(0, 30)",
+    r"slice\(300, None\)": "slice(30, None)",
+    r"/fast/disk/blocks:100GB": "blocks:1GB",
+}
+"""Replacements of numbers that take long."""
+SKIPPED = re.compile(r"^objects = .*|^geoxt\.writers\.to_vector\(objects.*", re.MULTILINE)
+"""Lines that need a trained detector."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Return the folder of a small world, with the further files that the docs name."""
+    folder = tmp_path_factory.mktemp("world")
+    made = make_world(folder, size=112, scenes=2, blocksize=64)
+    files = made.scenes["LC08_L2SP_024031_20190708_20200827_02_T1"]
+    for path in files:
+        (folder / f"scene_{path.stem[-2:]}.tif").symlink_to(path)
+    (folder / "scene.tif").symlink_to(files[0])
+    return folder
+
+
+def write_checkpoint(path):
+    """Write an untrained model of the bands of `scene_B*.tif` or of the catalog."""
+    card = Card(
+        task="segmentation", model="fcn", options={"width": 4}, bands=tuple(f"B{n}" for n in range(2, 8)),
+        common_names=("blue", "green", "red", "nir08", "swir16", "swir22"), mean=(9e3,) * 6, std=(3e3,) * 6,
+        codes=(1, 5, 111), names=("Corn", "Soybeans", "Open Water"), colors=("#ffd300", "#267000", "#4970a3"),
+        size=(16, 16),
+    )  # fmt: skip
+    state = {f"{PREFIX}{key}": value for key, value in Network(card).state_dict().items()}
+    torch.save({CARD: card.to_dict(), MLM: to_stac(card), "state_dict": state}, path)
+
+
+def layers():
+    """Return the layers that a page takes from the pages before it."""
+    image = geoxt.open_cogs("scene_B*.tif")
+    cdl = geoxt.open_cogs("cdl/*.tif", product="cdl")
+    ds = geoxt.intersection(image=image, mask=cdl, grid="image")
+    split = geoxt.splits.by_block(ds, size=24, seed=0)
+    return {"landsat": image, "image": image, "cdl": cdl, "layers": ds, "labels": ds["mask"], "split": split}
+
+
+# The blocks of docs/training.md take 20 s.
+PAGES = ["README.md", *(f"docs/{name}.md" for name in ("quickstart", "predicting", "fast-loading"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_run_in_order(world, monkeypatch, page):
+    monkeypatch.chdir(world)
+    write_checkpoint("model.ckpt")
+    names = {"__name__": "docs", "geoxt": geoxt}
+    if page not in PAGES[:2]:
+        names |= layers()
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL):
+        code = SKIPPED.sub("", block)
+        for pattern, smaller in SMALLER.items():
+            code = re.sub(pattern, smaller, code)
+        exec(compile(code, page, "exec"), names)  # noqa: S102 (the blocks are those of this repository)
+    plt.close("all")
