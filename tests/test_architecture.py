@@ -1,4 +1,4 @@
-"""The floors of docs/architecture.md: imports only go down, without circles, and `import geoxt` loads no torch."""
+"""The floors of docs/architecture.md: imports only go down, without circles, and opening layers loads no torch."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "
 FORBIDDEN = {
     "errors types storage retry tasks _version": TORCH | {"matplotlib", "rasterio", "xarray", "dask"},
     "template grid footprints windows legend trees progress testing": TORCH | {"matplotlib"},
-    "layers regions samplers splits datasets alignment writers": TORCH | {"matplotlib"},
+    "pixels source layers regions samplers splits datasets alignment writers": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
-    "pixels source bridge metrics": LIGHTNING | {"matplotlib"},
+    "bridge metrics": LIGHTNING | {"matplotlib"},
     "trainers inference assess": {"matplotlib"},
 }
 """Packages that parts must not import at the top of a file."""
@@ -65,6 +65,8 @@ OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", 
 
 ON_FIRST_USE = {"geoxt", "geoxt.accessor", "geoxt.cli"}
 """Entry points, which import their parts on first use, so that they start without torch."""
+USE_TORCH_LATER = {"geoxt.pixels.torch_operations"}
+"""Modules below `models` whose functions import torch when they are called, and not before."""
 ROLES = {
     "__init__": "names that a package exports",
     "detection": "models, and scores, of object detection",
@@ -115,6 +117,10 @@ def nodes_in_functions(tree: ast.Module) -> list[ast.AST]:
     return [node for function in functions for node in ast.walk(function)]
 
 
+def _torch_in_functions(module: str) -> set[str]:
+    return {"torch"} if module in USE_TORCH_LATER else set()
+
+
 @pytest.mark.parametrize("module", FILES)
 def test_imports_only_go_down(module):
     assert part(module) in FLOOR, f"{module} stands on no floor: give it one here and in docs/architecture.md"
@@ -126,13 +132,14 @@ def test_imports_only_go_down(module):
 def test_no_forbidden_imports(module):
     roots = {name.split(".")[0] for name in imports(module, ast.walk(TREES[module]))}
     forbidden = {name for parts, names in FORBIDDEN.items() if part(module) in parts.split() for name in names}
-    assert roots & forbidden == set()
+    assert roots & forbidden - _torch_in_functions(module) == set()
 
 
 @pytest.mark.parametrize("module", sorted(set(FILES) - ON_FIRST_USE))
 def test_only_optional_packages_are_imported_inside_functions(module):
     names = imports(module, nodes_in_functions(TREES[module]))
-    assert {name for name in names if name.split(".")[0] not in OPTIONAL} == set()
+    roots = {name.split(".")[0] for name in names}
+    assert roots - OPTIONAL - _torch_in_functions(module) == set()
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -157,14 +164,27 @@ def test_tests_share_a_name_only_where_files_do():
     assert repeated == set(), "rename one of the test files"
 
 
-def test_importing_geoxt_loads_xarray_and_little_else():
-    """Counted in modules: a duration depends on the machine."""
-    code = "import sys, xarray; before = {*sys.modules}; import geoxt; print(*({*sys.modules} - before))"
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    loaded = set(run.stdout.split())
-    assert "geoxt" in loaded
-    assert loaded & {"torch", "pytorch_lightning", "lightning", "matplotlib", "rasterio"} == set()
-    assert len(loaded) < 60
+IMPORTS = """
+import sys, xarray
+before = {*sys.modules}
+import geoxt
+print(*({*sys.modules} - before))
+from geoxt import align, intersection, open_cogs, open_stac, open_vector, open_xarray, open_zarr, to_cog, to_zarr
+from geoxt import assess, datasets, plot, samplers, splits, writers
+from geoxt.cli import datasets, open_images
+print(*sys.modules)
+"""
+
+
+def test_torch_is_not_loaded_to_open_layers():
+    """`import geoxt` loads xarray and little else; counted in modules, as a duration depends on the machine."""
+    run = subprocess.run([sys.executable, "-c", IMPORTS], check=True, capture_output=True, text=True)
+    package, openers = (set(line.split()) for line in run.stdout.splitlines())
+    assert "geoxt" in package
+    assert package & {*TORCH, "matplotlib", "rasterio"} == set()
+    assert len(package) < 60
+    assert "geoxt.source.mosaic" in openers
+    assert openers & {*TORCH, "matplotlib"} == set()
 
 
 def test_public_functions_and_modules_have_different_names():

@@ -18,9 +18,8 @@ from __future__ import annotations
 import threading
 
 import numpy as np
-import torch
-from torch.nn.functional import grid_sample
 
+from geoxt.pixels.torch_operations import grid_sample
 from geoxt.pixels.transform import ControlGrid, PixelTransform
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
@@ -176,13 +175,7 @@ def _four_neighbors(
     buffer = _buffer(bands + weight_channels, sides, _working_dtype(values.dtype))
     _fill_buffer(buffer, values, valid, masked=masked)
     coordinates = _sample_coordinates(control, start, sides, (rows, cols), clip=at_edge)
-    sampled = grid_sample(
-        torch.from_numpy(buffer)[None],
-        torch.from_numpy(coordinates.astype(buffer.dtype, copy=False))[None],
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )[0].numpy()
+    sampled = grid_sample(buffer, coordinates.astype(buffer.dtype, copy=False))
     if not masked:
         return sampled, None
     return _renormalize(sampled[:bands], sampled[bands:])
@@ -281,7 +274,6 @@ def _widened(
     weight_channels = 0 if not masked else 1 if valid is None else len(valid)
     buffer = _buffer(bands + weight_channels, sides, _working_dtype(values.dtype))
     _fill_buffer(buffer, values, valid, masked=masked)
-    source = torch.from_numpy(buffer)[None]
     coordinates = control.coordinates(origin=(origin[0] - 1, origin[1] - 1))
     separable = control.transform.separable  # then one row and one column of coordinates determine all weights
     axes = (coordinates[0][:, :1], coordinates[1][:1]) if separable else (coordinates[0], coordinates[1])
@@ -291,16 +283,14 @@ def _widened(
     ]
     shape = control.window.shape
     total, weight_sum = np.zeros((len(buffer), *shape), buffer.dtype), np.zeros(shape, buffer.dtype)
-    xy = np.empty((1, *shape, 2), buffer.dtype)
-    xy_tensor = torch.from_numpy(xy)  # shares memory with xy
+    xy = np.empty((*shape, 2), buffer.dtype)
     # Sums are not exact here; they run over the taps in one order, so that a pixel has the same bits in every window.
     for y, y_weight in tap_pairs[0]:
-        xy[0, ..., 1] = y
+        xy[..., 1] = y
         for x, x_weight in tap_pairs[1]:
-            xy[0, ..., 0] = x
+            xy[..., 0] = x
             weight = y_weight * x_weight
-            sampled = grid_sample(source, xy_tensor, mode="bilinear", padding_mode="border", align_corners=False)
-            weighted = sampled[0].numpy()
+            weighted = grid_sample(buffer, xy)
             weighted *= weight
             total += weighted
             weight_sum += weight

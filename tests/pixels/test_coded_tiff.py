@@ -198,14 +198,14 @@ def test_a_block_with_too_many_or_too_few_rows_is_left_to_gdal(tmp_path):
     path, values = write(tmp_path / "a.tif", count=1, compress="deflate", blockysize=70)
     start, size = positions(path, 1, 0, 0)
     data = bytearray((tmp_path / "a.tif").read_bytes())
-    for rows, whole in ((70, True), (69, False), (71, False)):
+    for rows, complete in ((70, True), (69, False), (71, False)):
         block = zlib.compress(np.resize(values, (rows, 90)).tobytes(), 0)
         position = len(data)
         new = data.replace(struct.pack("<I", size), struct.pack("<I", len(block)))
         new = new.replace(struct.pack("<I", start), struct.pack("<I", position)) + block
         (tmp_path / "a.tif").write_bytes(new)
         pixels = opened(path).read([1], Window(0, 0, 70, 90))
-        assert (pixels is not None) is whole
+        assert (pixels is not None) is complete
         assert pixels is None or np.array_equal(pixels, values)
 
 

@@ -24,7 +24,7 @@ def data_footprint(item: pystac.Item) -> bytes | None:
 
 
 def _is_box(geometry: Mapping[str, Any]) -> bool:
-    """Return whether a polygon is a ring of four corners along its bounds, which is told without making a geometry."""
+    """Return whether a polygon is a ring of four corners along its bounds, without making a geometry."""
     coordinates = geometry.get("coordinates")
     if geometry.get("type") != "Polygon" or not isinstance(coordinates, (list, tuple)) or len(coordinates) != 1:
         return False

@@ -30,10 +30,10 @@ def write_store(path, variables, grid=GRID, *, zarr_format=3, crs=True, attrs=No
     """Write arrays {name: (dims, values, attrs)} with coordinates of a grid."""
     group = zarr.open_group(str(path), mode="w", zarr_format=zarr_format, attributes=attrs or {})
     located = coordinates(grid)
-    own = {"y": located["y"].values, "x": located["x"].values}
+    axes = {"y": located["y"].values, "x": located["x"].values}
     if times is not None:
-        own["time"] = (times - times[0]).astype("timedelta64[h]").astype("int64")
-    for dim, values in own.items():
+        axes["time"] = (times - times[0]).astype("timedelta64[h]").astype("int64")
+    for dim, values in axes.items():
         write_array(group, dim, (dim,), values)
     if times is not None:
         group["time"].attrs["units"] = f"hours since {np.datetime_as_string(times[0], unit='s')}"
