@@ -57,6 +57,7 @@ OPTIONAL |= {
     "pooch",
     "safetensors",
     "scipy",
+    "sklearn",
     "torchvision",
     "tqdm",
 }

@@ -18,7 +18,7 @@ CONDA_NAME = {
     "isal": "python-isal",
     "matplotlib": "matplotlib-base",
 }
-PIP_NAME = {"odc": "odc-geo", "yaml": "pyyaml"}
+PIP_NAME = {"odc": "odc-geo", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 ENVIRONMENTS = {"environment.yml": "pytorch-cpu", "environment-gpu.yml": "pytorch-gpu"}
 
 

@@ -1,25 +1,25 @@
-"""Figures of layers: stretched images, class maps with a legend, panels side by side, grids of samples."""
+"""Figures of layers: stretched images, class maps with a legend, panels side by side, grids of samples; distances."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from geoxt.errors import InputError, optional_import
+from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
+from geoxt.plot.distances import distances
+from geoxt.plot.figures import new_figure
 from geoxt.plot.legend_layout import draw_legend, legend_layout
 from geoxt.source import is_categorical, nodata_of, resolve_attrs, view_of
 from geoxt.trees import nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
-__all__ = ["classes", "compare", "pictures", "plot", "rgb", "samples"]
+__all__ = ["classes", "compare", "distances", "pictures", "plot", "rgb", "samples"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,7 +146,7 @@ def compare(
     maps = [layer for layer in thinned.values() if is_categorical(layer)]
     legend = legend or (_occurring_in(Legend.of(maps[0]), maps) if maps else None)
     key = legend_layout(legend, 4.4 * len(panels))
-    figure = _figure(key.width, 4.2 * max(rows / cols for rows, cols in shapes) + 0.6 + key.height)
+    figure = new_figure(key.width, 4.2 * max(rows / cols for rows, cols in shapes) + 0.6 + key.height)
     windows = list(outlines)
     panel_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (rows, cols), (name, thin) in zip(panel_axes, shapes, thinned.items(), strict=True):
@@ -187,7 +187,7 @@ def pictures(
         Save it with `figure.savefig(path)`.
     """
     count = max(len(panels), 1)
-    figure = _figure(3.4 * count, 3.8)
+    figure = new_figure(3.4 * count, 3.8)
     axes = figure.subplots(1, count, squeeze=False)[0]
     for panel, (name, picture) in zip(axes, panels.items(), strict=False):
         panel.imshow(picture, interpolation="nearest")
@@ -229,7 +229,7 @@ def samples(
     read = [view_of(data[mask]).read(window) for window in chosen]
     legend = _occurring(Legend.of(data[mask]), [codes[valid] for codes, valid in read])
     key = legend_layout(legend, 1.5 * columns)
-    figure = _figure(key.width, 3.1 * rows + 0.2 + key.height)
+    figure = new_figure(key.width, 3.1 * rows + 0.2 + key.height)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     for panel in axes.flat:
         _hide_frame(panel, None)
@@ -269,23 +269,6 @@ def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: L
     codes, known = (part[0, 0] for part in view_of(data[mask]).read(window))
     known = known & (legend.encode(codes, missing=-1) >= 0)
     return picture, np.dstack((legend.rgb(codes) / 255, known)).astype("float32")
-
-
-def _figure(width: float, height: float) -> Figure:
-    """Return a figure without a window, which needs no display."""
-    with optional_import("matplotlib", "plot", "plot"):
-        from matplotlib.figure import Figure
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    # Notebooks show a figure only after pyplot is imported; with this method they always do.
-    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
-    return figure
-
-
-def _png(figure: Figure) -> bytes:
-    """Return a figure as PNG bytes."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
 
 
 def _outline(axes: Axes, window: Window) -> None:

@@ -19,6 +19,7 @@ from geoxt.samplers.node_samplers import sampler_per_node
 from geoxt.samplers.sequence import Drawn, SeededSampler, Table, gather, parse_length
 from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array, Floats, Mask, SomeSize
+from geoxt.windows import Window
 
 SomePoints = Any
 """A GeoDataFrame or GeoSeries (geometries other than points are replaced by a point inside them), an array (n, 2) of x
@@ -75,7 +76,7 @@ class PointSampler(SeededSampler):
         **options: Unpack[Options],
     ) -> None:
         self.length = None if length is None else parse_length(length)
-        xy, crs = _parse_points(points)
+        xy, crs = parse_points(points)
         if crs is None and list(nodes_of(data)) != [""]:
             raise InputError(
                 f"Cannot place {len(xy)} points in a tree: its nodes have several CRSs, and the points state none.",
@@ -238,7 +239,7 @@ def pixels_of(points: SomePoints, grid: GeoBox) -> npt.NDArray[np.int64]:
     InputError
         If the points are no array (n, 2), or one has no finite coordinates in the CRS of the grid.
     """
-    pixels = to_pixels(grid)(_project(*_parse_points(points), grid))
+    pixels = to_pixels(grid)(_project(*parse_points(points), grid))
     finite = np.isfinite(pixels).all(1)
     if not finite.all():
         raise InputError(
@@ -249,6 +250,17 @@ def pixels_of(points: SomePoints, grid: GeoBox) -> npt.NDArray[np.int64]:
     return np.floor(pixels[:, ::-1]).astype("int64")
 
 
+def block_windows(pixels: Array, size: int) -> list[tuple[Mask, Window]]:
+    """Return, for each block of a grid with pixels, which pixels (n, 2) lie in it and the least window around them."""
+    blocks = pixels // size
+    windows = []
+    for block in np.unique(blocks, axis=0):
+        in_block = (blocks == block).all(1)
+        (top, left), (bottom, right) = pixels[in_block].min(0).tolist(), pixels[in_block].max(0).tolist()
+        windows.append((in_block, Window(top, left, bottom - top + 1, right - left + 1)))
+    return windows
+
+
 def _project(xy: Floats, crs: Any, grid: GeoBox) -> Floats:
     """Return points in the CRS of a grid."""
     if crs is None or parse_crs(crs) == grid.crs:
@@ -257,7 +269,7 @@ def _project(xy: Floats, crs: Any, grid: GeoBox) -> Floats:
     return np.asarray(np.c_[project.transform(xy[:, 0], xy[:, 1])])
 
 
-def _parse_points(points: SomePoints) -> tuple[Floats, Any]:
+def parse_points(points: SomePoints) -> tuple[Floats, Any]:
     """Return x and y (n, 2) of points and their CRS, `None` for that of the grid."""
     crs = None
     if hasattr(points, "geometry") and hasattr(points, "crs"):
