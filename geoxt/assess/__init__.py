@@ -1,18 +1,23 @@
-"""Assessment of maps: probability samples, accuracy and areas with confidence intervals."""
+"""Assessment of maps: samples, accuracy and areas with confidence intervals, and the area of applicability."""
 
 from geoxt.assess.accuracy import AccuracyEstimate, estimate_from_counts
+from geoxt.assess.applicability import applicability
 from geoxt.assess.continuous import ContinuousEstimate
 from geoxt.assess.design import sample_design
 from geoxt.assess.labeled_sample import estimate
 from geoxt.assess.sample_files import write_sample
 from geoxt.assess.survey import Estimate
+from geoxt.assess.training_features import TrainingDissimilarity, training_dissimilarity
 
 __all__ = [
     "AccuracyEstimate",
     "ContinuousEstimate",
     "Estimate",
+    "TrainingDissimilarity",
+    "applicability",
     "estimate",
     "estimate_from_counts",
     "sample_design",
+    "training_dissimilarity",
     "write_sample",
 ]
