@@ -21,8 +21,8 @@ def baseline_of(properties: Mapping[str, Any], item: str = "") -> str | None:
     stated = properties.get("s2:processing_baseline", properties.get("processing:version"))
     if stated is not None:
         return str(stated)
-    names = (str(properties.get(key, "")) for key in _PRODUCTS)
-    match = next((m for m in map(_BASELINE.search, (*names, item)) if m), None)
+    names = [str(properties[key]) for key in _PRODUCTS if key in properties]
+    match = next((m for name in (*names, item) if "_N" in name and (m := _BASELINE.search(name))), None)
     return match[1] if match else None
 
 

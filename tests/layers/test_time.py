@@ -1,8 +1,10 @@
 """Time steps: grouping of scenes, order within a step, and its time."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from geoxt.errors import InputError
@@ -89,3 +91,12 @@ def test_datetimes_are_utc():
         == to_datetime64(datetime.fromisoformat("2020-01-01T01:00"))
         == naive
     )
+
+
+@pytest.mark.parametrize("zone", [None, UTC, timezone(timedelta(hours=-9, minutes=-30)), ZoneInfo("Europe/Berlin")])
+@pytest.mark.parametrize("year", [1, 1677, 1678, 1970, 2024, 2261])
+def test_time_in_utc_is_that_of_pandas(year, zone):
+    time = datetime(year, 10, 27, 2, 30, 1, 123456, zone)
+    stamp = pd.Timestamp(time) if zone is None else pd.Timestamp(time).tz_convert(None)
+    assert to_datetime64(time) == np.datetime64(stamp, "ns")
+    assert to_datetime64(time).dtype == "datetime64[ns]"

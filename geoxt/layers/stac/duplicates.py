@@ -13,6 +13,7 @@ import shapely
 import shapely.geometry
 
 from geoxt.layers.radiometry import baseline_of
+from geoxt.types import Floats
 
 MAX_SECONDS = 1.0
 """Largest difference of the start times of one acquisition; two processings may round it differently."""
@@ -75,11 +76,12 @@ def _of_one_time(items: Sequence[pystac.Item], group: Sequence[tuple[float, int]
     """Yield the indices of items of one acquisition among items of about the same time."""
     indices = [index for _, index in group]
     seconds = np.array([time for time, _ in group])
-    boxes = shapely.box(*np.array([_box(items[index]) for index in indices]).T)
+    sides = np.array([_box(items[index]) for index in indices])
+    boxes = shapely.box(*sides.T)
     first, second = shapely.STRtree(boxes).query(boxes, predicate="intersects")
     near = (first < second) & (abs(seconds[first] - seconds[second]) <= MAX_SECONDS)
     first, second = first[near], second[near]
-    near = _overlap(boxes[first], boxes[second]) >= MIN_OVERLAP
+    near = _overlap_of_boxes(sides[first], sides[second]) >= MIN_OVERLAP
     parent = list(range(len(indices)))
     for a, b in zip(first[near].tolist(), second[near].tolist(), strict=True):
         first, other = items[indices[a]], items[indices[b]]
@@ -99,6 +101,15 @@ def _overlap(a: Any, b: Any) -> Any:
     """Return intersection over union of geometries."""
     shared = shapely.area(shapely.intersection(a, b))
     return shared / np.maximum(shapely.area(a) + shapely.area(b) - shared, 1e-300)
+
+
+def _overlap_of_boxes(a: Floats, b: Floats) -> Floats:
+    """Return intersection over union of boxes (n, 4): x, y, x, y of opposite corners."""
+    low = np.maximum(np.minimum(a[:, :2], a[:, 2:]), np.minimum(b[:, :2], b[:, 2:]))
+    high = np.minimum(np.maximum(a[:, :2], a[:, 2:]), np.maximum(b[:, :2], b[:, 2:]))
+    shared = np.clip(high - low, 0, None).prod(1)
+    areas = np.abs(a[:, 2:] - a[:, :2]).prod(1) + np.abs(b[:, 2:] - b[:, :2]).prod(1)
+    return np.asarray(shared / np.maximum(areas - shared, 1e-300))
 
 
 def _box(item: pystac.Item) -> Sequence[float]:

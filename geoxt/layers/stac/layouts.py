@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ _BAND_FIELDS = (
 )  # fmt: skip
 """Fields of a band that are read; statistics and histograms, which differ between items, are not among them."""
 _TABLES = ("bands", "eo:bands", "raster:bands")
+_READ_OF_BANDS = frozenset(_BAND_FIELDS)
+_READ = _READ_OF_BANDS | {*_TABLES}
 _EO = "https://stac-extensions.github.io/eo/v1.1.0/schema.json"
 ALPHA = frozenset({"alpha", "Alpha", "mask"})
 """Names of alpha bands."""
@@ -117,14 +120,41 @@ def layouts_of(
     """Return the layout of each item; items with equal metadata share one object."""
     config = _config(stac_cfg)
     layouts: dict[Any, Layout] = {}
+    by_text: dict[Any, Layout] = {}
     result = []
     for item, product in zip(items, products, strict=True):
-        statement = _statement(item)
-        key = (item.collection_id, id(product), repr(statement))
-        if key not in layouts:
-            layouts[key] = _parse(item, statement, product, config)
-        result.append(layouts[key])
+        text_key = (item.collection_id, id(product), repr(_fields_read(item)))
+        layout = by_text.get(text_key)
+        if layout is None:
+            statement = _statement(item)
+            key = (item.collection_id, id(product), repr(statement))
+            if key not in layouts:
+                layouts[key] = _parse(item, statement, product, config)
+            layout = by_text[text_key] = layouts[key]
+        result.append(layout)
     return result
+
+
+def _fields_read(item: pystac.Item) -> list[object]:
+    """Return the fields that `_statement` reads, as they are: its parse of them takes three times as long."""
+    assets = [
+        (
+            key, asset.media_type, asset.roles,
+            [(name, _fields_of_bands(value)) for name, value in asset.extra_fields.items() if name in _READ],
+        )
+        for key, asset in item.assets.items()
+    ]  # fmt: skip
+    properties = item.properties
+    return [item.stac_extensions, [(n, properties[n]) for n in _FROM_PROPERTIES if n in properties], assets]
+
+
+def _fields_of_bands(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    return [
+        [(name, content) for name, content in band.items() if name in _READ_OF_BANDS] if type(band) is dict else band
+        for band in value
+    ]
 
 
 _GDAL_TYPES = {
@@ -291,7 +321,12 @@ def _common_name(band: Mapping[str, Any]) -> str | None:
 
 def _dtype(name: object) -> str | None:
     """Return a data type by its name in numpy, STAC or GDAL; `None` for any other."""
-    text = str(name).strip().lower()
+    return _dtype_named(str(name))
+
+
+@cache
+def _dtype_named(name: str) -> str | None:
+    text = name.strip().lower()
     text = _GDAL_TYPES.get(text, text)
     if text in {"other", "none", ""}:
         return None

@@ -6,6 +6,7 @@ https://github.com/stac-extensions/projection
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -30,6 +31,42 @@ MAX_SIDE = 2**31 - 1
 """Largest number of rows or columns of a raster of GDAL."""
 _METRES = 111_320.0
 """Metres in a degree of latitude."""
+
+
+_FIELDS = ("proj:shape", "proj:transform", "proj:bbox", "proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
+"""Fields that determine the grid of an asset."""
+
+
+def grids_of_assets(pairs: Iterable[tuple[pystac.Item, pystac.Asset]]) -> list[GeoBox | None]:
+    """Return the grids of assets as `grid_of_asset`; assets of equal fields share one object.
+
+    The bands and dates of a tile usually have one grid, which is then made, compared and pickled once.
+    """
+    grids: dict[object, GeoBox | None] = {}
+    result = []
+    for item, asset in pairs:
+        extra, properties = asset.extra_fields, item.properties
+        values = (extra.get(name) for name in _FIELDS)
+        key = hashable([
+            properties.get(name) if value is None else value for name, value in zip(_FIELDS, values, strict=True)
+        ])  # fmt: skip
+        if key not in grids:
+            grids[key] = grid_of_asset(item, asset)
+        result.append(grids[key])
+    return result
+
+
+def hashable(values: Sequence[Any]) -> object:
+    """Return a key that is equal for equal JSON values; one that equals no other for values of other types."""
+    key = tuple([tuple(value) if type(value) is list else value for value in values])
+    try:
+        hash(key)
+    except TypeError:
+        try:
+            return json.dumps(values)
+        except (TypeError, ValueError):
+            return object()
+    return key
 
 
 def grid_of_asset(item: pystac.Item, asset: pystac.Asset) -> GeoBox | None:

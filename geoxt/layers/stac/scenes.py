@@ -23,7 +23,7 @@ from geoxt.layers.stac.filters import interval
 from geoxt.layers.stac.hrefs import require_href
 from geoxt.layers.stac.item_footprints import data_footprint
 from geoxt.layers.stac.layouts import ItemBand, Layout
-from geoxt.layers.stac.projection import contradicts_bbox, grid_of_asset
+from geoxt.layers.stac.projection import contradicts_bbox, grids_of_assets, hashable
 from geoxt.layers.stac.zarr_assets import read_stores, zarr_band
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.reader import Header
@@ -220,17 +220,21 @@ class _Headers:
 
     def _read_grids(self, bands: Sequence[tuple[OpenItem, ItemBand]]) -> None:
         """Read the grids that the catalog states, except grids that contradict the `bbox` of their items."""
-        stated: dict[int, tuple[GeoBox, Sequence[float] | None]] = {}
-        for item, band in bands:
-            asset = item.item.assets[band.key]
-            if id(asset) not in self._grids:
-                grid = self._grids[id(asset)] = grid_of_asset(item.item, asset)
-                if grid is not None:
-                    stated[id(asset)] = grid, item.item.bbox
+        assets = ((item.item, item.item.assets[band.key]) for item, band in bands)
+        new = {id(asset): (item, asset) for item, asset in assets if id(asset) not in self._grids}
+        self._grids |= zip(new, grids_of_assets(new.values()), strict=True)
+        stated: dict[object, tuple[GeoBox, Sequence[float] | None]] = {}
+        members: dict[object, list[int]] = {}
+        for asset_id, (item, _) in new.items():
+            grid = self._grids[asset_id]
+            if grid is not None:
+                key = id(grid), None if item.bbox is None else hashable(item.bbox)
+                stated.setdefault(key, (grid, item.bbox))
+                members.setdefault(key, []).append(asset_id)
         wrong = contradicts_bbox([grid for grid, _ in stated.values()], [box for _, box in stated.values()])
-        for (key, _), contradiction in zip(stated.items(), wrong.tolist(), strict=True):
+        for pair, contradiction in zip(stated, wrong.tolist(), strict=True):
             if contradiction:
-                self._grids[key] = None
+                self._grids |= dict.fromkeys(members[pair])
 
     def _grid(self, item: OpenItem, band: ItemBand) -> GeoBox | None:
         return self._grids[id(item.item.assets[band.key])]
@@ -323,10 +327,11 @@ def _nodata(item: OpenItem, band: ItemBand, choice: Choice, header: Header | Non
 
 
 def _radiometry(item: OpenItem, band: ItemBand, *, strict: bool, of_scene: Scales | None = None) -> Radiometry | None:
-    properties = item.item.properties
+    properties, rule = item.item.properties, band.radiometry
+    if rule is None and (item.product is None or band.band is None):
+        return None
     collection = item.product.collection(item.item.collection_id or "") if item.product is not None else None
     harmonised = is_harmonised(properties, collection.harmonised if collection is not None else None)
-    rule = band.radiometry
     if rule is None:
         name, baseline = _file_band(item, band), baseline_of(properties, item.item.id)
         key = band.key, band.index, name, baseline, harmonised

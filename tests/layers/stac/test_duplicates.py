@@ -8,7 +8,7 @@ import pytest
 import shapely
 
 from geoxt.layers import open_stac
-from geoxt.layers.stac.duplicates import newest_first
+from geoxt.layers.stac.duplicates import _overlap_of_boxes, newest_first
 from geoxt.testing import make_grid, make_item
 
 WHEN = datetime(2022, 1, 7, 6, 22, 5, tzinfo=UTC)
@@ -115,3 +115,13 @@ def test_composites_take_the_newest_processing(write):
     single = open_stac(items, groupby=None, deduplicate=True)
     assert single.values[:, 0, 0, 0].tolist() == [3]
     assert np.unique(open_stac(items, composite="mean", deduplicate=True)).tolist() == [3]
+
+
+def test_overlap_of_boxes_is_that_of_geometries():
+    a, b = np.random.default_rng(0).integers(0, 12, (2, 300, 4)).astype(float)  # in any order of corners
+    polygons = [shapely.box(*boxes.T) for boxes in (a, b)]
+    shared = shapely.area(shapely.intersection(*polygons))
+    united = shapely.area(shapely.union(*polygons))
+    real = united > 0
+    assert 50 < np.count_nonzero(shared) < 250
+    np.testing.assert_allclose(_overlap_of_boxes(a, b)[real], shared[real] / united[real], rtol=1e-12)

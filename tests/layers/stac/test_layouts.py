@@ -12,7 +12,7 @@ from geoxt.layers import open_stac
 from geoxt.layers.stac import layouts
 from geoxt.layers.stac.layouts import layouts_of
 from geoxt.layers.stac.match_products import match_products
-from geoxt.layers.stac.scenes import grid_of_asset
+from geoxt.layers.stac.projection import grid_of_asset
 from geoxt.layers.stac.sources import read_items
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid, make_item, write_cog

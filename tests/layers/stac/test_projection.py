@@ -9,7 +9,7 @@ import rasterio
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.layers import open_stac
-from geoxt.layers.stac.projection import contradicts_bbox, grid_of_asset
+from geoxt.layers.stac.projection import contradicts_bbox, grid_of_asset, grids_of_assets
 from geoxt.testing import distinct, make_grid, make_item
 
 GRID = make_grid((60, 80), crs="EPSG:32615")
@@ -88,3 +88,18 @@ def test_bbox_of_pixel_centers_and_of_the_antimeridian_agree(write):
     grid = make_grid((60, 80), crs="EPSG:32601", left=380_000, top=7_000_000)
     boxes = [[179.5, 62.8, -176, 63.2], [-180, 60, 180, 66], None, [10, 62.8, 11, 63.2], [179.5, -63.2, -176, -62.8]]
     assert contradicts_bbox([grid] * 5, boxes).tolist() == [False, False, False, True, True]
+
+
+def test_assets_of_equal_fields_share_a_grid(write):
+    fields = [
+        FULL, FULL | {"transform": tuple(FULL["transform"])}, FULL | {"transform": np.array(FULL["transform"])},
+        FULL | {"shape": [61, 80]}, without("code", projjson=rasterio.crs.CRS.from_epsg(32616).to_dict(projjson=True)),
+        FULL | {"transform": [A, B, C + 1e-6, D, E, F]}, FULL | {"code": "EPSG:32616"}, without("code", epsg=32615),
+        FULL | {"shape": None}, FULL | {"shape": [[60], 80]}, FULL | {"transform": [True, 0, 0, 0, -1, 0]}, FULL,
+    ]  # fmt: skip
+    path = write(distinct((60, 80)), GRID)
+    items = [item_of(path, **some) for some in fields]
+    pairs = [(item, item.assets["b"]) for item in items]
+    grids = grids_of_assets(pairs)
+    assert grids == [grid_of_asset(item, asset) for item, asset in pairs]
+    assert grids[0] is grids[1] is grids[-1]
