@@ -137,9 +137,11 @@ def train(model: str, learn: Windows, check: Windows, out: Path) -> dict:
     return training
 
 
-def detect_scene(image: xr.DataArray, model: Path, *, agnostic: bool = False) -> Frame:
+def detect_scene(image: xr.DataArray, model: Path, *, class_agnostic: bool = False) -> Frame:
     """Return the detections of a scene, merged across its windows."""
-    return detect(image, model, size=SIZE, overlap=OVERLAP, score=0.05, batch_size=4, agnostic=agnostic)
+    return detect(
+        image, model, size=SIZE, overlap=OVERLAP, score_threshold=0.05, batch_size=4, class_agnostic=class_agnostic
+    )
 
 
 def piecewise(image: xr.DataArray, model: Path, overlap: int) -> Frame:
@@ -147,7 +149,7 @@ def piecewise(image: xr.DataArray, model: Path, overlap: int) -> Frame:
     step, side = SIZE - overlap, image.sizes["y"]
     starts = sorted({min(start, side - SIZE) for start in range(0, side - overlap, step)})
     parts = [image.isel(y=slice(row, row + SIZE), x=slice(col, col + SIZE)) for row in starts for col in starts]
-    detections = [detect(part, model, size=SIZE, overlap=0, score=0.05) for part in parts]
+    detections = [detect(part, model, size=SIZE, overlap=0, score_threshold=0.05) for part in parts]
     return pd.concat([frame for frame in detections if len(frame)], ignore_index=True)
 
 
@@ -262,7 +264,7 @@ def write(rows: dict[str, dict], training: dict[str, dict], scenes: Sequence[Lab
     )
     methods = (
         f"`detect` runs windows of {SIZE} px with {OVERLAP} px overlap and merges detections of one class, or of any "
-        "(`agnostic=True`). Baselines: the same windows without merging, and abutting windows. "
+        "(`class_agnostic=True`). Baselines: the same windows without merging, and abutting windows. "
         "The classifier assigns each pixel to the nearest of 12 mean spectra; connected components are instances."
     )
     measures = (
@@ -302,7 +304,7 @@ def main() -> None:
         path = args.out / f"{model}.ckpt"
         ways = {
             "`detect`": detect_scene,
-            "`detect(agnostic=True)`": partial(detect_scene, agnostic=True),
+            "`detect(class_agnostic=True)`": partial(detect_scene, class_agnostic=True),
             "windows without merging": partial(piecewise, overlap=OVERLAP),
             "abutting windows": partial(piecewise, overlap=0),
         }

@@ -229,8 +229,10 @@ def _add_predict(commands: Any) -> None:
     )
     tiles.add_argument("--batch", dest="batch_size", type=int, metavar="N", help="tiles per batch")
     detections = predict.add_argument_group("detections")
-    detections.add_argument("--score", type=float, metavar="X", help="minimum confidence (default: 0.5)")
-    detections.add_argument("--agnostic", action="store_true", help="apply non-maximum suppression across classes")
+    detections.add_argument("--score-threshold", type=float, metavar="X", help="minimum confidence (default: 0.5)")
+    detections.add_argument(
+        "--class-agnostic", action="store_true", help="apply non-maximum suppression across classes"
+    )
     predict.add_argument(
         "--no-resume", action="store_true", help="discard finished parts of an interrupted run, and keep none"
     )
@@ -247,8 +249,8 @@ def _predict(args: argparse.Namespace) -> None:
         product=args.product,
         crs=args.crs,
         options={"size": args.size, "overlap": args.overlap, "blend": args.blend, "batch_size": args.batch_size},
-        score=args.score,
-        agnostic=args.agnostic,
+        score_threshold=args.score_threshold,
+        class_agnostic=args.class_agnostic,
         resume=not args.no_resume,
     )
     print(command.run(job))

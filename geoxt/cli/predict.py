@@ -49,9 +49,9 @@ class Job:
     """CRS of the map, onto which images of several CRSs are resampled."""
     options: Mapping[str, Any]
     """`size`, `overlap`, `blend` and `batch_size`; None takes the default."""
-    score: float | None = None
+    score_threshold: float | None = None
     """Minimum confidence of a detection."""
-    agnostic: bool = False
+    class_agnostic: bool = False
     """Whether to apply non-maximum suppression across classes."""
     resume: bool = True
     """Whether an interrupted run keeps its finished regions."""
@@ -78,9 +78,9 @@ def run(job: Job) -> Path:
     options = {key: value for key, value in job.options.items() if value is not None}
     if is_detector:
         options.pop("blend", None)
-        if job.score is not None:
-            options["score"] = job.score
-        detections = detect(layer, network, progress=job.progress, agnostic=job.agnostic, **options)
+        if job.score_threshold is not None:
+            options["score_threshold"] = job.score_threshold
+        detections = detect(layer, network, progress=job.progress, class_agnostic=job.class_agnostic, **options)
         return to_vector(detections, job.out)
     output: Any = job.output
     prediction = predict(layer, network, output=output, **options)

@@ -60,9 +60,9 @@ def detect(
     size: SomeSize = 512,
     overlap: SomeSize | None = None,
     batch_size: int = 2,
-    score: float = 0.5,
-    iou: float = 0.5,
-    agnostic: bool = False,
+    score_threshold: float = 0.5,
+    iou_threshold: float = 0.5,
+    class_agnostic: bool = False,
     bands: Mapping[str, str] | None = None,
     legend: Legend | None = None,
     progress: bool | None = None,
@@ -84,12 +84,12 @@ def detect(
         each is complete in some tile.
     batch_size
         Tiles per batch.
-    score
+    score_threshold
         Minimum score.
-    iou
+    iou_threshold
         IoU threshold for non-maximum suppression (NMS). Detections truncated by the edge of their tile are suppressed
         by complete ones of other tiles.
-    agnostic
+    class_agnostic
         Class-agnostic NMS: of overlapping detections of different classes only the one with the highest score remains,
         as neighbouring tiles may classify an object differently. Default: NMS per class, as in detectors.
     bands
@@ -127,7 +127,7 @@ def detect(
     lattice = Lattice(shape=view.grid.shape.yx, size=(height, width), overlap=shared)
     runner = Runner.of(network, stage="raw", batch_size=batch_size)
     reader = TileReader(view=view, series=False, factor=(1, 1))
-    detector = _TileDetector(reader=reader, model=runner.model, scene_shape=lattice.shape, min_score=score)
+    detector = _TileDetector(reader=reader, model=runner.model, scene_shape=lattice.shape, min_score=score_threshold)
     detections = list(_detect_tiles(detector, lattice, batch_size, progress))
     labels = np.array([detection.label for detection in detections], int)
     assert view.grid.crs is not None
@@ -138,7 +138,7 @@ def detect(
             " classes.",
             remedy="Pass {legend} with a class for each label.",
         )
-    remaining = _merge(detections, labels, iou, agnostic=agnostic)
+    remaining = _merge(detections, labels, iou_threshold, class_agnostic=class_agnostic)
     class_indices = labels[remaining] - 1
     columns = {
         "score": np.array([detections[index].score for index in remaining], "float64"),
@@ -234,7 +234,7 @@ def _detect_tiles(
             yield from detections
 
 
-def _merge(detections: Sequence[_Detection], labels: Array, iou: float, *, agnostic: bool) -> Array:
+def _merge(detections: Sequence[_Detection], labels: Array, iou_threshold: float, *, class_agnostic: bool) -> Array:
     """Return the indices of the detections that remain after NMS."""
     if not detections:
         return np.zeros(0, int)
@@ -243,7 +243,9 @@ def _merge(detections: Sequence[_Detection], labels: Array, iou: float, *, agnos
     truncated = np.array([detection.truncated for detection in detections], bool)
     corners = [(d.tile.col, d.tile.row, d.tile.stop[1], d.tile.stop[0]) for d in detections]
     tiles = shapely.box(*np.array(corners, "float64").T)
-    return nms(polygons, scores, labels, truncated, iou=iou, tiles=tiles, agnostic=agnostic)
+    return nms(
+        polygons, scores, labels, truncated, iou_threshold=iou_threshold, tiles=tiles, class_agnostic=class_agnostic
+    )
 
 
 def _outline(mask: Array) -> shapely.Geometry | None:

@@ -17,9 +17,9 @@ def nms(
     classes: Array,
     truncated: Mask,
     *,
-    iou: float,
+    iou_threshold: float,
     tiles: Array | None = None,
-    agnostic: bool = False,
+    class_agnostic: bool = False,
 ) -> Array:
     """Return the indices of the detections that remain, by descending score.
 
@@ -35,19 +35,19 @@ def nms(
     truncated
         (n,) whether the polygon is cut off by an edge of its tile within the scene. Such a polygon is also suppressed
         if half of it lies in a better one of its class.
-    iou
-        IoU threshold.
+    iou_threshold
+        IoU of two polygons above which the worse one is suppressed.
     tiles
         (n,) polygons of the tiles of each detection, if given: a truncated polygon is compared with the part of the
         better one that lies in its tile.
-    agnostic
+    class_agnostic
         Class-agnostic NMS: whether detections of different classes suppress each other by IoU.
     """
     order = np.lexsort((np.arange(len(scores)), -scores, truncated))
     rank = np.empty(len(order), int)
     rank[order] = np.arange(len(order))
     worse, better = shapely.STRtree(polygons).query(polygons, predicate="intersects")
-    pairs = (rank[worse] > rank[better]) & (agnostic | (classes[worse] == classes[better]))
+    pairs = (rank[worse] > rank[better]) & (class_agnostic | (classes[worse] == classes[better]))
     worse, better = worse[pairs], better[pairs]
     area = shapely.area(polygons)
     shared = shapely.area(shapely.intersection(polygons[worse], polygons[better]))
@@ -56,7 +56,7 @@ def nms(
         in_tile = shapely.area(shapely.intersection(polygons[better], tiles[worse]))
         visible = np.where(truncated[worse], in_tile, visible)
     # IoU = shared / (a + b - shared) > threshold, without the division by an area that may be 0.
-    same = shared > iou * (area[worse] + visible - shared)
+    same = shared > iou_threshold * (area[worse] + visible - shared)
     same |= truncated[worse] & (shared > CUT_OVERLAP * area[worse]) & (classes[worse] == classes[better])
     rivals: dict[int, list[int]] = {}
     for index, rival in zip(worse[same].tolist(), better[same].tolist(), strict=True):

@@ -88,7 +88,7 @@ def test_detections_have_scores_codes_and_names():
     values = [round((score - 0.5) * 1000) for score in detections["score"]]
     assert list(detections["code"]) == [(10, 20, 30)[value % 3] for value in values]
     assert set(detections["class"]) <= {"car (10)", "house", "car (30)"}
-    few = detect(layer, Finder(), size=40, overlap=16, score=float(detections["score"].iloc[1]) - 1e-5)
+    few = detect(layer, Finder(), size=40, overlap=16, score_threshold=float(detections["score"].iloc[1]) - 1e-5)
     assert len(few) == 2
 
 
@@ -141,7 +141,9 @@ def test_nms_equals_a_plain_loop(data):
                 break
         else:
             remaining.append(index)
-    indices = nms(shapes, scores, classes, cut, iou=0.4, tiles=tiles if tiled else None, agnostic=agnostic)
+    indices = nms(
+        shapes, scores, classes, cut, iou_threshold=0.4, tiles=tiles if tiled else None, class_agnostic=agnostic
+    )
     assert indices.tolist() == sorted(remaining, key=lambda i: -scores[i])
 
 
@@ -158,18 +160,18 @@ def test_class_agnostic_nms_keeps_the_best_class():
     layer = make_layer(boxes=[(28, 20, 36, 30), (65, 60, 75, 69)])
     both = detect(layer, Wavers(), size=40, overlap=20)
     assert sorted(both["code"]) == [1, 1, 2, 2]
-    agnostic = detect(layer, Wavers(), size=40, overlap=20, agnostic=True)
+    agnostic = detect(layer, Wavers(), size=40, overlap=20, class_agnostic=True)
     assert list(agnostic["code"]) == [2, 2]
     assert pixels(agnostic, layer) == [(28, 20, 36, 30), (65, 60, 75, 69)]
 
 
 def test_truncated_part_is_suppressed_but_contained_object_is_not():
     layer = make_layer(boxes=[(30, 20, 48, 30)])
-    halves = detect(layer, Wavers(), size=40, overlap=20, agnostic=True)
+    halves = detect(layer, Wavers(), size=40, overlap=20, class_agnostic=True)
     assert pixels(halves, layer) == [(30, 20, 48, 30)]
     values = make_layer(boxes=[(2, 2, 38, 38)]).to_numpy()
     values[0, 10:14, 10:14] = 2
-    nested = detect(layer.copy(data=values), Finder(), size=40, overlap=20, agnostic=True)
+    nested = detect(layer.copy(data=values), Finder(), size=40, overlap=20, class_agnostic=True)
     assert pixels(nested, layer) == [(2, 2, 38, 38), (10, 10, 14, 14)]
 
 
