@@ -227,7 +227,7 @@ def _add_predict(commands: Any) -> None:
     tiles.add_argument(
         "--blend", choices=["linear", "gaussian", "hann", "none"], help="weights of overlapping tiles (default: linear)"
     )
-    tiles.add_argument("--batch", dest="batch_size", type=int, metavar="N", help="tiles per batch")
+    tiles.add_argument("--batch-size", type=int, metavar="N", help="tiles per batch")
     detections = predict.add_argument_group("detections")
     detections.add_argument("--score-threshold", type=float, metavar="X", help="minimum confidence (default: 0.5)")
     detections.add_argument(
@@ -361,7 +361,9 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument(
         "--size", type=int, default=256, metavar="PIXELS", help="height and width of a window (default: %(default)s)"
     )
-    bench.add_argument("--batch", type=int, default=32, metavar="N", help="windows per batch (default: %(default)s)")
+    bench.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="windows per batch (default: %(default)s)"
+    )
     bench.add_argument("--batches", type=int, default=16, metavar="N", help="timed batches (default: %(default)s)")
     bench.add_argument("--grid", action="store_true", help="read adjacent windows instead of random ones")
     bench.add_argument(

@@ -37,7 +37,7 @@ class Bench:
     """CRS onto which images of several CRSs are resampled."""
     size: int = 256
     """Height and width of a window, in pixels."""
-    batch: int = 32
+    batch_size: int = 32
     """Windows per batch."""
     batches: int = 16
     """Number of timed batches."""
@@ -115,7 +115,7 @@ def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
 def describe(job: Bench, rates: Sequence[Rate]) -> str:
     """Return a table of the rates, and the loader call of the fastest setting."""
     best = rates[0]
-    options = f"batch_size={job.batch}, num_workers={best.num_workers}, threads={best.threads}"
+    options = f"batch_size={job.batch_size}, num_workers={best.num_workers}, threads={best.threads}"
     return "\n".join(
         [
             "workers  threads  windows/s      MB/s",
@@ -127,7 +127,7 @@ def describe(job: Bench, rates: Sequence[Rate]) -> str:
 
 
 def _check(job: Bench) -> None:
-    for name, minimum in {"size": 1, "batch": 1, "batches": 2, "repeats": 1}.items():
+    for name, minimum in {"size": 1, "batch_size": 1, "batches": 2, "repeats": 1}.items():
         value = getattr(job, name)
         if value < minimum:
             raise InputError(
@@ -157,15 +157,15 @@ def _rate(job: Bench, data: xr.Dataset, setting: Setting) -> tuple[float, float]
     num_workers, threads = setting
     warm_up = max(num_workers, 1)
     timed = -(-job.batches // warm_up) * warm_up  # a multiple of the workers, whose batches arrive together
-    length = (warm_up + timed) * job.batch
+    length = (warm_up + timed) * job.batch_size
     random = RandomSampler(data, size=job.size, length=length, seed=0)
     windows = list(islice(cycle(GridSampler(data, size=job.size)), length)) if job.grid else random
     megabytes = start = last = 0.0
-    batches = loader(data, windows, batch_size=job.batch, num_workers=num_workers, threads=threads)
+    batches = loader(data, windows, batch_size=job.batch_size, num_workers=num_workers, threads=threads)
     for index, batch in enumerate(batches):
         last = time.perf_counter()
         if index < warm_up:
             start = last
         megabytes = sum(batch[str(name)].nbytes for name in data.data_vars) / 1e6
     seconds = max(last - start, 1e-9)
-    return timed * job.batch / seconds, timed * megabytes / seconds
+    return timed * job.batch_size / seconds, timed * megabytes / seconds

@@ -33,9 +33,9 @@ def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
     --------
     >>> parser = argparse.ArgumentParser()
     >>> _ = parser.add_argument("images", metavar="IMAGE")
-    >>> _ = parser.add_argument("--batch", dest="batch_size")
+    >>> _ = parser.add_argument("--batch-size")
     >>> flags_of(parser)
-    {'help': '--help', 'images': 'IMAGE', 'batch_size': '--batch'}
+    {'help': '--help', 'images': 'IMAGE', 'batch_size': '--batch-size'}
     """
     actions = parser._actions  # noqa: SLF001
     flags = {a.dest: a.option_strings[-1] if a.option_strings else str(a.metavar or a.dest) for a in actions}

@@ -32,7 +32,9 @@ def test_settings_read_the_same_windows(image, monkeypatch, grid):
 
     monkeypatch.setattr(bench, "loader", spy)
     monkeypatch.setattr(bench, "CPU_COUNT", 2)
-    rates = bench.run(bench.Bench(image=(image,), size=16, batch=4, batches=3, num_workers=(0,), repeats=2, grid=grid))
+    rates = bench.run(
+        bench.Bench(image=(image,), size=16, batch_size=4, batches=3, num_workers=(0,), repeats=2, grid=grid)
+    )
     assert {(rate.num_workers, rate.threads) for rate in rates} == set(windows_by_setting) == {(0, 1), (0, 2)}
     assert [rate.windows for rate in rates] == sorted((rate.windows for rate in rates), reverse=True)
     plans = [plan for repeats in windows_by_setting.values() for plan in repeats]
@@ -51,7 +53,7 @@ def test_default_worker_counts_are_powers_of_two(monkeypatch):
 
 
 def test_command_prints_the_fastest_loader_call(image, labels, capsys):
-    argv = ["bench", image, "--labels", labels, "--size", "16", "--batch", "2", "--batches", "2", "--repeats", "1"]
+    argv = ["bench", image, "--labels", labels, "--size", "16", "--batch-size", "2", "--batches", "2", "--repeats", "1"]
     assert main([*argv, "--num-workers", "1"]) == 0
     output = capsys.readouterr().out
     assert re.search(r"^open +image 3 x \d+ x \d+ uint8, mask \d+ x \d+ u?int\d+ in EPSG:32615", output, re.MULTILINE)

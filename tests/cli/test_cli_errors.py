@@ -9,7 +9,7 @@ from geoxt.errors import InputError
 
 def test_flags_are_those_of_the_command_by_function_argument():
     flags = flags_of(command_parser(cli.parser(), "predict"))
-    assert flags["batch_size"] == "--batch"
+    assert flags["batch_size"] == "--batch-size"
     assert flags["images"] == "IMAGE"
     assert flags["crs"] == "--crs"
     assert "resolution" not in flags

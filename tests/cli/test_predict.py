@@ -44,7 +44,7 @@ def run(files, out, *options):
     return cli.main([*base, *options])
 
 
-TILES = ("--size", "32", "--overlap", "8", "--batch", "3", "--blend", "hann")
+TILES = ("--size", "32", "--overlap", "8", "--batch-size", "3", "--blend", "hann")
 
 
 def test_file_equals_map_of_predict(files, tmp_path, capsys):
@@ -70,7 +70,7 @@ def test_file_equals_map_of_predict(files, tmp_path, capsys):
         ("map.tif", ("--bands", "red"), ["Cannot read the band names 'red'", "nir=B08"]),
         ("map.tif", ("--bands", "red=B04", "--size", "32", "--overlap", "32"), ["overlap"]),
         ("map.tif", ("--bands", "rot=B04"), ["Cannot pass the band 'rot'", "--bands"]),
-        ("map.tif", ("--bands", "red=B04", "--batch", "0"), ["--batch"]),
+        ("map.tif", ("--bands", "red=B04", "--batch-size", "0"), ["--batch-size"]),
         ("map.gpkg", ("--bands", "red=B04"), ["the output of the model is a raster map", ".tif, .tiff, .zarr"]),
         ("map.tif", ("--model", "missing.ckpt"), ["Cannot read the checkpoint 'missing.ckpt'"]),
     ],

@@ -15,7 +15,7 @@ from geoxt.testing import make_grid, write_cog
 
 BANDS = ("green", "red", "nir")
 SHAPE = (70, 60)
-TILES = ("--size", "32", "--overlap", "8", "--batch", "3")
+TILES = ("--size", "32", "--overlap", "8", "--batch-size", "3")
 MODELS = {"change": "test_fc_siam_conc", "time-series": "test_ltae"}
 NODATA = 255
 
