@@ -284,7 +284,7 @@ def _add_datasets(commands: Any) -> None:
     info = actions.add_parser("info", help="describe a dataset")
     fetch = actions.add_parser("fetch", help="download, verify and extract a dataset")
     fetch.add_argument("--no-checksum", dest="checksum", action="store_false", help="skip checksum verification")
-    fetch.add_argument("--again", action="store_true", help="extract again over broken or missing files")
+    fetch.add_argument("--force", action="store_true", help="extract again over broken or missing files")
     fetch.add_argument(
         "--no-keep-archives",
         dest="keep_archives",

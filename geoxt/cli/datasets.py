@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
                 **_part(args),
                 checksum=args.checksum,
                 progress=progress,
-                again=args.again,
+                force=args.force,
                 keep_archives=args.keep_archives,
             )
             say(f"{get(args.name).title} is in {root}")
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
             if not report.ok:
                 raise ReadError(
                     f"{args.name!r} in {args.root!r} has {len(report.problems)} problems.",
-                    remedy=f"Run geoxt datasets fetch {args.name} {args.root} --again.",
+                    remedy=f"Run geoxt datasets fetch {args.name} {args.root} --force.",
                 )
         case _:
             raise InputError(f"Cannot run {args.action!r}.", remedy="Pass list, info, fetch or verify.")

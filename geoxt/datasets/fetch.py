@@ -35,7 +35,7 @@ def fetch(
     where: Where | None = None,
     checksum: bool = True,
     progress: bool = False,
-    again: bool = False,
+    force: bool = False,
     keep_archives: bool = True,
 ) -> Path:
     """Download and extract the files of a dataset, or of a part of it, into a folder.
@@ -60,7 +60,7 @@ def fetch(
         Verify the published checksum of every file.
     progress
         Show a progress bar for each download (needs tqdm).
-    again
+    force
         Extract complete archives again, over broken or missing files. Archives on disk are not downloaded again.
     keep_archives
         Whether to keep archives after their extraction. Otherwise those that can be downloaded again are removed, which
@@ -92,7 +92,7 @@ def fetch(
     part = make_part(spec, splits=splits, assets=assets, where=where)
     folder = Path(root).expanduser()
     groups = _groups(part)
-    task = _Task(part=part, root=folder, checksum=checksum, progress=progress, again=again, keep_archives=keep_archives)
+    task = _Task(part=part, root=folder, checksum=checksum, progress=progress, force=force, keep_archives=keep_archives)
     try:
         if folder.is_file():
             raise OutputError(
@@ -171,7 +171,7 @@ class _Task:
     root: Path
     checksum: bool
     progress: bool
-    again: bool
+    force: bool
     keep_archives: bool
 
     def is_finished(self, groups: Sequence[Sequence[Archive]]) -> bool:
@@ -185,7 +185,7 @@ class _Task:
     def is_complete(self, groups: Sequence[Sequence[Archive]]) -> bool:
         """Whether nothing has to be downloaded or extracted."""
         required = [group[0] for group in groups if not self._is_skipped(group)]
-        return not self.again and all(is_complete(archive, self.root, self.part) for archive in required)
+        return not self.force and all(is_complete(archive, self.root, self.part) for archive in required)
 
     def verify(self, groups: Sequence[Sequence[Archive]]) -> None:
         """Verify the checksums of files that were not downloaded by `fetch`."""
@@ -221,8 +221,8 @@ class _Task:
     def _fetch_group(self, group: Sequence[Archive]) -> None:
         first = group[0]
         name = first.part_of or first.file
-        if is_complete(first, self.root, self.part) and not (self.again and is_archive(name)):
-            if self._is_unverified(first) or (self.again and self.checksum and _target(first, self.root).is_file()):
+        if is_complete(first, self.root, self.part) and not (self.force and is_archive(name)):
+            if self._is_unverified(first) or (self.force and self.checksum and _target(first, self.root).is_file()):
                 require_checksum(first, _target(first, self.root))
                 write_record(self.root, first, [_target(first, self.root)])
         else:

@@ -13,7 +13,7 @@ def test_flags_are_those_of_the_command_by_function_argument():
     assert flags["images"] == "IMAGE"
     assert flags["crs"] == "--crs"
     assert "resolution" not in flags
-    assert flags_of(command_parser(cli.parser(), "datasets", "fetch"))["again"] == "--again"
+    assert flags_of(command_parser(cli.parser(), "datasets", "fetch"))["force"] == "--force"
 
 
 def test_arguments_of_another_name_have_the_flag_of_the_command():

@@ -226,7 +226,7 @@ def test_again_extracts_over_broken_files(packed, tmp_path):
     broken.write_bytes(b"")
     fetch(spec, root)
     assert not load(spec, root).verify(deep=True).ok
-    fetch(replace(spec, archives=(replace(spec.archives[0], url="http://127.0.0.1:9/gone.zip"),)), root, again=True)
+    fetch(replace(spec, archives=(replace(spec.archives[0], url="http://127.0.0.1:9/gone.zip"),)), root, force=True)
     assert load(spec, root).verify(deep=True).ok
 
 
@@ -237,7 +237,7 @@ def test_again_verifies_the_checksum_of_a_single_file(packed, tmp_path):
     root = fetch(replace(spec, archives=(archive,)), tmp_path / "root")
     (root / "list.txt").write_bytes(b"no list")
     with pytest.raises(ReadError, match=r"list\.txt.*Remove it and fetch it again"):
-        fetch(replace(spec, archives=(archive,)), root, again=True)
+        fetch(replace(spec, archives=(archive,)), root, force=True)
     (root / "list.txt").unlink()
     assert (fetch(replace(spec, archives=(archive,)), root) / "list.txt").read_bytes() == b"a list"
 

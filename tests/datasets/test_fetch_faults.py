@@ -101,7 +101,7 @@ def test_unreadable_folder_raises(ponds, shared_root, folder, mode):
             with pytest.raises(ReadError, match=f"{folder}.*Permission denied"):
                 _ = [load(tree.spec, shared_root).read(i) for i in range(2)]
         with pytest.raises((ReadError, OutputError), match=r"[Pp]ermission"):
-            fetch(tree.spec, shared_root, again=True)
+            fetch(tree.spec, shared_root, force=True)
 
 
 @needs_modes

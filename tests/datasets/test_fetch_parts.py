@@ -149,7 +149,7 @@ def test_removed_archives_are_not_needed(packed_release, tmp_path, name):
     loaded = load(offline, tmp_path, download=True)
     assert len(loaded) == len(load(tree.spec, tree.root))
     assert loaded.verify(deep=True).ok
-    fetch(spec, tmp_path, again=True, keep_archives=False)
+    fetch(spec, tmp_path, force=True, keep_archives=False)
     assert load(offline, tmp_path).verify(deep=True).ok
 
 
