@@ -54,7 +54,9 @@ def _open(path: str) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise ReadError(f"Cannot open the HDF5 file {path!r}: {error}.", remedy="Fetch the dataset again.") from error
+        raise ReadError(
+            f"Cannot open the HDF5 file {path!r}: {error}.", remedy="Fetch the dataset again with force=True."
+        ) from error
 
 
 def _array(path: str, key: str) -> Any:
@@ -62,7 +64,7 @@ def _array(path: str, key: str) -> Any:
     if key not in file:
         raise ReadError(
             f"Cannot find the array {key!r} in {path!r}: its arrays are {', '.join(file)}.",
-            remedy="Fetch the dataset again.",
+            remedy="Fetch the dataset again with force=True.",
         )
     return file[key]
 
@@ -113,6 +115,6 @@ class Row:
         except (OSError, IndexError, ValueError) as error:
             raise ReadError(
                 f"Cannot read row {self.row} of {self.asset.key!r} in {self.path!r}: {error}.",
-                remedy="Fetch the dataset again.",
+                remedy="Fetch the dataset again with force=True.",
             ) from error
         return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -35,7 +35,7 @@ def read_wav(path: Path) -> tuple[Array, int]:
     except (OSError, EOFError, KeyError, ValueError, struct.error, wave.Error) as error:
         raise ReadError(
             f"Cannot read the recording {str(path)!r}: {type(error).__name__} {error}.",
-            remedy="Fetch the dataset again; recordings are WAV files of PCM samples of 8, 16, 24 or 32 bit.",
+            remedy="Fetch the dataset again with force=True. Recordings are WAV files of 8, 16, 24 or 32 bit (PCM).",
         ) from error
     return (values - 128) / 128 if width == 1 else values / 2.0 ** (8 * width - 1), rate
 

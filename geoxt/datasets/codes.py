@@ -56,7 +56,7 @@ def _decode_colors(values: Array, asset: Raster, legend: Legend, path: str) -> A
     if values.shape[-3] < 3:
         raise LabelError(
             f"Cannot read the colors of {path!r}: it has {values.shape[-3]} band(s), not 3.",
-            remedy="Fetch the dataset again.",
+            remedy="Fetch the dataset again with force=True.",
         )
     rgb = np.moveaxis(values, -3, -1)[..., :3].astype(np.int64)
     if asset.colors == "snap":
@@ -79,6 +79,6 @@ def _look_up(values: Array, table: Mapping[int, int], path: str, kind: str) -> A
         raise LabelError(
             f"Cannot determine the class of {int((~known).sum())} pixels in {path!r}: {shown} are none of the {kind} "
             "of the dataset.",
-            remedy="Fetch the dataset again, or load another release.",
+            remedy="Fetch the dataset again with force=True, or load another release.",
         )
     return codes[positions]

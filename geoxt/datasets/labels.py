@@ -29,14 +29,15 @@ def read_label(value: Any, asset: Table | HDF5Array, legend: Legend | None, path
                 return np.float32(value)
             except (TypeError, ValueError) as error:
                 raise ReadError(
-                    f"Cannot read the number {value!r} in {path!r}: {error}.", remedy="Fetch the dataset again."
+                    f"Cannot read the number {value!r} in {path!r}: {error}.",
+                    remedy="Fetch the dataset again with force=True.",
                 ) from error
         case "onehot":
             row = np.asarray(value)
             if legend is None or row.shape != (len(legend),) or (row != 0).sum() != 1:
                 raise LabelError(
                     f"Cannot determine the class of {path!r}: {row.tolist()} is not a one-hot vector of its classes.",
-                    remedy="Fetch the dataset again.",
+                    remedy="Fetch the dataset again with force=True.",
                 )
             return legend.codes[int(row.argmax())]
         case "class":
@@ -66,7 +67,7 @@ def class_of(value: Any, legend: Legend | None, path: str, names: Mapping[str, s
     class_names = "none" if legend is None else ", ".join(legend.names[:8]) + (", …" if len(legend) > 8 else "")
     raise LabelError(
         f"Cannot map the class {value!r} of {path!r} to a code: the classes of the dataset are {class_names}.",
-        remedy="Remove the file, or fetch the dataset again.",
+        remedy="Remove the file, or fetch the dataset again with force=True.",
     )
 
 

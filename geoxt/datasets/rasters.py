@@ -88,7 +88,7 @@ class Image:
         if len(shapes) > 1:
             raise ReadError(
                 f"Cannot stack images of several sizes {sorted(shapes)}, the first {self.paths[0]!r}.",
-                remedy="Fetch the dataset again.",
+                remedy="Fetch the dataset again with force=True.",
             )
         values = np.stack([step[0] for step in steps]) if len(steps) > 1 else steps[0][0][np.newaxis]
         if self.asset.is_mask:
@@ -111,7 +111,7 @@ class Image:
         if len(shapes) > 1 and not self.asset.mixed_resolution:
             raise ReadError(
                 f"Cannot stack bands of several sizes {sorted(shapes)}, the first {paths[0]!r}.",
-                remedy="Fetch the dataset again.",
+                remedy="Fetch the dataset again with force=True.",
             )
         return np.concatenate([_upsample(values, finest.shape[-2:]) for values, _ in layers]), grid
 
@@ -121,14 +121,14 @@ class Image:
         if bands and max(bands) > header.count:
             raise ReadError(
                 f"Cannot read band {max(bands)} of {path!r}: it has {header.count}.",
-                remedy="Fetch the dataset again. Or pass {bands}.",
+                remedy="Fetch the dataset again with force=True. Or pass {bands}.",
                 argument="bands",
             )
         if self.crop and header.shape != self.crop.image_shape:
             raise ReadError(
                 f"Cannot read a window of {path!r}: its size is {header.shape}, that of the first file "
                 f"{self.crop.image_shape}.",
-                remedy="Fetch the dataset again.",
+                remedy="Fetch the dataset again with force=True.",
             )
         window = self.crop.window if self.crop else Window(0, 0, *header.shape)
         try:
@@ -148,7 +148,7 @@ class Image:
 
 
 def _unreadable(path: str, error: ReadError) -> ReadError:
-    return ReadError(f"Cannot read the image {path!r}: {error}", remedy="Fetch the dataset again.")
+    return ReadError(f"Cannot read the image {path!r}: {error}", remedy="Fetch the dataset again with force=True.")
 
 
 def _upsample(values: Array, shape: tuple[int, ...]) -> Array:

@@ -132,7 +132,9 @@ class Reader:
             size, expected = sample[key].shape[-2:], sample[first].shape[-2:]
             if asset.shape == rasters[first].shape and size != expected:
                 msg = f"Cannot read {name_of(entry.fields)}: {key} has {size[0]}x{size[1]} pixels, "
-                raise ReadError(f"{msg}{first} {expected[0]}x{expected[1]}.", remedy="Fetch the dataset again.")
+                raise ReadError(
+                    f"{msg}{first} {expected[0]}x{expected[1]}.", remedy="Fetch the dataset again with force=True."
+                )
 
     def value(self, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
         """Return the pixels of an asset of a sample, or of a crop of an image."""
@@ -187,7 +189,7 @@ class Reader:
             content = read_object(path)
             if asset.value not in content:
                 msg = f"Cannot read the labels in {str(path)!r}: it has no {asset.value!r}."
-                raise ReadError(msg, remedy="Fetch the dataset again.")
+                raise ReadError(msg, remedy="Fetch the dataset again with force=True.")
             return {key: read_label(content[str(asset.value)], asset, self.spec.classes, str(path))}
         if isinstance(asset, Audio):
             return {key: _fixed(read_wav(path)[0], asset, entry)}
@@ -221,7 +223,7 @@ class Reader:
             kind = "image" if isinstance(asset, Boxes) else "row"
             msg = f"Cannot find {name_of(entry.fields)} in {asset.path!r} below {str(self.root)!r}: "
             msg += f"it has no such {kind}."
-            raise ReadError(msg, remedy="Fetch the dataset again.")
+            raise ReadError(msg, remedy="Fetch the dataset again with force=True.")
         return row
 
     def _table(self, asset: Asset) -> dict[tuple[Any, ...], Any]:
@@ -247,7 +249,7 @@ class Reader:
         for fields, row in read_rows(path, asset.columns, separator=asset.separator):
             if asset.value not in row:
                 msg = f"Cannot read the table {str(path)!r}: it has no column {asset.value!r}, but "
-                raise ReadError(f"{msg}{', '.join(map(str, row))}.", remedy="Fetch the dataset again.")
+                raise ReadError(f"{msg}{', '.join(map(str, row))}.", remedy="Fetch the dataset again with force=True.")
             yield fields, read_label(row[asset.value], asset, self.spec.classes, str(path))
 
     def _legend(self, asset: Vector) -> Any:

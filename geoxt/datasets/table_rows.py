@@ -30,7 +30,7 @@ def read_rows(path: Path, columns: Columns, *, separator: str = ",") -> Iterator
             if key not in row:
                 raise ReadError(
                     f"Cannot read the table {str(path)!r}: it has no column {key!r}, but {', '.join(map(str, row))}.",
-                    remedy="Fetch the dataset again, or use the release that its homepage describes.",
+                    remedy="Fetch the dataset again with force=True, or use the release that its homepage describes.",
                 )
             matched = template.match(str(row[key]).strip().removeprefix("./"))
             if matched is None:
@@ -52,12 +52,12 @@ def read_object(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ReadError(
-            f"Cannot read the labels in {str(path)!r}: {error}.", remedy="Fetch the dataset again."
+            f"Cannot read the labels in {str(path)!r}: {error}.", remedy="Fetch the dataset again with force=True."
         ) from error
     if not isinstance(content, dict):
         raise ReadError(
             f"Cannot read the labels in {str(path)!r}: the JSON value is a {type(content).__name__}, not an object.",
-            remedy="Fetch the dataset again.",
+            remedy="Fetch the dataset again with force=True.",
         )
     return content
 
@@ -74,7 +74,9 @@ def _rows(path: Path, separator: str, *, header: bool) -> Iterator[Mapping[Any, 
                 if line:
                     yield dict(zip(names, line, strict=False)) if names else dict(enumerate(line))
     except (OSError, ValueError, csv.Error) as error:  # UnicodeDecodeError and ArrowInvalid are ValueErrors
-        raise ReadError(f"Cannot read the table {str(path)!r}: {error}.", remedy="Fetch the dataset again.") from error
+        raise ReadError(
+            f"Cannot read the table {str(path)!r}: {error}.", remedy="Fetch the dataset again with force=True."
+        ) from error
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -48,7 +48,7 @@ class Drawing:
         if grid is None:
             raise ReadError(
                 f"Cannot rasterize {self.path!r}: the image of its sample has no CRS.",
-                remedy="Fetch the dataset again.",
+                remedy="Fetch the dataset again with force=True.",
             )
         geometry, values, crs = self._features()
         codes = self._codes(geometry, values, legend)
@@ -76,7 +76,7 @@ class Drawing:
                 raise LabelError(
                     f"Cannot map feature {numbers[position]} of {self.path!r} to a class: its code "
                     f"{codes[position]} is none of {legend.codes}.",
-                    remedy="Fetch the dataset again.",
+                    remedy="Fetch the dataset again with force=True.",
                 )
         return codes
 
@@ -94,7 +94,7 @@ class Drawing:
         raise LabelError(
             f"Cannot map feature {number} of {self.path!r} to a class: its {self.asset.column} {value!r} is no whole "
             f"number{known}.",
-            remedy="Fetch the dataset again.",
+            remedy="Fetch the dataset again with force=True.",
         )
 
     def _features(self) -> tuple[Array, Any, Any]:
@@ -114,7 +114,8 @@ class Drawing:
             if self.asset.on_error == "empty" and not isinstance(error, OSError):
                 return np.empty(0, object), [], "EPSG:4326"
             raise ReadError(
-                f"Cannot read the polygons in {self.path!r}: {error}.", remedy="Fetch the dataset again."
+                f"Cannot read the polygons in {self.path!r}: {error}.",
+                remedy="Fetch the dataset again with force=True.",
             ) from error
         crs_name = (content.get("crs") or {}).get("properties", {}).get("name")
         geometry = np.empty(len(features), object)
@@ -155,7 +156,7 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
             raise
         raise ReadError(
             f"Cannot read the boxes in {str(path)!r}: {type(error).__name__} {error}.",
-            remedy="Fetch the dataset again.",
+            remedy="Fetch the dataset again with force=True.",
         ) from error
 
 
@@ -164,7 +165,7 @@ def _code(name: str, asset: Boxes, legend: Legend, path: Path) -> int:
     if class_name not in legend.names:
         raise LabelError(
             f"Cannot map category {name!r} in {str(path)!r} to a class: it is none of {', '.join(legend.names)}.",
-            remedy="Fetch the dataset again.",
+            remedy="Fetch the dataset again with force=True.",
         )
     return legend.codes[legend.names.index(class_name)]
 
