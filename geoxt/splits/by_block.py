@@ -88,7 +88,7 @@ def folds(
     data: SomeData,
     *,
     size: SomeSize,
-    count: int = 5,
+    n_splits: int = 5,
     buffer: int = 0,
     labels: SomeData | None = None,
     seed: int = 0,
@@ -99,7 +99,7 @@ def folds(
     ----------
     data, size, buffer, labels, seed
         As for `by_block`.
-    count
+    n_splits
         Number of folds, 3 or more. Fold i is the test part of split i and the validation part of split i - 1.
 
     Returns
@@ -113,17 +113,17 @@ def folds(
         If there are fewer blocks than folds.
     """
     lattice = _lattice(data, size, buffer)
-    if not 3 <= count <= len(lattice):
+    if not 3 <= n_splits <= len(lattice):
         raise InputError(
-            f"Cannot make {count} folds of {len(lattice)} blocks of {size} pixels.",
-            remedy="Pass {count:3} or more, and {size} that gives as many blocks.",
-            argument="count",
+            f"Cannot make {n_splits} folds of {len(lattice)} blocks of {size} pixels.",
+            remedy="Pass {n_splits:3} or more, and {size} that gives as many blocks.",
+            argument="n_splits",
         )
-    fractions = [1 / count] * count
+    fractions = [1 / n_splits] * n_splits
     part = _assign(lattice, apportion(len(lattice), fractions), fractions, labels, seed)
     splits = []
-    for fold in range(count):
-        test, val = part == fold, part == (fold + 1) % count
+    for fold in range(n_splits):
+        test, val = part == fold, part == (fold + 1) % n_splits
         split = Split(train=lattice.region(~test & ~val), val=lattice.region(val), test=lattice.region(test))
         check(split)
         splits.append(split)

@@ -81,7 +81,7 @@ def test_apportioned_counts_add_up_and_are_not_zero(count, weights):
 @given(st.integers(3, 6), st.integers(0, 3), st.booleans(), st.integers(0, 9))
 def test_each_block_is_in_test_once(count, buffer, even, seed):
     layer = make_labels((96, 96))
-    splits = folds(layer, size=24, count=count, buffer=buffer, labels=layer if even else None, seed=seed)
+    splits = folds(layer, size=24, n_splits=count, buffer=buffer, labels=layer if even else None, seed=seed)
     assert len(splits) == count
     tests = [w for split in splits for w in split.test]
     all_blocks = {w for part in splits[0].parts.values() for w in part}
@@ -106,5 +106,5 @@ def test_labels_are_read_once():
 
 @pytest.mark.parametrize("count", [2, 99])
 def test_invalid_number_of_folds_raises(count):
-    with pytest.raises(InputError, match=rf"Cannot make {count} folds of 25 blocks.*Pass count="):
-        folds(make_labels(), size=32, count=count)
+    with pytest.raises(InputError, match=rf"Cannot make {count} folds of 25 blocks.*Pass n_splits="):
+        folds(make_labels(), size=32, n_splits=count)

@@ -105,7 +105,7 @@ def test_classes_are_balanced_over_all_nodes():
 
 
 def test_each_block_of_a_tree_is_in_test_once():
-    splits = folds(make_tree(), size=20, count=3)
+    splits = folds(make_tree(), size=20, n_splits=3)
     boards = {node: np.zeros(grid.shape, int) for node, grid in GRIDS.items()}
     for split in splits:
         for node, rectangles in split.test.nodes.items():
