@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt.alignment import union as union
     from geoxt.bridge import open_pack as open_pack
     from geoxt.bridge import pack as pack
-    from geoxt.bridge.fill_cache import warm as warm
+    from geoxt.bridge.fill_cache import warm_cache as warm_cache
     from geoxt.inference import detect as detect
     from geoxt.inference import predict as predict
     from geoxt.layers import open_cogs as open_cogs
@@ -65,7 +65,7 @@ _MODULE_OF = {
     "to_cog": "geoxt.writers",
     "to_zarr": "geoxt.writers",
     "union": "geoxt.alignment",
-    "warm": "geoxt.bridge",
+    "warm_cache": "geoxt.bridge",
 }
 """Module of each function and class of the package."""
 _MODULES = (
@@ -112,7 +112,7 @@ __all__ = [
     "trainers",
     "transforms",
     "union",
-    "warm",
+    "warm_cache",
     "writers",
 ]
 

@@ -2,7 +2,7 @@
 
 from geoxt.bridge.batch_sampler import WindowBatchSampler
 from geoxt.bridge.collate import collate
-from geoxt.bridge.fill_cache import warm
+from geoxt.bridge.fill_cache import warm_cache
 from geoxt.bridge.layer_reader import LayerReader, NodeReader, readers_of
 from geoxt.bridge.loader import Loader, loader
 from geoxt.bridge.pack_dataset import PackDataset, open_pack
@@ -36,5 +36,5 @@ __all__ = [
     "statistics",
     "to_torch",
     "to_xarray",
-    "warm",
+    "warm_cache",
 ]

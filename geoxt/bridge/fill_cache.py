@@ -23,7 +23,7 @@ BATCH = 16
 """Windows of a task on a dask cluster."""
 
 
-def warm(
+def warm_cache(
     data: SomeData,
     windows: WindowSequence | Sequence[Window] | None = None,
     *,
@@ -57,7 +57,7 @@ def warm(
     --------
     >>> import geoxt
     >>> scene = geoxt.open_cogs("scene.tif", cache="/data/blocks:100GB")  # doctest: +SKIP
-    >>> geoxt.warm(scene)  # doctest: +SKIP
+    >>> geoxt.warm_cache(scene)  # doctest: +SKIP
     """
     readers = readers_of(data)
     cached = {node: _cached_layers(reader) for node, reader in readers.items()}

@@ -340,7 +340,7 @@ def test_the_environment_variable_is_the_default(tmp_path, monkeypatch):
 def test_warm_fills_the_cache(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tif", **TILED)
     layer = geoxt.open_cogs(path, cache=tmp_path / "c")
-    geoxt.warm(layer, progress=False)
+    geoxt.warm_cache(layer, progress=False)
     monkeypatch.setattr(cached_blocks.CachedBlocks, "_decode", None)
     close_local_handles()
     with rasterio.open(path) as file:
@@ -350,10 +350,10 @@ def test_warm_fills_the_cache(tmp_path, monkeypatch):
 def test_warm_reads_only_the_windows_and_requires_a_cache(tmp_path):
     path = write(tmp_path / "a.tif", **TILED)
     layer = geoxt.open_cogs(path, cache=tmp_path / "c")
-    geoxt.warm(layer, [Window(0, 0, 10, 10)], progress=False)
+    geoxt.warm_cache(layer, [Window(0, 0, 10, 10)], progress=False)
     assert entry_of(tmp_path / "c").stat().st_blocks * 512 < 3 * 150 * 190 * 2
     with pytest.raises(InputError, match="block cache"):
-        geoxt.warm(geoxt.open_cogs(path, cache=False))
+        geoxt.warm_cache(geoxt.open_cogs(path, cache=False))
 
 
 def test_clear_removes_all_entries(tmp_path):
