@@ -1,4 +1,4 @@
-"""Sample sizes: of the whole sample for a wanted standard error, and of each stratum."""
+"""Sample sizes: of the whole sample for a target standard error, and of each stratum."""
 
 from __future__ import annotations
 

@@ -122,12 +122,12 @@ def _compare(url: str, server: str, credentials: Credentials, condition: str) ->
 
 def _size(response: RangeResponse, server: str, first: int, last: int) -> str:
     """Return the size of a file as a response states it; raise if the response has another range than requested."""
-    wanted = f"bytes {first}-{last}"
+    byte_range = f"bytes {first}-{last}"
     if response.status != 206:
-        raise _error(server, f"the response for {wanted} has the status {response.status} instead of 206")
+        raise _error(server, f"the response for {byte_range} has the status {response.status} instead of 206")
     text = response.headers.get("Content-Range")
     if text is None:
-        raise _error(server, f"the response for {wanted} has no Content-Range")
+        raise _error(server, f"the response for {byte_range} has no Content-Range")
     match = _CONTENT_RANGE.fullmatch(text)
     # a server may send less of a long range
     if (
@@ -136,7 +136,7 @@ def _size(response: RangeResponse, server: str, first: int, last: int) -> str:
         or int(match[2]) > last
         or len(response.body) != int(match[2]) - first + 1
     ):
-        raise _error(server, f"the response for {wanted} has {len(response.body)} bytes and Content-Range: {text}")
+        raise _error(server, f"the response for {byte_range} has {len(response.body)} bytes and Content-Range: {text}")
     return match[3]
 
 

@@ -1,4 +1,4 @@
-"""Range requests beside GDAL's, for what GDAL does not report: headers, status codes and the range of a response.
+"""Range requests without GDAL, which reports neither headers nor status codes nor the range of a response.
 
 They send the headers, user name and proxy of GDAL's options. Redirects to other addresses do not receive them.
 """

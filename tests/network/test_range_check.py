@@ -113,7 +113,7 @@ def test_two_requests_per_server_are_made_for_uncompressed_files_only(server):
     assert len(server.checks()) == 2
 
 
-def test_a_mended_server_is_read(server):
+def test_a_server_that_responds_with_the_range_later_is_read(server):
     server.fault = "shifted"
     with pytest.raises(ReadError, match="range requests are wrong"):
         read(server)
