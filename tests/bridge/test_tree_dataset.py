@@ -55,9 +55,7 @@ def test_batch_equals_the_pixels_of_each_node(pair):
     assert mixed
 
 
-@pytest.mark.parametrize(
-    "options", [{"num_workers": 2}, {"threads": 3}, {"num_workers": 1, "multiprocessing_context": "spawn"}]
-)
+@pytest.mark.parametrize("options", [{"num_workers": 2}, {"threads": 3}])
 def test_batches_do_not_depend_on_workers_or_threads(pair, options):
     sampler = RandomSampler(pair, size=16, length=10)
     plain = list(loader(pair, sampler, batch_size=4, threads=1))

@@ -270,15 +270,15 @@ def test_intersection_with_an_image_is_loaded(write, image):
     assert samples["mask_valid"].all()
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_burn_equal_pixels(write, image, method):
+def test_workers_and_pickles_burn_equal_pixels(write, image):
     pair = geoxt.intersection(image=image, mask=open_vector(write(), like=image, nodata=255))
-    options = {"batch_size": 1, "threads": 1}
     windows = [Window(0, 0, 40, 40), Window(20, 30, 40, 40)]
-    serial = list(loader(pair, windows, **options))
-    parallel = list(loader(pair, windows, num_workers=1, multiprocessing_context=method, **options))
-    for a, b in zip(serial, parallel, strict=True):
+    serial = list(loader(pair, windows, batch_size=1, threads=1))
+    parallel = list(loader(pair, windows, batch_size=1, threads=1, num_workers=1, multiprocessing_context="fork"))
+    unpickled = pickle.loads(pickle.dumps(to_torch(pair, windows)))  # as workers that are spawned
+    for n, (a, b) in enumerate(zip(serial, parallel, strict=True)):
         np.testing.assert_array_equal(a["mask"], b["mask"])
+        np.testing.assert_array_equal(a["mask"][0], unpickled[n]["mask"])
 
 
 def test_align_burns_on_the_new_grid_inside_the_slice(write):

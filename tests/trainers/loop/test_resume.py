@@ -1,10 +1,12 @@
 """Resuming: a run stopped at any step ends with the weights of an uninterrupted run, bit for bit."""
 
+import ast
 import errno
 import io
 import os
 import signal
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -86,13 +88,19 @@ def train(*, batches=None, num_workers=0, recipe=None, epochs=3, batch_size=4, *
     return task.network.state_dict(), history
 
 
+@cache
+def uninterrupted_run(options="{}"):
+    """Train without a stop, once for equal options, given as the text of a dict."""
+    return train(**ast.literal_eval(options))
+
+
 def equal(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("stop", [1, 2, 6, 7, 13, 18])
 def test_run_stopped_at_any_step_equals_uninterrupted_run(stop, tmp_path):
-    uninterrupted, scores = train()
+    uninterrupted, scores = uninterrupted_run()
     train(batches=stop, resume=tmp_path, checkpoint_every=1)
     assert (tmp_path / "last.ckpt").exists() == (stop > 1)
     resumed, again = train(resume=tmp_path, checkpoint_every=1)
@@ -169,7 +177,7 @@ def test_resumed_run_saves_the_checkpoints_of_the_uninterrupted_run(options, tmp
 
 def test_resumed_run_has_the_same_class_weights(tmp_path):
     recipe = {"class_weights": "balanced"}
-    uninterrupted, _ = train(recipe=recipe)
+    uninterrupted, _ = uninterrupted_run(repr({"recipe": recipe}))
     train(batches=3, recipe=recipe, resume=tmp_path, checkpoint_every=1)
     resumed, _ = train(recipe=recipe, resume=tmp_path, checkpoint_every=1)
     assert equal(resumed, uninterrupted)
@@ -185,7 +193,7 @@ def test_resumed_run_has_the_same_class_weights(tmp_path):
     ],
 )
 def test_resumed_run_is_exact_for_any_optimizer_schedule_and_accumulation(options, tmp_path):
-    uninterrupted, _ = train(**options)
+    uninterrupted, _ = uninterrupted_run(repr(options))
     train(batches=10, resume=tmp_path, checkpoint_every=2, **options)
     resumed, _ = train(resume=tmp_path, checkpoint_every=2, **options)
     assert equal(uninterrupted, resumed)
@@ -299,8 +307,10 @@ def test_damaged_checkpoint_is_refused(content, tmp_path):
         train(resume=tmp_path)
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-@pytest.mark.parametrize(("name", "attempt"), [("last.ckpt", 3), ("best.ckpt", 1)])
+@pytest.mark.parametrize(
+    ("name", "attempt", "code"),
+    [("last.ckpt", 3, errno.ENOSPC), ("last.ckpt", 3, errno.EROFS), ("best.ckpt", 1, errno.EACCES)],
+)
 def test_checkpoint_that_cannot_be_written_raises_and_can_be_resumed(name, attempt, code, tmp_path, monkeypatch):
     save, saved = pl.Trainer.save_checkpoint, []
 
@@ -312,7 +322,7 @@ def test_checkpoint_that_cannot_be_written_raises_and_can_be_resumed(name, attem
                 raise OSError(code, os.strerror(code))
         save(self, path, *arguments, **options)
 
-    uninterrupted, scores = train()
+    uninterrupted, scores = uninterrupted_run()
     with monkeypatch.context() as patch:
         patch.setattr(pl.Trainer, "save_checkpoint", full)
         with pytest.raises(OutputError, match=rf"{name}': {os.strerror(code)}. .*MB are free.*to resume"):
