@@ -211,7 +211,7 @@ def _reason(error: Exception, text: str, href: str, credentials: Credentials, co
         return Reason(fault=redact_url(text), remedy="Check that the file is complete.")
     web = href.startswith(("http://", "https://"))
     if changed:
-        return Reason(status=PRECONDITION_FAILED, headers=_present_headers(href, credentials) if web else {})
+        return Reason(status=PRECONDITION_FAILED, headers=_present_headers(href, credentials))
     final = status and status not in TRANSIENT_STATUS
     if final or "timed out" in text or not web:
         return Reason(status=status)

@@ -22,6 +22,7 @@ from geoxt.pixels.file_version import file_version
 from geoxt.pixels.gdal_cache import limit_gdal_cache
 from geoxt.pixels.gdal_retry import GDAL_ERRORS, FileChangedError, note_status, retry_read, version_headers
 from geoxt.pixels.idle_handles import IdleHandles
+from geoxt.pixels.object_requests import is_object
 from geoxt.pixels.range_check import check_ranges
 from geoxt.pixels.raster_handle import Handle
 from geoxt.pixels.remote_version import RemoteVersion, remote_version, renew_version
@@ -228,7 +229,7 @@ def _start_remote(
     credentials = credentials.with_env()
     local = None if remote.is_remote(href) else file_version(href)  # of a local file with a signer
     latest: list[RemoteVersion] = []  # of the last attempt
-    needs_identity = credentials.cache is not None and href.startswith(("http://", "https://"))
+    needs_identity = credentials.cache is not None and (href.startswith(("http://", "https://")) or is_object(href))
 
     def make() -> Handle:
         address = credentials.address(href)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from geoxt.pixels.credentials import Credentials
+from geoxt.pixels.object_requests import object_request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ def request_range(
     Parameters
     ----------
     address
-        Signed HTTP or HTTPS URL.
+        Signed HTTP or HTTPS URL, or address of an object (s3, gs, az).
     credentials
         Its GDAL options hold headers, user name, proxy and timeout.
     first, last
@@ -46,8 +47,16 @@ def request_range(
     ------
     OSError
         If the server cannot be reached; as HTTPError if it responds with an error.
+    ValueError
+        If the address has another scheme, or the options do not state how to sign its requests.
     """
-    request = Request(address)  # noqa: S310 (http alone)
+    url, signature = object_request(address, credentials) or (address, {})
+    if not url.startswith(("http://", "https://")):
+        msg = "the address has no HTTP URL"
+        raise ValueError(msg)
+    request = Request(url)  # noqa: S310 (http alone)
+    for name, value in signature.items():
+        request.add_unredirected_header(name.capitalize(), value)
     for header in (*_headers(credentials), *([condition] if condition else [])):
         name, _, value = header.partition(":")
         request.add_unredirected_header(name.strip().capitalize(), value.strip())

@@ -62,7 +62,9 @@ def renew_version(href: str, former: RemoteVersion, headers: Mapping[str, str] |
         Present headers of the file; without an ETag or modification time, requests have no condition.
     """
     etag, modified = (headers.get(name) for name in ("ETag", "Last-Modified")) if headers is not None else (None, None)
-    if etag and not etag.startswith("W/"):
+    if _CONDITIONAL.match(href) is None:
+        condition = ""
+    elif etag and not etag.startswith("W/"):
         condition = f"If-Match: {etag}"
     else:
         condition = f"If-Unmodified-Since: {modified}" if modified else ""

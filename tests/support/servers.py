@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 from urllib.request import Request as Call
 from urllib.request import urlopen
@@ -94,6 +95,12 @@ class Bucket:
         """Store a file; return its "s3://" address."""
         _call(f"{self.url}/{self.name}/{key}", Path(path).read_bytes())
         return f"s3://{self.name}/{key}"
+
+    def client(self) -> Any:
+        """Return a client of boto3, which may replace files."""
+        keys = {f"aws_{name}": self.settings[f"AWS_{name.upper()}"] for name in ("access_key_id", "secret_access_key")}
+        boto3: Any = importlib.import_module("boto3")
+        return boto3.client("s3", endpoint_url=self.url, region_name=self.settings["AWS_REGION"], **keys)
 
     def through(self, url: str) -> dict[str, str]:
         """Return the settings for the same bucket behind a proxy."""
