@@ -109,12 +109,24 @@ def _matched(page: Page) -> int | None:
     return None
 
 
+class _Owned(dict[str, Any]):
+    """A dict that copies as itself: pystac would copy each item deeply, which takes most of the time to parse it."""
+
+    def __deepcopy__(self, _: dict[int, Any]) -> _Owned:
+        return self
+
+
+def from_owned(feature: Mapping[str, Any]) -> pystac.Item:
+    """Return the item of a dict whose parts nothing else refers to: they are changed, and become parts of the item."""
+    return pystac.Item.from_dict(_Owned(feature), preserve_dict=False)
+
+
 def remote_item(feature: Mapping[str, Any], url: str) -> pystac.Item:
     """Return an item read from `url`, without a local self link, so that its href is always remote."""
     links = [link for link in feature.get("links") or () if isinstance(link, Mapping)]
     remote = [link for link in links if link.get("rel") != "self" or is_remote(str(link.get("href")))]
     try:
-        item = pystac.Item.from_dict({**feature, "links": [dict(link) for link in remote]})
+        item = from_owned({**feature, "links": [dict(link) for link in remote]})
     except Exception as error:  # noqa: BLE001 (pystac raises whatever a malformed item leads to)
         problem = f"Cannot read item {feature.get('id')!r} from {redact_url(url)!r}: {type(error).__name__}: "
         raise ReadError(problem + redact_url(str(error)), remedy=ADVICE) from None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ EXTENSIONS = (".parquet", ".geoparquet")
 _FIELDS = ("type", "stac_version", "stac_extensions", "id", "collection", "links", "assets", "geometry", "bbox")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TIMES = ("datetime", "start_datetime", "end_datetime")
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_POLYGON = 3
+"""Number of the type in shapely."""
 BATCH = 1000
 """Rows per read."""
 SLACK = 1e-3
@@ -86,7 +90,11 @@ def _rows(file: Any, group: int, candidates: Array) -> Iterator[dict[str, Any]]:
     first = 0
     for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
         chosen = np.flatnonzero(candidates[first : first + batch.num_rows])
-        yield from map(_item_of, batch.take(chosen).to_pylist() if len(chosen) else ())
+        if len(chosen):
+            part = batch.take(chosen)
+            geometries = _geometries(part["geometry"].to_pylist())
+            rows = part.drop_columns(["geometry"]).to_pylist()
+            yield from map(_item_of, rows, geometries)
         first += batch.num_rows
         if not candidates[first:].any():
             return
@@ -148,7 +156,7 @@ def _near(boxes: Any, area: Area) -> Array:
     return near | missing
 
 
-def _item_of(row: Mapping[str, Any]) -> dict[str, Any]:
+def _item_of(row: Mapping[str, Any], geometry: Any) -> dict[str, Any]:
     properties = {k: _to_json(v) for k, v in row.items() if k not in _FIELDS and v is not None}
     properties.setdefault("datetime", None)
     assets = json.loads(row["assets"]) if isinstance(row["assets"], str) else row["assets"]
@@ -159,7 +167,7 @@ def _item_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "id": str(row["id"]),
         "collection": row.get("collection"),
         "properties": properties,
-        "geometry": _geometry(row["geometry"]),
+        "geometry": geometry,
         "bbox": _bbox(row.get("bbox")),
         "links": [],
         "assets": {key: _to_json(asset) for key, asset in assets.items() if asset is not None},
@@ -168,6 +176,8 @@ def _item_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _to_json(value: Any) -> Any:
     """Return a JSON value; null fields, which belong to other rows, are dropped."""
+    if type(value) in _SCALARS:
+        return value
     match value:
         case datetime():
             aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
@@ -176,16 +186,35 @@ def _to_json(value: Any) -> Any:
             return value.isoformat()
         case Mapping():
             return {k: _to_json(v) for k, v in value.items() if v is not None}
-        case list():
+        case list() if not _SCALARS.issuperset(map(type, value)):
             return [_to_json(v) for v in value]
         case _:
             return value
 
 
+def _geometries(values: list[Any]) -> list[dict[str, Any] | None]:
+    """Return geometries that are WKB or dicts as GeoJSON."""
+    if not all(value is None or isinstance(value, bytes) for value in values):
+        return [_geometry(v if v is None or isinstance(v, dict) else shapely.from_wkb(v)) for v in values]
+    shapes: Array = np.asarray(shapely.from_wkb(np.array([*values, None], object)))[:-1]
+    plain = (
+        (shapely.get_type_id(shapes) == _POLYGON)
+        & ~shapely.has_z(shapes)
+        & (shapely.get_num_interior_rings(shapes) == 0)
+    )
+    plain &= ~shapely.is_empty(shapes)
+    points = iter(shapely.get_coordinates(shapes[plain]).tolist())
+    counts = shapely.get_num_coordinates(shapes).tolist()
+    return [
+        {"type": "Polygon", "coordinates": (tuple(map(tuple, islice(points, count))),)}
+        if is_plain
+        else _geometry(shape)
+        for shape, is_plain, count in zip(shapes, plain.tolist(), counts, strict=True)
+    ]
+
+
 def _geometry(value: Any) -> dict[str, Any] | None:
-    if value is None or isinstance(value, dict):
-        return value
-    return dict(shapely.geometry.mapping(shapely.from_wkb(value)))
+    return value if value is None or isinstance(value, dict) else dict(shapely.geometry.mapping(value))
 
 
 def _bbox(value: Any) -> list[float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -18,7 +19,7 @@ import shapely
 from geoxt.errors import GeoxtError, InputError, ReadError
 from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, select_items
-from geoxt.layers.stac.pages import SearchPolicy, items_of_pages, remote_item
+from geoxt.layers.stac.pages import SearchPolicy, from_owned, items_of_pages, remote_item
 from geoxt.layers.stac.parquet import EXTENSIONS, read_parquet
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.remote import is_remote
@@ -29,6 +30,8 @@ SomeItems = SomePath | pystac.Catalog | pystac.ItemCollection | pystac.Item | Ma
 SECONDS = 60
 """Seconds to wait for a response of a catalog."""
 WEB = ("http://", "https://")
+ABSOLUTE = (*WEB, "s3://", "gs://", "/")
+"""Beginnings of absolute hrefs."""
 
 
 def read_items(source: SomeItems, selection: Selection | None = None) -> list[pystac.Item]:
@@ -145,7 +148,7 @@ def _items(source: Any, selection: Selection, collections: set[str]) -> Iterator
         case {"type": "FeatureCollection", "features": features}:
             yield from chain.from_iterable(_items(feature, selection, collections) for feature in features)
         case {"type": "Feature"}:
-            yield _absolute(pystac.Item.from_dict(dict(source)))
+            yield _absolute(from_owned(deepcopy(dict(source))))
         case Mapping():
             problem = f"Cannot open a dict of type {source.get('type')!r}."
             raise InputError(problem, remedy="Pass a STAC item or an ItemCollection.")
@@ -164,7 +167,7 @@ def _from_file(path: str, selection: Selection, collections: set[str]) -> Iterat
         if is_remote(path):
             yield _absolute(remote_item(row, path))
         else:
-            yield _absolute(pystac.Item.from_dict(row, preserve_dict=False), path)
+            yield _absolute(from_owned(row), path)
 
 
 def _located(content: Mapping[str, Any], href: str) -> Any:
@@ -184,7 +187,7 @@ def _located(content: Mapping[str, Any], href: str) -> Any:
 
 
 def _with_href(feature: Mapping[str, Any], href: str) -> pystac.Item:
-    item = pystac.Item.from_dict(dict(feature))
+    item = from_owned(feature)
     item.set_self_href(href if href.startswith(WEB) else str(Path(href).absolute()))
     return item
 
@@ -238,7 +241,8 @@ def _fetch(url: str, policy: RetryPolicy = DEFAULT) -> dict[str, Any]:
 
 def _absolute(item: pystac.Item, base: str | None = None) -> pystac.Item:
     """Return an item with absolute hrefs, if it or `base` states its address."""
-    if base is not None and any(not pystac.utils.is_absolute_href(a.href) for a in item.assets.values()):
+    hrefs = [asset.href for asset in item.assets.values() if not asset.href.startswith(ABSOLUTE)]
+    if hrefs and base is not None and not all(map(pystac.utils.is_absolute_href, hrefs)):
         item.set_self_href(str(Path(base).absolute()))
     if item.get_self_href() is not None:
         item.make_asset_hrefs_absolute()

@@ -13,7 +13,7 @@ from geoxt.errors import InputError, ReadError
 from geoxt.layers import open_stac
 from geoxt.layers.area import area_of
 from geoxt.layers.stac.filters import Selection, parse_times, select_items
-from geoxt.layers.stac.parquet import read_parquet
+from geoxt.layers.stac.parquet import _geometries, read_parquet
 from geoxt.layers.stac.sources import read_items
 from geoxt.testing import distinct, make_grid, make_item
 
@@ -146,3 +146,17 @@ def test_other_types_of_columns_are_compared_as_items(items, tmp_path):
     path = write_rows(tmp_path / "items.parquet", rows)
     selection = Selection(area=area_of(items[0].bbox, None), times=parse_times("2022-05-17/2022-05-18"))
     assert [i.id for i in read_items(path, selection)] == [i.id for i in read_items(items, selection)]
+
+
+def test_geometries_are_those_of_shapely():
+    shapes = [
+        shapely.box(10, 50, 11, 51), None, shapely.Point(1, 2).buffer(1, quad_segs=3), shapely.Polygon(),
+        shapely.MultiPolygon([shapely.box(179, 0, 180, 1), shapely.box(-180, 0, -179, 1)]), shapely.Point(1, 2),
+        shapely.Polygon([(0, 0, 5), (1, 0, 5), (1, 1, 5)]), shapely.box(0, 0, 3, 3) - shapely.box(1, 1, 2, 2),
+        shapely.box(12, 50, 13, 51),
+    ]  # fmt: skip
+    expected = [None if shape is None else dict(shapely.geometry.mapping(shape)) for shape in shapes]
+    stored = [None if shape is None else shapely.to_wkb(shape) for shape in shapes]
+    assert _geometries(stored) == expected
+    assert _geometries(expected) == expected
+    assert _geometries([None]) == [None]

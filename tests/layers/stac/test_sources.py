@@ -222,3 +222,15 @@ def test_relative_hrefs_of_a_dict_are_resolved_by_its_self_link(tmp_path):
     for source in (item, [item], {"type": "FeatureCollection", "features": [item]}):
         assert [asset.href for asset in read_items(source)[0].assets.values()] == expected
     assert item["assets"]["b"]["href"] == "./x.tif"
+
+
+def test_reading_a_dict_leaves_it_unchanged():
+    extension = "https://stac-extensions.github.io/projection/v1.1.0/schema.json"
+    item = pystac.Item("one", None, None, START, {"proj:epsg": 32615}, stac_extensions=[extension])
+    item.add_asset("b", pystac.Asset("https://example.com/b.tif", extra_fields={"proj:epsg": 32615}))
+    content = item.to_dict() | {"stac_version": "1.0.0"}
+    before = json.dumps(content)
+    (read,) = read_items(content)
+    assert read.properties["proj:code"] == read.assets["b"].extra_fields["proj:code"] == "EPSG:32615"
+    read.assets["b"].extra_fields["proj:code"] = "EPSG:4326"
+    assert json.dumps(content) == before
