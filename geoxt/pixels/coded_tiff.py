@@ -185,17 +185,23 @@ def _is_plain(file: rasterio.DatasetReader, directory: Directory) -> bool:
 
 
 def _positions(file: rasterio.DatasetReader, directory: Directory) -> Array | None:
-    """Return (2, plane, row, column) positions and sizes of blocks; `None` if the directory has another layout."""
+    """Return (2, plane, row, column) positions and sizes of blocks, 0 for those beyond the end of a truncated file.
+
+    `None` if the directory has another layout.
+    """
     high, wide = file.block_shapes[0]
     planes = 1 if file.interleaving == Interleaving.pixel else file.count
     shape = planes, -(-file.height // high), -(-file.width // wide)
+    end = os.fstat(directory.descriptor).st_size
     samples = file.count // planes
     if high * wide * samples * np.dtype(file.dtypes[0]).itemsize > MAX_BLOCK:
         return None
     values = [directory.numbers(tag) for tags in (OFFSETS, SIZES) for tag in tags if tag in directory.entries]
     if len(values) != 2 or any(v is None or v.size != np.prod(shape) for v in values):
         return None
-    return np.stack([v.reshape(shape) for v in values if v is not None])
+    starts, sizes = (v.reshape(shape) for v in values if v is not None)
+    complete = starts + sizes <= end  # GDAL fails at the others, whose first rows could be decoded
+    return np.stack([starts * complete, sizes * complete])
 
 
 __all__ = ["CodedTiff", "open_coded"]

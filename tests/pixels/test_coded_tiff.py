@@ -194,6 +194,16 @@ def test_damaged_blocks_raise_gdals_error(tmp_path, compress, damage):
             assert np.array_equal(reader.read(path, [3], Window(0, 0, 70, 90))[0][0], expected)
 
 
+def test_the_first_rows_of_a_truncated_block_are_left_to_gdal(tmp_path):
+    """As GDAL fails at all of its rows, pixels would depend on which of the two reads a window."""
+    path, values = write(tmp_path / "a.tif", count=1, compress="deflate", blockysize=35)
+    start, size = positions(path, 1, 0, 1)
+    assert np.array_equal(opened(path).read([1], Window(35, 0, 3, 90)), values[:, 35:38])
+    os.truncate(path, start + size - 1)
+    assert opened(path).read([1], Window(35, 0, 3, 90)) is None
+    assert np.array_equal(opened(path).read([1], Window(0, 0, 35, 90)), values[:, :35])
+
+
 def test_a_block_with_too_many_or_too_few_rows_is_left_to_gdal(tmp_path):
     path, values = write(tmp_path / "a.tif", count=1, compress="deflate", blockysize=70)
     start, size = positions(path, 1, 0, 0)
