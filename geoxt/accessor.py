@@ -167,7 +167,9 @@ class DataArrayAccessor(_Accessor):
         """Write the layer as a cloud-optimized GeoTIFF; see `geoxt.to_cog`."""
 
     @_function_of("geoxt.writers")
-    def to_zarr(self, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
+    def to_zarr(
+        self, path: SomePath, *, shards: int | None = None, resume: bool = True, progress: bool | None = None
+    ) -> Path:
         """Write the layer as a Zarr store; see `geoxt.to_zarr`."""
 
 

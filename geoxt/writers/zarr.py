@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,32 +10,49 @@ from typing import Any
 
 import xarray as xr
 
-from geoxt.errors import GeoxtError, OutputError, optional_import
-from geoxt.grid import grid_of, parse_crs
-from geoxt.source import resolve_attrs, unmarked
+from geoxt.errors import GeoxtError, InputError, OutputError, optional_import
+from geoxt.grid import grid_of
+from geoxt.source import is_categorical, nodata_of, resolve_attrs, unmarked
 from geoxt.storage import atomic_write, replace
 from geoxt.types import Array, SomePath
 from geoxt.writers.blocks import Blocks, blocks_of, write_blocks
+from geoxt.writers.geozarr import levels_of, multiscales_attrs
 from geoxt.writers.staging import block_file, require_folder, staging, write_error
+from geoxt.writers.zarr_overviews import Overviews, create_overviews, write_overviews
 
 _SIDE = 1024
-"""Pixels: maximum side of the store's chunks, and the side of the blocks of a layer without chunks."""
+"""Pixels: side of the blocks of a layer without chunks."""
+_CHUNK = 512
+"""Pixels: preferred side of the store's chunks."""
+_MIN_CHUNK = 128
+"""Pixels: minimum side of the chunks of larger shards."""
+_SHARD = 4096
+"""Pixels: maximum side of shards by default."""
+_OVERVIEW = 512
+"""Pixels: a store with more rows or columns gets overviews, as a COG does."""
 _NAME = "layer"
 """Name of the array of an unnamed layer."""
 
 
-def to_zarr(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
-    """Write a layer as a Zarr store.
+def to_zarr(
+    layer: xr.DataArray, path: SomePath, *, shards: int | None = None, resume: bool = True, progress: bool | None = None
+) -> Path:
+    """Write a layer as a Zarr store of version 3, with overviews.
 
     It is computed and written block by block, one per dask chunk, into a hidden folder beside the output; by the
-    workers of a dask cluster if they see that folder. The store appears under its name once it is complete.
+    workers of a dask cluster if they see that folder. Overviews are computed from the stored blocks. The store appears
+    under its name once it is complete.
 
     Parameters
     ----------
     layer
-        Dimensions among (time, band, y, x).
+        Dimensions among (time, band, y, x). Class codes get overviews by mode; other layers get overviews by average
+        of their valid pixels.
     path
         Folder of the store. An existing store is replaced once the new one is complete.
+    shards
+        Side of the shards in pixels; each is one file of chunks of about 512 pixels. By default one shard per dask
+        chunk of up to 4096 pixels. A multiple of the dask chunks avoids that these are computed twice.
     resume
         Whether to reuse the blocks that an interrupted write of the same layer has finished, and to keep finished
         blocks after an error or an interrupt. The files that the layer is read from must not have changed.
@@ -45,13 +63,15 @@ def to_zarr(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progres
     -------
     Path
         `path`. `geoxt.open_zarr(path)` opens the layer; so does
-        `xarray.open_zarr(path, mask_and_scale=False, decode_coords="all")`, with nodata as `_FillValue`. The CRS is
-        stated by CF and by GeoZarr's conventions proj: and spatial:.
+        `xarray.open_zarr(path, mask_and_scale=False, decode_coords="all")`, with nodata as `_FillValue`. CRS, position
+        and overviews are stated by CF and by GeoZarr's conventions proj:, spatial: and multiscales.
 
     Raises
     ------
     MissingDependency
         If zarr is not installed.
+    InputError
+        If `shards` is not positive.
     ReadError
         If a file of the layer cannot be read.
     OutputError
@@ -60,16 +80,23 @@ def to_zarr(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progres
     """
     path = Path(path)
     grid_of(layer)
+    if shards is not None and shards < 1:
+        problem = f"Cannot write shards of {shards} pixels."
+        raise InputError(problem, remedy="Pass a positive number as {shards}.", value=shards, argument="shards")
     layer = resolve_attrs(layer)
     _require_zarr()
     require_folder(path)
     _require_store(path)
-    with staging(layer, path, "zarr", resume=resume) as folder:
+    layer = _evenly_chunked(layer, shards)
+    with staging(layer, path, f"zarr3-{shards}", resume=resume) as folder:
         try:
-            blocks = blocks_of(_evenly_chunked(layer), side=_SIDE)
-            store = _create(blocks, folder)
+            blocks = blocks_of(layer, side=_SIDE)
+            overviews = _overviews(blocks.layer)
+            store = _create(blocks, folder, overviews, shards)
             save = _SaveZarr(store=store, name=_name(layer), slices=blocks.slices)
             write_blocks(blocks, save, folder, progress=progress, label=path.name)
+            if overviews.levels:
+                write_overviews(store, overviews, folder, first=len(blocks), progress=progress, label=path.name)
             replace(store, path)
         except GeoxtError:
             raise
@@ -93,67 +120,92 @@ class _SaveZarr:
         """Write values, then the file that marks the block as finished."""
         import zarr
 
-        array = zarr.open_array(str(self.store), path=self.name, mode="r+")
+        array = zarr.open_array(str(self.store), path=self.name, mode="r+", zarr_format=3)
         array[self.slices[index]] = values
         block_file(self.store.parent, index).touch()
         return index
 
 
-def _evenly_chunked(layer: xr.DataArray) -> xr.DataArray:
-    """Return a layer whose chunks have equal sizes except for the last, as Zarr requires."""
-    uneven = [dim for dim, sizes in layer.chunksizes.items() if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]]
-    return layer.chunk(dict.fromkeys(uneven, _SIDE)) if uneven else layer
+def _evenly_chunked(layer: xr.DataArray, shards: int | None) -> xr.DataArray:
+    """Return a layer whose chunks have equal sizes except for the last, as Zarr requires, and hold whole shards."""
+    if shards is not None and layer.chunks is None:
+        side = -(-_SIDE // shards) * shards
+        return layer.chunk({dim: side if dim in {"y", "x"} else 1 if dim == "time" else -1 for dim in layer.dims})
+    sides = {}
+    for dim, sizes in layer.chunksizes.items():
+        uneven = len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]
+        if shards is not None and dim in {"y", "x"}:
+            if len(sizes) > 1 and (uneven or sizes[0] % shards):
+                sides[dim] = -(-max(sizes) // shards) * shards
+        elif uneven:
+            sides[dim] = _SIDE
+    return layer.chunk(sides) if sides else layer
 
 
-def _create(blocks: Blocks, folder: Path) -> Path:
+def _overviews(layer: xr.DataArray) -> Overviews:
+    mode = is_categorical(layer) or layer.dtype.kind == "b"
+    levels = levels_of(grid_of(layer), _name(layer), cascade=not mode, side=_OVERVIEW)
+    return Overviews(
+        levels=levels if layer.dtype.kind in "biufc" else (), dims=tuple(map(str, layer.dims)), mode=mode,
+        nodata=nodata_of(layer),
+    )  # fmt: skip
+
+
+def _create(blocks: Blocks, folder: Path, overviews: Overviews, shards: int | None) -> Path:
     """Write coordinates and metadata, unless an interrupted write has done so."""
+    import zarr
+
     store = folder / "store.zarr"
     if store.exists():
         return store
-    layer = blocks.layer
-    chunks = tuple(_chunk(dim, sizes) for dim, sizes in layer.chunksizes.items())
-    # xarray would add a NaN _FillValue to float coordinates.
+    layer, name = blocks.layer, _name(blocks.layer)
+    sides = [_sides(dim, sizes, shards) for dim, sizes in layer.chunksizes.items()]
+    chunk, shard = tuple(side for side, _ in sides), tuple(side for _, side in sides)
+    # xarray would add a NaN _FillValue to float coordinates, and write text of fixed length, which is no standard.
     encoding: dict[str, Any] = {str(n): {"_FillValue": None} for n, c in layer.coords.items() if c.dtype.kind == "f"}
-    encoding[_name(layer)] = {"chunks": chunks}
+    encoding[name] = {"chunks": chunk, "shards": shard if shard != chunk else None}
+    layer = layer.assign_coords({n: c.astype(object) for n, c in layer.coords.items() if c.dtype.kind == "U"})
+    layer = layer.drop_encoding()
+    layer.attrs = unmarked(layer.attrs)
+    if "spatial_ref" in layer.coords:
+        layer.attrs["grid_mapping"] = "spatial_ref"
+    resampling = "mode" if overviews.mode else "average"
+    attrs = multiscales_attrs(grid_of(layer), name, overviews.levels, overviews.dims, resampling)
     with atomic_write(store, fsync=False) as temporary:
-        layer = layer.drop_encoding()
-        layer.attrs = unmarked(layer.attrs)
-        ds = layer.to_dataset(name=_name(layer)).assign_attrs(_geozarr_attrs(layer))
-        ds.to_zarr(temporary, compute=False, encoding=encoding, zarr_format=2)
+        ds = layer.to_dataset(name=name).assign_attrs(attrs)
+        ds.to_zarr(temporary, compute=False, encoding=encoding, zarr_format=3, consolidated=False)
+        root = zarr.open_group(str(temporary), mode="r+")
+        spatial = [n for n, c in layer.coords.items() if n == "spatial_ref" or {"y", "x"} & set(c.dims)]
+        create_overviews(root, name, overviews, layer.coords.to_dataset().drop_vars(spatial))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Consolidated metadata", category=UserWarning)
+            zarr.consolidate_metadata(str(temporary))
     return store
 
 
-_CONVENTIONS = (
-    {"uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f", "name": "proj:",
-     "spec_url": "https://github.com/zarr-conventions/geo-proj/blob/v1/README.md",
-     "description": "Coordinate reference system information for geospatial data"},
-    {"uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "name": "spatial:",
-     "spec_url": "https://github.com/zarr-conventions/spatial/blob/v1/README.md",
-     "description": "Spatial coordinate information"},
-)  # fmt: skip
-"""Conventions of GeoZarr that the attributes of the group follow, besides CF."""
+def _sides(dim: Hashable, sizes: tuple[int, ...], shards: int | None) -> tuple[int, int]:
+    """Return the sides of chunks and shards, so that no two blocks write to one shard."""
+    size = sizes[0]
+    if dim not in {"y", "x"}:
+        return size, size
+    if shards is not None:
+        return _chunk(shards), shards
+    if len(sizes) > 1:
+        shard = size if size <= _SHARD else _divisor(size, _SHARD)
+        return _chunk(shard), shard
+    chunk = min(size, _CHUNK)
+    return chunk, min(-(-size // chunk), _SHARD // _CHUNK) * chunk
 
 
-def _geozarr_attrs(layer: xr.DataArray) -> dict[str, Any]:
-    """Return CRS and position of a layer as attributes of its group, by the proj: and spatial: conventions."""
-    grid = grid_of(layer)
-    assert grid.crs is not None
-    code = grid.crs.to_epsg()
-    exact = code is not None and parse_crs(f"EPSG:{code}") == grid.crs  # a code of a similar CRS is no match
-    return {
-        "zarr_conventions": [dict(convention) for convention in _CONVENTIONS],
-        **({"proj:code": f"EPSG:{code}"} if exact else {"proj:wkt2": grid.crs.proj.to_wkt("WKT2_2019")}),
-        "spatial:dimensions": ["y", "x"],
-        "spatial:shape": list(grid.shape),
-        "spatial:transform": list(grid.affine[:6]),
-    }
+def _chunk(shard: int) -> int:
+    """Return a divisor of the side of a shard: the largest up to 512, or else a larger one, of at least 128."""
+    side = _divisor(shard, _CHUNK)
+    return side if side >= min(_MIN_CHUNK, shard) else next(n for n in range(_MIN_CHUNK, shard + 1) if shard % n == 0)
 
 
-def _chunk(dim: Hashable, sizes: tuple[int, ...]) -> int:
-    """Return the side of the store's chunks, a divisor of the block's, so that no two blocks write to one chunk."""
-    if dim not in {"y", "x"} or len(sizes) == 1:
-        return min(sizes[0], _SIDE) if dim in {"y", "x"} else sizes[0]
-    return next(side for side in range(min(sizes[0], _SIDE), 0, -1) if sizes[0] % side == 0)
+def _divisor(number: int, limit: int) -> int:
+    """Return the largest divisor up to a limit."""
+    return next(n for n in range(min(number, limit), 0, -1) if number % n == 0)
 
 
 def _name(layer: xr.DataArray) -> str:

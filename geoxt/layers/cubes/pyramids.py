@@ -49,12 +49,24 @@ def pyramids_of(variables: Sequence[Variable], groups: Mapping[str, Group]) -> l
     return [_pyramid(members) for members in by_key.values()]
 
 
-def _entries(groups: Mapping[str, Group]) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Return the multiscale group and the layout entry of each asset of `multiscales`, by path."""
-    entries = {}
+def _entries(groups: Mapping[str, Group]) -> dict[str, tuple[str, Mapping[str, Any], str | None]]:
+    """Return the multiscale group, the layout entry and the origin of each asset of `multiscales`, by path.
+
+    The origin is the path of the array that an asset is derived from, directly or not; `None` for a group.
+    """
+    arrays = {f"{path}/{name}".strip("/") for path, group in groups.items() for name in group.arrays}
+    entries: dict[str, tuple[str, Mapping[str, Any], str | None]] = {}
     for path, group in groups.items():
-        for name, entry in _layout(group.attrs.get("multiscales")):
-            entries[f"{path}/{name}".strip("/")] = path, entry
+        layout = _layout(group.attrs.get("multiscales"))
+        sources = {name: str(entry["derived_from"]) for name, entry in layout if "derived_from" in entry}
+        for name, entry in layout:
+            origin, visited = name, {name}
+            while (source := sources.get(origin)) is not None and source not in visited:
+                origin = source
+                visited.add(source)
+            full = f"{path}/{origin}".strip("/")
+            stated = sources and full in arrays
+            entries[f"{path}/{name}".strip("/")] = path, entry, full if stated else None
     return entries
 
 
@@ -73,16 +85,19 @@ def _layout(multiscales: Any) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _key(
-    variable: Variable, entries: Mapping[str, tuple[str, Mapping[str, Any]]], groups: Mapping[str, Group]
+    variable: Variable, entries: Mapping[str, tuple[str, Mapping[str, Any], str | None]], groups: Mapping[str, Group]
 ) -> tuple[Hashable, Mapping[str, Any]]:
     """Return the key that resolutions of a variable share, and its layout entry."""
     if variable.path in entries:
-        group, entry = entries[variable.path]
+        group, entry, origin = entries[variable.path]
         inner = variable.path.removeprefix(group).strip("/").partition("/")[2]
-        return (group, inner), entry
+        return (group, inner) if origin is None else origin, entry
     if variable.group in entries:
-        group, entry = entries[variable.group]
-        return (group, variable.name), entry
+        group, entry, origin = entries[variable.group]
+        if origin is None:
+            return (group, variable.name), entry
+        if origin.rpartition("/")[2] == variable.name:  # overviews of one array, each in a group, as GDAL writes them
+            return origin, entry
     parent, _, last = variable.group.rpartition("/")
     if _RESOLUTION.fullmatch(last) and not any(groups[p].attrs.get("multiscales") for p in (parent,) if p in groups):
         return (parent, variable.name), {}
