@@ -4,6 +4,7 @@ from geoxt.assess.accuracy import AccuracyEstimate, estimate_from_counts
 from geoxt.assess.applicability import applicability
 from geoxt.assess.continuous import ContinuousEstimate
 from geoxt.assess.design import sample_design
+from geoxt.assess.label_blocks import estimate_from_labels
 from geoxt.assess.labeled_sample import estimate
 from geoxt.assess.sample_files import write_sample
 from geoxt.assess.survey import Estimate
@@ -17,6 +18,7 @@ __all__ = [
     "applicability",
     "estimate",
     "estimate_from_counts",
+    "estimate_from_labels",
     "sample_design",
     "training_dissimilarity",
     "write_sample",

@@ -8,10 +8,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from geoxt.alignment.label_roles import as_labels, require_codes
-from geoxt.errors import GridError, LabelError, OverlapError
-from geoxt.grid import grid_of
-from geoxt.legend import Legend
+from geoxt.alignment.scored_classes import scored_classes
+from geoxt.errors import OverlapError
 from geoxt.metrics.confusion import confusion_matrix, segmentation_scores
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.regions.region import region_of
@@ -51,17 +49,7 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
     OverlapError
         If no pixel of the region is valid in both layers.
     """
-    if grid_of(predicted) != grid_of(labels):
-        msg = "Cannot score a map on another grid than the labels."
-        raise GridError(msg, remedy="Align the labels first: labels.geoml.align(predicted).")
-    for layer, name in ((labels, "labels"), (predicted, "predicted")):
-        require_codes(layer, name if layer.name is None else layer.name)
-    legend, views = _classes(labels, predicted), (view_of(labels), view_of(predicted))
-    if predicted.dtype.kind not in "iub":
-        msg = f"Cannot score a map of dtype {predicted.dtype}: it holds no class codes."
-        raise LabelError(msg, remedy="Predict with output='classes'.", value=predicted.dtype)
-    if "flag_values" in predicted.attrs:
-        _require_same_names(Legend.of(predicted), legend)
+    legend, views = scored_classes(labels, predicted), (view_of(labels), view_of(predicted))
     classes = len(legend)
     matrix = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
     for window in region_of(labels, region):
@@ -74,25 +62,3 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
         msg = "Cannot score the map: no pixel of the region is valid in both the map and the labels."
         raise OverlapError(msg, remedy="Pass another {region}, such as the test part of a split into smaller blocks.")
     return segmentation_scores(matrix, legend.distinct_names)
-
-
-def _classes(labels: xr.DataArray, predicted: xr.DataArray) -> Legend:
-    """Return the classes to score: those of the labels, or of the map if the labels are codes without a legend."""
-    legend = Legend.of(as_labels(labels, "mask"))
-    if not legend and "flag_values" in predicted.attrs:
-        legend = Legend.of(predicted)
-    legend = legend.only(code for code in legend.codes if code >= 0)  # negative codes mark unknown pixels
-    if not legend:
-        msg = f"Cannot score a map against {labels.name!r}: neither states the classes of its codes."
-        raise LabelError(msg, remedy="Assign them: labels.assign_attrs(geoxt.legend.Legend(codes, names).attrs()).")
-    return legend
-
-
-def _require_same_names(of_map: Legend, of_labels: Legend) -> None:
-    """Raise if a code has other names in both legends; a code that is named by its number has no name."""
-    for code in of_map.codes:
-        first, second = of_map.name(code).casefold(), of_labels.name(code).casefold()
-        if first != second and str(code) not in {first, second}:
-            msg = f"Cannot score the map: the code {code} is {of_map.name(code)!r} in the map, and "
-            msg += f"{of_labels.name(code)!r} in the labels."
-            raise LabelError(msg, remedy="Map the codes of one of them to those of the other.", value=code)
