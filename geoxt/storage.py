@@ -54,8 +54,9 @@ def atomic_write(path: SomePath, *, fsync: bool = True) -> Iterator[Path]:
     """Write a file or folder under a temporary path, and move it to `path` once it is complete.
 
     The temporary path has the same name in a hidden folder beside `path`, so that writers which derive a format, layer
-    name or sidecar from the name work unchanged. Sidecars written beside it (`.aux.xml`, `.shx`) are moved along,
-    before the file itself. If the block raises, nothing at `path` changes and the temporary folder is removed.
+    name or sidecar from the name work unchanged. Sidecars written beside it (`.aux.xml`, `.shx`) are moved along: a
+    process killed while they are moved leaves no file at `path`, never the former one beside new sidecars. If the block
+    raises, nothing at `path` changes and the temporary folder is removed.
 
     Parameters
     ----------
@@ -92,14 +93,35 @@ def atomic_write(path: SomePath, *, fsync: bool = True) -> Iterator[Path]:
         if fsync:
             for written in folder.iterdir():
                 flush(written)
-        for sidecar in sorted(folder.iterdir()):
-            if sidecar != temporary:
-                sidecar.replace(path.with_name(sidecar.name))
-        replace(temporary, path)
+        sidecars = sorted(set(folder.iterdir()) - {temporary})
+        if sidecars:
+            _replace_together([*sidecars, temporary], path)
+        else:
+            replace(temporary, path)
         if fsync:
             flush(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace_together(files: list[Path], path: Path) -> None:
+    """Move sidecars and, as the last, their file to the folder of a path, whose former files are restored on errors."""
+    former = files[0].with_name(f"{path.name}.former")
+    former.mkdir()
+    moved: list[Path] = []
+    try:
+        for file in reversed(files):
+            if os.path.lexists(path.with_name(file.name)):
+                path.with_name(file.name).replace(former / file.name)
+        for file in files:
+            file.replace(path.with_name(file.name))
+            moved.append(path.with_name(file.name))
+    except BaseException:
+        for target in moved:
+            target.unlink(missing_ok=True)
+        for file in sorted(former.iterdir(), key=lambda file: file.name == path.name):
+            file.replace(path.with_name(file.name))
+        raise
 
 
 def temporary_prefix(name: str) -> str:

@@ -168,3 +168,53 @@ def test_what_a_killed_process_leaves_is_recognized(tmp_path):
         os.utime(path, (0, 0))
     write(tmp_path / "b.json")
     assert entries(tmp_path) == ["b.json"]
+
+
+@pytest.fixture
+def versioned(tmp_path):
+    """A file with two sidecars of version 1, and a function that writes version 2 with an additional sidecar."""
+    for name in ("map.shp", "map.dbf", "map.shx"):
+        (tmp_path / name).write_text("1")
+
+    def write():
+        with atomic_write(tmp_path / "map.shp") as temporary:
+            for suffix in (".shp", ".dbf", ".shx", ".prj"):
+                temporary.with_suffix(suffix).write_text("2")
+
+    return write
+
+
+def versions(folder):
+    return {file.suffix: file.read_text() for file in folder.iterdir() if file.name.startswith("map.")}
+
+
+def test_killed_process_leaves_no_former_file_beside_new_sidecars(versioned, tmp_path, monkeypatch):
+    states, move = [], Path.replace
+
+    def recorded(self, target):
+        states.append(versions(tmp_path))
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", recorded)
+    versioned()
+    assert versions(tmp_path) == dict.fromkeys((".shp", ".dbf", ".shx", ".prj"), "2")
+    assert states[0] == dict.fromkeys((".shp", ".dbf", ".shx"), "1")
+    assert len(states) == 7
+    assert not any(".shp" in state for state in states[1:])
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_former_file_and_sidecars_are_restored_if_one_cannot_be_moved(versioned, tmp_path, monkeypatch, number):
+    calls, move = [], Path.replace
+
+    def failing(self, target):
+        calls.append(self)
+        if len(calls) == number + 1:
+            raise OSError(5, "Input/output error")
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        versioned()
+    assert versions(tmp_path) == dict.fromkeys((".shp", ".dbf", ".shx"), "1")
+    assert len(list(tmp_path.iterdir())) == 3
