@@ -86,6 +86,8 @@ class Credentials:
     ) -> rasterio.DatasetReader:
         """Open a file by an address that is signed already."""
         limit_gdal_cache(dict(self.env).get(OPTION))
+        if address.startswith("az://"):  # rasterio 1.4 replaces an account without a key by the one named "None"
+            address = f"/vsiaz/{address.removeprefix('az://')}"
         with self.gdal_env(address, cached=cached, condition=condition):
             if self.georeferenced:
                 file = rasterio.open(address, **options)

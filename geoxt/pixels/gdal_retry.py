@@ -38,8 +38,11 @@ CHANGES = 2
 """Times that a file is opened anew because it was replaced on the server."""
 _RANGE_STATUS = re.compile(r"failed with response_code=([45]\d\d)")
 """Status in the log of a failed range request of /vsicurl/, GDAL 3.x."""
-_NO_CREDENTIALS = re.compile(r"options not defined|InvalidCredentials|Unable to locate credentials")
-"""Messages of /vsis3/, /vsigs/ and boto3 without credentials."""
+_NO_CREDENTIALS = re.compile(
+    r"options not defined|InvalidCredentials|Unable to locate credentials|Missing AZURE_STORAGE"
+    r"|JSON parsing error"  # of the response of a machine's metadata service that is none
+)
+"""Messages of /vsis3/, /vsigs/, /vsiaz/ and boto3 without credentials."""
 _thread = threading.local()
 clock = time.monotonic
 _STATUS = re.compile(r"HTTP response code(?: on \S+)?: (\d{3})")  # as /vsicurl/ of GDAL 3.x words its errors
@@ -202,9 +205,10 @@ def _reason(error: Exception, text: str, href: str, credentials: Credentials, co
     if "Range downloading not supported" in text:
         fault = "the server does not support range requests"
         return Reason(fault=fault, remedy="Download the file, and pass its local path.")
-    if _NO_CREDENTIALS.search(text):
+    if _NO_CREDENTIALS.search(text) and not href.startswith(("http://", "https://")):
         remedy = (
-            "Set the credentials in the environment. Or pass them as {env}, for a public bucket AWS_NO_SIGN_REQUEST."
+            "Set the credentials in the environment. Or pass them as {env}, for public objects AWS_NO_SIGN_REQUEST, "
+            "GS_NO_SIGN_REQUEST or AZURE_NO_SIGN_REQUEST."
         )
         return Reason(fault=f"no credentials: {redact_url(text)}", remedy=remedy)
     if not isinstance(error, GDAL_ERRORS):

@@ -99,6 +99,8 @@ def check_ranges(file: rasterio.DatasetReader, address: str, credentials: Creden
                     raise FileChangedError from None
                 if refusal.code in TRANSIENT_STATUS:
                     raise
+        except TimeoutError:
+            return
         except (OSError, ValueError):
             pass  # no server in reach of Python, but of GDAL
         _servers.checked.add(server)

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import base64
 import csv
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.object_requests import object_request
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +67,27 @@ def request_range(
         request.add_unredirected_header(name.strip().capitalize(), value.strip())
     request.add_header("Range", f"bytes={first}-{last}")
     timeout = float(credentials.setting("GDAL_HTTP_CONNECTTIMEOUT") or 10)
-    with _opener(credentials).open(request, timeout=timeout) as response:
-        return RangeResponse(status=response.status, headers=response.headers, body=response.read(last - first + 1))
+
+    def respond() -> RangeResponse:
+        with _opener(credentials).open(request, timeout=timeout) as response:
+            body = response.read(last - first + 1)
+            return RangeResponse(status=response.status, headers=response.headers, body=body)
+
+    return _within(2 * timeout, respond)
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Return the result of a call in another thread, or raise TimeoutError: `urllib` bounds single waits only."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (raised in the caller's thread)
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="geoxt-range-request", daemon=True).start()
+    return future.result(seconds)
 
 
 def _headers(credentials: Credentials) -> list[str]:

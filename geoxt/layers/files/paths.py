@@ -12,11 +12,18 @@ from geoxt.errors import InputError
 from geoxt.layers.archives import REMOTE, files_in, holds_files
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_tests
 from geoxt.layers.products import FileFields, Product, is_scene_name, match_path, resolve_bands
+from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.file_version import local_file
 from geoxt.types import SomePaths
 
 ProductFile = tuple[str, FileFields]
 """Path of a file of a known product, and the fields of its name."""
+
+_SCHEMES = {
+    "gcs": "gs://BUCKET/KEY", "abfs": "az://CONTAINER/KEY", "abfss": "az://CONTAINER/KEY", "s3a": "s3://BUCKET/KEY",
+    "s3n": "s3://BUCKET/KEY",
+}  # fmt: skip
+"""Schemes of other libraries, and what GDAL reads instead."""
 
 
 def expand_paths(paths: SomePaths, *, folders: bool = False) -> list[str]:
@@ -48,6 +55,10 @@ def expand_paths(paths: SomePaths, *, folders: bool = False) -> list[str]:
                 problem = f"Cannot find any file for {pattern!r}: it is a folder."
                 raise InputError(problem, remedy="Add a pattern such as '*.tif' to it.")
             remedy = "Pass an existing path or a pattern that matches."
+            scheme = pattern.partition("://")[0].lower() if "://" in pattern else ""
+            if scheme in _SCHEMES:
+                problem = f"Cannot open {redact_url(pattern)!r}: GDAL does not read the scheme {scheme}://."
+                raise InputError(problem, remedy=f"Pass {_SCHEMES[scheme]}.")
             raise InputError(f"Cannot find any file for {pattern!r}.", remedy=remedy)
         result += matches
     if not result:
