@@ -130,30 +130,33 @@ def retry_read(
     policy = _policy(credentials)
     start, changes = clock(), 0
     for attempt in count(1):
+        begin = clock()
         try:
             return call()
         except (GeoxtError, Warning):
             raise
         except Exception as error:  # noqa: BLE001 (GDAL's errors have many classes)
-            text = _error_text(error)
-            reason = _reason(error, text, href, credentials, condition())
+            text, seconds = _error_text(error), clock() - begin
+            slow = seconds >= _low_speed_time(credentials)
+            reason = _reason(error, text, href, credentials, condition(), slow=slow)
         reset(reason.headers)
         if reason.headers is not None and changes < CHANGES:
             changes += 1
             continue
         final = bool(reason.fault) or _is_final(reason.status, credentials, attempt)
-        late = clock() - start > _longest(credentials)
+        late = clock() - start > _longest(credentials, slow=slow)
         wait = None if final or late else policy.wait(attempt - changes, reason.retry_after)
         if wait is None:
-            raise _error(problem, text, reason, attempt, final=final)
+            raise _error(problem, text, reason, attempt, final=final, slow=slow * seconds)
         retry.sleep(wait)
     raise AssertionError
 
 
-def _error(problem: str, text: str, reason: Reason, attempts: int, *, final: bool) -> ReadError:
+def _error(problem: str, text: str, reason: Reason, attempts: int, *, final: bool, slow: float) -> ReadError:
     message = redact_url(text)
     if reason.fault or reason.status:
         message = str(reason) if reason.fault or _STATUS.search(text) else f"{message} ({reason})"
+    message = f"{message.rstrip('.')} after {slow:.0f} s" if slow else message
     times = "once" if attempts == 1 else f"{attempts} times"
     remedy = (
         "Check the address and its access rights. They are set by {sign} and {env}."
@@ -164,9 +167,16 @@ def _error(problem: str, text: str, reason: Reason, attempts: int, *, final: boo
     return ReadError(problem, remedy=reason.remedy or remedy)
 
 
-def _longest(credentials: Credentials) -> float:
-    """Return the seconds after which no attempt starts: a slow or silent server keeps each for the timeout of GDAL."""
-    return 1.5 * float(credentials.setting("GDAL_HTTP_TIMEOUT") or remote.SETTINGS["GDAL_HTTP_TIMEOUT"])
+def _longest(credentials: Credentials, *, slow: bool) -> float:
+    """Return the seconds after which no attempt starts: a slow or silent server keeps each for the timeouts of GDAL."""
+    longest = 1.5 * float(credentials.setting("GDAL_HTTP_TIMEOUT") or remote.SETTINGS["GDAL_HTTP_TIMEOUT"])
+    return min(longest, 2 * _low_speed_time(credentials)) if slow else longest
+
+
+def _low_speed_time(credentials: Credentials) -> float:
+    """Return the seconds after which GDAL ends a request of too few bytes a second; an attempt makes up to three."""
+    text = credentials.setting("GDAL_HTTP_LOW_SPEED_TIME") or remote.SETTINGS["GDAL_HTTP_LOW_SPEED_TIME"]
+    return float(text)
 
 
 def _policy(credentials: Credentials) -> RetryPolicy:
@@ -197,8 +207,8 @@ def _is_final(status: int, credentials: Credentials, attempt: int) -> bool:
     return 400 <= status < 500 and status not in TRANSIENT_STATUS and status != PRECONDITION_FAILED
 
 
-def _reason(error: Exception, text: str, href: str, credentials: Credentials, condition: str) -> Reason:
-    """Return the cause of a failed attempt; the server is asked if GDAL's error lacks the HTTP status."""
+def _reason(error: Exception, text: str, href: str, credentials: Credentials, condition: str, *, slow: bool) -> Reason:
+    """Return the cause of a failed attempt; the server is asked if GDAL's error lacks the HTTP status, unless slow."""
     match = _STATUS.search(text)
     status = int(match[1]) if match else 0
     changed = isinstance(error, FileChangedError) or status == PRECONDITION_FAILED or "pre-conditions" in text  # S3
@@ -217,7 +227,7 @@ def _reason(error: Exception, text: str, href: str, credentials: Credentials, co
     if changed:
         return Reason(status=PRECONDITION_FAILED, headers=_present_headers(href, credentials))
     final = status and status not in TRANSIENT_STATUS
-    if final or "timed out" in text or not web:
+    if final or slow or "timed out" in text or not web:
         return Reason(status=status)
     return _ask_server(href, credentials, condition, text, status)
 
@@ -231,10 +241,9 @@ def _ask_server(href: str, credentials: Credentials, condition: str, text: str, 
         if not status and size.isdigit():
             _request_byte(address, credentials, condition, position=max(int(size) - 1, 0))
     except HTTPError as refusal:
-        with refusal:
-            if refusal.code == PRECONDITION_FAILED:
-                return Reason(status=refusal.code, headers=_present_headers(href, credentials))
-            return Reason(status=status or refusal.code, retry_after=retry.retry_after(refusal))
+        if refusal.code == PRECONDITION_FAILED:
+            return Reason(status=refusal.code, headers=_present_headers(href, credentials))
+        return Reason(status=status or refusal.code, retry_after=retry.retry_after(refusal))
     except (OSError, ValueError):
         return Reason(status=status)
     kind = headers.get("Content-Type", "").split(";")[0].strip().lower()
@@ -255,9 +264,8 @@ def version_headers(href: str, credentials: Credentials, condition: str) -> Mapp
     try:
         return _request_byte(credentials.address(href), credentials, condition)
     except HTTPError as refusal:
-        with refusal:
-            if refusal.code == PRECONDITION_FAILED:
-                raise FileChangedError from None
+        if refusal.code == PRECONDITION_FAILED:
+            raise FileChangedError from None
         return {}
     except (OSError, ValueError):
         return {}

@@ -94,11 +94,10 @@ def check_ranges(file: rasterio.DatasetReader, address: str, credentials: Creden
         except ReadError:  # an OSError too
             raise
         except HTTPError as refusal:
-            with refusal:
-                if refusal.code == PRECONDITION_FAILED:
-                    raise FileChangedError from None
-                if refusal.code in TRANSIENT_STATUS:
-                    raise
+            if refusal.code == PRECONDITION_FAILED:
+                raise FileChangedError from None
+            if refusal.code in TRANSIENT_STATUS:
+                raise
         except TimeoutError:
             return
         except (OSError, ValueError):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.error import HTTPError
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from geoxt.pixels.credentials import Credentials
@@ -51,7 +52,7 @@ def request_range(
     Raises
     ------
     OSError
-        If the server cannot be reached; as HTTPError if it responds with an error.
+        If the server cannot be reached; as a closed HTTPError if it responds with an error.
     ValueError
         If the address has another scheme, or the options do not state how to sign its requests.
     """
@@ -69,9 +70,13 @@ def request_range(
     timeout = float(credentials.setting("GDAL_HTTP_CONNECTTIMEOUT") or 10)
 
     def respond() -> RangeResponse:
-        with _opener(credentials).open(request, timeout=timeout) as response:
-            body = response.read(last - first + 1)
-            return RangeResponse(status=response.status, headers=response.headers, body=body)
+        try:
+            with _opener(credentials).open(request, timeout=timeout) as response:
+                body = response.read(last - first + 1)
+                return RangeResponse(status=response.status, headers=response.headers, body=body)
+        except HTTPError as refusal:
+            refusal.close()
+            raise
 
     return _within(2 * timeout, respond)
 

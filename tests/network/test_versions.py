@@ -174,13 +174,17 @@ def test_errors_of_later_bytes_have_their_status(status, window, url, server, wa
     assert len(waits) == (0 if status < 500 else 3)
 
 
-def test_no_attempt_starts_after_a_long_time(url, server, waits, monkeypatch):
+@pytest.mark.parametrize(("step", "tries"), [(12, "tried 3 times"), (25, "tried once.* after 25 s")])
+def test_no_attempt_starts_after_a_long_time(url, server, waits, monkeypatch, step, tries):
     reader.read_header(url)
     server.fault = "500"
-    times = iter(range(0, 1000, 40))
+    server.requests = ()
+    times = iter(range(0, 1000, step))  # three for each attempt
     monkeypatch.setattr(gdal_retry, "clock", lambda: next(times))
-    with pytest.raises(ReadError, match="tried 3 times"):
+    with pytest.raises(ReadError, match=tries):
         read(url, LATER)
+    asked = [r for r in server.requests if "Python" in r.headers.get("user-agent", "")]
+    assert bool(asked) == (step == 12)  # a slow server is not asked for its status
     assert int(SETTINGS["GDAL_HTTP_LOW_SPEED_LIMIT"]) >= 256  # so that a trickle is no progress
 
 
