@@ -136,7 +136,7 @@ def layouts_of(
 
 
 def _fields_read(item: pystac.Item) -> list[object]:
-    """Return the fields that `_statement` reads, as they are: its parse of them takes three times as long."""
+    """Return the unparsed fields that `_statement` reads: parsing them takes three times as long."""
     assets = [
         (
             key, asset.media_type, asset.roles,

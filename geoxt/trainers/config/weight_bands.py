@@ -29,7 +29,7 @@ def alias_by_meaning(card: Card, facts: Weights) -> dict[str, str]:
         return {}
     available = BandNames(names=of, common_names=_common_names(facts))
     model_bands = BandNames(names=card.bands, common_names=card.common_names)
-    for name in set(card.bands) & set(of):
+    for name in (band for band in card.bands if band in of):
         of_model, of_weights = model_bands.common(card.bands.index(name)), available.common(of.index(name))
         if of_model and of_weights and of_model != of_weights:
             msg = f"Cannot load {facts.name!r}: the band {name!r} is {of_model} in the data, and {of_weights} in the "

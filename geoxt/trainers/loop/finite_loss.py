@@ -59,18 +59,20 @@ class FiniteLoss(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise if the mean validation loss is not finite."""
-        del pl_module
-        _require_finite(trainer, "val")
+        _require_finite(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise if the mean test loss is not finite."""
-        del pl_module
-        _require_finite(trainer, "test")
+        _require_finite(trainer, pl_module, "test")
 
 
-def _require_finite(trainer: pl.Trainer, stage: str) -> None:
+def _require_finite(trainer: pl.Trainer, module: Any, stage: str) -> None:
     loss = trainer.callback_metrics.get(f"{stage}/loss")
     if loss is not None and not bool(torch.as_tensor(loss).isfinite()):
+        if getattr(module, "evaluated_labels", None) == 0:  # a mean over no labels
+            part = "validation" if stage == "val" else stage
+            msg = f"Cannot score the model: the {part} part has no labelled pixel or sample."
+            raise InputError(msg, remedy="Split into smaller blocks, or with another seed.")
         msg = f"Cannot score the model: {stage}/loss is {float(loss):g}, so that its outputs are not finite."
         raise InputError(msg, remedy=_REMEDY, value=float(loss))
 

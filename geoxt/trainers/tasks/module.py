@@ -96,6 +96,7 @@ class Task(pl.LightningModule):
         self.test: Metric = self.supervision.metric(len(card.codes))
         self.class_weights = self._given_weights()  # no buffer: averaged copies of the module would lack it
         self._weights_restored = False
+        self.evaluated_labels = 0
 
     @property
     def monitor(self) -> str:
@@ -151,6 +152,14 @@ class Task(pl.LightningModule):
         """Update the test metric with a batch."""
         del batch_idx
         self._score(batch, "test")
+
+    def on_validation_epoch_start(self) -> None:
+        """Count the labels of the validation part from zero."""
+        self.evaluated_labels = 0
+
+    def on_test_epoch_start(self) -> None:
+        """Count the labels of the test part from zero."""
+        self.evaluated_labels = 0
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """Return the callback that raises if a loss is not finite."""
@@ -278,6 +287,7 @@ class Task(pl.LightningModule):
         loss = self.loss(output, target, smoothing, weights)
         # The mean over an evaluation is that over its labels; counting them would make training steps wait for the GPU.
         weight = len(target) if stage == "train" else known_count(target)
+        self.evaluated_labels += weight if stage != "train" else 0
         self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=weight)
         return loss, output, target
 

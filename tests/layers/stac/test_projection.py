@@ -98,7 +98,7 @@ def test_assets_of_equal_fields_share_a_grid(write):
         FULL | {"shape": None}, FULL | {"shape": [[60], 80]}, FULL | {"transform": [True, 0, 0, 0, -1, 0]}, FULL,
     ]  # fmt: skip
     path = write(distinct((60, 80)), GRID)
-    items = [item_of(path, **some) for some in fields]
+    items = [item_of(path, **options) for options in fields]
     pairs = [(item, item.assets["b"]) for item in items]
     grids = grids_of_assets(pairs)
     assert grids == [grid_of_asset(item, asset) for item, asset in pairs]

@@ -39,5 +39,5 @@ def test_equal_names_of_one_meaning_need_no_alias():
 
 
 def test_equal_names_of_two_meanings_raise():
-    with pytest.raises(InputError, match="'B3' is red in the data, and green in the weights"):
+    with pytest.raises(InputError, match="'B2' is green in the data, and blue in the weights"):
         alias_by_meaning(card("B2", "B3", common=("green", "red")), weights.get(OLI))
