@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -27,13 +28,22 @@ def baseline_of(properties: Mapping[str, Any], item: str = "") -> str | None:
 
 
 def stated(entry: Mapping[str, Any]) -> Radiometry | None:
-    """Return scale and offset of a band by the STAC raster extension; `None` if it states neither."""
-    scale = entry.get("scale", entry.get("raster:scale"))
-    offset = entry.get("offset", entry.get("raster:offset"))
+    """Return scale and offset of a band by the STAC raster extension; `None` if it states neither as a number."""
+    scale = next((n for name in ("scale", "raster:scale") if (n := _finite(entry.get(name)))), None)
+    offset = next((n for name in ("offset", "raster:offset") if (n := _finite(entry.get(name))) is not None), None)
     if scale is None and offset is None:
         return None
     unit = str(entry.get("unit") or "1")
-    return Radiometry(scale=1.0 if scale is None else float(scale), offset=float(offset or 0), unit=unit)
+    return Radiometry(scale=1.0 if scale is None else scale, offset=offset or 0.0, unit=unit)
+
+
+def _finite(value: Any) -> float | None:
+    """Return a finite number, or `None` for any other value."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and not isinstance(value, bool) else None
 
 
 def known(

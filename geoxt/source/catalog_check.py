@@ -45,7 +45,7 @@ class CatalogCheck:
         Raises
         ------
         CatalogError
-            If size, bands, data types, CRS or transform of the file are not those of the catalog.
+            If size, bands, their order, data types, scales, CRS or transform of the file differ from the catalog.
         """
         first = self._assets[0]
         name, grid = redact_url(first.href), first.grid
@@ -62,6 +62,8 @@ class CatalogCheck:
                 _require_single(file, name)
             if asset.scale_assumed:
                 _compare_scale(file, asset, name)
+            if asset.band_names:
+                _compare_names(file, asset, name)
         self._compare_position(file, name)
         self.nodata = tuple(_marker(file.nodatavals[asset.band - 1], file.dtypes[0]) for asset in self._assets)
 
@@ -136,7 +138,20 @@ def _compare_scale(file: rasterio.DatasetReader, asset: Asset, name: str) -> Non
     stated = (asset.scale, asset.offset)
     real = (float(file.scales[asset.band - 1]), float(file.offsets[asset.band - 1]))
     if stated != real:
-        raise _error(name, f"no scale and offset, another file of its collection has {stated}", f"{real}")
+        other = "" if stated == (1.0, 0.0) else f", another file of its collection has {stated}"
+        raise _error(name, f"no scale and offset{other}", f"{real}")
+
+
+def _compare_names(file: rasterio.DatasetReader, asset: Asset, name: str) -> None:
+    """Raise if the file describes its bands by the names in the catalog, in another order."""
+    described = [str(text or "").strip().lower() for text in file.descriptions[: len(asset.band_names)]]
+    for names in zip(*asset.band_names, strict=True):  # names, then common names
+        stated = [text.lower() for text in names]
+        permuted = len(set(stated)) == len(stated) and sorted(described) == sorted(stated)
+        if permuted and described[asset.band - 1] != stated[asset.band - 1]:
+            problem = f"Cannot read {name}: its catalog states the bands {list(names)}, the file has them in the order"
+            problem += f" {list(file.descriptions[: len(names)])}."
+            raise CatalogError(problem, remedy="Correct the item. Or open the file with geoxt.open_cogs.")
 
 
 def _require_single(file: rasterio.DatasetReader, name: str) -> None:

@@ -37,12 +37,15 @@ class Asset:
     """Whether the file has an internal mask or an alpha band; `None` if only the file tells."""
     data_bands: tuple[int, ...] = ()
     """Numbers of bands that the catalog names: none of them is an alpha band, whatever the file calls it."""
+    band_names: tuple[tuple[str, str], ...] = ()
+    """Name and common name of each band of the file as the catalog states them, for files of several bands."""
     assumed_single: bool = False
     """Whether a catalog names no band of the file, so that it must have no other band."""
     nodata_assumed: bool = False
     """Whether nodata is that of another file of the collection, so that the file's own nodata decides."""
     scale_assumed: bool = False
-    """Whether scale and offset are those of another file of the collection, so that the file must have the same."""
+    """Whether scale and offset are those of another file of the collection, or none, so that the file must have the
+    same."""
     stated: bool = False
     """Whether a catalog states grid, data type and nodata; they are compared with the file when it is read."""
     scale: float = 1.0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from geoxt.errors import InputError
 from geoxt.layers.cubes.zarr_header import is_zarr
@@ -190,7 +189,7 @@ def _resolved(product: Product, name: str) -> Band | None:
 def legend_of(band: ItemBand, product: Product | None) -> Legend | None:
     """Return the classes of a band: of the classification extension, else of the product."""
     if band.classes:
-        return _stated_legend(band.classes)
+        return _stated_legend(band)
     if product is None:
         return None
     name = band.band.name if band.band else None
@@ -198,8 +197,20 @@ def legend_of(band: ItemBand, product: Product | None) -> Legend | None:
     return of_quality or (product.legend if name in {None, *(b.name for b in product.bands)} else None)
 
 
-def _stated_legend(classes: Sequence[Mapping[str, Any]]) -> Legend:
-    codes = tuple(int(c["value"]) for c in classes)
+def _class_code(value: object) -> int | None:
+    try:
+        return int(value) if int(value) == float(value) else None  # type: ignore[call-overload, arg-type]
+    except (TypeError, ValueError):
+        return None
+
+
+def _stated_legend(band: ItemBand) -> Legend:
+    classes = band.classes
+    values = [c.get("value") for c in classes]
+    codes = tuple(code for value in values if (code := _class_code(value)) is not None)
+    if len(set(codes)) < len(values):
+        problem = f"Cannot read the classes of asset {band.key!r}: 'classification:classes' has the values {values}."
+        raise InputError(problem, remedy="Correct the items: a different integer for each class.")
     names = tuple(str(c.get("name") or c.get("description") or c["value"]) for c in classes)
     hints = [c.get("color_hint") or c.get("color-hint") for c in classes]
     colors = tuple(f"#{str(h).lstrip('#').lower()}" for h in hints) if all(hints) else ()

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pystac
+import shapely
+import shapely.geometry
 
 from geoxt.errors import InputError
 from geoxt.layers.area import Area
@@ -66,9 +68,20 @@ def _bound(time: Any, *, end: bool) -> np.datetime64 | None:
 
 
 def interval(item: pystac.Item) -> tuple[np.datetime64 | None, np.datetime64 | None]:
-    """Return start and end of an item (UTC), by `start_datetime` and `end_datetime`, else `datetime`."""
+    """Return start and end of an item (UTC), by `start_datetime` and `end_datetime`, else `datetime`.
+
+    Raises
+    ------
+    InputError
+        If a time of the item is not one of ISO 8601.
+    """
     common = item.common_metadata
-    return to_datetime64(common.start_datetime or item.datetime), to_datetime64(common.end_datetime or item.datetime)
+    try:
+        start, end = common.start_datetime or item.datetime, common.end_datetime or item.datetime
+    except (TypeError, ValueError) as error:
+        problem = f"Cannot read the times of item {item.id!r}: {error}."
+        raise InputError(problem, remedy="Correct its 'start_datetime' and 'end_datetime'.") from error
+    return to_datetime64(start), to_datetime64(end)
 
 
 def select_items(
@@ -95,8 +108,25 @@ def select_items(
     raise InputError(problem, remedy="Pass {collections} from these.", argument="collections")
 
 
+def _is_within_reach(item: pystac.Item, area: Area) -> bool:
+    """Return whether an item intersects an area, by its geometry, else by its `bbox`; True if neither is usable."""
+    for outline in (item.geometry, item.bbox):
+        try:
+            if isinstance(outline, Mapping):
+                if any(outline.get(name) for name in ("coordinates", "geometries")):
+                    return area.intersects(outline)
+            elif outline:
+                west, south, *_, north = map(float, [*outline[:2], outline[len(outline) // 2 + 1]])
+                east = float(outline[len(outline) // 2])
+                shape = shapely.box(west, south, east + 360 if east < west else east, north)
+                return area.intersects(shapely.geometry.mapping(shape))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, shapely.errors.ShapelyError):
+            continue
+    return True
+
+
 def _intersects(item: pystac.Item, selection: Selection) -> bool:
-    if selection.area is not None and not selection.area.intersects(item.geometry):
+    if selection.area is not None and not _is_within_reach(item, selection.area):
         return False
     if selection.times is None:
         return True

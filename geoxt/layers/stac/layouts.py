@@ -81,6 +81,8 @@ class ItemBand:
     """Band of the known product."""
     data_bands: tuple[int, ...] = ()
     """Numbers of the bands of the asset that have a name, which is not that of an alpha band."""
+    band_names: tuple[tuple[str, str], ...] = ()
+    """Name and common name of each band of the asset, if it has several that have names."""
     assumed_single: bool = False
     """Whether the catalog names no band of the asset, so that only the file states how many it has."""
 
@@ -165,7 +167,8 @@ _GDAL_TYPES = {
 
 
 def _usable(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return fields of a band without data types and nodata values that cannot be read."""
+    """Return fields of a band without names, data types and nodata values that cannot be read."""
+    fields = {k: v for k, v in fields.items() if not k.endswith("name") or isinstance(v, str | int | None)}
     for name, read in (("data_type", _dtype), ("nodata", _number)):
         if name in fields and (value := read(fields[name])) != fields[name]:
             fields = {key: content for key, content in fields.items() if key != name}
@@ -187,8 +190,8 @@ def _statement(item: pystac.Item) -> dict[str, Any]:
     """Return everything of an item that its layout depends on."""
     assets = {
         key: (
-            asset.media_type,
-            asset.roles,
+            None if asset.media_type is None else str(asset.media_type).lower(),
+            _roles(asset.roles),
             {name: _trimmed(value) for name, value in asset.extra_fields.items() if name in _TABLES}
             | _usable({name: asset.extra_fields[name] for name in _BAND_FIELDS if name in asset.extra_fields}),
         )
@@ -198,9 +201,20 @@ def _statement(item: pystac.Item) -> dict[str, Any]:
     return {"extensions": item.stac_extensions, "properties": properties, "assets": assets}
 
 
+def _roles(roles: object) -> list[str] | None:
+    """Return the roles of an asset in lower case; a single one may be a text."""
+    if isinstance(roles, str):
+        return [roles.lower()]
+    return [str(role).lower() for role in roles] if isinstance(roles, list | tuple) else None
+
+
 def _trimmed(table: Sequence[Any]) -> list[Any]:
     return [
-        _usable({name: band[name] for name in _BAND_FIELDS if name in band}) if isinstance(band, Mapping) else band
+        _usable({name: band[name] for name in _BAND_FIELDS if name in band})
+        if isinstance(band, Mapping)
+        else band
+        if isinstance(band, int | str)
+        else {}
         for band in (() if isinstance(table, str) or not isinstance(table, list | tuple) else table)
     ]
 
@@ -248,10 +262,12 @@ class _Asset:
             if name in self.fields:
                 self.fields[name] = [
                     band if isinstance(band, Mapping)
-                    else table[band] if isinstance(band, int) and 0 <= band < len(table)
+                    else table[band] if isinstance(band, int) and 0 <= band < len(table) and table[band]
                     else {"name": str(band)}
                     for band in self.fields[name]
                 ]  # fmt: skip
+        raster: list[Any] = self.fields.get("raster:bands", [])
+        raster[:] = [band if isinstance(band, Mapping) else {} for band in raster]
 
 
 def _parse_by_odc(
@@ -266,7 +282,13 @@ def _parse_by_odc(
     for key, asset in assets.items():
         # odc-stac knows no Zarr; an asset of it has bands as a raster file.
         media_type = "image/tiff" if is_zarr(asset.media_type or "", "") else asset.media_type
-        sample.add_asset(key, pystac.Asset(asset.href, None, None, media_type, asset.roles, dict(asset.fields)))
+        fields = dict(asset.fields)
+        if "eo:bands" in fields:  # pystac requires names
+            bands = enumerate(fields["eo:bands"], 1)
+            fields["eo:bands"] = [
+                {**band, "name": str(band.get("name") or f"{key}_{number}")} for number, band in bands
+            ]
+        sample.add_asset(key, pystac.Asset(asset.href, None, None, media_type, asset.roles, fields))
     try:
         return extract_collection_metadata(sample, dict(config))
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -285,6 +307,7 @@ def _bands_of(
     unnamed = count == 1 and not of_product and not any(b.get("name") or _common_name(b) for b in optical)
     result: list[ItemBand] = []
     data_bands: list[int] = []
+    all_names: list[tuple[str, str]] = []
     for i in range(count):
         eo: Mapping[str, Any] = optical[i] if i < len(optical) else {}
         stated_name = eo.get("name")
@@ -310,9 +333,11 @@ def _bands_of(
                 assumed_single=unnamed and band is None,
             )
         )  # fmt: skip
+        all_names.append((str(stated_name or ""), str(_common_name(eo) or "")))
         if (stated_name or common or band is not None) and not {stated_name, common} & ALPHA:
             data_bands.append(i + 1)
-    return [replace(band, data_bands=tuple(data_bands)) for band in result]
+    band_names = tuple(all_names) if count > 1 and any(map(any, all_names)) else ()
+    return [replace(band, data_bands=tuple(data_bands), band_names=band_names) for band in result]
 
 
 def _common_name(band: Mapping[str, Any]) -> str | None:

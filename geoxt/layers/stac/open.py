@@ -122,8 +122,9 @@ def open_stac(
         band, before the band is resampled, so that excluded pixels do not enter the values of their neighbours.
     rescale
         Whether to return physical values (stored * scale + offset, by item and band) as float32, NaN if missing. Scale
-        and offset are taken from the item, else from the product and processing baseline, else from the file. Class
-        codes are not rescaled.
+        and offset are taken from the item, else from the product and processing baseline, else from the file; a file
+        whose header was not read, and whose scale no other source states, raises CatalogError at its first read if it
+        has one. Class codes are not rescaled.
     nodata
         Stored value of missing pixels, if items and files state none.
     stac_cfg

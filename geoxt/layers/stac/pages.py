@@ -125,11 +125,30 @@ def remote_item(feature: Mapping[str, Any], url: str) -> pystac.Item:
     """Return an item read from `url`, without a local self link, so that its href is always remote."""
     links = [link for link in feature.get("links") or () if isinstance(link, Mapping)]
     remote = [link for link in links if link.get("rel") != "self" or is_remote(str(link.get("href")))]
-    try:
-        item = from_owned({**feature, "links": [dict(link) for link in remote]})
-    except Exception as error:  # noqa: BLE001 (pystac raises whatever a malformed item leads to)
-        problem = f"Cannot read item {feature.get('id')!r} from {redact_url(url)!r}: {type(error).__name__}: "
-        raise ReadError(problem + redact_url(str(error)), remedy=ADVICE) from None
+    item = parse_item({**feature, "links": [dict(link) for link in remote]}, url)
     if item.get_self_href() is None:
         item.set_self_href(url)
     return item
+
+
+def parse_item(feature: object, address: str | None = None) -> pystac.Item:
+    """Return the item of a JSON object, without assets that have no href, as `from_owned`.
+
+    Raises
+    ------
+    ReadError
+        If it is not a STAC item; with `address`, that of the file or page that it is from.
+    """
+    fields: dict[str, Any] = dict(feature) if isinstance(feature, Mapping) else {}
+    source = "" if address is None else f" from {redact_url(address)!r}"
+    try:
+        if fields.get("assets"):
+            fields["assets"] = {key: a for key, a in fields["assets"].items() if isinstance(a.get("href"), str)}
+        item = from_owned(fields)
+        if isinstance(item.id, str):
+            return item
+        reason = "it has no id"
+    except Exception as error:  # noqa: BLE001 (pystac raises whatever a malformed item leads to)
+        reason = redact_url(f"{type(error).__name__}: {str(error).rstrip('.')}")
+    problem = f"Cannot read item {fields.get('id')!r}{source}: {reason}."
+    raise ReadError(problem, remedy=ADVICE if address and is_remote(address) else "Pass STAC items.") from None

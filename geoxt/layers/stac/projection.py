@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyproj
 import pystac
 from affine import Affine
 from odc.geo import CRS
@@ -167,6 +168,14 @@ def _agrees(transform: Sequence[float], bounds: Sequence[float], rows: int, cols
     )
 
 
+def _to_degrees(crs: CRS) -> pyproj.Transformer:
+    """Return the transformer to longitude and latitude: of WGS 84, or of the CRS itself if it is on another body."""
+    try:
+        return transformer(crs, parse_crs("EPSG:4326"))
+    except pyproj.exceptions.ProjError:
+        return transformer(crs, CRS(crs.proj.geodetic_crs))
+
+
 def contradicts_bbox(grids: Sequence[GeoBox], boxes: Iterable[Sequence[float] | None]) -> Mask:
     """Return which grids lie far from the `bbox` of their items, or are far larger or smaller; False without a box."""
     result = np.zeros(len(grids), bool)
@@ -181,7 +190,7 @@ def contradicts_bbox(grids: Sequence[GeoBox], boxes: Iterable[Sequence[float] | 
         fields = np.array([(*grids[i].affine[:6], *grids[i].shape) for i in indices])
         a, b, c, d, e, f, rows, cols = fields.T
         x, y = c + (a * cols + b * rows) / 2, f + (d * cols + e * rows) / 2
-        longitude, latitude = transformer(crs, parse_crs("EPSG:4326")).transform(x, y)
+        longitude, latitude = _to_degrees(crs).transform(x, y)
         longitude = np.where(np.isfinite(longitude), longitude, np.nan)  # outside the domain of the CRS, thus far
         unit = 1.0 if crs.geographic else crs.proj.axis_info[0].unit_conversion_factor / _METRES
         extent = unit * np.maximum(np.hypot(a, d) * cols, np.hypot(b, e) * rows)

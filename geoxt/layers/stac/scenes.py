@@ -129,7 +129,6 @@ def scenes_of(
     scenes = []
     for item in items:
         start, end = interval(item.item)
-        cloud_cover = item.item.properties.get("eo:cloud_cover")
 
         def quality_asset(name: str, item: OpenItem = item) -> Asset:
             return lookup.asset(item, find_band(item.layout, name))
@@ -140,7 +139,7 @@ def scenes_of(
                 assets=tuple(lookup.asset(item, band) for band in item.bands),
                 start=start,
                 end=end,
-                cloud_cover=None if cloud_cover is None else float(cloud_cover),
+                cloud_cover=_cloud_cover(item.item),
                 quality=quality_of(item.product, choice.exclude, item.item.id, quality_asset),
                 geometry=data_footprint(item.item),
             )
@@ -236,6 +235,11 @@ class _Headers:
             if contradiction:
                 self._grids |= dict.fromkeys(members[pair])
 
+    def _requires_scale(self, item: OpenItem, band: ItemBand) -> bool:
+        """Return whether only the file can state the scale of a band that is to be rescaled."""
+        of_product = item.product is not None and band.band is not None
+        return self._choice.rescale and band.radiometry is None and not of_product and not band.classes
+
     def _grid(self, item: OpenItem, band: ItemBand) -> GeoBox | None:
         return self._grids[id(item.item.assets[band.key])]
 
@@ -267,6 +271,7 @@ class _Headers:
         if rule is None and self._choice.rescale:
             rule = _radiometry(item, band, strict=True, of_scene=self._scales_of(item))
         shared, of_file = header is not None and href not in self._by_href, rule is None
+        unscaled = header is None and of_file and self._requires_scale(item, band)
         if rule is None and header is not None:
             rule = Radiometry(scale=header.scales[position], offset=header.offsets[position])
         return Asset(
@@ -278,9 +283,10 @@ class _Headers:
             extra_nodata=item.product.ignore if item.product is not None else (),
             masked=None,
             data_bands=band.data_bands,
+            band_names=band.band_names,
             assumed_single=band.assumed_single,
             nodata_assumed=shared and band.nodata is None,
-            scale_assumed=shared and of_file,
+            scale_assumed=unscaled or (shared and of_file),
             stated=True,
             scale=rule.scale if rule else 1.0,
             offset=rule.offset if rule else 0.0,
@@ -297,6 +303,15 @@ class _Headers:
             asset, nodata=nodata if asset.nodata is None else asset.nodata, extra_nodata=ignored, scale=rule.scale,
             offset=rule.offset,
         )  # fmt: skip
+
+
+def _cloud_cover(item: pystac.Item) -> float | None:
+    """Return the cloud cover in percent; `None` if it is not stated, or by a number outside 0 to 100, such as -1."""
+    try:
+        percent = float(item.properties["eo:cloud_cover"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return percent if 0 <= percent <= 100 else None
 
 
 def _collection_asset(item: OpenItem, band: ItemBand) -> tuple[str | None, str]:

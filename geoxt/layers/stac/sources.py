@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 from urllib.parse import urljoin, urlsplit
 
 import numpy as np
@@ -19,7 +19,7 @@ import shapely
 from geoxt.errors import GeoxtError, InputError, ReadError
 from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, select_items
-from geoxt.layers.stac.pages import SearchPolicy, from_owned, items_of_pages, remote_item
+from geoxt.layers.stac.pages import SearchPolicy, items_of_pages, parse_item, remote_item
 from geoxt.layers.stac.parquet import EXTENSIONS, read_parquet
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.remote import is_remote
@@ -148,7 +148,7 @@ def _items(source: Any, selection: Selection, collections: set[str]) -> Iterator
         case {"type": "FeatureCollection", "features": features}:
             yield from chain.from_iterable(_items(feature, selection, collections) for feature in features)
         case {"type": "Feature"}:
-            yield _absolute(from_owned(deepcopy(dict(source))))
+            yield _absolute(parse_item(deepcopy(dict(source))))
         case Mapping():
             problem = f"Cannot open a dict of type {source.get('type')!r}."
             raise InputError(problem, remedy="Pass a STAC item or an ItemCollection.")
@@ -167,18 +167,18 @@ def _from_file(path: str, selection: Selection, collections: set[str]) -> Iterat
         if is_remote(path):
             yield _absolute(remote_item(row, path))
         else:
-            yield _absolute(from_owned(row), path)
+            yield _absolute(parse_item(row, path), path)
 
 
 def _located(content: Mapping[str, Any], href: str) -> Any:
     """Return the content of a file as pystac objects that know the address their hrefs are relative to."""
     match content.get("type"):
         case "Catalog":
-            return pystac.Catalog.from_file(href, stac_io=_CatalogFiles(href))
+            return _catalog(pystac.Catalog, href)
         case "Collection":
-            return pystac.Collection.from_file(href, stac_io=_CatalogFiles(href))
+            return _catalog(pystac.Collection, href)
         case "FeatureCollection":
-            return [_with_href(feature, href) for feature in content["features"]]
+            return [_with_href(feature, href) for feature in content.get("features") or ()]
         case "Feature":
             return _with_href(content, href)
         case kind:
@@ -186,8 +186,19 @@ def _located(content: Mapping[str, Any], href: str) -> Any:
             raise InputError(problem, remedy="Pass a catalog, an item or an ItemCollection.")
 
 
-def _with_href(feature: Mapping[str, Any], href: str) -> pystac.Item:
-    item = from_owned(feature)
+def _catalog(kind: type[pystac.Catalog], href: str) -> pystac.Catalog:
+    try:
+        return kind.from_file(href, stac_io=_CatalogFiles(href))
+    except GeoxtError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).rstrip('.')}"
+        problem = f"Cannot read the {kind.__name__.lower()} {redact_url(href)!r}: {redact_url(reason)}."
+        raise ReadError(problem, remedy="Pass a catalog, an item or an ItemCollection in JSON.") from error
+
+
+def _with_href(feature: object, href: str) -> pystac.Item:
+    item = parse_item(feature, href)
     item.set_self_href(href if href.startswith(WEB) else str(Path(href).absolute()))
     return item
 
@@ -198,10 +209,13 @@ def _load(path: str) -> dict[str, Any]:
         lines = [line for line in text.splitlines() if line.strip()] if path.endswith((".ndjson", ".jsonl")) else []
         if lines:
             return {"type": "FeatureCollection", "features": [json.loads(line) for line in lines]}
-        return cast("dict[str, Any]", json.loads(text))
+        content, reason = json.loads(text), "it is no JSON object"
     except (OSError, ValueError) as error:
-        problem = f"Cannot read STAC from {path!r}: {error}."
-        raise ReadError(problem, remedy="Pass a catalog, an item or an ItemCollection in JSON.") from error
+        content, reason = None, str(error)
+    if isinstance(content, dict):
+        return content
+    problem = f"Cannot read STAC from {path!r}: {reason}."
+    raise ReadError(problem, remedy="Pass a catalog, an item or an ItemCollection in JSON.")
 
 
 class _CatalogFiles(pystac.stac_io.DefaultStacIO):

@@ -233,6 +233,36 @@ def test_other_files_of_a_collection_differ_from_its_first(write, second, messag
         assert np.array_equal(layer.values[0, :, 80:], np.float32(0.25) * distinct((60, 80), "int16"))
 
 
+def test_scale_that_only_the_file_states_is_never_ignored(write):
+    values = distinct((2, 60, 80), "int16")
+    path = write(values, GRID)
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (0.5, 0.25), (0, -3)
+    item = item_of(path, raster=[{"data_type": "int16"}] * 2)
+    assert np.array_equal(open_stac(item), values)
+    with pytest.raises(CatalogError, match=r"no scale and offset, the file has \(0.\d+, .*Pass headers='all'"):
+        open_stac(item, rescale=True).compute(scheduler="synchronous")
+    layer = open_stac(item, rescale=True, headers="all")
+    assert np.array_equal(layer, values * np.float32([[[0.5]], [[0.25]]]) - np.float32([[[0]], [[3]]]))
+
+
+@pytest.mark.parametrize("field", ["name", "common_name"])
+def test_bands_in_another_order_than_the_file_raise(write, field):
+    values = distinct((2, 60, 80))
+    path = write(values, GRID)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("Red", "NIR")
+
+    def opened(*names):
+        bands = [{"name": f"B{n}", field: name} for n, name in enumerate(names)]
+        return open_stac(item_of(path, raster=[{"data_type": "uint16"}] * 2, bands=bands))
+
+    with pytest.raises(CatalogError, match=r"states the bands \['nir', 'red'\], .* order \['Red', 'NIR'\]"):
+        opened("nir", "red").compute(scheduler="synchronous")
+    for names in (("red", "nir"), ("red", "swir"), ("nir", "nir")):  # equal, other names, not distinct
+        assert np.array_equal(opened(*names), values)
+
+
 def test_no_file_is_opened_for_the_comparison(write, monkeypatch):
     item, opened, real = item_of(write(distinct((60, 80)), GRID, nodata=0)), [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda href, **options: (opened.append(href), real(href, **options))[1])
