@@ -83,7 +83,7 @@ def plot(
         A layer with dims (y, x), (band, y, x), or with a time dimension of length 1. Of a Dataset or tree, every layer
         gets a panel. Pixels are computed; a large layer is subsampled.
     title
-        Title of the figure; by default the layer's `long_name`, or its name.
+        Title of the figure; by default the layer's `long_name` unless its numbers are calculated, or its name.
     legend
         Classes to show; by default those of the layer.
 
@@ -93,10 +93,17 @@ def plot(
         Save it with `figure.savefig(path)`.
     """
     if isinstance(data, xr.DataArray):
-        return compare(
-            {title or str(data.attrs.get("long_name", "" if data.name is None else data.name)): data}, legend=legend
-        )
+        data = resolve_attrs(data)
+        return compare({title or _title(data): data}, legend=legend)
     return compare(_panels(data), legend=legend, title=title)
+
+
+def _title(layer: xr.DataArray) -> str:
+    """Return the description of a layer, with the band if it has one; without description its name."""
+    name = layer.attrs.get("long_name", "" if layer.name is None else layer.name)
+    band = layer.coords.get("band")
+    described = "long_name" in layer.attrs and band is not None and band.ndim == 0
+    return f"{name}: {band.item()}" if described and band is not None else str(name)
 
 
 def _panels(data: xr.Dataset | xr.DataTree) -> dict[str, xr.DataArray]:

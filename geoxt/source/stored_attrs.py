@@ -1,4 +1,4 @@
-"""Attributes that describe stored numbers (nodata, scale, classes): marked, as xarray keeps them through arithmetic.
+"""Attributes that describe stored numbers (nodata, scale, classes, name): marked, as xarray keeps them through arithmetic.
 
 Their values are instances of `Stored`, which compare, print and serialize like plain numbers and text. Values that a
 user assigns are plain, and are always trusted. An array whose numbers are unchanged has the encoding `ENCODING`, which
@@ -18,6 +18,7 @@ ENCODING = "geoxt_stored"
 NODATA = ("_FillValue", "nodata")
 RADIOMETRY = ("scales", "offsets", "radiometry")
 CLASSES = ("flag_values", "flag_meanings", "flag_colors")
+TEXTS = ("long_name", "units")
 
 
 class Stored:
@@ -76,7 +77,7 @@ def without_stored(layer: xr.DataArray) -> dict[Hashable, Any]:
 
     Integers and booleans computed from class codes stay class codes, of unknown classes.
     """
-    attrs = dict(layer.attrs)
+    attrs = {key: v for key, v in layer.attrs.items() if not (key in TEXTS and isinstance(v, Stored))}
     for keys in (NODATA, RADIOMETRY):
         if any(isinstance(attrs.get(key), Stored) for key in keys):
             attrs = {key: value for key, value in attrs.items() if key not in keys}
@@ -88,7 +89,7 @@ def without_stored(layer: xr.DataArray) -> dict[Hashable, Any]:
     return attrs
 
 
-_KEYS: Mapping[str, None] = dict.fromkeys((*NODATA, *RADIOMETRY, *CLASSES))
+_KEYS: Mapping[str, None] = dict.fromkeys((*NODATA, *RADIOMETRY, *CLASSES, *TEXTS))
 
 
 def _marked(value: Any) -> Any:
