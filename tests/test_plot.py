@@ -144,7 +144,9 @@ def test_single_bands_have_a_color_bar_and_calculated_layers_their_valid_pixels(
 def test_titles_name_calculated_numbers_by_the_layer(tmp_path):
     values = np.arange(48, dtype="uint16").reshape(2, 8, 3)
     write_cog(tmp_path / "a.tif", values, grid=make_grid((8, 3)), tiled=False)
-    opened = mark_stored(geoxt.open_cogs(str(tmp_path / "a.tif"), name="image").assign_attrs(long_name="Landsat 8", units="1"))
+    opened = mark_stored(
+        geoxt.open_cogs(str(tmp_path / "a.tif"), name="image").assign_attrs(long_name="Landsat 8", units="1")
+    )
     ratio = ((opened.isel(band=1) - 1.0) / 7).rename("ratio")
     titles = [plot.plot(panel).axes[0].get_title() for panel in (opened.isel(band=0), ratio, ratio.compute())]
     assert titles == ["Landsat 8: band_1", "ratio", "ratio"]

@@ -201,15 +201,17 @@ def _add_predict(commands: Any) -> None:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="raster files or patterns: all bands of one image; for change detection and time series one argument per "
-        "date, in order, with patterns in quotes (later dates are aligned to the first)",
+        help="raster files or patterns: all bands of one image; images without georeference, or folders of these; for "
+        "change detection and time series one argument per date, in order, with patterns in quotes (later dates are "
+        "aligned to the first)",
     )
     predict.add_argument("--model", required=True, metavar="FILE", help="checkpoint written by geoxt")
     predict.add_argument(
         "--out",
         required=True,
         metavar="FILE",
-        help="output: .tif (COG) or .zarr; of detectors .gpkg, .geojson, .fgb, .shp",
+        help="output: .tif (COG) or .zarr; of detectors .gpkg, .geojson, .fgb, .shp; of images without georeference "
+        ".csv or .parquet (classes), or a folder (PNG masks)",
     )
     predict.add_argument(
         "--bands",

@@ -11,6 +11,7 @@ import xarray as xr
 
 from geoxt.cli.errors import FILES, replaced_remedy
 from geoxt.cli.open_images import open_images
+from geoxt.cli.predict_plain import is_plain, predict_plain
 from geoxt.errors import InputError, OutputError
 from geoxt.inference.detections import detect
 from geoxt.inference.model_bands import select_bands
@@ -38,7 +39,8 @@ class Job:
     model: str
     """Path of the checkpoint."""
     out: str
-    """Path of the output: .tif or .zarr, of a detector .gpkg, .geojson, .fgb or .shp."""
+    """Path of the output: .tif or .zarr; of a detector .gpkg, .geojson, .fgb or .shp; of plain images .csv, .parquet or
+    a folder."""
     output: str | None = None
     """Kind of map; by default that of the model's task."""
     bands: Mapping[str, str] | None = None
@@ -68,6 +70,8 @@ def run(job: Job) -> Path:
         An input or the output is invalid.
     """
     network = from_checkpoint(job.model)
+    if is_plain(job.out):
+        return predict_plain(job, network)
     task = network.card.kind
     is_detector = task.target == "instances"
     write = _writer(job.out, is_detector=is_detector)
@@ -142,7 +146,7 @@ def _writer(out: str, *, is_detector: bool) -> Callable[..., Path]:
         output = "detections" if is_detector else "a raster map"
         raise InputError(
             f"Cannot write {out!r}: the output of the model is {output}.",
-            remedy=f"Pass {{out}} with an extension of {', '.join(writers)}.",
+            remedy=f"Pass {{out}} with an extension of {', '.join(writers)}; for plain images .csv or a folder.",
             value=out,
             argument="out",
         )

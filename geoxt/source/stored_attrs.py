@@ -1,4 +1,4 @@
-"""Attributes that describe stored numbers (nodata, scale, classes, name): marked, as xarray keeps them through arithmetic.
+"""Attributes that describe stored numbers (nodata, scale, …): marked, as xarray keeps them through arithmetic.
 
 Their values are instances of `Stored`, which compare, print and serialize like plain numbers and text. Values that a
 user assigns are plain, and are always trusted. An array whose numbers are unchanged has the encoding `ENCODING`, which

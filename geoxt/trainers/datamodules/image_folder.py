@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import MemoryFile
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from geoxt.errors import InputError, ReadError
+from geoxt.pixels.plain_images import plain_images, read_plain_image
 from geoxt.trainers.datamodules.samples import SampleDataModule, ShuffledBatches
 from geoxt.trainers.tasks.flips import dihedral
 from geoxt.types import SomePath
@@ -55,8 +53,7 @@ def read_image_folder(path: SomePath) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         msg = f"Cannot find images in {str(path)!r}: no folder in it has any."
         raise InputError(msg, remedy="Pass {path}, a folder or zip file with a folder per class.", argument="path")
     names = sorted(files)
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # images of image folders have no georeference
+    with plain_images(), ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda name: _decode(name, files[name]), names))
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) > 1:
@@ -300,13 +297,10 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _decode(name: str, content: bytes) -> Tensor:
-    try:
-        with MemoryFile(content) as file, file.open() as image:
-            pixels = image.read((1, 1, 1) if image.count < 3 else (1, 2, 3))
-    except RasterioError as error:
-        msg = f"Cannot decode the image {name!r}: {error}."
-        raise ReadError(msg, remedy="Remove the file.") from error
+    """Return red, green and blue of an image; gray thrice."""
+    pixels = read_plain_image(content, name=name).pixels
+    pixels = pixels[[0, 0, 0]] if len(pixels) < 3 else pixels[:3]
     if pixels.dtype != np.uint8:
         msg = f"Cannot read the image {name!r}: its type is {pixels.dtype}, not uint8."
         raise InputError(msg, remedy="Convert images to 8 bits.")
-    return torch.from_numpy(pixels)
+    return torch.from_numpy(np.ascontiguousarray(pixels))
