@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,8 @@ BLOCK = 1024
 """Side in pixels of the blocks in which a map is read; a drawn sample does not depend on dask chunks."""
 CELL = 64
 """Side in pixels of the cells whose pixels are taken for equally large."""
+MAX_COMPARED = 16
+"""Codes up to which a block is compared with each of them: 0.3 ms for a code, against 7 ms for a histogram."""
 HECTARE = 1e4
 """Square metres."""
 Codes = Callable[[Window], tuple[Array, Mask]]
@@ -92,9 +96,11 @@ def count_strata(layer: xr.DataArray, read: Codes, legend: Legend | None) -> Str
     grid = grid_of(layer)
     blocks = tuple(blocks_of(full_window(grid)))
     counts: list[dict[int, tuple[int, float]]] = []
-    for block in blocks:
-        values, valid = read(block)
-        counts.append(_counts_of(values, valid, cell_areas(grid, block, CELL)))
+    totals: Counter[int] = Counter()
+    for block, (values, valid) in zip(blocks, _read_ahead(read, blocks), strict=True):
+        frequent = [code for code, _ in totals.most_common(MAX_COMPARED + 1)]
+        counts.append(_counts_of(values, valid, cell_areas(grid, block, CELL), frequent))
+        totals.update({code: pixels for code, (pixels, _) in counts[-1].items()})
     present = sorted({code for of_block in counts for code in of_block})
     codes = present if legend is None else [code for code in legend.codes if code in present]
     if not codes:
@@ -111,6 +117,16 @@ def count_strata(layer: xr.DataArray, read: Codes, legend: Legend | None) -> Str
     )
 
 
+def _read_ahead(read: Codes, blocks: Sequence[Window]) -> Iterator[tuple[Array, Mask]]:
+    """Yield the codes of blocks, reading the next block in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(read, blocks[0])
+        for block in blocks[1:]:
+            current, upcoming = upcoming, pool.submit(read, block)
+            yield current.result()
+        yield upcoming.result()
+
+
 def blocks_of(window: Window) -> Iterator[Window]:
     """Yield the blocks of a window, row by row."""
     for row in range(window.row, window.stop[0], BLOCK):
@@ -118,8 +134,42 @@ def blocks_of(window: Window) -> Iterator[Window]:
             yield Window(row, col, min(BLOCK, window.stop[0] - row), min(BLOCK, window.stop[1] - col))
 
 
-def _counts_of(values: Array, valid: Mask, areas: Floats) -> dict[int, tuple[int, float]]:
-    """Return pixels and square metres by class code."""
+def _counts_of(values: Array, valid: Mask, areas: Floats, frequent: Sequence[int] = ()) -> dict[int, tuple[int, float]]:
+    """Return pixels and square metres by class code.
+
+    Parameters
+    ----------
+    values, valid
+        Codes and valid mask of a block.
+    areas
+        Ground area of the pixels of each cell.
+    frequent
+        Codes to expect, most frequent first: comparing a block with a few of them is quicker than a histogram.
+    """
+    remaining, complete = int(np.count_nonzero(valid)), bool(valid.all())
+    result: dict[int, tuple[int, float]] = {}
+    if 0 < len(frequent) <= MAX_COMPARED:
+        for code in frequent:
+            pixels = _pixels_in_cells(values == code if complete else (values == code) & valid)
+            count = int(pixels.sum())
+            if count:
+                result[code] = count, float(np.where(pixels > 0, pixels * areas, 0).sum())
+            remaining -= count
+            if not remaining:
+                return result
+    return _histogram(values, valid, areas) if remaining else result
+
+
+def _pixels_in_cells(mask: Mask) -> Array:
+    """Return the number of pixels of a mask in each cell."""
+    # sums down columns of bytes are vectorized, and a cell's 64 rows fit into a byte
+    rows = range(0, mask.shape[0], CELL)
+    sums = np.stack([mask[row : row + CELL].view(np.uint8).sum(0, dtype=np.uint8) for row in rows])
+    return np.add.reduceat(sums, np.arange(0, mask.shape[1], CELL), axis=1, dtype=np.int64)
+
+
+def _histogram(values: Array, valid: Mask, areas: Floats) -> dict[int, tuple[int, float]]:
+    """Return pixels and square metres by class code, of codes that are not known before."""
     codes: Array
     index: Array
     if values.dtype.itemsize == 1:
@@ -129,8 +179,8 @@ def _counts_of(values: Array, valid: Mask, areas: Floats) -> dict[int, tuple[int
         codes, index = np.unique(values, return_inverse=True)
         index = index.reshape(values.shape)
     rows, cols = areas.shape
-    cell = (np.arange(values.shape[0]) // CELL)[:, None] * cols + np.arange(values.shape[1]) // CELL
-    index = cell.astype(np.int32) * len(codes) + index
+    cell_row, cell_col = (np.arange(side) // CELL for side in values.shape)
+    index = (cell_row * cols)[:, None] * len(codes) + cell_col * len(codes) + index
     table = np.bincount(index[valid] if not valid.all() else index.ravel(), minlength=rows * cols * len(codes))
     table = table.reshape(rows * cols, len(codes))
     pixels, area = table.sum(0), np.where(table > 0, table * areas.reshape(-1, 1), 0).sum(0)

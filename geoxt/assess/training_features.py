@@ -27,8 +27,8 @@ SomeFolds = Any
 parts are the folds)."""
 SomeImportance = Mapping[Any, float] | Sequence[float] | Floats | None
 """Importance of each feature: by its name, or in the order of the features; `None`: all equal."""
-_STRIP_NUMBERS = 2**24
-"""Numbers in a strip of the matrix of distances between training pixels: 128 MiB."""
+_STRIP_NUMBERS = 2**21
+"""Numbers in a strip of the matrix of distances between training pixels: 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -268,3 +268,40 @@ def test_maps_without_classes_raise():
         assess.sample_design(layer.astype("float32"), 10)
     with pytest.raises(OverlapError, match="none of its pixels is valid"):
         assess.sample_design(layer.copy(data=np.zeros_like(layer.values)), 10)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int16", "int64"])
+@pytest.mark.parametrize("frequent", [[], [3, 1], [1, 2, 3, 4, 5, 0, -7], list(range(40))])
+def test_counts_and_areas_of_a_block_equal_brute_force(dtype, frequent):
+    """With and without codes to expect, which may be absent, incomplete or too many."""
+    rng = np.random.default_rng(0)
+    values = rng.choice([0, 1, 3, 5, 100, -7] if dtype[0] == "i" else [0, 1, 3, 5, 100, 249], (130, 90)).astype(dtype)
+    areas = rng.uniform(800, 900, (3, 2))
+    by_pixel = np.repeat(np.repeat(areas, 64, 0), 64, 1)[:130, :90]
+    for valid in (np.ones((130, 90), bool), rng.random((130, 90)) < 0.9):
+        counts = map_strata._counts_of(values, valid, areas, frequent)
+        assert sorted(counts) == np.unique(values[valid]).tolist()
+        for code, (pixels, area) in counts.items():
+            assert pixels == ((values == code) & valid).sum()
+            assert_allclose(area, by_pixel[(values == code) & valid].sum())
+
+
+def test_codes_that_appear_in_later_blocks_are_counted():
+    codes = np.ones((90, 110), "uint8")
+    codes[70:, 80:] = 2
+    codes[85:, 100:] = 5
+    layer = wrap_xr(codes, make_grid((90, 110))).assign_attrs(LEGEND.attrs())
+    strata = map_strata.count_strata(layer, map_strata.class_codes(layer, "map"), LEGEND)
+    assert strata.sizes.tolist() == [(codes == code).sum() for code in LEGEND.codes]
+
+
+def test_errors_of_reading_are_raised():
+    layer = make_map()
+
+    def fail(window):
+        if window.row:
+            raise OSError("damaged")
+        return layer.values[:32, :32], np.ones((32, 32), bool)
+
+    with pytest.raises(OSError, match="damaged"):
+        map_strata.count_strata(layer, fail, LEGEND)
