@@ -35,7 +35,7 @@ class PointFolds:
     """Folds of points, and distances to the nearest training point, in metres or in units of the CRS."""
 
     labels: Array
-    """Fold of each point, 0 to k - 1. Shape (n,)."""
+    """Fold of each point, 0 and up. Shape (n,)."""
     at_prediction: Floats
     """Distance from each prediction point to the nearest point. Shape (prediction points,)."""
     in_folds: Floats
@@ -83,7 +83,7 @@ def knndm(
     points: Any,
     prediction: Any,
     *,
-    k: int = 10,
+    n_splits: int = 10,
     max_fraction: float = 0.5,
     clustering: Clustering | None = None,
     geodesic: bool | None = None,
@@ -92,7 +92,7 @@ def knndm(
 ) -> PointFolds:
     """Return folds of points whose distances to the nearest training point are like those at prediction.
 
-    Points are clustered, and clusters merged to k folds; of all numbers of clusters the one is chosen whose distances
+    Points are clustered, and clusters merged to folds; of all numbers of clusters the one is chosen whose distances
     between folds differ least from the distances between prediction and training points. Where points are spread over
     the area as evenly as a random sample, folds are at random.
 
@@ -103,10 +103,10 @@ def knndm(
     prediction
         Where the model predicts: a layer (its valid pixels), areas (a GeoDataFrame, or (geometry, crs)), or points
         like `points`.
-    k
+    n_splits
         Number of folds, 2 or more.
     max_fraction
-        Largest fraction of the points in a fold, between 1 / k and 1.
+        Largest fraction of the points in a fold, between 1 / n_splits and 1.
     clustering
         "hierarchical" (Ward) or "kmeans". By default hierarchical up to 5,000 points.
     geodesic
@@ -143,7 +143,7 @@ def knndm(
     >>> from geoxt.splits import knndm
     >>> corners = np.repeat([[0.0, 0], [0, 900], [900, 0], [900, 900]], 20, axis=0)
     >>> xy = corners + np.random.default_rng(0).uniform(0, 100, (80, 2))
-    >>> folds = knndm((xy, "EPSG:32632"), (box(0, 0, 1000, 1000), "EPSG:32632"), k=4)
+    >>> folds = knndm((xy, "EPSG:32632"), (box(0, 0, 1000, 1000), "EPSG:32632"), n_splits=4)
     >>> folds.random_flatters, folds.flatters  # random folds have a point of the same corner next to each point
     (True, False)
 
@@ -154,23 +154,23 @@ def knndm(
     """
     space, predicted = _space(points, prediction, geodesic=geodesic, samples=samples, seed=seed)
     count = len(space.coordinates)
-    _require_folds(k, max_fraction, count)
+    _require_folds(n_splits, max_fraction, count)
     at_prediction = space.nearest(predicted)
     rng = np.random.default_rng([seed, 13])
-    random = _random_labels(count, k, rng)
+    random = _random_labels(count, n_splits, rng)
     if not _smaller(space.between(np.arange(count)), at_prediction):
         return _result(space, random, at_prediction, random)
     method = clustering or ("hierarchical" if count <= _MAX_HIERARCHICAL else "kmeans")
     best: tuple[float, int, Array] | None = None
-    for number, clusters in _clusterings(space.coordinates, k, method, seed):
-        labels = merge_clusters(clusters, space.coordinates, k)
+    for number, clusters in _clusterings(space.coordinates, n_splits, method, seed):
+        labels = merge_clusters(clusters, space.coordinates, n_splits)
         if np.bincount(labels).max() > max_fraction * count:
             continue
         difference = _wasserstein(space.between(labels), at_prediction)
         if best is None or difference < best[0]:
             best = difference, number, labels
     if best is None:
-        problem = f"Cannot divide {count} points into {k} folds of at most {max_fraction:g} of them."
+        problem = f"Cannot divide {count} points into {n_splits} folds of at most {max_fraction:g} of them."
         raise InputError(problem, remedy="Pass a larger {max_fraction}.", argument="max_fraction")
     return _result(space, best[2], at_prediction, random, clusters=best[1])
 
@@ -313,10 +313,12 @@ def _transformed(xy: Floats, source: CRS, target: CRS, name: str) -> Floats:
 def _require_folds(k: int, max_fraction: float, count: int) -> None:
     if not (2 <= k <= count // 2 and k == int(k)):
         problem = f"Cannot divide {count} points into {k} folds."
-        raise InputError(problem, remedy="Pass {k:2} or more, up to half the points.", value=k, argument="k")
+        raise InputError(
+            problem, remedy="Pass {n_splits:2} or more, up to half the points.", value=k, argument="n_splits"
+        )
     if not 1 / k < max_fraction < 1:
         problem = f"Cannot limit {k} folds to {max_fraction:g} of the points."
-        remedy = "Pass {max_fraction} between 1 / k and 1."
+        remedy = "Pass {max_fraction} between 1 / n_splits and 1."
         raise InputError(problem, remedy=remedy, value=max_fraction, argument="max_fraction")
 
 
@@ -349,7 +351,7 @@ def _clusterings(coordinates: Floats, k: int, method: str, seed: int) -> list[tu
 def merge_clusters(clusters: Array, coordinates: Floats, k: int) -> Array:
     """Return the fold of each point: clusters merged in turn along the first principal axis.
 
-    A cluster of at least 1 / k of the points is a fold of its own.
+    A cluster of at least 1 / k of the points is one fold.
 
     Parameters
     ----------

@@ -207,7 +207,7 @@ def test_folds_of_splits_are_those_of_labels():
     pixels = np.random.default_rng(0).integers((4, 0), (60, 60), (80, 2))
     pixels = pixels[(pixels != (10, 20)).any(1)]
     points = points_of(layer, pixels)
-    parts = splits.folds(layer, size=15, k=4)
+    parts = splits.folds(layer, size=15, n_splits=4)
     labels = np.full(len(pixels), -1)
     for fold, split in enumerate(parts):
         for window in split.test:

@@ -35,7 +35,7 @@ def between(xy, labels):
 @pytest.mark.parametrize("clustering", ["hierarchical", "kmeans"])
 def test_distances_of_clustered_points_are_like_those_at_prediction(clustering):
     xy = clustered()
-    folds = splits.knndm((xy, CRS), AREA, k=4, clustering=clustering, samples=300)
+    folds = splits.knndm((xy, CRS), AREA, n_splits=4, clustering=clustering, samples=300)
     assert_array_equal(np.unique(folds.labels), range(4))
     assert np.bincount(folds.labels).max() <= 60
     assert_allclose(folds.in_folds, between(xy, folds.labels))
@@ -53,7 +53,7 @@ def test_distances_of_clustered_points_are_like_those_at_prediction(clustering):
 
 def test_points_spread_evenly_have_random_folds():
     xy = np.random.default_rng(1).uniform(0, 1000, (200, 2))
-    folds = splits.knndm((xy, CRS), AREA, k=5)
+    folds = splits.knndm((xy, CRS), AREA, n_splits=5)
     assert folds.clusters is None
     assert_array_equal(np.bincount(folds.labels), [40] * 5)
     assert not folds.random_flatters
@@ -62,7 +62,7 @@ def test_points_spread_evenly_have_random_folds():
 
 def test_folds_depend_on_the_seed_only():
     xy = clustered()
-    first, again, other = (splits.knndm((xy, CRS), AREA, k=4, samples=200, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (splits.knndm((xy, CRS), AREA, n_splits=4, samples=200, seed=seed) for seed in (0, 0, 1))
     assert_array_equal(first.labels, again.labels)
     assert_array_equal(first.at_prediction, again.at_prediction)
     assert (first.at_prediction != other.at_prediction).any()
@@ -133,15 +133,15 @@ def test_points_and_layer_in_several_crs():
     rng = np.random.default_rng(0)
     x, y = layer.odc.geobox.affine * rng.uniform(0, 20, (2, 60))
     points = geopandas.GeoSeries(shapely.points(x, y), crs=layer.odc.crs.to_wkt())
-    projected = splits.knndm(points, layer, k=3)
-    geographic = splits.knndm(points.to_crs("EPSG:4326"), layer, k=3)
+    projected = splits.knndm(points, layer, n_splits=3)
+    geographic = splits.knndm(points.to_crs("EPSG:4326"), layer, n_splits=3)
     assert_allclose(geographic.at_prediction, projected.at_prediction, rtol=2e-3)
     assert projected.random_flatters
 
 
 def test_folds_of_points_are_folds_of_applicability():
     rng = np.random.default_rng(0)
-    folds = splits.knndm((clustered(), CRS), AREA, k=4, samples=100)
+    folds = splits.knndm((clustered(), CRS), AREA, n_splits=4, samples=100)
     features = rng.normal(size=(120, 2))
     result = assess.training_dissimilarity(features, folds=folds)
     assert_array_equal(result.dissimilarity, assess.training_dissimilarity(features, folds=folds.labels).dissimilarity)
@@ -178,10 +178,10 @@ def test_distances_to_plot_are_finite():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 1}, "120 points into 1 folds"),
-        ({"k": 61}, "120 points into 61 folds"),
-        ({"k": 4, "max_fraction": 0.25}, "4 folds to 0.25"),
-        ({"k": 4, "max_fraction": 1.0}, "4 folds to 1"),
+        ({"n_splits": 1}, "120 points into 1 folds"),
+        ({"n_splits": 61}, "120 points into 61 folds"),
+        ({"n_splits": 4, "max_fraction": 0.25}, "4 folds to 0.25"),
+        ({"n_splits": 4, "max_fraction": 1.0}, "4 folds to 1"),
         ({"clustering": "dbscan"}, "by 'dbscan'"),
         ({"samples": 0}, "0 prediction points"),
     ],
@@ -195,7 +195,7 @@ def test_folds_that_are_too_large_raise():
     xy = np.concatenate([np.random.default_rng(0).uniform(0, 1, (100, 2)), [[900, 900], [901, 900], [0, 900]]])
     xy[:100] = xy[:1]  # one position, which no cluster divides
     with pytest.raises(InputError, match="at most 0.6 of them"):
-        splits.knndm((xy, CRS), AREA, k=2, max_fraction=0.6)
+        splits.knndm((xy, CRS), AREA, n_splits=2, max_fraction=0.6)
 
 
 def test_points_without_coordinates_or_crs_raise():
