@@ -1,9 +1,9 @@
 """Assessment of maps: samples, accuracy and areas with confidence intervals, and the area of applicability."""
 
 from geoxt.assess.accuracy import AccuracyEstimate, estimate_from_counts
-from geoxt.assess.applicability import applicability
 from geoxt.assess.continuous import ContinuousEstimate
 from geoxt.assess.design import sample_design
+from geoxt.assess.dissimilarity_map import applicability
 from geoxt.assess.label_blocks import estimate_from_labels
 from geoxt.assess.labeled_sample import estimate
 from geoxt.assess.sample_files import write_sample

@@ -9,7 +9,7 @@ from geoxt.splits.by_block import by_block, folds
 from geoxt.splits.by_region import by_column, by_region
 from geoxt.splits.by_time import by_time
 from geoxt.splits.checks import check
-from geoxt.splits.knndm import PointFolds, knndm, point_folds
+from geoxt.splits.nearest_neighbor_folds import PointFolds, knndm, point_folds
 from geoxt.splits.split import Split
 
 __all__ = [

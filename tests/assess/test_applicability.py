@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import geoxt
 from geoxt import assess, splits
 from geoxt.assess import nearest_training
-from geoxt.assess.applicability import DissimilarityMap
+from geoxt.assess.dissimilarity_map import DissimilarityMap
 from geoxt.errors import AssessmentWarning, CRSError, GridError, InputError, OverlapError
 from geoxt.grid import coordinates
 from geoxt.legend import Legend

@@ -12,7 +12,7 @@ from shapely import box
 from geoxt import assess, plot, splits
 from geoxt.errors import AssessmentWarning, CRSError, InputError, OverlapError
 from geoxt.grid import coordinates
-from geoxt.splits.knndm import merge_clusters
+from geoxt.splits.nearest_neighbor_folds import merge_clusters
 from geoxt.splits.prediction_points import prediction_points
 from geoxt.testing import make_grid
 

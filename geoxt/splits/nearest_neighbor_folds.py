@@ -141,11 +141,14 @@ def knndm(
     >>> import numpy as np
     >>> from shapely import box
     >>> from geoxt.splits import knndm
-    >>> corners = np.repeat([[0.0, 0], [0, 900], [900, 0], [900, 900]], 20, axis=0)
-    >>> xy = corners + np.random.default_rng(0).uniform(0, 100, (80, 2))
-    >>> folds = knndm((xy, "EPSG:32632"), (box(0, 0, 1000, 1000), "EPSG:32632"), n_splits=4)
-    >>> folds.random_flatters, folds.flatters  # random folds have a point of the same corner next to each point
-    (True, False)
+    >>> rng = np.random.default_rng(0)
+    >>> xy = np.repeat(rng.uniform(0, 1000, (20, 2)), 6, axis=0) + rng.uniform(-20, 20, (120, 2))
+    >>> folds = knndm((xy, "EPSG:32632"), (box(0, 0, 1000, 1000), "EPSG:32632"), n_splits=5)
+    >>> distances = folds.at_prediction, folds.in_folds, folds.in_random_folds
+    >>> [int(np.median(metres)) for metres in distances]
+    [100, 94, 10]
+    >>> folds.random_flatters
+    True
 
     References
     ----------
