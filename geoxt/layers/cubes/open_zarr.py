@@ -15,14 +15,13 @@ from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement
 from geoxt.layers.cubes.assemble_cube import Request, assemble_cube
 from geoxt.layers.cubes.planes import Select, bands_of
+from geoxt.layers.cubes.stac_store import store_of
 from geoxt.layers.cubes.zarr_variables import address_of, locate, open_pyramids
 from geoxt.layers.options import ZarrOptions
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.zarr_array import forget_store
-from geoxt.pixels.zarr_store import (
-    store_version,
-)
+from geoxt.pixels.zarr_store import store_version
 from geoxt.types import Resampling, SomeCRS
 
 
@@ -65,7 +64,9 @@ def open_zarr(
     ----------
     store
         Path or URL of a store (version 2 or 3, sharded or not, consolidated or not; a `.zip` file too), or a Store of
-        zarr, such as its `ObjectStore` of obstore. The path of a group or an array in a store is accepted.
+        zarr, such as its `ObjectStore` of obstore. The path of a group or an array in a store is accepted; so is a STAC
+        asset, or an item whose Zarr assets are parts of one store, as pystac objects or dictionaries. Their
+        `xarray:open_kwargs`, `xarray:storage_options` and `proj:code` are used where the arguments are absent.
     group
         Path of the group to open; by default all groups. Groups that `multiscales` metadata (GeoZarr, OME) or EOPF
         products (`r10m`, `r20m`) describe as resolutions of one image are opened at the finest one, and the coarser
@@ -126,6 +127,8 @@ def open_zarr(
         If zarr, or a package for the URL, is not installed.
     ReadError
         If the store cannot be opened.
+    CatalogError
+        If a STAC item has no Zarr asset, or assets of several stores.
     InputError
         If a band is missing, groups have bands of one name, or a dimension must be selected.
     CRSError, GridError
@@ -142,7 +145,10 @@ def open_zarr(
         raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
     grid = grid_of(like) if like is not None else grid
     names = [bands] if isinstance(bands, str) else bands
-    address, group = address_of(store, group, storage_options)
+    stated = store_of(store)
+    group = "/".join(part.strip("/") for part in (stated.group, group) if part) or None
+    address, group = address_of(stated.store, group, storage_options if storage_options is not None else stated.options)
+    source_crs = source_crs if source_crs is not None else stated.crs
     pyramids = {id(p.variable): p for p in open_pyramids(address, group, names)}
     every = [band for p in pyramids.values() for band in bands_of(p.variable, select or {})]
     forget_store(address)

@@ -120,3 +120,31 @@ def test_resolution_groups_are_overviews(tmp_path):
     assert np.array_equal(layer.values[0], values["b02"])
     assert np.array_equal(geoxt.align(layer, COARSE).values[0], halved)
     assert np.array_equal(geoxt.align(layer, COARSE, resampling="nearest").values[0] % 2, values["b02"][1::2, 1::2] % 2)
+
+
+@pytest.mark.parametrize("kind", ["object", "dict"])
+def test_open_zarr_of_items_and_assets(items, kind):
+    (item, _), values = items
+    stated = item if kind == "object" else item.to_dict()
+    layer = geoxt.open_zarr(stated, group="measurements/reflectance/r10m")
+    assert layer.band.values.tolist() == ["b02", "b04"]
+    assert np.array_equal(layer.values, [values["b02"] - 1, values["b04"] - 1])
+    assets = item.assets if kind == "object" else {key: asset.to_dict() for key, asset in item.assets.items()}
+    assert geoxt.open_zarr(assets["B04_10m"]).band.values.tolist() == ["b04"]
+    assert geoxt.open_zarr(assets["group"], bands="b02").band.values.tolist() == ["b02"]
+    assert grid_of(geoxt.open_zarr(assets["SR_10m"])) == GRID
+
+
+def test_open_zarr_of_a_store_without_crs(tmp_path):
+    write_store(tmp_path / "a.zarr", {"b": (("y", "x"), distinct((60, 70)), {})}, crs=False)
+    item = make_item(tmp_path / "a.zarr", data=("", {"type": ZARR, "proj:code": "EPSG:32615"}))
+    assert grid_of(geoxt.open_zarr(item)) == GRID
+    item.assets["data"].extra_fields.clear()
+    item.properties["proj:epsg"] = 32615
+    assert grid_of(geoxt.open_zarr(item)) == GRID
+    item.assets["other"] = pystac.Asset(str(tmp_path / "b.zarr"), media_type=ZARR)
+    with pytest.raises(CatalogError, match="are in several. Pass one of them: item.assets"):
+        geoxt.open_zarr(item)
+    item.assets = {"a": pystac.Asset("a.tif")}
+    with pytest.raises(CatalogError, match="none of its assets"):
+        geoxt.open_zarr(item)

@@ -1,0 +1,77 @@
+"""Zarr stores of STAC items and assets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pystac
+
+from geoxt.errors import CatalogError
+from geoxt.layers.cubes.zarr_header import group_of, is_zarr
+from geoxt.pixels.zarr_store import split_address
+
+_STORAGE = "xarray:storage_options"
+"""Field of the STAC extension xarray-assets: options of fsspec."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedStore:
+    """A Zarr store as a STAC item or asset states it."""
+
+    store: Any
+    """Path or URL of the store, or of a group or an array in it."""
+    group: str | None = None
+    """Path of the group below it."""
+    options: Mapping[str, Any] | None = None
+    """Options of fsspec."""
+    crs: str | None = None
+    """CRS of variables that state none."""
+
+
+def store_of(data: Any) -> StatedStore:
+    """Return the store of a STAC item or asset, or its dictionary; anything else is the store itself.
+
+    The assets of an item must be parts of one store, which is opened as a whole; a single Zarr asset, or an asset by
+    itself, is opened at its own address and group.
+
+    Raises
+    ------
+    CatalogError
+        If an item has no Zarr asset, or assets of several stores.
+    """
+    if isinstance(data, Mapping):
+        data = (
+            pystac.Item.from_dict(dict(data)) if data.get("type") == "Feature" else pystac.Asset.from_dict(dict(data))
+        )
+    if isinstance(data, pystac.Asset):
+        return _of_asset(data)
+    if not isinstance(data, pystac.Item):
+        return StatedStore(store=data)
+    assets = {key: a for key, a in data.assets.items() if is_zarr(a.media_type or "", a.href)}
+    if not assets:
+        problem = f"Cannot open item {data.id!r} as a Zarr store: none of its assets {list(data.assets)} is one."
+        raise CatalogError(problem, remedy="Pass another item. Or use geoxt.open_stac.")
+    stated = {key: _of_asset(asset) for key, asset in assets.items()}
+    if len(stated) == 1:
+        return next(iter(stated.values()))
+    roots = {key: os.fspath(split_address(s.store)[0]) for key, s in stated.items()}
+    if len(set(roots.values())) > 1:
+        problem = f"Cannot choose one Zarr store of item {data.id!r}: its assets {list(roots)} are in several."
+        raise CatalogError(problem, remedy=f"Pass one of them: item.assets[{next(iter(roots))!r}].")
+    first = next(iter(stated.values()))
+    return StatedStore(store=next(iter(roots.values())), options=first.options, crs=first.crs)
+
+
+def _of_asset(asset: pystac.Asset) -> StatedStore:
+    fields = asset.extra_fields
+    properties = asset.owner.properties if isinstance(asset.owner, pystac.Item) else {}
+    stated: Any = {**properties, **fields}
+    code = stated.get("proj:code") or (f"EPSG:{stated['proj:epsg']}" if stated.get("proj:epsg") else None)
+    href = asset.get_absolute_href() or asset.href
+    return StatedStore(store=href, group=group_of(fields), options=fields.get(_STORAGE), crs=code)
+
+
+__all__ = ["StatedStore", "store_of"]
