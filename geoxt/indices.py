@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from geoxt.errors import InputError
-from geoxt.source import is_categorical, nodata_of, resolve_attrs, unmarked
+from geoxt.source import as_layer, is_categorical, nodata_of, resolve_attrs, unmarked
 from geoxt.transforms.spectral_indices import INDICES, Index, evaluate, find_bands, indices_of, table
 from geoxt.types import Array
 
@@ -17,7 +17,7 @@ __all__ = ["INDICES", "append", "table"]
 
 
 def append(
-    layer: xr.DataArray,
+    layer: xr.DataArray | xr.Dataset,
     indices: str | Iterable[str],
     *,
     bands: Mapping[str, str] | None = None,
@@ -62,7 +62,7 @@ def append(
     0.5
     """
     chosen = indices_of(indices)
-    layer = resolve_attrs(layer)
+    layer = resolve_attrs(as_layer(layer))
     names, common = _names(layer, chosen)
     if layer.chunks is None and not getattr(layer.variable, "_in_memory", True):
         layer = layer.chunk()  # lazily indexed without dask: apply_ufunc would load it whole

@@ -17,6 +17,7 @@ from geoxt.errors import InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.regions.geodesic_area import point_areas
+from geoxt.source import as_layer
 from geoxt.types import Array
 from geoxt.windows import Window
 
@@ -27,7 +28,7 @@ SIMPLE = "all"
 
 
 def sample_design(
-    map: xr.DataArray,  # noqa: A002 (the map to assess, as in the literature)
+    map: xr.DataArray | xr.Dataset,  # noqa: A002 (the map to assess, as in the literature)
     n: int | None = None,
     *,
     target_se: float | None = None,
@@ -109,6 +110,7 @@ def sample_design(
     ----------
     Olofsson et al. 2014, section 5.1. https://doi.org/10.1016/j.rse.2014.02.015
     """
+    map = as_layer(map)  # noqa: A001 (the map to assess, as in the literature)
     with optional_import("geopandas", "assess", "draw a sample"):
         import geopandas
     if (n is None) == (target_se is None):

@@ -30,7 +30,7 @@ from geoxt.assess.training_features import (
 from geoxt.errors import InputError
 from geoxt.grid import coordinates, grid_of
 from geoxt.legend import Legend
-from geoxt.source import View
+from geoxt.source import View, as_layer
 from geoxt.source.layer import CHUNK
 from geoxt.splits import Split
 from geoxt.types import Array, Floats
@@ -48,7 +48,7 @@ _MAX_BYTES = 2**26
 
 def applicability(
     features_train: Any,
-    layer: xr.DataArray,
+    layer: xr.DataArray | xr.Dataset,
     *,
     folds: SomeFolds | None = None,
     importance: SomeImportance = None,
@@ -123,6 +123,7 @@ def applicability(
     Meyer and Pebesma 2021, Predicting into unknown space? Estimating the area of applicability of spatial prediction
     models. https://doi.org/10.1111/2041-210X.13650. The threshold is that of the R package CAST since version 0.9.
     """
+    layer = as_layer(layer)
     grid, view, names = grid_of(layer), feature_view(layer), feature_names(layer)
     features, labels = _training(features_train, layer, folds, names)
     count = view.shape[1]

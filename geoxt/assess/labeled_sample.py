@@ -17,7 +17,7 @@ from geoxt.assess.survey import Interval, Survey, indices_of
 from geoxt.errors import AssessmentWarning, CRSError, InputError, OverlapError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
-from geoxt.source import view_of
+from geoxt.source import as_layer, view_of
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
@@ -26,7 +26,7 @@ COLUMNS = ("stratum", "stratum_pixels", "stratum_area", "pixel_area", REFERENCE)
 
 def estimate(
     sample: Any,
-    map: xr.DataArray | None = None,  # noqa: A002 (the map to assess, as in the literature)
+    map: xr.DataArray | xr.Dataset | None = None,  # noqa: A002 (the map to assess, as in the literature)
     *,
     reference: str = REFERENCE,
     unlabeled: str = "raise",
@@ -96,6 +96,7 @@ def estimate(
     ----------
     Stehman 2014. https://doi.org/10.1080/01431161.2014.930207
     """
+    map = None if map is None else as_layer(map)  # noqa: A001 (the map to assess, as in the literature)
     frame = _read(sample)
     _check(frame, reference)
     frame = _labeled(frame, reference, unlabeled)

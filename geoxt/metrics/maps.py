@@ -14,10 +14,12 @@ from geoxt.metrics.confusion import confusion_matrix, segmentation_scores
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.regions.region import region_of
 from geoxt.samplers import Region
-from geoxt.source import view_of
+from geoxt.source import as_layer, view_of
 
 
-def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | None = None) -> dict[str, Any]:
+def score(
+    predicted: xr.DataArray | xr.Dataset, labels: xr.DataArray | xr.Dataset, *, region: Region | None = None
+) -> dict[str, Any]:
     """Return the scores of a classified map against labels on the same grid.
 
     Reads both layers window by window.
@@ -49,6 +51,7 @@ def score(predicted: xr.DataArray, labels: xr.DataArray, *, region: Region | Non
     OverlapError
         If no pixel of the region is valid in both layers.
     """
+    predicted, labels = as_layer(predicted), as_layer(labels)
     legend, views = scored_classes(labels, predicted), (view_of(labels), view_of(predicted))
     classes = len(legend)
     matrix = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)

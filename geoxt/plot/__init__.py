@@ -14,7 +14,7 @@ from geoxt.legend import Legend
 from geoxt.plot.distances import distances
 from geoxt.plot.figures import new_figure
 from geoxt.plot.legend_layout import draw_legend, legend_layout
-from geoxt.source import is_categorical, nodata_of, resolve_attrs, view_of
+from geoxt.source import as_layer, is_categorical, nodata_of, resolve_attrs, view_of
 from geoxt.trees import nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
@@ -32,7 +32,7 @@ _PERCENT = (2.0, 98.0)
 """Percentiles of the valid pixels drawn as black and white."""
 
 
-def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Array:
+def rgb(layer: xr.DataArray | xr.Dataset, *, bands: Sequence[str | int] | None = None) -> Array:
     """Return an RGBA image of a layer, stretched between percentiles 2 and 98 of each band.
 
     Parameters
@@ -48,13 +48,13 @@ def rgb(layer: xr.DataArray, *, bands: Sequence[str | int] | None = None) -> Arr
     ndarray
         float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Pixels with an invalid band are transparent.
     """
-    layer = resolve_attrs(layer)
+    layer = resolve_attrs(as_layer(layer))
     values, valid = _cube(layer)
     chosen = _natural(layer, len(values)) if bands is None else [_position(layer, band) for band in bands]
     return _stretch(values[chosen], np.all(valid[chosen], axis=0))
 
 
-def classes(layer: xr.DataArray, legend: Legend | None = None) -> Array:
+def classes(layer: xr.DataArray | xr.Dataset, legend: Legend | None = None) -> Array:
     """Return an RGBA image of a categorical layer in its class colors.
 
     Returns
@@ -62,7 +62,7 @@ def classes(layer: xr.DataArray, legend: Legend | None = None) -> Array:
     ndarray
         float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Nodata and codes without a class are transparent.
     """
-    layer = resolve_attrs(layer)
+    layer = resolve_attrs(as_layer(layer))
     legend = legend or Legend.of(layer)
     values = _plane(layer.to_numpy(), layer)
     known = legend.encode(values, missing=-1) >= 0

@@ -1,7 +1,7 @@
 """Sources of a layer's pixels: mosaics of scenes, vector files, and other arrays."""
 
 from geoxt.source.array_source import ArraySource
-from geoxt.source.band_dataset import is_band_dataset, stack_bands, unstack_bands
+from geoxt.source.band_dataset import as_layer, is_band_dataset, stack_bands, unstack_bands
 from geoxt.source.derived import resolve_attrs
 from geoxt.source.interpolated import is_interpolated, mark_interpolated
 from geoxt.source.layer import View, is_categorical, resampling_of, to_layer, view_of
@@ -21,6 +21,7 @@ __all__ = [
     "VectorSource",
     "View",
     "WindowFeatures",
+    "as_layer",
     "is_band_dataset",
     "is_categorical",
     "is_interpolated",

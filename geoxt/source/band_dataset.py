@@ -88,6 +88,26 @@ def stack_bands(data: xr.Dataset, *, name: Hashable = "image") -> xr.DataArray:
     return result
 
 
+def as_layer(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Return a Dataset of one variable per band, or of one layer, as a layer with dimensions y and x.
+
+    Raises
+    ------
+    InputError
+        If the variables of a Dataset are no bands of one layer, or the data are a tree.
+    GridError
+        If no variable of a Dataset has spatial dimensions.
+    """
+    if isinstance(data, xr.DataTree):
+        remedy = "Pass the layer of a node, such as tree['EPSG:32632']['image']."
+        raise InputError("Cannot use a tree as one layer.", remedy=remedy)
+    data = with_yx_dims(data)
+    if not isinstance(data, xr.Dataset):
+        return data
+    layers = list(_spatial_variables(data).values())
+    return layers[0] if len(layers) == 1 else stack_bands(data)
+
+
 def unstack_bands(layer: xr.DataArray, *, names: Literal["band", "common_name"] = "band") -> xr.Dataset:
     """Return a layer as a Dataset of one variable per band, as `odc.stac.load` returns it; lazy if the layer is.
 

@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 
 from geoxt.errors import GeoxtError, InputError
 from geoxt.legend import Legend
-from geoxt.source import is_categorical, nodata_of, resolve_attrs
+from geoxt.source import as_layer, is_categorical, nodata_of, resolve_attrs
 from geoxt.storage import flush
 from geoxt.types import SomePath
 from geoxt.writers.blocks import blocks_of, write_blocks
@@ -33,7 +33,9 @@ _WIDER = {"bool": "uint8", "float16": "float32"}
 """Dtypes that rasterio cannot write, and dtypes that hold the same values."""
 
 
-def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
+def to_cog(
+    layer: xr.DataArray | xr.Dataset, path: SomePath, *, resume: bool = True, progress: bool | None = None
+) -> Path:
     """Write a layer as a cloud-optimized GeoTIFF (COG).
 
     It is computed and written block by block, one per dask chunk, into a hidden folder beside the output; by the
@@ -42,8 +44,9 @@ def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress
     Parameters
     ----------
     layer
-        Dimensions (y, x) or (band, y, x). Class codes get a color table (uint8 only), class names, and overviews by
-        mode; other layers get overviews by average. Booleans become uint8 (0 and 1), float16 becomes float32.
+        Dimensions (y, x) or (band, y, x), or a Dataset of one variable per band. Class codes get a color table (uint8
+        only), class names, and overviews by mode; other layers get overviews by average. Booleans become uint8 (0 and
+        1), float16 becomes float32.
     path
         Output file. An existing file is replaced once the new one is complete, and its sidecars (`.aux.xml`, `.msk`,
         `.ovr`) are removed.
@@ -72,7 +75,7 @@ def to_cog(layer: xr.DataArray, path: SomePath, *, resume: bool = True, progress
     rasterio cannot set GDAL's category names, which GDAL keeps in a sidecar of a GeoTIFF. They are written to that
     sidecar (`.aux.xml`) and, as CF `flag_values` and `flag_meanings`, to the band metadata of the file.
     """
-    path = Path(path)
+    path, layer = Path(path), as_layer(layer)
     if set(layer.dims) not in ({"y", "x"}, {"band", "y", "x"}):
         raise InputError(
             f"Cannot write the dimensions {tuple(map(str, layer.dims))} as a COG.",

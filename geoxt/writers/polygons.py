@@ -19,7 +19,7 @@ from geoxt.errors import GridError, InputError, LabelError, OverlapError, option
 from geoxt.grid import full_window, grid_of
 from geoxt.legend import Legend
 from geoxt.regions.geodesic_area import ground_area, pixel_area, point_areas
-from geoxt.source import View, view_of
+from geoxt.source import View, as_layer, view_of
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
@@ -34,12 +34,12 @@ LARGE = 256
 
 
 def polygonize(
-    map: xr.DataArray,  # noqa: A002 (the map, as in `to_vector`)
+    map: xr.DataArray | xr.Dataset,  # noqa: A002 (the map, as in `to_vector`)
     *,
     min_area: float | None = None,
     simplify: float | None = None,
     connectivity: Literal[4, 8] = 4,
-    probability: xr.DataArray | None = None,
+    probability: xr.DataArray | xr.Dataset | None = None,
 ) -> Any:
     """Return the polygons of a class map: connected pixels of one class.
 
@@ -102,6 +102,8 @@ def polygonize(
     """
     with optional_import("geopandas", "vector", "make polygons of a map"):
         import geopandas
+    map = as_layer(map)  # noqa: A001 (the map, as in `to_vector`)
+    probability = None if probability is None else as_layer(probability)
     view, grid = _checked(map, probability), grid_of(map)
     for name, number in (("min_area", min_area), ("simplify", simplify)):
         if number is not None and not 0 <= number < np.inf:

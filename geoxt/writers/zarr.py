@@ -12,7 +12,7 @@ import xarray as xr
 
 from geoxt.errors import GeoxtError, InputError, OutputError, optional_import
 from geoxt.grid import grid_of
-from geoxt.source import is_categorical, nodata_of, resolve_attrs, unmarked
+from geoxt.source import as_layer, is_categorical, nodata_of, resolve_attrs, unmarked
 from geoxt.storage import atomic_write, replace
 from geoxt.types import Array, SomePath
 from geoxt.writers.blocks import Blocks, blocks_of, write_blocks
@@ -35,7 +35,12 @@ _NAME = "layer"
 
 
 def to_zarr(
-    layer: xr.DataArray, path: SomePath, *, shards: int | None = None, resume: bool = True, progress: bool | None = None
+    layer: xr.DataArray | xr.Dataset,
+    path: SomePath,
+    *,
+    shards: int | None = None,
+    resume: bool = True,
+    progress: bool | None = None,
 ) -> Path:
     """Write a layer as a Zarr store of version 3, with overviews.
 
@@ -46,8 +51,8 @@ def to_zarr(
     Parameters
     ----------
     layer
-        Dimensions among (time, band, y, x). Class codes get overviews by mode; other layers get overviews by average
-        of their valid pixels.
+        Dimensions among (time, band, y, x), or a Dataset of one variable per band. Class codes get overviews by mode;
+        other layers get overviews by average of their valid pixels.
     path
         Folder of the store. An existing store is replaced once the new one is complete.
     shards
@@ -78,7 +83,7 @@ def to_zarr(
         If the store cannot be written, another process or thread is writing it, or the path exists and is no Zarr
         store.
     """
-    path = Path(path)
+    path, layer = Path(path), as_layer(layer)
     grid_of(layer)
     if shards is not None and shards < 1:
         problem = f"Cannot write shards of {shards} pixels."

@@ -1,0 +1,115 @@
+"""Datasets of one variable per band, the shape that `odc.stac.load` returns, wherever a layer is accepted."""
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+import xarray as xr
+from torch import nn
+
+import geoxt
+from geoxt import assess, indices, metrics, samplers
+from geoxt.bridge import open_pack, pack
+from geoxt.errors import InputError
+from geoxt.grid import coordinates
+from geoxt.testing import distinct, make_grid
+from geoxt.writers import polygonize
+
+GRID = make_grid((48, 64))
+COARSE = make_grid((24, 32), resolution=60)
+VALUES = distinct((2, 48, 64), "uint16") + 1
+CODES = (np.arange(48 * 64).reshape(48, 64) // 1024).astype("uint8")
+FLAGS = {"flag_values": np.arange(3, dtype="uint8"), "flag_meanings": "a b c"}
+
+
+def layer():
+    coords = {**coordinates(GRID), "band": ["red", "nir"]}
+    return xr.DataArray(VALUES, dims=("band", "y", "x"), coords=coords, name="image", attrs={"_FillValue": 0})
+
+
+def bands():
+    named = zip(("red", "nir"), VALUES, strict=True)
+    return xr.Dataset({name: (("y", "x"), v, {"nodata": 0}) for name, v in named}, coordinates(GRID))
+
+
+def codes():
+    return xr.DataArray(CODES, dims=("y", "x"), coords=coordinates(GRID), name="classes", attrs=FLAGS)
+
+
+def read_cog(data, folder):
+    path = geoxt.to_cog(data, folder / "a.tif", progress=False)
+    with rasterio.open(path) as file:
+        return [*file.read(), *file.descriptions, file.nodata]
+
+
+def read_zarr(data, folder):
+    stored = geoxt.open_zarr(geoxt.to_zarr(data, folder / "a.zarr", progress=False))
+    return [stored.values, stored.band.values, stored.attrs["_FillValue"]]
+
+
+def read_frame(frame):
+    return [frame[name].to_numpy() for name in frame.columns if name != "geometry"]
+
+
+ONE_LAYER = {
+    "to_cog": read_cog,
+    "to_zarr": read_zarr,
+    "union": lambda data, _: [geoxt.union(data, data).values],
+    "predict": lambda data, _: [geoxt.predict(data, nn.Identity(), size=16, overlap=0, output="values").values],
+    "indices.append": lambda data, _: [indices.append(data, "NDVI", scale=1e-4, offset=0).values],
+    "plot.rgb": lambda data, _: [geoxt.plot.rgb(data, bands=["nir", "red", "red"])],
+    "applicability": lambda data, _: [
+        assess.applicability([[1, 2], [300, 200], [9000, 4000]], data)["dissimilarity"].values
+    ],
+    "RandomSampler": lambda data, _: list(samplers.RandomSampler(data, size=16, length=5)),
+    "GridSampler": lambda data, _: list(samplers.GridSampler(data, size=16)),
+}
+
+
+@pytest.mark.parametrize("name", ONE_LAYER)
+@pytest.mark.filterwarnings("ignore::geoxt.errors.OverflowWarning")
+def test_bands_are_one_layer(tmp_path, name):
+    for part in ("layer", "bands"):
+        (tmp_path / part).mkdir()
+    expected = ONE_LAYER[name](layer(), tmp_path / "layer")
+    result = ONE_LAYER[name](bands(), tmp_path / "bands")
+    assert len(result) == len(expected) > 0
+    for a, b in zip(result, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+CLASS_MAPS = {
+    "polygonize": lambda data: read_frame(polygonize(data)),
+    "plot.classes": lambda data: [geoxt.plot.classes(data)],
+    "score": lambda data: list(metrics.score(data, data).values()),
+    "sample_design": lambda data: read_frame(assess.sample_design(data, 20, allocation="equal", seed=1)),
+}
+
+
+@pytest.mark.parametrize("name", CLASS_MAPS)
+def test_dataset_of_one_class_map(name):
+    result, expected = CLASS_MAPS[name](codes().to_dataset()), CLASS_MAPS[name](codes())
+    for a, b in zip(result, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_bands_stay_variables_where_datasets_of_layers_are_accepted(tmp_path):
+    aligned, expected = geoxt.align(bands(), COARSE), geoxt.align(layer(), COARSE)
+    assert np.array_equal([aligned["red"].values, aligned["nir"].values], expected.values)
+    together = geoxt.intersection(image=bands(), mask=codes())
+    assert np.array_equal(together["image"].values, VALUES)
+    windows = samplers.GridSampler(bands(), size=16)
+    batches = list(bands().geoml.loader(windows, batch_size=4, num_workers=0))
+    images = list(layer().geoml.loader(windows, batch_size=4, num_workers=0))
+    for batch, image in zip(batches, images, strict=True):
+        assert torch.equal(torch.cat([batch["red"], batch["nir"]], 1).flatten(), image["image"].flatten())
+    packed = open_pack(pack(bands(), windows, tmp_path / "a.zarr", progress=False))
+    assert {"red", "nir"} <= set(packed.data_vars)
+
+
+def test_trees_and_mixed_datasets_raise(tmp_path):
+    tree = xr.DataTree.from_dict({"west": bands()})
+    with pytest.raises(InputError, match="Cannot use a tree as one layer"):
+        geoxt.to_cog(tree, tmp_path / "a.tif")
+    with pytest.raises(InputError, match="holds class codes"):
+        geoxt.to_zarr(bands().assign(classes=codes()), tmp_path / "a.zarr")
