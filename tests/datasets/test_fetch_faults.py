@@ -157,7 +157,7 @@ def test_busy_server_is_asked_again(busy, tmp_path, status, after):
     content, proxy, waits = busy
     proxy.fail("status", status=status, retry_after=after, times=3)
     assert get_file(proxy, content, tmp_path).read_bytes() == content
-    assert len(proxy.seen) == 4
+    assert len(proxy.requests) == 4
     if after == "7":
         assert waits == [7, 7, 7]
     else:
@@ -170,7 +170,7 @@ def test_retries_of_a_busy_server_are_limited(busy, tmp_path, status):
     proxy.fail("status", status=status, times=99)
     with pytest.raises(ReadError, match=rf"busy\.bin.*{status}.*Fetch again to resume"):
         get_file(proxy, content, tmp_path)
-    assert len(proxy.seen) == len(waits) + 1 == download_module.POLICY.retries + 1
+    assert len(proxy.requests) == len(waits) + 1 == download_module.POLICY.retries + 1
 
 
 def test_long_waits_are_left_to_the_user(busy, tmp_path):
@@ -178,7 +178,7 @@ def test_long_waits_are_left_to_the_user(busy, tmp_path):
     proxy.fail("status", status=429, retry_after="3600")
     with pytest.raises(ReadError, match=r"429.*the server asks to wait 3,600 seconds\. Fetch again after that time"):
         get_file(proxy, content, tmp_path)
-    assert (len(proxy.seen), waits) == (1, [])
+    assert (len(proxy.requests), waits) == (1, [])
 
 
 def test_busy_in_the_middle_of_a_file(busy, tmp_path):
@@ -192,7 +192,7 @@ def test_complete_part_of_a_killed_process_is_not_downloaded_again(busy, tmp_pat
     content, proxy, _ = busy
     (tmp_path / "busy.bin.part").write_bytes(content)
     assert get_file(proxy, content, tmp_path).read_bytes() == content
-    assert [request.range for request in proxy.seen] == [(len(content), None)]
+    assert [request.range for request in proxy.requests] == [(len(content), None)]
 
 
 def test_part_longer_than_the_file_is_replaced(busy, tmp_path):
