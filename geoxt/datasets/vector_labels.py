@@ -117,9 +117,13 @@ class Drawing:
                 f"Cannot read the polygons in {self.path!r}: {error}.",
                 remedy="Fetch the dataset again with force=True.",
             ) from error
-        crs_name = (content.get("crs") or {}).get("properties", {}).get("name")
-        geometry = np.empty(len(features), object)
-        geometry[:] = [shapely.geometry.shape(f["geometry"]) if f.get("geometry") else None for f in features]
+        try:
+            crs_name = (content.get("crs") or {}).get("properties", {}).get("name")
+            geometry = np.empty(len(features), object)
+            geometry[:] = [shapely.geometry.shape(f["geometry"]) if f.get("geometry") else None for f in features]
+        except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
+            problem = f"Cannot read the polygons in {self.path!r}: {error}."
+            raise ReadError(problem, remedy="Fetch the dataset again.") from error
         values = [(f.get("properties") or {}).get(self.asset.column or "") for f in features]
         return shapely.force_2d(geometry), values, crs_name or self.asset.crs or "EPSG:4326"
 
@@ -142,6 +146,10 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
         annotations: dict[int, list[Any]] = {}
         for annotation in content["annotations"]:
             annotations.setdefault(annotation["image_id"], []).append(annotation)
+        absent = sorted(map(repr, annotations.keys() - {image["id"] for image in content["images"]}))
+        if absent:
+            msg = f"{len(absent)} images that annotations name are not listed, such as id {absent[0]}"
+            raise ValueError(msg)  # noqa: TRY301 (the handler adds the file)
         # Categories without an object, such as a background of id 0, may have names that are no classes.
         used = {annotation["category_id"] for annotation in content["annotations"]}
         codes = {key: _code(str(name), asset, legend, path) for key, name in names.items() if key in used}
@@ -189,6 +197,13 @@ def _image_shape(image: Any) -> tuple[int, int] | None:
 def _objects(
     annotations: Sequence[Any], codes: dict[Any, int], image_shape: tuple[int, int] | None = None
 ) -> dict[str, Any]:
+    for annotation in annotations:
+        box = np.array(annotation["bbox"], np.float32)
+        if box.shape != (4,) or not np.isfinite(box).all() or min(box[2:]) < 0:
+            msg = (
+                f"the box {annotation['bbox']} of annotation {annotation.get('id')} is not left, top, width and height"
+            )
+            raise ValueError(msg)
     boxes = np.array([annotation["bbox"] for annotation in annotations], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]  # COCO: left, top, width, height
     outlines = [_rings(annotation, image_shape) for annotation in annotations]
