@@ -57,7 +57,7 @@ def open_zarr(
     """Open a Zarr store as a lazy layer.
 
     Only metadata and coordinates are read. Windows read the chunks that they intersect directly, without a dask graph;
-    each chunk is decoded once for all windows that need it, as far as 512 MB of decoded chunks per process hold it.
+    up to 512 MB of decoded chunks per process stay in memory for further windows.
     Layers of Zarr stores are aligned, loaded and predicted as those of GeoTIFFs, with the same bits.
 
     Parameters
@@ -72,7 +72,7 @@ def open_zarr(
         products (`r10m`, `r20m`) describe as resolutions of one image are opened at the finest one, and the coarser
         ones serve as overviews.
     product
-        Name of a known product (see `geoxt.layers.products.names()`), whose bands the variables are by name.
+        Name of a known product (see `geoxt.layers.products.names()`), whose bands are matched to variables by name.
     bands
         Bands to open, in this order: names of variables, or labels of a `band` dimension; names of the product.
     select
@@ -85,7 +85,7 @@ def open_zarr(
         to south, and with longitudes of -180 to 180 if they are 0 to 360. Bands of several pixel sizes require a
         resolution. `crs="native"` returns a tree.
     like
-        Layer whose grid is `grid`.
+        Layer whose grid the result has, in place of `grid`.
     groupby
         Grouping of time steps: `None` for the steps of the store, "mosaic" for all of them, "day" or a pandas
         frequency such as "MS" or "7D".
@@ -119,7 +119,7 @@ def open_zarr(
         Dimensions (time, band, y, x); without time for a store without dates, without band for class codes.
         Dask-backed, in the stored data type unless rescaled; see `open_cogs` for `attrs`.
     xarray.DataTree
-        For `crs="native"`.
+        For `crs="native"`: a child per CRS with the layer as a Dataset.
 
     Raises
     ------

@@ -61,15 +61,16 @@ def open_cogs(
 ) -> xr.DataArray | xr.DataTree:
     """Open raster files as one lazy layer, or as a tree with a layer for each CRS.
 
-    Only headers are read. Files of the same grid are the bands of one scene. Scenes are mosaicked by the first valid
+    Only headers are read. Most calls need `product` or `bands`, an area (`bbox`), and `crs` if files differ in CRS.
+    Files of the same grid are the bands of one scene. Scenes are mosaicked by the first valid
     pixel, in the order of `paths`.
 
     Parameters
     ----------
     paths
         A path, URL, GDAL `/vsi…` path or glob pattern, or a list of them. A folder, a Sentinel `.SAFE` tree or an
-        archive (`.zip`, `.tar`) is replaced by the product's files in it, at any depth: of `bands`, by default of the
-        product's default bands, each in the pixel size of the sensor.
+        archive (`.zip`, `.tar`) stands for the product's files in it, at any depth: those of `bands`, or of the
+        product's default bands, each in the sensor's pixel size.
     product
         Name of a known product ("landsat8", "cdl", …; see `geoxt.layers.products.names()`), which defines its file
         names, bands and classes. By default bands are named by their descriptions or file names, and the product of
@@ -86,7 +87,7 @@ def open_cogs(
         resolution, to which the others are resampled. The pixels of files without any georeference (PNG, BMP, …) are
         those of `grid`, and have its shape.
     like
-        Layer whose grid is `grid`.
+        Layer whose grid the result has, in place of `grid`.
     groupby
         Grouping of scenes into time steps. "mosaic": all scenes, without a time dimension. `None`: one step per scene.
         "time", "day" (UTC), "solar_day" (solar time at the scene's center), or a pandas frequency such as "MS" or "7D".
@@ -134,7 +135,7 @@ def open_cogs(
     xarray.DataArray
         Dimensions (time, band, y, x); without time for a mosaic, without band for class codes. Dask-backed, in the
         stored data type unless rescaled; in a wider one, with a `_FillValue` that no pixel has, if one nodata value
-        does not tell all invalid pixels (masks, alpha, several nodata values, gaps). `time` is the start of the first
+        cannot mark all invalid pixels (masks, alpha, several nodata values, gaps). `time` is the start of the first
         scene of each step (UTC); for a frequency, the label of its bin. `attrs` has `_FillValue`; `radiometry`,
         `scales` and `offsets` if a scale is known; and `flag_values`, `flag_meanings` and `flag_colors` for
         class codes.
@@ -153,6 +154,8 @@ def open_cogs(
     --------
     >>> import geoxt
     >>> landsat = geoxt.open_cogs("landsat/*_SR_B[2-7].TIF", product="landsat8")  # doctest: +SKIP
+    >>> county = geoxt.open_cogs("naip/", bbox=(-93.3, 41.5, -93.2, 41.6), crs="EPSG:26915")  # doctest: +SKIP
+    >>> daily = geoxt.open_cogs("s2/", product="sentinel2", groupby="solar_day")  # doctest: +SKIP
     """
     area = area_of(bbox, intersects)
     if isinstance(product, str):

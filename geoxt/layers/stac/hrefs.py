@@ -31,7 +31,7 @@ def require_href(item: pystac.Item, key: str, *, trust: bool) -> None:
     key
         Key of its asset.
     trust
-        Whether items of a remote catalog may lead to local files and to VRTs.
+        Whether items of a remote catalog may refer to local files and to VRTs.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def require_href(item: pystac.Item, key: str, *, trust: bool) -> None:
         if reason is not None:
             problem = f"Cannot open asset {key!r} of item {item.id!r} of the remote catalog {redact_url(address)!r}:"
             problem += f" its href {_short(href)!r} {reason}."
-            remedy = "Pass {trust:True} if the catalog may lead to files of this machine."
+            remedy = "Pass {trust:True} if the catalog may refer to files of this machine."
             raise InputError(problem, remedy=remedy, value=key, argument="trust")
     elif address is None and not _REMOTE.match(href) and pystac.utils.make_absolute_href(href, "/") != href:
         problem = f"Cannot find asset {key!r} of item {item.id!r}: its href {_short(href)!r} is relative,"

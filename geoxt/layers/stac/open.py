@@ -71,8 +71,9 @@ def open_stac(
     """Open STAC items as one lazy layer, or as a tree with a layer for each CRS.
 
     No pixel is read. Grids are taken from the projection extension, data types and nodata from the raster extension or
-    the product; a header is read only if they are incomplete. Of Zarr assets
-    (`application/vnd+zarr`) the metadata are always read; their grid, scale and nodata take precedence.
+    the product; a header is read only if they are incomplete. The metadata of Zarr assets (`application/vnd+zarr`) are
+    always read; their grid, scale and nodata take precedence over the item's. Most calls pass `collections`, `bbox`,
+    `datetime`, `bands` and `groupby`.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def open_stac(
         Bands to open, in this order: asset keys ("B04"), common names ("red"), names of the product ("SR_B4"), names of
         bands within an asset, or asset key and band number ("image_4"). The key of an asset of several bands opens all
         of them; an asset of any media type and role is opened by its key. By default the product's default bands, else
-        all data assets, that every item has. Bands that no item names are those of the file.
+        the data assets, as far as all items have them. Bands without a name in the items are named by the files.
     crs, resolution, grid
         Grid of the layer: a CRS, a pixel size in CRS units, or a GeoBox. By default the CRS and resolution that all
         items share. `crs="native"` returns a tree without reprojection; bands of several pixel sizes then require a
@@ -138,7 +139,7 @@ def open_stac(
         first read, and a contradiction raises CatalogError. "all": read the header of every file at opening, for
         catalogs with wrong metadata: grids and data types then are those of the files.
     trust
-        Whether items of a remote catalog, or with a remote self link, may lead to local files, and to VRTs, whose
+        Whether items of a remote catalog, or with a remote self link, may refer to local files, and to VRTs, whose
         sources may be local files. By default they raise InputError.
     source_crs
         CRS of files without one, if their items state none either; never overrides another.
@@ -178,7 +179,7 @@ def open_stac(
     ------
     InputError
         If no item matches, a band is missing, quality flags or scales of the items are unknown, or an item of a remote
-        catalog leads to a local file or a VRT without `trust`.
+        catalog refers to a local file or a VRT without `trust`.
     CRSError, GridError
         If items disagree in CRS or resolution and none is given.
     ReadError

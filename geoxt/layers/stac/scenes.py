@@ -50,7 +50,7 @@ class Choice:
     credentials: Credentials | None = None
     """Credentials to open files with."""
     trust: bool = False
-    """Whether items of a remote catalog may lead to local files and to VRTs."""
+    """Whether items of a remote catalog may refer to local files and to VRTs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def scenes_of(
     Raises
     ------
     InputError
-        If an href is relative and the item has no address, an item of a remote catalog leads to a local file or a VRT
+        If an href is relative and the item has no address, an item of a remote catalog refers to a local file or a VRT
         without trust, or a quality band is missing.
     ReadError
         If a required header cannot be read.

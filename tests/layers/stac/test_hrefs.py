@@ -1,4 +1,4 @@
-"""Items of a remote catalog lead to remote files only, unless it is trusted."""
+"""Items of a remote catalog may refer to remote files only, unless it is trusted."""
 
 import json
 from datetime import UTC, datetime
