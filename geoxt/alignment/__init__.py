@@ -169,7 +169,8 @@ def intersection(
     """
     if not layers:
         raise InputError(
-            "Cannot intersect nothing.", remedy="Pass layers by name, e.g. intersection(image=landsat, mask=cdl)."
+            "Cannot intersect layers: none is given.",
+            remedy="Pass layers by name, e.g. intersection(image=landsat, mask=cdl).",
         )
     if isinstance(grid, str) and grid not in layers:
         raise InputError(
@@ -213,7 +214,7 @@ def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
         If layers differ in bands, times or classes, or the valid pixels of one are not known.
     """
     if not layers:
-        raise InputError("Cannot unite nothing.", remedy="Pass two or more layers.")
+        raise InputError("Cannot unite layers: none is given.", remedy="Pass two or more layers.")
     parts = [_resolved(part, str(part.name)) for layer in layers for part in _parts(layer)]
     if any(isinstance(layer, xr.DataTree) for layer in layers):
         return xr.DataTree.from_dict(unite_nodes(parts, chunks))

@@ -80,7 +80,7 @@ def intersect_on_grids(
             raise errors[0]
         raise OverlapError(
             f"Cannot intersect {list(layers)}: they share an area in none of the nodes {list(targets)}.",
-            remedy="Pass layers of one area.",
+            remedy="Pass layers that overlap.",
         )
     return cut
 

@@ -161,7 +161,7 @@ def _require_equal(compared: Sequence[tuple[str, Any, Any]], first: xr.DataArray
         if a != b and (a == a or b == b):  # noqa: PLR0124 (NaN equals NaN here)
             raise InputError(
                 f"Cannot unite {first.name!r} and {other.name!r}: their {trait} are {a} and {b}.",
-                remedy="Make them the same.",
+                remedy="Convert one of them, e.g. by sel(), astype() or assign_attrs().",
             )
 
 

@@ -173,7 +173,7 @@ def no_overlap(named_grids: Iterable[tuple[Hashable, GeoBox]]) -> OverlapError:
     extents = [f"{name!r} lies in {_extent(grid)} ({crs_name(grid.crs)})" for name, grid in named_grids]
     return OverlapError(
         f"Cannot bring layers together that do not overlap: {', '.join(extents)}.",
-        remedy="Pass layers of one area.",
+        remedy="Pass layers that overlap.",
     )
 
 

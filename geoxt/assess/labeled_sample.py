@@ -141,7 +141,7 @@ def _check(frame: Any, reference: str) -> None:
     if "id" in frame.columns and frame["id"].duplicated().any():
         repeated = sorted(frame.loc[frame["id"].duplicated(), "id"].unique().tolist())
         problem = f"Cannot estimate: the ids {repeated[:5]} are repeated."
-        raise InputError(problem, remedy="Leave each sampled pixel in the table once.", value=repeated)
+        raise InputError(problem, remedy="Remove repeated rows from the table.", value=repeated)
 
 
 def _labeled(frame: Any, reference: str, unlabeled: str) -> Any:

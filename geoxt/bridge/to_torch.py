@@ -76,13 +76,13 @@ def to_torch(
     if isinstance(data, Dataset):
         if windows is not None:
             raise InputError(
-                f"Cannot read windows of the dataset {data.spec.name!r}: its samples are cut already.",
+                f"Cannot read windows of the dataset {data.spec.name!r}: it is a sequence of samples.",
                 remedy="Leave {windows} out. Or open its images as a layer with data.layer().",
             )
         return SampleDataset(data, transform=transform, dtype=dtype, keys=keys)
     if windows is None or keys is not None:
         raise InputError(
-            f"Cannot make samples of a {type(data).__name__} without windows, or by keys.",
+            f"Cannot read samples of a {type(data).__name__}: it needs windows, and takes no keys.",
             remedy="Pass {windows}, a sampler or a list of Window.",
         )
     if is_generator(windows):

@@ -168,7 +168,10 @@ def _placement(grid: GeoBox, rectangles: Sequence[tuple[int, int, int, int]], sh
     """Return the placement of rectangles (row, column, height, width) of a grid, at the pixels of their values."""
     sizes = {rectangle[2:] for rectangle in rectangles}
     if len(sizes) > 1:
-        raise InputError(f"Cannot place windows of the sizes {sorted(sizes)} as values of one size {tuple(shape)}.")
+        raise InputError(
+            f"Cannot place windows of the sizes {sorted(sizes)} as values of one size {tuple(shape)}.",
+            remedy="Pass windows of one size.",
+        )
     height, width = sizes.pop()
     table = np.array(rectangles, "float64")
     top, left = table[:, 0].min(), table[:, 1].min()

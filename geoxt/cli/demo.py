@@ -287,7 +287,7 @@ def _require_degrees(layer: xr.DataArray) -> None:
     west, south, east, north = grid.boundingbox.bbox
     if grid.crs.geographic and (max(-west, east) > 540 or max(-south, north) > 100):
         raise CRSError(
-            f"Cannot place {layer.name!r} on Earth: its CRS {crs_name(grid.crs)} is in degrees, but it reaches from "
+            f"Cannot use the CRS of {layer.name!r}: {crs_name(grid.crs)} is in degrees, but the coordinates are "
             f"({west:g}, {south:g}) to ({east:g}, {north:g}).",
             remedy="Assign the file its true CRS: gdal_edit.py -a_srs EPSG:….",
         )

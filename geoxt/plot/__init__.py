@@ -115,7 +115,11 @@ def _panels(data: xr.Dataset | xr.DataTree) -> dict[str, xr.DataArray]:
         if {"y", "x"} <= set(layer.dims)
     }
     if not layers:
-        raise InputError("Cannot plot the Dataset: none of its variables has the dims y and x.", argument="data")
+        raise InputError(
+            "Cannot plot the Dataset: none of its variables has the dims y and x.",
+            remedy="Pass a Dataset of layers.",
+            argument="data",
+        )
     same_name = len({name for _, name in layers}) == 1
     return {
         node if node and same_name else f"{node}: {name}".removeprefix(": "): layer

@@ -198,7 +198,7 @@ def _times_in_region(data: xr.Dataset, region: GridRegion, times: Times | None) 
     if times is not None and max(g[-1] for g in times.groups) >= count_steps(data):
         raise InputError(
             f"Cannot take time step {max(g[-1] for g in times.groups)} of {count_steps(data)}.",
-            remedy="Make {times} of the data that is sampled.",
+            remedy="Pass {times} of the data that is sampled.",
             argument="times",
         )
     if region.times is None:
@@ -223,8 +223,8 @@ def require_margin(region: GridRegion, reach: int) -> None:
     """
     if region.margin is not None and reach > region.margin:
         raise InputError(
-            f"Cannot let windows reach {reach} pixels over a part of a split whose buffer is {region.margin}: they "
-            "would show pixels of other parts.",
+            f"Cannot let windows extend {reach} pixels beyond a part of a split whose buffer is {region.margin}: "
+            "they would contain pixels of other parts.",
             remedy=f"Pass {{placement:'inside'}} ({{edge:'shift'}} of a grid), or split with buffer={reach}.",
             argument="placement",
         )

@@ -75,8 +75,8 @@ class GridSampler(WindowSequence):
     ) -> None:
         if options.get("placement", "inside") != "inside":
             raise InputError(
-                f"Cannot lay a lattice with placement={options['placement']!r}.",
-                remedy="Pass {edge:'pad'} to reach over the edge.",
+                f"Cannot sample on a lattice with placement={options['placement']!r}.",
+                remedy="Pass {edge:'pad'} for windows that extend beyond the region.",
                 argument="placement",
             )
 
@@ -126,8 +126,8 @@ def _repeat_for_times(table: Table, constraints: Constraints) -> Drawn:
     """Return the windows that fulfil the constraints, for each group of time steps."""
     if constraints.times is not None and constraints.times.take is not None:
         raise InputError(
-            f"Cannot take {constraints.times.take} random steps on a lattice.",
-            remedy="Make {times} without take.",
+            f"Cannot sample {constraints.times.take} random time steps on a lattice.",
+            remedy="Pass {times} without take.",
             argument="times",
         )
     tables, groups = [], []
@@ -186,7 +186,7 @@ def positions(length: int, size: int, stride: int, edge: Edge) -> Table:
             return np.unique(np.minimum(np.arange(0, length - size + stride, stride), length - size))
         case _:
             raise InputError(
-                f"Cannot end a lattice by edge={edge!r}.",
+                f"Cannot sample on a lattice with edge={edge!r}.",
                 remedy="Pass {edge} 'shift', 'pad' or 'drop'.",
                 argument="edge",
             )

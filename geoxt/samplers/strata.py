@@ -88,7 +88,7 @@ def strata_of(
             sample[code] = key, pixel
         if len(sample) > MAX_CODES:
             raise LabelError(
-                f"Cannot tell classes apart: over {MAX_CODES} values.",
+                f"Cannot stratify by classes: the labels have more than {MAX_CODES} values.",
                 remedy="Pass {labels} a layer of class codes.",
                 argument="labels",
             )

@@ -75,8 +75,8 @@ class TripletSampler(SeededSampler):
             far = near if distance is None else max(size_in_pixels(distance, grid, units, what="distance"))
             if far < near:
                 raise InputError(
-                    f"Cannot call windows {far} pixels away distant where neighbours lie {near} away.",
-                    remedy="Pass {distance} of the radius or more.",
+                    f"Cannot draw distant windows at {far} pixels: neighbours lie at up to {near} pixels.",
+                    remedy="Pass {distance} of {radius} or more.",
                     argument="distance",
                 )
             return _Triplets(constraints=constraints, candidates=Candidates(constraints), radius=near, distance=far)

@@ -91,7 +91,11 @@ def _part(name: str, region: SomeRegion | None, grids: Mapping[str, GeoBox], buf
 def _node_part(name: str, region: SomeRegion, node: str, grid: GeoBox, buffer: int) -> GridRegion:
     """Return the region of one part on one grid."""
     if isinstance(region, Region) and list(region.nodes) != [""] and node not in region.nodes:
-        raise OverlapError(f"Cannot split: the region for {name} is of the nodes {list(region.nodes)}.", argument=name)
+        raise OverlapError(
+            f"Cannot split: the region for {name} is of the nodes {list(region.nodes)}, not of {node!r}.",
+            remedy=f"Pass {{{name}}} with a region of {node!r}, too.",
+            argument=name,
+        )
     if isinstance(region, Region) and node in region.nodes:
         region = region.nodes[node]
     elif node and (isinstance(region, (Region, GridRegion)) or not has_crs(region)):

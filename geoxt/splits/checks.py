@@ -68,8 +68,8 @@ def _require_disjoint_on_ground(a: str, first: GridRegion, b: str, second: GridR
     if shared > _TOLERANCE:
         margins = f", with their buffers of {first.margin or 0} and {second.margin or 0}" if first.margin else ""
         raise InputError(
-            f"Cannot use the split: {a} and {b} share the ground of {shared:.3g} pixels{margins}.",
-            remedy="Make their regions apart.",
+            f"Cannot use the split: {a} and {b} share the area of {shared:.3g} pixels{margins}.",
+            remedy="Pass regions that do not overlap.",
         )
 
 
@@ -91,7 +91,7 @@ def _disjoint_in_time(a: str, first: GridRegion, b: str, second: GridRegion, gap
     if gap is not None and distance is not None and distance < gap:
         raise InputError(
             f"Cannot use the split: {a} and {b} are {_days(distance)} days apart, less than the gap of {_days(gap)}.",
-            remedy="Make their intervals apart.",
+            remedy="Pass intervals that are further apart, or split by a smaller gap.",
         )
     return True
 
@@ -109,13 +109,13 @@ def _require_disjoint(a: str, first: GridRegion, b: str, second: GridRegion) -> 
     shared = _shared_pixels(first, second, 0)
     if shared:
         raise InputError(
-            f"Cannot use the split: {a} and {b} share {shared} pixels.", remedy="Make their regions apart."
+            f"Cannot use the split: {a} and {b} share {shared} pixels.", remedy="Pass regions that do not overlap."
         )
     margin = (first.margin or 0) + (second.margin or 0)
     if margin and _shared_pixels(first, second, margin):
         raise InputError(
             f"Cannot use the split: {a} and {b} lie less than their buffers apart, {margin} pixels.",
-            remedy="Make them apart.",
+            remedy="Pass regions that are further apart, or split by a smaller buffer.",
         )
 
 

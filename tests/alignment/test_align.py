@@ -275,7 +275,7 @@ def test_union_covers_both_layers_and_the_first_wins(write):
 
 
 def test_union_of_different_kinds_raises(image, labels):
-    with pytest.raises(InputError, match=r"Cannot unite 'image' and 'labels': their .* Make them the same"):
+    with pytest.raises(InputError, match=r"Cannot unite 'image' and 'labels': their .* Convert one of them"):
         union(image, labels)
     with pytest.raises(InputError, match=r"their band are \['r', 'g', 'b'\] and \['r', 'g'\]"):
         union(image, image.isel(band=[0, 1]))

@@ -77,7 +77,7 @@ def test_remedies_name_flags_not_python_arguments(capsys, tmp_path, write):
 def test_meters_under_a_geographic_crs_raise(capsys, tmp_path, write):
     image, labels = write("image.tif"), write("labels.tif", crs="EPSG:4326")
     line = error_of(capsys, "demo", "--out", tmp_path / "out", "--image", image, "--labels", labels)
-    assert "'labels' on Earth: its CRS EPSG:4326 is in degrees" in line
+    assert "the CRS of 'labels': EPSG:4326 is in degrees" in line
     assert not (tmp_path / "out").exists()
 
 

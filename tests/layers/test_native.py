@@ -168,7 +168,7 @@ def test_vector_is_burned_on_every_intersecting_child(tree, tmp_path):
         xr.testing.assert_identical(child.field.compute(), single.compute())
     assert burned["epsg_32615/field"].sum() > 0
     distant_tree = geoxt.open_cogs(tree_path(tmp_path), crs="native")
-    with pytest.raises(OverlapError, match="Cannot draw"):
+    with pytest.raises(OverlapError, match="Cannot rasterize"):
         geoxt.open_vector(tmp_path / "field.gpkg", like=distant_tree)
 
 

@@ -65,7 +65,7 @@ def test_grids_and_points_repeat_for_every_group():
     assert [(w.time, i) for w, i in zip(windows, windows.index, strict=True)] == [
         ((0, 1, 2), 0), ((0, 1, 2), 1), ((3, 4, 5), 0), ((3, 4, 5), 1),
     ]  # fmt: skip
-    with pytest.raises(InputError, match=r"2 random steps on a lattice. Make times= without take"):
+    with pytest.raises(InputError, match=r"2 random time steps on a lattice. Pass times= without take"):
         GridSampler(layer, size=10, times=time_periods(layer, "M", take=2))
 
 

@@ -136,7 +136,7 @@ def test_adjacent_regions_share_no_ground():
 def test_check_detects_ground_shared_by_nodes(first, other):
     """Training in one node and test in another, both over whole grids that overlap on the ground."""
     regions = {node: GridRegion(grid, (full_window(grid),)) for node, grid in GRIDS.items()}
-    with pytest.raises(InputError, match=rf"train in {first} and test in {other} share the ground of"):
+    with pytest.raises(InputError, match=rf"train in {first} and test in {other} share the area of"):
         check(Region({first: regions[first]}), test=Region({other: regions[other]}))
 
 
@@ -147,7 +147,7 @@ def test_margins_count_across_nodes():
         name: Region({n: GridRegion(r.grid, r.windows, margin=2) for n, r in region.nodes.items()})
         for name, region in split.parts.items()
     }
-    with pytest.raises(InputError, match="share the ground of .*with their buffers of 2 and 2|less than their buffers"):
+    with pytest.raises(InputError, match="share the area of .*with their buffers of 2 and 2|less than their buffers"):
         check(wide["train"], test=wide["test"])
 
 

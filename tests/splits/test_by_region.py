@@ -95,7 +95,7 @@ def test_polygons_and_their_windows_share_no_pixel(seeds, buffer):
 
 def test_overlapping_regions_raise():
     layer = make_layer()
-    with pytest.raises(InputError, match=r"train and test share 200 pixels. Make their regions apart"):
+    with pytest.raises(InputError, match=r"train and test share 200 pixels. Pass regions that do not overlap"):
         by_region(layer, train=pixel_box(0, 0, 40, 80), test=pixel_box(30, 60, 60, 100))
     with pytest.raises(OverlapError, match=r"region given as val"):
         by_region(layer, train=pixel_box(0, 0, 40, 80), val=pixel_box(300, 0, 310, 80))

@@ -62,8 +62,8 @@ def open_cogs(
     """Open raster files as one lazy layer, or as a tree with a layer for each CRS.
 
     Only headers are read. Most calls need `product` or `bands`, an area (`bbox`), and `crs` if files differ in CRS.
-    Files of the same grid are the bands of one scene. Scenes are mosaicked by the first valid
-    pixel, in the order of `paths`.
+    Files of the same grid are the bands of one scene. Scenes are mosaicked by the first valid pixel, in the order of
+    `paths`.
 
     Parameters
     ----------

@@ -199,11 +199,11 @@ def features(layer: xr.DataArray, window: Window) -> WindowFeatures:
 def _grid(like: xr.DataArray | xr.Dataset | None, grid: GeoBox | None) -> GeoBox:
     if (like is None) == (grid is None):
         count = "neither" if like is None else "both"
-        problem = f"Cannot choose the grid to draw on: {count} of like and grid is given."
+        problem = f"Cannot choose the grid of the layer: {count} of like and grid is given."
         raise GridError(problem, remedy="Pass either {like}, a layer, or {grid}.")
     chosen = grid_of(like if grid is None else grid)  # type: ignore[arg-type]
     if chosen.crs is None:
-        problem = f"Cannot draw on a grid of {chosen.shape[0]} x {chosen.shape[1]} pixels without a CRS."
+        problem = f"Cannot rasterize features on a grid of {chosen.shape[0]} x {chosen.shape[1]} pixels without a CRS."
         raise GridError(problem, remedy="Pass {grid} with a CRS.")
     return chosen
 
@@ -247,14 +247,14 @@ def _require_features(header: VectorHeader, grid: GeoBox) -> None:
     """Raise if there are no features, or their extent does not overlap the grid."""
     where = f"{header.path!r}" + (f", layer {header.layer!r}," if header.layer else "")
     if not header.count:
-        problem = f"Cannot draw {where}: it has no features."
+        problem = f"Cannot rasterize {where}: it has no features."
         raise InputError(problem, remedy="Pass a file with features, or another {layer}.")
     grid_bounds, file_bounds = bounds_in_crs(grid, header.crs), header.bounds
     if grid_bounds is not None and (file_bounds is None or _intersect(grid_bounds, file_bounds)):
         return
     lies = f"lies in {_short(file_bounds)}" if file_bounds else "lies elsewhere"
     grid_lies = f"in {_short(grid_bounds)}" if grid_bounds else "outside the domain of this CRS"
-    problem = f"Cannot draw {where} on the grid: it {lies} ({crs_name(header.crs)}), the grid {grid_lies}."
+    problem = f"Cannot rasterize {where} on the grid: it {lies} ({crs_name(header.crs)}), the grid {grid_lies}."
     raise OverlapError(problem, remedy="Pass {like}, a layer of the same area.")
 
 

@@ -76,7 +76,7 @@ class Task(pl.LightningModule):
         self.kind = self.supervision.kind
         if self.kind.is_categorical and len(card.codes) < MIN_CLASSES:
             classes = ", ".join(card.names) or "none"
-            msg = f"Cannot train {card.task} on the classes {classes}: one class leaves nothing to tell apart."
+            msg = f"Cannot train {card.task} on the classes {classes}: training needs two or more."
             remedy = "Pass labels of two classes or more, such as a class for everything else."
             raise LabelError(msg, remedy=remedy, value=card.codes)
         if self.kind.is_categorical and min(card.codes) < 0:

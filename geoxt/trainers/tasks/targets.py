@@ -27,7 +27,7 @@ def entry(batch: Batch, key: str) -> Any:
     """
     if key not in batch:
         msg = f"Cannot train on samples without {key!r}: their keys are {', '.join(map(str, batch))}."
-        raise InputError(msg, remedy="Rename one, or pass Task(names=) its key.", value=key, argument="names")
+        raise InputError(msg, remedy="Rename one. Or pass its key to Task by {names}.", value=key, argument="names")
     return batch[key]
 
 

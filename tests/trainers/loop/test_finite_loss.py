@@ -87,7 +87,7 @@ def test_validation_and_test_stop_on_nonfinite_outputs():
 def test_one_class_raises():
     data = make_data()
     data.data["mask"][:] = 3
-    with pytest.raises(LabelError, match="classes open water: one class leaves nothing to tell apart"):
+    with pytest.raises(LabelError, match="classes open water: training needs two or more"):
         Task(data.card(model="test_unet"))
 
 
