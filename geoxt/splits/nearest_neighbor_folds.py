@@ -50,12 +50,12 @@ class PointFolds:
     """Number of clusters that were merged to folds; `None` if the folds are at random, or given."""
 
     @property
-    def flatters(self) -> bool:
+    def optimistic(self) -> bool:
         """Whether distances in the folds are clearly smaller than at prediction, so that accuracy is overestimated."""
         return _clearly_smaller(self.in_folds, self.at_prediction)
 
     @property
-    def random_flatters(self) -> bool:
+    def random_optimistic(self) -> bool:
         """Whether distances in random folds are clearly smaller than at prediction."""
         return _clearly_smaller(self.in_random_folds, self.at_prediction)
 
@@ -71,10 +71,10 @@ class PointFolds:
         AssessmentWarning
             If distances in the folds, or in random folds, are clearly smaller than at prediction.
         """
-        for flatters, name in ((self.flatters, "the folds"), (self.random_flatters, "random folds")):
-            if flatters:
-                warnings.warn(_flattery(name), AssessmentWarning, stacklevel=2)
-        note = "Random folds overestimate accuracy here" if self.random_flatters else None
+        for optimistic, name in ((self.optimistic, "the folds"), (self.random_optimistic, "random folds")):
+            if optimistic:
+                warnings.warn(_overestimate_message(name), AssessmentWarning, stacklevel=2)
+        note = "Random folds overestimate accuracy here" if self.random_optimistic else None
         curves = {"at prediction": self.at_prediction, "in the folds": self.in_folds}
         return distances(curves | {"in random folds": self.in_random_folds}, unit=self.unit, title=title or note)
 
@@ -147,7 +147,7 @@ def knndm(
     >>> distances = folds.at_prediction, folds.in_folds, folds.in_random_folds
     >>> [int(np.median(metres)) for metres in distances]
     [100, 94, 10]
-    >>> folds.random_flatters
+    >>> folds.random_optimistic
     True
 
     References
@@ -213,7 +213,7 @@ def point_folds(
     >>> from geoxt.splits import point_folds
     >>> xy = np.random.default_rng(0).uniform(0, 1000, (200, 2))
     >>> area = box(0, 0, 1000, 1000), "EPSG:32632"
-    >>> point_folds((xy, "EPSG:32632"), area, xy[:, 0] // 500).flatters
+    >>> point_folds((xy, "EPSG:32632"), area, xy[:, 0] // 500).optimistic
     False
     """
     space, predicted = _space(points, prediction, geodesic=geodesic, samples=samples, seed=seed)
@@ -223,8 +223,8 @@ def point_folds(
         raise InputError(problem, remedy="Pass {labels} with two folds or more.", argument="labels")
     random = _random_labels(len(codes), len(values), np.random.default_rng([seed, 13]))
     folds = _result(space, codes, space.nearest(predicted), random)
-    if folds.flatters:
-        warnings.warn(_flattery("the folds"), AssessmentWarning, stacklevel=2)
+    if folds.optimistic:
+        warnings.warn(_overestimate_message("the folds"), AssessmentWarning, stacklevel=2)
     return folds
 
 
@@ -410,6 +410,6 @@ def _clearly_smaller(a: Floats, b: Floats) -> bool:
     return _smaller(a, b) and float(np.median(a)) < _CLEARLY * float(np.median(b))
 
 
-def _flattery(name: str) -> str:
+def _overestimate_message(name: str) -> str:
     text = f"Distances to training points in {name} are clearly smaller than at prediction: accuracy is overestimated."
     return text + " Take folds of geoxt.splits.knndm, or of larger blocks."

@@ -46,8 +46,8 @@ def test_distances_of_clustered_points_are_like_those_at_prediction(clustering):
     assert_allclose(folds.wasserstein, np.abs(curves[0] - curves[1]).mean() * 1500, rtol=0.01)
     at_random = splits.point_folds((xy, CRS), AREA, folds.labels, samples=300).in_random_folds
     assert np.median(at_random) < np.median(folds.in_folds) / 3
-    assert folds.random_flatters
-    assert not folds.flatters
+    assert folds.random_optimistic
+    assert not folds.optimistic
     assert folds.clusters >= 4
 
 
@@ -56,7 +56,7 @@ def test_points_spread_evenly_have_random_folds():
     folds = splits.knndm((xy, CRS), AREA, n_splits=5)
     assert folds.clusters is None
     assert_array_equal(np.bincount(folds.labels), [40] * 5)
-    assert not folds.random_flatters
+    assert not folds.random_optimistic
     assert_array_equal(folds.in_folds, folds.in_random_folds)
 
 
@@ -136,7 +136,7 @@ def test_points_and_layer_in_several_crs():
     projected = splits.knndm(points, layer, n_splits=3)
     geographic = splits.knndm(points.to_crs("EPSG:4326"), layer, n_splits=3)
     assert_allclose(geographic.at_prediction, projected.at_prediction, rtol=2e-3)
-    assert projected.random_flatters
+    assert projected.random_optimistic
 
 
 def test_folds_of_points_are_folds_of_applicability():
@@ -147,7 +147,7 @@ def test_folds_of_points_are_folds_of_applicability():
     assert_array_equal(result.dissimilarity, assess.training_dissimilarity(features, folds=folds.labels).dissimilarity)
 
 
-def test_a_split_that_flatters_warns():
+def test_optimistic_folds_warn():
     xy = clustered()
     labels = np.arange(120) // 8 % 4
     with pytest.warns(AssessmentWarning, match="in the folds are clearly smaller than at prediction"):
