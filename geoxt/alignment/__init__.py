@@ -166,6 +166,17 @@ def intersection(
     ------
     OverlapError
         If two layers do not overlap; the message states their extents.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoxt.grid import coordinates
+    >>> from geoxt.testing import make_grid
+    >>> fine, coarse = make_grid((8, 8)), make_grid((4, 4), resolution=60)
+    >>> image = xr.DataArray(np.ones((8, 8)), dims=("y", "x"), coords=coordinates(fine))
+    >>> mask = xr.DataArray(np.ones((4, 4), "uint8"), dims=("y", "x"), coords=coordinates(coarse))
+    >>> dict(intersection(image=image, mask=mask, grid="image").sizes)
+    {'y': 8, 'x': 8}
     """
     if not layers:
         raise InputError(

@@ -201,6 +201,17 @@ def loader(
     `loader.sampler.set_epoch(epoch)` draws a sampler's windows of another epoch. `loader.sampler.resume(epoch, done)`
     continues an epoch after some batches: exactly the remaining batches follow, `len(loader)` is their number, and
     later epochs are complete. For distributed training pass `sampler.shard(rank, world_size)`.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from geoxt.grid import coordinates
+    >>> from geoxt.samplers import RandomSampler
+    >>> from geoxt.testing import make_grid
+    >>> image = xr.DataArray(np.zeros((60, 80)), dims=("y", "x"), coords=coordinates(make_grid((60, 80))), name="image")
+    >>> sampler = RandomSampler(image, size=16, length=8, seed=0)
+    >>> [tuple(batch["image"].shape) for batch in loader(image, sampler, batch_size=4)]
+    [(4, 16, 16), (4, 16, 16)]
     """
     if batch_size is not None and batch_size < 1:
         raise InputError(f"Cannot make batches of {batch_size} windows.", remedy="Pass {batch_size:1} or more.")

@@ -300,7 +300,7 @@ class _StoredArray:
                             remedy="Check that the pack is complete.") from error  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave descriptors and the open array behind."""
+        """Return the state without descriptors and the open array."""
         return self.__dict__ | {"_shards": OrderedDict(), "_array": None, "_pid": 0}
 
     def __del__(self) -> None:

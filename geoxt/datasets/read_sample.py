@@ -104,7 +104,7 @@ class Reader:
                 grid = grids[asset.like] if asset.like in grids else self._grid(asset.like, entry)
                 out[key] = _fixed(self.drawing(key, asset, entry).read(grid, self._legend(asset)), asset, entry)
             else:
-                out |= self.plain(key, asset, entry)
+                out |= self.read_eagerly(key, asset, entry)
         self._check_sizes(out, entry)
         return out | self.path_label(entry), next((g for g in grids.values() if g is not None), None)
 
@@ -120,7 +120,7 @@ class Reader:
                 shape = (1, 1, *(grid.shape.yx if grid else (0, 0)))
                 out[key] = self._layer(key, asset, entry, shape, np.dtype("int32"), grid)
             else:
-                out |= self.plain(key, asset, entry)
+                out |= self.read_eagerly(key, asset, entry)
         self._check_sizes(out, entry)
         return out | self.path_label(entry)
 
@@ -171,7 +171,7 @@ class Reader:
         """Return the rasterizer of a vector asset."""
         return Drawing(asset=asset, path=str(self.root / next(iter(entry.paths(key, asset).values()))))
 
-    def plain(self, key: str, asset: Asset, entry: Entry) -> Sample:
+    def read_eagerly(self, key: str, asset: Asset, entry: Entry) -> Sample:
         """Return labels, boxes and recordings, which are read eagerly."""
         if isinstance(asset, Boxes):
             return (

@@ -85,7 +85,7 @@ def detect(
     batch_size
         Tiles per batch.
     score_threshold
-        Minimum score.
+        Minimum score of a detection.
     iou_threshold
         IoU threshold for non-maximum suppression (NMS). Detections truncated by the edge of their tile are suppressed
         by complete ones of other tiles.
@@ -111,6 +111,11 @@ def detect(
         If the layer lacks a band of the model or has several time steps, or the model is no detector.
     MissingDependency
         If geopandas is not installed.
+
+    Examples
+    --------
+    >>> objects = detect(scene, "detector.ckpt", score_threshold=0.6)  # doctest: +SKIP
+    >>> objects.to_file("objects.gpkg")  # doctest: +SKIP
     """
     geopandas = _geopandas()
     network = network_of(model)

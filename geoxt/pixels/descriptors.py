@@ -1,4 +1,4 @@
-"""File descriptors of the process: how many open files may take, and whether any are left.
+"""File descriptors of the process: the number for open files, and whether any are left.
 
 Without a free descriptor GDAL misses sidecar files silently: a mask or a CRS would be lost. Open files therefore take
 half of the descriptors at most, and a file that was opened with the last ones is opened again.

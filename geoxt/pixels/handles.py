@@ -129,7 +129,7 @@ def _use_local(
 
 
 def _attempt(href: str, call: Callable[[], T], action: Callable[[], str], remedy: str) -> T:
-    """Return the result of a call that opens or reads a local file; again after a want of descriptors."""
+    """Return the result of a call that opens or reads a local file; repeated if file descriptors ran out."""
     for retries in reversed(range(RETRIES + 1)):
         try:
             return call()
@@ -185,7 +185,7 @@ def open_unpooled(href: str, use: Callable[[rasterio.DatasetReader], T], credent
 
 
 def _open(href: str, credentials: Credentials | None = None, **options: Any) -> rasterio.DatasetReader:
-    """Open a file; again if it was opened with the last descriptors, perhaps without its sidecars."""
+    """Open a file; repeated if it took the last descriptors, as GDAL then cannot open its sidecars."""
 
     def open_once() -> rasterio.DatasetReader:
         if credentials is not None:

@@ -13,10 +13,10 @@ class Closable(Protocol):
 
     @property
     def descriptors(self) -> int:
-        """Number of file descriptors that it takes."""
+        """Number of file descriptors of the file."""
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
 
 
 H = TypeVar("H", bound=Closable)

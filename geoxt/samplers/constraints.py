@@ -70,11 +70,11 @@ class Constraints:
     footprints: tuple[shapely.Geometry, ...]
     """Where all layers can have valid pixels, for each group of time steps, in pixel coordinates."""
     min_covered: float
-    """Least fraction of a window inside the footprints."""
+    """Minimum fraction of a window inside the footprints."""
     views: tuple[View, ...]
     """Views of the layers, if valid pixels must be counted."""
     min_valid: float
-    """Least fraction of valid pixels."""
+    """Minimum fraction of valid pixels."""
 
     @property
     def grid(self) -> GeoBox:

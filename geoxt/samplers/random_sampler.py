@@ -43,6 +43,14 @@ class RandomSampler(SeededSampler):
         A layer (y, x) on the same grid (for a tree, a tree of these): windows are drawn in proportion to its value at
         their centre. It is read once, block by block; grids of over a million pixels are summed up in cells of several
         pixels. By default all positions are equally likely.
+    locality
+        "block" draws the same windows, and orders those of one block of the grid near each other, so that compressed
+        files are decoded less often. By default the order is uniformly random.
+    block
+        Height and width of the blocks with `locality="block"`, in the units of `size`; see Notes.
+    buffer
+        Windows in the shuffle buffer with `locality="block"`: 1 keeps the windows of a block together, the length of
+        the epoch gives a uniformly random order. Several batches are a good choice.
     **options
         `region`, `placement`, `units`, `times`, `min_covered` (0.5 by default) and `min_valid`; see
         `geoxt.samplers.Options`.

@@ -27,7 +27,7 @@ _WIDER = {
 
 
 def free_fill(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float]:
-    """Return a dtype that holds all values of a dtype, and a value of it that the dtype cannot hold.
+    """Return a wider dtype for the values of a dtype, and a fill value outside the range of the latter.
 
     -1 for unsigned integers, the smallest value of the wider dtype for signed ones, NaN for floating point. 64-bit
     integers have no wider dtype: their fill is the value furthest from zero, see `require_free`.

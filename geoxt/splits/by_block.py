@@ -34,7 +34,7 @@ def by_block(
     data
         A layer, a Dataset of layers on one grid, or a tree of these. The blocks of a tree lie on the grid of its first
         node and continue beyond it: a pixel of any node belongs to the block that contains all of it, so that parts
-        share no ground where nodes overlap.
+        do not overlap where nodes do.
     size
         Side of the blocks in pixels, of a tree in pixels of the first node; blocks at the right and lower edge of a
         grid may be smaller.
@@ -51,7 +51,7 @@ def by_block(
     Returns
     -------
     Split
-        Regions that share no pixel; of a tree, that share no ground across nodes either.
+        Regions that share no pixel; in a tree, regions of several nodes do not overlap either.
 
     Raises
     ------
@@ -111,6 +111,15 @@ def folds(
     ------
     InputError
         If there are fewer blocks than folds.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from geoxt.grid import coordinates
+    >>> from geoxt.testing import make_grid
+    >>> layer = xr.DataArray(np.zeros((100, 100)), dims=("y", "x"), coords=coordinates(make_grid((100, 100))))
+    >>> [len(split.test) for split in folds(layer, size=20, n_splits=5)]
+    [5, 5, 5, 5, 5]
     """
     lattice = _lattice(data, size, buffer)
     if not 3 <= n_splits <= len(lattice):

@@ -39,14 +39,14 @@ def by_region(
     train, val, test
         A GeoDataFrame, (geometry, crs), or bounds or a geometry in the CRS of the layer; a part may be left out. A
         pixel belongs to the part that contains its centre; in a tree, to the part that contains all of it, so that
-        parts share no ground where nodes overlap.
+        parts do not overlap where nodes do.
     buffer
         Pixels removed along the edge of every region.
 
     Returns
     -------
     Split
-        Regions that share no pixel, and of a tree no ground; windows lie entirely inside them.
+        Regions that share no pixel, and in a tree do not overlap; windows lie entirely inside them.
 
     Raises
     ------
@@ -54,6 +54,11 @@ def by_region(
         If regions overlap, or state no CRS for a tree.
     OverlapError
         If a region contains no pixel of the data.
+
+    Examples
+    --------
+    >>> counties = geopandas.read_file("counties.gpkg").set_index("name")  # doctest: +SKIP
+    >>> split = by_region(layer, train=counties.loc[["Wake"]], test=counties.loc[["Orange"]])  # doctest: +SKIP
     """
     buffer = parse_buffer(buffer, "regions")
     grids = grids_of(data)

@@ -40,7 +40,7 @@ def by_time(
     train, val, test
         First and last time of each part, both included; a part may be left out.
     gap
-        Least time between time steps of two parts, such as "30D". Training steps closer than that to a validation or
+        Minimum time between time steps of two parts, such as "30D". Training steps closer than that to a validation or
         test step are left out, and validation steps closer to a test step.
 
     Returns
@@ -53,6 +53,12 @@ def by_time(
     ------
     InputError
         If intervals overlap, or a part has no time step left.
+
+    Examples
+    --------
+    >>> split = by_time(
+    ...     layer, train=("2018", "2020"), val=("2021", "2021"), test=("2022", "2022"), gap="30D"
+    ... )  # doctest: +SKIP
     """
     delta = None if gap is None else pd.Timedelta(gap).to_timedelta64().astype("m8[ns]")
     if delta is not None and delta < np.timedelta64(0, "ns"):

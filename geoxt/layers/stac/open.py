@@ -187,6 +187,19 @@ def open_stac(
     MissingDependency
         If pystac-client (for an API) or pyarrow (for parquet) is not installed: `pip install 'geoxt[stac]'`.
 
+    Examples
+    --------
+    >>> import geoxt
+    >>> summer = geoxt.open_stac(
+    ...     "https://earth-search.aws.element84.com/v1",
+    ...     collections="sentinel-2-l2a",
+    ...     bbox=(11.4, 46.4, 11.6, 46.6),
+    ...     datetime="2023-06/2023-08",
+    ...     bands=["red", "nir"],
+    ...     groupby="solar_day",
+    ...     exclude=("clouds", "shadows"),
+    ... )  # doctest: +SKIP
+
     References
     ----------
     STAC 1.1 (https://stacspec.org), extensions projection, eo, raster and classification, or earlier versions.

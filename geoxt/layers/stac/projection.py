@@ -58,7 +58,7 @@ def grids_of_assets(pairs: Iterable[tuple[pystac.Item, pystac.Asset]]) -> list[G
 
 
 def hashable(values: Sequence[Any]) -> object:
-    """Return a key that is equal for equal JSON values; one that equals no other for values of other types."""
+    """Return a dictionary key of JSON values, equal for equal values; a unique key if a value is not JSON."""
     key = tuple([tuple(value) if type(value) is list else value for value in values])
     try:
         hash(key)

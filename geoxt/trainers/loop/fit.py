@@ -125,6 +125,11 @@ def fit(
         not log, the loss is not finite, or the checkpoint in `resume` belongs to other arguments.
     OutputError
         If the folder `resume` cannot be written, or another run is writing there.
+
+    Examples
+    --------
+    >>> task = Task(data.card(model="unet"))  # doctest: +SKIP
+    >>> history = fit(task, data, epochs=15, checkpoint="model.ckpt", resume="run")  # doctest: +SKIP
     """
     module = cast("Trainable", task)
     _require_positive(
@@ -190,7 +195,17 @@ def require_trainer_options(options: Mapping[str, Any]) -> None:
 
 
 def evaluate(task: pl.LightningModule, data: pl.LightningDataModule, *, accelerator: str = "auto") -> dict[str, float]:
-    """Return a task's scores on the test part of its data, by name; empty if there is no test part."""
+    """Return a task's scores on the test part of its data, by name; empty if there is no test part.
+
+    Parameters
+    ----------
+    task
+        A trained `Task`.
+    data
+        Data module with a test part.
+    accelerator
+        Hardware by Lightning's name, as for `fit`.
+    """
     if not isinstance(task, Task) or not len(data.test_dataloader()):
         return {}
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
