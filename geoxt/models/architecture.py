@@ -17,7 +17,7 @@ class Architecture:
     """Name that `create` takes."""
     task: str
     """Main task, such as `"segmentation"`."""
-    also: tuple[str, ...] = ()
+    other_tasks: tuple[str, ...] = ()
     """Other tasks that it serves without changes."""
     build: Callable[..., nn.Module]
     """Builds the module from `in_chans`, `classes` and the options."""
@@ -25,9 +25,9 @@ class Architecture:
     """Options and their defaults, as JSON-compatible values that a checkpoint can hold."""
     open: bool = False
     """Whether `build` passes further options on to its library."""
-    takes: str
+    input_shape: str
     """Shape of the input: N images, T dates, C bands, H x W pixels."""
-    gives: str
+    output_shape: str
     """Shape of the output: K classes or quantities, F features."""
     headless: bool = False
     """Whether it can be built without classes and then returns features."""
@@ -39,4 +39,4 @@ class Architecture:
     @property
     def tasks(self) -> tuple[str, ...]:
         """All tasks that it serves."""
-        return (self.task, *self.also)
+        return (self.task, *self.other_tasks)

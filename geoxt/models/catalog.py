@@ -31,12 +31,12 @@ def classifier(name: str, encoder: str, reference: str) -> Architecture:
     return Architecture(
         name=name,
         task="classification",
-        also=_ALSO_IMAGE,
+        other_tasks=_ALSO_IMAGE,
         build=Classifier,
         options={"encoder": encoder, "dropout": 0.0},
         open=True,
-        takes=_IMAGE,
-        gives="(N, K); features (N, F)",
+        input_shape=_IMAGE,
+        output_shape="(N, K); features (N, F)",
         reference=reference,
     )
 
@@ -45,11 +45,11 @@ def _unet(name: str, **options: Any) -> Architecture:
     return Architecture(
         name=name,
         task="segmentation",
-        also=_ALSO_DENSE,
+        other_tasks=_ALSO_DENSE,
         build=UNet,
         options=options,
-        takes=_IMAGE,
-        gives=f"{_MAP}; features (N, F, H, W)",
+        input_shape=_IMAGE,
+        output_shape=f"{_MAP}; features (N, F, H, W)",
         reference=_UNET,
     )
 
@@ -58,12 +58,12 @@ def _dense(name: str, decoder: str, encoder: str, reference: str, **options: Any
     return Architecture(
         name=name,
         task="segmentation",
-        also=_ALSO_DENSE,
+        other_tasks=_ALSO_DENSE,
         build=Dense,
         options={"decoder": decoder, "encoder": encoder, **options},
         open=True,
-        takes=_IMAGE,
-        gives=f"{_MAP}; features (N, F, H, W)",
+        input_shape=_IMAGE,
+        output_shape=f"{_MAP}; features (N, F, H, W)",
         reference=reference,
     )
 
@@ -72,11 +72,11 @@ def _fcn(name: str, **options: Any) -> Architecture:
     return Architecture(
         name=name,
         task="segmentation",
-        also=_ALSO_DENSE,
+        other_tasks=_ALSO_DENSE,
         build=FCN,
         options=options,
-        takes=_IMAGE,
-        gives=f"{_MAP}; features (N, F, H, W)",
+        input_shape=_IMAGE,
+        output_shape=f"{_MAP}; features (N, F, H, W)",
         reference="Long et al. 2015, https://doi.org/10.1109/CVPR.2015.7298965",
     )
 
@@ -88,8 +88,8 @@ def _change(name: str, fusion: str, **options: Any) -> Architecture:
         task="change",
         build=ChangeUNet,
         options={"fusion": fusion, **defaults, **options},
-        takes="(N, 2, C, H, W)",
-        gives=f"{_MAP}; features (N, F, H, W)",
+        input_shape="(N, 2, C, H, W)",
+        output_shape=f"{_MAP}; features (N, F, H, W)",
         reference=_DAUDT,
     )
 
@@ -111,8 +111,8 @@ def _detector(name: str, *, masks: bool, reference: str, **options: Any) -> Arch
         build=Detector,
         options={"masks": masks, **defaults, **options},
         open=True,
-        takes="list of (C, H, W), list of targets",
-        gives=f"losses by name in training, else a list of {outputs}; labels 1 to K, 0 is background",
+        input_shape="list of (C, H, W), list of targets",
+        output_shape=f"losses by name in training, else a list of {outputs}; labels 1 to K, 0 is background",
         export="script",
         reference=reference,
     )
@@ -124,8 +124,8 @@ def _series(name: str, build: type[UTAE | PixelSeries], reference: str, **option
         task="time-series",
         build=build,
         options=options,
-        takes=_SERIES,
-        gives=f"{_MAP}; features (N, F, H, W)",
+        input_shape=_SERIES,
+        output_shape=f"{_MAP}; features (N, F, H, W)",
         reference=reference,
     )
 
@@ -134,12 +134,12 @@ def _rcf(name: str, features: int) -> Architecture:
     return Architecture(
         name=name,
         task="embedding",
-        also=("classification", *_ALSO_IMAGE),
+        other_tasks=("classification", *_ALSO_IMAGE),
         build=RCF,
         options={"features": features, "kernel": 3, "threshold": 1.0, "seed": 0},
         headless=True,
-        takes=_IMAGE,
-        gives="(N, K), without classes the features (N, F)",
+        input_shape=_IMAGE,
+        output_shape="(N, K), without classes the features (N, F)",
         reference="Rolf et al. 2021, https://doi.org/10.1038/s41467-021-24638-z",
     )
 

@@ -39,7 +39,7 @@ def get(name: str) -> Architecture:
 
     Examples
     --------
-    >>> get("fc_siam_diff").takes, get("fc_siam_diff").gives
+    >>> get("fc_siam_diff").input_shape, get("fc_siam_diff").output_shape
     ('(N, 2, C, H, W)', '(N, K, H, W); features (N, F, H, W)')
     """
     if name in ARCHITECTURES:
@@ -72,7 +72,7 @@ def describe(name: str) -> str:
     """
     row = get(name)
     options = ", ".join(f"{option}={value!r}" for option, value in row.options.items())
-    fields = {"input": row.takes, "output": row.gives, "options": options, "reference": row.reference}
+    fields = {"input": row.input_shape, "output": row.output_shape, "options": options, "reference": row.reference}
     return "\n".join([f"{row.name}: {', '.join(row.tasks)}", "", *(f"{k:<12}{v}" for k, v in fields.items() if v)])
 
 
@@ -102,7 +102,7 @@ def create(
     Returns
     -------
     torch.nn.Module
-        Its input and output shapes are `get(name).takes` and `.gives`. Segmentation models map float32
+        Its input and output shapes are `get(name).input_shape` and `.output_shape`. Segmentation models map float32
         (N, `in_chans`, H, W) to logits (N, `classes`, H, W), for any H and W.
 
     Raises

@@ -33,7 +33,7 @@ def test_architecture_is_complete(name):
     assert models.describe(name).startswith(f"{name}: {row.task}")
     assert row.name == name
     assert "https://" in row.reference
-    assert row.takes.count("C") == 1 if row.task != "time-series" else "T" in row.takes
+    assert row.input_shape.count("C") == 1 if row.task != "time-series" else "T" in row.input_shape
     assert set(row.options).isdisjoint({"in_chans", "classes", "bands"})
 
 

@@ -149,7 +149,9 @@ def test_ignored_codes_are_ignored_by_loss_and_scores(tree):
 def test_configuration_names_a_dataset_in_one_line(tmp_path, monkeypatch, capsys):
     made = make_tree(datasets.get("eurosat_rgb"), tmp_path / "data" / "eurosat_rgb")
     monkeypatch.chdir(tmp_path)
-    architecture = Architecture(name="tiny", task="classification", build=create_tiny, takes="", gives="", reference="")
+    architecture = Architecture(
+        name="tiny", task="classification", build=create_tiny, input_shape="", output_shape="", reference=""
+    )
     monkeypatch.setitem(ARCHITECTURES, "resnet18", architecture)  # what classification takes by default, in small
     (tmp_path / "fit.yaml").write_text("dataset: eurosat_rgb\n")
     more = ["--training.epochs", "1", "--out", "run"]

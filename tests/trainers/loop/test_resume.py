@@ -58,7 +58,7 @@ class Images:
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    row = Architecture(name="tiny", task="classification", build=Tiny, takes="", gives="", reference="")
+    row = Architecture(name="tiny", task="classification", build=Tiny, input_shape="", output_shape="", reference="")
     monkeypatch.setitem(ARCHITECTURES, "tiny", row)
 
 
