@@ -274,7 +274,7 @@ def _demo(args: argparse.Namespace) -> None:
         size=args.size,
         progress=_progress(),
     )
-    report = demo.run(job, say=lambda line: print(line, flush=True))
+    report = demo.run(job, log=lambda line: print(line, flush=True))
     print()
     print(demo.describe(report))
 
@@ -381,7 +381,7 @@ def _bench(args: argparse.Namespace) -> None:
     options = {name: value for name, value in vars(args).items() if name in bench.Bench.__dataclass_fields__}
     options |= {"image": tuple(args.image), "num_workers": tuple(args.num_workers) if args.num_workers else None}
     job = bench.Bench(**options)
-    print(bench.describe(job, bench.run(job, say=lambda line: print(line, flush=True))))
+    print(bench.describe(job, bench.run(job, log=lambda line: print(line, flush=True))))
 
 
 def _module(name: str) -> Any:

@@ -17,7 +17,7 @@ from geoxt.errors import InputError
 from geoxt.grid import crs_name, grid_of
 from geoxt.samplers import GridSampler, RandomSampler
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 """Prints a line of text."""
 Setting = tuple[int, int]
 """Worker processes, and threads of each process."""
@@ -63,14 +63,14 @@ class Rate:
     """Megabytes of tensors per second, the median of the repeats."""
 
 
-def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
+def run(job: Bench, *, log: Log = lambda _: None) -> tuple[Rate, ...]:
     """Open the files, and time each setting over the same windows.
 
     Parameters
     ----------
     job
         Parameters of the benchmark.
-    say
+    log
         Prints a line of progress.
 
     Returns
@@ -88,7 +88,7 @@ def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
     data = open_image_and_labels(job.image, job.labels, product=job.product, crs=job.crs)
     grid = grid_of(data)
     shapes = ", ".join(f"{name} {' x '.join(map(str, layer.shape))} {layer.dtype}" for name, layer in data.items())
-    say(f"open      {shapes} in {crs_name(grid.crs)}, {time.perf_counter() - start:.2f} s")
+    log(f"open      {shapes} in {crs_name(grid.crs)}, {time.perf_counter() - start:.2f} s")
     if min(grid.shape) < job.size:
         raise InputError(
             f"Cannot read windows of {job.size} px: all layers cover only {grid.shape[0]} x {grid.shape[1]} px.",
@@ -98,7 +98,7 @@ def run(job: Bench, *, say: Say = lambda _: None) -> tuple[Rate, ...]:
         )
     start = time.perf_counter()
     next(iter(loader(data, RandomSampler(data, size=job.size, length=1, seed=1))))
-    say(f"first     window after {time.perf_counter() - start:.2f} s")
+    log(f"first     window after {time.perf_counter() - start:.2f} s")
     settings = _settings(job)
     rates: dict[Setting, list[tuple[float, float]]] = {setting: [] for setting in settings}
     for turn in range(job.repeats):

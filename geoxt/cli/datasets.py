@@ -15,7 +15,7 @@ from geoxt.errors import DatasetWarning, InputError, ReadError
 from geoxt.template import Value
 
 
-def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool = False) -> None:
+def run(args: argparse.Namespace, log: Callable[[str], None], *, progress: bool = False) -> None:
     """Run an action, and print its result.
 
     Raises
@@ -27,9 +27,9 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
         case "list":
             for name in names():
                 spec = get(name)
-                say(f"{name:<20} {spec.task:<16} {spec.samples or '':>8} {size_words(spec):>13}  {spec.title}")
+                log(f"{name:<20} {spec.task:<16} {spec.samples or '':>8} {size_words(spec):>13}  {spec.title}")
         case "info":
-            say(describe(args.name))
+            log(describe(args.name))
         case "fetch":
             root = fetch(
                 args.name,
@@ -40,12 +40,12 @@ def run(args: argparse.Namespace, say: Callable[[str], None], *, progress: bool 
                 force=args.force,
                 keep_archives=args.keep_archives,
             )
-            say(f"{get(args.name).title} is in {root}")
+            log(f"{get(args.name).title} is in {root}")
         case "verify":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DatasetWarning)  # stated by the report
                 report = load(args.name, args.root, **_part(args), missing="skip").verify(deep=args.deep)
-            say(str(report))
+            log(str(report))
             if not report.ok:
                 raise ReadError(
                     f"{args.name!r} in {args.root!r} has {len(report.problems)} problems.",

@@ -35,7 +35,7 @@ from geoxt.writers import require_writable, to_cog
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 """Prints a line of text."""
 
 OUTPUTS = ("map.tif", "map.png", "samples.png", "metrics.json", "model.ckpt")
@@ -101,7 +101,7 @@ class Report:
     """Wall time."""
 
 
-def run(job: Demo, *, say: Say = lambda _: None) -> Report:
+def run(job: Demo, *, log: Log = lambda _: None) -> Report:
     """Open, align, split, train, predict, write and score.
 
     All outputs are moved to their folder together at the end, so that a failing run keeps those of an earlier one.
@@ -114,27 +114,27 @@ def run(job: Demo, *, say: Say = lambda _: None) -> Report:
     start = time.perf_counter()
     _check(job)
     with _published_together(Path(job.out)) as folder:
-        metrics = _run(job, {name: folder / name for name in OUTPUTS}, say)
+        metrics = _run(job, {name: folder / name for name in OUTPUTS}, log)
     files = {name: Path(job.out) / name for name in OUTPUTS}
     return Report(files=files, metrics=metrics, seconds=time.perf_counter() - start)
 
 
-def _run(job: Demo, files: Mapping[str, Path], say: Say) -> dict[str, Any]:
+def _run(job: Demo, files: Mapping[str, Path], log: Log) -> dict[str, Any]:
     """Run all steps, write the outputs, and return the contents of `metrics.json`."""
-    data = _open(job, say)
+    data = _open(job, log)
     size, block = _sizes(job, data)
     split, labeled = _split(data, block, job.seed)
     length = max(_PIXELS_PER_EPOCH // size**2, 64)
     batch = min(max(length // _STEPS, 4), 16)
     module = WindowDataModule(data, split, size=size, length=length, batch_size=batch, seed=job.seed)
-    say(f"split     {_block_counts(split)} blocks of {block} px for training / validation / test; windows of {size} px")
+    log(f"split     {_block_counts(split)} blocks of {block} px for training / validation / test; windows of {size} px")
     _save(plot.samples(data, list(module.windows)[:16]), files["samples.png"])
 
     task = Task(module.card(model=job.model), seed=job.seed)
-    say(f"train     {job.model}, {_parameters(task):,} weights, {job.epochs} epochs")
+    log(f"train     {job.model}, {_parameters(task):,} weights, {job.epochs} epochs")
     history = fit(task, module, epochs=job.epochs, seed=job.seed, checkpoint=files["model.ckpt"], progress=job.progress)
 
-    say("predict   the whole scene, in overlapping tiles")
+    log("predict   the whole scene, in overlapping tiles")
     to_cog(predict(data["image"], task, batch_size=4), files["map.tif"])
     prediction = open_cogs(files["map.tif"], categorical=True)
     scores = score(prediction, data["mask"], region=split.test)
@@ -237,11 +237,11 @@ def _published_together(out: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _open(job: Demo, say: Say) -> xr.Dataset:
+def _open(job: Demo, log: Log) -> xr.Dataset:
     """Return image and mask on the image's grid; the mask's legend has the classes that occur."""
     if job.image is None or job.labels is None:
         root = Path(job.out) / "world"
-        say(f"make      a small world in {root}")
+        log(f"make      a small world in {root}")
         catalog = make_world(root, seed=job.seed, size=job.scene).catalog
         image = open_stac(catalog, collections=["landsat-c2-l2"], crs=_CRS, name="image")
         labels = open_stac(catalog, collections=["usda-cdl"], name="labels")
@@ -250,7 +250,7 @@ def _open(job: Demo, say: Say) -> xr.Dataset:
             image = open_cogs(job.image, product=job.product, crs=job.crs, name="image")
         with replaced_remedy(f"Pass {{labels}} of one band (gdal_translate -b 1), {FILES}."):
             labels = open_cogs(job.labels, categorical=True, resampling="nearest", name="labels")
-    _announce(say, image, labels)
+    _announce(log, image, labels)
     data = intersection(image=image, labels=labels, grid="image")
     legend = legend_of_labels(data["labels"], max_codes=_MAX_CLASSES if job.classes is None else job.classes)
     if len(legend) < MIN_CLASSES:
@@ -262,17 +262,17 @@ def _open(job: Demo, say: Say) -> xr.Dataset:
     data["mask"] = data["mask"].assign_attrs(legend.attrs())
     rows, cols = grid_of(data).shape
     names = ", ".join(legend.distinct_names)
-    say(f"align     {rows} x {cols} px in {crs_name(grid_of(data).crs)}, {len(legend)} classes: {names}")
+    log(f"align     {rows} x {cols} px in {crs_name(grid_of(data).crs)}, {len(legend)} classes: {names}")
     return data
 
 
-def _announce(say: Say, *layers: xr.DataArray) -> None:
+def _announce(log: Log, *layers: xr.DataArray) -> None:
     for layer in layers:
         grid = grid_of(layer)
         content = _count(layer.sizes["band"], "band") if "band" in layer.dims else "classes"
         if layer.name == "labels" and layer.dtype.kind == "f":
             content += f" ({layer.dtype}, read as integers)"
-        say(f"open      {layer.name}: {grid.shape[0]} x {grid.shape[1]} px, {content}, {crs_name(grid.crs)}")
+        log(f"open      {layer.name}: {grid.shape[0]} x {grid.shape[1]} px, {content}, {crs_name(grid.crs)}")
         _require_degrees(layer)
 
 

@@ -12,7 +12,7 @@ from geoxt.trainers.loop.fit import Progress
 
 
 def experiment_command(
-    arguments: Sequence[str], *, say: Callable[[str], None] = print, progress: Progress = "none"
+    arguments: Sequence[str], *, log: Callable[[str], None] = print, progress: Progress = "none"
 ) -> dict[str, Any]:
     """Run an experiment by a configuration, or resume an interrupted one.
 
@@ -20,7 +20,7 @@ def experiment_command(
     ----------
     arguments
         Options, such as `["--config", "experiment.yaml", "--out", "results"]`.
-    say
+    log
         Prints a line.
     progress
         `"bar"`, `"lines"` or `"none"`, of each run.
@@ -31,7 +31,7 @@ def experiment_command(
         Contents of `results.json`; see `geoxt.trainers.run_experiment`.
     """
     if "--help.trainer" in arguments:
-        say(trainer_help())
+        log(trainer_help())
         return {}
     with configuration_errors("experiment"):
         parsed = parse(arguments, command="experiment")
@@ -40,9 +40,9 @@ def experiment_command(
             parsed.config,
             parsed.data_module,
             parsed.out,
-            described={"data": parsed.data},
-            say=say,
+            extra_config={"data": parsed.data},
+            log=log,
             progress=progress,
         )
-    say(f"\n{(parsed.out / TABLE).read_text(encoding='utf-8')}")
+    log(f"\n{(parsed.out / TABLE).read_text(encoding='utf-8')}")
     return report

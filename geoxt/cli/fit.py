@@ -13,7 +13,7 @@ from geoxt.trainers.loop.train import train
 
 
 def fit_command(
-    arguments: Sequence[str], *, say: Callable[[str], None] = print, progress: Progress = "lines"
+    arguments: Sequence[str], *, log: Callable[[str], None] = print, progress: Progress = "lines"
 ) -> dict[str, Any]:
     """Train by a configuration, or resume an interrupted run of it.
 
@@ -21,7 +21,7 @@ def fit_command(
     ----------
     arguments
         Options, such as `["--config", "fit.yaml", "--training.epochs", "3"]`.
-    say
+    log
         Prints a line.
     progress
         `"bar"`, `"lines"` or `"none"`, as for `geoxt.trainers.fit`.
@@ -32,16 +32,16 @@ def fit_command(
         Contents of `result.json`; see `geoxt.trainers.train`.
     """
     if "--help.trainer" in arguments:
-        say(trainer_help())
+        log(trainer_help())
         return {}
     with configuration_errors("fit"):
         parsed = parse(arguments, command="fit")
         if parsed.ignored:
-            say(f"ignored   {', '.join(parsed.ignored)} (for geoxt experiment)")
+            log(f"ignored   {', '.join(parsed.ignored)} (for geoxt experiment)")
         data = parsed.data_module(parsed.config.seed, parsed.config.training.epochs)
-        described = {"data": parsed.data, "out": str(parsed.out)}
-        result = train(parsed.config, data, parsed.out, described=described, progress=progress)
-    say(f"model     {parsed.out / BEST}")
+        extra_config = {"data": parsed.data, "out": str(parsed.out)}
+        result = train(parsed.config, data, parsed.out, extra_config=extra_config, progress=progress)
+    log(f"model     {parsed.out / BEST}")
     for name, value in result["scores"].items():
-        say(f"{name:<40}{value:8.4f}")
+        log(f"{name:<40}{value:8.4f}")
     return result

@@ -9,7 +9,7 @@ from geoxt.trainers.datamodules.image_folder import score_images
 
 
 def score_command(
-    model: str, images: str, *, size: int | None = None, flips: bool = True, say: Callable[[str], None] = print
+    model: str, images: str, *, size: int | None = None, flips: bool = True, log: Callable[[str], None] = print
 ) -> None:
     """Print accuracy and per-class recall of a classifier on a folder of images.
 
@@ -23,9 +23,9 @@ def score_command(
         Height and width in pixels to which images are resized.
     flips
         Whether to average over the eight flips and rotations of an image.
-    say
+    log
         Prints a line.
     """
     scores = score_images(from_checkpoint(model), images, size=size, flips=flips)
     for name, value in scores.items():
-        say(f"{name:<40}{value:8.0f}" if name == "images" else f"{name:<40}{value:8.4f}")
+        log(f"{name:<40}{value:8.0f}" if name == "images" else f"{name:<40}{value:8.4f}")

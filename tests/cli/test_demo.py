@@ -24,7 +24,7 @@ def short_epochs():
 def made(short_epochs, tmp_path_factory):
     lines = []
     out = tmp_path_factory.mktemp("demo")
-    return run(Demo(out=out, **TINY), say=lines.append), lines
+    return run(Demo(out=out, **TINY), log=lines.append), lines
 
 
 def test_all_outputs_are_written_and_every_step_is_printed(made):

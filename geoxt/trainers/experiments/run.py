@@ -19,7 +19,7 @@ from geoxt.trainers.loop.results import LAST, RESULT, create_folder, load_result
 from geoxt.trainers.loop.train import train
 from geoxt.types import SomePath
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 """Prints a line of text."""
 DataFactory = Callable[[int, int], pl.LightningDataModule]
 """Returns the data module of a run from its seed and its number of epochs."""
@@ -33,8 +33,8 @@ def run_experiment(
     data: DataFactory,
     out: SomePath,
     *,
-    described: Mapping[str, Any] | None = None,
-    say: Say = lambda _: None,
+    extra_config: Mapping[str, Any] | None = None,
+    log: Log = lambda _: None,
     progress: Progress = "none",
 ) -> dict[str, Any]:
     """Run an experiment, or resume an interrupted one.
@@ -50,9 +50,9 @@ def run_experiment(
     out
         Folder of the results: `results.md`, `results.json`, and a folder for each run in `runs`, as `train` writes it.
         Finished runs are not repeated; an interrupted run is resumed.
-    described
+    extra_config
         Further keys for the `config.yaml` of runs, such as the description of `data`.
-    say
+    log
         Prints a line for each run.
     progress
         `"bar"`, `"lines"` or `"none"`, as for `fit`.
@@ -74,7 +74,7 @@ def run_experiment(
     ]
     for settings in [*combinations, *(comparison.set for comparison in experiment.compare)]:
         with_settings(config, settings)  # raises before the first run
-    runner = _Runner(config, data, Path(out), to_json(described or {}), say, progress)
+    runner = _Runner(config, data, Path(out), to_json(extra_config or {}), log, progress)
     grid = [runner.run(s, experiment.grid_seed, experiment.grid_epochs) for s in combinations if experiment.grid]
     best: dict[str, Any] = best_of(grid)["settings"] if grid else {}
     groups = [(best, experiment.seeds), *((best | dict(c.set), c.seeds) for c in experiment.compare)]
@@ -100,8 +100,8 @@ class _Runner:
     config: TrainingConfig
     data: DataFactory
     out: Path
-    described: Mapping[str, Any]
-    say: Say
+    extra_config: Mapping[str, Any]
+    log: Log
     progress: Progress
 
     def run(self, settings: Settings, seed: int, epochs: int | None = None) -> dict[str, Any]:
@@ -111,15 +111,15 @@ class _Runner:
             config = replace(config, training=replace(config.training, epochs=epochs))
         folder = self.out / "runs" / _folder_name(settings, seed, config.training.epochs)
         label = " ".join(f"{key}={format_value(value)}" for key, value in settings.items()) or "as configured"
-        result = load_result(folder / RESULT, {**self.described, **to_json(asdict(config))})
+        result = load_result(folder / RESULT, {**self.extra_config, **to_json(asdict(config))})
         if result is not None:
-            self.say(f"finished  {label} seed={seed}: {result['monitor']} {result['best']:.4f}")
+            self.log(f"finished  {label} seed={seed}: {result['monitor']} {result['best']:.4f}")
         else:
-            self.say(f"run       {label} seed={seed}, {config.training.epochs} epochs")
+            self.log(f"run       {label} seed={seed}, {config.training.epochs} epochs")
             create_folder(folder)
             data = self.data(seed, config.training.epochs)
-            result = train(config, data, folder, described=self.described, progress=self.progress)
-            self.say(f"          {result['monitor']} {result['best']:.4f}, {result['seconds'] / 60:.1f} min")
+            result = train(config, data, folder, extra_config=self.extra_config, progress=self.progress)
+            self.log(f"          {result['monitor']} {result['best']:.4f}, {result['seconds'] / 60:.1f} min")
         (folder / LAST).unlink(missing_ok=True)
         return {**result, "settings": dict(settings)}
 

@@ -26,7 +26,7 @@ def train(
     data: pl.LightningDataModule,
     out: SomePath,
     *,
-    described: Mapping[str, Any] | None = None,
+    extra_config: Mapping[str, Any] | None = None,
     progress: Progress = "none",
 ) -> dict[str, Any]:
     """Train by a configuration, or resume an interrupted run of it.
@@ -40,7 +40,7 @@ def train(
     out
         Folder of the run. It gets `config.yaml`, `best.ckpt` (the best epoch), `last.ckpt` (to resume from, once there
         is something to resume) and `result.json`.
-    described
+    extra_config
         Further keys for `config.yaml`, such as the description of `data`, so that the file can be run again.
     progress
         `"bar"`, `"lines"` or `"none"`, as for `fit`.
@@ -60,7 +60,7 @@ def train(
         If `out` cannot be written, or another run is writing there.
     """
     out = Path(out)
-    plain = {**to_json(described or {}), **to_json(config)}
+    plain = {**to_json(extra_config or {}), **to_json(config)}
     options = dict(config.trainer)
     callbacks = instantiated(options.pop("callbacks", ()))
     require_trainer_options(options)

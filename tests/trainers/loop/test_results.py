@@ -45,7 +45,7 @@ def make_data(*, block=16, split_seed=0, codes=(3, 11), **options):
 def finished(tmp_path_factory):
     """Return the folder of a finished run."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    train(CONFIG, make_data(), folder, described={**DATA, "out": "run"})
+    train(CONFIG, make_data(), folder, extra_config={**DATA, "out": "run"})
     return folder
 
 
@@ -76,7 +76,7 @@ def files(folder):
 def test_run_of_another_configuration_is_refused(finished, config, other, message):
     before = files(finished)
     with pytest.raises(InputError, match=f"Cannot resume the run in .*{message}.*Pass out=, another folder"):
-        train(config, make_data(), finished, described=other)
+        train(config, make_data(), finished, extra_config=other)
     assert files(finished) == before
 
 
@@ -86,7 +86,7 @@ def test_length_hardware_and_workers_may_change(finished):
         replace(CONFIG, training=training),
         make_data(),
         finished,
-        described={**described(num_workers=1), "out": "moved"},
+        extra_config={**described(num_workers=1), "out": "moved"},
     )
     assert [epoch["epoch"] for epoch in result["history"]] == [1, 2, 3]
 
@@ -94,16 +94,16 @@ def test_length_hardware_and_workers_may_change(finished):
 def test_checkpoint_of_unknown_configuration_is_refused(finished, tmp_path):
     (tmp_path / "last.ckpt").write_bytes((finished / "last.ckpt").read_bytes())
     with pytest.raises(InputError, match="it holds last.ckpt, and config.yaml cannot be read"):
-        train(CONFIG, make_data(), tmp_path, described=DATA)
+        train(CONFIG, make_data(), tmp_path, extra_config=DATA)
     (tmp_path / "config.yaml").write_text("a: [")
     with pytest.raises(InputError, match="it holds last.ckpt, and config.yaml cannot be read"):
-        train(CONFIG, make_data(), tmp_path, described=DATA)
+        train(CONFIG, make_data(), tmp_path, extra_config=DATA)
 
 
 def test_run_without_results_may_be_reconfigured(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 3\n")
     short = replace(CONFIG, training=replace(CONFIG.training, epochs=1))
-    train(short, make_data(), tmp_path, described=DATA)
+    train(short, make_data(), tmp_path, extra_config=DATA)
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["seed"] == 0
 
 
