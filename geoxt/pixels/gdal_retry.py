@@ -168,7 +168,7 @@ def _error(problem: str, text: str, reason: Reason, attempts: int, *, final: boo
 
 
 def _longest(credentials: Credentials, *, slow: bool) -> float:
-    """Return the time in seconds after which no further attempt starts; each may last as long as the timeouts of GDAL."""
+    """Return the time in seconds after which no attempt starts; each may last as long as the timeouts of GDAL."""
     longest = 1.5 * float(credentials.setting("GDAL_HTTP_TIMEOUT") or remote.SETTINGS["GDAL_HTTP_TIMEOUT"])
     return min(longest, 2 * _low_speed_time(credentials)) if slow else longest
 
