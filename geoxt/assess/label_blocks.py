@@ -162,7 +162,7 @@ def _tables(
     """Return pixels and hectares (block, map class, reference class) of all blocks with pixels; "other" is last."""
     count = len(legend) + 1
     counts: dict[int, Array] = {}
-    areas: dict[int, Floats] = {}
+    areas: dict[int, Array] = {}
     windows = ((number, window) for number, rectangle in enumerate(region) for window in blocks_of(rectangle))
     for number, window in windows:
         (mapped, map_valid), (reference, valid) = (view.read(window) for view in views)
