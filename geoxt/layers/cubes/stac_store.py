@@ -32,7 +32,7 @@ class StatedStore:
 
 
 def store_of(data: Any) -> StatedStore:
-    """Return the store of a STAC item or asset, or its dictionary; anything else is the store itself.
+    """Return the store of a STAC item or asset, or of its dictionary; other values are returned as a store.
 
     The assets of an item must be parts of one store, which is opened as a whole; a single Zarr asset, or an asset by
     itself, is opened at its own address and group.
