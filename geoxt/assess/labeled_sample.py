@@ -160,6 +160,10 @@ def _labeled(frame: Any, reference: str, unlabeled: str) -> Any:
         problem = f"Cannot estimate: {text}."
         remedy = "Label them. Or pass {unlabeled:'exclude'}, if they lack it at random."
         raise InputError(problem, remedy=remedy, argument="unlabeled")
+    lost = sorted({*frame["stratum"]} - {*frame["stratum"][~missing]})
+    if lost:
+        problem = f"Cannot estimate: {text}, among them all of the strata {lost}."
+        raise InputError(problem, remedy="Label some pixels of each stratum.", value=lost)
     warnings.warn(f"{text} and are excluded.", AssessmentWarning, stacklevel=3)
     return frame[~missing]
 

@@ -16,6 +16,7 @@ from dask._task_spec import Alias, DataNode, Task
 from dask.base import normalize_token, tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from geoxt.source.fill import require_fill
 from geoxt.source.protocol import Source
 from geoxt.types import Array
 from geoxt.windows import Window
@@ -60,7 +61,8 @@ class SourceArray:
         else:
             top, left = int(rows.min()), int(cols.min())
             window = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
-            values, _ = self.source.read(window, times=times.tolist(), bands=bands.tolist())
+            values, valid = self.source.read(window, times=times.tolist(), bands=bands.tolist())
+            require_fill(self.source, valid)
             values = _take(_take(values, rows - top, 2), cols - left, 3)
         integers = {a for a, k in zip(self.axes, keys, strict=True) if isinstance(k, (int, np.integer))}
         dropped = tuple(a for a in range(4) if a not in self.axes or a in integers)

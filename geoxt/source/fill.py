@@ -10,6 +10,7 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import ReadError
+from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.transform import coinciding_grid
 from geoxt.source.scene_assets import Scene
 from geoxt.types import Array, Mask
@@ -60,6 +61,25 @@ def require_free(values: Array, valid: Mask | None, dtype: np.dtype[Any], nodata
     if (hits if valid is None else hits & valid).any():
         problem = f"Cannot represent missing pixels of a layer of {dtype}: valid pixels have its fill value {nodata}."
         raise ReadError(problem, remedy="Pass {nodata}, a number that no valid pixel has.", argument="nodata")
+
+
+def require_fill(source: Any, valid: Mask) -> None:
+    """Raise if pixels are invalid by a mask that only the file states, in a layer that has no number for them.
+
+    Raises
+    ------
+    ReadError
+        If a pixel would become valid in an array, which holds values and no mask.
+    """
+    if source.nodata is not None or source.dtype.kind == "f" or valid.all():
+        return
+    scenes: Iterable[Scene] = getattr(source, "scenes", ())
+    unknown = [a.href for scene in scenes for a in scene.assets if a is not None and a.masked is None]
+    if unknown:
+        problem = f"Cannot compute the layer: {int((~valid).sum())} pixels are invalid by a mask or alpha band that no "
+        problem += f"item states (such as that of {redact_url(unknown[0])!r}), and its {source.dtype} has no number "
+        problem += "for them."
+        raise ReadError(problem, remedy="Pass {headers:'all'} or {nodata} to open_stac.", argument="headers")
 
 
 def covers(scenes: Iterable[Scene], grid: GeoBox) -> bool:

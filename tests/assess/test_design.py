@@ -225,6 +225,9 @@ def test_pixels_without_reference_are_said():
         assess.estimate(sample)
     with pytest.warns(AssessmentWarning, match="1 of 30 sampled pixels have no reference and are excluded"):
         assert assess.estimate(sample, unlabeled="exclude").counts.sum() == 29
+    sample.loc[sample["stratum"] == "town", "reference"] = None
+    with pytest.raises(InputError, match=r"among them all of the strata \['town'\]"):
+        assess.estimate(sample, unlabeled="exclude")
 
 
 def test_samples_off_the_map_raise():

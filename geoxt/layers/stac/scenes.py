@@ -281,7 +281,7 @@ class _Headers:
             dtype=dtype,
             nodata=representable(_nodata(item, band, self._choice, header), dtype),
             extra_nodata=item.product.ignore if item.product is not None else (),
-            masked=None,
+            masked=True if href in self._by_href and _has_mask(self._by_href[href], band) else None,
             data_bands=band.data_bands,
             band_names=band.band_names,
             assumed_single=band.assumed_single,
@@ -303,6 +303,13 @@ class _Headers:
             asset, nodata=nodata if asset.nodata is None else asset.nodata, extra_nodata=ignored, scale=rule.scale,
             offset=rule.offset,
         )  # fmt: skip
+
+
+def _has_mask(header: Header, band: ItemBand) -> bool:
+    """Return whether a file has a mask, or an alpha band that the item does not name as data."""
+    alpha = [number for number, is_alpha in enumerate(header.alpha, start=1) if is_alpha]
+    as_data = bool(alpha) and alpha[0] in band.data_bands and not header.internal_mask
+    return header.masked[band.index - 1] and not as_data
 
 
 def _cloud_cover(item: pystac.Item) -> float | None:
