@@ -3,8 +3,7 @@
 By default GDAL estimates the kernel width from the window that it warps, and approximates coordinates along its
 scanlines, so that two windows differ in shared pixels. Here both are fixed: the ratio of pixel sizes comes from the
 whole grids (warp options `XSCALE` and `YSCALE`), and the transformer's tolerance is 1e-9 pixel. Rasterio
-before 1.5 does not pass `tolerance` on to GDAL. Between datums for which PROJ knows several operations, GDAL would
-choose one for each point; `reproject`, unlike `WarpedVRT`, takes the one to use.
+before 1.5 does not pass `tolerance` on to GDAL.
 """
 
 from __future__ import annotations
@@ -12,15 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling as Method
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import reproject
 
 from geoxt.grid import to_rasterio, window_grid
-from geoxt.pixels.pinned_operation import pinned_operation
 from geoxt.pixels.transform import PixelTransform
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
@@ -95,23 +91,7 @@ def warp(
             file.write(values if valid is None else np.where(valid, values, 0))
             if valid is not None:
                 file.write_mask(valid[0])
-        with memory.open() as file:
-            operation = pinned_operation(source, transform.target.crs)
-            if operation is not None:
-                return _reproject(file, options, operation)
-            with WarpedVRT(file, **options) as vrt:
-                warped = vrt.read()
+        with memory.open() as file, WarpedVRT(file, **options) as vrt:
+            warped = vrt.read()
     warped_valid = warped[-1] > 0  # the alpha band
     return warped[:-1], None if warped_valid.all() else np.broadcast_to(warped_valid, warped[:-1].shape)
-
-
-def _reproject(file: Any, options: dict[str, Any], operation: str) -> tuple[Array, Mask | None]:
-    """Return the bands of a file, warped by one PROJ operation."""
-    shape = file.count, options["height"], options["width"]
-    warped = reproject(
-        rasterio.band(file, list(file.indexes)), np.ma.zeros(shape, file.dtypes[0]),
-        dst_transform=options["transform"], dst_crs=options["crs"], resampling=options["resampling"], tolerance=EXACT,
-        XSCALE=options["XSCALE"], YSCALE=options["YSCALE"], COORDINATE_OPERATION=operation,
-    )[0]  # fmt: skip
-    valid = ~np.ma.getmaskarray(warped)
-    return warped.data, None if valid.all() else valid
