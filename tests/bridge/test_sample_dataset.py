@@ -87,5 +87,5 @@ def test_nodata_is_not_valid(tmp_path):
 def test_windows_are_required_for_layers_and_refused_for_datasets(change, ds):
     with pytest.raises(InputError, match="Cannot read windows of the dataset 'levircd_plus'"):
         to_torch(change, [Window(0, 0, 4, 4)])
-    with pytest.raises(InputError, match="Cannot make samples of a Dataset without windows"):
+    with pytest.raises(InputError, match="Cannot read samples of a Dataset: it needs windows"):
         to_torch(ds)

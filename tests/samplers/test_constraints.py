@@ -130,10 +130,10 @@ def test_windows_beyond_the_margin_of_a_split_raise():
     layer = make_layer()
     tight, wide = (GridRegion(GRID, (Window(20, 20, 20, 20),), margin=m) for m in (2, 5))
     with pytest.raises(
-        InputError, match=r"reach 5 pixels over a part of a split whose buffer is 2.*placement='inside'"
+        InputError, match=r"extend 5 pixels beyond a part of a split whose buffer is 2.*placement='inside'"
     ):
         RandomSampler(layer, size=10, length=4, region=tight, placement="centred")
-    with pytest.raises(InputError, match=r"reach 4 pixels over a part of a split whose buffer is 2.*edge='shift'"):
+    with pytest.raises(InputError, match=r"extend 4 pixels beyond a part of a split whose buffer is 2.*edge='shift'"):
         GridSampler(layer, size=12, region=tight, edge="pad")
     assert len(RandomSampler(layer, size=10, length=4, region=wide, placement="centred")) == 4
     assert len(GridSampler(layer, size=12, region=wide, edge="pad")) == 4

@@ -163,7 +163,7 @@ def test_triplets_are_near_and_far_and_uniform():
         ({"radius": 0.5, "length": 3}, r"radius=0.5. Pass radius= whole pixels"),
         (
             {"radius": 9, "distance": 4, "length": 3},
-            r"4 pixels away distant where neighbours lie 9 away. Pass distance=",
+            r"distant windows at 4 pixels: neighbours lie at up to 9 pixels. Pass distance=",
         ),
         ({"radius": 30, "length": 3}, r"Cannot find 3 windows.*0 found"),
     ],

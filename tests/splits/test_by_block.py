@@ -81,7 +81,7 @@ def test_check_detects_shared_pixels():
     regions = [
         Region({"": GridRegion(grid, (Window(*w),))}) for w in ((0, 0, 20, 20), (30, 30, 5, 5), (18, 18, 10, 10))
     ]
-    with pytest.raises(InputError, match="train and test share 4 pixels.*apart"):
+    with pytest.raises(InputError, match="train and test share 4 pixels.*do not overlap"):
         check(Split(train=regions[0], val=regions[1], test=regions[2]))
 
 
