@@ -11,6 +11,7 @@ import rasterio.features
 import shapely
 import torch
 import xarray as xr
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from torch import Tensor, nn
 
@@ -256,8 +257,10 @@ def _merge(detections: Sequence[_Detection], labels: Array, iou_threshold: float
 def _outline(mask: Array) -> shapely.Geometry | None:
     """Return the outline of an instance mask in pixels of the tile; `None` if it is empty."""
     inside = mask > _MASK_THRESHOLD
-    parts = [shapely.geometry.shape(part) for part, _ in rasterio.features.shapes(inside.astype("uint8"), mask=inside)]
-    return shapely.union_all(parts) if parts else None
+    # rasterio warns of an identity transform
+    outlines = rasterio.features.shapes(inside.astype("uint8"), mask=inside, transform=Affine.scale(2))
+    parts = [shapely.geometry.shape(part) for part, _ in outlines]
+    return shapely.transform(shapely.union_all(parts), lambda points: points / 2) if parts else None
 
 
 def _to_crs(polygons: Sequence[shapely.Geometry], grid: GeoBox) -> Array:

@@ -70,7 +70,9 @@ def test_expired_signature_is_renewed(item, monkeypatch):
         def close(self):
             dropped.append(self)
 
-    ((handle, _),) = next(handles for key, handles in remote._pool.idle._idle.items() if key[0] == item.assets["b"].href)
+    ((handle, _),) = next(
+        handles for key, handles in remote._pool.idle._idle.items() if key[0] == item.assets["b"].href
+    )
     handle.full, handle.file = False, Expired()
     values, _ = view.read(WINDOW)
     assert np.array_equal(values[0, 0], distinct((40, 50))[:5, :5])
