@@ -178,11 +178,12 @@ def _survey(frame: Any, cluster: str | None) -> Survey:
     strata = indices_of(frame["stratum"], list(per_stratum.index), "strata")
     sizes, counts = per_stratum["first"].to_numpy(float), per_stratum["size"].to_numpy(float)
     clusters = None if cluster is None else pd.factorize(frame[cluster])[0]
-    single = [name for name, count, size in zip(per_stratum.index, counts, sizes, strict=True) if count == 1 < size]
+    units = counts if cluster is None else frame.groupby("stratum", sort=True)[cluster].nunique().to_numpy()
+    single = [name for name, count, size in zip(per_stratum.index, units, sizes, strict=True) if count == 1 < size]
     if single:
-        text = (
-            f"The strata {single} have one sampled pixel each: no variance can be estimated, standard errors are NaN."
-        )
+        unit = "pixel" if cluster is None else "cluster"
+        text = f"The strata {single} have one sampled {unit} each: no variance can be estimated, standard errors are "
+        text += "NaN."
         warnings.warn(text, AssessmentWarning, stacklevel=3)
     fractions = None if cluster is not None else np.minimum(counts / sizes, 1)
     return Survey(weights=(sizes / counts)[strata], strata=strata, sizes=sizes, fractions=fractions, clusters=clusters)

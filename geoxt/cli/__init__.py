@@ -21,9 +21,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """Exit code after the reader of the output closed it: 128 + SIGPIPE."""
 COMMANDS = {
-    "Data": {
-        "datasets": "list, describe, download and verify benchmark datasets",
-    },
+    "Data": {"datasets": "list, describe, download and verify benchmark datasets"},
     "Training": {
         "fit": "train a model by a configuration file",
         "experiment": "train over a grid of settings and several seeds, and tabulate the scores",

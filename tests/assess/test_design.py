@@ -192,6 +192,8 @@ def test_clusters_widen_the_intervals():
     alone, clustered = assess.estimate(sample).overall, assess.estimate(sample, cluster="plot").overall
     assert clustered.value == pytest.approx(alone.value)
     assert clustered.se > 1.5 * alone.se
+    with pytest.warns(AssessmentWarning, match=r"strata \['all'\] have one sampled cluster each"):
+        assert np.isnan(assess.estimate(sample.assign(plot=0), cluster="plot").overall.se)
 
 
 def test_a_map_of_numbers_has_errors_and_a_total():

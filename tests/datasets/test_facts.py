@@ -310,7 +310,7 @@ UNVERIFIED = {
     ("xview2", "archive names of hold and tier3"): None,
     ("xview2", "targets of tier3"): None,
 }  # fmt: skip
-"""Unverified facts of the specs, and what the sheet says of each; `None` where the sheet is silent."""
+"""Unverified facts of the specs, and the statement of the sheet on each; `None` if the sheet has none."""
 ELSEWHERE = {
     "variants[bigearthnet_v2].samples": "of bigearthnet_v2 alone",
     "zenodo id of v2": "its files are addressed",

@@ -46,7 +46,7 @@ class Variable:
     parents: tuple[Mapping[str, Any], ...]
     """Attributes of the groups above, from the nearest to the root."""
     array: Any
-    """What it is read from: an array of zarr, or a variable of xarray."""
+    """Source of the pixels: an array of zarr, or a variable of xarray."""
 
     @property
     def path(self) -> str:

@@ -23,7 +23,7 @@ _SCHEMES = {
     "gcs": "gs://BUCKET/KEY", "abfs": "az://CONTAINER/KEY", "abfss": "az://CONTAINER/KEY", "s3a": "s3://BUCKET/KEY",
     "s3n": "s3://BUCKET/KEY",
 }  # fmt: skip
-"""Schemes of other libraries, and what GDAL reads instead."""
+"""Schemes of other libraries, and those of GDAL for the same stores."""
 
 
 def expand_paths(paths: SomePaths, *, folders: bool = False) -> list[str]:
