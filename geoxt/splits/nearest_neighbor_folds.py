@@ -7,19 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pyproj
-from odc.geo import CRS
 
-from geoxt.errors import AssessmentWarning, CRSError, InputError, optional_import
-from geoxt.grid import parse_crs, transformer
+from geoxt.errors import AssessmentWarning, InputError, optional_import
 from geoxt.plot import distances
 from geoxt.samplers.drawing import Figure
-from geoxt.samplers.points import parse_points
-from geoxt.splits.prediction_points import prediction_points
+from geoxt.splits.point_space import PointSpace, point_space
 from geoxt.types import Array, Floats
 
 Clustering = Literal["hierarchical", "kmeans"]
-_GEOD = pyproj.Geod(ellps="WGS84")
 _SIGNIFICANCE = 0.05
 """Level of the Kolmogorov-Smirnov test between two distributions of distances."""
 _CLEARLY = 0.9
@@ -155,7 +150,7 @@ def knndm(
     Linnenbrink et al. 2024, kNNDM CV: k-fold nearest-neighbour distance matching cross-validation for map accuracy
     estimation. https://doi.org/10.5194/gmd-17-5897-2024
     """
-    space, predicted = _space(points, prediction, geodesic=geodesic, samples=samples, seed=seed)
+    space, predicted = point_space(points, prediction, geodesic=geodesic, samples=samples, seed=seed)
     count = len(space.coordinates)
     _require_folds(n_splits, max_fraction, count)
     at_prediction = space.nearest(predicted)
@@ -216,7 +211,7 @@ def point_folds(
     >>> point_folds((xy, "EPSG:32632"), area, xy[:, 0] // 500).optimistic
     False
     """
-    space, predicted = _space(points, prediction, geodesic=geodesic, samples=samples, seed=seed)
+    space, predicted = point_space(points, prediction, geodesic=geodesic, samples=samples, seed=seed)
     values, codes = np.unique(np.asarray(labels), return_inverse=True)
     if codes.shape != (len(space.coordinates),) or len(values) < 2:
         problem = f"Cannot take {codes.size} labels of {len(values)} folds for {len(space.coordinates)} points."
@@ -226,91 +221,6 @@ def point_folds(
     if folds.optimistic:
         warnings.warn(_overestimate_message("the folds"), AssessmentWarning, stacklevel=2)
     return folds
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Space:
-    """Points in coordinates whose Euclidean distances order them like their distances on the ground."""
-
-    xy: Floats
-    """Coordinates in the CRS, or longitude and latitude for geodesic distances. Shape (n, 2)."""
-    crs: CRS
-    """CRS of the points."""
-    geodesic: bool
-
-    @property
-    def coordinates(self) -> Floats:
-        """Coordinates for trees and clusters: x and y, or geocentric. Shape (n, 2 or 3)."""
-        return self.embed(self.xy)
-
-    @property
-    def unit(self) -> str:
-        """Unit of distances."""
-        if self.geodesic:
-            return "m"
-        unit = self.crs.proj.axis_info[0].unit_name
-        return "m" if unit == "metre" else unit
-
-    def embed(self, xy: Floats) -> Floats:
-        """Return x and y, or geocentric coordinates on the ellipsoid for geodesic distances."""
-        if not self.geodesic:
-            return xy
-        lon, lat = np.deg2rad(xy).T
-        radius = _GEOD.a / np.sqrt(1 - _GEOD.es * np.sin(lat) ** 2)
-        polar = radius * (1 - _GEOD.es) * np.sin(lat)
-        return np.stack([radius * np.cos(lat) * np.cos(lon), radius * np.cos(lat) * np.sin(lon), polar], axis=1)
-
-    def lengths(self, a: Floats, b: Floats) -> Floats:
-        """Return the distances between pairs of points (n, 2)."""
-        if not self.geodesic:
-            return np.hypot(*(a - b).T)
-        return np.asarray(_GEOD.inv(a[:, 0], a[:, 1], b[:, 0], b[:, 1])[2])
-
-    def nearest(self, xy: Floats) -> Floats:
-        """Return the distance from other points to the nearest point."""
-        with optional_import("scipy", "assess", "find nearest points"):
-            from scipy.spatial import cKDTree
-        return self.lengths(xy, self.xy[cKDTree(self.coordinates).query(self.embed(xy))[1]])
-
-    def between(self, labels: Array) -> Floats:
-        """Return the distance from each point to the nearest point of other folds."""
-        with optional_import("scipy", "assess", "find nearest points"):
-            from scipy.spatial import cKDTree
-        coordinates, count = self.coordinates, len(labels)
-        nearest = np.empty(count, np.int64)
-        if labels.max() == count - 1:  # each point is a fold: the nearest other point
-            pairs = cKDTree(coordinates).query(coordinates, k=2)[1]
-            nearest = np.where(pairs[:, 0] == np.arange(count), pairs[:, 1], pairs[:, 0])
-            return self.lengths(self.xy, self.xy[nearest])
-        for fold in range(int(labels.max()) + 1):
-            inside = labels == fold
-            others = np.flatnonzero(~inside)
-            nearest[inside] = others[cKDTree(coordinates[others]).query(coordinates[inside])[1]]
-        return self.lengths(self.xy, self.xy[nearest])
-
-
-def _space(points: Any, prediction: Any, *, geodesic: bool | None, samples: int, seed: int) -> tuple[_Space, Floats]:
-    """Return the points, and prediction points in the same coordinates."""
-    xy, crs = parse_points(points)
-    if crs is None:
-        problem = "Cannot measure distances between points without a CRS."
-        raise CRSError(problem, remedy="Pass {points:(x and y, crs)}, or a GeoDataFrame with a CRS.", argument="points")
-    crs = parse_crs(crs)
-    geodesic = crs.geographic if geodesic is None else geodesic
-    target = parse_crs("EPSG:4326") if geodesic else crs
-    predicted, of_predicted = prediction_points(prediction, samples, seed)
-    xy = _transformed(xy, crs, target, "points")
-    return _Space(xy=xy, crs=target, geodesic=geodesic), _transformed(predicted, of_predicted, target, "prediction")
-
-
-def _transformed(xy: Floats, source: CRS, target: CRS, name: str) -> Floats:
-    if source != target:
-        xy = np.stack(transformer(source, target).transform(xy[:, 0], xy[:, 1]), axis=1)
-    finite = np.isfinite(xy).all(1)
-    if not finite.all():
-        problem = f"Cannot measure distances: {int((~finite).sum())} of {len(xy)} {name} have no finite coordinates."
-        raise InputError(problem, remedy=f"Leave them out of {{{name}}}.", argument=name)
-    return xy
 
 
 def _require_folds(k: int, max_fraction: float, count: int) -> None:
@@ -379,7 +289,7 @@ def merge_clusters(clusters: Array, coordinates: Floats, k: int) -> Array:
 
 
 def _result(
-    space: _Space, labels: Array, at_prediction: Floats, random: Array, *, clusters: int | None = None
+    space: PointSpace, labels: Array, at_prediction: Floats, random: Array, *, clusters: int | None = None
 ) -> PointFolds:
     in_folds = space.between(labels)
     return PointFolds(
