@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from geoxt.models.card import Card
+
 _PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None))
 
 
 def fingerprint(model: nn.Module) -> str:
     """Return the SHA-1 of everything that determines a model's output: classes, bytecode, settings and weights.
 
-    Settings are the public attributes of modules that consist of plain values.
+    Settings are the public attributes of modules that consist of plain values, and model cards.
     """
     digest = hashlib.sha1(usedforsecurity=False)
     for name, module in model.named_modules():
@@ -35,4 +37,4 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, value))
     if isinstance(value, dict):
         return all(_is_plain(item) for pair in value.items() for item in pair)
-    return isinstance(value, _PLAIN_TYPES)
+    return isinstance(value, (*_PLAIN_TYPES, Card))

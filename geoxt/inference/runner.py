@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError
 from geoxt.inference.fingerprint import fingerprint
+from geoxt.inference.model_output import model_output
 from geoxt.inference.output_kinds import Stage
 from geoxt.models.network import Network
 from geoxt.types import Array, Mask
@@ -85,7 +85,8 @@ class Runner:
             images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
             valid = np.concatenate([valid, np.zeros((missing, *valid.shape[1:]), bool)])
         result: Array = self._run(images, valid)[:count].float().cpu().numpy()
-        if isinstance(self.model, Network) and not np.isfinite(result).any():
+        is_network = isinstance(self.model, Network) or getattr(self.model, "takes_valid", False)
+        if is_network and not np.isfinite(result).any():
             raise InputError(
                 f"Cannot predict with this model: none of its outputs for {count} tiles is finite.",
                 remedy="Pass a {model} whose training did not diverge, or mark pixels of extreme values as nodata.",
@@ -96,51 +97,8 @@ class Runner:
     def _run(self, images: Array, valid: Mask) -> Tensor:
         with torch.inference_mode():
             device = next((weight.device for weight in self.model.parameters()), torch.device("cpu"))
-            output = self._forward(torch.from_numpy(images).to(device), torch.from_numpy(valid).to(device))
-        return output[:, :, None, None] if output.ndim == 2 else output  # a vector is a map of one pixel
-
-    def _forward(self, images: Tensor, valid: Tensor) -> Tensor:
-        network = self.model if isinstance(self.model, Network) else None
-        if self.stage == "embeddings":
-            return self._select(_embed(self.model, images, valid))
-        output = self._select(self.model(images, valid) if network is not None else self.model(images))
-        match self.stage:
-            case "raw":
-                return output
-            case "activated":
-                return output if network is None else network.activate(output)
-            case "probabilities":
-                return _softmax(output) if network is None else network.activate(output)
-            case _:
-                raise InputError(f"Cannot take a model's output at stage {self.stage!r}.")
-
-    def _select(self, output: Any) -> Tensor:
-        """Return the tensor of a model with one output, or the one of several that `head` selects."""
-        if isinstance(output, Tensor) and self.head is None:
-            return output
-        outputs: dict[str | int, Any] = {}
-        if isinstance(output, Mapping):
-            outputs = dict(output)
-        elif isinstance(output, (tuple, list)):
-            outputs = dict(enumerate(output))
-        if self.head is None and len(outputs) == 1:
-            return self._tensor(next(iter(outputs.values())))
-        if self.head not in outputs:
-            names = ", ".join(map(repr, outputs))
-            available = f"the outputs {names}" if names else "one output"
-            raise InputError(
-                f"Cannot take the output {self.head!r} of a model with {available}.",
-                remedy=f"Pass {{head}}, one of {names}." if names else "Leave {head} out.",
-            )
-        return self._tensor(outputs[self.head])
-
-    def _tensor(self, output: Any) -> Tensor:
-        if isinstance(output, Tensor):
-            return output
-        raise InputError(
-            f"Cannot map with this model: its output is a {type(output).__name__}.",
-            remedy="Pass a {model} whose outputs are tensors. Or pass {head} to select one.",
-        )
+            tensors = torch.from_numpy(images).to(device), torch.from_numpy(valid).to(device)
+            return model_output(self.model, *tensors, stage=self.stage, head=self.head)
 
 
 def _require_finite_weights(model: nn.Module) -> None:
@@ -153,32 +111,6 @@ def _require_finite_weights(model: nn.Module) -> None:
                 value=name,
                 argument="model",
             )
-
-
-def _softmax(logits: Tensor) -> Tensor:
-    if logits.shape[1] == 1:
-        raise InputError(
-            "Cannot compute probabilities of 1 channel.",
-            remedy="Pass {output:'values'} or {output:'regression'}. Or pass a {model} with one channel per class.",
-        )
-    return logits.softmax(dim=1)
-
-
-def _embed(model: nn.Module, images: Tensor, valid: Tensor) -> Any:
-    """Return features: of `embed`, `forward_features` (timm), the encoder's last stage, `features`, else the output."""
-    body: Any = model
-    if isinstance(model, Network):
-        if hasattr(model, "embed"):
-            return body.embed(images, valid)
-        body = model.body
-        images = ((images - model.mean) / model.std).where(valid[..., None, :, :], 0)
-    for name in ("embed", "forward_features"):
-        if hasattr(body, name):
-            return getattr(body, name)(images)
-    if hasattr(body, "encoder"):
-        features = body.encoder(images)
-        return features[-1] if isinstance(features, (list, tuple)) else features
-    return body.features(images) if callable(getattr(body, "features", None)) else body(images)
 
 
 def _restored(payload: bytes, digest: str, stage: Stage, head: str | int | None, batch_size: int) -> Runner:

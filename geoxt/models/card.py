@@ -13,7 +13,7 @@ from geoxt.legend import Legend
 from geoxt.models.band_match import BandNames
 from geoxt.tasks import TaskKind
 
-_OPTIONAL = ("common_names", "wavelengths")
+_OPTIONAL = ("common_names", "wavelengths", "temperature")
 """Fields that model cards of earlier versions lack."""
 
 
@@ -24,7 +24,8 @@ class Card:
     Raises
     ------
     InputError
-        If the task is unknown, or the numbers of bands, means and standard deviations differ or are not finite.
+        If the task is unknown, the numbers of bands, means and standard deviations differ or are not finite, or the
+        temperature is not above 0.
     """
 
     task: str
@@ -53,6 +54,8 @@ class Card:
     """Common name of each band, "" for a band without one; empty if none is known."""
     wavelengths: tuple[float | None, ...] = ()
     """Center wavelength of each band in micrometres, `None` for a band without one; empty if none is known."""
+    temperature: float = 1.0
+    """Divisor of the logits before the softmax; 1 for a model that is not calibrated (`geoxt.assess.calibrate`)."""
 
     def __post_init__(self) -> None:
         tasks.get(self.task)
@@ -66,6 +69,10 @@ class Card:
                 raise InputError(
                     msg, remedy="Pass {mean} and {std}, finite numbers, and a deviation above 0.", value=band
                 )
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            msg = f"Cannot divide logits by a temperature of {self.temperature!r}."
+            remedy = "Pass {temperature:1.0}, or a finite number above 0."
+            raise InputError(msg, remedy=remedy, value=self.temperature, argument="temperature")
 
     @property
     def band_names(self) -> BandNames:

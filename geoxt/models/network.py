@@ -77,6 +77,8 @@ class Network(nn.Module):
     def activate(self, logits: Tensor) -> Tensor:
         """Return probabilities of logits, or values of a regression unchanged.
 
+        Logits are divided by the temperature of the model card before a softmax.
+
         Raises
         ------
         InputError
@@ -86,6 +88,8 @@ class Network(nn.Module):
         if activation is None:
             msg = f"Cannot compute probabilities of a model for {self.card.task}: it has no activation."
             raise InputError(msg, remedy="Pass {output:'embeddings'}, or call detect() for a detector.")
+        if activation == "softmax" and self.card.temperature != 1:
+            logits = logits / self.card.temperature
         return ACTIVATIONS[activation](logits)
 
 
