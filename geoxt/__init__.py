@@ -14,7 +14,6 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt import bridge as bridge
     from geoxt import datasets as datasets
     from geoxt import errors as errors
-    from geoxt import footprints as footprints
     from geoxt import grid as grid
     from geoxt import indices as indices
     from geoxt import inference as inference
@@ -69,7 +68,7 @@ _MODULE_OF = {
 }
 """Module of each function and class of the package."""
 _MODULES = (
-    "alignment", "assess", "bridge", "datasets", "errors", "footprints", "grid", "indices", "inference", "layers",
+    "alignment", "assess", "bridge", "datasets", "errors", "grid", "indices", "inference", "layers",
     "metrics", "models", "plot", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
     "writers",
 )  # fmt: skip
@@ -85,7 +84,6 @@ __all__ = [
     "datasets",
     "detect",
     "errors",
-    "footprints",
     "grid",
     "indices",
     "inference",

@@ -21,6 +21,8 @@ from geoxt.errors import CRSError, GridError
 from geoxt.types import SomeCRS
 from geoxt.windows import Window
 
+__all__ = ["coordinates", "grid_of", "parse_crs", "snap_grid", "to_rasterio", "window_grid"]
+
 COINCIDE = 1e-3
 """Pixels: largest distance from a shift by whole pixels at which two grids still coincide."""
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from geoxt.errors import LabelError
 from geoxt.types import Array
 
+__all__ = ["HasAttrs", "Legend", "palette"]
+
 _MAX_SHOWN = 8
 """Codes listed in an error."""
 _GOLDEN = 0.618033988749895

@@ -9,6 +9,8 @@ import numpy as np
 from geoxt.errors import InputError
 from geoxt.types import SomeSize
 
+__all__ = ["Window"]
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:

@@ -15,7 +15,7 @@ import geoxt
 ROOT = Path(__file__).parents[1]
 PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs" / "api").glob("*.md"))}
 PUBLIC = {
-    "layers": ("layers", "layers.products", "alignment", "legend", "grid", "trees"),
+    "layers": ("layers", "layers.products", "alignment", "legend", "grid"),
     "datasets": ("datasets",),
     "samplers": ("windows", "samplers", "splits"),
     "tensors": ("accessor", "bridge"),
@@ -23,7 +23,7 @@ PUBLIC = {
     "learning": ("tasks", "models", "trainers", "trainers.selfsup", "metrics.confusion", "metrics.multilabel"),
     "maps": ("inference", "writers", "metrics.maps", "plot"),
     "assessment": ("assess",),
-    "foundations": ("errors", "types", "template", "source", "footprints", "testing"),
+    "foundations": ("errors", "types", "template", "source", "testing"),
 }
 """Public modules by API page; all other modules are private, whatever their names."""
 MODULES = [(page, f"geoxt.{name}") for page, names in PUBLIC.items() for name in names]

@@ -10,7 +10,9 @@ from odc.geo.geobox import GeoBox
 from geoxt.alignment.combine import align_to_grids, intersect_on_grids, to_dataset, unite, unite_nodes
 from geoxt.alignment.label_roles import as_labels
 from geoxt.alignment.merge import layer_name
-from geoxt.alignment.retarget import Chunks, require_overlap, retarget
+from geoxt.alignment.retarget import Chunks
+from geoxt.alignment.retarget import require_overlap as require_overlap
+from geoxt.alignment.retarget import retarget as retarget
 from geoxt.errors import InputError
 from geoxt.grid import with_yx_dims
 from geoxt.source import resolve_attrs, stack_bands
@@ -247,4 +249,4 @@ def _parts(layer: SomeLayer) -> list[xr.DataArray]:
     return [resolve_attrs(part) for part in layers_of(layer).values()]
 
 
-__all__ = ["align", "intersection", "require_overlap", "retarget", "to_dataset", "union"]
+__all__ = ["align", "intersection", "to_dataset", "union"]

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from geoxt.errors import InputError, did_you_mean
 from geoxt.layers.products import aerial, buildings, landcover, landsat, sentinel1, sentinel2
-from geoxt.layers.products.band_lookup import resolve_bands
+from geoxt.layers.products.band_lookup import resolve_bands as resolve_bands
 from geoxt.layers.products.common_names import shared_common_names
 from geoxt.layers.products.product import Band, Collection, FileFields, Product, Sidecar
-from geoxt.layers.products.qa import Flag, Qa, find_qa, qa_tests
+from geoxt.layers.products.qa import Flag, Qa, qa_tests
+from geoxt.layers.products.qa import find_qa as find_qa
 from geoxt.layers.products.scale_offset import Radiometry
 from geoxt.types import SomePath
 
@@ -25,14 +26,9 @@ __all__ = [
     "Sidecar",
     "common_names",
     "describe",
-    "find_qa",
     "get",
-    "is_scene_name",
-    "match_item",
-    "match_path",
     "names",
     "qa_tests",
-    "resolve_bands",
 ]
 
 _MODULES = (landsat, sentinel1, sentinel2, aerial, landcover, buildings)
