@@ -39,6 +39,11 @@ def parse_crs(crs: SomeCRS) -> CRS:
     ------
     CRSError
         If the value is not a coordinate reference system, or is neither geographic nor projected.
+
+    Examples
+    --------
+    >>> parse_crs("EPSG:32633").epsg
+    32633
     """
     try:
         parsed = _parsed(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
@@ -127,6 +132,15 @@ def grid_of(layer: xr.DataArray | xr.Dataset | GeoBox) -> GeoBox:
         If the layer has no CRS.
     GridError
         If it has no `y` and `x` dimensions, or their coordinates are irregular.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> grid = make_grid((2, 3), resolution=10)
+    >>> grid_of(wrap_xr(np.zeros((2, 3)), grid)) == grid
+    True
     """
     if isinstance(layer, GeoBox):
         return _with_parsed_crs(layer)
@@ -195,7 +209,17 @@ def _require_regular(name: Hashable, layer: xr.DataArray | xr.Dataset, grid: Geo
 
 
 def coordinates(grid: GeoBox) -> Mapping[Hashable, xr.DataArray]:
-    """Return the `y`, `x` and `spatial_ref` coordinates of a layer on a grid (pixel centres, CF grid mapping)."""
+    """Return the `y`, `x` and `spatial_ref` coordinates of a layer on a grid (pixel centres, CF grid mapping).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from geoxt.testing import make_grid
+    >>> layer = xr.DataArray(np.zeros((2, 3)), dims=("y", "x"), coords=coordinates(make_grid((2, 3), resolution=10)))
+    >>> layer.x.values
+    array([600005., 600015., 600025.])
+    """
     return xr_coords(_with_parsed_crs(grid), dims=("y", "x"))
 
 
@@ -207,12 +231,27 @@ def _with_parsed_crs(grid: GeoBox) -> GeoBox:
 
 
 def window_grid(grid: GeoBox, window: Window) -> GeoBox:
-    """Return the grid of a window of a grid; the window may reach over the edge."""
+    """Return the grid of a window of a grid; the window may reach over the edge.
+
+    Examples
+    --------
+    >>> from geoxt.testing import make_grid
+    >>> grid = make_grid((8, 8), left=0, top=80, resolution=10)
+    >>> tuple(window_grid(grid, Window(2, 4, 2, 2)).boundingbox)
+    (40.0, 40.0, 60.0, 60.0)
+    """
     return GeoBox(window.shape, grid.affine @ Affine.translation(window.col, window.row), grid.crs)
 
 
 def to_rasterio(grid: GeoBox) -> dict[str, Any]:
-    """Return `crs` and `transform` of a grid, as in a rasterio profile."""
+    """Return `crs` and `transform` of a grid, as in a rasterio profile.
+
+    Examples
+    --------
+    >>> from geoxt.testing import make_grid
+    >>> to_rasterio(make_grid((2, 3), left=0, top=100, resolution=10))["transform"][:6]
+    (10.0, 0.0, 0.0, 0.0, -10.0, 100.0)
+    """
     assert grid.crs is not None
     return {"crs": grid.crs.to_wkt(), "transform": grid.affine}
 
@@ -384,6 +423,12 @@ def snap_grid(
         Affine whose origin is a pixel corner of the result, extended in both directions.
     crs
         Coordinate reference system of the result, which is north-up.
+
+    Examples
+    --------
+    >>> grid = snap_grid((12, 0, 48, 30), (10, 10), Affine.identity(), CRS("EPSG:32633"))
+    >>> tuple(grid.boundingbox)
+    (10.0, 0.0, 50.0, 30.0)
     """
     left, bottom, right, top = bounds
     rx, ry = resolution

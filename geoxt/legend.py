@@ -202,7 +202,13 @@ class Legend:
 
 
 def palette(count: int) -> tuple[str, ...]:
-    """Return `count` colours `#rrggbb` that differ in hue and lightness; a longer palette begins with a shorter one."""
+    """Return `count` colours `#rrggbb` that differ in hue and lightness; a longer palette begins with a shorter one.
+
+    Examples
+    --------
+    >>> palette(2)
+    ('#2e76b8', '#c2d864')
+    """
     colors = (colorsys.hls_to_rgb(0.58 + _GOLDEN * at, (0.45, 0.62, 0.33)[at % 3], 0.6) for at in range(count))
     return tuple("#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in color)) for color in colors)
 

@@ -205,6 +205,11 @@ def get(name: str) -> TaskKind:
     ------
     InputError
         If the name is unknown.
+
+    Examples
+    --------
+    >>> get("segmentation").name
+    'segmentation'
     """
     if name not in TASKS:
         msg = f"Cannot find a task named {name!r}."

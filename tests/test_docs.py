@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import pytest
 
@@ -69,6 +70,12 @@ def test_public_names_are_documented(page, module):
         for value in package_values
         if callable(value) and hasattr(value, "__name__") and not value.__doc__
     ] == []
+
+
+@pytest.mark.parametrize(("page", "module"), MODULES)
+def test_public_functions_have_an_example(page, module):
+    functions = [value for value in public_names(module).values() if isinstance(inspect.unwrap(value), FunctionType)]
+    assert [function.__name__ for function in functions if ">>>" not in (function.__doc__ or "")] == []
 
 
 def test_modules_of_the_package_are_public():

@@ -225,6 +225,16 @@ def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
     ------
     InputError
         If layers differ in bands, times or classes, or the valid pixels of one are not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> west = wrap_xr(np.ones((4, 4)), make_grid((4, 4)))
+    >>> east = wrap_xr(np.ones((4, 4)), make_grid((4, 4)).translate_pix(2, 0))
+    >>> union(west, east).shape
+    (4, 6)
     """
     if not layers:
         raise InputError("Cannot unite layers: none is given.", remedy="Pass two or more layers.")

@@ -121,6 +121,16 @@ def to_dataset(layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
     """Return layers of one grid as a Dataset.
 
     Layers whose bands or times differ from the first layer's keep them along dimensions of their own: `mask_time`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.alignment import to_dataset
+    >>> layer = wrap_xr(np.zeros((4, 4)), make_grid((4, 4)))
+    >>> sorted(to_dataset({"image": layer, "height": layer}))
+    ['height', 'image']
     """
     for dim in ("band", "time"):
         having = {name: layer for name, layer in layers.items() if dim in layer.dims}

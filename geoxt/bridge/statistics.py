@@ -162,6 +162,16 @@ def statistics(
     References
     ----------
     Vitter 1985, https://doi.org/10.1145/3147.3165 (random sample of a stream)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.samplers import GridSampler
+    >>> layer = wrap_xr(np.arange(16.0).reshape(4, 4), make_grid((4, 4)))
+    >>> statistics(layer, GridSampler(layer, size=2)).mean
+    (7.5,)
     """
     layers = layers_of(layer)
     views = {node: view_of(node_layer) for node, node_layer in layers.items()}

@@ -72,6 +72,18 @@ def to_torch(
     ------
     InputError
         If layers come without windows, or a benchmark dataset with windows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.bridge import to_torch
+    >>> from geoxt.samplers import GridSampler
+    >>> image = wrap_xr(np.zeros((8, 8)), make_grid((8, 8))).rename("image")
+    >>> dataset = to_torch(image, GridSampler(image, size=4))
+    >>> len(dataset), tuple(dataset[0]["image"].shape)
+    (4, (4, 4))
     """
     if isinstance(data, Dataset):
         if windows is not None:

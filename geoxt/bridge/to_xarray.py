@@ -73,6 +73,18 @@ def to_xarray(
         If the numbers of values and windows differ, their grid is unknown, or `fill` is missing.
     GridError
         If windows lie on several grids, or values start between pixels of one grid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.bridge import loader, to_xarray
+    >>> from geoxt.samplers import GridSampler
+    >>> image = wrap_xr(np.arange(64.0).reshape(8, 8), make_grid((8, 8))).rename("image")
+    >>> batch = next(iter(loader(image, GridSampler(image, size=4), batch_size=4)))
+    >>> bool((to_xarray(batch["image"], batch) == image).all())
+    True
     """
     array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     if array.ndim - 1 not in LEADING_DIMS:

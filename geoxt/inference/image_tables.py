@@ -112,6 +112,12 @@ def segment_images(
         If the model is for another task, an image lacks bands of the model, or is georeferenced.
     ReadError
         If an image cannot be decoded.
+
+    Examples
+    --------
+    >>> from geoxt.inference import segment_images  # doctest: +SKIP
+    >>> for name, mask in segment_images("chips/", "run/best.ckpt"):  # doctest: +SKIP
+    ...     print(name, mask.shape)
     """
     network = _network(model, ("segmentation",), "Pass it to classify_images, or a georeferenced layer to predict.")
     for name, image in _opened(images, network.card):

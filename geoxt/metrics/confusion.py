@@ -41,17 +41,41 @@ def confusion_matrix(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
 
 
 def accuracy(matrix: Tensor) -> float:
-    """Return the fraction of pixels with the right class; NaN for an empty matrix."""
+    """Return the fraction of pixels with the right class; NaN for an empty matrix.
+
+    Examples
+    --------
+    >>> import torch
+    >>> matrix = torch.tensor([[3, 1], [0, 4]])
+    >>> accuracy(matrix)
+    0.875
+    """
     return float(matrix.diagonal().sum().double() / matrix.sum())
 
 
 def majority_accuracy(matrix: Tensor) -> float:
-    """Return the accuracy of predicting the most frequent true class everywhere (majority-class baseline)."""
+    """Return the accuracy of predicting the most frequent true class everywhere (majority-class baseline).
+
+    Examples
+    --------
+    >>> import torch
+    >>> matrix = torch.tensor([[3, 1], [0, 4]])
+    >>> majority_accuracy(matrix)
+    0.5
+    """
     return float(matrix.sum(dim=1).max().double() / matrix.sum())
 
 
 def iou(matrix: Tensor) -> Tensor:
-    """Return the intersection over union per class, float64; NaN for a class neither labeled nor predicted."""
+    """Return the intersection over union per class, float64; NaN for a class neither labeled nor predicted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> matrix = torch.tensor([[3, 1], [0, 4]])
+    >>> iou(matrix)
+    tensor([0.7500, 0.8000], dtype=torch.float64)
+    """
     intersection = matrix.diagonal().double()
     return intersection / (matrix.sum(dim=0) + matrix.sum(dim=1) - intersection)
 
@@ -77,6 +101,13 @@ def segmentation_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
     ------
     LabelError
         If two classes have the same name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> matrix = torch.tensor([[3, 1], [0, 4]])
+    >>> segmentation_scores(matrix, ["forest", "water"])["iou"]
+    {'forest': 0.75, 'water': 0.8}
     """
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
         msg = f"Cannot list scores by name: {duplicates[0]!r} names several classes."
@@ -92,7 +123,15 @@ def segmentation_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
 
 
 def flat_segmentation_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Return accuracy, mean IoU and IoU by class name under the flat keys of loggers, such as `iou/Forest`."""
+    """Return accuracy, mean IoU and IoU by class name under the flat keys of loggers, such as `iou/Forest`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> matrix = torch.tensor([[3, 1], [0, 4]])
+    >>> sorted(flat_segmentation_scores(matrix, ["forest", "water"]))
+    ['accuracy', 'iou/forest', 'iou/water', 'miou']
+    """
     scores = segmentation_scores(matrix, names)
     flat = {key: float(scores[key]) for key in ("accuracy", "miou")}
     return flat | {f"iou/{name}": value for name, value in scores["iou"].items() if value is not None}
@@ -102,6 +141,13 @@ def classification_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, flo
     """Return accuracy, macro recall (balanced accuracy), macro F1, and recall, precision and F1 by class name.
 
     An undefined score (a class neither labeled nor predicted) is left out, also of the means.
+
+    Examples
+    --------
+    >>> import torch
+    >>> matrix = torch.tensor([[3, 1], [0, 4]])
+    >>> classification_scores(matrix, ["forest", "water"])["accuracy"]
+    0.875
     """
     correct, labeled, predicted = matrix.diagonal().double(), matrix.sum(dim=1), matrix.sum(dim=0)
     class_scores: Mapping[str, Tensor] = {

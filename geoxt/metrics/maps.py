@@ -50,6 +50,19 @@ def score(
         If the map holds no class codes, neither layer has a legend, or their legends give a code two names.
     OverlapError
         If no pixel of the region is valid in both layers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt import Legend
+    >>> from geoxt.metrics import score
+    >>> attrs = Legend([1, 2], ["forest", "water"]).attrs()
+    >>> labels = wrap_xr(np.array([[1, 1], [2, 2]], dtype="uint8"), make_grid((2, 2))).assign_attrs(attrs)
+    >>> predicted = labels.copy(data=np.array([[1, 2], [2, 2]], dtype="uint8"))
+    >>> score(predicted, labels)["accuracy"]
+    0.75
     """
     predicted, labels = as_layer(predicted), as_layer(labels)
     legend, views = scored_classes(labels, predicted), (view_of(labels), view_of(predicted))

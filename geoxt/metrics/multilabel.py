@@ -57,7 +57,16 @@ class MultilabelCounts(Metric):
 
 
 def multilabel_scores(counts: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Return accuracy, macro and micro F1, mean average precision, and F1 and average precision by label."""
+    """Return accuracy, macro and micro F1, mean average precision, and F1 and average precision by label.
+
+    Examples
+    --------
+    >>> import torch
+    >>> counts = MultilabelCounts(2)
+    >>> counts.update(torch.tensor([[0.9, 0.2], [0.8, 0.7]]), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    >>> multilabel_scores(counts.compute(), ["forest", "water"])["macro_f1"]
+    0.8333333432674408
+    """
     tp, wrong, ap = counts["tp"], counts["fp"] + counts["fn"], counts["ap"]
     f1 = (2 * tp / (2 * tp + wrong)).double()
     scores = {

@@ -102,6 +102,12 @@ def from_checkpoint(path: SomePath) -> Network:
         If the file cannot be read as a checkpoint.
     InputError
         If the checkpoint has no model card.
+
+    Examples
+    --------
+    >>> from geoxt import models  # doctest: +SKIP
+    >>> network = models.from_checkpoint("run/best.ckpt")  # doctest: +SKIP
+    >>> network.card.bands  # doctest: +SKIP
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -47,6 +47,18 @@ def rgb(layer: xr.DataArray | xr.Dataset, *, bands: Sequence[str | int] | None =
     -------
     ndarray
         float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Pixels with an invalid band are transparent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from geoxt.grid import coordinates
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt import plot
+    >>> values = np.random.default_rng(0).random((3, 8, 8))
+    >>> image = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(make_grid((8, 8))))
+    >>> plot.rgb(image).shape
+    (8, 8, 4)
     """
     layer = resolve_attrs(as_layer(layer))
     values, valid = _cube(layer)
@@ -61,6 +73,16 @@ def classes(layer: xr.DataArray | xr.Dataset, legend: Legend | None = None) -> A
     -------
     ndarray
         float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Nodata and codes without a class are transparent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt import Legend, plot
+    >>> land = wrap_xr(np.array([[1, 2]], dtype="uint8"), make_grid((1, 2)))
+    >>> plot.classes(land, Legend([1, 2], ["forest", "water"], ["#008000", "#0000ff"]))[0, 1]
+    array([0., 0., 1., 1.], dtype=float32)
     """
     layer = resolve_attrs(as_layer(layer))
     legend = legend or Legend.of(layer)
@@ -91,6 +113,15 @@ def plot(
     -------
     matplotlib.figure.Figure
         Save it with `figure.savefig(path)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt import plot
+    >>> image = wrap_xr(np.random.default_rng(0).random((8, 8)), make_grid((8, 8)))
+    >>> figure = plot.plot(image, title="Elevation")
     """
     if isinstance(data, xr.DataArray):
         data = resolve_attrs(data)
@@ -151,6 +182,17 @@ def compare(
     -------
     matplotlib.figure.Figure
         Save it with `figure.savefig(path)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt import plot
+    >>> image = wrap_xr(np.random.default_rng(0).random((8, 8)), make_grid((8, 8)))
+    >>> figure = plot.compare({"2020": image, "2021": image + 1})
+    >>> len(figure.axes)
+    4
     """
     shapes = [grid_of(layer).shape for layer in panels.values()]
     thinned = {name: _subsample(resolve_attrs(layer)).compute() for name, layer in panels.items()}
@@ -196,6 +238,15 @@ def pictures(
     -------
     matplotlib.figure.Figure
         Save it with `figure.savefig(path)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoxt import plot
+    >>> image = np.zeros((8, 8, 3), "uint8")
+    >>> figure = plot.pictures({"before": image, "after": image}, boxes=[((1, 1, 4, 4), "red")])
+    >>> len(figure.axes)
+    2
     """
     count = max(len(panels), 1)
     figure = new_figure(3.4 * count, 3.8)
@@ -231,6 +282,21 @@ def samples(
     -------
     matplotlib.figure.Figure
         Save it with `figure.savefig(path)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> import xarray as xr
+    >>> from geoxt import Legend, plot
+    >>> from geoxt.samplers import GridSampler
+    >>> image = wrap_xr(np.random.default_rng(0).random((8, 8)), make_grid((8, 8)))
+    >>> mask = wrap_xr(np.ones((8, 8), "uint8"), make_grid((8, 8))).assign_attrs(Legend([1], ["forest"]).attrs())
+    >>> data = xr.Dataset({"image": image, "mask": mask})
+    >>> figure = plot.samples(data, GridSampler(data, size=4))
+    >>> len(figure.axes)
+    8
     """
     chosen = list(windows)
     if not chosen:

@@ -40,6 +40,14 @@ def distances(curves: Mapping[str, Floats], *, unit: str = "m", title: str | Non
     See Also
     --------
     geoxt.splits.knndm : Folds of points whose distances are like those at prediction.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoxt import plot
+    >>> figure = plot.distances({"folds": np.array([10.0, 20.0]), "prediction": np.array([15.0, 40.0])})
+    >>> figure.axes[0].get_xlabel()
+    'Distance to the nearest training point (m)'
     """
     figure = new_figure(5.6, 3.6)
     axes = figure.subplots()

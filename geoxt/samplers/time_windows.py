@@ -117,6 +117,15 @@ def time_steps(  # type: ignore[misc]  # the overloads shorten its keyword argum
     -------
     Times
         For a tree, a dict of Times by node.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, xarray as xr
+    >>> from geoxt.samplers import time_steps
+    >>> times = pd.date_range("2020-01-01", periods=6, freq="20D")
+    >>> layer = xr.DataArray(np.zeros((6, 8, 8)), dims=("time", "y", "x"), coords={"time": times})
+    >>> time_steps(layer, length=3).groups
+    ((0, 1, 2), (3, 4, 5))
     """
     if min(length, spacing, length if stride is None else stride) < 1:
         raise InputError(
@@ -169,6 +178,15 @@ def time_periods(  # type: ignore[misc]  # the overloads shorten its keyword arg
     -------
     Times
         For a tree, a dict of Times by node.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, xarray as xr
+    >>> from geoxt.samplers import time_periods
+    >>> times = pd.date_range("2020-01-01", periods=6, freq="20D")
+    >>> layer = xr.DataArray(np.zeros((6, 8, 8)), dims=("time", "y", "x"), coords={"time": times})
+    >>> time_periods(layer, "M").groups
+    ((0, 1), (2,), (3, 4), (5,))
     """
 
     def make(ds: xr.Dataset) -> Times:
@@ -217,6 +235,15 @@ def time_intervals(  # type: ignore[misc]  # the overloads shorten its keyword a
     -------
     Times
         For a tree, a dict of Times by node.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, xarray as xr
+    >>> from geoxt.samplers import time_intervals
+    >>> times = pd.date_range("2020-01-01", periods=6, freq="20D")
+    >>> layer = xr.DataArray(np.zeros((6, 8, 8)), dims=("time", "y", "x"), coords={"time": times})
+    >>> time_intervals(layer, [("2020-01-01", "2020-01-31"), ("2020-03-01", "2020-03-31")]).groups
+    ((0, 1), (3, 4))
     """
 
     def make(ds: xr.Dataset) -> Times:

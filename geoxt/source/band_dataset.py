@@ -97,6 +97,17 @@ def as_layer(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
         If the variables of a Dataset are no bands of one layer, or the data are a tree.
     GridError
         If no variable of a Dataset has spatial dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> import xarray as xr
+    >>> from geoxt.source import as_layer
+    >>> band = wrap_xr(np.zeros((4, 4)), make_grid((4, 4)))
+    >>> as_layer(xr.Dataset({"red": band, "nir": band})).band.values
+    array(['red', 'nir'], dtype=object)
     """
     if isinstance(data, xr.DataTree):
         remedy = "Pass the layer of a node, such as tree['EPSG:32632']['image']."
@@ -129,6 +140,18 @@ def unstack_bands(layer: xr.DataArray, *, names: Literal["band", "common_name"] 
     ------
     InputError
         If names are missing, not unique, or the name of another coordinate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from geoxt.grid import coordinates
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.source import unstack_bands
+    >>> coords = {**coordinates(make_grid((4, 4))), "band": ["red", "nir"]}
+    >>> image = xr.DataArray(np.zeros((2, 4, 4)), dims=("band", "y", "x"), coords=coords)
+    >>> sorted(unstack_bands(image))
+    ['nir', 'red']
     """
     keys = _variable_names(layer, names)
     parts = [layer.isel(band=i, drop=True) for i in range(len(keys))] if "band" in layer.dims else [layer]

@@ -119,6 +119,19 @@ def view_of(layer: xr.DataArray) -> View:
         If the layer has other dimensions or no regular grid.
     CRSError
         If the layer has no CRS.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt import Window
+    >>> from geoxt.source import view_of
+    >>> layer = wrap_xr(np.arange(16.0).reshape(4, 4), make_grid((4, 4)))
+    >>> values, valid = view_of(layer).read(Window(0, 0, 2, 2))
+    >>> values.squeeze()
+    array([[0., 1.],
+           [4., 5.]])
     """
     grid = grid_of(layer)
     layer = standard_dims(layer)
@@ -202,6 +215,16 @@ def to_layer(
         Name of the layer.
     chunks
         Chunk sizes by dimension, or one number for y and x. By default 1024 along y and x, one time step, all bands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoxt.source import ArraySource, to_layer
+    >>> from geoxt.testing import make_grid
+    >>> grid = make_grid((4, 4))
+    >>> source = ArraySource(array=np.zeros((1, 1, 4, 4)), array_grid=grid, grid=grid)
+    >>> to_layer(source, dims=("y", "x"), coords={}, attrs={}, name="height").shape
+    (4, 4)
     """
     axes = tuple(DIMS.index(d) for d in dims)
     sizes = parse_chunks(chunks)
@@ -224,10 +247,32 @@ def parse_chunks(chunks: Mapping[str, int] | int | None) -> dict[str, int]:
 
 
 def is_categorical(layer: xr.DataArray) -> bool:
-    """Return whether a layer holds class codes: it has the CF attribute `flag_values`."""
+    """Return whether a layer holds class codes: it has the CF attribute `flag_values`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt import Legend
+    >>> from geoxt.source import is_categorical
+    >>> land = wrap_xr(np.ones((4, 4), "uint8"), make_grid((4, 4)))
+    >>> is_categorical(land), is_categorical(land.assign_attrs(Legend([1], ["forest"]).attrs()))
+    (False, True)
+    """
     return "flag_values" in layer.attrs
 
 
 def resampling_of(layer: xr.DataArray) -> Resampling:
-    """Return the default resampling method of a layer: nearest for class codes and bool, else bilinear."""
+    """Return the default resampling method of a layer: nearest for class codes and bool, else bilinear.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.source import resampling_of
+    >>> resampling_of(wrap_xr(np.ones((4, 4)), make_grid((4, 4))))
+    'bilinear'
+    """
     return "nearest" if is_categorical(layer) or layer.dtype.kind == "b" else "bilinear"

@@ -45,6 +45,12 @@ def nodata_of(layer: xr.DataArray) -> float | None:
     """Return the nodata value of a layer: `_FillValue` or `nodata` in its attributes or encoding.
 
     The encoding of a floating-point layer is ignored: xarray has replaced the nodata value by NaN (`mask_and_scale`).
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> nodata_of(xr.DataArray([1, 2], attrs={"_FillValue": 0}))
+    0
     """
     for metadata in (layer.attrs, layer.encoding):
         nodata = metadata.get("_FillValue", metadata.get("nodata"))

@@ -38,6 +38,15 @@ def check(train: Split | SomePart, val: SomePart | None = None, test: SomePart |
     InputError
         If two parts share pixels at the same time, their buffers overlap, or they are closer in time than the gap; the
         message names the parts and the size of the overlap.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.splits import by_block, check
+    >>> layer = wrap_xr(np.zeros((64, 64)), make_grid((64, 64)))
+    >>> check(by_block(layer, size=8, seed=0))
     """
     if isinstance(train, Split):
         parts, gap = dict[str, SomePart](train.parts), train.gap

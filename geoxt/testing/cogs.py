@@ -160,6 +160,13 @@ def write_cog(
     -------
     Path
         `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "map.tif")
+    >>> write_cog(path, np.ones((64, 64), "uint8"), grid=make_grid((64, 64)), nodata=0).name
+    'map.tif'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,6 +221,14 @@ def write_bands(directory: str | Path, values: ArrayLike, *, names: Sequence[str
     -------
     tuple of Path
         Paths in band order.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> values = np.ones((2, 64, 64), "uint8")
+    >>> paths = write_bands(tempfile.mkdtemp(), values, names=["B4.tif", "B8.tif"], grid=make_grid((64, 64)))
+    >>> [path.name for path in paths]
+    ['B4.tif', 'B8.tif']
     """
     cube = np.asarray(values)
     return tuple(write_cog(Path(directory) / name, band, **options) for name, band in zip(names, cube, strict=True))

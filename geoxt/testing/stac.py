@@ -93,6 +93,18 @@ def make_item(
         Corners of the valid area, in the CRS of the first raster; by default the raster's corners.
     properties
         Further properties. A double underscore stands for a colon: ``eo__cloud_cover=3``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import datetime
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from geoxt.testing import make_grid, write_cog
+    >>> path = write_cog(Path(tempfile.mkdtemp(), "red.tif"), np.ones((64, 64), "uint8"), grid=make_grid((64, 64)))
+    >>> item = make_item("scene-1", {"red": path}, time=datetime(2020, 7, 1))
+    >>> item.assets["red"].extra_fields["proj:shape"]
+    [64, 64]
     """
     headers = {key: _header(Path(path)) for key, path in files.items()}
     first = next(iter(headers.values())).grid
@@ -144,6 +156,19 @@ def write_catalog(
     -------
     Path
         ``catalog.json``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import datetime
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from geoxt.testing import make_grid, write_cog
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> path = write_cog(folder / "red.tif", np.ones((64, 64), "uint8"), grid=make_grid((64, 64)))
+    >>> item = make_item("scene-1", {"red": path}, time=datetime(2020, 7, 1))
+    >>> write_catalog(folder, [item]).name
+    'catalog.json'
     """
     titles = titles or {}
     catalog = pystac.Catalog(id=name, description=titles.get(name, "Generated rasters."))
@@ -175,6 +200,19 @@ def write_items(path: str | Path, items: Iterable[pystac.Item], *, relative: boo
     relative
         Whether hrefs are relative to the file. By default they are absolute, since the specification defines no base
         of relative hrefs in an ItemCollection.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import datetime
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from geoxt.testing import make_grid, write_cog
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> path = write_cog(folder / "red.tif", np.ones((64, 64), "uint8"), grid=make_grid((64, 64)))
+    >>> item = make_item("scene-1", {"red": path}, time=datetime(2020, 7, 1))
+    >>> write_items(folder / "items.json", [item]).name
+    'items.json'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

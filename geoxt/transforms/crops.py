@@ -34,6 +34,14 @@ def crop(sample: Sample, corners: Tensor, size: SomeSize) -> Sample:
     ------
     InputError
         If a crop reaches beyond its window.
+
+    Examples
+    --------
+    >>> import torch
+    >>> sample = {"image": torch.arange(16.0).reshape(1, 1, 4, 4)}
+    >>> crop(sample, torch.tensor([[1, 2]]), 2)["image"]
+    tensor([[[[ 6.,  7.],
+              [10., 11.]]]])
     """
     layers = layers_of(sample)
     count, *old = size_of(layers)

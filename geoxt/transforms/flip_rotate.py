@@ -56,6 +56,14 @@ def flip_rotate(sample: Sample, codes: Sequence[int], *, inplace: bool = False) 
     ------
     InputError
         If there is not one code per sample, or a code transposes windows that are not square.
+
+    Examples
+    --------
+    >>> import torch
+    >>> sample = {"image": torch.arange(4.0).reshape(1, 1, 2, 2)}
+    >>> flip_rotate(sample, [UP])["image"]
+    tensor([[[[2., 3.],
+              [0., 1.]]]])
     """
     layers = layers_of(sample)
     count, height, width = size_of(layers)

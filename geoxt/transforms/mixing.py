@@ -35,6 +35,16 @@ def mixup(sample: Sample, partners: Tensor, weights: Tensor, *, image: str, labe
         (batch,) in [0, 1]: weight of the sample itself; its partner has the rest.
     image, label, classes
         As for `MixUp`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoxt.transforms import mixup
+    >>> sample = {"image": torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), "label": torch.tensor([0, 1])}
+    >>> weights = torch.tensor([0.75, 1.0])
+    >>> mixup(sample, torch.tensor([1, 0]), weights, image="image", label="label", classes=2)["label"]
+    tensor([[0.7500, 0.2500],
+            [0.0000, 1.0000]])
     """
     values, valid = image_of(sample, image), valid_of(sample, image)
     codes = [name for name, layer in layers_of(sample).items() if is_labels(layer) and not name.endswith(VALID)]
@@ -64,6 +74,17 @@ def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, 
         (batch, 4) int64: top, left, bottom, right in pixels, the last two exclusive.
     label, classes
         As for `CutMix`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoxt.transforms import cutmix
+    >>> sample = {"image": torch.arange(2.0).reshape(2, 1, 1, 1).repeat(1, 1, 2, 2), "label": torch.tensor([0, 1])}
+    >>> mixed = cutmix(sample, torch.tensor([1, 0]), torch.tensor([[0, 0, 1, 2]] * 2), label="label", classes=2)
+    >>> mixed["image"][0, 0], mixed["label"]
+    (tensor([[1., 1.],
+            [0., 0.]]), tensor([[0.5000, 0.5000],
+            [0.5000, 0.5000]]))
     """
     _refuse_boxes(sample)
     layers = layers_of(sample)
@@ -89,6 +110,14 @@ def roll(sample: Sample, shifts: Tensor) -> Sample:
         The batch.
     shifts
         (batch, 2) int64: shift in rows (down) and columns (right).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoxt.transforms import roll
+    >>> sample = {"image": torch.arange(3.0).reshape(1, 1, 1, 3)}
+    >>> roll(sample, torch.tensor([[0, 1]]))["image"]
+    tensor([[[[2., 0., 1.]]]])
     """
     _refuse_boxes(sample)
     amounts = [(int(row), int(col)) for row, col in shifts.tolist()]

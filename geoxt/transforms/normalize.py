@@ -23,13 +23,28 @@ def normalize(values: Tensor, mean: Tensor, std: Tensor, valid: Tensor | None = 
         (band,), in the units of the values.
     valid
         (…, height, width); all pixels by default.
+
+    Examples
+    --------
+    >>> import torch
+    >>> values = torch.tensor([[[10.0, 12.0]]])
+    >>> normalize(values, mean=torch.tensor([10.0]), std=torch.tensor([2.0]))
+    tensor([[[0., 1.]]])
     """
     normalized = (values - mean[:, None, None]).div_(std[:, None, None])
     return normalized if valid is None else normalized.masked_fill_(~valid.unsqueeze(-3), 0)
 
 
 def denormalize(values: Tensor, mean: Tensor, std: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Return values * std + mean per band, the inverse of `normalize`, and 0 for invalid pixels."""
+    """Return values * std + mean per band, the inverse of `normalize`, and 0 for invalid pixels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> values = torch.tensor([[[0.0, 1.0]]])
+    >>> denormalize(values, mean=torch.tensor([10.0]), std=torch.tensor([2.0]))
+    tensor([[[10., 12.]]])
+    """
     denormalized = (values * std[:, None, None]).add_(mean[:, None, None])
     return denormalized if valid is None else denormalized.masked_fill_(~valid.unsqueeze(-3), 0)
 

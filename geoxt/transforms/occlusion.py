@@ -69,6 +69,13 @@ def occlude(values: Tensor, opacity: Tensor, brightness: Tensor) -> Tensor:
         (…, height, width) in [0, 1]. Pixels of opacity 0 keep their bits.
     brightness
         Brightness of the occluding layer; broadcasts against `values`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> values, opacity = torch.zeros(1, 1, 2), torch.tensor([[0.0, 0.5]])
+    >>> occlude(values, opacity, brightness=torch.tensor(1.0))
+    tensor([[[0.0000, 0.5000]]])
     """
     weight = opacity.unsqueeze(-3)
     blended = (1 - weight) * values + weight * brightness
@@ -86,6 +93,14 @@ def cloud_opacity(noise: Tensor, coverage: Tensor, softness: float) -> Tensor:
         (n,): fraction of pixels with an opacity above 0.5, in [0, 1].
     softness
         Width of the clouds' edges, in standard deviations of the noise; 0 for sharp edges.
+
+    Examples
+    --------
+    >>> import torch
+    >>> noise = torch.linspace(-1, 1, 4).reshape(1, 2, 2)
+    >>> cloud_opacity(noise, torch.tensor([0.5]), softness=0)
+    tensor([[[0., 0.],
+             [1., 1.]]])
     """
     # The threshold lies halfway between the two order statistics that the coverage separates. One value below and one
     # above the range stand in for the missing neighbours of the lowest and the highest value.

@@ -25,7 +25,13 @@ def to_decibel(power: Tensor) -> Tensor:
 
 
 def from_decibel(decibel: Tensor) -> Tensor:
-    """Return 10 ** (decibel / 10), the inverse of `to_decibel`."""
+    """Return 10 ** (decibel / 10), the inverse of `to_decibel`.
+
+    Examples
+    --------
+    >>> from_decibel(torch.tensor([-10.0, 0.0, 10.0]))
+    tensor([ 0.1000,  1.0000, 10.0000])
+    """
     return torch.pow(10.0, decibel / 10)
 
 
@@ -57,6 +63,11 @@ def lee(power: Tensor, valid: Tensor | None = None, *, window: int = 7, looks: f
     References
     ----------
     Lee 1980, https://doi.org/10.1109/TPAMI.1980.4766994
+
+    Examples
+    --------
+    >>> lee(torch.full((5, 5), 0.2), window=3, looks=4)[2, 2]
+    tensor(0.2000)
     """
     if window < 1 or window % 2 == 0 or not looks > 0:
         raise InputError(

@@ -267,7 +267,13 @@ def _band_position(
 
 
 def table() -> str:
-    """Return a Markdown table of all indices."""
+    """Return a Markdown table of all indices.
+
+    Examples
+    --------
+    >>> print(table().splitlines()[0])
+    | name | index | formula | reference |
+    """
     rows = ["| name | index | formula | reference |", "|---|---|---|---|"]
     for index in INDICES.values():
         url = index.cite if index.cite.startswith("http") else f"https://doi.org/{index.cite}"

@@ -74,6 +74,18 @@ def to_cog(
     -----
     rasterio cannot set GDAL's category names, which GDAL keeps in a sidecar of a GeoTIFF. They are written to that
     sidecar (`.aux.xml`) and, as CF `flag_values` and `flag_meanings`, to the band metadata of the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.writers import to_cog
+    >>> layer = wrap_xr(np.ones((64, 64), "float32"), make_grid((64, 64)))
+    >>> to_cog(layer, Path(tempfile.mkdtemp(), "map.tif")).name
+    'map.tif'
     """
     path, layer = Path(path), as_layer(layer)
     if set(layer.dims) not in ({"y", "x"}, {"band", "y", "x"}):

@@ -82,6 +82,18 @@ def to_zarr(
     OutputError
         If the store cannot be written, another process or thread is writing it, or the path exists and is no Zarr
         store.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.writers import to_zarr
+    >>> layer = wrap_xr(np.ones((64, 64), "float32"), make_grid((64, 64)))
+    >>> to_zarr(layer, Path(tempfile.mkdtemp(), "map.zarr")).name
+    'map.zarr'
     """
     path, layer = Path(path), as_layer(layer)
     grid_of(layer)

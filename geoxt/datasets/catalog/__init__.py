@@ -56,7 +56,14 @@ _SPECS: dict[str, Spec] = {spec.name: spec for module in _MODULES for spec in mo
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the benchmark datasets."""
+    """Return the names of the benchmark datasets.
+
+    Examples
+    --------
+    >>> from geoxt import datasets
+    >>> "eurosat" in datasets.names()
+    True
+    """
     return tuple(_SPECS)
 
 

@@ -36,7 +36,14 @@ _PRODUCTS: dict[str, Product] = {product.name: product for module in _MODULES fo
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the known products."""
+    """Return the names of the known products.
+
+    Examples
+    --------
+    >>> from geoxt.layers import products
+    >>> "sentinel2" in products.names()
+    True
+    """
     return tuple(_PRODUCTS)
 
 

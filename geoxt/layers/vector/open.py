@@ -188,6 +188,12 @@ def features(layer: xr.DataArray, window: Window) -> WindowFeatures:
     ------
     InputError
         If the layer was not opened by `open_vector`.
+
+    Examples
+    --------
+    >>> import geoxt  # doctest: +SKIP
+    >>> mask = geoxt.open_vector("fields.gpkg", like=image, column="crop")  # doctest: +SKIP
+    >>> geoxt.layers.features(mask, geoxt.Window(0, 0, 256, 256)).codes  # doctest: +SKIP
     """
     view = view_of(layer)
     if not isinstance(view.source, VectorSource):

@@ -108,6 +108,12 @@ def load(
         If model and weights do not fit, or no band matches by name.
     ReadError, MissingDependency
         If the file cannot be located, downloaded or read.
+
+    Examples
+    --------
+    >>> from geoxt import models  # doctest: +SKIP
+    >>> model = models.create("timm/resnet18", bands=["blue", "green", "red"], classes=10)  # doctest: +SKIP
+    >>> models.load(model, "torchgeo:ResNet18_Weights.SENTINEL2_RGB_MOCO")  # doctest: +SKIP
     """
     facts = get(weights) if isinstance(weights, str) else weights
     if not facts.timm or facts.bands is None:

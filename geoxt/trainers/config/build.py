@@ -40,6 +40,11 @@ def build(config: TrainingConfig, data: Any) -> pl.LightningModule:
     ------
     InputError
         If a name in the configuration is unknown, or the weights do not fit the model.
+
+    Examples
+    --------
+    >>> from geoxt import trainers  # doctest: +SKIP
+    >>> task = trainers.build(config, data)  # doctest: +SKIP
     """
     task = config.task or getattr(data, "task", None) or "segmentation"
     image = config.sample_keys.get("image")

@@ -47,6 +47,20 @@ def read_image_folder(path: SomePath) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         If the path or an image cannot be read.
     InputError
         If there is no image, or images differ in size.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from geoxt.trainers import read_image_folder
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("forest", "water"):
+    ...     (folder / name).mkdir()
+    ...     Image.new("RGB", (8, 8)).save(folder / name / "1.png")
+    >>> images, labels, classes = read_image_folder(folder)
+    >>> tuple(images.shape), labels.tolist(), classes
+    ((2, 3, 8, 8), [0, 1], ('forest', 'water'))
     """
     files = dict(_files(Path(path)))
     if not files:
@@ -261,6 +275,11 @@ def score_images(network: Any, path: SomePath, *, size: int | None = None, flips
     ------
     InputError
         If the model is no classifier, or a folder is named after no class.
+
+    Examples
+    --------
+    >>> from geoxt import models, trainers  # doctest: +SKIP
+    >>> trainers.score_images(models.from_checkpoint("run/best.ckpt"), "EuroSAT/test")["accuracy"]  # doctest: +SKIP
     """
     if network.card.task != "classification":
         msg = f"Cannot score a model for {network.card.task} on a folder of images per class."

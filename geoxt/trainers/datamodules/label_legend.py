@@ -44,6 +44,16 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
         If integers were interpolated, such as class codes opened without `categorical=True` and aligned.
     LabelError
         If values are not whole numbers, more than `max_codes` codes occur, or no pixel is valid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from odc.geo.xr import wrap_xr
+    >>> from geoxt.testing import make_grid
+    >>> from geoxt.trainers import legend_of_labels
+    >>> labels = wrap_xr(np.array([[1, 1], [5, 5]], dtype="uint8"), make_grid((2, 2)))
+    >>> legend_of_labels(labels).codes
+    (1, 5)
     """
     layers = list(layers_of(layer).values())
     name = "the layer" if layers[0].name is None else layers[0].name

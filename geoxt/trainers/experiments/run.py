@@ -68,6 +68,11 @@ def run_experiment(
         If a setting is unknown, or `out` holds runs of another configuration.
     OutputError
         If results cannot be written.
+
+    Examples
+    --------
+    >>> from geoxt import trainers  # doctest: +SKIP
+    >>> results = trainers.run_experiment(experiment, config, lambda seed, epochs: data, "results")  # doctest: +SKIP
     """
     combinations = [
         dict(zip(experiment.grid, values, strict=True)) for values in itertools.product(*experiment.grid.values())

@@ -205,6 +205,12 @@ def evaluate(task: pl.LightningModule, data: pl.LightningDataModule, *, accelera
         Data module with a test part.
     accelerator
         Hardware by Lightning's name, as for `fit`.
+
+    Examples
+    --------
+    >>> from geoxt import trainers  # doctest: +SKIP
+    >>> scores = trainers.evaluate(task, data)  # doctest: +SKIP
+    >>> scores["miou"]  # doctest: +SKIP
     """
     if not isinstance(task, Task) or not len(data.test_dataloader()):
         return {}

@@ -58,6 +58,12 @@ def train(
         checkpoints and worker processes may differ.
     OutputError
         If `out` cannot be written, or another run is writing there.
+
+    Examples
+    --------
+    >>> from geoxt import trainers  # doctest: +SKIP
+    >>> result = trainers.train(config, data, "run")  # doctest: +SKIP
+    >>> result["best"]  # doctest: +SKIP
     """
     out = Path(out)
     plain = {**to_json(extra_config or {}), **to_json(config)}
