@@ -1,0 +1,206 @@
+"""Assessment reports: accuracy, areas, uncertainty and applicability of a map on one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from geoxt.assess.accuracy import AccuracyEstimate
+from geoxt.assess.continuous import ContinuousEstimate
+from geoxt.assess.report_content import (
+    Block,
+    Document,
+    Picture,
+    Section,
+    accuracy_section,
+    area_section,
+    headline,
+    json_value,
+    layer_facts,
+    model_facts,
+    pairs,
+    software,
+)
+from geoxt.assess.report_figures import class_image, number_image, overview
+from geoxt.assess.report_pages import html_page, markdown_page
+from geoxt.errors import GridError, InputError, OutputError
+from geoxt.legend import Legend
+from geoxt.source import as_layer, view_of
+from geoxt.storage import atomic_write
+from geoxt.types import SomePath
+from geoxt.writers import require_writable
+
+FILES = ("report.json", "report.md", "report.html")
+"""Files of a report."""
+
+
+def write_report(
+    folder: SomePath,
+    accuracy: AccuracyEstimate | ContinuousEstimate,
+    *,
+    map: xr.DataArray | xr.Dataset | None = None,  # noqa: A002 (the map to assess, as in the literature)
+    applicability: xr.Dataset | None = None,
+    model: Any = None,
+    facts: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    title: str = "Map assessment",
+) -> Path:
+    """Write an assessment as a self-contained HTML page, and as Markdown and JSON.
+
+    The page needs no network: pictures are part of it, and it runs no script. Each file is replaced once the new one is
+    complete.
+
+    Parameters
+    ----------
+    folder
+        Folder of `report.html`, `report.md` and `report.json`; created if absent. Other files in it stay.
+    accuracy
+        Result of `estimate`, `estimate_from_labels` or `estimate_from_counts`.
+    map
+        The map, class codes or numbers (y, x), drawn at reduced size; read once, block by block.
+    applicability
+        Result of `applicability`; computed once, block by block.
+    model
+        A model, `Task` or `Network`, whose model card is described, or a model card.
+    facts
+        Further facts to state: names and values, such as {"Dates": "2021-05-03", "Split": "blocks of 128 pixels"}.
+    notes
+        Sentences to state, such as the warnings of the estimate.
+    title
+        Heading of the page.
+
+    Returns
+    -------
+    Path
+        Path of `report.html`.
+
+    Raises
+    ------
+    InputError
+        If `accuracy` is no estimate, or the model has no model card.
+    GridError
+        If the map has several bands or dates.
+    OutputError
+        If the folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from geoxt import assess
+    >>> table = assess.estimate_from_counts([[66, 4], [2, 55]], [2000, 1500], classes=["forest", "water"])
+    >>> path = assess.write_report(tempfile.mkdtemp(), table, facts={"Reference": "127 field visits"})
+    >>> path.name, "127 field visits" in path.read_text(encoding="utf-8")
+    ('report.html', True)
+    """
+    if not isinstance(accuracy, (AccuracyEstimate, ContinuousEstimate)):
+        problem = f"Cannot report on {type(accuracy).__name__!r}: it is no estimate."
+        raise InputError(problem, remedy="Pass {accuracy} of assess.estimate.", argument="accuracy")
+    layer = None if map is None else _single(as_layer(map), "map")
+    card = None if model is None else _card(model)
+    legend = Legend.of(layer) if layer is not None and "flag_values" in layer.attrs else None
+    values: dict[str, Any] = {"title": title, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    values["accuracy"] = {"kind": type(accuracy).__name__, **json_value(accuracy)}
+    sections = []
+    if layer is not None:
+        sections.append(Section(title="Map", blocks=(_picture(layer, legend, accuracy),)))
+        values["map"] = layer_facts(layer)
+    sections.append(accuracy_section(accuracy, legend))
+    if isinstance(accuracy, AccuracyEstimate):
+        sections.append(area_section(accuracy, legend))
+    if applicability is not None:
+        section, values["applicability"] = _applicability(applicability)
+        sections.append(section)
+    if notes:
+        sections.append(Section(title="Notes", blocks=tuple(notes)))
+        values["notes"] = list(notes)
+    tables: list[Block] = []
+    if layer is not None:
+        tables.append(pairs("Map", values["map"]))
+    if facts:
+        tables.append(pairs("Assessment", facts))
+        values["facts"] = json_value(facts)
+    if card is not None:
+        tables.append(pairs("Model card", model_facts(card)))
+        values["model"] = json_value(card)
+    values["software"] = software()
+    tables.append(pairs("Software", values["software"]))
+    sections.append(Section(title="Data, model and software", blocks=tuple(tables)))
+    subtitle = f"Written by geoxt {values['software']['geoxt']} on {values['created'][:10]}"
+    document = Document(title=title, subtitle=subtitle, figures=headline(accuracy), sections=tuple(sections))
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return _write(Path(folder), (text, markdown_page(document), html_page(document)))
+
+
+def _write(folder: Path, texts: Sequence[str]) -> Path:
+    """Write the files of a report, the page last."""
+    paths = [folder / name for name in FILES]
+    for path in paths:
+        require_writable(path)
+    for path, text in zip(paths, texts, strict=True):
+        try:
+            with atomic_write(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            problem = f"Cannot write {str(path)!r}: {error.strerror or error}."
+            raise OutputError(problem, remedy="Free space there. Or pass another {folder}.") from error
+    return paths[-1]
+
+
+def _single(layer: xr.DataArray, name: str) -> xr.DataArray:
+    """Return a layer after a check that it has one band and date."""
+    times, bands = view_of(layer).shape[:2]
+    if (times, bands) != (1, 1):
+        problem = f"Cannot draw the {name}: it has {times} dates and {bands} bands."
+        raise GridError(problem, remedy="Select one of each with isel().")
+    return layer
+
+
+def _card(model: Any) -> Mapping[str, Any]:
+    """Return the fields of the model card of a model."""
+    card = getattr(model, "card", model)
+    if not hasattr(card, "to_dict"):
+        problem = f"Cannot describe a model of type {type(model).__name__!r}: it has no model card."
+        raise InputError(problem, remedy="Pass {model}, a geoxt Task or Network.", argument="model")
+    return card.to_dict()
+
+
+def _picture(layer: xr.DataArray, legend: Legend | None, accuracy: AccuracyEstimate | ContinuousEstimate) -> Picture:
+    """Return the map at reduced size, with its classes."""
+    name = escape("map" if layer.name is None else str(layer.name))
+    reduced = overview(layer)
+    caption = "Every pixel" if reduced.step == 1 else f"One of {reduced.step} x {reduced.step} pixels"
+    if isinstance(accuracy, ContinuousEstimate) or layer.dtype.kind == "f":
+        graphic, key = number_image(reduced, name)
+        return Picture(graphic=graphic, caption=f"{caption} is drawn.", key=key)
+    shown = (legend or Legend((), ())).covering(sorted(reduced.counts))
+    total = reduced.counts.total()
+    key = tuple(
+        (f"{label}: {100 * reduced.counts[code] / total:.1f} %", color)
+        for code, label, color in zip(shown.codes, shown.distinct_names, shown.colors, strict=True)
+    )
+    caption = f"The map, and the percentage of its valid pixels by class. {caption} is drawn."
+    return Picture(graphic=class_image(reduced, shown, name), caption=caption, key=key)
+
+
+def _applicability(area: xr.Dataset) -> tuple[Section, dict[str, Any]]:
+    """Return the section of the area of applicability, and its numbers."""
+    layer = area["applicable"]
+    reduced, legend = overview(layer), Legend.of(layer)
+    fraction = reduced.counts[1] / max(reduced.counts.total(), 1)
+    values = {"fraction": fraction} | {
+        name: float(area.attrs[name]) for name in ("threshold", "mean_training_distance") if name in area.attrs
+    }
+    limit = f"the threshold of {values['threshold']:.3g}" if "threshold" in values else "the threshold"
+    text = (
+        f"{100 * fraction:.1f} % of the valid pixels are like the training pixels: their dissimilarity index is up to "
+        f"{limit}. The accuracy of the map is unknown for the other pixels."
+    )
+    key = tuple(zip(legend.names, legend.colors, strict=True))
+    picture = Picture(graphic=class_image(reduced, legend, "area of applicability"), caption="Applicability", key=key)
+    return Section(title="Area of applicability", blocks=(text, picture)), values
