@@ -13,7 +13,7 @@ from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.read_sample import Reader, Sample
 from geoxt.datasets.spec import Spec
 from geoxt.legend import Legend, palette
-from geoxt.plot import pictures
+from geoxt.plot import images as plot_images
 from geoxt.source import is_categorical
 from geoxt.types import Array
 
@@ -38,7 +38,7 @@ def draw(spec: Spec, sample: Sample, reader: Reader, entry: Entry) -> Any:
         for line in _title(spec, sample, entry).splitlines()
         for part in wrap(line, _TITLE_WIDTH * max(len(panels), 1))
     )
-    return pictures(panels, boxes=_boxes(sample, spec.classes), title=title)
+    return plot_images(panels, boxes=_boxes(sample, spec.classes), title=title)
 
 
 def _steps(key: str, layer: xr.DataArray) -> list[tuple[str, xr.DataArray]]:

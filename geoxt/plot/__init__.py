@@ -19,7 +19,7 @@ from geoxt.trees import nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
-__all__ = ["classes", "compare", "distances", "pictures", "plot", "rgb", "samples"]
+__all__ = ["classes", "compare", "distances", "images", "plot", "rgb", "samples"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -217,7 +217,7 @@ def compare(
     return figure
 
 
-def pictures(
+def images(
     panels: Mapping[str, Array],
     *,
     boxes: Iterable[tuple[tuple[float, float, float, float], str]] = (),
@@ -244,7 +244,7 @@ def pictures(
     >>> import numpy as np
     >>> from geoxt import plot
     >>> image = np.zeros((8, 8, 3), "uint8")
-    >>> figure = plot.pictures({"before": image, "after": image}, boxes=[((1, 1, 4, 4), "red")])
+    >>> figure = plot.images({"before": image, "after": image}, boxes=[((1, 1, 4, 4), "red")])
     >>> len(figure.axes)
     2
     """

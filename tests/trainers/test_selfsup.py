@@ -117,9 +117,9 @@ def test_views_are_random_keep_shape_and_can_be_disabled():
     first, second = Views()(images), Views()(images)
     assert first.shape == images.shape
     assert not torch.equal(first, second)
-    unchanged = Views(crop=1, turn=False, brightness=0, contrast=0, drop=0, noise=0)(images)
+    unchanged = Views(crop=1, flip_rotate=False, brightness=0, contrast=0, band_dropout=0, noise=0)(images)
     torch.testing.assert_close(unchanged, images)
-    constant = Views(brightness=0, contrast=0, drop=0, noise=0)(torch.full((2, 1, 8, 8), 3.0))
+    constant = Views(brightness=0, contrast=0, band_dropout=0, noise=0)(torch.full((2, 1, 8, 8), 3.0))
     torch.testing.assert_close(constant, torch.full((2, 1, 8, 8), 3.0))
 
 

@@ -83,7 +83,7 @@ class SelfSupervised(pl.LightningModule):
         card = replace(card, task="self-supervised")  # its head is not trained: predict maps embeddings
         self.card, self.recipe = card, recipe or Recipe(ema_decay=None)
         self.positives: Positives = positives or ("neighbours" if method == "tile2vec" else "same")
-        self.views = views or Views(crop=1, brightness=0, contrast=0, drop=0, noise=0)
+        self.views = views or Views(crop=1, brightness=0, contrast=0, band_dropout=0, noise=0)
         self._check_method(method)
         self.network = Network(card, seed=seed)
         with torch.random.fork_rng():

@@ -23,20 +23,20 @@ class Views:
 
     crop: float = 0.3
     """Smallest fraction of the image area in a random crop, which is resized to the image size; 1 for no crop."""
-    turn: bool = True
+    flip_rotate: bool = True
     """Whether images are flipped and rotated by quarter turns."""
     brightness: float = 0.4
     """Largest shift of all bands, in standard deviations of a band."""
     contrast: float = 0.4
     """Largest relative change of contrast."""
-    drop: float = 0.1
+    band_dropout: float = 0.1
     """Probability for each band to be replaced by its mean."""
     noise: float = 0.05
     """Standard deviation of Gaussian noise added to each pixel."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return one view of each image, of the same shape."""
-        if self.turn:
+        if self.flip_rotate:
             (images,) = turn_and_flip([images])
         if self.crop < 1:
             images = random_resized_crop(images, self.crop)
@@ -44,9 +44,9 @@ class Views:
         mean = images.mean(dim=(2, 3), keepdim=True)
         images = (images - mean) * (1 + self.contrast * _uniform(shape, images)) + mean
         images = images + self.brightness * _uniform(shape, images)
-        if self.drop:
+        if self.band_dropout:
             # 0 is the mean of a band in normalized images.
-            images = images * (torch.rand((*images.shape[:2], 1, 1), device=images.device) >= self.drop)
+            images = images * (torch.rand((*images.shape[:2], 1, 1), device=images.device) >= self.band_dropout)
         return images + self.noise * torch.randn_like(images) if self.noise else images
 
 
