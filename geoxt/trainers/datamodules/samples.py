@@ -179,8 +179,8 @@ class SampleDataModule(ResumableDataModule):
         return self._loader(samples, SequentialBatches(len(samples), self.eval_batch_size))
 
     def _loader(self, samples: Samples, batches: Sampler[list[int]]) -> DataLoader[Any]:
-        workers: Any = {"multiprocessing_context": "spawn"} if self.num_workers else {}
-        return DataLoader(
+        workers: Any = {"multiprocessing_context": "spawn", "persistent_workers": True} if self.num_workers else {}
+        return _Loader(
             _BatchDataset(samples), sampler=batches, batch_size=None, num_workers=self.num_workers, **workers
         )
 
@@ -243,6 +243,19 @@ class _BatchDataset(Dataset[Batch]):
         getitems = getattr(self.samples, "__getitems__", None)
         samples = getitems(indices) if getitems else [self.samples[index] for index in indices]
         return samples if isinstance(samples, dict) else collate(samples)
+
+
+class _Loader(DataLoader[Any]):
+    """A DataLoader that draws from torch's global generator at each epoch, as with new workers or with none.
+
+    Spawned workers start once: each imports torch, which takes seconds. An epoch with them would not draw a seed, so
+    that weights would depend on `num_workers`.
+    """
+
+    def __iter__(self) -> Any:
+        if self._iterator is not None:
+            torch.empty((), dtype=torch.int64).random_()
+        return super().__iter__()
 
 
 def _numbered(codes: Sequence[int]) -> Legend:

@@ -1,0 +1,47 @@
+"""The data module of map-style datasets: worker processes start once, and draw nothing that changes the weights."""
+
+import os
+
+import pytest
+import torch
+
+from geoxt.trainers import SampleDataModule
+
+
+class ProcessIds:
+    """Samples that hold the process that reads them."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return {"image": torch.zeros(1, 2, 2), "process": torch.tensor(os.getpid())}
+
+
+def two_epochs(module):
+    """Return the reading processes of two epochs, and the next random number of this process."""
+    torch.manual_seed(0)
+    loader = module.train_dataloader()
+    processes = {int(process) for _ in range(2) for batch in loader for process in batch["process"]}
+    return processes, torch.rand(1)
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Let workers be forked, since spawned ones import torch again."""
+    init = torch.utils.data.DataLoader.__init__
+
+    def fork(self, *args, **options):
+        init(self, *args, **options | {"multiprocessing_context": "fork"} if options.get("num_workers") else options)
+
+    monkeypatch.setattr(torch.utils.data.DataLoader, "__init__", fork)
+
+
+@pytest.mark.usefixtures("forked")
+def test_worker_processes_start_once():
+    processes, with_workers = two_epochs(SampleDataModule(ProcessIds(), batch_size=2, num_workers=1))
+    own, without = two_epochs(SampleDataModule(ProcessIds(), batch_size=2))
+    assert own == {os.getpid()}
+    assert len(processes) == 1  # two before: one for each epoch
+    assert processes != own
+    assert torch.equal(with_workers, without)  # so that dropout does not depend on num_workers
