@@ -2,8 +2,7 @@
 
 By default GDAL estimates the kernel width from the window that it warps, and approximates coordinates along its
 scanlines, so that two windows differ in shared pixels. Here both are fixed: the ratio of pixel sizes comes from the
-whole grids (warp options `XSCALE` and `YSCALE`), and the transformer's tolerance is 1e-9 pixel. Rasterio
-before 1.5 does not pass `tolerance` on to GDAL.
+whole grids (warp options `XSCALE` and `YSCALE`), and every pixel is transformed exactly (`warp_vrt`).
 """
 
 from __future__ import annotations
@@ -11,21 +10,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import rasterio
+from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling as Method
 from rasterio.io import MemoryFile
-from rasterio.vrt import WarpedVRT
 
-from geoxt.grid import to_rasterio, window_grid
 from geoxt.pixels.transform import PixelTransform
+from geoxt.pixels.warp_vrt import pixel_pipeline, warp_vrt
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
-METHODS = {name: Method[name] for name in ("average", "mode", "min", "max", "cubic", "lanczos")}
+METHODS = {
+    "average": "Average", "mode": "Mode", "min": "Minimum", "max": "Maximum", "cubic": "Cubic", "lanczos": "Lanczos",
+}  # fmt: skip
+"""GDAL's names of the methods."""
 RADIUS = {"cubic": 2, "lanczos": 3}
 """Kernel radius in source pixels at equal resolution (`GWKGetFilterRadius` of GDAL); 1 for the other methods."""
-EXACT = 1e-9
-"""Pixels: tolerance of GDAL's transformer. 0 would mean its default of 0.125."""
+UNPLACED = Affine(1, 0, 1, 0, -1, 1)
+"""Affine transform of the file with the source pixels; not the identity, nor mirrored, of which rasterio warns."""
 
 
 def source_window(transform: PixelTransform, extent: tuple[Array, Array], resampling: Resampling) -> Window:
@@ -78,20 +80,19 @@ def warp(
         return np.concatenate([v for v, _ in bands]), np.concatenate(masks)
     profile: dict[str, Any] = {
         "driver": "GTiff", "count": len(values), "height": values_window.height, "width": values_window.width,
-        "dtype": values.dtype, **to_rasterio(window_grid(source, values_window)),
+        "dtype": values.dtype, "transform": UNPLACED,
     }  # fmt: skip
-    target = to_rasterio(window_grid(transform.target, window))
-    scale_y, scale_x = transform.scale
-    options = {
-        "resampling": METHODS[resampling], "tolerance": EXACT, "add_alpha": True, "width": window.width,
-        "height": window.height, "XSCALE": str(1 / scale_x), "YSCALE": str(1 / scale_y), **target,
-    }  # fmt: skip
+    pipeline = pixel_pipeline(source, transform.target, resampling)
     with MemoryFile() as memory:
         with memory.open(**profile) as file:
             file.write(values if valid is None else np.where(valid, values, 0))
             if valid is not None:
                 file.write_mask(valid[0])
-        with memory.open() as file, WarpedVRT(file, **options) as vrt:
+        text = warp_vrt(
+            memory.name, len(values), values.dtype.name, windows=(values_window, window), pipeline=pipeline,
+            algorithm=METHODS[resampling], scale=transform.scale,
+        )  # fmt: skip
+        with rasterio.open(text) as vrt:
             warped = vrt.read()
     warped_valid = warped[-1] > 0  # the alpha band
     return warped[:-1], None if warped_valid.all() else np.broadcast_to(warped_valid, warped[:-1].shape)

@@ -188,7 +188,7 @@ def test_layers_that_do_not_overlap_raise_with_extents(image):
         intersection(image=image, far=layer)
 
 
-@pytest.mark.parametrize("method", ["average", "mode", "min", "max", "cubic", "lanczos"])
+@pytest.mark.parametrize("method", ["average", "mode", "min", "max", "cubic"])
 def test_other_resampling_methods_equal_gdal(write, method):
     src, dst = make_grid((90, 90)), make_grid((30, 30), left=600_040, top=4_549_930, resolution=70.0)
     values = np.random.default_rng(0).integers(0, 50, (1, 90, 90)).astype("float32")
