@@ -8,7 +8,7 @@ loads no torch and `help(layer.geoml.align)` shows the function's docstring.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import MethodType
@@ -130,13 +130,17 @@ class DataArrayAccessor(_Accessor):
     @_function_of("geoxt.inference")
     def predict(
         self,
-        model: nn.Module | SomePath,
+        model: nn.Module | SomePath | None = None,
         *,
         size: SomeSize = 256,
         overlap: SomeSize | None = None,
         batch_size: int = 8,
         blend: Blend = "linear",
         output: Output | None = None,
+        members: Sequence[nn.Module | SomePath] = (),
+        num_mc_samples: int | None = None,
+        tta: bool = False,
+        seed: int = 0,
         bands: Mapping[str, str] | None = None,
         head: str | int | None = None,
         series: bool | None = None,
@@ -202,13 +206,17 @@ class DatasetAccessor(_Accessor):
     @_function_of("geoxt.inference")
     def predict(
         self,
-        model: nn.Module | SomePath,
+        model: nn.Module | SomePath | None = None,
         *,
         size: SomeSize = 256,
         overlap: SomeSize | None = None,
         batch_size: int = 8,
         blend: Blend = "linear",
         output: Output | None = None,
+        members: Sequence[nn.Module | SomePath] = (),
+        num_mc_samples: int | None = None,
+        tta: bool = False,
+        seed: int = 0,
         bands: Mapping[str, str] | None = None,
         head: str | int | None = None,
         series: bool | None = None,
@@ -241,13 +249,17 @@ class DataTreeAccessor(_Accessor):
     @_function_of("geoxt.inference")
     def predict(
         self,
-        model: nn.Module | SomePath,
+        model: nn.Module | SomePath | None = None,
         *,
         size: SomeSize = 256,
         overlap: SomeSize | None = None,
         batch_size: int = 8,
         blend: Blend = "linear",
         output: Output | None = None,
+        members: Sequence[nn.Module | SomePath] = (),
+        num_mc_samples: int | None = None,
+        tta: bool = False,
+        seed: int = 0,
         bands: Mapping[str, str] | None = None,
         head: str | int | None = None,
         series: bool | None = None,

@@ -26,9 +26,10 @@ Target = Literal["pixels", "image", "instances"]
 """Unit that has a label: each pixel, each image, or each object in an image."""
 Activation = Literal["softmax", "sigmoid", "identity"]
 """Function from raw model outputs to probabilities or values."""
-Output = Literal["classes", "probabilities", "logits", "regression", "embeddings", "values"]
+Output = Literal["classes", "probabilities", "logits", "regression", "uncertainty", "embeddings", "values"]
 """Values of a predicted map: the most probable class of each pixel; one band of probabilities or of logits per class;
-one band per regressed quantity; features, on a coarser grid if the model's are coarser; or raw model outputs."""
+one band per regressed quantity; one band per measure of uncertainty; features, on a coarser grid if the model's are
+coarser; or raw model outputs."""
 
 ANY_NUMBER = -1
 """`TaskKind.dates` of models that take a time series of any length."""
@@ -36,10 +37,10 @@ _CLASS_LOSSES = ("cross_entropy", "focal", "bce")
 _PIXEL_LOSSES = (*_CLASS_LOSSES, "dice", "jaccard", "cross_entropy+dice")
 _VALUE_LOSSES = ("mse", "mae", "huber")
 _VALUE_SCORES = ("bias", "mae", "rmse", "r2")
-_CLASS_OUTPUTS: tuple[Output, ...] = ("classes", "probabilities", "logits", "embeddings", "values")
-_LABEL_OUTPUTS = _CLASS_OUTPUTS[1:]
+_CLASS_OUTPUTS: tuple[Output, ...] = ("classes", "probabilities", "logits", "uncertainty", "embeddings", "values")
+_LABEL_OUTPUTS: tuple[Output, ...] = ("probabilities", "logits", "embeddings", "values")
 """Without classes: a pixel may have several labels, or none."""
-_VALUE_OUTPUTS: tuple[Output, ...] = ("regression", "embeddings", "values")
+_VALUE_OUTPUTS: tuple[Output, ...] = ("regression", "uncertainty", "embeddings", "values")
 _FEATURE_OUTPUTS: tuple[Output, ...] = ("embeddings", "values")
 
 

@@ -203,7 +203,7 @@ def _add_predict(commands: Any) -> None:
         "change detection and time series one argument per date, in order, with patterns in quotes (later dates are "
         "aligned to the first)",
     )
-    predict.add_argument("--model", required=True, metavar="FILE", help="checkpoint written by geoxt")
+    predict.add_argument("--model", metavar="FILE", help="checkpoint written by geoxt")
     predict.add_argument(
         "--out",
         required=True,
@@ -219,6 +219,11 @@ def _add_predict(commands: Any) -> None:
     )
     _add_opening(predict)
     predict.add_argument("--output", choices=get_args(Output), help="kind of map (default: by the model's task)")
+    ensemble = predict.add_argument_group("ensembles")
+    ensemble.add_argument("--members", nargs="+", metavar="FILE", default=(), help="checkpoints to average, or --model")
+    ensemble.add_argument("--num-mc-samples", type=int, metavar="N", help="samples of Monte Carlo dropout")
+    ensemble.add_argument("--tta", action="store_true", help="average over flips and rotations of each tile")
+    ensemble.add_argument("--seed", type=int, default=0, metavar="N", help="seed of dropout (default: 0)")
     tiles = predict.add_argument_group("tiles")
     tiles.add_argument("--size", type=int, metavar="PIXELS", help="height and width of a tile")
     tiles.add_argument(
@@ -245,6 +250,10 @@ def _predict(args: argparse.Namespace) -> None:
         model=args.model,
         out=args.out,
         output=args.output,
+        members=tuple(args.members),
+        num_mc_samples=args.num_mc_samples,
+        tta=args.tta,
+        seed=args.seed,
         bands=command.parse_bands(args.bands) if args.bands else None,
         product=args.product,
         crs=args.crs,

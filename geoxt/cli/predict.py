@@ -36,13 +36,21 @@ class Job:
     images: tuple[str, ...]
     """Raster files or glob patterns: all bands of one image, or for change detection and time series an image per
     date."""
-    model: str
-    """Path of the checkpoint."""
+    model: str | None = None
+    """Path of the checkpoint; `None` for the first of `members`."""
     out: str
     """Path of the output: .tif or .zarr; of a detector .gpkg, .geojson, .fgb or .shp; of plain images .csv, .parquet or
     a folder."""
     output: str | None = None
     """Kind of map; by default that of the model's task."""
+    members: tuple[str, ...] = ()
+    """Paths of the checkpoints of an ensemble."""
+    num_mc_samples: int | None = None
+    """Samples of Monte Carlo dropout."""
+    tta: bool = False
+    """Whether to average over flips and rotations of each tile."""
+    seed: int = 0
+    """Seed of the masks of dropout."""
     bands: Mapping[str, str] | None = None
     """Band name of the images by band name of the model."""
     product: str | None = None
@@ -69,7 +77,13 @@ def run(job: Job) -> Path:
     GeoxtError
         An input or the output is invalid.
     """
-    network = from_checkpoint(job.model)
+    checkpoints = _checkpoints(job)
+    if not checkpoints:
+        problem = "Cannot predict without a model."
+        raise InputError(problem, remedy="Pass {model}. Or pass {members}.", argument="model")
+    network = from_checkpoint(checkpoints[0])
+    if is_plain(job.out) or network.card.kind.target == "instances":
+        _require_one_prediction(job)
     if is_plain(job.out):
         return predict_plain(job, network)
     task = network.card.kind
@@ -87,14 +101,35 @@ def run(job: Job) -> Path:
         detections = detect(layer, network, progress=job.progress, class_agnostic=job.class_agnostic, **options)
         return to_vector(detections, job.out)
     output: Any = job.output
-    prediction = predict(layer, network, output=output, **options)
+    prediction = predict(
+        layer,
+        network if job.model is not None else None,
+        output=output,
+        members=job.members,
+        num_mc_samples=job.num_mc_samples,
+        tta=job.tta,
+        seed=job.seed,
+        **options,
+    )
     return write(prediction, job.out, resume=job.resume, progress=job.progress)
+
+
+def _checkpoints(job: Job) -> list[str]:
+    return [path for path in (job.model, *job.members) if path is not None]
+
+
+def _require_one_prediction(job: Job) -> None:
+    """Raise if several predictions are to be averaged to an output other than a map."""
+    for name in ("members", "num_mc_samples", "tta"):
+        if getattr(job, name):
+            problem = "Cannot average predictions of objects or of images without georeference."
+            raise InputError(problem, remedy="Pass {model} only.", value=getattr(job, name), argument=name)
 
 
 def _require_other_path(job: Job) -> None:
     """Raise if the output is one of the inputs."""
     out = Path(job.out).resolve()
-    for path in (*expand_paths(list(job.images), folders=True), job.model):
+    for path in (*expand_paths(list(job.images), folders=True), *_checkpoints(job)):
         if Path(path).resolve() == out:
             raise OutputError(
                 f"Cannot write {job.out!r}: the map is made from this file.",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from geoxt.inference.tile_cache import TileOutput
+from geoxt.inference.uncertainty import Measures
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
@@ -30,20 +31,27 @@ class MapEncoding:
     """Value of pixels that are not valid."""
     all_finite: bool = False
     """Whether all channels of a valid pixel must be finite, as those of classes; else any of them."""
+    measures: Measures | None = None
+    """Measures of uncertainty that are the bands of the map; `None` for the channels."""
 
     @property
     def leading_shape(self) -> tuple[int, ...]:
         """Sizes of the dimensions before rows and columns."""
+        if self.measures is not None:
+            return (len(self.measures.names),)
         return (self.channels,) if self.codes is None else ()
 
     @property
     def token(self) -> Any:
         """All fields, for dask's tokens."""
         codes = None if self.codes is None else self.codes.tolist()
-        return self.channels, codes, str(self.dtype), str(self.nodata), self.all_finite
+        measures = () if self.measures is None else (self.measures.names, self.measures.classes)
+        return self.channels, codes, str(self.dtype), str(self.nodata), self.all_finite, *measures
 
     def encode(self, means: Floats) -> Array:
         """Return pixels of the map for blended values (channel, …)."""
+        if self.measures is not None:
+            return self.measures(means)
         return means if self.codes is None else self.codes[means.argmax(axis=0)]
 
 

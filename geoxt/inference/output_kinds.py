@@ -38,6 +38,7 @@ OUTPUTS: Mapping[str, OutputKind] = {
         OutputKind(name="probabilities", stage="probabilities", classes=True, long_name="probability of a class"),
         OutputKind(name="logits", stage="raw", classes=True, long_name="logit of a class"),
         OutputKind(name="regression", stage="activated", long_name="predicted quantity"),
+        OutputKind(name="uncertainty", stage="probabilities", classes=True, long_name="uncertainty of a prediction"),
         OutputKind(name="embeddings", stage="embeddings", coarse=True, long_name="embedding"),
         OutputKind(name="values", stage="raw", long_name="output of a model"),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, overload
 
@@ -15,15 +16,15 @@ from torch import nn
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
-from geoxt.inference.accumulator import MapEncoding
 from geoxt.inference.blended_map import BlendedMap
+from geoxt.inference.ensemble import distinct, ensemble_of
+from geoxt.inference.map_encoding import encoding_of, legend_of_map, measures_of, numbered
 from geoxt.inference.model_bands import select_bands
 from geoxt.inference.output_grid import output_grid
 from geoxt.inference.output_kinds import OutputKind, output_for
 from geoxt.inference.runner import Runner
 from geoxt.inference.tiles import Blend
 from geoxt.legend import Legend
-from geoxt.models.card import Card
 from geoxt.models.network import Network, from_checkpoint
 from geoxt.source import is_band_dataset, is_categorical, stack_bands, view_of
 from geoxt.tasks import Output
@@ -41,13 +42,17 @@ _MAX_BYTES = 64 * 2**20
 @overload
 def predict(
     layer: xr.DataArray | xr.Dataset,
-    model: nn.Module | SomePath,
+    model: nn.Module | SomePath | None = None,
     *,
     size: SomeSize = 256,
     overlap: SomeSize | None = None,
     batch_size: int = 8,
     blend: Blend = "linear",
     output: Output | None = None,
+    members: Sequence[nn.Module | SomePath] = (),
+    num_mc_samples: int | None = None,
+    tta: bool = False,
+    seed: int = 0,
     bands: Mapping[str, str] | None = None,
     head: str | int | None = None,
     series: bool | None = None,
@@ -57,13 +62,17 @@ def predict(
 @overload
 def predict(
     layer: xr.DataTree,
-    model: nn.Module | SomePath,
+    model: nn.Module | SomePath | None = None,
     *,
     size: SomeSize = 256,
     overlap: SomeSize | None = None,
     batch_size: int = 8,
     blend: Blend = "linear",
     output: Output | None = None,
+    members: Sequence[nn.Module | SomePath] = (),
+    num_mc_samples: int | None = None,
+    tta: bool = False,
+    seed: int = 0,
     bands: Mapping[str, str] | None = None,
     head: str | int | None = None,
     series: bool | None = None,
@@ -72,13 +81,17 @@ def predict(
 ) -> xr.DataTree: ...
 def predict(
     layer: SomeData,
-    model: nn.Module | SomePath,
+    model: nn.Module | SomePath | None = None,
     *,
     size: SomeSize = 256,
     overlap: SomeSize | None = None,
     batch_size: int = 8,
     blend: Blend = "linear",
     output: Output | None = None,
+    members: Sequence[nn.Module | SomePath] = (),
+    num_mc_samples: int | None = None,
+    tta: bool = False,
+    seed: int = 0,
     bands: Mapping[str, str] | None = None,
     head: str | int | None = None,
     series: bool | None = None,
@@ -106,10 +119,22 @@ def predict(
     output
         By default that of the model's task: "classes" (also of a model without a card), "probabilities" of multi-label
         models, "regression", or "embeddings" of models without labels. "classes": class codes. "probabilities" and
-        "logits": a float32 band per class. "regression": a band per quantity. "embeddings": features, averaged where
-        tiles overlap. "values": the raw output. Embeddings come from the first of `embed`, `forward_features`,
-        `encoder` and `features` that the model has, else from its output; their grid is coarser than the layer's by the
-        model's stride, as is the map of a model with one vector per tile.
+        "logits": a float32 band per class. "regression": a band per quantity. "uncertainty": a float32 band per
+        measure, see Notes. "embeddings": features, averaged where tiles overlap. "values": the raw output. Embeddings
+        come from the first of `embed`, `forward_features`, `encoder` and `features` that the model has, else from its
+        output; their grid is coarser than the layer's by the model's stride, as is the map of a model with one vector
+        per tile.
+    members
+        Models or checkpoints of an ensemble, whose probabilities or values are averaged. `model` is one of them: it may
+        be left out, or be among them.
+    num_mc_samples
+        Samples of Monte Carlo dropout, 2 or more: predictions with active dropout layers (`torch.nn.Dropout`), which
+        are averaged. Each sample has one mask for all tiles. By default dropout is not active.
+    tta
+        Whether to average over flips and rotations of each tile (test-time augmentation): eight of square tiles, four
+        of others.
+    seed
+        Seed of the masks of dropout.
     bands
         Band names of the layer by those of the model, where they differ.
     head
@@ -139,7 +164,21 @@ def predict(
     ------
     InputError
         If the layer lacks a band of the model, a Dataset has no or several images, or `output` does not fit the model's
-        task, or the model has weights or outputs that are not finite.
+        task, or the model has weights or outputs that are not finite. If members differ in task, bands or classes, or
+        a model without dropout layers is to be sampled.
+
+    Notes
+    -----
+    The measures of "uncertainty" are computed from the class probabilities, in nats, blended over tiles:
+
+    - `entropy`: of the probabilities; 0 for a certain pixel, at most log(classes).
+    - `margin`: difference between the two largest probabilities; 1 for a certain pixel.
+    - `mutual_information`, of several predictions (members, samples of dropout, flips and rotations): the entropy of
+      the mean probabilities less the mean entropy. Zero if all predictions agree.
+    - `variance`, of several predictions: the unbiased variance of each probability, averaged over classes.
+
+    Of a regression, `variance` and `std` of several predictions; for several quantities named "height variance" and so
+    on. Mutual information and variances are computed in each tile, and blended.
 
     Examples
     --------
@@ -148,12 +187,24 @@ def predict(
     >>> predict(image, nn.Conv2d(3, 2, 1), size=32).shape
     (40, 50)
     """
-    network = network_of(model)
-    kind = output_for(network.card.kind if isinstance(network, Network) else None, output)
+    networks = _networks(model, members)
+    network = networks[0]
+    task = network.card.kind if isinstance(network, Network) else None
+    kind = output_for(task, output)
+    regression = kind.name == "regression" or (task is not None and task.activation == "identity")
+    ensemble = ensemble_of(
+        networks, kind=kind, regression=regression, head=head, num_mc_samples=num_mc_samples, tta=tta, seed=seed
+    )
+    runner = Runner.of(
+        network if ensemble is None else ensemble,
+        stage=kind.stage if ensemble is None else "raw",
+        batch_size=batch_size,
+        head=head if ensemble is None else None,
+    )
     predict_node = partial(
         _predict,
         network=network,
-        runner=Runner.of(network, stage=kind.stage, batch_size=batch_size, head=head),
+        runner=runner,
         kind=kind,
         size=parse_size(size),
         overlap=overlap,
@@ -175,6 +226,23 @@ def network_of(model: nn.Module | SomePath) -> nn.Module:
         return from_checkpoint(model)
     network = getattr(model, "network", None)
     return network if isinstance(network, Network) else model
+
+
+def _networks(model: nn.Module | SomePath | None, members: Sequence[nn.Module | SomePath]) -> list[nn.Module]:
+    """Return the networks of an ensemble, or that of a single model."""
+    if isinstance(members, (str, os.PathLike, nn.Module)):
+        raise InputError(
+            "Cannot use one model as the members of an ensemble.",
+            remedy="Pass {members} as a list of models or checkpoints.",
+            argument="members",
+        )
+    network = None if model is None else network_of(model)
+    networks = [network_of(member) for member in members]
+    if network is not None and not networks:
+        return [network]
+    if not networks:
+        raise InputError("Cannot predict without a model.", remedy="Pass {model}. Or pass {members}.", argument="model")
+    return distinct(network, networks)
 
 
 def _image_of(node: str, ds: xr.Dataset) -> xr.DataArray:
@@ -222,9 +290,13 @@ def _predict(
         view_of(selected), runner, size=size, overlap=overlap, blend=blend, series=series, all_steps_valid=compares,
         coarse=kind.coarse,
     )  # fmt: skip
-    classes = _legend(kind, legend, card, of_map.channels)
+    measures = measures_of(kind, runner, card, of_map.channels)
+    channels = measures.classes if measures is not None and measures.classes else of_map.channels
+    classes = (
+        legend_of_map(kind, legend, card, channels) if measures is None or measures.classes else numbered(channels)
+    )
     steps = selected.sizes["time"] if "time" in selected.dims and not series else None
-    encoding = _encoding(kind, classes, of_map.channels, card)
+    encoding = encoding_of(kind, classes, of_map.channels, card, measures)
     array = BlendedMap(reader=of_map.reader, runner=runner, lattice=of_map.lattice, encoding=encoding, steps=steps)
     names = classes if kind.classes or legend else None
     if kind.name == "regression" and card is not None and len(card.names) == of_map.channels:
@@ -234,38 +306,6 @@ def _predict(
     return layer_of_map.assign_coords(time=selected["time"]) if dated else layer_of_map
 
 
-def _legend(kind: OutputKind, legend: Legend | None, card: Card | None, channels: int) -> Legend:
-    classes = legend or (card.legend if card and kind.classes else _numbered(channels))
-    if (kind.classes or legend) and len(classes) != channels:
-        raise InputError(
-            f"Cannot name the {channels} channels of the model by a legend of {len(classes)} classes.",
-            remedy=f"Pass {{legend}} with {channels} classes.",
-        )
-    return classes
-
-
-def _numbered(channels: int) -> Legend:
-    return Legend(tuple(range(channels)), tuple(map(str, range(channels))))
-
-
-def _encoding(kind: OutputKind, classes: Legend, channels: int, card: Card | None) -> MapEncoding:
-    if not kind.argmax:
-        return MapEncoding(
-            channels=channels, codes=None, dtype=np.dtype("float32"), nodata=np.nan, all_finite=kind.classes
-        )
-    nodata = _nodata(classes, card)
-    values = [*classes.codes, nodata]
-    dtype = np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
-    codes = np.array(classes.codes, dtype)
-    return MapEncoding(channels=channels, codes=codes, dtype=dtype, nodata=nodata, all_finite=True)
-
-
-def _nodata(classes: Legend, card: Card | None) -> int:
-    """Return the code of pixels without a prediction: that of the labels, else 255, else the smallest free one."""
-    of_labels = () if card is None or card.nodata is None else (card.nodata,)
-    return next(code for code in (*of_labels, 255, *range(len(classes) + 1)) if code not in classes.codes)
-
-
 def _side(array: BlendedMap, axis: int, chunks: int | None) -> int:
     """Return the side of a chunk: a multiple of the stride of the tiles."""
     if chunks is not None and chunks < 1:
@@ -273,7 +313,7 @@ def _side(array: BlendedMap, axis: int, chunks: int | None) -> int:
             f"Cannot divide the map into chunks of {chunks!r} pixels.", remedy="Pass {chunks} of 1 or more."
         )
     stride = array.lattice.stride[axis]
-    pixel_bytes = (array.encoding.channels if array.encoding.codes is None else 1) * array.dtype.itemsize
+    pixel_bytes = int(np.prod(array.encoding.leading_shape)) * array.dtype.itemsize
     side = (_MAX_BYTES / pixel_bytes) ** 0.5
     if not array.reader.view.direct:
         input_bytes = array.reader.nbytes * array.reader.factor[0] * array.reader.factor[1]
@@ -297,7 +337,9 @@ def _layer(
     attrs: dict[str, Any] = {"_FillValue": array.dtype.type(array.encoding.nodata), "long_name": kind.long_name}
     coords = dict(coordinates(grid))
     dims = (*(("time",) if array.steps is not None else ()), *(() if kind.argmax else ("band",)), "y", "x")
-    if classes is not None and kind.argmax:
+    if array.encoding.measures is not None:
+        coords["band"] = xr.DataArray(list(array.encoding.measures.names), dims="band")
+    elif classes is not None and kind.argmax:
         attrs |= classes.attrs()
     elif classes is not None:
         coords["band"] = xr.DataArray(list(classes.distinct_names), dims="band")

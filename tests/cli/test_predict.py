@@ -63,6 +63,35 @@ def test_file_equals_map_of_predict(files, tmp_path, capsys):
     assert list(stored["band"].values) == ["open water", "forest", "city"]
 
 
+def test_uncertainty_of_members(files, tmp_path):
+    network = Network(make_card(), seed=1)
+    state = {f"{PREFIX}{name}": value for name, value in network.state_dict().items()}
+    torch.save({CARD: network.card.to_dict(), "state_dict": state}, tmp_path / "other.ckpt")
+    members = [str(files / "model.ckpt"), str(tmp_path / "other.ckpt")]
+    out = tmp_path / "uncertainty.tif"
+    image = str(files / "image.tif")
+    command = ["predict", image, "--out", str(out), *TILES, "--bands", "red=B04", "--output", "uncertainty"]
+    assert cli.main([*command, "--members", *members]) == 0
+    layer = open_cogs(image)
+    options = {"size": 32, "overlap": 8, "batch_size": 3, "blend": "hann", "bands": {"red": "B04"}}
+    expected = predict(layer, members=members, output="uncertainty", **options)
+    with rasterio.open(out) as file:
+        assert file.descriptions[:3] == ("entropy", "margin", "mutual_information")
+        np.testing.assert_array_equal(file.read(), expected)
+
+
+def test_ensembles_need_a_model_and_a_map(files, tmp_path, capsys):
+    image = str(files / "image.tif")
+    assert cli.main(["predict", image, "--out", str(tmp_path / "map.tif")]) == 2
+    assert "Pass --model. Or pass --members." in capsys.readouterr().err
+    assert run(files, tmp_path / "map.csv", "--tta") == 2
+    assert "Cannot average predictions of objects" in capsys.readouterr().err
+    assert run(files, tmp_path / "map.tif", "--bands", "red=B04", "--num-mc-samples", "3") == 2
+    message = capsys.readouterr().err
+    assert "no dropout layer" in message
+    assert "--members" in message
+
+
 @pytest.mark.parametrize(
     ("out", "options", "words"),
     [
