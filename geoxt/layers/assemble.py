@@ -127,8 +127,7 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
     if source.nodata is not None:
         attrs["_FillValue"] = source.dtype.type(source.nodata).item()
     layer = to_layer(source, dims=dims, coords=coords, attrs=attrs, name=placement.name, chunks=placement.chunks)
-    # A layer of several bands is not marked: its thousands of grids need not be compared, as it holds no labels.
-    may_hold_codes = len(product.bands) == 1 and not product.categorical and dtype.kind in "iu"
+    may_hold_codes = not product.categorical and dtype.kind in "iu"  # in any of its bands, which may be selected
     return mark_interpolated(layer) if may_hold_codes and source_interpolates(source) else layer
 
 

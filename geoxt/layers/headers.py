@@ -27,7 +27,7 @@ from geoxt.pixels.reader import Header, read_header
 from geoxt.storage import atomic_write, cache_folder
 from geoxt.types import SomeCRS
 
-FORMAT = 6
+FORMAT = 7
 """Version of the cache layout; caches of other versions are discarded."""
 MIN_FILES = 16
 """Least number of files of one folder that is cached."""

@@ -1,11 +1,13 @@
 """Class names of raster files that GDAL keeps beside the pixels: raster attribute tables and category names.
 
 rasterio reads neither. GDAL's persistent auxiliary metadata (PAM, `.aux.xml`) holds them for most formats, the ERDAS
-Imagine format (`.img`) in itself; a VRT of a file, which holds no pixels, states both.
+Imagine format (`.img`) in itself; a VRT of a file, which holds no pixels, states both. Esri writes a dBASE table
+(`.vat.dbf`), which GDAL reads from version 3.11 on.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
@@ -20,6 +22,8 @@ _VALUE, _NAME, _COLORS = ("5", "3"), "2", ("6", "7", "8")
 """GDALRATFieldUsage: minimum and maximum or minimum of a class, its name, red, green and blue."""
 _TEXT = "2"
 """GDALRATFieldType of text."""
+_CLASS_TITLES = ("class_name", "classname", "class_names", "name", "class", "label", "category", "description")
+"""Titles of the column of class names of an Esri attribute table with several columns of text."""
 _VALUE_NAMES = {"value", "code", "class", "classid", "id"}
 
 
@@ -31,7 +35,7 @@ def class_tags(file: rasterio.DatasetReader, href: str) -> dict[str, str]:
     file
         Open file.
     href
-        Its path. Files on a server are not searched, as a sidecar would take a request.
+        Its path. Sidecars on a server are not read, as each would take a request.
     """
     if file.count != 1 or not file.dtypes[0].startswith(("int", "uint")):
         return {}
@@ -40,9 +44,10 @@ def class_tags(file: rasterio.DatasetReader, href: str) -> dict[str, str]:
     if file.driver == "HFA":
         return _tags(_describe(href))
     try:
-        return _tags(Path(f"{href}.aux.xml").read_text(encoding="utf-8"))
+        tags = _tags(Path(f"{href}.aux.xml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):  # mostly FileNotFoundError
-        return {}
+        tags = {}
+    return tags or _cf_tags(_dbase_rows(Path(f"{href}.vat.dbf")))
 
 
 def _describe(href: str) -> str:
@@ -61,7 +66,11 @@ def _tags(document: str) -> dict[str, str]:
     except ET.ParseError:
         return {}
     bands = [band for band in root if band.tag.endswith("RasterBand") and band.get("band", "1") == "1"]
-    rows = next((rows for band in bands if (rows := _attribute_table(band) or _categories(band))), {})
+    return _cf_tags(next((rows for band in bands if (rows := _attribute_table(band) or _categories(band))), {}))
+
+
+def _cf_tags(rows: Mapping[int, tuple[str, str]]) -> dict[str, str]:
+    """Return the CF tags of name and color by code."""
     if not rows:
         return {}
     names = " ".join("_".join(name.split()) for name, _ in rows.values())
@@ -98,8 +107,40 @@ def _attribute_table(band: ET.Element) -> Mapping[int, tuple[str, str]]:
     return rows
 
 
+def _dbase_rows(path: Path) -> Mapping[int, tuple[str, str]]:
+    """Return name and color by code of an Esri attribute table; empty if no or several text columns may be the name.
+
+    https://www.clicketyclick.dk/databases/xbase/format/dbf.html
+    """
+    try:
+        content = path.read_bytes()
+        count, start, width = struct.unpack_from("<IHH", content, 4)
+        columns, position = {}, 1  # the first byte of a row marks deleted ones
+        for offset in range(32, start - 31, 32):
+            title, kind, size = struct.unpack_from("<11sc4xB", content, offset)
+            if title[:1] == b"\r":
+                break
+            columns[title.split(b"\0")[0].decode("latin-1").strip().lower()] = kind, slice(position, position + size)
+            position += size
+        texts = [title for title, (kind, _) in columns.items() if kind == b"C"]
+        names = [title for title in texts if title in _CLASS_TITLES] or (texts if len(texts) == 1 else [])
+        if not names:
+            return {}
+        colors = next((rgb for rgb in (("red", "green", "blue"), ("r", "g", "b")) if columns.keys() >= set(rgb)), ())
+        rows = {}
+        for offset in range(start, start + count * width, width):
+            row = content[offset : offset + width]
+            value, name, *color = (row[columns[t][1]].decode().strip() for t in ("value", names[0], *colors))
+            if name and row[:1] != b"*":
+                rows[int(float(value))] = name, _color(color)
+    except (OSError, struct.error, KeyError, ValueError, OverflowError):  # mostly FileNotFoundError
+        return {}
+    return rows
+
+
 def _color(cells: list[str]) -> str:
-    parts = [int(float(cell)) for cell in cells if cell.strip()]
+    numbers = [float(cell) for cell in cells if cell.strip()]
+    parts = [int(number) for number in numbers if number.is_integer()]  # tables may hold fractions of 1 instead
     return "#{:02x}{:02x}{:02x}".format(*parts) if len(parts) == 3 and all(0 <= part < 256 for part in parts) else ""
 
 

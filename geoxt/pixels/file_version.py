@@ -12,8 +12,8 @@ from geoxt.pixels.remote import is_remote
 
 Stat = tuple[int, int, int, int]
 """Size, modification and change time in nanoseconds, and inode."""
-SIDECARS = (".aux.xml", ".msk", ".ovr", "-wal")
-"""Endings that GDAL appends to the name of a file: metadata, valid mask, overviews, changes of a GeoPackage."""
+SIDECARS = (".aux.xml", ".msk", ".ovr", ".vat.dbf", "-wal")
+"""Endings appended to the name of a file: metadata, mask, overviews, Esri's class names, changes of a GeoPackage."""
 SIBLINGS = (".tfw", ".wld", ".prj", ".hdr", ".aux", ".dbf", ".shx", ".cpg")
 """Extensions of sidecars in place of the file's: world files, CRS, headers of raw rasters, parts of Shapefiles."""
 TICK = 50_000_000

@@ -6,6 +6,7 @@ and drops when it calculates; the sources in a dask graph are compared with the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import dask.array
@@ -62,16 +63,14 @@ def source_interpolates(source: Source) -> bool:
             return False
 
 
-def _grids(mosaic: Mosaic) -> list[GeoBox]:
-    """Return one grid of all that have the same CRS, pixel size and offset in pixels: thousands of scenes share it."""
-    distinct: dict[Any, GeoBox] = {}
+def _grids(mosaic: Mosaic) -> Iterator[GeoBox]:
+    """Yield one grid of all that have the same CRS, pixel size and offset in pixels: thousands of scenes share it."""
+    seen: set[Any] = set()
     inverse = ~mosaic.grid.affine
     for scene in mosaic.scenes:
-        for asset in scene.assets:
-            if asset is not None:
-                pixels = inverse @ asset.grid.affine
-                offset = pixels.c % 1, pixels.f % 1
-                distinct.setdefault(
-                    (id(asset.grid.crs), *pixels[:2], *pixels[3:5], *offset, *asset.grid.shape), asset.grid
-                )
-    return list(distinct.values())
+        for grid in {id(asset.grid): asset.grid for asset in scene.assets if asset is not None}.values():
+            pixels = inverse @ grid.affine
+            key = id(grid.crs), *pixels[:2], *pixels[3:5], pixels.c % 1, pixels.f % 1, *grid.shape
+            if key not in seen:
+                seen.add(key)
+                yield grid

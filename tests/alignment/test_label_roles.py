@@ -90,6 +90,25 @@ def test_interpolated_integers_are_no_labels(image, codes, name):
 
 
 @pytest.mark.parametrize(
+    "select",
+    [
+        lambda layer: layer.isel(band=1).compute(),
+        lambda layer: layer.compute().isel(band=1),
+        lambda layer: layer.isel(band=[1]).load().squeeze("band", drop=True),
+        lambda layer: layer.to_dataset("band")["band_2"].rename("codes").compute(),
+        lambda layer: xr.concat([layer.isel(band=1)] * 2, "time").compute().isel(time=0),
+    ],
+)
+def test_one_of_several_interpolated_bands_is_no_label(image, tmp_path, select):
+    path = str(tmp_path / "codes.tif")
+    write_cog(tmp_path / "codes.tif", np.stack([CODES, CODES]), grid=GRID, tiled=False)
+    with pytest.raises(InputError, match="blends class codes"):
+        geoxt.trainers.legend_of_labels(select(geoxt.open_cogs(path, grid=image.odc.geobox)))
+    exact = select(geoxt.open_cogs(path, grid=GRID[2:8, 3:9]))
+    assert geoxt.trainers.legend_of_labels(exact).codes == (1, 5)
+
+
+@pytest.mark.parametrize(
     "move",
     [
         lambda layer, image: geoxt.align(layer.rename("mask"), image),

@@ -1,6 +1,7 @@
 """Class names of GDAL's raster attribute tables and category names, in sidecars and in ERDAS Imagine files."""
 
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -75,6 +76,56 @@ def test_category_names_are_the_legend(tmp_path):
 )
 def test_tables_without_names_of_whole_codes_are_no_legend(tmp_path, content, kwargs):
     assert "flag_values" not in geoxt.open_cogs(write(tmp_path / "crops.tif", content, **kwargs)).attrs
+
+
+def write_dbase(path, fields, rows):
+    """Write a dBASE table; fields: title, type, and size."""
+    width = 1 + sum(size for _, _, size in fields)
+    parts = [struct.pack("<4BIHH20x", 3, 126, 1, 1, len(rows), 33 + 32 * len(fields), width)]
+    parts += [struct.pack("<11sc4xB15x", title.encode(), kind.encode(), size) for title, kind, size in fields]
+    lines = [" " + "".join(f"{c:<{s}}" for c, (_, _, s) in zip(row, fields, strict=True)) for row in rows]
+    path.write_bytes(b"".join(parts) + b"\r" + "".join(lines).encode() + b"\x1a")
+
+
+NUMBERS = [("VALUE", "N", 9), ("COUNT", "N", 9)]
+RGB = [("Red", "N", 6), ("Green", "N", 6), ("Blue", "N", 6)]
+
+
+@pytest.mark.parametrize("text", [["CLASS_NAME"], ["LandCover"], ["Group", "Class"], ["EVT_NAME", "NAME"]])
+def test_esri_attribute_tables_are_the_legend(tmp_path, text):
+    path = tmp_path / "crops.tif"
+    write_cog(path, CODES[None], grid=make_grid((4, 4)), tiled=False)
+    layer = geoxt.open_cogs(str(path))
+    assert "flag_values" not in layer.attrs
+    fields = [*NUMBERS, *((title, "C", 12) for title in text), *RGB]
+    rows = [(code, 3, *["other"] * (len(text) - 1), NAMES[code], *COLORS[code]) for code in NAMES]
+    write_dbase(tmp_path / "crops.tif.vat.dbf", fields, rows)
+    layer = geoxt.open_cogs(str(path))
+    assert Legend.of(layer) == LEGEND
+    assert layer.dims == ("y", "x")
+
+
+def test_fractions_in_an_esri_attribute_table_are_no_colors(tmp_path):
+    path = tmp_path / "crops.tif"
+    write_cog(path, CODES[None], grid=make_grid((4, 4)), tiled=False)
+    rows = [(code, 3, NAMES[code], 0.5, 1, 0) for code in NAMES]
+    write_dbase(tmp_path / "crops.tif.vat.dbf", [*NUMBERS, ("NAME", "C", 12), *RGB], rows)
+    attrs = geoxt.open_cogs(str(path)).attrs
+    assert list(attrs["flag_values"]) == [1, 5]
+    assert attrs["flag_colors"] == "#2e76b8 #c2d864"  # the default ones
+
+
+@pytest.mark.parametrize("case", ["two texts", "no value", "cut", "ranges", "empty"])
+def test_esri_tables_without_names_of_codes_are_no_legend(tmp_path, case):
+    path, table = tmp_path / "crops.tif", tmp_path / "crops.tif.vat.dbf"
+    write_cog(path, CODES[None], grid=make_grid((4, 4)), tiled=False)
+    texts = [("A", "C", 9), ("B", "C", 9)] if case == "two texts" else [("NAME", "C", 18)]
+    value = [("OID" if case == "no value" else "VALUE", "C" if case == "ranges" else "N", 9)]
+    code = "1-3" if case == "ranges" else 1
+    write_dbase(table, [*value, *texts], [(code, *(["corn"] * len(texts)))])
+    if case in {"cut", "empty"}:
+        table.write_bytes(table.read_bytes()[: 40 if case == "cut" else 0])
+    assert "flag_values" not in geoxt.open_cogs(str(path)).attrs
 
 
 def test_names_of_an_attribute_table_win_over_a_color_table_without_names(tmp_path):
