@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("GEOXT_CACHE", "")  # tests leave nothing in the user's cache
 
     hypothesis.settings.register_profile("ci", max_examples=15, deadline=None, derandomize=True, print_blob=True)
-    hypothesis.settings.register_profile("local", max_examples=30, deadline=None)
+    hypothesis.settings.register_profile("local", max_examples=15, deadline=None)  # other ones in each run
     hypothesis.settings.register_profile("deep", max_examples=1000, deadline=None)
     profile = "ci" if os.environ.get("CI") else "local"
     if not config.getoption("--hypothesis-profile", default=None):

@@ -7,6 +7,7 @@ import graphlib
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -87,12 +88,31 @@ def module_name(path: Path) -> str:
 
 
 FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    """Return the syntax tree of a module."""
+    return ast.parse(FILES[module].read_text())
+
+
+@cache
+def all_imports(module: str) -> set[str]:
+    """Return the modules that a module imports anywhere."""
+    return imports(module, ast.walk(tree(module)))
 
 
 def part(module: str) -> str:
     """Return the part of the package that a module belongs to."""
     return module.split(".")[1] if "." in module else module
+
+
+PARTS = sorted({part(module) for module in FILES})
+
+
+def roots(modules: set[str]) -> set[str]:
+    """Return the packages that modules belong to."""
+    return {module.split(".")[0] for module in modules}
 
 
 def imports(module: str, nodes) -> set[str]:
@@ -122,34 +142,52 @@ def _torch_in_functions(module: str) -> set[str]:
     return {"torch"} if module in USE_TORCH_LATER else set()
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_imports_only_go_down(module):
-    assert part(module) in FLOOR, f"{module} stands on no floor: give it one here and in docs/architecture.md"
-    package_imports = {name for name in imports(module, ast.walk(TREES[module])) if name.split(".")[0] == "geoxt"}
-    assert {name for name in package_imports if FLOOR[part(name)] > FLOOR[part(module)]} == set()
+def modules_of(name: str) -> list[str]:
+    return [module for module in FILES if part(module) == name]
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_no_forbidden_imports(module):
-    roots = {name.split(".")[0] for name in imports(module, ast.walk(TREES[module]))}
-    forbidden = {name for parts, names in FORBIDDEN.items() if part(module) in parts.split() for name in names}
-    assert roots & forbidden - _torch_in_functions(module) == set()
+def test_every_part_stands_on_a_floor():
+    assert set(PARTS) - set(FLOOR) == set(), "give each a floor here and in docs/architecture.md"
 
 
-@pytest.mark.parametrize("module", sorted(set(FILES) - ON_FIRST_USE))
-def test_only_optional_packages_are_imported_inside_functions(module):
-    names = imports(module, nodes_in_functions(TREES[module]))
-    roots = {name.split(".")[0] for name in names}
-    assert roots - OPTIONAL - _torch_in_functions(module) == set()
+@pytest.mark.parametrize("name", PARTS)
+def test_imports_only_go_down(name):
+    upward = {
+        f"{module} imports {other}"
+        for module in modules_of(name)
+        for other in all_imports(module)
+        if other.split(".")[0] == "geoxt" and FLOOR[part(other)] > FLOOR[name]
+    }
+    assert upward == set()
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_only_entry_points_import_by_name(module):
-    assert ("importlib" in imports(module, ast.walk(TREES[module]))) == (module in ON_FIRST_USE)
+@pytest.mark.parametrize("name", PARTS)
+def test_no_forbidden_imports(name):
+    forbidden = {package for parts, names in FORBIDDEN.items() if name in parts.split() for package in names}
+    violations = {
+        f"{module} imports {root}"
+        for module in modules_of(name)
+        for root in roots(all_imports(module)) & forbidden - _torch_in_functions(module)
+    }
+    assert violations == set()
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_only_optional_packages_are_imported_inside_functions(name):
+    violations = {
+        f"{module} imports {root}"
+        for module in set(modules_of(name)) - ON_FIRST_USE
+        for root in roots(imports(module, nodes_in_functions(tree(module)))) - OPTIONAL - _torch_in_functions(module)
+    }
+    assert violations == set()
+
+
+def test_only_entry_points_import_by_name():
+    assert {module for module in FILES if "importlib" in all_imports(module)} == ON_FIRST_USE
 
 
 def test_imports_have_no_circles():
-    graph = {name: imports(name, ast.walk(tree)) & set(FILES) - {name} for name, tree in TREES.items()}
+    graph = {name: all_imports(name) & set(FILES) - {name} for name in FILES}
     assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 

@@ -1,12 +1,12 @@
 """Cache folders and atomic writes."""
 
 import os
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
 import pytest
+from support.processes import run_code
 
 from geoxt.storage import atomic_write, cache_folder
 
@@ -162,7 +162,7 @@ def test_what_a_killed_process_leaves_is_recognized(tmp_path):
         "import os, signal, sys\nfrom geoxt.storage import atomic_write\n"
         "with atomic_write(sys.argv[1]) as path:\n    path.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.json")], check=False)
+    assert run_code(code, str(tmp_path / "a.json")).returncode == -signal.SIGKILL
     (folder,) = tmp_path.iterdir()
     for path in (*folder.iterdir(), folder):
         os.utime(path, (0, 0))

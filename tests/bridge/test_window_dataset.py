@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from support.processes import load_server
 from torch.utils.data import DataLoader
 
 from geoxt.alignment import align
@@ -57,7 +58,7 @@ def test_batches_do_not_depend_on_threads(ds, sampler, plain, threads):
     assert same_batches(plain, list(loader(ds, sampler, batch_size=4, threads=threads)))
 
 
-@pytest.mark.parametrize(("workers", "start"), [(1, "fork"), (2, "fork"), (1, "spawn")])
+@pytest.mark.parametrize(("workers", "start"), [(1, "fork"), (2, "fork"), (1, load_server())])
 def test_batches_do_not_depend_on_workers_after_threaded_dask(ds, sampler, plain, workers, start):
     ds.image.compute(scheduler="threads")
     torch.nn.functional.conv2d(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 3, 3))

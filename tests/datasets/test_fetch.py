@@ -5,12 +5,12 @@ from __future__ import annotations
 import bz2
 import hashlib
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.processes import run_code
 from support.proxy import proxied
 
 from geoxt.datasets import Archive, fetch, load
@@ -152,9 +152,8 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) if other else 0)
 def test_concurrent_fetches_are_serialized(packed, tmp_path):
     spec, _, url = packed
     root = tmp_path / "shared"
-    command = [sys.executable, "-c", TWICE, f"{url}/ponds.zip", spec.archives[0].sha256, str(root)]
-    done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    done = run_code(TWICE, f"{url}/ponds.zip", spec.archives[0].sha256, str(root))
+    assert (done.returncode, done.stderr) == (0, "")
     assert len(load(replace(spec, archives=()), root)) == 2
 
 

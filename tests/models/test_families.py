@@ -65,11 +65,11 @@ def test_features_are_input_of_last_layer(name):
 def test_model_trains_saves_and_loads(name, tmp_path):
     torch.manual_seed(0)
     model = models.create(name, in_chans=2, classes=2)
-    image = images(name, count=6, bands=2)
+    image = images(name, count=4, bands=2)
     target = labels(name, image)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
-    for _ in range(12):
+    for _ in range(6):
         loss = F.cross_entropy(model(image), target)
         optimizer.zero_grad()
         loss.backward()
@@ -100,14 +100,20 @@ def test_gradient_step_lowers_loss(name):
     assert (after - before).item() == pytest.approx(-1e-5 * squares.sqrt().item(), rel=0.2)  # a step down the slope
 
 
+SAVED = {"test_fcn", "test_segformer", "test_upernet", "test_utae"}
+"""Families whose exported program is also saved and loaded: together they have the operations of all."""
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_exported_model_gives_equal_output(name, tmp_path):
     model = models.create(name, in_chans=3, classes=2).eval()
     image = images(name, size=(32, 40))
-    torch.export.save(torch.export.export(model, (image,)), tmp_path / "model.pt2")
-    loaded = torch.export.load(tmp_path / "model.pt2").module()
+    program = torch.export.export(model, (image,))
+    if name in SAVED:
+        torch.export.save(program, tmp_path / "model.pt2")
+        program = torch.export.load(tmp_path / "model.pt2")
     with torch.no_grad():
-        assert torch.equal(loaded(image), model(image))
+        assert torch.equal(program.module()(image), model(image))
 
 
 @pytest.mark.parametrize("name", DETECTORS)

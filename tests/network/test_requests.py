@@ -1,14 +1,13 @@
 """Number of requests: one header per file, few per window, none for sidecar files."""
 
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
+from support.processes import run_code
 
 import geoxt
 from geoxt.layers import open_cogs
@@ -120,7 +119,8 @@ def test_env_is_restored_in_another_process(proxy, address, tmp_path):
         "import pickle, sys; from geoxt.windows import Window; "
         "s = pickle.load(open(sys.argv[1], 'rb')); assert s.read(Window(0, 0, 9, 9))[1].all()"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "layer")], check=True)
+    run = run_code(code, str(tmp_path / "layer"))
+    assert run.returncode == 0, run.stderr
     assert {r.headers.get("user-agent") for r in proxy.requests} == {"geoxt-other-process"}
     assert len(proxy.requests) <= 5  # two of them check the server's ranges
 

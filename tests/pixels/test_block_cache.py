@@ -7,8 +7,7 @@ import os
 import shutil
 import signal
 import struct
-import subprocess
-import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.processes import start_code
 
 import geoxt
 from geoxt import storage
@@ -272,13 +272,18 @@ for _ in range(60):
 """
 
 
+def fill(folder, seed):
+    """Read windows of the file a.tif in another process, through the cache c."""
+    (folder / f"{seed}").mkdir()
+    return start_code(FILL, str(folder / "a.tif"), str(folder / "c"), str(seed), output=folder / f"{seed}")
+
+
 def test_two_processes_fill_one_cache_at_once(tmp_path):
-    path = write(tmp_path / "a.tif", height=600, width=600, **TILED)
-    runs = [
-        subprocess.Popen([sys.executable, "-c", FILL, path, str(tmp_path / "c"), str(seed)], stdout=subprocess.DEVNULL)
-        for seed in range(2)
-    ]
-    assert [run.wait() for run in runs] == [0, 0]
+    write(tmp_path / "a.tif", height=600, width=600, **TILED)
+    runs = [fill(tmp_path, seed) for seed in range(2)]
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0]
     assert len(list(entries_of(tmp_path / "c"))) == 1
 
 
@@ -287,13 +292,13 @@ def test_a_killed_process_leaves_a_valid_cache(tmp_path):
     with rasterio.open(path) as file:
         full = file.read()
     for seed in range(3):
-        run = subprocess.Popen(
-            [sys.executable, "-c", FILL, path, str(tmp_path / "c"), str(seed)], stdout=subprocess.PIPE
-        )
-        for _ in range(1 + 3 * seed):
-            run.stdout.readline()
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
+        run = fill(tmp_path, seed)
+        printed = tmp_path / f"{seed}" / "stdout"
+        while not printed.exists() or printed.read_text().count("\n") < 1 + 3 * seed:
+            time.sleep(0.001)
+        run.kill()
+        run.join()
+        assert run.exitcode == -signal.SIGKILL
         values, _ = read_afresh(path, [1, 2, 3], Window(0, 0, 600, 600), credentials=credentials(tmp_path / "c"))
         assert np.array_equal(values, full)
         shutil.rmtree(tmp_path / "c")

@@ -1,10 +1,7 @@
 """Window sequences of every sampler: repeatable, sharded without duplicates, resumed, saved and drawn."""
 
 import json
-import os
 import pickle
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from support.processes import run_code
 
 from geoxt.errors import InputError, OutputError, ReadError
 from geoxt.grid import coordinates
@@ -132,7 +130,7 @@ def test_files_of_one_grid_from_before_nodes_load(tmp_path):
 
 
 def test_another_process_draws_the_same_windows(tmp_path):
-    """Drawn by a fresh interpreter with another hash seed and one thread, as in workers and ranks."""
+    """Drawn by another interpreter, which has another hash seed, as in workers and ranks."""
     code = f"""
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("sequences", {str(Path(__file__))!r})
@@ -142,8 +140,8 @@ for name, make in plans.MAKERS.items():
     data = plans.make_data()
     make(data, times=plans.time_steps(data), seed=7).at(2).save({str(tmp_path)!r} + f"/{{name}}.npz")
 """.replace("seed=7", "**({} if name == 'grid' else {'seed': 7})")
-    env = {**os.environ, "PYTHONHASHSEED": "5", "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+    run = run_code(code)
+    assert run.returncode == 0, run.stderr
     data = make_data()
     for name, make in MAKERS.items():
         seed = {} if name == "grid" else {"seed": 7}

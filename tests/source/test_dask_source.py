@@ -1,7 +1,6 @@
 """Sources as dask arrays: indexing as in NumPy, deterministic tokens, tasks of constant size, and selections."""
 
 import pickle
-import subprocess
 import sys
 
 import dask
@@ -11,6 +10,7 @@ import pytest
 from dask.base import tokenize
 from hypothesis import given
 from hypothesis import strategies as st
+from support.processes import run_code
 
 from geoxt.layers import open_cogs
 from geoxt.source import ArraySource, Mosaic
@@ -151,14 +151,11 @@ tokens = tokenize(layer.data), tokenize(other.data), other.data.name
 
 def test_tokens_are_equal_in_every_process(write, monkeypatch):
     path = write(distinct((2, 90, 90)), make_grid((90, 90)), nodata=0)
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT + "print(tokens)", path]
-    subprocess_output = subprocess.run(
-        command, env={"PYTHONHASHSEED": "1"}, capture_output=True, text=True, check=True
-    ).stdout
+    run = run_code(SCRIPT + "print(tokens)", path)
     monkeypatch.setattr(sys, "argv", ["", path])
     namespace = {}
     exec(SCRIPT, namespace)  # noqa: S102 (the same lines in this process)
-    assert subprocess_output.strip() == str(namespace["tokens"])
+    assert run.stdout.strip() == str(namespace["tokens"])
 
 
 def mosaic(path):

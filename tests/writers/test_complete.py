@@ -1,13 +1,11 @@
 """Full disks: what is published is complete, or what it was before; no truncated block is taken for a finished one."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
 import xarray as xr
+from support.processes import run_code
 
 from geoxt.errors import OutputError
 from geoxt.grid import coordinates
@@ -67,7 +65,7 @@ def readable(path):
 def test_older_map_survives_and_blocks_are_finished_where_files_cannot_grow(tmp_path):
     pytest.importorskip("resource", reason="limits of file sizes exist on POSIX alone")
     code = LIMITED.format(folder=str(__file__.rpartition("/")[0]), out=str(tmp_path), limits=[100, 20_000])
-    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    run = run_code(code)
     assert run.returncode == 0, run.stderr[-2000:]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["map.tif", "map.zarr"]
 

@@ -2,13 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from support.processes import run_code
 
 from geoxt.errors import InputError, OutputError
 from geoxt.writers import to_cog, to_zarr
@@ -92,8 +91,8 @@ def killed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     (folder / "fatal").write_text("60-0")
     (folder / "scene.py").write_text(SCENE)
-    run = [sys.executable, "-c", KILLED, str(folder / "scene.py"), str(folder)]
-    subprocess.run(run, check=True, timeout=500)
+    run = run_code(KILLED, str(folder / "scene.py"), str(folder))
+    assert run.returncode == 0, run.stderr
     (folder / "fatal").unlink()
     assert reads(folder) == ["0-0", "0-30", "30-0", "30-30"] * 2
     return folder

@@ -3,8 +3,6 @@
 import base64
 import os
 import pickle
-import subprocess
-import sys
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from support.processes import run_code
 
 from geoxt.layers import open_cogs, open_stac
 from geoxt.source import view_of
@@ -26,7 +25,7 @@ READ = """
 import base64, pickle, sys
 from geoxt.source import view_of
 from geoxt.windows import Window
-layer = pickle.loads(base64.b64decode(sys.stdin.read()))
+layer = pickle.loads(base64.b64decode(sys.argv[1]))
 values, valid = view_of(layer).read(Window(10, 20, 30, 40))
 assert valid.all()
 print(base64.b64encode(pickle.dumps(values)).decode())
@@ -83,15 +82,7 @@ def read_in_subprocess(layer):
     """Return a window read by a new process from a pickle of the layer."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GDAL_"))}
     text = base64.b64encode(pickle.dumps(layer)).decode()
-    process = subprocess.run(
-        [sys.executable, "-c", READ],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        timeout=500,
-    )
+    process = run_code(READ, text, env=environment)
     assert process.returncode == 0, process.stderr
     return pickle.loads(base64.b64decode(process.stdout))
 
