@@ -24,13 +24,16 @@ def read_wav(path: Path) -> tuple[Array, int]:
     Raises
     ------
     ReadError
-        If the file cannot be read, is cut short, or has another encoding.
+        If the file cannot be read, is cut short, has no samples, or has another encoding.
     """
     try:
         content = _plain_pcm(path.read_bytes())
         with wave.open(io.BytesIO(content), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             count, raw = file.getnframes(), file.readframes(file.getnframes())
+        if not count:
+            msg = "without samples"
+            raise wave.Error(msg)  # noqa: TRY301 (the handler adds the file)
         values = _integers(raw, width).reshape(count, channels).T.astype(np.float32)
     except (OSError, EOFError, KeyError, ValueError, struct.error, wave.Error) as error:
         raise ReadError(

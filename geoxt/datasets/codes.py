@@ -40,9 +40,12 @@ def decode(values: Array, asset: Raster | HDF5Array, legend: Legend | None, path
     Raises
     ------
     LabelError
-        If a pixel has a value that is not a class.
+        If a pixel has a value that is not a class, or no whole number.
     """
     if asset.instances:
+        if values.dtype.kind == "f" and not (whole := np.isfinite(values) & (values == np.floor(values))).all():
+            msg = f"Cannot read the instance numbers in {path!r}: {values[~whole].flat[0]:g} is no whole number."
+            raise LabelError(msg, remedy="Fetch the dataset again with force=True.")
         return values
     assert legend is not None
     if isinstance(asset, Raster) and asset.colors is not None:
@@ -69,7 +72,8 @@ def _decode_colors(values: Array, asset: Raster, legend: Legend, path: str) -> A
 def _look_up(values: Array, table: Mapping[int, int], path: str, kind: str) -> Array:
     keys = np.array(sorted(table), dtype=np.int64)
     codes = np.array([table[key] for key in keys.tolist()], dtype=np.int64)
-    integers = values.astype(np.int64)
+    exact = values if values.dtype.kind != "f" else np.where(np.abs(values) < 2**53, values, 0)  # NaN becomes 0
+    integers = exact.astype(np.int64)
     positions = np.minimum(np.searchsorted(keys, integers), len(keys) - 1)
     known = (keys[positions] == integers) & (integers == values)  # the second term rejects fractional values
     if not known.all():

@@ -14,7 +14,7 @@ from geoxt.datasets.codes import code_type, decode
 from geoxt.errors import ReadError
 from geoxt.grid import window_grid
 from geoxt.legend import Legend
-from geoxt.pixels.images import ImageHeader, read_image, read_image_header, strict_decoding
+from geoxt.pixels.images import ImageHeader, has_alpha, read_image, read_image_header, strict_decoding
 from geoxt.types import Array
 from geoxt.windows import Window
 
@@ -124,6 +124,8 @@ class Image:
                 remedy="Fetch the dataset again with force=True. Or pass {bands}.",
                 argument="bands",
             )
+        if self.asset.bands and self.files_per_time == 1 and header.count > len(self.asset.bands):
+            self._require_opaque(path, header)
         if self.crop and header.shape != self.crop.image_shape:
             raise ReadError(
                 f"Cannot read a window of {path!r}: its size is {header.shape}, that of the first file "
@@ -136,6 +138,17 @@ class Image:
         except ReadError as error:
             raise _unreadable(path, error) from error
         return values, self._cropped(header.grid)
+
+    def _require_opaque(self, path: str, header: ImageHeader) -> None:
+        """Raise if a file has other bands than those of the spec and an opaque alpha band."""
+        count = len(self.asset.bands)
+        problem = f"Cannot read {path!r}: it has {header.count} bands, not {count}"
+        if header.count == count + 1 and has_alpha(path, header.count):
+            opaque = np.iinfo(header.dtype).max if header.dtype.kind in "iu" else 1
+            if (read_image(path, [header.count], Window(0, 0, *header.shape)) == opaque).all():
+                return
+            problem += ", and transparent pixels"
+        raise ReadError(f"{problem}.", remedy="Fetch the dataset again with force=True, or load another release.")
 
     def _header(self, path: str) -> ImageHeader:
         try:

@@ -125,7 +125,10 @@ class Reader:
         return out | self.path_label(entry)
 
     def _check_sizes(self, sample: Sample, entry: Entry) -> None:
-        """Raise if images and masks differ in size from the first image, and the spec says that they have its size."""
+        """Raise if images and masks differ in size from the first image, and the spec says that they have its size.
+
+        So does a box outside the first image.
+        """
         rasters = {k: asset for k, asset in self.spec.assets.items() if isinstance(asset, Raster) and k in sample}
         first = next(iter(rasters), "")
         for key, asset in rasters.items():
@@ -135,6 +138,13 @@ class Reader:
                 raise ReadError(
                     f"{msg}{first} {expected[0]}x{expected[1]}.", remedy="Fetch the dataset again with force=True."
                 )
+
+        for left, top, right, bottom in sample.get("boxes", ()) if first else ():
+            height, width = sample[first].shape[-2:]
+            if not (left < width and top < height and right > 0 and bottom > 0):
+                msg = f"Cannot read {name_of(entry.fields)}: the box ({left:g}, {top:g}, {right:g}, {bottom:g}) is "
+                msg += f"outside its image of {height}x{width} pixels."
+                raise ReadError(msg, remedy="Fetch the dataset again with force=True.")
 
     def value(self, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
         """Return the pixels of an asset of a sample, or of a crop of an image."""
@@ -237,7 +247,11 @@ class Reader:
             for row_fields, value in self._rows(asset, path):
                 fields = {**path_fields, **row_fields}
                 out.setdefault((), tuple(fields))
-                out[tuple(fields.values())] = value
+                key = tuple(fields.values())
+                if key in out and not _same(out[key], value):
+                    msg = f"Cannot read {str(path)!r}: {name_of(fields)} has two different rows."
+                    raise ReadError(msg, remedy="Fetch the dataset again with force=True.")
+                out[key] = value
         return out
 
     def _rows(self, asset: Asset, path: Path) -> Any:
@@ -339,6 +353,15 @@ def _dims(asset: Asset) -> tuple[str, ...]:
 def _squeezed(values: Array, asset: Asset) -> Array:
     dims = _dims(asset)
     return values.reshape([n for d, n in zip(("time", "band", "y", "x"), values.shape, strict=True) if d in dims])
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two rows of tables are equal: numbers, arrays, or dicts and lists of them."""
+    if isinstance(first, dict):
+        return all(_same(first[key], second[key]) for key in first)
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(_same, first, second))
+    return np.array_equal(first, second)
 
 
 def _times(asset: Asset, entry: Entry, key: str) -> list[Any]:

@@ -86,7 +86,7 @@ class Drawing:
         if legend is not None and text in legend.names:
             return legend.codes[legend.names.index(text)]
         try:
-            if float(value) == int(value):
+            if not isinstance(value, bool | np.bool_) and float(value) == int(value):  # True equals 1
                 return int(value)
         except (TypeError, ValueError, OverflowError):
             pass
@@ -133,19 +133,23 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
 
     Objects are `boxes` (n, 4), float32 (left, top, right, bottom) in pixels, `labels` (n,), class codes as int64, and
     `outlines`, a list of rings (points, 2) per object, whose union is the object; rectangles for a run-length encoded
-    mask.
+    mask. Regions of several objects (`iscrowd`) are left out, as in torchvision's reference training of detectors.
 
     Raises
     ------
     ReadError, LabelError
-        If the file cannot be read, or has a category that is not a class of the dataset.
+        If the file cannot be read, has an image or an object twice, a box outside its image, or a category that is not
+        a class of the dataset.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = {category["id"]: category["name"] for category in content["categories"]}
+        _require_distinct(content)
         annotations: dict[int, list[Any]] = {}
         for annotation in content["annotations"]:
-            annotations.setdefault(annotation["image_id"], []).append(annotation)
+            annotations.setdefault(annotation["image_id"], [])
+            if not annotation.get("iscrowd"):
+                annotations[annotation["image_id"]].append(annotation)
         absent = sorted(map(repr, annotations.keys() - {image["id"] for image in content["images"]}))
         if absent:
             msg = f"{len(absent)} images that annotations name are not listed, such as id {absent[0]}"
@@ -166,6 +170,26 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
             f"Cannot read the boxes in {str(path)!r}: {type(error).__name__} {error}.",
             remedy="Fetch the dataset again with force=True.",
         ) from error
+
+
+def _require_distinct(content: Any) -> None:
+    """Raise if two images share an id or a file, or an object is listed twice (ids of different objects may repeat)."""
+    objects = [
+        (a.get("id"), a["image_id"], a["category_id"], str(a["bbox"]), str(a.get("segmentation")))
+        for a in content["annotations"]
+    ]
+    lists = {
+        "two images have the id": [image["id"] for image in content["images"]],
+        "two images have the file_name": [image["file_name"] for image in content["images"]],
+        "an object is listed twice, with the id": objects,
+    }
+    for problem, values in lists.items():
+        seen: set[Any] = set()
+        for value in values:
+            if value in seen:
+                msg = f"{problem} {value[0] if isinstance(value, tuple) else value!r}"
+                raise ValueError(msg)
+            seen.add(value)
 
 
 def _code(name: str, asset: Boxes, legend: Legend, path: Path) -> int:
@@ -203,6 +227,11 @@ def _objects(
             msg = (
                 f"the box {annotation['bbox']} of annotation {annotation.get('id')} is not left, top, width and height"
             )
+            raise ValueError(msg)
+        left, top, width, height = box.tolist()
+        if image_shape and not (left < image_shape[1] and top < image_shape[0] and left + width > 0 < top + height):
+            msg = f"the box {annotation['bbox']} of annotation {annotation.get('id')} is outside its image of "
+            msg += f"{image_shape[0]}x{image_shape[1]} pixels"
             raise ValueError(msg)
     boxes = np.array([annotation["bbox"] for annotation in annotations], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]  # COCO: left, top, width, height

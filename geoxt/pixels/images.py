@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
 
 from geoxt.grid import geographic_or_projected, parse_crs
 from geoxt.pixels import reader
@@ -74,6 +75,19 @@ def read_image_header(path: str, *, crs: SomeCRS | None = None) -> ImageHeader:
         return ImageHeader(count=file.count, shape=file.shape, dtype=np.dtype(file.dtypes[0]), grid=grid)
 
     return reader.use_file(path, header, credentials=STRICT)
+
+
+def has_alpha(path: str, band: int) -> bool:
+    """Whether a band (1-based) of an image file is its alpha band.
+
+    Parameters
+    ----------
+    path
+        The file.
+    band
+        Band number, the first is 1.
+    """
+    return bool(reader.use_file(path, lambda file: file.colorinterp[band - 1] == ColorInterp.alpha, credentials=STRICT))
 
 
 def read_image(path: str, bands: Sequence[int], window: Window) -> Array:

@@ -62,6 +62,7 @@ def test_plain_files_equal_those_of_the_standard_library(tmp_path):
         (riff(b"\0" * 80, width=4, channels=1, extensible=True, guid=FLOAT), "samples of format 3, not PCM"),
         (riff(b"\0" * 80, width=2, channels=2, extensible=True)[:-6], "Cannot read the recording"),
         (riff(b"\0" * 80, width=2, channels=2, extensible=True)[:40], "Cannot read the recording"),
+        (riff(b"", width=2, channels=1, extensible=False), "without samples"),
         (b"RIFF", "Cannot read the recording"),
         (b"", "Cannot read the recording"),
         (b"<html>", "Cannot read the recording"),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 from support.dataset_trees import make_tree
 from support.sample_files import write_image
 
 from geoxt.datasets import RandomSplit, Raster, fetch, get, load
+from geoxt.datasets.codes import decode
 from geoxt.datasets.spec import classes
 from geoxt.errors import DatasetWarning, InputError, LabelError, OutputError, ReadError
 
@@ -130,6 +134,50 @@ def test_missing_rows_and_columns_of_a_table_raise(tmp_path):
     path.write_text("\n".join([lines[0].replace("Wind Speed", "wind"), *lines[1:]]))
     with pytest.raises(ReadError, match="no column 'Wind Speed'"):
         load(tree.spec, tmp_path).read(0)
+
+
+def test_contradictory_rows_of_a_table_raise(tmp_path):
+    tree = make_tree(get("tropical_cyclone"), tmp_path)
+    path = tmp_path / "test_set_labels.csv"
+    _, row, *_ = lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, row]))
+    first = load(tree.spec, tmp_path).read(0)  # equal rows agree
+    assert first["label"] == float(row.split(",")[-1])
+    path.write_text("\n".join([*lines, f"{row[: row.rindex(',')]},999"]))
+    with pytest.raises(ReadError, match=r"labels\.csv': .* has two different rows"):
+        load(tree.spec, tmp_path).read(0)
+
+
+@pytest.mark.parametrize(
+    ("bands", "alpha", "problem"),
+    [(4, 255, None), (4, 254, "4 bands, not 3, and transparent pixels"), (5, 255, "5 bands, not 3")],
+)
+def test_further_bands_of_an_image_raise_unless_opaque(tree, bands, alpha, problem):
+    path = tree.root / "ponds/test/image/s001.png"
+    image = np.concatenate([load(tree.spec, tree.root, "test").read(0)["image"]] * 2)[:bands]
+    image[3] = alpha
+    options = {"photometric": "rgb", "alpha": "yes"} if bands == 4 else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        size = {"count": bands, "height": image.shape[1], "width": image.shape[2]}
+        with rasterio.open(path, "w", driver="GTiff", dtype="uint8", **size, **options) as file:
+            file.write(image)
+    data = load(tree.spec, tree.root, "test")
+    if problem is None:
+        np.testing.assert_array_equal(data.read(0)["image"], image[:3])
+        return
+    with pytest.raises(ReadError, match=rf"s001\.png.*{problem}"):
+        data.read(0)
+
+
+@pytest.mark.parametrize("value", [1.5, np.nan, np.inf])
+def test_instance_numbers_that_are_no_whole_numbers_raise(value):
+    numbers = np.array([[0, 2], [1, value]], np.float32)
+    with pytest.raises(LabelError, match=f"instance numbers in 'a.tif': {value:g} is no whole number"):
+        decode(numbers, Raster("a.tif", instances=True), None, "a.tif")
+    np.testing.assert_array_equal(decode(numbers[:1], Raster("a.tif", instances=True), None, "a.tif"), [[0, 2]])
+    with pytest.raises(LabelError, match="Cannot determine the class of 1 pixels in 'a.tif'"):
+        decode(numbers[1:], Raster("a.tif", codes={}), classes("land water"), "a.tif")
 
 
 def test_unknown_category_of_boxes_raises(tmp_path):
