@@ -27,12 +27,13 @@ if TYPE_CHECKING:  # at run time, methods import what they need
     from geoxt.bridge.loader import DataLoaderOptions
     from geoxt.bridge.read_batch import Sample
     from geoxt.bridge.window_dataset import Transform, WindowDataset
+    from geoxt.inference.devices import SomeDevice
     from geoxt.inference.tiles import Blend
     from geoxt.legend import Legend
     from geoxt.samplers import WindowSequence
     from geoxt.tasks import Output
     from geoxt.trees import SomeData
-    from geoxt.types import Resampling, SomePath, SomeSize
+    from geoxt.types import Precision, Resampling, SomePath, SomeSize
     from geoxt.windows import Window
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -146,6 +147,9 @@ class DataArrayAccessor(_Accessor):
         series: bool | None = None,
         legend: Legend | None = None,
         chunks: int | None = None,
+        device: SomeDevice = "auto",
+        precision: Precision = "32",
+        compile: bool = False,
     ) -> xr.DataArray:
         """Return a lazy map of the model's predictions; see `geoxt.predict`."""
 
@@ -163,6 +167,9 @@ class DataArrayAccessor(_Accessor):
         bands: Mapping[str, str] | None = None,
         legend: Legend | None = None,
         progress: bool | None = None,
+        device: SomeDevice = "auto",
+        precision: Precision = "32",
+        compile: bool = False,
     ) -> Any:
         """Return the model's detections as a GeoDataFrame; see `geoxt.detect`."""
 
@@ -222,6 +229,9 @@ class DatasetAccessor(_Accessor):
         series: bool | None = None,
         legend: Legend | None = None,
         chunks: int | None = None,
+        device: SomeDevice = "auto",
+        precision: Precision = "32",
+        compile: bool = False,
     ) -> xr.DataArray:
         """Return a lazy map of the model's predictions; see `geoxt.predict`."""
 
@@ -265,5 +275,8 @@ class DataTreeAccessor(_Accessor):
         series: bool | None = None,
         legend: Legend | None = None,
         chunks: int | None = None,
+        device: SomeDevice = "auto",
+        precision: Precision = "32",
+        compile: bool = False,
     ) -> xr.DataTree:
         """Return a lazy map of the model's predictions for each node; see `geoxt.predict`."""

@@ -186,6 +186,10 @@ class OverflowWarning(GeoxtWarning):
     """Arithmetic of stored integers may have exceeded the range of their type."""
 
 
+class DeviceWarning(GeoxtWarning):
+    """The memory of a device is exhausted, and a model runs in smaller batches."""
+
+
 class LabelWarning(GeoxtWarning):
     """Labels without a class are ignored."""
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Floats", "Mask", "Resampling", "SomeCRS", "SomePath", "SomePaths", "SomeSize"]
+__all__ = ["Array", "Floats", "Mask", "Precision", "Resampling", "SomeCRS", "SomePath", "SomePaths", "SomeSize"]
 
 Array = npt.NDArray[Any]
 """Any numpy array."""
@@ -25,3 +25,6 @@ SomeSize = int | tuple[int, int]
 SomePaths = SomePath | Sequence[SomePath]
 Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode", "min", "max"]
 """Resampling method, by GDAL's names."""
+Precision = Literal["32", "bf16", "16"]
+"""Floating-point numbers of a model's computations: float32, or mixed precision with bfloat16 or float16; its weights
+are float32."""

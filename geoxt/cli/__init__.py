@@ -13,6 +13,7 @@ from geoxt._version import __version__
 from geoxt.cli.errors import command_parser, flags_of
 from geoxt.errors import GeoxtError, MissingDependency
 from geoxt.tasks import Output
+from geoxt.types import Precision
 
 FAILED = 2
 """Exit code of invalid input, as in argparse."""
@@ -153,6 +154,26 @@ def _add_opening(command: Any) -> None:
     command.add_argument("--crs", type=_crs, metavar="CRS", help="CRS onto which images of several CRSs are resampled")
 
 
+def _add_device(command: Any) -> None:
+    """Add the options of every command that runs a trained model."""
+    group = command.add_argument_group("device")
+    group.add_argument(
+        "--device",
+        nargs="+",
+        default=["auto"],
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:1, mps, or several (default: CUDA, else MPS, else the CPU)",
+    )
+    group.add_argument(
+        "--precision", choices=get_args(Precision), default="32", help="precision of the computations (default: 32)"
+    )
+    group.add_argument("--compile", action="store_true", help="compile the model by torch.compile")
+
+
+def _device_options(args: argparse.Namespace) -> dict[str, Any]:
+    return {"device": args.device, "precision": args.precision, "compile": args.compile}
+
+
 def _crs(text: str) -> str:
     if text == "native":
         msg = "'native' gives one grid per CRS, and the command needs one grid; name a CRS such as EPSG:32633"
@@ -170,6 +191,7 @@ def _add_training(commands: Any) -> None:
     score.add_argument("model", metavar="MODEL", help="checkpoint of a classifier")
     score.add_argument("path", metavar="FOLDER", help="folder or zip file with a folder of images per class")
     score.add_argument("--size", type=int, metavar="PIXELS", help="height and width to which images are resized")
+    _add_device(score)
 
 
 def _fit(args: argparse.Namespace) -> None:
@@ -181,7 +203,7 @@ def _experiment(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> None:
-    _module("geoxt.cli.score").score_command(args.model, args.path, size=args.size)
+    _module("geoxt.cli.score").score_command(args.model, args.path, size=args.size, **_device_options(args))
 
 
 def _progress() -> str:
@@ -233,6 +255,7 @@ def _add_predict(commands: Any) -> None:
         "--blend", choices=["linear", "gaussian", "hann", "none"], help="weights of overlapping tiles (default: linear)"
     )
     tiles.add_argument("--batch-size", type=int, metavar="N", help="tiles per batch")
+    _add_device(predict)
     detections = predict.add_argument_group("detections")
     detections.add_argument("--score-threshold", type=float, metavar="X", help="minimum confidence (default: 0.5)")
     detections.add_argument(
@@ -258,6 +281,7 @@ def _predict(args: argparse.Namespace) -> None:
         product=args.product,
         crs=args.crs,
         options={"size": args.size, "overlap": args.overlap, "blend": args.blend, "batch_size": args.batch_size},
+        device=_device_options(args),
         score_threshold=args.score_threshold,
         class_agnostic=args.class_agnostic,
         resume=not args.no_resume,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Job:
     """CRS of the map, onto which images of several CRSs are resampled."""
     options: Mapping[str, Any]
     """`size`, `overlap`, `blend` and `batch_size`; None takes the default."""
+    device: Mapping[str, Any] = field(default_factory=dict)
+    """`device`, `precision` and `compile`, as for `geoxt.predict`."""
     score_threshold: float | None = None
     """Minimum confidence of a detection."""
     class_agnostic: bool = False
@@ -93,7 +95,7 @@ def run(job: Job) -> Path:
     if write is not to_zarr:
         require_writable(job.out)
     layer = _open(job, network.card)
-    options = {key: value for key, value in job.options.items() if value is not None}
+    options = {**{key: value for key, value in job.options.items() if value is not None}, **job.device}
     if is_detector:
         options.pop("blend", None)
         if job.score_threshold is not None:

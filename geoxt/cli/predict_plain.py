@@ -48,6 +48,10 @@ class PlainJob(Protocol):
     def options(self) -> Mapping[str, Any]:
         """`size`, `overlap`, `blend` and `batch_size`; None takes the default."""
 
+    @property
+    def device(self) -> Mapping[str, Any]:
+        """`device`, `precision` and `compile`."""
+
 
 def is_plain(out: str) -> bool:
     """Return whether an output path is a table or a folder."""
@@ -69,12 +73,12 @@ def predict_plain(job: PlainJob, network: Network) -> Path:
     out, files = Path(job.out), image_files(job.images)
     write = TABLES.get(out.suffix.lower())
     if write is None:
-        return _write_masks(out, files, network, {k: v for k, v in options.items() if k != "blend"})
+        return _write_masks(out, files, network, {k: v for k, v in options.items() if k != "blend"} | {**job.device})
     if network.card.task == "segmentation":
         msg = f"Cannot write masks to {job.out!r}: it is a table."
         raise InputError(msg, remedy="Pass {out}, a folder.", value=job.out, argument="out")
     require_writable(out)
-    table = classify_images(files, network, batch_size=options.get("batch_size", 64))
+    table = classify_images(files, network, batch_size=options.get("batch_size", 64), **job.device)
     with atomic_write(out) as temporary:
         write(table, temporary)
     return out

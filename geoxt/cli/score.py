@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from geoxt.inference.devices import SomeDevice
 from geoxt.models import from_checkpoint
 from geoxt.trainers.datamodules.image_folder import score_images
+from geoxt.types import Precision
 
 
 def score_command(
-    model: str, images: str, *, size: int | None = None, flips: bool = True, log: Callable[[str], None] = print
+    model: str,
+    images: str,
+    *,
+    size: int | None = None,
+    flips: bool = True,
+    device: SomeDevice = "auto",
+    precision: Precision = "32",
+    compile: bool = False,
+    log: Callable[[str], None] = print,
 ) -> None:
     """Print accuracy and per-class recall of a classifier on a folder of images.
 
@@ -23,9 +34,12 @@ def score_command(
         Height and width in pixels to which images are resized.
     flips
         Whether to average over the eight flips and rotations of an image.
+    device, precision, compile
+        Device and precision of the classifier, and whether to compile it, as for `geoxt.predict`.
     log
         Prints a line.
     """
-    scores = score_images(from_checkpoint(model), images, size=size, flips=flips)
+    options: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
+    scores = score_images(from_checkpoint(model), images, size=size, flips=flips, **options)
     for name, value in scores.items():
         log(f"{name:<40}{value:8.0f}" if name == "images" else f"{name:<40}{value:8.4f}")

@@ -73,11 +73,11 @@ class RowAccumulator:
     def __init__(self, *, window: Window, height: int, encoding: MapEncoding) -> None:
         self.window = window
         self.encoding = encoding
-        self._map = np.full((*encoding.leading_shape, *window.shape), encoding.nodata, encoding.dtype)
         self._top: int | None = None
-        self._sums = np.zeros((encoding.channels, height, window.width))
-        self._weights = np.zeros((height, window.width))
-        self._valid = np.zeros((height, window.width), bool)
+        self._map: Any = np.full((*encoding.leading_shape, *window.shape), encoding.nodata, encoding.dtype)
+        self._sums: Any = np.zeros((encoding.channels, height, window.width))
+        self._weights: Any = np.zeros((height, window.width))
+        self._valid: Any = np.zeros((height, window.width), bool)
 
     def start_row(self, row: int) -> None:
         """Begin the tiles that start at a row, which finishes the pixels above it."""
@@ -87,7 +87,7 @@ class RowAccumulator:
             self._flush(min(row - self._top, len(self._weights)))
         self._top = row
 
-    def add(self, part: Window, output: TileOutput, weights: Floats) -> None:
+    def add(self, part: Window, output: TileOutput, weights: Any) -> None:
         """Add the part of a tile's output in a window, with the weights of its pixels."""
         if output.values is None:
             return
@@ -102,9 +102,13 @@ class RowAccumulator:
 
     def result(self) -> Array:
         """Finish the last row of tiles and return the map, ([channel,] height, width)."""
+        self._finish()
+        finished: Array = self._map
+        return finished
+
+    def _finish(self) -> None:
         if self._top is not None:
             self._flush(len(self._weights))
-        return self._map
 
     def _flush(self, rows: int) -> None:
         """Write the first rows of the sums to the map, and move the others up."""
@@ -113,6 +117,10 @@ class RowAccumulator:
         if finished is not None:
             source = finished.within(Window(self._top, 0, *self._weights.shape))[0]
             self._write(source, finished.within(self.window)[0])
+        self._shift(rows)
+
+    def _shift(self, rows: int) -> None:
+        """Move the sums up by rows."""
         for sums in (self._sums, self._weights, self._valid):
             sums[..., :-rows, :] = sums[..., rows:, :]
             sums[..., -rows:, :] = 0

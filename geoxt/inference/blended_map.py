@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 from dask.base import normalize_token
 
 from geoxt.inference.accumulator import MapEncoding, RowAccumulator
+from geoxt.inference.device_accumulator import DeviceAccumulator
+from geoxt.inference.device_model import is_out_of_memory
+from geoxt.inference.device_pipeline import TilePipeline, leased
+from geoxt.inference.devices import Device, open_device
 from geoxt.inference.runner import Runner
 from geoxt.inference.thread_pool import prefetch
 from geoxt.inference.tile_cache import TileCache, TileOutput
@@ -20,6 +26,7 @@ from geoxt.inference.tiles import Lattice
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
+_RunTiles = Callable[[StepReader, list[Window]], Iterator[TileOutput]]
 _ONE_BLOCK = threading.RLock()
 """Held while a block is computed: it uses all cores, and two at once would share them and take twice the memory."""
 
@@ -56,7 +63,7 @@ class BlendedMap:
         return len(self.shape)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the tile cache."""
+        """Leave out the tile caches."""
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}
 
     def __dask_tokenize__(self) -> Any:
@@ -82,39 +89,85 @@ class BlendedMap:
 
     def read(self, window: Window, step: int = 0) -> Array:
         """Compute a window of the map, on the grid of the output, for one time step."""
-        with _ONE_BLOCK:
-            accumulator = RowAccumulator(window=window, height=self.lattice.size[0], encoding=self.encoding)
-            weights = self.lattice.weights()
-            for tile, output in self._outputs(window, step):
-                accumulator.start_row(tile.row)
-                part = tile.intersect(window)
-                assert part is not None
-                accumulator.add(part, output, weights[part.within(tile)])
-            return accumulator.result()
+        names = self.runner.options.resolved()
+        if names == ("cpu",):
+            with _ONE_BLOCK:
+                accumulator = RowAccumulator(window=window, height=self.lattice.size[0], encoding=self.encoding)
+                return self._blend(accumulator, step, self.lattice.weights(), self._run_on_cpu, "cpu")
+        with leased(names) as name, open_device(name).current():
+            device = open_device(name)
+            accumulator = self._accumulator(window, device)
+            weights: Any = self.lattice.weights()
+            if isinstance(accumulator, DeviceAccumulator):
+                weights = torch.from_numpy(weights).to(device.torch_device, device.sum_dtype)
+            return self._blend(accumulator, step, weights, partial(self._run_on, device), name)
+
+    def _accumulator(self, window: Window, device: Device) -> RowAccumulator:
+        """Return sums on a device, or on the host if they do not fit in the memory of the device."""
+        options: Any = {"window": window, "height": self.lattice.size[0], "encoding": self.encoding}
+        try:
+            return DeviceAccumulator(**options, device=device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        device.release_memory()
+        return RowAccumulator(**options)
+
+    def _blend(self, accumulator: RowAccumulator, step: int, weights: Any, run: _RunTiles, device: str) -> Array:
+        """Return the blended outputs of the tiles that overlap the window of an accumulator."""
+        window = accumulator.window
+        on_host = not isinstance(accumulator, DeviceAccumulator) and device != "cpu"
+        cache = self._caches.setdefault(device, TileCache())
+        for tile, output in self._outputs(window, step, run, cache):
+            accumulator.start_row(tile.row)
+            part = tile.intersect(window)
+            assert part is not None
+            accumulator.add(part, output.on_host() if on_host else output, weights[part.within(tile)])
+        return accumulator.result()
 
     @property
-    def _cache(self) -> TileCache:
-        cache: TileCache = self.__dict__.setdefault("_tile_cache", TileCache())
-        return cache
+    def _caches(self) -> dict[str, TileCache]:
+        """Tile caches by device."""
+        caches: dict[str, TileCache] = self.__dict__.setdefault("_tile_caches", {})
+        return caches
 
-    def _outputs(self, window: Window, step: int) -> Iterator[tuple[Window, TileOutput]]:
+    def _outputs(
+        self, window: Window, step: int, run: _RunTiles, cache: TileCache
+    ) -> Iterator[tuple[Window, TileOutput]]:
         """Yield the tiles that overlap a window, row by row, with their cached or computed outputs."""
         cached: dict[Window, TileOutput | None] = {}
         for tile in self.lattice.touching(window):
             needed = tile.intersect(window)
             assert needed is not None
-            cached[tile] = self._cache.get(step, tile, needed)
+            cached[tile] = cache.get(step, tile, needed)
         missing = [tile for tile, output in cached.items() if output is None]
-        tiles_of_step = self.reader.step_reader(missing, step)
-        batches = _batches(missing, self.runner.batch_size)
-        computed = chain.from_iterable(prefetch(lambda tiles: self._run(tiles_of_step, tiles), batches))
+        computed = run(self.reader.step_reader(missing, step), missing)
         for tile, output in cached.items():
             if output is None:
                 new = next(computed)
-                self._cache.put(step, tile, new, window, self.lattice.shape)
+                cache.put(step, tile, new, window, self.lattice.shape)
                 yield tile, new
             else:
                 yield tile, output
+        for _ in computed:  # nothing is left, but a device checks its outputs at the end
+            pass
+
+    def _run_on(self, device: Device, tiles_of_step: StepReader, tiles: list[Window]) -> Iterator[TileOutput]:
+        """Yield the outputs of tiles, computed on a device."""
+        pipeline = TilePipeline(
+            tiles_of_step,
+            self.runner.on(device),
+            size=self.lattice.size,
+            batch_size=self.runner.batch_size,
+            all_finite=self.encoding.all_finite,
+            requires_finite=self.runner.requires_finite,
+        )
+        return pipeline.run(tiles)
+
+    def _run_on_cpu(self, tiles_of_step: StepReader, tiles: list[Window]) -> Iterator[TileOutput]:
+        """Yield the outputs of tiles, computed by a thread per core."""
+        batches = _batches(tiles, self.runner.batch_size)
+        return chain.from_iterable(prefetch(lambda batch: self._run(tiles_of_step, batch), batches))
 
     def _run(self, tiles_of_step: StepReader, tiles: tuple[Window, ...]) -> list[TileOutput]:
         """Read a batch of tiles, and run the model on it if any of its pixels is valid."""

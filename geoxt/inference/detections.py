@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import rasterio.features
 import shapely
-import torch
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -17,10 +16,11 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError, optional_import
 from geoxt.grid import grid_of
+from geoxt.inference.devices import SomeDevice, parse_options
 from geoxt.inference.model_bands import select_bands
 from geoxt.inference.nms import nms
 from geoxt.inference.output_grid import parse_overlap
-from geoxt.inference.runner import Runner
+from geoxt.inference.runner import Runner, device_of
 from geoxt.inference.scene import network_of
 from geoxt.inference.thread_pool import prefetch
 from geoxt.inference.tile_reader import TileReader
@@ -29,7 +29,7 @@ from geoxt.legend import Legend
 from geoxt.models.network import Network
 from geoxt.progress import progress_bar
 from geoxt.source import stack_bands, view_of
-from geoxt.types import Array, Mask, SomePath, SomeSize
+from geoxt.types import Array, Mask, Precision, SomePath, SomeSize
 from geoxt.windows import Window, parse_size
 
 _EDGE = 1.5
@@ -67,6 +67,9 @@ def detect(
     bands: Mapping[str, str] | None = None,
     legend: Legend | None = None,
     progress: bool | None = None,
+    device: SomeDevice = "auto",
+    precision: Precision = "32",
+    compile: bool = False,
 ) -> Any:
     """Detect objects in a layer with a detector.
 
@@ -99,6 +102,8 @@ def detect(
         Codes and names of the labels 1, 2, … in order. Default: those of the model, or the labels themselves.
     progress
         Whether to show a progress bar; by default if standard error is a terminal.
+    device, precision, compile
+        Device and precision of the model, and whether to compile it, as for `predict`; of several devices the first.
 
     Returns
     -------
@@ -109,7 +114,8 @@ def detect(
     Raises
     ------
     InputError
-        If the layer lacks a band of the model or has several time steps, or the model is no detector.
+        If the layer lacks a band of the model or has several time steps, or the model is no detector, or this process
+        has no such device, or the device does not compute in the precision.
     MissingDependency
         If geopandas is not installed.
 
@@ -131,9 +137,10 @@ def detect(
     height, width = parse_size(size)
     shared = (height // 4, width // 4) if overlap is None else parse_overlap(overlap)
     lattice = Lattice(shape=view.grid.shape.yx, size=(height, width), overlap=shared)
-    runner = Runner.of(network, stage="raw", batch_size=batch_size)
+    options = parse_options(device, precision, compile, model_device=device_of(network))
+    runner = Runner.of(network, stage="raw", batch_size=batch_size, options=options)
     reader = TileReader(view=view, series=False, factor=(1, 1))
-    detector = _TileDetector(reader=reader, model=runner.model, scene_shape=lattice.shape, min_score=score_threshold)
+    detector = _TileDetector(reader=reader, runner=runner, scene_shape=lattice.shape, min_score=score_threshold)
     detections = list(_detect_tiles(detector, lattice, batch_size, progress))
     labels = np.array([detection.label for detection in detections], int)
     assert view.grid.crs is not None
@@ -161,7 +168,7 @@ class _TileDetector:
 
     reader: TileReader
     """Reads the layer."""
-    model: nn.Module
+    runner: Runner
     """The detector."""
     scene_shape: tuple[int, int]
     """Rows and columns of the scene."""
@@ -185,17 +192,14 @@ class _TileDetector:
         ]
 
     def _run(self, images: Array, valid: Mask) -> list[Mapping[str, Array]]:
-        device = next((weight.device for weight in self.model.parameters()), torch.device("cpu"))
-        batch, batch_valid = torch.from_numpy(images).to(device), torch.from_numpy(valid).to(device)
-        with torch.inference_mode():
-            outputs = self.model(batch, batch_valid) if isinstance(self.model, Network) else self.model(list(batch))
+        outputs = self.runner.objects(images, valid)
         if not _is_detector_output(outputs, len(images)):
             raise InputError(
                 f"Cannot detect objects with this model: its output is a {type(outputs).__name__}, not a list of dicts"
                 " with boxes, labels and scores for each image.",
                 remedy="Pass a detector as {model}.",
             )
-        return [{key: value.cpu().numpy() for key, value in o.items() if isinstance(value, Tensor)} for o in outputs]
+        return [{key: _on_host(value) for key, value in o.items() if isinstance(value, Tensor)} for o in outputs]
 
     def _detections(self, tile: Window, valid: Mask, output: Mapping[str, Array]) -> Iterator[_Detection]:
         for index in np.flatnonzero(output["scores"] >= self.min_score).tolist():
@@ -269,6 +273,11 @@ def _to_crs(polygons: Sequence[shapely.Geometry], grid: GeoBox) -> Array:
     matrix, origin = np.array([[a, b], [d, e]]), np.array([c, f])
     transformed: Array = shapely.transform(np.array(polygons, object), lambda points: points @ matrix.T + origin)
     return transformed
+
+
+def _on_host(values: Tensor) -> Array:
+    values = values.cpu()
+    return (values.float() if values.is_floating_point() else values).numpy()  # numpy has no bfloat16
 
 
 def _is_detector_output(outputs: Any, count: int) -> bool:

@@ -15,14 +15,15 @@ from torch import nn
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
-from geoxt.inference.runner import Runner
+from geoxt.inference.devices import SomeDevice, parse_options
+from geoxt.inference.runner import Runner, device_of
 from geoxt.inference.scene import network_of, predict
 from geoxt.layers.files.paths import expand_paths
 from geoxt.models.band_match import BandNames, match_bands
 from geoxt.models.card import Card
 from geoxt.models.network import Network
 from geoxt.pixels.plain_images import PlainImage, plain_images, read_plain_image
-from geoxt.types import Array, Mask, SomePath, SomePaths
+from geoxt.types import Array, Mask, Precision, SomePath, SomePaths
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp"})
 """Extensions of the images of a folder."""
@@ -34,7 +35,14 @@ SomeImages = SomePaths | Array | Mapping[str, Array]
 
 
 def classify_images(
-    images: SomeImages, model: nn.Module | SomePath, *, batch_size: int = 64, flips: bool = True
+    images: SomeImages,
+    model: nn.Module | SomePath,
+    *,
+    batch_size: int = 64,
+    flips: bool = True,
+    device: SomeDevice = "auto",
+    precision: Precision = "32",
+    compile: bool = False,
 ) -> pd.DataFrame:
     """Return the class and the class probabilities of plain images.
 
@@ -50,6 +58,8 @@ def classify_images(
         Images per batch; images of one size form a batch.
     flips
         Whether to average over the eight flips and rotations of an image, as `geoxt score` does.
+    device, precision, compile
+        Device and precision of the model, and whether to compile it, as for `predict`; of several devices the first.
 
     Returns
     -------
@@ -61,7 +71,8 @@ def classify_images(
     Raises
     ------
     InputError
-        If the model is for another task, or an image lacks bands of the model.
+        If the model is for another task, or an image lacks bands of the model, or this process has no such device, or
+        the device does not compute in the precision.
     ReadError
         If an image cannot be decoded.
 
@@ -70,7 +81,8 @@ def classify_images(
     >>> classify_images("chips/", "classifier.ckpt").to_csv("classes.csv", index=False)  # doctest: +SKIP
     """
     network = _network(model, _IMAGE_TASKS, "Pass it to segment_images, or a georeferenced layer to predict.")
-    runner = Runner.of(network, stage="activated", batch_size=batch_size)
+    options = parse_options(device, precision, compile, model_device=device_of(network))
+    runner = Runner.of(network, stage="activated", batch_size=batch_size, options=options)
     names, rows = [], []
     for group in _batches(_opened(images, network.card), batch_size):
         values = np.stack([image.pixels for _, image in group]).astype("float32")
@@ -89,6 +101,9 @@ def segment_images(
     size: int | tuple[int, int] = 256,
     overlap: int | None = None,
     batch_size: int = 8,
+    device: SomeDevice = "auto",
+    precision: Precision = "32",
+    compile: bool = False,
 ) -> Iterator[tuple[str, Array]]:
     """Yield name and mask of each plain image: class codes (H, W), without georeference.
 
@@ -100,6 +115,8 @@ def segment_images(
         A trained task for segmentation, its network, or the path of its checkpoint.
     size, overlap, batch_size
         Height and width of tiles, their overlap in pixels, and tiles per batch, as for `predict`.
+    device, precision, compile
+        Device and precision of the model, and whether to compile it, as for `predict`.
 
     Yields
     ------
@@ -109,7 +126,8 @@ def segment_images(
     Raises
     ------
     InputError
-        If the model is for another task, an image lacks bands of the model, or is georeferenced.
+        If the model is for another task, an image lacks bands of the model, or is georeferenced, or this process has no
+        such device, or the device does not compute in the precision.
     ReadError
         If an image cannot be decoded.
 
@@ -129,7 +147,10 @@ def segment_images(
         values = np.where(image.valid, image.pixels.astype("float32"), np.float32("nan"))
         coords: dict[Any, Any] = {"band": list(network.card.bands), **coordinates(grid)}
         layer = xr.DataArray(values, dims=("band", "y", "x"), coords=coords, attrs={"_FillValue": float("nan")})
-        mask = predict(layer, network, size=size, overlap=overlap, batch_size=batch_size)
+        mask = predict(
+            layer, network, size=size, overlap=overlap, batch_size=batch_size, device=device, precision=precision,
+            compile=compile,
+        )  # fmt: skip
         yield name, mask.to_numpy()
 
 

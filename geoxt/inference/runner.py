@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cloudpickle
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
+from geoxt.inference.device_model import DeviceModel, model_on
+from geoxt.inference.devices import Device, DeviceOptions, open_device
 from geoxt.inference.fingerprint import fingerprint
 from geoxt.inference.model_output import model_output
 from geoxt.inference.output_kinds import Stage
@@ -20,9 +23,12 @@ from geoxt.types import Array, Mask
 
 LOADED: dict[str, nn.Module] = {}
 """Unpickled models of this process by fingerprint: each is unpickled once for all dask tasks."""
+ON_DEVICES: dict[Any, DeviceModel] = {}
+"""Models on devices of this process, by fingerprint, stage, precision and device."""
 LOADS = 0
 """Number of models that this process unpickled."""
 _MAX_LOADED = 4
+_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,23 +45,65 @@ class Runner:
     """Key or index of one of several outputs."""
     batch_size: int
     """Tiles per batch."""
+    options: DeviceOptions = field(default_factory=DeviceOptions)
+    """Devices and precision of the computations."""
 
     @classmethod
-    def of(cls, model: nn.Module, *, stage: Stage, batch_size: int, head: str | int | None = None) -> Runner:
-        """Return a runner of a copy of a model in its current state, so that further training does not change maps."""
+    def of(
+        cls,
+        model: nn.Module,
+        *,
+        stage: Stage,
+        batch_size: int,
+        head: str | int | None = None,
+        options: DeviceOptions | None = None,
+    ) -> Runner:
+        """Return a runner of a copy of a model in its current state, so that further training does not change maps.
+
+        The copy is on the CPU, and is copied from there to the devices of each process.
+        """
         if batch_size < 1:
             raise InputError(f"Cannot predict in batches of {batch_size} tiles.", remedy="Pass {batch_size:1} or more.")
+        options = options or DeviceOptions()
+        options.require_available()
         _require_finite_weights(model)
         frozen = copy.deepcopy(model).eval()
-        return cls(model=frozen, digest=fingerprint(frozen), stage=stage, head=head, batch_size=batch_size)
+        if device_of(model).type != "cpu":
+            frozen = frozen.cpu()
+        digest = fingerprint(frozen)
+        return cls(model=frozen, digest=digest, stage=stage, head=head, batch_size=batch_size, options=options)
 
     def __reduce__(self) -> Any:
         """Pickle the model as bytes, which a process unpickles only once."""
-        return _restored, (cloudpickle.dumps(self.model), self.digest, self.stage, self.head, self.batch_size)
+        payload = cloudpickle.dumps(self.model)
+        return _restored, (payload, self.digest, self.stage, self.head, self.batch_size, self.options)
 
     def __dask_tokenize__(self) -> Any:
         """Return the fields that determine the output."""
-        return "Runner", self.digest, self.stage, self.head, self.batch_size
+        options = self.options.devices, self.options.precision, self.options.compile
+        return "Runner", self.digest, self.stage, self.head, self.batch_size, options
+
+    @property
+    def requires_finite(self) -> bool:
+        """Whether an output without any finite value is an error, as of all models made by geoxt."""
+        return isinstance(self.model, Network) or bool(getattr(self.model, "takes_valid", False))
+
+    def on(self, device: Device, *, detects: bool = False) -> DeviceModel:
+        """Return the model on a device of this process; `detects` if its output is a list of objects."""
+        if device.name == "cpu" and not self.options.compile:
+            forward = self.detect if detects else self.forward
+            return DeviceModel(forward, device, precision=self.options.precision)
+        key = self.digest, self.stage, self.head, self.options.precision, self.options.compile, device.name, detects
+        with _LOCK:
+            model = ON_DEVICES.get(key)
+            if model is None or model.device is not device:
+                while len(ON_DEVICES) >= _MAX_LOADED:
+                    ON_DEVICES.pop(next(iter(ON_DEVICES)))
+                moved = replace(self, model=model_on(self.model, self.digest, device))
+                precision, compiled = self.options.precision, self.options.compile
+                forward = moved.detect if detects else moved.forward
+                model = ON_DEVICES[key] = DeviceModel(forward, device, precision=precision, compiled=compiled)
+            return model
 
     def probe(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """Return the channels, height and width of the model's output for one image of a shape (…, C, H, W).
@@ -66,7 +114,9 @@ class Runner:
             If the output is neither a map nor a vector.
         """
         valid = np.ones((1, *shape[:-3], *shape[-2:]), bool)
-        output = self._run(np.zeros((1, *shape), np.float32), valid).shape
+        with torch.inference_mode():
+            probe = self.forward(torch.zeros(1, *shape), torch.from_numpy(valid))
+        output = probe.shape
         if len(output) != 4 or output[0] != 1:
             raise InputError(
                 f"Cannot map with this model: for images of {shape[-2:]} pixels its output has the shape {output[1:]}.",
@@ -85,8 +135,7 @@ class Runner:
             images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
             valid = np.concatenate([valid, np.zeros((missing, *valid.shape[1:]), bool)])
         result: Array = self._run(images, valid)[:count].float().cpu().numpy()
-        is_network = isinstance(self.model, Network) or getattr(self.model, "takes_valid", False)
-        if is_network and not np.isfinite(result).any():
+        if self.requires_finite and not np.isfinite(result).any():
             raise InputError(
                 f"Cannot predict with this model: none of its outputs for {count} tiles is finite.",
                 remedy="Pass a {model} whose training did not diverge, or mark pixels of extreme values as nodata.",
@@ -95,10 +144,28 @@ class Runner:
         return result
 
     def _run(self, images: Array, valid: Mask) -> Tensor:
-        with torch.inference_mode():
-            device = next((weight.device for weight in self.model.parameters()), torch.device("cpu"))
-            tensors = torch.from_numpy(images).to(device), torch.from_numpy(valid).to(device)
-            return model_output(self.model, *tensors, stage=self.stage, head=self.head)
+        device = open_device(self.options.resolved()[0])
+        on_device = [torch.from_numpy(array).to(device.torch_device) for array in (images, valid)]
+        return self.on(device)(*on_device)
+
+    def objects(self, images: Array, valid: Mask) -> Any:
+        """Return the output of a detector, on its device, for images (N, C, H, W) and their valid masks (N, H, W)."""
+        device = open_device(self.options.resolved()[0])
+        on_device = [torch.from_numpy(array).to(device.torch_device) for array in (images, valid)]
+        return self.on(device, detects=True).objects(*on_device)
+
+    def detect(self, images: Tensor, valid: Tensor) -> Any:
+        """Return the output of a detector for images and valid masks on its device."""
+        return self.model(images, valid) if isinstance(self.model, Network) else self.model(list(images))
+
+    def forward(self, images: Tensor, valid: Tensor) -> Tensor:
+        """Return the output (N, K, h, w) at the stage, for images and valid masks on the model's device."""
+        return model_output(self.model, images, valid, stage=self.stage, head=self.head)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a model's parameters; the CPU if it has none."""
+    return next((weight.device for weight in model.parameters()), torch.device("cpu"))
 
 
 def _require_finite_weights(model: nn.Module) -> None:
@@ -113,11 +180,14 @@ def _require_finite_weights(model: nn.Module) -> None:
             )
 
 
-def _restored(payload: bytes, digest: str, stage: Stage, head: str | int | None, batch_size: int) -> Runner:
+def _restored(
+    payload: bytes, digest: str, stage: Stage, head: str | int | None, batch_size: int, options: DeviceOptions
+) -> Runner:
     global LOADS  # noqa: PLW0603 (a count of this process)
     if digest not in LOADED:
         LOADS += 1
         while len(LOADED) >= _MAX_LOADED:
             LOADED.pop(next(iter(LOADED)))
         LOADED[digest] = cloudpickle.loads(payload)
-    return Runner(model=LOADED[digest], digest=digest, stage=stage, head=head, batch_size=batch_size)
+    model = LOADED[digest]
+    return Runner(model=model, digest=digest, stage=stage, head=head, batch_size=batch_size, options=options)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, overload
 
+import dask
 import dask.array
 import numpy as np
 import xarray as xr
@@ -17,20 +18,24 @@ from torch import nn
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
 from geoxt.inference.blended_map import BlendedMap
+from geoxt.inference.device_pipeline import BLOCKS_PER_DEVICE
+from geoxt.inference.devices import DeviceOptions, SomeDevice, parse_options, task_resources
 from geoxt.inference.ensemble import distinct, ensemble_of
 from geoxt.inference.map_encoding import encoding_of, legend_of_map, measures_of, numbered
 from geoxt.inference.model_bands import select_bands
 from geoxt.inference.output_grid import output_grid
 from geoxt.inference.output_kinds import OutputKind, output_for
-from geoxt.inference.runner import Runner
+from geoxt.inference.runner import Runner, device_of
 from geoxt.inference.tiles import Blend
 from geoxt.legend import Legend
 from geoxt.models.network import Network, from_checkpoint
+from geoxt.progress import default_client
 from geoxt.source import is_band_dataset, is_categorical, stack_bands, view_of
 from geoxt.tasks import Output
 from geoxt.trees import SomeData, from_nodes, is_layer, nodes_of
-from geoxt.types import SomePath, SomeSize
+from geoxt.types import Precision, SomePath, SomeSize
 from geoxt.windows import parse_size
+from geoxt.writers.blocks import CONCURRENT
 
 _MAX_SIDE = 4096
 """Pixels: maximum side of a chunk. Every tile runs once if chunks are computed in order; otherwise tiles on the edge of
@@ -58,6 +63,9 @@ def predict(
     series: bool | None = None,
     legend: Legend | None = None,
     chunks: int | None = None,
+    device: SomeDevice = "auto",
+    precision: Precision = "32",
+    compile: bool = False,
 ) -> xr.DataArray: ...
 @overload
 def predict(
@@ -78,6 +86,9 @@ def predict(
     series: bool | None = None,
     legend: Legend | None = None,
     chunks: int | None = None,
+    device: SomeDevice = "auto",
+    precision: Precision = "32",
+    compile: bool = False,
 ) -> xr.DataTree: ...
 def predict(
     layer: SomeData,
@@ -97,6 +108,9 @@ def predict(
     series: bool | None = None,
     legend: Legend | None = None,
     chunks: int | None = None,
+    device: SomeDevice = "auto",
+    precision: Precision = "32",
+    compile: bool = False,
 ) -> xr.DataArray | xr.DataTree:
     """Return a lazy map of a model's predictions for a layer.
 
@@ -146,13 +160,22 @@ def predict(
         Codes, names and colors of the channels. Default: those of the model, or 0, 1, 2, …
     chunks
         Approximate side of the dask chunks in pixels of the map. Default: up to 64 MB per chunk.
+    device
+        Device that runs the model, by torch's name: "cpu", "cuda", "cuda:1", "mps". "auto" is the model's device if
+        that is not the CPU, else CUDA, else MPS, else the CPU. Of several, such as `["cuda:0", "cuda:1"]`, each
+        computes some of the chunks. Workers of a dask cluster use their devices.
+    precision
+        "32" for float32, or mixed precision with "bf16" or "16", which needs a device that computes in it.
+    compile
+        Whether to compile the model by `torch.compile`, which takes up to minutes at first.
 
     Returns
     -------
     xarray.DataArray
         Lazy, on the grid of the layer: ([time,] y, x) for classes, with CF `flag_values`, `flag_meanings` and
-        `flag_colors`, else ([time,] band, y, x). Its values do not depend on chunks, cluster or number of cores: tiles
-        have fixed positions in the layer, and each batch runs on one core. The model is copied in its current state.
+        `flag_colors`, else ([time,] band, y, x). On CPUs its values do not depend on chunks, cluster or number of
+        cores: tiles have fixed positions in the layer, and each batch runs on one core. The model is copied in its
+        current state.
 
         A time step of a pixel is valid if all bands are. Pixels that are not valid, or for which the model's output is
         not finite, are `_FillValue`: for change if either date is missing, for series if all dates are. Missing dates
@@ -165,7 +188,8 @@ def predict(
     InputError
         If the layer lacks a band of the model, a Dataset has no or several images, or `output` does not fit the model's
         task, or the model has weights or outputs that are not finite. If members differ in task, bands or classes, or
-        a model without dropout layers is to be sampled.
+        a model without dropout layers is to be sampled. If this process has no such device, or the device does not
+        compute in the precision.
 
     Notes
     -----
@@ -195,11 +219,13 @@ def predict(
     ensemble = ensemble_of(
         networks, kind=kind, regression=regression, head=head, num_mc_samples=num_mc_samples, tta=tta, seed=seed
     )
+    options = parse_options(device, precision, compile, model_device=device_of(network))
     runner = Runner.of(
         network if ensemble is None else ensemble,
         stage=kind.stage if ensemble is None else "raw",
         batch_size=batch_size,
         head=head if ensemble is None else None,
+        options=options,
     )
     predict_node = partial(
         _predict,
@@ -321,19 +347,29 @@ def _side(array: BlendedMap, axis: int, chunks: int | None) -> int:
     return max(int(chunks or min(side, _MAX_SIDE)) // stride, 1) * stride
 
 
+def _annotations(options: DeviceOptions) -> dict[str, Any]:
+    """Return dask's annotations: required resources, or for writers the number of chunks to compute at once."""
+    if default_client() is not None:
+        resources = task_resources(options)
+        return {"resources": resources} if resources else {}
+    names = options.resolved()
+    return {} if names == ("cpu",) else {CONCURRENT: BLOCKS_PER_DEVICE * len(names)}
+
+
 def _layer(
     array: BlendedMap, grid: GeoBox, kind: OutputKind, classes: Legend | None, chunks: int | None
 ) -> xr.DataArray:
     leading = (1,) * (array.steps is not None) + array.encoding.leading_shape
-    lazy = dask.array.from_array(
-        array,
-        chunks=dask.array.core.normalize_chunks(
-            (*leading, _side(array, 0, chunks), _side(array, 1, chunks)), array.shape, dtype=array.dtype
-        ),
-        name=f"predict-{tokenize(array, chunks)}",
-        asarray=False,
-        meta=np.empty((0,) * array.ndim, array.dtype),
-    )
+    with dask.annotate(**_annotations(array.runner.options)):  # type: ignore[attr-defined]
+        lazy = dask.array.from_array(
+            array,
+            chunks=dask.array.core.normalize_chunks(
+                (*leading, _side(array, 0, chunks), _side(array, 1, chunks)), array.shape, dtype=array.dtype
+            ),
+            name=f"predict-{tokenize(array, chunks)}",
+            asarray=False,
+            meta=np.empty((0,) * array.ndim, array.dtype),
+        )
     attrs: dict[str, Any] = {"_FillValue": array.dtype.type(array.encoding.nodata), "long_name": kind.long_name}
     coords = dict(coordinates(grid))
     dims = (*(("time",) if array.steps is not None else ()), *(() if kind.argmax else ("band",)), "y", "x")

@@ -41,17 +41,43 @@ def stop() -> None:
 blocks.on_interrupt(stop)
 
 
+def stops() -> int:
+    """Return the number of calls of `stop` so far."""
+    return _STOPS[0]
+
+
+def require_running(stops_before: int) -> None:
+    """Raise if `stop` was called since `stops` returned a number.
+
+    Raises
+    ------
+    StoppedError
+        If it was.
+    """
+    if _STOPS[0] != stops_before:
+        raise StoppedError
+
+
+def size() -> int:
+    """Return the number of threads."""
+    return _pool()[1]
+
+
+def submit(function: Callable[..., T], *arguments: Any) -> Future[T]:
+    """Run a function in a thread of the pool."""
+    return _pool()[0].submit(function, *arguments)
+
+
 def prefetch(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
     """Yield `function(item)` of each item in order; threads compute the next results meanwhile.
 
     At most one item more than there are threads is in flight, which bounds memory.
     """
     pool, threads = _pool()
-    stops, in_flight = _STOPS[0], deque[Future[U]]()
+    stops_before, in_flight = stops(), deque[Future[U]]()
     try:
         for item in items:
-            if _STOPS[0] != stops:
-                raise StoppedError
+            require_running(stops_before)
             in_flight.append(pool.submit(function, item))
             if len(in_flight) > threads:
                 yield in_flight.popleft().result()

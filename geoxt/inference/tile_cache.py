@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
-from geoxt.types import Array, Mask
+from torch import Tensor
+
 from geoxt.windows import Window
 
 MAX_BYTES = 256 * 2**20
@@ -15,29 +17,35 @@ MAX_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileOutput:
-    """Model output of a tile, or of a part of it."""
+    """Model output of a tile, or of a part of it: numpy arrays, or tensors on a device."""
 
     window: Window
     """The part, on the grid of the output."""
-    values: Array | None
+    values: Any
     """float32 (channel, height, width); `None` if no pixel is valid."""
-    valid: Mask
+    valid: Any
     """(height, width)."""
-    finite: Mask | None = None
+    finite: Any = None
     """Pixels whose values are finite, (height, width); `None` if all are. The values of the others are 0."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
         arrays = (self.valid, self.values, self.finite)
-        return sum(array.nbytes for array in arrays if array is not None)
+        return sum(int(array.nbytes) for array in arrays if array is not None)
 
     def crop(self, window: Window) -> TileOutput:
         """Return a copy of the part in a window."""
         rows, cols = window.within(self.window)
-        values = None if self.values is None else self.values[:, rows, cols].copy()
-        finite = None if self.finite is None else self.finite[rows, cols].copy()
-        return TileOutput(window=window, values=values, valid=self.valid[rows, cols].copy(), finite=finite)
+        values = None if self.values is None else _copy(self.values[:, rows, cols])
+        finite = None if self.finite is None else _copy(self.finite[rows, cols])
+        return TileOutput(window=window, values=values, valid=_copy(self.valid[rows, cols]), finite=finite)
+
+    def on_host(self) -> TileOutput:
+        """Return the output as numpy arrays."""
+        arrays = (a.cpu().numpy() if isinstance(a, Tensor) else a for a in (self.values, self.valid, self.finite))
+        values, valid, finite = arrays
+        return TileOutput(window=self.window, values=values, valid=valid, finite=finite)
 
 
 class TileCache:
@@ -85,3 +93,7 @@ class TileCache:
             self._outputs[step, tile] = part
             while self.nbytes > self.max_bytes:
                 self.nbytes -= self._outputs.popitem(last=False)[1].nbytes
+
+
+def _copy(array: Any) -> Any:
+    return array.clone() if isinstance(array, Tensor) else array.copy()

@@ -12,6 +12,8 @@ from geoxt.source import View
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
+_FLOAT32 = np.dtype(np.float32)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TileReader:
@@ -79,13 +81,20 @@ class StepReader:
     pixels: tuple[Array, Mask] | None = None
     """Values and valid mask (time, band, height, width); `None` to read tile by tile."""
 
-    def read_tile(self, tile: Window) -> tuple[Array, Mask, Mask]:
+    def read_tile(self, tile: Window, dtype: np.dtype[Any] = _FLOAT32) -> tuple[Array, Mask, Mask]:
         """Return the image of a tile, its valid mask, and the valid mask of the model's output.
+
+        Parameters
+        ----------
+        tile
+            Window on the grid of the output.
+        dtype
+            Type of the image.
 
         Returns
         -------
         image
-            float32 ([time,] band, height, width), 0 where not valid.
+            ([time,] band, height, width), 0 where not valid.
         image_valid
             ([time,] height, width), true where all bands are valid.
         output_valid
@@ -94,7 +103,7 @@ class StepReader:
         """
         values, valid = self._pixels(self.reader.scene_window(tile))
         image_valid: Mask = np.asarray(valid.all(axis=1))
-        image = values.astype(np.float32)
+        image = values.astype(dtype)
         if not image_valid.all():
             np.copyto(image, 0, where=~image_valid[:, None])
         over_steps = image_valid.all(axis=0) if self.reader.all_steps_valid else image_valid.any(axis=0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from geoxt.progress import default_client, progress_bar
 from geoxt.types import Array
 from geoxt.writers.staging import finished_blocks
 
+CONCURRENT = "geoxt_concurrent_blocks"
+"""Annotation of dask layers: number of blocks to compute at once, such as of maps that several devices compute."""
 _INTERRUPTS: list[Callable[[], None]] = []
 Save = Callable[[Array, int], int]
 """Writes the values of a block, given its number, and returns that number. It pickles."""
@@ -60,8 +64,8 @@ def blocks_of(layer: xr.DataArray, *, side: int) -> Blocks:
 def write_blocks(blocks: Blocks, save: Save, folder: Path, *, progress: bool | None, label: str) -> None:
     """Compute the unfinished blocks, and save each after computing it.
 
-    If a dask cluster is the default scheduler and its workers see the folder, they save what they compute; else one
-    block after the other is computed and saved by this process.
+    If a dask cluster is the default scheduler and its workers see the folder, they save what they compute; else this
+    process computes one block after the other, or as many at once as the layer is annotated with, and saves each.
     """
     finished = finished_blocks(folder)
     remaining = [index for index in range(len(blocks)) if index not in finished]
@@ -74,12 +78,41 @@ def write_blocks(blocks: Blocks, save: Save, folder: Path, *, progress: bool | N
 
 def _save_here(blocks: Blocks, save: Save, remaining: Sequence[int]) -> Iterator[int]:
     try:
-        for index in remaining:
-            yield save(blocks.layer.data[blocks.slices[index]].compute(), index)
+        for index, values in _computed(blocks, remaining):
+            yield save(values, index)
     except BaseException:
         for stop in _INTERRUPTS:
             stop()
         raise
+
+
+def _computed(blocks: Blocks, remaining: Sequence[int]) -> Iterator[tuple[int, Array]]:
+    """Yield number and values of blocks in order."""
+    count = max((annotation.get(CONCURRENT, 0) for annotation in _annotations(blocks.layer)), default=0)
+    if not count:
+        yield from ((index, blocks.layer.data[blocks.slices[index]].compute()) for index in remaining)
+        return
+    waiting, in_progress = deque(remaining), deque[tuple[int, Future[Array]]]()
+    with ThreadPoolExecutor(count, "geoxt-blocks") as threads:
+        try:
+            while waiting or in_progress:
+                while waiting and len(in_progress) < count:
+                    index = waiting.popleft()
+                    in_progress.append((index, threads.submit(blocks.layer.data[blocks.slices[index]].compute)))
+                index, future = in_progress.popleft()
+                yield index, future.result()
+        except BaseException:
+            for stop in _INTERRUPTS:
+                stop()
+            for _, future in in_progress:
+                future.cancel()
+            raise
+
+
+def _annotations(layer: xr.DataArray) -> Iterator[Mapping[str, Any]]:
+    """Yield the annotations of a layer's dask graph."""
+    graph = layer.data.__dask_graph__()
+    yield from (part.annotations or {} for part in getattr(graph, "layers", {}).values())
 
 
 def _save_there(blocks: Blocks, save: Save, remaining: Sequence[int], client: Any) -> Iterator[int]:
@@ -87,7 +120,11 @@ def _save_there(blocks: Blocks, save: Save, remaining: Sequence[int], client: An
 
     delayed_blocks = blocks.layer.data.to_delayed().ravel()
     tasks = [delayed(save, pure=False)(delayed_blocks[index], index) for index in remaining]
-    futures = client.compute(tasks)
+    # Delayed blocks have lost the annotations of their layer.
+    resources: dict[str, float] = {}
+    for annotation in _annotations(blocks.layer):
+        resources |= annotation.get("resources", {})
+    futures = client.compute(tasks, resources=resources or None)
     try:
         for future in as_completed(futures):
             yield future.result()

@@ -10,9 +10,8 @@ from geoxt.errors import InputError
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import SomeTransform
 from geoxt.trainers.config.unknown_keys import require_known
+from geoxt.types import Precision
 
-Precision = Literal["32", "bf16", "16"]
-"""Bits of the floating-point numbers in forward and backward passes; weights always have 32."""
 Settings = Mapping[str, Any]
 """Values by dotted key of a configuration, such as `{"recipe.lr": 0.01}`."""
 T = TypeVar("T")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from geoxt.errors import InputError, ReadError
+from geoxt.inference.device_model import DeviceModel
+from geoxt.inference.devices import SomeDevice, first_device, parse_options
+from geoxt.inference.runner import device_of
 from geoxt.pixels.plain_images import plain_images, read_plain_image
 from geoxt.trainers.datamodules.samples import SampleDataModule, ShuffledBatches
 from geoxt.trainers.tasks.flips import dihedral
-from geoxt.types import SomePath
+from geoxt.types import Precision, SomePath
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 _FRACTIONS = (0.8, 0.1, 0.1)
@@ -226,11 +230,18 @@ class _ProgressiveBatches(ShuffledBatches):
         return super().__iter__()
 
 
-@torch.no_grad()
 def classify(
-    network: Any, images: Tensor, *, size: int | None = None, flips: bool = True, batch_size: int = 128
+    network: Any,
+    images: Tensor,
+    *,
+    size: int | None = None,
+    flips: bool = True,
+    batch_size: int = 128,
+    device: SomeDevice = "auto",
+    precision: Precision = "32",
+    compile: bool = False,
 ) -> Tensor:
-    """Return class probabilities float32 (N, K) of images uint8 (N, C, H, W).
+    """Return class probabilities float32 (N, K), on the CPU, of images uint8 (N, C, H, W).
 
     Parameters
     ----------
@@ -244,14 +255,30 @@ def classify(
         Whether to average over the eight flips and rotations of an image (test-time augmentation).
     batch_size
         Images per forward pass.
+    device, precision, compile
+        Device and precision of the network, and whether to compile it, as for `geoxt.predict`; of several devices the
+        first.
+
+    Raises
+    ------
+    InputError
+        If a probability is not finite, or this process has no such device, or the device does not compute in the
+        precision.
     """
+    where = first_device(parse_options(device, precision, compile, model_device=device_of(network)))
     network.eval()
+    moved = network if device_of(network) == where.torch_device else copy.deepcopy(network).to(where.torch_device)
     symmetries = [(turns, flip) for turns in range(4) for flip in (False, True)] if flips else [(0, False)]
+
+    def mean_probabilities(batch: Tensor, _: Tensor) -> Tensor:
+        logits = [moved(dihedral(batch, turns=turns, flip=flip)) for turns, flip in symmetries]
+        return torch.stack([values.softmax(dim=1) for values in logits]).mean(dim=0)
+
+    model = DeviceModel(mean_probabilities, where, precision=precision, compiled=compile)
     probabilities = []
     for part in torch.split(images, batch_size):
-        batch = resized(part, size).contiguous(memory_format=torch.channels_last)
-        logits = [network(dihedral(batch, turns=turns, flip=flip)) for turns, flip in symmetries]
-        probabilities.append(torch.stack([values.softmax(dim=1) for values in logits]).mean(dim=0))
+        batch = resized(part.to(where.torch_device), size).contiguous(memory_format=torch.channels_last)
+        probabilities.append(model(batch, batch[:, 0]).cpu())
     result = torch.cat(probabilities)
     if not bool(result.isfinite().all()):
         msg = "Cannot classify the images: the model's outputs are not finite."
@@ -259,7 +286,16 @@ def classify(
     return result
 
 
-def score_images(network: Any, path: SomePath, *, size: int | None = None, flips: bool = True) -> dict[str, float]:
+def score_images(
+    network: Any,
+    path: SomePath,
+    *,
+    size: int | None = None,
+    flips: bool = True,
+    device: SomeDevice = "auto",
+    precision: Precision = "32",
+    compile: bool = False,
+) -> dict[str, float]:
     """Return accuracy, number of images, and recall of each class of a classifier on an image folder.
 
     Parameters
@@ -268,7 +304,7 @@ def score_images(network: Any, path: SomePath, *, size: int | None = None, flips
         A classifier, as `geoxt.models.from_checkpoint` returns it.
     path
         Folder or zip file whose folders are named after the network's classes; see `read_image_folder`.
-    size, flips
+    size, flips, device, precision, compile
         As for `classify`.
 
     Raises
@@ -291,7 +327,10 @@ def score_images(network: Any, path: SomePath, *, size: int | None = None, flips
         msg = f"Cannot score the images in the folder {unknown[0]!r}: the model's classes are {', '.join(known)}."
         raise InputError(msg, remedy="Rename the folder.")
     truth = torch.tensor([known.index(name) for name in classes])[labels]
-    correct = classify(network, images, size=size, flips=flips).argmax(dim=1) == truth
+    probabilities = classify(
+        network, images, size=size, flips=flips, device=device, precision=precision, compile=compile
+    )
+    correct = probabilities.argmax(dim=1) == truth
     recalls: Mapping[str, float] = {
         f"recall/{known[k]}": float(correct[truth == k].double().mean()) for k in torch.unique(truth).tolist()
     }

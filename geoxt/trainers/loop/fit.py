@@ -18,7 +18,6 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from geoxt.errors import InputError
 from geoxt.progress import shows_bars
 from geoxt.storage import atomic_write, remove_stale, temporary_prefix
-from geoxt.trainers.config.schema import Precision
 from geoxt.trainers.config.unknown_keys import require_known
 from geoxt.trainers.loop.callbacks import History, Trainable, best_checkpoint, early_stopping, weight_averaging
 from geoxt.trainers.loop.checkpoint_files import require_plain, write_error
@@ -27,7 +26,7 @@ from geoxt.trainers.loop.interrupts import interruptible
 from geoxt.trainers.loop.results import LAST, lock_folder
 from geoxt.trainers.loop.resume import ResumeCheckpoint
 from geoxt.trainers.tasks.module import Task
-from geoxt.types import SomePath
+from geoxt.types import Precision, SomePath
 
 Progress = Literal["bar", "lines", "none"]
 """A progress bar and a line of scores per epoch, the lines alone, or nothing."""

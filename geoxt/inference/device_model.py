@@ -1,0 +1,162 @@
+"""A model on a device: batches of tensors in and out, in a precision, in batches that fit in its memory."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+
+from geoxt.errors import DeviceWarning, InputError
+from geoxt.inference.devices import Device
+from geoxt.types import Precision
+
+T = TypeVar("T")
+
+MODELS: WeakValueDictionary[tuple[str, str], nn.Module] = WeakValueDictionary()
+"""Models in use on devices of this process, by fingerprint and name of the device."""
+
+
+class DeviceModel:
+    """A model on a device.
+
+    Parameters
+    ----------
+    forward
+        Returns the output (N, K, …) of images and their valid masks, with a model on the device.
+    device
+        The device.
+    precision
+        Precision of the computations.
+    compiled
+        Whether to compile `forward`.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[[Tensor, Tensor], Tensor],
+        device: Device,
+        *,
+        precision: Precision = "32",
+        compiled: bool = False,
+    ) -> None:
+        self.device = device
+        self.limit: int | None = None
+        """Images per forward pass that fit in the memory of the device; `None` as long as all batches did."""
+        self._forward = torch.compile(forward, dynamic=False) if compiled else forward
+        self._precision, self._compiled = precision, compiled
+        # Forward passes on a device are enqueued one after the other. On a CPU threads run them at once.
+        self._lock = threading.Lock() if compiled or device.torch_device.type != "cpu" else nullcontext()
+
+    def __call__(self, images: Tensor, valid: Tensor) -> Tensor:
+        """Return the output float32 (N, K, …), on the device, of images on the device and their valid masks.
+
+        If the memory of the device is exhausted, this and later batches are divided into halves.
+
+        Raises
+        ------
+        InputError
+            If one image does not fit in the memory of the device, or the model cannot be compiled.
+        """
+        return self._in_memory(images, valid, _concatenated)
+
+    def objects(self, images: Tensor, valid: Tensor) -> Any:
+        """Return the outputs of a detector, one per image; otherwise as for tensors."""
+        return self._in_memory(images, valid, _chained)
+
+    def _in_memory(self, images: Tensor, valid: Tensor, join: Callable[[list[Any]], T]) -> T:
+        """Return the joined outputs of parts of a batch, the largest that fit in memory."""
+        if images.ndim == 4 and self.device.torch_device.type == "cuda":
+            images = images.float().contiguous(memory_format=torch.channels_last)
+        with self._lock:
+            while True:
+                size = min(self.limit or len(images), len(images))
+                try:
+                    with torch.inference_mode(), self.device.current(), self.device.precision(self._precision):
+                        starts = range(0, len(images), size)
+                        parts = [self._call(images[i : i + size].float(), valid[i : i + size]) for i in starts]
+                        return join(parts)
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                # Here, as the error holds the tensors of the forward pass that did not fit.
+                self.device.release_memory()
+                self._halve(size, tuple(images.shape[-2:]))
+
+    def _call(self, images: Tensor, valid: Tensor) -> Tensor:
+        if not self._compiled:
+            return self._forward(images, valid)
+        try:
+            return self._forward(images, valid)
+        except InputError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error) or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            msg = f"Cannot compile the model for {self.device.name!r} ({type(error).__name__}: {_first_line(error)})."
+            raise InputError(msg, remedy="Pass {compile:False}.", value=True, argument="compile") from error
+
+    def _halve(self, size: int, shape: tuple[int, ...]) -> None:
+        if size == 1:
+            msg = f"Cannot run the model on {self.device.name!r}: a tile of {shape} pixels does not fit in its memory."
+            remedy = "Pass a smaller {size}. Or pass {precision:'bf16'}. Or pass {device:'cpu'}."
+            raise InputError(msg, remedy=remedy, value=shape, argument="size")
+        if self.limit is None:
+            warnings.warn(
+                f"The memory of {self.device.name!r} is exhausted by {size} tiles of {shape} pixels: the model runs in "
+                f"batches of {size // 2}, or fewer. Pass a smaller batch_size to avoid failed attempts.",
+                DeviceWarning,
+                stacklevel=2,
+            )
+        self.limit = size // 2
+
+
+def model_on(model: nn.Module, digest: str, device: Device) -> nn.Module:
+    """Return a model on a device: one copy per process and device."""
+    if device.torch_device.type == "cpu":
+        return model
+    moved = MODELS.get((digest, device.name))
+    if moved is None:
+        moved = MODELS[digest, device.name] = _moved(copy.deepcopy(model), device)
+    return moved
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error states that the memory of a device is exhausted."""
+    kind: Any = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+    # MPS, cuDNN and cuBLAS raise plain RuntimeErrors.
+    return isinstance(error, kind) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in ("out of memory", "ALLOC_FAILED"))
+    )
+
+
+def _concatenated(parts: list[Tensor]) -> Tensor:
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).float()
+
+
+def _chained(parts: list[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else [item for part in parts for item in part]
+
+
+def _moved(model: nn.Module, device: Device) -> nn.Module:
+    """Return a model on a device; on CUDA its convolutions are in channels-last order, which tensor cores use."""
+    try:
+        model = model.to(device.torch_device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        msg = f"Cannot run the model on {device.name!r}: its weights do not fit in the memory of the device."
+        raise InputError(msg, remedy="Pass {device:'cpu'}.", value=device.name, argument="device") from error
+    if device.torch_device.type == "cuda" and all(weight.ndim != 5 for weight in model.parameters()):
+        model = model.to(memory_format=torch.channels_last)
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
