@@ -1,6 +1,7 @@
 """Decoded blocks of compressed files in memory, shared by the threads of a process.
 
-A block is decoded row by row from its start, as far as a window needs; a later window that needs more rows continues.
+GDAL's cache is separate for each open dataset, and a thread uses a dataset of its own: it decodes a block once per
+thread.
 """
 
 from __future__ import annotations
@@ -8,32 +9,23 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from rasterio.env import get_gdal_config
 
 from geoxt.pixels.gdal_cache import MAX_BYTES, OPTION
-from geoxt.pixels.tiff_codecs import Decoder
 from geoxt.types import Array
 
-DECODER_BYTES = 130_000
-"""Memory of a suspended decoder, about."""
 
+class _Block:
+    """A block that is decoded, or that a thread decodes now."""
 
-class DecodedBlock:
-    """First rows of a block, and the decoder of the others."""
-
-    __slots__ = ("decoder", "lock", "pixels", "rows", "size")
+    __slots__ = ("lock", "pixels")
 
     def __init__(self) -> None:
-        self.pixels: Array | None = None
-        """(row, column, sample); replaced, but never changed, once its rows are counted in `rows`."""
-        self.rows = 0
-        """Number of decoded rows."""
-        self.size = 0
-        """Bytes that the memory counts for the block."""
-        self.decoder: Decoder | None = None
         self.lock = threading.Lock()
+        self.pixels: Array | None = None
+        """(row, column, sample), never changed."""
 
 
 class BlockMemory:
@@ -47,7 +39,7 @@ class BlockMemory:
 
     def __init__(self, limit: int | None = None) -> None:
         self._limit = limit
-        self._blocks: OrderedDict[Hashable, DecodedBlock] = OrderedDict()
+        self._blocks: OrderedDict[Hashable, _Block] = OrderedDict()
         self._guard = threading.Lock()
         self._size = 0
 
@@ -62,34 +54,47 @@ class BlockMemory:
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def block(self, key: Hashable) -> DecodedBlock:
-        """Return a block by the version of its file and its position; a new one has no rows."""
+    def get(self, key: Hashable, decode: Callable[[], Array | None]) -> Array | None:
+        """Return the pixels of a block, decoded if they are not in memory; a thread waits while another decodes them.
+
+        Parameters
+        ----------
+        key
+            Version of the file, and position of the block.
+        decode
+            Returns the pixels, or `None` if the block cannot be decoded, which is not remembered.
+        """
         with self._guard:
             block = self._blocks.get(key)
             if block is None:
-                block = self._blocks[key] = DecodedBlock()
+                block = self._blocks[key] = _Block()
             else:
                 self._blocks.move_to_end(key)
-            return block
+        if block.pixels is None:
+            with block.lock:
+                if block.pixels is None:
+                    pixels = None
+                    try:
+                        pixels = decode()
+                    finally:
+                        self._store(key, block, pixels)
+                    return pixels
+        return block.pixels
 
-    def count(self, key: Hashable, block: DecodedBlock) -> None:
-        """Count the bytes of a block that has grown; the least recently used blocks beyond the limit are removed."""
-        size = 0 if block.pixels is None else block.pixels.nbytes
-        size += 0 if block.decoder is None else DECODER_BYTES
+    def _store(self, key: Hashable, block: _Block, pixels: Array | None) -> None:
+        """Count a decoded block, and remove the least recently used ones beyond the limit."""
         with self._guard:
-            if self._blocks.get(key) is not block:
+            if self._blocks.get(key) is not block:  # removed meanwhile
                 return
-            self._size += size - block.size
-            block.size = size
+            if pixels is None:
+                del self._blocks[key]
+                return
+            block.pixels = pixels
+            self._size += pixels.nbytes
             limit = self.limit
-            while self._size > limit and len(self._blocks) > 1:
-                self._size -= self._blocks.popitem(last=False)[1].size
-
-    def remove(self, key: Hashable) -> None:
-        """Remove a block that cannot be decoded."""
-        with self._guard:
-            block = self._blocks.pop(key, None)
-            self._size -= 0 if block is None else block.size
+            while self._size > limit and self._blocks:
+                removed = self._blocks.popitem(last=False)[1].pixels
+                self._size -= 0 if removed is None else removed.nbytes
 
 
 _memory = BlockMemory()
@@ -109,4 +114,4 @@ def _reset_after_fork() -> None:
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_reset_after_fork)
 
-__all__ = ["BlockMemory", "DecodedBlock", "block_memory"]
+__all__ = ["BlockMemory", "block_memory"]

@@ -1,22 +1,23 @@
-"""Windowed reads of local GeoTIFFs with DEFLATE or ZSTD, which decode only the rows that a window needs.
+"""Windowed reads of local GeoTIFFs with DEFLATE or ZSTD, whose decoded blocks all threads of a process share.
 
-GDAL decodes whole blocks: for a window of 224 pixels in blocks of 512, a third of the rows in vain. The checksum of a
-block is compared only once all its rows are decoded. GDAL reads all other files, and blocks that are sparse or damaged.
+A block is decoded as a whole, since its checksum covers all rows. GDAL reads all other files, and sparse blocks.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 import numpy as np
 import rasterio
 from rasterio.enums import Interleaving
 
-from geoxt.pixels.block_memory import BlockMemory, DecodedBlock, block_memory
+from geoxt.errors import ReadError
+from geoxt.pixels.block_memory import block_memory
 from geoxt.pixels.file_version import FileVersion
 from geoxt.pixels.raw_tiff import NOT_LOCAL, OFFSETS, RawBlocks, has_stored_values
-from geoxt.pixels.tiff_codecs import DIFFERENCE, ERRORS, FLOAT, Decoder, decoder_of, undo_predictor
+from geoxt.pixels.tiff_codecs import DIFFERENCE, FLOAT, DamagedBlockError, Decoder, decoder_of, undo_predictor
 from geoxt.pixels.tiff_directory import Directory, read_directory
 from geoxt.types import Array
 from geoxt.windows import Window
@@ -42,7 +43,9 @@ class CodedTiff(RawBlocks):
         Decoder of its blocks.
     positions
         (2, plane, row, column) of blocks: bytes from the start of the file, and number of bytes; 0 if not stored.
-    key
+    href
+        Path of the file.
+    version
         Version of the file, under which its blocks stay in memory.
     """
 
@@ -50,13 +53,14 @@ class CodedTiff(RawBlocks):
         self,
         file: rasterio.DatasetReader,
         directory: Directory,
-        decoder: type[Decoder],
+        decoder: Decoder,
         positions: Array,
-        key: Hashable,
+        href: str,
+        version: Hashable,
     ) -> None:
         samples = file.count if file.count > 1 and file.interleaving == Interleaving.pixel else 1
         super().__init__(directory.descriptor, np.dtype(file.dtypes[0]), file.block_shapes[0], samples)
-        self._decoder, self._key = decoder, key
+        self._decoder, self._href, self._version = decoder, href, version
         self._order, self._predictor = directory.order, directory.number(PREDICTOR, 1)
         self._positions = positions.tolist()
         # Tiles at the bottom are stored in full, strips are not.
@@ -74,53 +78,34 @@ class CodedTiff(RawBlocks):
 
     def _strip(self, band: int, down: int, across: int, first: int, rows: int) -> Array | None:
         """Return rows of a block: (rows, block width, samples)."""
-        return self.rows_of_block(block_memory(), band, down, across, slice(first, first + rows))
+        key = self._href, self._version, 0 if self._contiguous else band - 1, down, across
+        block = block_memory().get(key, partial(self.decode_block, band, down, across))
+        return None if block is None else block[first : first + rows]
 
-    def rows_of_block(self, memory: BlockMemory, band: int, down: int, across: int, rows: slice) -> Array | None:
-        """Return rows of a block from a memory, decoded first if it lacks them; `None` if only GDAL can read them."""
+    def decode_block(self, band: int, down: int, across: int) -> Array | None:
+        """Return the pixels (row, column, sample) of a block, which are not retained; `None` if only GDAL can read it.
+
+        Raises
+        ------
+        ReadError
+            If a DEFLATE block is damaged, or its checksum is wrong.
+        """
         plane = 0 if self._contiguous else band - 1
         start, size = (positions[plane][down][across] for positions in self._positions)
         if not start or not size:
             return None
-        key = self._key, plane, down, across
-        block = memory.block(key)
-        if block.rows < rows.stop:
-            with block.lock:
-                if block.rows < rows.stop:
-                    height = min(self._block[0], self._height - down * self._block[0])
-                    if not self._extend(block, (start, size), rows.stop, height):
-                        memory.remove(key)
-                        return None
-                    memory.count(key, block)
-        return None if block.pixels is None else block.pixels[rows]
-
-    def _extend(self, block: DecodedBlock, position: tuple[int, int], stop: int, height: int) -> bool:
-        """Decode the rows of a block up to a row at least; return False if the block is truncated or damaged.
-
-        The first time only these rows are decoded; a block of which more is needed later gets memory for all its rows.
-        """
-        decoder, first = block.decoder, block.rows
-        if decoder is None:
-            decoder, stop, first = self._decoder(*position), height if first else stop, 0
-        pixels = block.pixels
-        if pixels is None or len(pixels) < stop:
-            shape = stop if pixels is None else height, self._block[1], self._samples
-            pixels = np.empty(shape, self._dtype)
-            if first and block.pixels is not None:
-                pixels[:first] = block.pixels[:first]
-        out = pixels[first:stop]
-        encoded = out.reshape(-1).view("uint8")
+        shape = min(self._block[0], self._height - down * self._block[0]), self._block[1], self._samples
+        encoded = os.pread(self._descriptor, size, start)
         try:
-            if not decoder.read_into(self._descriptor, encoded):
-                return False
-            if stop == height and not decoder.at_end(self._descriptor):
-                return False
-        except ERRORS:
-            return False
-        undo_predictor(out, self._predictor, self._order)
-        block.pixels, block.rows = pixels, stop
-        block.decoder = decoder if decoder.resumes and stop < height else None
-        return True
+            decoded = self._decoder(encoded, shape[0] * shape[1] * shape[2] * self._dtype.itemsize)
+        except DamagedBlockError as error:
+            problem = f"Cannot read {self._href}: its block at byte {start} is damaged."
+            raise ReadError(problem, remedy="Replace the file by an intact copy.") from error
+        if decoded is None:
+            return None
+        pixels = np.frombuffer(decoded, self._dtype).reshape(shape).copy()
+        undo_predictor(pixels, self._predictor, self._order)
+        return pixels
 
 
 class _Unretained(RawBlocks):
@@ -128,10 +113,11 @@ class _Unretained(RawBlocks):
 
     def __init__(self, file: CodedTiff) -> None:
         super().__init__(file._descriptor, file._dtype, file._block, file._samples)  # noqa: SLF001 (of this file)
-        self._file, self._memory = file, BlockMemory(0)
+        self._file = file
 
     def _strip(self, band: int, down: int, across: int, first: int, rows: int) -> Array | None:
-        return self._file.rows_of_block(self._memory, band, down, across, slice(first, first + rows))
+        block = self._file.decode_block(band, down, across)
+        return None if block is None else block[first : first + rows]
 
 
 def open_coded(file: rasterio.DatasetReader, href: str, version: FileVersion | None) -> CodedTiff | None:
@@ -163,7 +149,7 @@ def open_coded(file: rasterio.DatasetReader, href: str, version: FileVersion | N
     if directory is not None and decoder is not None and _is_plain(file, directory):
         positions = _positions(file, directory)
         if positions is not None:
-            return CodedTiff(file, directory, decoder, positions, (href, version.token))
+            return CodedTiff(file, directory, decoder, positions, href, version.token)
     os.close(descriptor)
     return None
 
@@ -200,7 +186,7 @@ def _positions(file: rasterio.DatasetReader, directory: Directory) -> Array | No
     if len(values) != 2 or any(v is None or v.size != np.prod(shape) for v in values):
         return None
     starts, sizes = (v.reshape(shape) for v in values if v is not None)
-    complete = starts + sizes <= end  # GDAL fails at the others, whose first rows could be decoded
+    complete = starts + sizes <= end  # GDAL raises the error of the others
     return np.stack([starts * complete, sizes * complete])
 
 

@@ -1,12 +1,11 @@
-"""Decoders of compressed TIFF blocks that stop after the rows that a window needs, and the predictors of TIFF.
+"""Decoders of whole compressed TIFF blocks, and the predictors of TIFF.
 
 DEFLATE is decoded by ISA-L (package isal), ZSTD by zstandard: the extra `codecs` installs both. Both release the GIL.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,99 +24,50 @@ try:
 except ImportError:
     zstandard, ZstdError = None, EOFError  # type: ignore[assignment,misc]
 
-ERRORS: Any = (IsalError, ZstdError)
-"""Errors of damaged blocks."""
 DIFFERENCE, FLOAT = 2, 3
 """Values of the tag Predictor: horizontal differences, and those of the bytes of floats."""
-CHUNK = 1 << 16
-"""Compressed bytes that are read from the file at once."""
+Decoder = Callable[[bytes, int], bytes | None]
+"""Returns the decoded bytes of a block; `None` if their number is not the given one, or GDAL finds all damage."""
+PART = 1 << 16
+"""Bytes that are decoded at once beyond the size of a block."""
 
 
-class Decoder(Protocol):
-    """Decodes a block from its start, in parts.
-
-    Parameters
-    ----------
-    start, size
-        Position of the block in the file, and its number of bytes.
-    """
-
-    resumes: bool
-    """Whether a suspended decoder takes so little memory that it is retained."""
-
-    def __init__(self, start: int, size: int) -> None: ...
-
-    def read_into(self, descriptor: int, out: Array) -> bool:
-        """Decode the next bytes of an open file into a uint8 array; return whether the block has as many."""
-
-    def at_end(self, descriptor: int) -> bool:
-        """Return whether the block ends here, and its checksum is right."""
+class DamagedBlockError(Exception):
+    """The compressed bytes of a block are no complete stream with the right checksum."""
 
 
-class DeflateDecoder:
-    """Decodes a zlib stream in parts, and reads no more of the file than these need."""
-
-    resumes = True
-
-    def __init__(self, start: int, size: int) -> None:
-        self._stream, self._next, self._end = isal_zlib.decompressobj(), start, start + size
-
-    def _decode(self, descriptor: int, size: int) -> bytes:
-        """Return the next bytes, up to a number of them; none at the end."""
-        part = b""
-        while not part and not self._stream.eof:
-            data, last = self._stream.unconsumed_tail, False
-            if not data:
-                data = os.pread(descriptor, min(CHUNK, self._end - self._next), self._next)
-                self._next += len(data)
-                last = not data
-            part = self._stream.decompress(data, size)
-            if last:
-                break
-        return part
-
-    def read_into(self, descriptor: int, out: Array) -> bool:
-        """Decode the next bytes of an open file into a uint8 array; return whether the block has as many."""
-        position = 0
-        while position < len(out):
-            part = self._decode(descriptor, len(out) - position)
-            if not part:
-                return False
-            out[position : position + len(part)] = np.frombuffer(part, "uint8")
-            position += len(part)
-        return True
-
-    def at_end(self, descriptor: int) -> bool:
-        """Return whether the block ends here, and its checksum is right."""
-        return not self._decode(descriptor, 1) and self._stream.eof
+def _inflate(block: bytes, size: int) -> bytes | None:
+    """Decode a zlib stream, and verify its Adler-32 checksum; GDAL does not compare that of all blocks."""
+    stream = isal_zlib.decompressobj()
+    try:
+        decoded: bytes = stream.decompress(block, size)
+        longer = False
+        while not stream.eof:  # the checksum follows; or a padded strip, which is decoded in parts to bound the memory
+            more = stream.decompress(stream.unconsumed_tail, PART)
+            if not more and not stream.eof:
+                raise DamagedBlockError
+            longer |= bool(more)
+    except IsalError as error:
+        raise DamagedBlockError from error
+    return None if longer or len(decoded) < size else decoded
 
 
-class ZstdDecoder:
-    """Decodes a Zstandard frame in parts."""
-
-    resumes = False
-
-    def __init__(self, start: int, size: int) -> None:
-        self._start, self._size = start, size
-        self._stream: Any = None
-
-    def read_into(self, descriptor: int, out: Array) -> bool:
-        """Decode the next bytes of an open file into a uint8 array; return whether the block has as many."""
-        if self._stream is None:
-            data = os.pread(descriptor, self._size, self._start)
-            self._stream = zstandard.ZstdDecompressor().stream_reader(data)
-        return self._stream.readinto(out.data) == len(out)
-
-    def at_end(self, descriptor: int) -> bool:  # noqa: ARG002 (of the protocol)
-        """Return whether the block ends here, and its checksum is right."""
-        return not self._stream.read(1)
+def _decompress(block: bytes, size: int) -> bytes | None:
+    """Decode a Zstandard frame, and verify its checksum, if it has one."""
+    try:
+        if zstandard.frame_content_size(block) not in {-1, size}:  # not stored, or as many bytes as it allocates
+            return None
+        decoded: bytes = zstandard.ZstdDecompressor().decompress(block, max_output_size=size)
+    except ZstdError:
+        return None
+    return decoded if len(decoded) == size else None
 
 
-def decoder_of(compression: int) -> type[Decoder] | None:
+def decoder_of(compression: int) -> Decoder | None:
     """Return the decoder of a value of the tag Compression; `None` for others, and without its package."""
     if compression in (8, 32946) and isal_zlib is not None:
-        return DeflateDecoder
-    return ZstdDecoder if compression == 50000 and zstandard is not None else None
+        return _inflate
+    return _decompress if compression == 50000 and zstandard is not None else None
 
 
 def undo_predictor(pixels: Array, predictor: int, order: str) -> None:
@@ -152,4 +102,4 @@ def undo_predictor(pixels: Array, predictor: int, order: str) -> None:
         accumulate(pixels)
 
 
-__all__ = ["ERRORS", "Decoder", "decoder_of", "undo_predictor"]
+__all__ = ["DIFFERENCE", "FLOAT", "DamagedBlockError", "Decoder", "decoder_of", "undo_predictor"]
