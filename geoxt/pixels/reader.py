@@ -105,10 +105,11 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: 
     grid = file_grid(file, href, crs=crs, grid=grid)
     flags = file.mask_flag_enums
     alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
-    # rasterio returns nodata as a float, which rounds integers beyond 2**53: such pixels are told by GDAL's mask.
+    # rasterio returns nodata as a float, which rounds integers beyond 2**53, or as None if the float is out of range:
+    # such pixels are told by GDAL's mask.
     rounded = tuple(
-        n is not None and abs(n) >= MAX_EXACT and d in {"int64", "uint64"}
-        for n, d in zip(file.nodatavals, file.dtypes, strict=True)
+        d in {"int64", "uint64"} and MaskFlags.nodata in f and (n is None or abs(n) >= MAX_EXACT)
+        for n, d, f in zip(file.nodatavals, file.dtypes, flags, strict=True)
     )
     return Header(
         href=href,

@@ -154,6 +154,8 @@ def _mask_at(layer: xr.DataArray, use: SourceUse, uses: SourceUses) -> xr.Variab
             continue
         used = list(use.selected[axis])
         positions = _positions(layer, dim, use, axis)
+        if uses.reduced and dim not in present and dim in layer.coords and len(used) > 1:
+            return None  # a label given to a reduction over all of these does not tell which pixels it is made from
         if positions is not None:
             mask = mask.isel({dim: positions})
         elif dim == "band" or len(used) == 1:

@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 
 from geoxt.errors import GeoxtError, InputError
 from geoxt.legend import Legend
-from geoxt.source import as_layer, is_categorical, nodata_of, resolve_attrs
+from geoxt.source import as_layer, is_categorical, resolve_attrs
 from geoxt.storage import flush
 from geoxt.types import SomePath
 from geoxt.writers.blocks import blocks_of, write_blocks
@@ -114,9 +114,6 @@ def _write(layer: xr.DataArray, path: Path, folder: Path, progress: bool | None)
     write_blocks(blocks, SaveGeoTIFF(folder=folder), folder, progress=progress, label=path.name)
     vrt = write_vrt(blocks, folder)
     with rasterio.open(vrt, "r+") as file:
-        nodata = nodata_of(layer)
-        if nodata is not None:
-            file.nodata = nodata
         _describe(layer, file)
     with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"):
         rasterio.shutil.copy(vrt, cog, driver="COG", **_cog_options(layer))

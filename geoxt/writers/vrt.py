@@ -15,6 +15,7 @@ from rasterio import dtypes
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.grid import grid_of
+from geoxt.source import nodata_of
 from geoxt.storage import atomic_write
 from geoxt.types import Array
 from geoxt.writers.blocks import Blocks
@@ -87,4 +88,7 @@ def _band(blocks: Blocks, band: int, kind: str) -> str:
             f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{cols.start}" yOff="{rows.start}" {size}/>'
             "</SimpleSource>"
         )
-    return f'<VRTRasterBand dataType="{kind}" band="{band + 1}">{"".join(sources)}</VRTRasterBand>'
+    nodata = nodata_of(blocks.layer)
+    # As text, since rasterio sets a float64, of which GDAL takes an int64 -2**63 for -9.
+    stated = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
+    return f'<VRTRasterBand dataType="{kind}" band="{band + 1}">{stated}{"".join(sources)}</VRTRasterBand>'

@@ -5,6 +5,8 @@ The oracle sets the missing pixels of a copy in memory to several numbers: a res
 
 import numpy as np
 import pytest
+import rasterio
+import torch
 import xarray as xr
 
 import geoxt
@@ -126,3 +128,66 @@ def test_missing_pixels_as_nan_are_those_of_xarray(name, series):
     values, valid = view_of(derived).read(full_window(grid_of(derived)))
     assert np.array_equal(valid, np.isfinite(known).reshape(valid.shape))
     assert np.array_equal(values[valid], known.reshape(valid.shape)[valid])
+
+
+def written(layer, folder):
+    """Return the values and valid pixels of a layer written as a COG."""
+    with rasterio.open(geoxt.to_cog(layer, folder / "layer.tif")) as file:
+        values = file.read()
+        return values, (file.read_masks() > 0) & np.isfinite(values)
+
+
+@pytest.mark.parametrize(
+    "name", ["mean", "std", "where other", "concat of products", "diff", "difference from the first"]
+)
+def test_outputs_keep_the_validity_of_calculated_layers(name, series, tmp_path):
+    derived = KNOWN[name](series)
+    last = derived.isel(time=-1) if "time" in derived.dims else derived
+    expected, valid = (a[0] for a in view_of(last).read(full_window(GRID)))
+    values, is_valid = written(last, tmp_path)
+    assert np.array_equal(is_valid, valid)
+    assert 0 < valid.sum() < valid.size
+    assert np.allclose(values[valid], expected[valid])
+    predicted = geoxt.predict(last, torch.nn.Conv2d(2, 2, 1), size=4, output="values").values
+    assert np.array_equal(np.isfinite(predicted), np.broadcast_to(valid.all(0), predicted.shape))
+
+
+@pytest.mark.parametrize("hold", [lambda layer: layer, xr.DataArray.compute])
+@pytest.mark.parametrize("name", ["groupby", "resample", "quantile"])
+def test_outputs_of_unknown_validity_raise(name, hold, series, tmp_path):
+    layer = hold(UNKNOWN[name](series)).isel(time=-1, missing_dims="ignore")
+    for use in (lambda: written(layer, tmp_path), lambda: geoxt.predict(layer, torch.nn.Conv2d(2, 2, 1), size=4)):
+        with pytest.raises(InputError, match="Cannot tell the valid pixels"):
+            use()
+
+
+def test_a_label_given_to_a_reduction_is_not_the_step_that_it_is_made_from(series):
+    labeled = series.mean("time").assign_coords(time=series.time[0])
+    with pytest.raises(InputError, match="Cannot tell the valid pixels"):
+        view_of(labeled).read(full_window(GRID))
+    step = series.isel(time=0)
+    assert np.array_equal(view_of(step.mean("band")).read(full_window(GRID))[1][0, 0], VALID[0].all(0))
+
+
+DAILY = {
+    "monthly median": lambda a: a.resample(time="1MS").median(),
+    "mean of each month": lambda a: a.groupby("time.month").mean().rename(month="time"),
+    "quantile": lambda a: a.chunk(time=-1).quantile(0.5, "time"),
+    "coarsen": lambda a: a.coarsen(time=2).mean(),
+    "monthly anomaly": lambda a: a.groupby("time.month") - a.groupby("time.month").mean(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice encountered")
+@pytest.mark.parametrize("hold", [lambda layer: layer, xr.DataArray.compute])
+@pytest.mark.parametrize("name", DAILY)
+def test_operations_over_time_with_nan_for_missing_pixels(name, hold, series, tmp_path):
+    """The lines of docs/data-cubes.md."""
+    stored = xr.DataArray(np.where(VALID, STORED, np.nan), dims=series.dims, coords=series.coords).drop_vars(
+        "spatial_ref"
+    )
+    expected = DAILY[name](stored).isel(time=-1, missing_dims="ignore").transpose("band", "y", "x").values
+    masked = series.where(series != series.attrs["_FillValue"]).assign_attrs(_FillValue=float("nan"))
+    values, is_valid = written(hold(DAILY[name](masked)).isel(time=-1, missing_dims="ignore"), tmp_path)
+    assert np.array_equal(is_valid, np.isfinite(expected))
+    assert np.allclose(values[is_valid], expected[is_valid])

@@ -12,8 +12,10 @@ import rasterio.shutil
 import xarray as xr
 
 from geoxt.errors import InputError, OutputError, ReadError
-from geoxt.grid import coordinates, grid_of
+from geoxt.grid import coordinates, full_window, grid_of
+from geoxt.layers import open_cogs
 from geoxt.legend import Legend
+from geoxt.source import view_of
 from geoxt.testing import make_grid
 from geoxt.writers import cog, require_writable, to_cog
 
@@ -204,3 +206,20 @@ def test_a_process_killed_before_the_replacement_loses_no_sidecar(tmp_path, monk
         with pytest.raises(OutputError):
             to_cog(layer, path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == files
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("int64", -(2**63)), ("int64", 2**62 + 1), ("uint64", 2**64 - 1), ("int8", -128)]
+)
+def test_nodata_of_any_integer_type_is_written_exactly(tmp_path, dtype, nodata):
+    """rasterio sets a float64: -2**63 became -9, so that all missing pixels were valid and a -9 was not."""
+    values = np.arange(-9, 11).reshape(4, 5).astype(dtype)
+    values[0, 1] = nodata
+    grid = make_grid((4, 5))
+    layer = xr.DataArray(values, dims=("y", "x"), coords=coordinates(grid), attrs={"_FillValue": values[0, 1]})
+    path = to_cog(layer, tmp_path / "map.tif")
+    with rasterio.open(path) as file:
+        assert np.array_equal(file.read(1), values)
+        assert np.array_equal(file.read_masks(1) > 0, values != values[0, 1])
+    opened = view_of(open_cogs(str(path))).read(full_window(grid))
+    assert np.array_equal(opened[1].squeeze(), values != values[0, 1])
