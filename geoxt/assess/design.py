@@ -12,7 +12,7 @@ import xarray as xr
 
 from geoxt.alignment import align
 from geoxt.assess.allocation import Allocation, allocate, sample_size, standard_deviations
-from geoxt.assess.map_strata import BLOCK, HECTARE, Codes, Strata, class_codes, count_strata, positions_of
+from geoxt.assess.map_strata import BLOCK, HECTARE, Codes, Strata, class_codes, count_strata, legend_of, positions_of
 from geoxt.errors import InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
@@ -117,7 +117,7 @@ def sample_design(
         problem = "Cannot draw a sample: its size is not given, or given twice."
         raise InputError(problem, remedy="Pass either {n} or {target_se}.", argument="n")
     grid, read_map = grid_of(map), class_codes(map, "map")
-    legend = Legend.of(map) if "flag_values" in map.attrs else None
+    legend = legend_of(map)
     layer, read, groups = _strata_of(map, strata, read_map, legend)
     counted = count_strata(layer, read, groups)
     if strata is None:
@@ -165,7 +165,7 @@ def _strata_of(
         (codes, valid), (_, mapped) = read_strata(window), read_map(window)
         return codes, valid & mapped  # pixels without a class in the map are not part of the population
 
-    return layer, read, Legend.of(layer) if "flag_values" in layer.attrs else None
+    return layer, read, legend_of(layer)
 
 
 def _joined(strata: Strata) -> Strata:

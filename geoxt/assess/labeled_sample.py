@@ -12,7 +12,7 @@ import xarray as xr
 from geoxt.assess.accuracy import AccuracyEstimate, accuracy_of
 from geoxt.assess.continuous import ContinuousEstimate, continuous_estimate
 from geoxt.assess.design import REFERENCE, map_classes
-from geoxt.assess.map_strata import class_codes
+from geoxt.assess.map_strata import class_codes, legend_of
 from geoxt.assess.survey import Interval, Survey, indices_of
 from geoxt.errors import AssessmentWarning, CRSError, InputError, OverlapError, optional_import
 from geoxt.grid import grid_of
@@ -98,13 +98,13 @@ def estimate(
     """
     map = None if map is None else as_layer(map)  # noqa: A001 (the map to assess, as in the literature)
     frame = _read(sample)
-    _check(frame, reference)
+    _check(frame, reference, cluster)
     frame = _labeled(frame, reference, unlabeled)
     survey = _survey(frame, cluster)
     areas = frame["pixel_area"].to_numpy(float)
     total = float(frame.drop_duplicates("stratum")["stratum_area"].sum())
     if map is not None and map.dtype.kind == "f":
-        return continuous_estimate(survey, frame[reference].to_numpy(float), map, _values_at(frame, map), areas, total)
+        return continuous_estimate(survey, _numbers(frame, reference), map, _values_at(frame, map), areas, total)
     mapped, legend = _mapped_names(frame, map)
     names = [_as_name(value, legend) for value in frame[reference]]
     classes = _classes(mapped, names, legend)
@@ -132,7 +132,7 @@ def _read(sample: Any) -> Any:
         raise InputError(problem, remedy="Pass {sample} as a vector file.", argument="sample") from error
 
 
-def _check(frame: Any, reference: str) -> None:
+def _check(frame: Any, reference: str, cluster: str | None) -> None:
     missing = [name for name in (*COLUMNS[:-1], reference) if name not in frame.columns]
     if missing:
         problem = f"Cannot estimate from a sample without the columns {missing}: the design is unknown."
@@ -142,6 +142,12 @@ def _check(frame: Any, reference: str) -> None:
         repeated = sorted(frame.loc[frame["id"].duplicated(), "id"].unique().tolist())
         problem = f"Cannot estimate: the ids {repeated[:5]} are repeated."
         raise InputError(problem, remedy="Remove repeated rows from the table.", value=repeated)
+    if not len(frame):
+        raise InputError("Cannot estimate from a sample without pixels.", remedy="Pass another {sample}.")
+    if cluster is not None and (cluster not in frame.columns or frame[cluster].isna().any()):
+        lacking = "it has no such column" if cluster not in frame.columns else "some pixels have none"
+        problem = f"Cannot take clusters of pixels from the column {cluster!r} of the sample: {lacking}."
+        raise InputError(problem, remedy="Pass {cluster} for another column.", value=cluster, argument="cluster")
 
 
 def _labeled(frame: Any, reference: str, unlabeled: str) -> Any:
@@ -166,6 +172,15 @@ def _labeled(frame: Any, reference: str, unlabeled: str) -> Any:
         raise InputError(problem, remedy="Label some pixels of each stratum.", value=lost)
     warnings.warn(f"{text} and are excluded.", AssessmentWarning, stacklevel=3)
     return frame[~missing]
+
+
+def _numbers(frame: Any, reference: str) -> Floats:
+    """Return the reference numbers of a sample of a continuous map."""
+    try:
+        return np.asarray(frame[reference].to_numpy(float))
+    except ValueError as error:
+        problem = f"Cannot compare the numbers of the map with the column {reference!r} of the sample: {error}."
+        raise InputError(problem, remedy="Pass a {map} of class codes.", argument="map") from error
 
 
 def _survey(frame: Any, cluster: str | None) -> Survey:
@@ -196,7 +211,7 @@ def _mapped_names(frame: Any, map_layer: xr.DataArray | None) -> tuple[list[str]
             problem = "Cannot estimate: the sample has no class of the map for each pixel."
             raise InputError(problem, remedy="Pass {map}.", argument="map")
         return [str(name) for name in frame["map_class"]], None
-    legend = Legend.of(map_layer) if "flag_values" in map_layer.attrs else None
+    legend = legend_of(map_layer)
     row, col = _positions(frame, map_layer)
     names = map_classes(class_codes(map_layer, "map"), legend, row, col)
     _require_on_map(np.array([name is not None for name in names]), "on nodata")
@@ -229,6 +244,10 @@ def _positions(frame: Any, map_layer: xr.DataArray) -> tuple[Array, Array]:
     if frame.crs is None or grid.crs is None:
         problem = "Cannot find the pixels of a sample: the sample or the map has no CRS."
         raise CRSError(problem, remedy="Set it: sample.set_crs('EPSG:…').")
+    kinds = sorted({str(kind) for kind in frame.geometry.geom_type.dropna()} - {"Point"})
+    if kinds:
+        problem = f"Cannot find the pixels of a sample: its geometries are {', '.join(kinds)}."
+        raise InputError(problem, remedy="Pass {sample} of points.", argument="sample")
     points = frame.geometry if frame.crs == grid.crs.to_wkt() else frame.geometry.to_crs(grid.crs.to_wkt())
     col, row = ~grid.affine @ np.stack([points.x.to_numpy(), points.y.to_numpy()])
     row, col = np.floor(row + 1e-6).astype(np.int64), np.floor(col + 1e-6).astype(np.int64)

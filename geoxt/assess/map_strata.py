@@ -76,6 +76,11 @@ def class_codes(layer: xr.DataArray, name: str) -> Codes:
     return read
 
 
+def legend_of(layer: xr.DataArray) -> Legend | None:
+    """Return the legend of a layer, or `None` if its codes have no names."""
+    return (Legend.of(layer) if "flag_values" in layer.attrs else None) or None
+
+
 def count_strata(layer: xr.DataArray, read: Codes, legend: Legend | None) -> Strata:
     """Count the pixels and ground areas of each class in one pass over a map, block by block.
 

@@ -13,6 +13,7 @@ import xarray as xr
 
 from geoxt.assess.accuracy import AccuracyEstimate
 from geoxt.assess.continuous import ContinuousEstimate
+from geoxt.assess.map_strata import legend_of
 from geoxt.assess.report_content import (
     Block,
     Document,
@@ -103,7 +104,7 @@ def write_report(
         raise InputError(problem, remedy="Pass {accuracy} of assess.estimate.", argument="accuracy")
     layer = None if map is None else _single(as_layer(map), "map")
     card = None if model is None else _card(model)
-    legend = Legend.of(layer) if layer is not None and "flag_values" in layer.attrs else None
+    legend = None if layer is None else legend_of(layer)
     values: dict[str, Any] = {"title": title, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     values["accuracy"] = {"kind": type(accuracy).__name__, **json_value(accuracy)}
     sections = []

@@ -7,13 +7,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any, get_args
+from typing import Any
 
 from geoxt._version import __version__
 from geoxt.cli.errors import command_parser, flags_of
+from geoxt.cli.map_parsers import add_assess, add_device, add_opening, add_polygonize, add_predict, add_sample
 from geoxt.errors import GeoxtError, MissingDependency
-from geoxt.tasks import Output
-from geoxt.types import Precision
 
 FAILED = 2
 """Exit code of invalid input, as in argparse."""
@@ -30,6 +29,9 @@ COMMANDS = {
     },
     "Maps": {
         "predict": "map images with a trained model",
+        "sample": "draw a sample of a map's pixels, to be labeled by reference",
+        "assess": "estimate accuracy and areas of a map with intervals, and write a report",
+        "polygonize": "convert a class map to polygons",
         "demo": "train on labeled imagery, map the scene and score the map, in one go",
     },
     "Speed": {
@@ -60,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "experiment": _experiment,
         "score": _score,
         "predict": _predict,
+        "sample": _sample,
+        "assess": _assess,
+        "polygonize": _polygonize,
         "datasets": _datasets,
         "bench": _bench,
         "pack": _pack,
@@ -98,7 +103,10 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_demo(commands)
     _add_training(commands)
-    _add_predict(commands)
+    add_predict(commands)
+    add_sample(commands)
+    add_assess(commands)
+    add_polygonize(commands)
     _add_datasets(commands)
     _add_bench(commands)
     _add_pack(commands)
@@ -130,7 +138,7 @@ def _add_demo(commands: Any) -> None:
     files = demo.add_argument_group("your own files")
     files.add_argument("--image", nargs="+", metavar="GLOB", help="raster files of the image, all bands")
     files.add_argument("--labels", metavar="FILE", help="raster of class codes, in any CRS and resolution")
-    _add_opening(files)
+    add_opening(files)
     files.add_argument("--classes", type=int, metavar="N", help="maximum number of classes (default: 64)")
     training = demo.add_argument_group("training")
     training.add_argument(
@@ -148,37 +156,8 @@ def _add_demo(commands: Any) -> None:
     )
 
 
-def _add_opening(command: Any) -> None:
-    """Add the options with which every command opens image files."""
-    command.add_argument("--product", metavar="NAME", help="known product of the image, such as landsat8")
-    command.add_argument("--crs", type=_crs, metavar="CRS", help="CRS onto which images of several CRSs are resampled")
-
-
-def _add_device(command: Any) -> None:
-    """Add the options of every command that runs a trained model."""
-    group = command.add_argument_group("device")
-    group.add_argument(
-        "--device",
-        nargs="+",
-        default=["auto"],
-        metavar="DEVICE",
-        help="auto, cpu, cuda, cuda:1, mps, or several (default: CUDA, else MPS, else the CPU)",
-    )
-    group.add_argument(
-        "--precision", choices=get_args(Precision), default="32", help="precision of the computations (default: 32)"
-    )
-    group.add_argument("--compile", action="store_true", help="compile the model by torch.compile")
-
-
 def _device_options(args: argparse.Namespace) -> dict[str, Any]:
     return {"device": args.device, "precision": args.precision, "compile": args.compile}
-
-
-def _crs(text: str) -> str:
-    if text == "native":
-        msg = "'native' gives one grid per CRS, and the command needs one grid; name a CRS such as EPSG:32633"
-        raise argparse.ArgumentTypeError(msg)
-    return text
 
 
 def _add_training(commands: Any) -> None:
@@ -191,7 +170,7 @@ def _add_training(commands: Any) -> None:
     score.add_argument("model", metavar="MODEL", help="checkpoint of a classifier")
     score.add_argument("path", metavar="FOLDER", help="folder or zip file with a folder of images per class")
     score.add_argument("--size", type=int, metavar="PIXELS", help="height and width to which images are resized")
-    _add_device(score)
+    add_device(score)
 
 
 def _fit(args: argparse.Namespace) -> None:
@@ -209,61 +188,6 @@ def _score(args: argparse.Namespace) -> None:
 def _progress() -> str:
     """Return the progress display: a bar in a terminal, else a line per epoch."""
     return "bar" if sys.stderr.isatty() else "lines"
-
-
-def _add_predict(commands: Any) -> None:
-    predict = commands.add_parser(
-        "predict",
-        description="Map whole images of any size with a checkpoint, in overlapping tiles. The same command resumes an "
-        "interrupted run.",
-    )
-    predict.add_argument(
-        "images",
-        nargs="+",
-        metavar="IMAGE",
-        help="raster files or patterns: all bands of one image; images without georeference, or folders of these; for "
-        "change detection and time series one argument per date, in order, with patterns in quotes (later dates are "
-        "aligned to the first)",
-    )
-    predict.add_argument("--model", metavar="FILE", help="checkpoint written by geoxt")
-    predict.add_argument(
-        "--out",
-        required=True,
-        metavar="FILE",
-        help="output: .tif (COG) or .zarr; of detectors .gpkg, .geojson, .fgb, .shp; of images without georeference "
-        ".csv or .parquet (classes), or a folder (PNG masks)",
-    )
-    predict.add_argument(
-        "--bands",
-        nargs="+",
-        metavar="MODEL=IMAGE",
-        help="band names of the image by band name of the model (default: by name, common name or wavelength)",
-    )
-    _add_opening(predict)
-    predict.add_argument("--output", choices=get_args(Output), help="kind of map (default: by the model's task)")
-    ensemble = predict.add_argument_group("ensembles")
-    ensemble.add_argument("--members", nargs="+", metavar="FILE", default=(), help="checkpoints to average, or --model")
-    ensemble.add_argument("--num-mc-samples", type=int, metavar="N", help="samples of Monte Carlo dropout")
-    ensemble.add_argument("--tta", action="store_true", help="average over flips and rotations of each tile")
-    ensemble.add_argument("--seed", type=int, default=0, metavar="N", help="seed of dropout (default: 0)")
-    tiles = predict.add_argument_group("tiles")
-    tiles.add_argument("--size", type=int, metavar="PIXELS", help="height and width of a tile")
-    tiles.add_argument(
-        "--overlap", type=int, metavar="PIXELS", help="pixels that neighboring tiles share (default: a quarter)"
-    )
-    tiles.add_argument(
-        "--blend", choices=["linear", "gaussian", "hann", "none"], help="weights of overlapping tiles (default: linear)"
-    )
-    tiles.add_argument("--batch-size", type=int, metavar="N", help="tiles per batch")
-    _add_device(predict)
-    detections = predict.add_argument_group("detections")
-    detections.add_argument("--score-threshold", type=float, metavar="X", help="minimum confidence (default: 0.5)")
-    detections.add_argument(
-        "--class-agnostic", action="store_true", help="apply non-maximum suppression across classes"
-    )
-    predict.add_argument(
-        "--no-resume", action="store_true", help="discard finished parts of an interrupted run, and keep none"
-    )
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -287,6 +211,18 @@ def _predict(args: argparse.Namespace) -> None:
         resume=not args.no_resume,
     )
     print(command.run(job))
+
+
+def _sample(args: argparse.Namespace) -> None:
+    print(_module("geoxt.cli.map_commands").sample_command(args))
+
+
+def _assess(args: argparse.Namespace) -> None:
+    print(_module("geoxt.cli.map_commands").assess_command(args))
+
+
+def _polygonize(args: argparse.Namespace) -> None:
+    print(_module("geoxt.cli.map_commands").polygonize_command(args))
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -350,7 +286,7 @@ def _add_pack(commands: Any) -> None:
     pack.add_argument("image", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
     pack.add_argument("--out", required=True, metavar="DIR", help="folder of the pack")
     pack.add_argument("--labels", metavar="FILE", help="raster of class codes, aligned to the image")
-    _add_opening(pack)
+    add_opening(pack)
     pack.add_argument(
         "--size", type=int, default=256, metavar="PIXELS", help="height and width of a window (default: %(default)s)"
     )
@@ -390,7 +326,7 @@ def _add_bench(commands: Any) -> None:
     )
     bench.add_argument("image", nargs="+", metavar="IMAGE", help="raster files or patterns, all bands")
     bench.add_argument("--labels", metavar="FILE", help="raster of class codes, aligned to the image")
-    _add_opening(bench)
+    add_opening(bench)
     bench.add_argument(
         "--size", type=int, default=256, metavar="PIXELS", help="height and width of a window (default: %(default)s)"
     )
@@ -424,7 +360,7 @@ def _module(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise MissingDependency(
-            f"Cannot run this command without {error.name}.", remedy="Run pip install 'geoxt[train,plot]'."
+            f"Cannot run this command without {error.name}.", remedy="Run pip install 'geoxt[train,plot,assess]'."
         ) from error
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from geoxt import models, plot
+from geoxt import assess, models, plot
 from geoxt.alignment import intersection
+from geoxt.cli.demo_files import OUTPUTS, published_together
 from geoxt.cli.errors import FILES, replaced_remedy
-from geoxt.errors import CRSError, InputError, LabelError, OutputError
+from geoxt.cli.map_commands import noted
+from geoxt.errors import CRSError, InputError, LabelError, OutputError, optional_import
 from geoxt.grid import crs_name, crs_text, grid_of
 from geoxt.inference import predict
 from geoxt.layers import open_cogs, open_stac
@@ -26,11 +27,10 @@ from geoxt.metrics.maps import score
 from geoxt.samplers import Region
 from geoxt.source import view_of
 from geoxt.splits import Split, by_block
-from geoxt.storage import atomic_write, remove_stale, temporary_prefix
 from geoxt.testing import make_world
 from geoxt.trainers import Progress, Task, WindowDataModule, fit, legend_of_labels
 from geoxt.types import SomePath
-from geoxt.writers import require_writable, to_cog
+from geoxt.writers import to_cog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 """Prints a line of text."""
 
-OUTPUTS = ("map.tif", "map.png", "samples.png", "metrics.json", "model.ckpt")
-_SIDECAR = "map.tif.aux.xml"
-"""GDAL's sidecar file with the class names of the map."""
 _CRS = "EPSG:32615"
 """CRS of the generated world's map: the zone of half of its scenes. The other scenes and the labels are aligned."""
 _MAX_CLASSES = 64
@@ -102,7 +99,7 @@ class Report:
 
 
 def run(job: Demo, *, log: Log = lambda _: None) -> Report:
-    """Open, align, split, train, predict, write and score.
+    """Open, align, split, train, predict, write, score and assess.
 
     All outputs are moved to their folder together at the end, so that a failing run keeps those of an earlier one.
 
@@ -113,7 +110,9 @@ def run(job: Demo, *, log: Log = lambda _: None) -> Report:
     """
     start = time.perf_counter()
     _check(job)
-    with _published_together(Path(job.out)) as folder:
+    with optional_import("scipy", "assess", "assess the map"):
+        import scipy  # noqa: F401 (before the training)
+    with published_together(Path(job.out)) as folder:
         metrics = _run(job, {name: folder / name for name in OUTPUTS}, log)
     files = {name: Path(job.out) / name for name in OUTPUTS}
     return Report(files=files, metrics=metrics, seconds=time.perf_counter() - start)
@@ -141,7 +140,23 @@ def _run(job: Demo, files: Mapping[str, Path], log: Log) -> dict[str, Any]:
     metrics = {**scores, **_facts(job, task, split, block, size), "labelled": labeled, "history": history}
     _write_json(metrics, files["metrics.json"])
     _save(_picture(data, prediction, split, scores), files["map.png"])
+    log("assess    accuracy and areas of the held-out blocks, with intervals")
+    _assess(job, data, prediction, task, split, files["report.html"].parent)
     return metrics
+
+
+def _assess(job: Demo, data: xr.Dataset, prediction: xr.DataArray, task: Task, split: Split, folder: Path) -> None:
+    """Write the report of the held-out blocks."""
+    with noted() as notes:
+        accuracy = assess.estimate_from_labels(prediction, data["mask"], region=split.test, seed=job.seed)
+    facts = {
+        "Image": "generated" if job.image is None else job.image,
+        "Labels": "generated" if job.labels is None else job.labels,
+        "Split": f"{_block_counts(split)} blocks for training / validation / test",
+        "Method": f"labels of all pixels of the test blocks; bootstrap of these blocks, seed {job.seed}",
+        "Training": f"{_count(job.epochs, 'epoch')}, seed {job.seed}",
+    }
+    assess.write_report(folder, accuracy, map=prediction, model=task, facts=facts, notes=notes, title="geoxt demo")
 
 
 def describe(report: Report) -> str:
@@ -209,32 +224,6 @@ def _require_apart(image: Sequence[str], labels: str) -> None:
                 value=path,
                 argument="image",
             )
-
-
-@contextmanager
-def _published_together(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder whose outputs are moved to `out` at the end; on failure, remove the new folders."""
-    new_folders = [folder for folder in (out, *out.parents) if not folder.exists()]
-    try:
-        for name in OUTPUTS:
-            require_writable(out / name)
-        remove_stale(out)
-        with tempfile.TemporaryDirectory(dir=out, prefix=temporary_prefix("geoxt")) as name:
-            folder = Path(name)
-            try:
-                yield folder
-            except OutputError as error:
-                raise OutputError(error.problem.replace(name, str(out)), remedy=error.remedy) from error
-            for output in (*OUTPUTS, _SIDECAR):
-                if (folder / output).exists():
-                    with atomic_write(out / output) as temporary:
-                        (folder / output).replace(temporary)
-                else:
-                    (out / output).unlink(missing_ok=True)
-    finally:
-        for folder in new_folders:
-            with suppress(OSError):  # not empty: the outputs, or the generated world
-                folder.rmdir()
 
 
 def _open(job: Demo, log: Log) -> xr.Dataset:

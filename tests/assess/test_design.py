@@ -9,13 +9,14 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 from shapely import box
 
+import geoxt
 from geoxt import assess
 from geoxt.assess import map_strata
 from geoxt.assess.allocation import allocate, sample_size, standard_deviations
 from geoxt.errors import AssessmentWarning, InputError, LabelError, OverlapError
 from geoxt.legend import Legend
 from geoxt.regions.geodesic_area import cell_areas, ground_area, point_areas
-from geoxt.testing import make_grid
+from geoxt.testing import make_grid, write_cog
 from geoxt.windows import Window
 
 LEGEND = Legend((1, 2, 5), ("water", "forest", "town"))
@@ -310,3 +311,15 @@ def test_errors_of_reading_are_raised():
 
     with pytest.raises(OSError, match="damaged"):
         map_strata.count_strata(layer, fail, LEGEND)
+
+
+def test_maps_of_codes_without_names(tmp_path):
+    codes = np.random.default_rng(0).integers(1, 4, (30, 30)).astype("uint8")
+    path = write_cog(tmp_path / "map.tif", codes, grid=make_grid((30, 30)), nodata=0)
+    layers = [geoxt.open_cogs(path, categorical=categorical) for categorical in (True, False)]
+    first, second = (assess.sample_design(layer, 20, seed=1) for layer in layers)
+    assert first.drop(columns="geometry").equals(second.drop(columns="geometry"))
+    labeled = first.assign(reference=first["map_class"])
+    assert assess.estimate(labeled, layers[0]).overall.value == 1
+    with pytest.raises(InputError, match="some pixels have none"):
+        assess.estimate(labeled.assign(plot=[None, *range(19)]), cluster="plot")

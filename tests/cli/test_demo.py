@@ -34,7 +34,16 @@ def test_all_outputs_are_written_and_every_step_is_printed(made):
     assert sorted(path.name for path in report.files["map.tif"].parent.iterdir()) == sorted(
         [*OUTPUTS, "map.tif.aux.xml", "world"]
     )
-    assert [line.split()[0] for line in lines] == ["make", "open", "open", "align", "split", "train", "predict"]
+    assert [line.split()[0] for line in lines] == [
+        "make",
+        "open",
+        "open",
+        "align",
+        "split",
+        "train",
+        "predict",
+        "assess",
+    ]
     text = describe(report)
     assert str(report.files["map.png"]) in text
     assert f"accuracy {report.metrics['accuracy']:6.1%}" in text
@@ -53,6 +62,15 @@ def test_map_has_the_grid_of_the_image_and_the_classes_of_the_labels(made):
         assert file.tags(1)["flag_meanings"].split() == [name.replace(" ", "_") for name in network.card.names]
         assert {code: file.colormap(1)[code] for code in network.card.codes} == network.card.legend.colormap()
     assert metrics["classes"] == dict(zip(map(str, network.card.codes), network.card.names, strict=True))
+
+
+def test_report_has_the_accuracy_of_the_scores(made):
+    report, _ = made
+    values = json.loads(report.files["report.json"].read_text())
+    assert values["accuracy"]["overall"]["value"] == pytest.approx(report.metrics["accuracy"], abs=1e-4)  # by area
+    assert np.sum(values["accuracy"]["counts"]) == report.metrics["pixels"]
+    assert values["facts"]["Training"] == "1 epoch, seed 0"
+    assert values["model"]["codes"] == [int(code) for code in report.metrics["classes"]]
 
 
 def test_scores_equal_those_of_the_written_map_on_held_out_blocks(made):
