@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
@@ -69,6 +70,12 @@ def cached_landscapes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(world, "make_land", lru_cache(4)(world.make_land))
         yield
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests out of garbage collection, which would go through these millions of objects each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

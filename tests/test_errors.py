@@ -6,6 +6,7 @@ import ast
 import copy
 import pickle
 import re
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -20,18 +21,27 @@ ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and i
 NAMES = {kind.__name__ for kind in ERRORS}
 
 
+@cache
+def syntax_nodes() -> dict[str, list[ast.AST]]:
+    """Return the nodes of the syntax tree of every file of the package."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return {str(path.relative_to(PACKAGE)): list(ast.walk(ast.parse(path.read_text()))) for path in paths}
+
+
+@cache
 def raised_remedies():
-    """Yield the file, the enclosing functions and the literal text of every `remedy=` in the package."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        for call in ast.walk(tree):
+    """Return the file, the enclosing functions and the literal text of every `remedy=` in the package."""
+    remedies = []
+    for path, nodes in syntax_nodes().items():
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        for call in nodes:
             if not isinstance(call, ast.Call):
                 continue
             for keyword in call.keywords:
                 if keyword.arg == "remedy":
                     around = [f for f in functions if f.lineno <= call.lineno <= (f.end_lineno or 0)]
-                    yield f"{path.relative_to(PACKAGE)}:{call.lineno}", around, literal_text(keyword.value)
+                    remedies.append((f"{path}:{call.lineno}", around, literal_text(keyword.value)))
+    return remedies
 
 
 def literal_text(node: ast.expr) -> str:
@@ -57,8 +67,8 @@ def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
 def public_parameters() -> set[str]:
     """Return the parameter names of all public functions, and the fields of all public classes."""
     names: set[str] = set()
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for nodes in syntax_nodes().values():
+        for node in nodes:
             if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
                 names |= parameters(node)
             elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
@@ -95,8 +105,7 @@ def class_fields(node):
 
 def callables():
     """Return the parameter names of the functions and classes of the package by their names; `None`: any keyword."""
-    trees = [ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
+    nodes = [node for nodes in syntax_nodes().values() for node in nodes]
     classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
 
     def accepted(function):
@@ -126,10 +135,10 @@ def callables():
 
 def texts():
     """Yield the source and the text of every string literal in the package, and of every page of the docs."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for name, nodes in syntax_nodes().items():
+        for node in nodes:
             if isinstance(node, ast.Constant | ast.JoinedStr) and (text := literal_text(node)):
-                yield f"{path.relative_to(PACKAGE)}:{node.lineno}", text
+                yield f"{name}:{node.lineno}", text
     root = PACKAGE.parent
     for path in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
         if path.is_file() and path.name != "changelog.md":

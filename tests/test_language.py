@@ -61,6 +61,12 @@ NAMED_PARTS = ["geoxt", "benchmarks", "tests"]
 """Folders and files whose names are checked."""
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
 def literal_text(node: ast.expr) -> str:
     """Return the literal parts of a string expression, with interpolated values as `{}`."""
     match node:
@@ -142,7 +148,7 @@ def faults() -> dict[str, list[str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         relative = path.relative_to(PACKAGE.parent)
         folder = "/".join(relative.parts[:2])
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         for line, text in sorted({*first_lines(tree), *messages(tree)}):
             for idiom in idioms_of(text):
                 by_folder.setdefault(folder, []).append(f"{relative}:{line}: {text!r} has {idiom!r}: {IDIOMS[idiom]}")
@@ -163,7 +169,7 @@ def test_names_are_nouns_of_the_domain(part):
     names = [
         f"{file.relative_to(ROOT)}:{line}: {name}"
         for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))
-        for line, name in bound_names(ast.parse(file.read_text()))
+        for line, name in bound_names(tree_of(file))
         if name.strip("_").lower() in VAGUE_NAMES
     ]
     assert names == []
@@ -171,7 +177,7 @@ def test_names_are_nouns_of_the_domain(part):
 
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
 def test_benchmarks_avoid_idioms(script):
-    tree = ast.parse(script.read_text())
+    tree = tree_of(script)
     texts = sorted({*first_lines(tree), *printed_texts(tree)})
     assert [(line, text, idioms) for line, text in texts if (idioms := idioms_of(text))] == []
 
@@ -182,7 +188,7 @@ def test_benchmarks_avoid_idioms(script):
 def test_docstrings_and_names_of_tests_avoid_idioms(folder):
     idioms = []
     for path in (path for path in TESTS if path.parent == folder):
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         functions = [(node.lineno, node.name) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         texts = [*first_lines(tree), *((line, name.replace("_", " ").strip()) for line, name in functions)]
         idioms += [f"{path.name}:{line}: {text} has {idiom}" for line, text in texts for idiom in idioms_of(text)]

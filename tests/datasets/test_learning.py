@@ -49,14 +49,30 @@ def kinds(spec) -> tuple[str, ...]:
 
 
 CASES = [(name, kind) for name in datasets.names() for kind in kinds(datasets.get(name))]
+FIRST = {kind: name for name, kind in reversed(CASES)}
+"""The first dataset of each kind, which the trainer learns; a step of the task on its batches does for all others."""
 
 
 class Gradients(Callback):
     """Keeps the gradient of the first layer, and counts steps."""
 
     def on_after_backward(self, trainer, module) -> None:
-        first = next(weight for weight in module.network.body.parameters() if weight.ndim == 4)
-        self.first, self.steps = first.grad.clone(), trainer.global_step + 1
+        self.first, self.steps = gradient_of_first_layer(module), trainer.global_step + 1
+
+
+def gradient_of_first_layer(module) -> torch.Tensor:
+    return next(weight for weight in module.network.body.parameters() if weight.ndim == 4).grad.clone()
+
+
+def step(task, module):
+    """Train by the step of `task` without a trainer; return the loss, the number of steps and a gradient."""
+    task.log = lambda *_, **__: None
+    batches = list(module.train_dataloader())
+    for batch in batches:
+        loss = task.training_step(batch, 0)
+        loss.backward()
+        torch.optim.SGD(task.network.parameters(), lr=0.01).step()
+    return loss.detach(), len(batches), gradient_of_first_layer(task)
 
 
 def averaged(sample):
@@ -121,15 +137,19 @@ def test_training_step_of_each_dataset(lesson, name, kind):
     )  # detectors score at length
     task, gradients = learner(module, dataset, kind), Gradients()
     before = torch.cat([weight.detach().flatten() for weight in task.network.parameters()])
-    scores = fit(task, module, epochs=1, progress="none", accelerator="cpu", callbacks=[gradients])
+    if FIRST[kind] == name:
+        scores = fit(task, module, epochs=1, progress="none", accelerator="cpu", callbacks=[gradients])
+        loss, steps, first = torch.tensor(scores[0]["train/loss"]), gradients.steps, gradients.first
+    else:
+        loss, steps, first = step(task, module)
     after = torch.cat([weight.detach().flatten() for weight in task.network.parameters()])
-    assert gradients.steps == 1
-    assert torch.isfinite(torch.tensor(scores[0]["train/loss"]))
+    assert steps == 1
+    assert torch.isfinite(loss)
     assert torch.isfinite(after).all()
     assert not torch.equal(before, after)
     bands = len(dataset.bands["image"])
-    assert gradients.first.shape[1] == bands
-    assert (gradients.first.abs().amax(dim=(0, 2, 3)) > 0).all(), "a band has no part in the loss"
+    assert first.shape[1] == bands
+    assert (first.abs().amax(dim=(0, 2, 3)) > 0).all(), "a band has no part in the loss"
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
