@@ -55,6 +55,7 @@ OPTIONAL |= {
     "h5py",
     "jsonargparse",
     "kornia",
+    "onnxruntime",
     "pooch",
     "safetensors",
     "scipy",

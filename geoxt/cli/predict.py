@@ -19,7 +19,7 @@ from geoxt.inference.scene import predict
 from geoxt.inference.time_series import open_dates, require_dates
 from geoxt.layers.files.paths import expand_paths
 from geoxt.models.card import Card
-from geoxt.models.network import from_checkpoint
+from geoxt.models.model_file import from_file
 from geoxt.writers.cog import to_cog
 from geoxt.writers.staging import require_writable
 from geoxt.writers.vector import DRIVERS, to_vector
@@ -83,7 +83,7 @@ def run(job: Job) -> Path:
     if not checkpoints:
         problem = "Cannot predict without a model."
         raise InputError(problem, remedy="Pass {model}. Or pass {members}.", argument="model")
-    network = from_checkpoint(checkpoints[0])
+    network = from_file(checkpoints[0])
     if is_plain(job.out) or network.card.kind.target == "instances":
         _require_one_prediction(job)
     if is_plain(job.out):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from geoxt.inference.devices import SomeDevice
-from geoxt.models import from_checkpoint
+from geoxt.models import from_file
 from geoxt.trainers.datamodules.image_folder import score_images
 from geoxt.types import Precision
 
@@ -40,6 +40,6 @@ def score_command(
         Prints a line.
     """
     options: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
-    scores = score_images(from_checkpoint(model), images, size=size, flips=flips, **options)
+    scores = score_images(from_file(model), images, size=size, flips=flips, **options)
     for name, value in scores.items():
         log(f"{name:<40}{value:8.0f}" if name == "images" else f"{name:<40}{value:8.4f}")

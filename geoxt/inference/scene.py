@@ -28,7 +28,9 @@ from geoxt.inference.output_kinds import OutputKind, output_for
 from geoxt.inference.runner import Runner, device_of
 from geoxt.inference.tiles import Blend
 from geoxt.legend import Legend
-from geoxt.models.network import Network, from_checkpoint
+from geoxt.models.file_body import FileNetwork
+from geoxt.models.model_file import from_file
+from geoxt.models.network import Network
 from geoxt.progress import default_client
 from geoxt.source import is_band_dataset, is_categorical, stack_bands, view_of
 from geoxt.tasks import Output
@@ -120,8 +122,9 @@ def predict(
         Dimensions among (time, band, y, x). Or a Dataset with one image beside layers of class codes, or with one
         variable per band as `odc.stac.load` returns it; or a tree of such Datasets.
     model
-        A trained task, its network, or the path of its checkpoint, which state bands, scaling and classes. Or any
-        module that maps float32 (N, C, H, W) to (N, K, H, W).
+        A trained task, its network, or the path of its checkpoint, which state bands, scaling and classes. Or the path
+        of an ONNX, `torch.export` or TorchScript file with its MLM item; without one pass `geoxt.models.from_file`. Or
+        any module that maps float32 (N, C, H, W) to (N, K, H, W).
     size
         Height and width of the tiles in pixels.
     overlap
@@ -213,6 +216,9 @@ def predict(
     """
     networks = _networks(model, members)
     network = networks[0]
+    for candidate in networks:
+        if isinstance(candidate, FileNetwork):
+            candidate.require_output(output)
     task = network.card.kind if isinstance(network, Network) else None
     kind = output_for(task, output)
     regression = kind.name == "regression" or (task is not None and task.activation == "identity")
@@ -247,9 +253,9 @@ def predict(
 
 
 def network_of(model: nn.Module | SomePath) -> nn.Module:
-    """Return the network of a task or a checkpoint; any other module unchanged."""
+    """Return the network of a task, a checkpoint or a model file; any other module unchanged."""
     if not isinstance(model, nn.Module):
-        return from_checkpoint(model)
+        return from_file(model)
     network = getattr(model, "network", None)
     return network if isinstance(network, Network) else model
 

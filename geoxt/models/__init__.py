@@ -2,6 +2,7 @@
 
 from geoxt.models import weights
 from geoxt.models.card import Card
+from geoxt.models.model_file import from_file
 from geoxt.models.network import Network, from_checkpoint
 from geoxt.models.registry import ARCHITECTURES, Architecture, create, describe, get, names
 from geoxt.models.weights import ALIASES, Loaded, Weights, load
@@ -17,6 +18,7 @@ __all__ = [
     "create",
     "describe",
     "from_checkpoint",
+    "from_file",
     "get",
     "load",
     "names",

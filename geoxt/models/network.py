@@ -45,14 +45,14 @@ class Network(nn.Module):
         Model card.
     seed
         Seed of the initial weights. The state of torch's global generator is restored.
+    body
+        The model, instead of one of the card's architecture.
     """
 
-    def __init__(self, card: Card, *, seed: int = 0) -> None:
+    def __init__(self, card: Card, *, seed: int = 0, body: nn.Module | None = None) -> None:
         super().__init__()
         self.card = card
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.body = create(card.model, in_chans=len(card.bands), classes=len(card.codes), **card.options)
+        self.body = _built(card, seed) if body is None else body
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(card.mean, dtype=torch.float32)[:, None, None])
@@ -91,6 +91,12 @@ class Network(nn.Module):
         if activation == "softmax" and self.card.temperature != 1:
             logits = logits / self.card.temperature
         return ACTIVATIONS[activation](logits)
+
+
+def _built(card: Card, seed: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return create(card.model, in_chans=len(card.bands), classes=len(card.codes), **card.options)
 
 
 def from_checkpoint(path: SomePath) -> Network:

@@ -271,8 +271,8 @@ def classify(
     symmetries = [(turns, flip) for turns in range(4) for flip in (False, True)] if flips else [(0, False)]
 
     def mean_probabilities(batch: Tensor, _: Tensor) -> Tensor:
-        logits = [moved(dihedral(batch, turns=turns, flip=flip)) for turns, flip in symmetries]
-        return torch.stack([values.softmax(dim=1) for values in logits]).mean(dim=0)
+        outputs = [moved(dihedral(batch, turns=turns, flip=flip)) for turns, flip in symmetries]
+        return torch.stack([network.activate(values) for values in outputs]).mean(dim=0)
 
     model = DeviceModel(mean_probabilities, where, precision=precision, compiled=compile)
     probabilities = []

@@ -1,0 +1,343 @@
+"""`from_file`: the network of a checkpoint, ONNX, `torch.export` or TorchScript file, with its model card."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoxt.errors import GeoxtError, InputError, ReadError
+from geoxt.legend import Legend
+from geoxt.models.card import Card
+from geoxt.models.file_body import FileBody, FileNetwork
+from geoxt.models.file_checks import check_pt2, check_torchscript
+from geoxt.models.file_runtimes import Format, onnx_session
+from geoxt.models.mlm import MLM
+from geoxt.models.mlm_reader import ModelItem, read_item
+from geoxt.models.network import CARD, Network, from_checkpoint
+from geoxt.tasks import Activation
+from geoxt.types import SomePath
+
+_SIDE = 64
+"""Height and width in pixels of the image with which a model of any size is tried."""
+_BY_HAND = "geoxt.models.from_file(…, bands=[…], mean=…, std=…, legend=…)"
+
+
+def from_file(
+    path: SomePath,
+    *,
+    bands: Sequence[str] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    legend: Legend | None = None,
+    task: str | None = None,
+    activation: Activation | None = None,
+    head: str | int | None = None,
+    item: Mapping[str, Any] | SomePath | None = None,
+    trust: bool = False,
+) -> Network:
+    """Return the network of a model file, in evaluation mode on the CPU.
+
+    Parameters
+    ----------
+    path
+        A checkpoint of geoxt, which takes no other argument; or an ONNX, `torch.export` (`.pt2`) or TorchScript file of
+        anybody, with one input float (N, C, H, W), or (N, T, C, H, W) for time series. Files that `export` wrote hold
+        all of the following.
+    bands
+        Names of the input bands, in the order of the model. Default: those of the MLM item.
+    mean, std
+        Mean and standard deviation of each band in the units of the layer, or one number for all; bands are scaled to
+        (x - mean) / std. Default: the scaling of the MLM item. `mean=0, std=1` if the model scales them itself.
+    legend
+        Codes, names and colors of the channels. Default: those of the MLM item.
+    task
+        Task, such as "segmentation". Default: that of the MLM item, else by the output: (N, K, H, W) is segmentation,
+        (N, K) classification.
+    activation
+        Activation to apply to the output; "identity" if the file applies it. Default: that of the task, unless outputs
+        for noise are probabilities, which sum to 1.
+    head
+        Name or index of the output, if there are several.
+    item
+        STAC item with the Machine Learning Model extension (MLM), as dict or path. Default: that in the file, else
+        `model.onnx.json` or `model.json` beside `model.onnx`.
+    trust
+        Whether to load files that could run code of their author, such as AOTInductor packages.
+
+    Returns
+    -------
+    Network
+        Its `card` states bands, scaling and classes. `predict` selects the bands by name, as for a checkpoint. It holds
+        the content of the file, and computes no gradients.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be read.
+    InputError
+        If bands, scaling or names of the classes are unknown, or contradict the file; if its output does not fit the
+        task; or if it could run code of its author.
+    MissingDependency
+        If it is an ONNX file, and onnxruntime is not installed.
+
+    Examples
+    --------
+    >>> clouds = from_file(
+    ...     "model_4b_l2a.onnx",
+    ...     bands=["blue", "green", "red", "nir"],
+    ...     mean=[0.26, 0.27, 0.27, 0.36],
+    ...     std=[0.33, 0.31, 0.31, 0.27],
+    ...     legend=Legend((0, 1, 2), ("clear", "cloud", "shadow")),
+    ... )  # doctest: +SKIP
+    >>> geoxt.predict(scene, clouds, size=256)  # doctest: +SKIP
+    """
+    path = Path(path)
+    arguments = {
+        "bands": bands, "mean": mean, "std": std, "legend": legend, "task": task, "activation": activation,
+        "head": head, "item": item,
+    }  # fmt: skip
+    file_format = format_of(path)
+    if file_format is None:
+        _refuse_arguments(path, arguments)
+        return from_checkpoint(path)
+    contents = _read(path, file_format, trust=trust)
+    body = FileBody(contents.model, file_format, title=path.name, head=head)
+    if CARD in contents.texts and not any(value is not None for value in arguments.values()):
+        card = Card.from_dict(json.loads(contents.texts[CARD]))
+        return FileNetwork(card, body, scaled=True, activated=True).eval()
+    stated = _item(path, item, contents.texts, scaling=mean is None or std is None)
+    return _described(body, stated, bands=bands, mean=mean, std=std, legend=legend, task=task, activation=activation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contents:
+    model: bytes
+    """The whole file."""
+    texts: Mapping[str, str]
+    """Metadata of the file."""
+
+
+def format_of(path: SomePath) -> Format | None:
+    """Return the format of a model file by its content, of ONNX by its name; `None` for checkpoints."""
+    path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        return "onnx"
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                return None
+            with zipfile.ZipFile(file) as archive:
+                names = [name.partition("/")[2] for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile):  # from_checkpoint raises of a file that cannot be read
+        return None
+    if "constants.pkl" in names and any(name.startswith("code/") for name in names):
+        return "torchscript"
+    return "pt2" if "archive_format" in names else None
+
+
+def _refuse_arguments(path: Path, arguments: Mapping[str, Any]) -> None:
+    names = [name for name, value in arguments.items() if value is not None]
+    if names:
+        msg = f"Cannot change {' and '.join(names)} of {str(path)!r}: it is a checkpoint, which states them."
+        raise InputError(msg, remedy=f"Leave out {', '.join(f'{{{name}}}' for name in names)}.", argument=names[0])
+
+
+def _read(path: Path, file_format: Format, *, trust: bool) -> _Contents:
+    """Read a file, and check that loading it runs no code."""
+    try:
+        content = path.read_bytes()
+        if file_format == "onnx":
+            session = onnx_session(content, torch.device("cpu"))
+            return _Contents(model=content, texts=dict(session.get_modelmeta().custom_metadata_map))
+        check = check_pt2 if file_format == "pt2" else check_torchscript
+        check(content, path.name, trust=trust)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            inside = {name.partition("/")[2]: name for name in archive.namelist()}
+            extra = {name: full for name, full in inside.items() if name.startswith("extra/")}
+            texts = {Path(name).stem: archive.read(full).decode() for name, full in extra.items()}
+        return _Contents(model=content, texts=texts)
+    except GeoxtError:
+        raise
+    except Exception as error:  # onnxruntime, torch and zipfile raise errors of many types
+        reason = str(error).strip().partition("\n")[0]
+        msg = f"Cannot read the model {str(path)!r} ({type(error).__name__}: {reason})."
+        remedy = "Pass a {model} whose file is complete, with its weights inside."
+        raise ReadError(msg, remedy=remedy, value=path) from error
+
+
+def _item(
+    path: Path, item: Mapping[str, Any] | SomePath | None, texts: Mapping[str, str], *, scaling: bool
+) -> ModelItem | None:
+    """Return the MLM item that is given, in the file, or beside it."""
+    if isinstance(item, Mapping):
+        return read_item(item, scaling=scaling)
+    beside = [path.with_name(f"{path.name}.json"), path.with_suffix(".json")]
+    sources = [Path(item)] if item is not None else [file for file in beside if file.is_file()]
+    if item is None and MLM in texts:
+        return read_item(json.loads(texts[MLM]), scaling=scaling)
+    for source in sources:
+        try:
+            values = json.loads(source.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            if item is None:
+                continue
+            msg = f"Cannot read the MLM item {str(source)!r}: {error}."
+            raise ReadError(msg, remedy="Pass {item}, the path of a STAC item.", value=item, argument="item") from error
+        if isinstance(values, dict) and "mlm:input" in values.get("properties", {}):
+            return read_item(values, scaling=scaling)
+        if item is not None:
+            msg = f"Cannot use {str(source)!r} as an MLM item: it has no mlm:input."
+            raise InputError(msg, remedy="Pass {item}, a STAC item with that extension.", value=item, argument="item")
+    return None
+
+
+def _described(
+    body: FileBody,
+    item: ModelItem | None,
+    *,
+    bands: Sequence[str] | None,
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
+    legend: Legend | None,
+    task: str | None,
+    activation: Activation | None,
+) -> FileNetwork:
+    """Return a network with a card of an MLM item and of arguments, which come first."""
+    title, facts = body.title, item or ModelItem()
+    shape = body.runtime().shape or ()
+    names = _bands(title, bands, facts.bands, shape[-3] if len(shape) > 3 else None)
+    is_described = item is not None and names == facts.bands
+    means = _numbers("mean", mean, facts.mean if is_described else None, len(names))
+    stds = _numbers("std", std, facts.std if is_described else None, len(names))
+    if (means is None or stds is None) and not is_described:
+        msg = f"Cannot use the model {title!r}: the scaling of its bands is unknown, as it has no MLM item."
+        remedy = f"Pass {_BY_HAND} as the model, with mean=0 and std=1 if it scales the bands itself."
+        raise InputError(msg, remedy=remedy, argument="mean" if means is None else "std")
+    fixed = shape[-2:] if len(shape) > 3 else (None, None)
+    height, width = (size or stated or _SIDE for size, stated in zip(fixed, facts.size, strict=True))
+    card = Card(
+        task=task or facts.task or "segmentation",
+        model=facts.architecture,
+        bands=names,
+        mean=means or (0.0,) * len(names),
+        std=stds or (1.0,) * len(names),
+        codes=(),
+        names=(),
+        colors=(),
+        size=(height, width),
+        common_names=facts.common_names if is_described else (),
+        wavelengths=facts.wavelengths if is_described else (),
+    )
+    output = _output_for_noise(body, card, shape)
+    if task is None and facts.task is None and output.ndim == 2:
+        card = replace(card, task="classification")
+    _require_task(title, card, output)
+    classes = _classes(title, card, legend or facts.legend, output)
+    card = replace(card, codes=classes.codes, names=classes.names, colors=classes.colors)
+    return FileNetwork(card, body, scaled=False, activated=_is_activated(title, card, output, activation)).eval()
+
+
+def _bands(
+    title: str, requested: Sequence[str] | None, stated: tuple[str, ...], channels: int | None
+) -> tuple[str, ...]:
+    """Return the names of the input bands."""
+    names = stated if requested is None else tuple(requested)
+    if isinstance(requested, str) or not names or len(set(names)) != len(names):
+        count = "" if channels is None else f"{channels} "
+        reason = "their order is unknown" if requested is None else f"bands= is {requested!r}"
+        msg = f"Cannot use the model {title!r}: it takes {count}bands, and {reason}."
+        remedy = f"Put its MLM item beside it, as {title}.json. Or pass {_BY_HAND} as the model, with distinct names."
+        raise InputError(msg, remedy=remedy, value=requested, argument="bands")
+    if channels not in {None, len(names)}:
+        source = "its MLM item states" if requested is None else "bands= has"
+        msg = f"Cannot use the model {title!r}: its input has {channels} channels, and {source} {len(names)} bands: "
+        remedy = f"Pass {_BY_HAND} as the model, with a name for each channel."
+        raise InputError(f"{msg}{', '.join(names)}.", remedy=remedy, value=names, argument="bands")
+    return names
+
+
+def _numbers(
+    argument: str, requested: float | Sequence[float] | None, stated: tuple[float, ...] | None, count: int
+) -> tuple[float, ...] | None:
+    """Return a number per band."""
+    if requested is None:
+        return stated
+    numbers = tuple(np.atleast_1d(np.asarray(requested, float)).tolist()) * (count if np.ndim(requested) == 0 else 1)
+    if len(numbers) != count:
+        msg = f"Cannot scale {count} bands by {argument} of {len(numbers)} numbers."
+        raise InputError(msg, remedy=f"Pass {{{argument}}} with a number per band.", value=requested, argument=argument)
+    return numbers
+
+
+def _output_for_noise(body: FileBody, card: Card, shape: tuple[int | None, ...]) -> Tensor:
+    """Return the output for one image of standard normal noise, in the units of the layer."""
+    kind, (height, width) = card.kind, card.size
+    if kind.target == "instances":
+        msg = f"Cannot use the model file {body.title!r} for {card.task}: outputs of objects have no common form."
+        raise InputError(msg, remedy="Pass the checkpoint, or a module with torchvision's interface, as {model}.")
+    stated = shape[1] if len(shape) == 5 else None
+    dates = (kind.dates if kind.dates > 1 else stated or 2,) if kind.takes_series else ()
+    noise = torch.randn((1, *dates, len(card.bands), height, width), generator=torch.Generator().manual_seed(0))
+    network = FileNetwork(card, body, scaled=False, activated=True)
+    output: Tensor = network(noise * network.std + network.mean)
+    return output
+
+
+def _require_task(title: str, card: Card, output: Tensor) -> None:
+    """Raise if the output does not fit the task."""
+    height, width = card.size
+    sizes: dict[str | None, list[tuple[int, ...]]] = {"pixels": [(height, width)], "image": [(), (1, 1)]}
+    spatial = tuple(output.shape[2:])
+    if output.ndim in {2, 4} and spatial in sizes.get(card.kind.target, [spatial]):
+        return
+    expected = f"(channels, {height}, {width})" if card.kind.target == "pixels" else "(channels,)"
+    msg = f"Cannot use the model {title!r} for {card.task}: for images of {height} x {width} pixels its output has the "
+    msg += f"shape {tuple(output.shape[1:])}, not {expected}."
+    raise InputError(msg, remedy="Pass {task} or {head}.", value=tuple(output.shape), argument="task")
+
+
+def _classes(title: str, card: Card, legend: Legend | None, output: Tensor) -> Legend:
+    """Return the classes of the channels; quantities without names are numbered."""
+    channels, has_classes = output.shape[1], card.kind.activation in {"softmax", "sigmoid"}
+    if legend is None and not has_classes:
+        return Legend(tuple(range(channels)), tuple(map(str, range(channels))))
+    if legend is None:
+        msg = f"Cannot use the model {title!r} for {card.task}: the classes of its {channels} channels have no names."
+        raise InputError(msg, remedy=f"Pass {_BY_HAND} as the model.", argument="legend")
+    if len(legend) == channels or (channels == 1 and len(legend) == 2 and card.kind.is_categorical):
+        return legend
+    msg = f"Cannot use the model {title!r}: its output has {channels} channels, and its legend {len(legend)} classes: "
+    raise InputError(
+        f"{msg}{', '.join(legend.names)}.", remedy=f"Pass {{legend}} with {channels} classes.", argument="legend"
+    )
+
+
+def _is_activated(title: str, card: Card, output: Tensor, activation: Activation | None) -> bool:
+    """Return whether the output is after the activation of the task."""
+    needed = card.kind.activation
+    if activation not in {None, "identity", needed}:
+        msg = f"Cannot apply {activation} to the output of a model for {card.task}."
+        remedy = f"Pass {{activation}}, {needed!r} or 'identity'."
+        raise InputError(msg, remedy=remedy, value=activation, argument="activation")
+    if activation is not None or needed in {None, "identity"}:
+        return activation in {None, "identity"}
+    fractions = bool(((output >= 0) & (output <= 1)).all())
+    if output.shape[1] > 1 and needed == "softmax":
+        return fractions and bool(torch.isclose(output.sum(dim=1), torch.ones(()), atol=1e-3).all())
+    if fractions:
+        msg = f"Cannot use the model {title!r}: its outputs for noise are between 0 and 1, which logits can be as well."
+        raise InputError(
+            msg,
+            remedy="Pass {activation:'identity'} if they are probabilities, or 'sigmoid'.",
+            argument="activation",
+        )
+    return False
