@@ -66,7 +66,7 @@ OPTIONAL |= {
 OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", "hypothesis", "zarr", "obstore"}
 
 
-ON_FIRST_USE = {"geoxt", "geoxt.accessor", "geoxt.cli"}
+ON_FIRST_USE = {"geoxt", "geoxt.accessor", "geoxt.assess", "geoxt.cli"}
 """Entry points, which import their parts on first use, so that they start without torch."""
 USE_TORCH_LATER = {"geoxt.pixels.torch_operations"}
 """Modules below `models` whose functions import torch when they are called, and not before."""

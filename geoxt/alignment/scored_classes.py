@@ -30,7 +30,7 @@ def scored_classes(labels: xr.DataArray, predicted: xr.DataArray) -> Legend:
         msg = f"Cannot score a map of dtype {predicted.dtype}: it holds no class codes."
         raise LabelError(msg, remedy="Predict with output='classes'.", value=predicted.dtype)
     if "flag_values" in predicted.attrs:
-        _require_same_names(Legend.of(predicted), legend)
+        require_same_names(Legend.of(predicted), legend)
     return legend
 
 
@@ -46,7 +46,7 @@ def _classes(labels: xr.DataArray, predicted: xr.DataArray) -> Legend:
     return legend
 
 
-def _require_same_names(of_map: Legend, of_labels: Legend) -> None:
+def require_same_names(of_map: Legend, of_labels: Legend) -> None:
     """Raise if a code has other names in both legends; a code that is named by its number has no name."""
     for code in of_map.codes:
         first, second = of_map.name(code).casefold(), of_labels.name(code).casefold()

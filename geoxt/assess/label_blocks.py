@@ -115,7 +115,7 @@ def estimate_from_labels(
         problem = f"Cannot estimate intervals from {n_boot} draws."
         raise InputError(problem, remedy="Pass {n_boot:1000}.", value=n_boot, argument="n_boot")
     assessed = parse_region(region, grid)
-    size = _block_size(block, region, assessed)
+    size = block_size(block, region, assessed)
     counts, areas = _tables((view_of(map), view_of(labels)), legend, assessed, size)
     present = np.flatnonzero(counts.sum((0, 1)) + counts.sum((0, 2)))
     if not len(present):
@@ -136,7 +136,7 @@ def estimate_from_labels(
     return _estimates(counts[chosen], areas[chosen], [classes[k] for k in present.tolist()], n_boot, seed)
 
 
-def _block_size(block: SomeSize | None, region: SomeRegion | None, assessed: GridRegion) -> tuple[int, int] | None:
+def block_size(block: SomeSize | None, region: SomeRegion | None, assessed: GridRegion) -> tuple[int, int] | None:
     """Return height and width of blocks; `None` for the rectangles of the region."""
     if block is not None:
         return parse_size(block, what="block")
@@ -147,7 +147,7 @@ def _block_size(block: SomeSize | None, region: SomeRegion | None, assessed: Gri
     return None
 
 
-def _block_keys(window: Window, size: tuple[int, int] | None, number: int) -> Array:
+def block_keys(window: Window, size: tuple[int, int] | None, number: int) -> Array:
     """Return the key of the block of each pixel: that of its rectangle, or row and column of blocks in one number."""
     if size is None:
         return np.full(window.shape, number)
@@ -170,7 +170,7 @@ def _tables(
         usable = valid[0, 0] & map_valid[0, 0] & (reference >= 0)
         if not usable.any():
             continue
-        keys, block = np.unique(_block_keys(window, size, number), return_inverse=True)
+        keys, block = np.unique(block_keys(window, size, number), return_inverse=True)
         mapped = _encode(legend, mapped[0, 0], count - 1)
         index = ((block.reshape(window.shape) * count + mapped) * count + reference)[usable]
         cells = cell_areas(region.grid, window, CELL) / HECTARE

@@ -1,8 +1,9 @@
-"""`Network`: the model of a model card with built-in scaling; `from_checkpoint` loads one."""
+"""`Network`: the model of a model card with built-in scaling; checkpoints are loaded and saved."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError, ReadError
 from geoxt.models.card import Card
+from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.registry import create
+from geoxt.storage import atomic_write
 from geoxt.tasks import Activation
 from geoxt.types import SomePath
 
@@ -126,6 +129,20 @@ def from_checkpoint(path: SomePath) -> Network:
     network = Network(Card.from_dict(checkpoint[CARD]))
     network.load_state_dict(_weights(checkpoint["state_dict"]))
     return network.eval()
+
+
+def save_checkpoint(network: Network, path: SomePath) -> Path:
+    """Write a network and its card as a checkpoint for prediction, and return the path.
+
+    The file has no state of a training to resume.
+    """
+    target = Path(path)
+    state = {f"{PREFIX}{name}": value.detach().cpu() for name, value in network.state_dict().items()}
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    content = {CARD: network.card.to_dict(), MLM: to_stac(network.card, weights=weights), "state_dict": state}
+    with atomic_write(target) as temporary:
+        torch.save(content, temporary)
+    return target
 
 
 def _weights(state: Mapping[str, Any]) -> dict[str, Any]:

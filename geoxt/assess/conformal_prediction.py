@@ -1,0 +1,260 @@
+"""Conformal prediction: thresholds from held-out blocks, and their coverage on other blocks."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from torch import nn
+
+from geoxt.assess.conformal_scores import (
+    SCORES,
+    Method,
+    conformal_quantile,
+    require_alpha,
+    required_pixels,
+)
+from geoxt.assess.conformal_sets import ConformalIntervals, ConformalSets, in_set
+from geoxt.assess.held_out_pixels import MAX_PIXELS, HeldOutPixels, held_out_pixels, network_with_card
+from geoxt.errors import AssessmentWarning, InputError
+from geoxt.regions.rasterize import SomeRegion
+from geoxt.types import Array, Mask, SomePath, SomeSize
+
+
+def conformal(
+    model: nn.Module | SomePath | None,
+    data: xr.Dataset,
+    alpha: float = 0.1,
+    *,
+    method: Method = "lac",
+    class_conditional: bool = False,
+    region: SomeRegion | None = None,
+    block: SomeSize | None = None,
+    test_fraction: float = 0.5,
+    max_pixels: int = MAX_PIXELS,
+    seed: int = 0,
+    **options: Any,
+) -> ConformalSets | ConformalIntervals:
+    """Return sets of classes, or intervals of a quantity, that are right with a probability of at least 1 - alpha.
+
+    Split conformal prediction: the threshold of a conformity score is its quantile over calibration pixels, with the
+    correction for their number. Coverage is measured on pixels in other blocks.
+
+    Parameters
+    ----------
+    model
+        A trained task, its network, or the path of its checkpoint; `None` for an ensemble of `members=`.
+    data
+        An image and labels on one grid, named as the sample key of the task: `mask`, of a regression `target`.
+    alpha
+        Error rate, between 0 and 1.
+    method
+        Conformity score of a class: "lac", 1 less its probability, gives the smallest sets, of which some may be empty
+        (Sadinle et al. 2019). "aps", the sum of the probabilities down to that of the class, gives larger sets for
+        uncertain pixels, with the most probable class in each (Romano et al. 2020, without randomization). Of a
+        regression it is the absolute residual (Lei et al. 2018).
+    class_conditional
+        Whether each class has a threshold, so that the probability holds for each class (Vovk 2012). A class with too
+        few calibration pixels is in all sets.
+    region
+        Held-out pixels, such as the test part of a split; all by default. Not those that the model was trained on, nor
+        those of `calibrate`.
+    block
+        Side of the blocks in pixels, or (height, width): larger than the distance up to which errors are alike. By
+        default the rectangles of the region, such as the blocks of `splits.by_block`.
+    test_fraction
+        Fraction of the blocks on which coverage is measured.
+    max_pixels
+        Approximate maximum number of pixels; of more, a random sample is used.
+    seed
+        Seed of the parts and of the sample.
+    options
+        Further arguments of `geoxt.predict`, such as `size`, `bands` and `members`.
+
+    Returns
+    -------
+    ConformalSets or ConformalIntervals
+        Measured `coverage`, for classes also by class, with numbers of pixels; `predict_set` and `set_size` of a layer
+        of probabilities, `predict_interval` of a regression.
+
+    Raises
+    ------
+    InputError
+        If alpha is not between 0 and 1, there are too few calibration pixels for it, or fewer than two blocks.
+    LabelError
+        If a code has other names in the labels and the model.
+    OverlapError
+        If no pixel has a prediction and a label.
+
+    Warns
+    -----
+    AssessmentWarning
+        If classes have no calibration pixels, or too few for thresholds by class, or labels have codes that the model
+        lacks.
+
+    Notes
+    -----
+    The probability holds for pixels that are exchangeable with the calibration pixels. Neighbouring pixels are alike,
+    and landscapes differ: with few blocks the coverage elsewhere differs from 1 - alpha by more than the number of
+    pixels suggests, as the measured coverage shows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from geoxt import assess, predict
+    >>> from geoxt.grid import coordinates
+    >>> from geoxt.legend import Legend
+    >>> from geoxt.models import Card, Network
+    >>> from geoxt.testing import make_grid
+    >>> legend = Legend((1, 2), ("water", "land"))
+    >>> card = Card(
+    ...     task="segmentation",
+    ...     model="fcn",
+    ...     options={"width": 2, "layers": 1},
+    ...     bands=("nir",),
+    ...     mean=(0,),
+    ...     std=(1,),
+    ...     codes=legend.codes,
+    ...     names=legend.names,
+    ...     colors=legend.colors,
+    ...     size=(32, 32),
+    ... )
+    >>> network = Network(card)
+    >>> rng, coords = np.random.default_rng(0), coordinates(make_grid((64, 64)))
+    >>> codes, noise = rng.integers(1, 3, (64, 64)).astype("uint8"), rng.normal(size=(1, 64, 64)).astype("float32")
+    >>> image = xr.DataArray(noise, dims=("band", "y", "x"), coords={"band": ["nir"], **coords})
+    >>> mask = xr.DataArray(codes, dims=("y", "x"), coords=coords, attrs=legend.attrs())
+    >>> sets = assess.conformal(network, xr.Dataset({"image": image, "mask": mask}), alpha=0.1, block=16, size=32)
+    >>> sets.coverage > 0.85
+    True
+    >>> sets.set_size(predict(image, network, output="probabilities", size=32)).shape
+    (64, 64)
+
+    References
+    ----------
+    Sadinle, Lei and Wasserman 2019, Least ambiguous set-valued classifiers with bounded error levels.
+    https://doi.org/10.1080/01621459.2017.1395341
+    Romano, Sesia and Candès 2020, Classification with valid and adaptive coverage. https://arxiv.org/abs/2006.02544
+    Lei et al. 2018, Distribution-free predictive inference for regression.
+    https://doi.org/10.1080/01621459.2017.1307116
+    Vovk 2012, Conditional validity of inductive conformal predictors. https://proceedings.mlr.press/v25/vovk12.html
+    """
+    require_alpha(alpha)
+    if method not in SCORES:
+        problem = f"Cannot calibrate sets by the method {method!r}."
+        raise InputError(problem, remedy=f"Pass {{method}}, one of {', '.join(SCORES)}.", argument="method")
+    if not 0 < test_fraction < 1:
+        problem = f"Cannot measure coverage on a fraction of {test_fraction!r} of the blocks."
+        remedy = "Pass {test_fraction:0.5}, between 0 and 1."
+        raise InputError(problem, remedy=remedy, value=test_fraction, argument="test_fraction")
+    card = network_with_card(model, options).card
+    if not (card.kind.is_categorical or card.kind.activation == "identity"):
+        problem = f"Cannot calibrate sets of a model for {card.task}."
+        raise InputError(problem, remedy="Pass {model} for segmentation or pixelwise regression.", argument="model")
+    pixels = held_out_pixels(
+        model,
+        data,
+        card,
+        output="probabilities" if card.kind.is_categorical else "regression",
+        region=region,
+        block=block,
+        by_block=True,
+        max_pixels=max_pixels,
+        seed=seed,
+        options=options,
+    )
+    is_test, blocks = _test_part(pixels, test_fraction, seed)
+    if card.kind.is_categorical:
+        return _sets(pixels, is_test, blocks, card.legend.distinct_names, alpha, method, class_conditional)
+    return _intervals(pixels, is_test, blocks, alpha)
+
+
+def _test_part(pixels: HeldOutPixels, test_fraction: float, seed: int) -> tuple[Mask, tuple[int, int]]:
+    """Return which pixels lie in test blocks, and the number of blocks for calibration and test."""
+    count = int(pixels.blocks.max()) + 1
+    if count < 2:
+        problem = "Cannot divide the pixels into parts for calibration and test: they lie in one block."
+        raise InputError(problem, remedy="Pass a smaller {block}. Or pass another {region}.", argument="block")
+    tests = min(max(round(test_fraction * count), 1), count - 1)
+    drawn = np.random.default_rng([seed, 23]).permutation(count)[:tests]
+    return np.isin(pixels.blocks, drawn), (count - tests, tests)
+
+
+def _require_enough(count: int, alpha: float) -> None:
+    required = required_pixels(alpha)
+    if count < required:
+        problem = f"Cannot calibrate for alpha={alpha:g} from {count} pixels: {required} or more are needed."
+        remedy = "Pass a larger {alpha}. Or pass a larger {region}."
+        raise InputError(problem, remedy=remedy, value=count, argument="alpha")
+
+
+def _sets(
+    pixels: HeldOutPixels,
+    is_test: Mask,
+    blocks: tuple[int, int],
+    classes: tuple[str, ...],
+    alpha: float,
+    method: Method,
+    class_conditional: bool,  # noqa: FBT001 (as in the public function)
+) -> ConformalSets:
+    labels, tested = pixels.labels[~is_test], pixels.labels[is_test]
+    _require_enough(len(labels), alpha)
+    scores = np.take_along_axis(SCORES[method](pixels.outputs[~is_test]), labels[:, None], 1)[:, 0]
+    counts = np.bincount(labels, minlength=len(classes))
+    if class_conditional:
+        thresholds = [conformal_quantile(scores[labels == k], alpha) for k in range(len(classes))]
+    else:
+        thresholds = [conformal_quantile(scores, alpha)] * len(classes)
+    _warn_of_rare_classes(counts, classes, alpha if class_conditional else None)
+    limits = np.array(thresholds, np.float32)
+    members = in_set(pixels.outputs[is_test], limits, method)
+    covered = np.take_along_axis(members, tested[:, None], 1)[:, 0]
+    test_counts = np.bincount(tested, minlength=len(classes))
+    with np.errstate(invalid="ignore"):
+        class_coverage = np.bincount(tested, covered, len(classes)) / test_counts
+    return ConformalSets(
+        alpha=alpha,
+        method=method,
+        class_conditional=class_conditional,
+        classes=classes,
+        thresholds=limits,
+        calibration_pixels=counts,
+        test_pixels=test_counts,
+        coverage=float(covered.mean()),
+        class_coverage=class_coverage,
+        sizes=np.bincount(members.sum(1), minlength=len(classes) + 1),
+        blocks=blocks,
+    )
+
+
+def _warn_of_rare_classes(counts: Array, classes: tuple[str, ...], alpha: float | None) -> None:
+    """Warn of classes without calibration pixels, or for thresholds by class with too few."""
+    required = 1 if alpha is None else required_pixels(alpha)
+    rare = [f"{classes[k]} ({counts[k]})" for k in np.flatnonzero(counts < required)]
+    if rare and alpha is None:
+        text = f"{len(rare)} classes have no calibration pixels: {', '.join(rare)}. Their coverage is unknown."
+        warnings.warn(text, AssessmentWarning, stacklevel=4)
+    elif rare:
+        text = f"{len(rare)} classes have fewer than {required} calibration pixels: {', '.join(rare)}. They are in all "
+        warnings.warn(f"{text}sets.", AssessmentWarning, stacklevel=4)
+
+
+def _intervals(pixels: HeldOutPixels, is_test: Mask, blocks: tuple[int, int], alpha: float) -> ConformalIntervals:
+    if pixels.outputs.shape[1] != 1:
+        problem = f"Cannot calibrate intervals of a model with {pixels.outputs.shape[1]} quantities."
+        raise InputError(problem, remedy="Pass {model} for one quantity.", argument="model")
+    residuals = np.abs(pixels.outputs[:, 0].astype(np.float64) - pixels.labels)
+    calibration = residuals[~is_test]
+    _require_enough(len(calibration), alpha)
+    half_width = conformal_quantile(calibration, alpha)
+    return ConformalIntervals(
+        alpha=alpha,
+        half_width=half_width,
+        calibration_pixels=len(calibration),
+        test_pixels=int(is_test.sum()),
+        coverage=float((residuals[is_test] <= half_width).mean()),
+        blocks=blocks,
+    )

@@ -1,0 +1,66 @@
+"""Conformity scores of classes, and the conformal quantile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+
+from geoxt.errors import InputError
+from geoxt.types import Array
+
+Method = Literal["lac", "aps"]
+"""Conformity score: "lac", least ambiguous set-valued classifier; "aps", adaptive prediction sets."""
+
+
+def lac(probabilities: Array) -> Array:
+    """Return 1 less the probability of each class (…, class) (Sadinle et al. 2019)."""
+    scores: Array = 1 - probabilities
+    return scores
+
+
+def aps(probabilities: Array) -> Array:
+    """Return the sum of the probabilities down to each class (…, class), the largest first (Romano et al. 2020)."""
+    order = np.argsort(-probabilities, axis=-1, kind="stable")
+    sums = np.cumsum(np.take_along_axis(probabilities, order, -1), axis=-1)
+    scores = np.empty_like(probabilities)
+    np.put_along_axis(scores, order, sums, -1)
+    return scores
+
+
+SCORES: Mapping[Method, Callable[[Array], Array]] = {"lac": lac, "aps": aps}
+"""Scores of all classes by method: low for classes that conform."""
+
+
+def conformal_quantile(scores: Array, alpha: float) -> float:
+    """Return the threshold that a new score exceeds with a probability of at most `alpha`; infinite for few scores.
+
+    It is the k-th smallest of n scores, k = ceil((n + 1)(1 - alpha)).
+    """
+    rank = required_rank(len(scores), alpha)
+    return float(np.partition(scores, rank - 1)[rank - 1]) if rank <= len(scores) else math.inf
+
+
+def required_rank(count: int, alpha: float) -> int:
+    """Return ceil((n + 1)(1 - alpha)), exact for decimal fractions."""
+    return max(math.ceil((count + 1) * (1 - alpha) - 1e-9), 1)
+
+
+def required_pixels(alpha: float) -> int:
+    """Return the smallest number of calibration pixels for which the threshold is finite."""
+    return max(math.ceil(1 / alpha - 1 - 1e-9), 1)
+
+
+def require_alpha(alpha: float) -> None:
+    """Raise if `alpha` is no probability between 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If it is 0 or less, 1 or more, or NaN.
+    """
+    if not 0 < alpha < 1:
+        problem = f"Cannot calibrate sets for alpha={alpha!r}."
+        raise InputError(problem, remedy="Pass {alpha:0.1}, between 0 and 1.", value=alpha, argument="alpha")

@@ -1,0 +1,235 @@
+"""Conformal sets of classes and conformal intervals, as lazy layers of predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from geoxt.assess.conformal_scores import SCORES, Method
+from geoxt.errors import InputError
+from geoxt.types import Array, Floats
+
+NODATA = 255
+"""Value of pixels without a prediction in layers of sets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ConformalSets:
+    """Sets of classes that contain the right class with a probability of at least 1 - alpha.
+
+    Arrays have one number per class, in the order of `classes`.
+    """
+
+    alpha: float
+    """Requested error rate."""
+    method: Method
+    """Conformity score: "lac" or "aps"."""
+    class_conditional: bool
+    """Whether the probability holds for each class, not only over all pixels."""
+    classes: tuple[str, ...]
+    """Names of the classes, as of the bands of probabilities."""
+    thresholds: Array
+    """Largest score of a class in a set, float32; infinite if a class has too few calibration pixels."""
+    calibration_pixels: Array
+    """Pixels of each class that the thresholds are from."""
+    test_pixels: Array
+    """Pixels of each class in other blocks, on which coverage is measured."""
+    coverage: float
+    """Fraction of the test pixels whose set contains their class."""
+    class_coverage: Floats
+    """The same for the test pixels of each class; NaN for a class without any."""
+    sizes: Array
+    """Test pixels by size of their set. Shape (classes + 1,)."""
+    blocks: tuple[int, int]
+    """Number of blocks for calibration and test."""
+
+    @property
+    def mean_size(self) -> float:
+        """Mean number of classes in the set of a test pixel."""
+        return float((self.sizes * np.arange(len(self.sizes))).sum() / self.sizes.sum())
+
+    def predict_set(self, probabilities: xr.DataArray) -> xr.DataArray:
+        """Return the classes in the set of each pixel.
+
+        Parameters
+        ----------
+        probabilities
+            Probabilities ([time,] band, y, x) of the same model: `predict(…, output="probabilities")`.
+
+        Returns
+        -------
+        xarray.DataArray
+            Lazy, uint8, of the shape of the probabilities: 1 for classes in the set, 0 for others, nodata 255.
+
+        Raises
+        ------
+        InputError
+            If the bands are not the classes. When computed, if values are no probabilities.
+        """
+        sets = self._apply(probabilities, ["band"]).transpose(*probabilities.dims)
+        return self._described(sets, probabilities, "class in the conformal set")
+
+    def set_size(self, probabilities: xr.DataArray) -> xr.DataArray:
+        """Return the number of classes in the set of each pixel.
+
+        Parameters
+        ----------
+        probabilities
+            Probabilities ([time,] band, y, x) of the same model: `predict(…, output="probabilities")`.
+
+        Returns
+        -------
+        xarray.DataArray
+            Lazy, uint8 ([time,] y, x), nodata 255; uint16 for 255 classes or more.
+
+        Raises
+        ------
+        InputError
+            If the bands are not the classes. When computed, if values are no probabilities.
+        """
+        return self._described(self._apply(probabilities, []), probabilities, "size of the conformal set")
+
+    def _apply(self, probabilities: xr.DataArray, core: list[str]) -> xr.DataArray:
+        require_bands(probabilities, self.classes)
+        chunked = probabilities.chunk(band=-1) if probabilities.chunks is not None else probabilities
+        sets: xr.DataArray = xr.apply_ufunc(
+            sets_of if core else sizes_of,
+            chunked,
+            kwargs={"thresholds": self.thresholds, "method": self.method},
+            input_core_dims=[["band"]],
+            output_core_dims=[core],
+            dask="parallelized",
+            output_dtypes=[np.uint8 if core else size_dtype(len(self.classes))],
+        )
+        return sets
+
+    def _described(self, layer: xr.DataArray, probabilities: xr.DataArray, long_name: str) -> xr.DataArray:
+        nodata = layer.dtype.type(np.iinfo(layer.dtype).max)
+        attrs = {"_FillValue": nodata, "long_name": long_name, "alpha": self.alpha, "method": self.method}
+        name = "set_size" if "band" not in layer.dims else "conformal_set"
+        return layer.drop_attrs().assign_attrs(attrs).rename(name).assign_coords(probabilities.drop_vars("band").coords)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a table with a row per class: coverage, test pixels, calibration pixels and threshold."""
+        columns = {
+            "coverage": self.class_coverage,
+            "test_pixels": self.test_pixels,
+            "calibration_pixels": self.calibration_pixels,
+            "threshold": self.thresholds,
+        }
+        return pd.DataFrame(columns, index=pd.Index(self.classes, name="class"))
+
+    def __repr__(self) -> str:
+        head = f"sets of alpha={self.alpha:g} ({self.method}): coverage {self.coverage:.4f}, mean size "
+        head += f"{self.mean_size:.2f}, on {self.test_pixels.sum():,} pixels in {self.blocks[1]} blocks"
+        return f"{head}\n{self.to_dataframe().to_string(float_format='%.4f')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ConformalIntervals:
+    """Intervals of a quantity that contain its value with a probability of at least 1 - alpha."""
+
+    alpha: float
+    """Requested error rate."""
+    half_width: float
+    """Half the width of the intervals, in the unit of the quantity."""
+    calibration_pixels: int
+    """Pixels that the width is from."""
+    test_pixels: int
+    """Pixels in other blocks, on which coverage is measured."""
+    coverage: float
+    """Fraction of the test pixels whose interval contains their value."""
+    blocks: tuple[int, int]
+    """Number of blocks for calibration and test."""
+
+    def predict_interval(self, predicted: xr.DataArray) -> xr.DataArray:
+        """Return the interval of each pixel.
+
+        Parameters
+        ----------
+        predicted
+            Prediction ([time,] band, y, x) of the same model, with one band.
+
+        Returns
+        -------
+        xarray.DataArray
+            Lazy, float32 ([time,] band, y, x) with the bands "lower" and "upper"; NaN for pixels without a prediction.
+
+        Raises
+        ------
+        InputError
+            If there are several bands.
+        """
+        if predicted.sizes.get("band", 1) != 1:
+            problem = f"Cannot compute intervals of {predicted.sizes['band']} bands."
+            raise InputError(problem, remedy="Pass one band: predicted.isel(band=[0]).", argument="predicted")
+        center = predicted.isel(band=0, drop=True) if "band" in predicted.dims else predicted
+        half_width = np.float32(self.half_width)
+        ends = xr.concat([center - half_width, center + half_width], "band").transpose(..., "band", "y", "x")
+        attrs = {"_FillValue": np.float32(np.nan), "long_name": "end of the conformal interval", "alpha": self.alpha}
+        named = ends.drop_attrs().assign_coords(
+            band=["lower", "upper"], **predicted.drop_vars("band", errors="ignore").coords
+        )
+        return named.assign_attrs(attrs).rename("conformal_interval").astype(np.float32)
+
+    def __repr__(self) -> str:
+        return (
+            f"intervals of alpha={self.alpha:g}: ± {self.half_width:g}, coverage {self.coverage:.4f} on "
+            f"{self.test_pixels:,} pixels in {self.blocks[1]} blocks"
+        )
+
+
+def in_set(probabilities: Array, thresholds: Array, method: Method) -> Array:
+    """Return whether each class (…, class) is in the set; in sets of "aps" the most probable class always is."""
+    members: Array = SCORES[method](probabilities) <= thresholds
+    if method == "aps":
+        np.put_along_axis(members, probabilities.argmax(-1)[..., None], True, -1)
+    return members
+
+
+def sets_of(probabilities: Array, *, thresholds: Array, method: Method) -> Array:
+    """Return 1 for classes (…, class) in the set, 0 for others, `NODATA` for pixels that are not finite."""
+    valid = _valid(probabilities)
+    return np.where(valid[..., None], in_set(probabilities, thresholds, method), np.uint8(NODATA)).astype(np.uint8)
+
+
+def sizes_of(probabilities: Array, *, thresholds: Array, method: Method) -> Array:
+    """Return the number of classes in the set of each pixel, `NODATA` for pixels that are not finite."""
+    sizes = in_set(probabilities, thresholds, method).sum(-1)
+    dtype = size_dtype(probabilities.shape[-1])
+    return np.where(_valid(probabilities), sizes, np.iinfo(dtype).max).astype(dtype)
+
+
+def size_dtype(classes: int) -> np.dtype[Any]:
+    """Return the dtype of set sizes; its largest value is nodata."""
+    return np.dtype(np.uint8 if classes < NODATA else np.uint16)
+
+
+def _valid(probabilities: Array) -> Array:
+    """Return whether all classes of each pixel are finite, and raise if values are no probabilities."""
+    valid: Array = np.isfinite(probabilities).all(-1)
+    values = probabilities[valid]
+    if values.size and not (values.min() >= -1e-4 and values.max() <= 1 + 1e-4):
+        problem = f"Cannot take values from {values.min():g} to {values.max():g} as probabilities."
+        remedy = "Pass {probabilities} as predict(…, output='probabilities') returns them."
+        raise InputError(problem, remedy=remedy, argument="probabilities")
+    return valid
+
+
+def require_bands(probabilities: xr.DataArray, classes: tuple[str, ...]) -> None:
+    """Raise if the bands of a layer are not the classes.
+
+    Raises
+    ------
+    InputError
+        If names, number or order differ.
+    """
+    bands = tuple(map(str, probabilities["band"].to_numpy())) if "band" in probabilities.coords else ()
+    if bands != classes:
+        problem = f"Cannot compute sets of the classes {', '.join(classes)} for a layer with the bands {bands}."
+        remedy = "Pass {probabilities} as predict(…, output='probabilities') of the same model returns them."
+        raise InputError(problem, remedy=remedy, value=bands, argument="probabilities")
