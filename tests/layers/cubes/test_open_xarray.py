@@ -139,3 +139,53 @@ def test_other_calendars_and_files_raise(tmp_path):
     (tmp_path / "a.nc").write_text("no NetCDF")
     with pytest.raises(ReadError, match="Cannot open .* by xarray"):
         geoxt.open_xarray(tmp_path / "a.nc")
+
+
+def write_grib(path, fields):
+    """Write fields on a global grid of 10 degrees by (name, level, date); NaN is missing."""
+    eccodes = pytest.importorskip("eccodes")  # after geoxt: its PROJ replaces that of pyproj otherwise
+    pytest.importorskip("cfgrib")
+    keys = {
+        "Ni": 36, "Nj": 19, "latitudeOfFirstGridPointInDegrees": 90, "latitudeOfLastGridPointInDegrees": -90,
+        "longitudeOfFirstGridPointInDegrees": 0, "longitudeOfLastGridPointInDegrees": 350,
+        "iDirectionIncrementInDegrees": 10, "jDirectionIncrementInDegrees": 10, "dataTime": 0, "bitsPerValue": 16,
+    }  # fmt: skip
+    with path.open("wb") as file:
+        for (name, level, date), values in fields.items():
+            message = eccodes.codes_grib_new_from_samples("regular_ll_pl_grib2")
+            for key, value in (keys | {"dataDate": date, "level": level, "shortName": name}).items():
+                eccodes.codes_set(message, key, value)
+            eccodes.codes_set(message, "bitmapPresent", int(np.isnan(values).any()))
+            eccodes.codes_set(message, "missingValue", 9999.0)
+            eccodes.codes_set_values(message, np.nan_to_num(values, nan=9999.0).ravel())
+            eccodes.codes_write(message, file)
+            eccodes.codes_release(message)
+    return path
+
+
+def test_grib_levels_dates_and_missing_values(tmp_path):
+    keys = [(name, level, date) for name in "tu" for level in (850, 500) for date in (20200105, 20200205)]
+    fields = {key: np.arange(19 * 36.0).reshape(19, 36) + 1000 * i for i, key in enumerate(keys)}
+    fields["t", 850, 20200205][3, 4] = np.nan
+    path = write_grib(tmp_path / "a.grib2", fields)
+    with pytest.raises(InputError, match="isobaricInhPa"):
+        geoxt.open_xarray(path)
+    layer = geoxt.open_xarray(path, select={"isobaricInhPa": [500, 850]})
+    assert layer.dims == ("time", "band", "y", "x")
+    assert layer.band.values.tolist() == ["t_500", "t_850", "u_500", "u_850"]
+    assert np.array_equal(layer.time.values, TIMES)
+    assert layer.x.values[[0, -1]].tolist() == [-180, 170]
+    expected = np.array(
+        [[fields[name, level, date] for name in "tu" for level in (500, 850)] for date in (20200105, 20200205)]
+    )
+    assert np.array_equal(layer.values, rolled(expected), equal_nan=True)
+    values, valid = view_of(layer.isel(time=[1], band=[1])).read(Window(2, 20, 5, 7))
+    assert np.array_equal(values[0, 0], rolled(expected)[1, 1, 2:7, 20:27], equal_nan=True)
+    assert valid.sum() == 34
+    assert not valid[0, 0, 1, 2]
+
+
+def test_grib_of_one_date_and_level(tmp_path):
+    values = np.arange(19 * 36.0).reshape(19, 36)
+    layer = geoxt.open_xarray(write_grib(tmp_path / "a.grib", {("t", 850, 20200105): values}), bands=["t"])
+    assert np.array_equal(layer.values.reshape(19, 36), rolled(values))
