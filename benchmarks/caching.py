@@ -3,8 +3,8 @@
     python benchmarks/caching.py DATA [--peer PYTHON_WITH_TORCHGEO]
 
 Writes the data of `make_data.py` into DATA, once per compression, and results/caching.md. Each rate is measured in a
-new process with files in the page cache; the modes alternate in each round, and medians are printed. Takes about 15
-minutes on two cores, after the data are written.
+new process with files in the page cache; the modes alternate in each round, and medians are printed. Takes less than 15
+minutes on two idle cores, after the data and packs are written: `--rounds 0` only writes the data.
 """
 # ruff: noqa: S603
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -31,20 +32,29 @@ MODES = {
     "random": "random order, no cache",
     "second": "random order, no cache, second epoch",
     "local": "block order, no cache",
-    "filling": "random order, cache being filled",
-    "local filling": "block order, cache being filled",
     "cached": "random order, second epoch from the cache",
     "remote": "random order, 50 ms of latency",
     "remote cached": "random order, 50 ms of latency, second epoch from the cache",
     "pack": "random order, from a pack",
+    "grid landsat": "grid order, scenes' grid, 2 workers",
+    "grid cdl": "grid order, crop map's grid, 2 workers",
+}
+PEERS = {
+    "peer": "TorchGeo, random order, 2 workers",
+    "peer landsat": "TorchGeo, grid order, scenes' grid, 2 workers",
+    "peer cdl": "TorchGeo, grid order, crop map's grid, 2 workers",
 }
 MODES_OF = {
-    "none": ("random", "second", "pack"),
-    "deflate": tuple(MODES),
-    "zstd": ("gdal", "random", "local", "cached"),
-    "lerc_zstd": ("random", "local", "cached"),
+    "none": ("random", "second", "pack", "grid landsat", "grid cdl"),
+    "deflate": ("gdal", "random", "local", "cached", "remote", "remote cached", "pack"),
+    "zstd": ("gdal", "random", "cached"),
+    "lerc_zstd": ("random", "cached"),
 }
-CACHED = {"filling", "local filling", "cached", "remote cached"}
+PEERS_OF = {"none": tuple(PEERS), "deflate": ("peer",), "zstd": (), "lerc_zstd": ()}
+CACHED = {"cached", "remote cached"}
+LOCALITY: dict[str, Any] = {"locality": "block", "block": 2048, "buffer": 256}
+MEGABYTES = 1024
+"""Decoded blocks in memory in block order; the default of GDAL, and of TorchGeo, is 5 % of the memory per process."""
 SIZE, BATCH = 224, 32
 LATENCY = 0.05
 """Seconds added to each request."""
@@ -97,10 +107,10 @@ def _epoch(folder: Path, mode: str, count: int, url: str = "") -> float:
     if mode == "gdal":
         tiff_codecs.isal_zlib = tiff_codecs.zstandard = None  # as without the extra `codecs`
     layers = open_data(folder, cache, url)
-    order: dict[str, Any] = {"locality": "block", "block": 1024, "buffer": 256} if "local" in mode else {}
+    order = LOCALITY if mode == "local" else {}
     windows = RandomSampler(layers, size=SIZE, length=count, seed=0, **order)
     if mode == "pack":
-        path = folder / "pack.zarr"
+        path = folder / f"pack-{count}.zarr"
         if not path.exists():
             geoxt.pack(layers, windows, path, progress=False)
         data = geoxt.open_pack(path)
@@ -135,14 +145,26 @@ def _anonymous() -> float:
 
 def run_once(folder: Path, mode: str, count: int) -> float:
     """Return the rate of a mode, or the peak memory, measured in a new process."""
+    if mode.startswith("grid"):
+        return run_rates(sys.executable, "geoxt", folder, mode.split()[1], "grid", count)
+    env = os.environ | ({"GDAL_CACHEMAX": str(MEGABYTES)} if mode == "local" else {})
+    count = 2 * count if mode == "local" else count  # an epoch that draws each pixel about once
     command = [sys.executable, __file__, str(folder), "--measure", mode, "--count", str(count)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.split()[-1])
 
 
-def run_peer(python: str, folder: Path, count: int) -> float:
-    """Return TorchGeo's rate of random patches with two workers."""
-    command = [python, FOLDER / "torchgeo_rates.py", folder, "--into", "landsat", "--samplers", "random"]
-    output = subprocess.run([*command, "--count", str(count)], check=True, capture_output=True, text=True).stdout
+def run_peer(python: str, folder: Path, mode: str, count: int) -> float:
+    """Return TorchGeo's rate with two workers."""
+    if mode == "peer":
+        return run_rates(python, "torchgeo", folder, "landsat", "random", min(count, 256))
+    return run_rates(python, "torchgeo", folder, mode.split()[1], "grid", count)
+
+
+def run_rates(python: str, library: str, folder: Path, grid: str, sampler: str, count: int) -> float:
+    """Return the rate of a library by its own script."""
+    command = [python, FOLDER / f"{library}_rates.py", folder, "--into", grid, "--samplers", sampler]
+    command += ["--count", str(count)] + (["--mix", "2:1"] if library == "geoxt" else [])
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(json.loads(output.splitlines()[-1])["rate"])
 
 
@@ -153,8 +175,8 @@ def main() -> None:
     parser.add_argument("--peer", help="Python interpreter with TorchGeo")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--modes", nargs="+", default=tuple(MODES), choices=MODES)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--count", type=int, default=768, help="patches of an epoch")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--count", type=int, default=1024, help="patches of an epoch; twice as many in block order")
     parser.add_argument("--size", type=int, default=5000, help="side of a scene, in pixels")
     parser.add_argument("--measure", choices=[*MODES, "peak"], help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -171,14 +193,17 @@ def main() -> None:
         for kind in args.kinds:
             folder = args.data / kind
             warm(folder)
-            if args.peer:
-                rates[kind, "peer"].append(run_peer(args.peer, folder, min(args.count, 256)))
+            for mode in PEERS_OF[kind] if args.peer else ():
+                rates[kind, mode].append(run_peer(args.peer, folder, mode, args.count))
+                print(kind, mode, f"{rates[kind, mode][-1]:.0f}", flush=True)
             for mode in (mode for mode in MODES_OF[kind] if mode in args.modes):
                 rates[kind, mode].append(run_once(folder, mode, args.count))
                 print(kind, mode, f"{rates[kind, mode][-1]:.0f}", flush=True)
     memory: list[tuple[int, float]] = []
+    if not args.rounds:
+        return
     if "cached" in args.modes and "deflate" in args.kinds:
-        run_once(args.data / "deflate", "filling", args.count)
+        run_once(args.data / "deflate", "cached", 4 * args.count)  # fills the cache
         memory = [(n, run_once(args.data / "deflate", "peak", n)) for n in (args.count, 4 * args.count)]
     report({key: median(values) for key, values in rates.items()}, args, memory)
 
@@ -186,7 +211,7 @@ def main() -> None:
 def report(medians: dict[tuple[str, str], float], args: Any, memory: list[tuple[int, float]]) -> None:
     """Write and print the results."""
     rows = []
-    for mode, title in ({"peer": "TorchGeo, random order, 2 workers"} | MODES).items():
+    for mode, title in (PEERS | MODES).items():
         cells = [f"{medians[kind, mode]:,.0f}" if (kind, mode) in medians else "" for kind in args.kinds]
         rows.append([title, *cells])
     pairs = {
@@ -197,14 +222,16 @@ def report(medians: dict[tuple[str, str], float], args: Any, memory: list[tuple[
         "Second epoch, ZSTD, cached, relative to uncompressed": (("zstd", "cached"), ("none", "second")),
         "Second epoch, remote, cached, relative to uncompressed": (("deflate", "remote cached"), ("none", "second")),
         "Pack relative to uncompressed files": (("none", "pack"), ("none", "second")),
+        "Grid, uncompressed, scenes' grid, relative to TorchGeo": (("none", "grid landsat"), ("none", "peer landsat")),
+        "Grid, uncompressed, crop map's grid, relative to TorchGeo": (("none", "grid cdl"), ("none", "peer cdl")),
     }  # fmt: skip
     lines = [f"* {k}: {medians[a] / medians[b]:.2f}." for k, (a, b) in pairs.items() if {a, b} <= medians.keys()]
     lines += [f"* Memory added by a cached epoch of {n:,} patches: {size:.0f} MB." for n, size in memory]
     about = (
         f"Made by `caching.py`: {args.count:,} random patches of 7 x {SIZE} x {SIZE} and labels on one"
         f" zone's grid, scenes of {args.size:,} pixels, batches of {BATCH}, two threads; patches per second, medians of"
-        f" {args.rounds} runs, files in the page cache. Blocks of 1024 pixels and a buffer of 256 patches in block"
-        " order."
+        f" {args.rounds} runs, files in the page cache. In block order {2 * args.count:,} patches, blocks of"
+        f" {LOCALITY['block']} pixels, a buffer of {LOCALITY['buffer']} patches, and GDAL_CACHEMAX={MEGABYTES}."
     )
     line = machine("torch", "rasterio", "zarr", "numpy")
     parts = ["# Compressed files", about + " " + line, table(["patches/s", *args.kinds], rows), "\n".join(lines)]
