@@ -31,7 +31,7 @@ class Asset:
     """Stored data type."""
     nodata: float | None = None
     """Stored nodata value."""
-    extra_nodata: tuple[int, ...] = ()
+    extra_nodata: tuple[float, ...] = ()
     """Further stored values of invalid pixels, such as class codes for "unlabeled"."""
     masked: bool | None = False
     """Whether the file has an internal mask or an alpha band; `None` if only the file tells."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def assets_of(
         default = nodata if nodata is not None or product is None else product.nodata
         markers = [] if default is None else [default]
     markers = [m for m in dict.fromkeys(markers) if representable(m, dtype) is not None]
-    extra = tuple(int(m) for m in markers[1:] if m == m) + (product.ignore if product is not None else ())  # noqa: PLR0124
+    extra = tuple(_stored(m, dtype) for m in markers[1:] if m == m) + (product.ignore if product is not None else ())  # noqa: PLR0124
     scale, offset = _scale(attrs)
     if scale is None:
         rule = known(product, of_product, None) if product is not None else None
@@ -128,16 +129,30 @@ def assets_of(
 
 
 def _require_plain(band: Band, attrs: Mapping[Hashable, Any]) -> None:
-    if str(attrs.get("_Unsigned", "")).lower() == "true" and band.variable.dtype.kind == "i":
-        problem = f"Cannot open {band.variable.path!r}: it stores unsigned integers as signed ones (_Unsigned)."
-        raise InputError(problem, remedy="Write it again with its unsigned type.")
+    signed = {
+        "true": ("i", "unsigned integers as signed", "unsigned"),
+        "false": ("u", "signed integers as unsigned", "signed"),
+    }
+    kind, stores, wanted = signed.get(str(attrs.get("_Unsigned", "")).lower(), ("", "", ""))
+    if band.variable.dtype.kind == kind:
+        problem = f"Cannot open {band.variable.path!r}: it stores {stores} ones (_Unsigned)."
+        raise InputError(problem, remedy=f"Write it again with its {wanted} type.")
 
 
 def _numbers(value: Any) -> list[float]:
-    """Return the numbers of an attribute, integers as int."""
-    if value is None or isinstance(value, str):
+    """Return the numbers of an attribute, integers as int; text that is a number counts."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return [float(value)]
+        return []
+    if value is None:
         return []
     return [number for number in np.atleast_1d(np.asarray(value)).tolist() if isinstance(number, (int, float))]
+
+
+def _stored(marker: float, dtype: str) -> float:
+    """Return a marker as pixels store it: float32 rounds the double of an attribute."""
+    return int(marker) if np.dtype(dtype).kind in "iu" else float(np.dtype(dtype).type(marker))
 
 
 def _scale(attrs: Mapping[Hashable, Any]) -> tuple[float | None, float]:

@@ -141,6 +141,52 @@ def test_other_calendars_and_files_raise(tmp_path):
         geoxt.open_xarray(tmp_path / "a.nc")
 
 
+MARKERS = {
+    "list": (
+        "int16",
+        {"_FillValue": np.int16(-99), "missing_value": np.array([-98, -97], "int16")},
+        [-99, -98, -97],
+        [5, 0],
+    ),
+    "fractions": ("float32", {"missing_value": np.array([-1.5, -2.5], "float32")}, [-1.5, -2.5], [-1, -2]),
+    "fill": ("float32", {"_FillValue": np.float32(-9999), "missing_value": -999.9}, [-9999, -999.9], [-999]),
+    "double": ("float32", {"_FillValue": np.float32(np.nan), "missing_value": 1e20}, [np.nan, 1e20], [3]),
+    "infinite": ("float32", {"_FillValue": np.float32(-1), "missing_value": np.float32(np.inf)}, [-1, np.inf], [3]),
+    "text": ("int16", {"missing_value": "-99"}, [-99], [3]),
+    "other text": ("int16", {"missing_value": "none"}, [], [0, 3]),
+    "beyond the type": ("uint8", {"_FillValue": np.uint8(255), "missing_value": -9999.0}, [255], [3, 0]),
+}
+
+
+def in_degrees(values, attrs):
+    pixels = np.array(values)[None]
+    coords = {"y": [40.0, 30.0], "x": np.arange(0, 10.0 * pixels.shape[1], 10)}
+    return xr.Dataset({"t": (("y", "x"), np.concatenate([pixels, pixels]), attrs)}, coords)
+
+
+@pytest.mark.parametrize("zarr", [False, True])
+@pytest.mark.parametrize("case", MARKERS)
+def test_all_markers_of_missing_pixels_count(tmp_path, case, zarr):
+    dtype, attrs, missing, valid = MARKERS[case]
+    data = in_degrees(np.array([*missing, *valid, 7], dtype), attrs)
+    if zarr:
+        data.to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False)
+        layer = geoxt.open_zarr(tmp_path / "a.zarr", source_crs="EPSG:4326")
+    else:
+        layer = geoxt.open_xarray(data, source_crs="EPSG:4326")
+    mask = view_of(layer).read(Window(0, 0, *layer.shape[-2:]))[1]
+    assert mask.reshape(2, -1).tolist() == [[False] * len(missing) + [True] * (len(valid) + 1)] * 2
+
+
+@pytest.mark.parametrize(("dtype", "unsigned", "word"), [("int8", "true", "unsigned"), ("uint8", "false", "signed")])
+def test_integers_stored_as_the_other_sign_raise(dtype, unsigned, word):
+    with pytest.raises(InputError, match=f"Write it again with its {word} type"):
+        geoxt.open_xarray(in_degrees(np.ones(2, dtype), {"_Unsigned": unsigned}), source_crs="EPSG:4326")
+    same = geoxt.open_xarray(in_degrees(np.ones(2, "u1" if word == "unsigned" else "i1"), {"_Unsigned": unsigned}),
+                             source_crs="EPSG:4326")  # fmt: skip
+    assert (same == 1).all()
+
+
 def write_grib(path, fields):
     """Write fields on a global grid of 10 degrees by (name, level, date); NaN is missing."""
     eccodes = pytest.importorskip("eccodes")  # after geoxt: its PROJ replaces that of pyproj otherwise
