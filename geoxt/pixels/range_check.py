@@ -1,8 +1,9 @@
-"""Check that a server responds to range requests with the requested bytes, once per server and process.
+"""Check that a server responds to range requests with the requested bytes, once per server or bucket and process.
 
 GDAL 3.10 compares neither the Content-Range of a response nor its bytes with the request. Decoders notice other bytes
 in compressed blocks, but uncompressed pixels would silently be wrong. Therefore, before the first read of an
-uncompressed file of a server, the file's first bytes and a short range of them are requested, which must agree.
+uncompressed file of a server or bucket, its first bytes and a short range of them are requested. They must agree.
+A server that responds with other bytes later is not noticed: GDAL reports no headers of responses.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import rasterio
 from geoxt.errors import ReadError
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.gdal_retry import FileChangedError
+from geoxt.pixels.object_requests import is_object
 from geoxt.pixels.range_requests import RangeResponse, request_range
 from geoxt.pixels.remote_version import PRECONDITION_FAILED
 from geoxt.retry import TRANSIENT_STATUS
@@ -60,8 +62,8 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 def check_ranges(file: rasterio.DatasetReader, address: str, credentials: Credentials, condition: str = "") -> None:
     """Raise if a server responds to range requests with other bytes, and the file's pixels could therefore be wrong.
 
-    Makes two requests for the first uncompressed file of a server, and none for others. A server that refuses them,
-    such as by another kind of login than GDAL's options state, is not checked.
+    Makes two requests for the first uncompressed file of a server or bucket, and none for others. A server that refuses
+    them, such as by another kind of login than GDAL's options state, is not checked.
 
     Parameters
     ----------
@@ -79,18 +81,16 @@ def check_ranges(file: rasterio.DatasetReader, address: str, credentials: Creden
     ReadError
         If a response has another range, another size of the file, or other bytes.
     """
-    match = _URL.fullmatch(address)
-    if match is None or (None if file.compression is None else file.compression.value.lower()) not in UNCHECKED:
+    server = _server(address)
+    if server is None or (None if file.compression is None else file.compression.value.lower()) not in UNCHECKED:
         return
-    parts = urlsplit(match[1])
-    server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     if server in _servers.checked:
         return
     with _servers.lock(server):
         if server in _servers.checked:
             return
         try:
-            _compare(match[1], server, credentials, condition)
+            _compare(address.removeprefix("/vsicurl/"), server, credentials, condition)
         except ReadError:  # an OSError too
             raise
         except HTTPError as refusal:
@@ -103,6 +103,18 @@ def check_ranges(file: rasterio.DatasetReader, address: str, credentials: Creden
         except (OSError, ValueError):
             pass  # no server in reach of Python, but of GDAL
         _servers.checked.add(server)
+
+
+def _server(address: str) -> str | None:
+    """Return the server of a URL, or the bucket of an object; `None` for other files."""
+    if is_object(address):
+        scheme, bucket = address.removeprefix("/vsi").replace("://", "/").split("/")[:2]
+        return f"{scheme}://{bucket}"
+    match = _URL.fullmatch(address)
+    if match is None:
+        return None
+    parts = urlsplit(match[1])
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _compare(url: str, server: str, credentials: Credentials, condition: str) -> None:

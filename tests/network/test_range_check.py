@@ -1,15 +1,17 @@
 """Servers that respond to range requests with other bytes: an error before uncompressed pixels are read."""
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rasterio.errors import RasterioIOError
 from support.servers import FileServer
 from support.wire import Answer
 
 from geoxt.errors import ReadError
-from geoxt.pixels import reader
+from geoxt.pixels import range_check, reader, remote, remote_version
 from geoxt.pixels.credentials import Credentials
 from geoxt.testing import make_grid, write_cog
 from geoxt.windows import Window
@@ -97,6 +99,48 @@ def test_other_bytes_are_an_error(server, name, fault):
     server.fault = fault
     with pytest.raises(ReadError, match="range requests are wrong.*local path"):
         read(server, name)
+
+
+def object_options(server):
+    """Return GDAL's options for the objects of a server without a login."""
+    connection = f"AccountName=me;BlobEndpoint={server.url};SharedAccessSignature=sv=1&sig=a"
+    return {
+        "AWS_S3_ENDPOINT": server.url.removeprefix("http://"), "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE",
+        "AWS_NO_SIGN_REQUEST": "YES", "CPL_GS_ENDPOINT": f"{server.url}/", "GS_NO_SIGN_REQUEST": "YES",
+        "AZURE_STORAGE_CONNECTION_STRING": connection,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def bucket(folder, monkeypatch):
+    """A new server of objects, and the name of their bucket."""
+    monkeypatch.setattr(range_check, "_servers", range_check._Servers())
+    with Server(folder.parent) as server:
+        yield server, folder.name
+
+
+def read_object(address, server):
+    remote.close_handles(address)  # of a former server
+    remote_version._versions.pop(address, None)
+    credentials = Credentials(env=tuple(object_options(server).items()))
+    with suppress(RasterioIOError):
+        credentials.open_at(address, cached=False).close()
+    return reader.read(address, [1], WINDOW, credentials=credentials)[0][0]
+
+
+@pytest.mark.parametrize("scheme", ["s3://", "/vsis3/", "gs://", "/vsigs/", "az://", "/vsiaz/"])
+def test_other_bytes_of_objects_are_an_error(bucket, scheme):
+    server, name = bucket
+    assert np.array_equal(read_object(f"{scheme}{name}/other.tif", server), expected())
+    assert len(server.checks()) == 2
+    range_check._servers.checked.clear()
+    server.fault = "shifted, lying"
+    with pytest.raises(ReadError, match="range requests are wrong"):
+        read_object(f"{scheme}{name}/plain.tif", server)
+    server.fault = ""
+    server.requests = ()
+    assert np.array_equal(read_object(f"{scheme}{name}/deflate.tif", server), expected())
+    assert not server.checks()
 
 
 def test_a_cache_that_ignores_ranges_is_an_error(server):
