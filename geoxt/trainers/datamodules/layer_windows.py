@@ -238,7 +238,7 @@ def band_names(data: SomeData, name: str) -> tuple[str, ...]:
     return next(iter(names.values()))
 
 
-def band_meanings(data: SomeData, name: str) -> dict[str, tuple[Any, ...]]:
+def band_meanings(data: SomeData, name: str) -> dict[str, Any]:
     """Return common names and wavelengths of a layer's bands, as fields of a model card; empty if none is known."""
     image = next(iter(nodes_of(data).values()))[name]
     coords = {str(key): coord.to_numpy() for key, coord in image.coords.items() if coord.dims == ("band",)}
