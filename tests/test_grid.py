@@ -212,7 +212,7 @@ def test_order_of_axes_does_not_matter(text):
 
 
 @given(st.sampled_from(pyproj.get_codes("EPSG", "PROJECTED_CRS")), st.sampled_from(["to_wkt", "to_proj4", "WKT1_ESRI"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @pytest.mark.filterwarnings("ignore:You will likely lose important")
 def test_parsed_crs_has_the_coordinates_of_its_text(code, form):
     crs = pyproj.CRS(f"EPSG:{code}")

@@ -148,7 +148,7 @@ def test_invalid_options_raise(capsys, tmp_path, write, argv, message):
 
 
 def test_demo_runs_on_user_files(capsys, tmp_path, write, monkeypatch):
-    monkeypatch.setattr(demo, "_PIXELS_PER_EPOCH", 50_000)
+    monkeypatch.setattr(demo, "_PIXELS_PER_EPOCH", 5_000)
     labels = np.kron(np.random.default_rng(0).integers(1, 4, (12, 12)), np.ones((8, 8))).astype("uint8")
     write("image.tif", np.stack([labels * 50, labels, 9 - labels]))
     labels[40:] = 0

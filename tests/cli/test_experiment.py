@@ -25,7 +25,7 @@ data:
 task: classification
 model: test_classifier
 recipe: {{lr: 0.01, ema_decay: 0.5, test_time_augmentation: true}}
-training: {{epochs: 2, checkpoint_every: 1}}
+training: {{epochs: 2, checkpoint_every: 4}}
 """
 GRID = """
 grid: {recipe.lr: [0.01, 0.001], recipe.loss: [cross_entropy, focal]}

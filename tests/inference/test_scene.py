@@ -51,7 +51,7 @@ def make_network(bands=BANDS, **options):
     return Network(card)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(
     shape=st.tuples(st.integers(1, 50), st.integers(1, 50)),
     size=st.tuples(st.integers(1, 24), st.integers(1, 24)),

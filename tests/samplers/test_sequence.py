@@ -92,9 +92,10 @@ def test_shards_are_disjoint_and_follow_the_epochs(make, world, epoch):
     assert len({len(shard) for shard in shards}) == 1
     loose = [w.row for rank in range(world) for w in numbers.shard(rank, world, even=False)]
     assert sorted(loose) == list(range(len(windows)))
+    drawn = list(windows.at(epoch))
     for rank in range(world):
         shard = windows.shard(rank, world).at(epoch)
-        assert list(shard) == [windows.at(epoch)[w.row] for w in shards[rank]]
+        assert list(shard) == [drawn[w.row] for w in shards[rank]]
         units = [w.row // windows.unit for w in shards[rank]]
         assert all(units.count(u) == windows.unit for u in units if (u + 1) * windows.unit <= len(windows))
 
