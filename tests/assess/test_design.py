@@ -323,3 +323,17 @@ def test_maps_of_codes_without_names(tmp_path):
     assert assess.estimate(labeled, layers[0]).overall.value == 1
     with pytest.raises(InputError, match="some pixels have none"):
         assess.estimate(labeled.assign(plot=[None, *range(19)]), cluster="plot")
+
+
+def test_counts_do_not_depend_on_threads(monkeypatch):
+    monkeypatch.setattr(map_strata, "BLOCK", 20)
+    layer = make_map(grid=make_grid((90, 110), crs="EPSG:4326", resolution=0.01))
+    read = map_strata.class_codes(layer, "map")
+    counted = []
+    for threads in (1, 3):
+        monkeypatch.setattr(map_strata, "_THREADS", threads)
+        counted.append(map_strata.count_strata(layer, read, None))
+    assert counted[0].areas.tolist() == counted[1].areas.tolist()
+    assert np.array_equal(counted[0].counts, counted[1].counts)
+    codes = layer.to_numpy()
+    assert counted[0].sizes.tolist() == [(codes == code).sum() for code in (1, 2, 5)]
