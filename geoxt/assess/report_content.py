@@ -115,10 +115,10 @@ def headline(accuracy: AccuracyEstimate | ContinuousEstimate) -> tuple[tuple[str
     overall, samples = accuracy.overall, int(accuracy.counts.sum())
     total = float(np.sum(accuracy.area.value))
     return (
-        ("Overall accuracy", _percent(overall.value)),
+        ("Overall accuracy", percent(overall.value)),
         ("95 % interval", _interval_text(overall)),
         ("Reference pixels", f"{samples:,}"),
-        ("Assessed area", f"{number(total, total)} {accuracy.unit}"),
+        ("Assessed area", number(total, total) + (" ha" if accuracy.unit == "ha" else "")),
     )
 
 
@@ -183,7 +183,7 @@ def area_section(accuracy: AccuracyEstimate, legend: Legend | None) -> Section:
             Cell(number(area.value[k], total)),
             Cell(f"± {number(area.ci95[k], total)}" if math.isfinite(area.ci95[k]) else MISSING),
             Cell(_between(max(area.lower[k], 0.0), area.upper[k], total)),
-            Cell(_percent(area.value[k] / total)),
+            Cell(percent(area.value[k] / total)),
         )
         for k, name in enumerate(class_cells(accuracy.classes, legend))
     )
@@ -283,7 +283,8 @@ def number(value: float, scale: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """Return a fraction as text in percent."""
     return f"{100 * value:.1f} %" if math.isfinite(value) else MISSING
 
 
@@ -301,9 +302,9 @@ def _proportion(estimate: Estimate, k: int) -> Cell:
     if not math.isfinite(value):
         return Cell(MISSING)
     if not math.isfinite(lower + upper):
-        return Cell(_percent(value), graphic=interval_bar(value, value, value), detail="no interval")
+        return Cell(percent(value), graphic=interval_bar(value, value, value), detail="no interval")
     detail = f"{100 * lower:.1f} to {100 * upper:.1f}"
-    return Cell(_percent(value), graphic=interval_bar(value, lower, upper), detail=detail)
+    return Cell(percent(value), graphic=interval_bar(value, lower, upper), detail=detail)
 
 
 def _with_half_width(estimate: Estimate) -> str:

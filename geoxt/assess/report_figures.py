@@ -17,7 +17,7 @@ from geoxt.assess.map_strata import blocks_of
 from geoxt.grid import full_window, grid_of
 from geoxt.legend import Legend
 from geoxt.source import view_of
-from geoxt.types import Array, Mask
+from geoxt.types import Array, Floats, Mask
 
 PIXELS = 900
 """Largest height or width of a map in a report."""
@@ -121,62 +121,56 @@ def interval_bar(value: float, lower: float, upper: float) -> str:
     )
 
 
-def reliability_diagram(confidence: Sequence[float], accuracy: Sequence[float], counts: Sequence[float]) -> str:
+def reliability_diagram(curves: Sequence[tuple[Floats, Floats]], counts: Array) -> str:
     """Return a diagram of accuracy against confidence, with the fraction of pixels of each bin below.
 
     Parameters
     ----------
-    confidence, accuracy
-        Mean confidence and accuracy of each bin; NaN for empty bins.
+    curves
+        Mean confidence and accuracy of each bin, NaN for empty bins. The last curve has points.
     counts
-        Pixels of each bin, at equal widths from 0 to 1.
+        Pixels in each bin of the last curve, at equal widths from 0 to 1.
     """
     size, left, top = 260, 44, 10
 
-    def x(number: float) -> str:
-        return f"{left + size * number:.1f}"
-
-    def y(number: float) -> str:
-        return f"{top + size * (1 - number):.1f}"
+    def at(x: float, y: float) -> str:
+        return f"{left + size * x:.1f} {top + size * (1 - y):.1f}"
 
     parts: list[str] = []
     for tick in (0, 0.25, 0.5, 0.75, 1):
-        parts.append(f'<path class="grid" d="M{x(tick)} {y(0)}V{y(1)}M{x(0)} {y(tick)}H{x(1)}"/>')
-        parts.append(f'<text x="{x(tick)}" y="{top + size + 16}" text-anchor="middle">{tick:g}</text>')
-        parts.append(f'<text x="{left - 6}" y="{y(tick)}" dy="0.35em" text-anchor="end">{tick:g}</text>')
-    total = max(float(np.nansum(counts)), 1.0)
+        x, y = at(tick, tick).split()
+        parts.append(f'<path class="grid" d="M{at(tick, 0)}L{at(tick, 1)}M{at(0, tick)}L{at(1, tick)}"/>')
+        parts.append(f'<text x="{x}" y="{top + size + 16}" text-anchor="middle">{tick:g}</text>')
+        parts.append(f'<text x="{left - 6}" y="{y}" dy="0.35em" text-anchor="end">{tick:g}</text>')
     width = size / max(len(counts), 1)
-    for k, count in enumerate(counts):
-        height = 60 * float(np.nan_to_num(count)) / total
-        left_edge = left + k * width
-        parts.append(
-            f'<rect class="count" x="{left_edge + 1:.1f}" y="{top + size - height:.1f}" width="{width - 2:.1f}" '
-            f'height="{height:.1f}"/>'
-        )
-    points = [(c, a) for c, a in zip(confidence, accuracy, strict=True) if np.isfinite(c) and np.isfinite(a)]
-    parts.append(f'<path class="diagonal" d="M{x(0)} {y(0)}L{x(1)} {y(1)}"/>')
-    if points:
-        parts.append(f'<path class="curve" d="M{"L".join(f"{x(c)} {y(a)}" for c, a in points)}"/>')
-    parts += [f'<circle cx="{x(c)}" cy="{y(a)}" r="3.2"/>' for c, a in points]
-    middle = left + size / 2
-    parts.append(f'<text x="{middle}" y="{top + size + 34}" text-anchor="middle">Confidence</text>')
-    parts.append(
-        f'<text transform="translate(12 {top + size / 2}) rotate(-90)" text-anchor="middle">Fraction correct</text>'
-    )
+    for k, fraction in enumerate((counts / max(counts.sum(), 1)).tolist()):
+        corner = f'x="{left + k * width + 1:.1f}" y="{top + size - 60 * fraction:.1f}"'
+        parts.append(f'<rect class="count" {corner} width="{width - 2:.1f}" height="{60 * fraction:.1f}"/>')
+    parts.append(f'<path class="diagonal" d="M{at(0, 0)}L{at(1, 1)}"/>')
+    for number, (confidence, accuracy) in enumerate(curves, 1 - len(curves)):
+        known = np.isfinite(confidence) & np.isfinite(accuracy)
+        points = [at(*point) for point in zip(confidence[known].tolist(), accuracy[known].tolist(), strict=True)]
+        if points:
+            parts.append(f'<path class="{"former " if number else ""}curve" d="M{"L".join(points)}"/>')
+        if not number:
+            marks = (point.split() for point in points)
+            parts += [f'<circle cx="{x}" cy="{y}" r="3.2"/>' for x, y in marks]
+    parts.append(f'<text x="{left + size / 2}" y="{top + size + 34}" text-anchor="middle">Confidence</text>')
+    turned = f'transform="translate(12 {top + size / 2}) rotate(-90)"'
+    parts.append(f'<text {turned} text-anchor="middle">Fraction correct</text>')
     title = "Reliability diagram: fraction of correct pixels by confidence"
     box = f"0 0 {left + size + 16} {top + size + 42}"
     return f'<svg class="diagram" viewBox="{box}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
 
 
-def bar_chart(names: Sequence[str], fractions: Sequence[float]) -> str:
-    """Return horizontal bars of fractions, with their percentages; names are numbers or plain words."""
-    row, left, size = 22, 60, 210
-    parts = []
-    for k, (name, fraction) in enumerate(zip(names, fractions, strict=True)):
-        middle = row * k + row / 2
-        width = max(size * float(np.nan_to_num(fraction)), 0.5)
+def bar_chart(names: Sequence[object], fractions: Floats) -> str:
+    """Return horizontal bars of fractions, with their percentages; names are numbers."""
+    row, left, size = 22, 30, 220
+    parts: list[str] = []
+    for k, (name, fraction) in enumerate(zip(names, fractions.tolist(), strict=True)):
+        middle, width = row * k + row / 2, max(size * fraction, 0.5)
         parts.append(f'<text x="{left - 8}" y="{middle}" dy="0.35em" text-anchor="end">{name}</text>')
         parts.append(f'<rect x="{left}" y="{middle - 7}" width="{width:.1f}" height="14"/>')
         parts.append(f'<text x="{left + width + 6:.1f}" y="{middle}" dy="0.35em">{100 * fraction:.1f} %</text>')
-    box = f"0 0 {left + size + 56} {row * len(names)}"
-    return f'<svg class="diagram bars" viewBox="{box}" role="img" aria-label="Fractions">{"".join(parts)}</svg>'
+    box = f"0 0 {left + size + 56} {row * len(fractions)}"
+    return f'<svg class="diagram" viewBox="{box}" role="img" aria-label="Fractions">{"".join(parts)}</svg>'

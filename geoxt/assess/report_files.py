@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -30,6 +31,7 @@ from geoxt.assess.report_content import (
 )
 from geoxt.assess.report_figures import class_image, number_image, overview
 from geoxt.assess.report_pages import html_page, markdown_page
+from geoxt.assess.report_uncertainty import applicability_section, calibration_section, conformal_section
 from geoxt.errors import GridError, InputError, OutputError
 from geoxt.legend import Legend
 from geoxt.source import as_layer, view_of
@@ -46,6 +48,8 @@ def write_report(
     accuracy: AccuracyEstimate | ContinuousEstimate,
     *,
     map: xr.DataArray | xr.Dataset | None = None,  # noqa: A002 (the map to assess, as in the literature)
+    calibration: Any = None,
+    conformal: Any = None,
     applicability: xr.Dataset | None = None,
     model: Any = None,
     facts: Mapping[str, Any] | None = None,
@@ -65,6 +69,10 @@ def write_report(
         Result of `estimate`, `estimate_from_labels` or `estimate_from_counts`.
     map
         The map, class codes or numbers (y, x), drawn at reduced size; read once, block by block.
+    calibration
+        Result of `calibrate`, or a `Reliability`: the reliability diagram.
+    conformal
+        Result of `conformal`: coverage and set sizes.
     applicability
         Result of `applicability`; computed once, block by block.
     model
@@ -114,9 +122,9 @@ def write_report(
     sections.append(accuracy_section(accuracy, legend))
     if isinstance(accuracy, AccuracyEstimate):
         sections.append(area_section(accuracy, legend))
-    if applicability is not None:
-        section, values["applicability"] = _applicability(applicability)
-        sections.append(section)
+    uncertainty, numbers = _uncertainty(calibration, conformal, applicability, legend)
+    sections += uncertainty
+    values |= numbers
     if notes:
         sections.append(Section(title="Notes", blocks=tuple(notes)))
         values["notes"] = list(notes)
@@ -153,6 +161,28 @@ def _write(folder: Path, texts: Sequence[str]) -> Path:
     return paths[-1]
 
 
+def _uncertainty(
+    calibration: Any, conformal: Any, applicability: xr.Dataset | None, legend: Legend | None
+) -> tuple[list[Section], dict[str, Any]]:
+    """Return the sections on uncertainty, and their JSON-compatible values."""
+    sections: list[Section] = []
+    values: dict[str, Any] = {}
+    if calibration is not None:
+        sections.append(calibration_section(calibration))
+        values["calibration"] = json_value({k: v for k, v in _fields(calibration).items() if k != "model"})
+    if conformal is not None:
+        sections.append(conformal_section(conformal, legend))
+        values["conformal"] = json_value(conformal)
+    if applicability is not None:
+        section, values["applicability"] = applicability_section(applicability)
+        sections.append(section)
+    return sections, values
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {item.name: getattr(value, item.name) for item in fields(value)}
+
+
 def _single(layer: xr.DataArray, name: str) -> xr.DataArray:
     """Return a layer after a check that it has one band and date."""
     times, bands = view_of(layer).shape[:2]
@@ -187,21 +217,3 @@ def _picture(layer: xr.DataArray, legend: Legend | None, accuracy: AccuracyEstim
     )
     caption = f"The map, and the percentage of its valid pixels by class. {caption} is drawn."
     return Picture(graphic=class_image(reduced, shown, name), caption=caption, key=key)
-
-
-def _applicability(area: xr.Dataset) -> tuple[Section, dict[str, Any]]:
-    """Return the section of the area of applicability, and its numbers."""
-    layer = area["applicable"]
-    reduced, legend = overview(layer), Legend.of(layer)
-    fraction = reduced.counts[1] / max(reduced.counts.total(), 1)
-    values = {"fraction": fraction} | {
-        name: float(area.attrs[name]) for name in ("threshold", "mean_training_distance") if name in area.attrs
-    }
-    limit = f"the threshold of {values['threshold']:.3g}" if "threshold" in values else "the threshold"
-    text = (
-        f"{100 * fraction:.1f} % of the valid pixels are like the training pixels: their dissimilarity index is up to "
-        f"{limit}. The accuracy of the map is unknown for the other pixels."
-    )
-    key = tuple(zip(legend.names, legend.colors, strict=True))
-    picture = Picture(graphic=class_image(reduced, legend, "area of applicability"), caption="Applicability", key=key)
-    return Section(title="Area of applicability", blocks=(text, picture)), values

@@ -39,7 +39,7 @@ tbody th { font-weight: 500; }
 th:first-child { text-align: left; overflow-wrap: break-word; min-width: 7rem; max-width: 16rem; position: sticky;
   left: 0;
   background: var(--page); }
-td:last-child { padding-right: 0; }
+th:last-child, td:last-child { padding-right: 0; }
 .facts { width: 100%; }
 .facts th { width: 12rem; min-width: 6.5rem; color: var(--muted); font-weight: 400; }
 .facts td { text-align: left; overflow-wrap: anywhere; }
@@ -64,8 +64,9 @@ td:last-child { padding-right: 0; }
 .bar .range { stroke: var(--accent); stroke-width: 3; opacity: 0.55; }
 .bar circle { fill: var(--accent); }
 .picture { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; }
-.picture figcaption { flex-basis: 100%; margin: 0; }
-.picture img { display: block; max-width: min(100%, 680px); max-height: 720px; width: auto; height: auto;
+.picture figcaption { flex: 0 0 100%; max-width: none; margin: 0; }
+.picture img { display: block; width: min(100%, 680px); max-height: 720px; height: auto; object-fit: contain;
+  object-position: left top;
   image-rendering: pixelated; }
 .key { list-style: none; margin: 0; padding: 0; font-size: 0.925rem; max-width: 100%; columns: auto 11rem;
   min-width: 9rem;
@@ -76,6 +77,7 @@ td:last-child { padding-right: 0; }
 .diagram .grid { stroke: var(--rule); stroke-width: 0.8; }
 .diagram .diagonal { stroke: var(--muted); stroke-dasharray: 4 4; }
 .diagram .curve { stroke: var(--accent); stroke-width: 1.8; fill: none; }
+.diagram .former { stroke: var(--muted); stroke-width: 1.4; }
 .diagram circle, .diagram rect { fill: var(--accent); }
 .diagram .count { opacity: 0.3; }
 @media (max-width: 560px) { main { padding: 24px 16px 48px; } h1 { font-size: 1.5rem; } h2 { margin-top: 36px; }

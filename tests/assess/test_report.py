@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import dataclass
 from html.parser import HTMLParser
 
 import numpy as np
@@ -40,6 +41,7 @@ class Page(HTMLParser):
 
     def handle_startendtag(self, tag, attrs):
         self.tags.append(tag)
+        self.attributes += attrs
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -160,6 +162,63 @@ def test_area_of_applicability(tmp_path):
     assert values["applicability"]["fraction"] == (area["applicable"] == 1).mean()
     assert values["applicability"]["threshold"] == area.attrs["threshold"]
     assert "Area of applicability" in page.text
+
+
+@dataclass
+class Curve:
+    prob_pred: np.ndarray
+    prob_true: np.ndarray
+    counts: np.ndarray
+    ece: float = 0.0125
+    brier: float = 0.25
+    nll: float = 0.5
+
+
+@dataclass
+class Fitted:
+    before: Curve
+    after: Curve
+    temperature: float = 1.5
+    pixels: int = 1234
+    model: object = None
+
+
+@dataclass
+class Sets:
+    classes: tuple
+    class_coverage: np.ndarray
+    test_pixels: np.ndarray
+    sizes: np.ndarray
+    alpha: float = 0.1
+    coverage: float = 0.912
+    blocks: tuple = (7, 5)
+
+
+@dataclass
+class Intervals:
+    alpha: float = 0.1
+    half_width: float = 2.5
+    test_pixels: int = 1234
+    coverage: float = 0.912
+    blocks: tuple = (7, 5)
+
+
+def test_calibration_and_conformal_sets(tmp_path):
+    table = assess.estimate_from_counts(COUNTS, [200, 150, 3200])
+    curve = Curve(np.array([np.nan, 0.75]), np.array([np.nan, 0.5]), np.array([0, 30]))
+    sets = Sets(NAMES, np.array([0.9, np.nan, 0.95]), np.array([30, 0, 10]), np.array([0, 30, 10, 0]))
+    for calibration in (curve, Fitted(Curve(np.ones(2) / 2, np.ones(2) / 4, np.array([1, 1])), curve)):
+        path = assess.write_report(tmp_path, table, calibration=calibration, conformal=sets)
+        page, _, values = read(path)
+        assert "M239.0 140.0" in [value for name, value in page.attributes if name == "d"]  # 44 + 260 * 0.75, 10 + 130
+        assert {"0.0125", "75.0 %", "25.0 %", *NAMES} <= {*page.text}
+        assert "91.2 % of 40 test pixels in 5 blocks" in "".join(page.text)
+        assert "script" not in page.tags
+    assert "Temperature 1.500, fitted on 1,234" in "".join(page.text)
+    assert values["calibration"]["after"]["prob_true"] == [None, 0.5]
+    assert values["conformal"]["class_coverage"] == [0.9, None, 0.95]
+    page, _, _ = read(assess.write_report(tmp_path, table, conformal=Intervals()))
+    assert "Their half width is 2.5." in "".join(page.text)
 
 
 def test_model_card_and_grid_are_stated(tmp_path):

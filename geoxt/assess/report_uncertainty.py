@@ -1,0 +1,76 @@
+"""Sections of an assessment report on uncertainty: calibration of probabilities, conformal sets, applicability."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from geoxt.assess.report_content import Cell, Picture, Section, Table, class_cells, number, percent
+from geoxt.assess.report_figures import bar_chart, class_image, overview, reliability_diagram
+from geoxt.legend import Legend
+
+_SCORES = {"ece": "Expected calibration error", "brier": "Brier score", "nll": "Negative log-likelihood"}
+
+
+def calibration_section(calibration: Any) -> Section:
+    """Return the reliability diagram and scores of a `Calibration` or a `Reliability`."""
+    names, parts, texts = ["Value"], [calibration], []
+    if hasattr(calibration, "after"):
+        names, parts = ["Before", "After"], [calibration.before, calibration.after]
+        text = (
+            f"Temperature {calibration.temperature:.3f}, fitted on {calibration.pixels:,} held-out pixels: logits are "
+        )
+        texts = [text + "divided by it. The curve with points is after it, the gray curve before."]
+    graphic = reliability_diagram([(part.prob_pred, part.prob_true) for part in parts], parts[-1].counts)
+    caption = "Fraction of correct pixels by confidence; on the diagonal they agree. Bars: pixels of each bin."
+    rows = tuple(
+        (Cell(text), *(Cell(f"{getattr(part, name):.4f}") for part in parts)) for name, text in _SCORES.items()
+    )
+    table = Table(caption="Scores of probabilities", columns=("Score", *names), rows=rows)
+    return Section(title="Calibration", blocks=(*texts, Picture(graphic=graphic, caption=caption), table))
+
+
+def conformal_section(conformal: Any, legend: Legend | None) -> Section:
+    """Return coverage and sizes of `ConformalSets`, or coverage and width of `ConformalIntervals`."""
+    pixels, blocks = int(np.sum(conformal.test_pixels)), conformal.blocks
+    kind = "intervals" if hasattr(conformal, "half_width") else "sets of classes"
+    text = (
+        f"Conformal {kind} are to be right for {percent(1 - conformal.alpha)} of the pixels. They are right for "
+        f"{percent(conformal.coverage)} of {pixels:,} test pixels in {blocks[1]:,} blocks; {blocks[0]:,} other blocks "
+        "calibrate them."
+    )
+    if hasattr(conformal, "half_width"):
+        text += f" Their half width is {conformal.half_width:.4g}."
+        return Section(title="Conformal intervals", blocks=(text,))
+    fractions = conformal.sizes / max(conformal.sizes.sum(), 1)
+    shown = np.flatnonzero(conformal.sizes)
+    chart = bar_chart(shown.tolist(), fractions[shown])
+    rows = tuple(
+        (cell, Cell(percent(float(coverage))), Cell(f"{int(count):,}"))
+        for cell, coverage, count in zip(
+            class_cells(conformal.classes, legend), conformal.class_coverage, conformal.test_pixels, strict=True
+        )
+    )
+    table = Table(caption="Coverage by class", columns=("Class", "Coverage", "Test pixels"), rows=rows)
+    picture = Picture(graphic=chart, caption="Test pixels by the number of classes in their set")
+    return Section(title="Conformal sets", blocks=(text, picture, table))
+
+
+def applicability_section(area: xr.Dataset) -> tuple[Section, dict[str, float]]:
+    """Return the section of the area of applicability, and its numbers."""
+    layer = area["applicable"]
+    reduced, legend = overview(layer), Legend.of(layer)
+    fraction = reduced.counts[1] / max(reduced.counts.total(), 1)
+    values = {"fraction": fraction} | {
+        name: float(area.attrs[name]) for name in ("threshold", "mean_training_distance") if name in area.attrs
+    }
+    limit = f"the threshold of {number(values['threshold'], 1)}" if "threshold" in values else "the threshold"
+    text = (
+        f"{percent(fraction)} of the valid pixels are like the training pixels: their dissimilarity index is up to "
+        f"{limit}. The accuracy of the map is unknown for the other pixels."
+    )
+    key = tuple(zip(legend.names, legend.colors, strict=True))
+    picture = Picture(graphic=class_image(reduced, legend, "area of applicability"), caption="Applicability", key=key)
+    return Section(title="Area of applicability", blocks=(text, picture)), values
