@@ -53,7 +53,7 @@ def world(tmp_path_factory):
     return folder
 
 
-def write_checkpoint(path):
+def write_checkpoint(path, seed=0):
     """Write an untrained model of the bands of `scene_B*.tif` or of the catalog."""
     card = Card(
         task="segmentation", model="fcn", options={"width": 4}, bands=tuple(f"B{n}" for n in range(2, 8)),
@@ -61,7 +61,7 @@ def write_checkpoint(path):
         codes=(1, 5, 111), names=("Corn", "Soybeans", "Open Water"), colors=("#ffd300", "#267000", "#4970a3"),
         size=(16, 16),
     )  # fmt: skip
-    state = {f"{PREFIX}{key}": value for key, value in Network(card).state_dict().items()}
+    state = {f"{PREFIX}{key}": value for key, value in Network(card, seed=seed).state_dict().items()}
     torch.save({CARD: card.to_dict(), MLM: to_stac(card), "state_dict": state}, path)
 
 
@@ -85,9 +85,31 @@ def test_blocks_run_in_order(world, monkeypatch, page):
     names = {"__name__": "docs", "geoxt": geoxt}
     if page not in PAGES[:2]:
         names |= layers()
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL):
+    run_blocks((ROOT / page).read_text(encoding="utf-8"), page, names)
+    plt.close("all")
+
+
+def run_blocks(text, page, names):
+    """Run the Python blocks of a text in order."""
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         code = SKIPPED.sub("", block)
         for pattern, smaller in SMALLER.items():
             code = re.sub(pattern, smaller, code)
         exec(compile(code, page, "exec"), names)  # noqa: S102 (the blocks are those of this repository)
+
+
+SECTIONS = ("Map the uncertainty of pixels", "Calibrate probabilities", "Predict sets that contain the right class")
+"""Sections of docs/assessment.md that need a model and labels only."""
+
+
+@pytest.mark.filterwarnings("ignore::geoxt.errors.AssessmentWarning")  # few pixels of a small world
+def test_blocks_of_the_assessment_of_pixels_run(world, monkeypatch):
+    monkeypatch.chdir(world)
+    for seed, name in enumerate(("model", "seed1")):
+        write_checkpoint(f"{name}.ckpt", seed=seed)
+    text = (ROOT / "docs" / "assessment.md").read_text(encoding="utf-8")
+    sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
+    names = {"__name__": "docs", "geoxt": geoxt, "assess": geoxt.assess, **layers()}
+    for section in SECTIONS:
+        run_blocks(sections[section], section, names)
     plt.close("all")
