@@ -25,6 +25,7 @@ COMMANDS = {
     "Training": {
         "fit": "train a model by a configuration file",
         "experiment": "train over a grid of settings and several seeds, and tabulate the scores",
+        "export": "write a trained model as a torch.export or ONNX file",
         "score": "score a classifier on a folder of images",
     },
     "Maps": {
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "demo": _demo,
         "fit": _fit,
         "experiment": _experiment,
+        "export": _export,
         "score": _score,
         "predict": _predict,
         "sample": _sample,
@@ -103,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_demo(commands)
     _add_training(commands)
+    _add_export(commands)
     add_predict(commands)
     add_sample(commands)
     add_assess(commands)
@@ -171,6 +174,20 @@ def _add_training(commands: Any) -> None:
     score.add_argument("path", metavar="FOLDER", help="folder or zip file with a folder of images per class")
     score.add_argument("--size", type=int, metavar="PIXELS", help="height and width to which images are resized")
     add_device(score)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        description="Write a trained model to a file that runs without geoxt, with scaling and activation inside, and "
+        "its STAC item (MLM) beside it.",
+    )
+    export.add_argument("model", metavar="MODEL", help="checkpoint written by geoxt")
+    export.add_argument("--to", required=True, dest="path", metavar="FILE", help="output: .pt2 (torch.export) or .onnx")
+
+
+def _export(args: argparse.Namespace) -> None:
+    print(_module("geoxt.models").export(args.model, args.path))
 
 
 def _fit(args: argparse.Namespace) -> None:

@@ -53,7 +53,7 @@ def add_predict(commands: Any) -> None:
         "change detection and time series one argument per date, in order, with patterns in quotes (later dates are "
         "aligned to the first)",
     )
-    predict.add_argument("--model", metavar="FILE", help="checkpoint written by geoxt")
+    predict.add_argument("--model", metavar="FILE", help="checkpoint; or ONNX, .pt2 or TorchScript file with MLM item")
     predict.add_argument(
         "--out",
         required=True,

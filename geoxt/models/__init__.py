@@ -2,6 +2,7 @@
 
 from geoxt.models import weights
 from geoxt.models.card import Card
+from geoxt.models.model_export import export
 from geoxt.models.model_file import from_file
 from geoxt.models.network import Network, from_checkpoint
 from geoxt.models.registry import ARCHITECTURES, Architecture, create, describe, get, names
@@ -17,6 +18,7 @@ __all__ = [
     "Weights",
     "create",
     "describe",
+    "export",
     "from_checkpoint",
     "from_file",
     "get",

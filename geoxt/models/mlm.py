@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 
 from geoxt.models.card import Card
 
+FileFormat = Literal["checkpoint", "pt2", "onnx"]
+"""Format of the file that an item describes."""
 MLM = "stac_mlm"
 """Checkpoint key of the item."""
 EXTENSIONS = (
@@ -19,7 +22,25 @@ _RELEASE = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 """Semantic version. MLM accepts no other; torch's local and nightly versions have suffixes."""
 
 
-def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None) -> dict[str, Any]:
+_ASSETS: Mapping[FileFormat, tuple[str, str, str]] = {
+    "checkpoint": (
+        "Lightning checkpoint: weights and model card",
+        "application/octet-stream; framework=pytorch",
+        "torch.save",
+    ),
+    "pt2": (
+        "Exported program: scaling, network and activation",
+        "application/zip; application=pt2",
+        "torch.export.save",
+    ),
+    "onnx": ("ONNX: scaling, network and activation", "application/octet-stream; framework=onnx", "ONNX"),
+}
+"""Title, media type and `mlm:artifact_type` of a file."""
+
+
+def to_stac(
+    card: Card, *, href: str = "model.ckpt", weights: int | None = None, file_format: FileFormat = "checkpoint"
+) -> dict[str, Any]:
     """Return the STAC item of a model card.
 
     Parameters
@@ -30,6 +51,8 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
         Path or URL of the checkpoint, relative to the item.
     weights
         Number of weights of the model.
+    file_format
+        Format of the file. Exported files scale their bands themselves, and return activated values.
 
     Returns
     -------
@@ -41,6 +64,7 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
     STAC MLM 1.4, https://github.com/stac-extensions/mlm
     """
     tasks = [card.kind.mlm] if card.kind.mlm else []
+    exported = file_format != "checkpoint"
     release = _RELEASE.match(str(torch.__version__))
     name = _name(f"geoxt-{card.model}-{card.task}")
     bands = [{"name": band} for band in card.bands]
@@ -52,20 +76,21 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
         "mlm:name": name,
         "mlm:architecture": card.model,
         "mlm:tasks": tasks,
-        "mlm:framework": "PyTorch",
-        "mlm:input": [_input(card)],
-        "mlm:output": [_output(card, tasks, *result) for result in _results(card)],
+        "mlm:framework": "ONNX" if file_format == "onnx" else "PyTorch",
+        "mlm:input": [_input(card, exported=exported)],
+        "mlm:output": [_output(card, tasks, *result) for result in _results(card, exported=exported)],
     }
-    if release is not None:
+    if release is not None and file_format != "onnx":
         properties["mlm:framework_version"] = release[0]
     if weights is not None:
         properties["mlm:total_parameters"] = weights
+    title, media_type, artifact = _ASSETS[file_format]
     asset = {
         "href": href,
-        "title": "Lightning checkpoint: weights and model card",
-        "type": "application/octet-stream; framework=pytorch",
+        "title": title,
+        "type": media_type,
         "roles": ["mlm:model"],
-        "mlm:artifact_type": "torch.save",
+        "mlm:artifact_type": artifact,
         "bands": bands,  # MLM requires bands in the properties, where STAC 1.1 allows only those of an asset
     }
     return {
@@ -80,8 +105,8 @@ def to_stac(card: Card, *, href: str = "model.ckpt", weights: int | None = None)
     }
 
 
-def _input(card: Card) -> dict[str, Any]:
-    """Return the model's input: pixels in the units of the layer, standardized by the network itself."""
+def _input(card: Card, *, exported: bool) -> dict[str, Any]:
+    """Return the model's input: pixels in the units of the layer; an exported file needs no scaling before it."""
     times = [(card.kind.dates, "time")] if card.kind.takes_series else []
     shape = [(-1, "batch"), *times, (len(card.bands), "bands"), (card.size[0], "height"), (card.size[1], "width")]
     scaling = [{"type": "z-score", "mean": mean, "stddev": std} for mean, std in zip(card.mean, card.std, strict=True)]
@@ -89,17 +114,18 @@ def _input(card: Card) -> dict[str, Any]:
         "name": "image",
         "bands": list(card.bands),
         "input": _array(shape, "float32"),
-        "value_scaling": scaling,
+        "value_scaling": None if exported else scaling,
         "resize_type": None,
         "pre_processing_function": None,
     }
 
 
-def _results(card: Card) -> list[tuple[str, list[tuple[int, str]], str]]:
+def _results(card: Card, *, exported: bool) -> list[tuple[str, list[tuple[int, str]], str]]:
     """Return name, shape and data type of each output: one channel per class or quantity, or lists of instances."""
     height, width = (card.size[0], "height"), (card.size[1], "width")
     if card.kind.target != "instances":
-        name = "values" if card.kind.activation == "identity" else "logits"
+        names = {"identity": "values", "": "embedding"} if exported else {"identity": "values"}
+        name = names.get(card.kind.activation or "", "probabilities" if exported else "logits")
         spatial = [height, width] if card.kind.target == "pixels" else []
         return [(name, [(-1, "batch"), (len(card.codes), "channel"), *spatial], "float32")]
     instance = [(-1, "batch"), (-1, "box")]
@@ -117,7 +143,7 @@ def _output(card: Card, tasks: list[str], name: str, shape: list[tuple[int, str]
         "name": name,
         "tasks": tasks,
         "result": _array(shape, kind),
-        "classification:classes": _classes(card) if name in {"logits", "labels"} else [],
+        "classification:classes": _classes(card) if name in {"logits", "probabilities", "labels"} else [],
         "post_processing_function": None,
     }
 
