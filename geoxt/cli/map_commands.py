@@ -16,6 +16,7 @@ from geoxt.alignment import align
 from geoxt.assess.accuracy import AccuracyEstimate
 from geoxt.assess.map_strata import class_codes, count_strata, legend_of
 from geoxt.cli.errors import FILES, replaced_remedy
+from geoxt.cli.image_and_labels import open_image_and_labels
 from geoxt.cli.open_images import open_images
 from geoxt.errors import AssessmentWarning, InputError
 from geoxt.grid import grid_of
@@ -94,8 +95,11 @@ def assess_command(args: argparse.Namespace) -> str:
     if args.model is not None:
         facts["Model"] = args.model
     facts |= _pairs(args.fact, "fact")
+    with noted() as further:
+        uncertainty = {} if args.image is None else _uncertainty(args, layer)
+    notes += further
     path = assess.write_report(
-        args.folder, accuracy, map=layer, model=network, facts=facts, notes=notes, title=args.title
+        args.folder, accuracy, map=layer, model=network, facts=facts, notes=notes, title=args.title, **uncertainty
     )
     return "\n".join([*(f"note: {note}" for note in notes), repr(accuracy), "", str(path)])
 
@@ -110,6 +114,19 @@ def _from_labels(args: argparse.Namespace, layer: xr.DataArray) -> tuple[Accurac
     accuracy = assess.estimate_from_labels(layer, labels, block=block, n_boot=args.n_boot, seed=args.seed)
     method = f"labels of all pixels; bootstrap of blocks of {block} x {block} pixels, {args.n_boot:,} draws, seed "
     return accuracy, f"{method}{args.seed}"
+
+
+def _uncertainty(args: argparse.Namespace, layer: xr.DataArray) -> dict[str, Any]:
+    """Return calibration and conformal sets of the model on the labels."""
+    if args.model is None or Path(args.sample).suffix.lower() in _VECTORS:
+        problem = "Cannot assess the uncertainty of pixels without a model and a raster of labels."
+        raise InputError(problem, remedy="Pass {model}, and a raster as {sample}. Or leave out {image}.")
+    data = open_image_and_labels(args.image, args.sample, product=args.product, crs=args.crs)
+    block = max(min(grid_of(layer).shape) // _BLOCKS, 1) if args.block is None else args.block
+    return {
+        "calibration": assess.calibrate(args.model, data, seed=args.seed),
+        "conformal": assess.conformal(args.model, data, args.alpha, block=block, seed=args.seed),
+    }
 
 
 def _missing_classes(accuracy: AccuracyEstimate) -> list[str]:

@@ -191,6 +191,16 @@ def add_assess(commands: Any) -> None:
         "--n-boot", type=int, default=1000, metavar="N", help="draws of the bootstrap (default: %(default)s)"
     )
     labels.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default: %(default)s)")
+    labels.add_argument(
+        "--image",
+        nargs="+",
+        metavar="GLOB",
+        help="image of the map: adds calibration and conformal sets of --model on the labels, which should be held out",
+    )
+    add_opening(labels)
+    labels.add_argument(
+        "--alpha", type=float, default=0.1, metavar="X", help="error rate of conformal sets (default: %(default)s)"
+    )
 
 
 def add_polygonize(commands: Any) -> None:

@@ -9,6 +9,8 @@ import shapely
 import geoxt
 from geoxt import assess
 from geoxt.cli import main
+from geoxt.models import Card, Network
+from geoxt.models.network import save_checkpoint
 from geoxt.testing import make_grid, write_cog
 from geoxt.writers import polygonize
 
@@ -97,6 +99,26 @@ def test_classes_that_map_or_labels_lack_are_noted(folder, tmp_path, capsys):
     printed, notes = capsys.readouterr().out, values_of(tmp_path)["notes"]
     assert "The labels have classes that the map lacks: ['9']." in notes
     assert all(f"note: {note}" in printed for note in notes)
+
+
+def test_uncertainty_of_a_model(folder, tmp_path, capsys):
+    card = Card(
+        task="segmentation", model="fcn", options={"width": 2, "layers": 1}, bands=("band_1",), mean=(0,), std=(1,),
+        codes=(1, 2, 3), names=("1", "2", "3"), colors=("#ff0000", "#00ff00", "#0000ff"), size=(32, 32),
+    )  # fmt: skip
+    model = save_checkpoint(Network(card), tmp_path / "model.ckpt")
+    options = ["--model", str(model), "--image", str(folder / "numbers.tif"), "--n-boot", "9"]
+    labels = str(folder / "labels.tif")
+    assert assess_sample(folder, tmp_path, labels, *options, "--block", "10", "--alpha", "0.2") == 0
+    values = values_of(tmp_path)
+    assert values["conformal"]["alpha"] == 0.2
+    assert sum(values["conformal"]["sizes"]) == sum(values["conformal"]["test_pixels"])
+    assert values["calibration"]["pixels"] == np.count_nonzero(geoxt.open_cogs(labels).to_numpy())
+    assert "Calibration" in (tmp_path / "report" / "report.html").read_text()
+    assert assess_sample(folder, tmp_path, labels, *options, "--alpha", "1") == 2
+    assert "--alpha" in capsys.readouterr().err
+    assert assess_sample(folder, tmp_path, str(folder / "labeled.gpkg"), *options) == 2
+    assert "a raster as --reference" in capsys.readouterr().err
 
 
 def outside(frame):
