@@ -50,18 +50,18 @@ def pixels(windows, shape):
     ("placement", "positions"), [("inside", (12, 15)), ("centred", (16, 20)), ("touching", (20, 25))]
 )
 def test_every_position_is_equally_likely(placement, positions):
-    sampler = RandomSampler(make_layer(), size=(5, 6), length=40_000, placement=placement, min_covered=0)
+    sampler = RandomSampler(make_layer(), size=(5, 6), length=12_000, placement=placement, min_covered=0)
     count = tally(sampler, SHAPE, pad=6)
     count = count[np.ix_(count.any(1), count.any(0))]
     assert count.shape == positions
-    assert deviation(count, 40_000 / count.size) < 4
+    assert deviation(count, 12_000 / count.size) < 4
 
 
 def test_touching_windows_are_uniform_over_pixels():
     """One drawn pixel of each window that lies on the grid, so that counts are independent."""
     rng = np.random.default_rng(0)
     count = np.zeros(SHAPE, int)
-    for w in RandomSampler(make_layer(), size=(5, 6), length=60_000, placement="touching", min_covered=0):
+    for w in RandomSampler(make_layer(), size=(5, 6), length=20_000, placement="touching", min_covered=0):
         row, col = w.row + rng.integers(5), w.col + rng.integers(6)
         if 0 <= row < 16 and 0 <= col < 20:
             count[row, col] += 1
@@ -93,10 +93,10 @@ def test_windows_of_batches_are_uniform():
 def test_windows_follow_the_weights():
     layer = make_layer()
     weights = layer.astype("float32") + np.arange(20, dtype="float32")
-    sampler = RandomSampler(layer, size=5, length=40_000, weights=weights, placement="centred")
+    sampler = RandomSampler(layer, size=5, length=20_000, weights=weights, placement="centred")
     count = tally([w.shift(2, 2) for w in sampler], SHAPE)
     assert count[:, 0].sum() == 0
-    assert deviation(count[:, 1:], 40_000 * weights.to_numpy()[:, 1:] / float(weights.sum())) < 4
+    assert deviation(count[:, 1:], 20_000 * weights.to_numpy()[:, 1:] / float(weights.sum())) < 4
     for bad in (-weights, weights * 0):
         with pytest.raises(InputError, match=r"Cannot draw by the weights.*Pass"):
             RandomSampler(layer, size=5, length=1, weights=bad)

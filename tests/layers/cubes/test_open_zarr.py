@@ -63,8 +63,10 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", ["uint8", ">i2", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "layout"),
+    [*(("uint8", layout) for layout in LAYOUTS), (">i2", "v3-sharded"), (">i2", "v2"), ("float32", "v3")],
+)
 def test_pixels_are_those_of_xarray(tmp_path, layout, dtype):
     values = distinct((3, 3, 60, 70), np.dtype(dtype).newbyteorder("=").name).astype(dtype)
     dims = ("time", "band", "y", "x")
