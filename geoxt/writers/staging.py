@@ -151,4 +151,4 @@ def block_file(folder: Path, index: int) -> Path:
 
 def finished_blocks(folder: Path) -> set[int]:
     """Return the numbers of the finished blocks."""
-    return {int(file.stem) for file in folder.glob("??????.part")}
+    return {int(file.stem) for file in folder.glob("*.part") if file.stem.isdecimal()}  # more digits from 1,000,000 on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import xarray as xr
 
 from geoxt.errors import InputError, OutputError
 from geoxt.grid import crs_name, parse_crs
-from geoxt.storage import atomic_write
+from geoxt.storage import atomic_write, temporary_prefix
 from geoxt.types import SomePath
 from geoxt.writers.polygons import polygonize
 from geoxt.writers.staging import require_writable
@@ -74,9 +75,16 @@ def to_vector(data: Any, path: SomePath, **options: Any) -> Path:
     if frame.crs is not None:
         frame = frame.set_crs(_ExactCRS(frame.crs), allow_override=True)
     try:
-        with atomic_write(path) as temporary:
-            frame.to_file(temporary, driver=driver, engine="pyogrio")
-            _remove_companions(path, driver)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=temporary_prefix(path.name)) as folder:
+            companions: dict[Path, Path] = {}
+            try:
+                with atomic_write(path) as temporary:
+                    frame.to_file(temporary, driver=driver, engine="pyogrio")
+                    companions = _set_aside(path, driver, Path(folder))
+            except BaseException:  # the former file remains, and with it the changes in its journal
+                for companion, moved in companions.items():
+                    moved.replace(companion)
+                raise
     except (OSError, RuntimeError) as error:  # pyogrio's errors are RuntimeErrors
         raise OutputError(
             f"Cannot write {str(path)!r}: {error}.", remedy="Free space there. Or pass another path."
@@ -84,12 +92,11 @@ def to_vector(data: Any, path: SomePath, **options: Any) -> Path:
     return path
 
 
-def _remove_companions(path: Path, driver: str) -> None:
-    """Remove the files beside a former vector file that would change the content of the file that replaces it."""
+def _set_aside(path: Path, driver: str, folder: Path) -> dict[Path, Path]:
+    """Move the files that would change the content of a new vector file to a folder; return new by former paths."""
     names = [f"{path.name}{suffix}" for suffix in _JOURNALS] if driver == "GPKG" else []
     names += [f"{path.stem}{suffix}" for suffix in _INDEXES] if driver == "ESRI Shapefile" else []
-    for name in names:
-        path.with_name(name).unlink(missing_ok=True)
+    return {file: file.rename(folder / name) for name in names if (file := path.with_name(name)).exists()}
 
 
 class _ExactCRS(pyproj.CRS):

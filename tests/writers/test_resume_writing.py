@@ -11,7 +11,7 @@ from support.processes import run_code
 
 from geoxt.errors import InputError, OutputError
 from geoxt.writers import to_cog, to_zarr
-from geoxt.writers.staging import finished_blocks
+from geoxt.writers.staging import block_file, finished_blocks
 
 SCENE = """
 import os
@@ -96,6 +96,14 @@ def killed(tmp_path_factory):
     (folder / "fatal").unlink()
     assert reads(folder) == ["0-0", "0-30", "30-0", "30-30"] * 2
     return folder
+
+
+def test_more_than_a_million_blocks_resume(tmp_path):
+    numbers = {0, 999_999, 1_000_000, 12_345_678}
+    for number in numbers:
+        block_file(tmp_path, number).touch()
+    (tmp_path / "blocks.vrt").touch()
+    assert finished_blocks(tmp_path) == numbers
 
 
 @pytest.mark.parametrize(("name", "write", "read"), [("cog", to_cog, read_cog), ("zarr", to_zarr, read_zarr)])

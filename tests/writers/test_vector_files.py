@@ -7,6 +7,8 @@ import geopandas as gpd
 import pytest
 import shapely
 
+from geoxt import storage
+from geoxt.errors import OutputError
 from geoxt.writers.vector import to_vector
 
 
@@ -33,6 +35,22 @@ def test_changes_of_a_killed_process_are_not_applied_to_a_new_geopackage(tmp_pat
     connection = sqlite3.connect(path)
     assert not connection.execute("select * from sqlite_master where name = 'former'").fetchall()
     connection.close()
+
+
+def test_failed_replacement_keeps_the_journal_of_the_former_geopackage(tmp_path, monkeypatch):
+    path, wal = tmp_path / "map.gpkg", tmp_path / "map.gpkg-wal"
+    path.write_bytes(b"former")
+    wal.write_bytes(b"changes")
+
+    def full(*_):
+        assert not wal.exists()  # SQLite would apply it to the new file
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        to_vector(frame_of(3), path)
+    assert (path.read_bytes(), wal.read_bytes()) == (b"former", b"changes")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["map.gpkg", "map.gpkg-wal"]
 
 
 @pytest.mark.filterwarnings("ignore:'crs' was not provided")
