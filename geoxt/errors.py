@@ -190,6 +190,10 @@ class DeviceWarning(GeoxtWarning):
     """The memory of a device is exhausted, and a model runs in smaller batches."""
 
 
+class ScaleWarning(GeoxtWarning):
+    """An image has other values than those on which its model was trained."""
+
+
 class LabelWarning(GeoxtWarning):
     """Labels without a class are ignored."""
 

@@ -16,6 +16,7 @@ ALLOWED = {
     "alignment/merge.py": OTHER_FUNCTION,
     "cli/": OF_CONFIGURATION,
     "datasets/splits.py": "a field of the split of a spec",
+    "models/file_runtimes.py": "its functions are values of a table",
     "trainers/config/": OF_CONFIGURATION,
     "trainers/loop/callbacks.py": OF_RECIPE,
     "trainers/loop/optimizers.py": OF_RECIPE,

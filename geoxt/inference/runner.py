@@ -19,6 +19,7 @@ from geoxt.inference.fingerprint import fingerprint
 from geoxt.inference.model_output import model_output
 from geoxt.inference.output_kinds import Stage
 from geoxt.models.network import Network
+from geoxt.models.scale_check import ScaleCheck
 from geoxt.types import Array, Mask
 
 LOADED: dict[str, nn.Module] = {}
@@ -47,6 +48,8 @@ class Runner:
     """Tiles per batch."""
     options: DeviceOptions = field(default_factory=DeviceOptions)
     """Devices and precision of the computations."""
+    scale_check: ScaleCheck
+    """Warns if the first tiles have other values than those on which the model was trained."""
 
     @classmethod
     def of(
@@ -70,8 +73,15 @@ class Runner:
         frozen = copy.deepcopy(model).eval()
         if device_of(model).type != "cpu":
             frozen = frozen.cpu()
-        digest = fingerprint(frozen)
-        return cls(model=frozen, digest=digest, stage=stage, head=head, batch_size=batch_size, options=options)
+        return cls(
+            model=frozen,
+            digest=fingerprint(frozen),
+            stage=stage,
+            head=head,
+            batch_size=batch_size,
+            options=options,
+            scale_check=ScaleCheck(frozen),
+        )
 
     def __reduce__(self) -> Any:
         """Pickle the model as bytes, which a process unpickles only once."""
@@ -130,6 +140,7 @@ class Runner:
         A batch shorter than `batch_size` is padded: on CPUs the last bits of a convolution depend on the number of
         images in a batch, and the result must not depend on how a scene is divided into blocks.
         """
+        self.scale_check(images, valid)
         count, missing = len(images), self.batch_size - len(images)
         if missing:
             images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
@@ -150,6 +161,7 @@ class Runner:
 
     def objects(self, images: Array, valid: Mask) -> Any:
         """Return the output of a detector, on its device, for images (N, C, H, W) and their valid masks (N, H, W)."""
+        self.scale_check(images, valid)
         device = open_device(self.options.resolved()[0])
         on_device = [torch.from_numpy(array).to(device.torch_device) for array in (images, valid)]
         return self.on(device, detects=True).objects(*on_device)
@@ -190,4 +202,12 @@ def _restored(
             LOADED.pop(next(iter(LOADED)))
         LOADED[digest] = cloudpickle.loads(payload)
     model = LOADED[digest]
-    return Runner(model=model, digest=digest, stage=stage, head=head, batch_size=batch_size, options=options)
+    return Runner(
+        model=model,
+        digest=digest,
+        stage=stage,
+        head=head,
+        batch_size=batch_size,
+        options=options,
+        scale_check=ScaleCheck(model),
+    )

@@ -18,6 +18,7 @@ from geoxt.metrics.label_codes import Codes
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
+from geoxt.models.scale_check import ScaleCheck
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
 from geoxt.trainers.loop.finite_loss import FiniteLoss
@@ -149,8 +150,10 @@ class Task(pl.LightningModule):
         self._score(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update the test metric with a batch."""
-        del batch_idx
+        """Update the test metric with a batch; warn if the images have another scale than those of the training."""
+        image, valid = batch.get(self.image_key), batch.get(f"{self.image_key}_valid")
+        if batch_idx == 0 and isinstance(image, Tensor):
+            ScaleCheck(self.network)(image.cpu().numpy(), None if valid is None else valid.cpu().numpy())
         self._score(batch, "test")
 
     def on_validation_epoch_start(self) -> None:

@@ -1,0 +1,73 @@
+"""Compare the values of images with the training statistics of a model, to warn of another scale."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import numpy as np
+from torch import nn
+
+from geoxt.errors import ScaleWarning
+from geoxt.models.card import Card
+from geoxt.models.network import Network
+from geoxt.types import Array, Mask
+
+_LARGER = 15
+"""Factor of `mean + 2 std` that the median of each band exceeds if values are scaled up; clouds and snow reach 11."""
+_UNIT = 1.5
+"""Largest absolute value of reflectance, or of bytes divided by 255."""
+_STORED = 20
+"""Least `mean + std` of stored numbers, such as bytes or reflectance times 10,000."""
+_MIN_PIXELS, _MAX_PIXELS = 16, 2**16
+
+
+class ScaleCheck:
+    """Warns once if the first images have other values than those on which a model was trained.
+
+    Bounds are wide, so that scenes of night, sea, cloud or snow do not warn: values are too large only if the median of
+    each band is 15 times `mean + 2 std`, and too small only if fractions up to 1.5 are passed to a model of stored
+    numbers. Scenes without contrast are not compared.
+
+    Parameters
+    ----------
+    model
+        The model; only of a `Network`, or of a module with one, are the statistics known.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        network = next((module for module in model.modules() if isinstance(module, Network)), None)
+        self.card: Card | None = None if network is None else network.card
+        self._lock = threading.Lock()
+
+    def __call__(self, images: Array, valid: Mask | None = None) -> None:
+        """Compare images (N, C, H, W) or (N, T, C, H, W) and their valid mask without C; later calls do nothing."""
+        card = self.card
+        if card is None or images.ndim < 4:
+            return
+        bands = np.moveaxis(images, -3, 0).reshape(images.shape[-3], -1)
+        if valid is not None:
+            bands = bands[:, valid.reshape(-1)]
+        bands = bands[:, :: max(bands.shape[1] // _MAX_PIXELS, 1)]
+        if bands.shape[1] < _MIN_PIXELS or len(bands) != len(card.mean) or not np.ptp(bands, axis=1).any():
+            return
+        with self._lock:  # tiles are read by several threads
+            card, self.card = self.card, None
+        if card is None or (problem := _contradiction(bands, np.array(card.mean), np.array(card.std))) is None:
+            return
+        low, median, high = (np.round(np.nanpercentile(bands[0], q), 6) for q in (0, 50, 100))
+        msg = f"The image has {problem} values than the model was trained on: {card.bands[0]} is {low:g} to {high:g} "
+        msg += f"(median {median:g}), in training its mean was {card.mean[0]:g} and its standard deviation "
+        msg += f"{card.std[0]:g}. Multiply the layer by the ratio of the scales, or open it with the same rescale= as "
+        msg += "for training."
+        warnings.warn(msg, ScaleWarning, stacklevel=3)
+
+
+def _contradiction(bands: Array, mean: Array, std: Array) -> str | None:
+    """Return "far larger" or "far smaller", or `None` if values (band, pixel) may be those of the training."""
+    if ((mean == 0) & (std == 1)).any():  # values are passed on unscaled
+        return None
+    if (np.median(bands, axis=1) > _LARGER * (np.abs(mean) + 2 * std)).all():
+        return "far larger"
+    fractions = bool((np.abs(bands) <= _UNIT).all()) and bool((bands != np.round(bands)).any())
+    return "far smaller" if fractions and (mean + std > _STORED).all() else None
