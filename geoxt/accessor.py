@@ -235,6 +235,16 @@ class DatasetAccessor(_Accessor):
     ) -> xr.DataArray:
         """Return a lazy map of the model's predictions; see `geoxt.predict`."""
 
+    @_function_of("geoxt.writers")
+    def to_cog(self, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
+        """Write variables with one band each as a cloud-optimized GeoTIFF; see `geoxt.to_cog`."""
+
+    @_function_of("geoxt.writers")
+    def to_zarr(
+        self, path: SomePath, *, shards: int | None = None, resume: bool = True, progress: bool | None = None
+    ) -> Path:
+        """Write variables with one band each as a Zarr store; see `geoxt.to_zarr`."""
+
 
 @xr.register_datatree_accessor("geoml")
 class DataTreeAccessor(_Accessor):

@@ -8,7 +8,7 @@ import xarray as xr
 from torch import nn
 
 import geoxt
-from geoxt import assess, indices, metrics, samplers
+from geoxt import assess, indices, metrics, samplers, splits
 from geoxt.bridge import open_pack, pack
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
@@ -37,14 +37,18 @@ def codes():
 
 
 def read_cog(data, folder):
-    path = geoxt.to_cog(data, folder / "a.tif", progress=False)
+    path = data.geoml.to_cog(folder / "a.tif", progress=False)
     with rasterio.open(path) as file:
         return [*file.read(), *file.descriptions, file.nodata]
 
 
 def read_zarr(data, folder):
-    stored = geoxt.open_zarr(geoxt.to_zarr(data, folder / "a.zarr", progress=False))
+    stored = geoxt.open_zarr(data.geoml.to_zarr(folder / "a.zarr", progress=False))
     return [stored.values, stored.band.values, stored.attrs["_FillValue"]]
+
+
+def windows_of(data, split):
+    return list(samplers.GridSampler(data, size=8, region=split.train))
 
 
 def read_frame(frame):
@@ -63,6 +67,11 @@ ONE_LAYER = {
     ],
     "RandomSampler": lambda data, _: list(samplers.RandomSampler(data, size=16, length=5)),
     "GridSampler": lambda data, _: list(samplers.GridSampler(data, size=16)),
+    "RandomBatchSampler": lambda data, _: list(samplers.RandomBatchSampler(data, size=16, length=6, batch_size=2)),
+    "TripletSampler": lambda data, _: list(samplers.TripletSampler(data, size=16, length=2, radius=20)),
+    "by_block": lambda data, _: windows_of(data, splits.by_block(data, size=16, labels=codes(), seed=1)),
+    "by_region": lambda data, _: windows_of(data, splits.by_region(data, train=GRID[:, :32].extent)),
+    "folds": lambda data, _: windows_of(data, splits.folds(data, size=16, n_splits=3)[1]),
 }
 
 
