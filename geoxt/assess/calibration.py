@@ -174,7 +174,7 @@ def calibrate(
         warnings.warn(text, AssessmentWarning, stacklevel=2)
     network.card = replace(card, temperature=temperature)
     if isinstance(model, nn.Module) and hasattr(model, "card"):
-        model.card = network.card
+        setattr(model, "card", network.card)  # noqa: B010 (of a task; nn.Module types attributes as tensors)
     return Calibration(
         temperature=temperature,
         before=reliability(softmax(logits / card.temperature), pixels.labels, n_bins=n_bins),

@@ -171,9 +171,8 @@ class ConformalIntervals:
         half_width = np.float32(self.half_width)
         ends = xr.concat([center - half_width, center + half_width], "band").transpose(..., "band", "y", "x")
         attrs = {"_FillValue": np.float32(np.nan), "long_name": "end of the conformal interval", "alpha": self.alpha}
-        named = ends.drop_attrs().assign_coords(
-            band=["lower", "upper"], **predicted.drop_vars("band", errors="ignore").coords
-        )
+        coords = predicted.drop_vars("band", errors="ignore").coords
+        named = ends.drop_attrs().assign_coords(coords).assign_coords(band=["lower", "upper"])
         return named.assign_attrs(attrs).rename("conformal_interval").astype(np.float32)
 
     def __repr__(self) -> str:
@@ -211,7 +210,7 @@ def size_dtype(classes: int) -> np.dtype[Any]:
 
 def _valid(probabilities: Array) -> Array:
     """Return whether all classes of each pixel are finite, and raise if values are no probabilities."""
-    valid: Array = np.isfinite(probabilities).all(-1)
+    valid: Array = np.asarray(np.isfinite(probabilities).all(-1))
     values = probabilities[valid]
     if values.size and not (values.min() >= -1e-4 and values.max() <= 1 + 1e-4):
         problem = f"Cannot take values from {values.min():g} to {values.max():g} as probabilities."

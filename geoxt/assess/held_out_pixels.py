@@ -67,7 +67,7 @@ def network_with_card(model: nn.Module | SomePath | None, options: Mapping[str, 
 
 def held_out_pixels(
     model: nn.Module | SomePath | None,
-    data: xr.Dataset,
+    data: Any,
     card: Card,
     *,
     output: Output,
@@ -134,7 +134,7 @@ def held_out_pixels(
     return HeldOutPixels(outputs=outputs, labels=targets, blocks=np.unique(keys, return_inverse=True)[1])
 
 
-def image_and_labels(data: xr.Dataset, key: str) -> tuple[xr.Dataset, xr.DataArray]:
+def image_and_labels(data: Any, key: str) -> tuple[xr.Dataset, xr.DataArray]:
     """Return the layers that are not labels, and the labels.
 
     Raises
