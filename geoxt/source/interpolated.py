@@ -65,12 +65,12 @@ def source_interpolates(source: Source) -> bool:
 
 def _grids(mosaic: Mosaic) -> Iterator[GeoBox]:
     """Yield one grid of all that have the same CRS, pixel size and offset in pixels: thousands of scenes share it."""
-    seen: set[Any] = set()
+    known: set[Any] = set()
     inverse = ~mosaic.grid.affine
     for scene in mosaic.scenes:
         for grid in {id(asset.grid): asset.grid for asset in scene.assets if asset is not None}.values():
             pixels = inverse @ grid.affine
             key = id(grid.crs), *pixels[:2], *pixels[3:5], pixels.c % 1, pixels.f % 1, *grid.shape
-            if key not in seen:
-                seen.add(key)
+            if key not in known:
+                known.add(key)
                 yield grid
