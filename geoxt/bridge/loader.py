@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_
 from geoxt.bridge.batch_sampler import FixedBatchSampler, WindowBatchSampler
 from geoxt.bridge.buffer_pool import BufferPool
 from geoxt.bridge.layer_reader import TensorDtype
+from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.bridge.pack_dataset import PackDataset, is_pack
 from geoxt.bridge.read_batch import Sample
 from geoxt.bridge.shared_memory import FilledSlot, InlineBatch, Ring, Slot, queued
@@ -213,6 +214,7 @@ def loader(
     >>> [tuple(batch["image"].shape) for batch in loader(image, sampler, batch_size=4)]
     [(4, 16, 16), (4, 16, 16)]
     """
+    keep_freed_memory()
     if batch_size is not None and batch_size < 1:
         raise InputError(f"Cannot make batches of {batch_size} windows.", remedy="Pass {batch_size:1} or more.")
     if isinstance(windows, WindowSequence) and batch_size and batch_size % windows.unit and windows.unit % batch_size:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from dask.base import normalize_token
 
+from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.inference.accumulator import MapEncoding, RowAccumulator
 from geoxt.inference.device_accumulator import DeviceAccumulator
 from geoxt.inference.device_model import is_out_of_memory
@@ -89,6 +90,7 @@ class BlendedMap:
 
     def read(self, window: Window, step: int = 0) -> Array:
         """Compute a window of the map, on the grid of the output, for one time step."""
+        keep_freed_memory()  # before the threads of the model start, which share the heap then
         names = self.runner.options.resolved()
         if names == ("cpu",):
             with _ONE_BLOCK:

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
+from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.errors import DeviceWarning, InputError
 from geoxt.inference.devices import Device
 from geoxt.types import Precision
@@ -46,6 +47,7 @@ class DeviceModel:
         precision: Precision = "32",
         compiled: bool = False,
     ) -> None:
+        keep_freed_memory()
         self.device = device
         self.limit: int | None = None
         """Images per forward pass that fit in the memory of the device; `None` as long as all batches did."""

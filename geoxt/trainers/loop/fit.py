@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
 
+from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.errors import InputError
 from geoxt.progress import shows_bars
 from geoxt.storage import atomic_write, remove_stale, temporary_prefix
@@ -130,6 +131,7 @@ def fit(
     >>> task = Task(data.card(model="unet"))  # doctest: +SKIP
     >>> history = fit(task, data, epochs=15, checkpoint="model.ckpt", resume="run")  # doctest: +SKIP
     """
+    keep_freed_memory()
     module = cast("Trainable", task)
     _require_positive(
         epochs=epochs, accumulate_grad_batches=accumulate_grad_batches, patience=1 if patience is None else patience

@@ -1,0 +1,57 @@
+"""Thresholds of malloc: set once, left alone where the user states others, and freed tensors are used again."""
+
+import ctypes
+import platform
+import resource
+
+import pytest
+import torch
+
+from geoxt.bridge.malloc import keep_freed_memory
+
+
+@pytest.fixture
+def mallopt(monkeypatch):
+    calls = []
+
+    class Library:
+        def __init__(self, name):
+            self.mallopt = lambda number, value: calls.append((number, value)) or 1
+
+    for name in ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "GEOXT_MALLOPT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ctypes, "CDLL", Library)
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    keep_freed_memory.cache_clear()
+    yield calls
+    keep_freed_memory.cache_clear()
+
+
+def test_thresholds_are_set_once(mallopt):
+    assert keep_freed_memory()
+    assert keep_freed_memory()
+    assert mallopt == [(-4, 0), (-1, 2**31 - 1), (-8, 1)]
+
+
+@pytest.mark.parametrize("name", ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "GEOXT_MALLOPT"])
+def test_settings_of_the_user_hold(mallopt, monkeypatch, name):
+    monkeypatch.setenv(name, "0")
+    assert not keep_freed_memory()
+    assert mallopt == []
+
+
+def test_other_c_libraries_are_unchanged(mallopt, monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not keep_freed_memory()
+    assert mallopt == []
+
+
+def test_freed_tensors_are_used_again_without_page_faults():
+    if not keep_freed_memory():
+        pytest.skip("the C library is not glibc, or the environment states thresholds")
+    faults = []
+    for _ in range(4):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.zeros(40 * 2**20, dtype=torch.uint8)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults[1:]) < 1000  # of 10,240 pages
