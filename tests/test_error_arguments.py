@@ -35,7 +35,7 @@ def module_of(path):
 
 
 class CallGraph:
-    """The functions of the package and those that name them, by their imports; methods by names that are unique."""
+    """The functions of the package and their callers, resolved by imports; methods by unique names."""
 
     def __init__(self):
         self.functions, self.defined, self.imported = {}, defaultdict(dict), defaultdict(dict)
@@ -119,12 +119,12 @@ class CallGraph:
     def reachable_arguments(self, key):
         if key in self._reached:
             return self._reached[key]
-        seen, todo = set(), [key]
+        reached, todo = set(), [key]
         while todo:
-            if (function := todo.pop()) not in seen:
-                seen.add(function)
+            if (function := todo.pop()) not in reached:
+                reached.add(function)
                 todo += self.callers[function]
-        self._reached[key] = set().union(*map(self.arguments, seen))
+        self._reached[key] = set().union(*map(self.arguments, reached))
         return self._reached[key]
 
 

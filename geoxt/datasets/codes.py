@@ -43,8 +43,8 @@ def decode(values: Array, asset: Raster | HDF5Array, legend: Legend | None, path
         If a pixel has a value that is not a class, or no whole number.
     """
     if asset.instances:
-        if values.dtype.kind == "f" and not (whole := np.isfinite(values) & (values == np.floor(values))).all():
-            msg = f"Cannot read the instance numbers in {path!r}: {values[~whole].flat[0]:g} is no whole number."
+        if values.dtype.kind == "f" and not (is_whole := np.isfinite(values) & (values == np.floor(values))).all():
+            msg = f"Cannot read the instance numbers in {path!r}: {values[~is_whole].flat[0]:g} is no whole number."
             raise LabelError(msg, remedy="Fetch the dataset again with force=True.")
         return values
     assert legend is not None

@@ -184,12 +184,12 @@ def _require_distinct(content: Any) -> None:
         "an object is listed twice, with the id": objects,
     }
     for problem, values in lists.items():
-        seen: set[Any] = set()
+        known: set[Any] = set()
         for value in values:
-            if value in seen:
+            if value in known:
                 msg = f"{problem} {value[0] if isinstance(value, tuple) else value!r}"
                 raise ValueError(msg)
-            seen.add(value)
+            known.add(value)
 
 
 def _code(name: str, asset: Boxes, legend: Legend, path: Path) -> int:

@@ -40,8 +40,8 @@ def forked(monkeypatch):
 @pytest.mark.usefixtures("forked")
 def test_worker_processes_start_once():
     processes, with_workers = two_epochs(SampleDataModule(ProcessIds(), batch_size=2, num_workers=1))
-    own, without = two_epochs(SampleDataModule(ProcessIds(), batch_size=2))
-    assert own == {os.getpid()}
+    main_process, without = two_epochs(SampleDataModule(ProcessIds(), batch_size=2))
+    assert main_process == {os.getpid()}
     assert len(processes) == 1  # two before: one for each epoch
-    assert processes != own
+    assert processes != main_process
     assert torch.equal(with_workers, without)  # so that dropout does not depend on num_workers
