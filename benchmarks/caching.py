@@ -161,7 +161,7 @@ def run_peer(python: str, folder: Path, mode: str, count: int) -> float:
 
 
 def run_rates(python: str, library: str, folder: Path, grid: str, sampler: str, count: int) -> float:
-    """Return the rate of a library by its own script."""
+    """Return the rate of a library, measured by `geoxt_rates.py` or `torchgeo_rates.py`."""
     command = [python, FOLDER / f"{library}_rates.py", folder, "--into", grid, "--samplers", sampler]
     command += ["--count", str(count)] + (["--mix", "2:1"] if library == "geoxt" else [])
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,7 +1,6 @@
 """Decoded blocks of compressed files in memory, shared by the threads of a process.
 
-GDAL's cache is separate for each open dataset, and a thread uses a dataset of its own: it decodes a block once per
-thread.
+GDAL's cache is separate for each open dataset, and each thread opens a dataset: GDAL decodes a block once per thread.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def memory(monkeypatch):
     return new
 
 
-def write(path, *, seed=0, given=None, **options):
+def write(path, *, seed=0, pixels=None, **options):
     profile = {"driver": "GTiff", "width": SHAPE[2], "height": SHAPE[1], "count": SHAPE[0], "dtype": "uint16"}
     profile |= {"crs": "EPSG:32615", "transform": Affine(10, 0, 5e5, 0, -10, 4e6)} | options
     rng = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ def write(path, *, seed=0, given=None, **options):
     values = rng.integers(0, 256, (*shape, dtype.itemsize), "uint8")
     values[..., :2, :, :] = values[..., :1, :, :]  # some rows repeat
     values = np.nan_to_num(values.view(dtype)[..., 0])  # rasterio counts NaN as equal to nothing
-    values = values if given is None else given
+    values = values if pixels is None else pixels
     with rasterio.open(path, "w", **profile) as file:
         file.write(values)
     return str(path), values
@@ -185,7 +185,7 @@ def test_flipped_bits_of_deflate_blocks_are_found(tmp_path, cached):
     """GDAL returns wrong pixels of some such blocks: it ends at the last byte, before the checksum."""
     path = str(tmp_path / "a.tif")
     values = (np.add.outer(np.arange(70), np.arange(90) ** 2) % 50).astype("uint16")[None]  # compressed by symbols
-    write(path, count=1, given=values, compress="deflate", blockysize=35)
+    write(path, count=1, pixels=values, compress="deflate", blockysize=35)
     start, size = positions(path, 1, 0, 1)
     data = (tmp_path / "a.tif").read_bytes()
     credentials = Credentials(cache=BlockCache(str(tmp_path / "cache"), 10**9)) if cached else None
