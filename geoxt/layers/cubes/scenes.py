@@ -133,10 +133,10 @@ def _require_plain(band: Band, attrs: Mapping[Hashable, Any]) -> None:
         "true": ("i", "unsigned integers as signed", "unsigned"),
         "false": ("u", "signed integers as unsigned", "signed"),
     }
-    kind, stores, wanted = signed.get(str(attrs.get("_Unsigned", "")).lower(), ("", "", ""))
+    kind, stores, dtype_text = signed.get(str(attrs.get("_Unsigned", "")).lower(), ("", "", ""))
     if band.variable.dtype.kind == kind:
         problem = f"Cannot open {band.variable.path!r}: it stores {stores} ones (_Unsigned)."
-        raise InputError(problem, remedy=f"Write it again with its {wanted} type.")
+        raise InputError(problem, remedy=f"Write it again with its {dtype_text} type.")
 
 
 def _numbers(value: Any) -> list[float]:
