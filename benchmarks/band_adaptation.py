@@ -34,7 +34,7 @@ def read(folder: Path) -> torch.Tensor:
 
 def build(missing: str) -> torch.nn.Module:
     """Return the model for 13 bands, with or without scaling of the mean kernels."""
-    model = models.create("efficientnet_lite0", bands=BANDS, classes=1000).eval()
+    model = models.create("efficientnet_lite0", bands=BANDS, num_classes=1000).eval()
     report = models.load(model, WEIGHTS, alias="sentinel-2", missing="mean" if missing == NO_SCALE else missing)
     if missing == NO_SCALE:
         with torch.no_grad():
@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of EuroSAT multispectral GeoTIFFs")
     images = read(parser.parse_args().folder)
-    rgb = models.create("efficientnet_lite0", bands=["R", "G", "B"], classes=1000).eval()
+    rgb = models.create("efficientnet_lite0", bands=["R", "G", "B"], num_classes=1000).eval()
     print(models.load(rgb, WEIGHTS))
     base = activation_stds(rgb, images[:, RGB])
     print(f"{len(images)} images of {images.shape[-1]} px; standard deviations relative to the RGB model")

@@ -75,7 +75,7 @@ class SmallModel(nn.Module):
 def unet() -> nn.Module:
     """Return the registry's U-Net with random weights, which do not affect its rate."""
     torch.manual_seed(0)
-    return create("unet", in_chans=BANDS, classes=5).eval()
+    return create("unet", in_chans=BANDS, num_classes=5).eval()
 
 
 def resident() -> float:

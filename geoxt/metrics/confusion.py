@@ -13,14 +13,14 @@ from geoxt.errors import LabelError
 from geoxt.metrics.label_codes import IGNORE
 
 
-def confusion_matrix(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
+def confusion_matrix(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor:
     """Return pixel counts by true class (rows) and predicted class (columns).
 
     Parameters
     ----------
     predicted, target
         Class indices, int64, of equal shape. Pixels whose target is `IGNORE` are not counted.
-    classes
+    num_classes
         Number of classes.
 
     Returns
@@ -36,8 +36,8 @@ def confusion_matrix(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
             [0, 1]])
     """
     labeled = target != IGNORE
-    pairs = target[labeled] * classes + predicted[labeled]
-    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    pairs = target[labeled] * num_classes + predicted[labeled]
+    return torch.bincount(pairs, minlength=num_classes * num_classes).reshape(num_classes, num_classes)
 
 
 def accuracy(matrix: Tensor) -> float:
@@ -171,17 +171,17 @@ class ConfusionMatrix(Metric):
 
     Parameters
     ----------
-    classes
+    num_classes
         Number of classes.
     """
 
     full_state_update = False
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes = num_classes
         self.matrix: Tensor
-        self.add_state("matrix", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("matrix", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, target: Tensor) -> None:
         """Count the pixels of a batch."""

@@ -21,7 +21,7 @@ class AveragePrecision(Metric):
 
     Parameters
     ----------
-    classes
+    num_classes
         Number of classes.
     masks
         Whether to compute the IoU of masks instead of boxes.
@@ -33,14 +33,14 @@ class AveragePrecision(Metric):
 
     full_state_update = False
 
-    def __init__(self, classes: int, *, masks: bool = False) -> None:
+    def __init__(self, num_classes: int, *, masks: bool = False) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes = num_classes
         self.masks = masks
         self.matches: list[Tensor]
         self.counts: Tensor
         self.add_state("matches", [], dist_reduce_fx="cat")
-        self.add_state("counts", torch.zeros(classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, detections: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> None:
         """Add images: detections (with `scores`) and target instances of each, labels from 1."""

@@ -20,7 +20,7 @@ class Architecture:
     other_tasks: tuple[str, ...] = ()
     """Other tasks that it serves without changes."""
     build: Callable[..., nn.Module]
-    """Builds the module from `in_chans`, `classes` and the options."""
+    """Builds the module from `in_chans`, `num_classes` and the options."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options and their defaults, as JSON-compatible values that a checkpoint can hold."""
     open: bool = False

@@ -32,7 +32,7 @@ class ChangeUNet(nn.Module):
     ----------
     in_chans
         Number of bands of each image.
-    classes
+    num_classes
         Number of output channels.
     fusion
         Fusion of the two dates.
@@ -54,7 +54,7 @@ class ChangeUNet(nn.Module):
         self,
         *,
         in_chans: int,
-        classes: int,
+        num_classes: int,
         fusion: Fusion,
         deepest: Deepest,
         widths: Sequence[int],
@@ -86,7 +86,7 @@ class ChangeUNet(nn.Module):
             for width, depth, after in list(zip(widths, depths, afters, strict=True))[:0:-1]
         )
         self.decoder.append(_stage([skips * widths[0], *[widths[0]] * (depths[0] - 1)], dropout))
-        self.head = nn.Conv2d(widths[0], classes, 3, padding=1)
+        self.head = nn.Conv2d(widths[0], num_classes, 3, padding=1)
 
     def forward(self, pair: Tensor) -> Tensor:
         """Return logits (N, classes, H, W) of pairs (N, 2, in_chans, H, W), float32."""

@@ -17,7 +17,7 @@ class Classifier(nn.Module):
     ----------
     in_chans
         Number of input bands.
-    classes
+    num_classes
         Length of the output, K.
     encoder
         Name of a timm model.
@@ -27,9 +27,9 @@ class Classifier(nn.Module):
         Further options of the timm model.
     """
 
-    def __init__(self, *, in_chans: int, classes: int, encoder: str, dropout: float, **options: Any) -> None:
+    def __init__(self, *, in_chans: int, num_classes: int, encoder: str, dropout: float, **options: Any) -> None:
         super().__init__()
-        self.body: Any = encoder_of(encoder, in_chans=in_chans, num_classes=classes, drop_rate=dropout, **options)
+        self.body: Any = encoder_of(encoder, in_chans=in_chans, num_classes=num_classes, drop_rate=dropout, **options)
         patch = getattr(getattr(self.body, "patch_embed", None), "patch_size", (1, 1))
         self.multiple = max(patch)
 

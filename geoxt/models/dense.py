@@ -20,7 +20,7 @@ class Dense(nn.Module):
     ----------
     in_chans
         Number of input bands.
-    classes
+    num_classes
         Number of output channels.
     decoder
         Class name of a segmentation-models-pytorch model, such as `"FPN"`.
@@ -30,7 +30,7 @@ class Dense(nn.Module):
         Further options of the segmentation-models-pytorch model.
     """
 
-    def __init__(self, *, in_chans: int, classes: int, decoder: str, encoder: str, **options: Any) -> None:
+    def __init__(self, *, in_chans: int, num_classes: int, decoder: str, encoder: str, **options: Any) -> None:
         super().__init__()
         if decoder not in {model.__name__ for model in smp().MODEL_ARCHITECTURES_MAPPING.values()}:
             msg = f"Cannot build the decoder {decoder!r}: segmentation-models-pytorch has no such model."
@@ -40,7 +40,7 @@ class Dense(nn.Module):
         options |= any_shape(encoder.removeprefix("tu-")) if encoder.startswith("tu-") else {}
         try:
             require_encoder(encoder)
-            self.body: Any = build(encoder, encoder_weights=None, in_channels=in_chans, classes=classes, **options)
+            self.body: Any = build(encoder, encoder_weights=None, in_channels=in_chans, classes=num_classes, **options)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             msg = f"Cannot build {decoder} on {encoder!r} ({error})."
             remedy = "Pass {encoder}, an encoder of timm or segmentation-models-pytorch."

@@ -45,8 +45,8 @@ class Detector(nn.Module):
     ----------
     in_chans
         Number of input bands.
-    classes
-        Number of classes without background. Labels are 1 to `classes`; 0 is background.
+    num_classes
+        Number of classes without background. Labels are 1 to `num_classes`; 0 is background.
     encoder
         Name of a timm model.
     masks
@@ -71,7 +71,7 @@ class Detector(nn.Module):
         self,
         *,
         in_chans: int,
-        classes: int,
+        num_classes: int,
         encoder: str,
         masks: bool,
         width: int,
@@ -94,7 +94,7 @@ class Detector(nn.Module):
         build = detection.MaskRCNN if masks else detection.FasterRCNN
         self.body: Any = build(
             Pyramid(encoder, in_chans, width),
-            num_classes=classes + 1,
+            num_classes=num_classes + 1,
             rpn_anchor_generator=anchors,
             min_size=min_size,
             max_size=max_size,

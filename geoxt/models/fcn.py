@@ -14,7 +14,7 @@ class FCN(nn.Module):
     ----------
     in_chans
         Number of input bands.
-    classes
+    num_classes
         Number of output channels.
     width
         Channels of each layer.
@@ -26,13 +26,13 @@ class FCN(nn.Module):
     Long et al. 2015, https://doi.org/10.1109/CVPR.2015.7298965
     """
 
-    def __init__(self, *, in_chans: int, classes: int, width: int, layers: int) -> None:
+    def __init__(self, *, in_chans: int, num_classes: int, width: int, layers: int) -> None:
         super().__init__()
         widths = [in_chans, *[width] * layers]
         self.body = nn.Sequential()
         for before, after in pairwise(widths):
             self.body.extend([nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)])
-        self.head = nn.Conv2d(widths[-1], classes, 1)
+        self.head = nn.Conv2d(widths[-1], num_classes, 1)
 
     def features(self, image: Tensor) -> Tensor:
         """Return features (N, width, H, W) of images (N, in_chans, H, W), the input of the last layer."""

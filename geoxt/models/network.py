@@ -99,7 +99,7 @@ class Network(nn.Module):
 def _built(card: Card, seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return create(card.model, in_chans=len(card.bands), classes=len(card.codes), **card.options)
+        return create(card.model, in_chans=len(card.bands), num_classes=len(card.codes), **card.options)
 
 
 def from_checkpoint(path: SomePath) -> Network:

@@ -24,7 +24,7 @@ class RCF(nn.Module):
     ----------
     in_chans
         Number of input bands.
-    classes
+    num_classes
         Length of the output; `None` returns the features.
     features
         Number of features; even.
@@ -41,7 +41,7 @@ class RCF(nn.Module):
     """
 
     def __init__(
-        self, *, in_chans: int, classes: int | None, features: int, kernel: int, threshold: float, seed: int
+        self, *, in_chans: int, num_classes: int | None, features: int, kernel: int, threshold: float, seed: int
     ) -> None:
         super().__init__()
         if features < 2 or features % 2:
@@ -53,7 +53,7 @@ class RCF(nn.Module):
         self.register_buffer(
             "patches", torch.randn(features // 2, in_chans, kernel, kernel, generator=generator), persistent=True
         )
-        self.head = nn.Identity() if classes is None else nn.Linear(features, classes)
+        self.head = nn.Identity() if num_classes is None else nn.Linear(features, num_classes)
 
     def features(self, image: Tensor) -> Tensor:
         """Return features (N, features) of images (N, in_chans, H, W)."""

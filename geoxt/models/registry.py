@@ -81,7 +81,7 @@ def create(
     *,
     in_chans: int | None = None,
     bands: Sequence[str] | None = None,
-    classes: int | None = None,
+    num_classes: int | None = None,
     **options: Any,
 ) -> nn.Module:
     """Build a model by name, with random weights.
@@ -94,7 +94,7 @@ def create(
         Number of input bands.
     bands
         Names of the input bands, in order, instead of `in_chans`; `geoxt.models.load` then needs no `bands`.
-    classes
+    num_classes
         Number of output channels: classes or regressed quantities.
     options
         Options of the architecture; `get(name).options` lists them with their defaults.
@@ -103,7 +103,7 @@ def create(
     -------
     torch.nn.Module
         Its input and output shapes are `get(name).input_shape` and `.output_shape`. Segmentation models map float32
-        (N, `in_chans`, H, W) to logits (N, `classes`, H, W), for any H and W.
+        (N, `in_chans`, H, W) to logits (N, `num_classes`, H, W), for any H and W.
 
     Raises
     ------
@@ -113,23 +113,23 @@ def create(
     Examples
     --------
     >>> import torch
-    >>> model = create("test_unet", in_chans=4, classes=3).eval()
+    >>> model = create("test_unet", in_chans=4, num_classes=3).eval()
     >>> model(torch.zeros(1, 4, 30, 41)).shape
     torch.Size([1, 3, 30, 41])
     """
     row = get(name)
     channels = _channels(name, in_chans, bands)
-    if channels < 1 or (classes is not None and classes < 1):
-        msg = f"Cannot build {name!r} with in_chans={channels} and classes={classes}."
+    if channels < 1 or (num_classes is not None and num_classes < 1):
+        msg = f"Cannot build {name!r} with in_chans={channels} and num_classes={num_classes}."
         raise InputError(msg, remedy="Pass {in_chans} and {classes} of 1 or more.")
-    if classes is None and not row.headless:
+    if num_classes is None and not row.headless:
         msg = f"Cannot build {name!r} without the number of output channels."
-        raise InputError(msg, remedy="Pass {classes}.", argument="classes")
+        raise InputError(msg, remedy="Pass {num_classes}.", argument="num_classes")
     unknown = sorted(set(options) - set(row.options))
     if unknown and not row.open:
         msg = f"Cannot build {name!r} with the option {unknown[0]!r}."
         raise InputError(msg, remedy=f"Pass some of {', '.join(row.options)}.", value=unknown[0])
-    model = row.build(in_chans=channels, classes=classes, **{**row.options, **options})
+    model = row.build(in_chans=channels, num_classes=num_classes, **{**row.options, **options})
     if bands is not None:
         object.__setattr__(model, "bands", tuple(bands))  # not a submodule or buffer: stays out of the state dict
     return model

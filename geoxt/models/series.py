@@ -22,7 +22,7 @@ class PixelSeries(nn.Module):
     ----------
     in_chans
         Number of bands of each date.
-    classes
+    num_classes
         Number of output channels.
     width
         Feature channels per date, a multiple of `heads`.
@@ -31,12 +31,12 @@ class PixelSeries(nn.Module):
     """
 
     def __init__(
-        self, *, in_chans: int, classes: int, width: int, heads: int, keys: int, period: float, dropout: float
+        self, *, in_chans: int, num_classes: int, width: int, heads: int, keys: int, period: float, dropout: float
     ) -> None:
         super().__init__()
         self.stem = _convolutions([in_chans, width, width], norm="group")
         self.time = LTAE(width, width, heads=heads, width=width, keys=keys, period=period, dropout=dropout)
-        self.head = nn.Conv2d(width, classes, 1)
+        self.head = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """Return logits (N, classes, H, W) of series (N, T, in_chans, H, W); see `UTAE.forward`."""
@@ -65,7 +65,7 @@ class UTAE(nn.Module):
     ----------
     in_chans
         Number of bands of each date.
-    classes
+    num_classes
         Number of output channels.
     encoder
         Channels of each level, finest first; all levels but the first halve the image. Multiples of `heads`.
@@ -83,7 +83,7 @@ class UTAE(nn.Module):
         self,
         *,
         in_chans: int,
-        classes: int,
+        num_classes: int,
         encoder: Sequence[int],
         decoder: Sequence[int],
         heads: int,
@@ -104,7 +104,7 @@ class UTAE(nn.Module):
         levels = range(len(encoder) - 1, 0, -1)
         self.ups = nn.ModuleList(_Up(decoder[level], decoder[level - 1], encoder[level - 1]) for level in levels)
         self.last = _convolutions([decoder[0], decoder[0]], norm="batch")
-        self.head = nn.Conv2d(decoder[0], classes, 3, padding=1, padding_mode="reflect")
+        self.head = nn.Conv2d(decoder[0], num_classes, 3, padding=1, padding_mode="reflect")
 
     def forward(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """Return logits of time series.

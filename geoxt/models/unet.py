@@ -24,7 +24,7 @@ class UNet(nn.Module):
     ----------
     in_chans
         Number of input bands.
-    classes
+    num_classes
         Number of output channels.
     encoder
         Name of a segmentation-models-pytorch encoder, or `"tu-"` plus the name of a timm model.
@@ -48,7 +48,7 @@ class UNet(nn.Module):
         self,
         *,
         in_chans: int,
-        classes: int,
+        num_classes: int,
         encoder: str,
         weights: str | None,
         depth: int,
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         self.multiple = 2**depth
         self.encoder, self.decoder = _build_unet(encoder, weights, depth, tuple(decoder), in_chans)
         self.detail = _detail(in_chans, detail) if detail else None
-        self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(decoder[-1] + detail, classes, 1))
+        self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(decoder[-1] + detail, num_classes, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, classes, H, W) of images (N, in_chans, H, W), float32."""

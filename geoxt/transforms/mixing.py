@@ -22,7 +22,9 @@ from geoxt.transforms.geometry import mark_geometry_lost
 from geoxt.transforms.random_stream import RandomStream
 
 
-def mixup(sample: Sample, partners: Tensor, weights: Tensor, *, image: str, label: str, classes: int | None) -> Sample:
+def mixup(
+    sample: Sample, partners: Tensor, weights: Tensor, *, image: str, label: str, num_classes: int | None
+) -> Sample:
     """Return the weighted mean of each sample and its partner; see `MixUp`.
 
     Parameters
@@ -33,7 +35,7 @@ def mixup(sample: Sample, partners: Tensor, weights: Tensor, *, image: str, labe
         (batch,) int64: index of the sample that each is mixed with.
     weights
         (batch,) in [0, 1]: weight of the sample itself; its partner has the rest.
-    image, label, classes
+    image, label, num_classes
         As for `MixUp`.
 
     Examples
@@ -42,7 +44,7 @@ def mixup(sample: Sample, partners: Tensor, weights: Tensor, *, image: str, labe
     >>> from geoxt.transforms import mixup
     >>> sample = {"image": torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), "label": torch.tensor([0, 1])}
     >>> weights = torch.tensor([0.75, 1.0])
-    >>> mixup(sample, torch.tensor([1, 0]), weights, image="image", label="label", classes=2)["label"]
+    >>> mixup(sample, torch.tensor([1, 0]), weights, image="image", label="label", num_classes=2)["label"]
     tensor([[0.7500, 0.2500],
             [0.0000, 1.0000]])
     """
@@ -58,10 +60,10 @@ def mixup(sample: Sample, partners: Tensor, weights: Tensor, *, image: str, labe
     mixed = (weight * values + (1 - weight) * values[other]).where(~unmixed, values)
     new_valid = (valid & valid[other]).where(~broadcast_per_sample(weights == 1, valid), valid)
     batch = {**sample, image: mixed, image + VALID: new_valid}
-    return batch | _labels(sample, label, classes, partners, weights) | mark_geometry_lost(sample, weights < 1)
+    return batch | _labels(sample, label, num_classes, partners, weights) | mark_geometry_lost(sample, weights < 1)
 
 
-def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, classes: int | None) -> Sample:
+def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, num_classes: int | None) -> Sample:
     """Replace a rectangle of each sample by that of its partner, in every layer; see `CutMix`.
 
     Parameters
@@ -72,7 +74,7 @@ def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, 
         (batch,) int64: index of the sample that each rectangle is taken from.
     rectangles
         (batch, 4) int64: top, left, bottom, right in pixels, the last two exclusive.
-    label, classes
+    label, num_classes
         As for `CutMix`.
 
     Examples
@@ -80,7 +82,7 @@ def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, 
     >>> import torch
     >>> from geoxt.transforms import cutmix
     >>> sample = {"image": torch.arange(2.0).reshape(2, 1, 1, 1).repeat(1, 1, 2, 2), "label": torch.tensor([0, 1])}
-    >>> mixed = cutmix(sample, torch.tensor([1, 0]), torch.tensor([[0, 0, 1, 2]] * 2), label="label", classes=2)
+    >>> mixed = cutmix(sample, torch.tensor([1, 0]), torch.tensor([[0, 0, 1, 2]] * 2), label="label", num_classes=2)
     >>> mixed["image"][0, 0], mixed["label"]
     (tensor([[1., 1.],
             [0., 0.]]), tensor([[0.5000, 0.5000],
@@ -97,7 +99,7 @@ def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, 
         mask = inside.to(value.device).reshape(count, *[1] * (value.ndim - 3), height, width)
         mixed[name] = value[partners.to(value.device)].where(mask, value)
     weights = 1 - inside.flatten(1).float().mean(1)
-    labels = _labels(sample, label, classes, partners, weights)
+    labels = _labels(sample, label, num_classes, partners, weights)
     return {**sample, **mixed, **labels, **mark_geometry_lost(sample, weights < 1)}
 
 
@@ -130,18 +132,18 @@ def roll(sample: Sample, shifts: Tensor) -> Sample:
     return {**sample, **rolled, **mark_geometry_lost(sample, lost)}
 
 
-def _labels(sample: Sample, label: str, classes: int | None, partners: Tensor, weights: Tensor) -> Sample:
+def _labels(sample: Sample, label: str, num_classes: int | None, partners: Tensor, weights: Tensor) -> Sample:
     """Return the weighted mean of labels: class probabilities (batch, classes), or numbers."""
     if label not in sample:
         return {}
     target: Tensor = sample[label]
     if not target.is_floating_point():
-        if classes is None or int(target.min()) < 0 or int(target.max()) >= classes:
+        if num_classes is None or int(target.min()) < 0 or int(target.max()) >= num_classes:
             raise InputError(
-                f"Cannot mix labels from {int(target.min())} to {int(target.max())} with classes={classes}.",
-                remedy="Pass class indices from 0. Pass the number of classes as {classes}.",
+                f"Cannot mix labels from {int(target.min())} to {int(target.max())} with num_classes={num_classes}.",
+                remedy="Pass class indices from 0. Pass the number of classes as {num_classes}.",
             )
-        target = F.one_hot(target.long(), classes).float()
+        target = F.one_hot(target.long(), num_classes).float()
     weight, other = broadcast_per_sample(weights, target).to(target.dtype), target[partners.to(target.device)]
     return {label: weight * target + (1 - weight) * other}
 
@@ -163,7 +165,7 @@ class MixUp(nn.Module):
         Probability of mixing a sample.
     alpha
         Parameter of the distribution Beta(alpha, alpha) of the weights.
-    classes
+    num_classes
         Number of classes if labels are class indices (batch,); they become probabilities (batch, classes). Floating
         point labels (probabilities, regression targets) are averaged as they are.
     image, label
@@ -181,12 +183,12 @@ class MixUp(nn.Module):
     """
 
     def __init__(
-        self, p: float = 1.0, *, alpha: float = 0.2, classes: int | None = None, image: str = "image",
+        self, p: float = 1.0, *, alpha: float = 0.2, num_classes: int | None = None, image: str = "image",
         label: str = "label", seed: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         _require_positive(alpha)
-        self.p, self.alpha, self.classes, self.image, self.label = p, alpha, classes, image, label
+        self.p, self.alpha, self.num_classes, self.image, self.label = p, alpha, num_classes, image, label
         self.draws = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
@@ -194,7 +196,7 @@ class MixUp(nn.Module):
         count = len(image_of(sample, self.image))
         partners, chosen = _partners(self.draws, count), self.draws.bernoulli(self.p, count)
         weights = self.draws.beta(self.alpha, count).where(chosen & (partners != torch.arange(count)), 1)
-        return mixup(sample, partners, weights, image=self.image, label=self.label, classes=self.classes)
+        return mixup(sample, partners, weights, image=self.image, label=self.label, num_classes=self.num_classes)
 
 
 class CutMix(nn.Module):
@@ -206,7 +208,7 @@ class CutMix(nn.Module):
         Probability of mixing a sample.
     alpha
         Parameter of the distribution Beta(alpha, alpha) of the fraction of the window that is kept.
-    classes
+    num_classes
         As for `MixUp`; the weight is the fraction of the window that is kept.
     label
         Key of the label, if the batch has one.
@@ -224,12 +226,12 @@ class CutMix(nn.Module):
     """
 
     def __init__(
-        self, p: float = 0.5, *, alpha: float = 1.0, classes: int | None = None, label: str = "label",
+        self, p: float = 0.5, *, alpha: float = 1.0, num_classes: int | None = None, label: str = "label",
         seed: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         _require_positive(alpha)
-        self.p, self.alpha, self.classes, self.label = p, alpha, classes, label
+        self.p, self.alpha, self.num_classes, self.label = p, alpha, num_classes, label
         self.draws = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
@@ -244,7 +246,7 @@ class CutMix(nn.Module):
             center, half = self.draws.integers(length, count), (side * length / 2).round().long()
             limits.append(((center - half).clamp(min=0), (center + half).clamp(max=length)))
         rectangles = torch.stack([limits[0][0], limits[1][0], limits[0][1], limits[1][1]], dim=1)
-        return cutmix(sample, partners, rectangles, label=self.label, classes=self.classes)
+        return cutmix(sample, partners, rectangles, label=self.label, num_classes=self.num_classes)
 
 
 class SlideMix(nn.Module):

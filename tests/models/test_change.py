@@ -15,7 +15,7 @@ def pair():
 
 @pytest.mark.parametrize(("fusion", "skips"), [("early", 1), ("concatenate", 2), ("difference", 1)])
 def test_channels_equal_paper(fusion, skips):
-    model = models.create(NAMES[fusion], in_chans=3, classes=2)
+    model = models.create(NAMES[fusion], in_chans=3, num_classes=2)
     encoder = [[layer.out_channels for layer in stage if hasattr(layer, "out_channels")] for stage in model.encoder]
     decoder = [[layer.out_channels for layer in stage if hasattr(layer, "out_channels")] for stage in model.decoder]
     assert encoder == [[16, 16], [32, 32], [64, 64, 64], [128, 128, 128]]
@@ -26,20 +26,20 @@ def test_channels_equal_paper(fusion, skips):
 
 
 def test_difference_is_symmetric(pair):
-    model = models.create("test_fc_siam_diff", in_chans=3, classes=2, deepest="difference").eval()
+    model = models.create("test_fc_siam_diff", in_chans=3, num_classes=2, deepest="difference").eval()
     with torch.no_grad():
         assert torch.equal(model(pair), model(pair.flip(1)))
 
 
 @pytest.mark.parametrize("name", ["test_fc_ef", "test_fc_siam_conc", "test_fc_siam_diff"])
 def test_other_fusions_depend_on_date_order(name, pair):
-    model = models.create(name, in_chans=3, classes=2).eval()
+    model = models.create(name, in_chans=3, num_classes=2).eval()
     with torch.no_grad():
         assert not torch.equal(model(pair), model(pair.flip(1)))
 
 
 def test_difference_skips_of_equal_dates_are_zero(pair):
-    model = models.create("test_fc_siam_diff", in_chans=3, classes=2).eval()
+    model = models.create("test_fc_siam_diff", in_chans=3, num_classes=2).eval()
     features = []
     hooks = [stage.register_forward_pre_hook(lambda _, args: features.append(args[0])) for stage in model.decoder]
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_difference_skips_of_equal_dates_are_zero(pair):
 
 
 def test_siamese_encoders_share_weights(pair):
-    model = models.create("test_fc_siam_conc", in_chans=3, classes=2).eval()
+    model = models.create("test_fc_siam_conc", in_chans=3, num_classes=2).eval()
     features = []
     model.encoder[0].register_forward_hook(lambda _, __, output: features.append(output))
     with torch.no_grad():

@@ -18,7 +18,7 @@ SAVED = {"test_classifier", "test_fc_siam_diff", "test_fpn", "test_ltae", "test_
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_exported_model_gives_equal_output(name, tmp_path):
-    model = models.create(name, in_chans=3, classes=2).eval()
+    model = models.create(name, in_chans=3, num_classes=2).eval()
     image = torch.randn(2, *BEFORE.get(models.get(name).task, ()), 3, 32, 40)
     program = torch.export.export(model, (image,))
     if name in SAVED:
@@ -33,7 +33,7 @@ def test_exported_model_gives_equal_output(name, tmp_path):
 def test_scripted_detector_gives_equal_output(name):
     """For images that need no resizing; torchvision's script rounds other sizes differently."""
     torch.manual_seed(0)
-    model = models.create(name, in_chans=3, classes=2).eval()
+    model = models.create(name, in_chans=3, num_classes=2).eval()
     inputs = [torch.randn(3, 64, 64)]
     file = io.BytesIO()
     torch.jit.save(torch.jit.script(model.body), file)

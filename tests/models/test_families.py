@@ -44,7 +44,7 @@ def square_and_target(name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_any_bands_and_any_shape(name):
-    model = models.create(name, in_chans=5, classes=3).eval()
+    model = models.create(name, in_chans=5, num_classes=3).eval()
     with torch.no_grad():
         output = model(images(name, bands=5, size=(33, 50)))
     assert output.shape == ((2, 3, 33, 50) if is_map(name) else (2, 3))
@@ -52,7 +52,7 @@ def test_any_bands_and_any_shape(name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_features_are_input_of_last_layer(name):
-    model = models.create(name, in_chans=2, classes=3).eval()
+    model = models.create(name, in_chans=2, num_classes=3).eval()
     with torch.no_grad():
         features = model.features(images(name, bands=2, size=(33, 40)))
     assert features.shape[2:] == ((33, 40) if is_map(name) else ())
@@ -62,7 +62,7 @@ def test_features_are_input_of_last_layer(name):
 @pytest.mark.parametrize("name", OTHERS)
 def test_model_trains_saves_and_loads(name, tmp_path):
     torch.manual_seed(0)
-    model = models.create(name, in_chans=2, classes=2)
+    model = models.create(name, in_chans=2, num_classes=2)
     image = images(name, count=4, bands=2)
     target = labels(name, image)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -76,7 +76,7 @@ def test_model_trains_saves_and_loads(name, tmp_path):
     assert losses[-1] < 0.9 * losses[0]
 
     torch.save(model.state_dict(), tmp_path / "weights.pt")
-    other = models.create(name, in_chans=2, classes=2)
+    other = models.create(name, in_chans=2, num_classes=2)
     other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     with torch.no_grad():
         assert torch.equal(model.eval()(image), other.eval()(image))
@@ -85,7 +85,7 @@ def test_model_trains_saves_and_loads(name, tmp_path):
 @pytest.mark.parametrize("name", OTHERS)
 def test_gradient_step_lowers_loss(name):
     torch.manual_seed(0)
-    model = models.create(name, in_chans=2, classes=2).double().eval()  # without dropout and moving statistics
+    model = models.create(name, in_chans=2, num_classes=2).double().eval()  # without dropout and moving statistics
     image = images(name, bands=2).double()
     with torch.no_grad():
         target = 1 - model(image).argmax(dim=1)
@@ -101,7 +101,7 @@ def test_gradient_step_lowers_loss(name):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_detector_trains_saves_and_loads(name):
     torch.manual_seed(0)
-    model = models.create(name, in_chans=3, classes=2)
+    model = models.create(name, in_chans=3, num_classes=2)
     inputs, targets = square_and_target(name)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
@@ -113,7 +113,7 @@ def test_detector_trains_saves_and_loads(name):
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
 
-    other = models.create(name, in_chans=3, classes=2)
+    other = models.create(name, in_chans=3, num_classes=2)
     other.load_state_dict(model.state_dict())
     (output,), (two,) = model.eval()(inputs), other.eval()(inputs)
     assert set(output) == {"boxes", "labels", "scores"} | ({"masks"} if "mask" in name else set())
@@ -123,7 +123,9 @@ def test_detector_trains_saves_and_loads(name):
 
 @pytest.mark.parametrize("bands", [1, 7])
 def test_detector_takes_any_bands_and_mixed_shapes(bands):
-    model = models.create("test_faster_rcnn", in_chans=bands, classes=3, mean=[0.5] * bands, std=[2.0] * bands).eval()
+    model = models.create(
+        "test_faster_rcnn", in_chans=bands, num_classes=3, mean=[0.5] * bands, std=[2.0] * bands
+    ).eval()
     detections = model([torch.zeros(bands, 40, 50), torch.zeros(bands, 64, 30)])
     assert len(detections) == 2
     assert model.body.transform.image_mean == [0.5] * bands
@@ -136,12 +138,12 @@ def count(name, **options):
 
 def test_parameter_counts_equal_publications():
     """Daudt et al. 2018 as counted by later papers; Garnot 2021, Table 1; the models of torchvision and timm."""
-    assert round(count("fc_ef", in_chans=3, classes=2) / 1e6, 2) == 1.35
-    assert round(count("fc_siam_diff", in_chans=3, classes=2) / 1e6, 2) == 1.35
-    assert round(count("fc_siam_conc", in_chans=3, classes=2) / 1e6, 2) in {1.54, 1.55}
-    assert count("utae", in_chans=10, classes=20) // 1000 == 1087
-    assert count("resnet50", in_chans=3, classes=1000) == 25_557_032
-    assert count("efficientnet_lite0", in_chans=3, classes=1000) == 4_652_008
+    assert round(count("fc_ef", in_chans=3, num_classes=2) / 1e6, 2) == 1.35
+    assert round(count("fc_siam_diff", in_chans=3, num_classes=2) / 1e6, 2) == 1.35
+    assert round(count("fc_siam_conc", in_chans=3, num_classes=2) / 1e6, 2) in {1.54, 1.55}
+    assert count("utae", in_chans=10, num_classes=20) // 1000 == 1087
+    assert count("resnet50", in_chans=3, num_classes=1000) == 25_557_032
+    assert count("efficientnet_lite0", in_chans=3, num_classes=1000) == 4_652_008
 
 
 def test_detector_parameter_counts_equal_torchvision():
@@ -151,4 +153,4 @@ def test_detector_parameter_counts_equal_torchvision():
         faster = detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=11)
         mask = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=11)
     for name, other in (("faster_rcnn", faster), ("mask_rcnn", mask)):
-        assert count(name, in_chans=3, classes=10) == sum(parameter.numel() for parameter in other.parameters())
+        assert count(name, in_chans=3, num_classes=10) == sum(parameter.numel() for parameter in other.parameters())

@@ -24,13 +24,13 @@ def test_options_that_load_files_are_refused(model, name, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(torch.nn.Linear(1, 1), path)  # timm loads it by pickle
     with pytest.raises(InputError, match=rf"with the option {name}='.*weights.pth'"):
-        models.create(model, in_chans=3, classes=2, **{name: str(path)})
+        models.create(model, in_chans=3, num_classes=2, **{name: str(path)})
 
 
 @pytest.mark.parametrize("value", [print, {"file": "weights.pth"}, [torch.nn.ReLU]])
 def test_options_of_other_types_are_refused(value):
     with pytest.raises(InputError, match=r"Cannot build a model with the option act_layer="):
-        models.create("timm/test_resnet", in_chans=3, classes=2, act_layer=value)
+        models.create("timm/test_resnet", in_chans=3, num_classes=2, act_layer=value)
 
 
 @pytest.mark.parametrize("model", ["test_classifier", "test_fpn", "test_unet", "faster_rcnn"])
@@ -38,9 +38,9 @@ def test_options_of_other_types_are_refused(value):
 def test_encoders_of_hubs_and_folders_are_refused(model, encoder):
     prefix = "tu-" if model in {"test_fpn", "test_unet"} else ""
     with pytest.raises(InputError, match=rf"unknown model '{encoder}'.*Pass encoder="):
-        models.create(model, in_chans=3, classes=2, encoder=prefix + encoder)
+        models.create(model, in_chans=3, num_classes=2, encoder=prefix + encoder)
 
 
 def test_decoder_is_a_model_of_the_library():
     with pytest.raises(InputError, match=r"decoder 'from_pretrained'.*Pass decoder='FPN'"):
-        models.create("test_fpn", in_chans=3, classes=2, decoder="from_pretrained")
+        models.create("test_fpn", in_chans=3, num_classes=2, decoder="from_pretrained")

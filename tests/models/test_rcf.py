@@ -31,9 +31,9 @@ def test_features_equal_loop(kernel):
 
 
 def test_patches_are_fixed_by_seed():
-    first, second = (models.create("test_rcf", in_chans=3, classes=2, seed=4) for _ in range(2))
+    first, second = (models.create("test_rcf", in_chans=3, num_classes=2, seed=4) for _ in range(2))
     assert torch.equal(first.patches, second.patches)
-    assert not torch.equal(first.patches, models.create("test_rcf", in_chans=3, classes=2, seed=5).patches)
+    assert not torch.equal(first.patches, models.create("test_rcf", in_chans=3, num_classes=2, seed=5).patches)
     assert {name for name, _ in first.named_parameters()} == {"head.weight", "head.bias"}
     assert not first.features(torch.randn(1, 3, 8, 8, requires_grad=True)).requires_grad
 

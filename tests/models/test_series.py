@@ -22,7 +22,7 @@ def valid():
 
 def build(name):
     torch.manual_seed(0)
-    return models.create(name, in_chans=3, classes=2).eval()
+    return models.create(name, in_chans=3, num_classes=2).eval()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,7 +23,7 @@ def images(windows):
 
 def test_mixup_equals_weighted_mean(images):
     partners, shares = torch.tensor([1, 0, 3, 3]), torch.tensor([0.25, 0.5, 1.0, 0.75])
-    mixed = mixup(images, partners, shares, image="image", label="label", classes=4)
+    mixed = mixup(images, partners, shares, image="image", label="label", num_classes=4)
     pixels, weights = images["image"].numpy(), shares.numpy()[:, None, None, None, None]
     expected = weights * pixels + (1 - weights) * pixels[partners.numpy()]
     np.testing.assert_allclose(mixed["image"].numpy(), expected, rtol=1e-12)
@@ -37,21 +37,23 @@ def test_mixup_equals_weighted_mean(images):
 
 def test_floating_point_labels_are_averaged(images):
     images["label"] = torch.tensor([0.0, 10.0, 20.0, 30.0])
-    mixed = mixup(images, torch.tensor([1, 0, 3, 2]), torch.full((4,), 0.5), image="image", label="label", classes=None)
+    mixed = mixup(
+        images, torch.tensor([1, 0, 3, 2]), torch.full((4,), 0.5), image="image", label="label", num_classes=None
+    )
     assert mixed["label"].tolist() == [5, 5, 25, 25]
 
 
 def test_mixup_of_class_codes_raises(windows, images):
     with pytest.raises(InputError, match=r"average class codes: the batch has the layers \['mask'\]"):
         MixUp()(windows)
-    with pytest.raises(InputError, match="Cannot mix labels from 0 to 3 with classes=3"):
-        MixUp(classes=3)(images)
+    with pytest.raises(InputError, match="Cannot mix labels from 0 to 3 with num_classes=3"):
+        MixUp(num_classes=3)(images)
 
 
 def test_cutmix_replaces_the_same_rectangle_in_every_layer(windows):
     frames = torch.tensor([[0, 0, 3, 6], [1, 2, 4, 4], [2, 2, 2, 5], [0, 0, 6, 6]])
     partners = torch.tensor([1, 2, 3, 0])
-    mixed = cutmix(windows, partners, frames, label="label", classes=4)
+    mixed = cutmix(windows, partners, frames, label="label", num_classes=4)
     for name in ("image", "image_valid", "mask", "mask_valid"):
         expected = windows[name].numpy().copy()
         for at, (top, left, bottom, right) in enumerate(frames.tolist()):
@@ -76,7 +78,7 @@ def test_roll_equals_numpy(windows):
 
 def test_cutmix_weights_match_the_labels(make):
     batch = {"image": torch.arange(300.0).reshape(300, 1, 1, 1).expand(300, 1, 20, 20), "label": torch.arange(300)}
-    mixed = CutMix(0.8, classes=300, seed=0)(batch)
+    mixed = CutMix(0.8, num_classes=300, seed=0)(batch)
     unchanged_fraction = (mixed["image"] == batch["image"]).flatten(1).float().mean(1)
     torch.testing.assert_close(mixed["label"].diagonal(), unchanged_fraction)
     assert (unchanged_fraction == 1).float().mean() == pytest.approx(0.2, abs=0.12)
@@ -85,11 +87,11 @@ def test_cutmix_weights_match_the_labels(make):
 
 
 def test_mixup_is_seeded(images):
-    first, second = (MixUp(classes=4, seed=3)(images) for _ in range(2))
+    first, second = (MixUp(num_classes=4, seed=3)(images) for _ in range(2))
     assert torch.equal(first["image"], second["image"])
     assert not torch.equal(first["image"], images["image"])
     torch.testing.assert_close(first["label"].sum(1), torch.ones(4))
-    none = MixUp(0.0, classes=4)(images)
+    none = MixUp(0.0, num_classes=4)(images)
     assert torch.equal(none["image"], images["image"])
     assert torch.equal(none["transform"], images["transform"])
 

@@ -112,7 +112,7 @@ def load(
     Examples
     --------
     >>> from geoxt import models  # doctest: +SKIP
-    >>> model = models.create("timm/resnet18", bands=["blue", "green", "red"], classes=10)  # doctest: +SKIP
+    >>> model = models.create("timm/resnet18", bands=["blue", "green", "red"], num_classes=10)  # doctest: +SKIP
     >>> models.load(model, "torchgeo:ResNet18_Weights.SENTINEL2_RGB_MOCO")  # doctest: +SKIP
     """
     facts = get(weights) if isinstance(weights, str) else weights

@@ -67,7 +67,7 @@ def build(config: TrainingConfig, data: Any) -> pl.LightningModule:
             data.require_labels(config.sample_keys.get("target", TASKS[task].key or ""))
         card = data.card(model=config.model or TASKS[task].model, task=task, **config.model_options)
         if card.codes == tuple(range(len(card.codes))):
-            transform = create_transform(config.transforms, image=image, classes=len(card.codes))
+            transform = create_transform(config.transforms, image=image, num_classes=len(card.codes))
         module = Task(card, config.recipe, seed=config.seed, names=config.sample_keys, transform=transform)
     else:
         msg = f"Cannot train for the task {task!r}: the tasks are {', '.join([*names(supervised=True), *METHODS])}."

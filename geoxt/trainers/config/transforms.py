@@ -32,7 +32,7 @@ _KEYS = {"class_path", "init_args"}
 
 
 def create_transform(
-    described: Sequence[SomeTransform], *, image: str | None = None, classes: int | None = None
+    described: Sequence[SomeTransform], *, image: str | None = None, num_classes: int | None = None
 ) -> nn.Module | None:
     """Return a transform of training batches that applies several in order, or `None` for an empty list.
 
@@ -43,7 +43,7 @@ def create_transform(
         `steps` of `Augment` are names in `kornia.augmentation`, with arguments likewise.
     image
         Sample key of the image, for transforms whose arguments name none.
-    classes
+    num_classes
         Number of classes, for transforms that mix labels and whose arguments do not state it.
 
     Raises
@@ -62,7 +62,7 @@ def create_transform(
     if isinstance(described, str | Mapping):
         msg = f"Cannot create transforms from {described!r}."
         raise InputError(msg, remedy="Pass {transforms}, a list, even of one transform.", argument="transforms")
-    default = {key: value for key, value in (("image", image), ("classes", classes)) if value is not None}
+    default = {key: value for key, value in (("image", image), ("num_classes", num_classes)) if value is not None}
     created = [_create(description, default) for description in described]
     return nn.Sequential(*created) if created else None
 

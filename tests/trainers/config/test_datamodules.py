@@ -191,8 +191,8 @@ def test_configuration_selects_the_level_of_a_class_hierarchy(tree, tmp_path):
     assert card.names == tuple(name for code, name in zip(expected.codes, expected.names, strict=True) if code)
 
 
-def create_tiny(in_chans, classes):
-    return create("test_classifier", in_chans=in_chans, classes=classes)
+def create_tiny(in_chans, num_classes):
+    return create("test_classifier", in_chans=in_chans, num_classes=num_classes)
 
 
 @pytest.fixture(scope="module")
