@@ -25,7 +25,7 @@ PAIRS = [
 """Source and target; center; pixels by which GDAL's own choice of operations misses, at least."""
 OFFSETS = ((0, 0), (-3, 2), (3, -3))
 """Degrees from the center of the source to that of the target."""
-WHOLE = Window(0, 0, 24, 24)
+FULL = Window(0, 0, 24, 24)
 PART = Window(9, 4, 13, 20)
 
 
@@ -68,10 +68,10 @@ def test_pixels_have_the_positions_of_the_operation_of_the_sources_center(name, 
     largest = 0
     for east, north in OFFSETS:
         transform = PixelTransform(grid_at(target_crs, 24, lon + east, lat + north), source)
-        exact = transform.points(*(n.ravel() + 0.0 for n in np.indices(WHOLE.shape))).reshape(2, *WHOLE.shape)
+        exact = transform.points(*(n.ravel() + 0.0 for n in np.indices(FULL.shape))).reshape(2, *FULL.shape)
         if not (exact > 1000).all():
             continue
-        values, valid = warped(transform, WHOLE, "cubic", positions)
+        values, valid = warped(transform, FULL, "cubic", positions)
         assert valid is None
         assert np.abs(values - exact).max() < 1e-6
         part, _ = warped(transform, PART, "cubic", positions)
@@ -94,12 +94,12 @@ def test_pixels_have_the_positions_of_the_operation_of_the_sources_center(name, 
 def test_windows_are_bit_equal_to_that_part_of_the_whole(source_crs, target_crs, lon, lat, dtype, masked, method):
     transform = PixelTransform(grid_at(target_crs, 24, lon, lat, 2 * PIXEL), grid_at(source_crs, 60, lon, lat))
     pixels = noise(dtype, masked=masked)
-    values, valid = warped(transform, WHOLE, method, pixels)
+    values, valid = warped(transform, FULL, method, pixels)
     valid = np.ones(values.shape, bool) if valid is None else valid
     for window in (PART, Window(1, 1, 5, 7), Window(20, 17, 4, 4)):
         part, part_valid = warped(transform, window, method, pixels)
         part_valid = np.ones(part.shape, bool) if part_valid is None else part_valid
-        inside = (slice(None), *window.within(WHOLE))
+        inside = (slice(None), *window.within(FULL))
         np.testing.assert_array_equal(part_valid, valid[inside])
         np.testing.assert_array_equal(np.where(part_valid, part, 0), np.where(valid[inside], values[inside], 0))
 
@@ -113,8 +113,8 @@ def test_valid_mask_of_a_pinned_operation(method):
     def is_valid(rows, cols):
         return (rows // 7 + cols // 5) % 3 > 0
 
-    _, mask = warped(transform, WHOLE, method, lambda r, c: (positions(r, c)[0][:1], is_valid(r, c)[None]))
-    rows, cols = np.rint(transform.points(*(n.ravel() + 0.0 for n in np.indices(WHOLE.shape))).reshape(2, 24, 24))
+    _, mask = warped(transform, FULL, method, lambda r, c: (positions(r, c)[0][:1], is_valid(r, c)[None]))
+    rows, cols = np.rint(transform.points(*(n.ravel() + 0.0 for n in np.indices(FULL.shape))).reshape(2, 24, 24))
     near = np.stack([is_valid(rows + r, cols + c) for r in range(-2, 3) for c in range(-2, 3)])
     assert mask[0][near.all(0)].all()
     assert not mask[0][~near.any(0)].any()
@@ -124,8 +124,8 @@ def test_valid_mask_of_a_pinned_operation(method):
 def test_pixels_outside_a_source_of_several_operations_are_invalid():
     transform = PixelTransform(grid_at("EPSG:32633", 24, 15, 50), grid_at("EPSG:5514", 10, 15, 50))
     values = np.ones((1, 10, 10), "uint8")
-    _, valid = warp(values, None, Window(0, 0, 10, 10), transform.source, transform, WHOLE, "average")
-    exact = transform.points(*(n.ravel() + 0.0 for n in np.indices(WHOLE.shape))).reshape(2, 24, 24)
+    _, valid = warp(values, None, Window(0, 0, 10, 10), transform.source, transform, FULL, "average")
+    exact = transform.points(*(n.ravel() + 0.0 for n in np.indices(FULL.shape))).reshape(2, 24, 24)
     far = ((exact < -1.5) | (exact > 10.5)).any(0)
     within = ((exact > 0) & (exact < 9)).all(0)
     assert not valid[0][far].any()
