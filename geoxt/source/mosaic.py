@@ -26,6 +26,7 @@ from geoxt.source.asset_group import AVERAGING, AssetGroup
 from geoxt.source.composite import Reduction, compose
 from geoxt.source.fill import require_free
 from geoxt.source.scene_assets import Asset, Scene, token_of
+from geoxt.source.scene_table import table_of
 from geoxt.types import Array, Mask, Resampling
 from geoxt.windows import Window
 
@@ -82,8 +83,13 @@ class Mosaic:
         return np.nan if self.dtype.kind == "f" else 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields without cached trees, transforms and warnings."""
-        return {name: self.__dict__[name] for name in self.__dataclass_fields__}
+        """Return the fields without cached trees, transforms and warnings; the scenes as columns."""
+        state = {name: self.__dict__[name] for name in self.__dataclass_fields__}
+        return {**state, "scenes": table_of(self.scenes)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Set the fields."""
+        self.__dict__.update({**state, "scenes": state["scenes"].scenes})
 
     def __dask_tokenize__(self) -> Any:
         """Return all that determines the pixels."""
