@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt import samplers as samplers
     from geoxt import source as source
     from geoxt import splits as splits
+    from geoxt import tables as tables
     from geoxt import template as template
     from geoxt import testing as testing
     from geoxt import trainers as trainers
@@ -43,6 +44,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt.layers import open_xarray as open_xarray
     from geoxt.layers import open_zarr as open_zarr
     from geoxt.legend import Legend as Legend
+    from geoxt.tables import extract as extract
     from geoxt.windows import Window as Window
     from geoxt.writers import to_cog as to_cog
     from geoxt.writers import to_zarr as to_zarr
@@ -52,6 +54,7 @@ _MODULE_OF = {
     "Window": "geoxt.windows",
     "align": "geoxt.alignment",
     "detect": "geoxt.inference",
+    "extract": "geoxt.tables",
     "intersection": "geoxt.alignment",
     "open_cogs": "geoxt.layers",
     "open_pack": "geoxt.bridge",
@@ -69,8 +72,8 @@ _MODULE_OF = {
 """Module of each function and class of the package."""
 _MODULES = (
     "alignment", "assess", "bridge", "datasets", "errors", "grid", "indices", "inference", "layers",
-    "metrics", "models", "plot", "samplers", "source", "splits", "template", "testing", "trainers", "transforms",
-    "writers",
+    "metrics", "models", "plot", "samplers", "source", "splits", "tables", "template", "testing", "trainers",
+    "transforms", "writers",
 )  # fmt: skip
 
 __all__ = [
@@ -84,6 +87,7 @@ __all__ = [
     "datasets",
     "detect",
     "errors",
+    "extract",
     "grid",
     "indices",
     "inference",
@@ -103,6 +107,7 @@ __all__ = [
     "samplers",
     "source",
     "splits",
+    "tables",
     "template",
     "testing",
     "to_cog",

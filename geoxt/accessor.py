@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # at run time, methods import what they need
     from geoxt.inference.tiles import Blend
     from geoxt.legend import Legend
     from geoxt.samplers import WindowSequence
+    from geoxt.tables.pixel_table import Reduction
     from geoxt.tasks import Output
     from geoxt.trees import SomeData
     from geoxt.types import Precision, Resampling, SomePath, SomeSize
@@ -96,6 +97,10 @@ class _Accessor:
         threads: int | None = None,
     ) -> WindowDataset:
         """Return a torch Dataset of the windows' pixels; see `geoxt.bridge.to_torch`."""
+
+    @_function_of("geoxt.tables")
+    def extract(self, geometries: Any, *, reduce: Reduction | Sequence[Reduction] | None = None) -> Any:
+        """Return a table of the pixels at points or in polygons; see `geoxt.extract`."""
 
     @_function_of("geoxt.plot")
     def plot(self, *, title: str | None = None, legend: Legend | None = None) -> Figure:

@@ -182,6 +182,10 @@ class AssessmentWarning(GeoxtWarning):
     """A part of an accuracy assessment that its sample does not support."""
 
 
+class NodataWarning(GeoxtWarning):
+    """Points or polygons lie outside a layer or on nodata, or rows of a table have no pixels."""
+
+
 class OverflowWarning(GeoxtWarning):
     """Arithmetic of stored integers may have exceeded the range of their type."""
 

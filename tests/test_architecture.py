@@ -26,7 +26,7 @@ FLOORS = (
     "layers",
     "regions",
     "samplers splits",
-    "datasets metrics",
+    "datasets metrics tables",
     "bridge",
     "writers",
     "inference",
@@ -42,7 +42,7 @@ TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "
 FORBIDDEN = {
     "errors types storage retry tasks _version": TORCH | {"matplotlib", "rasterio", "xarray", "dask"},
     "template grid footprints windows legend trees progress testing": TORCH | {"matplotlib"},
-    "pixels source layers regions samplers splits datasets alignment writers": TORCH | {"matplotlib"},
+    "pixels source layers regions samplers splits datasets tables alignment writers": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
     "bridge metrics": LIGHTNING | {"matplotlib"},
     "trainers inference assess": {"matplotlib"},

@@ -19,7 +19,7 @@ PUBLIC = {
     "layers": ("layers", "layers.products", "alignment", "legend", "grid"),
     "datasets": ("datasets",),
     "samplers": ("windows", "samplers", "splits"),
-    "tensors": ("accessor", "bridge"),
+    "tensors": ("accessor", "bridge", "tables"),
     "transforms": ("transforms", "indices"),
     "learning": ("tasks", "models", "trainers", "trainers.selfsup", "metrics.confusion", "metrics.multilabel"),
     "maps": ("inference", "writers", "metrics.maps", "plot"),

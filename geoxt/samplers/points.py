@@ -19,7 +19,7 @@ from geoxt.samplers.node_samplers import sampler_per_node
 from geoxt.samplers.sequence import Drawn, SeededSampler, Table, gather, parse_length
 from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array, Floats, Mask, SomeSize
-from geoxt.windows import Window
+from geoxt.windows import Window, parse_size
 
 SomePoints = Any
 """A GeoDataFrame or GeoSeries (geometries other than points are replaced by a point inside them), an array (n, 2) of x
@@ -250,12 +250,15 @@ def pixels_of(points: SomePoints, grid: GeoBox) -> npt.NDArray[np.int64]:
     return np.floor(pixels[:, ::-1]).astype("int64")
 
 
-def block_windows(pixels: Array, size: int) -> list[tuple[Mask, Window]]:
+def block_windows(pixels: Array, size: SomeSize) -> list[tuple[Array, Window]]:
     """Return, for each block of a grid with pixels, which pixels (n, 2) lie in it and the least window around them."""
-    blocks = pixels // size
+    if not len(pixels):
+        return []
+    blocks, block_of = np.unique(pixels // np.array(parse_size(size)), axis=0, return_inverse=True)
+    order = np.argsort(block_of.ravel(), kind="stable")
+    counts = np.bincount(block_of.ravel(), minlength=len(blocks))
     windows = []
-    for block in np.unique(blocks, axis=0):
-        in_block = (blocks == block).all(1)
+    for in_block in np.split(order, np.cumsum(counts)[:-1]):
         (top, left), (bottom, right) = pixels[in_block].min(0).tolist(), pixels[in_block].max(0).tolist()
         windows.append((in_block, Window(top, left, bottom - top + 1, right - left + 1)))
     return windows
