@@ -156,8 +156,8 @@ def _describe(layer: xr.DataArray, file: Any) -> None:
     if "band" in layer.coords and "band" in layer.dims:
         for index, name in enumerate(layer["band"].values, start=1):
             file.set_band_description(index, str(name))
-    elif layer.name is not None:
-        file.set_band_description(1, str(layer.name))
+    elif layer.name is not None or "band" in layer.coords:  # a band of an image: image.sel(band="ndvi")
+        file.set_band_description(1, str(layer["band"].item() if layer.name is None else layer.name))
     if not is_categorical(layer):
         return
     legend = Legend.of(layer)

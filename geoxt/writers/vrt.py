@@ -89,6 +89,8 @@ def _band(blocks: Blocks, band: int, kind: str) -> str:
             "</SimpleSource>"
         )
     nodata = nodata_of(blocks.layer)
+    if nodata is None and blocks.layer.dtype.kind == "f":
+        nodata = float("nan")
     # As text, since rasterio sets a float64, of which GDAL takes an int64 -2**63 for -9.
     stated = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
     return f'<VRTRasterBand dataType="{kind}" band="{band + 1}">{stated}{"".join(sources)}</VRTRasterBand>'

@@ -75,6 +75,18 @@ def test_continuous_cog_keeps_bands_and_nan(tmp_path):
     assert not (tmp_path / "map.tif.aux.xml").exists()
 
 
+def test_masked_band_has_nan_as_nodata_and_its_name(tmp_path):
+    image = xr.DataArray(
+        np.ones((2, 40, 30), "uint16"),
+        dims=("band", "y", "x"),
+        coords={"band": ["red", "nir"], **coordinates(make_grid((40, 30)))},
+    )
+    with rasterio.open(to_cog(image.sel(band="nir").where(image.x > image.x[4]), tmp_path / "nir.tif")) as file:
+        assert np.isnan(file.nodata)
+        assert (file.read_masks(1) == 0).sum() == 5 * 40
+        assert file.descriptions == ("nir",)
+
+
 def test_failed_write_keeps_the_existing_file(tmp_path, monkeypatch):
     path = to_cog(make_map(), tmp_path / "map.tif")
     before = path.read_bytes()

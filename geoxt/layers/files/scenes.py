@@ -37,7 +37,8 @@ def grid_scenes(
     if len(counts) > 1:
         (m, a), (n, b), *_ = counts.items()
         problem = f"Cannot tell bands from scenes: {m} bands share the grid of {a!r}, {n} that of {b!r}."
-        raise InputError(problem, remedy="Pass files of one grid. Or pass {product}.")
+        remedy = "Open each grid separately, with like=first; join bands by xarray.concat. Or pass {product}."
+        raise InputError(problem, remedy=remedy)
     _require_one_size(by_grid)
     if first_wins and (pair := shifted_pair(list(by_grid))) is not None:
         a, b = (by_grid[grid][0].href for grid in pair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -167,8 +168,9 @@ class Product:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """Templates of file names as text."""
-        return tuple(template.pattern for template in self.files)
+        """Forms of file names as text: names of the fields in braces."""
+        forms = (re.sub(r"\{_?(\w+)(:([^{}]|\{[^{}]*\})*)?\}", r"{\1}", template.pattern) for template in self.files)
+        return tuple(dict.fromkeys(forms))
 
     def identify(self, path: SomePath) -> FileFields | None:
         """Return the fields of a file name by path or URL; `None` if no template matches."""

@@ -157,7 +157,7 @@ def test_ambiguous_bands_or_scenes_raise(write):
         write(distinct((60, 70)), GRID),
         write(distinct((60, 70)), make_grid((60, 70), left=1e5)),
     ]
-    with pytest.raises(InputError, match=r"Cannot tell bands from scenes: 2 bands share .* 1 .*Pass"):
+    with pytest.raises(InputError, match=r"bands from scenes: 2 bands .* 1 .*Open each grid .*Or pass product="):
         open_cogs(paths)
 
 

@@ -240,7 +240,7 @@ def test_mixed_processing_levels_raise(tmp_path):
 def test_search_errors_list_expected_names(tmp_path):
     landsat(tmp_path)
     with pytest.raises(
-        InputError, match=r"Cannot find files of sentinel2 in '.*': no name has the form 'S2.* 4 files: 'LC"
+        InputError, match=r"sentinel2 in '.*': no name has the form 'S2.*'T\{tile\}_\{date\}_\{band\}_.* 4 files: 'LC"
     ):
         open_cogs(tmp_path, product="sentinel2")
     with pytest.raises(
