@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # at run time, methods import what they need
     from geoxt.tables.pixel_table import Reduction
     from geoxt.tasks import Output
     from geoxt.trees import SomeData
-    from geoxt.types import Precision, Resampling, SomePath, SomeSize
+    from geoxt.types import Estimator, Precision, Resampling, SomePath, SomeSize
     from geoxt.windows import Window
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -136,14 +136,14 @@ class DataArrayAccessor(_Accessor):
     @_function_of("geoxt.inference")
     def predict(
         self,
-        model: nn.Module | SomePath | None = None,
+        model: nn.Module | Estimator | SomePath | None = None,
         *,
         size: SomeSize = 256,
         overlap: SomeSize | None = None,
         batch_size: int = 8,
         blend: Blend = "linear",
         output: Output | None = None,
-        members: Sequence[nn.Module | SomePath] = (),
+        members: Sequence[nn.Module | Estimator | SomePath] = (),
         num_mc_samples: int | None = None,
         tta: bool = False,
         seed: int = 0,
@@ -218,14 +218,14 @@ class DatasetAccessor(_Accessor):
     @_function_of("geoxt.inference")
     def predict(
         self,
-        model: nn.Module | SomePath | None = None,
+        model: nn.Module | Estimator | SomePath | None = None,
         *,
         size: SomeSize = 256,
         overlap: SomeSize | None = None,
         batch_size: int = 8,
         blend: Blend = "linear",
         output: Output | None = None,
-        members: Sequence[nn.Module | SomePath] = (),
+        members: Sequence[nn.Module | Estimator | SomePath] = (),
         num_mc_samples: int | None = None,
         tta: bool = False,
         seed: int = 0,
@@ -274,14 +274,14 @@ class DataTreeAccessor(_Accessor):
     @_function_of("geoxt.inference")
     def predict(
         self,
-        model: nn.Module | SomePath | None = None,
+        model: nn.Module | Estimator | SomePath | None = None,
         *,
         size: SomeSize = 256,
         overlap: SomeSize | None = None,
         batch_size: int = 8,
         blend: Blend = "linear",
         output: Output | None = None,
-        members: Sequence[nn.Module | SomePath] = (),
+        members: Sequence[nn.Module | Estimator | SomePath] = (),
         num_mc_samples: int | None = None,
         tta: bool = False,
         seed: int = 0,

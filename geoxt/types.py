@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Floats", "Mask", "Precision", "Resampling", "SomeCRS", "SomePath", "SomePaths", "SomeSize"]
+__all__ = [
+    "Array",
+    "Estimator",
+    "Floats",
+    "Mask",
+    "Precision",
+    "Resampling",
+    "SomeCRS",
+    "SomePath",
+    "SomePaths",
+    "SomeSize",
+]
 
 Array = npt.NDArray[Any]
 """Any numpy array."""
@@ -28,3 +39,10 @@ Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode
 Precision = Literal["32", "bf16", "16"]
 """Floating-point numbers of a model's computations: float32, or mixed precision with bfloat16 or float16; its weights
 are float32."""
+
+
+class Estimator(Protocol):
+    """An estimator with scikit-learn's interface; fitted, it has `predict` or `transform`."""
+
+    def fit(self, X: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803 (scikit-learn's name)
+        """Fit to features (n, features)."""

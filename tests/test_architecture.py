@@ -53,6 +53,7 @@ OPTIONAL |= {
     "aiohttp",
     "fsspec",
     "h5py",
+    "joblib",
     "jsonargparse",
     "kornia",
     "onnxruntime",

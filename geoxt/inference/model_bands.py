@@ -26,7 +26,7 @@ def select_bands(
     layer
         A layer with band names, or with as many unnamed bands as the model has.
     card
-        The model's card; without a card the layer is returned unchanged.
+        The model's card; without a card, or names of bands in it, the layer is returned unchanged.
     names
         Band names, or common names, of the layer by the band names of the model, where they differ.
     title
@@ -39,10 +39,11 @@ def select_bands(
     InputError
         If bands are missing (the message names all of them), ambiguous, or differ in meaning under one name.
     """
-    if card is None:
+    if card is None or not card.bands:
         if names:
+            reason = "has no card" if card is None else "was fitted to features without names"
             raise InputError(
-                f"Cannot select the bands {dict(names)!r}: the model has no card, so its bands have no names.",
+                f"Cannot select the bands {dict(names)!r}: the model {reason}, so its bands have no names.",
                 remedy="Select them from the layer: layer.sel(band=[...]).",
             )
         return layer

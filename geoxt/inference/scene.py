@@ -21,6 +21,7 @@ from geoxt.inference.blended_map import BlendedMap
 from geoxt.inference.device_pipeline import BLOCKS_PER_DEVICE
 from geoxt.inference.devices import DeviceOptions, SomeDevice, parse_options, task_resources
 from geoxt.inference.ensemble import distinct, ensemble_of
+from geoxt.inference.estimator_network import EstimatorNetwork, estimator_network, estimators_for, is_estimator
 from geoxt.inference.map_encoding import encoding_of, legend_of_map, measures_of, numbered
 from geoxt.inference.model_bands import select_bands
 from geoxt.inference.output_grid import output_grid
@@ -35,7 +36,7 @@ from geoxt.progress import default_client
 from geoxt.source import is_band_dataset, is_categorical, stack_bands, view_of
 from geoxt.tasks import Output
 from geoxt.trees import SomeData, from_nodes, is_layer, nodes_of
-from geoxt.types import Precision, SomePath, SomeSize
+from geoxt.types import Estimator, Precision, SomePath, SomeSize
 from geoxt.windows import parse_size
 from geoxt.writers.blocks import CONCURRENT
 
@@ -49,14 +50,14 @@ _MAX_BYTES = 64 * 2**20
 @overload
 def predict(
     layer: xr.DataArray | xr.Dataset,
-    model: nn.Module | SomePath | None = None,
+    model: nn.Module | Estimator | SomePath | None = None,
     *,
     size: SomeSize = 256,
     overlap: SomeSize | None = None,
     batch_size: int = 8,
     blend: Blend = "linear",
     output: Output | None = None,
-    members: Sequence[nn.Module | SomePath] = (),
+    members: Sequence[nn.Module | Estimator | SomePath] = (),
     num_mc_samples: int | None = None,
     tta: bool = False,
     seed: int = 0,
@@ -72,14 +73,14 @@ def predict(
 @overload
 def predict(
     layer: xr.DataTree,
-    model: nn.Module | SomePath | None = None,
+    model: nn.Module | Estimator | SomePath | None = None,
     *,
     size: SomeSize = 256,
     overlap: SomeSize | None = None,
     batch_size: int = 8,
     blend: Blend = "linear",
     output: Output | None = None,
-    members: Sequence[nn.Module | SomePath] = (),
+    members: Sequence[nn.Module | Estimator | SomePath] = (),
     num_mc_samples: int | None = None,
     tta: bool = False,
     seed: int = 0,
@@ -94,14 +95,14 @@ def predict(
 ) -> xr.DataTree: ...
 def predict(
     layer: SomeData,
-    model: nn.Module | SomePath | None = None,
+    model: nn.Module | Estimator | SomePath | None = None,
     *,
     size: SomeSize = 256,
     overlap: SomeSize | None = None,
     batch_size: int = 8,
     blend: Blend = "linear",
     output: Output | None = None,
-    members: Sequence[nn.Module | SomePath] = (),
+    members: Sequence[nn.Module | Estimator | SomePath] = (),
     num_mc_samples: int | None = None,
     tta: bool = False,
     seed: int = 0,
@@ -124,11 +125,12 @@ def predict(
     model
         A trained task, its network, or the path of its checkpoint, which state bands, scaling and classes. Or the path
         of an ONNX, `torch.export` or TorchScript file with its MLM item; without one pass `geoxt.models.from_file`. Or
-        any module that maps float32 (N, C, H, W) to (N, K, H, W).
+        any module that maps float32 (N, C, H, W) to (N, K, H, W). Or a fitted estimator of scikit-learn, which takes
+        the bands of a pixel as features; see Notes.
     size
         Height and width of the tiles in pixels.
     overlap
-        Minimum overlap of neighbouring tiles in pixels. Default: a quarter of a tile.
+        Minimum overlap of neighbouring tiles in pixels. Default: a quarter of a tile; 0 for estimators.
     batch_size
         Tiles per batch.
     blend
@@ -221,6 +223,11 @@ def predict(
             candidate.require_output(output)
     task = network.card.kind if isinstance(network, Network) else None
     kind = output_for(task, output)
+    if isinstance(network, EstimatorNetwork):
+        legend, networks = network.ordered(legend), estimators_for(networks, kind.name)
+        network = networks[0]
+        overlap = 0 if overlap is None else overlap
+        device = "cpu" if device == "auto" else device
     regression = kind.name == "regression" or (task is not None and task.activation == "identity")
     ensemble = ensemble_of(
         networks, kind=kind, regression=regression, head=head, num_mc_samples=num_mc_samples, tta=tta, seed=seed
@@ -252,15 +259,24 @@ def predict(
     return from_nodes(maps, like=layer)
 
 
-def network_of(model: nn.Module | SomePath) -> nn.Module:
-    """Return the network of a task, a checkpoint or a model file; any other module unchanged."""
-    if not isinstance(model, nn.Module):
+def network_of(model: nn.Module | Estimator | SomePath) -> nn.Module:
+    """Return the network of a task, a checkpoint, a model file or an estimator; any other module unchanged."""
+    if is_estimator(model):
+        return estimator_network(model)
+    if isinstance(model, (str, os.PathLike)):
         return from_file(model)
+    if not isinstance(model, nn.Module):
+        msg = f"Cannot predict with a model of the type {type(model).__name__}."
+        raise InputError(
+            msg, remedy="Pass {model}, a module, a fitted estimator, or the path of a file.", argument="model"
+        )
     network = getattr(model, "network", None)
     return network if isinstance(network, Network) else model
 
 
-def _networks(model: nn.Module | SomePath | None, members: Sequence[nn.Module | SomePath]) -> list[nn.Module]:
+def _networks(
+    model: nn.Module | Estimator | SomePath | None, members: Sequence[nn.Module | Estimator | SomePath]
+) -> list[nn.Module]:
     """Return the networks of an ensemble, or that of a single model."""
     if isinstance(members, (str, os.PathLike, nn.Module)):
         raise InputError(

@@ -65,7 +65,7 @@ def test_node_without_exactly_one_image_raises(tree):
 def test_tree_accessor_binds_the_public_functions(tree):
     pytest.importorskip("matplotlib")
     names = [name for name in dir(geoxt.accessor.DataTreeAccessor) if not name.startswith("_")]
-    assert set(names) == {"align", "grids", "loader", "plot", "predict", "to_torch"}
+    assert set(names) == {"align", "extract", "grids", "loader", "plot", "predict", "to_torch"}
     assert tree.geoml.grids == GRIDS
     assert geoxt.accessor.DataTreeAccessor.align is geoxt.align
     assert [axes.get_title() for axes in tree.geoml.plot().axes] == [
