@@ -6,6 +6,7 @@ DEFLATE is decoded by ISA-L (package isal), ZSTD by zstandard: the extra `codecs
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from geoxt.pixels.torch_operations import accumulate
 from geoxt.types import Array
 
 try:
-    from isal import isal_zlib
-    from isal.igzip_lib import IsalError
+    from isal import igzip_lib, isal_zlib
+
+    IsalError = cast("type[Exception]", igzip_lib.IsalError)  # the stubs of isal 1.9 declare it as an instance
 except ImportError:
     isal_zlib, IsalError = None, EOFError  # type: ignore[assignment]
 try:
