@@ -81,6 +81,7 @@ class ZarrOptions(TypedDict, total=False):
     like: xr.DataArray | xr.Dataset | None
     groupby: GroupBy
     composite: Composite
+    exclude: SomeFlags
     rescale: bool
     categorical: bool | None
     nodata: float | None
@@ -88,6 +89,8 @@ class ZarrOptions(TypedDict, total=False):
     resampling: Resampling | None
     chunks: Mapping[str, int] | int | None
     errors: Literal["raise", "nodata"]
+    sign: Sign | None
+    env: Mapping[str, object] | None
     storage_options: Mapping[str, Any] | None
     name: str | None
 

@@ -57,6 +57,8 @@ class Header:
     """Colour table of the first band: (red, green, blue, alpha) by pixel value."""
     tags: dict[str, str]
     """GDAL metadata of the file and of its first band."""
+    extra_nodata: tuple[tuple[float, ...], ...] = ()
+    """Further stored values of missing pixels of each band of a Zarr group."""
     planes: tuple[tuple[str, int, Any], ...] = ()
     """Of each band of a Zarr group: address of its array, number of the plane, and the array; empty for a file."""
 

@@ -101,7 +101,7 @@ class ZarrArray:
         """
         stored = self.levels[0 if level is None else level + 1]
         try:
-            return read_planes(_open_array(self.address, stored), planes, window)
+            return self._read_planes(stored, planes, window)
         except GeoxtError:
             raise
         except Exception as error:  # codecs and stores raise many classes
@@ -109,6 +109,17 @@ class ZarrArray:
             where = f"rows {(window.row, bottom)} and columns {(window.col, right)}"
             problem = f"Cannot read {_name(self.address, stored.path)}, {where}: {error_text(error)}."
             raise ReadError(problem, remedy="Check that the store is complete.") from error
+
+    def _read_planes(self, level: ZarrLevel, planes: Sequence[int], window: Window) -> Array:
+        """Read planes of a window; after an error, the URL is signed again, once, as signatures expire."""
+        try:
+            return read_planes(_open_array(self.address, level), planes, window)
+        except GeoxtError:
+            raise
+        except Exception:  # codecs and stores raise many classes
+            if not self.address.signed:
+                raise
+            return read_planes(_open_array(self.address, level, renew=True), planes, window)
 
 
 def error_text(error: BaseException) -> str:
@@ -137,7 +148,7 @@ class _OpenArray:
             raise CatalogError(problem, remedy="Open the layer again.")
         self.shape, self.dtype = tuple(self._array.shape), np.dtype(self._array.dtype)
         # The address of a Store in memory may be that of a former one: hence a number for each that is opened.
-        self._key = (address.name if isinstance(address.store, str) else next(_numbers), level.path)
+        self._key = (address.identity if isinstance(address.store, str) else next(_numbers), level.path)
         self.chunks = tuple(self._array.chunks)
         self._file_chunks = tuple(self._array.shards or self._array.chunks)
 
@@ -178,7 +189,7 @@ _open_arrays: dict[tuple[Any, ...], _OpenArray] = {}
 
 
 def _store_key(address: StoreAddress) -> tuple[Any, ...]:
-    return ("address", address.name) if isinstance(address.store, str) else ("store", id(address.store))
+    return ("address", address.identity) if isinstance(address.store, str) else ("store", id(address.store))
 
 
 def forget_store(address: StoreAddress) -> None:
@@ -187,14 +198,14 @@ def forget_store(address: StoreAddress) -> None:
     for other in [k for k in list(_open_arrays) if k[:2] == key]:
         _open_arrays.pop(other, None)
     if address.folder is None and isinstance(address.store, str):  # local chunks are told apart by their files
-        chunk_cache().drop(lambda chunk: isinstance(chunk, tuple) and chunk[0][0] == address.name)
+        chunk_cache().drop(lambda chunk: isinstance(chunk, tuple) and chunk[0][0] == address.identity)
 
 
-def _open_array(address: StoreAddress, level: ZarrLevel) -> _OpenArray:
-    """Return an array that this process has open; opened again if its metadata changed."""
+def _open_array(address: StoreAddress, level: ZarrLevel, *, renew: bool = False) -> _OpenArray:
+    """Return an array that this process has open; opened again on demand, and if its metadata changed."""
     key = (*_store_key(address), level, os.getpid())
     array = _open_arrays.get(key)
-    if array is None or not array.is_current():
+    if array is None or renew or not array.is_current():
         while len(_open_arrays) >= MAX_OPEN:
             _open_arrays.pop(next(iter(_open_arrays)), None)
         array = _open_arrays[key] = _OpenArray(address, level)

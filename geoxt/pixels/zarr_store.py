@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoxt.errors import InputError, ReadError, optional_import
-from geoxt.pixels.credentials import redact_url
+from geoxt.pixels.credentials import SECRET, Credentials, redact_url
+from geoxt.pixels.object_requests import TRUE
 from geoxt.pixels.remote import is_remote
 from geoxt.types import SomePath
 
@@ -29,10 +30,27 @@ class StoreAddress:
     """Path or URL, or a Store of zarr."""
     options: Mapping[str, Any] | None = None
     """Options of fsspec for a URL."""
+    credentials: Credentials | None = None
+    """URL signer, and GDAL options that obstore uses."""
 
     def __repr__(self) -> str:
-        """Return the address without options, which may hold secrets."""
-        return self.name
+        """Return the identity of the store, without options and signatures, which may hold secrets."""
+        return self.identity
+
+    @property
+    def identity(self) -> str:
+        """Unsigned address, with a hash of the query and of options: an endpoint among them leads to another store."""
+        query = self.store.partition("?")[2] if isinstance(self.store, str) else ""
+        env = [] if self.credentials is None else [(k, v) for k, v in self.credentials.env if not SECRET.search(k)]
+        if not (query or self.options or env):
+            return self.name
+        content = json.dumps([query, self.options, env], sort_keys=True, default=lambda value: type(value).__name__)
+        return f"{self.name}#{hashlib.blake2b(content.encode(), digest_size=8).hexdigest()}"
+
+    @property
+    def signed(self) -> bool:
+        """Whether its URL is signed when it is opened."""
+        return isinstance(self.store, str) and self.credentials is not None and self.credentials.sign is not None
 
     @property
     def name(self) -> str:
@@ -65,15 +83,18 @@ class StoreAddress:
             from zarr.storage import LocalStore, ZipStore
         if not isinstance(self.store, str):
             return self.store
-        if "://" in self.store:
-            return _open_url(self.store, self.options)
-        return ZipStore(self.store, mode="r") if self.store.endswith(".zip") else LocalStore(self.store, read_only=True)
+        address = self.store if self.credentials is None else self.credentials.address(self.store)
+        if "://" in address:
+            return _open_url(address, self.options, self.credentials or Credentials())
+        return ZipStore(address, mode="r") if address.endswith(".zip") else LocalStore(address, read_only=True)
 
 
 _REMOTE = {"FsspecStore", "ObjectStore"}
 
 
-def store_address(store: Any, options: Mapping[str, Any] | None = None) -> StoreAddress:
+def store_address(
+    store: Any, options: Mapping[str, Any] | None = None, credentials: Credentials | None = None
+) -> StoreAddress:
     """Return the address of a store.
 
     Raises
@@ -84,7 +105,7 @@ def store_address(store: Any, options: Mapping[str, Any] | None = None) -> Store
         If a local path does not exist.
     """
     if isinstance(store, (str, os.PathLike)):
-        return StoreAddress(store=_existing(store), options=options)
+        return StoreAddress(store=_existing(store), options=options, credentials=credentials)
     with optional_import("zarr", "zarr", "open a Zarr store"):
         from zarr.abc.store import Store
     if not isinstance(store, Store):
@@ -133,19 +154,57 @@ def _existing(store: SomePath) -> str:
     return text
 
 
-def _open_url(url: str, options: Mapping[str, Any] | None) -> Any:
+def _open_url(url: str, options: Mapping[str, Any] | None, credentials: Credentials) -> Any:
     """Return the store at a URL: by obstore if it is installed and no options of fsspec are given, else by fsspec."""
     if options is None and not url.startswith("memory://"):
         with suppress(ImportError):
             import obstore.store
             from zarr.storage import ObjectStore
 
-            clients: Any = {"client_options": {"allow_http": True}} if url.startswith("http://") else {}
-            return ObjectStore(obstore.store.from_url(url, **clients), read_only=True)
+            # HTTPStore sends the query of its URL, such as a signature, with each request; stores of clouds do not.
+            signed = "?" in url and url.startswith("http")
+            from_url: Any = obstore.store.HTTPStore.from_url if signed else obstore.store.from_url
+            return ObjectStore(from_url(url, **_configuration(url, credentials)), read_only=True)
     with optional_import("fsspec", "zarr", "open a Zarr store at a URL"):
         from zarr.storage import FsspecStore
 
         return FsspecStore.from_url(url, storage_options=dict(options or {}), read_only=True)
+
+
+_CONFIGURATION = {
+    "s3": {
+        "AWS_ACCESS_KEY_ID": "access_key_id", "AWS_SECRET_ACCESS_KEY": "secret_access_key",
+        "AWS_SESSION_TOKEN": "session_token", "AWS_REGION": "region", "AWS_NO_SIGN_REQUEST": "skip_signature",
+    },
+    "gs": {"GS_NO_SIGN_REQUEST": "skip_signature"},
+    "az": {
+        "AZURE_STORAGE_ACCOUNT": "account_name", "AZURE_STORAGE_ACCESS_KEY": "account_key",
+        "AZURE_STORAGE_SAS_TOKEN": "sas_key", "AZURE_NO_SIGN_REQUEST": "skip_signature",
+    },
+}  # fmt: skip
+"""obstore's names of GDAL's options, by the scheme of the URL."""
+
+
+def _configuration(url: str, credentials: Credentials) -> dict[str, Any]:
+    """Return obstore's options for GDAL's: those of the credentials, an enclosing `rasterio.Env` or the environment."""
+    scheme = url.partition("://")[0]
+    if scheme == "http":
+        return {"client_options": {"allow_http": True}}
+    names = _CONFIGURATION.get({"s3a": "s3", "abfs": "az", "abfss": "az"}.get(scheme, scheme), {})
+    options: dict[str, Any] = {
+        name: value for option, name in names.items() if (value := credentials.setting(option)) is not None
+    }
+    if "skip_signature" in options:
+        options["skip_signature"] = options["skip_signature"].upper() in TRUE
+    if "access_key_id" in names.values():
+        payer, endpoint = credentials.setting("AWS_REQUEST_PAYER"), credentials.setting("AWS_S3_ENDPOINT")
+        if payer:
+            options["request_payer"] = True
+        if endpoint:
+            secure = (credentials.setting("AWS_HTTPS") or "YES").upper() in TRUE
+            endpoint = endpoint if "://" in endpoint else f"{'https' if secure else 'http'}://{endpoint}"
+            options |= {"endpoint": endpoint, "client_options": {"allow_http": endpoint.startswith("http://")}}
+    return options
 
 
 def metadata_hash(metadata: Any) -> str:

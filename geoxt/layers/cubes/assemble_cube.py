@@ -15,6 +15,7 @@ from geoxt.layers.assemble import Placement, assemble, choose_grid
 from geoxt.layers.cubes.planes import Band
 from geoxt.layers.cubes.scenes import AssetArray, choose_bands, metadata_of, scenes_of
 from geoxt.layers.cubes.variable import Variable
+from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.products import Product
 from geoxt.source import Scene
@@ -33,6 +34,10 @@ class Request:
     """Whether pixels are class codes."""
     label: str
     """Name of the cube, for messages."""
+    exclude: SomeFlags = ()
+    """Quality flags of excluded pixels."""
+    quality: Sequence[Band] = ()
+    """Quality bands that hold them."""
 
 
 def assemble_cube(
@@ -56,11 +61,11 @@ def assemble_cube(
     """
     chosen, product_bands = choose_bands(bands, request.bands, request.product)
     metadata = metadata_of(chosen, request.product, product_bands, categorical=request.categorical)
-    variables = {id(band.variable): band.variable for band in chosen}
+    variables = {id(band.variable): band.variable for band in (*chosen, *request.quality)}
     located = {key: locate(variable) for key, variable in variables.items()}
     scenes = scenes_of(
         chosen, request.product, product_bands, locate=lambda band: located[id(band.variable)], name=request.label,
-        nodata=placement.nodata,
+        nodata=placement.nodata, quality=request.quality, exclude=request.exclude,
     )  # fmt: skip
     area = placement.area
     if area is not None and not area.overlaps(scenes[0].grid):

@@ -16,10 +16,12 @@ from geoxt.layers.assemble import Placement
 from geoxt.layers.cubes.assemble_cube import Request, assemble_cube
 from geoxt.layers.cubes.planes import Select, bands_of
 from geoxt.layers.cubes.stac_store import store_of
-from geoxt.layers.cubes.zarr_variables import address_of, locate, open_pyramids
+from geoxt.layers.cubes.zarr_variables import address_of, locate, open_pyramids, open_quality
+from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.options import ZarrOptions
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
+from geoxt.pixels.credentials import Sign, make_credentials
 from geoxt.pixels.zarr_array import forget_store
 from geoxt.pixels.zarr_store import store_version
 from geoxt.types import Resampling, SomeCRS
@@ -44,6 +46,7 @@ def open_zarr(
     like: xr.DataArray | xr.Dataset | None = None,
     groupby: GroupBy = None,
     composite: Composite = "first",
+    exclude: SomeFlags = (),
     rescale: bool = False,
     categorical: bool | None = None,
     nodata: float | None = None,
@@ -51,6 +54,8 @@ def open_zarr(
     resampling: Resampling | None = None,
     chunks: Mapping[str, int] | int | None = None,
     errors: Literal["raise", "nodata"] = "raise",
+    sign: Sign | None = None,
+    env: Mapping[str, object] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     name: str | None = None,
 ) -> xr.DataArray | xr.DataTree:
@@ -91,6 +96,10 @@ def open_zarr(
         frequency such as "MS" or "7D".
     composite
         Reduction of the time steps of a group: "first" valid pixel, "latest", or "median", "mean", "min" or "max".
+    exclude
+        Quality flags of pixels to exclude: "clouds", "shadows", "snow", … or a list of them. The quality band of the
+        product is found by name in any group of the store; it has the time steps of the bands, or no time dimension.
+        Each pixel of a band is tested by the nearest pixel of the quality band, before the band is resampled.
     rescale
         Whether to return physical values (stored * scale_factor + add_offset) as float32, NaN if missing.
     categorical
@@ -108,8 +117,16 @@ def open_zarr(
         they are larger, and all bands.
     errors
         "raise", or "nodata" to return nodata and warn once if a chunk cannot be read at compute time.
+    sign
+        Function from the path or URL of the store to the URL to open, called each time that the store is opened, and
+        again if reading fails. The query of a signed URL is appended to the URL of each object. It must be picklable
+        for use in other processes.
+    env
+        GDAL configuration options of S3, Google Cloud Storage and Azure, such as {"AWS_NO_SIGN_REQUEST": "YES"}, of
+        which obstore uses the keys, region, endpoint and requester; others have no effect. They override those of an
+        enclosing `rasterio.Env` and the environment.
     storage_options
-        Options of fsspec for a URL. Without them, a URL is opened by obstore if it is installed.
+        Options of fsspec for a URL, in place of `env`. Without them, a URL is opened by obstore if it is installed.
     name
         Name of the layer.
 
@@ -121,6 +138,11 @@ def open_zarr(
     xarray.DataTree
         For `crs="native"`: a child per CRS with the layer as a Dataset.
 
+    Notes
+    -----
+    There is no `cache`: the cache of decoded blocks of `open_cogs` holds raster files only.
+    `geoxt.pack` stores the samples of a remote store on a local disk.
+
     Raises
     ------
     MissingDependency
@@ -130,7 +152,7 @@ def open_zarr(
     CatalogError
         If a STAC item has no Zarr asset, or assets of several stores.
     InputError
-        If a band is missing, groups have bands of one name, or a dimension must be selected.
+        If a band or quality band is missing, groups have bands of one name, or a dimension must be selected.
     CRSError, GridError
         If there is no CRS, coordinates are irregular or two-dimensional, or bands differ in pixel size.
 
@@ -147,14 +169,20 @@ def open_zarr(
     names = [bands] if isinstance(bands, str) else bands
     stated = store_of(store)
     group = "/".join(part.strip("/") for part in (stated.group, group) if part) or None
-    address, group = address_of(stated.store, group, storage_options if storage_options is not None else stated.options)
+    options = storage_options if storage_options is not None else stated.options
+    address, group = address_of(stated.store, group, options, make_credentials(sign, env, cache=False))
     source_crs = source_crs if source_crs is not None else stated.crs
-    pyramids = {id(p.variable): p for p in open_pyramids(address, group, names)}
-    every = [band for p in pyramids.values() for band in bands_of(p.variable, select or {})]
+    opened = open_pyramids(address, group, names)
+    every = [band for p in opened for band in bands_of(p.variable, select or {})]
+    masks = open_quality(address, product, exclude)
+    quality = [band for p in masks for band in bands_of(p.variable, select or {})]
+    pyramids = {id(p.variable): p for p in (*opened, *masks)}
     forget_store(address)
     version = store_version(address)
     label = name or (product.name if product else address.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr"))
-    request = Request(bands=names, product=product, categorical=categorical, label=label)
+    request = Request(
+        bands=names, product=product, categorical=categorical, label=label, exclude=exclude, quality=quality
+    )
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors,

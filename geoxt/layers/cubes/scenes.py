@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.layers.assemble import LayerMetadata, representable
 from geoxt.layers.cubes.planes import Band
+from geoxt.layers.exclude import SomeFlags, quality_of
 from geoxt.layers.files.product_scenes import product_metadata
 from geoxt.layers.products import Band as ProductBand
 from geoxt.layers.products import Product, resolve_bands
@@ -58,8 +59,18 @@ def choose_bands(
 
 
 def _of_product(requested: ProductBand, bands: Sequence[Band]) -> Band | None:
-    names = {name.lower() for name in (requested.name, *requested.files, *requested.assets)}
+    names = _spellings(requested)
     return next((band for band in bands if band.name.lower() in names), None)
+
+
+def _spellings(band: ProductBand) -> set[str]:
+    return {name.lower() for name in (band.name, *band.files, *band.assets)}
+
+
+def band_names(product: Product | None, name: str) -> set[str]:
+    """Return the names that variables of a product's band may have, in lower case."""
+    known_bands = [] if product is None else [band for band in product.bands if band.name == name]
+    return {name.lower()}.union(*map(_spellings, known_bands))
 
 
 def _missing(names: Sequence[str], bands: Sequence[Band]) -> InputError:
@@ -86,20 +97,40 @@ def scenes_of(
     locate: Callable[[Band], AssetArray],
     name: str,
     nodata: float | None,
+    quality: Sequence[Band] = (),
+    exclude: SomeFlags = (),
 ) -> list[Scene]:
-    """Return one scene for each time step of the bands."""
+    """Return one scene for each time step of the bands, with the quality bands of excluded flags."""
     of_product: Sequence[ProductBand | None] = product_bands or [None] * len(bands)
     columns = [
         assets_of(band, locate(band), product, known_band, nodata)
         for band, known_band in zip(bands, of_product, strict=True)
     ]
     times = bands[0].times
+    masks = {band.variable.name.lower(): _quality_assets(band, bands[0], locate(band)) for band in quality}
     scenes = []
     for step, assets in enumerate(zip(*columns, strict=True)):
         start = None if times is None else times[step]
         label = "" if start is None else f" {np.datetime_as_string(start, unit='s')}"
-        scenes.append(Scene(id=f"{name}{label}", assets=assets, start=start, end=start))
+
+        def asset_of(qa: str, step: int = step) -> Asset:
+            return next(masks[spelling][step] for spelling in band_names(product, qa) if spelling in masks)
+
+        excluded = quality_of(product, exclude, name, asset_of)
+        scenes.append(Scene(id=f"{name}{label}", assets=assets, start=start, end=start, quality=excluded))
     return scenes
+
+
+def _quality_assets(quality: Band, band: Band, located: AssetArray) -> list[Asset]:
+    """Return the asset of a quality band for each time step of a band."""
+    if quality.variable.dtype.kind not in "iu":
+        problem = f"Cannot exclude pixels by {quality.variable.path!r}: it has the data type {quality.variable.dtype}."
+        raise InputError(problem, remedy="Leave {exclude} out.", argument="exclude")
+    assets = assets_of(quality, located, None, None, None)
+    if quality.times is None:
+        return assets * len(band.planes)
+    _require_same_times(band, quality)
+    return assets
 
 
 def assets_of(
@@ -195,4 +226,4 @@ def metadata_of(
     return LayerMetadata(bands=tuple(names), legend=legend, categorical=categorical, attrs=attrs, units=tuple(units))
 
 
-__all__ = ["assets_of", "choose_bands", "metadata_of", "scenes_of"]
+__all__ = ["assets_of", "band_names", "choose_bands", "metadata_of", "scenes_of"]

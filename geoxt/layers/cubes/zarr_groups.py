@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geoxt.errors import InputError, ReadError
+from geoxt.errors import GeoxtError, InputError, ReadError
 from geoxt.layers.cubes.variable import Variable
 from geoxt.pixels.zarr_array import error_text
 from geoxt.pixels.zarr_store import StoreAddress
@@ -71,6 +71,8 @@ def read_groups(address: StoreAddress, group: str | None) -> tuple[dict[str, Gro
         while parent:
             parent = parent.rpartition("/")[0]
             groups[parent] = Group(path=parent, attrs=dict((root[parent] if parent else root).attrs))
+    except GeoxtError:
+        raise
     except Exception as error:  # codecs and stores raise many classes
         where = f"{address.name}{f', group {path!r}' if path else ''}"
         codec = "codec" in str(error).lower() or "Codec" in type(error).__name__

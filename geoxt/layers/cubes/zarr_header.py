@@ -11,7 +11,9 @@ from geoxt.grid import same_grids
 from geoxt.layers.cubes.planes import Band, bands_of
 from geoxt.layers.cubes.scenes import assets_of
 from geoxt.layers.cubes.zarr_variables import address_of, locate, open_pyramids
+from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.reader import Header
+from geoxt.pixels.zarr_array import forget_store
 from geoxt.pixels.zarr_store import store_version
 from geoxt.source import Asset
 from geoxt.types import SomeCRS
@@ -36,7 +38,12 @@ def group_of(fields: Mapping[str, Any]) -> str | None:
 
 
 def read_zarr_header(
-    href: str, *, group: str | None = None, options: Mapping[str, Any] | None = None, crs: SomeCRS | None = None
+    href: str,
+    *,
+    group: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    crs: SomeCRS | None = None,
+    credentials: Credentials | None = None,
 ) -> Header:
     """Return the header of a group or an array of a Zarr store, with one band for each of its bands.
 
@@ -50,6 +57,8 @@ def read_zarr_header(
         Options of fsspec.
     crs
         CRS of variables that state none.
+    credentials
+        URL signer and GDAL options.
 
     Raises
     ------
@@ -59,7 +68,8 @@ def read_zarr_header(
         If it cannot be opened.
     """
     try:
-        address, path = address_of(href, group, options)
+        address, path = address_of(href, group, options, credentials)
+        forget_store(address)
         version = store_version(address)
         pyramids = {id(p.variable): p for p in open_pyramids(address, path, None)}
         bands = [band for p in pyramids.values() for band in bands_of(p.variable, {})]
@@ -98,6 +108,7 @@ def _header(href: str, bands: Sequence[Band], assets: Sequence[Asset]) -> Header
         names=tuple(band.name for band in bands),
         colors=None,
         tags={},
+        extra_nodata=tuple(asset.extra_nodata for asset in assets),
         planes=tuple((asset.href, asset.band, asset.array) for asset in assets if asset.array is not None),
     )
 

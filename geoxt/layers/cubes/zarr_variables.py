@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from geoxt.errors import InputError
 from geoxt.layers.cubes.assemble_cube import require_spatial
 from geoxt.layers.cubes.crs import crs_of
 from geoxt.layers.cubes.pyramids import Pyramid, choose_pyramids, pyramids_of
-from geoxt.layers.cubes.scenes import AssetArray
+from geoxt.layers.cubes.scenes import AssetArray, band_names
 from geoxt.layers.cubes.variable import Variable
 from geoxt.layers.cubes.zarr_groups import Group, read_groups, variables_of
+from geoxt.layers.exclude import SomeFlags, flag_names, quality_tests
+from geoxt.layers.products import Product
+from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.zarr_array import ZarrArray, ZarrLevel
 from geoxt.pixels.zarr_store import StoreAddress, array_version, metadata_hash, split_address, store_address
 from geoxt.types import SomeCRS
 
 
 def address_of(
-    store: Any, group: str | None = None, options: Mapping[str, Any] | None = None
+    store: Any,
+    group: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    credentials: Credentials | None = None,
 ) -> tuple[StoreAddress, str | None]:
     """Return the address of a store, and the path of the group or array in it."""
     store, inner = split_address(store)
     path = "/".join(part.strip("/") for part in (inner, group or "") if part)
-    return store_address(store, options), path or None
+    return store_address(store, options, credentials), path or None
 
 
 def open_pyramids(address: StoreAddress, group: str | None, names: Sequence[str] | None) -> list[Pyramid]:
@@ -39,6 +47,32 @@ def open_pyramids(address: StoreAddress, group: str | None, names: Sequence[str]
         require_spatial(variables, f"{address.name}{f', group {group!r}' if group else ''}")
     requested = None if names is None else [v for v in spatial if v.name in names]
     return choose_pyramids(pyramids_of(requested or spatial, groups), None)
+
+
+def open_quality(address: StoreAddress, product: Product | None, flags: SomeFlags) -> list[Pyramid]:
+    """Return the quality bands of a product that hold flags, from any group of a store.
+
+    Raises
+    ------
+    InputError
+        If the product is unknown or has no such flag, the store lacks a quality band, or groups have bands of its name.
+    """
+    if not flag_names(flags):
+        return []
+    names = {name: band_names(product, name) for name in quality_tests(product, flags, scene=address.name)}
+    groups, _ = read_groups(address, None)
+    chosen = []
+    for name, spellings in names.items():
+        members = {
+            path: replace(group, arrays={n: a for n, a in group.arrays.items() if a.ndim < 2 or n.lower() in spellings})
+            for path, group in groups.items()
+        }
+        variables = [v for v in variables_of(address, members, "") if v.spatial and v.name.lower() in spellings]
+        if not variables:
+            problem = f"Cannot exclude {', '.join(flag_names(flags))}: {address.name} has no quality band {name!r}."
+            raise InputError(problem, remedy="Leave {exclude} out.", value=flags, argument="exclude")
+        chosen += choose_pyramids(pyramids_of(variables, members), None)
+    return chosen
 
 
 def _below(groups: Mapping[str, Group], group: str | None, only: str | None) -> str:
@@ -82,4 +116,4 @@ def _level(variable: Variable, affine: Affine) -> ZarrLevel:
     )  # fmt: skip
 
 
-__all__ = ["address_of", "locate", "open_pyramids"]
+__all__ = ["address_of", "locate", "open_pyramids", "open_quality"]

@@ -194,7 +194,8 @@ class _Headers:
             self._read_grids(bands)
             grids = {item.href(band): grid for item, band in bands if (grid := self._grid(item, band)) is not None}
             stores = {item.href(band): item.item.assets[band.key] for item, band in bands if item.is_zarr(band)}
-            self._known |= read_stores({h: stores[h] for h in missing if h in stores}, self._choice.source_crs)
+            in_stores = {href: stores[href] for href in missing if href in stores}
+            self._known |= read_stores(in_stores, self._choice.source_crs, self._choice.credentials)
             files = [href for href in missing if href not in stores]
             self._known |= {header.href: header for header in (self._read(files, grids) if files else ())}
         return self._known
@@ -300,8 +301,8 @@ class _Headers:
         nodata = representable(_nodata(item, band, self._choice, None), asset.dtype)
         ignored = item.product.ignore if item.product is not None else ()
         return replace(
-            asset, nodata=nodata if asset.nodata is None else asset.nodata, extra_nodata=ignored, scale=rule.scale,
-            offset=rule.offset,
+            asset, nodata=nodata if asset.nodata is None else asset.nodata,
+            extra_nodata=(*asset.extra_nodata, *ignored), scale=rule.scale, offset=rule.offset,
         )  # fmt: skip
 
 

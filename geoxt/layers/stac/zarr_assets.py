@@ -10,7 +10,7 @@ import pystac
 from geoxt.errors import CatalogError
 from geoxt.layers.cubes.zarr_header import group_of, read_zarr_header
 from geoxt.layers.stac.layouts import ItemBand
-from geoxt.pixels.credentials import redact_url
+from geoxt.pixels.credentials import Credentials, redact_url
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset
 from geoxt.types import SomeCRS
@@ -19,7 +19,9 @@ STORES = 16
 """Stores whose metadata are read at a time."""
 
 
-def read_stores(assets: Mapping[str, pystac.Asset], crs: SomeCRS | None) -> dict[str, Header]:
+def read_stores(
+    assets: Mapping[str, pystac.Asset], crs: SomeCRS | None, credentials: Credentials | None = None
+) -> dict[str, Header]:
     """Return the headers of Zarr groups and arrays by href, read concurrently.
 
     Parameters
@@ -28,11 +30,14 @@ def read_stores(assets: Mapping[str, pystac.Asset], crs: SomeCRS | None) -> dict
         Assets by href; the group and options for fsspec are those of the STAC extension xarray-assets.
     crs
         CRS of arrays that state none.
+    credentials
+        URL signer and GDAL options.
     """
 
     def read(href: str) -> Header:
         fields = assets[href].extra_fields
-        return read_zarr_header(href, group=group_of(fields), options=fields.get("xarray:storage_options"), crs=crs)
+        options = fields.get("xarray:storage_options")
+        return read_zarr_header(href, group=group_of(fields), options=options, crs=crs, credentials=credentials)
 
     with ThreadPoolExecutor(STORES) as pool:
         return dict(zip(assets, pool.map(read, assets), strict=True))
@@ -59,6 +64,7 @@ def zarr_band(item: str, band: ItemBand, header: Header) -> Asset:
         grid=header.grid,
         dtype=header.dtypes[position],
         nodata=header.nodata[position],
+        extra_nodata=header.extra_nodata[position],
         scale=header.scales[position],
         offset=header.offsets[position],
         array=array,
