@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt import tables as tables
     from geoxt import template as template
     from geoxt import testing as testing
+    from geoxt import tiling as tiling
     from geoxt import trainers as trainers
     from geoxt import transforms as transforms
     from geoxt import writers as writers
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt.layers import open_zarr as open_zarr
     from geoxt.legend import Legend as Legend
     from geoxt.tables import extract as extract
+    from geoxt.tiling import to_tiles as to_tiles
     from geoxt.windows import Window as Window
     from geoxt.writers import to_cog as to_cog
     from geoxt.writers import to_zarr as to_zarr
@@ -65,6 +67,7 @@ _MODULE_OF = {
     "pack": "geoxt.bridge",
     "predict": "geoxt.inference",
     "to_cog": "geoxt.writers",
+    "to_tiles": "geoxt.tiling",
     "to_zarr": "geoxt.writers",
     "union": "geoxt.alignment",
     "warm_cache": "geoxt.bridge",
@@ -72,8 +75,8 @@ _MODULE_OF = {
 """Module of each function and class of the package."""
 _MODULES = (
     "alignment", "assess", "bridge", "datasets", "errors", "grid", "indices", "inference", "layers",
-    "metrics", "models", "plot", "samplers", "source", "splits", "tables", "template", "testing", "trainers",
-    "transforms", "writers",
+    "metrics", "models", "plot", "samplers", "source", "splits", "tables", "template", "testing", "tiling",
+    "trainers", "transforms", "writers",
 )  # fmt: skip
 
 __all__ = [
@@ -110,7 +113,9 @@ __all__ = [
     "tables",
     "template",
     "testing",
+    "tiling",
     "to_cog",
+    "to_tiles",
     "to_zarr",
     "trainers",
     "transforms",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # at run time, methods import what they need
     from geoxt.tables.pixel_table import Reduction
     from geoxt.tasks import Output
     from geoxt.trees import SomeData
-    from geoxt.types import Estimator, Precision, Resampling, SomePath, SomeSize
+    from geoxt.types import Estimator, Precision, Resampling, SomeCRS, SomePath, SomeSize
     from geoxt.windows import Window
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -187,6 +187,21 @@ class DataArrayAccessor(_Accessor):
         self, path: SomePath, *, shards: int | None = None, resume: bool = True, progress: bool | None = None
     ) -> Path:
         """Write the layer as a Zarr store; see `geoxt.to_zarr`."""
+
+    @_function_of("geoxt.tiling")
+    def to_tiles(
+        self,
+        folder: SomePath,
+        *,
+        tiles: Any = 10_000,
+        tile_crs: SomeCRS | None = None,
+        part: str | tuple[int, int] | None = None,
+        num_workers: int = 0,
+        retries: int = 2,
+        model: SomePath | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """Write the layer as one COG per map tile, resumably; see `geoxt.to_tiles`."""
 
 
 @xr.register_dataset_accessor("geoml")

@@ -30,7 +30,7 @@ FLOORS = (
     "bridge",
     "writers",
     "inference",
-    "trainers assess",
+    "trainers assess tiling",
     "cli",
     "accessor",
     "geoxt",
@@ -45,7 +45,7 @@ FORBIDDEN = {
     "pixels source layers regions samplers splits datasets tables alignment writers": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
     "bridge metrics": LIGHTNING | {"matplotlib"},
-    "trainers inference assess": {"matplotlib"},
+    "trainers inference assess tiling": {"matplotlib"},
 }
 """Packages that parts must not import at the top of a file."""
 OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchmetrics", "matplotlib"}

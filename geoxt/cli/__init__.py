@@ -225,6 +225,10 @@ def _predict(args: argparse.Namespace) -> None:
         device=_device_options(args),
         score_threshold=args.score_threshold,
         class_agnostic=args.class_agnostic,
+        tiles=args.tiles,
+        tiling={name: getattr(args, name) for name in ("tile_crs", "part", "num_workers", "retries")},
+        dry_run=args.dry_run,
+        rate=args.rate,
         resume=not args.no_resume,
     )
     print(command.run(job))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from geoxt.errors import GeoxtError, arguments_of
 
-FLAGS = {"max_codes": "--classes"}
+FLAGS = {"max_codes": "--classes", "folder": "--out"}
 """Flags of function arguments that have another name there, if the command has the flag."""
 FILES = (
     "with a CRS and of one grid: leave the others out, or warp them to it (gdalwarp). A file without a CRS gets one by "

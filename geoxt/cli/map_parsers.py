@@ -51,7 +51,7 @@ def add_predict(commands: Any) -> None:
         metavar="IMAGE",
         help="raster files or patterns: all bands of one image; images without georeference, or folders of these; for "
         "change detection and time series one argument per date, in order, with patterns in quotes (later dates are "
-        "aligned to the first)",
+        "aligned to the first); or one file of STAC items (.json, .parquet)",
     )
     predict.add_argument("--model", metavar="FILE", help="checkpoint; or ONNX, .pt2 or TorchScript file with MLM item")
     predict.add_argument(
@@ -59,7 +59,7 @@ def add_predict(commands: Any) -> None:
         required=True,
         metavar="FILE",
         help="output: .tif (COG) or .zarr; of detectors .gpkg, .geojson, .fgb, .shp; of images without georeference "
-        ".csv or .parquet (classes), or a folder (PNG masks)",
+        ".csv or .parquet (classes), or a folder (PNG masks); with --tiles a folder",
     )
     predict.add_argument(
         "--bands",
@@ -74,7 +74,8 @@ def add_predict(commands: Any) -> None:
     ensemble.add_argument("--num-mc-samples", type=int, metavar="N", help="samples of Monte Carlo dropout")
     ensemble.add_argument("--tta", action="store_true", help="average over flips and rotations of each tile")
     ensemble.add_argument("--seed", type=int, default=0, metavar="N", help="seed of dropout (default: 0)")
-    tiles = predict.add_argument_group("tiles")
+    _add_map_tiles(predict)
+    tiles = predict.add_argument_group("tiles of inference")
     tiles.add_argument("--size", type=int, metavar="PIXELS", help="height and width of a tile")
     tiles.add_argument(
         "--overlap", type=int, metavar="PIXELS", help="pixels that neighboring tiles share (default: a quarter)"
@@ -91,6 +92,25 @@ def add_predict(commands: Any) -> None:
     )
     predict.add_argument(
         "--no-resume", action="store_true", help="discard finished parts of an interrupted run, and keep none"
+    )
+
+
+def _add_map_tiles(predict: argparse.ArgumentParser) -> None:
+    """Add the options of a map that is written in map tiles."""
+    group = predict.add_argument_group(
+        "map tiles",
+        "One COG per tile in the folder --out, with a manifest, STAC items and map.vrt; see geoxt.to_tiles.",
+    )
+    group.add_argument(
+        "--tiles", metavar="N|FILE", help="side of square map tiles in pixels, or a vector file of their polygons"
+    )
+    group.add_argument("--tile-crs", metavar="CRS", help="CRS in whose units --tiles is the side, such as EPSG:3035")
+    group.add_argument("--part", metavar="i/n", help="write every n-th tile from the i-th on, as one of n jobs")
+    group.add_argument("--num-workers", type=int, metavar="N", help="processes of this machine (default: this one)")
+    group.add_argument("--retries", type=int, metavar="N", help="further attempts at failed tiles (default: 2)")
+    group.add_argument("--dry-run", action="store_true", help="print tiles, scenes, bytes and hours, and write no file")
+    group.add_argument(
+        "--rate", type=float, metavar="X", help="pixels per second for --dry-run (default: measured on three tiles)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from geoxt.inference.time_series import open_dates, require_dates
 from geoxt.layers.files.paths import expand_paths
 from geoxt.models.card import Card
 from geoxt.models.model_file import from_file
+from geoxt.tiling import TileEstimate, estimate_tiles, to_tiles
 from geoxt.writers.cog import to_cog
 from geoxt.writers.staging import require_writable
 from geoxt.writers.vector import DRIVERS, to_vector
@@ -65,14 +67,22 @@ class Job:
     """Minimum confidence of a detection."""
     class_agnostic: bool = False
     """Whether to apply non-maximum suppression across classes."""
+    tiles: str | None = None
+    """Side of map tiles, or path of their polygons: `out` is then their folder; `None` writes one file."""
+    tiling: Mapping[str, Any] = field(default_factory=dict)
+    """`tile_crs`, `part`, `num_workers` and `retries`, as for `geoxt.to_tiles`."""
+    dry_run: bool = False
+    """Whether to estimate the map tiles instead of writing them."""
+    rate: float | None = None
+    """Pixels per second of the estimate; measured by default."""
     resume: bool = True
     """Whether an interrupted run keeps its finished regions."""
     progress: bool | None = None
     """Whether to show a progress bar; by default in a terminal."""
 
 
-def run(job: Job) -> Path:
-    """Predict, write the map or detections, and return the path.
+def run(job: Job) -> Path | TileEstimate:
+    """Predict, write the map or detections, and return the path; or return an estimate of the map tiles.
 
     Raises
     ------
@@ -83,7 +93,10 @@ def run(job: Job) -> Path:
     if not checkpoints:
         problem = "Cannot predict without a model."
         raise InputError(problem, remedy="Pass {model}. Or pass {members}.", argument="model")
+    _require_tiles(job)
     network = from_file(checkpoints[0])
+    if job.tiles is not None:
+        return _write_tiles(job, network)
     if is_plain(job.out) or network.card.kind.target == "instances":
         _require_one_prediction(job)
     if is_plain(job.out):
@@ -95,15 +108,20 @@ def run(job: Job) -> Path:
     if write is not to_zarr:
         require_writable(job.out)
     layer = _open(job, network.card)
-    options = {**{key: value for key, value in job.options.items() if value is not None}, **job.device}
     if is_detector:
+        options = _options(job)
         options.pop("blend", None)
         if job.score_threshold is not None:
             options["score_threshold"] = job.score_threshold
         detections = detect(layer, network, progress=job.progress, class_agnostic=job.class_agnostic, **options)
         return to_vector(detections, job.out)
+    return write(_predicted(job, network, layer), job.out, resume=job.resume, progress=job.progress)
+
+
+def _predicted(job: Job, network: Any, layer: xr.DataArray) -> xr.DataArray:
+    """Return the lazy map of a layer."""
     output: Any = job.output
-    prediction = predict(
+    return predict(
         layer,
         network if job.model is not None else None,
         output=output,
@@ -111,9 +129,39 @@ def run(job: Job) -> Path:
         num_mc_samples=job.num_mc_samples,
         tta=job.tta,
         seed=job.seed,
-        **options,
+        **_options(job),
     )
-    return write(prediction, job.out, resume=job.resume, progress=job.progress)
+
+
+def _options(job: Job) -> dict[str, Any]:
+    return {**{key: value for key, value in job.options.items() if value is not None}, **job.device}
+
+
+def _require_tiles(job: Job) -> None:
+    """Raise if options of map tiles are passed without their size."""
+    options = {**job.tiling, "dry_run": job.dry_run or None, "rate": job.rate}
+    for name, value in options.items():
+        if job.tiles is None and value is not None:
+            problem = f"Cannot apply {name.replace('_', ' ')} to a map in one file."
+            raise InputError(problem, remedy="Pass {tiles}.", value=value, argument=name)
+
+
+def _write_tiles(job: Job, network: Any) -> Path | TileEstimate:
+    """Write a folder of map tiles and return its path, or return their estimate."""
+    if network.card.kind.target == "instances":
+        raise InputError(
+            "Cannot write detections as map tiles.", remedy="Leave {tiles} out, and pass {out:detections.gpkg}."
+        )
+    prediction = _predicted(job, network, _open(job, network.card))
+    tiles: Any = job.tiles
+    options = {name: value for name, value in job.tiling.items() if value is not None}
+    with suppress(ValueError):
+        tiles = float(tiles)
+        tiles = int(tiles) if tiles.is_integer() else tiles
+    if job.dry_run:
+        return estimate_tiles(prediction, tiles=tiles, tile_crs=options.get("tile_crs"), rate=job.rate)
+    to_tiles(prediction, job.out, tiles=tiles, model=job.model, progress=job.progress, **options)
+    return Path(job.out)
 
 
 def _checkpoints(job: Job) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -143,16 +143,17 @@ def _output(card: Card, tasks: list[str], name: str, shape: list[tuple[int, str]
         "name": name,
         "tasks": tasks,
         "result": _array(shape, kind),
-        "classification:classes": _classes(card) if name in {"logits", "probabilities", "labels"} else [],
+        "classification:classes": classes_of(card.codes, card.names, card.colors)
+        if name in {"logits", "probabilities", "labels"}
+        else [],
         "post_processing_function": None,
     }
 
 
-def _classes(card: Card) -> list[dict[str, Any]]:
-    """Return the classes; the classification extension requires colors as `RRGGBB` and names without spaces."""
-    colors = card.colors or ("",) * len(card.codes)
+def classes_of(codes: Sequence[int], names: Sequence[str], colors: Sequence[str]) -> list[dict[str, Any]]:
+    """Return `classification:classes`; the extension requires colors as `RRGGBB` and names without spaces."""
     classes = []
-    for code, name, color in zip(card.codes, card.names, colors, strict=True):
+    for code, name, color in zip(codes, names, colors or ("",) * len(codes), strict=True):
         hint = {"color_hint": color.removeprefix("#").upper()} if color else {}
         classes.append({"value": code, "name": re.sub(r"[^0-9A-Za-z_-]+", "_", name), "title": name, **hint})
     return classes

@@ -144,6 +144,11 @@ class Mosaic:
         rows, cols = self.grid.shape
         return shapely.intersection(shapely.union_all(areas), shapely.box(0, 0, cols, rows))
 
+    def scene_areas(self, steps: Sequence[int]) -> list[tuple[Scene, shapely.Geometry]]:
+        """Return the scenes of time steps with the areas that can hold valid pixels, in pixels of the grid."""
+        indices = dict.fromkeys(index for step in steps for index in self.steps[step])
+        return [(self.scenes[i], self._data_areas[i]) for i in indices]
+
     def read(
         self,
         window: Window,

@@ -6,6 +6,8 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from geoxt.writers.staging import finished_blocks
 
 CONCURRENT = "geoxt_concurrent_blocks"
 """Annotation of dask layers: number of blocks to compute at once, such as of maps that several devices compute."""
+_IN_THIS_PROCESS: ContextVar[bool] = ContextVar("in_this_process", default=False)
+"""Whether blocks are computed here although there is a dask cluster, as within a task of the cluster."""
 _INTERRUPTS: list[Callable[[], None]] = []
 Save = Callable[[Array, int], int]
 """Writes the values of a block, given its number, and returns that number. It pickles."""
@@ -32,6 +36,19 @@ def on_interrupt(stop: Callable[[], None]) -> None:
     block; a writer gets only the layer, so that it cannot be told by an argument.
     """
     _INTERRUPTS.append(stop)
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Compute the blocks of all outputs that are written in the `with` block without a dask cluster.
+
+    A task of a cluster would submit further tasks, and hold its worker while it waits for them.
+    """
+    token = _IN_THIS_PROCESS.set(True)
+    try:
+        yield
+    finally:
+        _IN_THIS_PROCESS.reset(token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +106,14 @@ def _save_here(blocks: Blocks, save: Save, remaining: Sequence[int]) -> Iterator
 def _computed(blocks: Blocks, remaining: Sequence[int]) -> Iterator[tuple[int, Array]]:
     """Yield number and values of blocks in order."""
     count = max((annotation.get(CONCURRENT, 0) for annotation in _annotations(blocks.layer)), default=0)
+    options = {"scheduler": "threads"} if _IN_THIS_PROCESS.get() else {}
+
+    def compute(index: int) -> Array:
+        values: Array = blocks.layer.data[blocks.slices[index]].compute(**options)
+        return values
+
     if not count:
-        yield from ((index, blocks.layer.data[blocks.slices[index]].compute()) for index in remaining)
+        yield from ((index, compute(index)) for index in remaining)
         return
     waiting, in_progress = deque(remaining), deque[tuple[int, Future[Array]]]()
     with ThreadPoolExecutor(count, "geoxt-blocks") as threads:
@@ -98,7 +121,7 @@ def _computed(blocks: Blocks, remaining: Sequence[int]) -> Iterator[tuple[int, A
             while waiting or in_progress:
                 while waiting and len(in_progress) < count:
                     index = waiting.popleft()
-                    in_progress.append((index, threads.submit(blocks.layer.data[blocks.slices[index]].compute)))
+                    in_progress.append((index, threads.submit(compute, index)))
                 index, future = in_progress.popleft()
                 yield index, future.result()
         except BaseException:
@@ -135,7 +158,7 @@ def _save_there(blocks: Blocks, save: Save, remaining: Sequence[int], client: An
 def _client(folder: Path) -> Any:
     """Return the client of the cluster that computes, if all its workers see the folder; else `None`."""
     client = default_client()
-    if client is None:
+    if client is None or _IN_THIS_PROCESS.get():
         return None
     exists = client.run(Path.exists, folder)
     return client if exists and all(exists.values()) else None

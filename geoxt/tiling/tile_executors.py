@@ -1,0 +1,174 @@
+"""Executors of map tiles: this process, several processes of this machine, or the workers of a dask cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cloudpickle
+
+from geoxt.errors import OutputError
+from geoxt.progress import default_client
+from geoxt.tiling.map_tile import MapTile
+from geoxt.tiling.tile_job import TileJob, failure, run_tile
+from geoxt.tiling.tile_states import write_state
+
+_JOB: dict[str, TileJob] = {}
+"""The job of a worker process."""
+_AHEAD = 2
+"""Submitted map tiles per worker: a worker has the next tile when it finishes one, and no scheduler has thousands."""
+
+
+class _Submit(Protocol):
+    def __call__(self, tile: MapTile, attempt: int) -> Future[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Workers:
+    """Workers that compute map tiles."""
+
+    submit: _Submit
+    """Submits one attempt at a tile."""
+    limit: Callable[[], int]
+    """Number of tiles to submit at once."""
+    restart: Callable[[], None]
+    """Replaces workers of which one was killed."""
+    close: Callable[[], None]
+    """Ends the workers."""
+
+
+def run_tiles(job: TileJob, tiles: Sequence[MapTile], *, retries: int, num_workers: int) -> Iterator[dict[str, Any]]:
+    """Process map tiles, and yield the state of each when it is finished or has failed in all attempts.
+
+    Failed tiles are tried again after all others.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    waiting = deque((tile, 1) for tile in tiles)
+    client = default_client()
+    if num_workers == 0 and client is None:
+        while waiting:
+            tile, attempt = waiting.popleft()
+            state = run_tile(job, tile, attempt)
+            if state["state"] == "failed" and state["retry"] and attempt <= retries:
+                waiting.append((tile, attempt + 1))
+            else:
+                yield state
+        return
+    workers = _processes(job, num_workers) if client is None or num_workers else _cluster(job, client)
+    try:
+        yield from _run(job, workers, waiting, retries)
+    finally:
+        workers.close()
+
+
+def _run(
+    job: TileJob, workers: _Workers, waiting: deque[tuple[MapTile, int]], retries: int
+) -> Iterator[dict[str, Any]]:
+    running: dict[Future[dict[str, Any]], tuple[MapTile, int]] = {}
+    while waiting or running:
+        while waiting and len(running) < workers.limit():
+            tile, attempt = waiting.popleft()
+            running[workers.submit(tile, attempt)] = tile, attempt
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        broken = False
+        for future in finished:
+            tile, attempt = running.pop(future)
+            error = future.exception()
+            if isinstance(error, OutputError):
+                raise error
+            broken |= isinstance(error, BrokenProcessPool)
+            state = future.result() if error is None else failure(tile, attempt, error)
+            if state["state"] == "failed" and state["retry"] and attempt <= retries:
+                waiting.append((tile, attempt + 1))
+                continue
+            if error is not None:
+                write_state(job.folder, tile.name, state)
+            yield state
+        if broken:  # all running tiles have failed with it
+            for future, (tile, attempt) in running.items():
+                future.cancel()
+                waiting.append((tile, attempt))
+            running.clear()
+            workers.restart()
+
+
+def _processes(job: TileJob, num_workers: int) -> _Workers:
+    """Return processes of this machine, each with the job, which is unpickled once."""
+    payload = cloudpickle.dumps(job)
+    pools: list[Executor] = []
+
+    def start() -> None:
+        # Forked children could wait for locks that other threads, of torch or GDAL, held at the time.
+        context = multiprocessing.get_context("spawn")
+        pools.append(ProcessPoolExecutor(num_workers, context, initializer=_load_job, initargs=(payload,)))
+
+    def close() -> None:
+        while pools:
+            pools.pop().shutdown(wait=True, cancel_futures=True)
+
+    def restart() -> None:
+        close()
+        start()
+
+    def submit(tile: MapTile, attempt: int) -> Future[dict[str, Any]]:
+        try:
+            return pools[-1].submit(_run_loaded, tile, attempt)
+        except BrokenProcessPool as error:
+            failed: Future[dict[str, Any]] = Future()
+            failed.set_exception(error)
+            return failed
+
+    start()
+    return _Workers(submit, lambda: _AHEAD * num_workers, restart, close)
+
+
+def _load_job(payload: bytes) -> None:
+    _JOB["job"] = cloudpickle.loads(payload)
+
+
+def _run_loaded(tile: MapTile, attempt: int) -> dict[str, Any]:
+    return run_tile(_JOB["job"], tile, attempt)
+
+
+def _cluster(job: TileJob, client: Any) -> _Workers:
+    """Return the workers of a dask cluster. The job is one task, whose result they fetch; each tile is a small task.
+
+    Raises
+    ------
+    OutputError
+        If a worker does not see the folder of the tiles.
+    """
+    exists = client.run(Path.exists, job.folder.absolute())
+    if not exists or not all(exists.values()):
+        raise OutputError(
+            f"Cannot write the map tiles of {str(job.folder)!r}: not all workers of the dask cluster see this folder.",
+            remedy="Pass {folder} on a file system that all workers share.",
+            argument="folder",
+        )
+    resources = job.resources() or None
+    # A killed worker loses its copy: the task is run again elsewhere, which a scattered value could not be.
+    shared = client.submit(cloudpickle.loads, cloudpickle.dumps(job), pure=False, key=f"geoxt-job-{job.token}")
+    executor = client.get_executor(pure=False, resources=resources)
+
+    def submit(tile: MapTile, attempt: int) -> Future[dict[str, Any]]:
+        future: Future[dict[str, Any]] = executor.submit(run_tile, shared, tile, attempt)
+        return future
+
+    def limit() -> int:
+        return max(_AHEAD * sum(client.nthreads().values()), 1)
+
+    def close() -> None:
+        executor.shutdown(wait=False)
+        shared.release()
+
+    return _Workers(submit, limit, lambda: None, close)
