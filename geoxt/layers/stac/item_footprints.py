@@ -12,7 +12,8 @@ import shapely.geometry
 
 def data_footprint(item: pystac.Item) -> bytes | None:
     """Return the area with data as WKB; `None` if it is not stated, or a box like the grid."""
-    if item.geometry is None or _is_box(item.geometry):
+    known: bool | None = getattr(item, "is_box", None)  # of an item of a table
+    if known or item.geometry is None or (known is None and _is_box(item.geometry)):
         return None
     try:
         shape = shapely.geometry.shape(item.geometry)

@@ -40,12 +40,12 @@ _BAND_FIELDS = (
 """Fields of a band that are read; statistics and histograms, which differ between items, are not among them."""
 _TABLES = ("bands", "eo:bands", "raster:bands")
 _READ_OF_BANDS = frozenset(_BAND_FIELDS)
-_READ = _READ_OF_BANDS | {*_TABLES}
+FIELDS_READ = _READ_OF_BANDS | {*_TABLES}
 _EO = "https://stac-extensions.github.io/eo/v1.1.0/schema.json"
 ALPHA = frozenset({"alpha", "Alpha", "mask"})
 """Names of alpha bands."""
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
-_FROM_PROPERTIES = ("eo:bands", "data_type", "nodata", "unit")
+PROPERTIES_READ = ("eo:bands", "data_type", "nodata", "unit")
 """Item properties that bands inherit."""
 
 
@@ -125,7 +125,7 @@ def layouts_of(
     by_text: dict[Any, Layout] = {}
     result = []
     for item, product in zip(items, products, strict=True):
-        text_key = (item.collection_id, id(product), repr(_fields_read(item)))
+        text_key = (item.collection_id, id(product), getattr(item, "fields_text", None) or fields_text(item))
         layout = by_text.get(text_key)
         if layout is None:
             statement = _statement(item)
@@ -137,17 +137,17 @@ def layouts_of(
     return result
 
 
-def _fields_read(item: pystac.Item) -> list[object]:
-    """Return the unparsed fields that `_statement` reads: parsing them takes three times as long."""
+def fields_text(item: pystac.Item) -> str:
+    """Return the text of the unparsed fields that `_statement` reads: parsing them takes three times as long."""
     assets = [
         (
             key, asset.media_type, asset.roles,
-            [(name, _fields_of_bands(value)) for name, value in asset.extra_fields.items() if name in _READ],
+            [(name, _fields_of_bands(value)) for name, value in asset.extra_fields.items() if name in FIELDS_READ],
         )
         for key, asset in item.assets.items()
     ]  # fmt: skip
     properties = item.properties
-    return [item.stac_extensions, [(n, properties[n]) for n in _FROM_PROPERTIES if n in properties], assets]
+    return repr([item.stac_extensions, [(n, properties[n]) for n in PROPERTIES_READ if n in properties], assets])
 
 
 def _fields_of_bands(value: object) -> object:
@@ -197,7 +197,7 @@ def _statement(item: pystac.Item) -> dict[str, Any]:
         )
         for key, asset in item.assets.items()
     }
-    properties = _usable({name: item.properties[name] for name in _FROM_PROPERTIES if name in item.properties})
+    properties = _usable({name: item.properties[name] for name in PROPERTIES_READ if name in item.properties})
     return {"extensions": item.stac_extensions, "properties": properties, "assets": assets}
 
 

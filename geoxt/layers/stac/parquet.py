@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -20,8 +20,8 @@ from geoxt.pixels.credentials import redact_url
 from geoxt.types import Array
 
 EXTENSIONS = (".parquet", ".geoparquet")
-_FIELDS = ("type", "stac_version", "stac_extensions", "id", "collection", "links", "assets", "geometry", "bbox")
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
+FIELDS = ("type", "stac_version", "stac_extensions", "id", "collection", "links", "assets", "geometry", "bbox")
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TIMES = ("datetime", "start_datetime", "end_datetime")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _POLYGON = 3
@@ -32,10 +32,19 @@ SLACK = 1e-3
 """Degrees by which a bounding box may be smaller than its geometry: boxes are often stored as float32."""
 
 
+def dict_rows(batch: Any) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table as items in JSON."""
+    geometries = geometries_of(batch["geometry"].to_pylist())
+    return map(_item_of, batch.drop_columns(["geometry"]).to_pylist(), geometries)
+
+
 def read_parquet(
-    path: str, selection: Selection | None = None, collections: set[str] | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield items as dicts.
+    path: str,
+    selection: Selection | None = None,
+    collections: set[str] | None = None,
+    convert: Callable[[Any], Iterator[Any]] = dict_rows,
+) -> Iterator[Any]:
+    """Yield items, as dicts unless `convert` returns others for a batch of rows.
 
     Rows are compared with the selection by their columns of collection, bounding box and time, and only those that may
     match are converted. The items that are yielded have still to be compared with the selection by their geometry.
@@ -61,8 +70,9 @@ def read_parquet(
                 raise InputError(problem, remedy="Pass a stac-geoparquet file.")
             for group in range(file.num_row_groups):
                 candidates = _candidates(file, group, selection, collections)
-                yield from _rows(file, group, candidates)
-    except (OSError, pa.ArrowException) as error:
+                for batch in _batches(file, group, candidates):
+                    yield from convert(batch)
+    except (OSError, pa.ArrowException, shapely.errors.ShapelyError) as error:
         problem = f"Cannot read stac-geoparquet from {redact_url(path)!r}: {redact_url(str(error))}."
         raise ReadError(problem, remedy="Check that the file is complete.") from error
 
@@ -83,18 +93,15 @@ def _opened(path: str) -> Iterator[Any]:
         raise OSError(redact_url(str(error))) from None
 
 
-def _rows(file: Any, group: int, candidates: Array) -> Iterator[dict[str, Any]]:
-    """Yield the candidate rows of a row group as items; a batch of rows is in memory at a time."""
+def _batches(file: Any, group: int, candidates: Array) -> Iterator[Any]:
+    """Yield the candidate rows of a row group, a batch at a time."""
     if not candidates.any():
         return
     first = 0
     for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
         chosen = np.flatnonzero(candidates[first : first + batch.num_rows])
         if len(chosen):
-            part = batch.take(chosen)
-            geometries = _geometries(part["geometry"].to_pylist())
-            rows = part.drop_columns(["geometry"]).to_pylist()
-            yield from map(_item_of, rows, geometries)
+            yield batch if len(chosen) == batch.num_rows else batch.take(chosen)
         first += batch.num_rows
         if not candidates[first:].any():
             return
@@ -141,10 +148,10 @@ def _near(boxes: Any, area: Area) -> Array:
     """Return which bounding boxes overlap the bounds of a part of an area; True for missing or unreadable boxes."""
     import pyarrow as pa
 
-    if not pa.types.is_struct(boxes.type) or not {*_SIDES} <= {field.name for field in boxes.type}:
+    if not pa.types.is_struct(boxes.type) or not {*SIDES} <= {field.name for field in boxes.type}:
         return np.ones(len(boxes), bool)
     structs = boxes.combine_chunks()
-    xmin, ymin, xmax, ymax = (structs.field(side).to_numpy(zero_copy_only=False).astype(float) for side in _SIDES)
+    xmin, ymin, xmax, ymax = (structs.field(side).to_numpy(zero_copy_only=False).astype(float) for side in SIDES)
     missing = ~np.isfinite(xmin + ymin + xmax + ymax) | ~structs.is_valid().to_numpy(zero_copy_only=False)
     around = (xmin > xmax) | (xmax - xmin > 180)  # across the antimeridian: its geometry decides
     near = np.zeros(len(boxes), bool)
@@ -157,7 +164,7 @@ def _near(boxes: Any, area: Area) -> Array:
 
 
 def _item_of(row: Mapping[str, Any], geometry: Any) -> dict[str, Any]:
-    properties = {k: _to_json(v) for k, v in row.items() if k not in _FIELDS and v is not None}
+    properties = {k: to_json(v) for k, v in row.items() if k not in FIELDS and v is not None}
     properties.setdefault("datetime", None)
     assets = json.loads(row["assets"]) if isinstance(row["assets"], str) else row["assets"]
     return {
@@ -168,13 +175,13 @@ def _item_of(row: Mapping[str, Any], geometry: Any) -> dict[str, Any]:
         "collection": row.get("collection"),
         "properties": properties,
         "geometry": geometry,
-        "bbox": _bbox(row.get("bbox")),
+        "bbox": json_box(row.get("bbox")),
         "links": [],
-        "assets": {key: _to_json(asset) for key, asset in assets.items() if asset is not None},
+        "assets": {key: to_json(asset) for key, asset in assets.items() if asset is not None},
     }
 
 
-def _to_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Return a JSON value; null fields, which belong to other rows, are dropped."""
     if type(value) in _SCALARS:
         return value
@@ -185,14 +192,14 @@ def _to_json(value: Any) -> Any:
         case date():
             return value.isoformat()
         case Mapping():
-            return {k: _to_json(v) for k, v in value.items() if v is not None}
+            return {k: to_json(v) for k, v in value.items() if v is not None}
         case list() if not _SCALARS.issuperset(map(type, value)):
-            return [_to_json(v) for v in value]
+            return [to_json(v) for v in value]
         case _:
             return value
 
 
-def _geometries(values: list[Any]) -> list[dict[str, Any] | None]:
+def geometries_of(values: list[Any]) -> list[dict[str, Any] | None]:
     """Return geometries that are WKB or dicts as GeoJSON."""
     if not all(value is None or isinstance(value, bytes) for value in values):
         return [_geometry(v if v is None or isinstance(v, dict) else shapely.from_wkb(v)) for v in values]
@@ -217,7 +224,8 @@ def _geometry(value: Any) -> dict[str, Any] | None:
     return value if value is None or isinstance(value, dict) else dict(shapely.geometry.mapping(value))
 
 
-def _bbox(value: Any) -> list[float] | None:
+def json_box(value: Any) -> list[float] | None:
+    """Return the `bbox` of an item, stored as a struct or as a list."""
     if isinstance(value, Mapping):
-        return [float(value[side]) for side in _SIDES]
+        return [float(value[side]) for side in SIDES]
     return None if value is None else [float(side) for side in value]

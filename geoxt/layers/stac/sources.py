@@ -21,6 +21,7 @@ from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, select_items
 from geoxt.layers.stac.pages import SearchPolicy, items_of_pages, parse_item, remote_item
 from geoxt.layers.stac.parquet import EXTENSIONS, read_parquet
+from geoxt.layers.stac.row_items import row_items
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.remote import is_remote
 from geoxt.retry import DEFAULT, RetryPolicy, fetch, retry_after
@@ -163,11 +164,15 @@ def _from_file(path: str, selection: Selection, collections: set[str]) -> Iterat
     if not _is_parquet(path):
         yield from _items(_located(_load(path), path), selection, collections)
         return
-    for row in read_parquet(path, selection, collections):
-        if is_remote(path):
-            yield _absolute(remote_item(row, path))
-        else:
-            yield _absolute(parse_item(row, path), path)
+    address = path if is_remote(path) else None
+
+    def parse(row: Mapping[str, Any]) -> pystac.Item:
+        return _absolute(parse_item(row, path), path) if address is None else _absolute(remote_item(row, address))
+
+    def convert(batch: Any) -> Iterator[pystac.Item]:
+        return row_items(batch, parse, address=address)
+
+    yield from read_parquet(path, selection, collections, convert)
 
 
 def _located(content: Mapping[str, Any], href: str) -> Any:

@@ -13,7 +13,7 @@ from geoxt.errors import InputError, ReadError
 from geoxt.layers import open_stac
 from geoxt.layers.area import area_of
 from geoxt.layers.stac.filters import Selection, parse_times, select_items
-from geoxt.layers.stac.parquet import _geometries, read_parquet
+from geoxt.layers.stac.parquet import geometries_of, read_parquet
 from geoxt.layers.stac.sources import read_items
 from geoxt.testing import distinct, make_grid, make_item
 
@@ -60,6 +60,9 @@ def test_files_of_another_kind_raise(tmp_path):
     (tmp_path / "broken.parquet").write_text("no")
     with pytest.raises(ReadError, match="Cannot read stac-geoparquet"):
         open_stac(str(tmp_path / "broken.parquet"))
+    row = {"id": "a", "assets": {"b": {"href": "/b.tif"}}, "geometry": b"no", "datetime": START}
+    with pytest.raises(ReadError, match="Cannot read stac-geoparquet"):
+        open_stac(write_rows(tmp_path / "geometry.parquet", [row]))
 
 
 def test_a_file_over_http_is_read_by_ranges(items, tmp_path):
@@ -159,6 +162,6 @@ def test_geometries_are_those_of_shapely():
     ]  # fmt: skip
     expected = [None if shape is None else dict(shapely.geometry.mapping(shape)) for shape in shapes]
     stored = [None if shape is None else shapely.to_wkb(shape) for shape in shapes]
-    assert _geometries(stored) == expected
-    assert _geometries(expected) == expected
-    assert _geometries([None]) == [None]
+    assert geometries_of(stored) == expected
+    assert geometries_of(expected) == expected
+    assert geometries_of([None]) == [None]
