@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import time
@@ -14,7 +15,7 @@ Stat = tuple[int, int, int, int]
 """Size, modification and change time in nanoseconds, and inode."""
 SIDECARS = (".aux.xml", ".msk", ".ovr", ".vat.dbf", "-wal")
 """Endings appended to the name of a file: metadata, mask, overviews, Esri's class names, changes of a GeoPackage."""
-SIBLINGS = (".tfw", ".wld", ".prj", ".hdr", ".aux", ".dbf", ".shx", ".cpg")
+SIBLINGS = (".tfw", ".TFW", ".wld", ".WLD", ".prj", ".PRJ", ".hdr", ".HDR", ".aux", ".dbf", ".shx", ".cpg")
 """Extensions of sidecars in place of the file's: world files, CRS, headers of raw rasters, parts of Shapefiles."""
 TICK = 50_000_000
 """Nanoseconds: a file that changed this recently may change again without another modification time."""
@@ -23,7 +24,12 @@ _BRACES = re.compile(r"\{([^{}]+)\}")
 _SCHEME = re.compile(
     r"^(?:[a-z0-9]+\+)?(?:file|zip|tar|gzip)://|^(?:/vsi(?:zip|tar|gzip|7z|rar|sparse)/)+", re.IGNORECASE
 )
-_MEMBER = re.compile(r"[/!:,]")
+_MEMBER = re.compile(r"[/!:,?]")
+_SOURCE = re.compile(
+    r"<Source(?:Filename|Dataset)\b(?:[^>]*?\brelativeToVRT\s*=\s*[\"'](1)[\"'])?[^>]*>([^<]+)<", re.IGNORECASE
+)
+MAX_DEPTH = 8
+"""Depth of VRTs that read other VRTs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class FileVersion:
     folder: int
     """Modification time of the folder: files were created, replaced or removed in it."""
     sidecars: tuple[tuple[str, Stat], ...]
-    """Of each sidecar that exists, by path."""
+    """Of each sidecar that exists, and of each file that a VRT reads, with its sidecars, by path."""
     settled: bool = True
     """Whether a further change would show: it may not if the file had just been written."""
 
@@ -56,7 +62,9 @@ class FileVersion:
             return False
         if self.sidecars and any(_stat(path) != stat for path, stat in self.sidecars):
             return False
-        return _folder_time(self.path) == self.folder or _sidecars(self.path) == self.sidecars
+        if _folder_time(self.path) == self.folder:
+            return True
+        return _sidecars(self.path) + _source_stats(self.path, self.main) == self.sidecars
 
 
 def file_version(href: str) -> FileVersion | None:
@@ -78,20 +86,20 @@ def file_version(href: str) -> FileVersion | None:
             return None
         path = container
     folder = _folder_time(path)
-    sidecars = _sidecars(path)
+    sidecars = _sidecars(path) + _source_stats(path, main)
     latest = max(max(stat[1:3]) for stat in (main, *(stat for _, stat in sidecars)))
     return FileVersion(path, main, folder, sidecars, settled=abs(now - latest) > TICK)
 
 
-def main_version(href: str) -> tuple[Stat | None, Stat | None] | None:
-    """Return size, times and inode of a local file and its external mask only, for the files of many scenes."""
+def main_version(href: str) -> tuple[object, ...] | None:
+    """Return size, times and inode of a local file, its external mask and the files of a VRT, for many scenes."""
     if is_remote(href):
         return None
     main = _stat(href)
     if main is None:
         container = local_file(href)
         main = None if container is None else _stat(container)
-    return main, _stat(f"{href}.msk")
+    return main, _stat(f"{href}.msk"), *(() if main is None else _source_stats(href, main))
 
 
 def local_file(href: str) -> str | None:
@@ -106,11 +114,39 @@ def local_file(href: str) -> str | None:
 @lru_cache(maxsize=1024)  # called for every read
 def _container(href: str) -> str | None:
     bare = _SCHEME.sub("", href)
-    candidates = [match[1] for pattern in (_BRACES, _QUOTED) for match in pattern.finditer(bare)]
+    nested = [match[1] for match in _BRACES.finditer(bare) if match[1] != bare]
+    candidates = [match[1] for match in _QUOTED.finditer(bare)]
     ends = [match.start() for match in _MEMBER.finditer(bare)]
     starts = [0, *(match.end() for match in re.finditer(r"[:,]", bare))]
     candidates += [bare[start:end] for start in starts for end in (len(bare), *reversed(ends)) if end > start]
+    candidates += [path for address in nested if (path := _container(address)) is not None]
     return next((path for path in candidates if os.path.isfile(path)), None)  # noqa: PTH113
+
+
+def _source_stats(path: str, main: Stat, depth: int = 0) -> tuple[tuple[str, Stat], ...]:
+    """Return the versions of the local files that a VRT reads, and of their sidecars."""
+    if not path.lower().endswith(".vrt") or depth > MAX_DEPTH:
+        return ()
+    stats: list[tuple[str, Stat]] = []
+    for source in _sources(path, main):
+        file = local_file(source)
+        stat = None if file is None else _stat(file)
+        if file is not None and stat is not None:
+            stats += [(file, stat), *_sidecars(file), *_source_stats(file, stat, depth + 1)]
+    return tuple(dict.fromkeys(stats))
+
+
+@lru_cache(maxsize=1024)
+def _sources(path: str, _main: Stat) -> tuple[str, ...]:
+    """Return the files that a version of a VRT names."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            found = _SOURCE.findall(file.read())
+    except OSError:
+        return ()
+    folder = _folder(path)
+    names = ((relative, html.unescape(name).strip()) for relative, name in found)
+    return tuple(dict.fromkeys(os.path.join(folder, name) if relative else name for relative, name in names))  # noqa: PTH118
 
 
 def _stat(path: str) -> Stat | None:
@@ -138,8 +174,9 @@ def _folder(path: str) -> str:
 
 
 def _sidecars(path: str) -> tuple[tuple[str, Stat], ...]:
-    stem = os.path.splitext(path)[0]  # noqa: PTH122
-    names = dict.fromkeys((*(path + end for end in SIDECARS), *(stem + end for end in SIBLINGS)))
+    stem, extension = os.path.splitext(path)  # noqa: PTH122
+    world = f"{stem}.{extension[1]}{extension[-1]}w" if len(extension) > 2 else f"{path}w"
+    names = dict.fromkeys((*(path + end for end in SIDECARS), *(stem + end for end in SIBLINGS), world, f"{path}w"))
     stats = ((name, _stat(name)) for name in names if name != path)
     return tuple((name, stat) for name, stat in stats if stat is not None)
 

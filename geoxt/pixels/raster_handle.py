@@ -76,8 +76,8 @@ class Handle:
         return self._fixed + (self.raw is not None or self.coded is not None) + blocks
 
     def is_current(self) -> bool:
-        """Return whether the file is unchanged since it was opened; False for files in memory."""
-        return not self.address.startswith("/vsimem/") if self.version is None else self.version.is_current()
+        """Return whether the file is unchanged since it was opened; False where that is unknown, as in memory."""
+        return is_remote(self.address) if self.version is None else self.version.is_current()
 
     def close(self) -> None:
         """Close the dataset and its readers beside GDAL."""

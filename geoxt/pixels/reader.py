@@ -105,28 +105,45 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: 
         problem = f"Cannot open {redact_url(href)}: its directory at byte {cut}, of a mask or overview, is cut off."
         raise ReadError(problem, remedy="Check that the file is complete.")
     grid = file_grid(file, href, crs=crs, grid=grid)
-    flags = file.mask_flag_enums
     alpha = tuple(c == ColorInterp.alpha for c in file.colorinterp)
-    # rasterio returns nodata as a float, which rounds integers beyond 2**53, or as None if the float is out of range:
-    # such pixels are told by GDAL's mask.
-    rounded = tuple(
-        d in {"int64", "uint64"} and MaskFlags.nodata in f and (n is None or abs(n) >= MAX_EXACT)
-        for n, d, f in zip(file.nodatavals, file.dtypes, flags, strict=True)
-    )
+    nodata, rounded = header_nodata(file)
     return Header(
         href=href,
         grid=grid,
         dtypes=file.dtypes,
-        nodata=tuple(None if r else n for n, r in zip(file.nodatavals, rounded, strict=True)),
-        masked=tuple(any(alpha) or MaskFlags.per_dataset in f or r for f, r in zip(flags, rounded, strict=True)),
+        nodata=nodata,
+        masked=tuple(
+            any(alpha) or MaskFlags.per_dataset in f or r for f, r in zip(file.mask_flag_enums, rounded, strict=True)
+        ),
         alpha=alpha,
-        internal_mask=any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in flags),
+        internal_mask=has_internal_mask(file),
         scales=file.scales,
         offsets=file.offsets,
         names=file.descriptions,
         colors=_colors(file),
         tags=_tags(file, href),
     )
+
+
+def header_nodata(file: rasterio.DatasetReader) -> tuple[tuple[float | None, ...], tuple[bool, ...]]:
+    """Return the nodata value of each band, `None` where a float rounds it, and where it does.
+
+    rasterio returns nodata as a float, which rounds integers beyond 2**53, or as None if the float is out of range:
+    such pixels are told by GDAL's mask.
+    """
+    values = file.nodatavals
+    if not {"int64", "uint64"} & set(file.dtypes):
+        return values, (False,) * file.count
+    rounded = tuple(
+        d in {"int64", "uint64"} and MaskFlags.nodata in f and (n is None or abs(n) >= MAX_EXACT)
+        for n, d, f in zip(values, file.dtypes, file.mask_flag_enums, strict=True)
+    )
+    return tuple(None if r else n for n, r in zip(values, rounded, strict=True)), rounded
+
+
+def has_internal_mask(file: rasterio.DatasetReader) -> bool:
+    """Return whether a band has a mask that is no alpha band, inside the file or in a sidecar."""
+    return any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in file.mask_flag_enums)
 
 
 def _tags(file: rasterio.DatasetReader, href: str) -> dict[str, str]:
@@ -335,4 +352,14 @@ def _mask(file: rasterio.DatasetReader, bands: list[int], bounds: Any) -> Array:
     return np.asarray(file.read_masks(bands, window=bounds) != 0)
 
 
-__all__ = ["Header", "choose_overview", "fitting_overview", "read", "read_header", "start_read", "use_file"]
+__all__ = [
+    "Header",
+    "choose_overview",
+    "fitting_overview",
+    "has_internal_mask",
+    "header_nodata",
+    "read",
+    "read_header",
+    "start_read",
+    "use_file",
+]

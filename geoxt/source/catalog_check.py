@@ -16,10 +16,12 @@ from rasterio.enums import ColorInterp, MaskFlags
 from geoxt.errors import CatalogError
 from geoxt.grid import crs_name, parse_crs, transformer
 from geoxt.pixels.credentials import redact_url
+from geoxt.pixels.reader import has_internal_mask, header_nodata
 from geoxt.source.scene_assets import Asset
 
 TOLERANCE = 0.01
 """Pixels: largest distance between a corner in the catalog and in the file; catalogs round transforms."""
+_HEADER_NAMES = ("the nodata value", "the scale", "the offset", "an internal mask:")
 _REMEDY = "Pass {headers:'all'} to take grids and data types from the files. Or correct the item."
 
 
@@ -109,7 +111,7 @@ class HeaderCheck(CatalogCheck):
         Raises
         ------
         CatalogError
-            If size, bands, data types, CRS or transform changed.
+            If size, bands, data types, CRS, transform, nodata values, scales or internal masks changed.
         """
         first = self._assets[0]
         if (
@@ -119,6 +121,7 @@ class HeaderCheck(CatalogCheck):
             and file.crs is not None
             and _equal(str(first.grid.crs), file.crs.to_wkt())
         ):  # the usual case, without projecting corners
+            self._compare_header(file)
             self.nodata = ()
             return
         try:
@@ -126,7 +129,24 @@ class HeaderCheck(CatalogCheck):
         except CatalogError as error:
             problem = error.problem.replace("its catalog states", "when the layer was opened it had", 1)
             raise CatalogError(problem, remedy="Open the layer again.") from None
+        self._compare_header(file)
         self.nodata = ()  # the caller may have replaced it
+
+    def _compare_header(self, file: rasterio.DatasetReader) -> None:
+        """Raise if the nodata values, scales or internal masks changed, which sidecars can change too."""
+        nodata, _ = header_nodata(file)
+        masked = has_internal_mask(file)
+        for asset in self._assets:
+            if asset.header is None:
+                continue
+            at = asset.band - 1
+            real = (nodata[at], file.scales[at], file.offsets[at], masked)
+            for name, before, now in zip(_HEADER_NAMES, asset.header, real, strict=True):
+                if before != now and not (before != before and now != now):  # noqa: PLR0124 (NaN)
+                    stated, present = (f"{name} {value}" for value in (before, now))
+                    problem = _error(redact_url(asset.href), stated, present).problem
+                    problem = problem.replace("its catalog states", "when the layer was opened it had", 1)
+                    raise CatalogError(problem, remedy="Open the layer again.")
 
 
 def check_of(assets: Sequence[Asset]) -> CatalogCheck:

@@ -52,6 +52,9 @@ class Asset:
     """Physical units per stored unit."""
     offset: float = 0.0
     """Physical value of a stored 0."""
+    header: tuple[float | None, float, float, bool] | None = None
+    """Nodata value, scale and offset of the band and whether the file has an internal mask, as its header stated them
+    when the layer was opened; `None` if a catalog states the asset."""
     array: PlaneArray | None = None
     """Array that pixels are read from, whose planes are the bands; `None` for a file that GDAL reads."""
 

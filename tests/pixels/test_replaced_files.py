@@ -32,7 +32,15 @@ WINDOW = Window(3, 4, 8, 9)
 
 def write(path, value, *, shape=(40, 40), bands=1, **options):
     values = np.full((bands, *shape), value, "uint16")
-    return str(write_cog(path, values, grid=make_grid(shape), tiled=False, overviews=(), **options))
+    return str(write_cog(path, values, **{"grid": make_grid(shape), "tiled": False, "overviews": (), **options}))
+
+
+def write_vrt(path, source):
+    wkt, transform = rasterio.CRS.from_epsg(32615).to_wkt(), ",".join(map(str, GRID.affine.to_gdal()))
+    band = f'<SimpleSource><SourceFilename relativeToVRT="1">{source}</SourceFilename></SimpleSource>'
+    xml = f'<VRTDataset rasterXSize="40" rasterYSize="40"><SRS>{wkt}</SRS><GeoTransform>{transform}</GeoTransform>'
+    path.write_text(f'{xml}<VRTRasterBand dataType="UInt16" band="1">{band}</VRTRasterBand></VRTDataset>')
+    return str(path)
 
 
 def write_mask(path, value, shape=(40, 40)):
@@ -125,6 +133,31 @@ def test_replaced_archive_gives_new_pixels(address, tmp_path):
         assert (reader.read(href, [1], WINDOW)[0] == value).all()
 
 
+def test_replaced_archive_in_an_archive_gives_new_pixels(tmp_path):
+    href = f"/vsizip/{{/vsizip/{tmp_path}/b.zip/a.zip}}/a.tif"
+    for value in (1, 2):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+            file.write(write(tmp_path / "a.tif", value), "a.tif")
+        with zipfile.ZipFile(tmp_path / "b.zip", "w") as file:
+            file.write(tmp_path / "a.zip", "a.zip")
+        assert (reader.read(href, [1], WINDOW)[0] == value).all()
+
+
+@pytest.mark.parametrize("replace", [by_rename, by_overwrite, by_update], ids=lambda function: function.__name__)
+def test_replaced_files_of_a_vrt_give_new_pixels(replace, tmp_path):
+    """Also through another open VRT of the file, and a VRT of the VRT."""
+    for folder in ("a&b", "vrt"):
+        (tmp_path / folder).mkdir()
+    path = write(tmp_path / "a&b" / "a.tif", 1)
+    hrefs = [write_vrt(tmp_path / f"{name}.vrt", "a&amp;b/a.tif") for name in "ab"]
+    hrefs.append(write_vrt(tmp_path / "vrt" / "c.VRT", "../a.vrt"))
+    assert all((reader.read(href, [1], WINDOW)[0] == 1).all() for href in hrefs * 3)
+    names = [open_cogs(href).data.name for href in hrefs]
+    replace(path, str(tmp_path / "b.tif"))
+    assert all((reader.read(href, [1], WINDOW)[0] == 2).all() for href in hrefs * 3)
+    assert not set(names) & {open_cogs(href).data.name for href in hrefs}
+
+
 def test_replaced_container_gives_new_pixels(tmp_path):
     path = tmp_path / "a.nc"
     for value in (1, 2):
@@ -209,3 +242,46 @@ def test_replaced_file_of_another_grid_or_type_raises(shape, options, message, t
         view.read(WINDOW)
     write(path, 3)
     assert (view.read(WINDOW)[0] == 3).all()
+
+
+def set_nodata(path):
+    with rasterio.open(path, "r+") as file:
+        file.nodata = 7
+
+
+def set_scale(path):
+    with rasterio.open(path, "r+") as file:
+        file.scales = (0.5,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_nodata, "it had the nodata value None, the file has the nodata value 7.0"),
+        (set_scale, "it had the scale 1.0, the file has the scale 0.5"),
+        (lambda path: write_mask(path, 0), "it had an internal mask: False, the file has an internal mask: True"),
+    ],
+)
+def test_open_layer_of_a_file_whose_validity_or_scale_changed_raises(change, message, tmp_path):
+    path = write(tmp_path / "a.tif", 7)
+    views = [view_of(open_cogs(path)), view_of(open_cogs(path, nodata=3))]
+    assert all(view.read(WINDOW)[1].all() for view in views)
+    change(path)
+    for view in views:
+        with pytest.raises(CatalogError, match=f"when the layer was opened {message}.*Open the layer again"):
+            view.read(WINDOW)
+
+
+@pytest.mark.parametrize("ending", ["tfw", "TFW", "tifw"])
+def test_changed_world_file_raises(ending, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", count=1, width=9, height=9, dtype="uint8"):
+            pass
+    world = tmp_path / f"a.{ending}"
+    world.write_text("10\n0\n0\n-10\n500005\n4499995\n")
+    view = view_of(open_cogs(str(tmp_path / "a.tif"), source_crs="EPSG:32615"))
+    view.read(Window(0, 0, 9, 9))
+    world.write_text("10\n0\n0\n-10\n500105\n4499995\n")
+    with pytest.raises(CatalogError, match="it had the transform"):
+        view.read(Window(0, 0, 9, 9))

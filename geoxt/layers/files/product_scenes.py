@@ -192,6 +192,7 @@ def asset_of(header: Header, band: int, nodata: float | None = None, rule: Radio
         masked=header.masked[band - 1],
         scale=header.scales[band - 1] if from_header or rule is None else rule.scale,
         offset=header.offsets[band - 1] if from_header or rule is None else rule.offset,
+        header=(stored, header.scales[band - 1], header.offsets[band - 1], header.internal_mask),
     )
 
 
