@@ -17,6 +17,7 @@ from geoxt.datasets.catalog import get
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.fetch import fetch
 from geoxt.datasets.image_windows import cut
+from geoxt.datasets.locations import footprints
 from geoxt.datasets.parts import Where, make_part, select_where
 from geoxt.datasets.plot import draw
 from geoxt.datasets.read_sample import Reader, Sample
@@ -36,8 +37,8 @@ from geoxt.datasets.selection import (
     select_split,
     without_assets,
 )
-from geoxt.datasets.spec import Spec
-from geoxt.datasets.splits import hold_out
+from geoxt.datasets.spec import RandomSplit, Spec
+from geoxt.datasets.splits import file_fields, hold_out
 from geoxt.datasets.verify import Report, check
 from geoxt.errors import DatasetWarning, InputError
 from geoxt.layers.products import Band
@@ -124,8 +125,9 @@ class Dataset(Sequence[Sample]):
     def hold_out(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Divide the samples at random into those for training and a fraction for validation.
 
-        Samples of one group (`Spec.group`), and windows of one image, stay together; classes of single files are
-        stratified. The division is the same on every machine.
+        Samples of one group (`Spec.group`), windows of one image or, where all images show one site, of one place, and
+        images of one block of a dataset that is split by blocks stay together; images that overlap an image for
+        validation are left out. Classes of single files are stratified. The division is the same on every machine.
 
         Parameters
         ----------
@@ -144,8 +146,8 @@ class Dataset(Sequence[Sample]):
         InputError
             If all samples are of one group.
         """
-        held = hold_out(self.spec, self.entries, fraction, seed=seed)
-        if all(held) or not any(held):
+        held = self._held_out(fraction, seed)
+        if True not in held or False not in held:
             msg = f"Cannot hold out {fraction:g} of {len(self)} samples of {self.spec.name!r}: they are one group."
             raise InputError(msg, remedy="Use all samples.", value=fraction, argument="fraction")
         parts = [
@@ -153,6 +155,19 @@ class Dataset(Sequence[Sample]):
         ]
         training, validation = (Dataset(self.reader, part, split=self.split, skipped=self.skipped) for part in parts)
         return training, validation
+
+    def _held_out(self, fraction: float, seed: int) -> list[bool | None]:
+        """Return whether each sample is held out; see `splits.hold_out`."""
+        spec = self.spec
+        if not isinstance(spec.splits, RandomSplit) or spec.splits.block is None:
+            return hold_out(spec, self.entries, fraction, seed=seed)
+        names = file_fields(spec, self.entries)
+        keys = [tuple(entry.fields[name] for name in names) for entry in self.entries]
+        images = dict(zip(reversed(keys), reversed(self.entries), strict=True))  # the first window of each
+        outlines = footprints(spec, self.root, list(images.values()))
+        held = hold_out(spec, list(images.values()), fraction, seed=seed, footprints=outlines)
+        held_of = dict(zip(images, held, strict=True))
+        return [held_of[key] for key in keys]
 
     def plot(self, index: int) -> Any:
         """Plot the images, masks, boxes and label of a sample, and return the matplotlib figure."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -64,8 +65,12 @@ def assign(spec: Spec, entries: Sequence[Entry], *, footprints: Array | None = N
             raise AssertionError(spec.splits)
 
 
-def hold_out(spec: Spec, entries: Sequence[Entry], fraction: float, *, seed: int = 0) -> list[bool]:
+def hold_out(
+    spec: Spec, entries: Sequence[Entry], fraction: float, *, seed: int = 0, footprints: Array | None = None
+) -> list[bool | None]:
     """Return whether each sample is held out: a fraction of the groups of related samples, at random.
+
+    `None` for a sample that is not held out and overlaps one that is.
 
     Parameters
     ----------
@@ -77,25 +82,33 @@ def hold_out(spec: Spec, entries: Sequence[Entry], fraction: float, *, seed: int
         Fraction of the groups to hold out.
     seed
         Random seed.
+    footprints
+        Image outlines (sample,), in metres; needed for datasets that are split by blocks.
     """
     if not 0 < fraction < 1:
         msg = f"Cannot hold out a fraction of {fraction:g}."
         raise InputError(msg, remedy="Pass {fraction} between 0 and 1.", value=fraction, argument="fraction")
     rule = spec.splits if isinstance(spec.splits, RandomSplit) else RandomSplit()
-    group = spec.group or rule.group or _file_fields(spec, entries)
-    rule = RandomSplit(
-        fractions={"kept": 1 - fraction, "held": fraction}, seed=seed, group=group, patterns=rule.patterns
+    group = spec.group or rule.group
+    window = spec.window if isinstance(spec.splits, RandomSplit) and not group else None  # of one place on all dates
+    rule = replace(
+        rule,
+        fractions={"kept": 1 - fraction, "held": fraction},
+        seed=seed,
+        group=group if group or window else file_fields(spec, entries),
     )
-    held = [split == "held" for split in _random(rule, entries, None, None)]
-    if any(held) and not all(held):
-        return held
-    groups = _groups(rule, entries, None, None)
-    order = sorted(set(groups), key=lambda name: _digest(rule, name))
-    # Of classes with few groups each, hold out one group of all, or all but one.
-    return [name in (order[1:] if any(held) else order[-1:]) for name in groups]
+    splits = _random(rule, entries, footprints, window)
+    if not {"kept", "held"} <= set(splits):
+        # Of classes with few groups each, hold out one group of all, or all but one.
+        groups = _groups(rule, entries, footprints, window)
+        order = sorted(set(groups), key=lambda name: _digest(rule, name))
+        held = order[1:] if "held" in splits else order[-1:]
+        names = ["held" if group in held else "kept" for group in groups]
+        splits = list(names) if footprints is None else _without_overlap(names, footprints, list(rule.fractions))
+    return [None if split is None else split == "held" for split in splits]
 
 
-def _file_fields(spec: Spec, entries: Sequence[Entry]) -> tuple[str, ...]:
+def file_fields(spec: Spec, entries: Sequence[Entry]) -> tuple[str, ...]:
     """Return the fields that identify a file of the first asset, or a row of it."""
     row = ("row",) if entries and "row" in entries[0].fields else ()
     return (*spec.first_asset.names, *row)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import shapely
 
 from geoxt.datasets import RandomSplit, get
 from geoxt.datasets.entries import Entry
-from geoxt.datasets.splits import assign
+from geoxt.datasets.rasters import Crop
+from geoxt.datasets.splits import assign, hold_out
 from geoxt.errors import InputError
+from geoxt.windows import Window
 
 
 def entries(*samples):
@@ -77,3 +81,33 @@ def test_groups_from_a_pattern_are_independent_of_the_order(ponds):
 def test_unknown_group_fields_raise(ponds, rule, message):
     with pytest.raises(InputError, match=message):
         assign(replace(ponds, splits=rule), entries({"place": "s000"}))
+
+
+def test_dates_of_one_site_are_held_out_by_place():
+    """All images of the site show the same places, with one mask."""
+    spec = get("benin_cashews")
+    samples = [(date, row, col) for date in range(9) for row in range(4) for col in range(4)]
+    crops = [Crop(window=Window(256 * row, 256 * col, 256, 256), image_shape=(1024, 1024)) for _, row, col in samples]
+    dated = [
+        Entry(fields={"date": date, "top": 256 * row, "left": 256 * col}, files={}, crop=crop)
+        for (date, row, col), crop in zip(samples, crops, strict=True)
+    ]
+    held = hold_out(spec, dated, 0.25)
+    places = [
+        {sample[1:] for sample, is_held in zip(samples, held, strict=True) if is_held is part} for part in (False, True)
+    ]
+    assert not places[0] & places[1]
+    assert (len(places[0]), len(places[1])) == (12, 4)
+
+
+def test_images_of_one_block_are_held_out_together_and_overlaps_left_out():
+    spec = get("seasonal_contrast")
+    left = np.arange(40) * 30_000.0  # images of 40 km overlap their neighbors
+    footprints = shapely.box(left, 0, left + 40_000, 40_000)
+    images = entries(*({"location": n} for n in range(40)))
+    held = np.array(hold_out(spec, images, 0.3, footprints=footprints), object)
+    kept = footprints[held == False]  # noqa: E712 (some are None)
+    assert len(kept)
+    assert shapely.area(shapely.intersection(kept[:, None], footprints[held == True])).max() == 0  # noqa: E712
+    blocks = np.floor((left + 20_000) / 100_000)
+    assert all(set(held[blocks == block]) <= {True} or True not in held[blocks == block] for block in set(blocks))

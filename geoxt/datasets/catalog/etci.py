@@ -46,6 +46,7 @@ ETCI = Spec(
         ),
     ),
     splits=FolderSplit(names={"test": "val", "test_internal": "test"}),
+    group=("region", "x", "y"),
     split_sizes={"train": 33405, "val": 10400, "test": 12348},
     resolution=(5, 20),
     modality="SAR",

@@ -45,6 +45,7 @@ LANDCOVERAI = Spec(
         ),
     ),
     splits=ListSplit(path="{split:train|val|test}.txt", columns=("{tile}_{n:d}",)),
+    group=("tile",),
     samples=10674,
     split_sizes={"train": 7470, "val": 1602, "test": 1602},
     resolution=(0.25, 0.5),

@@ -86,8 +86,9 @@ def trees_of_labels(tree):
 
 
 @pytest.mark.parametrize(
-    "name", ["tropical_cyclone", "sen12ms", "spacenet7", "spacenet4", "cowc_detection", "cowc_counting"]
-)
+    "name", ["tropical_cyclone", "sen12ms", "spacenet7", "spacenet4", "cowc_detection", "cowc_counting",
+             "etci2021", "landcoverai"]
+)  # fmt: skip
 def test_validation_is_cut_from_training_by_groups(tree, name):
     made = tree(name)
     group = made.spec.group
