@@ -51,7 +51,7 @@ def resolve_attrs(layer: xr.DataArray) -> xr.DataArray:
             return layer if list(attrs) == list(layer.attrs) else _with_attrs(layer, attrs)
         return layer
     if uses.copied and len({repr(use.base.source.nodata) for use in uses.uses}) == 1:
-        return layer if ENCODING in layer.encoding else mark_stored(layer)
+        return layer if ENCODING in layer.encoding else mark_stored(_with_nodata(layer, uses))
     _warn_of_wrapping(layer, uses)
     attrs = without_stored(layer)
     if any(key in attrs for key in NODATA):
@@ -63,6 +63,14 @@ def resolve_attrs(layer: xr.DataArray) -> xr.DataArray:
     dtype, nodata = free_fill(layer.dtype)
     variable = layer.variable.astype(dtype).where(valid, dtype.type(nodata)).transpose(*layer.dims)
     return _with_attrs(layer.copy(data=variable.data), {**attrs, "_FillValue": nodata})
+
+
+def _with_nodata(layer: xr.DataArray, uses: SourceUses) -> xr.DataArray:
+    """Return a layer of unchanged numbers with the nodata value of its sources if it lost it with its attributes."""
+    nodata = uses.uses[0].base.source.nodata
+    if nodata is None or any(key in layer.attrs for key in NODATA):
+        return layer
+    return layer.assign_attrs(_FillValue=layer.dtype.type(nodata).item())
 
 
 def _warn_of_wrapping(layer: xr.DataArray, uses: SourceUses) -> None:

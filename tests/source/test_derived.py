@@ -112,6 +112,17 @@ def test_unchanged_numbers_keep_their_attributes(image, function):
     assert nodata_of(layer) == 0
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a: xr.DataArray(a.data, dims=a.dims, coords=a.coords),
+        lambda a: a.astype("int32", keep_attrs=False).assign_coords(spatial_ref=a.spatial_ref),
+    ],
+)
+def test_nodata_lost_with_the_attributes_is_that_of_the_file(image, function):
+    assert (valid_of(function(image)) == VALID).all()
+
+
 def test_nodata_that_the_user_assigns_is_kept(image):
     layer = (image == 3000).astype("uint8").assign_attrs(_FillValue=7)
     assert resolve_attrs(layer).attrs["_FillValue"] == 7
