@@ -25,6 +25,17 @@ _AHEAD = 2
 """Submitted map tiles per worker: a worker has the next tile when it finishes one, and no scheduler has thousands."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """Attempt at a map tile."""
+
+    tile: MapTile
+    number: int = 1
+    """Number of the attempt."""
+    alone: bool = False
+    """Whether it runs while no other tile does: one of several tiles killed their process, such as by its memory."""
+
+
 class _Submit(Protocol):
     def __call__(self, tile: MapTile, attempt: int) -> Future[dict[str, Any]]: ...
 
@@ -53,14 +64,14 @@ def run_tiles(job: TileJob, tiles: Sequence[MapTile], *, retries: int, num_worke
     OutputError
         If a file cannot be written.
     """
-    waiting = deque((tile, 1) for tile in tiles)
+    waiting = deque(_Attempt(tile) for tile in tiles)
     client = default_client()
     if num_workers == 0 and client is None:
         while waiting:
-            tile, attempt = waiting.popleft()
-            state = run_tile(job, tile, attempt)
-            if state["state"] == "failed" and state["retry"] and attempt <= retries:
-                waiting.append((tile, attempt + 1))
+            attempt = waiting.popleft()
+            state = run_tile(job, attempt.tile, attempt.number)
+            if _is_repeated(state, retries):
+                waiting.append(_Attempt(attempt.tile, attempt.number + 1))
             else:
                 yield state
         return
@@ -71,35 +82,37 @@ def run_tiles(job: TileJob, tiles: Sequence[MapTile], *, retries: int, num_worke
         workers.close()
 
 
-def _run(
-    job: TileJob, workers: _Workers, waiting: deque[tuple[MapTile, int]], retries: int
-) -> Iterator[dict[str, Any]]:
-    running: dict[Future[dict[str, Any]], tuple[MapTile, int]] = {}
+def _run(job: TileJob, workers: _Workers, waiting: deque[_Attempt], retries: int) -> Iterator[dict[str, Any]]:
+    running: dict[Future[dict[str, Any]], _Attempt] = {}
     while waiting or running:
         while waiting and len(running) < workers.limit():
-            tile, attempt = waiting.popleft()
-            running[workers.submit(tile, attempt)] = tile, attempt
+            if running and (waiting[0].alone or any(attempt.alone for attempt in running.values())):
+                break
+            attempt = waiting.popleft()
+            running[workers.submit(attempt.tile, attempt.number)] = attempt
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
-        broken = False
+        broken = any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
+        if broken:  # the pool ends all its tiles, whichever of them killed the process
+            finished, _ = wait(running)
         for future in finished:
-            tile, attempt = running.pop(future)
-            error = future.exception()
+            attempt, error = running.pop(future), future.exception()
             if isinstance(error, OutputError):
                 raise error
-            broken |= isinstance(error, BrokenProcessPool)
-            state = future.result() if error is None else failure(tile, attempt, error)
-            if state["state"] == "failed" and state["retry"] and attempt <= retries:
-                waiting.append((tile, attempt + 1))
+            state = future.result() if error is None else failure(attempt.tile, attempt.number, error)
+            if _is_repeated(state, retries):
+                alone = isinstance(error, BrokenProcessPool)
+                waiting.append(_Attempt(attempt.tile, attempt.number + 1, alone=alone))
                 continue
             if error is not None:
-                write_state(job.folder, tile.name, state)
+                write_state(job.folder, attempt.tile.name, state)
             yield state
-        if broken:  # all running tiles have failed with it
-            for future, (tile, attempt) in running.items():
-                future.cancel()
-                waiting.append((tile, attempt))
-            running.clear()
+        if broken:
             workers.restart()
+
+
+def _is_repeated(state: dict[str, Any], retries: int) -> bool:
+    """Return whether a map tile failed and is tried again."""
+    return state["state"] == "failed" and state["retry"] and state["attempts"] <= retries
 
 
 def _processes(job: TileJob, num_workers: int) -> _Workers:
