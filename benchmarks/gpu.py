@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -31,10 +32,10 @@ import torch
 from geoxt.bridge import loader
 from geoxt.inference import predict
 from geoxt.inference.device_model import is_out_of_memory
-from geoxt.inference.devices import ieee_float32, open_device, resolve
 from geoxt.layers import open_cogs
 from geoxt.models import create
 from geoxt.samplers import RandomSampler
+from geoxt.torch_devices import ieee_float32, open_device, resolve
 
 BANDS, CLASSES, OVERLAP = 6, 10, 64
 TOLERANCES = {"32": 1e-4, "bf16": 0.05}
@@ -109,18 +110,12 @@ def unet(setup: Setup) -> torch.nn.Module:
     return network.to(setup.device, memory_format=torch.channels_last)
 
 
-def to_device(setup: Setup, batch: dict[str, Any]) -> torch.Tensor:
-    """Copy the images of a batch."""
-    return batch["image"].to(setup.device, non_blocking=True)
-
-
 def batches_of(setup: Setup, path: Path, batches: int, *, cached: bool = False) -> Any:
-    """Return a loader of random windows of a file, or of the same pixels in memory."""
+    """Return a loader to the device of random windows of a file, or of the same pixels in memory."""
     layer = open_cogs(path).rename("image")
     layer = layer.load() if cached else layer
     sampler = RandomSampler(layer, size=setup.size, length=batches * setup.batch, seed=0)
-    pin = setup.device.startswith("cuda")
-    return loader(layer, sampler, batch_size=setup.batch, pin_memory=pin)
+    return loader(layer, sampler, batch_size=setup.batch, device=setup.device)
 
 
 def timed(setup: Setup, call: Callable[[], Any]) -> float:
@@ -138,8 +133,8 @@ def loading(setup: Setup) -> list[list[str]]:
     for name, file, cached in (("uncompressed", "uncompressed", False), ("in memory", "uncompressed", True),
                                ("DEFLATE", "deflate", False)):  # fmt: skip
         batches = iter(batches_of(setup, setup.folder / f"{file}.tif", setup.batches + 1, cached=cached))
-        to_device(setup, next(batches))
-        seconds = timed(setup, lambda batches=batches: [to_device(setup, batch) for batch in batches])
+        next(batches)
+        seconds = timed(setup, lambda batches=batches: deque(batches, maxlen=0))
         rows.append([f"loader to device, {name}", f"{setup.batches * setup.batch / seconds:.0f} images/s"])
     return rows
 
@@ -168,8 +163,8 @@ def training(setup: Setup) -> list[list[str]]:
     rows.append(["training, synthetic, bf16", f"{setup.batches * setup.batch / synthetic:.0f} images/s"])
     for name in ("uncompressed", "deflate"):
         batches = iter(batches_of(setup, setup.folder / f"{name}.tif", setup.batches + 1))
-        step(to_device(setup, next(batches)))
-        seconds = timed(setup, lambda batches=batches: [step(to_device(setup, batch)) for batch in batches])
+        step(next(batches)["image"])
+        seconds = timed(setup, lambda batches=batches: [step(batch["image"]) for batch in batches])
         waits = max(1 - synthetic / seconds, 0)
         rate = f"{setup.batches * setup.batch / seconds:.0f} images/s; the device waits {waits:.0%}"
         rows.append([f"training, {name}, bf16", rate])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast
 import xarray as xr
 
 if TYPE_CHECKING:  # at run time, methods import what they need
+    import torch
     from matplotlib.figure import Figure
     from odc.geo.geobox import GeoBox
     from torch import nn
@@ -83,6 +84,7 @@ class _Accessor:
         transform: Transform | None = None,
         dtype: TensorDtype = "float32",
         drop_last: bool = False,
+        device: str | torch.device | None = None,
         **options: Unpack[DataLoaderOptions],
     ) -> DataLoader[Sample]:
         """Return a DataLoader of the windows' pixels; see `geoxt.bridge.loader`."""

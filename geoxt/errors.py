@@ -133,6 +133,10 @@ class OutputError(GeoxtError, OSError):
     """An output cannot be written."""
 
 
+class ProcessError(GeoxtError, RuntimeError):
+    """Another process of a run in several processes has ended or does not answer."""
+
+
 class MissingDependency(GeoxtError, ImportError):
     """An optional package is not installed."""
 

@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "geoxt"
 FLOORS = (
     "errors types storage retry tasks _version",
     "template grid footprints windows legend trees progress testing",
-    "models transforms",
+    "models transforms torch_devices",
     "pixels",
     "source",
     "alignment plot indices",

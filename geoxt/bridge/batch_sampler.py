@@ -46,9 +46,9 @@ class WindowBatchSampler(EpochSampler[list[Window]]):
     def _count(self) -> int:
         return len(self._draw()[1])
 
-    def _batches(self, start: int) -> Iterator[list[Window]]:
+    def _batches(self, start: int, step: int) -> Iterator[list[Window]]:
         windows, batches = self._draw()
-        for indices in batches[start:]:
+        for indices in batches[start::step]:
             yield [windows[index] for index in indices.tolist()]
 
     def _draw(self) -> tuple[WindowSequence | Sequence[Window], list[Indices]]:

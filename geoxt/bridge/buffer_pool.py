@@ -7,6 +7,7 @@ of the time in which the batch is read.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,16 @@ SPARE = 2
 
 
 class BufferPool:
-    """Allocates arrays and reclaims each when the last tensor over it is deleted. Pickles empty."""
+    """Allocates arrays and reclaims each when the last tensor over it is deleted. Pickles empty.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    allocate
+        Returns an uninitialized array of a shape and dtype, such as one in page-locked memory.
+    """
+
+    def __init__(self, allocate: Callable[[tuple[int, ...], np.dtype[Any]], Array] = np.empty) -> None:
+        self._allocate = allocate
         self._spare: dict[Any, list[Array]] = {}
 
     def __reduce__(self) -> tuple[type[BufferPool], tuple[()]]:
@@ -32,7 +40,7 @@ class BufferPool:
         try:
             owner = spare.pop()
         except IndexError:
-            owner = np.empty(shape, dtype)
+            owner = self._allocate(shape, dtype)
         # A view, not the owner, is handed out: torch.from_numpy and slices keep the view alive, and its finalizer
         # (unlike one on the owner) leaves the memory to be handed out again.
         lent = owner[...]

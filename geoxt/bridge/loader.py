@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_
 
 from geoxt.bridge.batch_sampler import FixedBatchSampler, WindowBatchSampler
 from geoxt.bridge.buffer_pool import BufferPool
+from geoxt.bridge.device_batches import STORED, DeviceBatches
 from geoxt.bridge.layer_reader import TensorDtype
 from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.bridge.pack_dataset import PackDataset, is_pack
@@ -22,6 +23,7 @@ from geoxt.bridge.window_dataset import Transform, WindowDataset
 from geoxt.bridge.xbatcher import ComputedBatches, is_generator, windows_of
 from geoxt.errors import InputError
 from geoxt.samplers import WindowSequence
+from geoxt.torch_devices import Device, open_device, parse_name, resolve
 from geoxt.trees import SomeData
 from geoxt.windows import Window
 
@@ -84,6 +86,8 @@ class Loader(DataLoader[Any]):
     dataset: _BatchDataset
     ring: Ring | None = None
     """Shared memory of the workers while no iterator uses it."""
+    to_device: DeviceBatches | None = None
+    """Copies batches to a device."""
 
     @property
     def _index_sampler(self) -> Any:
@@ -92,6 +96,10 @@ class Loader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
         """Return an iterator over the batches of an epoch."""
+        batches = self._host_batches()
+        return batches if self.to_device is None else self.to_device(batches)
+
+    def _host_batches(self) -> Iterator[Sample]:
         if not self.num_workers:
             return self._finish(prefetch(super().__iter__()))
         ring = self.dataset.ring if self.persistent_workers else self.ring
@@ -153,6 +161,7 @@ def loader(
     transform: Transform | None = None,
     dtype: TensorDtype = "float32",
     drop_last: bool = False,
+    device: str | torch.device | None = None,
     **options: Unpack[DataLoaderOptions],
 ) -> DataLoader[Sample]:
     """Return a torch DataLoader of batches of windows, each read as a whole.
@@ -180,6 +189,10 @@ def loader(
         "float32": continuous layers become float32. "stored": they keep their dtype if torch supports it.
     drop_last
         Whether to leave out batches that are not full.
+    device
+        Device of the tensors by torch's name ("cuda", "cuda:1", "mps", "auto"); default: the CPU. While the loop uses a
+        batch, the next is copied from page-locked memory on another stream. Layers of uint8, int8, int16 and uint16 are
+        copied in that type and widened on the device, where `transform` and `collate_fn` are then applied.
     **options
         Passed on to `torch.utils.data.DataLoader`: `pin_memory`, `prefetch_factor`, `multiprocessing_context`, …
         `collate_fn` is called with each batch as the transform returns it.
@@ -193,7 +206,7 @@ def loader(
     Raises
     ------
     InputError
-        If the batch size is below 1, or splits windows that a sampler draws together.
+        If the batch size is below 1, or splits windows that a sampler draws together; or there is no such device.
     GridError
         If the sampler was made from layers on other grids.
 
@@ -223,7 +236,11 @@ def loader(
             " together.",
             remedy=f"Pass {{batch_size:{windows.unit}}}, or a multiple of it.",
         )
+    target = _open_device(device)
     generated = windows_of(windows, data) if is_generator(windows) else None
+    if is_generator(windows) and generated is None and target is not None:
+        msg = f"Cannot load batches on {target.name!r}: a generator of xbatcher computes them."
+        raise InputError(msg, remedy="Leave out {device}, and move the tensors of each batch.", argument="device")
     if is_generator(windows) and generated is None:
         return DataLoader(ComputedBatches(windows, dtype=dtype), batch_size=None, num_workers=num_workers, **options)
     if generated is None and batch_size is None:
@@ -235,14 +252,42 @@ def loader(
         windows = [window for batch in generated for window in batch]
     chosen = windows if isinstance(windows, WindowSequence) else list(windows)
     samples: WindowDataset
+    in_worker = transform if target is None else None
     if is_pack(data):
-        samples = PackDataset(data, chosen, transform=transform, dtype=dtype)
+        samples = PackDataset(data, chosen, transform=in_worker, dtype=dtype)
     else:
-        samples = WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
+        samples = WindowDataset(data, chosen, transform=in_worker, dtype=dtype, threads=threads)
     sampler: Sampler[list[Window]]
     if batch_size is None:
         sampler = FixedBatchSampler(generated or [])
     else:
         sampler = WindowBatchSampler(samples.windows, batch_size, kind=samples.kind, drop_last=drop_last)
-    batches = _BatchDataset(samples, options.pop("collate_fn", None))
-    return Loader(batches, sampler=sampler, batch_size=None, num_workers=num_workers, **options)
+    collate = options.pop("collate_fn", None)
+    batches = _BatchDataset(samples, collate if target is None else None)
+    made = Loader(batches, sampler=sampler, batch_size=None, num_workers=num_workers, **options)
+    if target is not None:
+        made.to_device = _device_batches(target, samples, transform, collate, staged=num_workers > 0)
+    return made
+
+
+def _open_device(name: str | torch.device | None) -> Device | None:
+    """Return a device; `None` for the CPU."""
+    resolved = "cpu" if name is None else resolve(parse_name(name, "load batches"), "load batches")
+    return None if resolved == "cpu" else open_device(resolved)
+
+
+def _device_batches(
+    device: Device,
+    samples: WindowDataset,
+    transform: Transform | None,
+    collate: Callable[[Any], Any] | None,
+    *,
+    staged: bool,
+) -> DeviceBatches:
+    def finish(batch: Sample) -> Any:
+        transformed = batch if transform is None else transform(batch)
+        return transformed if collate is None else collate(transformed)
+
+    copies = DeviceBatches(device=device, finish=finish, staged=staged)
+    copies.widened = samples.keep_stored(STORED, BufferPool() if staged else copies.pool)
+    return copies

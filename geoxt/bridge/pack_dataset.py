@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -155,6 +155,14 @@ class PackDataset(WindowDataset):
             for f in self._layers.values()
             if f["time_dim"]
         }
+
+    def keep_stored(self, stored: Collection[str], buffers: BufferPool) -> dict[str, torch.dtype]:
+        """Read arrays in their stored dtype if it is one of `stored`, into given memory; return their former dtypes."""
+        self._buffers = buffers
+        names = [name for name in self._dtypes if self._arrays[name].dtype.name in stored]
+        former = {name: torch.from_numpy(np.empty(0, self._dtypes[name])).dtype for name in names}
+        self._dtypes |= {name: self._arrays[name].dtype for name in names}
+        return former
 
     def kind(self, window: Window) -> Hashable:
         """Return one value for all windows: the samples of a pack have one shape."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from dask.system import CPU_COUNT
 from torch.utils.data import Dataset
@@ -99,6 +101,24 @@ class WindowDataset(Dataset[Sample]):
     def batch_bytes(self, window: Window, count: int) -> int:
         """Return the bytes of a batch of windows of equal shape, each array rounded up to whole cache lines."""
         return batch_bytes(self.nodes, window, count)
+
+    def keep_stored(self, stored: Collection[str], buffers: BufferPool) -> dict[str, torch.dtype]:
+        """Read layers in their stored dtype if it is one of `stored`, into given memory; return their former dtypes."""
+        self._buffers = buffers
+        former: dict[str, torch.dtype] = {}
+        names = {name for reader in self.nodes.values() for name in reader.layers}
+        for name in names:
+            layers = [reader.layers[name] for reader in self.nodes.values()]
+            if len({layer.view.dtype for layer in layers}) == 1 and layers[0].view.dtype.name in stored:
+                former[name] = torch.from_numpy(np.empty(0, layers[0].dtype)).dtype
+        self.nodes = {
+            node: replace(
+                reader,
+                layers={n: replace(x, dtype=x.view.dtype) if n in former else x for n, x in reader.layers.items()},
+            )
+            for node, reader in self.nodes.items()
+        }
+        return former
 
     def kind(self, window: Window) -> Hashable:
         """Return a value that is equal for windows that can share a batch: name, shape and dtype of each layer.

@@ -9,6 +9,7 @@ from geoxt.cli.configuration import configuration_errors
 from geoxt.trainers.config.parser import parse, trainer_help
 from geoxt.trainers.loop.callbacks import BEST
 from geoxt.trainers.loop.fit import Progress
+from geoxt.trainers.loop.processes import rank
 from geoxt.trainers.loop.train import train
 
 
@@ -41,6 +42,8 @@ def fit_command(
         data = parsed.data_module(parsed.config.seed, parsed.config.training.epochs)
         extra_config = {"data": parsed.data, "out": str(parsed.out)}
         result = train(parsed.config, data, parsed.out, extra_config=extra_config, progress=progress)
+    if rank():  # another process of a run on several devices prints the same
+        return result
     log(f"model     {parsed.out / BEST}")
     for name, value in result["scores"].items():
         log(f"{name:<40}{value:8.4f}")

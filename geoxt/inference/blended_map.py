@@ -18,12 +18,12 @@ from geoxt.inference.accumulator import MapEncoding, RowAccumulator
 from geoxt.inference.device_accumulator import DeviceAccumulator
 from geoxt.inference.device_model import is_out_of_memory
 from geoxt.inference.device_pipeline import TilePipeline, leased
-from geoxt.inference.devices import Device, open_device
 from geoxt.inference.runner import Runner
 from geoxt.inference.thread_pool import prefetch
 from geoxt.inference.tile_cache import TileCache, TileOutput
 from geoxt.inference.tile_reader import StepReader, TileReader
 from geoxt.inference.tiles import Lattice
+from geoxt.torch_devices import Device, open_device
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from geoxt.inference.accumulator import MapEncoding, RowAccumulator
-from geoxt.inference.devices import Device
+from geoxt.torch_devices import Device
 from geoxt.types import Array
 from geoxt.windows import Window
 

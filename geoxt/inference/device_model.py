@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.errors import DeviceWarning, InputError
-from geoxt.inference.devices import Device
+from geoxt.torch_devices import Device
 from geoxt.types import Precision
 
 T = TypeVar("T")

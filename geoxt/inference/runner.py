@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError
 from geoxt.inference.device_model import DeviceModel, model_on
-from geoxt.inference.devices import Device, DeviceOptions, open_device
+from geoxt.inference.devices import DeviceOptions
 from geoxt.inference.fingerprint import fingerprint
 from geoxt.inference.model_output import model_output
 from geoxt.inference.output_kinds import Stage
 from geoxt.models.network import Network
 from geoxt.models.scale_check import ScaleCheck
+from geoxt.torch_devices import Device, open_device
 from geoxt.types import Array, Mask
 
 LOADED: dict[str, nn.Module] = {}

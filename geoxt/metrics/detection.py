@@ -47,13 +47,19 @@ class AveragePrecision(Metric):
         for detected, target in zip(detections, targets, strict=True):
             self.counts += torch.bincount(target["labels"] - 1, minlength=self.classes)
             for label in torch.unique(detected["labels"]).tolist():
-                self.matches.append(self._match(detected, target, label))
+                self.matches.append(self._match(detected, target, label).to(self.device))  # NCCL gathers no CPU tensors
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the states of all processes; one without detections has rows as well, as torchmetrics requires."""
+        if not self.matches:
+            self.matches.append(torch.zeros(0, 2 + len(THRESHOLDS), device=self.device))
+        super().sync(*args, **kwargs)
 
     def compute(self) -> Tensor:
         """Return average precision, float64 (classes, thresholds); NaN for a class without target instances."""
-        empty = torch.zeros(0, 2 + len(THRESHOLDS))
+        empty = torch.zeros(0, 2 + len(THRESHOLDS), device=self.device)
         gathered: Any = self.matches  # a list, or one tensor after synchronization of processes
-        matches = (torch.cat([empty, *gathered]) if isinstance(gathered, list) else gathered).double()
+        matches = (torch.cat([empty, *gathered]) if isinstance(gathered, list) else gathered).cpu().double()
         rows = [_average_precision(matches[matches[:, 0] == c + 1], int(self.counts[c])) for c in range(self.classes)]
         return torch.stack(rows)
 

@@ -39,6 +39,12 @@ class MultilabelCounts(Metric):
         self.probabilities.append(logits.detach().float().sigmoid())
         self.targets.append(target.nan_to_num(_UNKNOWN).long())
 
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the states of all processes; one without samples has rows as well, as torchmetrics requires."""
+        if not self.targets:
+            self.update(*torch.zeros(2, 0, self.labels, device=self.device))
+        super().sync(*args, **kwargs)
+
     def compute(self) -> Mapping[str, Tensor]:
         """Return average precision, true positives, false positives, false negatives, correct and known, each (K,)."""
         probabilities, truth = dim_zero_cat(self.probabilities), dim_zero_cat(self.targets)

@@ -8,13 +8,15 @@ import xarray as xr
 from support.fake_device import FakeDevice
 from torch import nn
 
+from geoxt import torch_devices as devices
 from geoxt.errors import DeviceWarning, InputError
 from geoxt.grid import coordinates
-from geoxt.inference import detect, device_pipeline, devices, predict
+from geoxt.inference import detect, device_pipeline, predict
 from geoxt.inference.device_accumulator import DeviceAccumulator
-from geoxt.inference.devices import parse_options, resolve
+from geoxt.inference.devices import parse_options
 from geoxt.models import Card, Network
 from geoxt.testing import make_grid
+from geoxt.torch_devices import resolve
 from geoxt.writers import to_cog
 
 CARD = Card(

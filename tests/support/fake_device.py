@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from geoxt.inference.devices import Device
+from geoxt.torch_devices import Device
 
 
 class FakeDevice(Device):

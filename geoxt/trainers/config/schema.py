@@ -28,7 +28,11 @@ class TrainingOptions:
     accelerator
         Hardware by Lightning's name: `"auto"`, `"cpu"`, `"gpu"`, `"mps"`.
     devices
-        Number of devices.
+        Number of devices on a node, their indices, or `"auto"` for all of them.
+    strategy
+        How to train on several devices by Lightning's name: `"auto"`, `"ddp"`, `"ddp_fork"`, `"ddp_spawn"`.
+    num_nodes
+        Number of machines.
     precision
         `"32"`, or mixed precision with `"bf16"` or `"16"`.
     accumulate_grad_batches
@@ -45,7 +49,9 @@ class TrainingOptions:
 
     epochs: int = 10
     accelerator: str = "auto"
-    devices: int = 1
+    devices: int | str | list[int] = 1
+    strategy: str = "auto"
+    num_nodes: int = 1
     precision: Precision = "32"
     accumulate_grad_batches: int = 1
     max_gradient_norm: float | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -126,6 +127,14 @@ def restore_rng(transform: Any, states: Sequence[Tensor | None]) -> None:
         raise InputError(msg, remedy="Pass the same {transforms}. Or pass another folder.", argument="transforms")
     for generator, state in zip(draws, states, strict=True):
         generator.state = state
+
+
+def reseed(transform: Any, rank: int) -> None:
+    """Seed a transform's seeded random number generators for the process of a rank."""
+    for draws in _draws(transform):
+        if draws.seed is not None:
+            seed = int(np.random.default_rng([draws.seed, rank]).integers(2**63))
+            draws.state = torch.Generator().manual_seed(seed).get_state()
 
 
 def _draws(transform: Any) -> Iterator[RandomStream]:

@@ -116,7 +116,8 @@ class WindowDataModule(ResumableDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return training batches; Lightning sets the loader's epoch, and each epoch draws other windows."""
-        return self.resumed(loader(self.data, self.windows, batch_size=self.batch_size, num_workers=self.num_workers))
+        options: Any = {"batch_size": self.batch_size, "num_workers": self.num_workers, "device": self.device}
+        return self.resumed(loader(self.data, self.windows, **options))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return validation windows."""
@@ -203,7 +204,8 @@ class WindowDataModule(ResumableDataModule):
             steps = _time_steps(ds, region)
             for rectangle in region.on(grid_of(ds)):
                 windows += [replace(tile, node=node, time=steps) for tile in tiles(rectangle, self.eval_size)]
-        return loader(self.data, windows, batch_size=1, num_workers=self.num_workers)
+        options: Any = {"batch_size": 1, "num_workers": self.num_workers, "device": self.device}
+        return self.divided(loader(self.data, windows, **options))
 
 
 def select_layer(data: SomeData, name: str) -> Any:

@@ -176,10 +176,11 @@ class SampleDataModule(ResumableDataModule):
     def _eval_dataloader(self, samples: Samples | None) -> Any:
         if samples is None:
             return []
-        return self._loader(samples, SequentialBatches(len(samples), self.eval_batch_size))
+        return self.divided(self._loader(samples, SequentialBatches(len(samples), self.eval_batch_size)))
 
     def _loader(self, samples: Samples, batches: Sampler[list[int]]) -> DataLoader[Any]:
         workers: Any = {"multiprocessing_context": "spawn", "persistent_workers": True} if self.num_workers else {}
+        workers["pin_memory"] = str(self.device).startswith("cuda")  # Lightning then copies without waiting
         return _Loader(
             _BatchDataset(samples), sampler=batches, batch_size=None, num_workers=self.num_workers, **workers
         )
@@ -205,13 +206,13 @@ class ShuffledBatches(EpochSampler[list[int]]):
     def _count(self) -> int:
         return self.count // self.batch_size
 
-    def _batches(self, start: int) -> Iterator[list[int]]:
+    def _batches(self, start: int, step: int) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        for batch in range(start, self._count()):
+        for batch in range(start, self._count(), step):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
 
 
-class SequentialBatches(Sampler[list[int]]):
+class SequentialBatches(EpochSampler[list[int]]):
     """Batches of all indices in order.
 
     Parameters
@@ -223,14 +224,15 @@ class SequentialBatches(Sampler[list[int]]):
     """
 
     def __init__(self, count: int, batch_size: int) -> None:
+        super().__init__()
         self.count, self.batch_size = count, batch_size
 
-    def __len__(self) -> int:
+    def _count(self) -> int:
         return (self.count + self.batch_size - 1) // self.batch_size
 
-    def __iter__(self) -> Iterator[list[int]]:
-        starts = range(0, self.count, self.batch_size)
-        return (list(range(start, min(start + self.batch_size, self.count))) for start in starts)
+    def _batches(self, start: int, step: int) -> Iterator[list[int]]:
+        for batch in range(start, self._count(), step):
+            yield list(range(batch * self.batch_size, min((batch + 1) * self.batch_size, self.count)))
 
 
 class _BatchDataset(Dataset[Batch]):

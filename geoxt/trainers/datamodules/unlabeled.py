@@ -56,10 +56,11 @@ class UnlabeledDataModule(ResumableDataModule):
 
     def val_dataloader(self) -> Any:
         """Return full validation batches."""
-        return [] if self.val is None else self._loader(self.val)
+        return [] if self.val is None else self.divided(self._loader(self.val), even=True)
 
     def _loader(self, windows: WindowSequence) -> DataLoader[Any]:
-        return loader(self.data, windows, batch_size=self.batch_size, num_workers=self.num_workers, drop_last=True)
+        options: Any = {"batch_size": self.batch_size, "num_workers": self.num_workers, "device": self.device}
+        return loader(self.data, windows, drop_last=True, **options)
 
     def card(self, *, model: str, size: Sequence[int] | None = None, **options: Any) -> Card:
         """Return the model card of an encoder for these data.

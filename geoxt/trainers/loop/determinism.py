@@ -17,6 +17,8 @@ LIGHTNING_WARNINGS = (
     ".*Checkpoint directory .* exists and is not empty.*",  # the folder of a run that is resumed
     ".*your dataloader is not resumable.*",  # Lightning does not know that the data module is
     r".*callbacks used to create the checkpoint.*\['WeightAveraging'\].*",  # an error of geoxt's follows
+    ".*The ``compute`` method of metric MeanLoss.*",  # a process without validation batches
+    ".*recommended to use .self.log.*sync_dist=True.*",  # scores of torchmetrics are those of all processes already
     ".*No positive samples.*",  # a label that does not occur has no score
     r".*Total length of .\w+. across ranks is zero.*",  # there is no validation part
 )

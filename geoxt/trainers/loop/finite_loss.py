@@ -59,17 +59,40 @@ class FiniteLoss(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise if the mean validation loss is not finite."""
-        _require_finite(trainer, pl_module, "val")
+        del pl_module
+        _require_logged(trainer, "val")
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise if the mean test loss is not finite."""
-        _require_finite(trainer, pl_module, "test")
+        del pl_module
+        _require_logged(trainer, "test")
 
 
-def _require_finite(trainer: pl.Trainer, module: Any, stage: str) -> None:
+def _require_logged(trainer: pl.Trainer, stage: str) -> None:
     loss = trainer.callback_metrics.get(f"{stage}/loss")
-    if loss is not None and not bool(torch.as_tensor(loss).isfinite()):
-        if getattr(module, "evaluated_labels", None) == 0:  # a mean over no labels
+    if loss is not None:
+        require_finite(torch.as_tensor(loss), stage)
+
+
+def require_finite(loss: Tensor, stage: str, *, labels: int | None = None) -> None:
+    """Raise if the mean loss of validation or test is not finite.
+
+    Parameters
+    ----------
+    loss
+        Mean loss.
+    stage
+        `"val"` or `"test"`.
+    labels
+        Number of labels that the mean is taken over, if known.
+
+    Raises
+    ------
+    InputError
+        If the loss is not finite.
+    """
+    if not bool(loss.isfinite()):
+        if labels == 0:
             part = "validation" if stage == "val" else stage
             msg = f"Cannot score the model: the {part} part has no labelled pixel or sample."
             raise InputError(msg, remedy="Split into smaller blocks, or with another seed.")

@@ -6,6 +6,7 @@ import inspect
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Literal, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.strategies import Strategy
 
 from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.errors import InputError
@@ -24,8 +26,9 @@ from geoxt.trainers.loop.callbacks import History, Trainable, best_checkpoint, e
 from geoxt.trainers.loop.checkpoint_files import require_plain, write_error
 from geoxt.trainers.loop.determinism import compiled, deterministic, quiet_lightning
 from geoxt.trainers.loop.interrupts import interruptible
+from geoxt.trainers.loop.processes import Devices, HistoryFile, Ranks, create_trainer, lost_processes
 from geoxt.trainers.loop.results import LAST, lock_folder
-from geoxt.trainers.loop.resume import ResumeCheckpoint
+from geoxt.trainers.loop.resume import ResumableDataModule, ResumeCheckpoint
 from geoxt.trainers.tasks.module import Task
 from geoxt.types import Precision, SomePath
 
@@ -43,13 +46,14 @@ SET_BY_FIT: Mapping[str, str] = {
     "enable_progress_bar": "progress",
     "gradient_clip_val": "max_gradient_norm",
     "max_epochs": "epochs",
+    "num_nodes": "num_nodes",
     "precision": "precision",
+    "strategy": "strategy",
 }
 """Arguments of Lightning's Trainer that `fit` sets, and the argument of `fit` that sets each."""
 
 _TRAINER_DEFAULTS: Mapping[str, Any] = {"logger": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
 """Arguments of Lightning's Trainer that `fit(trainer=)` can replace."""
-_PRECISION: Mapping[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def fit(
@@ -63,7 +67,9 @@ def fit(
     checkpoint_every: int = 0,
     progress: Progress = "bar",
     accelerator: str = "auto",
-    devices: int = 1,
+    devices: Devices = 1,
+    strategy: str | Strategy = "auto",
+    num_nodes: int = 1,
     precision: Precision = "32",
     accumulate_grad_batches: int = 1,
     max_gradient_norm: float | None = None,
@@ -97,7 +103,13 @@ def fit(
     accelerator
         Hardware by Lightning's name: `"auto"`, `"cpu"`, `"gpu"`, `"mps"`.
     devices
-        Number of devices; only 1 is supported so far.
+        Number of devices on a node, their indices, or `"auto"` for all of them. Each is used by a process, which reads
+        its part of the batches.
+    strategy
+        How to train on several devices by Lightning's name: `"auto"`, `"ddp"`, `"ddp_fork"`, `"ddp_spawn"` or
+        `"ddp_notebook"`; or a `DDPStrategy`.
+    num_nodes
+        Number of machines; they must share the folders of `checkpoint` and `resume`.
     precision
         `"32"`, or mixed precision with `"bf16"` or `"16"`.
     accumulate_grad_batches
@@ -121,10 +133,19 @@ def fit(
     Raises
     ------
     InputError
-        If there is no epoch to train, several devices are requested, the recipe monitors a score that validation does
+        If there is no epoch to train, a device is missing, the data has fewer batches than there are processes or does
+        not divide its samples among them, the recipe monitors a score that validation does
         not log, the loss is not finite, or the checkpoint in `resume` belongs to other arguments.
     OutputError
         If the folder `resume` cannot be written, or another run is writing there.
+    ProcessError
+        If another process of the run has ended or does not answer.
+
+    Notes
+    -----
+    On several devices `batch_size` of the data is that of each process, and gradients are averaged over the processes:
+    n devices give the weights of one device with `accumulate_grad_batches` n times as large, up to rounding, unless the
+    network has batch normalization or random numbers are drawn. Scores are those of all processes together.
 
     Examples
     --------
@@ -137,47 +158,55 @@ def fit(
         epochs=epochs, accumulate_grad_batches=accumulate_grad_batches, patience=1 if patience is None else patience
     )
     require_trainer_options(trainer or {})
-    _require_one_device(devices)
     task.train()  # an earlier fit or evaluate left it in evaluation mode, and Lightning does not reset modules
     history = History(lines=progress != "none")
     bar = [TQDMProgressBar(leave=False)] if progress == "bar" and shows_bars(sys.stdout) else []
-    with _folder(resume, checkpoint) as folder:
-        best, last = best_checkpoint(folder, module), folder / LAST
-        if last.exists():
-            require_plain(last)
-        resumable = [] if resume is None else [ResumeCheckpoint(last, every=checkpoint_every, seed=seed)]
-        with (
-            quiet_lightning(),
-            deterministic(seed),
-            compiled(module.network, enabled=torch_compile),
-            interruptible() as interrupts,
-        ):
-            lightning = pl.Trainer(
-                accelerator=accelerator,
-                devices=devices,
-                max_epochs=epochs,
-                # the average must be in place before checkpoints are saved
-                callbacks=[
-                    *weight_averaging(module.recipe),
-                    history,
-                    *early_stopping(module, patience),
-                    best,
-                    *resumable,
-                    *bar,
-                    *callbacks,
-                    interrupts,
-                ],
-                enable_progress_bar=bool(bar),
-                precision=_PRECISION[precision],
-                accumulate_grad_batches=accumulate_grad_batches,
-                gradient_clip_val=max_gradient_norm,
-                **{**_TRAINER_DEFAULTS, **(trainer or {})},
-            )
-            _require_one_process(lightning)
-            # None of torch before 2.6 would run code of the checkpoint
-            lightning.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
-        _load_best(task, Path(best.best_model_path), checkpoint)
-    return history.epochs
+    folder = _folder(resume, checkpoint)
+    best, last = best_checkpoint(folder, module), folder / LAST
+    resumable = [] if resume is None else [ResumeCheckpoint(last, every=checkpoint_every, seed=seed)]
+    history_file = HistoryFile(history, folder / ".history.json")
+    with (
+        quiet_lightning(),
+        deterministic(seed),
+        compiled(module.network, enabled=torch_compile),
+        interruptible() as interrupts,
+    ):
+        lightning = create_trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            num_nodes=num_nodes,
+            max_epochs=epochs,
+            default_root_dir=folder,
+            # the average must be in place before checkpoints are saved
+            callbacks=[
+                *weight_averaging(module.recipe),
+                Ranks(seed),
+                history,
+                *early_stopping(module, patience),
+                best,
+                *resumable,
+                *bar,
+                *callbacks,
+                history_file,
+                interrupts,
+            ],
+            enable_progress_bar=bool(bar),
+            precision=precision,
+            accumulate_grad_batches=accumulate_grad_batches,
+            gradient_clip_val=max_gradient_norm,
+            **{**_TRAINER_DEFAULTS, **(trainer or {}), "use_distributed_sampler": False},
+        )
+        _require_divided(lightning, data, trainer or {})
+        with _open_folder(folder, temporary=resume is None, writes=lightning.is_global_zero):
+            if last.exists():
+                require_plain(last)
+            with lost_processes(folder):
+                # None of torch before 2.6 would run code of the checkpoint
+                lightning.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+            epochs_scores = history_file.read(lightning)
+            _load_best(lightning, task, Path(best.best_model_path), checkpoint)
+    return epochs_scores
 
 
 def require_trainer_options(options: Mapping[str, Any]) -> None:
@@ -195,7 +224,15 @@ def require_trainer_options(options: Mapping[str, Any]) -> None:
     require_known(options, set(inspect.signature(pl.Trainer).parameters) - set(SET_BY_FIT), prefix="trainer.")
 
 
-def evaluate(task: pl.LightningModule, data: pl.LightningDataModule, *, accelerator: str = "auto") -> dict[str, float]:
+def evaluate(
+    task: pl.LightningModule,
+    data: pl.LightningDataModule,
+    *,
+    accelerator: str = "auto",
+    devices: Devices = 1,
+    strategy: str | Strategy = "auto",
+    num_nodes: int = 1,
+) -> dict[str, float]:
     """Return a task's scores on the test part of its data, by name; empty if there is no test part.
 
     Parameters
@@ -204,8 +241,15 @@ def evaluate(task: pl.LightningModule, data: pl.LightningDataModule, *, accelera
         A trained `Task`.
     data
         Data module with a test part.
-    accelerator
-        Hardware by Lightning's name, as for `fit`.
+    accelerator, devices, strategy, num_nodes
+        Hardware, as for `fit`: every test sample is evaluated once, by one of the processes.
+
+    Raises
+    ------
+    InputError
+        If a device is missing, or the data does not divide its samples among several processes.
+    ProcessError
+        If another process has ended or does not answer.
 
     Examples
     --------
@@ -217,8 +261,19 @@ def evaluate(task: pl.LightningModule, data: pl.LightningDataModule, *, accelera
         return {}
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     with quiet_lightning(), torch.random.fork_rng(), interruptible() as interrupts:
-        trainer = pl.Trainer(accelerator=accelerator, devices=1, callbacks=[interrupts], **options)
-        (scores,) = trainer.test(task, datamodule=data, verbose=False)
+        trainer = create_trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            num_nodes=num_nodes,
+            callbacks=[interrupts],
+            enable_checkpointing=False,
+            use_distributed_sampler=False,
+            **options,
+        )
+        _require_divided(trainer, data, {})
+        with lost_processes(Path()):
+            (scores,) = trainer.test(task, datamodule=data, verbose=False)
     task.eval()
     return {name: float(value) for name, value in scores.items()}
 
@@ -230,44 +285,55 @@ def _require_positive(**arguments: int) -> None:
             raise InputError(msg, remedy=f"Pass {{{name}:1}} or more.", value=value, argument=name)
 
 
-def _require_one_device(devices: Any) -> None:
-    """Raise unless one device is requested: checkpoints, scores and samplers are those of a single process."""
-    if devices != 1:
-        msg = f"Cannot train on devices={devices!r}: training on several devices is not supported."
-        raise InputError(msg, remedy="Pass {devices:1}.", value=devices, argument="devices")
+def _require_divided(trainer: pl.Trainer, data: pl.LightningDataModule, trainer_options: Mapping[str, Any]) -> None:
+    """Raise if a data module does not divide its samples among the processes, and the caller does not state it does."""
+    divides = isinstance(data, ResumableDataModule) or trainer_options.get("use_distributed_sampler") is False
+    if divides or trainer.world_size == 1:
+        return
+    msg = f"Cannot train in {trainer.world_size} processes on a {type(data).__name__}: it may not divide its samples "
+    msg += "among them. Lightning would score some samples twice, and each process would read all samples of an "
+    msg += "iterable-style dataset."
+    remedy = "Pass a WindowDataModule or SampleDataModule. Or divide the samples by data.trainer.global_rank, and pass "
+    raise InputError(msg, remedy=remedy + "{trainer:{'use_distributed_sampler': False}}.", argument="data")
 
 
-def _require_one_process(trainer: pl.Trainer) -> None:
-    """Raise if Lightning would train in several processes, as of several nodes or of a cluster's environment."""
-    if trainer.world_size != 1:
-        msg = f"Cannot train in {trainer.world_size} processes: training on several devices is not supported."
-        raise InputError(msg, remedy="Start one process, without num_nodes or strategy.", value=trainer.world_size)
+def _folder(resume: SomePath | None, checkpoint: SomePath | None) -> Path:
+    """Return the folder of checkpoints: that to resume from, or a temporary one beside the final checkpoint."""
+    if resume is not None:
+        return Path(resume)
+    parent = Path(checkpoint).parent if checkpoint else Path(tempfile.gettempdir())
+    return parent / f"{temporary_prefix('fit')}{uuid.uuid4().hex[:8]}"
 
 
 @contextmanager
-def _folder(resume: SomePath | None, checkpoint: SomePath | None) -> Iterator[Path]:
-    """Yield the folder of checkpoints: that to resume from, or a temporary one beside the final checkpoint."""
-    if resume is None:
-        parent = Path(checkpoint).parent if checkpoint else None
-        if parent is not None:
-            remove_stale(parent)
-        with tempfile.TemporaryDirectory(dir=parent, prefix=temporary_prefix("fit")) as name:
-            yield Path(name)
-        return
-    with lock_folder(Path(resume)):
-        yield Path(resume)
+def _open_folder(folder: Path, *, temporary: bool, writes: bool) -> Iterator[None]:
+    """Create and lock the folder of checkpoints in the process that writes them; remove a temporary one at the end."""
+    if not writes:
+        yield
+    elif temporary:
+        remove_stale(folder.parent)
+        folder.mkdir(mode=0o700)
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    else:
+        with lock_folder(folder):
+            yield
 
 
-def _load_best(task: pl.LightningModule, best: Path, checkpoint: SomePath | None) -> None:
-    """Load the weights of the best epoch, and copy its checkpoint to `checkpoint` if that is given."""
-    if not best.is_file():  # no epoch has ended
-        return
-    task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-    task.eval()
-    if checkpoint is None:
-        return
-    try:
-        with atomic_write(checkpoint) as temporary:
-            shutil.copyfile(best, temporary)
-    except OSError as error:
-        raise write_error(Path(checkpoint), error) from error
+def _load_best(trainer: pl.Trainer, task: pl.LightningModule, best: Path, checkpoint: SomePath | None) -> None:
+    """Load the weights of the best epoch in all processes, and copy its checkpoint to `checkpoint` if that is given."""
+    weights = None
+    if trainer.is_global_zero and best.is_file():  # else no epoch has ended
+        weights = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        if checkpoint is not None:
+            try:
+                with atomic_write(checkpoint) as temporary:
+                    shutil.copyfile(best, temporary)
+            except OSError as error:
+                raise write_error(Path(checkpoint), error) from error
+    weights = trainer.strategy.broadcast(weights)
+    if weights is not None:
+        task.load_state_dict(weights)
+        task.eval()

@@ -23,6 +23,8 @@ _NOT_COMPARED = frozenset(
         "out",
         "training.epochs",  # the checkpoint decides whether its schedule can be extended
         "training.accelerator",
+        "training.num_nodes",  # the checkpoint decides whether the number of processes is the same
+        "training.strategy",
         "training.checkpoint_every",
         "data.init_args.num_workers",
     }

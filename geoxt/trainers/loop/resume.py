@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -14,12 +14,15 @@ from torch.utils.data import DataLoader
 
 from geoxt.errors import InputError
 from geoxt.trainers.config.recipe import Recipe
+from geoxt.trainers.config.transforms import restore_rng, rng_states
 from geoxt.trainers.loop.checkpoint_files import save_checkpoint
+from geoxt.trainers.loop.processes import gather
 from geoxt.trainers.loop.results import to_json
 
 _EPOCH, _BATCHES, _BATCHES_PER_EPOCH = "epoch", "batches", "batches_per_epoch"
 _CUDA_STATES = "cuda_rng_states"
 _RNG_STATE, _REQUESTED, _EPOCH_MEANS, _WINDOWS = "rng_state", "requested", "epoch_means", "windows"
+_RANKS, _WORLD_SIZE, _TRANSFORMS = "ranks", "devices", "transforms"
 _STATE = (_RNG_STATE, _CUDA_STATES, _EPOCH_MEANS, "loops")
 _FIXED_LENGTH = {"one-cycle", "OneCycleLR"}
 """Schedules whose every step depends on the total number of steps."""
@@ -55,9 +58,11 @@ class ResumeCheckpoint(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Restore the state of a resumed run; save a checkpoint at the start of an epoch."""
-        del pl_module, batch
+        del batch
         if self._resumed is not None:
             restore_random_states(self._resumed)
+            if _TRANSFORMS in self._resumed:
+                restore_rng(getattr(pl_module, "transform", None), self._resumed[_TRANSFORMS])
             _restore_progress(trainer, self._resumed["loops"]["fit_loop"])
         elif batch_idx == 0 and trainer.current_epoch > 0:
             self._save(trainer)
@@ -79,17 +84,25 @@ class ResumeCheckpoint(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save torch's random state, the running means, and the requested length and hyperparameters."""
-        checkpoint.update(random_states())
-        checkpoint[_EPOCH_MEANS] = _epoch_means(trainer)
+        """Save torch's random state, the running means, and the requested length and hyperparameters.
+
+        Of several processes, the states of each are saved.
+        """
+        states = {**random_states(), _EPOCH_MEANS: _epoch_means(trainer)}
+        checkpoint.update(states)
         checkpoint[_REQUESTED] = _requested(trainer, pl_module, self.seed)
+        if trainer.world_size > 1:
+            states[_EPOCH_MEANS] = {key: (value.cpu(), n.cpu()) for key, (value, n) in states[_EPOCH_MEANS].items()}
+            states[_TRANSFORMS] = rng_states(getattr(pl_module, "transform", None))
+            checkpoint[_RANKS] = gather(states)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Remember the checkpoint until the first batch: starting the data loaders draws random numbers."""
         require_same_schedule(checkpoint, _requested(trainer, pl_module, self.seed), folder=self.path.parent)
-        self._resumed = {_EPOCH_MEANS: {}} | {n: checkpoint[n] for n in _STATE if n in checkpoint}
+        states = {**checkpoint, **checkpoint.get(_RANKS, [{}])[trainer.global_rank]}
+        self._resumed = {_EPOCH_MEANS: {}} | {n: states[n] for n in (*_STATE, _TRANSFORMS) if n in states}
 
     def _save(self, trainer: pl.Trainer) -> None:
         save_checkpoint(trainer, self.path)
@@ -131,7 +144,8 @@ def require_same_schedule(checkpoint: Mapping[str, Any], requested: Mapping[str,
             msg += f"{requested[name]} are requested."
             remedy = f"Pass {{{name}:{before[name]}}} to finish it as planned. Or pass another folder. Runs of "
             raise InputError(msg, remedy=remedy + "{schedule:'constant'} can be extended.")
-    for name in (*_FIXED, "seed"):
+    before = {_WORLD_SIZE: 1, **before}
+    for name in (*_FIXED, "seed", _WORLD_SIZE):
         if before.get(name) != requested[name]:
             msg = f"{cannot}it was started with {name} {before.get(name)!r}, and {requested[name]!r} is requested."
             raise InputError(msg, remedy=f"Pass {{{name}:{before.get(name)!r}}}. Or pass another folder.")
@@ -172,6 +186,7 @@ def _requested(trainer: pl.Trainer, module: pl.LightningModule, seed: int) -> di
     recipe: Any = module.recipe
     return {
         "seed": seed,
+        _WORLD_SIZE: trainer.world_size,
         "epochs": trainer.max_epochs or -1,
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         **{name: to_json(getattr(recipe, name)) for name in _FIXED},
@@ -184,8 +199,21 @@ class ResumableSampler(Protocol):
     def resume(self, epoch: int, done: int, *, full_length: bool = False) -> None:
         """Continue an epoch after its first `done` batches; with `full_length`, `len` counts these too."""
 
+    def shard(self, rank: int, world_size: int, *, even: bool = True) -> None:
+        """Yield the batches of one of several processes only."""
+
     def __len__(self) -> int:
         """Return the number of batches."""
+
+
+class _EmptyBatch:
+    """An evaluation batch without samples."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield {}
 
 
 class ResumableDataModule(pl.LightningDataModule):
@@ -209,6 +237,35 @@ class ResumableDataModule(pl.LightningDataModule):
     def window_token(self) -> str | None:
         """Token of the samples of all parts and their order; `None` if unknown."""
         return None
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """Rank of this process, and number of processes, each of which gets a part of the batches."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    @property
+    def device(self) -> str | None:
+        """Device to which loaders copy batches; `None` for the CPU."""
+        device = None if self.trainer is None else self.trainer.strategy.root_device
+        return None if device is None or device.type == "cpu" else str(device)
+
+    def divided(self, loader: DataLoader[Any], *, even: bool = False) -> Any:
+        """Return a loader of evaluation batches that yields those of this process.
+
+        Parameters
+        ----------
+        loader
+            Loader whose sampler yields all batches.
+        even
+            Whether all processes get the same number of batches, so that some may be left out. Otherwise each batch is
+            yielded by one process, and a process without any yields an empty batch, as Lightning skips the evaluation
+            where there is none.
+        """
+        rank, world_size = self.ranks
+        if world_size > 1 and len(loader):
+            cast("ResumableSampler", loader.sampler).shard(rank, world_size, even=even)
+            return loader if len(loader) else _EmptyBatch()
+        return loader
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the position of a checkpoint.
@@ -234,6 +291,8 @@ class ResumableDataModule(pl.LightningDataModule):
             If the checkpoint was written with another number of batches per epoch.
         """
         sampler = cast("ResumableSampler", loader.sampler)
+        if self.ranks[1] > 1:
+            sampler.shard(*self.ranks)
         if self._batches_per_epoch is not None and len(sampler) != self._batches_per_epoch:
             msg = f"Cannot resume in an epoch of {len(sampler)} batches: the checkpoint has {self._batches_per_epoch} "
             msg += "batches per epoch."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from pkgutil import resolve_name
@@ -17,6 +18,7 @@ from geoxt.trainers.config.build import build
 from geoxt.trainers.config.schema import TrainingConfig
 from geoxt.trainers.loop.callbacks import ElapsedTime, lower_is_better
 from geoxt.trainers.loop.fit import Progress, evaluate, fit, require_trainer_options
+from geoxt.trainers.loop.processes import create_trainer, wait_for_all
 from geoxt.trainers.loop.results import CONFIG, RESULT, lock_folder, require_same_config, to_json, write_text
 from geoxt.types import SomePath
 
@@ -70,10 +72,13 @@ def train(
     options = dict(config.trainer)
     callbacks = instantiated(options.pop("callbacks", ()))
     require_trainer_options(options)
-    with lock_folder(out):
+    hardware = {name: getattr(config.training, name) for name in ("accelerator", "devices", "strategy", "num_nodes")}
+    writes = create_trainer(**hardware, logger=False, enable_checkpointing=False).is_global_zero
+    with lock_folder(out) if writes else nullcontext():
         require_same_config(out, plain)
         module: Any = build(config, data)
-        write_text(out / CONFIG, yaml.safe_dump(plain, sort_keys=False))
+        if writes:
+            write_text(out / CONFIG, yaml.safe_dump(plain, sort_keys=False))
         timer = ElapsedTime()
         history = fit(
             module,
@@ -85,10 +90,12 @@ def train(
             trainer=instantiated(options),
             **{f.name: getattr(config.training, f.name) for f in fields(config.training)},
         )
-        scores = evaluate(module, data, accelerator=config.training.accelerator)
+        scores = evaluate(module, data, **hardware)
         result = {"config": plain, "seed": config.seed, **_best(module, history, scores)}
         result |= {"seconds": timer.seconds, "history": history}
-        write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
+        if writes:
+            write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
+        wait_for_all()
     return result
 
 

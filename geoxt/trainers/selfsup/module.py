@@ -172,7 +172,7 @@ class SelfSupervised(pl.LightningModule):
         image = entry(batch, "image")
         sources = self._view_sources(self._normalized(image, validity(batch, "image")))
         loss: Tensor = self.method.loss(self.encoder, [self.views(source) for source in sources])
-        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(sources[0]))
+        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(sources[0]), sync_dist=True)
         return loss
 
     def _view_sources(self, images: Tensor) -> list[Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchmetrics import Metric
 
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.tasks import Activation
@@ -19,6 +20,28 @@ Loss = Callable[[Tensor, Tensor, float, Tensor | None], Tensor]
 
 GAMMA = 2.0
 """Focusing parameter of the focal loss (Lin et al. 2017)."""
+
+
+class MeanLoss(Metric):
+    """Mean of the losses of batches, weighted by their numbers of labels, over all processes; NaN without labels."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total: Tensor
+        self.weight: Tensor
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("weight", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, weight: int) -> None:
+        """Add the mean loss of a batch with `weight` labels."""
+        self.total = self.total + loss.detach().to(self.total.dtype) * weight
+        self.weight = self.weight + weight
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Return the mean loss and the number of labels."""
+        return self.total / self.weight, self.weight
 
 
 def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:

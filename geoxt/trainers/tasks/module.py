@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from geoxt.errors import InputError, LabelError, LabelWarning
@@ -21,12 +21,12 @@ from geoxt.models.network import CARD
 from geoxt.models.scale_check import ScaleCheck
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
-from geoxt.trainers.loop.finite_loss import FiniteLoss
+from geoxt.trainers.loop.finite_loss import FiniteLoss, require_finite
 from geoxt.trainers.loop.optimizers import configure
 from geoxt.trainers.tasks.class_weights import balanced, class_counts
 from geoxt.trainers.tasks.detection_targets import Instances, detection_targets, turn
 from geoxt.trainers.tasks.flips import dihedral, turn_and_flip
-from geoxt.trainers.tasks.losses import Loss
+from geoxt.trainers.tasks.losses import Loss, MeanLoss
 from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trainers.tasks.targets import Batch, entry, known_count, mask_nonfinite, validity
 
@@ -95,9 +95,10 @@ class Task(pl.LightningModule):
         self.codes = Codes(card.codes, nodata=card.nodata)
         self.val: Metric = self.supervision.metric(len(card.codes))
         self.test: Metric = self.supervision.metric(len(card.codes))
+        self.losses = nn.ModuleDict({"val": MeanLoss(), "test": MeanLoss()})
+        """Mean loss of the validation and the test part."""
         self.class_weights = self._given_weights()  # no buffer: averaged copies of the module would lack it
         self._weights_restored = False
-        self.evaluated_labels = 0
 
     @property
     def monitor(self) -> str:
@@ -156,14 +157,6 @@ class Task(pl.LightningModule):
             ScaleCheck(self.network)(image.cpu().numpy(), None if valid is None else valid.cpu().numpy())
         self._score(batch, "test")
 
-    def on_validation_epoch_start(self) -> None:
-        """Count the labels of the validation part from zero."""
-        self.evaluated_labels = 0
-
-    def on_test_epoch_start(self) -> None:
-        """Count the labels of the test part from zero."""
-        self.evaluated_labels = 0
-
     def configure_callbacks(self) -> list[pl.Callback]:
         """Return the callback that raises if a loss is not finite."""
         return [FiniteLoss()]
@@ -185,6 +178,7 @@ class Task(pl.LightningModule):
                 counts = class_counts(
                     data.train_dataloader(), lambda batch: self.target(_to_device(batch, self.device)), self._classes
                 )
+            counts = self.trainer.strategy.reduce(counts.to(self.device), reduce_op="sum").cpu()  # of all processes
         names = self.card.legend.distinct_names
         absent = [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
         if absent and len(absent) < len(names):
@@ -289,9 +283,11 @@ class Task(pl.LightningModule):
         weights = None if self.class_weights is None else self.class_weights.to(output.device)
         loss = self.loss(output, target, smoothing, weights)
         # The mean over an evaluation is that over its labels; counting them would make training steps wait for the GPU.
-        weight = len(target) if stage == "train" else known_count(target)
-        self.evaluated_labels += weight if stage != "train" else 0
-        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=weight)
+        if stage == "train":
+            self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
+        else:
+            mean: Any = self.losses[stage]
+            mean.update(loss, known_count(target))
         return loss, output, target
 
     def _output(self, image: Tensor, valid: Tensor | None, stage: str) -> Tensor:
@@ -321,7 +317,7 @@ class Task(pl.LightningModule):
             images, targets = turn(images, targets)
         losses = self.network.body(list(images), targets)
         loss: Tensor = sum(losses.values(), start=images.new_zeros(()))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
     def _scaled(self, batch: Batch) -> Tensor:
@@ -330,6 +326,8 @@ class Task(pl.LightningModule):
         return images if valid is None else images.where(valid[:, None], 0)
 
     def _score(self, batch: Batch, stage: str) -> None:
+        if not batch:  # this process has no part of the evaluation
+            return
         metric, batch = self._metric(stage), mask_nonfinite(batch, self.image_key)
         if self.kind.target == "instances":
             detections: list[Instances] = self.network.body(list(self._scaled(batch)))
@@ -347,6 +345,12 @@ class Task(pl.LightningModule):
         scores = self.supervision.scores(value, self.card.legend.distinct_names)
         self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
         metric.reset()
+        if self.kind.target != "instances":
+            mean: Any = self.losses[stage]
+            loss, labels = mean.compute()
+            require_finite(loss, stage, labels=int(labels))
+            self.log(f"{stage}/loss", loss)
+            mean.reset()
 
 
 def _to_device(values: Any, device: torch.device) -> Any:

@@ -1,4 +1,4 @@
-"""The folder of a run: another configuration, a second run at once and several devices are refused."""
+"""The folder of a run: another configuration, a second run at once and missing devices are errors."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import torch
 import xarray as xr
 import yaml
 
@@ -13,7 +14,7 @@ from geoxt.errors import InputError, OutputError
 from geoxt.grid import coordinates
 from geoxt.splits import by_block
 from geoxt.testing import make_grid
-from geoxt.trainers import Recipe, Task, TrainingConfig, TrainingOptions, WindowDataModule, fit, train
+from geoxt.trainers import Recipe, Task, TrainingConfig, TrainingOptions, WindowDataModule, evaluate, fit, train
 from geoxt.trainers.loop.results import lock_folder
 
 OPTIONS = {"progress": "none", "accelerator": "cpu"}
@@ -123,18 +124,45 @@ def test_second_run_at_once_is_refused(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("devices", [2, -1, 0, "auto", [0, 1], [0]])
-def test_several_devices_are_refused(devices):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices": 0}, "Cannot train with accelerator='cpu', devices=0, strategy='auto', num_nodes=1: "),
+        ({"devices": [0, 1]}, r"devices=\[0, 1\], .* should be an int > 0"),
+        ({"devices": 2, "strategy": "fsdp"}, "strategy='fsdp'"),
+        ({"devices": 2, "strategy": "ddpp"}, "strategy='ddpp', num_nodes=1: .*invalid strategy name"),
+        ({"strategy": "ddp"}, "Cannot train with strategy='ddp' on one device. Pass devices=2 or more"),
+        ({"precision": "16"}, "Cannot train in precision '16' on the CPU"),
+        ({"accelerator": "tpu"}, "Cannot train with accelerator='tpu'"),
+    ],
+)
+def test_devices_that_cannot_train_are_errors(options, message):
     data = make_data()
-    with pytest.raises(InputError, match="Cannot train on devices=.*: training on several devices is not supported"):
-        fit(Task(data.card(model="test_unet")), data, epochs=1, devices=devices, **OPTIONS)
+    with pytest.raises(InputError, match=message):
+        fit(Task(data.card(model="test_unet")), data, epochs=1, **OPTIONS | options)
 
 
-def test_several_processes_are_refused(monkeypatch):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_missing_gpu_is_an_error():
     data = make_data()
-    monkeypatch.setattr(pl.Trainer, "world_size", 4)
-    with pytest.raises(InputError, match="Cannot train in 4 processes"):
-        fit(Task(data.card(model="test_unet")), data, epochs=1, **OPTIONS)
+    with pytest.raises(InputError, match="Cannot train with accelerator='gpu'.*: No supported gpu backend found"):
+        evaluate(Task(data.card(model="test_unet")), data, accelerator="gpu")
+
+
+def test_data_that_is_not_divided_among_processes_is_an_error():
+    class Foreign(pl.LightningDataModule):
+        pass
+
+    data = make_data()
+    with pytest.raises(InputError, match="Cannot train in 2 processes on a Foreign: it may not divide its samples"):
+        fit(Task(data.card(model="test_unet")), Foreign(), epochs=1, devices=2, **OPTIONS)
+
+
+def test_fewer_batches_than_processes_is_an_error():
+    data = make_data(length=8, batch_size=4)
+    data.trainer = pl.Trainer(accelerator="cpu", devices=3, logger=False, enable_checkpointing=False)
+    with pytest.raises(InputError, match="Cannot divide 2 batches among 3 processes: each needs one or more"):
+        data.train_dataloader()
 
 
 def test_fit_resumes_no_other_recipe_seed_windows_or_classes(tmp_path):
