@@ -23,7 +23,7 @@ from geoxt.trainers.loop.resume import ResumeCheckpoint, random_states, restore_
 class Tiny(nn.Module):
     """Two layers with dropout and batch normalization."""
 
-    def __init__(self, in_chans, classes):
+    def __init__(self, in_chans, num_classes):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(in_chans, 4, 3),
@@ -33,7 +33,7 @@ class Tiny(nn.Module):
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        self.head = nn.Linear(4, classes)
+        self.head = nn.Linear(4, num_classes)
 
     def forward(self, image):
         return self.head(self.body(image))
