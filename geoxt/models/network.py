@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geoxt import tasks
 from geoxt.errors import InputError, ReadError
 from geoxt.models.card import Card
 from geoxt.models.mlm import MLM, to_stac
-from geoxt.models.registry import create
+from geoxt.models.registry import create, get, names
 from geoxt.storage import atomic_write
 from geoxt.tasks import Activation
 from geoxt.types import SomePath
@@ -97,6 +98,12 @@ class Network(nn.Module):
 
 
 def _built(card: Card, seed: int) -> nn.Module:
+    series = any(tasks.get(task).takes_series for task in get(card.model).tasks)
+    if card.kind.is_supervised and series != card.kind.takes_series:
+        taken = "several dates" if series else "one date"
+        msg = f"Cannot build {card.model!r} for {card.task}: it takes images of {taken}."
+        others = ", ".join(names(task=card.task))
+        raise InputError(msg, remedy=f"Pass {{model:{card.kind.model!r}}}, or another of {others}.", value=card.model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return create(card.model, in_chans=len(card.bands), num_classes=len(card.codes), **card.options)

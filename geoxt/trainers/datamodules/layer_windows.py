@@ -128,14 +128,14 @@ class WindowDataModule(ResumableDataModule):
         return self._eval_dataloader("test")
 
     def card(
-        self, *, model: str = "unet", task: str = "segmentation", legend: Legend | None = None, **options: Any
+        self, *, model: str | None = None, task: str = "segmentation", legend: Legend | None = None, **options: Any
     ) -> Card:
         """Return the model card for these data.
 
         Parameters
         ----------
         model
-            Architecture in `geoxt.models`.
+            Architecture in `geoxt.models`; by default the task's own, such as "unet" or "fc_siam_diff".
         task
             Kind of task.
         legend
@@ -162,7 +162,7 @@ class WindowDataModule(ResumableDataModule):
         nodata = nodata_of(first)
         return Card(
             task=task,
-            model=model,
+            model=model or kind.model or "",
             options=options,
             bands=band_names(self.data, "image"),
             mean=bands.mean,

@@ -164,3 +164,9 @@ def test_validation_windows_hold_the_time_steps_of_their_part():
     batch = next(iter(module.val_dataloader()))
     assert batch["image"].shape == (1, 2, 2, 64, 64)
     np.testing.assert_array_equal(batch["image"][0], image.isel(time=[2, 3]))
+    assert module.card(task="change").model == "fc_siam_diff"
+    assert module.card(task="time-series").model == "utae"
+    for task, model, dates in (("change", "unet", "one date"), ("segmentation", "fc_ef", "several dates")):
+        message = rf"'{model}' for {task}: it takes images of {dates}\. Pass model='\w+', or another of \w+"
+        with pytest.raises(InputError, match=message):
+            Task(module.card(task=task, model=model))
