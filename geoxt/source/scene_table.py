@@ -42,7 +42,7 @@ _tables: WeakValueDictionary[int, SceneTable] = WeakValueDictionary()
 
 
 def table_of(scenes: tuple[Scene, ...]) -> SceneTable:
-    """Return the table of scenes: one object as long as it is used, so that a pickle of several mosaics holds it once.
+    """Return the table of scenes: one object while it is used, so that a pickle of several mosaics holds it once.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def _columns(scenes: Sequence[Scene]) -> tuple[Any, ...]:
         for band in scene.quality:
             add(band.asset)
     geometries = {scene.geometry: None for scene in scenes}
-    places = dict(zip(geometries, range(len(geometries)), strict=True))
+    indices = dict(zip(geometries, range(len(geometries)), strict=True))
     return (
         unique,
         np.array(numbers, np.int32),
@@ -93,7 +93,7 @@ def _columns(scenes: Sequence[Scene]) -> tuple[Any, ...]:
         _pack_times([scene.start for scene in scenes]),
         _pack_times([scene.end for scene in scenes]),
         _repeated([scene.cloud_cover for scene in scenes]),
-        (list(geometries), np.array([places[scene.geometry] for scene in scenes], np.int32)),
+        (list(geometries), np.array([indices[scene.geometry] for scene in scenes], np.int32)),
     )
 
 
@@ -112,12 +112,12 @@ def _from_columns(
     assets: Iterator[Asset | None] = (
         None if number < 0 else Asset(href=next(names), **templates[number]) for number in numbers.tolist()
     )
-    values, places = geometries
+    values, indices = geometries
     rows = zip(
-        _texts(ids), _values(shapes), _times(starts), _times(ends), _values(cloud_covers), places.tolist(), strict=True
+        _texts(ids), _values(shapes), _times(starts), _times(ends), _values(cloud_covers), indices.tolist(), strict=True
     )
     scenes = []
-    for scene_id, (count, excluded), start, end, cloud_cover, place in rows:
+    for scene_id, (count, excluded), start, end, cloud_cover, index in rows:
         bands = tuple([next(assets) for _ in range(count)])
         quality = [(next(assets), triples) for triples in excluded]
         scenes.append(
@@ -128,7 +128,7 @@ def _from_columns(
                 end=end,
                 cloud_cover=cloud_cover,
                 quality=tuple([QualityBand(asset=a, excluded=t) for a, t in quality if a is not None]),
-                geometry=values[place],
+                geometry=values[index],
             )
         )
     return table_of(tuple(scenes))

@@ -204,8 +204,8 @@ def _content(item: pystac.Item) -> tuple[Any, ...]:
     assets = [
         (key, a.href, a.title, a.description, a.media_type, a.roles, a.extra_fields) for key, a in item.assets.items()
     ]
-    place = item.collection_id, item.geometry, item.bbox, item.datetime, item.get_self_href()
-    return item.id, *place, item.properties, item.stac_extensions, item.extra_fields, assets
+    position = item.collection_id, item.geometry, item.bbox, item.datetime, item.get_self_href()
+    return item.id, *position, item.properties, item.stac_extensions, item.extra_fields, assets
 
 
 class _AssetColumns:
@@ -234,7 +234,7 @@ class _AssetColumns:
             if name != "href" and (name in STRUCTURE or _is_constant(values))
         }
         self._codes: list[str] | None = None
-        self._own: dict[str, list[Any]] | None = None
+        self._varying: dict[str, list[Any]] | None = None
 
     def move_epsg(self) -> None:
         """Replace the former field of the EPSG code by the present one."""
@@ -243,12 +243,12 @@ class _AssetColumns:
 
     def asset(self, row: int) -> pystac.Asset:
         """Return the asset of a row."""
-        if self._own is None:  # once for all rows: of most keys, no asset is opened
-            self._own = {name: _values(v) for name, v in self.columns.items() if name not in self._shared}
+        if self._varying is None:  # once for all rows: of most keys, no asset is opened
+            self._varying = {name: _values(v) for name, v in self.columns.items() if name not in self._shared}
             if self._codes is not None:
-                self._own["proj:code"] = self._codes
-        own, shared = self._own, self._shared
-        values = {name: own[name][row] if name in own else shared[name] for name in (*self.columns, *own)}
+                self._varying["proj:code"] = self._codes
+        varying, shared = self._varying, self._shared
+        values = {name: varying[name][row] if name in varying else shared[name] for name in (*self.columns, *varying)}
         href, media_type, title, description, roles = (values.pop(name, None) for name in _ASSET_FIELDS)
         return pystac.Asset(href, title, description, media_type, roles, values)
 

@@ -106,8 +106,8 @@ def content(item):
     assets = {
         k: (a.href, a.title, a.description, a.media_type, a.roles, a.extra_fields) for k, a in item.assets.items()
     }
-    place = item.collection_id, item.geometry, item.bbox, item.datetime, item.get_self_href()
-    return repr((item.id, place, item.stac_extensions, item.properties, item.extra_fields, assets))
+    position = item.collection_id, item.geometry, item.bbox, item.datetime, item.get_self_href()
+    return repr((item.id, position, item.stac_extensions, item.properties, item.extra_fields, assets))
 
 
 def outcome(read):
@@ -132,8 +132,8 @@ def parser(address):
 def test_items_of_columns_equal_parsed_rows(batch, address):
     parse = parser(address)
     expected = outcome(lambda: map(parse, dict_rows(batch)))
-    found = outcome(lambda: row_items(batch, parse, address=address))
-    assert found == expected
+    result = outcome(lambda: row_items(batch, parse, address=address))
+    assert result == expected
 
 
 def test_one_row_of_each_structure_is_parsed():
