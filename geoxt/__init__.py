@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt import assess as assess
     from geoxt import bridge as bridge
     from geoxt import datasets as datasets
+    from geoxt import embeddings as embeddings
     from geoxt import errors as errors
     from geoxt import grid as grid
     from geoxt import indices as indices
@@ -74,8 +75,8 @@ _MODULE_OF = {
 }
 """Module of each function and class of the package."""
 _MODULES = (
-    "alignment", "assess", "bridge", "datasets", "errors", "grid", "indices", "inference", "layers",
-    "metrics", "models", "plot", "samplers", "source", "splits", "tables", "template", "testing", "tiling",
+    "alignment", "assess", "bridge", "datasets", "embeddings", "errors", "grid", "indices", "inference",
+    "layers", "metrics", "models", "plot", "samplers", "source", "splits", "tables", "template", "testing", "tiling",
     "trainers", "transforms", "writers",
 )  # fmt: skip
 
@@ -89,6 +90,7 @@ __all__ = [
     "bridge",
     "datasets",
     "detect",
+    "embeddings",
     "errors",
     "extract",
     "grid",

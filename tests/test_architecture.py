@@ -30,7 +30,7 @@ FLOORS = (
     "bridge",
     "writers",
     "inference",
-    "trainers assess tiling",
+    "trainers assess embeddings tiling",
     "cli",
     "accessor",
     "geoxt",

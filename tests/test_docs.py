@@ -22,7 +22,7 @@ PUBLIC = {
     "tensors": ("accessor", "bridge", "tables"),
     "transforms": ("transforms", "indices"),
     "learning": ("tasks", "models", "trainers", "trainers.selfsup", "metrics.confusion", "metrics.multilabel"),
-    "maps": ("inference", "writers", "tiling", "metrics.maps", "plot"),
+    "maps": ("inference", "embeddings", "writers", "tiling", "metrics.maps", "plot"),
     "assessment": ("assess",),
     "foundations": ("errors", "types", "template", "source", "testing"),
 }

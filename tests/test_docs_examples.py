@@ -6,6 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
+import geopandas
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -65,6 +66,15 @@ def write_checkpoint(path, seed=0):
     torch.save({CARD: card.to_dict(), MLM: to_stac(card), "state_dict": state}, path)
 
 
+def write_points(path):
+    """Write labeled points on the pixels of the scene."""
+    view = geoxt.source.view_of(geoxt.open_cogs("scene_B*.tif"))
+    grid, valid = view.grid, view.read(geoxt.Window(0, 0, *view.grid.shape))[1].all(axis=(0, 1))
+    row, col = np.random.default_rng(0).choice(np.argwhere(valid), 40).T + 0.5
+    points = geopandas.points_from_xy(*(grid.affine @ np.stack([col, row])))
+    geopandas.GeoDataFrame({"class": ["corn", "soy"] * 20}, geometry=points, crs=grid.crs.to_wkt()).to_file(path)
+
+
 def layers():
     """Return the layers that a page takes from the pages before it."""
     image = geoxt.open_cogs("scene_B*.tif")
@@ -82,6 +92,7 @@ PAGES = ["README.md", *(f"docs/{name}.md" for name in ("quickstart", "predicting
 def test_blocks_run_in_order(world, monkeypatch, page):
     monkeypatch.chdir(world)
     write_checkpoint("model.ckpt")
+    write_points("points.gpkg")
     names = {"__name__": "docs", "geoxt": geoxt}
     if page not in PAGES[:2]:
         names |= layers()

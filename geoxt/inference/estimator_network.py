@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from geoxt.errors import InputError, optional_import
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.network import Network
+from geoxt.tables.embedding_attrs import require_equal_embeddings
 from geoxt.tasks import Output
 from geoxt.types import Array
 
@@ -156,6 +157,11 @@ class EstimatorNetwork(Network):
             raise InputError(msg, remedy="Pass a {model} with probabilities.", value=name, argument="model")
         method = "predict" if labels else "predict_proba"
         return EstimatorNetwork(self.card, self._estimator, method=method, classes=self._classes)
+
+    def require_attrs(self, attrs: Mapping[Any, Any]) -> None:
+        """Raise if the estimator was fitted to embeddings of another model or version than those of a layer."""
+        fitted = getattr(self._estimator, "embedding_attrs_", {})
+        require_equal_embeddings(fitted, attrs, ("the estimator", "the layer"))
 
     def ordered(self, legend: Legend | None) -> Legend | None:
         """Return the entries of a legend for the channels: by code, or by name if the labels are texts.

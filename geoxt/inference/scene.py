@@ -325,6 +325,8 @@ def _predict(
     """Return the map of a layer on one grid."""
     card = network.card if isinstance(network, Network) else None
     selected = select_bands(layer, card, bands)
+    if isinstance(network, EstimatorNetwork):
+        network.require_attrs(layer.attrs)
     dates = 1 if card is None else card.kind.dates
     series = dates != 1 if series is None else series
     # A pixel that is missing at one of a fixed number of dates cannot be compared.

@@ -16,7 +16,7 @@ from geoxt.errors import CRSError, InputError, NodataWarning, OverlapError, opti
 from geoxt.footprints import to_pixels
 from geoxt.grid import parse_crs, transformer
 from geoxt.regions.rasterize import in_pixels, rectangles
-from geoxt.regions.region import layers_in
+from geoxt.tables.embedding_attrs import embedding_attrs
 from geoxt.tables.layer_values import LayerValues
 from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array, Floats
@@ -34,8 +34,6 @@ REDUCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "mode": lambda groups: groups.agg(lambda values: values.mode().min()),
 }
 """Functions of pandas groups by reduction; `std` is that of the population, `mode` the least of several."""
-EMBEDDING_ATTRS = ("model", "version")
-"""Attributes of a layer of embeddings that must agree if layers or tables are compared."""
 _KEYS = ("item", "node", "time")
 """Columns of a table of pixels beside its bands: position of the geometry, node and time step."""
 _POINT, _AREAS = 0, {3, 6}
@@ -150,13 +148,6 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
     result[[*leading, *columns]] = table.iloc[order][[*leading, *columns]].set_axis(result.index)
     result.attrs |= {"bands": columns, **embedding_attrs(data)}
     return result
-
-
-def embedding_attrs(data: SomeData) -> dict[str, str]:
-    """Return the attributes that name the model of a layer of embeddings, as far as all layers agree."""
-    layers = [layer for ds in nodes_of(data).values() for layer in layers_in(ds)]
-    stated = {name: {str(layer.attrs.get(name, "")) for layer in layers} for name in EMBEDDING_ATTRS}
-    return {name: values.pop() for name, values in stated.items() if len(values) == 1 and values != {""}}
 
 
 def _frame(geometries: Any, gpd: Any) -> Any:
