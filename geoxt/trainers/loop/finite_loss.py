@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,7 +19,7 @@ _REMEDY = (
 
 
 class FiniteLoss(pl.Callback):
-    """Raises if the loss of a batch, or the mean loss of validation or test, is not finite.
+    """Raises if the loss of a batch, or the mean loss of validation or test, is not finite, or no batch has a label.
 
     The loss is checked after the backward pass: the wait for the device then hides behind its computation, and the
     optimizer has not yet stepped.
@@ -28,6 +29,27 @@ class FiniteLoss(pl.Callback):
         super().__init__()
         self._loss: Tensor | None = None
         self._batch: Any = None
+        self._unlabelled = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count the batches without labels anew."""
+        del trainer, pl_module
+        self._unlabelled = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Raise if no batch of an epoch has a label, before the model is scored.
+
+        Raises
+        ------
+        InputError
+            If all batches of the epoch are without labels.
+        """
+        del pl_module, outputs, batch
+        if trainer.world_size == 1 and self._unlabelled == batch_idx + 1 == trainer.num_training_batches:
+            msg = f"Cannot train: no batch of epoch {trainer.current_epoch + 1} has a labelled pixel or sample."
+            raise InputError(msg, remedy="Check that the labels hold codes of the classes, where the image is valid.")
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -51,11 +73,14 @@ class FiniteLoss(pl.Callback):
         """
         loss, batch = self._loss, self._batch
         self._loss = self._batch = None
-        if loss is None or bool(loss.isfinite()):
+        number = 1.0 if loss is None else float(loss)
+        if number == 0 and not _has_labels(pl_module, batch):
+            self._unlabelled += 1
+        if math.isfinite(number):
             return
         where = f"batch {trainer.fit_loop.batch_idx + 1} of epoch {trainer.current_epoch + 1}"
-        msg = f"Cannot train on: the loss of {where} is {float(loss):g}{_labels(pl_module, batch)}."
-        raise InputError(msg, remedy=_REMEDY, value=float(loss))
+        msg = f"Cannot train on: the loss of {where} is {number:g}{_labels(pl_module, batch)}."
+        raise InputError(msg, remedy=_REMEDY, value=number)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise if the mean validation loss is not finite."""
@@ -98,6 +123,15 @@ def require_finite(loss: Tensor, stage: str, *, labels: int | None = None) -> No
             raise InputError(msg, remedy="Split into smaller blocks, or with another seed.")
         msg = f"Cannot score the model: {stage}/loss is {float(loss):g}, so that its outputs are not finite."
         raise InputError(msg, remedy=_REMEDY, value=float(loss))
+
+
+def _has_labels(module: Any, batch: Any) -> bool:
+    """Return whether a batch has a labelled pixel or sample, or its model learns without labels."""
+    supervision = getattr(module, "supervision", None)
+    if supervision is None or supervision.target is None:
+        return True
+    target = module.target(batch)
+    return bool((~target.isnan() if target.is_floating_point() else target != IGNORE).any())
 
 
 def _labels(module: Any, batch: Any) -> str:

@@ -12,7 +12,16 @@ from geoxt.models import Card
 from geoxt.samplers import RandomSampler
 from geoxt.splits import by_block
 from geoxt.testing import make_grid
-from geoxt.trainers import Recipe, SelfSupervised, Task, UnlabeledDataModule, WindowDataModule, evaluate, fit
+from geoxt.trainers import (
+    Recipe,
+    SampleDataModule,
+    SelfSupervised,
+    Task,
+    UnlabeledDataModule,
+    WindowDataModule,
+    evaluate,
+    fit,
+)
 
 OPTIONS = {"progress": "none", "accelerator": "cpu"}
 
@@ -44,6 +53,30 @@ def test_weights_do_not_follow_the_loss():
     with pytest.raises(InputError, match="the class weights are inf, 1. Lower lr"):
         fit(task, data, epochs=1, **OPTIONS)
     assert all(torch.equal(a, b) for a, b in zip(before, task.network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("labelled", [0, 1])
+def test_training_without_labels_stops_before_the_model_is_scored(labelled, tmp_path):
+    class Samples:
+        classes = ("dark", "bright")
+
+        def __init__(self, count, labels):
+            self.count, self.labels = count, labels
+
+        def __len__(self):
+            return self.count
+
+        def __getitem__(self, index):
+            return {"image": torch.ones(2, 8, 8), "label": torch.tensor(index % 2 if index < self.labels else -100)}
+
+    data = SampleDataModule(Samples(8, labelled), Samples(4, 4), batch_size=4)
+    task = Task(data.card(model="test_classifier"))
+    if labelled:  # one sample is enough
+        assert len(fit(task, data, epochs=1, **OPTIONS)) == 1
+        return
+    with pytest.raises(InputError, match="no batch of epoch 1 has a labelled pixel or sample"):
+        fit(task, data, epochs=1, resume=tmp_path, **OPTIONS)
+    assert not (tmp_path / "best.ckpt").exists()
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
