@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import rasterio
 import xarray as xr
-from filelock import Timeout
+from rasterio.errors import RasterioError
 
 from geoxt.errors import InputError, OutputError
 from geoxt.tiling.manifest import TILES
@@ -19,6 +20,9 @@ from geoxt.tiling.tile_states import now, write_state
 from geoxt.windows import Window
 from geoxt.writers import to_cog
 from geoxt.writers.blocks import in_this_process
+
+_FOLDER_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT}
+"""Error numbers of a folder that cannot be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +84,23 @@ def run_tile(job: TileJob, tile: MapTile, attempt: int) -> dict[str, Any]:
                 file.unlink(missing_ok=True)
             state = _state(tile, "empty", started, attempt)
     except OutputError as error:
-        # The lock of a file: a worker that its scheduler takes for dead still writes it.
-        if not isinstance(error.__cause__, Timeout):
+        if _ends_job(error):
             raise
-        state = failure(tile, attempt, error, started=started)
+        state = failure(tile, attempt, error.__cause__ or error, started=started)
     except Exception as error:  # noqa: BLE001 (any error of a reader or a model fails one tile, not the map)
         state = failure(tile, attempt, error, started=started)
     write_state(job.folder, tile.name, state)
     return state
+
+
+def _ends_job(error: OutputError) -> bool:
+    """Return whether an output failed because of the folder, such as a full disk, so that all tiles would fail.
+
+    `to_cog` also raises OutputError for an OSError of the code that computes the pixels, and for the lock of a file
+    that a worker still writes which its scheduler takes for dead.
+    """
+    cause = error.__cause__
+    return not isinstance(cause, OSError) or isinstance(cause, RasterioError) or cause.errno in _FOLDER_ERRORS
 
 
 def failure(tile: MapTile, attempt: int, error: BaseException, *, started: str = "") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Tiled maps: tiles equal the map of one piece, jobs resume, parts share the work, failed tiles are tried again."""
 
+import errno
 import json
 import os
 import shutil
@@ -143,12 +144,27 @@ def test_failed_tiles_are_tried_again_and_listed(tmp_path, monkeypatch):
 
 def test_a_full_disk_ends_the_job(tmp_path, monkeypatch):
     def fail(path):
-        raise OutputError("Cannot write: No space left on device.")
+        raise OutputError("Cannot write.") from OSError(errno.ENOSPC, "No space left on device")
 
     names = count_writes(monkeypatch, fail)
-    with pytest.raises(OutputError, match="No space left"):
-        geoxt.to_tiles(make_map(), tmp_path, tiles=25, progress=False)
+    with pytest.raises(OutputError, match=r"Cannot write\."):
+        geoxt.to_tiles(make_layer()[0], tmp_path, tiles=40, progress=False)
     assert len(names) == 1
+
+
+def test_system_errors_of_the_computation_fail_its_tiles(tmp_path):
+    class Model(nn.Module):
+        def forward(self, images):
+            if (images == 1).any():
+                msg = "connection lost"
+                raise ConnectionError(msg)
+            return images
+
+    layer = make_layer()
+    layer[:, 85, 70] = 1
+    prediction = geoxt.predict(layer, Model(), size=32, output="values")
+    with pytest.raises(OutputError, match=r"2 of 6 map tiles .*'r1c1', 'r2c1' \(ConnectionError: connection lost\)"):
+        geoxt.to_tiles(prediction, tmp_path, tiles=40, retries=0, progress=False)
 
 
 @pytest.mark.slow
