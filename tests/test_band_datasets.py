@@ -10,8 +10,9 @@ from torch import nn
 import geoxt
 from geoxt import assess, indices, metrics, samplers, splits
 from geoxt.bridge import open_pack, pack
-from geoxt.errors import InputError
+from geoxt.errors import GridError, InputError
 from geoxt.grid import coordinates
+from geoxt.source import unstack_bands
 from geoxt.testing import distinct, make_grid
 from geoxt.writers import polygonize
 
@@ -55,6 +56,15 @@ def read_frame(frame):
     return [frame[name].to_numpy() for name in frame.columns if name != "geometry"]
 
 
+class Detector(nn.Module):
+    """Detects one box per image, with a score by the pixels of all bands."""
+
+    def forward(self, images):
+        box, label = torch.tensor([[2.0, 3, 10, 12]]), torch.tensor([1])
+        weights = torch.tensor([1e-5, 3e-5])[:, None, None]
+        return [{"boxes": box, "labels": label, "scores": (image * weights).mean()[None]} for image in images]
+
+
 ONE_LAYER = {
     "to_cog": read_cog,
     "to_zarr": read_zarr,
@@ -68,6 +78,9 @@ ONE_LAYER = {
     "RandomSampler": lambda data, _: list(samplers.RandomSampler(data, size=16, length=5)),
     "GridSampler": lambda data, _: list(samplers.GridSampler(data, size=16)),
     "RandomBatchSampler": lambda data, _: list(samplers.RandomBatchSampler(data, size=16, length=6, batch_size=2)),
+    "weights": lambda data, _: list(samplers.RandomSampler(data, size=8, length=5, weights=codes())),
+    "StratifiedSampler": lambda data, _: list(samplers.StratifiedSampler(data, labels=codes(), size=8, length=5)),
+    "detect": lambda data, _: [geoxt.detect(data, Detector(), size=16, overlap=0, progress=False)["score"]],
     "TripletSampler": lambda data, _: list(samplers.TripletSampler(data, size=16, length=2, radius=20)),
     "by_block": lambda data, _: windows_of(data, splits.by_block(data, size=16, labels=codes(), seed=1)),
     "by_region": lambda data, _: windows_of(data, splits.by_region(data, train=GRID[:, :32].extent)),
@@ -91,6 +104,12 @@ CLASS_MAPS = {
     "polygonize": lambda data: read_frame(polygonize(data)),
     "plot.classes": lambda data: [geoxt.plot.classes(data)],
     "score": lambda data: list(metrics.score(data, data).values()),
+    "estimate_from_labels": lambda data: [
+        assess.estimate_from_labels(data, codes(), block=16, n_boot=9).error_matrix.value,
+        assess.estimate_from_labels(codes(), data, block=16, n_boot=9).error_matrix.value,
+    ],
+    "StratifiedSampler": lambda data: list(samplers.StratifiedSampler(data, size=8, length=5)),
+    "weights": lambda data: list(samplers.RandomSampler(bands(), size=8, length=5, weights=data)),
     "sample_design": lambda data: read_frame(assess.sample_design(data, 20, allocation="equal", seed=1)),
 }
 
@@ -122,3 +141,34 @@ def test_trees_and_mixed_datasets_raise(tmp_path):
         geoxt.to_cog(tree, tmp_path / "a.tif")
     with pytest.raises(InputError, match="holds class codes"):
         geoxt.to_zarr(bands().assign(classes=codes()), tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("data", [layer, bands])
+def test_several_bands_are_no_map(data):
+    with pytest.raises(GridError, match=r"Cannot score 'image': it has 2 bands. Select one by isel\(band=0\)"):
+        assess.estimate_from_labels(data(), codes(), block=16)
+    with pytest.raises(GridError, match="Cannot score 'image': it has 2 bands"):
+        metrics.score(data(), codes())
+    with pytest.raises(InputError, match="Cannot find the labels"):
+        samplers.StratifiedSampler(data(), size=8, length=5)
+    dates = xr.concat([codes(), codes()], "time")
+    with pytest.raises(GridError, match="the map has 2 dates, the labels 1"):
+        assess.estimate_from_labels(dates, codes(), block=16)
+
+
+def test_weights_of_several_bands_raise():
+    with pytest.raises(InputError, match="Cannot take one layer of the data"):
+        samplers.RandomSampler(bands(), size=8, length=5, weights=bands())
+
+
+def test_block_cache_of_bands_is_filled(tmp_path):
+    path = geoxt.to_cog(layer(), tmp_path / "a.tif", progress=False)
+    opened = geoxt.open_cogs(path, cache=tmp_path / "blocks")
+    geoxt.warm_cache(unstack_bands(opened), progress=False)
+    expected = {file.name: file.stat().st_blocks for file in (tmp_path / "blocks").rglob("*") if file.is_file()}
+    assert expected
+    geoxt.warm_cache(opened, progress=False)
+    files = (file for file in (tmp_path / "blocks").rglob("*") if file.is_file())
+    assert {file.name: file.stat().st_blocks for file in files} == expected  # all blocks were there
+    with pytest.raises(InputError, match=r"none of the layers \['red', 'nir'\] has one"):
+        geoxt.warm_cache(bands(), progress=False)

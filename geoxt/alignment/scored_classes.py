@@ -16,7 +16,7 @@ def scored_classes(labels: xr.DataArray, predicted: xr.DataArray) -> Legend:
     Raises
     ------
     GridError
-        If the layers are on different grids.
+        If the layers are on different grids, or have several bands.
     LabelError
         If the map holds no class codes, neither layer has a legend, or their legends give a code two names.
     """
@@ -25,6 +25,12 @@ def scored_classes(labels: xr.DataArray, predicted: xr.DataArray) -> Legend:
         raise GridError(msg, remedy="Align the labels first: labels.geoml.align(predicted).")
     for layer, name in ((labels, "labels"), (predicted, "predicted")):
         require_codes(layer, name if layer.name is None else layer.name)
+    for layer, name in ((labels, "labels"), (predicted, "map")):
+        if layer.sizes.get("band", 1) > 1:
+            problem = (
+                f"Cannot score {name if layer.name is None else layer.name!r}: it has {layer.sizes['band']} bands."
+            )
+            raise GridError(problem, remedy="Select one by isel(band=0).")
     legend = _classes(labels, predicted)
     if predicted.dtype.kind not in "iub":
         msg = f"Cannot score a map of dtype {predicted.dtype}: it holds no class codes."

@@ -14,13 +14,13 @@ from geoxt.alignment.scored_classes import scored_classes
 from geoxt.assess.accuracy import AccuracyEstimate
 from geoxt.assess.map_strata import CELL, HECTARE, blocks_of
 from geoxt.assess.survey import Z95, Estimate
-from geoxt.errors import AssessmentWarning, InputError, OverlapError, optional_import
+from geoxt.errors import AssessmentWarning, GridError, InputError, OverlapError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.regions.geodesic_area import cell_areas
 from geoxt.regions.rasterize import SomeRegion, parse_region
 from geoxt.regions.region import GridRegion
-from geoxt.source import View, view_of
+from geoxt.source import View, as_layer, view_of
 from geoxt.types import Array, Floats, SomeSize
 from geoxt.windows import Window, parse_size
 
@@ -31,8 +31,8 @@ _DRAWS = 100
 
 
 def estimate_from_labels(
-    map: xr.DataArray,  # noqa: A002 (the map to assess, as in the literature)
-    labels: xr.DataArray,
+    map: xr.DataArray | xr.Dataset,  # noqa: A002 (the map to assess, as in the literature)
+    labels: xr.DataArray | xr.Dataset,
     *,
     region: SomeRegion | None = None,
     block: SomeSize | None = None,
@@ -48,7 +48,7 @@ def estimate_from_labels(
     Parameters
     ----------
     map
-        Class codes (y, x) of the map to assess.
+        Class codes (y, x) of the map to assess; a Dataset of one variable too.
     labels
         Class codes (y, x) on the same grid: wall to wall, or of held-out areas. Their classes are those of the legend,
         else those of the map. Negative codes and codes that the legend lacks are unknown and left out.
@@ -110,13 +110,18 @@ def estimate_from_labels(
     Hesterberg 2015, What teachers should know about the bootstrap, section 5.3 (expanded percentile interval).
     https://doi.org/10.1080/00031305.2015.1089789
     """
+    map, labels = as_layer(map), as_layer(labels)  # noqa: A001 (as above)
     legend, grid = scored_classes(labels, map), grid_of(labels)
     if n_boot < 2:
         problem = f"Cannot estimate intervals from {n_boot} draws."
         raise InputError(problem, remedy="Pass {n_boot:1000}.", value=n_boot, argument="n_boot")
     assessed = parse_region(region, grid)
     size = block_size(block, region, assessed)
-    counts, areas = _tables((view_of(map), view_of(labels)), legend, assessed, size)
+    views = view_of(map), view_of(labels)
+    if any(view.shape[0] > 1 for view in views):
+        problem = f"Cannot estimate: the map has {views[0].shape[0]} dates, the labels {views[1].shape[0]}."
+        raise GridError(problem, remedy="Select one of each by isel(time=0).")
+    counts, areas = _tables(views, legend, assessed, size)
     present = np.flatnonzero(counts.sum((0, 1)) + counts.sum((0, 2)))
     if not len(present):
         problem = "Cannot estimate: no pixel of the region is valid in both the map and the labels."
