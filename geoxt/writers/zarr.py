@@ -174,6 +174,8 @@ def _create(blocks: Blocks, folder: Path, overviews: Overviews, shards: int | No
 
     store = folder / "store.zarr"
     if store.exists():
+        for path in store.rglob("*.partial"):  # files of LocalStore whose writing was interrupted
+            path.unlink(missing_ok=True)
         return store
     layer, name = blocks.layer, _name(blocks.layer)
     sides = [_sides(dim, sizes, shards) for dim, sizes in layer.chunksizes.items()]

@@ -1,5 +1,7 @@
 """Overviews and shards of Zarr stores: the pixels of GDAL's overviews, and the layout of the GeoZarr conventions."""
 
+import os
+import signal
 from collections import Counter
 
 import numpy as np
@@ -8,6 +10,7 @@ import rasterio
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from support.processes import run_code
 
 import geoxt
 from geoxt.errors import InputError
@@ -133,6 +136,57 @@ def test_interrupted_overviews_resume(tmp_path, monkeypatch):
     root = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")
     assert np.array_equal(root["ovr_4x/image"][...], reduce_average(half, 2, None))
     assert np.array_equal(root["image"][...], layer.values)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import geoxt
+from geoxt.writers import zarr, zarr_overviews
+
+count = 0
+def kills(function, name=""):
+    def call(*args):
+        global count
+        count += name in str(args[0])
+        if name in str(args[0]) and count == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args)
+    return call
+
+zarr_overviews._reduce, zarr_overviews.block_file = kills(zarr_overviews._reduce), kills(zarr_overviews.block_file)
+Path.replace = kills(Path.replace, "ovr_4x/layer/c/")
+zarr.replace = kills(zarr.replace)
+geoxt.to_zarr(geoxt.open_cogs(sys.argv[1], chunks=520), sys.argv[2], progress=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return a file, and the files of the store that an uninterrupted write gives."""
+    folder = tmp_path_factory.mktemp("written")
+    path = geoxt.to_cog(layer_of(random("uint16")), folder / "a.tif", progress=False)
+    return path, files_of(geoxt.to_zarr(geoxt.open_cogs(path, chunks=520), folder / "a.zarr", progress=False))
+
+
+def files_of(store):
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("step", [2, 4, 6], ids=["mark 2x", "write 4x", "publish"])
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_killed_overviews_resume(tmp_path, written, step):
+    """Until the store is complete, its path has the former one; the resumed store has the same files and bytes."""
+    path, expected = written
+    former = geoxt.to_zarr(layer_of(random("uint8")[:40, :30], GRID[:40, :30]), tmp_path / "a.zarr", progress=False)
+    before = files_of(former)
+    assert run_code(KILLED, str(path), str(former), str(step)).returncode == -signal.SIGKILL
+    assert files_of(former) == before
+    (staged,) = tmp_path.glob(".a.zarr-*.parts/store.zarr")
+    assert bool(list(staged.rglob("*.partial"))) == (step == 4)
+    geoxt.to_zarr(geoxt.open_cogs(path, chunks=520), former, progress=False)
+    assert files_of(former) == expected
+    assert not staged.exists()
 
 
 @pytest.mark.parametrize(

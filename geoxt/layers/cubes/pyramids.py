@@ -57,7 +57,7 @@ def _entries(groups: Mapping[str, Group]) -> dict[str, tuple[str, Mapping[str, A
     arrays = {f"{path}/{name}".strip("/") for path, group in groups.items() for name in group.arrays}
     entries: dict[str, tuple[str, Mapping[str, Any], str | None]] = {}
     for path, group in groups.items():
-        layout = _layout(group.attrs.get("multiscales"))
+        layout = _layout(_multiscales(group.attrs))
         sources = {name: str(entry["derived_from"]) for name, entry in layout if "derived_from" in entry}
         for name, entry in layout:
             origin, visited = name, {name}
@@ -68,6 +68,12 @@ def _entries(groups: Mapping[str, Group]) -> dict[str, tuple[str, Mapping[str, A
             stated = sources and full in arrays
             entries[f"{path}/{name}".strip("/")] = path, entry, full if stated else None
     return entries
+
+
+def _multiscales(attrs: Mapping[str, Any]) -> Any:
+    """Return the metadata of resolutions; OME-NGFF 0.5 has them below `ome`."""
+    ome = attrs.get("ome")
+    return attrs.get("multiscales") or (ome.get("multiscales") if isinstance(ome, Mapping) else None)
 
 
 def _layout(multiscales: Any) -> list[tuple[str, Mapping[str, Any]]]:
@@ -99,7 +105,7 @@ def _key(
         if origin.rpartition("/")[2] == variable.name:  # overviews of one array, each in a group, as GDAL writes them
             return origin, entry
     parent, _, last = variable.group.rpartition("/")
-    if _RESOLUTION.fullmatch(last) and not any(groups[p].attrs.get("multiscales") for p in (parent,) if p in groups):
+    if _RESOLUTION.fullmatch(last) and not (parent in groups and _multiscales(groups[parent].attrs)):
         return (parent, variable.name), {}
     return variable.path, {}
 

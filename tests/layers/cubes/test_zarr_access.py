@@ -71,7 +71,7 @@ def test_signed_urls_expire(tmp_path):
 
 
 def test_queries_lead_to_different_stores(tmp_path):
-    """Stores whose URLs and metadata are equal but for the query share no decoded chunk."""
+    """Stores whose URLs differ in the query alone, with equal metadata, share no decoded chunk."""
     for version in (0, 1):
         write(tmp_path / f"v={version}" / "a.zarr", VALUES + version)
     with VersionServer(tmp_path) as server:
