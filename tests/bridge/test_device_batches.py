@@ -58,7 +58,7 @@ def test_batches_on_a_device_equal_those_of_the_cpu(data, device, options):
     assert not device.pending
 
 
-def test_small_integers_are_copied_as_they_are_and_widened_before_the_transform(data, device):
+def test_small_integers_are_copied_unchanged_and_widened_before_the_transform(data, device):
     sizes, dtypes = [], []
     copy = device.copy
     device.copy = lambda source, target: (sizes.append(source.dtype), copy(source, target))

@@ -20,12 +20,12 @@ def shard(batches, rank, world_size, *, even):
 )
 @settings(max_examples=30)
 def test_processes_get_every_batch_once(count, size, ranks, epoch, data):
-    whole = ShuffledBatches(count, size, seed=7)
-    whole.set_epoch(epoch)
-    expected = list(whole)
+    batches = ShuffledBatches(count, size, seed=7)
+    batches.set_epoch(epoch)
+    expected = list(batches)
     if len(expected) < ranks:
         with pytest.raises(InputError, match=f"Cannot divide {len(expected)} batches among {ranks} processes"):
-            whole.shard(0, ranks)
+            batches.shard(0, ranks)
         return
     shards = [shard(ShuffledBatches(count, size, seed=7), rank, ranks, even=True) for rank in range(ranks)]
     done = data.draw(st.integers(0, len(expected) // ranks))

@@ -75,7 +75,7 @@ def create_trainer(
 
 
 class Ranks(pl.Callback):
-    """Gives each process random numbers of its own, and equal statistics of batch normalization for validation.
+    """Gives each process different random numbers, and equal statistics of batch normalization for validation.
 
     Parameters
     ----------

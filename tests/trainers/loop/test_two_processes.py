@@ -140,9 +140,9 @@ def test_two_processes_give_the_weights_and_scores_of_one(tmp_path):
 @pytest.mark.slow
 def test_killed_process_is_an_error_and_the_run_resumes_to_the_same_weights(tmp_path):
     random = {"augment": True, "dropout": 0.3}
-    options = {name: {"resume": str(tmp_path / name), "checkpoint_every": 1} for name in ("whole", "killed")}
-    whole, killed = ({"hardware": DDP, "fit": fit, **random} for fit in options.values())
-    ranks = run_ranks(CODE + FIT + SAVE, whole, tmp_path)
+    options = {name: {"resume": str(tmp_path / name), "checkpoint_every": 1} for name in ("uninterrupted", "killed")}
+    uninterrupted, killed = ({"hardware": DDP, "fit": fit, **random} for fit in options.values())
+    ranks = run_ranks(CODE + FIT + SAVE, uninterrupted, tmp_path)
     assert [rank.returncode for rank in ranks] == [0, 0], ranks[0].stderr
     expected = [load(tmp_path, rank) for rank in range(2)]
     first, second = run_ranks(CODE + KILL + FIT + SAVE, killed, tmp_path)
