@@ -163,6 +163,7 @@ class BlendedMap:
             batch_size=self.runner.batch_size,
             all_finite=self.encoding.all_finite,
             requires_finite=self.runner.requires_finite,
+            scale_check=self.runner.scale_check,
         )
         return pipeline.run(tiles)
 

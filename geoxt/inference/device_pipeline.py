@@ -29,7 +29,8 @@ from geoxt.inference import thread_pool
 from geoxt.inference.device_model import DeviceModel
 from geoxt.inference.tile_cache import TileOutput
 from geoxt.inference.tile_reader import StepReader
-from geoxt.types import Array
+from geoxt.models.scale_check import ScaleCheck
+from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
 BLOCKS_PER_DEVICE = 2
@@ -89,6 +90,8 @@ class TilePipeline:
         Whether all channels of a valid pixel must be finite; else any of them.
     requires_finite
         Whether an output without any finite value is an error.
+    scale_check
+        Warns if the first tiles have other values than those on which the model was trained.
     """
 
     def __init__(
@@ -100,10 +103,11 @@ class TilePipeline:
         batch_size: int,
         all_finite: bool,
         requires_finite: bool,
+        scale_check: ScaleCheck,
     ) -> None:
         self.tiles, self.model, self.device = tiles, model, model.device
         self.size, self.batch_size = size, batch_size
-        self.all_finite, self.requires_finite = all_finite, requires_finite
+        self.all_finite, self.requires_finite, self.scale_check = all_finite, requires_finite, scale_check
         self.dtype = tiles.reader.view.dtype
         self._any_finite: list[Tensor] = []
 
@@ -150,13 +154,16 @@ class TilePipeline:
     def _fill(self, slot: _Slot, tiles: Sequence[Window]) -> tuple[_Slot, Sequence[Window], list[Future[bool]]]:
         """Let threads read tiles into the host buffers of a slot, as soon as their last copy is complete."""
         self.device.wait_on_host(slot.copied)
-        images, image_valid, output_valid = (tensor.numpy() for tensor in slot.host)
+        images, image_valid, output_valid = self._host_arrays(slot)
         image_valid[len(tiles) :] = False
         images[len(tiles) :] = 0
-        if self.dtype == np.uint16:
-            images = images.view(np.uint16)
         buffers = zip(tiles, images, image_valid, output_valid, strict=False)
         return slot, tiles, [thread_pool.submit(self._read, *buffer) for buffer in buffers]
+
+    def _host_arrays(self, slot: _Slot) -> tuple[Array, Mask, Mask]:
+        """Return the host buffers of a slot as arrays, the images in the type of the layer."""
+        images, image_valid, output_valid = (tensor.numpy() for tensor in slot.host)
+        return images.view(np.uint16) if self.dtype == np.uint16 else images, image_valid, output_valid
 
     def _read(self, tile: Window, image: Array, image_valid: Array, output_valid: Array) -> bool:
         """Read a tile into buffers, and return whether any pixel of its output is valid."""
@@ -166,11 +173,12 @@ class TilePipeline:
         return bool(output_valid.any())
 
     def _outputs(self, slot: _Slot, tiles: Sequence[Window], has_valid: list[bool]) -> Iterator[TileOutput]:
-        on_host = slot.host[2].numpy()
+        images_on_host, valid_on_host, on_host = self._host_arrays(slot)
         if not any(has_valid):
             for index, tile in enumerate(tiles):
                 yield TileOutput(window=tile, values=None, valid=on_host[index])
             return
+        self.scale_check(images_on_host[: len(tiles)], valid_on_host[: len(tiles)])
         with self.device.copy_stream():
             self.device.wait(slot.used)
             for source, target in zip(slot.host, slot.device, strict=True):

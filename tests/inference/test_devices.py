@@ -1,5 +1,7 @@
 """Prediction on devices, by a fake one on the CPU: equal maps, order of copies, exhausted memory, errors."""
 
+from dataclasses import replace
+
 import dask
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from support.fake_device import FakeDevice
 from torch import nn
 
 from geoxt import torch_devices as devices
-from geoxt.errors import DeviceWarning, InputError
+from geoxt.errors import DeviceWarning, InputError, ScaleWarning
 from geoxt.grid import coordinates
 from geoxt.inference import detect, device_pipeline, predict
 from geoxt.inference.device_accumulator import DeviceAccumulator
@@ -104,6 +106,17 @@ def test_buffers_are_filled_after_their_copy_and_copied_after_their_use(device, 
     batch = ["wait used", "copy", "copy", "copy", "wait copied"]
     # 9 tiles, 3 slots: after a copy its host buffers are filled again, while there are tiles left
     assert device.log == [*(6 * [*batch, "host waits copied"]), *(3 * batch), "host waits used"]
+
+
+def test_another_scale_warns_once_without_more_copies_or_waits(device):
+    layer = make_layer() % 20_000 + np.uint16(40_000)  # negative as int16
+    predict(layer, Network(CARD), **OPTIONS, device="cuda:0").compute(scheduler="synchronous")  # no warning
+    log, device.log = device.log, []
+    reflectance = Network(replace(CARD, mean=(0.3,) * 3, std=(0.1,) * 3))
+    with pytest.warns(ScaleWarning, match=r"far larger values .*: green is [45]\d{4} to 5\d{4}") as caught:
+        predict(layer, reflectance, **OPTIONS, device="cuda:0").compute(scheduler="synchronous")
+    assert [w.category for w in caught].count(ScaleWarning) == 1
+    assert device.log == log
 
 
 def test_exhausted_memory_halves_the_batch_once(device):

@@ -19,6 +19,7 @@ from geoxt.errors import InputError, ReadError
 from geoxt.inference.device_model import DeviceModel
 from geoxt.inference.devices import SomeDevice, first_device, parse_options
 from geoxt.inference.runner import device_of
+from geoxt.models.scale_check import ScaleCheck
 from geoxt.pixels.plain_images import plain_images, read_plain_image
 from geoxt.trainers.datamodules.samples import SampleDataModule, ShuffledBatches
 from geoxt.trainers.tasks.flips import dihedral
@@ -275,6 +276,7 @@ def classify(
         return torch.stack([network.activate(values) for values in outputs]).mean(dim=0)
 
     model = DeviceModel(mean_probabilities, where, precision=precision, compiled=compile)
+    ScaleCheck(network)(images[:batch_size].cpu().numpy())
     probabilities = []
     for part in torch.split(images, batch_size):
         batch = resized(part.to(where.torch_device), size).contiguous(memory_format=torch.channels_last)
