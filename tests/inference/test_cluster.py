@@ -2,7 +2,7 @@
 
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import cloudpickle
 import dask
@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from support.fake_device import FakeDevice
+from torch import nn
 from tqdm import tqdm
 
 from geoxt import progress
 from geoxt.grid import coordinates
-from geoxt.inference import predict
+from geoxt.inference import devices, predict
 from geoxt.models import Card, Network
 from geoxt.testing import make_grid
 from geoxt.writers import to_cog, to_zarr
@@ -110,3 +112,62 @@ def test_killed_worker_does_not_change_the_map(client, tmp_path, monkeypatch, wr
         values = xr.open_zarr(path, mask_and_scale=False)["prediction"].to_numpy()
     np.testing.assert_array_equal(values, alone(made))
     assert list(tmp_path.glob(".map*")) == []
+
+
+RAN_ON = []
+
+
+class RecordsWorkers(nn.Module):
+    """Returns two of the bands, and records the workers that run it."""
+
+    def forward(self, images):
+        with suppress(ValueError):  # this process computes the size of the output
+            RAN_ON.append(distributed.get_worker().name)
+        return images[:, :2]
+
+
+@pytest.fixture(scope="module")
+def gpu_client():
+    workers = {
+        name: {"cls": distributed.Worker, "options": {"host": "127.0.0.1", "nthreads": 1, "resources": resources}}
+        for name, resources in (("plain", {}), ("with GPU", {"GPU": 1}))
+    }
+    scheduler = {"cls": distributed.Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    with (
+        distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=False) as cluster,
+        distributed.Client(cluster) as connected,
+    ):
+        connected.wait_for_workers(2)
+        yield connected
+
+
+def unfused(made):
+    """Compute a map without dask's fusion of tasks, which drops annotations."""
+    with dask.config.set({"optimization.fuse.active": False}):
+        return made.compute().to_numpy()
+
+
+@pytest.mark.parametrize(
+    ("run", "chunked"),
+    [
+        (lambda made, *_: unfused(made), False),
+        (lambda made, *_: unfused((made + 1).astype("float64")) - 1, True),
+        (lambda made, client, _: client.compute(made, resources={"GPU": 1}).result().to_numpy(), False),
+        (lambda made, _, path: rasterio.open(to_cog(made, path / "map.tif")).read(), True),
+        (lambda made, _, path: xr.open_zarr(to_zarr(made, path / "map.zarr"))["prediction"].to_numpy(), False),
+    ],
+    ids=["compute", "compute other tasks too", "client.compute", "COG", "Zarr"],
+)
+def test_models_run_on_workers_with_a_gpu_only(gpu_client, monkeypatch, tmp_path, run, chunked):
+    fake = FakeDevice("cuda:0")
+    monkeypatch.setitem(devices.OPENED, "cuda:0", fake)
+    RAN_ON.clear()
+    layer = make_layer().fillna(100).round()
+    made = predict(
+        layer.chunk(x=40) if chunked else layer, RecordsWorkers(), size=32, overlap=0, batch_size=1, output="values",
+        chunks=32, device="cuda:0",
+    )  # fmt: skip
+    np.testing.assert_array_equal(run(made, gpu_client, tmp_path), layer[:2])
+    assert len(RAN_ON) >= 9
+    assert set(RAN_ON) == {"with GPU"}
+    assert "copy" in fake.log
