@@ -15,8 +15,9 @@ from torch import nn
 from tqdm import tqdm
 
 from geoxt import progress
+from geoxt import torch_devices as devices
 from geoxt.grid import coordinates
-from geoxt.inference import devices, predict
+from geoxt.inference import predict
 from geoxt.models import Card, Network
 from geoxt.testing import make_grid
 from geoxt.writers import to_cog, to_zarr
@@ -132,7 +133,10 @@ def gpu_client():
         name: {"cls": distributed.Worker, "options": {"host": "127.0.0.1", "nthreads": 1, "resources": resources}}
         for name, resources in (("plain", {}), ("with GPU", {"GPU": 1}))
     }
-    scheduler = {"cls": distributed.Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    scheduler = {
+        "cls": distributed.Scheduler,
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
+    }
     with (
         distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=False) as cluster,
         distributed.Client(cluster) as connected,

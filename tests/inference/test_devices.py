@@ -1,5 +1,6 @@
 """Prediction on devices, by a fake one on the CPU: equal maps, order of copies, exhausted memory, errors."""
 
+import shutil
 from dataclasses import replace
 
 import dask
@@ -13,7 +14,7 @@ from torch import nn
 from geoxt import torch_devices as devices
 from geoxt.errors import DeviceWarning, InputError, ScaleWarning
 from geoxt.grid import coordinates
-from geoxt.inference import detect, device_pipeline, predict
+from geoxt.inference import classify_images, detect, device_pipeline, predict, segment_images
 from geoxt.inference.device_accumulator import DeviceAccumulator
 from geoxt.inference.devices import parse_options
 from geoxt.models import Card, Network
@@ -193,10 +194,34 @@ class Boxes(nn.Module):
         ]
 
 
-def test_detections_and_chips_are_equal(device):
+def test_detections_are_equal(device):
     expected, made = (detect(make_layer("float32"), Boxes(), size=24, device=name) for name in ("cpu", "cuda:0"))
     assert made.equals(expected)
     assert len(made) == 2
+
+
+def test_plain_images_are_equal(device):
+    images = np.random.default_rng(0).integers(1, 60_000, (3, 3, 20, 24)).astype("float32")
+    images[1, :, :9, :9] = np.nan
+    masks = [list(segment_images(images, Network(CARD), size=16, device=name)) for name in ("cpu", "cuda:0")]
+    for (_, expected), (_, made) in zip(*masks, strict=True):
+        np.testing.assert_array_equal(made, expected)
+    assert "copy" in device.log
+    classifier = Network(replace(CARD, task="classification", model="test_classifier"))
+    tables = [classify_images(images, classifier, batch_size=2, device=name) for name in ("cpu", "cuda:0")]
+    assert tables[1].equals(tables[0])
+
+
+@pytest.mark.slow
+def test_compiled_models_are_close_on_a_cpu():
+    if not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("needs a C++ compiler")
+    convolution = nn.Conv2d(3, 2, 3, padding=1)
+    expected, made = (
+        predict(make_layer("float32") / 30_000, convolution, **OPTIONS, output="values", device="cpu", compile=compiled)
+        for compiled in (False, True)
+    )
+    np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
 def test_model_is_copied_to_a_device_once(device, monkeypatch):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from support.fake_device import FakeDevice
 from torch import nn
 
 from geoxt import cli
+from geoxt import torch_devices as devices
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
 from geoxt.inference import classify_images, detect, predict
@@ -73,6 +75,15 @@ def test_map_equals_that_of_torch(network):
     actual = predict(layer, network, size=16, overlap=6, output="probabilities")
     np.testing.assert_allclose(actual, expected, atol=1e-5)
     assert predict(layer, network, size=16).attrs["flag_meanings"] == "water forest city"
+
+
+def test_maps_of_a_device_are_equal(network, monkeypatch):
+    layer, options = make_layer(), {"size": 16, "overlap": 6, "output": "probabilities"}
+    expected = predict(layer, network, **options).to_numpy()
+    fake = FakeDevice()
+    monkeypatch.setitem(devices.OPENED, "cuda:0", fake)
+    np.testing.assert_array_equal(predict(layer, network, **options, device="cuda:0"), expected)
+    assert "copy" in fake.log
 
 
 @pytest.mark.parametrize("chunks", [7, 16, 33])
