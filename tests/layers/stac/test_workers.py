@@ -44,7 +44,7 @@ class Bucket(BaseHTTPRequestHandler):
         self.answer(body=True)
 
     def answer(self, *, body):
-        self.server.requests.append((self.path, dict(self.headers.items())))
+        self.server.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         paid = self.headers.get("x-amz-request-payer") == "requester" and "AKTEST" in str(self.headers["Authorization"])
         content = Path(self.server.file).read_bytes() if paid and self.path == "/bucket/scene.tif" else None
         first, last = 0, len(content or b"") - 1
@@ -108,7 +108,7 @@ def test_requester_pays_and_keys_reach_a_worker(bucket):
     for path, sent in bucket.requests:
         assert path.startswith("/bucket/")
         assert sent["x-amz-request-payer"] == "requester"
-        assert "Credential=AKTEST/" in sent["Authorization"]
+        assert "Credential=AKTEST/" in sent["authorization"]
         assert "xyz" not in str(sent)
 
 
