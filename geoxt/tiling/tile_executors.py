@@ -169,12 +169,19 @@ def _cluster(job: TileJob, client: Any) -> _Workers:
             argument="folder",
         )
     resources = job.resources() or None
+    payload = cloudpickle.dumps(job)
+
+    def load() -> Any:
+        return client.submit(cloudpickle.loads, payload, pure=False)
+
     # A killed worker loses its copy: the task is run again elsewhere, which a scattered value could not be.
-    shared = client.submit(cloudpickle.loads, cloudpickle.dumps(job), pure=False, key=f"geoxt-job-{job.token}")
+    shared = [load()]
     executor = client.get_executor(pure=False, resources=resources)
 
     def submit(tile: MapTile, attempt: int) -> Future[dict[str, Any]]:
-        future: Future[dict[str, Any]] = executor.submit(run_tile, shared, tile, attempt)
+        if shared[0].status == "error":  # the scheduler gave it up, as several workers were killed while they ran it
+            shared[0] = load()
+        future: Future[dict[str, Any]] = executor.submit(run_tile, shared[0], tile, attempt)
         return future
 
     def limit() -> int:
@@ -182,6 +189,6 @@ def _cluster(job: TileJob, client: Any) -> _Workers:
 
     def close() -> None:
         executor.shutdown(wait=False)
-        shared.release()
+        shared[0].release()
 
     return _Workers(submit, limit, lambda: None, close)
