@@ -36,8 +36,16 @@ def scored_classes(labels: xr.DataArray, predicted: xr.DataArray) -> Legend:
         msg = f"Cannot score a map of dtype {predicted.dtype}: it holds no class codes."
         raise LabelError(msg, remedy="Predict with output='classes'.", value=predicted.dtype)
     if "flag_values" in predicted.attrs:
-        require_same_names(Legend.of(predicted), legend)
+        of_map = Legend.of(predicted)
+        require_same_names(of_map, legend)
+        if unnamed(legend):
+            legend = Legend(legend.codes, tuple(map(of_map.name, legend.codes)), legend.colors)
     return legend
+
+
+def unnamed(legend: Legend) -> bool:
+    """Return whether all classes are named by their codes."""
+    return legend.names == tuple(map(str, legend.codes))
 
 
 def _classes(labels: xr.DataArray, predicted: xr.DataArray) -> Legend:

@@ -194,7 +194,10 @@ def _outlines(paths: tuple[Path, Path], size: int, connectivity: int) -> tuple[A
         mask: Any = rasterio.band(valid_file, 1)
         if size > 1:
             mask = valid_file.read(1)
-            source = rasterio.features.sieve(codes_file.read(1), size, mask=mask, connectivity=connectivity)
+            source, before = codes_file.read(1), None
+            while before is None or not np.array_equal(source, before):  # a pass keeps polygons with small neighbours
+                before = source
+                source = rasterio.features.sieve(before, size, mask=mask, connectivity=connectivity)
         outlines = list(rasterio.features.shapes(source, mask=mask, connectivity=connectivity, transform=FILES))
     shapes = np.array([shapely.geometry.shape(geometry) for geometry, _ in outlines], object)
     shapes = shapely.transform(shapes, lambda p: p / (FILES.a, FILES.e))

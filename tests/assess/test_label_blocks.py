@@ -184,3 +184,13 @@ def test_contradicting_arguments_raise():
         assess.estimate_from_labels(mapped.astype(float), labels, block=10)
     with pytest.raises(LabelError, match="neither states the classes"):
         assess.estimate_from_labels(*make_pair(legend=None), block=10)
+
+
+@pytest.mark.parametrize("unnamed", [None, Legend((1, 2, 5), ("1", "2", "5"))])
+def test_codes_without_names_take_those_of_the_map_with_a_warning(unnamed):
+    mapped, labels = make_pair(shape=(20, 20))
+    labels = layer_of(labels.to_numpy(), legend=unnamed)
+    with pytest.warns(AssessmentWarning, match=r"those of the map: 1 water, 2 forest, 5 town\.$"):
+        table = assess.estimate_from_labels(mapped, labels, block=5, n_boot=2)
+    assert table.classes == LEGEND.names
+    assert "town" in metrics.score(mapped, labels)["iou"]

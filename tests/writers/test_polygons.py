@@ -88,6 +88,17 @@ def test_small_polygons_join_their_neighbours():
     assert 0 < len(frame) < len(polygonize(layer))
 
 
+def test_no_polygon_of_a_noisy_map_is_below_the_minimum():
+    codes = np.random.default_rng(0).integers(1, 9, (48, 48)).astype("uint8")
+    once = rasterio.features.sieve(codes, 6)
+    sizes = [shapely.geometry.shape(outline).area for outline, _ in rasterio.features.shapes(once)]
+    assert min(sizes) < 6  # a pass of GDAL keeps some
+    layer = wrap_xr(codes, make_grid((48, 48)))
+    frame = polygonize(layer, min_area=6 * 0.09)
+    assert frame["area"].min() > 5.9 * 0.09
+    assert frame["area"].sum() == pytest.approx(polygonize(layer)["area"].sum())
+
+
 def test_simplified_polygons_share_their_borders():
     layer = make_map()
     exact, frame = polygonize(layer), polygonize(layer, simplify=60)
