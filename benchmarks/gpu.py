@@ -41,7 +41,7 @@ BANDS, CLASSES, OVERLAP = 6, 10, 64
 TOLERANCES = {"32": 1e-4, "bf16": 0.05}
 """Largest difference of probabilities from the CPU's in float32, by precision."""
 SECONDS = 470
-"""Time for all parts; measurements that would start in the last third are left out, but for the tests."""
+"""Time for all parts; measurements that would start in the last third are left out, except the tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
