@@ -125,7 +125,7 @@ class Dataset(Sequence[Sample]):
     def hold_out(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Divide the samples at random into those for training and a fraction for validation.
 
-        Samples of one group (`Spec.group`), windows of one image or, where all images show one site, of one place, and
+        Samples of one group (`Spec.group`), windows of one image or, of a single site, of one location, and
         images of one block of a dataset that is split by blocks stay together; images that overlap an image for
         validation are left out. Classes of single files are stratified. The division is the same on every machine.
 

@@ -90,7 +90,7 @@ def hold_out(
         raise InputError(msg, remedy="Pass {fraction} between 0 and 1.", value=fraction, argument="fraction")
     rule = spec.splits if isinstance(spec.splits, RandomSplit) else RandomSplit()
     group = spec.group or rule.group
-    window = spec.window if isinstance(spec.splits, RandomSplit) and not group else None  # of one place on all dates
+    window = spec.window if isinstance(spec.splits, RandomSplit) and not group else None  # of one location on all dates
     rule = replace(
         rule,
         fractions={"kept": 1 - fraction, "held": fraction},

@@ -141,11 +141,11 @@ def _sources(path: str, _main: Stat) -> tuple[str, ...]:
     """Return the files that a version of a VRT names."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            found = _SOURCE.findall(file.read())
+            matches = _SOURCE.findall(file.read())
     except OSError:
         return ()
     folder = _folder(path)
-    names = ((relative, html.unescape(name).strip()) for relative, name in found)
+    names = ((relative, html.unescape(name).strip()) for relative, name in matches)
     return tuple(dict.fromkeys(os.path.join(folder, name) if relative else name for relative, name in names))  # noqa: PTH118
 
 

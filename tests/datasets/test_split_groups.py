@@ -83,8 +83,8 @@ def test_unknown_group_fields_raise(ponds, rule, message):
         assign(replace(ponds, splits=rule), entries({"place": "s000"}))
 
 
-def test_dates_of_one_site_are_held_out_by_place():
-    """All images of the site show the same places, with one mask."""
+def test_dates_of_one_site_are_held_out_by_location():
+    """All images of the site show the same locations, with one mask."""
     spec = get("benin_cashews")
     samples = [(date, row, col) for date in range(9) for row in range(4) for col in range(4)]
     crops = [Crop(window=Window(256 * row, 256 * col, 256, 256), image_shape=(1024, 1024)) for _, row, col in samples]

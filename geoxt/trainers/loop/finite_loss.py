@@ -32,7 +32,7 @@ class FiniteLoss(pl.Callback):
         self._unlabelled = 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count the batches without labels anew."""
+        """Reset the number of batches without labels."""
         del trainer, pl_module
         self._unlabelled = 0
 
