@@ -93,7 +93,7 @@ def test_arguments_named_by_remedies_are_parameters():
 
 CALL = re.compile(r"(?<![\w.])((?:\w+\.)*\w+)\(([^()]*)\)")
 """A call in a text, such as `open_cogs(…, categorical=True)`, without nested calls."""
-FOREIGN = {"xarray", "xr", "torch", "np", "rasterio", "odc", "dask"}
+FOREIGN = {"xarray", "xr", "torch", "np", "rasterio", "odc", "dask", "client", "series"}
 KEYWORD = re.compile(r"(?:^|[,\s(…])([a-z_]\w*)=(?!=)")
 
 

@@ -90,15 +90,15 @@ def test_probabilities_are_those_of_predict_proba(layer, forest):
 def test_windows_equal_the_whole_and_distributed_tasks(tmp_path, layer, table, labels):
     chunks = 16
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table, labels)
-    whole = predict(layer, model, size=16, output="probabilities")
+    probabilities = predict(layer, model, size=16, output="probabilities")
     window = predict(layer, model, size=16, output="probabilities", chunks=chunks)[:, 5:31, 3:40]
-    np.testing.assert_array_equal(window, whole[:, 5:31, 3:40])
+    np.testing.assert_array_equal(window, probabilities[:, 5:31, 3:40])
     assert dask.base.tokenize(window.data) == dask.base.tokenize(
         predict(layer, model, size=16, output="probabilities", chunks=chunks)[:, 5:31, 3:40].data
     )
-    again = pickle.loads(pickle.dumps(whole.data)).compute()
-    np.testing.assert_array_equal(again, whole)
-    assert xr.open_dataarray(to_cog(whole, tmp_path / "p.tif"), engine="rasterio").shape == (3, 40, 50)
+    again = pickle.loads(pickle.dumps(probabilities.data)).compute()
+    np.testing.assert_array_equal(again, probabilities)
+    assert xr.open_dataarray(to_cog(probabilities, tmp_path / "p.tif"), engine="rasterio").shape == (3, 40, 50)
 
 
 def test_regression_and_multiple_outputs(layer, table):
