@@ -93,11 +93,11 @@ def test_dates_of_one_site_are_held_out_by_location():
         for (date, row, col), crop in zip(samples, crops, strict=True)
     ]
     held = hold_out(spec, dated, 0.25)
-    places = [
+    areas = [
         {sample[1:] for sample, is_held in zip(samples, held, strict=True) if is_held is part} for part in (False, True)
     ]
-    assert not places[0] & places[1]
-    assert (len(places[0]), len(places[1])) == (12, 4)
+    assert not areas[0] & areas[1]
+    assert (len(areas[0]), len(areas[1])) == (12, 4)
 
 
 def test_images_of_one_block_are_held_out_together_and_overlaps_left_out():
@@ -106,8 +106,8 @@ def test_images_of_one_block_are_held_out_together_and_overlaps_left_out():
     footprints = shapely.box(left, 0, left + 40_000, 40_000)
     images = entries(*({"location": n} for n in range(40)))
     held = np.array(hold_out(spec, images, 0.3, footprints=footprints), object)
-    kept = footprints[held == False]  # noqa: E712 (some are None)
-    assert len(kept)
-    assert shapely.area(shapely.intersection(kept[:, None], footprints[held == True])).max() == 0  # noqa: E712
+    training = footprints[held == False]  # noqa: E712 (some are None)
+    assert len(training)
+    assert shapely.area(shapely.intersection(training[:, None], footprints[held == True])).max() == 0  # noqa: E712
     blocks = np.floor((left + 20_000) / 100_000)
     assert all(set(held[blocks == block]) <= {True} or True not in held[blocks == block] for block in set(blocks))
