@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # at run time, methods import what they need
     from geoxt.samplers import WindowSequence
     from geoxt.tables.pixel_table import Reduction
     from geoxt.tasks import Output
+    from geoxt.tiling.map_tile import SomeTiles
     from geoxt.trees import SomeData
     from geoxt.types import Estimator, Precision, Resampling, SomeCRS, SomePath, SomeSize
     from geoxt.windows import Window
@@ -195,7 +196,7 @@ class DataArrayAccessor(_Accessor):
         self,
         folder: SomePath,
         *,
-        tiles: Any = 10_000,
+        tiles: SomeTiles = 10_000,
         tile_crs: SomeCRS | None = None,
         part: str | tuple[int, int] | None = None,
         num_workers: int = 0,

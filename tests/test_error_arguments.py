@@ -14,6 +14,7 @@ OF_CONFIGURATION = "a key of the configuration or an option of the command"
 OTHER_FUNCTION = "the remedy names the function that has it, or whose layer it opens"
 ALLOWED = {
     "alignment/merge.py": OTHER_FUNCTION,
+    "bridge/epoch_sampler.py": OF_RECIPE,
     "cli/": OF_CONFIGURATION,
     "datasets/splits.py": "a field of the split of a spec",
     "models/file_runtimes.py": "its functions are values of a table",
@@ -149,6 +150,6 @@ def test_remedies_name_arguments_of_the_functions_that_lead_to_them(graph):
 
 
 def test_graph_leads_from_a_private_function_to_public_ones(graph):
-    (private,) = graph.defined["geoxt.trainers.loop.fit"]["_require_one_device"]
+    (private,) = graph.defined["geoxt.trainers.loop.fit"]["_require_divided"]
     assert {"devices", "epochs", "checkpoint_every"} <= graph.reachable_arguments(private)
     assert "min_covered" not in graph.reachable_arguments(private)

@@ -26,7 +26,7 @@ from geoxt.trainers.loop.callbacks import History, Trainable, best_checkpoint, e
 from geoxt.trainers.loop.checkpoint_files import require_plain, write_error
 from geoxt.trainers.loop.determinism import compiled, deterministic, quiet_lightning
 from geoxt.trainers.loop.interrupts import interruptible
-from geoxt.trainers.loop.processes import Devices, HistoryFile, Ranks, create_trainer, lost_processes
+from geoxt.trainers.loop.processes import HistoryFile, Ranks, create_trainer, lost_processes
 from geoxt.trainers.loop.results import LAST, lock_folder
 from geoxt.trainers.loop.resume import ResumableDataModule, ResumeCheckpoint
 from geoxt.trainers.tasks.module import Task
@@ -67,7 +67,7 @@ def fit(
     checkpoint_every: int = 0,
     progress: Progress = "bar",
     accelerator: str = "auto",
-    devices: Devices = 1,
+    devices: int | str | list[int] = 1,
     strategy: str | Strategy = "auto",
     num_nodes: int = 1,
     precision: Precision = "32",
@@ -229,7 +229,7 @@ def evaluate(
     data: pl.LightningDataModule,
     *,
     accelerator: str = "auto",
-    devices: Devices = 1,
+    devices: int | str | list[int] = 1,
     strategy: str | Strategy = "auto",
     num_nodes: int = 1,
 ) -> dict[str, float]:
