@@ -20,7 +20,15 @@ from unittest.mock import patch
 PATIENCE = 300
 """Seconds that a server has to start, and that code has to run."""
 HASH_SEED = "5"
-LOADED = ["distributed", "geoxt.inference", "geoxt.layers", "geoxt.bridge", "geoxt.writers", "geoxt.datasets"]
+LOADED = [
+    "distributed",
+    "geoxt.inference",
+    "geoxt.layers",
+    "geoxt.bridge",
+    "geoxt.writers",
+    "geoxt.datasets",
+    "geoxt.trainers",
+]
 """Modules that the server of new processes imports once."""
 
 
