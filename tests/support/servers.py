@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -61,7 +62,7 @@ class FileServer(Loopback):
         elif request.range is not None:
             first, last = request.range
         else:
-            return self._full_answer(request, content)
+            return self._full_answer(request, path, content)
         if first >= len(content):
             return Answer(status=416, headers={"content-range": f"bytes */{len(content)}"})
         part = content[first : None if last is None else last + 1]
@@ -74,10 +75,18 @@ class FileServer(Loopback):
         del path
         return {}
 
-    @staticmethod
-    def _full_answer(request: Request, content: bytes) -> Answer:
-        headers = {"accept-ranges": "bytes", "content-length": str(len(content))}
+    def _full_answer(self, request: Request, path: Path, content: bytes) -> Answer:
+        headers = {"accept-ranges": "bytes", "content-length": str(len(content)), **self._headers(path)}
         return Answer(status=200, headers=headers, body=b"" if request.method == "HEAD" else content)
+
+
+class VersionedFileServer(FileServer):
+    """A `FileServer` that states the modification time and the ETag of files, as servers of rasters do."""
+
+    def _headers(self, path: Path) -> dict[str, str]:
+        stat = path.stat()
+        etag = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
+        return {"last-modified": formatdate(stat.st_mtime, usegmt=True), "etag": etag}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +125,7 @@ def serve_files(folder: str | Path, *, nginx: bool | None = None) -> Iterator[st
     folder
         Its files.
     nginx
-        Whether by nginx, in a separate process, or by `FileServer`; by default nginx if installed.
+        Whether by nginx or by `VersionedFileServer`, in a separate process; by default nginx if installed.
     """
     executable = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if nginx is False or (nginx is None and executable is None):
@@ -166,7 +175,7 @@ def main() -> None:
     """Serve a folder until the process is ended; the address is printed first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder")
-    FileServer(parser.parse_args().folder).run()
+    VersionedFileServer(parser.parse_args().folder).run()
 
 
 if __name__ == "__main__":
