@@ -1,4 +1,4 @@
-"""Windowed reads of local GeoTIFFs with DEFLATE or ZSTD, whose decoded blocks all threads of a process share.
+"""Windowed reads of local GeoTIFFs with DEFLATE, whose decoded blocks all threads of a process share.
 
 A block is decoded as a whole, since its checksum covers all rows. GDAL reads all other files, and sparse blocks.
 """

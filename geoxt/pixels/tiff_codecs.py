@@ -1,6 +1,6 @@
 """Decoders of whole compressed TIFF blocks, and the predictors of TIFF.
 
-DEFLATE is decoded by ISA-L (package isal), ZSTD by zstandard: the extra `codecs` installs both. Both release the GIL.
+DEFLATE is decoded by ISA-L (package isal, extra `codecs`), which releases the GIL. ZSTD and others are left to GDAL.
 """
 
 from __future__ import annotations
@@ -20,16 +20,10 @@ try:
     IsalError = cast("type[Exception]", igzip_lib.IsalError)  # the stubs of isal 1.9 declare it as an instance
 except ImportError:
     isal_zlib, IsalError = None, EOFError  # type: ignore[assignment]
-try:
-    import zstandard
-    from zstandard import ZstdError
-except ImportError:
-    zstandard, ZstdError = None, EOFError  # type: ignore[assignment,misc]
-
 DIFFERENCE, FLOAT = 2, 3
 """Values of the tag Predictor: horizontal differences, and those of the bytes of floats."""
 Decoder = Callable[[bytes, int], bytes | None]
-"""Returns the decoded bytes of a block; `None` if their number is not the given one, or GDAL finds all damage."""
+"""Returns the decoded bytes of a block; `None` if they are more or fewer than the requested number."""
 PART = 1 << 16
 """Bytes that are decoded at once beyond the size of a block."""
 
@@ -54,22 +48,9 @@ def _inflate(block: bytes, size: int) -> bytes | None:
     return None if longer or len(decoded) < size else decoded
 
 
-def _decompress(block: bytes, size: int) -> bytes | None:
-    """Decode a Zstandard frame, and verify its checksum, if it has one."""
-    try:
-        if zstandard.frame_content_size(block) not in {-1, size}:  # not stored, or as many bytes as it allocates
-            return None
-        decoded: bytes = zstandard.ZstdDecompressor().decompress(block, max_output_size=size)
-    except ZstdError:
-        return None
-    return decoded if len(decoded) == size else None
-
-
 def decoder_of(compression: int) -> Decoder | None:
     """Return the decoder of a value of the tag Compression; `None` for others, and without its package."""
-    if compression in (8, 32946) and isal_zlib is not None:
-        return _inflate
-    return _decompress if compression == 50000 and zstandard is not None else None
+    return _inflate if compression in (8, 32946) and isal_zlib is not None else None
 
 
 def undo_predictor(pixels: Array, predictor: int, order: str) -> None:

@@ -61,9 +61,9 @@ from geoxt.trainers.tasks.losses import MeanLoss
 
 rank = int(os.environ.get("LOCAL_RANK", 0))
 boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [2.0, 2.0, 9.0, 9.0]])
-found = {"boxes": boxes, "labels": torch.tensor([1, 2]), "scores": torch.tensor([0.9, 0.4])}
+detected = {"boxes": boxes, "labels": torch.tensor([1, 2]), "scores": torch.tensor([0.9, 0.4])}
 batches = {
-    AveragePrecision(2): ([found], [{"boxes": boxes + 0.1, "labels": torch.tensor([1, 1])}]),
+    AveragePrecision(2): ([detected], [{"boxes": boxes + 0.1, "labels": torch.tensor([1, 1])}]),
     MultilabelCounts(2): (torch.tensor([[0.3, -1.0], [-2.0, 0.1]]), torch.tensor([[1.0, 0.0], [float("nan"), 1.0]])),
     RegressionSums(1): (torch.tensor([[0.2], [0.7]]), torch.ones(2, 1)),
     MeanLoss(): (torch.tensor(0.5), 3),
