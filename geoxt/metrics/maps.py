@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from geoxt.alignment.scored_classes import scored_classes
-from geoxt.errors import OverlapError
+from geoxt.errors import GridError, OverlapError
 from geoxt.metrics.confusion import confusion_matrix, segmentation_scores
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.regions.region import region_of
@@ -45,7 +45,8 @@ def score(
     Raises
     ------
     GridError
-        If the layers are on different grids.
+        If the layers are on different grids, have several bands, or differ in dates: a map of several dates needs labels
+        of the same dates. A date of labels may differ from that of a single map.
     LabelError
         If the map holds no class codes, neither layer has a legend, or their legends give a code two names.
     OverlapError
@@ -65,6 +66,7 @@ def score(
     0.75
     """
     predicted, labels = as_layer(predicted), as_layer(labels)
+    _require_same_dates(labels, predicted)
     legend, views = scored_classes(labels, predicted), (view_of(labels), view_of(predicted))
     classes = len(legend)
     matrix = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
@@ -78,3 +80,15 @@ def score(
         msg = "Cannot score the map: no pixel of the region is valid in both the map and the labels."
         raise OverlapError(msg, remedy="Pass another {region}, such as the test part of a split into smaller blocks.")
     return segmentation_scores(matrix, legend.distinct_names)
+
+
+def _require_same_dates(labels: xr.DataArray, predicted: xr.DataArray) -> None:
+    """Raise if one layer has several dates, and the other has not the same in the same order."""
+    sizes = [layer.sizes.get("time", 1) for layer in (predicted, labels)]
+    dates = [layer.get_index("time") for layer in (predicted, labels) if "time" in layer.dims]
+    if max(sizes) == 1 or (sizes[0] == sizes[1] and dates[0].equals(dates[1])):
+        return
+    of = ["1 date" if size == 1 else f"{size} dates" for size in sizes]
+    problem = f"Cannot score a map of {of[0]} against labels of {of[1]}"
+    remedy = "Select the same dates of both by sel(time=), or label each date."
+    raise GridError(f"{problem}{': their dates differ' if sizes[0] == sizes[1] else ''}.", remedy=remedy)

@@ -7,7 +7,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.alignment import align
-from geoxt.errors import InputError, LabelError
+from geoxt.errors import GridError, InputError, LabelError
 from geoxt.grid import coordinates
 from geoxt.legend import Legend
 from geoxt.metrics.maps import score
@@ -38,6 +38,20 @@ def test_other_name_of_a_code_raises(names):
 def test_code_of_one_legend_alone_is_scored():
     predicted = make_layer(Legend((1, 2, 3), ("open water", "forest", "city")))
     assert score(predicted, LABELS)["accuracy"] == 1
+
+
+def test_dates_of_map_and_labels_must_be_the_same():
+    maps = LABELS.expand_dims(time=np.array(["2020-01-01", "2021-01-01"], "M8[ns]"))
+    assert score(maps, maps)["pixels"] == 160
+    assert score(maps[:1], LABELS)["pixels"] == 80
+    for labels in (LABELS, maps[:1]):
+        with pytest.raises(GridError, match="Cannot score a map of 2 dates against labels of 1 date"):
+            score(maps, labels)
+    with pytest.raises(GridError, match="Cannot score a map of 1 date against labels of 2 dates"):
+        score(LABELS, maps)
+    for labels in (maps[::-1], maps.assign_coords(time=maps["time"] + np.timedelta64(1, "D")), maps.drop_vars("time")):
+        with pytest.raises(GridError, match="their dates differ"):
+            score(maps, labels)
 
 
 def test_map_of_probabilities_raises():
