@@ -202,6 +202,10 @@ class ScaleWarning(GeoxtWarning):
     """An image has other values than those on which its model was trained."""
 
 
+class CatalogWarning(GeoxtWarning):
+    """An ItemCollection is one page of a longer list, whose other items are not opened."""
+
+
 class LabelWarning(GeoxtWarning):
     """Labels without a class are ignored."""
 

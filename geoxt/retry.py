@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -93,10 +95,9 @@ def parse_retry_after(value: str | None) -> float | None:
     """
     if not value:
         return None
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        seconds = float(value)
+        return None if math.isnan(seconds) else max(seconds, 0.0)
     try:
         return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
     except (TypeError, ValueError):

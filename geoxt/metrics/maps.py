@@ -45,8 +45,8 @@ def score(
     Raises
     ------
     GridError
-        If the layers are on different grids, have several bands, or differ in dates: a map of several dates needs labels
-        of the same dates. A date of labels may differ from that of a single map.
+        If the layers are on different grids, have several bands, or differ in dates: a map of several dates needs
+        labels of the same dates. A date of labels may differ from that of a single map.
     LabelError
         If the map holds no class codes, neither layer has a legend, or their legends give a code two names.
     OverlapError

@@ -68,7 +68,7 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
     try:
         if isinstance(source, str):
             io = _bounded(stac_api_io.StacApiIO(max_retries=None), timeout)
-            client = _send(lambda: pystac_client.Client.open(source, stac_io=io, timeout=timeout), policy)
+            client = _send(lambda: _landing(pystac_client.Client, source, io, timeout), policy)
         else:
             client, io = source, _bounded(source._stac_io, timeout)  # noqa: SLF001 (the connection is not public)
         if "filter" in criteria and not client.conforms_to("FILTER"):
@@ -94,7 +94,9 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
     except GeoxtError:
         raise
     except (APIError, NotImplementedError, OSError, ValueError, pystac.STACError, pystac.STACTypeError) as error:
-        problem = f"Cannot search {address}: {redact_url(str(error))}."
+        status = getattr(error, "status_code", None)  # of pystac-client's APIError
+        problem = f"Cannot search {address}: {redact_url(str(error)).rstrip('.')}"
+        problem += "." if status is None else f" (HTTP {status})."
         pause = retry.retry_after(error)
         if pause is not None:
             problem += f" The server asks to wait {pause:.0f} s."
@@ -110,10 +112,19 @@ def _checked(limit: int | None) -> int | None:
     return limit
 
 
+def _landing(client: Any, address: str, io: Any, timeout: float) -> Any:
+    """Return the client of an API; a landing page that is not as STAC demands raises."""
+    try:
+        return client.open(address, stac_io=io, timeout=timeout)
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        problem = f"Cannot read STAC from {redact_url(address)!r}: its landing page is malformed ({error})."
+        raise ReadError(problem, remedy="Pass the URL of a STAC API or of a catalog.") from None
+
+
 def _json(io: Any, source: Any, url: str, **options: Any) -> Any:
     try:
         return io.read_json(source, **options)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
         raise ReadError(problem, remedy="Pass the URL of a STAC API or of a catalog.") from None
 

@@ -58,9 +58,10 @@ def items_of_pages(
     ReadError
         If a page is no ItemCollection, pages repeat, or fewer items came than the API states.
     """
-    visited, known, stated, empty = set[str](), set[Any](), _matched(page), 0
+    visited, known, stated, empty = set[str](), set[Any](), None, 0
     while True:
         features = _features(page, url)
+        stated = matched(page) if stated is None else stated
         items = {_identity(feature): feature for feature in reversed(features)}
         fresh = [(key, feature) for key, feature in reversed(items.items()) if key not in known]
         if features and not fresh:
@@ -69,7 +70,7 @@ def items_of_pages(
         for key, feature in fresh:
             known.add(key)
             yield remote_item(feature, url)
-        link = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
+        link = _next_link(page, url)
         if link is None:
             break
         empty = 0 if features else empty + 1
@@ -86,27 +87,53 @@ def items_of_pages(
 
 
 def _features(page: Page, url: str) -> list[dict[str, Any]]:
+    """Return the items of a page; that of an error, or with fewer items than it states, raises."""
     features = page.get("features") if isinstance(page, Mapping) else None
-    if isinstance(features, list) and all(isinstance(feature, dict) for feature in features):
+    if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
+        reason = f"it is no ItemCollection: {redact_url(json.dumps(page)[:200])}"
+    elif not features and {"code", "description"} <= page.keys():
+        reason = f"the API states an error: {redact_url(str(page['description'])[:200])}"
+    elif (returned := _count(page.get("numberReturned"))) is not None and len(features) < returned:
+        reason = f"it states {returned} items and holds {len(features)}"
+    else:
         return features
-    detail = redact_url(json.dumps(page)[:200])
-    raise ReadError(f"Cannot read items from {redact_url(url)!r}: it is no ItemCollection: {detail}.", remedy=ADVICE)
+    raise ReadError(f"Cannot read items from {redact_url(url)!r}: {reason}.", remedy=ADVICE)
+
+
+def _next_link(page: Mapping[str, Any], url: str) -> Mapping[str, Any] | None:
+    links = page.get("links") or []
+    if not isinstance(links, list) or not all(isinstance(link, Mapping) for link in links):
+        problem = f"Cannot get the page after {redact_url(url)!r}: its links are no list of objects."
+        raise ReadError(problem, remedy=ADVICE)
+    link = next((link for link in links if str(link.get("rel")).lower() == "next"), None)
+    if link is not None and not isinstance(link.get("href"), str):
+        raise ReadError(f"Cannot get the page after {redact_url(url)!r}: its link has no address.", remedy=ADVICE)
+    return link
 
 
 def _identity(feature: Mapping[str, Any]) -> Any:
-    collection = feature.get("collection")
-    return (collection, feature.get("id")) if collection is not None else json.dumps(feature, sort_keys=True)
+    collection, id_ = feature.get("collection"), feature.get("id")
+    if isinstance(collection, str) and isinstance(id_, str):
+        return collection, id_
+    return json.dumps(feature, sort_keys=True)
 
 
-def _matched(page: Page) -> int | None:
+def matched(page: Page) -> int | None:
     """Return the number of matching items that a page states, by OGC API Features or the former context extension."""
     if not isinstance(page, Mapping):
         return None
     context = page.get("context")
-    for stated in (page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None):
-        if isinstance(stated, int) and not isinstance(stated, bool):
-            return stated
-    return None
+    stated = page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None
+    return next((count for value in stated if (count := _count(value)) is not None), None)
+
+
+def _count(value: object) -> int | None:
+    """Return a stated number of items, also of a text or float, or `None`."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class _Owned(dict[str, Any]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -16,10 +17,10 @@ import numpy as np
 import pystac
 import shapely
 
-from geoxt.errors import GeoxtError, InputError, ReadError
+from geoxt.errors import CatalogWarning, GeoxtError, InputError, ReadError
 from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, select_items
-from geoxt.layers.stac.pages import SearchPolicy, items_of_pages, parse_item, remote_item
+from geoxt.layers.stac.pages import SearchPolicy, items_of_pages, matched, parse_item, remote_item
 from geoxt.layers.stac.parquet import EXTENSIONS, read_parquet
 from geoxt.layers.stac.row_items import row_items
 from geoxt.pixels.credentials import redact_url
@@ -147,6 +148,7 @@ def _items(source: Any, selection: Selection, collections: set[str]) -> Iterator
                 problem = f"Cannot read the catalog {source.id!r}: {redact_url(str(error))}."
                 raise ReadError(problem, remedy="Pass another catalog.") from error.__cause__
         case {"type": "FeatureCollection", "features": features}:
+            _warn_of_further_pages(source)
             yield from chain.from_iterable(_items(feature, selection, collections) for feature in features)
         case {"type": "Feature"}:
             yield _absolute(parse_item(deepcopy(dict(source))))
@@ -183,12 +185,21 @@ def _located(content: Mapping[str, Any], href: str) -> Any:
         case "Collection":
             return _catalog(pystac.Collection, href)
         case "FeatureCollection":
+            _warn_of_further_pages(content)
             return [_with_href(feature, href) for feature in content.get("features") or ()]
         case "Feature":
             return _with_href(content, href)
         case kind:
             problem = f"Cannot read STAC from {redact_url(href)!r}: its type is {kind!r}."
             raise InputError(problem, remedy="Pass a catalog, an item or an ItemCollection.")
+
+
+def _warn_of_further_pages(page: Mapping[str, Any]) -> None:
+    """Warn if an ItemCollection is a saved page of an API that states further items."""
+    count, stated = len(page["features"]), matched(page)
+    if stated is not None and count < stated:
+        text = f"The ItemCollection holds {count} items and states {stated}: it is one page of a longer list. Pass the "
+        warnings.warn(f"{text}URL of the API for all of them.", CatalogWarning, stacklevel=2)
 
 
 def _catalog(kind: type[pystac.Catalog], href: str) -> pystac.Catalog:
@@ -214,11 +225,12 @@ def _load(path: str) -> dict[str, Any]:
         lines = [line for line in text.splitlines() if line.strip()] if path.endswith((".ndjson", ".jsonl")) else []
         if lines:
             return {"type": "FeatureCollection", "features": [json.loads(line) for line in lines]}
-        content, reason = json.loads(text), "it is no JSON object"
-    except (OSError, ValueError) as error:
-        content, reason = None, str(error)
-    if isinstance(content, dict):
-        return content
+        content = json.loads(text)
+        reason = _fault(content)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error)
+    if reason is None:
+        return content  # type: ignore[no-any-return] (of JSON)
     problem = f"Cannot read STAC from {path!r}: {reason}."
     raise ReadError(problem, remedy="Pass a catalog, an item or an ItemCollection in JSON.")
 
@@ -247,15 +259,26 @@ def _fetch(url: str, policy: RetryPolicy = DEFAULT) -> dict[str, Any]:
         raise ReadError(problem, remedy=remedy)
     try:
         content = json.loads(fetch(url, timeout=SECONDS, headers={"Accept": "application/json"}, policy=policy))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         pause = retry_after(error)
         problem = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
         problem += "" if pause is None else f" The server asks to wait {pause:.0f} s."
         raise ReadError(problem, remedy=remedy) from None
+    reason = _fault(content)
+    if reason is not None:
+        raise ReadError(f"Cannot read STAC from {redact_url(url)!r}: {reason}.", remedy=remedy)
+    return content  # type: ignore[no-any-return] (of JSON)
+
+
+def _fault(content: object) -> str | None:
+    """Return why the content of a page or file is not as STAC demands, or `None`."""
     if not isinstance(content, dict):
-        problem = f"Cannot read STAC from {redact_url(url)!r}: it is no JSON object."
-        raise ReadError(problem, remedy=remedy)
-    return content
+        return "it is no JSON object"
+    for name, kind in (("links", dict), ("conformsTo", str), ("features", dict)):
+        values = content.get(name)
+        if values is not None and not (isinstance(values, list) and all(isinstance(value, kind) for value in values)):
+            return f"its {name!r} is no list of {'objects' if kind is dict else 'texts'}"
+    return None
 
 
 def _absolute(item: pystac.Item, base: str | None = None) -> pystac.Item:

@@ -9,7 +9,7 @@ import pytest
 from support.wire import Answer, Loopback
 
 from geoxt import retry
-from geoxt.errors import ReadError
+from geoxt.errors import CatalogWarning, ReadError
 from geoxt.layers.stac import api, pages, sources
 from geoxt.layers.stac.filters import Selection
 from geoxt.layers.stac.sources import read_items
@@ -118,6 +118,11 @@ def test_limit_ends_the_list(source, service):
         (Answer(status=200, body=b'{"features": ['), "Cannot read STAC from"),
         (Answer(status=200, body=b"\xff\xfe\x00"), "Cannot (read STAC from|search)"),
         (Answer(status=200, body=b""), "Cannot read STAC from"),
+        (Answer(status=200, body=b"[" * 100_000), "Cannot read STAC from.*recursion"),
+        ({"features": [], "code": "Timeout", "description": "timed out"}, "the API states an error: timed out"),
+        ({"features": [], "numberReturned": 10}, "it states 10 items and holds 0"),
+        ({"features": [], "links": ["next"]}, "(its links are no list of objects|its 'links' is no list of objects)"),
+        ({"features": [], "links": [{"rel": "next"}]}, "its link has no address"),
     ],
 )
 def test_page_that_is_no_page_raises_with_its_url(content, message, source, service):
@@ -128,13 +133,40 @@ def test_page_that_is_no_page_raises_with_its_url(content, message, source, serv
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("stated", [{}, {"numberMatched": None, "context": {"matched": COUNT}}])
+@pytest.mark.parametrize(
+    "stated", [{}, {"numberMatched": None, "context": {"matched": COUNT}}, {"numberMatched": str(COUNT)}]
+)
 def test_list_that_ends_early_raises(stated, source, service):
     service.replaced[0] = lambda: service.page(0, **stated)
     service.replaced[2] = lambda: service.page(2, features=[], links=[], numberMatched=0)
     with pytest.raises(ReadError, match=r"the API states 50 and returned 20. Try again.*limit=20"):
         ids(source)
     assert len(ids(source, limit=20)) == 20
+
+
+def test_saved_page_of_a_longer_list_warns(service, tmp_path):
+    page = service.page(0)
+    (tmp_path / "page.json").write_text(json.dumps(page))
+    for saved in (page, str(tmp_path / "page.json")):
+        with pytest.warns(CatalogWarning, match="holds 10 items and states 50"):
+            assert len(ids(saved)) == PAGE
+    assert len(ids(page | {"numberMatched": PAGE})) == PAGE
+
+
+def test_relations_of_links_ignore_case(source, service):
+    links = [{"rel": "NEXT", "href": f"{service.url}/search?number=1"}]
+    service.replaced[0] = lambda: service.page(0, links=links, numberMatched=None)  # later pages state it
+    assert len(ids(source)) == COUNT
+    service.replaced[2] = lambda: service.page(2, links=[])
+    with pytest.raises(ReadError, match="the API states 50 and returned 30"):
+        ids(source)
+
+
+@pytest.mark.parametrize("page", [{"conformsTo": None, "links": None}, {"conformsTo": 5}, {"links": ["search"]}, [1]])
+def test_malformed_landing_page_raises_with_its_url(page, service):
+    service.replaced["/"] = lambda: page if isinstance(page, list) else {"type": "Catalog", "id": "api"} | page
+    with pytest.raises(ReadError, match=f"Cannot read .*{service.url}"):
+        ids(service.url)
 
 
 def test_list_without_a_stated_number_ends_at_the_last_page(source, service):
