@@ -59,7 +59,7 @@ def main() -> None:
         start = time.perf_counter()
         table = geoxt.extract(layer, points)
         print(f"extract {options.points} points: {time.perf_counter() - start:.1f} s")
-        model = geoxt.embeddings.knn(table.iloc[: options.samples], k=5, features=table.attrs["bands"])
+        model = geoxt.embeddings.knn(table.iloc[: options.samples], n_neighbors=5, features=table.attrs["bands"])
         window = layer.isel(y=slice(0, options.map), x=slice(0, options.map))
         start = time.perf_counter()
         geoxt.to_cog(geoxt.predict(window, model), Path(folder, "map.tif"), progress=False)

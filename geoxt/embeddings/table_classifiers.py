@@ -17,7 +17,14 @@ GRID_OF_C = tuple(10.0**power for power in range(-6, 6))
 """Default inverse strengths of regularization of a linear probe."""
 
 
-def knn(table: Any, target: str = "class", *, k: int = 5, features: Sequence[str] | None = None, **options: Any) -> Any:
+def knn(
+    table: Any,
+    target: str = "class",
+    *,
+    n_neighbors: int = 5,
+    features: Sequence[str] | None = None,
+    **options: Any,
+) -> Any:
     """Return a k-nearest-neighbor classifier, fitted to a table.
 
     Parameters
@@ -26,12 +33,12 @@ def knn(table: Any, target: str = "class", *, k: int = 5, features: Sequence[str
         Table of pixels or embeddings, as `geoxt.extract` returns it. Rows with NaN are left out, with a warning.
     target
         Column of class labels: integers or texts.
-    k
+    n_neighbors
         Number of neighbors.
     features
         Columns of features. Default: the columns of bands in `table.attrs["bands"]`.
     **options
-        Options of `sklearn.neighbors.KNeighborsClassifier`, such as `metric="cosine"`; by default Euclidean distances.
+        Further arguments of `sklearn.neighbors.KNeighborsClassifier`, such as `metric="cosine"` (default: Euclidean).
 
     Returns
     -------
@@ -41,21 +48,22 @@ def knn(table: Any, target: str = "class", *, k: int = 5, features: Sequence[str
     Raises
     ------
     InputError
-        If rows have no class, a class has one row, there is only one class, fewer than `k` rows, or no row without NaN.
+        If rows have no class, a class has one row, there is only one class, fewer rows than neighbors, or no row without NaN.
 
     Examples
     --------
     >>> table = pd.DataFrame({"red": [1.0, 2.0, 8.0, 9.0], "class": ["water", "water", "soil", "soil"]})
-    >>> knn(table, k=1, features=["red"]).predict(pd.DataFrame({"red": [7.0]})).tolist()
+    >>> knn(table, n_neighbors=1, features=["red"]).predict(pd.DataFrame({"red": [7.0]})).tolist()
     ['soil']
     """
     with optional_import("scikit-learn", "assess", "fit a classifier"):
         from sklearn.neighbors import KNeighborsClassifier
     rows, labels = training_rows(table, target, features)
-    if not 1 <= k <= len(rows):
-        msg = f"Cannot find {k} neighbors among {len(rows)} rows."
-        raise InputError(msg, remedy="Pass a smaller {k}, 1 or more.", value=k, argument="k")
-    return _with_attrs(KNeighborsClassifier(n_neighbors=k, **options).fit(rows, labels), table)
+    if not 1 <= n_neighbors <= len(rows):
+        msg = f"Cannot find {n_neighbors} neighbors among {len(rows)} rows."
+        remedy = "Pass a smaller {n_neighbors}, 1 or more."
+        raise InputError(msg, remedy=remedy, value=n_neighbors, argument="n_neighbors")
+    return _with_attrs(KNeighborsClassifier(n_neighbors, **options).fit(rows, labels), table)
 
 
 def random_forest(
@@ -78,7 +86,7 @@ def random_forest(
     seed
         Seed of the trees.
     **options
-        Options of `sklearn.ensemble.RandomForestClassifier`.
+        Further arguments of `sklearn.ensemble.RandomForestClassifier`.
 
     Returns
     -------

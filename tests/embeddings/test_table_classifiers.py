@@ -59,7 +59,7 @@ def test_linear_probe_chooses_the_strength_of_the_best_folds(table):
 def test_rows_on_nodata_are_left_out_and_counted(table):
     table.loc[[3, 7], "A1"] = np.nan
     with pytest.warns(NodataWarning, match="2 of 60 rows have features without a value"):
-        fitted = knn(table, k=1)
+        fitted = knn(table, n_neighbors=1)
     assert fitted.n_samples_fit_ == 58
 
 
@@ -86,7 +86,7 @@ def test_tables_without_classes_or_values_raise(table, fit, change, words):
 
 def test_other_options_raise(table):
     with pytest.raises(InputError, match="Cannot find 61 neighbors among 60 rows"):
-        knn(table, k=61)
+        knn(table, n_neighbors=61)
     table.attrs = {}
     with pytest.raises(InputError, match="no columns are stated"):
         knn(table)
