@@ -16,7 +16,7 @@ def score_command(
     images: str,
     *,
     size: int | None = None,
-    flips: bool = True,
+    tta: bool = True,
     device: SomeDevice = "auto",
     precision: Precision = "32",
     compile: bool = False,
@@ -32,14 +32,14 @@ def score_command(
         Folder or zip file, as `read_image_folder` accepts it.
     size
         Height and width in pixels to which images are resized.
-    flips
-        Whether to average over the eight flips and rotations of an image.
+    tta
+        Whether to average over the eight flips and rotations of an image (test-time augmentation).
     device, precision, compile
         Device and precision of the classifier, and whether to compile it, as for `geoxt.predict`.
     log
         Prints a line.
     """
     options: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
-    scores = score_images(from_file(model), images, size=size, flips=flips, **options)
+    scores = score_images(from_file(model), images, size=size, tta=tta, **options)
     for name, value in scores.items():
         log(f"{name:<40}{value:8.0f}" if name == "images" else f"{name:<40}{value:8.4f}")

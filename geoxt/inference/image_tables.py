@@ -39,7 +39,7 @@ def classify_images(
     model: nn.Module | SomePath,
     *,
     batch_size: int = 64,
-    flips: bool = True,
+    tta: bool = True,
     device: SomeDevice = "auto",
     precision: Precision = "32",
     compile: bool = False,
@@ -56,8 +56,9 @@ def classify_images(
         of its checkpoint.
     batch_size
         Images per batch; images of one size form a batch.
-    flips
-        Whether to average over the eight flips and rotations of an image, as `geoxt score` does.
+    tta
+        Whether to average over the eight flips and rotations of an image (test-time augmentation), as `geoxt score`
+        does.
     device, precision, compile
         Device and precision of the model, and whether to compile it, as for `predict`; of several devices the first.
 
@@ -88,7 +89,7 @@ def classify_images(
         values = np.stack([image.pixels for _, image in group]).astype("float32")
         valid = np.stack([image.valid for _, image in group])
         names += [name for name, _ in group]
-        rows += list(_outputs(runner, values, valid, flips=flips))
+        rows += list(_outputs(runner, values, valid, tta=tta))
     if not names:
         raise InputError("Cannot classify the images: there are none.", remedy="Pass {images} with files.")
     return _table(names, np.stack(rows), network.card)
@@ -243,13 +244,13 @@ def _batches(images: Iterator[tuple[str, PlainImage]], size: int) -> Iterator[li
         yield batch
 
 
-def _outputs(runner: Runner, values: Array, valid: Mask, *, flips: bool) -> Array:
+def _outputs(runner: Runner, values: Array, valid: Mask, *, tta: bool) -> Array:
     """Return activated outputs (N, K), averaged over the symmetries of a square."""
     square = values.shape[-1] == values.shape[-2]
-    turns = (range(4) if square else (0, 2)) if flips else (0,)
+    turns = (range(4) if square else (0, 2)) if tta else (0,)
     outputs = []
     for turn in turns:
-        for flip in (False, True) if flips else (False,):
+        for flip in (False, True) if tta else (False,):
             turned = [np.rot90(a[..., ::-1] if flip else a, turn, (-2, -1)).copy() for a in (values, valid)]
             outputs.append(runner(turned[0], turned[1])[:, :, 0, 0])
     mean: Array = np.mean(outputs, axis=0)

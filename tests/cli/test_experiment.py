@@ -24,7 +24,7 @@ data:
   init_args: {{path: {path}, fractions: [0.6, 0.2, 0.2], sizes: [16, 32], batch_size: 12, split_seed: 3}}
 task: classification
 model: test_classifier
-recipe: {{lr: 0.01, ema_decay: 0.5, test_time_augmentation: true}}
+recipe: {{lr: 0.01, ema_decay: 0.5, tta: true}}
 training: {{epochs: 2, checkpoint_every: 4}}
 """
 GRID = """

@@ -31,7 +31,7 @@ data:
 MODEL = """
 task: classification
 model: test_classifier
-recipe: {lr: 0.01, ema_decay: 0.5, test_time_augmentation: true}
+recipe: {lr: 0.01, ema_decay: 0.5, tta: true}
 """
 
 

@@ -146,7 +146,7 @@ def test_classifier_of_chips(tmp_path):
     classifier = from_file(conv_onnx(tmp_path / "a.onnx", WEIGHT, pooled=True), **BY_HAND)
     assert classifier.card.task == "classification"
     chips = np.random.default_rng(3).normal(100, 30, (5, 2, 16, 16)).astype("float32")
-    table = classify_images(chips, classifier, flips=False)
+    table = classify_images(chips, classifier, tta=False)
     with torch.no_grad():
         scaled = (torch.from_numpy(chips) - 100) / 30
         expected = nn.functional.conv2d(scaled, torch.from_numpy(WEIGHT), padding=2).mean((2, 3)).softmax(1)

@@ -39,8 +39,8 @@ class Recipe:
         of the last step.
     channels_last
         Whether to store images in channels-last memory format, which is faster for many models (up to twice on CPUs).
-    test_time_augmentation
-        Whether to average outputs over the eight flips and rotations of an image in tests.
+    tta
+        Whether to average test outputs over the eight flips and rotations of an image (test-time augmentation).
     monitor
         Validation score that selects the best epoch; by default the task's own, such as `val/miou`.
     """
@@ -57,5 +57,5 @@ class Recipe:
     augment: bool = True
     ema_decay: float | None = 0.98
     channels_last: bool = False
-    test_time_augmentation: bool = False
+    tta: bool = False
     monitor: str | None = None

@@ -236,7 +236,7 @@ def classify(
     images: Tensor,
     *,
     size: int | None = None,
-    flips: bool = True,
+    tta: bool = True,
     batch_size: int = 128,
     device: SomeDevice = "auto",
     precision: Precision = "32",
@@ -252,7 +252,7 @@ def classify(
         Images in the units of the training data.
     size
         Height and width in pixels to which images are resized.
-    flips
+    tta
         Whether to average over the eight flips and rotations of an image (test-time augmentation).
     batch_size
         Images per forward pass.
@@ -269,7 +269,7 @@ def classify(
     where = first_device(parse_options(device, precision, compile, model_device=device_of(network)))
     network.eval()
     moved = network if device_of(network) == where.torch_device else copy.deepcopy(network).to(where.torch_device)
-    symmetries = [(turns, flip) for turns in range(4) for flip in (False, True)] if flips else [(0, False)]
+    symmetries = [(turns, flip) for turns in range(4) for flip in (False, True)] if tta else [(0, False)]
 
     def mean_probabilities(batch: Tensor, _: Tensor) -> Tensor:
         outputs = [moved(dihedral(batch, turns=turns, flip=flip)) for turns, flip in symmetries]
@@ -293,7 +293,7 @@ def score_images(
     path: SomePath,
     *,
     size: int | None = None,
-    flips: bool = True,
+    tta: bool = True,
     device: SomeDevice = "auto",
     precision: Precision = "32",
     compile: bool = False,
@@ -306,7 +306,7 @@ def score_images(
         A classifier, as `geoxt.models.from_checkpoint` returns it.
     path
         Folder or zip file whose folders are named after the network's classes; see `read_image_folder`.
-    size, flips, device, precision, compile
+    size, tta, device, precision, compile
         As for `classify`.
 
     Raises
@@ -330,7 +330,7 @@ def score_images(
         raise InputError(msg, remedy="Rename the folder.")
     truth = torch.tensor([known.index(name) for name in classes])[labels]
     probabilities = classify(
-        network, images, size=size, flips=flips, device=device, precision=precision, compile=compile
+        network, images, size=size, tta=tta, device=device, precision=precision, compile=compile
     )
     correct = probabilities.argmax(dim=1) == truth
     recalls: Mapping[str, float] = {

@@ -27,7 +27,7 @@ _STATE = (_RNG_STATE, _CUDA_STATES, _EPOCH_MEANS, "loops")
 _FIXED_LENGTH = {"one-cycle", "OneCycleLR"}
 """Schedules whose every step depends on the total number of steps."""
 _LENGTH = {"epochs": "epochs", "accumulate_grad_batches": "batches per step"}
-_FREE = {"channels_last", "test_time_augmentation"}
+_FREE = {"channels_last", "tta"}
 """Hyperparameters that may change when a run is resumed: they do not change its weights."""
 _FIXED = tuple(f.name for f in fields(Recipe) if f.name not in _FREE)
 

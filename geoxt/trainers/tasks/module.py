@@ -295,7 +295,7 @@ class Task(pl.LightningModule):
 
         For classes, returns the logarithms of the mean probabilities.
         """
-        if stage != "test" or not self.recipe.test_time_augmentation:
+        if stage != "test" or not self.recipe.tta:
             output: Tensor = self(image, valid)
             return output
         outputs = []
