@@ -48,7 +48,8 @@ def knn(
     Raises
     ------
     InputError
-        If rows have no class, a class has one row, there is only one class, fewer rows than neighbors, or no row without NaN.
+        If rows have no class, a class has one row, there is only one class, fewer rows than neighbors, or no row is
+        without NaN.
 
     Examples
     --------

@@ -41,7 +41,7 @@ class TrainingOptions:
         Maximum gradient norm (gradient clipping); None for no clipping.
     patience
         Epochs without a better validation score after which training stops early; None to train all epochs.
-    torch_compile
+    compile
         Whether to compile the network by `torch.compile`, which needs a C++ compiler.
     checkpoint_every
         Optimizer steps between checkpoints for resuming; 0 for one checkpoint per epoch.
@@ -56,7 +56,7 @@ class TrainingOptions:
     accumulate_grad_batches: int = 1
     max_gradient_norm: float | None = None
     patience: int | None = None
-    torch_compile: bool = False
+    compile: bool = False
     checkpoint_every: int = 200
 
 

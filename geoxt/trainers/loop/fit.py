@@ -74,7 +74,7 @@ def fit(
     accumulate_grad_batches: int = 1,
     max_gradient_norm: float | None = None,
     patience: int | None = None,
-    torch_compile: bool = False,
+    compile: bool = False,
     callbacks: Sequence[pl.Callback] = (),
     trainer: Mapping[str, Any] | None = None,
 ) -> list[dict[str, float]]:
@@ -118,7 +118,7 @@ def fit(
         Maximum gradient norm (gradient clipping).
     patience
         Epochs without a better validation score after which training stops early.
-    torch_compile
+    compile
         Whether to compile the network by `torch.compile`, which needs a C++ compiler.
     callbacks
         Further Lightning callbacks.
@@ -168,7 +168,7 @@ def fit(
     with (
         quiet_lightning(),
         deterministic(seed),
-        compiled(module.network, enabled=torch_compile),
+        compiled(module.network, enabled=compile),
         interruptible() as interrupts,
     ):
         lightning = create_trainer(
