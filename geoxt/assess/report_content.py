@@ -205,14 +205,14 @@ def class_cells(classes: Sequence[Hashable], legend: Legend | None) -> list[Cell
     return [Cell(str(name), color=colors.get(str(name), "")) for name in classes]
 
 
-def layer_facts(layer: xr.DataArray) -> dict[str, str]:
+def layer_metadata(layer: xr.DataArray) -> dict[str, str]:
     """Return name, grid and dates of a layer."""
     grid = grid_of(layer)
     assert grid.crs is not None
     unit = "°" if grid.crs.geographic else f" {_UNITS.get(grid.crs.units[0], grid.crs.units[0])}"
     rows, cols = grid.shape
     west, south, east, north = grid.boundingbox.bbox
-    facts = {
+    metadata = {
         "CRS": crs_name(grid.crs),
         "Pixel size": f"{abs(grid.resolution.x):g} x {abs(grid.resolution.y):g}{unit}",
         "Size": f"{cols:,} x {rows:,} pixels",
@@ -220,13 +220,13 @@ def layer_facts(layer: xr.DataArray) -> dict[str, str]:
     }
     if "time" in layer.coords and layer["time"].dtype.kind == "M":
         days = np.datetime_as_string(np.sort(np.atleast_1d(layer["time"].to_numpy())), unit="D")
-        facts["Dates"] = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)})"
-    return facts
+        metadata["Dates"] = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)})"
+    return metadata
 
 
-def model_facts(card: Mapping[str, Any]) -> dict[str, str]:
+def model_metadata(card: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields of a model card as text."""
-    facts = {
+    metadata = {
         "Task": card["task"],
         "Architecture": card["model"],
         "Options": ", ".join(f"{name} = {value}" for name, value in card.get("options", {}).items()),
@@ -237,7 +237,7 @@ def model_facts(card: Mapping[str, Any]) -> dict[str, str]:
         ),
         "Training windows": " x ".join(map(str, card["size"])) + " pixels",
     }
-    return {name: str(value) for name, value in facts.items() if value}
+    return {name: str(value) for name, value in metadata.items() if value}
 
 
 def software() -> dict[str, str]:
@@ -251,9 +251,9 @@ def software() -> dict[str, str]:
     return versions
 
 
-def pairs(caption: str, facts: Mapping[str, Any]) -> Table:
+def pairs(caption: str, metadata: Mapping[str, Any]) -> Table:
     """Return a table of names and values."""
-    return Table(caption=caption, columns=(), rows=tuple((Cell(str(k)), Cell(_text(v))) for k, v in facts.items()))
+    return Table(caption=caption, columns=(), rows=tuple((Cell(str(k)), Cell(_text(v))) for k, v in metadata.items()))
 
 
 def _text(value: Any) -> str:

@@ -24,8 +24,8 @@ from geoxt.assess.report_content import (
     area_section,
     headline,
     json_value,
-    layer_facts,
-    model_facts,
+    layer_metadata,
+    model_metadata,
     pairs,
     software,
 )
@@ -52,7 +52,7 @@ def write_report(
     conformal: Any = None,
     applicability: xr.Dataset | None = None,
     model: Any = None,
-    facts: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     title: str = "Map assessment",
 ) -> Path:
@@ -77,8 +77,8 @@ def write_report(
         Result of `applicability`; computed once, block by block.
     model
         A model, `Task` or `Network`, whose model card is described, or a model card.
-    facts
-        Further facts to state: names and values, such as {"Dates": "2021-05-03", "Split": "blocks of 128 pixels"}.
+    metadata
+        Further metadata to state: names and values, such as {"Dates": "2021-05-03", "Split": "blocks of 128 pixels"}.
     notes
         Sentences to state, such as the warnings of the estimate.
     title
@@ -103,7 +103,7 @@ def write_report(
     >>> import tempfile
     >>> from geoxt import assess
     >>> table = assess.estimate_from_counts([[66, 4], [2, 55]], [2000, 1500], classes=["forest", "water"])
-    >>> path = assess.write_report(tempfile.mkdtemp(), table, facts={"Reference": "127 field visits"})
+    >>> path = assess.write_report(tempfile.mkdtemp(), table, metadata={"Reference": "127 field visits"})
     >>> path.name, "127 field visits" in path.read_text(encoding="utf-8")
     ('report.html', True)
     """
@@ -118,7 +118,7 @@ def write_report(
     sections = []
     if layer is not None:
         sections.append(Section(title="Map", blocks=(_picture(layer, legend, accuracy),)))
-        values["map"] = layer_facts(layer)
+        values["map"] = layer_metadata(layer)
     sections.append(accuracy_section(accuracy, legend))
     if isinstance(accuracy, AccuracyEstimate):
         sections.append(area_section(accuracy, legend))
@@ -131,11 +131,11 @@ def write_report(
     tables: list[Block] = []
     if layer is not None:
         tables.append(pairs("Map", values["map"]))
-    if facts:
-        tables.append(pairs("Assessment", facts))
-        values["facts"] = json_value(facts)
+    if metadata:
+        tables.append(pairs("Assessment", metadata))
+        values["metadata"] = json_value(metadata)
     if card is not None:
-        tables.append(pairs("Model card", model_facts(card)))
+        tables.append(pairs("Model card", model_metadata(card)))
         values["model"] = json_value(card)
     values["software"] = software()
     tables.append(pairs("Software", values["software"]))

@@ -137,7 +137,7 @@ def _run(job: Demo, files: Mapping[str, Path], log: Log) -> dict[str, Any]:
     to_cog(predict(data["image"], task, batch_size=4), files["map.tif"])
     prediction = open_cogs(files["map.tif"], categorical=True)
     scores = score(prediction, data["mask"], region=split.test)
-    metrics = {**scores, **_facts(job, task, split, block, size), "labelled": labeled, "history": history}
+    metrics = {**scores, **_metadata(job, task, split, block, size), "labelled": labeled, "history": history}
     _write_json(metrics, files["metrics.json"])
     _save(_picture(data, prediction, split, scores), files["map.png"])
     log("assess    accuracy and areas of the held-out blocks, with intervals")
@@ -149,14 +149,16 @@ def _assess(job: Demo, data: xr.Dataset, prediction: xr.DataArray, task: Task, s
     """Write the report of the held-out blocks."""
     with noted() as notes:
         accuracy = assess.estimate_from_labels(prediction, data["mask"], region=split.test, seed=job.seed)
-    facts = {
+    metadata = {
         "Image": "generated" if job.image is None else job.image,
         "Labels": "generated" if job.labels is None else job.labels,
         "Split": f"{_block_counts(split)} blocks for training / validation / test",
         "Method": f"labels of all pixels of the test blocks; bootstrap of these blocks, seed {job.seed}",
         "Training": f"{_count(job.epochs, 'epoch')}, seed {job.seed}",
     }
-    assess.write_report(folder, accuracy, map=prediction, model=task, facts=facts, notes=notes, title="geoxt demo")
+    assess.write_report(
+        folder, accuracy, map=prediction, model=task, metadata=metadata, notes=notes, title="geoxt demo"
+    )
 
 
 def describe(report: Report) -> str:
@@ -334,7 +336,7 @@ def _labeled_blocks(mask: xr.DataArray, split: Split) -> dict[str, int]:
     return {name: sum(bool(view.read(w)[1].any()) for w in region) for name, region in split.parts.items()}
 
 
-def _facts(job: Demo, task: Task, split: Split, block: int, size: int) -> dict[str, Any]:
+def _metadata(job: Demo, task: Task, split: Split, block: int, size: int) -> dict[str, Any]:
     """Return the model, classes, grid and split blocks, from which the scores can be reproduced."""
     card = task.card
     return {

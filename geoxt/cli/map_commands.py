@@ -77,7 +77,7 @@ def assess_command(args: argparse.Namespace) -> str:
     require_writable(Path(args.folder) / "report.html")
     layer = _open(args.map, "map")
     network = None if args.model is None else from_checkpoint(args.model)
-    facts = {"Map": args.map, "Reference": args.sample}
+    metadata = {"Map": args.map, "Reference": args.sample}
     with noted() as notes:
         if Path(args.sample).suffix.lower() in _VECTORS:
             accuracy = assess.estimate(
@@ -88,18 +88,18 @@ def assess_command(args: argparse.Namespace) -> str:
                 cluster=args.cluster,
                 interval=args.interval,
             )
-            facts["Method"] = f"probability sample; {args.interval} intervals"
+            metadata["Method"] = f"probability sample; {args.interval} intervals"
         else:
-            accuracy, facts["Method"] = _from_labels(args, layer)
+            accuracy, metadata["Method"] = _from_labels(args, layer)
             notes.extend(_missing_classes(accuracy))
     if args.model is not None:
-        facts["Model"] = args.model
-    facts |= _pairs(args.fact, "fact")
+        metadata["Model"] = args.model
+    metadata |= _pairs(args.metadata, "metadata")
     with noted() as further:
         uncertainty = {} if args.image is None else _uncertainty(args, layer)
     notes += further
     path = assess.write_report(
-        args.folder, accuracy, map=layer, model=network, facts=facts, notes=notes, title=args.title, **uncertainty
+        args.folder, accuracy, map=layer, model=network, metadata=metadata, notes=notes, title=args.title, **uncertainty
     )
     return "\n".join([*(f"note: {note}" for note in notes), repr(accuracy), "", str(path)])
 

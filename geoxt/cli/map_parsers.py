@@ -175,7 +175,7 @@ def add_assess(commands: Any) -> None:
     assess.add_argument("--out", dest="folder", required=True, metavar="DIR", help="folder of the report")
     assess.add_argument("--model", metavar="FILE", help="checkpoint whose model card is described")
     assess.add_argument(
-        "--fact", nargs="+", metavar="NAME=TEXT", help="facts to state in the report, such as: dates=2021-05-03"
+        "--metadata", nargs="+", metavar="NAME=TEXT", help="texts to state in the report, such as: dates=2021-05-03"
     )
     assess.add_argument("--title", default="Map assessment", help="heading of the report (default: %(default)s)")
     sample = assess.add_argument_group("labeled sample")

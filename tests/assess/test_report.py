@@ -68,13 +68,14 @@ def class_map(codes):
 
 def test_values_are_those_of_the_estimate(tmp_path):
     table = assess.estimate_from_counts(COUNTS, [200, 150, 3200], classes=["forest", "water", "crop"])
-    path = assess.write_report(tmp_path / "new" / "folder", table, facts={"Seed": 7}, notes=["2 pixels are excluded."])
+    notes = ["2 pixels are excluded."]
+    path = assess.write_report(tmp_path / "new" / "folder", table, metadata={"Seed": 7}, notes=notes)
     assert sorted(file.name for file in path.parent.iterdir()) == ["report.html", "report.json", "report.md"]
     page, markdown, values = read(path)
     assert values["accuracy"]["overall"]["value"] == table.overall.value
     assert values["accuracy"]["users"]["lower"] == table.users.lower.tolist()
     assert values["accuracy"]["counts"] == COUNTS
-    assert values["facts"] == {"Seed": 7}
+    assert values["metadata"] == {"Seed": 7}
     for text in (f"{100 * table.overall.value:.1f} %", f"± {table.area.ci95[2]:,.1f}", "2 pixels are excluded.", "7"):
         assert text in page.text
         assert text in markdown
@@ -84,8 +85,8 @@ def test_values_are_those_of_the_estimate(tmp_path):
 
 def test_names_are_text_and_not_markup(tmp_path):
     table = assess.estimate_from_counts(COUNTS, [200, 150, 3200], classes=NAMES)
-    facts = {name: name for name in NAMES}
-    path = assess.write_report(tmp_path, table, facts=facts, notes=NAMES, title=NAMES[0])
+    metadata = {name: name for name in NAMES}
+    path = assess.write_report(tmp_path, table, metadata=metadata, notes=NAMES, title=NAMES[0])
     page, markdown, values = read(path)
     assert "script" not in page.tags
     assert not {name for name, _ in page.attributes if name.startswith("on")}

@@ -69,7 +69,7 @@ def test_report_has_the_accuracy_of_the_scores(made):
     values = json.loads(report.files["report.json"].read_text())
     assert values["accuracy"]["overall"]["value"] == pytest.approx(report.metrics["accuracy"], abs=1e-4)  # by area
     assert np.sum(values["accuracy"]["counts"]) == report.metrics["pixels"]
-    assert values["facts"]["Training"] == "1 epoch, seed 0"
+    assert values["metadata"]["Training"] == "1 epoch, seed 0"
     assert values["model"]["codes"] == [int(code) for code in report.metrics["classes"]]
 
 

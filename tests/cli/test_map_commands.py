@@ -70,13 +70,13 @@ def test_sample_equals_that_of_the_function(folder, capsys):
 
 
 def test_report_of_a_sample_equals_the_estimate(folder, tmp_path, capsys, labeled):
-    facts = ["--fact", "Dates=2021-05-03", "Split=<b>=2"]
-    assert assess_sample(folder, tmp_path, labeled.to_crs("EPSG:4326"), "--interval", "exact", *facts) == 0
+    metadata = ["--metadata", "Dates=2021-05-03", "Split=<b>=2"]
+    assert assess_sample(folder, tmp_path, labeled.to_crs("EPSG:4326"), "--interval", "exact", *metadata) == 0
     table = assess.estimate(labeled, geoxt.open_cogs(folder / "map.tif"), interval="exact")
     values = values_of(tmp_path)
     assert values["accuracy"]["overall"]["value"] == pytest.approx(table.overall.value)
     assert values["accuracy"]["users"]["lower"] == pytest.approx(table.users.lower.tolist())
-    assert values["facts"]["Dates"] == "2021-05-03"
+    assert values["metadata"]["Dates"] == "2021-05-03"
     assert "&lt;b&gt;=2" in (tmp_path / "report" / "report.html").read_text()
     assert repr(table) in capsys.readouterr().out
 
@@ -88,7 +88,7 @@ def test_report_of_labels_equals_the_estimate(folder, tmp_path):
     legend = geoxt.Legend((1, 2, 3), ("1", "2", "3"))
     table = assess.estimate_from_labels(layers[0], layers[1].assign_attrs(legend.attrs()), block=4, n_boot=50)
     assert values_of(tmp_path)["accuracy"]["overall"]["ci95"] == pytest.approx(table.overall.ci95)
-    assert "blocks of 4 x 4 pixels" in values_of(tmp_path)["facts"]["Method"]
+    assert "blocks of 4 x 4 pixels" in values_of(tmp_path)["metadata"]["Method"]
 
 
 def test_classes_that_map_or_labels_lack_are_noted(folder, tmp_path, capsys):
@@ -168,7 +168,7 @@ def test_invalid_options_raise(folder, tmp_path, capsys, labeled):
         ("--cluster", "field"): "'field' of the sample: it has no such column. Pass --cluster",
         ("--cluster", "plot"): "'plot' of the sample: some pixels have none",
         ("--column", "label"): "Or pass --column for another column",
-        ("--fact", "label"): "Pass --fact NAME=VALUE",
+        ("--metadata", "label"): "Pass --metadata NAME=VALUE",
         ("--model", str(folder / "map.tif")): "Cannot read the checkpoint",
         ("--map", str(folder / "none.tif")): "none.tif",
     }.items():

@@ -329,9 +329,7 @@ def score_images(
         msg = f"Cannot score the images in the folder {unknown[0]!r}: the model's classes are {', '.join(known)}."
         raise InputError(msg, remedy="Rename the folder.")
     truth = torch.tensor([known.index(name) for name in classes])[labels]
-    probabilities = classify(
-        network, images, size=size, tta=tta, device=device, precision=precision, compile=compile
-    )
+    probabilities = classify(network, images, size=size, tta=tta, device=device, precision=precision, compile=compile)
     correct = probabilities.argmax(dim=1) == truth
     recalls: Mapping[str, float] = {
         f"recall/{known[k]}": float(correct[truth == k].double().mean()) for k in torch.unique(truth).tolist()
