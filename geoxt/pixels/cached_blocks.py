@@ -33,7 +33,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from geoxt.pixels.block_cache import SUFFIX, BlockCache, budget_of, make_header, read_header
 from geoxt.pixels.block_layout import PAGE, Layout, layout_of
-from geoxt.pixels.coded_tiff import CodedTiff
+from geoxt.pixels.compressed_tiff import CompressedTiff
 from geoxt.pixels.raw_tiff import RawBlocks
 from geoxt.storage import remove_stale, temporary_prefix
 from geoxt.types import Array
@@ -73,7 +73,7 @@ class CachedBlocks:
         Path of the entry.
     trusted
         Whether the entry was created since the last boot, so that its blocks need no comparison with their CRC-32.
-    coded
+    compressed
         Decodes the blocks of the file in place of GDAL.
     """
 
@@ -86,10 +86,10 @@ class CachedBlocks:
         path: Path,
         *,
         trusted: bool,
-        coded: CodedTiff | None,
+        compressed: CompressedTiff | None,
     ) -> None:
         self._file, self._descriptor, self._layout, self._cache = file, descriptor, layout, cache
-        self._path, self._trusted, self._coded = path, trusted, coded
+        self._path, self._trusted, self._compressed = path, trusted, compressed
         self._values = _Planes(descriptor, layout, layout.dtype, 0)
         self._mask = _Planes(descriptor, layout, "uint8", layout.count)
         self._present = np.zeros(layout.grid, bool)
@@ -170,9 +170,9 @@ class CachedBlocks:
         count = self._layout.count
         bands = [plane + 1 for plane in planes if plane < count]
         values = None
-        if self._coded is not None:
+        if self._compressed is not None:
             (top, bottom), (left, right) = bounds
-            values = self._coded.decode(bands, Window(top, left, bottom - top, right - left))
+            values = self._compressed.decode(bands, Window(top, left, bottom - top, right - left))
         if values is None:
             values = self._file.read(bands, window=bounds)
         decoded = {band - 1: pixels for band, pixels in zip(bands, values, strict=True)}
@@ -223,7 +223,7 @@ def checksum(data: bytes) -> int:
 
 
 def open_blocks(
-    file: rasterio.DatasetReader, source: Sequence[Any], cache: BlockCache, *, coded: CodedTiff | None = None
+    file: rasterio.DatasetReader, source: Sequence[Any], cache: BlockCache, *, compressed: CompressedTiff | None = None
 ) -> CachedBlocks | None:
     """Return the cached blocks of an open raster; its entry is created if it does not exist.
 
@@ -235,7 +235,7 @@ def open_blocks(
         What identifies the content of the file: unsigned address, overview level, size, time or ETag.
     cache
         Folder and size of the cache.
-    coded
+    compressed
         Decodes the blocks of the file in place of GDAL.
 
     Returns
@@ -256,7 +256,7 @@ def open_blocks(
         if error.errno not in {errno.EMFILE, errno.ENFILE}:  # a want of descriptors passes
             budget_of(cache).disable(error)
         return None
-    return CachedBlocks(file, descriptor, layout, cache, path, trusted=trusted, coded=coded)
+    return CachedBlocks(file, descriptor, layout, cache, path, trusted=trusted, compressed=compressed)
 
 
 def _identity(layout: Layout) -> list[Any]:

@@ -10,7 +10,7 @@ import rasterio
 
 from geoxt.pixels.block_cache import BlockCache
 from geoxt.pixels.cached_blocks import CachedBlocks, open_blocks
-from geoxt.pixels.coded_tiff import CodedTiff, open_coded
+from geoxt.pixels.compressed_tiff import CompressedTiff, open_compressed
 from geoxt.pixels.file_version import FileVersion
 from geoxt.pixels.raw_tiff import RawTiff, open_raw
 from geoxt.pixels.remote import is_remote
@@ -40,8 +40,8 @@ class Handle:
     """
 
     __slots__ = (
-        "_before_read", "_fixed", "address", "blocks", "checked", "coded", "file", "full", "href", "options", "raw",
-        "reads", "remote_version", "version",
+        "_before_read", "_fixed", "address", "blocks", "checked", "compressed", "file", "full", "href", "options",
+        "raw", "reads", "remote_version", "version",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +62,7 @@ class Handle:
         # connections of remote files belong to threads
         self._fixed = None if is_remote(address) else 1 + (0 if version is None else len(version.sidecars))
         self.raw: RawTiff | None = None
-        self.coded: CodedTiff | None = None
+        self.compressed: CompressedTiff | None = None
         self.reads = 0
         self.blocks: dict[BlockCache, CachedBlocks | None] = {}
         self.checked: tuple[tuple[FileCheck, bool], ...] = ()
@@ -73,7 +73,7 @@ class Handle:
         if self._fixed is None:
             return 0
         blocks = sum(blocks is not None for blocks in self.blocks.values()) if self.blocks else 0
-        return self._fixed + (self.raw is not None or self.coded is not None) + blocks
+        return self._fixed + (self.raw is not None or self.compressed is not None) + blocks
 
     def is_current(self) -> bool:
         """Return whether the file is unchanged since it was opened; False where that is unknown, as in memory."""
@@ -81,7 +81,7 @@ class Handle:
 
     def close(self) -> None:
         """Close the dataset and its readers beside GDAL."""
-        self.raw = self.coded = None
+        self.raw = self.compressed = None
         self.blocks = {}
         self.file.close()
 
@@ -105,14 +105,14 @@ class Handle:
             self._open_readers()
         return None if self.raw is None else self.raw.read(bands, window, out)
 
-    def read_coded(self, bands: Sequence[int], window: Window, out: Array | None) -> Array | None:
+    def read_compressed(self, bands: Sequence[int], window: Window, out: Array | None) -> Array | None:
         """Return compressed pixels without GDAL, after `read_raw`; `None` for the first read, and for other files."""
-        return None if self.coded is None else self.coded.read(bands, window, out)
+        return None if self.compressed is None else self.compressed.read(bands, window, out)
 
     def _open_readers(self) -> None:
         self.raw = open_raw(self.file, self.address)
         if self.raw is None:
-            self.coded = open_coded(self.file, self.address, self.version)
+            self.compressed = open_compressed(self.file, self.address, self.version)
 
     def cached_blocks(self, cache: BlockCache) -> CachedBlocks | None:
         """Return the decoded blocks of the file in a cache; `None` if they cannot be cached."""
@@ -123,7 +123,7 @@ class Handle:
             source = self._identity() if self.raw is None else None
             if source is not None:
                 key = [*source, sorted(self.options.items())]
-                self.blocks[cache] = open_blocks(self.file, key, cache, coded=self.coded)
+                self.blocks[cache] = open_blocks(self.file, key, cache, compressed=self.compressed)
         return self.blocks[cache]
 
     def _identity(self) -> list[Any] | None:

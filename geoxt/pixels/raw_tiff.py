@@ -2,7 +2,7 @@
 
 Offsets of strips or tiles are read from the TIFF directory once. Bytes are read by `pread`, which needs no lock, works
 after a fork, and reports a truncated file (a memory map would end the process by SIGBUS). Files with any encoding are
-left to `coded_tiff` and GDAL.
+left to `compressed_tiff` and GDAL.
 """
 
 from __future__ import annotations

@@ -331,7 +331,7 @@ def _pixels(
         if cached is not None:
             return cached
     if values is None:
-        values = handle.read_coded(bands, window, out)
+        values = handle.read_compressed(bands, window, out)
     if values is None:
         values = handle.file.read(list(bands), window=bounds)
     return values, _mask(handle.file, list(bands), bounds) if masks else None

@@ -1,4 +1,4 @@
-"""Decoded blocks of compressed files in memory, shared by the threads of a process.
+"""LRU cache of decoded blocks of compressed files in memory, shared by the threads of a process.
 
 GDAL's cache is separate for each open dataset, and each thread opens a dataset: GDAL decodes a block once per thread.
 """
@@ -27,8 +27,8 @@ class _Block:
         """(row, column, sample), never changed."""
 
 
-class BlockMemory:
-    """The most recently used blocks of all files of a process.
+class BlockLRUCache:
+    """Cache of the most recently used decoded blocks of all files of a process.
 
     Parameters
     ----------
@@ -96,21 +96,21 @@ class BlockMemory:
                 self._size -= 0 if removed is None else removed.nbytes
 
 
-_memory = BlockMemory()
+_cache = BlockLRUCache()
 
 
-def block_memory() -> BlockMemory:
-    """Return the memory of this process."""
-    return _memory
+def block_lru_cache() -> BlockLRUCache:
+    """Return the cache of this process."""
+    return _cache
 
 
 def _reset_after_fork() -> None:
-    """Give a child process an empty memory: a thread of its parent may hold the locks."""
-    global _memory  # noqa: PLW0603 (one per process)
-    _memory = BlockMemory()
+    """Give a child process an empty cache: a thread of its parent may hold the locks."""
+    global _cache  # noqa: PLW0603 (one per process)
+    _cache = BlockLRUCache()
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_reset_after_fork)
 
-__all__ = ["BlockMemory", "block_memory"]
+__all__ = ["BlockLRUCache", "block_lru_cache"]

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoxt.errors import ReadError
-from geoxt.pixels import block_memory, coded_tiff, file_version, reader, tiff_codecs
+from geoxt.pixels import block_lru_cache, compressed_tiff, file_version, reader, tiff_codecs
 from geoxt.pixels.block_cache import BlockCache
-from geoxt.pixels.block_memory import BlockMemory
-from geoxt.pixels.coded_tiff import open_coded
+from geoxt.pixels.block_lru_cache import BlockLRUCache
+from geoxt.pixels.compressed_tiff import open_compressed
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.handles import close_local_handles
 from geoxt.windows import Window
@@ -35,8 +35,8 @@ DEFLATE = {"compress": "deflate", "predictor": 2}
 def memory(monkeypatch):
     """Empty memory of decoded blocks, and files that count as settled at once."""
     monkeypatch.setattr(file_version, "TICK", 0)
-    new = BlockMemory()
-    monkeypatch.setattr(block_memory, "_memory", new)
+    new = BlockLRUCache()
+    monkeypatch.setattr(block_lru_cache, "_cache", new)
     return new
 
 
@@ -56,7 +56,7 @@ def write(path, *, seed=0, pixels=None, **options):
 
 
 def opened(path):
-    return open_coded(rasterio.open(path), path, file_version.file_version(path))
+    return open_compressed(rasterio.open(path), path, file_version.file_version(path))
 
 
 @st.composite
@@ -123,9 +123,9 @@ def test_other_encodings_are_left_to_gdal(tmp_path, options):
 
 def test_large_blocks_are_left_to_gdal(tmp_path, monkeypatch):
     path, _ = write(tmp_path / "a.tif", **DEFLATE, blockysize=70, interleave="band")
-    monkeypatch.setattr(coded_tiff, "MAX_BLOCK", 70 * 90 * 2)
+    monkeypatch.setattr(compressed_tiff, "MAX_BLOCK", 70 * 90 * 2)
     assert opened(path) is not None
-    monkeypatch.setattr(coded_tiff, "MAX_BLOCK", 70 * 90 * 2 - 1)
+    monkeypatch.setattr(compressed_tiff, "MAX_BLOCK", 70 * 90 * 2 - 1)
     assert opened(path) is None
 
 
@@ -250,7 +250,7 @@ def counted(monkeypatch):
         sizes.append(size)
         return inflate(block, size)
 
-    monkeypatch.setattr(coded_tiff, "decoder_of", lambda _: decode)
+    monkeypatch.setattr(compressed_tiff, "decoder_of", lambda _: decode)
     return sizes
 
 
@@ -275,8 +275,8 @@ def test_threads_decode_a_block_once(tmp_path, counted):
 
 def test_memory_is_bounded_and_drops_the_least_recently_used(tmp_path, counted, monkeypatch):
     path, values = write(tmp_path / "a.tif", **TILED, **DEFLATE, count=1)
-    small = BlockMemory(3 * 16 * 64)
-    monkeypatch.setattr(block_memory, "_memory", small)
+    small = BlockLRUCache(3 * 16 * 64)
+    monkeypatch.setattr(block_lru_cache, "_cache", small)
     coded = opened(path)
     for left in (0, 32, 64, 0, 32, 64):
         coded.read([1], Window(0, left, 16, 8))
@@ -286,15 +286,15 @@ def test_memory_is_bounded_and_drops_the_least_recently_used(tmp_path, counted, 
     assert (len(small), len(counted)) == (3, 4)
     assert np.array_equal(coded.read([1], Window(0, 0, 70, 90)), values)
     assert len(small) == 3
-    monkeypatch.setattr(block_memory, "_memory", BlockMemory(0))
+    monkeypatch.setattr(block_lru_cache, "_cache", BlockLRUCache(0))
     assert np.array_equal(coded.read([1], Window(0, 0, 70, 90)), values)
-    assert not len(block_memory.block_memory())
+    assert not len(block_lru_cache.block_lru_cache())
 
 
 def test_limit_of_the_memory_is_that_of_gdals_cache(monkeypatch):
-    assert BlockMemory().limit <= 512_000_000
+    assert BlockLRUCache().limit <= 512_000_000
     with rasterio.Env(GDAL_CACHEMAX=10_000_000):
-        assert BlockMemory().limit == 10_000_000
+        assert BlockLRUCache().limit == 10_000_000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -305,7 +305,7 @@ def test_a_forked_process_has_an_empty_memory(tmp_path, memory):
     with memory._guard:  # held by another thread while the process forks
         child = os.fork()
         if not child:
-            equal = not len(block_memory.block_memory()) and np.array_equal(
+            equal = not len(block_lru_cache.block_lru_cache()) and np.array_equal(
                 coded.read([1], Window(0, 0, 70, 90))[0], values[0]
             )
             os._exit(0 if equal else 1)
@@ -321,7 +321,7 @@ def test_a_replaced_file_is_decoded_again(tmp_path):
     with rasterio.open(path) as file:
         write(tmp_path / "b.tif", seed=5, **TILED, **DEFLATE)
         (tmp_path / "b.tif").replace(path)
-        assert open_coded(file, path, version) is None  # replaced after it was opened
+        assert open_compressed(file, path, version) is None  # replaced after it was opened
 
 
 def test_block_cache_is_filled_without_gdal(tmp_path, counted, memory):

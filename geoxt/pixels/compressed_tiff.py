@@ -14,7 +14,7 @@ import rasterio
 from rasterio.enums import Interleaving
 
 from geoxt.errors import ReadError
-from geoxt.pixels.block_memory import block_memory
+from geoxt.pixels.block_lru_cache import block_lru_cache
 from geoxt.pixels.file_version import FileVersion
 from geoxt.pixels.raw_tiff import NOT_LOCAL, OFFSETS, RawBlocks, has_stored_values
 from geoxt.pixels.tiff_codecs import DIFFERENCE, FLOAT, DamagedBlockError, Decoder, decoder_of, undo_predictor
@@ -30,7 +30,7 @@ MAX_BLOCK = 64 * 2**20
 """Largest block in decoded bytes; GDAL reads files with larger blocks."""
 
 
-class CodedTiff(RawBlocks):
+class CompressedTiff(RawBlocks):
     """A compressed GeoTIFF whose blocks can be decoded without GDAL.
 
     Parameters
@@ -79,7 +79,7 @@ class CodedTiff(RawBlocks):
     def _strip(self, band: int, down: int, across: int, first: int, rows: int) -> Array | None:
         """Return rows of a block: (rows, block width, samples)."""
         key = self._href, self._version, 0 if self._contiguous else band - 1, down, across
-        block = block_memory().get(key, partial(self.decode_block, band, down, across))
+        block = block_lru_cache().get(key, partial(self.decode_block, band, down, across))
         return None if block is None else block[first : first + rows]
 
     def decode_block(self, band: int, down: int, across: int) -> Array | None:
@@ -111,7 +111,7 @@ class CodedTiff(RawBlocks):
 class _Unretained(RawBlocks):
     """Blocks of a compressed GeoTIFF, of which none stay in memory."""
 
-    def __init__(self, file: CodedTiff) -> None:
+    def __init__(self, file: CompressedTiff) -> None:
         super().__init__(file._descriptor, file._dtype, file._block, file._samples)  # noqa: SLF001 (of this file)
         self._file = file
 
@@ -120,7 +120,7 @@ class _Unretained(RawBlocks):
         return None if block is None else block[first : first + rows]
 
 
-def open_coded(file: rasterio.DatasetReader, href: str, version: FileVersion | None) -> CodedTiff | None:
+def open_compressed(file: rasterio.DatasetReader, href: str, version: FileVersion | None) -> CompressedTiff | None:
     """Return a compressed GeoTIFF; `None` if it is remote, or has an encoding that GDAL decodes.
 
     Always `None` on systems without positioned reads (Windows).
@@ -149,7 +149,7 @@ def open_coded(file: rasterio.DatasetReader, href: str, version: FileVersion | N
     if directory is not None and decoder is not None and _is_plain(file, directory):
         positions = _positions(file, directory)
         if positions is not None:
-            return CodedTiff(file, directory, decoder, positions, href, version.token)
+            return CompressedTiff(file, directory, decoder, positions, href, version.token)
     os.close(descriptor)
     return None
 
@@ -190,4 +190,4 @@ def _positions(file: rasterio.DatasetReader, directory: Directory) -> Array | No
     return np.stack([starts * complete, sizes * complete])
 
 
-__all__ = ["CodedTiff", "open_coded"]
+__all__ = ["CompressedTiff", "open_compressed"]
