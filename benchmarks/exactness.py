@@ -23,7 +23,8 @@ from rasterio.enums import Resampling as Method
 from rasterio.warp import reproject
 from report import machine, table, write
 
-from geoxt.grid import full_window, parse_crs, to_rasterio, transformer
+from geoxt.crs import parse_crs, transformer
+from geoxt.grid import full_window, to_rasterio
 from geoxt.pixels.resample import resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.types import Array, Mask

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt import alignment as alignment
     from geoxt import assess as assess
     from geoxt import bridge as bridge
+    from geoxt import crs as crs
     from geoxt import datasets as datasets
     from geoxt import embeddings as embeddings
     from geoxt import errors as errors
@@ -75,7 +76,7 @@ _MODULE_OF = {
 }
 """Module of each function and class of the package."""
 _MODULES = (
-    "alignment", "assess", "bridge", "datasets", "embeddings", "errors", "grid", "indices", "inference",
+    "alignment", "assess", "bridge", "crs", "datasets", "embeddings", "errors", "grid", "indices", "inference",
     "layers", "metrics", "models", "plot", "samplers", "source", "splits", "tables", "template", "testing", "tiling",
     "trainers", "transforms", "writers",
 )  # fmt: skip
@@ -88,6 +89,7 @@ __all__ = [
     "alignment",
     "assess",
     "bridge",
+    "crs",
     "datasets",
     "detect",
     "embeddings",

@@ -11,17 +11,9 @@ import shapely
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name, has_several_operations, parse_crs, transformer, transformer_to
 from geoxt.errors import CRSError
-from geoxt.grid import (
-    COINCIDE,
-    crs_name,
-    full_window,
-    has_several_operations,
-    parse_crs,
-    transformer,
-    transformer_to,
-    window_grid,
-)
+from geoxt.grid import COINCIDE, full_window, window_grid
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 

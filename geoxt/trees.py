@@ -10,8 +10,9 @@ import xarray as xr
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name
 from geoxt.errors import GridError, InputError
-from geoxt.grid import crs_name, grid_of, with_yx_dims
+from geoxt.grid import grid_of, with_yx_dims
 
 SomeData = xr.DataArray | xr.Dataset | xr.DataTree
 """A layer, a Dataset of layers on one grid, or a tree of such Datasets."""

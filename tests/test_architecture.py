@@ -18,7 +18,7 @@ import geoxt
 PACKAGE = Path(__file__).parents[1] / "geoxt"
 FLOORS = (
     "errors types storage retry tasks _version",
-    "template grid footprints windows legend trees progress testing",
+    "template crs grid footprints windows legend trees progress testing",
     "models transforms torch_devices",
     "pixels",
     "source",
@@ -41,7 +41,7 @@ LIGHTNING = {"lightning", "pytorch_lightning"}
 TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "segmentation_models_pytorch"}
 FORBIDDEN = {
     "errors types storage retry tasks _version": TORCH | {"matplotlib", "rasterio", "xarray", "dask"},
-    "template grid footprints windows legend trees progress testing": TORCH | {"matplotlib"},
+    "template crs grid footprints windows legend trees progress testing": TORCH | {"matplotlib"},
     "pixels source layers regions samplers splits datasets tables alignment writers": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},
     "bridge metrics": LIGHTNING | {"matplotlib"},

@@ -16,7 +16,7 @@ import geoxt
 ROOT = Path(__file__).parents[1]
 PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs" / "api").glob("*.md"))}
 PUBLIC = {
-    "layers": ("layers", "layers.products", "alignment", "legend", "grid"),
+    "layers": ("layers", "layers.products", "alignment", "legend", "crs", "grid"),
     "datasets": ("datasets",),
     "samplers": ("windows", "samplers", "splits"),
     "tensors": ("accessor", "bridge", "tables"),

@@ -11,9 +11,10 @@ import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name, parse_crs
 from geoxt.errors import CRSError, InputError, OverlapError
 from geoxt.footprints import footprint, outline, overlap
-from geoxt.grid import coordinates, crs_name, full_window, grid_of, parse_crs, pixel_offset
+from geoxt.grid import coordinates, full_window, grid_of, pixel_offset
 from geoxt.source import (
     ArraySource,
     Mosaic,

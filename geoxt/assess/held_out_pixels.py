@@ -16,7 +16,8 @@ from geoxt.assess.label_blocks import block_keys, block_size
 from geoxt.assess.map_strata import blocks_of
 from geoxt.errors import AssessmentWarning, GridError, InputError, OverlapError
 from geoxt.grid import grid_of
-from geoxt.inference.scene import network_of, predict
+from geoxt.inference.networks import network_of
+from geoxt.inference.scene import predict
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.network import Network

@@ -17,7 +17,8 @@ from geoxt.assess.accuracy import AccuracyEstimate
 from geoxt.assess.continuous import ContinuousEstimate
 from geoxt.assess.report_figures import interval_bar
 from geoxt.assess.survey import Estimate
-from geoxt.grid import crs_name, grid_of
+from geoxt.crs import crs_name
+from geoxt.grid import grid_of
 from geoxt.legend import Legend
 
 MISSING = "\N{EN DASH}"

@@ -12,8 +12,9 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.alignment.label_roles import as_labels
 from geoxt.bridge.coalesce import CoalescedRead
+from geoxt.crs import crs_name
 from geoxt.errors import GridError
-from geoxt.grid import crs_name, grid_of
+from geoxt.grid import grid_of
 from geoxt.source import View, is_categorical, resolve_attrs, view_of
 from geoxt.trees import SomeData, is_layer, nodes_of
 from geoxt.types import Array

@@ -15,8 +15,8 @@ from geoxt.bridge.buffer_pool import BufferPool
 from geoxt.bridge.coalesce import CoalescedRead, coalesce
 from geoxt.bridge.layer_reader import LayerReader, NodeReader
 from geoxt.bridge.shared_memory import ALIGN, Slot
+from geoxt.crs import crs_text
 from geoxt.errors import GridError
-from geoxt.grid import crs_text
 from geoxt.types import Floats
 from geoxt.windows import Window
 

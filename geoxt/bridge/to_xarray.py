@@ -13,8 +13,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.bridge.read_batch import Sample
+from geoxt.crs import parse_crs
 from geoxt.errors import GridError, InputError
-from geoxt.grid import coordinates, grid_of, parse_crs, window_grid
+from geoxt.grid import coordinates, grid_of, window_grid
 from geoxt.legend import Legend
 from geoxt.samplers import WindowSequence
 from geoxt.types import Array

@@ -17,8 +17,8 @@ from geoxt.bridge.buffer_pool import BufferPool
 from geoxt.bridge.layer_reader import NodeReader, TensorDtype, readers_of
 from geoxt.bridge.read_batch import MapWindows, Sample, batch_bytes, read_batch, sample_at
 from geoxt.bridge.shared_memory import Slot
+from geoxt.crs import crs_name
 from geoxt.errors import GridError
-from geoxt.grid import crs_name
 from geoxt.pixels.remote import WINDOWS
 from geoxt.samplers import WindowSequence
 from geoxt.trees import SomeData

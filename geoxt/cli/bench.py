@@ -13,8 +13,9 @@ from dask.system import CPU_COUNT
 
 from geoxt.bridge import loader
 from geoxt.cli.image_and_labels import open_image_and_labels
+from geoxt.crs import crs_name
 from geoxt.errors import InputError
-from geoxt.grid import crs_name, grid_of
+from geoxt.grid import grid_of
 from geoxt.samplers import GridSampler, RandomSampler
 
 Log = Callable[[str], None]

@@ -18,8 +18,9 @@ from geoxt.alignment import intersection
 from geoxt.cli.demo_files import OUTPUTS, published_together
 from geoxt.cli.errors import FILES, replaced_remedy
 from geoxt.cli.map_commands import noted
+from geoxt.crs import crs_name, crs_text
 from geoxt.errors import CRSError, InputError, LabelError, OutputError, optional_import
-from geoxt.grid import crs_name, crs_text, grid_of
+from geoxt.grid import grid_of
 from geoxt.inference import predict
 from geoxt.layers import open_cogs, open_stac
 from geoxt.layers.files.paths import expand_paths

@@ -9,11 +9,11 @@ from typing import Any
 
 import xarray as xr
 
+from geoxt.crs import parse_crs
 from geoxt.datasets.assets import Raster
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.spec import Spec
 from geoxt.errors import InputError
-from geoxt.grid import parse_crs
 from geoxt.layers import Product, open_cogs
 from geoxt.layers.extent import pixel_size_in
 from geoxt.layers.headers import headers

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import shapely
 
+from geoxt.crs import parse_crs, transformer
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.spec import Spec
-from geoxt.grid import parse_crs, transformer
 from geoxt.layers.headers import headers
 from geoxt.storage import atomic_write, cache_folder
 from geoxt.types import Array

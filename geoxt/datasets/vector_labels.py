@@ -12,10 +12,11 @@ import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import parse_crs
 from geoxt.datasets.assets import Boxes, Vector
 from geoxt.datasets.run_length import decode_runs
 from geoxt.errors import LabelError, ReadError
-from geoxt.grid import full_window, parse_crs
+from geoxt.grid import full_window
 from geoxt.legend import Legend
 from geoxt.pixels.scanline import burn, find_spans
 from geoxt.pixels.vector_file import read_features, read_vector_header

@@ -18,10 +18,10 @@ from geoxt.errors import InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.inference.devices import SomeDevice, parse_options
 from geoxt.inference.model_bands import select_bands
+from geoxt.inference.networks import network_of
 from geoxt.inference.nms import nms
 from geoxt.inference.output_grid import parse_overlap
 from geoxt.inference.runner import Runner, device_of
-from geoxt.inference.scene import network_of
 from geoxt.inference.thread_pool import prefetch
 from geoxt.inference.tile_reader import TileReader
 from geoxt.inference.tiles import Lattice

@@ -16,8 +16,9 @@ from torch import nn
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
 from geoxt.inference.devices import SomeDevice, parse_options
+from geoxt.inference.networks import network_of
 from geoxt.inference.runner import Runner, device_of
-from geoxt.inference.scene import network_of, predict
+from geoxt.inference.scene import predict
 from geoxt.layers.files.paths import expand_paths
 from geoxt.models.band_match import BandNames, match_bands
 from geoxt.models.card import Card

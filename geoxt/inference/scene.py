@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, overload
@@ -20,17 +19,17 @@ from geoxt.grid import coordinates
 from geoxt.inference.blended_map import BlendedMap
 from geoxt.inference.device_pipeline import BLOCKS_PER_DEVICE
 from geoxt.inference.devices import DeviceOptions, SomeDevice, parse_options, task_resources
-from geoxt.inference.ensemble import distinct, ensemble_of
-from geoxt.inference.estimator_network import EstimatorNetwork, estimator_network, estimators_for, is_estimator
+from geoxt.inference.ensemble import ensemble_of
+from geoxt.inference.estimator_network import EstimatorNetwork, estimators_for
 from geoxt.inference.map_encoding import encoding_of, legend_of_map, measures_of, numbered
 from geoxt.inference.model_bands import select_bands
+from geoxt.inference.networks import networks_of
 from geoxt.inference.output_grid import output_grid
 from geoxt.inference.output_kinds import OutputKind, output_for
 from geoxt.inference.runner import Runner, device_of
 from geoxt.inference.tiles import Blend
 from geoxt.legend import Legend
 from geoxt.models.file_body import FileNetwork
-from geoxt.models.model_file import from_file
 from geoxt.models.network import Network
 from geoxt.progress import default_client
 from geoxt.source import is_band_dataset, is_categorical, stack_bands, view_of
@@ -216,7 +215,7 @@ def predict(
     >>> predict(image, nn.Conv2d(3, 2, 1), size=32).shape
     (40, 50)
     """
-    networks = _networks(model, members)
+    networks = networks_of(model, members)
     network = networks[0]
     for candidate in networks:
         if isinstance(candidate, FileNetwork):
@@ -257,40 +256,6 @@ def predict(
         return predict_node(layer)
     maps = {node: predict_node(_image_of(node, ds)) for node, ds in nodes_of(layer).items()}
     return from_nodes(maps, like=layer)
-
-
-def network_of(model: nn.Module | Estimator | SomePath) -> nn.Module:
-    """Return the network of a task, a checkpoint, a model file or an estimator; any other module unchanged."""
-    if is_estimator(model):
-        return estimator_network(model)
-    if isinstance(model, (str, os.PathLike)):
-        return from_file(model)
-    if not isinstance(model, nn.Module):
-        msg = f"Cannot predict with a model of the type {type(model).__name__}."
-        raise InputError(
-            msg, remedy="Pass {model}, a module, a fitted estimator, or the path of a file.", argument="model"
-        )
-    network = getattr(model, "network", None)
-    return network if isinstance(network, Network) else model
-
-
-def _networks(
-    model: nn.Module | Estimator | SomePath | None, members: Sequence[nn.Module | Estimator | SomePath]
-) -> list[nn.Module]:
-    """Return the networks of an ensemble, or that of a single model."""
-    if isinstance(members, (str, os.PathLike, nn.Module)):
-        raise InputError(
-            "Cannot use one model as the members of an ensemble.",
-            remedy="Pass {members} as a list of models or checkpoints.",
-            argument="members",
-        )
-    network = None if model is None else network_of(model)
-    networks = [network_of(member) for member in members]
-    if network is not None and not networks:
-        return [network]
-    if not networks:
-        raise InputError("Cannot predict without a model.", remedy="Pass {model}. Or pass {members}.", argument="model")
-    return distinct(network, networks)
 
 
 def _image_of(node: str, ds: xr.Dataset) -> xr.DataArray:

@@ -14,9 +14,10 @@ import shapely.geometry
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name
 from geoxt.errors import GeoxtError, InputError, OverlapError
 from geoxt.footprints import overlap, wrapped_overlap
-from geoxt.grid import crs_name, window_grid
+from geoxt.grid import window_grid
 
 SomeBounds = Sequence[float]
 """West, south, east, north in degrees; west is greater than east across the antimeridian."""

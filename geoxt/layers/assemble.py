@@ -12,8 +12,9 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name, parse_crs, require_one_crs
 from geoxt.errors import CRSError, GridError, InputError
-from geoxt.grid import crs_name, parse_crs, require_one_crs, snap_grid
+from geoxt.grid import snap_grid
 from geoxt.layers.area import Area
 from geoxt.layers.extent import bounds_in, pixel_size_in
 from geoxt.layers.radiometry import attrs_of

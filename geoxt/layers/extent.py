@@ -10,9 +10,10 @@ import shapely
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name, parse_crs, transformer
 from geoxt.errors import GridError
 from geoxt.footprints import footprint, outside_error, project_rings, to_pixels, winds
-from geoxt.grid import crs_name, parse_crs, transformer, window_grid
+from geoxt.grid import window_grid
 from geoxt.types import Floats, Mask
 from geoxt.windows import Window
 

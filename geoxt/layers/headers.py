@@ -20,7 +20,7 @@ from typing import Any
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import parse_crs
+from geoxt.crs import parse_crs
 from geoxt.pixels import remote
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.reader import Header, read_header

@@ -11,8 +11,9 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name
 from geoxt.errors import GridError, OverlapError
-from geoxt.grid import crs_name, pixel_offset
+from geoxt.grid import pixel_offset
 from geoxt.layers.assemble import SAME, LayerMetadata, Placement, assemble, choose_grid
 from geoxt.source import Scene
 from geoxt.trees import node_names, tree_of

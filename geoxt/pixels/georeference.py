@@ -6,8 +6,8 @@ import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name, geographic_or_projected, parse_crs
 from geoxt.errors import CRSError, GridError
-from geoxt.grid import crs_name, geographic_or_projected, parse_crs
 from geoxt.pixels.credentials import redact_url
 from geoxt.types import SomeCRS
 

@@ -16,7 +16,7 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
 
-from geoxt.grid import geographic_or_projected, parse_crs
+from geoxt.crs import geographic_or_projected, parse_crs
 from geoxt.pixels import reader
 from geoxt.pixels.credentials import Credentials
 from geoxt.types import Array, SomeCRS

@@ -18,7 +18,8 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import pixel_offset, transformer_to
+from geoxt.crs import transformer_to
+from geoxt.grid import pixel_offset
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 

@@ -14,8 +14,8 @@ import numpy as np
 import shapely
 from odc.geo import CRS
 
+from geoxt.crs import geographic_or_projected, parse_crs
 from geoxt.errors import CRSError, InputError, MissingDependency, ReadError, optional_import
-from geoxt.grid import geographic_or_projected, parse_crs
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.file_version import file_version
 from geoxt.pixels.remote import SETTINGS, is_remote

@@ -13,8 +13,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.dtypes import dtype_rev, typename_fwd
 
+from geoxt.crs import crs_name, has_several_operations, transformer_to
 from geoxt.errors import InputError
-from geoxt.grid import SAME, crs_name, has_several_operations, transformer_to
+from geoxt.grid import SAME
 from geoxt.windows import Window
 
 _OPPOSITE = {"omit_fwd": "omit_inv", "omit_inv": "omit_fwd"}

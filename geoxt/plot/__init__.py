@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +11,11 @@ import xarray as xr
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
+from geoxt.plot.colors import classes, gray_limits, natural_color, rgb, stretch
 from geoxt.plot.distances import distances
 from geoxt.plot.figures import new_figure
 from geoxt.plot.legend_layout import draw_legend, legend_layout
-from geoxt.source import as_layer, is_categorical, nodata_of, resolve_attrs, view_of
+from geoxt.source import is_categorical, nodata_of, resolve_attrs, view_of
 from geoxt.trees import nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
@@ -25,73 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_NATURAL = ("red", "green", "blue")
 _PIXELS = 1200
 """Maximum height and width of a panel in pixels; larger layers are subsampled."""
-_PERCENT = (2.0, 98.0)
-"""Percentiles of the valid pixels drawn as black and white."""
-
-
-def rgb(layer: xr.DataArray | xr.Dataset, *, bands: Sequence[str | int] | None = None) -> Array:
-    """Return an RGBA image of a layer, stretched between percentiles 2 and 98 of each band.
-
-    Parameters
-    ----------
-    layer
-        A continuous layer (band, y, x) or (y, x), or with a time dimension of length 1. It is computed.
-    bands
-        Names, common names or positions of the red, green and blue bands. By default the bands with these names or
-        common names, else the third, second and first, else the first band in gray.
-
-    Returns
-    -------
-    ndarray
-        float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Pixels with an invalid band are transparent.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import xarray as xr
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> from geoxt import plot
-    >>> values = np.random.default_rng(0).random((3, 8, 8))
-    >>> image = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(make_grid((8, 8))))
-    >>> plot.rgb(image).shape
-    (8, 8, 4)
-    """
-    layer = resolve_attrs(as_layer(layer))
-    values, valid = _cube(layer)
-    chosen = _natural(layer, len(values)) if bands is None else [_position(layer, band) for band in bands]
-    return _stretch(values[chosen], np.all(valid[chosen], axis=0))
-
-
-def classes(layer: xr.DataArray | xr.Dataset, legend: Legend | None = None) -> Array:
-    """Return an RGBA image of a categorical layer in its class colors.
-
-    Returns
-    -------
-    ndarray
-        float32 (y, x, 4): red, green, blue and opacity, 0 to 1. Nodata and codes without a class are transparent.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
-    >>> from geoxt import Legend, plot
-    >>> land = wrap_xr(np.array([[1, 2]], dtype="uint8"), make_grid((1, 2)))
-    >>> plot.classes(land, Legend([1, 2], ["forest", "water"], ["#008000", "#0000ff"]))[0, 1]
-    array([0., 0., 1., 1.], dtype=float32)
-    """
-    layer = resolve_attrs(as_layer(layer))
-    legend = legend or Legend.of(layer)
-    values = _plane(layer.to_numpy(), layer)
-    known = legend.encode(values, missing=-1) >= 0
-    nodata = nodata_of(layer)
-    if nodata is not None:
-        known &= values != nodata
-    return np.dstack((legend.rgb(values) / 255, known)).astype("float32")
 
 
 def plot(
@@ -205,7 +141,7 @@ def compare(
     for axes, (rows, cols), (name, thin) in zip(panel_axes, shapes, thinned.items(), strict=True):
         picture = classes(thin, legend) if is_categorical(thin) else rgb(thin)
         axes.imshow(picture, extent=(0, cols, rows, 0), interpolation="nearest")
-        if not is_categorical(thin) and (limits := _gray_limits(thin)) is not None:
+        if not is_categorical(thin) and (limits := gray_limits(thin)) is not None:
             _draw_colorbar(figure, axes, limits)
         for window in windows:
             _outline(axes, window)
@@ -341,8 +277,8 @@ def _occurring(legend: Legend, arrays: Iterable[Array]) -> Legend:
 
 def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: Legend) -> tuple[Array, Array]:
     values, valid = view_of(data[image]).read(window)
-    chosen = _natural(data[image], values.shape[1])
-    picture = _stretch(values[0, chosen].astype("float32"), np.all(valid[0, chosen], axis=0))
+    chosen = natural_color(data[image], values.shape[1])
+    picture = stretch(values[0, chosen].astype("float32"), np.all(valid[0, chosen], axis=0))
     codes, known = (part[0, 0] for part in view_of(data[mask]).read(window))
     known = known & (legend.encode(codes, missing=-1) >= 0)
     return picture, np.dstack((legend.rgb(codes) / 255, known)).astype("float32")
@@ -354,15 +290,6 @@ def _outline(axes: Axes, window: Window) -> None:
     corner = (window.col, window.row)
     axes.add_patch(Rectangle(corner, window.width, window.height, fill=False, edgecolor="white", linewidth=1.6))
     axes.add_patch(Rectangle(corner, window.width, window.height, fill=False, edgecolor="black", linewidth=0.7))
-
-
-def _gray_limits(layer: xr.DataArray) -> tuple[float, float] | None:
-    """Return the values drawn as black and white of a layer of one band; `None` for a color image."""
-    values, valid = _cube(layer)
-    if len(values) > 1 or not valid.any():
-        return None
-    low, high = np.percentile(values[0][valid[0]], _PERCENT)
-    return float(low), float(high)
 
 
 def _draw_colorbar(figure: Figure, axes: Axes, limits: tuple[float, float]) -> None:
@@ -385,66 +312,3 @@ def _hide_frame(axes: Axes, title: str | None) -> None:
 def _subsample(layer: xr.DataArray) -> xr.DataArray:
     step = max(-(-max(layer.sizes["y"], layer.sizes["x"]) // _PIXELS), 1)
     return layer.isel(y=slice(None, None, step), x=slice(None, None, step))
-
-
-def _cube(layer: xr.DataArray) -> tuple[Array, Mask]:
-    """Return values (band, y, x) of a layer as float32, and their valid mask."""
-    ordered = layer.transpose(..., "y", "x")
-    values = ordered.to_numpy()
-    nodata = nodata_of(layer)
-    valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
-    if nodata is not None and not np.isnan(nodata):
-        valid &= values != nodata
-    shape = (-1, *values.shape[-2:])
-    _plane(values[..., :1, :1], layer, band=True)
-    return values.reshape(shape).astype("float32"), valid.reshape(shape)
-
-
-def _plane(values: Array, layer: xr.DataArray, *, band: bool = False) -> Array:
-    """Return values without dimensions of length 1; raise if more than an image is left."""
-    most = 3 if band else 2
-    extra = [f"{dim} ({size})" for dim, size in layer.sizes.items() if size > 1 and dim not in {"band", "y", "x"}]
-    extra += [f"band ({layer.sizes['band']})"] if not band and layer.sizes.get("band", 1) > 1 else []
-    if extra:
-        raise InputError(
-            f"Cannot plot {layer.name!r}: it also has {', '.join(extra)}.", remedy="Select one with isel()."
-        )
-    return values.reshape(values.shape[-most:] if values.ndim >= most else values.shape)
-
-
-def _stretch(values: Array, valid: Mask) -> Array:
-    """Return an RGBA image (y, x, 4) of one or three bands."""
-    out = np.zeros((*values.shape[-2:], 4), "float32")
-    if valid.any():
-        for channel in range(3):
-            band = values[min(channel, len(values) - 1)]
-            low, high = np.percentile(band[valid], _PERCENT)
-            out[..., channel] = np.clip((band - low) / max(high - low, 1e-12), 0, 1)
-    out[~valid] = 0
-    out[..., 3] = valid
-    return out
-
-
-def _natural(layer: xr.DataArray, count: int) -> list[int]:
-    for coord in ("band", "common_name"):
-        names = [str(name).lower() for name in np.atleast_1d(layer[coord].values)] if coord in layer.coords else []
-        if all(color in names for color in _NATURAL):
-            return [names.index(color) for color in _NATURAL]
-    return [2, 1, 0] if count >= 3 else [0]
-
-
-def _position(layer: xr.DataArray, band: str | int) -> int:
-    if isinstance(band, int):
-        return band
-    names = [str(name) for name in np.atleast_1d(layer["band"].values)] if "band" in layer.coords else []
-    common = [str(name) for name in np.atleast_1d(layer["common_name"].values)] if "common_name" in layer.coords else []
-    if band not in names and common.count(band) == 1:
-        return common.index(band)
-    if band not in names:
-        raise InputError(
-            f"Cannot plot band {band!r} of {layer.name!r}: it has {', '.join(names) or 'no band names'}.",
-            remedy="Pass {bands} as names or positions.",
-            value=band,
-            argument="bands",
-        )
-    return names.index(band)

@@ -9,7 +9,8 @@ import pyproj
 import shapely
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import full_window, parse_crs, transformer
+from geoxt.crs import parse_crs, transformer
+from geoxt.grid import full_window
 from geoxt.types import Floats
 from geoxt.windows import Window
 

@@ -10,9 +10,10 @@ import shapely
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name, parse_crs, transformer
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint, to_pixels
-from geoxt.grid import crs_name, full_window, parse_crs, transformer
+from geoxt.grid import full_window
 from geoxt.regions.region import GridRegion, Region, only_node
 from geoxt.types import Array
 from geoxt.windows import Window

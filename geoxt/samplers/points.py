@@ -11,9 +11,9 @@ import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import parse_crs, transformer
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import to_pixels
-from geoxt.grid import parse_crs, transformer
 from geoxt.samplers.constraints import Constraints, NodeOptions, Options, parse_constraints, require_margin
 from geoxt.samplers.node_samplers import sampler_per_node
 from geoxt.samplers.sequence import Drawn, SeededSampler, Table, gather, parse_length

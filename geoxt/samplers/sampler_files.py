@@ -11,8 +11,8 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_text, parse_crs
 from geoxt.errors import OutputError, ReadError
-from geoxt.grid import crs_text, parse_crs
 from geoxt.storage import atomic_write
 from geoxt.types import Array, SomePath
 

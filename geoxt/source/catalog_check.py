@@ -13,8 +13,8 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 
+from geoxt.crs import crs_name, parse_crs, transformer
 from geoxt.errors import CatalogError
-from geoxt.grid import crs_name, parse_crs, transformer
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.reader import has_internal_mask, header_nodata
 from geoxt.source.scene_assets import Asset

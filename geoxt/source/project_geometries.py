@@ -14,9 +14,9 @@ import shapely
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name, transformer
 from geoxt.errors import CRSError
 from geoxt.footprints import to_pixels
-from geoxt.grid import crs_name, transformer
 from geoxt.pixels.scanline import QUANTUM, Ints, PixelGeometries
 from geoxt.pixels.vector_file import Bounds
 from geoxt.types import Array, Floats, Mask

@@ -13,9 +13,10 @@ import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name, transformer
 from geoxt.errors import CRSError
 from geoxt.footprints import outline, to_pixels
-from geoxt.grid import crs_name, full_window, grid_of, pixel_offset, transformer
+from geoxt.grid import full_window, grid_of, pixel_offset
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.regions.rasterize import rectangles
 from geoxt.regions.region import GridRegion, Region, covered_fractions

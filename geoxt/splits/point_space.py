@@ -9,8 +9,8 @@ import numpy as np
 import pyproj
 from odc.geo import CRS
 
+from geoxt.crs import parse_crs, transformer
 from geoxt.errors import CRSError, InputError, optional_import
-from geoxt.grid import parse_crs, transformer
 from geoxt.samplers.points import parse_points
 from geoxt.splits.prediction_points import prediction_points
 from geoxt.types import Array, Floats

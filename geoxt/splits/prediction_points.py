@@ -9,8 +9,9 @@ import shapely
 import xarray as xr
 from odc.geo import CRS
 
+from geoxt.crs import parse_crs
 from geoxt.errors import CRSError, InputError, OverlapError
-from geoxt.grid import grid_of, parse_crs
+from geoxt.grid import grid_of
 from geoxt.samplers.points import block_windows, parse_points
 from geoxt.source import View, view_of
 from geoxt.types import Array, Floats

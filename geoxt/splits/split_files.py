@@ -12,8 +12,8 @@ import shapely
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import transformer
 from geoxt.errors import MissingDependency, OutputError, ReadError, optional_import
-from geoxt.grid import transformer
 from geoxt.regions.region import GridRegion, Region
 from geoxt.samplers.sampler_files import grid_from_json, grid_to_json
 from geoxt.storage import atomic_write

@@ -12,9 +12,9 @@ import pandas as pd
 import shapely
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import parse_crs, transformer
 from geoxt.errors import CRSError, InputError, NodataWarning, OverlapError, optional_import
 from geoxt.footprints import to_pixels
-from geoxt.grid import parse_crs, transformer
 from geoxt.regions.rasterize import in_pixels, rectangles
 from geoxt.tables.embedding_attrs import embedding_attrs
 from geoxt.tables.layer_values import LayerValues

@@ -21,7 +21,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from shapely.affinity import translate
 
-from geoxt.grid import crs_name
+from geoxt.crs import crs_name
 
 __all__ = ["Band", "Category", "make_item", "write_catalog", "write_items"]
 

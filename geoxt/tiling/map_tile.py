@@ -14,8 +14,9 @@ import shapely
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import parse_crs, transformer
 from geoxt.errors import CRSError, InputError, ReadError, optional_import
-from geoxt.grid import full_window, parse_crs, transformer
+from geoxt.grid import full_window
 from geoxt.types import Array, Floats, SomeCRS, SomePath
 from geoxt.windows import Window, is_whole, parse_size
 

@@ -13,7 +13,8 @@ import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import crs_text, grid_of, window_grid
+from geoxt.crs import crs_text
+from geoxt.grid import grid_of, window_grid
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.mlm import classes_of, to_stac

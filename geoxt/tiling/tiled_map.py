@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from geoxt.crs import crs_text
 from geoxt.errors import GeoxtError, InputError, OutputError, optional_import
-from geoxt.grid import crs_text, grid_of
+from geoxt.grid import grid_of
 from geoxt.progress import progress_bar
 from geoxt.source import as_layer, resolve_attrs
 from geoxt.tiling.manifest import (

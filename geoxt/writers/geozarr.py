@@ -9,7 +9,7 @@ from typing import Any
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.grid import parse_crs
+from geoxt.crs import parse_crs
 
 _HOST, _RAW = "https://github.com/zarr-conventions", "https://raw.githubusercontent.com/zarr-conventions"
 

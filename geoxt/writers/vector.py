@@ -9,8 +9,8 @@ from typing import Any
 import pyproj
 import xarray as xr
 
+from geoxt.crs import crs_name, parse_crs
 from geoxt.errors import InputError, OutputError
-from geoxt.grid import crs_name, parse_crs
 from geoxt.storage import atomic_write, temporary_prefix
 from geoxt.types import SomePath
 from geoxt.writers.polygons import polygonize

@@ -11,9 +11,10 @@ from rasterio.warp import Resampling, reproject
 from support import oracles, strategies
 
 from geoxt.alignment import align, intersection, union
+from geoxt.crs import parse_crs
 from geoxt.errors import InputError, OverlapError
 from geoxt.footprints import footprint
-from geoxt.grid import coordinates, full_window, grid_of, parse_crs, pixel_offset, to_rasterio, window_grid
+from geoxt.grid import coordinates, full_window, grid_of, pixel_offset, to_rasterio, window_grid
 from geoxt.layers import open_cogs
 from geoxt.pixels import reader
 from geoxt.source import view_of

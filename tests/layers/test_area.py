@@ -5,8 +5,9 @@ import pytest
 import shapely
 import shapely.geometry
 
+from geoxt.crs import transformer
 from geoxt.errors import InputError, OverlapError
-from geoxt.grid import pixel_offset, transformer
+from geoxt.grid import pixel_offset
 from geoxt.layers.area import area_of
 from geoxt.layers.extent import bounds_in, longitudes
 from geoxt.testing import make_grid

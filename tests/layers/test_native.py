@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geoxt
+from geoxt.crs import crs_name
 from geoxt.errors import GridError, InputError, OverlapError
-from geoxt.grid import crs_name, full_window, grid_of, pixel_offset
+from geoxt.grid import full_window, grid_of, pixel_offset
 from geoxt.pixels import reader
 from geoxt.source import view_of
 from geoxt.testing import distinct, make_grid

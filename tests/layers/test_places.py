@@ -10,8 +10,9 @@ import shapely.geometry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoxt.crs import parse_crs, transformer
 from geoxt.footprints import RELATIVE_BUFFER
-from geoxt.grid import full_window, grid_of, parse_crs, transformer
+from geoxt.grid import full_window, grid_of
 from geoxt.layers import open_stac
 from geoxt.samplers import RandomSampler
 from geoxt.source import view_of

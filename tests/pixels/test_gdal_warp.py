@@ -6,8 +6,8 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import has_several_operations, parse_crs, transformer
 from geoxt.errors import InputError
-from geoxt.grid import has_several_operations, parse_crs, transformer
 from geoxt.pixels.gdal_warp import source_window, warp
 from geoxt.pixels.transform import PixelTransform
 from geoxt.pixels.warp_vrt import pixel_pipeline

@@ -10,7 +10,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.warp import Resampling, reproject
 from support import oracles, strategies
 
-from geoxt.grid import full_window, parse_crs, to_rasterio, transformer, window_grid
+from geoxt.crs import parse_crs, transformer
+from geoxt.grid import full_window, to_rasterio, window_grid
 from geoxt.pixels.resample import resample
 from geoxt.pixels.transform import PixelTransform
 from geoxt.testing import distinct, make_grid

@@ -5,8 +5,9 @@ import pytest
 import shapely
 import xarray as xr
 
+from geoxt.crs import transformer
 from geoxt.errors import InputError, OverlapError
-from geoxt.grid import coordinates, full_window, grid_of, transformer
+from geoxt.grid import coordinates, full_window, grid_of
 from geoxt.samplers import GridRegion, PointSampler
 from geoxt.samplers.points import pixels_of
 from geoxt.testing import make_grid

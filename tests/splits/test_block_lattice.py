@@ -10,8 +10,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoxt.crs import transformer
 from geoxt.errors import GridError, InputError, OverlapError
-from geoxt.grid import coordinates, full_window, transformer
+from geoxt.grid import coordinates, full_window
 from geoxt.samplers import GridRegion, GridSampler, RandomSampler, Region
 from geoxt.splits import Split, by_block, by_column, by_region, by_time, check, folds
 from geoxt.testing import make_grid

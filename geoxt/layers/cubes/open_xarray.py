@@ -17,7 +17,7 @@ from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement
 from geoxt.layers.cubes.assemble_cube import Request, assemble_cube, require_spatial
-from geoxt.layers.cubes.crs import crs_of
+from geoxt.layers.cubes.grid_mapping import crs_of
 from geoxt.layers.cubes.grids import grid_of_variable
 from geoxt.layers.cubes.planes import Select, bands_of
 from geoxt.layers.cubes.scenes import AssetArray

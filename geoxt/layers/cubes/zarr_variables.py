@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
 from geoxt.layers.cubes.assemble_cube import require_spatial
-from geoxt.layers.cubes.crs import crs_of
+from geoxt.layers.cubes.grid_mapping import crs_of
 from geoxt.layers.cubes.pyramids import Pyramid, choose_pyramids, pyramids_of
 from geoxt.layers.cubes.scenes import AssetArray, band_names
 from geoxt.layers.cubes.variable import Variable

@@ -18,8 +18,8 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import parse_crs, transformer
 from geoxt.errors import CRSError
-from geoxt.grid import parse_crs, transformer
 from geoxt.types import Mask
 
 MAX_ASPECT = 1000

@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.crs import crs_name
 from geoxt.errors import GridError, InputError, OverlapError
-from geoxt.grid import crs_name, grid_of
+from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.options import VectorOptions
 from geoxt.layers.products import Product

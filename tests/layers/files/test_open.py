@@ -10,8 +10,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt import indices
+from geoxt.crs import parse_crs, transformer
 from geoxt.errors import CRSError, GridError, InputError, OverlapError, ReadError
-from geoxt.grid import full_window, grid_of, parse_crs, pixel_offset, transformer
+from geoxt.grid import full_window, grid_of, pixel_offset
 from geoxt.layers import open_cogs
 from geoxt.pixels import reader
 from geoxt.source import view_of

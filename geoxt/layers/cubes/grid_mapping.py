@@ -9,8 +9,8 @@ from typing import Any
 import pyproj
 from odc.geo import CRS
 
+from geoxt.crs import crs_name, parse_crs
 from geoxt.errors import CRSError
-from geoxt.grid import crs_name, parse_crs
 from geoxt.layers.cubes.variable import Variable
 from geoxt.types import SomeCRS
 
