@@ -152,7 +152,8 @@ def open_zarr(
     CatalogError
         If a STAC item has no Zarr asset, or assets of several stores.
     InputError
-        If a band or quality band is missing, groups have bands of one name, or a dimension must be selected.
+        If a band or quality band is missing, groups have bands of one name, or a dimension must be selected; or if an
+        item of a remote catalog refers to a local store, or states options that may send credentials elsewhere.
     CRSError, GridError
         If there is no CRS, coordinates are irregular or two-dimensional, or bands differ in pixel size.
 

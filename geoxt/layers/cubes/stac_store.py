@@ -9,8 +9,9 @@ from typing import Any
 
 import pystac
 
-from geoxt.errors import CatalogError
+from geoxt.errors import CatalogError, InputError
 from geoxt.layers.cubes.zarr_header import group_of, is_zarr
+from geoxt.layers.stac.hrefs import refusal
 from geoxt.pixels.zarr_store import split_address
 
 _STORAGE = "xarray:storage_options"
@@ -41,6 +42,8 @@ def store_of(data: Any) -> StatedStore:
     ------
     CatalogError
         If an item has no Zarr asset, or assets of several stores.
+    InputError
+        If an item of a remote catalog refers to a local store, or states options that may send credentials elsewhere.
     """
     if isinstance(data, Mapping):
         data = (
@@ -66,6 +69,11 @@ def store_of(data: Any) -> StatedStore:
 
 
 def _of_asset(asset: pystac.Asset) -> StatedStore:
+    owner = asset.owner
+    key = next((k for k, a in owner.assets.items() if a is asset), None) if isinstance(owner, pystac.Item) else None
+    problem = refusal(owner, key) if isinstance(owner, pystac.Item) and key is not None else None
+    if problem is not None:
+        raise InputError(problem, remedy="Pass its address and {storage_options} if you trust them.")
     fields = asset.extra_fields
     properties = asset.owner.properties if isinstance(asset.owner, pystac.Item) else {}
     stated: Any = {**properties, **fields}

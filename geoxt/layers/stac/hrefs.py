@@ -19,6 +19,12 @@ _REMOTE = re.compile(
 _VRT = re.compile(r"\.vrt(?:$|[?#}/!])|<VRTDataset|^vrt://", re.IGNORECASE)
 
 
+_STORAGE = "xarray:storage_options"
+_ANONYMOUS = frozenset({"endpoint_url", "client_kwargs", "config_kwargs"})
+"""Options of fsspec that send requests to another server, and with them credentials unless `anon` is set."""
+_HARMLESS = frozenset({"anon", "requester_pays", "account_name", "credential", "sas_token", "use_ssl"})
+
+
 def require_href(item: pystac.Item, key: str, *, trust: bool) -> None:
     """Raise if an asset's href is relative without a base, or leaves a remote catalog for local files or VRTs.
 
@@ -31,28 +37,51 @@ def require_href(item: pystac.Item, key: str, *, trust: bool) -> None:
     key
         Key of its asset.
     trust
-        Whether items of a remote catalog may refer to local files and to VRTs.
+        Whether items of a remote catalog may refer to local files and to VRTs, and state any option of fsspec.
 
     Raises
     ------
     InputError
-        If the address is relative and the item has none; or local, or a VRT, without trust.
+        If the address is relative and the item has none; or local, a VRT, or with other options, without trust.
     """
     asset, address = item.assets[key], item.get_self_href()
     href = asset.href
     if address is not None and is_remote(address):
-        if trust:
-            return
-        reason = _reason(href, asset.media_type or "")
-        if reason is not None:
-            problem = f"Cannot open asset {key!r} of item {item.id!r} of the remote catalog {redact_url(address)!r}:"
-            problem += f" its href {_short(href)!r} {reason}."
+        problem = None if trust else refusal(item, key)
+        if problem is not None:
             remedy = "Pass {trust:True} if the catalog may refer to files of this machine."
             raise InputError(problem, remedy=remedy, value=key, argument="trust")
     elif address is None and not _REMOTE.match(href) and pystac.utils.make_absolute_href(href, "/") != href:
         problem = f"Cannot find asset {key!r} of item {item.id!r}: its href {_short(href)!r} is relative,"
         problem += " and the item has no self href."
         raise InputError(problem, remedy="Pass the item's file, or call item.set_self_href(…) first.")
+
+
+def refusal(item: pystac.Item, key: str) -> str | None:
+    """Return why an asset of an item is not opened without trust; `None` for one that is, or for a local item."""
+    asset, address = item.assets[key], item.get_self_href()
+    if address is None or not is_remote(address):
+        return None
+    href, options = asset.href, asset.extra_fields.get(_STORAGE)
+    reason = _reason(href, asset.media_type or "")
+    what = f"its href {_short(href)!r} {reason}"
+    if reason is None and not _is_harmless(options):
+        what = f"its {_STORAGE} {sorted(options) if isinstance(options, dict) else options!r} may send credentials of "
+        what += "this machine to another server"
+    elif reason is None:
+        return None
+    return f"Cannot open asset {key!r} of item {item.id!r} of the remote catalog {redact_url(address)!r}: {what}."
+
+
+def _is_harmless(options: object) -> bool:
+    """Return whether options of fsspec read no local file and send no credentials to a server of the catalog."""
+    if options is None:
+        return True
+    if not isinstance(options, dict):
+        return False
+    anonymous = options.get("anon") is True or options.get("token") == "anon"
+    unknown = options.keys() - _HARMLESS - (_ANONYMOUS if anonymous else set())
+    return not unknown - {"token"} and options.get("token", "anon") == "anon"
 
 
 def _reason(href: str, media_type: str) -> str | None:

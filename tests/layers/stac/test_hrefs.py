@@ -8,7 +8,8 @@ import pytest
 from support.wire import Answer, Loopback
 
 from geoxt.errors import InputError
-from geoxt.layers import open_stac
+from geoxt.layers import open_stac, open_zarr
+from geoxt.layers.cubes.stac_store import store_of
 from geoxt.layers.stac.hrefs import require_href
 from geoxt.testing import distinct, make_grid, make_item
 
@@ -113,3 +114,34 @@ def test_served_items_with_local_self_links_are_refused(file, self_href, server,
     ):
         open_stac(f"{server.url}/{file}")
     assert open_stac(f"{server.url}/{file}", trust=True).shape == open_stac(item).shape
+
+
+@pytest.mark.parametrize(
+    ("options", "harmless"),
+    [
+        (None, True), ({"anon": True}, True), ({"account_name": "a", "credential": "c"}, True),
+        ({"token": "anon"}, True),
+        ({"anon": True, "client_kwargs": {"endpoint_url": "https://s3.a.b"}}, True),
+        ({"client_kwargs": {"endpoint_url": "https://evil.b"}}, False), ({"endpoint_url": "https://evil.b"}, False),
+        ({"token": "/home/user/key.json"}, False), ({"profile": "work"}, False), ({"anon": 1, "fo": "/etc"}, False),
+        ({"target_protocol": "file"}, False), ("anon", False),
+    ],
+)  # fmt: skip
+def test_options_of_a_remote_item_send_no_credentials_elsewhere(options, harmless):
+    item = item_of("s3://b/a.zarr", media_type="application/vnd.zarr")
+    item.assets["red"].extra_fields["xarray:storage_options"] = options
+    if harmless:
+        require_href(item, "red", trust=False)
+        assert store_of(item).options == options
+        return
+    with pytest.raises(InputError, match="storage_options .* may send credentials .* Pass trust=True"):
+        require_href(item, "red", trust=False)
+    with pytest.raises(InputError, match="may send credentials .*Pass its address and storage_options"):
+        store_of(item)
+
+
+@pytest.mark.parametrize("wrap", [lambda item: item, lambda item: item.to_dict(), lambda item: item.assets["red"]])
+def test_local_store_of_a_remote_item_is_refused_by_open_zarr(wrap):
+    with pytest.raises(InputError, match=r"'red' of item 'one' .* is not a remote address"):
+        open_zarr(wrap(item_of("/data/a.zarr", media_type="application/vnd.zarr")))
+    assert store_of(wrap(item_of("/data/a.zarr", "/data/one.json", "application/vnd.zarr"))).store == "/data/a.zarr"
