@@ -16,8 +16,9 @@ from geoxt.inference import predict
 from geoxt.legend import Legend
 from geoxt.samplers import RandomSampler
 from geoxt.source import nodata_of, view_of
+from geoxt.source.embedding_attrs import require_equal_embeddings
 from geoxt.tables import extract
-from geoxt.tables.embedding_attrs import embedding_attrs, require_equal_embeddings
+from geoxt.tables.layer_values import embedding_attrs
 from geoxt.trees import SomeData, layers_of
 from geoxt.types import Array, Floats
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from geoxt.errors import InputError, NodataWarning, optional_import
-from geoxt.tables.embedding_attrs import NAMES
+from geoxt.source.embedding_attrs import NAMES
 from geoxt.types import Array
 
 GRID_OF_C = tuple(10.0**power for power in range(-6, 6))

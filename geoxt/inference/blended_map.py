@@ -174,7 +174,9 @@ class BlendedMap:
 
     def _run(self, tiles_of_step: StepReader, tiles: tuple[Window, ...]) -> list[TileOutput]:
         """Read a batch of tiles, and run the model on it if any of its pixels is valid."""
-        images, image_valid, output_valid = zip(*map(tiles_of_step.read_tile, tiles), strict=True)
+        dtype = self.runner.input_dtype(self.reader.view.dtype)
+        read = [tiles_of_step.read_tile(tile, dtype) for tile in tiles]
+        images, image_valid, output_valid = zip(*read, strict=True)
         has_valid = [bool(valid.any()) for valid in output_valid]
         outputs = self.runner(np.stack(images), np.stack(image_valid)) if any(has_valid) else None
         return [

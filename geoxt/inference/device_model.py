@@ -82,7 +82,7 @@ class DeviceModel:
                 try:
                     with torch.inference_mode(), self.device.current(), self.device.precision(self._precision):
                         starts = range(0, len(images), size)
-                        parts = [self._call(images[i : i + size].float(), valid[i : i + size]) for i in starts]
+                        parts = [self._call(_floating(images[i : i + size]), valid[i : i + size]) for i in starts]
                         return join(parts)
                 except RuntimeError as error:
                     if not is_out_of_memory(error):
@@ -136,6 +136,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, kind) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in ("out of memory", "ALLOC_FAILED"))
     )
+
+
+def _floating(images: Tensor) -> Tensor:
+    """Return images as float32; float64, which pipelines of estimators alone pass, unchanged."""
+    return images if images.dtype == torch.float64 else images.float()
 
 
 def _concatenated(parts: list[Tensor]) -> Tensor:

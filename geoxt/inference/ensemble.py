@@ -77,6 +77,11 @@ class Ensemble(nn.Module):
         self.tta = tta
         self.seed = seed
 
+    @property
+    def takes_float64(self) -> bool:
+        """Whether all members are estimators, which take pixels as float64."""
+        return all(getattr(member, "takes_float64", False) for member in self.members)
+
     def forward(self, images: Tensor, valid: Tensor) -> Tensor:
         """Return the mean or spread (N, K, h, w) for images (N, …, C, H, W) with valid masks (N, …, H, W)."""
         spread = Spread()

@@ -15,7 +15,7 @@ from geoxt.errors import InputError, optional_import
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.network import Network
-from geoxt.tables.embedding_attrs import require_equal_embeddings
+from geoxt.source.embedding_attrs import require_equal_embeddings
 from geoxt.tasks import Output
 from geoxt.types import Array
 
@@ -115,6 +115,9 @@ class EstimatorNetwork(Network):
     classes
         Class labels in the order of the channels; `None` for numbers.
     """
+
+    takes_float64 = True
+    """Whether pixels that float32 does not hold exactly are passed as float64, as `geoxt.extract` returns them."""
 
     def __init__(self, card: Card, estimator: Any, *, method: str, classes: Array | None) -> None:
         super().__init__(card, body=EstimatorBody(estimator, method, classes))

@@ -25,11 +25,22 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(getattr(kind.forward, "__code__", compile("", "", "exec")).co_code)
         settings = {key: value for key, value in vars(module).items() if not key.startswith("_") and _is_plain(value)}
         digest.update(repr(sorted(settings.items())).encode())
+    _add_weights(digest, model)
+    return digest.hexdigest()
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return the SHA-1 of the weights and buffers of a model, with any version of Python; "" if it has none."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    _add_weights(digest, model)
+    return digest.hexdigest() if model.state_dict() else ""
+
+
+def _add_weights(digest: Any, model: nn.Module) -> None:
     for name, value in sorted(model.state_dict().items()):
         if isinstance(value, torch.Tensor):
             digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _is_plain(value: Any) -> bool:

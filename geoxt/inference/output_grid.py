@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from torch import nn
 
 from geoxt.errors import InputError
+from geoxt.inference.estimator_network import EstimatorNetwork
+from geoxt.inference.fingerprint import weights_digest
 from geoxt.inference.runner import Runner
 from geoxt.inference.tile_reader import TileReader
 from geoxt.inference.tiles import Blend, Lattice
+from geoxt.models.network import Network
 from geoxt.source import View
 from geoxt.types import SomeSize
 
@@ -74,6 +80,20 @@ def output_grid(
     lattice = Lattice(shape=(rows, cols), size=(height, width), overlap=overlap_of_map, blend=blend)
     reader = TileReader(view=view, series=series, all_steps_valid=all_steps_valid, factor=factor)
     return OutputGrid(reader=reader, lattice=lattice, grid=grid, channels=channels)
+
+
+def embedding_attrs(
+    network: nn.Module, runner: Runner, layer: xr.DataArray, size: tuple[int, int], of_map: OutputGrid
+) -> dict[str, Any]:
+    """Return the attributes of a map of embeddings, which name the model, its weights and the layer."""
+    return {
+        "model": network.card.model if isinstance(network, Network) else type(network).__name__,
+        "version": (weights_digest(runner.model) or runner.digest)[:12],
+        "embedding_type": "chip" if of_map.lattice.size == (1, 1) else "pixel",
+        "patch_size": [1, 1] if isinstance(network, EstimatorNetwork) else list(size),
+        "normalization": "none",
+        "source_data": [str(layer.attrs.get("model") or layer.name or "unknown")],
+    }
 
 
 def parse_overlap(overlap: SomeSize) -> tuple[int, int]:

@@ -99,6 +99,11 @@ class Runner:
         """Whether an output without any finite value is an error, as of all models made by geoxt."""
         return isinstance(self.model, Network) or bool(getattr(self.model, "takes_valid", False))
 
+    def input_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the type in which pixels of a layer are passed: float32, or float64 to estimators that fit in it."""
+        wide = getattr(self.model, "takes_float64", False) and np.result_type(dtype, np.float32) == np.float64
+        return np.dtype(np.float64 if wide else np.float32)
+
     def on(self, device: Device, *, detects: bool = False) -> DeviceModel:
         """Return the model on a device of this process; `detects` if its output is a list of objects."""
         if device.name == "cpu" and not self.options.compile:

@@ -24,7 +24,7 @@ from geoxt.inference.estimator_network import EstimatorNetwork, estimators_for
 from geoxt.inference.map_encoding import encoding_of, legend_of_map, measures_of, numbered
 from geoxt.inference.model_bands import select_bands
 from geoxt.inference.networks import networks_of
-from geoxt.inference.output_grid import output_grid
+from geoxt.inference.output_grid import embedding_attrs, output_grid
 from geoxt.inference.output_kinds import OutputKind, output_for
 from geoxt.inference.runner import Runner, device_of
 from geoxt.inference.tiles import Blend
@@ -141,7 +141,8 @@ def predict(
         measure, see Notes. "embeddings": features, averaged where tiles overlap. "values": the raw output. Embeddings
         come from the first of `embed`, `forward_features`, `encoder` and `features` that the model has, else from its
         output; their grid is coarser than the layer's by the model's stride, as is the map of a model with one vector
-        per tile.
+        per tile. Their attributes name the model, a hash of its weights (`version`) and the size of the tiles; writers
+        state them by the geoembeddings convention, and embeddings of different models or versions are not combined.
     members
         Models or checkpoints of an ensemble, whose probabilities or values are averaged. `model` is one of them: it may
         be left out, or be among them.
@@ -317,6 +318,8 @@ def _predict(
     if kind.name == "regression" and card is not None and len(card.names) == of_map.channels:
         names = Legend(tuple(range(of_map.channels)), tuple(card.names))
     layer_of_map = _layer(array, of_map.grid, kind, names, chunks)
+    if kind.name == "embeddings":
+        layer_of_map.attrs |= embedding_attrs(network, runner, layer, size, of_map)
     dated = steps is not None and "time" in selected.coords
     return layer_of_map.assign_coords(time=selected["time"]) if dated else layer_of_map
 

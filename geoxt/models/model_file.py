@@ -30,6 +30,9 @@ _SIDE = 64
 """Height and width in pixels of the image with which a model of any size is tried."""
 _BY_HAND = "geoxt.models.from_file(…, bands=[…], mean=…, std=…, legend=…)"
 
+_PICKLES = {".joblib", ".pkl", ".pickle", ".skops"}
+"""Suffixes of files of estimators."""
+
 
 def from_file(
     path: SomePath,
@@ -106,6 +109,10 @@ def from_file(
         "head": head, "item": item,
     }  # fmt: skip
     file_format = format_of(path)
+    if path.suffix.lower() in _PICKLES:
+        msg = f"Cannot open {str(path)!r} as a model: loading a pickled estimator can run code of its author."
+        remedy = "Load a file that you trust by joblib.load or skops.io.load, and pass the estimator as {model}."
+        raise InputError(msg, remedy=remedy, value=path, argument="model")
     if file_format is None:
         _refuse_arguments(path, arguments)
         return from_checkpoint(path)

@@ -17,6 +17,8 @@ from geoxt.grid import grid_of
 from geoxt.regions.region import layers_in
 from geoxt.samplers.points import block_windows
 from geoxt.source import View, view_of
+from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs
+from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
@@ -82,6 +84,22 @@ class LayerValues:
             _fill(view, pixels, values[..., first:stop])
             first = stop
         return values
+
+
+def embedding_attrs(data: SomeData) -> dict[str, str]:
+    """Return model and version of layers of embeddings, as far as all of them name one.
+
+    Raises
+    ------
+    InputError
+        If two layers name different models or versions.
+    """
+    layers = {
+        f"layer {layer.name!r}" + (f" of node {node!r}" if node else ""): layer.attrs
+        for node, ds in nodes_of(data).items()
+        for layer in layers_in(ds)
+    }
+    return {name: str(value) for name, value in common_embedding_attrs(layers).items() if name in NAMES}
 
 
 def _band_names(layer: xr.DataArray) -> list[str]:

@@ -16,8 +16,7 @@ from geoxt.crs import parse_crs, transformer
 from geoxt.errors import CRSError, InputError, NodataWarning, OverlapError, optional_import
 from geoxt.footprints import to_pixels
 from geoxt.regions.rasterize import in_pixels, rectangles
-from geoxt.tables.embedding_attrs import embedding_attrs
-from geoxt.tables.layer_values import LayerValues
+from geoxt.tables.layer_values import LayerValues, embedding_attrs
 from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array, Floats
 
@@ -84,8 +83,8 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
     Raises
     ------
     InputError
-        If geometries are neither all points nor all polygons, or are missing; if columns have the name of a band; or
-        if nodes of a tree have different bands.
+        If geometries are neither all points nor all polygons, or are missing; if columns have the name of a band; if
+        nodes of a tree have different bands; or if layers are embeddings of different models or versions.
     CRSError
         If the geometries have no CRS.
     MissingDependency
@@ -125,6 +124,7 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
     frame = _frame(geometries, gpd)
     areal = _is_areal(frame)
     reductions = _reductions(reduce, areal=areal)
+    attrs = embedding_attrs(data)
     nodes = {node: LayerValues.of(ds) for node, ds in nodes_of(data).items()}
     names = _names(nodes, frame, reductions)
     parts = _in_polygons(frame, nodes) if areal else _at_points(frame, nodes)
@@ -146,7 +146,7 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
     if centers is not None:
         result[frame.geometry.name] = gpd.array.from_shapely(centers[order], crs=frame.crs)
     result[[*leading, *columns]] = table.iloc[order][[*leading, *columns]].set_axis(result.index)
-    result.attrs |= {"bands": columns, **embedding_attrs(data)}
+    result.attrs |= {"bands": columns, **attrs}
     return result
 
 

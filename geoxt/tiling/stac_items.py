@@ -19,6 +19,7 @@ from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.mlm import classes_of, to_stac
 from geoxt.source import is_categorical, nodata_of
+from geoxt.source.embedding_attrs import to_stac as to_stac_embedding
 from geoxt.storage import atomic_write
 from geoxt.tiling.map_tile import MapTile
 from geoxt.tiling.tile_states import now
@@ -57,6 +58,7 @@ def tile_item(
         else {"datetime": None, "start_datetime": datetimes[0], "end_datetime": datetimes[1]}
     )
     classes = _classes(layer)
+    embedding, embedding_links = to_stac_embedding(layer)
     collection = {"href": f"../{COLLECTION}", "type": "application/json"}
     links = [{"rel": rel, **collection} for rel in ("root", "parent", "collection")]
     if has_model:
@@ -69,8 +71,8 @@ def tile_item(
         "collection": path.parents[1].absolute().name,
         "geometry": shapely.geometry.mapping(shapely.set_precision(tile.geometry, 1e-9)),
         "bbox": [round(float(value), 9) for value in shapely.bounds(tile.geometry)],
-        "properties": {**times, "created": now(), **_projection(grid)},
-        "links": links,
+        "properties": {**times, "created": now(), **_projection(grid), **embedding},
+        "links": links + embedding_links,
         "assets": {
             "map": {
                 "href": f"./{path.name}",

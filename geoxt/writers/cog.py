@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from geoxt.errors import GeoxtError, InputError
 from geoxt.legend import Legend
 from geoxt.source import as_layer, is_categorical, resolve_attrs
+from geoxt.source.embedding_attrs import to_tags
 from geoxt.storage import flush
 from geoxt.types import SomePath
 from geoxt.writers.blocks import blocks_of, write_blocks
@@ -158,6 +159,7 @@ def _describe(layer: xr.DataArray, file: Any) -> None:
             file.set_band_description(index, str(name))
     elif layer.name is not None or "band" in layer.coords:  # a band of an image: image.sel(band="ndvi")
         file.set_band_description(1, str(layer["band"].item() if layer.name is None else layer.name))
+    file.update_tags(**to_tags(layer))
     if not is_categorical(layer):
         return
     legend = Legend.of(layer)

@@ -13,6 +13,7 @@ import xarray as xr
 from geoxt.errors import GeoxtError, InputError, OutputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.source import as_layer, is_categorical, nodata_of, resolve_attrs, unmarked
+from geoxt.source.embedding_attrs import CONVENTION, to_convention
 from geoxt.storage import atomic_write, replace
 from geoxt.types import Array, SomePath
 from geoxt.writers.blocks import Blocks, blocks_of, write_blocks
@@ -190,8 +191,10 @@ def _create(blocks: Blocks, folder: Path, overviews: Overviews, shards: int | No
         layer.attrs["grid_mapping"] = "spatial_ref"
     resampling = "mode" if overviews.mode else "average"
     attrs = multiscales_attrs(grid_of(layer), name, overviews.levels, overviews.dims, resampling)
+    embedding = to_convention(layer)
+    attrs["zarr_conventions"] += [dict(CONVENTION)] if embedding else []
     with atomic_write(store, fsync=False) as temporary:
-        ds = layer.to_dataset(name=name).assign_attrs(attrs)
+        ds = layer.to_dataset(name=name).assign_attrs(attrs | embedding)
         ds.to_zarr(temporary, compute=False, encoding=encoding, zarr_format=3, consolidated=False)
         root = zarr.open_group(str(temporary), mode="r+")
         spatial = [n for n, c in layer.coords.items() if n == "spatial_ref" or {"y", "x"} & set(c.dims)]

@@ -200,3 +200,21 @@ def test_time_steps_and_trees_from_a_table(layer):
     np.testing.assert_array_equal(predicted[0], predict(layer, model))
     at_points = geoxt.extract(predict(layer, model).rename("map"), table[["geometry", "class"]])
     assert [("a", "b")[int(code)] for code in at_points["map"]] == list(table["class"])
+
+
+@pytest.mark.parametrize(("dtype", "first"), [("float64", 1.0), ("int32", 2**24), ("uint32", 2**31), ("uint16", 7)])
+def test_pixels_that_float32_does_not_hold_are_passed_exactly(dtype, first):
+    steps = 1e-9 if dtype == "float64" else 1
+    values = (first + steps * np.arange(9)).astype(dtype).reshape(1, 3, 3)
+    layer = xr.DataArray(values, dims=("band", "y", "x"), coords={"band": ["a"], **coordinates(make_grid((3, 3)))})
+    rows, codes = values.reshape(-1, 1).astype("float64"), np.arange(9)
+    nearest = KNeighborsClassifier(1).fit(pd.DataFrame(rows, columns=["a"]), codes)
+    np.testing.assert_array_equal(predict(layer, nearest), codes.reshape(3, 3))
+    np.testing.assert_array_equal(predict(layer, members=[nearest, nearest]), codes.reshape(3, 3))
+
+
+@pytest.mark.parametrize("name", ["forest.joblib", "forest.pkl", "forest.skops"])
+def test_files_of_estimators_are_refused_by_a_clear_error(layer, tmp_path, name):
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(InputError, match="loading a pickled estimator can run code.* pass the estimator as model="):
+        predict(layer, tmp_path / name)

@@ -19,6 +19,7 @@ from geoxt.layers.products import Product, resolve_bands
 from geoxt.layers.radiometry import known
 from geoxt.legend import Legend
 from geoxt.source import Asset, Scene
+from geoxt.source.embedding_attrs import common_embedding_attrs, from_convention
 from geoxt.source.scene_assets import PlaneArray
 
 AssetArray = tuple[str, GeoBox, PlaneArray | None]
@@ -222,6 +223,7 @@ def metadata_of(
     attrs: dict[Hashable, Any] = {}
     if len(bands) == 1:
         attrs = {k: v for k, v in bands[0].variable.attrs.items() if k in {"long_name", "standard_name", "units"}}
+    attrs |= common_embedding_attrs({f"{b.variable.path!r}": from_convention(b.variable.scopes) for b in bands})
     names = [band.name for band in bands]
     return LayerMetadata(bands=tuple(names), legend=legend, categorical=categorical, attrs=attrs, units=tuple(units))
 

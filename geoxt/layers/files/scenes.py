@@ -20,6 +20,7 @@ from geoxt.layers.products import Product, common_names, resolve_bands
 from geoxt.legend import Legend
 from geoxt.pixels.reader import Header
 from geoxt.source import Scene
+from geoxt.source.embedding_attrs import common_embedding_attrs, from_tags
 
 
 def grid_scenes(
@@ -63,7 +64,8 @@ def grid_scenes(
     legend = _legend_of(first[0]) if categorical else None
     common = common_names(names)
     coords = {"common_name": common} if any(common) and not categorical else {}
-    return scenes, LayerMetadata(bands=names, coords=coords, legend=legend, categorical=categorical)
+    attrs = common_embedding_attrs({repr(header.href): from_tags(header.tags) for header in headers})
+    return scenes, LayerMetadata(bands=names, attrs=attrs, coords=coords, legend=legend, categorical=categorical)
 
 
 def _legend_of(header: Header) -> Legend | None:

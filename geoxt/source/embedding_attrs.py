@@ -1,0 +1,142 @@
+"""Attributes of layers of embeddings: their model and version, which must agree, and those of the Zarr convention.
+
+The convention is `geoemb:` (https://github.com/geo-embeddings/embeddings-zarr-convention, v1).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from geoxt.errors import InputError
+from geoxt.grid import grid_of
+
+NAMES = ("model", "version")
+"""Attributes that name the model of embeddings."""
+_TYPE = "embedding_type"
+_OTHERS = ("patch_size", "normalization")
+_MODEL, _SOURCE = "geoemb:model", "geoemb:source_data"
+_URN = "urn:geoxt:"
+_REPOSITORY = "geo-embeddings/embeddings-zarr-convention"
+CONVENTION = {
+    "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c",
+    "name": "geoemb:",
+    "description": "Geoembeddings convention for geospatial embedding arrays with model provenance",
+    "schema_url": f"https://raw.githubusercontent.com/{_REPOSITORY}/refs/tags/v1/schema.json",
+    "spec_url": f"https://github.com/{_REPOSITORY}/blob/v1/README.md",
+}
+"""Entry of the convention in `zarr_conventions`."""
+
+
+def require_equal_embeddings(first: Mapping[Any, Any], other: Mapping[Any, Any], titles: tuple[str, str]) -> None:
+    """Raise if two mappings of attributes name different models or versions.
+
+    Raises
+    ------
+    InputError
+        If both name one, and they differ.
+    """
+    for name in NAMES:
+        if first.get(name) and other.get(name) and str(first[name]) != str(other[name]):
+            msg = f"Cannot combine embeddings: the {name} of {titles[0]} is {str(first[name])!r}, that of {titles[1]} "
+            msg += f"is {str(other[name])!r}."
+            raise InputError(msg, remedy="Use embeddings of one model and version.", value=other[name])
+
+
+def common_embedding_attrs(layers: Mapping[str, Mapping[Any, Any]]) -> dict[Hashable, Any]:
+    """Return the attributes of embeddings that the attributes of all layers have, by titles of the layers.
+
+    Raises
+    ------
+    InputError
+        If two layers name different models or versions.
+    """
+    (title, first), *others = layers.items()
+    for other_title, other in others:
+        require_equal_embeddings(first, other, (title, other_title))
+    return {
+        name: first[name]
+        for name in (*NAMES, _TYPE, "source_data", *_OTHERS)
+        if name in first and all(str(other.get(name)) == str(first[name]) for _, other in others)
+    }
+
+
+def to_convention(layer: xr.DataArray) -> dict[str, Any]:
+    """Return the attributes of a layer of embeddings by the convention; empty for other layers.
+
+    The version of the model is the fragment of its URI. A model or source without a URI gets one under `urn:geoxt:`.
+    """
+    attrs = layer.attrs
+    if _TYPE not in attrs or not attrs.get("model") or "band" not in layer.dims:
+        return {}
+    model = str(attrs["model"]) if ":" in str(attrs["model"]) else f"{_URN}model:{attrs['model']}"
+    sources = np.atleast_1d(attrs.get("source_data", "unknown")).tolist()
+    result: dict[str, Any] = {
+        "geoemb:type": str(attrs[_TYPE]),
+        "geoemb:dimensions": layer.sizes["band"],
+        _MODEL: f"{model}#{attrs['version']}" if attrs.get("version") else model,
+        _SOURCE: [source if ":" in source else f"{_URN}layer:{source}" for source in map(str, sources)],
+        "geoemb:data_type": layer.dtype.name,
+    }
+    grid = grid_of(layer)
+    if grid.crs is not None and grid.crs.projected:
+        result["geoemb:gsd"] = abs(grid.affine.a)
+    if attrs[_TYPE] == "chip" and "patch_size" in attrs:
+        side = [int(length) for length in attrs["patch_size"]]
+        result["geoemb:chip_layout"] = {"layout_type": "regular_grid", "chip_size": side, "stride": side}
+    return result | {name: attrs[name] for name in _OTHERS if name in attrs}
+
+
+def to_tags(layer: xr.DataArray) -> dict[str, str]:
+    """Return the attributes by the convention as GDAL metadata, whose keys have no colon: `geoemb_model`."""
+    return {key.replace(":", "_"): str(value) for key, value in to_convention(layer).items()}
+
+
+def to_stac(layer: xr.DataArray) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Return the properties and links of a STAC item of embeddings by the embedding extension; empty for others.
+
+    The extension is https://github.com/geo-embeddings/embeddings-stac-specification.
+    """
+    stated = to_convention(layer)
+    names = {"geoemb:type": "emb:type", "geoemb:dimensions": "emb:dimensions", "geoemb:data_type": "data_type"}
+    names |= {"geoemb:gsd": "gsd", "geoemb:chip_layout": "emb:chip_layout"}
+    properties = {name: stated[key] for key, name in names.items() if key in stated}
+    parameters = {name: stated[name] for name in _OTHERS if name in stated}
+    links = [{"rel": "emb:source-data", "href": href} for href in stated.get(_SOURCE, ())]
+    links += [{"rel": "emb:model", "href": stated[_MODEL]}] if stated else []
+    return properties | ({"emb:runtime_parameters": parameters} if parameters else {}), links
+
+
+def from_tags(tags: Mapping[str, str]) -> dict[Hashable, Any]:
+    """Return attributes of a layer from GDAL metadata."""
+    return from_convention([{re.sub("^geoemb_", "geoemb:", key): value for key, value in tags.items()}])
+
+
+def from_convention(scopes: Iterable[Mapping[Any, Any]]) -> dict[Hashable, Any]:
+    """Return attributes of a layer from those of its store, the innermost first; empty if they name no model."""
+    stated = next((scope for scope in scopes if scope.get(_MODEL)), None)
+    if stated is None:
+        return {}
+    model, _, version = str(stated[_MODEL]).partition("#")
+    sources = [source.removeprefix(f"{_URN}layer:") for source in map(str, _list(stated.get(_SOURCE, ())))]
+    result: dict[Hashable, Any] = {"model": model.removeprefix(f"{_URN}model:")}
+    result |= {"version": version} if version else {}
+    result |= {_TYPE: str(stated.get("geoemb:type", "pixel"))}
+    result |= {"source_data": sources} if sources else {}
+    result |= {"patch_size": _list(stated["patch_size"])} if "patch_size" in stated else {}
+    return result | ({"normalization": str(stated["normalization"])} if "normalization" in stated else {})
+
+
+def _list(value: Any) -> list[Any]:
+    """Return a list; of GDAL metadata the list that a text states."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            return [value]
+    return list(np.atleast_1d(value).tolist())

@@ -1,0 +1,131 @@
+"""Embeddings state their model and version, in files too, and those of two models are not combined."""
+
+import json
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import torch
+import xarray as xr
+import zarr
+from torch import nn
+
+import geoxt
+from geoxt.errors import InputError
+from geoxt.grid import coordinates
+from geoxt.source.embedding_attrs import to_stac
+from geoxt.testing import make_grid
+
+GRID = make_grid((8, 8))
+
+
+class Encoder(nn.Module):
+    """A feature map of a quarter of the size."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layer = nn.Conv2d(2, 3, 4, stride=4)
+
+    def forward(self, images):
+        return self.layer(images)
+
+
+def make_layer(**attrs):
+    values = np.random.default_rng(0).normal(size=(2, 8, 8)).astype("float32")
+    coords = {"band": ["red", "nir"], **coordinates(GRID)}
+    return xr.DataArray(values, dims=("band", "y", "x"), coords=coords, name="scene", attrs=attrs)
+
+
+def embed(model, size=8):
+    return geoxt.predict(make_layer(), model, output="embeddings", size=size, overlap=0)
+
+
+@pytest.fixture(scope="module")
+def embeddings():
+    return embed(Encoder())
+
+
+def test_predicted_embeddings_name_model_weights_and_patch(embeddings):
+    attrs = embeddings.attrs
+    assert attrs["model"] == "Encoder"
+    assert (attrs["patch_size"], attrs["embedding_type"], attrs["normalization"]) == ([8, 8], "pixel", "none")
+    assert attrs["source_data"] == ["scene"]
+    assert embed(Encoder()).attrs["version"] == attrs["version"]
+    assert embed(Encoder(seed=1)).attrs["version"] != attrs["version"]
+    assert embed(Encoder(), size=4).attrs["embedding_type"] == "chip"
+    assert "model" not in geoxt.predict(make_layer(), nn.Conv2d(2, 3, 1), output="values").attrs
+
+
+def test_files_follow_the_convention_and_return_the_attributes(tmp_path, embeddings):
+    store, cog = tmp_path / "map.zarr", tmp_path / "map.tif"
+    geoxt.to_zarr(embeddings, store)
+    geoxt.to_cog(embeddings, cog)
+    group = dict(zarr.open_group(str(store), mode="r").attrs)
+    with rasterio.open(cog) as file:
+        tags = file.tags()
+    model = f"urn:geoxt:model:Encoder#{embeddings.attrs['version']}"
+    expected = {
+        "geoemb:type": "pixel", "geoemb:dimensions": 3, "geoemb:model": model,
+        "geoemb:source_data": ["urn:geoxt:layer:scene"], "geoemb:data_type": "float32",
+        "geoemb:gsd": abs(embeddings.geoml.grid.affine.a),
+    }  # fmt: skip
+    assert {name: group[name] for name in expected} == expected
+    assert {name: tags[name.replace(":", "_")] for name in expected} == {
+        name: str(value) for name, value in expected.items()
+    }
+    conventions = {entry["name"]: entry["uuid"] for entry in group["zarr_conventions"]}
+    assert conventions["geoemb:"] == "61c12cc5-0e28-4056-999a-480cf3fb7e4c"
+    names = ("model", "version", "embedding_type", "patch_size", "normalization", "source_data")
+    for layer in (geoxt.open_zarr(store), geoxt.open_cogs([cog])):
+        assert {name: layer.attrs[name] for name in names} == {name: embeddings.attrs[name] for name in names}
+
+
+def test_chips_state_their_layout_and_other_layers_nothing(tmp_path):
+    geoxt.to_zarr(embed(Encoder(), size=4), tmp_path / "chips.zarr")
+    group = zarr.open_group(str(tmp_path / "chips.zarr"), mode="r").attrs
+    layout = {"layout_type": "regular_grid", "chip_size": [4, 4], "stride": [4, 4]}
+    assert (group["geoemb:type"], group["geoemb:chip_layout"]) == ("chip", layout)
+    geoxt.to_zarr(make_layer(model="ERA5"), tmp_path / "other.zarr")
+    assert "geoemb" not in json.dumps(dict(zarr.open_group(str(tmp_path / "other.zarr"), mode="r").attrs))
+
+
+def test_items_follow_the_stac_extension(embeddings):
+    properties, links = to_stac(embeddings)
+    assert (properties["emb:type"], properties["emb:dimensions"], properties["data_type"]) == ("pixel", 3, "float32")
+    assert properties["emb:runtime_parameters"] == {"patch_size": [8, 8], "normalization": "none"}
+    assert [link["rel"] for link in links] == ["emb:source-data", "emb:model"]
+    assert to_stac(make_layer(model="ERA5")) == ({}, [])
+
+
+def test_stores_of_others_name_their_model(tmp_path):
+    attrs = {"geoemb:model": "https://geotessera.org/model/1.1", "geoemb:type": "pixel"}
+    layer = make_layer()
+    layer["band"] = layer["band"].astype(object)
+    layer.to_dataset(name="embeddings").assign_attrs(attrs).to_zarr(
+        tmp_path / "a.zarr", zarr_format=3, consolidated=False
+    )
+    layer = geoxt.open_zarr(tmp_path / "a.zarr")
+    assert layer.attrs["model"] == attrs["geoemb:model"]
+    assert "version" not in layer.attrs
+
+
+def test_two_models_are_not_combined(tmp_path, embeddings):
+    other = embed(Encoder(seed=1))
+    points = gpd.GeoDataFrame(geometry=[shapely.Point(GRID.affine @ (4.5, 4.5))], crs=GRID.crs.to_wkt())
+    renamed = other.assign_coords(band=["x", "y", "z"])
+    words = "Cannot combine embeddings: the version of "
+    with pytest.raises(InputError, match=words):
+        geoxt.union(embeddings, other)
+    with pytest.raises(InputError, match=words):
+        geoxt.extract(xr.Dataset({"a": embeddings, "b": renamed}), points)
+    with pytest.raises(InputError, match=words):
+        geoxt.extract(xr.DataTree.from_dict({"/a": embeddings.to_dataset(), "/b": other.to_dataset()}), points)
+    for number, layer in enumerate((embeddings, other)):
+        geoxt.to_cog(layer, tmp_path / f"{number}.tif")
+    with pytest.raises(InputError, match=words):
+        geoxt.open_cogs([tmp_path / "0.tif", tmp_path / "1.tif"])
+    assert geoxt.union(embeddings, embed(Encoder())).attrs["version"] == embeddings.attrs["version"]
+    assert geoxt.extract(embeddings, points).attrs["version"] == embeddings.attrs["version"]
