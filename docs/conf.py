@@ -1,4 +1,4 @@
-"""Sphinx configuration. The build needs no network: no intersphinx, no remote images."""
+"""Sphinx configuration. The build needs no network: no intersphinx, no remote images, fonts or scripts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sphinx.ext.napoleon.docstring import GoogleDocstring
+from sphinx.pycode import ModuleAnalyzer
+
 import geoxt
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]  # pictures.py, and tests/support that it draws from
-from pictures import draw_all  # noqa: E402  (found on the path above)
+sys.path[:0] = [
+    str(HERE),
+    str(HERE.parent / "tests"),
+]  # the modules here, and tests/support of pictures.py
+import gallery  # noqa: E402  (found on the path above)
+import pictures  # noqa: E402
 
 project = "geoxt"
 author = "geoxt developers"
@@ -23,32 +30,63 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "api_pages",
 ]
-exclude_patterns = ["_build", "jupyter_execute", "**/.ipynb_checkpoints"]
-templates_path: list[str] = []
+exclude_patterns = ["_build", "jupyter_execute", "**/.ipynb_checkpoints", "**/_*.md", "**/_*.rst"]
+templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # pytest --nbmake --overwrite runs the notebooks; what it leaves in them is shown
+nb_execution_mode = "off"  # pytest --nbmake --overwrite runs the notebooks; the site shows the outputs in them
 nb_merge_streams = True
 suppress_warnings = ["ref.python"]  # field names such as `band` occur in several classes
 
-autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
-default_role = "code"
-autodoc_member_order = "bysource"
+autodoc_typehints = "description"  # signatures of names and defaults; the types stand beside the parameters
+autodoc_typehints_description_target = "documented"
 autodoc_typehints_format = "short"
-autosummary_generate = False
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+default_role = "code"
+maximum_signature_line_length = 80
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True  # attributes that are annotated too would be described twice
 napoleon_preprocess_types = False
 
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
 html_theme = "pydata_sphinx_theme"
 html_title = "geoxt"
 html_static_path = ["_static"]
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
+html_css_files = ["geoxt.css"]
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": {"**": ["page-toc"], "reference/api/generated/*": []},
+    "header_links_before_dropdown": 6,
+    "show_prev_next": False,
+}
+html_show_sourcelink = False
+
+# autodoc prints the overloads of a function in place of its signature, which has all parameters
+_analyze = ModuleAnalyzer.analyze
+
+
+def _analyze_without_overloads(self: ModuleAnalyzer) -> None:
+    _analyze(self)
+    self.overloads.clear()
+
+
+ModuleAnalyzer.analyze = _analyze_without_overloads
+
+# napoleon takes the text before a colon in the docstring of an attribute for its type
+GoogleDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))  # noqa: SLF001
 
 
 def setup(app: Any) -> None:
-    """Draw the datasets before pages are read."""
-    app.connect("builder-inited", lambda app: draw_all(Path(app.srcdir) / "_static" / "datasets"))
+    """Draw the datasets and write the gallery before pages are read."""
+    app.connect("builder-inited", lambda app: pictures.draw_all(Path(app.srcdir) / "_static" / "datasets"))
+    app.connect("config-inited", lambda app, _: gallery.write(Path(app.srcdir)))

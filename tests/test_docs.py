@@ -14,7 +14,7 @@ import pytest
 import geoxt
 
 ROOT = Path(__file__).parents[1]
-PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs" / "api").glob("*.md"))}
+PAGES = {page.stem: page.read_text() for page in sorted((ROOT / "docs" / "reference" / "api").glob("*.md"))}
 PUBLIC = {
     "layers": ("layers", "layers.products", "alignment", "legend", "crs", "grid"),
     "datasets": ("datasets",),
@@ -44,7 +44,9 @@ def public_names(name: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "index"])
 def test_pages_document_the_public_modules(page):
-    assert set(re.findall(r"automodule:: (\S+)", PAGES[page])) == {name for on, name in MODULES if on == page}
+    for directive in ("automodule", "public-names"):
+        modules = set(re.findall(rf"{directive}:: (\S+)", PAGES[page]))
+        assert modules == {name for on, name in MODULES if on == page}, directive
 
 
 @pytest.mark.parametrize(("page", "module"), MODULES)

@@ -89,8 +89,8 @@ def layers():
     return {"landsat": image, "image": image, "cdl": cdl, "layers": ds, "labels": ds["mask"], "split": split}
 
 
-# The blocks of docs/training.md take 20 s.
-PAGES = ["README.md", *(f"docs/{name}.md" for name in ("quickstart", "predicting", "fast-loading"))]
+# The blocks of docs/how-to/training.md take 20 s.
+PAGES = ["README.md", "docs/tutorials/quickstart.md", "docs/how-to/predicting.md", "docs/how-to/fast-loading.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -115,7 +115,7 @@ def run_blocks(text, page, names):
 
 
 SECTIONS = ("Map the uncertainty of pixels", "Calibrate probabilities", "Predict sets that contain the right class")
-"""Sections of docs/assessment.md that need a model and labels only."""
+"""Sections of docs/how-to/assessment.md that need a model and labels only."""
 
 
 @pytest.mark.filterwarnings("ignore::geoxt.errors.AssessmentWarning")  # few pixels of a small world
@@ -123,7 +123,7 @@ def test_blocks_of_the_assessment_of_pixels_run(world, monkeypatch):
     monkeypatch.chdir(world)
     for seed, name in enumerate(("model", "seed1")):
         write_checkpoint(f"{name}.ckpt", seed=seed)
-    text = (ROOT / "docs" / "assessment.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how-to" / "assessment.md").read_text(encoding="utf-8")
     sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
     names = {"__name__": "docs", "geoxt": geoxt, "assess": geoxt.assess, **layers()}
     for section in SECTIONS:

@@ -44,7 +44,7 @@ def corrections() -> str:
 
 def gallery() -> str:
     """Return Markdown images of samples; the docs build draws the figures."""
-    return "\n\n".join(f"![A sample of {get(name).title}](_static/datasets/{name}.png)" for name in names())
+    return "\n\n".join(f"![A sample of {get(name).title}](../_static/datasets/{name}.png)" for name in names())
 
 
 def _row(spec: Spec) -> tuple[str, ...]:

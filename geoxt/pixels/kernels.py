@@ -1,7 +1,7 @@
 """Nearest and bilinear kernels: values of a source raster at given source coordinates.
 
-Every window must return the bits of the whole (invariant 1 of docs/architecture.md). For bilinear values, computed by
-`torch.nn.functional.grid_sample` over all bands at once, this rests on exact float32 arithmetic:
+Every window must return the bits of the whole (docs/explanation/architecture.md, invariant 1). For bilinear values,
+computed by `torch.nn.functional.grid_sample` over all bands at once, this rests on exact float32 arithmetic:
 
 * coordinates are multiples of `FINENESS` = 2**-13 source pixel (`_sample_coordinates`);
 * sides of the sampled buffer are powers of two, at most 2**11, so that normalizing a coordinate to [-1, 1] and

@@ -11,12 +11,12 @@ from geoxt import cli, datasets
 from geoxt.datasets.summary import describe
 from geoxt.datasets.tables import benchmark_table, render_page
 
-PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "datasets.md"
 
 
 def test_docs_tables_equal_generated_tables():
     page = PAGE.read_text(encoding="utf-8")
-    assert render_page(page) == page, "run: python -m geoxt.datasets.tables docs/datasets.md"
+    assert render_page(page) == page, "run: python -m geoxt.datasets.tables docs/reference/datasets.md"
 
 
 def test_table_has_one_row_per_dataset():

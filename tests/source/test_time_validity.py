@@ -182,7 +182,7 @@ DAILY = {
 @pytest.mark.parametrize("hold", [lambda layer: layer, xr.DataArray.compute])
 @pytest.mark.parametrize("name", DAILY)
 def test_operations_over_time_with_nan_for_missing_pixels(name, hold, series, tmp_path):
-    """The lines of docs/data-cubes.md."""
+    """The lines of docs/how-to/data-cubes.md."""
     stored = xr.DataArray(np.where(VALID, STORED, np.nan), dims=series.dims, coords=series.coords).drop_vars(
         "spatial_ref"
     )

@@ -94,7 +94,7 @@ def test_missing_or_ambiguous_bands_raise():
 
 
 def test_documentation_table_matches_the_code():
-    page = Path(__file__).parents[2] / "docs" / "api" / "transforms.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "api" / "transforms.md"
     assert page.read_text().endswith(f"-->\n{table()}")
 
 
