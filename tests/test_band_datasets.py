@@ -144,7 +144,7 @@ def test_trees_and_mixed_datasets_raise(tmp_path):
 
 
 @pytest.mark.parametrize("data", [layer, bands])
-def test_several_bands_are_no_map(data):
+def test_several_bands_are_not_a_map(data):
     with pytest.raises(GridError, match=r"Cannot score 'image': it has 2 bands. Select one by isel\(band=0\)"):
         assess.estimate_from_labels(data(), codes(), block=16)
     with pytest.raises(GridError, match="Cannot score 'image': it has 2 bands"):

@@ -44,7 +44,7 @@ def as_labels(layer: xr.DataArray, key: str) -> xr.DataArray:
 
 
 def require_codes(layer: xr.DataArray, name: object) -> None:
-    """Raise if the integers of a layer are no class codes, since they were interpolated between pixels."""
+    """Raise if the integers of a layer are not class codes, since they were interpolated between pixels."""
     if is_categorical(layer) or not is_interpolated(layer):
         return
     raise InputError(

@@ -107,7 +107,7 @@ def calibrate(
     Raises
     ------
     InputError
-        If the model has no card, or is no model of mutually exclusive classes.
+        If the model has no card, or is not a model of mutually exclusive classes.
     LabelError
         If a code has other names in the labels and the model.
     OverlapError

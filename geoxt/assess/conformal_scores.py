@@ -54,7 +54,7 @@ def required_pixels(alpha: float) -> int:
 
 
 def require_alpha(alpha: float) -> None:
-    """Raise if `alpha` is no probability between 0 and 1.
+    """Raise if `alpha` is not a probability between 0 and 1.
 
     Raises
     ------

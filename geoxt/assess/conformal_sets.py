@@ -68,7 +68,7 @@ class ConformalSets:
         Raises
         ------
         InputError
-            If the bands are not the classes. When computed, if values are no probabilities.
+            If the bands are not the classes. When computed, if values are not probabilities.
         """
         sets = self._apply(probabilities, ["band"]).transpose(*probabilities.dims)
         return self._described(sets, probabilities, "class in the conformal set")
@@ -89,7 +89,7 @@ class ConformalSets:
         Raises
         ------
         InputError
-            If the bands are not the classes. When computed, if values are no probabilities.
+            If the bands are not the classes. When computed, if values are not probabilities.
         """
         return self._described(self._apply(probabilities, []), probabilities, "size of the conformal set")
 
@@ -209,7 +209,7 @@ def size_dtype(classes: int) -> np.dtype[Any]:
 
 
 def _valid(probabilities: Array) -> Array:
-    """Return whether all classes of each pixel are finite, and raise if values are no probabilities."""
+    """Return whether all classes of each pixel are finite, and raise if values are not probabilities."""
     valid: Array = np.asarray(np.isfinite(probabilities).all(-1))
     values = probabilities[valid]
     if values.size and not (values.min() >= -1e-4 and values.max() <= 1 + 1e-4):

@@ -67,8 +67,8 @@ def estimate_from_labels(
     AccuracyEstimate
         Areas in hectares on the ellipsoid, of the pixels that are valid in map and labels. `value` is that of these
         pixels, `se` the standard error of the bootstrap, `ci95` 1.96 standard errors, and `lower` to `upper` the
-        expanded percentile interval, which is wider for few blocks. A code of the map that is no class is of the class
-        "other".
+        expanded percentile interval, which is wider for few blocks. Codes of the map that are not in the legend are the
+        class "other".
 
     Raises
     ------
@@ -84,7 +84,7 @@ def estimate_from_labels(
     Warns
     -----
     AssessmentWarning
-        If pixels lie in a single block, so that no variance can be estimated, or the map has codes that are no class.
+        If pixels lie in a single block, so that no variance can be estimated, or the map has codes outside the legend.
 
     See Also
     --------
@@ -132,9 +132,7 @@ def estimate_from_labels(
         raise OverlapError(problem, remedy="Pass another {region}.", argument="region")
     classes = [*legend.distinct_names, OTHER]
     if present[-1] == len(legend):
-        text = (
-            f"{counts[:, -1].sum():,} pixels of the map have codes that are no class of the legend: wrong, {OTHER!r}."
-        )
+        text = f"{counts[:, -1].sum():,} pixels of the map have codes that are not in the legend: wrong, {OTHER!r}."
         warnings.warn(text, AssessmentWarning, stacklevel=2)
     if len(counts) == 1:
         text = (

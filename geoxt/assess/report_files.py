@@ -92,7 +92,7 @@ def write_report(
     Raises
     ------
     InputError
-        If `accuracy` is no estimate, or the model has no model card.
+        If `accuracy` is not an estimate, or the model has no model card.
     GridError
         If the map has several bands or dates.
     OutputError
@@ -108,7 +108,7 @@ def write_report(
     ('report.html', True)
     """
     if not isinstance(accuracy, (AccuracyEstimate, ContinuousEstimate)):
-        problem = f"Cannot report on {type(accuracy).__name__!r}: it is no estimate."
+        problem = f"Cannot report on {type(accuracy).__name__!r}: it is not an estimate."
         raise InputError(problem, remedy="Pass {accuracy} of assess.estimate.", argument="accuracy")
     layer = None if map is None else _single(as_layer(map), "map")
     card = None if model is None else _card(model)

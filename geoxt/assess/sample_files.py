@@ -47,7 +47,7 @@ def write_sample(sample: Any, path: SomePath, *, classes: Sequence[str] | Legend
     Raises
     ------
     InputError
-        If the path is no GeoPackage.
+        If the path is not a GeoPackage.
     OutputError
         If the file cannot be written.
 
@@ -72,7 +72,7 @@ def write_sample(sample: Any, path: SomePath, *, classes: Sequence[str] | Legend
     """
     path = Path(path)
     if path.suffix.lower() != ".gpkg":
-        problem = f"Cannot write a sample to {str(path)!r}: it is no GeoPackage."
+        problem = f"Cannot write a sample to {str(path)!r}: it is not a GeoPackage."
         raise InputError(problem, remedy="Pass {path} ending in .gpkg.", value=str(path), argument="path")
     colors = {}
     if isinstance(classes, Legend):

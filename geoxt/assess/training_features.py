@@ -101,7 +101,7 @@ def dissimilarity_of(
     """Return the dissimilarity index of training pixels from checked arguments."""
     center, deviation = features.mean(0), features.std(0, ddof=1)
     used = importance > 0
-    # a constant that is no binary fraction, such as 0.1, has a deviation of rounding errors
+    # a constant that is not a binary fraction, such as 0.1, has a deviation of rounding errors
     constant = used & ~(deviation > 1e-12 * np.abs(features).max(0))
     if constant.any():
         which = [str(k) if names is None else names[k] for k in np.flatnonzero(constant).tolist()]
@@ -145,7 +145,7 @@ def checked_features(features: Any) -> Floats:
     try:
         array = np.asarray(features, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        problem = "Cannot take training features that are no numbers."
+        problem = "Cannot take training features that are not numbers."
         raise InputError(problem, remedy="Pass {features} of numbers, classes one-hot.", argument="features") from error
     if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 1:
         problem = f"Cannot take training features of shape {array.shape}."

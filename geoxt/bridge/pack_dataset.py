@@ -73,7 +73,7 @@ def open_pack(path: SomePath, *, storage_options: Mapping[str, Any] | None = Non
         description = pack_description(ds)
     except InputError as error:
         raise ReadError(
-            f"Cannot open the pack {text!r}: the store is no pack.", remedy="Write one with pack()."
+            f"Cannot open the pack {text!r}: the store is not a pack.", remedy="Write one with pack()."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"Cannot open the pack {text!r}: {str(error).rstrip('.')}."

@@ -86,7 +86,7 @@ def pack(
     ReadError
         If a file cannot be read.
     OutputError
-        If the store cannot be written, or the path exists and is no pack.
+        If the store cannot be written, or the path exists and is not a pack.
 
     References
     ----------
@@ -102,7 +102,7 @@ def pack(
     path = Path(path)
     _require_zarr()
     if path.exists() and not _is_stored_pack(path):
-        raise OutputError(f"Cannot write a pack to {str(path)!r}: it exists and is no pack.",
+        raise OutputError(f"Cannot write a pack to {str(path)!r}: it exists and is not a pack.",
                           remedy="Pass another {path}.", argument="path")  # fmt: skip
     nodes = readers_of(data, dtype="stored")
     chosen = list(windows)

@@ -195,7 +195,7 @@ class Ring:
         slot
             Number of the slot.
         read
-            Returns the batch, with memory of the slot; a value that is no dict is sent unchanged.
+            Returns the batch, with memory of the slot; a value that is not a dict is sent unchanged.
         """
         memory = self.memory(slot)
         if slot not in self._mapped:

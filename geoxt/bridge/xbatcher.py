@@ -38,13 +38,13 @@ def windows_of(generator: Any, data: xr.DataArray | xr.Dataset | xr.DataTree) ->
     Returns
     -------
     list of list of Window or None
-        Windows of the layers' grid. `None` if the selectors are no windows: one cuts another dimension than y, x and
+        Windows of the layers' grid. `None` if the selectors are not windows: one cuts another dimension than y, x and
         time, or the generator's data are on no grid, on another grid, or the layers on several.
 
     Warns
     -----
     GeoxtWarning
-        If the generator leaves out pixels at the edges, as xbatcher does if the size is no multiple of the patches.
+        If the generator leaves out pixels at the edges, as xbatcher does if the size is not a multiple of the patches.
     """
     source = generator.ds
     batches = [list(batch) for batch in generator._batch_selectors.selectors.values()]  # noqa: SLF001

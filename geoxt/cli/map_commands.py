@@ -180,7 +180,7 @@ def _pairs(texts: Sequence[str] | None, argument: str) -> dict[str, str]:
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not (name.strip() and equals):
-            problem = f"Cannot read {text!r}: it is no pair NAME=VALUE."
+            problem = f"Cannot read {text!r}: it is not a pair NAME=VALUE."
             raise InputError(problem, remedy=f"Pass {{{argument}}} NAME=VALUE.", value=text, argument=argument)
         pairs[name.strip()] = value.strip()
     return pairs

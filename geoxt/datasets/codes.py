@@ -44,7 +44,7 @@ def decode(values: Array, asset: Raster | HDF5Array, legend: Legend | None, path
     """
     if asset.instances:
         if values.dtype.kind == "f" and not (is_whole := np.isfinite(values) & (values == np.floor(values))).all():
-            msg = f"Cannot read the instance numbers in {path!r}: {values[~is_whole].flat[0]:g} is no whole number."
+            msg = f"Cannot read the instance numbers in {path!r}: {values[~is_whole].flat[0]:g} is not a whole number."
             raise LabelError(msg, remedy="Fetch the dataset again with force=True.")
         return values
     assert legend is not None

@@ -55,7 +55,7 @@ def _parse_counts(text: str) -> list[int]:
     for character in text:
         bits = ord(character) - 48
         if not 0 <= bits < 64:
-            msg = f"{character!r} is no character of a run-length encoded mask"
+            msg = f"{character!r} is not a character of a run-length encoded mask"
             raise ValueError(msg)
         value |= (bits & 0x1F) << shift
         shift += 5

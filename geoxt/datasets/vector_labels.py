@@ -44,7 +44,7 @@ class Drawing:
         ReadError
             If the image has no CRS, or the file cannot be read.
         LabelError
-            If a feature has a code that is no class.
+            If a feature has a code that is not a class.
         """
         if grid is None:
             raise ReadError(
@@ -93,8 +93,8 @@ class Drawing:
             pass
         known = "" if legend is None else f", and no class of {', '.join(legend.names)}"
         raise LabelError(
-            f"Cannot map feature {number} of {self.path!r} to a class: its {self.asset.column} {value!r} is no whole "
-            f"number{known}.",
+            f"Cannot map feature {number} of {self.path!r} to a class: its {self.asset.column} {value!r} is not a "
+            f"whole number{known}.",
             remedy="Fetch the dataset again with force=True.",
         )
 
@@ -155,7 +155,7 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
         if absent:
             msg = f"{len(absent)} images that annotations name are not listed, such as id {absent[0]}"
             raise ValueError(msg)  # noqa: TRY301 (the handler adds the file)
-        # Categories without an object, such as a background of id 0, may have names that are no classes.
+        # Categories without an object, such as a background of id 0, may have names that are not classes.
         used = {annotation["category_id"] for annotation in content["annotations"]}
         codes = {key: _code(str(name), asset, legend, path) for key, name in names.items() if key in used}
         template = Template(asset.image)

@@ -77,7 +77,7 @@ def _unreadable(reader: Reader, entry: Entry) -> list[str]:
 
 
 def _extra(reader: Reader, known: set[str]) -> Iterator[str]:
-    """Yield the files below the root that are no asset, split list or archive."""
+    """Yield the files below the root that are not assets, split lists or archives."""
     spec, root = reader.spec, reader.root
     shared = [t for asset in spec.assets.values() if is_shared(asset) for t in asset.templates]
     shared += [Template(spec.splits.path)] if isinstance(spec.splits, ListSplit) else []

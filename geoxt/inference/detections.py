@@ -49,7 +49,7 @@ class _Detection:
     label: int
     """Label of the model, from 1."""
     truncated: bool
-    """Whether it reaches an edge of its tile that is no edge of the scene."""
+    """Whether it reaches an edge of its tile that is not an edge of the scene."""
     tile: Window
     """The tile."""
 
@@ -114,8 +114,8 @@ def detect(
     Raises
     ------
     InputError
-        If the layer lacks a band of the model or has several time steps, or the model is no detector, or this process
-        has no such device, or the device does not compute in the precision.
+        If the layer lacks a band of the model or has several time steps, the model is not a detector, this process has
+        no such device, or the device does not compute in the precision.
     MissingDependency
         If geopandas is not installed.
 

@@ -193,7 +193,7 @@ def estimators_for(networks: Sequence[nn.Module], name: Output) -> list[nn.Modul
     Raises
     ------
     InputError
-        If members are no estimators, or an estimator has no such output.
+        If members are not estimators, or an estimator has no such output.
     """
     estimators = [network for network in networks if isinstance(network, EstimatorNetwork)]
     if len(estimators) < len(networks):
@@ -203,7 +203,7 @@ def estimators_for(networks: Sequence[nn.Module], name: Output) -> list[nn.Modul
 
 
 def is_estimator(model: Any) -> bool:
-    """Return whether a model is an estimator: an object with `predict` or `transform` that is no torch module."""
+    """Return whether a model is an estimator: an object with `predict` or `transform` that is not a torch module."""
     return (
         not isinstance(model, (nn.Module, type, str))
         and hasattr(model, "fit")

@@ -65,7 +65,7 @@ def output_grid(
     Raises
     ------
     InputError
-        If the output is coarser although `coarse` is not set, or size or overlap are no multiples of its stride.
+        If the output is coarser although `coarse` is not set, or size or overlap are not multiples of its stride.
     """
     requested = None if overlap is None else parse_overlap(overlap)
     if requested is not None:  # raises before the model runs
@@ -115,7 +115,7 @@ def _factor(size: tuple[int, int], output: tuple[int, int], *, coarse: bool) -> 
         )
     if any(pixels % length for pixels, length in zip(size, output, strict=True)):
         raise InputError(
-            f"Cannot place embeddings of {output} over tiles of {size} pixels: the stride is no whole number.",
+            f"Cannot place embeddings of {output} over tiles of {size} pixels: the stride is not a whole number.",
             remedy="Pass {size}, a multiple of the model's stride.",
         )
     return size[0] // output[0], size[1] // output[1]

@@ -81,7 +81,7 @@ class TileCache:
         below, beside = bottom > block.stop[0], right > block.stop[1]
         if not (below or beside):
             return
-        # A tile over the corner is needed by three blocks, in parts that are no rectangle: then all of it is cached.
+        # A tile over the corner is needed by three blocks, in parts that are not rectangles: then all of it is cached.
         row = block.stop[0] if below and not beside else tile.row
         col = block.stop[1] if beside and not below else tile.col
         part = output.crop(Window(row, col, bottom - row, right - col))

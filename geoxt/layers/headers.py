@@ -188,5 +188,5 @@ def _decode(href: str, content: dict[str, Any]) -> Header:
 
 
 def _number(text: str) -> float:
-    """Return an integer if the text is one: int64 nodata beyond 2**53 is no float."""
+    """Return an integer if the text is one: int64 nodata beyond 2**53 is not a float."""
     return int(text) if text.lstrip("-").isdigit() else float(text)

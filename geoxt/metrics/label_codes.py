@@ -19,7 +19,7 @@ _MAX_LISTED = 12
 class Codes(nn.Module):
     """Maps class codes to class indices, their positions in `codes`; other codes become `IGNORE`.
 
-    The first occurrence of a code that is no class is warned of, unless it means "unknown": a negative code, or
+    The first occurrence of a code that is not a class is warned of, unless it means "unknown": a negative code, or
     `nodata`.
 
     Parameters

@@ -92,7 +92,7 @@ def export(model: nn.Module | SomePath, path: SomePath) -> Path:
         msg = f"Cannot export a model to {str(path)!r}: its extension is none of {', '.join(_WRITERS)}."
         raise InputError(msg, remedy="Pass {path} with the extension .pt2 or .onnx.", value=path, argument="path")
     if not isinstance(network, Network) or isinstance(network, FileNetwork):
-        msg = f"Cannot export {type(network).__name__}: it is no network trained by geoxt."
+        msg = f"Cannot export {type(network).__name__}: it is not a network trained by geoxt."
         raise InputError(msg, remedy="Pass {model}, a checkpoint.", argument="model")
     if network.card.kind.target == "instances":
         msg = f"Cannot export a model for {network.card.task}: its operator torchvision::nms has outputs of any number."

@@ -33,7 +33,7 @@ def limit_gdal_cache(option: str | None = None) -> None:
     Raises
     ------
     InputError
-        If the option is no such value.
+        If the option has another value.
     """
     global _lowered  # noqa: PLW0603 (the cache is one per process too)
     if option is not None:

@@ -46,7 +46,7 @@ class Header:
     alpha: tuple[bool, ...]
     """Whether the band is itself an alpha band."""
     internal_mask: bool
-    """Whether the file has a mask (internal or `.msk`) that is no alpha band."""
+    """Whether the file has a mask (internal or `.msk`) that is not an alpha band."""
     scales: tuple[float, ...]
     """Factor from stored to physical values, per band."""
     offsets: tuple[float, ...]
@@ -142,7 +142,7 @@ def header_nodata(file: rasterio.DatasetReader) -> tuple[tuple[float | None, ...
 
 
 def has_internal_mask(file: rasterio.DatasetReader) -> bool:
-    """Return whether a band has a mask that is no alpha band, inside the file or in a sidecar."""
+    """Return whether a band has a mask that is not an alpha band, inside the file or in a sidecar."""
     return any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in file.mask_flag_enums)
 
 

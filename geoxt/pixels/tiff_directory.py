@@ -57,7 +57,7 @@ class Directory:
 
 
 def read_directory(descriptor: int) -> Directory | None:
-    """Return the first directory of a file; `None` if it is no TIFF.
+    """Return the first directory of a file; `None` if it is not a TIFF.
 
     References
     ----------

@@ -100,7 +100,7 @@ def store_address(
     Raises
     ------
     InputError
-        If it is no path, URL or Store of zarr.
+        If it is not a path, URL or Store of zarr.
     ReadError
         If a local path does not exist.
     """

@@ -33,7 +33,7 @@ class PackSampler(WindowSequence):
     Raises
     ------
     InputError
-        If the Dataset is no pack, or the seed is negative.
+        If the Dataset is not a pack, or the seed is negative.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def pack_windows(pack: xr.Dataset) -> WindowSequence:
     Raises
     ------
     InputError
-        If the Dataset is no pack.
+        If the Dataset is not a pack.
     """
     description = pack_description(pack)
     table: Table = np.stack([pack[name].values for name in WINDOW], 1).astype("int64")
@@ -93,7 +93,7 @@ def pack_description(pack: Any) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the Dataset is no pack.
+        If the Dataset is not a pack.
     """
     text = pack.attrs.get(PACK) if isinstance(pack, xr.Dataset) else None
     if text is None:

@@ -237,7 +237,7 @@ def pixels_of(points: SomePoints, grid: GeoBox) -> npt.NDArray[np.int64]:
     Raises
     ------
     InputError
-        If the points are no array (n, 2), or one has no finite coordinates in the CRS of the grid.
+        If the points are not an array (n, 2), or one has no finite coordinates in the CRS of the grid.
     """
     pixels = to_pixels(grid)(_project(*parse_points(points), grid))
     finite = np.isfinite(pixels).all(1)

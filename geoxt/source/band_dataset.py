@@ -94,7 +94,7 @@ def as_layer(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
     Raises
     ------
     InputError
-        If the variables of a Dataset are no bands of one layer, or the data are a tree.
+        If the variables of a Dataset are not bands of one layer, or the data are a tree.
     GridError
         If no variable of a Dataset has spatial dimensions.
 

@@ -209,14 +209,14 @@ def _require_known(column: str, values: list[Any], parts: Mapping[str, Iterable[
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
         raise InputError(
-            f"Cannot split {column!r} into {sorted(parts)}: {unknown[0]!r} is no part.",
+            f"Cannot split {column!r} into {sorted(parts)}: {unknown[0]!r} is not a part.",
             remedy=f"Name them {PARTS}.",
             argument="parts",
         )
     missing = [value for part_values in parts.values() for value in part_values if value not in values]
     if missing:
         raise InputError(
-            f"Cannot split {column!r} into {sorted(parts)}: {missing[0]!r} is no value of it. It has {values[:20]}.",
+            f"Cannot split {column!r} into {sorted(parts)}: {missing[0]!r} is not one of its values {values[:20]}.",
             remedy="Pass {parts} of these values.",
             argument="parts",
         )

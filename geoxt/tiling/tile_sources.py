@@ -26,7 +26,7 @@ class MapSources:
     token: str
     """Hash of the inputs and of all options that determine the values; the device is none of them."""
     model: str | None
-    """Fingerprint of the model; `None` of a layer that is no prediction."""
+    """Fingerprint of the model; `None` of a layer that is not a prediction."""
     card: Card | None
     """Card of a checkpoint's model, or `None`."""
     pixel_bytes: int

@@ -77,7 +77,7 @@ def position_attrs(grid: GeoBox) -> dict[str, Any]:
     """Return CRS and position of a grid by the proj: and spatial: conventions."""
     assert grid.crs is not None
     code = grid.crs.to_epsg()
-    exact = code is not None and parse_crs(f"EPSG:{code}") == grid.crs  # a code of a similar CRS is no match
+    exact = code is not None and parse_crs(f"EPSG:{code}") == grid.crs  # a code of a similar CRS is not a match
     return {
         "zarr_conventions": [dict(convention) for convention in _CONVENTIONS],
         **({"proj:code": f"EPSG:{code}"} if exact else {"proj:wkt2": grid.crs.proj.to_wkt("WKT2_2019")}),

@@ -66,7 +66,7 @@ def to_vector(data: Any, path: SomePath, **options: Any) -> Path:
     driver = DRIVERS.get(path.suffix.lower())
     if driver is None:
         raise InputError(
-            f"Cannot write {str(path)!r}: {path.suffix!r} is no vector format.",
+            f"Cannot write {str(path)!r}: {path.suffix!r} is not a vector format.",
             remedy=f"Pass a path that ends in one of {', '.join(DRIVERS)}.",
         )
     require_writable(path)

@@ -81,7 +81,7 @@ def to_zarr(
     ReadError
         If a file of the layer cannot be read.
     OutputError
-        If the store cannot be written, another process or thread is writing it, or the path exists and is no Zarr
+        If the store cannot be written, another process or thread is writing it, or the path exists and is not a Zarr
         store.
 
     Examples
@@ -181,7 +181,7 @@ def _create(blocks: Blocks, folder: Path, overviews: Overviews, shards: int | No
     layer, name = blocks.layer, _name(blocks.layer)
     sides = [_sides(dim, sizes, shards) for dim, sizes in layer.chunksizes.items()]
     chunk, shard = tuple(side for side, _ in sides), tuple(side for _, side in sides)
-    # xarray would add a NaN _FillValue to float coordinates, and write text of fixed length, which is no standard.
+    # xarray would add a NaN _FillValue to float coordinates, and write text of fixed length, which is not a standard.
     encoding: dict[str, Any] = {str(n): {"_FillValue": None} for n, c in layer.coords.items() if c.dtype.kind == "f"}
     encoding[name] = {"chunks": chunk, "shards": shard if shard != chunk else None}
     layer = layer.assign_coords({n: c.astype(object) for n, c in layer.coords.items() if c.dtype.kind == "U"})
@@ -240,8 +240,8 @@ def _require_zarr() -> None:
 
 
 def _require_store(path: Path) -> None:
-    """Raise if the path exists and is no Zarr store."""
+    """Raise if the path exists and is not a Zarr store."""
     if path.exists() and not any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs")):
         raise OutputError(
-            f"Cannot write {str(path)!r}: it exists and is no Zarr store.", remedy="Pass another path. Or remove it."
+            f"Cannot write {str(path)!r}: it exists and is not a Zarr store.", remedy="Pass another path. Or remove it."
         )

@@ -150,7 +150,7 @@ def test_classes_that_are_absent_have_no_row_or_no_accuracy():
 def test_map_codes_without_a_class_are_wrong():
     mapped, labels = make_pair()
     unknown = mapped.where(mapped != 5, 77).astype("uint8").assign_attrs(_FillValue=0)
-    with pytest.warns(AssessmentWarning, match=r"pixels of the map have codes that are no class .*'other'"):
+    with pytest.warns(AssessmentWarning, match=r"pixels of the map have codes that are not in the legend.*'other'"):
         table = assess.estimate_from_labels(unknown, labels, block=16, n_boot=50)
     assert table.classes == (*LEGEND.names, "other")
     assert table.counts[3].sum() == ((mapped == 5) & (labels > 0)).sum()

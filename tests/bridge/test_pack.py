@@ -231,10 +231,10 @@ def test_a_failing_read_leaves_no_pack(layers, sampler, tmp_path, monkeypatch):
 def test_another_folder_is_not_replaced(layers, sampler, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.txt").write_text("")
-    with pytest.raises(OutputError, match="it exists and is no pack"):
+    with pytest.raises(OutputError, match="it exists and is not a pack"):
         geoxt.pack(layers, sampler, tmp_path / "data", progress=False)
     xr.Dataset({"v": ("x", np.arange(3))}).to_zarr(tmp_path / "store.zarr", zarr_format=3, consolidated=False)
-    with pytest.raises(OutputError, match="it exists and is no pack"):
+    with pytest.raises(OutputError, match="it exists and is not a pack"):
         geoxt.pack(layers, sampler, tmp_path / "store.zarr", progress=False)
     assert xr.open_zarr(tmp_path / "store.zarr", consolidated=False).v.values.tolist() == [0, 1, 2]
 

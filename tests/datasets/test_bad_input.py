@@ -173,7 +173,7 @@ def test_further_bands_of_an_image_raise_unless_opaque(tree, bands, alpha, probl
 @pytest.mark.parametrize("value", [1.5, np.nan, np.inf])
 def test_instance_numbers_that_are_no_whole_numbers_raise(value):
     numbers = np.array([[0, 2], [1, value]], np.float32)
-    with pytest.raises(LabelError, match=f"instance numbers in 'a.tif': {value:g} is no whole number"):
+    with pytest.raises(LabelError, match=f"instance numbers in 'a.tif': {value:g} is not a whole number"):
         decode(numbers, Raster("a.tif", instances=True), None, "a.tif")
     np.testing.assert_array_equal(decode(numbers[:1], Raster("a.tif", instances=True), None, "a.tif"), [[0, 2]])
     with pytest.raises(LabelError, match="Cannot determine the class of 1 pixels in 'a.tif'"):

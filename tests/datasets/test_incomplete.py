@@ -1,4 +1,4 @@
-"""Parts of releases, damaged samples, overlapping lists, missing rows, and labels that are no classes."""
+"""Parts of releases, damaged samples, overlapping lists, missing rows, and labels that are not classes."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_empty_and_full_masks(mask):
         ({"size": [2, 4], "counts": [3, 6]}, "sum to 9, not 2x4"),
         ({"size": [2, 4], "counts": [9, -1]}, "sum to 8, not 2x4"),
         ({"size": [2, 4], "counts": []}, "sum to 0, not 2x4"),
-        ({"size": [2, 4], "counts": "3\x7f"}, "is no character"),
+        ({"size": [2, 4], "counts": "3\x7f"}, "is not a character"),
         ({"size": [2, 4], "counts": "3P"}, "ends within a count"),
         ({"size": [4, 2], "counts": [8]}, "has 4x2 pixels, its image 2x4"),
     ],

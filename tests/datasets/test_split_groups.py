@@ -47,7 +47,7 @@ def test_images_of_one_recording_share_a_split():
 
 def test_names_without_a_suffix_are_single_recordings():
     spec = get("advance")
-    names = ("airport_12", "airport_34", "a_b_c", "7")  # two digits are no suffix
+    names = ("airport_12", "airport_34", "a_b_c", "7")  # two digits are not a suffix
     keys = {name: assign(spec, entries({"label": "airport", "id": name}))[0] for name in names}
     assert set(keys) == set(names)
     samples = [{"label": "airport", "id": f"airport_{n:02d}"} for n in range(10, 40)]

@@ -106,5 +106,5 @@ def test_logical_values_are_no_class_codes(tmp_path, code):
     path = tmp_path / "shapes.geojson"
     geometry = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
     path.write_text(json.dumps({"features": [{"geometry": geometry, "properties": {"c": code}}]}))
-    with pytest.raises(LabelError, match=f"its c {code} is no whole number"):
+    with pytest.raises(LabelError, match=f"its c {code} is not a whole number"):
         Drawing(asset=Vector(path.name, column="c"), path=str(path)).read(make_grid((10, 10)), LEGEND)

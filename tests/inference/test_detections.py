@@ -202,7 +202,7 @@ def test_failed_vector_write_keeps_the_existing_file(tmp_path, monkeypatch):
         to_vector(detections, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(InputError, match=r"'.csv' is no vector format"):
+    with pytest.raises(InputError, match=r"'.csv' is not a vector format"):
         to_vector(detections, tmp_path / "things.csv")
 
 

@@ -163,7 +163,7 @@ def test_regression_of_one_channel():
     [
         (Means(), {"output": "values"}, "output has \\(3, 3\\).*output='embeddings'"),
         (Means(), {"output": "embeddings", "overlap": 3}, "overlap=, a multiple of 4"),
-        (Means(), {"output": "embeddings", "size": 13}, "stride is no whole number"),
+        (Means(), {"output": "embeddings", "size": 13}, "stride is not a whole number"),
     ],
 )
 def test_stride_that_fits_no_grid_raises(model, options, message):

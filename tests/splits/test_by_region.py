@@ -121,8 +121,8 @@ def test_column_of_parts_or_of_groups():
     assert (len(named.val), named.train.nodes[""].margin) == (0, 1)
     for options, message in (
         ({"column": "county"}, r"column 'county': the table has \['part'"),
-        ({"column": "year", "parts": {"training": [2020]}}, r"'training' is no part"),
-        ({"column": "year", "parts": {"train": [1999]}}, r"1999 is no value of it. It has \[2020, 2021\]"),
+        ({"column": "year", "parts": {"training": [2020]}}, r"'training' is not a part"),
+        ({"column": "year", "parts": {"train": [1999]}}, r"1999 is not one of its values \[2020, 2021\]"),
         ({"column": "year"}, r"2 values of 'year'.*a part gets none. Pass parts="),
         ({"column": "farm", "fractions": (1, 1, 1)}, r"three numbers that add up to 1"),
     ):

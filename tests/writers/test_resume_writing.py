@@ -177,7 +177,7 @@ def test_zarr_store_replaces_only_zarr_stores(tmp_path):
     to_zarr(layer + 1, tmp_path / "map.zarr")
     np.testing.assert_array_equal(read_zarr(tmp_path / "map.zarr"), PIXELS + 1)
     (tmp_path / "photos").mkdir()
-    with pytest.raises(OutputError, match="is no Zarr store"):
+    with pytest.raises(OutputError, match="is not a Zarr store"):
         to_zarr(layer, tmp_path / "photos")
     with pytest.raises(InputError):
         to_zarr(layer.isel(y=0), tmp_path / "row.zarr")

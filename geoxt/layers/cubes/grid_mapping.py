@@ -83,7 +83,7 @@ def _of_attrs(attrs: Mapping[Any, Any], variable: Variable) -> CRS | None:
         try:
             return parse_crs(pyproj.CRS.from_json_dict(value) if isinstance(value, dict) else value)
         except (CRSError, pyproj.exceptions.CRSError) as error:
-            problem = f"Cannot georeference {variable.path!r}: {key} = {str(value)[:60]!r} is no CRS."
+            problem = f"Cannot georeference {variable.path!r}: {key} = {str(value)[:60]!r} is not a CRS."
             raise CRSError(problem, remedy="Correct the store's metadata.") from error
     return None
 

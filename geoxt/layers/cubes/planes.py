@@ -94,7 +94,7 @@ def _labels(variable: Variable, axis: int, select: Select) -> list[tuple[int, st
     problem = f"Cannot open {variable.path!r}: it has the dimension {dim!r} ({shown}) beside time, band, y and x."
     if str(getattr(variable.coords.get(dim), "dtype", "")) == "object" or dim == "time":
         problem = (
-            f"Cannot open {variable.path!r}: the labels of {dim!r} ({shown}) are no dates of the standard calendar."
+            f"Cannot open {variable.path!r}: the labels of {dim!r} ({shown}) are not dates of the standard calendar."
         )
     remedy = (
         f"Pass {{select}} with a label, such as select={{{{{dim!r}: {_literal(values[0])}}}}}, or a list of labels."

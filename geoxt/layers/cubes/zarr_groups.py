@@ -18,7 +18,7 @@ from geoxt.pixels.zarr_array import error_text
 from geoxt.pixels.zarr_store import StoreAddress
 
 MAX_COORDINATES = 1 << 24
-"""Numbers of a one-dimensional array above which it is no coordinate."""
+"""Numbers of a one-dimensional array above which it is not a coordinate."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -188,7 +188,7 @@ def _decoded(text: str, array: Any) -> float:
     try:
         return float(struct.unpack("<d", base64.standard_b64decode(text))[0])
     except (ValueError, struct.error) as error:
-        problem = f"Cannot open {array.path!r}: its _FillValue {text!r} is no number."
+        problem = f"Cannot open {array.path!r}: its _FillValue {text!r} is not a number."
         raise InputError(problem, remedy="Correct the store's metadata.") from error
 
 

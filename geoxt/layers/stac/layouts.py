@@ -105,7 +105,7 @@ class Layout:
     keys: tuple[str, ...] = ()
     """Keys of all assets."""
     parse_asset: Callable[[str], list[ItemBand]]
-    """Parser of the bands of an asset that is no raster by its media type and roles."""
+    """Parser of the bands of an asset that is not a raster by its media type and roles."""
     aliases: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """Asset key and band number by alias of `stac_cfg`."""
     cache: dict[str, list[ItemBand]] = field(default_factory=dict)

@@ -56,7 +56,7 @@ def items_of_pages(
     Raises
     ------
     ReadError
-        If a page is no ItemCollection, pages repeat, or fewer items came than the API states.
+        If a page is not an ItemCollection, pages repeat, or fewer items came than the API states.
     """
     visited, known, stated, empty = set[str](), set[Any](), None, 0
     while True:
@@ -90,7 +90,7 @@ def _features(page: Page, url: str) -> list[dict[str, Any]]:
     """Return the items of a page; that of an error, or with fewer items than it states, raises."""
     features = page.get("features") if isinstance(page, Mapping) else None
     if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
-        reason = f"it is no ItemCollection: {redact_url(json.dumps(page)[:200])}"
+        reason = f"it is not an ItemCollection: {redact_url(json.dumps(page)[:200])}"
     elif not features and {"code", "description"} <= page.keys():
         reason = f"the API states an error: {redact_url(str(page['description'])[:200])}"
     elif (returned := _count(page.get("numberReturned"))) is not None and len(features) < returned:
@@ -103,7 +103,7 @@ def _features(page: Page, url: str) -> list[dict[str, Any]]:
 def _next_link(page: Mapping[str, Any], url: str) -> Mapping[str, Any] | None:
     links = page.get("links") or []
     if not isinstance(links, list) or not all(isinstance(link, Mapping) for link in links):
-        problem = f"Cannot get the page after {redact_url(url)!r}: its links are no list of objects."
+        problem = f"Cannot get the page after {redact_url(url)!r}: its links are not a list of objects."
         raise ReadError(problem, remedy=ADVICE)
     link = next((link for link in links if str(link.get("rel")).lower() == "next"), None)
     if link is not None and not isinstance(link.get("href"), str):

@@ -60,7 +60,7 @@ def read_items(source: SomeItems, selection: Selection | None = None) -> list[py
         items = _searched(source, selection)
     else:
         if selection.query is not None:
-            problem = f"Cannot filter by {selection.query!r}: the source is no STAC API."
+            problem = f"Cannot filter by {selection.query!r}: the source is not a STAC API."
             raise InputError(problem, remedy="Pass the URL of an API. Or leave {query} out.", argument="query")
         collections: set[str] = set()
         candidates = _items(source, selection, collections)
@@ -255,7 +255,7 @@ def _fetch(url: str, policy: RetryPolicy = DEFAULT) -> dict[str, Any]:
     """Return the JSON object at an HTTP address."""
     remedy = "Pass the URL of a STAC API or of a catalog."
     if not url.startswith(WEB):
-        problem = f"Cannot follow a link of a remote catalog to {redact_url(url)!r}: it is no HTTP address."
+        problem = f"Cannot follow a link of a remote catalog to {redact_url(url)!r}: it is not an HTTP address."
         raise ReadError(problem, remedy=remedy)
     try:
         content = json.loads(fetch(url, timeout=SECONDS, headers={"Accept": "application/json"}, policy=policy))
@@ -273,11 +273,11 @@ def _fetch(url: str, policy: RetryPolicy = DEFAULT) -> dict[str, Any]:
 def _fault(content: object) -> str | None:
     """Return why the content of a page or file is not as STAC demands, or `None`."""
     if not isinstance(content, dict):
-        return "it is no JSON object"
+        return "it is not a JSON object"
     for name, kind in (("links", dict), ("conformsTo", str), ("features", dict)):
         values = content.get(name)
         if values is not None and not (isinstance(values, list) and all(isinstance(value, kind) for value in values)):
-            return f"its {name!r} is no list of {'objects' if kind is dict else 'texts'}"
+            return f"its {name!r} is not a list of {'objects' if kind is dict else 'texts'}"
     return None
 
 

@@ -95,7 +95,7 @@ def load_initial_weights(network: Network, config: TrainingConfig) -> None:
         checkpoint = torch.load(name, map_location="cpu", weights_only=True)
         state = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
         bands = tuple(checkpoint[CARD]["bands"])
-    except Exception as error:  # torch raises errors of a dozen types for a file that is no checkpoint
+    except Exception as error:  # torch raises errors of a dozen types for a file that is not a checkpoint
         msg = f"Cannot load the initial weights {name!r} ({type(error).__name__})."
         examples = ", ".join(list(weights.names())[:6])
         raise InputError(msg, remedy=f"Pass {{weights}}, a geoxt checkpoint or one of {examples}, ….") from error

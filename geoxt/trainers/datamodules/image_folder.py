@@ -312,7 +312,7 @@ def score_images(
     Raises
     ------
     InputError
-        If the model is no classifier, or a folder is named after no class.
+        If the model is not a classifier, or a folder is named after no class.
 
     Examples
     --------

@@ -61,5 +61,5 @@ def require_plain(path: Path) -> None:
         msg = f"Cannot resume from {str(path)!r}: it cannot be read ({error})."
         raise InputError(msg, remedy="Remove it, or pass another folder, to start again.") from error
     if not isinstance(state, dict) or "loops" not in state:
-        msg = f"Cannot resume from {str(path)!r}: it is no checkpoint of a training run."
+        msg = f"Cannot resume from {str(path)!r}: it is not a checkpoint of a training run."
         raise InputError(msg, remedy="Pass another folder.")

@@ -46,7 +46,7 @@ def create_trainer(
     Raises
     ------
     InputError
-        If a device is missing, a strategy is unknown, is no DDP or has a single device, or the device does not compute
+        If a device is missing, a strategy is unknown, is not DDP or has a single device, or the device does not compute
         in the precision.
     """
     arguments = {"accelerator": accelerator, "devices": devices, "strategy": strategy, "num_nodes": num_nodes}

@@ -127,7 +127,7 @@ def vision_transformer(encoder: Encoder) -> Any:
     Raises
     ------
     InputError
-        If the encoder is no timm vision transformer with one class token and learned position embeddings.
+        If the encoder is not a timm vision transformer with one class token and learned position embeddings.
     """
     vit: Any = getattr(encoder.body, "backbone", encoder.body)
     required = ("patch_embed", "pos_embed", "cls_token", "blocks", "norm_pre", "norm")

@@ -123,7 +123,7 @@ def _whole_numbers(mask: Tensor, valid: Tensor | None, key: str) -> tuple[Tensor
     valid = finite if valid is None else valid & finite
     fractions = mask[valid & (mask != mask.round())]
     if len(fractions):
-        msg = f"Cannot train on {key!r}: {float(fractions[0]):g} is not a whole number, so it is no class code."
+        msg = f"Cannot train on {key!r}: {float(fractions[0]):g} is not a whole number, so it is not a class code."
         raise InputError(
             msg, remedy="Open class codes by open_cogs(…, categorical=True), which are never interpolated."
         )

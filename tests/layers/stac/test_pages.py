@@ -110,9 +110,9 @@ def test_limit_ends_the_list(source, service):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"code": "TooMany", "description": "no more than 20"}, r"is no ItemCollection.*no more than 20"),
-        ([], r"is no (ItemCollection|JSON object)"),
-        ({"type": "FeatureCollection", "features": None}, "is no ItemCollection"),
+        ({"code": "TooMany", "description": "no more than 20"}, r"is not an ItemCollection.*no more than 20"),
+        ([], r"is not (an ItemCollection|a JSON object)"),
+        ({"type": "FeatureCollection", "features": None}, "is not an ItemCollection"),
         ({"type": "FeatureCollection", "features": [{"id": "x"}]}, "Cannot read item 'x'"),
         (Answer(status=200, body=b"<html>Log in</html>"), "Cannot read STAC from.*(Expecting value|unexpected)"),
         (Answer(status=200, body=b'{"features": ['), "Cannot read STAC from"),
@@ -121,7 +121,7 @@ def test_limit_ends_the_list(source, service):
         (Answer(status=200, body=b"[" * 100_000), "Cannot read STAC from.*recursion"),
         ({"features": [], "code": "Timeout", "description": "timed out"}, "the API states an error: timed out"),
         ({"features": [], "numberReturned": 10}, "it states 10 items and holds 0"),
-        ({"features": [], "links": ["next"]}, "(its links are no list of objects|its 'links' is no list of objects)"),
+        ({"features": [], "links": ["next"]}, "its (links are|'links' is) not a list of objects"),
         ({"features": [], "links": [{"rel": "next"}]}, "its link has no address"),
     ],
 )

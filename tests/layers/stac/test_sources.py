@@ -170,7 +170,7 @@ def test_item_files_are_filtered_locally(items, tmp_path):
     assert ids["area"][0] == "i0"
     assert len(ids["area"]) < 5
     assert ids["limit"] == ["i0"]
-    with pytest.raises(InputError, match="Cannot filter by .*the source is no STAC API"):
+    with pytest.raises(InputError, match="Cannot filter by .*the source is not a STAC API"):
         open_stac(path, query="eo:cloud_cover < 10")
     with pytest.raises(InputError, match="no matching items"):
         open_stac(path, datetime="2031")

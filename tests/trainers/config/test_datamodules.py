@@ -127,7 +127,7 @@ def test_raster_files_are_split_by_blocks_and_trained(tmp_path, target):
 
 
 def test_ignored_codes_are_ignored_by_loss_and_scores(tree):
-    made = tree("chesapeake_cvpr")  # 15 and 0 are no land cover
+    made = tree("chesapeake_cvpr")  # 15 and 0 are not land cover
     samples = bridge.to_torch(datasets.load("chesapeake_cvpr", made.root, "train"), keys=["image", "mask"])
     module = SampleDataModule(samples, batch_size=2)
     card = module.card(model="test_unet", task="segmentation")
