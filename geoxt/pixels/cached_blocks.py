@@ -107,17 +107,40 @@ class CachedBlocks:
 
         Blocks that the entry lacks are decoded and stored first.
         """
-        planes = [band - 1 for band in bands] + [self._layout.count] * (masks and self._layout.mask)
         if masks and not self._layout.mask:
             return None
+        planes = self._planes(bands, masks=masks)
+        missing = self._missing(window, planes)
+        if missing and not self._fill(missing, planes):
+            return None
+        return self._read(bands, window, masks=masks, out=out)
+
+    def read_stored(
+        self, bands: Sequence[int], window: Window, *, masks: bool, out: Array | None
+    ) -> tuple[Array, Array | None] | None:
+        """Return values and valid mask as `read_window`, without the file; `None` if the entry lacks a block."""
+        if (masks and not self._layout.mask) or self._missing(window, self._planes(bands, masks=masks)):
+            return None
+        return self._read(bands, window, masks=masks, out=out)
+
+    def _planes(self, bands: Sequence[int], *, masks: bool) -> list[int]:
+        return [band - 1 for band in bands] + [self._layout.count] * masks
+
+    def _missing(self, window: Window, planes: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the rows and columns of the blocks of a window that are not stored."""
         (high, wide), (bottom, right) = self._layout.block, window.stop
         top, left = window.row // high, window.col // wide
         area = slice(top, (bottom - 1) // high + 1), slice(left, (right - 1) // wide + 1)
-        if not self._present[area][..., planes].all():
-            self._look_up(area, planes)
-            missing = np.argwhere(~self._present[area][..., planes].all(-1)).tolist()
-            if missing and not self._fill([(top + row, left + column) for row, column in missing], planes):
-                return None
+        if self._present[area][..., planes].all():
+            return []
+        self._look_up(area, planes)
+        missing = np.argwhere(~self._present[area][..., planes].all(-1)).tolist()
+        return [(top + row, left + column) for row, column in missing]
+
+    def _read(
+        self, bands: Sequence[int], window: Window, *, masks: bool, out: Array | None
+    ) -> tuple[Array, Array | None] | None:
+        """Return values and valid mask of a window whose blocks are stored; `None` if the entry was cut."""
         self._touch()
         values = self._values.read(bands, window, out)
         if values is None or not masks:

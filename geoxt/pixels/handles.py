@@ -78,6 +78,7 @@ def start_use(
     action: Callable[[], str],
     level: int | None = None,
     credentials: Credentials | None = None,
+    stored: Callable[[Handle], T | None] | None = None,
 ) -> Callable[[], T]:
     """Start to call a function with an open file; return a function that waits for its result.
 
@@ -95,6 +96,8 @@ def start_use(
         Overview to open; `None` for the full resolution.
     credentials
         URL signer and GDAL options to open the file with.
+    stored
+        Returns the result for an open remote file without GDAL or a request, or `None` if that is impossible.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def start_use(
     """
     options = {} if level is None else {"overview_level": level}
     if is_slow(href, credentials):
-        return _start_remote(href, credentials or Credentials(), options, action, use)
+        return _start_remote(href, credentials or Credentials(), options, action, use, stored)
     return lambda: _use_local(href, credentials, options, action, use)
 
 
@@ -224,12 +227,18 @@ def _start_remote(
     options: Mapping[str, Any],
     action: Callable[[], str],
     use: Callable[[Handle], T],
+    stored: Callable[[Handle], T | None] | None,
 ) -> Callable[[], T]:
     """Start to use a remote file in a remote thread; return a function that waits for the result, with retries."""
     credentials = credentials.with_env()
     local = None if remote.is_remote(href) else file_version(href)  # of a local file with a signer
     latest: list[RemoteVersion] = []  # of the last attempt
     needs_identity = credentials.cache is not None and (href.startswith(("http://", "https://")) or is_object(href))
+    key = credentials.env, None if local is None else local.token, needs_identity, *options.items()
+    if stored is not None and local is None:
+        result = remote.use_idle(href, key, partial(_use_stored, href, stored))
+        if result is not None:
+            return lambda: result
 
     def make() -> Handle:
         address = credentials.address(href)
@@ -247,8 +256,6 @@ def _start_remote(
 
     def use_once() -> T:
         latest[:] = [remote_version(href)]
-        token = None if local is None else local.token
-        key = credentials.env, token, needs_identity, *options.items()
         with note_status(), remote.borrow_handle(href, key, make) as handle:
             address = handle.file.name
             version = latest[0] = handle.remote_version or latest[0]
@@ -277,6 +284,15 @@ def _start_remote(
         return latest[0].condition if latest else ""
 
     return lambda: retry_read(attempt, reset, href, credentials, f"Cannot {action()}", condition)
+
+
+def _use_stored(href: str, stored: Callable[[Handle], T | None], handle: Handle) -> T | None:
+    """Return the result for a handle of the file's present version; `None` if that needs a request."""
+    if handle.remote_version is not remote_version(href):
+        return None
+    with suppress(OSError):  # of the block cache: the file itself is read
+        return stored(handle)
+    return None
 
 
 @contextmanager

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import rasterio
 
+from geoxt.errors import GeoxtWarning
 from geoxt.pixels.block_cache import BlockCache
 from geoxt.pixels.cached_blocks import CachedBlocks, open_blocks
 from geoxt.pixels.compressed_tiff import CompressedTiff, open_compressed
+from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.file_version import FileVersion
 from geoxt.pixels.raw_tiff import RawTiff, open_raw
 from geoxt.pixels.remote import is_remote
@@ -87,14 +90,20 @@ class Handle:
 
     def check(self, check: FileCheck) -> bool:
         """Call a check of the file, unless it was among the last; return whether to read the file's mask."""
-        for known, masked in self.checked:
-            if known is check:
-                return masked
+        if (known := self.known_mask(check)) is not None:
+            return known
         if self.full:
             check(self.file)
         masked = check.masked(self.file)
         self.checked = ((check, masked), *self.checked[: CHECKS - 1])
         return masked
+
+    def known_mask(self, check: FileCheck) -> bool | None:
+        """Return whether to read the file's mask, or `None` if the check was not called lately."""
+        for known, masked in self.checked:
+            if known is check:
+                return masked
+        return None
 
     def read_raw(self, bands: Sequence[int], window: Window, out: Array | None) -> Array | None:
         """Return uncompressed pixels without GDAL; `None` for the first read, and for other files."""
@@ -131,10 +140,29 @@ class Handle:
         if self.version is not None:
             return [os.path.abspath(self.href), self.version.token]  # noqa: PTH100
         if self.remote_version is None or not self.remote_version.identity:
+            _warn_uncached(self.href)
             return None
         identity = self.remote_version.identity
         # A query may be a signature, but without an ETag it is all that tells some files of a server apart.
         return [self.href if identity.startswith(" ") else self.href.partition("?")[0], identity]
+
+
+_uncached_servers: set[str] = set()
+
+
+def _warn_uncached(href: str) -> None:
+    """Warn, once per process and server, that remote files of unknown version are not cached."""
+    if not is_remote(href):
+        return
+    address = redact_url(href)
+    server = "/".join(address.split("/")[:3])
+    if server not in _uncached_servers:
+        _uncached_servers.add(server)
+        msg = (
+            f"Files of {server} are read without the block cache: the server sent neither an ETag, nor a modification "
+            f"time and size, for {address}. To cache them, download the files first."
+        )
+        warnings.warn(msg, GeoxtWarning, stacklevel=2)
 
 
 __all__ = ["FileCheck", "Handle"]

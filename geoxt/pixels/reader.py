@@ -306,8 +306,18 @@ def start_read(
     def read_pixels(handle: Handle) -> tuple[Array, Array | None]:
         return _pixels(handle, bands, window, masks if check is None else handle.check(check), out, cache)
 
+    def read_stored(handle: Handle) -> tuple[Array, Array | None] | None:
+        blocks = None if cache is None else handle.blocks.get(cache)
+        masked = masks if check is None else handle.known_mask(check)
+        return None if blocks is None or masked is None else blocks.read_stored(bands, window, masks=masked, out=out)
+
     return start_use(
-        href, read_pixels, action=lambda: f"read {_where(href, window)}", level=level, credentials=credentials
+        href,
+        read_pixels,
+        action=lambda: f"read {_where(href, window)}",
+        level=level,
+        credentials=credentials,
+        stored=None if cache is None else read_stored,
     )
 
 

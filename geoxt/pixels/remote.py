@@ -162,6 +162,21 @@ def borrow_handle(href: str, options: tuple[Any, ...], make: Callable[[], H]) ->
     _pool.idle.keep(key, handle)
 
 
+def use_idle(href: str, options: tuple[Any, ...], use: Callable[[Any], T]) -> T | None:
+    """Return the result of a function of an idle open file, or `None` without one. It must make no request.
+
+    It is called in this thread: handing a call to a remote thread takes longer than reading stored pixels.
+    """
+    key = (href, *options)
+    handle = _pool.idle.take(key)
+    if handle is None:
+        return None
+    try:
+        return use(handle)
+    finally:
+        _pool.idle.keep(key, handle)
+
+
 def close_handles(href: str) -> None:
     """Close the idle files of an address."""
     _pool.idle.drop(href)

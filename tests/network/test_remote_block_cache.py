@@ -11,6 +11,7 @@ import rasterio
 from support.servers import FileServer
 from support.wire import Answer
 
+from geoxt.errors import GeoxtWarning
 from geoxt.pixels import reader, remote, remote_version
 from geoxt.pixels.block_cache import BlockCache, entries_of
 from geoxt.pixels.credentials import Credentials
@@ -90,17 +91,40 @@ def expected(server, url, window=WINDOW):
         return file.read(1)[window.row : window.stop[0], window.col : window.stop[1]]
 
 
-@pytest.mark.parametrize(
-    ("etags", "times", "cached"), [(True, True, 1), (False, True, 1), (True, False, 1), (False, False, 0)]
-)
-def test_files_with_a_known_version_are_cached(url, server, tmp_path, etags, times, cached):
+@pytest.mark.parametrize(("etags", "times"), [(True, True), (False, True), (True, False)])
+def test_files_with_a_known_version_are_cached(url, server, tmp_path, monkeypatch, etags, times):
     server.etags, server.times = etags, times
     assert np.array_equal(read(url, tmp_path), expected(server, url))
-    assert len(list(entries_of(tmp_path))) == cached
+    assert len(list(entries_of(tmp_path))) == 1
     before = server.count
+    monkeypatch.setattr(remote, "submit", None)  # stored blocks are read in the calling thread
     assert np.array_equal(read(url, tmp_path), expected(server, url))
-    if cached:
-        assert server.count == before
+    assert server.count == before
+
+
+def test_a_server_that_states_no_version_is_named_once(url, server, tmp_path):
+    server.etags = server.times = False
+    sign = "{}?sig=secret".format
+    with pytest.warns(GeoxtWarning, match=f"Files of {server.url} are read without the block cache") as caught:
+        assert np.array_equal(read(url, tmp_path, sign=sign), expected(server, url))
+    assert len(caught) == 1
+    assert "secret" not in str(caught[0].message)
+    assert not list(entries_of(tmp_path))
+    forget(url)
+    assert np.array_equal(read(url, tmp_path, sign=sign), expected(server, url))
+
+
+@pytest.mark.parametrize("part", [WINDOW, Window(0, 0, 20, 20)])
+def test_mask_and_values_of_stored_blocks(url, server, tmp_path, part):
+    path = server._folder / url.rsplit("/", 1)[1]
+    values = np.arange(SHAPE[0] * SHAPE[1], dtype="uint32").reshape(SHAPE)
+    write_cog(path, values, grid=make_grid(SHAPE), compress="deflate", blocksize=128, mask=values % 7 > 0)
+    credentials = Credentials(cache=BlockCache(str(tmp_path)))
+    for window in (WINDOW, part, Window(0, 0, *SHAPE), part):
+        stored, valid = reader.read(url, [1], window, credentials=credentials, masks=True)
+        rows, columns = (slice(a, b) for a, b in zip((window.row, window.col), window.stop, strict=True))
+        assert np.array_equal(stored[0], values[rows, columns])
+        assert np.array_equal(valid[0], values[rows, columns] % 7 > 0)
 
 
 def test_another_process_asks_for_the_version_only(url, server, tmp_path):
