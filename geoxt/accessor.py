@@ -29,11 +29,10 @@ if TYPE_CHECKING:  # at run time, methods import what they need
     from geoxt.bridge.read_batch import Sample
     from geoxt.bridge.window_dataset import Transform, WindowDataset
     from geoxt.inference.devices import SomeDevice
-    from geoxt.inference.tiles import Blend
+    from geoxt.inference.scene import PredictOptions
     from geoxt.legend import Legend
     from geoxt.samplers import WindowSequence
     from geoxt.tables.pixel_table import Reduction
-    from geoxt.tasks import Output
     from geoxt.tiling.map_tile import SomeTiles
     from geoxt.trees import SomeData
     from geoxt.types import Estimator, Precision, Resampling, SomeCRS, SomePath, SomeSize
@@ -110,15 +109,37 @@ class _Accessor:
         """Draw the data; see `geoxt.plot.plot`."""
 
 
-@xr.register_dataarray_accessor("geoml")
-class DataArrayAccessor(_Accessor):
-    """`.geoml` of a DataArray."""
+class _GridAccessor(_Accessor):
+    """Methods of data on one grid."""
 
     @property
     def grid(self) -> GeoBox:
         """The grid: CRS, affine and shape."""
         grid: GeoBox = import_module("geoxt.grid").grid_of(self._data)
         return grid
+
+    @_function_of("geoxt.inference")
+    def predict(
+        self,
+        model: nn.Module | Estimator | SomePath | None = None,
+        **options: Unpack[PredictOptions],
+    ) -> xr.DataArray:
+        """Return a lazy map of the model's predictions; see `geoxt.predict`."""
+
+    @_function_of("geoxt.writers")
+    def to_cog(self, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
+        """Write the layer, or variables with one band each, as a cloud-optimized GeoTIFF; see `geoxt.to_cog`."""
+
+    @_function_of("geoxt.writers")
+    def to_zarr(
+        self, path: SomePath, *, shards: int | None = None, resume: bool = True, progress: bool | None = None
+    ) -> Path:
+        """Write the layer, or variables with one band each, as a Zarr store; see `geoxt.to_zarr`."""
+
+
+@xr.register_dataarray_accessor("geoml")
+class DataArrayAccessor(_GridAccessor):
+    """`.geoml` of a DataArray."""
 
     @property
     def legend(self) -> Legend:
@@ -135,31 +156,6 @@ class DataArrayAccessor(_Accessor):
         chunks: Chunks = None,
     ) -> xr.DataArray:
         """Return the layer on the grid of another; see `geoxt.align`."""
-
-    @_function_of("geoxt.inference")
-    def predict(
-        self,
-        model: nn.Module | Estimator | SomePath | None = None,
-        *,
-        size: SomeSize = 256,
-        overlap: SomeSize | None = None,
-        batch_size: int = 8,
-        blend: Blend = "linear",
-        output: Output | None = None,
-        members: Sequence[nn.Module | Estimator | SomePath] = (),
-        num_mc_samples: int | None = None,
-        tta: bool = False,
-        seed: int = 0,
-        bands: Mapping[str, str] | None = None,
-        head: str | int | None = None,
-        series: bool | None = None,
-        legend: Legend | None = None,
-        chunks: int | None = None,
-        device: SomeDevice = "auto",
-        precision: Precision = "32",
-        compile: bool = False,
-    ) -> xr.DataArray:
-        """Return a lazy map of the model's predictions; see `geoxt.predict`."""
 
     @_function_of("geoxt.inference")
     def detect(
@@ -181,16 +177,6 @@ class DataArrayAccessor(_Accessor):
     ) -> Any:
         """Return the model's detections as a GeoDataFrame; see `geoxt.detect`."""
 
-    @_function_of("geoxt.writers")
-    def to_cog(self, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
-        """Write the layer as a cloud-optimized GeoTIFF; see `geoxt.to_cog`."""
-
-    @_function_of("geoxt.writers")
-    def to_zarr(
-        self, path: SomePath, *, shards: int | None = None, resume: bool = True, progress: bool | None = None
-    ) -> Path:
-        """Write the layer as a Zarr store; see `geoxt.to_zarr`."""
-
     @_function_of("geoxt.tiling")
     def to_tiles(
         self,
@@ -208,14 +194,8 @@ class DataArrayAccessor(_Accessor):
 
 
 @xr.register_dataset_accessor("geoml")
-class DatasetAccessor(_Accessor):
+class DatasetAccessor(_GridAccessor):
     """`.geoml` of a Dataset: layers, or the bands of one layer, on one grid."""
-
-    @property
-    def grid(self) -> GeoBox:
-        """The grid: CRS, affine and shape."""
-        grid: GeoBox = import_module("geoxt.grid").grid_of(self._data)
-        return grid
 
     @_function_of("geoxt.plot")
     def samples(
@@ -232,41 +212,6 @@ class DatasetAccessor(_Accessor):
         chunks: Chunks = None,
     ) -> xr.Dataset:
         """Return the layers on the grid of another; see `geoxt.align`."""
-
-    @_function_of("geoxt.inference")
-    def predict(
-        self,
-        model: nn.Module | Estimator | SomePath | None = None,
-        *,
-        size: SomeSize = 256,
-        overlap: SomeSize | None = None,
-        batch_size: int = 8,
-        blend: Blend = "linear",
-        output: Output | None = None,
-        members: Sequence[nn.Module | Estimator | SomePath] = (),
-        num_mc_samples: int | None = None,
-        tta: bool = False,
-        seed: int = 0,
-        bands: Mapping[str, str] | None = None,
-        head: str | int | None = None,
-        series: bool | None = None,
-        legend: Legend | None = None,
-        chunks: int | None = None,
-        device: SomeDevice = "auto",
-        precision: Precision = "32",
-        compile: bool = False,
-    ) -> xr.DataArray:
-        """Return a lazy map of the model's predictions; see `geoxt.predict`."""
-
-    @_function_of("geoxt.writers")
-    def to_cog(self, path: SomePath, *, resume: bool = True, progress: bool | None = None) -> Path:
-        """Write variables with one band each as a cloud-optimized GeoTIFF; see `geoxt.to_cog`."""
-
-    @_function_of("geoxt.writers")
-    def to_zarr(
-        self, path: SomePath, *, shards: int | None = None, resume: bool = True, progress: bool | None = None
-    ) -> Path:
-        """Write variables with one band each as a Zarr store; see `geoxt.to_zarr`."""
 
 
 @xr.register_datatree_accessor("geoml")
@@ -293,23 +238,6 @@ class DataTreeAccessor(_Accessor):
     def predict(
         self,
         model: nn.Module | Estimator | SomePath | None = None,
-        *,
-        size: SomeSize = 256,
-        overlap: SomeSize | None = None,
-        batch_size: int = 8,
-        blend: Blend = "linear",
-        output: Output | None = None,
-        members: Sequence[nn.Module | Estimator | SomePath] = (),
-        num_mc_samples: int | None = None,
-        tta: bool = False,
-        seed: int = 0,
-        bands: Mapping[str, str] | None = None,
-        head: str | int | None = None,
-        series: bool | None = None,
-        legend: Legend | None = None,
-        chunks: int | None = None,
-        device: SomeDevice = "auto",
-        precision: Precision = "32",
-        compile: bool = False,
+        **options: Unpack[PredictOptions],
     ) -> xr.DataTree:
         """Return a lazy map of the model's predictions for each node; see `geoxt.predict`."""

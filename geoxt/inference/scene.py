@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import dask
 import dask.array
@@ -46,51 +46,39 @@ _MAX_BYTES = 64 * 2**20
 """Bytes: maximum size of a chunk of the map; and twice that of the input that dask computes for it."""
 
 
+class PredictOptions(TypedDict, total=False):
+    """Keyword arguments of `predict`."""
+
+    size: SomeSize
+    overlap: SomeSize | None
+    batch_size: int
+    blend: Blend
+    output: Output | None
+    members: Sequence[nn.Module | Estimator | SomePath]
+    num_mc_samples: int | None
+    tta: bool
+    seed: int
+    bands: Mapping[str, str] | None
+    head: str | int | None
+    series: bool | None
+    legend: Legend | None
+    chunks: int | None
+    device: SomeDevice
+    precision: Precision
+    compile: bool
+
+
 @overload
 def predict(
     layer: xr.DataArray | xr.Dataset,
     model: nn.Module | Estimator | SomePath | None = None,
-    *,
-    size: SomeSize = 256,
-    overlap: SomeSize | None = None,
-    batch_size: int = 8,
-    blend: Blend = "linear",
-    output: Output | None = None,
-    members: Sequence[nn.Module | Estimator | SomePath] = (),
-    num_mc_samples: int | None = None,
-    tta: bool = False,
-    seed: int = 0,
-    bands: Mapping[str, str] | None = None,
-    head: str | int | None = None,
-    series: bool | None = None,
-    legend: Legend | None = None,
-    chunks: int | None = None,
-    device: SomeDevice = "auto",
-    precision: Precision = "32",
-    compile: bool = False,
+    **options: Unpack[PredictOptions],
 ) -> xr.DataArray: ...
 @overload
 def predict(
     layer: xr.DataTree,
     model: nn.Module | Estimator | SomePath | None = None,
-    *,
-    size: SomeSize = 256,
-    overlap: SomeSize | None = None,
-    batch_size: int = 8,
-    blend: Blend = "linear",
-    output: Output | None = None,
-    members: Sequence[nn.Module | Estimator | SomePath] = (),
-    num_mc_samples: int | None = None,
-    tta: bool = False,
-    seed: int = 0,
-    bands: Mapping[str, str] | None = None,
-    head: str | int | None = None,
-    series: bool | None = None,
-    legend: Legend | None = None,
-    chunks: int | None = None,
-    device: SomeDevice = "auto",
-    precision: Precision = "32",
-    compile: bool = False,
+    **options: Unpack[PredictOptions],
 ) -> xr.DataTree: ...
 def predict(
     layer: SomeData,
