@@ -6,7 +6,6 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 
 import dask.array
-import numpy as np
 import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
@@ -88,7 +87,6 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
             dtype, nodata = free_fill(array.dtype)
             array, attrs["_FillValue"] = array.astype(dtype), nodata
         array = warp_dask(array, view.grid, target, resampling, nodata, chunks)
-        array = array[tuple(slice(None) if d in dims else 0 for d in ("time", "band"))]
         warped = xr.DataArray(
             array,
             dims=[*dims, "y", "x"],
@@ -141,22 +139,12 @@ def retarget(view: View, target: GeoBox, resampling: Resampling) -> Source:
         case Mosaic() as source:
             return source.choose(view.times, view.bands, clip=(view.grid,)).onto(target, resampling=resampling)
         case ArraySource() as source:
-            array = source.array[np.ix_(view.times, view.bands)]
+            source = source.select(view.times, view.bands)
             rows, cols = view.window.within(full_window(source.grid))
             if source.array_grid == source.grid:
-                array = array[:, :, rows, cols]
-                return ArraySource(
-                    array=array, array_grid=view.grid, grid=target, nodata=source.nodata, resampling=resampling
-                )
-            clips = (*source.clips, view.grid)
-            return ArraySource(
-                array=array,
-                array_grid=source.array_grid,
-                grid=target,
-                nodata=source.nodata,
-                resampling=resampling,
-                clips=clips,
-            )
+                array = source.array[..., rows, cols]
+                return replace(source, array=array, array_grid=view.grid, grid=target, resampling=resampling, clips=())
+            return replace(source, grid=target, resampling=resampling, clips=(*source.clips, view.grid))
         case VectorSource() as source:
             return source.clip(view.grid).onto(target)
         case _ as source:

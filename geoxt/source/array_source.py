@@ -23,7 +23,7 @@ class ArraySource:
     """An array on one grid, read on the same or another grid."""
 
     array: Any
-    """(time, band, y, x): a numpy or dask array."""
+    """(time, band, y, x), or without the axes that `axes` lacks: a numpy or dask array."""
     array_grid: GeoBox
     """Grid of the array."""
     grid: GeoBox
@@ -34,6 +34,9 @@ class ArraySource:
     """Resampling method, if the grids differ."""
     clips: tuple[GeoBox, ...] = ()
     """Grids outside which pixels are invalid, of layers that were cropped before they were aligned."""
+    axes: tuple[int, ...] = (0, 1)
+    """Axes that the array has: 0 for time, 1 for band. The others have length one. They are not added to a dask array,
+    as dask then computes whole chunks for each window, instead of passing the window on to the source of the array."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -43,7 +46,8 @@ class ArraySource:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Time steps, bands, rows, columns."""
-        return int(self.array.shape[0]), int(self.array.shape[1]), *self.grid.shape
+        times, bands = (int(self.array.shape[self.axes.index(a)]) if a in self.axes else 1 for a in (0, 1))
+        return times, bands, *self.grid.shape
 
     @property
     def fill(self) -> float:
@@ -55,6 +59,11 @@ class ArraySource:
     def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> ArraySource:
         """Return the same array on another grid, lazily."""
         return replace(self, grid=grid, resampling=resampling or self.resampling)
+
+    def select(self, times: Sequence[int], bands: Sequence[int]) -> ArraySource:
+        """Return the source of some time steps and bands."""
+        chosen = [indices for axis, indices in enumerate((list(times), list(bands))) if axis in self.axes]
+        return replace(self, array=self.array[np.ix_(*chosen)] if chosen else self.array)
 
     def footprint(self) -> shapely.Geometry:
         """Return the outline of the array in pixels of the grid (x is the column, y the row)."""
@@ -74,8 +83,8 @@ class ArraySource:
         dtype: np.dtype[Any] | None = None,
     ) -> tuple[Array, Mask]:
         """Return values and valid mask (time, band, height, width) of a window; dask is computed in this thread."""
-        steps = range(self.array.shape[0]) if times is None else times
-        band_indices = list(range(self.array.shape[1]) if bands is None else bands)
+        steps = range(self.shape[0]) if times is None else times
+        band_indices = list(range(self.shape[1]) if bands is None else bands)
         transform = PixelTransform(self.grid, self.array_grid)
         shape = (len(steps), len(band_indices), *window.shape)
         values, valid = self._filled(shape, dtype or self.dtype), np.zeros(shape, bool)
@@ -103,9 +112,10 @@ class ArraySource:
     ) -> tuple[Array, Mask] | None:
         def fetch(needed: Window) -> tuple[Array, Mask | None]:
             rows, cols = slice(needed.row, needed.stop[0]), slice(needed.col, needed.stop[1])
-            values = self.array[step, bands, rows, cols]
+            values = self.array[(*(index for axis, index in enumerate((step, bands)) if axis in self.axes), rows, cols)]
             if isinstance(values, dask.array.Array):
                 values = values.compute(scheduler="synchronous")
+            values = values if 1 in self.axes else values[None]
             return values, valid_mask(values, self.nodata)
 
         if transform.shift is not None:

@@ -147,15 +147,16 @@ def view_of(layer: xr.DataArray) -> View:
     if layer.chunks is None and not getattr(layer.variable, "_in_memory", True):
         layer = layer.chunk()  # a lazy backend array without dask, whose .data would load all of it
     ordered = layer.transpose(*DIMS, missing_dims="ignore")
-    array = ordered.data
-    for axis, dim in enumerate(DIMS[:2]):
-        if dim not in layer.dims:
-            array = array[(slice(None),) * axis + (None,)]
     source = ArraySource(
-        array=array, array_grid=grid, grid=grid, nodata=nodata_of(layer), resampling=resampling_of(layer)
+        array=ordered.data,
+        array_grid=grid,
+        grid=grid,
+        nodata=nodata_of(layer),
+        resampling=resampling_of(layer),
+        axes=tuple(axis for axis, dim in enumerate(DIMS[:2]) if dim in layer.dims),
     )
     dims = tuple(str(d) for d in ordered.dims)
-    times, bands = tuple(range(array.shape[0])), tuple(range(array.shape[1]))
+    times, bands = (tuple(range(length)) for length in source.shape[:2])
     return View(source=source, grid=grid, window=full_window(grid), times=times, bands=bands, dims=dims)
 
 

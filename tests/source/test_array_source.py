@@ -107,3 +107,29 @@ def test_array_source_pickles():
         source = ArraySource(array=array, array_grid=grid, grid=target)
         other = pickle.loads(pickle.dumps(source))
         assert np.array_equal(source.read(full_window(target))[0], other.read(full_window(target))[0])
+
+
+class Recorder:
+    """An array that records the keys by which it is indexed."""
+
+    def __init__(self, values):
+        self.values, self.keys = values, []
+        self.shape, self.ndim, self.dtype = values.shape, values.ndim, values.dtype
+
+    def __getitem__(self, key):
+        self.keys.append(key)
+        return self.values[key]
+
+
+@pytest.mark.parametrize("dims", [("y", "x"), ("band", "y", "x"), ("time", "y", "x"), ("time", "band", "y", "x")])
+def test_window_of_a_dask_array_reads_only_that_window_of_its_source(dims):
+    grid = make_grid((40, 30))
+    values = distinct((2,) * (len(dims) - 2) + grid.shape.yx, "uint16")
+    recorder = Recorder(values)
+    lazy = dask.array.from_array(recorder, values.shape, name="recorded", asarray=False, meta=values[..., :0, :0])
+    view = view_of(xr.DataArray(lazy, dims=dims, coords=coordinates(grid)))
+    read, valid = view.read(Window(3, 5, 7, 6))
+    assert valid.all()
+    assert np.array_equal(read.reshape(*values.shape[:-2], 7, 6), values[..., 3:10, 5:11])
+    bounds = {(rows.start, rows.stop, cols.start, cols.stop) for *_, rows, cols in recorder.keys}
+    assert bounds == {(3, 10, 5, 11)}
