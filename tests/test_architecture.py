@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.syntax import syntax_nodes
 
 import geoxt
 
@@ -93,15 +94,9 @@ FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 @cache
-def tree(module: str) -> ast.Module:
-    """Return the syntax tree of a module."""
-    return ast.parse(FILES[module].read_text())
-
-
-@cache
 def all_imports(module: str) -> set[str]:
     """Return the modules that a module imports anywhere."""
-    return imports(module, ast.walk(tree(module)))
+    return imports(module, syntax_nodes(FILES[module]))
 
 
 def part(module: str) -> str:
@@ -135,8 +130,10 @@ def imports(module: str, nodes) -> set[str]:
     return modules
 
 
-def nodes_in_functions(tree: ast.Module) -> list[ast.AST]:
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+def nodes_in_functions(module: str) -> list[ast.AST]:
+    """Return the nodes in the functions of a module."""
+    nodes = syntax_nodes(FILES[module])
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return [node for function in functions for node in ast.walk(function)]
 
 
@@ -179,7 +176,7 @@ def test_only_optional_packages_are_imported_inside_functions(name):
     violations = {
         f"{module} imports {root}"
         for module in set(modules_of(name)) - ON_FIRST_USE
-        for root in roots(imports(module, nodes_in_functions(tree(module)))) - OPTIONAL - _torch_in_functions(module)
+        for root in roots(imports(module, nodes_in_functions(module))) - OPTIONAL - _torch_in_functions(module)
     }
     assert violations == set()
 
@@ -214,18 +211,34 @@ from geoxt import align, intersection, open_cogs, open_stac, open_vector, open_x
 from geoxt import assess, datasets, plot, samplers, splits, writers
 from geoxt.cli import datasets, open_images
 print(*sys.modules)
+import geoxt.inference, geoxt.cli.predict
+print(*sys.modules)
 """
 
 
-def test_torch_is_not_loaded_to_open_layers():
-    """`import geoxt` loads xarray and little else; counted in modules, as a duration depends on the machine."""
+@pytest.fixture(scope="module")
+def loaded() -> list[set[str]]:
+    """Return the modules loaded by geoxt, by the openers, and by prediction, in a new interpreter."""
     run = subprocess.run([sys.executable, "-c", IMPORTS], check=True, capture_output=True, text=True)
-    package, openers = (set(line.split()) for line in run.stdout.splitlines())
+    return [set(line.split()) for line in run.stdout.splitlines()]
+
+
+def test_torch_is_not_loaded_to_open_layers(loaded):
+    """`import geoxt` loads xarray and little else; counted in modules, as a duration depends on the machine."""
+    package, openers, _ = loaded
     assert "geoxt" in package
     assert package & {*TORCH, "matplotlib", "rasterio"} == set()
     assert len(package) < 60
     assert "geoxt.source.mosaic" in openers
     assert openers & {*TORCH, "matplotlib"} == set()
+
+
+def test_prediction_does_not_load_lightning(loaded):
+    """Workers of a cluster do not need it."""
+    *_, modules = loaded
+    assert "torch" in modules
+    assert modules & {*LIGHTNING, "torchmetrics", "torchvision", "matplotlib"} == set()
+    assert [name for name in modules if name.startswith("geoxt.trainers")] == []
 
 
 def test_public_functions_and_modules_have_different_names():

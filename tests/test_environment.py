@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support.syntax import syntax_nodes
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[.*\])?\s*(?P<bound>.*)")
@@ -80,7 +81,7 @@ def test_imports_are_declared():
     declared = project()
     known = {split(item)[0] for group in declared["optional-dependencies"].values() for item in group}
     known |= {split(item)[0] for item in declared["dependencies"]}
-    nodes = [node for path in (ROOT / "geoxt").rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    nodes = [node for path in (ROOT / "geoxt").rglob("*.py") for node in syntax_nodes(path)]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
     roots = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"geoxt"}

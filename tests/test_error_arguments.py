@@ -7,7 +7,7 @@ from collections import defaultdict
 from functools import cached_property
 
 import pytest
-from test_errors import arguments_of, class_fields, parameters, raised_remedies, syntax_nodes
+from test_errors import arguments_of, class_fields, package_nodes, parameters, raised_remedies
 
 OF_RECIPE = "a field of the recipe, which tasks hold"
 OF_CONFIGURATION = "a key of the configuration or an option of the command"
@@ -42,7 +42,7 @@ class CallGraph:
         self.functions, self.defined, self.imported = {}, defaultdict(dict), defaultdict(dict)
         self.methods, self.members, self.subclasses = defaultdict(list), defaultdict(set), defaultdict(set)
         self.classes, self._names, self._reached = {}, {}, {}
-        for path, nodes in syntax_nodes().items():
+        for path, nodes in package_nodes().items():
             self._define(module_of(path), nodes[0], None, None)
 
     def _define(self, module, node, owner, outer):

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from support.syntax import literal_text, syntax_nodes
 
 import geoxt
 from geoxt import errors
@@ -22,17 +23,16 @@ NAMES = {kind.__name__ for kind in ERRORS}
 
 
 @cache
-def syntax_nodes() -> dict[str, list[ast.AST]]:
+def package_nodes() -> dict[str, tuple[ast.AST, ...]]:
     """Return the nodes of the syntax tree of every file of the package."""
-    paths = sorted(PACKAGE.rglob("*.py"))
-    return {str(path.relative_to(PACKAGE)): list(ast.walk(ast.parse(path.read_text()))) for path in paths}
+    return {str(path.relative_to(PACKAGE)): syntax_nodes(path) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 @cache
 def raised_remedies():
     """Return the file, the enclosing functions and the literal text of every `remedy=` in the package."""
     remedies = []
-    for path, nodes in syntax_nodes().items():
+    for path, nodes in package_nodes().items():
         functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
         for call in nodes:
             if not isinstance(call, ast.Call):
@@ -44,21 +44,6 @@ def raised_remedies():
     return remedies
 
 
-def literal_text(node: ast.expr) -> str:
-    """Return the literal parts of a string expression; interpolated values are empty."""
-    match node:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.JoinedStr(values=values):
-            return "".join(literal_text(value) for value in values)
-        case ast.BinOp(left=left, right=right):
-            return literal_text(left) + literal_text(right)
-        case ast.IfExp(body=body, orelse=orelse):
-            return literal_text(body) + " " + literal_text(orelse)
-        case _:
-            return ""
-
-
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
     arguments = function.args
     return {argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
@@ -67,7 +52,7 @@ def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
 def public_parameters() -> set[str]:
     """Return the parameter names of all public functions, and the fields of all public classes."""
     names: set[str] = set()
-    for nodes in syntax_nodes().values():
+    for nodes in package_nodes().values():
         for node in nodes:
             if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
                 names |= parameters(node)
@@ -105,7 +90,7 @@ def class_fields(node):
 
 def callables():
     """Return the parameter names of the functions and classes of the package by their names; `None`: any keyword."""
-    nodes = [node for nodes in syntax_nodes().values() for node in nodes]
+    nodes = [node for nodes in package_nodes().values() for node in nodes]
     classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
 
     def accepted(function):
@@ -135,7 +120,7 @@ def callables():
 
 def texts():
     """Yield the source and the text of every string literal in the package, and of every page of the docs."""
-    for name, nodes in syntax_nodes().items():
+    for name, nodes in package_nodes().items():
         for node in nodes:
             if isinstance(node, ast.Constant | ast.JoinedStr) and (text := literal_text(node)):
                 yield f"{name}:{node.lineno}", text

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
+from support.syntax import literal_text, syntax_nodes
 
 import geoxt
 from geoxt.cli import parser
@@ -61,38 +63,17 @@ NAMED_PARTS = ["geoxt", "benchmarks", "tests"]
 """Folders and files whose names are checked."""
 
 
-@cache
-def tree_of(path: Path) -> ast.Module:
-    """Return the syntax tree of a file."""
-    return ast.parse(path.read_text())
-
-
-def literal_text(node: ast.expr) -> str:
-    """Return the literal parts of a string expression, with interpolated values as `{}`."""
-    match node:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.JoinedStr(values=values):
-            return "".join(literal_text(value) if isinstance(value, ast.Constant) else "{}" for value in values)
-        case ast.BinOp(left=left, right=right):
-            return literal_text(left) + literal_text(right)
-        case ast.IfExp(body=body, orelse=orelse):
-            return f"{literal_text(body)} {literal_text(orelse)}"
-        case _:
-            return ""
-
-
-def first_lines(tree: ast.Module):
+def first_lines(nodes: Sequence[ast.AST]):
     """Yield the line number and the summary of every docstring."""
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, kinds) and (text := ast.get_docstring(node)):
             yield getattr(node, "lineno", 1), " ".join(text.partition("\n\n")[0].split())
 
 
-def messages(tree: ast.Module):
+def messages(nodes: Sequence[ast.AST]):
     """Yield the line number and the literal text of errors and warnings."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Raise(exc=ast.Call(args=arguments, keywords=keywords)):
                 expressions = [*arguments, *(keyword.value for keyword in keywords if keyword.arg == "remedy")]
@@ -104,12 +85,12 @@ def messages(tree: ast.Module):
                 expressions = [value]
             case _:
                 continue
-        yield from ((expression.lineno, text) for expression in expressions if (text := literal_text(expression)))
+        yield from ((expression.lineno, text) for expression in expressions if (text := literal_text(expression, "{}")))
 
 
-def bound_names(tree: ast.Module):
+def bound_names(nodes: Sequence[ast.AST]):
     """Yield the line number and the name of every variable, argument, function, class and import alias."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
                 yield node.lineno, name
@@ -127,10 +108,10 @@ def idioms_of(text: str) -> list[str]:
     return [idiom for idiom in IDIOMS if re.search(idiom, unquoted, re.IGNORECASE)]
 
 
-def printed_texts(tree: ast.Module):
+def printed_texts(nodes: Sequence[ast.AST]):
     """Yield the line number and the text of strings of four words or more, such as help texts and report prose."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant | ast.JoinedStr) and len((text := literal_text(node)).split()) >= 4:
+    for node in nodes:
+        if isinstance(node, ast.Constant | ast.JoinedStr) and len((text := literal_text(node, "{}")).split()) >= 4:
             yield node.lineno, text
 
 
@@ -148,8 +129,8 @@ def faults() -> dict[str, list[str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         relative = path.relative_to(PACKAGE.parent)
         folder = "/".join(relative.parts[:2])
-        tree = tree_of(path)
-        for line, text in sorted({*first_lines(tree), *messages(tree)}):
+        nodes = syntax_nodes(path)
+        for line, text in sorted({*first_lines(nodes), *messages(nodes)}):
             for idiom in idioms_of(text):
                 by_folder.setdefault(folder, []).append(f"{relative}:{line}: {text!r} has {idiom!r}: {IDIOMS[idiom]}")
     return by_folder
@@ -169,7 +150,7 @@ def test_names_are_nouns_of_the_domain(part):
     names = [
         f"{file.relative_to(ROOT)}:{line}: {name}"
         for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))
-        for line, name in bound_names(tree_of(file))
+        for line, name in bound_names(syntax_nodes(file))
         if name.strip("_").lower() in VAGUE_NAMES
     ]
     assert names == []
@@ -177,8 +158,8 @@ def test_names_are_nouns_of_the_domain(part):
 
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
 def test_benchmarks_avoid_idioms(script):
-    tree = tree_of(script)
-    texts = sorted({*first_lines(tree), *printed_texts(tree)})
+    nodes = syntax_nodes(script)
+    texts = sorted({*first_lines(nodes), *printed_texts(nodes)})
     assert [(line, text, idioms) for line, text in texts if (idioms := idioms_of(text))] == []
 
 
@@ -188,9 +169,9 @@ def test_benchmarks_avoid_idioms(script):
 def test_docstrings_and_names_of_tests_avoid_idioms(folder):
     idioms = []
     for path in (path for path in TESTS if path.parent == folder):
-        tree = tree_of(path)
-        functions = [(node.lineno, node.name) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        texts = [*first_lines(tree), *((line, name.replace("_", " ").strip()) for line, name in functions)]
+        nodes = syntax_nodes(path)
+        functions = [(node.lineno, node.name) for node in nodes if isinstance(node, ast.FunctionDef)]
+        texts = [*first_lines(nodes), *((line, name.replace("_", " ").strip()) for line, name in functions)]
         idioms += [f"{path.name}:{line}: {text} has {idiom}" for line, text in texts for idiom in idioms_of(text)]
     assert idioms == []
 
