@@ -15,6 +15,7 @@ __all__ = [
     "Floats",
     "Mask",
     "Precision",
+    "Quantization",
     "Resampling",
     "SomeCRS",
     "SomePath",
@@ -36,6 +37,8 @@ SomeSize = int | tuple[int, int]
 SomePaths = SomePath | Sequence[SomePath]
 Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode", "min", "max"]
 """Resampling method, by GDAL's names."""
+Quantization = Literal["signed square"]
+"""Conversion of stored integers to numbers that is not linear."""
 Precision = Literal["32", "bf16", "16"]
 """Floating-point numbers of a model's computations: float32, or mixed precision with bfloat16 or float16; its weights
 are float32."""

@@ -195,7 +195,18 @@ def _same_pixels(first: xr.DataArray, other: xr.DataArray) -> bool:
 def _stackable(mosaics: Sequence[Mosaic]) -> bool:
     """Return whether the scenes of mosaics on one grid can be those of one mosaic."""
     traits = [
-        (m.bands, m.dtype, repr(m.nodata), m.resampling, m.clips, m.errors, m.composite, m.rescale, m.credentials)
+        (
+            m.bands,
+            m.dtype,
+            repr(m.nodata),
+            m.resampling,
+            m.clips,
+            m.errors,
+            m.composite,
+            m.rescale,
+            m.unit_length,
+            m.credentials,
+        )
         for m in mosaics
     ]
     return all(trait == traits[0] for trait in traits)

@@ -31,6 +31,7 @@ from geoxt.source import (
     view_of,
 )
 from geoxt.source.dask_warp import warp_dask
+from geoxt.source.embedding_attrs import is_unit_length, unit_length_of
 from geoxt.source.fill import free_fill
 from geoxt.source.interpolated import interpolates, source_interpolates
 from geoxt.source.layer import standard_dims
@@ -95,13 +96,41 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
             name=layer.name,
         )
         blended |= interpolates(resampling) and pixel_offset(target, view.grid) is None
+        warped = _keep_unit_length(warped, layer, target, resampling)
         return mark_interpolated(warped) if blended else warped
     source = retarget(view, target, resampling)
     if widens and source.nodata is None:
         source = with_fill(source)
         attrs["_FillValue"] = source.nodata
     warped = to_layer(source, dims=[*dims, "y", "x"], coords=coords, attrs=attrs, name=layer.name, chunks=chunks)
+    if isinstance(source, ArraySource):
+        warped = _keep_unit_length(warped, layer, target, resampling)
     return mark_interpolated(warped) if blended or source_interpolates(source) else warped
+
+
+def _keep_unit_length(
+    warped: xr.DataArray, layer: xr.DataArray, target: GeoBox, resampling: Resampling
+) -> xr.DataArray:
+    """Return a resampled layer whose vectors have unit length if those of the layer have.
+
+    Raises
+    ------
+    InputError
+        If the layer holds some bands of the vectors.
+    """
+    if (
+        not is_unit_length(layer.attrs)
+        or not interpolates(resampling)
+        or pixel_offset(target, grid_of(layer)) is not None
+    ):
+        return warped
+    if not unit_length_of(layer):
+        msg = f"Cannot average vectors of unit length: {layer.name!r} has {layer.sizes.get('band', 1)} of their "
+        msg += f"{layer.attrs.get('dimensions')} bands."
+        raise InputError(msg, remedy="Pass {resampling:'nearest'}. Or align all bands, and select from the result.")
+    norm = (warped.astype("float64") ** 2).sum("band", skipna=False) ** 0.5
+    unit = (warped / norm.where(norm != 0, 1)).astype(warped.dtype).transpose(*warped.dims)
+    return unit.assign_attrs(unmarked(warped.attrs)).rename(warped.name)
 
 
 def with_fill(source: Source) -> Source:

@@ -50,6 +50,8 @@ class LayerMetadata:
     """Whether pixels are class codes; the layer then has no band dimension."""
     units: tuple[str, ...] = ()
     """Unit of each band's physical values."""
+    unit_length: int = 0
+    """Number of bands of vectors of unit length, whose averages are scaled to it; 0 for other pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,8 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
     if not scenes:
         raise InputError("Cannot open a layer: there are no scenes.", remedy="Widen the selection.")
     _check_options(product, placement)
-    rescale = placement.rescale and not product.categorical
+    quantized = any(asset is not None and asset.quantization for scene in scenes for asset in scene.assets)
+    rescale = (placement.rescale or quantized) and not product.categorical
     steps, times = steps_of(scenes, placement.groupby)
     steps, composite = ordered(scenes, steps, placement.composite)
     grid = _grid(scenes, placement)
@@ -114,6 +117,7 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
         errors=placement.errors,
         composite=composite,
         rescale=rescale,
+        unit_length=product.unit_length,
         credentials=placement.credentials,
     )
     dims = ["time"] * (times is not None) + ["band"] * (not product.categorical) + ["y", "x"]
@@ -125,6 +129,8 @@ def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placeme
         attrs.setdefault("flag_values", np.empty(0, dtype))
     else:
         attrs |= attrs_of(scenes, product.units, rescale=rescale)
+    if quantized:
+        attrs["radiometry"] = "dequantized, as published"
     if source.nodata is not None:
         attrs["_FillValue"] = source.dtype.type(source.nodata).item()
     layer = to_layer(source, dims=dims, coords=coords, attrs=attrs, name=placement.name, chunks=placement.chunks)

@@ -13,6 +13,7 @@ from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import valid_mask
 from geoxt.source.catalog_check import check_of
+from geoxt.source.dequantize import dequantize
 from geoxt.source.quality_mask import QualityMask
 from geoxt.source.scene_assets import Asset, QualityBand
 from geoxt.types import Array, Floats, Mask, Resampling
@@ -52,6 +53,7 @@ class AssetGroup:
         "_files",
         "_masks",
         "_nodata",
+        "_quantization",
         "_scales",
         "level",
         "transform",
@@ -78,7 +80,9 @@ class AssetGroup:
             files.setdefault(asset.href, []).append((index, asset))
         self._arrays = {href: array for href, group in files.items() if (array := group[0][1].array) is not None}
         self._checks = {href: check_of([asset for _, asset in group]) for href, group in files.items()}
-        if not quality and resampling in AVERAGING and min(self.transform.scale) >= COARSER:
+        # Overviews of quantized numbers are averages of these, and not of the numbers.
+        self._quantization = assets[0].quantization
+        if not quality and not self._quantization and resampling in AVERAGING and min(self.transform.scale) >= COARSER:
             self._choose_overview(files)
         self._dtype = np.result_type(*{a.dtype for a in assets})
         self._nodata = [a.nodata for a in assets]
@@ -130,7 +134,7 @@ class AssetGroup:
             clear = mask.read(window)
             if clear is not None:
                 valid = np.broadcast_to(clear, values.shape) if valid is None else valid & clear
-        return values, valid
+        return (dequantize(values, self._quantization) if self._quantization else values), valid
 
     def _nodata_of_files(self) -> Iterator[tuple[int, tuple[float, ...]]]:
         """Yield the nodata values that only the files state, with the indices of their bands."""

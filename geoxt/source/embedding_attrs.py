@@ -23,6 +23,8 @@ _OTHERS = ("patch_size", "normalization")
 _MODEL, _SOURCE = "geoemb:model", "geoemb:source_data"
 _URN = "urn:geoxt:"
 _REPOSITORY = "geo-embeddings/embeddings-zarr-convention"
+UNIT_LENGTH = "unit length"
+"""Normalization of vectors whose Euclidean length is 1."""
 CONVENTION = {
     "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c",
     "name": "geoemb:",
@@ -61,7 +63,7 @@ def common_embedding_attrs(layers: Mapping[str, Mapping[Any, Any]]) -> dict[Hash
         require_equal_embeddings(first, other, (title, other_title))
     return {
         name: first[name]
-        for name in (*NAMES, _TYPE, "source_data", *_OTHERS)
+        for name in (*NAMES, _TYPE, "dimensions", "source_data", *_OTHERS)
         if name in first and all(str(other.get(name)) == str(first[name]) for _, other in others)
     }
 
@@ -89,7 +91,21 @@ def to_convention(layer: xr.DataArray) -> dict[str, Any]:
     if attrs[_TYPE] == "chip" and "patch_size" in attrs:
         side = [int(length) for length in attrs["patch_size"]]
         result["geoemb:chip_layout"] = {"layout_type": "regular_grid", "chip_size": side, "stride": side}
-    return result | {name: attrs[name] for name in _OTHERS if name in attrs}
+    result |= {name: attrs[name] for name in _OTHERS if name in attrs}
+    if is_unit_length(attrs) and not unit_length_of(layer):
+        del result["normalization"]  # of some components of the vectors
+    return result
+
+
+def unit_length_of(layer: xr.DataArray) -> int:
+    """Return the number of bands of a layer of vectors of unit length; 0 for others, and for a part of their bands."""
+    count = layer.sizes.get("band", 0)
+    return count if is_unit_length(layer.attrs) and layer.attrs.get("dimensions") == count else 0
+
+
+def is_unit_length(attrs: Mapping[Any, Any]) -> bool:
+    """Return whether attributes state that vectors have unit length."""
+    return attrs.get("normalization") == UNIT_LENGTH
 
 
 def to_tags(layer: xr.DataArray) -> dict[str, str]:
@@ -126,6 +142,7 @@ def from_convention(scopes: Iterable[Mapping[Any, Any]]) -> dict[Hashable, Any]:
     sources = [source.removeprefix(f"{_URN}layer:") for source in map(str, _list(stated.get(_SOURCE, ())))]
     result: dict[Hashable, Any] = {"model": model.removeprefix(f"{_URN}model:")}
     result |= {"version": version} if version else {}
+    result |= {"dimensions": int(stated["geoemb:dimensions"])} if "geoemb:dimensions" in stated else {}
     result |= {_TYPE: str(stated.get("geoemb:type", "pixel"))}
     result |= {"source_data": sources} if sources else {}
     result |= {"patch_size": _list(stated["patch_size"])} if "patch_size" in stated else {}

@@ -13,7 +13,7 @@ import shapely
 from dask.base import normalize_token
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import CatalogError, ReadError, ReadWarning
+from geoxt.errors import CatalogError, InputError, ReadError, ReadWarning
 from geoxt.footprints import clip_to_footprints, outline, outlines
 from geoxt.grid import COINCIDE, full_window, pixel_offset
 from geoxt.pixels.block_cache import BlockCache
@@ -24,6 +24,7 @@ from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import cast_values, clip_mask
 from geoxt.source.asset_group import AVERAGING, AssetGroup
 from geoxt.source.composite import Reduction, compose
+from geoxt.source.dequantize import to_unit_length
 from geoxt.source.fill import require_free
 from geoxt.source.scene_assets import Asset, Scene, token_of
 from geoxt.source.scene_table import table_of
@@ -57,6 +58,8 @@ class Mosaic:
     """How overlapping scenes of a time step are combined."""
     rescale: bool = False
     """Whether stored values are converted to physical ones by the scale and offset of their scene and band."""
+    unit_length: int = 0
+    """Number of bands of vectors of unit length, which resampling and composites keep; 0 for other pixels."""
     credentials: Credentials | None = None
     """URL signer and GDAL options to open files with; not part of the dask token."""
 
@@ -96,6 +99,7 @@ class Mosaic:
         return normalize_token((
             type(self).__name__, self.grid, token_of(self.scenes), self.steps, self.bands, str(self.dtype), self.nodata,
             self.resampling, self.clips, self.errors, self.composite, self.rescale,
+            self.unit_length,
         ))  # fmt: skip
 
     def onto(self, grid: GeoBox, *, resampling: Resampling | None = None) -> Mosaic:
@@ -217,6 +221,7 @@ class Mosaic:
         values, valid = image
         values[~valid] = 0  # arbitrary values may not fit the dtype
         partial = None if valid.all() else valid
+        values = self._unit_length(values) if self.unit_length else values
         return self._finish(window, cast_values(values, self.dtype, dtype, valid=partial, nodata=self.nodata), partial)
 
     def _finish(self, window: Window, values: Array, valid: Mask | None) -> tuple[Array, Mask]:
@@ -238,6 +243,9 @@ class Mosaic:
         self, index: int, window: Window, bands: tuple[int, ...], dtype: np.dtype[Any]
     ) -> tuple[Array, Mask | None] | None:
         """Return one scene at a window; `None` if it does not intersect the window."""
+        if self.unit_length and len(bands) < len(self.bands) and self._averages(index, bands):
+            vectors = self._scene(index, window, tuple(range(len(self.bands))), dtype)
+            return None if vectors is None else tuple(part if part is None else part[list(bands)] for part in vectors)
         try:
             groups = self._asset_groups(index, bands)
             images = [(targets, self._resample(group, window, dtype)) for targets, group in groups]
@@ -271,9 +279,31 @@ class Mosaic:
         values, valid = resampled
         if self.rescale:
             values = group.physical(values)
+        if self.unit_length and group.transform.shift is None:
+            values = self._unit_length(values)
         averaged = group.transform.shift is None and self.resampling in AVERAGING
         nodata = self.nodata if averaged or self.rescale else None
         return cast_values(values, self.dtype, dtype, valid=valid, nodata=nodata), valid
+
+    def _averages(self, index: int, bands: tuple[int, ...]) -> bool:
+        """Return whether pixels of a scene are averages of several ones."""
+        shifted = (group.transform.shift is None for _, group in self._asset_groups(index, bands))
+        return self.composite != "first" or (self.resampling in AVERAGING and any(shifted))
+
+    def _unit_length(self, values: Array) -> Array:
+        """Return vectors of unit length.
+
+        Raises
+        ------
+        InputError
+            If bands are missing.
+        """
+        if self.resampling not in AVERAGING and self.composite == "first":
+            return values
+        if len(values) != self.unit_length:
+            msg = f"Cannot average vectors of unit length: {len(values)} of their {self.unit_length} bands were opened."
+            raise InputError(msg, remedy="Pass {resampling:'nearest'}. Or open all bands, and select from the result.")
+        return to_unit_length(values)
 
     def _asset_groups(self, index: int, bands: tuple[int, ...]) -> list[tuple[list[int], AssetGroup]]:
         """Return the assets of a scene grouped by grid, with the indices of their bands in the result; cached."""

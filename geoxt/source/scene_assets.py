@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.pixels.file_version import main_version
 from geoxt.pixels.xarray_planes import XarrayPlanes
 from geoxt.pixels.zarr_array import ZarrArray
+from geoxt.types import Quantization
 
 PlaneArray = ZarrArray | XarrayPlanes
 """An array that is read plane by plane."""
@@ -55,6 +56,8 @@ class Asset:
     header: tuple[float | None, float, float, bool] | None = None
     """Nodata value, scale and offset of the band and whether the file has an internal mask, as its header stated them
     when the layer was opened; `None` if a catalog states the asset."""
+    quantization: Quantization | None = None
+    """How stored integers are converted to numbers before they are resampled; `None` for stored numbers."""
     array: PlaneArray | None = None
     """Array that pixels are read from, whose planes are the bands; `None` for a file that GDAL reads."""
 

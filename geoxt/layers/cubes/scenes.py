@@ -19,7 +19,7 @@ from geoxt.layers.products import Product, resolve_bands
 from geoxt.layers.radiometry import known
 from geoxt.legend import Legend
 from geoxt.source import Asset, Scene
-from geoxt.source.embedding_attrs import common_embedding_attrs, from_convention
+from geoxt.source.embedding_attrs import common_embedding_attrs, from_convention, is_unit_length
 from geoxt.source.scene_assets import PlaneArray
 
 AssetArray = tuple[str, GeoBox, PlaneArray | None]
@@ -154,7 +154,7 @@ def assets_of(
     return [
         Asset(
             href=href, band=plane, grid=grid, dtype=dtype, nodata=markers[0] if markers else None, extra_nodata=extra,
-            scale=scale, offset=offset, array=array,
+            scale=scale, offset=offset, array=array, quantization=product.quantization(dtype) if product else None,
         )
         for plane in band.planes
     ]  # fmt: skip
@@ -225,7 +225,10 @@ def metadata_of(
         attrs = {k: v for k, v in bands[0].variable.attrs.items() if k in {"long_name", "standard_name", "units"}}
     attrs |= common_embedding_attrs({f"{b.variable.path!r}": from_convention(b.variable.scopes) for b in bands})
     names = [band.name for band in bands]
-    return LayerMetadata(bands=tuple(names), legend=legend, categorical=categorical, attrs=attrs, units=tuple(units))
+    return LayerMetadata(
+        bands=tuple(names), legend=legend, categorical=categorical, attrs=attrs, units=tuple(units),
+        unit_length=len(names) if is_unit_length(attrs) else 0,
+    )  # fmt: skip
 
 
 __all__ = ["assets_of", "band_names", "choose_bands", "metadata_of", "scenes_of"]

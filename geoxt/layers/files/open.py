@@ -102,7 +102,8 @@ def open_cogs(
     rescale
         Whether to return physical values (stored * scale + offset, by scene and band) as float32, NaN if missing. Scale
         and offset are taken from the file, else from the scene's metadata file (Landsat's `*_MTL.txt` or `.json`, for
-        Level 1; `MTD_MSI*.xml` of a `.SAFE` tree), else from the product. Class codes are not rescaled.
+        Level 1; `MTD_MSI*.xml` of a `.SAFE` tree), else from the product. Class codes are not rescaled;
+        quantized embeddings (`product="alphaearth"`) are always dequantized, before they are resampled.
     categorical
         Whether pixels are class codes, which are never interpolated. By default True for label products, and for files
         with a color table that is not a ramp of grays.

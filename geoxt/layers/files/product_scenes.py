@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -148,7 +147,9 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
         rule = known(
             product, band, fields.file, baseline=baseline, strict=strict, of_scene=of_scene, scene=fields.scene
         )
-        asset = replace(asset_of(header, band.index, band.nodata, rule), extra_nodata=product.ignore)
+        asset = asset_of(header, band.index, band.nodata, rule)
+        quantization = product.quantization(asset.dtype)
+        asset = replace(asset, extra_nodata=product.ignore, quantization=quantization)
         bands[band.name] = asset, rule.unit if rule else "1"
     return _File(fields=fields, bands=bands)
 
@@ -163,9 +164,11 @@ def product_metadata(
         "common_name": tuple((band.common or "") if band else "" for band in known_bands),
         "wavelength": tuple(b.wavelength if b and b.wavelength is not None else np.nan for b in known_bands),
     }
-    attrs: dict[Hashable, Any] = {"long_name": product.title}
     band_units = tuple(units.get(name, "1") for name in bands)
-    metadata = LayerMetadata(bands=tuple(bands), attrs=attrs, coords=coords, units=band_units)
+    unit_length = len(product.bands) if product.embedding is not None and product.embedding.unit_length else 0
+    metadata = LayerMetadata(
+        bands=tuple(bands), attrs=product.attrs, coords=coords, units=band_units, unit_length=unit_length
+    )
     return with_classes(metadata, product, categorical=categorical)
 
 

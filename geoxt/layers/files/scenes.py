@@ -20,7 +20,7 @@ from geoxt.layers.products import Product, common_names, resolve_bands
 from geoxt.legend import Legend
 from geoxt.pixels.reader import Header
 from geoxt.source import Scene
-from geoxt.source.embedding_attrs import common_embedding_attrs, from_tags
+from geoxt.source.embedding_attrs import common_embedding_attrs, from_tags, is_unit_length
 
 
 def grid_scenes(
@@ -65,7 +65,10 @@ def grid_scenes(
     common = common_names(names)
     coords = {"common_name": common} if any(common) and not categorical else {}
     attrs = common_embedding_attrs({repr(header.href): from_tags(header.tags) for header in headers})
-    return scenes, LayerMetadata(bands=names, attrs=attrs, coords=coords, legend=legend, categorical=categorical)
+    return scenes, LayerMetadata(
+        bands=names, attrs=attrs, coords=coords, legend=legend, categorical=categorical,
+        unit_length=len(names) if is_unit_length(attrs) else 0,
+    )  # fmt: skip
 
 
 def _legend_of(header: Header) -> Legend | None:

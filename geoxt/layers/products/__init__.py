@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from geoxt.errors import InputError, did_you_mean
-from geoxt.layers.products import aerial, buildings, landcover, landsat, sentinel1, sentinel2
+from geoxt.layers.products import aerial, buildings, embeddings, landcover, landsat, sentinel1, sentinel2
 from geoxt.layers.products.band_lookup import resolve_bands as resolve_bands
 from geoxt.layers.products.common_names import shared_common_names
 from geoxt.layers.products.product import Band, Collection, FileFields, Product, Sidecar
@@ -31,7 +31,7 @@ __all__ = [
     "qa_tests",
 ]
 
-_MODULES = (landsat, sentinel1, sentinel2, aerial, landcover, buildings)
+_MODULES = (landsat, sentinel1, sentinel2, aerial, landcover, buildings, embeddings)
 _PRODUCTS: dict[str, Product] = {product.name: product for module in _MODULES for product in module.PRODUCTS}
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+
+from geoxt.errors import InputError
 from geoxt.layers.products.qa import Qa
 from geoxt.layers.products.scale_offset import Radiometry, choose
 from geoxt.legend import Legend
 from geoxt.template import Fields, Interval, Template, Value
-from geoxt.types import SomePath
+from geoxt.types import Quantization, SomePath
 
 Access = Literal["planetary-computer", "requester-pays"]
 """Access to files: with a token of the Planetary Computer, or on S3 with requester pays."""
@@ -112,6 +116,20 @@ class FileFields:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """Vectors of a model, whose components are the bands of a product."""
+
+    model: str
+    """URL of the model."""
+    version: str
+    """Version of the model or of its product."""
+    quantization: Quantization | None = None
+    """How stored integers are converted to numbers."""
+    unit_length: bool = False
+    """Whether the Euclidean length of a vector is 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
     """A known kind of data: its bands, file names, catalogs, radiometry and classes."""
 
@@ -151,6 +169,8 @@ class Product:
     """Metadata file of a scene with scales and offsets, which take precedence over `rules`."""
     legend: Legend | None = None
     """Classes of labels and shapes."""
+    embedding: Embedding | None = None
+    """Model and quantization of embeddings."""
     qa: tuple[Qa, ...] = ()
     """Quality bands, the most detailed first."""
     collections: tuple[Collection, ...] = ()
@@ -203,6 +223,37 @@ class Product:
     def dtype(self, file: str) -> str | None:
         """Return the data type of a band by its name in file names, or `None` if unknown."""
         return next((dtype for pattern, dtype in self.dtypes if fnmatchcase(file, pattern)), None)
+
+    @property
+    def attrs(self) -> dict[Hashable, Any]:
+        """Attributes of its layers: title, and the model of embeddings."""
+        attrs: dict[Hashable, Any] = {"long_name": self.title}
+        if self.embedding is None:
+            return attrs
+        normalization = "unit length" if self.embedding.unit_length else "none"
+        return attrs | {
+            "model": self.embedding.model,
+            "version": self.embedding.version,
+            "embedding_type": "pixel",
+            "dimensions": len(self.bands),
+            "normalization": normalization,
+            "source_data": [self.name],
+        }
+
+    def quantization(self, dtype: str) -> Quantization | None:
+        """Return the quantization of files of a data type; `None` for floating-point files.
+
+        Raises
+        ------
+        InputError
+            If files of this type cannot be dequantized.
+        """
+        if self.embedding is None or self.embedding.quantization is None or np.dtype(dtype).kind == "f":
+            return None
+        if dtype != "int8":
+            problem = f"Cannot take files of {dtype} as {self.name}: their embeddings are int8."
+            raise InputError(problem, remedy="Leave {product} out.", value=dtype, argument="product")
+        return self.embedding.quantization
 
     def collection(self, name: str) -> Collection | None:
         """Return the first collection with an id, or `None`."""

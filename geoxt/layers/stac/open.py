@@ -249,13 +249,14 @@ def _metadata_of(items: Sequence[OpenItem], choice: Choice) -> LayerMetadata:
     return LayerMetadata(
         bands=tuple(band.name for band in bands),
         legend=legend,
-        attrs={"long_name": titles.pop()} if len(titles) == 1 else {},
+        attrs=product.attrs if product is not None and len(titles) == 1 else {},
         coords={
             "common_name": tuple(band.common or "" for band in bands),
             "wavelength": tuple(np.nan if band.wavelength is None else band.wavelength for band in bands),
         },
         categorical=legend is not None or _is_bit_field(first),
         units=units_of(first, choice),
+        unit_length=len(product.bands) if product and product.embedding and product.embedding.unit_length else 0,
     )
 
 

@@ -282,6 +282,7 @@ class _Headers:
             dtype=dtype,
             nodata=representable(_nodata(item, band, self._choice, header), dtype),
             extra_nodata=item.product.ignore if item.product is not None else (),
+            quantization=item.product.quantization(dtype) if item.product is not None else None,
             masked=True if href in self._by_href and _has_mask(self._by_href[href], band) else None,
             data_bands=band.data_bands,
             band_names=band.band_names,

@@ -1,0 +1,147 @@
+"""AlphaEarth embeddings are dequantized before they are averaged, and keep their unit length."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+import geoxt
+from geoxt.errors import InputError
+from geoxt.layers import open_cogs
+from geoxt.layers.products import get
+
+NODATA, SIDE = -128, 8
+BANDS = [f"A{axis:02}" for axis in range(64)]
+
+
+def make_stored(seed):
+    """Return int8 whose numbers are vectors of about unit length, each value of int8 among them."""
+    stored = np.random.default_rng(seed).integers(-70, 71, (64, SIDE, SIDE)).astype("int8")
+    stored[:, 0, 0], stored[:, 0, 1] = np.arange(-64, 0), np.arange(64)
+    stored[0, 0, 2], stored[:, 2, 3] = 127, NODATA
+    return stored
+
+
+def dequantized(stored):
+    values = np.sign(stored.astype(float)) * (np.abs(stored.astype(float)) / 127.5) ** 2
+    return np.where(stored == NODATA, np.nan, values).astype("float32")
+
+
+def write(folder, stored, *, year=2020, zone="15N", row=0, dtype="int8"):
+    """Write a file whose rows go from south to north."""
+    path = folder / str(year) / zone / f"xabc-{row:010}-0000000000.tiff"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    transform = Affine(10, 0, 500_000, 0, 10, 4_000_000 + 10 * row)
+    profile = {"driver": "GTiff", "height": SIDE, "width": SIDE, "count": 64, "dtype": dtype, "nodata": NODATA}
+    crs = f"EPSG:326{zone[:2]}"
+    with rasterio.open(path, "w", crs=crs, transform=transform, **profile) as file:
+        file.write(stored.astype(dtype))
+        file.build_overviews([2], rasterio.enums.Resampling.average)
+    return path
+
+
+@pytest.fixture
+def layer(tmp_path):
+    write(tmp_path, make_stored(1))
+    return open_cogs(tmp_path / "2020", product="alphaearth")
+
+
+def test_stored_numbers_are_dequantized_exactly(tmp_path, layer):
+    north_up = dequantized(make_stored(1))
+    order = slice(None, None, -1 if layer.geoml.grid.affine.e < 0 else 1)
+    np.testing.assert_array_equal(layer, north_up[:, order])
+    assert layer.dtype == "float32"
+    assert layer["band"].to_numpy().tolist() == BANDS
+    assert (layer.attrs["version"], layer.attrs["normalization"]) == ("1", "unit length")
+    single = open_cogs(tmp_path / "2020", product="alphaearth", bands=["A07"])
+    np.testing.assert_array_equal(single[0], north_up[7, order])
+    np.testing.assert_array_equal(layer.sel(band=["A63", "A00"]), north_up[[63, 0]][:, order])
+
+
+@pytest.mark.parametrize("resampling", ["average", "bilinear"])
+def test_averages_are_of_dequantized_vectors_and_have_unit_length(tmp_path, layer, resampling):
+    grid = layer.geoml.grid
+    coarse = GeoBox((4, 4), grid.affine @ Affine.scale(2), grid.crs)
+    moved = open_cogs(tmp_path / "2020", product="alphaearth", grid=coarse, resampling=resampling)
+    values = layer.to_numpy().astype("float64")
+    mean = np.nanmean(values.reshape(64, 4, 2, 4, 2), axis=(2, 4))
+    mean /= np.linalg.norm(mean, axis=0)
+    inner = (slice(None), slice(1, 3), slice(1, 3)) if resampling == "bilinear" else ()
+    if resampling == "average":
+        np.testing.assert_allclose(moved.to_numpy()[inner], mean[inner], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=0), 1, atol=1e-6)
+    np.testing.assert_array_equal(moved.sel(band=["A05"]).isel(x=slice(1, 3)), moved.to_numpy()[[5], :, 1:3])
+    aligned = geoxt.align(layer, moved) if resampling == "bilinear" else moved
+    np.testing.assert_allclose(np.linalg.norm(aligned, axis=0), 1, atol=1e-6)
+
+
+def test_nearest_pixels_are_exact(tmp_path, layer):
+    grid = layer.geoml.grid
+    shifted = GeoBox((8, 8), grid.affine @ Affine.translation(0.3, -0.2), grid.crs)
+    moved = open_cogs(tmp_path / "2020", product="alphaearth", grid=shifted, resampling="nearest")
+    np.testing.assert_array_equal(moved[:, 1:, :7], layer[:, 1:, :7])
+
+
+def test_parts_of_vectors_are_not_averaged(tmp_path, layer):
+    grid = layer.geoml.grid
+    coarse = GeoBox((4, 4), grid.affine @ Affine.scale(2), grid.crs)
+    part = open_cogs(tmp_path / "2020", product="alphaearth", bands=["A00"], grid=coarse)
+    with pytest.raises(InputError, match="Cannot average vectors of unit length: 1 of their 64 bands"):
+        part.compute()
+
+
+def test_years_are_time_steps_and_zones_are_nodes(tmp_path):
+    for year, zone in ((2019, "15N"), (2020, "15N"), (2020, "16N")):
+        write(tmp_path, make_stored(year), year=year, zone=zone)
+    paths = sorted(tmp_path.rglob("*.tiff"))
+    tree = open_cogs(paths, product="alphaearth", crs="native", groupby="time")
+    assert {node.name for node in tree.leaves} == {"epsg_32615", "epsg_32616"}
+    layer = tree["epsg_32615"].ds["alphaearth"]
+    assert layer["time"].dt.year.to_numpy().tolist() == [2019, 2020]
+    np.testing.assert_array_equal(np.sort(layer[1].to_numpy().ravel()), np.sort(dequantized(make_stored(2020)).ravel()))
+    points = gpd.GeoDataFrame({"class": ["a"]}, geometry=[shapely.Point(500_045, 4_000_045)], crs="EPSG:32615")
+    table = geoxt.extract(tree, points)
+    np.testing.assert_array_equal(table.loc[table["time"].dt.year == 2020, BANDS].to_numpy()[0],
+                                  dequantized(make_stored(2020))[:, 4, 4])  # fmt: skip
+
+
+def test_composites_keep_unit_length(tmp_path):
+    for year in (2019, 2020):
+        write(tmp_path, make_stored(year), year=year)
+    layer = open_cogs(sorted(tmp_path.rglob("*.tiff")), product="alphaearth", composite="mean")
+    assert np.nanmax(abs(np.linalg.norm(layer, axis=0) - 1)) < 1e-6
+    np.testing.assert_array_equal(layer.isel(band=[3]), layer.to_numpy()[[3]])
+
+
+def test_other_files_raise_and_numbers_stay(tmp_path):
+    path = write(tmp_path, make_stored(1), dtype="int16")
+    with pytest.raises(InputError, match="Cannot take files of int16 as alphaearth"):
+        open_cogs([path], product="alphaearth")
+    floats = np.where(make_stored(1) == NODATA, NODATA, dequantized(make_stored(1)))
+    path = write(tmp_path, floats, year=2021, dtype="float32")
+    layer = open_cogs([path], product="alphaearth")
+    np.testing.assert_array_equal(np.unique(layer), np.unique(floats.astype("float32")))
+
+
+def test_copies_keep_model_and_unit_length(tmp_path, layer):
+    values = layer.to_numpy()[:4]
+    attrs = dict(layer.attrs) | {"dimensions": 4}
+    vectors = (layer[:4].compute() / np.linalg.norm(values, axis=0)).assign_attrs(attrs)
+    again = open_cogs([geoxt.to_cog(vectors, tmp_path / "copy.tif")])
+    assert again.attrs["model"] == get("alphaearth").embedding.model
+    assert again.attrs["version"] == "1"
+    grid = layer.geoml.grid
+    coarse = GeoBox((4, 4), grid.affine @ Affine.scale(2), grid.crs)
+    mean = np.nanmean(vectors.to_numpy().astype("float64").reshape(4, 4, 2, 4, 2), axis=(2, 4))
+    mean /= np.linalg.norm(mean, axis=0)
+    for copy in (again, vectors, vectors.chunk(x=3)):
+        np.testing.assert_allclose(geoxt.align(copy, coarse, resampling="average"), mean, atol=1e-6)
+        with pytest.raises(InputError, match="Cannot average vectors of unit length: .*2"):
+            geoxt.align(copy.isel(band=[1, 2]), coarse).compute()
+    part = open_cogs([geoxt.to_cog(vectors.isel(band=[1, 2]), tmp_path / "part.tif")])
+    assert "normalization" not in part.attrs
+    with pytest.raises(InputError, match="Cannot combine embeddings: the version of layer"):
+        geoxt.union(layer, layer.assign_attrs(version="2"))
