@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,13 @@ class SampleDataset(TorchDataset[Sample]):
     def bands(self) -> tuple[str, ...]:
         """Names of the bands of `image`; empty if the dataset does not state them."""
         return tuple(band.name for band in self.data.bands.get("image", ()))
+
+    def __dask_tokenize__(self) -> str:
+        """Return a token of the fields and windows of the samples, in order."""
+        digest = blake2b(digest_size=16)
+        for entry in self.data.entries:
+            digest.update(repr((sorted(entry.fields.items()), entry.crop)).encode())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.data)

@@ -75,6 +75,28 @@ def test_saved_configuration_resumes_the_run_to_the_same_weights(config, tmp_pat
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+def test_run_is_not_resumed_with_other_images_or_without_its_best_epoch(config, tmp_path, capsys):
+    images = make_image_folder(tmp_path / "2750")
+    path, out = config(data=DATA.format(path=images)), tmp_path / "run"
+    assert main(["fit", "--config", str(path)]) == 0
+    result = json.loads((out / "result.json").read_text())
+    out.rename(moved := tmp_path / "moved")
+    assert main(["fit", "--config", str(path), "--out", str(moved)]) == 0
+    again = json.loads((moved / "result.json").read_text())
+    assert [again[key] for key in ("best", "scores", "history")] == [result[k] for k in ("best", "scores", "history")]
+
+    (moved / "best.ckpt").rename(tmp_path / "best.ckpt")
+    capsys.readouterr()
+    assert main(["fit", "--config", str(path), "--out", str(moved)]) == FAILED
+    assert "'best.ckpt', its best epoch, is missing" in capsys.readouterr().err
+    (tmp_path / "best.ckpt").rename(moved / "best.ckpt")
+
+    first, second = images / "Lake" / "Lake_0.png", images / "Roof" / "Roof_0.png"
+    first.write_bytes(second.read_bytes())  # the same number of images, and of batches
+    assert main(["fit", "--config", str(path), "--out", str(moved)]) == FAILED
+    assert "written with other samples or windows, as of changed files" in capsys.readouterr().err
+
+
 def accuracy(checkpoint, part):
     """Return the accuracy of outputs averaged over the eight flips and rotations."""
     network = from_checkpoint(checkpoint)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from dask.base import normalize_token
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -149,6 +150,10 @@ class ImageFolder:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __dask_tokenize__(self) -> Any:
+        """Return what identifies the images and their classes, in order."""
+        return normalize_token((self.images[self.indices].numpy(), self.labels[self.indices].numpy(), self.classes))
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         batch = self.__getitems__([index])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from dask.base import tokenize
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -73,6 +75,15 @@ class SampleDataModule(ResumableDataModule):
         self.batch_size = min(batch_size, len(train))
         self.eval_batch_size = eval_batch_size or batch_size
         self.seed, self.num_workers = seed, num_workers
+
+    @cached_property
+    def window_token(self) -> str:
+        """Token of the order of samples, and of datasets with `__dask_tokenize__`; of others, of their number."""
+        parts = (self.train, self.val, self.test)
+        samples = [
+            part if hasattr(part, "__dask_tokenize__") else None if part is None else len(part) for part in parts
+        ]
+        return str(tokenize(samples, self.seed))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return full training batches, in an order that depends on seed and epoch only."""

@@ -91,7 +91,29 @@ def best_checkpoint(folder: Path, module: Trainable) -> ModelCheckpoint:
 
 
 class _WholeCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, whose files are complete or absent."""
+    """Lightning's ModelCheckpoint, whose files are complete or absent, in a folder that may be moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best score and the path of its checkpoint, in the present folder.
+
+        Lightning forgets the score if the folder has another path than in the checkpoint.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint of the best epoch is missing.
+        """
+
+        def moved(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        scores = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
+        if self.best_model_path and not Path(self.best_model_path).is_file():
+            name = Path(self.best_model_path).name
+            msg = f"Cannot resume the run in {self.dirpath!r}: {name!r}, its best epoch, is missing."
+            raise InputError(msg, remedy="Restore this file, or pass another folder to start again.")
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         # Lightning writes to the system's temporary folder, and from there copies to another file system

@@ -273,11 +273,12 @@ class ResumableDataModule(pl.LightningDataModule):
         Raises
         ------
         InputError
-            If the checkpoint was written with other windows, as of another split, size or seed: a test part could then
-            hold pixels of the training.
+            If the checkpoint was written with other samples or windows, as of another split, size or seed: a test part
+            could then hold pixels of the training.
         """
         if None not in (before := state_dict.get(_WINDOWS), now := self.window_token) and before != now:
-            msg = "Cannot resume: the checkpoint was written with other windows, as of another split, size or seed."
+            msg = "Cannot resume: the checkpoint was written with other samples or windows, as of changed files or of "
+            msg += "another split, size or seed."
             raise InputError(msg, remedy="Pass the same split, {size} and {seed} to the data. Or pass another folder.")
         self._position = state_dict[_EPOCH], state_dict[_BATCHES]
         self._batches_per_epoch = state_dict.get(_BATCHES_PER_EPOCH)

@@ -175,7 +175,7 @@ def test_fit_resumes_no_other_recipe_seed_windows_or_classes(tmp_path):
     with pytest.raises(InputError, match="it was started with seed 0, and 1 is requested"):
         fit(Task(card, recipe), make_data(), seed=1, **options)
     for other in ({"block": 12, "size": 12}, {"split_seed": 1}, {"size": 8}, {"seed": 5}):
-        with pytest.raises(InputError, match="written with other windows, as of another split, size or seed"):
+        with pytest.raises(InputError, match="written with other samples or windows, .* another split, size or seed"):
             fit(Task(card, recipe), make_data(**other), **options)
     data = make_data(codes=(3, 12))
     with pytest.raises(InputError, match=r"its codes are \(3, 11\), those of the data \(3, 12\)"):
