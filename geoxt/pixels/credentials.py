@@ -53,7 +53,7 @@ _LINKING_DRIVERS = frozenset({"VRT", "WMS", "WCS", "WMTS", "GTI", "STACTA", "STA
 """GDAL drivers whose files link to others, perhaps to local ones: refused for a remote file that is named otherwise.
 
 See "Security issues" of https://gdal.org/en/stable/drivers/raster/vrt.html."""
-_USER = re.compile(r"(\w://)[^\s/@]+@")
+_USER = re.compile(r"(\w://)[^\s/]+@")
 
 
 def _require_pixels(file: rasterio.DatasetReader, address: str) -> None:

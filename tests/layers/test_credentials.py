@@ -121,6 +121,7 @@ def test_secrets_are_redacted(item):
     assert "xyz" not in repr(view_of(layer).source)
     assert redact_url("GET https://me:pw@a.b/c.tif?sig=xyz&x=1 failed") == "GET https://a.b/c.tif?… failed"
     assert redact_url("'/vsicurl/https://a.b/c.tif?sig=xyz': 403") == "'/vsicurl/https://a.b/c.tif?…': 403"
+    assert redact_url("GET https://me:p@ss@a.b/c@2x.tif failed") == "GET https://a.b/c@2x.tif failed"
     assert redact_url("GET https://a.b/c.tif?AQoDYXdz failed") == "GET https://a.b/c.tif?… failed"
     assert redact_url("Is it at https://a.b/c.tif? Try again?") == "Is it at https://a.b/c.tif? Try again?"
     assert redact_url("/data/what?.tif") == "/data/what?.tif"
