@@ -34,7 +34,7 @@ FLOORS = (
     "trainers assess embeddings tiling",
     "cli",
     "accessor",
-    "geoxt",
+    "geoxt __main__",
 )
 """Parts of the package from the lowest floor up; docs/explanation/architecture.md describes them."""
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -383,7 +383,3 @@ def _module(name: str) -> Any:
         raise MissingDependency(
             f"Cannot run this command without {error.name}.", remedy="Run pip install 'geoxt[train,plot,assess]'."
         ) from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())

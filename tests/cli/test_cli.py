@@ -174,7 +174,7 @@ def test_demo_runs_on_user_files(capsys, tmp_path, write, monkeypatch):
 
 
 def test_python_m_runs_the_commands_without_torch():
-    command = [sys.executable, "-X", "importtime", "-m", "geoxt.cli", "--version"]
+    command = [sys.executable, "-X", "importtime", "-m", "geoxt", "--version"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout == f"geoxt {__version__}\n"
     modules = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}

@@ -1,4 +1,4 @@
-"""`python -m geoxt.cli`: the command-line interface."""
+"""The command-line interface, run by `python -m geoxt`."""
 
 import sys
 
