@@ -56,17 +56,17 @@ class FileServer(Loopback):
             return Answer(status=405)
         if not path.is_relative_to(self._folder) or not path.is_file():
             return Answer(status=404, body=b"not found")
-        content = await asyncio.to_thread(path.read_bytes)
+        size = path.stat().st_size
         if request.suffix is not None:
-            first, last = max(len(content) - request.suffix, 0), None
+            first, last = max(size - request.suffix, 0), None
         elif request.range is not None:
             first, last = request.range
         else:
-            return self._full_answer(request, path, content)
-        if first >= len(content):
-            return Answer(status=416, headers={"content-range": f"bytes */{len(content)}"})
-        part = content[first : None if last is None else last + 1]
-        where = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
+            return self._full_answer(request, path, await asyncio.to_thread(path.read_bytes))
+        if first >= size:
+            return Answer(status=416, headers={"content-range": f"bytes */{size}"})
+        part = await asyncio.to_thread(_read_part, path, first, size if last is None else last + 1)
+        where = f"bytes {first}-{first + len(part) - 1}/{size}"
         headers = {"content-range": where, "accept-ranges": "bytes", **self._headers(path)}
         return Answer(status=206, headers=headers, body=part)
 
@@ -78,6 +78,12 @@ class FileServer(Loopback):
     def _full_answer(self, request: Request, path: Path, content: bytes) -> Answer:
         headers = {"accept-ranges": "bytes", "content-length": str(len(content)), **self._headers(path)}
         return Answer(status=200, headers=headers, body=b"" if request.method == "HEAD" else content)
+
+
+def _read_part(path: Path, start: int, stop: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(stop - start)
 
 
 class VersionedFileServer(FileServer):
