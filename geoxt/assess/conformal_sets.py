@@ -79,7 +79,7 @@ class ConformalSets:
         Parameters
         ----------
         probabilities
-            Probabilities ([time,] band, y, x) of the same model: `predict(…, output="probabilities")`.
+            As for `predict_set`.
 
         Returns
         -------

@@ -49,12 +49,8 @@ def reduce_mode(values: Array, factor: int, nodata: float | None) -> Array:
 
     Parameters
     ----------
-    values
-        (…, y, x); blocks at the end of y and x may be cut.
-    factor
-        Rows and columns of a block.
-    nodata
-        Value of missing pixels, which are ignored, as NaN is.
+    values, factor, nodata
+        As for `reduce_average`.
 
     Returns
     -------

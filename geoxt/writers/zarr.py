@@ -59,11 +59,8 @@ def to_zarr(
     shards
         Side of the shards in pixels; each is one file of chunks of about 512 pixels. By default one shard per dask
         chunk of up to 4096 pixels. A multiple of the dask chunks avoids that these are computed twice.
-    resume
-        Whether to reuse the blocks that an interrupted write of the same layer has finished, and to keep finished
-        blocks after an error or an interrupt. The files that the layer is read from must not have changed.
-    progress
-        Whether to show a progress bar; by default if standard error is a terminal.
+    resume, progress
+        As for `to_cog`.
 
     Returns
     -------
