@@ -27,7 +27,7 @@ _LIMIT = 100.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """Temperature of a model, and the reliability of its probabilities before and after."""
+    """Fitted temperature of a model, and the reliability of its probabilities before and after calibration."""
 
     temperature: float
     """Divisor of the logits: above 1 for an overconfident model."""
@@ -40,7 +40,7 @@ class Calibration:
     pixels: int
     """Number of pixels."""
     model: Network
-    """The calibrated network: its card has the temperature."""
+    """The calibrated network, whose card states the temperature."""
 
     def save(self, path: SomePath) -> Path:
         """Write the calibrated network as a checkpoint for prediction, and return its path."""
@@ -82,13 +82,13 @@ def calibrate(
     Parameters
     ----------
     model
-        A trained task, its network, or the path of its checkpoint. The card of a task or network is changed; a
-        checkpoint is not: `save` of the result writes another one.
+        A trained task, its network, or the path of its checkpoint. The card of a task or network is changed in place.
+        A checkpoint is not changed: call `save` of the result.
     data
         An image and labels `mask` on one grid, such as `geoxt.intersection(image=…, mask=…)`.
     region
-        Held-out pixels, such as the validation part of a split; all by default. Pixels that the model was trained on
-        give a temperature that is too low.
+        Held-out pixels, such as the validation part of a split; all by default. Training pixels give a temperature that
+        is too low.
     n_bins
         Bins of the reliability diagram and of the expected calibration error.
     max_pixels
@@ -101,8 +101,8 @@ def calibrate(
     Returns
     -------
     Calibration
-        `temperature`, and `before` and `after` with the reliability diagram, `ece` and `brier`. They are of the
-        softmax of the logits, blended over tiles.
+        `temperature`, and the reliability `before` and `after`: diagram, `ece` and `brier`. Probabilities are
+        the softmax of the logits, blended over tiles.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def calibrate(
     card = network.card
     if not card.kind.is_categorical:
         problem = f"Cannot calibrate a model for {card.task}: it has no class probabilities."
-        raise InputError(problem, remedy="Pass {model} for segmentation.", value=card.task, argument="model")
+        raise InputError(problem, remedy="Pass a {model} for segmentation.", value=card.task, argument="model")
     if n_bins < 1:
         problem = f"Cannot divide confidences into {n_bins} bins."
         raise InputError(problem, remedy="Pass {n_bins:15}, 1 or more.", value=n_bins, argument="n_bins")
@@ -190,12 +190,12 @@ def fitted_temperature(logits: Floats, labels: Array) -> float:
     with optional_import("scipy", "assess", "calibrate a model"):
         from scipy.optimize import minimize_scalar
         from scipy.special import logsumexp
-    of_label = float(np.take_along_axis(logits, labels[:, None], 1).mean())
+    label_logit = float(np.take_along_axis(logits, labels[:, None], 1).mean())
 
     # convex in 1 / temperature, so that it has one minimum on the logarithmic axis, too
     def nll(log_temperature: float) -> float:
         scale = math.exp(-log_temperature)
-        return float(logsumexp(logits * scale, axis=1).mean()) - of_label * scale
+        return float(logsumexp(logits * scale, axis=1).mean()) - label_logit * scale
 
     limit = math.log(_LIMIT)
     return math.exp(minimize_scalar(nll, bounds=(-limit, limit), method="bounded", options={"xatol": 1e-6}).x)

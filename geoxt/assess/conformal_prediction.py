@@ -37,39 +37,39 @@ def conformal(
     seed: int = 0,
     **options: Any,
 ) -> ConformalSets | ConformalIntervals:
-    """Return sets of classes, or intervals of a quantity, that are right with a probability of at least 1 - alpha.
+    """Return conformal prediction sets of classes, or prediction intervals of a quantity, of coverage 1 - alpha.
 
-    Split conformal prediction: the threshold of a conformity score is its quantile over calibration pixels, with the
-    correction for their number. Coverage is measured on pixels in other blocks.
+    Split conformal prediction: the threshold of the conformity score is its quantile over calibration pixels, with the
+    finite-sample correction. The coverage is then measured on pixels of other blocks.
 
     Parameters
     ----------
     model
         A trained task, its network, or the path of its checkpoint; `None` for an ensemble of `members=`.
     data
-        An image and labels on one grid, named as the sample key of the task: `mask`, of a regression `target`.
+        An image and labels on one grid; the labels are named `mask`, for regression `target`.
     alpha
         Error rate, between 0 and 1.
     method
-        Conformity score of a class: "lac", 1 less its probability, gives the smallest sets, of which some may be empty
-        (Sadinle et al. 2019). "aps", the sum of the probabilities down to that of the class, gives larger sets for
-        uncertain pixels, with the most probable class in each (Romano et al. 2020, without randomization). Of a
-        regression it is the absolute residual (Lei et al. 2018).
+        Conformity score of classes. "lac" is 1 minus the probability of the class: the sets are the smallest, and some
+        may be empty (Sadinle et al. 2019). "aps" is the sum of the probabilities from the largest down to that of the
+        class: sets are larger for uncertain pixels, and hold the most probable class (Romano et al. 2020, without
+        randomization). Regression always uses the absolute residual (Lei et al. 2018).
     class_conditional
-        Whether each class has a threshold, so that the probability holds for each class (Vovk 2012). A class with too
-        few calibration pixels is in all sets.
+        Whether each class has a separate threshold, so that the coverage holds for each class (Vovk 2012). A class with
+        too few calibration pixels is in all sets.
     region
-        Held-out pixels, such as the test part of a split; all by default. Not those that the model was trained on, nor
-        those of `calibrate`.
+        Held-out pixels, such as the test part of a split; all by default. Leave out the pixels of training and of
+        `calibrate`.
     block
-        Side of the blocks in pixels, or (height, width): larger than the distance up to which errors are alike. By
-        default the rectangles of the region, such as the blocks of `splits.by_block`.
+        Side of the blocks in pixels, or (height, width); larger than the range of the autocorrelation of errors. By
+        default the blocks are the rectangles of the region, such as those of `splits.by_block`.
     test_fraction
         Fraction of the blocks on which coverage is measured.
     max_pixels
         Approximate maximum number of pixels; of more, a random sample is used.
     seed
-        Seed of the parts and of the sample.
+        Seed of the draw of test blocks, and of the sample.
     options
         Further arguments of `geoxt.predict`, such as `size`, `bands` and `members`.
 
@@ -96,9 +96,9 @@ def conformal(
 
     Notes
     -----
-    The probability holds for pixels that are exchangeable with the calibration pixels. Neighbouring pixels are alike,
-    and landscapes differ: with few blocks the coverage elsewhere differs from 1 - alpha by more than the number of
-    pixels suggests, as the measured coverage shows.
+    The coverage holds for pixels that are exchangeable with the calibration pixels. Neighbouring pixels are correlated,
+    and landscapes differ: with few blocks, the coverage elsewhere differs from 1 - alpha by more than the number of
+    pixels suggests. Compare the measured coverage.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def conformal(
     card = network_with_card(model, options).card
     if not (card.kind.is_categorical or card.kind.activation == "identity"):
         problem = f"Cannot calibrate sets of a model for {card.task}."
-        raise InputError(problem, remedy="Pass {model} for segmentation or pixelwise regression.", argument="model")
+        raise InputError(problem, remedy="Pass a {model} for segmentation or pixelwise regression.", argument="model")
     pixels = held_out_pixels(
         model,
         data,
@@ -173,7 +173,7 @@ def conformal(
 
 
 def _test_part(pixels: HeldOutPixels, test_fraction: float, seed: int) -> tuple[Mask, tuple[int, int]]:
-    """Return which pixels lie in test blocks, and the number of blocks for calibration and test."""
+    """Return the mask of the pixels in test blocks, and the numbers of calibration and test blocks."""
     count = int(pixels.blocks.max()) + 1
     if count < 2:
         problem = "Cannot divide the pixels into parts for calibration and test: they lie in one block."
@@ -244,8 +244,8 @@ def _warn_of_rare_classes(counts: Array, classes: tuple[str, ...], alpha: float 
 
 def _intervals(pixels: HeldOutPixels, is_test: Mask, blocks: tuple[int, int], alpha: float) -> ConformalIntervals:
     if pixels.outputs.shape[1] != 1:
-        problem = f"Cannot calibrate intervals of a model with {pixels.outputs.shape[1]} quantities."
-        raise InputError(problem, remedy="Pass {model} for one quantity.", argument="model")
+        problem = f"Cannot calibrate intervals of a model that predicts {pixels.outputs.shape[1]} quantities."
+        raise InputError(problem, remedy="Pass a {model} that predicts one quantity.", argument="model")
     residuals = np.abs(pixels.outputs[:, 0].astype(np.float64) - pixels.labels)
     calibration = residuals[~is_test]
     _require_enough(len(calibration), alpha)

@@ -16,13 +16,13 @@ Method = Literal["lac", "aps"]
 
 
 def lac(probabilities: Array) -> Array:
-    """Return 1 less the probability of each class (…, class) (Sadinle et al. 2019)."""
+    """Return 1 minus the probability of each class (…, class) (Sadinle et al. 2019)."""
     scores: Array = 1 - probabilities
     return scores
 
 
 def aps(probabilities: Array) -> Array:
-    """Return the sum of the probabilities down to each class (…, class), the largest first (Romano et al. 2020)."""
+    """Return the cumulative probability of each class (…, class), summed from the largest down (Romano et al. 2020)."""
     order = np.argsort(-probabilities, axis=-1, kind="stable")
     sums = np.cumsum(np.take_along_axis(probabilities, order, -1), axis=-1)
     scores = np.empty_like(probabilities)

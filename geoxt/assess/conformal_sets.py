@@ -19,7 +19,7 @@ NODATA = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ConformalSets:
-    """Sets of classes that contain the right class with a probability of at least 1 - alpha.
+    """Conformal prediction sets: classes that include the true class with a probability of at least 1 - alpha.
 
     Arrays have one number per class, in the order of `classes`.
     """
@@ -33,27 +33,27 @@ class ConformalSets:
     classes: tuple[str, ...]
     """Names of the classes, as of the bands of probabilities."""
     thresholds: Array
-    """Largest score of a class in a set, float32; infinite if a class has too few calibration pixels."""
+    """Maximum conformity score of a class in a set, float32; infinite for classes with too few calibration pixels."""
     calibration_pixels: Array
-    """Pixels of each class that the thresholds are from."""
+    """Number of calibration pixels of each class."""
     test_pixels: Array
-    """Pixels of each class in other blocks, on which coverage is measured."""
+    """Number of test pixels of each class, in other blocks."""
     coverage: float
     """Fraction of the test pixels whose set contains their class."""
     class_coverage: Floats
-    """The same for the test pixels of each class; NaN for a class without any."""
+    """Coverage of each class; NaN for classes without test pixels."""
     sizes: Array
-    """Test pixels by size of their set. Shape (classes + 1,)."""
+    """Number of test pixels by set size, 0 to the number of classes. Shape (classes + 1,)."""
     blocks: tuple[int, int]
-    """Number of blocks for calibration and test."""
+    """Numbers of calibration and test blocks."""
 
     @property
     def mean_size(self) -> float:
-        """Mean number of classes in the set of a test pixel."""
+        """Mean set size of the test pixels."""
         return float((self.sizes * np.arange(len(self.sizes))).sum() / self.sizes.sum())
 
     def predict_set(self, probabilities: xr.DataArray) -> xr.DataArray:
-        """Return the classes in the set of each pixel.
+        """Return the conformal prediction set of each pixel.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class ConformalSets:
         require_bands(probabilities, self.classes)
         chunked = probabilities.chunk(band=-1) if probabilities.chunks is not None else probabilities
         sets: xr.DataArray = xr.apply_ufunc(
-            sets_of if core else sizes_of,
+            prediction_sets if core else set_sizes,
             chunked,
             kwargs={"thresholds": self.thresholds, "method": self.method},
             input_core_dims=[["band"]],
@@ -131,23 +131,23 @@ class ConformalSets:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ConformalIntervals:
-    """Intervals of a quantity that contain its value with a probability of at least 1 - alpha."""
+    """Conformal prediction intervals, which contain the true value with a probability of at least 1 - alpha."""
 
     alpha: float
     """Requested error rate."""
     half_width: float
     """Half the width of the intervals, in the unit of the quantity."""
     calibration_pixels: int
-    """Pixels that the width is from."""
+    """Number of calibration pixels."""
     test_pixels: int
-    """Pixels in other blocks, on which coverage is measured."""
+    """Number of test pixels, in other blocks."""
     coverage: float
     """Fraction of the test pixels whose interval contains their value."""
     blocks: tuple[int, int]
-    """Number of blocks for calibration and test."""
+    """Numbers of calibration and test blocks."""
 
     def predict_interval(self, predicted: xr.DataArray) -> xr.DataArray:
-        """Return the interval of each pixel.
+        """Return the conformal prediction interval of each pixel.
 
         Parameters
         ----------
@@ -183,20 +183,20 @@ class ConformalIntervals:
 
 
 def in_set(probabilities: Array, thresholds: Array, method: Method) -> Array:
-    """Return whether each class (…, class) is in the set; in sets of "aps" the most probable class always is."""
+    """Return whether each class (…, class) is in the set; "aps" always includes the most probable class."""
     members: Array = SCORES[method](probabilities) <= thresholds
     if method == "aps":
         np.put_along_axis(members, probabilities.argmax(-1)[..., None], True, -1)
     return members
 
 
-def sets_of(probabilities: Array, *, thresholds: Array, method: Method) -> Array:
+def prediction_sets(probabilities: Array, *, thresholds: Array, method: Method) -> Array:
     """Return 1 for classes (…, class) in the set, 0 for others, `NODATA` for pixels that are not finite."""
     valid = _valid(probabilities)
     return np.where(valid[..., None], in_set(probabilities, thresholds, method), np.uint8(NODATA)).astype(np.uint8)
 
 
-def sizes_of(probabilities: Array, *, thresholds: Array, method: Method) -> Array:
+def set_sizes(probabilities: Array, *, thresholds: Array, method: Method) -> Array:
     """Return the number of classes in the set of each pixel, `NODATA` for pixels that are not finite."""
     sizes = in_set(probabilities, thresholds, method).sum(-1)
     dtype = size_dtype(probabilities.shape[-1])

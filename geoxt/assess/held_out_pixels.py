@@ -40,9 +40,9 @@ class HeldOutPixels:
     outputs: Array
     """Output of the model, float32 (n, channel)."""
     labels: Array
-    """Index of the class in the model card, or value of the quantity. Shape (n,)."""
+    """Indices of the classes in the model card, or values of the quantity. Shape (n,)."""
     blocks: Array
-    """Number of the block of each pixel, in order of position. Shape (n,)."""
+    """Index of the block of each pixel. Shape (n,)."""
 
 
 def network_with_card(model: nn.Module | SomePath | None, options: Mapping[str, Any]) -> Network:
@@ -62,7 +62,7 @@ def network_with_card(model: nn.Module | SomePath | None, options: Mapping[str, 
         raise InputError(problem, remedy="Pass {model}, a checkpoint, task or network of geoxt.", argument="model")
     if network.card.kind.target != "pixels":
         problem = f"Cannot compare pixels with labels: the model is for {network.card.task}."
-        raise InputError(problem, remedy="Pass {model} for segmentation or pixelwise regression.", argument="model")
+        raise InputError(problem, remedy="Pass a {model} for segmentation or pixelwise regression.", argument="model")
     return network
 
 
@@ -116,15 +116,15 @@ def held_out_pixels(
     fraction = min(1.0, max_pixels / max(chosen.pixels, 1))
     parts, unknown = [], 0
     for number, window in _windows(chosen):
-        targets, known, excluded = read_labels(window)
+        targets, labeled, excluded = read_labels(window)
         unknown += excluded
         if fraction < 1:
-            known &= np.random.default_rng([seed, window.row, window.col]).random(window.shape) < fraction
-        if not known.any():
+            labeled &= np.random.default_rng([seed, window.row, window.col]).random(window.shape) < fraction
+        if not labeled.any():
             continue
         values, valid = read_outputs.read(window)
-        known &= valid[0].all(0)
-        parts.append((values[0][:, known].T, targets[known], block_keys(window, size, number)[known]))
+        labeled &= valid[0].all(0)
+        parts.append((values[0][:, labeled].T, targets[labeled], block_keys(window, size, number)[labeled]))
     if unknown:
         text = f"{unknown:,} labelled pixels have codes that the model lacks: excluded."
         warnings.warn(text, AssessmentWarning, stacklevel=3)
@@ -136,7 +136,7 @@ def held_out_pixels(
 
 
 def image_and_labels(data: Any, key: str) -> tuple[xr.Dataset, xr.DataArray]:
-    """Return the layers that are not labels, and the labels.
+    """Return the Dataset without the labels, and the labels.
 
     Raises
     ------
@@ -170,9 +170,9 @@ class _LabelReader:
     """Reads class indices or values of labels."""
 
     view: Any
-    legend: Legend | None
+    model_legend: Legend | None
     """Classes of the model; `None` for values."""
-    known: Legend | None
+    label_legend: Legend | None
     """Classes of the labels; `None` if they have no legend."""
 
     @classmethod
@@ -191,19 +191,19 @@ class _LabelReader:
             problem = f"Cannot take {labels.name!r} as labels: it has {view.shape[0]} dates and {view.shape[1]} bands."
             raise GridError(problem, remedy="Select one of each with isel().")
         if not card.kind.is_categorical:
-            return cls(view=view, legend=None, known=None)
-        known = Legend.of(labels) if "flag_values" in labels.attrs else None
-        if known is not None:
-            require_same_names(card.legend, known)
-        return cls(view=view, legend=card.legend, known=known)
+            return cls(view=view, model_legend=None, label_legend=None)
+        label_legend = Legend.of(labels) if "flag_values" in labels.attrs else None
+        if label_legend is not None:
+            require_same_names(card.legend, label_legend)
+        return cls(view=view, model_legend=card.legend, label_legend=label_legend)
 
     def __call__(self, window: Window) -> tuple[Array, Mask, int]:
         """Return labels, their valid mask, and the number of valid pixels of a class that the model lacks."""
         values, valid = (part[0, 0] for part in self.view.read(window))
-        if self.legend is None:
+        if self.model_legend is None:
             return values.astype(np.float32), valid & np.isfinite(values), 0
-        index = self.legend.encode(values, missing=-1)
+        index = self.model_legend.encode(values, missing=-1)
         missing = valid & (index < 0) & (values >= 0)  # negative codes mark unknown pixels
-        if self.known is not None:
-            missing &= self.known.encode(values, missing=-1) >= 0
+        if self.label_legend is not None:
+            missing &= self.label_legend.encode(values, missing=-1) >= 0
         return index, valid & (index >= 0), int(np.count_nonzero(missing))

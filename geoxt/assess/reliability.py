@@ -13,8 +13,8 @@ from geoxt.types import Array, Floats
 class Reliability:
     """Agreement of class probabilities with labels.
 
-    The confidence of a pixel is its largest probability, its accuracy whether that class is right. Bins have equal
-    widths and contain their upper edge; those without pixels are NaN.
+    The confidence of a pixel is its largest probability, and its prediction the class of that probability. Bins have
+    equal widths and include their upper edge. Values of bins without pixels are NaN.
     """
 
     edges: Floats
@@ -22,9 +22,9 @@ class Reliability:
     prob_pred: Floats
     """Mean confidence of the pixels in each bin. Shape (bins,)."""
     prob_true: Floats
-    """Fraction of the pixels in each bin whose class is right. Shape (bins,)."""
+    """Accuracy of the pixels in each bin. Shape (bins,)."""
     counts: Array
-    """Pixels in each bin. Shape (bins,)."""
+    """Number of pixels in each bin. Shape (bins,)."""
     ece: float
     """Expected calibration error: mean of abs(prob_true - prob_pred), weighted by pixels; 0 to 1."""
     brier: float
@@ -33,11 +33,11 @@ class Reliability:
     nll: float
     """Mean negative log-likelihood of the labels, in nats."""
     accuracy: float
-    """Fraction of pixels whose class is right."""
+    """Overall accuracy."""
 
 
 def reliability(probabilities: Array, labels: Array, *, n_bins: int = 15) -> Reliability:
-    """Return the reliability of class probabilities.
+    """Return the reliability diagram and proper scores of class probabilities.
 
     Parameters
     ----------
@@ -53,21 +53,21 @@ def reliability(probabilities: Array, labels: Array, *, n_bins: int = 15) -> Rel
     Guo et al. 2017, On calibration of modern neural networks. https://arxiv.org/abs/1706.04599
     """
     probabilities = probabilities.astype(np.float64)
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
     edges = np.linspace(0, 1, n_bins + 1)
     bins = np.searchsorted(edges[1:-1], confidence)
     counts = np.bincount(bins, minlength=n_bins)
     with np.errstate(invalid="ignore"):
         prob_pred = np.bincount(bins, confidence, n_bins) / counts
-        prob_true = np.bincount(bins, right, n_bins) / counts
-    of_label = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0]
+        prob_true = np.bincount(bins, correct, n_bins) / counts
+    label_probability = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0]
     return Reliability(
         edges=edges,
         prob_pred=prob_pred,
         prob_true=prob_true,
         counts=counts,
         ece=float(np.nansum(np.abs(prob_true - prob_pred) * counts) / counts.sum()),
-        brier=float(np.mean((probabilities**2).sum(1) - 2 * of_label + 1)),
-        nll=float(-np.log(np.maximum(of_label, np.finfo(float).tiny)).mean()),
-        accuracy=float(right.mean()),
+        brier=float(np.mean((probabilities**2).sum(1) - 2 * label_probability + 1)),
+        nll=float(-np.log(np.maximum(label_probability, np.finfo(float).tiny)).mean()),
+        accuracy=float(correct.mean()),
     )

@@ -27,7 +27,7 @@ PACKAGES = ("numpy", "xarray", "rasterio", "pyproj", "torch")
 """Packages whose versions a report states."""
 _UNITS = {"metre": "m", "foot": "ft", "US survey foot": "US ft"}
 """Symbol of a unit of PROJ."""
-_ERRORS = {
+_MEASURES = {
     "bias": "Bias (map minus reference)",
     "rmse": "Root mean square error",
     "mae": "Mean absolute error",
@@ -68,8 +68,8 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A figure with a caption and a key."""
+class Figure:
+    """A figure with a caption and a legend."""
 
     graphic: str
     """SVG or an image element."""
@@ -79,7 +79,7 @@ class Picture:
     """Name and color of each class."""
 
 
-Block = str | Table | Picture
+Block = str | Table | Figure
 """Part of a section; strings are paragraphs."""
 
 
@@ -101,18 +101,18 @@ class Document:
     """Heading of the page."""
     subtitle: str
     """Line below the heading."""
-    figures: tuple[tuple[str, str], ...]
-    """Most important numbers: name and value."""
+    key_numbers: tuple[tuple[str, str], ...]
+    """Most important results: name and value."""
     sections: tuple[Section, ...]
     """Sections, in order."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """The same as JSON-compatible values."""
 
 
-def headline(accuracy: AccuracyEstimate | ContinuousEstimate) -> tuple[tuple[str, str], ...]:
-    """Return the most important numbers of an assessment, with intervals."""
+def key_numbers(accuracy: AccuracyEstimate | ContinuousEstimate) -> tuple[tuple[str, str], ...]:
+    """Return name and value of the most important results of an assessment, with intervals."""
     if isinstance(accuracy, ContinuousEstimate):
-        return tuple((_ERRORS[name], _with_half_width(getattr(accuracy, name))) for name in ("rmse", "bias", "r2"))
+        return tuple((_MEASURES[name], _with_half_width(getattr(accuracy, name))) for name in ("rmse", "bias", "r2"))
     overall, samples = accuracy.overall, int(accuracy.counts.sum())
     total = float(np.sum(accuracy.area.value))
     return (
@@ -128,7 +128,7 @@ def accuracy_section(accuracy: AccuracyEstimate | ContinuousEstimate, legend: Le
     if isinstance(accuracy, ContinuousEstimate):
         rows: tuple[tuple[Cell, ...], ...] = tuple(
             (Cell(text), Cell(_with_half_width(estimate)), Cell(f"{estimate.lower:.4g} to {estimate.upper:.4g}"))
-            for text, estimate in ((text, getattr(accuracy, name)) for name, text in _ERRORS.items())
+            for text, estimate in ((text, getattr(accuracy, name)) for name, text in _MEASURES.items())
         )
         table = Table(caption="Errors of the map", columns=("Measure", "Estimate", "95 % interval"), rows=rows)
         return Section(title="Accuracy", blocks=(table,))
@@ -154,8 +154,8 @@ def accuracy_section(accuracy: AccuracyEstimate | ContinuousEstimate, legend: Le
 def _matrix(accuracy: AccuracyEstimate, names: Sequence[Cell]) -> Table:
     """Return the error matrix in percent of the area, shaded by the fraction of the map class."""
     matrix = np.asarray(accuracy.error_matrix.value, float)
-    of_row = matrix.sum(1, keepdims=True)
-    shades = np.divide(matrix, of_row, out=np.zeros_like(matrix), where=of_row > 0)
+    row_sums = matrix.sum(1, keepdims=True)
+    shades = np.divide(matrix, row_sums, out=np.zeros_like(matrix), where=row_sums > 0)
     rows = tuple(
         (
             name,
@@ -241,8 +241,8 @@ def model_metadata(card: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in metadata.items() if value}
 
 
-def software() -> dict[str, str]:
-    """Return the versions of geoxt, Python and the packages that compute."""
+def package_versions() -> dict[str, str]:
+    """Return the versions of geoxt, Python and its numerical packages."""
     versions = {"geoxt": __version__, "Python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -252,8 +252,8 @@ def software() -> dict[str, str]:
     return versions
 
 
-def pairs(caption: str, metadata: Mapping[str, Any]) -> Table:
-    """Return a table of names and values."""
+def metadata_table(caption: str, metadata: Mapping[str, Any]) -> Table:
+    """Return a table of metadata: names and values."""
     return Table(caption=caption, columns=(), rows=tuple((Cell(str(k)), Cell(_text(v))) for k, v in metadata.items()))
 
 

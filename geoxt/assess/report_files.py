@@ -18,16 +18,16 @@ from geoxt.assess.map_strata import legend_of
 from geoxt.assess.report_content import (
     Block,
     Document,
-    Picture,
+    Figure,
     Section,
     accuracy_section,
     area_section,
-    headline,
     json_value,
+    key_numbers,
     layer_metadata,
+    metadata_table,
     model_metadata,
-    pairs,
-    software,
+    package_versions,
 )
 from geoxt.assess.report_figures import class_image, number_image, overview
 from geoxt.assess.report_pages import html_page, markdown_page
@@ -58,8 +58,8 @@ def write_report(
 ) -> Path:
     """Write an assessment as a self-contained HTML page, and as Markdown and JSON.
 
-    The page needs no network: pictures are part of it, and it runs no script. Each file is replaced once the new one is
-    complete.
+    The page needs no network: images are embedded, and it runs no script. Existing files are replaced once the new ones
+    are complete.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ def write_report(
     applicability
         Result of `applicability`; computed once, block by block.
     model
-        A model, `Task` or `Network`, whose model card is described, or a model card.
+        A `Task`, a `Network` or a model card, which is described in the report.
     metadata
-        Further metadata to state: names and values, such as {"Dates": "2021-05-03", "Split": "blocks of 128 pixels"}.
+        Names and values to state, such as {"Dates": "2021-05-03", "Split": "blocks of 128 pixels"}.
     notes
         Sentences to state, such as the warnings of the estimate.
     title
@@ -92,7 +92,7 @@ def write_report(
     Raises
     ------
     InputError
-        If `accuracy` is not an estimate, or the model has no model card.
+        If `accuracy` is not an accuracy estimate, or the model has no model card.
     GridError
         If the map has several bands or dates.
     OutputError
@@ -108,8 +108,8 @@ def write_report(
     ('report.html', True)
     """
     if not isinstance(accuracy, (AccuracyEstimate, ContinuousEstimate)):
-        problem = f"Cannot report on {type(accuracy).__name__!r}: it is not an estimate."
-        raise InputError(problem, remedy="Pass {accuracy} of assess.estimate.", argument="accuracy")
+        problem = f"Cannot report on a {type(accuracy).__name__}: it is not an accuracy estimate."
+        raise InputError(problem, remedy="Pass {accuracy}, the result of assess.estimate.", argument="accuracy")
     layer = None if map is None else _single(as_layer(map), "map")
     card = None if model is None else _card(model)
     legend = None if layer is None else legend_of(layer)
@@ -117,7 +117,7 @@ def write_report(
     values["accuracy"] = {"kind": type(accuracy).__name__, **json_value(accuracy)}
     sections = []
     if layer is not None:
-        sections.append(Section(title="Map", blocks=(_picture(layer, legend, accuracy),)))
+        sections.append(Section(title="Map", blocks=(_map_figure(layer, legend, accuracy),)))
         values["map"] = layer_metadata(layer)
     sections.append(accuracy_section(accuracy, legend))
     if isinstance(accuracy, AccuracyEstimate):
@@ -130,18 +130,18 @@ def write_report(
         values["notes"] = list(notes)
     tables: list[Block] = []
     if layer is not None:
-        tables.append(pairs("Map", values["map"]))
+        tables.append(metadata_table("Map", values["map"]))
     if metadata:
-        tables.append(pairs("Assessment", metadata))
+        tables.append(metadata_table("Assessment", metadata))
         values["metadata"] = json_value(metadata)
     if card is not None:
-        tables.append(pairs("Model card", model_metadata(card)))
+        tables.append(metadata_table("Model card", model_metadata(card)))
         values["model"] = json_value(card)
-    values["software"] = software()
-    tables.append(pairs("Software", values["software"]))
+    values["software"] = package_versions()
+    tables.append(metadata_table("Software", values["software"]))
     sections.append(Section(title="Data, model and software", blocks=tuple(tables)))
     subtitle = f"Written by geoxt {values['software']['geoxt']} on {values['created'][:10]}"
-    document = Document(title=title, subtitle=subtitle, figures=headline(accuracy), sections=tuple(sections))
+    document = Document(title=title, subtitle=subtitle, key_numbers=key_numbers(accuracy), sections=tuple(sections))
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return _write(Path(folder), (text, markdown_page(document), html_page(document)))
 
@@ -201,14 +201,14 @@ def _card(model: Any) -> Mapping[str, Any]:
     return card.to_dict()
 
 
-def _picture(layer: xr.DataArray, legend: Legend | None, accuracy: AccuracyEstimate | ContinuousEstimate) -> Picture:
+def _map_figure(layer: xr.DataArray, legend: Legend | None, accuracy: AccuracyEstimate | ContinuousEstimate) -> Figure:
     """Return the map at reduced size, with its classes."""
     name = escape("map" if layer.name is None else str(layer.name))
     reduced = overview(layer)
     caption = "Every pixel" if reduced.step == 1 else f"One of {reduced.step} x {reduced.step} pixels"
     if isinstance(accuracy, ContinuousEstimate) or layer.dtype.kind == "f":
         graphic, key = number_image(reduced, name)
-        return Picture(graphic=graphic, caption=f"{caption} is drawn.", key=key)
+        return Figure(graphic=graphic, caption=f"{caption} is drawn.", key=key)
     shown = (legend or Legend((), ())).covering(sorted(reduced.counts))
     total = reduced.counts.total()
     key = tuple(
@@ -216,4 +216,4 @@ def _picture(layer: xr.DataArray, legend: Legend | None, accuracy: AccuracyEstim
         for code, label, color in zip(shown.codes, shown.distinct_names, shown.colors, strict=True)
     )
     caption = f"The map, and the percentage of its valid pixels by class. {caption} is drawn."
-    return Picture(graphic=class_image(reduced, shown, name), caption=caption, key=key)
+    return Figure(graphic=class_image(reduced, shown, name), caption=caption, key=key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from geoxt.assess.report_content import Block, Cell, Document, Picture, Table
+from geoxt.assess.report_content import Block, Cell, Document, Figure, Table
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fcfbf8; --ink: #22262b; --muted: #62686f; --rule: #dcd9d1;
@@ -100,7 +100,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 def html_page(document: Document) -> str:
     """Return a report as one HTML page without references to other files."""
     parts = [f"<h1>{escape(document.title)}</h1>", f'<p class="subtitle">{escape(document.subtitle)}</p>']
-    numbers = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}</dd></div>" for n, v in document.figures)
+    numbers = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}</dd></div>" for n, v in document.key_numbers)
     parts.append(f'<dl class="numbers">{numbers}</dl>')
     for section in document.sections:
         parts.append(f"<section><h2>{escape(section.title)}</h2>")
@@ -125,7 +125,7 @@ def _html_block(block: Block) -> str:
     match block:
         case str():
             return f"<p>{escape(block)}</p>"
-        case Picture():
+        case Figure():
             items = "".join(f"<li>{_swatch(color)}{escape(name)}</li>" for name, color in block.key)
             key = f'<ul class="key">{items}</ul>' if items else ""
             caption = f"<figcaption>{escape(block.caption)}</figcaption>"
@@ -166,7 +166,7 @@ def _swatch(color: str) -> str:
 def markdown_page(document: Document) -> str:
     """Return a report as Markdown, without pictures."""
     lines = [f"# {_plain(document.title)}", "", _plain(document.subtitle), ""]
-    lines += [f"* {_plain(name)}: {_plain(value)}" for name, value in document.figures]
+    lines += [f"* {_plain(name)}: {_plain(value)}" for name, value in document.key_numbers]
     for section in document.sections:
         lines += ["", f"## {_plain(section.title)}"]
         for block in section.blocks:
@@ -178,7 +178,7 @@ def _markdown_block(block: Block) -> list[str]:
     match block:
         case str():
             return [_plain(block)]
-        case Picture():
+        case Figure():
             return [f"Figure in report.html: {_plain(block.caption)}"]
         case Table():
             width = max(len(table_row) for table_row in (block.columns, *block.rows))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geoxt.assess.report_content import Cell, Picture, Section, Table, class_cells, number, percent
+from geoxt.assess.report_content import Cell, Figure, Section, Table, class_cells, number, percent
 from geoxt.assess.report_figures import bar_chart, class_image, overview, reliability_diagram
 from geoxt.legend import Legend
 
@@ -15,7 +15,7 @@ _SCORES = {"ece": "Expected calibration error", "brier": "Brier score", "nll": "
 
 
 def calibration_section(calibration: Any) -> Section:
-    """Return the reliability diagram and scores of a `Calibration` or a `Reliability`."""
+    """Return the section with reliability diagram and scores of a `Calibration` or a `Reliability`."""
     names, parts, texts = ["Value"], [calibration], []
     if hasattr(calibration, "after"):
         names, parts = ["Before", "After"], [calibration.before, calibration.after]
@@ -29,11 +29,11 @@ def calibration_section(calibration: Any) -> Section:
         (Cell(text), *(Cell(f"{getattr(part, name):.4f}") for part in parts)) for name, text in _SCORES.items()
     )
     table = Table(caption="Scores of probabilities", columns=("Score", *names), rows=rows)
-    return Section(title="Calibration", blocks=(*texts, Picture(graphic=graphic, caption=caption), table))
+    return Section(title="Calibration", blocks=(*texts, Figure(graphic=graphic, caption=caption), table))
 
 
 def conformal_section(conformal: Any, legend: Legend | None) -> Section:
-    """Return coverage and sizes of `ConformalSets`, or coverage and width of `ConformalIntervals`."""
+    """Return the section on coverage and size of `ConformalSets`, or coverage and width of `ConformalIntervals`."""
     pixels, blocks = int(np.sum(conformal.test_pixels)), conformal.blocks
     kind = "intervals" if hasattr(conformal, "half_width") else "sets of classes"
     text = (
@@ -54,8 +54,8 @@ def conformal_section(conformal: Any, legend: Legend | None) -> Section:
         )
     )
     table = Table(caption="Coverage by class", columns=("Class", "Coverage", "Test pixels"), rows=rows)
-    picture = Picture(graphic=chart, caption="Test pixels by the number of classes in their set")
-    return Section(title="Conformal sets", blocks=(text, picture, table))
+    figure = Figure(graphic=chart, caption="Test pixels by the number of classes in their set")
+    return Section(title="Conformal sets", blocks=(text, figure, table))
 
 
 def applicability_section(area: xr.Dataset) -> tuple[Section, dict[str, float]]:
@@ -72,5 +72,5 @@ def applicability_section(area: xr.Dataset) -> tuple[Section, dict[str, float]]:
         f"{limit}. The accuracy of the map is unknown for the other pixels."
     )
     key = tuple(zip(legend.names, legend.colors, strict=True))
-    picture = Picture(graphic=class_image(reduced, legend, "area of applicability"), caption="Applicability", key=key)
-    return Section(title="Area of applicability", blocks=(text, picture)), values
+    figure = Figure(graphic=class_image(reduced, legend, "area of applicability"), caption="Applicability", key=key)
+    return Section(title="Area of applicability", blocks=(text, figure)), values

@@ -17,7 +17,7 @@ from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.inference.accumulator import MapEncoding, RowAccumulator
 from geoxt.inference.device_accumulator import DeviceAccumulator
 from geoxt.inference.device_model import is_out_of_memory
-from geoxt.inference.device_pipeline import TilePipeline, leased
+from geoxt.inference.device_pipeline import TilePipeline, borrowed_device
 from geoxt.inference.runner import Runner
 from geoxt.inference.thread_pool import prefetch
 from geoxt.inference.tile_cache import TileCache, TileOutput
@@ -96,7 +96,7 @@ class BlendedMap:
             with _ONE_BLOCK:
                 accumulator = RowAccumulator(window=window, height=self.lattice.size[0], encoding=self.encoding)
                 return self._blend(accumulator, step, self.lattice.weights(), self._run_on_cpu, "cpu")
-        with leased(names) as name, open_device(name).current():
+        with borrowed_device(names) as name, open_device(name).current():
             device = open_device(name)
             accumulator = self._accumulator(window, device)
             weights: Any = self.lattice.weights()

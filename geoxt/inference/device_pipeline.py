@@ -44,7 +44,7 @@ _FREED = threading.Condition()
 
 
 @contextmanager
-def leased(names: Sequence[str]) -> Iterator[str]:
+def borrowed_device(names: Sequence[str]) -> Iterator[str]:
     """Yield the device with the fewest blocks in progress, once one has fewer than `BLOCKS_PER_DEVICE`."""
     with _FREED:
         while min(_BUSY.get(name, 0) for name in names) >= BLOCKS_PER_DEVICE:

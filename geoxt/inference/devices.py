@@ -1,4 +1,4 @@
-"""Devices and precision that a call of inference requests, and their resources in a dask cluster."""
+"""Requested devices and precision of inference, and their resources in a dask cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SomeDevice = str | torch.device | Sequence[str | torch.device]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOptions:
-    """Devices and precision of a model's computations, as requested: they may be those of another process."""
+    """Requested devices and precision of a model; the model may run in another process."""
 
     devices: tuple[str, ...] = ("auto",)
     """Names of devices, or "auto"."""
@@ -44,7 +44,9 @@ class DeviceOptions:
         return tuple(dict.fromkeys(map(resolve, self.devices)))
 
     def require_available(self) -> None:
-        """Raise if this process lacks a device, or it the precision, unless a dask cluster computes.
+        """Raise if this process has no such device, or the device does not support the precision.
+
+        Without effect if the default dask client is connected to a cluster, whose workers have other devices.
 
         Raises
         ------
@@ -64,7 +66,7 @@ def parse_options(
     *,
     model_device: torch.device | None = None,
 ) -> DeviceOptions:
-    """Return the options of a call; a model that is on a device other than the CPU stays there by default.
+    """Return parsed device options; the default device is that of the model, unless it is the CPU.
 
     Raises
     ------

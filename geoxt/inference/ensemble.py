@@ -1,4 +1,4 @@
-"""An ensemble as one model: members, Monte Carlo dropout and test-time augmentation, averaged."""
+"""Ensembles as a single module: mean over members, Monte Carlo dropout samples and test-time augmentation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COMPARED |= {"names": "class names"}
 
 
 class Ensemble(nn.Module):
-    """Mean of several predictions, and their spread as further channels.
+    """Mean of several predictions, or their mean and spread.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Ensemble(nn.Module):
                     raise InputError(
                         f"Cannot average members whose outputs have {spread.mean.shape[1]} and {values.shape[1]} "
                         f"channels, of {tuple(spread.mean.shape[2:])} and {tuple(values.shape[2:])} pixels.",
-                        remedy="Pass {members} of equal classes.",
+                        remedy="Pass {members} with equal outputs.",
                         argument="members",
                     )
                 spread.add(values.float(), classes=self.classes)
@@ -190,8 +190,8 @@ def ensemble_of(
     )
 
 
-def distinct(model: nn.Module | None, members: Sequence[nn.Module]) -> list[nn.Module]:
-    """Return the models of an ensemble: `model` first, unless it is one of the members."""
+def distinct_members(model: nn.Module | None, members: Sequence[nn.Module]) -> list[nn.Module]:
+    """Return the members with `model` first, unless it is one of them."""
     if model is None:
         return list(members)
     digest = fingerprint(model)

@@ -18,7 +18,7 @@ _BY_CHANNEL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 class MCDropout(nn.Module):
-    """Dropout whose mask depends on the sample and the layer only, not on batch, thread or order of calls.
+    """Dropout with a mask that depends only on the seed, the sample and the layer.
 
     All tiles have the same mask, so that a sample is one thinned network: a map has no seams between tiles, and does
     not depend on the tiles of a batch (Kirsch et al. 2019, BatchBALD, https://arxiv.org/abs/1906.08158, section 4).

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from geoxt.errors import InputError
-from geoxt.inference.ensemble import distinct
+from geoxt.inference.ensemble import distinct_members
 from geoxt.inference.estimator_network import estimator_network, is_estimator
 from geoxt.models.model_file import from_file
 from geoxt.models.network import Network
@@ -46,4 +46,4 @@ def networks_of(
         return [network]
     if not networks:
         raise InputError("Cannot predict without a model.", remedy="Pass {model}. Or pass {members}.", argument="model")
-    return distinct(network, networks)
+    return distinct_members(network, networks)

@@ -110,10 +110,10 @@ def predict(
         Dimensions among (time, band, y, x). Or a Dataset with one image beside layers of class codes, or with one
         variable per band as `odc.stac.load` returns it; or a tree of such Datasets.
     model
-        A trained task, its network, or the path of its checkpoint, which state bands, scaling and classes. Or the path
-        of an ONNX, `torch.export` or TorchScript file with its MLM item; without one pass `geoxt.models.from_file`. Or
-        any module that maps float32 (N, C, H, W) to (N, K, H, W). Or a fitted estimator of scikit-learn, which takes
-        the bands of a pixel as features; see Notes.
+        A trained task, its network, or the path of its checkpoint, with bands, scaling and classes. Or the path of an
+        ONNX, `torch.export` or TorchScript file beside its MLM item; without an item pass `geoxt.models.from_file`. Or
+        any module that maps float32 (N, C, H, W) to (N, K, H, W). Or a fitted scikit-learn estimator, whose features
+        are the bands of a pixel.
     size
         Height and width of the tiles in pixels.
     overlap
@@ -121,19 +121,24 @@ def predict(
     batch_size
         Tiles per batch.
     blend
-        Weights of overlapping tiles: "linear", "hann" and "gaussian" decrease towards their edges, "none" are equal.
+        Weights of overlapping tiles: "linear", "hann" and "gaussian" decrease towards the edges of a tile, "none" is
+        the plain mean.
     output
-        By default that of the model's task: "classes" (also of a model without a card), "probabilities" of multi-label
-        models, "regression", or "embeddings" of models without labels. "classes": class codes. "probabilities" and
-        "logits": a float32 band per class. "regression": a band per quantity. "uncertainty": a float32 band per
-        measure, see Notes. "embeddings": features, averaged where tiles overlap. "values": the raw output. Embeddings
-        come from the first of `embed`, `forward_features`, `encoder` and `features` that the model has, else from its
-        output; their grid is coarser than the layer's by the model's stride, as is the map of a model with one vector
-        per tile. Their attributes name the model, a hash of its weights (`version`) and the size of the tiles; writers
-        state them by the geoembeddings convention, and embeddings of different models or versions are not combined.
+        Kind of map, by default that of the model's task:
+
+        - "classes": class codes; the default of models without a card, too.
+        - "probabilities" (of multi-label models by default) and "logits": a float32 band per class.
+        - "regression": a band per quantity.
+        - "uncertainty": a float32 band per measure, see Notes.
+        - "embeddings": features, averaged where tiles overlap, from the first of `embed`, `forward_features`, `encoder`
+          and `features` that the model has, else its output. Their grid is coarser than the layer's by the model's
+          stride, as is the map of a model with one vector per tile. Their attributes name the model, a hash of its
+          weights (`version`) and the size of the tiles; writers state them by the geoembeddings convention, and
+          embeddings of different models or versions are not combined.
+        - "values": the raw output.
     members
-        Models or checkpoints of an ensemble, whose probabilities or values are averaged. `model` is one of them: it may
-        be left out, or be among them.
+        Models or checkpoints of an ensemble, whose probabilities or values are averaged. `model` is a member too, and
+        may be omitted.
     num_mc_samples
         Samples of Monte Carlo dropout, 2 or more: predictions with active dropout layers (`torch.nn.Dropout`), which
         are averaged. Each sample has one mask for all tiles. By default dropout is not active.
@@ -155,17 +160,17 @@ def predict(
         Approximate side of the dask chunks in pixels of the map. Default: up to 64 MB per chunk.
     device
         Device that runs the model, by torch's name: "cpu", "cuda", "cuda:1", "mps". "auto" is the model's device if
-        that is not the CPU, else CUDA, else MPS, else the CPU. Of several, such as `["cuda:0", "cuda:1"]`, each
-        computes some of the chunks. Workers of a dask cluster use their devices.
+        that is not the CPU, else CUDA, else MPS, else the CPU. Several devices, such as `["cuda:0", "cuda:1"]`, share
+        the chunks. Workers of a dask cluster use their devices.
     precision
-        "32" for float32, or mixed precision with "bf16" or "16", which needs a device that computes in it.
+        "32" for float32, or mixed precision in "bf16" or "16", which the device must support.
     compile
-        Whether to compile the model by `torch.compile`, which takes up to minutes at first.
+        Whether to compile the model by `torch.compile`; the first tiles then take up to minutes.
 
     Returns
     -------
     xarray.DataArray
-        Lazy, on the grid of the layer: ([time,] y, x) for classes, with CF `flag_values`, `flag_meanings` and
+        Lazy, on the grid of the layer. Classes are ([time,] y, x) with CF `flag_values`, `flag_meanings` and
         `flag_colors`, else ([time,] band, y, x). On CPUs its values do not depend on chunks, cluster or number of
         cores: tiles have fixed positions in the layer, and each batch runs on one core. The model is copied in its
         current state.
@@ -174,7 +179,7 @@ def predict(
         not finite, are `_FillValue`: for change if either date is missing, for series if all dates are. Missing dates
         of a series are passed to the model as the mean of each band.
     xarray.DataTree
-        Of a tree: such a map for each node, named "prediction", on the grid of the node.
+        For a tree: a map of each node, named "prediction", on the grid of the node.
 
     Raises
     ------
@@ -190,12 +195,12 @@ def predict(
 
     - `entropy`: of the probabilities; 0 for a certain pixel, at most log(classes).
     - `margin`: difference between the two largest probabilities; 1 for a certain pixel.
-    - `mutual_information`, of several predictions (members, samples of dropout, flips and rotations): the entropy of
-      the mean probabilities less the mean entropy. Zero if all predictions agree.
-    - `variance`, of several predictions: the unbiased variance of each probability, averaged over classes.
+    - `mutual_information`, for several predictions (members, samples of dropout, flips and rotations): the entropy of
+      the mean probabilities minus the mean entropy. Zero if all predictions agree.
+    - `variance`, for several predictions: the unbiased variance of each probability, averaged over classes.
 
-    Of a regression, `variance` and `std` of several predictions; for several quantities named "height variance" and so
-    on. Mutual information and variances are computed in each tile, and blended.
+    For a regression, the measures are `variance` and `std` of several predictions; with several quantities, they are
+    named "height variance" and so on. Mutual information and variances are computed in each tile, and blended.
 
     Examples
     --------

@@ -28,7 +28,7 @@ class Measures:
 
     @classmethod
     def of_classes(cls, channels: int, *, sampled: bool) -> Measures:
-        """Return the measures of class probabilities; of several predictions, `OF_SAMPLES` are the last channels."""
+        """Return the measures of class probabilities; if `sampled`, the last channels are `OF_SAMPLES`."""
         if sampled:
             return cls(names=OF_CLASSES + OF_SAMPLES, classes=channels - len(OF_SAMPLES))
         return cls(names=OF_CLASSES, classes=channels)
@@ -53,9 +53,9 @@ class Measures:
 
 
 class Spread:
-    """Mean and spread over predictions, which are added one by one (Welford's algorithm).
+    """Running mean and variance of predictions (Welford's algorithm).
 
-    The mean is exact if all predictions are equal, and the spread then 0.
+    Of equal predictions the mean is exact and the variance 0.
     """
 
     def __init__(self) -> None:
@@ -71,9 +71,9 @@ class Spread:
         if self.count == 1:
             self.mean, self._squares, self._entropy = values, torch.zeros_like(values), entropy
             return
-        before = values - self.mean
-        self.mean = self.mean + before / self.count
-        self._squares = self._squares + before * (values - self.mean)
+        delta = values - self.mean
+        self.mean = self.mean + delta / self.count
+        self._squares = self._squares + delta * (values - self.mean)
         self._entropy = self._entropy + (entropy - self._entropy) / self.count
 
     @property
@@ -83,7 +83,7 @@ class Spread:
 
     @property
     def mutual_information(self) -> Tensor:
-        """Entropy of the mean less the mean entropy, in nats, (N, 1, h, w)."""
+        """Entropy of the mean minus the mean entropy, in nats, (N, 1, h, w)."""
         return (entropy_of(self.mean) - self._entropy).clamp(min=0)
 
 

@@ -257,7 +257,7 @@ def test_one_band_without_a_name_and_many_features():
         (np.where(np.arange(180).reshape(60, 3) == 7, np.inf, make_training()), {}, "1 of 60 training rows"),
         (make_training()[:1], {}, r"training features of shape \(1, 3\)"),
         (make_training()[:, 0], {}, r"training features of shape \(60,\)"),
-        ([["a", "b", "c"]] * 3, {}, "no numbers"),
+        ([["a", "b", "c"]] * 3, {}, "not numbers"),
         (make_training() * [1, 0, 1] + [0, 0.1, 0], {}, r"features \['nir'\]: they have one value"),
         (make_training(), {"folds": np.zeros(60, int)}, "all training pixels are of fold '0'"),
         (make_training(), {"folds": np.arange(59)}, r"60 training pixels to folds by labels of shape \(59,\)"),

@@ -179,7 +179,7 @@ def test_qgis_style_is_in_the_file(tmp_path):
     assert all(f'value="{name}"' in style for name in LEGEND.names)
     assert 'attr="stratum"' in style
     assert 'type="ValueMap"' in style
-    with pytest.raises(InputError, match="no GeoPackage"):
+    with pytest.raises(InputError, match="not a GeoPackage"):
         assess.write_sample(assess.sample_design(make_map(), 9), tmp_path / "sample.geojson")
 
 

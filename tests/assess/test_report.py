@@ -243,7 +243,7 @@ def test_invalid_arguments_raise_and_leave_files(tmp_path):
     for error, options in ((InputError, {"model": 3}), (GridError, {"map": dates})):
         with pytest.raises(error):
             assess.write_report(tmp_path, table, **options)
-    with pytest.raises(InputError, match="no estimate"):
+    with pytest.raises(InputError, match="not an accuracy estimate"):
         assess.write_report(tmp_path, COUNTS)
     with pytest.raises(OutputError):
         assess.write_report(path, table)

@@ -118,7 +118,7 @@ def test_detector_names_its_operator(tmp_path):
 
 @pytest.mark.parametrize("model", [nn.Conv2d(2, 3, 1), "file"])
 def test_only_trained_networks_are_exported(tmp_path, checkpoint, file, model):
-    with pytest.raises(InputError, match="no network trained by geoxt"):
+    with pytest.raises(InputError, match="not a network trained by geoxt"):
         export(file if model == "file" else model, tmp_path / "a.pt2")
 
 

@@ -131,7 +131,7 @@ def test_curvilinear_and_irregular_grids_raise():
 
 def test_other_calendars_and_files_raise(tmp_path):
     numbered = era5().isel(level=0).assign_coords(time=[3, 4])
-    with pytest.raises(InputError, match="no dates of the standard calendar"):
+    with pytest.raises(InputError, match="not dates of the standard calendar"):
         geoxt.open_xarray(numbered)
     assert geoxt.open_xarray(numbered, select={"time": 4}).dims == ("band", "y", "x")
     with pytest.raises(ReadError, match="there is no such file"):
