@@ -52,6 +52,9 @@ FORBIDDEN = {
 OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchmetrics", "matplotlib"}
 OPTIONAL |= {
     "aiohttp",
+    "olmoearth_pretrain_minimal",
+    "terratorch",
+    "torchgeo",
     "fsspec",
     "h5py",
     "joblib",

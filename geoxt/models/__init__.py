@@ -2,17 +2,20 @@
 
 from geoxt.models import weights
 from geoxt.models.card import Card
+from geoxt.models.encoders import Encoder
+from geoxt.models.load_pretrained import load
 from geoxt.models.model_export import export
 from geoxt.models.model_file import from_file
 from geoxt.models.network import Network, from_checkpoint
 from geoxt.models.registry import ARCHITECTURES, Architecture, create, describe, get, names
-from geoxt.models.weights import ALIASES, Loaded, Weights, load
+from geoxt.models.weights import ALIASES, Loaded, Weights
 
 __all__ = [
     "ALIASES",
     "ARCHITECTURES",
     "Architecture",
     "Card",
+    "Encoder",
     "Loaded",
     "Network",
     "Weights",

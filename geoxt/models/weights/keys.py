@@ -111,11 +111,13 @@ LAYOUTS = (
 
 
 def unwrap(checkpoint: Any) -> State:
-    """Return the tensors of a checkpoint, which may be nested beside optimizer states."""
+    """Return the tensors of a checkpoint, which may be nested beside optimizer states, or in one dict per part."""
     while isinstance(checkpoint, Mapping):
         inner = next((checkpoint[key] for key in _WRAPPERS if isinstance(checkpoint.get(key), Mapping)), None)
         if inner is None:
-            return {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+            parts = {key: unwrap(value) for key, value in checkpoint.items() if isinstance(value, Mapping)}
+            nested = {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items()}
+            return {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)} or nested
         checkpoint = inner
     return {}
 

@@ -117,9 +117,12 @@ def load(
     """
     facts = get(weights) if isinstance(weights, str) else weights
     if not facts.timm or facts.bands is None:
-        repository = f" See {facts.repository}." if facts.repository else ""
-        msg = f"Cannot load {facts.name!r}: geoxt has no architecture {facts.architecture!r}.{repository}"
         remedy = "Pass {weights}, one of geoxt.models.weights.names()."
+        if facts.unsupported is not None:
+            msg = f"Cannot load {facts.name!r}: {facts.unsupported}"
+        else:
+            msg = f"Cannot load {facts.name!r} into {type(model).__name__}: they are of another architecture."
+            remedy += f" Or build the encoder: geoxt.models.load({facts.name!r}, bands=layer)."
         raise InputError(msg, remedy=remedy, value=facts.name, argument="weights")
     body = _backbone(model)
     model_bands = _bands(model, body, bands)

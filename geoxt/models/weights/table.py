@@ -36,8 +36,8 @@ class Weights:
     bands: tuple[str, ...] | None
     """Names of the bands, in order; `None` if the model takes any."""
     steps: tuple[Mapping[str, Any], ...] = ()
-    """Preprocessing of stored values, in order; `op` is divide, multiply, normalize, clip_minmax, resize or
-    center_crop."""
+    """Preprocessing of stored values, in order; `op` is divide, multiply, normalize, clip, clip_minmax, stretch (each
+    image, from mean - std * deviation to mean + std * deviation), resize or center_crop."""
     note: str | None = None
     """Further notes on the input."""
     dataset: str | None = None
@@ -62,6 +62,10 @@ class Weights:
     """SHA-256 checksum, or as many of its first digits as are published."""
     md5: str | None = None
     """MD5 checksum, if no SHA-256 is published."""
+    encoder: Mapping[str, Any] | None = None
+    """Facts for `load` of an encoder of another library than timm: family, variant, side of images and inputs."""
+    unsupported: str | None = None
+    """Reason why `load` cannot load the weights, and weights to use instead."""
     unverified: tuple[str, ...] = ()
     """Fields without a source."""
 
@@ -89,7 +93,9 @@ class Weights:
         return tuple(mean), tuple(std)
 
 
-def names(*, architecture: str | None = None, bands: Iterable[str] | None = None) -> tuple[str, ...]:
+def names(
+    *, architecture: str | None = None, bands: Iterable[str] | None = None, encoders: bool = False
+) -> tuple[str, ...]:
     """Return the names of the weights that `load` takes.
 
     Parameters
@@ -98,13 +104,15 @@ def names(*, architecture: str | None = None, bands: Iterable[str] | None = None
         Only weights of this timm model.
     bands
         Only weights with all of these bands.
+    encoders
+        Whether to return encoders of other libraries than timm, too, which `load` builds by name.
 
     Examples
     --------
     >>> names(architecture="resnet18", bands=["B02", "B10"])
     ('torchgeo:ResNet18_Weights.SENTINEL2_ALL_MOCO',)
     """
-    rows = [row for row in _table().values() if row.timm]
+    rows = [row for row in _table().values() if row.timm or (encoders and row.encoder is not None)]
     if architecture is not None:
         rows = [row for row in rows if row.architecture.split(".")[0] == architecture]
     required = set(bands or ())
@@ -154,6 +162,7 @@ def describe(name: str) -> str:
         "bands": ", ".join(row.bands or ()),
         "dataset": row.dataset,
         "method": row.method,
+        "unsupported": row.unsupported,
         "license": row.license or "none stated",
         "paper": row.paper,
         "url": row.url,

@@ -168,8 +168,10 @@ def test_model_without_timm_encoder_raises(source, make):
 
 def test_unknown_architecture_raises():
     model = models.create("test_classifier", bands=["R"], num_classes=2)
-    with pytest.raises(InputError, match="geoxt has no architecture 'vit'.*See https://github.com/antofuller/CROMA"):
+    with pytest.raises(InputError, match="another architecture.*Or build the encoder: geoxt.models.load"):
         models.load(model, "torchgeo:CROMABase_Weights.CROMA_VIT")
+    with pytest.raises(InputError, match="CC-BY-NC-4.0"):
+        models.load(model, "satmae:satmae_vitb_sentinel_groupc")
 
 
 @pytest.fixture(scope="module")

@@ -26,10 +26,13 @@ def test_row_is_complete(row):
         "divide",
         "multiply",
         "normalize",
+        "clip",
         "clip_minmax",
+        "stretch",
         "resize",
         "center_crop",
     }
+    assert (row.timm, row.encoder is not None, row.unsupported is not None).count(True) == 1
     assert set(row.unverified) <= set(table.Weights.__dataclass_fields__) | {"keys"}
 
 

@@ -1,0 +1,86 @@
+"""Request for the model of an encoder, and the inputs that it requires of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from geoxt.errors import InputError
+from geoxt.models.encoders.feature_body import FeatureBody
+from geoxt.models.encoders.layer_inputs import Context, LayerInputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyRequest:
+    """Model to build for an encoder."""
+
+    name: str
+    """Name of the weights."""
+    options: Mapping[str, Any]
+    """Facts of the weights: variant, and what the family takes."""
+    names: tuple[str, ...]
+    """Bands of the model in order; those of the layer for a model of any bands."""
+    inputs: LayerInputs
+    """Bands of the layer."""
+    context: Context
+    """Date, location and resolution."""
+    size: int
+    """Side of the images in pixels."""
+    dates: int
+    """Number of time steps."""
+    out_indices: Sequence[int] | None
+    """Blocks whose outputs are the feature maps, `None` for the default."""
+
+    def gsd(self) -> float:
+        """Return the ground sample distance in metres."""
+        if self.context.gsd is None:
+            raise self._unknown("resolution", "gsd", "the ground sample distance in metres")
+        return self.context.gsd
+
+    def location(self) -> tuple[float, float]:
+        """Return longitude and latitude in degrees."""
+        if self.context.location is None:
+            raise self._unknown("location", "location", "(longitude, latitude) in degrees")
+        return self.context.location
+
+    def time(self) -> tuple[str, ...]:
+        """Return the date of each time step."""
+        if len(self.context.time) != self.dates:
+            raise self._unknown("dates", "time", f"{self.dates} dates such as '2024-06-30'")
+        return self.context.time
+
+    def _unknown(self, fact: str, argument: str, example: str) -> InputError:
+        msg = f"Cannot load {self.name!r} without {fact}: the layer states none for {self.dates} time steps."
+        return InputError(msg, remedy=f"Pass {{{argument}}}, {example}.", argument=argument)
+
+
+Builder = Callable[[BodyRequest, dict[str, Tensor]], FeatureBody]
+"""Function that builds the model of a family and loads weights into it."""
+
+
+def day_of_year(date: str) -> int:
+    """Return the day of the year of an ISO 8601 date, 1 for January 1.
+
+    Examples
+    --------
+    >>> day_of_year("2024-02-01")
+    32
+    """
+    day = np.datetime64(date, "D")
+    return int((day - day.astype("datetime64[Y]")).astype(int)) + 1
+
+
+def year_and_month(date: str) -> tuple[int, int]:
+    """Return year and month of an ISO 8601 date, 1 for January.
+
+    Examples
+    --------
+    >>> year_and_month("2024-02-01")
+    (2024, 2)
+    """
+    months = int(np.datetime64(date, "M").astype(int))
+    return 1970 + months // 12, months % 12 + 1

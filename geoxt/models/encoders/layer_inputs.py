@@ -1,0 +1,228 @@
+"""Inputs of an encoder from a layer: its bands matched by name, their units, dates, location and resolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyproj
+
+from geoxt.errors import InputError
+from geoxt.models.band_match import BandNames, match_bands
+from geoxt.models.encoders.band_facts import COMMON, BandFacts
+
+Units = Literal["reflectance", "decibel", "power", "byte", "stored", "any"]
+"""Units of a model's input: reflectance times a scale, backscatter in dB or as linear power, bytes, other stored
+numbers, or those of the layer."""
+MissingBands = Literal["raise", "mean"]
+_METRES_PER_DEGREE = 111_320.0
+RADAR_NAMES = frozenset({"vv", "vh", "hh", "hv"})
+"""Common names of radar bands."""
+_DECIBEL = frozenset({"db", "decibel", "decibels"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Date, location and resolution of a layer, for encoders that take them."""
+
+    time: tuple[str, ...] = ()
+    """ISO 8601 date of each time step; empty if unknown."""
+    location: tuple[float, float] | None = None
+    """Longitude and latitude of the center in degrees, `None` if unknown."""
+    gsd: float | None = None
+    """Ground sample distance in metres, `None` if unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerInputs:
+    """Bands of a layer for an encoder."""
+
+    bands: tuple[str, ...]
+    """Names of the bands that the encoder takes from the layer, in the order of its channels."""
+    facts: tuple[BandFacts, ...]
+    """Common name and wavelength of each."""
+    channels: tuple[int, ...]
+    """Channel of the encoder for each."""
+    count: int
+    """Number of channels of the encoder."""
+    scale: tuple[float, ...]
+    """Factor from values of the layer to units of the model, by band."""
+    offset: tuple[float, ...]
+    """Offset that is added after the factor."""
+    filled: tuple[str, ...] = ()
+    """Bands of the encoder that the layer lacks and that are filled."""
+    notes: tuple[str, ...] = ()
+    """Bands that are dropped or filled, and conversions of units."""
+
+
+def layer_inputs(
+    layer: Any,
+    *,
+    model: str,
+    names: tuple[str, ...] | None,
+    facts: tuple[BandFacts, ...],
+    units: tuple[Units, ...],
+    factor: float,
+    missing: MissingBands,
+    groups: Sequence[Sequence[str]] = (),
+) -> LayerInputs:
+    """Return the bands of a layer that an encoder takes, with the factors to its units.
+
+    Parameters
+    ----------
+    layer
+        A layer with names of bands, or such names.
+    model
+        Name of the weights, for errors.
+    names
+        Bands of the model in order; `None` if it takes any bands with a wavelength.
+    facts, units
+        Common name and wavelength, and units, of each of `names`; of a model of any bands, `units` has one entry.
+    factor
+        Stored number of the model for a reflectance of 1.
+    missing
+        `"mean"` fills missing bands with their mean in the training data; `"raise"` does not.
+    groups
+        Groups of bands, each of which the model can do without, such as those of one sensor.
+
+    Raises
+    ------
+    InputError
+        If bands are missing, ambiguous or in units that cannot be converted.
+    """
+    if missing not in ("raise", "mean"):
+        msg = f"Cannot handle missing bands with missing={missing!r}."
+        raise InputError(msg, remedy="Pass {missing:'raise'} or {missing:'mean'}.", value=missing, argument="missing")
+    available = _names_of(layer)
+    if names is None:
+        positions: list[int | None] = list(range(len(available)))
+        facts = tuple(_any_band(available, index, model) for index in range(len(available)))
+        names = available.names
+        radar: Units = "any" if units[0] == "any" else "power"
+        units = tuple(radar if f.common in RADAR_NAMES else units[0] for f in facts)
+    else:
+        requested = BandNames(
+            names=names, common_names=tuple(f.common for f in facts), wavelengths=tuple(f.wavelength for f in facts)
+        )
+        positions = list(match_bands(requested, available))
+    absent = [name for name, position in zip(names, positions, strict=True) if position is None]
+    channels = tuple(channel for channel, position in enumerate(positions) if position is not None)
+    # a group is left out as a whole; one of which the layer has a part lacks bands
+    left_out = {name for group in groups if set(group) <= set(absent) for name in group}
+    required = [name for name in absent if name not in left_out]
+    if not channels or (required and missing == "raise"):
+        labels = ", ".join(available.label(index) for index in range(len(available)))
+        listed = ", ".join(map(repr, required or absent))
+        msg = f"Cannot match the bands of {model!r}: the layer has no band {listed}, only {labels}."
+        remedy = "Pass {bands}, a layer with these bands, by these names or by common names."
+        if channels:
+            remedy += " Or pass {missing:'mean'} to fill them with their mean in the training data."
+        raise InputError(msg, remedy=remedy, value=tuple(required or absent), argument="bands")
+    taken = [position for position in positions if position is not None]
+    pairs = [_conversion(layer, p, units[c], factor, model) for c, p in zip(channels, taken, strict=True)]
+    surplus = [name for index, name in enumerate(available.names) if index not in taken]
+    notes = (
+        f"Dropped bands that the model does not take: {', '.join(surplus)}." if surplus else "",
+        f"Not passed to the model: {', '.join(name for name in absent if name in left_out)}." if left_out else "",
+        f"Filled with the mean of the training data: {', '.join(required)}." if required else "",
+        "Values are converted to the units of the model." if any(pair != (1.0, 0.0) for pair in pairs) else "",
+    )
+    return LayerInputs(
+        bands=tuple(available.names[position] for position in taken),
+        facts=tuple(facts[channel] for channel in channels),
+        channels=channels,
+        count=len(names),
+        scale=tuple(scale for scale, _ in pairs),
+        offset=tuple(offset for _, offset in pairs),
+        filled=tuple(required),
+        notes=tuple(filter(None, notes)),
+    )
+
+
+def context_of(layer: Any, *, dates: int) -> Context:
+    """Return dates, location and resolution of a layer, each unknown if the layer does not state it.
+
+    Dates are known if the layer has as many time steps as the encoder takes.
+    """
+    coords = getattr(layer, "coords", {})
+    time = np.atleast_1d(coords["time"].to_numpy()) if "time" in coords else np.array([])
+    known = len(time) == dates and np.issubdtype(time.dtype, np.datetime64) and not np.isnat(time).any()
+    days = tuple(str(day) for day in time.astype("datetime64[D]")) if known else ()
+    grid = _geobox(layer)
+    if grid is None or grid.crs is None:
+        return Context(time=days)
+    crs = pyproj.CRS(str(grid.crs))
+    center = grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2)
+    lon, lat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(*center)
+    size = math.sqrt(abs(grid.affine.determinant))
+    # a degree of longitude shrinks towards the poles: the side of a square of the same area
+    metres = size * _METRES_PER_DEGREE * math.sqrt(math.cos(math.radians(lat))) if crs.is_geographic else size
+    gsd = metres if crs.is_geographic else size * crs.axis_info[0].unit_conversion_factor
+    return Context(time=days, location=(float(lon), float(lat)), gsd=float(gsd))
+
+
+def _geobox(layer: Any) -> Any:
+    accessor = getattr(layer, "odc", None)
+    return None if accessor is None else accessor.geobox
+
+
+def _names_of(layer: Any) -> BandNames:
+    """Return names, common names and wavelengths of a layer's bands, or plain names."""
+    if not hasattr(layer, "coords"):
+        if isinstance(layer, str) or not isinstance(layer, Sequence) or not layer or len(set(layer)) != len(layer):
+            msg = f"Cannot match the bands {layer!r}."
+            raise InputError(msg, remedy="Pass {bands}, a layer or distinct names.", value=layer, argument="bands")
+        return BandNames(names=tuple(map(str, layer)))
+    if "band" not in layer.coords:
+        msg = "Cannot match the bands of a layer without names of bands."
+        raise InputError(msg, remedy="Name them: layer.assign_coords(band=[...]).", argument="bands")
+    along = {str(name): np.atleast_1d(c.to_numpy()) for name, c in layer.coords.items() if c.dims in (("band",), ())}
+    names = tuple(map(str, along["band"]))
+    common, wavelengths = along.get("common_name", ()), along.get("wavelength", ())
+    return BandNames(names=names, common_names=tuple(map(str, common)), wavelengths=tuple(map(float, wavelengths)))
+
+
+def _any_band(available: BandNames, index: int, model: str) -> BandFacts:
+    """Return the facts of a layer's band for a model of any bands: stated wavelengths before those of common names."""
+    name, common = available.names[index].lower(), available.common(index)
+    known = COMMON.get(common) or COMMON.get(name) or BandFacts(common=common)
+    wavelength = available.wavelength(index)
+    is_radar = known.common in RADAR_NAMES
+    if not is_radar and not math.isnan(wavelength):
+        return BandFacts(common=common, wavelength=wavelength, bandwidth=known.bandwidth)
+    if not is_radar and math.isnan(known.wavelength):
+        msg = f"Cannot pass the band {available.label(index)!r} to {model!r}, which embeds bands by their wavelengths: "
+        msg += "the layer states none."
+        remedy = "Pass {bands}, a layer with the coordinate wavelength (in micrometres) or common_name along band."
+        raise InputError(msg, remedy=remedy, value=available.names[index], argument="bands")
+    return known
+
+
+def _conversion(layer: Any, position: int, units: Units, factor: float, model: str) -> tuple[float, float]:
+    """Return factor and offset from the values of a layer's band to the units of the model."""
+    if units == "any":
+        return 1.0, 0.0
+    attrs = getattr(layer, "attrs", {})
+    stated = str(attrs.get("units", "")).strip().lower()
+    scales, offsets = attrs.get("scales"), attrs.get("offsets")
+    if units == "decibel" and stated and stated not in _DECIBEL:
+        msg = f"Cannot pass values in {attrs['units']!r} to {model!r}: it takes backscatter in dB."
+        raise InputError(msg, remedy="Pass {bands}, a layer in dB: 10 * log10(power).", value=stated, argument="bands")
+    if units != "decibel" and stated in _DECIBEL:
+        msg = f"Cannot pass values in dB to {model!r}: it takes values of the kind {units!r}."
+        raise InputError(msg, remedy="Pass {bands}, a layer in units of the model.", value=stated, argument="bands")
+    is_reflectance = stated == "1" or (units == "byte" and scales is not None and any(s != 1 for s in scales))
+    if units in ("byte", "stored") and is_reflectance:
+        kind = "bytes (0 to 255)" if units == "byte" else "stored numbers"
+        msg = f"Cannot pass reflectance to {model!r}: it takes {kind}."
+        remedy = "Pass {bands}, a layer of " + ("8-bit images." if units == "byte" else "values without a scale.")
+        raise InputError(msg, remedy=remedy, argument="bands")
+    if units != "reflectance":
+        return 1.0, 0.0
+    if scales is not None and offsets is not None and position < len(scales):
+        scale, offset = float(scales[position]) * factor, float(offsets[position]) * factor
+        return round(scale, 9), round(offset, 6)
+    return (factor, 0.0) if stated == "1" else (1.0, 0.0)

@@ -1,0 +1,81 @@
+"""`load` of an encoder by name: rows that it refuses, wrong arguments, dates and units of every row."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from geoxt import models
+from geoxt.errors import InputError, MissingDependency
+from geoxt.models.encoders.loading_encoder import BUILDERS, _units
+from geoxt.models.weights import table
+
+ROWS = list(table._table().values())
+ENCODERS = [row for row in ROWS if row.encoder is not None]
+
+
+@pytest.mark.parametrize("row", ENCODERS, ids=lambda row: row.name)
+def test_row_of_an_encoder_is_complete(row):
+    options = row.encoder
+    assert options["family"] in BUILDERS
+    assert options["size"] % options.get("step", 1) == 0
+    units = _units(row, options)
+    if options.get("any_bands"):
+        assert len(units) == 1
+        return
+    assert len(units) == len(row.bands) == len(set(row.bands))
+    assert {name for group in options.get("groups", ()) for name in group} <= set(row.bands)
+    for step in row.steps:
+        for key in ("mean", "std", "by"):
+            assert not isinstance(step.get(key), list) or len(step[key]) in (1, len(row.bands))
+    assert row.steps or options["family"] == "unet"
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.unsupported], ids=lambda row: row.name)
+def test_unsupported_weights_state_reason_and_alternative(row):
+    assert row.unsupported.endswith(".")
+    alternative = row.unsupported.split("'")[1]
+    assert alternative in models.weights.names(encoders=True)
+    with pytest.raises(InputError) as error:
+        models.load(row.name, bands=["B02"])
+    assert row.unsupported in str(error.value)
+
+
+def test_names_of_encoders():
+    timm, all_names = models.weights.names(), models.weights.names(encoders=True)
+    assert set(timm) < set(all_names)
+    assert len(all_names) == len(ROWS) - sum(row.unsupported is not None for row in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, "without the bands"),
+        ({"bands": ["B02"], "strict": False}, "its name states the weights"),
+        ({"bands": ["B02"], "size": 250}, "patches of the model have 32"),
+        ({"bands": ["B02"], "dates": 2}, "2 dates .* it takes 1"),
+        ({"bands": ["B02"], "time": "2024-01-01"}, "sequence of dates"),
+        ({"bands": ["R"], "missing": "mean"}, "has no band|mean is not published"),
+        ({"bands": ["B02"], "missing": "random"}, "missing='random'"),
+    ],
+)
+def test_wrong_arguments(options, text):
+    if options.get("bands") == ["B02"]:
+        options = options | {"bands": ["B02", "B03", "B04"]}
+    with pytest.raises(InputError, match=text):
+        models.load("torchgeo:Swin_V2_T_Weights.SENTINEL2_SI_RGB_SATLAS", **options)
+
+
+def test_wrong_arguments_for_a_model():
+    with pytest.raises(InputError, match="Linear without their name"):
+        models.load(nn.Linear(1, 1))
+    with pytest.raises(InputError, match="option 'size'"):
+        models.load(nn.Linear(1, 1), "x", size=3)
+
+
+def test_missing_library_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchgeo", None)
+    torch.save({"x": torch.ones(1)}, tmp_path / "x.pth")
+    with pytest.raises(MissingDependency, match=r"torchgeo.*pip install 'geoxt\[foundation\]'"):
+        models.load("torchgeo:TileNet_Weights.NAIP_ALL_TILE2VEC", bands=["R", "G", "B", "NIR"], file=tmp_path / "x.pth")

@@ -1,0 +1,118 @@
+"""Encoder: normalization, fills, and errors for images of other shapes; the model returns its input."""
+
+import pytest
+import torch
+from torch import nn
+
+from geoxt.errors import InputError
+from geoxt.models import Card, Encoder
+from geoxt.models.encoders.band_facts import BandFacts
+from geoxt.models.encoders.feature_body import FeatureBody, TokenBody, block_indices, resized_positions
+from geoxt.models.encoders.layer_inputs import LayerInputs
+from geoxt.models.encoders.pretrained_encoder import linear
+
+
+class Identity(FeatureBody):
+    def forward(self, image):
+        return [image]
+
+
+def encoder_of(steps, *, channels=(0, 1), count=2, fill=(5.0, 50.0), scale=(1.0, 1.0), offset=(0.0, 0.0), **body):
+    options = {"patch_size": 2, "size": 4, "out_channels": (count,), "reductions": (1,), **body}
+    names = tuple(f"b{index}" for index in channels)
+    card = Card(task="self-supervised", model="x", bands=names, mean=(0.0,) * len(names), std=(1.0,) * len(names),
+                codes=(), names=(), colors=(), size=(4, 4))  # fmt: skip
+    inputs = LayerInputs(bands=names, facts=(BandFacts(),) * len(names), channels=channels, count=count, scale=scale,
+                         offset=offset)  # fmt: skip
+    return Encoder(card, Identity(nn.Identity(), **options), inputs=inputs, steps=steps, fill=fill)
+
+
+IMAGE = torch.arange(32.0).view(1, 2, 4, 4)
+NORMALIZE = {"op": "normalize", "mean": [5.0, 50.0], "std": [2.0, 4.0]}
+
+
+def test_units_are_converted_before_the_steps():
+    out = encoder_of([NORMALIZE], scale=(2.0, 1.0), offset=(0.0, -1.0)).embed(IMAGE)
+    torch.testing.assert_close(out[0, 0], (IMAGE[0, 0] * 2 - 5) / 2)
+    torch.testing.assert_close(out[0, 1], (IMAGE[0, 1] - 1 - 50) / 4)
+
+
+def test_missing_bands_and_invalid_pixels_are_the_mean():
+    encoder = encoder_of([NORMALIZE], channels=(1,), scale=(1.0,), offset=(0.0,))
+    valid = torch.ones(1, 4, 4, dtype=torch.bool)
+    valid[0, 0, 0] = False
+    out = encoder(IMAGE[:, :1], valid)[0]
+    assert not out[0, 0].any()
+    assert out[0, 1, 0, 0] == 0
+    torch.testing.assert_close(out[0, 1, 1:], (IMAGE[0, 0, 1:] - 50) / 4)
+
+
+def test_clip_and_linear_statistics():
+    steps = [{"op": "divide", "by": 10}, {"op": "multiply", "by": 2.0}, {"op": "clip", "min": 0.0, "max": 1.0}]
+    torch.testing.assert_close(encoder_of(steps).embed(IMAGE), (IMAGE / 5).clamp(0, 1))
+    assert linear(steps, 2) == ((0.0, 0.0), (5.0, 5.0))
+    assert linear([{"op": "stretch", "std": 2.0}], 2) is None
+
+
+def test_each_image_is_stretched_over_its_valid_pixels():
+    valid = torch.ones(1, 4, 4, dtype=torch.bool)
+    valid[0, 0] = False
+    image = IMAGE.clone()
+    image[:, :, 0] = 1e6
+    out = encoder_of([{"op": "stretch", "std": 1.0}]).embed(image, valid)
+    part = IMAGE[0, 0, 1:]
+    torch.testing.assert_close(out[0, 0, 1:], ((part - part.mean()) / (2 * part.std()) + 0.5).clamp(0, 1))
+    assert (out[0, :, 0] == 0.5).all()
+    assert (encoder_of([{"op": "stretch", "std": 1.0}]).embed(torch.ones_like(IMAGE)) == 0.5).all()
+
+
+def test_unknown_step_is_refused():
+    with pytest.raises(InputError, match="step 'sqrt'"):
+        encoder_of([{"op": "sqrt"}])(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((1, 3, 4, 4), "takes 2 bands, b0, b1"),
+        ((2, 4, 4), "takes 2 bands"),
+        ((1, 3, 2, 4, 4), "3 dates: the encoder takes 1"),
+        ((1, 2, 4, 3), "4 x 3 pixels into patches of 2"),
+    ],
+)
+def test_images_of_another_shape_are_refused(shape, text):
+    with pytest.raises(InputError, match=text):
+        encoder_of([])(torch.zeros(shape))
+
+
+def test_fixed_positions_take_one_size():
+    encoder = encoder_of([], fixed_size=True)
+    assert encoder(IMAGE)[0].shape == IMAGE.shape
+    with pytest.raises(InputError, match="6 x 6 pixels: the positions of the encoder are for 4"):
+        encoder(torch.zeros(1, 2, 6, 6))
+
+
+def test_feature_maps_are_those_of_the_requested_blocks():
+    blocks = nn.ModuleList(nn.Linear(3, 3) for _ in range(8))
+    model = nn.Sequential(*blocks)
+    body = TokenBody(model, blocks=blocks, out_indices=[1, -1], width=3, patch_size=2, size=4, prefix=0)
+    tokens = torch.randn(1, 4, 3)
+    body.call = lambda _: model(tokens)
+    first, last = body(torch.zeros(1, 1, 4, 4))
+    torch.testing.assert_close(last, model(tokens).mT.reshape(1, 3, 2, 2))
+    torch.testing.assert_close(first, model[:2](tokens).mT.reshape(1, 3, 2, 2))
+    assert block_indices(12, None) == (2, 5, 8, 11)
+    assert block_indices(2, None) == (0, 1)
+    for indices in ([3, 1], [8], [], [1, 1]):
+        with pytest.raises(InputError, match="the encoder has 8"):
+            block_indices(8, indices)
+
+
+def test_positions_keep_their_tokens_and_mean():
+    positions = torch.randn(1, 1 + 16, 5)
+    assert resized_positions(positions, 4) is positions
+    resized = resized_positions(positions, 8)
+    assert resized.shape == (1, 65, 5)
+    assert torch.equal(resized[:, 0], positions[:, 0])
+    flat = resized_positions(torch.ones(1, 17, 5), 7)
+    torch.testing.assert_close(flat, torch.ones(1, 50, 5))
