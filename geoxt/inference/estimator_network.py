@@ -61,10 +61,12 @@ class EstimatorBody(nn.Module):
 
     def _of_image(self, image: Array, valid: Array) -> Array:
         """Return the output (K, H, W) for an image (C, H, W); without channels if no pixel is valid."""
-        rows = np.ascontiguousarray(image[:, valid].T)
+        pixels = image.reshape(len(image), -1) if valid.all() else image[:, valid]
+        rows = np.ascontiguousarray(pixels.T)
         if not len(rows):
             return np.zeros((0, *valid.shape), np.float32)
-        values = self._rows(rows[:1]) if (rows == rows[0]).all() else self._rows(rows)
+        uniform = bool((rows[0] == rows[-1]).all()) and bool((rows == rows[0]).all())
+        values = self._rows(rows[:1]) if uniform else self._rows(rows)
         output = np.zeros((values.shape[1], *valid.shape), np.float32)
         output[:, valid] = values.T
         return output
