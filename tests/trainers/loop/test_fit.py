@@ -79,7 +79,7 @@ def test_fit_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path,
 def test_bar_is_shown_in_a_terminal_only(module, monkeypatch, capsys, terminal):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    fit(Task(module.card(model="unet"), seed=0), module, epochs=1, progress="bar")
+    fit(Task(module.card(model="test_unet"), seed=0), module, epochs=1, progress="bar")
     output = capsys.readouterr()
     assert ("it/s" in output.out + output.err) == terminal
 
