@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what __getattr__ imports on first use, for type checkers an
     from geoxt import metrics as metrics
     from geoxt import models as models
     from geoxt import plot as plot
+    from geoxt import probes as probes
     from geoxt import samplers as samplers
     from geoxt import source as source
     from geoxt import splits as splits
@@ -77,8 +78,8 @@ _MODULE_OF = {
 """Module of each function and class of the package."""
 _MODULES = (
     "alignment", "assess", "bridge", "crs", "datasets", "embeddings", "errors", "grid", "indices", "inference",
-    "layers", "metrics", "models", "plot", "samplers", "source", "splits", "tables", "template", "testing", "tiling",
-    "trainers", "transforms", "writers",
+    "layers", "metrics", "models", "plot", "probes", "samplers", "source", "splits", "tables", "template", "testing",
+    "tiling", "trainers", "transforms", "writers",
 )  # fmt: skip
 
 __all__ = [
@@ -111,6 +112,7 @@ __all__ = [
     "pack",
     "plot",
     "predict",
+    "probes",
     "samplers",
     "source",
     "splits",

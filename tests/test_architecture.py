@@ -32,6 +32,7 @@ FLOORS = (
     "writers",
     "inference",
     "trainers assess embeddings tiling",
+    "probes",
     "cli",
     "accessor",
     "geoxt __main__",

@@ -12,6 +12,7 @@ from typing import Any
 from geoxt._version import __version__
 from geoxt.cli.errors import command_parser, flags_of
 from geoxt.cli.map_parsers import add_assess, add_device, add_opening, add_polygonize, add_predict, add_sample
+from geoxt.cli.probe_parser import add_probe
 from geoxt.errors import GeoxtError, MissingDependency
 
 FAILED = 2
@@ -25,6 +26,7 @@ COMMANDS = {
     "Training": {
         "fit": "train a model by a configuration file",
         "experiment": "train over a grid of settings and several seeds, and tabulate the scores",
+        "probe": "score frozen encoders by nearest neighbors and linear probes",
         "export": "write a trained model as a torch.export or ONNX file",
         "score": "score a classifier on a folder of images",
     },
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "demo": _demo,
         "fit": _fit,
         "experiment": _experiment,
+        "probe": _probe,
         "export": _export,
         "score": _score,
         "predict": _predict,
@@ -105,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_demo(commands)
     _add_training(commands)
+    add_probe(commands)
     _add_export(commands)
     add_predict(commands)
     add_sample(commands)
@@ -196,6 +200,10 @@ def _fit(args: argparse.Namespace) -> None:
 
 def _experiment(args: argparse.Namespace) -> None:
     _module("geoxt.cli.experiment").experiment_command(args.further or ["--help"], progress=_progress())
+
+
+def _probe(args: argparse.Namespace) -> None:
+    _module("geoxt.cli.probe").probe_command(args)
 
 
 def _score(args: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ def alias_by_meaning(card: Card, facts: Weights) -> dict[str, str]:
     of = facts.bands or ()
     if not card.common_names or len(set(of)) < len(of):
         return {}
-    available = BandNames(names=of, common_names=_common_names(facts))
+    available = BandNames(names=of, common_names=weight_common_names(facts))
     model_bands = BandNames(names=card.bands, common_names=card.common_names)
     for name in (band for band in card.bands if band in of):
         of_model, of_weights = model_bands.common(card.bands.index(name)), available.common(of.index(name))
@@ -41,7 +41,7 @@ def alias_by_meaning(card: Card, facts: Weights) -> dict[str, str]:
     return {name: of[at] for name, at in zip(card.bands, positions, strict=True) if at is not None and name != of[at]}
 
 
-def _common_names(facts: Weights) -> tuple[str, ...]:
+def weight_common_names(facts: Weights) -> tuple[str, ...]:
     """Return the common names of the bands of weights, "" if unknown."""
     of = facts.bands or ()
     product = next((product for key, product in _SENSORS.items() if key in f"{facts.sensor} {facts.name}"), None)
