@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_worker_info
@@ -21,12 +21,13 @@ from geoxt.bridge.read_batch import Sample
 from geoxt.bridge.shared_memory import FilledSlot, InlineBatch, Ring, Slot, queued
 from geoxt.bridge.window_dataset import Transform, WindowDataset
 from geoxt.bridge.xbatcher import ComputedBatches, is_generator, windows_of
-from geoxt.errors import InputError
+from geoxt.errors import InputError, ResourceError
 from geoxt.samplers import WindowSequence
 from geoxt.torch_devices import Device, open_device, parse_name, resolve
 from geoxt.trees import SomeData
 from geoxt.windows import Window
 
+T = TypeVar("T")
 HELD = 2
 """Batches that a training loop holds at once: the current one, and the next while it is handed over."""
 
@@ -110,7 +111,7 @@ class Loader(DataLoader[Any]):
                 ring = Ring(slots, self.dataset.slot_bytes(self.sampler))
         self.dataset.ring = ring
         self.ring = None  # a second iterator at the same time gets memory of its own
-        return self._receive(super().__iter__(), ring)
+        return self._receive(start_workers(super().__iter__, self.num_workers), ring)
 
     def _finish(self, batches: Iterator[Sample]) -> Iterator[Any]:
         for batch in batches:
@@ -139,6 +140,25 @@ class _Orders(Sized, Iterable[Any]):
 
     def __iter__(self) -> Iterator[tuple[int | None, Any]]:
         return self.ring.orders(self.batches) if self.ring else ((None, batch) for batch in self.batches)
+
+
+def start_workers(start: Callable[[], T], num_workers: int) -> T:
+    """Return the iterator of a DataLoader, which starts its worker processes.
+
+    Raises
+    ------
+    ResourceError
+        If the system has no process, file descriptor or semaphore left, or `/dev/shm`, where Linux keeps semaphores, is
+        full or read-only.
+    """
+    try:
+        return start()
+    except OSError as error:
+        if not num_workers:
+            raise
+        problem = f"Cannot start {num_workers} worker processes: {str(error).rstrip('.')}."
+        remedy = "Pass {num_workers:0}. Or allow more processes (ulimit -u), and a larger, writable /dev/shm."
+        raise ResourceError(problem, remedy=remedy, value=num_workers, argument="num_workers") from error
 
 
 def prefetch(batches: Iterator[Sample]) -> Iterator[Sample]:
@@ -209,6 +229,8 @@ def loader(
         If the batch size is below 1, or splits windows that a sampler draws together; or there is no such device.
     GridError
         If the sampler was made from layers on other grids.
+    ResourceError
+        If worker processes cannot be started; raised when the loader is iterated over.
 
     Notes
     -----

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from geoxt.bridge import loader, shared_buffer
 from geoxt.bridge.loader import HELD, prefetch
 from geoxt.bridge.shared_memory import Ring
-from geoxt.errors import ReadError
+from geoxt.errors import ReadError, ResourceError
 from geoxt.samplers import RandomSampler
+from geoxt.trainers import SampleDataModule
 from geoxt.windows import Window
 
 PREFETCH = 2
@@ -238,3 +240,15 @@ def test_slots_lie_outside_of_dev_shm():
     ring = Ring(4, 8 << 20)
     descriptor = ring._memory._descriptor
     assert str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("/memfd:")
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EAGAIN, errno.EMFILE])
+def test_workers_that_cannot_start_are_an_error_with_a_remedy(code, ds, sampler, monkeypatch):
+    def fail(_):
+        raise OSError(code, os.strerror(code))
+
+    samples = [{"image": torch.zeros(1, 2, 2), "label": torch.tensor(0)}] * 2
+    monkeypatch.setattr(DataLoader, "__iter__", fail)
+    for loading in (workers(ds, sampler), SampleDataModule(samples, batch_size=1, num_workers=1).train_dataloader()):
+        with pytest.raises(ResourceError, match=r"Cannot start 1 worker processes: .*Pass num_workers=0"):
+            iter(loading)

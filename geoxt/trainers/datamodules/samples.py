@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geoxt.bridge import RunningMoments, collate
 from geoxt.bridge.epoch_sampler import EpochSampler
+from geoxt.bridge.loader import start_workers
 from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend
 from geoxt.models import Card
@@ -268,7 +269,7 @@ class _Loader(DataLoader[Any]):
     def __iter__(self) -> Any:
         if self._iterator is not None:
             torch.empty((), dtype=torch.int64).random_()
-        return super().__iter__()
+        return start_workers(super().__iter__, self.num_workers)
 
 
 def _numbered(codes: Sequence[int]) -> Legend:
