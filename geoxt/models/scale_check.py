@@ -19,6 +19,8 @@ _UNIT = 1.5
 """Largest absolute value of reflectance, or of bytes divided by 255."""
 _STORED = 20
 """Least `mean + std` of stored numbers, such as bytes or reflectance times 10,000."""
+_BYTE = 255
+"""Largest byte; pictures stretched to bytes reach it or nearly so, and reflectance times 10,000 exceeds it."""
 _MIN_PIXELS, _MAX_PIXELS = 16, 2**16
 
 
@@ -27,7 +29,8 @@ class ScaleCheck:
 
     Bounds are wide, so that scenes of night, sea, cloud or snow do not warn: values are too large only if the median of
     each band is 15 times `mean + 2 std`, and too small only if fractions up to 1.5 are passed to a model of stored
-    numbers. Scenes without contrast are not compared.
+    numbers, or bytes up to 250-255 to a model whose mean is above 510 in each band. Scenes without contrast are not
+    compared.
 
     Parameters
     ----------
@@ -69,5 +72,7 @@ def _contradiction(bands: Array, mean: Array, std: Array) -> str | None:
         return None
     if (np.median(bands, axis=1) > _LARGER * (np.abs(mean) + 2 * std)).all():
         return "far larger"
-    fractions = bool((np.abs(bands) <= _UNIT).all()) and bool((bands != np.round(bands)).any())
-    return "far smaller" if fractions and (mean + std > _STORED).all() else None
+    integers = bool((bands == np.round(bands)).all())
+    fractions = bool((np.abs(bands) <= _UNIT).all()) and not integers and (mean + std > _STORED).all()
+    in_bytes = integers and bands.min() >= 0 and _BYTE - 5 <= bands.max() <= _BYTE and (mean > 2 * _BYTE).all()
+    return "far smaller" if fractions or in_bytes else None

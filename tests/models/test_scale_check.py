@@ -56,6 +56,7 @@ def scene(statistics, scale=1.0):
         (BYTES, scene(BYTES, 1 / 255), "far smaller"),
         ((tuple(m / 255 for m in BYTES[0]), tuple(s / 255 for s in BYTES[1])), scene(BYTES), "far larger"),
         (STORED, scene(((0.02, 0.002), (0.01, 0.001))), "far smaller"),  # water
+        (STORED, RNG.integers(0, 256, SHAPE).astype("float32"), "far smaller"),  # a picture stretched to bytes
     ],
 )
 def test_another_scale_warns_once(trained, images, problem):
@@ -72,6 +73,8 @@ def test_another_scale_warns_once(trained, images, problem):
         (REFLECTANCE, scene(REFLECTANCE)),
         (BYTES, RNG.integers(0, 2, SHAPE).astype("float32")),  # night
         (STORED, scene(((40.0, 8.0), (5.0, 2.0)))),  # deep water
+        (STORED, scene(((400.0, 90.0), (60.0, 20.0))).round()),  # turbid water
+        (STORED, RNG.integers(0, 200, SHAPE).astype("float32")),  # shade
         (REFLECTANCE, scene(((0.01, 0.001), (0.003, 0.0005)))),
         (REFLECTANCE, scene(((1.1, 1.2), (0.05, 0.05)))),  # cloud or snow
         (STORED, scene(((11000.0, 12000.0), (500.0, 500.0)))),
