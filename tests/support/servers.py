@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -87,7 +87,17 @@ def _read_part(path: Path, start: int, stop: int) -> bytes:
 
 
 class VersionedFileServer(FileServer):
-    """A `FileServer` that states the modification time and the ETag of files, as servers of rasters do."""
+    """A `FileServer` with modification times, ETags and conditional requests (RFC 9110), as servers of rasters have."""
+
+    async def answer(self, request: Request) -> Answer | None:
+        """Return 412 for a file that does not fulfil the condition of a request."""
+        path = self._folder / request.path.split("?")[0].strip("/")
+        etag, since = request.headers.get("if-match"), request.headers.get("if-unmodified-since")
+        if path.is_file() and (etag or since):
+            changed = since is not None and parsedate_to_datetime(since).timestamp() < int(path.stat().st_mtime)
+            if changed or etag not in {None, self._headers(path)["etag"]}:
+                return Answer(status=412)
+        return await super().answer(request)
 
     def _headers(self, path: Path) -> dict[str, str]:
         stat = path.stat()
