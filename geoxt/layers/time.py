@@ -128,7 +128,7 @@ def _bins(starts: Sequence[np.datetime64], frequency: str) -> list[Any]:
         grouped = pd.Series(np.arange(len(index)), index=index).groupby(pd.Grouper(freq=frequency))
         labels = {i: pd.Timestamp(str(label)) for label, group in grouped for i in group}
     except ValueError as error:
-        problem = f"Cannot group scenes by {frequency!r}: {error}."
+        problem = f"Cannot group scenes by {frequency!r}: it is no frequency of pandas."
         remedy = "Pass {groupby:'mosaic'}, 'time', 'day', 'solar_day', None, or a frequency such as 'MS' or '7D'."
         raise InputError(problem, remedy=remedy, value=frequency, argument="groupby") from error
     return [labels[i].to_datetime64() for i in range(len(index))]

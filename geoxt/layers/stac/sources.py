@@ -220,6 +220,7 @@ def _with_href(feature: object, href: str) -> pystac.Item:
 
 
 def _load(path: str) -> dict[str, Any]:
+    content: dict[str, Any] = {}
     try:
         text = Path(path).read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if line.strip()] if path.endswith((".ndjson", ".jsonl")) else []
@@ -230,7 +231,7 @@ def _load(path: str) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         reason = str(error)
     if reason is None:
-        return content  # type: ignore[no-any-return] (of JSON)
+        return content
     problem = f"Cannot read STAC from {path!r}: {reason}."
     raise ReadError(problem, remedy="Pass a catalog, an item or an ItemCollection in JSON.")
 
@@ -258,7 +259,9 @@ def _fetch(url: str, policy: RetryPolicy = DEFAULT) -> dict[str, Any]:
         problem = f"Cannot follow a link of a remote catalog to {redact_url(url)!r}: it is not an HTTP address."
         raise ReadError(problem, remedy=remedy)
     try:
-        content = json.loads(fetch(url, timeout=SECONDS, headers={"Accept": "application/json"}, policy=policy))
+        content: dict[str, Any] = json.loads(
+            fetch(url, timeout=SECONDS, headers={"Accept": "application/json"}, policy=policy)
+        )
     except (OSError, ValueError, RecursionError) as error:
         pause = retry_after(error)
         problem = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
@@ -267,7 +270,7 @@ def _fetch(url: str, policy: RetryPolicy = DEFAULT) -> dict[str, Any]:
     reason = _fault(content)
     if reason is not None:
         raise ReadError(f"Cannot read STAC from {redact_url(url)!r}: {reason}.", remedy=remedy)
-    return content  # type: ignore[no-any-return] (of JSON)
+    return content
 
 
 def _fault(content: object) -> str | None:
