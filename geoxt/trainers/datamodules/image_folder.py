@@ -152,7 +152,7 @@ class ImageFolder:
         return len(self.indices)
 
     def __dask_tokenize__(self) -> Any:
-        """Return what identifies the images and their classes, in order."""
+        """Return the images and their classes, in order, as a token of dask."""
         return normalize_token((self.images[self.indices].numpy(), self.labels[self.indices].numpy(), self.classes))
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
