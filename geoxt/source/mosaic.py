@@ -245,7 +245,10 @@ class Mosaic:
         """Return one scene at a window; `None` if it does not intersect the window."""
         if self.unit_length and len(bands) < len(self.bands) and self._averages(index, bands):
             vectors = self._scene(index, window, tuple(range(len(self.bands))), dtype)
-            return None if vectors is None else tuple(part if part is None else part[list(bands)] for part in vectors)
+            if vectors is None:
+                return None
+            values, valid = vectors
+            return values[list(bands)], None if valid is None else valid[list(bands)]
         try:
             groups = self._asset_groups(index, bands)
             images = [(targets, self._resample(group, window, dtype)) for targets, group in groups]
