@@ -9,7 +9,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from support.syntax import syntax_nodes
+
+import geoxt
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[.*\])?\s*(?P<bound>.*)")
@@ -55,6 +58,18 @@ def conda_packages(path: Path) -> dict[str, str]:
 @pytest.mark.parametrize(("name", "torch"), ENVIRONMENTS.items())
 def test_environment_names_the_packages_of_pyproject(name, torch):
     assert conda_packages(ROOT / name) == pip_packages(torch)
+
+
+def test_recipe_has_the_core_packages_of_pyproject():
+    recipe = yaml.safe_load((ROOT / "recipe.yaml").read_text())
+    packages = dict(split(item) for item in recipe["requirements"]["run"])
+    assert packages.pop("python") == project()["requires-python"]
+    names = CONDA_NAME | {"torch": "pytorch"}
+    core = dict(split(item) for item in project()["dependencies"])
+    assert packages == {names.get(name, name): bound for name, bound in core.items()}
+    assert recipe["context"]["version"] == geoxt.__version__
+    assert recipe["build"]["python"]["entry_points"] == [f"geoxt = {project()['scripts']['geoxt']}"]
+    assert recipe["requirements"]["host"][-1].replace(" ", "") in (ROOT / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
