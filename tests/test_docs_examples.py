@@ -91,7 +91,14 @@ def layers():
 
 
 # The blocks of docs/how-to/training.md take 20 s.
-PAGES = ["README.md", "docs/tutorials/quickstart.md", "docs/how-to/predicting.md", "docs/how-to/fast-loading.md"]
+PAGES = [
+    "README.md",
+    "docs/tutorials/quickstart.md",
+    "docs/index.md",
+    "docs/how-to/predicting.md",
+    "docs/how-to/fast-loading.md",
+    *(f"docs/explanation/coming-from-{name}.md" for name in ("torchgeo", "odc-stac", "rioxarray")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -130,3 +137,17 @@ def test_blocks_of_the_assessment_of_pixels_run(world, monkeypatch):
     for section in SECTIONS:
         run_blocks(sections[section], section, names)
     plt.close("all")
+
+
+@pytest.mark.parametrize("section", ["product", "dataset", "model family", "task"])
+def test_blocks_of_the_contributing_guide_run(section):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    part = text.partition(f"## Add a {section}\n")[2].partition("\n## ")[0]
+    assert len(part.partition("```python\n")[2].partition("```")[0].splitlines()) <= 20
+    names = {"__name__": "docs"}
+    run_blocks(part, section, names)
+    if section == "model family":
+        logits = names["Linear"](in_chans=3, num_classes=2)(torch.zeros(1, 3, 4, 4))
+        assert logits.shape == (1, 2, 4, 4)
+    if section == "product":
+        assert names["SPOT"].files[0].match("P1_20200703_B2.tif")["band"] == "B2"
