@@ -65,7 +65,7 @@ html_css_files = ["geoxt.css"]
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": {"**": ["page-toc"], "reference/api/generated/*": []},
+    "secondary_sidebar_items": ["page-toc"],
     "header_links_before_dropdown": 6,
     "show_prev_next": False,
 }
