@@ -92,7 +92,7 @@ def embedding_attrs(
         "embedding_type": "chip" if of_map.lattice.size == (1, 1) else "pixel",
         "patch_size": [1, 1] if isinstance(network, EstimatorNetwork) else list(size),
         "normalization": "none",
-        "source_data": [str(layer.attrs.get("model") or layer.name or "unknown")],
+        "source_data": [str(layer.attrs.get("model") or ("unknown" if layer.name is None else layer.name))],
     }
 
 
