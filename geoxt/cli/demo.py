@@ -17,7 +17,7 @@ from geoxt import assess, models, plot
 from geoxt.alignment import intersection
 from geoxt.cli.demo_files import OUTPUTS, published_together
 from geoxt.cli.errors import FILES, replaced_remedy
-from geoxt.cli.map_commands import noted
+from geoxt.cli.map_commands import recorded_warnings
 from geoxt.crs import crs_name, crs_text
 from geoxt.errors import CRSError, InputError, LabelError, OutputError, optional_import
 from geoxt.grid import grid_of
@@ -148,7 +148,7 @@ def _run(job: Demo, files: Mapping[str, Path], log: Log) -> dict[str, Any]:
 
 def _assess(job: Demo, data: xr.Dataset, prediction: xr.DataArray, task: Task, split: Split, folder: Path) -> None:
     """Write the report of the held-out blocks."""
-    with noted() as notes:
+    with recorded_warnings() as notes:
         accuracy = assess.estimate_from_labels(prediction, data["mask"], region=split.test, seed=job.seed)
     metadata = {
         "Image": "generated" if job.image is None else job.image,

@@ -78,7 +78,7 @@ def assess_command(args: argparse.Namespace) -> str:
     layer = _open(args.map, "map")
     network = None if args.model is None else from_checkpoint(args.model)
     metadata = {"Map": args.map, "Reference": args.sample}
-    with noted() as notes:
+    with recorded_warnings() as notes:
         if Path(args.sample).suffix.lower() in _VECTORS:
             accuracy = assess.estimate(
                 args.sample,
@@ -95,7 +95,7 @@ def assess_command(args: argparse.Namespace) -> str:
     if args.model is not None:
         metadata["Model"] = args.model
     metadata |= _pairs(args.metadata, "metadata")
-    with noted() as further:
+    with recorded_warnings() as further:
         uncertainty = {} if args.image is None else _uncertainty(args, layer)
     notes += further
     path = assess.write_report(
@@ -161,8 +161,8 @@ def _open(path: str, argument: str, *, categorical: bool | None = None) -> xr.Da
 
 
 @contextmanager
-def noted() -> Iterator[list[str]]:
-    """Yield a list that has the warnings of an assessment at the end; other warnings are passed on."""
+def recorded_warnings() -> Iterator[list[str]]:
+    """Yield a list that is filled with the messages of assessment warnings at the end; reissue other warnings."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AssessmentWarning)

@@ -25,7 +25,7 @@ def knn(
     features: Sequence[str] | None = None,
     **options: Any,
 ) -> Any:
-    """Return a k-nearest-neighbor classifier, fitted to a table.
+    """Return a k-nearest-neighbors classifier fitted to the rows of a table.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def random_forest(
     seed: int = 0,
     **options: Any,
 ) -> Any:
-    """Return a random forest, fitted to a table.
+    """Return a random forest classifier fitted to the rows of a table.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def linear_probe(
     cv: Any = 5,
     seed: int = 0,
 ) -> Any:
-    """Return a logistic regression on standardized features, with the strength of its L2 penalty by cross-validation.
+    """Return a logistic regression on standardized features, with the L2 penalty chosen by cross-validation.
 
     Parameters
     ----------

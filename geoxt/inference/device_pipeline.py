@@ -152,7 +152,7 @@ class TilePipeline:
         return self.device.empty_pinned, self.device.empty
 
     def _fill(self, slot: _Slot, tiles: Sequence[Window]) -> tuple[_Slot, Sequence[Window], list[Future[bool]]]:
-        """Let threads read tiles into the host buffers of a slot, as soon as their last copy is complete."""
+        """Submit reads of tiles into the host buffers of a slot, once their last copy is complete."""
         self.device.wait_on_host(slot.copied)
         images, image_valid, output_valid = self._host_arrays(slot)
         image_valid[len(tiles) :] = False

@@ -126,10 +126,10 @@ def _header(file: rasterio.DatasetReader, href: str, crs: SomeCRS | None, grid: 
 
 
 def header_nodata(file: rasterio.DatasetReader) -> tuple[tuple[float | None, ...], tuple[bool, ...]]:
-    """Return the nodata value of each band, `None` where a float rounds it, and where it does.
+    """Return the nodata value of each band, `None` if a float rounds it, and whether a float rounds it.
 
     rasterio returns nodata as a float, which rounds integers beyond 2**53, or as None if the float is out of range:
-    such pixels are told by GDAL's mask.
+    GDAL's mask marks such pixels.
     """
     values = file.nodatavals
     if not {"int64", "uint64"} & set(file.dtypes):

@@ -29,7 +29,7 @@ PART = 1 << 16
 
 
 class DamagedBlockError(Exception):
-    """The compressed bytes of a block are not a complete stream with the right checksum."""
+    """The compressed stream of a block is incomplete, or its checksum is wrong."""
 
 
 def _inflate(block: bytes, size: int) -> bytes | None:

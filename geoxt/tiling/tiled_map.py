@@ -57,7 +57,7 @@ def to_tiles(
     model: SomePath | None = None,
     progress: bool | None = None,
 ) -> GeoDataFrame:
-    """Write a layer, such as the map of a country, as one COG per map tile, with a manifest; the same call resumes.
+    """Write a layer, such as the map of a country, as one COG per map tile, with a manifest; resumable.
 
     Map tiles are windows of the lazy layer, so that their pixels equal those of one file of the whole layer. Each tile
     is computed by one process: this one, `num_workers` others, or the workers of the dask cluster that is the default
