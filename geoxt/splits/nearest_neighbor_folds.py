@@ -16,6 +16,7 @@ from geoxt.types import Array, Floats
 
 Clustering = Literal["hierarchical", "kmeans"]
 _SIGNIFICANCE = 0.05
+_EXACT = 10_000  # product of sample sizes below which R's ks.test, and so CAST, computes exact p-values
 """Level of the Kolmogorov-Smirnov test between two distributions of distances."""
 _CLEARLY = 0.9
 """Ratio of medians below which distances are clearly smaller."""
@@ -313,7 +314,8 @@ def _smaller(a: Floats, b: Floats) -> bool:
     """Return whether the distances `a` are significantly smaller than `b`, by a one-sided Kolmogorov-Smirnov test."""
     with optional_import("scipy", "assess", "compare distances"):
         from scipy.stats import ks_2samp
-    return bool(ks_2samp(a, b, alternative="greater").pvalue < _SIGNIFICANCE)
+    method = "exact" if len(a) * len(b) < _EXACT else "asymp"
+    return bool(ks_2samp(a, b, alternative="greater", method=method).pvalue < _SIGNIFICANCE)
 
 
 def _clearly_smaller(a: Floats, b: Floats) -> bool:

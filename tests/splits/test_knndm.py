@@ -210,3 +210,9 @@ def test_points_without_coordinates_or_crs_raise():
         splits.knndm((xy, CRS), layer_of(np.zeros((20, 20), bool)))
     with pytest.raises(InputError, match="120 labels of 1 folds"):
         splits.point_folds((xy, CRS), AREA, np.zeros(120))
+
+
+def test_many_points_are_compared_without_the_exact_distribution():
+    """SciPy's exact p-values overflow for samples of this size, and warn (an error in tests)."""
+    points = (clustered(360, 30), CRS)
+    assert splits.point_folds(points, AREA, np.arange(360) % 5, samples=1000).random_optimistic
