@@ -16,7 +16,6 @@ ALLOWED = {
     "alignment/merge.py": OTHER_FUNCTION,
     "bridge/epoch_sampler.py": OF_RECIPE,
     "cli/": OF_CONFIGURATION,
-    "datasets/splits.py": "a field of the split of a spec",
     "models/file_runtimes.py": "its functions are values of a table",
     "trainers/config/": OF_CONFIGURATION,
     "trainers/loop/callbacks.py": OF_RECIPE,

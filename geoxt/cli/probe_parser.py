@@ -41,7 +41,7 @@ def add_probe(commands: Any) -> None:
     probe.add_argument("--out", default="geoxt-probe", metavar="DIR", help="output folder (default: %(default)s)")
     probe.add_argument("--size", type=int, metavar="PIXELS", help="height and width to which images are resized")
     protocols = probe.add_argument_group("protocols")
-    protocols.add_argument("--k", type=int, metavar="N", help="number of nearest neighbors (default: 5)")
+    protocols.add_argument("--n-neighbors", type=int, metavar="N", help="number of nearest neighbors (default: 5)")
     protocols.add_argument(
         "--C", dest="Cs", nargs="+", type=float, metavar="X", help="inverse strengths of regularization to choose from"
     )

@@ -12,7 +12,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     """Return a report as Markdown tables; accuracies in percent."""
     dataset, options, encoders = report["dataset"], report["options"], report["encoders"]
     images = ", ".join(f"{count:,} {part}" for part, count in dataset["images"].items())
-    header = ["encoder", "normalization", "features", f"kNN (k = {options['k']})", "linear probe", "C"]
+    header = ["encoder", "normalization", "features", f"kNN (k = {options['n_neighbors']})", "linear probe", "C"]
     rows = [
         [
             encoder["model"],

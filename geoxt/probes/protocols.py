@@ -33,7 +33,7 @@ class ProbeOptions:
         If a number is too small.
     """
 
-    k: int = 5
+    n_neighbors: int = 5
     """Number of nearest neighbors."""
     Cs: tuple[float, ...] = GRID_OF_C
     """Inverse strengths of regularization of the linear probe, of which the validation part chooses."""
@@ -52,7 +52,7 @@ class ProbeOptions:
     """Seed of random weights, splits, draws and resamples."""
 
     def __post_init__(self) -> None:
-        for name, least in (("k", 1), ("draws", 1), ("shift", 1), ("n_resamples", 1)):
+        for name, least in (("n_neighbors", 1), ("draws", 1), ("shift", 1), ("n_resamples", 1)):
             if getattr(self, name) < least:
                 msg = f"Cannot probe with {name}={getattr(self, name)}."
                 raise InputError(msg, remedy=f"Pass {{{name}:{least}}} or more.", argument=name)
@@ -62,6 +62,20 @@ class ProbeOptions:
         if not self.block > 0 or not self.Cs or min(self.Cs) <= 0:
             msg = f"Cannot probe with block={self.block} and Cs={self.Cs}."
             raise InputError(msg, remedy="Pass {block} and {Cs} above 0.", argument="block")
+
+    def shots_of(self, smallest: int) -> tuple[int, ...]:
+        """Return the training images per class of the few-shot curve, if the smallest class has `smallest` images.
+
+        Raises
+        ------
+        InputError
+            If `shots` are more.
+        """
+        shots = self.shots or tuple(shot for shot in DEFAULT_SHOTS if shot <= smallest)
+        if max(shots, default=0) > smallest:
+            msg = f"Cannot draw {max(shots)} training images of each class: the smallest class has {smallest}."
+            raise InputError(msg, remedy=f"Pass {{shots}} of at most {smallest}.", value=shots, argument="shots")
+        return shots
 
 
 def fit_probes(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) -> dict[str, Any]:
@@ -76,7 +90,7 @@ def fit_probes(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) 
     parts
         Positions of the samples of each part. The validation part chooses C, by cross-validation if it is empty.
     options
-        k, Cs and seed.
+        n_neighbors, Cs and seed.
 
     Returns
     -------
@@ -90,7 +104,7 @@ def fit_probes(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) 
     fold = np.repeat([-1, 0], [len(train), len(val)])
     cv = PredefinedSplit(fold) if len(val) else _FOLDS
     return {
-        "knn": knn(table, _TARGET, k=options.k),
+        "knn": knn(table, _TARGET, n_neighbors=options.n_neighbors),
         "linear": linear_probe(table, _TARGET, Cs=options.Cs, cv=cv, seed=options.seed),
     }
 
@@ -153,11 +167,7 @@ def few_shot(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) ->
     """
     train, test = parts["train"], parts["test"]
     by_class = [train[labels[train] == code] for code in np.unique(labels[train])]
-    smallest = min(map(len, by_class))
-    shots = options.shots or tuple(shot for shot in DEFAULT_SHOTS if shot <= smallest)
-    if max(shots, default=0) > smallest:
-        msg = f"Cannot draw {max(shots)} training images of each class: the smallest class has {smallest}."
-        raise InputError(msg, remedy=f"Pass {{shots}} of at most {smallest}.", value=shots, argument="shots")
+    shots = options.shots_of(min(map(len, by_class)))
     test_table = _features(rows[test])
     curve = []
     for shot in shots:
@@ -167,7 +177,7 @@ def few_shot(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) ->
             chosen = np.concatenate([rng.choice(members, shot, replace=False) for members in by_class])
             table = _table(rows, labels, chosen)
             fitted = {
-                "knn": knn(table, _TARGET, k=min(options.k, len(table))),
+                "knn": knn(table, _TARGET, n_neighbors=min(options.n_neighbors, len(table))),
                 "linear": linear_probe(table, _TARGET, Cs=options.Cs, cv=_FOLDS, seed=options.seed),
             }
             for name, estimator in fitted.items():

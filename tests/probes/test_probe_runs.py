@@ -160,7 +160,7 @@ def test_blocked_splits_share_no_block(eurosat):
         (["--model", "pixels", "--shots", "1"], "Pass --shots of 2 or more."),
         (["--model", "pixels", "--shots", "15"], "Pass --shots of at most 10."),
         (["--model", "pixels", "--fractions", "0.5", "0.5", "0"], "Pass other --fractions."),
-        (["--model", "pixels", "--k", "0"], "Pass --k 1 or more."),
+        (["--model", "pixels", "--n-neighbors", "0"], "Pass --n-neighbors 1 or more."),
     ],
 )
 def test_errors_name_flags(data, tmp_path, capsys, arguments, message):
