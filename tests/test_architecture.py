@@ -1,4 +1,4 @@
-"""The floors of docs/explanation/architecture.md: imports go down without circles; opening layers loads no torch."""
+"""The floors of docs/architecture.md: imports go down without circles; opening layers loads no torch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FLOORS = (
     "accessor",
     "geoxt __main__",
 )
-"""Parts of the package from the lowest floor up; docs/explanation/architecture.md describes them."""
+"""Parts of the package from the lowest floor up; docs/architecture.md describes them."""
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 LIGHTNING = {"lightning", "pytorch_lightning"}
 TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "segmentation_models_pytorch"}
@@ -150,7 +150,7 @@ def modules_of(name: str) -> list[str]:
 
 
 def test_every_part_stands_on_a_floor():
-    assert set(PARTS) - set(FLOOR) == set(), "give each a floor here and in docs/explanation/architecture.md"
+    assert set(PARTS) - set(FLOOR) == set(), "give each a floor here and in docs/architecture.md"
 
 
 @pytest.mark.parametrize("name", PARTS)

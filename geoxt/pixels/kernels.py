@@ -1,6 +1,6 @@
 """Nearest and bilinear kernels: values of a source raster at given source coordinates.
 
-Every window must return the bits of the whole (docs/explanation/architecture.md, invariant 1). For bilinear values,
+Every window must return the bits of the whole (docs/architecture.md, invariant 1). For bilinear values,
 computed by `torch.nn.functional.grid_sample` over all bands at once, this rests on exact float32 arithmetic:
 
 * coordinates are multiples of `FINENESS` = 2**-13 source pixel (`_sample_coordinates`);
