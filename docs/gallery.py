@@ -1,10 +1,11 @@
-"""The gallery: a card for each notebook, with its title, first paragraph and last figure."""
+"""Copies of the notebooks for the site, and its gallery: a card for each with title, first sentence, last figure."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,28 @@ CARD = """\
 
 
 def write(docs: Path) -> None:
-    """Write `_gallery.md`, which gallery.md includes, and the thumbnails of executed notebooks."""
+    """Copy the notebooks; write `_gallery.md`, which gallery.md includes, and the thumbnails of executed notebooks.
+
+    Sphinx resolves links between notebooks by their real paths, which must be below `docs`.
+    """
+    copy_notebooks(docs.parent / "notebooks", docs / "notebooks")
     cards = [card(path, docs / "_static" / "gallery") for path in sorted((docs / "notebooks").glob("*.ipynb"))]
     text = "::::{grid} 1 2 3 3\n:gutter: 3\n\n" + "\n".join(cards) + "::::\n"
     page = docs / "_gallery.md"
     if not page.is_file() or page.read_text("utf-8") != text:
         page.write_text(text, "utf-8")
+
+
+def copy_notebooks(source: Path, target: Path) -> None:
+    """Copy notebooks that have changed, and delete copies of notebooks that are gone."""
+    target.mkdir(exist_ok=True)
+    for path in source.glob("*.ipynb"):
+        copy = target / path.name
+        if not copy.is_file() or copy.read_bytes() != path.read_bytes():
+            shutil.copyfile(path, copy)
+    for copy in target.glob("*.ipynb"):
+        if not (source / copy.name).is_file():
+            copy.unlink()
 
 
 def card(notebook: Path, images: Path) -> str:
