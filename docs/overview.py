@@ -48,7 +48,7 @@ def draw(ds: xr.Dataset, cdl: xr.DataArray, cover: xr.DataArray, scores: list[fl
     axes[0].add_patch(Polygon(corners, fill=False, edgecolor="white", linewidth=2))
     axes[1].imshow(np.where(left, image, mask))
     axes[2].imshow(image)
-    for window in samplers.RandomSampler(ds, size=40, length=14, min_covered=1.0, seed=2):
+    for window in samplers.RandomSampler(ds, size=40, length=14, min_valid=1.0, seed=2):
         corner = window.col - 0.5, window.row - 0.5
         axes[2].add_patch(Rectangle(corner, 40, 40, fill=False, edgecolor="#ffd400", linewidth=1.6))
     axes[3].plot(range(1, len(scores) + 1), scores, color="#0a7d91", marker="o", markersize=4)
