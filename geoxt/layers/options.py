@@ -18,6 +18,7 @@ from geoxt.layers.time import Composite, GroupBy
 from geoxt.legend import Legend
 from geoxt.pixels.block_cache import SomeCache
 from geoxt.pixels.credentials import Sign
+from geoxt.template import Template
 from geoxt.types import Resampling, SomeCRS
 
 
@@ -47,7 +48,11 @@ class OpenOptions(TypedDict, total=False):
 class CogOptions(OpenOptions, total=False):
     """Keyword arguments of `open_cogs`, without `crs`."""
 
+    pattern: str | Template | None
     like: xr.DataArray | xr.Dataset | None
+    scale: float | None
+    offset: float | None
+    baseline: str | None
     categorical: bool | None
     source_crs: SomeCRS | None
 

@@ -15,9 +15,9 @@ from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, assemble
 from geoxt.layers.exclude import SomeFlags, flag_names
-from geoxt.layers.files.paths import gather_files
+from geoxt.layers.files.paths import customize, gather_files
 from geoxt.layers.files.product_scenes import product_scenes
-from geoxt.layers.files.scenes import choose_bands, grid_scenes, with_nodata
+from geoxt.layers.files.scenes import choose_bands, grid_scenes, with_nodata, with_scale
 from geoxt.layers.headers import headers
 from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import CogOptions
@@ -26,6 +26,7 @@ from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.block_cache import SomeCache
 from geoxt.pixels.credentials import Credentials, Sign, make_credentials
 from geoxt.pixels.reader import Header
+from geoxt.template import Template
 from geoxt.types import Resampling, SomeCRS, SomePaths
 
 
@@ -37,6 +38,7 @@ def open_cogs(
     paths: SomePaths,
     *,
     product: str | Product | None = None,
+    pattern: str | Template | None = None,
     bands: str | Sequence[str] | None = None,
     bbox: SomeBounds | None = None,
     intersects: SomeGeometry | None = None,
@@ -48,6 +50,9 @@ def open_cogs(
     composite: Composite = "first",
     exclude: SomeFlags = (),
     rescale: bool = False,
+    scale: float | None = None,
+    offset: float | None = None,
+    baseline: str | None = None,
     categorical: bool | None = None,
     nodata: float | None = None,
     source_crs: SomeCRS | None = None,
@@ -75,6 +80,11 @@ def open_cogs(
         Name of a known product ("landsat8", "cdl", …; see `geoxt.layers.products.names()`), which defines its file
         names, bands and classes. By default bands are named by their descriptions or file names, and the product of
         folders and archives is the one whose file names match.
+    pattern
+        Form of file names that differ from the product's, as a path template (see `geoxt.template`): `"{band}.tif"`,
+        or `"{tile}/{date:%Y%m%d}_{_}_{band}.tif"`. Texts of `{band}` are names of the product's bands ("B02", "b2"), or
+        common names ("blue"); a pattern without `{band}` is of files with all bands. Fields other than `band` and
+        `resolution` identify the scene, a date is its time, and `{baseline}` its processing baseline.
     bands
         Bands to open, in this order: names of the product ("SR_B4"), or common names ("red"). A band that a file tags
         as alpha is the valid mask, unless the product or `bands` names it ("band_4").
@@ -102,8 +112,14 @@ def open_cogs(
     rescale
         Whether to return physical values (stored * scale + offset, by scene and band) as float32, NaN if missing. Scale
         and offset are taken from the file, else from the scene's metadata file (Landsat's `*_MTL.txt` or `.json`, for
-        Level 1; `MTD_MSI*.xml` of a `.SAFE` tree), else from the product. Class codes are not rescaled;
+        Level 1; `MTD_MSI*.xml` of a `.SAFE` tree), else from `scale` and `offset`, else from the product. Class codes
+        are not rescaled;
         quantized embeddings (`product="alphaearth"`) are always dequantized, before they are resampled.
+    scale, offset
+        Scale and offset of the bands whose files and metadata files state none, in place of the product's. A scale
+        alone has offset 0, an offset alone scale 1. Quality bands keep those of the product.
+    baseline
+        Processing baseline of Sentinel-2 scenes whose file names have none, as "05.09", "0509" or "N0509".
     categorical
         Whether pixels are class codes, which are never interpolated. By default True for label products, and for files
         with a color table that is not a ramp of grays.
@@ -156,11 +172,13 @@ def open_cogs(
     >>> import geoxt
     >>> landsat = geoxt.open_cogs("landsat/*_SR_B[2-7].TIF", product="landsat8")  # doctest: +SKIP
     >>> county = geoxt.open_cogs("naip/", bbox=(-93.3, 41.5, -93.2, 41.6), crs="EPSG:26915")  # doctest: +SKIP
+    >>> copied = geoxt.open_cogs("bands/", product="sentinel2", pattern="{band}.tif")  # doctest: +SKIP
     >>> daily = geoxt.open_cogs("s2/", product="sentinel2", groupby="solar_day")  # doctest: +SKIP
     """
     area = area_of(bbox, intersects)
     if isinstance(product, str):
         product = products.get(product)
+    product = customize(product, pattern=pattern, baseline=baseline, scale=scale, offset=offset)
     files, product = gather_files(paths, product, bands=bands, exclude=exclude)
     credentials = make_credentials(sign, env, cache)
     grid = _grid_option(grid, like)
@@ -169,8 +187,9 @@ def open_cogs(
         credentials = replace(credentials or Credentials(), georeferenced=False)  # else rasterio warns at each open
     if product is not None:
         scenes, metadata = product_scenes(
-            read, product, categorical=categorical, exclude=exclude, rescale=rescale, hide_quality=bands is None
-        )
+            read, product, categorical=categorical, exclude=exclude, rescale=rescale, hide_quality=bands is None,
+            baseline=baseline,
+        )  # fmt: skip
     elif flag_names(exclude):
         problem = f"Cannot exclude {', '.join(flag_names(exclude))}: the files are of no known product."
         raise InputError(problem, remedy="Pass {product}. Or leave {exclude} out.", argument="exclude")
@@ -178,6 +197,8 @@ def open_cogs(
         first_wins = composite == "first" and not is_native(crs)
         requested = [bands] if isinstance(bands, str) else bands or ()
         scenes, metadata = grid_scenes(read, categorical=categorical, first_wins=first_wins, bands=requested)
+        if scale is not None or offset is not None:
+            scenes = [with_scale(scene, 1.0 if scale is None else scale, offset or 0.0) for scene in scenes]
     if bands is not None:
         names = [bands] if isinstance(bands, str) else bands
         scenes, metadata = choose_bands(scenes, metadata, names, product, categorical=categorical)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from geoxt.errors import InputError
 from geoxt.layers.archives import REMOTE, files_in, holds_files
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_tests
-from geoxt.layers.products import FileFields, Product, is_scene_name, match_path, resolve_bands
+from geoxt.layers.products import FileFields, Product, Radiometry, is_scene_name, match_path, resolve_bands
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.file_version import local_file
+from geoxt.template import Template
 from geoxt.types import SomePaths
 
 ProductFile = tuple[str, FileFields]
@@ -64,6 +67,56 @@ def expand_paths(paths: SomePaths, *, folders: bool = False) -> list[str]:
     if not result:
         raise InputError("Cannot open a layer from an empty list of paths.", remedy="Pass at least one file.")
     return list(dict.fromkeys(result))
+
+
+def customize(
+    product: Product | None,
+    *,
+    pattern: str | Template | None,
+    baseline: str | None,
+    scale: float | None,
+    offset: float | None,
+) -> Product | None:
+    """Return a product with the user's form of file names, and scale and offset of the measured bands.
+
+    Raises
+    ------
+    InputError
+        If the product is unknown or does not fit the pattern, a number is not finite, or no scale depends on a
+        baseline.
+    """
+    for argument, number in (("scale", scale), ("offset", offset)):
+        if number is not None and (not math.isfinite(number) or (argument == "scale" and number == 0)):
+            problem, remedy = (
+                f"Cannot rescale by a{'n' * (argument == 'offset')} {argument} of {number!r}.",
+                "Pass a finite number, and a scale other than 0.",
+            )
+            raise InputError(problem, remedy=remedy, value=number, argument=argument)
+    if product is None:
+        if pattern is not None or baseline is not None:
+            argument = "baseline" if pattern is None else "pattern"
+            problem = f"Cannot use a {argument} without a product."
+            raise InputError(problem, remedy="Pass {product}.", argument=argument)
+        return None
+    if baseline is not None:
+        _check_baseline(product, baseline)
+    if pattern is not None:
+        template = Template(pattern) if isinstance(pattern, str) else pattern
+        product = replace(product, files=(template,), scenes=())
+    if scale is not None or offset is not None:
+        names = {name for band in product.bands for name in (band.name, band.common, *band.files) if name}
+        rule = Radiometry(scale=1.0 if scale is None else scale, offset=offset or 0.0, files=tuple(sorted(names)))
+        product = replace(product, rules=(rule, *product.rules))
+    return product
+
+
+def _check_baseline(product: Product, baseline: str) -> None:
+    if not any(rule.since or rule.until for rule in product.rules):
+        problem = f"Cannot use a processing baseline for {product.name}: no scale of it depends on one."
+        raise InputError(problem, remedy="Leave {baseline} out.", value=baseline, argument="baseline")
+    if re.fullmatch(r"N?\d{2}\.?\d{2}", baseline) is None:
+        problem = f"Cannot use {baseline!r} as a processing baseline."
+        raise InputError(problem, remedy="Pass {baseline:'05.09'}.", value=baseline, argument="baseline")
 
 
 def gather_files(
@@ -127,7 +180,10 @@ def _product_of(files_by_folder: dict[str, list[str]]) -> Product:
     if not examples:
         content = _summary([path for files in files_by_folder.values() for path in files])
         problem = f"Cannot find files of any known product in {where}: {content}."
-        raise InputError(problem, remedy="Pass {product}. Or pass a pattern such as '*.tif' for other files.")
+        remedy = (
+            "Pass {product}, and {pattern} with the form of the names. Or add '/*.tif' to the path for other files."
+        )
+        raise InputError(problem, remedy=remedy)
     candidates = ", ".join(f"{name} ({path!r})" for name, (_, path) in examples.items())
     problem = f"Cannot choose one product for {where}: its files may be of {candidates}."
     raise InputError(problem, remedy="Pass {product} with one of the names.", argument="product")
@@ -140,7 +196,8 @@ def _product_files(folder: str, files: list[str], product: Product) -> list[Prod
     if not matches:
         forms = " or ".join(map(repr, product.patterns)) or "an unknown form"
         problem = f"Cannot find files of {product.name} in {folder!r}: no name has the form {forms}; {_summary(files)}."
-        raise InputError(problem, remedy="Pass another {product}. Or pass a pattern for other files.")
+        remedy = "Pass {pattern} with the form of the names. Or pass another {product}."
+        raise InputError(problem, remedy=remedy)
     return matches
 
 

@@ -37,6 +37,7 @@ def product_scenes(
     exclude: SomeFlags = (),
     rescale: bool = False,
     hide_quality: bool = True,
+    baseline: str | None = None,
 ) -> tuple[list[Scene], LayerMetadata]:
     """Build the scenes of a known product from the names of its files.
 
@@ -54,6 +55,8 @@ def product_scenes(
         Whether scale and offset are required.
     hide_quality
         Whether the quality bands that `exclude` needs are left out of the layer.
+    baseline
+        Processing baseline of files whose names have none.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def product_scenes(
     units: dict[str, str] = {}
     sidecars = Sidecars(product)
     for header in headers:
-        file = _parse(header, product, sidecars, rescale=rescale)
+        file = _parse(header, product, sidecars, rescale=rescale, baseline=baseline)
         scene = file.fields.scene
         _add(assets.setdefault(scene, {}), file, scene, header.href)
         units |= {band: unit for band, (_, unit) in file.bands.items()}
@@ -96,7 +99,8 @@ def _add(assets: dict[str, Asset], file: _File, scene: str, href: str) -> None:
     for band, (asset, _) in file.bands.items():
         if band in assets:
             problem = f"Cannot use {href!r}: scene {scene!r} already has band {band!r} from {assets[band].href!r}."
-            raise InputError(problem, remedy="Leave one of the two out.")
+            remedy = "Leave one of the two out. Or pass {pattern} with a field in which their paths differ."
+            raise InputError(problem, remedy=remedy)
         assets[band] = asset
 
 
@@ -124,12 +128,13 @@ def _scene(
     )
 
 
-def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: bool) -> _File:
+def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: bool, baseline: str | None) -> _File:
     """Return the fields of a file's name, and the assets of its bands."""
     fields = product.identify(header.href)
     if fields is None:
         problem = f"Cannot take {header.href!r} as {product.name}: its name is not of the form {product.patterns[0]}."
-        raise InputError(problem, remedy="Leave the file out, or open it without {product}.")
+        remedy = "Leave the file out, or open it without {product}. Or pass {pattern} with the form of its name."
+        raise InputError(problem, remedy=remedy)
     if fields.band is None:
         held = [band for band in product.bands if band.index <= len(header.dtypes)]
     else:
@@ -139,7 +144,7 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
         raise InputError(problem, remedy="Leave the file out.")
     if any(header.alpha[band.index - 1] for band in held):
         header = alpha_as_data(header)
-    baseline = str(fields.fields["baseline"]) if "baseline" in fields.fields else None
+    baseline = str(fields.fields["baseline"]) if "baseline" in fields.fields else baseline
     of_scene = sidecars.of(header.href, fields.scene, fields.file)
     bands = {}
     for band in held:
@@ -147,6 +152,11 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
         rule = known(
             product, band, fields.file, baseline=baseline, strict=strict, of_scene=of_scene, scene=fields.scene
         )
+        name = fields.file or band.name
+        if rule is None and strict and len(band.files) > 1 and name not in band.files:
+            problem = f"Cannot rescale {header.href!r}: {name!r} may mean {' or '.join(band.files)} of {product.name}."
+            remedy = "Pass {scale} and {offset}. Or name the files by one of these."
+            raise InputError(problem, remedy=remedy, argument="rescale")
         asset = asset_of(header, band.index, band.nodata, rule)
         quantization = product.quantization(asset.dtype)
         asset = replace(asset, extra_nodata=product.ignore, quantization=quantization)

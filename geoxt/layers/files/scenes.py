@@ -142,6 +142,15 @@ def with_nodata(scene: Scene, nodata: float) -> Scene:
     return replace(scene, assets=assets)
 
 
+def with_scale(scene: Scene, scale: float, offset: float) -> Scene:
+    """Return a scene with a scale and offset for bands whose files state none."""
+    assets = tuple(
+        a if a is None or (a.scale, a.offset) != (1.0, 0.0) else replace(a, scale=scale, offset=offset)
+        for a in scene.assets
+    )
+    return replace(scene, assets=assets)
+
+
 def _band_count(header: Header) -> int:
     return sum(not alpha for alpha in header.alpha)
 

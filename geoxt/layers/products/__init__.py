@@ -1,4 +1,7 @@
-"""Registry of known products: `names()` lists them, `get(name)` returns one, `describe(name)` its summary as text."""
+"""Registry of known products: `names()` lists them, `get(name)` returns one, `describe(name)` its summary as text.
+
+`register(product)` adds a product of the user, a `Product`.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ __all__ = [
     "get",
     "names",
     "qa_tests",
+    "register",
 ]
 
 _MODULES = (landsat, sentinel1, sentinel2, aerial, landcover, buildings, embeddings)
@@ -71,6 +75,43 @@ def get(name: str) -> Product:
         problem, remedy = f"Cannot find a product named {name!r}. {hint}", "Pass another {product}, or leave it out."
         raise InputError(problem, remedy=remedy, value=name, argument="product")
     return _PRODUCTS[by_key[_key(name)]]
+
+
+def register(product: Product, *, force: bool = False) -> None:
+    """Add a product to the registry of this process, so that `product=` takes its name.
+
+    Folders, archives and STAC items whose file names match its `files` are then opened as this product. A file name
+    that products share is ambiguous: their folders need `product=`. Layers do not refer to the registry: worker
+    processes need no registration.
+
+    Parameters
+    ----------
+    product
+        The product.
+    force
+        Whether to replace a product of the same name.
+
+    Raises
+    ------
+    InputError
+        If a product has this name, and `force` is false.
+
+    Examples
+    --------
+    >>> from geoxt.template import Template
+    >>> bands = Band(name="red", common="red"), Band(name="nir", common="nir")
+    >>> register(Product(name="drone", bands=bands, files=(Template("flight_{date:%Y%m%d}_{band:red|nir}.tif"),)))
+    >>> get("drone").title
+    'drone'
+    """
+    by_key = {_key(known): known for known in _PRODUCTS}
+    known = by_key.get(_key(product.name))
+    if known is not None and not force:
+        problem = f"Cannot register product {product.name!r}: it would replace {known!r}."
+        raise InputError(problem, remedy="Pass {force:True}. Or use another name.", argument="product")
+    if known is not None:
+        del _PRODUCTS[known]
+    _PRODUCTS[product.name] = product
 
 
 def common_names(names: Sequence[str]) -> tuple[str, ...]:

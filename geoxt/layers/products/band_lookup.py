@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from geoxt.errors import InputError, did_you_mean
-from geoxt.layers.products.product import Band, Product
+from geoxt.layers.products.product import Band, Product, band_key
 
 
 def resolve_bands(product: Product, names: str | Sequence[str] | None = None) -> tuple[Band, ...]:
@@ -39,12 +38,12 @@ def resolve_bands(product: Product, names: str | Sequence[str] | None = None) ->
 
 
 def _resolve(product: Product, name: str) -> Band:
-    known, key = (*product.bands, *product.extras), _key(name)
-    by_name = [band for band in known if _key(band.name) == key]
-    file = [replace(band, files=(f,)) for band in known for f in band.files if _key(f) == key]
-    asset = [band for band in known if key in map(_key, band.assets)]
-    common = [band for band in known if band.common and _key(band.common) == key]
-    family = [band for band in known if band.common and _key(band.common).rstrip("0123456789") == key]
+    known, key = (*product.bands, *product.extras), band_key(name)
+    by_name = [band for band in known if band_key(band.name) == key]
+    file = [replace(band, files=(f,)) for band in known for f in band.files if band_key(f) == key]
+    asset = [band for band in known if key in map(band_key, band.assets)]
+    common = [band for band in known if band.common and band_key(band.common) == key]
+    family = [band for band in known if band.common and band_key(band.common).rstrip("0123456789") == key]
     matches = by_name or file or common or asset or family
     if len(matches) == 1:
         return matches[0]
@@ -56,15 +55,10 @@ def _resolve(product: Product, name: str) -> Band:
 
 
 def _unknown(product: Product, name: str, known: tuple[Band, ...]) -> str:
-    spellings = {_key(s): s for band in known for s in (*band.assets, *band.files, band.common, band.name) if s}
-    hint = did_you_mean(_key(name), spellings)
+    spellings = {band_key(s): s for band in known for s in (*band.assets, *band.files, band.common, band.name) if s}
+    hint = did_you_mean(band_key(name), spellings)
     return f"Cannot find band {name!r} of {product.name}: it has {_shown(known)}. {hint}".rstrip()
 
 
 def _shown(bands: Sequence[Band]) -> str:
     return ", ".join(f"{band.name} ({band.common})" if band.common else band.name for band in bands) or "no bands"
-
-
-def _key(name: str) -> str:
-    """Return a name in upper case, without file name extension and without leading zeros of its number."""
-    return re.sub(r"(?<=B)0+(?=\d)", "", name.upper().removesuffix(".TIF"))

@@ -131,13 +131,26 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """A known kind of data: its bands, file names, catalogs, radiometry and classes."""
+    """A known kind of data: its bands, file names, catalogs, radiometry and classes.
+
+    Examples
+    --------
+    >>> from geoxt.layers.products import Band, Radiometry
+    >>> drone = Product(
+    ...     name="drone",
+    ...     bands=(Band(name="red", common="red", index=1), Band(name="nir", common="nir", index=2)),
+    ...     files=(Template("{field}_{date:%Y%m%d}.tif"),),
+    ...     rules=(Radiometry(scale=0.0001),),
+    ... )
+    >>> drone.identify("flights/north_20240503.tif").start.date()
+    datetime.date(2024, 5, 3)
+    """
 
     name: str
     """Value of `product=`."""
-    title: str
-    """Title."""
-    kind: Literal["image", "labels", "shapes"]
+    title: str = ""
+    """Title; by default the name."""
+    kind: Literal["image", "labels", "shapes"] = "image"
     """Continuous pixels, pixels of class codes, or polygons."""
     bands: tuple[Band, ...] = ()
     """Measured bands, by wavelength or as stored; for labels the band of class codes."""
@@ -186,6 +199,20 @@ class Product:
     cite: str | None = None
     """DOI or URL to cite."""
 
+    def __post_init__(self) -> None:
+        """Set the title; raise if bands have one name, or files without a band field have bands of one index."""
+        if not self.title:
+            object.__setattr__(self, "title", self.name)
+        names = [band.name for band in (*self.bands, *self.extras)]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            problem = f"Cannot define product {self.name!r}: it has several bands named {repeated[0]!r}."
+            raise InputError(problem, remedy="Pass {bands} with different names.", argument="bands")
+        all_bands = next((str(template) for template in self.files if "band" not in template.names), None)
+        if all_bands is not None and len({band.index for band in self.bands}) < len(self.bands):
+            problem = f"Cannot tell the bands of {self.name} in files of the form {all_bands!r}."
+            remedy = "Use a form with a field {{band}}. Or give each band the index of its band in the file."
+            raise InputError(problem, remedy=remedy, argument="files")
+
     @property
     def patterns(self) -> tuple[str, ...]:
         """Forms of file names as text: names of the fields in braces."""
@@ -199,10 +226,8 @@ class Product:
             fields = template.match(plain, tail=True)
             if fields is not None:
                 start, end = template.interval(fields) or self.period or (None, None)
-                file = str(fields["band"]) if "band" in fields else None
-                return FileFields(
-                    scene=self._scene(fields), band=self._band(file), file=file, start=start, end=end, fields=fields
-                )
+                band, file = self._band(str(fields["band"])) if "band" in fields else (None, None)
+                return FileFields(scene=self._scene(fields), band=band, file=file, start=start, end=end, fields=fields)
         return None
 
     def _scene(self, fields: Fields) -> str:
@@ -212,9 +237,23 @@ class Product:
                 return template.fill({name: fields[name] for name in template.names})
         return "_".join(_text(value) for name, value in fields.items() if name not in {"band", "resolution"}) or "all"
 
-    def _band(self, file: str | None) -> str | None:
-        known = (band.name for band in (*self.bands, *self.extras) if file in band.files)
-        return next(known, file)
+    def _band(self, file: str) -> tuple[str, str]:
+        """Return the band of a name in a file name, and the product's form of that name; else the name twice.
+
+        Names that the product's files do not have may be band names or common names, as in templates of users.
+        """
+        known = (*self.bands, *self.extras)
+        exact = next((band for band in known if file in band.files), None)
+        if exact is not None:
+            return exact.name, file
+        key = band_key(file)
+        by_name = [b for b in known if key in map(band_key, (b.name, *b.files))]
+        matches = by_name or [b for b in known if b.common and band_key(b.common) == key]
+        if len(matches) != 1:
+            return file, file
+        band = matches[0]
+        same = [name for name in band.files if band_key(name) == key]
+        return band.name, same[0] if same else band.files[0] if len(band.files) == 1 else file
 
     def radiometry(self, file: str, *, baseline: str | None = None) -> Radiometry | None:
         """Return scale and offset of a band by its name in file names; see `scale_offset.choose`."""
@@ -258,6 +297,11 @@ class Product:
     def collection(self, name: str) -> Collection | None:
         """Return the first collection with an id, or `None`."""
         return next((collection for collection in self.collections if collection.id == name), None)
+
+
+def band_key(name: str) -> str:
+    """Return a name in upper case, without file name extension and without leading zeros of its number."""
+    return re.sub(r"(?<=B)0+(?=\d)", "", name.upper().removesuffix(".TIF"))
 
 
 def _text(value: Value) -> str:

@@ -53,7 +53,7 @@ def choose(
     """
     matches = [rule for rule in rules if any(fnmatchcase(file, pattern) for pattern in rule.files)]
     dated = [rule for rule in matches if rule.since or rule.until]
-    if not dated:
+    if not dated or matches[0] not in dated:
         return matches[0] if matches else None
     number = _number(baseline)
     if number is None or number == _REPROCESSED:
@@ -61,7 +61,10 @@ def choose(
             f"Cannot choose the scale and offset of band {file} of {product or 'the product'}: they depend on the "
             f"processing baseline, which is {baseline!r}."
         )
-        raise InputError(problem, remedy="Pass {rescale:False}. Or pass {baseline:'04.00'}.", argument="rescale")
+        remedy = (
+            "Pass {rescale:False}. Or pass {baseline:'05.09'} of files, or set s2:processing_baseline of STAC items."
+        )
+        raise InputError(problem, remedy=remedy, argument="rescale")
     return next((rule for rule in dated if _holds(rule, number)), None)
 
 
