@@ -21,6 +21,8 @@ NAMES = ("model", "version")
 _TYPE = "embedding_type"
 _OTHERS = ("patch_size", "normalization")
 _MODEL, _SOURCE = "geoemb:model", "geoemb:source_data"
+QUANTIZATION = "geoemb:quantization"
+"""Attribute of the convention: how stored integers were computed from the numbers of the embeddings."""
 _URN = "urn:geoxt:"
 _REPOSITORY = "geo-embeddings/embeddings-zarr-convention"
 UNIT_LENGTH = "unit length"

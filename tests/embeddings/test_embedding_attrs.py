@@ -112,6 +112,20 @@ def test_stores_of_others_name_their_model(tmp_path):
     assert "version" not in layer.attrs
 
 
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize("method", ["per_pixel_scale", "signed_square"])
+def test_quantized_integers_of_others_are_not_opened_as_numbers(tmp_path, dtype, method):
+    attrs = {"geoemb:model": "https://geotessera.org/model/1.1", "geoemb:quantization": {"method": method}}
+    layer = make_layer().astype(dtype).rename("embeddings")
+    layer["band"] = layer["band"].astype(object)
+    layer.to_dataset().assign_attrs(attrs).to_zarr(tmp_path / "store", zarr_format=3, consolidated=False)
+    if dtype == "float32":
+        assert geoxt.open_zarr(tmp_path / "store").dtype == dtype
+        return
+    with pytest.raises(InputError, match=rf"its int8 are quantized embeddings \(method '{method}'\)"):
+        geoxt.open_zarr(tmp_path / "store")
+
+
 def test_two_models_are_not_combined(tmp_path, embeddings):
     other = embed(Encoder(seed=1))
     points = gpd.GeoDataFrame(geometry=[shapely.Point(GRID.affine @ (4.5, 4.5))], crs=GRID.crs.to_wkt())

@@ -19,7 +19,7 @@ from geoxt.layers.products import Product, resolve_bands
 from geoxt.layers.radiometry import known
 from geoxt.legend import Legend
 from geoxt.source import Asset, Scene
-from geoxt.source.embedding_attrs import common_embedding_attrs, from_convention, is_unit_length
+from geoxt.source.embedding_attrs import QUANTIZATION, common_embedding_attrs, from_convention, is_unit_length
 from geoxt.source.scene_assets import PlaneArray
 
 AssetArray = tuple[str, GeoBox, PlaneArray | None]
@@ -141,6 +141,9 @@ def assets_of(
     href, grid, array = located
     attrs, dtype = band.variable.attrs, str(band.variable.dtype.newbyteorder("="))
     _require_plain(band, attrs)
+    quantization = product.quantization(dtype) if product else None
+    if quantization is None:
+        _require_not_quantized(band)
     markers = [*_numbers(attrs.get("_FillValue")), *_numbers(attrs.get("missing_value"))]
     if not markers:
         default = nodata if nodata is not None or product is None else product.nodata
@@ -154,7 +157,7 @@ def assets_of(
     return [
         Asset(
             href=href, band=plane, grid=grid, dtype=dtype, nodata=markers[0] if markers else None, extra_nodata=extra,
-            scale=scale, offset=offset, array=array, quantization=product.quantization(dtype) if product else None,
+            scale=scale, offset=offset, array=array, quantization=quantization,
         )
         for plane in band.planes
     ]  # fmt: skip
@@ -169,6 +172,19 @@ def _require_plain(band: Band, attrs: Mapping[Hashable, Any]) -> None:
     if band.variable.dtype.kind == kind:
         problem = f"Cannot open {band.variable.path!r}: it stores {stores} ones (_Unsigned)."
         raise InputError(problem, remedy=f"Write it again with its {dtype_text} type.")
+
+
+def _require_not_quantized(band: Band) -> None:
+    """Raise if a store states that the integers of embeddings are quantized in a way that is not read."""
+    variable = band.variable
+    stated = next((scope[QUANTIZATION] for scope in variable.scopes if scope.get(QUANTIZATION)), None)
+    if stated is None or variable.dtype.kind not in "iu" or "scale_factor" in variable.attrs:
+        return
+    method = stated.get("method", stated.get("formula", "unknown")) if isinstance(stated, Mapping) else stated
+    problem = f"Cannot open {variable.path!r}: its {variable.dtype} are quantized embeddings (method {method!r})."
+    raise InputError(
+        problem, remedy="Dequantize them with xarray, as the store's documentation states, and write them."
+    )
 
 
 def _numbers(value: Any) -> list[float]:
