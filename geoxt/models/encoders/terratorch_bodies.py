@@ -57,7 +57,7 @@ class PrithviBody(_TokenLists):
     Parameters
     ----------
     temporal
-        Year and day of the year, from 0, of each date; empty if unknown.
+        Year and day of the year, from 1, of each date; empty if unknown.
     location
         Latitude and longitude; empty if unknown.
     model, options
@@ -98,9 +98,8 @@ def prithvi(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     parts = {key: v for key, v in without_prefix(parts, "encoder.").items() if key != "pos_embed"}
     load_state(model, parts, name=request.name, fresh=("pos_embed",))
     time, location = request.context.time, request.context.location
-    temporal = (
-        tuple((year_and_month(date)[0], day_of_year(date) - 1) for date in time) if model.temporal_encoding else ()
-    )
+    # days 1 to 365, as the model card of Prithvi-EO-2.0 states and the data sets of TerraTorch pass them
+    temporal = tuple((year_and_month(date)[0], day_of_year(date)) for date in time) if model.temporal_encoding else ()
     return PrithviBody(
         model, temporal=temporal, location=location[::-1] if location and model.location_encoding else (),
         indices=block_indices(len(model.blocks), request.out_indices), width=model.embed_dim, prefix=1,
@@ -225,7 +224,10 @@ def clay(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
 
 
 def _week(time: tuple[str, ...]) -> tuple[float, ...]:
-    """Return sine and cosine of the ISO week and of the hour, which is noon: layers of composites state days."""
+    """Return sine and cosine of the ISO week and of the hour, which is noon: layers of composites state days.
+
+    The order and the formulas are those of `finetune/embedder/how-to-embed.ipynb` of Clay.
+    """
     if not time:
         return (0.0,) * 4
     week = np.datetime64(time[0], "D").astype(object).isocalendar()[1]

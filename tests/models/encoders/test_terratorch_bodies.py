@@ -56,7 +56,7 @@ def test_prithvi_takes_dates_and_location(prithvi, saved, dates):
     assert encoder.bands == ("blue", "green", "red", "nir08", "swir16", "swir22")
     assert encoder.dates == dates
     assert encoder.out_channels == (32 * dates,) * 4
-    days = torch.tensor([[[2024.0, 60], [2024, 166], [2024, 273]]])[:, :dates]
+    days = torch.tensor([[[2024.0, 61], [2024, 167], [2024, 274]]])[:, :dates]
     lat, lon = encoder.body.location
     image = normalized(images_of(layer, encoder), PRITHVI).movedim(1, 2)
     with torch.no_grad():
