@@ -24,7 +24,7 @@ HOME = {name: "geoxt" for name in geoxt.__all__ if not isinstance(getattr(geoxt,
     "INDICES": "geoxt.indices",
     "ConfusionMatrix": "geoxt.metrics.confusion",
     "confusion_matrix": "geoxt.metrics.confusion",
-    "segmentation_scores": "geoxt.metrics.confusion",
+    "classification_scores": "geoxt.metrics.confusion",
 }
 """Module under which a name of several modules is documented; else the first of them."""
 RELATED = (

@@ -29,6 +29,7 @@ PUBLIC = {
         "probes",
         "metrics.confusion",
         "metrics.multilabel",
+        "metrics.scores",
     ),
     "maps": ("inference", "embeddings", "writers", "tiling", "metrics.maps", "plot"),
     "assessment": ("assess",),

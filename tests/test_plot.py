@@ -1,10 +1,12 @@
 """Figures: picture arrays equal those of numpy, and every figure is drawn without a display."""
 
+import json
 import pickle
 
 import numpy as np
 import pytest
 import xarray as xr
+from sklearn.metrics import confusion_matrix
 
 import geoxt
 from geoxt import plot
@@ -150,3 +152,27 @@ def test_titles_name_calculated_numbers_by_the_layer(tmp_path):
     ratio = ((opened.isel(band=1) - 1.0) / 7).rename("ratio")
     titles = [plot.plot(panel).axes[0].get_title() for panel in (opened.isel(band=0), ratio, ratio.compute())]
     assert titles == ["Landsat 8: band_1", "ratio", "ratio"]
+
+
+def test_confusion_shows_counts_or_fractions_as_scikit_learn():
+    counts = np.array([[3, 1, 0], [0, 4, 0], [2, 1, 5]])
+    truth, predicted = (np.repeat(index, counts.ravel()) for index in np.indices((3, 3)).reshape(2, -1))
+    for normalize in (None, "true", "pred", "all"):
+        expected = confusion_matrix(truth, predicted, normalize=normalize)
+        axes = plot.confusion(counts, "abc", normalize=normalize).axes[0]
+        texts = np.array([float(text.get_text()) for text in axes.texts]).reshape(3, 3)
+        np.testing.assert_allclose(texts, expected, atol=0.005)
+    with pytest.raises(InputError, match="of 2 classes"):
+        plot.confusion(counts, "ab")
+
+
+def test_history_shows_the_epochs_of_a_run(tmp_path):
+    epochs = [{"epoch": n, "train/loss": 1 / n, "val/loss": 2 / n, "val/miou": 0.1 * n, "val/iou/a": 0} for n in (1, 2)]
+    (tmp_path / "result.json").write_text(json.dumps({"history": epochs}))
+    for run in (epochs, tmp_path, str(tmp_path)):
+        loss, miou = plot.history(run).axes
+        assert [axes.get_ylabel() for axes in (loss, miou)] == ["loss", "miou"]
+        assert [list(line.get_ydata()) for line in loss.lines] == [[1, 0.5], [2, 1]]
+    for run in ([], tmp_path / "none"):
+        with pytest.raises(InputError, match="history"):
+            plot.history(run)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from geoxt.assess.map_strata import CELL, HECTARE, blocks_of
+from geoxt.assess.map_strata import blocks_of
 from geoxt.assess.survey import Z95, Estimate, Survey
 from geoxt.errors import InputError
 from geoxt.grid import full_window, grid_of
-from geoxt.regions.geodesic_area import cell_areas
+from geoxt.regions.geodesic_area import pixel_hectares
 from geoxt.source import view_of
 from geoxt.types import Floats
 
@@ -95,9 +95,7 @@ def _mean_of_map(layer: xr.DataArray) -> float:
     amount = area = 0.0
     for block in blocks_of(full_window(grid)):
         values, valid = view.read(block)
-        cells = cell_areas(grid, block, CELL) / HECTARE
-        weights = np.repeat(np.repeat(cells, CELL, 0)[: block.height], CELL, 1)[:, : block.width]
-        weights = np.where(valid[0, 0], weights, 0)
+        weights = np.where(valid[0, 0], pixel_hectares(grid, block), 0)
         amount += float((np.where(valid[0, 0], values[0, 0], 0).astype(float) * weights).sum())
         area += float(weights.sum())
     return amount / area if area else float("nan")

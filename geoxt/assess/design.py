@@ -12,11 +12,11 @@ import xarray as xr
 
 from geoxt.alignment import align
 from geoxt.assess.allocation import Allocation, allocate, sample_size, standard_deviations
-from geoxt.assess.map_strata import BLOCK, HECTARE, Codes, Strata, class_codes, count_strata, legend_of, positions_of
+from geoxt.assess.map_strata import BLOCK, Codes, Strata, class_codes, count_strata, legend_of, positions_of
 from geoxt.errors import InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
-from geoxt.regions.geodesic_area import point_areas
+from geoxt.regions.geodesic_area import HECTARE, point_areas
 from geoxt.source import as_layer
 from geoxt.types import Array
 from geoxt.windows import Window

@@ -12,12 +12,12 @@ import xarray as xr
 
 from geoxt.alignment.scored_classes import scored_classes, unnamed
 from geoxt.assess.accuracy import AccuracyEstimate
-from geoxt.assess.map_strata import CELL, HECTARE, blocks_of
+from geoxt.assess.map_strata import blocks_of
 from geoxt.assess.survey import Z95, Estimate
 from geoxt.errors import AssessmentWarning, GridError, InputError, OverlapError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
-from geoxt.regions.geodesic_area import cell_areas
+from geoxt.regions.geodesic_area import pixel_hectares
 from geoxt.regions.rasterize import SomeRegion, parse_region
 from geoxt.regions.region import GridRegion
 from geoxt.source import View, as_layer, view_of
@@ -180,8 +180,7 @@ def _tables(
         keys, block = np.unique(block_keys(window, size, number), return_inverse=True)
         mapped = _encode(legend, mapped[0, 0], count - 1)
         index = ((block.reshape(window.shape) * count + mapped) * count + reference)[usable]
-        cells = cell_areas(region.grid, window, CELL) / HECTARE
-        weights = np.repeat(np.repeat(cells, CELL, 0)[: window.height], CELL, 1)[:, : window.width][usable]
+        weights = pixel_hectares(region.grid, window)[usable]
         shape = (len(keys), count, count)
         pixels = np.bincount(index, minlength=len(keys) * count**2).reshape(shape)
         hectares = np.bincount(index, weights, minlength=len(keys) * count**2).reshape(shape)

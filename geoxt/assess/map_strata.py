@@ -15,19 +15,15 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import GridError, InputError, LabelError, OverlapError
 from geoxt.grid import full_window, grid_of
 from geoxt.legend import Legend
-from geoxt.regions.geodesic_area import cell_areas
+from geoxt.regions.geodesic_area import CELL, HECTARE, cell_areas
 from geoxt.source import View, view_of
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
 
 BLOCK = 1024
 """Side in pixels of the blocks in which a map is read; a drawn sample does not depend on dask chunks."""
-CELL = 64
-"""Side in pixels of the cells whose pixels are taken for equally large."""
 MAX_COMPARED = 16
 """Codes up to which a block is compared with each of them: 0.3 ms for a code, against 7 ms for a histogram."""
-HECTARE = 1e4
-"""Square metres."""
 _THREADS = 2
 """Threads that read and count blocks."""
 _BATCH = 8

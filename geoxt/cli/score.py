@@ -1,4 +1,4 @@
-"""`geoxt score`: accuracy of a classifier on a folder of images."""
+"""`geoxt score`: scores of a classifier on a folder of images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def score_command(
     compile: bool = False,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Print accuracy and per-class recall of a classifier on a folder of images.
+    """Print the scores of a classifier on a folder of images.
 
     Parameters
     ----------
@@ -40,6 +40,4 @@ def score_command(
         Prints a line.
     """
     options: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
-    scores = score_images(from_file(model), images, size=size, tta=tta, **options)
-    for name, value in scores.items():
-        log(f"{name:<40}{value:8.0f}" if name == "images" else f"{name:<40}{value:8.4f}")
+    log(str(score_images(from_file(model), images, size=size, tta=tta, **options)))

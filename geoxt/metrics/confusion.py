@@ -1,16 +1,17 @@
-"""Classification scores from one confusion matrix: accuracy, IoU, recall, precision and F1, by class name."""
+"""Scores from one confusion matrix: accuracy, kappa, and IoU, recall, precision and F1 by class name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from geoxt.errors import LabelError
 from geoxt.metrics.label_codes import IGNORE
+from geoxt.metrics.scores import Scores, by_name
 
 
 def confusion_matrix(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor:
@@ -80,22 +81,53 @@ def iou(matrix: Tensor) -> Tensor:
     return intersection / (matrix.sum(dim=0) + matrix.sum(dim=1) - intersection)
 
 
-def segmentation_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Return accuracy, mean IoU, majority-class accuracy, IoU by class name and the number of pixels.
+def kappa(matrix: Tensor) -> float:
+    """Return Cohen's kappa; NaN if agreement by chance is certain.
+
+    References
+    ----------
+    Cohen 1960, https://doi.org/10.1177/001316446002000104
+
+    Examples
+    --------
+    >>> import torch
+    >>> kappa(torch.tensor([[3, 1], [0, 4]]))
+    0.75
+    """
+    counts = matrix.double()
+    by_chance = float((counts.sum(dim=0) * counts.sum(dim=1)).sum() / counts.sum() ** 2)
+    return (accuracy(matrix) - by_chance) / (1 - by_chance) if by_chance != 1 else math.nan
+
+
+def classification_scores(
+    matrix: Tensor,
+    names: Sequence[str],
+    *,
+    unit: str = "pixels",
+    area: Tensor | None = None,
+    mapped_area: Tensor | None = None,
+) -> Scores:
+    """Return the scores of a confusion matrix: over all classes, and by class.
 
     Parameters
     ----------
     matrix
-        Confusion matrix, int64 (K, K).
+        Confusion matrix, int64 (K, K): counts by true class (rows) and predicted class (columns).
     names
-        Distinct class names. Rows and columns beyond them count predictions of no class: they lower the accuracy and
-        have no IoU.
+        Distinct class names. A row and a column beyond them count predictions of no class: they lower the accuracy and
+        have no scores of their own.
+    unit
+        Name of the total count: `"pixels"` or `"images"`.
+    area, mapped_area
+        Area of each class by the labels and by the map in hectares, float64 (K,).
 
     Returns
     -------
-    dict
-        `accuracy`, `miou`, `majority_accuracy`, `iou` (by class name) and `pixels`. A class neither labeled nor
-        predicted has the IoU `None` and is left out of the mean.
+    Scores
+        Over all classes `accuracy`, `kappa` (Cohen), `miou`, `macro_precision`, `macro_recall` (balanced accuracy),
+        `macro_f1`, `majority_accuracy` (of predicting the most frequent true class everywhere) and the number of
+        pixels or images; by class `precision`, `recall`, `f1`, `iou`, `support` (true pixels), and the areas if they
+        are given. Undefined scores of a class are `None`, and left out of means.
 
     Raises
     ------
@@ -105,65 +137,26 @@ def segmentation_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
     Examples
     --------
     >>> import torch
-    >>> matrix = torch.tensor([[3, 1], [0, 4]])
-    >>> segmentation_scores(matrix, ["forest", "water"])["iou"]
+    >>> classification_scores(torch.tensor([[3, 1], [0, 4]]), ["forest", "water"])["iou"]
     {'forest': 0.75, 'water': 0.8}
     """
-    if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        msg = f"Cannot list scores by name: {duplicates[0]!r} names several classes."
-        raise LabelError(msg, remedy="Pass Legend.distinct_names.", value=duplicates[0], argument="names")
-    class_iou = iou(matrix)[: len(names)]
-    return {
-        "accuracy": accuracy(matrix),
-        "miou": float(class_iou.nanmean()),
-        "majority_accuracy": majority_accuracy(matrix),
-        "iou": {name: None if value.isnan() else float(value) for name, value in zip(names, class_iou, strict=True)},
-        "pixels": int(matrix.sum()),
-    }
-
-
-def flat_segmentation_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Return accuracy, mean IoU and IoU by class name under the flat keys of loggers, such as `iou/Forest`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> matrix = torch.tensor([[3, 1], [0, 4]])
-    >>> sorted(flat_segmentation_scores(matrix, ["forest", "water"]))
-    ['accuracy', 'iou/forest', 'iou/water', 'miou']
-    """
-    scores = segmentation_scores(matrix, names)
-    flat = {key: float(scores[key]) for key in ("accuracy", "miou")}
-    return flat | {f"iou/{name}": value for name, value in scores["iou"].items() if value is not None}
-
-
-def classification_scores(matrix: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Return accuracy, macro recall (balanced accuracy), macro F1, and recall, precision and F1 by class name.
-
-    An undefined score (a class neither labeled nor predicted) is left out, also of the means.
-
-    Examples
-    --------
-    >>> import torch
-    >>> matrix = torch.tensor([[3, 1], [0, 4]])
-    >>> classification_scores(matrix, ["forest", "water"])["accuracy"]
-    0.875
-    """
+    count = len(names)
     correct, labeled, predicted = matrix.diagonal().double(), matrix.sum(dim=1), matrix.sum(dim=0)
-    class_scores: Mapping[str, Tensor] = {
-        "recall": correct / labeled,
+    values: dict[str, Tensor] = {
         "precision": correct / predicted,
+        "recall": correct / labeled,
         "f1": 2 * correct / (labeled + predicted),
+        "iou": iou(matrix),
     }
-    scores = {
-        "accuracy": accuracy(matrix),
-        "macro_recall": float(class_scores["recall"].nanmean()),
-        "macro_f1": float(class_scores["f1"].nanmean()),
-    }
-    for score, values in class_scores.items():
-        pairs = zip(names, values, strict=True)
-        scores |= {f"{score}/{name}": float(value) for name, value in pairs if not value.isnan()}
-    return scores
+    means = {name: float(column[:count].nanmean()) for name, column in values.items()}
+    overall: dict[str, Any] = {"accuracy": accuracy(matrix), "kappa": kappa(matrix), "miou": means["iou"]}
+    overall |= {f"macro_{name}": means[name] for name in ("precision", "recall", "f1")}
+    overall |= {"majority_accuracy": majority_accuracy(matrix), unit: int(matrix.sum())}
+    columns = values | {"support": labeled}
+    columns |= {} if area is None else {"area": area}
+    columns |= {} if mapped_area is None else {"mapped_area": mapped_area}
+    by_class = {name: by_name(names, column) for name, column in columns.items()}
+    return Scores(overall=overall, by_class=by_class, confusion_matrix=matrix.cpu().numpy())
 
 
 class ConfusionMatrix(Metric):

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchvision.ops import box_iou
 
+from geoxt.metrics.scores import Scores, by_name
+
 THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))
 """IoU thresholds of COCO: a detection matches an instance from this IoU."""
 _RECALLS = torch.linspace(0, 1, 101, dtype=torch.float64)
@@ -91,7 +93,7 @@ class AveragePrecision(Metric):
         return intersection / (first.sum(dim=1)[:, None] + second.sum(dim=1) - intersection).clamp(min=1)
 
 
-def detection_scores(table: Tensor, names: Sequence[str]) -> dict[str, float]:
+def detection_scores(table: Tensor, names: Sequence[str]) -> Scores:
     """Return mAP over all IoU thresholds, mAP at IoU 0.5, and average precision by class over all thresholds.
 
     Parameters
@@ -102,8 +104,9 @@ def detection_scores(table: Tensor, names: Sequence[str]) -> dict[str, float]:
         Class names.
     """
     class_ap = table.mean(dim=1)
-    scores = {"map": float(class_ap.nanmean()), "map50": float(table[:, 0].nanmean())}
-    return scores | {f"ap/{name}": float(ap) for name, ap in zip(names, class_ap, strict=True) if not ap.isnan()}
+    overall = {"map": float(class_ap.nanmean()), "map50": float(table[:, 0].nanmean())}
+    columns = {"ap": class_ap, "ap50": table[:, 0]}
+    return Scores(overall=overall, by_class={name: by_name(names, column) for name, column in columns.items()})
 
 
 def _average_precision(matches: Tensor, count: int) -> Tensor:

@@ -11,6 +11,8 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import multilabel_average_precision
 from torchmetrics.utilities import dim_zero_cat
 
+from geoxt.metrics.scores import Scores, by_name
+
 _UNKNOWN = -1
 """Integer label of unknown targets."""
 
@@ -62,8 +64,8 @@ class MultilabelCounts(Metric):
         }
 
 
-def multilabel_scores(counts: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Return accuracy, macro and micro F1, mean average precision, and F1 and average precision by label.
+def multilabel_scores(counts: Mapping[str, Any], names: Sequence[str]) -> Scores:
+    """Return accuracy, macro and micro F1, mean average precision, and scores by label.
 
     Examples
     --------
@@ -75,11 +77,12 @@ def multilabel_scores(counts: Mapping[str, Any], names: Sequence[str]) -> dict[s
     """
     tp, wrong, ap = counts["tp"], counts["fp"] + counts["fn"], counts["ap"]
     f1 = (2 * tp / (2 * tp + wrong)).double()
-    scores = {
+    overall = {
         "accuracy": float(counts["correct"].sum() / counts["known"].sum()),
         "macro_f1": float(f1.nanmean()),
         "micro_f1": float(2 * tp.sum() / (2 * tp.sum() + wrong.sum())),
         "map": float(ap.nanmean()),
     }
-    scores |= {f"f1/{name}": float(v) for name, v in zip(names, f1, strict=True) if not v.isnan()}
-    return scores | {f"ap/{name}": float(v) for name, v in zip(names, ap, strict=True) if not v.isnan()}
+    precision, recall = (tp.double() / (tp + counts[wrong_kind]) for wrong_kind in ("fp", "fn"))
+    columns = {"precision": precision, "recall": recall, "f1": f1, "ap": ap, "support": tp + counts["fn"]}
+    return Scores(overall=overall, by_class={name: by_name(names, column) for name, column in columns.items()})

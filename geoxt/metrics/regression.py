@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from geoxt.metrics.scores import Scores, by_name
+
 
 class RegressionSums(Metric):
     """Sums per channel from which `regression_scores` follow, added up over batches and processes.
@@ -38,21 +40,19 @@ class RegressionSums(Metric):
         return self.sums
 
 
-def regression_scores(sums: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Return bias, MAE, RMSE and R² over all channels; with several channels also RMSE and MAE of each.
+def regression_scores(sums: Tensor, names: Sequence[str]) -> Scores:
+    """Return bias, MAE, RMSE and R² over all channels and by channel, and the number of known values.
 
     R² over several channels is the mean of the channels' R².
     """
     count, error, absolute, squared, target, target_squared = sums.cpu()
-    total_squares = target_squared - target**2 / count
-    total = count.sum()
-    scores = {
+    r2, total = 1 - squared / (target_squared - target**2 / count), count.sum()
+    overall = {
         "bias": float(error.sum() / total),
         "mae": float(absolute.sum() / total),
         "rmse": float((squared.sum() / total).sqrt()),
-        "r2": float((1 - squared / total_squares).nanmean()),
+        "r2": float(r2.nanmean()),
     }
-    if len(names) > 1:
-        scores |= {f"rmse/{name}": float(v) for name, v in zip(names, (squared / count).sqrt(), strict=True)}
-        scores |= {f"mae/{name}": float(v) for name, v in zip(names, absolute / count, strict=True)}
-    return scores
+    columns = {"bias": error / count, "mae": absolute / count, "rmse": (squared / count).sqrt(), "r2": r2}
+    columns |= {"support": count.long()}
+    return Scores(overall=overall, by_class={name: by_name(names, column) for name, column in columns.items()})

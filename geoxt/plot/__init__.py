@@ -1,4 +1,4 @@
-"""Figures of layers: stretched images, class maps with a legend, panels side by side, grids of samples; distances."""
+"""Figures of layers, samples and class maps; of distances, confusion matrices and training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from geoxt.plot.colors import classes, gray_limits, natural_color, rgb, stretch
 from geoxt.plot.distances import distances
 from geoxt.plot.figures import new_figure
 from geoxt.plot.legend_layout import draw_legend, legend_layout
+from geoxt.plot.training import bars, confusion, history
 from geoxt.source import is_categorical, nodata_of, resolve_attrs, view_of
 from geoxt.trees import nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
-__all__ = ["classes", "compare", "distances", "images", "plot", "rgb", "samples"]
+__all__ = ["bars", "classes", "compare", "confusion", "distances", "history", "images", "plot", "rgb", "samples"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,6 +15,10 @@ from geoxt.types import Floats
 from geoxt.windows import Window
 
 _GEOD = pyproj.Geod(ellps="WGS84")
+CELL = 64
+"""Side in pixels of the cells whose pixels are taken for equally large."""
+HECTARE = 1e4
+"""Square metres."""
 _STEPS = 64
 """Least number of points along the longest side of a ring, so that reprojected edges follow geodesics closely."""
 
@@ -85,6 +89,25 @@ def cell_areas(grid: GeoBox, window: Window, size: int) -> Floats:
     cols = [(start + min(start + size, window.width)) / 2 for start in range(0, window.width, size)]
     row, col = np.meshgrid(window.row + np.array(rows), window.col + np.array(cols), indexing="ij")
     return point_areas(grid, row, col)
+
+
+def pixel_hectares(grid: GeoBox, window: Window) -> Floats:
+    """Return the ground area of each pixel of a window in hectares; pixels of a cell of 64 px are equally large.
+
+    Parameters
+    ----------
+    grid
+        Grid of the pixels, in any CRS.
+    window
+        Window of the grid.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (height, width).
+    """
+    cells = cell_areas(grid, window, CELL) / HECTARE
+    return np.repeat(np.repeat(cells, CELL, 0)[: window.height], CELL, 1)[:, : window.width]
 
 
 def point_areas(grid: GeoBox, row: Floats, col: Floats) -> Floats:

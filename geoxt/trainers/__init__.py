@@ -1,6 +1,6 @@
 """Training: supervised tasks, self-supervised learning, data modules, the training loop, and experiments."""
 
-from geoxt.metrics.confusion import ConfusionMatrix, confusion_matrix, segmentation_scores
+from geoxt.metrics.confusion import ConfusionMatrix, classification_scores, confusion_matrix
 from geoxt.trainers.config.benchmark_datamodule import BenchmarkDataModule
 from geoxt.trainers.config.build import build
 from geoxt.trainers.config.datamodules import LayerDataModule, UnlabeledLayerDataModule
@@ -41,6 +41,7 @@ __all__ = [
     "Views",
     "WindowDataModule",
     "build",
+    "classification_scores",
     "confusion_matrix",
     "encoder_weights",
     "evaluate",
@@ -49,7 +50,6 @@ __all__ = [
     "read_image_folder",
     "run_experiment",
     "score_images",
-    "segmentation_scores",
     "stratified_split",
     "train",
 ]

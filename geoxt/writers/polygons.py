@@ -18,15 +18,13 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import GridError, InputError, LabelError, OverlapError, optional_import
 from geoxt.grid import full_window, grid_of
 from geoxt.legend import Legend
-from geoxt.regions.geodesic_area import ground_area, pixel_area, point_areas
+from geoxt.regions.geodesic_area import HECTARE, ground_area, pixel_area, point_areas
 from geoxt.source import View, as_layer, view_of
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
 BLOCK = 2048
 """Side in pixels of the blocks in which a map is read."""
-HECTARE = 1e4
-"""Square metres."""
 FILES = Affine(2, 0, 0, 0, -2, 0)
 """Transform of temporary files from pixels; rasterio warns of files with an identity."""
 LARGE = 256

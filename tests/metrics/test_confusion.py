@@ -1,8 +1,11 @@
 """Classification scores equal those of torchmetrics; batches add up."""
 
+import json
 import math
 
+import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -16,10 +19,9 @@ from geoxt.metrics.confusion import (
     ConfusionMatrix,
     classification_scores,
     confusion_matrix,
-    flat_segmentation_scores,
-    segmentation_scores,
 )
 from geoxt.metrics.label_codes import IGNORE
+from geoxt.metrics.scores import Scores
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def maps():
 
 def test_segmentation_scores_equal_torchmetrics(maps):
     predicted, target = maps
-    scores = segmentation_scores(confusion_matrix(predicted, target, 4), "abcd")
+    scores = classification_scores(confusion_matrix(predicted, target, 4), "abcd")
     accuracy = MulticlassAccuracy(4, average="micro", ignore_index=IGNORE)(predicted, target)
     class_iou = MulticlassJaccardIndex(4, average="none", ignore_index=IGNORE)(predicted, target)
     assert scores["accuracy"] == pytest.approx(accuracy.item())
@@ -50,7 +52,7 @@ def test_classification_scores_equal_torchmetrics():
     scores = classification_scores(confusion_matrix(predicted, target, 4), "abcd")
     f1 = MulticlassF1Score(4, average="none", ignore_index=IGNORE)(predicted, target)
     recall = MulticlassRecall(4, average="macro", ignore_index=IGNORE)(predicted, target)
-    assert [scores[f"f1/{name}"] for name in "abcd"] == pytest.approx(f1.tolist())
+    assert list(scores["f1"].values()) == pytest.approx(f1.tolist())
     assert scores["macro_recall"] == pytest.approx(recall.item())
     assert scores["macro_f1"] == pytest.approx(f1.mean().item())
 
@@ -67,22 +69,52 @@ def test_batches_add_up_and_reset(maps):
 
 def test_absent_class_has_no_score():
     matrix = torch.tensor([[3, 1, 0], [0, 0, 0], [0, 0, 0]])
-    scores = segmentation_scores(matrix, ["a", "b", "c"])
+    scores = classification_scores(matrix, ["a", "b", "c"])
     assert scores["iou"] == {"a": 0.75, "b": 0.0, "c": None}
     assert scores["miou"] == 0.375
-    assert set(flat_segmentation_scores(matrix, ["a", "b", "c"])) == {"accuracy", "miou", "iou/a", "iou/b"}
+    assert set(scores.flat("accuracy", "iou")) == {"accuracy", "iou/a", "iou/b"}
 
 
 def test_prediction_of_no_class_is_wrong():
     matrix = torch.tensor([[3, 1], [0, 0]])
-    assert segmentation_scores(matrix, ["a"])["iou"] == {"a": 0.75}
-    assert segmentation_scores(matrix, ["a"])["accuracy"] == 0.75
+    assert classification_scores(matrix, ["a"])["iou"] == {"a": 0.75}
+    assert classification_scores(matrix, ["a"])["accuracy"] == 0.75
 
 
 def test_duplicate_class_name_raises():
     with pytest.raises(LabelError, match="'Corn' names several classes"):
-        segmentation_scores(torch.eye(2, dtype=torch.int64), ("Corn", "Corn"))
+        classification_scores(torch.eye(2, dtype=torch.int64), ("Corn", "Corn"))
 
 
 def test_empty_matrix_has_nan_accuracy():
-    assert math.isnan(segmentation_scores(torch.zeros(2, 2, dtype=torch.int64), "ab")["accuracy"])
+    assert math.isnan(classification_scores(torch.zeros(2, 2, dtype=torch.int64), "ab")["accuracy"])
+
+
+def test_scores_equal_scikit_learn(maps):
+    """Precision, recall, F1, support, IoU, kappa and balanced accuracy, also of a class that is never predicted."""
+    predicted, target = (part[maps[1] != IGNORE].numpy() for part in maps)
+    predicted[predicted == 3] = 0
+    scores = classification_scores(confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(target), 4), "abcd")
+    np.testing.assert_array_equal(scores.confusion_matrix, sklearn.metrics.confusion_matrix(target, predicted))
+    table = sklearn.metrics.precision_recall_fscore_support(target, predicted, zero_division=np.nan)
+    for name, column in zip(("precision", "recall", "f1", "support"), table, strict=True):
+        np.testing.assert_allclose(scores.to_dataframe()[name], column, err_msg=name)
+    iou = sklearn.metrics.jaccard_score(target, predicted, average=None)
+    np.testing.assert_allclose(scores.to_dataframe()["iou"], iou)
+    assert scores["kappa"] == pytest.approx(sklearn.metrics.cohen_kappa_score(target, predicted))
+    assert scores["macro_recall"] == pytest.approx(sklearn.metrics.balanced_accuracy_score(target, predicted))
+    assert scores["precision"]["d"] is None
+    assert scores["macro_precision"] == pytest.approx(np.nanmean(table[0]))
+
+
+def test_scores_are_a_mapping_a_table_and_a_figure():
+    scores = classification_scores(torch.tensor([[3, 1], [0, 0]]), ["<script>"], unit="images")
+    assert dict(Scores.from_dict(json.loads(json.dumps(scores.to_dict())))) == dict(scores)
+    assert scores["images"] == 4
+    assert len(scores) == len(list(scores)) == len({**scores})
+    lines = str(scores).splitlines()
+    assert lines[0].split() == ["accuracy", "0.7500"]
+    assert lines[-1].split() == ["<script>", "1.0000", "0.7500", "0.8571", "0.7500", "4"]
+    labels = [text.get_text() for text in scores.plot().axes[0].get_yticklabels()]
+    assert labels == ["<script>", "other"]
+    assert not Scores()

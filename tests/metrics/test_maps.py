@@ -2,15 +2,18 @@
 
 import numpy as np
 import pytest
+import shapely
+import sklearn.metrics
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.alignment import align
-from geoxt.errors import GridError, InputError, LabelError
+from geoxt.errors import GridError, InputError, LabelError, OverlapError
 from geoxt.grid import coordinates
 from geoxt.legend import Legend
 from geoxt.metrics.maps import score
+from geoxt.regions.geodesic_area import ground_area
 from geoxt.testing import make_grid
 
 
@@ -87,3 +90,38 @@ def test_interpolated_codes_are_not_scored(interpolated):
     layers = {"predicted": legend, "labels": legend, interpolated: moved}
     with pytest.raises(InputError, match="blends class codes"):
         score(**layers)
+
+
+def test_areas_of_classes_are_geodesic_hectares_of_the_scored_pixels():
+    labels = make_layer(Legend((1, 2), ("water", "forest")))
+    labels[:4], labels[4:], labels[7] = 1, 2, 255
+    predicted = labels.copy(data=np.full((8, 10), 2, "uint8"))
+    predicted[0] = 1
+    scores = score(predicted, labels)
+    grid = make_grid((8, 10))
+    rows = {name: ground_area(shapely.box(0, *y0, 10, *y1), grid) / 1e4 for name, y0, y1 in AREAS}
+    assert scores["area"] == pytest.approx({"water": rows["0-4"], "forest": rows["4-7"]}, rel=1e-4)
+    assert scores["mapped_area"] == pytest.approx({"water": rows["0-1"], "forest": rows["1-7"]}, rel=1e-4)
+    assert scores.to_dataframe()["support"].tolist() == [40, 30]
+
+
+AREAS = [("0-4", (0,), (4,)), ("4-7", (4,), (7,)), ("0-1", (0,), (1,)), ("1-7", (1,), (7,))]
+
+
+def test_map_of_numbers_is_scored_as_by_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels = make_layer(dtype="float32").copy(data=rng.normal(300, 9, (8, 10)).astype("float32"))
+    predicted = labels + rng.normal(1, 2, (8, 10)).astype("float32")
+    truth, values = labels.to_numpy()[1:].ravel(), predicted.to_numpy()[1:].ravel()
+    labels[0, :5], predicted[0, 5:] = np.nan, np.nan
+    scores = score(predicted.assign_attrs(labels.attrs), labels)
+    assert scores["mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(truth, values))
+    assert scores["rmse"] == pytest.approx(sklearn.metrics.mean_squared_error(truth, values) ** 0.5)
+    assert scores["r2"] == pytest.approx(sklearn.metrics.r2_score(truth, values), rel=1e-5)
+    assert scores["bias"] == pytest.approx((values - truth).mean(), abs=1e-4)
+    assert scores.to_dataframe()["support"].tolist() == [70]
+    assert len(scores.plot().axes) == 5
+    with pytest.raises(GridError, match="another grid"):
+        score(predicted[1:], labels)
+    with pytest.raises(OverlapError, match="no pixel"):
+        score(predicted * np.nan, labels)

@@ -23,4 +23,4 @@ def test_scores_equal_torchmetrics():
     assert scores["r2"] == pytest.approx(np.mean([R2Score()(*pair).item() for pair in channels]), rel=1e-4)
     assert scores["bias"] == pytest.approx((predicted - target)[known].mean().item(), abs=1e-5)
     rmse = ((predicted - target)[:, 1][known[:, 1]] ** 2).mean().sqrt()
-    assert scores["rmse/b"] == pytest.approx(rmse.item(), rel=1e-5)
+    assert scores.by_class["rmse"]["b"] == pytest.approx(rmse.item(), rel=1e-5)

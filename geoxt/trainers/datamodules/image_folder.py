@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +20,8 @@ from geoxt.errors import InputError, ReadError
 from geoxt.inference.device_model import DeviceModel
 from geoxt.inference.devices import SomeDevice, first_device, parse_options
 from geoxt.inference.runner import device_of
+from geoxt.metrics.confusion import classification_scores, confusion_matrix
+from geoxt.metrics.scores import Scores
 from geoxt.models.scale_check import ScaleCheck
 from geoxt.pixels.plain_images import plain_images, read_plain_image
 from geoxt.trainers.datamodules.samples import SampleDataModule, ShuffledBatches
@@ -302,8 +304,8 @@ def score_images(
     device: SomeDevice = "auto",
     precision: Precision = "32",
     compile: bool = False,
-) -> dict[str, float]:
-    """Return accuracy, number of images, and recall of each class of a classifier on an image folder.
+) -> Scores:
+    """Return the scores of a classifier on an image folder.
 
     Parameters
     ----------
@@ -313,6 +315,11 @@ def score_images(
         Folder or zip file whose folders are named after the network's classes; see `read_image_folder`.
     size, tta, device, precision, compile
         As for `classify`.
+
+    Returns
+    -------
+    Scores
+        `accuracy`, `images` and further scores, and scores by class such as `recall`, as those of `trainers.evaluate`.
 
     Raises
     ------
@@ -335,11 +342,8 @@ def score_images(
         raise InputError(msg, remedy="Rename the folder.")
     truth = torch.tensor([known.index(name) for name in classes])[labels]
     probabilities = classify(network, images, size=size, tta=tta, device=device, precision=precision, compile=compile)
-    correct = probabilities.argmax(dim=1) == truth
-    recalls: Mapping[str, float] = {
-        f"recall/{known[k]}": float(correct[truth == k].double().mean()) for k in torch.unique(truth).tolist()
-    }
-    return {"accuracy": float(correct.double().mean()), "images": len(correct), **recalls}
+    matrix = confusion_matrix(probabilities.argmax(dim=1), truth, len(known))
+    return classification_scores(matrix, network.card.legend.distinct_names, unit="images")
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -184,6 +184,26 @@ class History(pl.Callback):
             pl_module.print(_line(trainer.current_epoch + 1, trainer.max_epochs or 0, scores))
 
 
+class TestHistory(pl.Callback):
+    """Records the scores of a task on the test part as plain values.
+
+    Attributes
+    ----------
+    epochs
+        One dict, of `Scores.to_dict`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[dict[str, Any]] = []
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the scores."""
+        del trainer
+        scores: Any = pl_module.scores
+        self.epochs = [scores.to_dict()]
+
+
 def _line(epoch: int, epochs: int, scores: Mapping[str, float]) -> str:
     shown = {"loss": "train/loss", "val loss": "val/loss", "val accuracy": "val/accuracy", "val mIoU": "val/miou"}
     parts = [f"{name} {scores[key]:.3f}" for name, key in shown.items() if key in scores]

@@ -19,10 +19,18 @@ from pytorch_lightning.strategies import Strategy
 
 from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.errors import InputError
+from geoxt.metrics.scores import Scores
 from geoxt.progress import shows_bars
 from geoxt.storage import atomic_write, remove_stale, temporary_prefix
 from geoxt.trainers.config.unknown_keys import require_known
-from geoxt.trainers.loop.callbacks import History, Trainable, best_checkpoint, early_stopping, weight_averaging
+from geoxt.trainers.loop.callbacks import (
+    History,
+    TestHistory,
+    Trainable,
+    best_checkpoint,
+    early_stopping,
+    weight_averaging,
+)
 from geoxt.trainers.loop.checkpoint_files import require_plain, write_error
 from geoxt.trainers.loop.determinism import compiled, deterministic, quiet_lightning
 from geoxt.trainers.loop.interrupts import interruptible
@@ -232,8 +240,8 @@ def evaluate(
     devices: int | str | list[int] = 1,
     strategy: str | Strategy = "auto",
     num_nodes: int = 1,
-) -> dict[str, float]:
-    """Return a task's scores on the test part of its data, by name; empty if there is no test part.
+) -> Scores:
+    """Return a task's scores on the test part of its data; empty if there is no test part.
 
     Parameters
     ----------
@@ -243,6 +251,12 @@ def evaluate(
         Data module with a test part.
     accelerator, devices, strategy, num_nodes
         Hardware, as for `fit`: every test sample is evaluated once, by one of the processes.
+
+    Returns
+    -------
+    Scores
+        `loss`, the scores over all classes and by class, and for classes the confusion matrix: the scores of
+        `geoxt.metrics.score`, without areas. For regression bias, MAE, RMSE and R².
 
     Raises
     ------
@@ -255,27 +269,36 @@ def evaluate(
     --------
     >>> from geoxt import trainers  # doctest: +SKIP
     >>> scores = trainers.evaluate(task, data)  # doctest: +SKIP
-    >>> scores["miou"]  # doctest: +SKIP
+    >>> scores["miou"], scores["iou"]["forest"]  # doctest: +SKIP
+    >>> scores.to_dataframe(), scores.plot()  # doctest: +SKIP
     """
     if not isinstance(task, Task) or not len(data.test_dataloader()):
-        return {}
+        return Scores()
+    history = TestHistory()
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    with quiet_lightning(), torch.random.fork_rng(), interruptible() as interrupts:
+    with (
+        quiet_lightning(),
+        torch.random.fork_rng(),
+        interruptible() as interrupts,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        history_file = HistoryFile(history, Path(folder) / "scores.json")
         trainer = create_trainer(
             accelerator=accelerator,
             devices=devices,
             strategy=strategy,
             num_nodes=num_nodes,
-            callbacks=[interrupts],
+            callbacks=[history, history_file, interrupts],
             enable_checkpointing=False,
             use_distributed_sampler=False,
             **options,
         )
         _require_divided(trainer, data, {})
         with lost_processes(Path()):
-            (scores,) = trainer.test(task, datamodule=data, verbose=False)
+            trainer.test(task, datamodule=data, verbose=False)
+        (scores,) = history_file.read(trainer)
     task.eval()
-    return {name: float(value) for name, value in scores.items()}
+    return Scores.from_dict(scores)
 
 
 def _require_positive(**arguments: int) -> None:

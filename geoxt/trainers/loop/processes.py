@@ -132,6 +132,10 @@ class HistoryFile(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the file in the process of rank 0 if it was started by another."""
+        self.on_test_end(trainer, pl_module)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the file in the process of rank 0 if it was started by another."""
         del pl_module
         if trainer.is_global_zero and os.getpid() != self._process:
             self.path.write_text(json.dumps(self.history.epochs), encoding="utf-8")

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import yaml  # type: ignore[import-untyped]
 
 from geoxt.errors import InputError
+from geoxt.metrics.scores import Scores
 from geoxt.trainers.config.build import build
 from geoxt.trainers.config.schema import TrainingConfig
 from geoxt.trainers.loop.callbacks import ElapsedTime, lower_is_better
@@ -90,7 +91,7 @@ def train(
             trainer=instantiated(options),
             **{f.name: getattr(config.training, f.name) for f in fields(config.training)},
         )
-        scores = evaluate(module, data, **hardware)
+        scores = test_scores(module, evaluate(module, data, **hardware))
         result = {"config": plain, "seed": config.seed, **_best(module, history, scores)}
         result |= {"seconds": timer.seconds, "history": history}
         if writes:
@@ -106,6 +107,14 @@ def _best(module: Any, history: list[dict[str, float]], scores: Mapping[str, flo
     best_epoch = next(epoch for epoch in history if epoch[monitor] == best)
     validation = {name: value for name, value in best_epoch.items() if name.startswith("val/")}
     return {"monitor": monitor, "best": best, "scores": {**scores, **validation}}
+
+
+def test_scores(module: Any, scores: Scores) -> dict[str, float]:
+    """Return the logged scores of the test part, and its loss, under the names of loggers, such as `test/accuracy`."""
+    if not scores:
+        return {}
+    loss = {"loss": scores["loss"]} if "loss" in scores else {}
+    return {f"test/{name}": value for name, value in {**module.supervision.flat(scores), **loss}.items()}
 
 
 def instantiated(value: Any) -> Any:

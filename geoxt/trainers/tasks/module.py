@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -15,6 +16,7 @@ from torchmetrics import Metric
 
 from geoxt.errors import InputError, LabelError, LabelWarning
 from geoxt.metrics.label_codes import Codes
+from geoxt.metrics.scores import Scores
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
@@ -99,6 +101,8 @@ class Task(pl.LightningModule):
         """Mean loss of the validation and the test part."""
         self.class_weights = self._given_weights()  # no buffer: averaged copies of the module would lack it
         self._weights_restored = False
+        self.scores = Scores()
+        """Scores of the latest evaluation."""
 
     @property
     def monitor(self) -> str:
@@ -343,7 +347,7 @@ class Task(pl.LightningModule):
         metric = self._metric(stage)
         value = _to_device(metric.compute(), torch.device("cpu"))
         scores = self.supervision.scores(value, self.card.legend.distinct_names)
-        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+        self.log_dict({f"{stage}/{name}": value for name, value in self.supervision.flat(scores).items()})
         metric.reset()
         if self.kind.target != "instances":
             mean: Any = self.losses[stage]
@@ -351,6 +355,8 @@ class Task(pl.LightningModule):
             require_finite(loss, stage, labels=int(labels))
             self.log(f"{stage}/loss", loss)
             mean.reset()
+            scores = replace(scores, overall={**scores.overall, "loss": float(loss)})
+        self.scores = scores
 
 
 def _to_device(values: Any, device: torch.device) -> Any:

@@ -12,11 +12,12 @@ from torchmetrics import Metric
 
 from geoxt import tasks
 from geoxt.errors import InputError
-from geoxt.metrics.confusion import ConfusionMatrix, classification_scores, flat_segmentation_scores
+from geoxt.metrics.confusion import ConfusionMatrix, classification_scores
 from geoxt.metrics.detection import AveragePrecision, detection_scores
 from geoxt.metrics.label_codes import Codes
 from geoxt.metrics.multilabel import MultilabelCounts, multilabel_scores
 from geoxt.metrics.regression import RegressionSums, regression_scores
+from geoxt.metrics.scores import Scores
 from geoxt.tasks import TASKS, TaskKind
 from geoxt.trainers.tasks.losses import LOSSES, Loss
 from geoxt.trainers.tasks.targets import (
@@ -41,8 +42,16 @@ class Supervision:
     instances."""
     metric: Callable[[int], Metric]
     """Makes the metric, given the number of classes or channels."""
-    scores: Callable[[Any, tuple[str, ...]], Mapping[str, float]]
-    """Computes scores by name from the metric's value and the names of the classes or channels."""
+    scores: Callable[[Any, tuple[str, ...]], Scores]
+    """Computes the scores from the metric's value and the names of the classes or channels."""
+    logged: tuple[str, ...]
+    """Scores that are logged by class or channel."""
+
+    def flat(self, scores: Scores) -> dict[str, float]:
+        """Return the logged scores by name; by channel only of several channels."""
+        by_class = self.logged if self.kind.activation != "identity" or len(scores.classes) > 1 else ()
+        keys = {*self.kind.scores, *(f"{name}/{key}" for name in by_class for key in scores.classes)}
+        return {name: value for name, value in scores.flat().items() if name in keys}
 
     @property
     def losses(self) -> Mapping[str, Loss]:
@@ -51,18 +60,32 @@ class Supervision:
         return {} if activation is None else {name: LOSSES[activation][name] for name in self.kind.losses}
 
 
-_PIXELS: Any = {"metric": ConfusionMatrix, "scores": flat_segmentation_scores}
-_VALUES: Any = {"metric": RegressionSums, "scores": regression_scores}
+_PIXELS: Any = {"metric": ConfusionMatrix, "scores": classification_scores, "logged": ("iou",)}
+_VALUES: Any = {"metric": RegressionSums, "scores": regression_scores, "logged": ("rmse", "mae")}
 _FUNCTIONS: Mapping[str, Mapping[str, Any]] = {
     "segmentation": {"target": pixel_classes, **_PIXELS},
     "change": {"target": change_classes, **_PIXELS},
     "time-series": {"target": pixel_classes, **_PIXELS},
     "pixelwise-regression": {"target": pixel_values, **_VALUES},
-    "classification": {"target": image_class, "metric": ConfusionMatrix, "scores": classification_scores},
-    "multilabel": {"target": image_labels, "metric": MultilabelCounts, "scores": multilabel_scores},
+    "classification": {
+        "target": image_class,
+        "metric": ConfusionMatrix,
+        "scores": partial(classification_scores, unit="images"),
+        "logged": ("recall", "precision", "f1"),
+    },
+    "multilabel": {
+        "target": image_labels,
+        "metric": MultilabelCounts,
+        "scores": multilabel_scores,
+        "logged": ("f1", "ap"),
+    },
     "regression": {"target": image_values, **_VALUES},
-    "detection": {"metric": AveragePrecision, "scores": detection_scores},
-    "instance-segmentation": {"metric": partial(AveragePrecision, masks=True), "scores": detection_scores},
+    "detection": {"metric": AveragePrecision, "scores": detection_scores, "logged": ("ap",)},
+    "instance-segmentation": {
+        "metric": partial(AveragePrecision, masks=True),
+        "scores": detection_scores,
+        "logged": ("ap",),
+    },
 }
 
 SUPERVISION: Mapping[str, Supervision] = {

@@ -85,7 +85,7 @@ def test_tree_is_learned_like_one_grid_and_scored_on_all_nodes(tree, module):
     assert max(epoch["val/accuracy"] for epoch in history) > 0.9
     module.eval_size = (64, 64)  # whole blocks: the model is given what brute force gives it
     expected, count = brute_force(task, tree, module, "test")
-    assert evaluate(task, module)["test/accuracy"] == pytest.approx(expected)
+    assert evaluate(task, module)["accuracy"] == pytest.approx(expected)
     assert expected > 0.8
     task.test.reset()
     for batch in module.test_dataloader():

@@ -51,7 +51,7 @@ task = Task(module.card(model="tiny"), recipe, seed=3)
 FIT = """
 history = fit(task, module, epochs=2, progress="none", **hardware, **OPTIONS.get("fit", {}))
 hardware.pop("accumulate_grad_batches", None)
-result = {"weights": task.state_dict(), "history": history, "scores": evaluate(task, module, **hardware)}
+result = {"weights": task.state_dict(), "history": history, "scores": evaluate(task, module, **hardware).flat()}
 """
 METRICS = """
 from geoxt.metrics.detection import AveragePrecision
