@@ -9,11 +9,37 @@ import socket
 import sys
 from collections import Counter
 from functools import lru_cache
+from pathlib import Path
 
 import hypothesis
 import pytest
 
+ROOT = Path(__file__).parent
 LOCAL_NAMES = {"", "localhost", socket.gethostname()}
+SLOW_FILES = (
+    "inference/test_cluster.py",
+    "datasets/test_conformance.py",
+    "models/test_export.py",
+    "datasets/test_learning.py",
+    "trainers/loop/test_two_processes.py",
+    "test_architecture.py",
+    "trainers/config/test_datamodules.py",
+    "trainers/loop/test_resume.py",
+    "cli/test_demo.py",
+    "test_docs_examples.py",
+    "test_how_to.py",
+    "datasets/test_run_length.py",
+    "cli/test_experiment.py",
+    "models/test_families.py",
+    "trainers/test_selfsup.py",
+    "bridge/test_pack.py",
+    "layers/test_headers.py",
+    "probes/test_probe_runs.py",
+    "trainers/loop/test_fit.py",
+    "cli/test_cli.py",
+    "bridge/test_window_dataset.py",
+)
+"""Files of 9 to 30 s, longest first, by the sums of `pytest --durations=0` over each file."""
 NETWORK_EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"})
 
 
@@ -48,6 +74,7 @@ def block_network(event: str, args: tuple, events: frozenset[str] = NETWORK_EVEN
 def pytest_configure(config: pytest.Config) -> None:
     """Block the network: for Python by an audit hook, for GDAL and child processes by curl's proxy variables."""
     sys.addaudithook(block_network)
+    config.option.loadscopereorder = False  # of pytest-xdist, which puts files of few tests last, however slow
     closed = "http://127.0.0.1:9"  # the discard port: nothing listens there
     os.environ.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy"), closed))
     os.environ.update(no_proxy="localhost,127.0.0.1,::1", NO_PROXY="localhost,127.0.0.1,::1")
@@ -84,7 +111,9 @@ def pytest_collection():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `gpu` without a CUDA device."""
+    """Put slow files first, lest one process ends long before another, and skip `gpu` tests without a CUDA device."""
+    ranks = {ROOT / name: rank for rank, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
