@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,23 @@ from geoxt.testing import distinct, make_grid, write_cog
 COUNT = 20
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "files").mkdir()
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return a folder of files, which tests copy."""
+    folder = tmp_path_factory.mktemp("files")
     colors = {1: "#ff0000", 2: "#00ff00"}
     for n in range(COUNT):
         grid = make_grid((16, 16), left=600_000 + 480 * n)
         options = {"names": {1: "a", 2: "b"}, "colors": colors} if n == 0 else {"nodata": np.nan}
         values = distinct((16, 16), "uint8") if n == 0 else distinct((16, 16), "float32")
-        write_cog(tmp_path / "files" / f"{n:02d}.tif", values, grid=grid, **options)
-    return tmp_path / "files"
+        write_cog(folder / f"{n:02d}.tif", values, grid=grid, **options)
+    return folder
+
+
+@pytest.fixture
+def folder(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOXT_CACHE", str(tmp_path / "cache"))
+    return shutil.copytree(written, tmp_path / "files")
 
 
 @pytest.fixture
