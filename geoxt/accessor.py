@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast
 import xarray as xr
 
 if TYPE_CHECKING:  # at run time, methods import what they need
+    import pandas as pd
     import torch
     from matplotlib.figure import Figure
     from odc.geo.geobox import GeoBox
@@ -156,6 +157,14 @@ class DataArrayAccessor(_GridAccessor):
         chunks: Chunks = None,
     ) -> xr.DataArray:
         """Return the layer on the grid of another; see `geoxt.align`."""
+
+    @_function_of("geoxt.layers")
+    def describe(self) -> pd.DataFrame:
+        """Return a summary: product, bands, dates, grid, nodata, classes, and why; see `geoxt.layers.describe`."""
+
+    @_function_of("geoxt.layers")
+    def reads(self, window: Window | None = None) -> pd.DataFrame:
+        """Return the blocks of files that reading a window touches; see `geoxt.layers.reads`."""
 
     @_function_of("geoxt.inference")
     def detect(

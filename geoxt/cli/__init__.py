@@ -11,7 +11,15 @@ from typing import Any
 
 from geoxt._version import __version__
 from geoxt.cli.errors import command_parser, flags_of
-from geoxt.cli.map_parsers import add_assess, add_device, add_opening, add_polygonize, add_predict, add_sample
+from geoxt.cli.map_parsers import (
+    add_assess,
+    add_describe,
+    add_device,
+    add_opening,
+    add_polygonize,
+    add_predict,
+    add_sample,
+)
 from geoxt.cli.probe_parser import add_probe
 from geoxt.errors import GeoxtError, MissingDependency
 
@@ -22,7 +30,10 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """Exit code after the reader of the output closed it: 128 + SIGPIPE."""
 COMMANDS = {
-    "Data": {"datasets": "list, describe, download and verify benchmark datasets"},
+    "Data": {
+        "describe": "show what files or STAC items are opened as, and why",
+        "datasets": "list, describe, download and verify benchmark datasets",
+    },
     "Training": {
         "fit": "train a model by a configuration file",
         "experiment": "train over a grid of settings and several seeds, and tabulate the scores",
@@ -71,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "assess": _assess,
         "polygonize": _polygonize,
         "datasets": _datasets,
+        "describe": _describe,
         "bench": _bench,
         "pack": _pack,
         "cache": _cache,
@@ -114,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     add_sample(commands)
     add_assess(commands)
     add_polygonize(commands)
+    add_describe(commands)
     _add_datasets(commands)
     _add_bench(commands)
     _add_pack(commands)
@@ -304,6 +317,10 @@ def _add_datasets(commands: Any) -> None:
 
 def _datasets(args: argparse.Namespace) -> None:
     _module("geoxt.cli.datasets").run(args, print, progress=sys.stderr.isatty())
+
+
+def _describe(args: argparse.Namespace) -> None:
+    print(_module("geoxt.cli.open_images").describe_images(args))
 
 
 def _add_pack(commands: Any) -> None:

@@ -114,6 +114,26 @@ def _add_map_tiles(predict: argparse.ArgumentParser) -> None:
     )
 
 
+def add_describe(commands: Any) -> None:
+    """Add the parser of `geoxt describe`."""
+    describe = commands.add_parser(
+        "describe",
+        description="Show what files are opened as: product, bands, dates, CRS, grid, nodata, class codes, and "
+        "why. Only headers are read.",
+    )
+    describe.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="raster files, patterns or folders; or one Zarr store, NetCDF file or file of STAC items",
+    )
+    describe.add_argument("--product", metavar="NAME", help="known product of the files, such as landsat8")
+    describe.add_argument("--pattern", metavar="FORM", help="form of file names, such as {band}.tif; needs --product")
+    describe.add_argument("--bands", nargs="+", metavar="NAME", help="bands to open (default: those of the product)")
+    describe.add_argument("--crs", metavar="CRS", help="CRS of the layer (default: one layer for each CRS)")
+    describe.add_argument("--resolution", type=float, metavar="X", help="pixel size (default: the finest)")
+
+
 def add_sample(commands: Any) -> None:
     """Add the parser of `geoxt sample`."""
     sample = commands.add_parser(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
-from geoxt.errors import InputError
-from geoxt.layers import open_cogs, open_stac, open_xarray, open_zarr
+from geoxt.errors import CRSError, GridError, InputError
+from geoxt.layers import describe, open_cogs, open_stac, open_xarray, open_zarr
 from geoxt.pixels.zarr_store import is_store
+from geoxt.trees import layers_of
 
 _STAC = {".json", ".geojson", ".parquet"}
 _XARRAY = {".nc", ".nc4", ".grib", ".grib2", ".grb", ".grb2"}
 
 
-def open_images(images: Sequence[str], **options: Any) -> xr.DataArray:
+def open_images(images: Sequence[str], **options: Any) -> Any:
     """Open the images of a command as one layer.
 
     Parameters
@@ -45,4 +45,27 @@ def open_images(images: Sequence[str], **options: Any) -> xr.DataArray:
     return open_xarray(images[0], **options)
 
 
-__all__ = ["open_images"]
+def describe_images(args: argparse.Namespace) -> str:
+    """Return the tables of `geoxt.layers.describe` for the layer of each CRS."""
+    options = {key: getattr(args, key) for key in ("product", "pattern", "bands", "crs", "resolution")}
+    options = {key: value for key, value in options.items() if value is not None}
+    notes = []
+    try:
+        data = open_images(args.paths, **options)
+    except CRSError as error:
+        if "crs" in options or error.argument == "source_crs":
+            raise
+        notes.append(error.problem)
+        data = open_images(args.paths, **options, crs="native")
+    except GridError as error:
+        if "resolution" in options or error.argument != "resolution" or not isinstance(error.value, float):
+            raise
+        notes.append(f"{error.problem} Shown: resolution={error.value:g}.")
+        data = open_images(args.paths, **options, resolution=error.value)
+    for node, layer in layers_of(data).items():
+        rows = describe(layer).itertuples()
+        notes += [f"{node}:"] * bool(node) + [f"{row.Index:<12}{row.value}\n{'':<14}{row.reason}" for row in rows]
+    return "\n".join(notes)
+
+
+__all__ = ["describe_images", "open_images"]

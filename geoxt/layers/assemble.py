@@ -267,7 +267,9 @@ def _resolution(
             of = f" of {scenes[grid]!r}" if same_scene and scenes[grid] not in first else ""
             where = f"{first!r}{of} has pixels of {a}, {other!r} of {b} units of {crs_name(target)}"
             remedy = f"Pass {{resolution:{a}}} or {{resolution:{b}}}."
-            raise GridError(f"Cannot choose one resolution: {where}.", remedy=remedy, argument="resolution")
+            finest = min(size[0] for size in sizes)
+            problem = f"Cannot choose one resolution: {where}."
+            raise GridError(problem, remedy=remedy, value=finest, argument="resolution")
     return sizes[0]
 
 
