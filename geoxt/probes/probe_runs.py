@@ -91,6 +91,7 @@ def run_probes(
     """
     chosen = options or ProbeOptions()
     folder = Path(out)
+    chosen.shots_of(np.unique(data.labels[data.parts["train"]], return_counts=True)[1].min())  # raises if too many
     with lock_folder(folder):
         encoders = [open_encoder(name, data, seed=chosen.seed) for name in models]  # raises before the first result
         results = [_result(encoder, data, folder, chosen, batch_size, device, log) for encoder in encoders]

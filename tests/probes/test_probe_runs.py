@@ -166,7 +166,9 @@ def test_blocked_splits_share_no_block(eurosat):
 def test_errors_name_flags(data, tmp_path, capsys, arguments, message):
     common = ["--dataset", data.name, "--out", str(tmp_path / "out"), "--C", "1", "--fractions", "0.5", "0.2", "0.3"]
     assert main(["probe", *common, *arguments]) == FAILED
-    assert message in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "probe     " not in captured.out  # no encoder was started
 
 
 def test_command_prints_the_tables(data, tmp_path, capsys):
