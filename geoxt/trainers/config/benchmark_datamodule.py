@@ -35,11 +35,14 @@ class BenchmarkDataModule(SampleDataModule):
     download
         Whether to download missing files.
     splits
-        Names of its training, validation and test split, of which the last may be left out; a list of names, such as
-        folds, joins their samples. By default those of `train`, `val` and `test` that have labels.
+        Names of its training, validation and test split, of which the last may be left out; or names by part,
+        `{"train": …, "test": …}`. A list of names, such as folds, joins their samples. By default those of `train`,
+        `val` and `test` that have labels.
     val_fraction
         Fraction of the training samples for validation if no validation split is named; related samples stay together
         (see `geoxt.datasets.Dataset.hold_out`). 0 trains without validation.
+    assets, where
+        Keys of the assets to read, and values by field of the paths, as for `geoxt.datasets.load`; by default all.
     bands
         Names of the bands to read; by default all.
     level
@@ -61,8 +64,10 @@ class BenchmarkDataModule(SampleDataModule):
         root: str | None = None,
         *,
         download: bool = False,
-        splits: Sequence[str | list[str]] | None = None,
+        splits: Sequence[str | list[str]] | Mapping[str, str | list[str]] | None = None,
         val_fraction: float = 0.2,
+        assets: list[str] | None = None,
+        where: Mapping[str, Any] | None = None,
         bands: list[str] | None = None,
         level: str | None = None,
         window: int | None = None,
@@ -73,11 +78,9 @@ class BenchmarkDataModule(SampleDataModule):
     ) -> None:
         spec = import_spec(name) if ":" in name else datasets.get(name)
         folder = Path("data") / spec.name if root is None else root
-        chosen = _default_splits(spec) if splits is None else dict(zip(_PARTS, splits, strict=False))
-        parts = {
-            part: datasets.load(spec, folder, split, bands, level=level, window=window, download=download)
-            for part, split in chosen.items()
-        }
+        chosen = _default_splits(spec) if splits is None else _by_part(splits)
+        options: Any = {"level": level, "assets": assets, "where": where, "window": window, "download": download}
+        parts = {part: datasets.load(spec, folder, split, bands, **options) for part, split in chosen.items()}
         if "val" not in parts and val_fraction:
             try:
                 parts["train"], parts["val"] = parts["train"].hold_out(val_fraction)
@@ -185,6 +188,22 @@ def has_labels(spec: datasets.Spec, split: str, key: str | None) -> bool:
         "split" not in asset.where or split in {rule.names.get(str(text), text) for text in asset.where["split"]}
         for asset in assets
     )
+
+
+def _by_part(splits: Sequence[str | list[str]] | Mapping[str, str | list[str]]) -> dict[str, str | list[str]]:
+    """Return the names of splits by part.
+
+    Raises
+    ------
+    InputError
+        If a part is unknown, or there is none for training.
+    """
+    chosen = dict(splits) if isinstance(splits, Mapping) else dict(zip(_PARTS, splits, strict=False))
+    if "train" not in chosen or set(chosen) - set(_PARTS):
+        msg = f"Cannot train on the parts {', '.join(chosen) or 'of an empty list'}: a part is train, val or test."
+        remedy = "Pass {splits} with names of train, and optionally of val and test."
+        raise InputError(msg, remedy=remedy, value=splits, argument="splits")
+    return chosen
 
 
 def _default_splits(spec: datasets.Spec) -> dict[str, str | list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from itertools import product
 from typing import Any, Literal, TypeVar
 
 from geoxt.errors import InputError
@@ -134,23 +135,32 @@ class Experiment:
     Parameters
     ----------
     grid
-        Values to try, by dotted key of the configuration (`recipe.lr`, `model`); every combination is run. Without a
-        grid the configuration is run as it is.
+        Values to try, by dotted key of the configuration (`recipe.lr`, `model`); every combination is run. A list of
+        grids joins their combinations, as scikit-learn's `ParameterGrid` does. Without a grid the configuration is run
+        as it is.
     grid_epochs
         Epochs of the grid's runs; by default `training.epochs`.
     grid_seed
         Seed of the grid's runs.
+    grid_monitor
+        Validation score that selects the best settings, such as `val/miou`; by default that of the recipe.
     seeds
         Seeds on which the best settings are repeated.
     compare
         Further settings to run: `set` (values by dotted key) and `seeds`.
     """
 
-    grid: Mapping[str, list[Any]] = field(default_factory=dict)
+    grid: Mapping[str, list[Any]] | Sequence[Mapping[str, list[Any]]] = field(default_factory=dict)
     grid_epochs: int | None = None
     grid_seed: int = 0
+    grid_monitor: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     compare: tuple[Comparison, ...] = ()
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """Return the settings of the grid's runs."""
+        grids = [self.grid] if isinstance(self.grid, Mapping) else self.grid
+        return [dict(zip(grid, values, strict=True)) for grid in grids if grid for values in product(*grid.values())]
 
 
 def with_settings(config: TrainingConfig, settings: Settings) -> TrainingConfig:

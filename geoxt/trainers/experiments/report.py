@@ -7,13 +7,34 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from geoxt.errors import InputError
 from geoxt.trainers.loop.callbacks import lower_is_better
 
 
-def best_of(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the run with the best score; NaN ranks last."""
-    sign = -1 if lower_is_better(runs[0]["monitor"]) else 1
-    return max(runs, key=lambda run: sign * run["best"] if not math.isnan(run["best"]) else -math.inf)
+def best_of(runs: Sequence[dict[str, Any]], monitor: str | None = None) -> dict[str, Any]:
+    """Return the run with the best score, by default the score that selects epochs; NaN ranks last.
+
+    Raises
+    ------
+    InputError
+        If a run has no such score.
+    """
+    chosen = monitor or str(runs[0]["monitor"])
+    sign = -1 if lower_is_better(chosen) else 1
+    scores = [_score(run, chosen) for run in runs]
+    rank = [sign * score if not math.isnan(score) else -math.inf for score in scores]
+    return runs[rank.index(max(rank))]
+
+
+def _score(run: Mapping[str, Any], monitor: str) -> float:
+    """Return the score of a run's best epoch."""
+    if monitor == run["monitor"]:
+        return float(run["best"])
+    if monitor not in run["scores"]:
+        known = ", ".join(name for name in run["scores"] if name.startswith("val/"))
+        msg = f"Cannot select the best settings by {monitor!r}: validation logs {known or 'no scores'}."
+        raise InputError(msg, remedy="Pass {grid_monitor}, a logged score.", value=monitor, argument="grid_monitor")
+    return float(run["scores"][monitor])
 
 
 def summarize(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -31,12 +52,12 @@ def markdown(report: Mapping[str, Any]) -> str:
     """Return a report as two Markdown tables: the grid, and the means over seeds."""
     lines = []
     if report["grid"]:
-        names = list(report["grid"][0]["settings"])
-        monitor = report["grid"][0]["monitor"]
+        names = list(dict.fromkeys(name for run in report["grid"] for name in run["settings"]))
+        monitor = report.get("experiment", {}).get("grid_monitor") or report["grid"][0]["monitor"]
         lines += [_row([*names, "seed", monitor, "minutes"]), _rule(len(names) + 3)]
         for run in report["grid"]:
-            cells = [*(format_value(run["settings"][name]) for name in names), run["seed"]]
-            lines.append(_row([*cells, f"{run['best']:.4f}", f"{run['seconds'] / 60:.1f}"]))
+            cells = [*(format_value(run["settings"].get(name, "")) for name in names), run["seed"]]
+            lines.append(_row([*cells, f"{_score(run, monitor):.4f}", f"{run['seconds'] / 60:.1f}"]))
         lines.append("")
     scores = [name for name in report["groups"][0]["summary"] if name.count("/") == 1]
     lines += [_row(["settings", "seeds", *scores]), _rule(len(scores) + 2)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from geoxt.errors import InputError
 from geoxt.trainers.config.schema import Experiment, Settings, TrainingConfig, with_settings
 from geoxt.trainers.experiments.report import best_of, format_value, markdown, summarize
 from geoxt.trainers.loop.fit import Progress
@@ -65,7 +65,7 @@ def run_experiment(
     Raises
     ------
     InputError
-        If a setting is unknown, or `out` holds runs of another configuration.
+        If a setting is unknown, the grid compares losses of several kinds, or `out` holds runs of another configuration.
     OutputError
         If results cannot be written.
 
@@ -74,14 +74,13 @@ def run_experiment(
     >>> from geoxt import trainers  # doctest: +SKIP
     >>> results = trainers.run_experiment(experiment, config, lambda seed, epochs: data, "results")  # doctest: +SKIP
     """
-    combinations = [
-        dict(zip(experiment.grid, values, strict=True)) for values in itertools.product(*experiment.grid.values())
-    ]
+    combinations = experiment.combinations()
+    _require_comparable(experiment, config)
     for settings in [*combinations, *(comparison.set for comparison in experiment.compare)]:
         with_settings(config, settings)  # raises before the first run
     runner = _Runner(config, data, Path(out), to_json(extra_config or {}), log, progress)
-    grid = [runner.run(s, experiment.grid_seed, experiment.grid_epochs) for s in combinations if experiment.grid]
-    best: dict[str, Any] = best_of(grid)["settings"] if grid else {}
+    grid = [runner.run(s, experiment.grid_seed, experiment.grid_epochs) for s in combinations]
+    best: dict[str, Any] = best_of(grid, experiment.grid_monitor)["settings"] if grid else {}
     groups = [(best, experiment.seeds), *((best | dict(c.set), c.seeds) for c in experiment.compare)]
     runs = [[runner.run(settings, seed) for seed in seeds] for settings, seeds in groups]
     report = {
@@ -98,6 +97,22 @@ def run_experiment(
     write_text(Path(out) / REPORT, json.dumps(report, indent=2) + "\n")
     write_text(Path(out) / TABLE, markdown(report))
     return report
+
+
+def _require_comparable(experiment: Experiment, config: TrainingConfig) -> None:
+    """Raise if the best settings are selected by a loss, and the loss differs between the settings.
+
+    Raises
+    ------
+    InputError
+        If it does.
+    """
+    monitor = experiment.grid_monitor or config.recipe.monitor or ""
+    losses = {settings.get("recipe.loss", config.recipe.loss) for settings in experiment.combinations()}
+    if monitor.endswith("loss") and len(losses) > 1:
+        msg = f"Cannot select the best settings by {monitor!r}: the grid has the losses {', '.join(map(str, losses))}."
+        remedy = "Pass {grid_monitor}, a score such as 'val/miou' or 'val/accuracy'."
+        raise InputError(msg, remedy=remedy, value=monitor, argument="grid_monitor")
 
 
 @dataclass(frozen=True, slots=True)

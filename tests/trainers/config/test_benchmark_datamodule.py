@@ -131,6 +131,27 @@ def test_validation_of_the_module_is_part_of_training(tree):
         BenchmarkDataModule("eurosat_rgb", str(made.root), splits=["train"], val_fraction=1)
 
 
+def test_splits_by_part_may_lack_validation_before_the_test(tree):
+    made = tree("etci2021")
+    module = BenchmarkDataModule("etci2021", str(made.root), splits={"train": "train", "test": "val"}, val_fraction=0)
+    assert module.splits == {"train": "train", "test": "val"}
+    assert module.val is None
+    assert module.test.data.fields(0)["split"] == "test"  # the folder of the split val
+    for splits in ({"tests": "val", "train": "train"}, {"test": "val"}, []):
+        with pytest.raises(InputError, match="a part is train, val or test. Pass splits"):
+            BenchmarkDataModule("etci2021", str(made.root), splits=splits)
+
+
+def test_part_of_a_release_needs_no_other_files(tree):
+    made = tree("chesapeake_cvpr")
+    options = {"assets": ["image", "mask"], "where": {"state": "de_1m_2013"}}
+    module = BenchmarkDataModule("chesapeake_cvpr", str(made.root), **options)
+    for part in ("train", "val", "test"):
+        data = getattr(module, part).data
+        assert {data.fields(i)["state"] for i in range(len(data))} == {"de_1m_2013"}
+        assert set(data.spec.assets) == {"image", "mask"}
+
+
 @pytest.mark.parametrize(
     ("name", "task"),
     [("cv4a_kenya_crop_type", "time-series"), ("zuericrop", "time-series"), ("seasonal_contrast", "byol"),

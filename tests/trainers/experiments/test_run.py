@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from geoxt.errors import InputError
-from geoxt.trainers import Experiment, SampleDataModule, TrainingConfig, TrainingOptions, run_experiment
+from geoxt.trainers import Experiment, Recipe, SampleDataModule, TrainingConfig, TrainingOptions, run_experiment
 from geoxt.trainers.config.schema import with_settings
 from geoxt.trainers.experiments.report import best_of, markdown, summarize
 
@@ -38,6 +38,30 @@ def test_summary_has_sample_standard_deviation():
 def test_best_run_has_lowest_error_or_highest_score(monitor, best):
     runs = [{"monitor": monitor, "best": value} for value in (2, 1, 3, math.nan)]
     assert best_of(runs)["best"] == best
+
+
+def test_another_score_than_that_of_epochs_selects_the_best_run():
+    runs = [{"monitor": "val/loss", "best": loss, "scores": {"val/miou": miou}} for loss, miou in ((1, 0.2), (2, 0.7))]
+    assert best_of(runs)["best"] == 1
+    assert best_of(runs, "val/miou")["best"] == 2
+    with pytest.raises(InputError, match="'val/map': validation logs val/miou"):
+        best_of(runs, "val/map")
+
+
+def test_grids_of_a_list_are_joined():
+    grids = [{"model": ["a"], "recipe.lr": [0.1, 0.2]}, {}, {"model": ["b"], "weights": ["w"]}]
+    expected = [{"model": "a", "recipe.lr": 0.1}, {"model": "a", "recipe.lr": 0.2}, {"model": "b", "weights": "w"}]
+    assert Experiment(grid=grids).combinations() == expected
+    assert Experiment(grid=grids[0]).combinations() == expected[:2]
+    assert Experiment().combinations() == []
+
+
+def test_losses_of_several_kinds_are_not_compared(tmp_path):
+    config = TrainingConfig(recipe=Recipe(monitor="val/loss"))
+    experiment = Experiment(grid={"recipe.loss": ["cross_entropy", "jaccard"]})
+    with pytest.raises(InputError, match="the grid has the losses .*Pass grid_monitor"):
+        run_experiment(experiment, config, lambda seed, epochs: None, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_experiment_without_validation_part_saves_the_last_epoch(tmp_path):
