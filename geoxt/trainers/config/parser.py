@@ -38,7 +38,8 @@ _HELP = {
     "data": "Data module: LayerDataModule, UnlabeledLayerDataModule, ImageFolderDataModule, or an import path; "
     "in a file as class_path and init_args. --data.help NAME shows its options.",
     "dataset": "Name of a benchmark dataset (`geoxt datasets list`), in place of data; in a file also a mapping of "
-    "name, root, download, splits, val_fraction, assets, where, bands, level, window, batch_size, eval_batch_size, num_workers.",
+    "name, root, download, splits, val_fraction, assets, where, bands, level, window, batch_size, eval_batch_size, "
+    "num_workers.",
     "out": "Folder of the results.",
 }
 

@@ -65,7 +65,8 @@ def run_experiment(
     Raises
     ------
     InputError
-        If a setting is unknown, the grid compares losses of several kinds, or `out` holds runs of another configuration.
+        If a setting is unknown, the grid compares losses of several kinds, or `out` holds runs of another
+        configuration.
     OutputError
         If results cannot be written.
 
