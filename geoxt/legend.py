@@ -6,16 +6,20 @@ import colorsys
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from geoxt.errors import LabelError
+from geoxt.reprs import html_table, shortened
 from geoxt.types import Array
 
 __all__ = ["HasAttrs", "Legend", "palette"]
 
+_UNFOLDED = 20
+"""Classes that HTML shows unfolded."""
 _MAX_SHOWN = 8
 """Codes listed in an error."""
 _GOLDEN = 0.618033988749895
@@ -58,6 +62,21 @@ class Legend:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def __repr__(self) -> str:
+        classes = (f"{code} {name}" for code, name in zip(self.codes, self.names, strict=True))
+        return f"<Legend: {len(self)} classes: {shortened(classes)}>"
+
+    def _repr_html_(self) -> str:
+        """Return the classes with their colors; beyond 20, folded."""
+        rows = [
+            f"<div><span style='background:{color};display:inline-block;width:1.2em;height:0.8em'></span> "
+            f"{code} {escape(name)}</div>"
+            for code, name, color in zip(self.codes, self.names, self.colors, strict=True)
+        ]
+        more = "".join(rows[_UNFOLDED:])
+        more = more and f"<details><summary>{len(rows) - _UNFOLDED} more</summary>{more}</details>"
+        return html_table(f"Legend: {len(self)} classes", {}, below="".join(rows[:_UNFOLDED]) + more)
 
     @classmethod
     def of(cls, layer: HasAttrs) -> Legend:

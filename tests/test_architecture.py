@@ -18,7 +18,7 @@ import geoxt
 
 PACKAGE = Path(__file__).parents[1] / "geoxt"
 FLOORS = (
-    "errors types storage retry tasks _version",
+    "errors types storage retry tasks reprs _version",
     "template crs grid footprints windows legend trees progress testing",
     "models transforms torch_devices",
     "pixels",
@@ -42,7 +42,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 LIGHTNING = {"lightning", "pytorch_lightning"}
 TORCH = LIGHTNING | {"torch", "torchvision", "torchmetrics", "timm", "kornia", "segmentation_models_pytorch"}
 FORBIDDEN = {
-    "errors types storage retry tasks _version": TORCH | {"matplotlib", "rasterio", "xarray", "dask"},
+    "errors types storage retry tasks reprs _version": TORCH | {"matplotlib", "rasterio", "xarray", "dask"},
     "template crs grid footprints windows legend trees progress testing": TORCH | {"matplotlib"},
     "pixels source layers regions samplers splits datasets tables alignment writers": TORCH | {"matplotlib"},
     "models transforms": LIGHTNING | {"xarray", "dask", "rasterio"},

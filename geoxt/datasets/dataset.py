@@ -43,6 +43,7 @@ from geoxt.datasets.verify import Report, check
 from geoxt.errors import DatasetWarning, InputError
 from geoxt.layers.products import Band
 from geoxt.legend import Legend
+from geoxt.reprs import html_table, shortened
 from geoxt.types import SomePath
 
 
@@ -102,6 +103,21 @@ class Dataset(Sequence[Sample]):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def __repr__(self) -> str:
+        rows = (f"{name} {value}" for name, value in self._rows().items())
+        return f"<Dataset {self.spec.name}: {'; '.join(rows)}>"
+
+    def _repr_html_(self) -> str:
+        """Return number of samples, split, keys, bands and classes as a table."""
+        return html_table(f"Dataset {self.spec.name}", self._rows())
+
+    def _rows(self) -> dict[str, str]:
+        rows = {"samples": f"{len(self):,}"}
+        rows |= {} if self.split is None else {"split": str(self.split)}
+        rows["assets"] = shortened(key for key in self.spec.assets if key not in self.reader.excluded)
+        rows |= {f"bands of {key}": shortened(band.name for band in bands) for key, bands in self.bands.items()}
+        return rows | ({"classes": shortened(self.classes.names)} if self.classes else {})
 
     def __getitem__(self, index: Any) -> Any:
         """Return a sample with lazy layers; for a slice, the dataset of its samples."""

@@ -121,7 +121,11 @@ def _regression(predicted: xr.DataArray, labels: xr.DataArray, region: Region | 
         sums.update(torch.from_numpy(np.where(known, values, 0)), target)
     if not sums.sums[0].any():
         raise _no_pixel()
-    names = labels["band"].to_numpy().reshape(-1) if "band" in labels.coords else [labels.name or "labels"]
+    names = (
+        labels["band"].to_numpy().reshape(-1)
+        if "band" in labels.coords
+        else ["labels" if labels.name is None else labels.name]
+    )
     return regression_scores(sums.compute(), [str(name) for name in names])
 
 

@@ -128,7 +128,7 @@ class Scores(Mapping[str, Any]):
         table = self.to_dataframe()
         if len(table):
             shown = table[:_MAX_ROWS].rename_axis(index=None)
-            text = shown.to_string(formatters={name: _Format(name) for name in shown}, na_rep="-")
+            text = shown.to_string(formatters={str(name): _Format(str(name)) for name in shown}, na_rep="-")
             lines += ["", *text.splitlines()]
         if len(table) > _MAX_ROWS:
             lines.append(f"... and {len(table) - _MAX_ROWS} more classes: to_dataframe() has all.")

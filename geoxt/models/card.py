@@ -11,6 +11,7 @@ from geoxt import tasks
 from geoxt.errors import InputError
 from geoxt.legend import Legend
 from geoxt.models.band_match import BandNames
+from geoxt.reprs import html_table, shortened
 from geoxt.tasks import TaskKind
 
 _OPTIONAL = ("common_names", "wavelengths", "temperature")
@@ -73,6 +74,17 @@ class Card:
             msg = f"Cannot divide logits by a temperature of {self.temperature!r}."
             remedy = "Pass {temperature:1.0}, or a finite number above 0."
             raise InputError(msg, remedy=remedy, value=self.temperature, argument="temperature")
+
+    def _repr_html_(self) -> str:
+        """Return the card as a table, with the legend below."""
+        below = self.legend._repr_html_() if self.codes else ""
+        return html_table("Model card", self._rows(), below=below)
+
+    def _rows(self) -> dict[str, str]:
+        """Return task, model, bands, classes and size as text."""
+        rows = {"task": self.task, "model": self.model, "bands": shortened(self.bands)}
+        rows |= {"classes": f"{len(self.codes)}: {shortened(self.names)}"} if self.codes else {}
+        return rows | {"size": f"{self.size[0]} x {self.size[1]} px"}
 
     @property
     def band_names(self) -> BandNames:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
+from geoxt.reprs import html_table, shortened, svg_map
 from geoxt.samplers.drawing import Figure, draw_windows
 from geoxt.samplers.sampler_files import load_table, save_table
 from geoxt.trees import SomeData
@@ -181,6 +182,16 @@ class WindowSequence:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} windows>"
+
+    def _repr_html_(self) -> str:
+        """Return number and size of the windows, and a small map of them for each node."""
+        heights_widths = (f"{height} x {width}" for height, width in np.unique(self.table[:, 2:], axis=0).tolist())
+        rows = {"windows": f"{len(self):,}", "height x width": shortened(heights_widths, 3)}
+        maps = "".join(
+            svg_map(self.grids[node].shape, [("#2e76b8", map(tuple, self.table[self.node_index == index].tolist()))])
+            for index, node in enumerate(self._nodes[:4])
+        )
+        return html_table(type(self).__name__, rows, below=maps)
 
 
 class Shard(WindowSequence):

@@ -10,10 +10,15 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
 from geoxt.regions.region import Region
+from geoxt.reprs import html_table, svg_map
 from geoxt.samplers.drawing import Figure, draw_regions
 from geoxt.splits.split_files import PARTS, load_parts, save_parts, to_geodataframe
 from geoxt.trees import SomeData
 from geoxt.types import SomePath
+
+_COLORS = {"train": "#2e76b8", "val": "#e69f00", "test": "#c0392b"}
+_MAX_MAPS = 4
+"""Nodes of which HTML shows a map."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,33 @@ class Split:
     def to_geodataframe(self) -> Any:
         """Return the rectangles as a GeoDataFrame in WGS 84 with the columns node, part, row, col, height and width."""
         return to_geodataframe(self.parts)
+
+    def __repr__(self) -> str:
+        return f"<Split: {', '.join(f'{name} {text}' for name, text in self._fractions().items())}>"
+
+    def _repr_html_(self) -> str:
+        """Return the fractions of the parts, and a small map of each node."""
+        maps = "".join(
+            svg_map(
+                grid.shape,
+                [
+                    (_COLORS[part], ((w.row, w.col, w.height, w.width) for w in region.nodes[node]))
+                    for part, region in self.parts.items()
+                ],
+            )
+            for node, grid in list(self.grids.items())[:_MAX_MAPS]
+        )
+        key = " ".join(f"<span style='color:{color}'>&#9632;</span> {part}" for part, color in _COLORS.items())
+        rows = self._fractions() | ({} if self.gap is None else {"gap": str(self.gap)})
+        return html_table("Split", rows, below=f"<div>{key}</div>{maps}")
+
+    def _fractions(self) -> dict[str, str]:
+        """Return rectangles, pixels and fraction of each part as text."""
+        total = max(sum(region.pixels for region in self.parts.values()), 1)
+        return {
+            name: f"{region.pixels:,} pixels ({region.pixels / total:.0%}) in {len(region):,} rectangles"
+            for name, region in self.parts.items()
+        }
 
     def plot(self, layer: SomeData | None = None, *, title: str | None = None) -> Figure:
         """Draw the parts, one panel per node, over a layer on the split's grid (or a tree of these) if one is given.
