@@ -109,6 +109,7 @@ def test_seed_determines_the_result(made, tmp_path, monkeypatch):
     report, _ = made
     monkeypatch.setattr(demo, "_save", lambda figure, path: None)  # figures take a third of the time
     monkeypatch.setattr(demo, "_picture", lambda *arguments: None)
+    monkeypatch.setattr(demo.plot, "samples", lambda *arguments: None)
     again = run(Demo(out=tmp_path / "again", **TINY))
     for name in ("metrics.json", "map.tif"):
         assert again.files[name].read_bytes() == report.files[name].read_bytes()
