@@ -112,7 +112,7 @@ def pytest_collection():
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put slow files first, lest one process ends long before another, and skip `gpu` tests without a CUDA device."""
-    ranks = {ROOT / name: rank for rank, name in enumerate(SLOW_FILES)}
+    ranks = {(ROOT / name).resolve(strict=True): rank for rank, name in enumerate(SLOW_FILES)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
