@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.layers.area import SomeBounds, SomeGeometry
 from geoxt.layers.exclude import SomeFlags
+from geoxt.layers.exclusion_masks import SomeExclude
 from geoxt.layers.products import Product
 from geoxt.layers.stac.filters import SomeTimes
 from geoxt.layers.stac.layouts import StacConfig
@@ -33,7 +34,7 @@ class OpenOptions(TypedDict, total=False):
     grid: GeoBox | None
     groupby: GroupBy
     composite: Composite
-    exclude: SomeFlags
+    exclude: SomeExclude
     rescale: bool
     nodata: float | None
     resampling: Resampling | None

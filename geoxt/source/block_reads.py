@@ -102,6 +102,8 @@ def _group_reads(group: AssetGroup, scene: str, window: Window, resampling: Resa
             yield _FileRead(scene=scene, href=href, bands=tuple(bands), level=group.level, window=part)
         for mask in group._masks:  # noqa: SLF001
             asset = mask._quality.asset  # noqa: SLF001
+            if asset.array is not None:
+                continue
             for quality in _requests(mask._transform, part, "nearest"):  # noqa: SLF001
                 yield _FileRead(scene=scene, href=asset.href, bands=(asset.band,), level=None, window=quality)
 

@@ -27,7 +27,7 @@ class QualityMask:
     Parameters
     ----------
     quality
-        Quality band and excluded values. Outside its extent all pixels are invalid.
+        Quality band and excluded values. Outside its extent all pixels are invalid, but for masks of users.
     grid
         Grid of the bands that it applies to.
     credentials
@@ -45,8 +45,11 @@ class QualityMask:
         """Return the valid mask (height, width) of a window; `None` if all pixels are valid."""
         resampled = resample(self._fetch, self._transform, window, "nearest")
         if resampled is None:
-            return np.zeros(window.shape, bool)
+            return None if self._quality.excluded is None else np.zeros(window.shape, bool)
         values, inside = resampled
+        if self._quality.excluded is None:
+            masked = values[0] != 0 if inside is None else (values[0] != 0) & inside[0]
+            return ~masked if masked.any() else None
         valid = not_excluded(values[0], self._quality.excluded)
         if inside is not None:
             valid &= inside[0]

@@ -67,9 +67,10 @@ class QualityBand:
     """A quality band of a scene, and the values that make pixels invalid."""
 
     asset: Asset
-    """The band, of integers."""
-    excluded: tuple[tuple[int, int, int], ...]
-    """Triples (bit, mask, value): pixels with `(number >> bit) & mask == value` for any triple are invalid."""
+    """The band, of integers unless `excluded` is `None`."""
+    excluded: tuple[tuple[int, int, int], ...] | None
+    """Triples (bit, mask, value): pixels with `(number >> bit) & mask == value` for any triple are invalid, and those
+    without a number. `None`: pixels with a number other than 0 are invalid, and no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import Placement, assemble
-from geoxt.layers.exclude import SomeFlags, flag_names
+from geoxt.layers.exclude import flag_names
+from geoxt.layers.exclusion_masks import SomeExclude, split_exclude, with_masks
 from geoxt.layers.files.paths import customize, gather_files
 from geoxt.layers.files.product_scenes import product_scenes
 from geoxt.layers.files.scenes import choose_bands, grid_scenes, with_nodata, with_scale
@@ -48,7 +49,7 @@ def open_cogs(
     like: xr.DataArray | xr.Dataset | None = None,
     groupby: GroupBy = "mosaic",
     composite: Composite = "first",
-    exclude: SomeFlags = (),
+    exclude: SomeExclude = (),
     rescale: bool = False,
     scale: float | None = None,
     offset: float | None = None,
@@ -107,8 +108,9 @@ def open_cogs(
         scene, or "median", "mean", "min" or "max" of the valid pixels, rounded to the data type of the layer.
     exclude
         Quality flags of pixels to exclude: "clouds", "shadows", "snow", … or a list of them. The quality band of the
-        product must be among `paths`. Each pixel of a band is tested by the nearest pixel of the quality band, before
-        the band is resampled.
+        product must be among `paths`. Or a mask: a layer, or the path of a raster file, of one band in any CRS; pixels
+        where it is valid and not 0 are excluded. Or a list of flags and masks. Each pixel of a band is tested by the
+        nearest pixel of the quality band or mask, before the band is resampled.
     rescale
         Whether to return physical values (stored * scale + offset, by scene and band) as float32, NaN if missing. Scale
         and offset are taken from the file, else from the scene's metadata file (Landsat's `*_MTL.txt` or `.json`, for
@@ -179,6 +181,7 @@ def open_cogs(
     if isinstance(product, str):
         product = products.get(product)
     product = customize(product, pattern=pattern, baseline=baseline, scale=scale, offset=offset)
+    exclude, masks = split_exclude(exclude)
     files, product = gather_files(paths, product, bands=bands, exclude=exclude)
     credentials = make_credentials(sign, env, cache)
     grid = _grid_option(grid, like)
@@ -211,6 +214,7 @@ def open_cogs(
         if not scenes:
             problem = f"Cannot cut the layer to {area.label}: none of its files overlaps it."
             raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
+    scenes = with_masks(scenes, masks, credentials)
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, credentials=credentials,

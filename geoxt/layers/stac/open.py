@@ -14,7 +14,7 @@ from geoxt.errors import InputError
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
 from geoxt.layers.assemble import LayerMetadata, Placement, assemble
-from geoxt.layers.exclude import SomeFlags
+from geoxt.layers.exclusion_masks import SomeExclude, split_exclude, with_masks
 from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import StacOptions
 from geoxt.layers.products import Product
@@ -52,7 +52,7 @@ def open_stac(
     grid: GeoBox | None = None,
     groupby: GroupBy = "mosaic",
     composite: Composite = "first",
-    exclude: SomeFlags = (),
+    exclude: SomeExclude = (),
     rescale: bool = False,
     nodata: float | None = None,
     stac_cfg: StacConfig | None = None,
@@ -119,8 +119,10 @@ def open_stac(
         "mean", "min" or "max" of the valid pixels, rounded to the data type of the layer.
     exclude
         Quality flags of pixels to exclude: "clouds", "shadows", "snow", … or a list of them, by the quality band of the
-        product (Landsat QA_PIXEL, Sentinel-2 SCL). Each pixel of a band is tested by the nearest pixel of the quality
-        band, before the band is resampled, so that excluded pixels do not enter the values of their neighbours.
+        product (Landsat QA_PIXEL, Sentinel-2 SCL). Or a mask: a layer, or the path of a raster file, of one band in any
+        CRS; pixels where it is valid and not 0 are excluded. Or a list of flags and masks. Each pixel of a band is
+        tested by the nearest pixel of the quality band or mask, before the band is resampled, so that excluded pixels
+        do not enter the values of their neighbours.
     rescale
         Whether to return physical values (stored * scale + offset, by item and band) as float32, NaN if missing. Scale
         and offset are taken from the item, else from the product and processing baseline, else from the file; a file
@@ -219,6 +221,7 @@ def open_stac(
     bands_of = dict(zip(distinct, choose_bands(distinct, [bands] if isinstance(bands, str) else bands), strict=True))
     items = [OpenItem(item=i, layout=x, bands=bands_of[x]) for i, x in zip(stac_items, layouts, strict=True)]
     credentials = make_credentials(sign, env, cache)
+    exclude, masks = split_exclude(exclude)
     choice = Choice(
         dtype=None if dtype is None else str(np.dtype(dtype)), nodata=nodata, rescale=rescale, exclude=exclude,
         headers=_headers(headers), credentials=credentials, trust=trust, source_crs=source_crs,
@@ -230,6 +233,7 @@ def open_stac(
     )  # fmt: skip
     items, known_headers = count_bands(items, choice)
     scenes, metadata = scenes_of(items, choice, known_headers), _metadata_of(items, choice)
+    scenes = with_masks(scenes, masks, credentials) if masks else scenes
     return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
 
 
