@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -39,7 +39,7 @@ def html_table(title: str, rows: Mapping[str, Any], *, below: str = "") -> str:
     return f"<div><strong>{escape(title)}</strong><table>{cells}</table>{below}</div>"
 
 
-def svg_map(shape: tuple[int, int], groups: Iterable[tuple[str, Iterable[Rectangle]]]) -> str:
+def svg_map(shape: Sequence[int], groups: Iterable[tuple[str, Iterable[Rectangle]]]) -> str:
     """Return the rectangles of a grid as an SVG image.
 
     Parameters

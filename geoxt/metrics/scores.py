@@ -45,9 +45,9 @@ class Scores(Mapping[str, Any]):
     majority_accuracy  0.5000
     pixels                  8
     <BLANKLINE>
-            precision  recall      f1     iou  support
-    forest     1.0000  0.7500  0.8571  0.7500        4
-    water      0.8000  1.0000  0.8889  0.8000        4
+           precision recall     f1    iou support
+    forest    1.0000 0.7500 0.8571 0.7500       4
+    water     0.8000 1.0000 0.8889 0.8000       4
     """
 
     overall: Mapping[str, Any] = field(default_factory=dict)

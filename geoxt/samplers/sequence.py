@@ -188,7 +188,9 @@ class WindowSequence:
         heights_widths = (f"{height} x {width}" for height, width in np.unique(self.table[:, 2:], axis=0).tolist())
         rows = {"windows": f"{len(self):,}", "height x width": shortened(heights_widths, 3)}
         maps = "".join(
-            svg_map(self.grids[node].shape, [("#2e76b8", map(tuple, self.table[self.node_index == index].tolist()))])
+            svg_map(
+                tuple(self.grids[node].shape), [("#2e76b8", map(tuple, self.table[self.node_index == index].tolist()))]
+            )
             for index, node in enumerate(self._nodes[:4])
         )
         return html_table(type(self).__name__, rows, below=maps)

@@ -109,7 +109,7 @@ class Split:
         """Return the fractions of the parts, and a small map of each node."""
         maps = "".join(
             svg_map(
-                grid.shape,
+                tuple(grid.shape),
                 [
                     (_COLORS[part], ((w.row, w.col, w.height, w.width) for w in region.nodes[node]))
                     for part, region in self.parts.items()
