@@ -54,6 +54,7 @@ OPTIONAL = {"pytorch_lightning", "segmentation_models_pytorch", "timm", "torchme
 OPTIONAL |= {
     "aiohttp",
     "olmoearth_pretrain_minimal",
+    "peft",
     "terratorch",
     "torchgeo",
     "fsspec",

@@ -22,7 +22,7 @@ from geoxt.errors import AssessmentWarning, InputError
 from geoxt.grid import grid_of
 from geoxt.layers import open_cogs
 from geoxt.legend import Legend
-from geoxt.models.network import from_checkpoint
+from geoxt.models.checkpoint import from_checkpoint
 from geoxt.writers import require_writable, to_vector
 from geoxt.writers.vector import DRIVERS
 

@@ -2,11 +2,12 @@
 
 from geoxt.models import weights
 from geoxt.models.card import Card
-from geoxt.models.encoders import Encoder
+from geoxt.models.checkpoint import from_checkpoint
+from geoxt.models.encoders import Encoder, EncoderDecoder
 from geoxt.models.load_pretrained import load
 from geoxt.models.model_export import export
 from geoxt.models.model_file import from_file
-from geoxt.models.network import Network, from_checkpoint
+from geoxt.models.network import Network
 from geoxt.models.registry import ARCHITECTURES, Architecture, create, describe, get, names
 from geoxt.models.weights import ALIASES, Loaded, Weights
 
@@ -16,6 +17,7 @@ __all__ = [
     "Architecture",
     "Card",
     "Encoder",
+    "EncoderDecoder",
     "Loaded",
     "Network",
     "Weights",

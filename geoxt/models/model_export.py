@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError, OutputError, optional_import
+from geoxt.models.encoders.encoder_decoder import ENCODER
 from geoxt.models.file_body import FileNetwork
 from geoxt.models.mlm import MLM, FileFormat, to_stac
 from geoxt.models.model_file import from_file
@@ -117,7 +118,8 @@ def _program(network: Network) -> torch.export.ExportedProgram:
     card = network.card
     dates = (card.kind.dates if card.kind.dates > 1 else 3,) if card.kind.takes_series else ()
     example = torch.zeros(2, *dates, len(card.bands), *card.size)
-    axes = {0, example.ndim - 2, example.ndim - 1} | ({1} if card.kind.dates < 0 else set())
+    fixed = card.model.startswith(ENCODER)  # models of other libraries round sides by operators that cannot be saved
+    axes = {0} if fixed else {0, example.ndim - 2, example.ndim - 1} | ({1} if card.kind.dates < 0 else set())
     module = _Activated(network).eval()
     try:
         program = _exported(module, example, axes)

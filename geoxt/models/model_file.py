@@ -17,12 +17,13 @@ from torch import Tensor
 from geoxt.errors import GeoxtError, InputError, ReadError
 from geoxt.legend import Legend
 from geoxt.models.card import Card
+from geoxt.models.checkpoint import from_checkpoint
 from geoxt.models.file_body import FileBody, FileNetwork
 from geoxt.models.file_checks import check_pt2, check_torchscript
 from geoxt.models.file_runtimes import Format, onnx_session
 from geoxt.models.mlm import MLM
 from geoxt.models.mlm_reader import ModelItem, read_item
-from geoxt.models.network import CARD, Network, from_checkpoint
+from geoxt.models.network import CARD, Network
 from geoxt.tasks import Activation
 from geoxt.types import SomePath
 

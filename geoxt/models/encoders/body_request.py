@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from geoxt.errors import InputError
-from geoxt.models.encoders.feature_body import FeatureBody
+from geoxt.models.encoders.feature_body import FeatureBody, load_state
 from geoxt.models.encoders.layer_inputs import Context, LayerInputs
 
 
@@ -34,6 +34,15 @@ class BodyRequest:
     """Number of time steps."""
     out_indices: Sequence[int] | None
     """Blocks whose outputs are the feature maps, `None` for the default."""
+    pretrained: bool = True
+    """Whether weights are loaded; a checkpoint has its own."""
+
+    def load(
+        self, model: nn.Module, state: dict[str, Tensor], *, fresh: Sequence[str] = (), unused: Sequence[str] = ()
+    ) -> None:
+        """Load weights into a model, as `load_state` does."""
+        if self.pretrained:
+            load_state(model, state, name=self.name, fresh=fresh, unused=unused)
 
     def gsd(self) -> float:
         """Return the ground sample distance in metres."""

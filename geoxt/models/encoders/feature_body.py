@@ -33,6 +33,8 @@ class FeatureBody(nn.Module):
         Whether images must have the side `size`.
     dates
         Number of time steps of an image.
+    blocks
+        Blocks or stages of the model in order, of which the first can be frozen; empty if unknown.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class FeatureBody(nn.Module):
         reductions: Sequence[int],
         fixed_size: bool = False,
         dates: int = 1,
+        blocks: Sequence[nn.Module] | nn.ModuleList = (),
     ) -> None:
         super().__init__()
+        self.blocks = tuple(blocks)  # a tuple: the modules are registered by the model
         self.model: Any = model
         self.patch_size, self.size, self.fixed_size, self.dates = patch_size, size, fixed_size, dates
         self.out_channels, self.reductions = tuple(out_channels), tuple(reductions)
@@ -92,7 +96,7 @@ class TokenBody(FeatureBody):
         channels = (width * dates,) * len(indices)
         super().__init__(
             model, patch_size=patch_size, size=size, out_channels=channels, reductions=(patch_size,) * len(indices),
-            fixed_size=fixed_size, dates=dates,
+            fixed_size=fixed_size, dates=dates, blocks=blocks,
         )  # fmt: skip
         self.prefix = prefix
         for position, index in enumerate(indices):
@@ -176,6 +180,11 @@ def without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors below a prefix, without it; all if none has it."""
     inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     return inner or state
+
+
+def with_positions(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
+    """Return weights whose position embeddings `pos_embed`, if they have any, are for `side` x `side` patches."""
+    return state | {"pos_embed": resized_positions(state["pos_embed"], side)} if "pos_embed" in state else state
 
 
 def resized_positions(positions: Tensor, side: int, *, prefix: int = 1) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from geoxt.models.encoders.body_request import BodyRequest, Builder
 from geoxt.models.encoders.layer_inputs import Context, LayerInputs, MissingBands, Units, context_of, layer_inputs
 from geoxt.models.encoders.pretrained_encoder import Encoder, linear
 from geoxt.models.weights.table import Weights, get
+from geoxt.models.weights.table import names as weights_names
 from geoxt.models.weights.weights_file import fetch, read
 from geoxt.types import SomePath
 
@@ -93,8 +94,51 @@ def load_encoder(
         fill=options.get("fill") or (scaling[0] if scaling else (0.0,) * inputs.count),
         notes=_unknown(options, context),
     )
+    encoder.description = {
+        "architecture": facts.architecture, "bands": facts.bands, "names": request.names, "inputs": asdict(inputs),
+        "context": asdict(context), "size": request.size, "dates": count, "steps": encoder.steps,
+        "out_indices": None if out_indices is None else tuple(out_indices), "fill": encoder.fill.flatten().tolist(),
+        "card": encoder.card.to_dict(),
+    }  # fmt: skip
     _LOG.info("Loaded %s: bands %s. %s", facts.name, ", ".join(encoder.bands), " ".join(encoder.notes))
     return encoder.eval()
+
+
+def rebuilt(description: Mapping[str, Any]) -> Encoder:
+    """Return the encoder of a description, whose weights are to be loaded by the caller.
+
+    The model is that of the table of weights: a checkpoint cannot name another function to call.
+    """
+    name = description["card"]["model"]
+    table_row = get(name) if name in weights_names(encoders=True) else None
+    options = _TIMM if table_row is None else table_row.encoder or _TIMM
+    known = dict(description["inputs"])
+    known["facts"] = tuple(BandFacts(**facts) for facts in known["facts"])
+    inputs = LayerInputs(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
+    values = dict(description["context"])
+    location = values["location"]
+    context = Context(
+        time=tuple(values["time"]), location=None if location is None else tuple(location), gsd=values["gsd"]
+    )
+    request = BodyRequest(
+        name=name, options=options, names=tuple(description["names"]), inputs=inputs, context=context,
+        size=description["size"], dates=description["dates"], out_indices=description["out_indices"],
+        pretrained=False,
+    )  # fmt: skip
+    if options["family"] == "timm":
+        bands = tuple(description["bands"])
+        facts = Weights(
+            name=name, family="timm", architecture=description["architecture"], timm=True, bands=bands, license=None,
+            url=None, file="",
+        )  # fmt: skip
+        body = plain_bodies.timm_body(facts, request)
+    else:
+        body = BUILDERS[options["family"]](request, {})
+    encoder = Encoder(
+        Card.from_dict(description["card"]), body, inputs=inputs, steps=description["steps"], fill=description["fill"]
+    )
+    encoder.description = description
+    return encoder
 
 
 def _units(facts: Weights, options: Mapping[str, Any]) -> tuple[Units, ...]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError, optional_import
 from geoxt.models.encoders.body_request import BodyRequest
-from geoxt.models.encoders.feature_body import FeatureBody, load_state
+from geoxt.models.encoders.feature_body import FeatureBody
 from geoxt.models.libraries import encoder_of, smp
 from geoxt.models.weights.loading import load
 from geoxt.models.weights.table import Weights
@@ -38,9 +38,16 @@ def timm_body(facts: Weights, request: BodyRequest, **options: Any) -> FeatureBo
     except (IndexError, AssertionError) as error:
         msg = f"Cannot return the features {indices!r} of {facts.architecture!r} ({error})."
         raise InputError(msg, remedy="Leave {out_indices} out.", value=indices, argument="out_indices") from error
-    load(getattr(model, "model", model), facts, bands=names, **options)  # transformers are wrapped
+    inner = getattr(model, "model", model)  # transformers are wrapped
+    if request.pretrained:
+        load(inner, facts, bands=names, **options)
     channels, reductions = model.feature_info.channels(), model.feature_info.reduction()
-    return TimmBody(model, patch_size=max(reductions), size=request.size, out_channels=channels, reductions=reductions)
+    stages = [getattr(inner, str(info["module"]), None) for info in model.feature_info.info]
+    blocks = getattr(inner, "blocks", None) or [stage for stage in stages if isinstance(stage, nn.Module)]
+    return TimmBody(
+        model, patch_size=max(reductions), size=request.size, out_channels=channels, reductions=reductions,
+        blocks=blocks,
+    )  # fmt: skip
 
 
 class SwinBody(FeatureBody):
@@ -68,11 +75,12 @@ def swin(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     model.features[0][0] = nn.Conv2d(len(request.names), width, kernel_size=4, stride=4)
     stripped = {_without_backbone(key): value for key, value in state.items()}
     parts = {key: value for key, value in stripped.items() if key.startswith(("features.", "norm.", "head."))}
-    load_state(model, parts, name=request.name, fresh=("norm.", "head."), unused=("head.",))
+    request.load(model, parts, fresh=("norm.", "head."), unused=("head.",))
     channels = tuple(width * factor for factor in (1, 2, 4, 8))
     return SwinBody(
-        model, patch_size=32, size=request.size, out_channels=channels, reductions=(4, 8, 16, 32), dates=request.dates
-    )
+        model, patch_size=32, size=request.size, out_channels=channels, reductions=(4, 8, 16, 32), dates=request.dates,
+        blocks=model.features[1::2],
+    )  # fmt: skip
 
 
 def _without_backbone(key: str) -> str:
@@ -98,7 +106,7 @@ def unet(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
         options["encoder"], encoder_weights=None, in_channels=len(request.names) * request.dates,
         classes=options["num_classes"],
     )  # fmt: skip
-    load_state(model, state, name=request.name)
+    request.load(model, state)
     return UnetBody(
         model, patch_size=32, size=request.size, out_channels=tuple(model.encoder.out_channels[1:]),
         reductions=(2, 4, 8, 16, 32), dates=request.dates,

@@ -72,6 +72,8 @@ class Encoder(Network):
         self.notes = (*inputs.notes, *notes)
         self.channels = inputs.channels
         self.steps = tuple(dict(step) for step in steps)
+        self.description: Mapping[str, Any] = {}
+        """Facts from which `loading_encoder.rebuilt` builds the encoder again, JSON-compatible but for NaN."""
         self.factor: Tensor
         self.offset: Tensor
         self.fill: Tensor

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from geoxt.errors import optional_import
 from geoxt.models.encoders.body_request import BodyRequest, day_of_year, year_and_month
-from geoxt.models.encoders.feature_body import FeatureBody, load_state
+from geoxt.models.encoders.feature_body import FeatureBody
 from geoxt.models.encoders.torchgeo_bodies import torchgeo_models
 
 _PIXELS = 4096
@@ -68,7 +68,7 @@ def tessera(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     part = request.options.get("part")
     tessera_model = torchgeo_models().tessera()
     model = tessera_model if part is None else getattr(tessera_model, part)
-    load_state(model, state, name=request.name)
+    request.load(model, state)
     groups: dict[str, int] = {"s2_backbone": 10, "s1_backbone": 2}
     splits = tuple(groups.values()) if part is None else (groups[part],)
     days = tuple(map(day_of_year, request.time()))
@@ -131,7 +131,7 @@ class PrestoBody(PixelBody):
 def presto(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     """Build Presto."""
     model = torchgeo_models().presto()
-    load_state(model, state, name=request.name)
+    request.load(model, state)
     names = request.names
     present = tuple(request.inputs.channels)
     ndvi = tuple(names.index(name) for name in ("B04", "B08", "NDVI"))
@@ -196,7 +196,7 @@ def olmoearth(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     with optional_import("olmoearth-pretrain-minimal", "foundation", "build this encoder"):
         from olmoearth_pretrain_minimal import OlmoEarthPretrain_v1
     model = OlmoEarthPretrain_v1(model_size=request.options["model"], model_version="v1").model
-    load_state(model, state, name=request.name)
+    request.load(model, state)
     present = {request.names[channel] for channel in request.inputs.channels}
     sensors: dict[str, tuple[list[int], list[int]]] = {}
     for sensor, names in request.options["sensors"].items():

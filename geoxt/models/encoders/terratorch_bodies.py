@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from geoxt.errors import optional_import
 from geoxt.models.encoders.body_request import BodyRequest, day_of_year, year_and_month
-from geoxt.models.encoders.feature_body import FeatureBody, block_indices, load_state, token_map, without_prefix
+from geoxt.models.encoders.feature_body import FeatureBody, block_indices, token_map, without_prefix
 
 
 class _TokenLists(FeatureBody):
@@ -96,14 +96,14 @@ def prithvi(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     model = build(pretrained=False, num_frames=request.dates, img_size=request.size)
     parts = {key: v for key, v in state.items() if not re.search(r"decoder|_dec\b|_dec\.|mask_token", key)}
     parts = {key: v for key, v in without_prefix(parts, "encoder.").items() if key != "pos_embed"}
-    load_state(model, parts, name=request.name, fresh=("pos_embed",))
+    request.load(model, parts, fresh=("pos_embed",))
     time, location = request.context.time, request.context.location
     # days 1 to 365, as the model card of Prithvi-EO-2.0 states and the data sets of TerraTorch pass them
     temporal = tuple((year_and_month(date)[0], day_of_year(date)) for date in time) if model.temporal_encoding else ()
     return PrithviBody(
         model, temporal=temporal, location=location[::-1] if location and model.location_encoding else (),
         indices=block_indices(len(model.blocks), request.out_indices), width=model.embed_dim, prefix=1,
-        patch_size=model.patch_embed.patch_size[1], size=request.size, dates=request.dates,
+        patch_size=model.patch_embed.patch_size[1], size=request.size, dates=request.dates, blocks=model.blocks,
     )  # fmt: skip
 
 
@@ -140,10 +140,10 @@ def terramind(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     }
     build = getattr(terramind_register, request.options["model"])
     model = build(pretrained=False, modalities=list(modalities))
-    load_state(model, {k: v for k, v in state.items() if k in model.state_dict()}, name=request.name)
+    request.load(model, {k: v for k, v in state.items() if k in model.state_dict()})
     return TerraMindBody(
         model, modalities=modalities, indices=block_indices(len(model.encoder), request.out_indices),
-        width=model.out_channels[0], prefix=0, patch_size=16, size=224, fixed_size=True,
+        width=model.out_channels[0], prefix=0, patch_size=16, size=224, fixed_size=True, blocks=model.encoder,
     )  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def clay(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
         model = clay15.Encoder(mask_ratio=0.0, shuffle=False, mlp_ratio=4.0, **common)
         indices = (depth - 1,)
     encoder = {key: value for key, value in state.items() if re.match(r"(model\.)?encoder\.", key)}
-    load_state(model, without_prefix(without_prefix(encoder, "model."), "encoder."), name=request.name)
+    request.load(model, without_prefix(without_prefix(encoder, "model."), "encoder."))
     context = request.context
     radar = dict(zip(("vv", "vh"), request.options["radar"], strict=True))
     return ClayBody(

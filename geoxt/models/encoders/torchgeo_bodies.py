@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError, optional_import
 from geoxt.models.encoders.body_request import BodyRequest
-from geoxt.models.encoders.feature_body import FeatureBody, TokenBody, load_state, resized_positions, token_map
+from geoxt.models.encoders.feature_body import FeatureBody, TokenBody, token_map, with_positions
 
 _RADAR = ("vv", "vh", "hh", "hv")
 _DOFA_RADAR = 3.75
@@ -64,8 +64,8 @@ def dofa(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     """Build DOFA; its position embeddings are resized to the side of the images."""
     model = _build(request.options["model"], img_size=request.size)
     side = request.size // model.patch_size
-    state = state | {"pos_embed": resized_positions(state["pos_embed"], side)}
-    load_state(model, state, name=request.name, fresh=("fc_norm.", "norm.", "head."), unused=("norm.", "mask_token"))
+    state = with_positions(state, side)
+    request.load(model, state, fresh=("fc_norm.", "norm.", "head."), unused=("norm.", "mask_token"))
     wavelengths = tuple(_DOFA_RADAR if f.common in _RADAR else f.wavelength for f in request.inputs.facts)
     return DofaBody(
         model, wavelengths=wavelengths, blocks=model.blocks, out_indices=request.out_indices, width=model.embed_dim,
@@ -109,7 +109,7 @@ def croma(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     modalities = [name for name, channels in (("sar", radar), ("optical", optical)) if channels]
     model = _build(request.options["model"], modalities=modalities, image_size=request.size)
     parts = ("s1_", "s2_", "joint_")
-    load_state(model, state, name=request.name, fresh=("attn_bias",), unused=parts)
+    request.load(model, state, fresh=("attn_bias",), unused=parts)
     return CromaBody(
         model, radar=radar, optical=optical, patch_size=8, size=request.size, fixed_size=True,
         out_channels=(model.encoder_dim,), reductions=(8,),
@@ -141,9 +141,8 @@ def panopticon(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     """Build Panopticon; its position embeddings are resized to the side of the images."""
     model = _build("panopticon_vitb14", img_size=request.size)
     side = request.size // 14
-    state = {key: value for key, value in state.items() if key != "mask_token"}
-    state["pos_embed"] = resized_positions(state["pos_embed"], side)
-    load_state(model.model, state, name=request.name)
+    state = with_positions({key: value for key, value in state.items() if key != "mask_token"}, side)
+    request.load(model.model, state)
     codes = {name: -1 - index for index, name in enumerate(_RADAR)}
     ids = tuple(codes[f.common] if f.common in codes else round(f.wavelength * 1000) for f in request.inputs.facts)
     return PanopticonBody(
@@ -163,8 +162,8 @@ class ScaleMaeBody(TokenBody):
 def scale_mae(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     """Build ScaleMAE for the resolution of the layer."""
     model = _build("scalemae_large_patch16", img_size=request.size, res=request.gsd())
-    state = state | {"pos_embed": resized_positions(state["pos_embed"], request.size // 16)}
-    load_state(model, state, name=request.name, fresh=("fc_norm.", "norm.", "head."), unused=("decoder", "mask_token"))
+    state = with_positions(state, request.size // 16)
+    request.load(model, state, fresh=("fc_norm.", "norm.", "head."), unused=("decoder", "mask_token"))
     return ScaleMaeBody(
         model, blocks=model.blocks, out_indices=request.out_indices, width=model.embed_dim, patch_size=16,
         size=request.size, fixed_size=True,
@@ -212,9 +211,7 @@ def copernicus_fm(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody
         msg = f"Cannot pass the bands {', '.join(unknown)} to {request.name!r}: their bandwidths are unknown."
         raise InputError(msg, remedy="Pass a layer of optical bands of Sentinel-2.", value=unknown[0], argument="bands")
     model = _build("copernicusfm_base")
-    load_state(
-        model, state, name=request.name, fresh=("fc_norm.", "norm.", "head."), unused=("norm.", "mask_token", "head.")
-    )
+    request.load(model, state, fresh=("fc_norm.", "norm.", "head."), unused=("norm.", "mask_token", "head."))
     context, patch, width = request.context, 16, model.cls_token.shape[-1]
     days = float(np.datetime64(context.time[0], "D").astype(int)) if context.time else math.nan
     area = math.nan if context.gsd is None else (context.gsd * patch / 1000) ** 2
@@ -236,7 +233,7 @@ class EarthLocBody(FeatureBody):
 def earthloc(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     """Build EarthLoc."""
     model = _build("earthloc")
-    load_state(model, state, name=request.name)
+    request.load(model, state)
     return EarthLocBody(model, patch_size=16, size=request.size, out_channels=(1024,), reductions=(16,))
 
 
@@ -255,6 +252,6 @@ class TileNetBody(FeatureBody):
 def tilenet(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     """Build TileNet."""
     model = _build("tilenet", in_channels=len(request.names))
-    load_state(model, state, name=request.name)
+    request.load(model, state)
     channels = (64, 128, 256, 512, 512)
     return TileNetBody(model, patch_size=16, size=request.size, out_channels=channels, reductions=(1, 2, 4, 8, 16))

@@ -8,16 +8,22 @@ import pytorch_lightning as pl
 import torch
 
 from geoxt.errors import InputError
-from geoxt.models import load, weights
+from geoxt.models import EncoderDecoder, load, weights
+from geoxt.models.encoders.encoder_decoder import ENCODER
 from geoxt.models.network import CARD, PREFIX, Network
 from geoxt.tasks import TASKS, names
 from geoxt.trainers.config.benchmark_datamodule import BenchmarkDataModule
 from geoxt.trainers.config.schema import TrainingConfig
 from geoxt.trainers.config.transforms import create_transform
 from geoxt.trainers.config.weight_bands import alias_by_meaning
+from geoxt.trainers.datamodules.layer_windows import WindowDataModule
 from geoxt.trainers.selfsup import METHODS, SelfSupervised
 from geoxt.trainers.tasks.module import Task
+from geoxt.trees import nodes_of
 
+_OF_LOADING = ("missing", "mean", "std", "size", "dates", "out_indices", "time", "location", "gsd", "file", "folder")
+"""Options of a pretrained encoder."""
+_OF_DECODER = ("decoder", "freeze", "lora", "dropout", "decoder_options")
 _CHECKPOINT_SUFFIXES = (".ckpt", ".pt", ".pth")
 
 
@@ -65,16 +71,36 @@ def build(config: TrainingConfig, data: Any) -> pl.LightningModule:
     elif task in names(supervised=True):
         if isinstance(data, BenchmarkDataModule):
             data.require_labels(config.sample_keys.get("target", TASKS[task].key or ""))
-        card = data.card(model=config.model or TASKS[task].model, task=task, **config.model_options)
+        if config.model is not None and config.model.startswith(ENCODER):
+            model: Any = _encoder_decoder(config, data, task)
+            card = model.card
+        else:
+            card = model = data.card(model=config.model or TASKS[task].model, task=task, **config.model_options)
         if card.codes == tuple(range(len(card.codes))):
             transform = create_transform(config.transforms, image=image, num_classes=len(card.codes))
-        module = Task(card, config.recipe, seed=config.seed, names=config.sample_keys, transform=transform)
+        module = Task(model, config.recipe, seed=config.seed, names=config.sample_keys, transform=transform)
     else:
         msg = f"Cannot train for the task {task!r}: the tasks are {', '.join([*names(supervised=True), *METHODS])}."
         raise InputError(msg, remedy="Pass {task} from this list.", value=task, argument="task")
     if config.weights is not None:
         load_initial_weights(module.network, config)
     return module
+
+
+def _encoder_decoder(config: TrainingConfig, data: Any, task: str) -> EncoderDecoder:
+    """Return the pretrained encoder that a configuration names, for the bands of a data module, with a decoder."""
+    options = dict(config.model_options)
+    loading = {name: options.pop(name) for name in tuple(options) if name in _OF_LOADING}
+    parts = {name: options.pop(name) for name in tuple(options) if name in _OF_DECODER}
+    if options:
+        msg = f"Cannot build {config.model!r} with the option {next(iter(options))!r}."
+        remedy = f"Pass {{model_options}} with some of {', '.join((*_OF_DECODER, *_OF_LOADING))}."
+        raise InputError(msg, remedy=remedy, value=next(iter(options)))
+    card = data.card(task=task)
+    nodes = nodes_of(data.data) if isinstance(data, WindowDataModule) else {}
+    layer = next(iter(nodes.values()))["image"] if nodes else list(card.bands)
+    encoder = load(str(config.model).removeprefix(ENCODER), bands=layer, **loading)
+    return EncoderDecoder(encoder, card, seed=config.seed, **parts)
 
 
 def load_initial_weights(network: Network, config: TrainingConfig) -> None:

@@ -15,6 +15,8 @@ class Recipe:
     ----------
     lr
         Maximum learning rate.
+    encoder_lr
+        Maximum learning rate of the encoder, if it differs: of a model with an encoder and a decoder.
     weight_decay
         Weight decay of the optimizer.
     optimizer
@@ -46,6 +48,7 @@ class Recipe:
     """
 
     lr: float = 2e-3
+    encoder_lr: float | None = None
     weight_decay: float = 0.05
     optimizer: str = "AdamW"
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)

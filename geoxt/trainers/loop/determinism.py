@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 LIGHTNING_WARNINGS = (
+    r"Found \d+ module\(s\) in eval mode",  # frozen modules keep their statistics
     ".*does not have many workers.*",  # threads read windows: worker processes would cost more than they save
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # Lightning 2.6 on torch >= 2.10, about its own code
     ".*Checkpoint directory .* exists and is not empty.*",  # the folder of a run that is resumed

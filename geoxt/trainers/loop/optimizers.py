@@ -18,7 +18,29 @@ _PLATEAU = {"patience": 3}
 _ONE_CYCLE = {"pct_start": 0.2}
 
 
-def create_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optimizer:
+def parameter_groups(recipe: Recipe, network: nn.Module) -> list[Any]:
+    """Return the trained parameters of a network, in two groups if the encoder has another learning rate.
+
+    Raises
+    ------
+    InputError
+        If `encoder_lr` is given, and the network has no encoder with trained parameters, or nothing else.
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if recipe.encoder_lr is None:
+        return trained
+    backbone = getattr(getattr(network, "body", None), "backbone", None)
+    inside = {id(parameter) for parameter in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
+    encoder = [parameter for parameter in trained if id(parameter) in inside]
+    others = [parameter for parameter in trained if id(parameter) not in inside]
+    if not encoder or not others:
+        msg = f"Cannot train the encoder with encoder_lr={recipe.encoder_lr:g}: the model has no encoder with trained "
+        msg += "parameters beside a decoder."
+        raise InputError(msg, remedy="Leave {encoder_lr} out.", value=recipe.encoder_lr, argument="encoder_lr")
+    return [{"params": others}, {"params": encoder, "lr": recipe.encoder_lr}]
+
+
+def create_optimizer(recipe: Recipe, parameters: Iterable[Any]) -> Optimizer:
     """Return the recipe's optimizer over parameters.
 
     Raises
@@ -41,7 +63,7 @@ def create_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Opti
         raise InputError(msg, remedy="Pass other {optimizer_options}.") from error
 
 
-def configure(recipe: Recipe, parameters: Iterable[nn.Parameter], *, steps: int, monitor: str) -> OptimizerLRScheduler:
+def configure(recipe: Recipe, parameters: Iterable[Any], *, steps: int, monitor: str) -> OptimizerLRScheduler:
     """Return the recipe's optimizer and schedule, as `LightningModule.configure_optimizers` does.
 
     Parameters
@@ -49,7 +71,7 @@ def configure(recipe: Recipe, parameters: Iterable[nn.Parameter], *, steps: int,
     recipe
         Names and options.
     parameters
-        Trained parameters.
+        Trained parameters, or groups of them.
     steps
         Optimizer steps of the whole run.
     monitor
@@ -71,7 +93,8 @@ def _create_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> Any:
             case "plateau":
                 return lr_scheduler.ReduceLROnPlateau(optimizer, **{**_PLATEAU, **options})
             case "one-cycle":
-                return lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps, **{**_ONE_CYCLE, **options})
+                rates = [group["lr"] for group in optimizer.param_groups]
+                return lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, **{**_ONE_CYCLE, **options})
             case name:
                 cls = getattr(lr_scheduler, name, None)
                 if not (inspect.isclass(cls) and issubclass(cls, lr_scheduler.LRScheduler)):

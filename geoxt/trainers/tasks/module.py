@@ -24,7 +24,7 @@ from geoxt.models.scale_check import ScaleCheck
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
 from geoxt.trainers.loop.finite_loss import FiniteLoss, require_finite
-from geoxt.trainers.loop.optimizers import configure
+from geoxt.trainers.loop.optimizers import configure, parameter_groups
 from geoxt.trainers.tasks.class_weights import balanced, class_counts
 from geoxt.trainers.tasks.detection_targets import Instances, detection_targets, turn
 from geoxt.trainers.tasks.flips import dihedral, turn_and_flip
@@ -47,7 +47,8 @@ class Task(pl.LightningModule):
     Parameters
     ----------
     card
-        Task, architecture, bands, scaling and legend (of classes, or of regressed quantities in channel order).
+        Task, architecture, bands, scaling and legend (of classes, or of regressed quantities in channel order). Or a
+        network with its weights, such as `geoxt.models.EncoderDecoder`.
     recipe
         Training recipe: loss, optimizer, learning rate schedule and other hyperparameters.
     seed
@@ -65,7 +66,7 @@ class Task(pl.LightningModule):
 
     def __init__(
         self,
-        card: Card,
+        card: Card | Network,
         recipe: Recipe | None = None,
         *,
         seed: int = 0,
@@ -73,6 +74,7 @@ class Task(pl.LightningModule):
         transform: Transform | None = None,
     ) -> None:
         super().__init__()
+        network, card = (card, card.card) if isinstance(card, Network) else (None, card)
         self.card = card
         self.recipe = recipe or Recipe()
         self.supervision = supervision_of(card.task)
@@ -91,7 +93,7 @@ class Task(pl.LightningModule):
         self.image_key, self.target_key = keys["image"], keys["target"]
         self.transform = transform
         self.loss = self._loss_by_name()
-        self.network = Network(card, seed=seed)
+        self.network = Network(card, seed=seed) if network is None else network.train()
         if self.recipe.channels_last:
             self.network.to(memory_format=torch.channels_last)
         self.codes = Codes(card.codes, nodata=card.nodata)
@@ -205,7 +207,7 @@ class Task(pl.LightningModule):
         """Return the recipe's optimizer and learning rate schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
         monitor = "val/loss" if self.kind.target != "instances" else "train/loss"
-        return configure(self.recipe, self.network.parameters(), steps=steps, monitor=monitor)
+        return configure(self.recipe, parameter_groups(self.recipe, self.network), steps=steps, monitor=monitor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the model card to the checkpoint, also as a STAC item, class weights and the states of transforms."""
