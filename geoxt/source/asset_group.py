@@ -136,6 +136,11 @@ class AssetGroup:
                 valid = np.broadcast_to(clear, values.shape) if valid is None else valid & clear
         return (dequantize(values, self._quantization) if self._quantization else values), valid
 
+    def fetch_float(self, window: Window) -> tuple[Array, Mask | None]:
+        """Read a window as `fetch` does, in float32 or, for integers of 32 bits and more, float64."""
+        values, valid = self.fetch(window)
+        return values.astype(np.result_type(values.dtype, "float32"), copy=False), valid
+
     def _nodata_of_files(self) -> Iterator[tuple[int, tuple[float, ...]]]:
         """Yield the nodata values that only the files state, with the indices of their bands."""
         stored = self._stored_nodata()

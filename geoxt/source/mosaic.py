@@ -276,7 +276,9 @@ class Mosaic:
 
     def _resample(self, group: AssetGroup, window: Window, dtype: np.dtype[Any]) -> tuple[Array, Mask | None] | None:
         """Return the bands of a scene that share a grid, in the layer's dtype cast to `dtype`."""
-        resampled = resample(group.fetch, group.transform, window, self.resampling)
+        # GDAL rounds averages of integers; physical values are averages of the stored ones, not of rounded ones
+        fetch = group.fetch_float if self.rescale and self.resampling in AVERAGING else group.fetch
+        resampled = resample(fetch, group.transform, window, self.resampling)
         if resampled is None:
             return None
         values, valid = resampled

@@ -42,7 +42,7 @@ def make_sentinel2(
     root: str | Path, *, size: int = 768, dates: Sequence[str] = ("20230712",), clouds: float = 0.15, seed: int = 0
 ) -> tuple[Path, ...]:
     """
-    Generate Sentinel-2 scenes of one place, as `.SAFE` folders of GeoTIFFs.
+    Generate Sentinel-2 scenes of one area, as `.SAFE` folders of GeoTIFFs.
 
     Each scene has the bands of Level 2A in the sensor's pixel sizes (uint16, 0 is nodata, processing baseline 05.09:
     reflectance = value / 10,000 - 0.1) and the scene classification `SCL` (20 m), in EPSG:32615.

@@ -184,3 +184,14 @@ def test_registered_names_are_unique(registry):
 def test_invalid_products(options, match):
     with pytest.raises(InputError, match=match):
         Product(name="x", **options)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+@pytest.mark.parametrize("scale", [None, 0.5])
+def test_physical_averages_are_not_rounded_to_stored_integers(write, tmp_path, dtype, scale):
+    values = np.random.default_rng(0).integers(1, 100, (8, 8)).astype(dtype)
+    path = write(values, make_grid((8, 8), resolution=10), "a.tif", tmp_path)
+    coarse = make_grid((4, 4), resolution=20)
+    layer = open_cogs(path, grid=coarse, resampling="average", rescale=True, scale=scale)
+    expected = values.reshape(4, 2, 4, 2).mean((1, 3)) * (scale or 1)
+    np.testing.assert_allclose(layer.values.squeeze(), expected, rtol=1e-6)
