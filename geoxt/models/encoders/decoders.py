@@ -124,8 +124,8 @@ class Decoder(nn.Module):
         maps = list(maps[-self.levels :])
         empty = maps[0][:, :0]
         if self.name == "Unet":  # its first map gives the size of the last block only
-            return self.decoder([empty, *maps])  # type: ignore[no-any-return]
-        return self.decoder([empty, empty, *maps])  # type: ignore[no-any-return]
+            return self.decoder([empty, *maps])
+        return self.decoder([empty, empty, *maps])
 
 
 def _built(name: str, channels: tuple[int, ...], options: dict[str, Any]) -> tuple[nn.Module, int]:
@@ -201,8 +201,8 @@ class DecodedEncoder(nn.Module):
         return output[..., :height, :width]
 
     def _padded(self, image: Tensor) -> Tensor:
-        flat = image.flatten(0, -4) if image.ndim == 5 else image
-        return pad(flat, self.multiple).unflatten(0, image.shape[:-3]) if image.ndim == 5 else pad(flat, self.multiple)
+        padded = pad(image.reshape(-1, *image.shape[-3:]), self.multiple)
+        return padded.reshape(*image.shape[:-2], *padded.shape[-2:])
 
     def _padded_mask(self, valid: Tensor) -> Tensor:
         return self._padded(valid.unsqueeze(-3).to(torch.float32)).squeeze(-3) > 0

@@ -115,7 +115,7 @@ class EncoderDecoder(Network):
 
     def embed(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return the last feature map (N, F, h, w) of the encoder."""
-        return self.body.encoder.embed(self._bands(image), valid)  # type: ignore[no-any-return]
+        return self.body.encoder.embed(self._bands(image), valid)
 
     def train(self, mode: bool = True) -> EncoderDecoder:  # noqa: FBT001, FBT002 (torch's signature)
         """Set the training mode, except of frozen modules: they keep their statistics and drop nothing."""
@@ -150,8 +150,10 @@ def _freeze(encoder: Encoder, freeze: Freeze) -> None:
         for name, parameter in names.items():
             parameter.requires_grad_("lora_" in name)
         return
-    blocks = encoder.body.blocks
-    if isinstance(freeze, bool) or not isinstance(freeze, int) or not 1 <= freeze <= len(blocks):
+    body: Any = encoder.body
+    blocks: tuple[nn.Module, ...] = body.blocks
+    count: Any = freeze  # of a configuration: any value
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= freeze <= len(blocks):
         counted = f"{len(blocks)} blocks" if blocks else "no known blocks"
         msg = f"Cannot freeze {freeze!r} blocks of {encoder.card.model!r}: it has {counted}."
         remedy = f"Pass {{freeze}}, 1 to {len(blocks)}, or 'encoder'." if blocks else "Pass {freeze:'encoder'}."

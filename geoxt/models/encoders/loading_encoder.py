@@ -112,9 +112,10 @@ def rebuilt(description: Mapping[str, Any]) -> Encoder:
     name = description["card"]["model"]
     table_row = get(name) if name in weights_names(encoders=True) else None
     options = _TIMM if table_row is None else table_row.encoder or _TIMM
-    known = dict(description["inputs"])
+    known: dict[str, Any] = dict(description["inputs"])
     known["facts"] = tuple(BandFacts(**facts) for facts in known["facts"])
-    inputs = LayerInputs(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in known.items()}
+    inputs = LayerInputs(**fields)
     values = dict(description["context"])
     location = values["location"]
     context = Context(
