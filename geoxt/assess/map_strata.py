@@ -23,7 +23,7 @@ from geoxt.windows import Window
 BLOCK = 1024
 """Side in pixels of the blocks in which a map is read; a drawn sample does not depend on dask chunks."""
 MAX_COMPARED = 16
-"""Codes up to which a block is compared with each of them: 0.3 ms for a code, against 7 ms for a histogram."""
+"""Codes up to which a block is compared with each of them: 0.15 ms for a code, against 7 ms for a histogram."""
 _THREADS = 2
 """Threads that read and count blocks."""
 _BATCH = 8
@@ -153,11 +153,16 @@ def _counts_of(values: Array, valid: Mask, areas: Floats, frequent: Sequence[int
     frequent
         Codes to expect, most frequent first: comparing a block with a few of them is quicker than a histogram.
     """
-    remaining, complete = int(np.count_nonzero(valid)), bool(valid.all())
+    remaining = int(np.count_nonzero(valid))
+    complete = remaining == valid.size
     result: dict[int, tuple[int, float]] = {}
     if 0 < len(frequent) <= MAX_COMPARED:
+        mask = np.empty(values.shape, bool)
         for code in frequent:
-            pixels = _pixels_in_cells(values == code if complete else (values == code) & valid)
+            np.equal(values, code, out=mask)
+            if not complete:
+                mask &= valid
+            pixels = _pixels_in_cells(mask)
             count = int(pixels.sum())
             if count:
                 result[code] = count, float(np.where(pixels > 0, pixels * areas, 0).sum())
@@ -170,9 +175,13 @@ def _counts_of(values: Array, valid: Mask, areas: Floats, frequent: Sequence[int
 def _pixels_in_cells(mask: Mask) -> Array:
     """Return the number of pixels of a mask in each cell."""
     # sums down columns of bytes are vectorized, and a cell's 64 rows fit into a byte
-    rows = range(0, mask.shape[0], CELL)
-    sums = np.stack([mask[row : row + CELL].view(np.uint8).sum(0, dtype=np.uint8) for row in rows])
-    return np.add.reduceat(sums, np.arange(0, mask.shape[1], CELL), axis=1, dtype=np.int64)
+    height, width = mask.shape
+    bands, cut = divmod(height, CELL)
+    rows, sums = mask.view(np.uint8), np.empty((-(-height // CELL), width), np.uint8)
+    rows[: bands * CELL].reshape(bands, CELL, width).sum(1, dtype=np.uint8, out=sums[:bands])
+    if cut:
+        rows[bands * CELL :].sum(0, dtype=np.uint8, out=sums[-1])
+    return np.add.reduceat(sums, np.arange(0, width, CELL), axis=1, dtype=np.int64)
 
 
 def _histogram(values: Array, valid: Mask, areas: Floats) -> dict[int, tuple[int, float]]:
