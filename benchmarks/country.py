@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import dask
 import numpy as np
 import psutil
 import rasterio
@@ -131,6 +132,8 @@ def simulate(folder: Path, options: argparse.Namespace) -> list[tuple[str, str]]
         return submit(client, function, *args, **keywords)
 
     Client.submit = record
+    # By default a LocalCluster gives up a worker that does not start within 15 s after it was killed.
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"})
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
         threads = [
             threading.Thread(target=kill_workers, args=(cluster, options.kill_every, ended, kills), daemon=True),

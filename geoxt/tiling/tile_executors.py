@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 import cloudpickle
 
-from geoxt.errors import OutputError
+from geoxt.errors import GeoxtWarning, OutputError
 from geoxt.progress import default_client
 from geoxt.tiling.map_tile import MapTile
 from geoxt.tiling.tile_job import TileJob, failure, run_tile
@@ -23,6 +24,8 @@ _JOB: dict[str, TileJob] = {}
 """The job of a worker process."""
 _AHEAD = 2
 """Submitted map tiles per worker: a worker has the next tile when it finishes one, and no scheduler has thousands."""
+_PATIENCE = 60
+"""Seconds without a finished map tile after which the cluster's workers are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class _Workers:
     """Number of tiles to submit at once."""
     restart: Callable[[], None]
     """Replaces workers of which one was killed."""
+    check: Callable[[], None]
+    """Warns if there is no worker."""
     close: Callable[[], None]
     """Ends the workers."""
 
@@ -90,7 +95,8 @@ def _run(job: TileJob, workers: _Workers, waiting: deque[_Attempt], retries: int
                 break
             attempt = waiting.popleft()
             running[workers.submit(attempt.tile, attempt.number)] = attempt
-        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        while not (finished := wait(running, _PATIENCE, FIRST_COMPLETED).done):
+            workers.check()
         broken = any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
         if broken:  # the pool ends all its tiles, whichever of them killed the process
             finished, _ = wait(running)
@@ -142,7 +148,7 @@ def _processes(job: TileJob, num_workers: int) -> _Workers:
             return failed
 
     start()
-    return _Workers(submit, lambda: _AHEAD * num_workers, restart, close)
+    return _Workers(submit, lambda: _AHEAD * num_workers, restart, lambda: None, close)
 
 
 def _load_job(payload: bytes) -> None:
@@ -187,8 +193,14 @@ def _cluster(job: TileJob, client: Any) -> _Workers:
     def limit() -> int:
         return max(_AHEAD * sum(client.nthreads().values()), 1)
 
+    def check() -> None:
+        if not client.nthreads():
+            text = "The dask cluster has no workers: map tiles wait for one. A LocalCluster gives up killed workers "
+            text += "that need longer to start than dask's setting distributed.deploy.lost-worker-timeout, 15 s."
+            warnings.warn(text, GeoxtWarning, stacklevel=4)
+
     def close() -> None:
         executor.shutdown(wait=False)
         shared[0].release()
 
-    return _Workers(submit, limit, lambda: None, close)
+    return _Workers(submit, limit, lambda: None, check, close)

@@ -1,8 +1,10 @@
 """Executors of map tiles: a dask cluster, and pools whose processes are killed."""
 
 import pickle
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import rasterio
 import xarray as xr
 
 import geoxt
-from geoxt.errors import OutputError
+from geoxt.errors import GeoxtWarning, OutputError
 from geoxt.grid import coordinates
 from geoxt.testing import make_grid
 from geoxt.tiling import tile_executors
@@ -46,6 +48,30 @@ def test_workers_of_a_cluster_write_tiles_by_small_tasks(tmp_path, monkeypatch):
     assert len(sizes) == 6
     assert max(sizes) < 1000
     np.testing.assert_array_equal(read(tmp_path / "map.vrt"), LAYER)
+
+
+def test_a_cluster_without_workers_is_warned_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(tile_executors, "_PATIENCE", 0)
+    future, state = Future(), {"tile": "r0c0", "state": "done"}
+
+    def nthreads():
+        if counts:
+            future.set_result(state)  # a worker has come, and computed the tile
+        counts.append(0)
+        return {}
+
+    counts = []
+    client = SimpleNamespace(
+        run=lambda *_: {"worker": True},
+        submit=lambda *_, **__: SimpleNamespace(status="finished"),
+        get_executor=lambda **_: SimpleNamespace(submit=lambda *_: future),
+        nthreads=nthreads,
+    )
+    job = SimpleNamespace(folder=tmp_path, resources=dict)
+    workers = tile_executors._cluster(job, client)
+    waiting = deque([tile_executors._Attempt(SimpleNamespace(name="r0c0"))])
+    with pytest.warns(GeoxtWarning, match=r"no workers.*lost-worker-timeout"):
+        assert list(tile_executors._run(job, workers, waiting, retries=0)) == [state]
 
 
 class Pool(ThreadPoolExecutor):
