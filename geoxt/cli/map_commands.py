@@ -18,7 +18,7 @@ from geoxt.assess.map_strata import class_codes, count_strata, legend_of
 from geoxt.cli.errors import FILES, replaced_remedy
 from geoxt.cli.image_and_labels import open_image_and_labels
 from geoxt.cli.open_images import open_images
-from geoxt.errors import AssessmentWarning, InputError
+from geoxt.errors import AssessmentWarning, InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.layers import open_cogs
 from geoxt.legend import Legend
@@ -88,18 +88,32 @@ def assess_command(args: argparse.Namespace) -> str:
                 cluster=args.cluster,
                 interval=args.interval,
             )
-            metadata["Method"] = f"probability sample; {args.interval} intervals"
+            correction = "with" if args.cluster is None else "without"
+            metadata["Method"] = (
+                f"probability sample; {args.interval} intervals, {correction} finite population correction"
+            )
         else:
             accuracy, metadata["Method"] = _from_labels(args, layer)
             notes.extend(_missing_classes(accuracy))
     if args.model is not None:
         metadata["Model"] = args.model
     metadata |= _pairs(args.metadata, "metadata")
+    if args.training is not None:
+        metadata["Training pixels"] = args.training
     with recorded_warnings() as further:
-        uncertainty = {} if args.image is None else _uncertainty(args, layer)
+        area = None if args.training is None else _applicability(args)
+        uncertainty = {} if args.image is None or (args.training and not args.model) else _uncertainty(args, layer)
     notes += further
     path = assess.write_report(
-        args.folder, accuracy, map=layer, model=network, metadata=metadata, notes=notes, title=args.title, **uncertainty
+        args.folder,
+        accuracy,
+        map=layer,
+        applicability=area,
+        model=network,
+        metadata=metadata,
+        notes=notes,
+        title=args.title,
+        **uncertainty,
     )
     return "\n".join([*(f"note: {note}" for note in notes), repr(accuracy), "", str(path)])
 
@@ -114,6 +128,30 @@ def _from_labels(args: argparse.Namespace, layer: xr.DataArray) -> tuple[Accurac
     accuracy = assess.estimate_from_labels(layer, labels, block=block, n_boot=args.n_boot, seed=args.seed)
     method = f"labels of all pixels; bootstrap of blocks of {block} x {block} pixels, {args.n_boot:,} draws, seed "
     return accuracy, f"{method}{args.seed}"
+
+
+def _applicability(args: argparse.Namespace) -> xr.Dataset:
+    """Return the area of applicability of training points in the image."""
+    if args.image is None:
+        problem = "Cannot compute the area of applicability without an image: its bands are the features."
+        raise InputError(problem, remedy="Pass {image}. Or leave out {training}.", argument="image")
+    points = _points(args.training)
+    if args.folds is not None and args.folds not in points.columns:
+        problem = f"Cannot find the column {args.folds!r} in {args.training!r}: its columns are {[*points.columns]}."
+        raise InputError(problem, remedy="Pass {folds}, one of these.", value=args.folds, argument="folds")
+    layer = open_image_and_labels(args.image, None, product=args.product, crs=args.crs)["image"]
+    return assess.applicability(points, layer, folds=None if args.folds is None else points[args.folds].to_numpy())
+
+
+def _points(path: str) -> Any:
+    """Read the points of training pixels."""
+    with optional_import("geopandas", "vector", "read points"):
+        import geopandas
+    try:
+        return geopandas.read_file(path)
+    except (OSError, RuntimeError) as error:  # pyogrio's errors are RuntimeErrors
+        problem = f"Cannot read the training points {path!r}: {error}."
+        raise InputError(problem, remedy="Pass {training} as a vector file.", argument="training") from error
 
 
 def _uncertainty(args: argparse.Namespace, layer: xr.DataArray) -> dict[str, Any]:

@@ -232,14 +232,22 @@ def add_assess(commands: Any) -> None:
     )
     labels.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default: %(default)s)")
     labels.add_argument(
+        "--alpha", type=float, default=0.1, metavar="X", help="error rate of conformal sets (default: %(default)s)"
+    )
+    image = assess.add_argument_group("image of the map")
+    image.add_argument(
         "--image",
         nargs="+",
         metavar="GLOB",
-        help="image of the map: adds calibration and conformal sets of --model on the labels, which should be held out",
+        help="image of the map: adds calibration and conformal sets of --model on a raster of "
+        "held-out labels, and the area of applicability of --training",
     )
-    add_opening(labels)
-    labels.add_argument(
-        "--alpha", type=float, default=0.1, metavar="X", help="error rate of conformal sets (default: %(default)s)"
+    add_opening(image)
+    image.add_argument(
+        "--training", metavar="FILE", help="points of the training pixels (.gpkg): adds the area of applicability"
+    )
+    image.add_argument(
+        "--folds", metavar="NAME", help="column of the fold of each training point (default: each point alone)"
     )
 
 

@@ -121,6 +121,28 @@ def test_uncertainty_of_a_model(folder, tmp_path, capsys):
     assert "a raster as --reference" in capsys.readouterr().err
 
 
+def test_area_of_applicability_of_training_points(folder, tmp_path, capsys):
+    centers = GRID.affine @ (np.array([[5, 20, 40, 55], [8, 30, 20, 12]]) + 0.5)
+    points = geopandas.GeoDataFrame({"fold": [0, 0, 1, 1]}, geometry=geopandas.points_from_xy(*centers), crs=GRID.crs)
+    points.to_file(tmp_path / "training.gpkg")
+    options = ["--image", str(folder / "numbers.tif"), "--training", str(tmp_path / "training.gpkg"), "--folds", "fold"]
+    sample = str(folder / "labeled.gpkg")
+    assert assess_sample(folder, tmp_path, sample, *options) == 0
+    area = assess.applicability(points, geoxt.open_cogs(folder / "numbers.tif"), folds=points["fold"].to_numpy())
+    values = values_of(tmp_path)
+    assert values["metadata"]["Method"] == "probability sample; normal intervals, with finite population correction"
+    assert values["applicability"]["fraction"] == (area["applicable"] == 1).to_numpy().mean()
+    assert values["applicability"]["threshold"] == area.attrs["threshold"]
+    for wrong, text in {
+        (*options[:2], "--training", str(folder / "map.tif")): "Pass --training as a vector file",
+        (*options[:5], "field"): "Pass --folds, one of these",
+        (*options[2:4],): "Pass --image",
+        (*options[2:4], "--image", str(folder / "none.tif")): "none.tif",
+    }.items():
+        assert assess_sample(folder, tmp_path, sample, *wrong) == 2
+        assert text in capsys.readouterr().err
+
+
 def outside(frame):
     frame.loc[:1, "geometry"] = frame.geometry[:2].translate(1e6)
     return frame
