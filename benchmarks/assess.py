@@ -1,12 +1,18 @@
-"""Print the rates of assessing maps: strata of a map, its area of applicability, and estimates against a simulation.
+"""Rates of assessing maps, the coverage of intervals in a simulation, and of conformal sets on real labels.
 
     python benchmarks/assess.py                      # the sizes of the targets: about 10 minutes on 2 cores
     python benchmarks/assess.py --map 2000 --applicability 256 --training 500 --draws 50   # seconds
+    python benchmarks/assess.py --image 'lsat7_2000_[1-57]0.tif' --labels landclass96.tif --write   # NC Landsat, too
 
 The map is a GeoTIFF of 12 classes in a temporary folder. Its strata are counted in one pass, against reading all blocks
 of the same map; the cache of decoded blocks is kept small, so that both decode the file. The features are 10 correlated
 bands; the layers are computed chunk by chunk on two threads. Peak memory is that of the process. Estimates are drawn
-from a map whose accuracy is known: their mean, and the fraction of 95 % intervals that contain it.
+from a map whose accuracy is known: their mean, and the fraction of 95 % intervals that contain it. Rates are of wall
+time; CPU times depend less on other processes of the machine.
+
+With an image and labels, the U-Net of `geoxt demo` is trained for each seed, which sets the split; conformal sets are
+calibrated on a part of its test blocks, and their coverage is measured on the others. `--write` writes
+results/assess.md.
 """
 
 from __future__ import annotations
@@ -14,9 +20,11 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dask
@@ -24,12 +32,18 @@ import numpy as np
 import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from report import machine, write
 
 import geoxt
 from geoxt import assess
+from geoxt.alignment import intersection
+from geoxt.assess.conformal_sets import ConformalSets
 from geoxt.assess.map_strata import blocks_of, class_codes, count_strata
+from geoxt.cli.demo import Demo, run
 from geoxt.grid import coordinates, full_window, grid_of, to_rasterio
 from geoxt.legend import Legend
+from geoxt.regions.region import GridRegion
+from geoxt.windows import Window
 
 CLASSES = Legend(tuple(range(1, 13)), tuple(f"class {code}" for code in range(1, 13)))
 """Classes of the map."""
@@ -39,6 +53,14 @@ STRIP = 512
 """Rows that are written at once."""
 BANDS = 10
 """Features of the layer whose applicability is computed."""
+LINES: list[str] = []
+"""Printed lines."""
+
+
+def say(text: str) -> None:
+    """Print a line, and keep it for the results."""
+    LINES.append(text)
+    print(text, flush=True)
 
 
 def grid_of_size(size: int) -> GeoBox:
@@ -85,10 +107,13 @@ def measure_strata(folder: Path, size: int) -> None:
 
     for call in (read_all, lambda: count_strata(layer, read, CLASSES)):
         call()  # once before, so that both read from the page cache
-    seconds = [min(timed(call) for _ in range(3)) for call in (read_all, lambda: count_strata(layer, read, CLASSES))]
+    calls = (read_all, lambda: count_strata(layer, read, CLASSES))
+    times = [[timed(call) for _ in range(3)] for call in calls]
+    seconds, cpu = ([min(part[k] for part in runs) for runs in times] for k in range(2))
     rates = [size**2 / 1e6 / duration for duration in seconds]
-    print(f"strata of {size:,} x {size:,}: {seconds[1]:.2f} s, read alone {seconds[0]:.2f} s")
-    print(f"  {rates[1]:,.0f} Mpixel/s of {rates[0]:,.0f}: {rates[1] / rates[0]:.0%} of the read rate")
+    say(f"strata of {size:,} x {size:,}: {seconds[1]:.2f} s, read alone {seconds[0]:.2f} s")
+    say(f"  {rates[1]:,.0f} Mpixel/s of {rates[0]:,.0f}: {rates[1] / rates[0]:.0%} of the read rate")
+    say(f"  CPU {cpu[1]:.2f} s, read alone {cpu[0]:.2f} s: {cpu[0] / cpu[1]:.0%}")
 
 
 def measure_applicability(folder: Path, size: int, training: int) -> None:
@@ -107,11 +132,9 @@ def measure_applicability(folder: Path, size: int, training: int) -> None:
     for row in range(0, size, 1024):  # a writer holds a row of chunks
         applicable += int((area["applicable"][row : row + 1024].to_numpy() == 1).sum())
     seconds = time.perf_counter() - start
-    print(f"applicability of {size:,} x {size:,} x {BANDS} against {training:,} training pixels: {seconds:.1f} s")
-    print(
-        f"  {seconds / size**2 * 1e6:.1f} µs a pixel, {applicable / size**2:.1%} applicable, threshold {fitted:.1f} s"
-    )
-    print(f"  peak memory {peak_mib():,.0f} MiB, {before:,.0f} MiB before")
+    say(f"applicability of {size:,} x {size:,} x {BANDS} against {training:,} training pixels: {seconds:.1f} s")
+    say(f"  {seconds / size**2 * 1e6:.1f} µs a pixel, {applicable / size**2:.1%} applicable, threshold {fitted:.1f} s")
+    say(f"  peak memory {peak_mib():,.0f} MiB, {before:,.0f} MiB before")
 
 
 def measure_estimates(draws: int, size: int = 200) -> None:
@@ -131,15 +154,56 @@ def measure_estimates(draws: int, size: int = 200) -> None:
         values.append(overall.value)
         inside += abs(overall.value - accuracy) <= overall.ci95
     seconds = time.perf_counter() - start
-    print(f"overall accuracy {accuracy:.4f}: {draws:,} samples of 300 pixels, mean estimate {np.mean(values):.4f}")
-    print(f"  95 % intervals contain it in {inside / draws:.1%}; {seconds / draws * 1e3:.0f} ms a sample")
+    say(f"overall accuracy {accuracy:.4f}: {draws:,} samples of 300 pixels, mean estimate {np.mean(values):.4f}")
+    say(f"  95 % intervals contain it in {inside / draws:.1%}; {seconds / draws * 1e3:.0f} ms a sample")
 
 
-def timed(call) -> float:
-    """Return the duration of a call in seconds."""
-    start = time.perf_counter()
+def measure_conformal(images: Sequence[str], labels: str, *, seeds: int, epochs: int, alpha: float = 0.1) -> None:
+    """Print nominal and measured coverage of conformal sets on held-out blocks, by class."""
+    mask = geoxt.open_cogs(labels, categorical=True, resampling="nearest")
+    data = intersection(image=geoxt.open_cogs(images), mask=mask, grid="image")
+    results: dict[bool, list[ConformalSets]] = {False: [], True: []}
+    start, seconds = time.process_time(), 0.0
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as out, warnings.catch_warnings():
+            warnings.simplefilter("ignore", geoxt.errors.AssessmentWarning)  # of rare classes, which the table shows
+            job = Demo(out=Path(out), seed=seed, image=tuple(images), labels=labels, epochs=epochs, progress="none")
+            report = run(job)
+            windows = tuple(Window(*rectangle) for rectangle in report.metrics["blocks"]["test"])
+            region = GridRegion(grid_of(data["image"]), windows)
+            began = time.process_time()
+            for conditional, sets in results.items():
+                options = {"region": region, "class_conditional": conditional, "seed": seed}
+                sets.append(assess.conformal(report.files["model.ckpt"], data, alpha, **options))
+            seconds += time.process_time() - began
+    total = time.process_time() - start
+    say(f"conformal sets of {seeds} models ({epochs} epochs each), nominal coverage {1 - alpha:.0%}, on test blocks:")
+    for conditional, sets in results.items():
+        covered = [one.coverage for one in sets]
+        size = np.mean([one.sizes @ np.arange(len(one.sizes)) / one.sizes.sum() for one in sets])
+        title = "thresholds by class" if conditional else "one threshold"
+        by_seed = ", ".join(f"{value:.3f}" for value in covered)
+        say(f"  {title}: coverage by seed {by_seed}; mean {np.mean(covered):.3f}; {size:.2f} classes a set")
+        names = sorted({name for one in sets for name in one.classes})
+        for name in names:
+            by_seed = [
+                (one.class_coverage[k], one.test_pixels[k])
+                for one in sets
+                for k, n in enumerate(one.classes)
+                if n == name
+            ]
+            values = ", ".join("-" if np.isnan(value) else f"{value:.3f}" for value, _ in by_seed)
+            say(f"    {name}: {values} ({sum(int(count) for _, count in by_seed):,} pixels)")
+    blocks = [one.blocks for one in results[False]]
+    say(f"  blocks of calibration and test: {', '.join(f'{a} + {b}' for a, b in blocks)}")
+    say(f"  CPU {total:.0f} s with training, conformal {seconds / (2 * seeds):.1f} s a call")
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Return the duration and the CPU time of a call in seconds."""
+    start, cpu = time.perf_counter(), time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def peak_mib() -> float:
@@ -155,12 +219,23 @@ def main() -> None:
     parser.add_argument("--training", type=int, default=10_000, help="training pixels")
     parser.add_argument("--draws", type=int, default=500, help="samples of the simulation")
     parser.add_argument("--workers", type=int, default=2, help="dask threads")
+    parser.add_argument("--image", nargs="+", help="image whose labels are used for conformal sets")
+    parser.add_argument("--labels", help="raster of class codes")
+    parser.add_argument("--seeds", type=int, default=3, help="models of conformal sets")
+    parser.add_argument("--epochs", type=int, default=15, help="epochs of each")
+    parser.add_argument("--write", action="store_true", help="write results/assess.md")
     options = parser.parse_args()
     os.environ.setdefault("GDAL_CACHEMAX", "8")  # megabytes
     with tempfile.TemporaryDirectory() as name, dask.config.set(scheduler="threads", num_workers=options.workers):
         measure_applicability(Path(name), options.applicability, options.training)
         measure_strata(Path(name), options.map)
     measure_estimates(options.draws)
+    if options.image and options.labels:
+        measure_conformal(options.image, options.labels, seeds=options.seeds, epochs=options.epochs)
+    if options.write:
+        arguments = " ".join(sys.argv[1:])
+        text = f"{machine('numpy', 'torch')} `python benchmarks/assess.py {arguments}`."
+        write("assess.md", ["# Assessing maps", text, "```text\n" + "\n".join(LINES) + "\n```"])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ PATH = Path(__file__).parents[2] / "benchmarks" / "assess.py"
 
 def test_benchmark_runs_with_small_sizes(monkeypatch, capsys):
     monkeypatch.setenv("GDAL_CACHEMAX", "8")
+    monkeypatch.syspath_prepend(PATH.parent)
     sizes = ["--map", "300", "--applicability", "40", "--training", "30", "--draws", "2"]
     monkeypatch.setattr(sys, "argv", [str(PATH), *sizes])
     runpy.run_path(str(PATH), run_name="__main__")
