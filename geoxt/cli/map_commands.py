@@ -138,7 +138,7 @@ def _applicability(args: argparse.Namespace) -> xr.Dataset:
     points = _points(args.training)
     if args.folds is not None and args.folds not in points.columns:
         problem = f"Cannot find the column {args.folds!r} in {args.training!r}: its columns are {[*points.columns]}."
-        raise InputError(problem, remedy="Pass {folds}, one of these.", value=args.folds, argument="folds")
+        raise InputError(problem, remedy="Pass {folds}, the name of a column.", value=args.folds, argument="folds")
     layer = open_image_and_labels(args.image, None, product=args.product, crs=args.crs)["image"]
     return assess.applicability(points, layer, folds=None if args.folds is None else points[args.folds].to_numpy())
 

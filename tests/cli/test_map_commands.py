@@ -135,7 +135,7 @@ def test_area_of_applicability_of_training_points(folder, tmp_path, capsys):
     assert values["applicability"]["threshold"] == area.attrs["threshold"]
     for wrong, text in {
         (*options[:2], "--training", str(folder / "map.tif")): "Pass --training as a vector file",
-        (*options[:5], "field"): "Pass --folds, one of these",
+        (*options[:5], "field"): "Pass --folds, the name of a column",
         (*options[2:4],): "Pass --image",
         (*options[2:4], "--image", str(folder / "none.tif")): "none.tif",
     }.items():
