@@ -28,7 +28,6 @@ SLOW_FILES = (
     "cli/test_demo.py",
     "test_docs_examples.py",
     "test_how_to.py",
-    "datasets/test_run_length.py",
     "cli/test_experiment.py",
     "models/test_families.py",
     "trainers/test_selfsup.py",

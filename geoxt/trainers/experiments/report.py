@@ -11,7 +11,7 @@ from geoxt.errors import InputError
 from geoxt.trainers.loop.callbacks import lower_is_better
 
 
-def best_of(runs: Sequence[dict[str, Any]], monitor: str | None = None) -> dict[str, Any]:
+def best_of(runs: Sequence[dict[str, Any]], grid_monitor: str | None = None) -> dict[str, Any]:
     """Return the run with the best score, by default the score that selects epochs; NaN ranks last.
 
     Raises
@@ -19,22 +19,22 @@ def best_of(runs: Sequence[dict[str, Any]], monitor: str | None = None) -> dict[
     InputError
         If a run has no such score.
     """
-    chosen = monitor or str(runs[0]["monitor"])
+    chosen = grid_monitor or str(runs[0]["monitor"])
     sign = -1 if lower_is_better(chosen) else 1
     scores = [_score(run, chosen) for run in runs]
     rank = [sign * score if not math.isnan(score) else -math.inf for score in scores]
     return runs[rank.index(max(rank))]
 
 
-def _score(run: Mapping[str, Any], monitor: str) -> float:
+def _score(run: Mapping[str, Any], grid_monitor: str) -> float:
     """Return the score of a run's best epoch."""
-    if monitor == run["monitor"]:
+    if grid_monitor == run["monitor"]:
         return float(run["best"])
-    if monitor not in run["scores"]:
+    if grid_monitor not in run["scores"]:
         known = ", ".join(name for name in run["scores"] if name.startswith("val/"))
-        msg = f"Cannot select the best settings by {monitor!r}: validation logs {known or 'no scores'}."
-        raise InputError(msg, remedy="Pass {grid_monitor}, a logged score.", value=monitor, argument="grid_monitor")
-    return float(run["scores"][monitor])
+        msg = f"Cannot select the best settings by {grid_monitor!r}: validation logs {known or 'no scores'}."
+        raise InputError(msg, remedy="Pass {grid_monitor}, a logged score.", value=grid_monitor, argument="grid_monitor")
+    return float(run["scores"][grid_monitor])
 
 
 def summarize(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
