@@ -179,22 +179,27 @@ def measure_conformal(images: Sequence[str], labels: str, *, seeds: int, epochs:
     total = time.process_time() - start
     say(f"conformal sets of {seeds} models ({epochs} epochs each), nominal coverage {1 - alpha:.0%}, on test blocks:")
     for conditional, sets in results.items():
-        covered = [one.coverage for one in sets]
-        size = np.mean([one.sizes @ np.arange(len(one.sizes)) / one.sizes.sum() for one in sets])
+        covered = [prediction_set.coverage for prediction_set in sets]
+        size = np.mean(
+            [
+                prediction_set.sizes @ np.arange(len(prediction_set.sizes)) / prediction_set.sizes.sum()
+                for prediction_set in sets
+            ]
+        )
         title = "thresholds by class" if conditional else "one threshold"
         by_seed = ", ".join(f"{value:.3f}" for value in covered)
         say(f"  {title}: coverage by seed {by_seed}; mean {np.mean(covered):.3f}; {size:.2f} classes a set")
-        names = sorted({name for one in sets for name in one.classes})
+        names = sorted({name for prediction_set in sets for name in prediction_set.classes})
         for name in names:
             by_seed = [
-                (one.class_coverage[k], one.test_pixels[k])
-                for one in sets
-                for k, n in enumerate(one.classes)
+                (prediction_set.class_coverage[k], prediction_set.test_pixels[k])
+                for prediction_set in sets
+                for k, n in enumerate(prediction_set.classes)
                 if n == name
             ]
             values = ", ".join("-" if np.isnan(value) else f"{value:.3f}" for value, _ in by_seed)
             say(f"    {name}: {values} ({sum(int(count) for _, count in by_seed):,} pixels)")
-    blocks = [one.blocks for one in results[False]]
+    blocks = [prediction_set.blocks for prediction_set in results[False]]
     say(f"  blocks of calibration and test: {', '.join(f'{a} + {b}' for a, b in blocks)}")
     say(f"  CPU {total:.0f} s with training, conformal {seconds / (2 * seeds):.1f} s a call")
 

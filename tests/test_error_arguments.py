@@ -22,7 +22,6 @@ ALLOWED = {
     "trainers/loop/optimizers.py": OF_RECIPE,
     "trainers/loop/resume.py": OF_RECIPE,
     "trainers/selfsup/masking.py": OTHER_FUNCTION,
-    "trainers/selfsup/module.py": "a field of the card",
     "trainers/tasks/": OF_RECIPE,
     "transforms/batch.py": OTHER_FUNCTION,
     "transforms/resampling.py": OTHER_FUNCTION,
