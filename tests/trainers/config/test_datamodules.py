@@ -248,7 +248,7 @@ def test_saved_split_vector_labels_and_invalid_layers(world, tmp_path):
         ({"files": "x.tif", "stac": "y"}, "it has files and stac of"),
         (
             {"files": "x.tif", "band": ["red"]},
-            "Cannot use the configuration key 'image.band': the known keys are bands, bbox",
+            "Cannot use the configuration key 'image.band': the known keys are bands, baseline",
         ),
     ):
         with pytest.raises(InputError, match=message):
