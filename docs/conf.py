@@ -65,7 +65,11 @@ html_css_files = ["geoxt.css"]
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {  # none beside notebooks, whose lines of code need the width
+        "*": ["page-toc"],
+        "[!n]*/**": ["page-toc"],
+        "notebooks/*": [],
+    },
     "header_links_before_dropdown": 6,
     "show_prev_next": False,
 }
