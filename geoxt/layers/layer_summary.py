@@ -17,7 +17,7 @@ _Row = tuple[str, str]
 
 
 def describe(layer: xr.DataArray) -> pd.DataFrame:
-    """Return a summary of a layer: what its files were taken for, and why.
+    """Return a summary of a layer: product, bands, dates, CRS, grid and nodata, each with the reason.
 
     No pixel is read.
 

@@ -21,7 +21,7 @@ class BodyRequest:
     name: str
     """Name of the weights."""
     options: Mapping[str, Any]
-    """Facts of the weights: variant, and what the family takes."""
+    """Facts of the weights: variant, and options of the family."""
     names: tuple[str, ...]
     """Bands of the model in order; those of the layer for a model of any bands."""
     inputs: LayerInputs
