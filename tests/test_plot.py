@@ -3,6 +3,7 @@
 import json
 import pickle
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
@@ -53,6 +54,25 @@ def test_single_band_is_gray_and_constant_or_empty_bands_are_drawn(data):
     np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
     assert (plot.rgb(xr.zeros_like(data["image"])) == 0).all()
     assert np.isfinite(plot.rgb(xr.ones_like(data["image"]))).all()
+
+
+def test_bands_that_make_no_color_image_have_a_panel_each(data):
+    def titles(layer):
+        return [axes.get_title() for axes in plot.plot(layer).axes if axes.get_title()]
+
+    image = data["image"]
+    assert titles(image.sel(band=["red", "nir"])) == ["image: red", "image: nir"]
+    assert titles(image.sel(band=["red", "nir"]).drop_vars("band").rename(None)) == ["0", "1"]
+    indices = image.assign_coords(band=["ndvi", "ndwi", "evi", "nbr"], common_name=("band", [""] * 4))
+    figure = plot.compare({"one date": indices})
+    assert len(figure.axes) == 8  # each panel has a color bar
+    np.testing.assert_array_equal(figure.axes[3].images[0].get_array(), plot.rgb(image.sel(band="nir")))
+    assert titles(image.isel(band=[0, 1, 3])) == ["image"]  # bands of a sensor: false color
+
+
+def test_figures_have_the_resolution_of_matplotlib(data):
+    with mpl.rc_context({"figure.dpi": 80}):
+        assert plot.plot(data["mask"]).dpi == 80
 
 
 def test_classes_have_their_colors_and_other_pixels_are_transparent(data):

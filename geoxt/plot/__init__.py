@@ -11,7 +11,7 @@ import xarray as xr
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
-from geoxt.plot.colors import classes, gray_limits, natural_color, rgb, stretch
+from geoxt.plot.colors import classes, gray_limits, is_one_picture, natural_color, rgb, stretch
 from geoxt.plot.distances import distances
 from geoxt.plot.figures import new_figure
 from geoxt.plot.legend_layout import draw_legend, legend_layout
@@ -40,7 +40,8 @@ def plot(
     ----------
     data
         A layer with dims (y, x), (band, y, x), or with a time dimension of length 1. Of a Dataset or tree, every layer
-        gets a panel. Pixels are computed; a large layer is subsampled.
+        gets a panel, and of two bands or of spectral indices, every band. Pixels are computed; a large layer is
+        subsampled.
     title
         Title of the figure; by default the layer's `long_name` unless its numbers are calculated, or its name.
     legend
@@ -107,7 +108,8 @@ def compare(
     Parameters
     ----------
     panels
-        Layers by panel title. Categorical layers are drawn in their class colors, others as stretched images.
+        Layers by panel title. Categorical layers are drawn in their class colors, others as stretched images: in
+        color, or a panel for each band of two bands or of spectral indices.
     legend
         Classes to show; by default the classes that occur.
     outlines
@@ -131,6 +133,7 @@ def compare(
     >>> len(figure.axes)
     4
     """
+    panels = _split_by_band(panels)
     shapes = [grid_of(layer).shape for layer in panels.values()]
     thinned = {name: _subsample(resolve_attrs(layer)).compute() for name, layer in panels.items()}
     maps = [layer for layer in thinned.values() if is_categorical(layer)]
@@ -152,6 +155,19 @@ def compare(
     if title:
         figure.suptitle(title)
     return figure
+
+
+def _split_by_band(panels: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Return panels of one picture each: bands that do not make a color image become a panel each."""
+    split: dict[str, xr.DataArray] = {}
+    for name, layer in panels.items():
+        if is_one_picture(layer):
+            split[name] = layer
+            continue
+        for position in range(layer.sizes["band"]):
+            band = layer.isel(band=position)
+            split[f"{name}: {band['band'].item() if 'band' in band.coords else position}".removeprefix(": ")] = band
+    return split
 
 
 def images(

@@ -126,6 +126,16 @@ def stretch(values: Array, valid: Mask) -> Array:
     return out
 
 
+def is_one_picture(layer: xr.DataArray) -> bool:
+    """Return whether a layer makes one image: one band, a color image, or at least three bands of a sensor."""
+    count = layer.sizes.get("band", 1)
+    if count == 1 or len(natural_color(layer, 1)) > 1:
+        return True
+    common = layer.coords.get("common_name")
+    unnamed = common is not None and common.dims == ("band",) and not any(common.to_numpy())
+    return count >= 3 and not unnamed
+
+
 def natural_color(layer: xr.DataArray, count: int) -> list[int]:
     """Return the positions of the bands drawn as red, green and blue, or of one band drawn in gray."""
     for coord in ("band", "common_name"):

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a width and height in inches."""
+    """Return an empty figure of a width and height in inches, with the resolution of matplotlib's `figure.dpi`."""
     with optional_import("matplotlib", "plot", "plot"):
         from matplotlib.figure import Figure
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     # Notebooks show a figure only after pyplot is imported; with this method they always do.
     figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
     return figure
