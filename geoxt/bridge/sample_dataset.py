@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -14,6 +14,7 @@ from geoxt.bridge.layer_reader import TensorDtype, stored_dtype
 from geoxt.bridge.read_batch import Sample, geometry, sample_at
 from geoxt.datasets import Dataset, Raster
 from geoxt.datasets.assets import Audio, HDF5Array, Vector
+from geoxt.datasets.find_files import is_shared
 from geoxt.datasets.read_sample import is_mask
 from geoxt.errors import InputError
 from geoxt.grid import full_window
@@ -21,6 +22,9 @@ from geoxt.legend import Legend
 from geoxt.pixels.scanline import PixelGeometries, burn, find_spans
 from geoxt.types import Array
 from geoxt.windows import Window
+
+_MAX_LISTED = 4096
+"""Maximum number of samples whose files are listed."""
 
 
 class SampleDataset(TorchDataset[Sample]):
@@ -89,6 +93,17 @@ class SampleDataset(TorchDataset[Sample]):
         for entry in self.data.entries:
             digest.update(repr((sorted(entry.fields.items()), entry.crop)).encode())
         return digest.hexdigest()
+
+    def paths(self) -> Iterator[str]:
+        """Yield the paths of the files of the samples; of many samples, of evenly spaced ones."""
+        reader = self.data.reader
+        for key, asset in self.data.spec.assets.items():
+            if key not in reader.excluded and is_shared(asset):
+                yield from (str(path) for template in asset.templates for path, _ in template.find(reader.root))
+        step = -(-len(self.data) // _MAX_LISTED) or 1
+        for entry in self.data.entries[::step]:
+            for key in entry.files.keys() - reader.excluded:
+                yield from (str(reader.root / path) for path in entry.paths(key, self.data.spec.assets[key]).values())
 
     def __len__(self) -> int:
         return len(self.data)

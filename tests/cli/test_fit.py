@@ -54,7 +54,13 @@ def config(folder, tmp_path):
 def test_fit_trains_and_writes_checkpoints_configuration_and_scores(folder, config, tmp_path, capsys):
     path, out = config(), tmp_path / "run"
     assert main(["fit", "--config", str(path), "--training.epochs", "2"]) == 0
-    assert {file.name for file in out.glob("[!.]*")} == {"best.ckpt", "last.ckpt", "config.yaml", "result.json"}
+    assert {file.name for file in out.glob("[!.]*")} == {
+        "best.ckpt",
+        "last.ckpt",
+        "config.yaml",
+        "files.json",
+        "result.json",
+    }
     assert re.findall(r"^epoch (.)/2  loss", capsys.readouterr().out, re.MULTILINE) == ["1", "2"]
     result = json.loads((out / "result.json").read_text())
     assert (result["monitor"], len(result["history"])) == ("val/accuracy", 2)
@@ -93,6 +99,9 @@ def test_run_is_not_resumed_with_other_images_or_without_its_best_epoch(config, 
 
     first, second = images / "Lake" / "Lake_0.png", images / "Roof" / "Roof_0.png"
     first.write_bytes(second.read_bytes())  # the same number of images, and of batches
+    assert main(["fit", "--config", str(path), "--out", str(moved)]) == FAILED
+    assert "'Lake/Lake_0.png' of its data was changed since it was started" in capsys.readouterr().err
+    (moved / "files.json").unlink()
     assert main(["fit", "--config", str(path), "--out", str(moved)]) == FAILED
     assert "written with other samples or windows, as of changed files" in capsys.readouterr().err
 

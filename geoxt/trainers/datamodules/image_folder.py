@@ -25,6 +25,7 @@ from geoxt.metrics.scores import Scores
 from geoxt.models.scale_check import ScaleCheck
 from geoxt.pixels.plain_images import plain_images, read_plain_image
 from geoxt.trainers.datamodules.samples import SampleDataModule, ShuffledBatches
+from geoxt.trainers.loop.data_files import file_versions
 from geoxt.trainers.tasks.flips import dihedral
 from geoxt.types import Precision, SomePath
 
@@ -211,12 +212,17 @@ class ImageFolderDataModule(SampleDataModule):
         seed: int = 0,
     ) -> None:
         images, labels, classes = read_image_folder(path)
+        self.path = str(path)
         self.sizes, self.epochs = tuple(sizes or (images.shape[-1],)), max(epochs, 1)
         self.parts = stratified_split(labels, fractions, seed=split_seed)
         size = eval_size or self.sizes[-1]
         train, val, test = (ImageFolder(images, labels, classes, part, size=size) for part in self.parts)
         super().__init__(train, val, test, batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed)
         self._resized_train = ImageFolder(images, labels, classes, self.parts[0], size=self.sizes[0])
+
+    def file_versions(self) -> dict[str, str]:
+        """Return the version of each file in the folder, or of the zip file."""
+        return file_versions([self.path])
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return training batches, whose images have the size of the epoch."""

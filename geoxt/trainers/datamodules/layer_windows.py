@@ -21,6 +21,7 @@ from geoxt.samplers import GridRegion, RandomSampler
 from geoxt.source import nodata_of, view_of
 from geoxt.splits import Split
 from geoxt.trainers.datamodules.label_legend import legend_of_labels
+from geoxt.trainers.loop.data_files import layer_files
 from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trees import SomeData, from_nodes, nodes_of
@@ -113,6 +114,10 @@ class WindowDataModule(ResumableDataModule):
             for node, region in parts.nodes.items()
         ]
         return str(tokenize(regions, self.size, self.windows.seed))
+
+    def file_versions(self) -> dict[str, str]:
+        """Return the version of each local file that the layers are read from."""
+        return layer_files(self.data)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return training batches; Lightning sets the loader's epoch, and each epoch draws other windows."""

@@ -20,6 +20,7 @@ from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.tasks import TaskKind
 from geoxt.trainers.datamodules.label_legend import MAX_CODES
+from geoxt.trainers.loop.data_files import file_versions
 from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.tasks.registry import supervision_of
 from geoxt.trainers.tasks.targets import Batch, entry
@@ -85,6 +86,11 @@ class SampleDataModule(ResumableDataModule):
             part if hasattr(part, "__dask_tokenize__") else None if part is None else len(part) for part in parts
         ]
         return str(tokenize(samples, self.seed))
+
+    def file_versions(self) -> dict[str, str]:
+        """Return the version of each file of the datasets that list them by `paths`."""
+        parts = [part for part in (self.train, self.val, self.test) if hasattr(part, "paths")]
+        return file_versions(path for part in parts for path in part.paths())  # type: ignore[attr-defined]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return full training batches, in an order that depends on seed and epoch only."""

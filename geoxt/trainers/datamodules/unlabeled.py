@@ -12,6 +12,7 @@ from geoxt.bridge import loader, statistics
 from geoxt.models import Card
 from geoxt.samplers import WindowSequence
 from geoxt.trainers.datamodules.layer_windows import band_meanings, band_names, select_layer
+from geoxt.trainers.loop.data_files import layer_files
 from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.selfsup.module import EMBEDDING
 
@@ -49,6 +50,10 @@ class UnlabeledDataModule(ResumableDataModule):
         self.data = data.rename("image").to_dataset() if isinstance(data, xr.DataArray) else data
         self.train, self.val = train, val
         self.batch_size, self.num_workers = batch_size, num_workers
+
+    def file_versions(self) -> dict[str, str]:
+        """Return the version of each local file that the layers are read from."""
+        return layer_files(self.data)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return full training batches."""

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytorch_lightning as pl
 from geoxt.errors import InputError
 from geoxt.trainers.config.schema import Experiment, Settings, TrainingConfig, with_settings
 from geoxt.trainers.experiments.report import best_of, format_value, markdown, summarize
+from geoxt.trainers.loop.data_files import require_same_files
 from geoxt.trainers.loop.fit import Progress
 from geoxt.trainers.loop.results import LAST, RESULT, create_folder, load_result, to_json, write_text
+from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.loop.train import train
 from geoxt.types import SomePath
 
@@ -66,7 +69,7 @@ def run_experiment(
     ------
     InputError
         If a setting is unknown, the grid compares losses of several kinds, or `out` holds runs of another
-        configuration.
+        configuration or of local files that have changed since.
     OutputError
         If results cannot be written.
 
@@ -116,7 +119,7 @@ def _require_comparable(experiment: Experiment, config: TrainingConfig) -> None:
         raise InputError(msg, remedy=remedy, value=monitor, argument="grid_monitor")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Runner:
     config: TrainingConfig
     data: DataFactory
@@ -124,6 +127,12 @@ class _Runner:
     extra_config: Mapping[str, Any]
     log: Log
     progress: Progress
+
+    @cached_property
+    def file_versions(self) -> dict[str, str]:
+        """Versions of the files of the data, which do not depend on seed and epochs."""
+        data = self.data(self.config.seed, self.config.training.epochs)
+        return data.file_versions() if isinstance(data, ResumableDataModule) else {}
 
     def run(self, settings: Settings, seed: int, epochs: int | None = None) -> dict[str, Any]:
         """Return the result of a run with its settings, from its file if it has finished."""
@@ -134,6 +143,7 @@ class _Runner:
         label = " ".join(f"{key}={format_value(value)}" for key, value in settings.items()) or "as configured"
         result = load_result(folder / RESULT, {**self.extra_config, **to_json(asdict(config))})
         if result is not None:
+            require_same_files(folder, self.file_versions)
             self.log(f"finished  {label} seed={seed}: {result['monitor']} {result['best']:.4f}")
         else:
             self.log(f"run       {label} seed={seed}, {config.training.epochs} epochs")

@@ -32,6 +32,7 @@ from geoxt.trainers.loop.callbacks import (
     weight_averaging,
 )
 from geoxt.trainers.loop.checkpoint_files import require_plain, write_error
+from geoxt.trainers.loop.data_files import require_same_files, write_files
 from geoxt.trainers.loop.determinism import compiled, deterministic, quiet_lightning
 from geoxt.trainers.loop.interrupts import interruptible
 from geoxt.trainers.loop.processes import HistoryFile, Ranks, create_trainer, lost_processes
@@ -143,7 +144,8 @@ def fit(
     InputError
         If there is no epoch to train, a device is missing, the data has fewer batches than there are processes or does
         not divide its samples among them, the recipe monitors a score that validation does
-        not log, the loss is not finite, or the checkpoint in `resume` belongs to other arguments.
+        not log, the loss is not finite, or the checkpoint in `resume` belongs to other arguments or to local files of
+        the data that have changed since.
     OutputError
         If the folder `resume` cannot be written, or another run is writing there.
     ProcessError
@@ -207,6 +209,8 @@ def fit(
         )
         _require_divided(lightning, data, trainer or {})
         with _open_folder(folder, temporary=resume is None, writes=lightning.is_global_zero):
+            if resume is not None:
+                _check_files(last, data, writes=lightning.is_global_zero)
             if last.exists():
                 require_plain(last)
             with lost_processes(folder):
@@ -343,6 +347,15 @@ def _open_folder(folder: Path, *, temporary: bool, writes: bool) -> Iterator[Non
     else:
         with lock_folder(folder):
             yield
+
+
+def _check_files(last: Path, data: pl.LightningDataModule, *, writes: bool) -> None:
+    """Raise if files of the data have changed since the checkpoint's run was started; record them for a new run."""
+    if isinstance(data, ResumableDataModule):
+        if last.exists():
+            require_same_files(last.parent, data.file_versions())
+        elif writes:
+            write_files(last.parent, data.file_versions())
 
 
 def _load_best(trainer: pl.Trainer, task: pl.LightningModule, best: Path, checkpoint: SomePath | None) -> None:

@@ -238,6 +238,10 @@ class ResumableDataModule(pl.LightningDataModule):
         """Token of the samples of all parts and their order; `None` if unknown."""
         return None
 
+    def file_versions(self) -> dict[str, str]:
+        """Return the version of each local file that samples are read from; empty if unknown."""
+        return {}
+
     @property
     def ranks(self) -> tuple[int, int]:
         """Rank of this process, and number of processes, each of which gets a part of the batches."""

@@ -178,6 +178,7 @@ def test_fit_resumes_no_other_recipe_seed_windows_or_classes(tmp_path):
         with pytest.raises(InputError, match="written with other samples or windows, .* another split, size or seed"):
             fit(Task(card, recipe), make_data(**other), **options)
     data = make_data(codes=(3, 12))
+    (tmp_path / "files.json").unlink()
     with pytest.raises(InputError, match=r"its codes are \(3, 11\), those of the data \(3, 12\)"):
         fit(Task(data.card(model="test_unet"), recipe), data, **options)
     assert len(fit(Task(card, recipe), make_data(), **options)) == 2
