@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 from torch import nn
 
 from geoxt.errors import InputError
-from geoxt.models.encoders.loading_encoder import load_encoder
+from geoxt.models.encoders.load_encoder import load_encoder
 from geoxt.models.encoders.pretrained_encoder import Encoder
 from geoxt.models.weights.band_mapping import Missing
 from geoxt.models.weights.loading import Loaded

@@ -17,18 +17,18 @@ from geoxt.models.padding import pad
 DecoderName = Literal["linear", "FPN", "UPerNet", "Unet"]
 """Decoder of an encoder's feature maps: `"linear"`, or the name of a model of segmentation-models-pytorch."""
 T = TypeVar("T")
-_LEVELS = 4
+_NUM_LEVELS = 4
 _WIDTH = 256
 _UNET = (256, 128, 64, 32, 16)
 
 
 class Pyramid(nn.Module):
-    """Four feature maps at 4, 2, 1 and 1/2 times the resolution of maps of one stride, as in ViTDet.
+    """Four feature maps at 4, 2, 1 and 1/2 times the resolution of the input maps, which have one stride, as in ViTDet.
 
     Parameters
     ----------
     channels
-        Channels of each input map; of other numbers of maps than four, the last is used four times, as in ViTDet.
+        Channels of each input map. If there are not four maps, the last one is used four times, as in ViTDet.
 
     References
     ----------
@@ -37,7 +37,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        first, second, third, fourth = _four(channels)
+        first, second, third, fourth = _to_four_levels(channels)
         self.scales = nn.ModuleList(
             [
                 nn.Sequential(
@@ -53,15 +53,15 @@ class Pyramid(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Return four maps, finest first; odd sides are padded to even ones."""
-        return [scale(pad(x, 2)) for scale, x in zip(self.scales, _four(maps), strict=True)]
+        return [scale(pad(x, 2)) for scale, x in zip(self.scales, _to_four_levels(maps), strict=True)]
 
 
-def _four(values: Sequence[T]) -> list[T]:
-    return list(values) if len(values) == _LEVELS else [values[-1]] * _LEVELS
+def _to_four_levels(values: Sequence[T]) -> list[T]:
+    return list(values) if len(values) == _NUM_LEVELS else [values[-1]] * _NUM_LEVELS
 
 
 class Decoder(nn.Module):
-    """Feature map (N, F, h, w) of the feature maps of an encoder.
+    """Decoder: fuses the feature maps of an encoder into one feature map (N, F, h, w).
 
     Parameters
     ----------
@@ -80,10 +80,10 @@ class Decoder(nn.Module):
 
     def __init__(self, name: str, channels: Sequence[int], reductions: Sequence[int], **options: Any) -> None:
         super().__init__()
-        known = get_args(DecoderName)
-        if name not in known:
-            msg = f"Cannot build the decoder {name!r}. {did_you_mean(name, known, count=1)}".rstrip()
-            remedy = f"Pass {{decoder}}, one of {', '.join(known)}."
+        decoders = get_args(DecoderName)
+        if name not in decoders:
+            msg = f"Cannot build the decoder {name!r}. {did_you_mean(name, decoders, count=1)}".rstrip()
+            remedy = f"Pass {{decoder}}, one of {', '.join(decoders)}."
             raise InputError(msg, remedy=remedy, value=name, argument="decoder")
         require_model_options(options)
         self.name = name
@@ -97,22 +97,22 @@ class Decoder(nn.Module):
             return
         distinct = sorted(set(reductions))
         if len(distinct) == 1:
-            if distinct[0] < _LEVELS:
+            if distinct[0] < _NUM_LEVELS:
                 counted = f"{len(reductions)} feature maps" if len(reductions) > 1 else "one feature map"
-                msg = f"Cannot build the decoder {name!r}: it needs feature maps of {_LEVELS} strides, the encoder has "
-                msg += f"{counted} of the stride {distinct[0]}."
+                msg = f"Cannot build the decoder {name!r}: it needs feature maps of {_NUM_LEVELS} strides, but the "
+                msg += f"encoder has {counted} of stride {distinct[0]}."
                 raise InputError(msg, remedy="Pass {decoder:'linear'}.", value=name, argument="decoder")
             self.pyramid = Pyramid(channels)
             channels, base = self.pyramid.out_channels, distinct[0]
             reductions = (base // 4, base // 2, base, base * 2)
         doubling = all(2 * a == b for a, b in pairwise(reductions))
-        if len(reductions) < _LEVELS or not (doubling or self.pyramid):
+        if len(reductions) < _NUM_LEVELS or not (doubling or self.pyramid):
             strides = ", ".join(map(str, reductions))
-            msg = f"Cannot build the decoder {name!r}: it needs feature maps of {_LEVELS} strides, each twice the "
-            msg += f"former, the encoder has {strides}."
+            msg = f"Cannot build the decoder {name!r}: it needs feature maps of {_NUM_LEVELS} strides, each twice the "
+            msg += f"previous one, but the encoder has the strides {strides}."
             raise InputError(msg, remedy="Pass {decoder:'linear'}.", value=name, argument="decoder")
-        self.levels = len(reductions) if name == "Unet" else _LEVELS
-        self.decoder, self.out_channels = _built(name, tuple(channels)[-self.levels :], options)
+        self.levels = len(reductions) if name == "Unet" else _NUM_LEVELS
+        self.decoder, self.out_channels = _build_decoder(name, tuple(channels)[-self.levels :], options)
         self.stride = reductions[-self.levels]
 
     def forward(self, maps: list[Tensor]) -> Tensor:
@@ -128,8 +128,8 @@ class Decoder(nn.Module):
         return self.decoder([empty, empty, *maps])
 
 
-def _built(name: str, channels: tuple[int, ...], options: dict[str, Any]) -> tuple[nn.Module, int]:
-    """Return a decoder of segmentation-models-pytorch and the number of its output channels."""
+def _build_decoder(name: str, channels: tuple[int, ...], options: dict[str, Any]) -> tuple[nn.Module, int]:
+    """Return a decoder of segmentation-models-pytorch and its number of output channels."""
     decoders = smp().decoders
     try:
         if name == "Unet":
@@ -147,7 +147,7 @@ def _built(name: str, channels: tuple[int, ...], options: dict[str, Any]) -> tup
 
 
 class DecodedEncoder(nn.Module):
-    """Encoder, decoder and last layer: logits or values (N, K, H, W), or (N, K) of images.
+    """Encoder, decoder and head: logits or values (N, K, H, W) of pixels, or (N, K) of images.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class DecodedEncoder(nn.Module):
     decoder, options
         Decoder and its further arguments.
     dense
-        Whether each pixel has an output.
+        Whether to return an output for each pixel.
     dropout
         Dropout rate of the decoded features.
     """

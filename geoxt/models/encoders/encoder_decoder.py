@@ -1,4 +1,4 @@
-"""`EncoderDecoder`: a pretrained encoder with a decoder, of which parts can be frozen or adapted by LoRA."""
+"""`EncoderDecoder`: a pretrained encoder with a decoder; the encoder can be frozen, or adapted by LoRA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geoxt.errors import InputError, optional_import
 from geoxt.models.card import Card
 from geoxt.models.encoders.decoders import DecodedEncoder
-from geoxt.models.encoders.loading_encoder import rebuilt
+from geoxt.models.encoders.load_encoder import rebuild_encoder
 from geoxt.models.encoders.pretrained_encoder import Encoder
 from geoxt.models.network import Network
 
@@ -32,18 +32,18 @@ class EncoderDecoder(Network):
     Parameters
     ----------
     encoder
-        Encoder that `geoxt.models.load` returned. It becomes a part of the network.
+        Encoder from `geoxt.models.load`. It becomes a submodule of the network.
     card
         Task, bands, classes and size, such as `data.card(task="segmentation")` of a data module.
     decoder
         `"linear"`, a 1 x 1 convolution on the last feature map (of images, a linear layer on its mean); or `"FPN"`,
-        `"UPerNet"` or `"Unet"` of segmentation-models-pytorch. For encoders of one stride, maps of four strides are
-        computed by transposed convolutions and pooling, as in ViTDet.
+        `"UPerNet"` or `"Unet"` of segmentation-models-pytorch. If all feature maps have one stride, maps of four
+        strides are computed by transposed convolutions and pooling, as in ViTDet.
     freeze
-        `"encoder"`, or the number of its first blocks, whose weights and batch-norm statistics stay as they are.
+        `"encoder"` freezes the weights and batch-norm statistics of the encoder; a number freezes its first blocks.
     lora
         Arguments of peft's `LoraConfig`, such as `{"r": 8}`: the encoder is frozen, and low-rank adapters of its
-        linear layers (by default all) are trained.
+        linear layers are trained.
     dropout
         Dropout rate before the last layer.
     decoder_options
@@ -54,8 +54,8 @@ class EncoderDecoder(Network):
     Raises
     ------
     InputError
-        If the decoder or an option is unknown, the encoder lacks feature maps, bands or blocks that are asked for, or
-        takes another number of dates than the task.
+        If the decoder or an option is unknown, the encoder lacks requested feature maps, bands or blocks, or it takes
+        another number of dates than the task.
     MissingDependency
         If `lora` is passed and peft is not installed.
 
@@ -86,11 +86,11 @@ class EncoderDecoder(Network):
             msg = f"Cannot build {encoder.card.model!r} for {card.task}: it takes {encoder.dates} dates."
             remedy = "Pass a {card} with task='segmentation', or 'time-series' for an encoder of several dates."
             raise InputError(msg, remedy=remedy, value=card.task, argument="card")
-        lacking = [band for band in encoder.bands if band not in card.bands]
-        if lacking:
-            msg = f"Cannot build {encoder.card.model!r} for the bands {', '.join(card.bands)}: it takes {lacking[0]!r}."
+        missing = [band for band in encoder.bands if band not in card.bands]
+        if missing:
+            msg = f"Cannot build {encoder.card.model!r} for the bands {', '.join(card.bands)}: it takes {missing[0]!r}."
             remedy = "Pass a {card} of the layer for which the encoder was loaded."
-            raise InputError(msg, remedy=remedy, value=tuple(lacking), argument="card")
+            raise InputError(msg, remedy=remedy, value=tuple(missing), argument="card")
         options = dict(decoder_options or {})
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -118,7 +118,7 @@ class EncoderDecoder(Network):
         return self.body.encoder.embed(self._bands(image), valid)
 
     def train(self, mode: bool = True) -> EncoderDecoder:  # noqa: FBT001, FBT002 (torch's signature)
-        """Set the training mode, except of frozen modules: they keep their statistics and drop nothing."""
+        """Set the training mode; frozen modules stay in evaluation mode, so that batch norm and dropout are fixed."""
         super().train(mode)
         for module in self.body.encoder.modules() if mode else ():
             parameters = list(module.parameters())
@@ -127,22 +127,22 @@ class EncoderDecoder(Network):
         return self
 
     def _bands(self, image: Tensor) -> Tensor:
-        """Return the bands of the encoder."""
+        """Return the bands of the image that the encoder takes, in its order."""
         ordered = self.positions == list(range(len(self.card.bands)))
         return image if ordered else image[..., self.positions, :, :]
 
 
 def network_of(card: Card) -> Network:
-    """Return the network of a checkpoint's model card, whose weights are to be loaded by the caller."""
+    """Return the network of a checkpoint's model card, with initial weights."""
     if not card.model.startswith(ENCODER):
         return Network(card)
     options = dict(card.options)
-    encoder = rebuilt(options.pop("encoder"))
+    encoder = rebuild_encoder(options.pop("encoder"))
     return EncoderDecoder(encoder, card, **options)
 
 
 def _freeze(encoder: Encoder, freeze: Freeze) -> None:
-    """Freeze an encoder but its adapters, or its first blocks and the layers before them."""
+    """Freeze an encoder except for its adapters, or its first blocks and the layers before them."""
     if freeze is None:
         return
     names = dict(encoder.body.named_parameters())
@@ -175,8 +175,8 @@ def _adapt(encoder: Encoder, options: dict[str, Any]) -> dict[str, Any]:
         msg = f"Cannot adapt {encoder.card.model!r} with the option {unknown[0]!r}."
         raise InputError(msg, remedy=f"Pass {{lora}} with some of {', '.join(_LORA)}.", value=unknown[0])
     model: Any = encoder.body.model
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    targets = options.pop("target_modules", None) or linear
+    linear_layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    targets = options.pop("target_modules", None) or linear_layers
     if not targets:
         msg = f"Cannot adapt {encoder.card.model!r}: it has no linear layers."
         raise InputError(msg, remedy="Pass {lora} with target_modules, names of convolutions.", argument="lora")

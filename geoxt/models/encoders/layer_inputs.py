@@ -12,11 +12,11 @@ import pyproj
 
 from geoxt.errors import InputError
 from geoxt.models.band_match import BandNames, match_bands
-from geoxt.models.encoders.band_facts import COMMON, BandFacts
+from geoxt.models.encoders.band_metadata import COMMON, BandMetadata
 
 Units = Literal["reflectance", "decibel", "power", "byte", "stored", "any"]
-"""Units of a model's input: reflectance times a scale, backscatter in dB or as linear power, bytes, other stored
-numbers, or those of the layer."""
+"""Units of a model's input: scaled reflectance, backscatter in dB or as linear power, bytes, other stored numbers, or
+the units of the layer."""
 MissingBands = Literal["raise", "mean"]
 _METRES_PER_DEGREE = 111_320.0
 RADAR_NAMES = frozenset({"vv", "vh", "hh", "hv"})
@@ -42,20 +42,20 @@ class LayerInputs:
 
     bands: tuple[str, ...]
     """Names of the bands that the encoder takes from the layer, in the order of its channels."""
-    facts: tuple[BandFacts, ...]
-    """Common name and wavelength of each."""
+    metadata: tuple[BandMetadata, ...]
+    """Common name and wavelength of each band."""
     channels: tuple[int, ...]
-    """Channel of the encoder for each."""
+    """Channel of the encoder for each band."""
     count: int
     """Number of channels of the encoder."""
     scale: tuple[float, ...]
-    """Factor from values of the layer to units of the model, by band."""
+    """Factor of each band from values of the layer to units of the model."""
     offset: tuple[float, ...]
-    """Offset that is added after the factor."""
+    """Offset of each band, added after the multiplication."""
     filled: tuple[str, ...] = ()
-    """Bands of the encoder that the layer lacks and that are filled."""
+    """Bands that the layer lacks and the encoder fills with their mean."""
     notes: tuple[str, ...] = ()
-    """Bands that are dropped or filled, and conversions of units."""
+    """Dropped and filled bands, and unit conversions, as text."""
 
 
 def layer_inputs(
@@ -63,30 +63,30 @@ def layer_inputs(
     *,
     model: str,
     names: tuple[str, ...] | None,
-    facts: tuple[BandFacts, ...],
+    metadata: tuple[BandMetadata, ...],
     units: tuple[Units, ...],
     factor: float,
     missing: MissingBands,
     groups: Sequence[Sequence[str]] = (),
 ) -> LayerInputs:
-    """Return the bands of a layer that an encoder takes, with the factors to its units.
+    """Match the bands of a layer to the channels of an encoder, with factors and offsets to the encoder's units.
 
     Parameters
     ----------
     layer
-        A layer with names of bands, or such names.
+        A layer with band names, or band names.
     model
         Name of the weights, for errors.
     names
         Bands of the model in order; `None` if it takes any bands with a wavelength.
-    facts, units
-        Common name and wavelength, and units, of each of `names`; of a model of any bands, `units` has one entry.
+    metadata, units
+        Common name and wavelength, and units, of each of `names`. For a model of any bands, `units` has one entry.
     factor
         Stored number of the model for a reflectance of 1.
     missing
-        `"mean"` fills missing bands with their mean in the training data; `"raise"` does not.
+        `"mean"` fills missing bands with their mean in the training data, `"raise"` raises.
     groups
-        Groups of bands, each of which the model can do without, such as those of one sensor.
+        Groups of bands that may be missing as a whole, such as the bands of one sensor.
 
     Raises
     ------
@@ -99,20 +99,22 @@ def layer_inputs(
     available = _names_of(layer)
     if names is None:
         positions: list[int | None] = list(range(len(available)))
-        facts = tuple(_any_band(available, index, model) for index in range(len(available)))
+        metadata = tuple(_any_band(available, index, model) for index in range(len(available)))
         names = available.names
         radar: Units = "any" if units[0] == "any" else "power"
-        units = tuple(radar if f.common in RADAR_NAMES else units[0] for f in facts)
+        units = tuple(radar if f.common in RADAR_NAMES else units[0] for f in metadata)
     else:
         requested = BandNames(
-            names=names, common_names=tuple(f.common for f in facts), wavelengths=tuple(f.wavelength for f in facts)
+            names=names,
+            common_names=tuple(f.common for f in metadata),
+            wavelengths=tuple(f.wavelength for f in metadata),
         )
         positions = list(match_bands(requested, available))
     absent = [name for name, position in zip(names, positions, strict=True) if position is None]
     channels = tuple(channel for channel, position in enumerate(positions) if position is not None)
-    # a group is left out as a whole; one of which the layer has a part lacks bands
-    left_out = {name for group in groups if set(group) <= set(absent) for name in group}
-    required = [name for name in absent if name not in left_out]
+    # A group is omitted only as a whole: if the layer has some of its bands, the others are missing.
+    omitted = {name for group in groups if set(group) <= set(absent) for name in group}
+    required = [name for name in absent if name not in omitted]
     if not channels or (required and missing == "raise"):
         labels = ", ".join(available.label(index) for index in range(len(available)))
         listed = ", ".join(map(repr, required or absent))
@@ -121,18 +123,18 @@ def layer_inputs(
         if channels:
             remedy += " Or pass {missing:'mean'} to fill them with their mean in the training data."
         raise InputError(msg, remedy=remedy, value=tuple(required or absent), argument="bands")
-    taken = [position for position in positions if position is not None]
-    pairs = [_conversion(layer, p, units[c], factor, model) for c, p in zip(channels, taken, strict=True)]
-    surplus = [name for index, name in enumerate(available.names) if index not in taken]
+    matched = [position for position in positions if position is not None]
+    pairs = [_conversion(layer, p, units[c], factor, model) for c, p in zip(channels, matched, strict=True)]
+    dropped = [name for index, name in enumerate(available.names) if index not in matched]
     notes = (
-        f"Dropped bands that the model does not take: {', '.join(surplus)}." if surplus else "",
-        f"Not passed to the model: {', '.join(name for name in absent if name in left_out)}." if left_out else "",
+        f"Dropped bands that the model does not take: {', '.join(dropped)}." if dropped else "",
+        f"Not passed to the model: {', '.join(name for name in absent if name in omitted)}." if omitted else "",
         f"Filled with the mean of the training data: {', '.join(required)}." if required else "",
         "Values are converted to the units of the model." if any(pair != (1.0, 0.0) for pair in pairs) else "",
     )
     return LayerInputs(
-        bands=tuple(available.names[position] for position in taken),
-        facts=tuple(facts[channel] for channel in channels),
+        bands=tuple(available.names[position] for position in matched),
+        metadata=tuple(metadata[channel] for channel in channels),
         channels=channels,
         count=len(names),
         scale=tuple(scale for scale, _ in pairs),
@@ -143,9 +145,9 @@ def layer_inputs(
 
 
 def context_of(layer: Any, *, dates: int) -> Context:
-    """Return dates, location and resolution of a layer, each unknown if the layer does not state it.
+    """Return dates, location and resolution of a layer, as far as it states them.
 
-    Dates are known if the layer has as many time steps as the encoder takes.
+    Dates are empty if the layer has another number of time steps than the encoder takes.
     """
     coords = getattr(layer, "coords", {})
     time = np.atleast_1d(coords["time"].to_numpy()) if "time" in coords else np.array([])
@@ -170,7 +172,7 @@ def _geobox(layer: Any) -> Any:
 
 
 def _names_of(layer: Any) -> BandNames:
-    """Return names, common names and wavelengths of a layer's bands, or plain names."""
+    """Return names, common names and wavelengths of a layer's bands; only names from a sequence of names."""
     if not hasattr(layer, "coords"):
         if isinstance(layer, str) or not isinstance(layer, Sequence) or not layer or len(set(layer)) != len(layer):
             msg = f"Cannot match the bands {layer!r}."
@@ -185,14 +187,14 @@ def _names_of(layer: Any) -> BandNames:
     return BandNames(names=names, common_names=tuple(map(str, common)), wavelengths=tuple(map(float, wavelengths)))
 
 
-def _any_band(available: BandNames, index: int, model: str) -> BandFacts:
-    """Return the facts of a layer's band for a model of any bands: stated wavelengths before those of common names."""
+def _any_band(available: BandNames, index: int, model: str) -> BandMetadata:
+    """Return the metadata of a layer's band for a model of any bands; a stated wavelength precedes the nominal one."""
     name, common = available.names[index].lower(), available.common(index)
-    known = COMMON.get(common) or COMMON.get(name) or BandFacts(common=common)
+    known = COMMON.get(common) or COMMON.get(name) or BandMetadata(common=common)
     wavelength = available.wavelength(index)
     is_radar = known.common in RADAR_NAMES
     if not is_radar and not math.isnan(wavelength):
-        return BandFacts(common=common, wavelength=wavelength, bandwidth=known.bandwidth)
+        return BandMetadata(common=common, wavelength=wavelength, bandwidth=known.bandwidth)
     if not is_radar and math.isnan(known.wavelength):
         msg = f"Cannot pass the band {available.label(index)!r} to {model!r}, which embeds bands by their wavelengths: "
         msg += "the layer states none."
@@ -202,7 +204,7 @@ def _any_band(available: BandNames, index: int, model: str) -> BandFacts:
 
 
 def _conversion(layer: Any, position: int, units: Units, factor: float, model: str) -> tuple[float, float]:
-    """Return factor and offset from the values of a layer's band to the units of the model."""
+    """Return factor and offset that convert the values of a layer's band to the units of the model."""
     if units == "any":
         return 1.0, 0.0
     attrs = getattr(layer, "attrs", {})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geoxt.errors import InputError
 from geoxt.models.card import Card
-from geoxt.models.encoders.feature_body import FeatureBody
+from geoxt.models.encoders.feature_backbone import FeatureBackbone
 from geoxt.models.encoders.layer_inputs import LayerInputs
 from geoxt.models.network import Network
 
@@ -18,7 +18,7 @@ Steps = Sequence[Mapping[str, Any]]
 
 
 class Encoder(Network):
-    """Pretrained encoder: feature maps of images in the units of a layer.
+    """Pretrained encoder: computes feature maps of images in the units of a layer.
 
     `encoder(image, valid)` returns a list of feature maps, finest or shallowest first, as timm's `features_only` models
     do; `out_channels` and `reductions` describe them. `encoder.body` is the model of the provider, whose parameters can
@@ -31,11 +31,11 @@ class Encoder(Network):
     body
         Model that returns feature maps of normalized images.
     inputs
-        Bands of the layer, their channels in the model and the conversion to its units.
+        Bands of the layer, their channels in the model and the unit conversion.
     steps
         Normalization in units of the model; see `Weights.steps`.
     fill
-        Value of each channel of the model, in its units, for bands that the layer lacks and for invalid pixels.
+        Value of each channel for missing bands and invalid pixels, in units of the model.
 
     Attributes
     ----------
@@ -50,13 +50,13 @@ class Encoder(Network):
     out_channels, reductions
         Channels, and stride in pixels, of each feature map.
     notes
-        Bands that were dropped or filled, conversions of units, and unknown inputs, as text.
+        Dropped and filled bands, unit conversions and unknown inputs, as text.
     """
 
     def __init__(
         self,
         card: Card,
-        body: FeatureBody,
+        body: FeatureBackbone,
         *,
         inputs: LayerInputs,
         steps: Steps,
@@ -73,7 +73,7 @@ class Encoder(Network):
         self.channels = inputs.channels
         self.steps = tuple(dict(step) for step in steps)
         self.description: Mapping[str, Any] = {}
-        """Facts from which `loading_encoder.rebuilt` builds the encoder again, JSON-compatible but for NaN."""
+        """Arguments of `load_encoder.rebuild_encoder`, JSON-compatible except for NaN."""
         self.factor: Tensor
         self.offset: Tensor
         self.fill: Tensor
@@ -93,23 +93,23 @@ class Encoder(Network):
         image
             Float32 (N, C, H, W), or (N, T, C, H, W) for an encoder of several dates, in the units of the layer.
         valid
-            Valid pixels, bool, of the shape of `image` without bands; others are set to the mean of the training data.
+            Valid pixels, bool, of the shape of `image` without bands; others are set to the fill value.
 
         Raises
         ------
         InputError
-            If the number of bands, dates or pixels does not fit the model.
+            If the number of bands, dates or pixels does not match the model.
         """
         self._require_shape(image)
-        features: list[Tensor] = self.body(self.normalized(image, valid))
+        features: list[Tensor] = self.body(self.normalize(image, valid))
         return features
 
     def embed(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return the last feature map (N, F, h, w) of images; see `forward`."""
         return self(image, valid)[-1]
 
-    def normalized(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the input of the model: all of its channels, normalized."""
+    def normalize(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return all channels of the model's input, normalized."""
         values = image * self.factor + self.offset
         fill = self.fill.to(values.dtype)
         mask = None if valid is None else valid.unsqueeze(-3)
@@ -124,7 +124,7 @@ class Encoder(Network):
         return values
 
     def _require_shape(self, image: Tensor) -> None:
-        """Raise if images do not fit the model."""
+        """Raise if the shape of images does not match the model."""
         body: Any = self.body
         if image.ndim not in (4, 5) or image.shape[-3] != len(self.bands):
             msg = f"Cannot encode images of the shape {tuple(image.shape)}: the encoder takes {len(self.bands)} bands, "
@@ -147,25 +147,19 @@ class Encoder(Network):
             raise InputError(msg, remedy=remedy, value=(height, width), argument="size")
 
 
-def fill_of(steps: Steps, count: int) -> tuple[float, ...] | None:
-    """Return the input of each channel that the steps normalize to 0, or to the lower bound of a clip; see `linear`."""
-    scaling = linear(steps, count)
-    return None if scaling is None else scaling[0]
-
-
-def linear(steps: Steps, count: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Return mean and deviation such that (x - mean) / std equals the steps without clips; `None` if none is stated."""
+def mean_and_std(steps: Steps, count: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean and std such that (x - mean) / std equals the linear steps; `None` without linear steps."""
     mean, std = [0.0] * count, [1.0] * count
     stated = False
     for step in steps:
         match step["op"]:
             case "divide" | "multiply":
-                by = _each(step["by"], count)
+                by = _broadcast(step["by"], count)
                 std = [s * b if step["op"] == "divide" else s / b for s, b in zip(std, by, strict=True)]
                 stated = True
             case "normalize":
-                mean = [m + s * a for m, s, a in zip(mean, std, _each(step["mean"], count), strict=True)]
-                std = [s * a for s, a in zip(std, _each(step["std"], count), strict=True)]
+                mean = [m + s * a for m, s, a in zip(mean, std, _broadcast(step["mean"], count), strict=True)]
+                std = [s * a for s, a in zip(std, _broadcast(step["std"], count), strict=True)]
                 stated = True
             case _:
                 continue
@@ -207,6 +201,6 @@ def _column(value: float | Sequence[float], like: Tensor) -> Tensor:
     return column[:, None, None]
 
 
-def _each(value: float | Sequence[float], count: int) -> list[float]:
+def _broadcast(value: float | Sequence[float], count: int) -> list[float]:
     values = [float(value)] if isinstance(value, (int, float)) else list(map(float, value))
     return values * count if len(values) == 1 else values

@@ -220,9 +220,11 @@ def test_options_that_do_not_fit(files, options, message):
 
 
 def test_decoders_that_need_several_strides():
-    with pytest.raises(InputError, match=r"4 strides, the encoder has one feature map of the stride 1. Pass decoder='"):
+    with pytest.raises(InputError, match=r"4 strides, but the encoder has one feature map of stride 1. Pass decoder='"):
         Decoder("UPerNet", (8,), (1,))
-    with pytest.raises(InputError, match=r"4 strides, each twice the former, the encoder has 4, 8"):
+    with pytest.raises(
+        InputError, match=r"4 strides, each twice the previous one, but the encoder has the strides 4, 8"
+    ):
         Decoder("FPN", (8, 8), (4, 8))
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
-from geoxt.models.encoders.band_facts import SENTINEL2, facts_of
+from geoxt.models.encoders.band_metadata import SENTINEL2, band_metadata_of
 from geoxt.models.encoders.layer_inputs import context_of, layer_inputs
 from geoxt.testing import make_grid
 
@@ -29,9 +29,9 @@ def layer(*names, common=None, wavelengths=None, time=None, **attrs):
 
 def match(bands, *, names=NAMES, units=None, missing="raise", groups=(), factor=10_000.0):
     units = units or tuple("decibel" if name in ("VV", "VH") else "reflectance" for name in names)
-    facts = tuple(facts_of(name, None) for name in names)
+    metadata = tuple(band_metadata_of(name, None) for name in names)
     return layer_inputs(
-        bands, model="m", names=names, facts=facts, units=units, factor=factor, missing=missing, groups=groups
+        bands, model="m", names=names, metadata=metadata, units=units, factor=factor, missing=missing, groups=groups
     )
 
 
@@ -130,14 +130,14 @@ def test_decibels_pass():
 
 def any_bands(bands):
     return layer_inputs(
-        bands, model="m", names=None, facts=(), units=("reflectance",), factor=10_000.0, missing="raise"
+        bands, model="m", names=None, metadata=(), units=("reflectance",), factor=10_000.0, missing="raise"
     )
 
 
 def test_a_model_of_any_bands_takes_stated_wavelengths_first():
     inputs = any_bands(layer("a", "red", "VV", common=["", "", "vv"], wavelengths=[0.9, math.nan, math.nan], units="1"))
-    assert [f.wavelength for f in inputs.facts[:2]] == [0.9, SENTINEL2["B04"].wavelength]
-    assert math.isnan(inputs.facts[2].wavelength)
+    assert [f.wavelength for f in inputs.metadata[:2]] == [0.9, SENTINEL2["B04"].wavelength]
+    assert math.isnan(inputs.metadata[2].wavelength)
     assert inputs.channels == (0, 1, 2)
 
 

@@ -6,13 +6,18 @@ from torch import nn
 
 from geoxt.errors import InputError
 from geoxt.models import Card, Encoder
-from geoxt.models.encoders.band_facts import BandFacts
-from geoxt.models.encoders.feature_body import FeatureBody, TokenBody, block_indices, resized_positions
+from geoxt.models.encoders.band_metadata import BandMetadata
+from geoxt.models.encoders.feature_backbone import (
+    FeatureBackbone,
+    TokenBackbone,
+    block_indices,
+    resize_position_embeddings,
+)
 from geoxt.models.encoders.layer_inputs import LayerInputs
-from geoxt.models.encoders.pretrained_encoder import linear
+from geoxt.models.encoders.pretrained_encoder import mean_and_std
 
 
-class Identity(FeatureBody):
+class Identity(FeatureBackbone):
     def forward(self, image):
         return [image]
 
@@ -22,8 +27,8 @@ def encoder_of(steps, *, channels=(0, 1), count=2, fill=(5.0, 50.0), scale=(1.0,
     names = tuple(f"b{index}" for index in channels)
     card = Card(task="self-supervised", model="x", bands=names, mean=(0.0,) * len(names), std=(1.0,) * len(names),
                 codes=(), names=(), colors=(), size=(4, 4))  # fmt: skip
-    inputs = LayerInputs(bands=names, facts=(BandFacts(),) * len(names), channels=channels, count=count, scale=scale,
-                         offset=offset)  # fmt: skip
+    inputs = LayerInputs(bands=names, metadata=(BandMetadata(),) * len(names), channels=channels, count=count,
+                         scale=scale, offset=offset)  # fmt: skip
     return Encoder(card, Identity(nn.Identity(), **options), inputs=inputs, steps=steps, fill=fill)
 
 
@@ -50,8 +55,8 @@ def test_missing_bands_and_invalid_pixels_are_the_mean():
 def test_clip_and_linear_statistics():
     steps = [{"op": "divide", "by": 10}, {"op": "multiply", "by": 2.0}, {"op": "clip", "min": 0.0, "max": 1.0}]
     torch.testing.assert_close(encoder_of(steps).embed(IMAGE), (IMAGE / 5).clamp(0, 1))
-    assert linear(steps, 2) == ((0.0, 0.0), (5.0, 5.0))
-    assert linear([{"op": "stretch", "std": 2.0}], 2) is None
+    assert mean_and_std(steps, 2) == ((0.0, 0.0), (5.0, 5.0))
+    assert mean_and_std([{"op": "stretch", "std": 2.0}], 2) is None
 
 
 def test_each_image_is_stretched_over_its_valid_pixels():
@@ -95,7 +100,7 @@ def test_fixed_positions_take_one_size():
 def test_feature_maps_are_those_of_the_requested_blocks():
     blocks = nn.ModuleList(nn.Linear(3, 3) for _ in range(8))
     model = nn.Sequential(*blocks)
-    body = TokenBody(model, blocks=blocks, out_indices=[1, -1], width=3, patch_size=2, size=4, prefix=0)
+    body = TokenBackbone(model, blocks=blocks, out_indices=[1, -1], width=3, patch_size=2, size=4, prefix=0)
     tokens = torch.randn(1, 4, 3)
     body.call = lambda _: model(tokens)
     first, last = body(torch.zeros(1, 1, 4, 4))
@@ -110,9 +115,9 @@ def test_feature_maps_are_those_of_the_requested_blocks():
 
 def test_positions_keep_their_tokens_and_mean():
     positions = torch.randn(1, 1 + 16, 5)
-    assert resized_positions(positions, 4) is positions
-    resized = resized_positions(positions, 8)
+    assert resize_position_embeddings(positions, 4) is positions
+    resized = resize_position_embeddings(positions, 8)
     assert resized.shape == (1, 65, 5)
     assert torch.equal(resized[:, 0], positions[:, 0])
-    flat = resized_positions(torch.ones(1, 17, 5), 7)
+    flat = resize_position_embeddings(torch.ones(1, 17, 5), 7)
     torch.testing.assert_close(flat, torch.ones(1, 50, 5))

@@ -8,7 +8,7 @@ from torch import nn
 
 from geoxt import models
 from geoxt.errors import InputError, MissingDependency
-from geoxt.models.encoders.loading_encoder import BUILDERS, _units
+from geoxt.models.encoders.load_encoder import BUILDERS, _units
 from geoxt.models.weights import table
 
 ROWS = list(table._table().values())

@@ -1,4 +1,4 @@
-"""Models of timm, torchvision and segmentation-models-pytorch as encoders."""
+"""Models of timm, torchvision and segmentation-models-pytorch as backbones."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from geoxt.errors import InputError, optional_import
-from geoxt.models.encoders.body_request import BodyRequest
-from geoxt.models.encoders.feature_body import FeatureBody
+from geoxt.models.encoders.backbone_request import BackboneRequest
+from geoxt.models.encoders.feature_backbone import FeatureBackbone
 from geoxt.models.libraries import encoder_of, smp
 from geoxt.models.weights.loading import load
 from geoxt.models.weights.table import Weights
 
 
-class TimmBody(FeatureBody):
-    """A timm model with `features_only`."""
+class TimmBackbone(FeatureBackbone):
+    """timm model with `features_only`."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the feature maps (N, F, h, w) of normalized images."""
@@ -28,30 +28,30 @@ class TimmBody(FeatureBody):
         ]
 
 
-def timm_body(facts: Weights, request: BodyRequest, **options: Any) -> FeatureBody:
-    """Build a timm model and load its weights; `options` are those of `load` for files."""
-    names = facts.bands or ()
+def timm_backbone(weights: Weights, request: BackboneRequest, **options: Any) -> FeatureBackbone:
+    """Build a timm model and load its weights; `options` are the file options of `load`."""
+    names = weights.bands or ()
     indices = None if request.out_indices is None else tuple(request.out_indices)
     selected = {} if indices is None else {"out_indices": indices}
     try:
-        model: Any = encoder_of(facts.architecture, in_chans=len(names), features_only=True, **selected)
+        model: Any = encoder_of(weights.architecture, in_chans=len(names), features_only=True, **selected)
     except (IndexError, AssertionError) as error:
-        msg = f"Cannot return the features {indices!r} of {facts.architecture!r} ({error})."
+        msg = f"Cannot return the features {indices!r} of {weights.architecture!r} ({error})."
         raise InputError(msg, remedy="Leave {out_indices} out.", value=indices, argument="out_indices") from error
     inner = getattr(model, "model", model)  # transformers are wrapped
     if request.pretrained:
-        load(inner, facts, bands=names, **options)
+        load(inner, weights, bands=names, **options)
     channels, reductions = model.feature_info.channels(), model.feature_info.reduction()
     stages = [getattr(inner, str(info["module"]), None) for info in model.feature_info.info]
     blocks = getattr(inner, "blocks", None) or [stage for stage in stages if isinstance(stage, nn.Module)]
-    return TimmBody(
+    return TimmBackbone(
         model, patch_size=max(reductions), size=request.size, out_channels=channels, reductions=reductions,
         blocks=blocks,
     )  # fmt: skip
 
 
-class SwinBody(FeatureBody):
-    """A Swin transformer of torchvision; features of several dates are reduced to their maximum, as in Satlas."""
+class SwinBackbone(FeatureBackbone):
+    """Swin transformer of torchvision; features of several dates are reduced to their maximum, as in Satlas."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return four feature maps of normalized images, at strides 4, 8, 16 and 32."""
@@ -66,7 +66,7 @@ class SwinBody(FeatureBody):
         return maps
 
 
-def swin(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def swin(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build a Swin transformer; keys of the original files of Satlas begin with `backbone.`."""
     with optional_import("torchvision", "train", "build this encoder"):
         import torchvision
@@ -77,7 +77,7 @@ def swin(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     parts = {key: value for key, value in stripped.items() if key.startswith(("features.", "norm.", "head."))}
     request.load(model, parts, fresh=("norm.", "head."), unused=("head.",))
     channels = tuple(width * factor for factor in (1, 2, 4, 8))
-    return SwinBody(
+    return SwinBackbone(
         model, patch_size=32, size=request.size, out_channels=channels, reductions=(4, 8, 16, 32), dates=request.dates,
         blocks=model.features[1::2],
     )  # fmt: skip
@@ -89,8 +89,8 @@ def _without_backbone(key: str) -> str:
     return key
 
 
-class UnetBody(FeatureBody):
-    """The encoder of a U-Net of segmentation-models-pytorch; dates are stacked along the bands, the last date first."""
+class UnetBackbone(FeatureBackbone):
+    """Encoder of a U-Net of segmentation-models-pytorch; dates are stacked along the bands, last date first."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return five feature maps of normalized images, at strides 2, 4, 8, 16 and 32."""
@@ -99,15 +99,15 @@ class UnetBody(FeatureBody):
         return maps[1:]
 
 
-def unet(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
-    """Build a U-Net; `body.model` is the whole network, with decoder and head."""
+def unet(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
+    """Build a U-Net; `model` of the backbone includes decoder and head."""
     options = request.options
     model = smp().Unet(
         options["encoder"], encoder_weights=None, in_channels=len(request.names) * request.dates,
         classes=options["num_classes"],
     )  # fmt: skip
     request.load(model, state)
-    return UnetBody(
+    return UnetBackbone(
         model, patch_size=32, size=request.size, out_channels=tuple(model.encoder.out_channels[1:]),
         reductions=(2, 4, 8, 16, 32), dates=request.dates,
     )  # fmt: skip

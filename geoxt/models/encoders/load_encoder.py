@@ -10,11 +10,11 @@ from typing import Any
 
 from geoxt.errors import InputError
 from geoxt.models.card import Card
-from geoxt.models.encoders import plain_bodies, series_bodies, terratorch_bodies, torchgeo_bodies
-from geoxt.models.encoders.band_facts import BandFacts, facts_of
-from geoxt.models.encoders.body_request import BodyRequest, Builder
+from geoxt.models.encoders import terratorch_backbones, time_series_backbones, torchgeo_backbones, vision_backbones
+from geoxt.models.encoders.backbone_request import BackboneRequest, Builder
+from geoxt.models.encoders.band_metadata import BandMetadata, band_metadata_of
 from geoxt.models.encoders.layer_inputs import Context, LayerInputs, MissingBands, Units, context_of, layer_inputs
-from geoxt.models.encoders.pretrained_encoder import Encoder, linear
+from geoxt.models.encoders.pretrained_encoder import Encoder, mean_and_std
 from geoxt.models.weights.table import Weights, get
 from geoxt.models.weights.table import names as weights_names
 from geoxt.models.weights.weights_file import fetch, read
@@ -22,21 +22,21 @@ from geoxt.types import SomePath
 
 _LOG = logging.getLogger("geoxt")
 BUILDERS: Mapping[str, Builder] = {
-    "clay": terratorch_bodies.clay,
-    "copernicus-fm": torchgeo_bodies.copernicus_fm,
-    "croma": torchgeo_bodies.croma,
-    "dofa": torchgeo_bodies.dofa,
-    "earthloc": torchgeo_bodies.earthloc,
-    "olmoearth": series_bodies.olmoearth,
-    "panopticon": torchgeo_bodies.panopticon,
-    "presto": series_bodies.presto,
-    "prithvi": terratorch_bodies.prithvi,
-    "scale-mae": torchgeo_bodies.scale_mae,
-    "swin": plain_bodies.swin,
-    "terramind": terratorch_bodies.terramind,
-    "tessera": series_bodies.tessera,
-    "tilenet": torchgeo_bodies.tilenet,
-    "unet": plain_bodies.unet,
+    "clay": terratorch_backbones.clay,
+    "copernicus-fm": torchgeo_backbones.copernicus_fm,
+    "croma": torchgeo_backbones.croma,
+    "dofa": torchgeo_backbones.dofa,
+    "earthloc": torchgeo_backbones.earthloc,
+    "olmoearth": time_series_backbones.olmoearth,
+    "panopticon": torchgeo_backbones.panopticon,
+    "presto": time_series_backbones.presto,
+    "prithvi": terratorch_backbones.prithvi,
+    "scale-mae": torchgeo_backbones.scale_mae,
+    "swin": vision_backbones.swin,
+    "terramind": terratorch_backbones.terramind,
+    "tessera": time_series_backbones.tessera,
+    "tilenet": torchgeo_backbones.tilenet,
+    "unet": vision_backbones.unet,
 }
 """Builders of models by the family of the weights."""
 _TIMM: Mapping[str, Any] = {"family": "timm", "size": 224}
@@ -59,80 +59,78 @@ def load_encoder(
     folder: SomePath | None = None,
     progress: bool = True,
 ) -> Encoder:
-    """Return a pretrained encoder for the bands of a layer; `load` documents the parameters."""
-    facts = get(weights) if isinstance(weights, str) else weights
-    if facts.unsupported is not None:
-        msg = f"Cannot load {facts.name!r}: {facts.unsupported}"
-        raise InputError(msg, remedy="Pass another {model}.", value=facts.name, argument="model")
-    options = facts.encoder or (_TIMM if facts.timm else None)
-    if options is None or (facts.bands is None and not options.get("any_bands")):
-        msg = f"Cannot load {facts.name!r}: its architecture {facts.architecture!r} or its bands are unknown."
-        raise InputError(msg, remedy="Pass another {model}.", value=facts.name, argument="model")
-    names = None if options.get("any_bands") else facts.bands
-    units = _units(facts, options)
+    """Return a pretrained encoder for the bands of a layer; see `load` for the parameters."""
+    if isinstance(weights, str):
+        weights = get(weights)
+    if weights.unsupported is not None:
+        msg = f"Cannot load {weights.name!r}: {weights.unsupported}"
+        raise InputError(msg, remedy="Pass another {model}.", value=weights.name, argument="model")
+    options = weights.encoder or (_TIMM if weights.timm else None)
+    if options is None or (weights.bands is None and not options.get("any_bands")):
+        msg = f"Cannot load {weights.name!r}: its architecture {weights.architecture!r} or its bands are unknown."
+        raise InputError(msg, remedy="Pass another {model}.", value=weights.name, argument="model")
+    names = None if options.get("any_bands") else weights.bands
+    units = _units(weights, options)
     inputs = layer_inputs(
-        bands, model=facts.name, names=names, facts=tuple(facts_of(name, facts.sensor) for name in names or ()),
-        units=units, factor=float(options.get("factor", 10_000)), missing=missing, groups=options.get("groups", ()),
+        bands, model=weights.name, names=names,
+        metadata=tuple(band_metadata_of(name, weights.sensor) for name in names or ()), units=units,
+        factor=float(options.get("factor", 10_000)), missing=missing, groups=options.get("groups", ()),
     )  # fmt: skip
-    steps, scaling = _normalization(facts, options, inputs, mean, std)
-    count = _dates(facts, options, bands, dates)
+    steps, scaling = _normalization(weights, options, inputs, mean, std)
+    count = _num_dates(weights, options, bands, dates)
     context = _context(bands, count, time=time, location=location, gsd=gsd)
-    request = BodyRequest(
-        name=facts.name, options=options, names=names or inputs.bands, inputs=inputs, context=context,
+    request = BackboneRequest(
+        name=weights.name, options=options, names=names or inputs.bands, inputs=inputs, context=context,
         size=_size(options, size), dates=count, out_indices=out_indices,
     )  # fmt: skip
     if options["family"] == "timm":
-        body = plain_bodies.timm_body(facts, request, file=file, folder=folder, progress=progress)
+        body = vision_backbones.timm_backbone(weights, request, file=file, folder=folder, progress=progress)
     else:
-        path = Path(file) if file is not None else fetch(facts, folder=folder, progress=progress)
+        path = Path(file) if file is not None else fetch(weights, folder=folder, progress=progress)
         body = BUILDERS[options["family"]](request, read(path))
     encoder = Encoder(
-        _card(facts, inputs, scaling, request.size),
+        _card(weights, inputs, scaling, request.size),
         body,
         inputs=inputs,
         steps=steps,
         fill=options.get("fill") or (scaling[0] if scaling else (0.0,) * inputs.count),
-        notes=_unknown(options, context),
+        notes=_missing_inputs(options, context),
     )
     encoder.description = {
-        "architecture": facts.architecture, "bands": facts.bands, "names": request.names, "inputs": asdict(inputs),
+        "architecture": weights.architecture, "bands": weights.bands, "names": request.names, "inputs": asdict(inputs),
         "context": asdict(context), "size": request.size, "dates": count, "steps": encoder.steps,
         "out_indices": None if out_indices is None else tuple(out_indices), "fill": encoder.fill.flatten().tolist(),
         "card": encoder.card.to_dict(),
     }  # fmt: skip
-    _LOG.info("Loaded %s: bands %s. %s", facts.name, ", ".join(encoder.bands), " ".join(encoder.notes))
+    _LOG.info("Loaded %s: bands %s. %s", weights.name, ", ".join(encoder.bands), " ".join(encoder.notes))
     return encoder.eval()
 
 
-def rebuilt(description: Mapping[str, Any]) -> Encoder:
-    """Return the encoder of a description, whose weights are to be loaded by the caller.
+def rebuild_encoder(description: Mapping[str, Any]) -> Encoder:
+    """Return the encoder of a description, with initial weights.
 
-    The model is that of the table of weights: a checkpoint cannot name another function to call.
+    The builder is looked up in the table of weights, so that a checkpoint cannot name another function to call.
     """
     name = description["card"]["model"]
     table_row = get(name) if name in weights_names(encoders=True) else None
     options = _TIMM if table_row is None else table_row.encoder or _TIMM
-    known: dict[str, Any] = dict(description["inputs"])
-    known["facts"] = tuple(BandFacts(**facts) for facts in known["facts"])
-    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in known.items()}
-    inputs = LayerInputs(**fields)
-    values = dict(description["context"])
-    location = values["location"]
-    context = Context(
-        time=tuple(values["time"]), location=None if location is None else tuple(location), gsd=values["gsd"]
+    inputs = LayerInputs(
+        **_with_tuples(description["inputs"])
+        | {"metadata": tuple(BandMetadata(**band) for band in description["inputs"]["metadata"])}
     )
-    request = BodyRequest(
+    context = Context(**_with_tuples(description["context"]))
+    request = BackboneRequest(
         name=name, options=options, names=tuple(description["names"]), inputs=inputs, context=context,
         size=description["size"], dates=description["dates"], out_indices=description["out_indices"],
         pretrained=False,
     )  # fmt: skip
     if options["family"] == "timm":
         bands = tuple(description["bands"])
-        facts = Weights(
+        weights = Weights(
             name=name, family="timm", architecture=description["architecture"], timm=True, bands=bands, license=None,
             url=None, file="",
         )  # fmt: skip
-        body = plain_bodies.timm_body(facts, request)
+        body = vision_backbones.timm_backbone(weights, request)
     else:
         body = BUILDERS[options["family"]](request, {})
     encoder = Encoder(
@@ -142,67 +140,72 @@ def rebuilt(description: Mapping[str, Any]) -> Encoder:
     return encoder
 
 
-def _units(facts: Weights, options: Mapping[str, Any]) -> tuple[Units, ...]:
-    """Return the units of each band of the weights: stated, or by the steps that normalize them."""
+def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with tuples instead of the lists of JSON."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _units(weights: Weights, options: Mapping[str, Any]) -> tuple[Units, ...]:
+    """Return the units of each band of the weights, as stated or inferred from the normalization."""
     stated = options.get("units")
-    count = len(facts.bands or ()) or 1
+    count = len(weights.bands or ()) or 1
     if options.get("any_bands"):
         stated = stated or "any"
     elif stated is None:
-        first = facts.steps[0] if facts.steps else {}
+        first = weights.steps[0] if weights.steps else {}
         byte = first.get("op") == "divide" and first.get("by") in (255, 255.0)
-        optical = (facts.sensor or "").lower().replace("-", "") in {"sentinel2", "sentinel2 l1c", "sentinel2 l2a"}
+        optical = (weights.sensor or "").lower().replace("-", "") in {"sentinel2", "sentinel2 l1c", "sentinel2 l2a"}
         stated = "byte" if byte else "reflectance" if optical else "stored"
     units: tuple[Units, ...] = tuple(stated) if isinstance(stated, list) else (stated,) * count  # type: ignore[assignment]
     return units
 
 
 def _normalization(
-    facts: Weights,
+    weights: Weights,
     options: Mapping[str, Any],
     inputs: LayerInputs,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> tuple[tuple[Mapping[str, Any], ...], tuple[tuple[float, ...], tuple[float, ...]] | None]:
-    """Return the steps, and mean and deviation of each channel in units of the model, `None` if none are stated."""
+    """Return the normalization steps, and mean and std of each channel in units of the model; `None` if unknown."""
     if (mean is None) != (std is None) or (mean is not None and not len(mean) == len(std or ()) == len(inputs.bands)):
         msg = f"Cannot normalize {len(inputs.bands)} bands with mean={mean!r} and std={std!r}."
         remedy = f"Pass {{mean}} and {{std}}, of each of {', '.join(inputs.bands)}."
         raise InputError(msg, remedy=remedy, argument="mean")
     if mean is not None and std is not None:
         if inputs.channels != tuple(range(inputs.count)):
-            msg = f"Cannot normalize {facts.name!r} with other statistics: the layer lacks bands of the model."
+            msg = f"Cannot normalize {weights.name!r} with other statistics: the layer lacks bands of the model."
             raise InputError(msg, remedy="Leave {mean} and {std} out.", argument="mean")
         scaled = [m * s + o for m, s, o in zip(mean, inputs.scale, inputs.offset, strict=True)]
-        widths = [abs(w * s) for w, s in zip(std, inputs.scale, strict=True)]
-        return ({"op": "normalize", "mean": scaled, "std": widths},), (tuple(scaled), tuple(widths))
+        stds = tuple(abs(w * s) for w, s in zip(std, inputs.scale, strict=True))
+        return ({"op": "normalize", "mean": scaled, "std": list(stds)},), (tuple(scaled), stds)
     statistics = options.get("statistics")
-    if statistics is not None and all(f.common in statistics for f in inputs.facts):
-        pairs = [statistics[f.common] for f in inputs.facts]
+    if statistics is not None and all(f.common in statistics for f in inputs.metadata):
+        pairs = [statistics[f.common] for f in inputs.metadata]
         means, stds = tuple(float(m) for m, _ in pairs), tuple(float(s) for _, s in pairs)
         return ({"op": "normalize", "mean": list(means), "std": list(stds)},), (means, stds)
     if options.get("any_bands"):
-        msg = f"Cannot normalize the bands {', '.join(inputs.bands)} for {facts.name!r}: its authors state no "
+        msg = f"Cannot normalize the bands {', '.join(inputs.bands)} for {weights.name!r}: its authors state no "
         msg += "statistics of them."
         remedy = "Pass {mean} and {std} of each band in units of the layer, such as those of your training data."
         raise InputError(msg, remedy=remedy, argument="mean")
-    scaling = linear(facts.steps, inputs.count)
-    if inputs.filled and not any(step["op"] == "normalize" for step in facts.steps):
-        msg = f"Cannot fill the bands {', '.join(inputs.filled)} of {facts.name!r}: their mean is not published."
+    scaling = mean_and_std(weights.steps, inputs.count)
+    if inputs.filled and not any(step["op"] == "normalize" for step in weights.steps):
+        msg = f"Cannot fill the bands {', '.join(inputs.filled)} of {weights.name!r}: their mean is not published."
         raise InputError(msg, remedy="Leave {missing} out, and pass a layer with these bands.", argument="missing")
-    return facts.steps, scaling
+    return weights.steps, scaling
 
 
 def _card(
-    facts: Weights, inputs: LayerInputs, scaling: tuple[tuple[float, ...], tuple[float, ...]] | None, size: int
+    weights: Weights, inputs: LayerInputs, scaling: tuple[tuple[float, ...], tuple[float, ...]] | None, size: int
 ) -> Card:
-    """Return the model card: mean and deviation are in units of the layer."""
+    """Return the model card, with mean and std in units of the layer."""
     means, stds = scaling or ((0.0,) * inputs.count, (1.0,) * inputs.count)
-    means = tuple((facts.encoder or {}).get("fill") or means)
+    means = tuple((weights.encoder or {}).get("fill") or means)
     conversions = list(zip(inputs.channels, inputs.scale, inputs.offset, strict=True))
     return Card(
         task="self-supervised",
-        model=facts.name,
+        model=weights.name,
         bands=inputs.bands,
         mean=tuple((means[channel] - offset) / scale for channel, scale, offset in conversions),
         std=tuple(abs(stds[channel] / scale) for channel, scale, _ in conversions),
@@ -210,24 +213,20 @@ def _card(
         names=(),
         colors=(),
         size=(size, size),
-        common_names=tuple(f.common for f in inputs.facts),
-        wavelengths=tuple(_or_none(f) for f in inputs.facts),
+        common_names=tuple(f.common for f in inputs.metadata),
+        wavelengths=tuple(f.wavelength if f.wavelength > 0 else None for f in inputs.metadata),
     )
 
 
-def _or_none(facts: BandFacts) -> float | None:
-    return facts.wavelength if facts.wavelength > 0 else None
-
-
-def _dates(facts: Weights, options: Mapping[str, Any], layer: Any, dates: int | None) -> int:
-    """Return the number of time steps: requested, or those of the layer if the model takes any number."""
+def _num_dates(weights: Weights, options: Mapping[str, Any], layer: Any, dates: int | None) -> int:
+    """Return the number of time steps: as requested, else of the layer if the model takes several."""
     least, most = options.get("dates", (1, 1))
     if dates is None and most > 1 and "time" in getattr(layer, "dims", ()):
         dates = int(layer.sizes["time"])
     count = least if dates is None else dates
     if not least <= count <= most:
         span = str(least) if least == most else f"{least} to {most}"
-        msg = f"Cannot encode {count} dates with {facts.name!r}: it takes {span}."
+        msg = f"Cannot encode {count} dates with {weights.name!r}: it takes {span}."
         raise InputError(msg, remedy="Pass other {dates}.", value=count, argument="dates")
     return count
 
@@ -247,7 +246,7 @@ def _size(options: Mapping[str, Any], size: int | None) -> int:
 def _context(
     layer: Any, dates: int, *, time: Sequence[str] | None, location: tuple[float, float] | None, gsd: float | None
 ) -> Context:
-    """Return dates, location and resolution: those passed, else those of the layer."""
+    """Return dates, location and resolution: the arguments, else those of the layer."""
     if isinstance(time, str):
         msg = f"Cannot use time={time!r} as a sequence of dates."
         raise InputError(msg, remedy="Pass {time} as a list.", value=time, argument="time")
@@ -259,8 +258,8 @@ def _context(
     return context if gsd is None else replace(context, gsd=float(gsd))
 
 
-def _unknown(options: Mapping[str, Any], context: Context) -> tuple[str, ...]:
-    """Return a note for each optional input that is unknown."""
+def _missing_inputs(options: Mapping[str, Any], context: Context) -> tuple[str, ...]:
+    """Return a note that lists unknown optional inputs."""
     values = {"time": context.time, "location": context.location}
     names = [name for name in options.get("uses", ()) if not values.get(name)]
     return (f"Not passed to the model, as the layer does not state it: {', '.join(names)}.",) if names else ()

@@ -11,25 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import optional_import
-from geoxt.models.encoders.body_request import BodyRequest, day_of_year, year_and_month
-from geoxt.models.encoders.feature_body import FeatureBody, block_indices, token_map, without_prefix
+from geoxt.models.encoders.backbone_request import BackboneRequest, day_of_year, year_and_month
+from geoxt.models.encoders.feature_backbone import FeatureBackbone, block_indices, strip_prefix, token_map
 
 
-class _TokenLists(FeatureBody):
-    """Model that returns the tokens of all blocks, the last after the final normalization.
+class _TokenListBackbone(FeatureBackbone):
+    """Model that returns the tokens of all blocks; those of the last block are normalized.
 
     Parameters
     ----------
     model
         Model of the provider.
     indices
-        Positions of the blocks whose outputs are returned.
+        Indices of the blocks whose outputs are returned.
     width
         Number of channels of a token.
     prefix
-        Number of tokens before those of patches.
+        Number of tokens before the patch tokens.
     options
-        As in `FeatureBody`.
+        As in `FeatureBackbone`.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class _TokenLists(FeatureBody):
         return [token_map(tokens[index][:, self.prefix :], shape, self.dates) for index in self.indices]
 
 
-class PrithviBody(_TokenLists):
-    """Prithvi: takes dates and location where its weights have embeddings of them.
+class PrithviBackbone(_TokenListBackbone):
+    """Prithvi: takes dates and location if its weights have embeddings of them.
 
     Parameters
     ----------
@@ -88,27 +88,27 @@ class PrithviBody(_TokenLists):
         return features
 
 
-def prithvi(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
-    """Build the encoder of Prithvi; the decoder of the file is left out, and its fixed position embeddings."""
+def prithvi(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
+    """Build the encoder of Prithvi; the decoder and the fixed position embeddings of the file are ignored."""
     with optional_import("terratorch", "foundation", "build this encoder"):
         from terratorch.models.backbones import prithvi_vit
     build = getattr(prithvi_vit, request.options["model"])
     model = build(pretrained=False, num_frames=request.dates, img_size=request.size)
     parts = {key: v for key, v in state.items() if not re.search(r"decoder|_dec\b|_dec\.|mask_token", key)}
-    parts = {key: v for key, v in without_prefix(parts, "encoder.").items() if key != "pos_embed"}
+    parts = {key: v for key, v in strip_prefix(parts, "encoder.").items() if key != "pos_embed"}
     request.load(model, parts, fresh=("pos_embed",))
     time, location = request.context.time, request.context.location
     # days 1 to 365, as the model card of Prithvi-EO-2.0 states and the data sets of TerraTorch pass them
     temporal = tuple((year_and_month(date)[0], day_of_year(date)) for date in time) if model.temporal_encoding else ()
-    return PrithviBody(
+    return PrithviBackbone(
         model, temporal=temporal, location=location[::-1] if location and model.location_encoding else (),
         indices=block_indices(len(model.blocks), request.out_indices), width=model.embed_dim, prefix=1,
         patch_size=model.patch_embed.patch_size[1], size=request.size, dates=request.dates, blocks=model.blocks,
     )  # fmt: skip
 
 
-class TerraMindBody(_TokenLists):
-    """TerraMind: the mean of the tokens of its modalities.
+class TerraMindBackbone(_TokenListBackbone):
+    """TerraMind: mean of the tokens of the modalities.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class TerraMindBody(_TokenLists):
         return tokens
 
 
-def terramind(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def terramind(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build TerraMind for the modalities of the layer."""
     with optional_import("terratorch", "foundation", "build this encoder"):
         from terratorch.models.backbones.terramind.model import terramind_register
@@ -141,13 +141,13 @@ def terramind(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     build = getattr(terramind_register, request.options["model"])
     model = build(pretrained=False, modalities=list(modalities))
     request.load(model, {k: v for k, v in state.items() if k in model.state_dict()})
-    return TerraMindBody(
+    return TerraMindBackbone(
         model, modalities=modalities, indices=block_indices(len(model.encoder), request.out_indices),
         width=model.out_channels[0], prefix=0, patch_size=16, size=224, fixed_size=True, blocks=model.encoder,
     )  # fmt: skip
 
 
-class ClayBody(FeatureBody):
+class ClayBackbone(FeatureBackbone):
     """Clay: generates its patch embedding from wavelengths; date and location are zero if unknown.
 
     Parameters
@@ -159,9 +159,9 @@ class ClayBody(FeatureBody):
     time, latlon
         Sine and cosine of week and hour, and of latitude and longitude; zeros if unknown.
     indices
-        Positions of the blocks whose outputs are returned.
+        Indices of the blocks whose outputs are returned.
     model, options
-        As in `FeatureBody`.
+        As in `FeatureBackbone`.
     """
 
     def __init__(
@@ -194,12 +194,12 @@ class ClayBody(FeatureBody):
         }
         output = self.model(cube)
         shape = tuple(side // self.patch_size for side in image.shape[-2:])
-        # the encoder of version 1 returns the tokens of all blocks, that of 1.5 those of the last, with indices
+        # Clay 1 returns the tokens of all blocks; Clay 1.5 returns the tokens of the last block, and indices.
         tokens = [output[index] for index in self.indices] if isinstance(output, list) else [output[0]]
         return [token_map(x[:, 1:], shape) for x in tokens]
 
 
-def clay(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def clay(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build the encoder of Clay."""
     depth, width, heads = request.options["depth"], request.options["width"], request.options["heads"]
     common: dict[str, Any] = {"patch_size": 8, "dim": width, "depth": depth, "heads": heads, "dim_head": 64}
@@ -213,33 +213,33 @@ def clay(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
         model = clay15.Encoder(mask_ratio=0.0, shuffle=False, mlp_ratio=4.0, **common)
         indices = (depth - 1,)
     encoder = {key: value for key, value in state.items() if re.match(r"(model\.)?encoder\.", key)}
-    request.load(model, without_prefix(without_prefix(encoder, "model."), "encoder."))
+    request.load(model, strip_prefix(strip_prefix(encoder, "model."), "encoder."))
     context = request.context
     radar = dict(zip(("vv", "vh"), request.options["radar"], strict=True))
-    return ClayBody(
-        model, waves=tuple(radar.get(f.common, f.wavelength) for f in request.inputs.facts), gsd=request.gsd(),
-        time=_week(context.time), latlon=_angles(context.location), indices=indices, patch_size=8, size=request.size,
-        fixed_size=True, out_channels=(width,) * len(indices), reductions=(8,) * len(indices),
+    return ClayBackbone(
+        model, waves=tuple(radar.get(f.common, f.wavelength) for f in request.inputs.metadata), gsd=request.gsd(),
+        time=_encode_week(context.time), latlon=_encode_location(context.location), indices=indices, patch_size=8,
+        size=request.size, fixed_size=True, out_channels=(width,) * len(indices), reductions=(8,) * len(indices),
     )  # fmt: skip
 
 
-def _week(time: tuple[str, ...]) -> tuple[float, ...]:
-    """Return sine and cosine of the ISO week and of the hour, which is noon: layers of composites state days.
+def _encode_week(time: tuple[str, ...]) -> tuple[float, ...]:
+    """Return sine and cosine of the ISO week and of the hour. The hour is noon, as layers of composites state days.
 
-    The order and the formulas are those of `finetune/embedder/how-to-embed.ipynb` of Clay.
+    Order and formulas follow `finetune/embedder/how-to-embed.ipynb` of Clay.
     """
     if not time:
         return (0.0,) * 4
     week = np.datetime64(time[0], "D").astype(object).isocalendar()[1]
-    return (*_circle(week / 52), *_circle(12 / 24))
+    return (*_sin_cos(week / 52), *_sin_cos(12 / 24))
 
 
-def _angles(location: tuple[float, float] | None) -> tuple[float, ...]:
+def _encode_location(location: tuple[float, float] | None) -> tuple[float, ...]:
     if location is None:
         return (0.0,) * 4
     lon, lat = location
-    return (*_circle(lat / 360), *_circle(lon / 360))
+    return (*_sin_cos(lat / 360), *_sin_cos(lon / 360))
 
 
-def _circle(turns: float) -> tuple[float, float]:
+def _sin_cos(turns: float) -> tuple[float, float]:
     return math.sin(2 * math.pi * turns), math.cos(2 * math.pi * turns)

@@ -80,7 +80,7 @@ def test_prithvi_fills_missing_bands_on_request(prithvi, saved):
     with pytest.raises(InputError, match="has no band 'SWIR_2', only BLUE"):
         models.load(PRITHVI, bands=HLS[:-1], file=path, size=32)
     encoder = models.load(PRITHVI, bands=HLS[:-1], file=path, size=32, missing="mean")
-    assert encoder.normalized(torch.zeros(1, 5, 32, 32))[0, 5].abs().max() == 0
+    assert encoder.normalize(torch.zeros(1, 5, 32, 32))[0, 5].abs().max() == 0
     with pytest.raises(InputError, match=r"17 dates .* it takes 1 to 16"):
         models.load(PRITHVI, bands=HLS, file=path, size=32, dates=17)
     with pytest.raises(InputError, match="patches of the model have 16"):

@@ -1,4 +1,4 @@
-"""Request for the model of an encoder, and the inputs that it requires of a layer."""
+"""Configuration from which the backbone of an encoder is built."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
-from geoxt.models.encoders.feature_body import FeatureBody, load_state
+from geoxt.models.encoders.feature_backbone import FeatureBackbone, load_state
 from geoxt.models.encoders.layer_inputs import Context, LayerInputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BodyRequest:
-    """Model to build for an encoder."""
+class BackboneRequest:
+    """Configuration of the backbone of an encoder."""
 
     name: str
     """Name of the weights."""
     options: Mapping[str, Any]
-    """Facts of the weights: variant, and options of the family."""
+    """Options of the weights in the table: variant, and options of the family."""
     names: tuple[str, ...]
-    """Bands of the model in order; those of the layer for a model of any bands."""
+    """Bands of the model in order; for a model of any bands, the bands of the layer."""
     inputs: LayerInputs
     """Bands of the layer."""
     context: Context
@@ -35,7 +35,7 @@ class BodyRequest:
     out_indices: Sequence[int] | None
     """Blocks whose outputs are the feature maps, `None` for the default."""
     pretrained: bool = True
-    """Whether weights are loaded; a checkpoint has its own."""
+    """Whether to load pretrained weights; `False` for the encoder of a checkpoint."""
 
     def load(
         self, model: nn.Module, state: dict[str, Tensor], *, fresh: Sequence[str] = (), unused: Sequence[str] = ()
@@ -62,13 +62,13 @@ class BodyRequest:
             raise self._unknown("dates", "time", f"{self.dates} dates such as '2024-06-30'")
         return self.context.time
 
-    def _unknown(self, fact: str, argument: str, example: str) -> InputError:
-        msg = f"Cannot load {self.name!r} without {fact}: the layer states none for {self.dates} time steps."
+    def _unknown(self, name: str, argument: str, example: str) -> InputError:
+        msg = f"Cannot load {self.name!r} without {name}: the layer states none for {self.dates} time steps."
         return InputError(msg, remedy=f"Pass {{{argument}}}, {example}.", argument=argument)
 
 
-Builder = Callable[[BodyRequest, dict[str, Tensor]], FeatureBody]
-"""Function that builds the model of a family and loads weights into it."""
+Builder = Callable[[BackboneRequest, dict[str, Tensor]], FeatureBackbone]
+"""Function that builds the backbone of a model family and loads weights into it."""
 
 
 def day_of_year(date: str) -> int:

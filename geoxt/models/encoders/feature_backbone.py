@@ -1,4 +1,4 @@
-"""Feature maps of the models of other libraries: outputs of their blocks, as tokens or maps."""
+"""Backbones: models of other libraries that return feature maps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from geoxt.errors import InputError
 
-# Of each thread, so that threads can share one model.
+# Outputs of the hooks by thread, so that threads can share one model.
 _OUTPUTS: ContextVar[dict[int, Tensor] | None] = ContextVar("outputs", default=None)
 
 
-class FeatureBody(nn.Module):
+class FeatureBackbone(nn.Module):
     """Model that returns feature maps of normalized images (N, C, H, W), or (N, T, C, H, W) if it takes dates.
 
     Parameters
@@ -34,7 +34,7 @@ class FeatureBody(nn.Module):
     dates
         Number of time steps of an image.
     blocks
-        Blocks or stages of the model in order, of which the first can be frozen; empty if unknown.
+        Blocks or stages of the model in order, for freezing; empty if unknown.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class FeatureBody(nn.Module):
         raise NotImplementedError
 
 
-class TokenBody(FeatureBody):
+class TokenBackbone(FeatureBackbone):
     """Vision transformer whose feature maps are the patch tokens after some of its blocks.
 
     Parameters
@@ -68,15 +68,15 @@ class TokenBody(FeatureBody):
     model
         Model of the provider.
     blocks
-        Its transformer blocks.
+        Transformer blocks of the model.
     out_indices
-        Positions of the blocks whose outputs are returned; by default the last of each quarter.
+        Indices of the blocks whose outputs are returned; by default the last block of each quarter.
     width
         Number of channels of a token.
     patch_size, size, fixed_size, dates
-        As in `FeatureBody`.
+        As in `FeatureBackbone`.
     prefix
-        Number of tokens before those of patches.
+        Number of tokens before the patch tokens.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class TokenBody(FeatureBody):
         )  # fmt: skip
         self.prefix = prefix
         for position, index in enumerate(indices):
-            blocks[index].register_forward_hook(partial(_keep, position))
+            blocks[index].register_forward_hook(partial(_store_output, position))
 
     def call(self, image: Tensor) -> Any:
         """Run the model of the provider on normalized images."""
         return self.model(image)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return feature maps (N, F, h, w) of normalized images; dates are stacked along F."""
+        """Return feature maps (N, T * F, h, w) of normalized images."""
         outputs: dict[int, Tensor] = {}
         token = _OUTPUTS.set(outputs)
         try:
@@ -119,25 +119,25 @@ class TokenBody(FeatureBody):
 
 
 def token_map(tokens: Tensor, shape: Sequence[int], dates: int = 1) -> Tensor:
-    """Return a feature map (N, T * F, h, w) of patch tokens (N, T * h * w, F)."""
+    """Reshape patch tokens (N, T * h * w, F) to a feature map (N, T * F, h, w)."""
     grid = tokens.reshape(len(tokens), dates, *shape, tokens.shape[-1])
     return grid.movedim(-1, 2).flatten(1, 2)
 
 
 def block_indices(count: int, requested: Sequence[int] | None) -> tuple[int, ...]:
-    """Return positions of blocks: those requested, or the last of each quarter.
+    """Return nonnegative indices of the requested blocks; by default the last block of each quarter.
 
     Raises
     ------
     InputError
-        If a position is not among the blocks, or positions do not increase.
+        If an index is out of range, or indices do not increase.
     """
     if requested is None:
         return tuple(sorted({max(count * quarter // 4 - 1, 0) for quarter in (1, 2, 3, 4)}))
     indices = tuple(index + count if index < 0 else index for index in requested)
     if not indices or sorted(set(indices)) != list(indices) or not 0 <= indices[0] <= indices[-1] < count:
         msg = f"Cannot return the features of the blocks {tuple(requested)!r}: the encoder has {count}."
-        remedy = f"Pass {{out_indices}}, increasing positions from 0 to {count - 1}."
+        remedy = f"Pass {{out_indices}}, increasing numbers from 0 to {count - 1}."
         raise InputError(msg, remedy=remedy, value=tuple(requested), argument="out_indices")
     return indices
 
@@ -156,7 +156,7 @@ def load_state(
     name
         Name of the weights, for errors.
     fresh, unused
-        Beginnings of the names of tensors that the file, or the model, may lack.
+        Prefixes of names of tensors that the file (`fresh`) or the model (`unused`) may lack.
 
     Raises
     ------
@@ -164,11 +164,11 @@ def load_state(
         If other tensors are missing, left over, or of another shape.
     """
     target = model.state_dict()
-    lacking = [key for key in target if key not in state and not key.startswith(tuple(fresh))]
+    missing = [key for key in target if key not in state and not key.startswith(tuple(fresh))]
     extra = [key for key in state if key not in target and not key.startswith(tuple(unused))]
     shapes = [key for key in state if key in target and state[key].shape != target[key].shape]
-    faults = [("lacks", lacking), ("has unknown tensors", extra), ("has other shapes of", shapes)]
-    text = "; ".join(f"it {verb} {', '.join(keys[:4])}" + ", …" * (len(keys) > 4) for verb, keys in faults if keys)
+    problems = [("lacks", missing), ("has unknown tensors", extra), ("has other shapes of", shapes)]
+    text = "; ".join(f"it {verb} {', '.join(keys[:4])}" + ", …" * (len(keys) > 4) for verb, keys in problems if keys)
     if text:
         msg = f"Cannot load {name!r} into {type(model).__name__}: {text}."
         raise InputError(msg, remedy="Pass the published file of these weights.", value=name, argument="file")
@@ -176,19 +176,21 @@ def load_state(
         model.load_state_dict({key: value for key, value in state.items() if key in target}, strict=False)
 
 
-def without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors below a prefix, without it; all if none has it."""
+def strip_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names have a prefix, without the prefix; all tensors if no name has it."""
     inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     return inner or state
 
 
-def with_positions(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
-    """Return weights whose position embeddings `pos_embed`, if they have any, are for `side` x `side` patches."""
-    return state | {"pos_embed": resized_positions(state["pos_embed"], side)} if "pos_embed" in state else state
+def resize_positions(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
+    """Resize the position embeddings `pos_embed` of weights to `side` x `side` patches, if the weights have any."""
+    return (
+        state | {"pos_embed": resize_position_embeddings(state["pos_embed"], side)} if "pos_embed" in state else state
+    )
 
 
-def resized_positions(positions: Tensor, side: int, *, prefix: int = 1) -> Tensor:
-    """Return position embeddings (1, prefix + n * n, F) for `side` x `side` patches, bicubic."""
+def resize_position_embeddings(positions: Tensor, side: int, *, prefix: int = 1) -> Tensor:
+    """Resize position embeddings (1, prefix + n * n, F) to `side` x `side` patches by bicubic interpolation."""
     old = round((positions.shape[1] - prefix) ** 0.5)
     if old == side:
         return positions
@@ -197,8 +199,8 @@ def resized_positions(positions: Tensor, side: int, *, prefix: int = 1) -> Tenso
     return torch.cat([positions[:, :prefix], resized.flatten(2).mT.to(positions.dtype)], dim=1)
 
 
-def _keep(position: int, module: nn.Module, args: Any, output: Any) -> None:
-    """Keep the output of a block for the thread that runs the model."""
+def _store_output(position: int, module: nn.Module, args: Any, output: Any) -> None:
+    """Store the output of a block for the current thread (forward hook)."""
     del module, args
     outputs = _OUTPUTS.get()
     if outputs is not None:

@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import optional_import
-from geoxt.models.encoders.body_request import BodyRequest, day_of_year, year_and_month
-from geoxt.models.encoders.feature_body import FeatureBody
-from geoxt.models.encoders.torchgeo_bodies import torchgeo_models
+from geoxt.models.encoders.backbone_request import BackboneRequest, day_of_year, year_and_month
+from geoxt.models.encoders.feature_backbone import FeatureBackbone
+from geoxt.models.encoders.torchgeo_backbones import torchgeo_models
 
 _PIXELS = 4096
-"""Pixels that a model of time series takes at once."""
+"""Pixels per forward pass."""
 _MISSING = 3
 """Mask value of OlmoEarth for tokens that are missing (`MaskValue.MISSING`)."""
 
 
-class PixelBody(FeatureBody):
-    """Model of the time series of a pixel."""
+class PixelBackbone(FeatureBackbone):
+    """Model that encodes the time series of each pixel independently."""
 
-    def of_pixels(self, series: Tensor) -> Tensor:
+    def encode_series(self, series: Tensor) -> Tensor:
         """Return features (n, F) of time series (n, T, C)."""
         raise NotImplementedError
 
@@ -30,28 +30,28 @@ class PixelBody(FeatureBody):
         images = image if image.ndim == 5 else image.unsqueeze(1)
         count, _, _, height, width = images.shape
         series = images.permute(0, 3, 4, 1, 2).flatten(0, 2)
-        features = torch.cat([self.of_pixels(part) for part in torch.split(series, _PIXELS)])
+        features = torch.cat([self.encode_series(part) for part in torch.split(series, _PIXELS)])
         return [features.reshape(count, height, width, -1).movedim(-1, 1)]
 
 
-class TesseraBody(PixelBody):
-    """TESSERA: takes the day of the year of each date beside the bands.
+class TesseraBackbone(PixelBackbone):
+    """TESSERA: takes the bands and the day of the year of each date.
 
     Parameters
     ----------
     days
         Day of the year of each date.
     splits
-        Numbers of bands of each sensor, each followed by the day.
+        Number of bands of each sensor; the day follows the bands of each sensor.
     model, options
-        As in `FeatureBody`.
+        As in `FeatureBackbone`.
     """
 
     def __init__(self, model: nn.Module, *, days: tuple[int, ...], splits: tuple[int, ...], **options: Any) -> None:
         super().__init__(model, **options)
         self.days, self.splits = days, splits
 
-    def of_pixels(self, series: Tensor) -> Tensor:
+    def encode_series(self, series: Tensor) -> Tensor:
         """Return features (n, F) of time series (n, T, C)."""
         days = torch.tensor(self.days, device=series.device, dtype=series.dtype)[None, :, None]
         parts = [
@@ -63,8 +63,8 @@ class TesseraBody(PixelBody):
         return features
 
 
-def tessera(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
-    """Build TESSERA, or the encoder of one sensor."""
+def tessera(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
+    """Build TESSERA, or its encoder of one sensor."""
     part = request.options.get("part")
     tessera_model = torchgeo_models().tessera()
     model = tessera_model if part is None else getattr(tessera_model, part)
@@ -72,14 +72,14 @@ def tessera(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     groups: dict[str, int] = {"s2_backbone": 10, "s1_backbone": 2}
     splits = tuple(groups.values()) if part is None else (groups[part],)
     days = tuple(map(day_of_year, request.time()))
-    return TesseraBody(
+    return TesseraBackbone(
         model, days=days, splits=splits, patch_size=1, size=request.size, dates=request.dates,
         out_channels=(128 if part is None else 512,), reductions=(1,),
     )  # fmt: skip
 
 
-class PrestoBody(PixelBody):
-    """Presto: the mean of the tokens of the groups of bands that the layer has.
+class PrestoBackbone(PixelBackbone):
+    """Presto: mean of the tokens of the band groups that the layer has.
 
     Parameters
     ----------
@@ -90,9 +90,9 @@ class PrestoBody(PixelBody):
     present
         Channels with values.
     ndvi
-        Channels of red, near infrared and the NDVI, which is computed; empty without these bands.
+        Channels of red, near infrared and the computed NDVI; empty if red or near infrared is missing.
     model, options
-        As in `FeatureBody`.
+        As in `FeatureBackbone`.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class PrestoBody(PixelBody):
         super().__init__(model, **options)
         self.months, self.location, self.present, self.ndvi = months, location, present, ndvi
 
-    def of_pixels(self, series: Tensor) -> Tensor:
+    def encode_series(self, series: Tensor) -> Tensor:
         """Return features (n, F) of time series (n, T, C)."""
         mask = torch.ones_like(series)
         mask[..., list(self.present)] = 0
@@ -128,7 +128,7 @@ class PrestoBody(PixelBody):
         return features
 
 
-def presto(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def presto(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build Presto."""
     model = torchgeo_models().presto()
     request.load(model, state)
@@ -136,26 +136,26 @@ def presto(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     present = tuple(request.inputs.channels)
     ndvi = tuple(names.index(name) for name in ("B04", "B08", "NDVI"))
     months = tuple(year_and_month(date)[1] - 1 for date in request.time())
-    return PrestoBody(
+    return PrestoBackbone(
         model, months=months, location=request.location(), present=present,
         ndvi=ndvi if set(ndvi[:2]) <= set(present) and ndvi[2] not in present else (), patch_size=1,
         size=request.size, dates=request.dates, out_channels=(128,), reductions=(1,),
     )  # fmt: skip
 
 
-class OlmoEarthBody(FeatureBody):
-    """OlmoEarth: the mean of its tokens over dates, groups of bands and sensors.
+class OlmoEarthBackbone(FeatureBackbone):
+    """OlmoEarth: mean of the tokens over dates, band groups and sensors.
 
     Parameters
     ----------
     timestamps
         Day, month from 0 and year of each date.
     sensors
-        Channels, and the mask value of each group of bands, of each sensor.
+        Channels of each sensor, and the mask value of each of its band groups.
     gsd
         Ground sample distance in metres.
     model, options
-        As in `FeatureBody`.
+        As in `FeatureBackbone`.
     """
 
     def __init__(
@@ -191,8 +191,8 @@ class OlmoEarthBody(FeatureBody):
         return [pooled.movedim(-1, 1)]
 
 
-def olmoearth(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
-    """Build OlmoEarth v1 for the sensors of the layer; groups of bands that it lacks are masked."""
+def olmoearth(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
+    """Build OlmoEarth v1 for the sensors of the layer; missing band groups are masked."""
     with optional_import("olmoearth-pretrain-minimal", "foundation", "build this encoder"):
         from olmoearth_pretrain_minimal import OlmoEarthPretrain_v1
     model = OlmoEarthPretrain_v1(model_size=request.options["model"], model_version="v1").model
@@ -206,7 +206,7 @@ def olmoearth(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
             sensors[sensor] = [request.names.index(name) for name in names], mask
     stamps = tuple((int(date[8:10]), year_and_month(date)[1] - 1, year_and_month(date)[0]) for date in request.time())
     width = model.encoder.embedding_size
-    return OlmoEarthBody(
+    return OlmoEarthBackbone(
         model, timestamps=stamps, sensors=sensors, gsd=round(request.gsd()), patch_size=request.options["patch_size"],
         size=request.size, dates=request.dates, out_channels=(width,), reductions=(request.options["patch_size"],),
     )  # fmt: skip

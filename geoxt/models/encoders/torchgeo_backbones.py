@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError, optional_import
-from geoxt.models.encoders.body_request import BodyRequest
-from geoxt.models.encoders.feature_body import FeatureBody, TokenBody, token_map, with_positions
+from geoxt.models.encoders.backbone_request import BackboneRequest
+from geoxt.models.encoders.feature_backbone import FeatureBackbone, TokenBackbone, resize_positions, token_map
 
 _RADAR = ("vv", "vh", "hh", "hv")
 _DOFA_RADAR = 3.75
@@ -40,15 +40,15 @@ def _build(function: str, **options: Any) -> Any:
     return getattr(models, function)(**options)
 
 
-class DofaBody(TokenBody):
-    """DOFA: generates the kernels of its patch embedding from wavelengths.
+class DofaBackbone(TokenBackbone):
+    """DOFA: generates the kernels of the patch embedding from wavelengths.
 
     Parameters
     ----------
     wavelengths
         Wavelength of each band in micrometres.
     model, options
-        As in `TokenBody`.
+        As in `TokenBackbone`.
     """
 
     def __init__(self, model: nn.Module, *, wavelengths: tuple[float, ...], **options: Any) -> None:
@@ -60,28 +60,28 @@ class DofaBody(TokenBody):
         return self.model.forward_features(image, list(self.wavelengths))
 
 
-def dofa(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def dofa(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build DOFA; its position embeddings are resized to the side of the images."""
     model = _build(request.options["model"], img_size=request.size)
     side = request.size // model.patch_size
-    state = with_positions(state, side)
+    state = resize_positions(state, side)
     request.load(model, state, fresh=("fc_norm.", "norm.", "head."), unused=("norm.", "mask_token"))
-    wavelengths = tuple(_DOFA_RADAR if f.common in _RADAR else f.wavelength for f in request.inputs.facts)
-    return DofaBody(
+    wavelengths = tuple(_DOFA_RADAR if f.common in _RADAR else f.wavelength for f in request.inputs.metadata)
+    return DofaBackbone(
         model, wavelengths=wavelengths, blocks=model.blocks, out_indices=request.out_indices, width=model.embed_dim,
         patch_size=model.patch_size, size=request.size, fixed_size=True,
     )  # fmt: skip
 
 
-class CromaBody(FeatureBody):
+class CromaBackbone(FeatureBackbone):
     """CROMA: encodes radar, optical images, or both jointly.
 
     Parameters
     ----------
     radar, optical
-        Positions of the channels of radar and optical bands; empty without such bands.
+        Channels of radar and optical bands; empty without such bands.
     model, options
-        As in `FeatureBody`.
+        As in `FeatureBackbone`.
     """
 
     def __init__(self, model: nn.Module, *, radar: tuple[int, ...], optical: tuple[int, ...], **options: Any) -> None:
@@ -97,9 +97,9 @@ class CromaBody(FeatureBody):
         return [token_map(outputs[f"{kind}_encodings"], (self.size // self.patch_size,) * 2)]
 
 
-def croma(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def croma(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build CROMA for the bands of the layer: radar, optical or both."""
-    # channels of groups that the layer lacks are filled, and not passed to the model
+    # Channels of a missing sensor are filled, but not passed to the model.
     groups = {name: group for group, names in enumerate(request.options["groups"]) for name in names}
     present = {groups[request.names[channel]] for channel in request.inputs.channels}
     radar, optical = (
@@ -110,13 +110,13 @@ def croma(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
     model = _build(request.options["model"], modalities=modalities, image_size=request.size)
     parts = ("s1_", "s2_", "joint_")
     request.load(model, state, fresh=("attn_bias",), unused=parts)
-    return CromaBody(
+    return CromaBackbone(
         model, radar=radar, optical=optical, patch_size=8, size=request.size, fixed_size=True,
         out_channels=(model.encoder_dim,), reductions=(8,),
     )  # fmt: skip
 
 
-class PanopticonBody(TokenBody):
+class PanopticonBackbone(TokenBackbone):
     """Panopticon: embeds each band by its wavelength, or its polarization.
 
     Parameters
@@ -124,7 +124,7 @@ class PanopticonBody(TokenBody):
     ids
         Wavelength of each band in nanometres; for radar -1 to -4 for VV, VH, HH and HV of an unknown orbit.
     model, options
-        As in `TokenBody`.
+        As in `TokenBackbone`.
     """
 
     def __init__(self, model: nn.Module, *, ids: tuple[int, ...], **options: Any) -> None:
@@ -137,41 +137,41 @@ class PanopticonBody(TokenBody):
         return self.model.model.forward_features({"imgs": image, "chn_ids": ids})
 
 
-def panopticon(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def panopticon(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build Panopticon; its position embeddings are resized to the side of the images."""
     model = _build("panopticon_vitb14", img_size=request.size)
     side = request.size // 14
-    state = with_positions({key: value for key, value in state.items() if key != "mask_token"}, side)
+    state = resize_positions({key: value for key, value in state.items() if key != "mask_token"}, side)
     request.load(model.model, state)
     codes = {name: -1 - index for index, name in enumerate(_RADAR)}
-    ids = tuple(codes[f.common] if f.common in codes else round(f.wavelength * 1000) for f in request.inputs.facts)
-    return PanopticonBody(
+    ids = tuple(codes[f.common] if f.common in codes else round(f.wavelength * 1000) for f in request.inputs.metadata)
+    return PanopticonBackbone(
         model, ids=ids, blocks=model.model.blocks, out_indices=request.out_indices, width=768, patch_size=14,
         size=request.size, fixed_size=True,
     )  # fmt: skip
 
 
-class ScaleMaeBody(TokenBody):
-    """ScaleMAE: its position embeddings depend on the ground sample distance."""
+class ScaleMaeBackbone(TokenBackbone):
+    """ScaleMAE: position embeddings depend on the ground sample distance."""
 
     def call(self, image: Tensor) -> Any:
         """Run ScaleMAE on normalized images."""
         return self.model.forward_features(image)
 
 
-def scale_mae(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def scale_mae(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build ScaleMAE for the resolution of the layer."""
     model = _build("scalemae_large_patch16", img_size=request.size, res=request.gsd())
-    state = with_positions(state, request.size // 16)
+    state = resize_positions(state, request.size // 16)
     request.load(model, state, fresh=("fc_norm.", "norm.", "head."), unused=("decoder", "mask_token"))
-    return ScaleMaeBody(
+    return ScaleMaeBackbone(
         model, blocks=model.blocks, out_indices=request.out_indices, width=model.embed_dim, patch_size=16,
         size=request.size, fixed_size=True,
     )  # fmt: skip
 
 
-class CopernicusBody(TokenBody):
-    """Copernicus-FM: generates its patch embedding from wavelengths and bandwidths.
+class CopernicusBackbone(TokenBackbone):
+    """Copernicus-FM: generates the kernels of the patch embedding from wavelengths and bandwidths.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class CopernicusBody(TokenBody):
     metadata
         Longitude, latitude, days since 1970 and area of a patch in km2; NaN if unknown.
     model, options
-        As in `TokenBody`.
+        As in `TokenBackbone`.
     """
 
     def __init__(
@@ -203,10 +203,10 @@ class CopernicusBody(TokenBody):
         )
 
 
-def copernicus_fm(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
-    """Build Copernicus-FM for optical bands; location, date and resolution are passed if the layer states them."""
-    pairs = zip(request.inputs.bands, request.inputs.facts, strict=True)
-    unknown = [name for name, facts in pairs if math.isnan(facts.wavelength) or math.isnan(facts.bandwidth)]
+def copernicus_fm(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
+    """Build Copernicus-FM for optical bands; it takes location, date and resolution if the layer states them."""
+    pairs = zip(request.inputs.bands, request.inputs.metadata, strict=True)
+    unknown = [name for name, band in pairs if math.isnan(band.wavelength) or math.isnan(band.bandwidth)]
     if unknown:
         msg = f"Cannot pass the bands {', '.join(unknown)} to {request.name!r}: their bandwidths are unknown."
         raise InputError(msg, remedy="Pass a layer of optical bands of Sentinel-2.", value=unknown[0], argument="bands")
@@ -215,30 +215,30 @@ def copernicus_fm(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody
     context, patch, width = request.context, 16, model.cls_token.shape[-1]
     days = float(np.datetime64(context.time[0], "D").astype(int)) if context.time else math.nan
     area = math.nan if context.gsd is None else (context.gsd * patch / 1000) ** 2
-    return CopernicusBody(
-        model, spectrum=tuple((f.wavelength * 1000, f.bandwidth) for f in request.inputs.facts),
+    return CopernicusBackbone(
+        model, spectrum=tuple((f.wavelength * 1000, f.bandwidth) for f in request.inputs.metadata),
         metadata=(*(context.location or (math.nan, math.nan)), days, area), blocks=model.blocks,
         out_indices=request.out_indices, width=width, patch_size=patch, size=request.size, fixed_size=True,
     )  # fmt: skip
 
 
-class EarthLocBody(FeatureBody):
-    """EarthLoc: the feature map of its ResNet, before the aggregation to one vector per image."""
+class EarthLocBackbone(FeatureBackbone):
+    """EarthLoc: feature map of its ResNet, before the aggregation to one vector per image."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return one feature map (N, 1024, h, w) of normalized images."""
         return [self.model.backbone(image)]
 
 
-def earthloc(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def earthloc(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build EarthLoc."""
     model = _build("earthloc")
     request.load(model, state)
-    return EarthLocBody(model, patch_size=16, size=request.size, out_channels=(1024,), reductions=(16,))
+    return EarthLocBackbone(model, patch_size=16, size=request.size, out_channels=(1024,), reductions=(16,))
 
 
-class TileNetBody(FeatureBody):
-    """TileNet: the feature maps of its residual layers."""
+class TileNetBackbone(FeatureBackbone):
+    """TileNet: feature maps of its residual layers."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return five feature maps of normalized images, at strides 1, 2, 4, 8 and 16."""
@@ -249,9 +249,9 @@ class TileNetBody(FeatureBody):
         return maps[1:]
 
 
-def tilenet(request: BodyRequest, state: dict[str, Tensor]) -> FeatureBody:
+def tilenet(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build TileNet."""
     model = _build("tilenet", in_channels=len(request.names))
     request.load(model, state)
     channels = (64, 128, 256, 512, 512)
-    return TileNetBody(model, patch_size=16, size=request.size, out_channels=channels, reductions=(1, 2, 4, 8, 16))
+    return TileNetBackbone(model, patch_size=16, size=request.size, out_channels=channels, reductions=(1, 2, 4, 8, 16))

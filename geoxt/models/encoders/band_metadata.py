@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BandFacts:
-    """Facts about one band of an encoder."""
+class BandMetadata:
+    """Common name, wavelength and bandwidth of a band."""
 
     common: str = ""
     """Common name, "" if it has none."""
@@ -19,12 +19,12 @@ class BandFacts:
     """Nominal bandwidth in nanometres, NaN if unknown."""
 
 
-def _optical(common: str, wavelength: float, bandwidth: float = math.nan) -> BandFacts:
-    return BandFacts(common=common, wavelength=wavelength, bandwidth=bandwidth)
+def _optical(common: str, wavelength: float, bandwidth: float = math.nan) -> BandMetadata:
+    return BandMetadata(common=common, wavelength=wavelength, bandwidth=bandwidth)
 
 
 # Wavelengths of Sentinel-2A; nominal bandwidths of ESA, as TorchGeo's CopernicusFM documents them.
-SENTINEL2: Mapping[str, BandFacts] = {
+SENTINEL2: Mapping[str, BandMetadata] = {
     "B01": _optical("coastal", 0.4427, 20),
     "B02": _optical("blue", 0.4927, 65),
     "B03": _optical("green", 0.5598, 35),
@@ -40,7 +40,7 @@ SENTINEL2: Mapping[str, BandFacts] = {
     "B12": _optical("swir22", 2.2024, 180),
 }
 # Landsat 8 and 9, by the names of the weights' authors; the thermal bands share the common name lwir.
-LANDSAT8: Mapping[str, BandFacts] = {
+LANDSAT8: Mapping[str, BandMetadata] = {
     "B01": _optical("coastal", 0.443),
     "B02": _optical("blue", 0.482),
     "B03": _optical("green", 0.5615),
@@ -53,15 +53,15 @@ LANDSAT8: Mapping[str, BandFacts] = {
     "B10": _optical("lwir11", 10.895),
     "B11": _optical("lwir12", 12.005),
 }
-RGB: Mapping[str, BandFacts] = {
+RGB: Mapping[str, BandMetadata] = {
     "R": _optical("red", 0.66),
     "G": _optical("green", 0.56),
     "B": _optical("blue", 0.48),
     "NIR": _optical("nir", 0.84),
     "N": _optical("nir", 0.84),
 }
-RADAR: Mapping[str, BandFacts] = {name: BandFacts(common=name.lower()) for name in ("VV", "VH", "HH", "HV")}
-HLS: Mapping[str, BandFacts] = {
+RADAR: Mapping[str, BandMetadata] = {name: BandMetadata(common=name.lower()) for name in ("VV", "VH", "HH", "HV")}
+HLS: Mapping[str, BandMetadata] = {
     "BLUE": SENTINEL2["B02"],
     "GREEN": SENTINEL2["B03"],
     "RED": SENTINEL2["B04"],
@@ -69,12 +69,12 @@ HLS: Mapping[str, BandFacts] = {
     "SWIR_1": SENTINEL2["B11"],
     "SWIR_2": SENTINEL2["B12"],
 }
-COMMON: Mapping[str, BandFacts] = {facts.common: facts for facts in (*SENTINEL2.values(), *RADAR.values())}
-"""Facts by common name, for models that take any bands."""
+COMMON: Mapping[str, BandMetadata] = {band.common: band for band in (*SENTINEL2.values(), *RADAR.values())}
+"""Bands by common name, for models that take any bands."""
 
 
-def facts_of(name: str, sensor: str | None) -> BandFacts:
-    """Return the facts of a band of the weights of a sensor; without common name and wavelength if it is unknown."""
+def band_metadata_of(name: str, sensor: str | None) -> BandMetadata:
+    """Return the metadata of a sensor's band; empty if the name is unknown."""
     landsat = sensor is not None and "landsat" in sensor.lower()
     tables = (LANDSAT8 if landsat else SENTINEL2, RGB, RADAR, HLS, COMMON)
-    return next((table[name] for table in tables if name in table), BandFacts())
+    return next((table[name] for table in tables if name in table), BandMetadata())
