@@ -203,7 +203,7 @@ class ScaleWarning(GeoxtWarning):
 
 
 class CatalogWarning(GeoxtWarning):
-    """An ItemCollection is one page of a longer list, whose other items are not opened."""
+    """An ItemCollection is one page of a longer list, whose other items are not opened, or items share an id."""
 
 
 class LabelWarning(GeoxtWarning):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pystac
 
-from geoxt.errors import ReadError
+from geoxt.errors import CatalogWarning, ReadError
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.remote import is_remote
 from geoxt.retry import RetryPolicy
@@ -46,6 +47,8 @@ def items_of_pages(
 ) -> Iterator[pystac.Item]:
     """Yield the items of a page and of all pages after it, each once.
 
+    Items of one id and collection that differ in footprint, dates or files are all yielded, with a warning.
+
     Parameters
     ----------
     page, url
@@ -58,17 +61,16 @@ def items_of_pages(
     ReadError
         If a page is not an ItemCollection, pages repeat, or fewer items came than the API states.
     """
-    visited, known, stated, empty = set[str](), set[Any](), None, 0
+    visited, known, stated, empty, count = set[str](), dict[Any, set[str]](), None, 0, 0
     while True:
         features = _features(page, url)
         stated = matched(page) if stated is None else stated
-        items = {_identity(feature): feature for feature in reversed(features)}
-        fresh = [(key, feature) for key, feature in reversed(items.items()) if key not in known]
+        fresh = [feature for feature in features if _is_new(feature, known, url)]
+        count += len(fresh)
         if features and not fresh:
             problem = f"Cannot list the items of {redact_url(url)!r}: this page repeats items of pages before it."
             raise ReadError(problem, remedy=ADVICE)
-        for key, feature in fresh:
-            known.add(key)
+        for feature in fresh:
             yield remote_item(feature, url)
         link = _next_link(page, url)
         if link is None:
@@ -80,10 +82,10 @@ def items_of_pages(
             raise ReadError(f"Cannot get the page after {redact_url(url)!r}: {reason}.", remedy=ADVICE)
         visited.add(step)
         page, url = follow(link, url)
-    if stated is not None and len(known) < stated:
-        problem = f"Cannot list all items of {redact_url(url)!r}: the API states {stated} and returned {len(known)}."
-        remedy = f"Try again. If the API only estimates their number, pass {{limit:{len(known)}}}."
-        raise ReadError(problem, remedy=remedy, value=len(known), argument="limit")
+    if stated is not None and count < stated:
+        problem = f"Cannot list all items of {redact_url(url)!r}: the API states {stated} and returned {count}."
+        remedy = f"Try again. If the API only estimates their number, pass {{limit:{count}}}."
+        raise ReadError(problem, remedy=remedy, value=count, argument="limit")
 
 
 def _features(page: Page, url: str) -> list[dict[str, Any]]:
@@ -109,6 +111,31 @@ def _next_link(page: Mapping[str, Any], url: str) -> Mapping[str, Any] | None:
     if link is not None and not isinstance(link.get("href"), str):
         raise ReadError(f"Cannot get the page after {redact_url(url)!r}: its link has no address.", remedy=ADVICE)
     return link
+
+
+def _is_new(feature: Mapping[str, Any], known: dict[Any, set[str]], url: str) -> bool:
+    """Return whether an item differs from those before it, whose contents are in `known`, and add its own."""
+    key, content = _identity(feature), _content(feature)
+    contents = known.setdefault(key, set())
+    if content in contents:
+        return False
+    if contents:
+        msg = (
+            f"Items of {redact_url(url)!r} have the id {feature.get('id')!r} and differ in footprint, dates or files. "
+        )
+        warnings.warn(f"{msg}All of them are opened.", CatalogWarning, stacklevel=2)
+    contents.add(content)
+    return True
+
+
+def _content(feature: Mapping[str, Any]) -> str:
+    """Return the footprint, dates and unsigned files of an item as text."""
+    properties, assets = feature.get("properties"), feature.get("assets")
+    dates = {k: v for k, v in properties.items() if "datetime" in k} if isinstance(properties, Mapping) else properties
+    files = assets
+    if isinstance(assets, Mapping):
+        files = {k: str(a.get("href")).partition("?")[0] if isinstance(a, Mapping) else a for k, a in assets.items()}
+    return json.dumps([feature.get("geometry"), dates, files], sort_keys=True)
 
 
 def _identity(feature: Mapping[str, Any]) -> Any:

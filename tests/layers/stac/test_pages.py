@@ -1,6 +1,7 @@
 """A loopback STAC API that loops, breaks off, asks to wait or is silent: an error within bounded time, never a part."""
 
 import json
+import warnings
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 
@@ -210,6 +211,24 @@ def test_item_on_two_pages_is_listed_once(source, service):
     features = service.features
     service.replaced[1] = lambda: service.page(1, features=features[9:20])
     assert ids(source) == [f"i{n}" for n in range(COUNT)]
+
+
+def test_items_of_one_id_that_differ_are_all_listed_with_a_warning(source, service):
+    """On one page, on two, and with the same content and another signature, which is one item."""
+    first = service.features[3] | {"assets": {"b": {"href": "https://a.b/x.tif?sig=1"}}}
+    signed, moved = (first | {"assets": {"b": {"href": f"https://a.b/{name}"}}} for name in ("x.tif?sig=2", "y.tif"))
+    elsewhere = first | {"geometry": {"type": "Point", "coordinates": [1, 2]}}
+    for at, item, count in ((1, signed, 1), (1, moved, 2), (0, moved, 2), (1, elsewhere, 2)):
+        service.reset()
+        for number in (0, 1):
+            features = service.features[PAGE * number : PAGE * (number + 1)] + [item] * (number == at)
+            features[3:4] = [first] if number == 0 else features[3:4]
+            service.replaced[number] = lambda n=number, f=features: service.page(n, features=f)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert ids(source).count("i3") == count
+        texts = [str(w.message) for w in caught if w.category is CatalogWarning]
+        assert [("'i3' and differ in footprint, dates or files. All" in text) for text in texts] == [True] * (count - 1)
 
 
 @pytest.mark.parametrize("code", [429, 503])
