@@ -34,7 +34,7 @@ extensions = [
     "sphinx_design",
     "api_pages",
 ]
-exclude_patterns = ["_build", "jupyter_execute", "**/.ipynb_checkpoints", "**/_*.md", "**/_*.rst"]
+exclude_patterns = ["_build", "jupyter_execute", "**/.ipynb_checkpoints", "_*.md", "**/_*.md", "**/_*.rst"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -74,6 +74,7 @@ html_theme_options = {
     "show_prev_next": False,
 }
 html_show_sourcelink = False
+html_search_scorer = "scorer.js"
 
 # autodoc prints the overloads of a function in place of its signature, which has all parameters
 _analyze = ModuleAnalyzer.analyze

@@ -30,11 +30,13 @@ Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 """A numpy array of float64."""
 SomePath = str | PathLike[str]
+"""A path or an address, as a string or a `pathlib.Path`."""
 SomeCRS = Any
 """Anything that `odc.geo.CRS` accepts: EPSG code, WKT, PROJ string, pyproj or odc-geo CRS."""
 SomeSize = int | tuple[int, int]
 """Size in pixels: one number for a square, or (height, width)."""
 SomePaths = SomePath | Sequence[SomePath]
+"""One path or several."""
 Resampling = Literal["nearest", "bilinear", "cubic", "lanczos", "average", "mode", "min", "max"]
 """Resampling method, by GDAL's names."""
 Quantization = Literal["signed square"]
