@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError, optional_import
+from geoxt.inference.neighbor_votes import NeighborVotes
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.network import Network
@@ -44,6 +45,7 @@ class EstimatorBody(nn.Module):
         self.digest = str(joblib.hash((estimator, classes)))  # part of the fingerprint of a map
         self._estimator = estimator
         self._classes = classes
+        self._votes = NeighborVotes.of(estimator) if method in {"predict", "predict_proba"} else None
 
     def forward(self, images: Tensor, valid: Tensor) -> Tensor:
         """Return the output (N, K, H, W) for the valid pixels of images (N, C, H, W); 0 elsewhere."""
@@ -62,18 +64,26 @@ class EstimatorBody(nn.Module):
     def _of_image(self, image: Array, valid: Array) -> Array:
         """Return the output (K, H, W) for an image (C, H, W); without channels if no pixel is valid."""
         pixels = image.reshape(len(image), -1) if valid.all() else image[:, valid]
-        rows = np.ascontiguousarray(pixels.T)
-        if not len(rows):
+        if not pixels.shape[1]:
             return np.zeros((0, *valid.shape), np.float32)
-        uniform = bool((rows[0] == rows[-1]).all()) and bool((rows == rows[0]).all())
-        values = self._rows(rows[:1]) if uniform else self._rows(rows)
+        uniform = bool((pixels[:, 0] == pixels[:, -1]).all()) and bool((pixels == pixels[:, :1]).all())
+        values = self._of_pixels(pixels[:, :1] if uniform else pixels)
         output = np.zeros((values.shape[1], *valid.shape), np.float32)
         output[:, valid] = values.T
         return output
 
+    def _of_pixels(self, pixels: Array) -> Array:
+        """Return the output (n, K) for pixels (C, n)."""
+        self._require_features(len(pixels))
+        if self._votes is None or pixels.dtype != np.float32:
+            return self._rows(np.ascontiguousarray(pixels.T))
+        votes = self._votes(pixels, self._rows)
+        if self.method == "predict":
+            return np.equal.outer(votes.argmax(axis=1), np.arange(votes.shape[1])).astype(np.float32)
+        return votes
+
     def _rows(self, rows: Array) -> Array:
-        """Return the output (n, K) for pixels (n, C)."""
-        self._require_features(rows.shape[1])
+        """Return the output (n, K) for rows (n, C)."""
         return np.concatenate([self._call(rows[start : start + _ROWS]) for start in range(0, len(rows), _ROWS)])
 
     def _call(self, rows: Array) -> Array:

@@ -102,7 +102,7 @@ class StepReader:
             or in all of them.
         """
         values, valid = self._pixels(self.reader.scene_window(tile))
-        image_valid: Mask = np.asarray(valid.all(axis=1))
+        image_valid: Mask = valid[:, 0] if valid.strides[1] == 0 else np.asarray(valid.all(axis=1))
         image = values.astype(dtype)
         if not image_valid.all():
             np.copyto(image, 0, where=~image_valid[:, None])

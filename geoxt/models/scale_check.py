@@ -40,7 +40,9 @@ class ScaleCheck:
 
     def __init__(self, model: nn.Module) -> None:
         network = next((module for module in model.modules() if isinstance(module, Network)), None)
-        self.card: Card | None = None if network is None else network.card
+        card = None if network is None else network.card
+        unscaled = card is not None and any(pair == (0, 1) for pair in zip(card.mean, card.std, strict=True))
+        self.card: Card | None = None if unscaled else card  # values that are passed on unscaled may be any
         self._lock = threading.Lock()
 
     def __call__(self, images: Array, valid: Mask | None = None) -> None:
@@ -68,8 +70,6 @@ class ScaleCheck:
 
 def _contradiction(bands: Array, mean: Array, std: Array) -> str | None:
     """Return "far larger" or "far smaller", or `None` if values (band, pixel) may be those of the training."""
-    if ((mean == 0) & (std == 1)).any():  # values are passed on unscaled
-        return None
     if (np.median(bands, axis=1) > _LARGER * (np.abs(mean) + 2 * std)).all():
         return "far larger"
     integers = bool((bands == np.round(bands)).all())
