@@ -65,9 +65,12 @@ html_css_files = ["geoxt.css"]
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": {  # none beside notebooks, whose lines of code need the width
+    "secondary_sidebar_items": {  # none beside notebooks and the table of datasets, which need the width
         "*": ["page-toc"],
-        "[!n]*/**": ["page-toc"],
+        "[!nr]*/**": ["page-toc"],
+        "reference/[!d]*": ["page-toc"],
+        "reference/api/**": ["page-toc"],
+        "reference/datasets": [],
         "notebooks/*": [],
     },
     "header_links_before_dropdown": 6,
