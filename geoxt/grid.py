@@ -43,10 +43,8 @@ def grid_of(layer: xr.DataArray | xr.Dataset | GeoBox) -> GeoBox:
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
-    >>> grid = make_grid((2, 3), resolution=10)
-    >>> grid_of(wrap_xr(np.zeros((2, 3)), grid)) == grid
+    >>> from geoxt.testing import make_grid, make_layer
+    >>> grid_of(make_layer(np.zeros((2, 3)))) == make_grid((2, 3))
     True
     """
     if isinstance(layer, GeoBox):
@@ -121,9 +119,8 @@ def coordinates(grid: GeoBox) -> Mapping[Hashable, xr.DataArray]:
     Examples
     --------
     >>> import numpy as np
-    >>> import xarray as xr
-    >>> from geoxt.testing import make_grid
-    >>> layer = xr.DataArray(np.zeros((2, 3)), dims=("y", "x"), coords=coordinates(make_grid((2, 3), resolution=10)))
+    >>> from geoxt.testing import make_layer
+    >>> layer = make_layer(np.zeros((2, 3)), resolution=10)
     >>> layer.x.values
     array([600005., 600015., 600025.])
     """

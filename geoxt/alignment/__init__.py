@@ -95,11 +95,8 @@ def align(
     Examples
     --------
     >>> import numpy as np
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> fine, coarse = make_grid((8, 8)), make_grid((4, 4), resolution=60)
-    >>> layer = xr.DataArray(np.ones((8, 8)), dims=("y", "x"), coords=coordinates(fine))
-    >>> align(layer, coarse).shape
+    >>> from geoxt.testing import make_grid, make_layer
+    >>> align(make_layer(np.ones((8, 8))), make_grid((4, 4), resolution=60)).shape
     (4, 4)
     """
     targets = {"": other} if isinstance(other, GeoBox) else grids_of(other)
@@ -172,11 +169,8 @@ def intersection(
     Examples
     --------
     >>> import numpy as np
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> fine, coarse = make_grid((8, 8)), make_grid((4, 4), resolution=60)
-    >>> image = xr.DataArray(np.ones((8, 8)), dims=("y", "x"), coords=coordinates(fine))
-    >>> mask = xr.DataArray(np.ones((4, 4), "uint8"), dims=("y", "x"), coords=coordinates(coarse))
+    >>> from geoxt.testing import make_layer
+    >>> image, mask = make_layer(np.ones((8, 8))), make_layer(np.ones((4, 4), "uint8"), resolution=60)
     >>> dict(intersection(image=image, mask=mask, grid="image").sizes)
     {'y': 8, 'x': 8}
     """
@@ -229,10 +223,9 @@ def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
-    >>> west = wrap_xr(np.ones((4, 4)), make_grid((4, 4)))
-    >>> east = wrap_xr(np.ones((4, 4)), make_grid((4, 4)).translate_pix(2, 0))
+    >>> from geoxt.testing import make_layer
+    >>> west = make_layer(np.ones((4, 4)), left=0, resolution=10)
+    >>> east = make_layer(np.ones((4, 4)), left=20, resolution=10)
     >>> union(west, east).shape
     (4, 6)
     """

@@ -125,10 +125,9 @@ def to_dataset(layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.alignment import to_dataset
-    >>> layer = wrap_xr(np.zeros((4, 4)), make_grid((4, 4)))
+    >>> layer = make_layer(np.zeros((4, 4)))
     >>> sorted(to_dataset({"image": layer, "height": layer}))
     ['height', 'image']
     """

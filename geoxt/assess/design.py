@@ -97,11 +97,10 @@ def sample_design(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
     >>> from geoxt import assess
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> codes = (np.arange(10_000).reshape(100, 100) // 2500).astype("uint8")
-    >>> land = wrap_xr(codes, make_grid((100, 100)))
+    >>> land = make_layer(codes)
     >>> sample = assess.sample_design(land, 50, allocation="equal", seed=1)
     >>> len(sample), sample["reference"].isna().all().item()
     (50, True)

@@ -108,11 +108,10 @@ def applicability(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
     >>> from geoxt import assess
-    >>> from geoxt.testing import make_grid
-    >>> bands = np.stack([np.arange(100.0).reshape(10, 10), np.ones((10, 10))]).astype("float32")
-    >>> layer = wrap_xr(bands, make_grid((10, 10)), axis=1).rename({"time": "band"}).assign_coords(band=["red", "nir"])
+    >>> from geoxt.testing import make_layer
+    >>> values = np.stack([np.arange(100.0).reshape(10, 10), np.ones((10, 10))]).astype("float32")
+    >>> layer = make_layer(values, bands=["red", "nir"])
     >>> training = [[10.0, 1.0], [20.0, 1.5], [40.0, 0.5]]
     >>> area = assess.applicability(training, layer, importance={"red": 1, "nir": 0})
     >>> area["applicable"].values[:, 0].tolist()

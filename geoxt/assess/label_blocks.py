@@ -93,12 +93,11 @@ def estimate_from_labels(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
     >>> from geoxt import assess
     >>> from geoxt.legend import Legend
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> codes = (np.arange(10_000).reshape(100, 100) // 5000).astype("uint8")
-    >>> labels = wrap_xr(codes, make_grid((100, 100))).assign_attrs(Legend((0, 1), ("water", "land")).attrs())
+    >>> labels = make_layer(codes).assign_attrs(Legend((0, 1), ("water", "land")).attrs())
     >>> wrong = labels.copy(data=np.where(np.arange(100) < 10, 1 - codes, codes).astype("uint8"))
     >>> table = assess.estimate_from_labels(wrong, labels, block=20)
     >>> round(table.overall.value, 3), table.counts.tolist()

@@ -82,11 +82,10 @@ def estimate(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
     >>> from geoxt import assess
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> codes = (np.arange(10_000).reshape(100, 100) // 5000).astype("uint8")
-    >>> land = wrap_xr(codes, make_grid((100, 100)))
+    >>> land = make_layer(codes)
     >>> sample = assess.sample_design(land, 40, seed=1)
     >>> sample["reference"] = sample["map_class"]
     >>> assess.estimate(sample).overall.value

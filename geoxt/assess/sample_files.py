@@ -58,10 +58,9 @@ def write_sample(sample: Any, path: SomePath, *, classes: Sequence[str] | Legend
     Examples
     --------
     >>> import numpy as np, tempfile
-    >>> from odc.geo.xr import wrap_xr
     >>> from geoxt import assess
-    >>> from geoxt.testing import make_grid
-    >>> land = wrap_xr(np.eye(50, dtype="uint8"), make_grid((50, 50)))
+    >>> from geoxt.testing import make_layer
+    >>> land = make_layer(np.eye(50, dtype="uint8"))
     >>> path = assess.write_sample(assess.sample_design(land, 10), tempfile.mkdtemp() + "/sample.gpkg")
     >>> path.name
     'sample.gpkg'

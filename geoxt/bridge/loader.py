@@ -240,11 +240,10 @@ def loader(
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from geoxt.grid import coordinates
+    >>> import numpy as np
     >>> from geoxt.samplers import RandomSampler
-    >>> from geoxt.testing import make_grid
-    >>> image = xr.DataArray(np.zeros((60, 80)), dims=("y", "x"), coords=coordinates(make_grid((60, 80))), name="image")
+    >>> from geoxt.testing import make_layer
+    >>> image = make_layer(np.zeros((60, 80)), name="image")
     >>> sampler = RandomSampler(image, size=16, length=8, seed=0)
     >>> [tuple(batch["image"].shape) for batch in loader(image, sampler, batch_size=4)]
     [(4, 16, 16), (4, 16, 16)]

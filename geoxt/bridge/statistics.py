@@ -166,10 +166,9 @@ def statistics(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.samplers import GridSampler
-    >>> layer = wrap_xr(np.arange(16.0).reshape(4, 4), make_grid((4, 4)))
+    >>> layer = make_layer(np.arange(16.0).reshape(4, 4))
     >>> statistics(layer, GridSampler(layer, size=2)).mean
     (7.5,)
     """

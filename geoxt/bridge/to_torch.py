@@ -76,11 +76,10 @@ def to_torch(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.bridge import to_torch
     >>> from geoxt.samplers import GridSampler
-    >>> image = wrap_xr(np.zeros((8, 8)), make_grid((8, 8))).rename("image")
+    >>> image = make_layer(np.zeros((8, 8)), name="image")
     >>> dataset = to_torch(image, GridSampler(image, size=4))
     >>> len(dataset), tuple(dataset[0]["image"].shape)
     (4, (4, 4))

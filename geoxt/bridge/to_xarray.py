@@ -78,11 +78,10 @@ def to_xarray(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.bridge import loader, to_xarray
     >>> from geoxt.samplers import GridSampler
-    >>> image = wrap_xr(np.arange(64.0).reshape(8, 8), make_grid((8, 8))).rename("image")
+    >>> image = make_layer(np.arange(64.0).reshape(8, 8), name="image")
     >>> batch = next(iter(loader(image, GridSampler(image, size=4), batch_size=4)))
     >>> bool((to_xarray(batch["image"], batch) == image).all())
     True

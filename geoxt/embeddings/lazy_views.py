@@ -78,10 +78,9 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
 
     Examples
     --------
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> values = np.array([[[3.0, 1.0]], [[0.0, 1.0]]], "float32")
-    >>> layer = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(make_grid((1, 2))))
+    >>> layer = make_layer(values)
     >>> similar(layer, [2.0, 0.0]).to_numpy().round(3)
     array([[[1.   , 0.707]]], dtype=float32)
     """
@@ -140,10 +139,9 @@ def change(before: xr.DataArray, after: xr.DataArray, *, chunks: int | None = No
 
     Examples
     --------
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> values = np.array([[[3.0, 1.0]], [[0.0, 1.0]]], "float32")
-    >>> layer = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(make_grid((1, 2))))
+    >>> layer = make_layer(values)
     >>> change(layer, layer[::-1]).to_numpy().round(3)
     array([[1., 0.]], dtype=float32)
     """
@@ -200,10 +198,9 @@ def pca(data: SomeData, *, n_components: int = 3, seed: int = 0, chunks: int | N
 
     Examples
     --------
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import distinct, make_grid
+    >>> from geoxt.testing import distinct, make_layer
     >>> values = distinct((4, 40, 50), "float32")
-    >>> layer = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(make_grid((40, 50))))
+    >>> layer = make_layer(values)
     >>> pca(layer, n_components=1)["band"].to_numpy().tolist()
     ['PC1']
     """
@@ -249,10 +246,9 @@ def kmeans(data: SomeData, *, n_clusters: int = 8, seed: int = 0, chunks: int | 
 
     Examples
     --------
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import distinct, make_grid
+    >>> from geoxt.testing import distinct, make_layer
     >>> values = distinct((4, 40, 50), "float32")
-    >>> layer = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(make_grid((40, 50))))
+    >>> layer = make_layer(values)
     >>> np.unique(kmeans(layer, n_clusters=3)).tolist()
     [0, 1, 2]
     """

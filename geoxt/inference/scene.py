@@ -204,8 +204,8 @@ def predict(
 
     Examples
     --------
-    >>> from geoxt.testing import make_grid
-    >>> image = xr.DataArray(np.ones((3, 40, 50)), dims=("band", "y", "x"), coords=coordinates(make_grid((40, 50))))
+    >>> from geoxt.testing import make_layer
+    >>> image = make_layer(np.ones((3, 40, 50)))
     >>> predict(image, nn.Conv2d(3, 2, 1), size=32).shape
     (40, 50)
     """

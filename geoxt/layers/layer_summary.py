@@ -34,9 +34,8 @@ def describe(layer: xr.DataArray) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
-    >>> describe(wrap_xr(np.zeros((4, 4), "uint8"), make_grid((4, 4)))).loc["CRS", "value"]
+    >>> from geoxt.testing import make_layer
+    >>> describe(make_layer(np.zeros((4, 4), "uint8"))).loc["CRS", "value"]
     'EPSG:32615'
     """
     source = view_of(layer).source

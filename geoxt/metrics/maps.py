@@ -65,12 +65,11 @@ def score(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt import Legend
     >>> from geoxt.metrics import score
     >>> attrs = Legend([1, 2], ["forest", "water"]).attrs()
-    >>> labels = wrap_xr(np.array([[1, 1], [2, 2]], dtype="uint8"), make_grid((2, 2))).assign_attrs(attrs)
+    >>> labels = make_layer(np.array([[1, 1], [2, 2]], dtype="uint8")).assign_attrs(attrs)
     >>> predicted = labels.copy(data=np.array([[1, 2], [2, 2]], dtype="uint8"))
     >>> scores = score(predicted, labels)
     >>> scores["accuracy"], scores["recall"]["forest"]

@@ -55,10 +55,9 @@ def plot(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt import plot
-    >>> image = wrap_xr(np.random.default_rng(0).random((8, 8)), make_grid((8, 8)))
+    >>> image = make_layer(np.random.default_rng(0).random((8, 8)))
     >>> figure = plot.plot(image, title="Elevation")
     """
     if isinstance(data, xr.DataArray):
@@ -125,10 +124,9 @@ def compare(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt import plot
-    >>> image = wrap_xr(np.random.default_rng(0).random((8, 8)), make_grid((8, 8)))
+    >>> image = make_layer(np.random.default_rng(0).random((8, 8)))
     >>> figure = plot.compare({"2020": image, "2021": image + 1})
     >>> len(figure.axes)
     4
@@ -239,13 +237,12 @@ def samples(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> import xarray as xr
     >>> from geoxt import Legend, plot
     >>> from geoxt.samplers import GridSampler
-    >>> image = wrap_xr(np.random.default_rng(0).random((8, 8)), make_grid((8, 8)))
-    >>> mask = wrap_xr(np.ones((8, 8), "uint8"), make_grid((8, 8))).assign_attrs(Legend([1], ["forest"]).attrs())
+    >>> image = make_layer(np.random.default_rng(0).random((8, 8)))
+    >>> mask = make_layer(np.ones((8, 8), "uint8")).assign_attrs(Legend([1], ["forest"]).attrs())
     >>> data = xr.Dataset({"image": image, "mask": mask})
     >>> figure = plot.samples(data, GridSampler(data, size=4))
     >>> len(figure.axes)

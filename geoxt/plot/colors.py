@@ -36,12 +36,10 @@ def rgb(layer: xr.DataArray | xr.Dataset, *, bands: Sequence[str | int] | None =
     Examples
     --------
     >>> import numpy as np
-    >>> import xarray as xr
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt import plot
     >>> values = np.random.default_rng(0).random((3, 8, 8))
-    >>> image = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(make_grid((8, 8))))
+    >>> image = make_layer(values)
     >>> plot.rgb(image).shape
     (8, 8, 4)
     """
@@ -62,10 +60,9 @@ def classes(layer: xr.DataArray | xr.Dataset, legend: Legend | None = None) -> A
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt import Legend, plot
-    >>> land = wrap_xr(np.array([[1, 2]], dtype="uint8"), make_grid((1, 2)))
+    >>> land = make_layer(np.array([[1, 2]], dtype="uint8"))
     >>> plot.classes(land, Legend([1, 2], ["forest", "water"], ["#008000", "#0000ff"]))[0, 1]
     array([0., 0., 1., 1.], dtype=float32)
     """

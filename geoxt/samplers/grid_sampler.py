@@ -56,10 +56,9 @@ class GridSampler(WindowSequence):
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> layer = xr.DataArray(np.zeros((60, 80)), dims=("y", "x"), coords=coordinates(make_grid((60, 80))))
+    >>> import numpy as np
+    >>> from geoxt.testing import make_layer
+    >>> layer = make_layer(np.zeros((60, 80)))
     >>> len(GridSampler(layer, size=20)), len(GridSampler(layer, size=30, edge="drop"))
     (12, 4)
     """

@@ -71,10 +71,9 @@ class RandomSampler(SeededSampler):
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> layer = xr.DataArray(np.zeros((60, 80)), dims=("y", "x"), coords=coordinates(make_grid((60, 80))))
+    >>> import numpy as np
+    >>> from geoxt.testing import make_layer
+    >>> layer = make_layer(np.zeros((60, 80)))
     >>> sampler = RandomSampler(layer, size=16, length=8, seed=1)
     >>> len(list(sampler)) == len(sampler) == 8, sampler.at(2) == sampler.at(2), sampler.at(2) == sampler
     (True, True, False)

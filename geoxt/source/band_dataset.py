@@ -101,11 +101,10 @@ def as_layer(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> import xarray as xr
     >>> from geoxt.source import as_layer
-    >>> band = wrap_xr(np.zeros((4, 4)), make_grid((4, 4)))
+    >>> band = make_layer(np.zeros((4, 4)))
     >>> as_layer(xr.Dataset({"red": band, "nir": band})).band.values
     array(['red', 'nir'], dtype=object)
     """
@@ -144,13 +143,9 @@ def unstack_bands(layer: xr.DataArray, *, names: Literal["band", "common_name"] 
     Examples
     --------
     >>> import numpy as np
-    >>> import xarray as xr
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.source import unstack_bands
-    >>> coords = {**coordinates(make_grid((4, 4))), "band": ["red", "nir"]}
-    >>> image = xr.DataArray(np.zeros((2, 4, 4)), dims=("band", "y", "x"), coords=coords)
-    >>> sorted(unstack_bands(image))
+    >>> sorted(unstack_bands(make_layer(np.zeros((2, 4, 4)), bands=["red", "nir"])))
     ['nir', 'red']
     """
     keys = _variable_names(layer, names)

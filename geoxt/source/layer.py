@@ -123,11 +123,10 @@ def view_of(layer: xr.DataArray) -> View:
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt import Window
     >>> from geoxt.source import view_of
-    >>> layer = wrap_xr(np.arange(16.0).reshape(4, 4), make_grid((4, 4)))
+    >>> layer = make_layer(np.arange(16.0).reshape(4, 4))
     >>> values, valid = view_of(layer).read(Window(0, 0, 2, 2))
     >>> values.squeeze()
     array([[0., 1.],
@@ -253,11 +252,10 @@ def is_categorical(layer: xr.DataArray) -> bool:
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt import Legend
     >>> from geoxt.source import is_categorical
-    >>> land = wrap_xr(np.ones((4, 4), "uint8"), make_grid((4, 4)))
+    >>> land = make_layer(np.ones((4, 4), "uint8"))
     >>> is_categorical(land), is_categorical(land.assign_attrs(Legend([1], ["forest"]).attrs()))
     (False, True)
     """
@@ -270,10 +268,9 @@ def resampling_of(layer: xr.DataArray) -> Resampling:
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.source import resampling_of
-    >>> resampling_of(wrap_xr(np.ones((4, 4)), make_grid((4, 4))))
+    >>> resampling_of(make_layer(np.ones((4, 4))))
     'bilinear'
     """
     return "nearest" if is_categorical(layer) or layer.dtype.kind == "b" else "bilinear"

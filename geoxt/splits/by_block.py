@@ -60,10 +60,9 @@ def by_block(
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> layer = xr.DataArray(np.zeros((100, 100)), dims=("y", "x"), coords=coordinates(make_grid((100, 100))))
+    >>> import numpy as np
+    >>> from geoxt.testing import make_layer
+    >>> layer = make_layer(np.zeros((100, 100)))
     >>> split = by_block(layer, size=20, buffer=2)
     >>> [len(region) for region in split.parts.values()]
     [15, 5, 5]
@@ -114,10 +113,9 @@ def folds(
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> layer = xr.DataArray(np.zeros((100, 100)), dims=("y", "x"), coords=coordinates(make_grid((100, 100))))
+    >>> import numpy as np
+    >>> from geoxt.testing import make_layer
+    >>> layer = make_layer(np.zeros((100, 100)))
     >>> [len(split.test) for split in folds(layer, size=20, n_splits=5)]
     [5, 5, 5, 5, 5]
     """

@@ -159,12 +159,11 @@ def by_column(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> import geopandas as gpd
     >>> from shapely.geometry import box
     >>> from geoxt.splits import by_column
-    >>> layer = wrap_xr(np.zeros((8, 12)), make_grid((8, 12), left=0, top=80, resolution=10))
+    >>> layer = make_layer(np.zeros((8, 12)), left=0, top=80, resolution=10)
     >>> areas = [box(0, 0, 40, 80), box(40, 0, 80, 80), box(80, 0, 120, 80)]
     >>> farms = gpd.GeoDataFrame({"part": ["train", "val", "test"]}, geometry=areas, crs=layer.odc.crs)
     >>> by_column(layer, farms, "part").test.pixels

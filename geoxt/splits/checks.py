@@ -42,10 +42,9 @@ def check(train: Split | SomePart, val: SomePart | None = None, test: SomePart |
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.splits import by_block, check
-    >>> layer = wrap_xr(np.zeros((64, 64)), make_grid((64, 64)))
+    >>> layer = make_layer(np.zeros((64, 64)))
     >>> check(by_block(layer, size=8, seed=0))
     """
     if isinstance(train, Split):

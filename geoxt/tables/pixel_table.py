@@ -103,14 +103,12 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
 
     Examples
     --------
-    >>> import geopandas, numpy as np, xarray as xr
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> grid = make_grid((2, 3), left=0, top=20, resolution=10)
+    >>> import geopandas, numpy as np
+    >>> from geoxt.testing import make_layer
     >>> values = np.arange(6.0, dtype="float32").reshape(1, 2, 3)
-    >>> image = xr.DataArray(values, dims=("band", "y", "x"), coords={"band": ["red"], **coordinates(grid)})
+    >>> image = make_layer(values, bands=["red"], left=0, top=20, resolution=10)
     >>> points = geopandas.GeoDataFrame(
-    ...     {"class": ["water", "forest"]}, geometry=geopandas.points_from_xy([5, 25], [15, 5]), crs=grid.crs
+    ...     {"class": ["water", "forest"]}, geometry=geopandas.points_from_xy([5, 25], [15, 5]), crs=image.odc.crs
     ... )
     >>> extract(image, points)[["class", "red"]]
         class  red

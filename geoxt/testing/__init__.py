@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geoxt.testing.cogs import distinct, make_grid, write_bands, write_cog
+from geoxt.testing.cogs import distinct, make_grid, make_layer, write_bands, write_cog
 from geoxt.testing.sentinel2_scenes import make_sentinel2
 from geoxt.testing.stac import Band, Category, make_item, write_catalog, write_items
 from geoxt.testing.world import World, make_world
@@ -14,6 +14,7 @@ __all__ = [
     "distinct",
     "make_grid",
     "make_item",
+    "make_layer",
     "make_sentinel2",
     "make_world",
     "write_bands",

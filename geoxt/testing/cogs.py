@@ -9,12 +9,15 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
+import xarray as xr
 from affine import Affine
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, Resampling
 
-__all__ = ["distinct", "make_grid", "write_bands", "write_cog"]
+from geoxt.grid import coordinates
+
+__all__ = ["distinct", "make_grid", "make_layer", "write_bands", "write_cog"]
 
 # The COG driver names predictors, the GTiff driver takes the numbers of the TIFF specification.
 _PREDICTORS = {2: "STANDARD", 3: "FLOATING_POINT"}
@@ -62,6 +65,42 @@ def make_grid(
     else:
         affine = Affine(cos, sin, left, sin, -cos, top)
     return GeoBox(shape, affine, crs)
+
+
+def make_layer(
+    values: ArrayLike,
+    *,
+    grid: GeoBox | None = None,
+    bands: Sequence[str] | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> xr.DataArray:
+    """
+    Make a layer in memory.
+
+    Parameters
+    ----------
+    values
+        Array (y, x) or (band, y, x).
+    grid
+        Grid of the pixels; by default that of `make_grid(shape, **options)`.
+    bands
+        Names of the bands.
+    name
+        Name of the layer.
+    options
+        Options of `make_grid`.
+
+    Examples
+    --------
+    >>> make_layer(np.ones((2, 4, 4)), bands=["red", "nir"]).geoml.grid.shape.yx
+    (4, 4)
+    """
+    array = np.asarray(values)
+    height, width = array.shape[-2:]
+    coords = coordinates(grid or make_grid((height, width), **options))
+    layer = xr.DataArray(array, dims=("band", "y", "x")[-array.ndim :], coords=coords, name=name)
+    return layer if bands is None else layer.assign_coords(band=list(bands))
 
 
 def distinct(shape: Sequence[int], dtype: DTypeLike = "uint16") -> NDArray[Any]:

@@ -198,11 +198,9 @@ def read_manifest(folder: SomePath) -> GeoDataFrame:
     Examples
     --------
     >>> import tempfile
-    >>> import xarray as xr
     >>> import geoxt
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> layer = xr.DataArray(np.ones((40, 50)), dims=("y", "x"), coords=coordinates(make_grid((40, 50))))
+    >>> from geoxt.testing import make_layer
+    >>> layer = make_layer(np.ones((40, 50)))
     >>> folder = tempfile.mkdtemp()
     >>> _ = geoxt.to_tiles(layer, folder, tiles=32)
     >>> read_manifest(folder)[["tile", "height", "width", "state"]].values.tolist()

@@ -93,9 +93,8 @@ def estimate_tiles(
 
     Examples
     --------
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> layer = xr.DataArray(np.ones((40, 50)), dims=("y", "x"), coords=coordinates(make_grid((40, 50))))
+    >>> from geoxt.testing import make_layer
+    >>> layer = make_layer(np.ones((40, 50)))
     >>> estimate = estimate_tiles(layer, tiles=32, rate=1000)
     >>> estimate.tiles, estimate.pixels, estimate.map_bytes
     (4, 2000, 16000)

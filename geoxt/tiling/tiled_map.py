@@ -120,9 +120,8 @@ def to_tiles(
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> from geoxt.grid import coordinates
-    >>> from geoxt.testing import make_grid
-    >>> layer = xr.DataArray(np.ones((40, 50)), dims=("y", "x"), coords=coordinates(make_grid((40, 50))))
+    >>> from geoxt.testing import make_layer
+    >>> layer = make_layer(np.ones((40, 50)))
     >>> to_tiles(layer, tempfile.mkdtemp(), tiles=32)["state"].tolist()
     ['done', 'done', 'done', 'done']
     """

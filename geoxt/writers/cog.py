@@ -81,10 +81,9 @@ def to_cog(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.writers import to_cog
-    >>> layer = wrap_xr(np.ones((64, 64), "float32"), make_grid((64, 64)))
+    >>> layer = make_layer(np.ones((64, 64), "float32"))
     >>> to_cog(layer, Path(tempfile.mkdtemp(), "map.tif")).name
     'map.tif'
     """

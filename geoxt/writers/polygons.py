@@ -86,11 +86,10 @@ def polygonize(
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.writers import polygonize
     >>> codes = (np.arange(10_000).reshape(100, 100) // 5000 + 1).astype("uint8")
-    >>> polygonize(wrap_xr(codes, make_grid((100, 100))))["area"].round(1).tolist()
+    >>> polygonize(make_layer(codes))["area"].round(1).tolist()
     [450.2, 450.2]
 
     References

@@ -55,10 +55,9 @@ def to_vector(data: Any, path: SomePath, **options: Any) -> Path:
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.writers import to_vector
-    >>> land = wrap_xr(np.ones((64, 64), "uint8"), make_grid((64, 64)))
+    >>> land = make_layer(np.ones((64, 64), "uint8"))
     >>> to_vector(land, Path(tempfile.mkdtemp(), "land.gpkg"), min_area=0.5).name
     'land.gpkg'
     """

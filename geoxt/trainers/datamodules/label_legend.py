@@ -48,10 +48,9 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
     Examples
     --------
     >>> import numpy as np
-    >>> from odc.geo.xr import wrap_xr
-    >>> from geoxt.testing import make_grid
+    >>> from geoxt.testing import make_layer
     >>> from geoxt.trainers import legend_of_labels
-    >>> labels = wrap_xr(np.array([[1, 1], [5, 5]], dtype="uint8"), make_grid((2, 2)))
+    >>> labels = make_layer(np.array([[1, 1], [5, 5]], dtype="uint8"))
     >>> legend_of_labels(labels).codes
     (1, 5)
     """
