@@ -36,7 +36,7 @@ def parse_crs(crs: SomeCRS) -> CRS:
     32633
     """
     try:
-        parsed = _parsed(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
+        parsed = _parse(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
     except Exception as error:
         problem = f"Cannot read a coordinate reference system from {crs!r}."
         raise CRSError(problem, remedy="Pass {crs:'EPSG:32615'}, or another CRS.", argument="crs") from error
@@ -57,7 +57,7 @@ def geographic_or_projected(crs: SomeCRS | None) -> CRS | None:
 
 
 @lru_cache(256)
-def _parsed(crs: SomeCRS) -> CRS:
+def _parse(crs: SomeCRS) -> CRS:
     try:
         parsed = CRS(crs)
     except ValueError:  # odc-geo cannot read "EPSG:32615+5703"

@@ -89,7 +89,7 @@ class GeoxtError(Exception):
         if flags is not None:
             option = flags if callable(flags) else flags.get
             sentences = [s for s in sentences if all(option(name) is not None for name in arguments_of(s))]
-            sentences = _capitalized(sentences) or ([otherwise] if otherwise else [])
+            sentences = _capitalize(sentences) or ([otherwise] if otherwise else [])
             rendered = [_ARGUMENT.sub(lambda match: _as_option(match, option), sentence) for sentence in sentences]
         else:
             rendered = [_ARGUMENT.sub(_as_python, sentence) for sentence in sentences]
@@ -245,7 +245,7 @@ def did_you_mean(name: str, known: Iterable[str], *, count: int = 3, cutoff: flo
     return f"Did you mean {' or '.join(texts[key] for key in close)}?" if close else ""
 
 
-def _capitalized(sentences: list[str]) -> list[str]:
+def _capitalize(sentences: list[str]) -> list[str]:
     """Return sentences of which the first does not begin with the "Or" of a second alternative."""
     if not sentences or not sentences[0].startswith("Or "):
         return sentences

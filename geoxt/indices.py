@@ -68,14 +68,14 @@ def append(
         layer = layer.chunk()  # lazily indexed without dask: apply_ufunc would load it whole
     nodata = nodata_of(layer)
     bare = layer.drop_vars([name for name, coord in layer.coords.items() if "band" in coord.dims])
-    parts = [_lazily(_filled, [bare], nodata=nodata)]
+    parts = [_lazily(_fill_nodata, [bare], nodata=nodata)]
     for index in chosen:
         positions = find_bands(index, names, common, bands)
         numbers = dict(zip(("scale", "offset"), _radiometry(layer, index, positions, scale, offset), strict=True))
         used = [bare.isel(band=position) for position in positions]
         parts.append(_lazily(_index, used, name=index.name, nodata=nodata, **numbers).expand_dims("band"))
     joined = xr.concat(parts, "band", coords="minimal", compat="override", join="override", combine_attrs="drop")
-    return _described(joined.transpose(*layer.dims), layer, [*names, *(index.name for index in chosen)])
+    return _with_metadata(joined.transpose(*layer.dims), layer, [*names, *(index.name for index in chosen)])
 
 
 def _names(layer: xr.DataArray, chosen: Sequence[Index]) -> tuple[list[str], list[str]]:
@@ -139,7 +139,7 @@ def _lazily(function: Any, layers: Sequence[xr.DataArray], **options: Any) -> xr
     return xr.apply_ufunc(function, *layers, kwargs=options, dask="parallelized", output_dtypes=[np.float32])
 
 
-def _filled(values: Array, *, nodata: float | None) -> Array:
+def _fill_nodata(values: Array, *, nodata: float | None) -> Array:
     """Return values as float32 with nodata as NaN."""
     floats = values.astype("float32")
     return floats if nodata is None or np.isnan(nodata) else np.where(values == nodata, np.float32("nan"), floats)
@@ -148,11 +148,13 @@ def _filled(values: Array, *, nodata: float | None) -> Array:
 def _index(*bands: Array, name: str, nodata: float | None, scale: float, offset: float) -> Array:
     """Return an index, with NaN where it is not finite. The name, unlike a function, has a dask token and pickles."""
     with np.errstate(all="ignore"):
-        result = evaluate(INDICES[name], [_filled(band, nodata=nodata) for band in bands], scale=scale, offset=offset)
+        result = evaluate(
+            INDICES[name], [_fill_nodata(band, nodata=nodata) for band in bands], scale=scale, offset=offset
+        )
     return np.where(np.isfinite(result), result, np.float32("nan"))
 
 
-def _described(joined: xr.DataArray, layer: xr.DataArray, names: list[str]) -> xr.DataArray:
+def _with_metadata(joined: xr.DataArray, layer: xr.DataArray, names: list[str]) -> xr.DataArray:
     """Return the result with band coordinates and attributes."""
     more = len(names) - layer.sizes["band"]
     coords: dict[str, Any] = {"band": names}

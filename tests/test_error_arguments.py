@@ -148,6 +148,6 @@ def test_remedies_name_arguments_of_the_functions_that_lead_to_them(graph):
 
 
 def test_graph_leads_from_a_private_function_to_public_ones(graph):
-    (private,) = graph.defined["geoxt.trainers.loop.fit"]["_require_divided"]
+    (private,) = graph.defined["geoxt.trainers.loop.fit"]["_require_distributed"]
     assert {"devices", "epochs", "checkpoint_every"} <= graph.reachable_arguments(private)
     assert "min_covered" not in graph.reachable_arguments(private)

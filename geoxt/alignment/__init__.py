@@ -103,10 +103,12 @@ def align(
     if isinstance(layer, xr.Dataset):
         ds = with_yx_dims(layer)
         variables = {
-            str(name): [_resolved(variable, str(name))] for name, variable in ds.data_vars.items() if is_layer(variable)
+            str(name): [_resolve_attrs(variable, str(name))]
+            for name, variable in ds.data_vars.items()
+            if is_layer(variable)
         }
     else:
-        layers = [_resolved(part, str(part.name)) for part in layers_of(layer).values()]
+        layers = [_resolve_attrs(part, str(part.name)) for part in layers_of(layer).values()]
         variables = {layer_name(layers[0]): layers}
     aligned = {
         name: align_to_grids(layers, targets, resampling=resampling, chunks=chunks)
@@ -231,13 +233,13 @@ def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
     """
     if not layers:
         raise InputError("Cannot unite layers: none is given.", remedy="Pass two or more layers.")
-    parts = [_resolved(part, str(part.name)) for layer in layers for part in _parts(layer)]
+    parts = [_resolve_attrs(part, str(part.name)) for layer in layers for part in _parts(layer)]
     if any(isinstance(layer, xr.DataTree) for layer in layers):
         return xr.DataTree.from_dict(unite_nodes(parts, chunks))
     return unite(parts, chunks)
 
 
-def _resolved(layer: xr.DataArray, name: str) -> xr.DataArray:
+def _resolve_attrs(layer: xr.DataArray, name: str) -> xr.DataArray:
     """Return a layer whose attributes describe its numbers; integers named `mask` or `label` are class codes."""
     resolved = resolve_attrs(layer)
     return as_labels(resolved, name) if resolved.sizes.get("band", 1) == 1 else resolved

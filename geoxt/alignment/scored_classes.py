@@ -38,12 +38,12 @@ def scored_classes(labels: xr.DataArray, predicted: xr.DataArray) -> Legend:
     if "flag_values" in predicted.attrs:
         of_map = Legend.of(predicted)
         require_same_names(of_map, legend)
-        if unnamed(legend):
+        if is_unnamed(legend):
             legend = Legend(legend.codes, tuple(map(of_map.name, legend.codes)), legend.colors)
     return legend
 
 
-def unnamed(legend: Legend) -> bool:
+def is_unnamed(legend: Legend) -> bool:
     """Return whether all classes are named by their codes."""
     return legend.names == tuple(map(str, legend.codes))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geoxt.alignment.scored_classes import scored_classes, unnamed
+from geoxt.alignment.scored_classes import is_unnamed, scored_classes
 from geoxt.assess.accuracy import AccuracyEstimate
 from geoxt.assess.map_strata import blocks_of
 from geoxt.assess.survey import Z95, Estimate
@@ -111,7 +111,7 @@ def estimate_from_labels(
     """
     map, labels = as_layer(map), as_layer(labels)  # noqa: A001 (as above)
     legend, grid = scored_classes(labels, map), grid_of(labels)
-    if not unnamed(legend) and ("flag_values" not in labels.attrs or unnamed(Legend.of(labels))):
+    if not is_unnamed(legend) and ("flag_values" not in labels.attrs or is_unnamed(Legend.of(labels))):
         text = "The labels have codes without names, taken as those of the map: "
         text += ", ".join(f"{code} {name}" for code, name in zip(legend.codes, legend.names, strict=True))
         warnings.warn(f"{text}.", AssessmentWarning, stacklevel=2)

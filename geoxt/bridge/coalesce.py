@@ -38,7 +38,7 @@ def coalesce(windows: Sequence[Window], *, max_windows: int = MAX_WINDOWS) -> li
     """
     reads: list[CoalescedRead] = []
     for index, window in enumerate(windows):
-        joined = _joined(reads[-1], window) if reads and len(reads[-1].offsets) < max_windows else None
+        joined = _extend_read(reads[-1], window) if reads and len(reads[-1].offsets) < max_windows else None
         if joined is None:
             reads.append(CoalescedRead(window=window, start=index, offsets=(0,)))
         else:
@@ -46,7 +46,7 @@ def coalesce(windows: Sequence[Window], *, max_windows: int = MAX_WINDOWS) -> li
     return reads
 
 
-def _joined(read: CoalescedRead, window: Window) -> CoalescedRead | None:
+def _extend_read(read: CoalescedRead, window: Window) -> CoalescedRead | None:
     """Return a read with one more window, or `None` if it is not in the same rows right of the last window."""
     first, offset = read.window, window.col - read.window.col
     last = read.offsets[-1]

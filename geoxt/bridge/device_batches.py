@@ -55,7 +55,7 @@ class DeviceBatches:
     """Page-locked host memory."""
 
     def __post_init__(self) -> None:
-        self.pool = BufferPool(self._pinned)
+        self.pool = BufferPool(self._empty_pinned)
 
     def __call__(self, batches: Iterator[Mapping[str, Any]]) -> Iterator[Any]:
         """Yield batches on the device, with one more in flight."""
@@ -65,9 +65,9 @@ class DeviceBatches:
                 current, pending = pending, self._start(batch)
                 del batch
                 if current is not None:
-                    yield self._completed(current)
+                    yield self._complete(current)
             if pending is not None:
-                yield self._completed(pending)
+                yield self._complete(pending)
         finally:
             if pending is not None:  # the loop may end early: the memory of both ends is reused then
                 self.device.wait(pending.done)
@@ -92,7 +92,7 @@ class DeviceBatches:
         unsigned = frozenset(key for key, value in batch.items() if getattr(value, "dtype", None) == torch.uint16)
         return _Copy(host=host, batch={**host, **targets}, unsigned=unsigned, done=done)
 
-    def _completed(self, copy: _Copy) -> Any:
+    def _complete(self, copy: _Copy) -> Any:
         """Return a batch once it is copied, widened and transformed on the device."""
         with self.device.current():
             self.device.wait(copy.done)
@@ -115,5 +115,5 @@ class DeviceBatches:
             value = torch.from_numpy(array).copy_(value)
         return value.view(torch.int16) if value.dtype == torch.uint16 else value
 
-    def _pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    def _empty_pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         return self.device.empty_pinned(shape, torch.from_numpy(np.empty(0, dtype)).dtype).numpy()

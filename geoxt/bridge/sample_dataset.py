@@ -125,7 +125,7 @@ class SampleDataset(TorchDataset[Sample]):
         if "boxes" in values:
             sample |= _objects(values, _size(sample))
         elif "instances" in sample:
-            sample |= _from_instances(sample["instances"].numpy(), self._codes(sample), self._labeled(sample))
+            sample |= _from_instances(sample["instances"].numpy(), self._codes(sample), self._labeled_pixels(sample))
         if grid is not None:
             sample |= sample_at(geometry({"": grid}, [full_window(grid)]), 0)
         return sample if self.transform is None else self.transform(sample)
@@ -141,7 +141,10 @@ class SampleDataset(TorchDataset[Sample]):
         valid = np.ones(values.shape, bool) if nodata is None else values != nodata
         if values.dtype.kind == "f":
             valid &= np.isfinite(values)
-        return {key: torch.from_numpy(self._typed(values)), f"{key}_valid": torch.from_numpy(valid.all(axis=-3))}
+        return {
+            key: torch.from_numpy(self._to_stored_dtype(values)),
+            f"{key}_valid": torch.from_numpy(valid.all(axis=-3)),
+        }
 
     def _codes(self, sample: Sample) -> Array | None:
         """Return the class code of every pixel of an instance; `None` if neither mask nor legend determine it."""
@@ -152,12 +155,12 @@ class SampleDataset(TorchDataset[Sample]):
         return None if single is None else np.full(tuple(sample["instances"].shape), single)
 
     @staticmethod
-    def _labeled(sample: Sample) -> Array:
+    def _labeled_pixels(sample: Sample) -> Array:
         """Return the labeled pixels: those of the mask, if the sample has one."""
         valid = sample["mask_valid"] if "mask" in sample else sample["instances_valid"]
         return np.asarray(valid.numpy())
 
-    def _typed(self, values: Array) -> Array:
+    def _to_stored_dtype(self, values: Array) -> Array:
         if self.dtype == "float32":
             return values.astype(np.float32)
         return np.ascontiguousarray(values.astype(stored_dtype(values.dtype)))

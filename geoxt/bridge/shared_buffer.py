@@ -47,11 +47,11 @@ class SharedBuffer:
     def __reduce__(self) -> tuple[Callable[..., SharedBuffer], tuple[Any, ...]]:
         # multiprocessing passes on descriptors and RawArrays only while a process is spawned
         if self._descriptor is None:
-            return _attached, (self.memory, 0)
-        return _attached, (reduction.DupFd(self._descriptor), len(self.memory))
+            return _attach, (self.memory, 0)
+        return _attach, (reduction.DupFd(self._descriptor), len(self.memory))
 
 
-def _attached(source: Any, size: int) -> SharedBuffer:
+def _attach(source: Any, size: int) -> SharedBuffer:
     """Return the buffer of the parent in a spawned process."""
     buffer = SharedBuffer.__new__(SharedBuffer)
     buffer._descriptor = None  # noqa: SLF001

@@ -165,8 +165,8 @@ class Ring:
     def __reduce__(self) -> tuple[Callable[..., Ring | None], tuple[Any, ...]]:
         # multiprocessing lets shared memory be pickled only while a process is spawned.
         if get_spawning_popen() is None:
-            return _nothing, ()
-        return _inherited, (self.count, self.size, self._memory, self._number)
+            return _no_op, ()
+        return _inherit_ring, (self.count, self.size, self._memory, self._number)
 
     def orders(self, batches: Iterable[Any]) -> Iterator[tuple[int | None, Any]]:
         """Yield batches of windows, each with a slot to fill; with `None` if none is free."""
@@ -246,11 +246,11 @@ class _Lease:
             self._free[self._slot] = None
 
 
-def _nothing() -> None:
+def _no_op() -> None:
     return None
 
 
-def _inherited(count: int, size: int, memory: Any, number: int) -> Ring:
+def _inherit_ring(count: int, size: int, memory: Any, number: int) -> Ring:
     """Return a ring in a worker, over the memory of its parent."""
     ring = Ring.__new__(Ring)
     ring.count, ring.size, ring._memory, ring._number, ring._mapped = count, size, memory, number, set()  # noqa: SLF001

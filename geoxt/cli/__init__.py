@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         prog="geoxt",
         usage="geoxt COMMAND [options]",
         description="Deep learning on geospatial data, natively in xarray and STAC.",
-        epilog="\n".join([*_listed(COMMANDS), "", "Options of a command: geoxt COMMAND --help"]),
+        epilog="\n".join([*_list_commands(COMMANDS), "", "Options of a command: geoxt COMMAND --help"]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"geoxt {__version__}")
@@ -135,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _listed(groups: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def _list_commands(groups: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """Yield the lines that list commands by group."""
     for title, commands in groups.items():
         yield f"{title}:"

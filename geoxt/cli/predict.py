@@ -115,10 +115,10 @@ def run(job: Job) -> Path | TileEstimate:
             options["score_threshold"] = job.score_threshold
         detections = detect(layer, network, progress=job.progress, class_agnostic=job.class_agnostic, **options)
         return to_vector(detections, job.out)
-    return write(_predicted(job, network, layer), job.out, resume=job.resume, progress=job.progress)
+    return write(_predict(job, network, layer), job.out, resume=job.resume, progress=job.progress)
 
 
-def _predicted(job: Job, network: Any, layer: xr.DataArray) -> xr.DataArray:
+def _predict(job: Job, network: Any, layer: xr.DataArray) -> xr.DataArray:
     """Return the lazy map of a layer."""
     output: Any = job.output
     return predict(
@@ -152,7 +152,7 @@ def _write_tiles(job: Job, network: Any) -> Path | TileEstimate:
         raise InputError(
             "Cannot write detections as map tiles.", remedy="Leave {tiles} out, and pass {out:detections.gpkg}."
         )
-    prediction = _predicted(job, network, _open(job, network.card))
+    prediction = _predict(job, network, _open(job, network.card))
     tiles: Any = job.tiles
     options = {name: value for name, value in job.tiling.items() if value is not None}
     with suppress(ValueError):

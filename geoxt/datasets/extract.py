@@ -203,7 +203,7 @@ def _unzip(file: IO[bytes], target: _Target) -> None:
 
 
 def _untar(file: IO[bytes], target: _Target) -> None:
-    stream = _LastRead(_decompressed(file))
+    stream = _LastRead(_decompress(file))
     with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
         for member in archive:
             if not (member.isfile() or member.isdir()):
@@ -230,7 +230,7 @@ def _untar(file: IO[bytes], target: _Target) -> None:
             raise ReadError("Cannot extract the archive: it exceeds the size limit.", remedy="Fetch it again.")
 
 
-def _decompressed(file: IO[bytes]) -> IO[bytes]:
+def _decompress(file: IO[bytes]) -> IO[bytes]:
     """Return the content of a file that may be compressed, by its first bytes."""
     magic = file.read(6)
     file.seek(0)

@@ -158,7 +158,7 @@ def make_part(
             msg = f"Cannot find asset {key!r} of {spec.name!r}: it has {', '.join(spec.assets)}."
             raise InputError(msg, remedy="Pass {assets} of these keys.", value=key, argument="assets")
     return Part(
-        spec=spec, splits=tuple(splits), assets=tuple(assets or ()), where=_parsed(spec, assets or (), where or {})
+        spec=spec, splits=tuple(splits), assets=tuple(assets or ()), where=_parse_where(spec, assets or (), where or {})
     )
 
 
@@ -179,7 +179,7 @@ def select_where(spec: Spec, where: Mapping[str, tuple[Value, ...]]) -> Spec:
     return replace(spec, assets={**spec.assets, key: replace(lead, where={**lead.where, **where})}) if where else spec
 
 
-def _parsed(spec: Spec, assets: Sequence[str], where: Where) -> dict[str, tuple[Value, ...]]:
+def _parse_where(spec: Spec, assets: Sequence[str], where: Where) -> dict[str, tuple[Value, ...]]:
     lead = next(asset for key, asset in spec.assets.items() if not assets or key in assets)
     fields = {name: f for name, f in parse(lead.templates[0].pattern).fields.items() if name in lead.names}
     out: dict[str, tuple[Value, ...]] = {}

@@ -66,7 +66,7 @@ class Image:
             headers = [self._header(self.paths[position]) for position in positions]
         finest = max(headers, key=lambda header: header.shape[0])
         shape = self.crop.window.shape if self.crop else finest.shape
-        grid = self._cropped(finest.grid)
+        grid = self._crop_grid(finest.grid)
         if self.asset.is_mask:
             return (self.times, 1, *shape), code_type(self.asset, self.legend, finest.dtype), grid
         count = len(self.bands) or (1 if self.files_per_time > 1 or self.asset.channel else finest.count)
@@ -137,7 +137,7 @@ class Image:
             values = read_image(path, bands or range(1, header.count + 1), window)
         except ReadError as error:
             raise _unreadable(path, error) from error
-        return values, self._cropped(header.grid)
+        return values, self._crop_grid(header.grid)
 
     def _require_opaque(self, path: str, header: ImageHeader) -> None:
         """Raise if a file has other bands than those of the spec and an opaque alpha band."""
@@ -156,7 +156,7 @@ class Image:
         except ReadError as error:
             raise _unreadable(path, error) from error
 
-    def _cropped(self, grid: GeoBox | None) -> GeoBox | None:
+    def _crop_grid(self, grid: GeoBox | None) -> GeoBox | None:
         return window_grid(grid, self.crop.window) if grid is not None and self.crop else grid
 
 

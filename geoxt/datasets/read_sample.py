@@ -99,10 +99,10 @@ class Reader:
         for key, asset in self.assets(entry).items():
             if isinstance(asset, Raster) or (isinstance(asset, HDF5Array) and asset.label_kind is None):
                 values, grids[key] = self.pixels(key, asset, entry).read()
-                out[key] = self._without_foreign(_squeezed(_fixed(values, asset, entry), asset), key, entry)
+                out[key] = self._without_foreign(_squeeze(_convert(values, asset, entry), asset), key, entry)
             elif isinstance(asset, Vector):
                 grid = grids[asset.like] if asset.like in grids else self._grid(asset.like, entry)
-                out[key] = _fixed(self.drawing(key, asset, entry).read(grid, self._legend(asset)), asset, entry)
+                out[key] = _convert(self.drawing(key, asset, entry).read(grid, self._legend(asset)), asset, entry)
             else:
                 out |= self.read_eagerly(key, asset, entry)
         self._check_sizes(out, entry)
@@ -151,9 +151,9 @@ class Reader:
         asset = self.spec.assets[key]
         if isinstance(asset, Vector):
             mask = self.drawing(key, asset, entry).read(self._grid(asset.like, entry), self._legend(asset))
-            return _fixed(mask, asset, entry).astype("int32")
-        values, _ = self._cropped(self.pixels(key, asset, entry), crop).read()
-        return self._without_foreign(_squeezed(_fixed(values, asset, entry), asset), key, entry, crop=crop)
+            return _convert(mask, asset, entry).astype("int32")
+        values, _ = self._cropped_reader(self.pixels(key, asset, entry), crop).read()
+        return self._without_foreign(_squeeze(_convert(values, asset, entry), asset), key, entry, crop=crop)
 
     def _without_foreign(self, values: Array, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
         """Return a mask without instances of other splits; other values are returned unchanged."""
@@ -164,14 +164,14 @@ class Reader:
         shapes = str(self.spec.splits.instances)
         numbers = values
         if key != shapes:
-            numbers, _ = self._cropped(self.pixels(shapes, self.spec.assets[shapes], entry), crop).read()
+            numbers, _ = self._cropped_reader(self.pixels(shapes, self.spec.assets[shapes], entry), crop).read()
         blank = next(iter(getattr(asset, "ignore", ())), 0)
         return np.where(
             np.isin(numbers.reshape(values.shape), self.foreign_instances), values.dtype.type(blank), values
         )
 
     @staticmethod
-    def _cropped(pixels: Image | Row, crop: Crop | None) -> Image | Row:
+    def _cropped_reader(pixels: Image | Row, crop: Crop | None) -> Image | Row:
         """Return the pixel reader of a crop; `None` reads all pixels."""
         if crop is None or not isinstance(pixels, Image):
             return pixels
@@ -202,7 +202,7 @@ class Reader:
                 raise ReadError(msg, remedy="Fetch the dataset again with force=True.")
             return {key: read_label(content[str(asset.value)], asset, self.spec.classes, str(path))}
         if isinstance(asset, Audio):
-            return {key: _fixed(read_wav(path)[0], asset, entry)}
+            return {key: _convert(read_wav(path)[0], asset, entry)}
         assert isinstance(asset, HDF5Array)
         row = self.pixels(key, asset, entry)
         assert isinstance(row, Row)
@@ -350,7 +350,7 @@ def _dims(asset: Asset) -> tuple[str, ...]:
     return (*(("time",) if has_time else ()), *(() if is_mask(asset) else ("band",)), "y", "x")
 
 
-def _squeezed(values: Array, asset: Asset) -> Array:
+def _squeeze(values: Array, asset: Asset) -> Array:
     dims = _dims(asset)
     return values.reshape([n for d, n in zip(("time", "band", "y", "x"), values.shape, strict=True) if d in dims])
 
@@ -372,5 +372,5 @@ def _times(asset: Asset, entry: Entry, key: str) -> list[Any]:
     return sorted(times, key=lambda time: choices.index(str(time)) if choices else str(time))
 
 
-def _fixed(values: Array, asset: Asset, entry: Entry) -> Array:
+def _convert(values: Array, asset: Asset, entry: Entry) -> Array:
     return values if asset.convert is None else asset.convert(values, dict(entry.fields))

@@ -46,7 +46,7 @@ def decode_runs(encoded: Mapping[str, Any], image_shape: tuple[int, int] | None 
         msg = f"the counts of a run-length encoded mask sum to {ends[-1]}, not {height}x{width}"
         raise ValueError(msg)
     runs = list(pairwise(ends))[1::2]
-    return [_ring(*box) for start, stop in runs if start < stop for box in _boxes(start, stop, height)]
+    return [_box_ring(*box) for start, stop in runs if start < stop for box in _boxes(start, stop, height)]
 
 
 def _parse_counts(text: str) -> list[int]:
@@ -82,5 +82,5 @@ def _boxes(start: int, stop: int, height: int) -> Sequence[tuple[int, int, int, 
     return [*boxes, (right, 0, right + 1, bottom)] if bottom else boxes
 
 
-def _ring(left: int, top: int, right: int, bottom: int) -> Array:
+def _box_ring(left: int, top: int, right: int, bottom: int) -> Array:
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)

@@ -40,27 +40,27 @@ def build(spec: Spec, root: Path, *, listed: Callable[[str], None]) -> tuple[lis
     entries.sort(key=lambda entry: [_order(value) for value in entry.fields.values()])
     absent: list[str] = []
     if isinstance(spec.splits, ListSplit):
-        lists = ((split, row) for split, row in read_lists(spec.splits, root) if _selected(lead, row))
+        lists = ((split, row) for split, row in read_lists(spec.splits, root) if _is_selected(lead, row))
         entries, absent = _join_lists(entries, lists, base.names)
     elif isinstance(spec.splits, FieldSplit):
-        absent = [name_of(row) for row in _absent_values(entries, spec.splits) if _selected(lead, row)]
+        absent = [name_of(row) for row in _absent_values(entries, spec.splits) if _is_selected(lead, row)]
     entries = [_with_problem(entry, _incomplete(lead_key, lead, entry)) for entry in entries]
     notes = [f"{len(absent):,} samples of the splits do not exist, such as {absent[0]}"] if absent else []
     for key, asset in others.items():
         files = find_asset(asset, root, listed)
-        if spec.samples is None and (unused := _unused(entries, lead, files)):
+        if spec.samples is None and (unused := _unused_files(entries, lead, files)):
             notes.append(f"{len(unused):,} files of {key} have no {lead_key}, such as that of {unused[0]}")
         entries = _join_asset(entries, key, asset, files)
     return entries, notes
 
 
-def _unused(entries: Sequence[Entry], lead: Asset, files: AssetFiles) -> list[str]:
+def _unused_files(entries: Sequence[Entry], lead: Asset, files: AssetFiles) -> list[str]:
     """Return the names of an asset's files that belong to no sample."""
     shared = [name for name in files.names if name in lead.names]
     existing = {tuple(entry.fields[name] for name in shared) for entry in entries}
     rows = [dict(zip(files.names, row, strict=True)) for row in files.rows]
     return [
-        name_of(row) for row in rows if _selected(lead, row) and tuple(row[name] for name in shared) not in existing
+        name_of(row) for row in rows if _is_selected(lead, row) and tuple(row[name] for name in shared) not in existing
     ]
 
 
@@ -97,7 +97,7 @@ def _join_lists(
     return out, [name_of(dict(zip(shared, key, strict=True))) for key in rows if key not in existing]
 
 
-def _selected(lead: Asset, fields: Fields) -> bool:
+def _is_selected(lead: Asset, fields: Fields) -> bool:
     """Return whether the fields of a list may be of a sample that has the first asset."""
     return all(fields[name] in values for name, values in lead.where.items() if name in fields)
 

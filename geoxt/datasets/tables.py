@@ -17,7 +17,7 @@ from geoxt.tasks import TASKS
 def benchmark_table() -> str:
     """Return the benchmark datasets as a Markdown table, with the columns of Table 1 of the paper."""
     head = ("dataset", "name", "task", "source", "samples", "classes", "size (px)", "resolution (m)", "bands", "splits")
-    return _markdown(head, [_row(get(name)) for name in names()])
+    return _markdown_table(head, [_row(get(name)) for name in names()])
 
 
 def layer_table() -> str:
@@ -32,7 +32,7 @@ def layer_table() -> str:
         unknown = "-" if spec.kind == "shapes" else "varies"
         resolution = "-".join(map(number_words, sorted({min(sizes), max(sizes)}))) if sizes else unknown
         rows.append((spec.title, f"`{name}`", spec.kind, contents, resolution, spec.license or "none stated"))
-    return _markdown(("product", "name", "kind", "content", "resolution (m)", "license"), rows)
+    return _markdown_table(("product", "name", "kind", "content", "resolution (m)", "license"), rows)
 
 
 def corrections() -> str:
@@ -66,7 +66,7 @@ def _count(count: int, singular: str, plural: str) -> str:
     return f"{count} {singular if count == 1 else plural}"
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
 

@@ -144,7 +144,7 @@ def detect(
     detections = list(_detect_tiles(detector, lattice, batch_size, progress))
     labels = np.array([detection.label for detection in detections], int)
     assert view.grid.crs is not None
-    classes = legend or (card.legend if card else _numbered(labels))
+    classes = legend or (card.legend if card else _numbered_legend(labels))
     if len(labels) and (labels.min() < 1 or labels.max() > len(classes)):
         raise InputError(
             f"Cannot name the labels {labels.min()} to {labels.max()} of the model by a legend of {len(classes)}"
@@ -288,7 +288,7 @@ def _is_detector_output(outputs: Any, count: int) -> bool:
     )
 
 
-def _numbered(labels: Array) -> Legend:
+def _numbered_legend(labels: Array) -> Legend:
     codes = tuple(range(1, int(labels.max(initial=0)) + 1))
     return Legend(codes, tuple(map(str, codes)))
 

@@ -66,11 +66,11 @@ class DeviceModel:
         InputError
             If one image does not fit in the memory of the device, or the model cannot be compiled.
         """
-        return self._in_memory(images, valid, _concatenated)
+        return self._in_memory(images, valid, _concatenate_outputs)
 
     def objects(self, images: Tensor, valid: Tensor) -> Any:
         """Return the outputs of a detector, one per image; otherwise as for tensors."""
-        return self._in_memory(images, valid, _chained)
+        return self._in_memory(images, valid, _chain_outputs)
 
     def _in_memory(self, images: Tensor, valid: Tensor, join: Callable[[list[Any]], T]) -> T:
         """Return the joined outputs of parts of a batch, the largest that fit in memory."""
@@ -82,7 +82,7 @@ class DeviceModel:
                 try:
                     with torch.inference_mode(), self.device.current(), self.device.precision(self._precision):
                         starts = range(0, len(images), size)
-                        parts = [self._call(_floating(images[i : i + size]), valid[i : i + size]) for i in starts]
+                        parts = [self._call(_to_float(images[i : i + size]), valid[i : i + size]) for i in starts]
                         return join(parts)
                 except RuntimeError as error:
                     if not is_out_of_memory(error):
@@ -125,7 +125,7 @@ def model_on(model: nn.Module, digest: str, device: Device) -> nn.Module:
         return model
     moved = MODELS.get((digest, device.name))
     if moved is None:
-        moved = MODELS[digest, device.name] = _moved(copy.deepcopy(model), device)
+        moved = MODELS[digest, device.name] = _move_model(copy.deepcopy(model), device)
     return moved
 
 
@@ -138,20 +138,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _floating(images: Tensor) -> Tensor:
+def _to_float(images: Tensor) -> Tensor:
     """Return images as float32; float64, which pipelines of estimators alone pass, unchanged."""
     return images if images.dtype == torch.float64 else images.float()
 
 
-def _concatenated(parts: list[Tensor]) -> Tensor:
+def _concatenate_outputs(parts: list[Tensor]) -> Tensor:
     return (parts[0] if len(parts) == 1 else torch.cat(parts)).float()
 
 
-def _chained(parts: list[Any]) -> Any:
+def _chain_outputs(parts: list[Any]) -> Any:
     return parts[0] if len(parts) == 1 else [item for part in parts for item in part]
 
 
-def _moved(model: nn.Module, device: Device) -> nn.Module:
+def _move_model(model: nn.Module, device: Device) -> nn.Module:
     """Return a model on a device; on CUDA its convolutions are in channels-last order, which tensor cores use."""
     try:
         model = model.to(device.torch_device)

@@ -86,7 +86,7 @@ def classify_images(
     options = parse_options(device, precision, compile, model_device=device_of(network))
     runner = Runner.of(network, stage="activated", batch_size=batch_size, options=options)
     names, rows = [], []
-    for group in _batches(_opened(images, network.card), batch_size):
+    for group in _batches(_open_images(images, network.card), batch_size):
         values = np.stack([image.pixels for _, image in group]).astype("float32")
         valid = np.stack([image.valid for _, image in group])
         names += [name for name, _ in group]
@@ -140,7 +140,7 @@ def segment_images(
     ...     print(name, mask.shape)
     """
     network = _network(model, ("segmentation",), "Pass it to classify_images, or a georeferenced layer to predict.")
-    for name, image in _opened(images, network.card):
+    for name, image in _open_images(images, network.card):
         if image.georeferenced:
             msg = f"Cannot write a mask without georeference for {name!r}: the file has a CRS."
             raise InputError(msg, remedy="Map it by predict(open_cogs(…)), which keeps the georeference.", value=name)
@@ -184,7 +184,7 @@ def _network(model: nn.Module | SomePath, tasks: Sequence[str], remedy: str) -> 
     raise InputError(msg, remedy=remedy, value=task, argument="model")
 
 
-def _opened(images: SomeImages, card: Card) -> Iterator[tuple[str, PlainImage]]:
+def _open_images(images: SomeImages, card: Card) -> Iterator[tuple[str, PlainImage]]:
     """Yield name and image, with the bands of the model in its order."""
     if isinstance(images, np.ndarray):
         images = dict(zip(map(str, range(len(images))), images, strict=True))
@@ -195,7 +195,7 @@ def _opened(images: SomeImages, card: Card) -> Iterator[tuple[str, PlainImage]]:
     for file in image_files(images):
         with plain_images():
             image = read_plain_image(file)
-        yield file, _selected(file, image, card)
+        yield file, _select_bands(file, image, card)
 
 
 def _of_array(name: str, values: Array, card: Card) -> PlainImage:
@@ -207,7 +207,7 @@ def _of_array(name: str, values: Array, card: Card) -> PlainImage:
     return PlainImage(pixels=np.where(valid, values, 0), valid=valid, names=card.bands, georeferenced=False)
 
 
-def _selected(name: str, image: PlainImage, card: Card) -> PlainImage:
+def _select_bands(name: str, image: PlainImage, card: Card) -> PlainImage:
     """Return an image with the bands of a model: by name, or if the bands have no names by position."""
     common = tuple(_COMMON.get(band, "") for band in image.names)
     available = BandNames(names=image.names, common_names=common if any(common) else ())

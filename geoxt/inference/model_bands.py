@@ -55,7 +55,7 @@ def select_bands(
             remedy="Pass {bands} with some of these as keys.",
         )
     if "band" not in layer.coords or "band" not in layer.dims:
-        return _unnamed(layer, card, title)
+        return _unnamed_bands_error(layer, card, title)
     available = band_names_of(layer)
     positions = _positions(card.band_names, available, layer_names)
     missing = [index for index, position in enumerate(positions) if position is None]
@@ -68,7 +68,7 @@ def select_bands(
             f"{', '.join(map(card.band_names.label, range(len(card.bands))))}.",
             remedy=remedy
             or "Open these, with open_cogs(product=) if the files are of a known product, which states common names. "
-            f"Or pass the layer's names of them: {{bands}}, a mapping such as {_braced(example)}.",
+            f"Or pass the layer's names of them: {{bands}}, a mapping such as {_escape_braces(example)}.",
         )
     return layer if list(positions) == list(range(len(available))) else layer.isel(band=list(positions))
 
@@ -100,12 +100,12 @@ def _positions(model_bands: BandNames, available: BandNames, names: Mapping[str,
     return [positions[index] for index in range(len(model_bands))]
 
 
-def _braced(example: Mapping[str, str]) -> str:
+def _escape_braces(example: Mapping[str, str]) -> str:
     """Return a dict as text in a remedy, where braces are doubled."""
     return repr(dict(example)).replace("{", "{{").replace("}", "}}")
 
 
-def _unnamed(layer: xr.DataArray, card: Card, title: str) -> xr.DataArray:
+def _unnamed_bands_error(layer: xr.DataArray, card: Card, title: str) -> xr.DataArray:
     count = layer.sizes.get("band", 1)
     if count == len(card.bands):
         return layer

@@ -87,7 +87,7 @@ class Runner:
     def __reduce__(self) -> Any:
         """Pickle the model as bytes, which a process unpickles only once."""
         payload = cloudpickle.dumps(self.model)
-        return _restored, (payload, self.digest, self.stage, self.head, self.batch_size, self.options)
+        return _restore_runner, (payload, self.digest, self.stage, self.head, self.batch_size, self.options)
 
     def __dask_tokenize__(self) -> Any:
         """Return the fields that determine the output."""
@@ -198,7 +198,7 @@ def _require_finite_weights(model: nn.Module) -> None:
             )
 
 
-def _restored(
+def _restore_runner(
     payload: bytes, digest: str, stage: Stage, head: str | int | None, batch_size: int, options: DeviceOptions
 ) -> Runner:
     global LOADS  # noqa: PLW0603 (a count of this process)

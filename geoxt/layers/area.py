@@ -93,7 +93,7 @@ def _across(shape: shapely.Geometry) -> shapely.Geometry:
     return shapely.make_valid(moved) if of_scene else shape
 
 
-def _wrapped(shape: shapely.Geometry) -> shapely.Geometry:
+def _wrap_longitudes(shape: shapely.Geometry) -> shapely.Geometry:
     """Return a geometry with longitudes of -180 to 180, split at the antimeridian (RFC 7946, 3.1.9).
 
     It may have longitudes of 0 to 360 or beyond 180, or rings across the antimeridian with longitudes of both signs.
@@ -172,7 +172,7 @@ def _of_geometry(geometry: SomeGeometry) -> Area:
     if not np.isfinite(shape.bounds).all():
         problem = f"Cannot cut a layer to a geometry with the bounds {shape.bounds}."
         raise InputError(problem, remedy="Pass {intersects} with finite coordinates.", argument="intersects")
-    shape = _wrapped(shape)
+    shape = _wrap_longitudes(shape)
     parts = shapely.get_parts(shape)
     # western parts are shifted by 360 degrees if that makes the bounds narrower: across the antimeridian
     shifted = [shapely.affinity.translate(part, 360) if part.centroid.x < 0 else part for part in parts]

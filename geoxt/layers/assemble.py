@@ -243,10 +243,10 @@ def choose_grid(
         chosen = _pair(resolution)
     else:
         chosen = _resolution(in_target or list(grids), target, grids, files)
-    lattice = [g for g in in_target if _axis_aligned(g) and np.allclose(_size(g), chosen, rtol=SAME)]
+    lattice = [g for g in in_target if _is_axis_aligned(g) and np.allclose(_size(g), chosen, rtol=SAME)]
     anchor = lattice[0].affine if lattice else Affine.identity()
     if target.geographic:
-        bounds = _unwrapped(bounds)
+        bounds = _unwrap_longitudes(bounds)
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
     if target.geographic and right - left > 360:
         left, right = (-180, 180) if bounds[0, 2] - bounds[0, 0] < 360 else bounds[0, [0, 2]]
@@ -258,7 +258,7 @@ def _resolution(
 ) -> tuple[float, float]:
     """Return the pixel size of all grids in the target CRS; raise if they differ."""
     compared = grids if grids[0].crs == target else grids[:1]
-    sizes = [_size(g) if g.crs == target and _axis_aligned(g) else pixel_size_in(g, target) for g in compared]
+    sizes = [_size(g) if g.crs == target and _is_axis_aligned(g) else pixel_size_in(g, target) for g in compared]
     for grid, size in zip(compared, sizes, strict=True):
         if not np.allclose(size, sizes[0], rtol=SAME):
             a, b = f"{sizes[0][0]:g}", f"{size[0]:g}"
@@ -273,7 +273,7 @@ def _resolution(
     return sizes[0]
 
 
-def _unwrapped(bounds: Floats) -> Floats:
+def _unwrap_longitudes(bounds: Floats) -> Floats:
     """Return bounds with longitudes of 0 to 360 if that makes their union narrower than -180 to 180."""
     centers = bounds[:, [0, 2]].mean(1)
     shifted = np.where(centers < 0, centers + 360, centers)
@@ -295,7 +295,7 @@ def _size(grid: GeoBox) -> tuple[float, float]:
     return float(np.hypot(grid.affine.a, grid.affine.d)), float(np.hypot(grid.affine.b, grid.affine.e))
 
 
-def _axis_aligned(grid: GeoBox) -> bool:
+def _is_axis_aligned(grid: GeoBox) -> bool:
     return bool(grid.affine.b == 0 and grid.affine.d == 0)
 
 

@@ -45,7 +45,7 @@ def bounds_in(grids: Sequence[GeoBox], crs: CRS) -> Floats:
         if grid_crs != crs:
             inner = np.array([_points(grids[i], _INNER) for i in indices])
             for row in np.flatnonzero(
-                winds(points) if crs.geographic else _open(points, project_rings(inner, grid_crs, crs))
+                winds(points) if crs.geographic else _is_open_ring(points, project_rings(inner, grid_crs, crs))
             ):
                 i = indices[row]
                 out[i] = (_around_pole if crs.geographic else _across_seam)(grids[i], crs, out[i])
@@ -68,7 +68,7 @@ def _around_pole(grid: GeoBox, crs: CRS, bounds: Floats) -> tuple[float, float, 
     return -180, min([bounds[1], *poles]), 180, max([bounds[3], *poles])
 
 
-def _open(rings: Floats, inner: Floats) -> Mask:
+def _is_open_ring(rings: Floats, inner: Floats) -> Mask:
     """Return which rings (ring, point, 2) do not bound their inner points, or have a jump, as at the antimeridian."""
     outside = (inner < rings.min(1, keepdims=True)) | (inner > rings.max(1, keepdims=True))
     sides = rings.reshape(len(rings), 4, -1, 2)

@@ -70,10 +70,11 @@ class Codes(nn.Module):
         if not new:
             return
         self._warned |= set(new)
-        msg = f"Labels hold {_listed(new)}, codes of none of the classes {_listed(self.codes.tolist())}: such pixels "
-        msg += "are neither trained on nor scored. Pass card(legend=) with these codes; or mark the pixels as invalid."
+        msg = f"Labels hold {_format_codes(new)}, codes of none of the classes {_format_codes(self.codes.tolist())}: "
+        msg += "such pixels are neither trained on nor scored. Pass card(legend=) with these codes; or mark the pixels "
+        msg += "as invalid."
         warnings.warn(msg, LabelWarning, stacklevel=2)
 
 
-def _listed(codes: list[int]) -> str:
+def _format_codes(codes: list[int]) -> str:
     return ", ".join(map(str, codes[:_MAX_LISTED])) + ", …" * (len(codes) > _MAX_LISTED)

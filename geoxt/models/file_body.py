@@ -71,7 +71,7 @@ class FileBody(nn.Module):
             reason = str(error).strip().partition("\n")[0]
             msg = f"Cannot run the model {self.title!r} on images of the shape {tuple(images.shape)}: {reason}."
             raise InputError(msg, remedy="Pass {size}, height and width for which it was made.") from error
-        return self._selected(output)[:count]
+        return self._select_output(output)[:count]
 
     def _require_shape(self, images: Tensor, sizes: tuple[int | None, ...]) -> None:
         if len(sizes) == images.ndim and all(
@@ -84,7 +84,7 @@ class FileBody(nn.Module):
         remedy = f"Pass {{size:({sizes[-2]}, {sizes[-1]})}}." if fixed else "Pass images of that shape."
         raise InputError(f"{msg}({shape}).", remedy=remedy, value=tuple(images.shape), argument="size")
 
-    def _selected(self, output: Any) -> Tensor:
+    def _select_output(self, output: Any) -> Tensor:
         outputs: Mapping[Any, Any] = {0: output} if isinstance(output, Tensor) else {}
         if isinstance(output, Mapping):
             outputs = output

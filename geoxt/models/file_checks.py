@@ -55,7 +55,7 @@ def check_pt2(content: bytes, title: str, *, trust: bool = False) -> None:
         names = {name: name.partition("/")[2] for name in archive.namelist()}
         for full, name in names.items():
             if name.startswith(("data/aotinductor/", "data/executorch/")):
-                raise _untrusted(title, f"it holds compiled code, {name!r}")
+                raise _untrusted_error(title, f"it holds compiled code, {name!r}")
             if name.endswith("_config.json"):
                 pickled = [v["path_name"] for v in json.loads(archive.read(full))["config"].values() if v["use_pickle"]]
                 for path in pickled:
@@ -72,7 +72,7 @@ def _check_pickle(content: bytes, title: str, name: str) -> None:
         try:
             torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         except Exception as error:  # torch raises a dozen types of errors
-            raise _untrusted(title, f"{name!r} holds objects other than tensors") from error
+            raise _untrusted_error(title, f"{name!r} holds objects other than tensors") from error
 
 
 def _check_graph(graph: Any, title: str) -> None:
@@ -89,7 +89,7 @@ def _check_graph(graph: Any, title: str) -> None:
             case _:
                 allowed = key in _UNUSED_FIELDS or bool(_PLAIN_TEXT.fullmatch(text))
         if not allowed:
-            raise _untrusted(title, f"its field {key!r} is {text[:80]!r}")
+            raise _untrusted_error(title, f"its field {key!r} is {text[:80]!r}")
 
 
 def _strings(value: Any, key: str = "", *, of_null: bool = False) -> Iterator[tuple[str, Any]]:
@@ -148,16 +148,16 @@ def _check_script(text: str, title: str) -> None:
     try:
         nodes = list(ast.walk(ast.parse(text)))
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise _untrusted(title, "its code cannot be checked") from error
+        raise _untrusted_error(title, "its code cannot be checked") from error
     for node in nodes:
         if isinstance(node, ast.Attribute) and (node.attr in _FILE_OPERATORS or _is_native_class(node)):
-            raise _untrusted(title, f"its code uses {ast.unparse(node)!r}")
+            raise _untrusted_error(title, f"its code uses {ast.unparse(node)!r}")
 
 
 def _is_native_class(node: ast.Attribute) -> bool:
     return node.attr == "classes" and ast.unparse(node.value).endswith("torch")
 
 
-def _untrusted(title: str, reason: str) -> InputError:
+def _untrusted_error(title: str, reason: str) -> InputError:
     msg = f"Cannot load the model {title!r}, which could run code of its author: {reason}."
     return InputError(msg, remedy="Pass geoxt.models.from_file(…, trust=True) as the model if you trust its source.")

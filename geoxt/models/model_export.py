@@ -105,7 +105,7 @@ def export(model: nn.Module | SomePath, path: SomePath) -> Path:
     texts = {CARD: json.dumps(network.card.to_dict()), MLM: json.dumps(item)}
     beside = path.with_name(f"{path.name}.json")
     with atomic_write(path) as temporary:
-        with _quiet(), _operator_named(network):
+        with _quiet(), _raise_missing_operator(network):
             write(_program(network), temporary, texts)
         _require_equal(network, temporary)
         with atomic_write(beside) as description:
@@ -122,9 +122,9 @@ def _program(network: Network) -> torch.export.ExportedProgram:
     axes = {0} if fixed else {0, example.ndim - 2, example.ndim - 1} | ({1} if card.kind.dates < 0 else set())
     module = _Activated(network).eval()
     try:
-        program = _exported(module, example, axes)
+        program = _export_program(module, example, axes)
     except Exception:  # noqa: BLE001 (torch raises errors of many types for sizes that an architecture fixes)
-        program = _exported(module, example, {0})
+        program = _export_program(module, example, {0})
     for part in program.graph_module.modules():
         if isinstance(part, torch.fx.GraphModule):
             for node in part.graph.nodes:
@@ -132,7 +132,7 @@ def _program(network: Network) -> torch.export.ExportedProgram:
     return program
 
 
-def _exported(module: nn.Module, example: Tensor, axes: set[int]) -> torch.export.ExportedProgram:
+def _export_program(module: nn.Module, example: Tensor, axes: set[int]) -> torch.export.ExportedProgram:
     dynamic = dict.fromkeys(sorted(axes), torch.export.Dim.DYNAMIC)
     return torch.export.export(module, (example,), dynamic_shapes={"image": dynamic})
 
@@ -173,7 +173,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _operator_named(network: Network) -> Iterator[None]:
+def _raise_missing_operator(network: Network) -> Iterator[None]:
     """Raise an error that names the operator which a format lacks."""
     try:
         yield

@@ -123,7 +123,9 @@ def from_file(
         card = Card.from_dict(json.loads(contents.texts[CARD]))
         return FileNetwork(card, body, scaled=True, activated=True).eval()
     stated = _item(path, item, contents.texts, scaling=mean is None or std is None)
-    return _described(body, stated, bands=bands, mean=mean, std=std, legend=legend, task=task, activation=activation)
+    return _described_network(
+        body, stated, bands=bands, mean=mean, std=std, legend=legend, task=task, activation=activation
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +210,7 @@ def _item(
     return None
 
 
-def _described(
+def _described_network(
     body: FileBody,
     item: ModelItem | None,
     *,

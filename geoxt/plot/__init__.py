@@ -254,7 +254,7 @@ def samples(
     columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
     read = [view_of(data[mask]).read(window) for window in chosen]
-    legend = _occurring(Legend.of(data[mask]), [codes[valid] for codes, valid in read])
+    legend = _occurring_classes(Legend.of(data[mask]), [codes[valid] for codes, valid in read])
     key = legend_layout(legend, 1.5 * columns)
     figure = new_figure(key.width, 3.1 * rows + 0.2 + key.height)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
@@ -273,7 +273,7 @@ def samples(
 def _occurring_in(legend: Legend, maps: Iterable[xr.DataArray]) -> Legend:
     """Return the classes that occur in maps, or all classes if none occurs."""
     values = [layer.to_numpy()[_valid(layer)] for layer in maps]
-    return _occurring(legend, values) or legend
+    return _occurring_classes(legend, values) or legend
 
 
 def _valid(layer: xr.DataArray) -> Mask:
@@ -283,7 +283,7 @@ def _valid(layer: xr.DataArray) -> Mask:
     return valid if nodata is None else valid & (values != nodata)
 
 
-def _occurring(legend: Legend, arrays: Iterable[Array]) -> Legend:
+def _occurring_classes(legend: Legend, arrays: Iterable[Array]) -> Legend:
     """Return the classes that occur; for an empty legend, the codes that occur and are not negative (unknown)."""
     codes = sorted({int(code) for values in arrays for code in np.unique(values).tolist()})
     return legend.only(codes) if legend else legend.covering(code for code in codes if code >= 0)

@@ -98,20 +98,20 @@ def open_encoder(name: str, data: LabeledImages, *, seed: int = 0) -> FrozenEnco
     """
     if name.endswith(_CHECKPOINT_SUFFIXES):
         network = from_checkpoint(name)
-        positions = _matched(name, network.card.band_names, data)
-        return _frozen(name, network, positions, "checkpoint", data)
+        positions = _match_positions(name, network.card.band_names, data)
+        return _frozen_encoder(name, network, positions, "checkpoint", data)
     if name in weights.names() or (name.startswith(TIMM) and "." in name):
         facts = weights.get(name)
         if facts.bands is None or facts.scaling is None:
             msg = f"Cannot probe {name!r}: its normalization is no mean and standard deviation of named bands."
             raise InputError(msg, remedy="Pass other {models}.", value=name, argument="models")
         requested = BandNames(names=facts.bands, common_names=weight_common_names(facts))
-        positions = _matched(name, requested, data)
+        positions = _match_positions(name, requested, data)
         mean, std = facts.scaling
         card = replace(_card(data), model=f"{TIMM}{facts.architecture}", bands=facts.bands, mean=mean, std=std)
         network = Network(card, seed=seed)
         load(network.body, facts, bands=facts.bands)
-        return _frozen(name, network, positions, "weights", data)
+        return _frozen_encoder(name, network, positions, "weights", data)
     card = _card(data)
     if name == PIXELS:
         network = Network(card, body=Pixels())
@@ -121,10 +121,10 @@ def open_encoder(name: str, data: LabeledImages, *, seed: int = 0) -> FrozenEnco
             msg = f"Cannot probe {name!r}: it is a model for {', '.join(tasks)}."
             raise InputError(msg, remedy="Pass {models} for classification.", value=name, argument="models")
         network = Network(replace(card, model=name), seed=seed)
-    return _frozen(name, network, tuple(range(len(data.bands))), "training images", data)
+    return _frozen_encoder(name, network, tuple(range(len(data.bands))), "training images", data)
 
 
-def _frozen(
+def _frozen_encoder(
     name: str, network: Network, positions: tuple[int, ...], normalization: str, data: LabeledImages
 ) -> FrozenEncoder:
     dropped = tuple(band for at, band in enumerate(data.bands.names) if at not in positions)
@@ -152,7 +152,7 @@ class _Subset:
         return sample
 
 
-def _matched(name: str, requested: BandNames, data: LabeledImages) -> tuple[int, ...]:
+def _match_positions(name: str, requested: BandNames, data: LabeledImages) -> tuple[int, ...]:
     """Return the position of each requested band in the images.
 
     Raises

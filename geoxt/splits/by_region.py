@@ -186,7 +186,7 @@ def _values_of_parts(
 ) -> dict[str, list[Any]]:
     """Return the column values of each part."""
     if parts is not None:
-        _require_known(column, values, parts)
+        _require_known_parts(column, values, parts)
         return {name: list(parts.get(name, ())) for name in PARTS}
     if set(values) <= set(PARTS):
         return {name: [name] if name in values else [] for name in PARTS}
@@ -203,7 +203,7 @@ def _values_of_parts(
     return {name: [values[i] for i in order[ends[p] : ends[p + 1]]] for p, name in enumerate(PARTS)}
 
 
-def _require_known(column: str, values: list[Any], parts: Mapping[str, Iterable[Any]]) -> None:
+def _require_known_parts(column: str, values: list[Any], parts: Mapping[str, Iterable[Any]]) -> None:
     """Raise for unknown names of parts and values that the column lacks."""
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:

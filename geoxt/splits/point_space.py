@@ -92,12 +92,12 @@ def point_space(
     geodesic = crs.geographic if geodesic is None else geodesic
     target = parse_crs("EPSG:4326") if geodesic else crs
     predicted, of_predicted = prediction_points(prediction, samples, seed)
-    xy = _transformed(xy, crs, target, "points")
-    others = _transformed(predicted, of_predicted, target, "prediction")
+    xy = _transform(xy, crs, target, "points")
+    others = _transform(predicted, of_predicted, target, "prediction")
     return PointSpace(xy=xy, crs=target, geodesic=geodesic), others
 
 
-def _transformed(xy: Floats, source: CRS, target: CRS, name: str) -> Floats:
+def _transform(xy: Floats, source: CRS, target: CRS, name: str) -> Floats:
     if source != target:
         xy = np.stack(transformer(source, target).transform(xy[:, 0], xy[:, 1]), axis=1)
     finite = np.isfinite(xy).all(1)

@@ -57,11 +57,11 @@ def prediction_points(prediction: Any, samples: int, seed: int) -> tuple[Floats,
         area, crs = shapely.union_all(np.asarray(prediction.geometry)), prediction.crs
     else:
         xy, crs = parse_points(prediction)
-        return xy, _required(crs)
-    return _in_area(area, _required(crs), samples, start), _required(crs)
+        return xy, _require_crs(crs)
+    return _in_area(area, _require_crs(crs), samples, start), _require_crs(crs)
 
 
-def _required(crs: Any) -> CRS:
+def _require_crs(crs: Any) -> CRS:
     if crs is None:
         problem = "Cannot place prediction points without a CRS."
         raise CRSError(problem, remedy="Pass {prediction:(geometry, crs)}, or a GeoDataFrame.", argument="prediction")

@@ -129,13 +129,13 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
     covered = np.concatenate([part.item for part in parts])
     _warn(frame, parts, covered, "polygons" if areal else "points")
     if not areal or reductions is not None:
-        parts.append(_uncovered(np.setdiff1d(np.arange(len(frame)), covered), nodes))
+        parts.append(_rows_of_nan(np.setdiff1d(np.arange(len(frame)), covered), nodes))
     table = _table(parts, [*nodes, None], names)
     centers = None
     if areal and reductions is None:
         centers = np.concatenate([np.repeat(_centers(part, frame.crs), part.layers.steps) for part in parts])
     elif areal:
-        table = _reduced(table, names, reductions or (), single=isinstance(reduce, str))
+        table = _reduce(table, names, reductions or (), single=isinstance(reduce, str))
     dated = any(layers.times is not None for layers in nodes.values())
     leading = ["node"] * (list(nodes) != [""]) + ["time"] * dated
     columns = [str(column) for column in table.columns if column not in _KEYS]
@@ -265,7 +265,7 @@ def _in_polygons(frame: Any, nodes: Mapping[str, LayerValues]) -> list[_Pixels]:
             again.append(items[~final])
             chosen[number].append(_subset(part, np.isin(part.item, items[final])))
         remaining = np.concatenate(again)
-    return [_merged(layers, parts) for layers, parts in zip(nodes.values(), chosen, strict=True)]
+    return [_merge_nodes(layers, parts) for layers, parts in zip(nodes.values(), chosen, strict=True)]
 
 
 def _part_of(layers: LayerValues, items: Array, pixels_of_items: list[Array]) -> _Pixels:
@@ -274,7 +274,7 @@ def _part_of(layers: LayerValues, items: Array, pixels_of_items: list[Array]) ->
     return _Pixels(layers=layers, item=item, pixels=pixels, at_pixels=layers.read(pixels))
 
 
-def _merged(layers: LayerValues, parts: list[_Pixels]) -> _Pixels:
+def _merge_nodes(layers: LayerValues, parts: list[_Pixels]) -> _Pixels:
     parts = parts or [_part_of(layers, np.empty(0, "int64"), [])]
     item, pixels, values = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("item", "pixels", "at_pixels")
@@ -321,7 +321,7 @@ def _warn(frame: Any, parts: list[_Pixels], covered: Array, kind: str) -> None:
         warnings.warn(f"{on_nodata} of {len(frame)} {kind} lie on nodata.", NodataWarning, stacklevel=3)
 
 
-def _uncovered(item: Array, nodes: Mapping[str, LayerValues]) -> _Pixels:
+def _rows_of_nan(item: Array, nodes: Mapping[str, LayerValues]) -> _Pixels:
     """Return rows of NaN for geometries without pixels: for each time step of a single grid, one for a tree."""
     layers = next(iter(nodes.values()))
     if list(nodes) != [""]:
@@ -345,7 +345,7 @@ def _table(parts: list[_Pixels], nodes: list[str | None], names: tuple[str, ...]
     return pd.concat(tables, ignore_index=True)
 
 
-def _reduced(table: pd.DataFrame, names: tuple[str, ...], reductions: Sequence[str], *, single: bool) -> pd.DataFrame:
+def _reduce(table: pd.DataFrame, names: tuple[str, ...], reductions: Sequence[str], *, single: bool) -> pd.DataFrame:
     """Return a row for each polygon and time step."""
     groups = table.groupby(list(_KEYS), sort=False, dropna=False)[list(names)]
     columns = [

@@ -91,7 +91,7 @@ class Template:
         parsed = parse(self.pattern)
         self._check_names(parsed, fields)
         texts = {name: field.write(fields[name]) for name, field in parsed.fields.items()}
-        path = _joined((part for part in parsed.parts if part != FOLDERS), texts)
+        path = _join_texts((part for part in parsed.parts if part != FOLDERS), texts)
         if parsed.texts(path, tail=False) != texts:
             problem = f"Cannot fill {self.pattern!r} with {texts}: {path!r} would be parsed as other fields."
             remedy = "Pass values without the template's separators, or give its fields a form."
@@ -168,7 +168,7 @@ class Template:
             raise InputError(problem, remedy=f"Pass values of {', '.join(parsed.fields)}.")
 
 
-def _joined(parts: Iterable[str | Field], texts: Mapping[str, str]) -> str:
+def _join_texts(parts: Iterable[str | Field], texts: Mapping[str, str]) -> str:
     return "".join(texts[part.name] if isinstance(part, Field) else part for part in parts)
 
 
@@ -187,14 +187,14 @@ def _walk(root: str, above: str, levels: tuple[Level, ...], listed: Callable[[st
     if level.literal == FOLDERS:
         yield from _walk(root, above, below, listed)
         listed(above)
-        for name in _listed(root, above, folders=True):
+        for name in _list_folder(root, above, folders=True):
             yield from _walk(root, f"{above}{name}/", levels, listed)
         return
     if level.literal is not None:
         names = [level.literal] if _exists(root, f"{above}{level.literal}") else []
     else:
         listed(above)
-        names = [name for name in _listed(root, above, folders=bool(below)) if level.regex.fullmatch(name)]
+        names = [name for name in _list_folder(root, above, folders=bool(below)) if level.regex.fullmatch(name)]
     for name in names:
         if below:
             yield from _walk(root, f"{above}{name}/", below, listed)
@@ -202,7 +202,7 @@ def _walk(root: str, above: str, levels: tuple[Level, ...], listed: Callable[[st
             yield f"{above}{name}"
 
 
-def _listed(root: str, above: str, *, folders: bool) -> list[str]:
+def _list_folder(root: str, above: str, *, folders: bool) -> list[str]:
     try:
         with os.scandir(f"{root}/{above}") as entries:
             return sorted(entry.name for entry in entries if not folders or entry.is_dir())

@@ -104,7 +104,7 @@ def _from_pixels(node: str, grid: GeoBox, height: int, width: int) -> Iterator[M
 def _from_squares(grids: Mapping[str, GeoBox], side: float, crs: CRS) -> Iterator[MapTile]:
     """Yield the windows in squares of a CRS, whose corners are multiples of the side, row by row from the top."""
     for node, grid in grids.items():
-        (outline,) = _projected(shapely.polygons([_corners(full_window(grid), grid)]), grid.crs, crs)
+        (outline,) = _project_polygons(shapely.polygons([_corners(full_window(grid), grid)]), grid.crs, crs)
         left, bottom, right, top = np.asarray(shapely.bounds(outline)) / side
         if not np.isfinite([left, bottom, right, top]).all():
             raise CRSError(
@@ -131,7 +131,7 @@ def _from_polygons(grids: Mapping[str, GeoBox], polygons: Array, crs: CRS, names
     prefixed = {tile.name for tile in inside}
     outside = [
         MapTile(name=name, window=None, geometry=geometry)
-        for name, geometry in zip(names, _projected(polygons, crs, CRS84), strict=True)
+        for name, geometry in zip(names, _project_polygons(polygons, crs, CRS84), strict=True)
         if not any(f"{node}-{name}" in prefixed if node else name in prefixed for node in grids)
     ]
     return inside + outside
@@ -142,7 +142,7 @@ def _windows(node: str, grid: GeoBox, polygons: Array, crs: CRS, names: list[str
 
     Windows of adjacent squares in the CRS of the grid are disjoint; others may overlap.
     """
-    pixels = shapely.transform(_projected(polygons, crs, grid.crs), lambda points: _to_pixels(points, grid))
+    pixels = shapely.transform(_project_polygons(polygons, crs, grid.crs), lambda points: _to_pixels(points, grid))
     bounds = shapely.bounds(pixels)
     windows: list[Window | None] = []
     for left, top, right, bottom in bounds:
@@ -165,7 +165,7 @@ def outlines_of(windows: list[Window], grid: GeoBox) -> list[shapely.Geometry]:
     if not windows:
         return []
     corners = shapely.polygons([_corners(window, grid) for window in windows])
-    return [_cut(polygon) for polygon in _projected(corners, grid.crs, CRS84, segments=_FEW_SEGMENTS)]
+    return [_cut(polygon) for polygon in _project_polygons(corners, grid.crs, CRS84, segments=_FEW_SEGMENTS)]
 
 
 def _cut(polygon: shapely.Geometry) -> shapely.Geometry:
@@ -190,7 +190,7 @@ def _to_pixels(points: Floats, grid: GeoBox) -> Floats:
     return np.stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1)
 
 
-def _projected(polygons: Any, source: CRS | None, target: CRS | None, *, segments: int = _SEGMENTS) -> Array:
+def _project_polygons(polygons: Any, source: CRS | None, target: CRS | None, *, segments: int = _SEGMENTS) -> Array:
     """Return polygons in another CRS, with points along their edges, which are straight in the source."""
     polygons = np.asarray(polygons)
     if source == target:

@@ -110,7 +110,7 @@ class Augment(nn.Module):
         still = (old_from_new == torch.eye(3, dtype=torch.float64, device=device)).all(2).all(1)
         if new != tuple(size):
             still = torch.zeros_like(still)
-        moved = _resample_moved(sample, _coordinates(old_from_new, new), still, self.ignore)
+        moved = _resample_layers(sample, _coordinates(old_from_new, new), still, self.ignore)
         corner = torch.eye(3, dtype=torch.float64, device=device)
         corner[:2, 2] = 0.5  # kornia's origin is the centre of the first pixel, ours its corner
         matrix = corner @ old_from_new @ torch.linalg.inv(corner)
@@ -140,7 +140,7 @@ class Augment(nn.Module):
         still = (
             (image == ramp).flatten(1).all(1) if image.shape == ramp.shape else torch.zeros(size[0], dtype=torch.bool)
         )
-        moved = _resample_moved(sample, coordinates, still, self.ignore)
+        moved = _resample_layers(sample, coordinates, still, self.ignore)
         return {**sample, **moved, **mark_geometry_lost(sample, ~still)}
 
     def _apply_intensity(self, sample: Sample) -> Tensor:
@@ -153,7 +153,7 @@ class Augment(nn.Module):
         return changed.reshape(image.shape).where(valid, image)
 
 
-def _resample_moved(sample: Sample, coordinates: Tensor, still: Tensor, ignore: int | None) -> Sample:
+def _resample_layers(sample: Sample, coordinates: Tensor, still: Tensor, ignore: int | None) -> Sample:
     """Return the layers resampled at coordinates; samples with `still` keep their bits."""
     layers = resample(sample, coordinates, ignore=ignore)
     masks = instance_masks(sample)

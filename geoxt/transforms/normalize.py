@@ -80,15 +80,15 @@ class Normalize(nn.Module):
 
     def forward(self, sample: Sample) -> Sample:
         """Return the batch with its image normalized, and 0 for invalid pixels."""
-        values, valid = self._checked(sample)
+        values, valid = self._values_and_valid(sample)
         return {**sample, self.image: normalize(values, self.mean.to(values), self.std.to(values), valid)}
 
     def inverse(self, sample: Sample) -> Sample:
         """Return the batch with its image in its original units, and 0 for invalid pixels."""
-        values, valid = self._checked(sample)
+        values, valid = self._values_and_valid(sample)
         return {**sample, self.image: denormalize(values, self.mean.to(values), self.std.to(values), valid)}
 
-    def _checked(self, sample: Sample) -> tuple[Tensor, Tensor]:
+    def _values_and_valid(self, sample: Sample) -> tuple[Tensor, Tensor]:
         values = image_of(sample, self.image)
         if values.shape[-3] != len(self.mean):
             raise InputError(

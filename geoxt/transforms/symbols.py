@@ -27,34 +27,34 @@ class Symbol:
         return self.text
 
     def __add__(self, other: Symbol | float) -> Symbol:
-        return _joined(self, "+", other, _ADD)
+        return _binary_expression(self, "+", other, _ADD)
 
     def __radd__(self, other: float) -> Symbol:
-        return _joined(other, "+", self, _ADD)
+        return _binary_expression(other, "+", self, _ADD)
 
     def __sub__(self, other: Symbol | float) -> Symbol:
-        return _joined(self, "-", other, _ADD)
+        return _binary_expression(self, "-", other, _ADD)
 
     def __rsub__(self, other: float) -> Symbol:
-        return _joined(other, "-", self, _ADD)
+        return _binary_expression(other, "-", self, _ADD)
 
     def __mul__(self, other: Symbol | float) -> Symbol:
-        return _joined(self, "*", other, _MULTIPLY)
+        return _binary_expression(self, "*", other, _MULTIPLY)
 
     def __rmul__(self, other: float) -> Symbol:
-        return _joined(other, "*", self, _MULTIPLY)
+        return _binary_expression(other, "*", self, _MULTIPLY)
 
     def __truediv__(self, other: Symbol | float) -> Symbol:
-        return _joined(self, "/", other, _MULTIPLY)
+        return _binary_expression(self, "/", other, _MULTIPLY)
 
     def __rtruediv__(self, other: float) -> Symbol:
-        return _joined(other, "/", self, _MULTIPLY)
+        return _binary_expression(other, "/", self, _MULTIPLY)
 
     def __pow__(self, other: float) -> Symbol:
-        return _joined(self, "**", other, _POWER)
+        return _binary_expression(self, "**", other, _POWER)
 
 
-def _joined(left: Symbol | float, sign: str, right: Symbol | float, rank: int) -> Symbol:
+def _binary_expression(left: Symbol | float, sign: str, right: Symbol | float, rank: int) -> Symbol:
     """Return a binary expression, with parentheses where left-to-right evaluation would regroup its operands."""
     operands = [side if isinstance(side, Symbol) else Symbol(f"{side:g}") for side in (left, right)]
     parenthesized = (operands[0].rank < rank, operands[1].rank <= rank)

@@ -95,7 +95,7 @@ def write_blocks(blocks: Blocks, save: Save, folder: Path, *, progress: bool | N
 
 def _save_here(blocks: Blocks, save: Save, remaining: Sequence[int]) -> Iterator[int]:
     try:
-        for index, values in _computed(blocks, remaining):
+        for index, values in _compute_blocks(blocks, remaining):
             yield save(values, index)
     except BaseException:
         for stop in _INTERRUPTS:
@@ -103,7 +103,7 @@ def _save_here(blocks: Blocks, save: Save, remaining: Sequence[int]) -> Iterator
         raise
 
 
-def _computed(blocks: Blocks, remaining: Sequence[int]) -> Iterator[tuple[int, Array]]:
+def _compute_blocks(blocks: Blocks, remaining: Sequence[int]) -> Iterator[tuple[int, Array]]:
     """Yield number and values of blocks in order."""
     count = max((annotation.get(CONCURRENT, 0) for annotation in _annotations(blocks.layer)), default=0)
     options = {"scheduler": "threads"} if _IN_THIS_PROCESS.get() else {}

@@ -101,7 +101,7 @@ def polygonize(
         import geopandas
     map = as_layer(map)  # noqa: A001 (the map, as in `to_vector`)
     probability = None if probability is None else as_layer(probability)
-    view, grid = _checked(map, probability), grid_of(map)
+    view, grid = _checked_view(map, probability), grid_of(map)
     for name, number in (("min_area", min_area), ("simplify", simplify)):
         if number is not None and not 0 <= number < np.inf:
             problem = f"Cannot make polygons by {name} = {number}."
@@ -130,7 +130,7 @@ def polygonize(
     return geopandas.GeoDataFrame(columns, geometry=outlines, crs=crs)
 
 
-def _checked(layer: xr.DataArray, probability: xr.DataArray | None) -> View:
+def _checked_view(layer: xr.DataArray, probability: xr.DataArray | None) -> View:
     """Return a view of the map, after checks of both layers."""
     if layer.dtype.kind not in "iub":
         problem = f"Cannot make polygons of a map of dtype {layer.dtype}: it holds no class codes."

@@ -101,7 +101,7 @@ def to_zarr(
     _require_zarr()
     require_folder(path)
     _require_store(path)
-    layer = _evenly_chunked(layer, shards)
+    layer = _rechunk_evenly(layer, shards)
     with staging(layer, path, f"zarr3-{shards}", resume=resume) as folder:
         try:
             blocks = blocks_of(layer, side=_SIDE)
@@ -140,7 +140,7 @@ class _SaveZarr:
         return index
 
 
-def _evenly_chunked(layer: xr.DataArray, shards: int | None) -> xr.DataArray:
+def _rechunk_evenly(layer: xr.DataArray, shards: int | None) -> xr.DataArray:
     """Return a layer whose chunks have equal sizes except for the last, as Zarr requires, and hold whole shards."""
     if shards is not None and layer.chunks is None:
         side = -(-_SIDE // shards) * shards

@@ -182,7 +182,7 @@ def test_fit_changes_encoder_weights(scene, method, positives):
 @pytest.mark.parametrize(("method", "positives"), PAIRS)
 def test_loss_of_one_batch_decreases(scene, method, positives):
     task, data = module_and_data(scene, method, positives)
-    sources = task._view_sources(task._normalized(next(iter(data.train_dataloader()))["image"], None))
+    sources = task._view_sources(task._normalize(next(iter(data.train_dataloader()))["image"], None))
     optimizer = torch.optim.Adam([weight for weight in task.parameters() if weight.requires_grad], 1e-3)
     losses = []
     for _ in range(8):

@@ -29,7 +29,7 @@ def crs_of(variable: Variable, source_crs: SomeCRS | None = None) -> CRS:
     CRSError
         If there is none and `source_crs` is None, or two of them differ.
     """
-    stated = list(_stated(variable))
+    stated = list(_stated_crs(variable))
     for source, crs in stated[1:]:
         if crs != stated[0][1] and not crs.proj.equals(stated[0][1].proj, ignore_axis_order=True):
             first, first_crs = stated[0]
@@ -45,7 +45,7 @@ def crs_of(variable: Variable, source_crs: SomeCRS | None = None) -> CRS:
     raise CRSError(problem, remedy="Pass {source_crs:'EPSG:…'} if you know it.", argument="source_crs")
 
 
-def _stated(variable: Variable) -> Iterator[tuple[str, CRS]]:
+def _stated_crs(variable: Variable) -> Iterator[tuple[str, CRS]]:
     """Yield the CRS of the grid mapping and of attributes of the nearest scope that has one."""
     mapping = _grid_mapping(variable)
     if mapping is not None:

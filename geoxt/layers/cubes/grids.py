@@ -101,7 +101,7 @@ def _step(values: Array, dim: str, variable: Variable) -> float:
     step = float(values[-1] - values[0]) / (len(values) - 1)
     even = values[0] + step * np.arange(len(values))
     if step and np.abs(values - even).max() <= IRREGULAR * abs(step):
-        return _rounded(step, values)
+        return _round_step(step, values)
     steps = np.diff(values)
     worst = int(np.argmax(np.abs(steps - np.median(steps)))) if np.isfinite(values).all() else 0
     problem = f"Cannot open {variable.path!r}: {dim} is not regular, as step {worst} is {steps[worst]:g} and the "
@@ -109,7 +109,7 @@ def _step(values: Array, dim: str, variable: Variable) -> float:
     raise GridError(f"{problem}median step {np.median(steps):g}.", remedy=remedy)
 
 
-def _rounded(step: float, values: Array) -> float:
+def _round_step(step: float, values: Array) -> float:
     """Return a step without the rounding errors of coordinates: 0.25 for 0.2499999, if all coordinates allow it."""
     short = float(f"{step:.9g}")
     even = values[0] + short * np.arange(len(values))

@@ -45,7 +45,7 @@ def pyramids_of(variables: Sequence[Variable], groups: Mapping[str, Group]) -> l
     by_key: dict[Hashable, list[tuple[Variable, Affine | None]]] = {}
     for variable in variables:
         key, entry = _key(variable, entries, groups)
-        by_key.setdefault(key, []).append(_placed(variable, entry))
+        by_key.setdefault(key, []).append(_with_position(variable, entry))
     return [_pyramid(members) for members in by_key.values()]
 
 
@@ -110,7 +110,7 @@ def _key(
     return variable.path, {}
 
 
-def _placed(variable: Variable, entry: Mapping[str, Any]) -> tuple[Variable, Affine | None]:
+def _with_position(variable: Variable, entry: Mapping[str, Any]) -> tuple[Variable, Affine | None]:
     """Return a variable with the position that its layout entry states, and its affine; `None` if unknown."""
     position: dict[Hashable, Any] = {key: entry[key] for key in _POSITION if key in entry}
     if position:

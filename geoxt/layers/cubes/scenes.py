@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -43,7 +44,7 @@ def choose_bands(
         if names is None:
             requested = tuple(band for band in requested if band.name not in absent)
         if absent and (names is not None or not requested):
-            raise _missing(absent, bands)
+            raise _missing_bands_error(absent, bands)
         chosen = [band for w in requested if (band := by_band[w.name]) is not None]
     else:
         requested = ()
@@ -52,7 +53,7 @@ def choose_bands(
             by_name = {f"{band.variable.name}_{band.name}": band for band in bands}
         missing = [name for name in names or () if name not in by_name]
         if missing:
-            raise _missing(missing, bands)
+            raise _missing_bands_error(missing, bands)
         chosen = list(bands) if names is None else [by_name[name] for name in names]
     for band in chosen[1:]:
         _require_same_times(chosen[0], band)
@@ -74,7 +75,7 @@ def band_names(product: Product | None, name: str) -> set[str]:
     return {name.lower()}.union(*map(_spellings, known_bands))
 
 
-def _missing(names: Sequence[str], bands: Sequence[Band]) -> InputError:
+def _missing_bands_error(names: Sequence[str], bands: Sequence[Band]) -> InputError:
     available = [band.name for band in bands]
     problem = f"Cannot open the bands {list(names)}: the cube has {available[:20]}{', …' * (len(available) > 20)}."
     return InputError(problem, remedy="Pass {bands} from these.", value=list(names), argument="bands")
@@ -149,7 +150,8 @@ def assets_of(
         default = nodata if nodata is not None or product is None else product.nodata
         markers = [] if default is None else [default]
     markers = [m for m in dict.fromkeys(markers) if representable(m, dtype) is not None]
-    extra = tuple(_stored(m, dtype) for m in markers[1:] if m == m) + (product.ignore if product is not None else ())  # noqa: PLR0124
+    finite = [m for m in markers[1:] if not math.isnan(m)]
+    extra = (*(_to_stored_dtype(m, dtype) for m in finite), *(product.ignore if product is not None else ()))
     scale, offset = _scale(attrs)
     if scale is None:
         rule = known(product, of_product, None) if product is not None else None
@@ -198,7 +200,7 @@ def _numbers(value: Any) -> list[float]:
     return [number for number in np.atleast_1d(np.asarray(value)).tolist() if isinstance(number, (int, float))]
 
 
-def _stored(marker: float, dtype: str) -> float:
+def _to_stored_dtype(marker: float, dtype: str) -> float:
     """Return a marker as pixels store it: float32 rounds the double of an attribute."""
     return int(marker) if np.dtype(dtype).kind in "iu" else float(np.dtype(dtype).type(marker))
 

@@ -173,13 +173,13 @@ def _attrs(array: Any) -> dict[Hashable, Any]:
     attrs.pop("_ARRAY_DIMENSIONS", None)
     fill = attrs.get("_FillValue")
     if isinstance(fill, str):
-        attrs["_FillValue"] = _decoded(fill, array)
+        attrs["_FillValue"] = _decode_fill_value(fill, array)
     elif fill is None and array.metadata.zarr_format == 2 and array.fill_value is not None:
         attrs["_FillValue"] = array.fill_value
     return attrs
 
 
-def _decoded(text: str, array: Any) -> float:
+def _decode_fill_value(text: str, array: Any) -> float:
     """Return a fill value that is text: "NaN", or base64 of a little-endian double as xarray writes it."""
     try:
         return float(text)

@@ -153,7 +153,7 @@ def gather_files(
     product = product or _product_of(files_by_folder)
     by_folder = {folder: _product_files(folder, files, product) for folder, files in files_by_folder.items()}
     every = [file for files in by_folder.values() for file in files]
-    spellings = _bands_to_open(every, product, bands, exclude, next(iter(by_folder)))
+    spellings = _file_band_names(every, product, bands, exclude, next(iter(by_folder)))
     result: list[str] = []
     for path in expanded:
         if path in by_folder:
@@ -208,7 +208,7 @@ def _summary(files: list[str]) -> str:
     return f"it holds {len(files)} files: {examples}{', …' if len(files) > 3 else ''}"
 
 
-def _bands_to_open(
+def _file_band_names(
     files: Sequence[ProductFile], product: Product, bands: str | Sequence[str] | None, exclude: SomeFlags, folder: str
 ) -> dict[str, tuple[str, ...]]:
     """Return the names in file names that each band to open may have; an empty tuple stands for any."""

@@ -112,7 +112,7 @@ def choose_bands(
         If a band is missing.
     """
     if product is None:
-        names = [_named(metadata, name) for name in bands]
+        names = [_find_band_name(metadata, name) for name in bands]
     else:
         names = [band.name for band in resolve_bands(product, bands)]
     missing = [name for name in names if name not in metadata.bands]
@@ -127,7 +127,7 @@ def choose_bands(
     return chosen, metadata if product is None else with_classes(metadata, product, categorical=categorical)
 
 
-def _named(metadata: LayerMetadata, name: str) -> str:
+def _find_band_name(metadata: LayerMetadata, name: str) -> str:
     """Return the name of a band by its name or its common name."""
     common = metadata.coords.get("common_name", ())
     return metadata.bands[common.index(name)] if name not in metadata.bands and common.count(name) == 1 else name

@@ -48,17 +48,17 @@ def _resolve(product: Product, name: str) -> Band:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        problem = f"Cannot choose one band of {product.name} for {name!r}: it may mean {_shown(matches)}."
+        problem = f"Cannot choose one band of {product.name} for {name!r}: it may mean {_format_bands(matches)}."
         raise InputError(problem, remedy="Pass {bands} with one of the names.", value=name, argument="bands")
-    problem = _unknown(product, name, known)
+    problem = _unknown_band_message(product, name, known)
     raise InputError(problem, remedy="Pass {bands} with some of the names.", value=name, argument="bands")
 
 
-def _unknown(product: Product, name: str, known: tuple[Band, ...]) -> str:
+def _unknown_band_message(product: Product, name: str, known: tuple[Band, ...]) -> str:
     spellings = {band_key(s): s for band in known for s in (*band.assets, *band.files, band.common, band.name) if s}
     hint = did_you_mean(band_key(name), spellings)
-    return f"Cannot find band {name!r} of {product.name}: it has {_shown(known)}. {hint}".rstrip()
+    return f"Cannot find band {name!r} of {product.name}: it has {_format_bands(known)}. {hint}".rstrip()
 
 
-def _shown(bands: Sequence[Band]) -> str:
+def _format_bands(bands: Sequence[Band]) -> str:
     return ", ".join(f"{band.name} ({band.common})" if band.common else band.name for band in bands) or "no bands"

@@ -61,16 +61,16 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
         import pystac_client
         from pystac_client import stac_api_io
         from pystac_client.exceptions import APIError
-    limit = _checked(criteria.get("max_items"))
+    limit = _check_limit(criteria.get("max_items"))
     criteria = {key: value for key, value in criteria.items() if value is not None}
     address = redact_url(source) if isinstance(source, str) else redact_url(str(source.self_href))
     policy = SearchPolicy(retries=RETRIES, delay=DEFAULT.delay)
     try:
         if isinstance(source, str):
-            io = _bounded(stac_api_io.StacApiIO(max_retries=None), timeout)
-            client = _send(lambda: _landing(pystac_client.Client, source, io, timeout), policy)
+            io = _with_timeout(stac_api_io.StacApiIO(max_retries=None), timeout)
+            client = _send(lambda: _open_client(pystac_client.Client, source, io, timeout), policy)
         else:
-            client, io = source, _bounded(source._stac_io, timeout)  # noqa: SLF001 (the connection is not public)
+            client, io = source, _with_timeout(source._stac_io, timeout)  # noqa: SLF001 (the connection is not public)
         if "filter" in criteria and not client.conforms_to("FILTER"):
             problem = f"Cannot filter by {criteria['filter']!r} at {address}: the API has no filter extension."
             raise InputError(problem, remedy="Leave {query} out.", argument="query")
@@ -103,7 +103,7 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
         raise ReadError(problem, remedy="Check the URL, and by which fields the API can filter.") from None
 
 
-def _checked(limit: int | None) -> int | None:
+def _check_limit(limit: int | None) -> int | None:
     if limit is not None and limit < 1:
         problem = f"Cannot take {limit} items."
         raise InputError(
@@ -112,7 +112,7 @@ def _checked(limit: int | None) -> int | None:
     return limit
 
 
-def _landing(client: Any, address: str, io: Any, timeout: float) -> Any:
+def _open_client(client: Any, address: str, io: Any, timeout: float) -> Any:
     """Return the client of an API; a landing page that is not as STAC demands raises."""
     try:
         return client.open(address, stac_io=io, timeout=timeout)
@@ -146,7 +146,7 @@ def _send(call: Callable[[], T], policy: SearchPolicy) -> T:
     return retry.retry(unwrapped, policy=policy, transient=transient)
 
 
-def _bounded(io: Any, timeout: float) -> Any:
+def _with_timeout(io: Any, timeout: float) -> Any:
     """Return a copy of a client's connection that leaves retries to `_send`, and waits for a response no longer.
 
     A session of another class than that of requests is used as it is.

@@ -40,7 +40,7 @@ def expand_bands(
     }
     warn_of_alpha(list(alphas.values()))
     result = [
-        [single for band in bands for single in _expanded(band, headers.get((collection, band.key)))]
+        [single for band in bands for single in _expand_band(band, headers.get((collection, band.key)))]
         for collection, bands in chosen
     ]
     counts = {len(bands) for bands in result}
@@ -50,7 +50,7 @@ def expand_bands(
     return result
 
 
-def _expanded(band: ItemBand, header: Header | None) -> list[ItemBand]:
+def _expand_band(band: ItemBand, header: Header | None) -> list[ItemBand]:
     """Return the data bands of a file for its only stated band; named by their descriptions if these are unique."""
     if header is None:
         return [band]

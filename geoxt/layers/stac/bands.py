@@ -135,7 +135,7 @@ def _find_bands(layout: Layout, name: str) -> list[ItemBand]:
     by_key = [band for band in layout.bands if band.key == band.name == name]
     if len(by_key) == 1:
         return by_key
-    known = None if layout.product is None else _resolved(layout.product, name)
+    known = None if layout.product is None else _resolve_band(layout.product, name)
     of_product = [] if known is None else [b for b in layout.bands if b.band is not None and b.band.name == known.name]
     if known is not None and of_product:
         order = {key: position for position, key in enumerate(known.assets)}
@@ -179,7 +179,7 @@ def _ambiguous(layout: Layout, name: str, bands: Sequence[ItemBand]) -> InputErr
     return InputError(problem, remedy="Pass {bands} with one of the names.", value=name, argument="bands")
 
 
-def _resolved(product: Product, name: str) -> Band | None:
+def _resolve_band(product: Product, name: str) -> Band | None:
     try:
         return resolve_bands(product, [name])[0]
     except InputError:

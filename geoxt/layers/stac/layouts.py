@@ -192,7 +192,7 @@ def _statement(item: pystac.Item) -> dict[str, Any]:
         key: (
             None if asset.media_type is None else str(asset.media_type).lower(),
             _roles(asset.roles),
-            {name: _trimmed(value) for name, value in asset.extra_fields.items() if name in _TABLES}
+            {name: _trim_bands(value) for name, value in asset.extra_fields.items() if name in _TABLES}
             | _usable({name: asset.extra_fields[name] for name in _BAND_FIELDS if name in asset.extra_fields}),
         )
         for key, asset in item.assets.items()
@@ -208,7 +208,7 @@ def _roles(roles: object) -> list[str] | None:
     return [str(role).lower() for role in roles] if isinstance(roles, list | tuple) else None
 
 
-def _trimmed(table: Sequence[Any]) -> list[Any]:
+def _trim_bands(table: Sequence[Any]) -> list[Any]:
     return [
         _usable({name: band[name] for name in _BAND_FIELDS if name in band})
         if isinstance(band, Mapping)
@@ -346,11 +346,11 @@ def _common_name(band: Mapping[str, Any]) -> str | None:
 
 def _dtype(name: object) -> str | None:
     """Return a data type by its name in numpy, STAC or GDAL; `None` for any other."""
-    return _dtype_named(str(name))
+    return _parse_dtype(str(name))
 
 
 @cache
-def _dtype_named(name: str) -> str | None:
+def _parse_dtype(name: str) -> str | None:
     text = name.strip().lower()
     text = _GDAL_TYPES.get(text, text)
     if text in {"other", "none", ""}:

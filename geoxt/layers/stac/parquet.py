@@ -63,7 +63,7 @@ def read_parquet(
     selection = selection or Selection()
     collections = set() if collections is None else collections
     try:
-        with _opened(path) as opened, parquet.ParquetFile(opened) as file:
+        with _open_file(path) as opened, parquet.ParquetFile(opened) as file:
             missing = {"id", "assets", "geometry"} - set(file.schema_arrow.names)
             if missing:
                 problem = f"Cannot read items from {redact_url(path)!r}: it has no columns {sorted(missing)}."
@@ -78,7 +78,7 @@ def read_parquet(
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
+def _open_file(path: str) -> Iterator[Any]:
     """Yield the path, or a file that is read by HTTP range requests."""
     if not path.startswith(("http://", "https://")):
         yield path

@@ -51,13 +51,15 @@ def read_items(source: SomeItems, selection: Selection | None = None) -> list[py
         content = _fetch(source)
         collection = _collection_of(content, source)
         if collection is not None:
-            source, selection = collection[0], _narrowed(selection, collection[1])
+            source, selection = collection[0], _with_collection(selection, collection[1])
         elif not is_api(content):
             source = (
-                _pages(content, source) if content.get("type") == "FeatureCollection" else _located(content, source)
+                _pages(content, source)
+                if content.get("type") == "FeatureCollection"
+                else _with_self_href(content, source)
             )
     if _is_page(source) or hasattr(source, "conforms_to"):
-        items = _searched(source, selection)
+        items = _search_items(source, selection)
     else:
         if selection.query is not None:
             problem = f"Cannot filter by {selection.query!r}: the source is not a STAC API."
@@ -90,7 +92,7 @@ def _collection_of(content: Mapping[str, Any], url: str) -> tuple[str, str] | No
     return (root, str(content["id"])) if root != url and is_api(_fetch(root)) else None
 
 
-def _narrowed(selection: Selection, collection: str) -> Selection:
+def _with_collection(selection: Selection, collection: str) -> Selection:
     if selection.collections is not None and collection not in selection.collections:
         problem = f"Cannot search collection {collection!r} for items of {list(selection.collections)}."
         raise InputError(problem, remedy="Leave {collections} out. Or pass the URL of the whole API.")
@@ -111,7 +113,7 @@ def _pages(page: Mapping[str, Any], url: str) -> Iterator[pystac.Item]:
     return map(_absolute, items_of_pages(page, url, follow))
 
 
-def _searched(source: Any, selection: Selection) -> list[pystac.Item]:
+def _search_items(source: Any, selection: Selection) -> list[pystac.Item]:
     bounds = [".." if t is None else f"{np.datetime_as_string(t, unit='ms')}Z" for t in selection.times or ()]
     area = selection.area
     shape = None if area is None or area.bbox is not None else json.loads(shapely.to_geojson(area.shape))
@@ -164,7 +166,7 @@ def _items(source: Any, selection: Selection, collections: set[str]) -> Iterator
 
 def _from_file(path: str, selection: Selection, collections: set[str]) -> Iterator[pystac.Item]:
     if not _is_parquet(path):
-        yield from _items(_located(_load(path), path), selection, collections)
+        yield from _items(_with_self_href(_load(path), path), selection, collections)
         return
     address = path if is_remote(path) else None
 
@@ -177,7 +179,7 @@ def _from_file(path: str, selection: Selection, collections: set[str]) -> Iterat
     yield from read_parquet(path, selection, collections, convert)
 
 
-def _located(content: Mapping[str, Any], href: str) -> Any:
+def _with_self_href(content: Mapping[str, Any], href: str) -> Any:
     """Return the content of a file as pystac objects that know the address their hrefs are relative to."""
     match content.get("type"):
         case "Catalog":

@@ -139,7 +139,7 @@ def open_vector(
     if source_crs is None and product is not None:
         source_crs = product.crs
     header = read_vector_header(path, layer=layer, crs=source_crs)
-    targets = _overlapping(header, targets)
+    targets = _overlapping_grids(header, targets)
     _require_column(header, column, "column")
     _require_column(header, by, "by")
     if legend is None and product is not None:
@@ -222,7 +222,7 @@ def _grids(like: xr.DataArray | xr.Dataset | xr.DataTree | None, grid: GeoBox | 
     return {"": _grid(like, grid)}  # type: ignore[arg-type]  # raises for both
 
 
-def _overlapping(header: VectorHeader, grids: dict[str, GeoBox]) -> dict[str, GeoBox]:
+def _overlapping_grids(header: VectorHeader, grids: dict[str, GeoBox]) -> dict[str, GeoBox]:
     """Return the grids that overlap the features' extent; raise if none does."""
     overlapping, last_error = {}, None
     for node, grid in grids.items():

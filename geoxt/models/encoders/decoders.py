@@ -188,7 +188,7 @@ class DecodedEncoder(nn.Module):
         """Return logits or values of images in the units of the layer."""
         height, width = image.shape[-2:]
         if not self.encoder.body.fixed_size:
-            image, valid = self._padded(image), None if valid is None else self._padded_mask(valid)
+            image, valid = self._pad(image), None if valid is None else self._pad_mask(valid)
         maps = self.encoder(image, valid)
         features = self.dropout(self.decoder(maps) if self.dense else maps[-1].mean((-2, -1)))
         output: Tensor = self.head(features)
@@ -200,9 +200,9 @@ class DecodedEncoder(nn.Module):
             output = F.interpolate(output, size=sides, mode="bilinear", align_corners=False)
         return output[..., :height, :width]
 
-    def _padded(self, image: Tensor) -> Tensor:
+    def _pad(self, image: Tensor) -> Tensor:
         padded = pad(image.reshape(-1, *image.shape[-3:]), self.multiple)
         return padded.reshape(*image.shape[:-2], *padded.shape[-2:])
 
-    def _padded_mask(self, valid: Tensor) -> Tensor:
-        return self._padded(valid.unsqueeze(-3).to(torch.float32)).squeeze(-3) > 0
+    def _pad_mask(self, valid: Tensor) -> Tensor:
+        return self._pad(valid.unsqueeze(-3).to(torch.float32)).squeeze(-3) > 0

@@ -54,7 +54,7 @@ class Loaded:
         initialized = f"; initialized {', '.join(self.initialized)} ({self.missing})" if self.initialized else ""
         dropped = f"; without {', '.join(self.dropped)}" if self.dropped else ""
         scale = f"; kernels times {self.scale:.3g}" if self.scale != 1 else ""
-        fresh = f"; new: {_listed(self.fresh)}" if self.fresh else ""
+        fresh = f"; new: {_format_keys(self.fresh)}" if self.fresh else ""
         license_ = self.weights.license or "none stated"
         doubts = f"; unverified: {', '.join(self.weights.unverified)}" if self.weights.unverified else ""
         head = f"{self.weights.name}: {self.count} tensors, bands {', '.join(self.known)}"
@@ -226,7 +226,7 @@ def _raise_if_incomplete(
     if not (lacking or left or shapes):
         return
     parts = [("the weights lack", lacking), ("the model lacks", left), ("shapes differ in", shapes)]
-    differences = "; ".join(f"{text} {_listed(keys)}" for text, keys in parts if keys)
+    differences = "; ".join(f"{text} {_format_keys(keys)}" for text, keys in parts if keys)
     msg = f"Cannot load {facts.name!r}: {differences}."
     remedy = f"Build timm's {facts.architecture!r}. Or pass {{strict:False}}."
     raise InputError(msg, remedy=remedy, value=facts.name, argument="weights")
@@ -245,6 +245,6 @@ def _with_dots(key: str) -> str:
     return re.sub(r"^([a-z]+)_(\d+)\.", r"\1.\2.", key)
 
 
-def _listed(keys: Sequence[str]) -> str:
+def _format_keys(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
     return ", ".join(keys[:_MAX_LISTED]) + more

@@ -58,7 +58,7 @@ def fetch(weights: Weights, *, folder: SomePath | None = None, progress: bool = 
             pooch.retrieve(weights.url, known_hash=None, fname=part.name, path=part.parent, progressbar=progress)
         except Exception as error:  # requests, urllib3 and pooch raise errors of many types
             msg = f"Cannot download the weights {weights.name!r} from {weights.url} ({type(error).__name__})."
-            remedy = f"Download the file on a machine with a network and put it at {path} ({_published(weights)})."
+            remedy = f"Download the file on a machine with a network and put it at {path} ({_checksum_text(weights)})."
             raise ReadError(msg, remedy=remedy, value=weights.url) from error
         _check(part, weights)
     return path
@@ -125,7 +125,7 @@ def _digest(path: Path, algorithm: str) -> str:
     return digest.hexdigest()
 
 
-def _published(weights: Weights) -> str:
+def _checksum_text(weights: Weights) -> str:
     if weights.sha256:
         return f"its sha256 begins with {weights.sha256}"
     return f"its md5 is {weights.md5}" if weights.md5 else "no checksum is published"

@@ -177,19 +177,19 @@ def with_settings(config: TrainingConfig, settings: Settings) -> TrainingConfig:
     0.1
     """
     for key, value in settings.items():
-        config = _replaced(config, key.split("."), value, key)
+        config = _replace_value(config, key.split("."), value, key)
     return config
 
 
-def _replaced(parent: T, path: Sequence[str], value: Any, key: str) -> T:
+def _replace_value(parent: T, path: Sequence[str], value: Any, key: str) -> T:
     name, *inner = path
     if is_dataclass(parent) and not isinstance(parent, type):
         require_known([name], [f.name for f in fields(parent)], prefix=key.removesuffix(".".join(path)))
-        new = _replaced(getattr(parent, name), inner, value, key) if inner else value
+        new = _replace_value(getattr(parent, name), inner, value, key) if inner else value
         changed: Any = replace(parent, **{name: new})
         return changed
     if isinstance(parent, Mapping):
-        options: Any = {**parent, name: _replaced(parent.get(name), inner, value, key) if inner else value}
+        options: Any = {**parent, name: _replace_value(parent.get(name), inner, value, key) if inner else value}
         return options
     msg = f"Cannot set {key!r}: {key.removesuffix('.' + '.'.join(path))!r} has no keys."
     raise InputError(msg, remedy="Name a value of the configuration, such as recipe.lr, model or weights.")

@@ -146,28 +146,28 @@ def _draws(transform: Any) -> Iterator[RandomStream]:
 
 
 def _create(described: SomeTransform, default: Mapping[str, Any]) -> nn.Module:
-    name, arguments = _parsed(described)
+    name, arguments = _parse_transform(described)
     name = name.removeprefix("geoxt.transforms.")
     if name in PREPROCESSING:
         msg = f"Cannot augment with {name!r}: validation and prediction would lack it."
         raise InputError(msg, remedy="Apply it to the layer, or to the datasets, instead.", argument="transforms")
-    cls: Any = NAMES.get(name) or _imported(name, NAMES)
+    cls: Any = NAMES.get(name) or _import_class(name, NAMES)
     steps = [_create_kornia(step) for step in arguments.pop("steps", [])] if name == "Augment" else []
     accepted = inspect.signature(cls).parameters
-    return _called(cls, name, steps, {k: v for k, v in default.items() if k in accepted} | arguments)
+    return _instantiate(cls, name, steps, {k: v for k, v in default.items() if k in accepted} | arguments)
 
 
 def _create_kornia(described: SomeTransform) -> nn.Module:
-    name, arguments = _parsed(described)
+    name, arguments = _parse_transform(described)
     with optional_import("kornia", "train", "augment"):
         import kornia.augmentation
     known = {
         key: cls for key, cls in vars(kornia.augmentation).items() if inspect.isclass(cls) and key.startswith("Random")
     }
-    return _called(known.get(name) or _imported(name, known), name, [], arguments)
+    return _instantiate(known.get(name) or _import_class(name, known), name, [], arguments)
 
 
-def _parsed(described: SomeTransform) -> tuple[str, dict[str, Any]]:
+def _parse_transform(described: SomeTransform) -> tuple[str, dict[str, Any]]:
     description = {"class_path": described} if isinstance(described, str) else dict(described)
     name, arguments = description.get("class_path"), description.get("init_args") or {}
     if not isinstance(name, str) or not isinstance(arguments, Mapping) or set(description) - _KEYS:
@@ -177,7 +177,7 @@ def _parsed(described: SomeTransform) -> tuple[str, dict[str, Any]]:
     return name, dict(arguments)
 
 
-def _imported(path: str, known: Mapping[str, Any]) -> Any:
+def _import_class(path: str, known: Mapping[str, Any]) -> Any:
     names = ", ".join(sorted(set(known) - PREPROCESSING))
     try:
         cls = resolve_name(path) if "." in path else None
@@ -191,7 +191,7 @@ def _imported(path: str, known: Mapping[str, Any]) -> Any:
     return cls
 
 
-def _called(cls: Any, name: str, steps: Sequence[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+def _instantiate(cls: Any, name: str, steps: Sequence[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
     tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
     try:
         transform: nn.Module = cls(*steps, **tuples)

@@ -72,7 +72,7 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
         first = ", ".join(map(str, sorted(codes)[:6]))
         msg = f"Cannot use {name!r} as labels: it has more than {max_codes} classes, among them the codes {first}."
         raise LabelError(msg, remedy="Pass a raster of class codes. Or pass a higher {max_codes}.")
-    return _merged(legends).covering(sorted(codes))
+    return _merge_legends(legends).covering(sorted(codes))
 
 
 def _without_unknown(codes: set[int], legends: Sequence[Legend], name: object) -> set[int]:
@@ -92,7 +92,7 @@ def _without_unknown(codes: set[int], legends: Sequence[Legend], name: object) -
     return classes
 
 
-def _merged(legends: Sequence[Legend]) -> Legend:
+def _merge_legends(legends: Sequence[Legend]) -> Legend:
     """Return the classes of several legends; a code has the name and color of the first legend that has it."""
     rows: dict[int, tuple[int, str, str]] = {}
     for legend in legends:

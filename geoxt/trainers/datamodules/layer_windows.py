@@ -162,7 +162,9 @@ class WindowDataModule(ResumableDataModule):
         kind = supervision_of(task).kind
         image, labels = select_layer(self.data, "image"), select_layer(self.data, kind.key or "")
         first = next(iter(nodes_of(self.data).values()))[kind.key or ""]
-        classes = legend or (legend_of_labels(labels) if kind.is_categorical else _numbered(first.sizes.get("band", 1)))
+        classes = legend or (
+            legend_of_labels(labels) if kind.is_categorical else _numbered_legend(first.sizes.get("band", 1))
+        )
         bands = statistics(image, self.windows[:_STATISTICS_WINDOWS], percentiles=())
         nodata = nodata_of(first)
         return Card(
@@ -287,7 +289,7 @@ def _time_steps(data: xr.Dataset, region: GridRegion) -> tuple[int, ...] | None:
     return tuple(np.flatnonzero(np.isin(data["time"].to_numpy().astype("datetime64[ns]"), region.times)).tolist())
 
 
-def _numbered(count: int) -> Legend:
+def _numbered_legend(count: int) -> Legend:
     """Return a legend of channels named by their numbers."""
     return Legend(tuple(range(count)), tuple(map(str, range(count))))
 

@@ -179,7 +179,7 @@ class SampleDataModule(ResumableDataModule):
         key = "labels" if instances else target
         if kind.activation not in {"softmax", None}:  # channels of a regression or a multilabel classification
             labels = entry(dict(self.train[0]), key)
-            return _numbered(range(labels.shape[0] if labels.ndim in {1, 3} else 1))
+            return _numbered_legend(range(labels.shape[0] if labels.ndim in {1, 3} else 1))
         codes: set[int] = set()
         for index in range(len(self.train)):
             sample = dict(self.train[index])
@@ -189,7 +189,7 @@ class SampleDataModule(ResumableDataModule):
             if len(codes) > MAX_CODES:
                 msg = f"Cannot use {key!r} as class codes: it has more than {MAX_CODES} values, such as {min(codes)}."
                 raise LabelError(msg, remedy="Pass {legend}.", argument="legend")
-        return _numbered(sorted(map(int, codes)))
+        return _numbered_legend(sorted(map(int, codes)))
 
     def _eval_dataloader(self, samples: Samples | None) -> Any:
         if samples is None:
@@ -278,7 +278,7 @@ class _Loader(DataLoader[Any]):
         return start_workers(super().__iter__, self.num_workers)
 
 
-def _numbered(codes: Sequence[int]) -> Legend:
+def _numbered_legend(codes: Sequence[int]) -> Legend:
     """Return a legend whose names are the codes."""
     return Legend(tuple(codes), tuple(map(str, codes)))
 

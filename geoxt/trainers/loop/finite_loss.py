@@ -147,8 +147,8 @@ def _labels(module: Any, batch: Any) -> str:
     classes = [names[index] for index in torch.unique(target[target != IGNORE]).tolist()]
     listed = f"its labels are of the classes {', '.join(classes)}" if classes else "none of its pixels is labelled"
     weights = module.class_weights
-    return f"; {listed}" if weights is None else f"; {listed}, the class weights are {_rounded(weights)}"
+    return f"; {listed}" if weights is None else f"; {listed}, the class weights are {_format_weights(weights)}"
 
 
-def _rounded(weights: Tensor) -> str:
+def _format_weights(weights: Tensor) -> str:
     return ", ".join(f"{weight:.4g}" for weight in weights.tolist())

@@ -207,7 +207,7 @@ def fit(
             gradient_clip_val=max_gradient_norm,
             **{**_TRAINER_DEFAULTS, **(trainer or {}), "use_distributed_sampler": False},
         )
-        _require_divided(lightning, data, trainer or {})
+        _require_distributed(lightning, data, trainer or {})
         with _open_folder(folder, temporary=resume is None, writes=lightning.is_global_zero):
             if resume is not None:
                 _check_files(last, data, writes=lightning.is_global_zero)
@@ -297,7 +297,7 @@ def evaluate(
             use_distributed_sampler=False,
             **options,
         )
-        _require_divided(trainer, data, {})
+        _require_distributed(trainer, data, {})
         with lost_processes(Path()):
             trainer.test(task, datamodule=data, verbose=False)
         (scores,) = history_file.read(trainer)
@@ -312,7 +312,7 @@ def _require_positive(**arguments: int) -> None:
             raise InputError(msg, remedy=f"Pass {{{name}:1}} or more.", value=value, argument=name)
 
 
-def _require_divided(trainer: pl.Trainer, data: pl.LightningDataModule, trainer_options: Mapping[str, Any]) -> None:
+def _require_distributed(trainer: pl.Trainer, data: pl.LightningDataModule, trainer_options: Mapping[str, Any]) -> None:
     """Raise if a data module does not divide its samples among the processes, and the caller does not state it does."""
     divides = isinstance(data, ResumableDataModule) or trainer_options.get("use_distributed_sampler") is False
     if divides or trainer.world_size == 1:

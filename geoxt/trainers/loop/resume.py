@@ -90,7 +90,7 @@ class ResumeCheckpoint(pl.Callback):
         """
         states = {**random_states(), _EPOCH_MEANS: _epoch_means(trainer)}
         checkpoint.update(states)
-        checkpoint[_REQUESTED] = _requested(trainer, pl_module, self.seed)
+        checkpoint[_REQUESTED] = _run_settings(trainer, pl_module, self.seed)
         if trainer.world_size > 1:
             states[_EPOCH_MEANS] = {key: (value.cpu(), n.cpu()) for key, (value, n) in states[_EPOCH_MEANS].items()}
             states[_TRANSFORMS] = rng_states(getattr(pl_module, "transform", None))
@@ -100,7 +100,7 @@ class ResumeCheckpoint(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Remember the checkpoint until the first batch: starting the data loaders draws random numbers."""
-        require_same_schedule(checkpoint, _requested(trainer, pl_module, self.seed), folder=self.path.parent)
+        require_same_schedule(checkpoint, _run_settings(trainer, pl_module, self.seed), folder=self.path.parent)
         states = {**checkpoint, **checkpoint.get(_RANKS, [{}])[trainer.global_rank]}
         self._resumed = {_EPOCH_MEANS: {}} | {n: states[n] for n in (*_STATE, _TRANSFORMS) if n in states}
 
@@ -182,7 +182,7 @@ def _add_epoch_means(trainer: pl.Trainer, means: Mapping[str, tuple[Tensor, Tens
         metric.cumulated_batch_size = count.to(metric.cumulated_batch_size) + metric.cumulated_batch_size
 
 
-def _requested(trainer: pl.Trainer, module: pl.LightningModule, seed: int) -> dict[str, Any]:
+def _run_settings(trainer: pl.Trainer, module: pl.LightningModule, seed: int) -> dict[str, Any]:
     recipe: Any = module.recipe
     return {
         "seed": seed,

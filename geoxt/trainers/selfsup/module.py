@@ -104,7 +104,7 @@ class SelfSupervised(pl.LightningModule):
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return embeddings (N, F) of images (N, C, H, W) in the units of the layer."""
-        embeddings: Tensor = self.encoder(self._normalized(image, valid))
+        embeddings: Tensor = self.encoder(self._normalize(image, valid))
         return embeddings
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -162,7 +162,7 @@ class SelfSupervised(pl.LightningModule):
             remedy = "Pass {positives}, one of same, times, neighbours."
             raise InputError(problem, remedy=remedy, value=self.positives, argument="positives")
 
-    def _normalized(self, image: Tensor, valid: Tensor | None) -> Tensor:
+    def _normalize(self, image: Tensor, valid: Tensor | None) -> Tensor:
         """Return images normalized by the model card, with invalid pixels at the mean, 0."""
         normalized = (image - self.network.mean) / self.network.std
         return normalized if valid is None else normalized.where(valid.unsqueeze(-3), 0)
@@ -170,7 +170,7 @@ class SelfSupervised(pl.LightningModule):
     def _loss(self, batch: Batch, stage: str) -> Tensor:
         batch = mask_nonfinite(batch, "image")
         image = entry(batch, "image")
-        sources = self._view_sources(self._normalized(image, validity(batch, "image")))
+        sources = self._view_sources(self._normalize(image, validity(batch, "image")))
         loss: Tensor = self.method.loss(self.encoder, [self.views(source) for source in sources])
         self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(sources[0]), sync_dist=True)
         return loss

@@ -58,7 +58,7 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0, weight
     weights
         Class weights (K,).
     """
-    target = _weighted(target, weights)
+    target = _mask_zero_weight_classes(target, weights)
     total = _cross_entropy(logits, target, smoothing, weights, "sum")
     return total / _total_weight(target, weights)
 
@@ -70,7 +70,7 @@ def focal(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tenso
     ----------
     Lin et al. 2017, https://doi.org/10.1109/ICCV.2017.324
     """
-    target = _weighted(target, weights)
+    target = _mask_zero_weight_classes(target, weights)
     terms = _cross_entropy(logits, target, smoothing, weights, "none")
     probabilities = logits.softmax(dim=1)
     if target.is_floating_point():
@@ -215,7 +215,7 @@ def _total_weight(target: Tensor, weights: Tensor | None) -> Tensor:
     return weights[target.where(labeled, 0)].mul(labeled).sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-def _weighted(target: Tensor, weights: Tensor | None) -> Tensor:
+def _mask_zero_weight_classes(target: Tensor, weights: Tensor | None) -> Tensor:
     """Return the target without classes of weight 0: label smoothing gives their pixels a loss, but no weight."""
     if weights is None or target.is_floating_point():
         return target

@@ -318,7 +318,7 @@ class Task(pl.LightningModule):
 
     def _detector_loss(self, batch: Batch) -> Tensor:
         """Return the sum of the losses that a detector computes itself."""
-        images, targets = self._scaled(batch), detection_targets(batch, self.codes, masks=self.kind.has_masks)
+        images, targets = self._masked_images(batch), detection_targets(batch, self.codes, masks=self.kind.has_masks)
         if self._turns:
             images, targets = turn(images, targets)
         losses = self.network.body(list(images), targets)
@@ -326,7 +326,7 @@ class Task(pl.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
-    def _scaled(self, batch: Batch) -> Tensor:
+    def _masked_images(self, batch: Batch) -> Tensor:
         images: Tensor = (entry(batch, self.image_key) - self.network.mean) / self.network.std
         valid = validity(batch, self.image_key)
         return images if valid is None else images.where(valid[:, None], 0)
@@ -336,7 +336,7 @@ class Task(pl.LightningModule):
             return
         metric, batch = self._metric(stage), mask_nonfinite(batch, self.image_key)
         if self.kind.target == "instances":
-            detections: list[Instances] = self.network.body(list(self._scaled(batch)))
+            detections: list[Instances] = self.network.body(list(self._masked_images(batch)))
             metric.update(detections, detection_targets(batch, self.codes, masks=self.kind.has_masks))
             return
         _, output, target = self._loss(batch, stage)
