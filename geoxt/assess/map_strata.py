@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import GridError, InputError, LabelError, OverlapError
 from geoxt.grid import full_window, grid_of
 from geoxt.legend import Legend
-from geoxt.regions.geodesic_area import CELL, HECTARE, cell_areas
+from geoxt.regions.geodesic_area import HECTARE, cell_areas, cell_shape
 from geoxt.source import View, view_of
 from geoxt.types import Array, Floats, Mask
 from geoxt.windows import Window
@@ -24,6 +24,8 @@ BLOCK = 1024
 """Side in pixels of the blocks in which a map is read; a drawn sample does not depend on dask chunks."""
 MAX_COMPARED = 16
 """Codes up to which a block is compared with each of them: 0.15 ms for a code, against 7 ms for a histogram."""
+_MAX_TABLE = 2**22
+"""Pairs of cell and code up to which they are counted in a table, 32 MiB, instead of adding areas pixel by pixel."""
 _THREADS = 2
 """Threads that read and count blocks."""
 _BATCH = 8
@@ -131,7 +133,8 @@ def count_strata(layer: xr.DataArray, read: Codes, legend: Legend | None) -> Str
 def _count_block(read: Codes, grid: GeoBox, frequent: Sequence[int], block: Window) -> dict[int, tuple[int, float]]:
     """Return pixels and square metres of a block by class code."""
     values, valid = read(block)
-    return _counts_of(values, valid, cell_areas(grid, block, CELL), frequent)
+    cell = cell_shape(grid, block)
+    return _counts_of(values, valid, cell_areas(grid, block, cell), cell, frequent)
 
 
 def blocks_of(window: Window) -> Iterator[Window]:
@@ -141,7 +144,9 @@ def blocks_of(window: Window) -> Iterator[Window]:
             yield Window(row, col, min(BLOCK, window.stop[0] - row), min(BLOCK, window.stop[1] - col))
 
 
-def _counts_of(values: Array, valid: Mask, areas: Floats, frequent: Sequence[int] = ()) -> dict[int, tuple[int, float]]:
+def _counts_of(
+    values: Array, valid: Mask, areas: Floats, cell: tuple[int, int], frequent: Sequence[int] = ()
+) -> dict[int, tuple[int, float]]:
     """Return pixels and square metres by class code.
 
     Parameters
@@ -150,11 +155,14 @@ def _counts_of(values: Array, valid: Mask, areas: Floats, frequent: Sequence[int
         Codes and valid mask of a block.
     areas
         Ground area of the pixels of each cell.
+    cell
+        Height and width of a cell in pixels.
     frequent
         Codes to expect, most frequent first: comparing a block with a few of them is quicker than a histogram.
     """
-    remaining = int(np.count_nonzero(valid))
-    complete = remaining == valid.size
+    # all strides of a mask that is one number, expanded to the block, are 0
+    complete = bool(valid.all()) if any(valid.strides) else bool(valid[0, 0])
+    remaining = valid.size if complete else int(np.count_nonzero(valid))
     result: dict[int, tuple[int, float]] = {}
     if 0 < len(frequent) <= MAX_COMPARED:
         mask = np.empty(values.shape, bool)
@@ -162,29 +170,38 @@ def _counts_of(values: Array, valid: Mask, areas: Floats, frequent: Sequence[int
             np.equal(values, code, out=mask)
             if not complete:
                 mask &= valid
-            pixels = _pixels_in_cells(mask)
+            pixels = _pixels_in_rows(mask) if cell == (1, mask.shape[1]) else _pixels_in_cells(mask, cell)
             count = int(pixels.sum())
             if count:
                 result[code] = count, float(np.where(pixels > 0, pixels * areas, 0).sum())
             remaining -= count
             if not remaining:
                 return result
-    return _histogram(values, valid, areas) if remaining else result
+    return _histogram(values, None if complete else valid, areas, cell) if remaining else result
 
 
-def _pixels_in_cells(mask: Mask) -> Array:
-    """Return the number of pixels of a mask in each cell."""
-    # sums down columns of bytes are vectorized, and a cell's 64 rows fit into a byte
+def _pixels_in_rows(mask: Mask) -> Array:
+    """Return the number of pixels of a mask in each row. Shape (height, 1)."""
+    # a word is 8 pixels: sums of words are vectorized, and a byte of them counts an eighth of a row, up to 128 pixels
     height, width = mask.shape
-    bands, cut = divmod(height, CELL)
-    rows, sums = mask.view(np.uint8), np.empty((-(-height // CELL), width), np.uint8)
-    rows[: bands * CELL].reshape(bands, CELL, width).sum(1, dtype=np.uint8, out=sums[:bands])
+    words = width // 8 * 8
+    sums = mask[:, :words].view(np.uint64).sum(1).view(np.uint8).reshape(height, 8)
+    return (sums.sum(1, dtype=np.int64) + np.count_nonzero(mask[:, words:], axis=1))[:, None]
+
+
+def _pixels_in_cells(mask: Mask, cell: tuple[int, int]) -> Array:
+    """Return the number of pixels of a mask in each cell."""
+    # sums down columns of bytes are vectorized, and the rows of a cell fit into a byte
+    height, width = mask.shape
+    bands, cut = divmod(height, cell[0])
+    rows, sums = mask.view(np.uint8), np.empty((-(-height // cell[0]), width), np.uint8)
+    rows[: bands * cell[0]].reshape(bands, cell[0], width).sum(1, dtype=np.uint8, out=sums[:bands])
     if cut:
-        rows[bands * CELL :].sum(0, dtype=np.uint8, out=sums[-1])
-    return np.add.reduceat(sums, np.arange(0, width, CELL), axis=1, dtype=np.int64)
+        rows[bands * cell[0] :].sum(0, dtype=np.uint8, out=sums[-1])
+    return np.add.reduceat(sums, np.arange(0, width, cell[1]), axis=1, dtype=np.int64)
 
 
-def _histogram(values: Array, valid: Mask, areas: Floats) -> dict[int, tuple[int, float]]:
+def _histogram(values: Array, valid: Mask | None, areas: Floats, cell: tuple[int, int]) -> dict[int, tuple[int, float]]:
     """Return pixels and square metres by class code, of codes that are not known before."""
     codes: Array
     index: Array
@@ -194,13 +211,22 @@ def _histogram(values: Array, valid: Mask, areas: Floats) -> dict[int, tuple[int
     else:
         codes, index = np.unique(values, return_inverse=True)
         index = index.reshape(values.shape)
-    rows, cols = areas.shape
-    cell_row, cell_col = (np.arange(side) // CELL for side in values.shape)
-    index = (cell_row * cols)[:, None] * len(codes) + cell_col * len(codes) + index
-    table = np.bincount(index[valid] if not valid.all() else index.ravel(), minlength=rows * cols * len(codes))
-    table = table.reshape(rows * cols, len(codes))
-    pixels, area = table.sum(0), np.where(table > 0, table * areas.reshape(-1, 1), 0).sum(0)
+    if areas.size * len(codes) <= _MAX_TABLE:
+        position = np.arange(areas.size).reshape(areas.shape) * len(codes)
+        index = index + _by_pixel(position, cell, values.shape)
+        table = np.bincount(index.ravel() if valid is None else index[valid], minlength=areas.size * len(codes))
+        table = table.reshape(areas.size, len(codes))
+        pixels, area = table.sum(0), np.where(table > 0, table * areas.reshape(-1, 1), 0).sum(0)
+    else:
+        weights = _by_pixel(areas, cell, values.shape)
+        index, weights = (part.ravel() if valid is None else part[valid] for part in (index, weights))
+        pixels, area = np.bincount(index, minlength=len(codes)), np.bincount(index, weights, minlength=len(codes))
     return {int(codes[k]): (int(pixels[k]), float(area[k])) for k in np.flatnonzero(pixels)}
+
+
+def _by_pixel(numbers: Array, cell: tuple[int, int], shape: tuple[int, int]) -> Array:
+    """Return the number of the cell of each pixel."""
+    return np.repeat(np.repeat(numbers, cell[1], 1)[:, : shape[1]], cell[0], 0)[: shape[0]]
 
 
 def positions_of(strata: Strata, read: Codes, ranks: Sequence[Array]) -> Array:

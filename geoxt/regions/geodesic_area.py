@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from geoxt.types import Floats
 from geoxt.windows import Window
 
 _GEOD = pyproj.Geod(ellps="WGS84")
-CELL = 64
-"""Side in pixels of the cells whose pixels are taken for equally large."""
+_MAX_CELL = 128
+"""Longest side in pixels of square cells whose pixels are taken for equally large; up to 255 rows are counted in bytes."""
+_TOLERANCE = 1e-3
+"""Relative difference in area between the centre of a square cell and its edges."""
+_SAME = 1e-7
+"""Relative difference up to which areas are equal; differences of coordinates are exact to 1e-9 for pixels of 1 m."""
 HECTARE = 1e4
 """Square metres."""
 _STEPS = 64
@@ -64,8 +69,11 @@ def _rings(polygon: Any) -> list[tuple[Any, int]]:
     return [(polygon.exterior, 1), *((hole, -1) for hole in polygon.interiors)]
 
 
-def cell_areas(grid: GeoBox, window: Window, size: int) -> Floats:
-    """Return the mean ground area of the pixels of square cells of a window, in square metres.
+def cell_shape(grid: GeoBox, window: Window) -> tuple[int, int]:
+    """Return height and width in pixels of cells of a window whose pixels have nearly the same ground area.
+
+    Whole rows in grids whose pixels differ between rows only: geographic grids, Mercator and equal-area projections.
+    Else squares of up to 128 pixels, in which areas differ from that of the centre by about 0.1 % at most.
 
     Parameters
     ----------
@@ -73,8 +81,34 @@ def cell_areas(grid: GeoBox, window: Window, size: int) -> Floats:
         Grid of the pixels, in any CRS.
     window
         Window of the grid.
-    size
-        Side of a cell in pixels; those at the lower and right edges are cut.
+    """
+    side = _cell_side(grid)
+    return (1, window.width) if side is None else (side, side)
+
+
+@lru_cache(64)
+def _cell_side(grid: GeoBox) -> int | None:
+    """Return the side of square cells of a grid, `None` if all pixels of a row have one area."""
+    rows, cols = (np.linspace(0.5, size - 0.5, 9) for size in grid.shape)
+    areas = point_areas(grid, *np.meshgrid(rows, cols, indexing="ij"))
+    if np.allclose(areas, areas[:, 4:5], rtol=_SAME, atol=0):
+        return None
+    changes = [np.abs(np.diff(np.log(areas), axis=k)) / (size / 8) for k, size in enumerate(grid.shape)]
+    change = max(float(np.nanmax(part, initial=0)) for part in changes)
+    return int(np.clip(2 * _TOLERANCE / max(change, 1e-12), 1, _MAX_CELL))
+
+
+def cell_areas(grid: GeoBox, window: Window, shape: tuple[int, int]) -> Floats:
+    """Return the mean ground area of the pixels of cells of a window, in square metres.
+
+    Parameters
+    ----------
+    grid
+        Grid of the pixels, in any CRS.
+    window
+        Window of the grid.
+    shape
+        Height and width of a cell in pixels; those at the lower and right edges are cut.
 
     Returns
     -------
@@ -85,14 +119,16 @@ def cell_areas(grid: GeoBox, window: Window, size: int) -> Floats:
     -----
     Jacobian of longitude and latitude by row and column, times the radii of curvature of the WGS 84 ellipsoid.
     """
-    rows = [(start + min(start + size, window.height)) / 2 for start in range(0, window.height, size)]
-    cols = [(start + min(start + size, window.width)) / 2 for start in range(0, window.width, size)]
-    row, col = np.meshgrid(window.row + np.array(rows), window.col + np.array(cols), indexing="ij")
-    return point_areas(grid, row, col)
+    starts = [np.arange(0, side, step) for side, step in zip(window.shape, shape, strict=True)]
+    row, col = (
+        first + (start + np.minimum(start + step, side)) / 2
+        for first, start, step, side in zip((window.row, window.col), starts, shape, window.shape, strict=True)
+    )
+    return point_areas(grid, *np.meshgrid(row, col, indexing="ij"))
 
 
 def pixel_hectares(grid: GeoBox, window: Window) -> Floats:
-    """Return the ground area of each pixel of a window in hectares; pixels of a cell of 64 px are equally large.
+    """Return the ground area of each pixel of a window in hectares; pixels of a cell are equally large.
 
     Parameters
     ----------
@@ -106,8 +142,9 @@ def pixel_hectares(grid: GeoBox, window: Window) -> Floats:
     numpy.ndarray
         float64 (height, width).
     """
-    cells = cell_areas(grid, window, CELL) / HECTARE
-    return np.repeat(np.repeat(cells, CELL, 0)[: window.height], CELL, 1)[:, : window.width]
+    rows, cols = cell_shape(grid, window)
+    cells = cell_areas(grid, window, (rows, cols)) / HECTARE
+    return np.repeat(np.repeat(cells, rows, 0)[: window.height], cols, 1)[:, : window.width]
 
 
 def point_areas(grid: GeoBox, row: Floats, col: Floats) -> Floats:
@@ -121,14 +158,11 @@ def point_areas(grid: GeoBox, row: Floats, col: Floats) -> Floats:
         Positions in pixels; 0.5 is the centre of the first pixel. Any shape.
     """
     project, a = transformer(grid.crs, parse_crs("EPSG:4326")), grid.affine
-    half = 0.5
-
-    def to_degrees(row: Floats, col: Floats) -> tuple[Floats, Floats]:
-        lon, lat = project.transform(a.a * col + a.b * row + a.c, a.d * col + a.e * row + a.f)
-        return np.where(np.isfinite(lon), lon, np.nan), np.where(np.isfinite(lat), lat, np.nan)
-
-    (west, lat_west), (east, lat_east) = to_degrees(row, col - half), to_degrees(row, col + half)
-    (north, lat_north), (south, lat_south) = to_degrees(row - half, col), to_degrees(row + half, col)
+    # the middles of the left, right, upper and lower edge, in one call of PROJ
+    cols, rows = np.stack([col - 0.5, col + 0.5, col, col]), np.stack([row, row, row - 0.5, row + 0.5])
+    degrees = np.stack(project.transform(a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f))
+    degrees[~np.isfinite(degrees)] = np.nan
+    (west, east, north, south), (lat_west, lat_east, lat_north, lat_south) = degrees
     across, down = ((stop - start + 180) % 360 - 180 for start, stop in ((west, east), (north, south)))
     jacobian = np.abs(across * (lat_south - lat_north) - down * (lat_east - lat_west)) * (np.pi / 180) ** 2
     lat = np.deg2rad((lat_north + lat_south) / 2)

@@ -59,7 +59,7 @@ def test_areas_are_those_of_the_raster(crs):
     left, top, size = {"EPSG:4326": (10, 60, 0.01), "EPSG:3857": (1e6, 8e6, 300)}.get(crs, (3e5, 5e6, 30))
     grid = GeoBox.from_bbox((left, top - 75 * size, left + 90 * size, top), crs, shape=(75, 90))
     layer = make_map(grid=grid)
-    pixels = cell_areas(grid, Window(0, 0, 75, 90), 1) / 1e4
+    pixels = cell_areas(grid, Window(0, 0, 75, 90), (1, 1)) / 1e4
     areas = polygonize(layer).groupby("code")["area"].sum()
     for code in LEGEND.codes:
         assert areas[code] == pytest.approx(pixels[layer.values == code].sum(), rel=1e-3)
