@@ -122,20 +122,42 @@ def run_blocks(text, page, names):
         exec(compile(code, page, "exec"), names)  # noqa: S102 (the blocks are those of this repository)
 
 
-SECTIONS = ("Map the uncertainty of pixels", "Calibrate probabilities", "Predict sets that contain the right class")
-"""Sections of docs/how-to/assessment.md that need a model and labels only."""
+def write_assessed(folder):
+    """Write the files that the guide to assessment names: a class map, training points, and bands with names."""
+    image = layers()["image"]
+    cover = geoxt.predict(image, "model.ckpt", size=16)
+    geoxt.to_cog(cover, folder / "map.tif")
+    bands = image.squeeze(drop=True).isel(band=slice(2, 5)).assign_coords(band=["red", "nir", "swir16"])
+    geoxt.to_cog(bands, folder / "image.tif")
+    points = geopandas.read_file(folder / "points.gpkg")
+    points.assign(county=[f"county {k % 4}" for k in range(len(points))]).to_file(folder / "training.gpkg")
+    return {"other_map": cover, "folds": np.arange(len(points)) % 4}
 
 
 @pytest.mark.filterwarnings("ignore::geoxt.errors.AssessmentWarning")  # few pixels of a small world
-def test_blocks_of_the_assessment_of_pixels_run(world, monkeypatch):
+def test_blocks_of_the_guide_to_assessment_run(world, monkeypatch):
+    """All sections in their order; between two of them, the sample is labeled."""
     monkeypatch.chdir(world)
     for seed, name in enumerate(("model", "seed1")):
         write_checkpoint(f"{name}.ckpt", seed=seed)
-    text = (ROOT / "docs" / "how-to" / "assessment.md").read_text(encoding="utf-8")
-    sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
-    names = {"__name__": "docs", "geoxt": geoxt, "assess": geoxt.assess, **layers()}
-    for section in SECTIONS:
-        run_blocks(sections[section], section, names)
+    write_points("points.gpkg")
+    page = "docs/how-to/assessment.md"
+    before, heading, after = (ROOT / page).read_text(encoding="utf-8").partition("## Estimate accuracy and areas")
+    names = {"__name__": "docs", **layers(), **write_assessed(world)}
+    run_blocks(before, page, names)
+    sample = names["sample"]
+    assert len(sample) == 600
+    sample["reference"] = sample["map_class"].where(np.arange(len(sample)) % 7 > 0, "Corn")
+    geoxt.assess.write_sample(sample, "sample.gpkg")
+    labels, assessed = names["labels"], geoxt.predict(names["image"], "model.ckpt", size=16)
+    names |= {"counts": [[66, 4], [2, 55]], "stratum_sizes": [2000, 1500], "labels": labels, "predicted": assessed}
+    run_blocks(heading + after, page, names)
+    assert names["accuracy"].overall.value < 1
+    assert names["calibration"].temperature > 0
+    assert names["area"]["applicable"].dtype == np.uint8
+    report = Path("report/report.html").read_text(encoding="utf-8")
+    assert all(f"<h2>{title}" in report for title in ("Calibration", "Conformal sets", "Area of applicability"))
+    assert "with finite population correction" in report
     plt.close("all")
 
 

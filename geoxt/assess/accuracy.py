@@ -47,6 +47,8 @@ class AccuracyEstimate:
     """Area mapped as each class, in `unit`, estimated from the sample; exact if the strata are the map's classes."""
     unit: str
     """Unit of areas: "ha" for samples of a map, the unit of `stratum_sizes` for tables."""
+    method: str = ""
+    """Sampling design and kind of the intervals, with or without finite population correction."""
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return a table with a row per class: users, producers, f1 and area, each with `_se` and `_ci95`."""
@@ -213,6 +215,7 @@ def accuracy_of(
         area=_mapped(share, lambda a: a * total),
         mapped_area=survey.ratio(of_map, everything)[0] * total,
         unit=unit,
+        method=survey.method(interval),
     )
 
 

@@ -32,11 +32,12 @@ class ContinuousEstimate:
     """Mean of the reference variable over the map, by the difference estimator."""
     total: Estimate
     """Integral of the reference variable over the map: mean times area in hectares, by the difference estimator."""
+    method: str = ""
+    """Sampling design and kind of the intervals, with or without finite population correction."""
 
     def __repr__(self) -> str:
-        lines = [
-            f"{name:5} {getattr(self, name).value:.4g} ± {getattr(self, name).ci95:.2g}" for name in self.__slots__
-        ]
+        names = [name for name in self.__slots__ if name != "method"]
+        lines = [f"{name:5} {getattr(self, name).value:.4g} ± {getattr(self, name).ci95:.2g}" for name in names]
         return "\n".join(lines)
 
 
@@ -82,6 +83,7 @@ def continuous_estimate(
         r2=_symmetric(1 - float(unexplained[0]), float(of_unexplained[0])),
         mean=_symmetric(mean, float(deviations[3])),
         total=_symmetric(mean * total, float(deviations[3]) * total),
+        method=survey.method("normal"),
     )
 
 

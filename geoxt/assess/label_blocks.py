@@ -217,6 +217,7 @@ def _estimates(counts: Array, areas: Floats, classes: Sequence[str], n_boot: int
         counts=counts.sum(0),
         mapped_area=areas.sum((0, 2)),
         unit="ha",
+        method=f"labels of all pixels; bootstrap of {blocks:,} blocks, {n_boot:,} draws, seed {seed}",
         **{field.name: estimate(field.name) for field in fields(_Statistics)},
     )
 

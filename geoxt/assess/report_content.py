@@ -131,7 +131,7 @@ def accuracy_section(accuracy: AccuracyEstimate | ContinuousEstimate, legend: Le
             for text, estimate in ((text, getattr(accuracy, name)) for name, text in _MEASURES.items())
         )
         table = Table(caption="Errors of the map", columns=("Measure", "Estimate", "95 % interval"), rows=rows)
-        return Section(title="Accuracy", blocks=(table,))
+        return Section(title="Accuracy", blocks=(*_method(accuracy), table))
     names = class_cells(accuracy.classes, legend)
     rows = tuple(
         (
@@ -148,7 +148,12 @@ def accuracy_section(accuracy: AccuracyEstimate | ContinuousEstimate, legend: Le
         "User's accuracy is the fraction of the area mapped as a class that is of that class (precision). Producer's "
         "accuracy is the fraction of the area of a class that is mapped as that class (recall)."
     )
-    return Section(title="Accuracy", blocks=(text, table, _matrix(accuracy, names)))
+    return Section(title="Accuracy", blocks=(*_method(accuracy), text, table, _matrix(accuracy, names)))
+
+
+def _method(accuracy: AccuracyEstimate | ContinuousEstimate) -> tuple[str, ...]:
+    """Return a sentence on the design of the sample."""
+    return (f"Method: {accuracy.method}.",) if accuracy.method else ()
 
 
 def _matrix(accuracy: AccuracyEstimate, names: Sequence[Cell]) -> Table:

@@ -48,6 +48,13 @@ class Survey:
     clusters: Array | None = None
     """Index of the cluster of each sampled pixel, or `None` if pixels were drawn independently. Shape (n,)."""
 
+    def method(self, interval: str) -> str:
+        """Return the design and the kind of its intervals and standard errors in words."""
+        kind = "simple" if len(self.sizes) == 1 else "stratified"
+        units = "pixels" if self.clusters is None else "clusters of pixels"
+        correction = "with" if self.fractions is not None else "without"
+        return f"{kind} random sample of {units}; {interval} intervals, {correction} finite population correction"
+
     def ratio(self, numerator: Floats, denominator: Floats) -> tuple[Floats, Floats]:
         """Return estimated ratios of two population totals, and their standard errors.
 

@@ -154,7 +154,7 @@ def _assess(job: Demo, data: xr.Dataset, prediction: xr.DataArray, task: Task, s
         "Image": "generated" if job.image is None else job.image,
         "Labels": "generated" if job.labels is None else job.labels,
         "Split": f"{_block_counts(split)} blocks for training / validation / test",
-        "Method": f"labels of all pixels of the test blocks; bootstrap of these blocks, seed {job.seed}",
+        "Assessed": "test blocks, which are also the blocks of the bootstrap",
         "Training": f"{_count(job.epochs, 'epoch')}, seed {job.seed}",
     }
     assess.write_report(

@@ -88,12 +88,8 @@ def assess_command(args: argparse.Namespace) -> str:
                 cluster=args.cluster,
                 interval=args.interval,
             )
-            correction = "with" if args.cluster is None else "without"
-            metadata["Method"] = (
-                f"probability sample; {args.interval} intervals, {correction} finite population correction"
-            )
         else:
-            accuracy, metadata["Method"] = _from_labels(args, layer)
+            accuracy, metadata["Blocks"] = _from_labels(args, layer)
             notes.extend(_missing_classes(accuracy))
     if args.model is not None:
         metadata["Model"] = args.model
@@ -102,7 +98,7 @@ def assess_command(args: argparse.Namespace) -> str:
         metadata["Training pixels"] = args.training
     with recorded_warnings() as further:
         area = None if args.training is None else _applicability(args)
-        uncertainty = {} if args.image is None or (args.training and not args.model) else _uncertainty(args, layer)
+        uncertainty = {} if args.image is None else _uncertainty(args, layer)
     notes += further
     path = assess.write_report(
         args.folder,
@@ -119,15 +115,14 @@ def assess_command(args: argparse.Namespace) -> str:
 
 
 def _from_labels(args: argparse.Namespace, layer: xr.DataArray) -> tuple[AccuracyEstimate, str]:
-    """Return accuracy and areas from a raster of labels, and the method in words."""
+    """Return accuracy and areas from a raster of labels, and the size of blocks in words."""
     labels = align(_open(args.sample, "labels", categorical=True), layer)
     if legend_of(labels) is None and legend_of(layer) is None:
         strata = count_strata(labels, class_codes(labels, "labels"), None)
         labels = labels.assign_attrs(Legend(strata.codes, strata.names).attrs())
     block = max(min(grid_of(layer).shape) // _BLOCKS, 1) if args.block is None else args.block
     accuracy = assess.estimate_from_labels(layer, labels, block=block, n_boot=args.n_boot, seed=args.seed)
-    method = f"labels of all pixels; bootstrap of blocks of {block} x {block} pixels, {args.n_boot:,} draws, seed "
-    return accuracy, f"{method}{args.seed}"
+    return accuracy, f"{block} x {block} pixels"
 
 
 def _applicability(args: argparse.Namespace) -> xr.Dataset:
@@ -155,8 +150,12 @@ def _points(path: str) -> Any:
 
 
 def _uncertainty(args: argparse.Namespace, layer: xr.DataArray) -> dict[str, Any]:
-    """Return calibration and conformal sets of the model on the labels."""
+    """Return calibration and conformal sets of the model on the labels; none, with a warning, for training pixels."""
     if args.model is None or Path(args.sample).suffix.lower() in _VECTORS:
+        if args.training is not None:
+            text = "Calibration and conformal sets are not computed: they need a model and a raster of labels."
+            warnings.warn(text, AssessmentWarning, stacklevel=2)
+            return {}
         problem = "Cannot assess the uncertainty of pixels without a model and a raster of labels."
         raise InputError(problem, remedy="Pass {model}, and a raster as {sample}. Or leave out {image}.")
     data = open_image_and_labels(args.image, args.sample, product=args.product, crs=args.crs)

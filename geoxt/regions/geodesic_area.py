@@ -17,7 +17,7 @@ from geoxt.windows import Window
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 _MAX_CELL = 128
-"""Longest side in pixels of square cells whose pixels are taken for equally large; up to 255 rows are counted in bytes."""
+"""Longest side in pixels of square cells whose pixels are taken for equally large; its rows are counted in bytes."""
 _TOLERANCE = 1e-3
 """Relative difference in area between the centre of a square cell and its edges."""
 _SAME = 1e-7

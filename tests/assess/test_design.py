@@ -133,7 +133,7 @@ def test_pixel_areas_are_those_on_the_ellipsoid(crs):
         ("EPSG:3857", (0, 0, 2e7, 1.9e7), (1, 66)),
         ("EPSG:6933", (-17e6, -7e6, 17e6, 7e6), (1, 66)),
         ("EPSG:3413", (-3.85e6, -5.35e6, 3.75e6, 5.85e6), (1, 1)),
-        ("EPSG:32616", (3e5, 4e6, 8e5, 4.5e6), (128, 128)),
+        ("EPSG:32616", (3e5, 4e6, 3.5e5, 4.05e6), (128, 128)),
     ],
 )
 def test_areas_of_coarse_grids_are_right_by_pixel(crs, bounds, cell):
@@ -204,6 +204,18 @@ def test_qgis_style_is_in_the_file(tmp_path):
         assess.write_sample(assess.sample_design(make_map(), 9), tmp_path / "sample.geojson")
 
 
+def test_samples_have_the_finite_population_correction():
+    layer = make_map((30, 30))
+    sample = assess.sample_design(layer, 300, strata=None, seed=1)
+    rng = np.random.default_rng(0)
+    sample["reference"] = np.where(rng.random(len(sample)) < 0.8, sample["map_class"], "town")
+    table = assess.estimate(sample)
+    assert "simple random sample of pixels; normal intervals, with finite" in table.method
+    right, fraction = (sample["reference"] == sample["map_class"]).mean(), 300 / sample["stratum_pixels"].iloc[0]
+    expected = np.sqrt((1 - fraction) * right * (1 - right) / 299)  # Cochran 1977, equation 3.8
+    assert table.overall.se == pytest.approx(expected, rel=2e-3)  # pixels differ slightly in area
+
+
 def test_clusters_widen_the_intervals():
     layer = make_map((100, 100))
     sample = assess.sample_design(layer, 200, strata=None, seed=0)
@@ -214,6 +226,7 @@ def test_clusters_widen_the_intervals():
     alone, clustered = assess.estimate(sample).overall, assess.estimate(sample, cluster="plot").overall
     assert clustered.value == pytest.approx(alone.value)
     assert clustered.se > 1.5 * alone.se
+    assert "clusters of pixels; normal intervals, without" in assess.estimate(sample, cluster="plot").method
     with pytest.warns(AssessmentWarning, match=r"strata \['all'\] have one sampled cluster each"):
         assert np.isnan(assess.estimate(sample.assign(plot=0), cluster="plot").overall.se)
 

@@ -76,7 +76,16 @@ def test_values_are_those_of_the_estimate(tmp_path):
     assert values["accuracy"]["users"]["lower"] == table.users.lower.tolist()
     assert values["accuracy"]["counts"] == COUNTS
     assert values["metadata"] == {"Seed": 7}
-    for text in (f"{100 * table.overall.value:.1f} %", f"± {table.area.ci95[2]:,.1f}", "2 pixels are excluded.", "7"):
+    method = "stratified random sample of pixels; normal intervals, without finite population correction"
+    assert values["accuracy"]["method"] == method
+    assert f"Method: {method}." in markdown
+    for text in (
+        f"{100 * table.overall.value:.1f} %",
+        f"Method: {method}.",
+        f"± {table.area.ci95[2]:,.1f}",
+        "2 pixels are excluded.",
+        "7",
+    ):
         assert text in page.text
         assert text in markdown
     users = [f"{100 * value:.1f} %" for value in table.users.value]

@@ -88,7 +88,8 @@ def test_report_of_labels_equals_the_estimate(folder, tmp_path):
     legend = geoxt.Legend((1, 2, 3), ("1", "2", "3"))
     table = assess.estimate_from_labels(layers[0], layers[1].assign_attrs(legend.attrs()), block=4, n_boot=50)
     assert values_of(tmp_path)["accuracy"]["overall"]["ci95"] == pytest.approx(table.overall.ci95)
-    assert "blocks of 4 x 4 pixels" in values_of(tmp_path)["metadata"]["Method"]
+    assert values_of(tmp_path)["metadata"]["Blocks"] == "4 x 4 pixels"
+    assert values_of(tmp_path)["accuracy"]["method"] == table.method
 
 
 def test_classes_that_map_or_labels_lack_are_noted(folder, tmp_path, capsys):
@@ -130,7 +131,10 @@ def test_area_of_applicability_of_training_points(folder, tmp_path, capsys):
     assert assess_sample(folder, tmp_path, sample, *options) == 0
     area = assess.applicability(points, geoxt.open_cogs(folder / "numbers.tif"), folds=points["fold"].to_numpy())
     values = values_of(tmp_path)
-    assert values["metadata"]["Method"] == "probability sample; normal intervals, with finite population correction"
+    method = "stratified random sample of pixels; normal intervals, with finite population correction"
+    assert values["accuracy"]["method"] == method
+    assert values["notes"] == [text for text in values["notes"] if "Calibration and conformal sets are not" in text]
+    assert f"note: {values['notes'][0]}" in capsys.readouterr().out
     assert values["applicability"]["fraction"] == (area["applicable"] == 1).to_numpy().mean()
     assert values["applicability"]["threshold"] == area.attrs["threshold"]
     for wrong, text in {

@@ -182,6 +182,11 @@ def test_searches_svms_and_ensembles(layer, table, labels, forest):
         (lambda t, y: KNeighborsClassifier().fit(t, y), {"series": True}, "Cannot pass a time series"),
         (lambda t, y: MultiOutputClassifier(KNeighborsClassifier()).fit(t, np.c_[y, y]), {}, "2 outputs of classes"),
         (lambda t, y: KNeighborsClassifier().fit(t, y), {"members": [nn.Conv2d(3, 3, 1)]}, "Cannot average 2 members"),
+        (
+            lambda t, y: KNeighborsClassifier().fit(t.to_numpy(), np.arange(len(t)) % 3),
+            {"members": [KNeighborsClassifier().fit(np.eye(8, 3), [7, 8, 9, 7, 8, 9, 7, 8])]},
+            r"their class codes are \(0, 1, 2\) and \(7, 8, 9\)",
+        ),
     ],
 )
 def test_other_models_raise(layer, table, labels, model, options, words):
