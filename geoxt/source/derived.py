@@ -49,9 +49,11 @@ def resolve_attrs(layer: xr.DataArray) -> xr.DataArray:
                 raise _unknown(layer, "its nodata value describes other numbers")
             attrs = without_stored(layer)
             return layer if list(attrs) == list(layer.attrs) else _with_attrs(layer, attrs)
+        _require_nodata(layer)
         return layer
     if uses.copied and len({repr(use.base.source.nodata) for use in uses.uses}) == 1:
-        return layer if ENCODING in layer.encoding else mark_stored(_with_nodata(layer, uses))
+        described = _with_nodata(layer, uses)
+        return described if ENCODING in layer.encoding else mark_stored(described)
     _warn_of_wrapping(layer, uses)
     attrs = without_stored(layer)
     if any(key in attrs for key in NODATA):
@@ -71,6 +73,18 @@ def _with_nodata(layer: xr.DataArray, uses: SourceUses) -> xr.DataArray:
     if nodata is None or any(key in layer.attrs for key in NODATA):
         return layer
     return layer.assign_attrs(_FillValue=layer.dtype.type(nodata).item())
+
+
+def _require_nodata(layer: xr.DataArray) -> None:
+    """Raise if a computed layer has lost its nodata value with its attributes: other layers may be among its pixels."""
+    nodata = layer.encoding[ENCODING]
+    if nodata is not None and not np.isnan(nodata) and nodata_of(layer) is None:
+        name = "the layer" if layer.name is None else repr(layer.name)
+        remedy = f"Assign it again: layer.assign_attrs(_FillValue={nodata}). Or, if all pixels are valid, call "
+        raise InputError(
+            f"Cannot tell the valid pixels of {name}: it had the nodata value {nodata}, and lost its attributes.",
+            remedy=f"{remedy}layer.drop_encoding().",
+        )
 
 
 def _warn_of_wrapping(layer: xr.DataArray, uses: SourceUses) -> None:

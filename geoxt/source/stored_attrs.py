@@ -1,8 +1,8 @@
 """Attributes that describe stored numbers (nodata, scale, …): marked, as xarray keeps them through arithmetic.
 
 Their values are instances of `Stored`, which compare, print and serialize like plain numbers and text. Values that a
-user assigns are plain, and are always trusted. An array whose numbers are unchanged has the encoding `ENCODING`, which
-xarray keeps when it selects, chunks or computes, and drops when it calculates.
+user assigns are plain, and are always trusted. An array whose numbers are unchanged has the encoding `ENCODING`, its
+nodata value, which xarray keeps when it selects, chunks, computes or drops attributes, and drops when it calculates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 ENCODING = "geoxt_stored"
-"""Encoding of arrays whose attributes describe their numbers."""
+"""Encoding of arrays whose attributes describe their numbers: their nodata value, or `None`."""
 NODATA = ("_FillValue", "nodata")
 RADIOMETRY = ("scales", "offsets", "radiometry")
 CLASSES = ("flag_values", "flag_meanings", "flag_colors")
@@ -63,7 +63,7 @@ def nodata_of(layer: xr.DataArray) -> float | None:
 def mark_stored(layer: xr.DataArray) -> xr.DataArray:
     """Return a layer whose attributes are marked to describe its present numbers."""
     marked = layer.assign_attrs({key: _marked(value) for key, value in layer.attrs.items() if key in _KEYS})
-    marked.encoding = {**layer.encoding, ENCODING: True}
+    marked.encoding = {**layer.encoding, ENCODING: nodata_of(layer)}
     return marked
 
 

@@ -152,9 +152,9 @@ def test_aligned_selection_equals_aligned_computed_selection(image):
         lambda a: a.assign_coords(x=a.x + 300),
         lambda a: a.odc.assign_crs("EPSG:32616"),
         lambda a: a.assign_attrs(_FillValue=-5),
-        lambda a: a.drop_attrs(deep=False),
+        lambda a: a.drop_attrs(deep=False).assign_attrs(_FillValue=7),
     ],
-    ids=["shifted", "another crs", "another nodata", "no nodata"],
+    ids=["shifted", "another crs", "another nodata", "nodata after drop_attrs"],
 )
 def test_nodata_and_categorical_attributes_are_respected(image, change):
     changed = change(image)

@@ -117,10 +117,31 @@ def test_unchanged_numbers_keep_their_attributes(image, function):
     [
         lambda a: xr.DataArray(a.data, dims=a.dims, coords=a.coords),
         lambda a: a.astype("int32", keep_attrs=False).assign_coords(spatial_ref=a.spatial_ref),
+        lambda a: a.drop_attrs(deep=False),
+        lambda a: a.drop_attrs(deep=False).isel(x=slice(0, 16)),
+        lambda a: xr.concat([a, a], "t", combine_attrs="drop").isel(t=0),
     ],
 )
 def test_nodata_lost_with_the_attributes_is_that_of_the_file(image, function):
     assert (valid_of(function(image)) == VALID).all()
+
+
+@pytest.mark.parametrize("memory", ["compute", "persist"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a: a.drop_attrs(deep=False),
+        lambda a: xr.concat([a, a], "time", combine_attrs="drop"),
+        lambda a: xr.concat([a, a.assign_attrs(_FillValue=9)], "time", combine_attrs="drop_conflicts"),
+        lambda a: a.drop_attrs(deep=False).isel(band=[0, 1]),
+    ],
+)
+def test_nodata_that_a_computed_layer_lost_is_an_error(image, memory, function):
+    layer = function(getattr(image, memory)())
+    with pytest.raises(InputError, match=r"it had the nodata value 0, and .* layer.assign_attrs\(_FillValue=0\)"):
+        view_of(layer)
+    assert np.array_equal(valid_of(layer.assign_attrs(_FillValue=0))[:2], VALID)
+    assert valid_of(layer.drop_encoding()).all()
 
 
 def test_nodata_that_the_user_assigns_is_kept(image):
