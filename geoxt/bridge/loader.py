@@ -234,6 +234,9 @@ def loader(
 
     Notes
     -----
+    Invalid pixels hold the layer's nodata value, or NaN. Fill them before a model gets them, as
+    `transforms.Normalize` does.
+
     `loader.sampler.set_epoch(epoch)` draws a sampler's windows of another epoch. `loader.sampler.resume(epoch, done)`
     continues an epoch after some batches: exactly the remaining batches follow, `len(loader)` is their number, and
     later epochs are complete. For distributed training pass `sampler.shard(rank, world_size)`.

@@ -89,8 +89,8 @@ class SampleDataModule(ResumableDataModule):
 
     def file_versions(self) -> dict[str, str]:
         """Return the version of each file of the datasets that list them by `paths`."""
-        parts = [part for part in (self.train, self.val, self.test) if hasattr(part, "paths")]
-        return file_versions(path for part in parts for path in part.paths())  # type: ignore[attr-defined]
+        parts: list[Any] = [part for part in (self.train, self.val, self.test) if hasattr(part, "paths")]
+        return file_versions(path for part in parts for path in part.paths())
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return full training batches, in an order that depends on seed and epoch only."""
