@@ -151,6 +151,20 @@ def from_convention(scopes: Iterable[Mapping[Any, Any]]) -> dict[Hashable, Any]:
     return result | ({"normalization": str(stated["normalization"])} if "normalization" in stated else {})
 
 
+def scale_array(scopes: Iterable[Mapping[Any, Any]]) -> tuple[str, float] | None:
+    """Return the name of the array of the scales of pixels, and the scale of missing ones; `None` without such scales.
+
+    An earlier form of the convention states `scale_array` and `nodata` without `scale`.
+    """
+    stated = next((scope[QUANTIZATION] for scope in scopes if scope.get(QUANTIZATION)), None)
+    if not isinstance(stated, Mapping) or stated.get("method") != "per_pixel_scale":
+        return None
+    scale = stated.get("scale", stated)
+    scale = scale if isinstance(scale, Mapping) else {}
+    name = scale.get("array_name", scale.get("scale_array"))
+    return None if name is None else (str(name), float(scale.get("nodata", "nan")))
+
+
 def _list(value: Any) -> list[Any]:
     """Return a list; of GDAL metadata the list that a text states."""
     if isinstance(value, str):

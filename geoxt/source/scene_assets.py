@@ -10,11 +10,12 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoxt.pixels.file_version import main_version
+from geoxt.pixels.scaled_array import ScaledArray
 from geoxt.pixels.xarray_planes import XarrayPlanes
 from geoxt.pixels.zarr_array import ZarrArray
 from geoxt.types import Quantization
 
-PlaneArray = ZarrArray | XarrayPlanes
+PlaneArray = ZarrArray | XarrayPlanes | ScaledArray
 """An array that is read plane by plane."""
 
 

@@ -143,7 +143,8 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
     result = frame.iloc[table["item"].to_numpy()[order]].copy()
     if centers is not None:
         result[frame.geometry.name] = gpd.array.from_shapely(centers[order], crs=frame.crs)
-    result[[*leading, *columns]] = table.iloc[order][[*leading, *columns]].set_axis(result.index)
+    values = table.iloc[order][[*leading, *columns]].set_axis(result.index)
+    result = gpd.GeoDataFrame(pd.concat([result, values], axis=1), geometry=frame.geometry.name, crs=frame.crs)
     result.attrs |= {"bands": columns, **attrs}
     return result
 

@@ -145,3 +145,38 @@ def test_copies_keep_model_and_unit_length(tmp_path, layer):
     assert "normalization" not in part.attrs
     with pytest.raises(InputError, match="Cannot combine embeddings: the version of layer"):
         geoxt.union(layer, layer.assign_attrs(version="2"))
+
+
+def write_tessera(path, values, version, dtype="float32"):
+    """Write a file as `export_embedding_geotiff` of geotessera 0.7.5 does."""
+    profile = {"driver": "GTiff", "height": SIDE, "width": SIDE, "count": 128, "dtype": dtype, "crs": "EPSG:32631"}
+    transform = Affine(10, 0, 300_000, 0, -10, 5_770_000)
+    with rasterio.open(path, "w", transform=transform, **profile) as file:
+        file.write(values.astype(dtype))
+        file.descriptions = [f"Tessera_Band_{band}" for band in range(128)]
+        file.update_tags(TESSERA_DATASET_VERSION=version, TESSERA_YEAR="2024")
+    return path
+
+
+def test_files_of_tessera_state_their_version(tmp_path):
+    values = np.random.default_rng(0).normal(size=(128, SIDE, SIDE)).astype("float32")
+    values[:, 2, 3] = np.nan
+    layer = open_cogs([write_tessera(tmp_path / "grid_0.15_52.05_2024.tiff", values, "v1")], product="tessera")
+    np.testing.assert_array_equal(layer, values)
+    assert (layer.attrs["model"], layer.attrs["version"]) == ("https://geotessera.org/model", "1.0")
+    assert layer["band"].to_numpy()[[0, 127]].tolist() == ["T000", "T127"]
+    later = write_tessera(tmp_path / "grid_0.15_52.05_2025.tiff", values, "v1.1")
+    with pytest.raises(InputError, match=r"the version of '.*2024.tiff' is '1.0', that of '.*2025.tiff' is '1.1'"):
+        open_cogs(sorted(tmp_path.glob("*.tiff")), product="tessera")
+    assert open_cogs([later], product="tessera").attrs["version"] == "1.1"
+    quantized = write_tessera(tmp_path / "grid_0.25_52.05_2024.tiff", values[:, :1].repeat(8, 1), "v1", "int8")
+    with pytest.raises(InputError, match="files of int8 as tessera: their embeddings are floating-point numbers"):
+        open_cogs([quantized], product="tessera")
+
+
+def test_products_are_not_mixed(tmp_path, layer):
+    values = np.ones((128, SIDE, SIDE))
+    tessera = open_cogs([write_tessera(tmp_path / "grid_0.15_52.05_2024.tiff", values, "v1")], product="tessera")
+    table = geoxt.extract(tessera, gpd.GeoDataFrame(geometry=[shapely.Point(300_005, 5_769_995)], crs="EPSG:32631"))
+    with pytest.raises(InputError, match=r"Cannot combine embeddings: the model of the layer .*geotessera"):
+        geoxt.embeddings.similar(layer, table)

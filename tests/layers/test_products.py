@@ -33,6 +33,7 @@ EXAMPLES = {
     "chesapeake_lu": None,  # published in STAC catalogs only
     "chesapeake_lulc": "de_lulc_2018_2022-Edition.tif",
     "canadian_building_footprints": "Alberta.geojson",
+    "tessera": "grid_0.15_52.05_2024.tiff",
     "alphaearth": "2019/1S/x8qqwcsisbgygl2ry-0000008192-0000000000.tiff",
 }
 

@@ -63,6 +63,7 @@ def open_zarr(
 
     Only metadata and coordinates are read. Windows read the chunks that they intersect directly, without a dask graph;
     up to 512 MB of decoded chunks per process stay in memory for further windows.
+    Integers of embeddings with a scale per pixel (`geoemb:quantization`) are dequantized before they are resampled.
     Layers of Zarr stores are aligned, loaded and predicted as those of GeoTIFFs, with the same bits.
 
     Parameters

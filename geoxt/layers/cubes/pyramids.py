@@ -31,6 +31,8 @@ class Pyramid:
     """Affine of its pixels."""
     overviews: tuple[tuple[Variable, Affine], ...] = ()
     """The variable at coarser resolutions, from fine to coarse."""
+    scales: tuple[Variable, float] | None = None
+    """Scales of the pixels of quantized embeddings, and the scale of missing pixels."""
 
 
 def pyramids_of(variables: Sequence[Variable], groups: Mapping[str, Group]) -> list[Pyramid]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from geoxt.layers.products import Band as ProductBand
 from geoxt.layers.products import Product, resolve_bands
 from geoxt.layers.radiometry import known
 from geoxt.legend import Legend
+from geoxt.pixels.scaled_array import ScaledArray
 from geoxt.source import Asset, Scene
 from geoxt.source.embedding_attrs import QUANTIZATION, common_embedding_attrs, from_convention, is_unit_length
 from geoxt.source.scene_assets import PlaneArray
@@ -142,6 +144,11 @@ def assets_of(
     href, grid, array = located
     attrs, dtype = band.variable.attrs, str(band.variable.dtype.newbyteorder("="))
     _require_plain(band, attrs)
+    if isinstance(array, ScaledArray):
+        planes = band.planes
+        return [
+            Asset(href=href, band=plane, grid=grid, dtype="float32", nodata=np.nan, array=array) for plane in planes
+        ]
     quantization = product.quantization(dtype) if product else None
     if quantization is None:
         _require_not_quantized(band)
@@ -230,7 +237,8 @@ def metadata_of(
     units = [str(band.variable.attrs.get("units", "1")) for band in bands]
     if product is not None:
         names = [band.name for band in product_bands]
-        return product_metadata(names, product, dict(zip(names, units, strict=True)), categorical=categorical)
+        metadata = product_metadata(names, product, dict(zip(names, units, strict=True)), categorical=categorical)
+        return replace(metadata, attrs={**metadata.attrs, **product.stated_embedding(_embedding_attrs(bands))})
     flagged = [band for band in bands if "flag_values" in band.variable.attrs]
     if categorical is None:
         categorical = bool(flagged)
@@ -241,12 +249,18 @@ def metadata_of(
     attrs: dict[Hashable, Any] = {}
     if len(bands) == 1:
         attrs = {k: v for k, v in bands[0].variable.attrs.items() if k in {"long_name", "standard_name", "units"}}
-    attrs |= common_embedding_attrs({f"{b.variable.path!r}": from_convention(b.variable.scopes) for b in bands})
+    attrs |= _embedding_attrs(bands)
     names = [band.name for band in bands]
     return LayerMetadata(
         bands=tuple(names), legend=legend, categorical=categorical, attrs=attrs, units=tuple(units),
         unit_length=len(names) if is_unit_length(attrs) else 0,
     )  # fmt: skip
+
+
+def _embedding_attrs(bands: Sequence[Band]) -> dict[Hashable, Any]:
+    """Return attributes of embeddings that the store states."""
+    variables = {band.variable.path: band.variable for band in bands}
+    return common_embedding_attrs({repr(path): from_convention(v.scopes) for path, v in variables.items()})
 
 
 __all__ = ["assets_of", "band_names", "choose_bands", "metadata_of", "scenes_of"]

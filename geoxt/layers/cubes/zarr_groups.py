@@ -103,6 +103,7 @@ def variables_of(address: StoreAddress, groups: Mapping[str, Group], below: str)
             continue
         coords = _coordinates(address, group)
         parents = tuple(groups[p].attrs for p in _parents(path) if p in groups)
+        coords = _with_years(coords, (group.attrs, *parents))
         for name, array in large.items():
             dims = _dims(array)
             if dims is None:
@@ -146,6 +147,16 @@ def _coordinates(address: StoreAddress, group: Group) -> xr.Dataset:
         raise ReadError(problem, remedy="Correct the units of its times.") from error
     ds.attrs = dict(group.attrs)
     return ds
+
+
+def _with_years(coords: xr.Dataset, scopes: tuple[Mapping[str, Any], ...]) -> xr.Dataset:
+    """Return coordinates whose integers `time` are dates: of years, in stores of annual embeddings."""
+    time = coords.get("time")
+    annual = time is not None and time.dtype.kind in "iu" and any("geoemb:model" in scope for scope in scopes)
+    if time is None or not annual or not ((time >= 1900) & (time < 2200)).all():
+        return coords
+    years = time.to_numpy().astype(np.int64) - 1970
+    return coords.assign(time=("time", years.astype("datetime64[Y]").astype("datetime64[ns]")))
 
 
 def _dims(array: Any) -> tuple[str, ...] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -19,8 +20,11 @@ from geoxt.layers.cubes.zarr_groups import Group, read_groups, variables_of
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_tests
 from geoxt.layers.products import Product
 from geoxt.pixels.credentials import Credentials
+from geoxt.pixels.scaled_array import ScaledArray
 from geoxt.pixels.zarr_array import ZarrArray, ZarrLevel
 from geoxt.pixels.zarr_store import StoreAddress, array_version, metadata_hash, split_address, store_address
+from geoxt.source.embedding_attrs import scale_array
+from geoxt.source.scene_assets import PlaneArray
 from geoxt.types import SomeCRS
 
 
@@ -43,10 +47,36 @@ def open_pyramids(address: StoreAddress, group: str | None, names: Sequence[str]
     variables = variables_of(address, groups, below)
     spatial = [v for v in variables if v.spatial and (only is None or v.name == only)]
     spatial = _without_coordinates(spatial)
+    scales = {v.path: pair for v in spatial if (pair := _scales_of(v, variables)) is not None}
+    used = {variable.path for variable, _ in scales.values()}
+    spatial = [v for v in spatial if v.path not in used or v.name in (names or ())]
     if not spatial:
         require_spatial(variables, f"{address.name}{f', group {group!r}' if group else ''}")
     requested = None if names is None else [v for v in spatial if v.name in names]
-    return choose_pyramids(pyramids_of(requested or spatial, groups), None)
+    chosen = choose_pyramids(pyramids_of(requested or spatial, groups), None)
+    return [
+        replace(p, scales=scales[p.variable.path], overviews=()) if p.variable.path in scales else p for p in chosen
+    ]
+
+
+def _scales_of(variable: Variable, variables: Sequence[Variable]) -> tuple[Variable, float] | None:
+    """Return the scales of the pixels of quantized embeddings, and the scale of missing ones.
+
+    Raises
+    ------
+    InputError
+        If the store lacks them, or they have other dimensions.
+    """
+    stated = scale_array(variable.scopes) if variable.dtype.kind in "iu" else None
+    if stated is None or variable.name == stated[0]:
+        return None
+    scales = next((v for v in variables if (v.group, v.name) == (variable.group, stated[0])), None)
+    sizes = dict(zip(variable.dims, variable.shape, strict=True))
+    if scales is None or any(sizes.get(d) != n for d, n in zip(scales.dims, scales.shape, strict=True)):
+        problem = f"Cannot open {variable.path!r}: its scales {stated[0]!r} are "
+        problem += "missing." if scales is None else f"{scales.dims} {scales.shape}, not of its size {variable.shape}."
+        raise InputError(problem, remedy="Check that the store is complete.", value=stated[0])
+    return scales, stated[1]
 
 
 def open_quality(address: StoreAddress, product: Product | None, flags: SomeFlags) -> list[Pyramid]:
@@ -95,8 +125,26 @@ def locate(address: StoreAddress, pyramid: Pyramid, source_crs: SomeCRS | None, 
     grid = GeoBox(_shape(variable), pyramid.affine, crs_of(variable, source_crs))
     levels = ((variable, pyramid.affine), *pyramid.overviews)
     version = "|".join([version, *(array_version(address, v.path) for v, _ in levels)])
+    array: PlaneArray
     array = ZarrArray(address=address, levels=tuple(_level(v, affine) for v, affine in levels), version=version)
+    if pyramid.scales is not None:
+        scales, nodata = pyramid.scales
+        version = f"{version}|{array_version(address, scales.path)}"
+        factors = ZarrArray(address=address, levels=(_level(scales, pyramid.affine),), version=version)
+        array = ScaledArray(values=array, scales=factors, planes=_planes_of(variable, scales), nodata=nodata)
     return f"{address.name.rstrip('/')}/{variable.path}", grid, array
+
+
+def _planes_of(variable: Variable, scales: Variable) -> tuple[int, ...]:
+    """Return the number of the scales' plane for each plane of a variable."""
+    others = [d for i, d in enumerate(variable.dims) if i not in {variable.axis("y"), variable.axis("x")}]
+    shape = [variable.shape[variable.dims.index(d)] for d in others]
+    index = dict(zip(others, np.indices(shape).reshape(len(others), -1), strict=True))
+    shared = [d for d in scales.dims if d in others]
+    if not shared:
+        return (1,) * int(np.prod(shape))
+    sizes = [scales.shape[scales.dims.index(d)] for d in shared]
+    return tuple((1 + np.ravel_multi_index([index[d] for d in shared], sizes)).tolist())
 
 
 def _shape(variable: Variable) -> tuple[int, int]:

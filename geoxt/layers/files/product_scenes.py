@@ -17,6 +17,7 @@ from geoxt.layers.radiometry import known
 from geoxt.layers.time import to_datetime64
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
+from geoxt.source.embedding_attrs import common_embedding_attrs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,9 @@ def product_scenes(
     hidden = set(quality_tests(product, exclude, scene=next(iter(assets)))) if exclude and hide_quality else set()
     bands = [band.name for band in (*product.bands, *product.extras) if band.name in present - hidden]
     scenes = [_scene(first_fields[scene], of_scene, bands, product, exclude) for scene, of_scene in assets.items()]
-    return scenes, product_metadata(bands, product, units, categorical=categorical)
+    metadata = product_metadata(bands, product, units, categorical=categorical)
+    stated = {repr(header.href): product.tagged_embedding(header.tags) for header in headers}
+    return scenes, replace(metadata, attrs={**metadata.attrs, **common_embedding_attrs(stated)})
 
 
 def _require_one_level(files: Sequence[FileFields]) -> None:

@@ -24,4 +24,23 @@ ALPHAEARTH = Product(
     license="CC-BY-4.0",
     cite="10.48550/arXiv.2507.22291",
 )
-PRODUCTS = (ALPHAEARTH,)
+"""AlphaEarth: names of files as on Source Cooperative (https://source.coop/tge-labs/aef), such as
+v1/annual/2024/10N/xcyo46pot2fg6a61t-0000008192-0000000000.tiff, and on Google Cloud Storage."""
+TESSERA = Product(
+    name="tessera",
+    title="TESSERA annual satellite embeddings",
+    kind="image",
+    bands=tuple(
+        Band(name=f"T{channel:03}", resolution=10, index=channel + 1, assets=(f"embeddings_{channel}",))
+        for channel in range(128)
+    ),
+    files=(Template(r"grid_{lon:-?\d+\.\d+}_{lat:-?\d+\.\d+}_{date:%Y}.{_ext:tiff|tif}"),),
+    resolution=10,
+    dtypes=(("*", "float32"),),
+    embedding=Embedding(model="https://geotessera.org/model", version_tag="TESSERA_DATASET_VERSION"),
+    mission=("2017-01-01", None),
+    license="CC-BY-4.0",
+    cite="10.48550/arXiv.2506.20380",
+)
+"""TESSERA: names of files and metadata by geotessera 0.7.5 (`export_embedding_geotiff`), of the Zarr store by 0.11."""
+PRODUCTS = (ALPHAEARTH, TESSERA)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -121,8 +121,10 @@ class Embedding:
 
     model: str
     """URL of the model."""
-    version: str
-    """Version of the model or of its product."""
+    version: str | None = None
+    """Version of the model or of its product; `None` if only files and stores state it."""
+    version_tag: str | None = None
+    """Key of the version in the GDAL metadata of files."""
     quantization: Quantization | None = None
     """How stored integers are converted to numbers."""
     unit_length: bool = False
@@ -272,7 +274,7 @@ class Product:
         normalization = "unit length" if self.embedding.unit_length else "none"
         return attrs | {
             "model": self.embedding.model,
-            "version": self.embedding.version,
+            **({} if self.embedding.version is None else {"version": self.embedding.version}),
             "embedding_type": "pixel",
             "dimensions": len(self.bands),
             "normalization": normalization,
@@ -287,12 +289,27 @@ class Product:
         InputError
             If files of this type cannot be dequantized.
         """
-        if self.embedding is None or self.embedding.quantization is None or np.dtype(dtype).kind == "f":
+        if self.embedding is None or np.dtype(dtype).kind == "f":
             return None
-        if dtype != "int8":
-            problem = f"Cannot take files of {dtype} as {self.name}: their embeddings are int8."
+        if dtype != "int8" or self.embedding.quantization is None:
+            stored = "int8" if self.embedding.quantization else "floating-point numbers"
+            problem = f"Cannot take files of {dtype} as {self.name}: their embeddings are {stored}."
             raise InputError(problem, remedy="Leave {product} out.", value=dtype, argument="product")
         return self.embedding.quantization
+
+    def stated_embedding(self, stated: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return attributes of embeddings that a store states, with the end of the model's URL as the version."""
+        attrs = dict(stated)
+        base = "" if self.embedding is None else f"{self.embedding.model}/"
+        if base and str(attrs.get("model", "")).startswith(base):
+            attrs |= {"model": base[:-1], "version": str(attrs["model"]).removeprefix(base)}
+        return attrs
+
+    def tagged_embedding(self, tags: Mapping[str, str]) -> dict[Hashable, Any]:
+        """Return attributes of embeddings by the GDAL metadata of a file: "v1" is version 1.0."""
+        key = None if self.embedding is None else self.embedding.version_tag
+        version = str(tags.get(key, "")).removeprefix("v") if key else ""
+        return {"version": f"{version}.0" if version.isdigit() else version} if version else {}
 
     def collection(self, name: str) -> Collection | None:
         """Return the first collection with an id, or `None`."""
