@@ -163,6 +163,10 @@ _TINY_DETECTOR = {
     "min_size": 64,
     "max_size": 64,
     "box_detections_per_img": 10,
+    "rpn_post_nms_top_n_train": 64,
+    "rpn_post_nms_top_n_test": 64,
+    "rpn_batch_size_per_image": 32,
+    "box_batch_size_per_image": 16,
 }
 
 ARCHITECTURES: Mapping[str, Architecture] = {
