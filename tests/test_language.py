@@ -47,6 +47,7 @@ IDIOMS = {
     r"\b(is|are|was|were) (asked|wanted|known|kept|put) (of|for|from|by|to|with)\b": "write 'requested', 'stored'",
 }
 """Idioms, and what to write instead."""
+ANY_IDIOM = re.compile("|".join(f"(?:{idiom})" for idiom in IDIOMS), re.IGNORECASE)
 VAGUE_NAMES = {
     "asked", "found", "given", "got", "here", "it", "kept", "mine", "one", "own", "place", "places", "rest", "said",
     "says", "seen", "some", "thing", "things", "told", "wanted", "whole",
@@ -105,6 +106,8 @@ def bound_names(nodes: Sequence[ast.AST]):
 def idioms_of(text: str) -> list[str]:
     """Return the idioms in a text, without its quoted parts."""
     unquoted = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "x", text)
+    if not ANY_IDIOM.search(unquoted):
+        return []
     return [idiom for idiom in IDIOMS if re.search(idiom, unquoted, re.IGNORECASE)]
 
 

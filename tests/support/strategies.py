@@ -10,9 +10,9 @@ from affine import Affine
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
 from geoxt.testing.cogs import distinct
+from support.oracles import transformer
 
 __all__ = [
     "AREAS",
@@ -93,7 +93,7 @@ def grids(
     turn = np.deg2rad(draw(st.sampled_from((0.0, 0.0, 0.0, 17.0, -60.0)))) if rotated else 0.0
     cos, sin = (float(part) for part in (np.cos(turn), np.sin(turn)))
     a, b, d, e = across * cos, up * sin, across * sin, -up * cos
-    x, y = Transformer.from_crs("EPSG:4326", name, always_xy=True).transform(lon, lat)
+    x, y = transformer("EPSG:4326", name).transform(lon, lat)
     col, row = (draw(st.floats(0, 1)) * length for length in (width, height))
     return GeoBox((height, width), Affine(a, b, x - a * col - b * row, d, e, y - d * col - e * row), name)
 

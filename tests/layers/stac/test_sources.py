@@ -95,7 +95,7 @@ def api(items):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
     server.root, server.searches = f"http://127.0.0.1:{server.server_port}", []
     server.items = [item.to_dict(include_self_link=False, transform_hrefs=False) | {"links": []} for item in items]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
     server.shutdown()

@@ -70,7 +70,7 @@ class Bucket(BaseHTTPRequestHandler):
 def bucket(write):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
     server.requests, server.file = [], write(VALUES, GRID, nodata=0, tiled=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
     server.shutdown()

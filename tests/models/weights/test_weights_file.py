@@ -23,7 +23,7 @@ def server(tmp_path):
     """Serve files on the loopback interface."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=tmp_path)) as server:
         server.requests = []
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         server.address = f"http://127.0.0.1:{server.server_port}"
         yield server
