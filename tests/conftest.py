@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import ipaddress
 import os
+import re
 import socket
 import sys
 from collections import Counter
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import hypothesis
@@ -73,6 +75,7 @@ def block_network(event: str, args: tuple, events: frozenset[str] = NETWORK_EVEN
 def pytest_configure(config: pytest.Config) -> None:
     """Block the network: for Python by an audit hook, for GDAL and child processes by curl's proxy variables."""
     sys.addaudithook(block_network)
+    importlib.metadata.entry_points = lru_cache(importlib.metadata.entry_points)  # Lightning reads all for each trainer
     config.option.loadscopereorder = False  # of pytest-xdist, which puts files of few tests last, however slow
     closed = "http://127.0.0.1:9"  # the discard port: nothing listens there
     os.environ.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy"), closed))
@@ -80,8 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that spin for a busy core cost ten times what they save
     os.environ.setdefault("GEOXT_CACHE", "")  # tests leave nothing in the user's cache
 
-    hypothesis.settings.register_profile("ci", max_examples=15, deadline=None, derandomize=True, print_blob=True)
-    hypothesis.settings.register_profile("local", max_examples=15, deadline=None)  # other ones in each run
+    hypothesis.settings.register_profile("ci", max_examples=10, deadline=None, derandomize=True, print_blob=True)
+    hypothesis.settings.register_profile("local", max_examples=10, deadline=None)  # other ones in each run
     hypothesis.settings.register_profile("deep", max_examples=1000, deadline=None)
     profile = "ci" if os.environ.get("CI") else "local"
     if not config.getoption("--hypothesis-profile", default=None):
@@ -121,6 +124,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@cache
+def starts_processes(path: Path) -> bool:
+    """Whether tests of a file start processes from the server, which takes 10 s to import geoxt."""
+    names = r"support\.processes import .*(load_server|run_code|start_code)"
+    return path.suffix == ".py" and re.search(names, path.read_text(encoding="utf-8")) is not None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Give all files whose tests need the server of processes to one worker."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "processes" if starts_processes(config.rootpath / file) else file
+
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import xarray as xr
 from support.fake_device import FakeDevice
+from support.processes import load_server
 from torch import nn
 from tqdm import tqdm
 
@@ -26,10 +27,10 @@ distributed = pytest.importorskip("distributed")
 
 
 @contextmanager
-def loaded_once(module):
-    """Start workers, replacements of killed ones too, from a process with a loaded module."""
-    context = distributed.utils.get_mp_context()  # names what it loads itself; later calls leave that as it is
-    context.set_forkserver_preload(["distributed", module])
+def loaded_once():
+    """Start workers, replacements of killed ones too, from the server of processes, which has imported geoxt."""
+    distributed.utils.get_mp_context()  # names what it loads itself; later calls leave that as it is
+    load_server()
     yield
 
 
@@ -37,7 +38,7 @@ def loaded_once(module):
 def client():
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
-        loaded_once("geoxt.inference"),
+        loaded_once(),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
         ) as cluster,

@@ -1,7 +1,6 @@
 """GDAL's resampling: pixels by the single PROJ operation of a pair of grids, and to the last bit in every window."""
 
 import numpy as np
-import pyproj
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -31,7 +30,7 @@ PART = Window(9, 4, 13, 20)
 
 def grid_at(crs, side, lon, lat, pixel=PIXEL):
     crs = parse_crs(crs)
-    x, y = pyproj.Transformer.from_crs(4326, crs.proj, always_xy=True).transform(lon, lat)
+    x, y = transformer(parse_crs("EPSG:4326"), crs).transform(lon, lat)
     size = pixel / 111_320 if crs.geographic else pixel
     return GeoBox((side, side), Affine(size, 0, x - size * side / 2, 0, -size, y + size * side / 2), crs)
 

@@ -33,7 +33,7 @@ class Resampled(NamedTuple):
 
 
 @lru_cache(256)
-def transformer(source: str, target: str) -> Transformer:
+def transformer(source: Any, target: Any) -> Transformer:
     """Return pyproj's transformer between two CRSs; between some datums it takes 0.1 s to build."""
     return Transformer.from_crs(source, target, always_xy=True)
 
