@@ -121,9 +121,7 @@ class _GridAccessor(_Accessor):
 
     @_function_of("geoxt.inference")
     def predict(
-        self,
-        model: nn.Module | Estimator | SomePath | None = None,
-        **options: Unpack[PredictOptions],
+        self, model: nn.Module | Estimator | SomePath | None = None, **options: Unpack[PredictOptions]
     ) -> xr.DataArray:
         """Return a lazy map of the model's predictions; see `geoxt.predict`."""
 
@@ -150,11 +148,7 @@ class DataArrayAccessor(_GridAccessor):
 
     @_function_of("geoxt.alignment")
     def align(
-        self,
-        other: SomeData | GeoBox,
-        *,
-        resampling: Resampling | None = None,
-        chunks: Chunks = None,
+        self, other: SomeData | GeoBox, *, resampling: Resampling | None = None, chunks: Chunks = None
     ) -> xr.DataArray:
         """Return the layer on the grid of another; see `geoxt.align`."""
 
@@ -214,11 +208,7 @@ class DatasetAccessor(_GridAccessor):
 
     @_function_of("geoxt.alignment")
     def align(
-        self,
-        other: SomeData | GeoBox,
-        *,
-        resampling: Resampling | None = None,
-        chunks: Chunks = None,
+        self, other: SomeData | GeoBox, *, resampling: Resampling | None = None, chunks: Chunks = None
     ) -> xr.Dataset:
         """Return the layers on the grid of another; see `geoxt.align`."""
 
@@ -235,18 +225,12 @@ class DataTreeAccessor(_Accessor):
 
     @_function_of("geoxt.alignment")
     def align(
-        self,
-        other: SomeData | GeoBox,
-        *,
-        resampling: Resampling | None = None,
-        chunks: Chunks = None,
+        self, other: SomeData | GeoBox, *, resampling: Resampling | None = None, chunks: Chunks = None
     ) -> xr.DataArray | xr.DataTree:
         """Return the tree on the grid, or grids, of another; see `geoxt.align`."""
 
     @_function_of("geoxt.inference")
     def predict(
-        self,
-        model: nn.Module | Estimator | SomePath | None = None,
-        **options: Unpack[PredictOptions],
+        self, model: nn.Module | Estimator | SomePath | None = None, **options: Unpack[PredictOptions]
     ) -> xr.DataTree:
         """Return a lazy map of the model's predictions for each node; see `geoxt.predict`."""

@@ -52,7 +52,6 @@ class Calibration:
         Returns
         -------
         matplotlib.figure.Figure
-            Save it with `figure.savefig(path)`.
         """
         return reliability_diagram({"before": self.before, "after": self.after})
 

@@ -23,8 +23,8 @@ from geoxt.template import Template
 from geoxt.types import Resampling, SomeCRS
 
 
-class OpenOptions(TypedDict, total=False):
-    """Keyword arguments that `open_cogs` and `open_stac` share, without `crs`."""
+class GridOptions(TypedDict, total=False):
+    """Keyword arguments that all openers of rasters share, without `crs`."""
 
     product: str | Product | None
     bands: str | Sequence[str] | None
@@ -34,16 +34,22 @@ class OpenOptions(TypedDict, total=False):
     grid: GeoBox | None
     groupby: GroupBy
     composite: Composite
-    exclude: SomeExclude
     rescale: bool
     nodata: float | None
+    source_crs: SomeCRS | None
     resampling: Resampling | None
     chunks: Mapping[str, int] | int | None
     errors: Literal["raise", "nodata"]
+    name: str | None
+
+
+class OpenOptions(GridOptions, total=False):
+    """Keyword arguments that `open_cogs` and `open_stac` share, without `crs`."""
+
+    exclude: SomeExclude
     sign: Sign | None
     env: Mapping[str, object] | None
     cache: SomeCache
-    name: str | None
 
 
 class CogOptions(OpenOptions, total=False):
@@ -55,7 +61,6 @@ class CogOptions(OpenOptions, total=False):
     offset: float | None
     baseline: str | None
     categorical: bool | None
-    source_crs: SomeCRS | None
 
 
 class StacOptions(OpenOptions, total=False):
@@ -70,60 +75,31 @@ class StacOptions(OpenOptions, total=False):
     dtype: npt.DTypeLike | None
     headers: Literal["missing", "all"]
     trust: bool
-    source_crs: SomeCRS | None
 
 
-class ZarrOptions(TypedDict, total=False):
+class CubeOptions(GridOptions, total=False):
+    """Keyword arguments that `open_zarr` and `open_xarray` share, without `crs`."""
+
+    select: Mapping[str, Any] | None
+    like: xr.DataArray | xr.Dataset | None
+    categorical: bool | None
+
+
+class ZarrOptions(CubeOptions, total=False):
     """Keyword arguments of `open_zarr`, without `crs`."""
 
     group: str | None
-    product: str | Product | None
-    bands: str | Sequence[str] | None
-    select: Mapping[str, Any] | None
-    bbox: SomeBounds | None
-    intersects: SomeGeometry | None
-    resolution: float | tuple[float, float] | None
-    grid: GeoBox | None
-    like: xr.DataArray | xr.Dataset | None
-    groupby: GroupBy
-    composite: Composite
     exclude: SomeFlags
-    rescale: bool
-    categorical: bool | None
-    nodata: float | None
-    source_crs: SomeCRS | None
-    resampling: Resampling | None
-    chunks: Mapping[str, int] | int | None
-    errors: Literal["raise", "nodata"]
     sign: Sign | None
     env: Mapping[str, object] | None
     storage_options: Mapping[str, Any] | None
-    name: str | None
 
 
-class XarrayOptions(TypedDict, total=False):
+class XarrayOptions(CubeOptions, total=False):
     """Keyword arguments of `open_xarray`, without `crs`."""
 
     engine: str | None
     open_kwargs: Mapping[str, Any] | None
-    product: str | Product | None
-    bands: str | Sequence[str] | None
-    select: Mapping[str, Any] | None
-    bbox: SomeBounds | None
-    intersects: SomeGeometry | None
-    resolution: float | tuple[float, float] | None
-    grid: GeoBox | None
-    like: xr.DataArray | xr.Dataset | None
-    groupby: GroupBy
-    composite: Composite
-    rescale: bool
-    categorical: bool | None
-    nodata: float | None
-    source_crs: SomeCRS | None
-    resampling: Resampling | None
-    chunks: Mapping[str, int] | int | None
-    errors: Literal["raise", "nodata"]
-    name: str | None
 
 
 class VectorOptions(TypedDict, total=False):

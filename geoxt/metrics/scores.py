@@ -99,7 +99,6 @@ class Scores(Mapping[str, Any]):
         Returns
         -------
         matplotlib.figure.Figure
-            Save it with `figure.savefig(path)`.
         """
         if self.confusion_matrix is not None:
             names = [*self.classes, "other"][: len(self.confusion_matrix)]

@@ -19,6 +19,7 @@ _IMAGE = "(N, C, H, W)"
 _MAP = "(N, K, H, W)"
 _SERIES = "(N, T, C, H, W), valid (N, T), positions (N, T)"
 _UNET = "Ronneberger et al. 2015, https://doi.org/10.1007/978-3-319-24574-4_28"
+_FCN = "Long et al. 2015, https://doi.org/10.1109/CVPR.2015.7298965"
 _FASTER = "Ren et al. 2015, https://arxiv.org/abs/1506.01497"
 _MASK = "He et al. 2017, https://doi.org/10.1109/ICCV.2017.322"
 _DAUDT = "Daudt et al. 2018, https://doi.org/10.1109/ICIP.2018.8451652"
@@ -41,44 +42,22 @@ def classifier(name: str, encoder: str, reference: str) -> Architecture:
     )
 
 
-def _unet(name: str, **options: Any) -> Architecture:
+def _segmentation(name: str, build: Any, reference: str, **options: Any) -> Architecture:
     return Architecture(
         name=name,
         task="segmentation",
         other_tasks=_ALSO_DENSE,
-        build=UNet,
+        build=build,
         options=options,
-        input_shape=_IMAGE,
-        output_shape=f"{_MAP}; features (N, F, H, W)",
-        reference=_UNET,
-    )
-
-
-def _dense(name: str, decoder: str, encoder: str, reference: str, **options: Any) -> Architecture:
-    return Architecture(
-        name=name,
-        task="segmentation",
-        other_tasks=_ALSO_DENSE,
-        build=Dense,
-        options={"decoder": decoder, "encoder": encoder, **options},
-        open=True,
+        open=build is Dense,
         input_shape=_IMAGE,
         output_shape=f"{_MAP}; features (N, F, H, W)",
         reference=reference,
     )
 
 
-def _fcn(name: str, **options: Any) -> Architecture:
-    return Architecture(
-        name=name,
-        task="segmentation",
-        other_tasks=_ALSO_DENSE,
-        build=FCN,
-        options=options,
-        input_shape=_IMAGE,
-        output_shape=f"{_MAP}; features (N, F, H, W)",
-        reference="Long et al. 2015, https://doi.org/10.1109/CVPR.2015.7298965",
-    )
+def _dense(name: str, decoder: str, encoder: str, reference: str, **options: Any) -> Architecture:
+    return _segmentation(name, Dense, reference, decoder=decoder, encoder=encoder, **options)
 
 
 def _change(name: str, fusion: str, **options: Any) -> Architecture:
@@ -186,8 +165,10 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         ),
         classifier("test_classifier", "test_resnet", _RESNET),
         classifier("test_vit", "test_vit", _VIT),
-        _unet(
+        _segmentation(
             "unet",
+            UNet,
+            _UNET,
             encoder="tu-resnet18",
             weights=None,
             depth=3,
@@ -195,7 +176,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             detail=32,
             dropout=0.2,
         ),
-        _unet("test_unet", encoder="tu-test_resnet", weights=None, **_TINY_UNET),
+        _segmentation("test_unet", UNet, _UNET, encoder="tu-test_resnet", weights=None, **_TINY_UNET),
         _dense("deeplabv3plus", "DeepLabV3Plus", "tu-resnet50", _DEEPLAB),
         _dense("test_deeplabv3plus", "DeepLabV3Plus", "tu-test_resnet", _DEEPLAB, decoder_channels=16),
         _dense("fpn", "FPN", "tu-resnet50", _FPN),
@@ -212,8 +193,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         _dense("test_upernet", "UPerNet", "tu-test_resnet", _UPERNET, decoder_channels=16),
         _dense("segformer", "Segformer", "mit_b0", _SEGFORMER),
         _dense("test_segformer", "Segformer", "tu-test_resnet", _SEGFORMER, decoder_segmentation_channels=32),
-        _fcn("fcn", width=64, layers=5),
-        _fcn("test_fcn", width=8, layers=2),
+        _segmentation("fcn", FCN, _FCN, width=64, layers=5),
+        _segmentation("test_fcn", FCN, _FCN, width=8, layers=2),
         _change("fc_ef", "early"),
         _change("fc_siam_conc", "concatenate"),
         _change("fc_siam_diff", "difference"),

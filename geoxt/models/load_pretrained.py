@@ -73,8 +73,9 @@ def load(
         model: its bands, in order; by default those given to `create`.
     missing
         Bands that the layer lacks: for an encoder `"raise"` (default), or `"mean"`, their mean in the training data.
-        For a model, the initialization of the kernels of bands that the weights lack: `"mean"` of the known kernels
-        (default), `"random"` or `"zero"`.
+        For a model, the initialization of the kernels of bands that the weights lack: `"mean"` of the other kernels
+        (default), with all kernels scaled so that the response to equal bands is unchanged; `"random"`, the initial
+        values of the model; or `"zero"`.
     alias
         For a model: name in the weights by name of a band, if they differ, or a sensor of `ALIASES`.
     strict

@@ -1,4 +1,7 @@
-"""Figures of layers, samples and class maps; of distances, confusion matrices and training."""
+"""Figures of layers, samples and class maps; of distances, confusion matrices and training.
+
+Functions return a matplotlib figure; save it with `figure.savefig(path)`.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,6 @@ def plot(
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with `figure.savefig(path)`.
 
     Examples
     --------
@@ -119,7 +121,6 @@ def compare(
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with `figure.savefig(path)`.
 
     Examples
     --------
@@ -188,7 +189,6 @@ def images(
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with `figure.savefig(path)`.
 
     Examples
     --------
@@ -232,7 +232,6 @@ def samples(
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with `figure.savefig(path)`.
 
     Examples
     --------

@@ -30,7 +30,6 @@ def distances(curves: Mapping[str, Floats], *, unit: str = "m", title: str | Non
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with `figure.savefig(path)`.
 
     Raises
     ------

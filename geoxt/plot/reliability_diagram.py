@@ -49,7 +49,6 @@ def reliability_diagram(curves: Mapping[str, HasReliability]) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with `figure.savefig(path)`.
     """
     figure = new_figure(4.6, 5.2)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))

@@ -46,7 +46,6 @@ def confusion(
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with `figure.savefig(path)`.
 
     Raises
     ------
@@ -104,7 +103,6 @@ def bars(columns: Mapping[str, Mapping[str, float | None]], *, title: str | None
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with `figure.savefig(path)`.
 
     Examples
     --------
@@ -141,7 +139,6 @@ def history(run: SomePath | Sequence[Mapping[str, float]], *, title: str | None 
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with `figure.savefig(path)`.
 
     Raises
     ------

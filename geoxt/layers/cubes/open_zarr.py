@@ -90,8 +90,6 @@ def open_zarr(
         Grid of the layer: a CRS, a pixel size in CRS units, or a GeoBox; by default that of the variables, from north
         to south, and with longitudes of -180 to 180 if they are 0 to 360. Bands of several pixel sizes require a
         resolution. `crs="native"` returns a tree.
-    like
-        Layer whose grid the result has, in place of `grid`.
     groupby
         Grouping of time steps: `None` for the steps of the store, "mosaic" for all of them, "day" or a pandas
         frequency such as "MS" or "7D".
@@ -111,8 +109,8 @@ def open_zarr(
     source_crs
         CRS of a store that states none. A CRS is read from the CF grid mapping, `proj:` attributes (GeoZarr) and the
         metadata of EOPF; EPSG:4326 is assumed only if CF attributes state latitudes and longitudes in degrees.
-    resampling
-        Resampling method; by default "nearest" for class codes, else "bilinear".
+    like, resampling
+        See `open_cogs`.
     chunks
         Dask chunk sizes: one number for y and x, or by dimension. By default 1024 pixels or the store's chunks, if
         they are larger, and all bands.

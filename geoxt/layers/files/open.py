@@ -115,8 +115,7 @@ def open_cogs(
         Whether to return physical values (stored * scale + offset, by scene and band) as float32, NaN if missing. Scale
         and offset are taken from the file, else from the scene's metadata file (Landsat's `*_MTL.txt` or `.json`, for
         Level 1; `MTD_MSI*.xml` of a `.SAFE` tree), else from `scale` and `offset`, else from the product. Class codes
-        are not rescaled;
-        quantized embeddings (`product="alphaearth"`) are always dequantized, before they are resampled.
+        are not rescaled; quantized embeddings (`product="alphaearth"`) are always dequantized, before resampling.
     scale, offset
         Scale and offset of the bands whose files and metadata files state none, in place of the product's. A scale
         alone has offset 0, an offset alone scale 1. Quality bands keep those of the product.
@@ -139,8 +138,8 @@ def open_cogs(
         Function from a path to the URL to open, called each time that the file is opened, and again if reading fails.
         It must be picklable for use in other processes.
     env
-        GDAL configuration options for opening files, in workers too. They override those of an enclosing
-        `rasterio.Env`, except for secrets, which are not taken from it.
+        GDAL configuration options for opening files, such as {"AWS_REQUEST_PAYER": "requester"}, in workers too. They
+        override the options of an enclosing `rasterio.Env`, whose secrets are not used.
     cache
         Folder on a local disk for a cache of decoded blocks, or "FOLDER:SIZE" with a size such as "50GB" (the default);
         True for a folder below the user's cache folder; False for none. By default the environment variable

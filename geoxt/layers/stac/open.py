@@ -145,23 +145,11 @@ def open_stac(
         sources may be local files. By default they raise InputError.
     source_crs
         CRS of files without one, if their items state none either; never overrides another.
-    resampling
-        Resampling method; by default "nearest" for class codes, else "bilinear".
-    chunks
-        Dask chunk sizes: one number for y and x, or by dimension. By default 1024 pixels and all bands.
-    errors
-        "raise", or "nodata" to return nodata and warn once if a file cannot be read at compute time.
+    resampling, chunks, errors, env, cache
+        See `open_cogs`.
     sign
         Function from an asset's href to the URL to open, called each time that the file is opened, and again if reading
         fails, as signatures expire. It is not stored in the graph, and must be picklable for use in other processes.
-    env
-        GDAL configuration options for opening files, such as {"AWS_REQUEST_PAYER": "requester"}, in workers too. They
-        override those of an enclosing `rasterio.Env`, except for secrets, which are not taken from it.
-    cache
-        Folder on a local disk for a cache of decoded blocks, or "FOLDER:SIZE" with a size such as "50GB" (the default);
-        True for a folder below the user's cache folder; False for none. By default the environment variable
-        GEOXT_BLOCK_CACHE. Compressed and HTTP files are then read at the speed of uncompressed local ones from the
-        second read of a block on, by any process.
     name
         Name of the layer; by default its collection.
 

@@ -114,7 +114,7 @@ def _next_link(page: Mapping[str, Any], url: str) -> Mapping[str, Any] | None:
 
 
 def _is_new(feature: Mapping[str, Any], known: dict[Any, set[str]], url: str) -> bool:
-    """Return whether an item differs from those before it, whose contents are in `known`, and add its own."""
+    """Return whether an item differs from earlier items, whose contents are in `known`, and add it to them."""
     key, content = _identity(feature), _content(feature)
     contents = known.setdefault(key, set())
     if content in contents:

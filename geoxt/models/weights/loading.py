@@ -73,34 +73,7 @@ def load(
     folder: SomePath | None = None,
     progress: bool = True,
 ) -> Loaded:
-    """Load pretrained weights into a model (modified inplace); kernels of the first layer are matched by band name.
-
-    Parameters
-    ----------
-    model
-        Model built by `create`, or a timm model.
-    weights
-        One of `geoxt.models.weights.names()`, `"timm/"` plus a timm name with its tag, or a `Weights`.
-    bands
-        Bands of the model, in order; by default those given to `create`.
-    missing
-        Initialization of the kernels of bands that the weights lack: `"mean"` of the known kernels, with all kernels
-        scaled so that the response to equal bands is unchanged; `"random"`, the model's initial values; or `"zero"`.
-    alias
-        Name in the weights by name of a band, if they differ: a mapping, or a sensor of `ALIASES`.
-    strict
-        Whether to raise if tensors other than those of the last layers do not fit.
-    file
-        Local weights file, instead of a download.
-    folder
-        Folder of downloaded files; by default the cache folder of geoxt.
-    progress
-        Whether to show a progress bar during the download.
-
-    Returns
-    -------
-    Loaded
-        Report, which is also logged.
+    """Load pretrained weights into a model (modified inplace); see `geoxt.models.load`.
 
     Raises
     ------
@@ -108,12 +81,6 @@ def load(
         If model and weights do not fit, or no band matches by name.
     ReadError, MissingDependency
         If the file cannot be located, downloaded or read.
-
-    Examples
-    --------
-    >>> from geoxt import models  # doctest: +SKIP
-    >>> model = models.create("timm/resnet18", bands=["blue", "green", "red"], num_classes=10)  # doctest: +SKIP
-    >>> models.load(model, "torchgeo:ResNet18_Weights.SENTINEL2_RGB_MOCO")  # doctest: +SKIP
     """
     facts = get(weights) if isinstance(weights, str) else weights
     if not facts.timm or facts.bands is None:

@@ -75,7 +75,7 @@ def file_versions(paths: Iterable[str]) -> dict[str, str]:
 
 
 def require_same_files(folder: Path, versions: dict[str, str]) -> None:
-    """Raise if files of the data differ from those that the run in a folder was started with.
+    """Raise if files of the data have changed since the start of the run in a folder.
 
     Paths are compared below the folder that all files share, which may differ. A run without a record is not compared.
 

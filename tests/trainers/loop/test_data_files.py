@@ -104,7 +104,7 @@ def test_moved_data_are_the_same_and_arrays_in_memory_are_compared_by_their_valu
         require_same_files(tmp_path, layer_files(layer))
 
 
-def test_layers_of_xarray_without_dask_are_known_by_their_file(folder):
+def test_layers_of_xarray_without_dask_are_identified_by_their_file(folder):
     layer = opened(folder, "memory").rename("a").drop_vars("band", errors="ignore")
     layer.to_dataset().to_netcdf(folder / "cube.nc")
     with xr.open_dataset(folder / "cube.nc") as ds:
