@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import xarray as xr
@@ -18,7 +17,7 @@ from geoxt.errors import OutputError
 from geoxt.types import SomePath
 
 SUFFIX = ".parts"
-"""Suffix of the folder's name."""
+"""Suffix of the name of the folder of an output's blocks."""
 
 
 def require_writable(path: SomePath) -> None:
@@ -79,8 +78,8 @@ def _megabytes(size: float) -> str:
 def staging(layer: xr.DataArray, path: Path, kind: str, *, resume: bool) -> Iterator[Path]:
     """Create a folder for the blocks of an output.
 
-    Its name contains the dask token of the layer, so that only blocks of the same layer are used again. It is removed
-    once the output is complete, together with those of other layers for the same output. After an error or an
+    Its name is the dask token of the layer, so that only blocks of the same layer are used again. It is removed once
+    the output is complete, together with those of other layers for the same output. After an error or an
     interrupt it is kept if `resume` is set and a block is finished; a note on the error says so.
 
     Raises
@@ -127,10 +126,12 @@ def _lock(path: Path) -> Iterator[None]:
 @contextmanager
 def _staging_folder(layer: xr.DataArray, path: Path, kind: str, *, resume: bool) -> Iterator[Path]:
     """Create the folder of `staging`, and remove it at the end."""
-    folder = path.with_name(f".{path.name}-{tokenize(kind, layer)[:16]}{SUFFIX}")
+    # In a folder of its own: the folder of the output may have so many files that no write should list them.
+    parent = path.with_name(f".{path.name}{SUFFIX}")
+    folder = parent / tokenize(kind, layer)[:16]
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
     except BaseException as error:
@@ -139,9 +140,10 @@ def _staging_folder(layer: xr.DataArray, path: Path, kind: str, *, resume: bool)
             error.add_note(f"{count} finished blocks are kept in {str(folder)!r}: the same call resumes the write.")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # blocks of other layers
+                parent.rmdir()
         raise
-    for other in path.parent.glob(f".{glob.escape(path.name)}-{'?' * 16}{SUFFIX}"):
-        shutil.rmtree(other, ignore_errors=True)
+    shutil.rmtree(parent, ignore_errors=True)
 
 
 def block_file(folder: Path, index: int) -> Path:

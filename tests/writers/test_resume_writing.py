@@ -106,10 +106,19 @@ def test_more_than_a_million_blocks_resume(tmp_path):
     assert finished_blocks(tmp_path) == numbers
 
 
+@pytest.mark.parametrize("write", [to_cog, to_zarr])
+def test_writes_do_not_list_the_files_beside_the_output(tmp_path, monkeypatch, write):
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
+    write(scene(tmp_path), tmp_path / "map")
+    assert len(listed) > 0
+    assert str(tmp_path) not in listed
+
+
 @pytest.mark.parametrize(("name", "write", "read"), [("cog", to_cog, read_cog), ("zarr", to_zarr, read_zarr)])
 def test_killed_write_resumes(killed, name, write, read):
     path = killed / f"map.{name}"
-    (folder,) = killed.glob(f".map.{name}-*.parts")
+    (folder,) = killed.glob(f".map.{name}.parts/*")
     assert not path.exists()
     assert finished_blocks(folder) == {0, 1, 2, 3}
     (killed / "log").unlink()
