@@ -17,11 +17,13 @@ from geoxt.datasets.spec import (
 )
 from geoxt.datasets.summary import describe
 from geoxt.datasets.verify import Report
+from geoxt.layers.products import Band
 
 __all__ = [
     "Archive",
     "Asset",
     "Audio",
+    "Band",
     "Boxes",
     "Dataset",
     "FieldSplit",

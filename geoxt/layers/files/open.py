@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, Unpack, overload
 
+import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
@@ -197,12 +198,12 @@ def open_cogs(
         raise InputError(problem, remedy="Pass {product}. Or leave {exclude} out.", argument="exclude")
     else:
         first_wins = composite == "first" and not is_native(crs)
-        requested = [bands] if isinstance(bands, str) else bands or ()
+        requested = () if bands is None else np.atleast_1d(bands).tolist()
         scenes, metadata = grid_scenes(read, categorical=categorical, first_wins=first_wins, bands=requested)
         if scale is not None or offset is not None:
             scenes = [with_scale(scene, 1.0 if scale is None else scale, offset or 0.0) for scene in scenes]
     if bands is not None:
-        names = [bands] if isinstance(bands, str) else bands
+        names = np.atleast_1d(bands).tolist()
         scenes, metadata = choose_bands(scenes, metadata, names, product, categorical=categorical)
     if nodata is None and product is not None:
         nodata = product.nodata

@@ -115,7 +115,7 @@ def names(
     rows = [row for row in _table().values() if row.timm or (encoders and row.encoder is not None)]
     if architecture is not None:
         rows = [row for row in rows if row.architecture.split(".")[0] == architecture]
-    required = set(bands or ())
+    required = set(() if bands is None else bands)
     return tuple(row.name for row in rows if required <= set(row.bands or ()))
 
 

@@ -111,7 +111,7 @@ class BenchmarkDataModule(SampleDataModule):
         **options: Any,
     ) -> Card:
         """Return the model card for these samples; see `SampleDataModule.card`."""
-        names = bands or self.bands or None
+        names = bands if bands is not None else self.bands or None
         if task is None and self.spec.task == "self-supervised":
             legend = Legend((0,), (EMBEDDING,))
         return super().card(

@@ -145,7 +145,8 @@ class SampleDataModule(ResumableDataModule):
         kind = supervision_of(task).kind
         keys = {"image": "image", "target": kind.key or "", **(names or {})}
         moments, size = _moments(self._statistics_samples(keys["image"]), keys["image"], series=kind.takes_series)
-        band_names = bands or getattr(self.train, "bands", None) or [f"band {n + 1}" for n in range(len(moments.mean))]
+        given = getattr(self.train, "bands", None) if bands is None else np.asarray(bands).tolist()
+        band_names = list(map(str, given or [f"band {n + 1}" for n in range(len(moments.mean))]))
         if len(band_names) != len(moments.mean):
             msg = f"Cannot name {len(moments.mean)} bands by {', '.join(band_names)}."
             raise InputError(msg, remedy="Pass {bands}, a name for each band.", argument="bands")
@@ -154,7 +155,7 @@ class SampleDataModule(ResumableDataModule):
             task=task,
             model=model,
             options=options,
-            bands=tuple(map(str, band_names)),
+            bands=tuple(band_names),
             mean=tuple(moments.mean.tolist()),
             std=tuple(moments.std.tolist()),
             codes=classes.codes,

@@ -281,9 +281,12 @@ def test_layer_is_cropped_to_bbox_or_geometry(tmp_path):
         open_cogs(pattern, product="landsat8", bbox=(10, 50, 11, 51), intersects=shapely.box(10, 50, 11, 51))
 
 
-def test_bands_accepts_one_name(write):
+def test_bands_accepts_one_name_or_an_array_of_names(write):
     path = write(distinct((2, 60, 70)), GRID, bands=["red", "nir"])
     assert open_cogs(path, bands="nir").band.values.tolist() == ["nir"]
+    band = open_cogs(path).band[::-1]
+    assert open_cogs(path, bands=band).band.values.tolist() == ["nir", "red"]
+    assert open_cogs(path, bands=band.values).band.values.tolist() == ["nir", "red"]
 
 
 def test_invalid_errors_argument_raises(write):

@@ -2,8 +2,10 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from geoxt.trainers import SampleDataModule
 
@@ -35,6 +37,13 @@ def forked(monkeypatch):
         init(self, *args, **options | {"multiprocessing_context": "fork"} if options.get("num_workers") else options)
 
     monkeypatch.setattr(torch.utils.data.DataLoader, "__init__", fork)
+
+
+@pytest.mark.parametrize("bands", [["red", "nir"], np.array(["red", "nir"]), xr.DataArray(["red", "nir"], dims="band")])
+def test_card_takes_band_names_as_list_or_array(bands):
+    data = SampleDataModule([{"image": torch.rand(2, 4, 4), "label": torch.tensor(label)} for label in (0, 1)])
+    assert data.card(model="test_resnet18", bands=bands).bands == ("red", "nir")
+    assert data.card(model="test_resnet18").bands == ("band 1", "band 2")
 
 
 @pytest.mark.usefixtures("forked")
