@@ -16,14 +16,17 @@ from geoxt.bridge.coalesce import CoalescedRead, coalesce
 from geoxt.bridge.layer_reader import LayerReader, NodeReader
 from geoxt.bridge.shared_memory import ALIGN, Slot
 from geoxt.crs import crs_text
-from geoxt.errors import GridError
-from geoxt.types import Floats
+from geoxt.errors import GridError, ReadError
+from geoxt.pixels.file_version import BatchVersions
+from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
 Sample = dict[str, Any]
 """Tensors and geometry of one window, or of a batch of windows."""
 MapWindows = Callable[[Callable[[CoalescedRead], None], Iterable[CoalescedRead]], Iterable[None]]
 """Maps a function over reads: the built-in `map`, or that of a thread pool."""
+ATTEMPTS = 3
+"""Times that a batch is read while its files change."""
 NO_DATE = np.iinfo("int64").min
 """Nanoseconds of a time step without a date: NaT of numpy."""
 
@@ -62,25 +65,48 @@ def read_batch(
     ------
     GridError
         If windows have several sizes, or nodes have layers of different shapes.
+    ReadError
+        If files cannot be read, or change each time that the batch is read.
     """
     buffers = buffers or BufferPool()
     layouts = _batch_layouts(nodes, windows)
     values = {name: buffers.array(layout.shape, layout.dtype) for name, layout in layouts.items()}
     valid = {name: buffers.array(layout.valid_shape, np.dtype(bool)) for name, layout in layouts.items()}
 
-    def read(coalesced: CoalescedRead) -> None:
-        for name, layer in nodes[coalesced.window.node].layers.items():
-            layer.read(coalesced, values[name], valid[name])
-
     # A scene that cannot be read turns a whole coalesced read into nodata if errors="nodata": read windows one by one.
     strict = all(getattr(layer.view.source, "errors", "raise") == "raise" for layer in _all_layers(nodes))
-    for _ in map_reads(read, coalesce(windows) if strict else coalesce(windows, max_windows=1)):
-        pass
+    _read_unchanged(nodes, coalesce(windows) if strict else coalesce(windows, max_windows=1), values, valid, map_reads)
     batch: Sample = {}
     for name in layouts:
         batch[name] = torch.from_numpy(values[name])
         batch[f"{name}_valid"] = torch.from_numpy(valid[name])
     return batch | times(nodes, windows) | geometry({node: reader.grid for node, reader in nodes.items()}, windows)
+
+
+def _read_unchanged(
+    nodes: Mapping[str, NodeReader],
+    reads: Sequence[CoalescedRead],
+    values: Mapping[str, Array],
+    valid: Mapping[str, Array],
+    map_reads: MapWindows,
+) -> None:
+    """Read into the arrays of a batch; again if local files changed meanwhile, so that it has one version of each."""
+    changed: list[str] = []
+    for _ in range(ATTEMPTS):
+        versions = BatchVersions()
+
+        def read(coalesced: CoalescedRead, versions: BatchVersions = versions) -> None:
+            with versions:
+                for name, layer in nodes[coalesced.window.node].layers.items():
+                    layer.read(coalesced, values[name], valid[name])
+
+        for _ in map_reads(read, reads):
+            pass
+        changed = versions.changed()
+        if not changed:
+            return
+    problem = f"Cannot read a batch of windows: {changed[0]} changed {ATTEMPTS} times meanwhile."
+    raise ReadError(problem, remedy="Read the file when it is complete.")
 
 
 def _all_layers(nodes: Mapping[str, NodeReader]) -> Iterator[LayerReader]:

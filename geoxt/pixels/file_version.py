@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,14 +58,62 @@ class FileVersion:
         return _main(status) == self.main
 
     def is_current(self) -> bool:
-        """Return whether neither the file nor a sidecar changed; in most cases by two calls of `stat`."""
-        if not self.settled or _stat(self.path) != self.main:
+        """Return whether neither the file nor a sidecar changed, and a change would show."""
+        return self.settled and self.is_unchanged()
+
+    def is_unchanged(self) -> bool:
+        """Return whether neither the file nor a sidecar changed visibly; in most cases by two calls of `stat`."""
+        if _stat(self.path) != self.main:
             return False
         if self.sidecars and any(_stat(path) != stat for path, stat in self.sidecars):
             return False
         if _folder_time(self.path) == self.folder:
             return True
         return _sidecars(self.path) + _source_stats(self.path, self.main) == self.sidecars
+
+
+_thread = threading.local()
+
+
+class BatchVersions:
+    """Versions of the local files of a batch of windows, compared with the disk once and not for each window.
+
+    A context manager: within it, files that its thread reads belong to the batch. Several threads may enter it.
+    """
+
+    __slots__ = ("_versions",)
+
+    def __init__(self) -> None:
+        self._versions: dict[int, FileVersion] = {}
+
+    def __enter__(self) -> None:
+        _thread.batch = self
+
+    def __exit__(self, *_: object) -> None:
+        _thread.batch = None
+
+    def is_current(self, version: FileVersion) -> bool:
+        """Return whether an open file was read for the batch before, or is unchanged."""
+        if version.settled and id(version) in self._versions:
+            return True
+        current = version.is_current()
+        if current:
+            self.add(version)
+        return current
+
+    def add(self, version: FileVersion) -> None:
+        """Add a file that is read for the batch."""
+        self._versions[id(version)] = version
+
+    def changed(self) -> list[str]:
+        """Return the files that changed since they were first read for the batch."""
+        return [version.path for version in list(self._versions.values()) if not version.is_unchanged()]
+
+
+def this_batch() -> BatchVersions | None:
+    """Return the versions of the batch that this thread reads, or `None`."""
+    batch: BatchVersions | None = getattr(_thread, "batch", None)
+    return batch
 
 
 def file_version(href: str) -> FileVersion | None:
@@ -181,4 +230,4 @@ def _sidecars(path: str) -> tuple[tuple[str, Stat], ...]:
     return tuple((name, stat) for name, stat in stats if stat is not None)
 
 
-__all__ = ["FileVersion", "file_version", "local_file", "main_version"]
+__all__ = ["BatchVersions", "FileVersion", "file_version", "local_file", "main_version", "this_batch"]

@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from geoxt.errors import GeoxtError, ReadError
 from geoxt.pixels import descriptors, remote
 from geoxt.pixels.credentials import Credentials, redact_url
-from geoxt.pixels.file_version import file_version
+from geoxt.pixels.file_version import file_version, this_batch
 from geoxt.pixels.gdal_cache import limit_gdal_cache
 from geoxt.pixels.gdal_retry import GDAL_ERRORS, FileChangedError, note_status, retry_read, version_headers
 from geoxt.pixels.idle_handles import IdleHandles
@@ -110,7 +110,8 @@ def start_use(
     options = {} if level is None else {"overview_level": level}
     if is_slow(href, credentials):
         return _start_remote(href, credentials or Credentials(), options, action, use, stored)
-    return lambda: _use_local(href, credentials, options, action, use)
+    borrow_and_use = partial(_borrow_and_use, href, credentials, options, use)
+    return partial(_attempt, href, borrow_and_use, action, "Check that the file is complete.")
 
 
 def is_slow(href: str, credentials: Credentials | None) -> bool:
@@ -118,22 +119,9 @@ def is_slow(href: str, credentials: Credentials | None) -> bool:
     return (credentials is not None and credentials.sign is not None) or remote.is_remote(href)
 
 
-def _use_local(
-    href: str,
-    credentials: Credentials | None,
-    options: Mapping[str, Any],
-    action: Callable[[], str],
-    use: Callable[[Handle], T],
-) -> T:
-    def borrow_and_use() -> T:
-        return _borrow_and_use(href, credentials, options, use)
-
-    return _attempt(href, borrow_and_use, action, "Check that the file is complete.")
-
-
 def _attempt(href: str, call: Callable[[], T], action: Callable[[], str], remedy: str) -> T:
     """Return the result of a call that opens or reads a local file; repeated if file descriptors ran out."""
-    for retries in reversed(range(RETRIES + 1)):
+    for retries in range(RETRIES, -1, -1):
         try:
             return call()
         except (GeoxtError, Warning):
@@ -151,7 +139,8 @@ def _borrow_and_use(
     href: str, credentials: Credentials | None, options: Mapping[str, Any], use: Callable[[Handle], T]
 ) -> T:
     """Use an open file in this thread, and return it to the pool afterwards; if that raises, it is closed."""
-    key = (href, () if credentials is None else credentials.env, *options.items())
+    env = () if credentials is None else credentials.env
+    key = (href, env, *options.items()) if options else (href, env)
     handle = _idle.take(key)
     if handle is not None and not handle.is_current():
         handle.close()
@@ -160,6 +149,8 @@ def _borrow_and_use(
     if handle is None:
         version = file_version(href)
         handle = Handle(_open(href, credentials, **options), href, options=options, version=version)
+        if version is not None and (batch := this_batch()) is not None:
+            batch.add(version)
     try:
         result = use(handle)
     except BaseException:

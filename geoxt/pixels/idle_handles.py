@@ -59,8 +59,12 @@ class IdleHandles(Generic[H]):
         count, descriptors = self._limits()
         size = handle.descriptors
         with self._guard:
-            self._idle.setdefault(key, []).append((handle, size))
-            self._idle.move_to_end(key)
+            handles = self._idle.get(key)
+            if handles is None:
+                self._idle[key] = [(handle, size)]
+            else:
+                handles.append((handle, size))
+                self._idle.move_to_end(key)
             self._count += 1
             self._descriptors += size
             while self._idle and (self._count > count or self._descriptors > descriptors):

@@ -14,7 +14,7 @@ from geoxt.pixels.block_cache import BlockCache
 from geoxt.pixels.cached_blocks import CachedBlocks, open_blocks
 from geoxt.pixels.compressed_tiff import CompressedTiff, open_compressed
 from geoxt.pixels.credentials import redact_url
-from geoxt.pixels.file_version import FileVersion
+from geoxt.pixels.file_version import FileVersion, this_batch
 from geoxt.pixels.raw_tiff import RawTiff, open_raw
 from geoxt.pixels.remote import is_remote
 from geoxt.pixels.remote_version import RemoteVersion
@@ -80,7 +80,10 @@ class Handle:
 
     def is_current(self) -> bool:
         """Return whether the file is unchanged since it was opened; False where that is unknown, as in memory."""
-        return is_remote(self.address) if self.version is None else self.version.is_current()
+        if self.version is None:
+            return is_remote(self.address)
+        batch = this_batch()
+        return self.version.is_current() if batch is None else batch.is_current(self.version)
 
     def close(self) -> None:
         """Close the dataset and its readers beside GDAL."""

@@ -1,5 +1,8 @@
 """Batches equal the computed layers, with valid masks and geometry."""
 
+from itertools import count
+from pathlib import Path
+
 import dask
 import dask.array
 import numpy as np
@@ -12,9 +15,11 @@ from torch.utils.data import default_collate
 from geoxt.alignment import intersection
 from geoxt.bridge.layer_reader import readers_of
 from geoxt.bridge.read_batch import geometry, read_batch, sample_at
-from geoxt.errors import GridError, InputError
+from geoxt.errors import GridError, InputError, ReadError
 from geoxt.grid import coordinates, grid_of
-from geoxt.testing import distinct, make_grid
+from geoxt.layers import open_cogs
+from geoxt.pixels import file_version
+from geoxt.testing import distinct, make_grid, write_cog
 from geoxt.windows import Window
 
 WINDOWS = [Window(0, 0, 32, 24), Window(30, 20, 32, 24), Window(-5, 140, 32, 24)]
@@ -181,3 +186,56 @@ def test_infinite_pixels_are_not_valid():
     nodes = readers_of(layer)
     batch = read_batch(nodes, [Window(0, 0, 8, 8)])
     assert np.argwhere(~batch["image_valid"][0].numpy()).tolist() == [[3, 4]]
+
+
+def write_constant(path, value):
+    values = np.full((1, 40, 40), value, "uint16")
+    return str(write_cog(path, values, grid=make_grid((40, 40)), tiled=False, overviews=()))
+
+
+def replace_by_rename(path, value):
+    Path(write_constant(f"{path}.new.tif", value)).replace(path)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("write", [replace_by_rename, write_constant])
+def test_batch_has_one_version_of_a_file_that_is_replaced_meanwhile(write, warm, tmp_path, monkeypatch):
+    monkeypatch.setattr(file_version, "TICK", -1)  # the modification time of a file just written tells it apart
+    path = write_constant(tmp_path / "a.tif", 1)
+    nodes, windows = readers_of(open_cogs(path)), [Window(row, 0, 8, 40) for row in (0, 8, 16, 24)]
+    if warm:
+        assert (read_batch(nodes, windows)["image"] == 1).all()
+    values = iter((2, 3))
+
+    def map_and_replace(read, reads):
+        for number, each in enumerate(reads):
+            yield read(each)
+            if number == 1 and (value := next(values, None)):
+                write(path, value)
+
+    assert (read_batch(nodes, windows, map_reads=map_and_replace)["image"] == 3).all()
+    write(path, 4)
+    assert (read_batch(nodes, windows)["image"] == 4).all()
+
+
+def test_file_that_changes_in_each_read_of_a_batch_raises(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_version, "TICK", -1)
+    path, values = write_constant(tmp_path / "a.tif", 1), count(2)
+
+    def map_and_replace(read, reads):
+        for each in reads:
+            yield read(each)
+            replace_by_rename(path, next(values))
+
+    with pytest.raises(ReadError, match=r"a\.tif changed 3 times meanwhile"):
+        read_batch(readers_of(open_cogs(path)), WINDOWS[:1], map_reads=map_and_replace)
+
+
+def test_batch_compares_each_file_with_the_disk_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_version, "TICK", -1)
+    nodes, calls = readers_of(open_cogs(write_constant(tmp_path / "a.tif", 1))), []
+    read_batch(nodes, WINDOWS[:1])
+    stat = file_version._stat
+    monkeypatch.setattr(file_version, "_stat", lambda path: calls.append(path) or stat(path))
+    read_batch(nodes, [Window(row, 0, 8, 8) for row in range(0, 32, 4)])
+    assert len(calls) == 2
