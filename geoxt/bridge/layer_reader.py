@@ -80,7 +80,8 @@ class LayerReader:
             valid[batch_part, len(pixels) :] = False
         # View.read returns a broadcast scalar (all strides 0) if every pixel is valid: no reduction over bands then.
         all_valid = bool(pixels_valid.size and not any(pixels_valid.strides) and pixels_valid.flat[0])
-        over_bands: Array = pixels_valid if all_valid else np.asarray(pixels_valid.all(axis=1))
+        shared = all_valid or not pixels_valid.strides[1]  # the bands have one mask in common
+        over_bands: Array = pixels_valid[:, 0] if shared else np.asarray(pixels_valid.all(axis=1))
         for index, left in enumerate(coalesced.offsets, coalesced.start):
             out = values[index][steps] if self.time_dim else values[index]
             out_valid = valid[index][steps] if self.time_dim else valid[index]

@@ -108,6 +108,8 @@ def bilinear(
         return kernel(values, valid, origin, control)
     out = np.empty((values.shape[0], *window.shape), _working_dtype(values.dtype))
     out_valid: Mask | None = None
+    valid = _shared_mask(valid)
+    masks = 1 if valid is None else len(valid)
     for tile in tiles(window, side):
         target, tile_control = tile.within(window), control.crop(tile)
         crop = _crop(values.shape, origin, tile_control)
@@ -124,9 +126,9 @@ def bilinear(
             )
         out[:, *target] = tile_values
         if tile_valid is not None:
-            out_valid = np.ones(out.shape, bool) if out_valid is None else out_valid
-            out_valid[:, *target] = tile_valid
-    return out, out_valid
+            out_valid = np.ones((masks, *window.shape), bool) if out_valid is None else out_valid
+            out_valid[:, *target] = tile_valid[:masks]
+    return out, None if out_valid is None else np.broadcast_to(out_valid, out.shape)
 
 
 def tiles(window: Window, side: int) -> list[Window]:
@@ -217,7 +219,10 @@ def _fill_buffer(buffer: Array, values: Array, valid: Mask | None, *, masked: bo
         inner[...] = values
         buffer[bands:, 1 : rows + 1, 1 : cols + 1] = 0
     else:
-        np.copyto(inner, values, where=valid, casting="unsafe")
+        if values.dtype.kind in "iub":
+            np.multiply(values, valid, out=inner, casting="unsafe")  # in half the time of a masked copy
+        else:
+            np.copyto(inner, values, where=valid, casting="unsafe")
         np.logical_not(valid, out=buffer[bands:, 1 : rows + 1, 1 : cols + 1], casting="unsafe")
 
 

@@ -60,16 +60,16 @@ class RawBlocks:
         if out is None or out.dtype != self._dtype:
             out = np.empty((len(bands), *window.shape), self._dtype)
         high, wide = self._block
-        bottom, right = window.stop
-        across = [
-            (n, slice(left - n * wide, end - n * wide), slice(left - window.col, end - window.col))
-            for n in range(window.col // wide, (right - 1) // wide + 1)
-            for left, end in [(max(window.col, n * wide), min(right, (n + 1) * wide))]
-        ]
-        for down in range(window.row // high, (bottom - 1) // high + 1):
-            top = max(window.row, down * high)
+        (row, col), (bottom, right) = (window.row, window.col), window.stop
+        across = []
+        for n in range(col // wide, (right - 1) // wide + 1):
+            start = n * wide
+            left, end = max(col, start), min(right, start + wide)
+            across.append((n, slice(left - start, end - start), slice(left - col, end - col)))
+        for down in range(row // high, (bottom - 1) // high + 1):
+            top = max(row, down * high)
             rows = min(bottom, (down + 1) * high) - top
-            target_rows = slice(top - window.row, top - window.row + rows)
+            target_rows = slice(top - row, top - row + rows)
             for n, block_cols, target_cols in across:
                 for number, band in enumerate(bands[:1] if self._contiguous else bands):
                     strip = self._strip(band, down, n, top - down * high, rows)

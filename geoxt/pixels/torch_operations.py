@@ -23,16 +23,10 @@ def grid_sample(values: Array, coordinates: Array) -> Array:
     (band, height, width)
     """
     import torch
-    from torch.nn import functional
 
-    sampled = functional.grid_sample(
-        torch.from_numpy(values)[None],
-        torch.from_numpy(coordinates)[None],
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )
-    samples: Array = sampled[0].numpy()
+    bilinear, border = 0, 1  # the codes of `torch.nn.functional.grid_sample`, which takes longer to parse the names
+    tensors = torch.from_numpy(values)[None], torch.from_numpy(coordinates)[None]
+    samples: Array = torch.grid_sampler(*tensors, bilinear, border, False)[0].numpy()
     return samples
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import dask.array
@@ -165,6 +166,7 @@ def valid_mask(values: Array, nodata: float | None) -> Mask | None:
     return None if valid is None or valid.all() else valid
 
 
+@lru_cache(maxsize=256)
 def _in_dtype(nodata: float, dtype: np.dtype[Any]) -> Any:
     """Return nodata in an integer dtype that can hold it: NumPy then compares without casting, four times as fast."""
     limits = np.iinfo(dtype) if dtype.kind in "iu" else None
@@ -197,7 +199,7 @@ def cast_values(
     """
     if stored.kind in "iu" and values.dtype.kind == "f":
         values = np.rint(values, out=values)
-        if valid is not None:  # casting NaN is undefined, and other invalid values may not fit
+        if valid is not None and values.dtype != dtype:  # casting NaN is undefined, other invalid values may not fit
             np.copyto(values, 0, where=~valid)
     elif values.dtype.kind in "iu" and np.can_cast(values.dtype, stored):
         return values.astype(dtype, copy=False)  # a wider stored type holds the same integers

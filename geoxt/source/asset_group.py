@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -12,7 +13,7 @@ from geoxt.pixels import reader
 from geoxt.pixels.credentials import Credentials
 from geoxt.pixels.transform import PixelTransform
 from geoxt.source.array_source import valid_mask
-from geoxt.source.catalog_check import check_of
+from geoxt.source.catalog_check import HeaderCheck, check_of
 from geoxt.source.dequantize import dequantize
 from geoxt.source.quality_mask import QualityMask
 from geoxt.source.scene_assets import Asset, QualityBand
@@ -53,8 +54,10 @@ class AssetGroup:
         "_files",
         "_masks",
         "_nodata",
+        "_nodata_in_files",
         "_quantization",
         "_scales",
+        "extreme_nodata",
         "level",
         "transform",
     )
@@ -87,6 +90,9 @@ class AssetGroup:
         self._dtype = np.result_type(*{a.dtype for a in assets})
         self._nodata = [a.nodata for a in assets]
         self._assumed = [a.nodata_assumed for a in assets]
+        self.extreme_nodata = _extreme(set(self._nodata), self._dtype) if True not in self._assumed else None
+        """Nodata value of all bands if it is the end of the range of integers of up to 16 bits, else `None`."""
+        self._nodata_in_files = any(not isinstance(check, HeaderCheck) for check in self._checks.values())
         extra = [tuple(code for code in a.extra_nodata if code != a.nodata) for a in assets]
         self._extra_nodata = [(index, codes) for index, codes in enumerate(extra) if codes]
         self._files = [
@@ -128,7 +134,9 @@ class AssetGroup:
     def fetch(self, window: Window) -> tuple[Array, Mask | None]:
         """Read a window of the assets' grid; pixels that a quality band excludes are invalid."""
         values, valid = self._fetch(window)
-        for band, codes in (*self._extra_nodata, *self._nodata_of_files()):
+        for band, codes in self._extra_nodata:
+            valid = _exclude_codes(values, valid, band, codes)
+        for band, codes in self._nodata_of_files() if self._nodata_in_files else ():
             valid = _exclude_codes(values, valid, band, codes)
         for mask in self._masks:
             clear = mask.read(window)
@@ -152,7 +160,7 @@ class AssetGroup:
 
     def _stored_nodata(self) -> list[float | None]:
         """Return the nodata value of each band: of the file, where the catalog's is that of another file."""
-        if not any(self._assumed):
+        if True not in self._assumed:
             return self._nodata
         stored = list(self._nodata)
         for href, indices, *_ in self._files:
@@ -205,6 +213,13 @@ class AssetGroup:
         return reader.start_read(
             href, bands, window, masks=masked, level=self.level, credentials=self._credentials, out=out, check=check
         )
+
+
+def _extreme(nodata: set[float | None], dtype: np.dtype[Any]) -> float | None:
+    """Return the only nodata value if it is the smallest or largest integer of up to 16 bits, else `None`."""
+    small = dtype.kind in "iu" and dtype.itemsize <= 2 and len(nodata) == 1
+    value = next(iter(nodata)) if small else None
+    return value if small and value in {np.iinfo(dtype).min, np.iinfo(dtype).max} else None
 
 
 def _exclude_codes(values: Array, valid: Mask | None, band: int, codes: tuple[float, ...]) -> Mask | None:

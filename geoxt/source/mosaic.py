@@ -200,11 +200,11 @@ class Mosaic:
                     continue
                 below, below_valid = image
                 target = (slice(None), *gap.within(window))
-                valid = valid if valid.flags.writeable else valid.copy()
-                fills = ~valid[target] if below_valid is None else below_valid & ~valid[target]
-                values[target][fills] = below[fills]
+                fills = ~valid[target] if below_valid is None else _shared(below_valid) & ~valid[target]
+                np.copyto(values[target], below, where=fills)
+                valid = np.broadcast_to(valid, (max(len(valid), len(fills)), *window.shape)).copy()
                 valid[target] |= fills
-            if valid is None or valid.all():
+            if valid is None or (valid := _shared(valid)).all():
                 valid = None
                 break
         if values is None:
@@ -229,15 +229,16 @@ class Mosaic:
         for clip in self.clips:
             inside = self._clip_mask(clip, window)
             if inside is not None:
-                valid = np.broadcast_to(inside, values.shape) if valid is None else valid & inside
-        if full_window(self.grid).intersect(window) is None or not full_window(self.grid).contains(window):
-            inside = _inside(window, full_window(self.grid))
-            valid = np.broadcast_to(inside, values.shape) if valid is None else valid & inside
+                valid = inside[None] if valid is None else valid & inside
+        whole = full_window(self.grid)
+        if not whole.contains(window):
+            inside = _inside(window, whole)
+            valid = inside[None] if valid is None else valid & inside
         require_free(values, valid, self.dtype, self.nodata)
         if valid is None:
             return values, np.broadcast_to(True, values.shape)
         np.copyto(values, np.asarray(self.fill).astype(values.dtype), where=~valid)
-        return values, valid
+        return values, np.broadcast_to(valid, values.shape)
 
     def _scene(
         self, index: int, window: Window, bands: tuple[int, ...], dtype: np.dtype[Any]
@@ -288,6 +289,8 @@ class Mosaic:
             values = self._unit_length(values)
         averaged = group.transform.shift is None and self.resampling in AVERAGING
         nodata = self.nodata if averaged or self.rescale else None
+        if nodata == group.extreme_nodata and self.resampling == "bilinear" and not self.rescale:
+            nodata = None  # averages of other numbers do not round to it
         return cast_values(values, self.dtype, dtype, valid=valid, nodata=nodata), valid
 
     def _averages(self, index: int, bands: tuple[int, ...]) -> bool:
@@ -388,6 +391,11 @@ class Mosaic:
         if index not in warned:
             warned.add(index)
             warnings.warn(f"{error} Its pixels are treated as nodata.", ReadWarning, stacklevel=2)
+
+
+def _shared(valid: Mask) -> Mask:
+    """Return the valid mask of one band if all bands have it in common, for fewer operations."""
+    return valid if valid.strides[0] else valid[:1]
 
 
 def _missing_window(valid: Mask, window: Window) -> Window:
