@@ -11,14 +11,16 @@ from torch import nn
 
 from geoxt.assess.conformal_scores import (
     SCORES,
+    Exchangeable,
     Method,
     conformal_quantile,
+    hierarchical_quantile,
     require_alpha,
     required_pixels,
 )
 from geoxt.assess.conformal_sets import ConformalIntervals, ConformalSets, in_set
 from geoxt.assess.held_out_pixels import MAX_PIXELS, HeldOutPixels, held_out_pixels, network_with_card
-from geoxt.errors import AssessmentWarning, InputError
+from geoxt.errors import AssessmentWarning, InputError, optional_import
 from geoxt.regions.rasterize import SomeRegion
 from geoxt.types import Array, Mask, SomePath, SomeSize
 
@@ -30,6 +32,7 @@ def conformal(
     *,
     method: Method = "lac",
     class_conditional: bool = False,
+    exchangeable: Exchangeable = "pixels",
     region: SomeRegion | None = None,
     block: SomeSize | None = None,
     test_fraction: float = 0.5,
@@ -58,6 +61,10 @@ def conformal(
     class_conditional
         Whether each class has a separate threshold, so that the coverage holds for each class (Vovk 2012). A class with
         too few calibration pixels is in all sets.
+    exchangeable
+        "pixels": the coverage holds for pixels that are exchangeable with the calibration pixels. "blocks": it holds
+        for pixels of a new block, if blocks are exchangeable (Lee et al. 2023). Sets are larger, and at least
+        1 / alpha - 1 calibration blocks are needed: 9 for 0.1.
     region
         Held-out pixels, such as the test part of a split; all by default. Leave out the pixels of training and of
         `calibrate`.
@@ -76,13 +83,15 @@ def conformal(
     Returns
     -------
     ConformalSets or ConformalIntervals
-        Measured `coverage`, for classes also by class, with numbers of pixels; `predict_set` and `set_size` of a layer
+        Measured `coverage` with its 95 % interval over test blocks, for classes also by class, with numbers of pixels;
+        `predict_set` and `set_size` of a layer
         of probabilities, `predict_interval` of a regression.
 
     Raises
     ------
     InputError
-        If alpha is not between 0 and 1, there are too few calibration pixels for it, or fewer than two blocks.
+        If alpha is not between 0 and 1, there are too few calibration pixels or blocks for it, or fewer than two
+        blocks.
     LabelError
         If a code has other names in the labels and the model.
     OverlapError
@@ -96,9 +105,9 @@ def conformal(
 
     Notes
     -----
-    The coverage holds for pixels that are exchangeable with the calibration pixels. Neighbouring pixels are correlated,
-    and landscapes differ: with few blocks, the coverage elsewhere differs from 1 - alpha by more than the number of
-    pixels suggests. Compare the measured coverage.
+    Neighbouring pixels are correlated, and landscapes differ: with `exchangeable="pixels"` and few blocks, the coverage
+    elsewhere differs from 1 - alpha by more than the number of pixels suggests. Compare the measured coverage and its
+    interval.
 
     Examples
     --------
@@ -140,12 +149,16 @@ def conformal(
     Romano, Sesia and Candès 2020, Classification with valid and adaptive coverage. https://arxiv.org/abs/2006.02544
     Lei et al. 2018, Distribution-free predictive inference for regression.
     https://doi.org/10.1080/01621459.2017.1307116
+    Lee, Barber and Willett 2023, Distribution-free inference with hierarchical data. https://arxiv.org/abs/2306.06342
     Vovk 2012, Conditional validity of inductive conformal predictors. https://proceedings.mlr.press/v25/vovk12.html
     """
     require_alpha(alpha)
     if method not in SCORES:
         problem = f"Cannot calibrate sets by the method {method!r}."
         raise InputError(problem, remedy=f"Pass {{method}}, one of {', '.join(SCORES)}.", argument="method")
+    if exchangeable not in {"pixels", "blocks"}:
+        problem = f"Cannot calibrate sets with exchangeable {exchangeable!r}."
+        raise InputError(problem, remedy="Pass {exchangeable:'pixels'} or 'blocks'.", argument="exchangeable")
     if not 0 < test_fraction < 1:
         problem = f"Cannot measure coverage on a fraction of {test_fraction!r} of the blocks."
         remedy = "Pass {test_fraction:0.5}, between 0 and 1."
@@ -167,9 +180,14 @@ def conformal(
         options=options,
     )
     is_test, blocks = _test_part(pixels, test_fraction, seed)
+    _require_enough(int((~is_test).sum()), "pixels", alpha)
+    if exchangeable == "blocks":
+        _require_enough(blocks[0], "blocks", alpha)
     if card.kind.is_categorical:
-        return _sets(pixels, is_test, blocks, card.legend.distinct_names, alpha, method, class_conditional)
-    return _intervals(pixels, is_test, blocks, alpha)
+        return _sets(
+            pixels, is_test, blocks, card.legend.distinct_names, alpha, method, class_conditional, exchangeable
+        )
+    return _intervals(pixels, is_test, blocks, alpha, exchangeable)
 
 
 def _test_part(pixels: HeldOutPixels, test_fraction: float, seed: int) -> tuple[Mask, tuple[int, int]]:
@@ -183,12 +201,37 @@ def _test_part(pixels: HeldOutPixels, test_fraction: float, seed: int) -> tuple[
     return np.isin(pixels.blocks, drawn), (count - tests, tests)
 
 
-def _require_enough(count: int, alpha: float) -> None:
+def _require_enough(count: int, units: str, alpha: float) -> None:
     required = required_pixels(alpha)
     if count < required:
-        problem = f"Cannot calibrate for alpha={alpha:g} from {count} pixels: {required} or more are needed."
+        problem = f"Cannot calibrate for alpha={alpha:g} from {count} {units}: {required} or more are needed."
         remedy = "Pass a larger {alpha}. Or pass a larger {region}."
+        remedy += " Or pass a smaller {block} or {test_fraction}." if units == "blocks" else ""
         raise InputError(problem, remedy=remedy, value=count, argument="alpha")
+
+
+def _quantile(scores: Array, blocks: Array, alpha: float, exchangeable: Exchangeable) -> float:
+    """Return the threshold of the scores of calibration pixels."""
+    if exchangeable == "pixels":
+        return conformal_quantile(scores, alpha)
+    return hierarchical_quantile(scores, blocks, alpha)
+
+
+def block_interval(covered: Array, blocks: Array) -> float:
+    """Return the half width of the 95 % interval of a fraction of pixels over blocks; NaN for one block.
+
+    Ratio of the totals of blocks, with Student's t (Cochran 1977, Sampling Techniques, section 9A.5).
+    """
+    with optional_import("scipy", "assess", "compute an interval over blocks"):
+        from scipy.special import stdtrit
+    sizes = np.bincount(blocks)
+    sums, sizes = np.bincount(blocks, covered)[sizes > 0], sizes[sizes > 0]
+    count = len(sizes)
+    if count < 2:
+        return float("nan")
+    residuals = sums - sums.sum() / sizes.sum() * sizes
+    se = np.sqrt(count / (count - 1) * (residuals**2).sum()) / sizes.sum()
+    return float(stdtrit(count - 1, 0.975) * se)
 
 
 def _sets(
@@ -199,15 +242,17 @@ def _sets(
     alpha: float,
     method: Method,
     class_conditional: bool,  # noqa: FBT001 (as in the public function)
+    exchangeable: Exchangeable,
 ) -> ConformalSets:
     labels, tested = pixels.labels[~is_test], pixels.labels[is_test]
-    _require_enough(len(labels), alpha)
+    calibration_blocks, test_blocks = pixels.blocks[~is_test], pixels.blocks[is_test]
     scores = np.take_along_axis(SCORES[method](pixels.outputs[~is_test]), labels[:, None], 1)[:, 0]
     counts = np.bincount(labels, minlength=len(classes))
     if class_conditional:
-        thresholds = [conformal_quantile(scores[labels == k], alpha) for k in range(len(classes))]
+        masks = [labels == k for k in range(len(classes))]
+        thresholds = [_quantile(scores[mask], calibration_blocks[mask], alpha, exchangeable) for mask in masks]
     else:
-        thresholds = [conformal_quantile(scores, alpha)] * len(classes)
+        thresholds = [_quantile(scores, calibration_blocks, alpha, exchangeable)] * len(classes)
     _warn_of_rare_classes(counts, classes, alpha if class_conditional else None)
     limits = np.array(thresholds, np.float32)
     members = in_set(pixels.outputs[is_test], limits, method)
@@ -219,12 +264,17 @@ def _sets(
         alpha=alpha,
         method=method,
         class_conditional=class_conditional,
+        exchangeable=exchangeable,
         classes=classes,
         thresholds=limits,
         calibration_pixels=counts,
         test_pixels=test_counts,
         coverage=float(covered.mean()),
+        coverage_ci95=block_interval(covered, test_blocks),
         class_coverage=class_coverage,
+        class_coverage_ci95=np.array(
+            [block_interval(covered[tested == k], test_blocks[tested == k]) for k in range(len(classes))]
+        ),
         sizes=np.bincount(members.sum(1), minlength=len(classes) + 1),
         blocks=blocks,
     )
@@ -242,19 +292,22 @@ def _warn_of_rare_classes(counts: Array, classes: tuple[str, ...], alpha: float 
         warnings.warn(f"{text}sets.", AssessmentWarning, stacklevel=4)
 
 
-def _intervals(pixels: HeldOutPixels, is_test: Mask, blocks: tuple[int, int], alpha: float) -> ConformalIntervals:
+def _intervals(
+    pixels: HeldOutPixels, is_test: Mask, blocks: tuple[int, int], alpha: float, exchangeable: Exchangeable
+) -> ConformalIntervals:
     if pixels.outputs.shape[1] != 1:
         problem = f"Cannot calibrate intervals of a model that predicts {pixels.outputs.shape[1]} quantities."
         raise InputError(problem, remedy="Pass a {model} that predicts one quantity.", argument="model")
     residuals = np.abs(pixels.outputs[:, 0].astype(np.float64) - pixels.labels)
     calibration = residuals[~is_test]
-    _require_enough(len(calibration), alpha)
-    half_width = conformal_quantile(calibration, alpha)
+    half_width = _quantile(calibration, pixels.blocks[~is_test], alpha, exchangeable)
+    covered = residuals[is_test] <= half_width
     return ConformalIntervals(
         alpha=alpha,
         half_width=half_width,
         calibration_pixels=len(calibration),
         test_pixels=int(is_test.sum()),
-        coverage=float((residuals[is_test] <= half_width).mean()),
+        coverage=float(covered.mean()),
+        coverage_ci95=block_interval(covered, pixels.blocks[is_test]),
         blocks=blocks,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from geoxt.assess.conformal_scores import SCORES, Method
+from geoxt.assess.conformal_scores import SCORES, Exchangeable, Method
 from geoxt.errors import InputError
 from geoxt.types import Array, Floats
 
@@ -30,6 +30,8 @@ class ConformalSets:
     """Conformity score: "lac" or "aps"."""
     class_conditional: bool
     """Whether the probability holds for each class, not only over all pixels."""
+    exchangeable: Exchangeable
+    """Whether it holds for pixels like the calibration pixels, or for pixels of new blocks."""
     classes: tuple[str, ...]
     """Names of the classes, as of the bands of probabilities."""
     thresholds: Array
@@ -40,8 +42,12 @@ class ConformalSets:
     """Number of test pixels of each class, in other blocks."""
     coverage: float
     """Fraction of the test pixels whose set contains their class."""
+    coverage_ci95: float
+    """Half width of its 95 % interval over blocks such as the test blocks; NaN for one block."""
     class_coverage: Floats
     """Coverage of each class; NaN for classes without test pixels."""
+    class_coverage_ci95: Floats
+    """Half widths of their 95 % intervals; NaN for classes that fewer than two test blocks contain."""
     sizes: Array
     """Number of test pixels by set size, 0 to the number of classes. Shape (classes + 1,)."""
     blocks: tuple[int, int]
@@ -117,6 +123,7 @@ class ConformalSets:
         """Return a table with a row per class: coverage, test pixels, calibration pixels and threshold."""
         columns = {
             "coverage": self.class_coverage,
+            "coverage_ci95": self.class_coverage_ci95,
             "test_pixels": self.test_pixels,
             "calibration_pixels": self.calibration_pixels,
             "threshold": self.thresholds,
@@ -124,8 +131,10 @@ class ConformalSets:
         return pd.DataFrame(columns, index=pd.Index(self.classes, name="class"))
 
     def __repr__(self) -> str:
-        head = f"sets of alpha={self.alpha:g} ({self.method}): coverage {self.coverage:.4f}, mean size "
-        head += f"{self.mean_size:.2f}, on {self.test_pixels.sum():,} pixels in {self.blocks[1]} blocks"
+        head = (
+            f"sets of alpha={self.alpha:g} ({self.method}): coverage {self.coverage:.4f} ± {self.coverage_ci95:.4f}, "
+        )
+        head += f"mean size {self.mean_size:.2f}, on {self.test_pixels.sum():,} pixels in {self.blocks[1]} blocks"
         return f"{head}\n{self.to_dataframe().to_string(float_format='%.4f')}"
 
 
@@ -143,6 +152,8 @@ class ConformalIntervals:
     """Number of test pixels, in other blocks."""
     coverage: float
     """Fraction of the test pixels whose interval contains their value."""
+    coverage_ci95: float
+    """Half width of its 95 % interval over blocks such as the test blocks; NaN for one block."""
     blocks: tuple[int, int]
     """Numbers of calibration and test blocks."""
 
@@ -177,8 +188,8 @@ class ConformalIntervals:
 
     def __repr__(self) -> str:
         return (
-            f"intervals of alpha={self.alpha:g}: ± {self.half_width:g}, coverage {self.coverage:.4f} on "
-            f"{self.test_pixels:,} pixels in {self.blocks[1]} blocks"
+            f"intervals of alpha={self.alpha:g}: ± {self.half_width:g}, coverage {self.coverage:.4f} ± "
+            f"{self.coverage_ci95:.4f} on {self.test_pixels:,} pixels in {self.blocks[1]} blocks"
         )
 
 

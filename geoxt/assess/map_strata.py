@@ -191,6 +191,8 @@ def _pixels_in_rows(mask: Mask) -> Array:
 
 def _pixels_in_cells(mask: Mask, cell: tuple[int, int]) -> Array:
     """Return the number of pixels of a mask in each cell."""
+    if cell[0] >= mask.shape[0] and cell[1] >= mask.shape[1]:
+        return np.array([[np.count_nonzero(mask)]])
     # sums down columns of bytes are vectorized, and the rows of a cell fit into a byte
     height, width = mask.shape
     bands, cut = divmod(height, cell[0])

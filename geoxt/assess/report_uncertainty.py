@@ -38,8 +38,9 @@ def conformal_section(conformal: Any, legend: Legend | None) -> Section:
     kind = "intervals" if hasattr(conformal, "half_width") else "sets of classes"
     text = (
         f"Conformal {kind} are to be right for {percent(1 - conformal.alpha)} of the pixels. They are right for "
-        f"{percent(conformal.coverage)} of {pixels:,} test pixels in {blocks[1]:,} blocks; {blocks[0]:,} other blocks "
-        "calibrate them."
+        f"{percent(conformal.coverage)}{_plus_minus(conformal.coverage_ci95)} of {pixels:,} test pixels in "
+        f"{blocks[1]:,} blocks; {blocks[0]:,} other blocks calibrate them. The 95 % intervals of the coverage are over "
+        "test blocks."
     )
     if hasattr(conformal, "half_width"):
         text += f" Their half width is {conformal.half_width:.4g}."
@@ -48,14 +49,23 @@ def conformal_section(conformal: Any, legend: Legend | None) -> Section:
     shown = np.flatnonzero(conformal.sizes)
     chart = bar_chart(shown.tolist(), fractions[shown])
     rows = tuple(
-        (cell, Cell(percent(float(coverage))), Cell(f"{int(count):,}"))
-        for cell, coverage, count in zip(
-            class_cells(conformal.classes, legend), conformal.class_coverage, conformal.test_pixels, strict=True
+        (cell, Cell(percent(float(coverage)) + _plus_minus(half_width)), Cell(f"{int(count):,}"))
+        for cell, coverage, half_width, count in zip(
+            class_cells(conformal.classes, legend),
+            conformal.class_coverage,
+            conformal.class_coverage_ci95,
+            conformal.test_pixels,
+            strict=True,
         )
     )
     table = Table(caption="Coverage by class", columns=("Class", "Coverage", "Test pixels"), rows=rows)
     figure = Figure(graphic=chart, caption="Test pixels by the number of classes in their set")
     return Section(title="Conformal sets", blocks=(text, figure, table))
+
+
+def _plus_minus(half_width: float) -> str:
+    """Return the half width of an interval as text; an empty string if it cannot be estimated."""
+    return f" ± {percent(half_width)}" if np.isfinite(half_width) else ""
 
 
 def applicability_section(area: xr.Dataset) -> tuple[Section, dict[str, float]]:

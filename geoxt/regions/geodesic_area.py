@@ -16,9 +16,9 @@ from geoxt.types import Floats
 from geoxt.windows import Window
 
 _GEOD = pyproj.Geod(ellps="WGS84")
-_MAX_CELL = 128
-"""Longest side in pixels of square cells whose pixels are taken for equally large; its rows are counted in bytes."""
-_TOLERANCE = 1e-3
+_SIDES = (1024, 128)
+"""Largest sides in pixels of square cells: whole blocks of a map, else cells whose rows are counted in bytes."""
+_TOLERANCE = 5e-4
 """Relative difference in area between the centre of a square cell and its edges."""
 _SAME = 1e-7
 """Relative difference up to which areas are equal; differences of coordinates are exact to 1e-9 for pixels of 1 m."""
@@ -73,7 +73,7 @@ def cell_shape(grid: GeoBox, window: Window) -> tuple[int, int]:
     """Return height and width in pixels of cells of a window whose pixels have nearly the same ground area.
 
     Whole rows in grids whose pixels differ between rows only: geographic grids, Mercator and equal-area projections.
-    Else squares of up to 128 pixels, in which areas differ from that of the centre by about 0.1 % at most.
+    Else squares in which areas differ from that of the centre by about 0.05 % at most: 1024 or up to 128 pixels.
 
     Parameters
     ----------
@@ -95,7 +95,8 @@ def _cell_side(grid: GeoBox) -> int | None:
         return None
     changes = [np.abs(np.diff(np.log(areas), axis=k)) / (size / 8) for k, size in enumerate(grid.shape)]
     change = max(float(np.nanmax(part, initial=0)) for part in changes)
-    return int(np.clip(2 * _TOLERANCE / max(change, 1e-12), 1, _MAX_CELL))
+    side = 2 * _TOLERANCE / max(change, 1e-12)
+    return _SIDES[0] if side >= _SIDES[0] else int(np.clip(side, 1, _SIDES[1]))
 
 
 def cell_areas(grid: GeoBox, window: Window, shape: tuple[int, int]) -> Floats:

@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from geoxt import assess, predict, splits
-from geoxt.assess.conformal_scores import SCORES, conformal_quantile, required_pixels
+from geoxt.assess.conformal_prediction import block_interval
+from geoxt.assess.conformal_scores import SCORES, conformal_quantile, hierarchical_quantile, required_pixels
 from geoxt.errors import AssessmentWarning, InputError
 from geoxt.models import Network
 from geoxt.writers import to_cog
@@ -67,6 +68,71 @@ def test_coverage_over_many_calibrations(method):
         scores = np.take_along_axis(SCORES[method](probabilities), labels[:, None], 1)[:, 0]
         covered.append((scores[count:] <= conformal_quantile(scores[:count], alpha)).mean())
     assert 0.79 < np.mean(covered) < 0.8 + 1 / 20 + 0.01
+
+
+def quantile_by_definition(scores, blocks, alpha):
+    """The smallest score whose weights, 1 / ((K + 1) n) of the n scores of a block, reach 1 - alpha."""
+    names = sorted(set(blocks))
+    total = Fraction(0)
+    for score, block in sorted(zip(scores, blocks, strict=True)):
+        total += Fraction(1, (len(names) + 1) * blocks.count(block))
+        if total >= 1 - alpha:
+            return score
+    return inf
+
+
+def test_quantiles_of_blocks_equal_their_definition():
+    rng = np.random.default_rng(0)
+    for count in (1, 8, 9, 10, 25):
+        blocks = np.repeat(np.arange(count), rng.integers(1, 9, count))
+        scores = rng.permutation(len(blocks)).astype(float)
+        expected = quantile_by_definition(scores.tolist(), blocks.tolist(), Fraction(1, 10))
+        assert hierarchical_quantile(scores, blocks, 0.1) == expected
+        assert (expected < inf) == (count >= required_pixels(0.1))
+        single = rng.permutation(count).astype(float)
+        assert hierarchical_quantile(single, np.arange(count), 0.1) == conformal_quantile(single, 0.1)
+
+
+def test_coverage_in_new_blocks():
+    """Scores of a block are alike: thresholds of pixels cover fewer than 1 - alpha of the pixels of new blocks."""
+    rng, alpha, count = np.random.default_rng(2), 0.2, 9
+    by_pixel, by_block = [], []
+    for _ in range(600):
+        sizes = rng.integers(5, 60, count + 1)
+        blocks = np.repeat(np.arange(count + 1), sizes)
+        scores = np.repeat(rng.normal(size=count + 1), sizes) + 0.3 * rng.normal(size=len(blocks))
+        new = blocks == count
+        by_pixel.append((scores[new] <= conformal_quantile(scores[~new], alpha)).mean())
+        by_block.append((scores[new] <= hierarchical_quantile(scores[~new], blocks[~new], alpha)).mean())
+    assert 0.79 < np.mean(by_block) < 0.8 + 1 / (count + 1)
+    assert np.mean(by_pixel) < 0.785
+
+
+def test_intervals_of_coverage_are_over_blocks():
+    rng, covered_truth = np.random.default_rng(3), 0
+    for _ in range(400):
+        blocks = np.repeat(np.arange(12), rng.integers(20, 60, 12))
+        rates = rng.uniform(0.8, 1, 12)
+        right = rng.random(len(blocks)) < rates[blocks]
+        covered_truth += abs(right.mean() - 0.9) <= block_interval(right, blocks)
+    assert 0.88 < covered_truth / 400 < 0.98
+    assert np.isnan(block_interval(np.ones(5), np.zeros(5, int)))
+    assert block_interval(np.ones(6), np.arange(6) % 3) == 0
+
+
+def test_thresholds_of_blocks_enlarge_sets(data):
+    network = make_network()
+    by_pixel, by_block = (
+        assess.conformal(network, data, exchangeable=kind, **OPTIONS) for kind in ("pixels", "blocks")
+    )
+    assert by_block.thresholds[0] > by_pixel.thresholds[0]
+    assert by_block.mean_size > by_pixel.mean_size
+    assert by_block.coverage > by_pixel.coverage
+    assert f"± {by_block.coverage_ci95:.4f}" in repr(by_block)
+    with pytest.raises(InputError, match=r"alpha=0\.1 from 8 blocks: 9 or more are needed.* smaller block"):
+        assess.conformal(network, data, exchangeable="blocks", test_fraction=2 / 3, **OPTIONS)
+    with pytest.raises(InputError, match="exchangeable 'windows'"):
+        assess.conformal(network, data, exchangeable="windows", **OPTIONS)
 
 
 @pytest.mark.parametrize("class_conditional", [False, True])

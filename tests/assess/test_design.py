@@ -133,7 +133,8 @@ def test_pixel_areas_are_those_on_the_ellipsoid(crs):
         ("EPSG:3857", (0, 0, 2e7, 1.9e7), (1, 66)),
         ("EPSG:6933", (-17e6, -7e6, 17e6, 7e6), (1, 66)),
         ("EPSG:3413", (-3.85e6, -5.35e6, 3.75e6, 5.85e6), (1, 1)),
-        ("EPSG:32616", (3e5, 4e6, 3.5e5, 4.05e6), (128, 128)),
+        ("EPSG:32616", (3e5, 4e6, 3.02e5, 4.002e6), (1024, 1024)),
+        ("EPSG:32616", (3e5, 4e6, 4e5, 4.1e6), (70, 70)),
     ],
 )
 def test_areas_of_coarse_grids_are_right_by_pixel(crs, bounds, cell):
@@ -141,10 +142,10 @@ def test_areas_of_coarse_grids_are_right_by_pixel(crs, bounds, cell):
     window = Window(0, 0, 66, 66)
     assert cell_shape(grid, window) == cell
     expected = cell_areas(grid, window, (1, 1)) / 1e4
-    assert_allclose(pixel_hectares(grid, window), expected, rtol=1e-3)
+    assert_allclose(pixel_hectares(grid, window), expected, rtol=5e-4)
     layer = wrap_xr(np.indices((66, 66)).sum(0).astype("uint8") % 3 + 1, grid)  # classes of all rows
     strata = map_strata.count_strata(layer, map_strata.class_codes(layer, "map"), LEGEND)
-    assert_allclose(strata.areas, [expected[layer.values == code].sum() for code in strata.codes], rtol=1e-3)
+    assert_allclose(strata.areas, [expected[layer.values == code].sum() for code in strata.codes], rtol=5e-4)
 
 
 def test_strata_areas_of_mercator_are_not_pixels():
@@ -312,7 +313,7 @@ def test_maps_without_classes_raise():
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int64"])
 @pytest.mark.parametrize("frequent", [[], [3, 1], [1, 2, 3, 4, 5, 0, -7], list(range(40))])
-@pytest.mark.parametrize("cell", [(64, 64), (100, 100), (1, 90)])
+@pytest.mark.parametrize("cell", [(64, 64), (1024, 1024), (1, 90)])
 def test_counts_and_areas_of_a_block_equal_brute_force(monkeypatch, dtype, frequent, cell):
     """With and without codes to expect, which may be absent, incomplete or too many."""
     rng = np.random.default_rng(0)

@@ -201,6 +201,8 @@ class Sets:
     sizes: np.ndarray
     alpha: float = 0.1
     coverage: float = 0.912
+    coverage_ci95: float = 0.034
+    class_coverage_ci95: tuple = (0.05, np.nan, np.nan)
     blocks: tuple = (7, 5)
 
 
@@ -210,6 +212,7 @@ class Intervals:
     half_width: float = 2.5
     test_pixels: int = 1234
     coverage: float = 0.912
+    coverage_ci95: float = np.nan
     blocks: tuple = (7, 5)
 
 
@@ -222,12 +225,14 @@ def test_calibration_and_conformal_sets(tmp_path):
         page, _, values = read(path)
         assert "M239.0 140.0" in [value for name, value in page.attributes if name == "d"]  # 44 + 260 * 0.75, 10 + 130
         assert {"0.0125", "75.0 %", "25.0 %", *NAMES} <= {*page.text}
-        assert "91.2 % of 40 test pixels in 5 blocks" in "".join(page.text)
+        assert "91.2 % ± 3.4 % of 40 test pixels in 5 blocks" in "".join(page.text)
+        assert {"90.0 % ± 5.0 %", "95.0 %"} <= {*page.text}
         assert "script" not in page.tags
     assert "Temperature 1.500, fitted on 1,234" in "".join(page.text)
     assert values["calibration"]["after"]["prob_true"] == [None, 0.5]
     assert values["conformal"]["class_coverage"] == [0.9, None, 0.95]
     page, _, _ = read(assess.write_report(tmp_path, table, conformal=Intervals()))
+    assert "91.2 % of 1,234 test pixels" in "".join(page.text)
     assert "Their half width is 2.5." in "".join(page.text)
 
 
