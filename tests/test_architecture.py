@@ -70,7 +70,17 @@ OPTIONAL |= {
     "torchvision",
     "tqdm",
 }
-OPTIONAL |= {"pyogrio", "pyarrow", "geopandas", "pystac_client", "distributed", "hypothesis", "zarr", "obstore"}
+OPTIONAL |= {
+    "faiss",
+    "pyogrio",
+    "pyarrow",
+    "geopandas",
+    "pystac_client",
+    "distributed",
+    "hypothesis",
+    "zarr",
+    "obstore",
+}
 
 
 ON_FIRST_USE = {"geoxt", "geoxt.accessor", "geoxt.assess", "geoxt.cli"}

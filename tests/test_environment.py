@@ -22,7 +22,7 @@ CONDA_NAME = {
     "isal": "python-isal",
     "matplotlib": "matplotlib-base",
 }
-PIP_NAME = {"odc": "odc-geo", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+PIP_NAME = {"faiss": "faiss-cpu", "odc": "odc-geo", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 ENVIRONMENTS = {"environment.yml": "pytorch-cpu", "environment-gpu.yml": "pytorch-gpu"}
 
 

@@ -1,6 +1,19 @@
-"""Learning from few points: classifiers on tables of pixels or embeddings, and lazy layers of similarity and change."""
+"""Embeddings: tables of archives, similarity search, classifiers on tables, lazy layers of similarity and change."""
 
 from geoxt.embeddings.lazy_views import change, kmeans, pca, similar
+from geoxt.embeddings.parquet_tables import read_parquet
 from geoxt.embeddings.table_classifiers import knn, linear_probe, random_forest
+from geoxt.embeddings.vector_index import VectorIndex, build_index
 
-__all__ = ["change", "kmeans", "knn", "linear_probe", "pca", "random_forest", "similar"]
+__all__ = [
+    "VectorIndex",
+    "build_index",
+    "change",
+    "kmeans",
+    "knn",
+    "linear_probe",
+    "pca",
+    "random_forest",
+    "read_parquet",
+    "similar",
+]

@@ -84,7 +84,7 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
     >>> similar(layer, [2.0, 0.0]).to_numpy().round(3)
     array([[[1.   , 0.707]]], dtype=float32)
     """
-    names, rows = _vectors(data, vectors)
+    names, rows = vectors_of(data, vectors)
     bands = {layer.sizes.get("band", 1) for layer in layers_of(data).values()}
     lengths = np.linalg.norm(rows, axis=1)
     if bands != {rows.shape[1]} or not (np.isfinite(lengths) & (lengths > 0)).all():
@@ -95,15 +95,18 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
     return predict(data, _Similarity(rows), output="values", overlap=0, chunks=chunks, legend=legend)
 
 
-def _vectors(data: SomeData, vectors: Any) -> tuple[list[str], Floats]:
-    """Return names and numbers (n, bands) of vectors."""
+def vectors_of(data: SomeData | None, vectors: Any) -> tuple[list[str], Floats]:
+    """Return names and numbers (n, bands) of vectors; `data` is the layer at whose points they are extracted."""
     if not hasattr(vectors, "columns"):
         rows = np.atleast_2d(np.asarray(vectors, np.float64))
         return [str(number) for number in range(len(rows))], rows
     table = vectors
-    if "bands" not in table.attrs:
-        table = extract(data, table)
-    require_equal_embeddings(embedding_attrs(data), table.attrs, ("the layer", "the vectors"))
+    if data is None and "bands" not in table.attrs:
+        msg = "Cannot compare with points: their vectors are not known."
+        raise InputError(msg, remedy="Pass {vectors}, the table of geoxt.extract(layer, points).", argument="vectors")
+    if data is not None:
+        table = table if "bands" in table.attrs else extract(data, table)
+        require_equal_embeddings(embedding_attrs(data), table.attrs, ("the layer", "the vectors"))
     values = table[table.attrs["bands"]]
     valid = values.notna().all(axis=1).to_numpy()
     if not valid.any():

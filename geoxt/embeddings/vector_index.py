@@ -1,0 +1,253 @@
+"""Search of the most similar embeddings of layers and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import shapely
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from geoxt.embeddings.lazy_views import vectors_of
+from geoxt.errors import InputError, optional_import
+from geoxt.source import view_of
+from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs, require_equal_embeddings
+from geoxt.tables.layer_values import embedding_attrs
+from geoxt.trees import layers_of
+from geoxt.types import Array, Floats
+from geoxt.windows import Window
+
+_BLOCK = 512
+"""Side in pixels of the blocks in which layers are read."""
+_ROWS = 2**16
+"""Vectors that are compared at once."""
+_LINKS = 32
+"""Neighbors of each vector in the graph of an approximate index."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entries:
+    """Entries of one source."""
+
+    name: str
+    """Name of the source."""
+    rows: pd.DataFrame
+    """Other columns of each entry: those of a table, or node, time, row and column of a pixel."""
+    grid: GeoBox | None = None
+    """Grid of pixels; `None` for a table."""
+
+    def at(self, positions: Array, gpd: Any) -> Any:
+        """Return the entries at positions as a GeoDataFrame."""
+        rows = self.rows.iloc[positions]
+        if self.grid is None:
+            return rows
+        a, row, col = self.grid.affine, rows["row"].to_numpy() + 0.5, rows["col"].to_numpy() + 0.5
+        points = shapely.points(a.a * col + a.b * row + a.c, a.d * col + a.e * row + a.f)
+        return gpd.GeoDataFrame(rows.drop(columns=["row", "col"]), geometry=points, crs=self.grid.crs)
+
+
+class VectorIndex:
+    """Unit vectors of embeddings with their positions; `build_index` makes it."""
+
+    def __init__(self, entries: list[_Entries], vectors: Floats, attrs: Mapping[str, str], method: str) -> None:
+        self.attrs = dict(attrs)
+        self._entries = entries
+        self._starts = np.cumsum([0, *(len(part.rows) for part in entries)])
+        self._vectors = vectors
+        self._graph: Any = None
+        if method == "hnsw":
+            with optional_import("faiss", "search", "build an approximate index"):
+                import faiss
+            self._graph = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+            self._graph.add(vectors)
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self._vectors)
+
+    def search(self, vectors: Any, k: int = 10) -> Any:
+        """Return the k most similar entries of each vector.
+
+        Parameters
+        ----------
+        vectors
+            Array (bands,) or (n, bands), or a table of `geoxt.extract` or `read_parquet`. Rows with NaN are left out,
+            with a warning.
+        k
+            Number of entries for each vector.
+
+        Returns
+        -------
+        geopandas.GeoDataFrame
+            k rows for each vector, the most similar first: "query" (position of the vector, or index of its row),
+            "similarity" (cosine, -1 to 1), "source" (name of the layer or table), the other columns of a table, "node"
+            and "time" of a pixel, and the center of the pixel or the geometry of the table's row, in the CRS of the
+            first source.
+
+        Raises
+        ------
+        InputError
+            If vectors have another length, are zero, or are of another model or version; or if k is not 1 to the
+            number of entries.
+        """
+        with optional_import("geopandas", "vector", "search embeddings"):
+            import geopandas as gpd
+        names, queries = vectors_of(None, vectors)
+        require_equal_embeddings(self.attrs, getattr(vectors, "attrs", {}), ("the index", "the vectors"))
+        lengths = np.linalg.norm(queries, axis=1, keepdims=True)
+        if queries.shape[1] != self._vectors.shape[1] or not (np.isfinite(lengths) & (lengths > 0)).all():
+            msg = f"Cannot search {len(queries)} vectors of {queries.shape[1]} numbers: the index holds vectors of "
+            msg += f"{self._vectors.shape[1]}, and none may be zero or infinite."
+            raise InputError(msg, remedy="Pass {vectors} (n, bands).", value=queries.shape, argument="vectors")
+        if not 1 <= k <= len(self):
+            msg = f"Cannot find {k} entries in an index of {len(self)}."
+            raise InputError(msg, remedy="Pass {k} from 1 to that number.", value=k, argument="k")
+        similarity, positions = self._nearest((queries / lengths).astype(np.float32), k)
+        part_of = np.searchsorted(self._starts, positions.ravel(), side="right") - 1
+        crs = self._entries[0].at(np.array([0]), gpd).crs
+        parts = []
+        for number in np.unique(part_of):
+            chosen = np.flatnonzero(part_of == number)
+            rows = self._entries[number].at(positions.ravel()[chosen] - self._starts[number], gpd)
+            parts.append(rows.to_crs(crs).assign(source=self._entries[number].name, _order=chosen))
+        table = pd.concat(parts).sort_values("_order").drop(columns="_order").reset_index(drop=True)
+        table = table.assign(query=np.repeat(names, k), similarity=similarity.ravel())
+        others = [name for name in table.columns if name not in {"query", "similarity", "source"}]
+        return gpd.GeoDataFrame(table[["query", "similarity", "source", *others]], geometry="geometry", crs=crs)
+
+    def _nearest(self, queries: Floats, k: int) -> tuple[Floats, Array]:
+        """Return similarity and position (n, k) of the nearest vectors, the most similar first."""
+        if self._graph is not None:
+            self._graph.hnsw.efSearch = max(4 * k, 64)
+            similarity, positions = self._graph.search(queries, k)
+            return np.clip(similarity, -1, 1), positions
+        similarity, positions = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        for start in range(0, len(self._vectors), _ROWS):
+            products = queries @ self._vectors[start : start + _ROWS].T
+            ranks = np.broadcast_to(np.arange(start, start + products.shape[1]), products.shape)
+            similarity, positions = np.hstack([similarity, products]), np.hstack([positions, ranks])
+            if similarity.shape[1] > k:
+                nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+                similarity, positions = (np.take_along_axis(a, nearest, axis=1) for a in (similarity, positions))
+        order = np.lexsort((positions, -similarity), axis=1)
+        similarity, positions = (np.take_along_axis(a, order, axis=1) for a in (similarity, positions))
+        return np.clip(similarity, -1, 1), positions
+
+
+def build_index(data: Any, *, method: Literal["exact", "hnsw"] = "exact", step: int = 1) -> VectorIndex:
+    """Return an index of embeddings, for the search of the most similar ones by cosine similarity.
+
+    Parameters
+    ----------
+    data
+        Layer or tree of embeddings, a table of `geoxt.extract` or `read_parquet`; a list of these, or a mapping of
+        names to them. Each valid pixel or row is an entry; those of length zero are left out.
+    method
+        "exact" compares all vectors. "hnsw" is the approximate index of faiss (extra `search`), a graph of neighbors
+        which is faster for many vectors, and misses some of the nearest ones.
+    step
+        Distance in pixels between the entries of layers.
+
+    Returns
+    -------
+    VectorIndex
+        `index.search(vectors, k)` returns a GeoDataFrame. It holds the vectors as float32, in memory: 256 bytes for
+        each entry of 64 bands. Layers are read in blocks.
+
+    Raises
+    ------
+    InputError
+        If sources differ in bands, model or version, or none has a valid vector.
+
+    Examples
+    --------
+    >>> from geoxt.testing import make_layer
+    >>> values = np.array([[[3.0, 1.0]], [[0.0, 1.0]]], "float32")
+    >>> layer = make_layer(values, bands=["a", "b"], left=0, top=10, resolution=10)
+    >>> build_index({"2020": layer}).search([1.0, 1.0], k=1)[["similarity", "source", "geometry"]]
+       similarity source     geometry
+    0         1.0   2020  POINT (15 5)
+    """
+    if step < 1:
+        msg = f"Cannot index pixels at a distance of {step!r}."
+        raise InputError(msg, remedy="Pass {step} of 1 or more.", value=step, argument="step")
+    if isinstance(data, (xr.DataArray, xr.Dataset, xr.DataTree)) or hasattr(data, "columns"):
+        data = [data]
+    sources = data if isinstance(data, Mapping) else _named(data)
+    attrs = common_embedding_attrs({repr(name): _attrs(source) for name, source in sources.items()})
+    entries: list[_Entries] = []
+    vectors: list[Floats] = []
+    bands: list[Any] = []
+    for name, source in sources.items():
+        for part, rows, names in (
+            _of_table(name, source) if hasattr(source, "columns") else _of_layers(name, source, step)
+        ):
+            lengths = np.linalg.norm(rows, axis=1)
+            valid = np.isfinite(lengths) & (lengths > 0)
+            entries.append(_Entries(name=part.name, rows=part.rows[valid], grid=part.grid))
+            vectors.append((rows[valid] / lengths[valid, None]).astype(np.float32))
+            bands.append((name, names))
+    if not sum(map(len, vectors)):
+        msg = "Cannot build an index: no vector is valid."
+        raise InputError(msg, remedy="Pass {data} with valid pixels.", argument="data")
+    other = next(((name, names) for name, names in bands if len(names) != len(bands[0][1])), None)
+    if other is not None:
+        msg = (
+            f"Cannot index vectors of {len(bands[0][1])} numbers ({bands[0][0]!r}) and {len(other[1])} ({other[0]!r})."
+        )
+        raise InputError(msg, remedy="Pass {data} of one model.", argument="data")
+    chosen = [number for number, rows in enumerate(vectors) if len(rows)]
+    stated = {name: str(attrs[name]) for name in NAMES if name in attrs}
+    return VectorIndex([entries[n] for n in chosen], np.concatenate([vectors[n] for n in chosen]), stated, method)
+
+
+def _named(data: Sequence[Any]) -> dict[str, Any]:
+    """Return sources by the names of layers, or by their positions if names are absent or repeated."""
+    names = [getattr(source, "name", None) for source in data]
+    unique = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+    return {str(names[n]) if unique else str(n): source for n, source in enumerate(data)}
+
+
+def _attrs(source: Any) -> Mapping[Any, Any]:
+    return source.attrs if hasattr(source, "columns") else embedding_attrs(source)
+
+
+def _of_table(name: str, table: Any) -> list[tuple[_Entries, Any, list[str]]]:
+    bands = list(table.attrs.get("bands", ()))
+    if not bands or not hasattr(table, "crs") or not set(bands) <= set(table.columns):
+        msg = f"Cannot index the table {name!r}: it states no columns of bands, or has no geometries."
+        raise InputError(msg, remedy="Pass {data}, a table of geoxt.extract or read_parquet.", argument="data")
+    return [(_Entries(name=name, rows=table.drop(columns=bands)), table[bands].to_numpy(np.float64), bands)]
+
+
+def _of_layers(name: str, data: Any, step: int) -> list[tuple[_Entries, Any, list[int]]]:
+    """Return the valid pixels of each layer, read block by block."""
+    parts = []
+    for node, layer in layers_of(data).items():
+        view = view_of(layer)
+        times = layer["time"].to_numpy() if "time" in layer.coords else None
+        dated = times is not None and "time" in layer.dims
+        rows, vectors = [], []
+        height, width = view.grid.shape
+        side = -(-_BLOCK // step) * step
+        for top in range(0, height, side):
+            for left in range(0, width, side):
+                window = Window(top, left, min(side, height - top), min(side, width - left))
+                values, valid = (array[..., ::step, ::step] for array in view.read(window))
+                number, row, col = np.nonzero(valid.all(axis=1))
+                vectors.append(np.moveaxis(values, 1, -1)[number, row, col].astype(np.float32))
+                rows.append(np.c_[number, top + row * step, left + col * step].astype(np.int32))
+        pixels = np.concatenate(rows)
+        columns: dict[str, Any] = {"node": node} if node else {}
+        columns |= {"time": np.asarray(times)[pixels[:, 0]]} if dated else {}
+        frame = pd.DataFrame(columns | {"row": pixels[:, 1], "col": pixels[:, 2]}, index=range(len(pixels)))
+        bands = list(range(view.shape[1]))
+        parts.append((_Entries(name=name, rows=frame, grid=view.grid), np.concatenate(vectors), bands))
+    return parts
+
+
+__all__ = ["VectorIndex", "build_index"]
