@@ -16,7 +16,12 @@ SAVED = {"test_classifier", "test_fc_siam_diff", "test_fpn", "test_ltae", "test_
 """Families whose exported program is also saved and loaded: together they have the operators of all."""
 
 
-@pytest.mark.parametrize("name", OTHERS)
+def slow_unless(names, fast):
+    """Return names as parameters, marked slow if their operators are those of the fast ones."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_unless(OTHERS, SAVED))
 def test_exported_model_gives_equal_output(name, tmp_path):
     model = models.create(name, in_chans=3, num_classes=2).eval()
     image = torch.randn(2, *BEFORE.get(models.get(name).task, ()), 3, 32, 40)
@@ -29,7 +34,7 @@ def test_exported_model_gives_equal_output(name, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:RCNN always returns:UserWarning")
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", slow_unless(DETECTORS, {"test_mask_rcnn"}))
 def test_scripted_detector_gives_equal_output(name):
     """For images that need no resizing; torchvision's script rounds other sizes differently."""
     torch.manual_seed(0)
