@@ -41,6 +41,11 @@ SLOW_FILES = (
     "bridge/test_window_dataset.py",
 )
 """Files of 9 to 30 s, longest first, by the sums of `pytest --durations=0` over each file."""
+UNITS = {
+    "processes": r"support\.processes import .*(load_server|run_code|start_code)",  # a server imports geoxt in 10 s
+    "trees of all datasets": r"trees\(name\)",  # 4 s to write
+}
+"""Groups of files with an expensive fixture in common, by a pattern of their texts."""
 NETWORK_EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"})
 
 
@@ -127,23 +132,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @cache
-def starts_processes(path: Path) -> bool:
-    """Whether tests of a file start processes from the server, which takes 10 s to import geoxt."""
-    names = r"support\.processes import .*(load_server|run_code|start_code)"
-    return path.suffix == ".py" and re.search(names, path.read_text(encoding="utf-8")) is not None
+def unit_of(path: Path) -> str:
+    """Return the unit of tests that one worker runs: the file, or all files with an expensive fixture in common."""
+    text = path.read_text(encoding="utf-8") if path.suffix == ".py" else ""
+    return next((unit for unit, pattern in UNITS.items() if re.search(pattern, text)), str(path))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Give all files whose tests need the server of processes to one worker."""
+    """Let `--dist loadfile` give all files of a unit to one worker."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return "processes" if starts_processes(config.rootpath / file) else file
+            return unit_of(config.rootpath / super()._split_scope(nodeid))
 
     return Scheduling(config, log)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from affine import Affine
@@ -82,9 +83,15 @@ def pixel_centers(grid: GeoBox) -> tuple[Floats, Floats]:
     height, width = grid.shape.yx
     rows, cols = _knots(height), _knots(width)
     col, row = np.meshgrid(cols + 0.5, rows + 0.5)
-    x, y = Transformer.from_crs(str(grid.crs), ALBERS, always_xy=True).transform(*to_map(grid.affine, col, row))
+    x, y = _to_albers(str(grid.crs)).transform(*to_map(grid.affine, col, row))
     down, across = _weights(height, rows), _weights(width, cols)
     return down @ x @ across.T, down @ y @ across.T
+
+
+@lru_cache(16)
+def _to_albers(crs: str) -> Transformer:
+    """Return the transformer to EPSG:5070, which takes 50 ms to build."""
+    return Transformer.from_crs(crs, ALBERS, always_xy=True)
 
 
 def to_map(affine: Affine, col: ArrayLike, row: ArrayLike) -> tuple[Floats, Floats]:
