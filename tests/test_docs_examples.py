@@ -29,6 +29,7 @@ SMALLER = {
     r"num_workers=\d": "num_workers=0",
     r', exclude=\("clouds", "shadows"\)': "",  # the world has no quality band
     r'model="resnet18"': 'model="test_classifier"',
+    r'model="fcn"': 'model="test_fcn"',
     r"slice\(0, 300\)": "slice(0, 30)",
     r"slice\(300, None\)": "slice(30, None)",
     r"/fast/disk/blocks:100GB": "blocks:1GB",

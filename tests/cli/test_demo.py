@@ -10,13 +10,13 @@ from geoxt.cli import demo
 from geoxt.cli.demo import OUTPUTS, Demo, describe, run
 from geoxt.models import from_checkpoint
 
-TINY = {"epochs": 1, "model": "test_unet", "scene": 128, "progress": "none"}
+TINY = {"epochs": 1, "model": "test_unet", "scene": 96, "progress": "none"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def short_epochs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "_PIXELS_PER_EPOCH", 20_000)
+        patch.setattr(demo, "_PIXELS_PER_EPOCH", 5_000)
         yield
 
 
