@@ -93,6 +93,7 @@ class CachedBlocks:
         self._values = _Planes(descriptor, layout, layout.dtype, 0)
         self._mask = _Planes(descriptor, layout, "uint8", layout.count)
         self._present = np.zeros(layout.grid, bool)
+        self._complete: dict[tuple[int, ...], set[tuple[int, int]]] = {}  # blocks whose planes (the key) are stored
         self._used = time.monotonic()
         alpha = ColorInterp.alpha in file.colorinterp
         self._alpha = file.colorinterp.index(ColorInterp.alpha) + 1 if alpha else 0
@@ -129,13 +130,18 @@ class CachedBlocks:
     def _missing(self, window: Window, planes: Sequence[int]) -> list[tuple[int, int]]:
         """Return the rows and columns of the blocks of a window that are not stored."""
         (high, wide), (bottom, right) = self._layout.block, window.stop
-        top, left = window.row // high, window.col // wide
-        area = slice(top, (bottom - 1) // high + 1), slice(left, (right - 1) // wide + 1)
-        if self._present[area][..., planes].all():
+        rows, columns = (
+            range(window.row // high, (bottom - 1) // high + 1),
+            range(window.col // wide, (right - 1) // wide + 1),
+        )
+        complete = self._complete.setdefault(tuple(planes), set())
+        unknown = [block for block in itertools.product(rows, columns) if block not in complete]
+        if not unknown:
             return []
-        self._look_up(area, planes)
-        missing = np.argwhere(~self._present[area][..., planes].all(-1)).tolist()
-        return [(top + row, left + column) for row, column in missing]
+        self._look_up((slice(rows.start, rows.stop), slice(columns.start, columns.stop)), planes)
+        missing = [block for block in unknown if not self._present[block][planes].all()]
+        complete.update(set(unknown).difference(missing))
+        return missing
 
     def _read(
         self, bands: Sequence[int], window: Window, *, masks: bool, out: Array | None

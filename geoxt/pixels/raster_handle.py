@@ -75,8 +75,10 @@ class Handle:
         """Number of file descriptors: of the dataset and its sidecars, other readers and entries of block caches."""
         if self._fixed is None:
             return 0
-        blocks = sum(blocks is not None for blocks in self.blocks.values()) if self.blocks else 0
-        return self._fixed + (self.raw is not None or self.compressed is not None) + blocks
+        count = self._fixed + (self.raw is not None or self.compressed is not None)
+        for blocks in self.blocks.values():
+            count += blocks is not None
+        return count
 
     def is_current(self) -> bool:
         """Return whether the file is unchanged since it was opened; False where that is unknown, as in memory."""
