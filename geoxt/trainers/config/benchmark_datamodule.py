@@ -28,8 +28,8 @@ class BenchmarkDataModule(SampleDataModule):
     Parameters
     ----------
     name
-        Name of a dataset, see `geoxt.datasets.names()`; or `module:NAME`, the import path of a custom
-        `geoxt.datasets.Spec` (the working directory is searched too).
+        Name of a dataset, see `geoxt.datasets.names()`; or a custom `geoxt.datasets.Spec`, in a configuration by its
+        import path `module:NAME` (the working directory is searched too).
     root
         Folder of its files; by default `data/NAME` in the working directory.
     download
@@ -60,7 +60,7 @@ class BenchmarkDataModule(SampleDataModule):
 
     def __init__(
         self,
-        name: str,
+        name: str | datasets.Spec,
         root: str | None = None,
         *,
         download: bool = False,
@@ -76,7 +76,10 @@ class BenchmarkDataModule(SampleDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        spec = import_spec(name) if ":" in name else datasets.get(name)
+        if isinstance(name, str):
+            spec = import_spec(name) if ":" in name else datasets.get(name)
+        else:
+            spec = name
         folder = Path("data") / spec.name if root is None else root
         chosen = _default_splits(spec) if splits is None else _by_part(splits)
         options: Any = {"level": level, "assets": assets, "where": where, "window": window, "download": download}

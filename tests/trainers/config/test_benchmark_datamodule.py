@@ -286,6 +286,8 @@ def test_custom_spec_by_import_path(tmp_path, monkeypatch):
         shutil.copy(path, path.with_name("other.png"))
     module = BenchmarkDataModule(module_name, val_fraction=0.5, batch_size=1)
     assert module.card(model="test_unet", task="segmentation").names == ("land", "water")
+    of_spec = BenchmarkDataModule(PONDS, val_fraction=0.5, batch_size=1)
+    assert (of_spec.spec, of_spec.splits, len(of_spec.train)) == (module.spec, module.splits, len(module.train))
     for name, message in (
         ("my_ponds:OTHER", "it is a int"),
         ("my_ponds:RIVERS", "no attribute 'RIVERS'"),
