@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from geoxt.crs import parse_crs
 from geoxt.datasets.assets import Raster
 from geoxt.datasets.entries import Entry
+from geoxt.datasets.read_sample import Reader
 from geoxt.datasets.spec import Spec
 from geoxt.errors import InputError
 from geoxt.layers import Product, open_cogs
+from geoxt.layers.assemble import ALIKE
 from geoxt.layers.extent import pixel_size_in
 from geoxt.layers.headers import headers
 from geoxt.layers.products import Band
+from geoxt.source import Mosaic, view_of
+from geoxt.trees import layers_of
 
 
-def open_layer(
-    spec: Spec, root: Path, entries: Sequence[Entry], key: str | None, options: Mapping[str, Any]
-) -> xr.DataArray:
-    """Open the files of an asset of samples as one layer."""
+def open_layer(reader: Reader, entries: Sequence[Entry], key: str | None, options: Mapping[str, Any]) -> xr.DataArray:
+    """Open the files of an asset of samples as one layer, with the bands that the reader selects."""
+    spec, root = reader.spec, reader.root
     key = key or next((k for k, a in spec.assets.items() if isinstance(a, Raster)), "")
-    asset = spec.assets.get(key)
+    asset, bands = spec.assets.get(key), reader.bands.get(key, ())
     if not spec.georeferenced or not isinstance(asset, Raster):
         images = [k for k, a in spec.assets.items() if isinstance(a, Raster)] if spec.georeferenced else []
         reason = f"its images are {', '.join(images)}" if images else "its images are not georeferenced"
@@ -41,15 +44,23 @@ def open_layer(
     open_options: dict[str, Any] = {"source_crs": spec.crs, **options} if spec.crs else dict(options)
     if any("%" in asset.templates[0].form(field) for field in asset.templates[0].names):
         open_options = {"groupby": "time", **open_options}
-    if asset.mixed_resolution and not {"resolution", "grid"} & set(open_options):
-        open_options["resolution"] = _finest_resolution(paths[: len(asset.bands)], spec.crs, open_options.get("crs"))
-    layer: xr.DataArray = open_cogs(paths, product=asset_product(spec, key, asset), **{"name": key, **open_options})
-    return layer
+    if bands:
+        open_options = {"bands": [asset.bands[index].name for index in bands], **open_options}
+    open_options = {"product": asset_product(spec, key, asset), "name": key, **open_options}
+    if not asset.mixed_resolution or {"resolution", "grid", "like"} & set(open_options):
+        return open_cogs(paths, **open_options)  # type: ignore[no-any-return]
+    crs, first = open_options.get("crs"), [header.grid for header in headers(paths[: len(asset.bands)], crs=spec.crs)]
+    resolution = _finest_resolution(first, crs)
+    layer: xr.DataArray = open_cogs(paths, **open_options, resolution=resolution)
+    # Later samples may have smaller pixels; the opened layer holds the headers of all files.
+    sources = [view_of(opened).source for opened in layers_of(layer).values()]
+    grids = {id(a.grid): a.grid for s in sources if isinstance(s, Mosaic) for x in s.scenes for a in x.assets if a}
+    finest = _finest_resolution(list(grids.values()), crs)
+    return open_cogs(paths, **open_options, resolution=finest) if finest[0] < (1 - ALIKE) * resolution[0] else layer
 
 
-def _finest_resolution(paths: Sequence[str], source_crs: str | None, crs: Any) -> tuple[float, float]:
-    """Return the smallest pixel size of files in units of a CRS, or in units of the files for `None` and "native"."""
-    grids = [header.grid for header in headers(paths, crs=source_crs)]
+def _finest_resolution(grids: Sequence[GeoBox], crs: Any) -> tuple[float, float]:
+    """Return the smallest pixel size of grids in units of a CRS, or in units of the grids for `None` and "native"."""
     finest = min(grids, key=lambda grid: abs(grid.resolution.x))
     target: Any = finest.crs if crs is None or crs == "native" else parse_crs(crs)
     if target == finest.crs:

@@ -208,7 +208,7 @@ class Dataset(Sequence[Sample]):
             msg = f"Cannot open split {self.split!r} of {self.spec.name!r} as a layer: it has windows of images that "
             remedy = "Leave {split} out, and split the layer by geoxt.splits."
             raise InputError(f"{msg}other splits share.", remedy=remedy, value=self.split, argument="split")
-        return open_layer(self.spec, self.root, self.entries, key, options)
+        return open_layer(self.reader, self.entries, key, options)
 
     def verify(self, *, deep: bool = False) -> Report:
         """Compare the files with the spec; with `deep`, read every sample."""

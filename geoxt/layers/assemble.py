@@ -32,6 +32,8 @@ MAX_SIDE = 2**31 - 1
 """Rows or columns of a layer on a derived grid; rasters of GDAL have no more."""
 SAME = 1e-6
 """Relative tolerance within which resolutions are equal."""
+ALIKE = 0.1
+"""Relative tolerance within which resolutions of files in other CRSs than the layer's are taken as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,10 +241,7 @@ def choose_grid(
         grids, files = {g: scene for g, (scene, _) in parts.items()}, {g: file for g, (_, file) in parts.items()}
         in_target = [grid for grid in grids if grid.crs == target]
         bounds = bounds_in(list(grids), target)
-    if resolution is not None:
-        chosen = _pair(resolution)
-    else:
-        chosen = _resolution(in_target or list(grids), target, grids, files)
+    chosen = _pair(resolution) if resolution is not None else _resolution(list(grids), target, grids, files)
     lattice = [g for g in in_target if _is_axis_aligned(g) and np.allclose(_size(g), chosen, rtol=SAME)]
     anchor = lattice[0].affine if lattice else Affine.identity()
     if target.geographic:
@@ -256,21 +255,50 @@ def choose_grid(
 def _resolution(
     grids: Sequence[GeoBox], target: CRS, scenes: Mapping[GeoBox, str], files: Mapping[GeoBox, str]
 ) -> tuple[float, float]:
-    """Return the pixel size of all grids in the target CRS; raise if they differ."""
-    compared = grids if grids[0].crs == target else grids[:1]
-    sizes = [_size(g) if g.crs == target and _is_axis_aligned(g) else pixel_size_in(g, target) for g in compared]
-    for grid, size in zip(compared, sizes, strict=True):
-        if not np.allclose(size, sizes[0], rtol=SAME):
-            a, b = f"{sizes[0][0]:g}", f"{size[0]:g}"
-            same_scene = scenes[grids[0]] == scenes[grid]  # then its bands differ: name their files
-            first, other = (files[g] if same_scene else scenes[g] for g in (grids[0], grid))
-            of = f" of {scenes[grid]!r}" if same_scene and scenes[grid] not in first else ""
-            where = f"{first!r}{of} has pixels of {a}, {other!r} of {b} units of {crs_name(target)}"
-            remedy = f"Pass {{resolution:{a}}} or {{resolution:{b}}}."
-            finest = min(size[0] for size in sizes)
-            problem = f"Cannot choose one resolution: {where}."
-            raise GridError(problem, remedy=remedy, value=finest, argument="resolution")
-    return sizes[0]
+    """Return the pixel size of all grids in the target CRS; raise if they differ.
+
+    Grids in other CRSs, which are resampled anyway, may differ by `ALIKE`. Sizes in degrees are not compared with
+    those in units of length.
+    """
+    ordered = [grid for grid in grids if grid.crs == target] or list(grids)
+    ordered += [grid for grid in grids if grid.crs != target and grid is not ordered[0]]
+    first: dict[bool, tuple[GeoBox, float, float]] = {}
+    units: dict[int, tuple[bool, float]] = {}
+    for grid in ordered:
+        if id(grid.crs) not in units:
+            units[id(grid.crs)] = _unit(grid.crs)
+        in_degrees, factor = units[id(grid.crs)]
+        width, height = _size(grid)
+        other, *size = first.setdefault(in_degrees, (grid, width * factor, height * factor))
+        tolerance = SAME if grid.crs == target else ALIKE
+        if any(abs(n * factor - m) > tolerance * m for n, m in zip((width, height), size, strict=True)):
+            raise _several_sizes(other, grid, target, scenes, files)
+    return _size_in(ordered[0], target)
+
+
+def _unit(crs: CRS | None) -> tuple[bool, float]:
+    """Return whether the coordinates of a CRS are degrees, and else their unit in metres."""
+    if crs is None or crs.geographic:
+        return True, 1.0
+    return False, float(crs.proj.axis_info[0].unit_conversion_factor)
+
+
+def _size_in(grid: GeoBox, target: CRS) -> tuple[float, float]:
+    return _size(grid) if grid.crs == target and _is_axis_aligned(grid) else pixel_size_in(grid, target)
+
+
+def _several_sizes(
+    first: GeoBox, other: GeoBox, target: CRS, scenes: Mapping[GeoBox, str], files: Mapping[GeoBox, str]
+) -> GridError:
+    """Return the error of grids of two pixel sizes; its value is the smaller one in the target CRS."""
+    sizes = [_size_in(grid, target) for grid in (first, other)]
+    a, b = (f"{size[0]:g}" for size in sizes)
+    same_scene = scenes[first] == scenes[other]  # then its bands differ: name their files
+    name, other_name = (files[g] if same_scene else scenes[g] for g in (first, other))
+    of = f" of {scenes[other]!r}" if same_scene and scenes[other] not in name else ""
+    where = f"{name!r}{of} has pixels of {a}, {other_name!r} of {b} units of {crs_name(target)}"
+    remedy = f"Pass {{resolution:{a}}} or {{resolution:{b}}}."
+    return GridError(f"Cannot choose one resolution: {where}.", remedy=remedy, value=min(sizes), argument="resolution")
 
 
 def _unwrap_longitudes(bounds: Floats) -> Floats:

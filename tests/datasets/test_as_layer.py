@@ -82,3 +82,22 @@ def test_resolution_of_the_caller_wins(spec, tmp_path):
     scenes(tmp_path, crs=METRES[0], transform=METRES[1])
     layer = load(spec, tmp_path).layer(crs="EPSG:3035", resolution=60)
     assert abs(layer.odc.geobox.resolution.x) == 60
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:32633", "EPSG:3035", "native"])
+def test_pixel_size_is_that_of_the_finest_sample_wherever_it_comes(spec, tmp_path, crs):
+    scenes(tmp_path, crs=METRES[0], transform=METRES[1])
+    for path in [*tmp_path.glob("a_*.tif")]:
+        path.rename(path.with_name(f"b{path.name[1:]}"))
+    scenes(tmp_path, crs=METRES[0], transform=rasterio.Affine(60, 0, 501_200, 0, -60, 5_800_000))  # "a", before "b"
+    layer = load(spec, tmp_path).layer(**({} if crs is None else {"crs": crs}))
+    opened = [leaf.ds["image"] for leaf in layer.leaves] if crs == "native" else [layer]
+    assert {abs(da.odc.geobox.resolution.x) for da in opened} == {10}
+
+
+def test_layer_has_the_selected_bands_in_their_order(spec, tmp_path):
+    values = scenes(tmp_path, crs=METRES[0], transform=METRES[1])
+    layer = load(spec, tmp_path, bands=["nir", "red"]).layer()
+    assert layer.band.values.tolist() == ["nir", "red"]
+    np.testing.assert_array_equal(layer.sel(band="red"), values["B1"])
+    assert load(spec, tmp_path, bands="nir").layer(bands=["red"]).band.values.tolist() == ["red"]

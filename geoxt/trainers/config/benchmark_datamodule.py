@@ -76,10 +76,7 @@ class BenchmarkDataModule(SampleDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        if isinstance(name, str):
-            spec = import_spec(name) if ":" in name else datasets.get(name)
-        else:
-            spec = name
+        spec = _spec_of(name) if isinstance(name, str) else name
         folder = Path("data") / spec.name if root is None else root
         chosen = _default_splits(spec) if splits is None else _by_part(splits)
         options: Any = {"level": level, "assets": assets, "where": where, "window": window, "download": download}
@@ -145,6 +142,10 @@ class BenchmarkDataModule(SampleDataModule):
             return super()._statistics_samples(image)
         images = to_torch(dataset.data, keys=[image])
         return (images[index] for index in evenly_spaced(len(images)))
+
+
+def _spec_of(name: str) -> datasets.Spec:
+    return import_spec(name) if ":" in name else datasets.get(name)
 
 
 def import_spec(path: str) -> datasets.Spec:

@@ -209,6 +209,35 @@ def test_several_resolutions_raise(write):
         open_cogs(paths, resolution=0)
 
 
+@pytest.mark.parametrize("coarse_first", [True, False])
+@pytest.mark.parametrize(
+    ("other", "crs", "shown"),
+    [
+        ({"resolution": 10.0}, "EPSG:5070", "of 30, 'b' of 10"),
+        ({"resolution": 10.0}, "EPSG:4326", "of 0.0003"),
+        ({"crs": "EPSG:32616", "resolution": 10.0}, "EPSG:32615", "of 30, 'b' of 10"),
+        ({"crs": "EPSG:2264", "left": 2e6, "top": 6e5, "resolution": 32.8084}, "EPSG:4326", "of 0.0003"),  # feet: 10 m
+    ],
+    ids=["one zone", "degrees", "two zones", "feet"],
+)
+def test_several_resolutions_raise_in_any_crs(write, other, crs, shown, coarse_first):
+    """The first file decided, so that ten metres became thirty without a word."""
+    names = ["a.tif", "b.tif"] if coarse_first else ["b.tif", "a.tif"]
+    paths = [write(distinct((40, 40)), make_grid((40, 40)), name=names[0])]
+    paths.append(write(distinct((40, 40)), make_grid((40, 40), **other), name=names[1]))
+    with pytest.raises(GridError, match="Cannot choose one resolution: '[ab]' has pixels of") as raised:
+        open_cogs(sorted(paths), crs=crs)
+    assert not coarse_first or shown in str(raised.value)
+    assert open_cogs(sorted(paths), crs=crs, resolution=raised.value.value).ndim == 3
+
+
+def test_pixel_sizes_of_scenes_that_are_resampled_anyway_may_differ_slightly(write):
+    grids = make_grid((40, 40)), make_grid((40, 40), crs="EPSG:32616", resolution=30.4)
+    paths = [write(distinct((40, 40)), grid, name=f"{n}.tif") for n, grid in enumerate(grids)]
+    assert grid_of(open_cogs(paths, crs="EPSG:32615")).affine.a == 30
+    assert grid_of(open_cogs(paths, crs="EPSG:5070")).affine.a == 30
+
+
 def test_resolution_error_names_the_files_of_one_scene(write, tmp_path):
     name = "LC08_L2SP_026031_20190701_20200827_02_T1"
     write(distinct((60, 70)), GRID, name=f"{name}_SR_B4.TIF", folder=tmp_path)
